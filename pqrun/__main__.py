@@ -1,0 +1,7 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""`python -m pqrun`."""
+
+from pqrun.cli.main import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The options that commands share, each declared once: its spellings, its help, how it is read."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, fields
+from functools import wraps
+from typing import Annotated, Any, TypeVar, get_type_hints
+
+import typer
+
+from pqrun.jobfile import values
+from pqrun.jobfile.kinds import retries, workers
+from pqrun.model import Halt, Pool, Priority
+
+T = TypeVar("T")
+SCHEDULING, FAILURE, TIME, OUTPUT, SCREEN, INPUT = (
+    "Scheduling", "Failure", "Time", "Output", "Screen", "Input",
+)  # fmt: skip
+FOR_JOBS = {"PQRUN_PRIORITY", "PQRUN_SLOT", "PQRUN_SEQ", "PQRUN_REPORT", "PQRUN_SOCKET", "PQRUN_ENV"}
+
+
+def reads(parse: Callable[[str], T]) -> Callable[[str], T]:
+    """A parser whose complaint reaches the user."""
+
+    @wraps(parse)
+    def parser(text: str) -> T:
+        if not isinstance(text, str):
+            return text
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from None
+
+    return parser
+
+
+def option(
+    *names: str, help: str, panel: str, metavar: str | None = None, read: Callable[[str], Any] | None = None
+) -> Any:
+    """An option; its long name also names a variable, unless jobs get one of that name."""
+    long = next(name for name in names if name.startswith("--"))
+    variable = "PQRUN_" + long[2:].split("/")[0].upper().replace("-", "_")
+    return typer.Option(
+        *names,
+        help=help,
+        rich_help_panel=panel,
+        metavar=metavar,
+        parser=None if read is None else reads(read),
+        envvar=None if variable in FOR_JOBS else variable,
+        show_envvar=False,
+    )
+
+
+def halt(text: str) -> Halt:
+    """`now|soon,fail|success|done=N|N%`, as GNU parallel has it."""
+    when, comma, rest = text.partition(",")
+    what, equals, number = rest.partition("=")
+    percent = number.endswith("%")
+    if when not in ("now", "soon") or what not in ("fail", "success", "done") or not comma or not equals:
+        raise ValueError("accepted: now or soon, then fail, success or done, as in now,fail=1 or soon,done=10%")
+    return Halt(when, what, values.whole_number(number.removesuffix("%"), 1, 100 if percent else 10**9), percent)
+
+
+def pool(text: str) -> Pool:
+    """`NAME=N`."""
+    name, equals, number = text.partition("=")
+    if not equals or not name:
+        raise ValueError(f"not NAME=N: `{text}`")
+    return Pool(name, values.whole_number(number, 1, 10**6))
+
+
+def choice(*accepted: str) -> Callable[[str], str]:
+    """One of these words."""
+    return lambda text: values.one_of(text, *accepted)
+
+
+@dataclass(kw_only=True)
+class JobOptions:
+    """What the command line says for all jobs that don't say otherwise."""
+
+    priority: Annotated[
+        Priority | None,
+        option("-p", "--priority", help="critical, high, normal or low", panel=SCHEDULING, metavar="LEVEL", read=values.priority),
+    ] = None  # fmt: skip
+    retries: Annotated[
+        int | None,
+        option("-r", "--retries", help="Try a failed job again up to N more times (N+1 attempts)", panel=FAILURE, metavar="N", read=retries),
+    ] = None  # fmt: skip
+    retry_delay: Annotated[
+        float | None,
+        option("--retry-delay", help="Wait before the first retry [1s]", panel=FAILURE, metavar="DUR", read=values.duration),
+    ] = None  # fmt: skip
+    max_delay: Annotated[
+        float | None,
+        option("--max-delay", help="Never wait longer than this between attempts [1m]", panel=FAILURE, metavar="DUR", read=values.duration),
+    ] = None  # fmt: skip
+    backoff: Annotated[
+        str | None,
+        option("--backoff", help="How the wait grows: exponential, linear or constant", panel=FAILURE, metavar="HOW", read=choice("exponential", "linear", "constant")),
+    ] = None  # fmt: skip
+    retry_on: Annotated[
+        frozenset[Any] | None,
+        option("--retry-on", help="Retry only after these: exit codes, signals, timeout, signal, any", panel=FAILURE, metavar="LIST", read=values.code_list),
+    ] = None  # fmt: skip
+    permanent: Annotated[
+        frozenset[Any] | None,
+        option("--permanent", help="Never retry after these", panel=FAILURE, metavar="LIST", read=values.code_list),
+    ] = None  # fmt: skip
+    timeout: Annotated[
+        float | None,
+        option("-t", "--timeout", help="Stop a job that takes longer; 0: no limit", panel=TIME, metavar="DUR", read=values.duration),
+    ] = None  # fmt: skip
+    idle_timeout: Annotated[
+        float | None,
+        option("--idle-timeout", help="Stop a job that prints nothing for so long", panel=TIME, metavar="DUR", read=values.duration),
+    ] = None  # fmt: skip
+    grace: Annotated[
+        float | None,
+        option("--grace", help="From asking a job to end to killing it [5s]", panel=TIME, metavar="DUR", read=values.duration),
+    ] = None  # fmt: skip
+    signal: Annotated[
+        str | None,
+        option("--signal", help="How to ask a job to end [TERM]", panel=TIME, metavar="SIG", read=values.signal_name),
+    ] = None  # fmt: skip
+    env: Annotated[
+        list[str] | None, option("--env", help="A variable for all jobs; may be repeated", panel=INPUT, metavar="K=V")
+    ] = None
+    shell: Annotated[
+        str | None, option("--shell", help="What runs the commands ['/bin/sh -c']", panel=INPUT, metavar="WORDS")
+    ] = None
+
+
+@dataclass(kw_only=True)
+class RunOptions(JobOptions):
+    """What a run is asked to be."""
+
+    jobs: Annotated[
+        str | None,
+        option("-j", "--jobs", help="So many at a time: N, N%, +N, -N or auto [usable CPUs]", panel=SCHEDULING, metavar="N", read=workers),
+    ] = None  # fmt: skip
+    max_queue: Annotated[
+        int | None,
+        option("--max-queue", help="Read no further ahead than so many jobs [1000]", panel=SCHEDULING, metavar="N", read=lambda t: values.whole_number(t, 1, 10**9)),
+    ] = None  # fmt: skip
+    pool: Annotated[
+        list[str] | None,
+        option("--pool", help="A resource that jobs share; may be repeated", panel=SCHEDULING, metavar="NAME=N"),
+    ] = None
+    preset: Annotated[
+        str | None,
+        option("--preset", help="small, medium or large: 2/100/5m, 10/1000/30m, 50/10000/1h workers/queue/timeout", panel=SCHEDULING, metavar="SIZE", read=choice("small", "medium", "large")),
+    ] = None  # fmt: skip
+    fail_fast: Annotated[
+        bool, option("--fail-fast", help="Stop everything at the first failure (--halt now,fail=1)", panel=FAILURE)
+    ] = False
+    halt: Annotated[
+        Halt | None,
+        option("--halt", help="Stop early, as in now,fail=1 or soon,done=10%", panel=FAILURE, metavar="WHEN", read=halt),
+    ] = None  # fmt: skip
+    deadline: Annotated[
+        float | None,
+        option("--deadline", help="Stop the whole run after this", panel=TIME, metavar="DUR", read=values.duration),
+    ] = None  # fmt: skip
+    output: Annotated[
+        str,
+        option("--output", help="group: when a job ends; line: as lines come; raw: straight through; none", panel=OUTPUT, metavar="HOW", read=choice("group", "line", "raw", "none")),
+    ] = "group"  # fmt: skip
+    keep_order: Annotated[
+        bool, option("-k", "--keep-order", help="Print in the order of the jobs", panel=OUTPUT)
+    ] = False
+    tag: Annotated[bool, option("--tag", help="Begin each line of output with the job's id", panel=OUTPUT)] = False
+    show: Annotated[
+        str, option("--show", help="all output, or only that of failed jobs", panel=OUTPUT, metavar="WHOSE", read=choice("all", "failed"))
+    ] = "all"  # fmt: skip
+    json: Annotated[bool, option("--json", help="One JSON document on stdout at the end", panel=OUTPUT)] = False
+    quiet: Annotated[bool, option("-q", "--quiet", help="Say only what went wrong", panel=SCREEN)] = False
+    verbose: Annotated[bool, option("-v", "--verbose", help="Say also when a job starts", panel=SCREEN)] = False
+    dry_run: Annotated[
+        bool, option("--dry-run", help="Print the commands in starting order; run nothing", panel=INPUT)
+    ] = False
+    cwd: Annotated[
+        str | None, option("-C", "--cwd", help="Start the jobs in this directory", panel=INPUT, metavar="DIR")
+    ] = None
+
+
+def takes(options: type[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Gives a command the options of that class; it gets them as one object, its last argument."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        hints = get_type_hints(options, include_extras=True)
+        own = list(inspect.signature(command, eval_str=True).parameters.values())[:-1]
+
+        def wrapper(**given: Any) -> None:
+            facts = {field.name: given.pop(field.name) for field in fields(options)}
+            command(**given, options=options(**facts))
+
+        parameters = own + [
+            inspect.Parameter(
+                field.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=None if field.default is MISSING else field.default,
+                annotation=hints[field.name],
+            )
+            for field in fields(options)
+        ]
+        wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        wrapper.__annotations__ = {p.name: p.annotation for p in parameters}
+        wrapper.__doc__, wrapper.__name__ = command.__doc__, command.__name__
+        return wrapper
+
+    return decorate

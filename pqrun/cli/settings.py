@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""From options, as they were typed, to `Settings`."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+from pqrun.cli.options import JobOptions, RunOptions, pool
+from pqrun.errors import UserError
+from pqrun.jobfile.values import env_pair
+from pqrun.model import Halt
+from pqrun.settings import Settings
+
+PRESETS = {"small": ("2", 100, 300.0), "medium": ("10", 1000, 1800.0), "large": ("50", 10_000, 3600.0)}
+
+
+def settings_of(options: RunOptions, **more: Any) -> Settings:
+    """What a run is asked to be; `UserError` if options contradict each other."""
+    given = given_of(options)
+    workers, max_queue, limit = PRESETS.get(options.preset or "", (None, None, None))
+    if limit is not None:
+        given.setdefault("timeout", limit)
+    if options.fail_fast and options.halt:
+        raise UserError("--fail-fast is --halt now,fail=1: give one of them")
+    try:
+        pools = tuple(pool(text) for text in options.pool or ())
+    except ValueError as error:
+        raise UserError(f"--pool: {error}") from None
+    return Settings(
+        jobs=options.jobs or workers,
+        max_queue=options.max_queue or max_queue,
+        given=given,
+        pools=pools,
+        halt=Halt("now", "fail", 1) if options.fail_fast else options.halt,
+        deadline=options.deadline,
+        cwd=options.cwd,
+        output=_output(options),
+        keep_order=options.keep_order,
+        tag=options.tag,
+        show=options.show,
+        quiet=options.quiet,
+        verbose=options.verbose,
+        json=options.json,
+        dry_run=options.dry_run,
+        **more,
+    )
+
+
+def given_of(options: JobOptions) -> dict[str, Any]:
+    """What the command line says for all jobs: only what was said."""
+    given: dict[str, Any] = {}
+    for name in ("priority", "retries", "retry_delay", "max_delay", "backoff", "permanent", "grace", "signal",
+                 "timeout", "idle_timeout"):  # fmt: skip
+        value = getattr(options, name)
+        if value is not None:
+            given[name] = value
+    if options.retry_on is not None:
+        given["on"] = options.retry_on
+    try:
+        if options.env:
+            given["env"] = dict(env_pair(text) for text in options.env)
+        if options.shell is not None:
+            given["shell"] = tuple(shlex.split(options.shell))
+    except ValueError as error:
+        raise UserError(f"--env or --shell: {error}") from None
+    if given.get("shell") == ():
+        raise UserError("--shell needs a program")
+    return given
+
+
+def _output(options: RunOptions) -> str:
+    if options.output == "raw" and (options.keep_order or options.tag):
+        raise UserError("--output raw passes output straight through: it can't be ordered or tagged")
+    if options.json and options.output == "group":
+        return "none"
+    return options.output

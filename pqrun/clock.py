@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Time, handed in; the only module that asks the machine for it."""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Seconds for decisions (`now`), and the same moments as people read them (`wall`)."""
+
+    def now(self) -> float: ...
+    def wall(self, at: float) -> float: ...
+
+
+class SystemClock:
+    """Monotonic seconds without the time during which pqrun was stopped.
+
+    The wall clock is read once, so that its jumps change nothing but what is shown.
+    """
+
+    def __init__(self) -> None:
+        self._left_out = 0.0
+        self._wall = time.time() - time.monotonic()
+
+    def now(self) -> float:
+        """Seconds since some fixed moment."""
+        return time.monotonic() - self._left_out
+
+    def wall(self, at: float) -> float:
+        """Seconds since the epoch at that moment."""
+        return at + self._left_out + self._wall
+
+    def leave_out(self, seconds: float) -> None:
+        """That much time was spent stopped: it counts against nobody's limit."""
+        self._left_out += seconds

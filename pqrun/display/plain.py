@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The log for where nobody watches: one line a finished job, a counter line now and then."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from math import inf
+
+from pqrun import events as ev
+from pqrun.clock import Clock
+from pqrun.display.outlet import Outlet
+from pqrun.display.safe import last_line, safe
+from pqrun.words import duration_text, how_it_ended
+from pqrun.model import Count, JobSpec, Outcome, shown_command
+
+COUNTER_EVERY = 30.0
+LONGEST_NAME = 60
+
+
+@dataclass(slots=True)
+class _Running:
+    spec: JobSpec
+    attempt: int = 0
+    started: float = 0.0
+    last: ev.AttemptEnded | None = None
+
+
+def name_of(spec: JobSpec, seq: int) -> str:
+    """What to call a job: its id, or its command if it has none of its own."""
+    name = spec.id if spec.named else f"{seq} {shown_command(spec.work)}"
+    name = safe(" ".join(name.split()))
+    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
+
+
+class PlainLog:
+    """Writes lines to stderr; `quiet`: only what went wrong with the run itself."""
+
+    def __init__(self, err: Outlet, clock: Clock, *, quiet: bool = False, verbose: bool = False) -> None:
+        self._err = err
+        self._clock = clock
+        self._quiet = quiet
+        self._verbose = verbose
+        self._jobs: dict[int, _Running] = {}
+        self._lines: list[str] = []
+        self._added = 0
+        self._ended = 0
+        self._outcomes: dict[str, int] = {}
+        self._total: int | None = None
+        self._counter_at = inf
+        self._asked_to_list = False
+        self.around: Callable[[Callable[[], None]], None] = lambda write: write()
+
+    def list_running(self) -> None:
+        """From another thread: tell what runs, at the next tick."""
+        self._asked_to_list = True
+
+    def hear(self, events: Sequence[ev.Event]) -> None:
+        """Writes what is worth a line."""
+        for event in events:
+            self._note(event)
+        self._flush()
+
+    def tick(self) -> float:
+        """The counter line, if it is time; seconds until the next."""
+        now = self._clock.now()
+        if self._asked_to_list:
+            self._asked_to_list = False
+            self._list(now)
+        if self._counter_at == inf:
+            self._counter_at = now + COUNTER_EVERY
+        if now >= self._counter_at:
+            self._counter_at = now + COUNTER_EVERY
+            if not self._quiet:
+                self._lines.append(f"{self._time(now)} {self._count()} {self._totals()}")
+        self._flush()
+        return self._counter_at - now
+
+    def close(self) -> None:
+        """Nothing is held back here."""
+        self._flush()
+
+    def _note(self, event: ev.Event) -> None:
+        match event:
+            case ev.JobAdded(_, seq, spec):
+                self._added += 1
+                self._jobs[seq] = _Running(spec)
+            case ev.AttemptStarted(at, seq, attempt):
+                job = self._jobs[seq]
+                job.attempt, job.started = attempt, at
+                if self._verbose:
+                    self._line(at, "start", seq, "")
+            case ev.AttemptEnded(seq=seq):
+                self._jobs[seq].last = event
+                for note in event.said.notes:
+                    self._line(event.at, "note", seq, f"not understood in its report: {safe(note)}")
+            case ev.JobWaiting(at, seq, attempt, until):
+                last, spec = self._jobs[seq].last, self._jobs[seq].spec
+                how = how_it_ended(last.exit, last.asked, spec.timeout) if last else ""
+                tries = f"try {attempt}/{max(attempt, spec.retry.max + 1)} in {duration_text(until - at)}"
+                self._line(at, "retry", seq, f"{tries}: {how}")
+            case ev.JobEnded():
+                self._job_ended(event)
+            case ev.InputEnded(_, jobs, complete, why):
+                self._total = jobs
+                if not complete:
+                    self._say(f"the list of jobs was not read to its end: {why}")
+            case ev.SlotsChanged(_, slots, why):
+                self._say(f"{why}: running at most {slots} jobs at a time")
+            case ev.RunStopping():
+                self._stopping(event)
+            case _:
+                pass
+
+    def _job_ended(self, event: ev.JobEnded) -> None:
+        self._ended += 1
+        self._outcomes[str(event.outcome)] = self._outcomes.get(str(event.outcome), 0) + 1
+        job = self._jobs[event.seq]
+        last = job.last
+        if event.outcome is Outcome.SKIPPED:
+            rest = f"needs {safe(event.because)}"
+        elif last is None:
+            rest = ""
+        else:
+            rest = duration_text(last.ended - last.began)
+            if event.outcome is not Outcome.OK:
+                rest += f"  {how_it_ended(last.exit, last.asked, job.spec.timeout)}"
+                if event.attempts > 1:
+                    rest += f", try {event.attempts}"
+        word = str(event.outcome) if event.outcome is Outcome.OK else str(event.outcome).upper()
+        if event.allowed and event.outcome is not Outcome.SKIPPED:
+            rest += " (may fail)"
+        self._line(event.at, word, event.seq, rest)
+        if last is not None and event.outcome in (Outcome.FAILED, Outcome.TIMEOUT) and not self._quiet:
+            line = _last_words(last)
+            if line:
+                self._lines.append(f"    {line}")
+        del self._jobs[event.seq]
+
+    def _stopping(self, event: ev.RunStopping) -> None:
+        running = sum(1 for job in self._jobs.values() if job.attempt)
+        cause = event.cause.removeprefix("signal ")
+        if event.force:
+            self._say(f"{cause}: killing what still runs")
+        elif event.drain:
+            self._say(f"{cause}: starting no more jobs, letting {running} finish")
+        elif running:
+            self._say(f"{cause}: stopping {running} jobs (again to kill them now)")
+        else:
+            self._say(f"{cause}: stopping")
+
+    def _line(self, at: float, word: str, seq: int, rest: str) -> None:
+        if not self._quiet:
+            name = name_of(self._jobs[seq].spec, seq)
+            self._lines.append(f"{self._time(at)} {self._count()} {word:<7} {name:<24} {rest}".rstrip())
+
+    def _say(self, text: str) -> None:
+        self._lines.append(f"pqrun: {text}")
+
+    def _count(self) -> str:
+        total = str(self._total) if self._total is not None else "-"
+        return f"[{self._ended:>{len(total)}}/{total}]"
+
+    def _totals(self) -> str:
+        running = sum(1 for job in self._jobs.values() if job.attempt and job.last is None)
+        parts = [f"{count} {outcome}" for outcome, count in self._outcomes.items()]
+        return ", ".join([*parts, f"{running} running", f"{len(self._jobs) - running} waiting"])
+
+    def _list(self, now: float) -> None:
+        running = [(seq, job) for seq, job in self._jobs.items() if job.attempt]
+        self._say(f"{len(running)} running, {len(self._jobs) - len(running)} waiting, {self._ended} ended")
+        for seq, job in running:
+            for_so_long = duration_text(now - job.started)
+            self._lines.append(f"    {name_of(job.spec, seq)}  for {for_so_long}, try {job.attempt}")
+
+    def _time(self, at: float) -> str:
+        return datetime.fromtimestamp(self._clock.wall(at)).strftime("%H:%M:%S")
+
+    def _flush(self) -> None:
+        if self._lines:
+            text = "\n".join(self._lines)
+            self._lines = []
+            self.around(lambda: self._err.say(text))
+
+
+def _last_words(event: ev.AttemptEnded) -> str:
+    """What tells best why it failed: its own message, ours, or the last line that it printed."""
+    if event.said.message:
+        return safe(event.said.message)
+    why = getattr(event.exit, "why", "")
+    if why:
+        return safe(str(why))
+    if event.output is None or event.count is Count.RETRIED:
+        return ""
+    return last_line(event.output.err.tail()) or last_line(event.output.out.tail())

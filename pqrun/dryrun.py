@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""A dry run is just another runner: the same scheduler, and an executor that prints."""
+
+from __future__ import annotations
+
+from pqrun.display.outlet import Outlet
+from pqrun.errors import UserError
+from pqrun.input import Input
+from pqrun.model import Attempt, shown_command
+from pqrun.scheduler import Scheduler
+from pqrun.settings import MAX_QUEUE, Settings, count_workers
+from pqrun.testing import Fate, FakeClock, SimulatedExecutor, simulate
+
+
+def dry_run(settings: Settings, source: Input) -> int:
+    """Prints the commands, one a line, in the order in which they would start."""
+    out = Outlet(1, "standard output")
+    scheduler = Scheduler(
+        pools=settings.pools or source.pools,
+        max_queue=settings.max_queue or source.max_queue or MAX_QUEUE,
+    )
+
+    def show(attempt: Attempt) -> Fate:
+        command = shown_command(attempt.spec.work).replace("\n", "\\n")
+        out.write(command.encode("utf-8", "surrogateescape") + b"\n")
+        return Fate()
+
+    executor = SimulatedExecutor(FakeClock(), count_workers(settings.jobs or source.workers), show)
+    source.feed_all(scheduler)
+    simulate(scheduler, executor)
+    if source.wrong:
+        raise UserError(source.wrong)
+    if out.failure:
+        Outlet(2, "standard error").say(f"pqrun: {out.failure}")
+        return 4
+    return 0

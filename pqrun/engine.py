@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The turn: observe, decide, record, act, tell. One lock, one way in."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from math import inf
+from threading import Lock
+from typing import Protocol
+
+from pqrun.clock import Clock
+from pqrun.events import Event
+from pqrun.executors import Executor
+from pqrun.metrics import RunningMetrics
+from pqrun.news import News
+from pqrun.scheduler import Act, Scheduler, Start, Stop
+
+Ask = Callable[[Scheduler, float], None]
+
+
+class Journal(Protocol):
+    """Where events are kept before anything is done about them; raises `OwnFailure` if it can't."""
+
+    def record(self, events: Sequence[Event]) -> None: ...
+
+
+class Told(Protocol):
+    """Who tells people; `behind`: too much is unshown, so nothing new should start."""
+
+    behind: bool
+
+    def put(self, events: Sequence[Event]) -> None: ...
+
+
+class Waiter(Protocol):
+    """What the main thread waits in."""
+
+    def ring(self) -> None: ...
+    def wait(self, seconds: float) -> Iterable[Ask]: ...
+
+
+class NoJournal:
+    """Keeps nothing."""
+
+    def record(self, events: Sequence[Event]) -> None:
+        """Forgets."""
+
+
+class Engine:
+    """Everything that happens passes through `turn`."""
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        scheduler: Scheduler,
+        reactor: Waiter,
+        journal: Journal,
+        metrics: RunningMetrics,
+        teller: Told,
+    ) -> None:
+        self.broken: BaseException | None = None
+        self.metrics = metrics
+        self.executor: Executor
+        self._clock = clock
+        self._scheduler = scheduler
+        self._reactor = reactor
+        self._journal = journal
+        self._teller = teller
+        self._inbox: deque[News] = deque()
+        self._lock = Lock()
+        self._alarm = inf
+        self._looked_until = -inf
+        self._nudged = True
+        self._hungry_for = 0
+        self.resolve: Callable[[Sequence[Event]], None] | None = None
+
+    def post(self, *news: News, urgent: bool = True) -> None:
+        """News for the next turn; without any: something outside has changed. Runs nothing."""
+        self._inbox.extend(news)
+        if urgent:
+            self._nudged = True
+            self._reactor.ring()
+
+    def turn(self, *news: News, ask: Ask | None = None) -> None:
+        """One turn, from a slot's thread or the main one; what it raises breaks the engine."""
+        self._inbox.extend(news)
+        with self._lock:
+            if self.broken:
+                return
+            try:
+                events = self._turn(ask)
+            except BaseException as error:
+                self.fail(error)
+                return
+        if self.resolve is not None and events:
+            self.resolve(events)
+
+    def _turn(self, ask: Ask | None) -> Sequence[Event]:
+        now = self._clock.now()
+        if not (self._inbox or ask or self._nudged or self._alarm <= now):
+            return ()
+        self._nudged = False
+        scheduler = self._scheduler
+        try:
+            if ask is not None:
+                ask(scheduler, now)
+        finally:
+            while self._inbox:
+                scheduler.observe(self._inbox.popleft(), now)
+            decision = scheduler.decide(now, 0 if self._teller.behind else self.executor.capacity())
+            if decision.events:
+                self._journal.record(decision.events)
+            for act in decision.acts:
+                self._act(act)
+            if decision.events:
+                self.metrics.fold(decision.events)
+                self._teller.put(decision.events)
+            self._alarm = scheduler.next_alarm()
+            if self._reactor_must_look():
+                self._reactor.ring()
+        return decision.events
+
+    def _act(self, act: Act) -> None:
+        match act:
+            case Start(attempt):
+                self.executor.start(attempt)
+            case Stop(key, force):
+                self.executor.stop(key, force=force)
+
+    def _reactor_must_look(self) -> bool:
+        return (
+            self._alarm < self._looked_until
+            or self._scheduler.done
+            or (0 < self._hungry_for <= self._scheduler.room)
+        )
+
+    def fail(self, error: BaseException) -> None:
+        """Nothing more starts; `run` returns and leaves it to its caller to stop what runs."""
+        if self.broken is None:
+            self.broken = error
+        self._reactor.ring()
+
+    def hungry(self, room: int) -> None:
+        """The reactor has more jobs to read as soon as there is so much room; 0: no more."""
+        self._hungry_for = room
+
+    def run(self) -> None:
+        """The main thread's part: until everything is over, or broken."""
+        self.turn()
+        while not (self._scheduler.done or self.broken):
+            self._looked_until = self._alarm
+            for ask in self._reactor.wait(self._alarm - self._clock.now()):
+                self._looked_until = -inf
+                self.turn(ask=ask)
+            self._looked_until = -inf
+            self.turn()

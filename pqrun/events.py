@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""What happened, as frozen data: one class a fact, facts only, never how to show them.
+
+`at` is seconds of the engine's clock. The stream of these is the only story that is told:
+journal, metrics, screen and reports are folds of it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from pqrun.model import Count, Exit, JobSpec, Outcome, Priority, Said, StopReason, Usage
+
+
+class JobAdded(NamedTuple):
+    """A job is known to the run."""
+
+    at: float
+    seq: int
+    spec: JobSpec
+
+
+class JobQueued(NamedTuple):
+    """It entered the queue: its needs are met, or it is to be tried again."""
+
+    at: float
+    seq: int
+    attempt: int
+    priority: Priority
+
+
+class AttemptSubmitted(NamedTuple):
+    """It left the queue for a slot, after `waited` seconds."""
+
+    at: float
+    seq: int
+    attempt: int
+    waited: float
+
+
+class AttemptRefused(NamedTuple):
+    """The machine could not start it now; it is back in the queue as if it had never left."""
+
+    at: float
+    seq: int
+    attempt: int
+    why: str
+
+
+class AttemptStarted(NamedTuple):
+    """It runs; `where` names the slot or the host."""
+
+    at: float
+    seq: int
+    attempt: int
+    where: str
+
+
+class AttemptStopping(NamedTuple):
+    """We asked it to end (`force`: killed it)."""
+
+    at: float
+    seq: int
+    attempt: int
+    reason: StopReason
+    force: bool
+
+
+class AttemptEnded(NamedTuple):
+    """It ended; `asked` is our reason if our signal met it alive. `output` is read, not compared."""
+
+    at: float
+    seq: int
+    attempt: int
+    count: Count
+    exit: Exit
+    asked: StopReason | None
+    began: float
+    ended: float
+    usage: Usage
+    said: Said
+    output: Any = None
+
+
+class JobWaiting(NamedTuple):
+    """It will be tried again at `until`."""
+
+    at: float
+    seq: int
+    attempt: int
+    until: float
+
+
+class JobRemoved(NamedTuple):
+    """It left the queue without an attempt."""
+
+    at: float
+    seq: int
+
+
+class JobEnded(NamedTuple):
+    """It ended for good; `because` names the need for which it was skipped."""
+
+    at: float
+    seq: int
+    outcome: Outcome
+    attempts: int
+    allowed: bool = False
+    because: str = ""
+
+
+class JobSaid(NamedTuple):
+    """A running attempt told its status or progress."""
+
+    at: float
+    seq: int
+    attempt: int
+    status: str | None
+    progress: float | None
+
+
+class JobChanged(NamedTuple):
+    """Somebody changed a job that has not ended."""
+
+    at: float
+    seq: int
+    spec: JobSpec
+    by: str
+
+
+class OutputGrew(NamedTuple):
+    """A running attempt's output may be shown up to `upto` bytes of `stream`."""
+
+    at: float
+    seq: int
+    attempt: int
+    stream: int
+    upto: int
+    output: Any
+
+
+class InputEnded(NamedTuple):
+    """No more jobs will come; `complete` is false when reading had to stop early, for `why`."""
+
+    at: float
+    jobs: int
+    complete: bool
+    why: str = ""
+
+
+class SlotsChanged(NamedTuple):
+    """So many jobs may run at a time from now on, for `why`."""
+
+    at: float
+    slots: int
+    why: str
+
+
+class RunPaused(NamedTuple):
+    """Nothing new starts until somebody unpauses."""
+
+    at: float
+    paused: bool
+    by: str
+
+
+class RunStopping(NamedTuple):
+    """Nothing new starts for good; `cause` as in `signal SIGINT`, `halt`, `deadline`, `stop`.
+
+    `drain`: running jobs may finish; otherwise they are asked to end (`force`: killed).
+    """
+
+    at: float
+    cause: str
+    drain: bool
+    force: bool = False
+
+
+Event = (
+    JobAdded
+    | JobQueued
+    | AttemptSubmitted
+    | AttemptRefused
+    | AttemptStarted
+    | AttemptStopping
+    | AttemptEnded
+    | JobWaiting
+    | JobRemoved
+    | JobEnded
+    | JobSaid
+    | JobChanged
+    | OutputGrew
+    | InputEnded
+    | SlotsChanged
+    | RunPaused
+    | RunStopping
+)

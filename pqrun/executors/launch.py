@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""How a command becomes a process: its words, its directory, its environment, its stdin."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import resource
+import tempfile
+from collections.abc import Sequence
+
+from pqrun.executors.containment import Member
+from pqrun.executors.spawn import failure_told, spawn, spawn_uncaptured
+from pqrun.model import Attempt, Command, Key, NotStarted, Priority
+
+SHELL = ("/bin/sh", "-c")
+LONGEST_ARGUMENT = 100_000
+LONGEST_VARIABLE = 131_071
+SPARE_DESCRIPTORS = 12
+PRIORITIES = {priority: priority.name.lower().encode() for priority in Priority}
+OURS = frozenset(
+    b"PQRUN PQRUN_RUN_ID PQRUN_JOB_ID PQRUN_SEQ PQRUN_SLOT PQRUN_ATTEMPT PQRUN_MAX_ATTEMPTS PQRUN_PRIORITY"
+    b" PQRUN_REPORT PQRUN_SOCKET PQRUN_TREE PARALLEL_SEQ PARALLEL_JOBSLOT".split()
+)
+
+
+class Unstartable(Exception):
+    """It can't be started, and never will be: 127 not found, 126 anything else."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Launcher:
+    """Starts commands of one run.
+
+    `directory` is where jobs start, `workspace` a private directory for reports and scripts, `token`
+    marks the environment of what belongs to this process's jobs.
+    """
+
+    def __init__(self, *, run_id: str, directory: str, workspace: str, token: str) -> None:
+        self.socket = ""
+        self._directory = directory
+        self._here = os.path.realpath(directory) == os.path.realpath(".")
+        self._workspace = workspace
+        self._token = token.encode()
+        self._scripts: dict[Key, str] = {}
+        self._inherited = [
+            b"%b=%b" % (name, value)
+            for name, value in os.environb.items()
+            if name not in OURS and not name.startswith(b"PQRUN_POOL_")
+        ]
+        self._run = b"PQRUN_RUN_ID=%b" % run_id.encode()
+        self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self._descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+    @property
+    def mark(self) -> bytes:
+        """What the environment of all processes of this run's jobs holds, unless they scrub it."""
+        return b"PQRUN_TREE=" + self._token + b"."
+
+    def member(self, attempt: Attempt, pid: int) -> Member:
+        """The job's process tree, for containment."""
+        key = attempt.key
+        marker = b"\0%b%d.%d\0" % (self.mark, key.seq, key.attempt)
+        return Member(pid, marker, attempt.spec.work.keep_leftovers)
+
+    def check_room(self, descriptor: int) -> None:
+        """Raises EMFILE while there are some descriptors left for pqrun itself."""
+        if descriptor >= self._descriptors - SPARE_DESCRIPTORS:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    def report_path(self, key: Key) -> str:
+        """The attempt's `$PQRUN_REPORT`."""
+        return f"{self._workspace}/{key.seq}.{key.attempt}.report"
+
+    def clean_up(self, key: Key) -> None:
+        """Removes what an attempt's start has left in the workspace."""
+        with contextlib.suppress(OSError):
+            os.unlink(self.report_path(key))
+        if script := self._scripts.pop(key, None):
+            os.unlink(script)
+
+    def spawn(self, attempt: Attempt, slot: int, pipes: Sequence[int]) -> int:
+        """Starts it; its number. `Unstartable` if it never can be; OSError if the machine can't now.
+
+        `pipes`: the ends of stdout's and stderr's pipe; without any it gets our own.
+        """
+        command: Command = attempt.spec.work
+        directory = self._directory_of(command)
+        stdin = self._null
+        try:
+            words = self._words(command)
+            if words is None:
+                words = [*(command.shell or SHELL)[:-1], self._script(attempt.key, command)]
+            argv = [os.fsencode(word) for word in words]
+            environment = self._environment_of(attempt, command, slot)
+            if any(b"\0" in word for word in argv):
+                raise Unstartable(126, "cannot be started: there is a NUL character in the command")
+            if command.stdin is not None:
+                stdin = self._stdin(command.stdin, directory or self._directory)
+            cwd = None if directory is None else os.fsencode(directory)
+            if pipes:
+                return spawn(argv, environment, cwd=cwd, stdin=stdin, pipes=pipes)
+            return spawn_uncaptured(argv, environment, cwd=cwd, stdin=stdin)
+        except ValueError as error:  # text that no encoding can hold
+            raise Unstartable(126, f"cannot be started: {error}") from None
+        except OSError as error:
+            raise self.explain(error, attempt) from None
+        finally:
+            if stdin != self._null:
+                os.close(stdin)
+
+    def never_ran(self, attempt: Attempt, stderr: bytes) -> NotStarted | None:
+        """What is to be said of a process that ended with 255 because it could not be executed."""
+        error = failure_told(stderr)
+        if error is None:
+            return None
+        told = self.explain(error, attempt)
+        return NotStarted(told.code, str(told)) if isinstance(told, Unstartable) else NotStarted(126, str(told))
+
+    def _directory_of(self, command: Command) -> str | None:
+        if command.cwd is None:
+            return None if self._here else self._directory
+        return os.path.join(self._directory, command.cwd)
+
+    def _words(self, command: Command) -> list[str] | None:
+        """The argument list; None if the command is too long for one argument."""
+        run = command.run
+        if isinstance(run, tuple):
+            return list(run)
+        shell = command.shell or SHELL
+        if len(run) * 4 > LONGEST_ARGUMENT and len(os.fsencode(run)) > LONGEST_ARGUMENT and shell[-1] == "-c":
+            return None
+        return [*shell, run]
+
+    def _script(self, key: Key, command: Command) -> str:
+        """A file that holds a long command."""
+        assert isinstance(command.run, str)
+        path = f"{self._workspace}/{key.seq}.{key.attempt}.script"
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(os.fsencode(command.run) + b"\n")
+        self._scripts[key] = path
+        return path
+
+    def _stdin(self, stdin: str, directory: str) -> int:
+        """A file to read from; text of several lines is given as it is."""
+        if "\n" not in stdin:
+            try:
+                return os.open(os.path.join(directory, stdin), os.O_RDONLY | os.O_CLOEXEC)
+            except OSError as error:
+                if error.errno in (errno.EMFILE, errno.ENFILE):
+                    raise
+                raise Unstartable(126, f"cannot read its stdin {stdin}: {error.strerror}") from None
+        with tempfile.TemporaryFile(dir=self._workspace) as file:
+            file.write(os.fsencode(stdin))
+            file.seek(0)
+            return os.dup(file.fileno())
+
+    def _environment_of(self, attempt: Attempt, command: Command, slot: int) -> list[bytes]:
+        key, spec = attempt.key, attempt.spec
+        own = [
+            b"PQRUN=1",
+            self._run,
+            b"PQRUN_JOB_ID=%b" % os.fsencode(spec.id),
+            b"PQRUN_SEQ=%d" % key.seq,
+            b"PQRUN_SLOT=%d" % slot,
+            b"PQRUN_ATTEMPT=%d" % key.attempt,
+            b"PQRUN_MAX_ATTEMPTS=%d" % attempt.max_attempts,
+            b"PQRUN_PRIORITY=%b" % PRIORITIES[spec.priority],
+            b"PQRUN_REPORT=%b" % os.fsencode(self.report_path(key)),
+            b"PARALLEL_SEQ=%d" % key.seq,
+            b"PARALLEL_JOBSLOT=%d" % slot,
+        ]
+        if not command.keep_leftovers:
+            own.append(b"%b%d.%d" % (self.mark, key.seq, key.attempt))
+        if self.socket:
+            own.append(b"PQRUN_SOCKET=%b" % os.fsencode(self.socket))
+        for pool, share in attempt.pools:
+            own.append(b"PQRUN_POOL_%b=%b" % (_variable(pool), share.encode()))
+        if not command.env:
+            return own + self._inherited
+        theirs = {os.fsencode(name): self._value(name, value) for name, value in command.env}
+        ours = {variable.partition(b"=")[0] for variable in own}
+        own += [b"%b=%b" % pair for pair in theirs.items() if pair[0] not in ours]
+        return own + [v for v in self._inherited if v.partition(b"=")[0] not in theirs]
+
+    def _value(self, name: str, value: str) -> bytes:
+        encoded = os.fsencode(value)
+        if len(name) + len(encoded) + 2 > LONGEST_VARIABLE:
+            raise Unstartable(126, f"cannot be started: variable {name} is too long ({len(encoded)} bytes)")
+        if b"\0" in encoded:
+            raise Unstartable(126, f"cannot be started: there is a NUL character in variable {name}")
+        return encoded
+
+    def explain(self, error: OSError, attempt: Attempt) -> Exception:
+        """The same, for people: `Unstartable`, or the error itself if it may pass."""
+        command: Command = attempt.spec.work
+        match error.errno:
+            case errno.EAGAIN | errno.EMFILE | errno.ENFILE | errno.ENOMEM:
+                return error
+            case errno.E2BIG:
+                return Unstartable(126, "cannot be started: its arguments and environment are too long")
+        if error.filename == "cwd":
+            directory = self._directory_of(command) or self._directory
+            return Unstartable(126, f"cannot be started in {directory}: {error.strerror}")
+        run = command.run[0] if isinstance(command.run, tuple) else (command.shell or SHELL)[0]
+        code = 127 if error.errno == errno.ENOENT else 126
+        return Unstartable(code, f"cannot run {run}: {error.strerror}")
+
+
+def _variable(pool: str) -> bytes:
+    return "".join(c if c.isascii() and c.isalnum() else "_" for c in pool.upper()).encode()

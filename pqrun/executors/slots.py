@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""A pool of threads that take the next attempt, whatever its work.
+
+A slot runs the engine's turn itself with its report, and then takes what that turn started: no
+hand-over to another thread, and never a wait for the screen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from queue import SimpleQueue
+from threading import Thread
+from typing import Protocol
+
+from pqrun.executors import Reporter
+from pqrun.model import Attempt, Key
+from pqrun.news import Ended, Refused
+
+
+class Task(Protocol):
+    """One attempt at work."""
+
+    def run(self, slot: int) -> Ended | Refused:
+        """Does the work, in a slot's thread; returns when nothing of it is left."""
+
+    def stop(self, *, force: bool) -> None:
+        """From another thread: ask it to end, or kill it; never blocks."""
+
+
+class Slots:
+    """Runs up to `count` attempts at a time, each in a thread of its own."""
+
+    def __init__(self, count: int, make: Callable[[Attempt], Task], reporter: Reporter, fail: Callable[[BaseException], None]) -> None:
+        self._count = count
+        self._make = make
+        self._reporter = reporter
+        self._fail = fail
+        self._live: dict[Key, Task] = {}
+        self._todo: SimpleQueue[tuple[Key, Task] | None] = SimpleQueue()
+        self._threads: list[Thread] = []
+        self._closing = False
+
+    def capacity(self) -> int:
+        """Slots in all."""
+        return self._count
+
+    def resize(self, count: int) -> None:
+        """So many from now on; what runs goes on."""
+        self._count = count
+
+    def start(self, attempt: Attempt) -> None:
+        """Queues an attempt for the next free thread; a new one if there are fewer than attempts."""
+        task = self._make(attempt)
+        self._live[attempt.key] = task
+        self._todo.put((attempt.key, task))
+        if len(self._threads) < len(self._live):
+            number = len(self._threads) + 1
+            thread = Thread(target=self._slot, args=(number,), name=f"pqrun-slot-{number}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def stop(self, key: Key, *, force: bool) -> None:
+        """Asks an attempt to end, or kills it; unknown or ended: no-op."""
+        task = self._live.get(key)
+        if task is not None:
+            task.stop(force=force)
+
+    def live(self) -> list[Task]:
+        """What has not reported its end."""
+        return list(self._live.values())
+
+    def close(self) -> None:
+        """Kills what runs, waits for it, and ends the threads."""
+        self._closing = True
+        for task in self.live():
+            task.stop(force=True)
+        for _ in self._threads:
+            self._todo.put(None)
+        for thread in self._threads:
+            thread.join()
+        self._threads.clear()
+
+    def _slot(self, number: int) -> None:
+        while work := self._todo.get():
+            key, task = work
+            try:
+                if self._closing:
+                    task.stop(force=True)
+                report = task.run(number)
+                self._live.pop(key, None)
+                self._reporter.turn(report)
+            except BaseException as error:
+                self._live.pop(key, None)
+                self._fail(error)

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""What to run: job files, read whole before anything starts, and lists of commands, read as they run."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from pqrun.engine import Engine
+from pqrun.errors import UserError
+from pqrun.jobfile.lines import Lines
+from pqrun.jobfile.sniff import looks_like_job_file
+from pqrun.jobfile.source import LinesSource
+from pqrun.model import JobSpec, Pool
+from pqrun.reactor import Reactor
+from pqrun.scheduler import Scheduler
+from pqrun.settings import Settings
+
+PIECE = 65536
+JOB_FILES = (".yaml", ".yml", ".json")
+
+
+class Input:
+    """Jobs that are known, and descriptors from which more come."""
+
+    def __init__(
+        self,
+        jobs: Sequence[JobSpec],
+        lines: Lines | None,
+        parts: Sequence[tuple[int, bytes]],
+        *,
+        workers: str | None = None,
+        max_queue: int | None = None,
+        pools: Sequence[Pool] = (),
+    ) -> None:
+        self.jobs = jobs
+        self.workers = workers
+        self.max_queue = max_queue
+        self.pools = tuple(pools)
+        self.lines = lines
+        self._parts = parts
+        self._source: LinesSource | None = None
+
+    @property
+    def wrong(self) -> str:
+        """Why reading a list had to end early, if so."""
+        return self._source.wrong if self._source else ""
+
+    def feed(self, engine: Engine, scheduler: Scheduler, reactor: Reactor) -> None:
+        """Puts in what is known, and has the rest read as there is room."""
+        jobs, self.jobs = self.jobs, ()
+        if self.lines is None:
+            engine.turn(ask=lambda s, now: (s.add(jobs, now), s.end_input(now)) and None)
+            return
+        if jobs:
+            engine.turn(ask=lambda s, now: s.add(jobs, now))
+        self._source = LinesSource(
+            self.lines, self._parts, scheduler=scheduler, hungry=engine.hungry
+        )
+        reactor.add(self._source)
+
+
+    def feed_all(self, scheduler: Scheduler) -> None:
+        """Puts in everything at once, for a dry run."""
+        scheduler.add(self.jobs, 0.0)
+        if self.lines is not None:
+            scheduler.max_queue = sys.maxsize
+            self._source = LinesSource(self.lines, self._parts, scheduler=scheduler, hungry=lambda _room: None)
+            while not self._source.done:
+                for ask in self._source.read():
+                    ask(scheduler, 0.0)
+        scheduler.end_input(0.0)
+
+
+def open_input(settings: Settings) -> Input:
+    """Opens and tells apart what is to be read; `UserError` for all that is wrong with it."""
+    job_files: list[str] = []
+    lists: list[str] = []
+    heads: dict[str, tuple[int, bytes, bool]] = {}
+    for path in settings.files or ("-",):
+        kind = settings.format or ("yaml" if path.endswith(JOB_FILES) else None)
+        if kind in ("yaml", "json"):
+            job_files.append(path)
+            continue
+        fd, head, ended = _open(path, sniff=kind is None)
+        heads[path] = (fd, head, ended)
+        is_list = kind == "lines" or settings.null or not looks_like_job_file(head, True)
+        (lists if is_list else job_files).append(path)
+    return _put_together(settings, job_files, lists, heads)
+
+
+def _put_together(
+    settings: Settings,
+    job_files: list[str],
+    lists: list[str],
+    heads: dict[str, tuple[int, bytes, bool]],
+) -> Input:
+    jobs: Sequence[JobSpec] = ()
+    workers, max_queue, pools = None, None, ()
+    if job_files:
+        from pqrun.jobfile import load
+
+        def read(path: str) -> bytes:
+            fd, head, ended = heads.get(path) or _open(path, sniff=False)
+            return head if ended else head + _rest(fd)
+
+        loaded = load(job_files, settings.given, read=read)
+        jobs, workers, max_queue, pools = loaded.jobs, loaded.workers, loaded.max_queue, loaded.pools
+    lines = None
+    if lists:
+        name = "stdin" if lists[0] == "-" else lists[0]
+        lines = Lines(settings.given, null=settings.null, file=name)
+    parts = [heads[path][:2] for path in lists]
+    return Input(jobs, lines, parts, workers=workers, max_queue=max_queue, pools=pools)
+
+
+def _open(path: str, *, sniff: bool) -> tuple[int, bytes, bool]:
+    """A descriptor, and of what has to be known by its content so much as tells what it is."""
+    if path == "-":
+        fd = 0
+    else:
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise UserError(f"cannot read {path}: {error.strerror}") from None
+        if os.path.isdir(path):
+            os.close(fd)
+            raise UserError(f"cannot read {path}: it is a directory")
+    head, ended = b"", False
+    while sniff and not ended and looks_like_job_file(head, False) is None:
+        data = os.read(fd, PIECE)
+        head += data
+        ended = not data
+    return fd, head, ended
+
+
+def _rest(fd: int) -> bytes:
+    pieces = []
+    while data := os.read(fd, 1 << 20):
+        pieces.append(data)
+    return b"".join(pieces)

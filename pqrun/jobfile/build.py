@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Job files to the jobs of a run: ids and numbers over all files, needs, pools, layers of settings."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from pqrun.jobfile import JobFile
+from pqrun.jobfile.matrix import Combination, label
+from pqrun.jobfile.needs import Asked, Needs, cycles, ring
+from pqrun.jobfile.problems import Problem, Problems
+from pqrun.jobfile.sheet import Draft, Place, Sheet
+from pqrun.jobfile.specs import Specs, Values, over
+from pqrun.jobfile.text import Text
+from pqrun.jobfile.values import Unfit, job_id, quoted
+from pqrun.model import JobSpec, Need, Pool
+
+_OWN = ("run", "needs", "matrix")  # defaults that are not a layer of settings
+
+
+def load(paths: Sequence[str], given: Values, read: Callable[[str], bytes], pools: Sequence[Pool]) -> JobFile:
+    """As `pqrun.jobfile.load`, without collecting garbage, of which a growing tree makes none.
+
+    Looking for it again and again doubles the time that 100,000 jobs take.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        return _load(paths, given, read, pools)
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _load(paths: Sequence[str], given: Values, read: Callable[[str], bytes], pools: Sequence[Pool]) -> JobFile:
+    """Reads and joins the files; raises JobFileError with everything that is wrong in any of them."""
+    problems = Problems()
+    texts = [_text(rank, path, read, problems) for rank, path in enumerate(paths)]
+    sheets = [Sheet(text, problems) for text in texts if text.is_there and text.is_sound(problems)]
+    joined = _Joined(sheets, problems)
+    joined.settle(pools)
+    if len(sheets) == len(paths) and all(sheet.sound for sheet in sheets):
+        joined.name()
+        joined.check_pools()
+        joined.connect()
+    if problems.count:
+        raise problems.error(dict(enumerate(texts)))
+    return JobFile(
+        joined.specs(given),
+        joined.settings.get("workers"),
+        joined.settings.get("max_queue"),
+        tuple(joined.pools.values()),
+        problems.warnings(dict(enumerate(texts))),
+    )
+
+
+def _text(rank: int, path: str, read: Callable[[str], bytes], problems: Problems) -> Text:
+    name = "stdin" if path == "-" else path
+    try:
+        return Text(name, read(path), rank)
+    except OSError as wrong:
+        problems.add(Problem(rank, 0, 0, (wrong.strerror or str(wrong)).lower()))
+    except ValueError:
+        problems.add(Problem(rank, 0, 0, "not a path"))
+    return Text(name, b"", rank, is_there=False)
+
+
+class _Joined:
+    """The files together."""
+
+    def __init__(self, sheets: Sequence[Sheet], problems: Problems) -> None:
+        self.settings: dict[str, Any] = {}
+        self.pools: dict[str, Pool] = {}
+        self._sheets = sheets
+        self._problems = problems
+        self._ids: list[str] = []  # of all jobs, in order
+        self._needs: dict[str, tuple[Need, ...]] = {}
+
+    def settle(self, pools: Sequence[Pool]) -> None:
+        """Joins the settings at the top of the files."""
+        where: dict[str, str] = {}
+        for sheet in self._sheets:
+            for name, (value, at) in sheet.settings.items():
+                if name == "pools":
+                    for pool in value:
+                        self._agree(
+                            sheet, at, f"the pool {quoted(pool.name)}", pool, where, self.pools, pool.name
+                        )
+                else:
+                    self._agree(sheet, at, quoted(name), value, where, self.settings, name)
+        self.pools |= {pool.name: pool for pool in pools}
+
+    def _agree(
+        self,
+        sheet: Sheet,
+        at: Place,
+        what: str,
+        value: Any,
+        where: dict[str, str],
+        into: dict[str, Any],
+        name: str,
+    ) -> None:
+        place = f"{sheet.file.name}:{at.line}"
+        if into.setdefault(name, value) != value:
+            sheet.say(at, f"{what} differs from that in {where[what]}", "files that run together agree")
+        where.setdefault(what, place)
+
+    def _rows(self) -> Iterator[tuple[Sheet, Draft, Combination | None]]:
+        """The jobs in order, each combination of a matrix one."""
+        for sheet in self._sheets:
+            for draft in sheet.drafts:
+                matrix = sheet.default("matrix") if draft.matrix is None else draft.matrix
+                for combination in matrix or (None,):
+                    yield sheet, draft, combination
+
+    def name(self) -> None:
+        """Gives every job its id; says which are there twice, and what has nothing to run."""
+        named: dict[str, tuple[Sheet, Draft]] = {}
+        unnamed: dict[str, int] = {}
+        for sheet, draft, combination in self._rows():
+            number = str(len(self._ids) + 1)
+            if draft.run is None and sheet.default("run") is None and not sheet.spoilt:
+                sheet.say(draft.at, "a job without a command", "say what to run: `run: make test`")
+            if draft.id is None:
+                unnamed[number] = draft.at.line
+                self._ids.append(number)
+                continue
+            id = draft.id + (label(combination) if combination else "")
+            if id in named:
+                first, other = named[id]
+                place = f"line {other.at.line}" if first is sheet else f"{first.file.name}:{other.at.line}"
+                sheet.say(draft.at, f"duplicate id {quoted(id)}", f"it is on {place} already")
+            if combination:
+                self._check_id(sheet, draft, id)
+            named[id] = sheet, draft
+            self._ids.append(id)
+        for id in named.keys() & unnamed.keys():
+            sheet, draft = named[id]
+            message = f"the id {quoted(id)} is the number of a job without one"
+            sheet.say(draft.at, message, f"give it another; that job is on line {unnamed[id]}")
+
+    def _check_id(self, sheet: Sheet, draft: Draft, id: str) -> None:
+        try:
+            job_id(id)
+        except Unfit as wrong:
+            sheet.say(draft.at, f"with its matrix: {wrong.what}", "shorten the values, or the id")
+
+    def check_pools(self) -> None:
+        """Says which pools are unknown or too small for a job."""
+        for sheet in self._sheets:
+            _, defaults_at = sheet.settings.get("defaults", ({}, None))
+            self._check_wants(sheet, sheet.default("pools"), defaults_at)
+            for draft in sheet.drafts:
+                if draft.pools_at:
+                    self._check_wants(sheet, draft.own["pools"], draft.pools_at)
+
+    def _check_wants(self, sheet: Sheet, wants: tuple[tuple[str, int], ...] | None, at: Place | None) -> None:
+        for name, amount in wants or ():
+            assert at is not None
+            pool = self.pools.get(name)
+            if pool is None:
+                known = ", ".join(self.pools)
+                hint = (
+                    f"known are: {known}"
+                    if known
+                    else f"say how much there is: `pools: {{{name}: 4}}` at the top"
+                )
+                sheet.say(at, f"unknown pool {quoted(name)}", hint)
+            elif amount > pool.size:
+                sheet.say(at, f"{amount} of the pool {quoted(name)}, which has {pool.size}", "ask for less")
+
+    def connect(self) -> None:
+        """Finds what jobs need; says what is unknown, and which jobs wait for one another."""
+        if not any(
+            sheet.default("needs") or any(draft.needs for draft in sheet.drafts) for sheet in self._sheets
+        ):
+            return
+        bases: dict[str, list[str]] = {}
+        for id, (_, draft, combination) in zip(self._ids, self._rows(), strict=True):
+            if combination and draft.id is not None:
+                bases.setdefault(draft.id, []).append(id)
+        needs = Needs(self._ids, bases)
+        defaults = {sheet: needs.found(sheet.default("needs") or (), "", sheet.say) for sheet in self._sheets}
+        places: dict[str, tuple[Sheet, Place | Asked]] = {}
+        for id, (sheet, draft, _) in zip(self._ids, self._rows(), strict=True):
+            if draft.needs is not None:
+                found = needs.found(draft.needs, id, sheet.say)
+            else:
+                found = defaults[sheet] if all(need.job != id for need in defaults[sheet]) else ()
+            if found:
+                self._needs[id] = found
+                places[id] = sheet, (draft.needs or (draft.at,))[0]
+        for cycle in cycles(self._needs):
+            sheet, at = places[cycle[0]]
+            sheet.say(at, f"cyclic needs: {ring(cycle)}", "take one of these needs out")
+
+    def specs(self, given: Values) -> list[JobSpec]:
+        """The jobs. Gives up the drafts: of each job, one form exists at a time."""
+        found: list[JobSpec] = []
+        for sheet in self._sheets:
+            layer = {key: value for key, value in sheet.defaults.items() if key not in _OWN}
+            env, _ = sheet.settings.get("env", ({}, None))
+            specs = Specs(given, over(layer, {"env": env} if env else {}))
+            sheet.drafts.reverse()
+            while sheet.drafts:
+                draft = sheet.drafts.pop()
+                matrix = sheet.default("matrix") if draft.matrix is None else draft.matrix
+                for combination in matrix or (None,):
+                    id = self._ids[len(found)]
+                    own = draft.own
+                    if combination:
+                        own = over({"env": dict(combination)}, own)
+                    if id in self._needs:
+                        own = {**own, "needs": self._needs[id]}
+                    run = sheet.default("run") if draft.run is None else draft.run
+                    named = draft.id is not None
+                    found.append(
+                        specs.make(run, own, id=id, named=named, file=sheet.file.name, line=draft.line)
+                    )
+        return found

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Nodes to values, by the kind of their key."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+from pqrun.jobfile import kinds, values
+from pqrun.jobfile.keys import RETRIES, Key, by_spelling
+from pqrun.jobfile.node import Node
+from pqrun.jobfile.problems import Problems
+from pqrun.jobfile.reader import Reader, key_of
+from pqrun.jobfile.specs import STORED
+from pqrun.jobfile.text import Text
+from pqrun.jobfile.values import Unfit, quoted
+from pqrun.model import Pool
+
+_RETRIES: Final = by_spelling(RETRIES)
+_BARE: Final = ("truth", "retries", "slots", "policy", "max_queue", "factor", "fraction")
+_ITEMS: Final[dict[str, tuple[Callable[[str], Any], Callable[[Iterable[Any]], Any]]]] = {
+    "tags": (kinds.tag, lambda found: tuple(dict.fromkeys(found))),
+    "codes": (values.code, frozenset),
+    "exits": (values.exit_code, lambda found: tuple(sorted(set(found)))),
+}
+_REMEMBERED: Final = 10_000
+
+
+class Fields(Reader):
+    """Reads the values of one file's keys. What can't be had is `None`, and the problem is added."""
+
+    def __init__(self, file: Text, problems: Problems) -> None:
+        super().__init__(file, problems)
+        self._words: dict[tuple[str, str], Any] = {}
+        self._maps: dict[Any, dict[str, Any]] = {}
+        self.kinds: dict[str, Callable[[Key, Node], Any]] = {
+            "run": self._run,
+            "env": self._env,
+            "tags": self._list,
+            "codes": self._list,
+            "exits": self._list,
+            "policy": self._policy,
+            "wants": self._wants,
+            "shell": self._shell,
+            "pools": self._pools,
+        }
+
+    def layer(self, node: Node, known: Mapping[str, Key]) -> dict[str, Any]:
+        """The values of a map's keys, as a layer of settings has them."""
+        found: dict[str, Any] = {}
+        for key, value in self.entries(node, known):
+            read = self.kinds.get(key.kind, self.word)(key, value)
+            if read is not None:
+                found[STORED.get(key.name, key.name)] = read
+        return found
+
+    def word(self, key: Key, node: Node) -> Any:
+        """The value of a key that takes one word."""
+        text = self.text(key, node)
+        if text is None:
+            return None
+        quoted_number = not node.plain and key.kind in _BARE
+        found = self._words.get((key.kind, text))
+        if found is None:
+            found = self.converted(node, kinds.FROM_WORD[key.kind], text)
+            if len(self._words) < _REMEMBERED and found is not None:
+                self._words[key.kind, text] = found
+        if found is not None and quoted_number:
+            self.say_of(node, f"a text in quotes: {quoted(text)}", "take the quotes off")
+            return None
+        return found
+
+    def _run(self, key: Key, node: Node) -> str | tuple[str, ...] | None:
+        if not isinstance(node.value, list):
+            text = self.text(key, node)
+            if text is None:
+                return None
+            if text.strip():
+                return text
+            self.say_of(node, "an empty command", "say what to run")
+            return None
+        found = tuple(text for _, text in self.texts(node))
+        if len(found) == len(node.value):
+            if found and found[0]:
+                return found
+            self.say_of(node, "a command without a program", "write `[program, argument]`")
+        return None
+
+    def _env(self, key: Key, node: Node) -> dict[str, str] | None:
+        if not isinstance(node.value, dict):
+            self.unexpected(key, node)
+            return None
+        found: dict[str, str] = {}
+        for name, value in ((node.merged or {}) | node.value).items():
+            text = self.text(None, value)
+            try:
+                if text is not None:
+                    found[values.variable(name)] = text
+            except Unfit as wrong:
+                self.say(key_of(value), wrong.what, "write `NAME: value`")
+        return self._shared(found)
+
+    def _list(self, key: Key, node: Node) -> Any:
+        convert, collect = _ITEMS[key.kind]
+        if isinstance(node.value, dict):
+            self.unexpected(key, node)
+            return None
+        found = [self.converted(item, convert, text) for item, text in self.texts(node)]
+        if key.kind == "exits" and not found:
+            self.say_of(node, "no exit code", "write `[0]`")
+        return collect(item for item in found if item is not None)
+
+    def _policy(self, key: Key, node: Node) -> dict[str, Any] | None:
+        if isinstance(node.value, dict):
+            return self._shared(self.layer(node, _RETRIES))
+        most = self.word(key, node)
+        return None if most is None else self._shared({"max": most})
+
+    def _wants(self, key: Key, node: Node) -> tuple[tuple[str, int], ...]:
+        found: dict[str, int | None] = {}
+        if isinstance(node.value, dict):
+            for name, amount in ((node.merged or {}) | node.value).items():
+                text = self.text(None, amount)
+                found[name] = None if text is None else self.converted(amount, kinds.count, text)
+        else:
+            found = {text: 1 for _, text in self.texts(node)}
+        return tuple((name, amount) for name, amount in found.items() if amount)
+
+    def _shell(self, key: Key, node: Node) -> tuple[str, ...] | None:
+        if isinstance(node.value, list):
+            found = tuple(text for _, text in self.texts(node))
+        else:
+            text = self.text(key, node)
+            if text is None:
+                return None
+            found = self.converted(node, _split, text) or ()
+        if not found or not found[0]:
+            self.say_of(node, "a shell without a program", "write `bash -eu -c`")
+            return None
+        return found
+
+    def _pools(self, key: Key, node: Node) -> tuple[Pool, ...]:
+        if not isinstance(node.value, dict):
+            self.unexpected(key, node)
+            return ()
+        found = []
+        for name, value in ((node.merged or {}) | node.value).items():
+            if self.converted(key_of(value), kinds.pool_name, name) is None:
+                continue
+            if isinstance(value.value, list):
+                items = tuple(text for _, text in self.texts(value))
+                found.append(Pool(name, len(items), items))
+                if not items:
+                    self.say_of(value, "a pool of nothing", "write how many there are, or their names")
+                elif len(set(items)) < len(items):
+                    self.say_of(value, "a name twice", "each is one: give them different names")
+            elif isinstance(value.value, dict):
+                self.say_of(
+                    value, "expected a number or a list, found a map", "write `net: 4` or `gpu: [0, 1]`"
+                )
+            elif (text := self.text(None, value)) is not None:
+                size = self.converted(value, kinds.count, text)
+                if size:
+                    found.append(Pool(name, size))
+        return tuple(found)
+
+    def _shared(self, found: dict[str, Any]) -> dict[str, Any]:
+        """The first of all maps that equal this one."""
+        if len(self._maps) < _REMEMBERED:
+            return self._maps.setdefault(tuple(found.items()), found)
+        return self._maps.get(tuple(found.items()), found)
+
+
+def _split(text: str) -> tuple[str, ...]:
+    try:
+        return tuple(shlex.split(text))
+    except ValueError:
+        raise Unfit(f"a quote that is not closed: {quoted(text)}") from None

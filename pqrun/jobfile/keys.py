@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Every key of the job file: its name, its other spellings, what it takes, what it is for.
+
+The one source of truth: the reader, the JSON Schema, the reference page and the comment at the end
+of a command line are all made from these tables. Plain data, because `run` loads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+
+class Key(NamedTuple):
+    """One key. `kind` names what it takes: a reader in `fields.py`, a shape in `schema.py`."""
+
+    name: str
+    kind: str
+    about: str
+    example: str
+    also: tuple[str, ...] = ()
+    default: str = ""
+    word: bool = False  # may stand in a ` # pqrun:` comment
+
+
+RETRIES: Final = (
+    Key("max", "retries", "How many extra attempts at most.", "5", default="0"),
+    Key("delay", "duration", "The wait before the first retry.", "1s", default="1s"),
+    Key("backoff", "backoff", "How the wait grows: `exponential` (delay × factor^(n−1)), `linear` (delay × n) "
+        "or `constant`.", "exponential", default="exponential"),
+    Key("factor", "factor", "What each wait is multiplied by to get the next (exponential).", "2", default="2"),
+    Key("max_delay", "duration", "No wait is longer than this.", "1m", default="1m"),
+    Key("jitter", "fraction", "Spreads each wait by up to this fraction, up or down.", "0.1", default="0"),
+    Key("on", "codes", "Which ends are tried again: exit codes, signal names, and the words `timeout`, "
+        "`signal`, `any`.", "[5, 6, timeout]", default="any"),
+    Key("permanent", "codes", "Which ends are never tried again (126 and 127 are not either, unless `on` names "
+        "them).", "[22]"),
+)  # fmt: skip
+
+JOB: Final = (
+    Key("id", "id", "A unique name, 1 to 200 printable characters. A job without one gets its number in the "
+        "file.", "fetch", also=("name",), word=True),
+    Key("run", "run", "What to run: a text goes through the shell; a list is a program and its arguments, with no "
+        "shell.", "make test", also=("command", "cmd")),
+    Key("env", "env", "Environment variables, on top of those that pqrun has itself.", "{LANG: C.UTF-8}"),
+    Key("cwd", "path", "The directory in which the job starts, relative to where pqrun was started.", "app",
+        word=True),
+    Key("priority", "priority", "Among jobs that are ready, higher goes first: `critical`, `high`, `normal` or "
+        "`low`.", "high", default="normal", word=True),
+    Key("needs", "needs", "Jobs that have to end `ok` before this one starts; ids or globs. If one does not, this "
+        "job is skipped. `{ended: […]}` waits for their end whatever it is, `{failed: […]}` for their failure.",
+        "[fetch]", word=True),
+    Key("matrix", "matrix", "Runs the job once for each combination of these axes, which become environment "
+        "variables. `include` adds combinations, `exclude` takes some away.", "{PY: [\"3.11\", \"3.12\"]}"),
+    Key("timeout", "duration", "The time limit of one attempt; 0 is none.", "10m", default="none", word=True),
+    Key("idle_timeout", "duration", "Ends an attempt that has printed nothing for so long; 0 is never.", "2m",
+        default="none", word=True),
+    Key("grace", "duration", "How long a job that was asked to stop may take before it is killed.", "10s",
+        default="5s", word=True),
+    Key("signal", "signal", "The signal that asks a job to stop.", "INT", default="TERM", word=True),
+    Key("retries", "policy", "How many extra attempts a failed job gets; or a map that also says when and how "
+        "long to wait.", "2", default="0", word=True),
+    Key("slots", "slots", "How many of the workers the job takes up.", "2", default="1", word=True),
+    Key("pools", "wants", "How much the job takes of each of the file's `pools`; a name alone is one of it.",
+        "{net: 1}", word=True),
+    Key("tags", "tags", "Words to select jobs by, as in `--only tag:nightly`.", "[nightly]", word=True),
+    Key("success_codes", "exits", "Exit codes that mean `ok`.", "[0, 5]", default="[0]", word=True),
+    Key("allow_failure", "truth", "If it fails, the run is a success all the same, and so is the need of others "
+        "for it.", "true", default="false", word=True),
+    Key("rerun", "rerun", "`never`: if pqrun dies while the job runs, `resume` reports it instead of running it "
+        "again.", "never", default="always", word=True),
+    Key("creates", "path", "A file that the job makes: if it is there, the job is done without being run.",
+        "out/data.gz", word=True),
+    Key("stdin", "path", "A file that the job reads as its standard input.", "words.txt", default="/dev/null",
+        word=True),
+    Key("shell", "shell", "The shell that runs the command: a program and its options, a text or a list.",
+        "bash -eu -c", default="/bin/sh -c"),
+    Key("leftovers", "leftovers", "`keep`: processes that outlive the job are left alone.", "keep",
+        default="end", word=True),
+)  # fmt: skip
+
+TOP: Final = (
+    Key("workers", "workers", "How many jobs run at once, as `--jobs`: a number, a percentage of the CPUs, `+N` or "
+        "`-N` from them, or `auto`.", "4", default="auto"),
+    Key("max_queue", "max_queue", "How many jobs are queued at most by `add` or from a stream; the jobs of a file "
+        "always are.", "1000", default="1000"),
+    Key("defaults", "defaults", "What every job of the file has that does not say otherwise: any key of a job but "
+        "`id`.", "{timeout: 30m, retries: 1}"),
+    Key("env", "env", "Environment variables of every job.", "{LANG: C.UTF-8}"),
+    Key("pools", "pools", "Resources that jobs share: a number of them, or a list of their names.",
+        "{net: 4, gpu: [0, 1]}"),
+    Key("jobs", "jobs", "The jobs: a list, or a map keyed by id. A text alone is a job that runs it.",
+        "[echo hello]"),
+)  # fmt: skip
+
+IN_COMMENT: Final = (
+    *(key for key in JOB if key.word),
+    *(key._replace(name={"delay": "retry_delay", "on": "retry_on"}.get(key.name, key.name))
+      for key in RETRIES if key.name != "max"),
+)  # fmt: skip
+"""What a ` # pqrun:` comment knows: keys of a job that one word can hold, and the retry policy flat."""
+
+
+def by_spelling(keys: Iterable[Key]) -> dict[str, Key]:
+    """The table by every accepted spelling."""
+    return {spelling: key for key in keys for spelling in (key.name, *key.also)}
+
+
+ELSEWHERE: Final = {
+    "script": "run", "commands": "run", "exec": "run", "shell_command": "run",
+    "depends_on": "needs", "depends-on": "needs", "deps": "needs", "after": "needs", "dependencies": "needs",
+    "environment": "env", "variables": "env", "vars": "env",
+    "working_dir": "cwd", "working-directory": "cwd", "workdir": "cwd", "dir": "cwd", "directory": "cwd",
+    "retry": "retries", "max_retries": "retries", "attempts": "retries",
+    "timeout-minutes": "timeout", "time_limit": "timeout",
+    "continue-on-error": "allow_failure", "ignore_error": "allow_failure", "soft_fail": "allow_failure",
+    "prio": "priority", "nice": "priority", "label": "tags", "labels": "tags", "input": "stdin",
+    "tasks": "jobs", "steps": "jobs", "concurrency": "workers", "parallel": "workers",
+    "parallelism": "workers", "max_workers": "workers", "threads": "workers", "count": "max", "times": "max",
+    "resources": "pools", "groups": "pools",
+}  # fmt: skip
+"""What other tools call it."""

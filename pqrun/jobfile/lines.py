@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Commands, one a line, to JobSpecs, as they come.
+
+Reads nothing itself: whoever feeds it decides how far ahead to read. Commands may be any bytes:
+what is not UTF-8 is kept by surrogates, so that it runs as it was written.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pqrun.errors import UserError
+from pqrun.jobfile.comment import settings, split
+from pqrun.jobfile.records import LONGEST, Records, TooLong
+from pqrun.jobfile.specs import Specs, Values, stamp
+from pqrun.jobfile.values import quoted
+from pqrun.model import JobSpec
+
+_MARK: Final = b"pqrun:"
+_BLANKS: Final = b"# \t\r\v\f"
+_NUL: Final = "a NUL character (if the commands are NUL-separated, use -0)"
+
+
+class LineError(UserError):
+    """Where reading has to end; the jobs before it are good."""
+
+
+class Lines:
+    """`feed` bytes, then `take` jobs until `None`; `end` when there are no more bytes.
+
+    `given` is the command line's layer of settings. A job without an id is called by its number,
+    and can be needed by the jobs below it.
+    """
+
+    def __init__(self, given: Values, *, null: bool = False, file: str = "stdin") -> None:
+        self.number = 0
+        self._file = file
+        self._null = null
+        self._records = Records(b"\0" if null else b"\n")
+        self._line = 0
+        self._first = 0  # the line on which a command of several began
+        self._begun: list[bytes] = []  # the lines of a command that goes on in the next
+        self._length = 0  # of those
+        self._wrong: LineError | None = None
+        self._ids: set[str] = set()  # of the jobs that have one
+        self._named: set[int] = set()  # the numbers of those jobs
+        self._specs = Specs(given)
+        plain = self._specs.make("", {}, id="", named=False, file=file, line=0)
+        self._command = stamp(plain.work, "run")
+        self._plain = stamp(plain, "id", "work", "line")
+
+    def feed(self, data: bytes) -> None:
+        """Takes in what was read."""
+        self._records.feed(data)
+
+    def end(self) -> None:
+        """Says that nothing more will be fed."""
+        self._records.end()
+
+    def take(self) -> JobSpec | None:
+        """The next job; `None` when more has to be fed, or after the last one.
+
+        Raises LineError where reading has to end, and again when asked again.
+        """
+        if self._wrong:
+            raise self._wrong
+        try:
+            while (line := self._records.next()) is not None:
+                self._line += 1
+                if self._null:
+                    command = line
+                elif line[-1:] in b"\\\r" or line[:1] in _BLANKS or self._begun or b"\0" in line:
+                    command = self._joined(line)
+                else:  # as most are, and a million of them add up
+                    command = line
+                if command:
+                    return self._job(command)
+        except TooLong:
+            raise self._error(f"a line over {LONGEST // 1024 // 1024} MiB") from None
+        if not self._null and self._records.holds(b"\0"):
+            self._line += 1
+            raise self._error(_NUL)
+        command = self._whole() if self._records.finished else b""
+        return self._job(command) if command else None
+
+    def _joined(self, line: bytes) -> bytes:
+        """The command that ends with this line, as a shell would join it; empty if none does."""
+        if b"\0" in line:
+            raise self._error(_NUL)
+        line = line[:-1] if line[-1:] == b"\r" else line
+        if not self._begun and line.lstrip()[:1] in b"#":  # a comment, or nothing
+            return b""
+        goes_on = (len(line) - len(line.rstrip(b"\\"))) % 2 and _MARK not in line
+        self._first = self._first or self._line
+        self._begun.append(line[:-1] if goes_on else line)
+        self._length += len(line)
+        if self._length > LONGEST:
+            raise TooLong
+        return b"" if goes_on else self._whole()
+
+    def _whole(self) -> bytes:
+        command = b"".join(self._begun)
+        self._begun.clear()
+        self._length = 0
+        if command.lstrip()[:1] in b"#":
+            self._first = 0
+            return b""
+        return command
+
+    def _job(self, command: bytes) -> JobSpec:
+        number = self.number + 1
+        text = command.decode("utf-8", "surrogateescape")
+        if _MARK in command:
+            text, comment = split(text)
+            if comment is not None:
+                return self._set(text, comment, number)
+        if self._ids and str(number) in self._ids:
+            raise self._error(f"this job's number is {number}, and an earlier job has that as its id")
+        self.number = number
+        job: JobSpec = self._plain(str(number), self._command(text), self._first or self._line)
+        self._first = 0
+        return job
+
+    def _set(self, run: str, comment: str, number: int) -> JobSpec:
+        """The job of a line that ends in our comment."""
+        try:
+            own = settings(comment)
+        except ValueError as wrong:
+            raise self._error(str(wrong)) from None
+        named = "id" in own
+        id = own.pop("id", str(number))
+        if id in self._ids:
+            raise self._error(f"duplicate id {quoted(id)}")
+        if named and self._called_by_number(id, number):
+            raise self._error(f"the id {quoted(id)} is the number of a job without one")
+        for need in own.get("needs", ()):
+            if need.job not in self._ids and not self._called_by_number(need.job, number):
+                raise self._error(f"unknown need {quoted(need.job)} (a line can need the jobs above it)")
+        if named:
+            self._ids.add(id)
+            self._named.add(number)
+        self.number = number
+        line, self._first = self._first or self._line, 0
+        return self._specs.make(run, own, id=id, named=named, file=self._file, line=line)
+
+    def _called_by_number(self, id: str, before: int) -> bool:
+        """Whether it is the number of a job before this one that has no id."""
+        if not (id.isascii() and id.isdigit()) or len(id) > 18 or str(int(id)) != id:
+            return False
+        return 0 < int(id) < before and int(id) not in self._named
+
+    def _error(self, message: str) -> LineError:
+        line = f"{self._file}:{self._first or self._line}"
+        self._wrong = LineError(f"{line}: {message}")
+        return self._wrong

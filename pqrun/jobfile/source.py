@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""A list of commands as something to read from while jobs run: never further ahead than asked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+
+from pqrun.engine import Ask
+from pqrun.errors import UserError
+from pqrun.jobfile.lines import Lines
+from pqrun.scheduler import Scheduler, UnknownNeed
+
+PIECE = 65536
+SLICE = 1000
+SEPARATOR = b"\n"
+
+
+class LinesSource:
+    """Feeds the queue from descriptors, one after another; each with what was read of it before.
+
+    `room` says how many more jobs the queue takes; `hungry` is told how much room to wait for.
+    """
+
+    def __init__(
+        self,
+        lines: Lines,
+        parts: Iterable[tuple[int, bytes]],
+        *,
+        scheduler: Scheduler,
+        hungry: Callable[[int], None],
+    ) -> None:
+        self.done = False
+        self.wrong = ""
+        self._lines = lines
+        self._parts = list(parts)
+        self._scheduler = scheduler
+        self._hungry = hungry
+        self._enough = max(1, scheduler.max_queue // 2)
+        self._may_hold_more = True
+        lines.feed(self._parts[0][1])
+
+    def fileno(self) -> int:
+        """The descriptor that is being read."""
+        return self._parts[0][0]
+
+    def wanted(self) -> bool:
+        """Whether there is room in the queue."""
+        return not self.done and self._scheduler.room > 0
+
+    def pending(self) -> bool:
+        """Whether more jobs may be in what was read already."""
+        return self._may_hold_more
+
+    def read(self) -> Iterable[Ask]:
+        """Reads a piece, if what was read before is used up."""
+        if not self._may_hold_more:
+            data = os.read(self._parts[0][0], PIECE)
+            if data:
+                self._lines.feed(data)
+            else:
+                self._next_file()
+            self._may_hold_more = True
+        return [self.add]
+
+    def add(self, scheduler: Scheduler, now: float) -> None:
+        """Ask: as many jobs as there is room for."""
+        specs = []
+        try:
+            for _ in range(min(scheduler.room, SLICE)):
+                spec = self._lines.take()
+                if spec is None:
+                    self._may_hold_more = False
+                    break
+                if spec.named and scheduler.knows(spec.id):
+                    raise UserError(f"{spec.file}:{spec.line}: the id `{spec.id}` is given twice")
+                specs.append(spec)
+        except UserError as error:
+            self.wrong = str(error)
+            self.done = True
+        try:
+            scheduler.add(specs, now)
+        except UnknownNeed as error:
+            self.wrong, self.done = str(error), True
+        if self.done or (not self._parts and not self._may_hold_more):
+            self.done = True
+            scheduler.end_input(now, complete=not self.wrong, why=self.wrong)
+        self._hungry(0 if self.done or scheduler.room else self._enough)
+
+    def _next_file(self) -> None:
+        os.close(self._parts.pop(0)[0])
+        if self._parts:
+            self._lines.feed(SEPARATOR + self._parts[0][1])
+        else:
+            self._lines.end()

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The bytes of a job file: read within a limit, proven to be text, and cut into lines to show."""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import Final
+
+from pqrun.jobfile.problems import Problem, Problems
+
+LARGEST: Final = 64 * 1024 * 1024
+_CONTROLS: Final = bytes(set(range(32)) - set(b"\t\n\r")) + b"\x7f"
+_REFUSED = re.compile(
+    "[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
+)
+_PAIR = re.compile(rb"\\u[dD]([89abAB][0-9a-fA-F]{2})\\u[dD]([c-fC-F][0-9a-fA-F]{2})")
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+
+
+class Text:
+    """One file's bytes, without a byte-order mark; `rank` is its place among the files given.
+
+    It `is_there` if it could be opened.
+    """
+
+    def __init__(self, name: str, data: bytes, rank: int = 0, *, is_there: bool = True) -> None:
+        self.name = name
+        self.rank = rank
+        self.is_there = is_there
+        self.data = data.removeprefix(b"\xef\xbb\xbf")
+        self._lines: list[bytes] | None = None
+
+    def line(self, number: int) -> str:
+        """The text of a line, counted from 1; empty if there is none."""
+        if self._lines is None:
+            self._lines = self.data.splitlines()
+        if not 0 < number <= len(self._lines):
+            return ""
+        return self._lines[number - 1].decode("utf-8", "replace")
+
+    @property
+    def is_json(self) -> bool:
+        """Whether it may be JSON: it begins with `{`."""
+        return self.data[:1000].lstrip()[:1] == b"{"
+
+    def is_sound(self, problems: Problems) -> bool:
+        """Whether it is UTF-8 without control characters; if not, the problem is added."""
+        if len(self.data) > LARGEST:
+            hint = "a list of commands, one a line, may be of any size"
+            problems.add(Problem(self.rank, 0, 0, f"larger than {LARGEST // 1024 // 1024} MiB", hint))
+            return False
+        if self.data.isascii() and len(self.data.translate(None, _CONTROLS)) == len(self.data):
+            return True
+        try:
+            text = self.data.decode()
+        except UnicodeDecodeError as wrong:
+            byte = self.data[wrong.start]
+            self._refuse(
+                problems, wrong.start, f"not UTF-8 text: the byte 0x{byte:02x}", "save the file as UTF-8"
+            )
+            return False
+        found = _REFUSED.search(text)
+        if found is None:
+            return True
+        code = ord(found.group())
+        if code == 0:
+            what, hint = "a NUL character", "a job file is text: take it out"
+        else:
+            what = f"the {'' if code >= 0x2000 else 'control '}character U+{code:04X}"
+            hint = f'take it out, or write it in double quotes as `"\\u{code:04x}"`'
+        self._refuse(problems, len(text[: found.start()].encode()), what, hint)
+        return False
+
+    def _refuse(self, problems: Problems, offset: int, message: str, hint: str) -> None:
+        before = (self.data[:offset] + b".").splitlines()  # the dot: as many lines as were begun
+        column = len(before[-1].decode("utf-8", "replace"))
+        problems.add(Problem(self.rank, len(before), column, message, hint))
+
+    def readable(self) -> bytes:
+        """The bytes as libyaml wants them: it does not know JSON's pairs of surrogates."""
+        if self.is_json and _PAIR.search(self.data):
+            return _STRING.sub(lambda found: _PAIR.sub(_joined, found.group()), self.data)
+        return self.data
+
+
+def _joined(pair: re.Match[bytes]) -> bytes:
+    before = pair.string[: pair.start()]
+    if (len(before) - len(before.rstrip(b"\\"))) % 2:  # the pair's backslash is itself escaped
+        return pair.group()
+    high, low = (int(half, 16) for half in pair.groups())
+    return b"\\U%08x" % (0x10000 + ((high & 0x3FF) << 10) + (low & 0x3FF))
+
+
+def read(path: str) -> bytes:
+    """A file's bytes, or stdin's for `-`; no more of them than needed to see that it is too large."""
+    if path == "-":
+        return sys.stdin.buffer.read(LARGEST + 4)
+    with open(path, "rb") as file:
+        return file.read(LARGEST + 4)

@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Text to values: durations, sizes, signals, code lists. Knows no file format and no option.
+
+Every function takes the text as its author wrote it and raises `Unfit`, a `ValueError` that says
+what was wrong and what would be accepted.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from pqrun.model import Priority
+
+LONGEST: Final = 100 * 365.25 * 86400
+"""Seconds; a longer duration is a slip of the hand, and would overflow timers."""
+
+CODE_WORDS: Final = ("timeout", "signal", "any")
+NULLS: Final = frozenset({"", "~", "null", "Null", "NULL"})
+"""Unquoted, these mean "nothing" in YAML."""
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = re.compile(r"(?:(?:\d+\.?\d*|\.\d+)(?:ms|[smhd]))+", re.ASCII)
+_PART = re.compile(r"([\d.]+)(ms|[smhd])")
+_NUMBER = re.compile(r"\d+\.?\d*|\.\d+", re.ASCII)
+_SIZE = re.compile(r"(\d+\.?\d*|\.\d+) ?([kKMGT]?)(iB|B)?", re.ASCII)
+_POWERS = {"": 0, "k": 1, "K": 1, "M": 2, "G": 3, "T": 4}
+
+
+class Unfit(ValueError):
+    """`what` is wrong, and the `cure`; as a text both in one line."""
+
+    def __init__(self, what: str, cure: str = "") -> None:
+        super().__init__(f"{what} ({cure})" if cure else what)
+        self.what = what
+        self.cure = cure
+
+
+def duration(text: str) -> float:
+    """Seconds."""
+    if len(text) <= 64 and _NUMBER.fullmatch(text):
+        seconds = float(text)
+    elif len(text) <= 64 and _DURATION.fullmatch(text):
+        seconds = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
+    elif text[:1] == "-" and text[1:2].isdigit():
+        raise Unfit(f"a negative duration: {quoted(text)}", "0 is the least")
+    else:
+        raise Unfit(f"not a duration: {quoted(text)}", "write seconds, or such as 250ms, 90s, 10m, 1h30m")
+    if seconds > LONGEST:
+        raise Unfit(f"too long a duration: {quoted(text)}", "at most a hundred years")
+    return seconds
+
+
+def size(text: str) -> int:
+    """Bytes; `K`, `KiB` and so on count in 1024, `KB` in 1000."""
+    found = _SIZE.fullmatch(text) if len(text) <= 64 else None
+    if not found:
+        raise Unfit(f"not a size: {quoted(text)}", "write bytes, or such as 64K, 10M, 1GiB")
+    number, letter, rest = found.groups()
+    amount = float(number) * (1000 if letter and rest == "B" else 1024) ** _POWERS[letter]
+    if amount >= 2**63:
+        raise Unfit(f"too large a size: {quoted(text)}")
+    return int(amount)
+
+
+def priority(text: str) -> Priority:
+    """One of the four levels by name."""
+    for level in Priority:
+        if level.name.lower() == text:
+            return level
+    raise Unfit(f"not a priority: {quoted(text)}", "one of critical, high, normal, low")
+
+
+def signal_name(text: str) -> str:
+    """`TERM`, `SIGTERM`, `term` and `15` are all `SIGTERM`."""
+    from signal import Signals
+
+    try:
+        if text.isascii() and text.isdigit():
+            return Signals(int(text[:9])).name
+        upper = text.upper()
+        return Signals[upper if upper.startswith("SIG") else "SIG" + upper].name
+    except (KeyError, ValueError):
+        raise Unfit(f"not a signal: {quoted(text)}", "write a name such as TERM, INT, USR1") from None
+
+
+def exit_code(text: str) -> int:
+    """0 to 255."""
+    if text.isascii() and text.isdigit() and len(text) <= 9 and int(text) <= 255:
+        return int(text)
+    raise Unfit(f"not an exit code: {quoted(text)}", "a number from 0 to 255")
+
+
+def code(text: str) -> int | str:
+    """An exit code, a signal's name as in `SIGKILL`, or one of the words `timeout`, `signal`, `any`."""
+    if text in CODE_WORDS:
+        return text
+    if text[:1].isdigit() or text[:1] == "-":
+        return exit_code(text)
+    try:
+        return signal_name(text)
+    except ValueError:
+        accepted = "an exit code, a signal name, or one of timeout, signal, any"
+        raise Unfit(f"not an exit code: {quoted(text)}", accepted) from None
+
+
+def code_list(given: str | Iterable[str]) -> frozenset[int | str]:
+    """`5,6,TERM,timeout`, or the same already apart."""
+    return frozenset(code(word) for word in (words(given) if isinstance(given, str) else given))
+
+
+def exit_codes(given: str | Iterable[str]) -> tuple[int, ...]:
+    """Exit codes alone, in rising order."""
+    return tuple(sorted({exit_code(word) for word in (words(given) if isinstance(given, str) else given)}))
+
+
+def words(text: str) -> list[str]:
+    """What commas separate, blanks around each taken off; an empty one is refused."""
+    found = [word.strip() for word in text.split(",")]
+    if "" in found:
+        raise Unfit(f"an empty word in the list {quoted(text)}", "separate words by single commas")
+    return found
+
+
+def variable(name: str) -> str:
+    """The name of an environment variable."""
+    if not name:
+        raise Unfit("a variable without a name")
+    if "=" in name:
+        raise Unfit(f"a variable's name can't contain `=`: {quoted(name)}")
+    if "\0" in name:
+        raise Unfit("a NUL character in a variable's name")
+    return name
+
+
+def env_pair(text: str) -> tuple[str, str]:
+    """`K=V` apart."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise Unfit(f"not a variable: {quoted(text)}", "write NAME=VALUE")
+    if "\0" in value:
+        raise Unfit("a NUL character in a variable's value")
+    return variable(name), value
+
+
+def job_id(text: str) -> str:
+    """Any printable text of 1 to 200 characters."""
+    if not text:
+        raise Unfit("an empty id", "write 1 to 200 printable characters")
+    if len(text) > 200:
+        raise Unfit(f"an id of {len(text)} characters: {quoted(text)}", "at most 200")
+    if not text.isprintable():
+        raise Unfit(f"an id with a character that can't be printed: {quoted(text)}")
+    return text
+
+
+def whole_number(text: str, least: int = 0, most: int | None = None) -> int:
+    """A number in decimal digits from `least` to `most`."""
+    digits = text.removeprefix("-")
+    if not (digits.isascii() and digits.isdigit()):
+        raise Unfit(f"not a whole number: {quoted(text)}", span(least, most))
+    number = int(text) if len(text) <= 20 else least - 1
+    if number < least or (most is not None and number > most):
+        raise Unfit(f"out of range: {quoted(text)}", span(least, most))
+    return number
+
+
+def number(text: str, least: float, most: float) -> float:
+    """A number with or without decimals from `least` to `most`; never NaN or infinite."""
+    if len(text) > 64 or not _NUMBER.fullmatch(text.removeprefix("-")):
+        raise Unfit(f"not a number: {quoted(text)}", span(least, most))
+    found = float(text)
+    if not least <= found <= most:
+        raise Unfit(f"out of range: {quoted(text)}", span(least, most))
+    return found
+
+
+def truth(text: str) -> bool:
+    """`true` or `false`, nothing else."""
+    if text in ("true", "false"):
+        return text == "true"
+    likely = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
+    meant = likely.get(text.lower(), text.lower() if text.lower() in likely.values() else "true or false")
+    raise Unfit(f"neither true nor false: {quoted(text)}", f"write {meant}")
+
+
+def one_of(text: str, *accepted: str) -> str:
+    """The text itself if it is one of them."""
+    if text in accepted:
+        return text
+    raise Unfit(f"not known here: {quoted(text)}", f"write {' or '.join(accepted)}")
+
+
+def span(least: float, most: float | None) -> str:
+    """The accepted range, for a message."""
+    return f"at least {least:,}" if most is None else f"from {least:,} to {most:,}"
+
+
+def quoted(text: str, limit: int = 60) -> str:
+    """The text between backquotes, for a message: one line, nothing that a terminal would obey."""
+    shown = text if len(text) <= limit else text[: limit - 1] + "…"
+    return "`" + "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown) + "`"

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The run as a table, folded from events: one row a job, as records and reports show it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from pqrun import events as ev
+from pqrun.model import Exit, Exited, JobSpec, Lost, NotStarted, Outcome, Signalled, StopReason, Usage
+
+
+@dataclass(slots=True)
+class Row:
+    """One job. Times are the engine's clock's; those of the last attempt, if there were several."""
+
+    seq: int
+    spec: JobSpec
+    state: str = "pending"
+    attempts: int = 0
+    retries: int = 0
+    queued: float | None = None
+    started: float | None = None
+    ended: float | None = None
+    waited: float | None = None
+    exit: Exit | None = None
+    asked: StopReason | None = None
+    usage: Usage = Usage()
+    message: str = ""
+    stdout: str | None = None
+    stderr: str | None = None
+    stdout_bytes: int = 0
+    stderr_bytes: int = 0
+    allowed: bool = False
+    where: str = ""
+
+    @property
+    def code(self) -> int | None:
+        """The exit code, if there was one."""
+        return self.exit.code if isinstance(self.exit, Exited | NotStarted) else None
+
+    @property
+    def signal(self) -> str | None:
+        """The signal that ended it, if one did."""
+        return self.exit.name if isinstance(self.exit, Signalled) else None
+
+    @property
+    def max_attempts(self) -> int:
+        """How many attempts it can come to."""
+        return max(self.attempts, self.attempts - self.retries + self.spec.retry.max, 1 + self.spec.retry.max)
+
+
+class Ledger:
+    """Folds events to rows; `rows` by sequence number."""
+
+    def __init__(self) -> None:
+        self.rows: dict[int, Row] = {}
+        self.input_complete = True
+        self.stopped = ""
+
+    def hear(self, events: Iterable[ev.Event]) -> None:
+        """Takes in what happened, in order."""
+        rows = self.rows
+        for event in events:
+            match event:
+                case ev.JobAdded(_, seq, spec):
+                    rows[seq] = Row(seq, spec)
+                case ev.JobQueued(at, seq):
+                    rows[seq].state = "queued"
+                    rows[seq].queued = at
+                case ev.AttemptSubmitted(_, seq, attempt, waited):
+                    row = rows[seq]
+                    row.attempts = attempt
+                    row.waited = waited
+                    row.state = "running"
+                case ev.AttemptRefused(_, seq, attempt):
+                    rows[seq].state = "queued"
+                    rows[seq].attempts = attempt - 1
+                case ev.AttemptStarted(at, seq, _, where):
+                    rows[seq].started = at
+                    rows[seq].where = where
+                case ev.AttemptEnded():
+                    _ended(rows[event.seq], event)
+                case ev.JobWaiting(_, seq):
+                    rows[seq].state = "waiting"
+                    rows[seq].retries += 1
+                case ev.JobEnded(at, seq, outcome, attempts, allowed, because):
+                    row = rows[seq]
+                    row.state = str(outcome)
+                    row.allowed = allowed
+                    row.attempts = attempts
+                    if row.ended is None or outcome is Outcome.SKIPPED:
+                        row.ended = at
+                    if because and not row.message:
+                        row.message = f"needs {because}"
+                case ev.JobChanged(_, seq, spec):
+                    rows[seq].spec = spec
+                case ev.InputEnded(complete=complete):
+                    self.input_complete = complete
+                case ev.RunStopping(cause=cause):
+                    self.stopped = self.stopped or cause
+                case _:
+                    pass
+
+    def close(self) -> None:
+        """Nothing more comes."""
+
+
+def _ended(row: Row, event: ev.AttemptEnded) -> None:
+    row.started = event.began if not isinstance(event.exit, NotStarted) else row.started
+    row.ended = event.ended
+    row.exit = event.exit
+    row.asked = event.asked
+    row.usage = event.usage
+    row.message = event.said.message or _why(event.exit)
+    output = event.output
+    if output is not None:
+        row.stdout, row.stderr = output.out.path, output.err.path
+        row.stdout_bytes, row.stderr_bytes = output.out.size, output.err.size
+
+
+def _why(exit: Exit) -> str:
+    return exit.why if isinstance(exit, NotStarted | Lost) else ""

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The states of one job, each with its own facts, and the only functions that change them.
+
+A function's annotations say from which states it leads where; `TRANSITIONS` says the same as a
+table, and a test holds the two together. Times are seconds of the engine's clock.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from pqrun.model import Outcome, StopReason
+
+
+class Pending(NamedTuple):
+    """Waits for other jobs to end."""
+
+
+class Queued(NamedTuple):
+    """Ready; waits for a free slot since `since`."""
+
+    attempt: int
+    since: float
+
+
+class Submitted(NamedTuple):
+    """Handed to the executor, which has not said that it began."""
+
+    attempt: int
+    since: float
+
+
+class Running(NamedTuple):
+    """Began at `started`; to be stopped at `deadline`, if there is one."""
+
+    attempt: int
+    started: float
+    deadline: float | None
+
+
+class Stopping(NamedTuple):
+    """Asked to end; killed at `kill_at` if it does not."""
+
+    attempt: int
+    reason: StopReason
+    kill_at: float
+    killed: bool = False
+
+
+class Waiting(NamedTuple):
+    """Holds no slot until its next attempt is due."""
+
+    attempt: int
+    until: float
+
+
+class Finished(NamedTuple):
+    """Ended for good after so many attempts."""
+
+    outcome: Outcome
+    attempts: int
+
+
+State = Pending | Queued | Submitted | Running | Stopping | Waiting | Finished
+
+TRANSITIONS: dict[type, set[type]] = {
+    Pending: {Queued, Finished},
+    Queued: {Submitted, Finished},
+    Submitted: {Queued, Running, Stopping, Waiting, Finished},
+    Running: {Stopping, Waiting, Finished},
+    Stopping: {Queued, Stopping, Waiting, Finished},
+    Waiting: {Queued, Finished},
+    Finished: set(),
+}
+
+
+def enqueue(state: Pending | Waiting, attempt: int, now: float) -> Queued:
+    """Its needs are met, or its next attempt is due."""
+    return Queued(attempt, now)
+
+
+def submit(state: Queued) -> Submitted:
+    """A slot was free."""
+    return Submitted(state.attempt, state.since)
+
+
+def refuse(state: Submitted | Stopping, since: float) -> Queued:
+    """The machine could not start it now: undone, as if it had never left the queue."""
+    return Queued(state.attempt, since)
+
+
+def start(state: Submitted, at: float, timeout: float | None) -> Running:
+    """The executor says that it began."""
+    return Running(state.attempt, at, None if timeout is None else at + timeout)
+
+
+def ask_to_stop(state: Submitted | Running, reason: StopReason, kill_at: float) -> Stopping:
+    """We ask it to end."""
+    return Stopping(state.attempt, reason, kill_at)
+
+
+def kill(state: Stopping) -> Stopping:
+    """Its grace is over."""
+    return Stopping(state.attempt, state.reason, state.kill_at, killed=True)
+
+
+def retry(state: Submitted | Running | Stopping, until: float) -> Waiting:
+    """It failed and may try again."""
+    return Waiting(state.attempt + 1, until)
+
+
+def finish(state: Submitted | Running | Stopping, outcome: Outcome) -> Finished:
+    """Its last attempt ended."""
+    return Finished(outcome, state.attempt)
+
+
+def drop(state: Pending | Queued | Waiting, outcome: Outcome, attempts: int) -> Finished:
+    """It ends without another attempt: skipped, or cancelled before it started."""
+    return Finished(outcome, attempts)

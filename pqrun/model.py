@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The nouns: priority, job, retry policy, how a process ended, and what that means.
+
+Frozen data and pure functions. No clock, no process, no file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+from typing import Any, NamedTuple
+
+
+class Priority(IntEnum):
+    """Higher goes first; within one, first come first served."""
+
+    LOW = 0
+    NORMAL = 1
+    HIGH = 2
+    CRITICAL = 3
+
+
+class Outcome(StrEnum):
+    """How a job ended for good."""
+
+    OK = "ok"
+    FAILED = "failed"
+    TIMEOUT = "timeout"
+    CANCELLED = "cancelled"
+    SKIPPED = "skipped"
+    INTERRUPTED = "interrupted"
+
+
+class StopReason(StrEnum):
+    """Why we asked a running attempt to stop."""
+
+    TIMEOUT = "timeout"
+    IDLE = "idle"
+    CANCELLED = "cancelled"
+    INTERRUPTED = "interrupted"
+
+
+class Count(StrEnum):
+    """What one ended attempt is counted as; each attempt once."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    TIMEOUT = "timeout"
+    RETRIED = "retried"
+    STOPPED = "stopped"
+
+
+class Exited(NamedTuple):
+    """The process ended by itself with this code."""
+
+    code: int
+
+
+class Signalled(NamedTuple):
+    """A signal ended the process; `name` as in `SIGKILL`."""
+
+    name: str
+
+
+class NotStarted(NamedTuple):
+    """There was never a process: 127 not found, 126 found but not to be run; `why` for people."""
+
+    code: int
+    why: str
+
+
+class Lost(NamedTuple):
+    """Nobody knows how it ended: the place where it ran is gone."""
+
+    why: str
+
+
+Exit = Exited | Signalled | NotStarted | Lost
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """When and how often to try again. Times in seconds.
+
+    `on` and `permanent` hold exit codes, signal names and the words `timeout`, `signal`, `any`.
+    """
+
+    max: int = 0
+    delay: float = 1.0
+    backoff: str = "exponential"
+    factor: float = 2.0
+    max_delay: float = 60.0
+    jitter: float = 0.0
+    on: frozenset[int | str] = frozenset({"any"})
+    permanent: frozenset[int | str] = frozenset()
+
+    def wait_before(self, retry: int, chance: float) -> float:
+        """Seconds before the `retry`-th retry (1 is the first); `chance` in [0, 1) spreads it."""
+        if self.backoff == "constant":
+            wait = self.delay
+        elif self.backoff == "linear":
+            wait = self.delay * retry
+        elif self.factor <= 1 or (retry - 1) < 1024:
+            wait = min(self.delay * self.factor ** min(retry - 1, 1024), self.max_delay)
+        else:  # factor ** n would overflow long after the cap was reached
+            wait = self.max_delay if self.delay else 0.0
+        return min(wait, self.max_delay) * (1 + self.jitter * (2 * chance - 1))
+
+
+NO_RETRIES = RetryPolicy()
+
+
+class Need(NamedTuple):
+    """A job that has to end first: `when` it went `ok` (or may fail), just `ended`, or `failed`."""
+
+    job: str
+    when: str = "ok"
+
+
+class Pool(NamedTuple):
+    """A resource that jobs share: `size` of it, with names if it is indexed."""
+
+    name: str
+    size: int
+    items: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A shell command (`run` a string) or an argument list (`run` a tuple, no shell)."""
+
+    run: str | tuple[str, ...]
+    cwd: str | None = None
+    env: tuple[tuple[str, str], ...] = ()
+    shell: tuple[str, ...] | None = None
+    stdin: str | None = None
+    signal: str = "SIGTERM"
+    keep_leftovers: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """What a job is, as its author wrote it. Times in seconds; `None` means without limit.
+
+    `work` is opaque here: a `Command` for a child process, or what another executor takes.
+    """
+
+    id: str
+    work: Any
+    priority: Priority = Priority.NORMAL
+    timeout: float | None = None
+    idle_timeout: float | None = None
+    grace: float = 5.0
+    retry: RetryPolicy = NO_RETRIES
+    needs: tuple[Need, ...] = ()
+    slots: int = 1
+    pools: tuple[tuple[str, int], ...] = ()
+    tags: tuple[str, ...] = ()
+    success_codes: tuple[int, ...] = (0,)
+    allow_failure: bool = False
+    rerun: bool = True
+    creates: str | None = None
+    named: bool = True
+    file: str | None = None
+    line: int = 0
+
+
+class Key(NamedTuple):
+    """Names one attempt of one job for ever: late news of an earlier one is told apart by it."""
+
+    seq: int
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try of one job, as handed to an executor; `pools` holds what was assigned of each."""
+
+    key: Key
+    spec: JobSpec
+    max_attempts: int
+    pools: tuple[tuple[str, str], ...] = ()
+
+
+class Usage(NamedTuple):
+    """CPU seconds of an attempt's process and of what it waited for."""
+
+    user: float = 0.0
+    system: float = 0.0
+
+
+class Said(NamedTuple):
+    """What the attempt wrote about itself; `retry_after` in seconds, `progress` from 0 to 1."""
+
+    status: str | None = None
+    progress: float | None = None
+    permanent: bool = False
+    retry_after: float | None = None
+    message: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+NOTHING_SAID = Said()
+
+
+class Verdict(NamedTuple):
+    """What an ended attempt means: its outcome if it is the last, and whether a retry may follow."""
+
+    outcome: Outcome
+    retryable: bool = False
+
+
+def judge(spec: JobSpec, exit: Exit, asked: StopReason | None, said: Said = NOTHING_SAID) -> Verdict:
+    """Says what an attempt's end means.
+
+    `asked` is our reason if our signal met it alive, else `None`: a job that we stopped ends for
+    our reason whatever its code, and one that ended before we asked keeps its own.
+    """
+    match asked:
+        case StopReason.CANCELLED:
+            return Verdict(Outcome.CANCELLED)
+        case StopReason.INTERRUPTED:
+            return Verdict(Outcome.INTERRUPTED)
+        case StopReason.TIMEOUT | StopReason.IDLE:
+            return Verdict(Outcome.TIMEOUT, _retryable(spec.retry, ("timeout",), None, said))
+        case None:
+            pass
+    match exit:
+        case Exited(code):
+            if code in spec.success_codes:
+                return Verdict(Outcome.OK)
+            return Verdict(Outcome.FAILED, _retryable(spec.retry, (code,), code, said))
+        case Signalled(name):
+            return Verdict(Outcome.FAILED, _retryable(spec.retry, (name, "signal"), None, said))
+        case NotStarted(code):
+            return Verdict(Outcome.FAILED, _retryable(spec.retry, (code,), code, said))
+        case Lost():
+            return Verdict(Outcome.FAILED, _retryable(spec.retry, (), None, said))
+
+
+def _retryable(policy: RetryPolicy, names: tuple[int | str, ...], code: int | None, said: Said) -> bool:
+    if said.permanent or "any" in policy.permanent or any(name in policy.permanent for name in names):
+        return False
+    if any(name in policy.on for name in names):
+        return True
+    if code in (126, 127):
+        return False
+    return code == 75 or "any" in policy.on
+
+
+class Halt(NamedTuple):
+    """Stop the run early: `now` or `soon`, at so many (or so many percent) fail, success or done."""
+
+    when: str
+    what: str
+    count: float
+    percent: bool = False
+
+
+def shown_command(work: Any) -> str:
+    """The command as a person would type it."""
+    run = work.run if isinstance(work, Command) else work
+    if isinstance(run, tuple):
+        import shlex
+
+        return shlex.join(run)
+    return str(run)

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The main thread's wait: signals, descriptors to read, alarms, and a bell that others may ring."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+from collections.abc import Callable, Iterable
+from types import FrameType
+from typing import Protocol
+
+from pqrun.engine import Ask
+
+LONGEST_WAIT = 3600.0
+
+
+class Source(Protocol):
+    """Something to read from."""
+
+    def fileno(self) -> int: ...
+
+    def wanted(self) -> bool:
+        """Whether it should be read now."""
+
+    def pending(self) -> bool:
+        """Whether reading it yields something without a look at the descriptor."""
+
+    def read(self) -> Iterable[Ask]:
+        """Reads without blocking; what follows from it."""
+
+
+class Reactor:
+    """Turns signals and input into asks, in the main thread."""
+
+    def __init__(self) -> None:
+        self._bell, self._ringer = os.pipe()
+        os.set_blocking(self._bell, False)
+        os.set_blocking(self._ringer, False)
+        self._rung = False
+        self._sources: list[Source] = []
+        self._handlers: dict[int, Callable[[int], Iterable[Ask]]] = {}
+        self._before: dict[int, object] = {}
+
+    def ring(self) -> None:
+        """From any thread: `wait` returns soon."""
+        if not self._rung:
+            self._rung = True
+            self._write(b"\0")
+
+    def listen(self) -> None:
+        """Signals come as bytes through the bell from now on; main thread only."""
+        signal.set_wakeup_fd(self._ringer, warn_on_full_buffer=False)
+
+    def on_signal(self, number: int, handler: Callable[[int], Iterable[Ask]]) -> None:
+        """What follows from a signal."""
+        self._handlers[number] = handler
+        self._before[number] = signal.signal(number, _noted)
+
+    def add(self, source: Source) -> None:
+        """Something more to read from."""
+        self._sources.append(source)
+
+    def remove(self, source: Source) -> None:
+        """No longer read from it."""
+        if source in self._sources:
+            self._sources.remove(source)
+
+    def wait(self, seconds: float) -> list[Ask]:
+        """Up to so many seconds, until something happens; what follows from it."""
+        poll = select.poll()
+        poll.register(self._bell, select.POLLIN)
+        by_fd: dict[int, Source] = {}
+        asks: list[Ask] = []
+        for source in list(self._sources):
+            if not source.wanted():
+                continue
+            if source.pending():
+                asks += source.read()
+            else:
+                by_fd[source.fileno()] = source
+                poll.register(source.fileno(), select.POLLIN)
+        seconds = 0.0 if asks else min(max(seconds, 0.0), LONGEST_WAIT)
+        for fd, _ in poll.poll(seconds * 1000 + 0.999 if seconds else 0):
+            if fd == self._bell:
+                asks += self._signals()
+            else:
+                asks += by_fd[fd].read()
+        return asks
+
+    def close(self) -> None:
+        """Signals go where they went before."""
+        signal.set_wakeup_fd(-1)
+        for number, before in self._before.items():
+            signal.signal(number, before)  # type: ignore[arg-type]
+        os.close(self._bell)
+        os.close(self._ringer)
+        self._rung = True
+
+    def _signals(self) -> Iterable[Ask]:
+        self._rung = False
+        try:
+            heard = os.read(self._bell, 4096)
+        except BlockingIOError:
+            return
+        for number in heard:
+            if number in self._handlers:
+                yield from self._handlers[number](number)
+
+    def _write(self, data: bytes) -> None:
+        try:
+            os.write(self._ringer, data)
+        except BlockingIOError:
+            pass  # full: it will wake up in any case
+
+
+def _noted(_number: int, _frame: FrameType | None) -> None:
+    """The interpreter writes the signal to the bell; there is nothing to do here."""

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The ready jobs, and which of them may start next. No clock, no process, no file.
+
+One heap of small tuples holds them in the promised order. A job that finds no room (slots or a
+pool) is parked with all that ask for the same, so that it is looked at again only when what it
+lacks is given back: everything is O(log n) in what is queued.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from heapq import heapify, heappop, heappush
+from typing import Protocol
+
+from pqrun.model import Pool
+
+SLOTS = ""
+PATIENCE = 100
+
+Entry = tuple[int, int, int]
+Shape = tuple[int, tuple[tuple[str, int], ...]]
+
+
+class Contender(Protocol):
+    """What the heap knows of a job: its place, and what it asks for."""
+
+    seq: int
+    entry: Entry | None
+    shape: Shape
+
+
+class Pools:
+    """Who holds how much of each pool, and which names of it."""
+
+    def __init__(self, pools: Iterable[Pool]) -> None:
+        self.sizes: dict[str, int] = {}
+        self.free: dict[str, int] = {}
+        self._items: dict[str, list[str]] = {}
+        for pool in pools:
+            self.resize(pool)
+
+    def resize(self, pool: Pool) -> None:
+        """A new pool, or a new size for a counted one; what is held stays held."""
+        self.free[pool.name] = self.free.get(pool.name, 0) + pool.size - self.sizes.get(pool.name, 0)
+        self.sizes[pool.name] = pool.size
+        if pool.items:
+            self._items[pool.name] = sorted(pool.items, reverse=True)
+
+    def take(self, wanted: tuple[tuple[str, int], ...]) -> tuple[tuple[str, str], ...]:
+        """Takes what must be free; answers each pool's share as the job will see it."""
+        taken = []
+        for name, count in wanted:
+            self.free[name] -= count
+            items = self._items.get(name)
+            share = str(count) if items is None else ",".join(items.pop() for _ in range(count))
+            taken.append((name, share))
+        return tuple(taken)
+
+    def give_back(self, wanted: tuple[tuple[str, int], ...], taken: tuple[tuple[str, str], ...]) -> None:
+        """The reverse of `take`."""
+        for (name, count), (_, share) in zip(wanted, taken, strict=True):
+            self.free[name] += count
+            if name in self._items:
+                self._items[name].extend(share.split(",") if share else ())
+                self._items[name].sort(reverse=True)
+
+
+class Ready:
+    """Jobs in starting order: highest first, then first come; `take` gives the next that fits."""
+
+    def __init__(self, pools: Iterable[Pool] = ()) -> None:
+        self.pools = Pools(pools)
+        self._heap: list[Entry] = []
+        self._who: dict[int, Contender] = {}
+        self._parked: dict[Shape, list[Entry]] = {}
+        self._lacking: dict[str, dict[Shape, None]] = {}
+        self._starts = 0
+        self._waiting_since: deque[tuple[int, Entry]] = deque()
+        self._reserving: list[Contender] = []
+
+    def __len__(self) -> int:
+        return len(self._who)
+
+    def push(self, job: Contender, entry: Entry) -> None:
+        """Puts a job in, or to another place if it is in already."""
+        job.entry = entry
+        self._who[job.seq] = job
+        heappush(self._heap, entry)
+
+    def remove(self, job: Contender) -> None:
+        """Takes a job out from wherever it is; its tuples in the heaps turn stale."""
+        del self._who[job.seq]
+        job.entry = None
+        self._bring_next(job.shape)
+        if len(self._heap) > 64 and len(self._heap) > 4 * len(self._who):
+            self._heap = [entry for entry in self._heap if self._valid(entry)]
+            heapify(self._heap)
+
+    def give_back(self, job: Contender, taken: tuple[tuple[str, str], ...]) -> None:
+        """A job's attempt ended: its slots and pool shares are free again."""
+        if taken:
+            self.pools.give_back(job.shape[1], taken)
+        if self._lacking:
+            self.look_again(SLOTS, *(name for name, _ in taken))
+
+    def look_again(self, *resources: str) -> None:
+        """There may be more of these now: the best of each parked shape that lacked one competes."""
+        for resource in resources:
+            for shape in self._lacking.pop(resource, ()):
+                self._bring_next(shape)
+
+    def take(self, capacity: int, free: int) -> Contender | None:
+        """The next job that may start with `free` of `capacity` slots; it is out of the queue then."""
+        self._lose_patience()
+        while free > 0 and self._heap:
+            entry = heappop(self._heap)
+            if not self._valid(entry):
+                continue
+            job = self._who[entry[2]]
+            lack = self._lack(job, capacity, free)
+            if lack is None and self._reserving:
+                lack = self._kept_for_another(entry, job, capacity, free)
+                if lack == SLOTS:  # and so for all that come after it
+                    heappush(self._heap, entry)
+                    return None
+            if lack is not None:
+                self._park(job, entry, lack)
+                continue
+            self._starts += 1
+            if job in self._reserving:
+                self._reserving.remove(job)
+                self.look_again(*list(self._lacking))
+            self.remove(job)
+            return job
+        return None
+
+    def _valid(self, entry: Entry) -> bool:
+        job = self._who.get(entry[2])
+        return job is not None and job.entry is entry
+
+    def _lack(self, job: Contender, capacity: int, free: int) -> str | None:
+        slots, pools = job.shape
+        if min(slots, capacity) > free:
+            return SLOTS
+        for name, count in pools:
+            if self.pools.free.get(name, 0) < count:
+                return name
+        return None
+
+    def _kept_for_another(self, entry: Entry, job: Contender, capacity: int, free: int) -> str | None:
+        for other in self._reserving:
+            if other is job or other.entry is None or other.entry > entry:
+                continue
+            lack = self._lack(other, capacity, free)
+            if lack == SLOTS or (lack is not None and any(name == lack for name, _ in job.shape[1])):
+                return lack
+        return None
+
+    def _park(self, job: Contender, entry: Entry, lack: str) -> None:
+        if job.shape not in self._lacking.setdefault(lack, {}):
+            self._waiting_since.append((self._starts, entry))
+        self._lacking[lack][job.shape] = None
+        heappush(self._parked.setdefault(job.shape, []), entry)
+
+    def _bring_next(self, shape: Shape) -> None:
+        parked = self._parked.get(shape)
+        while parked:
+            entry = heappop(parked)
+            if self._valid(entry):
+                heappush(self._heap, entry)
+                break
+        if parked is not None and not parked:
+            del self._parked[shape]
+
+    def _lose_patience(self) -> None:
+        """Who was passed over for so long gets what becomes free kept for it."""
+        while self._waiting_since and self._starts - self._waiting_since[0][0] >= PATIENCE:
+            _, entry = self._waiting_since.popleft()
+            if self._valid(entry) and self._who[entry[2]] not in self._reserving:
+                self._reserving.append(self._who[entry[2]])
+        self._reserving = [job for job in self._reserving if job.entry is not None]

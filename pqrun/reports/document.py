@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The final JSON document: the run, its metrics, its jobs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from pqrun.ledger import Row
+from pqrun.metrics import Metrics
+
+SCHEMA = 1
+Wall = Callable[[float], float]
+
+
+def timestamp(wall: float) -> str:
+    """RFC 3339, UTC, microseconds."""
+    return datetime.fromtimestamp(wall, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def job_entry(row: Row, wall: Wall) -> dict[str, Any]:
+    """One job as records show it."""
+
+    def moment(at: float | None) -> str | None:
+        return None if at is None else timestamp(wall(at))
+
+    def length(start: float | None, end: float | None) -> float | None:
+        return None if start is None or end is None else round(max(0.0, end - start), 6)
+
+    run = getattr(row.spec.work, "run", None)
+    return {
+        "id": row.spec.id,
+        "seq": row.seq,
+        "run": list(run) if isinstance(run, tuple) else run,
+        "state": row.state,
+        "exit": row.code,
+        "signal": row.signal,
+        "attempts": row.attempts,
+        "max_attempts": row.max_attempts,
+        "priority": row.spec.priority.name.lower(),
+        "tags": list(row.spec.tags),
+        "queued_at": moment(row.queued),
+        "started_at": moment(row.started),
+        "ended_at": moment(row.ended),
+        "wait_s": None if row.waited is None else round(row.waited, 6),
+        "run_s": length(row.started, row.ended),
+        "stdout": row.stdout,
+        "stderr": row.stderr,
+        "stdout_bytes": row.stdout_bytes,
+        "stderr_bytes": row.stderr_bytes,
+        "message": row.message or None,
+        "user_s": round(row.usage.user, 6),
+        "sys_s": round(row.usage.system, 6),
+    }
+
+
+def document(run: dict[str, Any], metrics: Metrics, rows: Iterable[Row], wall: Wall) -> dict[str, Any]:
+    """The whole, as `show --json` prints it."""
+    numbers = {k: round(v, 6) if isinstance(v, float) else v for k, v in metrics.as_dict().items()}
+    return {"schema": SCHEMA, "run": run, "metrics": numbers, "jobs": [job_entry(row, wall) for row in rows]}
+
+
+def as_text(document: dict[str, Any]) -> str:
+    """JSON that any reader takes: what is not text is escaped."""
+    return json.dumps(document, ensure_ascii=True, indent=1)

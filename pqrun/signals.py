@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""pqrun as a process among others: its descriptors, and what it does about signals."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterable
+from types import FrameType
+
+from pqrun.clock import SystemClock
+from pqrun.engine import Ask
+from pqrun.reactor import Reactor
+from pqrun.scheduler import Scheduler
+
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+
+
+def make_sure_of_descriptors() -> None:
+    """Opens 0, 1 and 2 if the caller has closed them, so that nothing else gets these numbers."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(fd, True)
+    os.close(fd)
+
+
+def make_sure_of_signals() -> None:
+    """Children can be waited for, nothing is blocked, and jobs start with default handlers.
+
+    What the caller ignores stays ignored here, but by a handler, which a job does not inherit.
+    """
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    python_ignores = {signal.SIGPIPE, getattr(signal, "SIGXFSZ", signal.SIGPIPE)}
+    for number in signal.valid_signals() - python_ignores:
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, ignored)
+
+
+def ignored(_number: int, _frame: FrameType | None) -> None:
+    """Stands for SIG_IGN."""
+
+
+def end_by(number: int) -> None:
+    """Ends this process by that signal, so that a shell's loop around it stops too."""
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+    os._exit(128 + number)  # it was blocked, or is no ending one
+
+
+class SignalPolicy:
+    """First stop signal: stop; second: kill. TSTP: jobs stop with us. USR1: tell what runs."""
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        clock: SystemClock,
+        *,
+        suspend: Callable[[bool], None],
+        tell: Callable[[], None],
+    ) -> None:
+        self.stopped_by = 0
+        self._clock = clock
+        self._suspend = suspend
+        self._tell = tell
+        for number in STOPPING:
+            if signal.getsignal(number) is not ignored:
+                reactor.on_signal(number, self._stop)
+        if signal.getsignal(signal.SIGTSTP) is not ignored:
+            reactor.on_signal(signal.SIGTSTP, self._pause)
+        reactor.on_signal(signal.SIGUSR1, self._list)
+        reactor.listen()
+
+    def _stop(self, number: int) -> Iterable[Ask]:
+        again = self.stopped_by != 0
+        self.stopped_by = self.stopped_by or number
+        name = signal.Signals(number).name
+
+        def ask(scheduler: Scheduler, now: float) -> None:
+            scheduler.stop(f"signal {name}", now, force=again)
+
+        return [ask]
+
+    def _pause(self, _number: int) -> Iterable[Ask]:
+        def ask(_scheduler: Scheduler, _now: float) -> None:
+            self._suspend(True)
+            began = time.monotonic()
+            os.kill(os.getpid(), signal.SIGSTOP)
+            self._clock.leave_out(time.monotonic() - began)
+            self._suspend(False)
+
+        return [ask]
+
+    def _list(self, _number: int) -> Iterable[Ask]:
+        self._tell()
+        return []

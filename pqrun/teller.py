@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The one thread that writes to people: batches of events to listeners.
+
+It holds no lock, so that a reader who is slow or stuck keeps nobody waiting but this thread; when
+too much is untold, `behind` says that nothing new should start.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections import deque
+from collections.abc import Callable, Sequence
+from threading import Event as Flag
+from threading import Thread
+from typing import Protocol
+
+from pqrun import events as ev
+
+MOST_BYTES = 64 * 1024 * 1024
+MOST_EVENTS = 10_000
+BREATH = 0.02
+
+
+class Listener(Protocol):
+    """Hears everything, in order."""
+
+    def hear(self, events: Sequence[ev.Event]) -> None:
+        """What has happened since the last time."""
+
+    def close(self) -> None:
+        """Nothing more will happen."""
+
+
+class Ticking(Protocol):
+    """A listener that also acts while nothing happens."""
+
+    def tick(self) -> float:
+        """Acts; seconds until it wants to be called again."""
+
+
+class Teller:
+    """Tells listeners, one batch after another, in a thread of its own."""
+
+    def __init__(self, listeners: Sequence[Listener], caught_up: Callable[[], None]) -> None:
+        self.behind = False
+        self._listeners = list(listeners)
+        self._caught_up = caught_up
+        self._untold: deque[Sequence[ev.Event]] = deque()
+        self._events = 0
+        self._bytes = 0
+        self._told_events = 0
+        self._told_bytes = 0
+        self._something = Flag()
+        self._closing = Flag()
+        self._thread = Thread(target=self._run, name="pqrun-teller", daemon=True)
+
+    def start(self) -> None:
+        """Begins to tell."""
+        self._thread.start()
+
+    def put(self, events: Sequence[ev.Event]) -> None:
+        """Under the engine's lock: never waits."""
+        self._untold.append(events)
+        self._events += len(events)
+        for event in events:
+            if isinstance(event, ev.AttemptEnded) and event.output is not None:
+                self._bytes += event.output.out.size + event.output.err.size
+        self.behind = self._too_much(MOST_EVENTS, MOST_BYTES)
+        self._something.set()
+
+    def close(self, seconds: float | None = None) -> bool:
+        """Tells the rest; False if that took longer than so many seconds and was given up."""
+        self._closing.set()
+        self._something.set()
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    def _too_much(self, events: int, size: int) -> bool:
+        return self._events - self._told_events > events or self._bytes - self._told_bytes > size
+
+    def _run(self) -> None:
+        wait: float | None = self._tick()
+        while True:
+            self._something.wait(wait)
+            self._something.clear()
+            closing = self._closing.is_set()
+            self._tell()
+            wait = self._tick()
+            if closing and not self._untold:
+                break
+            self._closing.wait(BREATH)
+        for listener in list(self._listeners):
+            self._guard(listener, listener.close)
+
+    def _tell(self) -> None:
+        while self._untold:
+            batch = self._untold.popleft()
+            for listener in list(self._listeners):
+                self._guard(listener, lambda listener=listener: listener.hear(batch))  # type: ignore[misc]
+            self._told_events += len(batch)
+            for event in batch:
+                if isinstance(event, ev.AttemptEnded) and event.output is not None:
+                    self._told_bytes += event.output.out.size + event.output.err.size
+            if self.behind and not self._too_much(MOST_EVENTS // 2, MOST_BYTES // 2):
+                self.behind = False
+                self._caught_up()
+
+    def _tick(self) -> float | None:
+        waits = []
+        for listener in list(self._listeners):
+            if hasattr(listener, "tick"):
+                self._guard(listener, lambda listener=listener: waits.append(listener.tick()))  # type: ignore[misc]
+        return min(waits, default=None)
+
+    def _guard(self, listener: Listener, act: Callable[[], object]) -> None:
+        """A listener that raises is dropped and reported; the run goes on."""
+        try:
+            act()
+        except Exception:
+            self._listeners.remove(listener)
+            name = type(listener).__name__
+            sys.stderr.write(f"pqrun: {name} failed and was dropped; the run goes on\n{traceback.format_exc()}")
+
+
+

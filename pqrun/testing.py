@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""A fake clock and a simulated executor: whole runs of hours in milliseconds.
+
+For the project's own tests and for authors of executors. The executor is its own reactor: waiting
+moves the clock to the next thing that happens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from math import inf
+
+from pqrun.engine import Ask, Engine, NoJournal
+from pqrun.events import Event
+from pqrun.metrics import RunningMetrics
+from pqrun.model import NOTHING_SAID, Attempt, Exit, Exited, Key, Said, Signalled
+from pqrun.news import Ended, News, Refused, Started
+from pqrun.scheduler import Scheduler
+
+
+class FakeClock:
+    """A clock that stands still until somebody moves it."""
+
+    def __init__(self, now: float = 0.0) -> None:
+        self.time = now
+
+    def now(self) -> float:
+        """Seconds since the test began."""
+        return self.time
+
+    def wall(self, at: float) -> float:
+        """The same: the test began at the epoch."""
+        return at
+
+
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """What a simulated attempt will do: run for `seconds`, then end; `deaf`: only a kill ends it."""
+
+    seconds: float = 1.0
+    exit: Exit = Exited(0)
+    deaf: bool = False
+    refuse: bool = False
+    said: Said = NOTHING_SAID
+
+
+@dataclass
+class _Life:
+    attempt: Attempt
+    fate: Fate
+    began: float
+    exit: Exit
+    stopped: bool = False
+    over: bool = False
+
+
+class SimulatedExecutor:
+    """Runs attempts on a fake clock; each one's `Fate` comes from `fate(attempt)`."""
+
+    def __init__(
+        self,
+        clock: FakeClock,
+        slots: int,
+        fate: Callable[[Attempt], Fate],
+        *,
+        asks: Iterable[tuple[float, Ask]] = (),
+    ) -> None:
+        self.clock = clock
+        self.slots = slots
+        self.engine: Engine | None = None
+        self.reports: list[News] = []
+        self._fate = fate
+        self._live: dict[Key, _Life] = {}
+        self._ends: list[tuple[float, int, Key]] = []
+        self._asks = sorted(asks, key=lambda timed: timed[0])
+        self._count = 0
+        self._rung = False
+
+    def capacity(self) -> int:
+        """Slots in all."""
+        return self.slots
+
+    def start(self, attempt: Attempt) -> None:
+        """Begins at once, on the fake clock."""
+        fate = self._fate(attempt)
+        if fate.refuse:
+            self._report(Refused(attempt.key, "no room"))
+            return
+        self._live[attempt.key] = _Life(attempt, fate, self.clock.now(), fate.exit)
+        self._report(Started(attempt.key, self.clock.now(), "simulated"))
+        self._end_at(self.clock.now() + fate.seconds, attempt.key)
+
+    def stop(self, key: Key, *, force: bool) -> None:
+        """Ends it now, unless it is deaf and not killed."""
+        life = self._live.get(key)
+        if life is None or (life.fate.deaf and not force):
+            return
+        life.stopped = True
+        life.exit = Signalled("SIGKILL" if force else "SIGTERM")
+        self._end_at(self.clock.now(), key)
+
+    def close(self) -> None:
+        """Nothing runs any more."""
+        self._live.clear()
+
+    def ring(self) -> None:
+        """The next wait returns at once."""
+        self._rung = True
+
+    def wait(self, seconds: float) -> list[Ask]:
+        """Moves the clock to whatever comes first: an alarm, an end, or a scripted ask."""
+        if self._rung:
+            self._rung = False
+            return []
+        alarm = self.clock.now() + seconds
+        first_end = self._ends[0][0] if self._ends else inf
+        first_ask = self._asks[0][0] if self._asks else inf
+        when = min(alarm, first_end, first_ask)
+        if when == inf:
+            raise AssertionError("the run is not done, and nothing will ever happen")
+        self.clock.time = max(self.clock.time, when)
+        asks = []
+        while self._asks and self._asks[0][0] <= self.clock.time:
+            asks.append(self._asks.pop(0)[1])
+        while self._ends and self._ends[0][0] <= self.clock.time:
+            self._end(heappop(self._ends)[2])
+        return asks
+
+    def _end_at(self, when: float, key: Key) -> None:
+        self._count += 1
+        heappush(self._ends, (when, self._count, key))
+
+    def _end(self, key: Key) -> None:
+        life = self._live.pop(key, None)
+        if life is not None:
+            now = self.clock.now()
+            self._report(Ended(key, life.exit, life.stopped, life.began, now, said=life.fate.said))
+
+    def _report(self, news: News) -> None:
+        self.reports.append(news)
+        if self.engine is not None:
+            self.engine.post(news)
+
+
+@dataclass
+class Story:
+    """A listener and journal that keeps everything it hears."""
+
+    events: list[Event] = field(default_factory=list)
+    behind: bool = False
+
+    def put(self, events: Sequence[Event]) -> None:
+        """Hears."""
+        self.events.extend(events)
+
+
+def simulate(
+    scheduler: Scheduler,
+    executor: SimulatedExecutor,
+    story: Story | None = None,
+    *,
+    check: Callable[[Scheduler], None] | None = None,
+) -> Story:
+    """A whole run on the fake clock, from its first event to its last."""
+    story = story or Story()
+    engine = Engine(
+        clock=executor.clock,
+        scheduler=scheduler,
+        reactor=executor,
+        journal=NoJournal(),
+        metrics=RunningMetrics(executor.clock.now()),
+        teller=story,
+    )
+    engine.executor = executor
+    executor.engine = engine
+    if check is not None:
+        engine.resolve = lambda _events: check(scheduler)
+    engine.run()
+    if engine.broken:
+        raise engine.broken
+    return story

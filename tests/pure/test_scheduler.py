@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+from pqrun import events as ev
+from pqrun.model import Exited, Halt, JobSpec, Need, Outcome, Pool, Priority, RetryPolicy, StopReason
+from pqrun.scheduler import Scheduler
+from pqrun.testing import Fate, FakeClock, SimulatedExecutor, Story, simulate
+
+
+def job(job_id: str, **facts) -> JobSpec:
+    return JobSpec(job_id, work=job_id, **facts)
+
+
+def run(specs, *, slots=1, fates=None, asks=(), **settings) -> Story:
+    """Runs jobs on a fake clock; `fates` maps an id to one fate, or a list of them by attempt."""
+    fates = fates or {}
+
+    def fate(attempt):
+        found = fates.get(attempt.spec.id, Fate())
+        return found[min(attempt.key.attempt, len(found)) - 1] if isinstance(found, list) else found
+
+    scheduler = Scheduler(**settings)
+    scheduler.add(specs, 0.0)
+    scheduler.end_input(0.0)
+    return simulate(scheduler, SimulatedExecutor(FakeClock(), slots, fate, asks=asks))
+
+
+def starts(story: Story) -> list[tuple[float, int, int]]:
+    return [(e.at, e.seq, e.attempt) for e in story.events if isinstance(e, ev.AttemptStarted)]
+
+
+def outcomes(story: Story) -> dict[int, str]:
+    return {e.seq: str(e.outcome) for e in story.events if isinstance(e, ev.JobEnded)}
+
+
+def test_higher_priority_first_and_within_one_first_come_first_served():
+    story = run(
+        [
+            job("a", priority=Priority.LOW),
+            job("b"),
+            job("c", priority=Priority.CRITICAL),
+            job("d"),
+            job("e", priority=Priority.HIGH),
+        ]
+    )
+    assert [seq for _, seq, _ in starts(story)] == [3, 5, 2, 4, 1]
+
+
+def test_a_retry_waits_without_a_slot_and_goes_behind_its_equals():
+    story = run(
+        [job("flaky", retry=RetryPolicy(max=2, delay=1.0)), job("b"), job("c"), job("d")],
+        fates={"flaky": [Fate(exit=Exited(1)), Fate(exit=Exited(1)), Fate()]},
+    )
+    assert starts(story) == [(0, 1, 1), (1, 2, 1), (2, 3, 1), (3, 4, 1), (4, 1, 2), (7, 1, 3)]
+    assert outcomes(story) == {1: "ok", 2: "ok", 3: "ok", 4: "ok"}
+
+
+def test_backoff_is_exponential_linear_or_constant_and_capped():
+    exponential = RetryPolicy(max=9, delay=1, max_delay=10)
+    linear = RetryPolicy(max=9, delay=2, backoff="linear", max_delay=5)
+    constant = RetryPolicy(max=9, delay=3, backoff="constant")
+    assert [exponential.wait_before(n, 0.5) for n in (1, 2, 3, 4, 5, 5000)] == [1, 2, 4, 8, 10, 10]
+    assert [linear.wait_before(n, 0.5) for n in (1, 2, 3)] == [2, 4, 5]
+    assert [constant.wait_before(n, 0.5) for n in (1, 2, 9)] == [3, 3, 3]
+
+
+def test_jitter_spreads_the_wait_to_both_sides():
+    policy = RetryPolicy(max=1, delay=10, jitter=0.1)
+    assert [policy.wait_before(1, chance) for chance in (0.0, 0.5, 1.0)] == [9.0, 10.0, 11.0]
+
+
+def test_a_permanent_code_is_never_retried():
+    policy = RetryPolicy(max=5, permanent=frozenset({22}))
+    story = run([job("a", retry=policy)], fates={"a": Fate(exit=Exited(22))})
+    assert [attempt for _, _, attempt in starts(story)] == [1]
+
+
+def test_a_job_past_its_timeout_is_asked_to_stop_then_killed():
+    story = run([job("a", timeout=5, grace=2)], fates={"a": Fate(seconds=100, deaf=True)})
+    stopping = [(e.at, e.reason, e.force) for e in story.events if isinstance(e, ev.AttemptStopping)]
+    assert stopping == [(5, StopReason.TIMEOUT, False), (7, StopReason.TIMEOUT, True)]
+    assert outcomes(story) == {1: "timeout"}
+
+
+def test_a_timeout_is_retried_like_any_failure():
+    policy = RetryPolicy(max=1, delay=0)
+    story = run([job("a", timeout=5, retry=policy)], fates={"a": [Fate(seconds=9), Fate(seconds=1)]})
+    assert outcomes(story) == {1: "ok"}
+
+
+def test_what_needs_a_failed_job_is_skipped_all_the_way_down():
+    story = run(
+        [job("a"), job("b", needs=(Need("a"),)), job("c", needs=(Need("b"),)), job("d")],
+        fates={"a": Fate(exit=Exited(1))},
+    )
+    assert outcomes(story) == {1: "failed", 2: "skipped", 3: "skipped", 4: "ok"}
+
+
+def test_a_need_that_may_fail_counts_as_met():
+    story = run(
+        [job("a", allow_failure=True), job("b", needs=(Need("a"),))], fates={"a": Fate(exit=Exited(1))}
+    )
+    assert outcomes(story) == {1: "failed", 2: "ok"}
+
+
+def test_clean_up_runs_whatever_the_outcome_and_roll_back_only_after_a_failure():
+    jobs = [job("a"), job("clean", needs=(Need("a", "ended"),)), job("undo", needs=(Need("a", "failed"),))]
+    assert outcomes(run(jobs, fates={"a": Fate(exit=Exited(1))})) == {1: "failed", 2: "ok", 3: "ok"}
+    good = run(jobs)
+    assert outcomes(good) == {1: "ok", 2: "ok", 3: "skipped"}
+    assert [e.allowed for e in good.events if isinstance(e, ev.JobEnded)] == [False, True, False]
+
+
+def test_what_an_urgent_job_needs_is_as_urgent():
+    story = run(
+        [job("x"), job("y"), job("base"), job("top", priority=Priority.CRITICAL, needs=(Need("base"),))]
+    )
+    assert [seq for _, seq, _ in starts(story)] == [3, 4, 1, 2]
+
+
+def test_a_full_pool_does_not_hold_back_others():
+    story = run(
+        [job("a", pools=(("net", 1),)), job("b", pools=(("net", 1),)), job("c")],
+        slots=3,
+        pools=[Pool("net", 1)],
+    )
+    assert starts(story) == [(0, 1, 1), (0, 3, 1), (1, 2, 1)]
+
+
+def test_an_indexed_pool_hands_out_its_names():
+    seen = []
+
+    def fate(attempt):
+        seen.append(attempt.pools)
+        return Fate()
+
+    scheduler = Scheduler(pools=[Pool("gpu", 2, ("0", "1"))])
+    scheduler.add([job("a", pools=(("gpu", 1),)), job("b", pools=(("gpu", 1),))], 0.0)
+    scheduler.end_input(0.0)
+    simulate(scheduler, SimulatedExecutor(FakeClock(), 2, fate))
+    assert seen == [(("gpu", "0"),), (("gpu", "1"),)]
+
+
+def test_a_big_job_is_not_passed_for_ever():
+    small = [job(f"s{n}") for n in range(1000)]
+    fates = {f"s{n}": Fate(seconds=1 + n * 0.618 % 1) for n in range(1000)}
+    story = run([small[0], job("big", slots=2), *small[1:]], slots=2, fates=fates)
+    place = [seq for _, seq, _ in starts(story)].index(2)
+    assert 95 <= place <= 110
+
+
+def test_a_job_that_asks_for_more_slots_than_there_are_takes_them_all():
+    story = run([job("big", slots=9), job("b")], slots=2)
+    assert starts(story) == [(0, 1, 1), (1, 2, 1)]
+
+
+def test_halting_now_stops_what_runs_and_soon_lets_it_finish():
+    jobs = [job("a"), job("b"), job("c")]
+    fates = {"a": Fate(exit=Exited(1)), "b": Fate(seconds=5)}
+    now = run(jobs, slots=2, fates=fates, halt=Halt("now", "fail", 1))
+    assert outcomes(now) == {1: "failed", 2: "interrupted"}
+    soon = run(jobs, slots=2, fates=fates, halt=Halt("soon", "fail", 1))
+    assert outcomes(soon) == {1: "failed", 2: "ok"}
+
+
+def test_after_a_stop_nothing_starts_and_a_second_one_kills():
+    asks = [(1.5, lambda s, t: s.stop("signal SIGINT", t)), (2, lambda s, t: s.stop("x", t, force=True))]
+    story = run([job("a"), job("b"), job("c")], fates={"b": Fate(seconds=50, deaf=True)}, asks=asks)
+    assert starts(story) == [(0, 1, 1), (1, 2, 1)]
+    assert outcomes(story) == {1: "ok", 2: "interrupted"}
+    assert story.events[-1].at == 2
+
+
+def test_what_needs_an_interrupted_job_stays_pending():
+    asks = [(0.5, lambda s, t: s.stop("signal SIGINT", t))]
+    story = run([job("a"), job("b", needs=(Need("a"),))], asks=asks)
+    assert outcomes(story) == {1: "interrupted"}
+
+
+def test_a_job_that_ends_before_our_signal_meets_it_keeps_its_own_exit():
+    from pqrun.model import Key
+    from pqrun.news import Ended, Started
+
+    scheduler = Scheduler()
+    scheduler.add([job("a", timeout=1)], 0.0)
+    scheduler.decide(0.0, 1)
+    scheduler.observe(Started(Key(1, 1), 0.0, "slot 1"), 0.0)
+    scheduler.decide(1.0, 1)
+    scheduler.observe(Ended(Key(1, 1), Exited(0), stopped=False, began=0.0, ended=1.0), 1.0)
+    ended = scheduler.decide(1.0, 1).events[-1]
+    assert isinstance(ended, ev.JobEnded) and ended.outcome is Outcome.OK
+
+
+def test_a_refused_start_goes_back_to_the_front_and_uses_up_nothing():
+    tries = {"n": 0}
+
+    def fate(attempt):
+        tries["n"] += attempt.spec.id == "b"
+        return Fate(refuse=attempt.spec.id == "b" and tries["n"] == 1)
+
+    scheduler = Scheduler()
+    scheduler.add([job("a"), job("b"), job("c")], 0.0)
+    scheduler.end_input(0.0)
+    story = simulate(scheduler, SimulatedExecutor(FakeClock(), 2, fate))
+    assert starts(story) == [(0, 1, 1), (1, 2, 1), (2, 3, 1)]
+    assert [e.slots for e in story.events if isinstance(e, ev.SlotsChanged)] == [1]
+
+
+def test_cancelling_takes_effect_in_every_state():
+    asks = [(0.5, lambda s, t: [s.cancel(task, t) for task in list(s.tasks.values())])]
+    story = run(
+        [job("run"), job("queued"), job("pending", needs=(Need("run"),)), job("wait", retry=RetryPolicy(max=1))],
+        slots=1,
+        fates={"run": Fate(seconds=9)},
+        asks=asks,
+    )
+    assert set(outcomes(story).values()) == {"cancelled"}

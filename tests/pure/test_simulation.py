@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Random whole runs; each checks what must hold in every run."""
+
+from collections import Counter, defaultdict
+from random import Random
+
+from pqrun import events as ev
+from pqrun.metrics import RunningMetrics
+from pqrun.model import Exited, Halt, JobSpec, Need, Pool, Priority, RetryPolicy
+from pqrun.scheduler import Scheduler
+from pqrun.testing import Fate, FakeClock, SimulatedExecutor, Story, simulate
+
+
+def random_jobs(random: Random) -> list[JobSpec]:
+    jobs = []
+    for n in range(random.randint(1, 25)):
+        needs = tuple(
+            Need(f"j{random.randrange(n)}", random.choice(["ok", "ok", "ended", "failed"]))
+            for _ in range(random.choice([0, 0, 0, 1, 2]))
+            if n
+        )
+        jobs.append(
+            JobSpec(
+                f"j{n}",
+                work=None,
+                priority=random.choice(list(Priority)),
+                timeout=random.choice([None, None, 3.0]),
+                grace=random.choice([0.0, 1.0]),
+                retry=RetryPolicy(max=random.choice([0, 0, 1, 3]), delay=random.choice([0.0, 0.5, 2.0])),
+                needs=needs,
+                slots=random.choice([1, 1, 1, 2, 5]),
+                pools=random.choice([(), (), (("net", 1),), (("gpu", 1),), (("gpu", 2), ("net", 1))]),
+                allow_failure=random.random() < 0.2,
+            )
+        )
+    return jobs
+
+
+def random_asks(random: Random):
+    def cancel_one(scheduler, now):
+        if scheduler.tasks:
+            scheduler.cancel(random.choice(list(scheduler.tasks.values())), now)
+
+    asks = []
+    for _ in range(random.choice([0, 0, 1, 3])):
+        asks.append((random.uniform(0, 8), cancel_one))
+    if random.random() < 0.2:
+        at = random.uniform(0, 8)
+        drain = random.random() < 0.5
+        asks.append((at, lambda s, now: s.stop("stop", now, drain=drain)))
+        if random.random() < 0.5:
+            asks.append((at + 1, lambda s, now: s.stop("stop", now, force=True)))
+    if random.random() < 0.2:
+        at = random.uniform(0, 8)
+        asks.append((at, lambda s, now: s.pause(paused=True, now=now)))
+        asks.append((at + 2, lambda s, now: s.pause(paused=False, now=now)))
+    return asks
+
+
+def one_run(seed: int) -> tuple[Story, list[JobSpec], int, Scheduler]:
+    random = Random(seed)
+    slots = random.randint(1, 4)
+    jobs = random_jobs(random)
+    halt = random.choice([None, None, None, Halt(random.choice(["now", "soon"]), "fail", 1)])
+    scheduler = Scheduler(pools=[Pool("net", 1), Pool("gpu", 2, ("0", "1"))], halt=halt, random=Random(seed))
+    scheduler.add(jobs, 0.0)
+    scheduler.end_input(0.0)
+
+    def fate(attempt):
+        return Fate(
+            seconds=random.choice([0.0, 0.5, 1.0, 4.0]),
+            exit=Exited(random.choice([0, 0, 0, 1, 75, 127])),
+            deaf=random.random() < 0.3,
+            refuse=random.random() < 0.05,
+        )
+
+    executor = SimulatedExecutor(FakeClock(), slots, fate, asks=random_asks(random))
+    return simulate(scheduler, executor), jobs, slots, scheduler
+
+
+def urgencies(jobs: list[JobSpec]) -> list[Priority]:
+    """What an urgent job needs is as urgent; needs point to earlier jobs here."""
+    urgent = [job.priority for job in jobs]
+    for n in reversed(range(len(jobs))):
+        for need in jobs[n].needs:
+            other = int(need.job[1:])
+            urgent[other] = max(urgent[other], urgent[n])
+    return urgent
+
+
+def check_metrics_add_up(story: Story) -> None:
+    metrics = RunningMetrics()
+    for event in story.events:
+        metrics.fold([event])
+        m = metrics.snapshot()
+        assert m.jobs_enqueued - m.jobs_dequeued == m.current_queue_size == sum(m.queue_by_priority.values())
+        assert m.jobs_dequeued == (
+            m.jobs_completed + m.jobs_failed + m.jobs_timeout + m.jobs_retried
+            + m.active_workers + m.attempts_stopped + m.jobs_removed
+        )  # fmt: skip
+
+
+def check_story(story: Story, jobs: list[JobSpec], slots: int, scheduler: Scheduler) -> None:
+    active: dict[int, int] = {}
+    ended: Counter[int] = Counter()
+    attempts: dict[int, list[int]] = defaultdict(list)
+    queued: dict[int, int] = {}
+    pools: Counter[str] = Counter()
+    place: dict[int, int] = {}
+    urgency = urgencies(jobs)
+    for event in story.events:
+        match event:
+            case ev.JobQueued(seq=seq):
+                queued[seq] = place[seq] = max(place.values(), default=0) + 1
+            case ev.AttemptSubmitted(seq=seq, attempt=attempt):
+                assert scheduler.stopping is None or event.at <= scheduler.stopping.at
+                spec = jobs[seq - 1]
+                if spec.slots == 1 and not spec.pools:
+                    for other in queued:
+                        if jobs[other - 1].slots == 1 and not jobs[other - 1].pools and other != seq:
+                            mine = (urgency[seq - 1], -queued[seq])
+                            its = (urgency[other - 1], -queued[other])
+                            assert mine > its, "a job started while a higher one was ready"
+                queued.pop(seq)
+                active[seq] = min(spec.slots, slots)
+                pools.update(dict(spec.pools))
+                attempts[seq].append(attempt)
+                assert sum(active.values()) <= slots
+                assert pools["net"] <= 1 and pools["gpu"] <= 2
+            case ev.AttemptRefused(seq=seq):
+                del active[seq]
+                pools.subtract(dict(jobs[seq - 1].pools))
+                attempts[seq].pop()
+                queued[seq] = place[seq]
+            case ev.AttemptEnded(seq=seq):
+                del active[seq]
+                pools.subtract(dict(jobs[seq - 1].pools))
+            case ev.JobRemoved(seq=seq):
+                queued.pop(seq)
+            case ev.JobEnded(seq=seq, attempts=count):
+                ended[seq] += 1
+                assert len(attempts[seq]) == count
+    assert not active
+    assert max(ended.values(), default=0) <= 1
+    for tried in attempts.values():
+        assert tried == list(range(1, len(tried) + 1))
+    if scheduler.stopping is None:
+        assert len(ended) == len(jobs), "a job was lost"
+
+
+def test_random_runs_keep_every_promise():
+    for seed in range(2500):
+        story, jobs, slots, scheduler = one_run(seed)
+        check_story(story, jobs, slots, scheduler)
+        check_metrics_add_up(story)
+
+
+def test_the_same_seed_tells_the_same_story():
+    for seed in range(20):
+        assert one_run(seed)[0].events == one_run(seed)[0].events
