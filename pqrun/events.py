@@ -72,7 +72,7 @@ class AttemptEnded(NamedTuple):
     at: float
     seq: int
     attempt: int
-    count: Count
+    counted: Count
     exit: Exit
     asked: StopReason | None
     began: float

@@ -51,7 +51,7 @@ class Input:
         """Puts in what is known, and has the rest read as there is room."""
         jobs, self.jobs = self.jobs, ()
         if self.lines is None:
-            engine.turn(ask=lambda s, now: (s.add(jobs, now), s.end_input(now)) and None)
+            engine.turn(ask=lambda scheduler, now: _all_of(scheduler, jobs, now))
             return
         if jobs:
             engine.turn(ask=lambda s, now: s.add(jobs, now))
@@ -90,6 +90,11 @@ def open_input(settings: Settings) -> Input:
     return _put_together(settings, job_files, lists, heads)
 
 
+def _all_of(scheduler: Scheduler, jobs: Sequence[JobSpec], now: float) -> None:
+    scheduler.add(jobs, now)
+    scheduler.end_input(now)
+
+
 def _put_together(
     settings: Settings,
     job_files: list[str],
@@ -97,7 +102,8 @@ def _put_together(
     heads: dict[str, tuple[int, bytes, bool]],
 ) -> Input:
     jobs: Sequence[JobSpec] = ()
-    workers, max_queue, pools = None, None, ()
+    workers, max_queue = None, None
+    pools: tuple[Pool, ...] = ()
     if job_files:
         from pqrun.jobfile import load
 

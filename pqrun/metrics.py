@@ -91,7 +91,7 @@ class RunningMetrics:
                     self.waited -= waited
                     self.by_priority[priority] += 1
                     self._queued[seq] = (since, priority)
-                case ev.AttemptEnded(at=at, seq=seq, count=count, asked=asked, began=began, ended=ended):
+                case ev.AttemptEnded(at=at, seq=seq, counted=count, asked=asked, began=began, ended=ended):
                     self.active -= 1
                     self._submitted.pop(seq, None)
                     self.counts[count] += 1

@@ -248,12 +248,27 @@ def _retryable(policy: RetryPolicy, names: tuple[int | str, ...], code: int | No
     return code == 75 or "any" in policy.on
 
 
+def count_of(verdict: Verdict, *, again: bool) -> Count:
+    """As what an ended attempt is counted."""
+    if again:
+        return Count.RETRIED
+    match verdict.outcome:
+        case Outcome.OK:
+            return Count.COMPLETED
+        case Outcome.TIMEOUT:
+            return Count.TIMEOUT
+        case Outcome.FAILED:
+            return Count.FAILED
+        case _:
+            return Count.STOPPED
+
+
 class Halt(NamedTuple):
-    """Stop the run early: `now` or `soon`, at so many (or so many percent) fail, success or done."""
+    """Stop the run early: `now` or `soon`, at such a number (or percentage) of fail, success or done."""
 
     when: str
     what: str
-    count: float
+    number: float
     percent: bool = False
 
 

@@ -68,10 +68,10 @@ class OutputPrinter:
             self.around(lambda: self._write(event.seq, event.output, shown, event.upto))
 
     def _attempt_ended(self, event: ev.AttemptEnded, output: Capture) -> None:
-        tell = event.count is not Count.RETRIED and (
-            self._style.show == "all" or event.count in (Count.FAILED, Count.TIMEOUT)
+        tell = event.counted is not Count.RETRIED and (
+            self._style.show == "all" or event.counted in (Count.FAILED, Count.TIMEOUT)
         )
-        if self._style.mode == "line" and event.count is Count.RETRIED:
+        if self._style.mode == "line" and event.counted is Count.RETRIED:
             tell = True  # its lines were shown as they came; so is the rest of the last one
         if self._style.mode == "none" or not tell:
             output.drop()

@@ -191,6 +191,6 @@ def _last_words(event: ev.AttemptEnded) -> str:
     why = getattr(event.exit, "why", "")
     if why:
         return safe(str(why))
-    if event.output is None or event.count is Count.RETRIED:
+    if event.output is None or event.counted is Count.RETRIED:
         return ""
     return last_line(event.output.err.tail()) or last_line(event.output.out.tail())

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""One unfinished job as the scheduler keeps it: what was asked for, its state, what hangs on it."""
+
+from __future__ import annotations
+
+from pqrun.lifecycle import Pending, State
+from pqrun.model import JobSpec
+
+
+class Task:
+    """`attempts` and `retries` count what earlier processes used up too."""
+
+    __slots__ = (
+        "attempts", "dependents", "entry", "held", "place", "retries", "seq", "shape", "shares", "spec",
+        "state", "unmet", "urgency",
+    )  # fmt: skip
+
+    def __init__(self, seq: int, spec: JobSpec) -> None:
+        self.seq = seq
+        self.spec = spec
+        self.shape = (spec.slots, spec.pools)
+        self.state: State = Pending()
+        self.urgency = spec.priority
+        self.attempts = 0
+        self.retries = 0
+        self.unmet = 0
+        self.dependents: list[tuple[int, str]] = []
+        self.entry: tuple[int, int, int] | None = None
+        self.place = 0
+        self.held = 0
+        self.shares: tuple[tuple[str, str], ...] = ()
