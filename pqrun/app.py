@@ -4,20 +4,17 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Sequence
 from math import inf
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from pqrun.capture import Logs
 from pqrun.clock import SystemClock
 from pqrun.display.lastpage import LastPage
 from pqrun.display.outlet import Outlet
 from pqrun.display.output import OutputPrinter, OutputStyle
 from pqrun.display.plain import PlainLog
-from pqrun.engine import Engine, NoJournal
+from pqrun.engine import Engine
 from pqrun.errors import OwnFailure, UserError
 from pqrun.executors.child import Child, Surroundings
 from pqrun.executors.containment import Containment
@@ -25,8 +22,9 @@ from pqrun.executors.launch import Launcher
 from pqrun.executors.slots import Slots
 from pqrun.executors.warden import Warden
 from pqrun.input import Input, open_input
+from pqrun.journal.record import Record
 from pqrun.metrics import RunningMetrics
-from pqrun.model import Attempt, Outcome
+from pqrun.model import Outcome
 from pqrun.reactor import Reactor
 from pqrun.scheduler import Scheduler
 from pqrun.settings import MAX_QUEUE, Settings, count_workers
@@ -34,11 +32,11 @@ from pqrun.signals import SignalPolicy, end_by, make_sure_of_descriptors, make_s
 from pqrun.teller import Listener, Teller
 
 if TYPE_CHECKING:
+    from pqrun.journal.resume import Restart
     from pqrun.ledger import Ledger
 
 OK, SOME_FAILED, USAGE, NOT_ALL_RUN, OWN_FAILURE, BUG = 0, 1, 2, 3, 4, 70
 LAST_WORDS = 1.0
-_ALPHABET = "23456789abcdefghjkmnpqrstuvwxyz"
 
 
 def run(settings: Settings) -> int:
@@ -47,12 +45,18 @@ def run(settings: Settings) -> int:
     make_sure_of_signals()
     if settings.cwd is not None:
         _enter(settings.cwd)
+    if settings.resume is not None:
+        from pqrun.resuming import open_resumed
+
+        source, record, restart = open_resumed(settings)
+        return Run(settings, source, record, restart).run()
     source = open_input(settings)
     if settings.dry_run:
         from pqrun.dryrun import dry_run
 
         return dry_run(settings, source)
-    return Run(settings, source).run()
+    record = Record(run_dir=settings.run_dir, keep=settings.journal, durable=settings.durable)
+    return Run(settings, source, record).run()
 
 
 def _enter(directory: str) -> None:
@@ -62,65 +66,63 @@ def _enter(directory: str) -> None:
         raise UserError(f"cannot enter {directory}: {error.strerror}") from None
 
 
-def new_run_id() -> str:
-    """Short, random, easy to type."""
-    return "".join(_ALPHABET[byte % len(_ALPHABET)] for byte in os.urandom(6))
-
-
 class Run:
-    """One run of the command line's: its parts, and how they are put together."""
+    """One process's part of a run: its pieces, and how they are put together."""
 
-    def __init__(self, settings: Settings, source: Input) -> None:
+    def __init__(self, settings: Settings, source: Input, record: Record, restart: Restart | None = None) -> None:
         self.settings = settings
         self.source = source
-        self.run_id = new_run_id()
+        self.record = record
+        self.restart = restart
         self.clock = SystemClock()
         self.workers = count_workers(settings.jobs or source.workers)
         self.out = Outlet(1, "standard output")
         self.err = Outlet(2, "standard error")
         self.reactor = Reactor()
-        self.metrics = RunningMetrics(self.clock.now())
+        self.metrics = RunningMetrics(record.found.header["at"] if record.found else self.clock.now())
         self.page = LastPage()
+        self.plain = PlainLog(
+            self.err,
+            self.clock,
+            quiet=settings.quiet or settings.progress == "none",
+            verbose=settings.verbose,
+        )
         self.ledger: Ledger | None = None
         self.scheduler = Scheduler(
             pools=settings.pools or source.pools,
             max_queue=settings.max_queue or source.max_queue or MAX_QUEUE,
             halt=settings.halt,
             deadline=inf if settings.deadline is None else self.clock.now() + settings.deadline,
-            random=Random(self.run_id),
+            random=Random(record.run_id),
         )
 
     def run(self) -> int:
         """Runs all; ends this process by a signal if one stopped the run."""
-        workspace = tempfile.mkdtemp(prefix="pqrun-")
         try:
-            code = self._run_in(workspace)
+            code = self._run()
         finally:
-            shutil.rmtree(workspace, ignore_errors=True)
+            self._close_record()
         if self.signals.stopped_by and code != BUG:
             end_by(self.signals.stopped_by)
         return code
 
-    def _run_in(self, workspace: str) -> int:
+    def _run(self) -> int:
+        record = self.record
         launcher = Launcher(
-            run_id=self.run_id, directory=os.getcwd(), workspace=workspace, token=os.urandom(8).hex()
+            run_id=record.run_id, directory=self._directory(), workspace=record.workspace, token=record.token
         )
-        warden = Warden(launcher.mark)
+        warden = Warden(launcher.mark, keep=() if record.directory is None else (record.directory.lock_fd,))
         warden.fork()
         containment = Containment()
         containment.open()
-        plain = PlainLog(
-            self.err,
-            self.clock,
-            quiet=self.settings.quiet or self.settings.progress == "none",
-            verbose=self.settings.verbose,
-        )
-        teller = Teller(self._listeners(plain), lambda: self.engine.post())
+        facts = {"files": list(self.settings.files), "cwd": self._directory(), "options": self.settings.recorded}
+        record.begin(self.clock, listed=len(self.source.jobs), facts=facts)
+        teller = Teller(self._listeners(), lambda: self.engine.post())
         self.engine = Engine(
             clock=self.clock,
             scheduler=self.scheduler,
             reactor=self.reactor,
-            journal=NoJournal(),
+            journal=record.journal,
             metrics=self.metrics,
             teller=teller,
         )
@@ -128,21 +130,24 @@ class Run:
             clock=self.clock,
             reporter=self.engine,
             launcher=launcher,
-            logs=Logs(workspace + "/logs", keep=False),
+            logs=record.logs,
             containment=containment,
             warden=warden,
             capture=self.settings.output != "raw",
             follow=self.settings.output == "line",
         )
-        slots = Slots(self.workers, lambda attempt: _child(attempt, around), self.engine, self.engine.fail)
+        slots = Slots(self.workers, lambda attempt: Child(attempt, around), self.engine, self.engine.fail)
         self.engine.executor = slots
         self.signals = SignalPolicy(
             self.reactor,
             self.clock,
             suspend=lambda stopped: [task.suspend(stopped=stopped) for task in slots.live()],  # type: ignore
-            tell=plain.list_running,
+            tell=self.plain.list_running,
         )
         teller.start()
+        if self.restart is not None:
+            restart = self.restart
+            self.engine.turn(ask=lambda scheduler, now: scheduler.restore(restart, now))
         self.source.feed(self.engine, self.scheduler, self.reactor)
         self.engine.run()
         slots.close()
@@ -150,23 +155,35 @@ class Run:
             self.engine.turn(ask=lambda s, now: s.end_input(now, complete=False, why="the run was stopped"))
         containment.close()
         warden.close()
-        told = self._finish_telling(teller)
-        return self._conclude(told=told)
+        return self._conclude(told=self._finish_telling(teller))
 
-    def _listeners(self, plain: PlainLog) -> Sequence[Listener]:
+    def _directory(self) -> str:
+        """Where jobs start: here, or where the run began."""
+        if self.record.found is not None and self.settings.cwd is None:
+            return str(self.record.found.header["cwd"])
+        return os.getcwd()
+
+    def _listeners(self) -> Sequence[Listener]:
         settings = self.settings
         style = OutputStyle(settings.output, settings.keep_order, settings.tag, settings.show)
-        listeners: list[Listener] = []
-        if settings.output in ("group", "line"):
-            out = self.err if settings.json else self.out
-            listeners.append(OutputPrinter(style, out, self.err))
-        listeners += [plain, self.page]
         if settings.json:
             from pqrun.ledger import Ledger
 
             self.ledger = Ledger()
-            listeners.append(self.ledger)
-        return listeners
+        past = [self.page, self.plain, *([self.ledger] if self.ledger else [])]
+        if self.record.found is not None:
+            self.metrics.fold(self.record.found.events)
+            self.plain.catch_up(self.record.found.events)
+            for listener in past:
+                if listener is not self.plain:
+                    listener.hear(self.record.found.events)
+            self.record.found.events.clear()
+        if settings.output not in ("group", "line"):
+            return past
+        printer = OutputPrinter(style, self.err if settings.json else self.out, self.err)
+        if self.restart is not None and style.keep_order:
+            printer.begin_with(sorted(task.seq for task in self.restart.tasks))
+        return [printer, *past]
 
     def _finish_telling(self, teller: Teller) -> bool:
         """Waits for slow readers, but no longer than a second once somebody wants us to stop."""
@@ -194,29 +211,44 @@ class Run:
         if self.ledger is not None:
             from pqrun.reports.document import as_text, document
 
-            self.out.say(
-                as_text(document(self._facts(), snapshot, self.ledger.rows.values(), self.clock.wall))
-            )
+            rows = sorted(self.ledger.rows.values(), key=lambda row: row.seq)
+            self.out.say(as_text(document(self._facts(), snapshot, rows, self.clock.wall)))
         if not (self.settings.quiet and not self.page.failed):
             seconds = self.clock.now() - self.metrics.began
             if self.page.added or not self.settings.quiet:
-                self.err.say(self.page.text(snapshot, seconds, again=""))
+                self.err.say(self.page.text(snapshot, seconds, again=self._again()))
         for outlet in (self.out, self.err):
             if outlet.failure:
                 self.err.say(f"pqrun: {outlet.failure}")
 
-    def _facts(self) -> dict[str, Any]:
-        from pqrun.reports.document import timestamp
+    def _again(self) -> str:
+        """The command that goes on, or runs the failed ones again; nothing if all went well."""
+        if not self.record.keeps:
+            return ""
+        import shlex
 
-        return {
-            "id": self.run_id,
-            "state": "stopped" if self.scheduler.stopping else "ended",
-            "files": list(self.settings.files),
-            "workers": self.workers,
-            "started_at": timestamp(self.clock.wall(self.metrics.began)),
-            "ended_at": timestamp(self.clock.wall(self.clock.now())),
-            "input_complete": self.page.input_complete,
-        }
+        resume = f"pqrun resume {shlex.quote(self.record.address)}"
+        if self._left_undone():
+            return resume
+        return f"{resume} --failed" if self.page.failed else ""
+
+    def _left_undone(self) -> bool:
+        outcomes = self.page.outcomes
+        return sum(outcomes.values()) < self.page.added or bool(outcomes.get(Outcome.INTERRUPTED))
+
+    def _facts(self) -> dict[str, Any]:
+        from pqrun.reports.document import run_facts
+
+        return run_facts(
+            self.record.run_id,
+            state="stopped" if self.scheduler.stopping else "ended",
+            files=list(self.settings.files),
+            workers=self.workers,
+            began=self.metrics.began,
+            ended=self.clock.wall(self.clock.now()),
+            input_complete=self.page.input_complete,
+            directory=self.record.directory.path if self.record.directory else None,
+        )
 
     def _exit_code(self, broken: BaseException | None) -> int:
         if isinstance(broken, OwnFailure):
@@ -229,11 +261,14 @@ class Run:
             return SOME_FAILED
         if self.page.failed:
             return SOME_FAILED
-        outcomes = self.page.outcomes
-        if sum(outcomes.values()) < self.page.added or outcomes.get(Outcome.INTERRUPTED):
+        if self._left_undone() or not self.page.input_complete:
             return NOT_ALL_RUN
-        return OK if self.page.input_complete else NOT_ALL_RUN
+        return OK
 
-
-def _child(attempt: Attempt, around: Surroundings) -> Child:
-    return Child(attempt, around)
+    def _close_record(self) -> None:
+        try:
+            self.record.close()
+        except OwnFailure as failure:
+            if self.engine.broken is None:
+                raise
+            del failure  # the first one has been told

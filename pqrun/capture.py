@@ -170,6 +170,15 @@ class Capture:
         self.out = Stream(logs, key, 1)
         self.err = Stream(logs, key, 2)
 
+    @classmethod
+    def stored(cls, logs: Logs, key: Key, out: int, err: int) -> Capture:
+        """What an attempt printed in an earlier process: so many bytes, in their files."""
+        capture = cls(logs, key)
+        for stream, size in ((capture.out, out), (capture.err, err)):
+            stream.size = size
+            stream.path = logs.path(key, stream.number) if size else None
+        return capture
+
     def stream(self, number: int) -> Stream:
         """1 is stdout, 2 is stderr."""
         return self.out if number == 1 else self.err

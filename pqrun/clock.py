@@ -17,20 +17,21 @@ class Clock(Protocol):
 class SystemClock:
     """Monotonic seconds without the time during which pqrun was stopped.
 
-    The wall clock is read once, so that its jumps change nothing but what is shown.
+    They are counted from the epoch, by one look at the wall clock, so that moments in a journal and
+    moments of this process are on one scale; later jumps of the wall clock change nothing.
     """
 
     def __init__(self) -> None:
         self._left_out = 0.0
-        self._wall = time.time() - time.monotonic()
+        self._start = time.time() - time.monotonic()
 
     def now(self) -> float:
-        """Seconds since some fixed moment."""
-        return time.monotonic() - self._left_out
+        """Seconds; never goes back."""
+        return time.monotonic() + self._start - self._left_out
 
     def wall(self, at: float) -> float:
         """Seconds since the epoch at that moment."""
-        return at + self._left_out + self._wall
+        return at + self._left_out
 
     def leave_out(self, seconds: float) -> None:
         """That much time was spent stopped: it counts against nobody's limit."""

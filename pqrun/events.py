@@ -109,6 +109,23 @@ class JobEnded(NamedTuple):
     because: str = ""
 
 
+class JobReopened(NamedTuple):
+    """It had ended with that outcome (or was cut short), and is to run again after all."""
+
+    at: float
+    seq: int
+    outcome: Outcome
+    spec: JobSpec
+
+
+class JobDropped(NamedTuple):
+    """It is no longer part of the run; `outcome` is what it had ended with, if it had."""
+
+    at: float
+    seq: int
+    outcome: Outcome | None
+
+
 class JobSaid(NamedTuple):
     """A running attempt told its status or progress."""
 
@@ -187,6 +204,8 @@ Event = (
     | JobWaiting
     | JobRemoved
     | JobEnded
+    | JobReopened
+    | JobDropped
     | JobSaid
     | JobChanged
     | OutputGrew

@@ -33,12 +33,14 @@ class Input:
         workers: str | None = None,
         max_queue: int | None = None,
         pools: Sequence[Pool] = (),
+        complete: bool = True,
     ) -> None:
         self.jobs = jobs
         self.workers = workers
         self.max_queue = max_queue
         self.pools = tuple(pools)
         self.lines = lines
+        self.complete = complete
         self._parts = parts
         self._source: LinesSource | None = None
 
@@ -51,7 +53,7 @@ class Input:
         """Puts in what is known, and has the rest read as there is room."""
         jobs, self.jobs = self.jobs, ()
         if self.lines is None:
-            engine.turn(ask=lambda scheduler, now: _all_of(scheduler, jobs, now))
+            engine.turn(ask=lambda scheduler, now: self._put_in(scheduler, jobs, now))
             return
         if jobs:
             engine.turn(ask=lambda s, now: s.add(jobs, now))
@@ -60,6 +62,18 @@ class Input:
         )
         reactor.add(self._source)
 
+
+    def _put_in(self, scheduler: Scheduler, jobs: Sequence[JobSpec], now: float) -> None:
+        scheduler.add(jobs, now)
+        scheduler.end_input(now, complete=self.complete, why="" if self.complete else "the run was stopped")
+
+    def everything(self) -> list[JobSpec]:
+        """All jobs, read to the end."""
+        scheduler = Scheduler()
+        self.feed_all(scheduler)
+        if self.wrong:
+            raise UserError(self.wrong)
+        return [task.spec for task in scheduler.tasks.values()]
 
     def feed_all(self, scheduler: Scheduler) -> None:
         """Puts in everything at once, for a dry run."""
@@ -88,11 +102,6 @@ def open_input(settings: Settings) -> Input:
         is_list = kind == "lines" or settings.null or not looks_like_job_file(head, True)
         (lists if is_list else job_files).append(path)
     return _put_together(settings, job_files, lists, heads)
-
-
-def _all_of(scheduler: Scheduler, jobs: Sequence[JobSpec], now: float) -> None:
-    scheduler.add(jobs, now)
-    scheduler.end_input(now)
 
 
 def _put_together(

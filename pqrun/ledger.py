@@ -93,6 +93,12 @@ class Ledger:
                         row.ended = at
                     if because and not row.message:
                         row.message = f"needs {because}"
+                case ev.JobReopened(_, seq, outcome, _):
+                    row = rows[seq]
+                    row.state, row.message = "pending", ""
+                    row.retries = row.retries if outcome is Outcome.INTERRUPTED else 0
+                case ev.JobDropped(_, seq):
+                    del rows[seq]
                 case ev.JobChanged(_, seq, spec):
                     rows[seq].spec = spec
                 case ev.InputEnded(complete=complete):

@@ -70,7 +70,7 @@ TRANSITIONS: dict[type, set[type]] = {
     Running: {Stopping, Waiting, Finished},
     Stopping: {Queued, Stopping, Waiting, Finished},
     Waiting: {Queued, Finished},
-    Finished: set(),
+    Finished: {Pending},
 }
 
 
@@ -117,3 +117,8 @@ def finish(state: Submitted | Running | Stopping, outcome: Outcome) -> Finished:
 def drop(state: Pending | Queued | Waiting, outcome: Outcome, attempts: int) -> Finished:
     """It ends without another attempt: skipped, or cancelled before it started."""
     return Finished(outcome, attempts)
+
+
+def reopen(_state: Finished) -> Pending:
+    """It is to run again after all."""
+    return Pending()

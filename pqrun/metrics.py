@@ -106,6 +106,18 @@ class RunningMetrics:
                     self.ended += 1
                     self.outcomes[outcome] += 1
                     self.last_end = at
+                case ev.JobReopened(outcome=outcome):
+                    self.ended -= 1
+                    self.outcomes[outcome] -= 1
+                case ev.JobDropped(_, seq, dropped):
+                    self.added -= 1
+                    if dropped is not None:
+                        self.ended -= 1
+                        self.outcomes[dropped] -= 1
+                    elif seq in self._queued:
+                        self.dequeued += 1
+                        self.removed += 1
+                        self._leave(seq)
                 case ev.JobChanged(seq=seq, spec=spec) if seq in self._queued:
                     since, priority = self._queued[seq]
                     self.by_priority[priority] -= 1

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from math import inf
 from random import Random
-from typing import NamedTuple, assert_never
+from typing import NamedTuple, Protocol, assert_never
 
 from pqrun import events as ev
 from pqrun import lifecycle as life
@@ -56,6 +56,15 @@ class Decision(NamedTuple):
 
     events: list[ev.Event]
     acts: list[Act]
+
+
+class Restart(Protocol):
+    """What an earlier process of the run has left: events to record first, and jobs to go on with."""
+
+    events: list[ev.Event]
+    tasks: list[Task]
+    ended: list[tuple[str, Outcome, bool]]
+    jobs: int
 
 
 class Scheduler:
@@ -127,6 +136,18 @@ class Scheduler:
             fresh.append(task)
         self._take_in(fresh, now)
 
+    def restore(self, restart: Restart, now: float) -> None:
+        """Goes on with what an earlier process has left."""
+        self._events += restart.events
+        self.jobs = restart.jobs
+        for job_id, outcome, allowed in restart.ended:
+            self.graph.remember(job_id, outcome, allowed=allowed)
+        self._take_in(restart.tasks, now)
+        for task in restart.tasks:
+            if isinstance(task.state, life.Waiting):
+                self._unstarted -= 1
+                self._alarms.set(task.state.until, task.seq, task.state)
+
     def _take_in(self, fresh: list[Task], now: float) -> None:
         for task in fresh:
             self.tasks[task.seq] = task
@@ -142,6 +163,8 @@ class Scheduler:
             if task.seq in never:
                 if task.seq in self.tasks:
                     self._skip(task, never[task.seq], now)
+            elif isinstance(task.state, life.Queued) and task.entry is None:
+                self._put_in_place(task)
             elif isinstance(task.state, life.Pending) and not task.unmet and task.seq in self.tasks:
                 self._enqueue(task, task.state, now)
 
@@ -243,12 +266,15 @@ class Scheduler:
 
     def _enqueue(self, task: Task, state: life.Pending | life.Waiting, now: float) -> None:
         task.state = life.enqueue(state, task.attempts + 1, now)
-        self._place += 1
-        task.place = self._place
-        self.ready.push(task, (-task.urgency, self._place, task.seq))
+        self._put_in_place(task)
         if isinstance(state, life.Waiting):
             self._unstarted += 1
         self._events.append(ev.JobQueued(now, task.seq, task.attempts + 1, task.spec.priority))
+
+    def _put_in_place(self, task: Task) -> None:
+        self._place += 1
+        task.place = self._place
+        self.ready.push(task, (-task.urgency, self._place, task.seq))
 
     def _submit(self, task: Task, slots: int, now: float) -> None:
         assert isinstance(task.state, life.Queued)

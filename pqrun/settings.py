@@ -40,6 +40,13 @@ class Settings:
     color: str = "auto"
     json: bool = False
     dry_run: bool = False
+    run_dir: str | None = None
+    journal: bool = True
+    durable: bool = False
+    resume: str | None = None
+    failed: bool = False
+    given_again: dict[str, Any] = field(default_factory=dict)
+    recorded: dict[str, Any] = field(default_factory=dict)
 
 
 def usable_cpus() -> int:

@@ -64,6 +64,10 @@ def run(
     null: Annotated[
         bool, typer.Option("-0", "--null", help="Commands end in NUL, not newline", rich_help_panel="Input")
     ] = False,
+    resume: Annotated[
+        str | None,
+        typer.Option("--resume", help="Go on from that run with this, edited, list", metavar="RUN", rich_help_panel="Record"),
+    ] = None,
     *,
     options: RunOptions,
 ) -> None:
@@ -76,8 +80,25 @@ def run(
     from pqrun.app import run as run_all
     from pqrun.cli.settings import settings_of
 
-    settings = settings_of(options, files=tuple(files or ()), format=format, null=null)
+    if resume is not None and not files:
+        raise typer.BadParameter("name the edited file too, or use pqrun resume", param_hint="--resume")
+    settings = settings_of(options, files=tuple(files or ()), format=format, null=null, resume=resume)
     raise typer.Exit(run_all(settings))
+
+
+@app.command(rich_help_panel="Run jobs")
+@takes(RunOptions)
+def resume(
+    name: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, a prefix of it, latest, or a path")],
+    failed: Annotated[bool, typer.Option("--failed", help="Run again also what failed", rich_help_panel="Failure")] = False,
+    *,
+    options: RunOptions,
+) -> None:
+    """Go on with a run where it was left; what isn't given here stays as in its first process."""
+    from pqrun.app import run as run_all
+    from pqrun.cli.settings import resumed_settings
+
+    raise typer.Exit(run_all(resumed_settings(name, options, failed=failed)))
 
 
 def _is_terminal(fd: int) -> bool:

@@ -16,8 +16,8 @@ from pqrun.jobfile.kinds import retries, workers
 from pqrun.model import Halt, Pool, Priority
 
 T = TypeVar("T")
-SCHEDULING, FAILURE, TIME, OUTPUT, SCREEN, INPUT = (
-    "Scheduling", "Failure", "Time", "Output", "Screen", "Input",
+SCHEDULING, FAILURE, TIME, OUTPUT, SCREEN, RECORD, INPUT = (
+    "Scheduling", "Failure", "Time", "Output", "Screen", "Record", "Input",
 )  # fmt: skip
 FOR_JOBS = {"PQRUN_PRIORITY", "PQRUN_SLOT", "PQRUN_SEQ", "PQRUN_REPORT", "PQRUN_SOCKET", "PQRUN_ENV"}
 
@@ -180,6 +180,13 @@ class RunOptions(JobOptions):
     verbose: Annotated[bool, option("-v", "--verbose", help="Say also when a job starts", panel=SCREEN)] = False
     dry_run: Annotated[
         bool, option("--dry-run", help="Print the commands in starting order; run nothing", panel=INPUT)
+    ] = False
+    run_dir: Annotated[
+        str | None, option("--run-dir", help="Keep the run's record in this directory", panel=RECORD, metavar="DIR")
+    ] = None
+    no_journal: Annotated[bool, option("--no-journal", help="Keep no record: nothing can be resumed", panel=RECORD)] = False
+    durable: Annotated[
+        bool, option("--durable", help="Make sure of the disk at every step, not once a second", panel=RECORD)
     ] = False
     cwd: Annotated[
         str | None, option("-C", "--cwd", help="Start the jobs in this directory", panel=INPUT, metavar="DIR")

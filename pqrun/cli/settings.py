@@ -4,14 +4,16 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import fields, replace
 from typing import Any
 
 from pqrun.cli.options import JobOptions, RunOptions, pool
 from pqrun.errors import UserError
 from pqrun.jobfile.values import env_pair
-from pqrun.model import Halt
+from pqrun.model import Halt, Priority
 from pqrun.settings import Settings
 
+NOT_RECORDED = ("dry_run", "run_dir", "no_journal", "json", "quiet", "verbose", "env")
 PRESETS = {"small": ("2", 100, 300.0), "medium": ("10", 1000, 1800.0), "large": ("50", 10_000, 3600.0)}
 
 
@@ -43,6 +45,10 @@ def settings_of(options: RunOptions, **more: Any) -> Settings:
         verbose=options.verbose,
         json=options.json,
         dry_run=options.dry_run,
+        run_dir=options.run_dir,
+        journal=not options.no_journal,
+        durable=options.durable,
+        recorded=recorded(options),
         **more,
     )
 
@@ -75,3 +81,40 @@ def _output(options: RunOptions) -> str:
     if options.json and options.output == "group":
         return "none"
     return options.output
+
+
+def recorded(options: RunOptions) -> dict[str, Any]:
+    """What was given, as JSON can hold it, for a later process to go on with."""
+    given: dict[str, Any] = {}
+    for field in fields(options):
+        value = getattr(options, field.name)
+        if value != field.default and field.name not in NOT_RECORDED:
+            given[field.name] = sorted(value, key=str) if isinstance(value, frozenset) else value
+    return given
+
+
+def recalled(given: dict[str, Any]) -> dict[str, Any]:
+    """The reverse of `recorded`."""
+    options = {field.name for field in fields(RunOptions)}
+    found = {name: value for name, value in given.items() if name in options}
+    for name in ("retry_on", "permanent"):
+        if name in found:
+            found[name] = frozenset(found[name])
+    if "halt" in found:
+        found["halt"] = Halt(*found["halt"])
+    if "priority" in found:
+        found["priority"] = Priority(found["priority"])
+    return found
+
+
+def resumed_settings(name: str, options: RunOptions, *, failed: bool) -> Settings:
+    """What a run was asked to be, with what is asked this time over it."""
+    from pqrun.journal.recovery import first_header
+    from pqrun.journal.rundir import find_run
+
+    before = recalled(first_header(find_run(name)).get("options", {}))
+    now = {f.name: getattr(options, f.name) for f in fields(options) if getattr(options, f.name) != f.default}
+    if "preset" in now:
+        before = {key: value for key, value in before.items() if key not in ("jobs", "max_queue")}
+    settings = settings_of(RunOptions(**{**before, **now}), resume=name, failed=failed)
+    return replace(settings, given_again=given_of(options))

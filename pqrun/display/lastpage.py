@@ -44,6 +44,7 @@ class LastPage:
         self.input_complete = True
         self.stopped = ""
         self._specs: dict[int, JobSpec] = {}
+        self._bad: set[int] = set()
         self._last: dict[int, ev.AttemptEnded] = {}
         self._slowest: list[tuple[float, int, str]] = []
 
@@ -51,6 +52,16 @@ class LastPage:
         """Takes in what happened."""
         for event in events:
             match event:
+                case ev.JobReopened(_, seq, outcome, spec):
+                    self._take_back(seq, outcome)
+                    self._specs[seq] = spec
+                case ev.JobDropped(_, seq, outcome):
+                    self.added -= 1
+                    self._specs.pop(seq, None)
+                    if outcome is not None:
+                        self._take_back(seq, outcome)
+                case ev.JobChanged(_, seq, spec) if seq in self._specs:
+                    self._specs[seq] = spec
                 case ev.JobAdded(_, seq, spec):
                     self.added += 1
                     self._specs[seq] = spec
@@ -69,6 +80,13 @@ class LastPage:
     def close(self) -> None:
         """Nothing more comes."""
 
+    def _take_back(self, seq: int, outcome: Outcome) -> None:
+        """A job that had ended so runs again, or is no longer part of the run."""
+        self.outcomes[outcome] -= 1
+        self.failed -= seq in self._bad
+        self._bad.discard(seq)
+        self.failures = [failure for failure in self.failures if failure.seq != seq]
+
     def _time(self, event: ev.AttemptEnded) -> None:
         seconds = event.ended - event.began
         if len(self._slowest) < SLOWEST or seconds > self._slowest[0][0]:
@@ -84,7 +102,9 @@ class LastPage:
         self.flaky += event.outcome is Outcome.OK and event.attempts > 1
         if event.outcome is Outcome.OK or (event.outcome is Outcome.SKIPPED and event.allowed):
             return
-        self.failed += not event.allowed and event.outcome is not Outcome.INTERRUPTED
+        if not event.allowed and event.outcome is not Outcome.INTERRUPTED:
+            self.failed += 1
+            self._bad.add(event.seq)
         if len(self.failures) >= MOST_FAILURES:
             return
         how = how_it_ended(last.exit, last.asked, spec.timeout) if last else ""

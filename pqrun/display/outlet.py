@@ -11,7 +11,11 @@ from pqrun.capture import write_all
 
 
 class Outlet:
-    """One descriptor for people. `failure` says why it could not be written, if so."""
+    """One descriptor for people. `failure` says why it could not be written, if so.
+
+    `before_lines` is called before each write, so that a live table on the same terminal can step
+    aside; `harmless` may change what we say where a reader obeys some texts.
+    """
 
     def __init__(self, fd: int, name: str) -> None:
         self.fd = fd
@@ -19,18 +23,26 @@ class Outlet:
         self.gone = False
         self.failure = ""
         self.wrote = False
+        self.before_lines: Callable[[], None] = lambda: None
+        self.harmless: Callable[[str], str] = lambda text: text
 
     def write(self, data: bytes) -> None:
         """Writes all of it; after the first failure nothing more."""
+        self.before_lines()
         self._try(lambda: write_all(self.fd, data))
 
     def pour(self, copy: Callable[[int], None]) -> None:
         """Lets `copy` write to the descriptor itself."""
+        self.before_lines()
         self._try(lambda: copy(self.fd))
+
+    def draw(self, text: str) -> None:
+        """For the live table itself: nobody steps aside."""
+        self._try(lambda: write_all(self.fd, text.encode("utf-8", "replace")))
 
     def say(self, text: str) -> None:
         """A line of ours."""
-        self.write(text.encode("utf-8", "backslashreplace") + b"\n")
+        self.write(self.harmless(text).encode("utf-8", "backslashreplace") + b"\n")
 
     @property
     def is_terminal(self) -> bool:

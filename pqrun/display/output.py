@@ -40,6 +40,12 @@ class OutputPrinter:
         self._shown: dict[tuple[int, int], int] = {}
         self.around: Callable[[Callable[[], None]], None] = lambda write: write()
 
+    def begin_with(self, seqs: Sequence[int]) -> None:
+        """Only these jobs are still to come, of those that are known already."""
+        last = max(seqs, default=0)
+        self._next = min(seqs, default=1)
+        self._ended = set(range(self._next, last)) - set(seqs)
+
     def hear(self, events: Sequence[ev.Event]) -> None:
         """Prints what may be printed now."""
         for event in events:

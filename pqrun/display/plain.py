@@ -56,6 +56,13 @@ class PlainLog:
         """From another thread: tell what runs, at the next tick."""
         self._asked_to_list = True
 
+    def catch_up(self, events: Sequence[ev.Event]) -> None:
+        """Takes in what an earlier process has told already."""
+        for event in events:
+            self._note(event)
+        self._lines.clear()
+        self._total = None
+
     def hear(self, events: Sequence[ev.Event]) -> None:
         """Writes what is worth a line."""
         for event in events:
@@ -86,6 +93,18 @@ class PlainLog:
             case ev.JobAdded(_, seq, spec):
                 self._added += 1
                 self._jobs[seq] = _Running(spec)
+            case ev.JobReopened(_, seq, outcome, spec):
+                self._ended -= 1
+                self._outcomes[str(outcome)] -= 1
+                self._jobs[seq] = _Running(spec)
+            case ev.JobDropped(_, seq, outcome):
+                self._added -= 1
+                self._jobs.pop(seq, None)
+                if outcome is not None:
+                    self._ended -= 1
+                    self._outcomes[str(outcome)] -= 1
+            case ev.JobChanged(_, seq, spec) if seq in self._jobs:
+                self._jobs[seq].spec = spec
             case ev.AttemptStarted(at, seq, attempt):
                 job = self._jobs[seq]
                 job.attempt, job.started = attempt, at

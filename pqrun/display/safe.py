@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Makes any text safe for a screen: nothing that jobs print or are called can steer a terminal."""
+"""Makes any text safe for a screen: nothing that jobs print or are called can steer a terminal.
+
+Colours of job output stay. Whole sequences of other kinds (cursor movements, titles, links) are left
+out, since what they do can't be shown; anything else that a terminal would obey is written out.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,13 @@ import re
 import unicodedata
 
 _PLAIN = re.compile(r"[ -~]*")
-_COLOURS = re.compile(r"\x1b\[[0-9;:]*m")
+_SEQUENCE = re.compile(
+    r"(?P<colour>\x1b\[[0-9;:]{0,64}m)"
+    r"|\x1b\[[0-?]{0,64}[ -/]{0,8}[@-~]"  # cursor movements, modes, erasing
+    r"|\x1b[\]PX^_][^\x07\x1b]{0,4096}(?:\x07|\x1b\\)"  # titles, links, other strings
+    r"|\x1b[ -/]{1,4}[0-~]"  # character sets
+    r"|\x1b[78=>NOM]"
+)
 
 
 def safe(text: str, *, keep: str = "") -> str:
@@ -27,10 +37,12 @@ def safe_line(text: str) -> str:
     parts = []
     at = 0
     coloured = False
-    for colour in _COLOURS.finditer(text):
-        parts += [safe(text[at : colour.start()], keep="\t"), colour.group()]
-        at = colour.end()
-        coloured = True
+    for sequence in _SEQUENCE.finditer(text):
+        parts.append(safe(text[at : sequence.start()], keep="\t"))
+        if colour := sequence["colour"]:
+            parts.append(colour)
+            coloured = True
+        at = sequence.end()
     parts.append(safe(text[at:], keep="\t"))
     return "".join(parts) + ("\x1b[0m" if coloured else "")
 
@@ -38,14 +50,16 @@ def safe_line(text: str) -> str:
 def last_line(data: bytes, limit: int = 300) -> str:
     """The last line that is not blank, without colours, safe."""
     for line in reversed(data[-8192:].replace(b"\r", b"\n").split(b"\n")):
-        if line.strip():
-            return plain(line.decode("utf-8", "replace"))[:limit]
+        if line.strip() and (text := plain(line.decode("utf-8", "replace"))):
+            return text[:limit]
     return ""
 
 
 def plain(text: str) -> str:
     """Safe and without colours."""
-    return safe(_COLOURS.sub("", text).replace("\t", " ").strip())
+    if _PLAIN.fullmatch(text):
+        return text.strip()
+    return safe(_SEQUENCE.sub("", text).replace("\t", " ").strip())
 
 
 def _shown(c: str) -> str:

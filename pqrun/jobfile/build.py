@@ -9,9 +9,10 @@ from typing import Any
 
 from pqrun.jobfile import JobFile
 from pqrun.jobfile.matrix import Combination, label
-from pqrun.jobfile.needs import Asked, Needs, cycles, ring
+from pqrun.jobfile.needs import Needs, cycles, ring
+from pqrun.jobfile.node import Mark
 from pqrun.jobfile.problems import Problem, Problems
-from pqrun.jobfile.sheet import Draft, Place, Sheet
+from pqrun.jobfile.sheet import Draft, Sheet
 from pqrun.jobfile.specs import Specs, Values, over
 from pqrun.jobfile.text import Text
 from pqrun.jobfile.values import Unfit, job_id, quoted
@@ -34,7 +35,9 @@ def load(paths: Sequence[str], given: Values, read: Callable[[str], bytes], pool
             gc.enable()
 
 
-def _load(paths: Sequence[str], given: Values, read: Callable[[str], bytes], pools: Sequence[Pool]) -> JobFile:
+def _load(
+    paths: Sequence[str], given: Values, read: Callable[[str], bytes], pools: Sequence[Pool]
+) -> JobFile:
     """Reads and joins the files; raises JobFileError with everything that is wrong in any of them."""
     problems = Problems()
     texts = [_text(rank, path, read, problems) for rank, path in enumerate(paths)]
@@ -95,14 +98,14 @@ class _Joined:
     def _agree(
         self,
         sheet: Sheet,
-        at: Place,
+        at: Mark,
         what: str,
         value: Any,
         where: dict[str, str],
         into: dict[str, Any],
         name: str,
     ) -> None:
-        place = f"{sheet.file.name}:{at.line}"
+        place = f"{sheet.file.name}:{at.line + 1}"
         if into.setdefault(name, value) != value:
             sheet.say(at, f"{what} differs from that in {where[what]}", "files that run together agree")
         where.setdefault(what, place)
@@ -121,16 +124,20 @@ class _Joined:
         unnamed: dict[str, int] = {}
         for sheet, draft, combination in self._rows():
             number = str(len(self._ids) + 1)
-            if draft.run is None and sheet.default("run") is None and not sheet.spoilt:
+            if draft.run is None and sheet.default("run") is None:
                 sheet.say(draft.at, "a job without a command", "say what to run: `run: make test`")
             if draft.id is None:
-                unnamed[number] = draft.at.line
+                unnamed[number] = draft.at.line + 1
                 self._ids.append(number)
                 continue
             id = draft.id + (label(combination) if combination else "")
             if id in named:
                 first, other = named[id]
-                place = f"line {other.at.line}" if first is sheet else f"{first.file.name}:{other.at.line}"
+                place = (
+                    f"line {other.at.line + 1}"
+                    if first is sheet
+                    else f"{first.file.name}:{other.at.line + 1}"
+                )
                 sheet.say(draft.at, f"duplicate id {quoted(id)}", f"it is on {place} already")
             if combination:
                 self._check_id(sheet, draft, id)
@@ -156,9 +163,8 @@ class _Joined:
                 if draft.pools_at:
                     self._check_wants(sheet, draft.own["pools"], draft.pools_at)
 
-    def _check_wants(self, sheet: Sheet, wants: tuple[tuple[str, int], ...] | None, at: Place | None) -> None:
+    def _check_wants(self, sheet: Sheet, wants: tuple[tuple[str, int], ...] | None, at: Mark) -> None:
         for name, amount in wants or ():
-            assert at is not None
             pool = self.pools.get(name)
             if pool is None:
                 known = ", ".join(self.pools)
@@ -183,7 +189,7 @@ class _Joined:
                 bases.setdefault(draft.id, []).append(id)
         needs = Needs(self._ids, bases)
         defaults = {sheet: needs.found(sheet.default("needs") or (), "", sheet.say) for sheet in self._sheets}
-        places: dict[str, tuple[Sheet, Place | Asked]] = {}
+        places: dict[str, tuple[Sheet, Mark]] = {}
         for id, (sheet, draft, _) in zip(self._ids, self._rows(), strict=True):
             if draft.needs is not None:
                 found = needs.found(draft.needs, id, sheet.say)
@@ -191,7 +197,7 @@ class _Joined:
                 found = defaults[sheet] if all(need.job != id for need in defaults[sheet]) else ()
             if found:
                 self._needs[id] = found
-                places[id] = sheet, (draft.needs or (draft.at,))[0]
+                places[id] = sheet, draft.needs[0].at if draft.needs else draft.at
         for cycle in cycles(self._needs):
             sheet, at = places[cycle[0]]
             sheet.say(at, f"cyclic needs: {ring(cycle)}", "take one of these needs out")
@@ -217,6 +223,6 @@ class _Joined:
                     run = sheet.default("run") if draft.run is None else draft.run
                     named = draft.id is not None
                     found.append(
-                        specs.make(run, own, id=id, named=named, file=sheet.file.name, line=draft.line)
+                        specs.make(run, own, id=id, named=named, file=sheet.file.name, line=draft.at.line + 1)
                     )
         return found

@@ -11,7 +11,7 @@ from pqrun.jobfile import kinds, values
 from pqrun.jobfile.keys import RETRIES, Key, by_spelling
 from pqrun.jobfile.node import Node
 from pqrun.jobfile.problems import Problems
-from pqrun.jobfile.reader import Reader, key_of
+from pqrun.jobfile.reader import Reader
 from pqrun.jobfile.specs import STORED
 from pqrun.jobfile.text import Text
 from pqrun.jobfile.values import Unfit, quoted
@@ -32,7 +32,7 @@ class Fields(Reader):
 
     def __init__(self, file: Text, problems: Problems) -> None:
         super().__init__(file, problems)
-        self._words: dict[tuple[str, str], Any] = {}
+        self._words: dict[tuple[str, object], Any] = {}  # as they were converted before
         self._maps: dict[Any, dict[str, Any]] = {}
         self.kinds: dict[str, Callable[[Key, Node], Any]] = {
             "run": self._run,
@@ -57,18 +57,17 @@ class Fields(Reader):
 
     def word(self, key: Key, node: Node) -> Any:
         """The value of a key that takes one word."""
+        if node.plain and (known := self._words.get((key.kind, node.value))) is not None:
+            return known
         text = self.text(key, node)
         if text is None:
             return None
-        quoted_number = not node.plain and key.kind in _BARE
-        found = self._words.get((key.kind, text))
-        if found is None:
-            found = self.converted(node, kinds.FROM_WORD[key.kind], text)
-            if len(self._words) < _REMEMBERED and found is not None:
-                self._words[key.kind, text] = found
-        if found is not None and quoted_number:
+        found = self.converted(node, kinds.FROM_WORD[key.kind], text)
+        if found is not None and not node.plain and key.kind in _BARE:
             self.say_of(node, f"a text in quotes: {quoted(text)}", "take the quotes off")
             return None
+        if found is not None and node.plain and len(self._words) < _REMEMBERED:
+            self._words[key.kind, text] = found
         return found
 
     def _run(self, key: Key, node: Node) -> str | tuple[str, ...] | None:
@@ -77,6 +76,8 @@ class Fields(Reader):
             if text is None:
                 return None
             if text.strip():
+                if node.plain and self.file.may_cut_texts:
+                    self._warn_if_cut(node, text)
                 return text
             self.say_of(node, "an empty command", "say what to run")
             return None
@@ -86,6 +87,13 @@ class Fields(Reader):
                 return found
             self.say_of(node, "a command without a program", "write `[program, argument]`")
         return None
+
+    def _warn_if_cut(self, node: Node, text: str) -> None:
+        line = self.file.line(node.line)[node.column - 1 :]
+        rest = line[len(text) :].lstrip() if line.startswith(text) else ""
+        if rest.startswith("#") and rest[1:2].strip():
+            hint = "put it in quotes if it does; if not, a blank after `#` says so"
+            self.warn(node, f"{quoted(rest)} is a comment and does not belong to the command", hint)
 
     def _env(self, key: Key, node: Node) -> dict[str, str] | None:
         if not isinstance(node.value, dict):
@@ -98,7 +106,7 @@ class Fields(Reader):
                 if text is not None:
                     found[values.variable(name)] = text
             except Unfit as wrong:
-                self.say(key_of(value), wrong.what, "write `NAME: value`")
+                self.say(value.place_of_key, wrong.what, wrong.cure)
         return self._shared(found)
 
     def _list(self, key: Key, node: Node) -> Any:
@@ -146,7 +154,7 @@ class Fields(Reader):
             return ()
         found = []
         for name, value in ((node.merged or {}) | node.value).items():
-            if self.converted(key_of(value), kinds.pool_name, name) is None:
+            if self.converted(value.place_of_key, kinds.pool_name, name) is None:
                 continue
             if isinstance(value.value, list):
                 items = tuple(text for _, text in self.texts(value))
@@ -176,4 +184,4 @@ def _split(text: str) -> tuple[str, ...]:
     try:
         return tuple(shlex.split(text))
     except ValueError:
-        raise Unfit(f"a quote that is not closed: {quoted(text)}") from None
+        raise Unfit(f"a quote that is not closed: {quoted(text)}", "close it") from None

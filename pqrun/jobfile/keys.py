@@ -26,29 +26,31 @@ class Key(NamedTuple):
 RETRIES: Final = (
     Key("max", "retries", "How many extra attempts at most.", "5", default="0"),
     Key("delay", "duration", "The wait before the first retry.", "1s", default="1s"),
-    Key("backoff", "backoff", "How the wait grows: `exponential` (delay × factor^(n−1)), `linear` (delay × n) "
-        "or `constant`.", "exponential", default="exponential"),
-    Key("factor", "factor", "What each wait is multiplied by to get the next (exponential).", "2", default="2"),
+    Key("backoff", "backoff", "How the wait before the n-th retry grows: `exponential` (delay × "
+        "factor^(n−1)), `linear` (delay × n) or `constant`.", "exponential", default="exponential"),
+    Key("factor", "factor", "With `exponential`: what each wait is multiplied by to get the next.", "2",
+        default="2"),
     Key("max_delay", "duration", "No wait is longer than this.", "1m", default="1m"),
     Key("jitter", "fraction", "Spreads each wait by up to this fraction, up or down.", "0.1", default="0"),
     Key("on", "codes", "Which ends are tried again: exit codes, signal names, and the words `timeout`, "
         "`signal`, `any`.", "[5, 6, timeout]", default="any"),
-    Key("permanent", "codes", "Which ends are never tried again (126 and 127 are not either, unless `on` names "
-        "them).", "[22]"),
+    Key("permanent", "codes", "Which ends are never tried again. (126 and 127 are not either, unless `on` "
+        "names them.)", "[22]", default="none"),
 )  # fmt: skip
 
 JOB: Final = (
     Key("id", "id", "A unique name, 1 to 200 printable characters. A job without one gets its number in the "
-        "file.", "fetch", also=("name",), word=True),
-    Key("run", "run", "What to run: a text goes through the shell; a list is a program and its arguments, with no "
-        "shell.", "make test", also=("command", "cmd")),
-    Key("env", "env", "Environment variables, on top of those that pqrun has itself.", "{LANG: C.UTF-8}"),
+        "file.", "fetch", also=("name",), default="the job's number", word=True),
+    Key("run", "run", "What to run: a text goes through the shell; a list is a program and its arguments, "
+        "without a shell.", "make test", also=("command", "cmd")),
+    Key("env", "env", "Environment variables, on top of those that pqrun itself has.", "{LANG: C.UTF-8}"),
     Key("cwd", "path", "The directory in which the job starts, relative to where pqrun was started.", "app",
         word=True),
-    Key("priority", "priority", "Among jobs that are ready, higher goes first: `critical`, `high`, `normal` or "
-        "`low`.", "high", default="normal", word=True),
-    Key("needs", "needs", "Jobs that have to end `ok` before this one starts; ids or globs. If one does not, this "
-        "job is skipped. `{ended: […]}` waits for their end whatever it is, `{failed: […]}` for their failure.",
+    Key("priority", "priority", "Among jobs that are ready, higher goes first: `critical`, `high`, `normal` "
+        "or `low`.", "high", default="normal", word=True),
+    Key("needs", "needs", "Jobs that have to end `ok` before this one starts, by id or pattern (`fetch-*`); "
+        "the id of a matrix job stands for all its combinations. If one of them does not, this job is "
+        "skipped. `{ended: […]}` waits for their end, whatever it is; `{failed: […]}` for their failure.",
         "[fetch]", word=True),
     Key("matrix", "matrix", "Runs the job once for each combination of these axes, which become environment "
         "variables. `include` adds combinations, `exclude` takes some away.", "{PY: [\"3.11\", \"3.12\"]}"),
@@ -58,17 +60,17 @@ JOB: Final = (
     Key("grace", "duration", "How long a job that was asked to stop may take before it is killed.", "10s",
         default="5s", word=True),
     Key("signal", "signal", "The signal that asks a job to stop.", "INT", default="TERM", word=True),
-    Key("retries", "policy", "How many extra attempts a failed job gets; or a map that also says when and how "
-        "long to wait.", "2", default="0", word=True),
+    Key("retries", "policy", "How many extra attempts a failed job gets; or a map that also says when, and "
+        "how long to wait.", "2", default="0", word=True),
     Key("slots", "slots", "How many of the workers the job takes up.", "2", default="1", word=True),
-    Key("pools", "wants", "How much the job takes of each of the file's `pools`; a name alone is one of it.",
+    Key("pools", "wants", "How much the job takes of each of the file's `pools`; a name alone takes one.",
         "{net: 1}", word=True),
     Key("tags", "tags", "Words to select jobs by, as in `--only tag:nightly`.", "[nightly]", word=True),
     Key("success_codes", "exits", "Exit codes that mean `ok`.", "[0, 5]", default="[0]", word=True),
-    Key("allow_failure", "truth", "If it fails, the run is a success all the same, and so is the need of others "
-        "for it.", "true", default="false", word=True),
-    Key("rerun", "rerun", "`never`: if pqrun dies while the job runs, `resume` reports it instead of running it "
-        "again.", "never", default="always", word=True),
+    Key("allow_failure", "truth", "If it fails, the run is a success all the same, and whoever needs it "
+        "runs.", "true", default="false", word=True),
+    Key("rerun", "rerun", "`never`: if pqrun dies while the job runs, `resume` reports it instead of running "
+        "it again.", "never", default="always", word=True),
     Key("creates", "path", "A file that the job makes: if it is there, the job is done without being run.",
         "out/data.gz", word=True),
     Key("stdin", "path", "A file that the job reads as its standard input.", "words.txt", default="/dev/null",
@@ -80,14 +82,14 @@ JOB: Final = (
 )  # fmt: skip
 
 TOP: Final = (
-    Key("workers", "workers", "How many jobs run at once, as `--jobs`: a number, a percentage of the CPUs, `+N` or "
-        "`-N` from them, or `auto`.", "4", default="auto"),
-    Key("max_queue", "max_queue", "How many jobs are queued at most by `add` or from a stream; the jobs of a file "
-        "always are.", "1000", default="1000"),
-    Key("defaults", "defaults", "What every job of the file has that does not say otherwise: any key of a job but "
-        "`id`.", "{timeout: 30m, retries: 1}"),
-    Key("env", "env", "Environment variables of every job.", "{LANG: C.UTF-8}"),
-    Key("pools", "pools", "Resources that jobs share: a number of them, or a list of their names.",
+    Key("workers", "workers", "How many jobs run at once, as `--jobs`: a number, a percentage of the CPUs, "
+        "`+N` or `-N` from them, or `auto`.", "4", default="auto"),
+    Key("max_queue", "max_queue", "How many jobs may be queued by `add` and from a stream; the jobs of a "
+        "file are all queued at once.", "1000", default="1000"),
+    Key("defaults", "defaults", "What every job of this file has that does not say otherwise: any key of a "
+        "job but `id`.", "{timeout: 30m, retries: 1}"),
+    Key("env", "env", "Environment variables of every job of this file.", "{LANG: C.UTF-8}"),
+    Key("pools", "pools", "Resources that jobs share: a number of each, or a list of their names.",
         "{net: 4, gpu: [0, 1]}"),
     Key("jobs", "jobs", "The jobs: a list, or a map keyed by id. A text alone is a job that runs it.",
         "[echo hello]"),

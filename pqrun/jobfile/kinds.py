@@ -30,21 +30,21 @@ def path(text: str) -> str:
     if not text:
         raise Unfit("an empty path", "leave the key out instead")
     if "\0" in text:
-        raise Unfit("a NUL character in a path")
+        raise Unfit("a NUL character in a path", "take it out")
     return text
 
 
 def tag(text: str) -> str:
     """A word to select jobs by."""
     if not text or not text.isprintable() or "," in text:
-        raise Unfit(f"not a tag: {values.quoted(text)}", "printable, without commas")
+        raise Unfit(f"not a tag: {values.quoted(text)}", "write printable text without commas")
     return text
 
 
 def pool_name(text: str) -> str:
     """A name that can be the end of a variable's: jobs find theirs in `PQRUN_POOL_<NAME>`."""
     if not (text.isascii() and text.replace("-", "_").isidentifier()):
-        raise Unfit(f"not a pool's name: {values.quoted(text)}", "letters, digits, `_` and `-`")
+        raise Unfit(f"not a pool's name: {values.quoted(text)}", "write letters, digits, `_` and `-`")
     return text
 
 
@@ -54,7 +54,7 @@ def wants(text: str) -> tuple[tuple[str, int], ...]:
     for word in values.words(text):
         name, colon, amount = word.partition(":")
         if name in found:
-            raise Unfit(f"the pool {values.quoted(name)} twice")
+            raise Unfit(f"the pool {values.quoted(name)} twice", "name it once: `net:2`")
         found[pool_name(name)] = count(amount) if colon else 1
     return tuple(found.items())
 
@@ -64,9 +64,9 @@ def workers(text: str) -> str:
     sign = text[:1] if text[:1] in ("+", "-") else ""
     digits = text.removeprefix(sign) if sign else text.removesuffix("%")
     if text != "auto" and not (digits.isascii() and digits.isdigit() and len(digits) <= 6):
-        raise Unfit(f"not a number of workers: {values.quoted(text)}", "4, 50%, +1, -1 or auto")
+        raise Unfit(f"not a number of workers: {values.quoted(text)}", "write 4, 50%, +1, -1 or auto")
     if not sign and digits.strip("0") == "":
-        raise Unfit(f"out of range: {values.quoted(text)}", "at least 1")
+        raise Unfit(f"out of range: {values.quoted(text)}", "write at least 1")
     return text
 
 

@@ -29,22 +29,27 @@ class Lines:
     """`feed` bytes, then `take` jobs until `None`; `end` when there are no more bytes.
 
     `given` is the command line's layer of settings. A job without an id is called by its number,
-    and can be needed by the jobs below it.
+    and can be needed by the jobs below it. `after` is how many jobs there are before the first.
     """
 
-    def __init__(self, given: Values, *, null: bool = False, file: str = "stdin") -> None:
-        self.number = 0
-        self._file = file
+    def __init__(self, given: Values, *, null: bool = False, file: str = "stdin", after: int = 0) -> None:
+        self.number = after
+        self._after = after
         self._null = null
-        self._records = Records(b"\0" if null else b"\n")
-        self._line = 0
-        self._first = 0  # the line on which a command of several began
-        self._begun: list[bytes] = []  # the lines of a command that goes on in the next
-        self._length = 0  # of those
+        self._specs = Specs(given)
         self._wrong: LineError | None = None
         self._ids: set[str] = set()  # of the jobs that have one
         self._named: set[int] = set()  # the numbers of those jobs
-        self._specs = Specs(given)
+        self._begun: list[bytes] = []  # the lines of a command that goes on in the next
+        self._length = 0  # of those
+        self.begin(file)
+
+    def begin(self, file: str) -> None:
+        """Goes on with another file, after `end` and a `take` that gave None."""
+        self._file = file
+        self._records = Records(b"\0" if self._null else b"\n")
+        self._line = 0
+        self._first = 0  # the line on which a command of several began
         plain = self._specs.make("", {}, id="", named=False, file=file, line=0)
         self._command = stamp(plain.work, "run")
         self._plain = stamp(plain, "id", "work", "line")
@@ -76,9 +81,10 @@ class Lines:
                 if command:
                     return self._job(command)
         except TooLong:
+            self._line += 0 if self._begun else 1
             raise self._error(f"a line over {LONGEST // 1024 // 1024} MiB") from None
         if not self._null and self._records.holds(b"\0"):
-            self._line += 1
+            self._first = self._line + 1
             raise self._error(_NUL)
         command = self._whole() if self._records.finished else b""
         return self._job(command) if command else None
@@ -86,6 +92,7 @@ class Lines:
     def _joined(self, line: bytes) -> bytes:
         """The command that ends with this line, as a shell would join it; empty if none does."""
         if b"\0" in line:
+            self._first = self._line
             raise self._error(_NUL)
         line = line[:-1] if line[-1:] == b"\r" else line
         if not self._begun and line.lstrip()[:1] in b"#":  # a comment, or nothing
@@ -127,6 +134,8 @@ class Lines:
             own = settings(comment)
         except ValueError as wrong:
             raise self._error(str(wrong)) from None
+        if not run.strip():
+            raise self._error("no command before `# pqrun:`")
         named = "id" in own
         id = own.pop("id", str(number))
         if id in self._ids:
@@ -147,7 +156,7 @@ class Lines:
         """Whether it is the number of a job before this one that has no id."""
         if not (id.isascii() and id.isdigit()) or len(id) > 18 or str(int(id)) != id:
             return False
-        return 0 < int(id) < before and int(id) not in self._named
+        return self._after < int(id) < before and int(id) not in self._named
 
     def _error(self, message: str) -> LineError:
         line = f"{self._file}:{self._first or self._line}"

@@ -10,7 +10,7 @@ from typing import Final
 from pqrun.jobfile import values
 from pqrun.jobfile.keys import Key
 from pqrun.jobfile.node import Node
-from pqrun.jobfile.reader import Reader, key_of
+from pqrun.jobfile.reader import Reader
 from pqrun.jobfile.values import quoted
 
 MOST: Final = 10_000
@@ -104,5 +104,5 @@ class Matrices:
         return found
 
     def _name(self, value: Node) -> None:
-        key = key_of(value)
+        key = value.place_of_key
         self._reader.converted(key, values.variable, str(key.value))

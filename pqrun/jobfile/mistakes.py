@@ -9,6 +9,7 @@ from typing import Any, Final
 from pqrun.jobfile.keys import JOB, RETRIES, TOP, by_spelling
 from pqrun.jobfile.problems import Problem
 from pqrun.jobfile.text import Text
+from pqrun.jobfile.values import in_quotes, quoted, short
 
 _KNOWN: Final = by_spelling((*JOB, *RETRIES, *TOP))
 _ENTRY = re.compile(r"\s*(?:- +)*([\"']?)([\w.-]+)\1\s*:(?:\s|$)")
@@ -103,17 +104,21 @@ def _colon_too_many(here: _Place) -> Problem:
     word = here.before.strip().removeprefix("- ").strip()
     if ":" not in above and above.strip():
         place = Problem(here.file.rank, number, len(above) - len(above.lstrip()) + 1, "a key without a colon")
-        return place._replace(hint=f"write `{above.strip()}:`")
+        return place._replace(hint=f"write `{short(above.strip())}:`")
     first = _ENTRY.match(above)
-    align = f"align `{word}` with `{first[2]}` on line {number}" if first else f"align it with line {number}"
-    return Problem(here.file.rank, here.line, column, f"`{word}` is indented too far", align)
+    align = (
+        f"align {quoted(word)} with {quoted(first[2])} on line {number}"
+        if first
+        else f"align it with line {number}"
+    )
+    return Problem(here.file.rank, here.line, column, f"{quoted(word)} is indented too far", align)
 
 
 def _colon_missing(about: _Place) -> Problem:
     found = _WORD.match(about.rest)
     if found and found[1] in _KNOWN:
         message = "no blank after a colon" if found[2] else "a key without a colon"
-        return about.problem(message, f"write `{found[1]}: {found[3]}`".replace(": `", ":`"))
+        return about.problem(message, f"write `{found[1]}: {short(found[3])}`".replace(": `", ":`"))
     hint = "write `key: value`; a text of several lines goes below `key: |`, indented"
     return about.problem("a key without a colon", hint)
 
@@ -131,7 +136,11 @@ def _misaligned(here: _Place, about: _Place) -> Problem:
             "a list item in the wrong place", f"indent it as the list item on line {number} is"
         )
     entry = _ENTRY.match(above)
-    to = f"`{entry[2]}` on line {number}" if entry else f"the key that it belongs beside, line {about.line}"
+    to = (
+        f"{quoted(entry[2])} on line {number}"
+        if entry
+        else f"the key that it belongs beside, line {about.line}"
+    )
     return here.problem("wrong indentation", f"align it with {to}")
 
 
@@ -147,7 +156,7 @@ def _flow(here: _Place, about: _Place) -> Problem:
 
 def _after_the_end(here: _Place) -> Problem:
     if here.above()[1].rstrip() == "..." or here.rest.startswith(("---", "%")):
-        return here.problem("several documents", "one file holds one document")
+        return here.problem("several documents", "one file holds one document: make it two files")
     if here.before.strip():
         return here.problem("text after the end", "take it out")
     return here.problem("wrong indentation", "align it with the first key of the file")
@@ -165,7 +174,7 @@ def _escape(said: str, here: _Place) -> Problem:
 def _cure(here: _Place) -> str:
     """How the value on this line is written with quotes around it."""
     entry = _ENTRY.match(here.text)
-    value = here.text[entry.end() :].strip() if entry else here.text.strip().removeprefix("- ").lstrip()
-    shown = value if len(value) <= 80 else value[:79] + "…"
-    key = f"{entry[2]}: " if entry else ""
-    return f"put the text in quotes: `{key}'" + shown.replace("'", "''") + "'`"
+    if entry:
+        return in_quotes(f"{entry[2]}: ", here.text[entry.end() :])
+    text = here.text.strip()
+    return in_quotes("- ", text[2:]) if text.startswith("- ") else in_quotes("", text)

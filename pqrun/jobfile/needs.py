@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from typing import Final, NamedTuple
 
 from pqrun.jobfile.keys import Key
-from pqrun.jobfile.node import Node
+from pqrun.jobfile.node import Mark, Node
 from pqrun.jobfile.reader import Reader
 from pqrun.jobfile.select import is_glob, matching
 from pqrun.jobfile.values import quoted
@@ -25,25 +25,24 @@ class Asked(NamedTuple):
 
     what: str
     when: str
-    line: int
-    column: int
+    at: Mark
 
 
 def asked(reader: Reader, key: Key, node: Node) -> tuple[Asked, ...]:
     """What a `needs` asks for."""
     if not isinstance(node.value, dict):
-        return tuple(Asked(text, "ok", item.line, item.column) for item, text in reader.texts(node))
+        return tuple(Asked(text, "ok", item.mark) for item, text in reader.texts(node))
     found: list[Asked] = []
     for when, items in ((node.merged or {}) | node.value).items():
         if when not in _WHEN:
             hint = "write `{ended: [a]}`, `{failed: [a]}` or just `[a]`"
             reader.say(items.key or items, f"unknown key {quoted(when)}", hint)
         else:
-            found += [Asked(text, when, item.line, item.column) for item, text in reader.texts(items)]
+            found += [Asked(text, when, item.mark) for item, text in reader.texts(items)]
     return tuple(found)
 
 
-Say = Callable[[Asked, str, str], None]
+Say = Callable[[Mark, str, str], None]
 
 
 class Needs:
@@ -55,6 +54,7 @@ class Needs:
         self._bases = bases
         self._patterns: dict[str, list[str]] = {}
         self._room = MOST_BY_PATTERN
+        self._hints = _SHOWN
 
     def found(self, wanted: Iterable[Asked], by: str, say: Say) -> tuple[Need, ...]:
         """The jobs that the job `by` asks for, each once."""
@@ -71,29 +71,31 @@ class Needs:
             return self._counted(self._bases[one.what], one, say)
         if is_glob(one.what):
             if one.what not in self._patterns and len(self._patterns) == MOST_PATTERNS:
-                say(one, f"more than {MOST_PATTERNS:,} patterns in `needs`", "name the jobs")
+                say(one.at, f"more than {MOST_PATTERNS:,} patterns in `needs`", "name the jobs")
                 return ()
             if one.what not in self._patterns:
                 self._patterns[one.what] = matching(one.what, self._ids)
             found = [id for id in self._patterns[one.what] if id != by] if self._room > 0 else []
             if found or self._room <= 0:
                 return self._counted(found, one, say)
-            say(one, f"no job for the need {quoted(one.what)}", "it is a pattern: `*` stands for any text")
+            say(one.at, f"no job for the need {quoted(one.what)}", "it is a pattern: `*` stands for any text")
             return ()
-        close = get_close_matches(one.what, (*self._bases, *self._ids), 1) if len(self._ids) < 10_000 else []
-        say(
-            one,
-            f"unknown need {quoted(one.what)}",
-            f"did you mean `{close[0]}`?" if close else "no job has that id",
-        )
+        say(one.at, f"unknown need {quoted(one.what)}", self._meant(one.what))
         return ()
+
+    def _meant(self, what: str) -> str:
+        self._hints -= 1  # looking through all ids takes long, and more than a few hints are not shown
+        close: list[str] = []
+        if self._hints >= 0 and len(what) <= 200:
+            close = get_close_matches(what, (*self._bases, *self._ids[:10_000]), 1)
+        return f"did you mean {quoted(close[0])}?" if close else "no job has that id"
 
     def _counted(self, found: Sequence[str], one: Asked, say: Say) -> Sequence[str]:
         self._room -= len(found)
         if self._room > 0:
             return found
         say(
-            one,
+            one.at,
             f"patterns in `needs` that stand for more than {MOST_BY_PATTERN:,} jobs",
             "put a job in between",
         )

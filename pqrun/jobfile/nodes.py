@@ -9,7 +9,7 @@ over one by one as they end and not kept: 100,000 of them never exist as nodes a
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import yaml
 
@@ -17,7 +17,7 @@ from pqrun.jobfile.mistakes import translated
 from pqrun.jobfile.node import Node
 from pqrun.jobfile.problems import Problem, Problems
 from pqrun.jobfile.text import Text
-from pqrun.jobfile.values import quoted
+from pqrun.jobfile.values import quoted, short
 from pqrun.jobfile.yamlevents import events
 
 DEEPEST: Final = 40
@@ -39,7 +39,7 @@ class _Frame:
     def __init__(self, node: Node, anchor: str | None, before: int, visited: bool) -> None:
         self.node = node
         self.is_map = isinstance(node.value, dict)
-        self.key: Node | None = None
+        self.key: Any = None  # the event of a key whose value has not come
         self.anchor = anchor
         self.before = before  # how many nodes there were
         self.visited = visited  # whether its entries are handed over
@@ -72,23 +72,29 @@ class Tree:
             return None
         for problem in self._suspects:
             self._problems.add(problem)
-        return self._top or Node("", True, 0, 0)
+        return self._top or Node("", True, None)
 
     def _read(self) -> None:
-        add, stack, scalar = self._add, self._stack, yaml.ScalarEvent
+        stack, frame, scalar = self._stack, None, yaml.ScalarEvent
         for event in events(self._file):
             kind = type(event)
-            if kind is scalar:
-                mark = event.start_mark
-                node = Node(event.value, not event.style, mark.line + 1, mark.column + 1)
+            if kind is scalar:  # nearly all: a million of them must not take long
                 self._nodes += 1
-                if event.tag is not None or event.anchor or event.end_mark.line > mark.line:
-                    self._look_at(event, node)
-                if stack and stack[-1].key is None and stack[-1].is_map:
-                    stack[-1].key = node
+                mark, plain = event.start_mark, not event.style
+                odd = event.tag is not None or event.anchor or (plain and event.end_mark.line > mark.line)
+                if odd or frame is None or not frame.is_map:
+                    node = Node(event.value, plain, mark)
+                    if odd:
+                        self._look_at(event, node)
+                    self._add(node, event)
+                elif frame.key is None:
+                    frame.key = event
                 else:
-                    add(node)
-            elif kind is yaml.MappingStartEvent:
+                    node = Node(event.value, plain, mark)
+                    node.named, frame.key = frame.key, None
+                    self._put(frame, node)
+                continue
+            if kind is yaml.MappingStartEvent:
                 self._open(event, {})
             elif kind is yaml.SequenceStartEvent:
                 self._open(event, [])
@@ -98,7 +104,8 @@ class Tree:
                 self._alias(event)
             elif kind is yaml.DocumentStartEvent and self._top is not None:
                 hint = "one file holds one document: take out the `---`, or make it two files"
-                self._stop(event.start_mark.line + 1, event.start_mark.column + 1, "several documents", hint)
+                self._stop(event, "several documents", hint)
+            frame = stack[-1] if stack else None
 
     def _look_at(self, event: Any, node: Node) -> None:
         """A scalar with a tag, with an anchor, or of several lines."""
@@ -109,21 +116,16 @@ class Tree:
             self._look_at_lines(node, event.end_mark.line + 1)
 
     def _open(self, event: Any, value: list[Node] | dict[str, Node]) -> None:
-        mark = event.start_mark
-        node = Node(value, False, mark.line + 1, mark.column + 1)
+        node = Node(value, False, event.start_mark)
         self._refuse_tag(event, node)
         if len(self._stack) >= DEEPEST:
-            hint = "put text that holds brackets in quotes"
-            self._stop(node.line, node.column, f"nesting deeper than {DEEPEST} levels", hint)
-        frame = self._stack[-1] if self._stack else None
-        visited = (
-            len(self._stack) == 1
-            and frame is not None
-            and frame.key is not None
-            and frame.key.value == "jobs"
-            and "jobs" not in frame.node.value
-            and not event.anchor
-        )
+            self._stop(
+                event, f"nesting deeper than {DEEPEST} levels", "put text that holds brackets in quotes"
+            )
+        visited = False
+        if len(self._stack) == 1 and not event.anchor:
+            top = self._stack[0]
+            visited = top.key is not None and top.key.value == "jobs" and "jobs" not in top.node.value
         self._stack.append(_Frame(node, event.anchor, self._nodes, visited))
         self._nodes += 1
 
@@ -139,23 +141,23 @@ class Tree:
         self._add(node)
 
     def _alias(self, event: Any) -> None:
-        mark = event.start_mark
-        line, column = mark.line + 1, mark.column + 1
-        if event.anchor not in self._anchors:
-            inside = any(frame.anchor == event.anchor for frame in self._stack)
-            what = f"the alias `*{event.anchor}` " + ("contains itself" if inside else "stands for nothing")
-            known = f"name it before by `&{event.anchor}`; a text that begins with `*` needs quotes"
-            self._stop(line, column, what, "take it out" if inside else known)
-        target, size = self._anchors[event.anchor]
-        node = Node(target.value, target.plain, line, column)
+        name = event.anchor
+        if name not in self._anchors:
+            if any(frame.anchor == name for frame in self._stack):
+                self._stop(event, f"the alias {quoted('*' + name)} contains itself", "take it out")
+            hint = f"name it before by `&{short(name)}`; a text that begins with `*` needs quotes"
+            self._stop(event, f"the alias {quoted('*' + name)} stands for nothing", hint)
+        target, size = self._anchors[name]
+        node = Node(target.value, target.plain, event.start_mark)
         node.merged = target.merged
         self._nodes += size
         self._expanded += size
         if self._expanded > MOST_EXPANDED + 20 * (self._nodes - self._expanded):
-            self._stop(line, column, f"aliases that expand to more than {MOST_EXPANDED:,} values", "write them out")
+            self._stop(event, f"aliases that expand to more than {MOST_EXPANDED:,} values", "write them out")
         self._add(node)
 
-    def _add(self, node: Node) -> None:
+    def _add(self, node: Node, event: Any = None) -> None:
+        """Puts a whole node where it belongs; `event` if it is a text that may be a key."""
         if not self._stack:
             self._top = node
             return
@@ -167,36 +169,38 @@ class Tree:
                 self._visit(None, node)
             else:
                 value.append(node)
-        elif frame.key is None:
-            if type(node.value) is not str:
-                hint = "keys are texts; put text that begins with `[` or `{` in quotes"
-                self._stop(node.line, node.column, f"{node.what} as a key", hint)
-            frame.key = node
+        elif frame.key is not None:
+            node.named, frame.key = frame.key, None
+            self._put(frame, node)
+        elif event is not None:
+            frame.key = event
         else:
-            node.key, frame.key = frame.key, None
-            self._put(frame, value, node, node.key)  # type: ignore[arg-type]
+            what = "an alias" if isinstance(node.value, str) else node.what
+            hint = "keys are texts; put text that begins with `[`, `{` or `*` in quotes"
+            self._stop(node, f"{what} as a key", hint)
 
-    def _put(self, frame: _Frame, value: dict[str, Node], node: Node, key: Node) -> None:
-        name = key.value
-        assert isinstance(name, str)
-        if name == "<<" and key.plain:
+    def _put(self, frame: _Frame, node: Node) -> None:
+        name = node.named.value
+        entries: dict[str, Node] = frame.node.value  # type: ignore[assignment]
+        if name == "<<" and not node.named.style:
             frame.merges.append(node)
-        elif name in value:
-            first = value[name].key
-            assert first is not None
-            self._problem(key, f"duplicate key {quoted(name)}", f"it is on line {first.line} already")
+        elif name in entries:
+            line = entries[name].place_of_key.line
+            self._problem(node.place_of_key, f"duplicate key {quoted(name)}", f"it is on line {line} already")
         elif frame.visited:
-            value[name] = key.key = key  # enough to find it again
-            self._visit(key, node)
+            entries[name] = Node("", True, node.named.start_mark)  # enough to say where
+            self._visit(node.key, node)
         else:
-            value[name] = node
+            entries[name] = node
 
     def _merge(self, frame: _Frame) -> None:
         node = frame.node
         assert isinstance(node.value, dict)
         if len(frame.merges) > 1:
             self._problem(
-                frame.merges[1].key, "duplicate key `<<`", "name several maps in a list: `<<: [*a, *b]`"
+                frame.merges[1].place_of_key,
+                "duplicate key `<<`",
+                "name several maps in a list: `<<: [*a, *b]`",
             )
         merged: dict[str, Node] = {}
         given = frame.merges[0]
@@ -217,11 +221,8 @@ class Tree:
 
     def _refuse_tag(self, event: Any, node: Node) -> None:
         if event.tag is not None:
-            shown = event.tag if len(event.tag) < 60 else event.tag[:59] + "…"
-            short = shown.replace("tag:yaml.org,2002:", "!!")
-            self._problem(
-                node, f"a tag: `{short}`", "take it out; a command that begins with `!` needs quotes"
-            )
+            tag = quoted(event.tag.replace("tag:yaml.org,2002:", "!!"))
+            self._problem(node, f"a tag: {tag}", "take it out; a command that begins with `!` needs quotes")
 
     def _look_at_lines(self, node: Node, last: int) -> None:
         """Finds lines that were meant to be entries and became part of the text above them."""
@@ -240,10 +241,11 @@ class Tree:
     def _suspect(self, line: int, column: int, message: str, hint: str) -> None:
         self._suspects.append(Problem(self._file.rank, line, column, message, hint))
 
-    def _problem(self, node: Node | None, message: str, hint: str) -> None:
-        assert node is not None
+    def _problem(self, node: Node, message: str, hint: str) -> None:
         self._problems.add(Problem(self._file.rank, node.line, node.column, message, hint))
 
-    def _stop(self, line: int, column: int, message: str, hint: str) -> None:
-        self._problems.add(Problem(self._file.rank, line, column, message, hint))
+    def _stop(self, at: Any, message: str, hint: str) -> NoReturn:
+        """`at` is a node or an event."""
+        node = at if isinstance(at, Node) else Node("", True, at.start_mark)
+        self._problem(node, message, hint)
         raise _Stop

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Final, NamedTuple, Protocol
-from unicodedata import east_asian_width
 
 from pqrun.errors import UserError
+from pqrun.jobfile.values import printable
 
 SHOWN: Final = 20
 _KEPT: Final = 1000  # a file with more is not one that anybody mends line by line
@@ -82,10 +82,11 @@ class Problems:
 
 def rendered(problem: Problem, source: HasLines) -> str:
     """The problem with the line it is about, a caret, and the hint."""
+    name = printable(source.name)
     if not problem.line:
-        lines = [f"{source.name}: {problem.kind}: {problem.message}"]
+        lines = [f"{name}: {problem.kind}: {problem.message}"]
     else:
-        place = f"{source.name}:{problem.line}:{problem.column}"
+        place = f"{name}:{problem.line}:{problem.column}"
         text, caret = _window(source.line(problem.line), problem.column - 1)
         lines = [
             f"{place}: {problem.kind}: {problem.message}",
@@ -111,4 +112,6 @@ def _window(line: str, column: int) -> tuple[str, str]:
 def _blank(character: str) -> str:
     if character == "\t":
         return "\t"
+    from unicodedata import east_asian_width
+
     return "  " if east_asian_width(character) in "WF" else " "

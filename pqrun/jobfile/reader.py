@@ -27,6 +27,8 @@ EXPECTED: Final = {
     "shell": "a text or a list of texts", "matrix": "a map of axes", "defaults": "a map",
 }  # fmt: skip
 
+_TEXTS: Final = ("run", "path", "id", "shell")
+
 
 class Reader:
     """Reads one file's nodes. What can't be had is `None`, and the problem is added."""
@@ -43,28 +45,37 @@ class Reader:
         """Adds a problem with a value; its key is named as it was written."""
         self.say(node, f"{quoted(written(node))}: {what}" if node.key else what, cure)
 
+    def warn(self, node: Node, message: str, hint: str) -> None:
+        """Adds a warning with a node's place."""
+        self.problems.warn(Problem(self.file.rank, node.line, node.column, message, hint))
+
     def unexpected(self, key: Key, node: Node) -> None:
-        """Adds that a value is of the wrong kind."""
+        """Adds that a value is nothing, or of the wrong kind."""
         cure = f"write `{example(key, node)}`"
-        if isinstance(node.value, dict) and self.file.line(node.line)[node.column - 1 :][:1] == "{":
+        if is_null(node):
+            self.say_of(node, _nothing(node), cure if key.kind == "run" else f"{cure}, or leave it out")
+            return
+        if key.kind in _TEXTS and isinstance(node.value, dict) and self.text_at(node).startswith("{"):
             cure = "a text that begins with `{` needs quotes"
         self.say_of(node, f"expected {EXPECTED.get(key.kind, 'a text')}, found {node.what}", cure)
+
+    def text_at(self, node: Node) -> str:
+        """What stands on a node's line from it on."""
+        return self.file.line(node.line)[node.column - 1 :]
 
     def text(self, key: Key | None, node: Node) -> str | None:
         """A text as it was written; `key` is None where any text will do."""
         text = node.value
-        if not isinstance(text, str):
-            if key:
-                self.unexpected(key, node)
-            else:
-                self.say_of(node, f"expected a text, found {node.what}", "put it in quotes if it is a text")
-        elif node.plain and text in values.NULLS:
-            cure = f"write `{example(key, node)}`, or leave it out" if key else 'write `""` for an empty text'
-            self.say_of(node, f"nothing (unquoted `{text}`)" if text else "nothing", cure)
-        elif "\0" in text:
+        if isinstance(text, str) and not is_null(node):
+            if "\0" not in text:
+                return text
             self.say_of(node, "a NUL character", "take it out")
+        elif key:
+            self.unexpected(key, node)
+        elif isinstance(text, str):
+            self.say_of(node, _nothing(node), 'write `""` for an empty text')
         else:
-            return text
+            self.say_of(node, f"expected a text, found {node.what}", "put it in quotes if it is a text")
         return None
 
     def texts(self, node: Node) -> list[tuple[Node, str]]:
@@ -91,7 +102,7 @@ class Reader:
             elif key.name in seen:
                 first = quoted(written(seen[key.name]))
                 self.say(
-                    key_of(value),
+                    value.place_of_key,
                     f"{quoted(name)} and {first} are two spellings of one key",
                     "keep one of them",
                 )
@@ -108,22 +119,28 @@ class Reader:
 
     def unknown(self, value: Node, known: Mapping[str, Key]) -> None:
         """Adds that a key is unknown, and what may have been meant."""
-        if known is _OF_TOP and written(value).startswith("x-"):
+        if "jobs" in known and written(value).startswith("x-"):
             return
         name = written(value)
         self.say(
-            key_of(value), f"unknown key {quoted(name)}", "" if self.problems.many else _meant(name, known)
+            value.place_of_key,
+            f"unknown key {quoted(name)}",
+            "" if self.problems.many else _meant(name, known),
         )
 
 
-def key_of(value: Node) -> Node:
-    """The key of an entry's value, or where there is none, the value."""
-    return value.key or value
+def is_null(node: Node) -> bool:
+    """Whether it is nothing, or one of YAML's words for nothing."""
+    return node.plain and node.value in values.NULLS
+
+
+def _nothing(node: Node) -> str:
+    return f"nothing (unquoted `{node.value}`)" if node.value else "nothing"
 
 
 def written(value: Node) -> str:
     """The key of an entry's value as it was written."""
-    return str(key_of(value).value)
+    return str(value.place_of_key.value)
 
 
 def example(key: Key, node: Node) -> str:
@@ -138,10 +155,11 @@ def _meant(name: str, known: Mapping[str, Key]) -> str:
     other = ELSEWHERE.get(name.lower(), ELSEWHERE.get(lower, ""))
     if other in known:
         return f"here it is called `{other}`"
-    if close := get_close_matches(lower, known, 1):
+    close = get_close_matches(lower, known, 1) if len(lower) <= 100 else []
+    if close:
         return f"did you mean `{close[0]}`?"
-    if known is not _OF_JOBS and name in _OF_JOBS and "jobs" in known:
+    if "jobs" in known and name in _OF_JOBS:
         return "that is for a job; for every job, put it under `defaults:`"
-    if known is _OF_JOBS and name in _OF_TOP:
+    if "run" in known and name in _OF_TOP:
         return "that is for the whole file: put it at the top, without indentation"
     return f"known here: {', '.join(dict.fromkeys(key.name for key in known.values()))}"

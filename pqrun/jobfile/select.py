@@ -42,7 +42,11 @@ def _chosen(jobs: Sequence[JobSpec], selectors: Sequence[str], option: str) -> s
     for selector in selectors:
         found = _selected(jobs, selector, option)
         if not found:
-            close = get_close_matches(selector, [job.id for job in jobs[:10_000]], 1)
+            close = (
+                []
+                if len(selector) > 200
+                else get_close_matches(selector, [job.id for job in jobs[:10_000]], 1)
+            )
             meant = f" (did you mean `{close[0]}`?)" if close else ""
             raise UserError(f"{option}: no job is {quoted(selector)}{meant}")
         chosen.update(found)

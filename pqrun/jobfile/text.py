@@ -5,15 +5,17 @@ from __future__ import annotations
 
 import re
 import sys
+from array import array
+from functools import cached_property
 from typing import Final
 
 from pqrun.jobfile.problems import Problem, Problems
 
 LARGEST: Final = 64 * 1024 * 1024
 _CONTROLS: Final = bytes(set(range(32)) - set(b"\t\n\r")) + b"\x7f"
-_REFUSED = re.compile(
-    "[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
-)
+_REFUSED: Final = r"[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
+_BREAK = re.compile(rb"\r\n?|\n")
+_CUT = re.compile(rb"[^ \t\r\n][ \t]+#[^ \t\r\n]")
 _PAIR = re.compile(rb"\\u[dD]([89abAB][0-9a-fA-F]{2})\\u[dD]([c-fC-F][0-9a-fA-F]{2})")
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 
@@ -29,15 +31,22 @@ class Text:
         self.rank = rank
         self.is_there = is_there
         self.data = data.removeprefix(b"\xef\xbb\xbf")
-        self._lines: list[bytes] | None = None
+        self._begins: array[int] | None = None  # of its lines
 
     def line(self, number: int) -> str:
         """The text of a line, counted from 1; empty if there is none."""
-        if self._lines is None:
-            self._lines = self.data.splitlines()
-        if not 0 < number <= len(self._lines):
+        if self._begins is None:
+            self._begins = array("Q", [0])
+            self._begins.extend(found.end() for found in _BREAK.finditer(self.data))
+        if not 0 < number <= len(self._begins):
             return ""
-        return self._lines[number - 1].decode("utf-8", "replace")
+        end = self._begins[number] if number < len(self._begins) else len(self.data)
+        return self.data[self._begins[number - 1] : end].decode("utf-8", "replace").rstrip("\r\n")
+
+    @cached_property
+    def may_cut_texts(self) -> bool:
+        """Whether it may hold a text such as `echo a #b`, of which YAML takes the end for a comment."""
+        return b" #" in self.data and bool(_CUT.search(self.data))
 
     @property
     def is_json(self) -> bool:
@@ -60,7 +69,7 @@ class Text:
                 problems, wrong.start, f"not UTF-8 text: the byte 0x{byte:02x}", "save the file as UTF-8"
             )
             return False
-        found = _REFUSED.search(text)
+        found = re.search(_REFUSED, text)
         if found is None:
             return True
         code = ord(found.group())

@@ -44,7 +44,7 @@ def duration(text: str) -> float:
     elif len(text) <= 64 and _DURATION.fullmatch(text):
         seconds = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
     elif text[:1] == "-" and text[1:2].isdigit():
-        raise Unfit(f"a negative duration: {quoted(text)}", "0 is the least")
+        raise Unfit(f"a negative duration: {quoted(text)}", "write 0 or more")
     else:
         raise Unfit(f"not a duration: {quoted(text)}", "write seconds, or such as 250ms, 90s, 10m, 1h30m")
     if seconds > LONGEST:
@@ -60,7 +60,7 @@ def size(text: str) -> int:
     number, letter, rest = found.groups()
     amount = float(number) * (1000 if letter and rest == "B" else 1024) ** _POWERS[letter]
     if amount >= 2**63:
-        raise Unfit(f"too large a size: {quoted(text)}")
+        raise Unfit(f"too large a size: {quoted(text)}", "at most 8388607T")
     return int(amount)
 
 
@@ -69,7 +69,7 @@ def priority(text: str) -> Priority:
     for level in Priority:
         if level.name.lower() == text:
             return level
-    raise Unfit(f"not a priority: {quoted(text)}", "one of critical, high, normal, low")
+    raise Unfit(f"not a priority: {quoted(text)}", "write critical, high, normal or low")
 
 
 def signal_name(text: str) -> str:
@@ -89,7 +89,7 @@ def exit_code(text: str) -> int:
     """0 to 255."""
     if text.isascii() and text.isdigit() and len(text) <= 9 and int(text) <= 255:
         return int(text)
-    raise Unfit(f"not an exit code: {quoted(text)}", "a number from 0 to 255")
+    raise Unfit(f"not an exit code: {quoted(text)}", "write a number from 0 to 255")
 
 
 def code(text: str) -> int | str:
@@ -126,11 +126,11 @@ def words(text: str) -> list[str]:
 def variable(name: str) -> str:
     """The name of an environment variable."""
     if not name:
-        raise Unfit("a variable without a name")
+        raise Unfit("a variable without a name", "write `NAME: value`")
     if "=" in name:
-        raise Unfit(f"a variable's name can't contain `=`: {quoted(name)}")
+        raise Unfit(f"a variable's name with `=` in it: {quoted(name)}", "write `NAME: value`")
     if "\0" in name:
-        raise Unfit("a NUL character in a variable's name")
+        raise Unfit("a NUL character in a variable's name", "take it out")
     return name
 
 
@@ -140,7 +140,7 @@ def env_pair(text: str) -> tuple[str, str]:
     if not equals:
         raise Unfit(f"not a variable: {quoted(text)}", "write NAME=VALUE")
     if "\0" in value:
-        raise Unfit("a NUL character in a variable's value")
+        raise Unfit("a NUL character in a variable's value", "take it out")
     return variable(name), value
 
 
@@ -149,9 +149,9 @@ def job_id(text: str) -> str:
     if not text:
         raise Unfit("an empty id", "write 1 to 200 printable characters")
     if len(text) > 200:
-        raise Unfit(f"an id of {len(text)} characters: {quoted(text)}", "at most 200")
+        raise Unfit(f"an id of {len(text)} characters: {quoted(text)}", "write at most 200")
     if not text.isprintable():
-        raise Unfit(f"an id with a character that can't be printed: {quoted(text)}")
+        raise Unfit(f"an id with a character that can't be printed: {quoted(text)}", "take it out")
     return text
 
 
@@ -194,10 +194,28 @@ def one_of(text: str, *accepted: str) -> str:
 
 def span(least: float, most: float | None) -> str:
     """The accepted range, for a message."""
-    return f"at least {least:,}" if most is None else f"from {least:,} to {most:,}"
+    limits = f"at least {least:,}" if most is None else f"from {least:,} to {most:,}"
+    return f"write a number {limits}"
 
 
 def quoted(text: str, limit: int = 60) -> str:
     """The text between backquotes, for a message: one line, nothing that a terminal would obey."""
-    shown = text if len(text) <= limit else text[: limit - 1] + "…"
-    return "`" + "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown) + "`"
+    return f"`{printable(short(text, limit))}`"
+
+
+def short(text: str, limit: int = 60) -> str:
+    """The beginning of a long text."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def printable(text: str) -> str:
+    """The text with what can't be printed written as an escape."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def in_quotes(key: str, text: str) -> str:
+    """The cure for a text that YAML takes for something else: how to write it."""
+    value = short(text.strip(), 80).replace("'", "''")
+    return f"put the text in quotes: `{key}'{value}'`"

@@ -65,3 +65,27 @@ def document(run: dict[str, Any], metrics: Metrics, rows: Iterable[Row], wall: W
 def as_text(document: dict[str, Any]) -> str:
     """JSON that any reader takes: what is not text is escaped."""
     return json.dumps(document, ensure_ascii=True, indent=1)
+
+
+def run_facts(
+    run_id: str,
+    *,
+    state: str,
+    files: list[str],
+    workers: int | None,
+    began: float,
+    ended: float | None,
+    input_complete: bool,
+    directory: str | None,
+) -> dict[str, Any]:
+    """What the document says of the run itself."""
+    return {
+        "id": run_id,
+        "state": state,
+        "files": files,
+        "workers": workers,
+        "started_at": timestamp(began),
+        "ended_at": None if ended is None else timestamp(ended),
+        "input_complete": input_complete,
+        "directory": directory,
+    }

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""How fast jobs end, and how long the rest may take: from the last minute, told once it means something."""
+
+from __future__ import annotations
+
+from collections import deque
+
+WINDOW = 60.0
+ENOUGH = 5
+SETTLED = 3.0
+
+
+class Rate:
+    """Counts ends in slices of a second; where few end in a minute, the last few count instead."""
+
+    def __init__(self, began: float) -> None:
+        self._began = began
+        self._slices: deque[list[float]] = deque()
+        self._in_window = 0
+        self._lately: deque[float] = deque(maxlen=ENOUGH)
+
+    def ended(self, at: float) -> None:
+        """One more job ended."""
+        self._lately.append(at)
+        self._in_window += 1
+        if self._slices and at - self._slices[-1][0] < 1.0:
+            self._slices[-1][1] += 1
+        else:
+            self._slices.append([at, 1])
+        self._forget(at)
+
+    def per_second(self, now: float) -> float | None:
+        """Jobs a second; None while too few have ended to tell."""
+        if len(self._lately) < ENOUGH or now - self._began < SETTLED:
+            return None
+        self._forget(now)
+        if self._in_window >= ENOUGH:
+            return self._in_window / min(WINDOW, now - self._began)
+        return ENOUGH / max(now - self._lately[0], WINDOW)
+
+    def eta(self, now: float, left: int) -> float | None:
+        """Seconds until so many more have ended."""
+        rate = self.per_second(now)
+        return left / rate if rate and left > 0 else None
+
+    def _forget(self, now: float) -> None:
+        while self._slices and now - self._slices[0][0] > WINDOW:
+            self._in_window -= int(self._slices.popleft()[1])

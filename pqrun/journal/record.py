@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Where one process keeps what it does: a new run's record, an old one's to go on with, or none."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import tempfile
+from typing import Any
+
+from pqrun import __version__
+from pqrun.capture import Logs
+from pqrun.clock import Clock
+from pqrun.engine import Journal as AnyJournal
+from pqrun.engine import NoJournal
+from pqrun.errors import UserError
+from pqrun.journal.codec import VERSION
+from pqrun.journal.recovery import Recovery, has_jobs, recover
+from pqrun.journal.rundir import RunDirectory, find_run, make_state_directory, new_run_id, runs_directory
+from pqrun.journal.writer import Journal
+
+
+class Record:
+    """The run's id, where its files go, and its journal. Take the lock before anything is forked."""
+
+    def __init__(self, *, run_dir: str | None, keep: bool, durable: bool = False) -> None:
+        self.run_id = new_run_id()
+        self.token = os.urandom(8).hex()
+        self.found: Recovery | None = None
+        self.directory: RunDirectory | None = None
+        self.journal: AnyJournal = NoJournal()
+        self._durable = durable
+        self._writer: Journal | None = None
+        self._temporary = ""
+        if keep or run_dir is not None:
+            if run_dir is None:
+                make_state_directory()
+            self.directory = RunDirectory(run_dir or f"{runs_directory()}/{self.run_id}")
+            self.directory.make_sure_it_is_free()
+            self.directory.create()
+            self.directory.lock()
+            if has_jobs(self.directory):
+                path = shlex.quote(run_dir or self.run_id)
+                raise UserError(f"a run is recorded in {path}: go on with it by `pqrun resume {path}`")
+            self.workspace = self.directory.workspace
+            self.logs = Logs(self.directory.logs, keep=True)
+        else:
+            self._temporary = self.workspace = tempfile.mkdtemp(prefix="pqrun-")
+            self.logs = Logs(self._temporary + "/logs", keep=False)
+
+    @classmethod
+    def reopen(cls, name: str, *, durable: bool = False) -> Record:
+        """An old run, locked and read; what it left running is gone then."""
+        directory = find_run(name)
+        directory.lock()
+        found = recover(directory)
+        record = cls.__new__(cls)
+        record.run_id = found.header["run"]
+        record.token = os.urandom(8).hex()
+        record.found = found
+        record.directory = directory
+        record.journal = NoJournal()
+        record.workspace = directory.workspace
+        record.logs = Logs(directory.logs, keep=True)
+        record._durable = durable
+        record._writer = None
+        record._temporary = ""
+        directory.create()
+        _end_survivors(found.tokens)
+        return record
+
+    @property
+    def keeps(self) -> bool:
+        """Whether anything can be resumed or looked at afterwards."""
+        return self.directory is not None
+
+    @property
+    def address(self) -> str:
+        """How to call the run on a command line: by its id, or by path if it was given one."""
+        if self.directory is None:
+            return ""
+        known = self.directory.path == f"{runs_directory()}/{self.run_id}"
+        return self.run_id if known else self.directory.path
+
+    def begin(self, clock: Clock, *, listed: int, facts: dict[str, Any]) -> None:
+        """Opens the journal, with what this process is asked to be as its first line."""
+        if self.directory is None:
+            return
+        position = self.found.position if self.found else None
+        self._writer = Journal(
+            self.directory.journal,
+            clock,
+            crc=position.crc if position else 0,
+            size=position.offset if position else 0,
+            durable=self._durable,
+        )
+        header: dict[str, Any] = {"token": self.token, "version": __version__, "at": clock.wall(clock.now())}
+        if self.found is None:
+            header = {"pqrun": VERSION, "run": self.run_id, "listed": listed, **header, **facts}
+        else:
+            header = {"e": "resume", **header, **facts}
+        self._writer.start(header)
+        self.journal = self._writer
+
+    def close(self) -> None:
+        """Everything is on the disk; the workspace goes."""
+        try:
+            if self._writer is not None:
+                self._writer.close()
+        finally:
+            shutil.rmtree(self._temporary or self.workspace, ignore_errors=True)
+            if self.directory is not None:
+                self.directory.unlock()
+
+
+def _end_survivors(tokens: list[str]) -> None:
+    """If the warden was killed too, what lives of that run is found by its mark."""
+    if not os.path.isdir("/proc/self"):
+        return
+    from pqrun.executors.warden import end_all
+
+    for token in tokens:
+        end_all({}, b"PQRUN_TREE=%b." % token.encode())

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""What became of a run so far: a fold of its journal, with which the next process goes on.
+
+The same lifecycle as the scheduler's: what was running when pqrun died was cut short, what waited
+still waits, what ended has ended.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from pqrun import events as ev
+from pqrun.capture import Capture, Logs
+from pqrun.errors import OwnFailure
+from pqrun.journal.codec import decode
+from pqrun.journal.reader import Lines, Position
+from pqrun.journal.rundir import RunDirectory
+from pqrun.model import Count, JobSpec, Key, Lost, Outcome, Said, StopReason, Usage
+
+
+@dataclass(slots=True)
+class Remains:
+    """One job as the journal leaves it."""
+
+    seq: int
+    spec: JobSpec
+    state: str = "pending"
+    attempts: int = 0
+    retries: int = 0
+    queued_at: float = 0.0
+    started_at: float = 0.0
+    until: float = 0.0
+    outcome: Outcome | None = None
+    allowed: bool = False
+    counted: Count | None = None
+    asked: StopReason | None = None
+
+
+@dataclass(slots=True)
+class Recovery:
+    """A run as its journal tells it. `events` is all that happened, on the wall clock."""
+
+    header: dict[str, Any] = field(default_factory=dict)
+    tokens: list[str] = field(default_factory=list)
+    jobs: dict[int, Remains] = field(default_factory=dict)
+    events: list[ev.Event] = field(default_factory=list)
+    highest: int = 0
+    input_ended: bool = False
+    input_complete: bool = True
+    position: Position = field(default_factory=Position)
+    last: float = 0.0
+
+    def fold(self, event: ev.Event) -> None:
+        """Takes in what happened next."""
+        self.last = max(self.last, event.at)
+        match event:
+            case ev.JobAdded(_, seq, spec):
+                self.jobs[seq] = Remains(seq, spec)
+                self.highest = max(self.highest, seq)
+            case ev.JobQueued(at, seq):
+                self.jobs[seq].state, self.jobs[seq].queued_at = "queued", at
+            case ev.AttemptSubmitted(at, seq, attempt):
+                job = self.jobs[seq]
+                job.state, job.attempts, job.started_at = "running", attempt, at
+            case ev.AttemptRefused(_, seq, attempt):
+                self.jobs[seq].state, self.jobs[seq].attempts = "queued", attempt - 1
+            case ev.AttemptEnded(seq=seq, counted=counted, asked=asked):
+                job = self.jobs[seq]
+                job.state, job.counted, job.asked = "ended", counted, asked
+            case ev.JobWaiting(_, seq, _, until):
+                job = self.jobs[seq]
+                job.state, job.until = "waiting", until
+                job.retries += 1
+            case ev.JobEnded(_, seq, outcome, attempts, allowed):
+                job = self.jobs[seq]
+                job.state, job.outcome, job.allowed, job.attempts = "done", outcome, allowed, attempts
+            case ev.JobReopened(_, seq, outcome, _):
+                job = self.jobs[seq]
+                job.state, job.outcome = "pending", None
+                if outcome is not Outcome.INTERRUPTED:
+                    job.retries = 0
+            case ev.JobDropped(_, seq):
+                del self.jobs[seq]
+            case ev.JobChanged(_, seq, spec):
+                self.jobs[seq].spec = spec
+            case ev.InputEnded(complete=complete):
+                self.input_ended, self.input_complete = True, complete
+            case _:
+                pass
+
+
+def has_jobs(run: RunDirectory) -> bool:
+    """Whether a list of jobs is recorded there: a run that died before that has nothing to resume."""
+    if not run.has_journal():
+        return False
+    listed, added = 0, 0
+    for line in Lines(run.journal):
+        if "pqrun" in line:
+            listed = line.get("listed", 0)
+        added += line.get("e") == "add"
+        if added and added >= listed:
+            return True
+    return False
+
+
+def first_header(run: RunDirectory) -> dict[str, Any]:
+    """What the run was asked to be; `OwnFailure` if even that can't be read."""
+    for line in Lines(run.journal):
+        return line
+    raise OwnFailure(f"{run.journal} is damaged at line 1; left as it is")
+
+
+def recover(run: RunDirectory) -> Recovery:
+    """Reads a run's journal to its end; `OwnFailure` if that can't be gone on from."""
+    found = Recovery()
+    lines = Lines(run.journal)
+    logs = Logs(run.logs, keep=True)
+
+    def output(seq: int, attempt: int, out: int, err: int) -> Capture:
+        return Capture.stored(logs, Key(seq, attempt), out, err)
+
+    try:
+        for line in lines:
+            if "pqrun" in line or line.get("e") == "resume":
+                found.header = found.header or line
+                found.tokens.append(line["token"])
+                continue
+            event = decode(line, output)
+            if isinstance(event, ev.JobReopened):
+                event = event._replace(spec=found.jobs[event.seq].spec)
+            found.fold(event)
+            found.events.append(event)
+    except (KeyError, TypeError, ValueError) as error:
+        raise OwnFailure(f"{run.journal} is damaged at line {lines.position.line}; left as it is") from error
+    found.position = lines.position
+    if not found.header:
+        raise OwnFailure(f"{run.journal} is damaged at line 1; left as it is")
+    if len(found.jobs) < found.header["listed"] and found.highest < found.header["listed"]:
+        raise OwnFailure(f"{run.journal}: its list of jobs is incomplete; left as it is: nothing of it ran")
+    return found
+
+
+def cut_short(job: Remains, now: float) -> list[ev.Event]:
+    """What the journal has to learn of a job that was running when pqrun died."""
+    lost = Lost("pqrun was killed while it ran")
+    return [
+        ev.AttemptEnded(
+            now, job.seq, job.attempts, Count.STOPPED, lost, StopReason.INTERRUPTED, job.started_at, job.started_at,
+            Usage(), Said(),
+        ),
+        ev.JobEnded(now, job.seq, Outcome.INTERRUPTED, job.attempts),
+    ]  # fmt: skip

@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The directory of a run: where it is, who may use it, what lies in it.
+
+Directories 0700, files 0600 whatever the umask; what somebody else owns is refused, and a planted
+link is not followed. A lock of the kernel's says whether anything of the run is alive: it is held
+by pqrun and by its warden, so it is free only when no job is left either.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+import time
+from collections.abc import Iterator
+
+from pqrun.errors import OwnFailure, UserError
+
+JOURNAL, LOCK, LOGS, INDEX, SOCKET = "journal.jsonl", "lock", "logs", "index.db", "control.sock"
+OURS = (JOURNAL, LOCK, LOGS, INDEX, SOCKET, "work")
+IN_USE = 5
+SURVIVORS_GONE_AFTER = 15.0
+_ALPHABET = "23456789abcdefghjkmnpqrstuvwxyz"
+
+
+def state_directory() -> str:
+    """`$PQRUN_STATE_DIR`, else the user's directory for states."""
+    if given := os.environ.get("PQRUN_STATE_DIR"):
+        return os.path.abspath(given)
+    from platformdirs import user_state_path
+
+    return str(user_state_path("pqrun"))
+
+
+def new_run_id() -> str:
+    """Short, random, easy to type; never mistaken for a number."""
+    letters = [_ALPHABET[byte % len(_ALPHABET)] for byte in os.urandom(6)]
+    letters[0] = _ALPHABET[8 + os.urandom(1)[0] % 23]
+    return "".join(letters)
+
+
+class RunDirectory:
+    """One run's directory, open for this process; `lock` before anything is written."""
+
+    def __init__(self, path: str) -> None:
+        self.path = os.path.abspath(path)
+        self.lock_fd = -1
+
+    @property
+    def journal(self) -> str:
+        """The truth."""
+        return f"{self.path}/{JOURNAL}"
+
+    @property
+    def logs(self) -> str:
+        """What the jobs printed."""
+        return f"{self.path}/{LOGS}"
+
+    @property
+    def workspace(self) -> str:
+        """What is gone when the run has ended: reports, scripts."""
+        return f"{self.path}/work"
+
+    def has_journal(self) -> bool:
+        """Whether a run is recorded there."""
+        try:
+            return os.stat(self.journal).st_size > 0
+        except OSError:
+            return False
+
+    def make_sure_it_is_free(self) -> None:
+        """`UserError` for a directory that holds anything but what a run leaves."""
+        try:
+            names = os.listdir(self.path)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise UserError(f"cannot use {self.path}: {error.strerror}") from None
+        strange = [name for name in names if not name.startswith(OURS)]
+        if strange:
+            raise UserError(f"{self.path} holds other things ({strange[0]}): give a run a directory of its own")
+
+    def create(self) -> None:
+        """Makes it, with its parents, or makes sure that it is ours."""
+        try:
+            os.makedirs(os.path.dirname(self.path), 0o700, exist_ok=True)
+            for path in (self.path, self.logs, self.workspace):
+                _make_private(path)
+        except OSError as error:
+            raise OwnFailure(f"cannot create {error.filename or self.path}: {error.strerror}") from error
+
+    def check(self) -> None:
+        """Makes sure that it is a directory, and ours."""
+        _check_private(self.path)
+
+    def lock(self) -> None:
+        """Waits for what a dead pqrun has left; `OwnFailure` 5 if a living one uses it."""
+        path = f"{self.path}/{LOCK}"
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            fd = os.open(path, flags, 0o600)
+        except OSError as error:
+            raise OwnFailure(f"cannot open {path}: {error.strerror}") from error
+        until = time.monotonic() + SURVIVORS_GONE_AFTER
+        while not _try_lock(fd):
+            holder = os.pread(fd, 100, 0).decode("ascii", "replace").strip()
+            if _lives(holder) or time.monotonic() > until:
+                os.close(fd)
+                pid = holder.partition(" ")[0] or "unknown"
+                raise OwnFailure(f"{self.path} is in use by another pqrun (pid {pid})", IN_USE)
+            time.sleep(0.02)
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{os.getpid()} {_born(os.getpid())}\n".encode(), 0)
+        self.lock_fd = fd
+
+    def in_use(self) -> bool:
+        """Whether anything of the run is alive; for whoever only looks."""
+        try:
+            fd = os.open(f"{self.path}/{LOCK}", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        finally:
+            os.close(fd)
+        return False
+
+    def unlock(self) -> None:
+        """Lets go of it."""
+        if self.lock_fd >= 0:
+            os.close(self.lock_fd)
+            self.lock_fd = -1
+
+
+def runs_directory() -> str:
+    """Where runs are kept that were not given a directory."""
+    return f"{state_directory()}/runs"
+
+
+def make_state_directory() -> None:
+    """Makes it, for us alone."""
+    try:
+        os.makedirs(os.path.dirname(state_directory()), exist_ok=True)
+        for path in (state_directory(), runs_directory()):
+            _make_private(path)
+    except OSError as error:
+        raise OwnFailure(f"cannot create {error.filename}: {error.strerror}") from error
+
+
+def run_directories() -> Iterator[RunDirectory]:
+    """All runs in the state directory, in no order."""
+    try:
+        names = os.listdir(runs_directory())
+    except OSError:
+        return
+    for name in names:
+        run = RunDirectory(f"{runs_directory()}/{name}")
+        if run.has_journal():
+            yield run
+
+
+def find_run(name: str) -> RunDirectory:
+    """By path, id, unique prefix of an id, or `latest`; `UserError` if there is none or several."""
+    if "/" in name or os.path.isdir(name):
+        run = RunDirectory(name)
+        if not run.has_journal():
+            raise UserError(f"no run is recorded in {name}")
+        run.check()
+        return run
+    runs = list(run_directories())
+    if name == "latest":
+        if not runs:
+            raise UserError("no run is recorded yet")
+        return max(runs, key=lambda run: _began(run.journal))
+    found = [run for run in runs if os.path.basename(run.path).startswith(name)] if name else []
+    exact = [run for run in found if os.path.basename(run.path) == name]
+    if len(exact or found) == 1:
+        (exact or found)[0].check()
+        return (exact or found)[0]
+    if not found:
+        raise UserError(f"no run `{name}` (`pqrun runs` lists them)")
+    ids = ", ".join(sorted(os.path.basename(run.path) for run in found)[:5])
+    raise UserError(f"several runs begin with `{name}`: {ids}")
+
+
+def _began(journal: str) -> float:
+    """When a run began, from its journal's first line; 0 if it can't be read."""
+    import json
+
+    try:
+        with open(journal, "rb") as file:
+            return float(json.loads(file.readline(1 << 20))["at"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0.0
+
+
+def _make_private(path: str) -> None:
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        _check_private(path)
+    else:
+        os.chmod(path, 0o700)
+
+
+def _check_private(path: str) -> None:
+    try:
+        found = os.lstat(path)
+    except OSError as error:
+        raise UserError(f"cannot use {path}: {error.strerror}") from None
+    if stat.S_ISLNK(found.st_mode) or not stat.S_ISDIR(found.st_mode):
+        raise OwnFailure(f"{path} is not a directory of its own")
+    if found.st_uid != os.geteuid():
+        raise OwnFailure(f"{path} is owned by uid {found.st_uid}, not by you")
+    if found.st_mode & 0o077:
+        os.chmod(path, 0o700)
+
+
+def _try_lock(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            return False
+        raise OwnFailure(f"cannot lock: {error.strerror}") from error
+    return True
+
+
+def _born(pid: int) -> int:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            text = file.read()
+        return int(text[text.rfind(b")") + 2 :].split()[19])
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+def _lives(holder: str) -> bool:
+    """Whether the pqrun that wrote this into the lock still runs, or nobody can say."""
+    pid, _, born = holder.partition(" ")
+    if not pid.isdecimal():
+        return True
+    if os.path.isdir("/proc/self"):
+        return _born(int(pid)) == int(born or 0) != 0
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass
+    return True

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Appends a run's events to its journal: one `write(2)` a turn, before anything is done about them.
+
+The disk is made sure of once a second, by a thread of its own, or in the turn if that is asked for.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from threading import Event as Flag
+from threading import Thread
+from typing import Any
+
+from pqrun.clock import Clock
+from pqrun.errors import OwnFailure
+from pqrun.events import Event
+from pqrun.journal.codec import encode, seal
+
+SYNC_EVERY = 1.0
+_fdatasync = getattr(os, "fdatasync", os.fsync)
+
+
+class Journal:
+    """Open for writing; `header` goes first: of a new run, or of the process that goes on with one."""
+
+    def __init__(self, path: str, clock: Clock, *, crc: int = 0, size: int = 0, durable: bool = False) -> None:
+        self._path = path
+        self._wall = clock.wall
+        self._crc = crc
+        self._durable = durable
+        self._dirty = Flag()
+        self._closing = Flag()
+        self._syncer: Thread | None = None
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            self._fd = os.open(path, flags, 0o600)
+            os.ftruncate(self._fd, size)  # a torn last record goes
+        except OSError as error:
+            raise self._failure(error) from error
+
+    def start(self, header: dict[str, Any]) -> None:
+        """Writes the first line of this process."""
+        line, self._crc = seal(json.dumps(header, ensure_ascii=True, separators=(",", ":")), self._crc)
+        self._write(line)
+        if not self._durable:
+            self._syncer = Thread(target=self._sync_now_and_then, name="pqrun-journal", daemon=True)
+            self._syncer.start()
+
+    def record(self, events: Sequence[Event]) -> None:
+        """Keeps them; `OwnFailure` if they can't be kept."""
+        lines = []
+        crc = self._crc
+        for event in events:
+            text = encode(event, self._wall)
+            if text is not None:
+                line, crc = seal(text, crc)
+                lines.append(line)
+        if lines:
+            self._write(b"".join(lines))
+            self._crc = crc
+            if self._durable:
+                self._sync()
+            elif not self._dirty.is_set():
+                self._dirty.set()
+
+    def close(self) -> None:
+        """Everything is on the disk now, or `OwnFailure`."""
+        self._closing.set()
+        self._dirty.set()
+        if self._syncer is not None:
+            self._syncer.join()
+        self._sync()
+        os.close(self._fd)
+
+    def _write(self, data: bytes) -> None:
+        view = memoryview(data)
+        try:
+            while view:
+                view = view[os.write(self._fd, view) :]
+        except OSError as error:
+            raise self._failure(error) from error
+
+    def _sync(self) -> None:
+        try:
+            _fdatasync(self._fd)
+        except OSError as error:
+            raise self._failure(error) from error
+
+    def _sync_now_and_then(self) -> None:
+        while not self._closing.is_set():
+            self._dirty.wait()
+            self._dirty.clear()
+            try:
+                _fdatasync(self._fd)
+            except OSError:
+                pass  # the next write or the last sync will say so
+            self._closing.wait(SYNC_EVERY)
+
+    def _failure(self, error: OSError) -> OwnFailure:
+        return OwnFailure(f"cannot write the journal {self._path}: {error.strerror}")
