@@ -6,7 +6,7 @@ No clock, no process, no file. What has ended is kept in mind only as far as som
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from pqrun.lifecycle import Pending
 from pqrun.model import Need, Outcome
@@ -42,6 +42,22 @@ class Graph:
         """Whether there was a job of that id, ended or not."""
         return job_id in self._ended or self.find(job_id) is not None
 
+    def check(self, fresh: Sequence[Task]) -> None:
+        """`UnknownNeed` if one of these jobs needs what is neither known nor among them."""
+        among: set[str] | None = None
+        for task in fresh:
+            for need in task.spec.needs:
+                if self._may_be_needed(need.job, task.seq):
+                    continue
+                if among is None:
+                    among = {other.spec.id for other in fresh}
+                if need.job not in among:
+                    raise UnknownNeed(f"job `{task.spec.id}` needs `{need.job}`, which is not known")
+
+    def _may_be_needed(self, job_id: str, by: int) -> bool:
+        # A job that is called by its number and ended well is not kept in mind.
+        return self.knows(job_id) or (job_id.isdecimal() and 0 < int(job_id) < by)
+
     def connect(self, task: Task) -> Need | None:
         """Hangs a job on what it needs; the need that can never be met, if there is one."""
         for need in task.spec.needs:
@@ -53,11 +69,20 @@ class Graph:
             if other is not None:
                 other.dependents.append((task.seq, need.when))
                 task.unmet += 1
-            elif not (need.job.isdecimal() and 0 < int(need.job) < task.seq):
-                raise UnknownNeed(f"job `{task.spec.id}` needs `{need.job}`, which is not known")
             elif need.when == "failed":
-                return need  # a job without a name that ended well: such are not kept in mind
+                return need
         return None
+
+    def disconnect(self, task: Task) -> None:
+        """It needs nothing any more."""
+        for need in task.spec.needs:
+            if (other := self.find(need.job)) is not None:
+                other.dependents = [hung for hung in other.dependents if hung[0] != task.seq]
+        task.unmet = 0
+
+    def forget(self, task: Task) -> None:
+        """It is no longer part of the run."""
+        self._ids.pop(task.spec.id, None)
 
     def hurry(self, task: Task) -> Iterator[Task]:
         """What an urgent job needs is as urgent, and so on down; those that became so."""

@@ -65,7 +65,7 @@ State = Pending | Queued | Submitted | Running | Stopping | Waiting | Finished
 
 TRANSITIONS: dict[type, set[type]] = {
     Pending: {Queued, Finished},
-    Queued: {Submitted, Finished},
+    Queued: {Submitted, Pending, Finished},
     Submitted: {Queued, Running, Stopping, Waiting, Finished},
     Running: {Stopping, Waiting, Finished},
     Stopping: {Queued, Stopping, Waiting, Finished},
@@ -82,6 +82,11 @@ def enqueue(state: Pending | Waiting, attempt: int, now: float) -> Queued:
 def submit(state: Queued) -> Submitted:
     """A slot was free."""
     return Submitted(state.attempt, state.since)
+
+
+def hold(_state: Queued) -> Pending:
+    """Somebody gave it needs that are not met."""
+    return Pending()
 
 
 def refuse(state: Submitted | Stopping, since: float) -> Queued:

@@ -100,10 +100,11 @@ class RetryPolicy:
             wait = self.delay
         elif self.backoff == "linear":
             wait = self.delay * retry
-        elif self.factor <= 1 or (retry - 1) < 1024:
-            wait = min(self.delay * self.factor ** min(retry - 1, 1024), self.max_delay)
-        else:  # factor ** n would overflow long after the cap was reached
-            wait = self.max_delay if self.delay else 0.0
+        else:
+            try:
+                wait = self.delay * float(self.factor) ** (retry - 1)
+            except OverflowError:  # long after the cap was reached
+                wait = self.max_delay if self.delay else 0.0
         return min(wait, self.max_delay) * (1 + self.jitter * (2 * chance - 1))
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from math import inf
 from random import Random
-from typing import NamedTuple, Protocol, assert_never
+from typing import Protocol, assert_never
 
 from pqrun import events as ev
 from pqrun import lifecycle as life
@@ -18,44 +18,10 @@ from pqrun import news as nw
 from pqrun.alarms import Alarms
 from pqrun.graph import Graph, UnknownNeed
 from pqrun.limits import Ceiling, Halting
-from pqrun.model import (
-    Attempt,
-    Halt,
-    JobSpec,
-    Key,
-    Need,
-    Outcome,
-    Pool,
-    Said,
-    StopReason,
-    count_of,
-    judge,
-)
+from pqrun.model import Halt, JobSpec, Need, Outcome, Pool, StopReason
 from pqrun.ready import SLOTS, Ready
+from pqrun.running import Act, Decision, Running, Start, Stop
 from pqrun.task import Task
-
-
-class Start(NamedTuple):
-    """Act: begin this attempt."""
-
-    attempt: Attempt
-
-
-class Stop(NamedTuple):
-    """Act: ask this attempt to end, or kill it."""
-
-    key: Key
-    force: bool
-
-
-Act = Start | Stop
-
-
-class Decision(NamedTuple):
-    """What happened since the last one, and what is to be done about it."""
-
-    events: list[ev.Event]
-    acts: list[Act]
 
 
 class Restart(Protocol):
@@ -87,18 +53,15 @@ class Scheduler:
         self.stopping: ev.RunStopping | None = None
         self.input_ended = False
         self.jobs = 0
+        self._log = Decision([], [])
+        self._alarms = Alarms(lambda seq: task.state if (task := self.tasks.get(seq)) else None)
+        self._running = Running(self.ready, self._alarms, self._log, random or Random(0))
         self._halting = Halting(halt)
+        self._ceiling = Ceiling()
         self._deadline = deadline
-        self._random = random or Random(0)
         self._place = 0
         self._unstarted = 0
-        self._active: dict[int, Task] = {}
-        self._used = 0
         self._slots = 0
-        self._ceiling = Ceiling()
-        self._alarms = Alarms(lambda seq: task.state if (task := self.tasks.get(seq)) else None)
-        self._events: list[ev.Event] = []
-        self._acts: list[Act] = []
 
     # What people and files ask for
 
@@ -106,7 +69,7 @@ class Scheduler:
     def done(self) -> bool:
         """Nothing runs, and nothing more will."""
         if self.stopping is not None:
-            return not self._active
+            return not self._running.tasks
         return self.input_ended and not self.tasks
 
     @property
@@ -114,9 +77,14 @@ class Scheduler:
         """How many more jobs may be read ahead."""
         return 0 if self.stopping or self.input_ended else self.max_queue - self._unstarted
 
+    @property
+    def waiting(self) -> int:
+        """Jobs that have not started, or not again: queued, or with unmet needs."""
+        return self._unstarted
+
     def running(self) -> list[Task]:
         """The jobs that have a slot."""
-        return list(self._active.values())
+        return list(self._running.tasks.values())
 
     def find(self, job_id: str) -> Task | None:
         """The unfinished job of that id."""
@@ -126,19 +94,21 @@ class Scheduler:
         """Whether there was a job of that id, ended or not."""
         return self.graph.knows(job_id)
 
-    def add(self, specs: Iterable[JobSpec], now: float) -> None:
-        """New jobs, which may need each other and earlier ones; `UnknownNeed` if not even that."""
-        fresh = []
-        for spec in specs:
-            self.jobs += 1
-            task = Task(self.jobs, spec)
-            self._events.append(ev.JobAdded(now, self.jobs, spec))
-            fresh.append(task)
+    def add(self, specs: Iterable[JobSpec], now: float) -> list[int]:
+        """New jobs, which may need each other and earlier ones; their numbers.
+
+        `UnknownNeed` if one needs what is not known; nothing was added then.
+        """
+        fresh = [Task(number, spec) for number, spec in enumerate(specs, self.jobs + 1)]
+        self.graph.check(fresh)
+        self.jobs += len(fresh)
+        self._log.events.extend(ev.JobAdded(now, task.seq, task.spec) for task in fresh)
         self._take_in(fresh, now)
+        return [task.seq for task in fresh]
 
     def restore(self, restart: Restart, now: float) -> None:
         """Goes on with what an earlier process has left."""
-        self._events += restart.events
+        self._log.events.extend(restart.events)
         self.jobs = restart.jobs
         for job_id, outcome, allowed in restart.ended:
             self.graph.remember(job_id, outcome, allowed=allowed)
@@ -148,87 +118,92 @@ class Scheduler:
                 self._unstarted -= 1
                 self._alarms.set(task.state.until, task.seq, task.state)
 
-    def _take_in(self, fresh: list[Task], now: float) -> None:
-        for task in fresh:
-            self.tasks[task.seq] = task
-            self._unstarted += 1
-            self.graph.name(task)
-        never: dict[int, Need] = {}
-        for task in fresh:
-            if task.spec.needs:
-                if need := self.graph.connect(task):
-                    never[task.seq] = need
-                self._move_up(task)
-        for task in fresh:
-            if task.seq in never:
-                if task.seq in self.tasks:
-                    self._skip(task, never[task.seq], now)
-            elif isinstance(task.state, life.Queued) and task.entry is None:
-                self._put_in_place(task)
-            elif isinstance(task.state, life.Pending) and not task.unmet and task.seq in self.tasks:
-                self._enqueue(task, task.state, now)
-
     def end_input(self, now: float, *, complete: bool = True, why: str = "") -> None:
         """No more jobs will come."""
         if not self.input_ended:
             self.input_ended = True
-            self._events.append(ev.InputEnded(now, self.jobs, complete, why))
+            self._log.events.append(ev.InputEnded(now, self.jobs, complete, why))
 
     def stop(self, cause: str, now: float, *, drain: bool = False, force: bool = False) -> None:
         """Start nothing new; running jobs are asked to end, or killed, unless they may finish."""
         self.stopping = ev.RunStopping(now, cause, drain, force)
-        self._events.append(self.stopping)
+        self._log.events.append(self.stopping)
         if not drain:
-            for task in list(self._active.values()):
-                self._ask_to_stop(task, StopReason.INTERRUPTED, now, force=force)
+            for task in self.running():
+                self._running.ask_to_stop(task, StopReason.INTERRUPTED, now, force=force)
 
     def pause(self, *, paused: bool, now: float, by: str = "") -> None:
         """Hold back starts, or no longer."""
         if self.paused != paused:
             self.paused = paused
-            self._events.append(ev.RunPaused(now, paused, by))
+            self._log.events.append(ev.RunPaused(now, paused, by))
 
     def cancel(self, task: Task, now: float) -> None:
         """Ends a job: at once if it does not run, else after its grace."""
         match task.state:
-            case life.Queued():
-                self._events.append(ev.JobRemoved(now, task.seq))
-                self.ready.remove(task)
-                self._drop(task, Outcome.CANCELLED, now)
-            case life.Pending() | life.Waiting():
+            case life.Queued() | life.Pending() | life.Waiting():
+                self._withdraw(task, now)
                 self._drop(task, Outcome.CANCELLED, now)
             case life.Submitted() | life.Running():
-                self._ask_to_stop(task, StopReason.CANCELLED, now)
+                self._running.ask_to_stop(task, StopReason.CANCELLED, now)
             case life.Stopping() | life.Finished():
                 pass
             case _:
                 assert_never(task.state)
 
+    def take(self, now: float) -> Task | None:
+        """Takes the next ready job out of the queue for somebody who sees to it himself."""
+        task = self.ready.take(max(self._slots, 1), max(self._slots, 1))
+        if task is None:
+            return None
+        assert isinstance(task, Task)
+        self._log.events.append(ev.JobRemoved(now, task.seq))
+        self._unstarted -= 1
+        del self.tasks[task.seq]
+        self.graph.forget(task)
+        self._log.events.append(ev.JobDropped(now, task.seq, None))
+        return task
+
+    def change(self, task: Task, spec: JobSpec, now: float, by: str = "", *, front: bool = False) -> None:
+        """A job that has not started is to be otherwise; `front`: before its equals."""
+        self.graph.check([Task(task.seq, spec)])
+        needs_changed = spec.needs != task.spec.needs
+        task.spec = spec
+        task.urgency = spec.priority
+        self._log.events.append(ev.JobChanged(now, task.seq, spec, by))
+        if needs_changed and isinstance(task.state, life.Pending | life.Queued):
+            self._reconnect(task, now)
+        elif isinstance(task.state, life.Queued):
+            self.ready.remove(task)
+            task.shape = (spec.slots, spec.pools)
+            self._put_in_place(task, front=front)
+        task.shape = (spec.slots, spec.pools) if task.seq not in self._running.tasks else task.shape
+        self._move_up(task)
+
     # What executors report
 
     def observe(self, news: nw.News, now: float) -> None:
         """Takes in one report; what comes too late for its attempt is dropped."""
-        task = self._active.get(news.key.seq)
+        task = self._running.tasks.get(news.key.seq)
         if task is None or task.attempts != news.key.attempt:
             return
-        seq, attempt = news.key
         match news:
-            case nw.Started(_, at, where):
-                if isinstance(task.state, life.Submitted):
-                    task.state = running = life.start(task.state, at, task.spec.timeout)
-                    self._events.append(ev.AttemptStarted(at, seq, attempt, where))
-                    if running.deadline is not None:
-                        self._alarms.set(running.deadline, seq, running)
+            case nw.Started():
+                self._running.started(task, news)
             case nw.Idle():
-                self._ask_to_stop(task, StopReason.IDLE, now)
-            case nw.Told(_, status, progress):
-                self._events.append(ev.JobSaid(now, seq, attempt, status, progress))
-            case nw.Grew(_, stream, upto, output):
-                self._events.append(ev.OutputGrew(now, seq, attempt, stream, upto, output))
+                self._running.ask_to_stop(task, StopReason.IDLE, now)
+            case nw.Told(key, status, progress):
+                self._log.events.append(ev.JobSaid(now, key.seq, key.attempt, status, progress))
+            case nw.Grew(key, stream, upto, output):
+                self._log.events.append(ev.OutputGrew(now, key.seq, key.attempt, stream, upto, output))
             case nw.Refused(_, why):
-                self._undo(task, why, now)
+                if isinstance(task.state, life.Submitted | life.Stopping):
+                    self._undo(task, why, now)
             case nw.Ended():
-                self._settle(task, news, now)
+                outcome = self._running.settle(task, news, now)
+                self._ceiling.went_well()
+                if outcome is not None:
+                    self._conclude(task, outcome, now)
             case _:
                 assert_never(news)
 
@@ -245,11 +220,13 @@ class Scheduler:
             self._slots = slots
         closed = self._ceiling.closed(now)
         if not (closed or self.paused or self.stopping):
-            while task := self.ready.take(slots, slots - self._used):
+            while task := self.ready.take(slots, slots - self._running.used):
                 assert isinstance(task, Task)
-                self._submit(task, min(task.spec.slots, slots), now)
-        decision = Decision(self._events, self._acts)
-        self._events, self._acts = [], []
+                self._unstarted -= 1
+                self._running.submit(task, min(task.spec.slots, slots), now)
+        decision = Decision(self._log.events.copy(), self._log.acts.copy())
+        self._log.events.clear()
+        self._log.acts.clear()
         return decision
 
     def next_alarm(self) -> float:
@@ -258,6 +235,37 @@ class Scheduler:
         return min(alarm, self._ceiling.opens_at)
 
     # Steps
+
+    def _take_in(self, fresh: list[Task], now: float) -> None:
+        for task in fresh:
+            self.tasks[task.seq] = task
+            self.graph.name(task)
+        self._unstarted += len(fresh)
+        never: dict[int, Need] = {}
+        for task in fresh:
+            if task.spec.needs:
+                if need := self.graph.connect(task):
+                    never[task.seq] = need
+                self._move_up(task)
+        for task in fresh:
+            if task.seq not in self.tasks:
+                continue  # skipped with another one
+            if task.seq in never:
+                self._skip(task, never[task.seq], now)
+            elif isinstance(task.state, life.Queued) and task.entry is None:
+                self._put_in_place(task)
+            elif isinstance(task.state, life.Pending) and not task.unmet:
+                self._enqueue(task, task.state, now)
+
+    def _reconnect(self, task: Task, now: float) -> None:
+        """Its needs are others now."""
+        if isinstance(task.state, life.Queued):
+            self._log.events.append(ev.JobRemoved(now, task.seq))
+            self.ready.remove(task)
+            task.state = life.hold(task.state)
+        self.graph.disconnect(task)
+        self._unstarted -= 1
+        self._take_in([task], now)
 
     def _move_up(self, task: Task) -> None:
         for hurried in self.graph.hurry(task):
@@ -269,110 +277,42 @@ class Scheduler:
         self._put_in_place(task)
         if isinstance(state, life.Waiting):
             self._unstarted += 1
-        self._events.append(ev.JobQueued(now, task.seq, task.attempts + 1, task.spec.priority))
+        self._log.events.append(ev.JobQueued(now, task.seq, task.attempts + 1, task.spec.priority))
 
-    def _put_in_place(self, task: Task) -> None:
+    def _put_in_place(self, task: Task, *, front: bool = False) -> None:
         self._place += 1
-        task.place = self._place
-        self.ready.push(task, (-task.urgency, self._place, task.seq))
-
-    def _submit(self, task: Task, slots: int, now: float) -> None:
-        assert isinstance(task.state, life.Queued)
-        task.state = state = life.submit(task.state)
-        task.attempts = state.attempt
-        task.held = slots
-        if task.spec.pools:
-            task.shares = self.ready.pools.take(task.spec.pools)
-        self._used += slots
-        self._unstarted -= 1
-        self._active[task.seq] = task
-        self._events.append(ev.AttemptSubmitted(now, task.seq, state.attempt, now - state.since))
-        if task.spec.timeout is not None:
-            self._alarms.set(now + task.spec.timeout, task.seq, state)
-        last = state.attempt + task.spec.retry.max - task.retries
-        self._acts.append(Start(Attempt(Key(task.seq, state.attempt), task.spec, last, task.shares)))
-
-    def _release(self, task: Task) -> None:
-        del self._active[task.seq]
-        self._used -= task.held
-        self.ready.give_back(task, task.shares)
-        task.shares = ()
+        task.place = -self._place if front else self._place
+        self.ready.push(task, (-task.urgency, task.place, task.seq))
 
     def _undo(self, task: Task, why: str, now: float) -> None:
         """The machine could not start it: back to the front of its equals, nothing used up."""
-        state = task.state
-        if not isinstance(state, life.Submitted | life.Stopping):
-            return
-        self._release(task)
+        cancelled = isinstance(task.state, life.Stopping) and task.state.reason is StopReason.CANCELLED
+        self._running.undo(task, why, now)
         self._unstarted += 1
-        task.state = life.refuse(state, now)
-        task.attempts -= 1
-        self._events.append(ev.AttemptRefused(now, task.seq, state.attempt, why))
         self.ready.push(task, (-task.urgency, task.place, task.seq))
-        if isinstance(state, life.Stopping) and state.reason is StopReason.CANCELLED:
+        if cancelled:
             self.cancel(task, now)
-        fits = self._ceiling.refused(self._used, now)
+        fits = self._ceiling.refused(self._running.used, now)
         if fits is not None:
-            self._events.append(ev.SlotsChanged(now, fits, why))
+            self._log.events.append(ev.SlotsChanged(now, fits, why))
 
-    def _ask_to_stop(self, task: Task, reason: StopReason, now: float, *, force: bool = False) -> None:
-        state = task.state
-        if isinstance(state, life.Submitted | life.Running):
-            task.state = state = life.ask_to_stop(state, reason, now + task.spec.grace)
-            if not force:
-                self._tell_to_stop(task, state, now)
-                self._alarms.set(state.kill_at, task.seq, state)
-        if force and isinstance(state, life.Stopping) and not state.killed:
-            task.state = state = life.kill(state)
-            self._tell_to_stop(task, state, now)
+    def _withdraw(self, task: Task, now: float) -> None:
+        if isinstance(task.state, life.Queued):
+            self._log.events.append(ev.JobRemoved(now, task.seq))
+            self.ready.remove(task)
+        if not isinstance(task.state, life.Waiting):
+            self._unstarted -= 1
 
-    def _tell_to_stop(self, task: Task, state: life.Stopping, now: float) -> None:
-        self._events.append(ev.AttemptStopping(now, task.seq, state.attempt, state.reason, state.killed))
-        self._acts.append(Stop(Key(task.seq, state.attempt), state.killed))
-
-    def _settle(self, task: Task, news: nw.Ended, now: float) -> None:
-        state = task.state
-        assert isinstance(state, life.Submitted | life.Running | life.Stopping)
-        asked = state.reason if news.stopped and isinstance(state, life.Stopping) else None
-        verdict = judge(task.spec, news.exit, asked, news.said)
-        again = verdict.retryable and task.retries < task.spec.retry.max
-        self._release(task)
-        self._ceiling.went_well()
-        self._events.append(
-            ev.AttemptEnded(
-                now, task.seq, state.attempt, count_of(verdict, again=again), news.exit, asked,
-                news.began, news.ended, news.usage, news.said, news.output,
-            )
-        )  # fmt: skip
-        if again:
-            task.retries += 1
-            task.state = waiting = life.retry(state, now + self._pause_before(task, news.said))
-            self._events.append(ev.JobWaiting(now, task.seq, waiting.attempt, waiting.until))
-            self._alarms.set(waiting.until, task.seq, waiting)
-        else:
-            task.state = life.finish(state, verdict.outcome)
-            self._conclude(task, verdict.outcome, now)
-
-    def _pause_before(self, task: Task, said: Said) -> float:
-        if said.retry_after is not None:
-            return said.retry_after
-        policy = task.spec.retry
-        return policy.wait_before(task.retries, self._random.random() if policy.jitter else 0.5)
-
-    def _drop(self, task: Task, outcome: Outcome, now: float) -> None:
+    def _drop(self, task: Task, outcome: Outcome, now: float, need: Need | None = None) -> None:
         """It ends without another attempt."""
         state = task.state
         assert isinstance(state, life.Pending | life.Queued | life.Waiting)
-        if not isinstance(state, life.Waiting):
-            self._unstarted -= 1
         task.state = life.drop(state, outcome, task.attempts)
-        self._conclude(task, outcome, now)
+        self._conclude(task, outcome, now, need)
 
     def _skip(self, task: Task, need: Need, now: float) -> None:
-        assert isinstance(task.state, life.Pending)
         self._unstarted -= 1
-        task.state = life.drop(task.state, Outcome.SKIPPED, task.attempts)
-        self._conclude(task, Outcome.SKIPPED, now, need)
+        self._drop(task, Outcome.SKIPPED, now, need)
 
     def _conclude(self, task: Task, outcome: Outcome, now: float, need: Need | None = None) -> None:
         """A job has ended for good: tell it, and go on with what hung on it (and so on, in turn)."""
@@ -384,9 +324,11 @@ class Scheduler:
                 task.spec.allow_failure and outcome in (Outcome.FAILED, Outcome.TIMEOUT)
             )
             because = need.job if need else ""
-            self._events.append(ev.JobEnded(now, task.seq, outcome, task.attempts, allowed, because))
+            self._log.events.append(ev.JobEnded(now, task.seq, outcome, task.attempts, allowed, because))
             del self.tasks[task.seq]
-            self._consider_halting(outcome, now, allowed=allowed)
+            self._halting.count(outcome, allowed=allowed)
+            if self.stopping is None and (halt := self._halting.reached(self.jobs)):
+                self.stop("halt", now, drain=halt.when == "soon")
             for other, never in self.graph.settle(task, outcome, allowed=allowed):
                 assert isinstance(other.state, life.Pending)
                 if never is None:
@@ -395,11 +337,6 @@ class Scheduler:
                     self._unstarted -= 1
                     other.state = life.drop(other.state, Outcome.SKIPPED, other.attempts)
                     ended.append((other, Outcome.SKIPPED, never))
-
-    def _consider_halting(self, outcome: Outcome, now: float, *, allowed: bool) -> None:
-        self._halting.count(outcome, allowed=allowed)
-        if self.stopping is None and (halt := self._halting.reached(self.jobs)):
-            self.stop("halt", now, drain=halt.when == "soon")
 
     def _ring_alarms(self, now: float) -> None:
         for seq in self._alarms.due(now):
@@ -410,9 +347,9 @@ class Scheduler:
                 case life.Submitted() as state:  # its start may be in the mail: nobody was woken for that
                     self._alarms.set(now + min(task.spec.timeout or 1.0, 1.0), seq, state)
                 case life.Running():
-                    self._ask_to_stop(task, StopReason.TIMEOUT, now)
+                    self._running.ask_to_stop(task, StopReason.TIMEOUT, now)
                 case life.Stopping(reason=reason):
-                    self._ask_to_stop(task, reason, now, force=True)
+                    self._running.ask_to_stop(task, reason, now, force=True)
 
 
 __all__ = ["Act", "Decision", "Scheduler", "Start", "Stop", "UnknownNeed"]

@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import fields
 from json.encoder import encode_basestring_ascii as quote
+from operator import attrgetter, is_
 from typing import Any
 from zlib import crc32
 
@@ -46,70 +47,110 @@ def seal(body: str, crc: int) -> tuple[bytes, int]:
     return b'%b,"c":"%08x"}\n' % (data, crc), crc
 
 
-def encode(event: ev.Event, wall: Wall) -> str | None:
-    """The event as the text of a JSON object; `None` for what is not kept."""
-    match event:
-        case ev.AttemptSubmitted(at, seq, attempt, waited):
-            return f'{{"e":"start","t":{wall(at):.6f},"s":{seq},"n":{attempt},"w":{waited:.6f}}}'
-        case ev.AttemptEnded():
-            return _ended(event, wall)
-        case ev.JobEnded(at, seq, outcome, attempts, allowed, because):
-            more = ',"ok":true' if allowed else ""
-            more += f',"because":{quote(because)}' if because else ""
-            return f'{{"e":"done","t":{wall(at):.6f},"s":{seq},"o":"{outcome}","n":{attempts}{more}}}'
-        case ev.JobQueued(at, seq, attempt, priority):
-            return f'{{"e":"queue","t":{wall(at):.6f},"s":{seq},"n":{attempt},"p":{priority:d}}}'
-        case ev.JobAdded(at, seq, spec):
-            return f'{{"e":"add","t":{wall(at):.6f},"s":{seq},"job":{_spec_text(spec)}}}'
-        case ev.JobWaiting(at, seq, attempt, until):
-            return f'{{"e":"wait","t":{wall(at):.6f},"s":{seq},"n":{attempt},"until":{wall(until):.6f}}}'
-        case ev.AttemptRefused(at, seq, attempt, why):
-            return f'{{"e":"refuse","t":{wall(at):.6f},"s":{seq},"n":{attempt},"why":{quote(why)}}}'
-        case ev.JobRemoved(at, seq):
-            return f'{{"e":"remove","t":{wall(at):.6f},"s":{seq}}}'
-        case ev.JobReopened(at, seq, outcome, _):
-            return f'{{"e":"again","t":{wall(at):.6f},"s":{seq},"o":"{outcome}"}}'
-        case ev.JobDropped(at, seq, outcome):
-            return f'{{"e":"drop","t":{wall(at):.6f},"s":{seq},"o":"{outcome or ""}"}}'
-        case ev.JobChanged(at, seq, spec, by):
-            body = f'"job":{_spec_text(spec)},"by":{quote(by)}'
-            return f'{{"e":"change","t":{wall(at):.6f},"s":{seq},{body}}}'
-        case ev.InputEnded(at, jobs, complete, why):
-            body = f'"jobs":{jobs},"complete":{_bool(complete)},"why":{quote(why)}'
-            return f'{{"e":"input","t":{wall(at):.6f},{body}}}'
-        case ev.RunPaused(at, paused, by):
-            return f'{{"e":"pause","t":{wall(at):.6f},"on":{_bool(paused)},"by":{quote(by)}}}'
-        case ev.RunStopping(at, cause, drain, force):
-            body = f'"cause":{quote(cause)},"drain":{_bool(drain)},"force":{_bool(force)}'
-            return f'{{"e":"stop","t":{wall(at):.6f},{body}}}'
-        case ev.SlotsChanged(at, slots, why):
-            return f'{{"e":"slots","t":{wall(at):.6f},"slots":{slots},"why":{quote(why)}}}'
-        case ev.AttemptStarted() | ev.AttemptStopping() | ev.JobSaid() | ev.OutputGrew():
-            return None
+class Encoder:
+    """Events as the text of JSON objects."""
 
+    def __init__(self, wall: Wall) -> None:
+        self._wall = wall
+        self._like = JobSpec("", Command(""))
+        self._rest = ""
+        self._by_type: dict[type[Any], Callable[[Any], str]] = {
+            ev.AttemptSubmitted: self._submitted,
+            ev.AttemptEnded: self._ended,
+            ev.JobEnded: self._job_ended,
+            ev.JobQueued: self._queued,
+            ev.JobAdded: self._added,
+        }
 
-def _ended(event: ev.AttemptEnded, wall: Wall) -> str:
-    at, began, ended = wall(event.at), wall(event.began), wall(event.ended)
-    match event.exit:
-        case Exited(code):
-            how = f'"x":{code}'
-        case Signalled(name):
-            how = f'"sig":"{name}"'
-        case NotStarted(code, why):
-            how = f'"x":{code},"not":{quote(why)}'
-        case Lost(why):
-            how = f'"lost":{quote(why)}'
-    text = (
-        f'{{"e":"end","t":{at:.6f},"s":{event.seq},"n":{event.attempt},"as":"{event.counted}",{how}'
-        f',"b":{began:.6f},"f":{ended:.6f},"u":{event.usage.user:.4f},"y":{event.usage.system:.4f}'
-    )
-    if event.asked is not None:
-        text += f',"asked":"{event.asked}"'
-    if event.output is not None and (event.output.out.size or event.output.err.size):
-        text += f',"out":{event.output.out.size},"err":{event.output.err.size}'
-    if event.said.message is not None:
-        text += f',"message":{quote(event.said.message)}'
-    return text + "}"
+    def __call__(self, event: ev.Event) -> str | None:
+        """The text; `None` for what is not kept."""
+        encode = self._by_type.get(type(event))
+        return encode(event) if encode is not None else self._rare(event)
+
+    def _submitted(self, event: ev.AttemptSubmitted) -> str:
+        at, seq, attempt, waited = event
+        return f'{{"e":"start","t":{self._wall(at):.6f},"s":{seq},"n":{attempt},"w":{waited:.6f}}}'
+
+    def _queued(self, event: ev.JobQueued) -> str:
+        at, seq, attempt, priority = event
+        return f'{{"e":"queue","t":{self._wall(at):.6f},"s":{seq},"n":{attempt},"p":{priority._value_}}}'
+
+    def _job_ended(self, event: ev.JobEnded) -> str:
+        at, seq, outcome, attempts, allowed, because = event
+        more = ',"ok":true' if allowed else ""
+        if because:
+            more += f',"because":{quote(because)}'
+        end = f'"o":"{outcome._value_}","n":{attempts}{more}'
+        return f'{{"e":"done","t":{self._wall(at):.6f},"s":{seq},{end}}}'
+
+    def _added(self, event: ev.JobAdded) -> str:
+        """A job; what it has in common with the one before is not worked out again."""
+        at, seq, spec = event
+        like, work = self._like, spec.work
+        run = work.run if isinstance(work, Command) else None
+        if isinstance(run, str) and all(map(is_, _common(spec), _common(like))):
+            job = f'{{"id":{quote(spec.id)},"run":{quote(run)},"line":{spec.line}{self._rest}}}'
+        else:
+            facts = spec_facts(spec)
+            job = json.dumps(facts, ensure_ascii=True, separators=(",", ":"))
+            if isinstance(run, str):
+                rest = {k: v for k, v in facts.items() if k not in ("id", "run", "line")}
+                self._like = spec
+                self._rest = "," + json.dumps(rest, separators=(",", ":"))[1:-1] if rest else ""
+        return f'{{"e":"add","t":{self._wall(at):.6f},"s":{seq},"job":{job}}}'
+
+    def _ended(self, event: ev.AttemptEnded) -> str:
+        at, seq, attempt, counted, exit, asked, began, ended, usage, said, output = event
+        wall = self._wall
+        match exit:
+            case Exited(code):
+                how = f'"x":{code}'
+            case Signalled(name):
+                how = f'"sig":"{name}"'
+            case NotStarted(code, why):
+                how = f'"x":{code},"not":{quote(why)}'
+            case Lost(why):
+                how = f'"lost":{quote(why)}'
+        text = (
+            f'{{"e":"end","t":{wall(at):.6f},"s":{seq},"n":{attempt},"as":"{counted._value_}",{how}'
+            f',"b":{wall(began):.6f},"f":{wall(ended):.6f},"u":{usage.user:.4f},"y":{usage.system:.4f}'
+        )
+        if asked is not None:
+            text += f',"asked":"{asked}"'
+        if output is not None and (output.out.size or output.err.size):
+            text += f',"out":{output.out.size},"err":{output.err.size}'
+        if said.message is not None:
+            text += f',"message":{quote(said.message)}'
+        return text + "}"
+
+    def _rare(self, event: ev.Event) -> str | None:
+        at = f"{self._wall(event.at):.6f}"
+        match event:
+            case ev.JobWaiting(_, seq, attempt, until):
+                return f'{{"e":"wait","t":{at},"s":{seq},"n":{attempt},"until":{self._wall(until):.6f}}}'
+            case ev.AttemptRefused(_, seq, attempt, why):
+                return f'{{"e":"refuse","t":{at},"s":{seq},"n":{attempt},"why":{quote(why)}}}'
+            case ev.JobRemoved(_, seq):
+                return f'{{"e":"remove","t":{at},"s":{seq}}}'
+            case ev.JobReopened(_, seq, outcome, _):
+                return f'{{"e":"again","t":{at},"s":{seq},"o":"{outcome}"}}'
+            case ev.JobDropped(_, seq, dropped):
+                return f'{{"e":"drop","t":{at},"s":{seq},"o":"{dropped or ""}"}}'
+            case ev.JobChanged(_, seq, spec, by):
+                job = json.dumps(spec_facts(spec), ensure_ascii=True, separators=(",", ":"))
+                return f'{{"e":"change","t":{at},"s":{seq},"job":{job},"by":{quote(by)}}}'
+            case ev.InputEnded(_, jobs, complete, why):
+                body = f'"jobs":{jobs},"complete":{_bool(complete)},"why":{quote(why)}'
+                return f'{{"e":"input","t":{at},{body}}}'
+            case ev.RunPaused(_, paused, by):
+                return f'{{"e":"pause","t":{at},"on":{_bool(paused)},"by":{quote(by)}}}'
+            case ev.RunStopping(_, cause, drain, force):
+                body = f'"cause":{quote(cause)},"drain":{_bool(drain)},"force":{_bool(force)}'
+                return f'{{"e":"stop","t":{at},{body}}}'
+            case ev.SlotsChanged(_, slots, why):
+                return f'{{"e":"slots","t":{at},"slots":{slots},"why":{quote(why)}}}'
+            case _:
+                return None
 
 
 def decode(line: dict[str, Any], output: Callable[[int, int, int, int], Any]) -> ev.Event:
@@ -170,10 +211,17 @@ _DEFAULTS = _UNKNOWN = JobSpec("", None)
 _COMMAND = Command("")
 _SPEC_FIELDS = [f.name for f in fields(JobSpec) if f.name not in ("id", "work", "retry")]
 _COMMAND_FIELDS = [f.name for f in fields(Command) if f.name != "run"]
+_spec_common = attrgetter("retry", *(name for name in _SPEC_FIELDS if name != "line"))
+_command_common = attrgetter(*_COMMAND_FIELDS)
 
 
-def _spec_text(spec: JobSpec) -> str:
-    return json.dumps(spec_facts(spec), ensure_ascii=True, separators=(",", ":"))
+def _common(spec: JobSpec) -> tuple[Any, ...]:
+    """What jobs that were made alike share, object by object."""
+    work = spec.work
+    return (
+        *_spec_common(spec),
+        *(_command_common(work) if isinstance(work, Command) else ()),
+    )
 
 
 def spec_facts(spec: JobSpec) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import Any
 from pqrun.clock import Clock
 from pqrun.errors import OwnFailure
 from pqrun.events import Event
-from pqrun.journal.codec import encode, seal
+from pqrun.journal.codec import Encoder, seal
 
 SYNC_EVERY = 1.0
 _fdatasync = getattr(os, "fdatasync", os.fsync)
@@ -27,7 +27,7 @@ class Journal:
 
     def __init__(self, path: str, clock: Clock, *, crc: int = 0, size: int = 0, durable: bool = False) -> None:
         self._path = path
-        self._wall = clock.wall
+        self._encode = Encoder(clock.wall)
         self._crc = crc
         self._durable = durable
         self._dirty = Flag()
@@ -51,9 +51,9 @@ class Journal:
     def record(self, events: Sequence[Event]) -> None:
         """Keeps them; `OwnFailure` if they can't be kept."""
         lines = []
-        crc = self._crc
+        crc, encode = self._crc, self._encode
         for event in events:
-            text = encode(event, self._wall)
+            text = encode(event)
             if text is not None:
                 line, crc = seal(text, crc)
                 lines.append(line)

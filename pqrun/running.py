@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The attempts that have a slot, from their submission to their end. No clock, no process, no file."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import NamedTuple
+
+from pqrun import events as ev
+from pqrun import lifecycle as life
+from pqrun import news as nw
+from pqrun.alarms import Alarms
+from pqrun.model import Attempt, Key, Outcome, Said, StopReason, count_of, judge
+from pqrun.ready import Ready
+from pqrun.task import Task
+
+
+class Start(NamedTuple):
+    """Act: begin this attempt."""
+
+    attempt: Attempt
+
+
+class Stop(NamedTuple):
+    """Act: ask this attempt to end, or kill it."""
+
+    key: Key
+    force: bool
+
+
+Act = Start | Stop
+
+
+class Decision(NamedTuple):
+    """What happened since the last one, and what is to be done about it."""
+
+    events: list[ev.Event]
+    acts: list[Act]
+
+
+class Running:
+    """Who has a slot. What happens is appended to `log`, for the scheduler to hand on."""
+
+    def __init__(self, ready: Ready, alarms: Alarms, log: Decision, random: Random) -> None:
+        self.tasks: dict[int, Task] = {}
+        self.used = 0
+        self._ready = ready
+        self._alarms = alarms
+        self._log = log
+        self._random = random
+
+    def submit(self, task: Task, slots: int, now: float) -> None:
+        """It is the next one, and takes so many slots."""
+        assert isinstance(task.state, life.Queued)
+        task.state = state = life.submit(task.state)
+        task.attempts = state.attempt
+        task.held = slots
+        if task.spec.pools:
+            task.shares = self._ready.pools.take(task.spec.pools)
+        self.used += slots
+        self.tasks[task.seq] = task
+        self._log.events.append(ev.AttemptSubmitted(now, task.seq, state.attempt, now - state.since))
+        if task.spec.timeout is not None:
+            self._alarms.set(now + task.spec.timeout, task.seq, state)
+        last = state.attempt + task.spec.retry.max - task.retries
+        self._log.acts.append(Start(Attempt(Key(task.seq, state.attempt), task.spec, last, task.shares)))
+
+    def started(self, task: Task, news: nw.Started) -> None:
+        """The executor says that it began."""
+        if isinstance(task.state, life.Submitted):
+            task.state = running = life.start(task.state, news.at, task.spec.timeout)
+            self._log.events.append(ev.AttemptStarted(news.at, *news.key, news.where))
+            if running.deadline is not None:
+                self._alarms.set(running.deadline, task.seq, running)
+
+    def undo(self, task: Task, why: str, now: float) -> None:
+        """The machine could not start it: as if it had never left the queue."""
+        state = task.state
+        assert isinstance(state, life.Submitted | life.Stopping)
+        self._release(task)
+        task.state = life.refuse(state, now)
+        task.attempts -= 1
+        self._log.events.append(ev.AttemptRefused(now, task.seq, state.attempt, why))
+
+    def ask_to_stop(self, task: Task, reason: StopReason, now: float, *, force: bool = False) -> None:
+        """Asks it to end, or kills it; what has been asked before keeps its first reason."""
+        state = task.state
+        if isinstance(state, life.Submitted | life.Running):
+            task.state = state = life.ask_to_stop(state, reason, now + task.spec.grace)
+            if not force:
+                self._tell(task, state, now)
+                self._alarms.set(state.kill_at, task.seq, state)
+        if force and isinstance(state, life.Stopping) and not state.killed:
+            task.state = state = life.kill(state)
+            self._tell(task, state, now)
+
+    def settle(self, task: Task, news: nw.Ended, now: float) -> Outcome | None:
+        """It ended: the job's outcome, or `None` if it waits for another attempt."""
+        state = task.state
+        assert isinstance(state, life.Submitted | life.Running | life.Stopping)
+        asked = state.reason if news.stopped and isinstance(state, life.Stopping) else None
+        verdict = judge(task.spec, news.exit, asked, news.said)
+        again = verdict.retryable and task.retries < task.spec.retry.max
+        self._release(task)
+        self._log.events.append(
+            ev.AttemptEnded(
+                now, task.seq, state.attempt, count_of(verdict, again=again), news.exit, asked,
+                news.began, news.ended, news.usage, news.said, news.output,
+            )
+        )  # fmt: skip
+        if not again:
+            task.state = life.finish(state, verdict.outcome)
+            return verdict.outcome
+        task.retries += 1
+        task.state = waiting = life.retry(state, now + self._pause_before(task, news.said))
+        self._log.events.append(ev.JobWaiting(now, task.seq, waiting.attempt, waiting.until))
+        self._alarms.set(waiting.until, task.seq, waiting)
+        return None
+
+    def _release(self, task: Task) -> None:
+        del self.tasks[task.seq]
+        self.used -= task.held
+        self._ready.give_back(task, task.shares)
+        task.shares = ()
+
+    def _tell(self, task: Task, state: life.Stopping, now: float) -> None:
+        self._log.events.append(ev.AttemptStopping(now, task.seq, state.attempt, state.reason, state.killed))
+        self._log.acts.append(Stop(Key(task.seq, state.attempt), state.killed))
+
+    def _pause_before(self, task: Task, said: Said) -> float:
+        if said.retry_after is not None:
+            return said.retry_after
+        policy = task.spec.retry
+        return policy.wait_before(task.retries, self._random.random() if policy.jitter else 0.5)
