@@ -10,10 +10,8 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from pqrun.clock import SystemClock
-from pqrun.display.lastpage import LastPage
 from pqrun.display.outlet import Outlet
-from pqrun.display.output import OutputPrinter, OutputStyle
-from pqrun.display.plain import PlainLog
+from pqrun.display.stage import Stage
 from pqrun.engine import Engine
 from pqrun.errors import OwnFailure, UserError
 from pqrun.executors.child import Child, Surroundings
@@ -80,13 +78,8 @@ class Run:
         self.err = Outlet(2, "standard error")
         self.reactor = Reactor()
         self.metrics = RunningMetrics(record.found.header["at"] if record.found else self.clock.now())
-        self.page = LastPage()
-        self.plain = PlainLog(
-            self.err,
-            self.clock,
-            quiet=settings.quiet or settings.progress == "none",
-            verbose=settings.verbose,
-        )
+        self.stage = Stage(settings, self.clock, self.out, self.err)
+        self.page = self.stage.page
         self.ledger: Ledger | None = None
         self.scheduler = Scheduler(
             pools=settings.pools or source.pools,
@@ -101,6 +94,7 @@ class Run:
         try:
             code = self._run()
         finally:
+            self.stage.close()
             self._close_record()
         if self.signals.stopped_by and code != BUG:
             end_by(self.signals.stopped_by)
@@ -117,6 +111,16 @@ class Run:
         containment.open()
         facts = {"files": list(self.settings.files), "cwd": self._directory(), "options": self.settings.recorded}
         record.begin(self.clock, listed=len(self.source.jobs), facts=facts)
+        self.stage.open_live(
+            began=self.metrics.began,
+            run=record.address,
+            metrics=lambda: self.engine.snapshot(),
+            workers=lambda: self.slots.capacity(),
+            resize=lambda count: self.slots.resize(count),
+            output_of=lambda key: self.slots.output_of(key),
+            report_path=launcher.report_path,
+            reactor=self.reactor,
+        )
         teller = Teller(self._listeners(), lambda: self.engine.post())
         self.engine = Engine(
             clock=self.clock,
@@ -136,13 +140,13 @@ class Run:
             capture=self.settings.output != "raw",
             follow=self.settings.output == "line",
         )
-        slots = Slots(self.workers, lambda attempt: Child(attempt, around), self.engine, self.engine.fail)
+        self.slots = slots = Slots(self.workers, lambda attempt: Child(attempt, around), self.engine, self.engine.fail)
         self.engine.executor = slots
         self.signals = SignalPolicy(
             self.reactor,
             self.clock,
-            suspend=lambda stopped: [task.suspend(stopped=stopped) for task in slots.live()],  # type: ignore
-            tell=self.plain.list_running,
+            suspend=self._suspend,
+            tell=self.stage.plain.list_running,
         )
         teller.start()
         if self.restart is not None:
@@ -163,27 +167,31 @@ class Run:
             return str(self.record.found.header["cwd"])
         return os.getcwd()
 
+    def _suspend(self, stopped: bool) -> None:
+        if stopped:
+            self.stage.suspend()
+        for task in self.slots.live():
+            task.suspend(stopped=stopped)  # type: ignore[attr-defined]
+        if not stopped:
+            self.stage.resume()
+
     def _listeners(self) -> Sequence[Listener]:
-        settings = self.settings
-        style = OutputStyle(settings.output, settings.keep_order, settings.tag, settings.show)
-        if settings.json:
+        listeners: list[Listener] = self.stage.listeners()
+        if self.settings.json:
             from pqrun.ledger import Ledger
 
             self.ledger = Ledger()
-        past = [self.page, self.plain, *([self.ledger] if self.ledger else [])]
+            listeners.append(self.ledger)
         if self.record.found is not None:
-            self.metrics.fold(self.record.found.events)
-            self.plain.catch_up(self.record.found.events)
-            for listener in past:
-                if listener is not self.plain:
-                    listener.hear(self.record.found.events)
-            self.record.found.events.clear()
-        if settings.output not in ("group", "line"):
-            return past
-        printer = OutputPrinter(style, self.err if settings.json else self.out, self.err)
-        if self.restart is not None and style.keep_order:
-            printer.begin_with(sorted(task.seq for task in self.restart.tasks))
-        return [printer, *past]
+            past = self.record.found.events
+            self.metrics.fold(past)
+            self.stage.catch_up(past)
+            if self.ledger is not None:
+                self.ledger.hear(past)
+            past.clear()
+        if self.restart is not None and self.stage.printer is not None:
+            self.stage.printer.begin_with(sorted(task.seq for task in self.restart.tasks))
+        return listeners
 
     def _finish_telling(self, teller: Teller) -> bool:
         """Waits for slow readers, but no longer than a second once somebody wants us to stop."""
@@ -213,24 +221,9 @@ class Run:
 
             rows = sorted(self.ledger.rows.values(), key=lambda row: row.seq)
             self.out.say(as_text(document(self._facts(), snapshot, rows, self.clock.wall)))
-        if not (self.settings.quiet and not self.page.failed):
-            seconds = self.clock.now() - self.metrics.began
-            if self.page.added or not self.settings.quiet:
-                self.err.say(self.page.text(snapshot, seconds, again=self._again()))
-        for outlet in (self.out, self.err):
-            if outlet.failure:
-                self.err.say(f"pqrun: {outlet.failure}")
-
-    def _again(self) -> str:
-        """The command that goes on, or runs the failed ones again; nothing if all went well."""
-        if not self.record.keeps:
-            return ""
-        import shlex
-
-        resume = f"pqrun resume {shlex.quote(self.record.address)}"
-        if self._left_undone():
-            return resume
-        return f"{resume} --failed" if self.page.failed else ""
+        self.stage.say_last_page(snapshot, self.clock.now() - self.metrics.began, run=self.record.address)
+        for failure in self.stage.failures():
+            self.err.say(f"pqrun: {failure}")
 
     def _left_undone(self) -> bool:
         outcomes = self.page.outcomes
@@ -253,7 +246,7 @@ class Run:
     def _exit_code(self, broken: BaseException | None) -> int:
         if isinstance(broken, OwnFailure):
             return broken.code
-        if self.out.failure or self.err.failure:
+        if self.stage.failures():
             return OWN_FAILURE
         if self.source.wrong:
             if not self.page.added:

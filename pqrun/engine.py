@@ -12,7 +12,7 @@ from typing import Protocol
 from pqrun.clock import Clock
 from pqrun.events import Event
 from pqrun.executors import Executor
-from pqrun.metrics import RunningMetrics
+from pqrun.metrics import Metrics, RunningMetrics
 from pqrun.news import News
 from pqrun.scheduler import Act, Scheduler, Start, Stop
 
@@ -135,6 +135,11 @@ class Engine:
             or self._scheduler.done
             or (0 < self._hungry_for <= self._scheduler.room)
         )
+
+    def snapshot(self) -> Metrics:
+        """The numbers of this moment; from any thread."""
+        with self._lock:
+            return self.metrics.snapshot(self._clock.now())
 
     def fail(self, error: BaseException) -> None:
         """Nothing more starts; `run` returns and leaves it to its caller to stop what runs."""

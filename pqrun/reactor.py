@@ -98,11 +98,12 @@ class Reactor:
         self._rung = True
 
     def _signals(self) -> Iterable[Ask]:
-        self._rung = False
         try:
             heard = os.read(self._bell, 4096)
         except BlockingIOError:
-            return
+            heard = b""
+        # Only now: a ring in the midst of the read would have left no byte, and silenced all after it.
+        self._rung = False
         for number in heard:
             if number in self._handlers:
                 yield from self._handlers[number](number)

@@ -38,6 +38,8 @@ class Settings:
     quiet: bool = False
     verbose: bool = False
     color: str = "auto"
+    results: str | None = None
+    ci: str = "auto"
     json: bool = False
     dry_run: bool = False
     run_dir: str | None = None

@@ -66,7 +66,8 @@ class Teller:
         for event in events:
             if isinstance(event, ev.AttemptEnded) and event.output is not None:
                 self._bytes += event.output.out.size + event.output.err.size
-        self.behind = self._too_much(MOST_EVENTS, MOST_BYTES)
+        if self._too_much(MOST_EVENTS, MOST_BYTES):
+            self.behind = True  # only `_catch_up` ends that: somebody has to be told
         self._something.set()
 
     def close(self, seconds: float | None = None) -> bool:
@@ -102,9 +103,13 @@ class Teller:
             for event in batch:
                 if isinstance(event, ev.AttemptEnded) and event.output is not None:
                     self._told_bytes += event.output.out.size + event.output.err.size
-            if self.behind and not self._too_much(MOST_EVENTS // 2, MOST_BYTES // 2):
-                self.behind = False
-                self._caught_up()
+            self._catch_up()
+        self._catch_up()
+
+    def _catch_up(self) -> None:
+        if self.behind and not self._too_much(MOST_EVENTS // 2, MOST_BYTES // 2):
+            self.behind = False
+            self._caught_up()
 
     def _tick(self) -> float | None:
         waits = []

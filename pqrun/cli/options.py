@@ -175,7 +175,20 @@ class RunOptions(JobOptions):
     show: Annotated[
         str, option("--show", help="all output, or only that of failed jobs", panel=OUTPUT, metavar="WHOSE", read=choice("all", "failed"))
     ] = "all"  # fmt: skip
+    results: Annotated[
+        str | None, option("--results", help="Write DIR/SEQ-ID/{stdout,stderr,meta.json} for each job", panel=OUTPUT, metavar="DIR")
+    ] = None  # fmt: skip
     json: Annotated[bool, option("--json", help="One JSON document on stdout at the end", panel=OUTPUT)] = False
+    progress: Annotated[
+        str,
+        option("--progress", help="auto, live (a table), plain (a line a job) or none", panel=SCREEN, metavar="HOW", read=choice("auto", "live", "plain", "none")),
+    ] = "auto"  # fmt: skip
+    color: Annotated[
+        str, option("--color", help="auto, always or never", panel=SCREEN, metavar="WHEN", read=choice("auto", "always", "never"))
+    ] = "auto"  # fmt: skip
+    ci: Annotated[
+        str, option("--ci", help="Marks for a CI log: auto, github, gitlab or none", panel=SCREEN, metavar="WHOSE", read=choice("auto", "github", "gitlab", "none"))
+    ] = "auto"  # fmt: skip
     quiet: Annotated[bool, option("-q", "--quiet", help="Say only what went wrong", panel=SCREEN)] = False
     verbose: Annotated[bool, option("-v", "--verbose", help="Say also when a job starts", panel=SCREEN)] = False
     dry_run: Annotated[

@@ -11,6 +11,7 @@ from pqrun import events as ev
 from pqrun.display.facts import FailedAttempt, RunningJob
 from pqrun.display.glimpse import NOTHING, Glimpse
 from pqrun.display.rate import Rate
+from pqrun.display.safe import plain
 from pqrun.display.words import last_words, name_of
 from pqrun.model import Count, JobSpec, Key, Outcome
 from pqrun.words import how_it_ended
@@ -20,13 +21,14 @@ _BAD = {Count.FAILED, Count.TIMEOUT, Count.RETRIED}
 
 
 class _Running:
-    __slots__ = ("ending", "key", "since", "spec")
+    __slots__ = ("ending", "key", "said", "since", "spec")
 
     def __init__(self, key: Key, spec: JobSpec, since: float) -> None:
         self.key = key
         self.spec = spec
         self.since = since
         self.ending = ""
+        self.said = NOTHING
 
 
 class _Failure:
@@ -60,7 +62,7 @@ class _Failure:
 class Board:
     """Folds events in order; its size follows the unfinished jobs, not those that have ended."""
 
-    def __init__(self, began: float) -> None:
+    def __init__(self, began: float, now: float) -> None:
         self.began = began
         self.total = 0
         self.complete = False
@@ -68,7 +70,7 @@ class Board:
         self.stopping: ev.RunStopping | None = None
         self.outcomes: Counter[Outcome] = Counter()
         self.limits = False
-        self.rate = Rate(began)
+        self.rate = Rate(now)
         self._specs: dict[int, JobSpec] = {}
         self._running: dict[int, _Running] = {}
         self._waiting: set[int] = set()
@@ -85,6 +87,9 @@ class Board:
             ev.JobWaiting: lambda event: self._waiting.add(event.seq),
             ev.JobEnded: self._ended,
             ev.JobChanged: self._changed,
+            ev.JobSaid: self._said,
+            ev.JobReopened: self._reopened,
+            ev.JobDropped: self._dropped,
             ev.InputEnded: lambda event: setattr(self, "complete", True),
             ev.RunPaused: lambda event: setattr(self, "paused", event.paused),
             ev.RunStopping: lambda event: setattr(self, "stopping", event),
@@ -96,6 +101,13 @@ class Board:
         for event in events:
             if fold := folds.get(type(event)):
                 fold(event)
+
+    def catch_up(self, events: Sequence[ev.Event]) -> None:
+        """Takes in what an earlier process has seen; how that one ended is no matter now."""
+        self.hear(events)
+        self.rate = Rate(self.rate.began)
+        self.complete = self.paused = False
+        self.stopping = None
 
     @property
     def unfinished(self) -> int:
@@ -128,7 +140,7 @@ class Board:
         rows = []
         for _, job in zip(range(most), self._running.values(), strict=False):
             spec, key = job.spec, job.key
-            glimpse = glimpses.get(key, NOTHING)
+            glimpse = glimpses.get(key, job.said)
             rows.append(
                 RunningJob(
                     key.seq, name_of(spec), spec.priority, key.attempt, max(key.attempt, spec.retry.max + 1),
@@ -177,9 +189,9 @@ class Board:
 
     def _attempt_ended(self, event: ev.AttemptEnded) -> None:
         self._running.pop(event.seq, None)
-        if event.count in _BAD:
+        if event.counted in _BAD:
             failure = _Failure(event, self._specs[event.seq])
-            (self._retried if event.count is Count.RETRIED else self._failed).append(failure)
+            (self._retried if event.counted is Count.RETRIED else self._failed).append(failure)
 
     def _ended(self, event: ev.JobEnded) -> None:
         self._specs.pop(event.seq, None)
@@ -188,6 +200,20 @@ class Board:
         self.outcomes[event.outcome] += 1
         if event.attempts:
             self.rate.ended(event.at)
+
+    def _reopened(self, event: ev.JobReopened) -> None:
+        self._specs[event.seq] = event.spec
+        self.outcomes[event.outcome] -= 1
+
+    def _dropped(self, event: ev.JobDropped) -> None:
+        self.total -= 1
+        self._specs.pop(event.seq, None)
+        if event.outcome is not None:
+            self.outcomes[event.outcome] -= 1
+
+    def _said(self, event: ev.JobSaid) -> None:
+        if job := self._running.get(event.seq):
+            job.said = Glimpse(plain(event.status or ""), event.progress)
 
     def _changed(self, event: ev.JobChanged) -> None:
         self._specs[event.seq] = event.spec

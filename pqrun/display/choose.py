@@ -6,7 +6,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 UNABLE = ("", "dumb", "unknown")
-CI_SERVICES = ("CI", "GITHUB_ACTIONS", "GITLAB_CI", "TF_BUILD", "BUILDKITE", "TEAMCITY_VERSION", "JENKINS_URL")
+CI_SERVICES = (
+    "CI", "GITHUB_ACTIONS", "GITLAB_CI", "TF_BUILD", "BUILDKITE", "TEAMCITY_VERSION", "JENKINS_URL",
+)  # fmt: skip
 
 
 def progress_kind(

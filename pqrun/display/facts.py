@@ -68,3 +68,13 @@ class Facts(NamedTuple):
     keys: bool = False
     help: bool = False
     output_hidden: bool = False
+
+    @property
+    def ended(self) -> int:
+        """Jobs that have ended, in whatever way."""
+        return sum(self.outcomes.values())
+
+    @property
+    def active(self) -> int:
+        """Attempts that have a slot."""
+        return len(self.running) + self.more_running

@@ -47,11 +47,11 @@ class Glimpses:
         self._looks: dict[Key, _Look] = {}
 
     def at(self, keys: Iterable[Key]) -> dict[Key, Glimpse]:
-        """By key; others are forgotten."""
+        """By key, of those that show anything; others are forgotten."""
         self._looks = {key: self._looks.get(key) or _Look() for key in keys}
         for key, look in self._looks.items():
             self._renew(key, look)
-        return {key: look.glimpse for key, look in self._looks.items()}
+        return {key: look.glimpse for key, look in self._looks.items() if look.glimpse is not NOTHING}
 
     def _renew(self, key: Key, look: _Look) -> None:
         try:

@@ -3,56 +3,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pqrun import events as ev
 from pqrun.capture import Capture, Stream
+from pqrun.display.fences import Fence, Fences
+from pqrun.display.lines import LONGEST_PIECE, for_screen, pieces_of_lines, tagged
+from pqrun.display.order import Order
 from pqrun.display.outlet import Outlet
-from pqrun.display.safe import safe, safe_line
-from pqrun.model import Count
+from pqrun.display.safe import safe
+from pqrun.display.words import name_of
+from pqrun.model import Count, JobSpec
+from pqrun.words import duration_text, how_it_ended
 
-MOST_HELD = 16 * 1024 * 1024
+FAILED = {Count.FAILED, Count.TIMEOUT}
 
 
 @dataclass(frozen=True, slots=True)
 class OutputStyle:
-    """How to show output. `stop` is what may be told of a job: `all` or `failed`."""
+    """How to show output. `show` is whose output may be told: `all` or `failed`."""
 
     mode: str = "group"
     keep_order: bool = False
     tag: bool = False
     show: str = "all"
 
+    @property
+    def streams(self) -> bool:
+        """Whether lines are shown before it is known how their job ends."""
+        return self.mode == "line" and self.show == "all"
+
 
 class OutputPrinter:
-    """Prints what jobs printed; of retried attempts nothing. `above` lets a live table step aside."""
+    """Prints what jobs printed. `hidden`: what would go to a terminal is not wanted there now."""
 
-    def __init__(self, style: OutputStyle, out: Outlet, err: Outlet) -> None:
+    def __init__(self, style: OutputStyle, out: Outlet, err: Outlet, fences: Fences) -> None:
+        self.hidden: Callable[[], bool] = lambda: False
         self._style = style
         self._outlets = {1: out, 2: err}
-        self._safe = {1: out.is_terminal, 2: err.is_terminal}
-        self._ids: dict[int, str] = {}
-        self._held: dict[int, Capture] = {}
-        self._held_bytes = 0
-        self._ended: set[int] = set()
-        self._next = 1
+        self._screen = {1: out.is_terminal, 2: err.is_terminal}
+        self._fences = fences
+        self._names_wanted = style.tag or fences.needed
+        self._specs: dict[int, JobSpec] = {}
+        self._order = Order() if style.keep_order else None
         self._shown: dict[tuple[int, int], int] = {}
-        self.around: Callable[[Callable[[], None]], None] = lambda write: write()
 
     def begin_with(self, seqs: Sequence[int]) -> None:
         """Only these jobs are still to come, of those that are known already."""
-        last = max(seqs, default=0)
-        self._next = min(seqs, default=1)
-        self._ended = set(range(self._next, last)) - set(seqs)
+        if self._order is not None:
+            self._order.begin_with(seqs)
 
     def hear(self, events: Sequence[ev.Event]) -> None:
         """Prints what may be printed now."""
         for event in events:
             match event:
-                case ev.JobAdded(_, seq, spec) if self._style.tag:
-                    self._ids[seq] = spec.id
-                case ev.OutputGrew():
+                case ev.JobAdded(_, seq, spec) if self._names_wanted:
+                    self._specs[seq] = spec
+                case ev.OutputGrew() if self._style.streams:
                     self._grew(event)
                 case ev.AttemptEnded(output=output) if output is not None:
                     self._attempt_ended(event, output)
@@ -63,98 +71,103 @@ class OutputPrinter:
 
     def close(self) -> None:
         """What was held back for the sake of order is printed, in order."""
-        for seq in sorted(self._held):
-            self._print(seq, self._held[seq])
-        self._held.clear()
+        if self._order is not None:
+            for event in self._order.rest():
+                self._print(event)
 
     def _grew(self, event: ev.OutputGrew) -> None:
-        if self._style.mode == "line" and (not self._style.keep_order or event.seq == self._next):
-            shown = self._shown.get((event.seq, event.stream), 0)
+        if self._order is not None and not self._order.is_turn_of(event.seq):
+            self._order.grew(event)
+            return
+        shown = self._shown.get((event.seq, event.stream), 0)
+        if event.upto > shown:
             self._shown[(event.seq, event.stream)] = event.upto
-            self.around(lambda: self._write(event.seq, event.output, shown, event.upto))
+            self._write(event.seq, event.output, shown, event.upto)
 
     def _attempt_ended(self, event: ev.AttemptEnded, output: Capture) -> None:
-        tell = event.counted is not Count.RETRIED and (
-            self._style.show == "all" or event.counted in (Count.FAILED, Count.TIMEOUT)
-        )
-        if self._style.mode == "line" and event.counted is Count.RETRIED:
-            tell = True  # its lines were shown as they came; so is the rest of the last one
-        if self._style.mode == "none" or not tell:
-            output.drop()
-        elif self._style.keep_order and event.seq != self._next:
-            self._hold(event.seq, output)
+        order = self._order
+        its_turn = order is None or order.is_turn_of(event.seq)
+        if event.counted is Count.RETRIED:
+            # Its lines were shown as they came, if they were; then so is the rest of the last one.
+            wanted = self._style.streams and its_turn
         else:
-            self._print(event.seq, output)
-
-    def _hold(self, seq: int, output: Capture) -> None:
-        if not output.out.size and not output.err.size:
-            return
-        self._held[seq] = output
-        self._held_bytes += output.in_memory
-        if self._held_bytes > MOST_HELD:
-            for held in self._held.values():
-                for stream in (held.out, held.err):
-                    if stream.in_memory:
-                        if stream.path is None:
-                            stream.to_file()
-                        stream.forget()
-            self._held_bytes = 0
+            wanted = self._style.show == "all" or event.counted in FAILED
+        if order is not None:
+            order.forget_growth(event.seq)
+        if not wanted:
+            self._drop(event.seq, output)
+        elif order is None or its_turn:
+            self._print(event)
+        elif output.out.size or output.err.size:
+            order.hold(event)
 
     def _job_ended(self, seq: int) -> None:
-        self._ids.pop(seq, None) if not self._style.keep_order else None
-        if not self._style.keep_order:
+        if self._order is None:
+            self._specs.pop(seq, None)
             return
-        self._ended.add(seq)
-        while self._next in self._ended:
-            self._ended.discard(self._next)
-            if held := self._held.pop(self._next, None):
-                self._held_bytes -= min(self._held_bytes, held.in_memory)
-                self._print(self._next, held)
-            self._ids.pop(self._next, None)
-            self._next += 1
+        for over, held, growth in self._order.ended(seq):
+            self._specs.pop(over, None)
+            if held is not None:
+                self._print(held)
+            for grown in growth:
+                self._grew(grown)
 
-    def _print(self, seq: int, output: Capture) -> None:
-        def write() -> None:
-            for stream in (output.out, output.err):
-                if stream.size:
-                    self._write(seq, stream, self._shown.pop((seq, stream.number), 0), stream.size)
-
-        if output.out.size or output.err.size:
-            self.around(write)
+    def _print(self, event: ev.AttemptEnded) -> None:
+        output: Capture = event.output
+        for stream in (output.out, output.err):
+            if stream.size:
+                shown = self._shown.pop((event.seq, stream.number), 0)
+                self._write(event.seq, stream, shown, stream.size, ended=event)
         output.drop()
 
-    def _write(self, seq: int, stream: Stream, start: int, end: int) -> None:
-        outlet = self._outlets[stream.number]
-        if start >= end or outlet.gone:
+    def _drop(self, seq: int, output: Capture) -> None:
+        self._shown.pop((seq, 1), None)
+        self._shown.pop((seq, 2), None)
+        output.drop()
+
+    def _write(
+        self, seq: int, stream: Stream, start: int, end: int, *, ended: ev.AttemptEnded | None = None
+    ) -> None:
+        """Bytes of one stream to where they go; from a file to a file or pipe by the kernel."""
+        outlet, screen = self._outlets[stream.number], self._screen[stream.number]
+        if start >= end or outlet.gone or (screen and self.hidden()):
             return
-        if not self._style.tag and not self._safe[stream.number]:
+        tag = self._tag(seq)
+        fence = self._fence(seq, stream, start, end, tag, ended)
+        if fence.before:
+            outlet.write(fence.before)
+        if not tag and not screen:
             outlet.pour(lambda fd: stream.copy_to(fd, start, end))
-            return
-        tag = safe(self._ids.get(seq, str(seq))).encode() + b"\t" if self._style.tag else b""
-        for piece in _whole_lines(stream.pieces(start, end)):
-            outlet.write(self._dressed(piece, tag, screen=self._safe[stream.number]))
+        else:
+            for piece, begins in pieces_of_lines(stream.pieces(start, end)):
+                lines = for_screen(piece) if screen else piece
+                outlet.write(tagged(lines, tag, begins=begins) if tag else lines)
+        if (screen or fence.after) and b"".join(stream.pieces(end - 1, end)) != b"\n":
+            outlet.write(b"\n")
+        if fence.after:
+            outlet.write(fence.after)
 
-    def _dressed(self, lines: bytes, tag: bytes, *, screen: bool) -> bytes:
-        ends = lines.endswith(b"\n")
-        parts = lines.removesuffix(b"\n").split(b"\n")
-        if screen:
-            parts = [safe_line(_last_version(part).decode("utf-8", "replace")).encode() for part in parts]
-        return b"\n".join(tag + part for part in parts) + (b"\n" if ends or screen else b"")
+    def _tag(self, seq: int) -> bytes:
+        if not self._style.tag:
+            return b""
+        spec = self._specs.get(seq)
+        return safe(spec.id if spec else str(seq)).encode("utf-8", "replace") + b"\t"
+
+    def _fence(
+        self, seq: int, stream: Stream, start: int, end: int, tag: bytes, ended: ev.AttemptEnded | None
+    ) -> Fence:
+        if not self._fences.needed:
+            return Fence()
+        fold = ended is not None and ended.count in FAILED and start == 0
+        title = _title(ended, self._specs.get(seq)) if ended is not None and fold else ""
+        short = end - start <= LONGEST_PIECE
+        return self._fences.around(title, tag + b"".join(stream.pieces(start, end)) if short else None)
 
 
-def _last_version(line: bytes) -> bytes:
-    """What a terminal would show of a line that was written over with carriage returns."""
-    return line.rstrip(b"\r").rpartition(b"\r")[2]
-
-
-def _whole_lines(pieces: Iterable[bytes]) -> Iterable[bytes]:
-    """The same bytes, cut at line ends (or at a megabyte)."""
-    rest = b""
-    for piece in pieces:
-        rest += piece
-        cut = rest.rfind(b"\n") + 1 or (len(rest) if len(rest) > 1 << 20 else 0)
-        if cut:
-            yield rest[:cut]
-            rest = rest[cut:]
-    if rest:
-        yield rest
+def _title(event: ev.AttemptEnded, spec: JobSpec | None) -> str:
+    """`test[py3.12] failed: exit 1, try 1/1, 22s`."""
+    name, limit, tries = str(event.seq), None, 1
+    if spec is not None:
+        name, limit, tries = name_of(spec), spec.timeout, max(event.attempt, spec.retry.max + 1)
+    how = how_it_ended(event.exit, event.asked, limit)
+    return f"{name} failed: {how}, try {event.attempt}/{tries}, {duration_text(event.ended - event.began)}"

@@ -7,8 +7,8 @@ _CODES = {
     "bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "blue": "34", "magenta": "35",
     "cyan": "36",
 }  # fmt: skip
-OUTCOME_COLOURS = {
-    "ok": "green", "failed": "red", "timeout": "magenta", "cancelled": "yellow", "skipped": "yellow",
+OUTCOME_STYLES = {
+    "ok": "green", "failed": "bold red", "timeout": "bold magenta", "cancelled": "yellow", "skipped": "yellow",
     "interrupted": "yellow",
 }  # fmt: skip
 
@@ -24,8 +24,3 @@ class Paint:
             return text
         codes = ";".join(_CODES[word] for word in style.split())
         return f"\x1b[{codes}m{text}\x1b[0m"
-
-    def outcome(self, outcome: str, text: str) -> str:
-        """The text in the colour of that outcome; what went wrong in bold."""
-        colour = OUTCOME_COLOURS[outcome]
-        return self(colour if outcome == "ok" else f"bold {colour}", text)

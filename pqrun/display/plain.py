@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from math import inf
@@ -11,12 +11,15 @@ from math import inf
 from pqrun import events as ev
 from pqrun.clock import Clock
 from pqrun.display.outlet import Outlet
-from pqrun.display.safe import last_line, safe
+from pqrun.display.paint import OUTCOME_STYLES, Paint
+from pqrun.display.rate import Rate
+from pqrun.display.safe import safe
+from pqrun.display.words import last_words, name_of, short
+from pqrun.model import JobSpec, Outcome
 from pqrun.words import duration_text, how_it_ended
-from pqrun.model import Count, JobSpec, Outcome, shown_command
 
 COUNTER_EVERY = 30.0
-LONGEST_NAME = 60
+MOST_LINES = 500
 
 
 @dataclass(slots=True)
@@ -27,19 +30,16 @@ class _Running:
     last: ev.AttemptEnded | None = None
 
 
-def name_of(spec: JobSpec, seq: int) -> str:
-    """What to call a job: its id, or its command if it has none of its own."""
-    name = spec.id if spec.named else f"{seq} {shown_command(spec.work)}"
-    name = safe(" ".join(name.split()))
-    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
-
-
 class PlainLog:
     """Writes lines to stderr; `quiet`: only what went wrong with the run itself."""
 
-    def __init__(self, err: Outlet, clock: Clock, *, quiet: bool = False, verbose: bool = False) -> None:
+    def __init__(
+        self, err: Outlet, clock: Clock, paint: Paint, *, quiet: bool = False, verbose: bool = False
+    ) -> None:
         self._err = err
         self._clock = clock
+        self._paint = paint
+        self._rate = Rate(clock.now())
         self._quiet = quiet
         self._verbose = verbose
         self._jobs: dict[int, _Running] = {}
@@ -50,7 +50,6 @@ class PlainLog:
         self._total: int | None = None
         self._counter_at = inf
         self._asked_to_list = False
-        self.around: Callable[[Callable[[], None]], None] = lambda write: write()
 
     def list_running(self) -> None:
         """From another thread: tell what runs, at the next tick."""
@@ -64,10 +63,11 @@ class PlainLog:
         self._total = None
 
     def hear(self, events: Sequence[ev.Event]) -> None:
-        """Writes what is worth a line."""
+        """Notes what is worth a line; written at the next tick, after what jobs have printed."""
         for event in events:
             self._note(event)
-        self._flush()
+        if len(self._lines) > MOST_LINES:
+            self._flush()
 
     def tick(self) -> float:
         """The counter line, if it is time; seconds until the next."""
@@ -80,7 +80,7 @@ class PlainLog:
         if now >= self._counter_at:
             self._counter_at = now + COUNTER_EVERY
             if not self._quiet:
-                self._lines.append(f"{self._time(now)} {self._count()} {self._totals()}")
+                self._lines.append(f"{self._time(now)} {self._count()} {self._totals(now)}")
         self._flush()
         return self._counter_at - now
 
@@ -118,7 +118,7 @@ class PlainLog:
                 last, spec = self._jobs[seq].last, self._jobs[seq].spec
                 how = how_it_ended(last.exit, last.asked, spec.timeout) if last else ""
                 tries = f"try {attempt}/{max(attempt, spec.retry.max + 1)} in {duration_text(until - at)}"
-                self._line(at, "retry", seq, f"{tries}: {how}")
+                self._line(at, "retry", seq, f"{tries}: {how}", "yellow")
             case ev.JobEnded():
                 self._job_ended(event)
             case ev.InputEnded(_, jobs, complete, why):
@@ -134,6 +134,8 @@ class PlainLog:
 
     def _job_ended(self, event: ev.JobEnded) -> None:
         self._ended += 1
+        if event.attempts:
+            self._rate.ended(event.at)
         self._outcomes[str(event.outcome)] = self._outcomes.get(str(event.outcome), 0) + 1
         job = self._jobs[event.seq]
         last = job.last
@@ -150,11 +152,11 @@ class PlainLog:
         word = str(event.outcome) if event.outcome is Outcome.OK else str(event.outcome).upper()
         if event.allowed and event.outcome is not Outcome.SKIPPED:
             rest += " (may fail)"
-        self._line(event.at, word, event.seq, rest)
+        self._line(event.at, word, event.seq, rest, OUTCOME_STYLES[event.outcome])
         if last is not None and event.outcome in (Outcome.FAILED, Outcome.TIMEOUT) and not self._quiet:
-            line = _last_words(last)
+            line = last_words(last)
             if line:
-                self._lines.append(f"    {line}")
+                self._lines.append(self._paint("dim", f"    {line}"))
         del self._jobs[event.seq]
 
     def _stopping(self, event: ev.RunStopping) -> None:
@@ -169,10 +171,15 @@ class PlainLog:
         else:
             self._say(f"{cause}: stopping")
 
-    def _line(self, at: float, word: str, seq: int, rest: str) -> None:
+    def _line(self, at: float, word: str, seq: int, rest: str, style: str = "cyan") -> None:
         if not self._quiet:
-            name = name_of(self._jobs[seq].spec, seq)
-            self._lines.append(f"{self._time(at)} {self._count()} {word:<7} {name:<24} {rest}".rstrip())
+            when = self._paint("dim", f"{self._time(at)} {self._count()}")
+            word = self._paint(style, f"{word:<7}")
+            self._lines.append(f"{when} {word} {self._name(seq):<24} {rest}".rstrip())
+
+    def _name(self, seq: int) -> str:
+        spec = self._jobs[seq].spec
+        return short(name_of(spec) if spec.named else f"{seq} {name_of(spec)}")
 
     def _say(self, text: str) -> None:
         self._lines.append(f"pqrun: {text}")
@@ -181,17 +188,20 @@ class PlainLog:
         total = str(self._total) if self._total is not None else "-"
         return f"[{self._ended:>{len(total)}}/{total}]"
 
-    def _totals(self) -> str:
+    def _totals(self, now: float) -> str:
         running = sum(1 for job in self._jobs.values() if job.attempt and job.last is None)
         parts = [f"{count} {outcome}" for outcome, count in self._outcomes.items()]
-        return ", ".join([*parts, f"{running} running", f"{len(self._jobs) - running} waiting"])
+        parts += [f"{running} running", f"{len(self._jobs) - running} waiting"]
+        if self._total is not None and (eta := self._rate.eta(now, len(self._jobs))) is not None:
+            parts.append(f"ETA {duration_text(eta)}")
+        return ", ".join(parts)
 
     def _list(self, now: float) -> None:
         running = [(seq, job) for seq, job in self._jobs.items() if job.attempt]
         self._say(f"{len(running)} running, {len(self._jobs) - len(running)} waiting, {self._ended} ended")
         for seq, job in running:
             for_so_long = duration_text(now - job.started)
-            self._lines.append(f"    {name_of(job.spec, seq)}  for {for_so_long}, try {job.attempt}")
+            self._lines.append(f"    {self._name(seq)}  for {for_so_long}, try {job.attempt}")
 
     def _time(self, at: float) -> str:
         return datetime.fromtimestamp(self._clock.wall(at)).strftime("%H:%M:%S")
@@ -200,16 +210,4 @@ class PlainLog:
         if self._lines:
             text = "\n".join(self._lines)
             self._lines = []
-            self.around(lambda: self._err.say(text))
-
-
-def _last_words(event: ev.AttemptEnded) -> str:
-    """What tells best why it failed: its own message, ours, or the last line that it printed."""
-    if event.said.message:
-        return safe(event.said.message)
-    why = getattr(event.exit, "why", "")
-    if why:
-        return safe(str(why))
-    if event.output is None or event.counted is Count.RETRIED:
-        return ""
-    return last_line(event.output.err.tail()) or last_line(event.output.out.tail())
+            self._err.say(text)

@@ -14,7 +14,7 @@ class Rate:
     """Counts ends in slices of a second; where few end in a minute, the last few count instead."""
 
     def __init__(self, began: float) -> None:
-        self._began = began
+        self.began = began
         self._slices: deque[list[float]] = deque()
         self._in_window = 0
         self._lately: deque[float] = deque(maxlen=ENOUGH)
@@ -31,11 +31,11 @@ class Rate:
 
     def per_second(self, now: float) -> float | None:
         """Jobs a second; None while too few have ended to tell."""
-        if len(self._lately) < ENOUGH or now - self._began < SETTLED:
+        if len(self._lately) < ENOUGH or now - self.began < SETTLED:
             return None
         self._forget(now)
         if self._in_window >= ENOUGH:
-            return self._in_window / min(WINDOW, now - self._began)
+            return self._in_window / min(WINDOW, now - self.began)
         return ENOUGH / max(now - self._lately[0], WINDOW)
 
     def eta(self, now: float, left: int) -> float | None:

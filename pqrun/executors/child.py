@@ -60,6 +60,7 @@ class Child:
         self._forced = False
         self._met = False
         self._lost = ""
+        self.output: Capture | None = None
 
     def stop(self, *, force: bool) -> None:
         """Asks its group to end, or kills it. What has ended already is left alone."""
@@ -118,7 +119,7 @@ class Child:
         # Nobody is woken for it: the scheduler looks into its mail when the limit may be over.
         around.reporter.post(Started(attempt.key, began, f"slot {slot}"), urgent=False)
 
-        capture = Capture(around.logs, attempt.key) if pipes else None
+        self.output = capture = Capture(around.logs, attempt.key) if pipes else None
         self._read_until_it_ends(pid, pipes, capture)
         ended = around.clock.now()
         grace = spec.grace if self._met else min(spec.grace, LEFTOVER_GRACE)

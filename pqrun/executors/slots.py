@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from queue import SimpleQueue
 from threading import Thread
-from typing import Protocol
+from typing import Any, Protocol
 
 from pqrun.executors import Reporter
 from pqrun.model import Attempt, Key
@@ -64,6 +64,10 @@ class Slots:
         task = self._live.get(key)
         if task is not None:
             task.stop(force=force)
+
+    def output_of(self, key: Key) -> Any:
+        """What a running attempt has printed so far; None if nobody knows."""
+        return getattr(self._live.get(key), "output", None)
 
     def live(self) -> list[Task]:
         """What has not reported its end."""

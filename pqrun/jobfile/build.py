@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterator, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 from pqrun.jobfile import JobFile
@@ -167,12 +168,10 @@ class _Joined:
         for name, amount in wants or ():
             pool = self.pools.get(name)
             if pool is None:
-                known = ", ".join(self.pools)
-                hint = (
-                    f"known are: {known}"
-                    if known
-                    else f"say how much there is: `pools: {{{name}: 4}}` at the top"
-                )
+                close = get_close_matches(name, self.pools, 1) or list(self.pools)
+                hint = f"say how much there is: `pools: {{{name}: 4}}` at the top"
+                if close:
+                    hint = f"did you mean {quoted(close[0])}?"
                 sheet.say(at, f"unknown pool {quoted(name)}", hint)
             elif amount > pool.size:
                 sheet.say(at, f"{amount} of the pool {quoted(name)}, which has {pool.size}", "ask for less")

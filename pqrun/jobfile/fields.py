@@ -130,9 +130,12 @@ class Fields(Reader):
         if isinstance(node.value, dict):
             for name, amount in ((node.merged or {}) | node.value).items():
                 text = self.text(None, amount)
-                found[name] = None if text is None else self.converted(amount, kinds.count, text)
+                if self.converted(amount.place_of_key, kinds.pool_name, name) and text is not None:
+                    found[name] = self.converted(amount, kinds.count, text)
         else:
-            found = {text: 1 for _, text in self.texts(node)}
+            for item, text in self.texts(node):
+                if self.converted(item, kinds.pool_name, text):
+                    found[text] = 1
         return tuple((name, amount) for name, amount in found.items() if amount)
 
     def _shell(self, key: Key, node: Node) -> tuple[str, ...] | None:

@@ -64,6 +64,8 @@ class Matrices:
             one for one in found if not any(unwanted.items() <= dict(one).items() for _, unwanted in exclude)
         ]
         kept += [tuple(extra.items()) for _, extra in include]
+        if not kept and not all(axes.values()):
+            return None  # told above
         if not kept:
             say(node, "no combination", 'write `{PY: ["3.11", "3.12"]}`')
             return None

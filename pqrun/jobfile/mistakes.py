@@ -80,10 +80,12 @@ def _by_words(said: str, here: _Place, about: _Place) -> Problem:
         return _escape(said, here)
     if "hexdecimal" in said or "hexadecimal" in said:
         return here.problem("an escape that lacks digits", "write `\\xNN` or `\\uNNNN`, or use single quotes")
-    if "comment or" in said:
+    if "comment or" in said and about.before.rstrip().endswith((":", "-")):
         return here.problem(
             "text after `|` or `>`", "begin it on the next line, indented; or put it in quotes"
         )
+    if "comment or" in said:
+        return about.problem("more text after the end of a value", _cure(about))
     if "sequence entries are not allowed" in said:
         hint = "begin the list on the next line; a text that begins with `- ` needs quotes"
         return here.problem("a list item where none can be", hint)

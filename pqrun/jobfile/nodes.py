@@ -197,11 +197,8 @@ class Tree:
         node = frame.node
         assert isinstance(node.value, dict)
         if len(frame.merges) > 1:
-            self._problem(
-                frame.merges[1].place_of_key,
-                "duplicate key `<<`",
-                "name several maps in a list: `<<: [*a, *b]`",
-            )
+            hint = "name several maps in a list: `<<: [*a, *b]`"
+            self._problem(frame.merges[1].place_of_key, "duplicate key `<<`", hint)
         merged: dict[str, Node] = {}
         given = frame.merges[0]
         for source in given.value if isinstance(given.value, list) else [given]:

@@ -82,19 +82,18 @@ class Problems:
 
 def rendered(problem: Problem, source: HasLines) -> str:
     """The problem with the line it is about, a caret, and the hint."""
-    name = printable(source.name)
+    name, message = printable(source.name), printable(problem.message)
     if not problem.line:
-        lines = [f"{name}: {problem.kind}: {problem.message}"]
+        lines = [f"{name}: {problem.kind}: {message}"]
     else:
-        place = f"{name}:{problem.line}:{problem.column}"
         text, caret = _window(source.line(problem.line), problem.column - 1)
         lines = [
-            f"{place}: {problem.kind}: {problem.message}",
+            f"{name}:{problem.line}:{problem.column}: {problem.kind}: {message}",
             f"{problem.line:5} | {text}".rstrip(),
             f"{'':{max(5, len(str(problem.line)))}} | {caret}^",
         ]
     if problem.hint:
-        lines.append(f"  hint: {problem.hint}")
+        lines.append(f"  hint: {printable(problem.hint)}")
     return "\n".join(lines)
 
 

@@ -55,7 +55,7 @@ def duration(text: str) -> float:
 def size(text: str) -> int:
     """Bytes; `K`, `KiB` and so on count in 1024, `KB` in 1000."""
     found = _SIZE.fullmatch(text) if len(text) <= 64 else None
-    if not found:
+    if not found or (found[3] == "iB" and not found[2]):
         raise Unfit(f"not a size: {quoted(text)}", "write bytes, or such as 64K, 10M, 1GiB")
     number, letter, rest = found.groups()
     amount = float(number) * (1000 if letter and rest == "B" else 1024) ** _POWERS[letter]

@@ -23,5 +23,15 @@ def events(file: Text) -> Iterator[Any]:
     if _yaml is None:
         if file.is_json:  # libyaml takes tabs between JSON's tokens, this parser does not
             data = re.sub(rb"(?m)^[\t ]+", lambda found: b" " * len(found.group()), data)
-        return iter(yaml.parse(data, yaml.Loader))
+        return _checked(yaml.parse(data, yaml.Loader))
     return iter(_yaml.CParser(data).get_event, None)
+
+
+def _checked(found: Iterator[Any]) -> Iterator[Any]:
+    """The same without halves of surrogate pairs, which libyaml does not let pass either."""
+    for event in found:
+        value = getattr(event, "value", "")
+        if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+            message = "found invalid Unicode character escape code"
+            raise yaml.scanner.ScannerError(None, None, message, event.start_mark)
+        yield event

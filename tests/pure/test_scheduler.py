@@ -2,7 +2,7 @@
 from pqrun import events as ev
 from pqrun.model import Exited, Halt, JobSpec, Need, Outcome, Pool, Priority, RetryPolicy, StopReason
 from pqrun.scheduler import Scheduler
-from pqrun.testing import Fate, FakeClock, SimulatedExecutor, Story, simulate
+from pqrun.testing import FakeClock, Fate, SimulatedExecutor, Story, simulate
 
 
 def job(job_id: str, **facts) -> JobSpec:
@@ -207,7 +207,12 @@ def test_a_refused_start_goes_back_to_the_front_and_uses_up_nothing():
 def test_cancelling_takes_effect_in_every_state():
     asks = [(0.5, lambda s, t: [s.cancel(task, t) for task in list(s.tasks.values())])]
     story = run(
-        [job("run"), job("queued"), job("pending", needs=(Need("run"),)), job("wait", retry=RetryPolicy(max=1))],
+        [
+            job("run"),
+            job("queued"),
+            job("pending", needs=(Need("run"),)),
+            job("wait", retry=RetryPolicy(max=1)),
+        ],
         slots=1,
         fates={"run": Fate(seconds=9)},
         asks=asks,

@@ -8,7 +8,7 @@ from pqrun import events as ev
 from pqrun.metrics import RunningMetrics
 from pqrun.model import Exited, Halt, JobSpec, Need, Pool, Priority, RetryPolicy
 from pqrun.scheduler import Scheduler
-from pqrun.testing import Fate, FakeClock, SimulatedExecutor, Story, simulate
+from pqrun.testing import FakeClock, Fate, SimulatedExecutor, Story, simulate
 
 
 def random_jobs(random: Random) -> list[JobSpec]:

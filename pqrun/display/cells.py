@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Lines of a fixed number of terminal cells, and the bars in them. Only for where rich is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.cells import cell_len, set_cell_size
+from rich.color import ColorSystem
+from rich.console import Console
+from rich.style import Style
+
+STYLES = {
+    name: Style.parse(definition)
+    for name, definition in {
+        "": "none", "label": "dim", "head": "dim underline", "strong": "bold", "name": "none",
+        "ok": "green", "failed": "red", "timeout": "magenta", "retry": "yellow", "running": "blue",
+        "track": "dim", "file": "bold cyan", "run": "cyan", "key": "bold",
+        "state": "bold reverse yellow", "stop": "bold reverse red", "output": "dim", "status": "cyan",
+        "bold ok": "bold green", "bold failed": "bold red", "bold timeout": "bold magenta",
+        "bold retry": "bold yellow", "bold running": "bold blue",
+        "critical": "bold red", "high": "yellow", "normal": "cyan", "low": "dim",
+    }.items()
+}  # fmt: skip
+
+# Cells of a line from which on there are more columns; a window has one more.
+WIDE, MIDDLE, NARROW = 109, 79, 55
+
+_SYSTEMS = {
+    "standard": ColorSystem.STANDARD,
+    "256": ColorSystem.EIGHT_BIT,
+    "truecolor": ColorSystem.TRUECOLOR,
+}
+
+Piece = tuple[str, str]
+
+
+def width_of(text: str) -> int:
+    """Its cells."""
+    return len(text) if text.isascii() else cell_len(text)
+
+
+def fit(text: str, width: int, *, right: bool = False) -> str:
+    """The text in exactly so many cells, cut with an ellipsis if it is longer."""
+    if width <= 0:
+        return ""
+    size = width_of(text)
+    if size > width:
+        return text[: width - 1] + "…" if text.isascii() else set_cell_size(text, width - 1) + "…"
+    return " " * (width - size) + text if right else text + " " * (width - size)
+
+
+def bar(share: float, width: int) -> tuple[str, str]:
+    """A bar of so many cells in two parts: what is done, and the rest; exact to half a cell."""
+    halves = round(min(max(share, 0.0), 1.0) * width * 2)
+    done = "━" * (halves // 2) + "╸" * (halves % 2)
+    return done, "─" * (width - len(done))
+
+
+class Line:
+    """One line under construction: pieces of text, each in a style of the table above."""
+
+    def __init__(self, *pieces: Piece) -> None:
+        self.pieces: list[Piece] = list(pieces)
+
+    def add(self, text: str, style: str = "") -> Line:
+        """One more piece."""
+        if text:
+            self.pieces.append((text, style))
+        return self
+
+    @property
+    def width(self) -> int:
+        """Its cells so far."""
+        return sum([len(text) if text.isascii() else cell_len(text) for text, _ in self.pieces])
+
+    def pad_to(self, width: int, style: str = "") -> Line:
+        """Blanks up to that cell."""
+        return self.add(" " * (width - self.width), style)
+
+    def within(self, width: int) -> list[Piece]:
+        """Its pieces, cut after so many cells."""
+        if self.width <= width:
+            return self.pieces
+        pieces = []
+        for text, style in self.pieces:
+            if (size := width_of(text)) > width:
+                pieces.append((set_cell_size(text, width), style))
+                break
+            width -= size
+            pieces.append((text, style))
+        return pieces
+
+
+class Brush:
+    """Turns pieces into text for a terminal; colours as far as `console` has them."""
+
+    def __init__(self, console: Console) -> None:
+        self._around: dict[str, tuple[str, str]] = {}
+        for name, style in STYLES.items():
+            shown = style.without_color if console.no_color else style
+            system = _SYSTEMS.get(console.color_system or "")
+            before, _, after = shown.render("\0", color_system=system).partition("\0")
+            self._around[name] = (before, after)
+
+    def text(self, pieces: Iterable[Piece]) -> str:
+        """All of them in a row."""
+        around = self._around
+        parts = []
+        for text, style in pieces:
+            before, after = around[style]
+            parts.append(before + text + after)
+        return "".join(parts)
+
+
+def join(parts: Iterable[list[Piece]], gap: int, width: int) -> Line:
+    """As many whole parts as fit, with gaps between them."""
+    line = Line()
+    for pieces in parts:
+        part = Line(*pieces)
+        space = gap if line.pieces else 0
+        if line.width + space + part.width > width:
+            break
+        line.add(" " * space)
+        line.pieces += part.pieces
+    return line

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Single keys from the terminal while the live table is there: something to read for the reactor.
+
+Keys come from the terminal itself, since stdin may be the list of jobs. Reading or changing a terminal
+from the background would stop us, so both happen only while it is ours.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+import termios
+from collections.abc import Callable, Iterable, Mapping
+
+from pqrun.display.screen import in_foreground
+from pqrun.engine import Ask
+
+_FUNCTION_KEY = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|O.|.)?", re.DOTALL)
+LONGEST_TYPED = 4
+
+Act = Callable[[], Iterable[Ask]]
+
+
+class Keys:
+    """`acts` says what follows from a key. Without a terminal of ours it never wants to be read."""
+
+    def __init__(self, acts: Mapping[str, Act]) -> None:
+        self._acts = acts
+        self._fd = _open_terminal()
+        self._modes: list[object] | None = None
+        self._resting = False
+
+    @property
+    def on(self) -> bool:
+        """Whether keys are understood now."""
+        return self._modes is not None
+
+    def fileno(self) -> int:
+        """The terminal."""
+        return self._fd
+
+    def wanted(self) -> bool:
+        """Whether it should be read now; if so, keys come one by one and are not shown."""
+        if self._fd < 0 or self._resting or not in_foreground(self._fd):
+            return False
+        self._enter()
+        return self.on
+
+    def pending(self) -> bool:
+        """Nothing is read ahead."""
+        return False
+
+    def read(self) -> list[Ask]:
+        """What follows from the keys pressed. A text pasted by mistake does nothing."""
+        if not in_foreground(self._fd):
+            return []
+        try:
+            data = os.read(self._fd, 4096)
+        except BlockingIOError:
+            return []
+        except OSError:
+            data = b""
+        if not data:
+            self.close()
+            return []
+        typed = _FUNCTION_KEY.sub(b"", data).decode("latin-1")
+        if len(typed) > LONGEST_TYPED and len(set(typed)) > 1:
+            return []
+        return [ask for key in typed if key in self._acts for ask in self._acts[key]()]
+
+    def suspend(self) -> None:
+        """Leaves the terminal as it was found, until `resume`."""
+        self._resting = True
+        self._leave()
+
+    def resume(self) -> None:
+        """Keys are understood again."""
+        self._modes = None  # a shell may have set its own meanwhile
+        self._resting = False
+
+    def close(self) -> None:
+        """Leaves the terminal as it was found, for good."""
+        self._leave()
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _enter(self) -> None:
+        if self._modes is not None:
+            return
+        try:
+            self._modes = termios.tcgetattr(self._fd)
+            ours = termios.tcgetattr(self._fd)
+            ours[3] &= ~(termios.ECHO | termios.ICANON)
+            ours[6][termios.VMIN], ours[6][termios.VTIME] = 1, 0
+            self._set(ours)
+        except termios.error:
+            self._modes = None
+            self._resting = True
+
+    def _leave(self) -> None:
+        modes, self._modes = self._modes, None
+        if modes is not None and in_foreground(self._fd):
+            try:
+                self._set(modes)
+            except termios.error:
+                pass  # it is gone, and its modes with it
+
+    def _set(self, modes: list[object]) -> None:
+        # Should it have become another's just now, this must not stop us.
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})
+        try:
+            termios.tcsetattr(self._fd, termios.TCSANOW, modes)  # type: ignore[arg-type]
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
+def _open_terminal() -> int:
+    """Our controlling terminal; -1 if there is none."""
+    try:
+        # macOS can't poll /dev/tty, only the terminal by its own name.
+        path = os.ttyname(2) if sys.platform == "darwin" else "/dev/tty"
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:
+        return -1
+    try:
+        os.tcgetpgrp(fd)
+    except OSError:
+        os.close(fd)
+        return -1
+    return fd

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Some lines at the bottom of a terminal that are drawn again and again, while others write above.
+
+Between two drawings the cursor stays at their beginning. So whatever a terminal does to lines when
+its window changes, "from the cursor to the end of the screen" is always exactly them: no count of
+lines has to be right for taking them away. (Counting upwards from the end, as `rich.live` does,
+leaves debris where a narrower window wraps lines.)
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from threading import Lock
+
+from pqrun.display.outlet import Outlet
+
+# Terminals that know it show everything up to its end at once; the others ignore it.
+_TOGETHER, _AT_ONCE = "\x1b[?2026h", "\x1b[?2026l"
+_HIDE_CURSOR, _SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
+_NO_WRAP, _WRAP = "\x1b[?7l", "\x1b[?7h"
+_REST_OF_LINE, _REST_OF_SCREEN = "\x1b[K", "\x1b[J"
+PATIENCE = 0.5
+
+
+class Screen:
+    """Draws in the teller's thread; `suspend` and `close` may come from another."""
+
+    def __init__(self, outlet: Outlet, came_back: Callable[[], None] = lambda: None) -> None:
+        self._outlet = outlet
+        self._came_back = came_back
+        self._behind = False
+        self._lock = Lock()
+        self._drawn = False
+        self._cursor_hidden = False
+        self._suspended = False
+        self._closed = False
+
+    @property
+    def drawn(self) -> bool:
+        """Whether the lines are there now."""
+        return self._drawn
+
+    def size(self) -> tuple[int, int]:
+        """Columns and rows of the window."""
+        try:
+            columns, rows = os.get_terminal_size(self._outlet.fd)
+        except OSError:
+            columns, rows = 80, 24
+        return columns or 80, rows or 24
+
+    def draw(self, lines: Sequence[str]) -> None:
+        """Puts these lines in the place of the last ones; each must be shorter than the window is wide.
+
+        In the background nothing is drawn: the terminal is somebody else's then.
+        """
+        with self._lock:
+            if self._suspended or self._closed:
+                return
+            if not in_foreground(self._outlet.fd):
+                self._drawn, self._behind = False, True
+                return
+            if self._behind:
+                self._behind = False
+                self._came_back()
+            text = _TOGETHER + ("" if self._cursor_hidden else _HIDE_CURSOR) + _NO_WRAP + "\r"
+            text += "\r\n".join(line + _REST_OF_LINE for line in lines) + _REST_OF_SCREEN
+            text += "\r" + (f"\x1b[{len(lines) - 1}A" if len(lines) > 1 else "") + _WRAP + _AT_ONCE
+            self._drawn = self._cursor_hidden = True
+            self._outlet.draw(text)
+
+    def step_aside(self) -> None:
+        """Takes the lines away, so that something else can be written in their place."""
+        if self._drawn:
+            with self._lock:
+                if self._drawn and not self._closed:
+                    self._drawn = False
+                    self._outlet.draw(_TOGETHER + "\r" + _REST_OF_SCREEN)
+
+    def suspend(self) -> None:
+        """Leaves the terminal as it was found, until `resume`."""
+        self._leave()
+
+    def resume(self) -> None:
+        """Draws again from now on."""
+        self._suspended = False
+
+    def close(self) -> None:
+        """Leaves the terminal as it was found, for good."""
+        self._leave()
+        self._closed = True
+
+    def _leave(self) -> None:
+        # Who holds the lock may be stuck in a terminal that takes nothing: then neither would it take this.
+        held = self._lock.acquire(timeout=PATIENCE)
+        try:
+            self._suspended = True
+            if held and not self._closed and (self._drawn or self._cursor_hidden):
+                erase = "\r" + _REST_OF_SCREEN if self._drawn else ""
+                self._drawn = self._cursor_hidden = False
+                self._outlet.draw(erase + _SHOW_CURSOR + _AT_ONCE)
+        finally:
+            if held:
+                self._lock.release()
+
+
+def in_foreground(fd: int) -> bool:
+    """Whether the terminal is ours now; one that has no job control always is."""
+    try:
+        return os.tcgetpgrp(fd) in (os.getpgrp(), 0)
+    except OSError:
+        return True

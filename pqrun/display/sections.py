@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The sections of the live table: each a pure function of facts and a width, giving lines."""
+
+from __future__ import annotations
+
+from pqrun.display.cells import MIDDLE, NARROW, WIDE, Line, Piece, bar, fit, join, width_of
+from pqrun.display.facts import Facts
+from pqrun.metrics import TEN, Metrics
+from pqrun.model import Outcome, Priority
+from pqrun.words import duration_text
+
+STATES = {"paused": "state", "draining": "state", "stopping": "stop", "killing": "stop"}
+STYLE_OF = {
+    Outcome.OK: "ok", Outcome.FAILED: "failed", Outcome.TIMEOUT: "timeout", Outcome.CANCELLED: "retry",
+    Outcome.SKIPPED: "retry", Outcome.INTERRUPTED: "retry",
+}  # fmt: skip
+KEYS = (
+    ("^C", "stop now", "stop"), ("q", "finish running, start no more", "drain"), ("p", "pause", "pause"),
+    ("+/-", "workers", "jobs"), ("o", "hide output", "output"), ("?", "keys", "keys"),
+)  # fmt: skip
+HELP = (
+    ("^C", "ask running jobs to end, kill them after their grace; again: kill now"),
+    ("^Z", "suspend pqrun and its jobs; their time limits stand still"),
+    ("q", "start no more jobs, let the running ones finish"),
+    ("p", "start nothing new until p is pressed again"),
+    ("+ -", "one job more or less at a time"),
+    ("o", "show or hide what jobs print"),
+    ("?", "back to the table"),
+)
+METRIC_WORDS = {
+    "current_queue_size": "queue size", "active_workers": "active workers", "average_wait_time": "avg wait",
+    "average_processing": "avg processing", "p50_processing": "median run",
+    "p95_processing": "95% run within",
+    "oldest_wait": "oldest wait",
+}  # fmt: skip
+
+
+def header(facts: Facts, width: int) -> Line:
+    """What runs, for how long, and for how long still."""
+    right = Line()
+    if facts.state:
+        right.add(f" {facts.state.upper()} ", STATES[facts.state])
+    if facts.eta is not None:
+        right.add("  " if right.pieces else "").add("ETA ", "label").add(f"~{_clock(facts.eta)}", "strong")
+    if facts.rate is not None and width >= NARROW:
+        right.add("  " if right.pieces else "")
+        number, unit = _speed(facts.rate)
+        right.add(number, "strong").add(f" {unit}", "label")
+    wide = width >= MIDDLE
+    left = Line(("pqrun ", "strong"))
+    clock = _clock(facts.elapsed)
+    after = Line()
+    if wide and facts.run:
+        after.add("  run ", "label").add(facts.run, "run")
+    after.add("  elapsed " if wide else " ", "label").add(clock)
+    room = width - right.width - left.width - after.width - 2
+    left.add(facts.title if width_of(facts.title) <= room else fit(facts.title, room), "file")
+    left.pieces += after.pieces
+    left.pad_to(width - right.width)
+    left.pieces += right.pieces
+    return left
+
+
+def progress(facts: Facts, width: int) -> Line:
+    """A bar of all jobs that are known: ended well, ended otherwise, running."""
+    ended = facts.ended
+    known = f"{ended}/{facts.total}" + ("" if facts.complete else "+")
+    percent = f"{100 * ended // facts.total}%" if facts.total and facts.complete else ""
+    label = f" {known}" + (f" {percent:>4}" if percent else "")
+    size = max(0, width - len(label))
+    total = max(facts.total, 1)
+    good = facts.outcomes.get(Outcome.OK, 0)
+    marks = [_cells(n, total, size) for n in (good, ended, ended + facts.active)]
+    line = Line(("━" * marks[0], "ok"))
+    line.add("━" * (marks[1] - marks[0]), "failed").add("━" * (marks[2] - marks[1]), "running")
+    line.add("─" * (size - marks[2]), "track").add(f" {known}", "strong")
+    return line.add(f" {percent:>4}" if percent else "", "label")
+
+
+def counts(facts: Facts, width: int) -> Line:
+    """How many are where."""
+    parts: list[list[Piece]] = [[_count(facts.outcomes.get(Outcome.OK, 0), "bold ok"), (" ok", "ok")]]
+    for outcome in Outcome:
+        if outcome is not Outcome.OK and (number := facts.outcomes.get(outcome, 0)):
+            style = STYLE_OF[outcome]
+            parts.append([_count(number, f"bold {style}"), (f" {outcome}", style)])
+    if facts.metrics.jobs_retried and width >= NARROW:
+        parts.append([_count(facts.metrics.jobs_retried, "bold retry"), (" retried", "retry")])
+    parts.append([_count(facts.active, "bold running"), (" running", "running")])
+    parts.append([_count(facts.metrics.current_queue_size, "strong"), (" queued", "")])
+    if facts.waiting:
+        parts.append([_count(facts.waiting, "strong"), (" to retry", "")])
+    if facts.pending:
+        parts.append([_count(facts.pending, "strong"), (" pending", "")])
+    return join(parts, 3 if width >= MIDDLE else 1, width)
+
+
+def numbers(facts: Facts, width: int) -> list[Line]:
+    """The queue by priority, and the ten metrics of the queue model (and more where there is room)."""
+    metrics = facts.metrics
+    queue = metrics.queue_by_priority or {}
+    most = max([*queue.values(), 1])
+    digits = max(5, len(str(most)))
+    names = [TEN[:5], TEN[5:]]
+    if width >= WIDE:
+        names.append(("p50_processing", "p95_processing", "oldest_wait", "jobs_cancelled", "jobs_skipped"))
+    label_widths = [max(len(_word(name)) for name in column) for column in names]
+    values = [[_value(name, metrics, facts.workers) for name in column] for column in names]
+    value_widths = [max(8, *(len(value) for value in column)) for column in values]
+    size = 28 if width >= MIDDLE else 20
+    right = sum(label_widths) + sum(value_widths) + 3 * (len(names) - 1)
+    heads = Line((fit("queue", size), "head"), ("   ", ""), (fit("metrics", right), "head"))
+    lines = [heads]
+    priorities = sorted(Priority, reverse=True)
+    for row in range(5):
+        line = Line()
+        if row < len(priorities):
+            name = priorities[row].name.lower()
+            number = queue.get(name, 0)
+            done, rest = bar(number / most, size - digits - 10)
+            line.add(fit(name, 9), name)
+            line.add(fit(str(number), digits, right=True), "strong" if number else "label")
+            line.add(" ").add(done if number else "", name).add(rest if number else done + rest, "track")
+        line.pad_to(size + 3)
+        for column, (words, texts) in enumerate(zip(names, values, strict=True)):
+            line.add("   " if column else "")
+            line.add(fit(_word(words[row]), label_widths[column]), "label")
+            line.add(fit(texts[row], value_widths[column], right=True))
+        lines.append(line)
+    return lines
+
+
+def brief_numbers(facts: Facts, width: int) -> Line:
+    """The same in one line."""
+    queue = facts.metrics.queue_by_priority or {}
+    line = Line(("queue", "label"))
+    for priority in sorted(Priority, reverse=True):
+        name = priority.name.lower()
+        line.add("  ").add(name[0].upper(), name).add(f" {queue.get(name, 0)}")
+    line.add("   wait ", "label").add(duration_text(facts.metrics.average_wait_time))
+    line.add("  run ", "label").add(duration_text(facts.metrics.average_processing))
+    if width >= MIDDLE:
+        line.add("  workers ", "label").add(f"{facts.active}/{facts.workers}")
+    return line
+
+
+def footer(facts: Facts, width: int) -> Line:
+    """What to press, if the keys are ours."""
+    keys = KEYS if facts.keys else KEYS[:1]
+    parts: list[list[Piece]] = []
+    for key, long, brief in keys:
+        does = long if width >= WIDE or (width >= MIDDLE and key != "q") else brief
+        if key == "p" and facts.state == "paused":
+            does = "go on"
+        if key == "o" and facts.output_hidden and width >= MIDDLE:
+            does = "show output"
+        parts.append([(key, "key"), (f" {does}", "label")])
+    return join(parts, 3 if width >= MIDDLE else 2, width)
+
+
+def help(width: int) -> list[Line]:
+    """What the keys do."""
+    return [Line((fit(key, 5), "key"), (fit(text, width - 5), "")) for key, text in HELP]
+
+
+def _count(number: int, style: str) -> Piece:
+    return (str(number), style)
+
+
+def _cells(number: int, total: int, size: int) -> int:
+    """Cells for so many of all; something is never nothing, and not all is never all."""
+    cells = size * number // total
+    if 0 < number < total and size > 2:
+        cells = min(max(cells, 1), size - 1)
+    return min(cells, size)
+
+
+def _word(name: str) -> str:
+    return METRIC_WORDS.get(name, name.removeprefix("jobs_"))
+
+
+def _value(name: str, metrics: Metrics, workers: int) -> str:
+    value = getattr(metrics, name)
+    if name == "active_workers":
+        return f"{value}/{workers}"
+    return str(value) if isinstance(value, int) else duration_text(value)
+
+
+def _speed(rate: float) -> tuple[str, str]:
+    return (f"{rate:.0f}", "jobs/s") if rate >= 9.5 else (f"{rate * 60:.0f}", "jobs/min")
+
+
+def _clock(seconds: float) -> str:
+    return "0s" if seconds < 1 else duration_text(float(int(seconds)))

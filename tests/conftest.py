@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""What all tests share: a place of their own, and waiting for facts instead of time."""
+
+import os
+import time
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def nothing_of_the_users(monkeypatch, tmp_path_factory):
+    """No variable of a pqrun around the tests, no run in the user's state directory."""
+    for name in list(os.environ):
+        if name.startswith(("PQRUN", "PARALLEL_")):
+            monkeypatch.delenv(name)
+    for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "CI", "GITHUB_ACTIONS", "GITLAB_CI"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PQRUN_STATE_DIR", str(tmp_path_factory.mktemp("state")))
+
+
+@pytest.fixture
+def until():
+    """`until(fact)` waits until `fact()` is true and gives what it was; its limit only ever fails a test."""
+
+    def wait(fact, seconds=30.0, *, what=None):
+        end = time.monotonic() + seconds
+        while not (found := fact()):
+            if time.monotonic() > end:
+                told = what() if callable(what) else what
+                raise AssertionError(f"still not so after {seconds} s: {told or fact}")
+            time.sleep(0.005)
+        return found
+
+    return wait

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The teller: batches in order, a stuck reader keeps nobody else waiting, a listener may fail."""
+
+from threading import Event as Flag
+from types import SimpleNamespace
+
+import pytest
+
+from pqrun import events as ev
+from pqrun import teller as teller_module
+from pqrun.model import NOTHING_SAID, Count, Exited, Usage
+from pqrun.teller import Teller
+
+
+class Keeper:
+    """Keeps what it hears; may be made to wait, or to fail."""
+
+    def __init__(self, *, stuck=None, fails=None):
+        self.heard = []
+        self.closed = False
+        self._stuck = stuck
+        self._fails = fails
+
+    def hear(self, events):
+        if self._stuck is not None:
+            self._stuck.wait(60)
+        if self._fails is not None:
+            raise self._fails
+        self.heard.extend(events)
+
+    def close(self):
+        self.closed = True
+
+
+def some(count, at=0):
+    return [ev.JobRemoved(at, seq) for seq in range(count)]
+
+
+def ended(size):
+    output = SimpleNamespace(out=SimpleNamespace(size=size), err=SimpleNamespace(size=0))
+    return ev.AttemptEnded(0, 1, 1, Count.COMPLETED, Exited(0), None, 0, 1, Usage(), NOTHING_SAID, output)
+
+
+@pytest.fixture
+def telling():
+    """`telling(listener, …)`: a started teller; `caught_up` counts how often it said so."""
+    tellers, releases = [], []
+
+    def begin(*listeners, release=None):
+        counted = SimpleNamespace(times=0)
+        teller = Teller(listeners, lambda: setattr(counted, "times", counted.times + 1))
+        teller.counted = counted
+        tellers.append(teller)
+        releases.append(release)
+        teller.start()
+        return teller
+
+    yield begin
+    for teller, release in zip(tellers, releases, strict=True):
+        if release is not None:
+            release.set()
+        assert teller.close(10)
+
+
+def test_every_listener_hears_everything_in_order_and_is_closed_at_the_end(telling):
+    one, two = Keeper(), Keeper()
+    teller = telling(one, two)
+    for at in range(100):
+        teller.put(some(3, at))
+    assert teller.close(10)
+    assert one.heard == two.heard == [event for at in range(100) for event in some(3, at)]
+    assert one.closed and two.closed
+
+
+def test_a_listener_that_raises_is_dropped_and_reported_and_the_others_hear_on(telling, capfd):
+    bad, good = Keeper(fails=KeyError("seq 7")), Keeper()
+    teller = telling(bad, good)
+    teller.put(some(1))
+    teller.put(some(2))
+    assert teller.close(10)
+    assert len(good.heard) == 3 and not bad.closed
+    told = capfd.readouterr().err
+    assert "Keeper failed and was dropped; the run goes on" in told and "seq 7" in told
+    assert told.count("Traceback") == 1
+
+
+def test_putting_never_waits_for_a_listener_that_is_stuck(telling):
+    release = Flag()
+    teller = telling(Keeper(stuck=release), release=release)
+    for at in range(1000):
+        teller.put(some(1, at))
+    assert not teller.behind
+
+
+def test_closing_gives_up_after_its_time_when_a_listener_is_stuck(telling):
+    release = Flag()
+    stuck = Keeper(stuck=release)
+    teller = telling(stuck, release=release)
+    teller.put(some(1))
+    assert teller.close(0.05) is False
+    release.set()
+    assert teller.close(10) is True
+    assert stuck.closed
+
+
+@pytest.mark.parametrize(
+    "too_much",
+    [[some(teller_module.MOST_EVENTS + 1)], [[ended(teller_module.MOST_BYTES // 2)]] * 3],
+    ids=["events", "bytes"],
+)
+def test_with_too_much_untold_it_is_behind_and_says_once_when_it_has_caught_up(telling, until, too_much):
+    release = Flag()
+    teller = telling(Keeper(stuck=release), release=release)
+    for batch in too_much:
+        teller.put(batch)
+    assert teller.behind and teller.counted.times == 0
+    release.set()
+    until(lambda: not teller.behind)
+    until(lambda: teller.counted.times == 1)
+    assert teller.close(10) and teller.counted.times == 1
+
+
+def test_being_behind_never_ends_without_a_word(telling, until, monkeypatch):
+    """Else the last job to end while it was behind would leave the run waiting for ever."""
+    monkeypatch.setattr(teller_module, "MOST_EVENTS", 10)
+    steps = [Flag() for _ in range(4)]
+    heard = []
+
+    class Stepper:
+        def hear(self, events):
+            steps[len(heard)].wait(60)
+            heard.append(events)
+
+        def close(self):
+            pass
+
+    teller = telling(Stepper(), release=steps[3])
+    for _ in range(3):
+        teller.put(some(4))
+    assert teller.behind
+    steps[0].set()
+    until(lambda: len(heard) == 1)
+    teller.put(some(1))  # 9 untold: fewer than too much, more than half of it
+    for step in steps:
+        step.set()
+    until(lambda: len(heard) == 4 and not teller.behind)
+    until(lambda: teller.counted.times == 1)
+
+
+def test_what_a_listener_does_while_nothing_happens_is_done_when_it_wants(telling, until):
+    class Ticker(Keeper):
+        ticks = 0
+
+        def tick(self):
+            self.ticks += 1
+            return 0.001
+
+    ticker = Ticker()
+    telling(ticker)
+    until(lambda: ticker.ticks > 3)
+
+
+def test_a_tick_that_raises_drops_its_listener_only(telling, until, capfd):
+    class Bad(Keeper):
+        def tick(self):
+            raise RuntimeError("no screen")
+
+    good = Keeper()
+    teller = telling(Bad(), good)
+    teller.put(some(1))
+    assert teller.close(10)
+    assert good.heard and "Bad failed and was dropped" in capfd.readouterr().err
