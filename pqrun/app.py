@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import inf
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,7 @@ from pqrun.signals import SignalPolicy, end_by, make_sure_of_descriptors, make_s
 from pqrun.teller import Listener, Teller
 
 if TYPE_CHECKING:
+    from pqrun.control.server import Server
     from pqrun.journal.resume import Restart
     from pqrun.ledger import Ledger
 
@@ -88,6 +89,9 @@ class Run:
             deadline=inf if settings.deadline is None else self.clock.now() + settings.deadline,
             random=Random(record.run_id),
         )
+
+        self.server: Server | None = None
+        self.ready: Callable[[], None] = lambda: None
 
     def run(self) -> int:
         """Runs all; ends this process by a signal if one stopped the run."""
@@ -148,7 +152,12 @@ class Run:
             suspend=self._suspend,
             tell=self.stage.plain.list_running,
         )
+        if record.directory is not None:
+            self._open_socket(launcher)
+        for warning in self.source.warnings:
+            self.err.say(warning)
         teller.start()
+        self.ready()
         if self.restart is not None:
             restart = self.restart
             self.engine.turn(ask=lambda scheduler, now: scheduler.restore(restart, now))
@@ -157,9 +166,28 @@ class Run:
         slots.close()
         if not self.scheduler.input_ended and not self.engine.broken:
             self.engine.turn(ask=lambda s, now: s.end_input(now, complete=False, why="the run was stopped"))
+        if self.server is not None:
+            self.engine.turn(ask=self.server.answer_waiting)
+            self.server.close()
         containment.close()
         warden.close()
         return self._conclude(told=self._finish_telling(teller))
+
+    def _open_socket(self, launcher: Launcher) -> None:
+        """Lets others talk to the run, jobs of its own among them."""
+        from pqrun.control.server import Server
+
+        assert self.record.directory is not None
+        self.server = Server(
+            self.record.directory.socket,
+            self.reactor,
+            facts=self._facts,
+            metrics=lambda: self.engine.snapshot(),
+            resize=lambda count: self.slots.resize(count),
+            output_of=lambda key: self.slots.output_of(key),
+        )
+        launcher.socket = self.record.directory.socket
+        self.engine.resolve = self.server.heard
 
     def _directory(self) -> str:
         """Where jobs start: here, or where the run began."""

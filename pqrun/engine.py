@@ -16,7 +16,7 @@ from pqrun.metrics import Metrics, RunningMetrics
 from pqrun.news import News
 from pqrun.scheduler import Act, Scheduler, Start, Stop
 
-Ask = Callable[[Scheduler, float], None]
+Ask = Callable[[Scheduler, float], object]
 
 
 class Journal(Protocol):

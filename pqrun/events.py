@@ -173,6 +173,23 @@ class SlotsChanged(NamedTuple):
     why: str
 
 
+class WorkersChanged(NamedTuple):
+    """Somebody wants so many slots from now on."""
+
+    at: float
+    workers: int
+    by: str
+
+
+class PoolChanged(NamedTuple):
+    """Somebody made a pool, or gave it another size."""
+
+    at: float
+    name: str
+    size: int
+    by: str
+
+
 class RunPaused(NamedTuple):
     """Nothing new starts until somebody unpauses."""
 
@@ -211,6 +228,8 @@ Event = (
     | OutputGrew
     | InputEnded
     | SlotsChanged
+    | WorkersChanged
+    | PoolChanged
     | RunPaused
     | RunStopping
 )

@@ -42,6 +42,10 @@ class Graph:
         """Whether there was a job of that id, ended or not."""
         return job_id in self._ended or self.find(job_id) is not None
 
+    def outcome_of(self, job_id: str) -> Outcome | None:
+        """How that job ended, if it is kept in mind."""
+        return self._ended[job_id][0] if job_id in self._ended else None
+
     def check(self, fresh: Sequence[Task]) -> None:
         """`UnknownNeed` if one of these jobs needs what is neither known nor among them."""
         among: set[str] | None = None

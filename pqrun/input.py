@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from typing import Literal
 
 from pqrun.engine import Engine
 from pqrun.errors import UserError
@@ -28,12 +29,14 @@ class Input:
         self,
         jobs: Sequence[JobSpec],
         lines: Lines | None,
-        parts: Sequence[tuple[int, bytes]],
+        parts: Sequence[tuple[str, int, bytes]],
         *,
         workers: str | None = None,
         max_queue: int | None = None,
         pools: Sequence[Pool] = (),
         complete: bool = True,
+        open_end: bool = False,
+        warnings: Sequence[str] = (),
     ) -> None:
         self.jobs = jobs
         self.workers = workers
@@ -41,6 +44,8 @@ class Input:
         self.pools = tuple(pools)
         self.lines = lines
         self.complete = complete
+        self.warnings = warnings
+        self._open_end = open_end
         self._parts = parts
         self._source: LinesSource | None = None
 
@@ -65,7 +70,8 @@ class Input:
 
     def _put_in(self, scheduler: Scheduler, jobs: Sequence[JobSpec], now: float) -> None:
         scheduler.add(jobs, now)
-        scheduler.end_input(now, complete=self.complete, why="" if self.complete else "the run was stopped")
+        if not self._open_end:
+            scheduler.end_input(now, complete=self.complete, why="" if self.complete else "the run was stopped")
 
     def everything(self) -> list[JobSpec]:
         """All jobs, read to the end."""
@@ -112,6 +118,7 @@ def _put_together(
 ) -> Input:
     jobs: Sequence[JobSpec] = ()
     workers, max_queue = None, None
+    warnings: Sequence[str] = ()
     pools: tuple[Pool, ...] = ()
     if job_files:
         from pqrun.jobfile import load
@@ -120,14 +127,28 @@ def _put_together(
             fd, head, ended = heads.get(path) or _open(path, sniff=False)
             return head if ended else head + _rest(fd)
 
-        loaded = load(job_files, settings.given, read=read)
+        loaded = load(job_files, settings.given, read=read, format=_kind(settings.format), pools=settings.pools)
         jobs, workers, max_queue, pools = loaded.jobs, loaded.workers, loaded.max_queue, loaded.pools
+        warnings = loaded.warnings
     lines = None
     if lists:
-        name = "stdin" if lists[0] == "-" else lists[0]
-        lines = Lines(settings.given, null=settings.null, file=name)
-    parts = [heads[path][:2] for path in lists]
-    return Input(jobs, lines, parts, workers=workers, max_queue=max_queue, pools=pools)
+        lines = Lines(settings.given, null=settings.null, file=_name_of(lists[0]), after=len(jobs))
+    parts = [(_name_of(path), *heads[path][:2]) for path in lists]
+    if settings.only or settings.skip:
+        from pqrun.jobfile.select import select
+
+        if lists:
+            raise UserError("--only and --skip choose among the jobs of a job file, not of a list of commands")
+        jobs = select(list(jobs), settings.only, settings.skip)
+    return Input(jobs, lines, parts, warnings=warnings, workers=workers, max_queue=max_queue, pools=pools)
+
+
+def _kind(format: str | None) -> Literal["yaml", "json"] | None:
+    return "yaml" if format == "yaml" else "json" if format == "json" else None
+
+
+def _name_of(path: str) -> str:
+    return "stdin" if path == "-" else path
 
 
 def _open(path: str, *, sniff: bool) -> tuple[int, bytes, bool]:

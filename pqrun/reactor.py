@@ -8,7 +8,7 @@ import select
 import signal
 from collections.abc import Callable, Iterable
 from types import FrameType
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from pqrun.engine import Ask
 
@@ -28,6 +28,18 @@ class Source(Protocol):
 
     def read(self) -> Iterable[Ask]:
         """Reads without blocking; what follows from it."""
+
+
+@runtime_checkable
+class Duplex(Source, Protocol):
+    """A source that also has something to write, as fast as its reader takes it."""
+
+    @property
+    def sending(self) -> bool:
+        """Whether something waits to be written."""
+
+    def write(self) -> None:
+        """Writes what goes without blocking."""
 
 
 class Reactor:
@@ -73,19 +85,25 @@ class Reactor:
         by_fd: dict[int, Source] = {}
         asks: list[Ask] = []
         for source in list(self._sources):
-            if not source.wanted():
-                continue
-            if source.pending():
-                asks += source.read()
-            else:
+            mask = select.POLLOUT if isinstance(source, Duplex) and source.sending else 0
+            if source.wanted():
+                if source.pending():
+                    asks += source.read()
+                    continue
+                mask |= select.POLLIN
+            if mask:
                 by_fd[source.fileno()] = source
-                poll.register(source.fileno(), select.POLLIN)
+                poll.register(source.fileno(), mask)
         seconds = 0.0 if asks else min(max(seconds, 0.0), LONGEST_WAIT)
-        for fd, _ in poll.poll(seconds * 1000 + 0.999 if seconds else 0):
+        for fd, happened in poll.poll(seconds * 1000 + 0.999 if seconds else 0):
             if fd == self._bell:
                 asks += self._signals()
-            else:
-                asks += by_fd[fd].read()
+                continue
+            source = by_fd[fd]
+            if happened & select.POLLOUT and isinstance(source, Duplex):
+                source.write()
+            if happened & ~select.POLLOUT:
+                asks += source.read()
         return asks
 
     def close(self) -> None:

@@ -47,6 +47,10 @@ class Pools:
         if pool.items:
             self._items[pool.name] = sorted(pool.items, reverse=True)
 
+    def is_indexed(self, name: str) -> bool:
+        """Whether its shares have names."""
+        return name in self._items
+
     def take(self, wanted: tuple[tuple[str, int], ...]) -> tuple[tuple[str, str], ...]:
         """Takes what must be free; answers each pool's share as the job will see it."""
         taken = []

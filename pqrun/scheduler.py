@@ -138,6 +138,16 @@ class Scheduler:
             self.paused = paused
             self._log.events.append(ev.RunPaused(now, paused, by))
 
+    def resize_pool(self, pool: Pool, now: float, by: str) -> None:
+        """A new pool, or a new size for a counted one."""
+        self.ready.pools.resize(pool)
+        self.ready.look_again(pool.name)
+        self._log.events.append(ev.PoolChanged(now, pool.name, pool.size, by))
+
+    def set_workers(self, workers: int, now: float, by: str) -> None:
+        """The executor has so many slots from now on."""
+        self._log.events.append(ev.WorkersChanged(now, workers, by))
+
     def cancel(self, task: Task, now: float) -> None:
         """Ends a job: at once if it does not run, else after its grace."""
         match task.state:

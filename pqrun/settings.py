@@ -47,6 +47,7 @@ class Settings:
     durable: bool = False
     resume: str | None = None
     failed: bool = False
+    serve: str | None = None
     given_again: dict[str, Any] = field(default_factory=dict)
     recorded: dict[str, Any] = field(default_factory=dict)
 

@@ -95,15 +95,18 @@ class SimulatedExecutor:
     def stop(self, key: Key, *, force: bool) -> None:
         """Ends it now, unless it is deaf and not killed."""
         life = self._live.get(key)
-        if life is None or (life.fate.deaf and not force):
+        if life is None:
             return
         life.stopped = True
-        life.exit = Signalled("SIGKILL" if force else "SIGTERM")
-        self._end_at(self.clock.now(), key)
+        if force or not life.fate.deaf:
+            life.exit = Signalled("SIGKILL" if force else "SIGTERM")
+            self._end_at(self.clock.now(), key)
 
     def close(self) -> None:
-        """Nothing runs any more."""
-        self._live.clear()
+        """Kills what runs."""
+        for key in list(self._live):
+            self.stop(key, force=True)
+            self._end(key)
 
     def ring(self) -> None:
         """The next wait returns at once."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The commands, and what becomes of what they raise."""
+"""The program: its commands, and what becomes of what they raise."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from pqrun import __version__
-from pqrun.cli.options import RunOptions, takes
+from pqrun.cli.lazy import LazyGroup
 from pqrun.errors import OwnFailure, UserError
 
 BUG = 70
@@ -21,18 +21,18 @@ EXAMPLES = """
 
   pqrun run jobs.yaml --retries 2 --timeout 10m
 
-  pqrun run nightly.txt -k --tag
+  pqrun resume latest --failed
 """
 
 app = typer.Typer(
     name="pqrun",
+    cls=LazyGroup,
     help="Run shell commands: in priority order, some at a time, each with a limit and a record.",
     epilog=EXAMPLES,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
-    add_completion=True,
 )
 
 
@@ -49,63 +49,6 @@ def pqrun(
     ] = False,
 ) -> None:
     """Run shell commands: in priority order, some at a time, each with a limit and a record."""
-
-
-@app.command(rich_help_panel="Run jobs", epilog=EXAMPLES)
-@takes(RunOptions)
-def run(
-    context: typer.Context,
-    files: Annotated[
-        list[str] | None, typer.Argument(metavar="[FILE]...", help="Job files, or lists of commands; - is stdin")
-    ] = None,
-    format: Annotated[
-        str | None, typer.Option("--format", help="yaml, json or lines", metavar="KIND", rich_help_panel="Input")
-    ] = None,
-    null: Annotated[
-        bool, typer.Option("-0", "--null", help="Commands end in NUL, not newline", rich_help_panel="Input")
-    ] = False,
-    resume: Annotated[
-        str | None,
-        typer.Option("--resume", help="Go on from that run with this, edited, list", metavar="RUN", rich_help_panel="Record"),
-    ] = None,
-    *,
-    options: RunOptions,
-) -> None:
-    """Run the jobs of job files, or commands, one a line, from files or stdin."""
-    if not files and _is_terminal(0):
-        typer.echo(context.get_help())
-        raise typer.Exit(2)
-    if format not in (None, "yaml", "json", "lines"):
-        raise typer.BadParameter("yaml, json or lines", param_hint="--format")
-    from pqrun.app import run as run_all
-    from pqrun.cli.settings import settings_of
-
-    if resume is not None and not files:
-        raise typer.BadParameter("name the edited file too, or use pqrun resume", param_hint="--resume")
-    settings = settings_of(options, files=tuple(files or ()), format=format, null=null, resume=resume)
-    raise typer.Exit(run_all(settings))
-
-
-@app.command(rich_help_panel="Run jobs")
-@takes(RunOptions)
-def resume(
-    name: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, a prefix of it, latest, or a path")],
-    failed: Annotated[bool, typer.Option("--failed", help="Run again also what failed", rich_help_panel="Failure")] = False,
-    *,
-    options: RunOptions,
-) -> None:
-    """Go on with a run where it was left; what isn't given here stays as in its first process."""
-    from pqrun.app import run as run_all
-    from pqrun.cli.settings import resumed_settings
-
-    raise typer.Exit(run_all(resumed_settings(name, options, failed=failed)))
-
-
-def _is_terminal(fd: int) -> bool:
-    try:
-        return os.isatty(fd)
-    except OSError:
-        return False
 
 
 def main() -> None:

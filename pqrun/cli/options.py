@@ -149,6 +149,14 @@ class RunOptions(JobOptions):
         list[str] | None,
         option("--pool", help="A resource that jobs share; may be repeated", panel=SCHEDULING, metavar="NAME=N"),
     ] = None
+    only: Annotated[
+        list[str] | None,
+        option("--only", help="Only these jobs and what they need: id, glob, priority:x, tag:x", panel=SCHEDULING, metavar="SELECTOR"),
+    ] = None  # fmt: skip
+    skip: Annotated[
+        list[str] | None,
+        option("--skip", help="Not these jobs, nor what needs them", panel=SCHEDULING, metavar="SELECTOR"),
+    ] = None
     preset: Annotated[
         str | None,
         option("--preset", help="small, medium or large: 2/100/5m, 10/1000/30m, 50/10000/1h workers/queue/timeout", panel=SCHEDULING, metavar="SIZE", read=choice("small", "medium", "large")),

@@ -34,6 +34,8 @@ def settings_of(options: RunOptions, **more: Any) -> Settings:
         max_queue=options.max_queue or max_queue,
         given=given,
         pools=pools,
+        only=tuple(options.only or ()),
+        skip=tuple(options.skip or ()),
         halt=Halt("now", "fail", 1) if options.fail_fast else options.halt,
         deadline=options.deadline,
         cwd=options.cwd,

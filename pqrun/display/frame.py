@@ -7,7 +7,7 @@ window stays free, so that no line ever wraps.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from rich.console import Console, ConsoleOptions
 from rich.segment import Segment
@@ -45,8 +45,11 @@ class Frame:
 
 
 def room(rows: int) -> int:
-    """How many rows of the window the table may take: some are left for what jobs print."""
-    return max(1, rows - max(2, rows // 5))
+    """How many rows of the window the table may take.
+
+    The rest is for what jobs print; and what a window loses when it is made smaller is not ours then.
+    """
+    return max(1, min(rows - 2, max(12, rows * 2 // 3)))
 
 
 def most_running(rows: int) -> int:
@@ -63,36 +66,64 @@ def frame(facts: Facts, columns: int, rows: int) -> Frame:
     """The table for a window of that size."""
     width = max(1, columns - 1)
     budget = room(rows)
-    apart = rows >= USUAL
     top = [sections.header(facts, width), sections.progress(facts, width), sections.counts(facts, width)]
     foot = [sections.footer(facts, width)] if rows >= LOW - 4 else []
-    middle = [sections.help(width)]
+    middle, gap = [sections.help(width)], rows >= USUAL
     if not facts.help:
-        middle = _middle(facts, width, rows, budget - len(foot), apart=apart)
-    lines = _spread([top, *middle, foot], apart=apart)
-    if len(lines) > budget:
-        lines = lines[: budget - len(foot)] + foot if budget > len(foot) else lines[:budget]
-    return Frame(lines, width)
+        middle, gap = _middle(facts, width, rows, budget - len(top) - len(foot))
+    lines = [Line()] * (gap and rows >= TALL) + _spread([top, *middle, foot], apart=gap)
+    return Frame(lines[: budget - len(foot)] + foot if len(lines) > budget > len(foot) else lines, width)
 
 
-def _middle(facts: Facts, width: int, rows: int, budget: int, *, apart: bool) -> list[list[Line]]:
-    """Running jobs first, then failures, then numbers in as many words as there is room for."""
-    gap = 1 if apart else 0
-    left = budget - LEAST_ROWS + 1 - gap * 2
+def _middle(facts: Facts, width: int, rows: int, budget: int) -> tuple[list[list[Line]], bool]:
+    """Running jobs, failures and numbers: in as many words, and with as much air, as there is room for."""
     wanted = max(len(facts.running) + bool(facts.more_running), facts.reserve, 1)
-    failures = facts.failures[: most_failures(rows)]
-    failing = len(failures) + 1 + gap if failures else 0
-    brief = [sections.brief_numbers(facts, width)] if rows >= LOW and width >= NARROW else []
-    full = sections.numbers(facts, width) if rows >= USUAL and width >= MIDDLE else []
-    fits = wanted + 1 + failing + len(full) + gap <= left
-    numbers = full if full and fits else brief
-    left -= len(numbers) + (gap if numbers else 0)
-    while failing and left - failing < min(wanted, LEAST_ROWS) + 1:
-        failures = failures[:-1]
-        failing = len(failures) + 1 + gap if failures else 0
-    left -= failing
-    running = tables.running(facts, width, max(1, min(wanted, left - 1)))
-    return [running, tables.failures(failures, width) if failures else [], numbers]
+    words, few, gap, left = next(_plans(facts, width, rows, budget, wanted))
+    running = tables.running(facts, width, max(1, min(wanted, left)))
+    failed = tables.failures(facts.failures[:few], width) if few else []
+    return [running, failed, words], gap
+
+
+def _plans(
+    facts: Facts, width: int, rows: int, budget: int, wanted: int
+) -> Iterator[tuple[list[Line], int, bool, int]]:
+    """What fits, best first: numbers, how many failures, whether with air, rows for running jobs."""
+    most = len(facts.failures[: most_failures(rows)])
+    ways = _numbers(facts, width, rows)
+    for words in map(_tell, ways):
+        for gap in (True, False) if rows >= USUAL else (False,):
+            left = _left(budget, words, most, rows, gap=gap)
+            if left >= wanted:
+                yield words, most, gap, left
+    for words in map(_tell, ways[-2:]):
+        for few in (2, 1, 0):
+            left = _left(budget, words, min(most, few), rows, gap=False)
+            if left >= min(wanted, LEAST_ROWS):
+                yield words, min(most, few), False, left
+    yield [], 0, False, budget - 1
+
+
+def _left(budget: int, words: list[Line], failures: int, rows: int, *, gap: bool) -> int:
+    """Rows for running jobs, beside their header."""
+    blocks = 2 + bool(failures) + bool(words)
+    air = blocks + (rows >= TALL) if gap else 0
+    return budget - len(words) - (failures + 1 if failures else 0) - air - 1
+
+
+def _tell(way: Callable[[], list[Line]]) -> list[Line]:
+    return way()
+
+
+def _numbers(facts: Facts, width: int, rows: int) -> list[Callable[[], list[Line]]]:
+    """The ways to tell the numbers in a window of that size, from many words to few."""
+    ways: list[Callable[[], list[Line]]] = []
+    if rows >= TALL and width >= MIDDLE:
+        ways.append(lambda: sections.numbers(facts, width))
+    if rows >= USUAL and width >= NARROW:
+        ways.append(lambda: sections.few_numbers(facts, width))
+    if rows >= LOW and width >= NARROW:
+        ways.append(lambda: [sections.queue_line(facts, width)])
+    return ways or [list]
 
 
 def _spread(blocks: list[list[Line]], *, apart: bool) -> list[Line]:

@@ -76,9 +76,10 @@ class Keys:
         self._leave()
 
     def resume(self) -> None:
-        """Keys are understood again."""
-        self._modes = None  # a shell may have set its own meanwhile
+        """We go on, whoever had stopped us: keys are understood again."""
         self._resting = False
+        if self._modes is not None and in_foreground(self._fd):
+            self._change()  # a shell may have set its own meanwhile
 
     def close(self) -> None:
         """Leaves the terminal as it was found, for good."""
@@ -92,13 +93,16 @@ class Keys:
             return
         try:
             self._modes = termios.tcgetattr(self._fd)
-            ours = termios.tcgetattr(self._fd)
-            ours[3] &= ~(termios.ECHO | termios.ICANON)
-            ours[6][termios.VMIN], ours[6][termios.VTIME] = 1, 0
-            self._set(ours)
+            self._change()
         except termios.error:
             self._modes = None
             self._resting = True
+
+    def _change(self) -> None:
+        ours = termios.tcgetattr(self._fd)
+        ours[3] &= ~(termios.ECHO | termios.ICANON)
+        ours[6][termios.VMIN], ours[6][termios.VTIME] = 1, 0
+        self._set(ours)
 
     def _leave(self) -> None:
         modes, self._modes = self._modes, None

@@ -91,7 +91,8 @@ class LastPage:
     def _time(self, event: ev.AttemptEnded) -> None:
         seconds = event.ended - event.began
         if len(self._slowest) < SLOWEST or seconds > self._slowest[0][0]:
-            heapq.heappush(self._slowest, (seconds, event.seq, event.attempt, name_of(self._specs[event.seq])))
+            name = name_of(self._specs[event.seq])
+            heapq.heappush(self._slowest, (seconds, event.seq, event.attempt, name))
             if len(self._slowest) > SLOWEST:
                 heapq.heappop(self._slowest)
 

@@ -158,7 +158,7 @@ class OutputPrinter:
     ) -> Fence:
         if not self._fences.needed:
             return Fence()
-        fold = ended is not None and ended.count in FAILED and start == 0
+        fold = ended is not None and ended.counted in FAILED and start == 0
         title = _title(ended, self._specs.get(seq)) if ended is not None and fold else ""
         short = end - start <= LONGEST_PIECE
         return self._fences.around(title, tag + b"".join(stream.pieces(start, end)) if short else None)

@@ -8,8 +8,8 @@ _CODES = {
     "cyan": "36",
 }  # fmt: skip
 OUTCOME_STYLES = {
-    "ok": "green", "failed": "bold red", "timeout": "bold magenta", "cancelled": "yellow", "skipped": "yellow",
-    "interrupted": "yellow",
+    "ok": "green", "failed": "bold red", "timeout": "bold magenta", "cancelled": "yellow",
+    "skipped": "yellow", "interrupted": "yellow",
 }  # fmt: skip
 
 

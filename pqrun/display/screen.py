@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Some lines at the bottom of a terminal that are drawn again and again, while others write above.
 
-Between two drawings the cursor stays at their beginning. So whatever a terminal does to lines when
-its window changes, "from the cursor to the end of the screen" is always exactly them: no count of
-lines has to be right for taking them away. (Counting upwards from the end, as `rich.live` does,
-leaves debris where a narrower window wraps lines.)
+Between two drawings the cursor stays where the next output of a job will go, above the lines. So
+whatever a terminal does to lines when its window changes, "below the cursor" is always exactly what
+is to be taken away: no count of lines has to be right for that. (Counting upwards from the end of
+what was drawn, as `rich.live` does, leaves debris where a narrower window wraps lines.) And since the
+lines are the last ones of the window, what a terminal pushes out at its top is never theirs, unless
+they take most of the window.
 """
 
 from __future__ import annotations
@@ -19,7 +21,10 @@ from pqrun.display.outlet import Outlet
 _TOGETHER, _AT_ONCE = "\x1b[?2026h", "\x1b[?2026l"
 _HIDE_CURSOR, _SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
 _NO_WRAP, _WRAP = "\x1b[?7l", "\x1b[?7h"
-_REST_OF_LINE, _REST_OF_SCREEN = "\x1b[K", "\x1b[J"
+_REST_OF_LINE = "\x1b[K"
+_SAVE, _BACK = "\x1b7", "\x1b8"
+# Not from the first cell of the window: tmux keeps what is erased so among the lines scrolled out.
+_ERASE_BELOW = f"\r{_REST_OF_LINE}{_SAVE}\x1b[B\x1b[J{_BACK}"
 PATIENCE = 0.5
 
 
@@ -32,6 +37,7 @@ class Screen:
         self._behind = False
         self._lock = Lock()
         self._drawn = False
+        self._shape = (0, 0, 0)
         self._cursor_hidden = False
         self._suspended = False
         self._closed = False
@@ -63,10 +69,17 @@ class Screen:
             if self._behind:
                 self._behind = False
                 self._came_back()
-            text = _TOGETHER + ("" if self._cursor_hidden else _HIDE_CURSOR) + _NO_WRAP + "\r"
-            text += "\r\n".join(line + _REST_OF_LINE for line in lines) + _REST_OF_SCREEN
-            text += "\r" + (f"\x1b[{len(lines) - 1}A" if len(lines) > 1 else "") + _WRAP + _AT_ONCE
-            self._drawn = self._cursor_hidden = True
+            columns, rows = self.size()
+            lines = lines[: rows - 1]
+            shape = (len(lines), columns, rows)
+            text = _TOGETHER + ("" if self._cursor_hidden else _HIDE_CURSOR)
+            if not self._drawn or shape != self._shape:
+                make_room = "\n" * len(lines) + f"\x1b[{len(lines)}A"
+                text += _ERASE_BELOW + make_room
+            text += f"{_SAVE}{_NO_WRAP}\x1b[{rows - len(lines) + 1};1H"
+            text += "\r\n".join(line + _REST_OF_LINE for line in lines) + _WRAP + _BACK + _AT_ONCE
+            self._drawn = self._cursor_hidden = bool(lines)
+            self._shape = shape
             self._outlet.draw(text)
 
     def step_aside(self) -> None:
@@ -75,15 +88,15 @@ class Screen:
             with self._lock:
                 if self._drawn and not self._closed:
                     self._drawn = False
-                    self._outlet.draw(_TOGETHER + "\r" + _REST_OF_SCREEN)
+                    self._outlet.draw(_TOGETHER + _ERASE_BELOW)
 
     def suspend(self) -> None:
         """Leaves the terminal as it was found, until `resume`."""
         self._leave()
 
     def resume(self) -> None:
-        """Draws again from now on."""
-        self._suspended = False
+        """Draws again from now on, whatever has become of what was drawn."""
+        self._drawn = self._cursor_hidden = self._suspended = False
 
     def close(self) -> None:
         """Leaves the terminal as it was found, for good."""
@@ -96,7 +109,7 @@ class Screen:
         try:
             self._suspended = True
             if held and not self._closed and (self._drawn or self._cursor_hidden):
-                erase = "\r" + _REST_OF_SCREEN if self._drawn else ""
+                erase = _ERASE_BELOW if self._drawn else ""
                 self._drawn = self._cursor_hidden = False
                 self._outlet.draw(erase + _SHOW_CURSOR + _AT_ONCE)
         finally:

@@ -27,6 +27,10 @@ HELP = (
     ("o", "show or hide what jobs print"),
     ("?", "back to the table"),
 )
+BRIEF = {
+    "current_queue_size": "queue", "active_workers": "active", "average_wait_time": "wait",
+    "average_processing": "run",
+}  # fmt: skip
 METRIC_WORDS = {
     "current_queue_size": "queue size", "active_workers": "active workers", "average_wait_time": "avg wait",
     "average_processing": "avg processing", "p50_processing": "median run",
@@ -130,18 +134,38 @@ def numbers(facts: Facts, width: int) -> list[Line]:
     return lines
 
 
-def brief_numbers(facts: Facts, width: int) -> Line:
+def few_numbers(facts: Facts, width: int) -> list[Line]:
+    """The same in two or three lines."""
+    parts: list[list[Piece]] = []
+    for name in TEN:
+        value = _value(name, facts.metrics, facts.workers)
+        parts.append([(f"{BRIEF.get(name, name.removeprefix('jobs_'))} ", "label"), (value, "")])
+    lines = [Line(("queue", "label"), *_by_priority(facts))]
+    for part in parts:
+        if lines[-1].width + 2 + Line(*part).width > width:
+            lines.append(Line())
+        lines[-1].add("  " if lines[-1].pieces else "")
+        lines[-1].pieces += part
+    return lines
+
+
+def queue_line(facts: Facts, width: int) -> Line:
     """The same in one line."""
-    queue = facts.metrics.queue_by_priority or {}
-    line = Line(("queue", "label"))
-    for priority in sorted(Priority, reverse=True):
-        name = priority.name.lower()
-        line.add("  ").add(name[0].upper(), name).add(f" {queue.get(name, 0)}")
+    line = Line(("queue", "label"), *_by_priority(facts))
     line.add("   wait ", "label").add(duration_text(facts.metrics.average_wait_time))
     line.add("  run ", "label").add(duration_text(facts.metrics.average_processing))
     if width >= MIDDLE:
         line.add("  workers ", "label").add(f"{facts.active}/{facts.workers}")
     return line
+
+
+def _by_priority(facts: Facts) -> list[Piece]:
+    pieces: list[Piece] = []
+    for priority in sorted(Priority, reverse=True):
+        name = priority.name.lower()
+        number = (facts.metrics.queue_by_priority or {}).get(name, 0)
+        pieces += [("  ", ""), (name[0].upper(), name), (f" {number}", "")]
+    return pieces
 
 
 def footer(facts: Facts, width: int) -> Line:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -116,6 +117,7 @@ class Stage:
         if self.printer is not None:
             self.printer.hidden = lambda: live.output_hidden
         reactor.add(keys)
+        reactor.on_signal(signal.SIGCONT, self._continued)
 
     def listeners(self) -> list[Any]:
         """Who hears, in this order: who reads output before who may remove it."""
@@ -142,6 +144,11 @@ class Stage:
         if self.live is not None and self.keys is not None:
             self.keys.resume()
             self.live.resume()
+
+    def _continued(self, _number: int) -> Iterable[Ask]:
+        """Somebody may have stopped us without a word (SIGSTOP)."""
+        self.resume()
+        return ()
 
     def close(self) -> None:
         """Whatever happens, the terminal is left as it was found."""

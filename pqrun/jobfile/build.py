@@ -9,8 +9,8 @@ from difflib import get_close_matches
 from typing import Any
 
 from pqrun.jobfile import JobFile
-from pqrun.jobfile.matrix import Combination, label
-from pqrun.jobfile.needs import Needs, cycles, ring
+from pqrun.jobfile.matrix import MOST_IN_FILE, Combination, label
+from pqrun.jobfile.needs import MOST_BY_PATTERN, Needs, cycles, ring
 from pqrun.jobfile.node import Mark
 from pqrun.jobfile.problems import Problem, Problems
 from pqrun.jobfile.sheet import Draft, Sheet
@@ -46,9 +46,9 @@ def _load(
     joined = _Joined(sheets, problems)
     joined.settle(pools)
     if len(sheets) == len(paths) and all(sheet.sound for sheet in sheets):
-        joined.name()
         joined.check_pools()
-        joined.connect()
+        if joined.name():
+            joined.connect()
     if problems.count:
         raise problems.error(dict(enumerate(texts)))
     return JobFile(
@@ -119,12 +119,20 @@ class _Joined:
                 for combination in matrix or (None,):
                     yield sheet, draft, combination
 
-    def name(self) -> None:
-        """Gives every job its id; says which are there twice, and what has nothing to run."""
+    def name(self) -> bool:
+        """Gives every job its id; says which are there twice, and what has nothing to run.
+
+        False if there are too many: `defaults` may hold a matrix.
+        """
+        expanded = 0
         named: dict[str, tuple[Sheet, Draft]] = {}
         unnamed: dict[str, int] = {}
         for sheet, draft, combination in self._rows():
             number = str(len(self._ids) + 1)
+            expanded += bool(combination)
+            if expanded > MOST_IN_FILE:
+                sheet.say(draft.at, f"more than {MOST_IN_FILE:,} combinations in all", "make it several runs")
+                return False
             if draft.run is None and sheet.default("run") is None:
                 sheet.say(draft.at, "a job without a command", "say what to run: `run: make test`")
             if draft.id is None:
@@ -148,6 +156,7 @@ class _Joined:
             sheet, draft = named[id]
             message = f"the id {quoted(id)} is the number of a job without one"
             sheet.say(draft.at, message, f"give it another; that job is on line {unnamed[id]}")
+        return True
 
     def _check_id(self, sheet: Sheet, draft: Draft, id: str) -> None:
         try:
@@ -168,10 +177,9 @@ class _Joined:
         for name, amount in wants or ():
             pool = self.pools.get(name)
             if pool is None:
-                close = get_close_matches(name, self.pools, 1) or list(self.pools)
-                hint = f"say how much there is: `pools: {{{name}: 4}}` at the top"
-                if close:
-                    hint = f"did you mean {quoted(close[0])}?"
+                close = get_close_matches(name, self.pools, 1)
+                declare = f"say how much there is: `pools: {{{name}: 4}}` at the top"
+                hint = f"did you mean {quoted(close[0])}?" if close else declare
                 sheet.say(at, f"unknown pool {quoted(name)}", hint)
             elif amount > pool.size:
                 sheet.say(at, f"{amount} of the pool {quoted(name)}, which has {pool.size}", "ask for less")
@@ -187,19 +195,28 @@ class _Joined:
             if combination and draft.id is not None:
                 bases.setdefault(draft.id, []).append(id)
         needs = Needs(self._ids, bases)
-        defaults = {sheet: needs.found(sheet.default("needs") or (), "", sheet.say) for sheet in self._sheets}
+        defaults = {sheet: self._default_needs(sheet, needs) for sheet in self._sheets}
+        needed = {sheet: {need.job for need in found} for sheet, found in defaults.items()}
         places: dict[str, tuple[Sheet, Mark]] = {}
         for id, (sheet, draft, _) in zip(self._ids, self._rows(), strict=True):
             if draft.needs is not None:
                 found = needs.found(draft.needs, id, sheet.say)
             else:
-                found = defaults[sheet] if all(need.job != id for need in defaults[sheet]) else ()
+                found = () if id in needed[sheet] else defaults[sheet]
             if found:
                 self._needs[id] = found
                 places[id] = sheet, draft.needs[0].at if draft.needs else draft.at
         for cycle in cycles(self._needs):
             sheet, at = places[cycle[0]]
             sheet.say(at, f"cyclic needs: {ring(cycle)}", "take one of these needs out")
+
+    def _default_needs(self, sheet: Sheet, needs: Needs) -> tuple[Need, ...]:
+        found = needs.found(sheet.default("needs") or (), "", sheet.say)
+        if len(found) * len(sheet.drafts) > MOST_BY_PATTERN:
+            _, at = sheet.settings["defaults"]
+            sheet.say(at, f"needs that come to more than {MOST_BY_PATTERN:,} in all", "put a job in between")
+            return ()
+        return found
 
     def specs(self, given: Values) -> list[JobSpec]:
         """The jobs. Gives up the drafts: of each job, one form exists at a time."""

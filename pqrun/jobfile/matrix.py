@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import ItemsView, Sequence
 from itertools import product
 from math import prod
 from typing import Final
@@ -44,8 +45,8 @@ class Matrices:
         }
         exclude = self._maps(parts.get("exclude"))
         include = self._maps(parts.get("include"))
-        for where, unwanted in exclude:
-            for name in unwanted:
+        for where, pairs in exclude:
+            for name in pairs:
                 if name not in axes:
                     say(where, f"unknown axis {quoted(name)}", f"axes are: {', '.join(axes) or 'none'}")
         size = (prod(map(len, axes.values())) if axes else 0) + len(include)
@@ -60,9 +61,8 @@ class Matrices:
             say(node, f"more than {MOST_IN_FILE:,} combinations in the file", "make it several files")
             return None
         found = [tuple(zip(axes, chosen, strict=True)) for chosen in product(*axes.values())] if axes else []
-        kept = [
-            one for one in found if not any(unwanted.items() <= dict(one).items() for _, unwanted in exclude)
-        ]
+        unwanted = [pairs.items() for _, pairs in exclude]
+        kept = [one for one in found if not _holds_any(dict(one), unwanted)]
         kept += [tuple(extra.items()) for _, extra in include]
         if not kept and not all(axes.values()):
             return None  # told above
@@ -108,3 +108,8 @@ class Matrices:
     def _name(self, value: Node) -> None:
         key = value.place_of_key
         self._reader.converted(key, values.variable, str(key.value))
+
+
+def _holds_any(combination: dict[str, str], unwanted: Sequence[ItemsView[str, str]]) -> bool:
+    pairs = combination.items()
+    return any(one <= pairs for one in unwanted)

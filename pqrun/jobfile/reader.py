@@ -155,11 +155,13 @@ def _meant(name: str, known: Mapping[str, Key]) -> str:
     other = ELSEWHERE.get(name.lower(), ELSEWHERE.get(lower, ""))
     if other in known:
         return f"here it is called `{other}`"
-    close = get_close_matches(lower, known, 1) if len(lower) <= 100 else []
-    if close:
-        return f"did you mean `{close[0]}`?"
+    if "run" in known and name in _OF_JOBS:
+        return "every job has its own"
     if "jobs" in known and name in _OF_JOBS:
         return "that is for a job; for every job, put it under `defaults:`"
     if "run" in known and name in _OF_TOP:
         return "that is for the whole file: put it at the top, without indentation"
+    close = get_close_matches(lower, known, 1) if len(lower) <= 100 else []
+    if close:
+        return f"did you mean `{close[0]}`?"
     return f"known here: {', '.join(dict.fromkeys(key.name for key in known.values()))}"

@@ -13,7 +13,6 @@ from pqrun.scheduler import Scheduler, UnknownNeed
 
 PIECE = 65536
 SLICE = 1000
-SEPARATOR = b"\n"
 
 
 class LinesSource:
@@ -25,7 +24,7 @@ class LinesSource:
     def __init__(
         self,
         lines: Lines,
-        parts: Iterable[tuple[int, bytes]],
+        parts: Iterable[tuple[str, int, bytes]],
         *,
         scheduler: Scheduler,
         hungry: Callable[[int], None],
@@ -38,11 +37,12 @@ class LinesSource:
         self._hungry = hungry
         self._enough = max(1, scheduler.max_queue // 2)
         self._may_hold_more = True
-        lines.feed(self._parts[0][1])
+        self._ended = False
+        lines.feed(self._parts[0][2])
 
     def fileno(self) -> int:
         """The descriptor that is being read."""
-        return self._parts[0][0]
+        return self._parts[0][1]
 
     def wanted(self) -> bool:
         """Whether there is room in the queue."""
@@ -55,11 +55,11 @@ class LinesSource:
     def read(self) -> Iterable[Ask]:
         """Reads a piece, if what was read before is used up."""
         if not self._may_hold_more:
-            data = os.read(self._parts[0][0], PIECE)
+            data = os.read(self._parts[0][1], PIECE)
             if data:
                 self._lines.feed(data)
             else:
-                self._next_file()
+                self._end_of_file()
             self._may_hold_more = True
         return [self.add]
 
@@ -70,7 +70,7 @@ class LinesSource:
             for _ in range(min(scheduler.room, SLICE)):
                 spec = self._lines.take()
                 if spec is None:
-                    self._may_hold_more = False
+                    self._may_hold_more = self._open_next()
                     break
                 if spec.named and scheduler.knows(spec.id):
                     raise UserError(f"{spec.file}:{spec.line}: the id `{spec.id}` is given twice")
@@ -87,9 +87,17 @@ class LinesSource:
             scheduler.end_input(now, complete=not self.wrong, why=self.wrong)
         self._hungry(0 if self.done or scheduler.room else self._enough)
 
-    def _next_file(self) -> None:
-        os.close(self._parts.pop(0)[0])
-        if self._parts:
-            self._lines.feed(SEPARATOR + self._parts[0][1])
-        else:
-            self._lines.end()
+    def _open_next(self) -> bool:
+        """Moves on to the next list if this one has been read; whether there was one."""
+        if not self._ended or not self._parts:
+            return False
+        self._ended = False
+        name, _, head = self._parts[0]
+        self._lines.begin(name)
+        self._lines.feed(head)
+        return True
+
+    def _end_of_file(self) -> None:
+        os.close(self._parts.pop(0)[1])
+        self._lines.end()
+        self._ended = True

@@ -69,11 +69,11 @@ class Encoder:
 
     def _submitted(self, event: ev.AttemptSubmitted) -> str:
         at, seq, attempt, waited = event
-        return f'{{"e":"start","t":{self._wall(at):.6f},"s":{seq},"n":{attempt},"w":{waited:.6f}}}'
+        return f'{{"e":"start","t":{self._wall(at):.7f},"s":{seq},"n":{attempt},"w":{waited:.9f}}}'
 
     def _queued(self, event: ev.JobQueued) -> str:
         at, seq, attempt, priority = event
-        return f'{{"e":"queue","t":{self._wall(at):.6f},"s":{seq},"n":{attempt},"p":{priority._value_}}}'
+        return f'{{"e":"queue","t":{self._wall(at):.7f},"s":{seq},"n":{attempt},"p":{priority._value_}}}'
 
     def _job_ended(self, event: ev.JobEnded) -> str:
         at, seq, outcome, attempts, allowed, because = event
@@ -81,7 +81,7 @@ class Encoder:
         if because:
             more += f',"because":{quote(because)}'
         end = f'"o":"{outcome._value_}","n":{attempts}{more}'
-        return f'{{"e":"done","t":{self._wall(at):.6f},"s":{seq},{end}}}'
+        return f'{{"e":"done","t":{self._wall(at):.7f},"s":{seq},{end}}}'
 
     def _added(self, event: ev.JobAdded) -> str:
         """A job; what it has in common with the one before is not worked out again."""
@@ -97,7 +97,7 @@ class Encoder:
                 rest = {k: v for k, v in facts.items() if k not in ("id", "run", "line")}
                 self._like = spec
                 self._rest = "," + json.dumps(rest, separators=(",", ":"))[1:-1] if rest else ""
-        return f'{{"e":"add","t":{self._wall(at):.6f},"s":{seq},"job":{job}}}'
+        return f'{{"e":"add","t":{self._wall(at):.7f},"s":{seq},"job":{job}}}'
 
     def _ended(self, event: ev.AttemptEnded) -> str:
         at, seq, attempt, counted, exit, asked, began, ended, usage, said, output = event
@@ -112,8 +112,8 @@ class Encoder:
             case Lost(why):
                 how = f'"lost":{quote(why)}'
         text = (
-            f'{{"e":"end","t":{wall(at):.6f},"s":{seq},"n":{attempt},"as":"{counted._value_}",{how}'
-            f',"b":{wall(began):.6f},"f":{wall(ended):.6f},"u":{usage.user:.4f},"y":{usage.system:.4f}'
+            f'{{"e":"end","t":{wall(at):.7f},"s":{seq},"n":{attempt},"as":"{counted._value_}",{how}'
+            f',"b":{wall(began):.7f},"f":{wall(ended):.7f},"u":{usage.user:.6f},"y":{usage.system:.6f}'
         )
         if asked is not None:
             text += f',"asked":"{asked}"'
@@ -124,10 +124,10 @@ class Encoder:
         return text + "}"
 
     def _rare(self, event: ev.Event) -> str | None:
-        at = f"{self._wall(event.at):.6f}"
+        at = f"{self._wall(event.at):.7f}"
         match event:
             case ev.JobWaiting(_, seq, attempt, until):
-                return f'{{"e":"wait","t":{at},"s":{seq},"n":{attempt},"until":{self._wall(until):.6f}}}'
+                return f'{{"e":"wait","t":{at},"s":{seq},"n":{attempt},"until":{self._wall(until):.7f}}}'
             case ev.AttemptRefused(_, seq, attempt, why):
                 return f'{{"e":"refuse","t":{at},"s":{seq},"n":{attempt},"why":{quote(why)}}}'
             case ev.JobRemoved(_, seq):
@@ -142,6 +142,10 @@ class Encoder:
             case ev.InputEnded(_, jobs, complete, why):
                 body = f'"jobs":{jobs},"complete":{_bool(complete)},"why":{quote(why)}'
                 return f'{{"e":"input","t":{at},{body}}}'
+            case ev.WorkersChanged(_, workers, by):
+                return f'{{"e":"workers","t":{at},"workers":{workers},"by":{quote(by)}}}'
+            case ev.PoolChanged(_, name, size, by):
+                return f'{{"e":"pool","t":{at},"name":{quote(name)},"size":{size},"by":{quote(by)}}}'
             case ev.RunPaused(_, paused, by):
                 return f'{{"e":"pause","t":{at},"on":{_bool(paused)},"by":{quote(by)}}}'
             case ev.RunStopping(_, cause, drain, force):
@@ -190,6 +194,10 @@ def decode(line: dict[str, Any], output: Callable[[int, int, int, int], Any]) ->
             return ev.JobChanged(at, seq, spec_of(line["job"]), line["by"])
         case "input":
             return ev.InputEnded(at, line["jobs"], line["complete"], line["why"])
+        case "workers":
+            return ev.WorkersChanged(at, line["workers"], line["by"])
+        case "pool":
+            return ev.PoolChanged(at, line["name"], line["size"], line["by"])
         case "pause":
             return ev.RunPaused(at, line["on"], line["by"])
         case "stop":

@@ -50,6 +50,9 @@ class Recovery:
     input_complete: bool = True
     position: Position = field(default_factory=Position)
     last: float = 0.0
+    workers: int | None = None
+    pools: dict[str, int] = field(default_factory=dict)
+    paused: bool = False
 
     def fold(self, event: ev.Event) -> None:
         """Takes in what happened next."""
@@ -86,6 +89,12 @@ class Recovery:
                 self.jobs[seq].spec = spec
             case ev.InputEnded(complete=complete):
                 self.input_ended, self.input_complete = True, complete
+            case ev.WorkersChanged(_, workers, _):
+                self.workers = workers
+            case ev.PoolChanged(_, name, size, _):
+                self.pools[name] = size
+            case ev.RunPaused(_, paused, _):
+                self.paused = paused
             case _:
                 pass
 
@@ -120,11 +129,14 @@ def recover(run: RunDirectory) -> Recovery:
     def output(seq: int, attempt: int, out: int, err: int) -> Capture:
         return Capture.stored(logs, Key(seq, attempt), out, err)
 
+    number = 0
     try:
-        for line in lines:
+        for number, line in enumerate(lines, 1):
             if "pqrun" in line or line.get("e") == "resume":
                 found.header = found.header or line
                 found.tokens.append(line["token"])
+                continue
+            if line["e"] == "close":
                 continue
             event = decode(line, output)
             if isinstance(event, ev.JobReopened):
@@ -132,7 +144,7 @@ def recover(run: RunDirectory) -> Recovery:
             found.fold(event)
             found.events.append(event)
     except (KeyError, TypeError, ValueError) as error:
-        raise OwnFailure(f"{run.journal} is damaged at line {lines.position.line}; left as it is") from error
+        raise OwnFailure(f"{run.journal} is damaged at line {number}; left as it is") from error
     found.position = lines.position
     if not found.header:
         raise OwnFailure(f"{run.journal} is damaged at line 1; left as it is")

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pqrun.errors import OwnFailure, UserError
 
 JOURNAL, LOCK, LOGS, INDEX, SOCKET = "journal.jsonl", "lock", "logs", "index.db", "control.sock"
-OURS = (JOURNAL, LOCK, LOGS, INDEX, SOCKET, "work")
+OURS = (JOURNAL, LOCK, LOGS, INDEX, SOCKET, "work", "serve.log")
 IN_USE = 5
 SURVIVORS_GONE_AFTER = 15.0
 _ALPHABET = "23456789abcdefghjkmnpqrstuvwxyz"
@@ -61,6 +61,11 @@ class RunDirectory:
     def workspace(self) -> str:
         """What is gone when the run has ended: reports, scripts."""
         return f"{self.path}/work"
+
+    @property
+    def socket(self) -> str:
+        """Where a live run can be talked to."""
+        return f"{self.path}/{SOCKET}"
 
     def has_journal(self) -> bool:
         """Whether a run is recorded there."""

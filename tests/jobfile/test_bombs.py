@@ -89,3 +89,12 @@ def test_many_combinations_in_one_file_are_refused(files):
 def test_many_maps_under_exclude_are_refused(files):
     text = f"jobs: [{{run: a, matrix: {{A: [1], exclude: [{', '.join(['{A: 2}'] * 1001)}]}}}}]"
     assert "more than 1,000 maps under `exclude`" in files.says(text)
+
+
+def test_defaults_can_not_multiply_what_every_job_has(files):
+    matrix = "x-m: &m [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]\ndefaults: {matrix: {A: *m, B: *m, C: *m, D: *m}}\n"
+    said = files.says(matrix + "jobs:\n" + "  - make\n" * 11)
+    assert said.startswith("jobs.yaml:14:5: error: more than 100,000 combinations in all\n")
+    jobs = "".join(f"  - {{id: a{n}, run: x}}\n  - {{id: b{n}, run: x}}\n" for n in range(1000))
+    said = files.says("defaults: {needs: 'a*'}\njobs:\n" + jobs)
+    assert said.startswith("jobs.yaml:1:11: error: needs that come to more than 1,000,000 in all\n")

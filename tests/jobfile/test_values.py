@@ -25,8 +25,8 @@ def test_a_duration_is_seconds(text, seconds):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "-1", "-1s", "nan", "inf", "1e3", "1e999", "1h 30m", "10 minutes", "1:30", "1M", "m", "1hh", "9" * 400,
-     "1_0",
+    ["", "-1", "-1s", "nan", "inf", "1e3", "1e999", "1h 30m", "10 minutes", "1:30", "1M", "m", "1hh",
+     "9" * 400, "1_0",
      "٣", " 1", "+1", "4000000000", "9999999h"],
 )  # fmt: skip
 def test_what_is_no_duration_is_refused_with_what_is_accepted(text):

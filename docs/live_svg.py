@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Draws docs/live.svg, the picture of the live table in the README, from a simulated run.
+
+    python docs/live_svg.py
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from random import Random
+
+from rich.console import Console
+
+from pqrun.display.board import Board
+from pqrun.display.facts import Facts
+from pqrun.display.frame import frame, most_failures, most_running
+from pqrun.display.glimpse import Glimpse
+from pqrun.metrics import RunningMetrics
+from pqrun.model import NOTHING_SAID, Attempt, Command, Exited, JobSpec, Priority, RetryPolicy, Said
+from pqrun.scheduler import Scheduler
+from pqrun.testing import Fate, FakeClock, SimulatedExecutor, simulate
+
+WORKERS = 4
+MOMENT = 205.0
+COLUMNS, ROWS = 110, 40
+PICTURE = Path(__file__).with_name("live.svg")
+
+SECONDS = {"render/chapter-07": 112.0, "db:backup --full": 74.0, "lint": 4.0, "thumbnails": 200.0}
+ENDS = {
+    "test[PY=3.12,OS=mac]": (1, "E  AssertionError: expected 3 workers, got 4"),
+    "lint": (2, "pqrun/cli.py:88:5: F841 local variable 'x' is assigned to but never used"),
+    "sync:eu-west": (255, "ssh: connect to host eu-west port 22: Connection timed out"),
+}
+SHOWS = {
+    "render/chapter-07": Glimpse(line="frame 1482/2000"),
+    "db:backup --full": Glimpse("dumping table orders", 0.62),
+    "test[PY=3.13,OS=mac]": Glimpse(line="tests/test_queue.py ....... [ 48%]"),
+}
+
+
+def first_jobs() -> list[JobSpec]:
+    """What a night may hold."""
+    tries = RetryPolicy(max=2, delay=5.0)
+    return [
+        JobSpec("checkout", Command("git clone …"), priority=Priority.CRITICAL),
+        JobSpec("lint", Command("ruff check"), timeout=60.0),
+        *(JobSpec(f"page-{n:02}", Command(f"make page-{n}"), timeout=90.0) for n in range(1, 34)),
+        JobSpec("sync:eu-west", Command("rsync …"), timeout=30.0, retry=tries),
+        *(
+            JobSpec(f"test[PY=3.{minor},OS={system}]", Command("tox"), timeout=600.0)
+            for minor in (11, 12, 13)
+            for system in ("linux", "mac")
+        ),
+        *(JobSpec(f"page-{n:02}", Command(f"make page-{n}"), timeout=90.0) for n in range(34, 87)),
+        *(JobSpec(f"thumbnails-{n}", Command("thumb"), priority=Priority.LOW) for n in range(1, 13)),
+    ]
+
+
+def urgent_jobs() -> list[JobSpec]:
+    """What somebody adds later, to go first."""
+    return [
+        JobSpec("render/chapter-07", Command("render 7"), priority=Priority.HIGH, timeout=120.0),
+        JobSpec(
+            "db:backup --full", Command("backup"), priority=Priority.HIGH, timeout=300.0, retry=RetryPolicy(max=2)
+        ),
+    ]
+
+
+def simulated_events() -> list[object]:
+    """All that happens in that night."""
+    random = Random(7)
+
+    def fate(attempt: Attempt) -> Fate:
+        name = attempt.spec.id
+        seconds = SECONDS.get(name.split("-")[0]) or SECONDS.get(name) or random.uniform(4.0, 17.0)
+        if name == "db:backup --full" and attempt.key.attempt == 1:
+            return Fate(12.0, Exited(75), said=Said(message="pg_dump: error: the server is busy"))
+        code, message = ENDS.get(name, (0, None))
+        return Fate(seconds, Exited(code), said=Said(message=message) if message else NOTHING_SAID)
+
+    scheduler = Scheduler(random=random)
+    scheduler.add(first_jobs(), 0.0)
+    asks = [(118.0, lambda s, now: (s.add(urgent_jobs(), now), s.end_input(now)) and None)]
+    return list(simulate(scheduler, SimulatedExecutor(FakeClock(), WORKERS, fate, asks=asks)).events)
+
+
+def facts_at(moment: float, rows: int, events: list[object]) -> Facts:
+    """What the table knows at that moment of the night."""
+    board, metrics = Board(0.0, 0.0), RunningMetrics(0.0)
+    past = [event for event in events if event.at <= moment]
+    board.hear(past)
+    metrics.fold(past)
+    most = most_running(rows)
+    names = {event.seq: event.spec.id for event in past if type(event).__name__ == "JobAdded"}
+    shows = {key: SHOWS[names[key.seq]] for key in board.running_keys(most) if names[key.seq] in SHOWS}
+    running = board.running(moment, most, shows)
+    return Facts(
+        title="nightly.yaml",
+        run="k3f9mw",
+        elapsed=moment,
+        total=board.total,
+        complete=board.complete,
+        outcomes=board.outcomes,
+        metrics=metrics.snapshot(moment),
+        workers=WORKERS,
+        running=running,
+        reserve=len(running),
+        waiting=board.waiting_count,
+        failures=board.failures(moment, most_failures(rows)),
+        limits=board.limits,
+        rate=board.rate.per_second(moment),
+        eta=board.rate.eta(moment, board.unfinished),
+        keys=True,
+    )
+
+
+def picture() -> str:
+    """The SVG."""
+    console = Console(
+        record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True, color_system="truecolor", _environ={}
+    )
+    table = frame(facts_at(MOMENT, ROWS, simulated_events()), COLUMNS, ROWS)
+    console.print(table, crop=False)
+    return console.export_svg(title="pqrun run nightly.yaml", unique_id="pqrun")
+
+
+if __name__ == "__main__":
+    PICTURE.write_text(picture(), encoding="utf-8")

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Commands that are loaded when they are called: starting one does not pay for the others."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+MODULES = {
+    "run": "run",
+    "resume": "run",
+    "check": "jobfiles",
+    "init": "jobfiles",
+    "schema": "jobfiles",
+    "serve": "serve",
+    "add": "control",
+    "ps": "control",
+    "set": "control",
+    "pause": "control",
+    "unpause": "control",
+    "cancel": "control",
+    "wait": "control",
+    "stop": "control",
+}
+"""Which module of this package has which command, in the order of the help."""
+
+
+class LazyGroup(TyperGroup):
+    """Knows its commands by name, and builds one when it is asked for."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = dict.fromkeys(MODULES)  # type: ignore[assignment]
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """In the order of the help."""
+        return list(MODULES)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command of that name, loaded now."""
+        if cmd_name not in MODULES:
+            return None
+        module = import_module(f"pqrun.cli.{MODULES[cmd_name]}")
+        found: Any = typer.main.get_command(module.app)
+        return found.commands[cmd_name] if hasattr(found, "commands") else found
