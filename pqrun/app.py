@@ -82,6 +82,7 @@ class Run:
         self.stage = Stage(settings, self.clock, self.out, self.err)
         self.page = self.stage.page
         self.ledger: Ledger | None = None
+        self.trouble: list[str] = []
         self.scheduler = Scheduler(
             pools=settings.pools or source.pools,
             max_queue=settings.max_queue or source.max_queue or MAX_QUEUE,
@@ -109,10 +110,12 @@ class Run:
         launcher = Launcher(
             run_id=record.run_id, directory=self._directory(), workspace=record.workspace, token=record.token
         )
-        warden = Warden(launcher.mark, keep=() if record.directory is None else (record.directory.lock_fd,))
+        containment = Containment(launcher.mark, launcher.kept_mark)
+        lock = () if record.directory is None else (record.directory.lock_fd,)
+        warden = Warden(launcher.mark, containment.adopt, keep=lock)
         warden.fork()
-        containment = Containment()
         containment.open()
+        self.reactor.add(warden)
         facts = {"files": list(self.settings.files), "cwd": self._directory(), "options": self.settings.recorded}
         record.begin(self.clock, listed=len(self.source.jobs), facts=facts)
         self.stage.open_live(
@@ -146,11 +149,16 @@ class Run:
         )
         self.slots = slots = Slots(self.workers, lambda attempt: Child(attempt, around), self.engine, self.engine.fail)
         self.engine.executor = slots
+
+        def list_running() -> None:
+            self.stage.plain.list_running()
+            teller.wake()
+
         self.signals = SignalPolicy(
             self.reactor,
             self.clock,
             suspend=self._suspend,
-            tell=self.stage.plain.list_running,
+            tell=list_running,
         )
         if record.directory is not None:
             self._open_socket(launcher)
@@ -171,6 +179,7 @@ class Run:
             self.server.close()
         containment.close()
         warden.close()
+        self.trouble = [*containment.escaped, *([warden.trouble] if warden.trouble else [])]
         return self._conclude(told=self._finish_telling(teller))
 
     def _open_socket(self, launcher: Launcher) -> None:
@@ -250,8 +259,8 @@ class Run:
             rows = sorted(self.ledger.rows.values(), key=lambda row: row.seq)
             self.out.say(as_text(document(self._facts(), snapshot, rows, self.clock.wall)))
         self.stage.say_last_page(snapshot, self.clock.now() - self.metrics.began, run=self.record.address)
-        for failure in self.stage.failures():
-            self.err.say(f"pqrun: {failure}")
+        for trouble in (*self.trouble, *self.stage.failures()):
+            self.err.say(f"pqrun: {trouble}")
 
     def _left_undone(self) -> bool:
         outcomes = self.page.outcomes

@@ -23,16 +23,24 @@ class SystemClock:
 
     def __init__(self) -> None:
         self._left_out = 0.0
+        self._stood_still_at: float | None = None
         self._start = time.time() - time.monotonic()
 
     def now(self) -> float:
         """Seconds; never goes back."""
-        return time.monotonic() + self._start - self._left_out
+        still = self._stood_still_at
+        return time.monotonic() + self._start - self._left_out if still is None else still
 
     def wall(self, at: float) -> float:
         """Seconds since the epoch at that moment."""
         return at + self._left_out
 
-    def leave_out(self, seconds: float) -> None:
-        """That much time was spent stopped: it counts against nobody's limit."""
-        self._left_out += seconds
+    def stand_still(self) -> None:
+        """What passes from now on is spent stopped: it counts against nobody's limit."""
+        self._stood_still_at = self.now()
+
+    def go_on(self) -> None:
+        """Until now."""
+        if self._stood_still_at is not None:
+            self._left_out = time.monotonic() + self._start - self._stood_still_at
+            self._stood_still_at = None

@@ -6,7 +6,6 @@ Frozen data and pure functions. No clock, no process, no file.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import Any, NamedTuple
 
@@ -78,8 +77,7 @@ class Lost(NamedTuple):
 Exit = Exited | Signalled | NotStarted | Lost
 
 
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
+class RetryPolicy(NamedTuple):
     """When and how often to try again. Times in seconds.
 
     `on` and `permanent` hold exit codes, signal names and the words `timeout`, `signal`, `any`.
@@ -126,8 +124,7 @@ class Pool(NamedTuple):
     items: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(NamedTuple):
     """A shell command (`run` a string) or an argument list (`run` a tuple, no shell)."""
 
     run: str | tuple[str, ...]
@@ -139,8 +136,7 @@ class Command:
     keep_leftovers: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class JobSpec:
+class JobSpec(NamedTuple):
     """What a job is, as its author wrote it. Times in seconds; `None` means without limit.
 
     `work` is opaque here: a `Command` for a child process, or what another executor takes.
@@ -173,8 +169,7 @@ class Key(NamedTuple):
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(NamedTuple):
     """One try of one job, as handed to an executor; `pools` holds what was assigned of each."""
 
     key: Key

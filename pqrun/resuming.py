@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from pqrun.display.outlet import Outlet
@@ -55,18 +54,18 @@ def open_resumed(settings: Settings) -> tuple[Input, Record, Restart]:
 
 def _overridden(spec: JobSpec, given: dict[str, Any]) -> JobSpec:
     """A job of the first run with what the command line says this time."""
-    changes = {name: value for name, value in given.items() if name in JobSpec.__slots__}
+    changes = {name: value for name, value in given.items() if name in JobSpec._fields}
     for name in ("timeout", "idle_timeout"):
         if changes.get(name) == 0:
             changes[name] = None
     policy = {_POLICY[name]: value for name, value in given.items() if name in _POLICY}
     if policy:
-        changes["retry"] = replace(spec.retry, **policy)
+        changes["retry"] = spec.retry._replace(**policy)
     work = spec.work
     if "signal" in given:
-        work = replace(work, signal=given["signal"])
+        work = work._replace(signal=given["signal"])
     if "shell" in given and isinstance(work.run, str):
-        work = replace(work, shell=given["shell"])
+        work = work._replace(shell=given["shell"])
     if "env" in given:
-        work = replace(work, env=tuple({**dict(work.env), **given["env"]}.items()))
-    return replace(spec, work=work, **changes)
+        work = work._replace(env=tuple({**dict(work.env), **given["env"]}.items()))
+    return spec._replace(work=work, **changes)

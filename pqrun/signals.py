@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
-import time
 from collections.abc import Callable, Iterable
 from types import FrameType
 
@@ -27,7 +27,8 @@ def make_sure_of_descriptors() -> None:
 def make_sure_of_signals() -> None:
     """Children can be waited for, nothing is blocked, and jobs start with default handlers.
 
-    What the caller ignores stays ignored here, but by a handler, which a job does not inherit.
+    What the caller ignores stays ignored here, but by a handler, which a job does not inherit. Until
+    there is something to clean up, an interrupt just ends us, as it ends any program.
     """
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
@@ -35,6 +36,8 @@ def make_sure_of_signals() -> None:
     for number in signal.valid_signals() - python_ignores:
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, ignored)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def ignored(_number: int, _frame: FrameType | None) -> None:
@@ -42,7 +45,8 @@ def ignored(_number: int, _frame: FrameType | None) -> None:
 
 
 def end_by(number: int) -> None:
-    """Ends this process by that signal, so that a shell's loop around it stops too."""
+    """Ends this process by that signal, so that a shell's loop around it stops too; without a core."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
     os._exit(128 + number)  # it was blocked, or is no ending one
@@ -60,6 +64,7 @@ class SignalPolicy:
         tell: Callable[[], None],
     ) -> None:
         self.stopped_by = 0
+        self._pausing = False
         self._clock = clock
         self._suspend = suspend
         self._tell = tell
@@ -83,12 +88,17 @@ class SignalPolicy:
 
     def _pause(self, _number: int) -> Iterable[Ask]:
         def ask(_scheduler: Scheduler, _now: float) -> None:
+            self._pausing = False
             self._suspend(True)
-            began = time.monotonic()
+            # No thread may see the time that has passed before it is left out.
+            self._clock.stand_still()
             os.kill(os.getpid(), signal.SIGSTOP)
-            self._clock.leave_out(time.monotonic() - began)
+            self._clock.go_on()
             self._suspend(False)
 
+        if self._pausing:
+            return []  # several before we stop are one
+        self._pausing = True
         return [ask]
 
     def _list(self, _number: int) -> Iterable[Ask]:

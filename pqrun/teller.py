@@ -70,6 +70,10 @@ class Teller:
             self.behind = True  # only `_catch_up` ends that: somebody has to be told
         self._something.set()
 
+    def wake(self) -> None:
+        """From any thread: listeners that act by themselves are asked what they want to do now."""
+        self._something.set()
+
     def close(self, seconds: float | None = None) -> bool:
         """Tells the rest; False if that took longer than so many seconds and was given up."""
         self._closing.set()

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import shlex
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pqrun.cli.settings import given_of
@@ -60,7 +59,7 @@ def jobs_of_file(path: str, options: AddOptions) -> list[dict[str, Any]]:
 
 def _placed(spec: JobSpec, directory: str) -> JobSpec:
     own = spec.work.cwd
-    return replace(spec, work=replace(spec.work, cwd=os.path.join(directory, own) if own else directory))
+    return spec._replace(work=spec.work._replace(cwd=os.path.join(directory, own) if own else directory))
 
 
 def _directory(cwd: str | None) -> str:

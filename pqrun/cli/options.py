@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 import typer
 
 from pqrun.jobfile import values
-from pqrun.jobfile.kinds import retries, workers
+from pqrun.jobfile.kinds import FROM_WORD, retries, workers
 from pqrun.model import Halt, Pool, Priority
 
 T = TypeVar("T")
@@ -143,7 +143,7 @@ class RunOptions(JobOptions):
     ] = None  # fmt: skip
     max_queue: Annotated[
         int | None,
-        option("--max-queue", help="Read no further ahead than so many jobs [1000]", panel=SCHEDULING, metavar="N", read=lambda t: values.whole_number(t, 1, 10**9)),
+        option("--max-queue", help="Read no further ahead than so many jobs [1000]", panel=SCHEDULING, metavar="N", read=FROM_WORD["max_queue"]),
     ] = None  # fmt: skip
     pool: Annotated[
         list[str] | None,

@@ -7,7 +7,6 @@ They run inside a turn, under the engine's lock: none of them waits for anybody.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from pqrun import lifecycle as life
@@ -77,7 +76,7 @@ def add(request: dict[str, Any], scheduler: Scheduler, now: float) -> Answer:
 
 
 def _named(spec: JobSpec, number: int) -> JobSpec:
-    return spec if spec.named and spec.id else replace(spec, id=str(number), named=False)
+    return spec if spec.named and spec.id else spec._replace(id=str(number), named=False)
 
 
 def _check_together(specs: list[JobSpec], scheduler: Scheduler) -> None:

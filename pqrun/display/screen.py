@@ -26,6 +26,8 @@ _SAVE, _BACK = "\x1b7", "\x1b8"
 # Not from the first cell of the window: tmux keeps what is erased so among the lines scrolled out.
 _ERASE_BELOW = f"\r{_REST_OF_LINE}{_SAVE}\x1b[B\x1b[J{_BACK}"
 PATIENCE = 0.5
+# All lines are drawn again this often, should something else have written over them.
+HEAL_EVERY = 20
 
 
 class Screen:
@@ -38,6 +40,8 @@ class Screen:
         self._lock = Lock()
         self._drawn = False
         self._shape = (0, 0, 0)
+        self._lines: Sequence[str] = ()
+        self._frames = 0
         self._cursor_hidden = False
         self._suspended = False
         self._closed = False
@@ -73,11 +77,22 @@ class Screen:
             lines = lines[: rows - 1]
             shape = (len(lines), columns, rows)
             text = _TOGETHER + ("" if self._cursor_hidden else _HIDE_CURSOR)
-            if not self._drawn or shape != self._shape:
+            first = rows - len(lines) + 1
+            self._frames += 1
+            if self._drawn and shape == self._shape and self._frames % HEAL_EVERY:
+                text += _SAVE + _NO_WRAP
+                text += "".join(
+                    f"\x1b[{first + n};1H{line}{_REST_OF_LINE}"
+                    for n, (line, before) in enumerate(zip(lines, self._lines, strict=True))
+                    if line != before
+                )
+            else:
                 make_room = "\n" * len(lines) + f"\x1b[{len(lines)}A"
-                text += _ERASE_BELOW + make_room
-            text += f"{_SAVE}{_NO_WRAP}\x1b[{rows - len(lines) + 1};1H"
-            text += "\r\n".join(line + _REST_OF_LINE for line in lines) + _WRAP + _BACK + _AT_ONCE
+                text += ("" if self._drawn and shape == self._shape else _ERASE_BELOW) + make_room
+                text += f"{_SAVE}{_NO_WRAP}\x1b[{first};1H"
+                text += "\r\n".join(line + _REST_OF_LINE for line in lines)
+            text += _WRAP + _BACK + _AT_ONCE
+            self._lines = lines
             self._drawn = self._cursor_hidden = bool(lines)
             self._shape = shape
             self._outlet.draw(text)

@@ -7,11 +7,10 @@ after it was reaped: peek, signal, sweep, reap last.
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import os
 import select
 import signal
+import time
 from dataclasses import dataclass
 from fcntl import ioctl
 from termios import FIONREAD
@@ -21,16 +20,19 @@ from pqrun.capture import Capture, Logs, Stream
 from pqrun.clock import Clock
 from pqrun.errors import OwnFailure
 from pqrun.executors import Reporter
-from pqrun.executors.containment import LEFTOVER_GRACE, Containment
-from pqrun.executors.launch import Launcher, Unstartable
+from pqrun.executors.containment import LEFTOVER_GRACE, UNKILLABLE, Containment
+from pqrun.executors.ending import has_ended, watch
+from pqrun.executors.kinship import Member
+from pqrun.executors.launch import PASSING, Launcher, Unstartable
 from pqrun.executors.report import read_report
 from pqrun.executors.spawn import LONGEST_FAILURE, signal_name
 from pqrun.executors.warden import Warden
-from pqrun.model import Attempt, Exit, Exited, Lost, NotStarted, Signalled, Usage
+from pqrun.model import NOTHING_SAID, Attempt, Exit, Exited, Lost, NotStarted, Signalled, Usage
 from pqrun.news import Ended, Grew, Idle, Refused, Started, Told
 
-SCARCE = {errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+LOOK_AROUND = 5.0
 LOOK_AT_REPORT = 1.0
+LOOK_WHETHER_IT_ENDED = 0.02
 
 
 @dataclass
@@ -57,8 +59,11 @@ class Child:
         self._pid = 0
         self._over = False
         self._asked = False
-        self._forced = False
+        self._suspended = False
         self._met = False
+        self._killed_at: float | None = None
+        self._denied = False
+        self._ended = False
         self._lost = ""
         self.output: Capture | None = None
 
@@ -66,8 +71,9 @@ class Child:
         """Asks its group to end, or kills it. What has ended already is left alone."""
         with self._lock:
             self._asked = True
-            self._forced = self._forced or force
-            if not self._pid or self._over or _has_ended(self._pid):
+            if force and self._killed_at is None:
+                self._killed_at = self._around.clock.now()
+            if not self._pid or self._over or has_ended(self._pid):
                 return
             self._met = True
             name = "SIGKILL" if force else self._attempt.spec.work.signal
@@ -76,6 +82,7 @@ class Child:
     def suspend(self, *, stopped: bool) -> None:
         """Stops its group with pqrun, or lets it go on."""
         with self._lock:
+            self._suspended = stopped
             if self._pid and not self._over:
                 self._signal_group(signal.SIGSTOP if stopped else signal.SIGCONT)
 
@@ -85,65 +92,66 @@ class Child:
         now = around.clock.now()
         if self._asked:
             return Ended(attempt.key, NotStarted(126, "stopped before it started"), True, now, now)
+        member = around.launcher.member(attempt, slot)
+        around.containment.expect(member)
         pipes: list[int] = []
         try:
             if around.capture:
                 pipes += os.pipe()
                 pipes += os.pipe()
-                around.launcher.check_room(pipes[-1])
+                around.launcher.check_room(pipes[-1], around.containment.running)
             pid = around.launcher.spawn(attempt, slot, pipes)
-        except Unstartable as error:
+        except BaseException as error:
             _close(*pipes)
-            return Ended(attempt.key, NotStarted(error.code, str(error)), False, now, now)
-        except OSError as error:
-            _close(*pipes)
-            if error.errno in SCARCE:
+            around.containment.leave(member)
+            if isinstance(error, Unstartable):
+                return Ended(attempt.key, NotStarted(error.code, str(error)), False, now, now)
+            if isinstance(error, OSError) and error.errno in PASSING:
                 return Refused(attempt.key, error.strerror or str(error))
             raise
+        around.containment.enter(member, pid)
         _close(*pipes[1::2])
-        return self._attend(pid, slot, pipes[::2])
+        try:
+            return self._attend(member, pipes[::2])
+        except BaseException:  # ours to fail with, but not at the price of a job that goes on
+            if not self._over:
+                self._pid = pid
+                self.stop(force=True)
+                self._bury(member)
+            raise
 
-    def _attend(self, pid: int, slot: int, pipes: list[int]) -> Ended:
+    def _attend(self, member: Member, pipes: list[int]) -> Ended:
         around, attempt = self._around, self._attempt
-        spec = attempt.spec
         began = around.clock.now()
-        member = around.launcher.member(attempt, pid)
-        around.containment.enter(member)
         if around.warden is not None:
-            around.warden.announce(pid, spec.grace)
+            around.warden.announce(member.pid, attempt.spec.grace)
         with self._lock:
-            self._pid = pid
-            asked_early, forced = self._asked, self._forced
+            self._pid = member.pid
+            asked_early, killed_early = self._asked, self._killed_at is not None
+            if self._suspended:
+                self._signal_group(signal.SIGSTOP)
         if asked_early:
-            self.stop(force=forced)
+            self.stop(force=killed_early)
         # Nobody is woken for it: the scheduler looks into its mail when the limit may be over.
-        around.reporter.post(Started(attempt.key, began, f"slot {slot}"), urgent=False)
+        around.reporter.post(Started(attempt.key, began, f"slot {member.slot}"), urgent=False)
 
         self.output = capture = Capture(around.logs, attempt.key) if pipes else None
-        self._read_until_it_ends(pid, pipes, capture)
+        self._read_until_it_ends(pipes, capture)
         ended = around.clock.now()
-        grace = spec.grace if self._met else min(spec.grace, LEFTOVER_GRACE)
-        around.containment.sweep(member, grace=grace, hurry=lambda: self._forced)
-        exit, usage = self._reap()
-        if around.warden is not None:
-            around.warden.dismiss(pid)
+        exit, usage = self._bury(member)
         if capture is not None:
-            if exit == Exited(255) and capture.err.size <= LONGEST_FAILURE:
-                if never_ran := around.launcher.never_ran(attempt, capture.err.tail()):
-                    exit, capture = never_ran, None
-                    began = ended
-            if capture is not None:
+            told = capture.err.tail() if exit == Exited(255) and capture.err.size <= LONGEST_FAILURE else b""
+            if never_ran := around.launcher.never_ran(attempt, told):
+                exit, capture, began = never_ran, None, ended
+            else:
                 capture.finish()
         said = read_report(around.launcher.report_path(attempt.key))
-        around.launcher.clean_up(attempt.key)
-        return Ended(
-            attempt.key, Lost(self._lost) if self._lost else exit, self._met and not self._lost,
-            began, ended, usage, said, capture,
-        )  # fmt: skip
+        around.launcher.clean_up(attempt.key, report=said is not NOTHING_SAID)
+        stopped = self._met and not isinstance(exit, Lost)
+        return Ended(attempt.key, exit, stopped, began, ended, usage, said, capture)
 
-    def _read_until_it_ends(self, pid: int, pipes: list[int], capture: Capture | None) -> None:
+    def _read_until_it_ends(self, pipes: list[int], capture: Capture | None) -> None:
         """Takes in output until the leader has ended, then what the pipes still hold."""
-        spec = self._attempt.spec
         around = self._around
         poll = select.poll()
         open_streams: dict[int, Stream] = {}
@@ -151,43 +159,48 @@ class Child:
             for fd, stream in zip(pipes, (capture.out, capture.err), strict=True):
                 poll.register(fd, select.POLLIN)
                 open_streams[fd] = stream
-        watch = _watch(pid)
-        if watch is not None:
-            poll.register(watch, select.POLLIN)
-        idle = spec.idle_timeout
-        heard = around.clock.now()
-        tick = None if watch is not None else 0.02
+        end = watch(self._pid)
+        if end is not None:
+            poll.register(end, select.POLLIN)
+        tick = LOOK_AROUND if end is not None else LOOK_WHETHER_IT_ENDED
         if around.follow:
-            tick = LOOK_AT_REPORT if tick is None else tick
+            tick = min(tick, LOOK_AT_REPORT)
+        idle = self._attempt.spec.idle_timeout
+        heard = around.clock.now()
         told = ""
+        look = heard + tick
         try:
             while True:
-                wait = tick
-                if idle is not None:
-                    left = max(0.0, heard + idle - around.clock.now())
-                    wait = left if wait is None else min(wait, left)
-                ready = poll.poll(None if wait is None else wait * 1000 + 1)
+                until = look if idle is None else min(look, heard + idle)
+                ready = poll.poll(max(0.0, until - around.clock.now()) * 1000 + 1)
+                now = around.clock.now()
                 for fd, _ in ready:
-                    if fd == watch:
+                    if fd not in open_streams:
+                        self._ended = True
                         continue
-                    heard = around.clock.now()
+                    heard = now
                     if not self._take(fd, open_streams[fd]):
                         poll.unregister(fd)
                         del open_streams[fd]
-                if watch is not None:
-                    if any(fd == watch for fd, _ in ready):
-                        break
-                elif _has_ended(pid):
+                if self._ended:
                     break
-                if idle is not None and around.clock.now() >= heard + idle:
+                if idle is not None and now >= heard + idle:
                     around.reporter.post(Idle(self._attempt.key))
                     idle = None
-                if around.follow and not ready:
-                    told = self._tell(told)
+                if now >= look:
+                    look = now + tick
+                    self._ended = has_ended(self._pid)
+                    if self._ended or self._is_unkillable():
+                        break
+                    around.containment.tidy()
+                    if around.follow:
+                        told = self._tell(told)
             for fd, stream in open_streams.items():
                 self._drain(fd, stream)
         finally:
-            _close(*pipes, *([] if watch is None else [watch]))
+            _close(*pipes)
+            if end is not None:
+                end.close()
 
     def _take(self, fd: int, stream: Stream, limit: int = 1 << 20) -> int:
         """Moves some output; a disk without room ends the job, and is told."""
@@ -200,7 +213,7 @@ class Child:
         except OSError as error:
             self._lost = f"cannot write its output to {stream.path}: {error.strerror}"
             with self._lock:
-                if not _has_ended(self._pid):
+                if not has_ended(self._pid):
                     self._signal_group(signal.SIGKILL)
             return len(os.read(fd, 65536)) if self._holds(fd) else 1
         if self._around.follow and stream.last_line_end:
@@ -229,11 +242,29 @@ class Child:
             self._around.reporter.post(Told(self._attempt.key, said.status, said.progress))
         return now
 
-    def _reap(self) -> tuple[Exit, Usage]:
+    def _is_unkillable(self) -> bool:
+        """Whether it lives on long after it was killed: another user's, or stuck in the kernel."""
+        return self._killed_at is not None and self._around.clock.now() > self._killed_at + UNKILLABLE
+
+    def _bury(self, member: Member) -> tuple[Exit, Usage]:
+        """Its leader has ended: ends what it leaves, and reaps it last."""
+        around, spec = self._around, self._attempt.spec
+        while not self._ended and not has_ended(member.pid):
+            if self._is_unkillable():
+                around.containment.leave(member)
+                why = "not permitted" if self._denied else "it does not die"
+                return Lost(f"cannot end it (process {member.pid}): {why}"), Usage()
+            time.sleep(LOOK_WHETHER_IT_ENDED)
+        grace = spec.grace if self._met else min(spec.grace, LEFTOVER_GRACE)
+        around.containment.sweep(member, grace=grace, hurry=lambda: self._killed_at is not None)
+        if around.warden is not None:
+            around.warden.dismiss(member.pid)
         with self._lock:
             self._over = True
-            _, status, used = os.wait4(self._pid, 0)
+            _, status, used = os.wait4(member.pid, 0)
         usage = Usage(used.ru_utime, used.ru_stime)
+        if self._lost:
+            return Lost(self._lost), usage
         if os.WIFSIGNALED(status):
             return Signalled(signal_name(os.WTERMSIG(status))), usage
         return Exited(os.WEXITSTATUS(status)), usage
@@ -241,23 +272,12 @@ class Child:
     def _signal_group(self, *numbers: int) -> None:
         """Its leader is not reaped, so the number is its group's."""
         for number in numbers:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
+            try:
                 os.killpg(self._pid, number)
-
-
-def _has_ended(pid: int) -> bool:
-    """Peeks, without reaping."""
-    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-
-
-def _watch(pid: int) -> int | None:
-    """A descriptor that is readable when the process has ended; None: look from time to time."""
-    if not hasattr(os, "pidfd_open"):
-        return None
-    try:
-        return os.pidfd_open(pid)
-    except OSError:
-        return None
+            except ProcessLookupError:
+                pass
+            except PermissionError:
+                self._denied = True
 
 
 def _close(*fds: int) -> None:

@@ -2,9 +2,8 @@
 """Nothing of a job survives it.
 
 On Linux pqrun is a subreaper: whatever a job leaves behind becomes a child of pqrun's main thread,
-so that one read of its list of children tells whether anything is left. What is found belongs to a
-job by its session, by the variables that the job got, or, scrubbed of both, to the jobs that ran
-when it was born. Nothing is signalled after it was reaped, and only what is ours is reaped.
+so that one read of its list of children tells whether anything is left. Whose it is, `kinship`
+says. Nothing is signalled after it was reaped, and only what is ours is reaped.
 """
 
 from __future__ import annotations
@@ -12,285 +11,248 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
-LINUX = sys.platform == "linux"
+from pqrun.executors.kinship import Kinship, Member, Orphan
+from pqrun.executors.processes import (
+    LINUX,
+    Children,
+    be_subreaper,
+    descendants_of,
+    group_lives,
+    look_at,
+    send,
+)
+
 LEFTOVER_GRACE = 2.0
-_PR_SET_CHILD_SUBREAPER = 36
-
-
-@dataclass(frozen=True, slots=True)
-class Process:
-    """What `/proc/PID/stat` says that matters here; `born` in clock ticks since the boot."""
-
-    pid: int
-    state: str
-    group: int
-    session: int
-    born: int
-
-
-def look_at(pid: int) -> Process | None:
-    """That process, if there is one."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
-            text = file.read(4096)
-    except OSError:
-        return None
-    facts = text[text.rfind(b")") + 2 :].split()
-    return Process(pid, facts[0].decode(), int(facts[2]), int(facts[3]), int(facts[19]))
-
-
-def environment_of(pid: int) -> bytes:
-    """The variables with which that process was started; empty if they can't be read."""
-    try:
-        with open(f"/proc/{pid}/environ", "rb", buffering=0) as file:
-            return b"\0" + file.read(1 << 20)
-    except OSError:
-        return b""
-
-
-def children_of(pid: int) -> list[int]:
-    """The children of all threads of a process."""
-    found: list[int] = []
-    with contextlib.suppress(OSError):
-        for thread in os.listdir(f"/proc/{pid}/task"):
-            with open(f"/proc/{pid}/task/{thread}/children", "rb", buffering=0) as file:
-                found += map(int, file.read(1 << 20).split())
-    return found
-
-
-def become_subreaper() -> bool:
-    """Orphans of our jobs become our children; False where there is no such thing."""
-    if not LINUX:
-        return False
-    import ctypes
-
-    return bool(ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
-
-
-@dataclass(eq=False, slots=True)
-class Member:
-    """A job's process tree, by its leader, who is also its session and group."""
-
-    pid: int
-    marker: bytes
-    keep: bool
-    born: int = 0
-
-
-@dataclass(slots=True)
-class _Stray:
-    """An orphan that shows no sign of its job, and the jobs that ran when it was born."""
-
-    suspects: list[Member] = field(default_factory=list)
-    spared: bool = False
+LAST_GRACE = 0.5
+UNKILLABLE = 5.0
 
 
 class Containment:
-    """Finds and ends what jobs leave behind. Call `open` in the main thread, before any job."""
+    """Finds and ends what jobs leave behind. Call `open` in the main thread, before any job.
 
-    def __init__(self) -> None:
-        self._members: dict[int, Member] = {}
-        self._strays: dict[int, _Stray] = {}
-        self._spared: set[int] = set()
+    `escaped` says what could not be ended: another user's, or stuck in the kernel.
+    """
+
+    def __init__(self, mark: bytes, kept_mark: bytes) -> None:
+        self.escaped: list[str] = []
+        self._kin = Kinship(mark, kept_mark)
+        self._orphans: dict[int, Orphan] = {}
         self._known: set[int] = set()
         self._quiet = b""
-        self._children: int | None = None
+        self._subreaper = False
+        self._children = Children()
+        self._session = 0
         self._lock = threading.Lock()
 
     def open(self) -> None:
         """From now on orphans of jobs come to us; children that are there already aren't jobs'."""
-        if become_subreaper():
-            path = f"/proc/self/task/{threading.main_thread().native_id}/children"
-            with contextlib.suppress(OSError):
-                self._children = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        self.leave_alone(*self._listed())
-
-    def leave_alone(self, *pids: int) -> None:
-        """These children of ours are no jobs'."""
+        self._session = os.getsid(0)
+        self._subreaper = be_subreaper()
+        if not self._subreaper:
+            return
+        self._kin.open()
+        self._children.open()
         with self._lock:
-            self._known.update(pids)
-        self._quiet = self._list() if set(self._listed()) <= self._known else b"?"
+            self._known.update(self._listed())
+            self._settle()
 
-    def enter(self, member: Member) -> None:
+    def adopt(self, start: Callable[[], int], *, instead_of: int = 0) -> int:
+        """Starts a child of ours that is no job's, in place of one that has been reaped."""
+        with self._lock:
+            self._known.discard(instead_of)
+            pid = start()
+            self._known.add(pid)
+            self._settle()
+            return pid
+
+    @property
+    def running(self) -> int:
+        """How many jobs are entered or expected."""
+        return len(self._kin)
+
+    def expect(self, member: Member) -> None:
+        """What the calling thread starts from now on is that job's."""
+        self._kin.expect(member)
+
+    def enter(self, member: Member, pid: int) -> None:
         """A job's leader runs."""
-        self._members[member.pid] = member
+        self._kin.enter(member, pid)
+
+    def leave(self, member: Member) -> None:
+        """It could not be started, or (then it has escaped) not be ended."""
+        with self._lock:
+            if member.pid:
+                self._known.add(member.pid)
+            self._kin.leave(member)
 
     def sweep(self, member: Member, *, grace: float, hurry: Callable[[], bool]) -> int:
         """Ends what is left of a job whose leader has ended and is not reaped; how many it was.
 
         Asked with TERM at once; killed after `grace` seconds, or when `hurry` says so.
         """
-        kill_at = time.monotonic() + grace
-        if self._children is None:
-            self._members.pop(member.pid, None)
-            return self._sweep_group(member, kill_at, hurry)
-        if self._list() in (self._quiet, b""):
-            self._members.pop(member.pid, None)
+        if not self._subreaper:
+            self._kin.leave(member)
+            return 0 if member.keep else _sweep_group(member.pid, grace, hurry)
+        if self._children.read() in (self._quiet, b""):
+            self._kin.leave(member)
             return 0
-        seen: set[int] = set()
-        asked: set[int] = set()
+        return self._end_all(lambda orphan: orphan.belongs_to(member), grace, hurry, ending=member)
+
+    def tidy(self) -> None:
+        """Reaps what a job that runs for long has left in the meantime and has ended by itself."""
+        if self._subreaper and self._children.read() != self._quiet:
+            with self._lock:
+                self._look_around()
+                self._settle()
+
+    def close(self, *, grace: float = LAST_GRACE) -> int:
+        """At the end of the run, whatever is left of any job goes, save what was to be kept."""
+        if not self._subreaper:
+            return 0
+        self._kin.leave_all()
+        count = self._end_all(lambda orphan: not orphan.spared, grace, lambda: False)
+        self._children.close()
+        self._subreaper = False
+        be_subreaper(wanted=False)
+        return count
+
+    def _end_all(
+        self,
+        which: Callable[[Orphan], bool],
+        grace: float,
+        hurry: Callable[[], bool],
+        *,
+        ending: Member | None = None,
+    ) -> int:
+        kill_at = time.monotonic() + grace
+        count = 0
         pause = 0.001
         while True:
             with self._lock:
-                left = self._left_of(member)
-                if not left:
-                    # Left in the same breath: of two that end together one finds what both leave.
-                    self._members.pop(member.pid, None)
-                    return len(seen)
-                force = hurry() or time.monotonic() >= kill_at
-                _end(left, asked, force=force)
-                seen.update(left)
+                alive, all_clear = self._look_around()
+                left = [orphan for orphan in alive if which(orphan)]
+                now = time.monotonic()
+                if hurry():
+                    kill_at = min(kill_at, now)
+                if left and now >= kill_at and (now >= kill_at + UNKILLABLE or all(o.denied for o in left)):
+                    self._give_up(left)
+                    left, all_clear = [], True
+                if not left and (all_clear or now >= kill_at + UNKILLABLE):
+                    # It leaves in the same breath: of two that end together one finds what both leave.
+                    if ending is not None:
+                        self._kin.leave(ending)
+                        self._kin.drop_claims(ending)
+                    self._settle()
+                    return count
+                fresh = sum(not (orphan.asked or orphan.killed) for orphan in left)
+                for orphan in left:
+                    self._kill(orphan) if now >= kill_at else self._ask(orphan)
+                count += fresh
+            pause = 0.001 if fresh else min(pause * 1.5, 0.02)
             time.sleep(pause)
-            pause = min(pause * 1.5, 0.02)
 
-    def close(self, *, grace: float = 0.0) -> int:
-        """At the end of the run, whatever is left of any job goes, save what was to be kept."""
-        if self._children is None:
-            return 0
-        kill_at = time.monotonic() + grace
-        asked: set[int] = set()
-        while True:
-            with self._lock:
-                left = []
-                for pid in self._orphans():
-                    stray = self._strays.get(pid)
-                    if pid not in self._spared and not (stray and stray.spared):
-                        left += [pid, *_descendants(pid)]
-                _end(left, asked, force=time.monotonic() >= kill_at)
-            if not left:
-                os.close(self._children)
-                self._children = None
-                return len(asked)
-            time.sleep(0.002)
+    def _look_around(self) -> tuple[list[Orphan], bool]:
+        """Jobs' orphans that live, and whether it is clear whose each is; the dead ones are reaped."""
+        alive: list[Orphan] = []
+        before, self._orphans = self._orphans, {}
+        all_clear = True
+        for pid in self._listed():
+            if pid in self._known:
+                continue
+            orphan = before.get(pid)
+            if orphan is None or not orphan.clear:
+                try:
+                    process = look_at(pid)
+                    if process is None or process.session == self._session:
+                        continue  # jobs have sessions of their own
+                    orphan = self._kin.judge(process, orphan)
+                except OSError:  # no descriptors left to look with
+                    all_clear = False
+                    continue
+            if not _reaped(pid):
+                self._orphans[pid] = orphan
+                alive.append(orphan)
+                all_clear = all_clear and orphan.clear
+        return alive, all_clear
 
-    def _list(self) -> bytes:
-        return b"" if self._children is None else os.pread(self._children, 1 << 16, 0)
+    def _settle(self) -> None:
+        """Notes what the list of children looks like with nothing in it to be ended."""
+        data = self._children.read()
+        calm = all(
+            pid in self._known or ((orphan := self._orphans.get(pid)) is not None and orphan.spared)
+            for pid in map(int, data.split())
+        )
+        self._quiet = data if calm else b"?"
+
+    def _ask(self, orphan: Orphan) -> None:
+        """Asks it and what is below it to end, once; what is stopped is woken for it."""
+        if orphan.asked or not orphan.clear:
+            return
+        orphan.asked = True
+        for process in descendants_of(orphan.pid):
+            self._kin.claim(process, orphan)
+            with contextlib.suppress(PermissionError):
+                send(process, signal.SIGTERM, signal.SIGCONT)
+        for number in (signal.SIGTERM, signal.SIGCONT):
+            with contextlib.suppress(OSError):
+                os.kill(orphan.pid, number)
+
+    def _kill(self, orphan: Orphan) -> None:
+        """Kills it, with its whole group: what forks faster than we look can't get away within that.
+
+        Its group is not ours, and can't be another's: it is in a job's session, and not reaped.
+        """
+        if not orphan.clear:
+            return
+        try:
+            with contextlib.suppress(OSError):
+                process = look_at(orphan.pid)
+                if process is not None and process.session != self._session:
+                    os.killpg(process.group, signal.SIGKILL)
+            os.kill(orphan.pid, signal.SIGKILL)
+        except PermissionError:
+            orphan.denied = True
+        if orphan.killed or orphan.denied:  # and lives: what is below it won't come to us by its death
+            for process in descendants_of(orphan.pid):
+                with contextlib.suppress(PermissionError):
+                    send(process, signal.SIGKILL)
+        orphan.killed = True
+
+    def _give_up(self, left: list[Orphan]) -> None:
+        for orphan in left:
+            orphan.spared = True
+            why = "not permitted" if orphan.denied else "it does not die"
+            self.escaped.append(f"cannot end process {orphan.pid}, left by a job: {why}")
 
     def _listed(self) -> list[int]:
-        return [int(pid) for pid in self._list().split()]
-
-    def _orphans(self) -> list[int]:
-        """Our children that are jobs' orphans and live; the dead ones are reaped."""
-        alive = []
-        for pid in self._listed():
-            if pid in self._known or pid in self._members:
-                continue
-            process = look_at(pid)
-            if process is None or process.state in "ZX":
-                with contextlib.suppress(ChildProcessError):
-                    os.waitpid(pid, os.WNOHANG)
-                self._strays.pop(pid, None)
-                self._spared.discard(pid)
-            else:
-                alive.append(pid)
-        return alive
-
-    def _left_of(self, member: Member) -> list[int]:
-        left = []
-        for pid in self._orphans():
-            if pid in self._spared:
-                continue
-            process = look_at(pid)
-            if process is None:
-                continue
-            owner = self._owner(process)
-            if owner is None:
-                if self._suspects_gone(process, member):
-                    left.append(pid)
-            elif owner.keep:
-                self._spared.add(pid)
-            elif owner is member:
-                left.append(pid)
-        for pid in list(left):
-            left += _descendants(pid)
-        return left
-
-    def _owner(self, process: Process) -> Member | None:
-        """The job to which an orphan belongs, if it shows it."""
-        member = self._members.get(process.session) or self._members.get(process.group)
-        if member is not None:
-            return member
-        environment = environment_of(process.pid)
-        for member in list(self._members.values()):
-            if member.marker in environment:
-                return member
-        return None
-
-    def _suspects_gone(self, process: Process, ending: Member) -> bool:
-        """Whether every job that ran when an unmarked orphan was born has ended with this one."""
-        stray = self._strays.get(process.pid)
-        if stray is None:
-            suspects = [m for m in list(self._members.values()) if _born(m) <= process.born]
-            stray = self._strays[process.pid] = _Stray(suspects)
-        stray.spared = stray.spared or (ending.keep and ending in stray.suspects)
-        running = self._members
-        others = [m for m in stray.suspects if m is not ending and running.get(m.pid) is m]
-        return not others and not stray.spared
-
-    def _sweep_group(self, member: Member, kill_at: float, hurry: Callable[[], bool]) -> int:
-        """Without a subreaper: the job's group, which its unreaped leader keeps from being reused."""
-        if member.keep:
-            return 0
-        asked = False
-        while _group_lives(member.pid):
-            force = hurry() or time.monotonic() >= kill_at
-            if force or not asked:
-                with contextlib.suppress(OSError):
-                    os.killpg(member.pid, signal.SIGKILL if force else signal.SIGTERM)
-                    os.killpg(member.pid, signal.SIGCONT)
-                asked = True
-            if force:
-                return 1
-            time.sleep(0.01)
-        return int(asked)
+        return [pid for pid in map(int, self._children.read().split()) if not self._kin.leads(pid)]
 
 
-def _group_lives(group: int) -> bool:
-    """Whether more than a zombie is in the group; where the system can't say (not macOS): no."""
-    if LINUX:
-        return False
+def _reaped(pid: int) -> bool:
     try:
-        os.killpg(group, 0)
-    except OSError:  # EPERM: nothing but zombies
-        return False
-    return True
+        return os.waitpid(pid, os.WNOHANG)[0] != 0
+    except ChildProcessError:
+        return True
 
 
-def _descendants(pid: int) -> list[int]:
-    found: list[int] = []
-    waiting = [pid]
-    while waiting and len(found) < 100_000:
-        more = children_of(waiting.pop())
-        found += more
-        waiting += more
-    return found
-
-
-def _born(member: Member) -> int:
-    """When a job's leader was born, in clock ticks; it is not reaped, so it can be asked."""
-    if not member.born:
-        process = look_at(member.pid)
-        member.born = process.born if process is not None else 0
-    return member.born
-
-
-def _end(pids: list[int], asked: set[int], *, force: bool) -> None:
-    """Asks each once, waking what is stopped; or kills."""
-    for pid in pids:
-        if force:
-            _signal(pid, signal.SIGKILL)
-        elif pid not in asked:
-            _signal(pid, signal.SIGTERM)
-            _signal(pid, signal.SIGCONT)
-    asked.update(pids)
-
-
-def _signal(pid: int, number: int) -> None:
-    with contextlib.suppress(OSError):
-        os.kill(pid, number)
+def _sweep_group(group: int, grace: float, hurry: Callable[[], bool]) -> int:
+    """Without a subreaper: the job's group, which its unreaped leader keeps from being reused."""
+    kill_at = time.monotonic() + grace
+    asked = False
+    while group_lives(group):
+        force = hurry() or time.monotonic() >= kill_at
+        if force or not asked:
+            for number in (signal.SIGKILL,) if force else (signal.SIGTERM, signal.SIGCONT):
+                with contextlib.suppress(OSError):
+                    os.killpg(group, number)
+        asked = True
+        if force and not LINUX:
+            return 1  # what a zombie is can't be told from what is dying there
+        if time.monotonic() >= kill_at + UNKILLABLE:
+            return 1
+        time.sleep(0.01)
+    return int(asked)

@@ -10,14 +10,18 @@ import resource
 import tempfile
 from collections.abc import Sequence
 
-from pqrun.executors.containment import Member
+from pqrun.executors.kinship import Member, marks
 from pqrun.executors.spawn import failure_told, spawn, spawn_uncaptured
 from pqrun.model import Attempt, Command, Key, NotStarted, Priority
 
 SHELL = ("/bin/sh", "-c")
 LONGEST_ARGUMENT = 100_000
-LONGEST_VARIABLE = 131_071
+LONGEST_VARIABLE = 131_072
+LONGEST_DESCENT = 4096
 SPARE_DESCRIPTORS = 12
+FOR_LOGS = 2
+TREE = b"PQRUN_TREE"
+PASSING = frozenset({errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 PRIORITIES = {priority: priority.name.lower().encode() for priority in Priority}
 OURS = frozenset(
     b"PQRUN PQRUN_RUN_ID PQRUN_JOB_ID PQRUN_SEQ PQRUN_SLOT PQRUN_ATTEMPT PQRUN_MAX_ATTEMPTS PQRUN_PRIORITY"
@@ -37,7 +41,8 @@ class Launcher:
     """Starts commands of one run.
 
     `directory` is where jobs start, `workspace` a private directory for reports and scripts, `token`
-    marks the environment of what belongs to this process's jobs.
+    marks the environment of what belongs to this process's jobs: `PQRUN_TREE` is a path of tokens and
+    jobs, so that a pqrun within a job and all that is below it still carry the outer job's mark.
     """
 
     def __init__(self, *, run_id: str, directory: str, workspace: str, token: str) -> None:
@@ -45,7 +50,8 @@ class Launcher:
         self._directory = directory
         self._here = os.path.realpath(directory) == os.path.realpath(".")
         self._workspace = workspace
-        self._token = token.encode()
+        self.mark, self.kept_mark = marks(token)
+        self._above = _whole_path(os.environb.get(TREE, b""))
         self._scripts: dict[Key, str] = {}
         self._inherited = [
             b"%b=%b" % (name, value)
@@ -56,32 +62,27 @@ class Launcher:
         self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         self._descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
-    @property
-    def mark(self) -> bytes:
-        """What the environment of all processes of this run's jobs holds, unless they scrub it."""
-        return b"PQRUN_TREE=" + self._token + b"."
-
-    def member(self, attempt: Attempt, pid: int) -> Member:
+    def member(self, attempt: Attempt, slot: int) -> Member:
         """The job's process tree, for containment."""
-        key = attempt.key
-        marker = b"\0%b%d.%d\0" % (self.mark, key.seq, key.attempt)
-        return Member(pid, marker, attempt.spec.work.keep_leftovers)
+        return Member(self._mark_of(attempt), attempt.spec.work.keep_leftovers, slot)
 
-    def check_room(self, descriptor: int) -> None:
-        """Raises EMFILE while there are some descriptors left for pqrun itself."""
-        if descriptor >= self._descriptors - SPARE_DESCRIPTORS:
+    def check_room(self, descriptor: int, running: int) -> None:
+        """Raises EMFILE while there are still descriptors left for pqrun itself and what runs."""
+        if descriptor >= self._descriptors - SPARE_DESCRIPTORS - FOR_LOGS * running:
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
     def report_path(self, key: Key) -> str:
         """The attempt's `$PQRUN_REPORT`."""
         return f"{self._workspace}/{key.seq}.{key.attempt}.report"
 
-    def clean_up(self, key: Key) -> None:
-        """Removes what an attempt's start has left in the workspace."""
-        with contextlib.suppress(OSError):
-            os.unlink(self.report_path(key))
+    def clean_up(self, key: Key, *, report: bool = False) -> None:
+        """Removes what an attempt has left in the workspace."""
+        if report:
+            with contextlib.suppress(OSError):
+                os.unlink(self.report_path(key))
         if script := self._scripts.pop(key, None):
-            os.unlink(script)
+            with contextlib.suppress(OSError):
+                os.unlink(script)
 
     def spawn(self, attempt: Attempt, slot: int, pipes: Sequence[int]) -> int:
         """Starts it; its number. `Unstartable` if it never can be; OSError if the machine can't now.
@@ -106,8 +107,10 @@ class Launcher:
                 return spawn(argv, environment, cwd=cwd, stdin=stdin, pipes=pipes)
             return spawn_uncaptured(argv, environment, cwd=cwd, stdin=stdin)
         except ValueError as error:  # text that no encoding can hold
+            self.clean_up(attempt.key)
             raise Unstartable(126, f"cannot be started: {error}") from None
         except OSError as error:
+            self.clean_up(attempt.key)
             raise self.explain(error, attempt) from None
         finally:
             if stdin != self._null:
@@ -119,7 +122,7 @@ class Launcher:
         if error is None:
             return None
         told = self.explain(error, attempt)
-        return NotStarted(told.code, str(told)) if isinstance(told, Unstartable) else NotStarted(126, str(told))
+        return NotStarted(told.code if isinstance(told, Unstartable) else 126, str(told))
 
     def _directory_of(self, command: Command) -> str | None:
         if command.cwd is None:
@@ -140,9 +143,15 @@ class Launcher:
         """A file that holds a long command."""
         assert isinstance(command.run, str)
         path = f"{self._workspace}/{key.seq}.{key.attempt}.script"
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(os.fsencode(command.run) + b"\n")
         self._scripts[key] = path
+        try:
+            with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                file.write(os.fsencode(command.run) + b"\n")
+        except OSError as error:
+            if error.errno in PASSING:
+                raise
+            self.clean_up(key)
+            raise Unstartable(126, f"cannot write its script {path}: {error.strerror}") from None
         return path
 
     def _stdin(self, stdin: str, directory: str) -> int:
@@ -151,13 +160,18 @@ class Launcher:
             try:
                 return os.open(os.path.join(directory, stdin), os.O_RDONLY | os.O_CLOEXEC)
             except OSError as error:
-                if error.errno in (errno.EMFILE, errno.ENFILE):
+                if error.errno in PASSING:
                     raise
                 raise Unstartable(126, f"cannot read its stdin {stdin}: {error.strerror}") from None
-        with tempfile.TemporaryFile(dir=self._workspace) as file:
-            file.write(os.fsencode(stdin))
-            file.seek(0)
-            return os.dup(file.fileno())
+        try:
+            with tempfile.TemporaryFile(dir=self._workspace) as file:
+                file.write(os.fsencode(stdin))
+                file.seek(0)
+                return os.dup(file.fileno())
+        except OSError as error:
+            if error.errno in PASSING:
+                raise
+            raise Unstartable(126, f"cannot write its stdin in {self._workspace}: {error.strerror}") from None
 
     def _environment_of(self, attempt: Attempt, command: Command, slot: int) -> list[bytes]:
         key, spec = attempt.key, attempt.spec
@@ -174,8 +188,7 @@ class Launcher:
             b"PARALLEL_SEQ=%d" % key.seq,
             b"PARALLEL_JOBSLOT=%d" % slot,
         ]
-        if not command.keep_leftovers:
-            own.append(b"%b%d.%d" % (self.mark, key.seq, key.attempt))
+        own.append(b"%b=%b%b" % (TREE, self._above, self._mark_of(attempt)))
         if self.socket:
             own.append(b"PQRUN_SOCKET=%b" % os.fsencode(self.socket))
         for pool, share in attempt.pools:
@@ -187,28 +200,40 @@ class Launcher:
         own += [b"%b=%b" % pair for pair in theirs.items() if pair[0] not in ours]
         return own + [v for v in self._inherited if v.partition(b"=")[0] not in theirs]
 
+    def _mark_of(self, attempt: Attempt) -> bytes:
+        mark = self.kept_mark if attempt.spec.work.keep_leftovers else self.mark
+        return b"%b%d.%d/" % (mark, attempt.key.seq, attempt.key.attempt)
+
     def _value(self, name: str, value: str) -> bytes:
         encoded = os.fsencode(value)
-        if len(name) + len(encoded) + 2 > LONGEST_VARIABLE:
+        if len(os.fsencode(name)) + len(encoded) + 2 > LONGEST_VARIABLE:
             raise Unstartable(126, f"cannot be started: variable {name} is too long ({len(encoded)} bytes)")
         if b"\0" in encoded:
             raise Unstartable(126, f"cannot be started: there is a NUL character in variable {name}")
         return encoded
 
+    def close(self) -> None:
+        """Starts nothing any more."""
+        os.close(self._null)
+
     def explain(self, error: OSError, attempt: Attempt) -> Exception:
         """The same, for people: `Unstartable`, or the error itself if it may pass."""
         command: Command = attempt.spec.work
-        match error.errno:
-            case errno.EAGAIN | errno.EMFILE | errno.ENFILE | errno.ENOMEM:
-                return error
-            case errno.E2BIG:
-                return Unstartable(126, "cannot be started: its arguments and environment are too long")
+        if error.errno in PASSING:
+            return error
+        if error.errno == errno.E2BIG:
+            return Unstartable(126, "cannot be started: its arguments and environment are too long")
         if error.filename == "cwd":
             directory = self._directory_of(command) or self._directory
             return Unstartable(126, f"cannot be started in {directory}: {error.strerror}")
         run = command.run[0] if isinstance(command.run, tuple) else (command.shell or SHELL)[0]
         code = 127 if error.errno == errno.ENOENT else 126
         return Unstartable(code, f"cannot run {run}: {error.strerror}")
+
+
+def _whole_path(above: bytes) -> bytes:
+    """The marks of the jobs that this process is in, outermost first; not more than will fit."""
+    return above[:LONGEST_DESCENT].rpartition(b"/")[0]
 
 
 def _variable(pool: str) -> bytes:

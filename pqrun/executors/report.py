@@ -15,16 +15,21 @@ NOTES = 5
 
 
 def read_report(path: str) -> Said:
-    """What the job has said so far; of a file over 64 KiB the last part counts."""
+    """What the job has said so far; of a report over 64 KiB the last part counts.
+
+    `NOTHING_SAID` itself, and no copy of it, if there is no report.
+    """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
+    except FileNotFoundError:
         return NOTHING_SAID
+    except OSError:
+        return Said()
     try:
         size = os.fstat(fd).st_size
         data = os.pread(fd, LONGEST, max(0, size - LONGEST))
     except OSError:
-        return NOTHING_SAID
+        return Said()
     finally:
         os.close(fd)
     lines = data.decode("utf-8", "replace").split("\n")
@@ -59,4 +64,4 @@ def said(lines: list[str]) -> Said:
         notes.append(line.strip()[:80])
     if notes:
         facts["notes"] = tuple(notes[:NOTES])
-    return Said(**facts) if facts else NOTHING_SAID  # type: ignore[arg-type]
+    return Said(**facts)  # type: ignore[arg-type]

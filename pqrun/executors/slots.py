@@ -50,14 +50,18 @@ class Slots:
 
     def start(self, attempt: Attempt) -> None:
         """Queues an attempt for the next free thread; a new one if there are fewer than attempts."""
+        if len(self._threads) <= len(self._live):
+            number = len(self._threads) + 1
+            thread = Thread(target=self._slot, args=(number,), name=f"pqrun-slot-{number}", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:  # threads count as processes where these are limited
+                self._reporter.post(Refused(attempt.key, str(error)))
+                return
+            self._threads.append(thread)
         task = self._make(attempt)
         self._live[attempt.key] = task
         self._todo.put((attempt.key, task))
-        if len(self._threads) < len(self._live):
-            number = len(self._threads) + 1
-            thread = Thread(target=self._slot, args=(number,), name=f"pqrun-slot-{number}", daemon=True)
-            self._threads.append(thread)
-            thread.start()
 
     def stop(self, key: Key, *, force: bool) -> None:
         """Asks an attempt to end, or kills it; unknown or ended: no-op."""

@@ -51,7 +51,9 @@ def spawn(
     )  # fmt: skip
 
 
-def spawn_uncaptured(argv: Sequence[bytes], environment: list[bytes], *, cwd: bytes | None, stdin: int) -> int:
+def spawn_uncaptured(
+    argv: Sequence[bytes], environment: list[bytes], *, cwd: bytes | None, stdin: int
+) -> int:
     """The same with our own stdout and stderr; every failure is raised."""
     return _by_popen(argv, environment, cwd, stdin, 1, 2)
 

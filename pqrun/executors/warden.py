@@ -2,193 +2,206 @@
 """A process that outlives pqrun when pqrun is killed, and ends its jobs.
 
 Forked first of all, in a session of its own, deaf to signals that ask. It reads a pipe: `+PID GRACE`
-a job's leader runs, `-PID` it is over, `q` farewell. When the pipe closes without a farewell, all
-that was announced, and all that carries the run's mark in its environment, is asked to end, and
-killed after its grace. Only then the warden lets go of what it inherited, the run's lock among it.
+a job's leader runs, `-PID` it is over. When the pipe closes, all that was announced, and all that
+carries the run's mark in its environment, is asked to end, and killed after its grace. Only then the
+warden lets go of what it inherited, the run's lock among it. A pqrun that is done ends it first.
+
+This is pqrun's side; what the warden itself does is in `vigil`.
 """
 
 from __future__ import annotations
 
 import os
-import select
 import signal
+import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from threading import Lock
+from typing import Protocol
 
-GRACE = 3.0
-NAP = 0.05
-DEAF_TO = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGTSTP", "SIGTTIN", "SIGTTOU", "SIGUSR1", "SIGUSR2", "SIGPIPE")  # fmt: skip
+from pqrun.executors.vigil import GRACE, keep_watch
+
+MOST_UNREAD = 10_000
+TOO_SHORT_A_LIFE = 1.0
+MOST_SHORT_LIVES = 3
+_ANEW = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from pqrun.executors.vigil import main
+main(sys.argv[2:])
+"""
+
+
+class Adopting(Protocol):
+    """Starts a child of ours that no sweep takes for a job's."""
+
+    def __call__(self, start: Callable[[], int], *, instead_of: int = 0) -> int: ...
 
 
 class Warden:
-    """pqrun's end of the pipe."""
+    """pqrun's end of the pipe. The reactor watches it: it becomes readable when the warden dies.
 
-    def __init__(self, mark: bytes, keep: Sequence[int] = ()) -> None:
+    `keep`: descriptors that are held until no job is left.
+    """
+
+    def __init__(self, mark: bytes, adopt: Adopting, keep: Sequence[int] = ()) -> None:
         self.pid = 0
+        self.trouble = ""
         self._mark = mark
+        self._adopt = adopt
         self._keep = tuple(keep)
         self._pipe = -1
+        self._lock = Lock()
         self._announced: dict[int, float] = {}
+        self._unread: deque[bytes] = deque()
+        self._began = 0.0
+        self._short_lives = 0
 
     def fork(self) -> None:
         """Starts it as a copy of this process; only before there are threads."""
-        reading, self._pipe = os.pipe()
-        os.set_blocking(self._pipe, False)
-        self.pid = os.fork()
-        if self.pid == 0:
+        try:
+            reading, self._pipe = _pipe()
+        except OSError as error:
+            self._do_without(error)
+            return
+        try:
+            self.pid = os.fork()
+        except OSError as error:
+            os.close(self._pipe)
+            self._do_without(error)
+        if self.pid == 0 and self._pipe >= 0:
             try:
-                os.close(self._pipe)
-                _serve(reading, self._mark, self._keep)
+                keep_watch(reading, self._mark, self._keep)
             finally:
                 os._exit(0)
         os.close(reading)
+        self._began = time.monotonic()
 
     def spawn(self) -> None:
-        """Starts it anew with its own Python: threads run by now. Announces what runs again."""
-        import subprocess
-
-        reading, pipe = os.pipe()
-        os.set_blocking(pipe, False)
-        here = os.path.abspath(__file__)
-        process = subprocess.Popen(
-            [sys.executable, "-S", "-E", here, str(reading), self._mark.decode(), *map(str, self._keep)],
-            pass_fds=(reading, *self._keep), start_new_session=True,
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        os.close(reading)
-        old, self._pipe = self._pipe, pipe
-        os.close(old)
-        self.pid = process.pid
-        process.returncode = 0  # reaped by `close`, not by its object
-        for pid, grace in list(self._announced.items()):
-            self._tell(b"+%d %d\n" % (pid, int(grace * 1000)))
+        """The same with a Python of its own, where threads run already."""
+        try:
+            self.pid = self._adopt(self._spawn)
+        except OSError as error:
+            self._do_without(error)
+        self._began = time.monotonic()
 
     def announce(self, pid: int, grace: float) -> None:
         """A job's leader runs."""
-        self._announced[pid] = grace
-        self._tell(b"+%d %d\n" % (pid, int(min(grace, GRACE) * 1000)))
+        with self._lock:
+            self._announced[pid] = grace
+            self._tell(_hello(pid, grace))
 
     def dismiss(self, pid: int) -> None:
         """A job is over, before its leader is reaped."""
-        self._announced.pop(pid, None)
-        self._tell(b"-%d\n" % pid)
+        with self._lock:
+            self._announced.pop(pid, None)
+            self._tell(b"-%d\n" % pid)
 
     def close(self) -> None:
-        """Farewell; waits until it has gone."""
-        if self._pipe >= 0:
-            os.set_blocking(self._pipe, True)
-            self._tell(b"q\n")
-            os.close(self._pipe)
-            self._pipe = -1
+        """Nothing runs any more: it goes before it can take the end of the pipe for ours."""
+        with self._lock:
+            pipe, self._pipe = self._pipe, -1
+        if pipe >= 0:
+            self._bury()
+            os.close(pipe)
+
+    # As something that the reactor reads from
+
+    def fileno(self) -> int:
+        """The end that we write to, which tells when there is no reader."""
+        return self._pipe
+
+    def wanted(self) -> bool:
+        """Whether there is one."""
+        return self._pipe >= 0
+
+    def pending(self) -> bool:
+        """Never: only its end is news."""
+        return False
+
+    def read(self) -> Iterable[Callable[..., None]]:
+        """It is dead: another takes its place, with its own Python, because threads run by now."""
+        self._bury()
+        lived = time.monotonic() - self._began
+        self._short_lives = self._short_lives + 1 if lived < TOO_SHORT_A_LIFE else 0
+        try:
+            if self._short_lives > MOST_SHORT_LIVES:
+                raise OSError(0, "it dies again and again")
+            self.pid = self._adopt(self._spawn, instead_of=self.pid)
+        except OSError as error:
+            with self._lock:
+                os.close(self._pipe)
+                self._do_without(error)
+        self._began = time.monotonic()
+        return ()
+
+    def _spawn(self) -> int:
+        reading, pipe = _pipe()
+        package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+        try:
+            process = subprocess.Popen(
+                [sys.executable, "-I", "-S", "-c", _ANEW, package, str(reading), self._mark.decode()]
+                + [str(fd) for fd in self._keep],
+                pass_fds=(reading, *self._keep), start_new_session=True,
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            )  # fmt: skip
+        except BaseException:
+            os.close(pipe)
+            raise
+        finally:
+            os.close(reading)
+        process.returncode = 0  # reaped by its number, not by its object
+        with self._lock:
+            old, self._pipe = self._pipe, pipe
+            if old >= 0:
+                os.close(old)
+            self._unread.clear()
+            for pid, grace in self._announced.items():
+                self._tell(_hello(pid, grace))
+        return process.pid
+
+    def _tell(self, message: bytes) -> None:
+        """Never waits. What it does not read now it reads later, or its successor does."""
+        if self._pipe < 0:
+            return
+        self._unread.append(message)
+        try:
+            while self._unread:
+                os.write(self._pipe, self._unread[0])
+                self._unread.popleft()
+        except BlockingIOError:
+            if len(self._unread) > MOST_UNREAD:  # it was stopped, and stopped it is no use
+                _signal(self.pid, signal.SIGKILL)
+        except OSError:
+            self._unread.clear()  # dead: its successor will be told all that runs then
+
+    def _do_without(self, error: OSError) -> None:
+        self.pid, self._pipe = 0, -1
+        self.trouble = f"jobs would outlive a kill -9 of this pqrun: {error.strerror}"
+
+    def _bury(self) -> None:
+        if self.pid:
+            _signal(self.pid, signal.SIGKILL)
             try:
                 os.waitpid(self.pid, 0)
             except ChildProcessError:
-                pass  # it had died, and was replaced or reaped
-
-    def _tell(self, message: bytes) -> None:
-        try:
-            os.write(self._pipe, message)
-        except OSError:
-            pass  # dead or stuck: the mark in the jobs' environment finds them all the same
+                pass  # somebody else has reaped it
 
 
-def _serve(reading: int, mark: bytes, keep: Sequence[int]) -> None:
-    for name in DEAF_TO:
-        signal.signal(getattr(signal, name), signal.SIG_IGN)
-    signal.set_wakeup_fd(-1)
-    if os.getsid(0) != os.getpid():
-        os.setsid()
-    _close_all_but({reading, *keep})
-    jobs: dict[int, float] = {}
-    rest = b""
-    hung_up = select.poll()
-    hung_up.register(reading, 0)
-    while data := os.read(reading, 65536):
-        *lines, rest = (rest + data).split(b"\n")
-        for line in lines:
-            if line == b"q":
-                return
-            pid, _, grace = line[1:].partition(b" ")
-            if line[:1] == b"+":
-                jobs[int(pid)] = min(int(grace) / 1000, GRACE)
-            else:
-                jobs.pop(int(pid), None)
-        hung_up.poll(NAP * 1000)  # many messages at a time: it must not cost what it guards
-    end_all(jobs, mark)
+def _hello(pid: int, grace: float) -> bytes:
+    return b"+%d %d\n" % (pid, int(min(grace, GRACE) * 1000))
 
 
-def end_all(jobs: dict[int, float], mark: bytes) -> None:
-    """Asks every process of these jobs to end, kills it after the grace, until none is left."""
-    began = time.monotonic()
-    grace = max(jobs.values(), default=GRACE)
-    asked: set[int] = set()
-    while left := _processes_of(jobs, mark):
-        force = time.monotonic() >= began + grace
-        for pid in left:
-            if force or pid not in asked:
-                for number in (signal.SIGKILL,) if force else (signal.SIGTERM, signal.SIGCONT):
-                    try:
-                        os.kill(pid, number)
-                    except OSError:
-                        pass  # gone already
-        asked |= left
-        if time.monotonic() > began + grace + 60:
-            return
-        time.sleep(0.01)
+def _pipe() -> tuple[int, int]:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    return reading, writing
 
 
-def _processes_of(jobs: dict[int, float], mark: bytes) -> set[int]:
-    """What lives of them: by session, by the mark, and below those."""
-    if not os.path.isdir("/proc/self"):
-        return {pid for pid in jobs if _group_lives(pid)}
-    found, parents = set(), {}
-    for name in os.listdir("/proc"):
-        if not name.isdecimal() or int(name) == os.getpid():
-            continue
-        try:
-            with open(f"/proc/{name}/stat", "rb", buffering=0) as file:
-                text = file.read(4096)
-            facts = text[text.rfind(b")") + 2 :].split()
-            if facts[0] in (b"Z", b"X"):
-                continue
-            parents[int(name)] = int(facts[1])
-            if int(facts[3]) in jobs or int(facts[2]) in jobs:
-                found.add(int(name))
-                continue
-            with open(f"/proc/{name}/environ", "rb", buffering=0) as file:
-                if b"\0" + mark in b"\0" + file.read(1 << 20):
-                    found.add(int(name))
-        except (OSError, IndexError, ValueError):
-            continue
-    grew = True
-    while grew:
-        more = {pid for pid, parent in parents.items() if parent in found and pid not in found}
-        found |= more
-        grew = bool(more)
-    return found
-
-
-def _group_lives(group: int) -> bool:
+def _signal(pid: int, number: int) -> None:
     try:
-        os.killpg(group, 0)
-    except OSError:
-        return False
-    return True
-
-
-def _close_all_but(kept: set[int]) -> None:
-    null = os.open(os.devnull, os.O_RDWR)
-    for fd in (0, 1, 2):
-        if fd not in kept:
-            os.dup2(null, fd)
-    limit = os.sysconf("SC_OPEN_MAX")
-    low = 3
-    for fd in (*sorted(kept), limit):
-        if fd >= low:
-            os.closerange(low, fd)
-            low = fd + 1
-
-
-if __name__ == "__main__":
-    _serve(int(sys.argv[1]), sys.argv[2].encode(), [int(fd) for fd in sys.argv[3:]])
+        os.kill(pid, number)
+    except ProcessLookupError:
+        pass

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from pqrun.engine import Ask
 from pqrun.errors import UserError
 from pqrun.jobfile.lines import Lines
+from pqrun.model import JobSpec
 from pqrun.scheduler import Scheduler, UnknownNeed
 
 PIECE = 65536
@@ -72,8 +73,7 @@ class LinesSource:
                 if spec is None:
                     self._may_hold_more = self._open_next()
                     break
-                if spec.named and scheduler.knows(spec.id):
-                    raise UserError(f"{spec.file}:{spec.line}: the id `{spec.id}` is given twice")
+                self._check(spec, scheduler)
                 specs.append(spec)
         except UserError as error:
             self.wrong = str(error)
@@ -87,6 +87,17 @@ class LinesSource:
             scheduler.end_input(now, complete=not self.wrong, why=self.wrong)
         self._hungry(0 if self.done or scheduler.room else self._enough)
 
+    def _check(self, spec: JobSpec, scheduler: Scheduler) -> None:
+        """Raises UserError for what can't be told without the rest of the run."""
+        if spec.named and scheduler.knows(spec.id):
+            raise UserError(f"{spec.file}:{spec.line}: the id `{spec.id}` is given twice")
+        for name, count in spec.pools:
+            size = scheduler.ready.pools.sizes.get(name)
+            if size is None:
+                raise UserError(f"{spec.file}:{spec.line}: unknown pool `{name}` (say --pool {name}={count})")
+            if count > size:
+                raise UserError(f"{spec.file}:{spec.line}: {count} of the pool `{name}`, which has {size}")
+
     def _open_next(self) -> bool:
         """Moves on to the next list if this one has been read; whether there was one."""
         if not self._ended or not self._parts:
@@ -98,6 +109,15 @@ class LinesSource:
         return True
 
     def _end_of_file(self) -> None:
-        os.close(self._parts.pop(0)[1])
+        _let_go(self._parts.pop(0)[1])
         self._lines.end()
         self._ended = True
+
+
+def _let_go(fd: int) -> None:
+    """Closes it; standard input stays something, else whatever is opened next would get its number."""
+    if fd == 0:
+        null = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(null, fd)
+        fd = null
+    os.close(fd)

@@ -8,36 +8,40 @@ in the wrong place are noticed. Times are seconds of the wall clock's epoch.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
-from dataclasses import fields
+from collections.abc import Callable, Sequence
 from json.encoder import encode_basestring_ascii as quote
-from operator import attrgetter, is_
+from operator import is_
 from typing import Any
 from zlib import crc32
 
 from pqrun import events as ev
+from pqrun.journal.specs import common, spec_facts, spec_of
 from pqrun.model import (
-    NO_RETRIES,
     Command,
     Count,
     Exit,
     Exited,
     JobSpec,
     Lost,
-    Need,
     NotStarted,
     Outcome,
     Priority,
-    RetryPolicy,
     Said,
     Signalled,
     StopReason,
     Usage,
 )
 
+__all__ = ["CRC_LENGTH", "UNKNOWN", "VERSION", "Encoder", "Wall", "decode", "seal", "spec_facts", "spec_of"]
+
 VERSION = 1
 Wall = Callable[[float], float]
 CRC_LENGTH = len(b',"c":"00000000"}')
+UNKNOWN = JobSpec("", Command(""))
+_RARE = (
+    ev.JobWaiting, ev.AttemptRefused, ev.JobRemoved, ev.JobReopened, ev.JobDropped, ev.JobChanged, ev.InputEnded,
+    ev.WorkersChanged, ev.PoolChanged, ev.RunPaused, ev.RunStopping, ev.SlotsChanged,
+)  # fmt: skip
 
 
 def seal(body: str, crc: int) -> tuple[bytes, int]:
@@ -52,20 +56,37 @@ class Encoder:
 
     def __init__(self, wall: Wall) -> None:
         self._wall = wall
-        self._like = JobSpec("", Command(""))
+        self._like = UNKNOWN
         self._rest = ""
         self._by_type: dict[type[Any], Callable[[Any], str]] = {
             ev.AttemptSubmitted: self._submitted,
-            ev.AttemptEnded: self._ended,
             ev.JobEnded: self._job_ended,
             ev.JobQueued: self._queued,
-            ev.JobAdded: self._added,
+            **dict.fromkeys(_RARE, self._rare),
         }
 
-    def __call__(self, event: ev.Event) -> str | None:
-        """The text; `None` for what is not kept."""
-        encode = self._by_type.get(type(event))
-        return encode(event) if encode is not None else self._rare(event)
+    def __call__(self, events: Sequence[ev.Event]) -> list[str]:
+        """The texts of what is kept.
+
+        What comes together nearly always is one object: a job's end with that of its last attempt,
+        and that it is queued with that it was added.
+        """
+        texts = []
+        by_type = self._by_type.get
+        queued = _queued_at_once(events) if events and type(events[0]) is ev.JobAdded else {}
+        told: ev.JobEnded | None = None
+        for place, event in enumerate(events):
+            match event:
+                case ev.AttemptEnded():
+                    told = _end_with(event, events, place + 1)
+                    texts.append(self._ended(event, told))
+                case ev.JobAdded(_, seq):
+                    texts.append(self._added(event, queued=seq in queued))
+                case ev.JobQueued(_, seq) if event is queued.get(seq):
+                    pass
+                case _ if event is not told and (encode := by_type(type(event))):
+                    texts.append(encode(event))
+        return texts
 
     def _submitted(self, event: ev.AttemptSubmitted) -> str:
         at, seq, attempt, waited = event
@@ -83,12 +104,12 @@ class Encoder:
         end = f'"o":"{outcome._value_}","n":{attempts}{more}'
         return f'{{"e":"done","t":{self._wall(at):.7f},"s":{seq},{end}}}'
 
-    def _added(self, event: ev.JobAdded) -> str:
+    def _added(self, event: ev.JobAdded, *, queued: bool) -> str:
         """A job; what it has in common with the one before is not worked out again."""
         at, seq, spec = event
         like, work = self._like, spec.work
         run = work.run if isinstance(work, Command) else None
-        if isinstance(run, str) and all(map(is_, _common(spec), _common(like))):
+        if isinstance(run, str) and all(map(is_, common(spec), common(like))):
             job = f'{{"id":{quote(spec.id)},"run":{quote(run)},"line":{spec.line}{self._rest}}}'
         else:
             facts = spec_facts(spec)
@@ -97,9 +118,10 @@ class Encoder:
                 rest = {k: v for k, v in facts.items() if k not in ("id", "run", "line")}
                 self._like = spec
                 self._rest = "," + json.dumps(rest, separators=(",", ":"))[1:-1] if rest else ""
-        return f'{{"e":"add","t":{self._wall(at):.7f},"s":{seq},"job":{job}}}'
+        more = ',"q":true' if queued else ""
+        return f'{{"e":"add","t":{self._wall(at):.7f},"s":{seq},"job":{job}{more}}}'
 
-    def _ended(self, event: ev.AttemptEnded) -> str:
+    def _ended(self, event: ev.AttemptEnded, last: ev.JobEnded | None) -> str:
         at, seq, attempt, counted, exit, asked, began, ended, usage, said, output = event
         wall = self._wall
         match exit:
@@ -121,9 +143,11 @@ class Encoder:
             text += f',"out":{output.out.size},"err":{output.err.size}'
         if said.message is not None:
             text += f',"message":{quote(said.message)}'
+        if last is not None:
+            text += f',"o":"{last.outcome._value_}"' + (',"ok":true' if last.allowed else "")
         return text + "}"
 
-    def _rare(self, event: ev.Event) -> str | None:
+    def _rare(self, event: ev.Event) -> str:
         at = f"{self._wall(event.at):.7f}"
         match event:
             case ev.JobWaiting(_, seq, attempt, until):
@@ -153,33 +177,68 @@ class Encoder:
                 return f'{{"e":"stop","t":{at},{body}}}'
             case ev.SlotsChanged(_, slots, why):
                 return f'{{"e":"slots","t":{at},"slots":{slots},"why":{quote(why)}}}'
-            case _:
-                return None
+        raise TypeError(f"no event of the journal's: {event!r}")
 
 
-def decode(line: dict[str, Any], output: Callable[[int, int, int, int], Any]) -> ev.Event:
-    """The event again; `output(seq, attempt, out, err)` stands for what was printed.
+def _queued_at_once(events: Sequence[ev.Event]) -> dict[int, ev.JobQueued]:
+    """By job: that it was queued when it was added, as it is."""
+    added = {event.seq: event for event in events if type(event) is ev.JobAdded}
+    return {
+        event.seq: event
+        for event in events
+        if type(event) is ev.JobQueued
+        and event.attempt == 1
+        and (job := added.get(event.seq)) is not None
+        and (event.at, event.priority) == (job.at, job.spec.priority)
+    }
+
+
+def _end_with(event: ev.AttemptEnded, events: Sequence[ev.Event], place: int) -> ev.JobEnded | None:
+    """The job's end, if it follows from this attempt's alone."""
+    last = events[place] if place < len(events) else None
+    if type(last) is not ev.JobEnded or last.seq != event.seq or last.because:
+        return None
+    return last if (last.at, last.attempts) == (event.at, event.attempt) else None
+
+
+def decode(line: dict[str, Any], output: Callable[[int, int, int, int], Any]) -> list[ev.Event]:
+    """The events again; `output(seq, attempt, out, err)` stands for what was printed.
 
     KeyError, TypeError or ValueError for what is no event of ours.
     """
     at, seq, attempt = line["t"], line.get("s", 0), line.get("n", 0)
     match line["e"]:
+        case "end":
+            ended = _attempt_ended(line, output(seq, attempt, line.get("out", 0), line.get("err", 0)))
+            return [ended, _job_ended(line)] if "o" in line else [ended]
+        case "add":
+            spec = spec_of(line["job"])
+            queued = [ev.JobQueued(at, seq, 1, spec.priority)] if "q" in line else []
+            return [ev.JobAdded(at, seq, spec), *queued]
+    return [_event(line, at, seq, attempt)]
+
+
+def _attempt_ended(line: dict[str, Any], output: Any) -> ev.AttemptEnded:
+    asked = StopReason(line["asked"]) if "asked" in line else None
+    return ev.AttemptEnded(
+        line["t"], line["s"], line["n"], Count(line["as"]), _exit(line), asked, line["b"], line["f"],
+        Usage(line["u"], line["y"]), Said(message=line.get("message")), output,
+    )  # fmt: skip
+
+
+def _job_ended(line: dict[str, Any]) -> ev.JobEnded:
+    because = line.get("because", "")
+    return ev.JobEnded(line["t"], line["s"], Outcome(line["o"]), line["n"], line.get("ok", False), because)
+
+
+def _event(line: dict[str, Any], at: float, seq: int, attempt: int) -> ev.Event:
+    match line["e"]:
         case "start":
             return ev.AttemptSubmitted(at, seq, attempt, line["w"])
-        case "end":
-            asked = StopReason(line["asked"]) if "asked" in line else None
-            return ev.AttemptEnded(
-                at, seq, attempt, Count(line["as"]), _exit(line), asked, line["b"], line["f"],
-                Usage(line["u"], line["y"]), Said(message=line.get("message")),
-                output(seq, attempt, line["out"], line["err"]) if "out" in line else None,
-            )  # fmt: skip
         case "done":
-            allowed = line.get("ok", False)
-            return ev.JobEnded(at, seq, Outcome(line["o"]), attempt, allowed, line.get("because", ""))
+            return _job_ended(line)
         case "queue":
             return ev.JobQueued(at, seq, attempt, Priority(line["p"]))
-        case "add":
-            return ev.JobAdded(at, seq, spec_of(line["job"]))
         case "wait":
             return ev.JobWaiting(at, seq, attempt, line["until"])
         case "refuse":
@@ -187,7 +246,7 @@ def decode(line: dict[str, Any], output: Callable[[int, int, int, int], Any]) ->
         case "remove":
             return ev.JobRemoved(at, seq)
         case "again":
-            return ev.JobReopened(at, seq, Outcome(line["o"]), _UNKNOWN)
+            return ev.JobReopened(at, seq, Outcome(line["o"]), UNKNOWN)
         case "drop":
             return ev.JobDropped(at, seq, Outcome(line["o"]) if line["o"] else None)
         case "change":
@@ -213,68 +272,6 @@ def _exit(line: dict[str, Any]) -> Exit:
     if "sig" in line:
         return Signalled(line["sig"])
     return NotStarted(line["x"], line["not"]) if "not" in line else Exited(line["x"])
-
-
-_DEFAULTS = _UNKNOWN = JobSpec("", None)
-_COMMAND = Command("")
-_SPEC_FIELDS = [f.name for f in fields(JobSpec) if f.name not in ("id", "work", "retry")]
-_COMMAND_FIELDS = [f.name for f in fields(Command) if f.name != "run"]
-_spec_common = attrgetter("retry", *(name for name in _SPEC_FIELDS if name != "line"))
-_command_common = attrgetter(*_COMMAND_FIELDS)
-
-
-def _common(spec: JobSpec) -> tuple[Any, ...]:
-    """What jobs that were made alike share, object by object."""
-    work = spec.work
-    return (
-        *_spec_common(spec),
-        *(_command_common(work) if isinstance(work, Command) else ()),
-    )
-
-
-def spec_facts(spec: JobSpec) -> dict[str, Any]:
-    """All of a job that is not as it would be anyway."""
-    facts: dict[str, Any] = {"id": spec.id}
-    facts.update(_differences(spec, _DEFAULTS, _SPEC_FIELDS))
-    if spec.retry is not NO_RETRIES and spec.retry != NO_RETRIES:
-        facts["retry"] = _differences(spec.retry, NO_RETRIES, [f.name for f in fields(RetryPolicy)])
-    if isinstance(spec.work, Command):
-        facts["run"] = spec.work.run
-        facts.update(_differences(spec.work, _COMMAND, _COMMAND_FIELDS))
-    return facts
-
-
-def _differences(found: Any, usual: Any, names: Iterable[str]) -> dict[str, Any]:
-    different = {}
-    for name in names:
-        value = getattr(found, name)
-        if value is not getattr(usual, name) and value != getattr(usual, name):
-            different[name] = sorted(value, key=str) if isinstance(value, frozenset) else value
-    return different
-
-
-def spec_of(facts: dict[str, Any]) -> JobSpec:
-    """The job again."""
-    command: dict[str, Any] = {name: facts[name] for name in ("run", *_COMMAND_FIELDS) if name in facts}
-    spec: dict[str, Any] = {name: facts[name] for name in ("id", *_SPEC_FIELDS) if name in facts}
-    for name in ("pools", "needs", "tags", "success_codes"):
-        if name in spec:
-            spec[name] = tuple(tuple(v) if isinstance(v, list) else v for v in spec[name])
-    if "needs" in spec:
-        spec["needs"] = tuple(Need(*need) for need in spec["needs"])
-    if "priority" in spec:
-        spec["priority"] = Priority(spec["priority"])
-    if "retry" in facts:
-        policy = facts["retry"]
-        sets = {name: frozenset(policy[name]) for name in ("on", "permanent") if name in policy}
-        spec["retry"] = RetryPolicy(**{**policy, **sets})
-    if isinstance(command.get("run"), list):
-        command["run"] = tuple(command["run"])
-    if "env" in command:
-        command["env"] = tuple((name, value) for name, value in command["env"])
-    if "shell" in command:
-        command["shell"] = tuple(command["shell"])
-    return JobSpec(work=Command(**command) if command else None, **spec)
 
 
 def _bool(value: bool) -> str:

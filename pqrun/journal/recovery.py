@@ -138,11 +138,11 @@ def recover(run: RunDirectory) -> Recovery:
                 continue
             if line["e"] == "close":
                 continue
-            event = decode(line, output)
-            if isinstance(event, ev.JobReopened):
-                event = event._replace(spec=found.jobs[event.seq].spec)
-            found.fold(event)
-            found.events.append(event)
+            for event in decode(line, output):
+                if isinstance(event, ev.JobReopened):
+                    event = event._replace(spec=found.jobs[event.seq].spec)
+                found.fold(event)
+                found.events.append(event)
     except (KeyError, TypeError, ValueError) as error:
         raise OwnFailure(f"{run.journal} is damaged at line {number}; left as it is") from error
     found.position = lines.position

@@ -58,6 +58,11 @@ class RunDirectory:
         return f"{self.path}/{LOGS}"
 
     @property
+    def index(self) -> str:
+        """What is derived from the journal, for who looks back."""
+        return f"{self.path}/{INDEX}"
+
+    @property
     def workspace(self) -> str:
         """What is gone when the run has ended: reports, scripts."""
         return f"{self.path}/work"

@@ -51,12 +51,10 @@ class Journal:
     def record(self, events: Sequence[Event]) -> None:
         """Keeps them; `OwnFailure` if they can't be kept."""
         lines = []
-        crc, encode = self._crc, self._encode
-        for event in events:
-            text = encode(event)
-            if text is not None:
-                line, crc = seal(text, crc)
-                lines.append(line)
+        crc = self._crc
+        for text in self._encode(events):
+            line, crc = seal(text, crc)
+            lines.append(line)
         if lines:
             self._write(b"".join(lines))
             self._crc = crc

@@ -35,7 +35,7 @@ def last_lines(data: bytes, most: int, longest: int = 1000) -> list[str]:
 
 def one_line(text: str, longest: int = 500) -> str:
     """Any text on one line, without what steers; cut to so many characters."""
-    text = plain(" ".join(text[: 4 * longest].split()))
+    text = _NOT_TEXT.sub("\ufffd", plain(" ".join(text[: 4 * longest].split())))
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
@@ -54,7 +54,7 @@ def how(row: Row) -> str:
 
 def code_span(text: str) -> str:
     """For one cell of a Markdown table: shown as it is, whatever is in it."""
-    text = one_line(text) or " "
+    text = one_line(text, 200) or " "
     if _HARMLESS.fullmatch(text) and text == text.strip():
         return f"`{text}`"
     # Readers disagree about backslashes and bars in cells, but not about these.

@@ -73,7 +73,14 @@ class Live:
         return text(self._err.read_bytes())
 
     def signal(self, number: int) -> None:
+        """Sends it, as soon as it listens to signals."""
+        self._until(self._listens, what=lambda: self.err)
         os.kill(self.pid, number)
+
+    def _listens(self) -> bool:
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        caught = int(status.partition("SigCgt:")[2].split()[0], 16)
+        return bool(caught >> (signal.SIGUSR1 - 1) & 1)
 
     def running_and_waiting(self) -> tuple[int, int]:
         """How many jobs run and wait: it says so when it gets USR1."""

@@ -119,7 +119,7 @@ def test_a_line_over_sixteen_mebibytes_ends_the_reading(run):
 def test_a_comment_of_ours_that_is_wrong_ends_the_reading(run):
     wrong = {
         "priorty=high": "did you mean `priority`",
-        "priority=urgent": "critical, high, normal, low",
+        "priority=urgent": "critical, high, normal",
         "timeout=soon": "duration",
         "retries=-1": "at least 0|from 0",
         "retries": "key=value",

@@ -170,3 +170,18 @@ def test_a_tick_that_raises_drops_its_listener_only(telling, until, capfd):
     teller.put(some(1))
     assert teller.close(10)
     assert good.heard and "Bad failed and was dropped" in capfd.readouterr().err
+
+
+def test_when_woken_it_asks_at_once_although_nobody_wanted_that_yet(telling, until):
+    class Ticker(Keeper):
+        ticks = 0
+
+        def tick(self):
+            self.ticks += 1
+            return 3600.0
+
+    ticker = Ticker()
+    teller = telling(ticker)
+    until(lambda: ticker.ticks == 1)
+    teller.wake()
+    until(lambda: ticker.ticks == 2)

@@ -147,14 +147,14 @@ class Processes(Rig):
     }
 
     def build(self):
-        self.containment = Containment()
-        self.containment.open()
         self.launcher = Launcher(
             run_id="test",
             directory=str(self.directory),
             workspace=str(self.directory),
             token=os.urandom(8).hex(),
         )
+        self.containment = Containment(self.launcher.mark, self.launcher.kept_mark)
+        self.containment.open()
         self.around = Surroundings(
             clock=SystemClock(),
             reporter=self,

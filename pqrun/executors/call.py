@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""One Python call, in a slot's thread.
+
+A thread can't be ended from outside: to stop a call is to ask it, through its context.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import CancelledError
+from typing import Any, NamedTuple, Protocol
+
+from pqrun.clock import Clock
+from pqrun.executors import Reporter
+from pqrun.model import NOTHING_SAID, Attempt, Exited, NotStarted, Said
+from pqrun.news import Ended, Started
+
+LONGEST_MESSAGE = 1000
+_OK, _RAISED = Exited(0), Exited(1)
+
+
+class PermanentError(Exception):
+    """Raised by a handler: this job must not be tried again."""
+
+
+class Context:
+    """What a handler is told while it runs, and whether it should end."""
+
+    __slots__ = ("_cancelled", "_clock", "_deadline")
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._cancelled = False
+        self._deadline: float | None = None
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the job has been cancelled or its time is over: end soon, whatever the result."""
+        return self._cancelled
+
+    @property
+    def remaining(self) -> float | None:
+        """Seconds until the time limit, 0 when it is over; `None` without a limit."""
+        return None if self._deadline is None else max(0.0, self._deadline - self._clock.now())
+
+    def raise_if_cancelled(self) -> None:
+        """`concurrent.futures.CancelledError` if `cancelled`."""
+        if self._cancelled:
+            raise CancelledError("the job was cancelled, or its time is over")
+
+
+class Work(Protocol):
+    """What a call is about, and where its result goes."""
+
+    job: Any
+    value: Any
+    error: BaseException | None
+
+
+class Calls(NamedTuple):
+    """What all calls of a queue share."""
+
+    handler: Callable[[Context, Any], Any]
+    clock: Clock
+    reporter: Reporter
+
+
+class CallTask:
+    """One attempt at a call. Its `spec.work` is a `Work`."""
+
+    __slots__ = ("_attempt", "_calls", "_context")
+
+    def __init__(self, attempt: Attempt, calls: Calls) -> None:
+        self._attempt = attempt
+        self._calls = calls
+        self._context = Context(calls.clock)
+
+    def stop(self, *, force: bool) -> None:
+        """Asks it to end; there is no force."""
+        self._context._cancelled = True
+
+    def run(self, slot: int) -> Ended:
+        """Calls the handler. What it returns or raises goes to its `Work`."""
+        handler, clock, reporter = self._calls
+        key, spec = self._attempt.key, self._attempt.spec
+        work: Work = spec.work
+        context = self._context
+        began = clock.now()
+        if context._cancelled:
+            return Ended(key, NotStarted(126, "stopped before it started"), True, began, began)
+        if spec.timeout is not None:
+            context._deadline = began + spec.timeout
+        # Nobody is woken for it: the scheduler looks into its mail when the limit may be over.
+        reporter.post(Started(key, began, f"slot {slot}"), urgent=False)
+        exit, said = _OK, NOTHING_SAID
+        try:
+            work.value, work.error = handler(context, work.job), None
+        except BaseException as error:
+            # Without this frame, which would keep the work alive, and the error with it, in a circle.
+            work.value, work.error = None, error.with_traceback(_below(error))
+            exit, said = _RAISED, Said(permanent=isinstance(error, PermanentError), message=_told(error))
+        return Ended(key, exit, context._cancelled, began, clock.now(), said=said)
+
+
+def _below(error: BaseException) -> Any:
+    return error.__traceback__ and error.__traceback__.tb_next
+
+
+def _told(error: BaseException) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"[:LONGEST_MESSAGE]
+    except Exception:  # its author's own `__str__`
+        return type(error).__name__

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Processes as `/proc` shows them: who they are, what is below them, and a signal to just that one.
+
+Looks and signals; whose a process is, and what is to become of it, others decide.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+LINUX = sys.platform == "linux"
+MOST_DESCENDANTS = 100_000
+A_PAGE_MAY_BE_FULL = 2048
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """What `/proc/PID/stat` says that matters here; `born` in clock ticks since the boot."""
+
+    pid: int
+    state: str
+    parent: int
+    group: int
+    session: int
+    born: int
+
+    @property
+    def lives(self) -> bool:
+        """Whether it is more than an entry that nobody has reaped."""
+        return self.state not in "ZX"
+
+
+def look_at(pid: int) -> Process | None:
+    """That process, if there is one; OSError if there are no descriptors left to look with."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
+            text = file.read(4096)
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    facts = text[text.rfind(b")") + 2 :].split()
+    return Process(pid, facts[0].decode(), int(facts[1]), int(facts[2]), int(facts[3]), int(facts[19]))
+
+
+def environment_of(pid: int) -> bytes:
+    """The variables with which it was started; empty if it has none, or we may not know.
+
+    Also empty for the moment in which it executes a program: who finds nothing looks again.
+    """
+    try:
+        with open(f"/proc/{pid}/environ", "rb", buffering=0) as file:
+            return file.read(1 << 20)
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return b""
+
+
+def all_processes() -> Iterator[Process]:
+    """Every process there is, as far as it can be seen."""
+    for name in os.listdir("/proc"):
+        if name.isdecimal():
+            with contextlib.suppress(OSError):
+                if process := look_at(int(name)):
+                    yield process
+
+
+def descendants_of(pid: int) -> list[Process]:
+    """The children of a process, and theirs, and so on."""
+    found: list[Process] = []
+    waiting = [pid]
+    while waiting and len(found) < MOST_DESCENDANTS:
+        for child in _children_of(waiting.pop()):
+            with contextlib.suppress(OSError):
+                if process := look_at(child):
+                    found.append(process)
+            waiting.append(child)
+    return found
+
+
+def _children_of(pid: int) -> list[int]:
+    found: list[int] = []
+    with contextlib.suppress(OSError):
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{thread}/children", "rb", buffering=0) as file:
+                while data := file.read(1 << 16):
+                    found += map(int, data.split())
+    return found
+
+
+class Children:
+    """The children of our main thread, among whom orphans turn up; not those of other threads."""
+
+    def __init__(self) -> None:
+        self._fd = -1
+
+    def open(self) -> None:
+        """A kernel without such a list: all of `/proc` is searched each time instead."""
+        with contextlib.suppress(OSError):
+            path = f"/proc/self/task/{threading.main_thread().native_id}/children"
+            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def read(self) -> bytes:
+        """Their numbers, the eldest first; one system call if there are few."""
+        if self._fd < 0:
+            own = os.getpid()
+            return b"".join(b"%d " % process.pid for process in all_processes() if process.parent == own)
+        data = piece = os.pread(self._fd, 1 << 16, 0)
+        while len(piece) > A_PAGE_MAY_BE_FULL:
+            piece = os.pread(self._fd, 1 << 16, len(data))
+            data += piece
+        return data
+
+    def close(self) -> None:
+        """Nobody asks any more."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def group_lives(group: int) -> bool:
+    """Whether more than zombies are in a group whose number can't have been reused."""
+    if LINUX:
+        return any(process.group == group and process.lives for process in all_processes())
+    try:
+        os.killpg(group, 0)
+    except OSError:  # EPERM: nothing but zombies
+        return False
+    return True
+
+
+def send(process: Process, *numbers: int) -> None:
+    """Signals that process, and not another that has got its number since.
+
+    PermissionError if it is not ours to signal; silent if it has gone.
+    """
+    try:
+        handle = os.pidfd_open(process.pid)
+    except ProcessLookupError:
+        return
+    except (AttributeError, OSError):  # no such thing here, or no descriptors left
+        with contextlib.suppress(ProcessLookupError):
+            for number in numbers:
+                os.kill(process.pid, number)
+        return
+    try:
+        now = look_at(process.pid)
+        if now is not None and now.born == process.born:
+            with contextlib.suppress(ProcessLookupError):
+                for number in numbers:
+                    signal.pidfd_send_signal(handle, number)
+    finally:
+        os.close(handle)
+
+
+def be_subreaper(*, wanted: bool = True) -> bool:
+    """Orphans of our jobs become our children, or no longer; False where there is no such thing."""
+    if not LINUX:
+        return False
+    import ctypes
+
+    return bool(ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, int(wanted), 0, 0, 0) == 0)

@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The index of a run: its table in SQLite, derived from the journal, so that looking at it is quick.
+
+Each reader brings it up to date: rows and how far the journal was read, in one transaction. It may
+be deleted or damaged at any time, then it is made anew; where it can't be written, it is made in
+memory. Nothing here writes to a journal or waits for a run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import os
+import sqlite3
+import stat
+from collections.abc import Callable, Iterator
+from operator import attrgetter
+from typing import Any, TypeVar
+
+from pqrun.errors import OwnFailure
+from pqrun.journal.reader import Lines, Position
+from pqrun.journal.rundir import RunDirectory
+from pqrun.journal.table import ATTEMPT, COLUMNS, Entry, Table
+from pqrun.journal.tally import Tally
+
+T = TypeVar("T")
+LAYOUT = 1
+APPLICATION = 0x70717275
+PATIENCE = 10.0
+AT_A_TIME = 200_000
+_MARKS = ",".join("?" * len(COLUMNS))
+_values = attrgetter(*COLUMNS)
+# What SQLite says when a place can't be written; all else means that the index is no good.
+_NO_PLACE = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_FULL", "SQLITE_IOERR",
+             "SQLITE_PERM", "SQLITE_AUTH")  # fmt: skip
+
+
+def consult(run: RunDirectory, question: Callable[[Index], T]) -> T:
+    """The answer to a question about a run. It may be asked twice: it changes nothing, prints nothing."""
+    for _ in range(2):
+        try:
+            path = _private(run.index)
+        except OSError:
+            break
+        try:
+            return _ask(path, run, question)
+        except _Stale:
+            _remove(path)
+        except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorname", "").startswith(_NO_PLACE):
+                break
+            _remove(path)
+    return _ask(":memory:", run, question)
+
+
+class _Stale(Exception):
+    """The index tells of another journal than the one that is there."""
+
+
+def _ask(path: str, run: RunDirectory, question: Callable[[Index], T]) -> T:
+    with contextlib.closing(sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)) as database:
+        database.execute("PRAGMA synchronous = NORMAL")
+        index = Index(run, database)
+        database.execute("BEGIN")
+        if not index.is_up_to_date():
+            database.execute("ROLLBACK")
+            index.catch_up()
+            database.execute("BEGIN")
+            index.is_up_to_date()
+        return question(index)
+
+
+def _private(path: str) -> str:
+    """The path, of a file of ours that nobody else can read; a planted one is taken away."""
+    with contextlib.suppress(FileNotFoundError):
+        found = os.lstat(path)
+        if stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid():
+            if found.st_mode & 0o077:
+                os.chmod(path, 0o600)
+            return path
+        os.unlink(path)
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+    return path
+
+
+def _remove(path: str) -> None:
+    for name in (path, f"{path}-journal"):
+        with contextlib.suppress(OSError):
+            os.unlink(name)
+
+
+class Index:
+    """Open, and as the journal was a moment ago: `facts` of the run, its `metrics`, its jobs."""
+
+    def __init__(self, run: RunDirectory, database: sqlite3.Connection) -> None:
+        self.run = run
+        self.facts: dict[str, Any] = {}
+        self.metrics = Tally()
+        self._database = database
+        self._position = Position()
+
+    def is_up_to_date(self) -> bool:
+        """Whether the journal has not changed since it was read; recalls what was read."""
+        return self._recall() == self._journal()
+
+    def catch_up(self) -> None:
+        """Folds what the journal has more."""
+        self._database.execute("BEGIN IMMEDIATE")
+        collecting = gc.isenabled()
+        gc.disable()  # it would look through all rows again and again, and find nothing
+        try:
+            size, changed = self._journal()
+            last = self._recall()
+            if last is None:
+                self._create()
+            elif last[0] >= size and last != (size, changed):
+                raise _Stale
+            self._fold(size, changed)
+            self._database.execute("COMMIT")
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):
+                self._database.execute("ROLLBACK")
+            raise
+        finally:
+            if collecting:
+                gc.enable()
+
+    def entries(self, where: str = "1", *values: Any, order: str = "seq") -> list[Entry]:
+        """The jobs for which that SQL holds."""
+        found = self._database.execute(f"SELECT * FROM job WHERE {where} ORDER BY {order}", values)
+        return [Entry.stored(row) for row in found]
+
+    def rows(self, columns: str, where: str = "1", *values: Any, order: str = "seq") -> list[tuple[Any, ...]]:
+        """Some columns of them."""
+        return self._database.execute(f"SELECT {columns} FROM job WHERE {where} ORDER BY {order}", values).fetchall()
+
+    def earlier_attempts(self, seq: int) -> list[dict[str, Any]]:
+        """A job's attempts before its last one that ended."""
+        found = self._database.execute("SELECT * FROM attempt WHERE seq = ? ORDER BY rowid", (seq,))
+        return [dict(zip(ATTEMPT, row, strict=True)) for row in found]
+
+    def oldest_queued(self) -> float | None:
+        """Since when the first of the queue waits."""
+        if self.metrics.enqueued == self.metrics.dequeued:
+            return None
+        found: float | None = self._database.execute("SELECT min(queued) FROM job WHERE state = 'queued'").fetchone()[0]
+        return found
+
+    def _journal(self) -> tuple[int, int]:
+        """Its size, and when it was changed last."""
+        try:
+            found = os.stat(self.run.journal, follow_symlinks=False)
+        except OSError as error:
+            raise OwnFailure(f"cannot read the journal {self.run.journal}: {error.strerror}") from error
+        return found.st_size, found.st_mtime_ns
+
+    def _recall(self) -> tuple[int, int] | None:
+        """Size and time of the journal when it was last read; None for a new index."""
+        if self._pragma("user_version") != LAYOUT:
+            if self._database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                raise _Stale
+            return None
+        state = json.loads(self._database.execute("SELECT state FROM progress").fetchone()[0])
+        self._position = Position(*state["position"])
+        self.facts, self.metrics = state["facts"], Tally.restored(state["metrics"])
+        if not Lines(self.run.journal, self._position).still_fits():
+            raise _Stale
+        size, changed = state["journal"]
+        return size, changed
+
+    def _create(self) -> None:
+        self._database.execute(f"PRAGMA application_id = {APPLICATION}")
+        self._database.execute(f"PRAGMA user_version = {LAYOUT}")
+        self._database.execute("CREATE TABLE progress (state TEXT NOT NULL)")
+        self._database.execute(f"CREATE TABLE job (seq INTEGER PRIMARY KEY, {', '.join(COLUMNS[1:])})")
+        self._database.execute(f"CREATE TABLE attempt ({', '.join(ATTEMPT)})")
+        self._database.execute("CREATE INDEX attempt_of ON attempt (seq)")
+
+    def _fold(self, size: int, changed: int) -> None:
+        lines = Lines(self.run.journal, self._position)
+        entries = _Entries(self._stored)
+        table = Table(entries, self.metrics, self.facts)
+        try:
+            for batch in lines.batches():
+                table.fold(batch)
+                if len(entries) > AT_A_TIME:
+                    self._store(table, entries)
+        except (KeyError, TypeError, ValueError) as error:
+            raise OwnFailure(f"{self.run.journal} is damaged before line {lines.position.line}; left as it is") from error
+        if not self.facts:
+            raise OwnFailure(f"{self.run.journal} is damaged at line 1; left as it is")
+        self._store(table, entries)
+        position = (lines.position.offset, lines.position.crc, lines.position.line)
+        state = {"position": position, "journal": (size, changed),
+                 "facts": self.facts, "metrics": self.metrics.state()}  # fmt: skip
+        self._database.execute("DELETE FROM progress")
+        self._database.execute("INSERT INTO progress VALUES (?)", (json.dumps(state),))
+
+    def _store(self, table: Table, entries: _Entries) -> None:
+        self._database.executemany(f"INSERT OR REPLACE INTO job VALUES ({_MARKS})", map(_values, entries.values()))
+        self._database.executemany(f"INSERT INTO attempt VALUES ({','.join('?' * len(ATTEMPT))})", table.earlier)
+        for seq in table.dropped:
+            self._database.execute("DELETE FROM job WHERE seq = ?", (seq,))
+            self._database.execute("DELETE FROM attempt WHERE seq = ?", (seq,))
+        entries.clear()
+        table.earlier.clear()
+        table.dropped.clear()
+
+    def _stored(self, seq: int) -> Iterator[Entry]:
+        """That job and those behind it, which will be asked for next."""
+        found = self._database.execute("SELECT * FROM job WHERE seq BETWEEN ? AND ?", (seq, seq + 255))
+        return map(Entry.stored, found.fetchall())
+
+    def _pragma(self, name: str) -> int:
+        return int(self._database.execute(f"PRAGMA {name}").fetchone()[0])
+
+
+class _Entries(dict[int, Entry]):
+    """Fetches what an earlier reader has stored when it is asked for."""
+
+    def __init__(self, stored: Callable[[int], Iterator[Entry]]) -> None:
+        super().__init__()
+        self._stored = stored
+        self._gone: set[int] = set()
+
+    def __missing__(self, seq: int) -> Entry:
+        for entry in self._stored(seq):
+            if entry.seq not in self._gone:
+                self.setdefault(entry.seq, entry)
+        if seq in self:
+            return self[seq]
+        raise KeyError(seq)
+
+    def __delitem__(self, seq: int) -> None:
+        self._gone.add(seq)
+        super().__delitem__(seq)

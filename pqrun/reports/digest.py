@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""A run in short, in little memory: how many of each, the failures, the flaky ones, the slowest."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Sequence
+
+from pqrun import events as ev
+from pqrun.ledger import Row
+from pqrun.model import Outcome
+from pqrun.reports.cases import Case, Cases
+from pqrun.reports.text import last_lines
+
+MOST_FAILURES = 500
+MOST_TAILS = 50
+TAIL = 8 * 1024
+TAIL_LINES = 50
+SLOWEST = 5
+BAD = ("failed", "error", "allowed")
+
+
+class Failure:
+    """A job that did not go well, with the last lines that it printed."""
+
+    __slots__ = ("allowed", "lines", "row")
+
+    def __init__(self, row: Row, lines: list[str], *, allowed: bool) -> None:
+        self.row = row
+        self.lines = lines
+        self.allowed = allowed
+
+
+class Digest:
+    """Hears everything; keeps the first few of each kind, and counts the rest."""
+
+    def __init__(self) -> None:
+        self.added = 0
+        self.outcomes: Counter[str] = Counter()
+        self.verdicts: Counter[str] = Counter()
+        self.failures: dict[int, Failure] = {}
+        self.flaky: dict[int, Row] = {}
+        self._cases = Cases(self._put, self._forget, tail=TAIL)
+        self._verdict_of: dict[int, str] = {}
+        self._slowest: list[tuple[float, int, Row]] = []
+
+    def hear(self, events: Sequence[ev.Event]) -> None:
+        """Takes in what happened."""
+        for event in events:
+            match event:
+                case ev.JobAdded():
+                    self.added += 1
+                case ev.JobDropped(outcome=outcome):
+                    self.added -= 1
+                    self._uncount(outcome)
+                case ev.JobReopened(outcome=outcome):
+                    self._uncount(outcome)
+        self._cases.hear(events)
+
+    def close(self, *, live: bool) -> None:
+        """Adds what was running when the run ended."""
+        for case in self._cases.rest(live=live):
+            if case.verdict == "error":
+                self._put(case)
+
+    @property
+    def stopped(self) -> str:
+        """Why the run was stopped, if it was."""
+        return self._cases.ledger.stopped
+
+    @property
+    def ended(self) -> int:
+        """Jobs that have ended."""
+        return self.outcomes.total()
+
+    @property
+    def slowest(self) -> list[tuple[float, Row]]:
+        """The longest jobs, with their seconds."""
+        return [(seconds, row) for seconds, _, row in sorted(self._slowest, reverse=True)]
+
+    def headline(self) -> str:
+        """`10 jobs: 7 ok, 2 failed, 1 skipped`."""
+        parts = [f"{self.outcomes[outcome]} {outcome}" for outcome in Outcome if self.outcomes[outcome]]
+        if left := self.added - self.ended:
+            parts.append(f"{left} not run")
+        jobs = "1 job" if self.added == 1 else f"{self.added} jobs"
+        return f"{jobs}: {', '.join(parts)}" if parts else jobs
+
+    def _put(self, case: Case) -> None:
+        row, verdict = case.row, case.verdict
+        self.outcomes[row.state] += 1
+        self.verdicts[verdict] += 1
+        if verdict in BAD and len(self.failures) < MOST_FAILURES:
+            wanted = len(self.failures) < MOST_TAILS
+            lines = last_lines(case.err or case.out, TAIL_LINES) if wanted else []
+            self.failures[row.seq] = Failure(row, lines, allowed=verdict == "allowed")
+        elif verdict == "flaky" and len(self.flaky) < MOST_FAILURES:
+            self.flaky[row.seq] = row
+        if verdict in ("failed", "error", "allowed", "flaky"):
+            self._verdict_of[row.seq] = verdict
+        if row.started is not None and row.ended is not None:
+            heapq.heappush(self._slowest, (row.ended - row.started, -row.seq, row))
+            if len(self._slowest) > SLOWEST:
+                heapq.heappop(self._slowest)
+
+    def _uncount(self, outcome: Outcome | None) -> None:
+        if outcome is not None:
+            self.outcomes[str(outcome)] -= 1
+
+    def _forget(self, seq: int) -> None:
+        self.failures.pop(seq, None)
+        self.flaky.pop(seq, None)
+        if verdict := self._verdict_of.pop(seq, ""):
+            self.verdicts[verdict] -= 1
+        self._slowest = [slow for slow in self._slowest if slow[1] != -seq]
+        heapq.heapify(self._slowest)

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""What GitHub shows of a step beside its log: a few annotations, and the page of its summary."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from pqrun.ledger import Row
+from pqrun.reports.digest import Digest
+from pqrun.reports.facts import Ending, RunFacts
+from pqrun.reports.summary import A_PAGE, page
+from pqrun.reports.text import how, name_of, one_line
+
+MOST_ANNOTATIONS = 9  # GitHub shows ten of a step
+LEAST = 4096
+
+
+class Note(NamedTuple):
+    """One annotation; `place` is the job's in its file."""
+
+    level: str
+    place: Row | None
+    title: str
+    message: str
+
+    def __str__(self) -> str:
+        facts = []
+        spec = self.place.spec if self.place else None
+        if spec is not None and spec.file and spec.file not in ("-", "stdin"):
+            facts += [f"file={_fact(spec.file)}", f"line={max(1, spec.line)}"]
+        facts.append(f"title={_fact(self.title)}")
+        return f"::{self.level} {','.join(facts)}::{_data(self.message)}"
+
+
+def annotations(digest: Digest) -> str:
+    """Lines for the log, failures first: at most ten, the last of which counts the others."""
+    notes = list(_notes(digest))
+    total = sum(digest.verdicts[verdict] for verdict in ("failed", "error", "allowed", "flaky"))
+    shown = notes[:MOST_ANNOTATIONS]
+    if rest := total - len(shown):
+        level = "error" if any(note.level == "error" for note in shown) else "warning"
+        shown.append(Note(level, None, "pqrun", f"and {rest} more; {digest.headline()}"))
+    return "".join(f"{note}\n" for note in shown)
+
+
+def _notes(digest: Digest) -> Iterator[Note]:
+    for failure in sorted(digest.failures.values(), key=lambda failure: failure.allowed):
+        row = failure.row
+        level = "warning" if failure.allowed else "error"
+        words = [how(row) or row.state]
+        words += [f"after {row.attempts} attempts"] if row.attempts > 1 else []
+        last = one_line(row.message or (failure.lines[-1] if failure.lines else ""), 300)
+        yield Note(level, row, name_of(row), ", ".join(words) + (f": {last}" if last else ""))
+    for row in digest.flaky.values():
+        yield Note("warning", row, name_of(row), f"passed only at attempt {row.attempts}")
+
+
+def add_to_step(path: str, digest: Digest, run: RunFacts, ending: Ending) -> str:
+    """Appends the page to the step's summary, as far as there is room; why it could not, if so."""
+    try:
+        with open(path, "ab") as file:
+            room = A_PAGE - os.fstat(file.fileno()).st_size
+            if room < LEAST:
+                return "the step's summary is full"
+            file.write(page(digest, run, ending, room))
+    except OSError as error:
+        return f"cannot write the step's summary {path}: {error.strerror}"
+    return ""
+
+
+def _data(text: str) -> str:
+    """A message as GitHub's runner reads it: `%`, CR and LF written out."""
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _fact(text: str) -> str:
+    """A property of it: also no colon and no comma."""
+    return _data(one_line(text)).replace(":", "%3A").replace(",", "%2C")

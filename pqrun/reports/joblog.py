@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""GNU parallel's job log: a line a job when it ends, nine columns, for all that reads such files.
+
+As there, a job that was cut short is not in it, since it is to run again.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+
+from pqrun import events as ev
+from pqrun.ledger import Row
+from pqrun.model import Exited, NotStarted, Signalled, StopReason, shown_command
+from pqrun.reports.cases import Case, Cases
+from pqrun.reports.facts import Ending, RunFacts
+from pqrun.reports.files import Growing
+
+HEADER = b"Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand\n"
+
+
+class JobLog:
+    """Writes a line when a job has ended."""
+
+    def __init__(self, target: Growing, run: RunFacts) -> None:
+        self.target = target
+        self._run = run
+        self._cases = Cases(self._ended, lambda _seq: None, tail=0)
+        self._lines = [HEADER]
+
+    def hear(self, events: Sequence[ev.Event]) -> None:
+        """Writes what has ended."""
+        self._cases.hear(events)
+        if self._lines:
+            self.target.write(b"".join(self._lines))
+            self._lines.clear()
+
+    def finish(self, ending: Ending) -> None:
+        """It is complete."""
+        self.hear(())
+        self.target.close()
+
+    def _ended(self, case: Case) -> None:
+        row = case.row
+        if row.exit is not None and row.asked is not StopReason.INTERRUPTED:
+            self._lines.append(self._line(row))
+
+    def _line(self, row: Row) -> bytes:
+        began = row.ended if row.started is None or isinstance(row.exit, NotStarted) else row.started
+        assert began is not None and row.ended is not None
+        code, number = _how(row)
+        facts = (
+            str(row.seq), ":", f"{self._run.wall(began):10.3f}", f"{max(0.0, row.ended - began):10.3f}",
+            "0", str(row.stdout_bytes), str(code), str(number),
+        )  # fmt: skip
+        command = shown_command(row.spec.work).replace("\n", "\0")  # as there: a job is a line
+        return "\t".join((*facts, command)).encode("utf-8", "surrogateescape") + b"\n"
+
+
+def _how(row: Row) -> tuple[int, int]:
+    """Exitval and Signal; what we stopped ended by the signal with which parallel would have stopped it."""
+    match row.exit, row.asked:
+        case _, StopReason():
+            return -1, int(signal.SIGTERM)
+        case (Exited(code) | NotStarted(code)), _:
+            return code, 0
+        case Signalled(name), _:
+            return 0, int(getattr(signal, name, 0))
+    return -1, 0

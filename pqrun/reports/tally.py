@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The run's numbers by priority, and how long things took, in buckets."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable
+from itertools import accumulate
+
+from pqrun import events as ev
+from pqrun.metrics import RunningMetrics
+from pqrun.model import Priority
+
+BOUNDS = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14400.0)
+BUCKETS = [*(str(bound) for bound in BOUNDS), "+Inf"]
+
+
+class Histogram:
+    """How many took how long."""
+
+    def __init__(self) -> None:
+        self.sum = 0.0
+        self._counts = [0] * len(BUCKETS)
+
+    def observe(self, seconds: float) -> None:
+        """One more."""
+        self.sum += seconds
+        self._counts[bisect_left(BOUNDS, seconds)] += 1
+
+    def cumulated(self) -> list[int]:
+        """How many took at most so long, by bucket."""
+        return list(accumulate(self._counts))
+
+
+class Tally:
+    """Folds events. What counts up never goes down, as those who compute rates of it rely on."""
+
+    def __init__(self, began: float, workers: int) -> None:
+        self.metrics = RunningMetrics(began)
+        self.workers = workers
+        self.enqueued: Counter[Priority] = Counter()
+        self.dequeued: Counter[Priority] = Counter()
+        self.jobs: Counter[tuple[Priority, str]] = Counter()
+        self.attempts: Counter[tuple[Priority, str]] = Counter()
+        self.waits = {priority: Histogram() for priority in Priority}
+        self.processing = {priority: Histogram() for priority in Priority}
+        self.user = self.system = 0.0
+        self._priority: dict[int, Priority] = {}
+        self._waited: dict[int, float] = {}
+        self._refused: Counter[int] = Counter()
+
+    def hear(self, events: Iterable[ev.Event]) -> None:
+        """Takes in what happened, in order."""
+        for event in events:
+            self.metrics.fold((event,))
+            match event:
+                case ev.JobAdded(_, seq, spec) | ev.JobReopened(_, seq, _, spec) | ev.JobChanged(_, seq, spec):
+                    self._priority[seq] = spec.priority
+                case ev.JobQueued(_, seq, _, priority):
+                    self._priority[seq] = priority
+                    self.enqueued[priority] += 1
+                case ev.AttemptSubmitted(_, seq, _, waited):
+                    self._waited[seq] = waited
+                    self._leaves(seq)
+                case ev.AttemptRefused(_, seq):
+                    self._refused[seq] += 1
+                case ev.AttemptEnded():
+                    self._ended(event)
+                case ev.JobRemoved(_, seq):
+                    self._leaves(seq)
+                case ev.JobEnded(_, seq, outcome):
+                    self.jobs[self._priority.pop(seq), str(outcome)] += 1
+                case ev.JobDropped(_, seq):
+                    self._priority.pop(seq, None)
+                case ev.SlotsChanged(_, workers) | ev.WorkersChanged(_, workers):
+                    self.workers = workers
+
+    def _leaves(self, seq: int) -> None:
+        if self._refused[seq]:
+            self._refused[seq] -= 1  # it has been counted, and came back
+        else:
+            self.dequeued[self._priority[seq]] += 1
+        if not self._refused[seq]:
+            del self._refused[seq]
+
+    def _ended(self, event: ev.AttemptEnded) -> None:
+        priority = self._priority[event.seq]
+        self.attempts[priority, str(event.counted)] += 1
+        self.user += event.usage.user
+        self.system += event.usage.system
+        self.waits[priority].observe(self._waited.pop(event.seq, 0.0))
+        self.processing[priority].observe(event.ended - event.began)

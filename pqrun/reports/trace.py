@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Chrome trace events, for ui.perfetto.dev: a lane a worker, waits, kills, and how full the queue was."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from pqrun import events as ev
+from pqrun.model import Exited, JobSpec, NotStarted, Signalled, shown_command
+from pqrun.reports.document import numbers
+from pqrun.reports.facts import Ending, RunFacts
+from pqrun.reports.files import Whole
+from pqrun.reports.lanes import Lanes
+from pqrun.reports.spool import Spool
+from pqrun.reports.text import one_line
+from pqrun.words import how_it_ended
+
+WORKERS, QUEUE = 1, 2  # as processes of the trace
+
+
+class Trace:
+    """Collects trace events in a spool; `finish` writes the file."""
+
+    def __init__(self, target: Whole, run: RunFacts) -> None:
+        self.target = target
+        self._run = run
+        self._spool = Spool()
+        self._lanes = Lanes()
+        self._specs: dict[int, JobSpec] = {}
+        self._queued: dict[int, float] = {}
+        self._counted: tuple[int, int] | None = None
+
+    def hear(self, events: Sequence[ev.Event]) -> None:
+        """Takes in what happened."""
+        for event in events:
+            for fact in self._facts(event):
+                self._spool.put(json.dumps(fact, separators=(",", ":")).encode() + b",\n")
+
+    def finish(self, ending: Ending) -> None:
+        """Writes the file."""
+        self.target.write(self._pieces(ending))
+        self._spool.close()
+
+    def _facts(self, event: ev.Event) -> Iterator[dict[str, Any]]:
+        match event:
+            case ev.JobAdded(_, seq, spec) | ev.JobReopened(_, seq, _, spec) | ev.JobChanged(_, seq, spec):
+                self._specs[seq] = spec
+            case ev.JobQueued(at, seq):
+                self._queued[seq] = at
+                yield from self._counters(at)
+            case ev.AttemptSubmitted(at, seq, attempt, waited):
+                self._queued.pop(seq, None)
+                self._lanes.enter(seq, at)
+                yield from self._wait(seq, attempt, at - waited, at)
+                yield from self._counters(at)
+            case ev.AttemptRefused(at, seq):
+                self._lanes.leave(seq)
+                self._queued[seq] = at
+                yield from self._counters(at)
+            case ev.AttemptStarted(_, seq, _, where):
+                self._lanes.move(seq, where)
+            case ev.AttemptStopping(at, seq, _, reason, force):
+                name = f"{'killed' if force else 'asked to stop'}: {reason}"
+                yield self._event("i", name, at, WORKERS, self._lanes.of(seq), s="t", cat="stop")
+            case ev.AttemptEnded(at=at, seq=seq):
+                yield self._attempt(event, self._lanes.leave(seq))
+                yield from self._counters(at)
+            case ev.JobRemoved(at, seq):
+                self._queued.pop(seq, None)
+                yield from self._counters(at)
+            case ev.JobEnded(_, seq) | ev.JobDropped(_, seq):
+                self._specs.pop(seq, None)
+                self._queued.pop(seq, None)
+            case ev.RunStopping(at, cause) | ev.SlotsChanged(at, _, cause):
+                yield self._event("i", one_line(cause), at, WORKERS, 0, s="g", cat="run")
+
+    def _attempt(self, event: ev.AttemptEnded, lane: int) -> dict[str, Any]:
+        spec, exit = self._specs[event.seq], event.exit
+        args = {
+            "id": spec.id, "seq": event.seq, "attempt": event.attempt, "counted": str(event.counted),
+            "how": how_it_ended(exit, event.asked, spec.timeout), "command": one_line(shown_command(spec.work)),
+            "exit": exit.code if isinstance(exit, Exited | NotStarted) else None,
+            "signal": exit.name if isinstance(exit, Signalled) else None,
+            "priority": spec.priority.name.lower(), "slots": spec.slots,
+            "user_s": round(event.usage.user, 6), "sys_s": round(event.usage.system, 6),
+        }  # fmt: skip
+        length = round(max(0.0, event.ended - event.began) * 1e6)
+        name = self._name(event.seq)
+        return self._event("X", name, event.began, WORKERS, lane, dur=length, cat=str(event.counted), args=args)
+
+    def _wait(self, seq: int, attempt: int, since: float, until: float) -> Iterator[dict[str, Any]]:
+        """Waits overlap, so they are spans of their own, told apart by job and attempt."""
+        for phase, at in (("b", since), ("e", until)):
+            name = self._name(seq)
+            yield self._event(phase, name, at, QUEUE, 0, cat="wait", id=f"{seq}.{attempt}")
+
+    def _counters(self, at: float) -> Iterator[dict[str, Any]]:
+        counted = (len(self._queued), self._lanes.taken)
+        if counted != self._counted:
+            self._counted = counted
+            for name, number in zip(("jobs queued", "active workers"), counted, strict=True):
+                yield self._event("C", name, at, QUEUE, 0, args={"count": number})
+
+    def _name(self, seq: int) -> str:
+        spec = self._specs[seq]
+        return one_line(spec.id if spec.named else shown_command(spec.work), 200)
+
+    def _event(self, phase: str, name: str, at: float, pid: int, tid: int, **more: Any) -> dict[str, Any]:
+        """`ts` in microseconds since the run began."""
+        ts = round((at - self._run.began) * 1e6)
+        return {"ph": phase, "name": name, "ts": max(0, ts), "pid": pid, "tid": tid, **more}
+
+    def _pieces(self, ending: Ending) -> Iterator[bytes]:
+        names: list[dict[str, Any]] = []
+        for pid, process in ((WORKERS, "workers"), (QUEUE, "queue")):
+            args = {"name": process}
+            names.append({"ph": "M", "name": "process_name", "ts": 0, "pid": pid, "tid": 0, "args": args})
+        for lane in range(1, self._lanes.highest + 1):
+            args = {"name": f"worker {lane}"}
+            names.append({"ph": "M", "name": "thread_name", "ts": 0, "pid": WORKERS, "tid": lane, "args": args})
+        yield b'{"traceEvents":[\n'
+        yield from self._spool.pieces()
+        for seq, since, lane in self._lanes.all():  # what has no end gets none
+            names.append(self._event("B", self._name(seq), since, WORKERS, lane, cat="running"))
+        yield b",\n".join(json.dumps(name, separators=(",", ":")).encode() for name in names)
+        facts = {"run": ending.run, "metrics": numbers(ending.metrics)}
+        yield b'\n],"displayTimeUnit":"ms","otherData":' + json.dumps(facts).encode() + b"}\n"

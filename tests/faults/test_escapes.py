@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Eight ways to outlive a job, and four ways for a job to end: nobody gets away."""
+
+import signal
+
+import pytest
+from world import World, until
+
+QUIET = "> /dev/null 2>&1"
+ESCAPES = {
+    "background": "{stay} background {quiet} &",
+    "deaf": "{deaf} deaf {quiet} &",
+    "setsid": "setsid {stay} setsid {quiet} &",
+    "daemon": "setsid sh -c '{stay} daemon {quiet} &' &",
+    "scrubbed": "env -i setsid {stay} scrubbed {quiet} &",
+    "stopped": "{stopped} stopped {quiet} &",
+    "holder": "setsid {stay} holder &",
+    "chain": "setsid {chain} chain {quiet} &",
+}
+GRACE = ("--grace", "200ms")
+
+
+def escape(world: World, kind: str, *, then: str) -> str:
+    """One line that runs a job from which somebody escapes; what its leader does then."""
+    scripts = {
+        name: world.script(name).removesuffix(f" {name}") for name in ("stay", "deaf", "stopped", "chain")
+    }
+    return f"{ESCAPES[kind].format(quiet=QUIET, **scripts)} {then}\n"
+
+
+def jobs_of(world: World, kinds: list[str], *, then: str) -> str:
+    return "".join(escape(world, kind, then=then) for kind in kinds)
+
+
+@pytest.fixture(params=[*ESCAPES, "three of each"])
+def kinds(request: pytest.FixtureRequest) -> list[str]:
+    return list(ESCAPES) * 3 if request.param == "three of each" else [request.param]
+
+
+def test_nobody_outlives_a_job_that_timed_out(world: World, kinds: list[str]) -> None:
+    limit = "1s" if len(kinds) == 1 else "3s"
+
+    run = world.start(jobs_of(world, kinds, then=world.forever), "-j99", "-t", limit, "--json", *GRACE)
+    world.told(len(kinds))
+    facts = run.end()
+
+    assert world.alive() == []
+    assert (facts.code, facts.states) == (1, ["timeout"] * len(kinds))
+
+
+def test_nobody_outlives_a_job_that_ended(world: World, kinds: list[str]) -> None:
+    run = world.start(jobs_of(world, kinds, then=world.wait_at_the_gate), "-j99", "--json", *GRACE)
+    world.told(len(kinds))
+    world.let_through(len(kinds))
+    facts = run.end()
+
+    assert world.alive() == []
+    assert (facts.code, facts.states) == (0, ["ok"] * len(kinds))
+
+
+def test_nobody_outlives_a_run_that_was_stopped(world: World, kinds: list[str]) -> None:
+    run = world.start(jobs_of(world, kinds, then=world.forever), "-j99", "--json", *GRACE)
+    world.told(len(kinds))
+    run.signal(signal.SIGTERM)
+    facts = run.end()
+
+    assert world.alive() == []
+    assert (facts.code, facts.states) == (-signal.SIGTERM, ["interrupted"] * len(kinds))
+
+
+def test_nobody_outlives_a_pqrun_that_was_killed(world: World, kinds: list[str]) -> None:
+    kinds = [kind for kind in kinds if kind != "scrubbed"]
+    if not kinds:
+        pytest.skip("what left its session and scrubbed its environment can't be found then")
+
+    run = world.start(jobs_of(world, kinds, then=world.forever), "-j99")
+    world.told(len(kinds))
+    run.signal(signal.SIGKILL)
+
+    until(world.none_alive, within=5.0)
