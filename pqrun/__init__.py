@@ -1,4 +1,59 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""pqrun runs shell commands: in priority order, some at a time, each with a limit and a record."""
+"""pqrun runs shell commands: in priority order, some at a time, each with a limit and a record.
+
+As a library it does the same for Python functions: see `Queue`.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pqrun.executors.call import Context as Context
+    from pqrun.executors.call import PermanentError as PermanentError
+    from pqrun.executors.guest import ShellResult as ShellResult
+    from pqrun.library import Config as Config
+    from pqrun.library import Job as Job
+    from pqrun.library import JobFailed as JobFailed
+    from pqrun.library import JobTimeout as JobTimeout
+    from pqrun.library import QueueClosed as QueueClosed
+    from pqrun.library import QueueEmpty as QueueEmpty
+    from pqrun.library import QueueFull as QueueFull
+    from pqrun.metrics import Metrics as Metrics
+    from pqrun.model import Priority as Priority
+    from pqrun.queue import Queue as Queue
 
 __version__ = "0.1.0"
+
+# Found when they are asked for: the command line starts without them.
+_WHERE = {
+    "Config": "library",
+    "Context": "executors.call",
+    "Job": "library",
+    "JobFailed": "library",
+    "JobTimeout": "library",
+    "Metrics": "metrics",
+    "PermanentError": "executors.call",
+    "Priority": "model",
+    "Queue": "queue",
+    "QueueClosed": "library",
+    "QueueEmpty": "library",
+    "QueueFull": "library",
+    "ShellResult": "executors.guest",
+}
+__all__ = [
+    "Config", "Context", "Job", "JobFailed", "JobTimeout", "Metrics", "PermanentError", "Priority", "Queue",
+    "QueueClosed", "QueueEmpty", "QueueFull", "ShellResult",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -68,7 +68,9 @@ def _enter(directory: str) -> None:
 class Run:
     """One process's part of a run: its pieces, and how they are put together."""
 
-    def __init__(self, settings: Settings, source: Input, record: Record, restart: Restart | None = None) -> None:
+    def __init__(
+        self, settings: Settings, source: Input, record: Record, restart: Restart | None = None
+    ) -> None:
         self.settings = settings
         self.source = source
         self.record = record
@@ -116,7 +118,11 @@ class Run:
         warden.fork()
         containment.open()
         self.reactor.add(warden)
-        facts = {"files": list(self.settings.files), "cwd": self._directory(), "options": self.settings.recorded}
+        facts = {
+            "files": list(self.settings.files),
+            "cwd": self._directory(),
+            "options": self.settings.recorded,
+        }
         record.begin(self.clock, listed=len(self.source.jobs), facts=facts)
         self.stage.open_live(
             began=self.metrics.began,
@@ -147,7 +153,9 @@ class Run:
             capture=self.settings.output != "raw",
             follow=self.settings.output == "line",
         )
-        self.slots = slots = Slots(self.workers, lambda attempt: Child(attempt, around), self.engine, self.engine.fail)
+        self.slots = slots = Slots(
+            self.workers, lambda attempt: Child(attempt, around), self.engine, self.engine.fail
+        )
         self.engine.executor = slots
 
         def list_running() -> None:

@@ -9,7 +9,7 @@ from pqrun.input import Input
 from pqrun.model import Attempt, shown_command
 from pqrun.scheduler import Scheduler
 from pqrun.settings import MAX_QUEUE, Settings, count_workers
-from pqrun.testing import Fate, FakeClock, SimulatedExecutor, simulate
+from pqrun.testing import FakeClock, Fate, SimulatedExecutor, simulate
 
 
 def dry_run(settings: Settings, source: Input) -> int:

@@ -18,9 +18,13 @@ class UnknownNeed(Exception):
 
 
 class Graph:
-    """Names of jobs, and what they need of each other; `tasks` are the unfinished ones."""
+    """Names of jobs, and what they need of each other; `tasks` are the unfinished ones.
+
+    `remembers`: how jobs have ended is kept for those that may come to need them.
+    """
 
     def __init__(self, tasks: dict[int, Task]) -> None:
+        self.remembers = True
         self._tasks = tasks
         self._ids: dict[str, int] = {}
         self._ended: dict[str, tuple[Outcome, bool]] = {}
@@ -100,7 +104,9 @@ class Graph:
 
     def settle(self, task: Task, outcome: Outcome, *, allowed: bool) -> Iterator[tuple[Task, Need | None]]:
         """A job ended: who waited only for it (`None`), and who can never run, with the need."""
-        if task.spec.named or task.spec.id != str(task.seq) or outcome is not Outcome.OK:
+        if self.remembers and (
+            task.spec.named or task.spec.id != str(task.seq) or outcome is not Outcome.OK
+        ):
             self._ended[task.spec.id] = (outcome, allowed)
         self._ids.pop(task.spec.id, None)
         for seq, when in task.dependents:

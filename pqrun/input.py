@@ -62,16 +62,15 @@ class Input:
             return
         if jobs:
             engine.turn(ask=lambda s, now: s.add(jobs, now))
-        self._source = LinesSource(
-            self.lines, self._parts, scheduler=scheduler, hungry=engine.hungry
-        )
+        self._source = LinesSource(self.lines, self._parts, scheduler=scheduler, hungry=engine.hungry)
         reactor.add(self._source)
-
 
     def _put_in(self, scheduler: Scheduler, jobs: Sequence[JobSpec], now: float) -> None:
         scheduler.add(jobs, now)
         if not self._open_end:
-            scheduler.end_input(now, complete=self.complete, why="" if self.complete else "the run was stopped")
+            scheduler.end_input(
+                now, complete=self.complete, why="" if self.complete else "the run was stopped"
+            )
 
     def everything(self) -> list[JobSpec]:
         """All jobs, read to the end."""
@@ -86,7 +85,9 @@ class Input:
         scheduler.add(self.jobs, 0.0)
         if self.lines is not None:
             scheduler.max_queue = sys.maxsize
-            self._source = LinesSource(self.lines, self._parts, scheduler=scheduler, hungry=lambda _room: None)
+            self._source = LinesSource(
+                self.lines, self._parts, scheduler=scheduler, hungry=lambda _room: None
+            )
             while not self._source.done:
                 for ask in self._source.read():
                     ask(scheduler, 0.0)
@@ -127,7 +128,9 @@ def _put_together(
             fd, head, ended = heads.get(path) or _open(path, sniff=False)
             return head if ended else head + _rest(fd)
 
-        loaded = load(job_files, settings.given, read=read, format=_kind(settings.format), pools=settings.pools)
+        loaded = load(
+            job_files, settings.given, read=read, format=_kind(settings.format), pools=settings.pools
+        )
         jobs, workers, max_queue, pools = loaded.jobs, loaded.workers, loaded.max_queue, loaded.pools
         warnings = loaded.warnings
     lines = None
@@ -138,7 +141,9 @@ def _put_together(
         from pqrun.jobfile.select import select
 
         if lists:
-            raise UserError("--only and --skip choose among the jobs of a job file, not of a list of commands")
+            raise UserError(
+                "--only and --skip choose among the jobs of a job file, not of a list of commands"
+            )
         jobs = select(list(jobs), settings.only, settings.skip)
     return Input(jobs, lines, parts, warnings=warnings, workers=workers, max_queue=max_queue, pools=pools)
 

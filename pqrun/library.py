@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What a Python program and its queue hand each other: settings, jobs, handles, errors.
+"""What a Python program and its queue hand each other: settings, jobs, errors.
 
 Plain values and their checks; how a queue works is in `queue`. All times in seconds.
 """
@@ -7,12 +7,14 @@ Plain values and their checks; how a queue works is in `queue`. All times in sec
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import KW_ONLY, dataclass, field
 from itertools import count
 from math import isfinite
 from queue import Empty, Full
+from threading import TIMEOUT_MAX
+from time import monotonic
 from typing import Any, ClassVar, Generic, TypeVar
 
 from pqrun.executors.guest import ShellResult
@@ -22,7 +24,6 @@ P = TypeVar("P")
 BACKOFFS = ("exponential", "linear", "constant")
 LONGEST_ID = 200
 MOST_RETRIES = 1_000_000
-TAIL = 500
 
 
 class QueueFull(Full):
@@ -133,8 +134,11 @@ class Job(Generic[P]):
     def __post_init__(self) -> None:
         if self.id == "":
             self.id = f"job-{next(Job._numbers)}"
-        else:
-            _check_id(self.id)
+        self.check()
+
+    def check(self) -> None:
+        """`ValueError` if a field can't be so."""
+        _check_id(self.id)
         if type(self.priority) is not Priority:
             self.priority = as_priority(self.priority)
         if self.max_retries != 0 or type(self.max_retries) is not int:
@@ -166,56 +170,17 @@ class Job(Generic[P]):
         return Job(id, priority=priority, payload=work, max_retries=max_retries, timeout=timeout)
 
 
-class Handle(Future[Any]):
-    """A job's result, when there is one. `job` is what was put in."""
+class Deadline:
+    """So many seconds from now; `None`: never."""
 
-    def __init__(self, job: Job[Any], cancel: Callable[[Handle], object]) -> None:
-        super().__init__()
-        self.job = job
-        self.started = False
-        self.value: Any = None
-        self.error: BaseException | None = None
-        self._ask_to_cancel = cancel
+    def __init__(self, seconds: float | None) -> None:
+        self.seconds = seconds
+        self._at = None if seconds is None else monotonic() + seconds
 
-    def cancel(self) -> bool:
-        """Takes the job out, or asks it to end if it runs; whether it is cancelled by now."""
-        if not self.done():
-            self._ask_to_cancel(self)
-        return self.cancelled()
-
-    def running(self) -> bool:
-        """Whether it has been begun, and has not ended for good."""
-        return self.started and not self.done()
-
-    def settle(self, outcome: Outcome) -> None:
-        """The job ended so. Runs callbacks."""
-        value, error = self.value, self.error
-        self.value = self.error = None
-        match outcome:
-            case Outcome.OK:
-                self.set_result(value)
-            case Outcome.FAILED:
-                self.set_exception(error or _failure(JobFailed, self.job, value))
-            case Outcome.TIMEOUT:
-                self.set_exception(_failure(JobTimeout, self.job, value))
-            case _:
-                self.give_up()
-
-    def give_up(self) -> None:
-        """There will be no result. Runs callbacks."""
-        if super().cancel():
-            self.set_running_or_notify_cancel()
-
-
-def _failure(kind: type[JobFailed], job: Job[Any], result: Any) -> JobFailed:
-    how = "ran out of time" if kind is JobTimeout else "failed"
-    shell = result if isinstance(result, ShellResult) else None
-    if shell is not None and shell.how:
-        how = f"{how}: {shell.how}"
-    text = shell.stderr[-TAIL:].decode("utf-8", "replace").strip() if shell else ""
-    failure = kind(f"job `{job.id}` {how}" + (f"\n{text}" if text else ""))
-    failure.result = shell
-    return failure
+    @property
+    def left(self) -> float | None:
+        """Seconds until then, as what waits wants it."""
+        return None if self._at is None else min(max(self._at - monotonic(), 0.0), TIMEOUT_MAX)
 
 
 def as_priority(value: Any) -> Priority:
@@ -228,7 +193,7 @@ def as_priority(value: Any) -> Priority:
 
 
 def _check_id(value: Any) -> None:
-    if not isinstance(value, str) or not value.isprintable() or len(value) > LONGEST_ID:
+    if not isinstance(value, str) or not 0 < len(value) <= LONGEST_ID or not value.isprintable():
         raise ValueError(f"id: 1 to {LONGEST_ID} printable characters, not {value!r}")
 
 

@@ -1,34 +1,252 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The queue as a Python library: the engine of the command line, for a program's own functions.
 
-It is a guest in that program: no signal handlers, nothing said on its streams, all its threads and
-descriptors gone after `shutdown`. Futures are resolved and callbacks called outside the engine's lock.
+It is a guest in that program: no signal handlers, nothing written to its streams, and after
+`shutdown` no thread or descriptor left.
 """
 
 from __future__ import annotations
 
-import atexit
-import logging
-import os
-import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
-from dataclasses import replace
-from math import inf
-from threading import TIMEOUT_MAX, Condition, Lock, Thread, current_thread
+from threading import Lock, current_thread
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic
 
-from pqrun import events as ev
-from pqrun import lifecycle as life
-from pqrun.clock import SystemClock
-from pqrun.engine import Engine, NoJournal
-from pqrun.executors.call import Calls, CallTask, Context
-from pqrun.executors.guest import Guest
-from pqrun.executors.slots import Slots
-from pqrun.executors.slots import Task as SlotTask
-from pqrun.library import Config, Handle, Job, P, QueueClosed, QueueEmpty, QueueFull, as_priority
-from pqrun.metrics import Metrics, RunningMetrics
-from pqrun.model import Attempt, Command, JobSpec, Priority, RetryPolicy
+from pqrun.admission import Admission
+from pqrun.events import Event
+from pqrun.executors.call import Context
+from pqrun.handles import Handle, Handles
+from pqrun.library import Config, Deadline, Job, P, QueueEmpty, as_priority
+from pqrun.lifecycle import Stopping
+from pqrun.metrics import Metrics
+from pqrun.model import Command, Priority
 from pqrun.scheduler import Scheduler
+from pqrun.subscribers import Hear
 from pqrun.task import Task
+from pqrun.teller import Listener
+from pqrun.workshop import Workshop
+
+
+class Queue(Generic[P]):
+    """Jobs in order of priority, some at a time, each in a thread of a pool or as a child process.
+
+    `handler(context, job)` is called for each job that is not a shell job: what it returns is the
+    result; when it raises, the job is tried again if it has retries left. All methods may be called
+    from any thread, also by handlers, but `join` and `shutdown` not in this queue's own threads.
+    `contain=True`: what shell jobs leave behind comes to this process, and they die if it is killed.
+    """
+
+    def __init__(
+        self,
+        handler: Callable[[Context, Job[P]], Any],
+        config: Config | None = None,
+        *,
+        contain: bool = False,
+    ) -> None:
+        if not callable(handler):
+            raise TypeError(f"handler: a function of a context and a job, not {handler!r}")
+        self._config = config or Config.medium()
+        self._handles = Handles(getattr(handler, "__qualname__", repr(handler)), self._config.grace)
+        self._shop = Workshop(handler, self._config, self._handles, contain=contain)
+        self._ask = self._shop.ask
+        self._admission = Admission(
+            self._config,
+            self._shop.scheduler,
+            self._handles,
+            self._ask,
+            lambda handle: self._end(lambda scheduler: scheduler.tasks.get(handle.seq)),
+        )
+        self._undone: list[Job[P]] = []
+        self._gone = False
+        self._lock = Lock()
+        self._shop.open(self._resolve)
+
+    def __enter__(self) -> Queue[P]:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Waits for all jobs; if the block has raised, they are cancelled instead."""
+        try:
+            if kind is None:
+                self.join()
+        except BaseException:
+            self.shutdown(cancel=True)
+            raise
+        self.shutdown(cancel=kind is not None)
+
+    # Putting in and taking out
+
+    def enqueue(
+        self, job: Job[P] | Job[Command], block: bool = False, timeout: float | None = None
+    ) -> Future[Any]:
+        """Puts a job in; its result comes by the handle.
+
+        `QueueFull` if there is no room: at once, or with `block` if there was none for `timeout`
+        seconds (`None`: it waits as long as it takes). `QueueClosed` after `shutdown`. `ValueError`
+        if a job of that id is unfinished, or a field of the job can't be so.
+        """
+        return self._put((job,), block, timeout)[0]
+
+    def enqueue_many(
+        self, jobs: Iterable[Job[P] | Job[Command]], block: bool = False, timeout: float | None = None
+    ) -> list[Future[Any]]:
+        """Puts all of them in, or none; with `block` one part after the other, as there is room."""
+        return [*self._put(tuple(jobs), block, timeout)]
+
+    def dequeue(self) -> Job[P]:
+        """Takes the next job out for a caller who sees to it himself; `QueueEmpty` if there is none.
+
+        Its handle is cancelled: no result will come by it.
+        """
+
+        def take(scheduler: Scheduler, now: float) -> Job[Any] | None:
+            task = scheduler.take(now)
+            return None if task is None else self._handles.by_seq[task.seq].job
+
+        job = self._ask(take)
+        if job is None:
+            raise QueueEmpty("the queue is empty")
+        return job
+
+    def cancel(self, job_id: str) -> bool:
+        """Ends a job: at once if it does not run, else it is asked to; false if there is none."""
+        return self._end(lambda scheduler: scheduler.find(job_id))
+
+    def set_priority(self, job_id: str, priority: Priority, *, front: bool = False) -> bool:
+        """Moves a job behind those of that priority, or to their front; false if there is none."""
+        priority = as_priority(priority)
+
+        def change(scheduler: Scheduler, now: float) -> bool:
+            task = scheduler.find(job_id)
+            if task is None:
+                return False
+            scheduler.change(task, task.spec._replace(priority=priority), now, front=front)
+            self._handles.by_seq[task.seq].job.priority = priority
+            return True
+
+        return self._ask(change)
+
+    def pause(self) -> None:
+        """Starts nothing new until `unpause`; what runs goes on."""
+        self._ask(lambda scheduler, now: scheduler.pause(paused=True, now=now))
+
+    def unpause(self) -> None:
+        """Goes on after `pause`."""
+        self._ask(lambda scheduler, now: scheduler.pause(paused=False, now=now))
+
+    # Looking at it
+
+    def size(self) -> int:
+        """How many jobs are queued; neither those that run nor those that wait for another attempt."""
+        return self._shop.scheduler.waiting
+
+    __len__ = size
+
+    def is_empty(self) -> bool:
+        """Whether no job is queued."""
+        return self.size() == 0
+
+    def is_full(self) -> bool:
+        """Whether there is no room for one more."""
+        return self.size() >= self._config.max_queue_size
+
+    def metrics(self) -> Metrics:
+        """A snapshot, whose numbers add up. `RuntimeError` without `enable_metrics`."""
+        if not self._config.enable_metrics:
+            raise RuntimeError("this queue has no metrics: its config says enable_metrics=False")
+        return self._shop.engine.snapshot()
+
+    def unresponsive(self) -> int:
+        """How many handlers go on although they were asked to end more than a `grace` ago."""
+        return self._ask(lambda scheduler, now: sum(map(_goes_on, scheduler.running())))
+
+    def subscribe(self, listener: Listener | Hear) -> Callable[[], None]:
+        """Calls `listener(events)` with what happens, batch by batch, in a thread for that.
+
+        Answers the function that ends it. An object with `hear(events)` and `close()` will do too.
+        """
+        return self._shop.subscribers.add(listener)
+
+    # Coming to an end
+
+    def join(self, timeout: float | None = None) -> None:
+        """Waits until all jobs have ended and all handles are resolved; `TimeoutError` after `timeout`."""
+        self._refuse_inside("join")
+        if not self._handles.wait(Deadline(timeout)):
+            raise TimeoutError(f"after {timeout} s {len(self._handles.by_seq)} jobs have not ended")
+
+    def shutdown(self, timeout: float | None = None, cancel: bool = False) -> list[Job[P]]:
+        """Takes nothing more in, and waits for what runs (or cancels it); the jobs that stay undone.
+
+        They come in starting order, their handles are cancelled. `TimeoutError` if a job still runs
+        after `timeout` seconds: it goes on, and `shutdown` may be called again.
+        """
+        self._refuse_inside("shutdown")
+        deadline = Deadline(timeout)
+        if self._shop.engine.broken is None:
+            self._ask(lambda scheduler, now: self._close(scheduler, now, cancel=cancel))
+        self._admission.close()
+        self._shop.thread.join(deadline.left)
+        if self._shop.thread.is_alive():
+            names = ", ".join(task.spec.id for task in self._shop.scheduler.running())
+            raise TimeoutError(f"after {timeout} s there still runs: {names}")
+        with self._lock:
+            if not self._gone:
+                self._gone = True
+                self._leave()
+        return list(self._undone)
+
+    # Steps
+
+    def _put(self, jobs: Sequence[Job[Any]], block: bool, timeout: float | None) -> list[Handle]:
+        if any(isinstance(job.payload, Command) for job in jobs):
+            self._shop.make_room_for_commands()
+        return self._admission.put(jobs, block=block, timeout=timeout)
+
+    def _end(self, find: Callable[[Scheduler], Task | None]) -> bool:
+        def cancel(scheduler: Scheduler, now: float) -> bool:
+            if (task := find(scheduler)) is not None:
+                scheduler.cancel(task, now)
+            return task is not None
+
+        return self._ask(cancel)
+
+    def _resolve(self, events: Sequence[Event]) -> None:
+        self._admission.look()
+        self._handles.resolve(events)
+
+    def _close(self, scheduler: Scheduler, now: float, *, cancel: bool) -> None:
+        self._admission.closed = True
+        if scheduler.stopping is None:
+            scheduler.stop("shutdown", now, drain=True)
+        self._take_out_the_rest(scheduler, now)
+        if cancel:
+            for task in scheduler.running():
+                scheduler.cancel(task, now)
+
+    def _take_out_the_rest(self, scheduler: Scheduler, now: float) -> None:
+        """What has no slot stays undone: first what is queued, then what waits for another attempt."""
+        running = {task.seq for task in scheduler.running()}
+        rest = [task for task in scheduler.tasks.values() if task.seq not in running]
+        for task in sorted(rest, key=lambda task: (task.entry is None, task.entry or ())):
+            self._undone.append(self._handles.by_seq[task.seq].job)
+            scheduler.cancel(task, now)
+
+    def _leave(self) -> None:
+        if self._shop.engine.broken is None:
+            # An attempt that failed during the shutdown may have wanted another one.
+            self._ask(self._take_out_the_rest)
+        self._shop.close()
+
+    def _refuse_inside(self, what: str) -> None:
+        if current_thread() in self._shop.threads:
+            raise RuntimeError(f"{what}: the calling thread is this queue's own, and would wait for itself")
+
+
+def _goes_on(task: Task) -> bool:
+    """Whether it can't be ended, and does not end."""
+    state = task.state
+    return isinstance(state, Stopping) and state.killed and not isinstance(task.spec.work, Command)

@@ -47,7 +47,12 @@ def open_resumed(settings: Settings) -> tuple[Input, Record, Restart]:
         Outlet(2, "standard error").say(f"pqrun: {restart.said}")
     workers = edited.workers if edited else found.header.get("workers")
     source = Input(
-        (), None, (), workers=workers, pools=edited.pools if edited else (), complete=complete and found.input_ended
+        (),
+        None,
+        (),
+        workers=workers,
+        pools=edited.pools if edited else (),
+        complete=complete and found.input_ended,
     )
     return source, record, restart
 

@@ -129,6 +129,7 @@ class Scheduler:
         self.stopping = ev.RunStopping(now, cause, drain, force)
         self._log.events.append(self.stopping)
         if not drain:
+            self._deadline = inf
             for task in self.running():
                 self._running.ask_to_stop(task, StopReason.INTERRUPTED, now, force=force)
 
@@ -221,7 +222,7 @@ class Scheduler:
 
     def decide(self, now: float, capacity: int) -> Decision:
         """What has happened since the last decision, and what is to be done now."""
-        if now >= self._deadline and self.stopping is None:
+        if now >= self._deadline:
             self.stop("deadline", now)
         self._ring_alarms(now)
         slots = int(min(capacity, self._ceiling.slots))
@@ -241,8 +242,7 @@ class Scheduler:
 
     def next_alarm(self) -> float:
         """When `decide` has to be asked again although nothing happened; `inf`: never."""
-        alarm = min(self._alarms.next(), inf if self.stopping else self._deadline)
-        return min(alarm, self._ceiling.opens_at)
+        return min(self._alarms.next(), self._deadline, self._ceiling.opens_at)
 
     # Steps
 

@@ -40,6 +40,15 @@ class Settings:
     color: str = "auto"
     results: str | None = None
     ci: str = "auto"
+    junit: str | None = None
+    trace: str | None = None
+    summary: str | None = None
+    metrics: str | None = None
+    metrics_listen: str | None = None
+    joblog: str | None = None
+    events: str | None = None
+    on_finish: str | None = None
+    on_failure: str | None = None
     json: bool = False
     dry_run: bool = False
     run_dir: str | None = None
@@ -79,7 +88,9 @@ def _cgroup_quota() -> int | None:
             quota = _read_numbers(f"/sys/fs/cgroup/cpu{path}/cpu.cfs_quota_us")
             period = _read_numbers(f"/sys/fs/cgroup/cpu{path}/cpu.cfs_period_us")
             quotas.append(quota + period)
-    whole = [-(-found[0] // found[1]) for found in quotas if len(found) == 2 and found[0] > 0 and found[1] > 0]
+    whole = [
+        -(-found[0] // found[1]) for found in quotas if len(found) == 2 and found[0] > 0 and found[1] > 0
+    ]
     return min(whole, default=None)
 
 

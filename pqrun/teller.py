@@ -53,11 +53,11 @@ class Teller:
         self._told_bytes = 0
         self._something = Flag()
         self._closing = Flag()
-        self._thread = Thread(target=self._run, name="pqrun-teller", daemon=True)
+        self.thread = Thread(target=self._run, name="pqrun-teller", daemon=True)
 
     def start(self) -> None:
         """Begins to tell."""
-        self._thread.start()
+        self.thread.start()
 
     def put(self, events: Sequence[ev.Event]) -> None:
         """Under the engine's lock: never waits."""
@@ -78,8 +78,8 @@ class Teller:
         """Tells the rest; False if that took longer than so many seconds and was given up."""
         self._closing.set()
         self._something.set()
-        self._thread.join(seconds)
-        return not self._thread.is_alive()
+        self.thread.join(seconds)
+        return not self.thread.is_alive()
 
     def _too_much(self, events: int, size: int) -> bool:
         return self._events - self._told_events > events or self._bytes - self._told_bytes > size
@@ -129,7 +129,6 @@ class Teller:
         except Exception:
             self._listeners.remove(listener)
             name = type(listener).__name__
-            sys.stderr.write(f"pqrun: {name} failed and was dropped; the run goes on\n{traceback.format_exc()}")
-
-
-
+            sys.stderr.write(
+                f"pqrun: {name} failed and was dropped; the run goes on\n{traceback.format_exc()}"
+            )

@@ -18,7 +18,8 @@ from pqrun.jobfile.kinds import retries, workers
 PANEL = "Live runs"
 BATCH = 400
 RunName = Annotated[
-    str | None, typer.Option("--run", help="Which run, if several are live", metavar="RUN", rich_help_panel=RECORD)
+    str | None,
+    typer.Option("--run", help="Which run, if several are live", metavar="RUN", rich_help_panel=RECORD),
 ]
 
 
@@ -30,25 +31,50 @@ class AddOptions(JobOptions):
         str | None,
         option("--id", help="What to call it [its number]", panel=INPUT, metavar="ID", read=values.job_id),
     ] = None
-    needs: Annotated[str | None, option("--needs", help="Jobs that have to end ok first", panel=SCHEDULING, metavar="ID,…")] = None
+    needs: Annotated[
+        str | None, option("--needs", help="Jobs that have to end ok first", panel=SCHEDULING, metavar="ID,…")
+    ] = None
     slots: Annotated[
         int, option("--slots", help="So many slots at a time", panel=SCHEDULING, metavar="N", read=lambda t: values.whole_number(t, 1, 10**6))
     ] = 1  # fmt: skip
-    pools: Annotated[str | None, option("--pools", help="Shares of pools that it takes", panel=SCHEDULING, metavar="NAME=N,…")] = None
-    tags: Annotated[str | None, option("--tags", help="Words to select it by", panel=INPUT, metavar="WORD,…")] = None
-    allow_failure: Annotated[bool, option("--allow-failure", help="Its failure is none of the run's", panel=FAILURE)] = False
-    success_codes: Annotated[str | None, option("--success-codes", help="Exit codes that count as ok", panel=FAILURE, metavar="N,…")] = None
-    no_rerun: Annotated[bool, option("--no-rerun", help="Never run it again if pqrun dies while it runs", panel=FAILURE)] = False
-    stdin: Annotated[str | None, option("--stdin", help="A file to read from", panel=INPUT, metavar="FILE")] = None
-    cwd: Annotated[str | None, option("-C", "--cwd", help="Start it in this directory [here]", panel=INPUT, metavar="DIR")] = None
+    pools: Annotated[
+        str | None,
+        option("--pools", help="Shares of pools that it takes", panel=SCHEDULING, metavar="NAME=N,…"),
+    ] = None
+    tags: Annotated[
+        str | None, option("--tags", help="Words to select it by", panel=INPUT, metavar="WORD,…")
+    ] = None
+    allow_failure: Annotated[
+        bool, option("--allow-failure", help="Its failure is none of the run's", panel=FAILURE)
+    ] = False
+    success_codes: Annotated[
+        str | None,
+        option("--success-codes", help="Exit codes that count as ok", panel=FAILURE, metavar="N,…"),
+    ] = None
+    no_rerun: Annotated[
+        bool, option("--no-rerun", help="Never run it again if pqrun dies while it runs", panel=FAILURE)
+    ] = False
+    stdin: Annotated[
+        str | None, option("--stdin", help="A file to read from", panel=INPUT, metavar="FILE")
+    ] = None
+    cwd: Annotated[
+        str | None,
+        option("-C", "--cwd", help="Start it in this directory [here]", panel=INPUT, metavar="DIR"),
+    ] = None
 
 
 @takes(AddOptions)
 def add(
-    command: Annotated[list[str] | None, typer.Argument(metavar="CMD", help="A command; several words are quoted")] = None,
-    file: Annotated[str | None, typer.Option("-f", "--file", help="Add the jobs of this file; - is stdin", metavar="FILE")] = None,
+    command: Annotated[
+        list[str] | None, typer.Argument(metavar="CMD", help="A command; several words are quoted")
+    ] = None,
+    file: Annotated[
+        str | None, typer.Option("-f", "--file", help="Add the jobs of this file; - is stdin", metavar="FILE")
+    ] = None,
     if_absent: Annotated[bool, typer.Option("--if-absent", help="Leave out jobs whose id is known")] = False,
-    wait: Annotated[bool, typer.Option("--wait", help="If the queue is full, wait for room (else exit 75)")] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="If the queue is full, wait for room (else exit 75)")
+    ] = False,
     run: RunName = None,
     *,
     options: AddOptions,
@@ -68,7 +94,10 @@ def add(
 
 
 def ps(
-    jobs: Annotated[list[str] | None, typer.Argument(metavar="[JOB]...", help="Ids, globs, all, state:x, priority:x, tag:x")] = None,
+    jobs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[JOB]...", help="Ids, globs, all, state:x, priority:x, tag:x"),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="As one JSON document")] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Again every second, until the run ends")] = False,
     why: Annotated[str | None, typer.Option("--why", help="What that job waits for", metavar="JOB")] = None,
@@ -108,14 +137,38 @@ def _say_why(answer: dict[str, Any], selector: str) -> None:
 
 
 def set_(
-    jobs: Annotated[list[str] | None, typer.Argument(metavar="[JOB]...", help="Jobs that have not started")] = None,
-    priority: Annotated[Any, typer.Option("-p", "--priority", metavar="LEVEL", parser=reads(values.priority), help="critical, high, normal or low")] = None,
-    timeout: Annotated[Any, typer.Option("-t", "--timeout", metavar="DUR", parser=reads(values.duration), help="0: no limit")] = None,
-    tries: Annotated[Any, typer.Option("-r", "--retries", metavar="N", parser=reads(retries), help="So many more attempts")] = None,
-    needs: Annotated[str | None, typer.Option("--needs", metavar="ID,…", help="Needs these instead; empty: nothing")] = None,
+    jobs: Annotated[
+        list[str] | None, typer.Argument(metavar="[JOB]...", help="Jobs that have not started")
+    ] = None,
+    priority: Annotated[
+        Any,
+        typer.Option(
+            "-p",
+            "--priority",
+            metavar="LEVEL",
+            parser=reads(values.priority),
+            help="critical, high, normal or low",
+        ),
+    ] = None,
+    timeout: Annotated[
+        Any, typer.Option("-t", "--timeout", metavar="DUR", parser=reads(values.duration), help="0: no limit")
+    ] = None,
+    tries: Annotated[
+        Any, typer.Option("-r", "--retries", metavar="N", parser=reads(retries), help="So many more attempts")
+    ] = None,
+    needs: Annotated[
+        str | None, typer.Option("--needs", metavar="ID,…", help="Needs these instead; empty: nothing")
+    ] = None,
     front: Annotated[bool, typer.Option("--front", help="Before all of the same priority")] = False,
-    jobs_at_once: Annotated[Any, typer.Option("-j", "--jobs", "--workers", metavar="N", parser=reads(workers), help="The run: so many at a time")] = None,
-    pool: Annotated[list[str] | None, typer.Option("--pool", metavar="NAME=N", help="The run: a pool's size")] = None,
+    jobs_at_once: Annotated[
+        Any,
+        typer.Option(
+            "-j", "--jobs", "--workers", metavar="N", parser=reads(workers), help="The run: so many at a time"
+        ),
+    ] = None,
+    pool: Annotated[
+        list[str] | None, typer.Option("--pool", metavar="NAME=N", help="The run: a pool's size")
+    ] = None,
     run: RunName = None,
 ) -> None:
     """Change jobs that have not started, or the run's workers and pools."""
@@ -163,7 +216,9 @@ def unpause(run: RunName = None) -> None:
 
 
 def cancel(
-    jobs: Annotated[list[str], typer.Argument(metavar="JOB...", help="Ids, globs, all, state:x, priority:x, tag:x")],
+    jobs: Annotated[
+        list[str], typer.Argument(metavar="JOB...", help="Ids, globs, all, state:x, priority:x, tag:x")
+    ],
     run: RunName = None,
 ) -> None:
     """End jobs: at once if they don't run, else after their grace."""
@@ -171,9 +226,20 @@ def cancel(
 
 
 def wait(
-    jobs: Annotated[list[str] | None, typer.Argument(metavar="[JOB]...", help="[all that have not ended]")] = None,
+    jobs: Annotated[
+        list[str] | None, typer.Argument(metavar="[JOB]...", help="[all that have not ended]")
+    ] = None,
     any_: Annotated[bool, typer.Option("--any", help="Until one of them has ended")] = False,
-    timeout: Annotated[Any, typer.Option("-t", "--timeout", metavar="DUR", parser=reads(values.duration), help="No longer than this (then exit 3)")] = None,
+    timeout: Annotated[
+        Any,
+        typer.Option(
+            "-t",
+            "--timeout",
+            metavar="DUR",
+            parser=reads(values.duration),
+            help="No longer than this (then exit 3)",
+        ),
+    ] = None,
     run: RunName = None,
 ) -> None:
     """Wait until jobs have ended; exit 0 if all of them went well, else 1."""

@@ -13,7 +13,9 @@ app = typer.Typer(rich_markup_mode="rich", context_settings={"help_option_names"
 
 
 @app.command("check", rich_help_panel=PANEL)
-def check(files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Job files; - is stdin")]) -> None:
+def check(
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Job files; - is stdin")],
+) -> None:
     """Say all that is wrong with job files, at once and with its place; exit 0 or 2."""
     from pqrun.cli import files as jobfiles
 
@@ -21,7 +23,9 @@ def check(files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Jo
 
 
 @app.command("init", rich_help_panel=PANEL)
-def init(file: Annotated[str, typer.Argument(metavar="[FILE]", help="What to call it")] = "jobs.yaml") -> None:
+def init(
+    file: Annotated[str, typer.Argument(metavar="[FILE]", help="What to call it")] = "jobs.yaml",
+) -> None:
     """Write a commented example of a job file; never over another file."""
     from pqrun.cli import files as jobfiles
 

@@ -16,8 +16,8 @@ from pqrun.jobfile.kinds import FROM_WORD, retries, workers
 from pqrun.model import Halt, Pool, Priority
 
 T = TypeVar("T")
-SCHEDULING, FAILURE, TIME, OUTPUT, SCREEN, RECORD, INPUT = (
-    "Scheduling", "Failure", "Time", "Output", "Screen", "Record", "Input",
+SCHEDULING, FAILURE, TIME, OUTPUT, SCREEN, RECORD, INPUT, REPORTS = (
+    "Scheduling", "Failure", "Time", "Output", "Screen", "Record", "Input", "Reports",
 )  # fmt: skip
 FOR_JOBS = {"PQRUN_PRIORITY", "PQRUN_SLOT", "PQRUN_SEQ", "PQRUN_REPORT", "PQRUN_SOCKET", "PQRUN_ENV"}
 
@@ -60,8 +60,12 @@ def halt(text: str) -> Halt:
     what, equals, number = rest.partition("=")
     percent = number.endswith("%")
     if when not in ("now", "soon") or what not in ("fail", "success", "done") or not comma or not equals:
-        raise ValueError("accepted: now or soon, then fail, success or done, as in now,fail=1 or soon,done=10%")
-    return Halt(when, what, values.whole_number(number.removesuffix("%"), 1, 100 if percent else 10**9), percent)
+        raise ValueError(
+            "accepted: now or soon, then fail, success or done, as in now,fail=1 or soon,done=10%"
+        )
+    return Halt(
+        when, what, values.whole_number(number.removesuffix("%"), 1, 100 if percent else 10**9), percent
+    )
 
 
 def pool(text: str) -> Pool:
@@ -126,15 +130,44 @@ class JobOptions:
         option("--signal", help="How to ask a job to end [TERM]", panel=TIME, metavar="SIG", read=values.signal_name),
     ] = None  # fmt: skip
     env: Annotated[
-        list[str] | None, option("--env", help="A variable for all jobs; may be repeated", panel=INPUT, metavar="K=V")
+        list[str] | None,
+        option("--env", help="A variable for all jobs; may be repeated", panel=INPUT, metavar="K=V"),
     ] = None
     shell: Annotated[
-        str | None, option("--shell", help="What runs the commands ['/bin/sh -c']", panel=INPUT, metavar="WORDS")
+        str | None,
+        option("--shell", help="What runs the commands ['/bin/sh -c']", panel=INPUT, metavar="WORDS"),
     ] = None
 
 
 @dataclass(kw_only=True)
-class RunOptions(JobOptions):
+class ReportOptions:
+    """Files that tell other programs how a run went, while it runs or afterwards."""
+
+    junit: Annotated[
+        str | None, option("--junit", help="JUnit XML, for CI services", panel=REPORTS, metavar="FILE")
+    ] = None
+    trace: Annotated[
+        str | None,
+        option("--trace", help="Chrome trace events: a timeline for ui.perfetto.dev", panel=REPORTS, metavar="FILE"),
+    ] = None
+    summary: Annotated[
+        str | None, option("--summary", help="The run as a page of Markdown", panel=REPORTS, metavar="FILE")
+    ] = None
+    metrics: Annotated[
+        str | None,
+        option("--metrics", help="Numbers for Prometheus's textfile collector", panel=REPORTS, metavar="FILE"),
+    ] = None
+    joblog: Annotated[
+        str | None, option("--joblog", help="GNU parallel's job log", panel=REPORTS, metavar="FILE")
+    ] = None
+    events: Annotated[
+        str | None,
+        option("--events", help="What happens, as JSON lines; a pipe will do", panel=REPORTS, metavar="FILE"),
+    ] = None
+
+
+@dataclass(kw_only=True)
+class RunOptions(ReportOptions, JobOptions):
     """What a run is asked to be."""
 
     jobs: Annotated[
@@ -147,7 +180,9 @@ class RunOptions(JobOptions):
     ] = None  # fmt: skip
     pool: Annotated[
         list[str] | None,
-        option("--pool", help="A resource that jobs share; may be repeated", panel=SCHEDULING, metavar="NAME=N"),
+        option(
+            "--pool", help="A resource that jobs share; may be repeated", panel=SCHEDULING, metavar="NAME=N"
+        ),
     ] = None
     only: Annotated[
         list[str] | None,
@@ -162,7 +197,8 @@ class RunOptions(JobOptions):
         option("--preset", help="small, medium or large: 2/100/5m, 10/1000/30m, 50/10000/1h workers/queue/timeout", panel=SCHEDULING, metavar="SIZE", read=choice("small", "medium", "large")),
     ] = None  # fmt: skip
     fail_fast: Annotated[
-        bool, option("--fail-fast", help="Stop everything at the first failure (--halt now,fail=1)", panel=FAILURE)
+        bool,
+        option("--fail-fast", help="Stop everything at the first failure (--halt now,fail=1)", panel=FAILURE),
     ] = False
     halt: Annotated[
         Halt | None,
@@ -173,20 +209,24 @@ class RunOptions(JobOptions):
         option("--deadline", help="Stop the whole run after this", panel=TIME, metavar="DUR", read=values.duration),
     ] = None  # fmt: skip
     output: Annotated[
-        str,
-        option("--output", help="group: when a job ends; line: as lines come; raw: straight through; none", panel=OUTPUT, metavar="HOW", read=choice("group", "line", "raw", "none")),
-    ] = "group"  # fmt: skip
+        str | None,
+        option("--output", help="group: when a job ends [default]; line: as lines come; raw: straight through; none", panel=OUTPUT, metavar="HOW", read=choice("group", "line", "raw", "none")),
+    ] = None  # fmt: skip
     keep_order: Annotated[
         bool, option("-k", "--keep-order", help="Print in the order of the jobs", panel=OUTPUT)
     ] = False
-    tag: Annotated[bool, option("--tag", help="Begin each line of output with the job's id", panel=OUTPUT)] = False
+    tag: Annotated[
+        bool, option("--tag", help="Begin each line of output with the job's id", panel=OUTPUT)
+    ] = False
     show: Annotated[
         str, option("--show", help="all output, or only that of failed jobs", panel=OUTPUT, metavar="WHOSE", read=choice("all", "failed"))
     ] = "all"  # fmt: skip
     results: Annotated[
         str | None, option("--results", help="Write DIR/SEQ-ID/{stdout,stderr,meta.json} for each job", panel=OUTPUT, metavar="DIR")
     ] = None  # fmt: skip
-    json: Annotated[bool, option("--json", help="One JSON document on stdout at the end", panel=OUTPUT)] = False
+    json: Annotated[bool, option("--json", help="One JSON document on stdout at the end", panel=OUTPUT)] = (
+        False
+    )
     progress: Annotated[
         str,
         option("--progress", help="auto, live (a table), plain (a line a job) or none", panel=SCREEN, metavar="HOW", read=choice("auto", "live", "plain", "none")),
@@ -197,15 +237,32 @@ class RunOptions(JobOptions):
     ci: Annotated[
         str, option("--ci", help="Marks for a CI log: auto, github, gitlab or none", panel=SCREEN, metavar="WHOSE", read=choice("auto", "github", "gitlab", "none"))
     ] = "auto"  # fmt: skip
+    metrics_listen: Annotated[
+        str | None,
+        option("--metrics-listen", help="Answer Prometheus at this address while the run lives", panel=REPORTS, metavar="ADDR"),
+    ] = None  # fmt: skip
+    on_finish: Annotated[
+        str | None,
+        option("--on-finish", help="A command to run at the end; the summary is its stdin", panel=REPORTS, metavar="CMD"),
+    ] = None  # fmt: skip
+    on_failure: Annotated[
+        str | None,
+        option("--on-failure", help="The same, unless all went well", panel=REPORTS, metavar="CMD"),
+    ] = None
     quiet: Annotated[bool, option("-q", "--quiet", help="Say only what went wrong", panel=SCREEN)] = False
-    verbose: Annotated[bool, option("-v", "--verbose", help="Say also when a job starts", panel=SCREEN)] = False
+    verbose: Annotated[bool, option("-v", "--verbose", help="Say also when a job starts", panel=SCREEN)] = (
+        False
+    )
     dry_run: Annotated[
         bool, option("--dry-run", help="Print the commands in starting order; run nothing", panel=INPUT)
     ] = False
     run_dir: Annotated[
-        str | None, option("--run-dir", help="Keep the run's record in this directory", panel=RECORD, metavar="DIR")
+        str | None,
+        option("--run-dir", help="Keep the run's record in this directory", panel=RECORD, metavar="DIR"),
     ] = None
-    no_journal: Annotated[bool, option("--no-journal", help="Keep no record: nothing can be resumed", panel=RECORD)] = False
+    no_journal: Annotated[
+        bool, option("--no-journal", help="Keep no record: nothing can be resumed", panel=RECORD)
+    ] = False
     durable: Annotated[
         bool, option("--durable", help="Make sure of the disk at every step, not once a second", panel=RECORD)
     ] = False

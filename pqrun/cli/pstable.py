@@ -21,7 +21,10 @@ def shown(answer: dict[str, Any]) -> str:
         command = command if len(command) <= LONGEST else command[: LONGEST - 1] + "…"
         rows.append((safe(job["id"]), job["state"], job["priority"], tries, seconds, command))
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
-    lines = ["  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[5]]) for row in rows]
+    lines = [
+        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[5]])
+        for row in rows
+    ]
     if answer["paused"]:
         lines.append("paused: nothing starts until `pqrun unpause`")
     return "\n".join(line.rstrip() for line in lines)

@@ -29,17 +29,24 @@ app = typer.Typer(rich_markup_mode="rich", context_settings={"help_option_names"
 def run(
     context: typer.Context,
     files: Annotated[
-        list[str] | None, typer.Argument(metavar="[FILE]...", help="Job files, or lists of commands; - is stdin")
+        list[str] | None,
+        typer.Argument(metavar="[FILE]...", help="Job files, or lists of commands; - is stdin"),
     ] = None,
     format: Annotated[
-        str | None, typer.Option("--format", help="yaml, json or lines", metavar="KIND", rich_help_panel=INPUT)
+        str | None,
+        typer.Option("--format", help="yaml, json or lines", metavar="KIND", rich_help_panel=INPUT),
     ] = None,
     null: Annotated[
         bool, typer.Option("-0", "--null", help="Commands end in NUL, not newline", rich_help_panel=INPUT)
     ] = False,
     resume: Annotated[
         str | None,
-        typer.Option("--resume", help="Go on from that run with this, edited, list", metavar="RUN", rich_help_panel=RECORD),
+        typer.Option(
+            "--resume",
+            help="Go on from that run with this, edited, list",
+            metavar="RUN",
+            rich_help_panel=RECORD,
+        ),
     ] = None,
     *,
     options: RunOptions,

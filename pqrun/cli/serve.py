@@ -16,10 +16,14 @@ app = typer.Typer(rich_markup_mode="rich", context_settings={"help_option_names"
 @takes(RunOptions)
 def serve(
     name: Annotated[
-        str, typer.Option("--run", help="Which queue, if there are several", metavar="NAME", rich_help_panel=RECORD)
+        str,
+        typer.Option(
+            "--run", help="Which queue, if there are several", metavar="NAME", rich_help_panel=RECORD
+        ),
     ] = "queue",
     detach: Annotated[
-        bool, typer.Option("--detach", help="In the background; says when it is ready", rich_help_panel=RECORD)
+        bool,
+        typer.Option("--detach", help="In the background; says when it is ready", rich_help_panel=RECORD),
     ] = False,
     *,
     options: RunOptions,

@@ -7,13 +7,14 @@ import shlex
 from dataclasses import fields, replace
 from typing import Any
 
-from pqrun.cli.options import JobOptions, RunOptions, pool
+from pqrun.cli.options import JobOptions, ReportOptions, RunOptions, pool
 from pqrun.errors import UserError
 from pqrun.jobfile.values import env_pair
 from pqrun.model import Halt, Priority
 from pqrun.settings import Settings
 
-NOT_RECORDED = ("dry_run", "run_dir", "no_journal", "json", "quiet", "verbose", "env")
+NOT_RECORDED = ("dry_run", "run_dir", "no_journal", "json", "quiet", "verbose", "env", "ci")
+REPORT_FILES = frozenset(field.name for field in fields(ReportOptions))
 PRESETS = {"small": ("2", 100, 300.0), "medium": ("10", 1000, 1800.0), "large": ("50", 10_000, 3600.0)}
 
 
@@ -47,6 +48,15 @@ def settings_of(options: RunOptions, **more: Any) -> Settings:
         progress=options.progress,
         color=options.color,
         ci=options.ci,
+        junit=options.junit,
+        trace=options.trace,
+        summary=options.summary,
+        metrics=options.metrics,
+        metrics_listen=options.metrics_listen,
+        joblog=options.joblog,
+        events=options.events,
+        on_finish=options.on_finish,
+        on_failure=options.on_failure,
         quiet=options.quiet,
         verbose=options.verbose,
         json=options.json,
@@ -84,9 +94,7 @@ def given_of(options: JobOptions) -> dict[str, Any]:
 def _output(options: RunOptions) -> str:
     if options.output == "raw" and (options.keep_order or options.tag):
         raise UserError("--output raw passes output straight through: it can't be ordered or tagged")
-    if options.json and options.output == "group":
-        return "none"
-    return options.output
+    return options.output or ("none" if options.json else "group")
 
 
 def recorded(options: RunOptions) -> dict[str, Any]:
@@ -94,6 +102,8 @@ def recorded(options: RunOptions) -> dict[str, Any]:
     given: dict[str, Any] = {}
     for field in fields(options):
         value = getattr(options, field.name)
+        if field.name in REPORT_FILES and value is not None and value.startswith(("/dev/", "/proc/")):
+            continue  # a descriptor of this process means nothing in a later one
         if value != field.default and field.name not in NOT_RECORDED:
             given[field.name] = sorted(value, key=str) if isinstance(value, frozenset) else value
     return given

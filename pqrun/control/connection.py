@@ -36,13 +36,17 @@ class Host(Protocol):
 class Waiting:
     """A client that waits for jobs to end (`any`: for one of them), or for room in the queue."""
 
-    def __init__(self, client: Client, request: dict[str, Any], jobs: dict[int, str], failed: list[str]) -> None:
+    def __init__(
+        self, client: Client, request: dict[str, Any], jobs: dict[int, str], failed: list[str]
+    ) -> None:
         self.client = client
         self._request = request
         self._jobs = jobs
         self._failed = failed
 
-    def look(self, ended: list[tuple[int, Outcome, bool]], scheduler: Scheduler, now: float) -> dict[str, Any] | None:
+    def look(
+        self, ended: list[tuple[int, Outcome, bool]], scheduler: Scheduler, now: float
+    ) -> dict[str, Any] | None:
         """The answer, if it is time for it."""
         if self._request["verb"] == "add":
             try:
@@ -166,7 +170,10 @@ class Client:
         server = self._server
         match request["verb"]:
             case "info":
-                numbers = {k: round(v, 6) if isinstance(v, float) else v for k, v in server.metrics().as_dict().items()}
+                numbers = {
+                    k: round(v, 6) if isinstance(v, float) else v
+                    for k, v in server.metrics().as_dict().items()
+                }
                 return {"ok": True, "pqrun": VERSION, "run": server.facts(), "metrics": numbers}
             case "workers":
                 workers = request.get("workers")
@@ -214,7 +221,10 @@ def _output(
 ) -> dict[str, Any]:
     """A piece of what a running attempt has printed so far."""
     seq, stream, offset = request.get("seq"), request.get("stream"), request.get("offset")
-    if not all(isinstance(number, int) and number >= 0 for number in (seq, stream, offset)) or stream not in (1, 2):
+    if not all(isinstance(number, int) and number >= 0 for number in (seq, stream, offset)) or stream not in (
+        1,
+        2,
+    ):
         raise Rejected("`seq`, `stream` (1 or 2) and `offset` are whole numbers")
     assert isinstance(seq, int) and isinstance(offset, int)
     task = scheduler.tasks.get(seq)

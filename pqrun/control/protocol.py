@@ -69,9 +69,12 @@ def _check(spec: JobSpec) -> None:
     _must(isinstance(command, Command), "run")
     words = command.run if isinstance(command.run, tuple) else (command.run,)
     _must(words != () and all(_is_text(word) for word in words) and words[0] != "", "run")
-    _must(all(value is None or _is_text(value) for value in (command.cwd, command.stdin, spec.creates)), "cwd")
     _must(
-        all(_is_text(name) and _is_text(value) and name and "=" not in name for name, value in command.env), "env"
+        all(value is None or _is_text(value) for value in (command.cwd, command.stdin, spec.creates)), "cwd"
+    )
+    _must(
+        all(_is_text(name) and _is_text(value) and name and "=" not in name for name, value in command.env),
+        "env",
     )
     _must(command.shell is None or (command.shell != () and all(map(_is_text, command.shell))), "shell")
     _must(isinstance(command.signal, str) and command.signal.startswith("SIG"), "signal")
@@ -84,7 +87,9 @@ def _check(spec: JobSpec) -> None:
     _must(all(map(_is_text, spec.tags)), "tags")
     _must(all(_is_whole(code, 0) and code < 256 for code in spec.success_codes), "success_codes")
     for need in spec.needs:
-        _must(isinstance(need, Need) and _is_text(need.job) and need.when in ("ok", "ended", "failed"), "needs")
+        _must(
+            isinstance(need, Need) and _is_text(need.job) and need.when in ("ok", "ended", "failed"), "needs"
+        )
     for flag in (spec.allow_failure, spec.rerun, spec.named, command.keep_leftovers):
         _must(isinstance(flag, bool), "a flag")
     _check_policy(spec.retry)
@@ -95,7 +100,10 @@ def _check_policy(policy: RetryPolicy) -> None:
     _must(all(map(_is_duration, (policy.delay, policy.factor, policy.max_delay, policy.jitter))), "retries")
     _must(policy.jitter <= 1 and policy.backoff in ("exponential", "linear", "constant"), "retries")
     for code in (*policy.on, *policy.permanent):
-        _must(_is_whole(code, 0) or (isinstance(code, str) and (code in WORDS or code.startswith("SIG"))), "retries")
+        _must(
+            _is_whole(code, 0) or (isinstance(code, str) and (code in WORDS or code.startswith("SIG"))),
+            "retries",
+        )
 
 
 def _must(good: bool, name: str) -> None:

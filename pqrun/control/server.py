@@ -104,6 +104,7 @@ class Server:
         for client in list(self._clients):
             client.write()
             client.hang_up()
+        self._reactor.remove(self)
         self._socket.close()
         with contextlib.suppress(OSError):
             os.unlink(self.path)

@@ -56,7 +56,9 @@ class Talk:
                 self._socket.connect(name)
         except OSError as error:
             self._socket.close()
-            raise OwnFailure(f"no run answers at {path} ({error.strerror}): {HOW_TO_START}", NO_LIVE_RUN) from None
+            raise OwnFailure(
+                f"no run answers at {path} ({error.strerror}): {HOW_TO_START}", NO_LIVE_RUN
+            ) from None
         self._file = self._socket.makefile("rb")
 
     def __enter__(self) -> Talk:

@@ -14,7 +14,9 @@ def why(task: Task, scheduler: Scheduler, now: float) -> str:
     match task.state:
         case life.Pending():
             unmet = [need.job for need in task.spec.needs if scheduler.find(need.job) is not None]
-            return f"waits for {', '.join(unmet[:5])}" + (f" and {len(unmet) - 5} more" if len(unmet) > 5 else "")
+            return f"waits for {', '.join(unmet[:5])}" + (
+                f" and {len(unmet) - 5} more" if len(unmet) > 5 else ""
+            )
         case life.Waiting(attempt, until):
             return f"waits {duration_text(max(0.0, until - now))} for its attempt {attempt}"
         case life.Queued():
@@ -36,7 +38,11 @@ def _why_queued(task: Task, scheduler: Scheduler) -> str:
         free = scheduler.ready.pools.free.get(name, 0)
         if free < count:
             return f"pool `{name}` has {free} free, it wants {count}"
-    before = sum(1 for other in scheduler.tasks.values() if other.entry is not None and other.entry < (task.entry or ()))
+    before = sum(
+        1
+        for other in scheduler.tasks.values()
+        if other.entry is not None and other.entry < (task.entry or ())
+    )
     if task.spec.slots > 1:
         return f"wants {task.spec.slots} slots at a time; {before} jobs are before it"
     return f"no slot is free; {before} jobs are before it"

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 
 from pqrun.display.safe import safe_line
 
 LONGEST_PIECE = 1 << 20
+_CLEAN = re.compile(rb"[ -~\t\n]*")
 
 
 def pieces_of_lines(pieces: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:
@@ -35,6 +37,8 @@ def tagged(piece: bytes, tag: bytes, *, begins: bool) -> bytes:
 
 def for_screen(piece: bytes) -> bytes:
     """The same lines, safe; of a line that was written over, its last version."""
+    if _CLEAN.fullmatch(piece):
+        return piece
     lines = piece.split(b"\n")
     return b"\n".join([safe_line(_last_version(line).decode("utf-8", "replace")).encode() for line in lines])
 

@@ -27,6 +27,7 @@ class _Running:
     spec: JobSpec
     attempt: int = 0
     started: float = 0.0
+    runs: bool = False
     last: ev.AttemptEnded | None = None
 
 
@@ -105,12 +106,17 @@ class PlainLog:
                     self._outcomes[str(outcome)] -= 1
             case ev.JobChanged(_, seq, spec) if seq in self._jobs:
                 self._jobs[seq].spec = spec
-            case ev.AttemptStarted(at, seq, attempt):
+            case ev.AttemptSubmitted(at, seq, attempt):
                 job = self._jobs[seq]
-                job.attempt, job.started = attempt, at
+                job.attempt, job.started, job.runs = attempt, at, True
                 if self._verbose:
                     self._line(at, "start", seq, "")
+            case ev.AttemptRefused(seq=seq):
+                self._jobs[seq].runs = False
+            case ev.AttemptStarted(at, seq):
+                self._jobs[seq].started = at
             case ev.AttemptEnded(seq=seq):
+                self._jobs[seq].runs = False
                 self._jobs[seq].last = event
                 for note in event.said.notes:
                     self._line(event.at, "note", seq, f"not understood in its report: {safe(note)}")
@@ -160,7 +166,7 @@ class PlainLog:
         del self._jobs[event.seq]
 
     def _stopping(self, event: ev.RunStopping) -> None:
-        running = sum(1 for job in self._jobs.values() if job.attempt)
+        running = sum(job.runs for job in self._jobs.values())
         cause = event.cause.removeprefix("signal ")
         if event.force:
             self._say(f"{cause}: killing what still runs")
@@ -189,7 +195,7 @@ class PlainLog:
         return f"[{self._ended:>{len(total)}}/{total}]"
 
     def _totals(self, now: float) -> str:
-        running = sum(1 for job in self._jobs.values() if job.attempt and job.last is None)
+        running = sum(job.runs for job in self._jobs.values())
         parts = [f"{count} {outcome}" for outcome, count in self._outcomes.items()]
         parts += [f"{running} running", f"{len(self._jobs) - running} waiting"]
         if self._total is not None and (eta := self._rate.eta(now, len(self._jobs))) is not None:
@@ -197,7 +203,7 @@ class PlainLog:
         return ", ".join(parts)
 
     def _list(self, now: float) -> None:
-        running = [(seq, job) for seq, job in self._jobs.items() if job.attempt]
+        running = [(seq, job) for seq, job in self._jobs.items() if job.runs]
         self._say(f"{len(running)} running, {len(self._jobs) - len(running)} waiting, {self._ended} ended")
         for seq, job in running:
             for_so_long = duration_text(now - job.started)

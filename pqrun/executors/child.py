@@ -30,7 +30,7 @@ from pqrun.executors.warden import Warden
 from pqrun.model import NOTHING_SAID, Attempt, Exit, Exited, Lost, NotStarted, Signalled, Usage
 from pqrun.news import Ended, Grew, Idle, Refused, Started, Told
 
-LOOK_AROUND = 5.0
+LOOK_AROUND = 2.0
 LOOK_AT_REPORT = 1.0
 LOOK_WHETHER_IT_ENDED = 0.02
 
@@ -243,8 +243,9 @@ class Child:
         return now
 
     def _is_unkillable(self) -> bool:
-        """Whether it lives on long after it was killed: another user's, or stuck in the kernel."""
-        return self._killed_at is not None and self._around.clock.now() > self._killed_at + UNKILLABLE
+        """Whether it lives on after it was killed: another user's, or for long, stuck in the kernel."""
+        patience = 0.0 if self._denied else UNKILLABLE
+        return self._killed_at is not None and self._around.clock.now() > self._killed_at + patience
 
     def _bury(self, member: Member) -> tuple[Exit, Usage]:
         """Its leader has ended: ends what it leaves, and reaps it last."""

@@ -24,7 +24,15 @@ from pqrun.executors.child import Child, Surroundings
 from pqrun.executors.containment import UNKILLABLE, Containment
 from pqrun.executors.kinship import Member
 from pqrun.executors.launch import Launcher
-from pqrun.executors.processes import LINUX, Process, all_processes, be_subreaper, environment_of, look_at, send
+from pqrun.executors.processes import (
+    LINUX,
+    Process,
+    all_processes,
+    be_subreaper,
+    environment_of,
+    look_at,
+    send,
+)
 from pqrun.executors.warden import Warden
 from pqrun.model import Attempt, Exit, Exited, Lost, NotStarted, Signalled
 from pqrun.news import Ended, Refused
@@ -166,9 +174,7 @@ class Guest:
     def __init__(self, clock: Clock, reporter: Reporter, *, contain: bool) -> None:
         self._workspace = tempfile.mkdtemp(prefix="pqrun-")
         token = os.urandom(8).hex()
-        self._launcher = Launcher(
-            run_id=token, directory=os.getcwd(), workspace=self._workspace, token=token
-        )
+        self._launcher = Launcher(run_id=token, directory=os.getcwd(), workspace=self._workspace, token=token)
         containment = GuestContainment(self._launcher.mark, self._launcher.kept_mark)
         self._around = Surroundings(
             clock=clock,

@@ -30,14 +30,20 @@ class Task(Protocol):
 class Slots:
     """Runs up to `count` attempts at a time, each in a thread of its own."""
 
-    def __init__(self, count: int, make: Callable[[Attempt], Task], reporter: Reporter, fail: Callable[[BaseException], None]) -> None:
+    def __init__(
+        self,
+        count: int,
+        make: Callable[[Attempt], Task],
+        reporter: Reporter,
+        fail: Callable[[BaseException], None],
+    ) -> None:
         self._count = count
         self._make = make
         self._reporter = reporter
         self._fail = fail
         self._live: dict[Key, Task] = {}
         self._todo: SimpleQueue[tuple[Key, Task] | None] = SimpleQueue()
-        self._threads: list[Thread] = []
+        self.threads: list[Thread] = []
         self._closing = False
 
     def capacity(self) -> int:
@@ -50,15 +56,15 @@ class Slots:
 
     def start(self, attempt: Attempt) -> None:
         """Queues an attempt for the next free thread; a new one if there are fewer than attempts."""
-        if len(self._threads) <= len(self._live):
-            number = len(self._threads) + 1
+        if len(self.threads) <= len(self._live):
+            number = len(self.threads) + 1
             thread = Thread(target=self._slot, args=(number,), name=f"pqrun-slot-{number}", daemon=True)
             try:
                 thread.start()
             except RuntimeError as error:  # threads count as processes where these are limited
                 self._reporter.post(Refused(attempt.key, str(error)))
                 return
-            self._threads.append(thread)
+            self.threads.append(thread)
         task = self._make(attempt)
         self._live[attempt.key] = task
         self._todo.put((attempt.key, task))
@@ -82,11 +88,11 @@ class Slots:
         self._closing = True
         for task in self.live():
             task.stop(force=True)
-        for _ in self._threads:
+        for _ in self.threads:
             self._todo.put(None)
-        for thread in self._threads:
+        for thread in self.threads:
             thread.join()
-        self._threads.clear()
+        self.threads.clear()
 
     def _slot(self, number: int) -> None:
         while work := self._todo.get():

@@ -19,10 +19,12 @@ from operator import attrgetter
 from typing import Any, TypeVar
 
 from pqrun.errors import OwnFailure
+from pqrun.journal.entry import ATTEMPT, COLUMNS, Entries, Entry
 from pqrun.journal.reader import Lines, Position
 from pqrun.journal.rundir import RunDirectory
-from pqrun.journal.table import ATTEMPT, COLUMNS, Entry, Table
+from pqrun.journal.table import Table
 from pqrun.journal.tally import Tally
+from pqrun.model import Outcome
 
 T = TypeVar("T")
 LAYOUT = 1
@@ -133,18 +135,35 @@ class Index:
 
     def rows(self, columns: str, where: str = "1", *values: Any, order: str = "seq") -> list[tuple[Any, ...]]:
         """Some columns of them."""
-        return self._database.execute(f"SELECT {columns} FROM job WHERE {where} ORDER BY {order}", values).fetchall()
+        return self._database.execute(
+            f"SELECT {columns} FROM job WHERE {where} ORDER BY {order}", values
+        ).fetchall()
 
     def earlier_attempts(self, seq: int) -> list[dict[str, Any]]:
         """A job's attempts before its last one that ended."""
         found = self._database.execute("SELECT * FROM attempt WHERE seq = ? ORDER BY rowid", (seq,))
         return [dict(zip(ATTEMPT, row, strict=True)) for row in found]
 
+    def ids(self, prefix: str, *, most: int) -> list[str]:
+        """Ids that begin so."""
+        wanted = "substr(id, 1, ?) = ? ORDER BY seq LIMIT ?"
+        found = self._database.execute(f"SELECT id FROM job WHERE {wanted}", (len(prefix), prefix, most))
+        return [row[0] for row in found]
+
+    def failed(self) -> int:
+        """How many jobs make the run's exit code 1."""
+        if self.metrics.ended == self.metrics.outcomes[Outcome.OK]:
+            return 0
+        bad = "state IN ('failed', 'timeout', 'cancelled', 'skipped') AND NOT allowed"
+        return int(self._database.execute(f"SELECT count(*) FROM job WHERE {bad}").fetchone()[0])
+
     def oldest_queued(self) -> float | None:
         """Since when the first of the queue waits."""
         if self.metrics.enqueued == self.metrics.dequeued:
             return None
-        found: float | None = self._database.execute("SELECT min(queued) FROM job WHERE state = 'queued'").fetchone()[0]
+        found: float | None = self._database.execute(
+            "SELECT min(queued) FROM job WHERE state = 'queued'"
+        ).fetchone()[0]
         return found
 
     def _journal(self) -> tuple[int, int]:
@@ -179,7 +198,7 @@ class Index:
 
     def _fold(self, size: int, changed: int) -> None:
         lines = Lines(self.run.journal, self._position)
-        entries = _Entries(self._stored)
+        entries = Entries(self._stored)
         table = Table(entries, self.metrics, self.facts)
         try:
             for batch in lines.batches():
@@ -187,7 +206,9 @@ class Index:
                 if len(entries) > AT_A_TIME:
                     self._store(table, entries)
         except (KeyError, TypeError, ValueError) as error:
-            raise OwnFailure(f"{self.run.journal} is damaged before line {lines.position.line}; left as it is") from error
+            raise OwnFailure(
+                f"{self.run.journal} is damaged before line {lines.position.line}; left as it is"
+            ) from error
         if not self.facts:
             raise OwnFailure(f"{self.run.journal} is damaged at line 1; left as it is")
         self._store(table, entries)
@@ -197,9 +218,13 @@ class Index:
         self._database.execute("DELETE FROM progress")
         self._database.execute("INSERT INTO progress VALUES (?)", (json.dumps(state),))
 
-    def _store(self, table: Table, entries: _Entries) -> None:
-        self._database.executemany(f"INSERT OR REPLACE INTO job VALUES ({_MARKS})", map(_values, entries.values()))
-        self._database.executemany(f"INSERT INTO attempt VALUES ({','.join('?' * len(ATTEMPT))})", table.earlier)
+    def _store(self, table: Table, entries: Entries) -> None:
+        self._database.executemany(
+            f"INSERT OR REPLACE INTO job VALUES ({_MARKS})", map(_values, entries.values())
+        )
+        self._database.executemany(
+            f"INSERT INTO attempt VALUES ({','.join('?' * len(ATTEMPT))})", table.earlier
+        )
         for seq in table.dropped:
             self._database.execute("DELETE FROM job WHERE seq = ?", (seq,))
             self._database.execute("DELETE FROM attempt WHERE seq = ?", (seq,))
@@ -214,24 +239,3 @@ class Index:
 
     def _pragma(self, name: str) -> int:
         return int(self._database.execute(f"PRAGMA {name}").fetchone()[0])
-
-
-class _Entries(dict[int, Entry]):
-    """Fetches what an earlier reader has stored when it is asked for."""
-
-    def __init__(self, stored: Callable[[int], Iterator[Entry]]) -> None:
-        super().__init__()
-        self._stored = stored
-        self._gone: set[int] = set()
-
-    def __missing__(self, seq: int) -> Entry:
-        for entry in self._stored(seq):
-            if entry.seq not in self._gone:
-                self.setdefault(entry.seq, entry)
-        if seq in self:
-            return self[seq]
-        raise KeyError(seq)
-
-    def __delitem__(self, seq: int) -> None:
-        self._gone.add(seq)
-        super().__delitem__(seq)

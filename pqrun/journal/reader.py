@@ -45,29 +45,38 @@ class Lines:
         for batch in self.batches():
             yield from batch
 
+    def first(self) -> dict[str, Any]:
+        """The first line alone: what the run was asked to be."""
+        with _open(self.path) as file:
+            batch = self._batch(file, 1)
+        if not batch:
+            raise self._damaged([], b"")
+        return batch[0]
+
     def batches(self) -> Iterator[list[dict[str, Any]]]:
         """The lines, many at a time; `position` is then behind all of them."""
-        try:
-            with open(os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
-                file.seek(self.position.offset)
-                while not self.torn and (batch := self._batch(file)):
-                    yield batch
-        except OSError as error:
-            raise OwnFailure(f"cannot read the journal {self.path}: {error.strerror}") from error
+        with _open(self.path) as file:
+            file.seek(self.position.offset)
+            while not self.torn and (batch := self._batch(file, _AT_A_TIME)):
+                yield batch
 
     def still_fits(self) -> bool:
         """Whether what lies before the position is, by its last checksum, what has been read."""
         if not self.position.offset:
             return True
         try:
-            with open(self.path, "rb") as file:
+            with _open(self.path) as file:
                 file.seek(self.position.offset - _TAIL)
                 return file.read(_TAIL) == _CLOSING % self.position.crc
-        except OSError:
+        except OwnFailure:
             return False
 
-    def _batch(self, file: BinaryIO) -> list[dict[str, Any]]:
-        lines = file.readlines(_AT_A_TIME)
+    def _batch(self, file: BinaryIO, size: int) -> list[dict[str, Any]]:
+        """Lines of about so many bytes together; at least one, if there is one."""
+        try:
+            lines = file.readlines(size)
+        except OSError as error:
+            raise OwnFailure(f"cannot read the journal {self.path}: {error.strerror}") from error
         whole, crc = self._count_whole(lines)
         if whole < len(lines):
             # A line without its end is the last one, whatever a live run appends in the meantime.
@@ -100,12 +109,8 @@ class Lines:
             batch = []
         if len(batch) == len(lines):
             return batch
-        for number, line in enumerate(lines):  # somebody made checksums for what is no JSON: which line is it?
-            try:
-                json.loads(line)
-            except ValueError:
-                break
-        raise self._damaged(lines[:number], lines[number])
+        bad = next((number for number, line in enumerate(lines) if not _is_json(line)), 0)
+        raise self._damaged(lines[:bad], lines[bad])  # somebody made a checksum for what is no JSON
 
     def _check_version(self, header: dict[str, Any]) -> None:
         version = header.get("pqrun")
@@ -122,4 +127,20 @@ class Lines:
                 self._check_version(json.loads(before[0] if before else line))
             except (ValueError, AttributeError):
                 pass
-        return OwnFailure(f"{self.path} is damaged at line {self.position.line + len(before) + 1}; left as it is")
+        number = self.position.line + len(before) + 1
+        return OwnFailure(f"{self.path} is damaged at line {number}; left as it is")
+
+
+def _open(path: str) -> BinaryIO:
+    try:
+        return open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb")
+    except OSError as error:
+        raise OwnFailure(f"cannot read the journal {path}: {error.strerror}") from error
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True

@@ -14,11 +14,12 @@ from pqrun.capture import Logs
 from pqrun.clock import Clock
 from pqrun.engine import Journal as AnyJournal
 from pqrun.engine import NoJournal
-from pqrun.errors import UserError
+from pqrun.errors import OwnFailure, UserError
 from pqrun.journal.codec import VERSION
 from pqrun.journal.recovery import Recovery, has_jobs, recover
 from pqrun.journal.rundir import RunDirectory, find_run, make_state_directory, new_run_id, runs_directory
 from pqrun.journal.writer import Journal
+from pqrun.metrics import RunningMetrics
 
 
 class Record:
@@ -32,6 +33,7 @@ class Record:
         self.journal: AnyJournal = NoJournal()
         self._durable = durable
         self._writer: Journal | None = None
+        self._clock: Clock | None = None
         self._temporary = ""
         if keep or run_dir is not None:
             if run_dir is None:
@@ -65,6 +67,7 @@ class Record:
         record.logs = Logs(directory.logs, keep=True)
         record._durable = durable
         record._writer = None
+        record._clock = None
         record._temporary = ""
         directory.create()
         _end_survivors(found.tokens)
@@ -101,7 +104,26 @@ class Record:
         else:
             header = {"e": "resume", **header, **facts}
         self._writer.start(header)
+        self._clock = clock
         self.journal = self._writer
+
+    def conclude(
+        self, metrics: RunningMetrics, at: float, *, failed: int, stopped: bool, complete: bool
+    ) -> None:
+        """The last line of this process: what a list of runs shows without reading the rest.
+
+        `failed` counts the jobs that make the exit code 1, `stopped` says that the run was told to
+        end, `complete` that its list of jobs was read to the end.
+        """
+        if self._writer is None or self._clock is None:
+            return
+        outcomes = {str(outcome): count for outcome, count in metrics.outcomes.items() if count}
+        facts = {"jobs": metrics.added, "outcomes": outcomes, "failed": failed}
+        end = {"e": "close", "t": self._clock.wall(at), "stopped": stopped, "complete": complete}
+        try:
+            self._writer.note({**end, **facts})
+        except OwnFailure:
+            pass  # it only repeats what is recorded already
 
     def close(self) -> None:
         """Everything is on the disk; the workspace goes."""

@@ -115,9 +115,7 @@ def has_jobs(run: RunDirectory) -> bool:
 
 def first_header(run: RunDirectory) -> dict[str, Any]:
     """What the run was asked to be; `OwnFailure` if even that can't be read."""
-    for line in Lines(run.journal):
-        return line
-    raise OwnFailure(f"{run.journal} is damaged at line 1; left as it is")
+    return Lines(run.journal).first()
 
 
 def recover(run: RunDirectory) -> Recovery:
@@ -131,7 +129,8 @@ def recover(run: RunDirectory) -> Recovery:
 
     number = 0
     try:
-        for number, line in enumerate(lines, 1):
+        for line in lines:
+            number += 1
             if "pqrun" in line or line.get("e") == "resume":
                 found.header = found.header or line
                 found.tokens.append(line["token"])

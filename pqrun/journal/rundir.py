@@ -89,7 +89,9 @@ class RunDirectory:
             raise UserError(f"cannot use {self.path}: {error.strerror}") from None
         strange = [name for name in names if not name.startswith(OURS)]
         if strange:
-            raise UserError(f"{self.path} holds other things ({strange[0]}): give a run a directory of its own")
+            raise UserError(
+                f"{self.path} holds other things ({strange[0]}): give a run a directory of its own"
+            )
 
     def create(self) -> None:
         """Makes it, with its parents, or makes sure that it is ours."""

@@ -7,70 +7,11 @@ no events of the lines: of a run of 100,000 jobs half a million are read while s
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, MutableMapping
-from json.encoder import encode_basestring_ascii as quote
+from collections.abc import Callable, MutableMapping
 from typing import Any
 
+from pqrun.journal.entry import ATTEMPT, Entry, Line, storable
 from pqrun.journal.tally import Tally
-
-Line = dict[str, Any]
-COLUMNS = (
-    "seq", "id", "run", "named", "priority", "tags", "timeout", "most_retries", "state", "allowed",
-    "attempts", "retries", "queued", "submitted", "waited",
-    "last", "began", "ended", "code", "signal", "asked", "user", "system", "message", "out", "err",
-)  # fmt: skip
-ATTEMPT = ("seq", "last", "began", "ended", "code", "signal", "asked", "timeout", "message", "out", "err")
-
-
-class Entry:
-    """One job. From `last` on: of its last attempt that ended. Times are seconds of the wall clock.
-
-    `run` and `tags` are JSON. What is not set is as it is here, which makes 100,000 of them quick.
-    """
-
-    id: str
-    run: str
-    named = True
-    priority = 1
-    tags = "[]"
-    timeout: float | None = None
-    most_retries = 0
-    state = "pending"
-    allowed = False
-    attempts = retries = last = out = err = 0
-    queued: float | None = None
-    submitted: float | None = None
-    waited: float | None = None
-    began: float | None = None
-    ended: float | None = None
-    code: int | None = None
-    signal: str | None = None
-    asked: str | None = None
-    user = system = 0.0
-    message = ""
-
-    def __init__(self, seq: int) -> None:
-        self.seq = seq
-
-    @classmethod
-    def stored(cls, values: Iterable[Any]) -> Entry:
-        """The entry again, from the values of its columns."""
-        entry = cls.__new__(cls)
-        entry.__dict__.update(zip(COLUMNS, values, strict=True))
-        return entry
-
-    def describe(self, job: Line) -> None:
-        """What the job is, as the journal has it."""
-        run = job.get("run")
-        self.id = _storable(job["id"])
-        self.run = quote(run) if isinstance(run, str) else json.dumps(run)
-        self.named = job.get("named", True)
-        self.priority = job.get("priority", 1)
-        self.timeout = job.get("timeout")
-        if "tags" in job or self.tags != "[]":
-            self.tags = json.dumps(job.get("tags", []))
-        self.most_retries = job["retry"].get("max", 0) if "retry" in job else 0
 
 
 class Table:
@@ -167,7 +108,7 @@ class Table:
         if asked or "x" not in line or "message" in line or "not" in line:
             entry.signal = get("sig")
             entry.asked = asked
-            entry.message = _storable(get("message") or get("not") or get("lost") or "")
+            entry.message = storable(get("message") or get("not") or get("lost") or "")
         self.metrics.attempt_ended(line["t"], line["as"], ended - began, asked)
         if "o" in line:
             self._ended(line)
@@ -230,8 +171,3 @@ class Table:
 
     def _closed(self, line: Line) -> None:
         self.facts["closed"] = line["t"]
-
-
-def _storable(text: str) -> str:
-    """Without what no encoding can hold."""
-    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()

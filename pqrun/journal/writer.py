@@ -6,6 +6,7 @@ The disk is made sure of once a second, by a thread of its own, or in the turn i
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Sequence
@@ -25,10 +26,14 @@ _fdatasync = getattr(os, "fdatasync", os.fsync)
 class Journal:
     """Open for writing; `header` goes first: of a new run, or of the process that goes on with one."""
 
-    def __init__(self, path: str, clock: Clock, *, crc: int = 0, size: int = 0, durable: bool = False) -> None:
+    def __init__(
+        self, path: str, clock: Clock, *, crc: int = 0, size: int = 0, durable: bool = False
+    ) -> None:
         self._path = path
         self._encode = Encoder(clock.wall)
         self._crc = crc
+        self._size = size
+        self._failed: OwnFailure | None = None
         self._durable = durable
         self._dirty = Flag()
         self._closing = Flag()
@@ -42,11 +47,15 @@ class Journal:
 
     def start(self, header: dict[str, Any]) -> None:
         """Writes the first line of this process."""
-        line, self._crc = seal(json.dumps(header, ensure_ascii=True, separators=(",", ":")), self._crc)
-        self._write(line)
+        self.note(header)
         if not self._durable:
             self._syncer = Thread(target=self._sync_now_and_then, name="pqrun-journal", daemon=True)
             self._syncer.start()
+
+    def note(self, facts: dict[str, Any]) -> None:
+        """Writes a line that is no event: how this process begins, how it ends."""
+        line, self._crc = seal(json.dumps(facts, ensure_ascii=True, separators=(",", ":")), self._crc)
+        self._write(line)
 
     def record(self, events: Sequence[Event]) -> None:
         """Keeps them; `OwnFailure` if they can't be kept."""
@@ -73,12 +82,19 @@ class Journal:
         os.close(self._fd)
 
     def _write(self, data: bytes) -> None:
+        """All of it or nothing; nothing more after a failure, so that what is there stays whole."""
+        if self._failed is not None:
+            raise self._failed
         view = memoryview(data)
         try:
             while view:
                 view = view[os.write(self._fd, view) :]
         except OSError as error:
-            raise self._failure(error) from error
+            self._failed = self._failure(error)
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._fd, self._size)
+            raise self._failed from error
+        self._size += len(data)
 
     def _sync(self) -> None:
         try:

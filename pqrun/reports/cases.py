@@ -25,7 +25,7 @@ class Case(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """`ok`, `flaky`, `failed`, `error` (no code says how it went), `allowed`, `skipped`, `left`."""
+        """`ok`, `flaky`, `failed`, `error` (no code tells), `allowed`, `skipped`, `unneeded`, `left`."""
         row = self.row
         match row.state:
             case "ok":
@@ -38,6 +38,8 @@ class Case(NamedTuple):
                 return "allowed"
             case "interrupted":
                 return "error"
+            case "skipped" if row.allowed:
+                return "unneeded"
             case "skipped" | "cancelled":
                 return "skipped"
         return "left"

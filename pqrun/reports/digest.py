@@ -11,6 +11,7 @@ from pqrun import events as ev
 from pqrun.ledger import Row
 from pqrun.model import Outcome
 from pqrun.reports.cases import Case, Cases
+from pqrun.reports.facts import Ending
 from pqrun.reports.text import last_lines
 
 MOST_FAILURES = 500
@@ -58,9 +59,9 @@ class Digest:
                     self._uncount(outcome)
         self._cases.hear(events)
 
-    def close(self, *, live: bool) -> None:
+    def finish(self, ending: Ending) -> None:
         """Adds what was running when the run ended."""
-        for case in self._cases.rest(live=live):
+        for case in self._cases.rest(live=ending.live):
             if case.verdict == "error":
                 self._put(case)
 
@@ -78,6 +79,14 @@ class Digest:
     def slowest(self) -> list[tuple[float, Row]]:
         """The longest jobs, with their seconds."""
         return [(seconds, row) for seconds, _, row in sorted(self._slowest, reverse=True)]
+
+    @property
+    def code(self) -> int:
+        """The exit code of a run that went so."""
+        verdicts, interrupted = self.verdicts, self.outcomes[Outcome.INTERRUPTED]
+        if verdicts["failed"] + verdicts["error"] + verdicts["skipped"] > interrupted:
+            return 1
+        return 3 if interrupted or self.ended < self.added or not self._cases.ledger.input_complete else 0
 
     def headline(self) -> str:
         """`10 jobs: 7 ok, 2 failed, 1 skipped`."""
@@ -97,7 +106,7 @@ class Digest:
             self.failures[row.seq] = Failure(row, lines, allowed=verdict == "allowed")
         elif verdict == "flaky" and len(self.flaky) < MOST_FAILURES:
             self.flaky[row.seq] = row
-        if verdict in ("failed", "error", "allowed", "flaky"):
+        if verdict != "ok":
             self._verdict_of[row.seq] = verdict
         if row.started is not None and row.ended is not None:
             heapq.heappush(self._slowest, (row.ended - row.started, -row.seq, row))

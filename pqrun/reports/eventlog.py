@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What happens, as it happens: a JSON object a line, into a file or a pipe. `docs/events.md` describes them."""
+"""What happens, as it happens: a JSON object a line, as `docs/events.md` describes them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pqrun import events as ev
 from pqrun.model import Exited, JobSpec, NotStarted, Signalled
 from pqrun.reports.document import numbers, timestamp
 from pqrun.reports.facts import Ending, RunFacts
-from pqrun.reports.files import Growing
+from pqrun.reports.pipes import Growing
 
 SCHEMA = 1
 
@@ -23,12 +23,8 @@ class EventLog:
         self.target = target
         self._run = run
         self._ids: dict[int, str] = {}
-        self.target.write(
-            self._line(
-                "run_started", run.began, run=run.run_id, files=list(run.files), workers=run.workers,
-                directory=run.directory,
-            )  # fmt: skip
-        )
+        facts = {"run": run.run_id, "files": list(run.files), "workers": run.workers}
+        self.target.write(self._line("run_started", run.began, **facts, directory=run.directory))
 
     def hear(self, events: Sequence[ev.Event]) -> None:
         """Writes what has happened."""
@@ -71,8 +67,8 @@ class EventLog:
             case ev.JobRemoved(_, seq):
                 return self._job_line("job_removed", at, seq)
             case ev.JobEnded(_, seq, outcome, attempts, allowed, because):
-                told = {"state": str(outcome), "attempts": attempts, "allowed": allowed, "because": because or None}
-                line = self._job_line("job_ended", at, seq, **told)
+                told = {"state": str(outcome), "attempts": attempts, "allowed": allowed}
+                line = self._job_line("job_ended", at, seq, **told, because=because or None)
                 self._ids.pop(seq, None)
                 return line
             case ev.JobReopened(_, seq, outcome, spec):

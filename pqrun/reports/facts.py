@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from pqrun import events as ev
 from pqrun.metrics import Metrics
@@ -31,7 +31,14 @@ class Ending(NamedTuple):
 
 
 class Report(Protocol):
-    """Hears everything, and is complete after `finish`. `tick` gives the seconds until the next one."""
+    """Hears everything, and is complete after `finish`."""
 
     def hear(self, events: Sequence[ev.Event]) -> None: ...
     def finish(self, ending: Ending) -> None: ...
+
+
+@runtime_checkable
+class Ticking(Protocol):
+    """A report that also acts while nothing happens; the seconds until it wants to again."""
+
+    def tick(self) -> float: ...

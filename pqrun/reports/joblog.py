@@ -14,7 +14,7 @@ from pqrun.ledger import Row
 from pqrun.model import Exited, NotStarted, Signalled, StopReason, shown_command
 from pqrun.reports.cases import Case, Cases
 from pqrun.reports.facts import Ending, RunFacts
-from pqrun.reports.files import Growing
+from pqrun.reports.pipes import Growing
 
 HEADER = b"Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand\n"
 
@@ -62,7 +62,7 @@ def _how(row: Row) -> tuple[int, int]:
     match row.exit, row.asked:
         case _, StopReason():
             return -1, int(signal.SIGTERM)
-        case (Exited(code) | NotStarted(code)), _:
+        case ((Exited(code) | NotStarted(code)), _):
             return code, 0
         case Signalled(name), _:
             return 0, int(getattr(signal, name, 0))

@@ -6,23 +6,19 @@ Needs prometheus-client. Priority and outcome are the only labels: what jobs are
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from threading import Lock
 from typing import Any
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 from pqrun import events as ev
 from pqrun.model import Priority
 from pqrun.reports.facts import Ending, RunFacts
-from pqrun.reports.files import Whole
 from pqrun.reports.tally import BUCKETS, Tally
 
-EVERY = 15.0
-_LAST_SUCCESS = re.compile(rb"^pqrun_run_last_success_timestamp_seconds (\S+)$", re.MULTILINE)
 LEVELS = {priority: priority.name.lower() for priority in Priority}
 
 
@@ -47,6 +43,7 @@ class Numbers(Collector):
         """It is known how it ended."""
         with self._lock:
             self._ending = ending
+            self.tally.close()
             if ending.code == 0 and not ending.live:
                 self._last_success = self._run.wall(self.tally.metrics.last_end)
 
@@ -111,47 +108,8 @@ class Numbers(Collector):
             yield GaugeMetricFamily("pqrun_run_last_success_timestamp_seconds", about, self._last_success)
 
 
-class PromFile:
-    """Writes the file at the beginning, now and then, and at the end."""
-
-    def __init__(self, target: Whole, run: RunFacts, now: Callable[[], float]) -> None:
-        self.target = target
-        self._numbers = Numbers(run, _last_success(target.path))
-        self._now = now
-        self._next = 0.0
-
-    def hear(self, events: Sequence[ev.Event]) -> None:
-        """Takes in what happened."""
-        self._numbers.hear(events)
-
-    def tick(self) -> float:
-        """Writes it if that is due."""
-        if self._now() >= self._next:
-            self._next = self._now() + EVERY
-            self._write()
-        return self._next - self._now()
-
-    def finish(self, ending: Ending) -> None:
-        """Writes it for the last time."""
-        self._numbers.finish(ending)
-        self._write()
-
-    def _write(self) -> None:
-        self.target.write([generate_latest(self._numbers.registry)])
-
-
 def _by_priority(name: str, about: str, count: Callable[[Priority], int]) -> CounterMetricFamily:
     family = CounterMetricFamily(f"pqrun_{name}", about, labels=["priority"])
     for priority, level in LEVELS.items():
         family.add_metric([level], count(priority))
     return family
-
-
-def _last_success(path: str) -> float | None:
-    """What the file of an earlier run says, for this one may go wrong."""
-    try:
-        with open(path, "rb") as file:
-            found = _LAST_SUCCESS.search(file.read(1 << 20))
-        return float(found[1]) if found else None
-    except (OSError, ValueError):
-        return None

@@ -21,7 +21,7 @@ class Spool:
     """A nameless file: it is gone with the process, whatever becomes of that."""
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile()
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115
         self._at_end = True
         self.size = 0
 

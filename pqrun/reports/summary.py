@@ -91,7 +91,8 @@ def _failures(digest: Digest) -> Iterator[str]:
 def _flaky(digest: Digest) -> Iterator[str]:
     if digest.flaky:
         yield "#### Passed only when tried again"
-        rows = [[code_span(name_of(row)), str(row.attempts)] for row in list(digest.flaky.values())[:MOST_ROWS]]
+        shown = list(digest.flaky.values())[:MOST_ROWS]
+        rows = [[code_span(name_of(row)), str(row.attempts)] for row in shown]
         yield _table(["job", "attempts"], rows)
         if digest.verdicts["flaky"] > len(rows):
             yield f"and {digest.verdicts['flaky'] - len(rows)} more"
@@ -125,7 +126,9 @@ def _last_word(failure: Failure) -> str:
 
 
 def _seconds(row: Row) -> str:
-    return "" if row.started is None or row.ended is None else duration_text(max(0.0, row.ended - row.started))
+    if row.started is None or row.ended is None:
+        return ""
+    return duration_text(max(0.0, row.ended - row.started))
 
 
 def _table(heads: list[str], rows: list[list[str]]) -> str:

@@ -10,7 +10,7 @@ from itertools import accumulate
 
 from pqrun import events as ev
 from pqrun.metrics import RunningMetrics
-from pqrun.model import Priority
+from pqrun.model import Outcome, Priority
 
 BOUNDS = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14400.0)
 BUCKETS = [*(str(bound) for bound in BOUNDS), "+Inf"]
@@ -48,15 +48,18 @@ class Tally:
         self.user = self.system = 0.0
         self._priority: dict[int, Priority] = {}
         self._waited: dict[int, float] = {}
-        self._refused: Counter[int] = Counter()
+        self._refused: dict[int, Priority] = {}
 
     def hear(self, events: Iterable[ev.Event]) -> None:
         """Takes in what happened, in order."""
         for event in events:
             self.metrics.fold((event,))
             match event:
-                case ev.JobAdded(_, seq, spec) | ev.JobReopened(_, seq, _, spec) | ev.JobChanged(_, seq, spec):
+                case ev.JobAdded(_, seq, spec) | ev.JobChanged(_, seq, spec):
                     self._priority[seq] = spec.priority
+                case ev.JobReopened(_, seq, outcome, spec):
+                    self._priority[seq] = spec.priority
+                    self._take_back(outcome, spec.priority)
                 case ev.JobQueued(_, seq, _, priority):
                     self._priority[seq] = priority
                     self.enqueued[priority] += 1
@@ -64,25 +67,36 @@ class Tally:
                     self._waited[seq] = waited
                     self._leaves(seq)
                 case ev.AttemptRefused(_, seq):
-                    self._refused[seq] += 1
+                    self._refused[seq] = self._priority[seq]
                 case ev.AttemptEnded():
                     self._ended(event)
                 case ev.JobRemoved(_, seq):
                     self._leaves(seq)
                 case ev.JobEnded(_, seq, outcome):
                     self.jobs[self._priority.pop(seq), str(outcome)] += 1
-                case ev.JobDropped(_, seq):
+                case ev.JobDropped(_, seq, dropped):
                     self._priority.pop(seq, None)
+                    if dropped is not None:
+                        self._take_back(dropped, *Priority)
                 case ev.SlotsChanged(_, workers) | ev.WorkersChanged(_, workers):
                     self.workers = workers
 
+    def close(self) -> None:
+        """What came back and did not leave again has not left."""
+        for priority in self._refused.values():
+            self.dequeued[priority] -= 1
+        self._refused.clear()
+
+    def _take_back(self, outcome: Outcome, *priorities: Priority) -> None:
+        """A job has not ended so after all; only when a run is gone on with, before anybody asks."""
+        for priority in priorities:
+            if self.jobs[priority, str(outcome)] > 0:
+                self.jobs[priority, str(outcome)] -= 1
+                return
+
     def _leaves(self, seq: int) -> None:
-        if self._refused[seq]:
-            self._refused[seq] -= 1  # it has been counted, and came back
-        else:
+        if self._refused.pop(seq, None) is None:  # else it was counted before it came back
             self.dequeued[self._priority[seq]] += 1
-        if not self._refused[seq]:
-            del self._refused[seq]
 
     def _ended(self, event: ev.AttemptEnded) -> None:
         priority = self._priority[event.seq]

@@ -80,15 +80,15 @@ class Trace:
         spec, exit = self._specs[event.seq], event.exit
         args = {
             "id": spec.id, "seq": event.seq, "attempt": event.attempt, "counted": str(event.counted),
-            "how": how_it_ended(exit, event.asked, spec.timeout), "command": one_line(shown_command(spec.work)),
+            "how": how_it_ended(exit, event.asked, spec.timeout),
+            "command": one_line(shown_command(spec.work)),
             "exit": exit.code if isinstance(exit, Exited | NotStarted) else None,
             "signal": exit.name if isinstance(exit, Signalled) else None,
             "priority": spec.priority.name.lower(), "slots": spec.slots,
             "user_s": round(event.usage.user, 6), "sys_s": round(event.usage.system, 6),
         }  # fmt: skip
-        length = round(max(0.0, event.ended - event.began) * 1e6)
-        name = self._name(event.seq)
-        return self._event("X", name, event.began, WORKERS, lane, dur=length, cat=str(event.counted), args=args)
+        more = {"dur": round(max(0.0, event.ended - event.began) * 1e6), "cat": str(event.counted)}
+        return self._event("X", self._name(event.seq), event.began, WORKERS, lane, **more, args=args)
 
     def _wait(self, seq: int, attempt: int, since: float, until: float) -> Iterator[dict[str, Any]]:
         """Waits overlap, so they are spans of their own, told apart by job and attempt."""
@@ -113,13 +113,9 @@ class Trace:
         return {"ph": phase, "name": name, "ts": max(0, ts), "pid": pid, "tid": tid, **more}
 
     def _pieces(self, ending: Ending) -> Iterator[bytes]:
-        names: list[dict[str, Any]] = []
-        for pid, process in ((WORKERS, "workers"), (QUEUE, "queue")):
-            args = {"name": process}
-            names.append({"ph": "M", "name": "process_name", "ts": 0, "pid": pid, "tid": 0, "args": args})
+        names = [_named("process_name", WORKERS, 0, "workers"), _named("process_name", QUEUE, 0, "queue")]
         for lane in range(1, self._lanes.highest + 1):
-            args = {"name": f"worker {lane}"}
-            names.append({"ph": "M", "name": "thread_name", "ts": 0, "pid": WORKERS, "tid": lane, "args": args})
+            names.append(_named("thread_name", WORKERS, lane, f"worker {lane}"))
         yield b'{"traceEvents":[\n'
         yield from self._spool.pieces()
         for seq, since, lane in self._lanes.all():  # what has no end gets none
@@ -127,3 +123,7 @@ class Trace:
         yield b",\n".join(json.dumps(name, separators=(",", ":")).encode() for name in names)
         facts = {"run": ending.run, "metrics": numbers(ending.metrics)}
         yield b'\n],"displayTimeUnit":"ms","otherData":' + json.dumps(facts).encode() + b"}\n"
+
+
+def _named(what: str, pid: int, tid: int, name: str) -> dict[str, Any]:
+    return {"ph": "M", "name": what, "ts": 0, "pid": pid, "tid": tid, "args": {"name": name}}

@@ -6,18 +6,29 @@ import subprocess
 
 def test_a_comment_at_its_end_sets_the_fields_of_a_job(run):
     show = 'echo "$PQRUN_JOB_ID $PQRUN_PRIORITY $PQRUN_ATTEMPT/$PQRUN_MAX_ATTEMPTS"'
-    lines = [f"{show} # pqrun: id=docs priority=high timeout=10m retries=5", f"{show} # an other comment", show]
+    lines = [
+        f"{show} # pqrun: id=docs priority=high timeout=10m retries=5",
+        f"{show} # an other comment",
+        show,
+    ]
     assert tuple(run("-q", "-k", lines=lines)) == (0, "docs high 1/6\n2 normal 1/1\n3 normal 1/1\n")
 
 
 def test_the_command_line_counts_for_jobs_that_do_not_say_otherwise(run):
     show = 'echo "$PQRUN_PRIORITY $PQRUN_MAX_ATTEMPTS"'
-    done = run("-q", "-k", "-p", "low", "-r", "2", lines=[show, f"{show} # pqrun: retries=0 priority=critical"])
+    done = run(
+        "-q", "-k", "-p", "low", "-r", "2", lines=[show, f"{show} # pqrun: retries=0 priority=critical"]
+    )
     assert done.out == "low 3\ncritical 1\n"
 
 
 def test_what_is_quoted_is_command(run):
-    lines = ["echo 'a # pqrun: id=x'", 'echo "b # pqrun: id=x"', "echo c\\ # pqrun: id=x", "echo d#pqrun: id=x"]
+    lines = [
+        "echo 'a # pqrun: id=x'",
+        'echo "b # pqrun: id=x"',
+        "echo c\\ # pqrun: id=x",
+        "echo d#pqrun: id=x",
+    ]
     done = run("-q", "-k", "--tag", lines=lines)
     assert done.out.split("\n") == [
         "1\ta # pqrun: id=x",
@@ -31,7 +42,9 @@ def test_what_is_quoted_is_command(run):
 def test_the_list_still_runs_in_a_shell(run, tmp_path):
     listed = "# all of it\necho one # pqrun: id=a priority=low\n\necho two \\\n  and more # pqrun: needs=a retries=1\n"
     (tmp_path / "list").write_text(listed)
-    by_shell = subprocess.run(["/bin/sh", "list"], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    by_shell = subprocess.run(
+        ["/bin/sh", "list"], cwd=tmp_path, capture_output=True, text=True, check=True
+    ).stdout
     assert run("-q", "-k", "list").out == by_shell == "one\ntwo and more\n"
 
 
@@ -54,7 +67,9 @@ def test_each_field_does_what_it_says(run, tmp_path):
     ]
     done = run("--json", "-j8", lines=lines)
     jobs = done.jobs
-    assert {name: (job["state"], job["exit"], job["signal"], job["attempts"]) for name, job in jobs.items()} == {
+    assert {
+        name: (job["state"], job["exit"], job["signal"], job["attempts"]) for name, job in jobs.items()
+    } == {
         "late": ("timeout", None, "SIGTERM", 1),
         "silent": ("timeout", None, "SIGTERM", 1),
         "deaf": ("timeout", None, "SIGKILL", 1),

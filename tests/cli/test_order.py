@@ -35,11 +35,10 @@ def test_with_eight_slots_no_job_starts_while_a_higher_one_is_ready(start, gate,
     slots = 8
     log = tmp_path / "log"
     lines, promised, levels = shuffled(2000, 2, lambda n: f"echo {n} >> {log}")
-    first = [f"{gate.wait} # pqrun: priority=critical"] * (slots - 1)
-    live = start("-q", "-j", slots, "--max-queue", 1_000_000, lines=[*first, f"{gate.wait}", *lines])
+    first = [f"{gate.wait} # pqrun: priority=critical"] * slots
+    live = start("-q", "-j", slots, "--max-queue", 1_000_000, lines=[*first, *lines])
     until(lambda: live.running_and_waiting() == (slots, len(lines)), what=lambda: live.err)
-    for _ in range(slots):
-        gate.open()
+    gate.open()
     assert live.end().code == 0
     started = [int(line) for line in log.read_text().split()]
     assert sorted(started) == sorted(promised)

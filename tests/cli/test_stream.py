@@ -65,7 +65,10 @@ def test_commands_may_be_any_bytes(run):
 
 
 def test_nul_separated_commands_may_hold_newlines(run):
-    assert tuple(run("-q", "-k", "-0", input=b"echo a\necho b\0echo '# c'\0\0echo d")) == (0, "a\nb\n# c\nd\n")
+    assert tuple(run("-q", "-k", "-0", input=b"echo a\necho b\0echo '# c'\0\0echo d")) == (
+        0,
+        "a\nb\n# c\nd\n",
+    )
 
 
 def test_files_are_read_one_after_another_and_stdin_among_them(run, tmp_path):

@@ -37,15 +37,17 @@ def kinds(request: pytest.FixtureRequest) -> list[str]:
     return list(ESCAPES) * 3 if request.param == "three of each" else [request.param]
 
 
-def test_nobody_outlives_a_job_that_timed_out(world: World, kinds: list[str]) -> None:
-    limit = "1s" if len(kinds) == 1 else "3s"
+@pytest.mark.parametrize("together", [False, True], ids=["one of each, alone", "three of each, together"])
+def test_nobody_outlives_a_job_that_timed_out(world: World, together: bool) -> None:
+    runs = [list(ESCAPES) * 3] if together else [[kind] for kind in ESCAPES]
+    limit = ("-t", "2s", "-j99", "--json", *GRACE)
 
-    run = world.start(jobs_of(world, kinds, then=world.forever), "-j99", "-t", limit, "--json", *GRACE)
-    world.told(len(kinds))
-    facts = run.end()
+    started = [world.start(jobs_of(world, kinds, then=world.forever), *limit) for kinds in runs]
+    world.told(sum(map(len, runs)))
+    facts = [run.end() for run in started]
 
     assert world.alive() == []
-    assert (facts.code, facts.states) == (1, ["timeout"] * len(kinds))
+    assert [(fact.code, fact.states) for fact in facts] == [(1, ["timeout"] * len(kinds)) for kinds in runs]
 
 
 def test_nobody_outlives_a_job_that_ended(world: World, kinds: list[str]) -> None:
@@ -73,7 +75,7 @@ def test_nobody_outlives_a_pqrun_that_was_killed(world: World, kinds: list[str])
     if not kinds:
         pytest.skip("what left its session and scrubbed its environment can't be found then")
 
-    run = world.start(jobs_of(world, kinds, then=world.forever), "-j99")
+    run = world.start(jobs_of(world, kinds, then=world.forever), "-j99", *GRACE)
     world.told(len(kinds))
     run.signal(signal.SIGKILL)
 

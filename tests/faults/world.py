@@ -36,12 +36,16 @@ echo "$3 $$" > "$1"
 kill -STOP $$
 read never < "$2"
 """
+ASKED = """\
+trap 'echo "asked $$" > "$1"' TERM INT HUP QUIT
+echo "$3 $$" > "$1"
+while [ -e "$1" ]; do read never < "$2"; done
+"""
 CHAIN = """\
 [ -e "$1" ] || exit 0
 [ -n "$4" ] || echo "$3 $$" > "$1"
 sh "$0" "$1" "$2" "$3" hop &
 """
-# The chain begins with a link that waits for the next one to exist, so that it is never empty.
 
 
 class Proc(NamedTuple):
@@ -119,7 +123,8 @@ class World:
         )
         self._rest = b""
         self._lines: list[str] = []
-        for name, text in (("stay", STAY), ("deaf", DEAF), ("stopped", STOPPED), ("chain", CHAIN)):
+        for name, text in (("stay", STAY), ("deaf", DEAF), ("stopped", STOPPED), ("asked", ASKED),
+                           ("chain", CHAIN)):  # fmt: skip
             (directory / f"{name}.sh").write_text(text)
         self.started: list[Run] = []
 
@@ -188,9 +193,11 @@ class World:
             **more,
         }
 
-    def start(self, jobs: str, *options: str, wrap: tuple[str, ...] = (), **popen: Any) -> Run:
-        """pqrun, running a list of commands (a job file, if it begins with `jobs:`)."""
-        path = self.directory / f"list-{len(self.started)}"
+    def start(
+        self, jobs: str, *options: str, wrap: tuple[str, ...] = (), kind: str = "lines", **popen: Any
+    ) -> Run:
+        """pqrun, running a list of commands, or a job file (`kind="yaml"`)."""
+        path = self.directory / f"jobs-{len(self.started)}.{kind}"
         path.write_text(jobs)
         command = [*wrap, sys.executable, "-m", "pqrun", "run", *options, str(path)]
         popen = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL} | popen
@@ -205,6 +212,14 @@ class World:
     def run(self, jobs: str, *options: str, **more: Any) -> Facts:
         """The same, to its end."""
         return self.start(jobs, *options, **more).end()
+
+    def give_to(self, uid: int) -> None:
+        """Another user may run here."""
+        for path in (self.directory, *self.directory.iterdir()):
+            os.chown(path, uid, uid)
+        for path in self.directory.parents:
+            if path.stat().st_mode & 0o001 == 0:
+                path.chmod(path.stat().st_mode | 0o001)
 
     def clean(self) -> list[Proc]:
         """Ends what a failed test has left, and says what that was."""

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The commands that look back: `runs`, `show`, `logs`, `prune`."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+import typer
+
+from pqrun.cli.options import reads
+from pqrun.jobfile import values
+
+PANEL = "Past runs"
+MOST_OFFERED = 200
+SMALL = 4_000_000
+_EASY = re.compile(r"[A-Za-z0-9_.:@/-]+")
+
+
+def run_ids(incomplete: str = "") -> list[str]:
+    """Ids of runs that begin so, for completion."""
+    import os
+
+    from pqrun.journal.rundir import runs_directory
+
+    try:
+        names = os.listdir(runs_directory())
+    except OSError:
+        names = []
+    return _offered([*sorted(names), "latest"], incomplete)
+
+
+def job_ids(ctx: typer.Context, incomplete: str = "") -> list[str]:
+    """Ids of jobs of the run that the command line names, for completion."""
+    import os
+
+    from pqrun.errors import OwnFailure, UserError
+    from pqrun.journal.index import consult
+    from pqrun.journal.rundir import find_run
+
+    try:
+        run = find_run(str(ctx.params.get("name") or "latest"))
+        if not os.path.exists(run.index) and os.path.getsize(run.journal) > SMALL:
+            return []  # nobody waits for a completion until that is read
+        ids = consult(run, lambda index: index.ids(incomplete, most=MOST_OFFERED))
+    except (OSError, UserError, OwnFailure):
+        return []
+    return _offered(ids, incomplete)
+
+
+def _offered(words: list[str], incomplete: str) -> list[str]:
+    """What a shell takes as it is."""
+    return [word for word in words if word.startswith(incomplete) and _EASY.fullmatch(word)]
+
+
+RUN = "A run's id, a prefix of it, latest, or a path"
+RunName = Annotated[str, typer.Argument(metavar="RUN", help=RUN, autocompletion=run_ids)]
+LatestRun = Annotated[str, typer.Argument(metavar="[RUN]", help=RUN, autocompletion=run_ids, show_default=False)]
+
+
+def runs(json: Annotated[bool, typer.Option("--json", help="As one JSON document")] = False) -> None:
+    """List the runs that are recorded, the newest first."""
+    from pqrun.cli.runlist import print_runs
+
+    print_runs(as_json=json)
+
+
+def show(
+    name: LatestRun = "latest",
+    json: Annotated[bool, typer.Option("--json", help="As one JSON document, as `run --json` prints it")] = False,
+    jsonl: Annotated[bool, typer.Option("--jsonl", help="A line of JSON for each job")] = False,
+    all: Annotated[bool, typer.Option("--all", help="On a terminal too, list all jobs that went well")] = False,
+) -> None:
+    """Show a run: its jobs, failures first, their attempts, its metrics."""
+    if json and jsonl:
+        raise typer.BadParameter("one of --json and --jsonl", param_hint="--jsonl")
+    if json or jsonl:
+        from pqrun.cli.showing import print_document, print_lines
+
+        return print_document(name) if json else print_lines(name)
+    from pqrun.cli.showpage import print_page
+
+    print_page(name, everything=all)
+
+
+def logs(
+    name: RunName,
+    jobs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[JOB]...",
+            help="Ids, numbers, globs, all, state:failed, priority:low, tag:x [all]",
+            autocompletion=job_ids,
+        ),
+    ] = None,
+    attempt: Annotated[
+        int | None, typer.Option("--attempt", metavar="N", min=1, help="Of the N-th attempt [the last]")
+    ] = None,
+    stderr: Annotated[bool, typer.Option("--stderr", help="Only stderr, and on stdout")] = False,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Of a live run: go on until its end")] = False,
+) -> None:
+    """Print what jobs have printed, byte for byte: stdout on stdout, stderr on stderr."""
+    from pqrun.cli.printing import print_logs
+
+    raise typer.Exit(print_logs(name, jobs or [], attempt=attempt, stderr_only=stderr, follow=follow))
+
+
+def prune(
+    keep_days: Annotated[
+        int, typer.Option("--keep-days", metavar="N", min=0, help="Keep runs that ended in the last N days")
+    ] = 30,
+    keep_runs: Annotated[int, typer.Option("--keep-runs", metavar="N", min=0, help="Keep no more than N runs")] = 100,
+    keep_size: Annotated[
+        Any, typer.Option("--keep-size", metavar="SIZE", parser=reads(values.size), help="Keep no more than this together")
+    ] = "1G",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Remove nothing; say what would go")] = False,
+) -> None:
+    """Delete old runs with their output; never a live one."""
+    from pqrun.cli.runlist import print_pruned
+
+    print_pruned(days=keep_days, runs=keep_runs, size=keep_size, dry_run=dry_run)
+
+
+app = typer.Typer(rich_markup_mode="rich", context_settings={"help_option_names": ["-h", "--help"]})
+for _command in (runs, show, logs, prune):
+    app.command(_command.__name__, rich_help_panel=PANEL)(_command)

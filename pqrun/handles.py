@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The handles of a queue's unfinished jobs: resolved as the engine's turns tell, never under its lock."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from threading import Condition
+from typing import Any
+
+from pqrun import events as ev
+from pqrun.executors.guest import ShellResult
+from pqrun.library import Deadline, Job, JobFailed, JobTimeout
+from pqrun.model import Command, Outcome
+
+TAIL = 500
+
+
+class Handle(Future[Any]):
+    """A job's result, when there is one. `job` is what was put in."""
+
+    def __init__(self, job: Job[Any], cancel: Callable[[Handle], object]) -> None:
+        super().__init__()
+        self.job = job
+        self.seq = 0
+        self.started = False
+        self.value: Any = None
+        self.error: BaseException | None = None
+        self._ask_to_cancel = cancel
+
+    def cancel(self) -> bool:
+        """Takes the job out, or asks it to end if it runs; whether it is cancelled by now."""
+        if not self.done():
+            self._ask_to_cancel(self)
+        return self.cancelled()
+
+    def running(self) -> bool:
+        """Whether it has been begun, and has not ended for good."""
+        return self.started and not self.done()
+
+    def settle(self, outcome: Outcome) -> None:
+        """The job ended so. Runs callbacks."""
+        value, error = self.value, self.error
+        self.value = self.error = None
+        match outcome:
+            case Outcome.OK:
+                self.set_result(value)
+            case Outcome.FAILED:
+                self.set_exception(error or _failure(JobFailed, self.job, value))
+            case Outcome.TIMEOUT:
+                self.set_exception(_failure(JobTimeout, self.job, value))
+            case _:
+                self.give_up()
+
+    def give_up(self) -> None:
+        """There will be no result. Runs callbacks."""
+        if super().cancel():
+            self.set_running_or_notify_cancel()
+
+
+def _failure(kind: type[JobFailed], job: Job[Any], result: Any) -> JobFailed:
+    how = "ran out of time" if kind is JobTimeout else "failed"
+    shell = result if isinstance(result, ShellResult) else None
+    if shell is not None and shell.how:
+        how = f"{how}: {shell.how}"
+    text = shell.stderr[-TAIL:].decode("utf-8", "replace").strip() if shell else ""
+    failure = kind(f"job `{job.id}` {how}" + (f"\n{text}" if text else ""))
+    failure.result = shell
+    return failure
+
+
+class Handles:
+    """By the numbers of their jobs. `whose` names who is called for them."""
+
+    def __init__(self, whose: str, grace: float) -> None:
+        self.by_seq: dict[int, Handle] = {}
+        self._whose = whose
+        self._grace = grace
+        self._none_left = Condition()
+        self._waiting = 0
+
+    def resolve(self, events: Sequence[ev.Event]) -> None:
+        """In whatever thread made that turn, after it. Runs callbacks."""
+        for event in events:
+            kind = type(event)
+            if kind is ev.JobEnded or kind is ev.JobDropped:
+                self._settle(event)  # type: ignore[arg-type]
+            elif kind is ev.AttemptStopping:
+                self._complain(event)  # type: ignore[arg-type]
+        if self._waiting and not self.by_seq:
+            with self._none_left:
+                self._none_left.notify_all()
+
+    def wait(self, deadline: Deadline) -> bool:
+        """Until all are resolved and their callbacks have run; false if that took too long."""
+        with self._none_left:
+            self._waiting += 1
+            try:
+                return self._none_left.wait_for(lambda: not self.by_seq, deadline.left)
+            finally:
+                self._waiting -= 1
+
+    def break_off(self, error: BaseException) -> None:
+        """The engine has failed: nothing will end any more."""
+        for seq, handle in list(self.by_seq.items()):
+            handle.error = error
+            self._settle(ev.JobEnded(0.0, seq, Outcome.FAILED, 0))
+
+    def _settle(self, event: ev.JobEnded | ev.JobDropped) -> None:
+        handle = self.by_seq.get(event.seq)
+        if handle is None:
+            return
+        try:
+            handle.settle(event.outcome or Outcome.CANCELLED)
+        except BaseException:  # of a callback, or because somebody else has resolved it
+            logging.getLogger("pqrun").exception("the result of job `%s` was not taken well", handle.job.id)
+        # Last, so that who waits for all of them finds them resolved.
+        self.by_seq.pop(event.seq, None)
+
+    def _complain(self, event: ev.AttemptStopping) -> None:
+        handle = self.by_seq.get(event.seq)
+        if not event.force or handle is None or isinstance(handle.job.payload, Command):
+            return
+        logging.getLogger("pqrun").warning(
+            "%s goes on with job `%s` (%s) %g s after it was asked to end; it keeps its thread and its slot",
+            self._whose, handle.job.id, event.reason, self._grace,
+        )  # fmt: skip

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The runs that are recorded, and how each of them went.
+
+Of a run that ended in peace the first and the last line of its journal tell that; of others the
+index is asked.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pqrun.errors import OwnFailure
+from pqrun.journal.reader import Lines
+from pqrun.journal.rundir import RunDirectory, run_directories
+
+if TYPE_CHECKING:
+    from pqrun.journal.index import Index
+
+LIVE, ENDED, STOPPED, DIED, DAMAGED = "live", "ended", "stopped", "died", "damaged"
+_TAIL = 4096
+
+
+@dataclass(slots=True)
+class Past:
+    """A run as a list shows it. Times on the wall clock; `ended` is None while it is live."""
+
+    run: RunDirectory
+    state: str
+    began: float = 0.0
+    ended: float | None = None
+    files: list[str] = field(default_factory=list)
+    workers: int | None = None
+    complete: bool = True
+    jobs: int = 0
+    outcomes: Counter[str] = field(default_factory=Counter)
+    failed: int = 0
+    trouble: str = ""
+
+    @property
+    def id(self) -> str:
+        """What the run is called."""
+        return os.path.basename(self.run.path)
+
+    @property
+    def left(self) -> int:
+        """Jobs that have not ended, or were cut short."""
+        return self.jobs - sum(self.outcomes.values()) + self.outcomes["interrupted"]
+
+
+def past_runs() -> list[Past]:
+    """All runs of the state directory, the newest first."""
+    return sorted(map(look_at, run_directories()), key=lambda past: past.began, reverse=True)
+
+
+def look_at(run: RunDirectory) -> Past:
+    """How that run went; one that can't be read is shown as damaged."""
+    live = run.in_use()
+    try:
+        if not live and (past := _from_its_ends(run)):
+            return past
+        from pqrun.journal.index import consult
+
+        return consult(run, lambda index: _from_index(run, index, live=live))
+    except OwnFailure as failure:
+        began = _time_of(run)
+        return Past(run, LIVE if live else DAMAGED, began, None if live else began, trouble=str(failure))
+
+
+def state_of(facts: dict[str, Any], *, live: bool, unfinished: int) -> str:
+    """In a word: whether it runs, was stopped, has done all, or was killed before."""
+    if live:
+        return LIVE
+    if facts["stopped"]:
+        return STOPPED
+    return ENDED if facts["closed"] or (facts["input_ended"] and not unfinished) else DIED
+
+
+def _from_index(run: RunDirectory, index: Index, *, live: bool) -> Past:
+    facts, metrics = index.facts, index.metrics
+    return Past(
+        run,
+        state_of(facts, live=live, unfinished=metrics.added - metrics.ended),
+        facts["began"],
+        None if live else facts["until"],
+        facts["files"],
+        facts["workers"],
+        facts["complete"],
+        metrics.added,
+        Counter({str(outcome): count for outcome, count in metrics.outcomes.items() if count}),
+        index.failed(),
+    )
+
+
+def _from_its_ends(run: RunDirectory) -> Past | None:
+    """From its first line and a last one that says how all went; None if the last one doesn't."""
+    try:
+        with open(os.open(run.journal, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
+            last = file.read().splitlines(keepends=True)[-1]
+            if not last.endswith(b"\n") or b'"e":"close"' not in last:
+                return None
+            close = json.loads(last)
+    except (OSError, ValueError, IndexError) as error:
+        if isinstance(error, OSError):
+            raise OwnFailure(f"cannot read the journal {run.journal}: {error.strerror}") from error
+        return None
+    header = Lines(run.journal).first()
+    try:
+        return Past(
+            run, STOPPED if close["stopped"] else ENDED, header["at"], close["t"], header["files"],
+            header.get("workers"), close["complete"], close["jobs"], Counter(close["outcomes"]),
+            close["failed"],
+        )  # fmt: skip
+    except (KeyError, TypeError):
+        return None
+
+
+def _time_of(run: RunDirectory) -> float:
+    try:
+        return os.stat(run.journal).st_mtime
+    except OSError:
+        return 0.0
+
+
+def shortest_prefixes(ids: Iterable[str]) -> dict[str, int]:
+    """How many letters of each id name it alone."""
+    ordered = sorted(ids)
+    lengths = {}
+    for place, name in enumerate(ordered):
+        neighbours = [ordered[other] for other in (place - 1, place + 1) if 0 <= other < len(ordered)]
+        common = max((len(os.path.commonprefix([name, other])) for other in neighbours), default=0)
+        lengths[name] = min(common + 1, len(name))
+    return lengths

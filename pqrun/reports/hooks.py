@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Commands that are run when a run has ended. What becomes of them never changes what became of it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from pqrun.model import Outcome
+from pqrun.reports.digest import Digest
+from pqrun.reports.document import SCHEMA, job_entry, numbers
+from pqrun.reports.facts import Ending, RunFacts
+from pqrun.words import duration_text
+
+LIMIT = 60.0
+MOST_JOBS = 100
+
+
+class Hook(NamedTuple):
+    """One command, as an option or a key called `name` said it; `limit`: the seconds it may take."""
+
+    name: str
+    run: str | tuple[str, ...]
+    on_failure: bool = False
+    limit: float = LIMIT
+
+
+def hooks_of(settings: Any) -> list[Hook]:
+    """Those of the command line."""
+    found = []
+    if settings.on_failure:
+        found.append(Hook("--on-failure", settings.on_failure, on_failure=True))
+    if settings.on_finish:
+        found.append(Hook("--on-finish", settings.on_finish))
+    return found
+
+
+def run_hooks(
+    hooks: Iterable[Hook], digest: Digest, run: RunFacts, ending: Ending, wait: Callable[[float], bool]
+) -> Iterator[str]:
+    """Runs those that are due, one after another; what went wrong."""
+    summary, variables = summary_of(digest, run, ending), variables_of(digest, run, ending)
+    for hook in hooks:
+        if (ending.code or not hook.on_failure) and (why := run_hook(hook, summary, variables, wait)):
+            yield f"{hook.name}: {why}; the run's outcome stays as it is"
+
+
+def run_hook(hook: Hook, summary: bytes, variables: Mapping[str, str], wait: Callable[[float], bool]) -> str:
+    """Runs it, with the summary as its stdin; what went wrong with it, if anything did.
+
+    `wait` waits for so many seconds and says whether somebody wants us to stop. Its output goes to our
+    stderr, since stdout is the jobs'.
+    """
+    words = ["/bin/sh", "-c", hook.run] if isinstance(hook.run, str) else list(hook.run)
+    with tempfile.TemporaryFile() as stdin:
+        try:
+            stdin.write(summary)
+            stdin.seek(0)
+            process = subprocess.Popen(
+                words, stdin=stdin, stdout=2, env={**os.environ, **variables}, start_new_session=True
+            )
+        except (OSError, ValueError) as error:
+            return f"cannot be run: {getattr(error, 'strerror', None) or error}"
+    limit = time.monotonic() + hook.limit
+    why, patience = "", 0.001
+    while process.poll() is None and not why:
+        stop = wait(patience)
+        patience = min(2 * patience, 0.05)
+        if stop or time.monotonic() > limit:
+            why = "stopped" if stop else f"took longer than {duration_text(hook.limit)} and was stopped"
+    if why:
+        _end(process)
+        return why
+    return _how(process.returncode)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(1)
+
+
+def _how(code: int) -> str:
+    if code < 0:
+        return f"ended by {signal.Signals(-code).name}"
+    return f"exit {code}" if code else ""
+
+
+def summary_of(digest: Digest, run: RunFacts, ending: Ending) -> bytes:
+    """What a hook reads: the final document, with the jobs that did not go well alone."""
+    rows = [failure.row for failure in digest.failures.values()][:MOST_JOBS]
+    bad = sum(digest.verdicts[verdict] for verdict in ("failed", "error", "allowed"))
+    document: dict[str, Any] = {
+        "schema": SCHEMA,
+        "run": {**ending.run, "exit": ending.code, "headline": digest.headline()},
+        "metrics": numbers(ending.metrics),
+        "jobs": [job_entry(row, run.wall) for row in rows],
+        "jobs_left_out": bad - len(rows),
+    }
+    return json.dumps(document, ensure_ascii=True, indent=1).encode() + b"\n"
+
+
+def variables_of(digest: Digest, run: RunFacts, ending: Ending) -> dict[str, str]:
+    """The same in short. No name is one that an option of a pqrun in the hook would read."""
+    return {
+        "PQRUN_RUN_ID": run.run_id,
+        "PQRUN_STATUS": "ok" if ending.code == 0 else "failed",
+        "PQRUN_EXIT_CODE": str(ending.code),
+        "PQRUN_HEADLINE": digest.headline(),
+        "PQRUN_DIRECTORY": run.directory or "",
+        "PQRUN_JOBS_TOTAL": str(digest.added),
+        "PQRUN_JOBS_LEFT": str(digest.added - digest.ended),
+        **{f"PQRUN_JOBS_{outcome.name}": str(digest.outcomes[outcome]) for outcome in Outcome},
+    }

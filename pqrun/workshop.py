@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""What a queue works with in its program: an engine in a thread of its own, slots, room for commands."""
+
+from __future__ import annotations
+
+import atexit
+import os
+from collections.abc import Callable, Iterable, Sequence
+from threading import Lock, Thread
+from typing import Any, TypeVar
+
+from pqrun.bell import Bell
+from pqrun.clock import SystemClock
+from pqrun.engine import Engine, NoJournal
+from pqrun.events import Event
+from pqrun.executors.call import Calls, CallTask
+from pqrun.executors.guest import Guest
+from pqrun.executors.slots import Slots
+from pqrun.executors.slots import Task as Work
+from pqrun.handles import Handles
+from pqrun.library import Config, QueueClosed
+from pqrun.metrics import RunningMetrics
+from pqrun.model import Attempt, Command
+from pqrun.scheduler import Scheduler
+from pqrun.subscribers import Subscribers
+
+Answer = TypeVar("Answer")
+LAST_WORDS = 2.0
+
+
+class Workshop:
+    """Everything that has to be opened and closed."""
+
+    def __init__(
+        self, handler: Callable[..., Any], config: Config, handles: Handles, *, contain: bool = False
+    ) -> None:
+        self._handles = handles
+        self._contain = contain
+        self._clock = SystemClock()
+        self._guest: Guest | None = None
+        self._lock = Lock()
+        self._process = os.getpid()
+        self.scheduler = Scheduler(max_queue=config.max_queue_size)
+        self.scheduler.graph.remembers = False
+        self.subscribers = Subscribers(lambda: self.engine.post())
+        self.engine = Engine(
+            clock=self._clock,
+            scheduler=self.scheduler,
+            reactor=Bell(),
+            journal=NoJournal(),
+            metrics=(RunningMetrics if config.enable_metrics else _NoMetrics)(self._clock.now()),
+            teller=self.subscribers,
+        )
+        self._calls = Calls(handler, self._clock, self.engine)
+        self._slots = Slots(config.max_workers, self._begin, self.engine, self.engine.fail)
+        self.engine.executor = self._slots
+        self.thread = Thread(target=self._run, name="pqrun-engine", daemon=True)
+
+    def open(self, resolve: Callable[[Sequence[Event]], None]) -> None:
+        """Begins to work; `resolve` is called after each turn, outside of the engine's lock."""
+        self.engine.resolve = resolve
+        self.thread.start()
+
+    @property
+    def threads(self) -> list[Thread]:
+        """All of its own; who waits for a queue in one of these waits for himself."""
+        teller = self.subscribers.thread
+        return [self.thread, *self._slots.threads, *([teller] if teller else [])]
+
+    def ask(self, ask: Callable[[Scheduler, float], Answer]) -> Answer:
+        """Has the engine do that in a turn; what it raises is raised here, and breaks nothing."""
+        answers: list[Answer] = []
+        errors: list[Exception] = []
+
+        def guarded(scheduler: Scheduler, now: float) -> None:
+            try:
+                answers.append(ask(scheduler, now))
+            except Exception as error:
+                errors.append(error)
+
+        self.engine.turn(ask=guarded)
+        if errors:
+            raise errors.pop()
+        if not answers:
+            raise QueueClosed("the queue has failed") from self.engine.broken
+        return answers[0]
+
+    def make_room_for_commands(self) -> None:
+        """Before the first of them is put in. OSError if there can be no directory for them."""
+        with self._lock:
+            if self._guest is None:
+                self._guest = Guest(self._clock, self.engine, contain=self._contain)
+                atexit.register(self._at_exit)
+
+    def close(self) -> None:
+        """Nothing runs any more: everything that was taken is given back."""
+        self._slots.close()
+        self.subscribers.end()
+        if self._guest is not None:
+            atexit.unregister(self._at_exit)
+            self._guest.close()
+
+    def _begin(self, attempt: Attempt) -> Work:
+        """Under the engine's lock: what a slot is to do for an attempt."""
+        handle = self._handles.by_seq[attempt.key.seq]
+        handle.started = True
+        handle.job.retry_count = attempt.key.attempt - 1
+        if self._guest is not None and isinstance(attempt.spec.work, Command):
+            return self._guest.task(attempt, handle)
+        return CallTask(attempt, self._calls)
+
+    def _run(self) -> None:
+        """The engine's thread: alarms, and the end."""
+        self.engine.run()
+        if self.engine.broken is not None:
+            self._handles.break_off(self.engine.broken)
+
+    def _at_exit(self) -> None:
+        """The program ends without a shutdown: its commands must not outlive it."""
+        if os.getpid() == self._process and self.engine.broken is None:
+            self.engine.turn(ask=lambda scheduler, now: scheduler.stop("exit", now, force=True))
+            self.thread.join(LAST_WORDS)
+
+
+class _NoMetrics(RunningMetrics):
+    """Counts nothing."""
+
+    def fold(self, events: Iterable[Event]) -> None:
+        """Forgets."""

@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The picture in the README shows the table as it is."""
+
+import html
+import re
+
+from .conftest import load_picture
+
+
+def texts(svg):
+    """What can be read in it, whatever the version of rich that drew it."""
+    return [html.unescape(text).replace("\xa0", " ").rstrip() for text in re.findall(r"<text[^>]*>([^<]*)</text>", svg)]
+
+
+def test_the_picture_is_current():
+    night = load_picture()
+    assert texts(night.PICTURE.read_text(encoding="utf-8")) == texts(night.picture()), (
+        "the table looks different now: run `python docs/live_svg.py`, and look at docs/live.svg"
+    )

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Whole runs on a fake clock, told to all reports at once: one for every way in which a run can end."""
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+
+from pqrun import events as ev
+from pqrun.capture import Capture, Logs
+from pqrun.display.lastpage import LastPage
+from pqrun.display.outlet import Outlet
+from pqrun.ledger import Ledger
+from pqrun.metrics import RunningMetrics
+from pqrun.model import Command, Exited, Halt, JobSpec, Key, Need, NotStarted, Priority, RetryPolicy, Signalled
+from pqrun.reports import Reports, write_after
+from pqrun.reports.document import document, run_facts
+from pqrun.reports.facts import Ending, RunFacts
+from pqrun.scheduler import Scheduler
+from pqrun.testing import FakeClock, Fate, SimulatedExecutor, Story, simulate
+
+FILES = {
+    "junit": "junit.xml", "trace": "trace.json", "summary": "summary.md", "metrics": "run.prom",
+    "joblog": "joblog", "events": "events.jsonl",
+}  # fmt: skip
+
+
+def job(name, seconds=1.0, exit=Exited(0), *, tries=(), run=None, **spec):
+    """A job and how its attempts go: `tries` first, then `exit`."""
+    spec.setdefault("retry", RetryPolicy(max=len(tries), delay=0.5))
+    work = Command(run or f"run {name}")
+    return JobSpec(name, work, file="ci/jobs.yaml", line=3, **spec), [*tries, exit], seconds
+
+
+@dataclass
+class Cell:
+    """One way for a run to go."""
+
+    jobs: list
+    code: int
+    options: dict = field(default_factory=dict)
+    asks: list = field(default_factory=list)
+    slots: int = 2
+
+
+def by_signal(name):
+    return [(1.5, lambda scheduler, now: scheduler.stop(f"signal {name}", now))]
+
+
+CELLS = {
+    "ok": Cell([job("a"), job("b", priority=Priority.HIGH), job("c", 0.25, tags=("x",))], 0),
+    "failed": Cell([job("a"), job("b", exit=Exited(3)), job("c", exit=Signalled("SIGSEGV"))], 1),
+    "not started": Cell([job("a", 0.0, exit=NotStarted(127, "cannot run nope: No such file"))], 1),
+    "flaky": Cell([job("a", tries=[Exited(1), Signalled("SIGKILL")]), job("b")], 0),
+    "tried in vain": Cell([job("a", tries=[Exited(1), Exited(2)], exit=Exited(3))], 1),
+    "timeout": Cell([job("a", 9.0, timeout=2.0), job("b")], 1),
+    "skipped": Cell([job("a", exit=Exited(1)), job("b", needs=(Need("a"),)), job("c", needs=(Need("b"),))], 1),
+    "allowed": Cell([job("a", exit=Exited(1), allow_failure=True), job("b", needs=(Need("a"),))], 0),
+    "halt": Cell([job("a", exit=Exited(1)), job("b", 9.0), job("c")], 1, {"halt": Halt("now", "fail", 1)}),
+    "deadline": Cell([job("a"), job("b", 9.0), job("c", 9.0), job("d")], 3, {"deadline": 3.0}),
+    "int": Cell([job("a"), job("b", 9.0), job("c", 9.0), job("d")], 130, asks=by_signal("SIGINT")),
+    "term": Cell([job("a"), job("b", 9.0), job("c", 9.0), job("d")], 143, asks=by_signal("SIGTERM")),
+    "nothing": Cell([], 0),
+}  # fmt: skip
+
+
+class Told(Story):
+    """A story that is also told to reports, with what the attempts printed."""
+
+    def __init__(self, reports, outputs, logs):
+        super().__init__()
+        self.reports, self.outputs, self.logs = reports, outputs, logs
+
+    def put(self, events):
+        events = [self._with_output(event) for event in events]
+        super().put(events)
+        self.reports.hear(events)
+
+    def _with_output(self, event):
+        if not isinstance(event, ev.AttemptEnded) or not self.outputs:
+            return event
+        printed = self.outputs.get(event.seq, self.outputs.get("all", (b"", b"")))
+        key = Key(event.seq, event.attempt)
+        for number, data in enumerate(printed, 1):
+            path = Path(self.logs.path(key, number))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+        return event._replace(output=Capture.stored(self.logs, key, *map(len, printed)))
+
+
+@dataclass
+class Played:
+    """What a run has left."""
+
+    directory: Path
+    document: dict
+    events: list
+    code: int
+    said: str
+    reports: Reports
+    run: RunFacts
+    ending: Ending
+
+    def path(self, name):
+        return self.directory / FILES[name]
+
+    def jobs(self):
+        return {entry["id"]: entry for entry in self.document["jobs"]}
+
+    def lines(self):
+        return [json.loads(line) for line in self.path("events").read_text().splitlines()]
+
+
+def settings_for(directory, **more):
+    return SimpleNamespace(**{name: str(directory / file) for name, file in FILES.items()}, **more)
+
+
+def play(directory, cell, *, outputs=None, settings=None, environment=None, began=1_700_000_000.0, wait=None):
+    """Plays it and finishes all reports, as the program does."""
+    fates = {spec.id: (exits, seconds) for spec, exits, seconds in cell.jobs}
+
+    def fate(attempt):
+        exits, seconds = fates[attempt.spec.id]
+        return Fate(seconds=seconds, exit=exits[min(attempt.key.attempt, len(exits)) - 1])
+
+    clock = FakeClock(began)
+    options = dict(cell.options)
+    if "deadline" in options:
+        options["deadline"] += began
+    scheduler = Scheduler(**options)
+    scheduler.add([spec for spec, _, _ in cell.jobs], began)
+    scheduler.end_input(began)
+    wanted = settings if settings is not None else settings_for(directory)
+    reports = Reports(wanted, environment={} if environment is None else environment)
+    run = RunFacts("r1", ("ci/jobs.yaml",), cell.slots, began, clock.wall, None)
+    reports.begin(run)
+    logs = Logs(str(directory / "logs"), keep=True)
+    asks = [(began + at, ask) for at, ask in cell.asks]
+    executor = SimulatedExecutor(clock, cell.slots, fate, asks=asks)
+    story = simulate(scheduler, executor, Told(reports, outputs or {}, logs))
+
+    ledger, metrics, page = Ledger(), RunningMetrics(began), LastPage()
+    for listener in (ledger.hear, metrics.fold, page.hear):
+        listener(story.events)
+    snapshot = metrics.snapshot(clock.now())
+    facts = run_facts(
+        "r1", state="stopped" if scheduler.stopping else "ended", files=["ci/jobs.yaml"], workers=cell.slots,
+        began=began, ended=clock.now(), input_complete=True, directory=None,
+    )  # fmt: skip
+    code = 1 if page.failed else 3 if sum(page.outcomes.values()) < page.added or page.outcomes.get("interrupted") else 0
+    for name, number in (("SIGINT", 130), ("SIGTERM", 143)):
+        code = number if scheduler.stopping and scheduler.stopping.cause.endswith(name) else code
+    said = directory / "stderr"
+    fd = os.open(said, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+    ending = Ending(code, snapshot, facts)
+    waiting = {} if wait is None else {"wait": wait}
+    final = reports.finish(ending, err=Outlet(fd, "standard error"), **waiting)
+    os.close(fd)
+    rows = [ledger.rows[seq] for seq in sorted(ledger.rows)]
+    return Played(
+        directory, document(facts, snapshot, rows, clock.wall), story.events, final, said.read_text(), reports, run,
+        ending,
+    )  # fmt: skip
+
+
+def write_again(played, directory, events=None):
+    """The same reports, made afterwards from what a journal keeps."""
+    return write_after(
+        settings_for(directory), played.events if events is None else events, played.run, played.ending
+    )
+

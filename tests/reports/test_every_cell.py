@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""However a run ends, each report is complete, and says what the final document says, number by number."""
+
+import json
+import re
+from collections import Counter
+from datetime import datetime
+
+import pytest
+
+from pqrun.journal.codec import Encoder, decode
+from pqrun.metrics import TEN
+from reported import write_again
+
+ERRORS = ("timeout", "interrupted")
+
+
+def how_many(played):
+    """Jobs by state, with those that never ended as `left`; allowed failures apart."""
+    counts = Counter()
+    for entry in played.document["jobs"]:
+        state = entry["state"]
+        counts["left" if state in ("queued", "pending", "waiting") else state] += 1
+    return counts
+
+
+def epoch(text):
+    return datetime.fromisoformat(text).timestamp()
+
+
+def test_junit_has_every_job_once_with_what_became_of_it(cell):
+    junitparser = pytest.importorskip("junitparser")
+    found = junitparser.JUnitXml.fromfile(str(cell.path("junit")))
+    cases = {case.name: case for suite in found for case in suite}
+    assert cases.keys() == cell.jobs().keys()
+    counts = Counter(type(case.result[0]).__name__ if case.result else "ok" for case in cases.values())
+    states = how_many(cell)
+    allowed = states["failed"] if cell.code == 0 else 0
+    not_started = sum(entry["exit"] == 127 for entry in cell.document["jobs"])
+    assert counts["ok"] == states["ok"]
+    assert counts["Failure"] == states["failed"] - allowed - not_started == found.failures
+    assert counts["Error"] == sum(states[state] for state in ERRORS) + not_started == found.errors
+    assert counts["Skipped"] == states["skipped"] + states["left"] + allowed
+    assert found.tests == len(cell.document["jobs"])
+    for name, entry in cell.jobs().items():
+        assert cases[name].time == pytest.approx(entry["run_s"] or 0.0, abs=0.0006)
+
+
+def test_joblog_has_every_job_that_ended_by_itself_or_by_its_limit(cell):
+    lines = [line.split("\t") for line in cell.path("joblog").read_text().splitlines()]
+    assert lines[0] == ["Seq", "Host", "Starttime", "JobRuntime", "Send", "Receive", "Exitval", "Signal", "Command"]
+    expected = {e["seq"]: e for e in cell.document["jobs"] if e["state"] in ("ok", "failed", "timeout")}
+    assert {int(line[0]) for line in lines[1:]} == expected.keys()
+    for line in lines[1:]:
+        entry = expected[int(line[0])]
+        if entry["started_at"]:
+            assert float(line[2]) == pytest.approx(epoch(entry["started_at"]), abs=0.001)
+            assert float(line[3]) == pytest.approx(entry["run_s"], abs=0.001)
+        assert int(line[5]) == entry["stdout_bytes"]
+        assert line[8] == entry["run"]
+
+
+def test_trace_has_every_attempt_in_a_lane_of_its_own(cell):
+    found = json.loads(cell.path("trace").read_text())
+    spans = [event for event in found["traceEvents"] if event["ph"] == "X"]
+    assert Counter(span["args"]["id"] for span in spans) == Counter(
+        {e["id"]: e["attempts"] for e in cell.document["jobs"] if e["attempts"]}
+    )
+    last = {(span["args"]["id"], span["args"]["attempt"]): span for span in spans}
+    for entry in cell.document["jobs"]:
+        if entry["attempts"] and entry["run_s"] is not None:
+            span = last[entry["id"], entry["attempts"]]
+            assert span["dur"] == pytest.approx(entry["run_s"] * 1e6, abs=1)
+            assert (span["args"]["exit"], span["args"]["signal"]) == (entry["exit"], entry["signal"])
+    lanes = {}
+    for span in sorted(spans, key=lambda span: span["ts"]):
+        assert span["ts"] >= lanes.get(span["tid"], 0), "two attempts in a lane at once"
+        lanes[span["tid"]] = span["ts"] + span["dur"]
+    assert set(lanes) <= {1, 2}
+    named = {event["tid"] for event in found["traceEvents"] if event["name"] == "thread_name"}
+    assert set(lanes) <= named
+    opened = Counter(event["id"] for event in found["traceEvents"] if event["ph"] == "b")
+    assert opened == Counter(event["id"] for event in found["traceEvents"] if event["ph"] == "e")
+    counters = [event for event in found["traceEvents"] if event["ph"] == "C"]
+    if counters:
+        finally_ = {event["name"]: event["args"]["count"] for event in counters}
+        metrics = cell.document["metrics"]
+        assert finally_ == {
+            "jobs queued": metrics["current_queue_size"], "active workers": metrics["active_workers"],
+        }  # fmt: skip
+    assert found["otherData"] == {"run": cell.document["run"], "metrics": cell.document["metrics"]}
+
+
+def test_summary_has_the_totals_and_the_ten_metrics(cell):
+    text = cell.path("summary").read_text()
+    totals = re.search(r"\n\| jobs (.*)\n\| ---.*\n(.*)\n", text)
+    names = ["jobs", *(name.strip() for name in totals[1].split("|") if name.strip())]
+    numbers = [int(number) for number in totals[2].split("|") if number.strip()]
+    found = dict(zip(names, numbers, strict=True))
+    states = how_many(cell)
+    assert found.pop("jobs") == len(cell.document["jobs"])
+    assert found.pop("not run", 0) == states["left"]
+    assert found.pop("flaky", 0) == sum(e["state"] == "ok" and e["attempts"] > 1 for e in cell.document["jobs"])
+    assert found.pop("failed, and may", 0) == (states["failed"] if cell.code == 0 else 0)
+    assert found == {state: states[state] for state in found}
+    assert sum(found.values()) + states["left"] == len(cell.document["jobs"])
+    for name in TEN:
+        assert f"| `{name}` | {cell.document['metrics'][name]} |" in text
+
+
+def test_prometheus_adds_up_to_the_metrics(cell):
+    parser = pytest.importorskip("prometheus_client.parser")
+    families = {family.name: family for family in parser.text_string_to_metric_families(cell.path("metrics").read_text())}
+
+    def total(name, **labels):
+        samples = [sample for family in families.values() for sample in family.samples if sample.name == name]
+        return sum(s.value for s in samples if labels.items() <= s.labels.items())
+
+    metrics = cell.document["metrics"]
+    assert total("pqrun_jobs_enqueued_total") == metrics["jobs_enqueued"]
+    assert total("pqrun_jobs_dequeued_total") == metrics["jobs_dequeued"]
+    for outcome in ("completed", "failed", "timeout", "retried"):
+        assert total("pqrun_attempts_ended_total", outcome=outcome) == metrics[f"jobs_{outcome}"]
+    assert total("pqrun_attempts_ended_total", outcome="stopped") == metrics["attempts_stopped"]
+    for state, count in how_many(cell).items():
+        assert total("pqrun_jobs_ended_total", outcome=state) == (0 if state == "left" else count)
+    assert total("pqrun_queue_size") == metrics["current_queue_size"]
+    for level, size in metrics["queue_by_priority"].items():
+        assert total("pqrun_queue_size", priority=level) == size
+    assert total("pqrun_workers_active") == metrics["active_workers"]
+    ends = total("pqrun_job_processing_seconds_count")
+    assert total("pqrun_job_wait_seconds_count") == ends
+    if ends:
+        assert total("pqrun_job_wait_seconds_sum") / ends == pytest.approx(metrics["average_wait_time"], abs=1e-5)
+        average = total("pqrun_job_processing_seconds_sum") / ends
+        assert average == pytest.approx(metrics["average_processing"], abs=1e-5)
+    assert total("pqrun_run_exit_code") == cell.code
+    assert ("pqrun_run_last_success_timestamp_seconds" in families) == (cell.code == 0)
+    labels = {label for family in families.values() for sample in family.samples for label in sample.labels}
+    assert labels <= {"priority", "outcome", "le"}
+
+
+def test_events_tell_the_same_story_and_how_it_ended(cell):
+    lines = cell.lines()
+    assert lines[0]["event"] == "run_started"
+    assert lines[-1]["event"] == "run_ended"
+    assert lines[-1]["exit"] == cell.code
+    assert lines[-1]["metrics"] == cell.document["metrics"]
+    assert [line["at"] for line in lines] == sorted(line["at"] for line in lines)
+    counts = Counter(line["event"] for line in lines)
+    metrics = cell.document["metrics"]
+    assert counts["job_queued"] == metrics["jobs_enqueued"]
+    assert counts["attempt_submitted"] + counts["job_removed"] == metrics["jobs_dequeued"]
+    ended = {line["id"]: line for line in lines if line["event"] == "job_ended"}
+    last = {line["id"]: line for line in lines if line["event"] == "attempt_ended"}
+    for name, entry in cell.jobs().items():
+        if name in ended:
+            assert (ended[name]["state"], ended[name]["attempts"]) == (entry["state"], entry["attempts"])
+        if name in last:
+            for key in ("exit", "signal", "run_s", "user_s", "sys_s", "stdout_bytes", "stderr_bytes"):
+                assert last[name][key] == entry[key]
+
+
+def test_all_of_them_can_be_written_afterwards_from_the_journal(cell, tmp_path):
+    encode = Encoder(lambda at: at)
+    outputs = {(e.seq, e.attempt): e.output for e in cell.events if getattr(e, "output", None)}
+    lines = [text for event in cell.events if (text := encode(event))]
+    events = [decode(json.loads(line), lambda seq, attempt, _out, _err: outputs[seq, attempt]) for line in lines]
+    again = tmp_path / "again"
+    assert write_again(cell, again, events) == []
+    for name in ("junit", "summary", "joblog", "metrics"):
+        assert (again / cell.path(name).name).read_bytes() == cell.path(name).read_bytes(), name
+    told = [json.loads(line) for line in (again / "events.jsonl").read_text().splitlines()]
+    lost = ("attempt_started", "attempt_stopping")
+    assert told == [line for line in cell.lines() if line["event"] not in lost]
+    trace, kept = (json.loads((d / "trace.json").read_text())["traceEvents"] for d in (cell.directory, again))
+    assert kept == [event for event in trace if event.get("cat") != "stop"]
