@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from math import inf
 from random import Random
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from pqrun.clock import SystemClock
@@ -21,11 +22,13 @@ from pqrun.executors.slots import Slots
 from pqrun.executors.warden import Warden
 from pqrun.input import Input, open_input
 from pqrun.journal.record import Record
+from pqrun.limits import Pace
+from pqrun.machine import Machine, load_limit
 from pqrun.metrics import RunningMetrics
 from pqrun.model import Outcome
 from pqrun.reactor import Reactor
 from pqrun.scheduler import Scheduler
-from pqrun.settings import MAX_QUEUE, Settings, count_workers
+from pqrun.settings import MAX_QUEUE, Settings, count_workers, usable_cpus
 from pqrun.signals import SignalPolicy, end_by, make_sure_of_descriptors, make_sure_of_signals
 from pqrun.teller import Listener, Teller
 
@@ -77,6 +80,9 @@ class Run:
         self.restart = restart
         self.clock = SystemClock()
         self.workers = count_workers(settings.jobs or source.workers)
+        self.machine = Machine(
+            None if settings.load is None else load_limit(settings.load, usable_cpus()), settings.memfree
+        )
         self.out = Outlet(1, "standard output")
         self.err = Outlet(2, "standard error")
         self.reactor = Reactor()
@@ -89,6 +95,7 @@ class Run:
             pools=settings.pools or source.pools,
             max_queue=settings.max_queue or source.max_queue or MAX_QUEUE,
             halt=settings.halt,
+            pace=Pace(settings.delay, settings.rate),
             deadline=inf if settings.deadline is None else self.clock.now() + settings.deadline,
             random=Random(record.run_id),
         )
@@ -112,6 +119,7 @@ class Run:
         launcher = Launcher(
             run_id=record.run_id, directory=self._directory(), workspace=record.workspace, token=record.token
         )
+        launcher.stdout = 2 if self.settings.json else 1
         containment = Containment(launcher.mark, launcher.kept_mark)
         lock = () if record.directory is None else (record.directory.lock_fd,)
         warden = Warden(launcher.mark, containment.adopt, keep=lock)
@@ -142,6 +150,7 @@ class Run:
             journal=record.journal,
             metrics=self.metrics,
             teller=teller,
+            machine=self.machine,
         )
         around = Surroundings(
             clock=self.clock,
@@ -188,7 +197,7 @@ class Run:
         containment.close()
         warden.close()
         self.trouble = [*containment.escaped, *([warden.trouble] if warden.trouble else [])]
-        return self._conclude(told=self._finish_telling(teller))
+        return self._conclude(teller)
 
     def _open_socket(self, launcher: Launcher) -> None:
         """Lets others talk to the run, jobs of its own among them."""
@@ -238,26 +247,40 @@ class Run:
             self.stage.printer.begin_with(sorted(task.seq for task in self.restart.tasks))
         return listeners
 
-    def _finish_telling(self, teller: Teller) -> bool:
-        """Waits for slow readers, but no longer than a second once somebody wants us to stop."""
-        patience = LAST_WORDS if self.signals.stopped_by else inf
-        while not teller.close(0.02):
-            self.reactor.wait(0)
-            if self.signals.stopped_by:
-                patience = min(patience, LAST_WORDS) - 0.02
-            if patience <= 0:
-                return False
-        return True
-
-    def _conclude(self, *, told: bool) -> int:
+    def _conclude(self, teller: Teller) -> int:
         broken = self.engine.broken
         if broken is not None and not isinstance(broken, OwnFailure):
             raise broken
-        if broken is not None:
-            self.err.say(f"pqrun: {broken}")
-        if told:
+
+        def tell_the_rest() -> None:
+            teller.close()
+            if broken is not None:
+                self.err.say(f"pqrun: {broken}")
             self._last_words()
+
+        self._patiently(tell_the_rest)
         return self._exit_code(broken)
+
+    def _patiently(self, tell: Callable[[], None]) -> None:
+        """Waits for slow readers, but no longer than a second once somebody wants us to stop."""
+        failed: list[BaseException] = []
+
+        def work() -> None:
+            try:
+                tell()
+            except BaseException as error:
+                failed.append(error)
+
+        thread = Thread(target=work, name="pqrun-last-words", daemon=True)
+        thread.start()
+        patience = inf
+        while thread.is_alive() and patience > 0:
+            thread.join(0.02)
+            self.reactor.wait(0)
+            if self.signals.stopped_by:
+                patience = min(patience, LAST_WORDS) - 0.02
+        if failed:
+            raise failed[0]
 
     def _last_words(self) -> None:
         snapshot = self.metrics.snapshot(self.clock.now())

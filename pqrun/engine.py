@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Sized
 from math import inf
 from threading import Lock
 from typing import Protocol
@@ -12,6 +12,7 @@ from typing import Protocol
 from pqrun.clock import Clock
 from pqrun.events import Event
 from pqrun.executors import Executor
+from pqrun.limits import BEARS_ALL, Bearing
 from pqrun.metrics import Metrics, RunningMetrics
 from pqrun.news import News
 from pqrun.scheduler import Act, Scheduler, Start, Stop
@@ -47,6 +48,27 @@ class NoJournal:
         """Forgets."""
 
 
+class Bears(Protocol):
+    """Who knows how many attempts the machine bears; asked again at `looks_at` if that is too few."""
+
+    looks_at: float
+
+    def bearing(self, now: float, running: Callable[[], Sized]) -> Bearing: ...
+
+
+class Tireless:
+    """Bears everything."""
+
+    looks_at = inf
+
+    def bearing(self, now: float, running: Callable[[], Sized]) -> Bearing:
+        """All of them."""
+        return BEARS_ALL
+
+
+UNREAD = Bearing(0, "what jobs print is not being read")
+
+
 class Engine:
     """Everything that happens passes through `turn`."""
 
@@ -59,6 +81,7 @@ class Engine:
         journal: Journal,
         metrics: RunningMetrics,
         teller: Told,
+        machine: Bears | None = None,
     ) -> None:
         self.broken: BaseException | None = None
         self.metrics = metrics
@@ -68,6 +91,7 @@ class Engine:
         self._reactor = reactor
         self._journal = journal
         self._teller = teller
+        self._machine = machine or Tireless()
         self._inbox: deque[News] = deque()
         self._lock = Lock()
         self._alarm = inf
@@ -109,7 +133,8 @@ class Engine:
         finally:
             while self._inbox:
                 scheduler.observe(self._inbox.popleft(), now)
-            decision = scheduler.decide(now, 0 if self._teller.behind else self.executor.capacity())
+            bearing = UNREAD if self._teller.behind else self._machine.bearing(now, scheduler.running)
+            decision = scheduler.decide(now, self.executor.capacity(), bearing)
             if decision.events:
                 self._journal.record(decision.events)
             for act in decision.acts:
@@ -118,6 +143,8 @@ class Engine:
                 self.metrics.fold(decision.events)
                 self._teller.put(decision.events)
             self._alarm = scheduler.next_alarm()
+            if scheduler.holding:
+                self._alarm = min(self._alarm, self._machine.looks_at)
             if self._reactor_must_look():
                 self._reactor.ring()
         return decision.events

@@ -173,6 +173,13 @@ class SlotsChanged(NamedTuple):
     why: str
 
 
+class StartsHeld(NamedTuple):
+    """The machine's load or memory holds back starts, for the first time in this run."""
+
+    at: float
+    why: str
+
+
 class WorkersChanged(NamedTuple):
     """Somebody wants so many slots from now on."""
 
@@ -228,6 +235,7 @@ Event = (
     | OutputGrew
     | InputEnded
     | SlotsChanged
+    | StartsHeld
     | WorkersChanged
     | PoolChanged
     | RunPaused

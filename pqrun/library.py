@@ -161,12 +161,15 @@ class Job(Generic[P]):
 
         `env` is added to the program's environment; without `cwd` it starts where the program is.
         """
-        if not isinstance(command, str):
-            command = tuple(command)
-            if not command or not all(isinstance(word, str) for word in command):
-                raise ValueError(f"command: a text, or a list of texts, not {command!r}")
+        words = (command,) if isinstance(command, str) else tuple(command)
+        if not words or not words[0] or not all(isinstance(word, str) for word in words):
+            raise ValueError(f"command: a text, or a list of texts, not {command!r}")
+        variables = tuple((env or {}).items())
+        for name, value in variables:
+            if not isinstance(name, str) or not name or "=" in name or not isinstance(value, str):
+                raise ValueError(f"env: names and texts, not {name!r}: {value!r}")
         where = None if cwd is None else os.path.abspath(os.fspath(cwd))
-        work = Command(command, cwd=where, env=tuple((env or {}).items()))
+        work = Command(command if isinstance(command, str) else words, cwd=where, env=variables)
         return Job(id, priority=priority, payload=work, max_retries=max_retries, timeout=timeout)
 
 

@@ -3,32 +3,38 @@
 
 from __future__ import annotations
 
+from collections import deque
 from math import inf
+from typing import NamedTuple
 
-from pqrun.model import Halt, Outcome
+from pqrun.model import Halt, Outcome, Rate
+from pqrun.words import duration_text
 
 AGAIN_AFTER_REFUSAL = 0.25
 QUIET_ROUNDS = 8
 
 
 class Ceiling:
-    """How many slots the machine bears: lowered when it refuses a start, raised by and by."""
+    """How many slots the machine bears: lowered when it refuses a start, raised by and by.
+
+    `untold` is why it was lowered for the first time, until somebody was told.
+    """
 
     def __init__(self) -> None:
         self.slots: float = inf
+        self.untold = ""
+        self._told = False
         self._unrefused = 0
         self._again_at = -inf
 
-    def refused(self, used: int, now: float) -> int | None:
-        """A start was refused while so many slots were used; the new ceiling, if it is lower."""
+    def refused(self, used: int, now: float, why: str) -> None:
+        """A start was refused while so many slots were used."""
         self._unrefused = 0
         if not used:
             self._again_at = now + AGAIN_AFTER_REFUSAL
-        fits = max(1, used)
-        if fits >= self.slots:
-            return None
-        self.slots = fits
-        return fits
+        self.slots = min(self.slots, max(1, used))
+        if not self._told:
+            self.untold, self._told = why, True
 
     def went_well(self) -> None:
         """An attempt ended; after many of them one more at a time is tried."""
@@ -50,6 +56,41 @@ class Ceiling:
         return self._again_at if self._again_at > -inf else inf
 
 
+class Bearing(NamedTuple):
+    """How many attempts may run at once as the machine is now; `why` not more, and who asked for that."""
+
+    most: float = inf
+    why: str = ""
+    option: str = ""
+
+
+BEARS_ALL = Bearing()
+
+
+class Pace:
+    """How fast starts may follow each other: `delay` seconds apart, and no more than `rate` allows."""
+
+    def __init__(self, delay: float = 0.0, rate: Rate | None = None) -> None:
+        self.opens_at = -inf
+        self.why = ""
+        self._delay = delay
+        self._rate = rate
+        self._starts: deque[float] = deque(maxlen=rate.number if rate else 0)
+
+    def started(self, now: float) -> None:
+        """An attempt was started; says in `opens_at` when the next may be, and in `why` not before."""
+        if self._delay:
+            self.opens_at = now + self._delay
+            self.why = f"starts are {duration_text(self._delay)} apart (--delay)"
+        rate = self._rate
+        if rate is None:
+            return
+        self._starts.append(now)
+        if len(self._starts) == rate.number and self._starts[0] + rate.seconds > self.opens_at:
+            self.opens_at = self._starts[0] + rate.seconds
+            self.why = f"{rate.number} starts in {duration_text(rate.seconds)} are enough (--rate)"
+
+
 class Halting:
     """Counts how jobs end, and says when that is enough."""
 
@@ -65,9 +106,14 @@ class Halting:
         elif outcome in (Outcome.FAILED, Outcome.TIMEOUT) and not allowed:
             self._counts["fail"] += 1
 
-    def reached(self, jobs: int) -> Halt | None:
-        """The policy, if its number is reached among so many jobs."""
-        if self._halt is None:
+    @property
+    def wants_all(self) -> bool:
+        """Whether all jobs have to be known: a percentage is one of the whole."""
+        return self._halt is not None and self._halt.percent
+
+    def reached(self, jobs: int, *, complete: bool) -> Halt | None:
+        """The policy, if its number is reached among so many jobs; `complete`: no more will come."""
+        if self._halt is None or (self._halt.percent and not complete):
             return None
         limit = self._halt.number * jobs / 100 if self._halt.percent else self._halt.number
         return self._halt if self._counts[self._halt.what] >= max(limit, 1) else None

@@ -259,6 +259,20 @@ def count_of(verdict: Verdict, *, again: bool) -> Count:
             return Count.STOPPED
 
 
+class Rate(NamedTuple):
+    """No more than `number` starts within any `seconds`."""
+
+    number: int
+    seconds: float
+
+
+class Shard(NamedTuple):
+    """The `index`-th of `count` parts, counted from 1."""
+
+    index: int
+    count: int
+
+
 class Halt(NamedTuple):
     """Stop the run early: `now` or `soon`, at such a number (or percentage) of fail, success or done."""
 

@@ -9,8 +9,9 @@ from pqrun.display.outlet import Outlet
 from pqrun.errors import UserError
 from pqrun.input import Input, open_input
 from pqrun.journal.record import Record
+from pqrun.journal.recovery import Recovery
 from pqrun.journal.resume import Restart, plan
-from pqrun.model import JobSpec
+from pqrun.model import JobSpec, Pool
 from pqrun.settings import Settings
 
 _POLICY = {
@@ -41,20 +42,31 @@ def open_resumed(settings: Settings) -> tuple[Input, Record, Restart]:
         for job in found.jobs.values():
             if job.state != "done" or settings.failed:
                 job.spec = _overridden(job.spec, settings.given_again)
-    complete = edited is not None or found.input_complete
     restart = plan(found, found.last, failed=settings.failed, specs=specs)
     if restart.said:
         Outlet(2, "standard error").say(f"pqrun: {restart.said}")
-    workers = edited.workers if edited else found.header.get("workers")
+    said = edited or _recalled(found)
     source = Input(
         (),
         None,
         (),
-        workers=workers,
-        pools=edited.pools if edited else (),
-        complete=complete and found.input_ended,
+        workers=said.workers,
+        max_queue=said.max_queue,
+        pools=said.pools,
+        complete=edited is not None or (found.input_complete and found.input_ended),
     )
     return source, record, restart
+
+
+def _recalled(found: Recovery) -> Input:
+    """What the job files of the first process said for the run, and what was changed while it ran."""
+    said = found.header.get("file") or {}
+    pools = {name: Pool(name, size, tuple(items)) for name, size, items in said.get("pools", ())}
+    for name, size in found.pools.items():
+        if name not in pools or not pools[name].items:
+            pools[name] = Pool(name, size)
+    pool_list = tuple(pools.values())
+    return Input((), None, (), workers=said.get("workers"), max_queue=said.get("max_queue"), pools=pool_list)
 
 
 def _overridden(spec: JobSpec, given: dict[str, Any]) -> JobSpec:

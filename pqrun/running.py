@@ -49,6 +49,11 @@ class Running:
         self._log = log
         self._random = random
 
+    @property
+    def awaits_starts(self) -> bool:
+        """Whether the executor has yet to say of some attempt that it began, or could not."""
+        return any(isinstance(task.state, life.Submitted) for task in self.tasks.values())
+
     def submit(self, task: Task, slots: int, now: float) -> None:
         """It is the next one, and takes so many slots."""
         assert isinstance(task.state, life.Queued)
@@ -73,6 +78,18 @@ class Running:
             if running.deadline is not None:
                 self._alarms.set(running.deadline, task.seq, running)
 
+    def hear(self, task: Task, news: nw.Started | nw.Idle | nw.Told | nw.Grew, now: float) -> None:
+        """What is reported of it while it runs."""
+        match news:
+            case nw.Started():
+                self.started(task, news)
+            case nw.Idle():
+                self.ask_to_stop(task, StopReason.IDLE, now)
+            case nw.Told(key, status, progress):
+                self._log.events.append(ev.JobSaid(now, key.seq, key.attempt, status, progress))
+            case nw.Grew(key, stream, upto, output):
+                self._log.events.append(ev.OutputGrew(now, key.seq, key.attempt, stream, upto, output))
+
     def undo(self, task: Task, why: str, now: float) -> None:
         """The machine could not start it: as if it had never left the queue."""
         state = task.state
@@ -93,6 +110,16 @@ class Running:
         if force and isinstance(state, life.Stopping) and not state.killed:
             task.state = state = life.kill(state)
             self._tell(task, state, now)
+
+    def time_is_up(self, task: Task, now: float) -> None:
+        """Its alarm rings: it has run for as long as it may, or its grace is over."""
+        match task.state:
+            case life.Submitted() as state:  # its start may be in the mail: nobody was woken for that
+                self._alarms.set(now + min(task.spec.timeout or 1.0, 1.0), task.seq, state)
+            case life.Running():
+                self.ask_to_stop(task, StopReason.TIMEOUT, now)
+            case life.Stopping(reason=reason):
+                self.ask_to_stop(task, reason, now, force=True)
 
     def settle(self, task: Task, news: nw.Ended, now: float) -> Outcome | None:
         """It ended: the job's outcome, or `None` if it waits for another attempt."""

@@ -10,27 +10,21 @@ from __future__ import annotations
 from collections.abc import Iterable
 from math import inf
 from random import Random
-from typing import Protocol, assert_never
+from typing import assert_never
 
 from pqrun import events as ev
 from pqrun import lifecycle as life
 from pqrun import news as nw
 from pqrun.alarms import Alarms
 from pqrun.graph import Graph, UnknownNeed
-from pqrun.limits import Ceiling, Halting
+from pqrun.limits import BEARS_ALL, Bearing, Halting, Pace
 from pqrun.model import Halt, JobSpec, Need, Outcome, Pool, StopReason
-from pqrun.ready import SLOTS, Ready
+from pqrun.ready import Ready
 from pqrun.running import Act, Decision, Running, Start, Stop
-from pqrun.task import Task
+from pqrun.starts import Starts
+from pqrun.task import Restart, Task
 
-
-class Restart(Protocol):
-    """What an earlier process of the run has left: events to record first, and jobs to go on with."""
-
-    events: list[ev.Event]
-    tasks: list[Task]
-    ended: list[tuple[str, Outcome, bool]]
-    jobs: int
+ENDLESS = 1 << 60
 
 
 class Scheduler:
@@ -42,6 +36,7 @@ class Scheduler:
         pools: Iterable[Pool] = (),
         max_queue: int = 1000,
         halt: Halt | None = None,
+        pace: Pace | None = None,
         deadline: float = inf,
         random: Random | None = None,
     ) -> None:
@@ -57,11 +52,10 @@ class Scheduler:
         self._alarms = Alarms(lambda seq: task.state if (task := self.tasks.get(seq)) else None)
         self._running = Running(self.ready, self._alarms, self._log, random or Random(0))
         self._halting = Halting(halt)
-        self._ceiling = Ceiling()
+        self._starts = Starts(self.ready, self._running, self._log, pace or Pace())
         self._deadline = deadline
         self._place = 0
         self._unstarted = 0
-        self._slots = 0
 
     # What people and files ask for
 
@@ -74,8 +68,15 @@ class Scheduler:
 
     @property
     def room(self) -> int:
-        """How many more jobs may be read ahead."""
-        return 0 if self.stopping or self.input_ended else self.max_queue - self._unstarted
+        """How many more jobs may be read ahead; all of them, if how many there are matters."""
+        if self.stopping or self.input_ended:
+            return 0
+        return ENDLESS if self._halting.wants_all else self.max_queue - self._unstarted
+
+    @property
+    def holding(self) -> str:
+        """Why nothing starts, if it is neither slots nor pools that ready jobs lack; else empty."""
+        return self._starts.holding
 
     @property
     def waiting(self) -> int:
@@ -123,6 +124,7 @@ class Scheduler:
         if not self.input_ended:
             self.input_ended = True
             self._log.events.append(ev.InputEnded(now, self.jobs, complete, why))
+            self._halt_if_enough(now)
 
     def stop(self, cause: str, now: float, *, drain: bool = False, force: bool = False) -> None:
         """Start nothing new; running jobs are asked to end, or killed, unless they may finish."""
@@ -164,7 +166,7 @@ class Scheduler:
 
     def take(self, now: float) -> Task | None:
         """Takes the next ready job out of the queue for somebody who sees to it himself."""
-        task = self.ready.take(max(self._slots, 1), max(self._slots, 1))
+        task = self.ready.take(max(self._starts.slots, 1), max(self._starts.slots, 1))
         if task is None:
             return None
         assert isinstance(task, Task)
@@ -199,42 +201,28 @@ class Scheduler:
         if task is None or task.attempts != news.key.attempt:
             return
         match news:
-            case nw.Started():
-                self._running.started(task, news)
-            case nw.Idle():
-                self._running.ask_to_stop(task, StopReason.IDLE, now)
-            case nw.Told(key, status, progress):
-                self._log.events.append(ev.JobSaid(now, key.seq, key.attempt, status, progress))
-            case nw.Grew(key, stream, upto, output):
-                self._log.events.append(ev.OutputGrew(now, key.seq, key.attempt, stream, upto, output))
             case nw.Refused(_, why):
                 if isinstance(task.state, life.Submitted | life.Stopping):
                     self._undo(task, why, now)
             case nw.Ended():
                 outcome = self._running.settle(task, news, now)
-                self._ceiling.went_well()
+                self._starts.ceiling.went_well()
                 if outcome is not None:
                     self._conclude(task, outcome, now)
             case _:
-                assert_never(news)
+                self._running.hear(task, news, now)
 
     # What follows from it
 
-    def decide(self, now: float, capacity: int) -> Decision:
+    def decide(self, now: float, capacity: int, bearing: Bearing = BEARS_ALL) -> Decision:
         """What has happened since the last decision, and what is to be done now."""
         if now >= self._deadline:
             self.stop("deadline", now)
         self._ring_alarms(now)
-        slots = int(min(capacity, self._ceiling.slots))
-        if slots != self._slots:
-            self.ready.look_again(SLOTS)
-            self._slots = slots
-        closed = self._ceiling.closed(now)
-        if not (closed or self.paused or self.stopping):
-            while task := self.ready.take(slots, slots - self._running.used):
-                assert isinstance(task, Task)
-                self._unstarted -= 1
-                self._running.submit(task, min(task.spec.slots, slots), now)
+        if self.paused or self.stopping:
+            self._starts.hold(capacity, now, "the run is paused" if self.paused else "the run is stopping")
+        else:
+            self._unstarted -= self._starts.begin(now, capacity, bearing)
         decision = Decision(self._log.events.copy(), self._log.acts.copy())
         self._log.events.clear()
         self._log.acts.clear()
@@ -242,7 +230,7 @@ class Scheduler:
 
     def next_alarm(self) -> float:
         """When `decide` has to be asked again although nothing happened; `inf`: never."""
-        return min(self._alarms.next(), self._deadline, self._ceiling.opens_at)
+        return min(self._alarms.next(), self._deadline, self._starts.opens_at)
 
     # Steps
 
@@ -302,9 +290,7 @@ class Scheduler:
         self.ready.push(task, (-task.urgency, task.place, task.seq))
         if cancelled:
             self.cancel(task, now)
-        fits = self._ceiling.refused(self._running.used, now)
-        if fits is not None:
-            self._log.events.append(ev.SlotsChanged(now, fits, why))
+        self._starts.ceiling.refused(self._running.used, now, why)
 
     def _withdraw(self, task: Task, now: float) -> None:
         if isinstance(task.state, life.Queued):
@@ -337,8 +323,7 @@ class Scheduler:
             self._log.events.append(ev.JobEnded(now, task.seq, outcome, task.attempts, allowed, because))
             del self.tasks[task.seq]
             self._halting.count(outcome, allowed=allowed)
-            if self.stopping is None and (halt := self._halting.reached(self.jobs)):
-                self.stop("halt", now, drain=halt.when == "soon")
+            self._halt_if_enough(now)
             for other, never in self.graph.settle(task, outcome, allowed=allowed):
                 assert isinstance(other.state, life.Pending)
                 if never is None:
@@ -348,18 +333,17 @@ class Scheduler:
                     other.state = life.drop(other.state, Outcome.SKIPPED, other.attempts)
                     ended.append((other, Outcome.SKIPPED, never))
 
+    def _halt_if_enough(self, now: float) -> None:
+        if self.stopping is None and (halt := self._halting.reached(self.jobs, complete=self.input_ended)):
+            self.stop("halt", now, drain=halt.when == "soon")
+
     def _ring_alarms(self, now: float) -> None:
         for seq in self._alarms.due(now):
             task = self.tasks[seq]
-            match task.state:
-                case life.Waiting() as state:
-                    self._enqueue(task, state, now)
-                case life.Submitted() as state:  # its start may be in the mail: nobody was woken for that
-                    self._alarms.set(now + min(task.spec.timeout or 1.0, 1.0), seq, state)
-                case life.Running():
-                    self._running.ask_to_stop(task, StopReason.TIMEOUT, now)
-                case life.Stopping(reason=reason):
-                    self._running.ask_to_stop(task, reason, now, force=True)
+            if isinstance(task.state, life.Waiting):
+                self._enqueue(task, task.state, now)
+            else:
+                self._running.time_is_up(task, now)
 
 
 __all__ = ["Act", "Decision", "Scheduler", "Start", "Stop", "UnknownNeed"]

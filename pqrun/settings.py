@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pqrun.errors import UserError
-from pqrun.model import Halt, Pool
+from pqrun.model import Halt, Pool, Rate, Shard
 
 MAX_QUEUE = 1000
 
@@ -29,6 +29,11 @@ class Settings:
     skip: tuple[str, ...] = ()
     halt: Halt | None = None
     deadline: float | None = None
+    delay: float = 0.0
+    rate: Rate | None = None
+    load: str | None = None
+    memfree: int | None = None
+    shard: Shard | None = None
     cwd: str | None = None
     output: str = "group"
     keep_order: bool = False

@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
+from pqrun.events import Event
 from pqrun.lifecycle import Pending, State
-from pqrun.model import JobSpec
+from pqrun.model import JobSpec, Outcome
 
 
 class Task:
@@ -29,3 +32,12 @@ class Task:
         self.place = 0
         self.held = 0
         self.shares: tuple[tuple[str, str], ...] = ()
+
+
+class Restart(Protocol):
+    """What an earlier process of the run has left: events to record first, and jobs to go on with."""
+
+    events: list[Event]
+    tasks: list[Task]
+    ended: list[tuple[str, Outcome, bool]]
+    jobs: int

@@ -11,7 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
-from pqrun.cli.options import FAILURE, INPUT, RECORD, SCHEDULING, JobOptions, option, reads, takes
+from pqrun.cli.declare import FAILURE, INPUT, RECORD, SCHEDULING, option, reads, takes
+from pqrun.cli.options import JobOptions
 from pqrun.jobfile import values
 from pqrun.jobfile.kinds import retries, workers
 

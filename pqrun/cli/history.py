@@ -8,9 +8,6 @@ from typing import Annotated, Any
 
 import typer
 
-from pqrun.cli.options import reads
-from pqrun.jobfile import values
-
 PANEL = "Past runs"
 MOST_OFFERED = 200
 SMALL = 4_000_000
@@ -53,9 +50,21 @@ def _offered(words: list[str], incomplete: str) -> list[str]:
     return [word for word in words if word.startswith(incomplete) and _EASY.fullmatch(word)]
 
 
+def _size(text: str) -> int:
+    """Bytes."""
+    from pqrun.jobfile.values import size
+
+    try:
+        return size(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
 RUN = "A run's id, a prefix of it, latest, or a path"
 RunName = Annotated[str, typer.Argument(metavar="RUN", help=RUN, autocompletion=run_ids)]
-LatestRun = Annotated[str, typer.Argument(metavar="[RUN]", help=RUN, autocompletion=run_ids, show_default=False)]
+LatestRun = Annotated[
+    str, typer.Argument(metavar="[RUN]", help=RUN, autocompletion=run_ids, show_default=False)
+]
 
 
 def runs(json: Annotated[bool, typer.Option("--json", help="As one JSON document")] = False) -> None:
@@ -67,9 +76,13 @@ def runs(json: Annotated[bool, typer.Option("--json", help="As one JSON document
 
 def show(
     name: LatestRun = "latest",
-    json: Annotated[bool, typer.Option("--json", help="As one JSON document, as `run --json` prints it")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="As one JSON document, as `run --json` prints it")
+    ] = False,
     jsonl: Annotated[bool, typer.Option("--jsonl", help="A line of JSON for each job")] = False,
-    all: Annotated[bool, typer.Option("--all", help="On a terminal too, list all jobs that went well")] = False,
+    all: Annotated[
+        bool, typer.Option("--all", help="On a terminal too, list all jobs that went well")
+    ] = False,
 ) -> None:
     """Show a run: its jobs, failures first, their attempts, its metrics."""
     if json and jsonl:
@@ -97,7 +110,9 @@ def logs(
         int | None, typer.Option("--attempt", metavar="N", min=1, help="Of the N-th attempt [the last]")
     ] = None,
     stderr: Annotated[bool, typer.Option("--stderr", help="Only stderr, and on stdout")] = False,
-    follow: Annotated[bool, typer.Option("-f", "--follow", help="Of a live run: go on until its end")] = False,
+    follow: Annotated[
+        bool, typer.Option("-f", "--follow", help="Of a live run: go on until its end")
+    ] = False,
 ) -> None:
     """Print what jobs have printed, byte for byte: stdout on stdout, stderr on stderr."""
     from pqrun.cli.printing import print_logs
@@ -109,9 +124,12 @@ def prune(
     keep_days: Annotated[
         int, typer.Option("--keep-days", metavar="N", min=0, help="Keep runs that ended in the last N days")
     ] = 30,
-    keep_runs: Annotated[int, typer.Option("--keep-runs", metavar="N", min=0, help="Keep no more than N runs")] = 100,
+    keep_runs: Annotated[
+        int, typer.Option("--keep-runs", metavar="N", min=0, help="Keep no more than N runs")
+    ] = 100,
     keep_size: Annotated[
-        Any, typer.Option("--keep-size", metavar="SIZE", parser=reads(values.size), help="Keep no more than this together")
+        Any,
+        typer.Option("--keep-size", metavar="SIZE", parser=_size, help="Keep no more than this together"),
     ] = "1G",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Remove nothing; say what would go")] = False,
 ) -> None:

@@ -24,6 +24,10 @@ MODULES = {
     "cancel": "control",
     "wait": "control",
     "stop": "control",
+    "runs": "history",
+    "show": "history",
+    "logs": "history",
+    "prune": "history",
 }
 """Which module of this package has which command, in the order of the help."""
 

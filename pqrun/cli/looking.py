@@ -8,7 +8,10 @@ import os
 from pqrun.display.choose import wants_colour
 from pqrun.display.outlet import Outlet
 from pqrun.display.paint import Paint
+from pqrun.display.safe import last_line
 from pqrun.errors import OwnFailure
+
+LOOK_BACK = 8192
 
 
 class Page:
@@ -33,6 +36,21 @@ class Page:
         """`OwnFailure` if not all could be written; a reader that went away has had enough."""
         if self.out.failure:
             raise OwnFailure(self.out.failure)
+
+
+def last_line_of(*paths: str | None) -> str:
+    """The last line that is not blank, of the first of these files that has one."""
+    for path in paths:
+        if path is None:
+            continue
+        try:
+            with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb", buffering=0) as file:
+                file.seek(max(0, os.fstat(file.fileno()).st_size - LOOK_BACK))
+                if line := last_line(file.read(LOOK_BACK)):
+                    return line
+        except OSError:
+            continue  # somebody has removed it
+    return ""
 
 
 def _columns() -> int:

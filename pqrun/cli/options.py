@@ -3,55 +3,25 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
-from dataclasses import MISSING, dataclass, fields
-from functools import wraps
-from typing import Annotated, Any, TypeVar, get_type_hints
+from dataclasses import dataclass
+from typing import Annotated, Any
 
-import typer
-
+from pqrun.cli.declare import (
+    FAILURE,
+    INPUT,
+    OUTPUT,
+    RECORD,
+    REPORTS,
+    SCHEDULING,
+    SCREEN,
+    TIME,
+    choice,
+    option,
+)
+from pqrun.cli.pacing import PacingOptions
 from pqrun.jobfile import values
 from pqrun.jobfile.kinds import FROM_WORD, retries, workers
 from pqrun.model import Halt, Pool, Priority
-
-T = TypeVar("T")
-SCHEDULING, FAILURE, TIME, OUTPUT, SCREEN, RECORD, INPUT, REPORTS = (
-    "Scheduling", "Failure", "Time", "Output", "Screen", "Record", "Input", "Reports",
-)  # fmt: skip
-FOR_JOBS = {"PQRUN_PRIORITY", "PQRUN_SLOT", "PQRUN_SEQ", "PQRUN_REPORT", "PQRUN_SOCKET", "PQRUN_ENV"}
-
-
-def reads(parse: Callable[[str], T]) -> Callable[[str], T]:
-    """A parser whose complaint reaches the user."""
-
-    @wraps(parse)
-    def parser(text: str) -> T:
-        if not isinstance(text, str):
-            return text
-        try:
-            return parse(text)
-        except ValueError as error:
-            raise typer.BadParameter(str(error)) from None
-
-    return parser
-
-
-def option(
-    *names: str, help: str, panel: str, metavar: str | None = None, read: Callable[[str], Any] | None = None
-) -> Any:
-    """An option; its long name also names a variable, unless jobs get one of that name."""
-    long = next(name for name in names if name.startswith("--"))
-    variable = "PQRUN_" + long[2:].split("/")[0].upper().replace("-", "_")
-    return typer.Option(
-        *names,
-        help=help,
-        rich_help_panel=panel,
-        metavar=metavar,
-        parser=None if read is None else reads(read),
-        envvar=None if variable in FOR_JOBS else variable,
-        show_envvar=False,
-    )
 
 
 def halt(text: str) -> Halt:
@@ -74,11 +44,6 @@ def pool(text: str) -> Pool:
     if not equals or not name:
         raise ValueError(f"not NAME=N: `{text}`")
     return Pool(name, values.whole_number(number, 1, 10**6))
-
-
-def choice(*accepted: str) -> Callable[[str], str]:
-    """One of these words."""
-    return lambda text: values.one_of(text, *accepted)
 
 
 @dataclass(kw_only=True)
@@ -148,14 +113,21 @@ class ReportOptions:
     ] = None
     trace: Annotated[
         str | None,
-        option("--trace", help="Chrome trace events: a timeline for ui.perfetto.dev", panel=REPORTS, metavar="FILE"),
+        option(
+            "--trace",
+            help="Chrome trace events: a timeline for ui.perfetto.dev",
+            panel=REPORTS,
+            metavar="FILE",
+        ),
     ] = None
     summary: Annotated[
         str | None, option("--summary", help="The run as a page of Markdown", panel=REPORTS, metavar="FILE")
     ] = None
     metrics: Annotated[
         str | None,
-        option("--metrics", help="Numbers for Prometheus's textfile collector", panel=REPORTS, metavar="FILE"),
+        option(
+            "--metrics", help="Numbers for Prometheus's textfile collector", panel=REPORTS, metavar="FILE"
+        ),
     ] = None
     joblog: Annotated[
         str | None, option("--joblog", help="GNU parallel's job log", panel=REPORTS, metavar="FILE")
@@ -167,7 +139,7 @@ class ReportOptions:
 
 
 @dataclass(kw_only=True)
-class RunOptions(ReportOptions, JobOptions):
+class RunOptions(PacingOptions, ReportOptions, JobOptions):
     """What a run is asked to be."""
 
     jobs: Annotated[
@@ -269,31 +241,3 @@ class RunOptions(ReportOptions, JobOptions):
     cwd: Annotated[
         str | None, option("-C", "--cwd", help="Start the jobs in this directory", panel=INPUT, metavar="DIR")
     ] = None
-
-
-def takes(options: type[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Gives a command the options of that class; it gets them as one object, its last argument."""
-
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        hints = get_type_hints(options, include_extras=True)
-        own = list(inspect.signature(command, eval_str=True).parameters.values())[:-1]
-
-        def wrapper(**given: Any) -> None:
-            facts = {field.name: given.pop(field.name) for field in fields(options)}
-            command(**given, options=options(**facts))
-
-        parameters = own + [
-            inspect.Parameter(
-                field.name,
-                inspect.Parameter.KEYWORD_ONLY,
-                default=None if field.default is MISSING else field.default,
-                annotation=hints[field.name],
-            )
-            for field in fields(options)
-        ]
-        wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        wrapper.__annotations__ = {p.name: p.annotation for p in parameters}
-        wrapper.__doc__, wrapper.__name__ = command.__doc__, command.__name__
-        return wrapper
-
-    return decorate

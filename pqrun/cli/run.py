@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from pqrun.cli.options import INPUT, RECORD, RunOptions, takes
+from pqrun.cli.declare import INPUT, RECORD, takes
+from pqrun.cli.options import RunOptions
 
 PANEL = "Run jobs"
 EXAMPLES = """

@@ -138,4 +138,4 @@ def size_text(size: int) -> str:
 
 def _home(path: str) -> str:
     home = os.path.expanduser("~")
-    return f"~{path[len(home):]}" if path.startswith(f"{home}/") else path
+    return f"~{path[len(home) :]}" if path.startswith(f"{home}/") else path

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from pqrun.cli.options import RECORD, RunOptions, takes
+from pqrun.cli.declare import RECORD, takes
+from pqrun.cli.options import RunOptions
 
 app = typer.Typer(rich_markup_mode="rich", context_settings={"help_option_names": ["-h", "--help"]})
 

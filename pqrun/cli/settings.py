@@ -10,7 +10,7 @@ from typing import Any
 from pqrun.cli.options import JobOptions, ReportOptions, RunOptions, pool
 from pqrun.errors import UserError
 from pqrun.jobfile.values import env_pair
-from pqrun.model import Halt, Priority
+from pqrun.model import Halt, Priority, Rate, Shard
 from pqrun.settings import Settings
 
 NOT_RECORDED = ("dry_run", "run_dir", "no_journal", "json", "quiet", "verbose", "env", "ci")
@@ -39,6 +39,11 @@ def settings_of(options: RunOptions, **more: Any) -> Settings:
         skip=tuple(options.skip or ()),
         halt=Halt("now", "fail", 1) if options.fail_fast else options.halt,
         deadline=options.deadline,
+        delay=options.delay or 0.0,
+        rate=options.rate,
+        load=options.load,
+        memfree=options.memfree,
+        shard=options.shard,
         cwd=options.cwd,
         output=_output(options),
         keep_order=options.keep_order,
@@ -116,8 +121,9 @@ def recalled(given: dict[str, Any]) -> dict[str, Any]:
     for name in ("retry_on", "permanent"):
         if name in found:
             found[name] = frozenset(found[name])
-    if "halt" in found:
-        found["halt"] = Halt(*found["halt"])
+    for name, kind in (("halt", Halt), ("rate", Rate), ("shard", Shard)):
+        if name in found:
+            found[name] = kind(*found[name])
     if "priority" in found:
         found["priority"] = Priority(found["priority"])
     return found

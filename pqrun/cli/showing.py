@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -18,18 +19,23 @@ from pqrun.journal.rundir import RunDirectory, find_run
 from pqrun.ledger import Row
 from pqrun.metrics import Metrics
 
+STATES = (
+    "ok", "failed", "timeout", "cancelled", "skipped", "interrupted", "running", "waiting", "queued", "pending",
+)  # fmt: skip
+
 
 @dataclass(slots=True)
 class Seen:
-    """A run at one moment, as its journal tells it."""
+    """A run at one moment, as its journal tells it; `counts` of jobs by state."""
 
     run: RunDirectory
     live: bool
     facts: dict[str, Any]
     metrics: Metrics
     state: str
-    ended: float | None
+    now: float
     failed: int
+    counts: dict[str, int]
 
     def run_facts(self) -> dict[str, Any]:
         """What the document says of the run itself."""
@@ -41,7 +47,7 @@ class Seen:
             files=self.facts["files"],
             workers=self.facts["workers"],
             began=self.facts["began"],
-            ended=self.ended,
+            ended=None if self.live else self.now,
             input_complete=self.facts["complete"],
             directory=self.run.path,
         )
@@ -51,9 +57,13 @@ def see(index: Index, *, live: bool) -> Seen:
     """What is to be said of the run as a whole."""
     facts, metrics = index.facts, index.metrics
     state = state_of(facts, live=live, unfinished=metrics.added - metrics.ended)
-    ended = None if live else facts["until"]
     now = time.time() if live else facts["until"]
-    return Seen(index.run, live, facts, metrics_of(index, now=now, live=live), state, ended, index.failed())
+    found = Counter(index.states())
+    if not live:
+        found["interrupted"] += found.pop("running", 0)
+    counts = {state: found[state] for state in STATES if found[state]}
+    numbers = metrics_of(index, now=now, live=live)
+    return Seen(index.run, live, facts, numbers, state, now, index.failed(), counts)
 
 
 def rows_of(index: Index, *, live: bool) -> Iterator[Row]:

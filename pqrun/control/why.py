@@ -32,8 +32,8 @@ def why(task: Task, scheduler: Scheduler, now: float) -> str:
 def _why_queued(task: Task, scheduler: Scheduler) -> str:
     if scheduler.stopping is not None:
         return "the run is stopping"
-    if scheduler.paused:
-        return "the run is paused"
+    if scheduler.holding:
+        return scheduler.holding
     for name, count in task.spec.pools:
         free = scheduler.ready.pools.free.get(name, 0)
         if free < count:

@@ -12,7 +12,7 @@ they take most of the window.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from threading import Lock
 
 from pqrun.display.outlet import Outlet
@@ -25,6 +25,10 @@ _REST_OF_LINE = "\x1b[K"
 _SAVE, _BACK = "\x1b7", "\x1b8"
 # Not from the first cell of the window: tmux keeps what is erased so among the lines scrolled out.
 _ERASE_BELOW = f"\r{_REST_OF_LINE}{_SAVE}\x1b[B\x1b[J{_BACK}"
+_KEEPING = (
+    "TMUX", "STY", "TERM_PROGRAM", "VTE_VERSION", "KITTY_WINDOW_ID", "ALACRITTY_WINDOW_ID", "WEZTERM_PANE",
+    "KONSOLE_VERSION", "WT_SESSION", "XTERM_VERSION", "WINDOWID", "SSH_TTY",
+)  # fmt: skip
 PATIENCE = 0.5
 # All lines are drawn again this often, should something else have written over them.
 HEAL_EVERY = 20
@@ -33,8 +37,11 @@ HEAL_EVERY = 20
 class Screen:
     """Draws in the teller's thread; `suspend` and `close` may come from another."""
 
-    def __init__(self, outlet: Outlet, came_back: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, outlet: Outlet, came_back: Callable[[], None] = lambda: None, *, cursor_kept: bool = True
+    ) -> None:
         self._outlet = outlet
+        self._cursor_kept = cursor_kept
         self._came_back = came_back
         self._behind = False
         self._lock = Lock()
@@ -88,7 +95,9 @@ class Screen:
                 )
             else:
                 make_room = "\n" * len(lines) + f"\x1b[{len(lines)}A"
-                text += ("" if self._drawn and shape == self._shape else _ERASE_BELOW) + make_room
+                if not (self._drawn and shape == self._shape):
+                    text += self._all_of_the_last(rows) + _ERASE_BELOW
+                text += make_room
                 text += f"{_SAVE}{_NO_WRAP}\x1b[{first};1H"
                 text += "\r\n".join(line + _REST_OF_LINE for line in lines)
             text += _WRAP + _BACK + _AT_ONCE
@@ -103,7 +112,7 @@ class Screen:
             with self._lock:
                 if self._drawn and not self._closed:
                     self._drawn = False
-                    self._outlet.draw(_TOGETHER + _ERASE_BELOW)
+                    self._outlet.draw(_TOGETHER + self._all_of_the_last(self.size()[1]) + _ERASE_BELOW)
 
     def suspend(self) -> None:
         """Leaves the terminal as it was found, until `resume`."""
@@ -124,12 +133,28 @@ class Screen:
         try:
             self._suspended = True
             if held and not self._closed and (self._drawn or self._cursor_hidden):
-                erase = _ERASE_BELOW if self._drawn else ""
+                erase = self._all_of_the_last(self.size()[1]) + _ERASE_BELOW if self._drawn else ""
                 self._drawn = self._cursor_hidden = False
                 self._outlet.draw(erase + _SHOW_CURSOR + _AT_ONCE)
         finally:
             if held:
                 self._lock.release()
+
+
+    def _all_of_the_last(self, rows: int) -> str:
+        """To where the last lines may begin, in a window that lost rows and left the cursor where it was."""
+        height, _, before = self._shape
+        if self._cursor_kept or not self._drawn or rows >= before:
+            return ""
+        return f"\x1b[{max(1, rows - height + 1)};1H"
+
+
+def keeps_cursor(environment: Mapping[str, str]) -> bool:
+    """Whether this is a terminal that is known to keep the cursor with its line in a lower window.
+
+    All that people use do; simple emulators cut lines off at the top and leave the cursor where it was.
+    """
+    return environment.get("TERM") == "linux" or any(name in environment for name in _KEEPING)
 
 
 def in_foreground(fd: int) -> bool:

@@ -51,6 +51,7 @@ class Stage:
         self.printer: OutputPrinter | None = None
         self.results: Results | None = None
         self._settings = settings
+        self._environment = environment
         self._clock = clock
         terminal = err.is_terminal
         self._colour = wants_colour(settings.color, terminal=terminal, environment=environment)
@@ -95,9 +96,9 @@ class Stage:
         from pqrun.display.glimpse import Glimpses
         from pqrun.display.keys import Keys
         from pqrun.display.live import LiveTable
-        from pqrun.display.screen import Screen
+        from pqrun.display.screen import Screen, keeps_cursor
 
-        screen = Screen(self.err, came_back=reactor.ring)
+        screen = Screen(self.err, reactor.ring, cursor_kept=keeps_cursor(self._environment))
         self.keys = keys = Keys(self._acts(workers, resize))
         self.live = live = LiveTable(
             screen,

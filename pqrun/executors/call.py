@@ -96,14 +96,11 @@ class CallTask:
         try:
             work.value, work.error = handler(context, work.job), None
         except BaseException as error:
-            # Without this frame, which would keep the work alive, and the error with it, in a circle.
-            work.value, work.error = None, error.with_traceback(_below(error))
+            work.value, work.error = None, error.with_traceback(error.__traceback__ and error.__traceback__.tb_next)
             exit, said = _RAISED, Said(permanent=isinstance(error, PermanentError), message=_told(error))
+            # The error knows this frame, and the work knows the error: a circle, unless this forgets it.
+            del self, spec, work
         return Ended(key, exit, context._cancelled, began, clock.now(), said=said)
-
-
-def _below(error: BaseException) -> Any:
-    return error.__traceback__ and error.__traceback__.tb_next
 
 
 def _told(error: BaseException) -> str:

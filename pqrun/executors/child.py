@@ -33,6 +33,7 @@ from pqrun.news import Ended, Grew, Idle, Refused, Started, Told
 LOOK_AROUND = 2.0
 LOOK_AT_REPORT = 1.0
 LOOK_WHETHER_IT_ENDED = 0.02
+REAPED = "another part of this program has taken its exit status, or it ignores SIGCHLD"
 
 
 @dataclass
@@ -262,7 +263,10 @@ class Child:
             around.warden.dismiss(member.pid)
         with self._lock:
             self._over = True
-            _, status, used = os.wait4(member.pid, 0)
+            try:
+                _, status, used = os.wait4(member.pid, 0)
+            except ChildProcessError:
+                return Lost(REAPED), Usage()
         usage = Usage(used.ru_utime, used.ru_stime)
         if self._lost:
             return Lost(self._lost), usage

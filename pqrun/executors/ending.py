@@ -34,8 +34,11 @@ class _Handle:
 if sys.platform != "darwin":
 
     def has_ended(pid: int) -> bool:
-        """Peeks."""
-        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        """Peeks. Also if somebody else in this program has reaped it."""
+        try:
+            return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        except ChildProcessError:
+            return True
 
     def watch(pid: int) -> Watch | None:
         """None: there is no such thing here, or there are no descriptors left; look now and then."""

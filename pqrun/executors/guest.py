@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from pqrun.capture import Capture, Logs
 from pqrun.clock import Clock
+from pqrun.errors import OwnFailure
 from pqrun.executors import Reporter
 from pqrun.executors.call import Work
 from pqrun.executors.child import Child, Surroundings
@@ -149,8 +150,10 @@ def _marked(process: Process, mark: bytes) -> bool:
 class ShellTask:
     """One attempt at a shell job: a child, whose end goes to the job's `Work`."""
 
-    def __init__(self, child: Child, work: Work) -> None:
-        self._child = child
+    def __init__(self, attempt: Attempt, around: Surroundings, work: Work) -> None:
+        self._child = Child(attempt, around)
+        self._key = attempt.key
+        self._clock = around.clock
         self._work = work
 
     def stop(self, *, force: bool) -> None:
@@ -159,9 +162,15 @@ class ShellTask:
 
     def run(self, slot: int) -> Ended | Refused:
         """Runs it, and reads what it printed."""
-        report = self._child.run(slot)
-        if isinstance(report, Ended):
-            self._work.value = ShellResult.of(report.exit, report.output)
+        began = self._clock.now()
+        try:
+            report = self._child.run(slot)
+            if isinstance(report, Ended):
+                self._work.value = ShellResult.of(report.exit, report.output)
+        except OwnFailure as failure:  # a full disk must not be the end of the queue
+            lost = Lost(str(failure))
+            self._work.value = ShellResult.of(lost, None)
+            report = Ended(self._key, lost, False, began, self._clock.now())
         return report
 
 
@@ -190,7 +199,7 @@ class Guest:
 
     def task(self, attempt: Attempt, work: Work) -> ShellTask:
         """For a slot."""
-        return ShellTask(Child(attempt, self._around), work)
+        return ShellTask(attempt, self._around, work)
 
     def close(self) -> None:
         """Nothing runs any more."""

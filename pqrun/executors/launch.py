@@ -47,6 +47,7 @@ class Launcher:
 
     def __init__(self, *, run_id: str, directory: str, workspace: str, token: str) -> None:
         self.socket = ""
+        self.stdout = 1  # that of jobs whose output is passed straight through
         self._directory = directory
         self._here = os.path.realpath(directory) == os.path.realpath(".")
         self._workspace = workspace
@@ -105,7 +106,7 @@ class Launcher:
             cwd = None if directory is None else os.fsencode(directory)
             if pipes:
                 return spawn(argv, environment, cwd=cwd, stdin=stdin, pipes=pipes)
-            return spawn_uncaptured(argv, environment, cwd=cwd, stdin=stdin)
+            return spawn_uncaptured(argv, environment, cwd=cwd, stdin=stdin, stdout=self.stdout)
         except ValueError as error:  # text that no encoding can hold
             self.clean_up(attempt.key)
             raise Unstartable(126, f"cannot be started: {error}") from None

@@ -100,9 +100,12 @@ class Slots:
             try:
                 if self._closing:
                     task.stop(force=True)
-                report = task.run(number)
-                self._live.pop(key, None)
-                self._reporter.turn(report)
+                self._report(key, task.run(number))
             except BaseException as error:
                 self._live.pop(key, None)
                 self._fail(error)
+            del work, task  # nothing of it lives on while there is nothing to do
+
+    def _report(self, key: Key, end: Ended | Refused) -> None:
+        self._live.pop(key, None)
+        self._reporter.turn(end)

@@ -52,10 +52,10 @@ def spawn(
 
 
 def spawn_uncaptured(
-    argv: Sequence[bytes], environment: list[bytes], *, cwd: bytes | None, stdin: int
+    argv: Sequence[bytes], environment: list[bytes], *, cwd: bytes | None, stdin: int, stdout: int
 ) -> int:
-    """The same with our own stdout and stderr; every failure is raised."""
-    return _by_popen(argv, environment, cwd, stdin, 1, 2)
+    """The same with streams of our own, stderr among them; every failure is raised."""
+    return _by_popen(argv, environment, cwd, stdin, stdout, 2)
 
 
 def failure_told(stderr: bytes) -> OSError | None:

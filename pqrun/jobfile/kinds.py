@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from pqrun.jobfile import values
 from pqrun.jobfile.values import Unfit
-from pqrun.model import Need
+from pqrun.model import Need, Rate, Shard
 
 MOST_RETRIES: Final = 1_000_000
 MOST_SLOTS: Final = 1_000_000
@@ -68,6 +68,34 @@ def workers(text: str) -> str:
     if not sign and digits.strip("0") == "":
         raise Unfit(f"out of range: {values.quoted(text)}", "write at least 1")
     return text
+
+
+def rate(text: str) -> Rate:
+    """`50/1m`, `50/m` or `50` (a second)."""
+    number, slash, span = text.partition("/")
+    found = Rate(values.whole_number(number, 1, MOST_SLOTS), _span(span) if slash else 1.0)
+    if not found.seconds:
+        raise Unfit(f"no time at all: {values.quoted(text)}", "write such as 50/1m")
+    return found
+
+
+def _span(text: str) -> float:
+    return values.duration(f"1{text}" if text[:1].isalpha() else text)
+
+
+def load(text: str) -> str:
+    """The text itself if it says how much load is enough: `8`, `1.5`, `80%` of the CPUs."""
+    values.number(text.removesuffix("%"), 0, 1_000_000)
+    return text
+
+
+def shard(text: str) -> Shard:
+    """`2/4`: the second of four parts."""
+    index, slash, count_ = text.partition("/")
+    if not slash:
+        raise Unfit(f"not a part of a whole: {values.quoted(text)}", "write such as 1/4")
+    parts = values.whole_number(count_, 1, MOST_SLOTS)
+    return Shard(values.whole_number(index, 1, parts), parts)
 
 
 FROM_WORD: Final[dict[str, Callable[[str], Any]]] = {

@@ -139,6 +139,8 @@ def env_pair(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals:
         raise Unfit(f"not a variable: {quoted(text)}", "write NAME=VALUE")
+    if not name:
+        raise Unfit(f"a variable without a name: {quoted(text)}", "write NAME=VALUE")
     if "\0" in value:
         raise Unfit("a NUL character in a variable's value", "take it out")
     return variable(name), value

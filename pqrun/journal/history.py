@@ -12,6 +12,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from pqrun.errors import OwnFailure
@@ -130,9 +131,9 @@ def _time_of(run: RunDirectory) -> float:
 def shortest_prefixes(ids: Iterable[str]) -> dict[str, int]:
     """How many letters of each id name it alone."""
     ordered = sorted(ids)
-    lengths = {}
-    for place, name in enumerate(ordered):
-        neighbours = [ordered[other] for other in (place - 1, place + 1) if 0 <= other < len(ordered)]
-        common = max((len(os.path.commonprefix([name, other])) for other in neighbours), default=0)
-        lengths[name] = min(common + 1, len(name))
+    lengths = dict.fromkeys(ordered, 1)
+    for one, other in pairwise(ordered):
+        same = next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), len(one))
+        for name in (one, other):
+            lengths[name] = max(lengths[name], min(same + 1, len(name)))
     return lengths

@@ -16,15 +16,15 @@ import sqlite3
 import stat
 from collections.abc import Callable, Iterator
 from operator import attrgetter
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pqrun.errors import OwnFailure
+from pqrun.journal.answers import Answers
 from pqrun.journal.entry import ATTEMPT, COLUMNS, Entries, Entry
 from pqrun.journal.reader import Lines, Position
 from pqrun.journal.rundir import RunDirectory
 from pqrun.journal.table import Table
 from pqrun.journal.tally import Tally
-from pqrun.model import Outcome
 
 T = TypeVar("T")
 LAYOUT = 1
@@ -34,8 +34,10 @@ AT_A_TIME = 200_000
 _MARKS = ",".join("?" * len(COLUMNS))
 _values = attrgetter(*COLUMNS)
 # What SQLite says when a place can't be written; all else means that the index is no good.
-_NO_PLACE = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_FULL", "SQLITE_IOERR",
-             "SQLITE_PERM", "SQLITE_AUTH")  # fmt: skip
+_NO_PLACE = (
+    "SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_FULL", "SQLITE_IOERR",
+    "SQLITE_PERM", "SQLITE_AUTH",
+)  # fmt: skip
 
 
 def consult(run: RunDirectory, question: Callable[[Index], T]) -> T:
@@ -54,6 +56,14 @@ def consult(run: RunDirectory, question: Callable[[Index], T]) -> T:
                 break
             _remove(path)
     return _ask(":memory:", run, question)
+
+
+@contextlib.contextmanager
+def watch(run: RunDirectory) -> Iterator[Index]:
+    """An index in memory, to be brought up to date again and again: nothing is written for that."""
+    with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as database:
+        consult(run, lambda index: index.copy_to(database))
+        yield Index(run, database)
 
 
 class _Stale(Exception):
@@ -92,22 +102,28 @@ def _remove(path: str) -> None:
             os.unlink(name)
 
 
-class Index:
+class Index(Answers):
     """Open, and as the journal was a moment ago: `facts` of the run, its `metrics`, its jobs."""
 
     def __init__(self, run: RunDirectory, database: sqlite3.Connection) -> None:
+        super().__init__(database)
         self.run = run
-        self.facts: dict[str, Any] = {}
-        self.metrics = Tally()
-        self._database = database
         self._position = Position()
+        self._touched: set[int] = set()
 
     def is_up_to_date(self) -> bool:
         """Whether the journal has not changed since it was read; recalls what was read."""
         return self._recall() == self._journal()
 
-    def catch_up(self) -> None:
-        """Folds what the journal has more."""
+    def copy_to(self, database: sqlite3.Connection) -> None:
+        """Makes that one the same."""
+        self._database.backup(database)
+
+    def catch_up(self) -> set[int]:
+        """Folds what the journal has more; the jobs of which it tells."""
+        self._touched = set()
+        if self.is_up_to_date():
+            return self._touched
         self._database.execute("BEGIN IMMEDIATE")
         collecting = gc.isenabled()
         gc.disable()  # it would look through all rows again and again, and find nothing
@@ -120,6 +136,7 @@ class Index:
                 raise _Stale
             self._fold(size, changed)
             self._database.execute("COMMIT")
+            return self._touched
         except BaseException:
             with contextlib.suppress(sqlite3.Error):
                 self._database.execute("ROLLBACK")
@@ -127,44 +144,6 @@ class Index:
         finally:
             if collecting:
                 gc.enable()
-
-    def entries(self, where: str = "1", *values: Any, order: str = "seq") -> list[Entry]:
-        """The jobs for which that SQL holds."""
-        found = self._database.execute(f"SELECT * FROM job WHERE {where} ORDER BY {order}", values)
-        return [Entry.stored(row) for row in found]
-
-    def rows(self, columns: str, where: str = "1", *values: Any, order: str = "seq") -> list[tuple[Any, ...]]:
-        """Some columns of them."""
-        return self._database.execute(
-            f"SELECT {columns} FROM job WHERE {where} ORDER BY {order}", values
-        ).fetchall()
-
-    def earlier_attempts(self, seq: int) -> list[dict[str, Any]]:
-        """A job's attempts before its last one that ended."""
-        found = self._database.execute("SELECT * FROM attempt WHERE seq = ? ORDER BY rowid", (seq,))
-        return [dict(zip(ATTEMPT, row, strict=True)) for row in found]
-
-    def ids(self, prefix: str, *, most: int) -> list[str]:
-        """Ids that begin so."""
-        wanted = "substr(id, 1, ?) = ? ORDER BY seq LIMIT ?"
-        found = self._database.execute(f"SELECT id FROM job WHERE {wanted}", (len(prefix), prefix, most))
-        return [row[0] for row in found]
-
-    def failed(self) -> int:
-        """How many jobs make the run's exit code 1."""
-        if self.metrics.ended == self.metrics.outcomes[Outcome.OK]:
-            return 0
-        bad = "state IN ('failed', 'timeout', 'cancelled', 'skipped') AND NOT allowed"
-        return int(self._database.execute(f"SELECT count(*) FROM job WHERE {bad}").fetchone()[0])
-
-    def oldest_queued(self) -> float | None:
-        """Since when the first of the queue waits."""
-        if self.metrics.enqueued == self.metrics.dequeued:
-            return None
-        found: float | None = self._database.execute(
-            "SELECT min(queued) FROM job WHERE state = 'queued'"
-        ).fetchone()[0]
-        return found
 
     def _journal(self) -> tuple[int, int]:
         """Its size, and when it was changed last."""
@@ -180,12 +159,15 @@ class Index:
             if self._database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
                 raise _Stale
             return None
-        state = json.loads(self._database.execute("SELECT state FROM progress").fetchone()[0])
-        self._position = Position(*state["position"])
-        self.facts, self.metrics = state["facts"], Tally.restored(state["metrics"])
-        if not Lines(self.run.journal, self._position).still_fits():
+        try:
+            state = json.loads(self._database.execute("SELECT state FROM progress").fetchone()[0])
+            self._position = Position(*state["position"])
+            self.facts, self.metrics = state["facts"], Tally.restored(state["metrics"])
+            size, changed = state["journal"]
+        except (KeyError, TypeError, ValueError):
+            raise _Stale from None
+        if self.metrics.added != self.count("1") or not Lines(self.run.journal, self._position).still_fits():
             raise _Stale
-        size, changed = state["journal"]
         return size, changed
 
     def _create(self) -> None:
@@ -197,6 +179,7 @@ class Index:
         self._database.execute("CREATE INDEX attempt_of ON attempt (seq)")
 
     def _fold(self, size: int, changed: int) -> None:
+        goes_on = self._position.offset > 0
         lines = Lines(self.run.journal, self._position)
         entries = Entries(self._stored)
         table = Table(entries, self.metrics, self.facts)
@@ -205,10 +188,13 @@ class Index:
                 table.fold(batch)
                 if len(entries) > AT_A_TIME:
                     self._store(table, entries)
-        except (KeyError, TypeError, ValueError) as error:
-            raise OwnFailure(
-                f"{self.run.journal} is damaged before line {lines.position.line}; left as it is"
-            ) from error
+        except (KeyError, TypeError, ValueError, OwnFailure) as error:
+            if goes_on:
+                raise _Stale from None  # what is wrong, the index or the journal? reading all of it tells
+            if isinstance(error, OwnFailure):
+                raise
+            where = f"before line {lines.position.line + 1}"
+            raise OwnFailure(f"{self.run.journal} is damaged {where}; left as it is") from error
         if not self.facts:
             raise OwnFailure(f"{self.run.journal} is damaged at line 1; left as it is")
         self._store(table, entries)
@@ -228,6 +214,7 @@ class Index:
         for seq in table.dropped:
             self._database.execute("DELETE FROM job WHERE seq = ?", (seq,))
             self._database.execute("DELETE FROM attempt WHERE seq = ?", (seq,))
+        self._touched.update(entries)
         entries.clear()
         table.earlier.clear()
         table.dropped.clear()

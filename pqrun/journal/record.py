@@ -86,8 +86,13 @@ class Record:
         known = self.directory.path == f"{runs_directory()}/{self.run_id}"
         return self.run_id if known else self.directory.path
 
-    def begin(self, clock: Clock, *, listed: int, facts: dict[str, Any]) -> None:
-        """Opens the journal, with what this process is asked to be as its first line."""
+    def begin(
+        self, clock: Clock, *, listed: int, facts: dict[str, Any], began: float | None = None
+    ) -> None:
+        """Opens the journal, with what this process is asked to be as its first line.
+
+        `listed` jobs are known before anything starts; `began` is when a new run began [now].
+        """
         if self.directory is None:
             return
         position = self.found.position if self.found else None
@@ -98,7 +103,8 @@ class Record:
             size=position.offset if position else 0,
             durable=self._durable,
         )
-        header: dict[str, Any] = {"token": self.token, "version": __version__, "at": clock.wall(clock.now())}
+        at = clock.wall(clock.now() if began is None or self.found is not None else began)
+        header: dict[str, Any] = {"token": self.token, "version": __version__, "at": at}
         if self.found is None:
             header = {"pqrun": VERSION, "run": self.run_id, "listed": listed, **header, **facts}
         else:

@@ -157,8 +157,8 @@ def cut_short(job: Remains, now: float) -> list[ev.Event]:
     lost = Lost("pqrun was killed while it ran")
     return [
         ev.AttemptEnded(
-            now, job.seq, job.attempts, Count.STOPPED, lost, StopReason.INTERRUPTED, job.started_at, job.started_at,
-            Usage(), Said(),
+            now, job.seq, job.attempts, Count.STOPPED, lost, StopReason.INTERRUPTED,
+            job.started_at, job.started_at, Usage(), Said(),
         ),
         ev.JobEnded(now, job.seq, Outcome.INTERRUPTED, job.attempts),
     ]  # fmt: skip

@@ -6,8 +6,8 @@ from __future__ import annotations
 import json
 
 from pqrun.capture import Logs
-from pqrun.journal.index import Index
 from pqrun.journal.entry import Entry
+from pqrun.journal.index import Index
 from pqrun.ledger import Row
 from pqrun.metrics import Metrics
 from pqrun.model import (
@@ -40,7 +40,7 @@ def row_of(entry: Entry, logs: Logs, *, live: bool) -> Row:
         priority=Priority(entry.priority),
         timeout=entry.timeout,
         retry=RetryPolicy(max=entry.most_retries),
-        tags=tuple(json.loads(entry.tags)),
+        tags=() if entry.tags == "[]" else tuple(json.loads(entry.tags)),
         named=bool(entry.named),
     )
     row = Row(entry.seq, spec, entry.state, entry.attempts, entry.retries, entry.queued)

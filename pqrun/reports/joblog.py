@@ -54,7 +54,15 @@ class JobLog:
             "0", str(row.stdout_bytes), str(code), str(number),
         )  # fmt: skip
         command = shown_command(row.spec.work).replace("\n", "\0")  # as there: a job is a line
-        return "\t".join((*facts, command)).encode("utf-8", "surrogateescape") + b"\n"
+        return "\t".join(facts).encode() + b"\t" + _as_it_was(command) + b"\n"
+
+
+def _as_it_was(command: str) -> bytes:
+    """The bytes of which the command was read."""
+    try:
+        return command.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # it was never bytes
+        return command.encode("utf-8", "replace")
 
 
 def _how(row: Row) -> tuple[int, int]:

@@ -123,8 +123,13 @@ def pqrun(tmp_path, surroundings):
             more["input"] = data
         done = subprocess.run(
             [*PQRUN, *map(str, words)],
-            capture_output=True, env={**surroundings, **(env or {})}, cwd=cwd, timeout=LONGEST, check=False, **more,
-        )  # fmt: skip
+            capture_output=True,
+            env={**surroundings, **(env or {})},
+            cwd=cwd,
+            timeout=LONGEST,
+            check=False,
+            **more,
+        )
         return result_of(done.returncode, done.stdout, done.stderr)
 
     return to_its_end
@@ -150,9 +155,13 @@ def start(tmp_path, surroundings, until):
         err = (tmp_path / "stderr").open("wb")
         process = subprocess.Popen(
             [*PQRUN, "run", *map(str, options)],
-            stdin=subprocess.PIPE, stdout=stdout, stderr=err, cwd=tmp_path,
-            env={**surroundings, **(env or {})}, **more,
-        )  # fmt: skip
+            stdin=subprocess.PIPE,
+            stdout=stdout,
+            stderr=err,
+            cwd=tmp_path,
+            env={**surroundings, **(env or {})},
+            **more,
+        )
         err.close()
         (tmp_path / "stderr").rename(tmp_path / f"stderr-of-{process.pid}")
         live = Live(process, tmp_path, until)

@@ -18,6 +18,7 @@ import pyte
 import pytest
 
 ROOT = Path(__file__).parents[2]
+KNOWN = {"TMUX", "STY", "TERM_PROGRAM", "VTE_VERSION", "SSH_TTY", "WINDOWID"}
 
 
 def load_picture():
@@ -43,7 +44,7 @@ class Terminal:
             try:
                 self._size(0, columns, rows)
                 os.chdir(cwd or os.getcwd())
-                environ = {k: v for k, v in os.environ.items() if k not in ("TMUX", "NO_COLOR")}
+                environ = {k: v for k, v in os.environ.items() if k not in KNOWN}
                 environ |= {"TERM": "xterm-256color", **(env or {})}
                 os.execvpe(argv[0], argv, environ)
             finally:

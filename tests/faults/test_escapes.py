@@ -37,17 +37,29 @@ def kinds(request: pytest.FixtureRequest) -> list[str]:
     return list(ESCAPES) * 3 if request.param == "three of each" else [request.param]
 
 
-@pytest.mark.parametrize("together", [False, True], ids=["one of each, alone", "three of each, together"])
-def test_nobody_outlives_a_job_that_timed_out(world: World, together: bool) -> None:
-    runs = [list(ESCAPES) * 3] if together else [[kind] for kind in ESCAPES]
-    limit = ("-t", "2s", "-j99", "--json", *GRACE)
+def test_nobody_outlives_a_job_that_timed_out(world: World) -> None:
+    limit = ("-t", "2s", "--json", *GRACE)
 
-    started = [world.start(jobs_of(world, kinds, then=world.forever), *limit) for kinds in runs]
-    world.told(sum(map(len, runs)))
+    started = [world.start(escape(world, kind, then=world.forever), *limit) for kind in ESCAPES]
+    world.told(len(ESCAPES))
     facts = [run.end() for run in started]
 
     assert world.alive() == []
-    assert [(fact.code, fact.states) for fact in facts] == [(1, ["timeout"] * len(kinds)) for kinds in runs]
+    assert [(fact.code, fact.states) for fact in facts] == [(1, ["timeout"])] * len(ESCAPES)
+
+
+def test_nobody_outlives_jobs_that_timed_out_together(world: World) -> None:
+    kinds = list(ESCAPES) * 3
+    silent = world.directory / "silent"
+    then = f"while [ ! -e {silent} ]; do echo; sleep 0.1; done; {world.forever}"
+
+    run = world.start(jobs_of(world, kinds, then=then), "-j99", "--idle-timeout", "1s", "--json", *GRACE)
+    world.told(len(kinds))
+    silent.touch()
+    facts = run.end()
+
+    assert world.alive() == []
+    assert (facts.code, facts.states) == (1, ["timeout"] * len(kinds))
 
 
 def test_nobody_outlives_a_job_that_ended(world: World, kinds: list[str]) -> None:

@@ -142,5 +142,6 @@ def test_one_line_of_100_megabytes_passes_in_little_memory(world: World) -> None
         if run.process.poll() is not None:
             break
     assert run.end().code == 0
-    assert counter.communicate()[0] == b"100000000\n"
+    assert counter.stdout.read() == b"100000000\n"
+    assert counter.wait() == 0
     assert 0 < most < 150_000

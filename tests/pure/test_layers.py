@@ -18,10 +18,10 @@ LAYERS = {
     "__init__": MODEL, "errors": MODEL, "events": MODEL, "lifecycle": MODEL, "model": MODEL, "news": MODEL,
     "words": MODEL,
     "alarms": DECISIONS, "graph": DECISIONS, "ledger": DECISIONS, "limits": DECISIONS, "metrics": DECISIONS,
-    "ready": DECISIONS, "running": DECISIONS, "scheduler": DECISIONS, "task": DECISIONS,
+    "ready": DECISIONS, "running": DECISIONS, "scheduler": DECISIONS, "starts": DECISIONS, "task": DECISIONS,
     "capture": MACHINE, "clock": MACHINE, "control": MACHINE, "engine": MACHINE, "executors": MACHINE,
     "input": MACHINE, "jobfile": MACHINE, "journal": MACHINE, "reactor": MACHINE, "settings": MACHINE,
-    "signals": MACHINE, "teller": MACHINE, "testing": MACHINE,
+    "machine": MACHINE, "signals": MACHINE, "teller": MACHINE, "templates": MACHINE, "testing": MACHINE,
     "__main__": INTERFACES, "app": INTERFACES, "cli": INTERFACES, "display": INTERFACES, "dryrun": INTERFACES,
     "queue": INTERFACES, "reports": INTERFACES, "resuming": INTERFACES,
 }  # fmt: skip

@@ -13,7 +13,18 @@ from pqrun.display.lastpage import LastPage
 from pqrun.display.outlet import Outlet
 from pqrun.ledger import Ledger
 from pqrun.metrics import RunningMetrics
-from pqrun.model import Command, Exited, Halt, JobSpec, Key, Need, NotStarted, Priority, RetryPolicy, Signalled
+from pqrun.model import (
+    Command,
+    Exited,
+    Halt,
+    JobSpec,
+    Key,
+    Need,
+    NotStarted,
+    Priority,
+    RetryPolicy,
+    Signalled,
+)
 from pqrun.reports import Reports, write_after
 from pqrun.reports.document import document, run_facts
 from pqrun.reports.facts import Ending, RunFacts
@@ -55,7 +66,9 @@ CELLS = {
     "flaky": Cell([job("a", tries=[Exited(1), Signalled("SIGKILL")]), job("b")], 0),
     "tried in vain": Cell([job("a", tries=[Exited(1), Exited(2)], exit=Exited(3))], 1),
     "timeout": Cell([job("a", 9.0, timeout=2.0), job("b")], 1),
-    "skipped": Cell([job("a", exit=Exited(1)), job("b", needs=(Need("a"),)), job("c", needs=(Need("b"),))], 1),
+    "skipped": Cell(
+        [job("a", exit=Exited(1)), job("b", needs=(Need("a"),)), job("c", needs=(Need("b"),))], 1
+    ),
     "allowed": Cell([job("a", exit=Exited(1), allow_failure=True), job("b", needs=(Need("a"),))], 0),
     "halt": Cell([job("a", exit=Exited(1)), job("b", 9.0), job("c")], 1, {"halt": Halt("now", "fail", 1)}),
     "deadline": Cell([job("a"), job("b", 9.0), job("c", 9.0), job("d")], 3, {"deadline": 3.0}),
@@ -68,17 +81,24 @@ CELLS = {
 class Told(Story):
     """A story that is also told to reports, with what the attempts printed."""
 
-    def __init__(self, reports, outputs, logs):
+    def __init__(self, reports, outputs, logs, never):
         super().__init__()
+        self.never = never
         self.reports, self.outputs, self.logs = reports, outputs, logs
+        self.batches = []
 
     def put(self, events):
-        events = [self._with_output(event) for event in events]
+        events = [self._with_output(event) for event in events if not self._never_began(event)]
         super().put(events)
+        self.batches.append(events)
         self.reports.hear(events)
 
+    def _never_began(self, event):
+        """The simulation says that everything began."""
+        return isinstance(event, ev.AttemptStarted) and event.seq in self.never
+
     def _with_output(self, event):
-        if not isinstance(event, ev.AttemptEnded) or not self.outputs:
+        if not isinstance(event, ev.AttemptEnded) or not self.outputs or event.seq in self.never:
             return event
         printed = self.outputs.get(event.seq, self.outputs.get("all", (b"", b"")))
         key = Key(event.seq, event.attempt)
@@ -98,6 +118,7 @@ class Played:
     events: list
     code: int
     said: str
+    batches: list
     reports: Reports
     run: RunFacts
     ending: Ending
@@ -138,7 +159,8 @@ def play(directory, cell, *, outputs=None, settings=None, environment=None, bega
     logs = Logs(str(directory / "logs"), keep=True)
     asks = [(began + at, ask) for at, ask in cell.asks]
     executor = SimulatedExecutor(clock, cell.slots, fate, asks=asks)
-    story = simulate(scheduler, executor, Told(reports, outputs or {}, logs))
+    never = {n for n, (_, exits, _) in enumerate(cell.jobs, 1) if isinstance(exits[0], NotStarted)}
+    story = simulate(scheduler, executor, Told(reports, outputs or {}, logs, never))
 
     ledger, metrics, page = Ledger(), RunningMetrics(began), LastPage()
     for listener in (ledger.hear, metrics.fold, page.hear):
@@ -148,7 +170,8 @@ def play(directory, cell, *, outputs=None, settings=None, environment=None, bega
         "r1", state="stopped" if scheduler.stopping else "ended", files=["ci/jobs.yaml"], workers=cell.slots,
         began=began, ended=clock.now(), input_complete=True, directory=None,
     )  # fmt: skip
-    code = 1 if page.failed else 3 if sum(page.outcomes.values()) < page.added or page.outcomes.get("interrupted") else 0
+    left = sum(page.outcomes.values()) < page.added or page.outcomes.get("interrupted")
+    code = 1 if page.failed else 3 if left else 0
     for name, number in (("SIGINT", 130), ("SIGTERM", 143)):
         code = number if scheduler.stopping and scheduler.stopping.cause.endswith(name) else code
     said = directory / "stderr"
@@ -158,10 +181,9 @@ def play(directory, cell, *, outputs=None, settings=None, environment=None, bega
     final = reports.finish(ending, err=Outlet(fd, "standard error"), **waiting)
     os.close(fd)
     rows = [ledger.rows[seq] for seq in sorted(ledger.rows)]
-    return Played(
-        directory, document(facts, snapshot, rows, clock.wall), story.events, final, said.read_text(), reports, run,
-        ending,
-    )  # fmt: skip
+    told = document(facts, snapshot, rows, clock.wall)
+    text = said.read_text()
+    return Played(directory, told, story.events, final, text, story.batches, reports, run, ending)
 
 
 def write_again(played, directory, events=None):
@@ -169,4 +191,3 @@ def write_again(played, directory, events=None):
     return write_after(
         settings_for(directory), played.events if events is None else events, played.run, played.ending
     )
-

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""`logs`: what jobs have printed, byte for byte; on a terminal made safe, with a heading for each job."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from pqrun.capture import PIECE, Logs, copy_range
+from pqrun.cli.looking import Page
+from pqrun.control.selectors import Subject, chosen
+from pqrun.display.lines import for_screen, pieces_of_lines
+from pqrun.display.outlet import Outlet
+from pqrun.display.safe import safe
+from pqrun.errors import OwnFailure, UserError
+from pqrun.journal.index import Index, consult
+from pqrun.journal.rundir import RunDirectory, find_run
+from pqrun.model import Key, Priority
+
+NOTHING_CHOSEN = 1
+_KINDS = ("state:", "priority:", "tag:")
+
+
+class Output(NamedTuple):
+    """An attempt's output; its `sizes` (of stdout and stderr) are known when it has ended."""
+
+    key: Key
+    id: str
+    sizes: tuple[int, int] | None
+
+
+def print_logs(
+    name: str, selectors: Sequence[str], *, attempt: int | None, stderr_only: bool, follow: bool
+) -> int:
+    """Prints; the exit code: 1 if patterns or words mean no job."""
+    page = Page()
+    run = find_run(name)
+    live = run.in_use()
+    seqs = consult(run, lambda index: jobs_meant(index, selectors, live=live))
+    if not seqs and selectors:
+        page.remark(f"no job is {' or '.join(safe(text) for text in selectors)}")
+        return NOTHING_CHOSEN
+    printer = Printer(page, run, stderr_only=stderr_only, headings=len(seqs) != 1 and page.is_terminal)
+    if follow and live:
+        from pqrun.cli.following import follow_run
+
+        follow_run(printer, run, selectors, seqs, attempt)
+    else:
+        for output in consult(run, lambda index: _outputs(index, seqs, attempt)):
+            printer.print(output)
+    page.end()
+    return 0
+
+
+def jobs_meant(index: Index, selectors: Sequence[str], *, live: bool) -> list[int]:
+    """Their numbers, in order of submission; `UserError` for an id that no job has."""
+    if not selectors:
+        return [seq for (seq,) in index.rows("seq")]
+    if len(selectors) == 1 and (found := index.rows("seq", "id = ?", selectors[0])):
+        return [found[0][0]]
+    subjects = []
+    for seq, job_id, state, priority, tags in index.rows("seq, id, state, priority, tags"):
+        state = "interrupted" if state == "running" and not live else state
+        tag_names = tuple(json.loads(tags)) if tags != "[]" else ()
+        subjects.append((seq, Subject(job_id, state, Priority(priority).name.lower(), tag_names)))
+    meant = set(chosen(subjects, selectors))
+    ids = {subject.id for _, subject in subjects}
+    for selector in selectors:
+        if selector in ids or selector == "all" or selector.startswith(_KINDS) or set("*?[") & set(selector):
+            continue
+        if not selector.isdecimal() or not index.rows("seq", "seq = ?", int(selector)):
+            raise UserError(f"no job `{safe(selector)}` in that run (`pqrun show` lists them)")
+        meant.add(int(selector))
+    return sorted(meant)
+
+
+def _outputs(index: Index, seqs: Sequence[int], attempt: int | None) -> list[Output]:
+    outputs = [output for seq in seqs if (output := output_of(index, seq, attempt)) is not None]
+    if attempt is not None and not outputs:
+        raise UserError(f"there was no attempt {attempt}")
+    return outputs
+
+
+def output_of(index: Index, seq: int, attempt: int | None) -> Output | None:
+    """Of that attempt, or of the last one; None if there was none."""
+    job_id, state, attempts, last, out, err = index.rows(
+        "id, state, attempts, last, out, err", "seq = ?", seq
+    )[0]
+    if attempt is None:
+        attempt = attempts if state == "running" else last
+    if attempt == last and last:
+        return Output(Key(seq, attempt), job_id, (out, err))
+    for earlier in index.earlier_attempts(seq):
+        if earlier["last"] == attempt:
+            return Output(Key(seq, attempt), job_id, (earlier["out"], earlier["err"]))
+    if state == "running" and attempt == attempts:
+        return Output(Key(seq, attempt), job_id, None)
+    return None
+
+
+class Printer:
+    """Writes outputs; remembers how much of each it has written."""
+
+    def __init__(self, page: Page, run: RunDirectory, *, stderr_only: bool, headings: bool) -> None:
+        self.page = page
+        self._logs = Logs(run.logs, keep=True)
+        self._outlets = {2: page.out} if stderr_only else {1: page.out, 2: page.err}
+        self._headings = headings
+        self._written: dict[tuple[Key, int], int] = {}
+
+    @property
+    def gone(self) -> bool:
+        """Whether nobody reads any more."""
+        return self.page.out.gone
+
+    def print(self, output: Output) -> None:
+        """What there is of it and was not written yet."""
+        sizes = output.sizes or (None, None)
+        for stream, size in zip((1, 2), sizes, strict=True):
+            outlet = self._outlets.get(stream)
+            if outlet is not None and size != 0:
+                self._print_file(output, stream, size, outlet)
+
+    def _print_file(self, output: Output, stream: int, size: int | None, outlet: Outlet) -> None:
+        path = self._logs.path(output.key, stream)
+        start = self._written.get((output.key, stream), 0)
+        try:
+            source = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError as error:
+            if size is None:
+                return  # it runs, and has printed nothing yet
+            raise OwnFailure(f"cannot read {path}: {error.strerror}") from error
+        with contextlib.ExitStack() as held:
+            held.callback(os.close, source)
+            end = os.fstat(source).st_size if size is None else size
+            if start >= end:
+                return
+            if self._headings and not start:
+                self._head(output)
+            self._copy(source, start, end, outlet)
+            self._written[output.key, stream] = end
+
+    def _copy(self, source: int, start: int, end: int, outlet: Outlet) -> None:
+        if not outlet.is_terminal:
+            outlet.pour(lambda fd: copy_range(source, fd, start, end))
+            return
+        for piece, _ in pieces_of_lines(_pieces(source, start, end)):
+            outlet.write(for_screen(piece))
+
+    def _head(self, output: Output) -> None:
+        seq, attempt = output.key
+        name = safe(output.id) if output.id != str(seq) else ""
+        words = " ".join(word for word in (str(seq), name, f"try {attempt}" if attempt > 1 else "") if word)
+        self.page.say(self.page.paint("bold", f"==> {words} <=="))
+
+
+def _pieces(source: int, start: int, end: int) -> Iterator[bytes]:
+    while start < end and (piece := os.pread(source, min(PIECE, end - start), start)):
+        start += len(piece)
+        yield piece

@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Where in a shell command something stands: free, in quotes, in a comment, in arithmetic …
+
+A value is put into a command in quotes of its own. That is safe where the shell would begin a new
+word or go on with one, and nowhere else: inside of quotes it would take them off. So the command is
+read as a POSIX shell reads it, and where shells differ or only a full parser could tell, the answer
+is `UNSURE` from there on. Runs nothing and knows no placeholder.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import Final
+
+
+class Context(StrEnum):
+    """What surrounds a place in a command; the text says it to people."""
+
+    FREE = ""
+    SINGLE = "in single quotes"
+    DOUBLE = "in double quotes"
+    ESCAPED = "behind a backslash"
+    DOLLAR = "behind a `$`"
+    BACKQUOTES = "in backquotes"
+    ARITHMETIC = "in an arithmetic expression"
+    COMMENT = "in a comment"
+    HERE_DOCUMENT = "in or behind a here-document"
+    UNSURE = "where only the shell can tell what is quoted"
+
+
+_SEPARATORS: Final = frozenset(" \t\n;&|()<>")
+_EXPANSION = re.compile(r"\$\{(?:[^{}\"'`\\$\n]|\$\w)*\}")
+_CASE = re.compile(r"case\b")
+
+
+class Walk:
+    """Goes through a command once; finds what `wanted` matches, with its context."""
+
+    def __init__(self, command: str, wanted: re.Pattern[str]) -> None:
+        self._text = command
+        self._wanted = wanted
+        self._open: list[str] = []  # of `"`, `(` and `$(`, those that are not closed
+        self._at = 0
+        self._fresh = True  # whether a `#` here would begin a comment
+        self._here = False  # whether a here-document begins with the next line
+        self._in_comment = False
+        self._lost = False
+
+    def __iter__(self) -> Iterator[tuple[re.Match[str], Context]]:
+        text = self._text
+        while self._at < len(text):
+            if self._lost:
+                yield from self._all(len(text), Context.UNSURE)
+            elif self._open and self._open[-1] == '"':
+                yield from self._in_double_quotes()
+            else:
+                yield from self._free()
+
+    @property
+    def end(self) -> Context:
+        """What something at the end of the command would stand in; after the walk."""
+        if self._lost:
+            return Context.UNSURE
+        if self._open and self._open[-1] == '"':
+            return Context.DOUBLE
+        if self._at > len(self._text):
+            return Context.ESCAPED
+        return Context.COMMENT if self._in_comment else Context.FREE
+
+    def _free(self) -> Iterator[tuple[re.Match[str], Context]]:
+        text, at = self._text, self._at
+        sign = text[at]
+        if found := self._wanted.match(text, at):
+            yield found, Context.FREE
+            self._step(found.end())
+        elif sign == "\\":
+            yield from self._escape(Context.ESCAPED)
+        elif sign == "'":
+            yield from self._single_quotes(at + 1)
+        elif sign == '"':
+            self._open.append('"')
+            self._step(at + 1)
+        elif sign in "$`":
+            yield from self._expansion()
+        elif sign == "#" and self._fresh:
+            end = text.find("\n", at)
+            self._in_comment = end < 0
+            yield from self._all(len(text) if end < 0 else end, Context.COMMENT)
+        elif text.startswith("((", at):
+            self._lost = True
+        elif sign == "<":
+            yield from self._redirection()
+        else:
+            self._plain(sign)
+
+    def _plain(self, sign: str) -> None:
+        if sign == "(":
+            self._open.append(sign)
+        elif sign == ")" and self._open:
+            self._open.pop()
+        elif sign == "\n" and self._here:
+            self._lost = True
+        elif self._fresh and "$(" in self._open and _CASE.match(self._text, self._at):
+            self._lost = True  # its patterns end in `)`
+        self._step(self._at + 1, fresh=sign in _SEPARATORS)
+
+    def _in_double_quotes(self) -> Iterator[tuple[re.Match[str], Context]]:
+        text, at = self._text, self._at
+        sign = text[at]
+        if found := self._wanted.match(text, at):
+            yield found, Context.DOUBLE
+            self._at = found.end()
+        elif sign == "\\":
+            yield from self._escape(Context.DOUBLE)
+        elif sign in "$`":
+            yield from self._expansion()
+        else:
+            if sign == '"':
+                self._open.pop()
+            self._step(at + 1)
+
+    def _expansion(self) -> Iterator[tuple[re.Match[str], Context]]:
+        """What begins with `$` or a backquote, inside of double quotes or not."""
+        text, at = self._text, self._at
+        quoted = bool(self._open) and self._open[-1] == '"'
+        if text[at] == "`":
+            end = re.compile(r"(?:[^`\\]|\\.)*`?", re.DOTALL).match(text, at + 1)
+            assert end is not None
+            yield from self._all(end.end(), Context.BACKQUOTES)
+        elif text.startswith("$((", at) or text.startswith("$[", at):
+            yield from self._arithmetic()
+        elif text.startswith("$(", at):
+            self._open.append("$(")
+            self._step(at + 2, fresh=True)
+        elif text.startswith("${", at):
+            simple = _EXPANSION.match(text, at)
+            if found := self._wanted.match(text, at + 1):
+                yield found, Context.DOLLAR
+                self._step(found.end())
+            elif simple:
+                self._step(simple.end())
+            else:
+                self._lost = True
+        elif text.startswith("$'", at) and not quoted:
+            yield from self._single_quotes(at + 2, escapes=True)
+        else:
+            self._step(at + 1)
+
+    def _arithmetic(self) -> Iterator[tuple[re.Match[str], Context]]:
+        """Up to the brackets that close it; quotes in it are too much for us."""
+        opening, closing = ("(", ")") if self._text.startswith("$(", self._at) else ("[", "]")
+        depth, end = 0, self._at + 1
+        while end < len(self._text):
+            sign = self._text[end]
+            if sign in "\"'`\\#":
+                break
+            depth += (sign == opening) - (sign == closing)
+            end += 1
+            if not depth:
+                break
+        yield from self._all(end, Context.ARITHMETIC)
+        self._lost = bool(depth)
+
+    def _single_quotes(self, begin: int, *, escapes: bool = False) -> Iterator[tuple[re.Match[str], Context]]:
+        end = self._text.find("'", begin)
+        yield from self._all(len(self._text) if end < 0 else end + 1, Context.SINGLE)
+        # Some shells take the backslash in `$'…\'` for an escape, and go on.
+        self._lost = end < 0 or (escapes and self._text[end - 1] == "\\" and end > begin)
+
+    def _escape(self, context: Context) -> Iterator[tuple[re.Match[str], Context]]:
+        if found := self._wanted.match(self._text, self._at + 1):
+            yield found, context
+            self._step(found.end())
+        else:
+            self._step(self._at + 2)
+
+    def _redirection(self) -> Iterator[tuple[re.Match[str], Context]]:
+        text, at = self._text, self._at
+        if text.startswith("<<<", at):
+            self._step(at + 3, fresh=True)
+        elif text.startswith("<<", at):
+            self._here = True
+            after = re.compile(r"<<-?[ \t]*").match(text, at)
+            assert after is not None
+            self._step(after.end(), fresh=True)
+            if found := self._wanted.match(text, self._at):
+                yield found, Context.HERE_DOCUMENT
+                self._step(found.end())
+        else:
+            self._step(at + 1, fresh=True)
+
+    def _all(self, end: int, context: Context) -> Iterator[tuple[re.Match[str], Context]]:
+        """Everything up to there stands in one context."""
+        if self._here and self._lost:
+            context = Context.HERE_DOCUMENT
+        for found in self._wanted.finditer(self._text, self._at, end):
+            yield found, context
+        self._step(end)
+
+    def _step(self, to: int, *, fresh: bool = False) -> None:
+        self._at = to
+        self._fresh = fresh

@@ -1,0 +1,276 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Whole runs in a terminal: what is on the screen during, after a resize, and after the end."""
+
+import os
+import signal
+import sys
+
+import pytest
+
+from .conftest import ROOT, Terminal
+
+EVIL = r"""
+printf 'clean line\n\033[2J\033[H\033]0;owned\007over the table\nhalf \033[\n[/markup] [red]not red[/red]\n'; sleep 0.1
+printf '\033[31mred\033[0m text\n\033[10A\033[Jup\n\r\roverwritten\rlast version\n'
+printf 'no end of line \033]0;half a title'
+sleep 60
+"""
+WAITS = "read x < go; exit 3  # pqrun: id=waits\n"
+
+
+def one_line(script):
+    return "; ".join(line for line in script.strip().split("\n")) + "\n"
+
+
+def table_lines(window):
+    return [line for line in window.lines() if "pqrun jobs" in line or "^C stop" in line]
+
+
+@pytest.fixture
+def waiting(terminal, tmp_path):
+    """A run of one job that waits for a word, seen in a window."""
+    os.mkfifo(tmp_path / "go")
+
+    def open_window(*arguments, columns=90, rows=30, jobs=WAITS, **more):
+        window = terminal(columns, rows, *arguments, jobs=jobs, **more)
+        window.until_shown("^C stop")
+        return window
+
+    return open_window
+
+
+def let_go(tmp_path):
+    with (tmp_path / "go").open("w") as pipe:
+        pipe.write("\n")
+
+
+def test_the_table_shows_the_run_and_leaves_nothing_behind(waiting, tmp_path):
+    window = waiting(jobs="echo from above\n" + WAITS, columns=110)
+    window.until_shown("waits")
+    assert "pqrun jobs.txt" in window.text()
+    assert "1/2+" in window.text() or "1/2" in window.text()
+    assert window.screen.cursor.hidden
+    assert window.lines()[0] == "from above"
+    assert not window.echoes()
+    let_go(tmp_path)
+    assert window.finish() == 1
+    assert not window.screen.cursor.hidden
+    assert table_lines(window) == []
+    assert window.lines()[0] == "from above"
+    assert "FAILED waits: exit 3" in window.text()
+    assert "1 of 2 jobs failed" in window.text()
+    assert window.raw.count(b"\x1b[?25l") >= 1 and window.raw.rstrip().count(b"\x1b[?25h") == 1
+    assert window.raw.count(b"\x1b[?7l") == window.raw.count(b"\x1b[?7h")
+
+
+def test_jobs_cannot_steer_the_screen(terminal):
+    window = terminal(100, 40, "--output", "line", jobs=one_line(EVIL))
+    window.until_shown("last version")
+    window.until_shown("no end of line")
+    lines = window.lines()
+    assert "over the table" in lines
+    assert "half \\x1b[" in lines
+    assert "[/markup] [red]not red[/red]" in lines
+    assert lines.index("clean line") == 0
+    assert "red text" in lines and "up" in lines
+    assert len(table_lines(window)) == 2
+    assert "no end of line \\x1b]0;half a title" in window.text()
+    assert window.titles == []
+    window.press("\x03")
+    assert window.finish() == -signal.SIGINT
+    assert window.titles == []
+    assert table_lines(window) == []
+
+
+def test_what_a_job_is_called_cannot_forge_a_line(terminal):
+    jobs = 'jobs:\n  - {id: "x\\e[2J\\e[1;1H[bold]y[/nope]", run: "sleep 60"}\n'
+    window = terminal(100, 40, jobs=jobs, name="jobs.yaml")
+    window.until_shown("[bold]y[/nope]")
+    assert b"\x1b[2J" not in window.raw
+    window.press("\x03")
+    window.finish()
+
+
+@pytest.mark.parametrize(("columns", "rows"), [(56, 24), (110, 16), (60, 12), (130, 45), (40, 10)])
+def test_a_resize_leaves_no_debris(waiting, tmp_path, columns, rows):
+    window = waiting(columns=90, rows=30, jobs="seq 5\n" + WAITS)
+    window.resize(columns, rows)
+    wide = columns - 1
+
+    def fits():
+        tables = [line for line in window.lines() if "pqrun jobs" in line]
+        bars = [line for line in window.lines() if "━" in line or "──" in line]
+        return len(tables) == 1 and all(len(line) <= wide for line in bars) and "waits" in window.text()
+
+    window.until(fits)
+    window.until(lambda: len([line for line in window.lines() if "^C stop" in line]) <= 1 and fits())
+    let_go(tmp_path)
+    assert window.finish() == 1
+    assert [line for line in window.everything().split("\n") if "^C stop" in line] == []
+
+
+def test_many_resizes_in_a_row(waiting, tmp_path):
+    window = waiting(jobs="".join(f"echo line {n}\n" for n in range(60)) + WAITS)
+    for columns, rows in [(70, 20), (100, 35), (57, 13), (90, 30), (120, 24), (80, 40)]:
+        window.resize(columns, rows)
+        seen = len(window.raw)
+        window.until(lambda: len(window.raw) > seen + 200)  # noqa: B023
+    window.until(lambda: len(table_lines(window)) == 2)
+    let_go(tmp_path)
+    window.finish()
+    assert table_lines(window) == []
+    assert "1 of 61 jobs failed" in window.text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
+def test_every_signal_leaves_the_terminal_as_it_was(waiting, number):
+    window = waiting()
+    window.until(lambda: not window.echoes())
+    os.kill(window.pid, number)
+    window.until(lambda: window.echoes())
+    assert window.finish() == -number
+    assert not window.screen.cursor.hidden
+    assert table_lines(window) == []
+
+
+def test_ctrl_z_leaves_the_terminal_and_going_on_draws_again(waiting, tmp_path):
+    window = waiting()
+    window.until(lambda: not window.echoes())
+    window.press("\x1a")
+    _, status = os.waitpid(window.pid, os.WUNTRACED)
+    assert os.WIFSTOPPED(status)
+    window.listen(0.1)
+    assert table_lines(window) == []
+    assert not window.screen.cursor.hidden
+    assert window.echoes()
+    os.kill(window.pid, signal.SIGCONT)
+    window.until_shown("^C stop")
+    window.until(lambda: not window.echoes())
+    assert window.screen.cursor.hidden
+    let_go(tmp_path)
+    assert window.finish() == 1
+    assert table_lines(window) == []
+
+
+def test_a_stop_without_a_word_is_got_over(waiting, tmp_path):
+    window = waiting()
+    window.until(lambda: not window.echoes())
+    os.kill(window.pid, signal.SIGSTOP)
+    os.waitpid(window.pid, os.WUNTRACED)
+    window.stream.feed(b"\x1b[2J\x1b[Hsomebody else wrote here\r\n")
+    os.kill(window.pid, signal.SIGCONT)
+    window.until_shown("^C stop")
+    let_go(tmp_path)
+    assert window.finish() == 1
+
+
+def test_keys(waiting, tmp_path):
+    window = waiting("-j2", jobs="read x < go; exit 0  # pqrun: id=waits\n" * 1 + "sleep 0.01\n" * 3)
+    window.until(lambda: not window.echoes())
+    window.press("p")
+    window.until_shown("PAUSED")
+    window.press("p")
+    window.until(lambda: "PAUSED" not in window.text())
+    window.press("+")
+    window.until_shown("1/3")
+    window.press("-")
+    window.press("-")
+    window.press("-")
+    window.until_shown("1/1")
+    window.press("?")
+    window.until_shown("one job more or less")
+    window.press("?")
+    window.until(lambda: "one job more or less" not in window.text())
+    window.press("\x1b[A\x1bOq")  # an arrow, a keypad key
+    window.press("o")
+    window.until_shown("show output")
+    window.press("q")
+    window.until_shown("DRAINING")
+    let_go(tmp_path)
+    assert window.finish() in (0, 3)
+
+
+def test_hidden_output_is_not_shown_and_a_pasted_text_does_nothing(waiting, tmp_path):
+    os.mkfifo(tmp_path / "then")
+    window = waiting("-j1", jobs="read x < go; echo secret\nread x < then; echo public\nread x < go\n")
+    window.until(lambda: not window.echoes())
+    window.press("quit please")
+    window.press("o")
+    window.until_shown("show output")
+    assert "DRAINING" not in window.text()
+    let_go(tmp_path)
+    window.until_shown("1 ok")
+    window.press("o")
+    window.until_shown("hide output")
+    with (tmp_path / "then").open("w") as pipe:
+        pipe.write("\n")
+    window.until_shown("2 ok")
+    window.until_shown("public")
+    let_go(tmp_path)
+    assert window.finish() == 0
+    assert "secret" not in window.everything().split("\n")
+
+
+def test_status_progress_and_last_lines_of_running_jobs(waiting, tmp_path):
+    jobs = "echo status=step 3 >> $PQRUN_REPORT; echo progress=0.5 >> $PQRUN_REPORT; read x < go\n"
+    jobs += "echo first; printf 'loading 50%%\\rloading 75%%'; sleep 60\n"
+    window = waiting("-j2", columns=120, jobs=jobs)
+    window.until_shown("50% step 3")
+    window.until_shown("loading 75%")
+    window.press("\x03")
+    window.finish()
+
+
+def test_the_job_list_may_come_through_stdin(tmp_path):
+    os.mkfifo(tmp_path / "go")
+    shell = f"printf 'read x < go\\n' | {sys.executable} -m pqrun run --no-journal"
+    window = Terminal(["/bin/sh", "-c", shell], 90, 30, env={"PYTHONPATH": str(ROOT)}, cwd=tmp_path)
+    window.until_shown("stdin")
+    window.until_shown("q drain")
+    window.press("q")
+    window.until_shown("DRAINING")
+    let_go(tmp_path)
+    assert window.finish() == 0
+    window.close()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "env"),
+    [
+        ((), {"TERM": "dumb"}),
+        ((), {"TERM": ""}),
+        ((), {"CI": "true"}),
+        (("-q",), {}),
+        (("--json",), {}),
+        (("--progress", "plain"), {}),
+        ((), {"PQRUN_PROGRESS": "none"}),
+        (("--output", "raw"), {}),
+    ],
+)
+def test_where_no_table_is_wanted_the_cursor_never_moves(terminal, arguments, env):
+    window = terminal(90, 30, *arguments, jobs="sleep 0.7\nfalse\n", env=env)
+    assert window.finish() == 1
+    assert b"\x1b[?25l" not in window.raw
+    assert b"\x1b7" not in window.raw
+
+
+def test_an_explicit_wish_beats_the_look_around(waiting, tmp_path):
+    window = waiting("--progress", "live", env={"CI": "true"})
+    let_go(tmp_path)
+    assert window.finish() == 1
+
+
+def test_grouped_output_on_a_terminal_is_safe_without_a_table_too(terminal):
+    window = terminal(90, 30, "--progress", "plain", jobs="printf 'a\\033[2Jb\\033]0;t\\007\\n'\n")
+    window.finish()
+    assert "ab" in window.lines()
+    assert window.titles == []
+
+
+def test_the_last_page_has_colours_on_a_terminal_unless_not_wanted(terminal):
+    window = terminal(90, 30, jobs="false\n")
+    window.finish()
+    assert b"\x1b[1;31mFAILED\x1b[0m" in window.raw
+    plain = terminal(90, 30, jobs="false\n", env={"NO_COLOR": "1"})
+    plain.finish()
+    assert b"\x1b[1;31m" not in plain.raw

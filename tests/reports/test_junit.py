@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""JUnit XML as its readers want it."""
+
+import os
+import tracemalloc
+import xml.etree.ElementTree as ET
+from types import SimpleNamespace
+
+from reported import CELLS, Cell, job, play
+
+from pqrun import events as ev
+from pqrun.model import Command, Count, Exited, JobSpec, Outcome, Said, Signalled, Usage
+from pqrun.reports import Reports, write_after
+from pqrun.reports.facts import RunFacts
+
+TEXT = {"type", "message"}
+RETRY = ["stackTrace", "system-out", "system-err"]
+CASE = {
+    "skipped": TEXT, "error": TEXT, "failure": TEXT, "system-out": set(), "system-err": set(),
+    "rerunFailure": TEXT, "rerunError": TEXT, "flakyFailure": TEXT, "flakyError": TEXT,
+}  # fmt: skip
+
+
+def case_of(played, name):
+    cases = ET.parse(played.path("junit")).iter("testcase")
+    return next(case for case in cases if case.get("name") == name)
+
+
+def only(directory, cell, **more):
+    """A run of which JUnit alone is wanted."""
+    return play(directory, cell, settings=SimpleNamespace(junit=str(directory / "junit.xml")), **more)
+
+
+def test_the_rules_of_jenkins_schema_hold(cell):
+    root = ET.parse(cell.path("junit")).getroot()
+    assert root.tag == "testsuites" and set(root.attrib) == {"tests", "failures", "errors", "time"}
+    for suite in root:
+        assert suite.tag == "testsuite"
+        assert set(suite.attrib) == {"name", "tests", "failures", "errors", "skipped", "time", "timestamp"}
+        assert [child.tag for child in suite if child.tag != "testcase"] == ["properties"]
+        for case in suite.iter("testcase"):
+            assert set(case.attrib) == {"name", "classname", "time"}
+            assert sum(child.tag in ("failure", "error", "skipped") for child in case) <= 1
+            for child in case:
+                assert set(child.attrib) <= CASE[child.tag]
+                inner = [grandchild.tag for grandchild in child]
+                assert inner == [tag for tag in RETRY if tag in inner]
+                if child.tag.startswith(("flaky", "rerun")):
+                    assert child.get("type")
+
+
+def test_a_job_that_passed_at_last_keeps_its_failed_attempts_as_flaky(tmp_path):
+    played = only(tmp_path, CELLS["flaky"], outputs={"all": (b"hello\n", b"")})
+    case = case_of(played, "a")
+    assert [child.tag for child in case] == ["flakyFailure", "flakyFailure"]
+    assert [child.get("message") for child in case] == ["exit 1", "SIGKILL"]
+    assert [child.get("type") for child in case] == ["exit", "signal"]
+    assert case[0].find("system-out").text == "hello\n"
+
+
+def test_a_job_that_failed_at_last_keeps_the_attempts_before_as_reruns(tmp_path):
+    played = only(tmp_path, CELLS["tried in vain"])
+    case = case_of(played, "a")
+    assert [(child.tag, child.get("message")) for child in case] == [
+        ("failure", "exit 3"),
+        ("rerunFailure", "exit 1"),
+        ("rerunFailure", "exit 2"),
+    ]
+    assert case[0].text == "$ run a\nexit 3, attempt 3"
+
+
+def test_of_very_many_attempts_the_last_are_kept(tmp_path):
+    played = only(tmp_path, Cell([job("a", tries=[Exited(n) for n in range(1, 101)], exit=Exited(101))], 1))
+    messages = [child.get("message") for child in case_of(played, "a")]
+    assert messages == ["exit 101", *(f"exit {n}" for n in range(91, 101))]
+
+
+def test_what_was_not_a_failure_of_the_job_is_an_error_or_skipped_with_its_reason(tmp_path):
+    cells = ["timeout", "skipped", "not started", "deadline", "allowed"]
+    told = {}
+    for name in cells:
+        directory = tmp_path / name
+        directory.mkdir()
+        played = only(directory, CELLS[name])
+        for case in ET.parse(played.path("junit")).getroot().iter("testcase"):
+            told[name, case.get("name")] = [(child.tag, child.get("message")) for child in case]
+    assert told["timeout", "a"] == [("error", "timeout 2s")]
+    assert told["skipped", "b"] == [("skipped", "needs a")]
+    assert told["not started", "a"] == [("error", "exit 127: cannot run nope: No such file")]
+    assert told["deadline", "b"] == [("error", "interrupted")]
+    assert told["deadline", "d"] == [("skipped", "not run: deadline")]
+    assert told["allowed", "a"] == [("skipped", "may fail, and did: exit 1")]
+
+
+def test_names_are_unique_in_a_suite_and_stay_when_a_line_is_put_before(tmp_path):
+    specs = [
+        JobSpec("make", Command("x"), file="a.yaml"),
+        JobSpec("2", Command("make"), named=False, file="a.yaml"),
+        JobSpec("3", Command("make"), named=False, file="a.yaml"),
+        JobSpec("4", Command("make"), named=False, file="dir.d/b.yaml"),
+        JobSpec("5", Command("make"), named=False),
+    ]
+    played = only(tmp_path, Cell([(spec, [Exited(0)], 1.0) for spec in specs], 0))
+    found = ET.parse(played.path("junit")).iter("testcase")
+    cases = [(case.get("classname"), case.get("name")) for case in found]
+    assert cases == [
+        ("a", "make"), ("a", "make #2"), ("a", "make #3"), ("dir_d/b", "make"), ("pqrun", "make"),
+    ]  # fmt: skip
+
+
+def test_a_job_that_runs_again_after_all_is_there_once_with_its_new_end(tmp_path):
+    first = only(tmp_path, Cell([job("a", exit=Exited(1)), job("b", exit=Signalled("SIGKILL"))], 1))
+    again = only(tmp_path, Cell([job("a"), job("b")], 0))
+    at = first.events[-1].at
+    specs = JobSpec("a", Command("x")), JobSpec("b", Command("x"))
+    reopened = [ev.JobReopened(at, seq, Outcome.FAILED, spec) for seq, spec in enumerate(specs, 1)]
+    later = [event for event in again.events if not isinstance(event, ev.JobAdded | ev.JobDropped)]
+    dropped = [ev.JobDropped(again.events[-1].at, 2, Outcome.OK)]
+    settings = SimpleNamespace(junit=str(tmp_path / "both.xml"), summary=str(tmp_path / "both.md"))
+    failures = write_after(settings, first.events + reopened + later + dropped, again.run, again.ending)
+    assert failures == []
+    cases = list(ET.parse(tmp_path / "both.xml").iter("testcase"))
+    assert [(case.get("name"), list(case)) for case in cases] == [("a", [])]
+    assert "1 job: 1 ok" in (tmp_path / "both.md").read_text()
+
+
+def test_of_a_run_that_died_what_ran_is_an_error_and_of_a_live_one_it_still_runs(tmp_path):
+    played = only(tmp_path, CELLS["ok"])
+    cut = [e for e in played.events if not isinstance(e, ev.AttemptEnded | ev.JobEnded)]
+    died, lives = ("error", "interrupted: pqrun ended while it ran"), ("skipped", "still running")
+    for live, expected in ((False, died), (True, lives)):
+        path = tmp_path / f"{live}.xml"
+        ending = played.ending._replace(live=live)
+        assert write_after(SimpleNamespace(junit=str(path)), cut, played.run, ending) == []
+        case = next(ET.parse(path).iter("testcase"))
+        assert (case[0].tag, case[0].get("message")) == expected
+
+
+def test_the_file_appears_when_it_is_complete_and_replaces_the_old_one(tmp_path):
+    path = tmp_path / "new" / "junit.xml"
+    reports = Reports(SimpleNamespace(junit=str(path)), environment={})
+    reports.begin(RunFacts("r", (), 1, 0.0, lambda at: at))
+    assert path.parent.is_dir() and not path.exists()
+    path.write_text("old")
+    played = only(tmp_path, CELLS["ok"])
+    reports.hear(played.events)
+    assert path.read_text() == "old"
+    reports.finish(played.ending)
+    assert path.read_text().startswith("<?xml")
+    assert [file.name for file in path.parent.iterdir()] == ["junit.xml"]
+    assert path.stat().st_mode & 0o777 == 0o666 & ~_umask()
+
+
+def _umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def test_many_jobs_take_little_memory(tmp_path):
+    reports = Reports(SimpleNamespace(junit=str(tmp_path / "junit.xml")), environment={})
+    reports.begin(RunFacts("r", (), 1, 0.0, lambda at: at))
+    jobs = 4000
+    tracemalloc.start()
+    for seq in range(1, jobs + 1):
+        reports.hear([
+            ev.JobAdded(0.0, seq, JobSpec(str(seq), Command("true"), named=False)),
+            ev.AttemptEnded(1.0, seq, 1, Count.COMPLETED, Exited(0), None, 0.0, 1.0, Usage(), Said()),
+            ev.JobEnded(1.0, seq, Outcome.OK, 1),
+        ])  # fmt: skip
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak / jobs < 400

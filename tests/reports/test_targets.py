@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Files, pipes and descriptors that reports go to, and what is said when they can't be written."""
+
+import json
+import os
+import threading
+import time
+from types import SimpleNamespace
+
+import pytest
+from reported import CELLS, FILES, play, settings_for
+
+from pqrun.errors import UserError
+from pqrun.reports import Reports
+from pqrun.reports.pipes import Growing
+from pqrun.reports.wanted import Wanted
+
+NAMES = [name for name in FILES if name != "metrics"]
+
+
+def wanted(**settings):
+    return Wanted(SimpleNamespace(**settings), {})
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_can_not_be_written_is_known_before_anything_starts(name, tmp_path):
+    (tmp_path / "file").touch()
+    for path in (tmp_path, tmp_path / "file" / "x", "", "a\0b", "/dev/fd/999"):
+        with pytest.raises(UserError) as told:
+            wanted(**{name: str(path)})
+        assert str(told.value).startswith(f"--{name}")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_directory_without_permission_is_known_too(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(UserError, match="Permission denied"):
+        wanted(junit=str(tmp_path / "x"))
+
+
+def test_two_reports_do_not_go_to_one_file(tmp_path):
+    with pytest.raises(UserError, match="--junit and --events name the same file"):
+        wanted(junit=str(tmp_path / "x"), events=f"{tmp_path}/./x")
+    wanted(junit="/dev/null", events="/dev/null")
+
+
+def test_nothing_is_loaded_for_a_run_without_reports(tmp_path):
+    played = play(tmp_path, CELLS["ok"], settings=SimpleNamespace())
+    assert (played.code, played.said, os.listdir(tmp_path)) == (0, "", ["stderr"])
+
+
+def test_variables_that_name_reports_are_not_for_the_jobs():
+    environment = {"PQRUN_JUNIT": "x", "PQRUN_EVENTS": "y", "PQRUN_ON_FINISH": "z", "PQRUN_JOBS": "3"}
+    Wanted(SimpleNamespace(), environment)
+    assert environment == {"PQRUN_JOBS": "3"}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_full_disk_is_exit_4_and_says_which_file(name, tmp_path):
+    if name == "metrics":
+        pytest.importorskip("prometheus_client")
+    played = play(tmp_path, CELLS["failed"], settings=SimpleNamespace(**{name: "/dev/full"}))
+    assert played.code == 4
+    assert played.said == f"pqrun: cannot write /dev/full (--{name}): No space left on device\n"
+
+
+@pytest.mark.parametrize("name", NAMES[:3])
+def test_a_directory_that_went_away_is_exit_4_too(name, tmp_path):
+    where = tmp_path / "reports"
+
+    def sabotage(scheduler, now):
+        where.rmdir()
+
+    cell = CELLS["ok"]
+    cell = type(cell)(cell.jobs, cell.code, asks=[(0.5, sabotage)])
+    played = play(tmp_path, cell, settings=SimpleNamespace(**{name: str(where / "x")}))
+    assert played.code == 4
+    assert f"cannot write {where}/x (--{name}): No such file or directory" in played.said
+
+
+def test_a_signal_stays_the_exit_code_when_a_report_fails_too(tmp_path):
+    played = play(tmp_path, CELLS["int"], settings=SimpleNamespace(junit="/dev/full"))
+    assert played.code == 130
+    assert "No space left on device" in played.said
+
+
+def test_what_fails_in_a_report_costs_that_report_and_is_told(tmp_path, capsys):
+    reports = Reports(settings_for(tmp_path), environment={})
+    played = play(tmp_path, CELLS["ok"])
+    reports.begin(played.run)
+    reports.hear([object()])
+    reports.hear(played.events)
+    assert reports.finish(played.ending) == 4
+    assert "the EventLog report failed and was dropped" in reports.failures
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_events_go_into_a_pipe_as_they_happen(tmp_path):
+    reader, writer = os.pipe()
+    reports = Reports(SimpleNamespace(events=f"/dev/fd/{writer}"), environment={})
+    played = play(tmp_path, CELLS["ok"])
+    reports.begin(played.run)
+    os.close(writer)
+    reports.hear(played.events[:3])
+    first = os.read(reader, 1 << 20)
+    assert len(first.splitlines()) == 4
+    reports.hear(played.events[3:])
+    assert reports.finish(played.ending) == 0
+    lines = (first + os.read(reader, 1 << 20)).splitlines()
+    assert os.read(reader, 1) == b""
+    os.close(reader)
+    assert lines == played.path("events").read_bytes().splitlines()
+
+
+def test_a_named_pipe_may_get_its_reader_later(tmp_path):
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    played = play(tmp_path, CELLS["ok"])
+    reports = Reports(SimpleNamespace(events=str(path)), environment={})
+    reports.begin(played.run)
+    reports.hear(played.events)
+    found = []
+    thread = threading.Thread(target=lambda: found.extend(path.read_bytes().splitlines()))
+    thread.start()
+    assert reports.finish(played.ending) == 0
+    thread.join()
+    assert [json.loads(line) for line in found] == played.lines()
+
+
+def test_a_reader_that_goes_away_is_no_failure(tmp_path):
+    reader, writer = os.pipe()
+    os.close(reader)
+    played = play(tmp_path, CELLS["ok"], settings=SimpleNamespace(events=f"/dev/fd/{writer}"))
+    os.close(writer)
+    assert (played.code, played.said) == (0, "")
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, None], ids=["that nobody opens", "that nobody reads"])
+def test_a_pipe_costs_its_report_in_the_end_never_the_run(make, tmp_path, monkeypatch):
+    monkeypatch.setattr("pqrun.reports.pipes.MOST_PENDING", 100_000)
+    path, reader = str(tmp_path / "fifo"), -1
+    os.mkfifo(path)
+    if make is None:
+        reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    target = Growing("--events", path)
+    target.patience = 0.2
+    target.open()
+    began = time.monotonic()
+    for _ in range(100):
+        target.write(b"x" * 10_000)
+    target.close()
+    assert 0.2 <= time.monotonic() - began < 5
+    assert target.failure.startswith(f"cannot write {path} (--events): ")
+    if reader >= 0:
+        os.close(reader)
+
+
+def test_a_slow_reader_gets_everything(tmp_path):
+    reader, writer = os.pipe()
+    target = Growing("--events", f"/dev/fd/{writer}")
+    target.open()
+    os.close(writer)
+    data = bytes(range(256)) * 2000
+    found = []
+
+    def read():
+        while piece := os.read(reader, 5000):
+            found.append(piece)
+            time.sleep(0.001)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    for start in range(0, len(data), 10_000):
+        target.write(data[start : start + 10_000])
+    target.close()
+    thread.join()
+    os.close(reader)
+    assert b"".join(found) == data and not target.failure
+
+
+def test_a_descriptor_of_a_file_is_written_from_where_it_is(tmp_path):
+    path = tmp_path / "out"
+    with path.open("wb") as file:
+        file.write(b"before\n")
+        file.flush()
+        target = Growing("--events", f"/dev/fd/{file.fileno()}")
+        target.open()
+        target.write(b"line\n")
+        target.close()
+    assert path.read_bytes() == b"before\nline\n"
+
+
+def test_what_the_teller_had_no_time_for_is_in_the_reports_all_the_same(tmp_path):
+    played = play(tmp_path, CELLS["int"])
+    settings = settings_for(tmp_path / "late")
+    reports = Reports(settings, environment={})
+    reports.begin(played.run)
+    reports.hear(played.events[:5])
+    code = reports.finish(played.ending, untold=[played.events[5:8], played.events[8:]], hurry=True)
+    reports.hear(played.events)  # the teller wakes up too late
+    assert code == 130
+    for name, file in FILES.items():
+        assert (tmp_path / "late" / file).read_bytes() == played.path(name).read_bytes()
