@@ -13,11 +13,12 @@ from pqrun.model import Count, Exit, JobSpec, Outcome, Priority, Said, StopReaso
 
 
 class JobAdded(NamedTuple):
-    """A job is known to the run."""
+    """A job is known to the run; `by` whom it was added, if not by the run's own input."""
 
     at: float
     seq: int
     spec: JobSpec
+    by: str = ""
 
 
 class JobQueued(NamedTuple):
@@ -99,7 +100,7 @@ class JobRemoved(NamedTuple):
 
 
 class JobEnded(NamedTuple):
-    """It ended for good; `because` names the need for which it was skipped."""
+    """It ended for good; `because` names the need for which it was skipped, `by` who cancelled it."""
 
     at: float
     seq: int
@@ -107,6 +108,7 @@ class JobEnded(NamedTuple):
     attempts: int
     allowed: bool = False
     because: str = ""
+    by: str = ""
 
 
 class JobReopened(NamedTuple):
@@ -137,12 +139,13 @@ class JobSaid(NamedTuple):
 
 
 class JobChanged(NamedTuple):
-    """Somebody changed a job that has not ended."""
+    """Somebody changed a job that has not ended; `front`: and put it before its equals."""
 
     at: float
     seq: int
     spec: JobSpec
     by: str
+    front: bool = False
 
 
 class OutputGrew(NamedTuple):
@@ -215,6 +218,7 @@ class RunStopping(NamedTuple):
     cause: str
     drain: bool
     force: bool = False
+    by: str = ""
 
 
 Event = (

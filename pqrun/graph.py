@@ -6,33 +6,38 @@ No clock, no process, no file. What has ended is kept in mind only as far as som
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from graphlib import CycleError, TopologicalSorter
+from math import inf
 
 from pqrun.lifecycle import Pending
-from pqrun.model import Need, Outcome
+from pqrun.model import Need, Outcome, Priority
 from pqrun.task import Task
 
 
 class UnknownNeed(Exception):
-    """A job needs one that is not known."""
+    """A job needs one that is not known, or in the end itself."""
 
 
 class Graph:
     """Names of jobs, and what they need of each other; `tasks` are the unfinished ones.
 
-    `remembers`: how jobs have ended is kept for those that may come to need them.
+    `remembers`: of how many jobs it is kept how they have ended, for those that may come to need
+    them; the longest ended are forgotten first.
     """
 
     def __init__(self, tasks: dict[int, Task]) -> None:
-        self.remembers = True
+        self.remembers = inf
+        self._forgotten = 0
         self._tasks = tasks
         self._ids: dict[str, int] = {}
         self._ended: dict[str, tuple[Outcome, bool]] = {}
 
     def name(self, task: Task) -> None:
-        """From now on the job is found by its id; one called by its number is in any case."""
-        if task.spec.named or task.spec.id != str(task.seq):
+        """From now on the job is found by its id, whatever was called so before and has ended."""
+        if task.spec.named or task.spec.id != str(task.seq):  # others are found by their number
             self._ids[task.spec.id] = task.seq
+            self._ended.pop(task.spec.id, None)
 
     def find(self, job_id: str) -> Task | None:
         """The unfinished job of that id."""
@@ -50,21 +55,47 @@ class Graph:
         """How that job ended, if it is kept in mind."""
         return self._ended[job_id][0] if job_id in self._ended else None
 
+    def ended(self) -> Iterator[tuple[str, Outcome, bool]]:
+        """Those that are kept in mind: id, outcome, whether that was allowed."""
+        return ((job_id, outcome, allowed) for job_id, (outcome, allowed) in self._ended.items())
+
     def check(self, fresh: Sequence[Task]) -> None:
-        """`UnknownNeed` if one of these jobs needs what is neither known nor among them."""
-        among: set[str] | None = None
-        for task in fresh:
+        """`UnknownNeed` if one of these jobs needs what is neither known nor among them, or a ring is."""
+        needy = [task for task in fresh if task.spec.needs]
+        if not needy:
+            return
+        place = {task.spec.id: number for number, task in enumerate(fresh)}
+        ring_possible = False
+        for task in needy:
             for need in task.spec.needs:
-                if self._may_be_needed(need.job, task.seq):
-                    continue
-                if among is None:
-                    among = {other.spec.id for other in fresh}
-                if need.job not in among:
+                if (other := place.get(need.job)) is not None:
+                    ring_possible = ring_possible or other >= place[task.spec.id]
+                elif not self._may_be_needed(need.job, task.seq):
                     raise UnknownNeed(f"job `{task.spec.id}` needs `{need.job}`, which is not known")
+        if ring_possible:
+            _find_ring({task.spec.id: [need.job for need in task.spec.needs] for task in needy})
+
+    def check_anew(self, task: Task, needs: Sequence[Need]) -> None:
+        """The same for the new needs of a job that is here already."""
+        for need in needs:
+            if not self._may_be_needed(need.job, task.seq):
+                raise UnknownNeed(f"job `{task.spec.id}` needs `{need.job}`, which is not known")
+        seen: set[int] = set()
+        todo = self._unfinished(needs)
+        while todo:
+            other = todo.pop()
+            if other is task:
+                raise UnknownNeed(f"job `{task.spec.id}` would wait for itself")
+            if other.seq not in seen:
+                seen.add(other.seq)
+                todo += self._unfinished(other.spec.needs)
+
+    def _unfinished(self, needs: Iterable[Need]) -> list[Task]:
+        return [task for need in needs if (task := self.find(need.job)) is not None]
 
     def _may_be_needed(self, job_id: str, by: int) -> bool:
         # A job that is called by its number and ended well is not kept in mind.
-        return self.knows(job_id) or (job_id.isdecimal() and 0 < int(job_id) < by)
+        return self.knows(job_id) or (job_id.isdecimal() and self._forgotten < int(job_id) < by)
 
     def connect(self, task: Task) -> Need | None:
         """Hangs a job on what it needs; the need that can never be met, if there is one."""
@@ -94,20 +125,42 @@ class Graph:
 
     def hurry(self, task: Task) -> Iterator[Task]:
         """What an urgent job needs is as urgent, and so on down; those that became so."""
-        waiting = [need.job for need in task.spec.needs]
+        waiting = self._unfinished(task.spec.needs)
         while waiting:
-            other = self.find(waiting.pop())
-            if other is not None and other.urgency < task.urgency:
+            other = waiting.pop()
+            if other.urgency < task.urgency:
                 other.urgency = task.urgency
-                waiting += [need.job for need in other.spec.needs]
+                waiting += self._unfinished(other.spec.needs)
                 yield other
+
+    def relax(self, jobs: Iterable[Task], needs: Iterable[Need]) -> Iterator[Task]:
+        """Those of these jobs and needs, and so on down, for which nobody is in such a hurry any more."""
+        waiting = [*jobs, *self._unfinished(needs)]
+        while waiting:
+            job = waiting.pop()
+            urgency = self._wanted(job)
+            if urgency < job.urgency:
+                job.urgency = urgency
+                waiting += self._unfinished(job.spec.needs)
+                yield job
+
+    def _wanted(self, job: Task) -> Priority:
+        """How urgent it is for itself and for those that wait for it."""
+        urgency = job.spec.priority
+        for seq, _ in reversed(job.dependents):  # the last one is changed last when all are changed
+            if urgency >= job.urgency:
+                break
+            other = self._tasks.get(seq)
+            if other is not None and isinstance(other.state, Pending):
+                urgency = max(urgency, other.urgency)
+        return urgency
 
     def settle(self, task: Task, outcome: Outcome, *, allowed: bool) -> Iterator[tuple[Task, Need | None]]:
         """A job ended: who waited only for it (`None`), and who can never run, with the need."""
-        if self.remembers and (
-            task.spec.named or task.spec.id != str(task.seq) or outcome is not Outcome.OK
-        ):
+        if task.spec.named or task.spec.id != str(task.seq) or outcome is not Outcome.OK:
             self._ended[task.spec.id] = (outcome, allowed)
+            while len(self._ended) > self.remembers:
+                self._forget_one()
         self._ids.pop(task.spec.id, None)
         for seq, when in task.dependents:
             other = self._tasks.get(seq)
@@ -122,7 +175,14 @@ class Graph:
 
     def remember(self, job_id: str, outcome: Outcome, *, allowed: bool) -> None:
         """A job of an earlier process ended so."""
-        self._ended[job_id] = (outcome, allowed)
+        if outcome is not Outcome.OK or not job_id.isdecimal():
+            self._ended[job_id] = (outcome, allowed)
+
+    def _forget_one(self) -> None:
+        job_id = next(iter(self._ended))
+        del self._ended[job_id]
+        if job_id.isdecimal():  # neither this one nor those before it can be said to have ended well
+            self._forgotten = max(self._forgotten, int(job_id))
 
 
 def met(when: str, outcome: Outcome, allowed: bool) -> bool:
@@ -134,3 +194,12 @@ def met(when: str, outcome: Outcome, allowed: bool) -> bool:
     if when == "failed":
         return outcome in (Outcome.FAILED, Outcome.TIMEOUT)
     return outcome is Outcome.OK or (allowed and outcome is not Outcome.SKIPPED)
+
+
+def _find_ring(needs: dict[str, list[str]]) -> None:
+    try:
+        TopologicalSorter(needs).prepare()
+    except CycleError as error:
+        ring = [str(job_id) for job_id in reversed(error.args[1])]
+        shown = ring if len(ring) <= 6 else [*ring[:3], "…", ring[-1]]
+        raise UnknownNeed(f"jobs wait for one another: {' -> '.join(shown)}") from None

@@ -12,13 +12,14 @@ from pqrun.engine import Engine
 from pqrun.errors import UserError
 from pqrun.jobfile.lines import Lines
 from pqrun.jobfile.sniff import looks_like_job_file
-from pqrun.jobfile.source import LinesSource
+from pqrun.jobfile.source import Jobs, LinesSource
 from pqrun.model import JobSpec, Pool
 from pqrun.reactor import Reactor
 from pqrun.scheduler import Scheduler
-from pqrun.settings import Settings
+from pqrun.settings import Each, Settings
 
 PIECE = 65536
+KNOWN_AT_ONCE = 10_000
 JOB_FILES = (".yaml", ".yml", ".json")
 
 
@@ -28,7 +29,7 @@ class Input:
     def __init__(
         self,
         jobs: Sequence[JobSpec],
-        lines: Lines | None,
+        lines: Jobs | None,
         parts: Sequence[tuple[str, int, bytes]],
         *,
         workers: str | None = None,
@@ -96,6 +97,8 @@ class Input:
 
 def open_input(settings: Settings) -> Input:
     """Opens and tells apart what is to be read; `UserError` for all that is wrong with it."""
+    if settings.each is not None:
+        return _arguments(settings, settings.each)
     job_files: list[str] = []
     lists: list[str] = []
     heads: dict[str, tuple[int, bytes, bool]] = {}
@@ -109,6 +112,18 @@ def open_input(settings: Settings) -> Input:
         is_list = kind == "lines" or settings.null or not looks_like_job_file(head, True)
         (lists if is_list else job_files).append(path)
     return _put_together(settings, job_files, lists, heads)
+
+
+def _arguments(settings: Settings, each: Each) -> Input:
+    """One job for each argument; few of them are known from the beginning, many come as there is room."""
+    from pqrun.templates.opening import open_arguments
+
+    if settings.only or settings.skip:
+        raise UserError("--only and --skip choose among the jobs of a job file, not among arguments")
+    arguments, parts = open_arguments(settings, each)
+    if arguments.count is None or arguments.count > KNOWN_AT_ONCE:
+        return Input((), arguments, parts)
+    return Input(list(iter(arguments.take, None)), None, ())
 
 
 def _put_together(

@@ -9,7 +9,7 @@ dequeued = completed + failed + timeout + retried + active + stopped + removed.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from math import ceil, log
 from typing import Any, NamedTuple
 
@@ -68,63 +68,94 @@ class RunningMetrics:
         self._queued: dict[int, tuple[float, Priority]] = {}
         self._submitted: dict[int, tuple[float, Priority, float]] = {}
         self._durations: Counter[int] = Counter()
+        # By type: to try one pattern after another took longer than all that is done with what it finds.
+        self._folds: dict[type, Callable[[Any], None]] = {
+            ev.JobAdded: self._added,
+            ev.JobQueued: self._enqueue,
+            ev.AttemptSubmitted: self._submit,
+            ev.AttemptRefused: self._refuse,
+            ev.AttemptEnded: self._end_attempt,
+            ev.JobRemoved: self._remove,
+            ev.JobEnded: self._end,
+            ev.JobReopened: self._reopen,
+            ev.JobDropped: self._drop,
+            ev.JobChanged: self._change,
+        }
 
     def fold(self, events: Iterable[ev.Event]) -> None:
         """Takes in what happened, in order."""
+        folds = self._folds
         for event in events:
-            match event:
-                case ev.JobAdded():
-                    self.added += 1
-                case ev.JobQueued(at, seq, _, priority):
-                    self.enqueued += 1
-                    self.by_priority[priority] += 1
-                    self._queued[seq] = (at, priority)
-                case ev.AttemptSubmitted(_, seq, _, waited):
-                    self.dequeued += 1
-                    self.active += 1
-                    self.waited += waited
-                    self._submitted[seq] = (*self._leave(seq), waited)
-                case ev.AttemptRefused(_, seq):
-                    self.dequeued -= 1
-                    self.active -= 1
-                    since, priority, waited = self._submitted.pop(seq)
-                    self.waited -= waited
-                    self.by_priority[priority] += 1
-                    self._queued[seq] = (since, priority)
-                case ev.AttemptEnded(at=at, seq=seq, counted=count, asked=asked, began=began, ended=ended):
-                    self.active -= 1
-                    self._submitted.pop(seq, None)
-                    self.counts[count] += 1
-                    self.attempts_timeout += asked in (StopReason.TIMEOUT, StopReason.IDLE)
-                    self.last_end = at
-                    self._measure(ended - began)
-                case ev.JobRemoved(_, seq):
-                    self.dequeued += 1
-                    self.removed += 1
-                    self._leave(seq)
-                case ev.JobEnded(at=at, outcome=outcome):
-                    self.ended += 1
-                    self.outcomes[outcome] += 1
-                    self.last_end = at
-                case ev.JobReopened(outcome=outcome):
-                    self.ended -= 1
-                    self.outcomes[outcome] -= 1
-                case ev.JobDropped(_, seq, dropped):
-                    self.added -= 1
-                    if dropped is not None:
-                        self.ended -= 1
-                        self.outcomes[dropped] -= 1
-                    elif seq in self._queued:
-                        self.dequeued += 1
-                        self.removed += 1
-                        self._leave(seq)
-                case ev.JobChanged(seq=seq, spec=spec) if seq in self._queued:
-                    since, priority = self._queued[seq]
-                    self.by_priority[priority] -= 1
-                    self.by_priority[spec.priority] += 1
-                    self._queued[seq] = (since, spec.priority)
-                case _:
-                    pass
+            if (fold := folds.get(type(event))) is not None:
+                fold(event)
+
+    def _added(self, _: ev.JobAdded) -> None:
+        self.added += 1
+
+    def _enqueue(self, event: ev.JobQueued) -> None:
+        at, seq, _, priority = event
+        self.enqueued += 1
+        self.by_priority[priority] += 1
+        self._queued[seq] = (at, priority)
+
+    def _submit(self, event: ev.AttemptSubmitted) -> None:
+        _, seq, _, waited = event
+        self.dequeued += 1
+        self.active += 1
+        self.waited += waited
+        since, priority = self._leave(seq)
+        self._submitted[seq] = (since, priority, waited)
+
+    def _refuse(self, event: ev.AttemptRefused) -> None:
+        self.dequeued -= 1
+        self.active -= 1
+        since, priority, waited = self._submitted.pop(event.seq)
+        self.waited -= waited
+        self.by_priority[priority] += 1
+        self._queued[event.seq] = (since, priority)
+
+    def _end_attempt(self, event: ev.AttemptEnded) -> None:
+        self.active -= 1
+        self._submitted.pop(event.seq, None)
+        self.counts[event.counted] += 1
+        if event.asked is StopReason.TIMEOUT or event.asked is StopReason.IDLE:
+            self.attempts_timeout += 1
+        self.last_end = event.at
+        seconds = event.ended - event.began
+        self.processed += seconds
+        # Buckets 1 % wide: any percentile of any number of attempts in little memory.
+        self._durations[round(log(max(seconds, 1e-6)) / _STEP)] += 1
+
+    def _remove(self, event: ev.JobRemoved) -> None:
+        self.dequeued += 1
+        self.removed += 1
+        self._leave(event.seq)
+
+    def _end(self, event: ev.JobEnded) -> None:
+        self.ended += 1
+        self.outcomes[event.outcome] += 1
+        self.last_end = event.at
+
+    def _reopen(self, event: ev.JobReopened) -> None:
+        self.ended -= 1
+        self.outcomes[event.outcome] -= 1
+
+    def _drop(self, event: ev.JobDropped) -> None:
+        self.added -= 1
+        if event.outcome is not None:
+            self.ended -= 1
+            self.outcomes[event.outcome] -= 1
+        elif event.seq in self._queued:
+            self.dequeued += 1
+            self.removed += 1
+            self._leave(event.seq)
+
+    def _change(self, event: ev.JobChanged) -> None:
+        if event.seq in self._queued:
+            since, priority = self._queued[event.seq]
+            self.by_priority[priority] -= 1
+            self.by_priority[event.spec.priority] += 1
+            self._queued[event.seq] = (since, event.spec.priority)
 
     def snapshot(self, now: float | None = None) -> Metrics:
         """The numbers at `now` (default: when the last attempt or job ended)."""
@@ -158,11 +189,6 @@ class RunningMetrics:
         since, priority = self._queued.pop(seq)
         self.by_priority[priority] -= 1
         return since, priority
-
-    def _measure(self, seconds: float) -> None:
-        self.processed += seconds
-        # Buckets 1 % wide: any percentile of any number of attempts in little memory.
-        self._durations[round(log(max(seconds, 1e-6)) / _STEP)] += 1
 
     def _percentile(self, share: float) -> float:
         wanted = ceil(share * self._durations.total())

@@ -22,12 +22,32 @@ Entry = tuple[int, int, int]
 Shape = tuple[int, tuple[tuple[str, int], ...]]
 
 
+class Asking(Protocol):
+    """What a job asks for."""
+
+    @property
+    def slots(self) -> int: ...
+    @property
+    def pools(self) -> tuple[tuple[str, int], ...]: ...
+
+
 class Contender(Protocol):
     """What the heap knows of a job: its place, and what it asks for."""
 
     seq: int
     entry: Entry | None
     shape: Shape
+
+
+class Comer(Contender, Protocol):
+    """A job that comes into the queue: how urgent it is, and what it asks for by now."""
+
+    place: int
+
+    @property
+    def urgency(self) -> int: ...
+    @property
+    def spec(self) -> Asking: ...
 
 
 class Pools:
@@ -80,11 +100,28 @@ class Ready:
         self._parked: dict[Shape, list[Entry]] = {}
         self._lacking: dict[str, dict[Shape, None]] = {}
         self._starts = 0
+        self._places = 0
         self._waiting_since: deque[tuple[int, Entry]] = deque()
         self._reserving: list[Contender] = []
 
     def __len__(self) -> int:
         return len(self._who)
+
+    def enter(self, job: Comer, *, front: bool = False, again: bool = False) -> None:
+        """Puts a job in, behind its equals; in `front` of them, or `again` where it was before."""
+        self._places += 1
+        if front:
+            job.place = -self._places
+        elif not again:
+            job.place = self._places
+        job.shape = (job.spec.slots, job.spec.pools)
+        self.push(job, (-job.urgency, job.place, job.seq))
+
+    def move(self, jobs: Iterable[Comer]) -> None:
+        """They are more or less urgent than they were; those that are not in stay out."""
+        for job in jobs:
+            if job.entry is not None:
+                self.push(job, (-job.urgency, job.place, job.seq))
 
     def push(self, job: Contender, entry: Entry) -> None:
         """Puts a job in, or to another place if it is in already."""

@@ -25,6 +25,7 @@ from pqrun.starts import Starts
 from pqrun.task import Restart, Task
 
 ENDLESS = 1 << 60
+Skipped = tuple[Task, Outcome, Need]
 
 
 class Scheduler:
@@ -45,6 +46,7 @@ class Scheduler:
         self.ready = Ready(pools)
         self.max_queue = max_queue
         self.paused = False
+        self.in_change = False  # somebody's request is half carried out: nothing starts meanwhile
         self.stopping: ev.RunStopping | None = None
         self.input_ended = False
         self.jobs = 0
@@ -54,7 +56,6 @@ class Scheduler:
         self._halting = Halting(halt)
         self._starts = Starts(self.ready, self._running, self._log, pace or Pace())
         self._deadline = deadline
-        self._place = 0
         self._unstarted = 0
 
     # What people and files ask for
@@ -95,7 +96,7 @@ class Scheduler:
         """Whether there was a job of that id, ended or not."""
         return self.graph.knows(job_id)
 
-    def add(self, specs: Iterable[JobSpec], now: float) -> list[int]:
+    def add(self, specs: Iterable[JobSpec], now: float, by: str = "") -> list[int]:
         """New jobs, which may need each other and earlier ones; their numbers.
 
         `UnknownNeed` if one needs what is not known; nothing was added then.
@@ -103,7 +104,7 @@ class Scheduler:
         fresh = [Task(number, spec) for number, spec in enumerate(specs, self.jobs + 1)]
         self.graph.check(fresh)
         self.jobs += len(fresh)
-        self._log.events.extend(ev.JobAdded(now, task.seq, task.spec) for task in fresh)
+        self._log.events.extend(ev.JobAdded(now, task.seq, task.spec, by) for task in fresh)
         self._take_in(fresh, now)
         return [task.seq for task in fresh]
 
@@ -111,6 +112,7 @@ class Scheduler:
         """Goes on with what an earlier process has left."""
         self._log.events.extend(restart.events)
         self.jobs = restart.jobs
+        self.paused = restart.paused
         for job_id, outcome, allowed in restart.ended:
             self.graph.remember(job_id, outcome, allowed=allowed)
         self._take_in(restart.tasks, now)
@@ -126,9 +128,9 @@ class Scheduler:
             self._log.events.append(ev.InputEnded(now, self.jobs, complete, why))
             self._halt_if_enough(now)
 
-    def stop(self, cause: str, now: float, *, drain: bool = False, force: bool = False) -> None:
+    def stop(self, cause: str, now: float, *, drain: bool = False, force: bool = False, by: str = "") -> None:
         """Start nothing new; running jobs are asked to end, or killed, unless they may finish."""
-        self.stopping = ev.RunStopping(now, cause, drain, force)
+        self.stopping = ev.RunStopping(now, cause, drain, force, by)
         self._log.events.append(self.stopping)
         if not drain:
             self._deadline = inf
@@ -151,11 +153,11 @@ class Scheduler:
         """The executor has so many slots from now on."""
         self._log.events.append(ev.WorkersChanged(now, workers, by))
 
-    def cancel(self, task: Task, now: float) -> None:
+    def cancel(self, task: Task, now: float, by: str = "") -> None:
         """Ends a job: at once if it does not run, else after its grace."""
+        task.cancelled_by = task.cancelled_by or by
         match task.state:
             case life.Queued() | life.Pending() | life.Waiting():
-                self._withdraw(task, now)
                 self._drop(task, Outcome.CANCELLED, now)
             case life.Submitted() | life.Running():
                 self._running.ask_to_stop(task, StopReason.CANCELLED, now)
@@ -173,25 +175,29 @@ class Scheduler:
         self._log.events.append(ev.JobRemoved(now, task.seq))
         self._unstarted -= 1
         del self.tasks[task.seq]
-        self.graph.forget(task)
         self._log.events.append(ev.JobDropped(now, task.seq, None))
+        for other, outcome, need in self._let_go(task, Outcome.CANCELLED, now, allowed=False):
+            self._conclude(other, outcome, now, need)
+        self.graph.forget(task)
         return task
 
     def change(self, task: Task, spec: JobSpec, now: float, by: str = "", *, front: bool = False) -> None:
-        """A job that has not started is to be otherwise; `front`: before its equals."""
-        self.graph.check([Task(task.seq, spec)])
-        needs_changed = spec.needs != task.spec.needs
+        """An unfinished job is to be otherwise; `front`: before its equals. `UnknownNeed` if it can't be."""
+        before = task.spec.needs
+        reconnect = spec.needs != before and isinstance(task.state, life.Pending | life.Queued)
+        if reconnect:
+            self.graph.check_anew(task, spec.needs)
+            self.graph.disconnect(task)
         task.spec = spec
-        task.urgency = spec.priority
-        self._log.events.append(ev.JobChanged(now, task.seq, spec, by))
-        if needs_changed and isinstance(task.state, life.Pending | life.Queued):
+        task.urgency = max(task.urgency, spec.priority)
+        self._log.events.append(ev.JobChanged(now, task.seq, spec, by, front))
+        if reconnect:
             self._reconnect(task, now)
-        elif isinstance(task.state, life.Queued):
+        self.ready.move(self.graph.hurry(task))
+        self.ready.move(self.graph.relax([task], before))
+        if isinstance(task.state, life.Queued):
             self.ready.remove(task)
-            task.shape = (spec.slots, spec.pools)
-            self._put_in_place(task, front=front)
-        task.shape = (spec.slots, spec.pools) if task.seq not in self._running.tasks else task.shape
-        self._move_up(task)
+            self.ready.enter(task, front=front, again=True)
 
     # What executors report
 
@@ -219,10 +225,10 @@ class Scheduler:
         if now >= self._deadline:
             self.stop("deadline", now)
         self._ring_alarms(now)
-        if self.paused or self.stopping:
-            self._starts.hold(capacity, now, "the run is paused" if self.paused else "the run is stopping")
-        else:
-            self._unstarted -= self._starts.begin(now, capacity, bearing)
+        held = (
+            "stopping" if self.stopping else "paused" if self.paused else "changed" if self.in_change else ""
+        )
+        self._unstarted -= self._starts.begin(now, capacity, bearing, held and f"the run is {held}")
         decision = Decision(self._log.events.copy(), self._log.acts.copy())
         self._log.events.clear()
         self._log.acts.clear()
@@ -244,75 +250,62 @@ class Scheduler:
             if task.spec.needs:
                 if need := self.graph.connect(task):
                     never[task.seq] = need
-                self._move_up(task)
+                self.ready.move(self.graph.hurry(task))
         for task in fresh:
             if task.seq not in self.tasks:
                 continue  # skipped with another one
             if task.seq in never:
-                self._skip(task, never[task.seq], now)
+                self._drop(task, Outcome.SKIPPED, now, never[task.seq])
             elif isinstance(task.state, life.Queued) and task.entry is None:
-                self._put_in_place(task)
+                self.ready.enter(task)
             elif isinstance(task.state, life.Pending) and not task.unmet:
                 self._enqueue(task, task.state, now)
 
     def _reconnect(self, task: Task, now: float) -> None:
-        """Its needs are others now."""
-        if isinstance(task.state, life.Queued):
-            self._log.events.append(ev.JobRemoved(now, task.seq))
-            self.ready.remove(task)
+        """Its needs are others now: it may have to wait, or no longer, or can never run."""
+        never = self.graph.connect(task)
+        if never:
+            self._drop(task, Outcome.SKIPPED, now, never)
+        elif isinstance(task.state, life.Queued) and task.unmet:
+            self._leave(task, now)
             task.state = life.hold(task.state)
-        self.graph.disconnect(task)
-        self._unstarted -= 1
-        self._take_in([task], now)
-
-    def _move_up(self, task: Task) -> None:
-        for hurried in self.graph.hurry(task):
-            if hurried.entry is not None:
-                self.ready.push(hurried, (-hurried.urgency, hurried.place, hurried.seq))
+        elif isinstance(task.state, life.Pending) and not task.unmet:
+            self._enqueue(task, task.state, now)
 
     def _enqueue(self, task: Task, state: life.Pending | life.Waiting, now: float) -> None:
         task.state = life.enqueue(state, task.attempts + 1, now)
-        self._put_in_place(task)
+        self.ready.enter(task)
         if isinstance(state, life.Waiting):
             self._unstarted += 1
         self._log.events.append(ev.JobQueued(now, task.seq, task.attempts + 1, task.spec.priority))
-
-    def _put_in_place(self, task: Task, *, front: bool = False) -> None:
-        self._place += 1
-        task.place = -self._place if front else self._place
-        self.ready.push(task, (-task.urgency, task.place, task.seq))
 
     def _undo(self, task: Task, why: str, now: float) -> None:
         """The machine could not start it: back to the front of its equals, nothing used up."""
         cancelled = isinstance(task.state, life.Stopping) and task.state.reason is StopReason.CANCELLED
         self._running.undo(task, why, now)
         self._unstarted += 1
-        self.ready.push(task, (-task.urgency, task.place, task.seq))
+        self.ready.enter(task, again=True)
         if cancelled:
             self.cancel(task, now)
         self._starts.ceiling.refused(self._running.used, now, why)
 
-    def _withdraw(self, task: Task, now: float) -> None:
+    def _leave(self, task: Task, now: float) -> None:
+        """If it is in the queue, it goes without an attempt."""
         if isinstance(task.state, life.Queued):
             self._log.events.append(ev.JobRemoved(now, task.seq))
             self.ready.remove(task)
-        if not isinstance(task.state, life.Waiting):
-            self._unstarted -= 1
 
     def _drop(self, task: Task, outcome: Outcome, now: float, need: Need | None = None) -> None:
         """It ends without another attempt."""
-        state = task.state
-        assert isinstance(state, life.Pending | life.Queued | life.Waiting)
-        task.state = life.drop(state, outcome, task.attempts)
+        self._leave(task, now)
+        assert isinstance(task.state, life.Pending | life.Queued | life.Waiting)
+        self._unstarted -= not isinstance(task.state, life.Waiting)
+        task.state = life.drop(task.state, outcome, task.attempts)
         self._conclude(task, outcome, now, need)
-
-    def _skip(self, task: Task, need: Need, now: float) -> None:
-        self._unstarted -= 1
-        self._drop(task, Outcome.SKIPPED, now, need)
 
     def _conclude(self, task: Task, outcome: Outcome, now: float, need: Need | None = None) -> None:
         """A job has ended for good: tell it, and go on with what hung on it (and so on, in turn)."""
-        ended = [(task, outcome, need)]
+        ended: list[tuple[Task, Outcome, Need | None]] = [(task, outcome, need)]
         while ended:
             task, outcome, need = ended.pop()
             # What was to mend a failure and found none to mend is no failure itself.
@@ -320,18 +313,25 @@ class Scheduler:
                 task.spec.allow_failure and outcome in (Outcome.FAILED, Outcome.TIMEOUT)
             )
             because = need.job if need else ""
-            self._log.events.append(ev.JobEnded(now, task.seq, outcome, task.attempts, allowed, because))
+            by = task.cancelled_by if outcome is Outcome.CANCELLED else ""
+            self._log.events.append(ev.JobEnded(now, task.seq, outcome, task.attempts, allowed, because, by))
             del self.tasks[task.seq]
             self._halting.count(outcome, allowed=allowed)
             self._halt_if_enough(now)
-            for other, never in self.graph.settle(task, outcome, allowed=allowed):
-                assert isinstance(other.state, life.Pending)
-                if never is None:
-                    self._enqueue(other, other.state, now)
-                else:
-                    self._unstarted -= 1
-                    other.state = life.drop(other.state, Outcome.SKIPPED, other.attempts)
-                    ended.append((other, Outcome.SKIPPED, never))
+            ended += self._let_go(task, outcome, now, allowed=allowed)
+
+    def _let_go(self, task: Task, outcome: Outcome, now: float, *, allowed: bool) -> list[Skipped]:
+        """Who waited for it goes on; the others, which never will."""
+        skipped = []
+        for other, never in self.graph.settle(task, outcome, allowed=allowed):
+            assert isinstance(other.state, life.Pending)
+            if never is None:
+                self._enqueue(other, other.state, now)
+            else:
+                self._unstarted -= 1
+                other.state = life.drop(other.state, Outcome.SKIPPED, other.attempts)
+                skipped.append((other, Outcome.SKIPPED, never))
+        return skipped
 
     def _halt_if_enough(self, now: float) -> None:
         if self.stopping is None and (halt := self._halting.reached(self.jobs, complete=self.input_ended)):

@@ -6,12 +6,22 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from pqrun.errors import UserError
 from pqrun.model import Halt, Pool, Rate, Shard
 
 MAX_QUEUE = 1000
+
+
+class Each(NamedTuple):
+    """What `each` is to run: the words after its options, and how arguments are written."""
+
+    words: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    delimiter: str | None = None
+    colsep: str | None = None
+    header: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +31,7 @@ class Settings:
     files: tuple[str, ...] = ()
     format: str | None = None
     null: bool = False
+    each: Each | None = None
     jobs: str | None = None
     max_queue: int | None = None
     given: Mapping[str, Any] = field(default_factory=dict)

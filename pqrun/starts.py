@@ -30,10 +30,13 @@ class Starts:
         self._pace = pace
         self._told: set[str] = set()
 
-    def begin(self, now: float, capacity: int, bearing: Bearing) -> int:
-        """Starts all that may start; how many that were."""
+    def begin(self, now: float, capacity: int, bearing: Bearing, held: str = "") -> int:
+        """Starts all that may start, nothing if the run is `held`; how many that were."""
         slots = self._looked_at(capacity, now)
         ready, running = self._ready, self._running
+        if held:
+            self.holding, self.opens_at = (held if len(ready) else ""), inf
+            return 0
         self.holding, self.opens_at = "", inf
         begun = 0
         while slots > running.used and len(ready):
@@ -48,11 +51,6 @@ class Starts:
             self._pace.started(now)
             begun += 1
         return begun
-
-    def hold(self, capacity: int, now: float, why: str) -> None:
-        """Nothing starts now, for a reason that `begin` does not know."""
-        self._looked_at(capacity, now)
-        self.holding, self.opens_at = (why if len(self._ready) else ""), inf
 
     def _looked_at(self, capacity: int, now: float) -> int:
         """How many slots there are, if the machine bears as many."""

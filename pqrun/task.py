@@ -14,8 +14,8 @@ class Task:
     """`attempts` and `retries` count what earlier processes used up too."""
 
     __slots__ = (
-        "attempts", "dependents", "entry", "held", "place", "retries", "seq", "shape", "shares", "spec",
-        "state", "unmet", "urgency",
+        "attempts", "cancelled_by", "dependents", "entry", "held", "place", "retries", "seq", "shape", "shares",
+        "spec", "state", "unmet", "urgency",
     )  # fmt: skip
 
     def __init__(self, seq: int, spec: JobSpec) -> None:
@@ -31,6 +31,7 @@ class Task:
         self.entry: tuple[int, int, int] | None = None
         self.place = 0
         self.held = 0
+        self.cancelled_by = ""
         self.shares: tuple[tuple[str, str], ...] = ()
 
 
@@ -41,3 +42,4 @@ class Restart(Protocol):
     tasks: list[Task]
     ended: list[tuple[str, Outcome, bool]]
     jobs: int
+    paused: bool

@@ -41,7 +41,7 @@ class Workshop:
         self._lock = Lock()
         self._process = os.getpid()
         self.scheduler = Scheduler(max_queue=config.max_queue_size)
-        self.scheduler.graph.remembers = False
+        self.scheduler.graph.remembers = 0
         self.subscribers = Subscribers(lambda: self.engine.post())
         self.engine = Engine(
             clock=self._clock,

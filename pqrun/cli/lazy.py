@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 MODULES = {
     "run": "run",
+    "each": "each",
     "resume": "run",
     "check": "jobfiles",
     "init": "jobfiles",

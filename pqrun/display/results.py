@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 from pqrun import events as ev
 from pqrun.capture import Capture, Stream
+from pqrun.errors import UserError
 from pqrun.ledger import Ledger, Row
 from pqrun.model import Count
 from pqrun.reports.document import job_entry
@@ -31,6 +32,10 @@ class Results:
         self._directory = directory
         self._wall = wall
         self._ledger = Ledger()
+        try:
+            os.makedirs(directory, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"cannot create {directory}: {error.strerror}") from None
 
     def catch_up(self, events: Sequence[ev.Event]) -> None:
         """Takes in what an earlier process of this run has written already."""

@@ -27,7 +27,7 @@ from pqrun.executors.launch import PASSING, Launcher, Unstartable
 from pqrun.executors.report import read_report
 from pqrun.executors.spawn import LONGEST_FAILURE, signal_name
 from pqrun.executors.warden import Warden
-from pqrun.model import NOTHING_SAID, Attempt, Exit, Exited, Lost, NotStarted, Signalled, Usage
+from pqrun.model import NOTHING_SAID, Attempt, Exit, Exited, Lost, NotStarted, Said, Signalled, Usage
 from pqrun.news import Ended, Grew, Idle, Refused, Started, Told
 
 LOOK_AROUND = 2.0
@@ -93,6 +93,10 @@ class Child:
         now = around.clock.now()
         if self._asked:
             return Ended(attempt.key, NotStarted(126, "stopped before it started"), True, now, now)
+        if made := around.launcher.made_before(attempt):
+            codes = attempt.spec.success_codes
+            said = Said(message=f"cached: {made} is there")
+            return Ended(attempt.key, Exited(0 if 0 in codes else codes[0]), False, now, now, said=said)
         member = around.launcher.member(attempt, slot)
         around.containment.expect(member)
         pipes: list[int] = []
@@ -267,6 +271,8 @@ class Child:
                 _, status, used = os.wait4(member.pid, 0)
             except ChildProcessError:
                 return Lost(REAPED), Usage()
+            finally:
+                around.containment.reaped(member)
         usage = Usage(used.ru_utime, used.ru_stime)
         if self._lost:
             return Lost(self._lost), usage

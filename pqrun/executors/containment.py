@@ -82,6 +82,10 @@ class Containment:
         """A job's leader runs."""
         self._kin.enter(member, pid)
 
+    def reaped(self, member: Member) -> None:
+        """After its sweep its leader was reaped."""
+        self._kin.reaped(member)
+
     def leave(self, member: Member) -> None:
         """It could not be started, or (then it has escaped) not be ended."""
         with self._lock:
@@ -160,8 +164,11 @@ class Containment:
         alive: list[Orphan] = []
         before, self._orphans = self._orphans, {}
         all_clear = True
-        for pid in self._listed():
-            if pid in self._known:
+        pids = self._listed()
+        # Where leaders are listed too, one that has just died may be taken for an orphan.
+        may_reap = self._children.only_orphans or not self._kin.awaits_leaders
+        for pid in pids:
+            if pid in self._known or self._kin.leads(pid):
                 continue
             orphan = before.get(pid)
             if orphan is None or not orphan.clear:
@@ -173,7 +180,7 @@ class Containment:
                 except OSError:  # no descriptors left to look with
                     all_clear = False
                     continue
-            if not _reaped(pid):
+            if not (_reaped(pid) if may_reap else _is_dead(pid)):
                 self._orphans[pid] = orphan
                 alive.append(orphan)
                 all_clear = all_clear and orphan.clear
@@ -229,7 +236,7 @@ class Containment:
             self.escaped.append(f"cannot end process {orphan.pid}, left by a job: {why}")
 
     def _listed(self) -> list[int]:
-        return [pid for pid in map(int, self._children.read().split()) if not self._kin.leads(pid)]
+        return list(map(int, self._children.read().split()))
 
 
 def _reaped(pid: int) -> bool:
@@ -237,6 +244,11 @@ def _reaped(pid: int) -> bool:
         return os.waitpid(pid, os.WNOHANG)[0] != 0
     except ChildProcessError:
         return True
+
+
+def _is_dead(pid: int) -> bool:
+    process = look_at(pid)
+    return process is None or not process.lives
 
 
 def _sweep_group(group: int, grace: float, hurry: Callable[[], bool]) -> int:

@@ -70,6 +70,7 @@ class Kinship:
         self._by_mark: dict[bytes, Member] = {}
         self._by_pid: dict[int, Member] = {}
         self._by_slot: dict[int, Member] = {}
+        self._leaders: set[int] = set()
         self._claims: dict[int, tuple[int, Member]] = {}
         self._kept_sessions: set[int] = set()
         self._gone = Member(b"", keep=False, slot=0, over=True)
@@ -92,6 +93,7 @@ class Kinship:
 
     def enter(self, member: Member, pid: int) -> None:
         """Its leader runs."""
+        self._leaders.add(pid)
         member.pid = pid
         self._by_pid[pid] = member
         self._kept_sessions.discard(pid)
@@ -106,10 +108,15 @@ class Kinship:
         if member.keep and member.pid:
             self._kept_sessions.add(member.pid)
 
+    def reaped(self, member: Member) -> None:
+        """Its leader's number may be another's now."""
+        self._leaders.discard(member.pid)
+
     def leave_all(self) -> None:
         """The run is over."""
         for member in list(self._by_mark.values()):
             self.leave(member)
+        self._leaders.clear()
 
     def drop_claims(self, member: Member) -> None:
         """All that was claimed for it has gone."""
@@ -117,8 +124,13 @@ class Kinship:
             self._claims = {pid: claim for pid, claim in self._claims.items() if claim[1] is not member}
 
     def leads(self, pid: int) -> bool:
-        """Whether it is a job's leader."""
-        return pid in self._by_pid
+        """Whether it is a job's leader, alive or not yet reaped."""
+        return pid in self._leaders
+
+    @property
+    def awaits_leaders(self) -> bool:
+        """Whether some job's leader may have been born, but is not known yet."""
+        return any(not member.pid for member in list(self._by_mark.values()))
 
     def claim(self, process: Process, orphan: Orphan) -> None:
         """What is below an orphan is the same job's, also when it becomes an orphan itself."""

@@ -117,6 +117,14 @@ class Launcher:
             if stdin != self._null:
                 os.close(stdin)
 
+    def made_before(self, attempt: Attempt) -> str | None:
+        """What the job creates, if it is there already; after its first attempt it may be half made."""
+        creates = attempt.spec.creates
+        if creates is None or attempt.key.attempt > 1:
+            return None
+        directory = self._directory_of(attempt.spec.work) or self._directory
+        return creates if os.path.exists(os.path.join(directory, creates)) else None
+
     def never_ran(self, attempt: Attempt, stderr: bytes) -> NotStarted | None:
         """What is to be said of a process that ended with 255 because it could not be executed."""
         error = failure_told(stderr)

@@ -98,6 +98,11 @@ class Children:
     def __init__(self) -> None:
         self._fd = -1
 
+    @property
+    def only_orphans(self) -> bool:
+        """Whether what other threads have started is not among them."""
+        return self._fd >= 0
+
     def open(self) -> None:
         """A kernel without such a list: all of `/proc` is searched each time instead."""
         with contextlib.suppress(OSError):

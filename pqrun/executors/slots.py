@@ -108,4 +108,8 @@ class Slots:
 
     def _report(self, key: Key, end: Ended | Refused) -> None:
         self._live.pop(key, None)
-        self._reporter.turn(end)
+        if self._todo.empty():
+            self._reporter.turn(end)
+        else:
+            # Somebody will make a turn: this thread after the next one, or whom that wakes before.
+            self._reporter.post(end)

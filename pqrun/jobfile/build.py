@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from pqrun.jobfile import JobFile
+from pqrun.jobfile.fanout import FanOut, shown_id, with_paths
 from pqrun.jobfile.matrix import MOST_IN_FILE, Combination, label
 from pqrun.jobfile.needs import MOST_BY_PATTERN, Needs, cycles, ring
 from pqrun.jobfile.node import Mark
@@ -19,7 +20,7 @@ from pqrun.jobfile.text import Text
 from pqrun.jobfile.values import Unfit, job_id, quoted
 from pqrun.model import JobSpec, Need, Pool
 
-_OWN = ("run", "needs", "matrix")  # defaults that are not a layer of settings
+_OWN = ("run", "needs", "matrix", "for")  # defaults that are not a layer of settings
 
 
 def load(paths: Sequence[str], given: Values, read: Callable[[str], bytes], pools: Sequence[Pool]) -> JobFile:
@@ -81,6 +82,7 @@ class _Joined:
         self._problems = problems
         self._ids: list[str] = []  # of all jobs, in order
         self._needs: dict[str, tuple[Need, ...]] = {}
+        self._fan_out = FanOut(problems)
 
     def settle(self, pools: Sequence[Pool]) -> None:
         """Joins the settings at the top of the files."""
@@ -115,9 +117,14 @@ class _Joined:
         """The jobs in order, each combination of a matrix one."""
         for sheet in self._sheets:
             for draft in sheet.drafts:
-                matrix = sheet.default("matrix") if draft.matrix is None else draft.matrix
-                for combination in matrix or (None,):
+                for combination in self._combinations(sheet, draft):
                     yield sheet, draft, combination
+
+    def _combinations(self, sheet: Sheet, draft: Draft) -> Sequence[Combination | None]:
+        matrix = sheet.default("matrix") if draft.matrix is None else draft.matrix
+        loop = sheet.default("for") if draft.loop is None else draft.loop
+        directory = (draft.own.get("cwd") or sheet.default("cwd") or "") if loop else ""
+        return self._fan_out.combinations(matrix, loop, directory, sheet.file)
 
     def name(self) -> bool:
         """Gives every job its id; says which are there twice, and what has nothing to run.
@@ -140,6 +147,8 @@ class _Joined:
                 self._ids.append(number)
                 continue
             id = draft.id + (label(combination) if combination else "")
+            if draft.loop or sheet.default("for"):
+                id = shown_id(id)
             if id in named:
                 first, other = named[id]
                 place = (
@@ -194,6 +203,8 @@ class _Joined:
         for id, (_, draft, combination) in zip(self._ids, self._rows(), strict=True):
             if combination and draft.id is not None:
                 bases.setdefault(draft.id, []).append(id)
+        for draft in (draft for sheet in self._sheets for draft in sheet.drafts if draft.loop):
+            bases.setdefault(draft.id or "", [])  # of no file or line: nothing to wait for
         needs = Needs(self._ids, bases)
         defaults = {sheet: self._default_needs(sheet, needs) for sheet in self._sheets}
         needed = {sheet: {need.job for need in found} for sheet, found in defaults.items()}
@@ -228,12 +239,11 @@ class _Joined:
             sheet.drafts.reverse()
             while sheet.drafts:
                 draft = sheet.drafts.pop()
-                matrix = sheet.default("matrix") if draft.matrix is None else draft.matrix
-                for combination in matrix or (None,):
+                for combination in self._combinations(sheet, draft):
                     id = self._ids[len(found)]
                     own = draft.own
                     if combination:
-                        own = over({"env": dict(combination)}, own)
+                        own = with_paths(over({"env": dict(combination)}, own), layer, combination)
                     if id in self._needs:
                         own = {**own, "needs": self._needs[id]}
                     run = sheet.default("run") if draft.run is None else draft.run

@@ -44,6 +44,7 @@ class Fields(Reader):
             "wants": self._wants,
             "shell": self._shell,
             "pools": self._pools,
+            "values": self._values,
         }
 
     def layer(self, node: Node, known: Mapping[str, Key]) -> dict[str, Any]:
@@ -118,6 +119,19 @@ class Fields(Reader):
         if key.kind == "exits" and not found:
             self.say_of(node, "no exit code", "write `[0]`")
         return collect(item for item in found if item is not None)
+
+    def _values(self, key: Key, node: Node) -> tuple[str, ...] | None:
+        if isinstance(node.value, dict):
+            self.unexpected(key, node)
+            return None
+        found: dict[str, None] = {}
+        for item, text in self.texts(node):
+            if text in found:
+                self.say(item, f"the value {quoted(text)} again", "each value is there once")
+            found[text] = None
+        if not found and not node.value:
+            self.say_of(node, "no values", "write `[a, b]`")
+        return tuple(found)
 
     def _policy(self, key: Key, node: Node) -> dict[str, Any] | None:
         if isinstance(node.value, dict):

@@ -38,6 +38,15 @@ RETRIES: Final = (
         "names them.)", "[22]", default="none"),
 )  # fmt: skip
 
+LOOP: Final = (
+    Key("glob", "path", "Once for each file or directory of this pattern, sorted; `**` stands for any number "
+        "of directories. Where the job starts is where it is looked for.", '"*.png"'),
+    Key("lines", "path", "Once for each line of this file that is not blank.", "hosts.txt"),
+    Key("values", "values", "Once for each of these.", "[small, large]"),
+    Key("as", "variable", "The variable that holds the value.", "PICTURE",
+        default="`FILE`, `LINE` or `VALUE`"),
+)  # fmt: skip
+
 JOB: Final = (
     Key("id", "id", "A unique name, 1 to 200 printable characters. A job without one gets its number in the "
         "file.", "fetch", also=("name",), default="the job's number", word=True),
@@ -49,11 +58,13 @@ JOB: Final = (
     Key("priority", "priority", "Among jobs that are ready, higher goes first: `critical`, `high`, `normal` "
         "or `low`.", "high", default="normal", word=True),
     Key("needs", "needs", "Jobs that have to end `ok` before this one starts, by id or pattern (`fetch-*`); "
-        "the id of a matrix job stands for all its combinations. If one of them does not, this job is "
+        "the id of a job with `matrix` or `for` stands for all that it becomes. If one of them does not, this job is "
         "skipped. `{ended: […]}` waits for their end, whatever it is; `{failed: […]}` for their failure.",
         "[fetch]", word=True),
     Key("matrix", "matrix", "Runs the job once for each combination of these axes, which become environment "
         "variables. `include` adds combinations, `exclude` takes some away.", "{PY: [\"3.11\", \"3.12\"]}"),
+    Key("for", "loop", "Runs the job once for each of some values, each in a variable: the files of a "
+        "pattern (`glob`), the lines of a file, or `values`; see below.", '{glob: "*.png"}'),
     Key("timeout", "duration", "The time limit of one attempt; 0 is none.", "10m", default="none", word=True),
     Key("idle_timeout", "duration", "Ends an attempt that has printed nothing for so long; 0 is never.", "2m",
         default="none", word=True),
@@ -71,8 +82,8 @@ JOB: Final = (
         "runs.", "true", default="false", word=True),
     Key("rerun", "rerun", "`never`: if pqrun dies while the job runs, `resume` reports it instead of running "
         "it again.", "never", default="always", word=True),
-    Key("creates", "path", "A file that the job makes: if it is there, the job is done without being run.",
-        "out/data.gz", word=True),
+    Key("creates", "path", "A file that the job makes: if it is there before the first attempt, the job is "
+        "`ok` without being run.", "out/data.gz", word=True),
     Key("stdin", "path", "A file that the job reads as its standard input.", "words.txt", default="/dev/null",
         word=True),
     Key("shell", "shell", "The shell that runs the command: a program and its options, a text or a list.",

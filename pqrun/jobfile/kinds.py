@@ -117,6 +117,7 @@ FROM_WORD: Final[dict[str, Callable[[str], Any]]] = {
     "leftovers": lambda text: values.one_of(text, "end", "keep") == "keep",
     "backoff": lambda text: values.one_of(text, *BACKOFFS),
     "factor": lambda text: values.number(text, 0, 1000),
+    "variable": values.variable,
     "fraction": lambda text: values.number(text, 0, 1),
     "workers": workers,
     "max_queue": lambda text: values.whole_number(text, 1, 100_000_000),

@@ -61,19 +61,20 @@ class Records:
             end = self._chunk.find(self._separator, self._at)
             if end >= 0:
                 record = self._chunk[self._at : end]
-                self._at = end + 1
+                self._at = end + len(self._separator)
                 return self._whole(record) if self._parts else self._measured(record)
-            if self._at < len(self._chunk):
-                self._parts.append(self._chunk[self._at :])
-                self._length += len(self._parts[-1])
-            self._at = 0
+            more = bool(self._waiting) or not self._ended
+            # The last bytes may be the beginning of a separator.
+            cut = max(self._at, len(self._chunk) - len(self._separator) + 1) if more else len(self._chunk)
+            if self._at < cut:
+                self._parts.append(self._chunk[self._at : cut])
+                self._length += cut - self._at
+            self._chunk, self._at = self._chunk[cut:], 0
             if self._length > LONGEST:
                 raise TooLong
-            if self._waiting:
-                self._chunk = self._waiting.popleft()
-                continue
-            self._chunk = b""
-            return self._whole(b"") if self._ended and self._parts else None
+            if not self._waiting:
+                return self._whole(b"") if self._ended and self._parts else None
+            self._chunk += self._waiting.popleft()
 
     def _whole(self, rest: bytes) -> bytes:
         record = b"".join((*self._parts, rest))

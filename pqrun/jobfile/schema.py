@@ -72,6 +72,17 @@ _SHAPES: Final[dict[str, Shape]] = {
         "additionalProperties": _one_or_many(_SCALAR, 1),
         "minProperties": 1,
     },
+    "loop": {
+        "type": "object",
+        "properties": {
+            "glob": _TEXT,
+            "lines": _TEXT,
+            "values": _one_or_many(_SCALAR, 1),
+            "as": {"type": "string", "pattern": "^[^=]+$"},
+        },
+        "additionalProperties": False,
+        "anyOf": [{"required": ["glob"]}, {"required": ["lines"]}, {"required": ["values"]}],
+    },
     "duration": _DURATION,
     "signal": {"type": ["string", "integer"]},
     "policy": {"anyOf": [_whole(0, MOST_RETRIES), _ref("retries")]},

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any, Final, NamedTuple
 
 from pqrun.jobfile import keys, values
+from pqrun.jobfile.fanout import Loop, loop
 from pqrun.jobfile.fields import Fields
 from pqrun.jobfile.keys import Key
 from pqrun.jobfile.matrix import Combination, Matrices
@@ -36,6 +37,7 @@ class Draft(NamedTuple):
     at: Mark
     needs: tuple[Asked, ...] | None = None
     matrix: tuple[Combination, ...] | None = None
+    loop: Loop | None = None
     pools_at: Mark | None = None
 
 
@@ -49,6 +51,7 @@ class Sheet:
         self._problems = problems
         self._fields = Fields(file, problems)
         self._fields.kinds["matrix"] = Matrices(self._fields).combinations
+        self._fields.kinds["loop"] = lambda key, node: loop(self._fields, key, node)
         self._fields.kinds["needs"] = lambda key, node: asked(self._fields, key, node)
         self._fields.kinds["id"] = self._id
         self._id_at: Mark = None
@@ -135,9 +138,8 @@ class Sheet:
                 self.say(self._id_at, "an id in a job that is named by its key already", "keep one of them")
             id = self._id(None, key)
         pools_at = _entry_of(node, _JOB["pools"]).mark if "pools" in found else None
-        return Draft(
-            id, run, found, self._id_at, found.pop("needs", None), found.pop("matrix", None), pools_at
-        )
+        needs, matrix, loop = found.pop("needs", None), found.pop("matrix", None), found.pop("for", None)
+        return Draft(id, run, found, self._id_at, needs, matrix, loop, pools_at)
 
     def _found(self, key: Node | None, node: Node) -> dict[str, Any]:
         """What a job's node says."""

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""A list of commands as something to read from while jobs run: never further ahead than asked."""
+"""A list of commands or arguments as something to read from while jobs run: never too far ahead."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from typing import Protocol
 
 from pqrun.engine import Ask
 from pqrun.errors import UserError
-from pqrun.jobfile.lines import Lines
 from pqrun.model import JobSpec
 from pqrun.scheduler import Scheduler, UnknownNeed
 
@@ -16,15 +16,25 @@ PIECE = 65536
 SLICE = 1000
 
 
+class Jobs(Protocol):
+    """What bytes become: commands, or arguments in a template."""
+
+    def begin(self, file: str) -> None: ...
+    def feed(self, data: bytes) -> None: ...
+    def end(self) -> None: ...
+    def take(self) -> JobSpec | None: ...
+
+
 class LinesSource:
     """Feeds the queue from descriptors, one after another; each with what was read of it before.
 
+    Without any, from what needs no bytes.
     `room` says how many more jobs the queue takes; `hungry` is told how much room to wait for.
     """
 
     def __init__(
         self,
-        lines: Lines,
+        lines: Jobs,
         parts: Iterable[tuple[str, int, bytes]],
         *,
         scheduler: Scheduler,
@@ -39,7 +49,8 @@ class LinesSource:
         self._enough = max(1, scheduler.max_queue // 2)
         self._may_hold_more = True
         self._ended = False
-        lines.feed(self._parts[0][2])
+        if self._parts:
+            lines.feed(self._parts[0][2])
 
     def fileno(self) -> int:
         """The descriptor that is being read."""

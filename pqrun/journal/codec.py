@@ -97,16 +97,18 @@ class Encoder:
         return f'{{"e":"queue","t":{self._wall(at):.7f},"s":{seq},"n":{attempt},"p":{priority._value_}}}'
 
     def _job_ended(self, event: ev.JobEnded) -> str:
-        at, seq, outcome, attempts, allowed, because = event
+        at, seq, outcome, attempts, allowed, because, by = event
         more = ',"ok":true' if allowed else ""
         if because:
             more += f',"because":{quote(because)}'
+        if by:
+            more += f',"by":{quote(by)}'
         end = f'"o":"{outcome._value_}","n":{attempts}{more}'
         return f'{{"e":"done","t":{self._wall(at):.7f},"s":{seq},{end}}}'
 
     def _added(self, event: ev.JobAdded, *, queued: bool) -> str:
         """A job; what it has in common with the one before is not worked out again."""
-        at, seq, spec = event
+        at, seq, spec, by = event
         like, work = self._like, spec.work
         run = work.run if isinstance(work, Command) else None
         if isinstance(run, str) and all(map(is_, common(spec), common(like))):
@@ -118,7 +120,7 @@ class Encoder:
                 rest = {k: v for k, v in facts.items() if k not in ("id", "run", "line")}
                 self._like = spec
                 self._rest = "," + json.dumps(rest, separators=(",", ":"))[1:-1] if rest else ""
-        more = ',"q":true' if queued else ""
+        more = (',"q":true' if queued else "") + (f',"by":{quote(by)}' if by else "")
         return f'{{"e":"add","t":{self._wall(at):.7f},"s":{seq},"job":{job}{more}}}'
 
     def _ended(self, event: ev.AttemptEnded, last: ev.JobEnded | None) -> str:
@@ -160,9 +162,10 @@ class Encoder:
                 return f'{{"e":"again","t":{at},"s":{seq},"o":"{outcome}"}}'
             case ev.JobDropped(_, seq, dropped):
                 return f'{{"e":"drop","t":{at},"s":{seq},"o":"{dropped or ""}"}}'
-            case ev.JobChanged(_, seq, spec, by):
+            case ev.JobChanged(_, seq, spec, by, front):
                 job = json.dumps(spec_facts(spec), ensure_ascii=True, separators=(",", ":"))
-                return f'{{"e":"change","t":{at},"s":{seq},"job":{job},"by":{quote(by)}}}'
+                more = ',"front":true' if front else ""
+                return f'{{"e":"change","t":{at},"s":{seq},"job":{job},"by":{quote(by)}{more}}}'
             case ev.InputEnded(_, jobs, complete, why):
                 body = f'"jobs":{jobs},"complete":{_bool(complete)},"why":{quote(why)}'
                 return f'{{"e":"input","t":{at},{body}}}'
@@ -172,8 +175,10 @@ class Encoder:
                 return f'{{"e":"pool","t":{at},"name":{quote(name)},"size":{size},"by":{quote(by)}}}'
             case ev.RunPaused(_, paused, by):
                 return f'{{"e":"pause","t":{at},"on":{_bool(paused)},"by":{quote(by)}}}'
-            case ev.RunStopping(_, cause, drain, force):
-                body = f'"cause":{quote(cause)},"drain":{_bool(drain)},"force":{_bool(force)}'
+            case ev.RunStopping(_, cause, drain, force, by):
+                body = (
+                    f'"cause":{quote(cause)},"drain":{_bool(drain)},"force":{_bool(force)},"by":{quote(by)}'
+                )
                 return f'{{"e":"stop","t":{at},{body}}}'
             case ev.SlotsChanged(_, slots, why):
                 return f'{{"e":"slots","t":{at},"slots":{slots},"why":{quote(why)}}}'
@@ -196,7 +201,7 @@ def _queued_at_once(events: Sequence[ev.Event]) -> dict[int, ev.JobQueued]:
 def _end_with(event: ev.AttemptEnded, events: Sequence[ev.Event], place: int) -> ev.JobEnded | None:
     """The job's end, if it follows from this attempt's alone."""
     last = events[place] if place < len(events) else None
-    if type(last) is not ev.JobEnded or last.seq != event.seq or last.because:
+    if type(last) is not ev.JobEnded or last.seq != event.seq or last.because or last.by:
         return None
     return last if (last.at, last.attempts) == (event.at, event.attempt) else None
 
@@ -214,7 +219,7 @@ def decode(line: dict[str, Any], output: Callable[[int, int, int, int], Any]) ->
         case "add":
             spec = spec_of(line["job"])
             queued = [ev.JobQueued(at, seq, 1, spec.priority)] if "q" in line else []
-            return [ev.JobAdded(at, seq, spec), *queued]
+            return [ev.JobAdded(at, seq, spec, line.get("by", "")), *queued]
     return [_event(line, at, seq, attempt)]
 
 
@@ -227,8 +232,10 @@ def _attempt_ended(line: dict[str, Any], output: Any) -> ev.AttemptEnded:
 
 
 def _job_ended(line: dict[str, Any]) -> ev.JobEnded:
-    because = line.get("because", "")
-    return ev.JobEnded(line["t"], line["s"], Outcome(line["o"]), line["n"], line.get("ok", False), because)
+    because, by = line.get("because", ""), line.get("by", "")
+    return ev.JobEnded(
+        line["t"], line["s"], Outcome(line["o"]), line["n"], line.get("ok", False), because, by
+    )
 
 
 def _event(line: dict[str, Any], at: float, seq: int, attempt: int) -> ev.Event:
@@ -250,7 +257,7 @@ def _event(line: dict[str, Any], at: float, seq: int, attempt: int) -> ev.Event:
         case "drop":
             return ev.JobDropped(at, seq, Outcome(line["o"]) if line["o"] else None)
         case "change":
-            return ev.JobChanged(at, seq, spec_of(line["job"]), line["by"])
+            return ev.JobChanged(at, seq, spec_of(line["job"]), line["by"], line.get("front", False))
         case "input":
             return ev.InputEnded(at, line["jobs"], line["complete"], line["why"])
         case "workers":
@@ -260,7 +267,7 @@ def _event(line: dict[str, Any], at: float, seq: int, attempt: int) -> ev.Event:
         case "pause":
             return ev.RunPaused(at, line["on"], line["by"])
         case "stop":
-            return ev.RunStopping(at, line["cause"], line["drain"], line["force"])
+            return ev.RunStopping(at, line["cause"], line["drain"], line["force"], line.get("by", ""))
         case "slots":
             return ev.SlotsChanged(at, line["slots"], line["why"])
     raise ValueError(f"unknown event {line['e']!r}")

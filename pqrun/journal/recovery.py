@@ -31,6 +31,7 @@ class Remains:
     queued_at: float = 0.0
     started_at: float = 0.0
     until: float = 0.0
+    place: int = 0
     outcome: Outcome | None = None
     allowed: bool = False
     counted: Count | None = None
@@ -46,6 +47,7 @@ class Recovery:
     jobs: dict[int, Remains] = field(default_factory=dict)
     events: list[ev.Event] = field(default_factory=list)
     highest: int = 0
+    places: int = 0
     input_ended: bool = False
     input_complete: bool = True
     position: Position = field(default_factory=Position)
@@ -62,7 +64,11 @@ class Recovery:
                 self.jobs[seq] = Remains(seq, spec)
                 self.highest = max(self.highest, seq)
             case ev.JobQueued(at, seq):
-                self.jobs[seq].state, self.jobs[seq].queued_at = "queued", at
+                job = self.jobs[seq]
+                self.places += 1
+                job.state, job.queued_at, job.place = "queued", at, self.places
+            case ev.JobRemoved(_, seq):
+                self.jobs[seq].state = "pending"
             case ev.AttemptSubmitted(at, seq, attempt):
                 job = self.jobs[seq]
                 job.state, job.attempts, job.started_at = "running", attempt, at
@@ -85,8 +91,12 @@ class Recovery:
                     job.retries = 0
             case ev.JobDropped(_, seq):
                 del self.jobs[seq]
-            case ev.JobChanged(_, seq, spec):
-                self.jobs[seq].spec = spec
+            case ev.JobChanged(_, seq, spec, _, front):
+                job = self.jobs[seq]
+                job.spec = spec
+                if front:
+                    self.places += 1
+                    job.place = -self.places
             case ev.InputEnded(complete=complete):
                 self.input_ended, self.input_complete = True, complete
             case ev.WorkersChanged(_, workers, _):

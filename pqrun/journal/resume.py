@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from math import inf
 
 from pqrun import events as ev
 from pqrun.journal.recovery import Recovery, Remains, cut_short
@@ -26,12 +27,13 @@ class Restart:
     tasks: list[Task] = field(default_factory=list)
     ended: list[tuple[str, Outcome, bool]] = field(default_factory=list)
     jobs: int = 0
+    paused: bool = False
     said: str = ""
 
 
 def plan(found: Recovery, now: float, *, failed: bool, specs: Sequence[JobSpec] | None = None) -> Restart:
     """Goes on with a run; `failed`: what is not ok runs again; `specs`: the edited list of jobs."""
-    restart = Restart(jobs=found.highest)
+    restart = Restart(jobs=found.highest, paused=found.paused)
     for job in found.jobs.values():
         _tell(restart, found, _unfinished(job, now))
     order = list(found.jobs.values())
@@ -39,7 +41,10 @@ def plan(found: Recovery, now: float, *, failed: bool, specs: Sequence[JobSpec] 
         order = _match(restart, found, specs, now)
     for job in order:
         _decide(restart, found, job, now, failed=failed)
-    restart.tasks.sort(key=lambda task: _since(task.state) if specs is None else 0.0)
+    if specs is None:
+        restart.tasks.sort(key=lambda task: task.place or inf)  # as they stood in the queue
+    if found.paused:
+        _tell(restart, found, [ev.RunPaused(now, True, "resume")])
     return restart
 
 
@@ -82,9 +87,9 @@ def _decide(restart: Restart, found: Recovery, job: Remains, now: float, *, fail
         fresh = failed or job.outcome is not Outcome.INTERRUPTED
         _tell(restart, found, [ev.JobReopened(now, job.seq, job.outcome, job.spec)])
         if fresh:
-            job.retries = 0
+            job.retries = job.place = 0
     task = Task(job.seq, job.spec)
-    task.attempts, task.retries = job.attempts, job.retries
+    task.attempts, task.retries, task.place = job.attempts, job.retries, job.place
     task.state = _state(job, now)
     restart.tasks.append(task)
 
@@ -95,10 +100,6 @@ def _state(job: Remains, now: float) -> State:
     if job.state == "waiting":
         return Waiting(job.attempts + 1, job.until)
     return Pending()
-
-
-def _since(state: State) -> float:
-    return state.since if isinstance(state, Queued) else float("inf")
 
 
 def _match(restart: Restart, found: Recovery, specs: Sequence[JobSpec], now: float) -> list[Remains]:

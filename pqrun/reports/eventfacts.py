@@ -16,8 +16,8 @@ Told = tuple[str, dict[str, Any]]
 def told(event: ev.Event, moment: Moment) -> Told | None:
     """What is told of it beside its time and its job; `None` for what nobody is told."""
     match event:
-        case ev.JobAdded(spec=spec):
-            return "job_added", _spec(spec)
+        case ev.JobAdded(spec=spec, by=by):
+            return "job_added", {**_spec(spec), "by": by or None}
         case ev.JobQueued(_, _, attempt, priority):
             return "job_queued", {"attempt": attempt, "priority": priority.name.lower()}
         case ev.AttemptSubmitted(_, _, attempt, waited):
@@ -34,17 +34,17 @@ def told(event: ev.Event, moment: Moment) -> Told | None:
             return "job_waiting", {"attempt": attempt, "until": moment(until)}
         case ev.JobRemoved():
             return "job_removed", {}
-        case ev.JobEnded(_, _, outcome, attempts, allowed, because):
+        case ev.JobEnded(_, _, outcome, attempts, allowed, because, by):
             facts = {"state": str(outcome), "attempts": attempts, "allowed": allowed}
-            return "job_ended", {**facts, "because": because or None}
+            return "job_ended", {**facts, "because": because or None, "by": by or None}
         case ev.JobReopened(_, _, outcome):
             return "job_reopened", {"was": str(outcome)}
         case ev.JobDropped(_, _, dropped):
             return "job_dropped", {"was": str(dropped) if dropped else None}
         case ev.JobSaid(_, _, attempt, status, progress):
             return "job_said", {"attempt": attempt, "status": status, "progress": progress}
-        case ev.JobChanged(_, _, spec, by):
-            return "job_changed", {"by": by, **_spec(spec)}
+        case ev.JobChanged(_, _, spec, by, front):
+            return "job_changed", {**_spec(spec), "by": by or None, "front": front}
         case ev.OutputGrew():
             return None
         case _:

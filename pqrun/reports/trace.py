@@ -30,7 +30,7 @@ class Trace:
         self._lanes = Lanes()
         self._specs: dict[int, JobSpec] = {}
         self._queued: dict[int, float] = {}
-        self._counted: tuple[int, int] | None = None
+        self._counted: dict[str, int] = {}
 
     def hear(self, events: Sequence[ev.Event]) -> None:
         """Takes in what happened."""
@@ -97,10 +97,9 @@ class Trace:
             yield self._event(phase, name, at, QUEUE, 0, cat="wait", id=f"{seq}.{attempt}")
 
     def _counters(self, at: float) -> Iterator[dict[str, Any]]:
-        counted = (len(self._queued), self._lanes.taken)
-        if counted != self._counted:
-            self._counted = counted
-            for name, number in zip(("jobs queued", "active workers"), counted, strict=True):
+        for name, number in (("jobs queued", len(self._queued)), ("active workers", self._lanes.taken)):
+            if self._counted.get(name) != number:
+                self._counted[name] = number
                 yield self._event("C", name, at, QUEUE, 0, args={"count": number})
 
     def _name(self, seq: int) -> str:

@@ -1,47 +1,46 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Arguments read and put together: lines or what `-d` separates, columns, links, all combinations.
-
-The first source may be read while jobs run; of the others each value is needed again and again.
-"""
+"""How arguments are written: what separates them, columns in them, a header above them."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
-from itertools import product
-from math import prod
 from typing import Final, NamedTuple
 
 from pqrun.errors import UserError
-from pqrun.jobfile.records import Records, TooLong
-from pqrun.templates.words import Given
+from pqrun.jobfile.records import LONGEST, Records, TooLong
 
 Columns = tuple[str, ...]
-_ESCAPES: Final = {"n": "\n", "t": "\t", "r": "\r", "0": "\0", "a": "\a", "b": "\b", "f": "\f", "v": "\v", "e": "\x1b"}
+_ESCAPES: Final = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "f": "\f", "v": "\v", "e": "\x1b"}
 _ESCAPE = re.compile(r"\\(x[0-9A-Fa-f]{1,2}|[0-7]{1,3}|.)", re.DOTALL)
-_PIECE: Final = 1 << 20
 _WHITE: Final = " \t\n\r\f\v"
+_PIECE: Final = 1 << 20
 
 
 class Form(NamedTuple):
-    """How sources are written: what separates values, and columns in them; whether they have a header."""
+    """What separates values, and columns in them; whether the first value of a source names its columns."""
 
     separator: bytes = b"\n"
     columns: re.Pattern[str] | None = None
     header: bool = False
 
     def split(self, value: str) -> Columns:
-        """A value's columns; a value of one column is left as it is."""
+        """A value's columns; where there are none, the value as it is."""
         if self.columns is None:
             return (value,)
-        return tuple(part.strip(_WHITE) for part in self.columns.split(value))
+        return tuple((part or "").strip(_WHITE) for part in self.columns.split(value))
+
+    def text(self, record: bytes, where: str) -> str:
+        """A value as text; UserError for what no argument can hold."""
+        if b"\0" in record:
+            raise UserError(f"{where}: a NUL character (if NULs separate the arguments, use -0)")
+        return record.decode("utf-8", "surrogateescape")
 
 
 def form(*, null: bool, delimiter: str | None, colsep: str | None, header: bool) -> Form:
     """From options as they are typed."""
     if null and delimiter is not None:
-        raise UserError("-0 is -d '\\0': give one of them")
+        raise UserError("-0 says what separates the arguments, and so does -d: give one of them")
     separator = b"\0" if null else b"\n"
     if delimiter is not None:
         separator = os.fsencode(_ESCAPE.sub(_unescaped, delimiter))
@@ -49,12 +48,9 @@ def form(*, null: bool, delimiter: str | None, colsep: str | None, header: bool)
         raise UserError("-d: nothing separates the arguments")
     pattern = colsep if colsep is not None else "\t" if header else None
     try:
-        columns = None if pattern is None else re.compile(pattern)
+        return Form(separator, None if pattern is None else re.compile(pattern), header)
     except re.error as error:
-        raise UserError(f"--colsep: not a regular expression: `{pattern}` ({error})") from None
-    if columns is not None and columns.groups:
-        columns = re.compile(_uncaptured(pattern or ""))
-    return Form(separator, columns, header)
+        raise UserError(f"--colsep: `{pattern}` is not a regular expression: {error}") from None
 
 
 def _unescaped(found: re.Match[str]) -> str:
@@ -66,37 +62,47 @@ def _unescaped(found: re.Match[str]) -> str:
     return _ESCAPES.get(sign, sign)
 
 
-def _uncaptured(pattern: str) -> str:
-    """Groups that split without giving what they matched."""
-    return re.sub(r"(\\.|\[\^?\]?[^]]*\])|\((?!\?)", lambda found: found[1] or "(?:", pattern)
+def opened(path: str) -> int:
+    """A descriptor of a file of arguments; `-` is stdin."""
+    if path == "-":
+        return 0
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
+    if os.path.isdir(path):
+        os.close(fd)
+        raise UserError(f"cannot read {path}: it is a directory")
+    return fd
 
 
-def decoded(record: bytes, where: str) -> str:
-    """A value's text; UserError for what no argument can hold."""
-    if b"\0" in record:
-        raise UserError(f"{where}: a NUL character (if NULs separate the arguments, use -0)")
-    return record.decode("utf-8", "surrogateescape")
+def called(path: str) -> str:
+    """The file's name in messages."""
+    return "stdin" if path == "-" else path
 
 
-class Rows:
-    """All combinations of the sources but for the first one, to be put behind each row of that."""
+def values_of(path: str, form: Form) -> list[str]:
+    """All values of a file, read to its end."""
+    fd = opened(path)
+    records = Records(form.separator)
+    try:
+        while data := os.read(fd, _PIECE):
+            records.feed(data)
+    except OSError as error:
+        raise UserError(f"cannot read {called(path)}: {error.strerror}") from None
+    finally:
+        if fd:
+            os.close(fd)
+    records.end()
+    found: list[str] = []
+    while (record := next_of(records, called(path), len(found) + 1)) is not None:
+        found.append(form.text(record, f"{called(path)}:{len(found) + 1}"))
+    return found
 
-    def __init__(self, sources: Sequence[Given], form: Form, read: Callable[[str], list[str]]) -> None:
-        """`read` gives all values of a file. The first source is left out if it is a file."""
-        groups: list[list[list[Columns]]] = []
-        self.names: list[str] = []
-        self.first = sources[0].path
-        self._linked: list[Columns] | None = None
-        for number, source in enumerate(sources):
-            if number == 0 and source.path is not None:
-                continue
-            values = list(source.values) if source.path is None else read(source.path)
-            rows = [form.split(value) for value in values]
-            if form.header:
-                self.names += rows[0] if rows else ()
-                rows = rows[1:]
-            if source.linked:
-                groups[-1].append(rows) if groups else groups.append([rows])
-            else:
-                groups.append([rows])
-        ...
+
+def next_of(records: Records, name: str, number: int) -> bytes | None:
+    """The next value's bytes; None if its end has not come, or there is none."""
+    try:
+        return records.next()
+    except TooLong:
+        raise UserError(f"{name}:{number}: an argument over {LONGEST // 1024 // 1024} MiB") from None

@@ -15,10 +15,13 @@ from pqrun.errors import UserError
 from pqrun.templates.contexts import Context, Walk
 
 _PLAIN = re.compile(r"[A-Za-z0-9_@%+:./-]+")
-_WORDS_OF_SHELLS: Final = frozenset(
-    "case coproc do done elif else esac fi for function if in select then time until while".split()
-)
-_SHELLS: Final = frozenset("sh ash bash busybox dash ksh ksh93 lksh mksh posh rbash yash zsh".split())
+_WORDS_OF_SHELLS: Final = {
+    "case", "coproc", "do", "done", "elif", "else", "esac", "fi", "for", "function", "if", "in", "select",
+    "then", "time", "until", "while",
+}  # fmt: skip
+_SHELLS: Final = {
+    "ash", "bash", "busybox", "dash", "ksh", "ksh93", "lksh", "mksh", "posh", "rbash", "sh", "yash", "zsh",
+}  # fmt: skip
 _EXPRESSION = re.compile(r"\{=.*?=\}", re.DOTALL)
 _VARIABLE = re.compile(r"\$\w+\Z")
 _LAST_SLASH = re.compile(r"(.*/)?(.*)", re.DOTALL)
@@ -128,7 +131,9 @@ class Template:
 
     def _read(self, command: str) -> None:
         if expression := _EXPRESSION.search(command):
-            self._refuse(expression, "is a Perl expression, which only GNU parallel knows", "let the command do it")
+            self._refuse(
+                expression, "is a Perl expression, which only GNU parallel knows", "let the command do it"
+            )
         walk = Walk(command, self._tokens())
         at = 0
         for found, context in walk:
@@ -152,7 +157,11 @@ class Template:
         """What the placeholders look like."""
         changes = "|".join(map(re.escape, sorted(_CHANGES, key=len, reverse=True)))
         names = "|".join(map(re.escape, sorted(self._numbers, key=len, reverse=True)))
-        which = rf"(?P<number>-?0*[1-9][0-9]{{0,8}})|(?P<name>{names})" if names else r"(?P<number>-?0*[1-9][0-9]{0,8})"
+        which = (
+            rf"(?P<number>-?0*[1-9][0-9]{{0,8}})|(?P<name>{names})"
+            if names
+            else r"(?P<number>-?0*[1-9][0-9]{0,8})"
+        )
         return re.compile(rf"\{{(?:(?P<own>[#%])|(?:{which})?(?P<change>{changes}))\}}")
 
     def _part(self, found: re.Match[str], context: Context) -> str | Argument | JobNumber | None:
@@ -183,20 +192,22 @@ class Template:
         begin = self._command.rfind("\n", 0, found.start()) + 1
         line = self._command[begin:].partition("\n")[0]
         mark = " " * (found.start() - begin) + "^"
-        raise UserError(f"pqrun: the placeholder {found.group()} {what}\n    {line}\n    {mark}\n  hint: {cure}")
+        raise UserError(
+            f"pqrun: the placeholder {found.group()} {what}\n    {line}\n    {mark}\n  hint: {cure}"
+        )
 
 
 _OFF: Final = "values are quoted already: take the quotes off"
 _CURES: Final = {
     Context.SINGLE: f"{_OFF} (for the text itself write {{''}})",
-    Context.DOUBLE: f"{_OFF}, as in {{}}.txt or \"$HOME\"/{{}}",
+    Context.DOUBLE: f'{_OFF}, as in {{}}.txt or "$HOME"/{{}}',
     Context.ESCAPED: "values are quoted already: take the backslash off",
     Context.DOLLAR: "take the `$` off, or give the variable another name",
     Context.BACKQUOTES: "write $(…) instead",
     Context.ARITHMETIC: "put the value into a variable before: n={}",
     Context.COMMENT: "take the comment out",
-    Context.HERE_DOCUMENT: "put the value into a variable before: x={}; and quote that: \"$x\"",
-    Context.UNSURE: "put the value into a variable at the beginning: x={}; and quote that: \"$x\"",
+    Context.HERE_DOCUMENT: 'put the value into a variable before: x={}; and quote that: "$x"',
+    Context.UNSURE: 'put the value into a variable at the beginning: x={}; and quote that: "$x"',
 }
 
 

@@ -160,7 +160,7 @@ def _umask():
 def test_many_jobs_take_little_memory(tmp_path):
     reports = Reports(SimpleNamespace(junit=str(tmp_path / "junit.xml")), environment={})
     reports.begin(RunFacts("r", (), 1, 0.0, lambda at: at))
-    jobs = 4000
+    jobs = 1500
     tracemalloc.start()
     for seq in range(1, jobs + 1):
         reports.hear([

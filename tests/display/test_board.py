@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""What the table knows agrees with the metrics at every moment of many random runs."""
+
+from collections import deque
+
+import pytest
+
+from pqrun import events as ev
+from pqrun.display.board import FAILURES_KEPT, Board
+from pqrun.display.glimpse import Glimpses
+from pqrun.metrics import RunningMetrics
+from pqrun.model import Command, Exited, JobSpec, Key, Outcome, Priority, RetryPolicy, Said
+from pqrun.scheduler import Scheduler
+from pqrun.testing import Fate, FakeClock, SimulatedExecutor, simulate
+
+
+def night(seed):
+    def fate(attempt):
+        chance = hash((seed, attempt.key.seq, attempt.key.attempt)) % 10
+        said = Said(message=f"went wrong {attempt.key.seq}") if chance < 3 else Said()
+        return Fate(0.5 + chance, Exited(1 if chance < 3 else 0), deaf=chance == 7, refuse=chance == 8, said=said)
+
+    specs = [
+        JobSpec(
+            f"job-{n}", Command("true"), priority=list(Priority)[n % 4], timeout=5.0 if n % 3 else None,
+            retry=RetryPolicy(max=n % 3), grace=1.0,
+        )
+        for n in range(40)
+    ]  # fmt: skip
+    scheduler = Scheduler()
+    scheduler.add(specs, 0.0)
+    scheduler.end_input(0.0)
+    return simulate(scheduler, SimulatedExecutor(FakeClock(), 1 + seed % 5, fate)).events
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_it_agrees_with_the_metrics_after_every_event(seed):
+    board, metrics = Board(0.0, 0.0), RunningMetrics(0.0)
+    for event in night(seed):
+        board.hear([event])
+        metrics.fold([event])
+        now = metrics.snapshot(event.at)
+        assert board.running_count == now.active_workers
+        assert board.outcomes == metrics.outcomes
+        assert board.total == metrics.added
+        assert board.unfinished == metrics.added - metrics.ended
+        shown = board.failures(event.at, FAILURES_KEPT)
+        assert len(shown) <= FAILURES_KEPT
+        assert list(shown) == sorted(shown, key=lambda failure: failure.ago)
+    assert board.running_count == board.waiting_count == board.unfinished == 0
+
+
+def test_final_failures_come_before_those_that_will_be_tried_again():
+    board = Board(0.0, 0.0)
+    board.hear(night(1))
+    few = board.failures(1000.0, 3)
+    assert all(failure.final for failure in few)
+    assert few[0].line.startswith("went wrong")
+
+
+def test_what_failed_before_a_crash_is_known_but_not_how_that_ended():
+    board = Board(0.0, 0.0)
+    board.catch_up([*night(2), ev.RunPaused(99.0, True, "key"), ev.RunStopping(99.0, "signal SIGINT", drain=False)])
+    assert (board.state, board.complete) == ("", False)
+    failed = board.outcomes[Outcome.FAILED]
+    assert failed > 0
+    board.hear([ev.JobReopened(100.0, 1, Outcome.FAILED, JobSpec("job-0", Command("true")))])
+    assert board.outcomes[Outcome.FAILED] == failed - 1
+    assert board.unfinished == 1
+
+
+class Output:
+    """Stands for the capture of a running job."""
+
+    class Stream:
+        def __init__(self):
+            self.data, self.reads = b"", 0
+
+        @property
+        def size(self):
+            return len(self.data)
+
+        def tail(self, limit):
+            self.reads += 1
+            return self.data[-limit:]
+
+    def __init__(self):
+        self.out, self.err = self.Stream(), self.Stream()
+
+
+def test_a_running_job_is_read_only_when_it_has_printed_more(tmp_path):
+    output, key = Output(), Key(1, 1)
+    glimpses = Glimpses({key: output}.get, lambda key: str(tmp_path / "report"))
+    assert glimpses.at([key]) == {}
+    output.out.data = b"one\n"
+    assert glimpses.at([key])[key].line == "one"
+    assert glimpses.at([key])[key].line == "one"
+    assert output.out.reads == 1
+    output.err.data = b"\x1b[31mbad\x1b[0m \x1b[2J"
+    assert glimpses.at([key])[key].line == "bad"
+    (tmp_path / "report").write_text("status=\x1b]0;t\x07step [/x] 1\nprogress=25%\n")
+    seen = glimpses.at([key])[key]
+    assert (seen.status, seen.progress, seen.line) == ("step [/x] 1", 0.25, "bad")
+    assert glimpses.at([]) == {}
+    assert glimpses.at([Key(2, 1)]) == {}
+
+
+def test_a_job_that_ends_while_it_is_looked_at_does_no_harm(tmp_path):
+    class Gone(Output.Stream):
+        def tail(self, limit):
+            raise FileNotFoundError
+
+    output = Output()
+    output.out = Gone()
+    output.out.data = b"x"
+    assert Glimpses(lambda key: output, lambda key: "/nowhere").at([Key(1, 1)]) == {}
+
+
+def test_memory_follows_the_unfinished_jobs():
+    board = Board(0.0, 0.0)
+    board.hear(night(3))
+    sizes = [len(v) for v in vars(board).values() if isinstance(v, dict | set | deque) and v is not board._folds]
+    assert max(sizes) <= max(FAILURES_KEPT, len(Outcome))

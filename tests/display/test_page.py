@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The last page, and the log before it."""
+
+import re
+
+import pytest
+
+from pqrun.display.lastpage import MOST_FAILURES, LastPage
+from pqrun.display.page import last_page
+from pqrun.display.paint import Paint
+from pqrun.metrics import RunningMetrics
+
+from .conftest import load_picture
+
+night = load_picture()
+
+
+@pytest.fixture(scope="module")
+def told():
+    events, page, metrics = night.simulated_events(), LastPage(), RunningMetrics(0.0)
+    page.hear(events)
+    metrics.fold(events)
+    return page, metrics.snapshot()
+
+
+def test_failures_first_then_totals_metrics_and_what_to_type(told):
+    page, metrics = told
+    text = last_page(page, metrics, 401.0, Paint(on=False), run="k3f9mw")
+    assert text == """
+FAILED lint: exit 2 after 4s
+  $ ruff check
+  │ pqrun/cli.py:88:5: F841 local variable 'x' is assigned to but never used
+FAILED test[PY=3.12,OS=mac]: exit 1 after 16.2s
+  $ tox
+  │ E  AssertionError: expected 3 workers, got 4
+FAILED sync:eu-west: exit 255 after 15s, 3 tries
+  $ rsync …
+  │ ssh: connect to host eu-west port 22: Connection timed out
+
+pqrun: 3 of 109 jobs failed in 6m41s (106 ok, 3 failed, 3 retried, 1 flaky)
+  slowest  thumbnails-12 3m20s, thumbnails-11 3m20s, thumbnails-10 3m20s
+  metrics  enqueued 112, dequeued 112, completed 106, failed 3, timeout 0, retried 3,
+           queue size 0, active workers 0, avg wait time 3m54s, avg processing 31.5s
+  see a log             pqrun logs k3f9mw lint
+  run the failed again  pqrun resume k3f9mw --failed"""
+
+
+def test_colours_change_nothing_but_colours(told):
+    page, metrics = told
+    plain = last_page(page, metrics, 401.0, Paint(on=False), run="k3f9mw")
+    coloured = last_page(page, metrics, 401.0, Paint(on=True), run="k3f9mw")
+    assert "\x1b[" in coloured
+    assert re.sub(r"\x1b\[[0-9;]*m", "", coloured) == plain
+
+
+def test_without_a_record_there_is_nothing_to_resume(told):
+    assert "pqrun resume" not in last_page(*told, 401.0, Paint(on=False))
+
+
+def test_what_jobs_are_called_and_say_is_safe(run):
+    jobs = "printf 'x\\033[2J\\033]0;t\\007y [/m]\\n' >&2; exit 1  # pqrun: id=\x1b[31mred\n"
+    err = run("--output", "none", jobs=jobs).stderr
+    assert b"\x1b" not in err
+    assert b"xy [/m]" in err
+
+
+def test_a_thousand_failures_do_not_fill_the_screen(run):
+    err = run("-j8", "--output", "none", jobs="false\n" * 200).stderr.decode()
+    page = err.partition("\n\n")[2]
+    assert page.count("FAILED") == MOST_FAILURES
+    assert f"… and {200 - MOST_FAILURES} more" in page
+    assert "200 of 200 jobs failed" in page
+
+
+def test_last_lines_are_told_even_of_output_that_is_removed_at_once(run):
+    jobs = "seq 20000; echo the end of it; exit 1\n"
+    err = run("--no-journal", jobs=jobs).stderr.decode()
+    assert "    the end of it" in err
+    assert "│ the end of it" in err
+
+
+def test_the_plain_log_is_one_line_a_job(run):
+    jobs = "echo hi  # pqrun: id=a\nexit 4  # pqrun: id=b\nexit 3  # pqrun: id=c retries=1 retry_delay=1ms\n"
+    lines = run("-j1", jobs=jobs).stderr.decode().split("\n")
+    log = [re.sub(r"^\d\d:\d\d:\d\d |\d+ms", "", line).rstrip() for line in lines[: lines.index("")]]
+    assert [" ".join(line.split()) for line in log if not line.startswith("pqrun:")] == [
+        "[1/3] ok a",
+        "[2/3] FAILED b exit 4",
+        "[2/3] retry c try 2/2 in : exit 3",
+        "[3/3] FAILED c exit 3, try 2",
+    ]

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""pqrun as a process that is killed, and the record that it leaves."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import pqrun as package
+
+PQRUN = (sys.executable, "-m", "pqrun")
+LONGEST = 60
+
+
+@dataclass
+class Result:
+    """How it went; `code` is negative if a signal ended it."""
+
+    code: int
+    out: bytes
+    err: str
+
+    @property
+    def document(self):
+        return json.loads(self.out)
+
+    @property
+    def jobs(self):
+        """The jobs of the document by id."""
+        return {job["id"]: job for job in self.document["jobs"]}
+
+
+class World:
+    """A directory, a state directory, and pqrun in them."""
+
+    def __init__(self, here: Path, until) -> None:
+        self.here = here
+        self.until = until
+        self.begun = []
+        self.environment = {**os.environ, "PYTHONPATH": str(Path(package.__file__).parents[1])}
+
+    @property
+    def state(self) -> Path:
+        return Path(os.environ["PQRUN_STATE_DIR"])
+
+    @property
+    def runs(self) -> list[Path]:
+        """The directories of the runs in the state directory, the first one first."""
+        found = [path for path in (self.state / "runs").iterdir() if (path / "journal.jsonl").exists()]
+        return sorted(found, key=lambda path: first_line(path)["at"])
+
+    @property
+    def only_run(self) -> Path:
+        (path,) = self.runs
+        return path
+
+    def pqrun(self, *words, lines=None, input=b"", env=None, **more) -> Result:
+        """Runs it to its end."""
+        data = "".join(f"{line}\n" for line in lines).encode() if lines is not None else input
+        done = subprocess.run(
+            [*PQRUN, *map(str, words)],
+            input=data,
+            capture_output=True,
+            env={**self.environment, **(env or {})},
+            cwd=more.pop("cwd", self.here),
+            timeout=LONGEST,
+            check=False,
+            **more,
+        )
+        err = done.stderr.decode("utf-8", "surrogateescape")
+        assert "Traceback" not in err, err
+        return Result(done.returncode, done.stdout, err)
+
+    def start(self, *words, lines=None, stdin=subprocess.PIPE, **more) -> subprocess.Popen:
+        """Starts it; it is killed at the test's end."""
+        process = subprocess.Popen(
+            [*PQRUN, *map(str, words)],
+            stdin=stdin,
+            stdout=more.pop("stdout", subprocess.DEVNULL),
+            stderr=more.pop("stderr", subprocess.DEVNULL),
+            env=self.environment,
+            cwd=self.here,
+            **more,
+        )
+        self.begun.append(process)
+        if lines is not None:
+            process.stdin.write("".join(f"{line}\n" for line in lines).encode())
+            process.stdin.close()
+            process.stdin = None
+        return process
+
+    def kill(self, process: subprocess.Popen) -> None:
+        """As the system's out-of-memory killer does it."""
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+
+    def kill_when(self, fact, *words, **more) -> None:
+        """Starts it, and kills it as soon as that is so."""
+        process = self.start(*words, **more)
+        self.until(fact)
+        self.kill(process)
+
+    def write(self, name: str, text: str) -> Path:
+        path = self.here / name
+        path.write_text(text)
+        return path
+
+    def read(self, name: str) -> str:
+        """What jobs have written there; nothing if they have not yet."""
+        path = self.here / name
+        return path.read_text() if path.exists() else ""
+
+    def counted(self, name: str) -> dict[str, int]:
+        """How often each line is in a file to which jobs append their ids."""
+        lines = self.read(name).split("\n")[:-1]
+        return {line: lines.count(line) for line in sorted(set(lines))}
+
+
+def first_line(run: Path) -> dict:
+    with (run / "journal.jsonl").open() as file:
+        return json.loads(file.readline())
+
+
+def lines_of(run: Path, *kinds: str) -> list[dict]:
+    """The lines of a run's journal; only of those kinds, if there are any."""
+    lines = [json.loads(line) for line in (run / "journal.jsonl").read_text().split("\n")[:-1]]
+    return [line for line in lines if not kinds or line.get("e") in kinds]
+
+
+@pytest.fixture
+def world(tmp_path, until):
+    world = World(tmp_path, until)
+    yield world
+    for process in world.begun:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        for stream in (process.stdin, process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Annotations and the step's summary on GitHub, and silence elsewhere."""
+
+from types import SimpleNamespace
+
+from reported import CELLS, Cell, job, play
+
+from pqrun.model import Exited
+
+GITHUB = {"GITHUB_ACTIONS": "true"}
+
+
+def on_github(directory, cell, *, ci="auto", **more):
+    environment = {**GITHUB, "GITHUB_STEP_SUMMARY": str(directory / "step.md")}
+    return play(directory, cell, settings=SimpleNamespace(ci=ci), environment=environment, **more)
+
+
+def test_each_failure_is_an_error_at_its_line_with_how_it_ended_and_its_last_words(tmp_path):
+    cell = Cell([job("a: b,c", exit=Exited(3), tries=[Exited(2)]), job("ok")], 1)
+    played = on_github(tmp_path, cell, outputs={"all": (b"100% lost\n", b"")})
+    assert played.said == (
+        "::error file=ci/jobs.yaml,line=3,title=a%3A b%2Cc::exit 3, after 2 attempts: 100%25 lost\n"
+    )
+
+
+def test_what_may_fail_and_what_is_flaky_are_warnings_after_the_errors(tmp_path):
+    cell = Cell(
+        [
+            job("flaky", tries=[Exited(1)]),
+            job("may", exit=Exited(1), allow_failure=True),
+            job("bad", exit=Exited(9)),
+        ],
+        1,
+    )
+    lines = on_github(tmp_path, cell).said.splitlines()
+    assert [line.partition("file")[0] for line in lines] == ["::error ", "::warning ", "::warning "]
+    assert lines[2].endswith("title=flaky::passed only at attempt 2")
+
+
+def test_of_many_failures_nine_are_shown_and_the_others_counted(tmp_path):
+    cell = Cell([job(f"j{n}", exit=Exited(1)) for n in range(30)], 1)
+    played = on_github(tmp_path, cell)
+    lines = played.said.splitlines()
+    assert len(lines) == 10
+    assert lines[-1] == "::error title=pqrun::and 21 more; 30 jobs: 30 failed"
+    ten = Cell(cell.jobs[:10], 1)
+    assert (
+        on_github(tmp_path, ten).said.splitlines()[-1]
+        == "::error title=pqrun::and 1 more; 10 jobs: 10 failed"
+    )
+
+
+def test_the_steps_summary_is_added_to_what_the_step_wrote_before(tmp_path):
+    (tmp_path / "step.md").write_text("before\n")
+    on_github(tmp_path, CELLS["failed"])
+    text = (tmp_path / "step.md").read_text()
+    assert text.startswith("before\n### ❌ 3 jobs: 1 ok, 2 failed\n")
+
+
+def test_the_steps_summary_stays_below_a_mebibyte(tmp_path):
+    (tmp_path / "step.md").write_bytes(b"x" * 1_040_000)
+    cell = Cell([job("long" * 40 + str(n), exit=Exited(1)) for n in range(300)], 1)
+    on_github(tmp_path, cell, outputs={"all": (b"y" * 9000 + b"\n", b"")})
+    data = (tmp_path / "step.md").read_bytes()
+    assert 1_040_000 < len(data) <= 1 << 20
+    assert "There is no room here for more" in data.decode()
+    (tmp_path / "step.md").write_bytes(b"x" * (1 << 20))
+    played = on_github(tmp_path, CELLS["failed"])
+    assert "pqrun: the step's summary is full" in played.said
+
+
+def test_a_guessed_summary_that_is_not_there_is_told_but_changes_nothing(tmp_path):
+    environment = {**GITHUB, "GITHUB_STEP_SUMMARY": str(tmp_path / "no" / "step.md")}
+    guessed = play(tmp_path, CELLS["ok"], settings=SimpleNamespace(ci="auto"), environment=environment)
+    assert guessed.code == 0 and "cannot write the step's summary" in guessed.said
+    asked = play(tmp_path, CELLS["ok"], settings=SimpleNamespace(ci="github"), environment=environment)
+    assert asked.code == 4 and "No such file or directory" in asked.said
+
+
+def test_other_places_get_neither(tmp_path):
+    for ci, environment in (
+        ("auto", {}),
+        ("none", GITHUB),
+        ("gitlab", GITHUB),
+        ("auto", {"GITLAB_CI": "true"}),
+    ):
+        environment = {**environment, "GITHUB_STEP_SUMMARY": str(tmp_path / "step.md")}
+        played = play(tmp_path, CELLS["failed"], settings=SimpleNamespace(ci=ci), environment=environment)
+        assert played.said == "" and not (tmp_path / "step.md").exists()

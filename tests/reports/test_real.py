@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Reports of real runs, by the program itself."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ET
+
+import pytest
+
+import pqrun.app
+
+pytestmark = pytest.mark.skipif(
+    not hasattr(pqrun.app, "Reports"), reason="the program does not make reports yet"
+)
+PQRUN = [sys.executable, "-m", "pqrun"]
+ALL = ["--junit", "junit.xml", "--trace", "trace.json", "--summary", "summary.md", "--joblog", "joblog",
+       "--events", "events.jsonl"]  # fmt: skip
+
+
+def run(directory, *arguments, stdin=b"", **more):
+    return subprocess.run(
+        [*PQRUN, *arguments], cwd=directory, input=stdin, capture_output=True, timeout=60, **more
+    )
+
+
+def start(directory, *arguments, stdin, **more):
+    process = subprocess.Popen(
+        [*PQRUN, *arguments], cwd=directory, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE, **more,
+    )  # fmt: skip
+    process.stdin.write(stdin)
+    process.stdin.close()
+    return process
+
+
+def cases(directory):
+    return {
+        c.get("name"): [child.tag for child in c] for c in ET.parse(directory / "junit.xml").iter("testcase")
+    }
+
+
+def lines(directory):
+    return [json.loads(line) for line in (directory / "events.jsonl").read_text().splitlines()]
+
+
+def test_all_reports_agree_with_the_document(tmp_path):
+    (tmp_path / "jobs.yaml").write_text(
+        """jobs:
+          - {id: good, run: "echo fine; exec awk 'BEGIN { for (i = 0; i < 3e6; i++) x += i }'"}
+          - {id: bad, run: "echo no >&2; exit 3", retries: {max: 1, delay: 0}}
+          - {id: long, run: sleep 60, timeout: 300ms}
+          - {id: after, run: x, needs: [bad]}
+          - {id: none, run: [/no/such/program]}
+        """
+    )
+    done = run(tmp_path, "run", "jobs.yaml", "-j2", "--json", *ALL)
+    assert done.returncode == 1, done.stderr
+    found = json.loads(done.stdout)
+    jobs = {entry["id"]: entry for entry in found["jobs"]}
+    last = {line["id"]: line for line in lines(tmp_path) if line["event"] == "attempt_ended"}
+    for name in ("good", "bad", "long", "none"):
+        for key in (
+            "exit",
+            "signal",
+            "run_s",
+            "user_s",
+            "sys_s",
+            "stdout_bytes",
+            "stderr_bytes",
+            "started_at",
+        ):
+            assert last[name][key] == jobs[name][key], (name, key)
+    assert jobs["good"]["user_s"] > 0.01
+    assert lines(tmp_path)[-1]["metrics"] == found["metrics"]
+    assert json.loads((tmp_path / "trace.json").read_text())["otherData"]["run"] == found["run"]
+    assert cases(tmp_path) == {
+        "good": [], "bad": ["failure", "rerunFailure", "system-err"], "long": ["error"], "after": ["skipped"],
+        "none": ["error"],
+    }  # fmt: skip
+    log = [line.split("\t") for line in (tmp_path / "joblog").read_text().splitlines()[1:]]
+    assert {line[0]: (line[5], line[6], line[7]) for line in log} == {
+        "1": ("5", "0", "0"), "2": ("0", "3", "0"), "3": ("0", "-1", "15"), "5": ("0", "127", "0"),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_reports_are_complete_when_somebody_stops_the_run(name, tmp_path, until):
+    process = start(
+        tmp_path, "run", "-j2", *ALL, stdin=b"echo a\necho begun > begun; exec sleep 60\nexec sleep 61\nx\n"
+    )
+    until((tmp_path / "begun").exists)
+    process.send_signal(signal.Signals[name])
+    assert process.wait(20) == -signal.Signals[name]
+    process.stderr.close()
+    found = cases(tmp_path)
+    assert sorted(map(tuple, found.values())) == [(), ("error",), ("error",), ("skipped",)]
+    last = lines(tmp_path)[-1]
+    assert (last["event"], last["exit"]) == ("run_ended", 128 + signal.Signals[name])
+    assert (tmp_path / "summary.md").read_text().startswith("### ❌ 4 jobs: 1 ok, 2 interrupted, 1 not run")
+
+
+def test_a_hundred_megabytes_of_output_stay_out_of_memory(tmp_path):
+    command = b"head -c 100000000 /dev/zero | tr '\\\\0' x; echo; echo the end; exit 1\n"
+    process = start(tmp_path, "run", "--output", "none", "--ci", "github", *ALL, stdin=command)
+    process.stderr.read()
+    _, status, used = os.wait4(process.pid, 0)
+    process.stderr.close()
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 1
+    assert used.ru_maxrss < 150_000
+    (text,) = [element.text for element in ET.parse(tmp_path / "junit.xml").iter("system-out")]
+    assert text.endswith("x\nthe end\n") and len(text) < 34_000
+
+
+def test_a_user_who_got_a_path_wrong_hears_it_before_anything_is_created(tmp_path):
+    (tmp_path / "file").touch()
+    environment = {**os.environ, "PQRUN_STATE_DIR": str(tmp_path / "state")}
+    done = run(tmp_path, "run", "--junit", "file/x", stdin=b"touch ran\n", env=environment)
+    assert done.returncode == 2
+    assert done.stderr == b"pqrun: --junit: cannot write file/x: Not a directory\n"
+    assert sorted(os.listdir(tmp_path)) == ["file"]
+
+
+def test_a_full_disk_is_exit_4_and_the_others_are_written(tmp_path):
+    done = run(tmp_path, "run", "--junit", "/dev/full", "--joblog", "joblog", stdin=b"true\n")
+    assert done.returncode == 4
+    assert b"pqrun: cannot write /dev/full (--junit): No space left on device\n" in done.stderr
+    assert len((tmp_path / "joblog").read_text().splitlines()) == 2
+
+
+def test_a_pipe_that_nobody_reads_never_keeps_a_run_that_is_to_stop(tmp_path, until):
+    os.mkfifo(tmp_path / "fifo")
+    reader = os.open(tmp_path / "fifo", os.O_RDONLY | os.O_NONBLOCK)
+    process = start(
+        tmp_path, "run", "--events", "fifo", "-q", stdin=b"echo > begun; exec sleep 60\n" + b"true\n" * 900
+    )
+    until((tmp_path / "begun").exists)
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == -signal.SIGINT
+    assert time.monotonic() - began < 6
+    process.stderr.close()
+    os.close(reader)
+
+
+def test_after_a_resume_reports_tell_of_the_whole_run(tmp_path):
+    commands = b"echo one\ntest -e there\necho three\n"
+    first = run(tmp_path, "run", "--run-dir", "r", *ALL, stdin=commands)
+    assert first.returncode == 1 and sorted(map(tuple, cases(tmp_path).values())) == [(), (), ("failure",)]
+    (tmp_path / "there").touch()
+    again = run(tmp_path, "resume", "./r", "--failed", "-q")
+    assert again.returncode == 0, again.stderr
+    assert list(cases(tmp_path).values()) == [[], [], []]
+    assert "3 jobs: 3 ok" in (tmp_path / "summary.md").read_text()
+    log = (tmp_path / "joblog").read_text().splitlines()
+    assert [line.split("\t")[6] for line in log if line.startswith("2")] == ["1", "0"]
+    assert [line["event"] for line in lines(tmp_path)].count("job_reopened") == 1
+
+
+def test_hooks_hear_how_it_ended_and_jobs_are_not_told_of_our_files(tmp_path):
+    environment = {**os.environ, "PQRUN_JUNIT": "junit.xml", "PQRUN_ON_FINISH": "cat > hook.json"}
+    done = run(tmp_path, "run", stdin=b"env | grep ^PQRUN_JUNIT\n", env=environment)
+    assert done.returncode == 1 and done.stdout == b""
+    assert json.loads((tmp_path / "hook.json").read_text())["run"]["exit"] == 1
+    assert list(cases(tmp_path).values()) == [["failure"]]
+
+
+def test_annotations_stand_on_lines_of_their_own_on_stderr(tmp_path):
+    environment = {**os.environ, "GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(tmp_path / "step.md")}
+    (tmp_path / "jobs.yaml").write_text("jobs: [{id: a, run: 'printf ::error::forged; exit 1'}]\n")
+    done = run(tmp_path, "run", "jobs.yaml", env=environment)
+    found = re.findall(rb"(?m)^::(?:error|warning) .*$", done.stderr)
+    assert found == [b"::error file=jobs.yaml,line=1,title=a::exit 1: ::error::forged"]
+    assert (tmp_path / "step.md").read_text().startswith("### ❌ 1 job: 1 failed")
+
+
+def test_what_a_run_does_not_ask_for_is_not_loaded(tmp_path):
+    code = (
+        "import sys; sys.argv = ['pqrun', 'run', '-q']; from pqrun.cli.main import main\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "print(*sorted(n for n in sys.modules if n.startswith(('pqrun.reports.', 'xml', 'prometheus'))))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], input=b"true\n", capture_output=True, cwd=tmp_path)
+    light = {"document", "facts", "files", "pipes", "target", "wanted"}
+    assert {name.removeprefix("pqrun.reports.") for name in done.stdout.decode().split()} <= light
