@@ -3,12 +3,10 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import re
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
-from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
 from pqrun.jobfile.fields import Fields
@@ -80,8 +78,10 @@ class FanOut:
         return self._known[key]
 
     def _matching(self, loop: Loop, directory: str, file: Text) -> tuple[str, ...]:
+        from glob import iglob
+
         assert isinstance(loop.what, str)
-        found = sorted(glob.iglob(loop.what, root_dir=directory or None, recursive=True))
+        found = sorted(iglob(loop.what, root_dir=directory or None, recursive=True))
         if not found:
             self._warn(loop, file, f"no file for the pattern {quoted(loop.what)}")
         return self._bounded(found, loop, file)
@@ -130,6 +130,8 @@ def shown_id(id: str) -> str:
     text = printable(id)
     if len(text) <= _LONGEST_ID:
         return text
+    from hashlib import sha256
+
     digest = sha256(id.encode("utf-8", "surrogateescape")).hexdigest()[:8]
     return f"{text[: _LONGEST_ID - 10]}…{digest}]"
 

@@ -25,7 +25,8 @@ EXPECTED: Final = {
     "max_queue": "a number", "wants": "pools", "tags": "a list of texts", "codes": "a list of codes",
     "exits": "a list of exit codes", "workers": "a number of workers", "pools": "a map of pools",
     "shell": "a text or a list of texts", "matrix": "a map of axes",
-    "loop": "a map with `glob`, `lines` or `values`", "values": "a list of values", "variable": "a name", "defaults": "a map",
+    "loop": "a map with `glob`, `lines` or `values`", "values": "a list of values", "variable": "a name",
+    "defaults": "a map",
 }  # fmt: skip
 
 _TEXTS: Final = ("run", "path", "id", "shell")

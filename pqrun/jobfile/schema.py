@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-from pqrun.jobfile.keys import JOB, RETRIES, TOP, Key
+from pqrun.jobfile.keys import JOB, LOOP, RETRIES, TOP, Key
 from pqrun.jobfile.kinds import BACKOFFS, MOST_RETRIES, MOST_SLOTS
 
 Shape = dict[str, Any]
@@ -72,17 +72,9 @@ _SHAPES: Final[dict[str, Shape]] = {
         "additionalProperties": _one_or_many(_SCALAR, 1),
         "minProperties": 1,
     },
-    "loop": {
-        "type": "object",
-        "properties": {
-            "glob": _TEXT,
-            "lines": _TEXT,
-            "values": _one_or_many(_SCALAR, 1),
-            "as": {"type": "string", "pattern": "^[^=]+$"},
-        },
-        "additionalProperties": False,
-        "anyOf": [{"required": ["glob"]}, {"required": ["lines"]}, {"required": ["values"]}],
-    },
+    "loop": _ref("loop"),
+    "values": _one_or_many(_SCALAR, 1),
+    "variable": {"type": "string", "pattern": "^[^=]+$"},
     "duration": _DURATION,
     "signal": {"type": ["string", "integer"]},
     "policy": {"anyOf": [_whole(0, MOST_RETRIES), _ref("retries")]},
@@ -129,6 +121,7 @@ def schema() -> dict[str, Any]:
         "definitions": {
             "job": _map("A job.", JOB),
             "defaults": _map("What jobs have that don't say otherwise.", JOB[1:]),
+            "loop": _map("Values for which the job is run.", LOOP),
             "retries": _map("How often, when and after which wait to try again.", RETRIES),
         },
     }

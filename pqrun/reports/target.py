@@ -44,6 +44,8 @@ class Target:
                     pass
         except (OSError, ValueError) as error:
             why = getattr(error, "strerror", None) or error
+            if isinstance(error, FileExistsError):  # as makedirs has it
+                why = os.strerror(errno.ENOTDIR)
             raise UserError(f"{self.option}: cannot write {self.path}: {why}") from None
 
     def failed(self, error: OSError | str) -> None:
