@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Draws docs/live.svg, the picture of the live table in the README, from a simulated run.
 
-    python docs/live_svg.py
+python docs/live_svg.py
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from pqrun.display.glimpse import Glimpse
 from pqrun.metrics import RunningMetrics
 from pqrun.model import NOTHING_SAID, Attempt, Command, Exited, JobSpec, Priority, RetryPolicy, Said
 from pqrun.scheduler import Scheduler
-from pqrun.testing import Fate, FakeClock, SimulatedExecutor, simulate
+from pqrun.testing import FakeClock, Fate, SimulatedExecutor, simulate
 
 WORKERS = 4
 MOMENT = 205.0
 COLUMNS, ROWS = 110, 40
 PICTURE = Path(__file__).with_name("live.svg")
 
-SECONDS = {"render/chapter-07": 112.0, "db:backup --full": 74.0, "lint": 4.0, "thumbnails": 200.0}
+SECONDS = {"render/chapter-07": 112.0, "db:backup --full": 74.0, "lint": 4.0}
 ENDS = {
     "test[PY=3.12,OS=mac]": (1, "E  AssertionError: expected 3 workers, got 4"),
     "lint": (2, "pqrun/cli.py:88:5: F841 local variable 'x' is assigned to but never used"),
@@ -62,7 +62,11 @@ def urgent_jobs() -> list[JobSpec]:
     return [
         JobSpec("render/chapter-07", Command("render 7"), priority=Priority.HIGH, timeout=120.0),
         JobSpec(
-            "db:backup --full", Command("backup"), priority=Priority.HIGH, timeout=300.0, retry=RetryPolicy(max=2)
+            "db:backup --full",
+            Command("backup"),
+            priority=Priority.HIGH,
+            timeout=300.0,
+            retry=RetryPolicy(max=2),
         ),
     ]
 
@@ -81,8 +85,13 @@ def simulated_events() -> list[object]:
 
     scheduler = Scheduler(random=random)
     scheduler.add(first_jobs(), 0.0)
-    asks = [(118.0, lambda s, now: (s.add(urgent_jobs(), now), s.end_input(now)) and None)]
-    return list(simulate(scheduler, SimulatedExecutor(FakeClock(), WORKERS, fate, asks=asks)).events)
+
+    def add_and_end(scheduler: Scheduler, now: float) -> None:
+        scheduler.add(urgent_jobs(), now)
+        scheduler.end_input(now)
+
+    executor = SimulatedExecutor(FakeClock(), WORKERS, fate, asks=[(118.0, add_and_end)])
+    return list(simulate(scheduler, executor).events)
 
 
 def facts_at(moment: float, rows: int, events: list[object]) -> Facts:
@@ -118,7 +127,12 @@ def facts_at(moment: float, rows: int, events: list[object]) -> Facts:
 def picture() -> str:
     """The SVG."""
     console = Console(
-        record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True, color_system="truecolor", _environ={}
+        record=True,
+        width=COLUMNS,
+        file=io.StringIO(),
+        force_terminal=True,
+        color_system="truecolor",
+        _environ={},
     )
     table = frame(facts_at(MOMENT, ROWS, simulated_events()), COLUMNS, ROWS)
     console.print(table, crop=False)

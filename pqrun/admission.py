@@ -1,82 +1,101 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""How jobs get into a queue: checked, all or none if there is room, else after a wait if that is wanted."""
+"""How jobs get into a queue: checked, all or none if there is room, else after a wait if that is wanted.
+
+Whoever puts a job in does not make a turn for it while all slots are busy: it arrives, and the next
+turn takes in all that have arrived. Lock order: the engine's, then this one's.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from threading import Condition
-from typing import Any, NamedTuple
+from threading import Condition, Lock
+from typing import Any
 
+from pqrun.clock import Clock
 from pqrun.handles import Handle, Handles
 from pqrun.library import Config, Deadline, Job, QueueClosed, QueueFull
 from pqrun.model import Command, JobSpec, RetryPolicy
 from pqrun.scheduler import Scheduler
 
-Turn = Callable[[Callable[[Scheduler, float], int]], int]
-
-
-class Offer(NamedTuple):
-    """A job that would like to be in the queue."""
-
-    spec: JobSpec
-    handle: Handle
-
 
 class Admission:
-    """The way in. `turn` has the engine do something, and answers what that answered."""
+    """The way in. `knock` is called when somebody has arrived, `cancel` by handles."""
 
     def __init__(
         self,
         config: Config,
+        clock: Clock,
         scheduler: Scheduler,
         handles: Handles,
-        turn: Turn,
+        *,
+        knock: Callable[[], object],
         cancel: Callable[[Handle], object],
     ) -> None:
-        self.closed = False
         self._config = config
+        self._clock = clock
         self._scheduler = scheduler
         self._handles = handles
-        self._turn = turn
+        self._knock = knock
         self._cancel = cancel
+        self._closed: BaseException | bool = False
+        self._arrived: list[tuple[JobSpec, Handle]] = []
         self._policies: dict[int, RetryPolicy] = {}
-        self._room = Condition()
+        self._lock = Lock()
+        self._room = Condition(self._lock)
         self._blocked = 0
 
     def put(self, jobs: Sequence[Job[Any]], *, block: bool, timeout: float | None) -> list[Handle]:
         """All of them, or `QueueFull`; with `block` one part after the other."""
         offers = [self._offer(job) for job in jobs]
-        done = self._admit(offers, 0, all_or_none=not block)
+        with self._lock:
+            done = self._admit(offers, 0, all_or_none=not block)
         if done < len(offers):
             if not block:
-                raise self._full(f"there is no room for {len(offers)} more")
+                raise self._full(f"no room for {len(offers)} more")
             self._wait_and_admit(offers, done, Deadline(timeout))
-        return [offer.handle for offer in offers]
+        elif offers:
+            self._knock()
+        return [handle for _, handle in offers]
+
+    def take_in(self, scheduler: Scheduler, now: float) -> None:
+        """At the beginning of a turn: who has arrived is queued."""
+        if self._arrived:
+            with self._lock:
+                arrived, self._arrived = self._arrived, []
+                numbers = scheduler.add([spec for spec, _ in arrived], now)
+                for number, (_, handle) in zip(numbers, arrived, strict=True):
+                    handle.seq = number
+                    self._handles.by_seq[number] = handle
 
     def look(self) -> None:
-        """After each turn: whoever waits for room is told how much there is."""
-        if self._blocked and (room := self._left()) > 0:
-            with self._room:
-                self._room.notify(room)
+        """After a turn: whoever waits for room is told how much there is."""
+        if self._blocked:
+            with self._lock:
+                if (room := self._left()) > 0:
+                    self._room.notify(room)
 
-    def close(self) -> None:
+    def size(self) -> int:
+        """How many are queued."""
+        with self._lock:
+            return self._config.max_queue_size - self._left()
+
+    def close(self, why: BaseException | None = None) -> None:
         """Nobody gets in any more."""
-        self.closed = True
-        with self._room:
+        with self._lock:
+            self._closed = why or True
             self._room.notify_all()
 
     def _left(self) -> int:
-        return self._config.max_queue_size - self._scheduler.waiting
+        return self._config.max_queue_size - self._scheduler.waiting - len(self._arrived)
 
-    def _offer(self, job: Job[Any]) -> Offer:
+    def _offer(self, job: Job[Any]) -> tuple[JobSpec, Handle]:
         job.check()
+        config = self._config
         handle = Handle(job, self._cancel)
         work = job.payload if isinstance(job.payload, Command) else handle
-        config = self._config
         timeout = config.default_timeout if job.timeout is None else job.timeout
         policy = self._policies.get(job.max_retries) or self._policy(job.max_retries)
-        spec = JobSpec(job.id, work, job.priority, timeout or None, grace=config.grace, retry=policy)
-        return Offer(spec, handle)
+        return JobSpec(job.id, work, job.priority, timeout or None, None, config.grace, policy), handle
 
     def _policy(self, retries: int) -> RetryPolicy:
         config = self._config
@@ -84,44 +103,47 @@ class Admission:
         self._policies[retries] = policy
         return policy
 
-    def _admit(self, offers: Sequence[Offer], done: int, *, all_or_none: bool) -> int:
-        """Puts in what there is room for, from number `done` on; how many are in then."""
-
-        def admit(scheduler: Scheduler, now: float) -> int:
-            if self.closed:
-                raise QueueClosed("the queue has been shut down")
-            fits = offers[done : done + max(0, self._left())]
-            if all_or_none and len(fits) < len(offers):
+    def _admit(self, offers: Sequence[tuple[JobSpec, Handle]], done: int, *, all_or_none: bool) -> int:
+        """Lets in who fits, from number `done` on; how many are in then."""
+        if self._closed:
+            cause = None if self._closed is True else self._closed
+            raise QueueClosed("the queue has failed" if cause else "the queue has been shut down") from cause
+        left = self._left()
+        if left < len(offers) - done:
+            if all_or_none or left <= 0:
                 return done
-            ids = set()
-            for spec, _ in fits:
-                if spec.id in ids or scheduler.find(spec.id) is not None:
-                    raise ValueError(f"id: there is an unfinished job `{spec.id}` already")
-                ids.add(spec.id)
-            numbers = scheduler.add([offer.spec for offer in fits], now)
-            for number, (_, handle) in zip(numbers, fits, strict=True):
-                self._handles.by_seq[number] = handle
-                handle.seq = number
-                handle.job.submitted_at = now
-                handle.job.retry_count = 0
-            return done + len(fits)
+            offers = offers[: done + left]
+        fresh = offers[done:] if done else offers
+        unfinished = self._handles.by_id
+        ids: set[str] = set()
+        for spec, _ in fresh:
+            if spec.id in unfinished or spec.id in ids:
+                raise ValueError(f"id: there is an unfinished job `{spec.id}` already")
+            ids.add(spec.id)
+        now = self._clock.now()
+        for spec, handle in fresh:
+            unfinished[spec.id] = handle
+            handle.job.submitted_at = now
+            handle.job.retry_count = 0
+        self._arrived += fresh
+        return done + len(fresh)
 
-        return self._turn(admit)
-
-    def _wait_and_admit(self, offers: Sequence[Offer], done: int, deadline: Deadline) -> None:
-        with self._room:
-            self._blocked += 1
-        try:
-            while done < len(offers):
-                with self._room:
-                    in_time = self._room.wait_for(lambda: self.closed or self._left() > 0, deadline.left)
+    def _wait_and_admit(
+        self, offers: Sequence[tuple[JobSpec, Handle]], done: int, deadline: Deadline
+    ) -> None:
+        while done < len(offers):
+            with self._lock:
+                self._blocked += 1
+                try:
+                    in_time = self._room.wait_for(lambda: self._closed or self._left() > 0, deadline.left)
+                finally:
+                    self._blocked -= 1
                 before, done = done, self._admit(offers, done, all_or_none=False)
-                if done == before and not in_time:
-                    accepted = [offer.handle for offer in offers[:done]]
-                    raise self._full(f"there was no room within {deadline.seconds} s", accepted)
-        finally:
-            with self._room:
-                self._blocked -= 1
+            if done > before:
+                self._knock()
+            elif not in_time:
+                accepted = [handle for _, handle in offers[:done]]
+                raise self._full(f"no room came up within {deadline.seconds} s", accepted)
 
     def _full(self, why: str, accepted: Sequence[Handle] = ()) -> QueueFull:
         return QueueFull(f"the queue is full ({self._config.max_queue_size} jobs): {why}", accepted)

@@ -289,7 +289,8 @@ class Run:
 
             rows = sorted(self.ledger.rows.values(), key=lambda row: row.seq)
             self.out.say(as_text(document(self._facts(), snapshot, rows, self.clock.wall)))
-        self.stage.say_last_page(snapshot, self.clock.now() - self.metrics.began, run=self.record.address)
+        if self.page.added or not self.source.wrong:
+            self.stage.say_last_page(snapshot, self.clock.now() - self.metrics.began, run=self.record.address)
         for trouble in (*self.trouble, *self.stage.failures()):
             self.err.say(f"pqrun: {trouble}")
 
@@ -317,9 +318,7 @@ class Run:
         if self.stage.failures():
             return OWN_FAILURE
         if self.source.wrong:
-            if not self.page.added:
-                raise UserError(self.source.wrong)
-            return SOME_FAILED
+            return SOME_FAILED if self.page.added else USAGE
         if self.page.failed:
             return SOME_FAILED
         if self._left_undone() or not self.page.input_complete:

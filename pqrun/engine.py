@@ -98,6 +98,7 @@ class Engine:
         self._looked_until = -inf
         self._nudged = True
         self._hungry_for = 0
+        self.arrive: Ask | None = None
         self.resolve: Callable[[Sequence[Event]], None] | None = None
 
     def post(self, *news: News, urgent: bool = True) -> None:
@@ -128,6 +129,8 @@ class Engine:
         self._nudged = False
         scheduler = self._scheduler
         try:
+            if self.arrive is not None:
+                self.arrive(scheduler, now)
             if ask is not None:
                 ask(scheduler, now)
         finally:

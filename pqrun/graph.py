@@ -70,7 +70,7 @@ class Graph:
             for need in task.spec.needs:
                 if (other := place.get(need.job)) is not None:
                     ring_possible = ring_possible or other >= place[task.spec.id]
-                elif not self._may_be_needed(need.job, task.seq):
+                elif not self.may_be_needed(need.job, task.seq):
                     raise UnknownNeed(f"job `{task.spec.id}` needs `{need.job}`, which is not known")
         if ring_possible:
             _find_ring({task.spec.id: [need.job for need in task.spec.needs] for task in needy})
@@ -78,7 +78,7 @@ class Graph:
     def check_anew(self, task: Task, needs: Sequence[Need]) -> None:
         """The same for the new needs of a job that is here already."""
         for need in needs:
-            if not self._may_be_needed(need.job, task.seq):
+            if not self.may_be_needed(need.job, task.seq):
                 raise UnknownNeed(f"job `{task.spec.id}` needs `{need.job}`, which is not known")
         seen: set[int] = set()
         todo = self._unfinished(needs)
@@ -93,7 +93,8 @@ class Graph:
     def _unfinished(self, needs: Iterable[Need]) -> list[Task]:
         return [task for need in needs if (task := self.find(need.job)) is not None]
 
-    def _may_be_needed(self, job_id: str, by: int) -> bool:
+    def may_be_needed(self, job_id: str, by: int) -> bool:
+        """Whether it is known what it means if the job of that number needs this one."""
         # A job that is called by its number and ended well is not kept in mind.
         return self.knows(job_id) or (job_id.isdecimal() and self._forgotten < int(job_id) < by)
 

@@ -71,9 +71,10 @@ def _failure(kind: type[JobFailed], job: Job[Any], result: Any) -> JobFailed:
 
 
 class Handles:
-    """By the numbers of their jobs. `whose` names who is called for them."""
+    """By the ids of their jobs, and by their numbers once they have them. `whose` handler is called."""
 
     def __init__(self, whose: str, grace: float) -> None:
+        self.by_id: dict[str, Handle] = {}
         self.by_seq: dict[int, Handle] = {}
         self._whose = whose
         self._grace = grace
@@ -85,38 +86,41 @@ class Handles:
         for event in events:
             kind = type(event)
             if kind is ev.JobEnded or kind is ev.JobDropped:
-                self._settle(event)  # type: ignore[arg-type]
+                if (handle := self.by_seq.get(event.seq)) is not None:  # type: ignore[union-attr]
+                    self._settle(handle, event.outcome or Outcome.CANCELLED)  # type: ignore[union-attr]
             elif kind is ev.AttemptStopping:
                 self._complain(event)  # type: ignore[arg-type]
-        if self._waiting and not self.by_seq:
-            with self._none_left:
-                self._none_left.notify_all()
+        self._look()
 
     def wait(self, deadline: Deadline) -> bool:
         """Until all are resolved and their callbacks have run; false if that took too long."""
         with self._none_left:
             self._waiting += 1
             try:
-                return self._none_left.wait_for(lambda: not self.by_seq, deadline.left)
+                return self._none_left.wait_for(lambda: not self.by_id, deadline.left)
             finally:
                 self._waiting -= 1
 
     def break_off(self, error: BaseException) -> None:
         """The engine has failed: nothing will end any more."""
-        for seq, handle in list(self.by_seq.items()):
+        for handle in list(self.by_id.values()):
             handle.error = error
-            self._settle(ev.JobEnded(0.0, seq, Outcome.FAILED, 0))
+            self._settle(handle, Outcome.FAILED)
+        self._look()
 
-    def _settle(self, event: ev.JobEnded | ev.JobDropped) -> None:
-        handle = self.by_seq.get(event.seq)
-        if handle is None:
-            return
+    def _look(self) -> None:
+        if self._waiting and not self.by_id:
+            with self._none_left:
+                self._none_left.notify_all()
+
+    def _settle(self, handle: Handle, outcome: Outcome) -> None:
         try:
-            handle.settle(event.outcome or Outcome.CANCELLED)
+            handle.settle(outcome)
         except BaseException:  # of a callback, or because somebody else has resolved it
             logging.getLogger("pqrun").exception("the result of job `%s` was not taken well", handle.job.id)
         # Last, so that who waits for all of them finds them resolved.
-        self.by_seq.pop(event.seq, None)
+        self.by_seq.pop(handle.seq, None)
+        self.by_id.pop(handle.job.id, None)
 
     def _complain(self, event: ev.AttemptStopping) -> None:
         handle = self.by_seq.get(event.seq)

@@ -52,15 +52,16 @@ class Queue(Generic[P]):
         self._ask = self._shop.ask
         self._admission = Admission(
             self._config,
+            self._shop.clock,
             self._shop.scheduler,
             self._handles,
-            self._ask,
-            lambda handle: self._end(lambda scheduler: scheduler.tasks.get(handle.seq)),
+            knock=self._shop.knock,
+            cancel=lambda handle: self._end(lambda scheduler: scheduler.tasks.get(handle.seq)),
         )
         self._undone: list[Job[P]] = []
         self._gone = False
         self._lock = Lock()
-        self._shop.open(self._resolve)
+        self._shop.open(arrive=self._admission.take_in, resolve=self._resolve, fail=self._fail)
 
     def __enter__(self) -> Queue[P]:
         return self
@@ -141,7 +142,7 @@ class Queue(Generic[P]):
 
     def size(self) -> int:
         """How many jobs are queued; neither those that run nor those that wait for another attempt."""
-        return self._shop.scheduler.waiting
+        return self._admission.size()
 
     __len__ = size
 
@@ -157,7 +158,7 @@ class Queue(Generic[P]):
         """A snapshot, whose numbers add up. `RuntimeError` without `enable_metrics`."""
         if not self._config.enable_metrics:
             raise RuntimeError("this queue has no metrics: its config says enable_metrics=False")
-        return self._shop.engine.snapshot()
+        return self._shop.snapshot()
 
     def unresponsive(self) -> int:
         """How many handlers go on although they were asked to end more than a `grace` ago."""
@@ -176,7 +177,7 @@ class Queue(Generic[P]):
         """Waits until all jobs have ended and all handles are resolved; `TimeoutError` after `timeout`."""
         self._refuse_inside("join")
         if not self._handles.wait(Deadline(timeout)):
-            raise TimeoutError(f"after {timeout} s {len(self._handles.by_seq)} jobs have not ended")
+            raise TimeoutError(f"after {timeout} s {len(self._handles.by_id)} jobs have not ended")
 
     def shutdown(self, timeout: float | None = None, cancel: bool = False) -> list[Job[P]]:
         """Takes nothing more in, and waits for what runs (or cancels it); the jobs that stay undone.
@@ -187,8 +188,8 @@ class Queue(Generic[P]):
         self._refuse_inside("shutdown")
         deadline = Deadline(timeout)
         if self._shop.engine.broken is None:
+            self._admission.close()
             self._ask(lambda scheduler, now: self._close(scheduler, now, cancel=cancel))
-        self._admission.close()
         self._shop.thread.join(deadline.left)
         if self._shop.thread.is_alive():
             names = ", ".join(task.spec.id for task in self._shop.scheduler.running())
@@ -202,8 +203,9 @@ class Queue(Generic[P]):
     # Steps
 
     def _put(self, jobs: Sequence[Job[Any]], block: bool, timeout: float | None) -> list[Handle]:
-        if any(isinstance(job.payload, Command) for job in jobs):
-            self._shop.make_room_for_commands()
+        for job in jobs:
+            if isinstance(job.payload, Command):
+                self._shop.make_room_for_commands()
         return self._admission.put(jobs, block=block, timeout=timeout)
 
     def _end(self, find: Callable[[Scheduler], Task | None]) -> bool:
@@ -218,8 +220,11 @@ class Queue(Generic[P]):
         self._admission.look()
         self._handles.resolve(events)
 
+    def _fail(self, error: BaseException) -> None:
+        self._admission.close(error)
+        self._handles.break_off(error)
+
     def _close(self, scheduler: Scheduler, now: float, *, cancel: bool) -> None:
-        self._admission.closed = True
         if scheduler.stopping is None:
             scheduler.stop("shutdown", now, drain=True)
         self._take_out_the_rest(scheduler, now)

@@ -19,7 +19,7 @@ from pqrun.executors.slots import Slots
 from pqrun.executors.slots import Task as Work
 from pqrun.handles import Handles
 from pqrun.library import Config, QueueClosed
-from pqrun.metrics import RunningMetrics
+from pqrun.metrics import Metrics, RunningMetrics
 from pqrun.model import Attempt, Command
 from pqrun.scheduler import Scheduler
 from pqrun.subscribers import Subscribers
@@ -36,7 +36,7 @@ class Workshop:
     ) -> None:
         self._handles = handles
         self._contain = contain
-        self._clock = SystemClock()
+        self.clock = SystemClock()
         self._guest: Guest | None = None
         self._lock = Lock()
         self._process = os.getpid()
@@ -44,21 +44,33 @@ class Workshop:
         self.scheduler.graph.remembers = 0
         self.subscribers = Subscribers(lambda: self.engine.post())
         self.engine = Engine(
-            clock=self._clock,
+            clock=self.clock,
             scheduler=self.scheduler,
             reactor=Bell(),
             journal=NoJournal(),
-            metrics=(RunningMetrics if config.enable_metrics else _NoMetrics)(self._clock.now()),
+            metrics=(RunningMetrics if config.enable_metrics else _NoMetrics)(self.clock.now()),
             teller=self.subscribers,
         )
-        self._calls = Calls(handler, self._clock, self.engine)
+        self._calls = Calls(handler, self.clock, self.engine)
         self._slots = Slots(config.max_workers, self._begin, self.engine, self.engine.fail)
         self.engine.executor = self._slots
         self.thread = Thread(target=self._run, name="pqrun-engine", daemon=True)
 
-    def open(self, resolve: Callable[[Sequence[Event]], None]) -> None:
-        """Begins to work; `resolve` is called after each turn, outside of the engine's lock."""
+    def open(
+        self,
+        *,
+        arrive: Callable[[Scheduler, float], None],
+        resolve: Callable[[Sequence[Event]], None],
+        fail: Callable[[BaseException], None],
+    ) -> None:
+        """Begins to work.
+
+        `arrive` is called at the beginning of each turn, under the engine's lock, `resolve` after it
+        without, and `fail` if there can't be any more.
+        """
+        self.engine.arrive = arrive
         self.engine.resolve = resolve
+        self._fail = fail
         self.thread.start()
 
     @property
@@ -85,11 +97,23 @@ class Workshop:
             raise QueueClosed("the queue has failed") from self.engine.broken
         return answers[0]
 
+    def snapshot(self) -> Metrics:
+        """The numbers of this moment, with everybody who has arrived."""
+        self.engine.turn(ask=_nothing)
+        return self.engine.snapshot()
+
+    def knock(self) -> None:
+        """Somebody has arrived: at once if there is a free slot, else with whatever happens next."""
+        if self._slots.busy < self._slots.capacity():
+            self.engine.turn(ask=_nothing)
+        else:
+            self.engine.post()
+
     def make_room_for_commands(self) -> None:
         """Before the first of them is put in. OSError if there can be no directory for them."""
         with self._lock:
             if self._guest is None:
-                self._guest = Guest(self._clock, self.engine, contain=self._contain)
+                self._guest = Guest(self.clock, self.engine, contain=self._contain)
                 atexit.register(self._at_exit)
 
     def close(self) -> None:
@@ -113,13 +137,17 @@ class Workshop:
         """The engine's thread: alarms, and the end."""
         self.engine.run()
         if self.engine.broken is not None:
-            self._handles.break_off(self.engine.broken)
+            self._fail(self.engine.broken)
 
     def _at_exit(self) -> None:
         """The program ends without a shutdown: its commands must not outlive it."""
         if os.getpid() == self._process and self.engine.broken is None:
             self.engine.turn(ask=lambda scheduler, now: scheduler.stop("exit", now, force=True))
             self.thread.join(LAST_WORDS)
+
+
+def _nothing(scheduler: Scheduler, now: float) -> None:
+    """To ask for a turn is enough."""
 
 
 class _NoMetrics(RunningMetrics):

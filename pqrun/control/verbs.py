@@ -1,224 +1,145 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """What can be asked of a live run, each as a function of the scheduler and the moment.
 
-They run inside a turn, under the engine's lock: none of them waits for anybody.
+They run inside a turn, under the engine's lock: none of them waits for anybody, and what is to be
+done to many jobs is done in steps, a turn each.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from pqrun import lifecycle as life
-from pqrun.control.protocol import Rejected, checked_spec
-from pqrun.control.selectors import Subject, chosen
+from pqrun.control.incoming import checked, plain
+from pqrun.control.listing import Listing
+from pqrun.control.protocol import Answer, Rejected, Request, Steps, by_of, flag, is_whole
+from pqrun.control.selectors import selected, selectors_of
 from pqrun.control.why import why
 from pqrun.graph import UnknownNeed
-from pqrun.model import JobSpec, Outcome, Pool, Priority, shown_command
+from pqrun.jobfile.kinds import MOST_SLOTS, pool_name
+from pqrun.journal.specs import spec_facts
+from pqrun.model import JobSpec, Pool
 from pqrun.scheduler import Scheduler
 from pqrun.task import Task
 
-FULL = 75
-Answer = dict[str, Any]
-Verb = Callable[[dict[str, Any], Scheduler, float], Answer]
+SLICE = 250
+MOST_REASONS = 100
+CHANGEABLE = ("priority", "timeout", "idle_timeout", "grace", "retries", "needs")
+Verb = Callable[[Request, Scheduler, float], Answer | Listing | Steps]
 
 
-def subject(task: Task) -> Subject:
-    """The job, for a selector."""
-    return Subject(task.spec.id, state_of(task), task.spec.priority.name.lower(), task.spec.tags)
+def ps(request: Request, scheduler: Scheduler, now: float) -> Answer | Listing:
+    """The unfinished jobs, or those of them that are meant; with `why` also what they wait for."""
+    chosen = selected(selectors_of(request), scheduler) if request.get("jobs") else scheduler.tasks.values()
+    facts: Answer = {"paused": scheduler.paused, "stopping": scheduler.stopping is not None}
+    if flag(request, "why"):
+        some = list(chosen)[:MOST_REASONS]
+        facts["why"] = {task.spec.id: why(task, scheduler, now) for task in some}
+    return Listing(chosen, now, facts)
 
 
-def state_of(task: Task) -> str:
-    """One of the ten words."""
-    match task.state:
-        case life.Pending():
-            return "pending"
-        case life.Queued():
-            return "queued"
-        case life.Waiting():
-            return "waiting"
-        case life.Finished(outcome):
-            return str(outcome)
-        case _:
-            return "running"
-
-
-def selected(request: dict[str, Any], scheduler: Scheduler) -> list[Task]:
-    """The unfinished jobs that a request means."""
-    selectors = request.get("jobs")
-    if not isinstance(selectors, list) or not all(isinstance(selector, str) for selector in selectors):
-        raise Rejected("`jobs` is a list of selectors")
-    if len(selectors) == 1 and (task := scheduler.find(selectors[0])) is not None:
-        return [task]
-    seqs = chosen(((task.seq, subject(task)) for task in scheduler.tasks.values()), selectors)
-    return [scheduler.tasks[seq] for seq in seqs]
-
-
-def add(request: dict[str, Any], scheduler: Scheduler, now: float) -> Answer:
-    """New jobs, all or none; their ids. `if_absent`: those that are known already are left out."""
-    jobs = request.get("add")
-    if not isinstance(jobs, list) or not jobs:
-        raise Rejected("`add` is a list of jobs")
-    if scheduler.stopping is not None:
-        raise Rejected("the run is stopping: it takes no more jobs", 6)
-    specs = [checked_spec(facts) for facts in jobs]
-    if request.get("if_absent") is True:
-        specs = [spec for spec in specs if not (spec.named and scheduler.knows(spec.id))]
-    if scheduler.waiting + len(specs) > scheduler.max_queue:
-        raise Rejected(f"the queue is full ({scheduler.waiting} of {scheduler.max_queue})", FULL)
-    numbered = [_named(spec, number) for number, spec in enumerate(specs, scheduler.jobs + 1)]
-    _check_together(numbered, scheduler)
-    try:
-        scheduler.add(numbered, now)
-    except UnknownNeed as error:
-        raise Rejected(str(error)) from None
-    return {"ids": [spec.id for spec in numbered]}
-
-
-def _named(spec: JobSpec, number: int) -> JobSpec:
-    return spec if spec.named and spec.id else spec._replace(id=str(number), named=False)
-
-
-def _check_together(specs: list[JobSpec], scheduler: Scheduler) -> None:
-    seen: set[str] = set()
-    for spec in specs:
-        if spec.id in seen or scheduler.knows(spec.id):
-            raise Rejected(f"there is a job `{spec.id}` already")
-        seen.add(spec.id)
-        for name, count in spec.pools:
-            size = scheduler.ready.pools.sizes.get(name, 0)
-            if count > size:
-                raise Rejected(f"job `{spec.id}` wants {count} of pool `{name}`, which has {size}")
-
-
-def ps(request: dict[str, Any], scheduler: Scheduler, now: float) -> Answer:
-    """The unfinished jobs, the running ones first, then in starting order."""
-    tasks = selected(request, scheduler) if request.get("jobs") else list(scheduler.tasks.values())
-    rank = {"running": 0, "queued": 1, "waiting": 2, "pending": 3}
-    ordered = sorted(tasks, key=lambda task: (rank.get(state_of(task), 4), task.entry or (0, 0, task.seq)))
-    answer: Answer = {"jobs": [_entry(task, now) for task in ordered], "paused": scheduler.paused}
-    if request.get("why") is True:
-        answer["why"] = {task.spec.id: why(task, scheduler, now) for task in tasks[:100]}
-    return answer
-
-
-def _entry(task: Task, now: float) -> Answer:
-    state, spec = task.state, task.spec
-    since: float | None = None
-    match state:
-        case life.Running(started=started):
-            since = now - started
-        case life.Queued(since=queued):
-            since = now - queued
-        case life.Waiting(until=until):
-            since = until - now
-        case _:
-            pass
-    return {
-        "id": spec.id,
-        "seq": task.seq,
-        "state": state_of(task),
-        "priority": spec.priority.name.lower(),
-        "attempts": task.attempts,
-        "max_attempts": max(task.attempts, 1) - task.retries + spec.retry.max,
-        "run": shown_command(spec.work),
-        "tags": list(spec.tags),
-        "timeout": spec.timeout,
-        "seconds": None if since is None else round(since, 3),
-    }
-
-
-def cancel(request: dict[str, Any], scheduler: Scheduler, now: float) -> Answer:
+def cancel(request: Request, scheduler: Scheduler, _now: float) -> Steps:
     """Ends jobs: at once if they don't run, else after their grace."""
-    tasks = selected(request, scheduler)
-    for task in tasks:
+    tasks, by = selected(selectors_of(request), scheduler), by_of(request)
+
+    def each(task: Task, now: float) -> bool:
         if task.seq in scheduler.tasks:
-            scheduler.cancel(task, now)
-    return {"count": len(tasks)}
+            scheduler.cancel(task, now, by)
+        return True
+
+    return _in_steps(tasks, each, _now)
 
 
-def change(request: dict[str, Any], scheduler: Scheduler, now: float) -> Answer:
-    """Sets fields of jobs that have not started."""
-    tasks = [task for task in selected(request, scheduler) if not isinstance(task.state, life.Finished)]
-    changes = request.get("change")
-    if not isinstance(changes, dict):
+def change(request: Request, scheduler: Scheduler, _now: float) -> Steps:
+    """Sets fields of jobs that have no slot; of all that are meant, or of none."""
+    changes, front, by = request.get("change", {}), flag(request, "front"), by_of(request)
+    if not isinstance(changes, dict) or not (changes or front):
         raise Rejected("`change` is an object of fields")
-    front = request.get("front") is True
-    by = str(request.get("by", ""))[:100]
-    done = 0
-    for task in tasks:
-        if isinstance(task.state, life.Pending | life.Queued | life.Waiting):
-            spec = _changed(task.spec, changes)
-            try:
-                scheduler.change(task, spec, now, by, front=front)
-            except UnknownNeed as error:
-                raise Rejected(str(error)) from None
-            done += 1
-    return {"count": done}
+    for name in changes:
+        if name not in CHANGEABLE:
+            raise Rejected(f"`{name:.40}` of a job can't be changed")
+    tasks = [task for task in selected(selectors_of(request), scheduler) if _may_change(task, changes)]
+    for task in tasks[:1] if "needs" not in changes else tasks:
+        spec = _changed(task.spec, changes)
+        try:
+            scheduler.graph.check_anew(task, spec.needs if "needs" in changes else ())
+        except UnknownNeed as error:
+            raise Rejected(str(error)) from None
+
+    def each(task: Task, now: float) -> bool:
+        if task.seq not in scheduler.tasks or not _may_change(task, changes):
+            return False
+        spec = _changed(task.spec, changes)
+        if spec != task.spec or front:
+            scheduler.change(task, spec, now, by, front=front)
+        return True
+
+    return _in_steps(tasks[::-1] if front else tasks, each, _now)
+
+
+def _may_change(task: Task, changes: dict[str, Any]) -> bool:
+    # Its needs were met when it was tried.
+    states = life.Pending | life.Queued if "needs" in changes else life.Pending | life.Queued | life.Waiting
+    return isinstance(task.state, states)
 
 
 def _changed(spec: JobSpec, changes: dict[str, Any]) -> JobSpec:
-    from pqrun.journal.codec import spec_facts
-
     facts = spec_facts(spec)
-    for name, value in changes.items():
-        if name == "retries":
-            facts["retry"] = {**facts.get("retry", {}), "max": value}
-        elif name in ("priority", "timeout", "idle_timeout", "grace", "needs"):
-            facts[name] = None if name in ("timeout", "idle_timeout") and value == 0 else value
-        else:
-            raise Rejected(f"`{name}` of a job can't be changed")
-    return checked_spec(facts)
+    fresh = plain({**changes, "retry": facts.get("retry", {})} if "retries" in changes else changes)
+    return checked({**facts, **fresh})._replace(work=spec.work)
 
 
-def pause(request: dict[str, Any], scheduler: Scheduler, now: float) -> Answer:
+def _in_steps(tasks: Sequence[Task], each: Callable[[Task, float], bool], now: float) -> Steps:
+    done = 0
+    for number, task in enumerate(tasks):
+        if number % SLICE == SLICE - 1:
+            now = yield
+        done += each(task, now)
+    return {"count": done}
+
+
+def pause(request: Request, scheduler: Scheduler, now: float) -> Answer:
     """Holds back starts, or no longer."""
-    scheduler.pause(paused=request["verb"] == "pause", now=now, by=str(request.get("by", ""))[:100])
+    scheduler.pause(paused=request["verb"] == "pause", now=now, by=by_of(request))
     return {"paused": scheduler.paused}
 
 
-def stop(request: dict[str, Any], scheduler: Scheduler, now: float) -> Answer:
-    """Lets running jobs finish and ends the run; `now`: stops them."""
-    at_once = request.get("now") is True
-    already = scheduler.stopping is not None and not scheduler.stopping.drain
-    scheduler.stop("stop", now, drain=not at_once, force=at_once and already)
-    return {"running": len(scheduler.running())}
+def stop(request: Request, scheduler: Scheduler, now: float) -> Answer:
+    """Lets running jobs finish and ends the run; `now`: stops them, and kills them the second time."""
+    before, at_once, by = scheduler.stopping, flag(request, "now"), by_of(request)
+    if at_once:
+        scheduler.stop("stop", now, force=before is not None and not before.drain, by=by)
+    elif before is None:
+        scheduler.stop("stop", now, drain=True, by=by)
+    return {"running": len(scheduler.running()), "left": len(scheduler.tasks) - len(scheduler.running())}
 
 
-def set_pool(request: dict[str, Any], scheduler: Scheduler, now: float) -> Answer:
+def set_pool(request: Request, scheduler: Scheduler, now: float) -> Answer:
     """A new pool, or a new size for a counted one."""
     name, size = request.get("pool"), request.get("size")
-    if not isinstance(name, str) or not name or not isinstance(size, int) or not 1 <= size <= 10**6:
-        raise Rejected("a pool has a name and a size of at least 1")
+    if not isinstance(name, str) or not isinstance(size, int) or not is_whole(size, 1, MOST_SLOTS):
+        raise Rejected("a `pool` has a name and a `size` of at least 1")
+    try:
+        pool_name(name)
+    except ValueError as error:
+        raise Rejected(str(error)) from None
     if scheduler.ready.pools.is_indexed(name):
-        raise Rejected(f"pool `{name}` is indexed: its size can't be changed")
-    scheduler.resize_pool(Pool(name, size), now, str(request.get("by", ""))[:100])
+        raise Rejected(f"the pool `{name}` is indexed: its size can't be changed")
+    if size < scheduler.ready.pools.sizes.get(name, 0):
+        for job_id in _who_wants_more(name, size, scheduler):
+            raise Rejected(f"job `{job_id}` wants more of the pool `{name}`")
+    scheduler.resize_pool(Pool(name, size), now, by_of(request))
     return {}
 
 
-def outcomes(request: dict[str, Any], scheduler: Scheduler) -> tuple[list[str], dict[str, Outcome | None]]:
-    """The jobs that a request names: which are unfinished, and how the others ended."""
-    selectors = request.get("jobs") or ["all"]
-    unfinished = [task.spec.id for task in selected({**request, "jobs": selectors}, scheduler)]
-    ended: dict[str, Outcome | None] = {}
-    for selector in selectors:
-        if selector not in unfinished and scheduler.knows(selector):
-            ended[selector] = scheduler.graph.outcome_of(selector)
-        elif selector.isdecimal() and 0 < int(selector) <= scheduler.jobs and selector not in unfinished:
-            ended[selector] = scheduler.graph.outcome_of(selector) or Outcome.OK
-    return unfinished, ended
-
-
-def urgency(word: Any) -> Priority:
-    """A priority by its name."""
-    try:
-        return Priority[str(word).upper()]
-    except KeyError:
-        raise Rejected("a priority is critical, high, normal or low") from None
+def _who_wants_more(pool: str, size: int, scheduler: Scheduler) -> Iterator[str]:
+    for task in scheduler.tasks.values():
+        if task.spec.pools and dict(task.spec.pools).get(pool, 0) > size:
+            yield task.spec.id
 
 
 VERBS: dict[str, Verb] = {
-    "add": add,
     "ps": ps,
     "cancel": cancel,
     "set": change,

@@ -27,7 +27,10 @@ def safe(text: str, *, keep: str = "") -> str:
     """
     if _PLAIN.fullmatch(text):
         return text
-    return "".join(c if c in keep else _shown(c) for c in text)
+    shown = "".join(c if c in keep else _shown(c) for c in text)
+    if unicodedata.category(shown[0])[0] == "M":  # it would sit on what stands before this text
+        shown = _code(shown[0]) + shown[1:]
+    return shown
 
 
 def safe_line(text: str) -> str:
@@ -65,5 +68,9 @@ def plain(text: str) -> str:
 def _shown(c: str) -> str:
     if unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp"):
         return c
+    return _code(c)
+
+
+def _code(c: str) -> str:
     code = ord(c)
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

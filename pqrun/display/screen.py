@@ -140,7 +140,6 @@ class Screen:
             if held:
                 self._lock.release()
 
-
     def _all_of_the_last(self, rows: int) -> str:
         """To where the last lines may begin, in a window that lost rows and left the cursor where it was."""
         height, _, before = self._shape

@@ -20,10 +20,11 @@ from pqrun.capture import Capture, Logs, Stream
 from pqrun.clock import Clock
 from pqrun.errors import OwnFailure
 from pqrun.executors import Reporter
-from pqrun.executors.containment import LEFTOVER_GRACE, UNKILLABLE, Containment
+from pqrun.executors.containment import LEFTOVER_GRACE, Containment
 from pqrun.executors.ending import has_ended, watch
 from pqrun.executors.kinship import Member
 from pqrun.executors.launch import PASSING, Launcher, Unstartable
+from pqrun.executors.processes import UNKILLABLE
 from pqrun.executors.report import read_report
 from pqrun.executors.spawn import LONGEST_FAILURE, signal_name
 from pqrun.executors.warden import Warden

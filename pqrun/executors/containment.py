@@ -17,18 +17,19 @@ from collections.abc import Callable
 
 from pqrun.executors.kinship import Kinship, Member, Orphan
 from pqrun.executors.processes import (
-    LINUX,
+    UNKILLABLE,
     Children,
     be_subreaper,
     descendants_of,
-    group_lives,
+    end_group,
+    is_dead,
     look_at,
+    reap,
     send,
 )
 
 LEFTOVER_GRACE = 2.0
 LAST_GRACE = 0.5
-UNKILLABLE = 5.0
 
 
 class Containment:
@@ -100,7 +101,7 @@ class Containment:
         """
         if not self._subreaper:
             self._kin.leave(member)
-            return 0 if member.keep else _sweep_group(member.pid, grace, hurry)
+            return 0 if member.keep else end_group(member.pid, grace, hurry)
         if self._children.read() in (self._quiet, b""):
             self._kin.leave(member)
             return 0
@@ -180,7 +181,7 @@ class Containment:
                 except OSError:  # no descriptors left to look with
                     all_clear = False
                     continue
-            if not (_reaped(pid) if may_reap else _is_dead(pid)):
+            if not (reap(pid) if may_reap else is_dead(pid)):
                 self._orphans[pid] = orphan
                 alive.append(orphan)
                 all_clear = all_clear and orphan.clear
@@ -237,34 +238,3 @@ class Containment:
 
     def _listed(self) -> list[int]:
         return list(map(int, self._children.read().split()))
-
-
-def _reaped(pid: int) -> bool:
-    try:
-        return os.waitpid(pid, os.WNOHANG)[0] != 0
-    except ChildProcessError:
-        return True
-
-
-def _is_dead(pid: int) -> bool:
-    process = look_at(pid)
-    return process is None or not process.lives
-
-
-def _sweep_group(group: int, grace: float, hurry: Callable[[], bool]) -> int:
-    """Without a subreaper: the job's group, which its unreaped leader keeps from being reused."""
-    kill_at = time.monotonic() + grace
-    asked = False
-    while group_lives(group):
-        force = hurry() or time.monotonic() >= kill_at
-        if force or not asked:
-            for number in (signal.SIGKILL,) if force else (signal.SIGTERM, signal.SIGCONT):
-                with contextlib.suppress(OSError):
-                    os.killpg(group, number)
-        asked = True
-        if force and not LINUX:
-            return 1  # what a zombie is can't be told from what is dying there
-        if time.monotonic() >= kill_at + UNKILLABLE:
-            return 1
-        time.sleep(0.01)
-    return int(asked)

@@ -22,11 +22,12 @@ from pqrun.errors import OwnFailure
 from pqrun.executors import Reporter
 from pqrun.executors.call import Work
 from pqrun.executors.child import Child, Surroundings
-from pqrun.executors.containment import UNKILLABLE, Containment
+from pqrun.executors.containment import Containment
 from pqrun.executors.kinship import Member
 from pqrun.executors.launch import Launcher
 from pqrun.executors.processes import (
     LINUX,
+    UNKILLABLE,
     Process,
     all_processes,
     be_subreaper,

@@ -11,12 +11,14 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 LINUX = sys.platform == "linux"
 MOST_DESCENDANTS = 100_000
 A_PAGE_MAY_BE_FULL = 2048
+UNKILLABLE = 5.0
 _PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -138,6 +140,40 @@ def group_lives(group: int) -> bool:
     return True
 
 
+def end_group(group: int, grace: float, hurry: Callable[[], bool]) -> int:
+    """Ends a job's group, all that can be found without a subreaper; how many groups that were.
+
+    Its leader is not reaped, so its number can't have been reused.
+    """
+    kill_at = time.monotonic() + grace
+    asked = False
+    while group_lives(group):
+        force = hurry() or time.monotonic() >= kill_at
+        if force or not asked:
+            for number in (signal.SIGKILL,) if force else (signal.SIGTERM, signal.SIGCONT):
+                with contextlib.suppress(OSError):
+                    os.killpg(group, number)
+        asked = True
+        if force and (not LINUX or time.monotonic() >= kill_at + UNKILLABLE):
+            return 1  # elsewhere a zombie can't be told from what is dying
+        time.sleep(0.01)
+    return int(asked)
+
+
+def reap(pid: int) -> bool:
+    """Reaps a child of ours if it is dead, and says so."""
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] != 0
+    except ChildProcessError:
+        return True
+
+
+def is_dead(pid: int) -> bool:
+    """The same without reaping."""
+    process = look_at(pid)
+    return process is None or not process.lives
+
+
 def send(process: Process, *numbers: int) -> None:
     """Signals that process, and not another that has got its number since.
 
@@ -153,7 +189,10 @@ def send(process: Process, *numbers: int) -> None:
                 os.kill(process.pid, number)
         return
     try:
-        now = look_at(process.pid)
+        try:
+            now = look_at(process.pid)
+        except OSError:  # no descriptors left: a moment ago it was the one
+            now = process
         if now is not None and now.born == process.born:
             with contextlib.suppress(ProcessLookupError):
                 for number in numbers:

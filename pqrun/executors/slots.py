@@ -50,6 +50,11 @@ class Slots:
         """Slots in all."""
         return self._count
 
+    @property
+    def busy(self) -> int:
+        """How many attempts have not ended."""
+        return len(self._live)
+
     def resize(self, count: int) -> None:
         """So many from now on; what runs goes on."""
         self._count = count

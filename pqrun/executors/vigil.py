@@ -18,6 +18,7 @@ from pqrun.executors.processes import LINUX, Process, all_processes, environment
 GRACE = 3.0
 NAP = 0.05
 GIVE_UP = 60.0
+LOOKS = 3  # one that is just executing its program shows nothing yet
 DEAF_TO = (
     "SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGTSTP", "SIGTTIN", "SIGTTOU", "SIGUSR1", "SIGUSR2",
     "SIGALRM", "SIGPIPE", "SIGXCPU", "SIGVTALRM", "SIGPROF",
@@ -54,18 +55,19 @@ def keep_watch(reading: int, mark: bytes, keep: Sequence[int]) -> None:
                 jobs.pop(int(pid), None)
         hung_up.poll(NAP * 1000)  # many messages at a time: it must not cost what it guards
     if LINUX:
-        end_all(jobs, mark)
+        end_all(jobs, mark, looks=LOOKS)
     else:
         end_groups(jobs)
 
 
-def end_all(jobs: dict[int, float], mark: bytes) -> None:
-    """Asks every process of these jobs to end, kills it after the grace, until none is left."""
+def end_all(jobs: dict[int, float], mark: bytes, *, looks: int = 1) -> None:
+    """Asks every process of these jobs to end, kills it after the grace, until `looks` find none."""
     began = time.monotonic()
     kill_at = began + max(jobs.values(), default=GRACE)
     asked: dict[int, int] = {}
     denied: set[int] = set()
-    while True:
+    empty = 0
+    while empty < looks:
         left = False
         for process in _those_of(jobs, mark, asked):
             force = time.monotonic() >= kill_at
@@ -83,7 +85,8 @@ def end_all(jobs: dict[int, float], mark: bytes) -> None:
             except OSError:
                 pass  # it is looked at again in a moment
             asked[process.pid] = process.born
-        if not left or time.monotonic() > kill_at + GIVE_UP:
+        empty = 0 if left else empty + 1
+        if time.monotonic() > kill_at + GIVE_UP:
             return
         time.sleep(0.01)
 

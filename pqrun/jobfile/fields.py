@@ -32,8 +32,9 @@ class Fields(Reader):
 
     def __init__(self, file: Text, problems: Problems) -> None:
         super().__init__(file, problems)
-        self._words: dict[tuple[str, object], Any] = {}  # as they were converted before
+        self._words: dict[tuple[str, str, bool], Any] = {}  # as they were converted before
         self._maps: dict[Any, dict[str, Any]] = {}
+        self._ways: dict[int, dict[str, tuple[str, Callable[[Key, Node], Any], Key]]] = {}
         self.kinds: dict[str, Callable[[Key, Node], Any]] = {
             "run": self._run,
             "env": self._env,
@@ -50,15 +51,33 @@ class Fields(Reader):
     def layer(self, node: Node, known: Mapping[str, Key]) -> dict[str, Any]:
         """The values of a map's keys, as a layer of settings has them."""
         found: dict[str, Any] = {}
+        ways = self._ways.get(id(known)) or self._find_ways(known)
+        entries = node.value
+        assert isinstance(entries, dict)
+        if node.merged is None and entries.keys() <= ways.keys():  # as nearly all: nothing to explain
+            for name, value in entries.items():
+                stored, read, key = ways[name]
+                if (got := read(key, value)) is not None:
+                    found[stored] = got
+            return found
         for key, value in self.entries(node, known):
-            read = self.kinds.get(key.kind, self.word)(key, value)
-            if read is not None:
-                found[STORED.get(key.name, key.name)] = read
+            stored, read, _ = ways[key.name]
+            if (got := read(key, value)) is not None:
+                found[stored] = got
         return found
+
+    def _find_ways(self, known: Mapping[str, Key]) -> dict[str, tuple[str, Callable[[Key, Node], Any], Key]]:
+        """How the keys of a table are read and stored, by their proper names."""
+        self._ways[id(known)] = ways = {
+            key.name: (STORED.get(key.name, key.name), self.kinds.get(key.kind, self.word), key)
+            for key in known.values()
+        }
+        return ways
 
     def word(self, key: Key, node: Node) -> Any:
         """The value of a key that takes one word."""
-        if node.plain and (known := self._words.get((key.kind, node.value))) is not None:
+        value = node.value
+        if type(value) is str and (known := self._words.get((key.kind, value, node.plain))) is not None:
             return known
         text = self.text(key, node)
         if text is None:
@@ -67,8 +86,8 @@ class Fields(Reader):
         if found is not None and not node.plain and key.kind in _BARE:
             self.say_of(node, f"a text in quotes: {quoted(text)}", "take the quotes off")
             return None
-        if found is not None and node.plain and len(self._words) < _REMEMBERED:
-            self._words[key.kind, text] = found
+        if found is not None and len(self._words) < _REMEMBERED:
+            self._words[key.kind, text, node.plain] = found
         return found
 
     def _run(self, key: Key, node: Node) -> str | tuple[str, ...] | None:
@@ -101,7 +120,8 @@ class Fields(Reader):
             self.unexpected(key, node)
             return None
         found: dict[str, str] = {}
-        for name, value in ((node.merged or {}) | node.value).items():
+        entries = {**node.merged, **node.value} if node.merged else node.value
+        for name, value in entries.items():
             text = self.text(None, value)
             try:
                 if text is not None:

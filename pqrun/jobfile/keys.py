@@ -58,8 +58,9 @@ JOB: Final = (
     Key("priority", "priority", "Among jobs that are ready, higher goes first: `critical`, `high`, `normal` "
         "or `low`.", "high", default="normal", word=True),
     Key("needs", "needs", "Jobs that have to end `ok` before this one starts, by id or pattern (`fetch-*`); "
-        "the id of a job with `matrix` or `for` stands for all that it becomes. If one of them does not, this "
-        "job is skipped. `{ended: […]}` waits for their end, whatever it is; `{failed: […]}` for their failure.",
+        "the id of a job with `matrix` or `for` stands for all that it becomes. If one of them does not, "
+        "this job is skipped. `{ended: […]}` waits for their end, whatever it is; `{failed: […]}` for "
+        "their failure.",
         "[fetch]", word=True),
     Key("matrix", "matrix", "Runs the job once for each combination of these axes, which become environment "
         "variables. `include` adds combinations, `exclude` takes some away.", "{PY: [\"3.11\", \"3.12\"]}"),

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable
 from typing import Final
 
-from pqrun.jobfile.keys import IN_COMMENT, JOB, RETRIES, TOP, Key
+from pqrun.jobfile.keys import IN_COMMENT, JOB, LOOP, RETRIES, TOP, Key
 from pqrun.jobfile.matrix import MOST
 from pqrun.jobfile.nodes import DEEPEST, MOST_EXPANDED
 from pqrun.jobfile.text import LARGEST
@@ -119,6 +119,31 @@ The job runs once for each combination, with the axes as environment variables a
 adds combinations as they are written, which may have more variables. A job has at most {most:,}
 combinations.
 
+## For each file, line or value
+
+```yaml
+jobs:
+  - id: thumb
+    for: {{glob: "photos/*.png", as: PHOTO}}
+    run: convert "$PHOTO" -resize 200 "thumbs/${{PHOTO##*/}}"
+    creates: thumbs/${{PHOTO##*/}}
+  - id: ping
+    for: {{lines: hosts.txt}}
+    run: ping -c1 "$LINE"
+  - id: report
+    needs: thumb
+    run: ./report
+```
+
+The job runs once for each value, which it finds in a variable; ids are such as
+`thumb[PHOTO=photos/a.png]`, and the id alone stands for all of them, also if there are none: a pattern or
+a file without values is a warning. With a `matrix` too, each combination runs for each value. Values are
+found when the file is read; those of a file or pattern that are there twice count once.
+
+{loop}
+In `creates`, `stdin` and `cwd` the variables of `matrix` and `for` are put in as a shell would do it:
+`$NAME`, `${{NAME}}`, without an ending (`${{NAME%.png}}`, `${{NAME%.*}}`) or a beginning (`${{NAME##*/}}`).
+
 ## Pools
 
 `pools: {{net: 4}}` at the top says that there are four of `net`; a job with `pools: {{net: 1}}` runs only
@@ -169,6 +194,7 @@ def jobfile_page() -> str:
         mib=LARGEST // 1024 // 1024,
         deepest=DEEPEST,
         expanded=MOST_EXPANDED,
+        loop=_table(LOOP),
         comment=", ".join(f"`{key.name}`" for key in IN_COMMENT),
     )
     tables = (

@@ -63,6 +63,11 @@ class Problems:
             self._warnings[problem._replace(kind="warning")] = None
 
     @property
+    def any(self) -> bool:
+        """Whether there is anything to be said."""
+        return bool(self._found or self._warnings)
+
+    @property
     def many(self) -> bool:
         """Whether there are so many that the cost of a hint is wasted."""
         return len(self._found) >= _KEPT

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pqrun.jobfile import keys, values
 from pqrun.jobfile.fanout import Loop, loop
@@ -16,6 +16,9 @@ from pqrun.jobfile.nodes import Tree
 from pqrun.jobfile.problems import Problems
 from pqrun.jobfile.reader import is_null
 from pqrun.jobfile.text import Text
+
+if TYPE_CHECKING:
+    from pqrun.jobfile.jsontext import JsonTree
 
 MOST_JOBS: Final = 1_000_000
 _TOP: Final = keys.by_spelling(keys.TOP)
@@ -39,12 +42,16 @@ class Draft(NamedTuple):
     matrix: tuple[Combination, ...] | None = None
     loop: Loop | None = None
     pools_at: Mark | None = None
+    line: int = 0
 
 
 class Sheet:
-    """Reads a file; `sound` says whether it could be read to its end."""
+    """Reads a file; `sound` says whether it could be read to its end.
 
-    def __init__(self, file: Text, problems: Problems) -> None:
+    `quickly`: if it is JSON; what is wrong with it is then without a place, and to be asked anew.
+    """
+
+    def __init__(self, file: Text, problems: Problems, *, quickly: bool = False) -> None:
         self.file = file
         self.drafts: list[Draft] = []
         self.settings: dict[str, tuple[Any, Mark]] = {}
@@ -55,11 +62,22 @@ class Sheet:
         self._fields.kinds["needs"] = lambda key, node: asked(self._fields, key, node)
         self._fields.kinds["id"] = self._id
         self._id_at: Mark = None
-        tree = Tree(file, problems, self._entry)
-        top = tree.read()
+        tree, top = self._read(quickly)
         self.sound = top is not None
         if top is not None:
             self._top(top, tree.jobs)
+
+    def _read(self, quickly: bool) -> tuple[Tree | JsonTree, Node | None]:
+        if quickly and self.file.is_json:
+            from pqrun.jobfile.jsontext import JsonTree, Unplain
+
+            quick = JsonTree(self.file, self._entry)
+            try:
+                return quick, quick.read()
+            except Unplain:
+                self.drafts.clear()
+        tree = Tree(self.file, self._problems, self._entry)
+        return tree, tree.read()
 
     @property
     def defaults(self) -> dict[str, Any]:
@@ -139,7 +157,8 @@ class Sheet:
             id = self._id(None, key)
         pools_at = _entry_of(node, _JOB["pools"]).mark if "pools" in found else None
         needs, matrix, loop = found.pop("needs", None), found.pop("matrix", None), found.pop("for", None)
-        return Draft(id, run, found, self._id_at, needs, matrix, loop, pools_at)
+        line = (node if key is None else key).line
+        return Draft(id, run, found, self._id_at, needs, matrix, loop, pools_at, line)
 
     def _found(self, key: Node | None, node: Node) -> dict[str, Any]:
         """What a job's node says."""

@@ -77,7 +77,8 @@ class Tally(RunningMetrics):
         self.counts[counted] += 1  # type: ignore[index]
         self.attempts_timeout += asked in ("timeout", "idle")
         self.last_end = at
-        self._measure(seconds)
+        self.processed += seconds
+        self._durations[round(log(max(seconds, 1e-6)) / _STEP)] += 1
 
     def job_ended(self, at: float, outcome: str) -> None:
         """A job is over."""

@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pqrun.model import Outcome
@@ -20,6 +19,7 @@ from pqrun.reports.facts import Ending, RunFacts
 from pqrun.words import duration_text
 
 LIMIT = 60.0
+GRACE = 1.0
 MOST_JOBS = 100
 
 
@@ -30,6 +30,12 @@ class Hook(NamedTuple):
     run: str | tuple[str, ...]
     on_failure: bool = False
     limit: float = LIMIT
+
+    @classmethod
+    def recalled(cls, facts: Sequence[Any]) -> Hook:
+        """One again, from what JSON makes of it: a journal's header keeps them for `resume`."""
+        name, run, *rest = facts
+        return cls(name, tuple(run) if isinstance(run, list) else run, *rest)
 
 
 def hooks_of(settings: Any) -> list[Hook]:
@@ -82,11 +88,15 @@ def run_hook(hook: Hook, summary: bytes, variables: Mapping[str, str], wait: Cal
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(1)
+    """Its group is asked to end, then killed; its leader is reaped last, so that no number is another's."""
+    os.killpg(process.pid, signal.SIGTERM)
+    limit = time.monotonic() + GRACE
+    while not os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+        if time.monotonic() > limit:
+            break
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def _how(code: int) -> str:

@@ -110,7 +110,10 @@ class Terminal:
 
     def scrolled_out(self):
         """Lines that have left the window at its top."""
-        return ["".join(row[n].data for n in range(self.screen.columns)).rstrip() for row in self.screen.history.top]
+        return [
+            "".join(row[n].data for n in range(self.screen.columns)).rstrip()
+            for row in self.screen.history.top
+        ]
 
     def everything(self):
         return "\n".join([*self.scrolled_out(), *self.lines()])
@@ -148,6 +151,8 @@ def run(tmp_path):
     def run_it(*arguments, jobs, env=None, cwd=tmp_path):
         argv = [sys.executable, "-m", "pqrun", "run", *arguments]
         environ = {**os.environ, "PYTHONPATH": str(ROOT), **(env or {})}
-        return subprocess.run(argv, input=jobs.encode(), capture_output=True, cwd=cwd, env=environ, timeout=60)
+        return subprocess.run(
+            argv, input=jobs.encode(), capture_output=True, cwd=cwd, env=environ, timeout=60
+        )
 
     return run_it

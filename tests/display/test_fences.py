@@ -28,10 +28,13 @@ def obeyed(log):
 
 
 def test_failed_jobs_are_folded_and_commands_in_output_harmless(run):
-    jobs = "printf 'a\\n::error::forged\\n  ::set-env name=x::y\\nend ##[error]v1' ; exit 3  # pqrun: id=bad\n"
-    jobs += "echo '::warning::from a good job' >&2  # pqrun: id=good\nprintf 'x\\r::notice::hidden\\n'\necho quiet\n"
+    jobs = (
+        "printf 'a\\n::error::forged\\n  ::set-env name=x::y\\nend ##[error]v1' ; exit 3  # pqrun: id=bad\n"
+    )
+    jobs += "echo '::warning::from a good job' >&2  # pqrun: id=good\n"
+    jobs += "printf 'x\\r::notice::hidden\\n'\necho quiet\n"
     ended = run("-k", "-j1", jobs=jobs, env=GITHUB)
-    out, err = ended.stdout.decode(newline="") if False else ended.stdout.decode(), ended.stderr.decode()
+    out, err = ended.stdout.decode(), ended.stderr.decode()
     assert [re.sub(r"\d+ms$", "", command) for command in obeyed(out)] == [
         "::group::bad failed: exit 3, try 1/1, ",
         "::endgroup::",
@@ -63,14 +66,16 @@ def test_no_job_can_know_the_token():
     assert fences.around("", b"::x").before == b"::stop-commands::token1\n"
     assert fences.around("", b"nothing :: to see") == Fence()
     assert fences.around("", "\u3000\u00a0::x".encode()).before != b""
-    assert fences.around("t\n::error::", b"") == Fence(b"::group::t\\x0a::error::\n", b"::endgroup::\n")
+    folded = fences.around("t\n::error::", b"")
+    assert folded == Fence(b"::group::t\\x0a::error::\n", b"::endgroup::\n")
 
 
 def test_gitlab_folds_failed_jobs(run):
     jobs = "echo out; exit 3  # pqrun: id=bad\necho fine\n"
     out = run("-k", jobs=jobs, env={"GITLAB_CI": "true"}).stdout.decode()
     found = re.fullmatch(
-        "\x1b\\[0Ksection_start:(\\d+):pqrun_1\\[collapsed=true\\]\r\x1b\\[0Kbad failed: exit 3, try 1/1, \\d+ms\n"
+        "\x1b\\[0Ksection_start:(\\d+):pqrun_1\\[collapsed=true\\]\r\x1b\\[0K"
+        "bad failed: exit 3, try 1/1, \\d+ms\n"
         "out\n\x1b\\[0Ksection_end:\\d+:pqrun_1\r\x1b\\[0K\nfine\n",
         out,
     )

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The table as text: golden at five sizes, and what must hold at any size."""
 
+import io
 import os
+import time
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from pqrun.display.cells import width_of
+from pqrun.display.cells import Brush, width_of
 from pqrun.display.facts import RunningJob
 from pqrun.display.frame import frame, room
 from pqrun.model import Priority
@@ -42,7 +45,9 @@ def test_no_line_ever_reaches_the_last_column_and_no_table_takes_the_whole_windo
                     lines = str(table).split("\n")
                     assert len(lines) <= room(rows)
                     assert max(width_of(line) for line in lines) < max(columns, 2)
-                    painted = sum(width_of(text) for line in table.lines for text, _ in line.within(table.width))
+                    painted = sum(
+                        width_of(text) for line in table.lines for text, _ in line.within(table.width)
+                    )
                     assert painted <= table.width * len(table.lines)
 
 
@@ -86,7 +91,24 @@ def test_a_list_that_is_still_read_has_no_percentage(events):
 
 def test_wide_characters_keep_columns_straight(events):
     facts = night.facts_at(205.0, 24, events)
-    job = RunningJob(1, "日本語の仕事の名前はとても長いですから切られる", Priority.HIGH, 1, 1, 3.0, line="進む")
+    job = RunningJob(
+        1, "日本語の仕事の名前はとても長いですから切られる", Priority.HIGH, 1, 1, 3.0, line="進む"
+    )
     plain = job._replace(name="x" * 60)
     one, other = (str(frame(facts._replace(running=(j,)), 80, 24)).split("\n")[5] for j in (job, plain))
     assert width_of(one.partition("1/1")[0]) == width_of(other.partition("1/1")[0])
+
+
+def test_a_frame_of_thirty_running_jobs_costs_little(events):
+    facts = night.facts_at(205.0, 60, events)
+    job = RunningJob(
+        1, "a job of a usual name", Priority.NORMAL, 1, 3, 61.0, 120.0, line="some line of output"
+    )
+    facts = facts._replace(running=tuple(job._replace(seq=n) for n in range(30)), reserve=30)
+    brush = Brush(Console(file=io.StringIO(), force_terminal=True, color_system="256"))
+    costs = []
+    for _ in range(30):
+        began = time.thread_time()
+        assert len(frame(facts, 120, 60).painted(brush)) > 36
+        costs.append(time.thread_time() - began)
+    assert min(costs) < 0.003  # half a millisecond where it was written; a rich.Table costs twenty

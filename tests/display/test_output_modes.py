@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What comes out of pqrun, byte for byte: as recorded here, and as GNU parallel has it where it is installed."""
+"""What comes out of pqrun, byte for byte: as recorded here, and as GNU parallel has it if installed."""
 
 import os
 import shutil
@@ -95,7 +95,7 @@ def test_raw_goes_straight_through(run):
 
 
 def test_of_retried_jobs_the_last_attempt_is_printed(run):
-    jobs = 'echo try $PQRUN_ATTEMPT; [ $PQRUN_ATTEMPT = 3 ]\necho other\n'
+    jobs = "echo try $PQRUN_ATTEMPT; [ $PQRUN_ATTEMPT = 3 ]\necho other\n"
     for options in ((), ("-k",), ("-k", "--output", "line", "--show", "failed")):
         ended = run("-j1", "-q", "-r2", "--retry-delay", "10ms", *options, jobs=jobs)
         assert sorted(ended.stdout.split(b"\n")) == sorted(

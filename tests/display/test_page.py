@@ -26,23 +26,26 @@ def told():
 def test_failures_first_then_totals_metrics_and_what_to_type(told):
     page, metrics = told
     text = last_page(page, metrics, 401.0, Paint(on=False), run="k3f9mw")
-    assert text == """
+    assert (
+        text
+        == """
 FAILED lint: exit 2 after 4s
   $ ruff check
   │ pqrun/cli.py:88:5: F841 local variable 'x' is assigned to but never used
-FAILED test[PY=3.12,OS=mac]: exit 1 after 16.2s
+FAILED test[PY=3.12,OS=mac]: exit 1 after 8.1s
   $ tox
   │ E  AssertionError: expected 3 workers, got 4
-FAILED sync:eu-west: exit 255 after 15s, 3 tries
+FAILED sync:eu-west: exit 255 after 7s, 3 tries
   $ rsync …
   │ ssh: connect to host eu-west port 22: Connection timed out
 
 pqrun: 3 of 109 jobs failed in 6m41s (106 ok, 3 failed, 3 retried, 1 flaky)
-  slowest  thumbnails-12 3m20s, thumbnails-11 3m20s, thumbnails-10 3m20s
+  slowest  render/chapter-07 1m52s, db:backup --full 1m14s, page-66 16.9s
   metrics  enqueued 112, dequeued 112, completed 106, failed 3, timeout 0, retried 3,
-           queue size 0, active workers 0, avg wait time 3m54s, avg processing 31.5s
+           queue size 0, active workers 0, avg wait time 2m20s, avg processing 11.4s
   see a log             pqrun logs k3f9mw lint
   run the failed again  pqrun resume k3f9mw --failed"""
+    )
 
 
 def test_colours_change_nothing_but_colours(told):
@@ -58,10 +61,11 @@ def test_without_a_record_there_is_nothing_to_resume(told):
 
 
 def test_what_jobs_are_called_and_say_is_safe(run):
-    jobs = "printf 'x\\033[2J\\033]0;t\\007y [/m]\\n' >&2; exit 1  # pqrun: id=\x1b[31mred\n"
+    jobs = "printf 'x\\033[2J\\033]0;t\\007y [/m]\\n' >&2; exit 1  # pqrun: id=[red]x[/nope]\n"
     err = run("--output", "none", jobs=jobs).stderr
     assert b"\x1b" not in err
     assert b"xy [/m]" in err
+    assert b"[red]x[/nope]" in err
 
 
 def test_a_thousand_failures_do_not_fill_the_screen(run):

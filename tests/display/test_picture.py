@@ -9,7 +9,10 @@ from .conftest import load_picture
 
 def texts(svg):
     """What can be read in it, whatever the version of rich that drew it."""
-    return [html.unescape(text).replace("\xa0", " ").rstrip() for text in re.findall(r"<text[^>]*>([^<]*)</text>", svg)]
+    return [
+        html.unescape(text).replace("\xa0", " ").rstrip()
+        for text in re.findall(r"<text[^>]*>([^<]*)</text>", svg)
+    ]
 
 
 def test_the_picture_is_current():

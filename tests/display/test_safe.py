@@ -3,6 +3,7 @@
 
 import re
 import unicodedata
+from itertools import pairwise
 
 import pyte
 from hypothesis import given
@@ -12,16 +13,16 @@ from pqrun.display.lines import for_screen, pieces_of_lines, tagged
 from pqrun.display.safe import last_line, plain, safe, safe_line
 
 COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
+BITS = "\x1b [ ] 0; 31 m \x07 \x1b\\ \x9b 2J H \b x é \u202e \u200b \ud800 \x00 \x7f ?1049h (0 P ^ 日 \u0591"
 NASTY = st.lists(
-    st.sampled_from(
-        ["\x1b", "[", "]", "0;", "31", "m", "\x07", "\x1b\\", "\x9b", "2J", "H", "\r", "\b", "\t", "x", "é", "\u202e",
-         "\u200b", "\ud800", "\x00", "\x7f", "?1049h", "(0", "P", "^", "\u2028", "日", "\x1b[31m", "\x1b[0m", " "]
-    )
+    st.sampled_from([*BITS.split(" "), "\r", "\t", " ", "\u2028", "\x1b[31m", "\x1b[0m"])
 ).map("".join)  # fmt: skip
 
 
 def steers(text, *, keep=""):
-    return [c for c in text if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp") and c not in keep]
+    return [
+        c for c in text if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp") and c not in keep
+    ]
 
 
 @given(NASTY)
@@ -72,7 +73,7 @@ def test_what_was_written_over_is_not_shown():
 def test_pieces_of_lines_are_the_same_bytes(pieces):
     cut = list(pieces_of_lines(pieces))
     assert b"".join(piece for piece, _ in cut) == b"".join(pieces)
-    for (piece, _), (_, begins) in zip(cut, cut[1:], strict=False):
+    for (piece, _), (_, begins) in pairwise(cut):
         assert piece.endswith(b"\n") and begins
 
 

@@ -11,7 +11,8 @@ import pytest
 from .conftest import ROOT, Terminal
 
 EVIL = r"""
-printf 'clean line\n\033[2J\033[H\033]0;owned\007over the table\nhalf \033[\n[/markup] [red]not red[/red]\n'; sleep 0.1
+printf 'clean line\n\033[2J\033[H\033]0;owned\007over the table\n'
+printf 'half \033[\n[/markup] [red]not red[/red]\n'; sleep 0.1
 printf '\033[31mred\033[0m text\n\033[10A\033[Jup\n\r\roverwritten\rlast version\n'
 printf 'no end of line \033]0;half a title'
 sleep 60

@@ -62,7 +62,9 @@ def tables(text):
 
 
 @pytest.mark.parametrize(
-    ("columns", "rows"), [(70, 40), (110, 20), (60, 18), (140, 50)], ids=["narrower", "lower", "both", "larger"]
+    ("columns", "rows"),
+    [(70, 40), (110, 20), (60, 18), (140, 50)],
+    ids=["narrower", "lower", "both", "larger"],
 )
 def test_no_debris_in_the_window_nor_above_it(pane, tmp_path, columns, rows):
     jobs = "".join(f"echo a line of output {n}\n" for n in range(30))

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Eight ways to outlive a job, and four ways for a job to end: nobody gets away."""
 
+import os
 import signal
 
 import pytest
 from world import World, until
 
+NOBODY = 61_235
 QUIET = "> /dev/null 2>&1"
 ESCAPES = {
     "background": "{stay} background {quiet} &",
@@ -82,6 +84,29 @@ def test_nobody_outlives_a_run_that_was_stopped(world: World, kinds: list[str]) 
     assert (facts.code, facts.states) == (-signal.SIGTERM, ["interrupted"] * len(kinds))
 
 
+@pytest.mark.parametrize(
+    "without",
+    [
+        "from pqrun.executors.processes import Children; Children.open = lambda self: None",
+        "from pqrun.executors.tags import Tags; Tags.open = lambda self: None",
+        "import os; del os.pidfd_open",
+    ],
+    ids=["list of children", "tags", "pidfds"],
+)
+def test_nobody_outlives_a_job_on_a_kernel_that_lacks_something(world: World, without: str) -> None:
+    kinds = list(ESCAPES)
+
+    run = world.start(
+        jobs_of(world, kinds, then=world.wait_at_the_gate), "-j99", "--json", *GRACE, without=without
+    )
+    world.told(len(kinds))
+    world.let_through(len(kinds))
+    facts = run.end()
+
+    assert world.alive() == []
+    assert (facts.code, facts.states) == (0, ["ok"] * len(kinds))
+
+
 def test_nobody_outlives_a_pqrun_that_was_killed(world: World, kinds: list[str]) -> None:
     kinds = [kind for kind in kinds if kind != "scrubbed"]
     if not kinds:
@@ -92,3 +117,46 @@ def test_nobody_outlives_a_pqrun_that_was_killed(world: World, kinds: list[str])
     run.signal(signal.SIGKILL)
 
     until(world.none_alive, within=5.0)
+
+
+CROWD = "for i in $(seq 300); do {stay} one {quiet} & done"
+
+
+@pytest.mark.parametrize("number", [None, signal.SIGKILL], ids=["end", "kill"])
+def test_a_crowd_goes_as_one(world: World, number: int | None) -> None:
+    stay = world.script("stay").removesuffix(" stay")
+
+    run = world.start(f"{CROWD.format(stay=stay, quiet=QUIET)}; {world.wait_at_the_gate}\n", *GRACE)
+    world.told(300)
+    if number is None:
+        world.let_through()
+        assert run.end().code == 0
+        assert world.alive() == []
+    else:
+        run.signal(number)
+        until(world.none_alive, within=5.0)
+
+
+def test_a_fork_bomb_ends_with_its_job(world: World) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to let it go off where it harms nobody")
+    world.give_to(NOBODY)
+    (world.directory / "bomb.sh").write_text(
+        '[ -e "$1" ] || exit; sh "$0" "$1" & sh "$0" "$1" & exec sh "$0" "$1"\n'
+    )
+    limited = (
+        "prlimit",
+        "--nproc=100",
+        "setpriv",
+        f"--reuid={NOBODY}",
+        f"--regid={NOBODY}",
+        "--clear-groups",
+    )
+    bomb = f"{world.tell('lit')}; sh {world.directory}/bomb.sh {world.fifo} {QUIET} & {world.forever}\n"
+
+    run = world.start(bomb, "-j1", "-t", "500ms", "--json", *GRACE, wrap=limited)
+    world.told()
+    facts = run.end()
+
+    assert world.alive() == []
+    assert facts.states == ["timeout"]

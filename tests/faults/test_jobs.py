@@ -19,12 +19,15 @@ def test_a_job_starts_with_default_signals_whatever_the_caller_ignores(world: Wo
 
     own = dict(line.split(":\t") for line in facts.out.splitlines())
     assert {name: int(own[name], 16) for name in ("SigBlk", "SigIgn", "SigCgt")} == {
-        "SigBlk": 0, "SigIgn": 0, "SigCgt": 0
+        "SigBlk": 0,
+        "SigIgn": 0,
+        "SigCgt": 0,
     }
 
 
-def test_a_job_gets_no_descriptor_of_ours(world: World) -> None:
-    facts = world.run("exec ls /proc/self/fd\n" * 4, "-j4")
+@pytest.mark.parametrize("output", ["group", "line", "raw"])
+def test_a_job_gets_no_descriptor_of_ours(world: World, output: str) -> None:
+    facts = world.run("exec ls /proc/self/fd\n" * 4, "-j1", "--output", output)
 
     assert facts.code == 0
     assert facts.out == "0\n1\n2\n3\n" * 4  # 3 is the one by which `ls` reads
@@ -117,7 +120,7 @@ def test_what_a_job_reports_is_believed_within_limits(world: World) -> None:
         f'{report} permanent=true "message=disk quota exceeded" >> $PQRUN_REPORT; exit 1 # pqrun: retries=1',
         f'{report} retry_after=0s >> $PQRUN_REPORT; test "$PQRUN_ATTEMPT" = 2 # pqrun: retries=1',
         f'{report} garbage "progress=many" "= x" >> $PQRUN_REPORT',
-        f'{report} message=first >> $PQRUN_REPORT; yes | head -c 300000 >> $PQRUN_REPORT; '
+        f"{report} message=first >> $PQRUN_REPORT; yes | head -c 300000 >> $PQRUN_REPORT; "
         f'{report} "" message=last >> $PQRUN_REPORT; exit 1',
         "rm -f $PQRUN_REPORT; mkfifo $PQRUN_REPORT; exit 1",
         "ln -s /etc/hostname $PQRUN_REPORT; exit 1",
@@ -214,8 +217,16 @@ def test_a_leftover_of_another_user_is_given_up_and_told(world: World) -> None:
     as_root = f"{program} --reuid 0 --clear-groups {world.script('stay', 'left')}"
     nobody = ("setpriv", "--reuid=61000", "--regid=61000", "--clear-groups")
 
-    run = world.start(f"setsid {as_root} & {world.wait_at_the_gate}\nexec {as_root}\n", "-j2", "--grace", "100ms",
-                      "-t", "1s", "--json", wrap=nobody)
+    run = world.start(
+        f"setsid {as_root} & {world.wait_at_the_gate}\nexec {as_root}\n",
+        "-j2",
+        "--grace",
+        "100ms",
+        "-t",
+        "1s",
+        "--json",
+        wrap=nobody,
+    )
     told = world.told(2)
     world.let_through()
     facts = run.end()

@@ -25,7 +25,14 @@ def test_with_few_processes_fewer_run_at_a_time(world: World) -> None:
     if os.geteuid() != 0:
         pytest.skip("needs root, to become a user who has no other processes")
     world.give_to(SOMEBODY)
-    limited = ("prlimit", "--nproc=30", "setpriv", f"--reuid={SOMEBODY}", f"--regid={SOMEBODY}", "--clear-groups")
+    limited = (
+        "prlimit",
+        "--nproc=30",
+        "setpriv",
+        f"--reuid={SOMEBODY}",
+        f"--regid={SOMEBODY}",
+        "--clear-groups",
+    )
 
     facts = world.run("exec sleep 0.05\n" * 100, "-j50", "--json", "-q", wrap=limited)
 

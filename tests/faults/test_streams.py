@@ -15,8 +15,9 @@ from world import World, look, status, until
 def test_jobs_go_on_when_the_reader_of_stdout_goes_away(world: World) -> None:
     reading, writing = os.pipe()
 
-    run = world.start(f"echo line; {world.wait_at_the_gate}\n" + "echo more\n" * 50 + "exit 3\n", "-j1",
-                      stdout=writing)
+    run = world.start(
+        f"echo line; {world.wait_at_the_gate}\n" + "echo more\n" * 50 + "exit 3\n", "-j1", stdout=writing
+    )
     os.close(writing)
     world.let_through()
     assert os.read(reading, 5) == b"line\n"
@@ -27,8 +28,12 @@ def test_jobs_go_on_when_the_reader_of_stdout_goes_away(world: World) -> None:
     assert "1 of 52 jobs failed" in facts.err
 
 
-@pytest.mark.parametrize("options", [(), ("--json",), ("--output", "line"), ("-k",)], ids=lambda o: " ".join(o))
-def test_an_output_that_can_not_be_written_is_a_failure_of_ours(world: World, options: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    "options", [(), ("--json",), ("--output", "line"), ("-k",)], ids=lambda o: " ".join(o)
+)
+def test_an_output_that_can_not_be_written_is_a_failure_of_ours(
+    world: World, options: tuple[str, ...]
+) -> None:
     with Path("/dev/full").open("wb") as full:
         facts = world.run(f"echo a\n{world.tell('ran')}\n", *options, stdout=full)
 
@@ -41,7 +46,9 @@ def test_closed_descriptors_make_no_difference(world: World) -> None:
     closing = ("sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh")
     shown = world.directory / "shown"
 
-    facts = world.run(f"ls /proc/self/fd > {shown}; cat\necho out; echo err >&2\nexit 3\n", "-j2", wrap=closing)
+    facts = world.run(
+        f"ls /proc/self/fd > {shown}; cat\necho out; echo err >&2\nexit 3\n", "-j2", wrap=closing
+    )
 
     assert facts.code == 1
     assert shown.read_text().split() == ["0", "1", "2", "3"]
@@ -118,7 +125,9 @@ def test_output_is_the_same_byte_for_byte(world: World) -> None:
 
 
 def test_a_leftover_that_holds_the_output_does_not_keep_the_job(world: World) -> None:
-    run = world.start(f"{world.script('stay')} & echo out; {world.wait_at_the_gate}\n{world.tell('next')}\n", "-j1")
+    run = world.start(
+        f"{world.script('stay')} & echo out; {world.wait_at_the_gate}\n{world.tell('next')}\n", "-j1"
+    )
     world.told()
     world.let_through()
     assert world.told() == ["next"]
@@ -128,7 +137,11 @@ def test_a_leftover_that_holds_the_output_does_not_keep_the_job(world: World) ->
 
 
 def test_one_line_of_100_megabytes_passes_in_little_memory(world: World) -> None:
-    count = [sys.executable, "-c", "import sys; print(sum(map(len, iter(lambda: sys.stdin.buffer.read(1 << 20), b''))))"]
+    count = [
+        sys.executable,
+        "-c",
+        "import sys; print(sum(map(len, iter(lambda: sys.stdin.buffer.read(1 << 20), b''))))",
+    ]
     counter = subprocess.Popen(count, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     run = world.start("head -c 100000000 /dev/zero\n", "-q", "--output", "line", stdout=counter.stdin)

@@ -75,7 +75,7 @@ def test_the_run_goes_on_without_a_warden_if_there_can_be_none(world: World) -> 
         warden = until(next_one)
         killed.add(warden)
         os.kill(warden, signal.SIGKILL)
-        until(lambda: look(warden) is None)
+        until(lambda warden=warden: look(warden) is None)
     world.let_through()
     facts = run.end()
 
@@ -95,7 +95,9 @@ def test_a_warden_does_not_outlive_its_run(world: World) -> None:
 
 @pytest.mark.parametrize("killed", ["outer", "inner"])
 def test_a_pqrun_within_a_job_is_no_way_to_escape(world: World, killed: str) -> None:
-    (world.directory / "inner").write_text(f"exec {world.script('deaf')}\nenv -i setsid {world.script('deaf')}\n")
+    (world.directory / "inner").write_text(
+        f"exec {world.script('deaf')}\nenv -i setsid {world.script('deaf')}\n"
+    )
     inner = f"cd {world.directory} && echo inner $$ > {world.fifo} && exec {PQRUN} -j2 --no-journal inner"
 
     run = world.start(f"{inner}\n", "--grace", "200ms")

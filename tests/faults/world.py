@@ -194,12 +194,24 @@ class World:
         }
 
     def start(
-        self, jobs: str, *options: str, wrap: tuple[str, ...] = (), kind: str = "lines", **popen: Any
+        self,
+        jobs: str,
+        *options: str,
+        wrap: tuple[str, ...] = (),
+        kind: str = "lines",
+        without: str = "",
+        **popen: Any,
     ) -> Run:
-        """pqrun, running a list of commands, or a job file (`kind="yaml"`)."""
+        """pqrun, running a list of commands, or a job file (`kind="yaml"`).
+
+        `without`: a statement that takes something from it that not every system has.
+        """
         path = self.directory / f"jobs-{len(self.started)}.{kind}"
         path.write_text(jobs)
-        command = [*wrap, sys.executable, "-m", "pqrun", "run", *options, str(path)]
+        program = (
+            ("-c", f"{without}; from pqrun.cli.main import main; main()") if without else ("-m", "pqrun")
+        )
+        command = [*wrap, sys.executable, *program, "run", *options, str(path)]
         popen = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL} | popen
         more = popen.pop("env", {})
         process = subprocess.Popen(
@@ -253,7 +265,9 @@ class Run:
         """Waits for its end; nobody who holds its output is waited for."""
         out, err = self.process.communicate(timeout=within)
         return Facts(
-            self.process.returncode, (out or b"").decode(errors="replace"), (err or b"").decode(errors="replace")
+            self.process.returncode,
+            (out or b"").decode(errors="replace"),
+            (err or b"").decode(errors="replace"),
         )
 
     def warden(self) -> int:

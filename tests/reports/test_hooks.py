@@ -103,3 +103,10 @@ def test_no_variable_of_a_hook_is_an_option_to_a_pqrun_in_it(tmp_path):
     hints = get_type_hints(RunOptions, include_extras=True).values()
     read = {option.envvar for hint in hints for option in hint.__metadata__}
     assert "PQRUN_JOBS" in read and not read & variables.keys()
+
+
+@pytest.mark.parametrize(
+    "hook", [Hook("on_finish", "true"), Hook("on_failure", ("a", "b"), on_failure=True, limit=5.0)]
+)
+def test_a_hook_survives_json(hook):
+    assert Hook.recalled(json.loads(json.dumps(hook))) == hook

@@ -91,11 +91,7 @@ def test_all_reports_agree_with_the_document(tmp_path):
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_reports_are_complete_when_somebody_stops_the_run(name, tmp_path, until):
     # The third starts when one of the first two has ended: the other one sleeps.
-    commands = b"echo a
-exec sleep 61
-echo begun > begun; exec sleep 60
-x
-"
+    commands = b"echo a\nexec sleep 61\necho begun > begun; exec sleep 60\nx\n"
     process = start(tmp_path, "run", "-j2", *ALL, stdin=commands)
     until((tmp_path / "begun").exists)
     process.send_signal(signal.Signals[name])

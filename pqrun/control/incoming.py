@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Jobs as they come in over the socket: checked field by field, as good then as those of a job file."""
+
+from __future__ import annotations
+
+from math import isfinite
+from typing import Any
+
+from pqrun.control.protocol import Rejected, is_whole
+from pqrun.jobfile import kinds, values
+from pqrun.journal.specs import spec_of
+from pqrun.model import Command, JobSpec, Need, Priority, RetryPolicy
+
+OWN = ("id", "run", "named", "line")
+_FIELDS = {*JobSpec._fields, *Command._fields, "retries"} - {"work"}
+_WHEN = ("ok", "ended", "failed")
+
+
+class Incoming:
+    """Makes jobs of what comes in; `defaults` has what the run says for jobs that don't say otherwise."""
+
+    def __init__(self, defaults: dict[str, Any] | None = None) -> None:
+        self._defaults = plain(defaults or {})
+        self._like: dict[str, Any] | None = None
+        self._template = JobSpec("", Command(""))
+
+    def job(self, facts: Any) -> JobSpec:
+        """One job. What it has in common with the one before is not checked again."""
+        if not isinstance(facts, dict):
+            raise Rejected("a job is an object")
+        common = {name: value for name, value in facts.items() if name not in OWN}
+        if common != self._like:
+            self._template = checked({**_over(plain(common), self._defaults), "id": "", "run": "true"})
+            self._like = common
+        job_id, run, line = facts.get("id", ""), facts.get("run"), facts.get("line", 0)
+        _must(isinstance(job_id, str) and len(job_id) <= 200 and (job_id == "" or job_id.isprintable()), "id")
+        named = facts.get("named", job_id != "")
+        _must(isinstance(named, bool) and (job_id != "" or not named), "named")
+        if named and job_id.isdecimal():
+            raise Rejected(f"the id `{job_id}` is a number: those are for jobs without an id of their own")
+        _must(is_whole(line, 0), "line")
+        run = _checked_run(run)
+        template = self._template
+        return template._replace(id=job_id, named=named, line=line, work=template.work._replace(run=run))
+
+
+def plain(facts: dict[str, Any]) -> dict[str, Any]:
+    """The same as the journal writes it: a priority by name, `retries` alone and so on are told here too."""
+    found = dict(facts)
+    for name in found:
+        if name not in _FIELDS:
+            raise Rejected(f"a job has no `{name:.40}`")
+    priority = found.get("priority")
+    if isinstance(priority, str):
+        try:
+            found["priority"] = values.priority(priority)
+        except ValueError as error:
+            raise Rejected(str(error)) from None
+    if "retries" in found:
+        retry = found.get("retry", {})
+        found["retry"] = {**(retry if isinstance(retry, dict) else {}), "max": found.pop("retries")}
+    for name in ("env", "pools"):
+        if isinstance(found.get(name), dict):
+            found[name] = list(found[name].items())
+    if isinstance(found.get("needs"), list):
+        found["needs"] = [[need, "ok"] if isinstance(need, str) else need for need in found["needs"]]
+    for name in ("timeout", "idle_timeout"):
+        if name in found and found[name] in (0, None):
+            found[name] = None
+    return found
+
+
+def checked(facts: dict[str, Any]) -> JobSpec:
+    """The job of all its facts; `Rejected` if one of them can't be so."""
+    try:
+        spec = spec_of(facts)
+        _check(spec)
+        _check_command(spec.work)
+        _check_policy(spec.retry)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
+        raise Rejected("not a job: its fields are not as `docs/control.md` has them") from None
+    return spec
+
+
+def _over(own: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """Own facts over the run's: `env` by name, `retry` part by part, all else replaced."""
+    both = {**defaults, **own}
+    try:
+        if "retry" in own and "retry" in defaults:
+            both["retry"] = {**defaults["retry"], **own["retry"]}
+        if "env" in own and "env" in defaults:
+            both["env"] = list({**dict(defaults["env"]), **dict(own["env"])}.items())
+    except (TypeError, ValueError):
+        raise Rejected("not a job: its fields are not as `docs/control.md` has them") from None
+    return both
+
+
+def _check(spec: JobSpec) -> None:
+    _must(isinstance(spec.priority, Priority), "priority")
+    for name in ("timeout", "idle_timeout"):
+        _must(getattr(spec, name) is None or _is_duration(getattr(spec, name)), name)
+    _must(_is_duration(spec.grace), "grace")
+    _must(is_whole(spec.slots, 1, kinds.MOST_SLOTS), "slots")
+    for name, count in spec.pools:
+        _must(isinstance(name, str) and is_whole(count, 1, kinds.MOST_SLOTS), "pools")
+    _must(len(dict(spec.pools)) == len(spec.pools), "pools")
+    _must(all(map(_is_text, spec.tags)), "tags")
+    _must(all(is_whole(code, 0, 255) for code in spec.success_codes), "success_codes")
+    for need in spec.needs:
+        _must(isinstance(need, Need) and _is_text(need.job) and need.when in _WHEN, "needs")
+    for name in ("allow_failure", "rerun"):
+        _must(isinstance(getattr(spec, name), bool), name)
+    _must(spec.creates is None or _is_text(spec.creates), "creates")
+    _must(spec.file is None or _is_text(spec.file), "file")
+
+
+def _checked_run(run: Any) -> str | tuple[str, ...]:
+    words = run if isinstance(run, list) else [run]
+    _must(words != [] and all(_is_text(word) for word in words) and words[0] != "", "run")
+    return tuple(words) if isinstance(run, list) else str(run)
+
+
+def _check_command(command: Command) -> None:
+    _must(all(value is None or _is_text(value) for value in (command.cwd, command.stdin)), "cwd or stdin")
+    for name, value in command.env:
+        _must(_is_text(name) and _is_text(value) and name != "" and "=" not in name, "env")
+    _must(command.shell is None or (command.shell != () and all(map(_is_text, command.shell))), "shell")
+    _must(command.shell is None or command.shell[0] != "", "shell")
+    _must(isinstance(command.signal, str) and values.signal_name(command.signal) == command.signal, "signal")
+    _must(isinstance(command.keep_leftovers, bool), "keep_leftovers")
+
+
+def _check_policy(policy: RetryPolicy) -> None:
+    _must(is_whole(policy.max, 0, kinds.MOST_RETRIES), "retries")
+    _must(_is_duration(policy.delay) and _is_duration(policy.max_delay), "retry")
+    _must(_is_duration(policy.factor) and policy.factor <= 1000, "retry")
+    _must(_is_duration(policy.jitter) and policy.jitter <= 1 and policy.backoff in kinds.BACKOFFS, "retry")
+    for code in (*policy.on, *policy.permanent):
+        _must(is_whole(code, 0, 255) or (isinstance(code, str) and values.code(code) == code), "retry")
+
+
+def _must(good: bool, name: str) -> None:
+    if not good:
+        raise Rejected(f"not a job: its `{name}` is not as it must be")
+
+
+def _is_text(value: Any) -> bool:
+    """Whether it can be given to a process."""
+    if not isinstance(value, str) or "\0" in value:
+        return False
+    if not value.isascii():
+        try:
+            value.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:
+            return False
+    return True
+
+
+def _is_duration(value: Any) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and isfinite(value) and 0 <= value <= values.LONGEST

@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Job files as one: ids and numbers over all files, needs, pools, layers of settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from pqrun.jobfile.fanout import FanOut, shown_id, with_paths
+from pqrun.jobfile.matrix import MOST_IN_FILE, Combination, label
+from pqrun.jobfile.needs import MOST_BY_PATTERN, Needs, cycles, ring
+from pqrun.jobfile.node import Mark
+from pqrun.jobfile.problems import Problems
+from pqrun.jobfile.sheet import Draft, Sheet
+from pqrun.jobfile.specs import Specs, Values, over
+from pqrun.jobfile.values import Unfit, job_id, quoted
+from pqrun.model import JobSpec, Need, Pool
+
+_OWN = ("run", "needs", "matrix", "for")  # defaults that are not a layer of settings
+
+
+class Joined:
+    """The files together."""
+
+    def __init__(self, sheets: Sequence[Sheet], problems: Problems) -> None:
+        self.settings: dict[str, Any] = {}
+        self.pools: dict[str, Pool] = {}
+        self._sheets = sheets
+        self._problems = problems
+        self._ids: list[str] = []  # of all jobs, in order
+        self._needs: dict[str, tuple[Need, ...]] = {}
+        self._fan_out = FanOut(problems)
+
+    def settle(self, pools: Sequence[Pool]) -> None:
+        """Joins the settings at the top of the files."""
+        where: dict[str, str] = {}
+        for sheet in self._sheets:
+            for name, (value, at) in sheet.settings.items():
+                if name == "pools":
+                    for pool in value:
+                        self._agree(
+                            sheet, at, f"the pool {quoted(pool.name)}", pool, where, self.pools, pool.name
+                        )
+                else:
+                    self._agree(sheet, at, quoted(name), value, where, self.settings, name)
+        self.pools |= {pool.name: pool for pool in pools}
+
+    def _agree(
+        self,
+        sheet: Sheet,
+        at: Mark,
+        what: str,
+        value: Any,
+        where: dict[str, str],
+        into: dict[str, Any],
+        name: str,
+    ) -> None:
+        place = f"{sheet.file.name}:{at.line + 1}"
+        if into.setdefault(name, value) != value:
+            sheet.say(at, f"{what} differs from that in {where[what]}", "files that run together agree")
+        where.setdefault(what, place)
+
+    def _rows(self) -> Iterator[tuple[Sheet, Draft, Combination | None]]:
+        """The jobs in order, each combination of a matrix one."""
+        for sheet in self._sheets:
+            alone = sheet.default("matrix") is None and sheet.default("for") is None
+            for draft in sheet.drafts:
+                if alone and draft.matrix is None and draft.loop is None:  # as most
+                    yield sheet, draft, None
+                else:
+                    for combination in self._combinations(sheet, draft):
+                        yield sheet, draft, combination
+
+    def _combinations(self, sheet: Sheet, draft: Draft) -> Sequence[Combination | None]:
+        matrix = sheet.default("matrix") if draft.matrix is None else draft.matrix
+        loop = sheet.default("for") if draft.loop is None else draft.loop
+        directory = (draft.own.get("cwd") or sheet.default("cwd") or "") if loop else ""
+        return self._fan_out.combinations(matrix, loop, directory, sheet.file)
+
+    def name(self) -> bool:
+        """Gives every job its id; says which are there twice, and what has nothing to run.
+
+        False if there are too many: `defaults` may hold a matrix.
+        """
+        expanded = 0
+        named: dict[str, tuple[Sheet, Draft]] = {}
+        unnamed: dict[str, int] = {}
+        for sheet, draft, combination in self._rows():
+            number = str(len(self._ids) + 1)
+            expanded += bool(combination)
+            if expanded > MOST_IN_FILE:
+                sheet.say(draft.at, f"more than {MOST_IN_FILE:,} combinations in all", "make it several runs")
+                return False
+            if draft.run is None and sheet.default("run") is None:
+                sheet.say(draft.at, "a job without a command", "say what to run: `run: make test`")
+            if draft.id is None:
+                unnamed[number] = draft.at.line + 1
+                self._ids.append(number)
+                continue
+            id = draft.id + (label(combination) if combination else "")
+            if draft.loop or sheet.default("for"):
+                id = shown_id(id)
+            if id in named:
+                first, other = named[id]
+                place = (
+                    f"line {other.at.line + 1}"
+                    if first is sheet
+                    else f"{first.file.name}:{other.at.line + 1}"
+                )
+                sheet.say(draft.at, f"duplicate id {quoted(id)}", f"it is on {place} already")
+            if combination:
+                self._check_id(sheet, draft, id)
+            named[id] = sheet, draft
+            self._ids.append(id)
+        for id in named.keys() & unnamed.keys():
+            sheet, draft = named[id]
+            message = f"the id {quoted(id)} is the number of a job without one"
+            sheet.say(draft.at, message, f"give it another; that job is on line {unnamed[id]}")
+        return True
+
+    def _check_id(self, sheet: Sheet, draft: Draft, id: str) -> None:
+        try:
+            job_id(id)
+        except Unfit as wrong:
+            sheet.say(draft.at, f"with its matrix: {wrong.what}", "shorten the values, or the id")
+
+    def check_pools(self) -> None:
+        """Says which pools are unknown or too small for a job."""
+        for sheet in self._sheets:
+            _, defaults_at = sheet.settings.get("defaults", ({}, None))
+            self._check_wants(sheet, sheet.default("pools"), defaults_at)
+            for draft in sheet.drafts:
+                if draft.pools_at:
+                    self._check_wants(sheet, draft.own["pools"], draft.pools_at)
+
+    def _check_wants(self, sheet: Sheet, wants: tuple[tuple[str, int], ...] | None, at: Mark) -> None:
+        for name, amount in wants or ():
+            pool = self.pools.get(name)
+            if pool is None:
+                close = get_close_matches(name, self.pools, 1)
+                declare = f"say how much there is: `pools: {{{name}: 4}}` at the top"
+                hint = f"did you mean {quoted(close[0])}?" if close else declare
+                sheet.say(at, f"unknown pool {quoted(name)}", hint)
+            elif amount > pool.size:
+                sheet.say(at, f"{amount} of the pool {quoted(name)}, which has {pool.size}", "ask for less")
+
+    def connect(self) -> None:
+        """Finds what jobs need; says what is unknown, and which jobs wait for one another."""
+        if not any(
+            sheet.default("needs") or any(draft.needs for draft in sheet.drafts) for sheet in self._sheets
+        ):
+            return
+        bases: dict[str, list[str]] = {}
+        for id, (_, draft, combination) in zip(self._ids, self._rows(), strict=True):
+            if combination and draft.id is not None:
+                bases.setdefault(draft.id, []).append(id)
+        for draft in (draft for sheet in self._sheets for draft in sheet.drafts if draft.loop):
+            bases.setdefault(draft.id or "", [])  # of no file or line: nothing to wait for
+        needs = Needs(self._ids, bases)
+        defaults = {sheet: self._default_needs(sheet, needs) for sheet in self._sheets}
+        needed = {sheet: {need.job for need in found} for sheet, found in defaults.items()}
+        places: dict[str, tuple[Sheet, Mark]] = {}
+        for id, (sheet, draft, _) in zip(self._ids, self._rows(), strict=True):
+            if draft.needs is not None:
+                found = needs.found(draft.needs, id, sheet.say)
+            else:
+                found = () if id in needed[sheet] else defaults[sheet]
+            if found:
+                self._needs[id] = found
+                places[id] = sheet, draft.needs[0].at if draft.needs else draft.at
+        for cycle in cycles(self._needs):
+            sheet, at = places[cycle[0]]
+            sheet.say(at, f"cyclic needs: {ring(cycle)}", "take one of these needs out")
+
+    def _default_needs(self, sheet: Sheet, needs: Needs) -> tuple[Need, ...]:
+        found = needs.found(sheet.default("needs") or (), "", sheet.say)
+        if len(found) * len(sheet.drafts) > MOST_BY_PATTERN:
+            _, at = sheet.settings["defaults"]
+            sheet.say(at, f"needs that come to more than {MOST_BY_PATTERN:,} in all", "put a job in between")
+            return ()
+        return found
+
+    def specs(self, given: Values) -> list[JobSpec]:
+        """The jobs. Gives up the drafts: of each job, one form exists at a time."""
+        found: list[JobSpec] = []
+        for sheet in self._sheets:
+            layer = {key: value for key, value in sheet.defaults.items() if key not in _OWN}
+            env, _ = sheet.settings.get("env", ({}, None))
+            specs = Specs(given, over(layer, {"env": env} if env else {}))
+            sheet.drafts.reverse()
+            while sheet.drafts:
+                draft = sheet.drafts.pop()
+                for combination in self._combinations(sheet, draft):
+                    id = self._ids[len(found)]
+                    own = draft.own
+                    if combination:
+                        own = with_paths(over({"env": dict(combination)}, own), layer, combination)
+                    if id in self._needs:
+                        own = {**own, "needs": self._needs[id]}
+                    run = sheet.default("run") if draft.run is None else draft.run
+                    named = draft.id is not None
+                    found.append(
+                        specs.make(run, own, id=id, named=named, file=sheet.file.name, line=draft.line)
+                    )
+        return found
