@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """`python -m pqrun`."""
 
-from pqrun.cli.main import main
+from pqrun.cli.main import entry
 
 if __name__ == "__main__":
-    main()
+    entry()

@@ -28,9 +28,10 @@ from pqrun.metrics import RunningMetrics
 from pqrun.model import Outcome
 from pqrun.reactor import Reactor
 from pqrun.scheduler import Scheduler
-from pqrun.settings import MAX_QUEUE, Settings, count_workers, usable_cpus
+from pqrun.settings import MAX_QUEUE, Settings
 from pqrun.signals import SignalPolicy, end_by, make_sure_of_descriptors, make_sure_of_signals
 from pqrun.teller import Listener, Teller
+from pqrun.workers import count_workers, usable_cpus
 
 if TYPE_CHECKING:
     from pqrun.control.server import Server

@@ -8,8 +8,9 @@ from pqrun.errors import UserError
 from pqrun.input import Input
 from pqrun.model import Attempt, shown_command
 from pqrun.scheduler import Scheduler
-from pqrun.settings import MAX_QUEUE, Settings, count_workers
+from pqrun.settings import MAX_QUEUE, Settings
 from pqrun.testing import FakeClock, Fate, SimulatedExecutor, simulate
+from pqrun.workers import count_workers
 
 
 def dry_run(settings: Settings, source: Input) -> int:

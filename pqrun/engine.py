@@ -94,7 +94,7 @@ class Engine:
         self._machine = machine or Tireless()
         self._inbox: deque[News] = deque()
         self._lock = Lock()
-        self._alarm = inf
+        self.alarm = inf
         self._looked_until = -inf
         self._nudged = True
         self._hungry_for = 0
@@ -124,7 +124,7 @@ class Engine:
 
     def _turn(self, ask: Ask | None) -> Sequence[Event]:
         now = self._clock.now()
-        if not (self._inbox or ask or self._nudged or self._alarm <= now):
+        if not (self._inbox or ask or self._nudged or self.alarm <= now):
             return ()
         self._nudged = False
         scheduler = self._scheduler
@@ -145,9 +145,9 @@ class Engine:
             if decision.events:
                 self.metrics.fold(decision.events)
                 self._teller.put(decision.events)
-            self._alarm = scheduler.next_alarm()
+            self.alarm = scheduler.next_alarm()
             if scheduler.holding:
-                self._alarm = min(self._alarm, self._machine.looks_at)
+                self.alarm = min(self.alarm, self._machine.looks_at)
             if self._reactor_must_look():
                 self._reactor.ring()
         return decision.events
@@ -161,7 +161,7 @@ class Engine:
 
     def _reactor_must_look(self) -> bool:
         return (
-            self._alarm < self._looked_until
+            self.alarm < self._looked_until
             or self._scheduler.done
             or (0 < self._hungry_for <= self._scheduler.room)
         )
@@ -185,8 +185,8 @@ class Engine:
         """The main thread's part: until everything is over, or broken."""
         self.turn()
         while not (self._scheduler.done or self.broken):
-            self._looked_until = self._alarm
-            for ask in self._reactor.wait(self._alarm - self._clock.now()):
+            self._looked_until = self.alarm
+            for ask in self._reactor.wait(self.alarm - self._clock.now()):
                 self._looked_until = -inf
                 self.turn(ask=ask)
             self._looked_until = -inf

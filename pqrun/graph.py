@@ -51,9 +51,9 @@ class Graph:
         """Whether there was a job of that id, ended or not."""
         return job_id in self._ended or self.find(job_id) is not None
 
-    def outcome_of(self, job_id: str) -> Outcome | None:
-        """How that job ended, if it is kept in mind."""
-        return self._ended[job_id][0] if job_id in self._ended else None
+    def fate_of(self, job_id: str) -> tuple[Outcome, bool] | None:
+        """How that job ended, and whether that was allowed, if it is kept in mind."""
+        return self._ended.get(job_id)
 
     def ended(self) -> Iterator[tuple[str, Outcome, bool]]:
         """Those that are kept in mind: id, outcome, whether that was allowed."""
@@ -75,20 +75,21 @@ class Graph:
         if ring_possible:
             _find_ring({task.spec.id: [need.job for need in task.spec.needs] for task in needy})
 
-    def check_anew(self, task: Task, needs: Sequence[Need]) -> None:
-        """The same for the new needs of a job that is here already."""
+    def check_anew(self, tasks: Iterable[Task], needs: Sequence[Need], jobs: int) -> None:
+        """The same for the new needs of jobs that are here already, when there have been so many jobs."""
         for need in needs:
-            if not self.may_be_needed(need.job, task.seq):
-                raise UnknownNeed(f"job `{task.spec.id}` needs `{need.job}`, which is not known")
-        seen: set[int] = set()
+            if not self.may_be_needed(need.job, jobs + 1):
+                raise UnknownNeed(f"the need `{need.job}` is not known")
+        above: set[int] = set()
         todo = self._unfinished(needs)
         while todo:
             other = todo.pop()
-            if other is task:
-                raise UnknownNeed(f"job `{task.spec.id}` would wait for itself")
-            if other.seq not in seen:
-                seen.add(other.seq)
+            if other.seq not in above:
+                above.add(other.seq)
                 todo += self._unfinished(other.spec.needs)
+        for task in tasks:
+            if task.seq in above:
+                raise UnknownNeed(f"job `{task.spec.id}` would wait for itself")
 
     def _unfinished(self, needs: Iterable[Need]) -> list[Task]:
         return [task for need in needs if (task := self.find(need.job)) is not None]

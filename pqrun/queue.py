@@ -169,7 +169,7 @@ class Queue(Generic[P]):
 
         Answers the function that ends it. An object with `hear(events)` and `close()` will do too.
         """
-        return self._shop.subscribers.add(listener)
+        return self._shop.subscribe(listener)
 
     # Coming to an end
 

@@ -186,7 +186,7 @@ class Scheduler:
         before = task.spec.needs
         reconnect = spec.needs != before and isinstance(task.state, life.Pending | life.Queued)
         if reconnect:
-            self.graph.check_anew(task, spec.needs)
+            self.graph.check_anew([task], spec.needs, self.jobs)
             self.graph.disconnect(task)
         task.spec = spec
         task.urgency = max(task.urgency, spec.priority)

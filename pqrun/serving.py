@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
-from dataclasses import replace
 
 from pqrun.app import BUG, USAGE, Run
 from pqrun.errors import OwnFailure, UserError
@@ -32,7 +31,7 @@ def serve(settings: Settings, *, detach: bool) -> int:
     make_state_directory()
     path = settings.run_dir or f"{runs_directory()}/{name}"
     if detach:
-        settings = replace(settings, progress="plain" if settings.progress == "auto" else settings.progress)
+        settings = settings._replace(progress="plain" if settings.progress == "auto" else settings.progress)
         return _in_the_background(path, lambda ready: _serve(settings, name, path, ready))
     return _serve(settings, name, path, lambda: None)
 

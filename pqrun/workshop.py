@@ -22,7 +22,8 @@ from pqrun.library import Config, QueueClosed
 from pqrun.metrics import Metrics, RunningMetrics
 from pqrun.model import Attempt, Command
 from pqrun.scheduler import Scheduler
-from pqrun.subscribers import Subscribers
+from pqrun.subscribers import Hear, Subscribers
+from pqrun.teller import Listener
 
 Answer = TypeVar("Answer")
 LAST_WORDS = 2.0
@@ -51,7 +52,7 @@ class Workshop:
             metrics=(RunningMetrics if config.enable_metrics else _NoMetrics)(self.clock.now()),
             teller=self.subscribers,
         )
-        self._calls = Calls(handler, self.clock, self.engine)
+        self._calls = Calls(handler, self.clock, self.engine, at_once=False)
         self._slots = Slots(config.max_workers, self._begin, self.engine, self.engine.fail)
         self.engine.executor = self._slots
         self.thread = Thread(target=self._run, name="pqrun-engine", daemon=True)
@@ -68,7 +69,8 @@ class Workshop:
         `arrive` is called at the beginning of each turn, under the engine's lock, `resolve` after it
         without, and `fail` if there can't be any more.
         """
-        self.engine.arrive = arrive
+        self._take_in = arrive
+        self.engine.arrive = self._arrive
         self.engine.resolve = resolve
         self._fail = fail
         self.thread.start()
@@ -109,6 +111,14 @@ class Workshop:
         else:
             self.engine.post()
 
+    def subscribe(self, listener: Listener | Hear) -> Callable[[], None]:
+        """Who listens wants to hear at once what begins."""
+        self._calls.at_once = True
+        end = self.subscribers.add(listener)
+        self._ask_who_began()
+        self.engine.post()
+        return end
+
     def make_room_for_commands(self) -> None:
         """Before the first of them is put in. OSError if there can be no directory for them."""
         with self._lock:
@@ -123,6 +133,16 @@ class Workshop:
         if self._guest is not None:
             atexit.unregister(self._at_exit)
             self._guest.close()
+
+    def _arrive(self, scheduler: Scheduler, now: float) -> None:
+        self._take_in(scheduler, now)
+        if self.engine.alarm <= now and not self._calls.at_once:
+            self._ask_who_began()  # the time of one of them may be over
+
+    def _ask_who_began(self) -> None:
+        for task in self._slots.live():
+            if isinstance(task, CallTask):
+                task.tell_start()
 
     def _begin(self, attempt: Attempt) -> Work:
         """Under the engine's lock: what a slot is to do for an attempt."""

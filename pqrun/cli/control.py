@@ -175,7 +175,7 @@ def set_(
     """Change jobs that have not started, or the run's workers and pools."""
     from pqrun.cli.options import pool as read_pool
     from pqrun.control.talk import Talk, find_socket
-    from pqrun.settings import count_workers
+    from pqrun.workers import count_workers
 
     change: dict[str, Any] = {}
     if priority is not None:

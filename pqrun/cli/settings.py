@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Any
 
 from pqrun.cli.options import JobOptions, ReportOptions, RunOptions, pool
@@ -139,4 +139,4 @@ def resumed_settings(name: str, options: RunOptions, *, failed: bool) -> Setting
     if "preset" in now:
         before = {key: value for key, value in before.items() if key not in ("jobs", "max_queue")}
     settings = settings_of(RunOptions(**{**before, **now}), resume=name, failed=failed)
-    return replace(settings, given_again=given_of(options))
+    return settings._replace(given_again=given_of(options))

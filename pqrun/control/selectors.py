@@ -60,10 +60,10 @@ def is_an_id(selector: str) -> bool:
     return selector != "all" and not (colon and kind in _KINDS) and not any(c in selector for c in "*?[")
 
 
-def ids_like(selectors: Iterable[str]) -> Callable[[str], object]:
-    """Whether an id is like one of these globs; what is none is left out."""
+def ids_like(selectors: Iterable[str]) -> Callable[[str], object] | None:
+    """Whether an id is like one of these globs, if there is any; what is none is left out."""
     globs = [s for s in selectors if not is_an_id(s) and s != "all" and s.partition(":")[0] not in _KINDS]
-    return re.compile("|".join(map(translate, globs))).match if globs else lambda _id: None
+    return re.compile("|".join(map(translate, globs))).match if globs else None
 
 
 def _meaning(patterns: Sequence[str]) -> Callable[[Task], object]:
@@ -78,7 +78,7 @@ def _meaning(patterns: Sequence[str]) -> Callable[[Task], object]:
     def means(task: Task) -> object:
         spec = task.spec
         return (
-            like(spec.id)
+            (like and like(spec.id))
             or (states and state_of(task.state) in states)
             or (priorities and spec.priority.name.lower() in priorities)
             or (tags and not tags.isdisjoint(spec.tags))

@@ -7,7 +7,7 @@ done to many jobs is done in steps, a turn each.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pqrun import lifecycle as life
@@ -18,7 +18,6 @@ from pqrun.control.selectors import selected, selectors_of
 from pqrun.control.why import why
 from pqrun.graph import UnknownNeed
 from pqrun.jobfile.kinds import MOST_SLOTS, pool_name
-from pqrun.journal.specs import spec_facts
 from pqrun.model import JobSpec, Pool
 from pqrun.scheduler import Scheduler
 from pqrun.task import Task
@@ -39,7 +38,7 @@ def ps(request: Request, scheduler: Scheduler, now: float) -> Answer | Listing:
     return Listing(chosen, now, facts)
 
 
-def cancel(request: Request, scheduler: Scheduler, _now: float) -> Steps:
+def cancel(request: Request, scheduler: Scheduler, now: float) -> Steps:
     """Ends jobs: at once if they don't run, else after their grace."""
     tasks, by = selected(selectors_of(request), scheduler), by_of(request)
 
@@ -48,10 +47,11 @@ def cancel(request: Request, scheduler: Scheduler, _now: float) -> Steps:
             scheduler.cancel(task, now, by)
         return True
 
-    return _in_steps(tasks, each, _now)
+    # The last ones first, because what needs a cancelled job is skipped.
+    return _in_steps(tasks[::-1], each, now)
 
 
-def change(request: Request, scheduler: Scheduler, _now: float) -> Steps:
+def change(request: Request, scheduler: Scheduler, now: float) -> Steps:
     """Sets fields of jobs that have no slot; of all that are meant, or of none."""
     changes, front, by = request.get("change", {}), flag(request, "front"), by_of(request)
     if not isinstance(changes, dict) or not (changes or front):
@@ -59,35 +59,35 @@ def change(request: Request, scheduler: Scheduler, _now: float) -> Steps:
     for name in changes:
         if name not in CHANGEABLE:
             raise Rejected(f"`{name:.40}` of a job can't be changed")
+    wanted = checked({**plain(changes), "id": "", "run": "true"})
     tasks = [task for task in selected(selectors_of(request), scheduler) if _may_change(task, changes)]
-    for task in tasks[:1] if "needs" not in changes else tasks:
-        spec = _changed(task.spec, changes)
-        try:
-            scheduler.graph.check_anew(task, spec.needs if "needs" in changes else ())
-        except UnknownNeed as error:
-            raise Rejected(str(error)) from None
+    try:
+        scheduler.graph.check_anew(tasks, wanted.needs, scheduler.jobs)
+    except UnknownNeed as error:
+        raise Rejected(str(error)) from None
 
     def each(task: Task, now: float) -> bool:
         if task.seq not in scheduler.tasks or not _may_change(task, changes):
             return False
-        spec = _changed(task.spec, changes)
+        spec = _changed(task.spec, changes, wanted)
         if spec != task.spec or front:
             scheduler.change(task, spec, now, by, front=front)
         return True
 
-    return _in_steps(tasks[::-1] if front else tasks, each, _now)
+    return _in_steps(tasks[::-1] if front else tasks, each, now)
 
 
 def _may_change(task: Task, changes: dict[str, Any]) -> bool:
-    # Its needs were met when it was tried.
-    states = life.Pending | life.Queued if "needs" in changes else life.Pending | life.Queued | life.Waiting
-    return isinstance(task.state, states)
+    if "needs" in changes:  # those of a job that was tried have been met
+        return isinstance(task.state, life.Pending | life.Queued)
+    return isinstance(task.state, life.Pending | life.Queued | life.Waiting)
 
 
-def _changed(spec: JobSpec, changes: dict[str, Any]) -> JobSpec:
-    facts = spec_facts(spec)
-    fresh = plain({**changes, "retry": facts.get("retry", {})} if "retries" in changes else changes)
-    return checked({**facts, **fresh})._replace(work=spec.work)
+def _changed(spec: JobSpec, changes: dict[str, Any], wanted: JobSpec) -> JobSpec:
+    new = {name: getattr(wanted, name) for name in changes if name != "retries"}
+    if "retries" in changes:
+        new["retry"] = spec.retry._replace(max=wanted.retry.max)
+    return spec._replace(**new)
 
 
 def _in_steps(tasks: Sequence[Task], each: Callable[[Task, float], bool], now: float) -> Steps:
@@ -127,16 +127,11 @@ def set_pool(request: Request, scheduler: Scheduler, now: float) -> Answer:
     if scheduler.ready.pools.is_indexed(name):
         raise Rejected(f"the pool `{name}` is indexed: its size can't be changed")
     if size < scheduler.ready.pools.sizes.get(name, 0):
-        for job_id in _who_wants_more(name, size, scheduler):
-            raise Rejected(f"job `{job_id}` wants more of the pool `{name}`")
+        wants = next((t for t in scheduler.tasks.values() if dict(t.spec.pools).get(name, 0) > size), None)
+        if wants is not None:
+            raise Rejected(f"job `{wants.spec.id}` wants more than {size} of the pool `{name}`")
     scheduler.resize_pool(Pool(name, size), now, by_of(request))
     return {}
-
-
-def _who_wants_more(pool: str, size: int, scheduler: Scheduler) -> Iterator[str]:
-    for task in scheduler.tasks.values():
-        if task.spec.pools and dict(task.spec.pools).get(pool, 0) > size:
-            yield task.spec.id
 
 
 VERBS: dict[str, Verb] = {

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import CancelledError
-from typing import Any, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from pqrun.clock import Clock
 from pqrun.executors import Reporter
@@ -57,49 +58,64 @@ class Work(Protocol):
     error: BaseException | None
 
 
-class Calls(NamedTuple):
-    """What all calls of a queue share."""
+@dataclass
+class Calls:
+    """What all calls of a queue share. `at_once`: each says that it began as soon as it did.
+
+    Otherwise those that are still at it are asked when that matters: most have ended by then, and
+    an end tells when it began.
+    """
 
     handler: Callable[[Context, Any], Any]
     clock: Clock
     reporter: Reporter
+    at_once: bool = True
 
 
 class CallTask:
     """One attempt at a call. Its `spec.work` is a `Work`."""
 
-    __slots__ = ("_attempt", "_calls", "_context")
+    __slots__ = ("_attempt", "_began", "_calls", "_context", "_slot")
 
     def __init__(self, attempt: Attempt, calls: Calls) -> None:
         self._attempt = attempt
         self._calls = calls
         self._context = Context(calls.clock)
+        self._began: float | None = None
+        self._slot = 0
 
     def stop(self, *, force: bool) -> None:
         """Asks it to end; there is no force."""
         self._context._cancelled = True
 
+    def tell_start(self) -> None:
+        """If it has begun, it says so; nobody is woken for that."""
+        if (began := self._began) is not None:
+            self._calls.reporter.post(Started(self._attempt.key, began, f"slot {self._slot}"), urgent=False)
+
     def run(self, slot: int) -> Ended:
         """Calls the handler. What it returns or raises goes to its `Work`."""
-        handler, clock, reporter = self._calls
+        calls, context = self._calls, self._context
         key, spec = self._attempt.key, self._attempt.spec
         work: Work = spec.work
-        context = self._context
+        clock = calls.clock
         began = clock.now()
         if context._cancelled:
             return Ended(key, NotStarted(126, "stopped before it started"), True, began, began)
         if spec.timeout is not None:
             context._deadline = began + spec.timeout
-        # Nobody is woken for it: the scheduler looks into its mail when the limit may be over.
-        reporter.post(Started(key, began, f"slot {slot}"), urgent=False)
+        self._slot, self._began = slot, began
+        if calls.at_once:
+            self.tell_start()
         exit, said = _OK, NOTHING_SAID
         try:
-            work.value, work.error = handler(context, work.job), None
+            work.value, work.error = calls.handler(context, work.job), None
         except BaseException as error:
-            work.value, work.error = None, error.with_traceback(error.__traceback__ and error.__traceback__.tb_next)
+            trace = error.__traceback__
+            work.value, work.error = None, error.with_traceback(trace and trace.tb_next)
             exit, said = _RAISED, Said(permanent=isinstance(error, PermanentError), message=_told(error))
             # The error knows this frame, and the work knows the error: a circle, unless this forgets it.
-            del self, spec, work
+            del self, spec, work, trace
         return Ended(key, exit, context._cancelled, began, clock.now(), said=said)
 
 

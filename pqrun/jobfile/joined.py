@@ -155,12 +155,15 @@ class Joined:
         for id, (_, draft, combination) in zip(self._ids, self._rows(), strict=True):
             if combination and draft.id is not None:
                 bases.setdefault(draft.id, []).append(id)
-        for draft in (draft for sheet in self._sheets for draft in sheet.drafts if draft.loop):
-            bases.setdefault(draft.id or "", [])  # of no file or line: nothing to wait for
+        for draft in (draft for sheet in self._sheets for draft in sheet.drafts):
+            if draft.loop and draft.id is not None:
+                bases.setdefault(draft.id, [])  # of no file or line: there is nothing to wait for
         needs = Needs(self._ids, bases)
         defaults = {sheet: self._default_needs(sheet, needs) for sheet in self._sheets}
         needed = {sheet: {need.job for need in found} for sheet, found in defaults.items()}
         places: dict[str, tuple[Sheet, Mark]] = {}
+        before: set[str] = set()
+        upward = True  # all needs so far are of jobs before: there can be no cycle
         for id, (sheet, draft, _) in zip(self._ids, self._rows(), strict=True):
             if draft.needs is not None:
                 found = needs.found(draft.needs, id, sheet.say)
@@ -169,7 +172,9 @@ class Joined:
             if found:
                 self._needs[id] = found
                 places[id] = sheet, draft.needs[0].at if draft.needs else draft.at
-        for cycle in cycles(self._needs):
+                upward = upward and all(need.job in before for need in found)
+            before.add(id)
+        for cycle in () if upward else cycles(self._needs):
             sheet, at = places[cycle[0]]
             sheet.say(at, f"cyclic needs: {ring(cycle)}", "take one of these needs out")
 

@@ -56,8 +56,10 @@ class Needs:
         self._room = MOST_BY_PATTERN
         self._hints = _SHOWN
 
-    def found(self, wanted: Iterable[Asked], by: str, say: Say) -> tuple[Need, ...]:
+    def found(self, wanted: Sequence[Asked], by: str, say: Say) -> tuple[Need, ...]:
         """The jobs that the job `by` asks for, each once."""
+        if len(wanted) == 1 and wanted[0].what in self._known:  # as most
+            return (Need(wanted[0].what, wanted[0].when),)
         needs: dict[Need, None] = {}
         for one in wanted:
             for id in self._named(one, by, say):

@@ -7,7 +7,7 @@ import os
 import shlex
 import shutil
 import tempfile
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pqrun import __version__
 from pqrun.capture import Logs
@@ -16,10 +16,12 @@ from pqrun.engine import Journal as AnyJournal
 from pqrun.engine import NoJournal
 from pqrun.errors import OwnFailure, UserError
 from pqrun.journal.codec import VERSION
-from pqrun.journal.recovery import Recovery, has_jobs, recover
 from pqrun.journal.rundir import RunDirectory, find_run, make_state_directory, new_run_id, runs_directory
 from pqrun.journal.writer import Journal
 from pqrun.metrics import RunningMetrics
+
+if TYPE_CHECKING:
+    from pqrun.journal.recovery import Recovery
 
 
 class Record:
@@ -42,7 +44,7 @@ class Record:
             self.directory.make_sure_it_is_free()
             self.directory.create()
             self.directory.lock()
-            if has_jobs(self.directory):
+            if self.directory.has_journal() and _has_jobs(self.directory):
                 path = shlex.quote(run_dir or self.run_id)
                 raise UserError(f"a run is recorded in {path}: go on with it by `pqrun resume {path}`")
             self.workspace = self.directory.workspace
@@ -56,6 +58,8 @@ class Record:
         """An old run, locked and read; what it left running is gone then."""
         directory = find_run(name)
         directory.lock()
+        from pqrun.journal.recovery import recover
+
         found = recover(directory)
         record = cls.__new__(cls)
         record.run_id = found.header["run"]
@@ -151,3 +155,9 @@ def _end_survivors(tokens: list[str]) -> None:
 
     for token in tokens:
         end_all({}, marks(token)[0])
+
+
+def _has_jobs(directory: RunDirectory) -> bool:
+    from pqrun.journal.recovery import has_jobs
+
+    return has_jobs(directory)

@@ -93,7 +93,7 @@ def test_reports_are_complete_when_somebody_stops_the_run(name, tmp_path, until)
     # The third starts when one of the first two has ended: the other one sleeps.
     commands = b"echo a\nexec sleep 61\necho begun > begun; exec sleep 60\nx\n"
     process = start(tmp_path, "run", "-j2", *ALL, stdin=commands)
-    until((tmp_path / "begun").exists)
+    until(lambda: (tmp_path / "begun").exists() or process.poll() is not None)
     process.send_signal(signal.Signals[name])
     assert process.wait(20) == -signal.Signals[name]
     process.stderr.close()
@@ -139,7 +139,7 @@ def test_a_pipe_that_nobody_reads_never_keeps_a_run_that_is_to_stop(tmp_path, un
     process = start(
         tmp_path, "run", "--events", "fifo", "-q", stdin=b"echo > begun; exec sleep 60\n" + b"true\n" * 900
     )
-    until((tmp_path / "begun").exists)
+    until(lambda: (tmp_path / "begun").exists() or process.poll() is not None)
     began = time.monotonic()
     process.send_signal(signal.SIGINT)
     assert process.wait(20) == -signal.SIGINT

@@ -21,21 +21,20 @@ def test_the_whole_tree_of_a_job_is_measured(until):
     sampler = stats.Sampler(lambda: pids, lambda: clock[0])
     try:
         busy.stdout.readline()
+        (child,) = stats.psutil.Process(busy.pid).children()
         assert sampler.loads() == {}
-
-        def look():
-            clock[0] += 1.0
-            loads = sampler.loads()
-            return loads if loads[Key(2, 1)].cpus > 0.05 else None
-
-        loads = until(look)
+        before = child.cpu_times().user
+        until(lambda: child.cpu_times().user > before + 0.2)
+        clock[0] += 1.0
+        loads = sampler.loads()
+        assert loads[Key(2, 1)].cpus > 0.15
         assert loads[Key(2, 1)].memory > 60_000_000 <= loads[Key(2, 1)].peak
         assert loads[Key(1, 1)].cpus < 0.05 and 0 < loads[Key(1, 1)].memory < 20_000_000
         assert loads[Key(3, 1)] == stats.Load(0.0, 0, 0)
         assert sampler.loads() is loads, "asked again within a second it does not look again"
         peak = loads[Key(2, 1)].peak
         del pids[Key(3, 1)]
-        stats.psutil.Process(busy.pid).children()[0].kill()
+        child.kill()
         busy.wait()
         clock[0] += 1.0
         assert sampler.loads()[Key(2, 1)].memory < 20_000_000

@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The index tells what the ledger and the metrics of a live run tell; it may be lost at any time."""
+
+import json
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+
+import pytest
+
+from pqrun.capture import Logs
+from pqrun.journal.codec import decode
+from pqrun.journal.index import Index, consult, watch
+from pqrun.journal.reader import Lines
+from pqrun.journal.rows import metrics_of, row_of
+from pqrun.ledger import Ledger
+from pqrun.metrics import RunningMetrics
+from pqrun.model import Count
+from pqrun.reports.document import job_entry, numbers
+
+from .records import BEGAN, Record, random_story
+
+
+def told_live(record):
+    """Jobs and numbers by the ledger and the metrics, from the same events."""
+    ledger, metrics = Ledger(), RunningMetrics(BEGAN)
+    for line in Lines(str(record.journal)):
+        if "pqrun" in line or line["e"] in ("resume", "close"):
+            continue
+        events = decode(line, lambda *_: None)
+        ledger.hear(events)
+        metrics.fold(events)
+    rows = sorted(ledger.rows.values(), key=lambda row: row.seq)
+    return [job_entry(row, float) for row in rows], numbers(metrics.snapshot())
+
+
+def told_by(index: Index):
+    """The same by an index."""
+    logs = Logs(index.run.logs, keep=True)
+    jobs = [job_entry(row_of(entry, logs, live=True), float) for entry in index.entries()]
+    return jobs, numbers(metrics_of(index, now=index.metrics.last_end, live=True))
+
+
+def without_what_only_runs(jobs):
+    """What of a job whose attempt is going on the ledger still has of the one before."""
+    return [job for job in jobs if job["state"] != "running"]
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_the_index_tells_what_a_live_run_tells(tmp_path, seed):
+    record = Record(tmp_path / "abc")
+    record.tell(*random_story(seed))
+    assert consult(record.run, told_by) == told_live(record)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 5])
+def test_brought_up_to_date_after_every_line_it_tells_the_same_as_made_at_once(tmp_path, seed):
+    record = Record(tmp_path / "abc")
+    for event in random_story(seed):
+        record.tell(event)
+        jobs, found = consult(record.run, told_by)
+        wanted_jobs, wanted = told_live(record)
+        assert without_what_only_runs(jobs) == without_what_only_runs(wanted_jobs)
+        assert found == wanted
+    at_once = tmp_path / "again"
+    os.rename(record.run.index, at_once)
+    assert consult(record.run, lambda index: index.entries()) != []
+    with sqlite3.connect(at_once) as one, sqlite3.connect(record.run.index) as other:
+        for table in ("job", "attempt"):
+            query = f"SELECT * FROM {table} ORDER BY 1, 2"
+            assert one.execute(query).fetchall() == other.execute(query).fetchall()
+
+
+def test_more_jobs_than_are_kept_in_memory_make_no_difference(tmp_path, monkeypatch):
+    monkeypatch.setattr("pqrun.journal.index.AT_A_TIME", 2)
+    monkeypatch.setattr("pqrun.journal.reader._AT_A_TIME", 200)
+    record = Record(tmp_path / "abc")
+    record.tell(*random_story(8))
+    assert consult(record.run, told_by) == told_live(record)
+
+
+def test_what_ran_when_the_run_died_counts_as_stopped(tmp_path):
+    record = Record(tmp_path / "abc")
+    events = random_story(8)
+    at = next(n for n, event in enumerate(events) if type(event).__name__ == "AttemptStarted")
+    record.tell(*events[: at + 1])
+
+    def numbers_of_a_dead_run(index):
+        metrics = metrics_of(index, now=BEGAN, live=False)
+        ended = metrics.jobs_completed + metrics.jobs_failed + metrics.jobs_timeout + metrics.jobs_retried
+        assert metrics.jobs_dequeued == ended + metrics.attempts_stopped + metrics.jobs_removed
+        assert metrics.active_workers == 0 and metrics.attempts_stopped > 0
+        logs = Logs(index.run.logs, keep=True)
+        return {row_of(entry, logs, live=False).state for entry in index.entries()}
+
+    assert "interrupted" in consult(record.run, numbers_of_a_dead_run)
+
+
+@pytest.fixture
+def record(tmp_path):
+    record = Record(tmp_path / "abc")
+    record.tell(*random_story(3))
+    consult(record.run, told_by)
+    return record
+
+
+def damages():
+    yield "deleted", lambda path: os.unlink(path)
+    yield "emptied", lambda path: os.truncate(path, 0)
+    yield "cut in half", lambda path: os.truncate(path, os.path.getsize(path) // 2)
+    yield "cut at a page", lambda path: os.truncate(path, 4096)
+    yield "no database", lambda path: _write(path, b"hello " * 5000)
+    yield "garbage inside", lambda path: _overwrite(path, 4096, os.urandom(os.path.getsize(path) - 4096))
+    yield "header lost", lambda path: _overwrite(path, 0, bytes(100))
+    yield "another program's", lambda path: _sql(path, "DROP TABLE job", "PRAGMA user_version = 7")
+    yield "without its jobs", lambda path: _sql(path, "DELETE FROM job")
+    yield "without a table", lambda path: _sql(path, "DROP TABLE attempt")
+    yield "state not JSON", lambda path: _sql(path, "UPDATE progress SET state = 'x'")
+    yield "state not ours", lambda path: _sql(path, "UPDATE progress SET state = '{}'")
+    yield "no state", lambda path: _sql(path, "DELETE FROM progress")
+
+
+def _write(path, data):
+    with open(path, "wb") as file:
+        file.write(data)
+
+
+def _overwrite(path, at, data):
+    with open(path, "r+b") as file:
+        file.seek(at)
+        file.write(data)
+
+
+def _sql(path, *statements):
+    database = sqlite3.connect(path)
+    for statement in statements:
+        database.execute(statement)
+    database.commit()
+    database.close()
+
+
+@pytest.mark.parametrize(("damage"), [d for _, d in damages()], ids=[name for name, _ in damages()])
+@pytest.mark.parametrize("grown", [False, True], ids=["", "and the journal has grown"])
+def test_a_lost_or_damaged_index_is_made_anew_without_a_word(record, damage, grown, capfd):
+    damage(record.run.index)
+    if grown:
+        record.note({"e": "pause", "t": BEGAN + 100, "on": True, "by": "x"})
+    assert consult(record.run, told_by) == told_live(record)
+    assert consult(record.run, told_by) == told_live(record)
+    assert capfd.readouterr() == ("", "")
+    assert sqlite3.connect(record.run.index).execute("PRAGMA quick_check").fetchall() == [("ok",)]
+
+
+def test_an_index_of_another_journal_is_made_anew(record, tmp_path):
+    other = Record(tmp_path / "other")
+    other.tell(*random_story(9))
+    record.journal.write_bytes(other.journal.read_bytes())
+    assert consult(record.run, told_by) == told_live(other)
+
+
+def test_a_journal_that_was_changed_but_did_not_grow_is_read_again(record):
+    before = record.journal.stat()
+    whole = record.journal.read_bytes()
+    half = len(whole) // 2
+    record.journal.write_bytes(whole[:half] + bytes([whole[half] ^ 1]) + whole[half + 1 :])
+    os.utime(record.journal, ns=(before.st_atime_ns, before.st_mtime_ns + 1000))
+    with pytest.raises(Exception, match="is damaged"):
+        consult(record.run, told_by)
+
+
+def test_the_index_is_for_us_alone_whatever_the_umask(tmp_path):
+    for umask in (0o000, 0o077):
+        record = Record(tmp_path / f"{umask}")
+        old = os.umask(umask)
+        try:
+            consult(record.run, told_by)
+        finally:
+            os.umask(old)
+        assert stat.S_IMODE(os.stat(record.run.index).st_mode) == 0o600
+
+
+def test_a_planted_link_is_not_followed(record, tmp_path):
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    os.unlink(record.run.index)
+    os.symlink(victim, record.run.index)
+    assert consult(record.run, told_by) == told_live(record)
+    assert victim.read_text() == "precious"
+    assert not os.path.islink(record.run.index)
+
+
+def test_where_no_index_can_be_it_is_made_in_memory(record):
+    os.unlink(record.run.index)
+    os.mkdir(record.run.index)
+    assert consult(record.run, told_by) == told_live(record)
+    assert os.listdir(record.run.index) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_in_a_directory_that_we_may_only_read_the_index_is_made_in_memory(record):
+    program = (
+        "import os, sys; os.setuid(65534);"
+        "from pqrun.journal.index import consult; from pqrun.journal.rundir import RunDirectory;"
+        f"print(consult(RunDirectory({str(record.path)!r}), lambda index: index.metrics.added))"
+    )
+    os.unlink(record.run.index)
+    for path in (record.path, *record.path.parents):
+        os.chmod(path, path.stat().st_mode | 0o055)
+    record.journal.chmod(0o644)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
+    assert (done.stdout, done.stderr) == (f"{len(told_live(record)[0])}\n", "")
+    assert not os.path.exists(record.run.index)
+
+
+def test_one_reader_does_not_disturb_another(record):
+    def ask_while_the_journal_grows(index):
+        record.tell(*random_story(6))
+        inner = consult(record.run, lambda other: other.metrics.added) if not index.run.in_use() else 0
+        return index.metrics.added, index.count("1"), inner
+
+    added, jobs, _ = consult(record.run, lambda index: (index.metrics.added, index.count("1"), 0))
+    assert added == jobs
+
+
+def test_watching_writes_nothing_and_sees_what_comes(record):
+    consult(record.run, told_by)
+    before = os.stat(record.run.index).st_mtime_ns
+    with watch(record.run) as index:
+        assert index.catch_up() == set()
+        known = index.metrics.added
+        job = {"e": "add", "t": BEGAN, "s": 500, "job": {"id": "new", "run": "true"}}
+        record.note(job)
+        assert index.catch_up() == {500}
+        assert index.metrics.added == known + 1
+    assert os.stat(record.run.index).st_mtime_ns == before
+
+
+def test_text_that_no_encoding_can_hold_is_kept_readable(tmp_path):
+    record = Record(tmp_path / "abc")
+    job = {"id": "1", "run": "echo \udcff", "tags": ["\udcfe"]}
+    record.note({"e": "add", "t": BEGAN, "s": 1, "job": job, "q": True})
+    record.note({"e": "start", "t": BEGAN, "s": 1, "n": 1, "w": 0.0})
+    end = {"e": "end", "t": BEGAN, "s": 1, "n": 1, "as": "failed", "x": 1, "b": BEGAN, "f": BEGAN, "u": 0.0, "y": 0.0}
+    record.note({**end, "message": "\udcfd", "o": "failed"})
+    (job,), _ = consult(record.run, told_by)
+    assert (job["run"], job["tags"], job["message"]) == ("echo \udcff", ["\udcfe"], "\\udcfd")
+    json.dumps(job).encode("ascii")
+
+
+def test_an_attempt_that_was_not_the_last_is_kept_too(tmp_path):
+    record = Record(tmp_path / "abc")
+    record.note({"e": "add", "t": BEGAN, "s": 1, "job": {"id": "a", "run": "x", "retry": {"max": 1}}, "q": True})
+    for attempt, counted in ((1, Count.RETRIED), (2, Count.COMPLETED)):
+        record.note({"e": "start", "t": BEGAN, "s": 1, "n": attempt, "w": 0.0})
+        record.note({
+            "e": "end", "t": BEGAN, "s": 1, "n": attempt, "as": str(counted), "x": 2 - attempt, "b": BEGAN, "f": BEGAN + 1,
+            "u": 0.0, "y": 0.0, "out": attempt * 10, "err": 0,
+        })  # fmt: skip
+    (earlier,), ended = consult(record.run, lambda index: (index.earlier_attempts(1), index.ended_attempts(1)))
+    assert (earlier["last"], earlier["code"], earlier["out"]) == (1, 1, 10)
+    assert ended == [1, 2]
