@@ -54,6 +54,7 @@ def run(settings: Settings) -> int:
         source, record, restart = open_resumed(settings)
         return Run(settings, source, record, restart).run()
     source = open_input(settings)
+    settings = source.under(settings)
     if settings.dry_run:
         from pqrun.dryrun import dry_run
 
@@ -96,7 +97,7 @@ class Run:
             pools=settings.pools or source.pools,
             max_queue=settings.max_queue or source.max_queue or MAX_QUEUE,
             halt=settings.halt,
-            pace=Pace(settings.delay, settings.rate),
+            pace=Pace(settings.delay or 0.0, settings.rate),
             deadline=inf if settings.deadline is None else self.clock.now() + settings.deadline,
             random=Random(record.run_id),
         )

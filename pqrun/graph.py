@@ -159,7 +159,9 @@ class Graph:
 
     def settle(self, task: Task, outcome: Outcome, *, allowed: bool) -> Iterator[tuple[Task, Need | None]]:
         """A job ended: who waited only for it (`None`), and who can never run, with the need."""
-        if task.spec.named or task.spec.id != str(task.seq) or outcome is not Outcome.OK:
+        if self.remembers and (
+            task.spec.named or task.spec.id != str(task.seq) or outcome is not Outcome.OK
+        ):
             self._ended[task.spec.id] = (outcome, allowed)
             while len(self._ended) > self.remembers:
                 self._forget_one()

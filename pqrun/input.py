@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any, Literal
 
 from pqrun.engine import Engine
 from pqrun.errors import UserError
@@ -20,6 +22,7 @@ from pqrun.settings import Each, Settings
 
 PIECE = 65536
 KNOWN_AT_ONCE = 10_000
+NOTHING_SAID: Mapping[str, Any] = MappingProxyType({})
 JOB_FILES = (".yaml", ".yml", ".json")
 
 
@@ -38,6 +41,8 @@ class Input:
         complete: bool = True,
         open_end: bool = False,
         warnings: Sequence[str] = (),
+        said: Mapping[str, Any] = NOTHING_SAID,
+        wants: Callable[[JobSpec], bool] | None = None,
     ) -> None:
         self.jobs = jobs
         self.workers = workers
@@ -46,9 +51,18 @@ class Input:
         self.lines = lines
         self.complete = complete
         self.warnings = warnings
+        self._said = said
+        self._wants = wants
         self._open_end = open_end
         self._parts = parts
         self._source: LinesSource | None = None
+
+    def under(self, settings: Settings) -> Settings:
+        """The settings, and below them what the files say, which is then kept for a resume too."""
+        said = {name: value for name, value in self._said.items() if getattr(settings, name) is None}
+        if not said:
+            return settings
+        return replace(settings, **said, recorded={**said, **settings.recorded})
 
     @property
     def wrong(self) -> str:
@@ -63,7 +77,9 @@ class Input:
             return
         if jobs:
             engine.turn(ask=lambda s, now: s.add(jobs, now))
-        self._source = LinesSource(self.lines, self._parts, scheduler=scheduler, hungry=engine.hungry)
+        self._source = LinesSource(
+            self.lines, self._parts, scheduler=scheduler, hungry=engine.hungry, wants=self._wants
+        )
         reactor.add(self._source)
 
     def _put_in(self, scheduler: Scheduler, jobs: Sequence[JobSpec], now: float) -> None:
@@ -87,7 +103,7 @@ class Input:
         if self.lines is not None:
             scheduler.max_queue = sys.maxsize
             self._source = LinesSource(
-                self.lines, self._parts, scheduler=scheduler, hungry=lambda _room: None
+                self.lines, self._parts, scheduler=scheduler, hungry=lambda _room: None, wants=self._wants
             )
             while not self._source.done:
                 for ask in self._source.read():
@@ -122,8 +138,9 @@ def _arguments(settings: Settings, each: Each) -> Input:
         raise UserError("--only and --skip choose among the jobs of a job file, not among arguments")
     arguments, parts = open_arguments(settings, each)
     if arguments.count is None or arguments.count > KNOWN_AT_ONCE:
-        return Input((), arguments, parts)
-    return Input(list(iter(arguments.take, None)), None, ())
+        return Input((), arguments, parts, wants=_dealer(settings))
+    jobs, warnings = _part_of(list(iter(arguments.take, None)), settings)
+    return Input(jobs, None, (), warnings=warnings)
 
 
 def _put_together(
@@ -134,8 +151,9 @@ def _put_together(
 ) -> Input:
     jobs: Sequence[JobSpec] = ()
     workers, max_queue = None, None
-    warnings: Sequence[str] = ()
+    warnings: tuple[str, ...] = ()
     pools: tuple[Pool, ...] = ()
+    said: Mapping[str, Any] = NOTHING_SAID
     if job_files:
         from pqrun.jobfile import load
 
@@ -147,7 +165,7 @@ def _put_together(
             job_files, settings.given, read=read, format=_kind(settings.format), pools=settings.pools
         )
         jobs, workers, max_queue, pools = loaded.jobs, loaded.workers, loaded.max_queue, loaded.pools
-        warnings = loaded.warnings
+        warnings, said = loaded.warnings, loaded.settings
     lines = None
     if lists:
         lines = Lines(settings.given, null=settings.null, file=_name_of(lists[0]), after=len(jobs))
@@ -160,7 +178,38 @@ def _put_together(
                 "--only and --skip choose among the jobs of a job file, not of a list of commands"
             )
         jobs = select(list(jobs), settings.only, settings.skip)
-    return Input(jobs, lines, parts, warnings=warnings, workers=workers, max_queue=max_queue, pools=pools)
+    jobs, empty = _part_of(jobs, settings) if jobs else (jobs, ())
+    return Input(
+        jobs,
+        lines,
+        parts,
+        warnings=(*warnings, *empty),
+        workers=workers,
+        max_queue=max_queue,
+        pools=pools,
+        said=said,
+        wants=_dealer(settings),
+    )
+
+
+def _part_of(jobs: Sequence[JobSpec], settings: Settings) -> tuple[Sequence[JobSpec], tuple[str, ...]]:
+    """This machine's part of the jobs, and what is to be said if that is none."""
+    if settings.shard is None:
+        return jobs, ()
+    from pqrun.jobfile.shards import dealt
+
+    part = dealt(jobs, settings.shard)
+    index, count = settings.shard
+    return part, () if part else (f"pqrun: part {index}/{count} has none of the {len(jobs)} jobs",)
+
+
+def _dealer(settings: Settings) -> Callable[[JobSpec], bool] | None:
+    """Which lines are this machine's part."""
+    if settings.shard is None:
+        return None
+    from pqrun.jobfile.shards import Dealer
+
+    return Dealer(settings.shard).takes_line
 
 
 def _kind(format: str | None) -> Literal["yaml", "json"] | None:

@@ -212,15 +212,14 @@ def judge(spec: JobSpec, exit: Exit, asked: StopReason | None, said: Said = NOTH
     `asked` is our reason if our signal met it alive, else `None`: a job that we stopped ends for
     our reason whatever its code, and one that ended before we asked keeps its own.
     """
-    match asked:
-        case StopReason.CANCELLED:
-            return Verdict(Outcome.CANCELLED)
-        case StopReason.INTERRUPTED:
-            return Verdict(Outcome.INTERRUPTED)
-        case StopReason.TIMEOUT | StopReason.IDLE:
-            return Verdict(Outcome.TIMEOUT, _retryable(spec.retry, ("timeout",), None, said))
-        case None:
-            pass
+    if asked is not None:
+        match asked:
+            case StopReason.CANCELLED:
+                return Verdict(Outcome.CANCELLED)
+            case StopReason.INTERRUPTED:
+                return Verdict(Outcome.INTERRUPTED)
+            case StopReason.TIMEOUT | StopReason.IDLE:
+                return Verdict(Outcome.TIMEOUT, _retryable(spec.retry, ("timeout",), None, said))
     match exit:
         case Exited(code):
             if code in spec.success_codes:

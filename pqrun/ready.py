@@ -133,7 +133,8 @@ class Ready:
         """Takes a job out from wherever it is; its tuples in the heaps turn stale."""
         del self._who[job.seq]
         job.entry = None
-        self._bring_next(job.shape)
+        if self._parked:
+            self._bring_next(job.shape)
         if len(self._heap) > 64 and len(self._heap) > 4 * len(self._who):
             self._heap = [entry for entry in self._heap if self._valid(entry)]
             heapify(self._heap)
@@ -220,4 +221,5 @@ class Ready:
             _, entry = self._waiting_since.popleft()
             if self._valid(entry) and self._who[entry[2]] not in self._reserving:
                 self._reserving.append(self._who[entry[2]])
-        self._reserving = [job for job in self._reserving if job.entry is not None]
+        if self._reserving:
+            self._reserving = [job for job in self._reserving if job.entry is not None]

@@ -36,7 +36,7 @@ class Settings(NamedTuple):
     skip: tuple[str, ...] = ()
     halt: Halt | None = None
     deadline: float | None = None
-    delay: float = 0.0
+    delay: float | None = None
     rate: Rate | None = None
     load: str | None = None
     memfree: int | None = None

@@ -20,22 +20,8 @@ from pqrun.cli.declare import (
 )
 from pqrun.cli.pacing import PacingOptions
 from pqrun.jobfile import values
-from pqrun.jobfile.kinds import FROM_WORD, retries, workers
+from pqrun.jobfile.kinds import FROM_WORD, halt, retries, workers
 from pqrun.model import Halt, Pool, Priority
-
-
-def halt(text: str) -> Halt:
-    """`now|soon,fail|success|done=N|N%`, as GNU parallel has it."""
-    when, comma, rest = text.partition(",")
-    what, equals, number = rest.partition("=")
-    percent = number.endswith("%")
-    if when not in ("now", "soon") or what not in ("fail", "success", "done") or not comma or not equals:
-        raise ValueError(
-            "accepted: now or soon, then fail, success or done, as in now,fail=1 or soon,done=10%"
-        )
-    return Halt(
-        when, what, values.whole_number(number.removesuffix("%"), 1, 100 if percent else 10**9), percent
-    )
 
 
 def pool(text: str) -> Pool:

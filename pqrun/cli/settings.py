@@ -39,7 +39,7 @@ def settings_of(options: RunOptions, **more: Any) -> Settings:
         skip=tuple(options.skip or ()),
         halt=Halt("now", "fail", 1) if options.fail_fast else options.halt,
         deadline=options.deadline,
-        delay=options.delay or 0.0,
+        delay=options.delay,
         rate=options.rate,
         load=options.load,
         memfree=options.memfree,

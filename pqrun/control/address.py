@@ -10,34 +10,53 @@ import stat
 import struct
 from collections.abc import Iterator
 
-BACKLOG = 64
+from pqrun.errors import OwnFailure
+
+BACKLOG = 128
+LONGEST_NAME = 100
+"""Bytes of an address: 103 are the most where there are fewest."""
 
 
 def listen(path: str) -> socket.socket:
-    """A socket at that path, for its owner alone; what a dead run left there is replaced."""
-    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | getattr(socket, "SOCK_CLOEXEC", 0))
+    """A socket at that path, for its owner alone; what a dead run left there is replaced.
+
+    Only for who holds the run's lock. `OwnFailure` if it can't be.
+    """
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listening.setblocking(False)
-    with contextlib.suppress(FileNotFoundError):
-        if stat.S_ISSOCK(os.lstat(path).st_mode):
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            if stat.S_ISDIR(os.lstat(path).st_mode):
+                raise OwnFailure(f"cannot listen at {path}: it is a directory")
             os.unlink(path)
-    with short_path(path) as name:
-        listening.bind(name)
-    os.chmod(path, 0o600)  # until here the directory's mode has kept others out
-    listening.listen(BACKLOG)
+        with short_path(path) as name:
+            listening.bind(name)
+        os.chmod(path, 0o600)  # until here the directory's mode has kept others out
+        listening.listen(BACKLOG)
+    except OSError as error:
+        listening.close()
+        raise OwnFailure(f"cannot listen at {path}: {error.strerror}") from error
     return listening
 
 
 @contextlib.contextmanager
 def short_path(path: str) -> Iterator[str]:
-    """A name for that path that fits into an address: 107 bytes are the most."""
-    if len(os.fsencode(path)) < 100 or not os.path.isdir("/proc/self/fd"):
+    """A name for that path that fits into an address."""
+    if len(os.fsencode(path)) <= LONGEST_NAME:
         yield path
         return
-    directory = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield f"/proc/self/fd/{directory}/{os.path.basename(path)}"
-    finally:
-        os.close(directory)
+    where, name = os.path.split(path)
+    with contextlib.ExitStack() as stack:
+        if os.path.isdir("/proc/self/fd"):
+            directory = os.open(where, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            stack.callback(os.close, directory)
+            yield f"/proc/self/fd/{directory}/{name}"
+        else:
+            import tempfile
+
+            short = stack.enter_context(tempfile.TemporaryDirectory(prefix="pqrun-", dir="/tmp"))
+            os.symlink(where, f"{short}/d")
+            yield f"{short}/d/{name}"
 
 
 def is_ours(connection: socket.socket) -> bool:

@@ -84,7 +84,9 @@ class Desk:
         return {"ids": []}
 
     def _info(self) -> Answer:
-        numbers = {k: round(v, 6) if isinstance(v, float) else v for k, v in self._metrics().as_dict().items()}
+        numbers = {
+            k: round(v, 6) if isinstance(v, float) else v for k, v in self._metrics().as_dict().items()
+        }
         return {"pqrun": VERSION, "run": self._facts(), "metrics": numbers}
 
     def _set_workers(self, request: Request, scheduler: Scheduler, now: float) -> Answer:

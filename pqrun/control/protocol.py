@@ -45,7 +45,7 @@ def decode(line: bytes | bytearray) -> Request:
         raise Rejected("not a request: an object with a `verb`")
     version = message.get("pqrun")
     if version != VERSION or isinstance(version, bool):
-        raise Rejected(f"this run speaks version {VERSION} of the protocol: say `\"pqrun\": {VERSION}`")
+        raise Rejected(f'this run speaks version {VERSION} of the protocol: say `"pqrun": {VERSION}`')
     return message
 
 

@@ -6,84 +6,142 @@ from __future__ import annotations
 import json
 import os
 import socket
-from typing import Any
+import time
+from random import Random
+from typing import Any, NoReturn
 
 from pqrun.control.address import short_path
-from pqrun.control.protocol import VERSION, encode
+from pqrun.control.protocol import LONGEST, VERSION, encode
 from pqrun.errors import OwnFailure, UserError
 from pqrun.journal.rundir import SOCKET, RunDirectory, find_run, run_directories
 
 NO_LIVE_RUN = 6
 HOW_TO_START = "`pqrun serve --detach` starts a queue"
+BUSY_AGAIN, BUSY_AT_MOST = 0.05, 1.0
 
 
-def find_socket(run: str | None) -> str:
-    """The socket of the run that is meant: by name, the one that this job belongs to, or the only live one."""
+class Talk:
+    """A conversation with a live run; ends with its `with` block.
+
+    The run is the one of that name, else the one that this job belongs to, else the only live one.
+    """
+
+    def __init__(self, run: str | None = None) -> None:
+        self.path, self._socket = _connect(run)
+        self._received = self._socket.makefile("rb")
+        self._random = Random()
+
+    def __enter__(self) -> Talk:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Nothing more is asked."""
+        self._received.close()
+        self._socket.close()
+
+    def ask(
+        self, verb: str, *, timeout: float | None = None, again: bool = True, **facts: Any
+    ) -> dict[str, Any]:
+        """The answer; `OwnFailure` with the fitting exit code for a refusal.
+
+        TimeoutError after `timeout` seconds: what was asked may be done all the same. A busy run is asked
+        `again`, unless this only makes sense with what was said before.
+        """
+        request = encode({"pqrun": VERSION, "verb": verb, "by": _who(), **facts})
+        if len(request) > LONGEST:
+            raise UserError("that is more than 1 MiB, which is the most that a run takes in one message")
+        end = None if timeout is None else time.monotonic() + timeout
+        pause = BUSY_AGAIN
+        while True:
+            answer = self._answer_to(request, end)
+            if answer.get("ok") is True:
+                return answer
+            if answer.get("busy") is not True or not again:
+                raise OwnFailure(str(answer.get("error")), int(answer.get("code", 2)))
+            time.sleep(min(pause * self._random.uniform(0.5, 1.0), _left(end) or pause))
+            pause = min(2 * pause, BUSY_AT_MOST)
+            self._connect_again()
+
+    def _answer_to(self, request: bytes, end: float | None) -> dict[str, Any]:
+        try:
+            self._socket.settimeout(_left(end))
+            try:
+                self._socket.sendall(request)
+            except (BrokenPipeError, ConnectionResetError):
+                pass  # it may have said why
+            line = self._received.readline()
+        except TimeoutError:
+            raise
+        except OSError as error:
+            raise OwnFailure(f"the run does not answer: {error.strerror}", NO_LIVE_RUN) from None
+        if not line.endswith(b"\n"):
+            raise OwnFailure("the run ended before it answered", NO_LIVE_RUN)
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def _connect_again(self) -> None:
+        self.close()
+        found = _opened(self.path)
+        if found is None:
+            _no_answer(self.path)
+        self._socket = found
+        self._received = found.makefile("rb")
+
+
+def _connect(run: str | None) -> tuple[str, socket.socket]:
     if run is not None:
-        directory = _by_name(run)
-        if not _is_live(directory):
-            raise OwnFailure(f"run {run} is not live", NO_LIVE_RUN)
-        return f"{directory.path}/{SOCKET}"
-    if inherited := os.environ.get("PQRUN_SOCKET"):
-        return inherited
-    live = [directory for directory in run_directories() if _is_live(directory)]
+        path = f"{_by_name(run).path}/{SOCKET}"
+        found = _opened(path)
+        if found is None:
+            raise OwnFailure(f"run {run} is not live: {HOW_TO_START}", NO_LIVE_RUN)
+        return path, found
+    if path := os.environ.get("PQRUN_SOCKET", ""):
+        found = _opened(path)
+        return (path, found) if found is not None else _no_answer(path)
+    live = [(one.path, found) for one in run_directories() if (found := _if_live(one)) is not None]
     if not live:
         raise OwnFailure(f"no run is live: {HOW_TO_START}", NO_LIVE_RUN)
     if len(live) > 1:
-        names = ", ".join(sorted(os.path.basename(directory.path) for directory in live))
+        for _, found in live:
+            found.close()
+        names = ", ".join(sorted(os.path.basename(path) for path, _ in live))
         raise UserError(f"several runs are live ({names}): say which one with --run")
-    return f"{live[0].path}/{SOCKET}"
+    return f"{live[0][0]}/{SOCKET}", live[0][1]
 
 
 def _by_name(run: str) -> RunDirectory:
     try:
         return find_run(run)
     except UserError as error:
-        raise OwnFailure(str(error), NO_LIVE_RUN) from None
+        raise OwnFailure(f"{error}: {HOW_TO_START}", NO_LIVE_RUN) from None
 
 
-def _is_live(directory: RunDirectory) -> bool:
-    return os.path.exists(f"{directory.path}/{SOCKET}") and directory.in_use()
+def _if_live(directory: RunDirectory) -> socket.socket | None:
+    """A connection, if anything of the run is alive: without its lock a socket is only a file."""
+    return _opened(f"{directory.path}/{SOCKET}") if directory.in_use() else None
 
 
-class Talk:
-    """A conversation with a live run; closes with its `with` block."""
+def _opened(path: str) -> socket.socket | None:
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        with short_path(path) as name:
+            connection.connect(name)
+    except OSError:
+        connection.close()
+        return None
+    return connection
 
-    def __init__(self, path: str) -> None:
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            with short_path(path) as name:
-                self._socket.connect(name)
-        except OSError as error:
-            self._socket.close()
-            raise OwnFailure(
-                f"no run answers at {path} ({error.strerror}): {HOW_TO_START}", NO_LIVE_RUN
-            ) from None
-        self._file = self._socket.makefile("rb")
 
-    def __enter__(self) -> Talk:
-        return self
+def _no_answer(path: str) -> NoReturn:
+    raise OwnFailure(f"no run answers at {path}: {HOW_TO_START}", NO_LIVE_RUN)
 
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-        self._socket.close()
 
-    def ask(self, verb: str, *, timeout: float | None = None, **facts: Any) -> dict[str, Any]:
-        """The answer; `OwnFailure` with the fitting exit code for a refusal, TimeoutError after `timeout` seconds."""
-        self._socket.settimeout(timeout)
-        try:
-            self._socket.sendall(encode({"pqrun": VERSION, "verb": verb, "by": _who(), **facts}))
-            line = self._file.readline()
-        except TimeoutError:
-            raise
-        except OSError as error:
-            raise OwnFailure(f"the run does not answer: {error.strerror}", NO_LIVE_RUN) from None
-        if not line:
-            raise OwnFailure("the run ended before it answered", NO_LIVE_RUN)
-        answer: dict[str, Any] = json.loads(line)
-        if not answer.get("ok"):
-            raise OwnFailure(str(answer.get("error")), int(answer.get("code", 2)))
-        return answer
+def _left(end: float | None) -> float | None:
+    """Seconds until then, as a socket takes them: a moment at least."""
+    return None if end is None else max(0.001, end - time.monotonic())
 
 
 def _who() -> str:

@@ -208,6 +208,7 @@ class Board:
     def _dropped(self, event: ev.JobDropped) -> None:
         self.total -= 1
         self._specs.pop(event.seq, None)
+        self._waiting.discard(event.seq)
         if event.outcome is not None:
             self.outcomes[event.outcome] -= 1
 

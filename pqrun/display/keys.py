@@ -24,11 +24,14 @@ Act = Callable[[], Iterable[Ask]]
 
 
 class Keys:
-    """`acts` says what follows from a key. Without a terminal of ours it never wants to be read."""
+    """`acts` says what follows from a key. Without a terminal of ours it never wants to be read.
 
-    def __init__(self, acts: Mapping[str, Act]) -> None:
+    `shared`: somebody else may be reading it, such as a pager behind us in a pipe.
+    """
+
+    def __init__(self, acts: Mapping[str, Act], *, shared: bool = False) -> None:
         self._acts = acts
-        self._fd = _open_terminal()
+        self._fd = -1 if shared else _open_terminal()
         self._modes: list[object] | None = None
         self._resting = False
 

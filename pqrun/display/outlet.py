@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Callable
 
 from pqrun.capture import write_all
@@ -49,6 +50,14 @@ class Outlet:
         """Whether a person may be looking."""
         try:
             return os.isatty(self.fd)
+        except OSError:
+            return False
+
+    @property
+    def is_pipe(self) -> bool:
+        """Whether it goes to another program."""
+        try:
+            return stat.S_ISFIFO(os.fstat(self.fd).st_mode)
         except OSError:
             return False
 

@@ -13,7 +13,7 @@ import unicodedata
 _PLAIN = re.compile(r"[ -~]*")
 _SEQUENCE = re.compile(
     r"(?P<colour>\x1b\[[0-9;:]{0,64}m)"
-    r"|\x1b\[[0-?]{0,64}[ -/]{0,8}[@-~]"  # cursor movements, modes, erasing
+    r"|\x1b\[[0-?]{0,64}(?:[A-Za-z@`~]|[ !\"$'*][A-Za-z~])"  # cursor movements, modes, erasing
     r"|\x1b[\]PX^_][^\x07\x1b]{0,4096}(?:\x07|\x1b\\)"  # titles, links, other strings
     r"|\x1b[ -/]{1,4}[0-~]"  # character sets
     r"|\x1b[78=>NOM]"

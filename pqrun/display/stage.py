@@ -99,7 +99,7 @@ class Stage:
         from pqrun.display.screen import Screen, keeps_cursor
 
         screen = Screen(self.err, reactor.ring, cursor_kept=keeps_cursor(self._environment))
-        self.keys = keys = Keys(self._acts(workers, resize))
+        self.keys = keys = Keys(self._acts(workers, resize), shared=self.out.is_pipe)
         self.live = live = LiveTable(
             screen,
             self._clock,

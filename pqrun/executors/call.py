@@ -89,8 +89,9 @@ class CallTask:
         self._context._cancelled = True
 
     def tell_start(self) -> None:
-        """If it has begun, it says so; nobody is woken for that."""
-        if (began := self._began) is not None:
+        """If it has begun and has not said so, it does; nobody is woken for that."""
+        began, self._began = self._began, None
+        if began is not None:
             self._calls.reporter.post(Started(self._attempt.key, began, f"slot {self._slot}"), urgent=False)
 
     def run(self, slot: int) -> Ended:

@@ -10,6 +10,7 @@ import resource
 import tempfile
 from collections.abc import Sequence
 
+from pqrun.executors.direct import Direct
 from pqrun.executors.kinship import Member, marks
 from pqrun.executors.spawn import failure_told, spawn, spawn_uncaptured
 from pqrun.model import Attempt, Command, Key, NotStarted, Priority
@@ -57,8 +58,11 @@ class Launcher:
         self._inherited = [
             b"%b=%b" % (name, value)
             for name, value in os.environb.items()
-            if name not in OURS and not name.startswith(b"PQRUN_POOL_")
+            if name not in OURS and name != b"PWD" and not name.startswith(b"PQRUN_POOL_")
         ]
+        self._direct = Direct()
+        self._path = os.environ.get("PATH")
+        self._pwd = b"PWD=" + os.fsencode(_logical(directory))
         self._run = b"PQRUN_RUN_ID=%b" % run_id.encode()
         self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         self._descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
@@ -94,7 +98,7 @@ class Launcher:
         directory = self._directory_of(command)
         stdin = self._null
         try:
-            words = self._words(command)
+            words = self._direct_words(command, directory) or self._words(command)
             if words is None:
                 words = [*(command.shell or SHELL)[:-1], self._script(attempt.key, command)]
             argv = [os.fsencode(word) for word in words]
@@ -137,6 +141,17 @@ class Launcher:
         if command.cwd is None:
             return None if self._here else self._directory
         return os.path.join(self._directory, command.cwd)
+
+    def _direct_words(self, command: Command, directory: str | None) -> list[str] | None:
+        """The argument list of a command that needs no shell."""
+        if isinstance(command.run, tuple) or command.shell is not None:
+            return None
+        own = dict(command.env)
+        if "PWD" in own:
+            return None  # which a shell would not leave as it is
+        return self._direct.words(
+            command.run, lambda: own.get("PATH", self._path), directory or self._directory
+        )
 
     def _words(self, command: Command) -> list[str] | None:
         """The argument list; None if the command is too long for one argument."""
@@ -197,6 +212,7 @@ class Launcher:
             b"PARALLEL_SEQ=%d" % key.seq,
             b"PARALLEL_JOBSLOT=%d" % slot,
         ]
+        own.append(self._pwd_of(command))
         own.append(b"%b=%b%b" % (TREE, self._above, self._mark_of(attempt)))
         if self.socket:
             own.append(b"PQRUN_SOCKET=%b" % os.fsencode(self.socket))
@@ -212,6 +228,12 @@ class Launcher:
     def _mark_of(self, attempt: Attempt) -> bytes:
         mark = self.kept_mark if attempt.spec.work.keep_leftovers else self.mark
         return b"%b%d.%d/" % (mark, attempt.key.seq, attempt.key.attempt)
+
+    def _pwd_of(self, command: Command) -> bytes:
+        """What a shell would say, for commands that are executed without one."""
+        if command.cwd is None:
+            return self._pwd
+        return b"PWD=" + os.fsencode(os.path.realpath(os.path.join(self._directory, command.cwd)))
 
     def _value(self, name: str, value: str) -> bytes:
         encoded = os.fsencode(value)
@@ -243,6 +265,17 @@ class Launcher:
 def _whole_path(above: bytes) -> bytes:
     """The marks of the jobs that this process is in, outermost first; not more than will fit."""
     return above[:LONGEST_DESCENT].rpartition(b"/")[0]
+
+
+def _logical(directory: str) -> str:
+    """The directory as `$PWD` calls it, if that is true, else without links; as a shell does."""
+    named = os.environ.get("PWD", "")
+    try:
+        if named.startswith("/") and os.path.samefile(named, directory):
+            return named
+    except OSError:
+        pass
+    return os.path.realpath(directory)
 
 
 def _variable(pool: str) -> bytes:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 from pqrun.jobfile.problems import JobFileError, Problem
@@ -13,13 +14,17 @@ __all__ = ["JobFile", "JobFileError", "Problem", "load"]
 
 
 class JobFile(NamedTuple):
-    """What one or more job files say. `workers` as written (`4`, `50%`, `auto`); None: not said."""
+    """What one or more job files say. `workers` as written (`4`, `50%`, `auto`); None: not said.
+
+    `settings` holds `delay`, `rate` and what else an option of that name could say, if they do.
+    """
 
     jobs: list[JobSpec]
     workers: str | None = None
     max_queue: int | None = None
     pools: tuple[Pool, ...] = ()
     warnings: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = MappingProxyType({})
 
 
 def load(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from pqrun.jobfile import JobFile
 from pqrun.jobfile.joined import Joined
@@ -13,6 +14,8 @@ from pqrun.jobfile.sheet import Sheet
 from pqrun.jobfile.specs import Values
 from pqrun.jobfile.text import Text
 from pqrun.model import Pool
+
+_SETTINGS: Final = ("delay", "rate", "load", "memfree", "halt", "deadline")
 
 
 def load(paths: Sequence[str], given: Values, read: Callable[[str], bytes], pools: Sequence[Pool]) -> JobFile:
@@ -65,7 +68,10 @@ def _joined(
 def _made(joined: Joined, given: Values, warnings: tuple[str, ...] = ()) -> JobFile:
     settings = joined.settings
     pools = tuple(joined.pools.values())
-    return JobFile(joined.specs(given), settings.get("workers"), settings.get("max_queue"), pools, warnings)
+    said = {name: settings[name] for name in _SETTINGS if name in settings}
+    return JobFile(
+        joined.specs(given), settings.get("workers"), settings.get("max_queue"), pools, warnings, said
+    )
 
 
 def _text(rank: int, path: str, read: Callable[[str], bytes], problems: Problems) -> Text:

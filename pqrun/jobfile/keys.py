@@ -98,6 +98,14 @@ TOP: Final = (
         "`+N` or `-N` from them, or `auto`.", "4", default="auto"),
     Key("max_queue", "max_queue", "How many jobs may be queued by `add` and from a stream; the jobs of a "
         "file are all queued at once.", "1000", default="1000"),
+    Key("delay", "duration", "The least time between starts, as `--delay`.", "500ms", default="none"),
+    Key("rate", "rate", "No more starts than these in any such time, as `--rate`.", "50/1m",
+        default="unlimited"),
+    Key("load", "load", "Nothing starts while so many processes run on the machine, as `--load`: a number, "
+        "or a percentage of the CPUs.", "80%", default="unlimited"),
+    Key("memfree", "size", "Nothing starts while less memory is free, as `--memfree`.", "2G", default="none"),
+    Key("halt", "halt", "When to stop early, as `--halt`.", "soon,fail=10%", default="never"),
+    Key("deadline", "duration", "Stops the whole run after this, as `--deadline`.", "2h", default="none"),
     Key("defaults", "defaults", "What every job of this file has that does not say otherwise: any key of a "
         "job but `id`.", "{timeout: 30m, retries: 1}"),
     Key("env", "env", "Environment variables of every job of this file.", "{LANG: C.UTF-8}"),

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from pqrun.jobfile import values
 from pqrun.jobfile.values import Unfit
-from pqrun.model import Need, Rate, Shard
+from pqrun.model import Halt, Need, Rate, Shard
 
 MOST_RETRIES: Final = 1_000_000
 MOST_SLOTS: Final = 1_000_000
@@ -89,6 +89,20 @@ def load(text: str) -> str:
     return text
 
 
+def halt(text: str) -> Halt:
+    """`now|soon,fail|success|done=N|N%`, as GNU parallel has it."""
+    when, comma, rest = text.partition(",")
+    what, equals, number = rest.partition("=")
+    percent = number.endswith("%")
+    if when not in ("now", "soon") or what not in ("fail", "success", "done") or not comma or not equals:
+        raise Unfit(
+            f"not known here: {values.quoted(text)}",
+            "write now or soon, then fail, success or done, as in now,fail=1 or soon,done=10%",
+        )
+    most = 100 if percent else 10**9
+    return Halt(when, what, values.whole_number(number.removesuffix("%"), 1, most), percent)
+
+
 def shard(text: str) -> Shard:
     """`2/4`: the second of four parts."""
     index, slash, count_ = text.partition("/")
@@ -117,6 +131,10 @@ FROM_WORD: Final[dict[str, Callable[[str], Any]]] = {
     "leftovers": lambda text: values.one_of(text, "end", "keep") == "keep",
     "backoff": lambda text: values.one_of(text, *BACKOFFS),
     "factor": lambda text: values.number(text, 0, 1000),
+    "rate": rate,
+    "load": load,
+    "size": values.size,
+    "halt": halt,
     "variable": values.variable,
     "fraction": lambda text: values.number(text, 0, 1),
     "workers": workers,

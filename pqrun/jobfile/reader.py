@@ -26,6 +26,7 @@ EXPECTED: Final = {
     "exits": "a list of exit codes", "workers": "a number of workers", "pools": "a map of pools",
     "shell": "a text or a list of texts", "matrix": "a map of axes",
     "loop": "a map with `glob`, `lines` or `values`", "values": "a list of values", "variable": "a name",
+    "rate": "a rate", "load": "a number or a percentage", "size": "a size", "halt": "a policy",
     "defaults": "a map",
 }  # fmt: skip
 

@@ -72,6 +72,17 @@ _SHAPES: Final[dict[str, Shape]] = {
         "additionalProperties": _one_or_many(_SCALAR, 1),
         "minProperties": 1,
     },
+    "rate": {"anyOf": [_whole(1, MOST_SLOTS), {"type": "string", "pattern": r"^\d+(/.+)?$"}]},
+    "load": {
+        "anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": r"^(\d+\.?\d*|\.\d+)%?$"}]
+    },
+    "size": {
+        "anyOf": [
+            {"type": "integer", "minimum": 0},
+            {"type": "string", "pattern": r"^[\d.]+ ?[kKMGT]?(iB|B)?$"},
+        ]
+    },
+    "halt": {"type": "string", "pattern": r"^(now|soon),(fail|success|done)=\d+%?$"},
     "loop": _ref("loop"),
     "values": _one_or_many(_SCALAR, 1),
     "variable": {"type": "string", "pattern": "^[^=]+$"},

@@ -29,7 +29,8 @@ class LinesSource:
     """Feeds the queue from descriptors, one after another; each with what was read of it before.
 
     Without any, from what needs no bytes.
-    `room` says how many more jobs the queue takes; `hungry` is told how much room to wait for.
+    `room` says how many more jobs the queue takes; `hungry` is told how much room to wait for. Jobs
+    that it does not `want` are passed over.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class LinesSource:
         *,
         scheduler: Scheduler,
         hungry: Callable[[int], None],
+        wants: Callable[[JobSpec], bool] | None = None,
     ) -> None:
         self.done = False
         self.wrong = ""
@@ -46,6 +48,7 @@ class LinesSource:
         self._parts = list(parts)
         self._scheduler = scheduler
         self._hungry = hungry
+        self._wants = wants
         self._enough = max(1, scheduler.max_queue // 2)
         self._may_hold_more = True
         self._ended = False
@@ -84,8 +87,9 @@ class LinesSource:
                 if spec is None:
                     self._may_hold_more = self._open_next()
                     break
-                self._check(spec, scheduler)
-                specs.append(spec)
+                if self._wants is None or self._wants(spec):
+                    self._check(spec, scheduler)
+                    specs.append(spec)
         except UserError as error:
             self.wrong = str(error)
             self.done = True

@@ -31,7 +31,7 @@ POLICY_OPTIONS: Final = {
 STORED: Final = {"retries": "retry", "leftovers": "keep_leftovers"}
 """What a key's value is called in a layer, where that isn't the key's own name."""
 
-_OF_COMMAND: Final = ("env", "cwd", "shell", "stdin", "signal", "keep_leftovers")
+_OF_COMMAND: Final = dict.fromkeys(("env", "cwd", "shell", "stdin", "signal", "keep_leftovers"))
 _OF_JOB: Final = ("retry", "timeout", "idle_timeout", "needs", "pools", "tags", "success_codes", "creates",
                   "priority", "grace", "slots", "allow_failure", "rerun")  # fmt: skip
 _BUILT_IN: Final[dict[str, Any]] = {
@@ -65,50 +65,48 @@ class Specs:
     """Makes JobSpecs. `given` is the command line's layer (flat), `defaults` the file's."""
 
     def __init__(self, given: Values, defaults: Values | None = None) -> None:
-        self._base = over(over(nested(given), defaults or {}), _BUILT_IN)
+        base = over(over(nested(given), defaults or {}), _BUILT_IN)
+        self._env: Values = base["env"]
+        self._retry: Values = base["retry"]
         self._same: dict[Any, Any] = {}
         self._policies: dict[Any, RetryPolicy] = {}
-        self._command = stamp(Command(""), "run", *_OF_COMMAND)
-        self._job = stamp(JobSpec("", None), "id", "work", *_OF_JOB, "named", "file", "line")
+        self._stamps: dict[tuple[str, ...], tuple[Callable[..., Command], Callable[..., JobSpec]]] = {}
+        settled = {name: self._settled(name, base[name]) for name in (*_OF_COMMAND, *_OF_JOB)}
+        self._command = Command("", **{name: settled[name] for name in _OF_COMMAND})
+        self._job = JobSpec("", None, **{name: settled[name] for name in _OF_JOB})
 
     def make(
         self, run: str | tuple[str, ...], own: Values, *, id: str, named: bool, file: str | None, line: int
     ) -> JobSpec:
         """The job that runs `run` with the fields `own` over the layers below."""
-        base, one = self._base, self.one
-        all = {**base, **own}
-        env = {**base["env"], **own["env"]} if "env" in own else base["env"]
-        retry = {**base["retry"], **own["retry"]} if "retry" in own else base["retry"]
-        command = self._command(
-            run,
-            one(tuple(env.items())),
-            one(all["cwd"]),
-            one(all["shell"]),
-            one(all["stdin"]),
-            all["signal"],
-            all["keep_leftovers"],
+        shape = tuple(own)
+        command, job = self._stamps.get(shape) or self._new_stamps(shape)
+        of_command: list[Any] = []
+        of_job: list[Any] = []
+        for name, value in own.items():
+            (of_command if name in _OF_COMMAND else of_job).append(self._settled(name, value))
+        return job(id, command(run, *of_command), named, file, line, *of_job)
+
+    def _new_stamps(self, shape: tuple[str, ...]) -> tuple[Callable[..., Command], Callable[..., JobSpec]]:
+        """How jobs are made that say these things themselves."""
+        _bound(self._stamps)
+        own_command = (name for name in shape if name in _OF_COMMAND)
+        own_job = (name for name in shape if name not in _OF_COMMAND)
+        self._stamps[shape] = found = (
+            stamp(self._command, "run", *own_command),
+            stamp(self._job, "id", "work", "named", "file", "line", *own_job),
         )
-        job: JobSpec = self._job(
-            id,
-            command,
-            self.policy(retry),
-            all["timeout"] or None,
-            all["idle_timeout"] or None,
-            one(all["needs"]),
-            one(all["pools"]),
-            one(all["tags"]),
-            one(all["success_codes"]),
-            one(all["creates"]),
-            all["priority"],
-            all["grace"],
-            all["slots"],
-            all["allow_failure"],
-            all["rerun"],
-            named,
-            file,
-            line,
-        )
-        return job
+        return found
+
+    def _settled(self, name: str, value: Any) -> Any:
+        """A value as it goes into the job, over what is below it."""
+        if name == "env":
+            return self.one(tuple({**self._env, **value}.items()))
+        if name == "retry":
+            return self.policy({**self._retry, **value})
+        if name in ("timeout", "idle_timeout"):
+            return value or None
+        return self.one(value)
 
     def policy(self, parts: Values) -> RetryPolicy:
         """The one policy of these parts."""

@@ -90,9 +90,7 @@ class Record:
         known = self.directory.path == f"{runs_directory()}/{self.run_id}"
         return self.run_id if known else self.directory.path
 
-    def begin(
-        self, clock: Clock, *, listed: int, facts: dict[str, Any], began: float | None = None
-    ) -> None:
+    def begin(self, clock: Clock, *, listed: int, facts: dict[str, Any], began: float | None = None) -> None:
         """Opens the journal, with what this process is asked to be as its first line.
 
         `listed` jobs are known before anything starts; `began` is when a new run began [now].

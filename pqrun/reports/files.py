@@ -18,12 +18,12 @@ class Whole(Target):
         """All of it at once."""
         if is_special(self.path):
             growing = Growing(self.option, self.path)
-            growing.patience = self.patience
+            growing.patience, growing.wanted_to_stop = self.patience, self.wanted_to_stop
             growing.open()
             for piece in pieces:
                 growing.write(piece)
             growing.close()
-            self.failure = self.failure or growing.failure
+            self.failure = growing.failure
             return
         path = os.path.realpath(self.path)
         unfinished = f"{os.path.dirname(path)}/.{os.path.basename(path)[:100]}.{os.getpid()}"
@@ -32,6 +32,7 @@ class Whole(Target):
                 with open(unfinished, "wb") as file:
                     file.writelines(pieces)
                 os.replace(unfinished, path)
+                self.failure = ""  # what could not be written earlier is in it now
             finally:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(unfinished)

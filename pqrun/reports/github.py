@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from pqrun.display.outlet import Outlet
 from pqrun.ledger import Row
 from pqrun.reports.digest import Digest
 from pqrun.reports.facts import Ending, RunFacts
@@ -30,6 +31,13 @@ class Note(NamedTuple):
             facts += [f"file={_fact(spec.file)}", f"line={max(1, spec.line)}"]
         facts.append(f"title={_fact(self.title)}")
         return f"::{self.level} {','.join(facts)}::{_data(self.message)}"
+
+
+def annotate(step: str, digest: Digest, run: RunFacts, ending: Ending, err: Outlet | None) -> str:
+    """All of it; why the summary could not be written, if so. `step` names its file, `err` is for the log."""
+    if err is not None and (lines := annotations(digest)):
+        err.write(lines.encode("utf-8", "backslashreplace"))
+    return add_to_step(step, digest, run, ending) if step else ""
 
 
 def annotations(digest: Digest) -> str:

@@ -66,7 +66,7 @@ class Growing(Target):
     def _wait_for_less_than(self, size: int) -> None:
         left, since = len(self._pending), time.monotonic()
         while len(self._pending) >= size and not self._over:
-            if time.monotonic() > since + self.patience:
+            if time.monotonic() > since + self.patience or self.wanted_to_stop():
                 self._give_up("nobody reads it" if self._fd is None else "its reader does not read")
                 return
             if self._fd is None:

@@ -8,6 +8,7 @@ import os
 import re
 import stat
 import tempfile
+from collections.abc import Callable
 
 from pqrun.errors import UserError
 
@@ -19,7 +20,8 @@ STANDARD = {"-": 1, "/dev/stdout": 1, "/dev/stderr": 2}
 class Target:
     """One report's file, as an option named it. `failure` says why it could not be written, if so.
 
-    `patience`: so many seconds a reader may take nothing before it is given up.
+    `patience`: so many seconds a reader may take nothing before it is given up; `wanted_to_stop` says
+    whether somebody wants that now.
     """
 
     def __init__(self, option: str, path: str) -> None:
@@ -27,6 +29,7 @@ class Target:
         self.path = path
         self.failure = ""
         self.patience = PATIENCE
+        self.wanted_to_stop: Callable[[], bool] = lambda: False
 
     def check(self) -> None:
         """`UserError` if it could not be written; makes its directory if there is none."""

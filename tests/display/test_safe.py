@@ -55,6 +55,8 @@ def test_whole_sequences_are_left_out_and_half_ones_shown():
     assert safe_line("a\x1b[2Kb\x1b]8;;http://x\x07link\x1b]8;;\x07c\x1b(B") == "ablinkc"
     assert safe_line("\x1b[1mbold\x1b[") == "\x1b[1mbold\\x1b[\x1b[0m"
     assert plain("\x1b[1;32mok\x1b[0m\tyes") == "ok yes"
+    assert plain("half \x1b[ [/markup]") == "half \\x1b[ [/markup]"
+    assert plain("\x1b[2 q\x1b[!p\x1b[?1049hx") == "x"
     assert plain("[red]x[/nope]") == "[red]x[/nope]"
 
 

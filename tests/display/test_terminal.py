@@ -237,6 +237,19 @@ def test_the_job_list_may_come_through_stdin(tmp_path):
     window.close()
 
 
+def test_keys_are_left_to_a_pager_behind_us(tmp_path):
+    os.mkfifo(tmp_path / "go")
+    shell = f"printf 'read x < go; echo end\\n' | {sys.executable} -m pqrun run --no-journal | cat"
+    window = Terminal(["/bin/sh", "-c", shell], 90, 30, env={"PYTHONPATH": str(ROOT)}, cwd=tmp_path)
+    window.until_shown("^C stop now")
+    assert "q drain" not in window.text()
+    assert window.echoes()
+    let_go(tmp_path)
+    assert window.finish() == 0
+    assert "end" in window.lines()
+    window.close()
+
+
 @pytest.mark.parametrize(
     ("arguments", "env"),
     [

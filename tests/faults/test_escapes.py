@@ -22,12 +22,13 @@ ESCAPES = {
 GRACE = ("--grace", "200ms")
 
 
-def escape(world: World, kind: str, *, then: str) -> str:
+def escape(world: World, *kinds: str, then: str) -> str:
     """One line that runs a job from which somebody escapes; what its leader does then."""
     scripts = {
         name: world.script(name).removesuffix(f" {name}") for name in ("stay", "deaf", "stopped", "chain")
     }
-    return f"{ESCAPES[kind].format(quiet=QUIET, **scripts)} {then}\n"
+    ways = " ".join(ESCAPES[kind].format(quiet=QUIET, **scripts) for kind in kinds)
+    return f"{ways} {then}\n"
 
 
 def jobs_of(world: World, kinds: list[str], *, then: str) -> str:
@@ -82,6 +83,21 @@ def test_nobody_outlives_a_run_that_was_stopped(world: World, kinds: list[str]) 
 
     assert world.alive() == []
     assert (facts.code, facts.states) == (-signal.SIGTERM, ["interrupted"] * len(kinds))
+
+
+def test_a_job_is_over_when_it_is_said_to_be_over(world: World) -> None:
+    look = "grep -lE '(stay|deaf|stopped|chain)[.]sh' /proc/[0-9]*/cmdline | wc -l\n"
+    other = f"{world.tell('other')}; {world.forever}\n"
+
+    run = world.start(
+        other + escape(world, *ESCAPES, then=world.wait_at_the_gate) + look + world.tell("end"), "-j2", *GRACE
+    )
+    world.told(len(ESCAPES) + 1)
+    world.let_through()
+    assert world.told() == ["end"]
+    run.signal(signal.SIGTERM)
+
+    assert run.end().out.split() == ["0"]
 
 
 @pytest.mark.parametrize(

@@ -173,23 +173,6 @@ def test_what_may_stay_may_go_on_to_start_others(world: World) -> None:
     until(world.none_alive)
 
 
-def test_a_job_is_over_when_it_is_said_to_be_over(world: World) -> None:
-    stay, deaf = (world.script(name).removesuffix(f" {name}") for name in ("stay", "deaf"))
-    leaving = (
-        f"{stay} one & {deaf} two & setsid {deaf} three & env -i setsid {stay} four & "
-        f"setsid sh -c '{stay} five &' & {world.wait_at_the_gate}\n"
-    )
-    alive = "grep -lE '[s]tay.sh|[d]eaf.sh' /proc/[0-9]*/cmdline | wc -l\n"
-
-    run = world.start(f"{leaving}{alive}{world.tell('end')}\n", "-j1", "--grace", "100ms")
-    world.told(5)
-    world.let_through()
-    world.told()
-    facts = run.end()
-
-    assert facts.out.split() == ["0"]
-
-
 def test_a_scrubbed_daemon_without_a_tag_goes_with_the_last_job_that_may_be_its(world: World) -> None:
     stay = world.script("stay").removesuffix(" stay")
     leaving = f"setarch -R env -i setsid {stay} daemon > /dev/null 2>&1 & {world.wait_at_the_gate}\n"

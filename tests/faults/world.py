@@ -158,12 +158,17 @@ class World:
         deadline = time.monotonic() + within
         while len(self._lines) < count:
             left = deadline - time.monotonic()
-            assert left > 0, f"{len(self._lines)} of {count} announced: {self._lines}"
+            assert left > 0, f"{len(self._lines)} of {count} announced: {self._lines}{self._complaints()}"
             if select.select([self._told], [], [], left)[0]:
                 *lines, self._rest = (self._rest + os.read(self._told, 65536)).split(b"\n")
                 self._lines += [line.decode() for line in lines]
         told, self._lines = self._lines[:count], self._lines[count:]
         return told
+
+    def _complaints(self) -> str:
+        """What those that have ended already have to say, for a test that fails."""
+        ended = [run.end() for run in self.started if run.process.poll() is not None]
+        return "".join(f"\nexit {facts.code}: {facts.err}" for facts in ended)
 
     def told_pids(self, count: int = 1) -> dict[str, int]:
         """The same of lines `NAME PID`."""

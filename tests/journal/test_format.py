@@ -39,7 +39,9 @@ attempts = st.integers(1, 10**6)
 texts = st.text(st.characters(exclude_categories=()), max_size=20)
 names = st.text(min_size=1, max_size=20)
 seconds = st.floats(0, 1e9)
-codes = st.frozensets(st.one_of(st.integers(0, 255), st.sampled_from(["any", "signal", "SIGKILL"])), max_size=3)
+codes = st.frozensets(
+    st.one_of(st.integers(0, 255), st.sampled_from(["any", "signal", "SIGKILL"])), max_size=3
+)
 policies = st.builds(
     RetryPolicy,
     max=st.integers(0, 10**6),
@@ -211,7 +213,9 @@ def test_jobs_made_alike_are_written_as_if_each_were_alone():
     env = (("A", "1"),)
     jobs = [JobSpec(str(n), Command(f"echo {n}", env=env), timeout=5.0, line=n) for n in range(4)]
     jobs.append(JobSpec("x", Command("echo", env=(("B", "2"),))))
-    assert [event.spec for event in there_and_back([ev.JobAdded(1.0, n, job) for n, job in enumerate(jobs)])] == jobs
+    assert [
+        event.spec for event in there_and_back([ev.JobAdded(1.0, n, job) for n, job in enumerate(jobs)])
+    ] == jobs
 
 
 @given(texts, st.integers(0, 2**32 - 1))

@@ -12,6 +12,7 @@ from reported import CELLS, FILES, play, settings_for
 
 from pqrun.errors import UserError
 from pqrun.reports import Reports
+from pqrun.reports.files import Whole
 from pqrun.reports.pipes import Growing
 from pqrun.reports.wanted import Wanted
 
@@ -201,3 +202,23 @@ def test_what_the_teller_had_no_time_for_is_in_the_reports_all_the_same(tmp_path
     assert code == 130
     for name, file in FILES.items():
         assert (tmp_path / "late" / file).read_bytes() == played.path(name).read_bytes()
+
+
+def test_somebody_who_wants_to_stop_at_the_end_is_not_kept_by_a_reader(tmp_path):
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    began = time.monotonic()
+    played = play(
+        tmp_path, CELLS["ok"], settings=SimpleNamespace(events=str(path)), wait=lambda _seconds: True
+    )
+    assert time.monotonic() - began < 5
+    assert (played.code, played.said) == (4, f"pqrun: cannot write {path} (--events): nobody reads it\n")
+
+
+def test_what_could_not_be_written_for_a_while_is_no_failure_in_the_end(tmp_path):
+    target = Whole("--metrics", str(tmp_path / "dir" / "x"))
+    target.write([b"1"])
+    assert target.failure.endswith("(--metrics): No such file or directory")
+    (tmp_path / "dir").mkdir()
+    target.write([b"2"])
+    assert target.failure == "" and (tmp_path / "dir" / "x").read_bytes() == b"2"

@@ -1,0 +1,367 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""pqrun is killed at the worst of moments; what goes on from its record does what is left, and no more."""
+
+import json
+import os
+import signal
+import sys
+
+import pytest
+
+from .conftest import first_line, lines_of
+
+
+def append(word: str) -> str:
+    """A command that writes a line to the file `ran`."""
+    return f"echo {word} >> ran"
+
+
+def states(world, *words):
+    result = world.pqrun("show", *(words or ("latest",)), "--json")
+    return {job["id"]: job["state"] for job in result.document["jobs"]}
+
+
+def test_a_job_that_ran_when_pqrun_died_runs_again_and_what_had_ended_does_not(world):
+    lines = [append("a"), "echo b >> ran; test -e go || exec sleep 60", append("c")]
+    world.kill_when(lambda: "b" in world.read("ran"), "run", "-j1", lines=lines)
+    assert states(world) == {"1": "ok", "2": "interrupted", "3": "queued"}
+    world.write("go", "")
+    result = world.pqrun("resume", "latest", "--json")
+    assert result.code == 0
+    assert world.counted("ran") == {"a": 1, "b": 2, "c": 1}
+    assert {job["id"]: job["attempts"] for job in result.document["jobs"]} == {"1": 1, "2": 2, "3": 1}
+    assert result.document["metrics"]["attempts_stopped"] == 1
+    assert result.document["metrics"]["jobs_completed"] == 3
+
+
+def test_an_attempt_that_was_cut_short_uses_up_no_retry(world):
+    line = "echo x >> ran; test -e go && exit 3; exec sleep 60"
+    options = ("run", "--retries", "1", "--retry-delay", "10ms")
+    world.kill_when(lambda: world.read("ran"), *options, lines=[line])
+    world.write("go", "")
+    result = world.pqrun("resume", "latest", "--json")
+    assert result.code == 1
+    (job,) = result.document["jobs"]
+    assert (job["state"], job["attempts"], job["max_attempts"]) == ("failed", 3, 3)
+    assert world.counted("ran") == {"x": 3}
+
+
+def test_retries_that_were_used_up_before_stay_used_up_and_a_wait_goes_on(world):
+    line = "echo x >> ran; exit 3"
+    options = ("run", "--retries", "2", "--retry-delay", "1s", "--backoff", "constant")
+    process = world.start(*options, lines=[line])
+    world.until(lambda: world.state.exists() and world.runs and lines_of(world.only_run, "wait"))
+    world.kill(process)
+    (wait,) = lines_of(world.only_run, "wait")
+    result = world.pqrun("resume", "latest", "--json")
+    assert (result.code, result.jobs["1"]["attempts"]) == (1, 3)
+    assert world.counted("ran") == {"x": 3}
+    second = [line for line in lines_of(world.only_run, "start") if line["n"] == 2]
+    assert second[0]["t"] >= wait["until"]
+
+
+def test_rerun_never_is_reported_instead_of_run_again(world):
+    lines = [
+        "echo a >> ran; exec sleep 60 # pqrun: rerun=never",
+        "echo b >> ran; test -e go || exec sleep 60",
+    ]
+    world.kill_when(lambda: len(world.counted("ran")) == 2, "run", "-j2", lines=lines)
+    world.write("go", "")
+    result = world.pqrun("resume", "latest", "--json")
+    assert result.code == 3
+    assert {job["id"]: job["state"] for job in result.document["jobs"]} == {"1": "interrupted", "2": "ok"}
+    assert world.counted("ran") == {"a": 1, "b": 2}
+
+
+def test_rerun_never_of_a_job_file_holds_for_a_stop_by_signal_too(world):
+    jobs = {"jobs": [{"id": "a", "run": "echo a >> ran; exec sleep 60", "rerun": "never", "grace": 0}]}
+    world.write("jobs.json", json.dumps(jobs))
+    process = world.start("run", "jobs.json")
+    world.until(lambda: world.read("ran"))
+    process.send_signal(signal.SIGINT)
+    process.wait()
+    assert world.pqrun("resume", "latest").code == 3
+    assert world.counted("ran") == {"a": 1}
+    assert world.pqrun("resume", "latest", "--failed", "--timeout", "50ms").code == 1
+    assert world.counted("ran") == {"a": 2}
+
+
+def test_what_a_signal_stopped_goes_on(world):
+    lines = [append("a"), "echo b >> ran; test -e go || exec sleep 60", append("c")]
+    process = world.start("run", "-j1", lines=lines)
+    world.until(lambda: "b" in world.read("ran"))
+    process.send_signal(signal.SIGTERM)
+    assert process.wait() == -signal.SIGTERM
+    assert states(world) == {"1": "ok", "2": "interrupted", "3": "queued"}
+    world.write("go", "")
+    assert world.pqrun("resume", "latest").code == 0
+    assert world.counted("ran") == {"a": 1, "b": 2, "c": 1}
+
+
+def test_what_needs_an_interrupted_job_waits_for_it_and_runs_then(world):
+    jobs = {"jobs": [{"id": "a", "run": "echo a >> ran; test -e go || exec sleep 60"},
+                     {"id": "b", "run": append("b"), "needs": ["a"]}]}  # fmt: skip
+    world.write("jobs.json", json.dumps(jobs))
+    world.kill_when(lambda: world.read("ran"), "run", "jobs.json")
+    assert states(world) == {"a": "interrupted", "b": "pending"}
+    world.write("go", "")
+    assert world.pqrun("resume", "latest").code == 0
+    assert world.counted("ran") == {"a": 2, "b": 1}
+
+
+def test_failed_runs_all_again_that_is_not_ok_with_fresh_retries(world):
+    jobs = {"jobs": [
+        {"id": "good", "run": append("good")},
+        {"id": "bad", "run": "echo bad >> ran; exit 3", "retries": {"max": 1, "delay": 0}},
+        {"id": "after", "run": append("after"), "needs": ["bad"]},
+        {"id": "allowed", "run": "echo allowed >> ran; exit 1", "allow_failure": True},
+    ]}  # fmt: skip
+    world.write("jobs.json", json.dumps(jobs))
+    assert world.pqrun("run", "jobs.json").code == 1
+    assert states(world) == {"good": "ok", "bad": "failed", "after": "skipped", "allowed": "failed"}
+    assert world.pqrun("resume", "latest").code == 1
+    assert world.counted("ran") == {"good": 1, "bad": 2, "allowed": 1}
+    result = world.pqrun("resume", "latest", "--failed", "--json")
+    assert result.code == 1
+    assert world.counted("ran") == {"good": 1, "bad": 4, "allowed": 2}
+    assert (result.jobs["bad"]["attempts"], result.jobs["bad"]["max_attempts"]) == (4, 4)
+    assert result.jobs["after"]["state"] == "skipped"
+
+
+def test_the_exit_code_is_that_of_the_whole_run(world):
+    lines = ["exit 3", "echo b >> ran; test -e go || exec sleep 60"]
+    world.kill_when(lambda: world.read("ran"), "run", "-j1", lines=lines)
+    world.write("go", "")
+    assert world.pqrun("resume", "latest").code == 1
+
+
+def test_options_of_the_first_run_hold_unless_given_again(world):
+    lines = ["echo $A; test -e go || exec sleep 60", "exec sleep 60"]
+    options = ("--timeout", "70s", "--env", "A=first", "--tag", "-j1")
+    world.kill_when(
+        lambda: world.state.exists() and world.runs and lines_of(world.only_run, "start"), "run", *options, lines=lines
+    )
+    world.write("go", "")
+    result = world.pqrun("resume", "latest", "--timeout", "300ms")
+    assert result.out == b"1\tfirst\n"
+    assert result.code == 1
+    assert states(world) == {"1": "ok", "2": "timeout"}
+
+
+def test_jobs_start_where_they_started_the_first_time(world):
+    lines = ["pwd > where; test -e go || exec sleep 60"]
+    world.kill_when(lambda: world.read("where"), "run", lines=lines)
+    elsewhere = world.here / "elsewhere"
+    elsewhere.mkdir()
+    (world.here / "where").unlink()
+    world.write("go", "")
+    assert world.pqrun("resume", "latest", cwd=elsewhere).code == 0
+    assert world.read("where") == f"{world.here}\n"
+
+
+def test_of_a_stream_what_was_read_is_kept_and_its_end_is_missed(world):
+    process = world.start("run", "-j1", "--max-queue", "5")
+    for n in range(3):
+        process.stdin.write(f"echo {n} >> ran\n".encode())
+    process.stdin.write(b"echo x >> ran; test -e go || exec sleep 60\n" + b"echo y >> ran\n")
+    process.stdin.flush()
+    world.until(lambda: "x" in world.read("ran") and len(lines_of(world.only_run, "add")) == 5)
+    world.kill(process)
+    world.write("go", "")
+    result = world.pqrun("resume", "latest")
+    assert result.code == 3
+    assert "not read to its end" in result.err
+    assert world.counted("ran") == {"0": 1, "1": 1, "2": 1, "x": 2, "y": 1}
+    assert "not read to its end" in world.pqrun("show").err + world.pqrun("show").out.decode()
+
+
+def test_a_run_whose_list_was_stopped_says_so(world):
+    process = world.start("run", "-j1", stderr=None, stdout=None)
+    process.stdin.write(b"echo a >> ran; sleep 60\n")
+    process.stdin.flush()
+    world.until(lambda: world.read("ran"))
+    process.send_signal(signal.SIGTERM)
+    process.wait()
+    assert world.pqrun("show", "--json").document["run"]["input_complete"] is False
+
+
+def test_going_on_with_what_is_over_runs_nothing(world):
+    assert world.pqrun("run", lines=[append("a")]).code == 0
+    size = (world.only_run / "journal.jsonl").stat().st_size
+    for _ in range(2):
+        assert world.pqrun("resume", "latest").code == 0
+    assert world.counted("ran") == {"a": 1}
+    assert (world.only_run / "journal.jsonl").stat().st_size < size + 2000
+
+
+def test_resume_after_resume_after_resume(world):
+    lines = [f"echo {n} >> ran; test $(grep -c . ran) -gt {2 * n} || exec sleep 60" for n in range(1, 4)]
+    world.kill_when(lambda: world.read("ran"), "run", "-j1", lines=lines)
+    for _ in range(8):
+        before = len(world.read("ran"))
+        process = world.start("resume", "latest")
+        world.until(lambda before=before, process=process: len(world.read("ran")) > before or process.poll() is not None)
+        world.kill(process)
+        if all(state == "ok" for state in states(world).values()):
+            break
+    assert world.pqrun("resume", "latest").code == 0
+    ends = [line for line in lines_of(world.only_run, "end") if line["as"] == "completed"]
+    assert sorted(line["s"] for line in ends) == [1, 2, 3]
+
+
+# An edited list
+
+
+EDITED = ("run", "list", "-j1")
+
+
+def test_of_an_edited_list_only_what_is_new_or_changed_runs(world):
+    world.write("list", "echo a >> ran\necho b >> ran\necho c >> ran\n")
+    assert world.pqrun(*EDITED).code == 0
+    world.write("list", "echo new >> ran\necho c >> ran\necho a >> ran\necho B >> ran\n")
+    result = world.pqrun(*EDITED, "--resume", "latest", "--json")
+    assert result.code == 0
+    assert world.counted("ran") == {"a": 1, "b": 1, "c": 1, "new": 1, "B": 1}
+    assert "2 jobs as they were, 0 changed, 2 new, 1 removed" in result.err
+    assert sorted(job["run"] for job in result.document["jobs"]) == sorted(world.read("list").split("\n")[:-1])
+
+
+def test_the_same_command_several_times_is_counted_not_matched_by_position(world):
+    world.write("list", "echo a >> ran\n" * 3 + "echo b >> ran\n")
+    assert world.pqrun(*EDITED).code == 0
+    world.write("list", "echo b >> ran\n" + "echo a >> ran\n" * 5)
+    assert world.pqrun(*EDITED, "--resume", "latest").code == 0
+    assert world.counted("ran") == {"a": 5, "b": 1}
+    world.write("list", "echo a >> ran\n" * 2)
+    result = world.pqrun(*EDITED, "--resume", "latest", "--json")
+    assert world.counted("ran") == {"a": 5, "b": 1}
+    assert len(result.document["jobs"]) == 2
+
+
+def test_jobs_with_ids_are_matched_by_id_and_by_what_they_run(world):
+    def jobs(**commands):
+        world.write("jobs.json", json.dumps({"jobs": {id: f"{run} >> ran" for id, run in commands.items()}}))
+
+    jobs(a="echo a1", b="echo b1", c="echo c1")
+    assert world.pqrun("run", "jobs.json").code == 0
+    jobs(c="echo c1", b="echo b2", d="echo a1")
+    result = world.pqrun("run", "jobs.json", "--resume", "latest", "--json")
+    assert world.counted("ran") == {"a1": 2, "b1": 1, "b2": 1, "c1": 1}
+    assert "1 jobs as they were, 1 changed, 1 new, 1 removed" in result.err
+    assert sorted(result.jobs) == ["b", "c", "d"]
+
+
+def test_an_edited_list_after_a_crash_goes_on_where_it_was(world):
+    world.write("list", "echo a >> ran\necho b >> ran; test -e go || exec sleep 60\necho c >> ran\n")
+    world.kill_when(lambda: "b" in world.read("ran"), *EDITED)
+    world.write("go", "")
+    world.write("list", "echo d >> ran\necho b >> ran; test -e go || exec sleep 60\necho a >> ran\n")
+    assert world.pqrun(*EDITED, "--resume", "latest").code == 0
+    assert world.counted("ran") == {"a": 1, "b": 2, "d": 1}
+
+
+def test_an_edited_list_that_is_wrong_changes_nothing(world):
+    world.write("jobs.json", '{"jobs": {"a": "echo a >> ran"}}')
+    assert world.pqrun("run", "jobs.json").code == 0
+    before = (world.only_run / "journal.jsonl").read_bytes()
+    world.write("jobs.json", '{"jobs": {"a": "echo a", "b": {"run": "true", "needs": ["x"]}}}')
+    assert world.pqrun("run", "jobs.json", "--resume", "latest").code == 2
+    assert (world.only_run / "journal.jsonl").read_bytes() == before
+
+
+# Survivors, locks, and other runs
+
+
+def lives(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def warden_of(pid: int) -> int:
+    """The child of pqrun that guards its jobs."""
+    with open(f"/proc/{pid}/task/{pid}/children") as file:
+        children = [int(child) for child in file.read().split()]
+    marks = {child: os.getsid(child) == child and b"PQRUN_TREE" not in environment_of(child) for child in children}
+    (warden,) = [child for child, is_it in marks.items() if is_it]
+    return warden
+
+
+def environment_of(pid: int) -> bytes:
+    with open(f"/proc/{pid}/environ", "rb") as file:
+        return file.read()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+@pytest.mark.parametrize("warden_too", [False, True], ids=["", "with its warden"])
+def test_what_a_killed_pqrun_left_running_is_gone_before_its_job_starts_again(world, warden_too):
+    line = "ls -d /proc/[0-9]* | tr -dc '0-9\\n' > all; test -e pid && kill -0 $(cat pid) && echo both >> ran; "
+    line = "if test -e pid; then kill -0 $(cat pid) 2>/dev/null && echo both >> ran; else echo $$ > pid; "
+    line += "trap '' TERM; echo first >> ran; while :; do sleep 0.1; done; fi; echo again >> ran"
+    process = world.start("run", "--grace", "300ms", lines=[line])
+    world.until(lambda: "first" in world.read("ran"))
+    survivor = int(world.read("pid"))
+    guard = warden_of(process.pid)
+    if warden_too:
+        os.kill(guard, signal.SIGSTOP)
+    process.send_signal(signal.SIGKILL)
+    if warden_too:
+        os.kill(guard, signal.SIGKILL)
+    process.wait()
+    result = world.pqrun("resume", "latest")
+    assert result.code == 0, result.err
+    assert not lives(survivor)
+    assert world.counted("ran") == {"first": 1, "again": 1}
+
+
+def test_a_run_that_is_alive_is_not_gone_on_with(world):
+    process = world.start("run", lines=["echo x >> ran; exec sleep 60"])
+    world.until(lambda: world.read("ran"))
+    result = world.pqrun("resume", "latest")
+    assert result.code == 5
+    assert f"in use by another pqrun (pid {process.pid})" in result.err
+    assert process.poll() is None
+
+
+def test_two_runs_on_one_directory_the_second_is_refused(world):
+    process = world.start("run", "--run-dir", "rd", lines=["echo x >> ran; exec sleep 60"])
+    world.until(lambda: world.read("ran"))
+    for words in (("run", "--run-dir", "rd"), ("resume", "./rd"), ("run", "list", "--resume", "./rd")):
+        world.write("list", "true\n")
+        assert world.pqrun(*words, lines=["echo y >> ran"]).code == 5, words
+    assert world.counted("ran") == {"x": 1}
+    assert process.poll() is None
+
+
+def test_a_lock_that_names_a_process_long_gone_keeps_nobody_out(world):
+    world.kill_when(lambda: world.read("ran"), "run", "--run-dir", "rd", lines=["echo x >> ran; test -e go || sleep 60"])
+    world.write("go", "")
+    (world.here / "rd" / "lock").write_text("1 1\n")
+    assert world.pqrun("resume", "./rd").code == 0
+
+
+def test_a_directory_that_holds_a_recorded_run_is_not_begun_again(world):
+    assert world.pqrun("run", "--run-dir", "a dir", lines=["echo x >> ran"]).code == 0
+    result = world.pqrun("run", "--run-dir", "a dir", lines=["echo x >> ran"])
+    assert result.code == 2
+    assert "pqrun resume 'a dir'" in result.err
+    assert world.counted("ran") == {"x": 1}
+
+
+def test_a_directory_without_a_recorded_list_of_jobs_starts_afresh(world):
+    run = world.here / "rd"
+    assert world.pqrun("run", "--run-dir", "rd", lines=["true"]).code == 0
+    whole = (run / "journal.jsonl").read_bytes()
+    (run / "journal.jsonl").write_bytes(whole[: whole.index(b"\n") + 1])
+    assert world.pqrun("run", "--run-dir", "rd", lines=["echo x >> ran"]).code == 0
+    assert world.counted("ran") == {"x": 1}
+    assert len([line for line in lines_of(run) if "pqrun" in line]) == 1
+
+
+def test_nothing_of_a_run_in_a_directory_of_its_own_goes_into_the_state_directory(world):
+    assert world.pqrun("run", "--run-dir", "deep/er/rd", lines=["true"]).code == 0
+    assert world.pqrun("show", "deep/er/rd").code == 0
+    assert not world.state.exists() or list(world.state.iterdir()) == []
+    assert first_line(world.here / "deep/er/rd")["run"]
