@@ -34,6 +34,7 @@ from pqrun.teller import Listener, Teller
 from pqrun.workers import count_workers, usable_cpus
 
 if TYPE_CHECKING:
+    from pqrun.control.desk import Desk
     from pqrun.control.server import Server
     from pqrun.journal.resume import Restart
     from pqrun.ledger import Ledger
@@ -47,7 +48,7 @@ def run(settings: Settings) -> int:
     make_sure_of_descriptors()
     make_sure_of_signals()
     if settings.cwd is not None:
-        _enter(settings.cwd)
+        enter(settings.cwd)
     if settings.resume is not None:
         from pqrun.resuming import open_resumed
 
@@ -63,7 +64,8 @@ def run(settings: Settings) -> int:
     return Run(settings, source, record).run()
 
 
-def _enter(directory: str) -> None:
+def enter(directory: str) -> None:
+    """Makes it the current one; `UserError` if that can't be."""
     try:
         os.chdir(directory)
     except OSError as error:
@@ -81,7 +83,8 @@ class Run:
         self.record = record
         self.restart = restart
         self.clock = SystemClock()
-        self.workers = count_workers(settings.jobs or source.workers)
+        workers = restart.workers if restart is not None else None
+        self.workers = workers or count_workers(settings.jobs or source.workers)
         self.machine = Machine(
             None if settings.load is None else load_limit(settings.load, usable_cpus()), settings.memfree
         )
@@ -94,7 +97,7 @@ class Run:
         self.ledger: Ledger | None = None
         self.trouble: list[str] = []
         self.scheduler = Scheduler(
-            pools=settings.pools or source.pools,
+            pools=restart.pools if restart is not None else settings.pools or source.pools,
             max_queue=settings.max_queue or source.max_queue or MAX_QUEUE,
             halt=settings.halt,
             pace=Pace(settings.delay or 0.0, settings.rate),
@@ -132,10 +135,14 @@ class Run:
             "files": list(self.settings.files),
             "cwd": self._directory(),
             "options": self.settings.recorded,
+            "file": self.source.recorded,
         }
+        if self.settings.serve is not None:
+            facts["serve"] = self.settings.serve
         record.begin(self.clock, listed=len(self.source.jobs), facts=facts)
         self.stage.open_live(
             began=self.metrics.began,
+            files=self.settings.files or (record.found.header["files"] if record.found else ()),
             run=record.address,
             metrics=lambda: self.engine.snapshot(),
             workers=lambda: self.slots.capacity(),
@@ -184,18 +191,19 @@ class Run:
         for warning in self.source.warnings:
             self.err.say(warning)
         teller.start()
-        self.ready()
         if self.restart is not None:
             restart = self.restart
             self.engine.turn(ask=lambda scheduler, now: scheduler.restore(restart, now))
         self.source.feed(self.engine, self.scheduler, self.reactor)
+        if not self.engine.broken:
+            self.ready()
         self.engine.run()
         slots.close()
-        if not self.scheduler.input_ended and not self.engine.broken:
+        if not (self.scheduler.input_ended or self.engine.broken or self.settings.serve is not None):
             self.engine.turn(ask=lambda s, now: s.end_input(now, complete=False, why="the run was stopped"))
         if self.server is not None:
-            self.engine.turn(ask=self.server.answer_waiting)
-            self.server.close()
+            self.engine.turn(ask=self.server.look)
+            self.server.close(broken=self.engine.broken is not None)
         containment.close()
         warden.close()
         self.trouble = [*containment.escaped, *([warden.trouble] if warden.trouble else [])]
@@ -206,16 +214,23 @@ class Run:
         from pqrun.control.server import Server
 
         assert self.record.directory is not None
-        self.server = Server(
-            self.record.directory.socket,
-            self.reactor,
-            facts=self._facts,
-            metrics=lambda: self.engine.snapshot(),
-            resize=lambda count: self.slots.resize(count),
-            output_of=lambda key: self.slots.output_of(key),
-        )
+        self.server = Server(self.record.directory.socket, self.reactor, self._desk, self.clock.now)
         launcher.socket = self.record.directory.socket
         self.engine.resolve = self.server.heard
+
+    def _desk(self) -> Desk:
+        """What answers those who talk to the run."""
+        from pqrun.control.desk import Desk
+        from pqrun.control.incoming import said_for_all
+
+        return Desk(
+            facts=lambda: self._facts(live=True),
+            metrics=lambda: self.metrics.snapshot(self.clock.now()),  # in a turn: the lock is held
+            resize=self.slots.resize,
+            output_of=self.slots.output_of,
+            defaults=said_for_all(self.settings.given),
+            endless=self.settings.serve is not None,
+        )
 
     def _directory(self) -> str:
         """Where jobs start: here, or where the run began."""
@@ -300,16 +315,16 @@ class Run:
         outcomes = self.page.outcomes
         return sum(outcomes.values()) < self.page.added or bool(outcomes.get(Outcome.INTERRUPTED))
 
-    def _facts(self) -> dict[str, Any]:
+    def _facts(self, *, live: bool = False) -> dict[str, Any]:
         from pqrun.reports.document import run_facts
 
         return run_facts(
             self.record.run_id,
-            state="stopped" if self.scheduler.stopping else "ended",
+            state="live" if live else "stopped" if self.scheduler.stopping else "ended",
             files=list(self.settings.files),
-            workers=self.workers,
+            workers=self.slots.capacity() if live else self.workers,
             began=self.metrics.began,
-            ended=self.clock.wall(self.clock.now()),
+            ended=None if live else self.clock.wall(self.clock.now()),
             input_complete=self.page.input_complete,
             directory=self.record.directory.path if self.record.directory else None,
         )

@@ -23,6 +23,7 @@ class Handle(Future[Any]):
     def __init__(self, job: Job[Any], cancel: Callable[[Handle], object]) -> None:
         super().__init__()
         self.job = job
+        self.id = job.id
         self.seq = 0
         self.started = False
         self.value: Any = None
@@ -43,15 +44,14 @@ class Handle(Future[Any]):
         """The job ended so. Runs callbacks."""
         value, error = self.value, self.error
         self.value = self.error = None
-        match outcome:
-            case Outcome.OK:
-                self.set_result(value)
-            case Outcome.FAILED:
-                self.set_exception(error or _failure(JobFailed, self.job, value))
-            case Outcome.TIMEOUT:
-                self.set_exception(_failure(JobTimeout, self.job, value))
-            case _:
-                self.give_up()
+        if outcome is Outcome.OK:
+            self.set_result(value)
+        elif outcome is Outcome.FAILED:
+            self.set_exception(error or _failure(JobFailed, self.job, value))
+        elif outcome is Outcome.TIMEOUT:
+            self.set_exception(_failure(JobTimeout, self.job, value))
+        else:
+            self.give_up()
 
     def give_up(self) -> None:
         """There will be no result. Runs callbacks."""
@@ -71,7 +71,7 @@ def _failure(kind: type[JobFailed], job: Job[Any], result: Any) -> JobFailed:
 
 
 class Handles:
-    """By the ids of their jobs, and by their numbers once they have them. `whose` handler is called."""
+    """By id those of unfinished jobs, by number those that are not resolved. `whose` handler is called."""
 
     def __init__(self, whose: str, grace: float) -> None:
         self.by_id: dict[str, Handle] = {}
@@ -87,7 +87,7 @@ class Handles:
             kind = type(event)
             if kind is ev.JobEnded or kind is ev.JobDropped:
                 if (handle := self.by_seq.get(event.seq)) is not None:  # type: ignore[union-attr]
-                    self._settle(handle, event.outcome or Outcome.CANCELLED)  # type: ignore[union-attr]
+                    self._settle(handle, event.outcome)  # type: ignore[union-attr]
             elif kind is ev.AttemptStopping:
                 self._complain(event)  # type: ignore[arg-type]
         self._look()
@@ -97,7 +97,7 @@ class Handles:
         with self._none_left:
             self._waiting += 1
             try:
-                return self._none_left.wait_for(lambda: not self.by_id, deadline.left)
+                return self._none_left.wait_for(lambda: not (self.by_id or self.by_seq), deadline.left)
             finally:
                 self._waiting -= 1
 
@@ -109,18 +109,19 @@ class Handles:
         self._look()
 
     def _look(self) -> None:
-        if self._waiting and not self.by_id:
+        if self._waiting and not (self.by_id or self.by_seq):
             with self._none_left:
                 self._none_left.notify_all()
 
-    def _settle(self, handle: Handle, outcome: Outcome) -> None:
+    def _settle(self, handle: Handle, outcome: Outcome | None) -> None:
+        # First, so that whoever has its result may put in another one of that id.
+        self.by_id.pop(handle.id, None)
         try:
-            handle.settle(outcome)
+            handle.settle(outcome or Outcome.CANCELLED)
         except BaseException:  # of a callback, or because somebody else has resolved it
-            logging.getLogger("pqrun").exception("the result of job `%s` was not taken well", handle.job.id)
-        # Last, so that who waits for all of them finds them resolved.
+            logging.getLogger("pqrun").exception("the result of job `%s` was not taken well", handle.id)
+        # Last, so that whoever waits for all of them finds them resolved.
         self.by_seq.pop(handle.seq, None)
-        self.by_id.pop(handle.job.id, None)
 
     def _complain(self, event: ev.AttemptStopping) -> None:
         handle = self.by_seq.get(event.seq)

@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -62,7 +61,13 @@ class Input:
         said = {name: value for name, value in self._said.items() if getattr(settings, name) is None}
         if not said:
             return settings
-        return replace(settings, **said, recorded={**said, **settings.recorded})
+        return settings._replace(**said, recorded={**said, **settings.recorded})
+
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """What the files say for the run itself, as JSON can hold it, for a later process to go on with."""
+        said = {"workers": self.workers, "max_queue": self.max_queue, "pools": list(self.pools)}
+        return {name: value for name, value in said.items() if value}
 
     @property
     def wrong(self) -> str:

@@ -50,7 +50,7 @@ class Reactor:
         os.set_blocking(self._bell, False)
         os.set_blocking(self._ringer, False)
         self._rung = False
-        self._sources: list[Source] = []
+        self._sources: dict[Source, Duplex | None] = {}
         self._handlers: dict[int, Callable[[int], Iterable[Ask]]] = {}
         self._before: dict[int, object] = {}
 
@@ -71,12 +71,11 @@ class Reactor:
 
     def add(self, source: Source) -> None:
         """Something more to read from."""
-        self._sources.append(source)
+        self._sources[source] = source if isinstance(source, Duplex) else None
 
     def remove(self, source: Source) -> None:
         """No longer read from it."""
-        if source in self._sources:
-            self._sources.remove(source)
+        self._sources.pop(source, None)
 
     def wait(self, seconds: float) -> list[Ask]:
         """Up to so many seconds, until something happens; what follows from it."""
@@ -84,8 +83,8 @@ class Reactor:
         poll.register(self._bell, select.POLLIN)
         by_fd: dict[int, Source] = {}
         asks: list[Ask] = []
-        for source in list(self._sources):
-            mask = select.POLLOUT if isinstance(source, Duplex) and source.sending else 0
+        for source, duplex in list(self._sources.items()):
+            mask = select.POLLOUT if duplex is not None and duplex.sending else 0
             if source.wanted():
                 if source.pending():
                     asks += source.read()
@@ -100,9 +99,10 @@ class Reactor:
                 asks += self._signals()
                 continue
             source = by_fd[fd]
-            if happened & select.POLLOUT and isinstance(source, Duplex):
-                source.write()
-            if happened & ~select.POLLOUT:
+            duplex = self._sources.get(source)
+            if happened & select.POLLOUT and duplex is not None:
+                duplex.write()
+            if happened & ~select.POLLOUT and source in self._sources:
                 asks += source.read()
         return asks
 

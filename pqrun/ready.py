@@ -8,17 +8,15 @@ lacks is given back: everything is O(log n) in what is queued.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable
 from heapq import heapify, heappop, heappush
 from typing import Protocol
 
 from pqrun.model import Pool
+from pqrun.patience import Entry, Patience
 
 SLOTS = ""
-PATIENCE = 100
 
-Entry = tuple[int, int, int]
 Shape = tuple[int, tuple[tuple[str, int], ...]]
 
 
@@ -99,10 +97,8 @@ class Ready:
         self._who: dict[int, Contender] = {}
         self._parked: dict[Shape, list[Entry]] = {}
         self._lacking: dict[str, dict[Shape, None]] = {}
-        self._starts = 0
         self._places = 0
-        self._waiting_since: deque[tuple[int, Entry]] = deque()
-        self._reserving: list[Contender] = []
+        self._patience = Patience(self._entry_of)
 
     def __len__(self) -> int:
         return len(self._who)
@@ -133,6 +129,7 @@ class Ready:
         """Takes a job out from wherever it is; its tuples in the heaps turn stale."""
         del self._who[job.seq]
         job.entry = None
+        self._patience.forget(job.seq)
         if self._parked:
             self._bring_next(job.shape)
         if len(self._heap) > 64 and len(self._heap) > 4 * len(self._who):
@@ -154,14 +151,14 @@ class Ready:
 
     def take(self, capacity: int, free: int) -> Contender | None:
         """The next job that may start with `free` of `capacity` slots; it is out of the queue then."""
-        self._lose_patience()
+        self._patience.look()
         while free > 0 and self._heap:
             entry = heappop(self._heap)
             if not self._valid(entry):
                 continue
             job = self._who[entry[2]]
             lack = self._lack(job, capacity, free)
-            if lack is None and self._reserving:
+            if lack is None and self._patience.first:
                 lack = self._kept_for_another(entry, job, capacity, free)
                 if lack == SLOTS:  # and so for all that come after it
                     heappush(self._heap, entry)
@@ -169,40 +166,46 @@ class Ready:
             if lack is not None:
                 self._park(job, entry, lack)
                 continue
-            self._starts += 1
-            if job in self._reserving:
-                self._reserving.remove(job)
-                self.look_again(*list(self._lacking))
+            waited_for = self._patience.start(job.seq)
             self.remove(job)
+            if waited_for:
+                self.look_again(*list(self._lacking))
             return job
         return None
+
+    def _entry_of(self, seq: int) -> Entry | None:
+        job = self._who.get(seq)
+        return None if job is None else job.entry
 
     def _valid(self, entry: Entry) -> bool:
         job = self._who.get(entry[2])
         return job is not None and job.entry is entry
 
     def _lack(self, job: Contender, capacity: int, free: int) -> str | None:
-        slots, pools = job.shape
-        if min(slots, capacity) > free:
+        if min(job.shape[0], capacity) > free:
             return SLOTS
-        for name, count in pools:
+        return self._lacking_pool(job)
+
+    def _lacking_pool(self, job: Contender) -> str | None:
+        for name, count in job.shape[1]:
             if self.pools.free.get(name, 0) < count:
                 return name
         return None
 
     def _kept_for_another(self, entry: Entry, job: Contender, capacity: int, free: int) -> str | None:
-        for other in self._reserving:
+        for seq in self._patience.first:
+            other = self._who[seq]
             if other is job or other.entry is None or other.entry > entry:
                 continue
-            lack = self._lack(other, capacity, free)
+            # While its pool is not free, there is no use in keeping slots for it.
+            lack = self._lacking_pool(other) or self._lack(other, capacity, free)
             if lack == SLOTS or (lack is not None and any(name == lack for name, _ in job.shape[1])):
                 return lack
         return None
 
     def _park(self, job: Contender, entry: Entry, lack: str) -> None:
-        if job.shape not in self._lacking.setdefault(lack, {}):
-            self._waiting_since.append((self._starts, entry))
-        self._lacking[lack][job.shape] = None
+        self._patience.pass_over(job.seq)
+        self._lacking.setdefault(lack, {})[job.shape] = None
         heappush(self._parked.setdefault(job.shape, []), entry)
 
     def _bring_next(self, shape: Shape) -> None:
@@ -214,12 +217,3 @@ class Ready:
                 break
         if parked is not None and not parked:
             del self._parked[shape]
-
-    def _lose_patience(self) -> None:
-        """Who was passed over for so long gets what becomes free kept for it."""
-        while self._waiting_since and self._starts - self._waiting_since[0][0] >= PATIENCE:
-            _, entry = self._waiting_since.popleft()
-            if self._valid(entry) and self._who[entry[2]] not in self._reserving:
-                self._reserving.append(self._who[entry[2]])
-        if self._reserving:
-            self._reserving = [job for job in self._reserving if job.entry is not None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pqrun import events as ev
 from pqrun.display.outlet import Outlet
 from pqrun.errors import UserError
 from pqrun.input import Input, open_input
@@ -13,6 +14,7 @@ from pqrun.journal.recovery import Recovery
 from pqrun.journal.resume import Restart, plan
 from pqrun.model import JobSpec, Pool
 from pqrun.settings import Settings
+from pqrun.workers import count_workers
 
 _POLICY = {
     "retries": "max",
@@ -45,28 +47,50 @@ def open_resumed(settings: Settings) -> tuple[Input, Record, Restart]:
     restart = plan(found, found.last, failed=settings.failed, specs=specs)
     if restart.said:
         Outlet(2, "standard error").say(f"pqrun: {restart.said}")
-    said = edited or _recalled(found)
-    source = Input(
-        (),
-        None,
-        (),
-        workers=said.workers,
-        max_queue=said.max_queue,
-        pools=said.pools,
-        complete=edited is not None or (found.input_complete and found.input_ended),
+    complete = edited is not None or is_queue(found) or (found.input_complete and found.input_ended)
+    source = said_before(found) if edited is None else edited
+    as_left(restart, found, settings, source, anew=edited is not None)
+    return (
+        Input((), None, (), workers=source.workers, max_queue=source.max_queue, complete=complete),
+        record,
+        restart,
     )
-    return source, record, restart
 
 
-def _recalled(found: Recovery) -> Input:
-    """What the job files of the first process said for the run, and what was changed while it ran."""
+def is_queue(found: Recovery) -> bool:
+    """Whether it is a run that never ends by itself: there is no list that could be incomplete."""
+    return "serve" in found.header
+
+
+def said_before(found: Recovery) -> Input:
+    """What the job files of the first process said for the run."""
     said = found.header.get("file") or {}
-    pools = {name: Pool(name, size, tuple(items)) for name, size, items in said.get("pools", ())}
+    pools = [Pool(name, size, tuple(items)) for name, size, items in said.get("pools", ())]
+    return Input((), None, (), workers=said.get("workers"), max_queue=said.get("max_queue"), pools=pools)
+
+
+def as_left(restart: Restart, found: Recovery, settings: Settings, source: Input, *, anew: bool) -> None:
+    """Gives it the workers and pools that the run was left with, but for what is said this time.
+
+    `anew`: all that `settings` and `source` say is said this time.
+    """
+    by, now = "resume", found.last
+    workers = settings.jobs if anew or settings.again & {"jobs", "preset"} else None
+    workers = workers or (source.workers if anew else None)
+    if workers is None:
+        restart.workers = found.workers
+    elif found.workers is not None:
+        restart.events.append(ev.WorkersChanged(now, count_workers(workers), by))
+    said = settings.pools if anew or "pool" in settings.again else ()
+    pools = {pool.name: pool for pool in (*source.pools, *(() if said else settings.pools))}
     for name, size in found.pools.items():
-        if name not in pools or not pools[name].items:
+        if name not in pools or not (anew or pools[name].items):
             pools[name] = Pool(name, size)
-    pool_list = tuple(pools.values())
-    return Input((), None, (), workers=said.get("workers"), max_queue=said.get("max_queue"), pools=pool_list)
+    pools |= {pool.name: pool for pool in said}
+    for pool in pools.values():
+        if found.pools.get(pool.name, pool.size) != pool.size:
+            restart.events.append(ev.PoolChanged(now, pool.name, pool.size, by))
+    restart.pools = tuple(pools.values())
 
 
 def _overridden(spec: JobSpec, given: dict[str, Any]) -> JobSpec:

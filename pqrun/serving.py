@@ -5,91 +5,121 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
-from pqrun.app import BUG, USAGE, Run
-from pqrun.errors import OwnFailure, UserError
+from pqrun.app import Run, enter
+from pqrun.errors import UserError
 from pqrun.input import Input
+from pqrun.journal.reader import Lines
 from pqrun.journal.record import Record
-from pqrun.journal.recovery import has_jobs
-from pqrun.journal.resume import Restart, plan
 from pqrun.journal.rundir import RunDirectory, make_state_directory, runs_directory
 from pqrun.settings import Settings
 from pqrun.signals import make_sure_of_descriptors, make_sure_of_signals
 
-LOG = "serve.log"
+if TYPE_CHECKING:
+    from pqrun.events import Event
+    from pqrun.journal.resume import Restart
+    from pqrun.tidying import Tidying
+
+KEEP = 10_000
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,60}")
+_NOT_FOR_A_QUEUE = ("json", "dry_run", "only", "skip", "shard", "keep_order")
 
 
-def serve(settings: Settings, *, detach: bool) -> int:
-    """Serves until it is stopped; the exit code. Detached, that of the start."""
-    make_sure_of_descriptors()
-    make_sure_of_signals()
-    name = settings.serve or "queue"
-    if not _NAME.fullmatch(name):
+def directory_of(name: str, run_dir: str | None) -> RunDirectory:
+    """Where the queue of that name is, or is going to be."""
+    if not _NAME.fullmatch(name) or name == "latest":
         raise UserError(f"not a name for a queue: `{name}` (letters, digits, `-`, `_` and `.`)")
     make_state_directory()
-    path = settings.run_dir or f"{runs_directory()}/{name}"
-    if detach:
-        settings = settings._replace(progress="plain" if settings.progress == "auto" else settings.progress)
-        return _in_the_background(path, lambda ready: _serve(settings, name, path, ready))
-    return _serve(settings, name, path, lambda: None)
+    return RunDirectory(run_dir or f"{runs_directory()}/{name}")
 
 
-def _serve(settings: Settings, name: str, path: str, ready: Callable[[], None]) -> int:
-    directory = RunDirectory(path)
-    restart: Restart | None = None
-    if directory.has_journal() and has_jobs(directory):
-        record = Record.reopen(path, durable=settings.durable)
-        assert record.found is not None
-        restart = plan(record.found, record.found.last, failed=False)
-    else:
-        record = Record(run_dir=path, keep=True, durable=settings.durable)
-        record.run_id = name
-    run = Run(settings, Input((), None, (), open_end=True), record, restart)
-    run.ready = ready
-    return run.run()
+def is_begun(directory: RunDirectory) -> bool:
+    """Whether a queue is recorded there to go on with; `UserError` if it is another run."""
+    if not directory.has_journal():
+        return False
+    for header in Lines(directory.journal):
+        if "serve" not in header:
+            raise UserError(f"the run in {directory.path} is no queue: `pqrun resume` goes on with it")
+        return True
+    return False  # of its first line not even the end was written
 
 
-def _in_the_background(path: str, serve_: Callable[[Callable[[], None]], int]) -> int:
-    """A session of its own, with a log for a screen; returns when it serves or has failed."""
-    reading, writing = os.pipe()
-    if os.fork():
-        os.close(writing)
-        with open(reading, "rb") as pipe:
-            said = pipe.read().decode()
-        if said.startswith("ready "):
-            print(f"pqrun: serving {path} (pid {said[6:]}); `pqrun add` adds jobs, `pqrun stop` ends it")  # noqa: T201
-            return 0
-        number, _, message = said.partition(" ")
-        raise OwnFailure(message or "the queue could not be started", int(number or 4))
-    os.close(reading)
-    os.setsid()
-    if os.fork():
-        os._exit(0)
-    code = BUG
-    try:
-        _take_log(path)
+def serve(settings: Settings, *, detach: bool, keep: int = KEEP) -> int:
+    """Serves in `run_dir` until it is stopped; the exit code. Detached, that of the start.
 
-        def ready() -> None:
-            os.write(writing, f"ready {os.getpid()}".encode())
-            os.close(writing)
+    Of the jobs that have ended the last `keep` are kept, with what they have printed.
+    """
+    assert settings.run_dir is not None
+    for name in _NOT_FOR_A_QUEUE:
+        if getattr(settings, name):
+            raise UserError(f"--{name.replace('_', '-')} is for runs that end: not for a queue")
+    if not settings.journal:
+        raise UserError("--no-journal is not for a queue: its journal is what it is restored from")
+    make_sure_of_descriptors()
+    make_sure_of_signals()
+    directory = RunDirectory(settings.run_dir)
+    if settings.cwd is not None:
+        enter(settings.cwd)
+    if not detach:
+        return _serve(settings, directory, keep, lambda: None)
+    from pqrun.detaching import detached
 
-        code = serve_(ready)
-    except (UserError, OwnFailure) as error:
-        code = error.code if isinstance(error, OwnFailure) else USAGE
-        os.write(writing, f"{code} {error}".encode())
-    finally:
-        os._exit(code)
+    settings = settings._replace(progress="plain" if settings.progress == "auto" else settings.progress)
+    return detached(directory, lambda ready: _serve(settings, directory, keep, ready))
 
 
-def _take_log(path: str) -> None:
-    RunDirectory(path).create()
-    null = os.open(os.devnull, os.O_RDWR)
-    log = os.open(f"{path}/{LOG}", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
-    os.dup2(null, 0)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    for fd in (null, log):
-        if fd > 2:
-            os.close(fd)
+def _serve(settings: Settings, directory: RunDirectory, keep: int, ready: Callable[[], None]) -> int:
+    source = Input((), None, (), open_end=True)
+    if not is_begun(directory):
+        record = Record(run_dir=directory.path, keep=True, durable=settings.durable)
+        record.run_id = settings.serve or record.run_id
+        return Served(settings, source, record, None, keep, ready).run()
+    from pqrun.journal.resume import plan
+    from pqrun.resuming import as_left, said_before
+
+    record = Record.reopen(directory.path, durable=settings.durable, keep=keep)
+    assert record.found is not None
+    restart = plan(record.found, record.found.last, failed=False)
+    as_left(restart, record.found, settings, said_before(record.found), anew=False)
+    return Served(settings, source, record, restart, keep, ready).run()
+
+
+class Served(Run):
+    """A run that is kept from growing for ever, and tells when it is ready."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        source: Input,
+        record: Record,
+        restart: Restart | None,
+        keep: int,
+        ready: Callable[[], None],
+    ) -> None:
+        super().__init__(settings, source, record, restart)
+        self.scheduler.graph.remembers = keep
+        self._keep = keep
+        self._tell = ready
+        self.ready = self._begin
+        self._tidying: Tidying | None = None
+
+    def _begin(self) -> None:
+        from pqrun.tidying import Tidying
+
+        self._tidying = tidying = Tidying(self.record, self.engine, self._keep)
+        tell = self.engine.resolve
+
+        def both(events: Sequence[Event]) -> None:
+            if tell is not None:
+                tell(events)
+            tidying.heard(events)
+
+        self.engine.resolve = both
+        self._tell()
+
+    def _close_record(self) -> None:
+        if self._tidying is not None:
+            self._tidying.close()
+        super()._close_record()

@@ -22,7 +22,10 @@ class Each(NamedTuple):
 
 
 class Settings(NamedTuple):
-    """Times in seconds. `given` holds what the command line says for all jobs, by field name."""
+    """Times in seconds. `given` holds what the command line says for all jobs, by field name.
+
+    Of a run that goes on, `again` names the options that were given this time.
+    """
 
     files: tuple[str, ...] = ()
     format: str | None = None
@@ -70,4 +73,5 @@ class Settings(NamedTuple):
     failed: bool = False
     serve: str | None = None
     given_again: dict[str, Any] = {}
+    again: frozenset[str] = frozenset()
     recorded: dict[str, Any] = {}

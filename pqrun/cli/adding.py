@@ -1,65 +1,110 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""From `add`'s options to jobs as they go over the socket."""
+"""From `add`'s options to jobs as they go over the socket, and there in messages that fit."""
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from pqrun.cli.settings import given_of
+from pqrun.control.adding import MOST_AT_ONCE, needs_first
+from pqrun.control.protocol import LONGEST, Rejected
+from pqrun.control.talk import Talk
 from pqrun.errors import UserError
-from pqrun.jobfile import values
-from pqrun.jobfile.kinds import wants
-from pqrun.jobfile.specs import Specs
-from pqrun.journal.codec import spec_facts
-from pqrun.model import JobSpec, Need
+from pqrun.jobfile.specs import POLICY_OPTIONS, Specs
+from pqrun.journal.specs import spec_facts
+from pqrun.model import Need
 from pqrun.settings import Settings
 
 if TYPE_CHECKING:
-    from pqrun.cli.control import AddOptions
+    from pqrun.cli.addoptions import AddOptions
+
+Jobs = list[dict[str, Any]]
+BATCH = 500
+FULL_ENOUGH = LONGEST // 2
+_AS_GIVEN = ("slots", "pools", "tags", "success_codes", "creates")
 
 
-def jobs_of_command(words: list[str], options: AddOptions) -> list[dict[str, Any]]:
+def jobs_of_command(words: list[str], options: AddOptions) -> Jobs:
     """One job; of several words each is one argument."""
     run = words[0] if len(words) == 1 else shlex.join(words)
-    own: dict[str, Any] = {"cwd": _directory(options.cwd)}
-    try:
-        if options.needs:
-            own["needs"] = tuple(Need(need) for need in values.words(options.needs))
-        if options.pools:
-            own["pools"] = wants(options.pools)
-        if options.tags:
-            own["tags"] = tuple(values.words(options.tags))
-        if options.success_codes:
-            own["success_codes"] = values.exit_codes(options.success_codes)
-    except ValueError as error:
-        raise UserError(str(error)) from None
-    if options.slots != 1:
-        own["slots"] = options.slots
+    own: dict[str, Any] = {name: value for name in _AS_GIVEN if (value := getattr(options, name))}
+    own["cwd"] = _directory(options.cwd)
+    if options.needs:
+        own["needs"] = tuple(Need(job, when) for job, when in options.needs)
     if options.allow_failure:
         own["allow_failure"] = True
     if options.no_rerun:
         own["rerun"] = False
+    if options.leftovers == "keep":
+        own["keep_leftovers"] = True
     if options.stdin is not None:
         own["stdin"] = os.path.abspath(options.stdin)
+    policy = {name: value for name in ("factor", "jitter") if (value := getattr(options, name)) is not None}
+    if policy:
+        own["retry"] = policy
+    given = given_of(options)
     named = options.id is not None
-    spec = Specs(given_of(options)).make(run, own, id=options.id or "", named=named, file="add", line=0)
-    return [spec_facts(spec)]
+    spec = Specs(given).make(run, own, id=options.id or "", named=named, file="add", line=0)
+    return [_facts(spec_facts(spec), given)]
 
 
-def jobs_of_file(path: str, options: AddOptions) -> list[dict[str, Any]]:
+def jobs_of_file(path: str, options: AddOptions) -> Jobs:
     """All jobs of a job file or a list of commands."""
     from pqrun.input import open_input
 
-    specs = open_input(Settings(files=(path,), given=given_of(options))).everything()
+    given = given_of(options)
     directory = _directory(options.cwd)
-    return [spec_facts(_placed(spec, directory)) for spec in specs]
+    try:
+        specs = needs_first(open_input(Settings(files=(path,), given=given)).everything())
+    except Rejected as error:
+        raise UserError(str(error)) from None
+    jobs = [_facts(spec_facts(spec), given) for spec in specs]
+    for job in jobs:
+        job["cwd"] = os.path.join(directory, job["cwd"]) if "cwd" in job else directory
+    return jobs
 
 
-def _placed(spec: JobSpec, directory: str) -> JobSpec:
-    own = spec.work.cwd
-    return spec._replace(work=spec.work._replace(cwd=os.path.join(directory, own) if own else directory))
+def put_in(talk: Talk, jobs: Jobs, *, wait: bool, if_absent: bool, once: bool) -> Iterator[list[str]]:
+    """Sends them; their ids, as they are told. All of them are added or none, unless they are to wait."""
+    told = {"if_absent": if_absent, "once": once, "wait": wait}
+    batches = list(_batches(jobs))
+    for number, batch in enumerate(batches, 1):
+        more = not wait and number < len(batches)
+        alone = wait or number == 1
+        yield talk.ask("add", add=batch, more=more, again=alone, **told)["ids"]
+
+
+def _batches(jobs: Jobs) -> Iterator[Jobs]:
+    """As many at a time as go into one message."""
+    batch: Jobs = []
+    size = 0
+    for job in jobs:
+        length = len(json.dumps(job))
+        if batch and (size + length > FULL_ENOUGH or len(batch) >= min(BATCH, MOST_AT_ONCE)):
+            yield batch
+            batch, size = [], 0
+        batch.append(job)
+        size += length
+    if batch:
+        yield batch
+
+
+def _facts(facts: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """A job's facts, with what was said although it is usual: else what the run says would hold for it."""
+    for name, value in given.items():
+        if part := POLICY_OPTIONS.get(name):
+            facts.setdefault("retry", {}).setdefault(part, _plain(value))
+        elif name not in ("env", "shell"):
+            facts.setdefault(name, value or None if name in ("timeout", "idle_timeout") else value)
+    return facts
+
+
+def _plain(value: Any) -> Any:
+    return sorted(value, key=str) if isinstance(value, frozenset) else value
 
 
 def _directory(cwd: str | None) -> str:

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from pqrun.cli.declare import RECORD, takes
+from pqrun.cli.declare import RECORD, reads, takes
 from pqrun.cli.options import RunOptions
+from pqrun.jobfile.values import whole_number
 
 app = typer.Typer(rich_markup_mode="rich", context_settings={"help_option_names": ["-h", "--help"]})
 
@@ -26,11 +27,30 @@ def serve(
         bool,
         typer.Option("--detach", help="In the background; says when it is ready", rich_help_panel=RECORD),
     ] = False,
+    keep: Annotated[
+        int,
+        typer.Option(
+            "--keep",
+            help="Keep the record and output of so many ended jobs",
+            metavar="N",
+            parser=reads(lambda text: whole_number(text, 0, 10**9)),
+            rich_help_panel=RECORD,
+        ),
+    ] = 10_000,
     *,
     options: RunOptions,
 ) -> None:
     """A run that does not end when it is empty: `add` jobs to it; restored from its journal."""
-    from pqrun.cli.settings import settings_of
+    from pqrun.cli.settings import resumed_settings, settings_of
+    from pqrun.serving import directory_of, is_begun
     from pqrun.serving import serve as serve_queue
 
-    raise typer.Exit(serve_queue(settings_of(options, serve=name), detach=detach))
+    path = directory_of(name, options.run_dir)
+    if is_begun(path):
+        settings = resumed_settings(path.path, options, failed=False)
+    else:
+        settings = settings_of(options)
+    if detach and "output" not in settings.recorded:
+        settings = settings._replace(output="none")  # there is nobody to see it, and it is kept
+    settings = settings._replace(resume=None, serve=name, run_dir=path.path)
+    raise typer.Exit(serve_queue(settings, detach=detach, keep=keep))

@@ -139,4 +139,4 @@ def resumed_settings(name: str, options: RunOptions, *, failed: bool) -> Setting
     if "preset" in now:
         before = {key: value for key, value in before.items() if key not in ("jobs", "max_queue")}
     settings = settings_of(RunOptions(**{**before, **now}), resume=name, failed=failed)
-    return settings._replace(given_again=given_of(options))
+    return settings._replace(given_again=given_of(options), again=frozenset(now))

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import isfinite
 from typing import Any
 
 from pqrun.control.protocol import Rejected, is_whole
 from pqrun.jobfile import kinds, values
-from pqrun.journal.specs import spec_of
+from pqrun.jobfile.specs import Specs
+from pqrun.journal.specs import spec_facts, spec_of
 from pqrun.model import Command, JobSpec, Need, Priority, RetryPolicy
 
 OWN = ("id", "run", "named", "line")
@@ -42,6 +44,12 @@ class Incoming:
         run = _checked_run(run)
         template = self._template
         return template._replace(id=job_id, named=named, line=line, work=template.work._replace(run=run))
+
+
+def said_for_all(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What a command line says for all jobs, as facts of one that says nothing itself."""
+    facts = spec_facts(Specs(given).make("", {}, id="", named=False, file=None, line=0))
+    return {name: value for name, value in facts.items() if name not in OWN}
 
 
 def plain(facts: dict[str, Any]) -> dict[str, Any]:

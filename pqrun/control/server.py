@@ -81,6 +81,7 @@ class Server:
 
     def close(self, *, broken: bool = False) -> None:
         """Everybody is told that the run is over, and nothing else if it could not be recorded."""
+        self._reactor.remove(self)
         self._socket.close()
         with contextlib.suppress(OSError):
             os.unlink(self.path)

@@ -49,6 +49,15 @@ class OutputPrinter:
         self._order = Order() if style.keep_order else None
         self._shown: dict[tuple[int, int], int] = {}
 
+    def catch_up(self, events: Sequence[ev.Event]) -> None:
+        """Learns what the jobs are called that an earlier process has left."""
+        if self._names_wanted:
+            for event in events:
+                if isinstance(event, ev.JobAdded):
+                    self._specs[event.seq] = event.spec
+                elif isinstance(event, ev.JobEnded):
+                    self._specs.pop(event.seq, None)
+
     def begin_with(self, seqs: Sequence[int]) -> None:
         """Only these jobs are still to come, of those that are known already."""
         if self._order is not None:
@@ -58,7 +67,7 @@ class OutputPrinter:
         """Prints what may be printed now."""
         for event in events:
             match event:
-                case ev.JobAdded(_, seq, spec) if self._names_wanted:
+                case ev.JobAdded(_, seq, spec) | ev.JobReopened(_, seq, _, spec) if self._names_wanted:
                     self._specs[seq] = spec
                 case ev.OutputGrew() if self._style.streams:
                     self._grew(event)

@@ -81,6 +81,7 @@ class Stage:
         self,
         *,
         began: float,
+        files: Sequence[str],
         run: str,
         metrics: Callable[[], Metrics],
         workers: Callable[[], int],
@@ -105,7 +106,7 @@ class Stage:
             self._clock,
             Board(began, self._clock.now()),
             Glimpses(output_of, report_path),
-            title=_title(self._settings.files),
+            title=_title(files),
             run=run,
             metrics=metrics,
             workers=workers,
@@ -129,6 +130,8 @@ class Stage:
         """Takes in what earlier processes of this run have told already."""
         self.page.hear(events)
         self.plain.catch_up(events)
+        if self.printer is not None:
+            self.printer.catch_up(events)
         if self.live is not None:
             self.live.catch_up(events)
         if self.results is not None:
@@ -213,6 +216,6 @@ class Stage:
 
 
 def _title(files: Sequence[str]) -> str:
-    if not files or files == ("-",):
+    if list(files) in ([], ["-"]):
         return "stdin"
     return os.path.basename(files[0]) if len(files) == 1 else f"{len(files)} files"

@@ -117,7 +117,7 @@ class FanOut:
         self._problems.add(_problem(loop, file, what, hint))
 
     def _warn(self, loop: Loop, file: Text, what: str) -> None:
-        self._problems.warn(_problem(loop, file, what, "the job runs not once"))
+        self._problems.warn(_problem(loop, file, what, "so the job does not run"))
 
 
 def _problem(loop: Loop, file: Text, what: str, hint: str) -> Problem:

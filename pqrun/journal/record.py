@@ -54,10 +54,17 @@ class Record:
             self.logs = Logs(self._temporary + "/logs", keep=False)
 
     @classmethod
-    def reopen(cls, name: str, *, durable: bool = False) -> Record:
-        """An old run, locked and read; what it left running is gone then."""
+    def reopen(cls, name: str, *, durable: bool = False, keep: int | None = None) -> Record:
+        """An old run, locked and read; what it left running is gone then.
+
+        `keep`: of a queue, the journal is kept short by leaving out all but so many of the ended jobs.
+        """
         directory = find_run(name)
         directory.lock()
+        if keep is not None:
+            from pqrun.journal.shorten import shorten
+
+            shorten(directory, keep=keep, worth=max(100, keep // 10))
         from pqrun.journal.recovery import recover
 
         found = recover(directory)

@@ -15,7 +15,7 @@ from math import inf
 from pqrun import events as ev
 from pqrun.journal.recovery import Recovery, Remains, cut_short
 from pqrun.lifecycle import Pending, Queued, State, Waiting
-from pqrun.model import Count, JobSpec, Outcome, StopReason
+from pqrun.model import Count, JobSpec, Outcome, Pool, StopReason
 from pqrun.task import Task
 
 
@@ -28,6 +28,8 @@ class Restart:
     ended: list[tuple[str, Outcome, bool]] = field(default_factory=list)
     jobs: int = 0
     paused: bool = False
+    workers: int | None = None
+    pools: tuple[Pool, ...] = ()
     said: str = ""
 
 

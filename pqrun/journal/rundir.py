@@ -19,7 +19,8 @@ from collections.abc import Iterator
 from pqrun.errors import OwnFailure, UserError
 
 JOURNAL, LOCK, LOGS, INDEX, SOCKET = "journal.jsonl", "lock", "logs", "index.db", "control.sock"
-OURS = (JOURNAL, LOCK, LOGS, INDEX, SOCKET, "work", "serve.log")
+LOG = "serve.log"
+OURS = (JOURNAL, LOCK, LOGS, INDEX, SOCKET, LOG, "work")
 IN_USE = 5
 SURVIVORS_GONE_AFTER = 15.0
 _ALPHABET = "23456789abcdefghjkmnpqrstuvwxyz"

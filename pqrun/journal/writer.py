@@ -12,12 +12,16 @@ import os
 from collections.abc import Sequence
 from threading import Event as Flag
 from threading import Thread
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from pqrun.capture import write_all
 from pqrun.clock import Clock
 from pqrun.errors import OwnFailure
 from pqrun.events import Event
 from pqrun.journal.codec import Encoder, seal
+
+if TYPE_CHECKING:
+    from pqrun.journal.shorten import Shorter
 
 SYNC_EVERY = 1.0
 _fdatasync = getattr(os, "fdatasync", os.fsync)
@@ -71,6 +75,33 @@ class Journal:
                 self._sync()
             elif not self._dirty.is_set():
                 self._dirty.set()
+
+    def go_on_in(self, shorter: Shorter) -> bool:
+        """Goes on in that file and puts it in this one's place; false if that can't be, and nothing changed.
+
+        Only where nothing is recorded meanwhile.
+        """
+        from pqrun.journal.shorten import resealed, sync_directory
+
+        try:
+            fd = os.open(shorter.path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            with open(self._path, "rb") as old:
+                old.seek(shorter.upto)
+                data, crc = resealed(old, shorter.crc)
+            write_all(fd, data)
+            _fdatasync(fd)
+            os.rename(shorter.path, self._path)
+        except OSError:
+            os.close(fd)
+            return False
+        before, self._fd, self._crc = self._fd, fd, crc
+        os.close(before)
+        with contextlib.suppress(OSError):  # after a loss of power it may be the old one then
+            sync_directory(os.path.dirname(self._path))
+        return True
 
     def close(self) -> None:
         """Everything is on the disk now, or `OwnFailure`."""

@@ -3,14 +3,50 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pqrun import events as ev
-from pqrun.reports.facts import Ending, RunFacts
-from pqrun.reports.together import Reports
+from pqrun.display.choose import ci_service
 
-__all__ = ["Ending", "Reports", "RunFacts", "write_after"]
+if TYPE_CHECKING:
+    from pqrun.reports.facts import Ending, RunFacts
+    from pqrun.reports.hooks import Hook
+    from pqrun.reports.together import Reports
+
+OPTIONS = (
+    "junit", "trace", "summary", "metrics", "metrics_listen", "joblog", "events", "on_finish", "on_failure",
+)  # fmt: skip
+
+
+class NoReports:
+    """What most runs ask for."""
+
+    failures: tuple[str, ...] = ()
+
+    def begin(self, run: RunFacts) -> None:
+        """Opens nothing."""
+
+    def hear(self, events: Sequence[ev.Event]) -> None:
+        """Tells nobody."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def finish(self, ending: Ending, **_how: Any) -> int:
+        """The run's exit code as it was."""
+        return ending.code
+
+
+def reports_of(settings: Any, hooks: Sequence[Hook] = ()) -> Reports | NoReports:
+    """What those settings ask for, and the hooks of a job file; `UserError` for what can't be had."""
+    on_github = ci_service(settings.ci, os.environ) == "github"
+    if not (on_github or hooks or any(getattr(settings, name) is not None for name in OPTIONS)):
+        return NoReports()
+    from pqrun.reports.together import Reports
+
+    return Reports(settings, hooks=hooks)
 
 
 def write_after(settings: Any, events: Sequence[ev.Event], run: RunFacts, ending: Ending) -> list[str]:
@@ -19,6 +55,8 @@ def write_after(settings: Any, events: Sequence[ev.Event], run: RunFacts, ending
     `settings` has an attribute for each report that is wanted (`junit`, `trace`, `summary`, `metrics`,
     `joblog`, `events`). Jobs of a run that is not `ending.live` count as interrupted where they ran.
     """
+    from pqrun.reports.together import Reports
+
     reports = Reports(settings, environment={})
     reports.begin(run)
     reports.hear(events)

@@ -4,8 +4,11 @@
 import os
 import shutil
 import subprocess
+import sys
 
 import pytest
+
+from .conftest import ROOT
 
 PARALLEL = shutil.which("parallel")
 JOBS = """\
@@ -90,6 +93,16 @@ def test_lines_are_never_torn(run):
     assert sorted(lines) == sorted(f"{n}-{n}" for n in range(8) for _ in range(5))
 
 
+def test_a_resumed_job_is_tagged_by_its_name(run, tmp_path):
+    jobs = "echo a; [ -e flag ]  # pqrun: id=first\necho b  # pqrun: id=other\n"
+    run("-q", "--run-dir", "kept", jobs=jobs)
+    (tmp_path / "flag").write_text("")
+    argv = [sys.executable, "-m", "pqrun", "resume", "./kept", "--failed", "-k", "--tag", "-q"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(argv, capture_output=True, cwd=tmp_path, env=environment, timeout=60)
+    assert ended.stdout == b"first\ta\n"
+
+
 def test_raw_goes_straight_through(run):
     assert run("-j1", "-q", "--output", "raw", jobs="printf a\nprintf 'b\\n'\n").stdout == b"ab\n"
 
@@ -119,8 +132,6 @@ def test_a_tag_stands_at_line_beginnings_alone_however_long_the_line(run):
 
 
 def test_in_order_by_line_the_next_job_is_shown_as_soon_as_it_is_its_turn(tmp_path):
-    import sys
-
     go, first = tmp_path / "go", tmp_path / "first"
     os.mkfifo(go)
     os.mkfifo(first)
@@ -152,8 +163,6 @@ def test_no_escape_sequence_where_there_is_no_terminal(run):
 def test_rich_is_not_loaded_where_nothing_needs_it(run):
     script = "import sys\nfrom pqrun.cli.main import main\ntry:\n    main()\nfinally:\n"
     script += "    print(sorted(m for m in sys.modules if m.partition('.')[0] == 'rich'))\n"
-    import sys
-
     ended = subprocess.run(
         [sys.executable, "-c", script, "run", "--no-journal", "--color", "always"],
         input=b"echo hi\nfalse\n", capture_output=True, timeout=60,

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from pqrun.model import Pool
-from pqrun.ready import PATIENCE, Pools, Ready
+from pqrun.patience import PATIENCE
+from pqrun.ready import Pools, Ready
 
 
 @dataclass(eq=False)

@@ -8,7 +8,6 @@ from reported import CELLS, play
 @pytest.fixture(params=CELLS, ids=[name.replace(" ", "-") for name in CELLS])
 def cell(request, tmp_path):
     """Each of them, played to its end."""
-    pytest.importorskip("prometheus_client", reason="the metrics report needs prometheus-client")
     played = play(tmp_path, CELLS[request.param], outputs={"all": (b"some output\n", b"and an error\n")})
     assert played.code == CELLS[request.param].code
     assert played.reports.failures == []

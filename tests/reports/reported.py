@@ -4,6 +4,7 @@
 import json
 import os
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -25,9 +26,10 @@ from pqrun.model import (
     RetryPolicy,
     Signalled,
 )
-from pqrun.reports import Reports, write_after
+from pqrun.reports import write_after
 from pqrun.reports.document import document, run_facts
 from pqrun.reports.facts import Ending, RunFacts
+from pqrun.reports.together import Reports
 from pqrun.scheduler import Scheduler
 from pqrun.testing import FakeClock, Fate, SimulatedExecutor, Story, simulate
 
@@ -35,6 +37,8 @@ FILES = {
     "junit": "junit.xml", "trace": "trace.json", "summary": "summary.md", "metrics": "run.prom",
     "joblog": "joblog", "events": "events.jsonl",
 }  # fmt: skip
+if find_spec("prometheus_client") is None:
+    del FILES["metrics"]
 
 
 def job(name, seconds=1.0, exit=Exited(0), *, tries=(), run=None, **spec):

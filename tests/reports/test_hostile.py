@@ -13,10 +13,10 @@ from pqrun import events as ev
 from pqrun.capture import Capture, Logs
 from pqrun.metrics import Metrics
 from pqrun.model import Command, Count, Exited, JobSpec, Key, Outcome, RetryPolicy, Said, Usage
-from pqrun.reports import Reports
 from pqrun.reports.facts import Ending, RunFacts
 from pqrun.reports.github import annotations
 from pqrun.reports.text import code_block, code_span, one_line, printed
+from pqrun.reports.together import Reports
 
 NAMES = [
     "plain", "a|b", "a\\|b", "`tick`", "``", "<script>alert(1)</script>", "x]]>y", "::error::no",
@@ -35,7 +35,6 @@ OUTPUT = b"".join([
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory):
     """A run of jobs with such names, commands, messages and output."""
-    pytest.importorskip("prometheus_client", reason="the metrics report needs prometheus-client")
     jobs = [job(name, exit=Exited(1), tries=[Exited(2)], run=f"echo {name}\n{name}") for name in NAMES]
     played = play(tmp_path_factory.mktemp("hostile"), Cell(jobs, 1), outputs={"all": (OUTPUT, OUTPUT)})
     assert played.reports.failures == []

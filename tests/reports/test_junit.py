@@ -10,8 +10,9 @@ from reported import CELLS, Cell, job, play
 
 from pqrun import events as ev
 from pqrun.model import Command, Count, Exited, JobSpec, Outcome, Said, Signalled, Usage
-from pqrun.reports import Reports, write_after
+from pqrun.reports import write_after
 from pqrun.reports.facts import RunFacts
+from pqrun.reports.together import Reports
 
 TEXT = {"type", "message"}
 RETRY = ["stackTrace", "system-out", "system-err"]

@@ -14,8 +14,9 @@ from reported import CELLS, play
 from pqrun import events as ev
 from pqrun.errors import UserError
 from pqrun.model import JobSpec, Outcome, Priority
-from pqrun.reports import Reports, wanted
+from pqrun.reports import wanted
 from pqrun.reports.tally import Tally
+from pqrun.reports.together import Reports
 
 parser = pytest.importorskip("prometheus_client.parser", reason="needs prometheus-client")
 exposing = pytest.importorskip("pqrun.reports.exposing", reason="needs prometheus-client")

@@ -15,7 +15,7 @@ import pytest
 import pqrun.app
 
 pytestmark = pytest.mark.skipif(
-    not hasattr(pqrun.app, "Reports"), reason="the program does not make reports yet"
+    not hasattr(pqrun.app, "reports_of"), reason="the program does not make reports yet"
 )
 PQRUN = [sys.executable, "-m", "pqrun"]
 ALL = ["--junit", "junit.xml", "--trace", "trace.json", "--summary", "summary.md", "--joblog", "joblog",
@@ -186,5 +186,4 @@ def test_what_a_run_does_not_ask_for_is_not_loaded(tmp_path):
         "print(*sorted(n for n in sys.modules if n.startswith(('pqrun.reports.', 'xml', 'prometheus'))))"
     )
     done = subprocess.run([sys.executable, "-c", code], input=b"true\n", capture_output=True, cwd=tmp_path)
-    light = {"document", "facts", "files", "pipes", "target", "together", "wanted"}
-    assert {name.removeprefix("pqrun.reports.") for name in done.stdout.decode().split()} <= light
+    assert {name.removeprefix("pqrun.reports.") for name in done.stdout.decode().split()} <= {"facts"}

@@ -11,10 +11,13 @@ import pytest
 from reported import CELLS, FILES, play, settings_for
 
 from pqrun.errors import UserError
-from pqrun.reports import Reports
+from pqrun.reports import OPTIONS, NoReports, reports_of
 from pqrun.reports.files import Whole
+from pqrun.reports.hooks import Hook
 from pqrun.reports.pipes import Growing
+from pqrun.reports.together import Reports
 from pqrun.reports.wanted import Wanted
+from pqrun.settings import Settings
 
 NAMES = [name for name in FILES if name != "metrics"]
 
@@ -45,9 +48,27 @@ def test_two_reports_do_not_go_to_one_file(tmp_path):
     wanted(junit="/dev/null", events="/dev/null")
 
 
-def test_nothing_is_loaded_for_a_run_without_reports(tmp_path):
+def test_a_run_without_reports_gets_none(tmp_path):
     played = play(tmp_path, CELLS["ok"], settings=SimpleNamespace())
     assert (played.code, played.said, os.listdir(tmp_path)) == (0, "", ["stderr"])
+    reports = reports_of(Settings())
+    assert isinstance(reports, NoReports)
+    reports.begin(played.run)
+    reports.hear(played.events)
+    reports.close()
+    assert reports.finish(played.ending, err=None, hurry=True) == 0 and not reports.failures
+
+
+def test_each_option_brings_reports(tmp_path, monkeypatch):
+    for name in OPTIONS:
+        if name.startswith("metrics"):
+            pytest.importorskip("prometheus_client")
+        value = "127.0.0.1:1" if name == "metrics_listen" else str(tmp_path / name)
+        assert isinstance(reports_of(Settings(**{name: value})), Reports), name
+    assert isinstance(reports_of(Settings(), hooks=(Hook("on_finish", "true"),)), Reports)
+    assert isinstance(reports_of(Settings(ci="github")), Reports)
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    assert isinstance(reports_of(Settings()), Reports)
 
 
 def test_variables_that_name_reports_are_not_for_the_jobs():
