@@ -108,6 +108,7 @@ class Graph:
                 continue
             other = self.find(need.job)
             if other is not None:
+                other.dependents = other.dependents or []
                 other.dependents.append((task.seq, need.when))
                 task.unmet += 1
             elif need.when == "failed":

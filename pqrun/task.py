@@ -10,6 +10,10 @@ from pqrun.lifecycle import Pending, State
 from pqrun.model import JobSpec, Outcome
 
 
+ONE_SLOT: tuple[int, tuple[tuple[str, int], ...]] = (1, ())
+"""What most jobs ask for: one object for all of them."""
+
+
 class Task:
     """`attempts` and `retries` count what earlier processes used up too."""
 
@@ -21,13 +25,13 @@ class Task:
     def __init__(self, seq: int, spec: JobSpec) -> None:
         self.seq = seq
         self.spec = spec
-        self.shape = (spec.slots, spec.pools)
+        self.shape = ONE_SLOT if spec.slots == 1 and not spec.pools else (spec.slots, spec.pools)
         self.state: State = Pending()
         self.urgency = spec.priority
         self.attempts = 0
         self.retries = 0
         self.unmet = 0
-        self.dependents: list[tuple[int, str]] = []
+        self.dependents: list[tuple[int, str]] | tuple[()] = ()
         self.entry: tuple[int, int, int] | None = None
         self.place = 0
         self.held = 0

@@ -63,8 +63,8 @@ class AddOptions(JobOptions):
         False
     )
     leftovers: Annotated[
-        str, own("--leftovers", "What becomes of what it leaves running: end or keep", FAILURE, "WHAT", choice("end", "keep"))
-    ] = "end"  # fmt: skip
+        str, own("--leftovers", "end or keep: what it leaves running", FAILURE, "WHAT", choice("end", "keep"))
+    ] = "end"
     creates: Annotated[
         str | None, own("--creates", "Nothing is to be done if this is there", INPUT, "FILE", kinds.path)
     ] = None

@@ -102,15 +102,28 @@ def ps(
 
 def set_(
     jobs: Jobs = None,
-    priority: Annotated[Any, _value(values.priority, "-p", "--priority", metavar="LEVEL", help="critical, high, normal or low")] = None,
-    timeout: Annotated[Any, _value(values.duration, "-t", "--timeout", metavar="DUR", help="0: no limit")] = None,
-    tries: Annotated[Any, _value(retries, "-r", "--retries", metavar="N", help="So many more attempts")] = None,
-    needs: Annotated[Any, _value(needs, "--needs", metavar="ID,…", help="Needs these instead; '': nothing")] = None,
+    priority: Annotated[
+        Any,
+        _value(values.priority, "-p", "--priority", metavar="LEVEL", help="critical, high, normal or low"),
+    ] = None,
+    timeout: Annotated[
+        Any, _value(values.duration, "-t", "--timeout", metavar="DUR", help="0: no limit")
+    ] = None,
+    tries: Annotated[
+        Any, _value(retries, "-r", "--retries", metavar="N", help="Up to N attempts after the first")
+    ] = None,
+    needs: Annotated[
+        Any, _value(needs, "--needs", metavar="ID,…", help="It needs these instead; '': nothing")
+    ] = None,
     front: Annotated[bool, typer.Option("--front", help="Before all of the same priority")] = False,
-    at_once: Annotated[Any, _value(workers, "-j", "--jobs", "--workers", metavar="N", help="The run: so many at a time")] = None,
-    pool: Annotated[list[str] | None, typer.Option("--pool", metavar="NAME=N", help="The run: a pool's size")] = None,
+    at_once: Annotated[
+        Any, _value(workers, "-j", "--jobs", "--workers", metavar="N", help="The run: so many at a time")
+    ] = None,
+    pool: Annotated[
+        list[str] | None, typer.Option("--pool", metavar="NAME=N", help="The run: a pool's size")
+    ] = None,
     run: RunName = None,
-) -> None:  # fmt: skip
+) -> None:
     """Change jobs that have not started, or the run's workers and pools."""
     from pqrun.cli.options import pool as read_pool
     from pqrun.control.talk import Talk

@@ -46,10 +46,8 @@ def serve(
     from pqrun.serving import serve as serve_queue
 
     path = directory_of(name, options.run_dir)
-    if is_begun(path):
-        settings = resumed_settings(path.path, options, failed=False)
-    else:
-        settings = settings_of(options)
+    begun = is_begun(path)
+    settings = resumed_settings(path.path, options, failed=False) if begun else settings_of(options)
     if detach and "output" not in settings.recorded:
         settings = settings._replace(output="none")  # there is nobody to see it, and it is kept
     settings = settings._replace(resume=None, serve=name, run_dir=path.path)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from fnmatch import translate
+from typing import NamedTuple
 
 from pqrun import lifecycle as life
 from pqrun.control.protocol import Rejected, Request
@@ -39,6 +40,24 @@ def selectors_of(request: Request) -> list[str]:
     return selectors
 
 
+class Subject(NamedTuple):
+    """What a selector looks at."""
+
+    id: str
+    state: str
+    priority: str
+    tags: tuple[str, ...]
+
+
+def chosen(subjects: Iterable[tuple[int, Subject]], selectors: Sequence[str]) -> list[int]:
+    """The numbers of those that any selector means, in their order. An exact id wins over a pattern."""
+    known = list(subjects)
+    ids = {subject.id for _, subject in known}
+    exact = ids.intersection(selectors)
+    means = _meaning([selector for selector in selectors if selector not in exact])
+    return [seq for seq, subject in known if subject.id in exact or means(*subject)]
+
+
 def selected(selectors: Sequence[str], scheduler: Scheduler) -> list[Task]:
     """The unfinished jobs that any of these means, each once. An exact id wins over a pattern."""
     found: dict[int, Task] = {}
@@ -48,9 +67,14 @@ def selected(selectors: Sequence[str], scheduler: Scheduler) -> list[Task]:
             found[task.seq] = task
         elif not (is_an_id(selector) or scheduler.knows(selector)):
             others.append(selector)
+    if len(others) > MOST_PATTERNS:
+        raise Rejected(f"more than {MOST_PATTERNS} patterns at once")
     if others:
         means = _meaning(others)
-        found |= {seq: task for seq, task in scheduler.tasks.items() if means(task)}
+        for seq, task in scheduler.tasks.items():
+            spec = task.spec
+            if means(spec.id, state_of(task.state), spec.priority.name.lower(), spec.tags):
+                found[seq] = task
     return list(found.values())
 
 
@@ -66,22 +90,20 @@ def ids_like(selectors: Iterable[str]) -> Callable[[str], object] | None:
     return re.compile("|".join(map(translate, globs))).match if globs else None
 
 
-def _meaning(patterns: Sequence[str]) -> Callable[[Task], object]:
-    if len(patterns) > MOST_PATTERNS:
-        raise Rejected(f"more than {MOST_PATTERNS} patterns at once")
+def _meaning(patterns: Sequence[str]) -> Callable[[str, str, str, tuple[str, ...]], object]:
+    """Whether a job of such id, state, priority and tags is meant by one of them."""
     if "all" in patterns:
-        return lambda _task: True
-    words = {kind: [s[len(kind) + 1 :] for s in patterns if s.startswith(f"{kind}:")] for kind in _KINDS}
+        return lambda *_subject: True
+    words = {kind: {s[len(kind) + 1 :] for s in patterns if s.startswith(f"{kind}:")} for kind in _KINDS}
     like = ids_like(patterns)
-    states, priorities, tags = words["state"], words["priority"], frozenset(words["tag"])
+    states, priorities, all_tags = words["state"], words["priority"], words["tag"]
 
-    def means(task: Task) -> object:
-        spec = task.spec
+    def means(job_id: str, state: str, priority: str, tags: tuple[str, ...]) -> object:
         return (
-            (like and like(spec.id))
-            or (states and state_of(task.state) in states)
-            or (priorities and spec.priority.name.lower() in priorities)
-            or (tags and not tags.isdisjoint(spec.tags))
+            (like and like(job_id))
+            or state in states
+            or priority in priorities
+            or (all_tags and not all_tags.isdisjoint(tags))
         )
 
     return means

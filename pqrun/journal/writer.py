@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pqrun.journal.shorten import Shorter
 
 SYNC_EVERY = 1.0
+MOST_LINES = 4096
 _fdatasync = getattr(os, "fdatasync", os.fsync)
 
 
@@ -68,6 +69,10 @@ class Journal:
         for text in self._encode(events):
             line, crc = seal(text, crc)
             lines.append(line)
+            if len(lines) == MOST_LINES:  # a list of 100,000 jobs: the last of them says that it is whole
+                self._write(b"".join(lines))
+                self._crc = crc
+                lines.clear()
         if lines:
             self._write(b"".join(lines))
             self._crc = crc
