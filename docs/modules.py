@@ -22,12 +22,12 @@ ROOMS = {
     MODEL: "errors events lifecycle model news words",
     DECISIONS: "alarms graph ledger limits metrics patience ready running scheduler starts task",
     MACHINE: """
-        bell capture clock control engine executors input jobfile journal machine reactor settings signals teller
-        templates testing tidying workers
+        bell capture clock control engine executors input jobfile journal machine reactor settings signals
+        teller templates testing tidying workers
     """,
     INTERFACES: """
-        __init__ __main__ admission app cli display dryrun handles library queue reports resuming serving
-        subscribers workshop
+        __init__ __main__ admission app cli detaching display dryrun handles library queue reports
+        resuming serving subscribers workshop
     """,
 }
 """A room is a module, or a directory of them; it may use its own layer and those below."""

@@ -27,6 +27,8 @@ from pqrun.machine import Machine, load_limit
 from pqrun.metrics import RunningMetrics
 from pqrun.model import Outcome
 from pqrun.reactor import Reactor
+from pqrun.reports import NoReports, reports_of
+from pqrun.reports.facts import Ending, RunFacts
 from pqrun.scheduler import Scheduler
 from pqrun.settings import MAX_QUEUE, Settings
 from pqrun.signals import SignalPolicy, end_by, make_sure_of_descriptors, make_sure_of_signals
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from pqrun.control.server import Server
     from pqrun.journal.resume import Restart
     from pqrun.ledger import Ledger
+    from pqrun.reports.together import Reports
 
 OK, SOME_FAILED, USAGE, NOT_ALL_RUN, OWN_FAILURE, BUG = 0, 1, 2, 3, 4, 70
 LAST_WORDS = 1.0
@@ -49,11 +52,12 @@ def run(settings: Settings) -> int:
     make_sure_of_signals()
     if settings.cwd is not None:
         enter(settings.cwd)
+    reports = None if settings.dry_run else reports_of(settings)
     if settings.resume is not None:
         from pqrun.resuming import open_resumed
 
         source, record, restart = open_resumed(settings)
-        return Run(settings, source, record, restart).run()
+        return Run(settings, source, record, restart, reports).run()
     source = open_input(settings)
     settings = source.under(settings)
     if settings.dry_run:
@@ -61,7 +65,7 @@ def run(settings: Settings) -> int:
 
         return dry_run(settings, source)
     record = Record(run_dir=settings.run_dir, keep=settings.journal, durable=settings.durable)
-    return Run(settings, source, record).run()
+    return Run(settings, source, record, None, reports).run()
 
 
 def enter(directory: str) -> None:
@@ -76,12 +80,18 @@ class Run:
     """One process's part of a run: its pieces, and how they are put together."""
 
     def __init__(
-        self, settings: Settings, source: Input, record: Record, restart: Restart | None = None
+        self,
+        settings: Settings,
+        source: Input,
+        record: Record,
+        restart: Restart | None = None,
+        reports: Reports | NoReports | None = None,
     ) -> None:
         self.settings = settings
         self.source = source
         self.record = record
         self.restart = restart
+        self.reports = reports or reports_of(settings)
         self.clock = SystemClock()
         workers = restart.workers if restart is not None else None
         self.workers = workers or count_workers(settings.jobs or source.workers)
@@ -150,6 +160,12 @@ class Run:
             output_of=lambda key: self.slots.output_of(key),
             report_path=launcher.report_path,
             reactor=self.reactor,
+        )
+        self.reports.begin(
+            RunFacts(
+                record.run_id, tuple(self.settings.files), self.workers, self.metrics.began, self.clock.wall,
+                record.directory.path if record.directory else None,
+            )
         )
         teller = Teller(self._listeners(), lambda: self.engine.post())
         self.engine = Engine(
@@ -247,7 +263,7 @@ class Run:
             self.stage.resume()
 
     def _listeners(self) -> Sequence[Listener]:
-        listeners: list[Listener] = self.stage.listeners()
+        listeners: list[Listener] = [self.reports, *self.stage.listeners()]
         if self.settings.json:
             from pqrun.ledger import Ledger
 
@@ -256,6 +272,7 @@ class Run:
         if self.record.found is not None:
             past = self.record.found.events
             self.metrics.fold(past)
+            self.reports.hear(past)
             self.stage.catch_up(past)
             if self.ledger is not None:
                 self.ledger.hear(past)
@@ -265,6 +282,7 @@ class Run:
         return listeners
 
     def _conclude(self, teller: Teller) -> int:
+        self.over = self.clock.now()
         broken = self.engine.broken
         if broken is not None and not isinstance(broken, OwnFailure):
             raise broken
@@ -276,7 +294,18 @@ class Run:
             self._last_words()
 
         self._patiently(tell_the_rest)
-        return self._exit_code(broken)
+        code, signal = self._exit_code(broken), self.signals.stopped_by
+        if isinstance(self.reports, NoReports):
+            return code
+        ending = Ending(128 + signal if signal else code, self.metrics.snapshot(self.over), self._facts())
+        final = self.reports.finish(
+            ending,
+            err=None if teller.thread.is_alive() else self.err,
+            untold=teller.untold(),
+            hurry=bool(signal),
+            wait=lambda seconds: bool(self.reactor.wait(seconds)),
+        )
+        return code if signal else final
 
     def _patiently(self, tell: Callable[[], None]) -> None:
         """Waits for slow readers, but no longer than a second once somebody wants us to stop."""
@@ -300,7 +329,7 @@ class Run:
             raise failed[0]
 
     def _last_words(self) -> None:
-        snapshot = self.metrics.snapshot(self.clock.now())
+        snapshot = self.metrics.snapshot(self.over)
         if self.ledger is not None:
             from pqrun.reports.document import as_text, document
 
@@ -324,7 +353,7 @@ class Run:
             files=list(self.settings.files),
             workers=self.slots.capacity() if live else self.workers,
             began=self.metrics.began,
-            ended=None if live else self.clock.wall(self.clock.now()),
+            ended=None if live else self.clock.wall(self.over),
             input_complete=self.page.input_complete,
             directory=self.record.directory.path if self.record.directory else None,
         )

@@ -149,14 +149,19 @@ class Graph:
 
     def _wanted(self, job: Task) -> Priority:
         """How urgent it is for itself and for those that wait for it."""
-        urgency = job.spec.priority
-        for seq, _ in reversed(job.dependents):  # the last one is changed last when all are changed
+        urgency, hung = job.spec.priority, job.dependents
+        while hung and self._waits(hung[-1][0]) is None:
+            hung.pop()  # when many go, each time only those that went last are looked at
+        for seq, _ in reversed(hung):
             if urgency >= job.urgency:
                 break
-            other = self._tasks.get(seq)
-            if other is not None and isinstance(other.state, Pending):
+            if (other := self._waits(seq)) is not None:
                 urgency = max(urgency, other.urgency)
         return urgency
+
+    def _waits(self, seq: int) -> Task | None:
+        task = self._tasks.get(seq)
+        return task if task is not None and isinstance(task.state, Pending) else None
 
     def settle(self, task: Task, outcome: Outcome, *, allowed: bool) -> Iterator[tuple[Task, Need | None]]:
         """A job ended: who waited only for it (`None`), and who can never run, with the need."""

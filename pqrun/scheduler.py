@@ -319,6 +319,8 @@ class Scheduler:
             self._halting.count(outcome, allowed=allowed)
             self._halt_if_enough(now)
             ended += self._let_go(task, outcome, now, allowed=allowed)
+            if task.spec.needs:
+                self.ready.move(self.graph.relax((), task.spec.needs))
 
     def _let_go(self, task: Task, outcome: Outcome, now: float, *, allowed: bool) -> list[Skipped]:
         """Who waited for it goes on; the others, which never will."""

@@ -81,6 +81,13 @@ class Teller:
         self.thread.join(seconds)
         return not self.thread.is_alive()
 
+    def untold(self) -> list[Sequence[ev.Event]]:
+        """What nobody will be told by us any more, because we were given up; each batch goes to one of us."""
+        batches = []
+        while self._untold:
+            batches.append(self._untold.popleft())
+        return batches
+
     def _too_much(self, events: int, size: int) -> bool:
         return self._events - self._told_events > events or self._bytes - self._told_bytes > size
 

@@ -197,12 +197,8 @@ def stop(
     """Let a live run finish what runs, and end; the rest can be resumed."""
     answer = _ask(run, "stop", now=now)
     if answer["running"]:
-        hint = (
-            "being stopped; again: kill them"
-            if now
-            else "running to their end; `pqrun stop --now` stops them"
-        )
-        typer.echo(f"pqrun: {answer['running']} jobs are {hint}", err=True)
+        hint = "stopping them; again: kill them" if now else "letting them end; `pqrun stop --now` stops them"
+        typer.echo(f"pqrun: running jobs: {answer['running']}; {hint}", err=True)
 
 
 def _ask(run: str | None, verb: str, **facts: Any) -> dict[str, Any]:

@@ -159,7 +159,8 @@ def _check(specs: Sequence[JobSpec], scheduler: Scheduler, seen: set[str] | None
     for spec in specs:
         for need in spec.needs:
             if need.job not in seen and not scheduler.graph.may_be_needed(need.job, scheduler.jobs + 1):
-                raise Rejected(f"job `{spec.id}` needs `{need.job}`, which is not known")
+                by = f"job `{spec.id}`" if spec.named else "a job"
+                raise Rejected(f"{by} needs `{need.job}`, which is not known")
 
 
 def _put_in(specs: Sequence[JobSpec], scheduler: Scheduler, now: float, by: str) -> list[str]:

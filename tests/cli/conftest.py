@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -144,6 +145,17 @@ def run(pqrun):
         return pqrun("run", *options, input=data, **more)
 
     return run
+
+
+@pytest.fixture
+def side_by_side():
+    """`side_by_side(do, cases)` does the same for many cases, some at a time; what came of each, in order."""
+
+    def do_all(do, cases):
+        with ThreadPoolExecutor(4) as pool:
+            return list(pool.map(do, cases))
+
+    return do_all
 
 
 @pytest.fixture

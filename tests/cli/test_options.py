@@ -133,16 +133,15 @@ WRONG = [
 ]
 
 
-def test_what_is_wrong_is_said_in_words_exits_with_two_and_starts_nothing(run, tmp_path):
-    for options, named in WRONG:
-        done = run(*options, lines=[f"touch {tmp_path}/ran"])
+def test_what_is_wrong_is_said_in_words_exits_with_two_and_starts_nothing(run, tmp_path, side_by_side):
+    results = side_by_side(lambda case: run(*case[0], lines=[f"touch {tmp_path}/ran"]), WRONG)
+    for (options, named), done in zip(WRONG, results, strict=True):
         assert (done.code, done.out) == (2, ""), (options, done)
-        flat = re.sub(r"[\s│]+", " ", done.err)
-        assert named in flat, (options, done.err)
+        assert named in re.sub(r"[\s│]+", " ", done.err), (options, done.err)
     assert not (tmp_path / "ran").exists()
 
 
-def test_help_names_every_option_in_panels_and_lists_nothing_that_does_not_work(pqrun):
+def test_help_names_every_option_in_panels_and_lists_nothing_that_does_not_work(pqrun, side_by_side):
     done = pqrun("run", "--help")
     assert done.code == 0 and ANSI not in done.out and "Examples" in done.out
     for name in (
@@ -158,9 +157,8 @@ def test_help_names_every_option_in_panels_and_lists_nothing_that_does_not_work(
         assert name in done.out
     commands = re.findall(r"^│ (\w[\w-]*) ", pqrun("--help").out, re.MULTILINE)
     assert "run" in commands
-    for command in commands:
-        helped = pqrun(command, "--help")
-        assert helped.code == 0 and "Usage" in helped.out, command
+    for helped in side_by_side(lambda command: pqrun(command, "--help"), commands):
+        assert helped.code == 0 and "Usage" in helped.out, helped
 
 
 def test_every_option_that_help_lists_is_understood(run, pqrun):

@@ -3,6 +3,8 @@
 
 from random import Random
 
+import pytest
+
 LEVELS = ("critical", "high", "normal", "low")
 
 
@@ -23,9 +25,10 @@ def held_back(start, gate, until, lines, *options):
     return live
 
 
+@pytest.mark.timeout(300)
 def test_ten_thousand_jobs_of_mixed_priority_run_one_by_one_in_exactly_the_promised_order(start, gate, until):
     lines, promised = shuffled(10_000, 1, lambda n: f"echo {n}")
-    done = held_back(start, gate, until, lines, "-j1").end()
+    done = held_back(start, gate, until, lines, "-j1").end(timeout=240)
     assert done.code == 0
     assert [int(line) for line in done.out.split()] == promised
 

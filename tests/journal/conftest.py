@@ -102,7 +102,8 @@ class World:
     def kill_when(self, fact, *words, **more) -> None:
         """Starts it, and kills it as soon as that is so."""
         process = self.start(*words, **more)
-        self.until(fact)
+        self.until(lambda: fact() or process.poll() is not None)
+        assert process.poll() is None, f"ended with {process.returncode} before it could be killed"
         self.kill(process)
 
     def write(self, name: str, text: str) -> Path:
