@@ -51,13 +51,17 @@ class World:
     @property
     def runs(self) -> list[Path]:
         """The directories of the runs in the state directory, the first one first."""
-        found = [path for path in (self.state / "runs").iterdir() if (path / "journal.jsonl").exists()]
+        found = [path.parent for path in self.state.glob("runs/*/journal.jsonl") if path.stat().st_size]
         return sorted(found, key=lambda path: first_line(path)["at"])
 
     @property
     def only_run(self) -> Path:
         (path,) = self.runs
         return path
+
+    def recorded(self, kind: str, count: int = 1) -> bool:
+        """Whether there is a run, and its journal has so many lines of that kind."""
+        return bool(self.runs) and len(lines_of(self.only_run, kind)) >= count
 
     def pqrun(self, *words, lines=None, input=b"", env=None, **more) -> Result:
         """Runs it to its end."""
@@ -129,7 +133,7 @@ def first_line(run: Path) -> dict:
 
 def lines_of(run: Path, *kinds: str) -> list[dict]:
     """The lines of a run's journal; only of those kinds, if there are any."""
-    lines = [json.loads(line) for line in (run / "journal.jsonl").read_text().split("\n")[:-1]]
+    lines = [json.loads(line) for line in (run / "journal.jsonl").read_bytes().split(b"\n")[:-1]]
     return [line for line in lines if not kinds or line.get("e") in kinds]
 
 

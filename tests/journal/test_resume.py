@@ -50,7 +50,7 @@ def test_retries_that_were_used_up_before_stay_used_up_and_a_wait_goes_on(world)
     line = "echo x >> ran; exit 3"
     options = ("run", "--retries", "2", "--retry-delay", "1s", "--backoff", "constant")
     process = world.start(*options, lines=[line])
-    world.until(lambda: world.state.exists() and world.runs and lines_of(world.only_run, "wait"))
+    world.until(lambda: world.recorded("wait"))
     world.kill(process)
     (wait,) = lines_of(world.only_run, "wait")
     result = world.pqrun("resume", "latest", "--json")
@@ -138,9 +138,7 @@ def test_the_exit_code_is_that_of_the_whole_run(world):
 def test_options_of_the_first_run_hold_unless_given_again(world):
     lines = ["echo $A; test -e go || exec sleep 60", "exec sleep 60"]
     options = ("--timeout", "70s", "--env", "A=first", "--tag", "-j1")
-    world.kill_when(
-        lambda: world.state.exists() and world.runs and lines_of(world.only_run, "start"), "run", *options, lines=lines
-    )
+    world.kill_when(lambda: world.recorded("start"), "run", *options, lines=lines)
     world.write("go", "")
     result = world.pqrun("resume", "latest", "--timeout", "300ms")
     assert result.out == b"1\tfirst\n"
@@ -297,9 +295,10 @@ def environment_of(pid: int) -> bytes:
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 @pytest.mark.parametrize("warden_too", [False, True], ids=["", "with its warden"])
 def test_what_a_killed_pqrun_left_running_is_gone_before_its_job_starts_again(world, warden_too):
-    line = "ls -d /proc/[0-9]* | tr -dc '0-9\\n' > all; test -e pid && kill -0 $(cat pid) && echo both >> ran; "
-    line = "if test -e pid; then kill -0 $(cat pid) 2>/dev/null && echo both >> ran; else echo $$ > pid; "
-    line += "trap '' TERM; echo first >> ran; while :; do sleep 0.1; done; fi; echo again >> ran"
+    line = (
+        "if test -e pid; then grep -sq '^State:[^ZX]*$' /proc/$(cat pid)/status && echo both >> ran; else "
+        "echo $$ > pid; trap '' TERM; echo first >> ran; while :; do sleep 0.1; done; fi; echo again >> ran"
+    )
     process = world.start("run", "--grace", "300ms", lines=[line])
     world.until(lambda: "first" in world.read("ran"))
     survivor = int(world.read("pid"))
