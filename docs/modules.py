@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -46,6 +47,7 @@ def room_of(path: Path) -> str:
     return name_of(path).partition(".")[0]
 
 
+@cache
 def parsed(path: Path) -> ast.Module:
     """Its syntax tree."""
     return ast.parse(path.read_text(encoding="utf-8"))

@@ -163,7 +163,11 @@ class Run:
         )
         self.reports.begin(
             RunFacts(
-                record.run_id, tuple(self.settings.files), self.workers, self.metrics.began, self.clock.wall,
+                record.run_id,
+                tuple(self.settings.files),
+                self.workers,
+                self.metrics.began,
+                self.clock.wall,
                 record.directory.path if record.directory else None,
             )
         )

@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import os
 import select
+import termios
 from collections.abc import Iterator
 
 from pqrun.errors import OwnFailure
@@ -208,6 +209,11 @@ def _widen(pipe: int) -> None:
     if hasattr(fcntl, "F_SETPIPE_SZ"):
         with contextlib.suppress(OSError):  # no pipe, or its owner has as many pages in pipes as may be
             fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIECE)
+
+
+def held_by(pipe: int) -> int:
+    """How many bytes wait in it."""
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, b"\0\0\0\0"), "little")
 
 
 def write_all(fd: int, data: bytes | memoryview) -> None:

@@ -97,6 +97,8 @@ class Engine:
         self.alarm = inf
         self._looked_until = -inf
         self._nudged = True
+        self._handed_over = False
+        self._waiting: deque[None] = deque()
         self._hungry_for = 0
         self.arrive: Ask | None = None
         self.resolve: Callable[[Sequence[Event]], None] | None = None
@@ -109,18 +111,49 @@ class Engine:
             self._reactor.ring()
 
     def turn(self, *news: News, ask: Ask | None = None) -> None:
-        """One turn, from a slot's thread or the main one; what it raises breaks the engine."""
+        """One turn, from a slot's thread or the main one; what it raises breaks the engine.
+
+        Who brings news waits for nobody: another thread that is at its turn sees to them as well.
+        Else, once two had met, each would from then on wait for the other at every turn.
+        """
         self._inbox.extend(news)
-        with self._lock:
-            if self.broken:
+        if news:
+            if not self._try():
                 return
+        else:
+            self._waiting.append(None)
+            self._lock.acquire()
+            self._waiting.pop()
+        self._take_turns(ask)
+
+    def look(self) -> None:
+        """Something outside has changed: a turn now, or by the thread that is at one."""
+        self._nudged = True
+        if self._try():
+            self._take_turns(None)
+
+    def _try(self) -> bool:
+        """Whether nobody is at a turn; else he knows that there is more to do."""
+        self._handed_over = True
+        return self._lock.acquire(blocking=False)
+
+    def _take_turns(self, ask: Ask | None) -> None:
+        """With the lock held: a turn, and one more for what others have handed over meanwhile."""
+        while True:
+            self._handed_over = False
             try:
-                events = self._turn(ask)
+                events = () if self.broken else self._turn(ask)
             except BaseException as error:
+                events = ()
                 self.fail(error)
+            finally:
+                self._lock.release()
+            if self.resolve is not None and events:
+                self.resolve(events)
+            # Whoever waits for his turn sees to it too, and must not be kept waiting by a flood of news.
+            if not self._handed_over or self._waiting or not self._lock.acquire(blocking=False):
                 return
-        if self.resolve is not None and events:
-            self.resolve(events)
+            ask = None
 
     def _turn(self, ask: Ask | None) -> Sequence[Event]:
         now = self._clock.now()

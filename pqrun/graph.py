@@ -7,7 +7,6 @@ No clock, no process, no file. What has ended is kept in mind only as far as som
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from graphlib import CycleError, TopologicalSorter
 from math import inf
 
 from pqrun.lifecycle import Pending
@@ -165,9 +164,7 @@ class Graph:
 
     def settle(self, task: Task, outcome: Outcome, *, allowed: bool) -> Iterator[tuple[Task, Need | None]]:
         """A job ended: who waited only for it (`None`), and who can never run, with the need."""
-        if self.remembers and (
-            task.spec.named or task.spec.id != str(task.seq) or outcome is not Outcome.OK
-        ):
+        if self.remembers and (task.spec.named or task.spec.id != str(task.seq) or outcome is not Outcome.OK):
             self._ended[task.spec.id] = (outcome, allowed)
             while len(self._ended) > self.remembers:
                 self._forget_one()
@@ -207,6 +204,8 @@ def met(when: str, outcome: Outcome, allowed: bool) -> bool:
 
 
 def _find_ring(needs: dict[str, list[str]]) -> None:
+    from graphlib import CycleError, TopologicalSorter
+
     try:
         TopologicalSorter(needs).prepare()
     except CycleError as error:

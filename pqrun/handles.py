@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from threading import Condition
+from threading import Condition, get_ident
 from typing import Any
 
 from pqrun import events as ev
@@ -78,11 +78,13 @@ class Handles:
         self.by_seq: dict[int, Handle] = {}
         self._whose = whose
         self._grace = grace
+        self._resolving: list[int] = []
         self._none_left = Condition()
         self._waiting = 0
 
     def resolve(self, events: Sequence[ev.Event]) -> None:
         """In whatever thread made that turn, after it. Runs callbacks."""
+        self._resolving.append(get_ident())
         for event in events:
             kind = type(event)
             if kind is ev.JobEnded or kind is ev.JobDropped:
@@ -90,7 +92,12 @@ class Handles:
                     self._settle(handle, event.outcome)  # type: ignore[union-attr]
             elif kind is ev.AttemptStopping:
                 self._complain(event)  # type: ignore[arg-type]
+        self._resolving.remove(get_ident())
         self._look()
+
+    def resolving_here(self) -> bool:
+        """Whether the calling thread is in one of the callbacks."""
+        return get_ident() in self._resolving
 
     def wait(self, deadline: Deadline) -> bool:
         """Until all are resolved and their callbacks have run; false if that took too long."""

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Who has been passed over too often, so that others have to wait now. No clock, process or file.
 
-Of those that have lost their patience only the first few count: what they leave is for the next.
+What is kept for one job is idle until it is enough, and that is dear: so for one at a time, and for
+the next not before as many others have started.
 """
 
 from __future__ import annotations
@@ -11,26 +12,32 @@ from collections.abc import Callable
 from heapq import heappop, heappush
 
 PATIENCE = 100
-FEW = 4
 
 Entry = tuple[int, int, int]
 
 
 class Patience:
-    """Counts starts. `entry_of` tells a job's present place in the queue, None if it is out of it."""
+    """Counts starts; `turn` is the job whose turn it is, 0 if nobody's.
+
+    `entry_of` tells a job's present place in the queue, None if it is out of it.
+    """
 
     def __init__(self, entry_of: Callable[[int], Entry | None]) -> None:
-        self.first: list[int] = []
+        self.turn = 0
         self._entry_of = entry_of
         self._starts = 0
+        self._next_turn = 0
         self._since: dict[int, int] = {}
         self._waiting: deque[tuple[int, int]] = deque()
         self._lost: list[Entry] = []
 
     def start(self, seq: int) -> bool:
-        """A job starts, and passes over all that wait; whether it was one of the first itself."""
+        """A job starts, and passes over all that wait; whether it was its turn."""
         self._starts += 1
-        return seq in self.first
+        if seq != self.turn:
+            return False
+        self._next_turn = self._starts + PATIENCE
+        return True
 
     def pass_over(self, seq: int) -> None:
         """A job can't start now, and others will; it is counted from the first time on."""
@@ -40,29 +47,19 @@ class Patience:
 
     def forget(self, seq: int) -> None:
         """A job is out of the queue."""
-        if self._since and self._since.pop(seq, None) is not None and seq in self.first:
-            self._find_first()
+        if self._since and self._since.pop(seq, None) is not None and seq == self.turn:
+            self.turn = 0
 
     def look(self) -> None:
-        """Who has lost his patience by now?"""
-        lost = False
+        """Who has lost his patience by now, and whose turn is it?"""
         while self._waiting and self._starts - self._waiting[0][0] >= PATIENCE:
             since, seq = self._waiting.popleft()
             if self._since.get(seq) == since and (entry := self._entry_of(seq)) is not None:
                 heappush(self._lost, entry)
-                lost = True
-        if lost:
-            self._find_first()
-
-    def _find_first(self) -> None:
-        found: list[Entry] = []
-        while self._lost and len(found) < FEW:
+        while self._lost and not self.turn and self._starts >= self._next_turn:
             entry = heappop(self._lost)
             now = self._entry_of(entry[2]) if entry[2] in self._since else None
             if now is entry:
-                found.append(entry)
+                self.turn = entry[2]
             elif now is not None:  # it has been moved
                 heappush(self._lost, now)
-        self.first = [entry[2] for entry in found]
-        for entry in found:
-            heappush(self._lost, entry)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
-from threading import Lock, current_thread
+from threading import current_thread
 from types import TracebackType
 from typing import Any, Generic
 
@@ -33,7 +33,7 @@ class Queue(Generic[P]):
 
     `handler(context, job)` is called for each job that is not a shell job: what it returns is the
     result; when it raises, the job is tried again if it has retries left. All methods may be called
-    from any thread, also by handlers, but `join` and `shutdown` not in this queue's own threads.
+    from any thread, also by handlers, callbacks and listeners, but these must not `join` or `shutdown`.
     `contain=True`: what shell jobs leave behind comes to this process, and they die if it is killed.
     """
 
@@ -58,9 +58,6 @@ class Queue(Generic[P]):
             knock=self._shop.knock,
             cancel=lambda handle: self._end(lambda scheduler: scheduler.tasks.get(handle.seq)),
         )
-        self._undone: list[Job[P]] = []
-        self._gone = False
-        self._lock = Lock()
         self._shop.open(arrive=self._admission.take_in, resolve=self._resolve, fail=self._fail)
 
     def __enter__(self) -> Queue[P]:
@@ -189,16 +186,16 @@ class Queue(Generic[P]):
         deadline = Deadline(timeout)
         if self._shop.engine.broken is None:
             self._admission.close()
-            self._ask(lambda scheduler, now: self._close(scheduler, now, cancel=cancel))
+            self._shop.stop(cancel=cancel)
         self._shop.thread.join(deadline.left)
         if self._shop.thread.is_alive():
             names = ", ".join(task.spec.id for task in self._shop.scheduler.running())
             raise TimeoutError(f"after {timeout} s there still runs: {names}")
-        with self._lock:
-            if not self._gone:
-                self._gone = True
-                self._leave()
-        return list(self._undone)
+        self._shop.take_out_the_rest()
+        if not self._handles.wait(deadline):
+            raise TimeoutError(f"after {timeout} s there still are callbacks at work")
+        self._shop.close()
+        return list(self._shop.undone)
 
     # Steps
 
@@ -224,31 +221,9 @@ class Queue(Generic[P]):
         self._admission.close(error)
         self._handles.break_off(error)
 
-    def _close(self, scheduler: Scheduler, now: float, *, cancel: bool) -> None:
-        if scheduler.stopping is None:
-            scheduler.stop("shutdown", now, drain=True)
-        self._take_out_the_rest(scheduler, now)
-        if cancel:
-            for task in scheduler.running():
-                scheduler.cancel(task, now)
-
-    def _take_out_the_rest(self, scheduler: Scheduler, now: float) -> None:
-        """What has no slot stays undone: first what is queued, then what waits for another attempt."""
-        running = {task.seq for task in scheduler.running()}
-        rest = [task for task in scheduler.tasks.values() if task.seq not in running]
-        for task in sorted(rest, key=lambda task: (task.entry is None, task.entry or ())):
-            self._undone.append(self._handles.by_seq[task.seq].job)
-            scheduler.cancel(task, now)
-
-    def _leave(self) -> None:
-        if self._shop.engine.broken is None:
-            # An attempt that failed during the shutdown may have wanted another one.
-            self._ask(self._take_out_the_rest)
-        self._shop.close()
-
     def _refuse_inside(self, what: str) -> None:
-        if current_thread() in self._shop.threads:
-            raise RuntimeError(f"{what}: the calling thread is this queue's own, and would wait for itself")
+        if current_thread() in self._shop.threads or self._handles.resolving_here():
+            raise RuntimeError(f"{what}: a handler, callback or listener of this queue would wait for itself")
 
 
 def _goes_on(task: Task) -> bool:

@@ -97,19 +97,27 @@ class Ready:
         self._who: dict[int, Contender] = {}
         self._parked: dict[Shape, list[Entry]] = {}
         self._lacking: dict[str, dict[Shape, None]] = {}
-        self._places = 0
-        self._patience = Patience(self._entry_of)
+        self.places = 0
+        self._by_slots = Patience(self._entry_of)
+        self._by_pools = Patience(self._entry_of)
 
     def __len__(self) -> int:
         return len(self._who)
 
-    def enter(self, job: Comer, *, front: bool = False, again: bool = False) -> None:
-        """Puts a job in, behind its equals; in `front` of them, or `again` where it was before."""
-        self._places += 1
+    def change(self, job: Comer, *, front: bool) -> None:
+        """It asks for something else; `front`: and goes before all of its equals, now or when it comes in."""
         if front:
-            job.place = -self._places
-        elif not again:
-            job.place = self._places
+            self.places += 1
+            job.place = -self.places
+        if job.entry is not None:
+            self.remove(job)
+            self.enter(job, again=True)
+
+    def enter(self, job: Comer, *, again: bool = False) -> None:
+        """Puts a job in, behind its equals; or `again` at the place that it has."""
+        if not again:
+            self.places += 1
+            job.place = self.places
         job.shape = (job.spec.slots, job.spec.pools)
         self.push(job, (-job.urgency, job.place, job.seq))
 
@@ -129,7 +137,8 @@ class Ready:
         """Takes a job out from wherever it is; its tuples in the heaps turn stale."""
         del self._who[job.seq]
         job.entry = None
-        self._patience.forget(job.seq)
+        self._by_slots.forget(job.seq)
+        self._by_pools.forget(job.seq)
         if self._parked:
             self._bring_next(job.shape)
         if len(self._heap) > 64 and len(self._heap) > 4 * len(self._who):
@@ -151,14 +160,15 @@ class Ready:
 
     def take(self, capacity: int, free: int) -> Contender | None:
         """The next job that may start with `free` of `capacity` slots; it is out of the queue then."""
-        self._patience.look()
+        self._by_slots.look()
+        self._by_pools.look()
         while free > 0 and self._heap:
             entry = heappop(self._heap)
             if not self._valid(entry):
                 continue
             job = self._who[entry[2]]
             lack = self._lack(job, capacity, free)
-            if lack is None and self._patience.first:
+            if lack is None and (self._by_slots.turn or self._by_pools.turn):
                 lack = self._kept_for_another(entry, job, capacity, free)
                 if lack == SLOTS:  # and so for all that come after it
                     heappush(self._heap, entry)
@@ -166,9 +176,9 @@ class Ready:
             if lack is not None:
                 self._park(job, entry, lack)
                 continue
-            waited_for = self._patience.start(job.seq)
+            its_turn = self._by_slots.start(job.seq) | self._by_pools.start(job.seq)
             self.remove(job)
-            if waited_for:
+            if its_turn:
                 self.look_again(*list(self._lacking))
             return job
         return None
@@ -193,18 +203,25 @@ class Ready:
         return None
 
     def _kept_for_another(self, entry: Entry, job: Contender, capacity: int, free: int) -> str | None:
-        for seq in self._patience.first:
-            other = self._who[seq]
-            if other is job or other.entry is None or other.entry > entry:
-                continue
-            # While its pool is not free, there is no use in keeping slots for it.
-            lack = self._lacking_pool(other) or self._lack(other, capacity, free)
-            if lack == SLOTS or (lack is not None and any(name == lack for name, _ in job.shape[1])):
-                return lack
+        """What is free, but kept for one before it that could never start otherwise."""
+        other = self._before(entry, self._by_pools.turn)
+        if other is not None and self._lack(other, capacity, free) is not None:
+            for name, _ in other.shape[1]:
+                if any(name == own for own, _ in job.shape[1]):
+                    return name
+        other = self._before(entry, self._by_slots.turn)
+        # While its pool is not free, there is no use in keeping slots for it.
+        if other is not None and not self._lacking_pool(other) and self._lack(other, capacity, free):
+            return SLOTS
         return None
 
+    def _before(self, entry: Entry, seq: int) -> Contender | None:
+        """That job, if it comes before this place."""
+        other = self._who[seq] if seq else None
+        return other if other is not None and other.entry is not None and other.entry < entry else None
+
     def _park(self, job: Contender, entry: Entry, lack: str) -> None:
-        self._patience.pass_over(job.seq)
+        (self._by_slots if lack == SLOTS else self._by_pools).pass_over(job.seq)
         self._lacking.setdefault(lack, {})[job.shape] = None
         heappush(self._parked.setdefault(job.shape, []), entry)
 

@@ -139,6 +139,7 @@ class Running:
             task.state = life.finish(state, verdict.outcome)
             return verdict.outcome
         task.retries += 1
+        task.place = 0
         task.state = waiting = life.retry(state, now + self._pause_before(task, news.said))
         self._log.events.append(ev.JobWaiting(now, task.seq, waiting.attempt, waiting.until))
         self._alarms.set(waiting.until, task.seq, waiting)

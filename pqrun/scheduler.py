@@ -46,7 +46,7 @@ class Scheduler:
         self.ready = Ready(pools)
         self.max_queue = max_queue
         self.paused = False
-        self.in_change = False  # somebody's request is half carried out: nothing starts meanwhile
+        self.in_between = ""  # what is being done in several turns: nothing starts meanwhile
         self.stopping: ev.RunStopping | None = None
         self.input_ended = False
         self.jobs = 0
@@ -117,6 +117,7 @@ class Scheduler:
             self.graph.remember(job_id, outcome, allowed=allowed)
         self._take_in(restart.tasks, now)
         for task in restart.tasks:
+            self.ready.places = max(self.ready.places, -task.place)
             if isinstance(task.state, life.Waiting):
                 self._unstarted -= 1
                 self._alarms.set(task.state.until, task.seq, task.state)
@@ -195,9 +196,7 @@ class Scheduler:
             self._reconnect(task, now)
         self.ready.move(self.graph.hurry(task))
         self.ready.move(self.graph.relax([task], before))
-        if isinstance(task.state, life.Queued):
-            self.ready.remove(task)
-            self.ready.enter(task, front=front, again=True)
+        self.ready.change(task, front=front)
 
     # What executors report
 
@@ -225,9 +224,7 @@ class Scheduler:
         if now >= self._deadline:
             self.stop("deadline", now)
         self._ring_alarms(now)
-        held = (
-            "stopping" if self.stopping else "paused" if self.paused else "changed" if self.in_change else ""
-        )
+        held = "stopping" if self.stopping else "paused" if self.paused else self.in_between
         self._unstarted -= self._starts.begin(now, capacity, bearing, held and f"the run is {held}")
         decision = Decision(self._log.events.copy(), self._log.acts.copy())
         self._log.events.clear()
@@ -247,7 +244,7 @@ class Scheduler:
         self._unstarted += len(fresh)
         never: dict[int, Need] = {}
         for task in fresh:
-            if task.spec.needs:
+            if task.spec.needs and isinstance(task.state, life.Pending):  # else they have been met
                 if need := self.graph.connect(task):
                     never[task.seq] = need
                 self.ready.move(self.graph.hurry(task))
@@ -257,7 +254,7 @@ class Scheduler:
             if task.seq in never:
                 self._drop(task, Outcome.SKIPPED, now, never[task.seq])
             elif isinstance(task.state, life.Queued) and task.entry is None:
-                self.ready.enter(task)
+                self.ready.enter(task, again=task.place < 0)
             elif isinstance(task.state, life.Pending) and not task.unmet:
                 self._enqueue(task, task.state, now)
 
@@ -274,7 +271,7 @@ class Scheduler:
 
     def _enqueue(self, task: Task, state: life.Pending | life.Waiting, now: float) -> None:
         task.state = life.enqueue(state, task.attempts + 1, now)
-        self.ready.enter(task)
+        self.ready.enter(task, again=task.place < 0)
         if isinstance(state, life.Waiting):
             self._unstarted += 1
         self._log.events.append(ev.JobQueued(now, task.seq, task.attempts + 1, task.spec.priority))

@@ -9,7 +9,6 @@ from pqrun.events import Event
 from pqrun.lifecycle import Pending, State
 from pqrun.model import JobSpec, Outcome
 
-
 ONE_SLOT: tuple[int, tuple[tuple[str, int], ...]] = (1, ())
 """What most jobs ask for: one object for all of them."""
 

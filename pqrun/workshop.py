@@ -18,7 +18,7 @@ from pqrun.executors.guest import Guest
 from pqrun.executors.slots import Slots
 from pqrun.executors.slots import Task as Work
 from pqrun.handles import Handles
-from pqrun.library import Config, QueueClosed
+from pqrun.library import Config, Job, QueueClosed
 from pqrun.metrics import Metrics, RunningMetrics
 from pqrun.model import Attempt, Command
 from pqrun.scheduler import Scheduler
@@ -39,7 +39,9 @@ class Workshop:
         self._contain = contain
         self.clock = SystemClock()
         self._guest: Guest | None = None
+        self._closed = False
         self._lock = Lock()
+        self.undone: list[Job[Any]] = []
         self._process = os.getpid()
         self.scheduler = Scheduler(max_queue=config.max_queue_size)
         self.scheduler.graph.remembers = 0
@@ -107,7 +109,7 @@ class Workshop:
     def knock(self) -> None:
         """Somebody has arrived: at once if there is a free slot, else with whatever happens next."""
         if self._slots.busy < self._slots.capacity():
-            self.engine.turn(ask=_nothing)
+            self.engine.look()
         else:
             self.engine.post()
 
@@ -126,13 +128,34 @@ class Workshop:
                 self._guest = Guest(self.clock, self.engine, contain=self._contain)
                 atexit.register(self._at_exit)
 
+    def stop(self, *, cancel: bool) -> None:
+        """Nothing new is begun any more; what runs may finish, or is asked to end. May be said again."""
+
+        def stop(scheduler: Scheduler, now: float) -> None:
+            if scheduler.stopping is None:
+                scheduler.stop("shutdown", now, drain=True)
+            self._take_out_the_rest(scheduler, now)
+            if cancel:
+                for task in scheduler.running():
+                    scheduler.cancel(task, now)
+
+        self.ask(stop)
+
+    def take_out_the_rest(self) -> None:
+        """At the end: an attempt that failed after `stop` may have wanted another one."""
+        if self.engine.broken is None:
+            self.ask(self._take_out_the_rest)
+
     def close(self) -> None:
         """Nothing runs any more: everything that was taken is given back."""
-        self._slots.close()
-        self.subscribers.end()
-        if self._guest is not None:
-            atexit.unregister(self._at_exit)
-            self._guest.close()
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                self._slots.close()
+                self.subscribers.end()
+                if self._guest is not None:
+                    atexit.unregister(self._at_exit)
+                    self._guest.close()
 
     def _arrive(self, scheduler: Scheduler, now: float) -> None:
         self._take_in(scheduler, now)
@@ -152,6 +175,14 @@ class Workshop:
         if self._guest is not None and isinstance(attempt.spec.work, Command):
             return self._guest.task(attempt, handle)
         return CallTask(attempt, self._calls)
+
+    def _take_out_the_rest(self, scheduler: Scheduler, now: float) -> None:
+        """What has no slot stays undone: first what is queued, then what waits for another attempt."""
+        running = {task.seq for task in scheduler.running()}
+        rest = [task for task in scheduler.tasks.values() if task.seq not in running]
+        for task in sorted(rest, key=lambda task: (task.entry is None, task.entry or ())):
+            self.undone.append(self._handles.by_seq[task.seq].job)
+            scheduler.cancel(task, now)
 
     def _run(self) -> None:
         """The engine's thread: alarms, and the end."""

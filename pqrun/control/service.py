@@ -101,7 +101,7 @@ class Service:
 
     def _go_on(self, scheduler: Scheduler, now: float) -> None:
         """Ask: all requests, up to this turn's part of one that takes several."""
-        scheduler.in_change = False
+        scheduler.in_between = ""
         while self._todo:
             client, what = self._todo[0]
             try:
@@ -111,7 +111,7 @@ class Service:
             else:
                 if isinstance(result, Generator):
                     self._todo[0] = (client, result)
-                    scheduler.in_change = True
+                    scheduler.in_between = "being changed"
                     return
                 self._give(client, result, scheduler, now)
             self._todo.popleft()

@@ -12,11 +12,9 @@ import select
 import signal
 import time
 from dataclasses import dataclass
-from fcntl import ioctl
-from termios import FIONREAD
 from threading import Lock
 
-from pqrun.capture import Capture, Logs, Stream
+from pqrun.capture import Capture, Logs, Stream, held_by
 from pqrun.clock import Clock
 from pqrun.errors import OwnFailure
 from pqrun.executors import Reporter
@@ -34,6 +32,7 @@ from pqrun.news import Ended, Grew, Idle, Refused, Started, Told
 LOOK_AROUND = 2.0
 LOOK_AT_REPORT = 1.0
 LOOK_WHETHER_IT_ENDED = 0.02
+LONGEST_START = 0.2
 REAPED = "another part of this program has taken its exit status, or it ignores SIGCHLD"
 
 
@@ -62,6 +61,7 @@ class Child:
         self._over = False
         self._asked = False
         self._suspended = False
+        self._starting = False
         self._met = False
         self._killed_at: float | None = None
         self._denied = False
@@ -82,9 +82,12 @@ class Child:
             self._signal_group(getattr(signal, name, signal.SIGTERM), signal.SIGCONT)
 
     def suspend(self, *, stopped: bool) -> None:
-        """Stops its group with pqrun, or lets it go on."""
+        """Stops its group with pqrun, or lets it go on; one that is being started is waited for."""
+        self._suspended = stopped
+        until = time.monotonic() + LONGEST_START
+        while stopped and self._starting and time.monotonic() < until:
+            time.sleep(0.001)
         with self._lock:
-            self._suspended = stopped
             if self._pid and not self._over:
                 self._signal_group(signal.SIGSTOP if stopped else signal.SIGCONT)
 
@@ -98,6 +101,11 @@ class Child:
             codes = attempt.spec.success_codes
             said = Said(message=f"cached: {made} is there")
             return Ended(attempt.key, Exited(0 if 0 in codes else codes[0]), False, now, now, said=said)
+        self._starting = True
+        while self._suspended:  # in this order, so that either we see that, or who sets it sees us
+            self._starting = False
+            time.sleep(LOOK_WHETHER_IT_ENDED)
+            self._starting = True
         member = around.launcher.member(attempt, slot)
         around.containment.expect(member)
         pipes: list[int] = []
@@ -110,6 +118,7 @@ class Child:
         except BaseException as error:
             _close(*pipes)
             around.containment.leave(member)
+            self._starting = False
             if isinstance(error, Unstartable):
                 return Ended(attempt.key, NotStarted(error.code, str(error)), False, now, now)
             if isinstance(error, OSError) and error.errno in PASSING:
@@ -134,8 +143,7 @@ class Child:
         with self._lock:
             self._pid = member.pid
             asked_early, killed_early = self._asked, self._killed_at is not None
-            if self._suspended:
-                self._signal_group(signal.SIGSTOP)
+        self._starting = False
         if asked_early:
             self.stop(force=killed_early)
         # Nobody is woken for it: the scheduler looks into its mail when the limit may be over.
@@ -221,7 +229,7 @@ class Child:
             with self._lock:
                 if not has_ended(self._pid):
                     self._signal_group(signal.SIGKILL)
-            return len(os.read(fd, 65536)) if self._holds(fd) else 1
+            return len(os.read(fd, 65536)) if held_by(fd) else 1
         if self._around.follow and stream.last_line_end:
             self._around.reporter.post(
                 Grew(self._attempt.key, stream.number, stream.last_line_end, stream), urgent=True
@@ -230,16 +238,12 @@ class Child:
 
     def _drain(self, fd: int, stream: Stream) -> None:
         """What the pipe holds now; who else may still have it open is not waited for."""
-        left = self._holds(fd)
+        left = held_by(fd)
         while left > 0:
             moved = self._take(fd, stream, limit=min(left, 1 << 20))
             if not moved:
                 return
             left -= moved
-
-    @staticmethod
-    def _holds(fd: int) -> int:
-        return int.from_bytes(ioctl(fd, FIONREAD, b"\0\0\0\0"), "little")
 
     def _tell(self, told: str) -> str:
         said = read_report(self._around.launcher.report_path(self._attempt.key))

@@ -14,11 +14,7 @@ from collections.abc import Callable
 
 _PLAIN = re.compile(r"[ \t]*[A-Za-z0-9_./+:@%^,-]+(?:[ \t]+[A-Za-z0-9_./+:@%^,=-]+)*[ \t]*")
 SHELLS_OWN = frozenset(
-    ". : [ [[ ]] { } ! alias bg bind break builtin caller case cd chdir command compgen complete compopt"
-    " continue coproc declare dirs disown do done echo elif else enable esac eval exec exit export false fc fg"
-    " fi for function getopts hash help history if in inherit jobs kill let local logout mapfile popd print"
-    " printf pushd pwd read readarray readonly return select set shift shopt source suspend test then time"
-    " times trap true type typeset ulimit umask unalias unset until wait whence while".split()
+    [".", ":", "[", "[[", "]]", "{", "}", "!", "alias", "bg", "bind", "break", "builtin", "caller", "case", "cd", "chdir", "command", "compgen", "complete", "compopt", "continue", "coproc", "declare", "dirs", "disown", "do", "done", "echo", "elif", "else", "enable", "esac", "eval", "exec", "exit", "export", "false", "fc", "fg", "fi", "for", "function", "getopts", "hash", "help", "history", "if", "in", "inherit", "jobs", "kill", "let", "local", "logout", "mapfile", "popd", "print", "printf", "pushd", "pwd", "read", "readarray", "readonly", "return", "select", "set", "shift", "shopt", "source", "suspend", "test", "then", "time", "times", "trap", "true", "type", "typeset", "ulimit", "umask", "unalias", "unset", "until", "wait", "whence", "while"]
 )
 REMEMBERED = 4096
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from json.encoder import encode_basestring_ascii as quote
-from operator import is_
+from math import nan
 from typing import Any
 from zlib import crc32
 
@@ -56,7 +56,8 @@ class Encoder:
 
     def __init__(self, wall: Wall) -> None:
         self._wall = wall
-        self._like = UNKNOWN
+        self._at, self._at_text = nan, ""
+        self._like = common(UNKNOWN)
         self._rest = ""
         self._by_type: dict[type[Any], Callable[[Any], str]] = {
             ev.AttemptSubmitted: self._submitted,
@@ -71,30 +72,34 @@ class Encoder:
         What comes together nearly always is one object: a job's end with that of its last attempt,
         and that it is queued with that it was added.
         """
-        texts = []
-        by_type = self._by_type.get
+        texts: list[str] = []
         queued = _queued_at_once(events) if events and type(events[0]) is ev.JobAdded else {}
         told: ev.JobEnded | None = None
-        for place, event in enumerate(events):
-            match event:
-                case ev.AttemptEnded():
-                    told = _end_with(event, events, place + 1)
-                    texts.append(self._ended(event, told))
-                case ev.JobAdded(_, seq):
-                    texts.append(self._added(event, queued=seq in queued))
-                case ev.JobQueued(_, seq) if event is queued.get(seq):
-                    pass
-                case _ if event is not told and (encode := by_type(type(event))):
-                    texts.append(encode(event))
+        for place, event in enumerate(events, 1):
+            if isinstance(event, ev.AttemptEnded):
+                told = _end_with(event, events, place)
+                texts.append(self._ended(event, told))
+            elif isinstance(event, ev.JobAdded):
+                texts.append(self._added(event, queued=event.seq in queued))
+            elif isinstance(event, ev.JobQueued) and event is queued.get(event.seq):
+                pass
+            elif event is not told and (encode := self._by_type.get(type(event))):
+                texts.append(encode(event))
         return texts
+
+    def _time(self, at: float) -> str:
+        """A moment, as text; most events of a turn are of the same one."""
+        if at != self._at:
+            self._at, self._at_text = at, f"{self._wall(at):.7f}"
+        return self._at_text
 
     def _submitted(self, event: ev.AttemptSubmitted) -> str:
         at, seq, attempt, waited = event
-        return f'{{"e":"start","t":{self._wall(at):.7f},"s":{seq},"n":{attempt},"w":{waited:.9f}}}'
+        return f'{{"e":"start","t":{self._time(at)},"s":{seq},"n":{attempt},"w":{waited:.9f}}}'
 
     def _queued(self, event: ev.JobQueued) -> str:
         at, seq, attempt, priority = event
-        return f'{{"e":"queue","t":{self._wall(at):.7f},"s":{seq},"n":{attempt},"p":{priority._value_}}}'
+        return f'{{"e":"queue","t":{self._time(at)},"s":{seq},"n":{attempt},"p":{priority._value_}}}'
 
     def _job_ended(self, event: ev.JobEnded) -> str:
         at, seq, outcome, attempts, allowed, because, by = event
@@ -104,24 +109,24 @@ class Encoder:
         if by:
             more += f',"by":{quote(by)}'
         end = f'"o":"{outcome._value_}","n":{attempts}{more}'
-        return f'{{"e":"done","t":{self._wall(at):.7f},"s":{seq},{end}}}'
+        return f'{{"e":"done","t":{self._time(at)},"s":{seq},{end}}}'
 
     def _added(self, event: ev.JobAdded, *, queued: bool) -> str:
         """A job; what it has in common with the one before is not worked out again."""
         at, seq, spec, by = event
-        like, work = self._like, spec.work
+        work = spec.work
         run = work.run if isinstance(work, Command) else None
-        if isinstance(run, str) and all(map(is_, common(spec), common(like))):
+        if isinstance(run, str) and (like := common(spec)) == self._like:
             job = f'{{"id":{quote(spec.id)},"run":{quote(run)},"line":{spec.line}{self._rest}}}'
         else:
             facts = spec_facts(spec)
             job = json.dumps(facts, ensure_ascii=True, separators=(",", ":"))
             if isinstance(run, str):
                 rest = {k: v for k, v in facts.items() if k not in ("id", "run", "line")}
-                self._like = spec
+                self._like = like
                 self._rest = "," + json.dumps(rest, separators=(",", ":"))[1:-1] if rest else ""
         more = (',"q":true' if queued else "") + (f',"by":{quote(by)}' if by else "")
-        return f'{{"e":"add","t":{self._wall(at):.7f},"s":{seq},"job":{job}{more}}}'
+        return f'{{"e":"add","t":{self._time(at)},"s":{seq},"job":{job}{more}}}'
 
     def _ended(self, event: ev.AttemptEnded, last: ev.JobEnded | None) -> str:
         at, seq, attempt, counted, exit, asked, began, ended, usage, said, output = event
@@ -136,7 +141,7 @@ class Encoder:
             case Lost(why):
                 how = f'"lost":{quote(why)}'
         text = (
-            f'{{"e":"end","t":{wall(at):.7f},"s":{seq},"n":{attempt},"as":"{counted._value_}",{how}'
+            f'{{"e":"end","t":{self._time(at)},"s":{seq},"n":{attempt},"as":"{counted._value_}",{how}'
             f',"b":{wall(began):.7f},"f":{wall(ended):.7f},"u":{usage.user:.6f},"y":{usage.system:.6f}'
         )
         if asked is not None:
@@ -150,7 +155,7 @@ class Encoder:
         return text + "}"
 
     def _rare(self, event: ev.Event) -> str:
-        at = f"{self._wall(event.at):.7f}"
+        at = self._time(event.at)
         match event:
             case ev.JobWaiting(_, seq, attempt, until):
                 return f'{{"e":"wait","t":{at},"s":{seq},"n":{attempt},"until":{self._wall(until):.7f}}}'

@@ -32,6 +32,7 @@ class Remains:
     started_at: float = 0.0
     until: float = 0.0
     place: int = 0
+    keeps_place: bool = False
     outcome: Outcome | None = None
     allowed: bool = False
     counted: Count | None = None
@@ -65,8 +66,11 @@ class Recovery:
                 self.highest = max(self.highest, seq)
             case ev.JobQueued(at, seq):
                 job = self.jobs[seq]
-                self.places += 1
-                job.state, job.queued_at, job.place = "queued", at, self.places
+                job.state, job.queued_at = "queued", at
+                if not (job.keeps_place or job.place < 0):
+                    self.places += 1
+                    job.place = self.places
+                job.keeps_place = False
             case ev.JobRemoved(_, seq):
                 self.jobs[seq].state = "pending"
             case ev.AttemptSubmitted(at, seq, attempt):
@@ -81,14 +85,16 @@ class Recovery:
                 job = self.jobs[seq]
                 job.state, job.until = "waiting", until
                 job.retries += 1
+                job.place = 0
             case ev.JobEnded(_, seq, outcome, attempts, allowed):
                 job = self.jobs[seq]
                 job.state, job.outcome, job.allowed, job.attempts = "done", outcome, allowed, attempts
             case ev.JobReopened(_, seq, outcome, _):
                 job = self.jobs[seq]
                 job.state, job.outcome = "pending", None
+                job.keeps_place = outcome is Outcome.INTERRUPTED
                 if outcome is not Outcome.INTERRUPTED:
-                    job.retries = 0
+                    job.retries = job.place = 0
             case ev.JobDropped(_, seq):
                 del self.jobs[seq]
             case ev.JobChanged(_, seq, spec, _, front):

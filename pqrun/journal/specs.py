@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from operator import attrgetter
 from typing import Any
 
 from pqrun.model import NO_RETRIES, Command, JobSpec, Need, Priority, RetryPolicy
@@ -13,17 +12,11 @@ _USUAL = JobSpec("", None)
 _COMMAND = Command("")
 _SPEC_FIELDS = [name for name in JobSpec._fields if name not in ("id", "work", "retry")]
 _COMMAND_FIELDS = [name for name in Command._fields if name != "run"]
-_spec_common = attrgetter("retry", *(name for name in _SPEC_FIELDS if name != "line"))
-_command_common = attrgetter(*_COMMAND_FIELDS)
 
 
 def common(spec: JobSpec) -> tuple[Any, ...]:
-    """What jobs that were made alike share, object by object."""
-    work = spec.work
-    return (
-        *_spec_common(spec),
-        *(_command_common(work) if isinstance(work, Command) else ()),
-    )
+    """All but its id, line and command (the first and last of their fields): what jobs made alike share."""
+    return (*spec[2:-1], *(spec.work[1:] if isinstance(spec.work, Command) else ()))
 
 
 def spec_facts(spec: JobSpec) -> dict[str, Any]:

@@ -92,7 +92,9 @@ def figures(directory: Path, scale: float) -> Iterator[Figure]:
     )  # fmt: skip
     hundred = directory / "hundred.yaml"
     count = int(100_000 * scale)
-    hundred.write_text("jobs:\n" + "".join(f"  - {{id: j{n}, run: 'true', priority: low}}\n" for n in range(count)))
+    hundred.write_text(
+        "jobs:\n" + "".join(f"  - {{id: j{n}, run: 'true', priority: low}}\n" for n in range(count))
+    )
     yield Figure(
         "100,000 jobs of YAML until the first has ended", "≤ 6 s, ≤ 150 MB",
         f"{PQRUN} run -q -j2 --halt now,done=1 hundred.yaml", None, directory,

@@ -90,7 +90,9 @@ def main():
     sys.stdout.write(f"{jobs:,} jobs that do nothing, {WORKERS} workers, median of {rounds} (best)\n")
     for name, found in rates.items():
         middle = median(found)
-        sys.stdout.write(f"{name:32} {middle:9,.0f}/s ({max(found):9,.0f})  {middle / pool:5.2f} of the pool\n")
+        sys.stdout.write(
+            f"{name:32} {middle:9,.0f}/s ({max(found):9,.0f})  {middle / pool:5.2f} of the pool\n"
+        )
 
 
 if __name__ == "__main__":

@@ -6,11 +6,10 @@ import re
 import pytest
 
 
-def test_the_exit_code_tells_whether_all_went_well(run):
-    assert run(lines=["true"]).code == 0
-    assert run(lines=["true", "exit 7"]).code == 1
-    assert run(lines=["true", "kill -9 $$"]).code == 1
-    assert run(lines=["exit 3 # pqrun: success_codes=3", "false # pqrun: allow_failure=true"]).code == 0
+def test_the_exit_code_tells_whether_all_went_well(run, side_by_side):
+    well = ["exit 3 # pqrun: success_codes=3", "false # pqrun: allow_failure=true"]
+    lists = [["true"], ["true", "exit 7"], ["true", "kill -9 $$"], well]
+    assert [done.code for done in side_by_side(lambda lines: run(lines=lines), lists)] == [0, 1, 1, 0]
 
 
 def test_every_exit_code_and_signal_is_kept_as_it_was(run):
@@ -69,16 +68,19 @@ def test_a_job_that_goes_well_at_last_is_ok(run, tmp_path):
     assert (done.metrics["jobs_retried"], done.metrics["jobs_completed"]) == (2, 1)
 
 
-def test_permanent_codes_are_never_retried_and_the_others_only_if_the_policy_names_them(run):
-    def attempts(*options, lines):
-        jobs = run("--json", "-r1", "--retry-delay", "0", *options, lines=lines).document["jobs"]
+def test_permanent_codes_are_never_retried_and_the_others_only_if_the_policy_names_them(run, side_by_side):
+    def attempts(options):
+        ends = ["exit 5", "exit 22", "exit 75", "exit 127", "kill -SEGV $$"]
+        jobs = run("--json", "-r1", "--retry-delay", "0", *options, lines=ends).document["jobs"]
         return [job["attempts"] for job in jobs]
 
-    ends = ["exit 5", "exit 22", "exit 75", "exit 127", "kill -SEGV $$"]
-    assert attempts(lines=ends) == [2, 2, 2, 1, 2]
-    assert attempts("--permanent", "22,SEGV", lines=ends) == [2, 1, 2, 1, 1]
-    assert attempts("--retry-on", "5,127", lines=ends) == [2, 1, 2, 2, 1]
-    assert attempts("--retry-on", "signal", "--permanent", "75", lines=ends) == [1, 1, 1, 1, 2]
+    policies = {
+        (): [2, 2, 2, 1, 2],
+        ("--permanent", "22,SEGV"): [2, 1, 2, 1, 1],
+        ("--retry-on", "5,127"): [2, 1, 2, 2, 1],
+        ("--retry-on", "signal", "--permanent", "75"): [1, 1, 1, 1, 2],
+    }
+    assert side_by_side(attempts, policies) == list(policies.values())
 
 
 def test_a_job_may_say_that_it_is_hopeless_or_when_to_come_back(run):

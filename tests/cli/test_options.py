@@ -14,17 +14,13 @@ def workers(run, *options, **more):
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="there is no affinity here")
-def test_how_many_run_at_a_time_may_be_said_in_many_ways(run):
+def test_how_many_run_at_a_time_may_be_said_in_many_ways(run, side_by_side):
     usable = len(os.sched_getaffinity(0))
     few = workers(run)
     assert 1 <= few <= usable
-    assert workers(run, "-j", "auto") == few
-    assert workers(run, "-j3") == 3
-    assert workers(run, "--jobs", "+2") == few + 2
-    assert workers(run, "-j-1") == max(1, few - 1)
-    assert workers(run, "-j", "-1000") == 1
-    assert workers(run, "-j", "50%") == max(1, few // 2)
-    assert workers(run, "-j400%") == 4 * few
+    ways = {"auto": few, "3": 3, "+2": few + 2, "-1": max(1, few - 1), "-1000": 1, "50%": max(1, few // 2)}
+    ways["400%"] = 4 * few
+    assert side_by_side(lambda way: workers(run, f"-j{way}"), ways) == list(ways.values())
 
 
 def test_so_many_run_at_a_time_and_no_more(start, gate, until):

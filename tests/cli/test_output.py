@@ -47,7 +47,7 @@ def test_none_prints_nothing_of_jobs_and_the_failures_last_words_still(run):
 
 
 def test_kept_in_order_it_comes_in_the_order_of_the_list(run):
-    lines = [f"sleep 0.{5 - n}; echo {n}" for n in range(1, 5)]
+    lines = [f"sleep 0.{20 - 4 * n:02d}; echo {n}" for n in range(1, 5)]
     assert run("-q", "-j4", "-k", lines=lines).out == "1\n2\n3\n4\n"
     assert run("-q", "-j4", "-k", "--output", "line", lines=lines).out == "1\n2\n3\n4\n"
 

@@ -46,9 +46,9 @@ def test_when_the_queue_is_full_the_producer_has_to_wait(start, gate, until):
     assert live.end().out == "".join(f"{n}\n" for n in range(400))
 
 
-def test_an_input_without_commands_is_no_failure(run):
-    for nothing in ("", "\n", "# only a comment\n\n   # another\n"):
-        assert tuple(run(input=nothing)) == (0, "")
+def test_an_input_without_commands_is_no_failure(run, side_by_side):
+    inputs = ["", "\n", "# only a comment\n\n   # another\n"]
+    assert [tuple(done) for done in side_by_side(lambda text: run(input=text), inputs)] == [(0, "")] * 3
 
 
 def test_blank_lines_and_comments_are_skipped_and_backslashes_continue(run):
@@ -119,7 +119,7 @@ def test_a_line_over_sixteen_mebibytes_ends_the_reading(run):
     assert run("-q", input=just_so + b"xx").code == 2
 
 
-def test_a_comment_of_ours_that_is_wrong_ends_the_reading(run):
+def test_a_comment_of_ours_that_is_wrong_ends_the_reading(run, side_by_side):
     wrong = {
         "priorty=high": "did you mean `priority`",
         "priority=urgent": "critical, high, normal",
@@ -130,8 +130,8 @@ def test_a_comment_of_ours_that_is_wrong_ends_the_reading(run):
         "needs=nobody": "nobody",
         "pools=net:2": "net",
     }
-    for field, said in wrong.items():
-        done = run(lines=["true", f"echo ran # pqrun: {field}"])
+    results = side_by_side(lambda field: run(lines=["true", f"echo ran # pqrun: {field}"]), wrong)
+    for (field, said), done in zip(wrong.items(), results, strict=True):
         assert tuple(done) == (1, ""), field
         assert "stdin:2" in done.err and any(word in done.err for word in said.split("|")), done.err
 

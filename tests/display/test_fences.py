@@ -21,6 +21,8 @@ def obeyed(log):
             continue
         if match := re.match(r"::stop-commands::(.+)", text):
             token = match[1]
+        elif text.startswith("::error title="):
+            pass  # our own annotation: a report's matter, with what it quotes on one line
         elif text.startswith("::") or "##[" in text:
             found.append(text)
     assert token is None, "commands would stay stopped"

@@ -6,17 +6,19 @@ import os
 import time
 from pathlib import Path
 from threading import Lock
+from types import SimpleNamespace
 from typing import ClassVar
 
 import pytest
 
 from pqrun.capture import Logs
 from pqrun.clock import SystemClock
+from pqrun.executors.call import Calls, CallTask
 from pqrun.executors.child import Child, Surroundings
 from pqrun.executors.containment import Containment
 from pqrun.executors.launch import Launcher
 from pqrun.executors.slots import Slots
-from pqrun.model import Attempt, Command, Exited, JobSpec, Key
+from pqrun.model import Attempt, Command, Exit, Exited, JobSpec, Key
 from pqrun.news import Ended, Refused, Started
 from pqrun.testing import FakeClock, Fate, SimulatedExecutor
 
@@ -24,11 +26,13 @@ from pqrun.testing import FakeClock, Fate, SimulatedExecutor
 class Rig:
     """An executor at work. A new kind of executor: a subclass, and a line in `RIGS`.
 
-    Kinds of work: `quick` (ends by itself), `failing` (with code 7), `endless` (until it is asked to
-    end), `deaf` (until it is killed), `polite` (asked to end, it ends with code 0). `faults` are
-    jobs that can't be started through a fault of their author.
+    Kinds of work: `quick` (ends by itself), `failing` (with the exit `failed`), `endless` (until it is
+    asked to end), `deaf` (until it is killed, if it `can_kill`), `polite` (asked to end, it ends with
+    code 0). `faults` are jobs that can't be started through a fault of their author.
     """
 
+    failed: Exit = Exited(7)
+    can_kill = True
     faults: ClassVar[dict[str, JobSpec]] = {}
 
     def __init__(self, directory: Path) -> None:
@@ -77,6 +81,8 @@ class Rig:
 
     def begin(self, kind: str, seq: int = 1, attempt: int = 1) -> Key:
         """Starts it, and waits until it is at work."""
+        if kind == "deaf" and not self.can_kill:
+            pytest.skip("here nothing can be killed")
         key = self.start(kind, seq, attempt)
         self.wait(lambda: self.of(key, Started))
         return key
@@ -194,7 +200,30 @@ class Processes(Rig):
             ctypes.CDLL(None).prctl(36, 0, 0, 0, 0)  # no longer whom orphans go to
 
 
-RIGS = {"simulated": Simulated, "processes": Processes}
+class PythonCalls(Rig):
+    """A thread can't be killed, so nothing is deaf here."""
+
+    failed = Exited(1)
+    can_kill = False
+
+    def build(self):
+        calls = Calls(self._handle, SystemClock(), self)
+        return Slots(4, lambda attempt: CallTask(attempt, calls), self, self.failures.append)
+
+    def spec(self, kind, key):
+        return JobSpec(kind, SimpleNamespace(job=kind, value=None, error=None))
+
+    @staticmethod
+    def _handle(context, kind):
+        if kind == "failing":
+            raise ValueError(kind)
+        while kind in ("endless", "polite") and not context.cancelled:
+            time.sleep(0.001)
+        if kind == "endless":
+            context.raise_if_cancelled()
+
+
+RIGS = {"simulated": Simulated, "processes": Processes, "calls": PythonCalls}
 FAULTS = [(name, fault) for name, rig in RIGS.items() for fault in rig.faults]
 
 

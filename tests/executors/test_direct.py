@@ -16,8 +16,41 @@ PROGRAMS = [
     "not-executable", "only-later",
 ]  # fmt: skip
 SHELLS = ["echo", "true", "false", "test", "[", "printf", "pwd", "kill", "type", "exit", ":", "cd", "export"]
-ARGUMENTS = ["a", "0", "-l", "file", "./file", "--", "-x", "a=b", "+%Y", "1:2", "x@y", "a,b", "..", "no-such-file", "5"]
-TRICKY = ["$HOME", "*", "a;b", "'q'", '"q"', "`x`", "~", "#c", "a|b", "a&b", "{a,b}", "(x)", "a>b", "\\a", "!x", "?"]
+ARGUMENTS = [
+    "a",
+    "0",
+    "-l",
+    "file",
+    "./file",
+    "--",
+    "-x",
+    "a=b",
+    "+%Y",
+    "1:2",
+    "x@y",
+    "a,b",
+    "..",
+    "no-such-file",
+    "5",
+]
+TRICKY = [
+    "$HOME",
+    "*",
+    "a;b",
+    "'q'",
+    '"q"',
+    "`x`",
+    "~",
+    "#c",
+    "a|b",
+    "a&b",
+    "{a,b}",
+    "(x)",
+    "a>b",
+    "\\a",
+    "!x",
+    "?",
+]
 
 
 @pytest.fixture
@@ -94,6 +127,8 @@ def test_what_means_something_to_a_shell_goes_through_a_shell(word):
     assert Direct().words(f"ls {word}", lambda: os.environ["PATH"], "/") is None
 
 
-@pytest.mark.parametrize("command", ["a=b ls", "ls\nls", "", "  ", "-x", "A=1", "./without-shebang", "./bad-interpreter"])
+@pytest.mark.parametrize(
+    "command", ["a=b ls", "ls\nls", "", "  ", "-x", "A=1", "./without-shebang", "./bad-interpreter"]
+)
 def test_what_only_a_shell_can_run_goes_through_a_shell(command, place):
     assert Direct().words(command, lambda: os.environ["PATH"], str(place)) is None

@@ -96,7 +96,7 @@ def test_a_warden_does_not_outlive_its_run(world: World) -> None:
 @pytest.mark.parametrize("killed", ["outer", "inner"])
 def test_a_pqrun_within_a_job_is_no_way_to_escape(world: World, killed: str) -> None:
     (world.directory / "inner").write_text(
-        f"exec {world.script('deaf')}\nenv -i setsid {world.script('deaf')}\n"
+        f"exec {world.script('deaf')}\nenv -i setsid -w {world.script('deaf')}\n"
     )
     inner = f"cd {world.directory} && echo inner $$ > {world.fifo} && exec {PQRUN} -j2 --no-journal inner"
 
@@ -109,7 +109,7 @@ def test_a_pqrun_within_a_job_is_no_way_to_escape(world: World, killed: str) -> 
 
 
 def test_a_job_that_is_a_pqrun_is_stopped_with_all_its_jobs(world: World) -> None:
-    (world.directory / "inner").write_text(f"exec {world.script('deaf')}\nsetsid {world.script('deaf')}\n")
+    (world.directory / "inner").write_text(f"exec {world.script('deaf')}\nsetsid -w {world.script('deaf')}\n")
     inner = f"cd {world.directory} && exec {PQRUN} -j2 --no-journal inner"
 
     run = world.start(f"{inner}\n", "--grace", "300ms", "--json")

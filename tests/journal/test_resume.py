@@ -198,7 +198,11 @@ def test_resume_after_resume_after_resume(world):
     for _ in range(8):
         before = len(world.read("ran"))
         process = world.start("resume", "latest")
-        world.until(lambda before=before, process=process: len(world.read("ran")) > before or process.poll() is not None)
+        world.until(
+            lambda before=before, process=process: (
+                len(world.read("ran")) > before or process.poll() is not None
+            )
+        )
         world.kill(process)
         if all(state == "ok" for state in states(world).values()):
             break
@@ -221,7 +225,9 @@ def test_of_an_edited_list_only_what_is_new_or_changed_runs(world):
     assert result.code == 0
     assert world.counted("ran") == {"a": 1, "b": 1, "c": 1, "new": 1, "B": 1}
     assert "2 jobs as they were, 0 changed, 2 new, 1 removed" in result.err
-    assert sorted(job["run"] for job in result.document["jobs"]) == sorted(world.read("list").split("\n")[:-1])
+    assert sorted(job["run"] for job in result.document["jobs"]) == sorted(
+        world.read("list").split("\n")[:-1]
+    )
 
 
 def test_the_same_command_several_times_is_counted_not_matched_by_position(world):
@@ -282,7 +288,9 @@ def warden_of(pid: int) -> int:
     """The child of pqrun that guards its jobs."""
     with open(f"/proc/{pid}/task/{pid}/children") as file:
         children = [int(child) for child in file.read().split()]
-    marks = {child: os.getsid(child) == child and b"PQRUN_TREE" not in environment_of(child) for child in children}
+    marks = {
+        child: os.getsid(child) == child and b"PQRUN_TREE" not in environment_of(child) for child in children
+    }
     (warden,) = [child for child, is_it in marks.items() if is_it]
     return warden
 
@@ -335,7 +343,9 @@ def test_two_runs_on_one_directory_the_second_is_refused(world):
 
 
 def test_a_lock_that_names_a_process_long_gone_keeps_nobody_out(world):
-    world.kill_when(lambda: world.read("ran"), "run", "--run-dir", "rd", lines=["echo x >> ran; test -e go || sleep 60"])
+    world.kill_when(
+        lambda: world.read("ran"), "run", "--run-dir", "rd", lines=["echo x >> ran; test -e go || sleep 60"]
+    )
     world.write("go", "")
     (world.here / "rd" / "lock").write_text("1 1\n")
     assert world.pqrun("resume", "./rd").code == 0

@@ -73,7 +73,12 @@ def test_a_job_as_it_is_made():
         "export-1", Priority.HIGH, [1, 2], 3, 7200,
     )  # fmt: skip
     assert (job.submitted_at, job.retry_count) == (None, 0)
-    assert (Job().priority, Job().max_retries, Job().timeout, Job().payload) == (Priority.NORMAL, 0, None, None)
+    assert (Job().priority, Job().max_retries, Job().timeout, Job().payload) == (
+        Priority.NORMAL,
+        0,
+        None,
+        None,
+    )
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,9 @@ def test_large_output_is_not_left_on_the_disk(make_queue):
 
 
 def test_a_command_that_fails_says_how(make_queue):
-    error = make_queue(echo).enqueue(Job.shell("echo half; echo the reason >&2; exit 3", "build")).exception(30)
+    error = (
+        make_queue(echo).enqueue(Job.shell("echo half; echo the reason >&2; exit 3", "build")).exception(30)
+    )
     assert type(error) is JobFailed
     assert error.outcome is Outcome.FAILED
     assert error.result == ShellResult(3, None, b"half\n", b"the reason\n", "exit 3")
@@ -169,7 +171,9 @@ def test_a_deaf_one_is_killed_after_its_grace(make_queue, begun, until, tmp_path
 )
 def test_nothing_of_its_tree_is_left(make_queue, begun, until, tmp_path, escape, contain):
     queue = make_queue(echo, grace=0.1, contain=contain)
-    handle = queue.enqueue(Job.shell(f"{escape}\nwhile ! test -s pid; do sleep 0.01; done", "job", cwd=tmp_path))
+    handle = queue.enqueue(
+        Job.shell(f"{escape}\nwhile ! test -s pid; do sleep 0.01; done", "job", cwd=tmp_path)
+    )
     pid = begun("pid")
     assert handle.result(30).code == 0
     until(lambda: not lives(pid))
@@ -228,11 +232,21 @@ def test_many_commands_and_calls_at_a_time(make_queue):
 
 def test_the_signals_of_the_program_are_its_own(make_queue):
     numbers = [number for number in signal.valid_signals() if number not in (signal.SIGKILL, signal.SIGSTOP)]
-    before = [signal.getsignal(number) for number in numbers], signal.set_wakeup_fd(-1), os.getcwd(), os.umask(0o22)
+    before = (
+        [signal.getsignal(number) for number in numbers],
+        signal.set_wakeup_fd(-1),
+        os.getcwd(),
+        os.umask(0o22),
+    )
     os.umask(before[3])
     queue = make_queue(echo)
     queue.enqueue(Job.shell("true")).result(30)
-    during = [signal.getsignal(number) for number in numbers], signal.set_wakeup_fd(-1), os.getcwd(), os.umask(0o22)
+    during = (
+        [signal.getsignal(number) for number in numbers],
+        signal.set_wakeup_fd(-1),
+        os.getcwd(),
+        os.umask(0o22),
+    )
     os.umask(during[3])
     assert during == before
 
@@ -352,17 +366,25 @@ def test_the_commands_of_a_killed_program_die_if_it_asked_for_that(until, tmp_pa
         until(lambda pid=pid: not lives(pid), 10)
 
 
-def test_a_forked_child_that_exits_does_not_end_its_parents_commands(make_queue, begun, tmp_path):
-    queue = make_queue(echo)
-    handle = queue.enqueue(Job.shell("echo $$ > pid; until test -e go; do sleep 0.01; done", cwd=tmp_path))
-    pid = begun("pid")
-    child = os.fork()
-    if child == 0:
-        import atexit
+FORKING = """
+import os, sys, time
+from pqrun import Job, Queue
+queue = Queue(print)
+handle = queue.enqueue(Job.shell("touch begun; until test -e go; do sleep 0.01; done; echo fine"))
+while not os.path.exists("begun"):
+    time.sleep(0.01)
+child = os.fork()
+if child == 0:
+    sys.exit(5)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 5
+open("go", "w").close()
+sys.stdout.write(handle.result(30).stdout.decode())
+queue.shutdown()
+"""
 
-        atexit._run_exitfuncs()
-        os._exit(0)
-    os.waitpid(child, 0)
-    assert lives(pid)
-    (tmp_path / "go").touch()
-    assert handle.result(30).code == 0
+
+def test_a_forked_child_that_exits_does_not_end_its_parents_commands(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", FORKING], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "fine\n", "")

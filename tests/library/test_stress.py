@@ -127,7 +127,8 @@ def test_whatever_threads_do_to_a_queue_every_job_has_one_end(seed):
     assert wait(everything, 0).not_done == set()
     assert story.wrong == []
     ends = Counter(
-        "cancelled" if handle.cancelled() else "failed" if handle.exception(0) else "ok" for handle in everything
+        "cancelled" if handle.cancelled() else "failed" if handle.exception(0) else "ok"
+        for handle in everything
     )
     assert story.jobs == len(everything) == story.ended.total()
     assert story.ended["dropped"] == len(taken)

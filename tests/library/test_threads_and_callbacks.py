@@ -14,10 +14,7 @@ from pqrun import events as ev
 
 from .conftest import echo
 
-TEN = (
-    "jobs_enqueued jobs_dequeued jobs_completed jobs_failed jobs_timeout jobs_retried current_queue_size"
-    " active_workers average_wait_time average_processing"
-).split()
+TEN = ["jobs_enqueued", "jobs_dequeued", "jobs_completed", "jobs_failed", "jobs_timeout", "jobs_retried", "current_queue_size", "active_workers", "average_wait_time", "average_processing"]
 
 
 def test_a_callback_may_put_in_the_next_job(make_queue):
@@ -133,6 +130,27 @@ def test_who_waits_for_himself_is_told(make_queue):
     for what in ("join", "shutdown"):
         with pytest.raises(RuntimeError, match=f"^{what}"):
             queue.enqueue(Job(payload=what)).result(30)
+
+
+@pytest.mark.parametrize("what", ["join", "shutdown"])
+def test_a_callback_that_would_wait_for_itself_is_told_wherever_it_runs(make_queue, gate, what):
+    told = []
+
+    def call_back(handle):
+        try:
+            getattr(queue, what)()
+        except RuntimeError as error:
+            told.append(str(error).partition(":")[0])
+
+    queue = make_queue()
+    running, queued = queue.enqueue(Job("first")), queue.enqueue(Job("queued"))
+    for handle in (running, queued):
+        handle.add_done_callback(call_back)
+    queue.cancel("queued")
+    assert told == [what]
+    gate.open()
+    queue.join(30)
+    assert told == [what, what]
 
 
 def test_a_handler_may_wait_for_another_queue(make_queue):

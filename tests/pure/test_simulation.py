@@ -78,11 +78,11 @@ def one_run(seed: int) -> tuple[Story, list[JobSpec], int, Scheduler]:
     return simulate(scheduler, executor), jobs, slots, scheduler
 
 
-def urgencies(jobs: list[JobSpec]) -> list[Priority]:
-    """What an urgent job needs is as urgent; needs point to earlier jobs here."""
+def urgencies(jobs: list[JobSpec], ended) -> list[Priority]:
+    """What an urgent job needs is as urgent until that has ended; needs point to earlier jobs here."""
     urgent = [job.priority for job in jobs]
     for n in reversed(range(len(jobs))):
-        for need in jobs[n].needs:
+        for need in jobs[n].needs if n + 1 not in ended else ():
             other = int(need.job[1:])
             urgent[other] = max(urgent[other], urgent[n])
     return urgent
@@ -107,7 +107,6 @@ def check_story(story: Story, jobs: list[JobSpec], slots: int, scheduler: Schedu
     queued: dict[int, int] = {}
     pools: Counter[str] = Counter()
     place: dict[int, int] = {}
-    urgency = urgencies(jobs)
     for event in story.events:
         match event:
             case ev.JobQueued(seq=seq):
@@ -116,6 +115,7 @@ def check_story(story: Story, jobs: list[JobSpec], slots: int, scheduler: Schedu
                 assert scheduler.stopping is None or event.at <= scheduler.stopping.at
                 spec = jobs[seq - 1]
                 if spec.slots == 1 and not spec.pools:
+                    urgency = urgencies(jobs, ended)
                     for other in queued:
                         if jobs[other - 1].slots == 1 and not jobs[other - 1].pools and other != seq:
                             mine = (urgency[seq - 1], -queued[seq])

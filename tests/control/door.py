@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""A run in this process with a real socket: the test turns the crank itself."""
+
+import json
+import socket
+
+from invariants import Observer
+
+from pqrun.control.address import short_path
+from pqrun.control.desk import Desk
+from pqrun.control.server import Server
+from pqrun.engine import Engine, NoJournal
+from pqrun.metrics import Metrics, RunningMetrics
+from pqrun.model import Exited, Key, Signalled
+from pqrun.news import Ended, Started
+from pqrun.reactor import Reactor
+from pqrun.scheduler import Scheduler
+from pqrun.testing import FakeClock, Story
+
+
+class Slots:
+    """Attempts run until somebody says how they end, or asks them to stop."""
+
+    def __init__(self, count: int, clock: FakeClock) -> None:
+        self.count = count
+        self.clock = clock
+        self.running: dict[Key, float] = {}
+        self.engine: Engine
+
+    def capacity(self) -> int:
+        return self.count
+
+    def resize(self, count: int) -> None:
+        self.count = count
+
+    def start(self, attempt) -> None:
+        self.running[attempt.key] = self.clock.now()
+        self.engine.post(Started(attempt.key, self.clock.now(), "here"))
+
+    def stop(self, key, *, force) -> None:
+        self.end(key, Signalled("SIGTERM"), stopped=True)
+
+    def end(self, key, exit=Exited(0), *, stopped=False) -> None:
+        began = self.running.pop(key, None)
+        if began is not None:
+            self.engine.post(Ended(key, exit, stopped, began, self.clock.now()))
+
+    def close(self) -> None:
+        self.running.clear()
+
+
+class Door:
+    """A live run and its socket. `turn` lets it do what it has to do now."""
+
+    def __init__(self, path, *, slots=1, max_queue=1000, journal=None, endless=True, defaults=None) -> None:
+        self.path = str(path)
+        self.clock = FakeClock()
+        self.scheduler = Scheduler(max_queue=max_queue)
+        self.reactor = Reactor()
+        self.story = Story()
+        self.slots = Slots(slots, self.clock)
+        self.observer = Observer(slots, {})
+        self.engine = Engine(
+            clock=self.clock,
+            scheduler=self.scheduler,
+            reactor=self.reactor,
+            journal=journal or NoJournal(),
+            metrics=RunningMetrics(),
+            teller=self.story,
+        )
+        self.engine.executor = self.slots
+        self.slots.engine = self.engine
+        self.server = Server(self.path, self.reactor, self.desk, self.clock.now)
+        self.engine.resolve = self.hear
+        self.endless = endless
+        self.defaults = defaults
+        self.turns = 0
+
+    def desk(self) -> Desk:
+        return Desk(
+            facts=lambda: {"id": "here"},
+            metrics=Metrics,
+            resize=self.slots.resize,
+            output_of=lambda _key: None,
+            defaults=self.defaults,
+            endless=self.endless,
+        )
+
+    def hear(self, events) -> None:
+        self.observer.hear(events)
+        self.server.heard(events)
+
+    def turn(self, times: int = 1) -> None:
+        for _ in range(times):
+            for ask in self.reactor.wait(0):
+                self.engine.turn(ask=ask)
+                self.turns += 1
+            self.engine.turn()
+            if self.engine.broken:
+                raise self.engine.broken
+
+    def call(self) -> "Caller":
+        return Caller(self)
+
+    def ask(self, verb: str, **facts):
+        """What a client that comes, asks and goes is answered."""
+        with self.call() as caller:
+            return caller.ask(verb, **facts)
+
+    def close(self) -> None:
+        self.server.close()
+        self.reactor.close()
+
+
+class Caller:
+    """A client that waits for answers by turning the crank."""
+
+    def __init__(self, door: Door) -> None:
+        self.door = door
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        with short_path(door.path) as name:
+            self.socket.connect(name)
+        self.socket.setblocking(False)
+        self.received = b""
+        self.hung_up = False
+        door.turn()
+
+    def __enter__(self) -> "Caller":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.socket.close()
+
+    def send(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            try:
+                view = view[self.socket.send(view) :]
+            except BlockingIOError:
+                self.door.turn()
+
+    def say(self, verb: str, **facts) -> None:
+        self.send(json.dumps({"pqrun": 1, "verb": verb, "by": "test", **facts}).encode() + b"\n")
+
+    def answer(self, turns: int = 200):
+        """The next answer; None if there is none after so many turns, or it hung up."""
+        for _ in range(turns):
+            if b"\n" in self.received:
+                break
+            self.door.turn()
+            try:
+                data = self.socket.recv(1 << 20)
+            except BlockingIOError:
+                continue
+            except ConnectionError:
+                data = b""
+            if not data:
+                self.hung_up = True
+                break
+            self.received += data
+        line, end, rest = self.received.partition(b"\n")
+        if not end:
+            return None
+        self.received = rest
+        return json.loads(line)
+
+    def ask(self, verb: str, **facts):
+        self.say(verb, **facts)
+        return self.answer()

@@ -1,0 +1,317 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Random verbs against simulated runs: whatever is asked, and whenever, the promises hold."""
+
+import json
+from random import Random
+
+import pytest
+from invariants import Observer
+from test_simulation import check_metrics_add_up
+
+from pqrun.control import adding, verbs
+from pqrun.control.desk import Desk
+from pqrun.control.selectors import state_of
+from pqrun.control.service import Service
+from pqrun.engine import Engine, NoJournal
+from pqrun.journal.recovery import Recovery
+from pqrun.journal.resume import plan
+from pqrun.journal.specs import spec_facts
+from pqrun.metrics import Metrics, RunningMetrics
+from pqrun.model import Command, Exited, JobSpec, Need, Pool, Priority, RetryPolicy
+from pqrun.scheduler import Scheduler
+from pqrun.testing import FakeClock, Fate, SimulatedExecutor, Story
+
+POOLS = {"net": 2, "gpu": 2}
+RUNS = 1200
+
+
+class Client:
+    """Somebody who asks, and keeps what he is answered."""
+
+    gone = False
+
+    def __init__(self) -> None:
+        self.answers = []
+
+    def answer(self, answer) -> None:
+        if not isinstance(answer, dict):
+            answer = json.loads(b"".join(answer.pieces()))
+        self.answers.append(json.loads(json.dumps(answer)))
+
+
+class Live(SimulatedExecutor):
+    """A simulated run that can be talked to."""
+
+    service: Service
+
+    def wait(self, seconds):
+        return list(self.service.work()) if self.service.has_work else super().wait(seconds)
+
+    def remove(self, _source) -> None:
+        pass
+
+    def ask_first(self, ask) -> None:
+        self._asks.insert(0, (self.clock.now(), ask))
+
+
+class World:
+    """One random run with one random conversation."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random = Random(seed)
+        self.scheduler = self.new_scheduler()
+        self.names = 0
+        self.clients: list[Client] = []
+        self.slots = random.randint(1, 4)
+        self.observer = Observer(self.slots, POOLS)
+        self.recovery = Recovery()
+        self.story = Story()
+        self.executor = self.new_executor(self.random_asks())
+
+    def new_scheduler(self) -> Scheduler:
+        pools = [Pool("net", 2), Pool("gpu", 2, ("0", "1"))]
+        return Scheduler(pools=pools, max_queue=30, random=Random(1))
+
+    def new_executor(self, asks) -> Live:
+        executor = Live(
+            FakeClock(self.story.events[-1].at if self.story.events else 0.0),
+            self.slots,
+            self.fate,
+            asks=asks,
+        )
+        desk = Desk(
+            facts=dict,
+            metrics=Metrics,
+            resize=lambda slots: setattr(executor, "slots", slots),
+            output_of=lambda _key: None,
+        )
+        executor.service = Service(executor, desk, executor.clock.now)
+        return executor
+
+    def fate(self, _attempt) -> Fate:
+        random = self.random
+        return Fate(
+            seconds=random.choice([0.0, 0.5, 1.0, 4.0]),
+            exit=Exited(random.choice([0, 0, 0, 1, 75, 127])),
+            deaf=random.random() < 0.3,
+            refuse=random.random() < 0.05,
+        )
+
+    # What is asked
+
+    def job(self, known: list[str]) -> JobSpec:
+        random = self.random
+        self.names += 1
+        named = random.random() < 0.8
+        needs = tuple(
+            Need(random.choice(known), random.choice(["ok", "ok", "ended", "failed"]))
+            for _ in range(random.choice([0, 0, 0, 1, 2]))
+            if known
+        )
+        return JobSpec(
+            random.choice([f"j{self.names}", f"j{random.randint(1, 30)}"]) if named else "",
+            Command("true"),
+            named=named,
+            priority=random.choice(list(Priority)),
+            timeout=random.choice([None, None, 3.0]),
+            grace=random.choice([0.0, 1.0]),
+            retry=RetryPolicy(max=random.choice([0, 0, 1, 3]), delay=random.choice([0.0, 0.5, 2.0])),
+            needs=needs,
+            slots=random.choice([1, 1, 1, 1, 2, 5]),
+            pools=random.choice(
+                [(), (), (), (("net", 1),), (("gpu", 1),), (("gpu", 2), ("net", 1)), (("net", 2),)]
+            ),
+            allow_failure=random.random() < 0.2,
+            tags=random.choice([(), ("x",)]),
+        )
+
+    def some(self) -> list[str]:
+        return self.random.choice(
+            [[f"j{self.random.randint(1, 30)}"], ["j1*"], ["all"], ["tag:x"], ["state:queued"]]
+        )
+
+    def request(self, verb: str) -> dict:
+        random = self.random
+        known = [task.spec.id for task in self.scheduler.tasks.values()] + ["j1", "j2", "1"]
+        match verb:
+            case "add":
+                specs = [
+                    self.job([*known, *(f"j{self.names + n}" for n in range(3))])
+                    for _ in range(random.randint(1, 6))
+                ]
+                return {
+                    "add": [spec_facts(spec) for spec in specs],
+                    **self.flags("if_absent", "once", "wait"),
+                }
+            case "set":
+                change = {
+                    "priority": random.choice(["low", "normal", "high", "critical"]),
+                    "timeout": random.choice([0, 2.5]),
+                    "retries": random.randint(0, 2),
+                    "needs": random.choice([[], [random.choice(known)], [[random.choice(known), "ended"]]]),
+                }
+                names = random.sample(sorted(change), random.choice([0, 1, 1, 2]))
+                return {
+                    "jobs": self.some(),
+                    "change": {name: change[name] for name in names},
+                    **self.flags("front"),
+                }
+            case "cancel":
+                return {"jobs": random.choice([self.some(), ["j3*"]])}
+            case "pool":
+                return {"pool": random.choice(["net", "net", "gpu", "new"]), "size": random.randint(1, 3)}
+            case "workers":
+                return {"workers": random.randint(1, 4)}
+            case "wait":
+                return {"jobs": random.choice([[], self.some()]), **self.flags("any")}
+            case "ps":
+                return {"jobs": random.choice([[], self.some()]), **self.flags("why")}
+        return {}
+
+    def flags(self, *names: str) -> dict[str, bool]:
+        return {name: self.random.random() < 0.3 for name in names}
+
+    def ask(self, verb: str, request: dict | None = None):
+        """A request as a turn sees it."""
+
+        def asked(scheduler: Scheduler, now: float) -> None:
+            client = Client()
+            self.clients.append(client)
+            facts = {
+                "pqrun": 1,
+                "verb": verb,
+                "by": "test",
+                **(self.request(verb) if request is None else request),
+            }
+            self.executor.service.carry_out(client, json.dumps(facts).encode(), scheduler, now)
+
+        return asked
+
+    def random_asks(self):
+        random = self.random
+        words = ["add"] * 5 + ["set"] * 6 + ["cancel", "pool", "workers", "pause", "unpause", "wait", "ps"]
+        asks = [(0.0, self.ask("add")), (0.0, self.ask("add"))]
+        asks += [
+            (random.uniform(0, 12), self.ask(random.choice(words))) for _ in range(random.randint(2, 14))
+        ]
+        if random.random() < 0.2:
+            asks.append((random.uniform(0, 12), lambda scheduler, now: scheduler.take(now)))
+        if random.random() < 0.1:
+            at = random.uniform(0, 12)
+            asks += [
+                (at + n, self.ask("stop", {"now": random.random() < 0.5}))
+                for n in range(random.randint(1, 3))
+            ]
+        return [*asks, (12.5, self.ask("unpause")), (13.0, end_input)]
+
+    # Running it
+
+    def run(self, until: float | None = None) -> None:
+        """To the end, or until it is killed at that moment."""
+        executor, scheduler = self.executor, self.scheduler
+        metrics = RunningMetrics()
+        metrics.fold(self.story.events)
+        engine = Engine(
+            clock=executor.clock,
+            scheduler=scheduler,
+            reactor=executor,
+            journal=NoJournal(),
+            metrics=metrics,
+            teller=self.story,
+        )
+        engine.executor = executor
+        executor.engine = engine
+
+        def resolve(events) -> None:
+            for event in events:
+                self.recovery.fold(event)
+            self.observer.hear(events)
+            check_that_the_journal_knows(scheduler, self.recovery)
+            executor.service.heard(events)
+            if until is not None and executor.clock.now() >= until:
+                raise _Killed
+
+        engine.resolve = resolve
+        try:
+            engine.run()
+        except _Killed:
+            return
+        if engine.broken:
+            raise engine.broken
+
+    def die_and_go_on(self, at: float) -> None:
+        """Killed at that moment; another process goes on from the journal."""
+        self.run(until=at)
+        if self.scheduler.done:
+            return
+        found = Recovery()
+        for event in self.story.events:
+            found.fold(event)
+        now = max(at, found.last)
+        restart = plan(found, now, failed=False)
+        self.scheduler = self.new_scheduler()
+        for name, size in found.pools.items():
+            self.scheduler.ready.pools.resize(Pool(name, size))
+        self.slots = found.workers or self.slots
+        self.observer.begin_again()
+        self.executor = self.new_executor([(now + 1, self.ask("unpause", {})), (now + 1, end_input)])
+        self.executor.clock.time = now
+        self.executor.ask_first(lambda scheduler, now: scheduler.restore(restart, now))
+        self.run()
+
+
+class _Killed(BaseException):
+    pass
+
+
+def end_input(scheduler: Scheduler, now: float) -> None:
+    scheduler.end_input(now)
+
+
+def check_that_the_journal_knows(scheduler: Scheduler, recovery: Recovery) -> None:
+    """Who goes on from the events finds each job as the scheduler has it."""
+    unfinished = {seq: job for seq, job in recovery.jobs.items() if job.state != "done"}
+    assert unfinished.keys() == scheduler.tasks.keys()
+    for seq, task in scheduler.tasks.items():
+        job = unfinished[seq]
+        assert job.state == state_of(task.state)
+        assert (job.spec, job.attempts, job.retries) == (task.spec, task.attempts, task.retries)
+    queued = [task for task in scheduler.tasks.values() if task.entry is not None]
+    by_place = sorted(queued, key=lambda task: task.place)
+    assert [t.seq for t in by_place] == sorted((t.seq for t in queued), key=lambda seq: unfinished[seq].place)
+    assert recovery.paused == scheduler.paused
+
+
+@pytest.fixture(autouse=True)
+def small_steps(monkeypatch):
+    """What is done in steps for thousands of jobs is done so for a few."""
+    monkeypatch.setattr(verbs, "SLICE", 3)
+    monkeypatch.setattr(adding, "SLICE", 3)
+    monkeypatch.setattr("pqrun.patience.PATIENCE", 4)
+
+
+def kept(seed: int, go) -> World:
+    """A world that has gone its way, and kept its promises."""
+    world = World(seed)
+    try:
+        go(world)
+        world.observer.at_the_end()
+        check_metrics_add_up(world.story)
+        for client in world.clients:
+            assert len(client.answers) <= 1
+    except BaseException as error:
+        raise AssertionError(f"seed {seed}: {error!r}") from error
+    return world
+
+
+def test_whatever_is_asked_every_promise_is_kept():
+    said = set()
+    for seed in range(RUNS):
+        world = kept(seed, World.run)
+        said.update(answer["ok"] for client in world.clients for answer in client.answers)
+    assert said == {True, False}
+
+
+def test_a_run_that_is_killed_goes_on_as_it_was_changed():
+    for seed in range(RUNS // 4):
+        kept(seed, lambda world: world.die_and_go_on(world.random.uniform(0, 12)))
