@@ -29,7 +29,8 @@ class Journal(Protocol):
 class Told(Protocol):
     """Who tells people; `behind`: too much is unshown, so nothing new should start."""
 
-    behind: bool
+    @property
+    def behind(self) -> bool: ...
 
     def put(self, events: Sequence[Event]) -> None: ...
 
@@ -98,7 +99,6 @@ class Engine:
         self._looked_until = -inf
         self._nudged = True
         self._handed_over = False
-        self._waiting: deque[None] = deque()
         self._hungry_for = 0
         self.arrive: Ask | None = None
         self.resolve: Callable[[Sequence[Event]], None] | None = None
@@ -113,47 +113,48 @@ class Engine:
     def turn(self, *news: News, ask: Ask | None = None) -> None:
         """One turn, from a slot's thread or the main one; what it raises breaks the engine.
 
-        Who brings news waits for nobody: another thread that is at its turn sees to them as well.
-        Else, once two had met, each would from then on wait for the other at every turn.
+        Who brings news does not wait for the thread that is at its turn, which sees to them as well:
+        once two had met there, each would from then on wait for the other at every turn.
         """
-        self._inbox.extend(news)
         if news:
-            if not self._try():
-                return
-        else:
-            self._waiting.append(None)
-            self._lock.acquire()
-            self._waiting.pop()
-        self._take_turns(ask)
+            self._inbox.extend(news)
+            self._handed_over = True
+            while self._handed_over and self._lock.acquire(blocking=False):
+                try:
+                    events = self._safe_turn(None)
+                finally:
+                    self._lock.release()
+                self._follow(events)
+            return
+        with self._lock:
+            events = self._safe_turn(ask)
+        if self._handed_over:
+            self._reactor.ring()
+        self._follow(events)
 
     def look(self) -> None:
-        """Something outside has changed: a turn now, or by the thread that is at one."""
+        """Something outside has changed: a turn, by whoever can make it now."""
         self._nudged = True
-        if self._try():
-            self._take_turns(None)
+        if self._lock.locked():
+            self._reactor.ring()
+        else:
+            self.turn()
 
-    def _try(self) -> bool:
-        """Whether nobody is at a turn; else he knows that there is more to do."""
-        self._handed_over = True
-        return self._lock.acquire(blocking=False)
+    def _safe_turn(self, ask: Ask | None) -> Sequence[Event]:
+        self._handed_over = False
+        if self.broken:
+            return ()
+        try:
+            return self._turn(ask)
+        except BaseException as error:
+            self.fail(error)
+            if isinstance(error, KeyboardInterrupt):  # of the program in which this is a guest
+                raise
+            return ()
 
-    def _take_turns(self, ask: Ask | None) -> None:
-        """With the lock held: a turn, and one more for what others have handed over meanwhile."""
-        while True:
-            self._handed_over = False
-            try:
-                events = () if self.broken else self._turn(ask)
-            except BaseException as error:
-                events = ()
-                self.fail(error)
-            finally:
-                self._lock.release()
-            if self.resolve is not None and events:
-                self.resolve(events)
-            # Whoever waits for his turn sees to it too, and must not be kept waiting by a flood of news.
-            if not self._handed_over or self._waiting or not self._lock.acquire(blocking=False):
-                return
-            ask = None
+    def _follow(self, events: Sequence[Event]) -> None:
+        if self.resolve is not None and events:
+            self.resolve(events)
 
     def _turn(self, ask: Ask | None) -> Sequence[Event]:
         now = self._clock.now()

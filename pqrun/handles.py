@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from threading import Condition, get_ident
+from threading import Condition, current_thread, get_ident, main_thread
 from typing import Any
 
 from pqrun import events as ev
@@ -85,15 +85,14 @@ class Handles:
     def resolve(self, events: Sequence[ev.Event]) -> None:
         """In whatever thread made that turn, after it. Runs callbacks."""
         self._resolving.append(get_ident())
-        for event in events:
-            kind = type(event)
-            if kind is ev.JobEnded or kind is ev.JobDropped:
-                if (handle := self.by_seq.get(event.seq)) is not None:  # type: ignore[union-attr]
-                    self._settle(handle, event.outcome)  # type: ignore[union-attr]
-            elif kind is ev.AttemptStopping:
-                self._complain(event)  # type: ignore[arg-type]
-        self._resolving.remove(get_ident())
-        self._look()
+        try:
+            self._hear(events)
+        except BaseException:  # the main thread was interrupted, but what has happened has happened
+            self._hear(events)
+            raise
+        finally:
+            self._resolving.remove(get_ident())
+            self._look()
 
     def resolving_here(self) -> bool:
         """Whether the calling thread is in one of the callbacks."""
@@ -115,6 +114,15 @@ class Handles:
             self._settle(handle, Outcome.FAILED)
         self._look()
 
+    def _hear(self, events: Sequence[ev.Event]) -> None:
+        for event in events:
+            kind = type(event)
+            if kind is ev.JobEnded or kind is ev.JobDropped:
+                if (handle := self.by_seq.get(event.seq)) is not None:  # type: ignore[union-attr]
+                    self._settle(handle, event.outcome)  # type: ignore[union-attr]
+            elif kind is ev.AttemptStopping:
+                self._complain(event)  # type: ignore[arg-type]
+
     def _look(self) -> None:
         if self._waiting and not (self.by_id or self.by_seq):
             with self._none_left:
@@ -124,9 +132,12 @@ class Handles:
         # First, so that whoever has its result may put in another one of that id.
         self.by_id.pop(handle.id, None)
         try:
-            handle.settle(outcome or Outcome.CANCELLED)
-        except BaseException:  # of a callback, or because somebody else has resolved it
-            logging.getLogger("pqrun").exception("the result of job `%s` was not taken well", handle.id)
+            if not handle.done():
+                handle.settle(outcome or Outcome.CANCELLED)
+        except BaseException as error:  # of a callback
+            if isinstance(error, KeyboardInterrupt) and current_thread() is main_thread():
+                raise
+            logging.getLogger("pqrun").exception("a callback of job `%s` failed", handle.id)
         # Last, so that whoever waits for all of them finds them resolved.
         self.by_seq.pop(handle.seq, None)
 

@@ -266,10 +266,10 @@ class Rate(NamedTuple):
 
 
 class Shard(NamedTuple):
-    """The `index`-th of `count` parts, counted from 1."""
+    """The `number`-th of so many `parts`, counted from 1."""
 
-    index: int
-    count: int
+    number: int
+    parts: int
 
 
 class Halt(NamedTuple):

@@ -210,10 +210,9 @@ class Ready:
                 if any(name == own for own, _ in job.shape[1]):
                     return name
         other = self._before(entry, self._by_slots.turn)
-        # While its pool is not free, there is no use in keeping slots for it.
-        if other is not None and not self._lacking_pool(other) and self._lack(other, capacity, free):
-            return SLOTS
-        return None
+        if other is None or self._lacking_pool(other) is not None:  # no use in keeping slots for it
+            return None
+        return SLOTS if self._lack(other, capacity, free) == SLOTS else None
 
     def _before(self, entry: Entry, seq: int) -> Contender | None:
         """That job, if it comes before this place."""

@@ -11,6 +11,7 @@ import sys
 import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from threading import Event as Flag
 from threading import Thread
 from typing import Protocol
@@ -109,7 +110,7 @@ class Teller:
         while self._untold:
             batch = self._untold.popleft()
             for listener in list(self._listeners):
-                self._guard(listener, lambda listener=listener: listener.hear(batch))  # type: ignore[misc]
+                self._guard(listener, partial(listener.hear, batch))
             self._told_events += len(batch)
             for event in batch:
                 if isinstance(event, ev.AttemptEnded) and event.output is not None:

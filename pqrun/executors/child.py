@@ -148,7 +148,6 @@ class Child:
             self.stop(force=killed_early)
         # Nobody is woken for it: the scheduler looks into its mail when the limit may be over.
         around.reporter.post(Started(attempt.key, began, f"slot {member.slot}"), urgent=False)
-
         self.output = capture = Capture(around.logs, attempt.key) if pipes else None
         self._read_until_it_ends(pipes, capture)
         ended = around.clock.now()
@@ -254,8 +253,8 @@ class Child:
 
     def _is_unkillable(self) -> bool:
         """Whether it lives on after it was killed: another user's, or for long, stuck in the kernel."""
-        patience = 0.0 if self._denied else UNKILLABLE
-        return self._killed_at is not None and self._around.clock.now() > self._killed_at + patience
+        killed_at, patience = self._killed_at, 0.0 if self._denied else UNKILLABLE
+        return killed_at is not None and self._around.clock.now() > killed_at + patience
 
     def _bury(self, member: Member) -> tuple[Exit, Usage]:
         """Its leader has ended: ends what it leaves, and reaps it last."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 from pqrun.jobfile import JobFile
 from pqrun.jobfile.joined import Joined
@@ -68,7 +68,7 @@ def _joined(
 def _made(joined: Joined, given: Values, warnings: tuple[str, ...] = ()) -> JobFile:
     settings = joined.settings
     pools = tuple(joined.pools.values())
-    said = {name: settings[name] for name in _SETTINGS if name in settings}
+    said: dict[str, Any] = {str(name): settings[name] for name in _SETTINGS if name in settings}
     return JobFile(
         joined.specs(given), settings.get("workers"), settings.get("max_queue"), pools, warnings, said
     )

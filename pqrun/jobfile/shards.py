@@ -23,7 +23,7 @@ class Dealer:
 
     def takes(self, spec: JobSpec) -> bool:
         """Whether it does; jobs have to be asked for in their order, all of them."""
-        return self._number(spec) % self._shard.count == self._shard.index - 1
+        return self._number(spec) % self._shard.parts == self._shard.number - 1
 
     def takes_line(self, spec: JobSpec) -> bool:
         """The same for a list of commands, where what a job needs can't be found before it is too late."""

@@ -91,7 +91,7 @@ class RunDirectory:
         except FileNotFoundError:
             return
         except OSError as error:
-            raise UserError(f"cannot use {self.path}: {error.strerror}") from None
+            raise OwnFailure(f"cannot use {self.path}: {error.strerror}") from None
         strange = [name for name in names if not name.startswith(OURS)]
         if strange:
             raise UserError(
@@ -227,7 +227,7 @@ def _check_private(path: str) -> None:
     try:
         found = os.lstat(path)
     except OSError as error:
-        raise UserError(f"cannot use {path}: {error.strerror}") from None
+        raise OwnFailure(f"cannot use {path}: {error.strerror}") from None
     if stat.S_ISLNK(found.st_mode) or not stat.S_ISDIR(found.st_mode):
         raise OwnFailure(f"{path} is not a directory of its own")
     if found.st_uid != os.geteuid():

@@ -28,7 +28,7 @@ def parted(words: Sequence[str], files: Sequence[str] = ()) -> tuple[str, list[G
     marks = [place for place, word in enumerate(words) if word in _MARKS]
     command = " ".join(words[: marks[0]] if marks else words)
     sources = [Given(path=path) for path in files]
-    for begin, end in zip(marks, [*marks[1:], len(words)], strict=True):
+    for begin, end in zip(marks, [*marks[1:], len(words)], strict=False):
         mark, found = words[begin], tuple(words[begin + 1 : end])
         linked = mark.endswith("+")
         if linked and not sources:

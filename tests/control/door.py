@@ -131,13 +131,15 @@ class Caller:
     def __exit__(self, *_) -> None:
         self.socket.close()
 
-    def send(self, data: bytes) -> None:
+    def send(self, data: bytes, *, patience: int = 1000) -> None:
+        """Sends it, or what is taken of it within so many turns."""
         view = memoryview(data)
-        while view:
+        while view and patience:
             try:
                 view = view[self.socket.send(view) :]
             except BlockingIOError:
                 self.door.turn()
+                patience -= 1
 
     def say(self, verb: str, **facts) -> None:
         self.send(json.dumps({"pqrun": 1, "verb": verb, "by": "test", **facts}).encode() + b"\n")

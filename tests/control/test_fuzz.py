@@ -104,7 +104,7 @@ def odd_line(random: Random) -> bytes:
 
 def test_ten_thousand_odd_messages_are_answered_and_harm_nobody(tmp_path):
     random = Random(2718)
-    door = Door(tmp_path / "s", slots=2, max_queue=60)
+    door = Door(tmp_path / "s", slots=2, max_queue=2)
     door.ask("pool", pool="net", size=2)
     codes: dict = {}
     callers = [door.call() for _ in range(5)]
@@ -142,7 +142,7 @@ def test_streams_of_bytes_without_an_end_of_line_harm_nobody(tmp_path):
     for _ in range(40):
         with door.call() as caller:
             for _ in range(random.randrange(6)):
-                caller.send(random.randbytes(random.randrange(1, 300_000)))
+                caller.send(random.randbytes(random.randrange(1, 300_000)), patience=20)
                 door.turn()
         assert door.ask("ps")["ok"] is True
     door.turn(5)

@@ -296,8 +296,8 @@ def test_an_attempt_that_was_not_the_last_is_kept_too(tmp_path):
     for attempt, counted in ((1, Count.RETRIED), (2, Count.COMPLETED)):
         record.note({"e": "start", "t": BEGAN, "s": 1, "n": attempt, "w": 0.0})
         record.note({
-            "e": "end", "t": BEGAN, "s": 1, "n": attempt, "as": str(counted), "x": 2 - attempt, "b": BEGAN, "f": BEGAN + 1,
-            "u": 0.0, "y": 0.0, "out": attempt * 10, "err": 0,
+            "e": "end", "t": BEGAN, "s": 1, "n": attempt, "as": str(counted), "x": 2 - attempt,
+            "b": BEGAN, "f": BEGAN + 1, "u": 0.0, "y": 0.0, "out": attempt * 10, "err": 0,
         })  # fmt: skip
     (earlier,), ended = consult(
         record.run, lambda index: (index.earlier_attempts(1), index.ended_attempts(1))

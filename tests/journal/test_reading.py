@@ -92,7 +92,7 @@ def test_damage_anywhere_before_the_last_line_is_noticed_and_the_file_left_as_it
 @TWO_WAYS
 def test_a_line_left_out_or_in_the_wrong_place_is_damage(record, read):
     lines = record.journal.read_bytes().splitlines(keepends=True)
-    for others in (lines[:2] + lines[3:], lines[:2] + [lines[3], lines[2]] + lines[4:], lines[1:]):
+    for others in (lines[:2] + lines[3:], [*lines[:2], lines[3], lines[2], *lines[4:]], lines[1:]):
         record.journal.write_bytes(b"".join(others))
         with pytest.raises(OwnFailure):
             read(record.run)

@@ -14,7 +14,18 @@ from pqrun import events as ev
 
 from .conftest import echo
 
-TEN = ["jobs_enqueued", "jobs_dequeued", "jobs_completed", "jobs_failed", "jobs_timeout", "jobs_retried", "current_queue_size", "active_workers", "average_wait_time", "average_processing"]
+TEN = [
+    "jobs_enqueued",
+    "jobs_dequeued",
+    "jobs_completed",
+    "jobs_failed",
+    "jobs_timeout",
+    "jobs_retried",
+    "current_queue_size",
+    "active_workers",
+    "average_wait_time",
+    "average_processing",
+]
 
 
 def test_a_callback_may_put_in_the_next_job(make_queue):
