@@ -7,14 +7,13 @@ import os
 from collections.abc import Callable, Sequence
 from math import inf
 from random import Random
-from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from pqrun.clock import SystemClock
 from pqrun.display.outlet import Outlet
 from pqrun.display.stage import Stage
 from pqrun.engine import Engine
-from pqrun.errors import OwnFailure, UserError
+from pqrun.errors import OwnFailure
 from pqrun.executors.child import Child, Surroundings
 from pqrun.executors.containment import Containment
 from pqrun.executors.launch import Launcher
@@ -31,7 +30,7 @@ from pqrun.reports import NoReports, reports_of
 from pqrun.reports.facts import Ending, RunFacts
 from pqrun.scheduler import Scheduler
 from pqrun.settings import MAX_QUEUE, Settings
-from pqrun.signals import SignalPolicy, end_by, make_sure_of_descriptors, make_sure_of_signals
+from pqrun.signals import SignalPolicy, end_by, enter, make_sure_of_descriptors, make_sure_of_signals
 from pqrun.teller import Listener, Teller
 from pqrun.workers import count_workers, usable_cpus
 
@@ -43,7 +42,6 @@ if TYPE_CHECKING:
     from pqrun.reports.together import Reports
 
 OK, SOME_FAILED, USAGE, NOT_ALL_RUN, OWN_FAILURE, BUG = 0, 1, 2, 3, 4, 70
-LAST_WORDS = 1.0
 
 
 def run(settings: Settings) -> int:
@@ -66,14 +64,6 @@ def run(settings: Settings) -> int:
         return dry_run(settings, source)
     record = Record(run_dir=settings.run_dir, keep=settings.journal, durable=settings.durable)
     return Run(settings, source, record, None, reports).run()
-
-
-def enter(directory: str) -> None:
-    """Makes it the current one; `UserError` if that can't be."""
-    try:
-        os.chdir(directory)
-    except OSError as error:
-        raise UserError(f"cannot enter {directory}: {error.strerror}") from None
 
 
 class Run:
@@ -200,12 +190,7 @@ class Run:
             self.stage.plain.list_running()
             teller.wake()
 
-        self.signals = SignalPolicy(
-            self.reactor,
-            self.clock,
-            suspend=self._suspend,
-            tell=list_running,
-        )
+        self.signals = SignalPolicy(self.reactor, self.clock, suspend=self._suspend, tell=list_running)
         if record.directory is not None:
             self._open_socket(launcher)
         for warning in self.source.warnings:
@@ -297,7 +282,7 @@ class Run:
                 self.err.say(f"pqrun: {broken}")
             self._last_words()
 
-        self._patiently(tell_the_rest)
+        self.signals.patiently(tell_the_rest)
         code, signal = self._exit_code(broken), self.signals.stopped_by
         if isinstance(self.reports, NoReports):
             return code
@@ -310,27 +295,6 @@ class Run:
             wait=lambda seconds: bool(self.reactor.wait(seconds)),
         )
         return code if signal else final
-
-    def _patiently(self, tell: Callable[[], None]) -> None:
-        """Waits for slow readers, but no longer than a second once somebody wants us to stop."""
-        failed: list[BaseException] = []
-
-        def work() -> None:
-            try:
-                tell()
-            except BaseException as error:
-                failed.append(error)
-
-        thread = Thread(target=work, name="pqrun-last-words", daemon=True)
-        thread.start()
-        patience = inf
-        while thread.is_alive() and patience > 0:
-            thread.join(0.02)
-            self.reactor.wait(0)
-            if self.signals.stopped_by:
-                patience = min(patience, LAST_WORDS) - 0.02
-        if failed:
-            raise failed[0]
 
     def _last_words(self) -> None:
         snapshot = self.metrics.snapshot(self.over)

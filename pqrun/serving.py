@@ -7,14 +7,14 @@ import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from pqrun.app import Run, enter
+from pqrun.app import Run
 from pqrun.errors import UserError
 from pqrun.input import Input
 from pqrun.journal.reader import Lines
 from pqrun.journal.record import Record
 from pqrun.journal.rundir import RunDirectory, make_state_directory, runs_directory
 from pqrun.settings import Settings
-from pqrun.signals import make_sure_of_descriptors, make_sure_of_signals
+from pqrun.signals import enter, make_sure_of_descriptors, make_sure_of_signals
 
 if TYPE_CHECKING:
     from pqrun.events import Event

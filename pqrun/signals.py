@@ -7,13 +7,17 @@ import os
 import resource
 import signal
 from collections.abc import Callable, Iterable
+from math import inf
+from threading import Thread
 from types import FrameType
 
 from pqrun.clock import SystemClock
 from pqrun.engine import Ask
+from pqrun.errors import UserError
 from pqrun.reactor import Reactor
 from pqrun.scheduler import Scheduler
 
+LAST_WORDS = 1.0
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
@@ -52,6 +56,14 @@ def end_by(number: int) -> None:
     os._exit(128 + number)  # it was blocked, or is no ending one
 
 
+def enter(directory: str) -> None:
+    """Makes it the current one; `UserError` if that can't be."""
+    try:
+        os.chdir(directory)
+    except OSError as error:
+        raise UserError(f"cannot enter {directory}: {error.strerror}") from None
+
+
 class SignalPolicy:
     """First stop signal: stop; second: kill. TSTP: jobs stop with us. USR1: tell what runs."""
 
@@ -66,6 +78,7 @@ class SignalPolicy:
         self.stopped_by = 0
         self._pausing = False
         self._clock = clock
+        self._reactor = reactor
         self._suspend = suspend
         self._tell = tell
         for number in STOPPING:
@@ -104,3 +117,24 @@ class SignalPolicy:
     def _list(self, _number: int) -> Iterable[Ask]:
         self._tell()
         return []
+
+    def patiently(self, tell: Callable[[], None]) -> None:
+        """Waits for slow readers, but no longer than a second once somebody wants us to stop."""
+        failed: list[BaseException] = []
+
+        def work() -> None:
+            try:
+                tell()
+            except BaseException as error:
+                failed.append(error)
+
+        thread = Thread(target=work, name="pqrun-last-words", daemon=True)
+        thread.start()
+        patience = inf
+        while thread.is_alive() and patience > 0:
+            thread.join(0.02)
+            self._reactor.wait(0)
+            if self.stopped_by:
+                patience = min(patience, LAST_WORDS) - 0.02
+        if failed:
+            raise failed[0]

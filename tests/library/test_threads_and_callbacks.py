@@ -319,7 +319,7 @@ def test_handles_work_with_wait_and_as_completed(make_queue, gate):
     queue.cancel("j5")
     assert wait(handles, 0.01).done == {handles[5]}
     gate.open()
-    assert {handle for handle in as_completed(handles, 30)} == set(handles)
+    assert set(as_completed(handles, 30)) == set(handles)
 
 
 def test_a_handle_can_be_awaited(make_queue):
