@@ -2,9 +2,17 @@
 """What all tests share: a place of their own, and waiting for facts instead of time."""
 
 import os
+import signal
 import time
 
 import pytest
+
+
+def pytest_configure(config):
+    """Whoever starts the tests may ignore signals (nohup does); pqrun would then do so too, as it should."""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGTSTP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)
