@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
+import os
+import shutil
+import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,7 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from world import World
+from world import AS_SOMEBODY, SOMEBODY, World
 
 if not sys.platform.startswith("linux"):
     collect_ignore_glob = ["test_*.py"]
@@ -19,3 +23,27 @@ def world(tmp_path: Path) -> Iterator[World]:
     world = World(tmp_path)
     yield world
     assert world.clean() == []
+
+
+@pytest.fixture
+def somebodys_world() -> Iterator[World]:
+    """One in which another user may run pqrun: not below a directory that is ours alone."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to become somebody else")
+    try:
+        able = (
+            subprocess.run([*AS_SOMEBODY, sys.executable, "-c", ""], stderr=subprocess.DEVNULL).returncode
+            == 0
+        )
+    except FileNotFoundError:
+        able = False
+    if not able:
+        pytest.skip("nobody else may run this Python, or there is no setpriv")
+    directory = Path(tempfile.mkdtemp(prefix="pqrun-faults-"))
+    world = World(directory)
+    for path in (directory, *directory.iterdir()):
+        os.chown(path, SOMEBODY, SOMEBODY)
+    yield world
+    left = world.clean()
+    shutil.rmtree(directory)
+    assert left == []

@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from world import World, status, until
+from world import AS_SOMEBODY, World, status, until
 
 DIRTY = 'trap "" INT HUP USR1 USR2 TERM TSTP PIPE CHLD; exec "$@"'
 
@@ -188,17 +188,14 @@ def test_a_scrubbed_daemon_without_a_tag_goes_with_the_last_job_that_may_be_its(
     assert facts.states == ["ok", "ok"]
 
 
-def test_a_leftover_of_another_user_is_given_up_and_told(world: World) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("needs root, to make a program of root's for somebody else")
-    world.give_to(61_000)
+def test_a_leftover_of_another_user_is_given_up_and_told(somebodys_world: World) -> None:
+    world = somebodys_world
     program = world.directory / "as-root"
     program.write_bytes(Path("/usr/bin/setpriv").resolve().read_bytes())
     program.chmod(0o4755)
     if os.statvfs(program).f_flag & os.ST_NOSUID:
         pytest.skip("no programs of another user's here")
     as_root = f"{program} --reuid 0 --clear-groups {world.script('stay', 'left')}"
-    nobody = ("setpriv", "--reuid=61000", "--regid=61000", "--clear-groups")
 
     run = world.start(
         f"setsid {as_root} & {world.wait_at_the_gate}\nexec {as_root}\n",
@@ -208,7 +205,7 @@ def test_a_leftover_of_another_user_is_given_up_and_told(world: World) -> None:
         "-t",
         "1s",
         "--json",
-        wrap=nobody,
+        wrap=AS_SOMEBODY,
     )
     told = world.told(2)
     world.let_through()

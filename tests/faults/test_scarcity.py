@@ -1,15 +1,13 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """When descriptors, processes or room on the disk run out, nothing is lost and nothing is silent."""
 
-import os
 import subprocess
 from pathlib import Path
 
 import pytest
-from world import World
+from world import AS_SOMEBODY, World
 
 FEW_DESCRIPTORS = ("sh", "-c", 'ulimit -n 64; exec "$@"', "sh")
-SOMEBODY = 61_234
 
 
 @pytest.mark.parametrize("job", ["sleep 0.02", "head -c 200000 /dev/zero"], ids=["quiet", "loud"])
@@ -21,18 +19,9 @@ def test_with_few_descriptors_fewer_run_at_a_time(world: World, job: str) -> Non
     assert facts.err.count("running at most") == 1
 
 
-def test_with_few_processes_fewer_run_at_a_time(world: World) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("needs root, to become a user who has no other processes")
-    world.give_to(SOMEBODY)
-    limited = (
-        "prlimit",
-        "--nproc=30",
-        "setpriv",
-        f"--reuid={SOMEBODY}",
-        f"--regid={SOMEBODY}",
-        "--clear-groups",
-    )
+def test_with_few_processes_fewer_run_at_a_time(somebodys_world: World) -> None:
+    world = somebodys_world
+    limited = ("prlimit", "--nproc=30", *AS_SOMEBODY)
 
     facts = world.run("exec sleep 0.05\n" * 100, "-j50", "--json", "-q", wrap=limited)
 

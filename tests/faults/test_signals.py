@@ -9,35 +9,40 @@ import pytest
 from world import World, look, status, until
 
 STOPPING = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT]
-to_process_or_group = pytest.mark.parametrize("group", [False, True], ids=["process", "group"])
+TARGETS = (False, True)  # whether the signal goes to the whole group
 
 
-@to_process_or_group
 @pytest.mark.parametrize("number", STOPPING, ids=lambda number: number.name)
-def test_the_first_stop_signal_asks_every_job_to_end(world: World, number: int, group: bool) -> None:
-    run = world.start(f"exec {world.script('stay')}\n" * 2 + "never started\n", "-j2", "--json")
+def test_the_first_stop_signal_asks_every_job_to_end(world: World, number: int) -> None:
+    jobs = f"exec {world.script('stay')}\n" * 2 + "never started\n"
+
+    runs = [world.start(jobs, "-j2", "--json") for _ in TARGETS]
+    world.told(4)
+    for run, group in zip(runs, TARGETS, strict=True):
+        run.signal(number, group=group)
+    ends = [run.end() for run in runs]
+
+    assert world.alive() == []
+    for facts in ends:
+        assert (facts.code, facts.states) == (-number, ["interrupted", "interrupted", "queued"])
+        assert [job["signal"] for job in facts.document["jobs"]] == ["SIGTERM", "SIGTERM", None]
+
+
+@pytest.mark.parametrize("number", STOPPING, ids=lambda number: number.name)
+def test_the_second_stop_signal_kills(world: World, number: int) -> None:
+    runs = [world.start(f"exec {world.script('asked', 'job')}\n", "--grace", "1h", "--json") for _ in TARGETS]
     world.told(2)
-    run.signal(number, group=group)
-    facts = run.end()
+    for run, group in zip(runs, TARGETS, strict=True):
+        run.signal(number, group=group)
+    assert all(line.startswith("asked") for line in world.told(2))
+    for run, group in zip(runs, TARGETS, strict=True):
+        run.signal(number, group=group)
+    ends = [run.end() for run in runs]
 
     assert world.alive() == []
-    assert (facts.code, facts.states) == (-number, ["interrupted", "interrupted", "queued"])
-    assert [job["signal"] for job in facts.document["jobs"]] == ["SIGTERM", "SIGTERM", None]
-
-
-@to_process_or_group
-@pytest.mark.parametrize("number", STOPPING, ids=lambda number: number.name)
-def test_the_second_stop_signal_kills(world: World, number: int, group: bool) -> None:
-    run = world.start(f"exec {world.script('asked', 'job')}\n", "--grace", "1h", "--json")
-    world.told()
-    run.signal(number, group=group)
-    assert world.told()[0].startswith("asked")
-    run.signal(number, group=group)
-    facts = run.end()
-
-    assert world.alive() == []
-    assert (facts.code, facts.states) == (-number, ["interrupted"])
-    assert [job["signal"] for job in facts.document["jobs"]] == ["SIGKILL"]
+    for facts in ends:
+        assert (facts.code, facts.states) == (-number, ["interrupted"])
+        assert [job["signal"] for job in facts.document["jobs"]] == ["SIGKILL"]
 
 
 def test_the_second_stop_signal_also_kills_what_a_job_has_left(world: World) -> None:
@@ -73,7 +78,7 @@ def test_a_job_that_ended_before_the_signal_keeps_its_own_end(world: World) -> N
 
 
 def test_a_job_gets_the_signal_that_was_chosen_for_it(world: World) -> None:
-    job = f"trap 'echo got INT > {world.fifo}; exit 0' INT; echo job > {world.fifo}; {world.forever}\n"
+    job = f"trap 'echo got INT > {world.fifo}; exit 0' INT; echo job > {world.fifo}; while :; do sleep 0.1; done\n"
 
     run = world.start(job, "--signal", "INT", "--json")
     world.told()

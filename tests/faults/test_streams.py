@@ -136,6 +136,19 @@ def test_a_leftover_that_holds_the_output_does_not_keep_the_job(world: World) ->
     assert (facts.code, facts.out) == (0, "out\n")
 
 
+def test_what_is_left_may_say_something_as_it_ends(world: World) -> None:
+    left = f"(trap 'echo bye; echo bye >&2; exit' TERM; {world.tell('left')}; while :; do sleep 0.1; done) &"
+
+    run = world.start(f"{left} {world.wait_at_the_gate}; echo done\n", "-q", "--progress", "none")
+    world.told()
+    world.let_through()
+    facts = run.end()
+
+    assert facts.code == 0
+    assert facts.out == "done\nbye\n"
+    assert "bye\n" in facts.err
+
+
 def test_one_line_of_100_megabytes_passes_in_little_memory(world: World) -> None:
     count = [
         sys.executable,

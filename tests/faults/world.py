@@ -21,6 +21,8 @@ from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 20.0
+SOMEBODY = 61_000 + os.getpid() % 1000  # who has no other processes, nor those of a test beside this one
+AS_SOMEBODY = ("setpriv", f"--reuid={SOMEBODY}", f"--regid={SOMEBODY}", "--clear-groups")
 
 STAY = """\
 echo "$3 $$" > "$1"
@@ -39,8 +41,9 @@ read never < "$2"
 ASKED = """\
 trap 'echo "asked $$" > "$1"' TERM INT HUP QUIT
 echo "$3 $$" > "$1"
-while [ -e "$1" ]; do read never < "$2"; done
+while [ -e "$1" ]; do sleep 0.1; done
 """
+# Not `read`: a signal between the shell's last look and its system call would be seen only after it.
 CHAIN = """\
 [ -e "$1" ] || exit 0
 [ -n "$4" ] || echo "$3 $$" > "$1"
@@ -229,14 +232,6 @@ class World:
     def run(self, jobs: str, *options: str, **more: Any) -> Facts:
         """The same, to its end."""
         return self.start(jobs, *options, **more).end()
-
-    def give_to(self, uid: int) -> None:
-        """Another user may run here."""
-        for path in (self.directory, *self.directory.iterdir()):
-            os.chown(path, uid, uid)
-        for path in self.directory.parents:
-            if path.stat().st_mode & 0o001 == 0:
-                path.chmod(path.stat().st_mode | 0o001)
 
     def clean(self) -> list[Proc]:
         """Ends what a failed test has left, and says what that was."""
