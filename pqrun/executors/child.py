@@ -11,15 +11,16 @@ import os
 import select
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Lock
 
-from pqrun.capture import Capture, Logs, Stream, held_by
+from pqrun.capture import Capture, Logs, Stream
 from pqrun.clock import Clock
-from pqrun.errors import OwnFailure
 from pqrun.executors import Reporter
 from pqrun.executors.containment import LEFTOVER_GRACE, Containment
 from pqrun.executors.ending import has_ended, watch
+from pqrun.executors.intake import Intake
 from pqrun.executors.kinship import Member
 from pqrun.executors.launch import PASSING, Launcher, Unstartable
 from pqrun.executors.processes import UNKILLABLE
@@ -149,9 +150,16 @@ class Child:
         # Nobody is woken for it: the scheduler looks into its mail when the limit may be over.
         around.reporter.post(Started(attempt.key, began, f"slot {member.slot}"), urgent=False)
         self.output = capture = Capture(around.logs, attempt.key) if pipes else None
-        self._read_until_it_ends(pipes, capture)
-        ended = around.clock.now()
-        exit, usage = self._bury(member)
+        intake = Intake(pipes, capture, self._grew if around.follow else None)
+        try:
+            self._read_until_it_ends(intake)
+            ended = around.clock.now()
+            # What it leaves may say something as it ends, and must not die of that nobody reads it.
+            exit, usage = self._bury(member, last_words=intake.drain)
+        finally:
+            intake.close()
+        if intake.lost and not isinstance(exit, Lost):
+            exit = Lost(intake.lost)
         if capture is not None:
             told = capture.err.tail() if exit == Exited(255) and capture.err.size <= LONGEST_FAILURE else b""
             if never_ran := around.launcher.never_ran(attempt, told):
@@ -163,15 +171,11 @@ class Child:
         stopped = self._met and not isinstance(exit, Lost)
         return Ended(attempt.key, exit, stopped, began, ended, usage, said, capture)
 
-    def _read_until_it_ends(self, pipes: list[int], capture: Capture | None) -> None:
+    def _read_until_it_ends(self, intake: Intake) -> None:
         """Takes in output until the leader has ended, then what the pipes still hold."""
         around = self._around
         poll = select.poll()
-        open_streams: dict[int, Stream] = {}
-        if capture is not None:
-            for fd, stream in zip(pipes, (capture.out, capture.err), strict=True):
-                poll.register(fd, select.POLLIN)
-                open_streams[fd] = stream
+        intake.register(poll)
         end = watch(self._pid)
         if end is not None:
             poll.register(end, select.POLLIN)
@@ -188,13 +192,14 @@ class Child:
                 ready = poll.poll(max(0.0, until - around.clock.now()) * 1000 + 1)
                 now = around.clock.now()
                 for fd, _ in ready:
-                    if fd not in open_streams:
+                    if fd not in intake:
                         self._ended = True
                         continue
                     heard = now
-                    if not self._take(fd, open_streams[fd]):
+                    if not intake.take(fd):
                         poll.unregister(fd)
-                        del open_streams[fd]
+                if intake.lost and not self._lost:
+                    self._lose(intake.lost)
                 if self._ended:
                     break
                 if idle is not None and now >= heard + idle:
@@ -208,41 +213,22 @@ class Child:
                     around.containment.tidy()
                     if around.follow:
                         told = self._tell(told)
-            for fd, stream in open_streams.items():
-                self._drain(fd, stream)
+            intake.drain()
         finally:
-            _close(*pipes)
             if end is not None:
                 end.close()
 
-    def _take(self, fd: int, stream: Stream, limit: int = 1 << 20) -> int:
-        """Moves some output; a disk without room ends the job, and is told."""
-        if self._lost:
-            return len(os.read(fd, 65536))
-        try:
-            moved = stream.take(fd, limit=limit, by_line=self._around.follow)
-        except OwnFailure:
-            raise
-        except OSError as error:
-            self._lost = f"cannot write its output to {stream.path}: {error.strerror}"
-            with self._lock:
-                if not has_ended(self._pid):
-                    self._signal_group(signal.SIGKILL)
-            return len(os.read(fd, 65536)) if held_by(fd) else 1
-        if self._around.follow and stream.last_line_end:
-            self._around.reporter.post(
-                Grew(self._attempt.key, stream.number, stream.last_line_end, stream), urgent=True
-            )
-        return moved
+    def _lose(self, why: str) -> None:
+        """A disk without room ends the job."""
+        self._lost = why
+        with self._lock:
+            if not has_ended(self._pid):
+                self._signal_group(signal.SIGKILL)
 
-    def _drain(self, fd: int, stream: Stream) -> None:
-        """What the pipe holds now; who else may still have it open is not waited for."""
-        left = held_by(fd)
-        while left > 0:
-            moved = self._take(fd, stream, limit=min(left, 1 << 20))
-            if not moved:
-                return
-            left -= moved
+    def _grew(self, stream: Stream) -> None:
+        self._around.reporter.post(
+            Grew(self._attempt.key, stream.number, stream.last_line_end, stream), urgent=True
+        )
 
     def _tell(self, told: str) -> str:
         said = read_report(self._around.launcher.report_path(self._attempt.key))
@@ -256,7 +242,7 @@ class Child:
         killed_at, patience = self._killed_at, 0.0 if self._denied else UNKILLABLE
         return killed_at is not None and self._around.clock.now() > killed_at + patience
 
-    def _bury(self, member: Member) -> tuple[Exit, Usage]:
+    def _bury(self, member: Member, *, last_words: Callable[[], None] | None = None) -> tuple[Exit, Usage]:
         """Its leader has ended: ends what it leaves, and reaps it last."""
         around, spec = self._around, self._attempt.spec
         while not self._ended and not has_ended(member.pid):
@@ -266,7 +252,9 @@ class Child:
                 return Lost(f"cannot end it (process {member.pid}): {why}"), Usage()
             time.sleep(LOOK_WHETHER_IT_ENDED)
         grace = spec.grace if self._met else min(spec.grace, LEFTOVER_GRACE)
-        around.containment.sweep(member, grace=grace, hurry=lambda: self._killed_at is not None)
+        left = around.containment.sweep(member, grace=grace, hurry=lambda: self._killed_at is not None)
+        if left and last_words is not None:
+            last_words()
         if around.warden is not None:
             around.warden.dismiss(member.pid)
         with self._lock:
@@ -278,8 +266,6 @@ class Child:
             finally:
                 around.containment.reaped(member)
         usage = Usage(used.ru_utime, used.ru_stime)
-        if self._lost:
-            return Lost(self._lost), usage
         if os.WIFSIGNALED(status):
             return Signalled(signal_name(os.WTERMSIG(status))), usage
         return Exited(os.WEXITSTATUS(status)), usage

@@ -20,6 +20,7 @@ MOST_DESCENDANTS = 100_000
 A_PAGE_MAY_BE_FULL = 2048
 UNKILLABLE = 5.0
 _PR_SET_CHILD_SUBREAPER = 36
+_PR_GET_CHILD_SUBREAPER = 37
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,3 +209,14 @@ def be_subreaper(*, wanted: bool = True) -> bool:
     import ctypes
 
     return bool(ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, int(wanted), 0, 0, 0) == 0)
+
+
+def is_subreaper() -> bool:
+    """Whether orphans below us become our children."""
+    if not LINUX:
+        return False
+    import ctypes
+
+    answer = ctypes.c_int()
+    ctypes.CDLL(None).prctl(_PR_GET_CHILD_SUBREAPER, ctypes.byref(answer), 0, 0, 0)
+    return bool(answer.value)
