@@ -112,21 +112,22 @@ class Encoder:
         return f'{{"e":"done","t":{self._time(at)},"s":{seq},{end}}}'
 
     def _added(self, event: ev.JobAdded, *, queued: bool) -> str:
-        """A job; what it has in common with the one before is not worked out again."""
         at, seq, spec, by = event
+        more = (',"q":true' if queued else "") + (f',"by":{quote(by)}' if by else "")
+        return f'{{"e":"add","t":{self._time(at)},"s":{seq},"job":{self._job(spec)}{more}}}'
+
+    def _job(self, spec: JobSpec) -> str:
+        """A job; what it has in common with the one before is not worked out again."""
         work = spec.work
         run = work.run if isinstance(work, Command) else None
         if isinstance(run, str) and (like := common(spec)) == self._like:
-            job = f'{{"id":{quote(spec.id)},"run":{quote(run)},"line":{spec.line}{self._rest}}}'
-        else:
-            facts = spec_facts(spec)
-            job = json.dumps(facts, ensure_ascii=True, separators=(",", ":"))
-            if isinstance(run, str):
-                rest = {k: v for k, v in facts.items() if k not in ("id", "run", "line")}
-                self._like = like
-                self._rest = "," + json.dumps(rest, separators=(",", ":"))[1:-1] if rest else ""
-        more = (',"q":true' if queued else "") + (f',"by":{quote(by)}' if by else "")
-        return f'{{"e":"add","t":{self._time(at)},"s":{seq},"job":{job}{more}}}'
+            return f'{{"id":{quote(spec.id)},"run":{quote(run)},"line":{spec.line}{self._rest}}}'
+        facts = spec_facts(spec)
+        if isinstance(run, str):
+            rest = {k: v for k, v in facts.items() if k not in ("id", "run", "line")}
+            self._like = like
+            self._rest = "," + json.dumps(rest, separators=(",", ":"))[1:-1] if rest else ""
+        return json.dumps(facts, ensure_ascii=True, separators=(",", ":"))
 
     def _ended(self, event: ev.AttemptEnded, last: ev.JobEnded | None) -> str:
         at, seq, attempt, counted, exit, asked, began, ended, usage, said, output = event
@@ -168,9 +169,8 @@ class Encoder:
             case ev.JobDropped(_, seq, dropped):
                 return f'{{"e":"drop","t":{at},"s":{seq},"o":"{dropped or ""}"}}'
             case ev.JobChanged(_, seq, spec, by, front):
-                job = json.dumps(spec_facts(spec), ensure_ascii=True, separators=(",", ":"))
                 more = ',"front":true' if front else ""
-                return f'{{"e":"change","t":{at},"s":{seq},"job":{job},"by":{quote(by)}{more}}}'
+                return f'{{"e":"change","t":{at},"s":{seq},"job":{self._job(spec)},"by":{quote(by)}{more}}}'
             case ev.InputEnded(_, jobs, complete, why):
                 body = f'"jobs":{jobs},"complete":{_bool(complete)},"why":{quote(why)}'
                 return f'{{"e":"input","t":{at},{body}}}'
@@ -214,7 +214,8 @@ def _end_with(event: ev.AttemptEnded, events: Sequence[ev.Event], place: int) ->
 def decode(line: dict[str, Any], output: Callable[[int, int, int, int], Any]) -> list[ev.Event]:
     """The events again; `output(seq, attempt, out, err)` stands for what was printed.
 
-    KeyError, TypeError or ValueError for what is no event of ours.
+    Nothing for a kind that is not known here: within a version only such are added as may be left out.
+    KeyError, TypeError or ValueError for what makes no sense.
     """
     at, seq, attempt = line["t"], line.get("s", 0), line.get("n", 0)
     match line["e"]:
@@ -225,7 +226,8 @@ def decode(line: dict[str, Any], output: Callable[[int, int, int, int], Any]) ->
             spec = spec_of(line["job"])
             queued = [ev.JobQueued(at, seq, 1, spec.priority)] if "q" in line else []
             return [ev.JobAdded(at, seq, spec, line.get("by", "")), *queued]
-    return [_event(line, at, seq, attempt)]
+    event = _event(line, at, seq, attempt)
+    return [] if event is None else [event]
 
 
 def _attempt_ended(line: dict[str, Any], output: Any) -> ev.AttemptEnded:
@@ -243,7 +245,7 @@ def _job_ended(line: dict[str, Any]) -> ev.JobEnded:
     )
 
 
-def _event(line: dict[str, Any], at: float, seq: int, attempt: int) -> ev.Event:
+def _event(line: dict[str, Any], at: float, seq: int, attempt: int) -> ev.Event | None:
     match line["e"]:
         case "start":
             return ev.AttemptSubmitted(at, seq, attempt, line["w"])
@@ -275,7 +277,7 @@ def _event(line: dict[str, Any], at: float, seq: int, attempt: int) -> ev.Event:
             return ev.RunStopping(at, line["cause"], line["drain"], line["force"], line.get("by", ""))
         case "slots":
             return ev.SlotsChanged(at, line["slots"], line["why"])
-    raise ValueError(f"unknown event {line['e']!r}")
+    return None
 
 
 def _exit(line: dict[str, Any]) -> Exit:

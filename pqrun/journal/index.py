@@ -9,7 +9,6 @@ memory. Nothing here writes to a journal or waits for a run.
 from __future__ import annotations
 
 import contextlib
-import gc
 import json
 import os
 import sqlite3
@@ -21,7 +20,7 @@ from typing import TypeVar
 from pqrun.errors import OwnFailure
 from pqrun.journal.answers import Answers
 from pqrun.journal.entry import ATTEMPT, COLUMNS, Entries, Entry
-from pqrun.journal.reader import Lines, Position
+from pqrun.journal.reader import Lines, Position, uncollected
 from pqrun.journal.rundir import RunDirectory
 from pqrun.journal.table import Table
 from pqrun.journal.tally import Tally
@@ -49,7 +48,7 @@ def consult(run: RunDirectory, question: Callable[[Index], T]) -> T:
             break
         try:
             return _ask(path, run, question)
-        except _Stale:
+        except Stale:
             _remove(path)
         except sqlite3.Error as error:
             if getattr(error, "sqlite_errorname", "").startswith(_NO_PLACE):
@@ -63,11 +62,11 @@ def watch(run: RunDirectory) -> Iterator[Index]:
     """An index in memory, to be brought up to date again and again: nothing is written for that."""
     with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as database:
         consult(run, lambda index: index.copy_to(database))
-        yield Index(run, database)
+        yield Index(run, database, careful=False)
 
 
-class _Stale(Exception):
-    """The index tells of another journal than the one that is there."""
+class Stale(Exception):
+    """The index tells of another journal than the one that is there: it was replaced, or made shorter."""
 
 
 def _ask(path: str, run: RunDirectory, question: Callable[[Index], T]) -> T:
@@ -113,11 +112,15 @@ def _remove(path: str) -> None:
 
 
 class Index(Answers):
-    """Open, and as the journal was a moment ago: `facts` of the run, its `metrics`, its jobs."""
+    """Open, and as the journal was a moment ago: `facts` of the run, its `metrics`, its jobs.
 
-    def __init__(self, run: RunDirectory, database: sqlite3.Connection) -> None:
+    A `careful` one reads all of a journal again that was changed but did not grow.
+    """
+
+    def __init__(self, run: RunDirectory, database: sqlite3.Connection, *, careful: bool = True) -> None:
         super().__init__(database)
         self.run = run
+        self._careful = careful
         self._position = Position()
         self._touched: set[int] = set()
 
@@ -135,25 +138,21 @@ class Index(Answers):
         if self.is_up_to_date():
             return self._touched
         self._database.execute("BEGIN IMMEDIATE")
-        collecting = gc.isenabled()
-        gc.disable()  # it would look through all rows again and again, and find nothing
         try:
             size, changed = self._journal()
             last = self._recall()
             if last is None:
                 self._create()
-            elif last[0] >= size and last != (size, changed):
-                raise _Stale
-            self._fold(size, changed)
+            elif size < self._position.offset or (self._careful and size == last[0] and changed != last[1]):
+                raise Stale
+            with uncollected():
+                self._fold(size, changed)
             self._database.execute("COMMIT")
             return self._touched
         except BaseException:
             with contextlib.suppress(sqlite3.Error):
                 self._database.execute("ROLLBACK")
             raise
-        finally:
-            if collecting:
-                gc.enable()
 
     def _journal(self) -> tuple[int, int]:
         """Its size, and when it was changed last."""
@@ -167,7 +166,7 @@ class Index(Answers):
         """Size and time of the journal when it was last read; None for a new index."""
         if self._pragma("user_version") != LAYOUT:
             if self._database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-                raise _Stale
+                raise Stale
             return None
         try:
             state = json.loads(self._database.execute("SELECT state FROM progress").fetchone()[0])
@@ -176,10 +175,10 @@ class Index(Answers):
             size, changed = state["journal"]
             boot = state["boot"]
         except (KeyError, TypeError, ValueError):
-            raise _Stale from None
+            raise Stale from None
         fits = boot == _boot() and self.metrics.added == self.count("1")
         if not fits or not Lines(self.run.journal, self._position).still_fits():
-            raise _Stale
+            raise Stale
         return size, changed
 
     def _create(self) -> None:
@@ -202,7 +201,7 @@ class Index(Answers):
                     self._store(table, entries)
         except (KeyError, TypeError, ValueError, OwnFailure) as error:
             if goes_on:
-                raise _Stale from None  # what is wrong, the index or the journal? reading all of it tells
+                raise Stale from None  # what is wrong, the index or the journal? reading all of it tells
             if isinstance(error, OwnFailure):
                 raise
             where = f"before line {lines.position.line + 1}"

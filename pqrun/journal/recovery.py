@@ -7,6 +7,7 @@ still waits, what ended has ended.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +15,7 @@ from pqrun import events as ev
 from pqrun.capture import Capture, Logs
 from pqrun.errors import OwnFailure
 from pqrun.journal.codec import decode
-from pqrun.journal.reader import Lines, Position
+from pqrun.journal.reader import Lines, Position, uncollected
 from pqrun.journal.rundir import RunDirectory
 from pqrun.model import Count, JobSpec, Key, Lost, Outcome, Said, StopReason, Usage
 
@@ -140,24 +141,16 @@ def recover(run: RunDirectory) -> Recovery:
     lines = Lines(run.journal)
     logs = Logs(run.logs, keep=True)
 
+    nothing = Capture.stored(logs, Key(0, 0), 0, 0)
+
     def output(seq: int, attempt: int, out: int, err: int) -> Capture:
-        return Capture.stored(logs, Key(seq, attempt), out, err)
+        return Capture.stored(logs, Key(seq, attempt), out, err) if out or err else nothing
 
     number = 0
     try:
-        for line in lines:
-            number += 1
-            if "pqrun" in line or line.get("e") == "resume":
-                found.header = found.header or line
-                found.tokens.append(line["token"])
-                continue
-            if line["e"] == "close":
-                continue
-            for event in decode(line, output):
-                if isinstance(event, ev.JobReopened):
-                    event = event._replace(spec=found.jobs[event.seq].spec)
-                found.fold(event)
-                found.events.append(event)
+        with uncollected():
+            for number, line in enumerate(lines, 1):  # noqa: B007
+                _take_in(found, line, output)
     except (KeyError, TypeError, ValueError) as error:
         raise OwnFailure(f"{run.journal} is damaged at line {number}; left as it is") from error
     found.position = lines.position
@@ -166,6 +159,18 @@ def recover(run: RunDirectory) -> Recovery:
     if len(found.jobs) < found.header["listed"] and found.highest < found.header["listed"]:
         raise OwnFailure(f"{run.journal}: its list of jobs is incomplete; left as it is: nothing of it ran")
     return found
+
+
+def _take_in(found: Recovery, line: dict[str, Any], output: Callable[[int, int, int, int], Capture]) -> None:
+    if "pqrun" in line or line.get("e") == "resume":
+        found.header = found.header or line
+        found.tokens.append(line["token"])
+        return
+    for event in decode(line, output):
+        if isinstance(event, ev.JobReopened):
+            event = event._replace(spec=found.jobs[event.seq].spec)
+        found.fold(event)
+        found.events.append(event)
 
 
 def cut_short(job: Remains, now: float) -> list[ev.Event]:

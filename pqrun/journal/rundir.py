@@ -181,7 +181,7 @@ def run_directories() -> Iterator[RunDirectory]:
 
 def find_run(name: str) -> RunDirectory:
     """By path, id, unique prefix of an id, or `latest`; `UserError` if there is none or several."""
-    if "/" in name or os.path.isdir(name):
+    if "/" in name or (os.path.isdir(name) and not _is_meant_as_id(name)):
         run = RunDirectory(name)
         if not run.has_journal():
             raise UserError(f"no run is recorded in {name}")
@@ -201,6 +201,11 @@ def find_run(name: str) -> RunDirectory:
         raise UserError(f"no run `{name}` (`pqrun runs` lists them)")
     ids = ", ".join(sorted(os.path.basename(run.path) for run in found)[:5])
     raise UserError(f"several runs begin with `{name}`: {ids}")
+
+
+def _is_meant_as_id(name: str) -> bool:
+    """Whether a directory here only happens to be called like a run: no run is recorded in it."""
+    return not RunDirectory(name).has_journal() and RunDirectory(f"{runs_directory()}/{name}").has_journal()
 
 
 def _began(journal: str) -> float:

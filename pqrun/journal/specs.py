@@ -52,7 +52,7 @@ def spec_of(facts: dict[str, Any]) -> JobSpec:
     if "priority" in spec:
         spec["priority"] = Priority(spec["priority"])
     if "retry" in facts:
-        policy = facts["retry"]
+        policy = {name: value for name, value in facts["retry"].items() if name in RetryPolicy._fields}
         sets = {name: frozenset(policy[name]) for name in ("on", "permanent") if name in policy}
         spec["retry"] = RetryPolicy(**{**policy, **sets})
     if isinstance(command.get("run"), list):

@@ -103,6 +103,7 @@ class Journal:
             os.close(fd)
             return False
         before, self._fd, self._crc = self._fd, fd, crc
+        self._size = os.fstat(fd).st_size
         os.close(before)
         with contextlib.suppress(OSError):  # after a loss of power it may be the old one then
             sync_directory(os.path.dirname(self._path))

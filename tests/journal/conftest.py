@@ -6,12 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 import pqrun as package
+from pqrun.journal.rundir import RunDirectory
 
 PQRUN = (sys.executable, "-m", "pqrun")
 LONGEST = 60
@@ -80,6 +82,31 @@ class World:
         assert "Traceback" not in err, err
         return Result(done.returncode, done.stdout, err)
 
+    def look(self, *words) -> Result:
+        """A command that only looks back, in this process: much quicker."""
+        import pqrun.cli.main
+
+        kept = [os.dup(fd) for fd in (1, 2)]
+        before, arguments = os.getcwd(), sys.argv
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+            try:
+                os.chdir(self.here)
+                sys.argv = ["pqrun", *map(str, words)]
+                os.dup2(out.fileno(), 1)
+                os.dup2(err.fileno(), 2)
+                code = pqrun.cli.main.run()
+                sys.stdout.flush()
+                sys.stderr.flush()
+            finally:
+                for fd in (1, 2):
+                    os.dup2(kept[fd - 1], fd)
+                    os.close(kept[fd - 1])
+                os.chdir(before)
+                sys.argv = arguments
+            out.seek(0)
+            err.seek(0)
+            return Result(code, out.read(), err.read().decode("utf-8", "surrogateescape"))
+
     def start(self, *words, lines=None, stdin=subprocess.PIPE, **more) -> subprocess.Popen:
         """Starts it; it is killed at the test's end."""
         process = subprocess.Popen(
@@ -102,6 +129,10 @@ class World:
         """As the system's out-of-memory killer does it."""
         process.send_signal(signal.SIGKILL)
         process.wait()
+
+    def wait_until_all_is_gone(self) -> None:
+        """What a killed pqrun has left is being ended by its warden."""
+        self.until(lambda: not any(RunDirectory(str(run)).in_use() for run in self.runs))
 
     def kill_when(self, fact, *words, **more) -> None:
         """Starts it, and kills it as soon as that is so."""

@@ -115,8 +115,8 @@ def test_ids_never_become_part_of_a_path(world):
     names = {path.name for path in (world.here / "deep/rd/logs").rglob("*")}
     assert names == {"0000"} | {f"{seq}.1.out" for seq in range(1, len(IDS) + 1)}
     assert sorted(path.name for path in world.here.iterdir()) == ["deep", "jobs.json"]
-    assert world.pqrun("logs", "deep/rd", "--", "-rf").out == b"-rf"
-    assert world.pqrun("logs", "deep/rd", "--", "*", "..", "~").out == b"..*~"
+    assert world.look("logs", "deep/rd", "--", "-rf").out == b"-rf"
+    assert world.look("logs", "deep/rd", "--", "*", "..", "~").out == b"..*~"
 
 
 def test_a_line_break_is_no_part_of_an_id(world):
@@ -166,7 +166,7 @@ def test_given_variables_are_recorded_and_inherited_ones_never(world):
     (added,) = lines_of(world.only_run, "add")
     values = dict(added["job"]["env"])
     assert {"OF_FILE", "OF_JOB", "GIVEN"} <= set(values)
-    assert world.pqrun("show").code == 0
+    assert world.look("show").code == 0
     for path in world.state.rglob("*"):
         if path.is_file():
             assert b"hunter2" not in path.read_bytes(), path

@@ -2,6 +2,8 @@
 """Events go into the journal's lines and come back the same; an old journal stays readable."""
 
 import json
+import re
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import get_args
@@ -12,6 +14,11 @@ from hypothesis import strategies as st
 
 from pqrun import events as ev
 from pqrun.journal.codec import VERSION, Encoder, decode, seal
+from pqrun.journal.index import consult
+from pqrun.journal.reader import Lines
+from pqrun.journal.recovery import recover
+from pqrun.journal.resume import plan
+from pqrun.journal.rundir import RunDirectory
 from pqrun.journal.specs import spec_facts, spec_of
 from pqrun.model import (
     Command,
@@ -29,6 +36,8 @@ from pqrun.model import (
     StopReason,
     Usage,
 )
+
+from .records import BEGAN, Record
 
 NOT_KEPT = {ev.AttemptStarted, ev.AttemptStopping, ev.JobSaid, ev.OutputGrew, ev.StartsHeld}
 
@@ -158,7 +167,7 @@ def test_every_event_is_kept_or_known_not_to_be():
 
 @pytest.mark.parametrize("kind", kept, ids=lambda kind: kind.__name__)
 def test_an_event_comes_back_as_it_went(kind):
-    @settings(max_examples=30, deadline=None)
+    @settings(max_examples=15, deadline=None)
     @given(kept[kind])
     def check(event):
         assert there_and_back([event]) == [nothing_printed(event)]
@@ -166,13 +175,13 @@ def test_an_event_comes_back_as_it_went(kind):
     check()
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(st.one_of(*kept.values()), max_size=8))
 def test_many_events_of_a_turn_come_back_in_their_order_whatever_they_are(events):
     assert there_and_back(events) == [nothing_printed(event) for event in events]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(specs, min_size=1, max_size=4), moments)
 def test_added_jobs_that_are_queued_at_once_take_one_line_each(jobs, at):
     added = [ev.JobAdded(at, seq, spec) for seq, spec in enumerate(jobs, 1)]
@@ -199,7 +208,7 @@ def test_what_is_of_the_moment_is_not_kept(event):
     assert Encoder(lambda at: at)([event]) == []
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(specs)
 def test_a_job_comes_back_with_all_its_fields(spec):
     assert spec_of(json.loads(json.dumps(spec_facts(spec)))) == spec
@@ -225,8 +234,76 @@ def test_a_sealed_line_is_one_line_of_json(text, crc):
     assert json.loads(line) == {"t": text, "c": f"{following:08x}"}
 
 
-OLD = Path(__file__).parent / "data" / "version-1"
+OLD = Path(__file__).parent / "data" / f"version-{VERSION}"
 
 
-def test_the_version_is_raised_by_hand_together_with_an_old_journal():
-    assert VERSION == 1 and (OLD / "journal.jsonl").exists()
+@pytest.fixture
+def old_run(tmp_path):
+    """A run as the first pqrun of this format left it: with every kind of line, killed twice, torn."""
+    path = tmp_path / OLD.name
+    path.mkdir(mode=0o700)
+    shutil.copy(OLD / "journal.jsonl", path)
+    return RunDirectory(str(path))
+
+
+def test_an_old_journal_has_every_kind_of_line(old_run):
+    kinds = {line.get("e", "run") for line in Lines(old_run.journal)}
+    assert kinds == {
+        "run", "resume", "close", "add", "queue", "start", "refuse", "end", "done", "wait", "remove", "again", "drop",
+        "change", "input", "slots", "workers", "pool", "pause", "stop",
+    }  # fmt: skip
+
+
+def test_an_old_journal_is_shown_as_ever(world, old_run):
+    wanted = json.loads((OLD / "document.json").read_text().replace("DIR", old_run.path))
+    assert world.look("show", old_run.path, "--json").document == wanted
+
+
+def test_an_old_journal_is_gone_on_with_as_ever(old_run):
+    found = recover(old_run)
+    restart = plan(found, found.last, failed=False)
+    assert {
+        task.spec.id: (task.attempts, task.retries, type(task.state).__name__) for task in restart.tasks
+    } == {
+        "test[PY=3.11,DB=pg]": (2, 0, "Pending"),
+        "new": (0, 0, "Queued"),
+    }
+    fetch = found.jobs[1].spec
+    assert (fetch.retry.permanent, fetch.pools, fetch.work.env) == (
+        frozenset({22}), (("net", 1),), (("URL", "https://example.org/data.gz"),),
+    )  # fmt: skip
+    assert found.jobs[4].spec.rerun is False
+    assert (found.workers, found.pools, found.paused) == (3, {"net": 2}, False)
+
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "journal.md"
+
+
+def test_the_document_names_every_kind_of_line_and_every_field_of_a_job(old_run):
+    text = DOCUMENT.read_text()
+    kinds = set(re.findall(r"^\| `(\w+)`(?:, `(\w+)`)? \|", text, re.MULTILINE))
+    named = {kind for pair in kinds for kind in pair if kind} | set(re.findall(r'`"e":"(\w+)"`', text))
+    assert {line["e"] for line in Lines(old_run.journal) if "e" in line} <= named
+    job = text[text.index("A `job` has") :]
+    fields = set(re.findall(r"`(\w+)`", job[: job.index("## ")]))
+    assert {name for name in (*JobSpec._fields, *Command._fields) if name != "work"} <= fields
+
+
+def test_the_program_in_the_document_reads_a_journal(old_run, monkeypatch):
+    program = re.search(r"```python\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)[1]
+    monkeypatch.chdir(old_run.path)
+    names = {}
+    exec(program, names)
+    whole = Lines(old_run.journal)
+    assert list(whole)[-1] == names["event"]
+    assert names["line"].startswith(b'{"e":"add"') and not names["line"].endswith(b"\n")
+
+
+def test_what_a_later_pqrun_of_this_version_adds_is_left_out(tmp_path):
+    record = Record(tmp_path / "abc")
+    job = {"id": "a", "run": "true", "weather": "fine", "retry": {"max": 1, "moon": "full"}}
+    record.note({"e": "add", "t": BEGAN, "s": 1, "job": job, "q": True, "mood": "good"})
+    record.note({"e": "dance", "t": BEGAN, "s": 1})
+    found = recover(record.run)
+    assert {seq: (job.state, job.spec.retry.max) for seq, job in found.jobs.items()} == {1: ("queued", 1)}
+    assert consult(record.run, lambda index: index.states()) == {"queued": 1}

@@ -47,7 +47,7 @@ def without_what_only_runs(jobs):
     return [job for job in jobs if job["state"] != "running"]
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", range(40))
 def test_the_index_tells_what_a_live_run_tells(tmp_path, seed):
     record = Record(tmp_path / "abc")
     record.tell(*random_story(seed))
@@ -263,6 +263,18 @@ def test_watching_writes_nothing_and_sees_what_comes(record):
         assert index.catch_up() == {500}
         assert index.metrics.added == known + 1
     assert os.stat(record.run.index).st_mtime_ns == before
+
+
+def test_a_torn_line_that_was_cut_off_since_is_nothing_to_be_read_again_for(record):
+    with record.journal.open("ab") as file:
+        file.write(b'{"e":"add","t":')
+    before = consult(record.run, told_by)
+    made = os.stat(record.run.index).st_ino
+    os.truncate(record.journal, record.journal.stat().st_size - 4)
+    assert consult(record.run, told_by) == before
+    os.truncate(record.journal, record.journal.stat().st_size - 11)
+    assert consult(record.run, told_by) == before == told_live(record)
+    assert os.stat(record.run.index).st_ino == made
 
 
 def test_text_that_no_encoding_can_hold_is_kept_readable(tmp_path):

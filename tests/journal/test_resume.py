@@ -17,7 +17,8 @@ def append(word: str) -> str:
 
 
 def states(world, *words):
-    result = world.pqrun("show", *(words or ("latest",)), "--json")
+    world.wait_until_all_is_gone()
+    result = world.look("show", *(words or ("latest",)), "--json")
     return {job["id"]: job["state"] for job in result.document["jobs"]}
 
 
@@ -170,7 +171,7 @@ def test_of_a_stream_what_was_read_is_kept_and_its_end_is_missed(world):
     assert result.code == 3
     assert "not read to its end" in result.err
     assert world.counted("ran") == {"0": 1, "1": 1, "2": 1, "x": 2, "y": 1}
-    assert "not read to its end" in world.pqrun("show").err + world.pqrun("show").out.decode()
+    assert "not read to its end" in world.look("show").err + world.look("show").out.decode()
 
 
 def test_a_run_whose_list_was_stopped_says_so(world):
@@ -180,7 +181,7 @@ def test_a_run_whose_list_was_stopped_says_so(world):
     world.until(lambda: world.read("ran"))
     process.send_signal(signal.SIGTERM)
     process.wait()
-    assert world.pqrun("show", "--json").document["run"]["input_complete"] is False
+    assert world.look("show", "--json").document["run"]["input_complete"] is False
 
 
 def test_going_on_with_what_is_over_runs_nothing(world):
@@ -193,22 +194,17 @@ def test_going_on_with_what_is_over_runs_nothing(world):
 
 
 def test_resume_after_resume_after_resume(world):
-    lines = [f"echo {n} >> ran; test $(grep -c . ran) -gt {2 * n} || exec sleep 60" for n in range(1, 4)]
-    world.kill_when(lambda: world.read("ran"), "run", "-j1", lines=lines)
-    for _ in range(8):
-        before = len(world.read("ran"))
-        process = world.start("resume", "latest")
-        world.until(
-            lambda before=before, process=process: (
-                len(world.read("ran")) > before or process.poll() is not None
-            )
-        )
-        world.kill(process)
-        if all(state == "ok" for state in states(world).values()):
-            break
+    """Each process does one more job before it is killed."""
+    lines = [f"echo {n} >> ran; grep -q x$ go{n} 2>/dev/null || exec sleep 60" for n in (1, 2, 3)]
+    words, more = ("run", "-j1"), {"lines": lines}
+    for number in (1, 2, 3):
+        world.kill_when(lambda n=number: str(n) in world.read("ran"), *words, **more)
+        world.write(f"go{number}", "x\n")
+        words, more = ("resume", "latest"), {}
     assert world.pqrun("resume", "latest").code == 0
-    ends = [line for line in lines_of(world.only_run, "end") if line["as"] == "completed"]
-    assert sorted(line["s"] for line in ends) == [1, 2, 3]
+    assert world.counted("ran") == {"1": 2, "2": 2, "3": 2}
+    ends = [line["s"] for line in lines_of(world.only_run, "end") if line["as"] == "completed"]
+    assert sorted(ends) == [1, 2, 3]
 
 
 # An edited list
@@ -371,6 +367,6 @@ def test_a_directory_without_a_recorded_list_of_jobs_starts_afresh(world):
 
 def test_nothing_of_a_run_in_a_directory_of_its_own_goes_into_the_state_directory(world):
     assert world.pqrun("run", "--run-dir", "deep/er/rd", lines=["true"]).code == 0
-    assert world.pqrun("show", "deep/er/rd").code == 0
+    assert world.look("show", "deep/er/rd").code == 0
     assert not world.state.exists() or list(world.state.iterdir()) == []
     assert first_line(world.here / "deep/er/rd")["run"]
