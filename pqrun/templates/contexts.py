@@ -27,11 +27,13 @@ class Context(StrEnum):
     ARITHMETIC = "in an arithmetic expression"
     COMMENT = "in a comment"
     HERE_DOCUMENT = "in or behind a here-document"
+    BOTH = "behind `>&`, where some shells expand it again"
     UNSURE = "where only the shell can tell what is quoted"
 
 
 _SEPARATORS: Final = frozenset(" \t\n;&|()<>")
 _EXPANSION = re.compile(r"\$\{(?:[^{}\"'`\\$\n]|\$\w)*\}")
+_PLAIN_WORD = re.compile(r"[ \t]*[\w./-]*")
 _CASE = re.compile(r"case\b")
 
 
@@ -88,10 +90,12 @@ class Walk:
             end = text.find("\n", at)
             self._in_comment = end < 0
             yield from self._all(len(text) if end < 0 else end, Context.COMMENT)
-        elif text.startswith("((", at):
+        elif text.startswith(("((", "=("), at):  # arithmetic, a list: not every shell has them
             self._lost = True
         elif sign == "<":
             yield from self._redirection()
+        elif text.startswith(">&", at):
+            yield from self._word_of_both(at + 2)
         else:
             self._plain(sign)
 
@@ -173,6 +177,9 @@ class Walk:
         if found := self._wanted.match(self._text, self._at + 1):
             yield found, context
             self._step(found.end())
+        elif self._text.startswith("\n", self._at + 1):  # a line goes on in the next as if there were none
+            self._lost = self._text[self._at - 1 : self._at] not in ("", " ", "\t", "\n")  # in half a word
+            self._step(self._at + 2, fresh=self._fresh)
         else:
             self._step(self._at + 2)
 
@@ -188,8 +195,22 @@ class Walk:
             if found := self._wanted.match(text, self._at):
                 yield found, Context.HERE_DOCUMENT
                 self._step(found.end())
+        elif text.startswith("<&", at):
+            yield from self._word_of_both(at + 2)
         else:
             self._step(at + 1, fresh=True)
+
+    def _word_of_both(self, at: int) -> Iterator[tuple[re.Match[str], Context]]:
+        """The word behind `>&`: its quotes are taken off twice, so that there must be nothing in it."""
+        word = _PLAIN_WORD.match(self._text, at)
+        assert word is not None
+        self._step(word.end())
+        if found := self._wanted.match(self._text, self._at):
+            yield found, Context.BOTH
+            self._step(found.end())
+            self._lost = True
+        elif self._text[self._at : self._at + 1] not in ("", *_SEPARATORS):
+            self._lost = True
 
     def _all(self, end: int, context: Context) -> Iterator[tuple[re.Match[str], Context]]:
         """Everything up to there stands in one context."""

@@ -18,17 +18,22 @@ _PIECE: Final = 1 << 20
 
 
 class Form(NamedTuple):
-    """What separates values, and columns in them; whether the first value of a source names its columns."""
+    """What separates values, and columns in them; whether the first value of a source names its columns.
+
+    Columns lose the blanks around them if somebody has said what separates them.
+    """
 
     separator: bytes = b"\n"
     columns: re.Pattern[str] | None = None
     header: bool = False
+    trims: bool = False
 
     def split(self, value: str) -> Columns:
         """A value's columns; where there are none, the value as it is."""
         if self.columns is None:
             return (value,)
-        return tuple((part or "").strip(_WHITE) for part in self.columns.split(value))
+        parts = [part or "" for part in self.columns.split(value)]
+        return tuple(part.strip(_WHITE) for part in parts) if self.trims else tuple(parts)
 
     def text(self, record: bytes, where: str) -> str:
         """A value as text; UserError for what no argument can hold."""
@@ -48,9 +53,10 @@ def form(*, null: bool, delimiter: str | None, colsep: str | None, header: bool)
         raise UserError("-d: nothing separates the arguments")
     pattern = colsep if colsep is not None else "\t" if header else None
     try:
-        return Form(separator, None if pattern is None else re.compile(pattern), header)
+        columns = None if pattern is None else re.compile(pattern)
     except re.error as error:
         raise UserError(f"--colsep: `{pattern}` is not a regular expression: {error}") from None
+    return Form(separator, columns, header, trims=colsep is not None)
 
 
 def _unescaped(found: re.Match[str]) -> str:

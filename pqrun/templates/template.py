@@ -207,6 +207,7 @@ _CURES: Final = {
     Context.ARITHMETIC: "put the value into a variable before: n={}",
     Context.COMMENT: "take the comment out",
     Context.HERE_DOCUMENT: 'put the value into a variable before: x={}; and quote that: "$x"',
+    Context.BOTH: "write > FILE 2>&1",
     Context.UNSURE: 'put the value into a variable at the beginning: x={}; and quote that: "$x"',
 }
 

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""`--shard`: each job to one machine, the same whatever else is in the list, with all that it needs."""
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+
+from pqrun.errors import UserError
+from pqrun.jobfile.kinds import shard as shard_of
+from pqrun.jobfile.shards import Dealer, dealt
+from pqrun.model import Command, JobSpec, Need, Shard
+
+
+def job(name, *needs, run="true"):
+    return JobSpec(name, Command(run), needs=tuple(map(Need, needs)))
+
+
+def unnamed(number, run):
+    return JobSpec(str(number), Command(run), named=False)
+
+
+def ids(jobs):
+    return [job.id for job in jobs]
+
+
+def parts(jobs, count):
+    return [dealt(jobs, Shard(index, count)) for index in range(1, count + 1)]
+
+
+@given(some.integers(1, 9), some.sets(some.text(min_size=1, max_size=5), max_size=40))
+def test_each_job_is_in_exactly_one_part(count, names):
+    jobs = [job(name) for name in names]
+    found = Counter(id for part in parts(jobs, count) for id in ids(part))
+    assert found == Counter(names)
+
+
+def test_the_parts_are_of_about_the_same_size():
+    sizes = [len(part) for part in parts([job(f"test-{n}") for n in range(1000)], 4)]
+    assert min(sizes) > 200
+
+
+def test_where_a_job_goes_depends_on_its_id_alone():
+    jobs = [job(f"t{n}") for n in range(50)]
+    fewer = [one for one in reversed(jobs) if one.id not in ("t3", "t17")]
+    for whole, less in zip(parts(jobs, 3), parts(fewer, 3), strict=True):
+        assert set(ids(less)) == set(ids(whole)) - {"t3", "t17"}
+    changed = [one._replace(work=Command("other"), timeout=3.0) for one in jobs]
+    assert [ids(part) for part in parts(changed, 3)] == [ids(part) for part in parts(jobs, 3)]
+
+
+def test_what_decides_is_written_down_and_never_changes():
+    """The first eight bytes of SHA-256 modulo the number of parts: other programs may count on it."""
+    jobs = [job(name) for name in ("a", "b", "c", "d", "é")]
+    assert [ids(part) for part in parts(jobs, 3)] == [["é"], ["a", "b"], ["c", "d"]]
+
+
+def test_a_job_without_an_id_is_known_by_what_it_runs_and_how_often_it_was_there():
+    runs = ["make a", "make b", "make a", "make c", "make a"]
+    jobs = [unnamed(number, run) for number, run in enumerate(runs, 1)]
+    before = [unnamed(number, run) for number, run in enumerate(["new", *runs], 1)]
+    whole, more = parts(jobs, 4), parts(before, 4)
+    for part, other in zip(whole, more, strict=True):
+        found = [one.work.run for one in other if one.work.run != "new"]
+        assert found == [one.work.run for one in part]
+    assert Counter(id for part in whole for id in ids(part)) == Counter(ids(jobs))
+
+
+def test_words_are_not_the_same_as_a_text():
+    dealers = [Dealer(Shard(1, 1000)) for _ in range(2)]
+    spec = unnamed(1, "a")
+    assert dealers[0]._number(spec) != dealers[1]._number(spec._replace(work=Command(("a", ""))))
+
+
+def test_what_a_job_needs_comes_along_and_only_where_it_is_needed():
+    jobs = [job("build"), job("data"), *[job(f"t{n}", "build") for n in range(9)], job("t9", "data")]
+    found = parts(jobs, 3)
+    tests = Counter(id for part in found for id in ids(part) if id.startswith("t"))
+    assert set(tests.values()) == {1} and len(tests) == 10
+    assert all("build" in ids(part) for part in found)
+    assert [("data" in ids(part)) == ("t9" in ids(part)) for part in found] == [True] * 3
+    for part in found:
+        assert ids(part) == [one.id for one in jobs if one.id in ids(part)]
+
+
+def test_a_chain_stays_together_where_its_end_belongs():
+    jobs = [job("a"), job("b", "a"), job("c", "b"), job("d")]
+    alone = [job("c"), job("d")]
+    for part, ends in zip(parts(jobs, 2), parts(alone, 2), strict=True):
+        chain = ["a", "b", "c"] if "c" in ids(ends) else []
+        assert ids(part) == chain + (["d"] if "d" in ids(ends) else [])
+
+
+def test_in_a_list_of_commands_a_need_is_an_error():
+    with pytest.raises(UserError, match="with --shard only jobs of a job file can need others"):
+        Dealer(Shard(1, 2)).takes_line(job("a", "b"))
+
+
+@pytest.mark.parametrize("kind", ["lines", "jobs.yaml", "each"])
+def test_machines_together_run_everything_once(pqrun, tmp_path, kind):
+    names = [f"job{n}" for n in range(30)]
+    (tmp_path / "lines").write_text("".join(f"echo {name}\n" for name in names))
+    listed = "\n".join(f"  - {{id: {name}, run: echo {name}}}" for name in names)
+    (tmp_path / "jobs.yaml").write_text(f"jobs:\n{listed}\n")
+    words = ["each", "-q", "-k", "echo", ":::", *names] if kind == "each" else ["run", "-q", "-k", kind]
+    out = []
+    for index in (1, 2):
+        done = pqrun(*words[:3], "--shard", f"{index}/2", *words[3:])
+        assert done.code == 0
+        out.append(done.lines)
+    assert Counter(line for lines in out for line in lines) == Counter(names)
+    assert all(5 < len(lines) < 25 for lines in out)
+
+
+def test_numbers_are_those_of_the_whole_list(pqrun):
+    names = [f"x{n}" for n in range(12)]
+    out = []
+    for index in (1, 2):
+        out += pqrun("each", "-q", "-k", "--shard", f"{index}/2", "echo {#} {}", ":::", *names).lines
+    assert sorted(out) == sorted(f"{n + 1} x{n}" for n in range(12))
+
+
+def test_a_part_without_jobs_is_no_failure_and_that_is_said(pqrun):
+    dones = [pqrun("each", "--shard", f"{index}/2", "true", ":::", "only") for index in (1, 2)]
+    assert [done.code for done in dones] == [0, 0]
+    assert sum("has none of the 1 jobs" in done.err for done in dones) == 1
+
+
+@pytest.mark.parametrize("shard", ["0/4", "5/4", "1", "a/b", "1/0", "-1/2"])
+def test_what_is_no_part_is_refused(shard):
+    with pytest.raises(ValueError):
+        shard_of(shard)
