@@ -25,38 +25,30 @@ if TYPE_CHECKING:
 Jobs = list[dict[str, Any]]
 BATCH = 500
 FULL_ENOUGH = LONGEST // 2
-_AS_GIVEN = ("slots", "pools", "tags", "success_codes", "creates")
 
 
 def jobs_of_command(words: list[str], options: AddOptions) -> Jobs:
     """One job; of several words each is one argument."""
     run = words[0] if len(words) == 1 else shlex.join(words)
-    own: dict[str, Any] = {name: value for name in _AS_GIVEN if (value := getattr(options, name))}
-    own["cwd"] = _directory(options.cwd)
-    if options.needs:
-        own["needs"] = tuple(Need(job, when) for job, when in options.needs)
-    if options.allow_failure:
-        own["allow_failure"] = True
-    if options.no_rerun:
-        own["rerun"] = False
-    if options.leftovers == "keep":
-        own["keep_leftovers"] = True
+    given = _given(options)
+    own: dict[str, Any] = {"cwd": _directory(options.cwd)}
+    if options.creates is not None:
+        own["creates"] = options.creates
     if options.stdin is not None:
         own["stdin"] = os.path.abspath(options.stdin)
-    policy = {name: value for name in ("factor", "jitter") if (value := getattr(options, name)) is not None}
-    if policy:
-        own["retry"] = policy
-    given = given_of(options)
     named = options.id is not None
     spec = Specs(given).make(run, own, id=options.id or "", named=named, file="add", line=0)
     return [_facts(spec_facts(spec), given)]
 
 
 def jobs_of_file(path: str, options: AddOptions) -> Jobs:
-    """All jobs of a job file or a list of commands."""
+    """All jobs of a job file or a list of commands; options are for those that don't say otherwise."""
     from pqrun.input import open_input
 
-    given = given_of(options)
+    for name in ("id", "creates", "stdin"):
+        if getattr(options, name) is not None:
+            raise UserError(f"--{name} is for one job, not for all of a file")
+    given = _given(options)
     directory = _directory(options.cwd)
     try:
         specs = needs_first(open_input(Settings(files=(path,), given=given)).everything())
@@ -66,6 +58,23 @@ def jobs_of_file(path: str, options: AddOptions) -> Jobs:
     for job in jobs:
         job["cwd"] = os.path.join(directory, job["cwd"]) if "cwd" in job else directory
     return jobs
+
+
+def _given(options: AddOptions) -> dict[str, Any]:
+    """What is said of jobs, but for what can only be said of one."""
+    given = given_of(options)
+    for name in ("slots", "pools", "tags", "success_codes", "factor", "jitter"):
+        if (value := getattr(options, name)) not in (None, ()):
+            given[name] = value
+    if options.needs:
+        given["needs"] = tuple(Need(job, when) for job, when in options.needs)
+    if options.allow_failure:
+        given["allow_failure"] = True
+    if options.no_rerun:
+        given["rerun"] = False
+    if options.leftovers is not None:
+        given["keep_leftovers"] = options.leftovers == "keep"
+    return given
 
 
 def put_in(talk: Talk, jobs: Jobs, *, wait: bool, if_absent: bool, once: bool) -> Iterator[list[str]]:

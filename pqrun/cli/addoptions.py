@@ -35,12 +35,16 @@ _FACTOR, _SHARE = kinds.FROM_WORD["factor"], kinds.FROM_WORD["fraction"]
 class AddOptions(JobOptions):
     """A job's own fields."""
 
-    id: Annotated[str | None, own("--id", "What to call it [its number]", INPUT, "ID", values.job_id)] = None
+    id: Annotated[
+        str | None, own("--id", "What to call it, if not by its number", INPUT, "ID", values.job_id)
+    ] = None
     needs: Annotated[
         Any,
         own("--needs", "Jobs that have to end well first; or ended:ID, failed:ID", SCHEDULING, "ID,…", needs),
     ] = ()
-    slots: Annotated[int, own("--slots", "So many slots at a time", SCHEDULING, "N", kinds.count)] = 1
+    slots: Annotated[
+        int | None, own("--slots", "So many slots at a time [1]", SCHEDULING, "N", kinds.count)
+    ] = None
     pools: Annotated[
         Any, own("--pools", "Shares of pools that it takes", SCHEDULING, "NAME[:N],…", kinds.wants)
     ] = ()
@@ -63,8 +67,15 @@ class AddOptions(JobOptions):
         False
     )
     leftovers: Annotated[
-        str, own("--leftovers", "end or keep: what it leaves running", FAILURE, "WHAT", choice("end", "keep"))
-    ] = "end"
+        str | None,
+        own(
+            "--leftovers",
+            "What becomes of what it leaves: end or keep",
+            FAILURE,
+            "WHAT",
+            choice("end", "keep"),
+        ),
+    ] = None
     creates: Annotated[
         str | None, own("--creates", "Nothing is to be done if this is there", INPUT, "FILE", kinds.path)
     ] = None
@@ -72,6 +83,10 @@ class AddOptions(JobOptions):
     cwd: Annotated[
         str | None,
         typer.Option(
-            "-C", "--cwd", help="Start it in this directory [here]", metavar="DIR", rich_help_panel=INPUT
+            "-C",
+            "--cwd",
+            help="Start it in this directory, not where you are",
+            metavar="DIR",
+            rich_help_panel=INPUT,
         ),
     ] = None

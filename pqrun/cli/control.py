@@ -84,7 +84,7 @@ def ps(
         while True:
             try:
                 answer = talk.ask("ps", jobs=jobs or [])
-                text = document(answer, talk.ask("info")) if json else shown(answer, fits=watch)
+                text = document(answer, talk.ask("info"), a_line=watch) if json else shown(answer, fits=watch)
             except OwnFailure as failure:
                 if first or failure.code != NO_LIVE_RUN:
                     raise
@@ -166,7 +166,7 @@ def cancel(
 
 def wait(
     jobs: Annotated[
-        list[str] | None, typer.Argument(metavar="[JOB]...", help="Ids, globs [until none is left]")
+        list[str] | None, typer.Argument(metavar="[JOB]...", help="Ids, globs; without: until none is left")
     ] = None,
     any_: Annotated[bool, typer.Option("--any", help="Until one of them has ended; prints its id")] = False,
     timeout: Annotated[

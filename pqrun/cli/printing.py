@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from pqrun.capture import PIECE, Logs, copy_range
+from pqrun.cli.liveoutput import LiveOutput
 from pqrun.cli.looking import Page
 from pqrun.control.selectors import Subject, chosen
 from pqrun.display.lines import for_screen, pieces_of_lines
@@ -43,7 +44,8 @@ def print_logs(
     if not seqs and selectors:
         page.remark(f"no job is {' or '.join(safe(text) for text in selectors)}")
         return NOTHING_CHOSEN
-    printer = Printer(page, run, stderr_only=stderr_only, headings=len(seqs) != 1 and page.is_terminal)
+    headings = len(seqs) != 1 and page.is_terminal
+    printer = Printer(page, run, live=live, stderr_only=stderr_only, headings=headings)
     if follow and live:
         from pqrun.cli.following import follow_run
 
@@ -86,9 +88,10 @@ def _outputs(index: Index, seqs: Sequence[int], attempt: int | None) -> list[Out
 
 def output_of(index: Index, seq: int, attempt: int | None) -> Output | None:
     """Of that attempt, or of the last one; None if there was none."""
-    job_id, state, attempts, last, out, err = index.rows(
-        "id, state, attempts, last, out, err", "seq = ?", seq
-    )[0]
+    found = index.rows("id, state, attempts, last, out, err", "seq = ?", seq)
+    if not found:
+        return None
+    job_id, state, attempts, last, out, err = found[0]
     if attempt is None:
         attempt = attempts if state == "running" else last
     if attempt == last and last:
@@ -104,8 +107,11 @@ def output_of(index: Index, seq: int, attempt: int | None) -> Output | None:
 class Printer:
     """Writes outputs; remembers how much of each it has written."""
 
-    def __init__(self, page: Page, run: RunDirectory, *, stderr_only: bool, headings: bool) -> None:
+    def __init__(
+        self, page: Page, run: RunDirectory, *, live: bool, stderr_only: bool, headings: bool
+    ) -> None:
         self.page = page
+        self._live = LiveOutput(run) if live else None
         self._logs = Logs(run.logs, keep=True)
         self._outlets = {2: page.out} if stderr_only else {1: page.out, 2: page.err}
         self._headings = headings
@@ -118,30 +124,41 @@ class Printer:
 
     def print(self, output: Output) -> None:
         """What there is of it and was not written yet."""
-        sizes = output.sizes or (None, None)
-        for stream, size in zip((1, 2), sizes, strict=True):
-            outlet = self._outlets.get(stream)
-            if outlet is not None and size != 0:
+        for stream, outlet in self._outlets.items():
+            if output.sizes is None:
+                self._print_so_far(output, stream, outlet)
+            elif size := output.sizes[stream - 1]:
                 self._print_file(output, stream, size, outlet)
 
-    def _print_file(self, output: Output, stream: int, size: int | None, outlet: Outlet) -> None:
-        path = self._logs.path(output.key, stream)
+    def _print_so_far(self, output: Output, stream: int, outlet: Outlet) -> None:
+        """Of an attempt that runs, or was cut short: from its file, or else from who runs it."""
+        with contextlib.suppress(FileNotFoundError):
+            self._print_file(output, stream, os.stat(self._logs.path(output.key, stream)).st_size, outlet)
+            return
+        if self._live is None:
+            return
         start = self._written.get((output.key, stream), 0)
+        for piece in self._live.pieces(output.key, stream, start):
+            self._head(output, start)
+            outlet.write(for_screen(piece) if outlet.is_terminal else piece)
+            start += len(piece)
+            self._written[output.key, stream] = start
+
+    def _print_file(self, output: Output, stream: int, size: int, outlet: Outlet) -> None:
+        start = self._written.get((output.key, stream), 0)
+        if start >= size:
+            return
+        path = self._logs.path(output.key, stream)
         try:
             source = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError as error:
-            if size is None:
-                return  # it runs, and has printed nothing yet
             raise OwnFailure(f"cannot read {path}: {error.strerror}") from error
-        with contextlib.ExitStack() as held:
-            held.callback(os.close, source)
-            end = os.fstat(source).st_size if size is None else size
-            if start >= end:
-                return
-            if self._headings and not start:
-                self._head(output)
-            self._copy(source, start, end, outlet)
-            self._written[output.key, stream] = end
+        try:
+            self._head(output, start)
+            self._copy(source, start, size, outlet)
+        finally:
+            os.close(source)
+        self._written[output.key, stream] = size
 
     def _copy(self, source: int, start: int, end: int, outlet: Outlet) -> None:
         if not outlet.is_terminal:
@@ -150,7 +167,9 @@ class Printer:
         for piece, _ in pieces_of_lines(_pieces(source, start, end)):
             outlet.write(for_screen(piece))
 
-    def _head(self, output: Output) -> None:
+    def _head(self, output: Output, start: int) -> None:
+        if start or not self._headings:
+            return
         seq, attempt = output.key
         name = safe(output.id) if output.id != str(seq) else ""
         words = " ".join(word for word in (str(seq), name, f"try {attempt}" if attempt > 1 else "") if word)

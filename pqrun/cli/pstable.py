@@ -41,10 +41,10 @@ def shown(answer: dict[str, Any], *, fits: bool = False) -> str:
     return "\n".join(lines)
 
 
-def document(answer: dict[str, Any], info: dict[str, Any]) -> str:
+def document(answer: dict[str, Any], info: dict[str, Any], *, a_line: bool = False) -> str:
     """The same for programs."""
     facts = {"schema": SCHEMA, "run": info["run"], "metrics": info["metrics"], "paused": answer["paused"]}
-    return json.dumps({**facts, "jobs": answer["jobs"]}, indent=1)
+    return json.dumps({**facts, "jobs": answer["jobs"]}, indent=None if a_line else 1)
 
 
 def reasons(answer: dict[str, Any]) -> str:

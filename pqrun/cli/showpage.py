@@ -15,7 +15,7 @@ from pqrun.cli.showing import Seen, see
 from pqrun.display.paint import OUTCOME_STYLES, Paint
 from pqrun.display.safe import plain, safe
 from pqrun.display.words import name_of, short
-from pqrun.journal.entry import Entry
+from pqrun.journal.entry import ATTEMPT, Entry
 from pqrun.journal.history import DIED, LIVE
 from pqrun.journal.index import Index, consult
 from pqrun.journal.rows import exit_of, row_of
@@ -105,7 +105,10 @@ def _line(row: Row, now: float, *, read: bool) -> Line:
 def _earlier(index: Index, entry: Entry, logs: Logs) -> list[Line]:
     """The attempts before the last one that is told of with the job itself."""
     lines = []
-    for attempt in index.earlier_attempts(entry.seq):
+    before = index.earlier_attempts(entry.seq)
+    if entry.state == "running" and entry.last:
+        before.append({name: getattr(entry, name) for name in ATTEMPT})
+    for attempt in before:
         asked = StopReason(attempt["asked"]) if attempt["asked"] else None
         exit = exit_of(attempt["code"], attempt["signal"], attempt["message"])
         key = Key(entry.seq, attempt["last"])

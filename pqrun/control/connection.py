@@ -23,10 +23,6 @@ PIECES_AT_ONCE = 4
 class Host(Protocol):
     """Who has requests carried out, and keeps the connections."""
 
-    @property
-    def occupied(self) -> bool:
-        """Whether a request is half done: others have to wait."""
-
     def carry_out(self, client: Client, line: bytes, scheduler: Scheduler, now: float) -> None: ...
     def forget(self, client: Client) -> None: ...
 
@@ -57,8 +53,8 @@ class Client:
         return self._connection.fileno()
 
     def wanted(self) -> bool:
-        """Whether to read: not while it does not take what it was sent, nor while another is served."""
-        if self.gone or self.sending or self._host.occupied:
+        """Whether to read: not while it does not take what it was sent."""
+        if self.gone or self.sending:
             return False
         room = not self.asked or len(self._received) <= LONGEST
         return self.pending() or (room and not self._end_of_file)
@@ -118,6 +114,12 @@ class Client:
             self._pieces = iter([encode(answer)]) if isinstance(answer, dict) else answer.pieces()
             self._piece = memoryview(next(self._pieces))
 
+    def send_away(self, answer: dict[str, Any]) -> None:
+        """The last that it is told: nothing more of it is read."""
+        self._received.clear()
+        self._end_of_line, self._end_of_file = -1, True
+        self.answer(answer)
+
     def take_back(self) -> None:
         """What was to be answered has not been done."""
         self._piece, self._pieces = memoryview(b""), iter(())
@@ -162,7 +164,5 @@ class Client:
 
     def _too_long(self) -> Iterable[Ask]:
         """There is no way to tell where the next request begins."""
-        self._received.clear()
-        self._end_of_line, self._end_of_file = -1, True
-        self.answer(refusal(Rejected("a message is at most 1 MiB")))
+        self.send_away(refusal(Rejected("a message is at most 1 MiB")))
         return []

@@ -34,6 +34,8 @@ class Listing:
         self._rows = [_Row(t.seq, t.spec, t.state, t.entry, t.attempts, t.retries) for t in tasks]
         self._now = now
         self._facts = facts
+        self._alike: tuple[Any, ...] = ()
+        self._rest = ""
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -45,7 +47,7 @@ class Listing:
         rows = self._in_order()
         for start in range(0, len(rows), A_PIECE):
             comma = "," if start else ""
-            yield (comma + ",".join(map(self._entry, rows[start : start + A_PIECE]))).encode()
+            yield (comma + ",".join(map(self._entry, rows[start : start + A_PIECE]))).encode("ascii")
         yield b"]}\n"
 
     def entries(self) -> list[dict[str, Any]]:
@@ -56,41 +58,49 @@ class Listing:
     def _in_order(self) -> list[_Row]:
         running, queued, waiting, pending = [], [], [], []
         for row in self._rows:
-            match row.state:
-                case life.Queued():
-                    queued.append((row.entry or (0, 0, row.seq), row))
-                case life.Waiting(until=until):
-                    waiting.append((until, row.seq, row))
-                case life.Pending():
-                    pending.append(row)
-                case _:
-                    running.append(row)
+            kind = type(row.state)
+            if kind is life.Queued:
+                queued.append((row.entry or (0, 0, row.seq), row))
+            elif kind is life.Waiting:
+                waiting.append((row.state.until, row.seq, row))  # type: ignore[union-attr]
+            elif kind is life.Pending:
+                pending.append(row)
+            else:
+                running.append(row)
         queued.sort()
         waiting.sort()
         return [*running, *(row for _, row in queued), *(row for _, _, row in waiting), *pending]
 
     def _entry(self, row: _Row) -> str:
-        spec, state = row.spec, row.state
-        seconds, next_one = "", 1
-        match state:
-            case life.Running(started=started):
-                seconds, next_one = f"{self._now - started:.3f}", 0
-            case life.Queued(since=since):
-                seconds = f"{self._now - since:.3f}"
-            case life.Waiting(until=until):
-                seconds = f"{until - self._now:.3f}"
-            case life.Submitted() | life.Stopping():
-                next_one = 0
-        run = getattr(spec.work, "run", None)
-        most = row.attempts + next_one - row.retries + spec.retry.max
+        seq, spec, state, _, attempts, retries = row
+        most = attempts + 1 - retries + spec.retry.max
+        kind = type(state)
+        if kind is life.Queued:
+            seconds = f"{self._now - state.since:.3f}"  # type: ignore[union-attr]
+        elif kind is life.Pending:
+            seconds = "null"
+        elif kind is life.Waiting:
+            seconds = f"{state.until - self._now:.3f}"  # type: ignore[union-attr]
+        else:
+            most -= 1
+            seconds = f"{self._now - state.started:.3f}" if isinstance(state, life.Running) else "null"
+        alike = (spec.priority, spec.tags, spec.needs, spec.timeout)
+        if alike != self._alike:
+            self._alike, self._rest = alike, _rest(spec)
+        run = spec.work.run
+        text = quote(run) if isinstance(run, str) else json.dumps(run)
         return (
-            f'{{"id":{quote(spec.id)},"seq":{row.seq},"state":"{state_of(state)}",'
-            f'"priority":"{spec.priority.name.lower()}","attempts":{row.attempts},"max_attempts":{most},'
-            f'"run":{quote(run) if isinstance(run, str) else json.dumps(run)},"tags":{_list(spec.tags)},'
-            f'"needs":{_list(need.job for need in spec.needs) if spec.needs else "[]"},'
-            f'"timeout":{"null" if spec.timeout is None else spec.timeout},"seconds":{seconds or "null"}}}'
+            f'{{"id":{quote(spec.id)},"seq":{seq},"state":"{state_of(state)}","attempts":{attempts},'
+            f'"max_attempts":{most},"run":{text},"seconds":{seconds},{self._rest}}}'
         )
 
 
-def _list(words: Iterable[str]) -> str:
-    return "[" + ",".join(map(quote, words)) + "]"
+def _rest(spec: JobSpec) -> str:
+    """What many jobs have in common: one after the other it is not worked out again."""
+    facts = {
+        "priority": spec.priority.name.lower(),
+        "tags": spec.tags,
+        "needs": [need.job for need in spec.needs],
+        "timeout": spec.timeout,
+    }
+    return json.dumps(facts, separators=(",", ":"))[1:-1]

@@ -17,19 +17,12 @@ MOST_PATTERNS = 100
 _KINDS = ("state", "priority", "tag")
 
 
+_WORDS: dict[type, str] = {life.Pending: "pending", life.Queued: "queued", life.Waiting: "waiting"}
+
+
 def state_of(state: life.State) -> str:
     """One of the ten words."""
-    match state:
-        case life.Pending():
-            return "pending"
-        case life.Queued():
-            return "queued"
-        case life.Waiting():
-            return "waiting"
-        case life.Finished(outcome):
-            return str(outcome)
-        case _:
-            return "running"
+    return str(state.outcome) if isinstance(state, life.Finished) else _WORDS.get(type(state), "running")
 
 
 def selectors_of(request: Request) -> list[str]:
@@ -65,7 +58,7 @@ def selected(selectors: Sequence[str], scheduler: Scheduler) -> list[Task]:
     for selector in selectors:
         if (task := scheduler.find(selector)) is not None:
             found[task.seq] = task
-        elif not (is_an_id(selector) or scheduler.knows(selector)):
+        elif not is_an_id(selector) and not (is_a_glob(selector) and scheduler.knows(selector)):
             others.append(selector)
     if len(others) > MOST_PATTERNS:
         raise Rejected(f"more than {MOST_PATTERNS} patterns at once")
@@ -84,9 +77,14 @@ def is_an_id(selector: str) -> bool:
     return selector != "all" and not (colon and kind in _KINDS) and not any(c in selector for c in "*?[")
 
 
+def is_a_glob(selector: str) -> bool:
+    """Whether it stands for ids that are like it, if none is it."""
+    return selector.partition(":")[0] not in _KINDS and any(c in selector for c in "*?[")
+
+
 def ids_like(selectors: Iterable[str]) -> Callable[[str], object] | None:
     """Whether an id is like one of these globs, if there is any; what is none is left out."""
-    globs = [s for s in selectors if not is_an_id(s) and s != "all" and s.partition(":")[0] not in _KINDS]
+    globs = [selector for selector in selectors if is_a_glob(selector)]
     return re.compile("|".join(map(translate, globs))).match if globs else None
 
 

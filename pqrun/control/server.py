@@ -42,17 +42,15 @@ class Server:
         return self._socket.fileno()
 
     def wanted(self) -> bool:
-        """Whether somebody may come, or there is something to do for those who are here."""
-        return not self._deaf or self.pending()
+        """Whether somebody may come."""
+        return not self._deaf
 
     def pending(self) -> bool:
-        """Whether there is."""
-        return self._service is not None and self._service.has_work
+        """Never: who is here is the service's affair."""
+        return False
 
     def read(self) -> Iterable[Ask]:
-        """Does that, or lets a client in, if it is one of ours."""
-        if self._service is not None and self._service.has_work:
-            return self._service.work()
+        """Lets a client in, if it is one of ours."""
         try:
             connection, _ = self._socket.accept()
         except OSError as error:

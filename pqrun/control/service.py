@@ -2,7 +2,8 @@
 """The clients of a live run, and what they want: never waits for any of them.
 
 A request becomes an ask, so that it is carried out inside a turn, and its answer is sent after that
-turn was recorded. What takes several turns is done step by step, and nobody else is served meanwhile.
+turn was recorded. What takes several turns is done step by step; others that deal with jobs have to
+wait meanwhile, so that it is as if all had been done at once.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pqrun import events as ev
 from pqrun.control.connection import Client
 from pqrun.control.desk import Desk, Result
 from pqrun.control.listing import Listing
-from pqrun.control.protocol import Rejected, Steps, busy, decode, encode, refusal
+from pqrun.control.protocol import Rejected, Request, Steps, busy, decode, encode, refusal
 from pqrun.control.waiting import End, ForJobs, ForRoom, Waiting
 from pqrun.engine import Ask
 from pqrun.reactor import Reactor
@@ -27,6 +28,7 @@ MOST_CLIENTS = 64
 MOST_WAITING = 60
 IDLE, STUCK = 1.0, 10.0
 LINGER = 0.5
+IN_TURN = ("add", "set", "cancel")
 _TELLING = (ev.JobEnded, ev.AttemptSubmitted, ev.JobRemoved, ev.JobAdded, ev.RunStopping)
 
 
@@ -38,24 +40,32 @@ class Service:
         self._desk = desk
         self._now = now
         self._clients: list[Client] = []
-        self._todo: deque[tuple[Client, bytes | Steps]] = deque()
+        self._todo: deque[tuple[Client, Request | Steps]] = deque()
         self._waiting: dict[Client, Waiting] = {}
         self._ended: deque[End] = deque()
         self._stirred = False
+        reactor.add(self)
+
+    # As something that the reactor reads from, but for the sake of what is to be done here alone
+
+    def fileno(self) -> int:
+        """None: nothing is awaited."""
+        return -1
+
+    def wanted(self) -> bool:
+        """Whether a request is half done, or somebody's waiting may be over."""
+        return bool(self._todo) or self._stirred
+
+    def pending(self) -> bool:
+        """There is nothing to wait for."""
+        return True
+
+    def read(self) -> Iterable[Ask]:
+        """Goes on with what is half done, and looks after those who wait."""
+        stirred, self._stirred = self._stirred, False
+        return [*([self._go_on] if self._todo else ()), *([self.look] if stirred else ())]
 
     # What happens in the run
-
-    @property
-    def has_work(self) -> bool:
-        """Whether a request is half done, or somebody's waiting may be over."""
-        return self.occupied or self._stirred
-
-    def work(self) -> Iterable[Ask]:
-        """Goes on with that."""
-        if self.occupied:
-            return [self._go_on]
-        self._stirred = False
-        return [self.look]
 
     def heard(self, events: Sequence[ev.Event]) -> None:
         """From any thread: what may be what somebody waits for."""
@@ -70,6 +80,8 @@ class Service:
         while self._ended:
             ended.append(self._ended.popleft())
         for client, waiting in list(self._waiting.items()):
+            if self._todo and isinstance(waiting, ForRoom):
+                continue  # as all who deal with jobs
             answer = waiting.look(ended, scheduler, now)
             if answer is not None:
                 del self._waiting[client]
@@ -77,6 +89,7 @@ class Service:
 
     def close(self, *, broken: bool) -> None:
         """The run is over: last words, but nobody is told that something was done if it was not recorded."""
+        self._reactor.remove(self)
         for client in self._clients:
             if broken:
                 client.take_back()
@@ -88,40 +101,47 @@ class Service:
 
     # What clients want
 
-    @property
-    def occupied(self) -> bool:
-        """Whether a request is half done."""
-        return bool(self._todo)
-
     def carry_out(self, client: Client, line: bytes, scheduler: Scheduler, now: float) -> None:
-        """Inside a turn: does what the request says, after those that came before."""
-        self._todo.append((client, line))
-        if len(self._todo) == 1:
-            self._go_on(scheduler, now)
+        """Inside a turn: does what the request says, or begins to."""
+        try:
+            request = decode(line)
+        except Rejected as error:
+            client.answer(refusal(error))
+            return
+        if request["verb"] in IN_TURN:
+            self._todo.append((client, request))
+            if len(self._todo) == 1:
+                self._go_on(scheduler, now)
+        else:
+            self._do(client, request, scheduler, now)
 
     def _go_on(self, scheduler: Scheduler, now: float) -> None:
-        """Ask: all requests, up to this turn's part of one that takes several."""
+        """Ask: all requests that have to wait for each other, up to this turn's part of a long one."""
         scheduler.in_between = ""
         while self._todo:
             client, what = self._todo[0]
-            try:
-                result = self._result(client, what, scheduler, now)
-            except Rejected as error:
-                client.answer(refusal(error))
-            else:
-                if isinstance(result, Generator):
-                    self._todo[0] = (client, result)
-                    scheduler.in_between = "being changed"
-                    return
-                self._give(client, result, scheduler, now)
+            steps = self._do(client, what, scheduler, now)
+            if steps is not None:
+                self._todo[0] = (client, steps)
+                scheduler.in_between = "being changed"
+                return
             self._todo.popleft()
+        self._stirred = bool(self._waiting)
 
-    def _result(self, client: Client, what: bytes | Steps, scheduler: Scheduler, now: float) -> Result:
-        """What it leads to; steps if they are not at their end."""
-        if isinstance(what, bytes):
-            result = self._desk.begin(client, decode(what), scheduler, now)
-            return _next_step(result, None) if isinstance(result, Generator) else result
-        return _next_step(what, now)
+    def _do(self, client: Client, what: Request | Steps, scheduler: Scheduler, now: float) -> Steps | None:
+        """Has it answered, or the answer looked for; steps if there are more to go."""
+        try:
+            begun = isinstance(what, Generator)
+            result = what if isinstance(what, Generator) else self._desk.begin(client, what, scheduler, now)
+            if isinstance(result, Generator):
+                result = _next_step(result, now if begun else None)
+        except Rejected as error:
+            client.answer(refusal(error))
+            return None
+        if isinstance(result, Generator):
+            return result
+        self._give(client, result, scheduler, now)
+        return None
 
     def _give(self, client: Client, result: Result, scheduler: Scheduler, now: float) -> None:
         if isinstance(result, dict):
@@ -137,7 +157,7 @@ class Service:
         if answer is not None:
             client.answer(answer)
         elif len(self._waiting) >= MOST_WAITING:
-            client.answer(busy(f"{MOST_WAITING} clients wait already"))
+            client.send_away(busy(f"{MOST_WAITING} clients wait already"))
         else:
             self._waiting[client] = waiting
             self._stirred = True
@@ -169,7 +189,7 @@ class Service:
             patience = STUCK if client.sending or self._desk.is_in_between(client) else IDLE
             if not client.asked and now - client.last_heard >= patience:
                 if not client.sending:
-                    client.answer(busy("others came while you asked nothing"))
+                    client.send_away(busy("others came while you asked nothing"))
                     client.write()
                 client.hang_up()
                 return True

@@ -61,6 +61,7 @@ class Talk:
                 return answer
             if answer.get("busy") is not True or not again:
                 raise OwnFailure(str(answer.get("error")), int(answer.get("code", 2)))
+            self.close()  # others are served meanwhile
             time.sleep(min(pause * self._random.uniform(0.5, 1.0), _left(end) or pause))
             pause = min(2 * pause, BUSY_AT_MOST)
             self._connect_again()
@@ -83,7 +84,6 @@ class Talk:
         return answer
 
     def _connect_again(self) -> None:
-        self.close()
         found = _opened(self.path)
         if found is None:
             _no_answer(self.path)

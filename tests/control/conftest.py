@@ -1,7 +1,196 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Runs to talk to: simulated ones in this process, and real ones in processes of their own."""
 
+import json
+import os
+import signal
+import socket
+import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "pure"))  # its checks of whole stories
+import pytest
+
+import pqrun as package
+from pqrun.control.talk import Talk
+
+PQRUN = (sys.executable, "-m", "pqrun")
+LONGEST = 60
+
+
+@dataclass
+class Result:
+    """How a command went."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def document(self):
+        return json.loads(self.out)
+
+
+def environment(state, more=None):
+    return {
+        **os.environ,
+        "PYTHONPATH": str(Path(package.__file__).parents[1]),
+        "PQRUN_STATE_DIR": str(state),
+        **(more or {}),
+    }
+
+
+def call(words, *, state, cwd, input="", env=None) -> Result:
+    """A `pqrun` in another terminal."""
+    done = subprocess.run(
+        [*PQRUN, *map(str, words)],
+        input=input.encode(),
+        capture_output=True,
+        cwd=cwd,
+        env=environment(state, env),
+        timeout=LONGEST,
+        check=False,
+    )
+    err = done.stderr.decode()
+    assert "Traceback" not in err, err
+    return Result(done.returncode, done.stdout.decode(), err)
+
+
+class Terminal:
+    """A live run in a process of its own; calling it is another terminal."""
+
+    def __init__(
+        self, words, *, state: Path, cwd: Path, run: str, env=None, input: str | None = None
+    ) -> None:
+        self.state, self.cwd, self.run, self.env = state, cwd, run, env
+        self.directory = state / "runs" / run
+        self.said = cwd / f"said-{run}-{os.urandom(4).hex()}"
+        with self.said.open("wb") as said:
+            self.process = subprocess.Popen(
+                [*PQRUN, *map(str, words)],
+                stdin=subprocess.DEVNULL if input is None else subprocess.PIPE,
+                stdout=said,
+                stderr=said,
+                cwd=cwd,
+                env=environment(state, env),
+            )
+        if input is not None:
+            self.process.stdin.write(input.encode())
+            self.process.stdin.close()
+
+    def __call__(self, *words, **more) -> Result:
+        return call(words, state=self.state, cwd=self.cwd, **more)
+
+    @property
+    def answers(self) -> bool:
+        """Whether it is this process that can be talked to."""
+        try:
+            if int((self.directory / "lock").read_text().split()[0]) != self.process.pid:
+                return False
+        except (OSError, IndexError):
+            return False
+        with socket.socket(socket.AF_UNIX) as caller:
+            return caller.connect_ex(str(self.directory / "control.sock")) == 0
+
+    def ask(self, verb: str, **facts) -> dict:
+        """The answer to a client that speaks for itself: a hundred times quicker than a command."""
+        with Talk(str(self.directory)) as talk:
+            return talk.ask(verb, **facts)
+
+    def add(self, *runs: str, **facts) -> list[str]:
+        return self.ask("add", add=[{"run": run, **facts} for run in runs])["ids"]
+
+    def jobs(self) -> dict[str, dict]:
+        """The unfinished jobs by id."""
+        return {job["id"]: job for job in self.ask("ps")["jobs"]}
+
+    def states(self) -> dict[str, str]:
+        return {name: job["state"] for name, job in self.jobs().items()}
+
+    def events(self) -> list[dict]:
+        """The lines of its journal."""
+        lines = (self.directory / "journal.jsonl").read_bytes().split(b"\n")[:-1]
+        return [json.loads(line) for line in lines]
+
+    def end(self) -> int:
+        """Its exit code, when it has ended."""
+        return self.process.wait(LONGEST)
+
+    def stop(self) -> int:
+        self.ask("stop", now=True)
+        return self.end()
+
+    def kill(self) -> None:
+        """As nobody should."""
+        os.kill(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+@pytest.fixture
+def state(tmp_path_factory):
+    """Where runs are kept."""
+    return tmp_path_factory.mktemp("state")
+
+
+@pytest.fixture
+def pqrun(tmp_path, state):
+    """`pqrun(*words)` runs it to its end."""
+    return lambda *words, **more: call(words, state=state, cwd=tmp_path, **more)
+
+
+@pytest.fixture
+def queue(tmp_path, state, until):
+    """`queue(*options)` is `pqrun serve`, in the foreground of a terminal of its own."""
+    begun = []
+
+    def serve(*options, run="queue", env=None):
+        terminal = Terminal(["serve", "--run", run, *options], state=state, cwd=tmp_path, run=run, env=env)
+        begun.append(terminal)
+        until(lambda: terminal.answers or terminal.process.poll() is not None, what=terminal.said.read_text)
+        return terminal
+
+    yield serve
+    for terminal in begun:
+        _end(terminal)
+
+
+@pytest.fixture
+def live(tmp_path, state, until):
+    """`live(*words, input=…)` is `pqrun run` in a terminal of its own, as soon as it can be talked to."""
+    begun = []
+
+    def start(*words, input=None, env=None):
+        known = set((state / "runs").glob("*"))
+        terminal = Terminal(["run", *words], state=state, cwd=tmp_path, run="?", env=env, input=input)
+        begun.append(terminal)
+        found = until(lambda: list(set((state / "runs").glob("*/control.sock")) - known))
+        terminal.directory = found[0].parent
+        terminal.run = terminal.directory.name
+        return terminal
+
+    yield start
+    for terminal in begun:
+        _end(terminal)
+
+
+def _end(terminal: Terminal) -> None:
+    if terminal.process.poll() is None:
+        terminal.kill()
+    assert "Traceback" not in terminal.said.read_text()
+
+
+@pytest.fixture
+def gate(tmp_path):
+    """Jobs that run `gate.wait` wait until the test says `gate.open()`."""
+
+    class Gate:
+        path = tmp_path / "gate"
+        wait = f"read _ < {path}"
+
+        def open(self, times=1):
+            with self.path.open("w") as file:
+                file.write("open\n" * times)
+
+    os.mkfifo(Gate.path)
+    return Gate()

@@ -4,8 +4,6 @@
 import json
 import socket
 
-from invariants import Observer
-
 from pqrun.control.address import short_path
 from pqrun.control.desk import Desk
 from pqrun.control.server import Server
@@ -16,6 +14,8 @@ from pqrun.news import Ended, Started
 from pqrun.reactor import Reactor
 from pqrun.scheduler import Scheduler
 from pqrun.testing import FakeClock, Story
+
+from .invariants import Observer
 
 
 class Slots:

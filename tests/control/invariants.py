@@ -35,6 +35,11 @@ class Observer:
                 self.bind_new()
             self.note(event)
         self.bind_new()
+        for seq, state in self.state.items():
+            if state == "pending":
+                assert any(
+                    other in self.state or self.was_interrupted(other) for other, _ in self.needs[seq]
+                ), "a job waits for nothing"
 
     def note(self, event) -> None:
         match event:
@@ -96,6 +101,9 @@ class Observer:
                 self.paused = paused
             case ev.RunStopping():
                 self.stopped = True
+
+    def was_interrupted(self, seq: int | None) -> bool:
+        return self.ended.get(seq, (None,))[0] is Outcome.INTERRUPTED
 
     def begin_again(self) -> None:
         """Another process goes on: it knows by their ids the jobs that others wait for."""

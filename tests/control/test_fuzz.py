@@ -2,13 +2,17 @@
 """Ten thousand messages that nobody should send: each is answered, and the run goes on as it should."""
 
 import json
+import os
+import socket
 from random import Random
 
-from door import Door
-from test_simulation import check_metrics_add_up
+import pytest
+from pure.test_simulation import check_metrics_add_up
 
 from pqrun.control.protocol import VERSION
 from pqrun.model import Exited
+
+from .door import Door
 
 MESSAGES = 10_000
 ODD = [
@@ -145,3 +149,37 @@ def test_streams_of_bytes_without_an_end_of_line_harm_nobody(tmp_path):
     door.turn(5)
     assert not door.server._service._clients
     door.close()
+
+
+@pytest.mark.parametrize("seed", [1])
+def test_a_run_in_a_process_of_its_own_bears_a_thousand_of_them(seed, queue):
+    random = Random(seed)
+    served = queue()
+    served.add(*["sleep 0.01"] * 20)
+    path = f"{served.directory}/control.sock"
+    caller = None
+    for number in range(1000):
+        if caller is None:
+            caller = socket.socket(socket.AF_UNIX)
+            caller.settimeout(0.2)
+            caller.connect(path)
+        line = odd_line(random)
+        if b'"stop"' in line:
+            continue
+        try:
+            caller.sendall(line + b"\n" * (number % 3))
+            if number % 3 and number % 10 == 1:
+                caller.recv(1 << 16)
+        except OSError:
+            pass
+        if number % 7 == 0:
+            caller.close()
+            caller = None
+    if caller is not None:
+        caller.close()
+    served.ask("unpause")
+    served.ask("cancel", jobs=["all"])
+    served.add("true", id="last")
+    assert served.ask("wait", jobs=["last"])["failed"] == 0
+    assert os.path.exists(path)
+    assert served.stop() in (0, 1, 3)

@@ -9,12 +9,13 @@ import stat
 import struct
 
 import pytest
-from door import Door
 
 from pqrun.control import service
 from pqrun.control.address import is_ours, listen, short_path
 from pqrun.control.protocol import LONGEST
 from pqrun.errors import OwnFailure
+
+from .door import Door
 
 
 @pytest.fixture

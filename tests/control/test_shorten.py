@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""A queue's journal does not grow for ever, and loses nothing that matters by being made short."""
+
+import os
+from pathlib import Path
+from random import Random
+from threading import Lock
+
+import pytest
+
+from pqrun import events as ev
+from pqrun.journal.recovery import Recovery, recover
+from pqrun.journal.rundir import RunDirectory
+from pqrun.journal.shorten import remove_outputs, shorten, shortened
+from pqrun.journal.writer import Journal
+from pqrun.metrics import RunningMetrics
+from pqrun.model import Command, JobSpec, Need, Outcome
+from pqrun.testing import FakeClock
+from pqrun.tidying import LONGEST_LOG, Tidying, shorten_log
+
+from .test_random_verbs import World
+
+HEADER = {"pqrun": 1, "run": "queue", "listed": 0, "token": "t", "version": "0", "at": 0.0, "serve": "queue"}
+
+
+def written(path, events, more=()) -> RunDirectory:
+    """A run whose journal says that."""
+    run = RunDirectory(str(path))
+    run.create()
+    journal = Journal(run.journal, FakeClock())
+    journal.start(HEADER)
+    for start in range(0, len(events), 7):
+        journal.record(events[start : start + 7])
+    for event in more:
+        journal.record([event])
+    journal.close()
+    return run
+
+
+def unfinished(found: Recovery) -> dict:
+    return {seq: job for seq, job in found.jobs.items() if job.state != "done"}
+
+
+def without_place(job):
+    return [(name, getattr(job, name)) for name in job.__slots__ if name not in ("place", "keeps_place")]
+
+
+def in_queue(found: Recovery) -> list[int]:
+    queued = [job for job in unfinished(found).values() if job.state == "queued"]
+    return [job.seq for job in sorted(queued, key=lambda job: job.place)]
+
+
+def some_of(story: list, random: Random) -> list:
+    """Its beginning, up to the end of a turn."""
+    at = story[random.randrange(len(story) // 2, len(story))].at
+    return [event for event in story if event.at <= at]
+
+
+@pytest.mark.parametrize("keep", [0, 3])
+def test_a_shortened_journal_says_the_same_of_what_is_left_to_do(tmp_path, keep):
+    gone = 0
+    for seed in range(60):
+        world = World(seed)
+        world.run()
+        events = some_of(world.story.events, world.random)
+        run = written(tmp_path / f"{keep}-{seed}", events)
+        before = recover(run)
+        shorten(run, keep=keep, worth=1)
+        after = recover(run)
+        assert {seq: without_place(job) for seq, job in unfinished(before).items()} == {
+            seq: without_place(job) for seq, job in unfinished(after).items()
+        }
+        assert in_queue(before) == in_queue(after)
+        assert (before.paused, before.workers, before.pools, before.highest) == (
+            after.paused, after.workers, after.pools, after.highest,
+        )  # fmt: skip
+        assert after.header == before.header
+        gone += len(before.jobs) - len(after.jobs)
+        ended = sum(job.state == "done" for job in after.jobs.values())
+        needed = {need.job for job in unfinished(after).values() for need in job.spec.needs}
+        assert ended <= keep + len(needed) + 1
+        metrics = RunningMetrics()
+        metrics.fold(after.events)
+        numbers = metrics.snapshot()
+        assert numbers.jobs_enqueued - numbers.jobs_dequeued == numbers.current_queue_size
+    assert gone > 20
+
+
+def job(seq: int, *needs: str) -> list:
+    spec = JobSpec(f"j{seq}", Command("true"), needs=tuple(Need(need, "failed") for need in needs))
+    return [ev.JobAdded(seq, seq, spec)]
+
+
+def over(seq: int, outcome=Outcome.CANCELLED) -> list:
+    return [ev.JobEnded(seq, seq, outcome, 0)]
+
+
+def test_what_an_unfinished_job_needs_stays_and_the_last_word_on_workers_and_pools(tmp_path):
+    events = [
+        *job(1), *over(1, Outcome.TIMEOUT), *job(2), *over(2), *job(3, "j1", "j4"), *job(4), *job(5), *over(5),
+        ev.WorkersChanged(6, 3, "a"), ev.PoolChanged(6, "net", 1, "a"), ev.PoolChanged(6, "gpu", 1, "a"),
+        ev.WorkersChanged(7, 4, "b"), ev.PoolChanged(7, "net", 2, "b"), ev.RunPaused(7, True, "b"),
+    ]  # fmt: skip
+    run = written(tmp_path / "r", events)
+    shorten(run, keep=0, worth=1)
+    found = recover(run)
+    assert sorted(found.jobs) == [1, 3, 4, 5], "j1 is needed, and j5 has the highest number"
+    assert (found.workers, found.pools, found.paused) == (4, {"net": 2, "gpu": 1}, True)
+    told = [event for event in found.events if isinstance(event, ev.WorkersChanged | ev.PoolChanged)]
+    assert len(told) == 3
+
+
+def test_nothing_is_done_for_little(tmp_path):
+    run = written(tmp_path / "r", [*job(1), *over(1), *job(2), *over(2), *job(3)])
+    before = Path(run.journal).read_bytes()
+    shorten(run, keep=0, worth=5)
+    shorten(run, keep=2, worth=1)
+    assert Path(run.journal).read_bytes() == before
+    assert sorted(os.listdir(run.path)) == ["journal.jsonl", "logs", "work"]
+
+
+def test_a_torn_last_line_goes(tmp_path):
+    run = written(tmp_path / "r", [*job(1), *over(1), *job(2)])
+    with open(run.journal, "ab") as file:
+        file.write(b'{"e":"add","t":1')
+    shorten(run, keep=0, worth=1)
+    assert sorted(recover(run).jobs) == [2]
+
+
+def test_a_full_disk_leaves_it_as_it_is(tmp_path, monkeypatch):
+    run = written(tmp_path / "r", [*job(1), *over(1), *job(2)])
+    before = Path(run.journal).read_bytes()
+
+    def full(_fd):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    shorten(run, keep=0, worth=1)
+    assert Path(run.journal).read_bytes() == before
+    assert not os.path.exists(f"{run.journal}.new")
+
+
+class Engine:
+    """Has asks done, one turn at a time."""
+
+    def __init__(self):
+        self.lock = Lock()
+
+    def turn(self, *, ask):
+        with self.lock:
+            ask(None, 0.0)
+
+
+class Record:
+    def __init__(self, directory, journal):
+        self.directory, self.journal = directory, journal
+
+
+def outputs(run, *seqs):
+    for seq in seqs:
+        os.makedirs(f"{run.logs}/{seq // 500:04d}", exist_ok=True)
+        open(f"{run.logs}/{seq // 500:04d}/{seq}.1.out", "w").close()
+
+
+def test_a_live_queue_goes_on_in_its_shortened_journal(tmp_path):
+    run = RunDirectory(str(tmp_path / "r"))
+    run.create()
+    journal = Journal(run.journal, FakeClock())
+    journal.start(HEADER)
+    engine = Engine()
+    tidying = Tidying(Record(run, journal), engine, keep=10)
+    tidying._worth = 100
+    outputs(run, *range(1, 600))
+    for seq in range(1, 1001):
+        events = [*job(seq), *(over(seq) if seq % 100 else [])]
+        engine.turn(ask=lambda _scheduler, _now, events=events: journal.record(events))
+        tidying.heard(events)
+        if seq % 250 == 0:
+            tidying.close()
+    journal.record(job(1001))
+    journal.close()
+    found = recover(run)
+    assert sorted(unfinished(found)) == [*range(100, 1001, 100), 1001]
+    assert len(found.jobs) < 400, "a good part is gone"
+    assert found.highest == 1001
+    left = {int(name.split(".")[0]) for _, _, names in os.walk(run.logs) for name in names}
+    assert left < set(range(1, 600)) and left >= {100, 200, 300, 400, 500}
+    assert os.stat(run.journal).st_mode & 0o777 == 0o600
+
+
+def test_what_is_recorded_while_it_is_made_short_is_not_lost(tmp_path):
+    run = RunDirectory(str(tmp_path / "r"))
+    run.create()
+    journal = Journal(run.journal, FakeClock())
+    journal.start(HEADER)
+    journal.record([*job(1), *over(1), *job(2)])
+    shorter = shortened(run.journal, keep=0, worth=1)
+    journal.record([*over(2), *job(3)])
+    assert journal.go_on_in(shorter) is True
+    journal.record(job(4))
+    journal.close()
+    found = recover(run)
+    assert {seq: job.state for seq, job in found.jobs.items()} == {2: "done", 3: "pending", 4: "pending"}
+    remove_outputs(run, shorter)
+
+
+def test_a_log_that_has_become_long_begins_anew(tmp_path):
+    path = tmp_path / "serve.log"
+    with open(path, "ab", buffering=0) as file:
+        file.write(b"x" * 100)
+        shorten_log(str(path))
+        assert path.stat().st_size == 100
+        file.write(b"y" * LONGEST_LOG)
+        shorten_log(str(path))
+        file.write(b"on")
+    assert path.read_bytes() == b"on"
+    assert (tmp_path / "serve.log.1").stat().st_size == LONGEST_LOG + 100
