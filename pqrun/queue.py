@@ -114,7 +114,7 @@ class Queue(Generic[P]):
         return self._end(lambda scheduler: scheduler.find(job_id))
 
     def set_priority(self, job_id: str, priority: Priority, *, front: bool = False) -> bool:
-        """Moves a job behind those of that priority, or to their front; false if there is none."""
+        """Moves a job among those of that priority, or to their front; false if there is none."""
         priority = as_priority(priority)
 
         def change(scheduler: Scheduler, now: float) -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pqrun import Job, JobFailed, JobTimeout, Priority, ShellResult
+from pqrun.executors.processes import be_subreaper, is_subreaper
 from pqrun.model import Outcome
 
 from .conftest import echo
@@ -251,14 +252,6 @@ def test_the_signals_of_the_program_are_its_own(make_queue):
     assert during == before
 
 
-def subreaper():
-    import ctypes
-
-    answer = ctypes.c_int()
-    ctypes.CDLL(None).prctl(37, ctypes.byref(answer), 0, 0, 0)
-    return bool(answer.value)
-
-
 @linux
 def test_it_becomes_a_subreaper_and_has_a_warden_only_if_asked_to(make_queue):
     def children():
@@ -269,12 +262,34 @@ def test_it_becomes_a_subreaper_and_has_a_warden_only_if_asked_to(make_queue):
 
     queue = make_queue(echo)
     queue.enqueue(Job.shell("true")).result(30)
-    assert (subreaper(), children()) == (False, [])
+    assert (is_subreaper(), children()) == (False, [])
     other = make_queue(echo, contain=True)
     other.enqueue(Job.shell("true")).result(30)
-    assert subreaper() and len(children()) == 1
+    assert is_subreaper() and len(children()) == 1
     other.shutdown(30)
-    assert (subreaper(), children()) == (False, [])
+    assert (is_subreaper(), children()) == (False, [])
+
+
+@linux
+def test_a_program_that_is_a_subreaper_stays_one(make_queue):
+    be_subreaper()
+    try:
+        queue = make_queue(echo, contain=True)
+        queue.enqueue(Job.shell("true")).result(30)
+        queue.shutdown(30)
+        assert is_subreaper()
+    finally:
+        be_subreaper(wanted=False)
+
+
+@linux
+def test_orphans_that_have_ended_by_themselves_are_not_left_unreaped(make_queue):
+    queue = make_queue(echo, contain=True)
+    queue.enqueue(Job.shell("(sleep 0.05 &); (true &); sleep 0.2")).result(30)
+    found = []
+    for thread in os.listdir("/proc/self/task"):
+        found += Path(f"/proc/self/task/{thread}/children").read_text().split()
+    assert len(found) == 1, "the warden alone"
 
 
 @linux

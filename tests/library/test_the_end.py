@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Shutting down, leaving the `with` block, and programs that end without doing either."""
 
+import signal
 import subprocess
 import sys
 import threading
@@ -245,3 +246,30 @@ def test_a_program_that_forgets_to_shut_down_ends_all_the_same():
         [sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=60, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "bye\n", "")
+
+
+INTERRUPTED = """
+import sys
+from pqrun import Config, Job, Queue
+with Queue(lambda context, job: job.id, Config(max_workers=4, max_queue_size=50_000)) as queue:
+    for n in range(1_000_000):
+        handles = [queue.enqueue(Job(), block=True) for _ in range(200)]
+        queue.metrics()
+        if n == {after}:
+            print("now", flush=True)
+        if {wait}:
+            [handle.result() for handle in handles]
+"""
+
+
+@pytest.mark.parametrize("after", [1, 5, 20])
+@pytest.mark.parametrize("wait", [False, True])
+def test_an_interrupt_in_the_middle_of_it_all_ends_the_program(after, wait):
+    program = subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED.format(after=after, wait=wait)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert program.stdout.readline() == "now\n"
+    program.send_signal(signal.SIGINT)
+    _, told = program.communicate(timeout=60)
+    assert (program.returncode, told.strip().splitlines()[-1]) == (-signal.SIGINT, "KeyboardInterrupt")
