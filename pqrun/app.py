@@ -136,6 +136,7 @@ class Run:
             "cwd": self._directory(),
             "options": self.settings.recorded,
             "file": self.source.recorded,
+            "workers": self.workers,
         }
         if self.settings.serve is not None:
             facts["serve"] = self.settings.serve

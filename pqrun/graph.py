@@ -99,19 +99,20 @@ class Graph:
         return self.knows(job_id) or (job_id.isdecimal() and self._forgotten < int(job_id) < by)
 
     def connect(self, task: Task) -> Need | None:
-        """Hangs a job on what it needs; the need that can never be met, if there is one."""
+        """Hangs a job on what it needs; or on nothing, if there is a need that can never be met: that one."""
+        found = []
         for need in task.spec.needs:
             if need.job in self._ended:
                 if not met(need.when, *self._ended[need.job]):
                     return need
-                continue
-            other = self.find(need.job)
-            if other is not None:
-                other.dependents = other.dependents or []
-                other.dependents.append((task.seq, need.when))
-                task.unmet += 1
+            elif (other := self.find(need.job)) is not None:
+                found.append((other, need.when))
             elif need.when == "failed":
                 return need
+        for other, when in found:
+            other.dependents = other.dependents or []
+            other.dependents.append((task.seq, when))
+        task.unmet += len(found)
         return None
 
     def disconnect(self, task: Task) -> None:

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
 from pqrun.engine import Engine
 from pqrun.errors import UserError
@@ -166,9 +166,7 @@ def _put_together(
             fd, head, ended = heads.get(path) or _open(path, sniff=False)
             return head if ended else head + _rest(fd)
 
-        loaded = load(
-            job_files, settings.given, read=read, format=_kind(settings.format), pools=settings.pools
-        )
+        loaded = load(job_files, settings.given, read=read, pools=settings.pools)
         jobs, workers, max_queue, pools = loaded.jobs, loaded.workers, loaded.max_queue, loaded.pools
         warnings, said = loaded.warnings, loaded.settings
     lines = None
@@ -183,7 +181,7 @@ def _put_together(
                 "--only and --skip choose among the jobs of a job file, not of a list of commands"
             )
         jobs = select(list(jobs), settings.only, settings.skip)
-    jobs, empty = _part_of(jobs, settings) if jobs else (jobs, ())
+    jobs, empty = _part_of(jobs, settings)
     return Input(
         jobs,
         lines,
@@ -201,11 +199,10 @@ def _part_of(jobs: Sequence[JobSpec], settings: Settings) -> tuple[Sequence[JobS
     """This machine's part of the jobs, and what is to be said if that is none."""
     if settings.shard is None:
         return jobs, ()
-    from pqrun.jobfile.shards import dealt
+    from pqrun.jobfile.shards import dealt, said_of
 
     part = dealt(jobs, settings.shard)
-    index, count = settings.shard
-    return part, () if part else (f"pqrun: part {index}/{count} has none of the {len(jobs)} jobs",)
+    return part, said_of(part, jobs, settings.shard)
 
 
 def _dealer(settings: Settings) -> Callable[[JobSpec], bool] | None:
@@ -215,10 +212,6 @@ def _dealer(settings: Settings) -> Callable[[JobSpec], bool] | None:
     from pqrun.jobfile.shards import Dealer
 
     return Dealer(settings.shard).takes_line
-
-
-def _kind(format: str | None) -> Literal["yaml", "json"] | None:
-    return "yaml" if format == "yaml" else "json" if format == "json" else None
 
 
 def _name_of(path: str) -> str:

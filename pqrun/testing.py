@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from math import inf
 
-from pqrun.engine import Ask, Engine, NoJournal
+from pqrun.engine import Ask, Bears, Engine, NoJournal
 from pqrun.events import Event
 from pqrun.metrics import RunningMetrics
 from pqrun.model import NOTHING_SAID, Attempt, Exit, Exited, Key, Said, Signalled
@@ -165,6 +165,7 @@ def simulate(
     story: Story | None = None,
     *,
     check: Callable[[Scheduler], None] | None = None,
+    machine: Bears | None = None,
 ) -> Story:
     """A whole run on the fake clock, from its first event to its last."""
     story = story or Story()
@@ -175,6 +176,7 @@ def simulate(
         journal=NoJournal(),
         metrics=RunningMetrics(executor.clock.now()),
         teller=story,
+        machine=machine,
     )
     engine.executor = executor
     executor.engine = engine

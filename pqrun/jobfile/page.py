@@ -144,6 +144,14 @@ found when the file is read; those of a file or pattern that are there twice cou
 In `creates`, `stdin` and `cwd` the variables of `matrix` and `for` are put in as a shell would do it:
 `$NAME`, `${{NAME}}`, without an ending (`${{NAME%.png}}`, `${{NAME%.*}}`) or a beginning (`${{NAME##*/}}`).
 
+## How fast
+
+`delay`, `rate`, `load` and `memfree` at the top hold back starts, and only those; what runs goes on. While
+they do, the live table and `pqrun ps --why` say so. `rate: 50/1m` means that no minute ever sees more than
+50 starts, retries among them. `load` counts the processes on the machine that run or could; on a system that
+does not tell, it is the mean of the last minute. What starts between two looks, a second apart, is counted
+as if it took its part of the load, or `memfree` of the memory, at once.
+
 ## Pools
 
 `pools: {{net: 4}}` at the top says that there are four of `net`; a job with `pools: {{net: 1}}` runs only
@@ -156,6 +164,21 @@ while one of them is free. A list names them: with `gpu: [0, 1]` a job that take
 jobs and what needs them. A selector is an id (an exact one goes before a pattern), the id of a matrix
 job, a pattern such as `'fetch-*'`, `all`, `priority:low` or `tag:nightly`. Both options may be given
 several times.
+
+## Part of the jobs on each of several machines
+
+```sh
+pqrun run ci.yaml --shard 1/4     # and 2/4, 3/4, 4/4 on the other machines
+```
+
+Each job belongs to one of the parts, by its id alone: new jobs don't move the others, and the order does not
+matter. Only jobs that no other job needs are dealt out; what a job needs comes along with it, so a `build`
+that all tests need runs on each machine, and a job that needs all others brings all others along: keep
+that out of the file, or `--skip` it. `--only` and `--skip` choose first. A part without jobs is a success.
+
+A job without an id is known by what it runs, and from the second time on by how often it was there. This
+holds for lists of commands and for `pqrun each` too, but there no job can need another. The part is the
+SHA-256 of the id, its first eight bytes as a number, modulo the number of parts, plus one.
 
 ## Several files
 

@@ -61,3 +61,10 @@ def dealt(jobs: Sequence[JobSpec], shard: Shard) -> list[JobSpec]:
                 if id in needs:
                     todo.append(id)
     return [job for job in jobs if job.id in kept]
+
+
+def said_of(part: Sequence[JobSpec], jobs: Sequence[JobSpec], shard: Shard) -> tuple[str, ...]:
+    """What people should know of a part: that it is none."""
+    if part or not jobs:
+        return ()
+    return (f"pqrun: part {shard.index}/{shard.count} has none of the {len(jobs)} jobs",)

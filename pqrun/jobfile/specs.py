@@ -120,8 +120,8 @@ class Specs:
         return found
 
     def one(self, value: T) -> T:
-        """The first of all texts or tuples that equal this one."""
-        if not value:
+        """The first of all texts or tuples that equal this one; of numbers itself: 2.0 is not 2 here."""
+        if not value or not isinstance(value, str | tuple):
             return value
         found: T | None = self._same.get(value)
         if found is None:
