@@ -90,7 +90,7 @@ def test_times_are_rfc_3339_in_utc_and_durations_seconds(run):
     queued, started, ended = map(datetime.fromisoformat, moments)
     assert queued <= started <= ended
     assert abs((ended - started).total_seconds() - job["run_s"]) < 0.01
-    assert 0.2 <= job["run_s"] < 5 and job["wait_s"] >= 0
+    assert 0.1 < job["run_s"] < 30 and job["wait_s"] >= 0
 
 
 def test_stdout_and_stderr_name_files_with_the_last_attempts_output(run):

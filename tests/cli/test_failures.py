@@ -97,27 +97,27 @@ def test_a_job_may_say_that_it_is_hopeless_or_when_to_come_back(run):
 
 def test_a_job_past_its_limit_is_stopped_and_may_be_tried_again(run):
     lines = ["[ $PQRUN_ATTEMPT = 2 ] || sleep 60"]
-    done = run("--json", "-t", "150ms", "-r1", "--retry-delay", "0", lines=lines)
+    done = run("--json", "-t", "600ms", "-r1", "--retry-delay", "0", lines=lines)
     assert (done.code, done.states, done.metrics["attempts_timeout"]) == (0, {"1": "ok"}, 1)
-    assert "timeout 150ms" in done.err
+    assert "timeout 600ms" in done.err
 
 
 def test_whatever_its_code_a_job_that_was_stopped_at_its_limit_is_a_timeout(run):
-    done = run("--json", "-t", "150ms", lines=["trap 'exit 0' TERM; while :; do sleep 0.01; done"])
+    done = run("--json", "-t", "600ms", lines=["trap 'exit 0' TERM; while :; do sleep 0.01; done"])
     assert (done.code, done.states) == (1, {"1": "timeout"})
     assert done.jobs["1"]["exit"] == 0
 
 
 def test_one_that_does_not_listen_is_killed_after_its_grace(run):
     done = run(
-        "--json", "-t", "100ms", "--grace", "50ms", lines=["trap '' TERM INT; while :; do sleep 0.01; done"]
+        "--json", "-t", "600ms", "--grace", "50ms", lines=["trap '' TERM INT; while :; do sleep 0.01; done"]
     )
     assert (done.jobs["1"]["state"], done.jobs["1"]["signal"]) == ("timeout", "SIGKILL")
 
 
 def test_silence_has_a_limit_of_its_own_and_every_word_starts_it_anew(run):
-    talks = "for n in 1 2 3 4 5 6; do echo $n; sleep 0.1; done"
-    done = run("--json", "--idle-timeout", "400ms", lines=["echo a; sleep 60", talks])
+    talks = "for n in 1 2 3 4 5 6 7 8 9 10; do echo $n; sleep 0.1; done"
+    done = run("--json", "--idle-timeout", "800ms", lines=["echo a; sleep 60", talks])
     assert done.states == {"1": "timeout", "2": "ok"}
 
 
@@ -179,14 +179,14 @@ def test_what_needs_an_interrupted_job_stays_pending(run):
 
 
 def test_the_deadline_of_a_run_stops_what_runs_and_starts_nothing_more(run):
-    done = run("--json", "-j1", "--deadline", "300ms", lines=["true", "sleep 60", "true"])
+    done = run("--json", "-j1", "--deadline", "1s", lines=["true", "sleep 60", "true"])
     assert done.code == 3
     assert done.states == {"1": "ok", "2": "interrupted", "3": "queued"}
     assert "deadline" in done.err
 
 
 def test_a_failure_counts_more_than_a_deadline(run):
-    assert run("-j1", "--deadline", "300ms", lines=["false", "sleep 60"]).code == 1
+    assert run("-j1", "--deadline", "1s", lines=["false", "sleep 60"]).code == 1
 
 
 def test_the_deadline_holds_for_a_run_that_is_being_drained_too(run):

@@ -56,8 +56,8 @@ def test_each_field_does_what_it_says(run, tmp_path):
     lines = [
         "sleep 60 # pqrun: id=late timeout=100ms",
         "sleep 60 # pqrun: id=silent idle_timeout=100ms",
-        "trap '' TERM; sleep 60 # pqrun: id=deaf timeout=100ms grace=50ms",
-        "trap 'echo usr1; exit 3' USR1; sleep 60 & wait # pqrun: id=asked timeout=200ms signal=USR1",
+        "trap '' TERM; sleep 60 # pqrun: id=deaf timeout=600ms grace=50ms",
+        "trap 'echo usr1; exit 3' USR1; sleep 60 & wait # pqrun: id=asked timeout=600ms signal=USR1",
         "exit 5 # pqrun: id=fine success_codes=0,5",
         "exit 1 # pqrun: id=may_fail allow_failure=true",
         "cat # pqrun: id=reads stdin=words",

@@ -64,7 +64,7 @@ def test_it_has_a_session_and_a_group_of_its_own(run):
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="there is no /proc here")
 def test_it_gets_no_descriptor_of_pqruns(run, tmp_path):
     looking = "import os; print(sorted(int(n) for n in os.listdir('/proc/self/fd'))[:-1])"
-    for options in (["-j4"], ["--output", "raw"], ["--no-journal"]):
+    for options in (["-j4"], ["-j1", "--output", "raw"], ["--no-journal"]):
         assert (
             run("-q", "--shell", f"{sys.executable} -c", *options, lines=[looking] * 3).out
             == "[0, 1, 2]\n" * 3
