@@ -140,10 +140,10 @@ class Run:
         }
         if self.settings.serve is not None:
             facts["serve"] = self.settings.serve
-        record.begin(self.clock, listed=len(self.source.jobs), facts=facts)
+        record.begin(self.clock, listed=len(self.source.jobs), facts=facts, began=self.metrics.began)
         self.stage.open_live(
             began=self.metrics.began,
-            files=self.settings.files or (record.found.header["files"] if record.found else ()),
+            files=self._files(),
             run=record.address,
             metrics=lambda: self.engine.snapshot(),
             workers=lambda: self.slots.capacity(),
@@ -152,15 +152,9 @@ class Run:
             report_path=launcher.report_path,
             reactor=self.reactor,
         )
+        where = record.directory.path if record.directory else None
         self.reports.begin(
-            RunFacts(
-                record.run_id,
-                tuple(self.settings.files),
-                self.workers,
-                self.metrics.began,
-                self.clock.wall,
-                record.directory.path if record.directory else None,
-            )
+            RunFacts(record.run_id, self._files(), self.workers, self.metrics.began, self.clock.wall, where)
         )
         teller = Teller(self._listeners(), lambda: self.engine.post())
         self.engine = Engine(
@@ -284,6 +278,10 @@ class Run:
             self._last_words()
 
         self.signals.patiently(tell_the_rest)
+        page, stopped = self.page, bool(self.scheduler.stopping)
+        self.record.conclude(
+            self.metrics, self.over, failed=page.failed, stopped=stopped, complete=page.input_complete
+        )
         code, signal = self._exit_code(broken), self.signals.stopped_by
         if isinstance(self.reports, NoReports):
             return code
@@ -319,13 +317,17 @@ class Run:
         return run_facts(
             self.record.run_id,
             state="live" if live else "stopped" if self.scheduler.stopping else "ended",
-            files=list(self.settings.files),
+            files=list(self._files()),
             workers=self.slots.capacity() if live else self.workers,
             began=self.metrics.began,
             ended=None if live else self.clock.wall(self.over),
             input_complete=self.page.input_complete,
             directory=self.record.directory.path if self.record.directory else None,
         )
+
+    def _files(self) -> tuple[str, ...]:
+        found = self.record.found
+        return tuple(self.settings.files or (found.header["files"] if found else ()))
 
     def _exit_code(self, broken: BaseException | None) -> int:
         if isinstance(broken, OwnFailure):
@@ -343,7 +345,6 @@ class Run:
     def _close_record(self) -> None:
         try:
             self.record.close()
-        except OwnFailure as failure:
-            if self.engine.broken is None:
+        except OwnFailure:
+            if self.engine.broken is None:  # else the first one has been told
                 raise
-            del failure  # the first one has been told
