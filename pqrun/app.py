@@ -344,7 +344,7 @@ class Run:
 
     def _close_record(self) -> None:
         try:
-            self.record.close()
+            self.record.close(nothing=bool(self.source.wrong) and not self.page.added)
         except OwnFailure:
             if self.engine.broken is None:  # else the first one has been told
                 raise

@@ -37,11 +37,13 @@ class Record:
         self._writer: Journal | None = None
         self._clock: Clock | None = None
         self._temporary = ""
+        self._made = False
         if keep or run_dir is not None:
             if run_dir is None:
                 make_state_directory()
             self.directory = RunDirectory(run_dir or f"{runs_directory()}/{self.run_id}")
             self.directory.make_sure_it_is_free()
+            self._made = not os.path.lexists(self.directory.path)
             self.directory.create()
             self.directory.lock()
             if self.directory.has_journal() and _has_jobs(self.directory):
@@ -80,6 +82,7 @@ class Record:
         record._writer = None
         record._clock = None
         record._temporary = ""
+        record._made = False
         directory.create()
         _end_survivors(found.tokens)
         return record
@@ -140,14 +143,16 @@ class Record:
         except OwnFailure:
             pass  # it only repeats what is recorded already
 
-    def close(self) -> None:
-        """Everything is on the disk; the workspace goes."""
+    def close(self, *, nothing: bool = False) -> None:
+        """Everything is on the disk; the workspace goes, and all of it if there was `nothing` to do."""
         try:
             if self._writer is not None:
                 self._writer.close()
         finally:
             shutil.rmtree(self._temporary or self.workspace, ignore_errors=True)
             if self.directory is not None:
+                if nothing and self._made:
+                    shutil.rmtree(self.directory.path, ignore_errors=True)
                 self.directory.unlock()
 
 

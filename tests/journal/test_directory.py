@@ -201,3 +201,13 @@ def test_durable_makes_sure_of_the_disk_in_each_turn(world):
         )  # fmt: skip
         counts[options] = int(done.stderr.split()[-1])
     assert counts[("--durable",)] >= 20 > counts[()]
+
+
+def test_a_list_whose_first_line_is_wrong_leaves_no_directory(world):
+    for options in [(), ("--run-dir", "given")]:
+        done = world.pqrun("run", *options, lines=["echo a # pqrun: tiemout=3", "echo b"])
+        assert (done.code, done.out) == (2, b"")
+        assert list(world.state.glob("runs/*")) == []
+        assert not (world.here / "given").exists()
+    assert world.pqrun("run", lines=["echo a", "echo b # pqrun: tiemout=3"]).code == 1
+    assert len(world.runs) == 1
