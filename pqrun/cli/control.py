@@ -214,7 +214,9 @@ def _expect_some(count: int, otherwise: str = "no such job that could still chan
         raise typer.Exit(1)
 
 
-app = typer.Typer(rich_markup_mode="rich", context_settings={"help_option_names": ["-h", "--help"]})
+app = typer.Typer(
+    add_completion=False, rich_markup_mode="rich", context_settings={"help_option_names": ["-h", "--help"]}
+)
 for _name, _command in (
     ("add", add), ("ps", ps), ("set", set_), ("pause", pause), ("unpause", unpause), ("cancel", cancel),
     ("wait", wait), ("stop", stop),

@@ -139,6 +139,8 @@ def prune(
     print_pruned(days=keep_days, runs=keep_runs, size=keep_size, dry_run=dry_run)
 
 
-app = typer.Typer(rich_markup_mode="rich", context_settings={"help_option_names": ["-h", "--help"]})
+app = typer.Typer(
+    add_completion=False, rich_markup_mode="rich", context_settings={"help_option_names": ["-h", "--help"]}
+)
 for _command in (runs, show, logs, prune):
     app.command(_command.__name__, rich_help_panel=PANEL)(_command)

@@ -9,7 +9,9 @@ import typer
 
 PANEL = "Job files"
 
-app = typer.Typer(rich_markup_mode="rich", context_settings={"help_option_names": ["-h", "--help"]})
+app = typer.Typer(
+    add_completion=False, rich_markup_mode="rich", context_settings={"help_option_names": ["-h", "--help"]}
+)
 
 
 @app.command("check", rich_help_panel=PANEL)

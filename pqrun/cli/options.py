@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The options that commands share, each declared once: its spellings, its help, how it is read."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -19,8 +17,8 @@ from pqrun.cli.declare import (
     option,
 )
 from pqrun.cli.pacing import PacingOptions
-from pqrun.jobfile import values
-from pqrun.jobfile.kinds import FROM_WORD, halt, retries, workers
+from pqrun.jobfile import kinds, values
+from pqrun.jobfile.kinds import FROM_WORD
 from pqrun.model import Halt, Pool, Priority
 
 
@@ -42,7 +40,7 @@ class JobOptions:
     ] = None  # fmt: skip
     retries: Annotated[
         int | None,
-        option("-r", "--retries", help="Try a failed job again up to N more times (N+1 attempts)", panel=FAILURE, metavar="N", read=retries),
+        option("-r", "--retries", help="Try a failed job again up to N more times (N+1 attempts)", panel=FAILURE, metavar="N", read=kinds.retries),
     ] = None  # fmt: skip
     retry_delay: Annotated[
         float | None,
@@ -130,7 +128,7 @@ class RunOptions(PacingOptions, ReportOptions, JobOptions):
 
     jobs: Annotated[
         str | None,
-        option("-j", "--jobs", help="So many at a time: N, N%, +N, -N or auto [usable CPUs]", panel=SCHEDULING, metavar="N", read=workers),
+        option("-j", "--jobs", help="So many at a time: N, N%, +N, -N or auto [usable CPUs]", panel=SCHEDULING, metavar="N", read=kinds.workers),
     ] = None  # fmt: skip
     max_queue: Annotated[
         int | None,
@@ -160,7 +158,7 @@ class RunOptions(PacingOptions, ReportOptions, JobOptions):
     ] = False
     halt: Annotated[
         Halt | None,
-        option("--halt", help="Stop early, as in now,fail=1 or soon,done=10%", panel=FAILURE, metavar="WHEN", read=halt),
+        option("--halt", help="Stop early, as in now,fail=1 or soon,done=10%", panel=FAILURE, metavar="WHEN", read=kinds.halt),
     ] = None  # fmt: skip
     deadline: Annotated[
         float | None,

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Options that hold back starts, and the one that leaves a part of the jobs to other machines."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Annotated
 

@@ -22,7 +22,9 @@ EXAMPLES = """
   pqrun run nightly.txt -k --tag
 """
 
-app = typer.Typer(rich_markup_mode="rich", context_settings={"help_option_names": ["-h", "--help"]})
+app = typer.Typer(
+    add_completion=False, rich_markup_mode="rich", context_settings={"help_option_names": ["-h", "--help"]}
+)
 
 
 @app.command("run", rich_help_panel=PANEL, epilog=EXAMPLES)

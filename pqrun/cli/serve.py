@@ -11,7 +11,9 @@ from pqrun.cli.declare import RECORD, reads, takes
 from pqrun.cli.options import RunOptions
 from pqrun.jobfile.values import whole_number
 
-app = typer.Typer(rich_markup_mode="rich", context_settings={"help_option_names": ["-h", "--help"]})
+app = typer.Typer(
+    add_completion=False, rich_markup_mode="rich", context_settings={"help_option_names": ["-h", "--help"]}
+)
 
 
 @app.command("serve", rich_help_panel="Live runs")
