@@ -147,6 +147,7 @@ class Run:
             run=record.address,
             metrics=lambda: self.engine.snapshot(),
             workers=lambda: self.slots.capacity(),
+            holding=lambda: self.scheduler.holding,
             resize=lambda count: self.slots.resize(count),
             output_of=lambda key: self.slots.output_of(key),
             report_path=launcher.report_path,
@@ -191,8 +192,7 @@ class Run:
         for warning in self.source.warnings:
             self.err.say(warning)
         teller.start()
-        if self.restart is not None:
-            restart = self.restart
+        if (restart := self.restart) is not None:
             self.engine.turn(ask=lambda scheduler, now: scheduler.restore(restart, now))
         self.source.feed(self.engine, self.scheduler, self.reactor)
         if not self.engine.broken:

@@ -44,7 +44,8 @@ class Facts(NamedTuple):
     """The run. `total` jobs are known so far, and no more will come if `complete`.
 
     `rate` in jobs a second, `eta` in seconds, None while neither means anything. `state` is `paused`,
-    `draining`, `stopping`, `killing` or nothing special. `reserve` rows keep the table's height steady.
+    `draining`, `stopping`, `killing` or nothing special.
+    `holding` says why nothing starts though slots are free. `reserve` rows keep the table's height steady.
     """
 
     title: str
@@ -65,6 +66,7 @@ class Facts(NamedTuple):
     rate: float | None = None
     eta: float | None = None
     state: str = ""
+    holding: str = ""
     keys: bool = False
     help: bool = False
     output_hidden: bool = False

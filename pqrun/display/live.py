@@ -37,6 +37,7 @@ class LiveTable:
         run: str,
         metrics: Callable[[], Metrics],
         workers: Callable[[], int],
+        holding: Callable[[], str],
         keys_on: Callable[[], bool],
         colour: bool,
     ) -> None:
@@ -50,6 +51,7 @@ class LiveTable:
         self._run = run
         self._metrics = metrics
         self._workers = workers
+        self._holding = holding
         self._keys_on = keys_on
         console = Console(file=io.StringIO(), force_terminal=True, no_color=not colour, legacy_windows=False)
         self._brush = Brush(console)
@@ -109,6 +111,7 @@ class LiveTable:
         running = board.running(now, most, glimpses)
         metrics = self._metrics()
         workers = self._workers()
+        holding = self._holding()
         queued = metrics.current_queue_size
         steady = not board.stopping and not board.paused
         return Facts(
@@ -122,7 +125,7 @@ class LiveTable:
             workers=workers,
             running=running,
             more_running=board.running_count - len(running),
-            reserve=min(most, workers, board.running_count + queued) if steady else 0,
+            reserve=min(most, workers, board.running_count + queued + bool(holding)) if steady else 0,
             waiting=board.waiting_count,
             pending=max(0, board.unfinished - board.running_count - queued - board.waiting_count),
             failures=board.failures(now, most_failures(rows)),
@@ -130,6 +133,7 @@ class LiveTable:
             rate=board.rate.per_second(now),
             eta=board.rate.eta(now, board.unfinished) if steady and board.complete else None,
             state=board.state,
+            holding=holding,
             keys=self._keys_on(),
             help=self.help,
             output_hidden=self.output_hidden,

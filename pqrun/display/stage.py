@@ -19,6 +19,7 @@ from pqrun.display.output import OutputPrinter, OutputStyle
 from pqrun.display.page import last_page
 from pqrun.display.paint import Paint
 from pqrun.display.plain import PlainLog
+from pqrun.display.safe import plain
 from pqrun.engine import Ask
 from pqrun.metrics import Metrics
 from pqrun.model import Key
@@ -85,6 +86,7 @@ class Stage:
         run: str,
         metrics: Callable[[], Metrics],
         workers: Callable[[], int],
+        holding: Callable[[], str],
         resize: Callable[[int], None],
         output_of: Callable[[Key], Capture | None],
         report_path: Callable[[Key], str],
@@ -106,10 +108,11 @@ class Stage:
             self._clock,
             Board(began, self._clock.now()),
             Glimpses(output_of, report_path),
-            title=_title(files),
+            title=_title(self._settings, files),
             run=run,
             metrics=metrics,
             workers=workers,
+            holding=holding,
             keys_on=lambda: keys.on,
             colour=self._colour,
         )
@@ -215,7 +218,9 @@ class Stage:
         }
 
 
-def _title(files: Sequence[str]) -> str:
+def _title(settings: Settings, files: Sequence[str]) -> str:
+    if settings.each is not None and settings.each.words:
+        return plain(" ".join(settings.each.words))
     if list(files) in ([], ["-"]):
         return "stdin"
-    return os.path.basename(files[0]) if len(files) == 1 else f"{len(files)} files"
+    return plain(os.path.basename(files[0])) if len(files) == 1 else f"{len(files)} files"

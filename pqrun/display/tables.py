@@ -25,6 +25,8 @@ def running(facts: Facts, width: int, rows: int) -> list[Line]:
     lines += [layout.row(job) for job in jobs]
     if hidden > 0:
         lines.append(Line((f"{'':{layout.seq}}  … and {hidden} more", "label")))
+    elif facts.holding and len(lines) <= rows:
+        lines.append(Line((f"{'':{layout.seq}}  nothing starts: {facts.holding}", "label")))
     elif not jobs:
         waits = "nothing starts until p is pressed again" if facts.state == "paused" else "nothing runs now"
         lines.append(Line((f"{'':{layout.seq}}  {waits}", "label")))

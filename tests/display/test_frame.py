@@ -112,3 +112,8 @@ def test_a_frame_of_thirty_running_jobs_costs_little(events):
         assert len(frame(facts, 120, 60).painted(brush)) > 36
         costs.append(time.thread_time() - began)
     assert min(costs) < 0.003  # half a millisecond where it was written; a rich.Table costs twenty
+
+
+def test_what_holds_back_starts_stands_below_the_running_jobs(events):
+    facts = night.facts_at(205.0, 30, events)._replace(more_running=0, reserve=12, holding="load 9 (--load)")
+    assert "nothing starts: load 9 (--load)" in str(frame(facts, 80, 30))

@@ -290,3 +290,11 @@ def test_the_last_page_has_colours_on_a_terminal_unless_not_wanted(terminal):
     plain = terminal(90, 30, jobs="false\n", env={"NO_COLOR": "1"})
     plain.finish()
     assert b"\x1b[1;31m" not in plain.raw
+
+
+def test_the_table_says_why_nothing_starts(waiting, tmp_path):
+    window = waiting("--delay", "1h", "-j2", jobs=WAITS + "true\n")
+    window.until_shown("nothing starts: starts are 1h00m apart (--delay)")
+    let_go(tmp_path)
+    window.until_shown("exit 3")
+    window.until_shown("nothing starts: starts are 1h00m apart (--delay)")
