@@ -17,7 +17,7 @@ def own(name: str, help: str, panel: str, metavar: str | None = None, read: Any 
     return typer.Option(name, help=help, rich_help_panel=panel, metavar=metavar, parser=parser)
 
 
-def needs(text: str) -> tuple[tuple[str, str], ...]:
+def needed(text: str) -> tuple[tuple[str, str], ...]:
     """`a`, `a,ended:b` or `failed:c`; nothing for none."""
     found = []
     for word in values.words(text) if text.strip() else ():
@@ -38,7 +38,9 @@ class AddOptions(JobOptions):
     ] = None
     needs: Annotated[
         Any,
-        own("--needs", "Jobs that have to end well first; or ended:ID, failed:ID", SCHEDULING, "ID,…", needs),
+        own(
+            "--needs", "Jobs that have to end well first; or ended:ID, failed:ID", SCHEDULING, "ID,…", needed
+        ),
     ] = ()
     slots: Annotated[
         int | None, own("--slots", "So many slots at a time [1]", SCHEDULING, "N", kinds.count)

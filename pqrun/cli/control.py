@@ -9,8 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
-from pqrun.cli.addoptions import AddOptions, needs
+from pqrun.cli.addoptions import AddOptions, needed
 from pqrun.cli.declare import RECORD, reads, takes
+from pqrun.cli.offered import job_ids, run_ids
 from pqrun.errors import OwnFailure
 from pqrun.jobfile import values
 from pqrun.jobfile.kinds import retries, workers
@@ -20,9 +21,15 @@ NOT_YET = 3
 SELECTORS = "Ids, globs, all, state:x, priority:x, tag:x"
 RunName = Annotated[
     str | None,
-    typer.Option("--run", help="Which run, if several are live", metavar="RUN", rich_help_panel=RECORD),
+    typer.Option(
+        "--run",
+        help="Which run, if several are live",
+        metavar="RUN",
+        rich_help_panel=RECORD,
+        autocompletion=run_ids,
+    ),
 ]
-Jobs = Annotated[list[str] | None, typer.Argument(metavar="[JOB]...", help=SELECTORS)]
+Jobs = Annotated[list[str] | None, typer.Argument(metavar="[JOB]...", help=SELECTORS, autocompletion=job_ids)]
 
 
 def _value(read: Any, *names: str, metavar: str, help: str) -> Any:
@@ -113,7 +120,7 @@ def set_(
         Any, _value(retries, "-r", "--retries", metavar="N", help="Up to N attempts after the first")
     ] = None,
     needs: Annotated[
-        Any, _value(needs, "--needs", metavar="ID,…", help="It needs these instead; '': nothing")
+        Any, _value(needed, "--needs", metavar="ID,…", help="It needs these instead; '': nothing")
     ] = None,
     front: Annotated[bool, typer.Option("--front", help="Before all of the same priority")] = False,
     at_once: Annotated[
@@ -166,7 +173,10 @@ def cancel(
 
 def wait(
     jobs: Annotated[
-        list[str] | None, typer.Argument(metavar="[JOB]...", help="Ids, globs; without: until none is left")
+        list[str] | None,
+        typer.Argument(
+            metavar="[JOB]...", help="Ids, globs; without: until none is left", autocompletion=job_ids
+        ),
     ] = None,
     any_: Annotated[bool, typer.Option("--any", help="Until one of them has ended; prints its id")] = False,
     timeout: Annotated[

@@ -22,6 +22,7 @@ FOR_JOBS = {"PQRUN_PRIORITY", "PQRUN_SLOT", "PQRUN_SEQ", "PQRUN_REPORT", "PQRUN_
 
 def reads(parse: Callable[[str], T]) -> Callable[[str], T]:
     """A parser whose complaint reaches the user."""
+    assert callable(parse)  # in a class, a name that its own option hides is already the default
 
     @wraps(parse)
     def parser(text: str) -> T:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from pqrun.cli.declare import INPUT, RECORD, takes
+from pqrun.cli.offered import run_ids
 from pqrun.cli.options import RunOptions
 
 PANEL = "Run jobs"
@@ -72,7 +73,12 @@ def run(
 @app.command("resume", rich_help_panel=PANEL)
 @takes(RunOptions)
 def resume(
-    name: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, a prefix of it, latest, or a path")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN", help="A run's id, a prefix of it, latest, or a path", autocompletion=run_ids
+        ),
+    ],
     failed: Annotated[
         bool, typer.Option("--failed", help="Run again also what failed", rich_help_panel="Failure")
     ] = False,
