@@ -50,20 +50,22 @@ def run(settings: Settings) -> int:
     make_sure_of_signals()
     if settings.cwd is not None:
         enter(settings.cwd)
+    source = open_input(settings) if settings.files or settings.resume is None else None
+    settings = source.under(settings) if source is not None else settings
     reports = None if settings.dry_run else reports_of(settings)
+    record, restart = None, None
     if settings.resume is not None:
         from pqrun.resuming import open_resumed
 
-        source, record, restart = open_resumed(settings)
-        return Run(settings, source, record, restart, reports).run()
-    source = open_input(settings)
-    settings = source.under(settings)
+        source, record, restart = open_resumed(settings, source)
+    assert source is not None
     if settings.dry_run:
         from pqrun.dryrun import dry_run
 
-        return dry_run(settings, source)
-    record = Record(run_dir=settings.run_dir, keep=settings.journal, durable=settings.durable)
-    return Run(settings, source, record, None, reports).run()
+        return dry_run(settings, source, record, restart)
+    if record is None:
+        record = Record(run_dir=settings.run_dir, keep=settings.journal, durable=settings.durable)
+    return Run(settings, source, record, restart, reports).run()
 
 
 class Run:
@@ -154,14 +156,10 @@ class Run:
         )
         self.reports.begin(
             RunFacts(
-                record.run_id,
-                tuple(self.settings.files),
-                self.workers,
-                self.metrics.began,
-                self.clock.wall,
-                record.directory.path if record.directory else None,
+                record.run_id, tuple(self.settings.files), self.workers, self.metrics.began, self.clock.wall,
+                record.directory.path if record.directory else None, self._directory(),
             )
-        )
+        )  # fmt: skip
         teller = Teller(self._listeners(), lambda: self.engine.post())
         self.engine = Engine(
             clock=self.clock,
