@@ -7,6 +7,7 @@ python docs/live_svg.py
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 from random import Random
 
@@ -136,7 +137,13 @@ def picture() -> str:
     )
     table = frame(facts_at(MOMENT, ROWS, simulated_events()), COLUMNS, ROWS)
     console.print(table, crop=False)
-    return console.export_svg(title="pqrun run nightly.yaml", unique_id="pqrun")
+    return without_fonts(console.export_svg(title="pqrun run nightly.yaml", unique_id="pqrun"))
+
+
+def without_fonts(svg: str) -> str:
+    """The same in the reader's own monospace: a picture in a README must not make its readers ask another host."""
+    svg = re.sub(r"\s*@font-face\s*\{[^}]*\}", "", svg)
+    return re.sub(r"font-family: *(Fira Code|arial)[^;]*;", "font-family: monospace;", svg)
 
 
 if __name__ == "__main__":

@@ -50,20 +50,22 @@ def run(settings: Settings) -> int:
     make_sure_of_signals()
     if settings.cwd is not None:
         enter(settings.cwd)
+    source = open_input(settings) if settings.files or settings.resume is None else None
+    settings = source.under(settings) if source is not None else settings
     reports = None if settings.dry_run else reports_of(settings)
+    record, restart = None, None
     if settings.resume is not None:
         from pqrun.resuming import open_resumed
 
-        source, record, restart = open_resumed(settings)
-        return Run(settings, source, record, restart, reports).run()
-    source = open_input(settings)
-    settings = source.under(settings)
+        source, record, restart = open_resumed(settings, source)
+    assert source is not None
     if settings.dry_run:
         from pqrun.dryrun import dry_run
 
-        return dry_run(settings, source)
-    record = Record(run_dir=settings.run_dir, keep=settings.journal, durable=settings.durable)
-    return Run(settings, source, record, None, reports).run()
+        return dry_run(settings, source, record, restart)
+    if record is None:
+        record = Record(run_dir=settings.run_dir, keep=settings.journal, durable=settings.durable)
+    return Run(settings, source, record, restart, reports).run()
 
 
 class Run:
@@ -154,8 +156,9 @@ class Run:
             reactor=self.reactor,
         )
         where = record.directory.path if record.directory else None
+        began, wall = self.metrics.began, self.clock.wall
         self.reports.begin(
-            RunFacts(record.run_id, self._files(), self.workers, self.metrics.began, self.clock.wall, where)
+            RunFacts(record.run_id, self._files(), self.workers, began, wall, where, self._directory())
         )
         teller = Teller(self._listeners(), lambda: self.engine.post())
         self.engine = Engine(
@@ -307,10 +310,6 @@ class Run:
         for trouble in (*self.trouble, *self.stage.failures()):
             self.err.say(f"pqrun: {trouble}")
 
-    def _left_undone(self) -> bool:
-        outcomes = self.page.outcomes
-        return sum(outcomes.values()) < self.page.added or bool(outcomes.get(Outcome.INTERRUPTED))
-
     def _facts(self, *, live: bool = False) -> dict[str, Any]:
         from pqrun.reports.document import run_facts
 
@@ -338,9 +337,9 @@ class Run:
             return SOME_FAILED if self.page.added else USAGE
         if self.page.failed:
             return SOME_FAILED
-        if self._left_undone() or not self.page.input_complete:
-            return NOT_ALL_RUN
-        return OK
+        outcomes = self.page.outcomes
+        left_undone = sum(outcomes.values()) < self.page.added or outcomes.get(Outcome.INTERRUPTED)
+        return NOT_ALL_RUN if left_undone or not self.page.input_complete else OK
 
     def _close_record(self) -> None:
         try:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pqrun.display.outlet import Outlet
 from pqrun.errors import UserError
 from pqrun.input import Input
@@ -12,12 +14,23 @@ from pqrun.settings import MAX_QUEUE, Settings
 from pqrun.testing import FakeClock, Fate, SimulatedExecutor, simulate
 from pqrun.workers import count_workers
 
+if TYPE_CHECKING:
+    from pqrun.journal.record import Record
+    from pqrun.journal.resume import Restart
 
-def dry_run(settings: Settings, source: Input) -> int:
-    """Prints the commands, one a line, in the order in which they would start."""
+
+def dry_run(
+    settings: Settings, source: Input, record: Record | None = None, restart: Restart | None = None
+) -> int:
+    """Prints the commands, one a line, in the order in which they would start.
+
+    Of a run to go on with, those that are left of it: its record is let go of as it was found.
+    """
+    if record is not None:
+        record.close()
     out = Outlet(1, "standard output")
     scheduler = Scheduler(
-        pools=settings.pools or source.pools,
+        pools=restart.pools if restart is not None else settings.pools or source.pools,
         max_queue=settings.max_queue or source.max_queue or MAX_QUEUE,
     )
 
@@ -26,7 +39,10 @@ def dry_run(settings: Settings, source: Input) -> int:
         out.write(command.encode("utf-8", "surrogateescape") + b"\n")
         return Fate()
 
-    executor = SimulatedExecutor(FakeClock(), count_workers(settings.jobs or source.workers), show)
+    clock = FakeClock()
+    executor = SimulatedExecutor(clock, count_workers(settings.jobs or source.workers), show)
+    if restart is not None:
+        scheduler.restore(restart, clock.now())
     source.feed_all(scheduler)
     simulate(scheduler, executor)
     if source.wrong:

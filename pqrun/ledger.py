@@ -113,7 +113,7 @@ class Ledger:
 
 
 def _ended(row: Row, event: ev.AttemptEnded) -> None:
-    row.started = event.began if not isinstance(event.exit, NotStarted) else row.started
+    row.started = None if isinstance(event.exit, NotStarted) else event.began
     row.ended = event.ended
     row.exit = event.exit
     row.asked = event.asked

@@ -8,7 +8,7 @@ from typing import Any
 from pqrun import events as ev
 from pqrun.display.outlet import Outlet
 from pqrun.errors import UserError
-from pqrun.input import Input, open_input
+from pqrun.input import Input
 from pqrun.journal.record import Record
 from pqrun.journal.recovery import Recovery
 from pqrun.journal.resume import Restart, plan
@@ -26,14 +26,10 @@ _POLICY = {
 }
 
 
-def open_resumed(settings: Settings) -> tuple[Input, Record, Restart]:
-    """The run of that name, locked; with files, their jobs are matched to its."""
+def open_resumed(settings: Settings, edited: Input | None) -> tuple[Input, Record, Restart]:
+    """The run of that name, locked; the jobs of `edited` files are matched to its."""
     assert settings.resume is not None
-    specs = None
-    edited = None
-    if settings.files:
-        edited = open_input(settings)
-        specs = edited.everything()
+    specs = None if edited is None else edited.everything()
     record = Record.reopen(settings.resume, durable=settings.durable)
     found = record.found
     assert found is not None

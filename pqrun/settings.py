@@ -24,7 +24,8 @@ class Each(NamedTuple):
 class Settings(NamedTuple):
     """Times in seconds. `given` holds what the command line says for all jobs, by field name.
 
-    Of a run that goes on, `again` names the options that were given this time.
+    `hooks` are those of the job file, by key; `on_finish` and `on_failure` go over them. Of a run that goes
+    on, `again` names the options that were given this time.
     """
 
     files: tuple[str, ...] = ()
@@ -64,6 +65,7 @@ class Settings(NamedTuple):
     events: str | None = None
     on_finish: str | None = None
     on_failure: str | None = None
+    hooks: Mapping[str, Any] | None = None
     json: bool = False
     dry_run: bool = False
     run_dir: str | None = None

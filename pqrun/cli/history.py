@@ -7,7 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
+from pqrun.cli.declare import takes
 from pqrun.cli.offered import job_ids, run_ids
+from pqrun.cli.options import ReportOptions
 
 PANEL = "Past runs"
 
@@ -36,7 +38,9 @@ def runs(json: Annotated[bool, typer.Option("--json", help="As one JSON document
     print_runs(as_json=json)
 
 
+@takes(ReportOptions)
 def show(
+    ctx: typer.Context,
     name: LatestRun = "latest",
     json: Annotated[
         bool, typer.Option("--json", help="As one JSON document, as `run --json` prints it")
@@ -45,10 +49,18 @@ def show(
     all: Annotated[
         bool, typer.Option("--all", help="On a terminal too, list all jobs that went well")
     ] = False,
+    *,
+    options: ReportOptions,
 ) -> None:
-    """Show a run: its jobs, failures first, their attempts, its metrics."""
+    """Show a run: its jobs, failures first, their attempts, its metrics; or write reports of it."""
     if json and jsonl:
         raise typer.BadParameter("one of --json and --jsonl", param_hint="--jsonl")
+    from pqrun.cli.reporting import asked_for, write_reports
+
+    if reports := asked_for(ctx, options):
+        write_reports(name, reports)
+        if not (json or jsonl):
+            return None
     if json or jsonl:
         from pqrun.cli.showing import print_document, print_lines
 

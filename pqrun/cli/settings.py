@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from dataclasses import fields
 from typing import Any
@@ -134,9 +135,15 @@ def resumed_settings(name: str, options: RunOptions, *, failed: bool) -> Setting
     from pqrun.journal.recovery import first_header
     from pqrun.journal.rundir import find_run
 
-    before = recalled(first_header(find_run(name)).get("options", {}))
+    header = first_header(find_run(name))
+    before = recalled(header.get("options", {}))
+    before.pop("cwd", None)  # the header has where that led to, and jobs start there
+    for option in (*REPORT_FILES, "results"):
+        if before.get(option, "-") != "-":
+            before[option] = os.path.join(header["cwd"], before[option])
     now = {f.name: getattr(options, f.name) for f in fields(options) if getattr(options, f.name) != f.default}
     if "preset" in now:
         before = {key: value for key, value in before.items() if key not in ("jobs", "max_queue")}
     settings = settings_of(RunOptions(**{**before, **now}), resume=name, failed=failed)
-    return settings._replace(given_again=given_of(options), again=frozenset(now))
+    hooks = header.get("options", {}).get("hooks")
+    return settings._replace(given_again=given_of(options), again=frozenset(now), hooks=hooks)

@@ -15,7 +15,7 @@ from pqrun.jobfile.specs import Values
 from pqrun.jobfile.text import Text
 from pqrun.model import Pool
 
-_SETTINGS: Final = ("delay", "rate", "load", "memfree", "halt", "deadline")
+_SETTINGS: Final = ("delay", "rate", "load", "memfree", "halt", "deadline", "hooks")
 
 
 def load(paths: Sequence[str], given: Values, read: Callable[[str], bytes], pools: Sequence[Pool]) -> JobFile:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from pqrun.jobfile import kinds, values
-from pqrun.jobfile.keys import RETRIES, Key, by_spelling
+from pqrun.jobfile.keys import HOOKS, RETRIES, Key, by_spelling
 from pqrun.jobfile.node import Node
 from pqrun.jobfile.problems import Problems
 from pqrun.jobfile.reader import Reader
@@ -18,6 +18,7 @@ from pqrun.jobfile.values import Unfit, quoted
 from pqrun.model import Pool
 
 _RETRIES: Final = by_spelling(RETRIES)
+_HOOKS: Final = by_spelling(HOOKS)
 _BARE: Final = ("truth", "retries", "slots", "policy", "max_queue", "factor", "fraction")
 _ITEMS: Final[dict[str, tuple[Callable[[str], Any], Callable[[Iterable[Any]], Any]]]] = {
     "tags": (kinds.tag, lambda found: tuple(dict.fromkeys(found))),
@@ -45,6 +46,7 @@ class Fields(Reader):
             "wants": self._wants,
             "shell": self._shell,
             "pools": self._pools,
+            "hooks": self._hooks,
             "values": self._values,
         }
 
@@ -209,6 +211,12 @@ class Fields(Reader):
                 if size:
                     found.append(Pool(name, size))
         return tuple(found)
+
+    def _hooks(self, key: Key, node: Node) -> dict[str, Any] | None:
+        if isinstance(node.value, dict):
+            return self.layer(node, _HOOKS)
+        self.unexpected(key, node)
+        return None
 
     def _shared(self, found: dict[str, Any]) -> dict[str, Any]:
         """The first of all maps that equal this one."""

@@ -47,6 +47,14 @@ LOOP: Final = (
         default="`FILE`, `LINE` or `VALUE`"),
 )  # fmt: skip
 
+HOOKS: Final = (
+    Key("on_finish", "run", "Runs at the end of every run, as `--on-finish`: a text goes through `/bin/sh -c`; a "
+        "list is a program and its arguments.", "./tell-us"),
+    Key("on_failure", "run", "Runs before that if the exit code of the run is not 0, as `--on-failure`.",
+        "[./tell-us, --loudly]"),
+    Key("timeout", "duration", "How long each of them may take; 0 is for ever.", "30s", default="1m"),
+)  # fmt: skip
+
 JOB: Final = (
     Key("id", "id", "A unique name, 1 to 200 printable characters. A job without one gets its number in the "
         "file.", "fetch", also=("name",), default="the job's number", word=True),
@@ -111,6 +119,8 @@ TOP: Final = (
     Key("env", "env", "Environment variables of every job of this file.", "{LANG: C.UTF-8}"),
     Key("pools", "pools", "Resources that jobs share: a number of each, or a list of their names.",
         "{net: 4, gpu: [0, 1]}"),
+    Key("hooks", "hooks", "Commands that are run when the run has ended, with its summary on their standard "
+        "input.", "{on_failure: ./tell-us}"),
     Key("jobs", "jobs", "The jobs: a list, or a map keyed by id. A text alone is a job that runs it.",
         "[echo hello]"),
 )  # fmt: skip

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable
 from typing import Final
 
-from pqrun.jobfile.keys import IN_COMMENT, JOB, LOOP, RETRIES, TOP, Key
+from pqrun.jobfile.keys import HOOKS, IN_COMMENT, JOB, LOOP, RETRIES, TOP, Key
 from pqrun.jobfile.matrix import MOST
 from pqrun.jobfile.nodes import DEEPEST, MOST_EXPANDED
 from pqrun.jobfile.text import LARGEST
@@ -158,6 +158,23 @@ as if it took its part of the load, or `memfree` of the memory, at once.
 while one of them is free. A list names them: with `gpu: [0, 1]` a job that takes one finds which in
 `$PQRUN_POOL_GPU`.
 
+## Hooks
+
+```yaml
+hooks:
+  on_finish: [./record-run, --to, runs.csv]
+  on_failure: mail -s "nightly, $PQRUN_HEADLINE" ops@example.org
+  timeout: 30s
+jobs:
+  - ./backup
+```
+
+{hooks}
+A hook reads the run's summary as JSON on its standard input and finds the most important of it in variables
+([CI and operations](ci.md#hooks) has them all). It starts where jobs start. `--on-finish` and
+`--on-failure` replace the command of their key; the time limit of the file holds for them too. `resume` runs
+the same hooks again. Whatever becomes of a hook, the run's outcome stays as it is, and what went wrong is told.
+
 ## Part of a file
 
 `--only SELECTOR` runs the selected jobs and what they need. `--skip SELECTOR` leaves out the selected
@@ -218,6 +235,7 @@ def jobfile_page() -> str:
         deepest=DEEPEST,
         expanded=MOST_EXPANDED,
         loop=_table(LOOP),
+        hooks=_table(HOOKS),
         comment=", ".join(f"`{key.name}`" for key in IN_COMMENT),
     )
     tables = (

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from typing import Final, TypeVar
 
 from pqrun.jobfile import values
-from pqrun.jobfile.keys import ELSEWHERE, JOB, TOP, Key, by_spelling
+from pqrun.jobfile.keys import ELSEWHERE, HOOKS, JOB, TOP, Key, by_spelling
 from pqrun.jobfile.node import Node
 from pqrun.jobfile.problems import Problem, Problems
 from pqrun.jobfile.text import Text
@@ -18,6 +18,7 @@ T = TypeVar("T")
 
 _OF_JOBS: Final = by_spelling(JOB)
 _OF_TOP: Final = by_spelling(TOP)
+_OF_HOOKS: Final = by_spelling(HOOKS)
 EXPECTED: Final = {
     "run": "a text or a list of texts", "env": "a map of variables", "needs": "ids", "duration": "a duration",
     "priority": "a priority", "signal": "a signal", "truth": "true or false", "slots": "a number",
@@ -27,7 +28,7 @@ EXPECTED: Final = {
     "shell": "a text or a list of texts", "matrix": "a map of axes",
     "loop": "a map with `glob`, `lines` or `values`", "values": "a list of values", "variable": "a name",
     "rate": "a rate", "load": "a number or a percentage", "size": "a size", "halt": "a policy",
-    "defaults": "a map",
+    "defaults": "a map", "hooks": "a map",
 }  # fmt: skip
 
 _TEXTS: Final = ("run", "path", "id", "shell")
@@ -164,6 +165,8 @@ def _meant(name: str, known: Mapping[str, Key]) -> str:
         return "that is for a job; for every job, put it under `defaults:`"
     if "run" in known and name in _OF_TOP:
         return "that is for the whole file: put it at the top, without indentation"
+    if "jobs" in known and lower in _OF_HOOKS:
+        return f"put it under `hooks:`, as in `hooks: {{{lower}: {_OF_HOOKS[lower].example}}}`"
     close = get_close_matches(lower, known, 1) if len(lower) <= 100 else []
     if close:
         return f"did you mean `{close[0]}`?"

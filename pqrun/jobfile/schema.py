@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-from pqrun.jobfile.keys import JOB, LOOP, RETRIES, TOP, Key
+from pqrun.jobfile.keys import HOOKS, JOB, LOOP, RETRIES, TOP, Key
 from pqrun.jobfile.kinds import BACKOFFS, MOST_RETRIES, MOST_SLOTS
 
 Shape = dict[str, Any]
@@ -105,6 +105,7 @@ _SHAPES: Final[dict[str, Shape]] = {
     "workers": {"anyOf": [_whole(1, 999_999), {"type": "string", "pattern": r"^(auto|[+-]?\d+|\d+%)$"}]},
     "max_queue": _whole(1, 100_000_000),
     "defaults": _ref("defaults"),
+    "hooks": _ref("hooks"),
     "pools": {
         "type": "object",
         "additionalProperties": {"anyOf": [_whole(1, MOST_SLOTS), {**_SCALARS, "minItems": 1}]},
@@ -132,6 +133,7 @@ def schema() -> dict[str, Any]:
         "definitions": {
             "job": _map("A job.", JOB),
             "defaults": _map("What jobs have that don't say otherwise.", JOB[1:]),
+            "hooks": _map("What to run when the run has ended.", HOOKS),
             "loop": _map("Values for which the job is run.", LOOP),
             "retries": _map("How often, when and after which wait to try again.", RETRIES),
         },

@@ -95,8 +95,7 @@ class Table:
         entry.last = line["n"]
         entry.ended = ended = line["f"]
         began = line["b"]
-        if "not" not in line:
-            entry.began = began
+        entry.began = None if "not" in line else began
         get = line.get
         entry.code = get("x")
         entry.user = line["u"]

@@ -12,11 +12,11 @@ from pqrun.display.choose import ci_service
 
 if TYPE_CHECKING:
     from pqrun.reports.facts import Ending, RunFacts
-    from pqrun.reports.hooks import Hook
     from pqrun.reports.together import Reports
 
 OPTIONS = (
     "junit", "trace", "summary", "metrics", "metrics_listen", "joblog", "events", "on_finish", "on_failure",
+    "hooks",
 )  # fmt: skip
 
 
@@ -39,14 +39,14 @@ class NoReports:
         return ending.code
 
 
-def reports_of(settings: Any, hooks: Sequence[Hook] = ()) -> Reports | NoReports:
-    """What those settings ask for, and the hooks of a job file; `UserError` for what can't be had."""
+def reports_of(settings: Any) -> Reports | NoReports:
+    """What those settings ask for; `UserError` for what can't be had."""
     on_github = ci_service(settings.ci, os.environ) == "github"
-    if not (on_github or hooks or any(getattr(settings, name) is not None for name in OPTIONS)):
+    if not (on_github or any(getattr(settings, name) is not None for name in OPTIONS)):
         return NoReports()
     from pqrun.reports.together import Reports
 
-    return Reports(settings, hooks=hooks)
+    return Reports(settings)
 
 
 def write_after(settings: Any, events: Sequence[ev.Event], run: RunFacts, ending: Ending) -> list[str]:

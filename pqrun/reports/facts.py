@@ -11,7 +11,10 @@ from pqrun.metrics import Metrics
 
 
 class RunFacts(NamedTuple):
-    """Known when it begins. `began` is on the clock of its events, which `wall` turns into epoch seconds."""
+    """Known when it begins. `began` is on the clock of its events, which `wall` turns into epoch seconds.
+
+    `directory` has its record; in `cwd` its jobs start, and its hooks.
+    """
 
     run_id: str
     files: tuple[str, ...]
@@ -19,6 +22,7 @@ class RunFacts(NamedTuple):
     began: float
     wall: Callable[[float], float]
     directory: str | None = None
+    cwd: str | None = None
 
 
 class Ending(NamedTuple):

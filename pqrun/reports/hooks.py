@@ -9,7 +9,8 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from math import inf
 from typing import Any, NamedTuple
 
 from pqrun.model import Outcome
@@ -24,27 +25,29 @@ MOST_JOBS = 100
 
 
 class Hook(NamedTuple):
-    """One command, as an option or a key called `name` said it; `limit`: the seconds it may take."""
+    """One command, as an option or a key called `name` said it; `limit`: the seconds it may take, 0 for ever."""
 
     name: str
     run: str | tuple[str, ...]
     on_failure: bool = False
     limit: float = LIMIT
 
-    @classmethod
-    def recalled(cls, facts: Sequence[Any]) -> Hook:
-        """One again, from what JSON makes of it: a journal's header keeps them for `resume`."""
-        name, run, *rest = facts
-        return cls(name, tuple(run) if isinstance(run, list) else run, *rest)
-
 
 def hooks_of(settings: Any) -> list[Hook]:
-    """Those of the command line."""
+    """Those of the command line, and of the job file those that it does not replace.
+
+    The file's may come out of a journal's header, where JSON made a list of a tuple and left out nothing.
+    """
+    said = getattr(settings, "hooks", None) or {}
+    limit = said.get("timeout", LIMIT)
     found = []
-    if settings.on_failure:
-        found.append(Hook("--on-failure", settings.on_failure, on_failure=True))
-    if settings.on_finish:
-        found.append(Hook("--on-finish", settings.on_finish))
+    for key in ("on_failure", "on_finish"):
+        name, run = f"--{key.replace('_', '-')}", getattr(settings, key, None)
+        if not run:
+            name, run = f"hooks: {key}", said.get(key)
+        if run:
+            words = run if isinstance(run, str) else tuple(run)
+            found.append(Hook(name, words, key == "on_failure", limit))
     return found
 
 
@@ -54,12 +57,20 @@ def run_hooks(
     """Runs those that are due, one after another; what went wrong."""
     summary, variables = summary_of(digest, run, ending), variables_of(digest, run, ending)
     for hook in hooks:
-        if (ending.code or not hook.on_failure) and (why := run_hook(hook, summary, variables, wait)):
+        if (ending.code or not hook.on_failure) and (
+            why := run_hook(hook, summary, variables, wait, run.cwd)
+        ):
             yield f"{hook.name}: {why}; the run's outcome stays as it is"
 
 
-def run_hook(hook: Hook, summary: bytes, variables: Mapping[str, str], wait: Callable[[float], bool]) -> str:
-    """Runs it, with the summary as its stdin; what went wrong with it, if anything did.
+def run_hook(
+    hook: Hook,
+    summary: bytes,
+    variables: Mapping[str, str],
+    wait: Callable[[float], bool],
+    cwd: str | None = None,
+) -> str:
+    """Runs it where jobs start, with the summary as its stdin; what went wrong with it, if anything did.
 
     `wait` waits for so many seconds and says whether somebody wants us to stop. Its output goes to our
     stderr, since stdout is the jobs'.
@@ -70,11 +81,11 @@ def run_hook(hook: Hook, summary: bytes, variables: Mapping[str, str], wait: Cal
             stdin.write(summary)
             stdin.seek(0)
             process = subprocess.Popen(
-                words, stdin=stdin, stdout=2, env={**os.environ, **variables}, start_new_session=True
+                words, stdin=stdin, stdout=2, cwd=cwd, env={**os.environ, **variables}, start_new_session=True
             )
         except (OSError, ValueError) as error:
             return f"cannot be run: {getattr(error, 'strerror', None) or error}"
-    limit = time.monotonic() + hook.limit
+    limit = time.monotonic() + (hook.limit or inf)
     why, patience = "", 0.001
     while process.poll() is None and not why:
         stop = wait(patience)

@@ -38,21 +38,15 @@ class Reports:
     hears anything, and `finish` it when all is over, whether or not it was told everything.
     """
 
-    def __init__(
-        self,
-        settings: Any,
-        *,
-        hooks: Sequence[Hook] = (),
-        environment: MutableMapping[str, str] = os.environ,
-    ) -> None:
+    def __init__(self, settings: Any, *, environment: MutableMapping[str, str] = os.environ) -> None:
         self.failures: list[str] = []
         self.digest: Digest | None = None
         self._wanted = Wanted(settings, environment)
-        self._hooks = tuple(hooks)
-        if getattr(settings, "on_finish", None) or getattr(settings, "on_failure", None):
+        self._hooks: Sequence[Hook] = ()
+        if any(getattr(settings, name, None) for name in ("on_finish", "on_failure", "hooks")):
             from pqrun.reports.hooks import hooks_of
 
-            self._hooks = (*hooks_of(settings), *hooks)
+            self._hooks = hooks_of(settings)
         self._reports: list[Report] = []
         self._run: RunFacts
         self._lock = RLock()

@@ -20,3 +20,10 @@ def test_the_picture_is_current():
     assert texts(night.PICTURE.read_text(encoding="utf-8")) == texts(night.picture()), (
         "the table looks different now: run `python docs/live_svg.py`, and look at docs/live.svg"
     )
+
+
+def test_the_picture_asks_no_other_host_for_anything():
+    night = load_picture()
+    for svg in (night.PICTURE.read_text(encoding="utf-8"), night.picture()):
+        assert "@font-face" not in svg and "url(http" not in svg and "Fira" not in svg
+        assert "font-family: monospace" in svg

@@ -11,7 +11,7 @@ import yaml
 from pqrun.cli.files import EXAMPLE, check, init, schema_text
 from pqrun.errors import UserError
 from pqrun.jobfile import load
-from pqrun.jobfile.keys import JOB, LOOP, RETRIES, TOP
+from pqrun.jobfile.keys import HOOKS, JOB, LOOP, RETRIES, TOP
 from pqrun.jobfile.page import jobfile_page
 
 TOP_DIRECTORY = Path(__file__).parents[2]
@@ -83,7 +83,7 @@ def test_the_schema_is_of_draft_07_and_describes_every_key():
         for name, shape in part["properties"].items()
     }
     assert described.keys() == {
-        name for key in (*TOP, *JOB, *LOOP, *RETRIES) for name in (key.name, *key.also)
+        name for key in (*TOP, *JOB, *LOOP, *RETRIES, *HOOKS) for name in (key.name, *key.also)
     }
     assert all(len(description) > 20 for description in described.values())
 

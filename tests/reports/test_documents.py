@@ -3,6 +3,7 @@
 
 import json
 import re
+from configparser import ConfigParser
 from pathlib import Path
 from typing import get_args, get_type_hints
 
@@ -71,3 +72,16 @@ def test_the_recipes_are_yaml_and_name_options_that_exist(name):
     text = (ROOT / "examples" / name).read_text()
     assert yaml.safe_load(text)
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text)) - {"--from"} <= OPTIONS
+
+
+def test_the_nightly_units_are_units_and_run_an_example_with_options_that_exist():
+    units = {}
+    for name in ("nightly-backup.service", "nightly-backup.timer"):
+        unit = ConfigParser(interpolation=None, strict=True)
+        unit.optionxform = str
+        unit.read_string((ROOT / "examples" / name).read_text())
+        units[name] = unit
+    words = units["nightly-backup.service"]["Service"]["ExecStart"].split()
+    assert words[1] == "run" and (ROOT / "examples" / Path(words[2]).name).exists()
+    assert {word for word in words if word.startswith("--")} <= OPTIONS
+    assert "OnCalendar" in units["nightly-backup.timer"]["Timer"]

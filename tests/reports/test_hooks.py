@@ -10,7 +10,7 @@ import pytest
 from reported import CELLS, play
 
 from pqrun.cli.options import RunOptions
-from pqrun.reports.hooks import Hook, run_hook, variables_of
+from pqrun.reports.hooks import Hook, hooks_of, run_hook, variables_of
 
 
 def with_hooks(directory, cell, **hooks):
@@ -105,8 +105,14 @@ def test_no_variable_of_a_hook_is_an_option_to_a_pqrun_in_it(tmp_path):
     assert "PQRUN_JOBS" in read and not read & variables.keys()
 
 
-@pytest.mark.parametrize(
-    "hook", [Hook("on_finish", "true"), Hook("on_failure", ("a", "b"), on_failure=True, limit=5.0)]
-)
-def test_a_hook_survives_json(hook):
-    assert Hook.recalled(json.loads(json.dumps(hook))) == hook
+def test_a_files_hooks_survive_json_and_the_command_line_goes_over_them():
+    said = {"on_finish": ("a", "b"), "on_failure": "c", "timeout": 5.0}
+    settings = SimpleNamespace(on_finish=None, on_failure="d", hooks=json.loads(json.dumps(said)))
+    assert hooks_of(settings) == [
+        Hook("--on-failure", "d", on_failure=True, limit=5.0),
+        Hook("hooks: on_finish", ("a", "b"), limit=5.0),
+    ]
+
+
+def test_a_hook_without_a_limit_is_waited_for():
+    assert run_hook(Hook("on_finish", "sleep 0.1", limit=0.0), b"", {}, never) == ""

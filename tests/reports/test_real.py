@@ -200,3 +200,79 @@ def test_what_a_run_does_not_ask_for_is_not_loaded(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], input=b"true\n", capture_output=True, cwd=tmp_path)
     assert {name.removeprefix("pqrun.reports.") for name in done.stdout.decode().split()} <= {"facts"}
+
+
+HOOKS = """hooks:
+  on_finish: [sh, -c, "cat > finish.json; echo finish >> ran"]
+  on_failure: echo failure $PQRUN_EXIT_CODE >> ran
+  timeout: 20s
+jobs: [{id: a, run: test -e there}]
+"""
+
+
+def test_hooks_of_a_job_file_run_and_a_resume_runs_them_again_where_the_run_began(tmp_path):
+    (tmp_path / "jobs.yaml").write_text(HOOKS)
+    assert run(tmp_path, "run", "jobs.yaml", "--run-dir", "r", "-q").returncode == 1
+    assert (tmp_path / "ran").read_text().splitlines() == ["failure 1", "finish"]
+    assert json.loads((tmp_path / "finish.json").read_text())["run"]["exit"] == 1
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "there").touch()
+    again = run(tmp_path / "elsewhere", "resume", "../r", "--failed", "-q")
+    assert again.returncode == 0, again.stderr
+    assert (tmp_path / "ran").read_text().splitlines() == ["failure 1", "finish", "finish"]
+    assert json.loads((tmp_path / "finish.json").read_text())["run"]["exit"] == 0
+
+
+def test_the_command_lines_hook_replaces_that_of_the_file_alone(tmp_path):
+    (tmp_path / "jobs.yaml").write_text(HOOKS)
+    done = run(tmp_path, "run", "jobs.yaml", "--on-failure", "echo mine >> ran; exit 9", "-q")
+    assert done.returncode == 1
+    assert (tmp_path / "ran").read_text().splitlines() == ["mine", "finish"]
+    assert b"--on-failure: exit 9; the run's outcome stays as it is" in done.stderr
+
+
+def test_a_hook_of_a_file_that_takes_too_long_is_ended_and_named(tmp_path):
+    (tmp_path / "jobs.yaml").write_text("hooks: {on_finish: sleep 60, timeout: 200ms}\njobs: ['true']\n")
+    done = run(tmp_path, "run", "jobs.yaml", "-q")
+    assert done.returncode == 0
+    assert b"hooks: on_finish: took longer than 200ms and was stopped" in done.stderr
+
+
+def test_relative_reports_of_a_resumed_run_are_the_files_of_the_first(tmp_path):
+    first = run(tmp_path, "run", "--run-dir", "r", *ALL, stdin=b"test -e there\n")
+    assert first.returncode == 1
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "there").touch()
+    assert run(tmp_path / "elsewhere", "resume", "../r", "--failed", "-q").returncode == 0
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+    assert list(cases(tmp_path).values()) == [[]]
+
+
+def test_show_writes_each_report_of_a_recorded_run_as_the_run_did(tmp_path):
+    (tmp_path / "jobs.yaml").write_text("jobs: [{id: a, run: echo x}, {id: b, run: 'echo y; exit 3'}]\n")
+    assert run(tmp_path, "run", "jobs.yaml", "--run-dir", "r", "-q", *ALL).returncode == 1
+    names = ["junit.xml", "summary.md", "joblog"]
+    before = {name: (tmp_path / name).read_text() for name in names}
+    for option, file in zip(ALL[::2], ALL[1::2], strict=True):
+        (tmp_path / file).unlink()
+        done = run(tmp_path, "show", "./r", option, file)
+        assert (done.returncode, done.stdout) == (0, b""), done.stderr
+        assert (tmp_path / file).stat().st_size
+    assert (tmp_path / "joblog").read_text().count("\n") == before["joblog"].count("\n")
+    assert cases(tmp_path) == {"a": [], "b": ["failure", "system-out"]}
+    assert "2 jobs: 1 ok, 1 failed" in (tmp_path / "summary.md").read_text()
+
+
+def test_a_variable_that_names_a_report_is_for_runs_and_not_for_show(tmp_path):
+    run(tmp_path, "run", "--run-dir", "r", "-q", stdin=b"true\n")
+    done = run(tmp_path, "show", "./r", env={**os.environ, "PQRUN_JUNIT": "junit.xml"})
+    assert done.returncode == 0 and done.stdout and not (tmp_path / "junit.xml").exists()
+
+
+def test_what_never_started_has_no_start_in_the_document_and_in_that_of_show(tmp_path):
+    (tmp_path / "jobs.yaml").write_text("jobs: [{id: none, run: [/no/such/program]}]\n")
+    ended = json.loads(run(tmp_path, "run", "jobs.yaml", "--run-dir", "r", "--json").stdout)
+    shown = json.loads(run(tmp_path, "show", "./r", "--json").stdout)
+    for document in (ended, shown):
+        (job,) = document["jobs"]
+        assert (job["exit"], job["started_at"], job["run_s"]) == (127, None, None)

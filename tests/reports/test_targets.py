@@ -13,7 +13,6 @@ from reported import CELLS, FILES, play, settings_for
 from pqrun.errors import UserError
 from pqrun.reports import OPTIONS, NoReports, reports_of
 from pqrun.reports.files import Whole
-from pqrun.reports.hooks import Hook
 from pqrun.reports.pipes import Growing
 from pqrun.reports.together import Reports
 from pqrun.reports.wanted import Wanted
@@ -63,9 +62,10 @@ def test_each_option_brings_reports(tmp_path, monkeypatch):
     for name in OPTIONS:
         if name.startswith("metrics"):
             pytest.importorskip("prometheus_client")
-        value = "127.0.0.1:1" if name == "metrics_listen" else str(tmp_path / name)
+        value = {"metrics_listen": "127.0.0.1:1", "hooks": {"on_finish": "true"}}.get(
+            name, str(tmp_path / name)
+        )
         assert isinstance(reports_of(Settings(**{name: value})), Reports), name
-    assert isinstance(reports_of(Settings(), hooks=(Hook("on_finish", "true"),)), Reports)
     assert isinstance(reports_of(Settings(ci="github")), Reports)
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     assert isinstance(reports_of(Settings()), Reports)
