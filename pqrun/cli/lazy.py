@@ -25,6 +25,7 @@ MODULES = {
     "cancel": "control",
     "wait": "control",
     "stop": "control",
+    "top": "top",
     "runs": "history",
     "show": "history",
     "logs": "history",
