@@ -28,7 +28,7 @@ def top(
 
     if find_spec("textual") is None:
         raise UserError(NEEDED)
-    if not (os.isatty(0) and os.isatty(1)) or os.environ.get("TERM", "") in UNABLE:
+    if not all(map(os.isatty, (0, 1, 2))) or os.environ.get("TERM", "") in UNABLE:
         where = f" {name}" if name else ""
         raise UserError(
             f"`pqrun top` draws on a terminal, and this is none: `pqrun show{where}` or `pqrun ps` print"

@@ -17,6 +17,7 @@ from textual.app import App, ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
 from textual.events import Resize
+from textual.screen import Screen
 from textual.widgets import Input
 
 from pqrun.display.cells import Line, Piece
@@ -91,25 +92,32 @@ class Top(App[None]):
         self._offsets: dict[int, int | None] = {}
         self._over: set[int] = set()
         self._asks_for_search = False
+        self.table = JobTable(self.jobs, self.words, self._now)
+        self.log_view = LogView()
+        self._title_line = Lines(self._draw_title, id="title")
+        self._banner_line = Lines(self._banner, id="banner")
+        self._board_lines = Lines(self._board, id="board")
+        self._heading = Lines(self.table.heading, id="head")
+        self._facts_lines = Lines(self._facts, id="facts")
+        self._box = Input(id="ask", select_on_focus=False)
+
+    @property
+    def _ground(self) -> Screen[Any]:
+        """The screen itself, also while a dialog lies over it."""
+        return self.screen_stack[0]
 
     def compose(self) -> ComposeResult:
         """From top to bottom."""
-        self.table = JobTable(self.jobs, self.words, self._now)
-        self.log_view = LogView()
-        yield Lines(self._draw_title, id="title")
-        yield Lines(self._banner, id="banner")
-        yield Lines(self._board, id="board")
-        yield Lines(self.table.heading, id="head")
-        yield self.table
+        yield from (self._title_line, self._banner_line, self._board_lines, self._heading, self.table)
         with Vertical(id="bottom"):
-            yield Lines(self._facts, id="facts")
+            yield self._facts_lines
             yield self.log_view
-        yield Input(id="ask", select_on_focus=False)
+        yield self._box
         yield Lines(lambda width: [keys(width)], id="keys")
 
     def on_mount(self) -> None:
         """Begins to look."""
-        self.query_one("#ask", Input).cursor_blink = False
+        self._box.cursor_blink = False
         self.table.focus()
         self.run_worker(self._watch(), name="watch")
 
@@ -149,7 +157,7 @@ class Top(App[None]):
         job = self.table.job
         if job is not None and (due or self.details.seq != job.seq):
             self.details = await self._call(self._source.details, job.seq)
-            self.query_one("#facts").refresh()
+            self._facts_lines.refresh()
         if due:
             self._asked_at = monotonic()
         await self._read()
@@ -165,11 +173,10 @@ class Top(App[None]):
         if self._was_live and not run.live:
             self._told.clear()
         self._was_live = run.live
-        banner = self.query_one("#banner")
-        banner.display = bool(self._banner(80))
+        self._banner_line.display = bool(self._banner(80))
         self.table.changed()
-        for name in ("title", "banner", "board", "head"):
-            self.query_one(f"#{name}").refresh()
+        for lines in (self._title_line, self._banner_line, self._board_lines, self._heading):
+            lines.refresh()
 
     async def _read(self) -> None:
         """Goes on with the output of the selected job."""
@@ -274,23 +281,23 @@ class Top(App[None]):
 
     def on_resize(self, event: Resize) -> None:
         """A low window has room for what matters most."""
-        self.screen.set_class(event.size.height < 26, "low")
-        self.screen.set_class(event.size.height < 17, "flat")
+        self._ground.set_class(event.size.height < 26, "low")
+        self._ground.set_class(event.size.height < 17, "flat")
 
     def on_job_table_selected(self) -> None:
         """Another job's output is to be read, soon."""
         self._attempt = None
         self._stir.set()
-        self.query_one("#facts").refresh()
+        self._facts_lines.refresh()
 
     def on_job_table_opened(self) -> None:
         """The output alone."""
-        self.screen.add_class("reading")
+        self._ground.add_class("reading")
         self.log_view.focus()
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """Filters while somebody types."""
-        if not self._asks_for_search and self.query_one("#ask").display:
+        if not self._asks_for_search and self._box.display:
             self._want(Wanted.parsed(event.value))
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
@@ -303,7 +310,7 @@ class Top(App[None]):
             self._stir.set()
 
     def _close_input(self) -> None:
-        self.query_one("#ask").display = False
+        self._box.display = False
         (self.log_view if self._asks_for_search else self.table).focus()
 
     def _want(self, wanted: Wanted) -> None:
@@ -312,7 +319,7 @@ class Top(App[None]):
 
     def _list_anew(self) -> None:
         self.table.begin_again()
-        self.query_one("#head").refresh()
+        self._heading.refresh()
         self._stir.set()
 
     def _tell(self, text: str, *, bad: bool = False) -> None:
@@ -327,7 +334,7 @@ class Top(App[None]):
     def action_look_for(self) -> None:
         """Asks for a filter, or in the log for what to search."""
         self._asks_for_search = self.log_view.has_focus
-        box = self.query_one("#ask", Input)
+        box = self._box
         box.placeholder = (
             "search in the log" if self._asks_for_search else "words  state:failed  priority:low  tag:x"
         )
@@ -338,13 +345,13 @@ class Top(App[None]):
 
     def action_step_back(self) -> None:
         """One step back: the input, the log, the filter."""
-        if self.query_one("#ask").display:
+        if self._box.display:
             searches = self._asks_for_search
             self._close_input()
             if not searches:
                 self._want(Wanted())
-        elif self.screen.has_class("reading") or self.log_view.has_focus:
-            self.screen.remove_class("reading")
+        elif self._ground.has_class("reading") or self.log_view.has_focus:
+            self._ground.remove_class("reading")
             self.log_view.look_for("")
             self.table.focus()
         elif self.jobs.wanted != Wanted():
@@ -395,7 +402,7 @@ class Top(App[None]):
 
     def action_numbers(self) -> None:
         """All numbers and curves make room, or come back."""
-        self.screen.toggle_class("full" if self.screen.has_class("low") else "bare")
+        self._ground.toggle_class("full" if self._ground.has_class("low") else "bare")
 
     def action_help(self) -> None:
         """What keys there are."""

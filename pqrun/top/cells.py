@@ -69,9 +69,8 @@ def row(job: Job, cells: list[Column], width: int, now: float, said: str) -> lis
     for column in cells:
         size = _width(column, cells, width)
         for text, style in _cell(job, column.title, size, now, said):
-            line.add(
-                fit(text, size, right=column.right) if style != "bar" else text, style.replace("bar", "")
-            )
+            is_cut = style.startswith("cut ")
+            line.add(text if is_cut else fit(text, size, right=column.right), style.removeprefix("cut "))
         line.add("  ")
     return line.within(width)
 
@@ -117,7 +116,7 @@ def _limit(job: Job, size: int, now: float) -> list[Piece]:
     done, rest = bar(share, 6)
     style = "failed" if share > 0.9 else "retry" if share > 0.6 else "running"
     tail = fit(f" {text}", size - 6)
-    return [(done, f"bar {style}"), (rest, "bar track"), (tail, "bar label")]
+    return [(done, f"cut {style}"), (rest, "cut track"), (tail, "cut label")]
 
 
 def _status(job: Job, said: str) -> list[Piece]:
