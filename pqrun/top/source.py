@@ -34,7 +34,7 @@ from pqrun.words import how_it_ended
 PATIENCE = 10.0
 TAIL = 256 * 1024
 GLANCE = 2048
-FAR = 1 << 60
+FAR = 1 << 40
 """An offset behind all output: the answer tells the size."""
 LONGEST = 300
 NOBODY = "\0"

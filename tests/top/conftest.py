@@ -4,13 +4,12 @@
 import asyncio
 
 import pytest
+from control.conftest import gate, live, state  # noqa: F401  # real runs
 
 from pqrun.errors import OwnFailure
 from pqrun.metrics import Metrics
 from pqrun.top.jobs import Job
 from pqrun.top.news import Attempt, Details, News, Piece, RunNow
-
-from ..control.conftest import gate, live, pqrun, queue, state  # noqa: F401
 
 NOW = 1_000_000.0
 
@@ -97,6 +96,8 @@ class Fake:
         self.acts.append((verb, facts))
         if verb in ("pause", "unpause"):
             self.paused = verb == "pause"
+        if verb == "workers":
+            self.workers = facts["workers"]
         return {"ok": True}
 
     def close(self):
