@@ -92,8 +92,8 @@ class Top(App[None]):
         self._offsets: dict[int, int | None] = {}
         self._over: set[int] = set()
         self._asks_for_search = False
-        self._workers: int | None = None
-        self._priorities: dict[int, int] = {}
+        self._wanted_workers: int | None = None
+        self._wanted_priorities: dict[int, int] = {}
         self.table = JobTable(self.jobs, self.words, self._now)
         self.log_view = LogView()
         self._title_line = Lines(self._draw_title, id="title")
@@ -166,12 +166,12 @@ class Top(App[None]):
 
     def _take(self, news: News) -> None:
         first = self.run_now is None
-        if news.run.workers == self._workers:
-            self._workers = None
+        if news.run.workers == self._wanted_workers:
+            self._wanted_workers = None
         run = self.run_now = news.run
         if news.changed or news.gone or news.anew:
             for job in news.changed:
-                self._priorities.pop(job.seq, None)
+                self._wanted_priorities.pop(job.seq, None)
             self.jobs.update(news.changed, news.gone, anew=news.anew)
         if first:
             self.history.begin(self.jobs.all.values(), run)
@@ -450,12 +450,14 @@ class Top(App[None]):
         if job.state not in CHANGEABLE:
             self._tell(f"{job.name} runs already: its priority no longer matters")
             return
-        present = self._priorities.get(job.seq, job.priority)  # what was asked for may not be told of yet
+        present = self._wanted_priorities.get(
+            job.seq, job.priority
+        )  # what was asked for may not be told of yet
         new = present + step
         if not 0 <= new < len(PRIORITIES):
             self._tell(f"{job.name}: {PRIORITIES[present]} is the {'highest' if step > 0 else 'lowest'}")
             return
-        self._priorities[job.seq] = new
+        self._wanted_priorities[job.seq] = new
         name = PRIORITIES[new]
         self._do("set", f"{job.name}: {name}", jobs=[job.id], seq=job.seq, change={"priority": name})
 
@@ -466,11 +468,11 @@ class Top(App[None]):
 
     def action_workers(self, step: int) -> None:
         """So many more jobs at a time."""
-        present = self._workers or (self.run_now.workers if self.run_now is not None else None)
+        present = self._wanted_workers or (self.run_now.workers if self.run_now is not None else None)
         if present is None or present + step < 1:
             self._tell("there is no fewer than 1 worker" if present else "how many workers is not known")
             return
-        self._workers = present + step
+        self._wanted_workers = present + step
         self._do("workers", f"up to {present + step} at a time", workers=present + step)
 
     def _changeable(self, what: str) -> Job | None:
@@ -490,8 +492,8 @@ class Top(App[None]):
         try:
             answer = await self._call(lambda: self._source.act(verb, **facts))
         except (OwnFailure, UserError) as failure:
-            self._workers = None
-            self._priorities.clear()
+            self._wanted_workers = None
+            self._wanted_priorities.clear()
             self._tell(str(failure), bad=True)
             return
         if answer.get("count") == 0:

@@ -4,7 +4,8 @@
 import asyncio
 
 import pytest
-from control.conftest import gate, live, state  # noqa: F401  # real runs
+from control.conftest import gate, state  # noqa: F401  # for real runs
+from control.conftest import live as live_run  # noqa: F401
 
 from pqrun.errors import OwnFailure
 from pqrun.metrics import Metrics
@@ -118,7 +119,7 @@ def screen_of(app):
 async def settled(app, pilot, rounds=2):
     """The app has looked at its source again, and drawn."""
     wanted = app.rounds + rounds
-    for _ in range(2000):
+    for _ in range(400):
         app._stir.set()
         await pilot.pause(0.005)
         if app.rounds >= wanted:
