@@ -63,7 +63,7 @@ class RunSource:
         self._open = contextlib.ExitStack()
         self._index: Index | None = None
         self._seen: tuple[int, int] | None = None
-        self._known: set[int] = set()
+        self._known: dict[int, Job] = {}
         self._live = False
         self._talk: Talk | None = None
         self._glances: dict[int, tuple[int, list[int]]] = {}
@@ -96,18 +96,19 @@ class RunSource:
                 index, anew = self._opened(), True
             self._seen = stamp
         if anew:
-            entries = index.entries()
-            self._known = {entry.seq for entry in entries}
-            return News(self._run_now(index), [self._job(entry) for entry in entries], (), True)
+            self._known = {entry.seq: self._job(entry) for entry in index.entries()}
+            return News(self._run_now(index), list(self._known.values()), (), True)
         gone: set[int] = set()
-        if len(self._known | changed) != index.metrics.added:
-            there = {seq for (seq,) in index.rows("seq")}
-            gone = self._known - there
-            self._known = there
-        self._known |= changed - gone
-        jobs = [self._job(entry) for entry in _chosen(index, changed)]
-        if self._now is not None and self._now.live and not self._live:  # what ran then was interrupted
-            jobs = [self._job(entry) for entry in index.entries()]
+        if len(self._known.keys() | changed) != index.metrics.added:
+            gone = self._known.keys() - {seq for (seq,) in index.rows("seq")}
+            for seq in gone:
+                del self._known[seq]
+        died = self._now is not None and self._now.live and not self._live  # what ran was interrupted
+        entries = index.entries() if died else _chosen(index, changed - gone)
+        jobs = [self._job(entry) for entry in entries]
+        # The index tells of more jobs than have changed: those that lie beside them.
+        jobs = [job for job in jobs if self._known.get(job.seq) != job]
+        self._known.update((job.seq, job) for job in jobs)
         return News(self._run_now(index), jobs, sorted(gone))
 
     def _opened(self) -> Index:
