@@ -37,6 +37,7 @@ def started(live_run, gate, tmp_path):
 @pytest.fixture
 def watched(live_run, gate, tmp_path, until):
     run = started(live_run, gate, tmp_path)
+    until(lambda: run.answers)
     until(lambda: run.states().get("long") == "running")
     return run
 
