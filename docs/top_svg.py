@@ -87,11 +87,13 @@ class Night:
         ended = sum(not job.unfinished for job in self._jobs)
         queued = sum(job.state == "queued" for job in self._jobs)
         numbers = Metrics(
-            jobs_enqueued=124, jobs_dequeued=124 - queued, jobs_completed=60, jobs_failed=1, jobs_timeout=1,
+            jobs_enqueued=121, jobs_dequeued=121 - queued, jobs_completed=60, jobs_failed=1, jobs_timeout=1,
             jobs_retried=4, current_queue_size=queued, active_workers=WORKERS, average_wait_time=41.3,
             average_processing=12.6,
         )  # fmt: skip
-        run = RunNow("k3f9mw", "nightly.yaml", "live", True, BEGAN, NOW, WORKERS, numbers, 120, ended)
+        run = RunNow(
+            "k3f9mw", "nightly.yaml", "live", True, BEGAN, NOW, WORKERS, numbers, len(self._jobs), ended
+        )
         changed, self._told = ([] if self._told else self._jobs), True
         return News(run, changed, (), bool(changed))
 

@@ -92,6 +92,7 @@ class Top(App[None]):
         self._offsets: dict[int, int | None] = {}
         self._over: set[int] = set()
         self._asks_for_search = False
+        self._left = False
         self._wanted_workers: int | None = None
         self._wanted_priorities: dict[int, int] = {}
         self.table = JobTable(self.jobs, self.words, self._now)
@@ -125,6 +126,7 @@ class Top(App[None]):
 
     def on_unmount(self) -> None:
         """Lets go of the run."""
+        self._left = True
         self._asker.submit(self._source.close)
         self._asker.shutdown(wait=False)
 
@@ -141,6 +143,8 @@ class Top(App[None]):
             self._stir.clear()
 
     async def _call(self, question: Callable[..., T], *values: Any) -> T:
+        if self._left:
+            raise asyncio.CancelledError
         return await asyncio.get_running_loop().run_in_executor(self._asker, question, *values)
 
     async def _look(self) -> None:

@@ -167,7 +167,7 @@ def dashboard(run: RunNow, jobs: Jobs, history: History, width: int) -> list[lis
     )  # fmt: skip
     side = 0 if width < 72 else min(64, width // 2 - 4)
     left = width - side - 2
-    lines = [join(counts, 2, left)]
+    lines = [join(counts, 2, width - 2)]
     lines += [
         join([[(f"{name} ", "label"), (value, "")] for name, value in group], 2, left) for group in groups
     ]
@@ -176,7 +176,7 @@ def dashboard(run: RunNow, jobs: Jobs, history: History, width: int) -> list[lis
     share = f" {100 * run.ended / run.added:.0f}%" if run.added else ""
     lines.append(Line((done, "ok"), (rest, "track"), (share, "strong")))
     if side:
-        size = max(1, side - 18)
+        size = max(1, side - 19)
         curves = (
             ("queue", history.queue, f"{numbers.current_queue_size:,}", "retry"),
             ("running", history.running, workers, "running"),

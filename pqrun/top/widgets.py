@@ -208,20 +208,28 @@ class LogView(ScrollView, can_focus=True):
         follows = self._follows
         widest = max((cell_len(line.text) for line in self.text.lines[-2000:]), default=0)
         self.virtual_size = Size(max(widest + 1, self.virtual_size.width), len(self.text.lines))
+        self._follows = follows
         if follows:
+            self._to_end()
+            self.call_after_refresh(self._to_end)  # a scroll bar that comes or goes makes it higher or lower
+        self.refresh()
+
+    def _to_end(self) -> None:
+        if self._follows:
             self.scroll_to(y=self.max_scroll_y, animate=False, immediate=True)
             self._follows = True
-        self.refresh()
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         """Follows again when somebody comes back to the end."""
         super().watch_scroll_y(old_value, new_value)
-        self._follows = new_value >= self.max_scroll_y - 0.5
+        if new_value < old_value and self.max_scroll_y > new_value:
+            self._follows = False
+        elif new_value >= self.max_scroll_y:
+            self._follows = True
 
     def on_resize(self, event: Resize) -> None:
         """Stays at the end."""
-        if self._follows:
-            self.call_after_refresh(self.scroll_to, y=self.max_scroll_y, animate=False, immediate=True)
+        self.call_after_refresh(self._to_end)
 
     def look_for(self, wanted: str, *, back: bool = False, again: bool = False) -> bool:
         """Goes to the next line with that text; whether there is one."""
