@@ -42,9 +42,10 @@ class Lines(Widget):
         return strip(lines[y] if y < len(lines) else [], width, self.rich_style)
 
 
-class JobTable(ScrollView, can_focus=True):
+class JobTable(ScrollView):
     """The listed jobs, one a line; the selected one stays selected wherever it moves to."""
 
+    can_focus = True
     COMPONENT_CLASSES = {"jobs--cursor", "jobs--odd"}
     BINDINGS = [
         Binding("up", "step(-1)", show=False),
@@ -79,7 +80,7 @@ class JobTable(ScrollView, can_focus=True):
     @property
     def page(self) -> int:
         """How many jobs are seen at a time."""
-        return max(1, self.size.height)
+        return max(1, int(self.size.height))
 
     def visible_jobs(self) -> list[Job]:
         """The jobs that are seen."""
@@ -184,9 +185,10 @@ class JobTable(ScrollView, can_focus=True):
         return strip(pieces, width, base)
 
 
-class LogView(ScrollView, can_focus=True):
+class LogView(ScrollView):
     """What an attempt prints; stays at the end unless somebody scrolls up."""
 
+    can_focus = True
     COMPONENT_CLASSES = {"log--found", "log--here"}
 
     def __init__(self) -> None:
@@ -195,19 +197,22 @@ class LogView(ScrollView, can_focus=True):
         self.wanted = ""
         self.here: int | None = None
         self._follows = True
+        self._widest = 1
 
     def begin(self) -> None:
         """Another text."""
         self.text = Text()
         self.here = None
         self._follows = True
+        self._widest = 1
         self.changed()
 
     def changed(self) -> None:
         """There is more."""
         follows = self._follows
         widest = max((cell_len(line.text) for line in self.text.lines[-2000:]), default=0)
-        self.virtual_size = Size(max(widest + 1, self.virtual_size.width), len(self.text.lines))
+        self._widest = max(self._widest, widest + 1)
+        self.virtual_size = Size(self._widest, len(self.text.lines))
         self._follows = follows
         if follows:
             self._to_end()
