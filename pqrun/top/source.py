@@ -109,7 +109,7 @@ class RunSource:
         # The index tells of more jobs than have changed: those that lie beside them.
         jobs = [job for job in jobs if self._known.get(job.seq) != job]
         self._known.update((job.seq, job) for job in jobs)
-        return News(self._run_now(index), jobs, sorted(gone))
+        return News(self._run_now(index), tuple(jobs), tuple(sorted(gone)))
 
     def _opened(self) -> Index:
         self._index = self._open.enter_context(watch(self._run))

@@ -143,6 +143,8 @@ class View(App[None]):
 
     def _take(self, news: News) -> None:
         first = self.run_now is None
+        if news == News(self.run_now or news.run) and not first:
+            return  # a past run: nothing is to be drawn anew
         if news.run.workers == self._wanted_workers:
             self._wanted_workers = None
         run = self.run_now = news.run
@@ -167,6 +169,7 @@ class View(App[None]):
         if job is None:
             if self._reads is not None:
                 self._reads = None
+                log.border_title = ""
                 log.begin()
             return
         attempt = self._attempt or job.attempts
