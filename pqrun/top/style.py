@@ -29,7 +29,7 @@ Lines { height: 1; }
 .reading #board, .reading #head, .reading #jobs { display: none; }
 .reading #facts { display: block; height: 3; }
 .reading #bottom { height: 1fr; }
-Question, Sheet { align: center middle; }
+Question, Sheet { align: center middle; background: #000000 55%; }
 .dialog { width: auto; max-width: 90%; height: auto; max-height: 90%; padding: 1 2;
           border: round #2f97e8; background: #1f252b; }
 .dialog Static { width: auto; }

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The screen, driven by keys as a person would, over a run that is only told of."""
 
+import importlib.util
 import os
 from pathlib import Path
 
@@ -81,7 +82,7 @@ def test_nothing_is_cancelled_before_somebody_is_sure(play):
 
     async def script(app, pilot):
         await pilot.press("k")
-        assert "Cancel render/chapter-07?" in text(app)
+        assert "Cancel render/chapter-07?" in text(app) and "sync:eu-west" in text(app)
         await settled(app, pilot)  # the run goes on being looked at behind the question
         await pilot.press("n")
         await settled(app, pilot)
@@ -297,3 +298,13 @@ def test_leaving_lets_go_of_the_run(play, until):
 
     play(source, script)
     until(lambda: source.closed)
+
+
+def test_the_picture_of_the_documentation_can_be_drawn_and_fetches_nothing():
+    pytest.importorskip("textual", reason="the extra `top` is not installed")
+    path = Path(__file__).parents[2] / "docs" / "top_svg.py"
+    spec = importlib.util.spec_from_file_location("top_svg", path)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    for svg in (script.picture(), script.PICTURE.read_text(encoding="utf-8")):
+        assert "@font-face" not in svg and "db:backup" in svg and "orders" in svg
