@@ -28,7 +28,7 @@ ROOMS = {
     """,
     INTERFACES: """
         __init__ __main__ admission app cli detaching display dryrun handles library queue reports
-        resuming serving subscribers workshop
+        resuming serving subscribers top workshop
     """,
 }
 """A room is a module, or a directory of them; it may use its own layer and those below."""

@@ -26,6 +26,7 @@ MODULES = {
     "cancel": "control",
     "wait": "control",
     "stop": "control",
+    "top": "top",
     "runs": "history",
     "show": "history",
     "logs": "history",

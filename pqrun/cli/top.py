@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The command `top`: a run on a full screen, if there is a screen and what draws on it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pqrun.cli.history import RUN, run_ids
+
+PANEL = "Live runs"
+NEEDED = "`pqrun top` needs textual: `pip install 'pqrun-cli[top]'` installs it"
+
+
+def top(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[RUN]", help=f"{RUN} [the live one]", autocompletion=run_ids),
+    ] = None,
+) -> None:
+    """Look at a run on a full screen, live or past, and act on its jobs."""
+    import os
+    from importlib.util import find_spec
+
+    from pqrun.display.choose import UNABLE
+    from pqrun.errors import UserError
+
+    if find_spec("textual") is None:
+        raise UserError(NEEDED)
+    if not all(map(os.isatty, (0, 1, 2))) or os.environ.get("TERM", "") in UNABLE:
+        where = f" {name}" if name else ""
+        raise UserError(
+            f"`pqrun top` draws on a terminal, and this is none: `pqrun show{where}` or `pqrun ps` print"
+        )
+    from pqrun.top.source import RunSource, which_run
+
+    source = RunSource(which_run(name))
+    from pqrun.top.app import Top
+
+    Top(source).run()
+
+
+app = typer.Typer(rich_markup_mode="rich", context_settings={"help_option_names": ["-h", "--help"]})
+app.command("top", rich_help_panel=PANEL)(top)

@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""What keys do on the screen of `top`: choose what is listed, read, and act on the run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from textual.binding import Binding
+from textual.events import Resize
+from textual.widgets import Input
+
+from pqrun.display.safe import safe
+from pqrun.errors import OwnFailure, UserError
+from pqrun.top.dialogs import HELP, Question, Sheet
+from pqrun.top.jobs import CHANGEABLE, PRIORITIES, SORTS, Job, Wanted, next_of
+from pqrun.top.view import View
+
+
+class Top(View):
+    """A run on the screen, and keys to act on it."""
+
+    BINDINGS = [
+        Binding("q,ctrl+c", "quit", show=False),
+        Binding("k,delete", "cancel", show=False),
+        Binding("r", "retry", show=False),
+        Binding("plus,equals_sign", "priority(1)", show=False),
+        Binding("minus", "priority(-1)", show=False),
+        Binding("p", "pause", show=False),
+        Binding("greater_than_sign", "workers(1)", show=False),
+        Binding("less_than_sign", "workers(-1)", show=False),
+        Binding("slash", "look_for", show=False),
+        Binding("f", "next_state", show=False),
+        Binding("t", "next_tag", show=False),
+        Binding("l", "next_priority", show=False),
+        Binding("s", "next_sort", show=False),
+        Binding("S", "turn_round", show=False),
+        Binding("a", "next_attempt", show=False),
+        Binding("o", "next_stream", show=False),
+        Binding("n", "found(1)", show=False),
+        Binding("N", "found(-1)", show=False),
+        Binding("m", "numbers", show=False),
+        Binding("question_mark,f1", "help", show=False),
+        Binding("escape", "step_back", show=False),
+    ]
+
+    # What happens on the screen
+
+    def on_resize(self, event: Resize) -> None:
+        """A low window has room for what matters most."""
+        self._ground.set_class(event.size.height < 26, "low")
+        self._ground.set_class(event.size.height < 17, "flat")
+
+    def on_job_table_selected(self) -> None:
+        """Another job's output is to be read, soon."""
+        self._attempt = None
+        self._stir.set()
+        self._facts_lines.refresh()
+
+    def on_job_table_opened(self) -> None:
+        """The output alone."""
+        self._ground.add_class("reading")
+        self.log_view.focus()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        """Filters while somebody types."""
+        if not self._asks_for_search and self._box.display:
+            self._want(Wanted.parsed(event.value))
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        """The filter stays; or searches."""
+        text = event.value
+        searches = self._asks_for_search
+        self._close_input()
+        if searches and text:
+            self._tell_unless(self.log_view.look_for(text), f"no line with “{text}”")
+            self._stir.set()
+
+    def _close_input(self) -> None:
+        self._box.display = False
+        (self.log_view if self._asks_for_search else self.table).focus()
+
+    def _want(self, wanted: Wanted) -> None:
+        self.jobs.want(wanted)
+        self._list_anew()
+
+    def _list_anew(self) -> None:
+        self.table.begin_again()
+        self._heading.refresh()
+        self._stir.set()
+
+    def _tell(self, text: str, *, bad: bool = False) -> None:
+        self.notify(safe(text), severity="error" if bad else "information", timeout=4, markup=False)
+
+    def _tell_unless(self, fine: bool, text: str) -> None:
+        if not fine:
+            self._tell(text)
+
+    # Keys
+
+    def action_look_for(self) -> None:
+        """Asks for a filter, or in the log for what to search."""
+        self._asks_for_search = self.log_view.has_focus
+        box = self._box
+        box.placeholder = (
+            "search in the log" if self._asks_for_search else "words  state:failed  priority:low  tag:x"
+        )
+        box.value = self.log_view.wanted if self._asks_for_search else str(self.jobs.wanted)
+        box.display = True
+        box.cursor_position = len(box.value)
+        box.focus()
+
+    def action_step_back(self) -> None:
+        """One step back: the input, the log, the filter."""
+        if self._box.display:
+            searches = self._asks_for_search
+            self._close_input()
+            if not searches:
+                self._want(Wanted())
+        elif self._ground.has_class("reading") or self.log_view.has_focus:
+            self._ground.remove_class("reading")
+            self.log_view.look_for("")
+            self.table.focus()
+        elif self.jobs.wanted != Wanted():
+            self._want(Wanted())
+
+    def action_found(self, step: int) -> None:
+        """The next line with what was searched for."""
+        view = self.log_view
+        if view.wanted:
+            self._tell_unless(view.look_for(view.wanted, back=step < 0, again=True), "no such line")
+
+    def action_next_state(self) -> None:
+        """Only jobs in the next of the states that there are."""
+        wanted = self.jobs.wanted
+        self._want(wanted._replace(state=next_of(self.jobs.states_there(), wanted.state)))
+
+    def action_next_tag(self) -> None:
+        """Only jobs with the next tag."""
+        wanted = self.jobs.wanted
+        self._want(wanted._replace(tag=next_of(self.jobs.tags_there(), wanted.tag)))
+
+    def action_next_priority(self) -> None:
+        """Only jobs of the next priority."""
+        wanted = self.jobs.wanted
+        self._want(wanted._replace(priority=next_of(PRIORITIES[::-1], wanted.priority)))
+
+    def action_next_sort(self) -> None:
+        """Another order."""
+        self.jobs.sort_by(next_of(SORTS, self.jobs.sort) or SORTS[0])
+        self._list_anew()
+
+    def action_turn_round(self) -> None:
+        """The last ones first."""
+        self.jobs.sort_by(self.jobs.sort, reverse=not self.jobs.reverse)
+        self._list_anew()
+
+    def action_next_attempt(self) -> None:
+        """The output of the attempt before, after the first again that of the last."""
+        if (job := self.table.job) is not None and job.attempts:
+            present = self._attempt or job.attempts
+            self._attempt = present - 1 or None
+            self._stir.set()
+
+    def action_next_stream(self) -> None:
+        """Both streams, stdout, stderr."""
+        self._stream = (self._stream + 1) % 3
+        self._stir.set()
+
+    def action_numbers(self) -> None:
+        """All numbers and curves make room, or come back."""
+        self._ground.toggle_class("full" if self._ground.has_class("low") else "bare")
+
+    def action_help(self) -> None:
+        """What keys there are."""
+        self.push_screen(Sheet("Keys", HELP))
+
+    def action_retry(self) -> None:
+        """Says how to run failed jobs again: a run that is recorded stays as it was."""
+        run, job = self.run_now, self.table.job
+        if run is None or job is None:
+            return
+        if job.unfinished:
+            self._tell(f"{job.name} has not ended: it is tried again by itself as often as it may")
+            return
+        when = "When this run has ended (`pqrun stop` ends it), run\n" if run.live else "Run\n"
+        text = f"{when}\n    pqrun resume {run.id} --failed\n\nto try again what failed, with what needs it."
+        self.push_screen(Sheet("Again", text))
+
+    def action_cancel(self) -> None:
+        """Ends the selected job, if somebody is sure."""
+        job = self._changeable("cancelled")
+        if job is None:
+            return
+        loss = (
+            "It runs: what it has done so far may be lost." if job.state == "running" else "It will not run."
+        )
+        text = f"Cancel {job.name}?\n\n{loss}\nWhat needs it will be skipped."
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                self._do("cancel", f"{job.name} is being cancelled", jobs=[job.id], seq=job.seq)
+
+        self.push_screen(Question(text), answered)
+
+    def action_priority(self, step: int) -> None:
+        """Raises or lowers the selected job's priority."""
+        job = self._changeable("changed")
+        if job is None:
+            return
+        if job.state not in CHANGEABLE:
+            self._tell(f"{job.name} runs already: its priority no longer matters")
+            return
+        present = self._wanted_priorities.get(
+            job.seq, job.priority
+        )  # what was asked for may not be told of yet
+        new = present + step
+        if not 0 <= new < len(PRIORITIES):
+            self._tell(f"{job.name}: {PRIORITIES[present]} is the {'highest' if step > 0 else 'lowest'}")
+            return
+        self._wanted_priorities[job.seq] = new
+        name = PRIORITIES[new]
+        self._do("set", f"{job.name}: {name}", jobs=[job.id], seq=job.seq, change={"priority": name})
+
+    def action_pause(self) -> None:
+        """Nothing starts any more, or again."""
+        paused = self.run_now is not None and self.run_now.paused
+        self._do("unpause" if paused else "pause", "goes on" if paused else "paused: what runs goes on")
+
+    def action_workers(self, step: int) -> None:
+        """So many more jobs at a time."""
+        present = self._wanted_workers or (self.run_now.workers if self.run_now is not None else None)
+        if present is None or present + step < 1:
+            self._tell("there is no fewer than 1 worker" if present else "how many workers is not known")
+            return
+        self._wanted_workers = present + step
+        self._do("workers", f"up to {present + step} at a time", workers=present + step)
+
+    def _changeable(self, what: str) -> Job | None:
+        job = self.table.job
+        if job is not None and not job.unfinished:
+            self._tell(f"{job.name} has ended ({job.state}): it can't be {what}")
+            return None
+        if self.run_now is None or not self.run_now.live:
+            self._tell("the run has ended: nothing can be changed any more", bad=True)
+            return None
+        return job
+
+    def _do(self, verb: str, done: str, **facts: Any) -> None:
+        self.run_worker(self._ask_for(verb, done, facts), group="act")
+
+    async def _ask_for(self, verb: str, done: str, facts: dict[str, Any]) -> None:
+        try:
+            answer = await self._call(lambda: self._source.act(verb, **facts))
+        except (OwnFailure, UserError) as failure:
+            self._wanted_workers = None
+            self._wanted_priorities.clear()
+            self._tell(str(failure), bad=True)
+            return
+        if answer.get("count") == 0:
+            self._tell("nothing was changed: the job has got its slot, or has ended, meanwhile", bad=True)
+        else:
+            self._tell(done)
+        self._stir.set()

@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The jobs of a run as `top` lists them: filtered and sorted, kept so while they change. Pure.
+
+Of 10,000 jobs a few change in a second, so a change moves one entry of a sorted list; only a new
+filter, another order or very many changes sort anew.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+UNFINISHED = ("running", "waiting", "queued", "pending")
+CHANGEABLE = ("waiting", "queued", "pending")
+BAD = ("failed", "timeout")
+STATES = (*UNFINISHED, *BAD, "interrupted", "cancelled", "skipped", "ok")
+PRIORITIES = ("low", "normal", "high", "critical")
+SORTS = ("urgent", "number", "name", "state", "priority", "tries", "time")
+MANY = 400
+_RANK = {"running": 0, "waiting": 1, "failed": 2, "timeout": 2, "interrupted": 3, "queued": 4, "pending": 5}
+Key = tuple[Any, ...]
+
+
+class Job(NamedTuple):
+    """One job. All text is safe already; times are seconds of the wall clock."""
+
+    seq: int
+    id: str
+    name: str
+    command: str
+    state: str
+    priority: int = 1
+    tags: tuple[str, ...] = ()
+    attempts: int = 0
+    most: int = 1
+    timeout: float | None = None
+    queued: float | None = None
+    began: float | None = None
+    ended: float | None = None
+    how: str = ""
+    message: str = ""
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether it can still be acted on."""
+        return self.state in UNFINISHED
+
+    def seconds(self, now: float) -> float | None:
+        """How long it has run, or has been in the queue."""
+        if self.state == "running":
+            return None if self.began is None else max(0.0, now - self.began)
+        if self.state == "queued":
+            return None if self.queued is None else max(0.0, now - self.queued)
+        if self.began is None or self.ended is None or self.state == "pending":
+            return None
+        return max(0.0, self.ended - self.began)
+
+
+class Wanted(NamedTuple):
+    """Which jobs are listed; what is empty lets all pass. `state` may also be `bad` or `unfinished`."""
+
+    state: str = ""
+    priority: str = ""
+    tag: str = ""
+    words: tuple[str, ...] = ()
+
+    @classmethod
+    def parsed(cls, text: str) -> Wanted:
+        """From what somebody has typed: `state:failed priority:low tag:x`, all else is looked for."""
+        found = {"state": "", "priority": "", "tag": ""}
+        words = []
+        for word in text.split():
+            kind, colon, value = word.partition(":")
+            if colon and value and kind in found:
+                found[kind] = value.lower() if kind != "tag" else value
+            else:
+                words.append(word.lower())
+        return cls(**found, words=tuple(words))
+
+    def __str__(self) -> str:
+        kinds = (("state", self.state), ("priority", self.priority), ("tag", self.tag))
+        return " ".join([*(f"{kind}:{value}" for kind, value in kinds if value), *self.words])
+
+    def lets_pass(self, job: Job) -> bool:
+        """Whether that job is listed."""
+        if self.state and job.state != self.state:
+            group = {"bad": BAD, "unfinished": UNFINISHED}.get(self.state, ())
+            if job.state not in group:
+                return False
+        if self.priority and PRIORITIES[job.priority] != self.priority:
+            return False
+        if self.tag and self.tag not in job.tags:
+            return False
+        if not self.words:
+            return True
+        text = "\n".join((job.id, job.name, job.command, job.how, job.message, *job.tags)).lower()
+        return all(word in text for word in self.words)
+
+
+def _urgent(job: Job) -> Key:
+    rank = _RANK.get(job.state, 6)
+    if rank == 4:
+        return (rank, -job.priority, job.queued or 0.0)
+    if rank in (0, 5):
+        return (rank, 0, job.seq)
+    return (rank, 0, -(job.ended or 0.0))
+
+
+def _time(job: Job) -> Key:
+    if job.state == "running":
+        return (0, job.began or 0.0)
+    seconds = job.seconds(0.0)
+    if job.state == "queued":
+        return (2, job.queued or 0.0)
+    return (1, -seconds) if seconds is not None else (3, 0.0)
+
+
+_KEYS = {
+    "urgent": _urgent,
+    "number": lambda job: (),
+    "name": lambda job: (job.name,),
+    "state": lambda job: (STATES.index(job.state),),
+    "priority": lambda job: (-job.priority,),
+    "tries": lambda job: (-job.attempts,),
+    "time": _time,
+}
+
+
+class Jobs:
+    """All jobs by number, and the listed ones in order."""
+
+    def __init__(self) -> None:
+        self.all: dict[int, Job] = {}
+        self.counts: Counter[str] = Counter()
+        self.tags: Counter[str] = Counter()
+        self.wanted = Wanted()
+        self.sort = "urgent"
+        self.reverse = False
+        self._keys: list[Key] = []
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def at(self, row: int) -> Job:
+        """The job in that row."""
+        return self.all[self._keys[-1 - row if self.reverse else row][-1]]
+
+    def row_of(self, seq: int) -> int | None:
+        """In which row that job is, if it is listed."""
+        job = self.all.get(seq)
+        if job is None:
+            return None
+        key = self._key(job)
+        at = bisect_left(self._keys, key)
+        if at == len(self._keys) or self._keys[at] != key:
+            return None
+        return len(self._keys) - 1 - at if self.reverse else at
+
+    def update(self, changed: Sequence[Job], gone: Iterable[int] = (), *, anew: bool = False) -> None:
+        """Takes in what has become of some jobs; `anew`: these are all there are."""
+        if anew:
+            self.all.clear()
+            self.counts.clear()
+            self.tags.clear()
+        piecemeal = not anew and len(changed) <= MANY
+        for seq in gone:
+            if (old := self.all.pop(seq, None)) is not None:
+                self._forget(old, listed=piecemeal)
+        for job in changed:
+            if (old := self.all.get(job.seq)) is not None:
+                self._forget(old, listed=piecemeal)
+            self.all[job.seq] = job
+            self.counts[job.state] += 1
+            self.tags.update(job.tags)
+            if piecemeal and self.wanted.lets_pass(job):
+                insort(self._keys, self._key(job))
+        if not piecemeal:
+            self._sort()
+
+    def want(self, wanted: Wanted) -> None:
+        """Lists these from now on."""
+        self.wanted = wanted
+        self._sort()
+
+    def sort_by(self, name: str, *, reverse: bool = False) -> None:
+        """Lists them in that order from now on."""
+        self.sort, self.reverse = name, reverse
+        self._sort()
+
+    def states_there(self) -> list[str]:
+        """The states in which there are jobs, with `bad` for failed ones of every kind."""
+        found = [state for state in STATES if self.counts[state]]
+        return [*(["bad"] if any(self.counts[state] for state in BAD) else []), *found]
+
+    def tags_there(self) -> list[str]:
+        """The tags that some job has."""
+        return sorted(tag for tag, count in self.tags.items() if count > 0)
+
+    def _key(self, job: Job) -> Key:
+        return (*_KEYS[self.sort](job), job.seq)
+
+    def _forget(self, job: Job, *, listed: bool) -> None:
+        self.counts[job.state] -= 1
+        self.tags.subtract(job.tags)
+        if listed:
+            key = self._key(job)
+            at = bisect_left(self._keys, key)
+            if at < len(self._keys) and self._keys[at] == key:
+                del self._keys[at]
+
+    def _sort(self) -> None:
+        passes = self.wanted.lets_pass
+        self._keys = sorted(map(self._key, filter(passes, self.all.values())))
+
+
+def next_of(choices: Sequence[str], present: str) -> str:
+    """The choice after the present one; the empty one comes before the first."""
+    ring = ["", *choices]
+    return ring[(ring.index(present) + 1) % len(ring)] if present in ring else ring[0]

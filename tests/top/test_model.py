@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Filter, order, curves and log lines, without a terminal."""
+
+import random
+
+from pqrun.top.cells import columns, keys, row
+from pqrun.top.history import History, curve
+from pqrun.top.jobs import SORTS, STATES, Jobs, Wanted, next_of
+from pqrun.top.text import MOST_LINES, Text
+
+from .conftest import NOW, Fake, job, nightly
+
+
+def listed(jobs):
+    return [jobs.at(row).seq for row in range(len(jobs))]
+
+
+def filled(rows):
+    jobs = Jobs()
+    jobs.update(rows, anew=True)
+    return jobs
+
+
+def test_what_runs_comes_first_then_failures_then_the_queue_in_starting_order():
+    assert listed(filled(nightly())) == [4, 5, 2, 3, 6, 7, 8, 9, 1]
+
+
+def test_a_filter_is_words_state_priority_and_tag():
+    jobs = filled(nightly())
+    for text, seqs in (
+        ("state:running", {4, 5}), ("state:bad", {2, 3}), ("state:unfinished", {4, 5, 6, 7, 8, 9}),
+        ("priority:high", {3, 4, 5, 6}), ("tag:render", {4, 6}), ("render", {4, 6}), ("RENDER 08", {6}),
+        ("tests failed", {2}), ("state:queued render", {6}), ("state:nonsense", set()), ("", set(range(1, 10))),
+    ):  # fmt: skip
+        jobs.want(Wanted.parsed(text))
+        assert set(listed(jobs)) == seqs, text
+        assert Wanted.parsed(str(jobs.wanted)) == jobs.wanted
+
+
+def test_changes_piece_by_piece_lead_to_the_same_list_as_all_at_once():
+    chance = random.Random(1)
+    jobs = filled([])
+    for _ in range(300):
+        changed = [
+            job(
+                chance.randrange(60), chance.choice(STATES), priority=chance.randrange(4),
+                tags=chance.choice([(), ("a",), ("a", "b")]), began=NOW - chance.randrange(50),
+                name=chance.choice("xyz"),
+            )
+            for _ in range(chance.randrange(4))
+        ]  # fmt: skip
+        gone = [] if chance.random() < 0.7 else [chance.randrange(60)]
+        jobs.update(list({one.seq: one for one in changed}.values()), gone)
+        if chance.random() < 0.1:
+            jobs.sort_by(chance.choice(SORTS), reverse=chance.random() < 0.5)
+        if chance.random() < 0.1:
+            jobs.want(Wanted.parsed(chance.choice(["", "tag:b", "state:queued", "x"])))
+        fresh = filled(list(jobs.all.values()))
+        fresh.sort_by(jobs.sort, reverse=jobs.reverse)
+        fresh.want(jobs.wanted)
+        assert listed(fresh) == listed(jobs)
+        assert +fresh.counts == +jobs.counts
+        assert fresh.tags_there() == jobs.tags_there()
+        assert all(jobs.row_of(seq) == at for at, seq in enumerate(listed(jobs)))
+
+
+def test_choices_go_round():
+    assert [next_of(["a", "b"], present) for present in ("", "a", "b", "gone")] == ["a", "b", "", ""]
+
+
+def test_a_curve_is_as_wide_as_asked_and_its_highest_value_is_full():
+    assert curve([0, 1, 2, 4], 6) == "  ▁▂▄█"
+    assert curve([0, 0], 2) == "▁▁"
+    assert curve(range(100), 5)[-1] == "█"
+
+
+def test_the_curves_begin_with_what_the_journal_knows():
+    rows = [job(n, "ok", queued=NOW - 100, began=NOW - 100 + n, ended=NOW - 99 + n) for n in range(90)]
+    source = Fake(rows)
+    run = source.poll().run
+    history = History()
+    history.begin(rows, run)
+    assert max(history.queue) >= 89 and history.queue[-1] == 0
+    assert set(list(history.running)[25:100]) == {1}
+    assert history.per_second(run._replace(now=NOW + 1)) > 0.5
+    assert history.eta(run._replace(now=NOW + 1, added=190)) > 100
+
+
+def test_every_row_has_the_width_of_its_window():
+    for width in (40, 56, 80, 110, 200):
+        for one in nightly():
+            pieces = row(one, columns(width), width, NOW, "said 漢字 " * 40)
+            assert sum(len(text.encode("utf-32-le")) // 4 for text, _ in pieces) <= width
+        assert any(text == "q " for text, _ in keys(width))
+
+
+def test_output_becomes_lines_that_steer_nothing():
+    text = Text()
+    text.feed(1, b"one\n  two\x1b[31m red\x1b[0m\x1b]0;title\x07\n10%\r50%\rhal")
+    text.feed(2, b"oops [b]\n")
+    text.feed(1, b"f\n\x9b2J\n")
+    assert [line.text for line in text.lines] == ["one", "  two red", "half", "oops [b]", "�2J"]
+    assert [line.stream for line in text.lines] == [1, 1, 1, 2, 1]
+
+
+def test_a_character_in_two_pieces_is_one():
+    text = Text()
+    text.feed(1, "é".encode()[:1])
+    text.feed(1, "é".encode()[1:] + b"\n")
+    assert [line.text for line in text.lines] == ["é"]
+
+
+def test_the_oldest_lines_go():
+    text = Text()
+    text.feed(1, b"x\n" * (MOST_LINES + 5) + b"rest")
+    text.feed(1, b" of it\n")
+    assert len(text.lines) == MOST_LINES and text.dropped == 6
+    assert text.lines[-1].text == "rest of it"
+
+
+def test_search_goes_round_and_ignores_case():
+    text = Text()
+    text.feed(1, b"Error 1\nfine\nerror 2\n")
+    assert text.find("error", 0) == 0
+    assert text.find("error", 1) == 2
+    assert text.find("error", 3) == 0
+    assert text.find("error", -1, back=True) == 2
+    assert text.find("nothing", 0) is None
+    assert text.count("error") == 2
