@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from pqrun.cli.history import RUN, run_ids
+from pqrun.cli.history import RUN
+from pqrun.cli.offered import run_ids
 
 PANEL = "Live runs"
 NEEDED = "`pqrun top` needs textual: `pip install 'pqrun-cli[top]'` installs it"
