@@ -85,6 +85,19 @@ def figures(directory: Path, scale: float) -> Iterator[Figure]:
         f"(exec {PQRUN} run -q -j2 {cats} | cat >/dev/null)", f"(parallel -j2 < {cats} | cat >/dev/null)",
         directory, "parallel",
     )  # fmt: skip
+    many_bytes = " ".join(["five-mib"] * int(200 * scale))
+    yield Figure(
+        "200 × 5 MiB, in order, into a pipe, against `cat` of the same", "≤ 1.5, ≤ 60 MB",
+        f"(exec {PQRUN} run -q -k -j2 {cats} | cat >/dev/null)", f"(cat {many_bytes} | cat >/dev/null)",
+        directory,
+    )  # fmt: skip
+    screen = "script -qec 'stty rows 45 cols 120; exec {}' /dev/null >/dev/null"
+    short = lines("short", int(1_000 * scale), "sleep 0.2")
+    run = f"{PQRUN} run -j30 {short} --progress"
+    yield Figure(
+        "the live table with 30 rows, against no table", "CPU ≤ 2 % of a core",
+        screen.format(f"{run} live"), screen.format(f"{run} none"), directory, "script",
+    )  # fmt: skip
     (directory / "one").write_text("true\n")
     yield Figure(
         "start to end of one `true`, against GNU parallel", "≤ 1.0",
