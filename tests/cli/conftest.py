@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,11 +85,15 @@ class Live:
         return bool(caught >> (signal.SIGUSR1 - 1) & 1)
 
     def running_and_waiting(self) -> tuple[int, int]:
-        """How many jobs run and wait: it says so when it gets USR1."""
+        """How many jobs run and wait: it says so when it gets USR1, unless that comes before all else."""
         said = len(self.err)
-        self.signal(signal.SIGUSR1)
+        asked = 0.0
 
         def answer():
+            nonlocal asked
+            if time.monotonic() > asked + 5:
+                self.signal(signal.SIGUSR1)
+                asked = time.monotonic()
             lines = [line for line in self.err[said:].split("\n")[:-1] if " running, " in line]
             return lines and lines[0].removeprefix("pqrun: ").split(", ")
 
