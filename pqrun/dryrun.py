@@ -44,7 +44,7 @@ def dry_run(
     if restart is not None:
         scheduler.restore(restart, clock.now())
     source.feed_all(scheduler)
-    simulate(scheduler, executor)
+    simulate(scheduler, executor, past=record.found.events if record is not None and record.found else ())
     if source.wrong:
         raise UserError(source.wrong)
     if out.failure:

@@ -166,15 +166,18 @@ def simulate(
     *,
     check: Callable[[Scheduler], None] | None = None,
     machine: Bears | None = None,
+    past: Sequence[Event] = (),
 ) -> Story:
-    """A whole run on the fake clock, from its first event to its last."""
+    """A whole run on the fake clock, from its first event to its last; `past` is what it goes on from."""
     story = story or Story()
+    metrics = RunningMetrics(executor.clock.now())
+    metrics.fold(past)
     engine = Engine(
         clock=executor.clock,
         scheduler=scheduler,
         reactor=executor,
         journal=NoJournal(),
-        metrics=RunningMetrics(executor.clock.now()),
+        metrics=metrics,
         teller=story,
         machine=machine,
     )

@@ -11,6 +11,7 @@ import typer
 
 from pqrun.cli.addoptions import AddOptions, needed
 from pqrun.cli.declare import RECORD, reads, takes
+from pqrun.cli.lazy import commands
 from pqrun.cli.offered import job_ids, run_ids
 from pqrun.errors import OwnFailure
 from pqrun.jobfile import values
@@ -224,9 +225,7 @@ def _expect_some(count: int, otherwise: str = "no such job that could still chan
         raise typer.Exit(1)
 
 
-app = typer.Typer(
-    add_completion=False, rich_markup_mode="rich", context_settings={"help_option_names": ["-h", "--help"]}
-)
+app = commands()
 for _name, _command in (
     ("add", add), ("ps", ps), ("set", set_), ("pause", pause), ("unpause", unpause), ("cancel", cancel),
     ("wait", wait), ("stop", stop),

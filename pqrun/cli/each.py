@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperCommand
 
 from pqrun.cli.declare import INPUT, takes
+from pqrun.cli.lazy import commands
 from pqrun.cli.options import RunOptions
 
 PANEL = "Run jobs"
@@ -71,9 +72,7 @@ class EachCommand(TyperCommand):
         return False
 
 
-app = typer.Typer(
-    add_completion=False, rich_markup_mode="rich", context_settings={"help_option_names": ["-h", "--help"]}
-)
+app = commands()
 
 
 @app.command(

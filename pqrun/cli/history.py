@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from pqrun.cli.declare import takes
+from pqrun.cli.lazy import commands
 from pqrun.cli.offered import job_ids, run_ids
 from pqrun.cli.options import ReportOptions
 
@@ -113,8 +114,6 @@ def prune(
     print_pruned(days=keep_days, runs=keep_runs, size=keep_size, dry_run=dry_run)
 
 
-app = typer.Typer(
-    add_completion=False, rich_markup_mode="rich", context_settings={"help_option_names": ["-h", "--help"]}
-)
+app = commands()
 for _command in (runs, show, logs, prune):
     app.command(_command.__name__, rich_help_panel=PANEL)(_command)

@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
+from pqrun.cli.lazy import commands
+
 PANEL = "Job files"
 
-app = typer.Typer(
-    add_completion=False, rich_markup_mode="rich", context_settings={"help_option_names": ["-h", "--help"]}
-)
+app = commands()
 
 
 @app.command("check", rich_help_panel=PANEL)

@@ -35,6 +35,12 @@ MODULES = {
 """Which module of this package has which command, in the order of the help."""
 
 
+def commands() -> typer.Typer:
+    """Where a module puts its commands. What installs completion is the program's own option, not theirs."""
+    settings = {"help_option_names": ["-h", "--help"]}
+    return typer.Typer(add_completion=False, rich_markup_mode="rich", context_settings=settings)
+
+
 class LazyGroup(TyperGroup):
     """Knows its commands by name, and builds one when it is asked for."""
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from pqrun.cli.declare import INPUT, RECORD, takes
+from pqrun.cli.lazy import commands
 from pqrun.cli.offered import run_ids
 from pqrun.cli.options import RunOptions
 
@@ -23,9 +24,7 @@ EXAMPLES = """
   pqrun run nightly.txt -k --tag
 """
 
-app = typer.Typer(
-    add_completion=False, rich_markup_mode="rich", context_settings={"help_option_names": ["-h", "--help"]}
-)
+app = commands()
 
 
 @app.command("run", rich_help_panel=PANEL, epilog=EXAMPLES)

@@ -8,12 +8,11 @@ from typing import Annotated
 import typer
 
 from pqrun.cli.declare import RECORD, reads, takes
+from pqrun.cli.lazy import commands
 from pqrun.cli.options import RunOptions
 from pqrun.jobfile.values import whole_number
 
-app = typer.Typer(
-    add_completion=False, rich_markup_mode="rich", context_settings={"help_option_names": ["-h", "--help"]}
-)
+app = commands()
 
 
 @app.command("serve", rich_help_panel="Live runs")

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from pqrun.cli.history import RUN
+from pqrun.cli.lazy import commands
 from pqrun.cli.offered import run_ids
 
 PANEL = "Live runs"
@@ -42,5 +43,5 @@ def top(
     Top(source).run()
 
 
-app = typer.Typer(rich_markup_mode="rich", context_settings={"help_option_names": ["-h", "--help"]})
+app = commands()
 app.command("top", rich_help_panel=PANEL)(top)

@@ -155,6 +155,7 @@ def test_help_names_every_option_in_panels_and_lists_nothing_that_does_not_work(
     assert "run" in commands
     for helped in side_by_side(lambda command: pqrun(command, "--help"), commands):
         assert helped.code == 0 and "Usage" in helped.out, helped
+        assert "--install-completion" not in helped.out  # an option of the program, not of its commands
 
 
 def test_every_option_that_help_lists_is_understood(run, pqrun):

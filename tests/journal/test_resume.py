@@ -35,6 +35,17 @@ def test_a_job_that_ran_when_pqrun_died_runs_again_and_what_had_ended_does_not(w
     assert result.document["metrics"]["jobs_completed"] == 3
 
 
+def test_a_dry_run_of_a_resume_prints_what_is_left_and_changes_nothing(world):
+    lines = [append("a"), "echo b >> ran; exec sleep 60", append("c")]
+    world.kill_when(lambda: "b" in world.read("ran"), "run", "-j1", lines=lines)
+    world.wait_until_all_is_gone()
+    journal = (world.only_run / "journal.jsonl").read_bytes()
+    done = world.pqrun("resume", "latest", "--dry-run")
+    assert (done.code, sorted(done.out.decode().splitlines())) == (0, sorted(lines[1:]))
+    assert world.counted("ran") == {"a": 1, "b": 1}
+    assert (world.only_run / "journal.jsonl").read_bytes() == journal
+
+
 def test_an_attempt_that_was_cut_short_uses_up_no_retry(world):
     line = "echo x >> ran; test -e go && exit 3; exec sleep 60"
     options = ("run", "--retries", "1", "--retry-delay", "10ms")
