@@ -4,9 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from math import inf
+from time import localtime, strftime
 
 from pqrun import events as ev
 from pqrun.clock import Clock
@@ -22,13 +21,15 @@ COUNTER_EVERY = 30.0
 MOST_LINES = 500
 
 
-@dataclass(slots=True)
 class _Running:
-    spec: JobSpec
-    attempt: int = 0
-    started: float = 0.0
-    runs: bool = False
-    last: ev.AttemptEnded | None = None
+    __slots__ = ("attempt", "last", "runs", "spec", "started")
+
+    def __init__(self, spec: JobSpec) -> None:
+        self.spec = spec
+        self.attempt = 0
+        self.started = 0.0
+        self.runs = False
+        self.last: ev.AttemptEnded | None = None
 
 
 class PlainLog:
@@ -210,7 +211,7 @@ class PlainLog:
             self._lines.append(f"    {self._name(seq)}  for {for_so_long}, try {job.attempt}")
 
     def _time(self, at: float) -> str:
-        return datetime.fromtimestamp(self._clock.wall(at)).strftime("%H:%M:%S")
+        return strftime("%H:%M:%S", localtime(self._clock.wall(at)))
 
     def _flush(self) -> None:
         if self._lines:

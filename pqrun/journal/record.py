@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
-import tempfile
 from typing import TYPE_CHECKING, Any
 
 from pqrun import __version__
@@ -52,6 +50,8 @@ class Record:
             self.workspace = self.directory.workspace
             self.logs = Logs(self.directory.logs, keep=True)
         else:
+            import tempfile
+
             self._temporary = self.workspace = tempfile.mkdtemp(prefix="pqrun-")
             self.logs = Logs(self._temporary + "/logs", keep=False)
 
@@ -146,11 +146,21 @@ class Record:
             if self._writer is not None:
                 self._writer.close()
         finally:
-            shutil.rmtree(self._temporary or self.workspace, ignore_errors=True)
+            _remove(self._temporary or self.workspace)
             if self.directory is not None:
                 if nothing and self._made:
-                    shutil.rmtree(self.directory.path, ignore_errors=True)
+                    _remove(self.directory.path)
                 self.directory.unlock()
+
+
+def _remove(path: str) -> None:
+    """A directory and all that is in it; mostly there is nothing."""
+    try:
+        os.rmdir(path)
+    except OSError:
+        import shutil
+
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _end_survivors(tokens: list[str]) -> None:
