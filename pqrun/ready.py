@@ -119,7 +119,9 @@ class Ready:
         if not again:
             self.places += 1
             job.place = self.places
-        job.shape = (job.spec.slots, job.spec.pools)
+        shape = (job.spec.slots, job.spec.pools)
+        if job.shape != shape:  # most have theirs in common
+            job.shape = shape
         self.push(job, (-job.urgency, job.place, job.seq))
 
     def move(self, jobs: Iterable[Comer]) -> None:
