@@ -5,7 +5,7 @@ A class of options declares each of them once, as an annotated attribute with it
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from pqrun.jobfile import values
 
@@ -13,7 +13,6 @@ SCHEDULING, FAILURE, TIME, OUTPUT, SCREEN, RECORD, INPUT, REPORTS = (
     "Scheduling", "Failure", "Time", "Output", "Screen", "Record", "Input", "Reports",
 )  # fmt: skip
 FOR_JOBS = {"PQRUN_PRIORITY", "PQRUN_SLOT", "PQRUN_SEQ", "PQRUN_REPORT", "PQRUN_SOCKET", "PQRUN_ENV"}
-Declared = TypeVar("Declared", bound="Options")
 
 
 class Flag(NamedTuple):

@@ -51,11 +51,11 @@ def run() -> int:
 
 
 def _run() -> int:
-    if sys.argv[1:2] == ["run"]:
-        from pqrun.cli.plain import read, run_lists
+    if sys.argv[1:2] in (["run"], ["each"]):
+        from pqrun.cli.plain import run_if_plain
 
-        if (plain := read(sys.argv[2:], os.environ)) is not None:
-            return run_lists(*plain)
+        if (code := run_if_plain(sys.argv[1], sys.argv[2:], os.environ)) is not None:
+            return code
     from pqrun.cli.commands import app
 
     app()

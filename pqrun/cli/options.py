@@ -239,3 +239,25 @@ class ListOptions(RunOptions):
         str | None,
         Flag(("--resume",), "Go on from that run with this, edited, list", RECORD, metavar="RUN"),
     ] = None
+
+
+class EachOptions(RunOptions):
+    """What `each` is told of its arguments besides."""
+
+    arg_file: Annotated[
+        list[str] | None,
+        Flag(("-a", "--arg-file"), "A file of arguments, one a line; may be repeated", INPUT, "FILE"),
+    ] = None
+    null: Annotated[bool, Flag(("-0", "--null"), "Arguments end in NUL, not newline", INPUT)] = False
+    delimiter: Annotated[
+        str | None,
+        Flag(("-d", "--delimiter"), "What separates arguments, instead of newline", INPUT, "TEXT"),
+    ] = None
+    colsep: Annotated[
+        str | None,
+        Flag(("--colsep",), "What separates the columns {1}, {2}… of an argument", INPUT, "REGEX"),
+    ] = None
+    header: Annotated[
+        bool,
+        Flag(("--header",), "The first argument of each source names its columns, as in {name}", INPUT),
+    ] = False

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""`run` with a plain command line: read by the options' declarations alone.
+"""`run` and `each` with a plain command line: read by the options' declarations alone.
 
 To load typer takes as long as all else that a short run does. Whatever is not plain is left to it: help,
 mistakes, completion, variables that set options. A test holds the two to the same answers.
@@ -9,28 +9,42 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
-from pqrun.cli.flags import Declaration
-from pqrun.cli.options import ListOptions
+from pqrun.cli.flags import Declaration, Options
+from pqrun.cli.options import EachOptions, ListOptions
 
 COMPLETES = "_PQRUN_COMPLETE"
+Read = TypeVar("Read", bound=Options)
 
 
-def read(words: Sequence[str], environment: Mapping[str, str]) -> tuple[list[str], ListOptions] | None:
-    """Files and options; None if that takes more than this."""
-    declared = ListOptions.declared()
+def run_if_plain(command: str, words: Sequence[str], environment: Mapping[str, str]) -> int | None:
+    """Does what `run` or `each` is asked to, if that is plain: its exit code."""
+    if command == "run":
+        found = read(ListOptions, words, environment)
+        if found is not None and (found[0] or not (found[1].resume or is_terminal(0))):
+            return run_lists(*found)
+    elif "--header" not in words:  # which may be followed by a colon
+        every = read(EachOptions, words, environment, mixed=False)
+        if every is not None and (every[0] or every[1].arg_file or not is_terminal(0)):
+            return run_each(*every)
+    return None
+
+
+def read(
+    options: type[Read], words: Sequence[str], environment: Mapping[str, str], *, mixed: bool = True
+) -> tuple[list[str], Read] | None:
+    """Arguments and options; None if that takes more than this. `mixed`: options may come behind arguments."""
+    declared = options.declared()
     variables = {one.flag.variable or COMPLETES for one in declared.values()}
     if not variables.isdisjoint(environment):
         return None
     try:
-        files, given = _sorted_out(iter(words), declared)
-        options = ListOptions(**{name: _value(declared[name], found) for name, found in given.items()})
+        arguments, given = _sorted_out(iter(words), declared, mixed=mixed)
+        values = {name: _value(declared[name], found) for name, found in given.items()}
     except (LookupError, ValueError):
         return None
-    if not files and (options.resume is not None or is_terminal(0)):
-        return None
-    return files, options
+    return arguments, options(**values)
 
 
 def run_lists(files: Iterable[str], options: ListOptions) -> int:
@@ -42,6 +56,17 @@ def run_lists(files: Iterable[str], options: ListOptions) -> int:
     return run(settings_of(options, files=tuple(files), **more))
 
 
+def run_each(words: Iterable[str], options: EachOptions) -> int:
+    """Runs a command for each argument; the exit code."""
+    from pqrun.app import run
+    from pqrun.cli.settings import settings_of
+    from pqrun.settings import Each
+
+    files = tuple(options.arg_file or ())
+    each = Each(tuple(words), files, options.delimiter, options.colsep, options.header)
+    return run(settings_of(options, each=each, files=each.files, null=options.null))
+
+
 def is_terminal(fd: int) -> bool:
     """Whether it is one, and open at all."""
     try:
@@ -51,17 +76,19 @@ def is_terminal(fd: int) -> bool:
 
 
 def _sorted_out(
-    words: Iterator[str], declared: Mapping[str, Declaration]
+    words: Iterator[str], declared: Mapping[str, Declaration], *, mixed: bool
 ) -> tuple[list[str], dict[str, list[str]]]:
-    """Files, and the words given for each option; LookupError or ValueError for what is not plain."""
+    """Arguments, and the words given for each option; LookupError or ValueError for what is not plain."""
     named = {spelling: name for name, one in declared.items() for spelling in one.flag.names}
-    files: list[str] = []
+    arguments: list[str] = []
     given: dict[str, list[str]] = {}
     for word in words:
         if word == "--":
-            files += words
+            arguments += words
         elif word == "-" or not word.startswith("-"):
-            files.append(word)
+            arguments.append(word)
+            if not mixed:
+                arguments += words
         elif word.startswith("--"):
             spelling, equals, value = word.partition("=")
             name = named[spelling]
@@ -73,7 +100,7 @@ def _sorted_out(
         else:
             for name, value in _short(word, named, declared, words):
                 given.setdefault(name, []).append(value)
-    return files, given
+    return arguments, given
 
 
 def _short(
