@@ -93,6 +93,8 @@ class PlainLog:
         match event:
             case ev.JobAdded(_, seq, spec):
                 self._added += 1
+                if self._total is not None:
+                    self._total += 1  # somebody added it after the list had ended
                 self._jobs[seq] = _Running(spec)
             case ev.JobReopened(_, seq, outcome, spec):
                 self._ended -= 1
@@ -173,7 +175,7 @@ class PlainLog:
         elif event.drain:
             self._say(f"{cause}: starting no more jobs, letting {running} finish")
         elif running:
-            self._say(f"{cause}: stopping {running} jobs (again to kill them now)")
+            self._say(f"{cause}: stopping {running} job{'s' if running > 1 else ''} (again: kill now)")
         else:
             self._say(f"{cause}: stopping")
 
