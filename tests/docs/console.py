@@ -57,7 +57,7 @@ class Console:
         program.parent.mkdir()
         program.write_text(f'#!/bin/sh\nexec {sys.executable} -m pqrun "$@"\n')
         program.chmod(0o755)
-        self._environment = {**surroundings, "PATH": f"{program.parent}:{surroundings['PATH']}"}
+        self.environment = {**surroundings, "PATH": f"{program.parent}:{surroundings['PATH']}"}
 
     def run(self, command):
         """What it prints, on both streams."""
@@ -91,7 +91,7 @@ class Console:
             stdin=subprocess.DEVNULL,
             stdout=stdout,
             cwd=self.directory,
-            env=self._environment,
+            env=self.environment,
         )
 
     def close(self):
