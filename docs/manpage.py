@@ -7,17 +7,25 @@ of its own, and help2man would read the boxes of the help. A test compares the p
 
 from __future__ import annotations
 
+import importlib.util
 import re
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-import cli
+from typing import Any
 
 from pqrun import __version__
 
+
+def beside(name: str) -> Any:
+    """The script of that name in this directory."""
+    spec = importlib.util.spec_from_file_location(f"docs_{name}", Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+cli = beside("cli")
 DOCUMENT = Path(__file__).with_name("pqrun.1")
 FILES = {
     "~/.local/state/pqrun/runs/RUN/": "the record of a run and what its jobs printed; see `PQRUN_STATE_DIR`",

@@ -2,8 +2,7 @@
 """pqrun from outside, as in tests/cli, and a console for what pages show."""
 
 import pytest
-
-from tests.cli.conftest import pqrun, run, surroundings
+from cli.conftest import pqrun, run, surroundings
 
 from .console import Console
 
