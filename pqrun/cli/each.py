@@ -3,16 +3,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
-from pqrun.cli.declare import INPUT, takes
+from pqrun.cli.declare import takes
+from pqrun.cli.flags import INPUT
 from pqrun.cli.lazy import commands
 from pqrun.cli.options import RunOptions
+from pqrun.cli.plain import is_terminal
 
 PANEL = "Run jobs"
 EXAMPLES = """
@@ -137,7 +138,7 @@ def each(
     options: RunOptions,
 ) -> None:
     """Run one command for each argument."""
-    if not words and not arg_file and _is_terminal(0):
+    if not words and not arg_file and is_terminal(0):
         typer.echo(context.get_help())
         raise typer.Exit(2)
     from pqrun.app import run as run_all
@@ -146,10 +147,3 @@ def each(
 
     what = Each(tuple(words or ()), tuple(arg_file or ()), delimiter, colsep, header)
     raise typer.Exit(run_all(settings_of(options, each=what, files=what.files, null=null)))
-
-
-def _is_terminal(fd: int) -> bool:
-    try:
-        return os.isatty(fd)
-    except OSError:
-        return False
