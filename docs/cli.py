@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import typer
 
 from pqrun.cli.lazy import MODULES
-from pqrun.cli.main import app
+from pqrun.cli.commands import app
 
 DOCUMENT = Path(__file__).with_name("cli.md")
 SHARING = ("run", "each", "resume", "serve")
