@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import typer
 
-from pqrun.cli.lazy import MODULES
 from pqrun.cli.commands import app
+from pqrun.cli.lazy import MODULES
 
 DOCUMENT = Path(__file__).with_name("cli.md")
 SHARING = ("run", "each", "resume", "serve")
