@@ -139,6 +139,8 @@ class PlainLog:
                     self._say(f"the list of jobs was not read to its end: {why}")
             case ev.SlotsChanged(_, slots, why):
                 self._say(f"{why}: running at most {slots} jobs at a time")
+            case ev.RunPaused(_, paused) if not self._quiet:
+                self._say("paused: nothing starts until `pqrun unpause`" if paused else "jobs start again")
             case ev.RunStopping():
                 self._stopping(event)
             case _:
