@@ -52,7 +52,7 @@ def test_every_page_can_be_reached_from_the_readme():
     found, ahead = set(), ["README.md"]
     while ahead:
         name = ahead.pop()
-        links = re.findall(r"\]\(([a-z./-]+\.md)[)#]", PAGES[name])
+        links = re.findall(r"\]\(([A-Za-z./-]+\.md)[)#]", PAGES[name])
         names = {os.path.normpath(os.path.join(os.path.dirname(name), link)) for link in links} & set(PAGES)
         ahead += names - found
         found |= names
