@@ -116,7 +116,7 @@ def set_(
         _value(values.priority, "-p", "--priority", metavar="LEVEL", help="critical, high, normal or low"),
     ] = None,
     timeout: Annotated[
-        Any, _value(values.duration, "-t", "--timeout", metavar="DUR", help="0: no limit")
+        Any, _value(values.duration, "-t", "--timeout", metavar="DUR", help="Another time limit; 0: none")
     ] = None,
     tries: Annotated[
         Any, _value(retries, "-r", "--retries", metavar="N", help="Up to N attempts after the first")

@@ -173,7 +173,7 @@ class RunOptions(PacingOptions, ReportOptions, JobOptions):
         bool, option("--tag", help="Begin each line of output with the job's id", panel=OUTPUT)
     ] = False
     show: Annotated[
-        str, option("--show", help="all output, or only that of failed jobs", panel=OUTPUT, metavar="WHOSE", read=choice("all", "failed"))
+        str, option("--show", help="all, or failed: only what failed jobs printed", panel=OUTPUT, metavar="WHOSE", read=choice("all", "failed"))
     ] = "all"  # fmt: skip
     results: Annotated[
         str | None, option("--results", help="Write DIR/SEQ-ID/{stdout,stderr,meta.json} for each job", panel=OUTPUT, metavar="DIR")

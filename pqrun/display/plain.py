@@ -96,6 +96,8 @@ class PlainLog:
         match event:
             case ev.JobAdded(_, seq, spec):
                 self._added += 1
+                if self._total is not None:
+                    self._total += 1  # somebody added it after the list had ended
                 self._specs[seq] = spec
             case ev.JobReopened(_, seq, outcome, spec):
                 self._ended -= 1
@@ -137,6 +139,8 @@ class PlainLog:
                     self._say(f"the list of jobs was not read to its end: {why}")
             case ev.SlotsChanged(_, slots, why):
                 self._say(f"{why}: running at most {slots} jobs at a time")
+            case ev.RunPaused(_, paused) if not self._quiet:
+                self._say("paused: nothing starts until `pqrun unpause`" if paused else "jobs start again")
             case ev.RunStopping():
                 self._stopping(event)
             case _:
@@ -178,7 +182,7 @@ class PlainLog:
         elif event.drain:
             self._say(f"{cause}: starting no more jobs, letting {running} finish")
         elif running:
-            self._say(f"{cause}: stopping {running} jobs (again to kill them now)")
+            self._say(f"{cause}: stopping {running} job{'s' if running > 1 else ''} (again: kill now)")
         else:
             self._say(f"{cause}: stopping")
 

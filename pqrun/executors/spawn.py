@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 DIRECT = sys.platform == "linux" and (3, 11) <= sys.version_info[:2] <= (3, 13)
-_FAILED = re.compile(rb"OSError:([0-9a-f]{1,4}):(noexec)?")
+_FAILED = re.compile(rb"OSError:([0-9a-f]{1,4}):(noexec(?::chdir)?)?")  # the last since 3.13
 LONGEST_FAILURE = 32
 
 _fork_exec: Callable[..., int]
