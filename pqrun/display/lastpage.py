@@ -49,6 +49,11 @@ class LastPage:
         self._last: dict[int, ev.AttemptEnded] = {}
         self._slowest: list[tuple[float, int, int, str]] = []
 
+    @property
+    def left_undone(self) -> bool:
+        """Whether some of the jobs have not ended, or only because the run did."""
+        return sum(self.outcomes.values()) < self.added or bool(self.outcomes.get(Outcome.INTERRUPTED))
+
     def hear(self, events: Sequence[ev.Event]) -> None:
         """Takes in what happened."""
         for event in events:

@@ -27,7 +27,7 @@ from pqrun.executors.processes import UNKILLABLE
 from pqrun.executors.report import read_report
 from pqrun.executors.spawn import LONGEST_FAILURE, signal_name
 from pqrun.executors.warden import Warden
-from pqrun.model import NOTHING_SAID, Attempt, Exit, Exited, Lost, NotStarted, Said, Signalled, Usage
+from pqrun.model import NOTHING_SAID, Attempt, Exit, Exited, Key, Lost, NotStarted, Said, Signalled, Usage
 from pqrun.news import Ended, Grew, Idle, Refused, Started, Told
 
 LOOK_AROUND = 2.0
@@ -39,7 +39,10 @@ REAPED = "another part of this program has taken its exit status, or it ignores 
 
 @dataclass
 class Surroundings:
-    """What all children of a run share. `follow`: tell status, progress and output as they come."""
+    """What all children of a run share. `follow`: tell status, progress and output as they come.
+
+    `peak_of`: most memory that an attempt was seen with.
+    """
 
     clock: Clock
     reporter: Reporter
@@ -49,6 +52,7 @@ class Surroundings:
     warden: Warden | None = None
     capture: bool = True
     follow: bool = False
+    peak_of: Callable[[Key], int | None] = lambda _key: None
 
 
 class Child:
@@ -69,6 +73,11 @@ class Child:
         self._ended = False
         self._lost = ""
         self.output: Capture | None = None
+
+    @property
+    def leader(self) -> int:
+        """Its process; 0 before it began and after it was reaped."""
+        return 0 if self._over else self._pid
 
     def stop(self, *, force: bool) -> None:
         """Asks its group to end, or kills it. What has ended already is left alone."""
@@ -155,6 +164,7 @@ class Child:
             self._read_until_it_ends(intake)
             ended = around.clock.now()
             # What it leaves may say something as it ends, and must not die of that nobody reads it.
+            peak = around.peak_of(attempt.key)
             exit, usage = self._bury(member, last_words=intake.drain)
         finally:
             intake.close()
@@ -169,6 +179,7 @@ class Child:
         said = read_report(around.launcher.report_path(attempt.key))
         around.launcher.clean_up(attempt.key, report=said is not NOTHING_SAID)
         stopped = self._met and not isinstance(exit, Lost)
+        usage = usage._replace(memory=peak)
         return Ended(attempt.key, exit, stopped, began, ended, usage, said, capture)
 
     def _read_until_it_ends(self, intake: Intake) -> None:

@@ -100,6 +100,7 @@ class Table:
         entry.code = get("x")
         entry.user = line["u"]
         entry.system = line["y"]
+        entry.memory = get("m")
         if "out" in line:
             entry.out = line["out"]
             entry.err = line["err"]

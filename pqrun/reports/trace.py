@@ -87,6 +87,8 @@ class Trace:
             "priority": spec.priority.name.lower(), "slots": spec.slots,
             "user_s": round(event.usage.user, 6), "sys_s": round(event.usage.system, 6),
         }  # fmt: skip
+        if event.usage.memory is not None:
+            args["memory_peak_bytes"] = event.usage.memory
         more = {"dur": round(max(0.0, event.ended - event.began) * 1e6), "cat": str(event.counted)}
         return self._event("X", self._name(event.seq), event.began, WORKERS, lane, **more, args=args)
 
