@@ -287,13 +287,14 @@ class Run:
 
         self.signals.patiently(tell_the_rest)
         page, stopped = self.page, bool(self.scheduler.stopping)
-        self.record.conclude(
-            self.metrics, self.over, failed=page.failed, stopped=stopped, complete=page.input_complete
-        )
         code, signal = self._exit_code(broken), self.signals.stopped_by
+        exit = 128 + signal if signal else code
+        self.record.conclude(
+            self.metrics, self.over, exit=exit, failed=page.failed, stopped=stopped, complete=page.input_complete
+        )
         if isinstance(self.reports, NoReports):
             return code
-        ending = Ending(128 + signal if signal else code, self.metrics.snapshot(self.over), self._facts())
+        ending = Ending(exit, self.metrics.snapshot(self.over), self._facts())
         final = self.reports.finish(
             ending,
             err=None if teller.thread.is_alive() else self.err,

@@ -73,6 +73,7 @@ class Ledger:
                     row.attempts = attempt
                     row.waited = waited
                     row.state = "running"
+                    self.stopped = ""  # that was an earlier process: this one goes on
                 case ev.AttemptRefused(_, seq, attempt):
                     rows[seq].state = "queued"
                     rows[seq].attempts = attempt - 1

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pqrun import events as ev
 from pqrun.display.safe import plain
 from pqrun.display.words import name_of
-from pqrun.model import JobSpec, NotStarted, Outcome
+from pqrun.model import Count, JobSpec, NotStarted, Outcome
 from pqrun.words import how_it_ended
 
 MOST_FAILURES = 20
@@ -40,14 +40,20 @@ class LastPage:
         self.not_kept = 0
         self.failed = 0
         self.outcomes: dict[Outcome, int] = {}
-        self.flaky = 0
         self.added = 0
         self.input_complete = True
         self.stopped = ""
         self._specs: dict[int, JobSpec] = {}
         self._bad: set[int] = set()
+        self._tried: set[int] = set()
+        self._flaky: set[int] = set()
         self._last: dict[int, ev.AttemptEnded] = {}
         self._slowest: list[tuple[float, int, int, str]] = []
+
+    @property
+    def flaky(self) -> int:
+        """How many went well only when tried again; going on after an interruption is no other try."""
+        return len(self._flaky)
 
     @property
     def left_undone(self) -> bool:
@@ -71,8 +77,10 @@ class LastPage:
                 case ev.JobAdded(_, seq, spec):
                     self.added += 1
                     self._specs[seq] = spec
-                case ev.AttemptEnded(seq=seq):
+                case ev.AttemptEnded(seq=seq, counted=counted):
                     self._last[seq] = event
+                    if counted is Count.RETRIED:
+                        self._tried.add(seq)
                     self._time(event)
                 case ev.JobEnded():
                     self._ended(event)
@@ -83,6 +91,11 @@ class LastPage:
                 case _:
                     pass
 
+    def catch_up(self, events: Sequence[ev.Event]) -> None:
+        """Takes in what earlier processes have told; what had stopped them is over."""
+        self.hear(events)
+        self.stopped = ""
+
     def close(self) -> None:
         """Nothing more comes."""
 
@@ -91,6 +104,9 @@ class LastPage:
         self.outcomes[outcome] -= 1
         self.failed -= seq in self._bad
         self._bad.discard(seq)
+        self._flaky.discard(seq)
+        if outcome is not Outcome.INTERRUPTED:
+            self._tried.discard(seq)
         self.failures = [failure for failure in self.failures if failure.seq != seq]
 
     def _time(self, event: ev.AttemptEnded) -> None:
@@ -109,7 +125,10 @@ class LastPage:
     def _ended(self, event: ev.JobEnded) -> None:
         spec, last = self._specs.pop(event.seq), self._last.pop(event.seq, None)
         self.outcomes[event.outcome] = self.outcomes.get(event.outcome, 0) + 1
-        self.flaky += event.outcome is Outcome.OK and event.attempts > 1
+        if event.outcome is Outcome.OK and event.seq in self._tried:
+            self._flaky.add(event.seq)
+        if event.outcome is not Outcome.INTERRUPTED:
+            self._tried.discard(event.seq)
         if event.outcome is Outcome.OK or (event.outcome is Outcome.SKIPPED and event.allowed):
             return
         if not event.allowed and event.outcome is not Outcome.INTERRUPTED:
