@@ -195,7 +195,7 @@ class Run:
         self.signals = SignalPolicy(self.reactor, self.clock, suspend=self._suspend, tell=list_running)
         if record.directory is not None:
             self._open_socket(launcher)
-        for warning in self.source.warnings:
+        for warning in (*self.source.warnings, *self.reports.warnings):
             self.err.say(warning)
         teller.start()
         watch.start()
@@ -290,7 +290,12 @@ class Run:
         code, signal = self._exit_code(broken), self.signals.stopped_by
         exit = 128 + signal if signal else code
         self.record.conclude(
-            self.metrics, self.over, exit=exit, failed=page.failed, stopped=stopped, complete=page.input_complete
+            self.metrics,
+            self.over,
+            exit=exit,
+            failed=page.failed,
+            stopped=stopped,
+            complete=page.input_complete,
         )
         if isinstance(self.reports, NoReports):
             return code

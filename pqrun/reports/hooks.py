@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from math import inf
 from typing import Any, NamedTuple
 
+from pqrun.executors.spawn import signal_name
 from pqrun.model import Outcome
 from pqrun.reports.digest import Digest
 from pqrun.reports.document import SCHEMA, job_entry, numbers
@@ -112,7 +113,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 def _how(code: int) -> str:
     if code < 0:
-        return f"ended by {signal.Signals(-code).name}"
+        return f"ended by {signal_name(-code)}"
     return f"exit {code}" if code else ""
 
 

@@ -48,7 +48,12 @@ def test_on_failure_runs_unless_all_went_well_and_on_finish_always(cell, tmp_pat
 
 @pytest.mark.parametrize(
     ("command", "told"),
-    [("exit 3", "exit 3"), ("kill -9 $$", "ended by SIGKILL"), ("exec /no/such/thing", "exit 127")],
+    [
+        ("exit 3", "exit 3"),
+        ("kill -9 $$", "ended by SIGKILL"),
+        ("kill -40 $$", "ended by SIG40"),
+        ("exec /no/such/thing", "exit 127"),
+    ],
 )
 def test_what_goes_wrong_in_a_hook_is_told_and_changes_nothing(command, told, tmp_path):
     played = with_hooks(tmp_path, "ok", on_finish=f"{command} 2>/dev/null")

@@ -109,6 +109,35 @@ def test_names_are_unique_in_a_suite_and_stay_when_a_line_is_put_before(tmp_path
     ]  # fmt: skip
 
 
+def test_who_is_known_first_has_his_name_whoever_ends_first_and_no_name_is_anothers(tmp_path):
+    specs = [
+        (JobSpec("make #4", Command("x")), 1.0),
+        (JobSpec("2", Command("make"), named=False), 3.0),
+        (JobSpec("3", Command("x")), 1.0),
+        (JobSpec("4", Command("make"), named=False), 1.0),
+    ]
+    played = only(tmp_path, Cell([(spec, [Exited(0)], seconds) for spec, seconds in specs], 0))
+    names = [case.get("name") for case in ET.parse(played.path("junit")).iter("testcase")]
+    assert names == ["make #4", "make", "3", "make #4 #4"]
+
+
+def test_a_job_that_takes_the_place_of_a_dropped_one_has_its_name(tmp_path):
+    first = only(tmp_path, Cell([job("a"), job("b", exit=Exited(1))], 1))
+    at = first.events[-1].at
+    spec = JobSpec("b", Command("y"), file="ci/jobs.yaml")
+    later = [
+        ev.JobAdded(at, 3, spec),
+        ev.JobDropped(at, 2, Outcome.FAILED),
+        ev.AttemptSubmitted(at, 3, 1, 0.0),
+        ev.AttemptEnded(at, 3, 1, Count.COMPLETED, Exited(0), None, at, at, Usage(), Said()),
+        ev.JobEnded(at, 3, Outcome.OK, 1),
+    ]
+    settings = SimpleNamespace(junit=str(tmp_path / "both.xml"))
+    assert write_after(settings, first.events + later, first.run, first.ending) == []
+    names = [case.get("name") for case in ET.parse(tmp_path / "both.xml").iter("testcase")]
+    assert names == ["a", "b"]
+
+
 def test_a_job_that_runs_again_after_all_is_there_once_with_its_new_end(tmp_path):
     first = only(tmp_path, Cell([job("a", exit=Exited(1)), job("b", exit=Signalled("SIGKILL"))], 1))
     again = only(tmp_path, Cell([job("a"), job("b")], 0))

@@ -131,6 +131,8 @@ def test_an_address_that_is_taken_or_none_is_known_before_anything_starts():
         taken.listen()
         with pytest.raises(UserError, match=r"cannot listen on .*: Address already in use"):
             exposing.check_address(f"127.0.0.1:{taken.getsockname()[1]}")
+    with pytest.raises(UserError, match="cannot listen on"):
+        exposing.check_address(f"{'a' * 80}:9464")
     for wrong in (":9464", "x", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:99999", ""):
         with pytest.raises(UserError, match="not an address"):
             exposing.host_and_port(wrong)
