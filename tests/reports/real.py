@@ -27,6 +27,7 @@ class Asked:
 
 LONG = [{"id": "a", "run": "echo a"}, {"id": "b", "run": "sleep 1; echo > begun; exec sleep 60"}, {"id": "c", "run": "sleep 60"},
         {"id": "d", "run": "echo d"}]  # fmt: skip
+HOOKS = ("--on-finish", "cat > finish.json; env > finish.env", "--on-failure", "cat > failure.json")
 RUNS = {
     "really ok": Asked([{"id": "a", "run": "echo a"}, {"id": "b", "run": "echo b >&2", "priority": "high"}], 0),
     "really failed": Asked(
@@ -46,6 +47,14 @@ RUNS = {
     "really halt": Asked(
         [{"id": "a", "run": "sleep 0.3; exit 1"}, {"id": "b", "run": "sleep 60"}, {"id": "c", "run": "true"}], 1,
         ("--halt", "now,fail=1"),
+    ),
+    "really halt in the end": Asked(
+        [{"id": "a", "run": "exit 1"}, {"id": "b", "run": "sleep 0.3"}, {"id": "c", "run": "true"}], 1,
+        ("--halt", "soon,fail=1"),
+    ),
+    "really cancelled": Asked(
+        [{"id": "a", "run": f"{' '.join(PQRUN)} cancel b c"}, {"id": "b", "run": "sleep 60"},
+         {"id": "c", "run": "true"}, {"id": "d", "run": "true"}], 1,
     ),
     "really deadline": Asked(LONG, 3, ("--deadline", "2s")),
     "really int": Asked(LONG, 130, by="SIGINT"),
@@ -100,7 +109,18 @@ def really(directory, asked, *, environment=None):
         "GITHUB_STEP_SUMMARY": str(step),
         **(environment or {}),
     }
-    words = [*PQRUN, "run", *source, "-j2", "--json", "--run-dir", "record", *reports(), *asked.options]
+    words = [
+        *PQRUN,
+        "run",
+        *source,
+        "-j2",
+        "--json",
+        "--run-dir",
+        "record",
+        *reports(),
+        *HOOKS,
+        *asked.options,
+    ]
     process = subprocess.Popen(
         words, cwd=directory, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, text=True,

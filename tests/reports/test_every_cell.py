@@ -50,7 +50,7 @@ def test_junit_has_every_job_once_with_what_became_of_it(cell):
     assert counts["ok"] == states["ok"]
     assert counts["Failure"] == states["failed"] - allowed - not_started == found.failures
     assert counts["Error"] == sum(states[state] for state in ERRORS) + not_started == found.errors
-    assert counts["Skipped"] == states["skipped"] + states["left"] + allowed
+    assert counts["Skipped"] == states["skipped"] + states["cancelled"] + states["left"] + allowed
     assert found.tests == len(cell.document["jobs"])
     for name, entry in cell.jobs().items():
         assert cases[name].time == pytest.approx(entry["run_s"] or 0.0, abs=0.0006)
@@ -69,7 +69,11 @@ def test_joblog_has_every_job_that_ended_by_itself_or_by_its_limit(cell):
         "Signal",
         "Command",
     ]
-    expected = {e["seq"]: e for e in cell.document["jobs"] if e["state"] in ("ok", "failed", "timeout")}
+    expected = {
+        e["seq"]: e
+        for e in cell.document["jobs"]
+        if e["state"] in ("ok", "failed", "timeout") or (e["state"] == "cancelled" and e["attempts"])
+    }
     assert {int(line[0]) for line in lines[1:]} == expected.keys()
     for line in lines[1:]:
         entry = expected[int(line[0])]
@@ -200,6 +204,27 @@ def test_annotations_and_the_steps_summary_count_the_same(really_run, name):
     page = real.path("summary").read_text()
     assert real.step.split("\n")[0] == page.split("\n")[0]
     assert ("✅" in page.split("\n")[0]) == (real.code == 0)
+
+
+def test_hooks_are_told_the_same(really_run, name):
+    real = really_run(name)
+    found = json.loads((real.directory / "finish.json").read_text())
+    headline = found["run"].pop("headline")
+    assert found["run"] == {**real.document["run"], "exit": real.code}
+    assert found["metrics"] == real.document["metrics"]
+    assert real.path("summary").read_text().partition("\n")[0][6:] == headline
+    bad = [entry for entry in real.document["jobs"] if entry["state"] in ("failed", *ERRORS)]
+    assert sorted(found["jobs"], key=lambda entry: entry["seq"]) == bad and found["jobs_left_out"] == 0
+    if real.code == 0:
+        assert not (real.directory / "failure.json").exists()
+    else:
+        assert json.loads((real.directory / "failure.json").read_text())["jobs"] == found["jobs"]
+    variables = dict(line.split("=", 1) for line in (real.directory / "finish.env").read_text().splitlines())
+    states = how_many(real)
+    for state in ("ok", "failed", "timeout", "cancelled", "skipped", "interrupted", "left"):
+        assert variables[f"PQRUN_JOBS_{state.upper()}"] == str(states[state])
+    assert variables["PQRUN_JOBS_TOTAL"] == str(len(real.document["jobs"]))
+    assert (variables["PQRUN_EXIT_CODE"], variables["PQRUN_HEADLINE"]) == (str(real.code), headline)
 
 
 def test_show_writes_the_same_and_tells_the_same(really_run, name, tmp_path):
