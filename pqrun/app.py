@@ -180,6 +180,7 @@ class Run:
             warden=warden,
             capture=self.settings.output != "raw",
             follow=self.settings.output == "line",
+            prompt=self.settings.output == "line" or self.settings.events is not None,
             peak_of=lambda key: watch.peak_of(key),
         )
         self.slots = slots = Slots(
@@ -290,12 +291,7 @@ class Run:
         code, signal = self._exit_code(broken), self.signals.stopped_by
         exit = 128 + signal if signal else code
         self.record.conclude(
-            self.metrics,
-            self.over,
-            exit=exit,
-            failed=page.failed,
-            stopped=stopped,
-            complete=page.input_complete,
+            self.metrics, self.over, exit, failed=page.failed, stopped=stopped, complete=page.input_complete
         )
         if isinstance(self.reports, NoReports):
             return code

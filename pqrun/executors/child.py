@@ -39,9 +39,9 @@ REAPED = "another part of this program has taken its exit status, or it ignores 
 
 @dataclass
 class Surroundings:
-    """What all children of a run share. `follow`: tell status, progress and output as they come.
+    """What all children of a run share. `follow`: tell what they print as it comes.
 
-    `peak_of`: most memory that an attempt was seen with.
+    `prompt`: tell their starts, status and progress as they come too. `peak_of`: most memory that an attempt was seen with.
     """
 
     clock: Clock
@@ -52,6 +52,7 @@ class Surroundings:
     warden: Warden | None = None
     capture: bool = True
     follow: bool = False
+    prompt: bool = False
     peak_of: Callable[[Key], int | None] = lambda _key: None
 
 
@@ -156,8 +157,8 @@ class Child:
         self._starting = False
         if asked_early:
             self.stop(force=killed_early)
-        # Nobody is woken for it: the scheduler looks into its mail when the limit may be over.
-        around.reporter.post(Started(attempt.key, began, f"slot {member.slot}"), urgent=False)
+        # Else nobody is woken for it: the scheduler looks into its mail when the limit may be over.
+        around.reporter.post(Started(attempt.key, began, f"slot {member.slot}"), urgent=around.prompt)
         self.output = capture = Capture(around.logs, attempt.key) if pipes else None
         intake = Intake(pipes, capture, self._grew if around.follow else None)
         try:
@@ -191,7 +192,7 @@ class Child:
         if end is not None:
             poll.register(end, select.POLLIN)
         tick = LOOK_AROUND if end is not None else LOOK_WHETHER_IT_ENDED
-        if around.follow:
+        if around.prompt:
             tick = min(tick, LOOK_AT_REPORT)
         idle = self._attempt.spec.idle_timeout
         heard = around.clock.now()
@@ -222,7 +223,7 @@ class Child:
                     if self._ended or self._is_unkillable():
                         break
                     around.containment.tidy()
-                    if around.follow:
+                    if around.prompt:
                         told = self._tell(told)
             intake.drain()
         finally:

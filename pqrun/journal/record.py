@@ -126,7 +126,7 @@ class Record:
         self.journal = self._writer
 
     def conclude(
-        self, metrics: RunningMetrics, at: float, *, exit: int, failed: int, stopped: bool, complete: bool
+        self, metrics: RunningMetrics, at: float, exit: int, *, failed: int, stopped: bool, complete: bool
     ) -> None:
         """The last line of this process: what a list of runs shows without reading the rest.
 

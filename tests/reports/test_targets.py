@@ -3,6 +3,8 @@
 
 import json
 import os
+import subprocess
+import sys
 import threading
 import time
 from types import SimpleNamespace
@@ -207,6 +209,26 @@ def test_a_pipe_costs_its_report_in_the_end_never_the_run(make, tmp_path, monkey
     assert target.failure.startswith(f"cannot write {path} (--events): ")
     if reader >= 0:
         os.close(reader)
+
+
+def test_a_reader_of_a_real_run_hears_at_once_what_a_job_does_and_says(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    os.mkfifo(tmp_path / "go")
+    job = "echo status=half >> $PQRUN_REPORT; echo progress=0.5 >> $PQRUN_REPORT; read x < go\n"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pqrun", "run", "-q", "--events", "fifo"], cwd=tmp_path, stdin=subprocess.PIPE
+    )
+    process.stdin.write(job.encode())
+    process.stdin.close()
+    heard = []
+    with (tmp_path / "fifo").open() as lines:
+        for line in map(json.loads, lines):
+            heard.append(line["event"])
+            if line["event"] == "job_said":
+                assert (line["status"], line["progress"]) == ("half", 0.5)
+                (tmp_path / "go").write_text("\n")
+    assert process.wait(20) == 0
+    assert heard[-5:] == ["attempt_started", "job_said", "attempt_ended", "job_ended", "run_ended"]
 
 
 def test_a_slow_reader_gets_everything(tmp_path):
