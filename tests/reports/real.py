@@ -58,6 +58,11 @@ RUNS = {
     ),
     "really deadline": Asked(LONG, 3, ("--deadline", "2s")),
     "really int": Asked(LONG, 130, by="SIGINT"),
+    "really int while one waits": Asked(
+        [{"id": "a", "run": "echo no; exit 1", "retries": {"max": 5, "delay": 60}},
+         {"id": "b", "run": "echo > begun; exec sleep 60", "needs": "c"},
+         {"id": "c", "run": "sleep 0.5"}], 130, by="SIGINT",
+    ),
     "really term": Asked(LONG, 143, by="SIGTERM"),
     "really nothing": Asked([], 0),
 }  # fmt: skip

@@ -59,6 +59,12 @@ def test_a_job_that_passed_at_last_keeps_its_failed_attempts_as_flaky(tmp_path):
     assert case[0].find("system-out").text == "hello\n"
 
 
+def test_what_a_failure_shows_is_what_it_said_on_either_stream(tmp_path):
+    played = play(tmp_path, CELLS["tried in vain"], outputs={"all": (b"what is wrong\n", b"\n \n")})
+    assert case_of(played, "a")[0].text == "$ run a\nexit 3, attempt 3\nwhat is wrong"
+    assert "| `what is wrong` |" in played.path("summary").read_text()
+
+
 def test_a_job_that_failed_at_last_keeps_the_attempts_before_as_reruns(tmp_path):
     played = only(tmp_path, CELLS["tried in vain"])
     case = case_of(played, "a")
