@@ -99,6 +99,21 @@ def test_what_was_not_a_failure_of_the_job_is_an_error_or_skipped_with_its_reaso
     assert told["allowed", "a"] == [("skipped", "may fail, and did: exit 1")]
 
 
+def test_what_was_not_run_tells_what_stopped_this_process_and_not_one_before(tmp_path):
+    played = only(tmp_path, CELLS["int"])
+    at = played.events[-1].at
+    later = [
+        ev.AttemptSubmitted(at, 4, 1, 0.0),
+        ev.AttemptRefused(at, 4, 1, "no room"),
+        ev.RunStopping(at, "deadline", False, False),
+    ]
+    settings = SimpleNamespace(junit=str(tmp_path / "both.xml"), summary=str(tmp_path / "both.md"))
+    assert write_after(settings, played.events + later, played.run, played.ending) == []
+    (case,) = (c for c in ET.parse(tmp_path / "both.xml").iter("testcase") if c.get("name") == "d")
+    assert case[0].get("message") == "not run: deadline"
+    assert "Stopped by `deadline`" in (tmp_path / "both.md").read_text()
+
+
 def test_names_are_unique_in_a_suite_and_stay_when_a_line_is_put_before(tmp_path):
     specs = [
         JobSpec("make", Command("x"), file="a.yaml"),
@@ -118,7 +133,7 @@ def test_names_are_unique_in_a_suite_and_stay_when_a_line_is_put_before(tmp_path
 def test_who_is_known_first_has_his_name_whoever_ends_first_and_no_name_is_anothers(tmp_path):
     specs = [
         (JobSpec("make #4", Command("x")), 1.0),
-        (JobSpec("2", Command("make"), named=False), 3.0),
+        (JobSpec("2", Command("make"), named=False), 9.0),
         (JobSpec("3", Command("x")), 1.0),
         (JobSpec("4", Command("make"), named=False), 1.0),
     ]

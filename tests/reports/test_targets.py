@@ -220,6 +220,8 @@ def test_a_reader_of_a_real_run_hears_at_once_what_a_job_does_and_says(tmp_path)
     )
     process.stdin.write(job.encode())
     process.stdin.close()
+    killer = threading.Timer(20, process.kill)
+    killer.start()
     heard = []
     with (tmp_path / "fifo").open() as lines:
         for line in map(json.loads, lines):
@@ -227,7 +229,8 @@ def test_a_reader_of_a_real_run_hears_at_once_what_a_job_does_and_says(tmp_path)
             if line["event"] == "job_said":
                 assert (line["status"], line["progress"]) == ("half", 0.5)
                 (tmp_path / "go").write_text("\n")
-    assert process.wait(20) == 0
+    assert process.wait(20) == 0, heard
+    killer.cancel()
     assert heard[-5:] == ["attempt_started", "job_said", "attempt_ended", "job_ended", "run_ended"]
 
 
