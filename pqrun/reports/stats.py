@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 
 import psutil
 
+from pqrun.executors.processes import children_of
 from pqrun.model import Key
 from pqrun.reports.watch import Load
 
@@ -47,34 +49,38 @@ class Sampler:
         return loads
 
 
-def _trees(leaders: Mapping[Key, int]) -> dict[Key, list[psutil.Process]]:
+def _trees(leaders: Mapping[Key, int]) -> dict[Key, list[int]]:
     """The processes below each leader, and those of its session that have lost their parent to us."""
     if not leaders:
         return {}
-    children: dict[int, list[psutil.Process]] = defaultdict(list)
-    known: dict[int, psutil.Process] = {}
-    for process in psutil.process_iter(["ppid"]):
-        known[process.pid] = process
-        children[process.info["ppid"]].append(process)
-    orphans: dict[int, list[psutil.Process]] = defaultdict(list)
+    children = children_of if _are_listed() else _scanned().__getitem__
+    orphans: dict[int, list[int]] = defaultdict(list)
     of_leaders = set(leaders.values())
-    for process in children[os.getpid()]:
-        if process.pid not in of_leaders:
-            orphans[_session(process.pid)].append(process)
-    trees = {}
-    for key, pid in leaders.items():
-        trees[key] = _below([known[pid], *orphans[pid]] if pid in known else [], children)
-    return trees
+    for pid in children(os.getpid()):
+        if pid not in of_leaders:
+            orphans[_session(pid)].append(pid)
+    return {key: _below([pid, *orphans[pid]], children) for key, pid in leaders.items()}
 
 
-def _below(roots: list[psutil.Process], children: Mapping[int, list[psutil.Process]]) -> list[psutil.Process]:
+def _are_listed() -> bool:
+    """Whether the kernel tells the children of a process: else all processes must be looked at."""
+    return os.path.exists(f"/proc/self/task/{threading.get_native_id()}/children")
+
+
+def _scanned() -> dict[int, list[int]]:
+    children: dict[int, list[int]] = defaultdict(list)
+    for process in psutil.process_iter(["ppid"]):
+        children[process.info["ppid"]].append(process.pid)
+    return children
+
+
+def _below(roots: list[int], children: Callable[[int], Iterable[int]]) -> list[int]:
     """Each once: a number that was given out again while we looked may be its own grandparent."""
-    tree, seen = list(roots), {process.pid for process in roots}
-    for process in tree:
-        for child in children.get(process.pid, ()):
-            if child.pid not in seen:
-                seen.add(child.pid)
-                tree.append(child)
+    tree, seen = list(roots), set(roots)
+    for pid in tree:
+        new = [child for child in children(pid) if child not in seen]
+        seen.update(new)
+        tree += new
     return tree
 
 
@@ -85,17 +91,18 @@ def _session(pid: int) -> int:
         return 0
 
 
-def _taken(tree: Iterable[psutil.Process]) -> tuple[float, int, int]:
+def _taken(tree: Iterable[int]) -> tuple[float, int, int]:
     """CPU seconds, those of children that have ended included; memory; the highest that one of them had."""
     seconds, memory, highest = 0.0, 0, 0
-    for process in tree:
+    for pid in tree:
         try:
+            process = psutil.Process(pid)
             with process.oneshot():
                 times = process.cpu_times()
                 memory += process.memory_info().rss
         except psutil.Error:
             continue  # it has ended meanwhile, or is not ours to look at
-        highest = max(highest, _highest(process.pid))
+        highest = max(highest, _highest(pid))
         seconds += times.user + times.system
         seconds += getattr(times, "children_user", 0.0) + getattr(times, "children_system", 0.0)
     return seconds, memory, highest

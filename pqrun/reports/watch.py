@@ -16,7 +16,7 @@ from typing import NamedTuple
 from pqrun.model import Key
 
 EVERY, SOON = 1.0, 0.25
-COST_SHARE = 20  # a look may take this part of a CPU: it grows with the machine's processes
+COST_SHARE = 20  # looks may take this part of a CPU, however many processes there are
 PATIENCE = 0.5
 
 

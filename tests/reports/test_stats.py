@@ -20,7 +20,12 @@ stats = pytest.importorskip("pqrun.reports.stats", reason="needs psutil")
 BUSY = "x = bytearray(60_000_000)\nprint(flush=True)\nwhile True: pass"
 
 
-def test_the_whole_tree_of_a_job_is_measured(until):
+@pytest.mark.parametrize("listed", [True, False], ids=["by the kernel's lists", "by a look at all"])
+def test_the_whole_tree_of_a_job_is_measured(listed, until, monkeypatch):
+    if listed:
+        assert stats._are_listed() or sys.platform != "linux"
+    else:
+        monkeypatch.setattr(stats, "_are_listed", lambda: False)
     clock = [0.0]
     quiet = subprocess.Popen(["sleep", "60"])
     busy = subprocess.Popen(["sh", "-c", f"'{sys.executable}' -c '{BUSY}'; true"], stdout=subprocess.PIPE)
