@@ -2,7 +2,7 @@
 """A run for every way in which one can end: played on a fake clock, and by the program itself."""
 
 import pytest
-from real import RUNS, really
+from real import KILLED, RUNS, really
 from reported import CELLS, play
 
 
@@ -13,16 +13,16 @@ def really_run(tmp_path_factory):
 
     def run(name):
         if name not in found:
-            found[name] = really(tmp_path_factory.mktemp("real"), RUNS[name])
+            found[name] = really(tmp_path_factory.mktemp("real"), {**RUNS, **KILLED}[name])
         return found[name]
 
     return run
 
 
-@pytest.fixture(params=[*CELLS, *RUNS], ids=[name.replace(" ", "-") for name in (*CELLS, *RUNS)])
+@pytest.fixture(params=[*CELLS, *RUNS, *KILLED], ids=lambda name: name.replace(" ", "-"))
 def cell(request, tmp_path, really_run):
     """Each of them, at its end."""
-    if request.param in RUNS:
+    if request.param not in CELLS:
         return really_run(request.param)
     played = play(tmp_path, CELLS[request.param], outputs={"all": (b"some output\n", b"and an error\n")})
     assert played.code == CELLS[request.param].code

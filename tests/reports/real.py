@@ -66,6 +66,8 @@ RUNS = {
     "really term": Asked(LONG, 143, by="SIGTERM"),
     "really nothing": Asked([], 0),
 }  # fmt: skip
+# Of a run that was killed, all that there is comes from `show`.
+KILLED = {"really killed": Asked(LONG, 3, by="SIGKILL")}
 
 
 @dataclass
@@ -136,6 +138,19 @@ def really(directory, asked, *, environment=None):
     if asked.by:
         process.send_signal(signal.Signals[asked.by])
     out, err = process.communicate(timeout=60)
+    if asked.by == "SIGKILL":
+        return _shown(Real(directory, {}, asked.code, err, ""))
     code = process.returncode if process.returncode >= 0 else 128 - process.returncode
     assert code == asked.code, err
     return Real(directory, json.loads(out), code, err, step.read_text())
+
+
+def _shown(real):
+    """A run that was killed, as `show` tells it once the last of its jobs is gone."""
+    until = time.monotonic() + 30
+    while b"interrupted" not in real.show("--json").stdout and time.monotonic() < until:
+        time.sleep(0.02)
+    done = real.show("--json", *reports())
+    assert done.returncode == 0, done.stderr
+    real.document = json.loads(done.stdout)
+    return real

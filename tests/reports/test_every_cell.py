@@ -87,7 +87,8 @@ def test_joblog_has_every_job_that_ended_by_itself_or_by_its_limit(cell):
 def test_trace_has_every_attempt_in_a_lane_of_its_own(cell):
     found = json.loads(cell.path("trace").read_text())
     spans = [event for event in found["traceEvents"] if event["ph"] == "X"]
-    assert Counter(span["args"]["id"] for span in spans) == Counter(
+    begun = [event for event in found["traceEvents"] if event["ph"] == "B"]
+    assert Counter(span["args"]["id"] for span in spans + begun) == Counter(
         {e["id"]: e["attempts"] for e in cell.document["jobs"] if e["attempts"]}
     )
     last = {(span["args"]["id"], span["args"]["attempt"]): span for span in spans}

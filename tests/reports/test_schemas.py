@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from real import RUNS
+from real import KILLED, RUNS
 from reported import CELLS, play
 
 from pqrun.reports.hooks import summary_of
@@ -37,7 +37,7 @@ def played_cells(tmp_path_factory):
 @pytest.fixture(scope="module")
 def all_cells(played_cells, really_run):
     """Those, and the same by the program itself."""
-    return [*played_cells, *map(really_run, RUNS)]
+    return [*played_cells, *map(really_run, [*RUNS, *KILLED])]
 
 
 def test_the_schemas_are_schemas():
