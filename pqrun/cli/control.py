@@ -10,7 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from pqrun.cli.addoptions import AddOptions, needed
-from pqrun.cli.declare import RECORD, reads, takes
+from pqrun.cli.declare import reads, takes
+from pqrun.cli.flags import RECORD
 from pqrun.cli.lazy import commands
 from pqrun.cli.offered import job_ids, run_ids
 from pqrun.errors import OwnFailure

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from types import SimpleNamespace
 
 from pqrun.cli.options import ReportOptions
@@ -30,7 +29,7 @@ def write_reports(name: str, options: ReportOptions, *, json: bool) -> None:
         seen.facts["run"], tuple(seen.facts["files"]), seen.facts["workers"], seen.facts["began"],
         lambda at: at, run.path, found.header["cwd"],
     )  # fmt: skip
-    wanted = SimpleNamespace(**asdict(options), json=json)
+    wanted = SimpleNamespace(**{name: getattr(options, name) for name in options.declared()}, json=json)
     ending = Ending(_code_of(seen), seen.metrics, seen.run_facts(), live)
     if failures := write_after(wanted, found.events, facts, ending):
         for failure in failures[:-1]:

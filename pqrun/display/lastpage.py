@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from pqrun import events as ev
 from pqrun.display.safe import plain
@@ -19,8 +19,7 @@ SLOWEST = 3
 LONGEST_LINE = 300
 
 
-@dataclass(slots=True)
-class Failure:
+class Failure(NamedTuple):
     """One job that did not end well, with the last that it said."""
 
     seq: int

@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -70,6 +69,8 @@ def failure_told(stderr: bytes) -> OSError | None:
 def _by_popen(
     argv: Sequence[bytes], environment: list[bytes], cwd: bytes | None, stdin: int, out: int, err: int
 ) -> int:
+    import subprocess
+
     variables: Any = dict(variable.partition(b"=")[::2] for variable in environment)
     try:
         process = subprocess.Popen(

@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
-import tempfile
 from typing import TYPE_CHECKING, Any
 
 from pqrun import __version__
@@ -52,6 +50,8 @@ class Record:
             self.workspace = self.directory.workspace
             self.logs = Logs(self.directory.logs, keep=True)
         else:
+            import tempfile
+
             self._temporary = self.workspace = tempfile.mkdtemp(prefix="pqrun-")
             self.logs = Logs(self._temporary + "/logs", keep=False)
 
@@ -95,10 +95,7 @@ class Record:
     @property
     def address(self) -> str:
         """How to call the run on a command line: by its id, or by path if it was given one."""
-        if self.directory is None:
-            return ""
-        known = self.directory.path == f"{runs_directory()}/{self.run_id}"
-        return self.run_id if known else self.directory.path
+        return "" if self.directory is None else self.directory.address
 
     def begin(self, clock: Clock, *, listed: int, facts: dict[str, Any], began: float | None = None) -> None:
         """Opens the journal, with what this process is asked to be as its first line.
@@ -149,11 +146,21 @@ class Record:
             if self._writer is not None:
                 self._writer.close()
         finally:
-            shutil.rmtree(self._temporary or self.workspace, ignore_errors=True)
+            _remove(self._temporary or self.workspace)
             if self.directory is not None:
                 if nothing and self._made:
-                    shutil.rmtree(self.directory.path, ignore_errors=True)
+                    _remove(self.directory.path)
                 self.directory.unlock()
+
+
+def _remove(path: str) -> None:
+    """A directory and all that is in it; mostly there is nothing."""
+    try:
+        os.rmdir(path)
+    except OSError:
+        import shutil
+
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _end_survivors(tokens: list[str]) -> None:
