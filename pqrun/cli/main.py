@@ -42,6 +42,14 @@ def run() -> int:
     except OwnFailure as failure:
         _tell(f"pqrun: {failure}")
         return failure.code
+    except (
+        KeyboardInterrupt
+    ):  # before there was a run that could deal with it, or in a command that only prints
+        from signal import SIGINT
+
+        from pqrun.signals import end_by
+
+        end_by(SIGINT)
     except Exception:
         import traceback
 
