@@ -44,7 +44,7 @@ def hooks_of(settings: Any) -> list[Hook]:
     found = []
     for key in ("on_failure", "on_finish"):
         name, run = f"--{key.replace('_', '-')}", getattr(settings, key, None)
-        if not run:
+        if run is None:  # an empty one stands for none
             name, run = f"hooks: {key}", said.get(key)
         if run:
             words = run if isinstance(run, str) else tuple(run)

@@ -117,5 +117,10 @@ def test_a_files_hooks_survive_json_and_the_command_line_goes_over_them():
     ]
 
 
+def test_an_empty_command_runs_nothing_of_what_the_file_says():
+    settings = SimpleNamespace(on_finish="", on_failure=None, hooks={"on_finish": "a", "on_failure": "b"})
+    assert hooks_of(settings) == [Hook("hooks: on_failure", "b", on_failure=True)]
+
+
 def test_a_hook_without_a_limit_is_waited_for():
     assert run_hook(Hook("on_finish", "sleep 0.1", limit=0.0), b"", {}, never) == ""
