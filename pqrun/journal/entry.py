@@ -12,7 +12,7 @@ Line = dict[str, Any]
 COLUMNS = (
     "seq", "id", "run", "named", "priority", "tags", "timeout", "most_retries", "state", "allowed",
     "attempts", "retries", "queued", "submitted", "waited",
-    "last", "began", "ended", "code", "signal", "asked", "user", "system", "message", "out", "err",
+    "last", "began", "ended", "code", "signal", "asked", "user", "system", "memory", "message", "out", "err",
 )  # fmt: skip
 ATTEMPT = ("seq", "last", "began", "ended", "code", "signal", "asked", "timeout", "message", "out", "err")
 
@@ -42,6 +42,7 @@ class Entry:
     signal: str | None = None
     asked: str | None = None
     user = system = 0.0
+    memory: int | None = None
     message = ""
 
     def __init__(self, seq: int) -> None:
