@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import os
 import sys
+from errno import EDQUOT, EFBIG, EIO, ENOSPC
 
 from pqrun.errors import OwnFailure, UserError
 
 BUG = 70
+NO_ROOM = {ENOSPC, EDQUOT, EFBIG, EIO}  # what we print has no file name; our own files have one
 
 
 def main() -> None:
@@ -21,12 +23,15 @@ def entry() -> None:
 
     Python's own tidying up takes 10 ms of a command's time, and there is nothing left to tidy.
     """
+    if None in (sys.stdin, sys.stdout, sys.stderr):
+        _stand_in_for_closed_streams()
     code = run()
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError, AttributeError):
-            code = code or 1  # closed, or nobody reads it any more
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        code = code or 1  # nobody reads it any more
+    except (OSError, ValueError) as error:
+        code = code or _not_written(error)
     os._exit(code)
 
 
@@ -50,7 +55,9 @@ def run() -> int:
         from pqrun.signals import end_by
 
         end_by(SIGINT)
-    except Exception:
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in NO_ROOM and error.filename is None:
+            return _not_written(error)
         import traceback
 
         _tell(traceback.format_exc())
@@ -68,6 +75,22 @@ def _run() -> int:
 
     app()
     return 0
+
+
+def _stand_in_for_closed_streams() -> None:
+    """0, 1 and 2 lead nowhere if the caller has closed them, so that nothing else gets these numbers."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(fd, True)
+    os.close(fd)
+    sys.stdin = sys.stdin or os.fdopen(0)
+    sys.stdout = sys.stdout or os.fdopen(1, "w")
+    sys.stderr = sys.stderr or os.fdopen(2, "w")
+
+
+def _not_written(error: Exception) -> int:
+    """Says so; the exit code."""
+    _tell(f"pqrun: cannot write to standard output: {getattr(error, 'strerror', None) or error}")
+    return OwnFailure("").code
 
 
 def _tell(text: str) -> None:

@@ -54,6 +54,42 @@ def test_closed_descriptors_make_no_difference(world: World) -> None:
     assert shown.read_text().split() == ["0", "1", "2", "3"]
 
 
+@pytest.mark.parametrize("closing", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_run_that_goes_well_ends_with_0_whatever_is_closed(world: World, closing: str) -> None:
+    facts = world.run("echo out; echo err >&2\n", wrap=("sh", "-c", f'exec "$@" {closing}', "sh"))
+
+    assert facts.code == 0
+    assert "Traceback" not in facts.err
+
+
+PRINTING = (("check", "-"), ("schema",), ("--version",), ("run", "--help"))
+
+
+@pytest.mark.parametrize("command", PRINTING, ids=" ".join)
+def test_commands_that_only_print_say_that_they_can_not(tmp_path: Path, command: tuple[str, ...]) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "pqrun", *command], input=b"jobs: [ls]\n", stdout=full, stderr=subprocess.PIPE,
+            cwd=tmp_path, timeout=60, check=False,
+        )  # fmt: skip
+
+    said = b"pqrun: cannot write to standard output: No space left on device\n"
+    assert (done.returncode, done.stderr) == (4, said)
+
+
+@pytest.mark.parametrize("command", PRINTING, ids=" ".join)
+def test_commands_that_only_print_do_so_to_nobody_if_stdout_is_closed(
+    tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    closing = ("sh", "-c", 'exec "$@" >&-', "sh")
+    done = subprocess.run(
+        [*closing, sys.executable, "-m", "pqrun", *command], input=b"jobs: [ls]\n", stderr=subprocess.PIPE,
+        cwd=tmp_path, timeout=60, check=False,
+    )  # fmt: skip
+
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 def test_an_ignored_sigchld_makes_no_difference(world: World) -> None:
     ignoring = ("sh", "-c", 'trap "" CHLD; exec "$@"', "sh")
 
