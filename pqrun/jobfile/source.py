@@ -132,7 +132,10 @@ class LinesSource:
 def _let_go(fd: int) -> None:
     """Closes it; standard input stays something, else whatever is opened next would get its number."""
     if fd == 0:
-        null = os.open(os.devnull, os.O_RDONLY)
+        try:
+            null = os.open(os.devnull, os.O_RDONLY)
+        except OSError:
+            return  # out of descriptors: it stays what it was
         os.dup2(null, fd)
         fd = null
     os.close(fd)

@@ -107,7 +107,7 @@ class RunDirectory:
     def create(self) -> None:
         """Makes it, with its parents, or makes sure that it is ours."""
         try:
-            os.makedirs(os.path.dirname(self.path), 0o700, exist_ok=True)
+            _make_parents(self.path)
             for path in (self.path, self.logs, self.workspace):
                 _make_private(path)
         except OSError as error:
@@ -166,7 +166,7 @@ def runs_directory() -> str:
 def make_state_directory() -> None:
     """Makes it, for us alone."""
     try:
-        os.makedirs(os.path.dirname(state_directory()), exist_ok=True)
+        _make_parents(state_directory())
         for path in (state_directory(), runs_directory()):
             _make_private(path)
     except OSError as error:
@@ -223,6 +223,14 @@ def _began(journal: str) -> float:
             return float(json.loads(file.readline(1 << 20))["at"])
     except (OSError, ValueError, KeyError, TypeError):
         return 0.0
+
+
+def _make_parents(path: str) -> None:
+    """Those that are missing, each 0700: `os.makedirs` gives its mode to the last one alone."""
+    parent = os.path.dirname(path)
+    if parent and not os.path.isdir(parent):
+        _make_parents(parent)
+        _make_private(parent)
 
 
 def _make_private(path: str) -> None:

@@ -32,6 +32,13 @@ def test_directories_are_0700_and_files_0600_whatever_the_umask(world, umask):
     assert {"journal.jsonl", "index.db", "lock", "logs", "1.1.out", "1.1.err"} <= names
 
 
+def test_every_parent_that_a_run_directory_needs_is_ours_alone(world):
+    result = world.pqrun("run", "--run-dir", "a/b/c/d", lines=["true"], umask=0)
+    assert result.code == 0
+    modes = [(world.here / part).stat().st_mode & 0o777 for part in ("a", "a/b", "a/b/c", "a/b/c/d")]
+    assert modes == [0o700] * 4
+
+
 def test_a_job_still_gets_the_callers_umask(world):
     assert world.pqrun("run", lines=["umask > ran"], umask=0o027).code == 0
     assert world.read("ran") == "0027\n"
