@@ -3,10 +3,8 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 from pqrun.errors import UserError
 
@@ -34,6 +32,8 @@ def place(text: str) -> str:
     """Checks what `--on` says."""
     if text == LOCAL:
         return text
+    from urllib.parse import urlsplit
+
     try:
         parts = urlsplit(text)
         whole = parts.scheme in ("dask", "tls") and parts.hostname and parts.port
@@ -46,6 +46,8 @@ def place(text: str) -> str:
 
 def address_of(text: str, tls: Tls, *, insecure: bool) -> Address:
     """The scheduler's address; `UserError` if it must not be talked to like this."""
+    from urllib.parse import urlsplit
+
     parts = urlsplit(text)
     host = parts.hostname or ""
     where = f"[{host}]:{parts.port}" if ":" in host else f"{host}:{parts.port}"
@@ -68,6 +70,8 @@ def address_of(text: str, tls: Tls, *, insecure: bool) -> Address:
 
 def is_loopback(host: str) -> bool:
     """Whether only this machine can be meant."""
+    import ipaddress
+
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -13,6 +13,7 @@ import os
 import pickle
 import warnings
 from collections.abc import Callable, Coroutine
+from importlib.metadata import PackageNotFoundError, version
 from threading import Thread
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from pqrun.executors.dask_worker import Errand
 
 T = TypeVar("T")
+PACKAGE = "pqrun-cli"
 OLDEST = (2025, 12)
 PATIENCE = 10.0
 LOOK = 0.1
@@ -73,7 +75,7 @@ class Link:
                 f"--on {self.address.given} needs Dask, which is not installed here: "
                 "pip install 'pqrun-cli[dask]'"
             ) from None
-        for name in ("distributed", *(n for n in logging.root.manager.loggerDict if n[:12] == "distributed.")):
+        for name in ("distributed", *(n for n in logging.root.manager.loggerDict if n.startswith("distributed."))):
             logging.getLogger(name).setLevel(logging.CRITICAL)  # what matters is said in our own words
         self._here = distributed.__version__
         self._thread.start()
@@ -165,7 +167,11 @@ class Link:
         """That pqrun is the same everywhere, and Dask is not too old."""
         from distributed.core import rpc
 
-        ask = {"packages": ["pqrun"]}
+        try:
+            ours = version(PACKAGE)  # what the others are asked for too
+        except PackageNotFoundError:
+            ours = __version__
+        ask = {"packages": [PACKAGE]}
         arguments = self._security().get_connection_args("client")
         async with rpc(self.address.url, connection_args=arguments) as scheduler:
             found = {"the scheduler": await scheduler.versions(**ask)}
@@ -174,14 +180,14 @@ class Link:
         self._there = "an unknown version"
         for who, versions in found.items():
             packages = dict(versions.get("packages", {}))
-            there, dask = packages.get("pqrun"), str(packages.get("distributed"))
+            there, dask = packages.get(PACKAGE), str(packages.get("distributed"))
             self._there = dask if who == "the scheduler" else self._there
             if not there:
-                cure = f"pip install 'pqrun-cli[dask]=={__version__}' there"
+                cure = f"pip install 'pqrun-cli[dask]=={ours}' there"
                 raise UserError(f"--on {self.address.given}: {who} has no pqrun: {cure}")
-            if there != __version__:
+            if there != ours:
                 raise UserError(
-                    f"--on {self.address.given}: pqrun {__version__} here, {there} on {who}: "
+                    f"--on {self.address.given}: pqrun {ours} here, {there} on {who}: "
                     "they have to be the same"
                 )
             if tuple(int(n) for n in dask.split(".")[:2] if n.isdigit()) < OLDEST:
