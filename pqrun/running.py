@@ -14,7 +14,6 @@ from pqrun.model import Attempt, Key, Lost, Outcome, Said, StopReason, count_of,
 from pqrun.ready import Ready
 from pqrun.task import Task
 
-
 FREE_LOSSES = 20
 
 

@@ -10,24 +10,25 @@ from __future__ import annotations
 import asyncio
 import pickle
 from collections.abc import Callable, Coroutine
+from math import inf
 from typing import Any
 
-from pqrun.capture import Capture, Logs
+from pqrun.capture import Logs
 from pqrun.clock import Clock
-from pqrun.errors import OwnFailure
 from pqrun.executors import Reporter
 from pqrun.executors.dask_book import Book, Live
 from pqrun.executors.dask_link import Ears, Link
-from pqrun.executors.dask_worker import Errand, read_here, run_attempt, stop_here
-from pqrun.model import Attempt, Command, Key
-from pqrun.news import Ended, Grew, News, Refused
+from pqrun.executors.dask_output import Outputs
+from pqrun.executors.dask_sender import Sender
+from pqrun.executors.dask_worker import Errand, stop_here
+from pqrun.model import Attempt, Key
+from pqrun.news import Ended, Refused
 
 WINDOW = 4
 PATIENCE_FOR_RESOURCES = 3.0
 LOOK_FOR_RESOURCES = 0.25
 LONGEST_SILENCE = 30.0
 LONGEST_GOODBYE = 8.0
-MORE_URGENT = 10
 
 
 class DaskExecutor:
@@ -50,17 +51,18 @@ class DaskExecutor:
         self._errand = errand
         self._clock = clock
         self._reporter = reporter
-        self._logs = logs
         self._fail = fail
         self._limit = limit
         self._say = say
+        self._ahead: dict[str, float] = {}
         self._was_lost: set[int] = set()
         self._stops: dict[Key, bool] = {}
         self._obeying = False
-        self._following: dict[Key, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._asked_about: set[Key] = set()
         self._closed = False
+        self._sender = Sender(link, errand.run_id, self._lose)
+        self._outputs = Outputs(link, reporter, logs, follow=errand.follow, fail=fail, do=self._do)
 
     def open(self) -> None:
         """Takes the run to the cluster."""
@@ -126,29 +128,22 @@ class DaskExecutor:
         """Waits for a little while for a worker that has what the job takes."""
         key, wanted = live.attempt.key, live.attempt.spec.pools
         until = self._now() + PATIENCE_FOR_RESOURCES
-        while self.book.live.get(key) is live:
+        while not live.over:
             offers = [facts.resources for facts in self._link.workers.values()]
             if any(all(offer.get(name, 0) >= count for name, count in wanted) for offer in offers):
                 return self._submit(live)
             if self._now() >= until:
                 asks = " ".join(f"{name}={count}" for name, count in wanted)
-                why = f"no worker of the cluster has {asks}: start one with `dask worker --resources '{asks}'`"
+                why = (
+                    f"no worker of the cluster has {asks}: start one with `dask worker --resources '{asks}'`"
+                )
                 self._say(f"job {live.attempt.spec.id}: {why}")
                 return self._answer(self.book.impossible(key, why, self._now()))
             await asyncio.sleep(LOOK_FOR_RESOURCES)
 
     def _submit(self, live: Live) -> None:
-        key, spec = live.attempt.key, live.attempt.spec
-        assert isinstance(spec.work, Command)
-        try:
-            live.future = self._link.client.submit(
-                run_attempt, self._link.name, live.attempt,
-                key=(self._errand.run_id, *key), pure=False, retries=0,
-                priority=spec.priority * MORE_URGENT + (key.seq in self._was_lost),
-                resources=dict(spec.pools) or None,
-            )  # fmt: skip
-        except Exception as error:  # the connection is breaking: that will be noticed
-            self._lose(key, f"it could not be sent: {error}")
+        again = live.attempt.key.seq in self._was_lost
+        self._sender.put(live, again=again, there=len(self.book.live))
 
     def _hear(self, kind: str, seq: int, attempt: int, nonce: str, worker: str, told: bytes) -> None:
         """One of the cluster's news; what comes too late is dropped."""
@@ -159,86 +154,46 @@ class DaskExecutor:
         if kind == "gone" or live is None:
             return
         there, *facts = pickle.loads(told)
-        ahead = self._now() - there  # of that worker's clock
+        now = self._now()
+        # How far our clock is ahead of that worker's: what came quickest tells it best.
+        ahead = self._ahead[worker] = min(now - there, self._ahead.get(worker, inf))
         match kind:
             case "started":
-                started, = facts
+                (started,) = facts
                 news = self.book.started(key, nonce, worker, started.where, started.at + ahead)
                 if news is not None:  # nobody is woken for it, as on this machine
                     self._reporter.post(news, urgent=False)
             case "news":
                 self._reporter.post(facts[0])
             case "refused":
-                self._answer(self.book.ended(facts[0], nonce), live)
+                self._answer(self.book.ended(facts[0]), live)
             case "grew":
-                if key not in self._following:
-                    self._following[key] = self._do(self._follow(live, worker))
+                self._outputs.grew(live, worker)
             case "ended":
                 report, sizes, within = facts
-                report = report._replace(began=report.began + ahead, ended=report.ended + ahead)
-                self._ended(live, worker, nonce, report, sizes, within)
+                began = live.began if live.nonce == nonce and live.began is not None else report.began + ahead
+                ended = min(now, began + report.ended - report.began)
+                report = report._replace(began=began, ended=max(began, ended))
+                self._ended(live, worker, report, sizes, within)
 
     def _ended(
-        self, live: Live, worker: str, nonce: str, report: Ended, sizes: tuple[int, int],
-        within: tuple[bytes, bytes],
-    ) -> None:  # fmt: skip
-        if any(within) or not any(sizes):
-            if live.output is None:
-                live.output = Capture(self._logs, report.key)
-                for stream, data in zip((live.output.out, live.output.err), within, strict=True):
-                    if data:
-                        stream.put(data, by_line=self._errand.follow)
-                return self._conclude(live, nonce, report)
-        self._do(self._finish(live, worker, nonce, report, sizes))
-
-    async def _follow(self, live: Live, worker: str) -> None:
-        """What it has printed so far, for who wants to see it as it comes."""
-        for number in (1, 2):
-            await self._fetch(live, worker, number)
-        self._following.pop(live.attempt.key, None)
-
-    async def _finish(
-        self, live: Live, worker: str, nonce: str, report: Ended, sizes: tuple[int, int]
+        self, live: Live, worker: str, report: Ended, sizes: tuple[int, int], within: tuple[bytes, bytes]
     ) -> None:
-        """The rest of what it has printed; without that it has not ended."""
-        key = report.key
-        while (following := self._following.get(key)) is not None:
-            await asyncio.wait([following])
-        for number, size in enumerate(sizes, 1):
-            if not await self._fetch(live, worker, number, size):
-                return self._lose(key, f"its output was lost with its worker {worker}")
-        if self.book.live.get(key) is live:
-            self._conclude(live, nonce, report)
+        if sum(sizes) == sum(map(len, within)) and self._outputs.take_at_once(live, within):
+            self._conclude(live, report)
+        else:
+            self._do(self._finish(live, worker, report, sizes))
 
-    async def _fetch(self, live: Live, worker: str, number: int, size: int | None = None) -> bool:
-        """Takes over what is there of a stream, all of `size` if that is known; whether that went well."""
-        key = live.attempt.key
-        more = True
-        while more and self.book.live.get(key) is live:
-            live.output = live.output or Capture(self._logs, key)
-            stream = live.output.stream(number)
-            if stream.size == size:
-                break
-            answers = await self._link.ask_workers(read_here, key, number, stream.size, workers=[worker])
-            if not answers:
-                return False
-            data, more = answers[0]
-            try:
-                if data:
-                    stream.put(data, by_line=self._errand.follow)
-            except (OSError, OwnFailure) as error:
-                self._fail(error if isinstance(error, OwnFailure) else OwnFailure(f"{stream.path}: {error}"))
-                return True
-            if self._errand.follow and stream.last_line_end:
-                self._reporter.post(Grew(key, number, stream.last_line_end, stream))
-        return True
+    async def _finish(self, live: Live, worker: str, report: Ended, sizes: tuple[int, int]) -> None:
+        """Without the rest of what it has printed it has not ended."""
+        if not await self._outputs.take_rest(live, worker, sizes):
+            self._lose(report.key, f"its output was lost with its worker {worker}")
+        if not live.over:
+            self._conclude(live, report)
 
-    def _conclude(self, live: Live, nonce: str, report: Ended) -> None:
-        try:
-            live.output.finish()
-        except OwnFailure as failure:
-            self._fail(failure)
-        end = self.book.ended(report, nonce)
+    def _conclude(self, live: Live, report: Ended) -> None:
+        self._outputs.finish(live)
+        end = self.book.ended(report)
         if isinstance(end, Ended):
             self._answer(end._replace(output=live.output), live)
 
@@ -246,8 +201,7 @@ class DaskExecutor:
         live = self.book.live.get(key)
         if live is not None:
             self._was_lost.add(key.seq)
-            if live.output is not None:
-                live.output.finish()
+            self._outputs.finish(live)
             self._answer(self.book.lost(key, why, self._now()), live)
 
     def _answer(self, news: Ended | Refused | None, live: Live | None = None) -> None:
@@ -267,7 +221,7 @@ class DaskExecutor:
         live.asked, live.forced = True, force
         self._stops[key] = force
         if force:
-            self.loop_call_later(LONGEST_SILENCE, self._give_up, key, live)
+            self._link.loop.call_later(LONGEST_SILENCE, self._give_up, key, live)
         if not self._obeying:
             self._obeying = True
             self._do(self._obey())
@@ -284,12 +238,12 @@ class DaskExecutor:
             met = {Key(*key) for answer in answers for key in answer}
             for live in lives:
                 key = live.attempt.key
-                if key not in met and not live.nonce and self.book.live.get(key) is live:
+                if key not in met and not live.nonce and not live.over:
                     self._answer(self.book.withdrawn(key, self._now()), live)
         self._obeying = False
 
     def _give_up(self, key: Key, live: Live) -> None:
-        if self.book.live.get(key) is live:
+        if not live.over:
             self._lose(key, f"its worker {live.worker} does not answer")
 
     async def _end_all(self) -> None:
@@ -324,9 +278,6 @@ class DaskExecutor:
             self._lose(key, "the scheduler does not know it any more")
 
     # Small things
-
-    def loop_call_later(self, seconds: float, function: Callable[..., object], *arguments: Any) -> None:
-        self._link.loop.call_later(seconds, function, *arguments)
 
     def _do(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._link.loop.create_task(work)

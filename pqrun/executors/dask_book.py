@@ -18,14 +18,25 @@ TOO_EARLY = "stopped before it started"
 class Live:
     """An attempt that has not been answered. `nonce` names the start that was heard of first."""
 
-    __slots__ = ("asked", "attempt", "began", "forced", "future", "nonce", "output", "unknown", "worker")
+    __slots__ = (
+        "asked",
+        "attempt",
+        "began",
+        "forced",
+        "future",
+        "nonce",
+        "output",
+        "over",
+        "unknown",
+        "worker",
+    )
 
     def __init__(self, attempt: Attempt) -> None:
         self.attempt = attempt
         self.nonce = ""
         self.worker = ""
         self.began: float | None = None
-        self.asked = self.forced = False
+        self.asked = self.forced = self.over = False
         self.unknown = 0
         self.future: Any = None
         self.output: Any = None
@@ -55,13 +66,13 @@ class Book:
         live.nonce, live.worker, live.began = nonce, worker, at
         return Started(key, at, host)
 
-    def ended(self, report: Ended | Refused, nonce: str) -> Ended | Refused | None:
+    def ended(self, report: Ended | Refused) -> Ended | Refused | None:
         """A runner reports its end; `None` if another one has done so before."""
         live = self.live.pop(report.key, None)
-        if live is None or isinstance(report, Refused):
-            return report if live is not None else None
-        began = live.began if live.began is not None and nonce == live.nonce else report.began
-        return report._replace(began=began, ended=max(began, report.ended))
+        if live is None:
+            return None
+        live.over = True
+        return report
 
     def lost(self, key: Key, why: str, now: float) -> Ended | None:
         """Nobody will report its end."""
@@ -91,6 +102,7 @@ class Book:
     def _answer(self, live: Live, exit: Exit, now: float, *, stopped: bool) -> Ended:
         key = live.attempt.key
         del self.live[key]
+        live.over = True
         # What never said that it began has taken no time: by that it is told apart afterwards.
         began = now if live.began is None else live.began
         return Ended(key, exit, stopped, began, now)

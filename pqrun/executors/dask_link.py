@@ -75,7 +75,10 @@ class Link:
                 f"--on {self.address.given} needs Dask, which is not installed here: "
                 "pip install 'pqrun-cli[dask]'"
             ) from None
-        for name in ("distributed", *(n for n in logging.root.manager.loggerDict if n.startswith("distributed."))):
+        for name in (
+            "distributed",
+            *(n for n in logging.root.manager.loggerDict if n.startswith("distributed.")),
+        ):
             logging.getLogger(name).setLevel(logging.CRITICAL)  # what matters is said in our own words
         self._here = distributed.__version__
         self._thread.start()
