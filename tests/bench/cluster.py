@@ -11,9 +11,9 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(ROOT / "tests" / "dask"))
 
-from tests.dask.cluster import Cluster, Pqrun, lives, marks, wait_for  # noqa: E402
+from cluster import Cluster, Pqrun, lives, marks, wait_for  # noqa: E402
 
 NAMES = ("a", "b", "c", "d")
 
@@ -31,9 +31,11 @@ def mixed(count, directory):
 
 
 def plain_mix(count):
+    """60 % true, 25 % short sleeps, 10 % failing, and a few that print 1 MiB or run into their limit."""
+    limit = "sleep 9 & sleep 9 # pqrun: timeout=0.7 grace=0.2\n"
     return "".join(
         "sleep 0.01\n" if n % 4 == 0 else "exit 3\n" if n % 10 == 1 else "head -c 1048576 /dev/zero\n" if n % 50 == 3
-        else "true\n"
+        else limit if n % 40 == 5 else "true\n"
         for n in range(count)
     )  # fmt: skip
 

@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from pqrun.journal.reader import Lines
@@ -38,6 +39,7 @@ class Cluster:
         self.all: list[subprocess.Popen] = []
         self._file = directory / "scheduler.json"
         self._count = 0
+        self._awaited: list[str] = []
         self.address = ""
         self.start_scheduler()
 
@@ -99,10 +101,18 @@ class Cluster:
                 "--no-dashboard", "--nanny" if nanny else "--no-nanny", "--local-directory", str(self.directory),
                 *(("--resources", resources) if resources else ()),
             )  # fmt: skip
-        for name in names if wait else ():
-            wait_for(
-                lambda name=name: "Registered to" in self.log(logs[name]), what=lambda: self.log(logs[name])
-            )
+        self._awaited += logs.values()
+        if wait:
+            self.wait_for_workers()
+
+    def _has_registered(self, log: str) -> bool:
+        return "Registered to" in self.log(log)
+
+    def wait_for_workers(self) -> None:
+        """All that were begun without waiting for them."""
+        for log in self._awaited:
+            wait_for(partial(self._has_registered, log), what=partial(self.log, log))
+        self._awaited.clear()
 
     def kill(self, process: subprocess.Popen, number: int = signal.SIGKILL) -> None:
         """That process alone."""
