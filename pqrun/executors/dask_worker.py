@@ -90,8 +90,10 @@ class Runner(WorkerPlugin):
         self._lock = Lock()
         self._clock = SystemClock()
         self._workspace = tempfile.mkdtemp(prefix="pqrun-")
+        # Other workers of this machine have guardians of their own, which must not end what is ours.
+        token = errand.token + os.urandom(4).hex()
         self._launcher = Launcher(
-            run_id=errand.run_id, directory=errand.directory, workspace=self._workspace, token=errand.token
+            run_id=errand.run_id, directory=errand.directory, workspace=self._workspace, token=token
         )
         containment = PoliteContainment(self._launcher.mark, self._launcher.kept_mark)
         containment.open()

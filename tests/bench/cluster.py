@@ -102,9 +102,9 @@ def account(what, run, directory, count, code):
     lost = sum(1 for event in run.events() if "gone" in event)
     report(
         what, exit=code, ended_once=sum(1 for n in ends.values() if n == 1), of=count,
-        ended_wrongly=sum(
-            1 for event in run.events() if event.get("o") == "failed" and event["s"] % 10 != 1
-        ),
+        ended_wrongly=[
+            event for event in run.events() if event.get("o") == "failed" and event["s"] % 10 != 1
+        ],
         started_twice=sum(1 for n in begun.values() if n > 1), completed_twice=sum(1 for n in done.values() if n > 1),
         attempts_lost=lost,
     )  # fmt: skip

@@ -7,7 +7,6 @@ import pytest
 
 from pqrun.capture import Logs
 from pqrun.clock import SystemClock
-from pqrun.executors.kinship import marks
 from executors.conftest import Processes, check_what_was_reported
 from executors.test_conformance import *  # noqa: F403
 
@@ -24,7 +23,7 @@ class OnCluster(Processes):
         from pqrun.executors.dask_worker import Errand
 
         token = os.urandom(8).hex()
-        self.mark = marks(token)[0]
+        self.mark = b"/" + token.encode()
         self.link = Link(Address(self.cluster.on, self.cluster.address, None))
         self.link.open()
         executor = DaskExecutor(
