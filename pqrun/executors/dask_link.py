@@ -28,6 +28,7 @@ T = TypeVar("T")
 PACKAGE = "pqrun-cli"
 OLDEST = (2025, 12)
 PATIENCE = 10.0
+FIRST_PATIENCE = 5.0
 LOOK = 0.1
 LOOK_FOR_MISSING = 10.0
 TRY_AGAIN = 0.3
@@ -146,10 +147,14 @@ class Link:
     async def _first(self) -> None:
         given = self.address.given
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(FIRST_PATIENCE):
                 await self._check_versions()
         except UserError:
             raise
+        except TimeoutError:
+            raise UserError(
+                f"--on {given}: no Dask scheduler answers at {self.address.url} within {FIRST_PATIENCE:g} s"
+            ) from None
         except Exception as error:
             raise UserError(
                 f"--on {given}: no Dask scheduler answers at {self.address.url}: {_in_words(error)}"

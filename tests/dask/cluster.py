@@ -130,7 +130,16 @@ class Cluster:
 class Pqrun:
     """A pqrun at work on a cluster, with a record of its own."""
 
-    def __init__(self, directory: Path, cluster: Cluster, *words: str, jobs: str = "", name: str = "run"):
+    def __init__(
+        self,
+        directory: Path,
+        cluster: Cluster,
+        *words: str,
+        jobs: str = "",
+        name: str = "run",
+        on: str = "",
+        verb: Sequence[str] = (),
+    ) -> None:
         self.record = directory / name
         self.jobs = directory / f"{name}.jobs"
         if jobs:
@@ -138,8 +147,9 @@ class Pqrun:
             words = (str(self.jobs), *words)
         self.out_path, self.err_path = directory / f"{name}.out", directory / f"{name}.err"
         with open(self.out_path, "wb") as out, open(self.err_path, "wb") as err:
+            what = verb or ("run", *words, "--run-dir", str(self.record), "--on", on or cluster.on)
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "pqrun", "run", *words, "--run-dir", str(self.record), "--on", cluster.on],
+                [sys.executable, "-m", "pqrun", *what],
                 stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=directory,
             )  # fmt: skip
 

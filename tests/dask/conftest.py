@@ -4,7 +4,6 @@
 import importlib.util
 
 import pytest
-
 from cluster import Cluster, Pqrun
 
 NEED_DASK = {"test_conformance", "test_runs", "test_deaths", "test_refusals"}

@@ -4,11 +4,11 @@
 import os
 
 import pytest
+from executors.conftest import Processes, check_what_was_reported
+from executors.test_conformance import *  # noqa: F403
 
 from pqrun.capture import Logs
 from pqrun.clock import SystemClock
-from executors.conftest import Processes, check_what_was_reported
-from executors.test_conformance import *  # noqa: F403
 
 
 class OnCluster(Processes):
