@@ -139,8 +139,8 @@ class Encoder:
                 how = f'"sig":"{name}"'
             case NotStarted(code, why):
                 how = f'"x":{code},"not":{quote(why)}'
-            case Lost(why):
-                how = f'"lost":{quote(why)}'
+            case Lost(why, gone):
+                how = f'"lost":{quote(why)}' + (',"gone":true' if gone else "")
         text = (
             f'{{"e":"end","t":{self._time(at)},"s":{seq},"n":{attempt},"as":"{counted._value_}",{how}'
             f',"b":{wall(began):.7f},"f":{wall(ended):.7f},"u":{usage.user:.6f},"y":{usage.system:.6f}'
@@ -282,7 +282,7 @@ def _event(line: dict[str, Any], at: float, seq: int, attempt: int) -> ev.Event 
 
 def _exit(line: dict[str, Any]) -> Exit:
     if "lost" in line:
-        return Lost(line["lost"])
+        return Lost(line["lost"], line.get("gone", False))
     if "sig" in line:
         return Signalled(line["sig"])
     return NotStarted(line["x"], line["not"]) if "not" in line else Exited(line["x"])
