@@ -80,11 +80,15 @@ class Running:
             if running.deadline is not None:
                 self._alarms.set(running.deadline, task.seq, running)
 
-    def hear(self, task: Task, news: nw.Started | nw.Idle | nw.Told | nw.Grew, now: float) -> None:
+    def hear(
+        self, task: Task, news: nw.Started | nw.Restarted | nw.Idle | nw.Told | nw.Grew, now: float
+    ) -> None:
         """What is reported of it while it runs."""
         match news:
             case nw.Started():
                 self.started(task, news)
+            case nw.Restarted(key, where):
+                self._log.events.append(ev.AttemptRestarted(now, *key, where))
             case nw.Idle():
                 self.ask_to_stop(task, StopReason.IDLE, now)
             case nw.Told(key, status, progress):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from pqrun.model import Attempt, Exit, Key, Lost, NotStarted
-from pqrun.news import Ended, Refused, Started
+from pqrun.news import Ended, Refused, Restarted, Started
 
 TOO_EARLY = "stopped before it started"
 
@@ -54,7 +54,7 @@ class Book:
         self.live[attempt.key] = live = Live(attempt)
         return live
 
-    def started(self, key: Key, nonce: str, worker: str, host: str, at: float) -> Started | None:
+    def started(self, key: Key, nonce: str, worker: str, host: str, at: float) -> Started | Restarted | None:
         """A runner says that it began."""
         live = self.live.get(key)
         if live is None or live.nonce == nonce:
@@ -62,7 +62,7 @@ class Book:
         if live.nonce:
             job = f"job {live.attempt.spec.id}, attempt {key.attempt}"
             self.twice.append(f"{job}: was started a second time, on {host} ({worker})")
-            return None
+            return Restarted(key, host)
         live.nonce, live.worker, live.began = nonce, worker, at
         return Started(key, at, host)
 

@@ -39,7 +39,7 @@ Wall = Callable[[float], float]
 CRC_LENGTH = len(b',"c":"00000000"}')
 UNKNOWN = JobSpec("", Command(""))
 _RARE = (
-    ev.JobWaiting, ev.AttemptRefused, ev.JobRemoved, ev.JobReopened, ev.JobDropped, ev.JobChanged,
+    ev.JobWaiting, ev.AttemptRefused, ev.AttemptRestarted, ev.JobRemoved, ev.JobReopened, ev.JobDropped, ev.JobChanged,
     ev.InputEnded, ev.WorkersChanged, ev.PoolChanged, ev.RunPaused, ev.RunStopping, ev.SlotsChanged,
 )  # fmt: skip
 
@@ -162,6 +162,8 @@ class Encoder:
                 return f'{{"e":"wait","t":{at},"s":{seq},"n":{attempt},"until":{self._wall(until):.7f}}}'
             case ev.AttemptRefused(_, seq, attempt, why):
                 return f'{{"e":"refuse","t":{at},"s":{seq},"n":{attempt},"why":{quote(why)}}}'
+            case ev.AttemptRestarted(_, seq, attempt, where):
+                return f'{{"e":"twice","t":{at},"s":{seq},"n":{attempt},"where":{quote(where)}}}'
             case ev.JobRemoved(_, seq):
                 return f'{{"e":"remove","t":{at},"s":{seq}}}'
             case ev.JobReopened(_, seq, outcome, _):
@@ -257,6 +259,8 @@ def _event(line: dict[str, Any], at: float, seq: int, attempt: int) -> ev.Event 
             return ev.JobWaiting(at, seq, attempt, line["until"])
         case "refuse":
             return ev.AttemptRefused(at, seq, attempt, line["why"])
+        case "twice":
+            return ev.AttemptRestarted(at, seq, attempt, line["where"])
         case "remove":
             return ev.JobRemoved(at, seq)
         case "again":

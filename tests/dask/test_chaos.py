@@ -12,7 +12,7 @@ from random import Random
 from pqrun import events as ev
 from pqrun.executors.dask_book import Book
 from pqrun.model import Exited, JobSpec, Key, Lost, NotStarted, Outcome, Priority, RetryPolicy, Signalled
-from pqrun.news import Ended, Started
+from pqrun.news import Ended, Restarted, Started
 from pqrun.scheduler import Scheduler
 from pqrun.testing import FakeClock, simulate
 
@@ -164,6 +164,7 @@ class BadCluster:
 
     def _report(self, news):
         if news is not None:
+            assert not isinstance(news, Restarted) or news.key in self.book.live
             self.reports.append(news)
             self.engine.post(news)
 
@@ -198,7 +199,8 @@ def cancel_one(cluster, scheduler, random):
 def check(story, jobs, cluster):
     reported = defaultdict(list)
     for news in cluster.reports:
-        reported[news.key].append(type(news))
+        if not isinstance(news, Restarted):
+            reported[news.key].append(type(news))
     for key, kinds in reported.items():
         assert kinds in ([Started, Ended], [Ended]), key
     ended, lost, attempts = Counter(), Counter(), defaultdict(list)
@@ -217,6 +219,8 @@ def check(story, jobs, cluster):
                 runs = [end for key, ends in cluster.true_ends.items() if key[0] == seq for end in ends]
                 if outcome is Outcome.OK:
                     assert Exited(0) in runs
+    restarted = sum(isinstance(event, ev.AttemptRestarted) for event in story.events)
+    assert restarted <= len(cluster.book.twice)
     assert ended == Counter(range(1, len(jobs) + 1)), "a job was lost, or has ended twice"
     for seq, spec in enumerate(jobs, 1):
         assert attempts[seq] == list(range(1, len(attempts[seq]) + 1))
