@@ -57,6 +57,15 @@ class AttemptStarted(NamedTuple):
     where: str
 
 
+class AttemptRestarted(NamedTuple):
+    """A cluster has begun it a second time, `where` that was; the first end that is reported counts."""
+
+    at: float
+    seq: int
+    attempt: int
+    where: str
+
+
 class AttemptStopping(NamedTuple):
     """We asked it to end (`force`: killed it)."""
 
@@ -227,6 +236,7 @@ Event = (
     | AttemptSubmitted
     | AttemptRefused
     | AttemptStarted
+    | AttemptRestarted
     | AttemptStopping
     | AttemptEnded
     | JobWaiting

@@ -110,7 +110,7 @@ def kill(state: Stopping) -> Stopping:
 
 
 def retry(state: Submitted | Running | Stopping, until: float) -> Waiting:
-    """It failed and may try again."""
+    """It failed, or was lost, and may try again."""
     return Waiting(state.attempt + 1, until)
 
 

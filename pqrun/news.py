@@ -16,6 +16,13 @@ class Started(NamedTuple):
     where: str
 
 
+class Restarted(NamedTuple):
+    """The attempt was begun a second time, without being asked for."""
+
+    key: Key
+    where: str
+
+
 class Idle(NamedTuple):
     """The attempt has been silent for as long as it may."""
 
@@ -59,4 +66,4 @@ class Refused(NamedTuple):
     why: str
 
 
-News = Started | Idle | Told | Grew | Ended | Refused
+News = Started | Restarted | Idle | Told | Grew | Ended | Refused

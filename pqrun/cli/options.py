@@ -17,6 +17,7 @@ from pqrun.cli.declare import (
     option,
 )
 from pqrun.cli.pacing import PacingOptions
+from pqrun.cli.placing import PlaceOptions
 from pqrun.jobfile import kinds, values
 from pqrun.jobfile.kinds import FROM_WORD
 from pqrun.model import Halt, Pool, Priority
@@ -123,7 +124,7 @@ class ReportOptions:
 
 
 @dataclass(kw_only=True)
-class RunOptions(PacingOptions, ReportOptions, JobOptions):
+class RunOptions(PlaceOptions, PacingOptions, ReportOptions, JobOptions):
     """What a run is asked to be."""
 
     jobs: Annotated[

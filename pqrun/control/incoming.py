@@ -118,6 +118,8 @@ def _check(spec: JobSpec) -> None:
         _must(isinstance(need, Need) and _is_text(need.job) and need.when in _WHEN, "needs")
     for name in ("allow_failure", "rerun"):
         _must(isinstance(getattr(spec, name), bool), name)
+    _must(spec.on_lost in kinds.ON_LOST, "on_lost")
+    _must(is_whole(spec.max_lost, 0, kinds.MOST_RETRIES), "max_lost")
     _must(spec.creates is None or _is_text(spec.creates), "creates")
     _must(spec.file is None or _is_text(spec.file), "file")
 

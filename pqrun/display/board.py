@@ -140,7 +140,9 @@ class Board:
         rows = []
         for _, job in zip(range(most), self._running.values(), strict=False):
             spec, key = job.spec, job.key
-            glimpse = glimpses.get(key, job.said)
+            glimpse = glimpses.get(key, NOTHING)
+            if glimpse == NOTHING:
+                glimpse = job.said
             rows.append(
                 RunningJob(
                     key.seq, name_of(spec), spec.priority, key.attempt, max(key.attempt, spec.retry.max + 1),
@@ -182,6 +184,8 @@ class Board:
     def _started(self, event: ev.AttemptStarted) -> None:
         if job := self._running.get(event.seq):
             job.since = event.at
+            if not event.where.startswith("slot "):  # on another machine: until it says more, that is told
+                job.said = Glimpse(status=f"on {plain(event.where)}")
 
     def _asked_to_stop(self, event: ev.AttemptStopping) -> None:
         if job := self._running.get(event.seq):

@@ -39,7 +39,7 @@ Wall = Callable[[float], float]
 CRC_LENGTH = len(b',"c":"00000000"}')
 UNKNOWN = JobSpec("", Command(""))
 _RARE = (
-    ev.JobWaiting, ev.AttemptRefused, ev.JobRemoved, ev.JobReopened, ev.JobDropped, ev.JobChanged,
+    ev.JobWaiting, ev.AttemptRefused, ev.AttemptRestarted, ev.JobRemoved, ev.JobReopened, ev.JobDropped, ev.JobChanged,
     ev.InputEnded, ev.WorkersChanged, ev.PoolChanged, ev.RunPaused, ev.RunStopping, ev.SlotsChanged,
 )  # fmt: skip
 
@@ -139,8 +139,8 @@ class Encoder:
                 how = f'"sig":"{name}"'
             case NotStarted(code, why):
                 how = f'"x":{code},"not":{quote(why)}'
-            case Lost(why):
-                how = f'"lost":{quote(why)}'
+            case Lost(why, gone):
+                how = f'"lost":{quote(why)}' + (',"gone":true' if gone else "")
         text = (
             f'{{"e":"end","t":{self._time(at)},"s":{seq},"n":{attempt},"as":"{counted._value_}",{how}'
             f',"b":{wall(began):.7f},"f":{wall(ended):.7f},"u":{usage.user:.6f},"y":{usage.system:.6f}'
@@ -162,6 +162,8 @@ class Encoder:
                 return f'{{"e":"wait","t":{at},"s":{seq},"n":{attempt},"until":{self._wall(until):.7f}}}'
             case ev.AttemptRefused(_, seq, attempt, why):
                 return f'{{"e":"refuse","t":{at},"s":{seq},"n":{attempt},"why":{quote(why)}}}'
+            case ev.AttemptRestarted(_, seq, attempt, where):
+                return f'{{"e":"twice","t":{at},"s":{seq},"n":{attempt},"where":{quote(where)}}}'
             case ev.JobRemoved(_, seq):
                 return f'{{"e":"remove","t":{at},"s":{seq}}}'
             case ev.JobReopened(_, seq, outcome, _):
@@ -257,6 +259,8 @@ def _event(line: dict[str, Any], at: float, seq: int, attempt: int) -> ev.Event 
             return ev.JobWaiting(at, seq, attempt, line["until"])
         case "refuse":
             return ev.AttemptRefused(at, seq, attempt, line["why"])
+        case "twice":
+            return ev.AttemptRestarted(at, seq, attempt, line["where"])
         case "remove":
             return ev.JobRemoved(at, seq)
         case "again":
@@ -282,7 +286,7 @@ def _event(line: dict[str, Any], at: float, seq: int, attempt: int) -> ev.Event 
 
 def _exit(line: dict[str, Any]) -> Exit:
     if "lost" in line:
-        return Lost(line["lost"])
+        return Lost(line["lost"], line.get("gone", False))
     if "sig" in line:
         return Signalled(line["sig"])
     return NotStarted(line["x"], line["not"]) if "not" in line else Exited(line["x"])

@@ -1,0 +1,301 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The connection to a Dask cluster: made, checked, watched, and made again after it broke.
+
+It has a thread with an event loop of its own; everything that talks to the cluster happens there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import pickle
+import warnings
+from collections.abc import Callable, Coroutine
+from importlib.metadata import PackageNotFoundError, version
+from threading import Thread
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from pqrun import __version__
+from pqrun.errors import OwnFailure, UserError
+from pqrun.executors.dask_address import Address
+
+if TYPE_CHECKING:
+    from pqrun.executors.dask_worker import Errand
+
+T = TypeVar("T")
+PACKAGE = "pqrun-cli"
+OLDEST = (2025, 12)
+PATIENCE = 10.0
+FIRST_PATIENCE = 5.0
+LOOK = 0.1
+LOOK_FOR_MISSING = 10.0
+TRY_AGAIN = 0.3
+
+
+class WorkerFacts(NamedTuple):
+    """What a worker offers."""
+
+    slots: int
+    resources: dict[str, float]
+
+
+class Ears(NamedTuple):
+    """Who is told, in the link's thread: of a runner's news, of another number of slots, of a break, of
+    which attempts the scheduler knows."""
+
+    hear: Callable[..., None]
+    changed: Callable[[], None]
+    broke: Callable[[str], None]
+    counted: Callable[[set[tuple[int, int]]], None]
+    asked_about: Callable[[], None]
+
+
+class Link:
+    """`client` is the present connection; there is none while the scheduler is away."""
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self.client: Any = None
+        self.name = ""
+        self.workers: dict[str, WorkerFacts] = {}
+        self.slots = 0
+        self.loop = asyncio.new_event_loop()
+        self._thread = Thread(target=self._work, name="pqrun-dask", daemon=True)
+        self._comm: Any = None
+        self._generation = 0
+        self._watching: asyncio.Task[None] | None = None
+
+    def open(self) -> None:
+        """Connects; `UserError` if there is no scheduler, or one that does not fit."""
+        try:
+            import distributed
+        except ImportError:
+            raise UserError(
+                f"--on {self.address.given} needs Dask, which is not installed here: "
+                "pip install 'pqrun-cli[dask]'"
+            ) from None
+        for name in (
+            "distributed",
+            *(n for n in logging.root.manager.loggerDict if n.startswith("distributed.")),
+        ):
+            logging.getLogger(name).setLevel(logging.CRITICAL)  # what matters is said in our own words
+        self._here = distributed.__version__
+        self._thread.start()
+        try:
+            self.wait_for(self._first())
+        except BaseException:
+            self.close()
+            raise
+
+    def begin(self, errand: Errand, ears: Ears) -> None:
+        """Takes this run to the cluster."""
+        self._errand, self._ears = errand, ears
+        try:
+            self.wait_for(self._join())
+        except Exception as error:
+            raise OwnFailure(f"{self.address.given} does not take the run: {_in_words(error)}") from error
+
+    def call(self, function: Callable[..., object], *arguments: Any) -> None:
+        """Has something done in the link's thread, soon; never waits."""
+        with contextlib.suppress(RuntimeError):  # it is closed: nothing is left to be done
+            self.loop.call_soon_threadsafe(function, *arguments)
+
+    def wait_for(self, work: Coroutine[Any, Any, T]) -> T:
+        """Has something done there, from another thread, and waits for it."""
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result()
+
+    async def ask_workers(
+        self, function: Callable[..., T], *arguments: Any, workers: list[str] | None = None
+    ) -> list[T]:
+        """What that function returns on these workers; of some there may be no answer."""
+        if self.client is None:
+            return []
+        try:
+            answers = await self.client.run(
+                function, self.name, *arguments, workers=workers, on_error="ignore"
+            )
+        except Exception:  # the connection is breaking, or none of these workers is left
+            return []
+        return [answer for answer in answers.values() if answer is not None]
+
+    def close(self) -> None:
+        """Lets go of the cluster, which ends what is left of the run there."""
+        if self._thread.is_alive():
+            with contextlib.suppress(Exception):
+                self.wait_for(self._leave())
+            self.loop.call_soon_threadsafe(self.loop.stop)
+            self._thread.join()
+        if not self.loop.is_closed():
+            self.loop.close()
+
+    def _work(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.loop.run_forever()
+
+    def _security(self) -> Any:
+        from distributed.security import Security
+
+        tls = self.address.tls
+        if tls is None:
+            return Security()
+        return Security(
+            tls_ca_file=tls.ca, tls_client_cert=tls.cert, tls_client_key=tls.key, require_encryption=True
+        )
+
+    async def _first(self) -> None:
+        given = self.address.given
+        try:
+            async with asyncio.timeout(FIRST_PATIENCE):
+                await self._check_versions()
+        except UserError:
+            raise
+        except TimeoutError:
+            raise UserError(
+                f"--on {given}: no Dask scheduler answers at {self.address.url} within {FIRST_PATIENCE:g} s"
+            ) from None
+        except Exception as error:
+            raise UserError(
+                f"--on {given}: no Dask scheduler answers at {self.address.url}: {_in_words(error)}"
+            ) from None
+        try:
+            self.client = await self._connected(PATIENCE)
+        except Exception as error:
+            raise UserError(
+                f"--on {given}: distributed {self._here} here and {self._there} there do not work together: "
+                f"{_in_words(error)}"
+            ) from None
+        self._comm = self.client.scheduler_comm
+        offered = await self.client.nthreads()
+        self.workers = {worker: WorkerFacts(slots, {}) for worker, slots in offered.items()}
+        self.slots = sum(offered.values())
+
+    async def _check_versions(self) -> None:
+        """That pqrun is the same everywhere, and Dask is not too old."""
+        from distributed.core import rpc
+
+        try:
+            ours = version(PACKAGE)  # what the others are asked for too
+        except PackageNotFoundError:
+            ours = __version__
+        ask = {"packages": [PACKAGE]}
+        arguments = self._security().get_connection_args("client")
+        async with rpc(self.address.url, connection_args=arguments) as scheduler:
+            found = {"the scheduler": await scheduler.versions(**ask)}
+            answers = await scheduler.broadcast(msg={"op": "versions", **ask}, on_error="ignore")
+            found |= {f"the worker {address}": answer for address, answer in answers.items()}
+        self._there = "an unknown version"
+        for who, versions in found.items():
+            packages = dict(versions.get("packages", {}))
+            there, dask = packages.get(PACKAGE), str(packages.get("distributed"))
+            self._there = dask if who == "the scheduler" else self._there
+            if not there:
+                cure = f"pip install 'pqrun-cli[dask]=={ours}' there"
+                raise UserError(f"--on {self.address.given}: {who} has no pqrun: {cure}")
+            if there != ours:
+                raise UserError(
+                    f"--on {self.address.given}: pqrun {ours} here, {there} on {who}: "
+                    "they have to be the same"
+                )
+            if tuple(int(n) for n in dask.split(".")[:2] if n.isdigit()) < OLDEST:
+                oldest = ".".join(map(str, OLDEST))
+                raise UserError(
+                    f"--on {self.address.given}: distributed {self._here} here, {dask} on {who}: "
+                    f"it takes {oldest} or newer"
+                )
+
+    async def _connected(self, timeout: float) -> Any:
+        from distributed import Client
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return await Client(
+                self.address.url, security=self._security(), asynchronous=True, set_as_default=False,
+                timeout=timeout, name=f"pqrun-{os.getpid()}",
+            )  # fmt: skip
+
+    async def _join(self) -> None:
+        """Registers what runs there, and has its news told here."""
+        from pqrun.executors.dask_scheduler import Watch
+        from pqrun.executors.dask_worker import Runner
+
+        self._generation += 1
+        errand = self._errand
+        # Another name each time: what was left of the one before may still be on its way out.
+        self.name = name = f"pqrun-{errand.run_id}-{self._generation}"
+        self.client.subscribe_topic(name, self._hear)
+        await self.client.register_plugin(Runner(errand._replace(name=name)), name=name)
+        await self.client.register_plugin(Watch(name, errand.run_id, self.client.id), name=name)
+        self._watching = self._watching or self.loop.create_task(self._watch())
+
+    def _hear(self, event: tuple[float, Any]) -> None:
+        kind, seq, attempt, nonce, worker, told = event[1]
+        if kind == "workers":
+            self.workers = {name: WorkerFacts(*facts) for name, facts in pickle.loads(told).items()}
+            self.slots = sum(facts.slots for facts in self.workers.values())
+            self._ears.changed()
+        else:
+            self._ears.hear(kind, seq, attempt, nonce, worker, told)
+
+    async def _watch(self) -> None:
+        """Notices that the connection broke, and makes it again; asks now and then what is known there."""
+        look = self.loop.time() + LOOK_FOR_MISSING
+        while True:
+            await asyncio.sleep(LOOK)
+            if self._is_broken():
+                await self._make_again()
+            elif self.loop.time() >= look:
+                look = self.loop.time() + LOOK_FOR_MISSING
+                await self._count()
+
+    async def _count(self) -> None:
+        from pqrun.executors.dask_scheduler import known_keys
+
+        self._ears.asked_about()
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(PATIENCE):
+                known = await self.client.run_on_scheduler(known_keys, self._errand.run_id)
+            self._ears.counted({(key[0], key[1]) for key in known})
+
+    def _is_broken(self) -> bool:
+        client = self.client
+        # Dask makes connections anew by itself, but not what belongs to them.
+        return client.status != "running" or client.scheduler_comm is not self._comm or self._comm.closed()
+
+    async def _make_again(self) -> None:
+        client, self.client = self.client, None
+        self.slots, self.workers = 0, {}
+        self._ears.broke(f"the connection to the scheduler at {self.address.url} broke")
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(2.0):
+                await client._close(fast=True)
+        while True:
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    self.client = await self._connected(PATIENCE)
+                    self._comm = self.client.scheduler_comm
+                    await self._join()
+                return
+            except Exception:
+                client, self.client = self.client, None
+                if client is not None:
+                    with contextlib.suppress(Exception):
+                        await client._close(fast=True)
+                await asyncio.sleep(TRY_AGAIN)
+
+    async def _leave(self) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
+        if self.client is not None:
+            async with asyncio.timeout(2.0):
+                await self.client._close()
+
+
+def _in_words(error: BaseException) -> str:
+    """An error of the network's, in one line."""
+    while error.__cause__ is not None and isinstance(error, OSError) and not error.errno:
+        error = error.__cause__
+    text = " ".join((getattr(error, "strerror", None) or str(error) or type(error).__name__).split())
+    return text[:300]
