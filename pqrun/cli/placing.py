@@ -5,7 +5,17 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from pqrun.cli.declare import PLACE, option
-from pqrun.executors.dask_address import LOCAL, place
+
+LOCAL = "local"
+
+
+def place(text: str) -> str:
+    """Checks what `--on` says; what knows about clusters is loaded for one only."""
+    if text == LOCAL:
+        return text
+    from pqrun.executors.dask_address import checked
+
+    return checked(text)
 
 
 @dataclass(kw_only=True)

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 from pqrun.errors import UserError
 
-LOCAL = "local"
 _ACCEPTED = "accepted: local, dask://HOST:PORT, tls://HOST:PORT"
 
 
@@ -28,10 +27,8 @@ class Address(NamedTuple):
     tls: Tls | None
 
 
-def place(text: str) -> str:
-    """Checks what `--on` says."""
-    if text == LOCAL:
-        return text
+def checked(text: str) -> str:
+    """A cluster as `--on` names it; `ValueError` if it is none."""
     from urllib.parse import urlsplit
 
     try:

@@ -3,8 +3,9 @@
 
 import pytest
 
+from pqrun.cli.placing import place
 from pqrun.errors import UserError
-from pqrun.executors.dask_address import Address, Tls, address_of, is_loopback, place
+from pqrun.executors.dask_address import Address, Tls, address_of, is_loopback
 
 NO_TLS = Tls()
 
