@@ -29,6 +29,8 @@ PATIENCE_FOR_RESOURCES = 3.0
 LOOK_FOR_RESOURCES = 0.25
 LONGEST_SILENCE = 30.0
 LONGEST_GOODBYE = 8.0
+LONGEST_FINISH = 5.0
+PATIENCE_AFTER_BREAK = 30.0
 
 
 class DaskExecutor:
@@ -59,14 +61,18 @@ class DaskExecutor:
         self._stops: dict[Key, bool] = {}
         self._obeying = False
         self._tasks: set[asyncio.Task[None]] = set()
+        self._finishing: set[asyncio.Task[None]] = set()
         self._asked_about: set[Key] = set()
         self._closed = False
+        self._judges_at = -inf
         self._sender = Sender(link, errand.run_id, self._lose)
         self._outputs = Outputs(link, reporter, logs, follow=errand.follow, fail=fail, do=self._do)
 
     def open(self) -> None:
         """Takes the run to the cluster."""
-        ears = Ears(self._hear, self._changed, self._broke, self._counted, self._ask_about)
+        ears = Ears(
+            self._hear, self._heard, self._changed, self._broke, self._back, self._counted, self._ask_about
+        )  # fmt: skip
         self._link.begin(self._errand, ears)
 
     # As an executor, from any thread
@@ -117,8 +123,6 @@ class DaskExecutor:
         spec = attempt.spec
         if spec.slots > 1:
             self._answer(self.book.impossible(attempt.key, "a job on a cluster takes one slot", self._now()))
-        elif self._link.client is None:
-            self._lose(attempt.key, "the scheduler was away")
         elif spec.pools:
             self._do(self._submit_where_possible(live))
         else:
@@ -132,7 +136,9 @@ class DaskExecutor:
             offers = [facts.resources for facts in self._link.workers.values()]
             if any(all(offer.get(name, 0) >= count for name, count in wanted) for offer in offers):
                 return self._submit(live)
-            if self._now() >= until:
+            if self._link.client is None:
+                until = self._now() + PATIENCE_FOR_RESOURCES
+            elif self._now() >= max(until, self._judges_at):
                 asks = " ".join(f"{name}={count}" for name, count in wanted)
                 why = (
                     f"no worker of the cluster has {asks}: start one with `dask worker --resources '{asks}'`"
@@ -181,8 +187,15 @@ class DaskExecutor:
     ) -> None:
         if sum(sizes) == sum(map(len, within)) and self._outputs.take_at_once(live, within):
             self._conclude(live, report)
-        else:
-            self._do(self._finish(live, worker, report, sizes))
+        elif not live.finishing:
+            live.finishing = True
+            task = self._do(self._finish(live, worker, report, sizes))
+            self._finishing.add(task)
+            task.add_done_callback(self._finishing.discard)
+
+    async def _heard(self) -> None:
+        if self._finishing:
+            await asyncio.wait(set(self._finishing), timeout=LONGEST_FINISH)
 
     async def _finish(self, live: Live, worker: str, report: Ended, sizes: tuple[int, int]) -> None:
         """Without the rest of what it has printed it has not ended."""
@@ -266,9 +279,14 @@ class DaskExecutor:
     def _broke(self, why: str) -> None:
         if not self._closed:
             self._say(f"{why}; waiting for it to come back")
-        for key in list(self.book.live):
-            self._lose(key, why)
+        for key, live in list(self.book.live.items()):
+            if live.future is not None:  # else it was never sent, and waits
+                self._lose(key, why)
         self._reporter.post()
+
+    def _back(self) -> None:
+        self._judges_at = self._now() + PATIENCE_AFTER_BREAK  # workers come back one by one
+        self._sender.back()
 
     def _ask_about(self) -> None:
         self._asked_about = {key for key, live in self.book.live.items() if live.future is not None}

@@ -22,6 +22,7 @@ class Live:
         "asked",
         "attempt",
         "began",
+        "finishing",
         "forced",
         "future",
         "nonce",
@@ -36,7 +37,7 @@ class Live:
         self.nonce = ""
         self.worker = ""
         self.began: float | None = None
-        self.asked = self.forced = self.over = False
+        self.asked = self.forced = self.finishing = self.over = False
         self.unknown = 0
         self.future: Any = None
         self.output: Any = None

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from pqrun import __version__
 from pqrun.errors import OwnFailure, UserError
 from pqrun.executors.dask_address import Address
+from pqrun.model import Key
 
 if TYPE_CHECKING:
     from pqrun.executors.dask_worker import Errand
@@ -32,6 +33,7 @@ FIRST_PATIENCE = 5.0
 LOOK = 0.1
 LOOK_FOR_MISSING = 10.0
 TRY_AGAIN = 0.3
+LONGEST_QUESTION = 2.0
 
 
 class WorkerFacts(NamedTuple):
@@ -42,12 +44,14 @@ class WorkerFacts(NamedTuple):
 
 
 class Ears(NamedTuple):
-    """Who is told, in the link's thread: of a runner's news, of another number of slots, of a break, of
-    which attempts the scheduler knows."""
+    """Who is told, in the link's thread: of a runner's news, of another number of slots, of a break and
+    its end, of which attempts the scheduler knows. `heard` waits until what was told has been taken in."""
 
     hear: Callable[..., None]
+    heard: Callable[[], Coroutine[Any, Any, None]]
     changed: Callable[[], None]
     broke: Callable[[str], None]
+    back: Callable[[], None]
     counted: Callable[[set[tuple[int, int]]], None]
     asked_about: Callable[[], None]
 
@@ -119,6 +123,16 @@ class Link:
         except Exception:  # the connection is breaking, or none of these workers is left
             return []
         return [answer for answer in answers.values() if answer is not None]
+
+    async def read(self, worker: str, key: Key, stream: int, start: int) -> tuple[bytes, bool] | None:
+        """A piece of an attempt's output, and whether there is more; None if it can't be had."""
+        from pqrun.executors.dask_worker import read_here
+
+        answers = await self.ask_workers(read_here, key, stream, start, workers=[worker])
+        if answers:
+            return answers[0]
+        answer = await self._ask_past(worker, key=[*key], stream=stream, start=start)
+        return None if answer is None else (bytes(answer[0]), answer[1])
 
     def close(self) -> None:
         """Lets go of the cluster, which ends what is left of the run there."""
@@ -230,13 +244,13 @@ class Link:
         self._watching = self._watching or self.loop.create_task(self._watch())
 
     def _hear(self, event: tuple[float, Any]) -> None:
-        kind, seq, attempt, nonce, worker, told = event[1]
-        if kind == "workers":
-            self.workers = {name: WorkerFacts(*facts) for name, facts in pickle.loads(told).items()}
-            self.slots = sum(facts.slots for facts in self.workers.values())
-            self._ears.changed()
-        else:
-            self._ears.hear(kind, seq, attempt, nonce, worker, told)
+        for kind, seq, attempt, nonce, worker, told in event[1]:
+            if kind == "workers":
+                self.workers = {name: WorkerFacts(*facts) for name, facts in pickle.loads(told).items()}
+                self.slots = sum(facts.slots for facts in self.workers.values())
+                self._ears.changed()
+            else:
+                self._ears.hear(kind, seq, attempt, nonce, worker, told)
 
     async def _watch(self) -> None:
         """Notices that the connection broke, and makes it again; asks now and then what is known there."""
@@ -263,9 +277,32 @@ class Link:
         # Dask makes connections anew by itself, but not what belongs to them.
         return client.status != "running" or client.scheduler_comm is not self._comm or self._comm.closed()
 
+    async def _ask_past(self, worker: str, **question: Any) -> Any:
+        """Asks a worker itself, the scheduler being gone; None if it can't be reached like that."""
+        from distributed.core import rpc
+
+        arguments = self._security().get_connection_args("client")
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(LONGEST_QUESTION), rpc(worker, connection_args=arguments) as there:
+                return await getattr(there, self.name)(**question)
+        return None
+
+    async def _hear_the_rest(self, workers: list[str]) -> None:
+        """What workers had to report and the scheduler has not passed on."""
+        answers = await asyncio.gather(*map(self._ask_past, workers))
+        told = {worker: facts for worker, facts in zip(workers, answers, strict=True) if facts}
+        for facts in told.values():
+            for fact in facts:
+                self._ears.hear(*fact)
+        if told:
+            await self._ears.heard()
+        for worker, facts in told.items():  # they wait for that
+            await self._ask_past(worker, heard=[fact[1:3] for fact in facts])
+
     async def _make_again(self) -> None:
         client, self.client = self.client, None
-        self.slots, self.workers = 0, {}
+        workers, self.workers, self.slots = list(self.workers), {}, 0
+        await self._hear_the_rest(workers)
         self._ears.broke(f"the connection to the scheduler at {self.address.url} broke")
         with contextlib.suppress(Exception):
             async with asyncio.timeout(2.0):
@@ -276,6 +313,7 @@ class Link:
                     self.client = await self._connected(PATIENCE)
                     self._comm = self.client.scheduler_comm
                     await self._join()
+                self._ears.back()
                 return
             except Exception:
                 client, self.client = self.client, None

@@ -15,7 +15,6 @@ from pqrun.errors import OwnFailure
 from pqrun.executors import Reporter
 from pqrun.executors.dask_book import Live
 from pqrun.executors.dask_link import Link
-from pqrun.executors.dask_worker import read_here
 from pqrun.model import Key
 from pqrun.news import Grew
 
@@ -89,12 +88,12 @@ class Outputs:
             stream = live.output.stream(number)
             if stream.size == size:
                 break
-            answers = await self._link.ask_workers(read_here, key, number, stream.size, workers=[worker])
+            answer = await self._link.read(worker, key, number, stream.size)
             if live.over:
                 break
-            if not answers:
+            if answer is None:
                 return False
-            data, more = answers[0]
+            data, more = answer
             if not data:
                 return size is None
             try:

@@ -54,16 +54,14 @@ class Watch(SchedulerPlugin):
 
     def log_event(self, topic: str, msg: Any) -> None:
         """A runner's news pass by."""
-        if topic != self.name:
-            return
-        kind, seq, attempt, _, worker = msg[:5]
-        if kind == "started":
-            self._begun[seq, attempt] = worker
-            task = self._scheduler.tasks.get((self._run, seq, attempt))
-            if task is not None:  # else a worker that retires would have it begun again elsewhere
-                task.worker_restrictions = {worker}
-        elif kind in ("ended", "refused"):
-            self._over.add((seq, attempt))
+        for kind, seq, attempt, _, worker, _ in msg if topic == self.name else ():
+            if kind == "started":
+                self._begun[seq, attempt] = worker
+                task = self._scheduler.tasks.get((self._run, seq, attempt))
+                if task is not None:  # else a worker that retires would have it begun again elsewhere
+                    task.worker_restrictions = {worker}
+            elif kind in ("ended", "refused"):
+                self._over.add((seq, attempt))
 
     def transition(self, key: Any, start: str, finish: str, *args: Any, **facts: Any) -> None:
         """A key of any client changes its state."""
@@ -87,14 +85,14 @@ class Watch(SchedulerPlugin):
 
     def _gone(self, own: tuple[int, int], why: str) -> None:
         if own not in self._over:
-            self._scheduler.log_event(self.name, ("gone", *own, "", "", why.encode()))
+            self._scheduler.log_event(self.name, [("gone", *own, "", "", why.encode())])
 
     def _tell_workers(self) -> None:
         workers = {
             address: (state.nthreads, dict(state.resources))
             for address, state in self._scheduler.workers.items()
         }
-        self._scheduler.log_event(self.name, ("workers", 0, 0, "", "", pickle.dumps(workers)))
+        self._scheduler.log_event(self.name, [("workers", 0, 0, "", "", pickle.dumps(workers))])
 
 
 def _why(facts: dict[str, Any]) -> str:

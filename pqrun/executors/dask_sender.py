@@ -29,15 +29,21 @@ class Sender:
     def put(self, live: Live, *, again: bool, there: int) -> None:
         """`again`: it was lost before, and goes ahead of its equals; so many are at the cluster already."""
         self._outbox.append((live, again))
-        if not self._due:
+        if not self._due and self._link.client is not None:
             self._due = True
             if there - len(self._outbox) >= 2 * self._link.slots:
                 self._link.loop.call_later(PAUSE, self._send)
             else:
                 self._link.loop.call_soon(self._send)
 
+    def back(self) -> None:
+        """The scheduler is: what has waited for it may go."""
+        self._send()
+
     def _send(self) -> None:
         self._due = False
+        if self._link.client is None:
+            return
         outbox, self._outbox = self._outbox, []
         alike: dict[tuple[int, tuple[tuple[str, int], ...]], list[Live]] = defaultdict(list)
         for live, again in outbox:

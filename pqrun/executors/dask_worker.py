@@ -16,6 +16,7 @@ import socket
 import tempfile
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from threading import Event, Lock
 from typing import Any, NamedTuple
 
@@ -26,6 +27,7 @@ from pqrun.capture import Capture, Logs
 from pqrun.clock import SystemClock
 from pqrun.errors import OwnFailure
 from pqrun.executors.child import Child, Surroundings
+from pqrun.executors.dask_telling import Telling
 from pqrun.executors.launch import Launcher
 from pqrun.executors.polite import PoliteContainment
 from pqrun.executors.warden import Warden
@@ -36,6 +38,9 @@ WITHIN = 16 * 1024
 PIECE = 1024 * 1024
 REMEMBERED = 10_000
 LONGEST_GOODBYE = 5.0
+LAST_MOMENT = 0.1
+LAST_WORD = 2.0
+NAP = 0.005
 
 
 class Errand(NamedTuple):
@@ -59,15 +64,14 @@ class Guardian(Warden):
 class Here:
     """One start of one attempt, in this worker."""
 
-    __slots__ = ("abandoned", "child", "fetched", "key", "nonce", "output", "told")
+    __slots__ = ("abandoned", "child", "fetched", "key", "nonce", "output", "reported", "told")
 
     def __init__(self, key: Key, child: Child) -> None:
         self.key = key
         self.child = child
         self.nonce = os.urandom(6).hex()
         self.output: Capture | None = None
-        self.abandoned = False
-        self.told = False
+        self.abandoned = self.reported = self.told = False
         self.fetched = Event()
 
 
@@ -89,6 +93,7 @@ class Runner(WorkerPlugin):
         self._slots: set[int] = set()
         self._lock = Lock()
         self._clock = SystemClock()
+        self._asked_at = 0.0
         self._workspace = tempfile.mkdtemp(prefix="pqrun-")
         # Other workers of this machine have guardians of their own, which must not end what is ours.
         token = errand.token + os.urandom(4).hex()
@@ -100,7 +105,9 @@ class Runner(WorkerPlugin):
         self._guardian = Guardian(self._launcher.mark, containment.adopt)
         self._guardian.spawn()
         self._loop = asyncio.get_running_loop()
+        self._telling = Telling(worker, self.name)
         self._heed_guardian()
+        worker.handlers[self.name] = self.answer
         self._around = Surroundings(
             clock=self._clock,
             reporter=self,
@@ -113,11 +120,24 @@ class Runner(WorkerPlugin):
 
     async def teardown(self, worker: Any) -> None:
         """The run or the worker ends: nothing of it stays here."""
+        stream = worker.batched_stream
+        gone = stream is None or stream.comm is None or stream.comm.closed()
+        if (
+            gone
+        ):  # the scheduler is: what has done its last act may still end, and be asked about by pqrun itself
+            await _wait_while(self._running, LAST_MOMENT)
         for here in list(self._live.values()):
-            self._abandon(here)
-        until = time.monotonic() + LONGEST_GOODBYE
-        while self._live and time.monotonic() < until:
-            await asyncio.sleep(0.005)
+            if not (gone and here.reported):
+                self._abandon(here)
+        await _wait_while(self._running, LONGEST_GOODBYE)
+        if gone:
+            self._asked_at = time.monotonic()
+            while self._telling.unheard() and time.monotonic() < self._asked_at + LAST_WORD:
+                await asyncio.sleep(NAP)
+            for here in list(self._live.values()):
+                self._abandon(here)
+        await _wait_while(lambda: self._live, LONGEST_GOODBYE)
+        worker.handlers.pop(self.name, None)
         if self._guardian.wanted():
             self._loop.remove_reader(self._guardian.fileno())
         if not self._live:
@@ -126,11 +146,17 @@ class Runner(WorkerPlugin):
         self._launcher.close()
         shutil.rmtree(self._workspace, ignore_errors=True)
 
+    def _running(self) -> bool:
+        return not all(here.reported for here in list(self._live.values()))
+
     def transition(self, key: Any, start: Any, finish: Any, **_: Any) -> None:
-        """Whoever wanted it does so no longer: it is killed."""
-        if start == "executing" and finish in ("released", "cancelled", "forgotten") and type(key) is tuple:
-            here = self._live.get(Key(*key[1:])) if key[0] == self._errand.run_id else None
-            if here is not None:
+        """Whoever wanted it does so no longer: it is killed if it runs, else its end was heard."""
+        if finish not in ("released", "cancelled", "forgotten") or type(key) is not tuple:
+            return
+        if key[0] == self._errand.run_id and start in ("executing", "memory"):
+            own = Key(*key[1:])
+            self._telling.heard([own])
+            if (here := self._live.get(own)) is not None:
                 self._abandon(here)
 
     # As a `Reporter`
@@ -167,6 +193,7 @@ class Runner(WorkerPlugin):
         try:
             self._report(here, self._done(here, slot))
         finally:
+            here.reported = True
             with self._lock:
                 self._over[here.key] = None
                 if len(self._over) > REMEMBERED:
@@ -196,8 +223,18 @@ class Runner(WorkerPlugin):
             if sum(sizes) <= WITHIN:
                 within = (b"".join(output.out.pieces()), b"".join(output.err.pieces()))
         self._tell("ended", here, report._replace(output=None), sizes, within)
+        here.reported = True
         if sum(sizes) > WITHIN:
             here.fetched.wait()
+
+    async def answer(self, key: Any = None, stream: int = 1, start: int = 0, heard: Any = ()) -> Any:
+        """What pqrun asks past a scheduler that is gone: for reports that got lost with it, or for output."""
+        self._asked_at = time.monotonic()
+        self._telling.heard(Key(*own) for own in heard)
+        if key is not None:
+            return self.read(Key(*key), stream, start)
+        await _wait_while(self._running, 2 * LAST_MOMENT)
+        return self._telling.unheard()
 
     def stop(self, key: Key, *, force: bool) -> bool:
         """Asks it to end, or kills it; whether it is here, or was."""
@@ -229,7 +266,8 @@ class Runner(WorkerPlugin):
 
     def _tell(self, kind: str, here: Here, *facts: Any) -> None:
         told = pickle.dumps((self._clock.now(), *facts))
-        self._worker.log_event(self.name, (kind, *here.key, here.nonce, self._worker.address, told))
+        fact = (kind, *here.key, here.nonce, self._worker.address, told)
+        self._telling.put(fact, at_once=kind != "started")
 
     def _heed_guardian(self) -> None:
         """One that dies is replaced."""
@@ -243,6 +281,12 @@ class Runner(WorkerPlugin):
             self._heed_guardian()
 
         self._loop.add_reader(fd, replace)
+
+
+async def _wait_while(fact: Callable[[], Any], seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while fact() and time.monotonic() < until:
+        await asyncio.sleep(NAP)
 
 
 def run_attempt(name: str, attempt: bytes) -> None:

@@ -82,6 +82,29 @@ def test_a_scheduler_that_comes_back_goes_on_with_the_run(new_cluster, pqrun, tm
     assert sum(1 for count in marks(tmp_path / "begun").values() if count > 1) <= 4
 
 
+def test_what_has_ended_when_the_scheduler_dies_does_not_run_again(new_cluster, pqrun, tmp_path):
+    cluster = new_cluster(2)
+    jobs = "".join(
+        f"echo {n} >> {tmp_path}/begun; while [ ! -e {tmp_path}/go ]; do sleep 0.01; done; "
+        f"head -c {size} /dev/zero; echo {n} >> {tmp_path}/done\n"
+        for n, size in enumerate((100, 3_000_000), 1)
+    )
+    run = pqrun(cluster, jobs, "-k", "-q")
+    wait_for(lambda: len(marks(tmp_path / "begun")) == 2)
+    # What they report does not get beyond the scheduler.
+    cluster.scheduler.send_signal(signal.SIGSTOP)
+    (tmp_path / "go").touch()
+    wait_for(lambda: len(marks(tmp_path / "done")) == 2)
+    cluster.kill(cluster.scheduler)
+    for worker in cluster.workers.values():
+        worker.wait(20)
+    cluster.start_scheduler()
+    cluster.start_workers("w1", "w2")
+    assert run.end() == 0, run.err
+    assert marks(tmp_path / "begun") == {"1": 1, "2": 1}
+    assert run.out == bytes(3_000_100)
+
+
 def test_a_worker_that_is_asked_to_go_takes_no_job_with_it(new_cluster, pqrun, tmp_path):
     cluster = new_cluster(2)
     run = pqrun(cluster, counted(40, tmp_path, work="sleep 0.1"), "-q")
