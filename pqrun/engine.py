@@ -187,11 +187,10 @@ class Engine:
         return decision.events
 
     def _act(self, act: Act) -> None:
-        match act:
-            case Start(attempt):
-                self.executor.start(attempt)
-            case Stop(key, force):
-                self.executor.stop(key, force=force)
+        if type(act) is Start:
+            self.executor.start(act.attempt)
+        elif type(act) is Stop:
+            self.executor.stop(act.key, force=act.force)
 
     def _reactor_must_look(self) -> bool:
         return (

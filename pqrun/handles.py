@@ -20,14 +20,15 @@ TAIL = 500
 class Handle(Future[Any]):
     """A job's result, when there is one. `job` is what was put in."""
 
+    seq = 0
+    started = False
+    value: Any = None
+    error: BaseException | None = None
+
     def __init__(self, job: Job[Any], cancel: Callable[[Handle], object]) -> None:
         super().__init__()
         self.job = job
         self.id = job.id
-        self.seq = 0
-        self.started = False
-        self.value: Any = None
-        self.error: BaseException | None = None
         self._ask_to_cancel = cancel
 
     def cancel(self) -> bool:

@@ -209,12 +209,17 @@ class Verdict(NamedTuple):
     retryable: bool = False
 
 
+WENT_WELL = Verdict(Outcome.OK)
+
+
 def judge(spec: JobSpec, exit: Exit, asked: StopReason | None, said: Said = NOTHING_SAID) -> Verdict:
     """Says what an attempt's end means.
 
     `asked` is our reason if our signal met it alive, else `None`: a job that we stopped ends for
     our reason whatever its code, and one that ended before we asked keeps its own.
     """
+    if asked is None and type(exit) is Exited and exit.code in spec.success_codes:
+        return WENT_WELL
     if asked is not None:
         match asked:
             case StopReason.CANCELLED:
@@ -224,14 +229,10 @@ def judge(spec: JobSpec, exit: Exit, asked: StopReason | None, said: Said = NOTH
             case StopReason.TIMEOUT | StopReason.IDLE:
                 return Verdict(Outcome.TIMEOUT, _retryable(spec.retry, ("timeout",), None, said))
     match exit:
-        case Exited(code):
-            if code in spec.success_codes:
-                return Verdict(Outcome.OK)
+        case Exited(code) | NotStarted(code):
             return Verdict(Outcome.FAILED, _retryable(spec.retry, (code,), code, said))
         case Signalled(name):
             return Verdict(Outcome.FAILED, _retryable(spec.retry, (name, "signal"), None, said))
-        case NotStarted(code):
-            return Verdict(Outcome.FAILED, _retryable(spec.retry, (code,), code, said))
         case Lost(gone=gone):  # what its place took with it has a budget of its own
             return Verdict(Outcome.FAILED, not gone and _retryable(spec.retry, (), None, said))
 
@@ -246,19 +247,12 @@ def _retryable(policy: RetryPolicy, names: tuple[int | str, ...], code: int | No
     return code == 75 or "any" in policy.on
 
 
+_COUNTS = {Outcome.OK: Count.COMPLETED, Outcome.FAILED: Count.FAILED, Outcome.TIMEOUT: Count.TIMEOUT}
+
+
 def count_of(verdict: Verdict, *, again: bool) -> Count:
     """As what an ended attempt is counted."""
-    if again:
-        return Count.RETRIED
-    match verdict.outcome:
-        case Outcome.OK:
-            return Count.COMPLETED
-        case Outcome.TIMEOUT:
-            return Count.TIMEOUT
-        case Outcome.FAILED:
-            return Count.FAILED
-        case _:
-            return Count.STOPPED
+    return Count.RETRIED if again else _COUNTS.get(verdict.outcome, Count.STOPPED)
 
 
 class Rate(NamedTuple):

@@ -100,6 +100,7 @@ class Ready:
         self.places = 0
         self._by_slots = Patience(self._entry_of)
         self._by_pools = Patience(self._entry_of)
+        self._passed_over = False  # nobody has been yet, so there is nobody's patience to count
 
     def __len__(self) -> int:
         return len(self._who)
@@ -137,8 +138,9 @@ class Ready:
         """Takes a job out from wherever it is; its tuples in the heaps turn stale."""
         del self._who[job.seq]
         job.entry = None
-        self._by_slots.forget(job.seq)
-        self._by_pools.forget(job.seq)
+        if self._passed_over:
+            self._by_slots.forget(job.seq)
+            self._by_pools.forget(job.seq)
         if self._parked:
             self._bring_next(job.shape)
         if len(self._heap) > 64 and len(self._heap) > 4 * len(self._who):
@@ -160,13 +162,14 @@ class Ready:
 
     def take(self, capacity: int, free: int) -> Contender | None:
         """The next job that may start with `free` of `capacity` slots; it is out of the queue then."""
-        self._by_slots.look()
-        self._by_pools.look()
+        if self._passed_over:
+            self._by_slots.look()
+            self._by_pools.look()
         while free > 0 and self._heap:
             entry = heappop(self._heap)
-            if not self._valid(entry):
+            job = self._who.get(entry[2])
+            if job is None or job.entry is not entry:  # stale
                 continue
-            job = self._who[entry[2]]
             lack = self._lack(job, capacity, free)
             if lack is None and (self._by_slots.turn or self._by_pools.turn):
                 lack = self._kept_for_another(entry, job, capacity, free)
@@ -176,7 +179,7 @@ class Ready:
             if lack is not None:
                 self._park(job, entry, lack)
                 continue
-            its_turn = self._by_slots.start(job.seq) | self._by_pools.start(job.seq)
+            its_turn = self._passed_over and self._by_slots.start(job.seq) | self._by_pools.start(job.seq)
             self.remove(job)
             if its_turn:
                 self.look_again(*list(self._lacking))
@@ -192,9 +195,10 @@ class Ready:
         return job is not None and job.entry is entry
 
     def _lack(self, job: Contender, capacity: int, free: int) -> str | None:
-        if min(job.shape[0], capacity) > free:
+        slots, pools = job.shape
+        if slots > free and min(slots, capacity) > free:
             return SLOTS
-        return self._lacking_pool(job)
+        return self._lacking_pool(job) if pools else None
 
     def _lacking_pool(self, job: Contender) -> str | None:
         for name, count in job.shape[1]:
@@ -220,6 +224,7 @@ class Ready:
         return other if other is not None and other.entry is not None and other.entry < entry else None
 
     def _park(self, job: Contender, entry: Entry, lack: str) -> None:
+        self._passed_over = True
         (self._by_slots if lack == SLOTS else self._by_pools).pass_over(job.seq)
         self._lacking.setdefault(lack, {})[job.shape] = None
         heappush(self._parked.setdefault(job.shape, []), entry)

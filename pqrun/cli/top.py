@@ -23,6 +23,7 @@ def top(
 ) -> None:
     """Look at a run on a full screen, live or past, and act on its jobs."""
     import os
+    import sys
     from importlib.util import find_spec
 
     from pqrun.display.choose import UNABLE
@@ -40,7 +41,8 @@ def top(
     source = RunSource(which_run(name))
     from pqrun.top.app import Top
 
-    Top(source).run()
+    if words := Top(source).run():
+        os.execv(sys.executable, [sys.executable, "-m", *words])
 
 
 app = commands()

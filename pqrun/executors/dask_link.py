@@ -128,7 +128,9 @@ class Link:
         """A piece of an attempt's output, and whether there is more; None if it can't be had."""
         from pqrun.executors.dask_worker import read_here
 
-        answers = await self.ask_workers(read_here, key, stream, start, workers=[worker])
+        answers: list[tuple[bytes, bool]] = await self.ask_workers(
+            read_here, key, stream, start, workers=[worker]
+        )
         if answers:
             return answers[0]
         answer = await self._ask_past(worker, key=[*key], stream=stream, start=start)

@@ -95,10 +95,7 @@ class Record:
     @property
     def address(self) -> str:
         """How to call the run on a command line: by its id, or by path if it was given one."""
-        if self.directory is None:
-            return ""
-        known = self.directory.path == f"{runs_directory()}/{self.run_id}"
-        return self.run_id if known else self.directory.path
+        return "" if self.directory is None else self.directory.address
 
     def begin(self, clock: Clock, *, listed: int, facts: dict[str, Any], began: float | None = None) -> None:
         """Opens the journal, with what this process is asked to be as its first line.

@@ -53,6 +53,12 @@ class RunDirectory:
         self.lock_fd = -1
 
     @property
+    def address(self) -> str:
+        """How to call it on a command line: by its id, or by path if it is not among the others."""
+        name = os.path.basename(self.path)
+        return name if self.path == f"{runs_directory()}/{name}" else self.path
+
+    @property
     def journal(self) -> str:
         """The truth."""
         return f"{self.path}/{JOURNAL}"

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Callable
 from typing import Any
 
 from textual.binding import Binding
@@ -13,6 +15,7 @@ from pqrun.display.safe import safe
 from pqrun.errors import OwnFailure, UserError
 from pqrun.top.dialogs import HELP, Question, Sheet
 from pqrun.top.jobs import CHANGEABLE, PRIORITIES, SORTS, Job, Wanted, next_of
+from pqrun.top.news import RunNow
 from pqrun.top.view import View
 
 
@@ -23,6 +26,8 @@ class Top(View):
         Binding("q,ctrl+c", "quit", show=False),
         Binding("k,delete", "cancel", show=False),
         Binding("r", "retry", show=False),
+        Binding("u", "front", show=False),
+        Binding("X", "stop", show=False),
         Binding("plus,equals_sign", "priority(1)", show=False),
         Binding("minus", "priority(-1)", show=False),
         Binding("p", "pause", show=False),
@@ -175,16 +180,45 @@ class Top(View):
         self.push_screen(Sheet("Keys", HELP))
 
     def action_retry(self) -> None:
-        """Says how to run failed jobs again: a run that is recorded stays as it was."""
+        """A job that has ended is put in again; all that failed, if the run has ended too."""
         run, job = self.run_now, self.table.job
         if run is None or job is None:
             return
-        if job.unfinished:
+        if not run.live:
+            self._resume(run)
+        elif job.unfinished:
             self._tell(f"{job.name} has not ended: it is tried again by itself as often as it may")
+        else:
+            text = f"Run {job.name} again?\n\nA new job like it is added; this one stays as it ended ({job.state})."
+            done = f"{job.name} is in the queue again"
+            self._if_sure(text, lambda: self._act(done, self._source.again, job.seq))
+
+    def _resume(self, run: RunNow) -> None:
+        """Leaves for the command that goes on with the run, in the same terminal."""
+        words = self._resume_words()
+        if run.ended == run.added and "--failed" not in words:
+            self._tell("everything ended well: there is nothing to run again")
             return
-        when = "When this run has ended (`pqrun stop` ends it), run\n" if run.live else "Run\n"
-        text = f"{when}\n    pqrun resume {run.id} --failed\n\nto try again what failed, with what needs it."
-        self.push_screen(Sheet("Again", text))
+        text = f"Leave this screen and run\n\n    {safe(shlex.join(words))} ?"
+        self._if_sure(text, lambda: self.exit(words))
+
+    def action_stop(self) -> None:
+        """Ends the run, if somebody is sure."""
+        run = self.run_now
+        if run is None or not run.live:
+            self._tell("the run has ended already")
+            return
+        left = run.added - run.ended
+        text = f"Stop the run?\n\nWhat runs may finish, nothing more starts: {left:,} jobs have not ended."
+        self._if_sure(text, lambda: self._do("stop", "the run is stopping"))
+
+    def action_front(self) -> None:
+        """Puts the selected job before all of its priority."""
+        job = self._changeable("moved")
+        if job is not None and job.state not in CHANGEABLE:
+            self._tell(f"{job.name} runs already: its place no longer matters")
+        elif job is not None:
+            self._do("set", f"{job.name} goes first", jobs=[job.id], seq=job.seq, front=True)
 
     def action_cancel(self) -> None:
         """Ends the selected job, if somebody is sure."""
@@ -196,11 +230,8 @@ class Top(View):
         )
         text = f"Cancel {job.name}?\n\n{loss}\nWhat needs it will be skipped."
 
-        def answered(yes: bool | None) -> None:
-            if yes:
-                self._do("cancel", f"{job.name} is being cancelled", jobs=[job.id], seq=job.seq)
-
-        self.push_screen(Question(text), answered)
+        done = f"{job.name} is being cancelled"
+        self._if_sure(text, lambda: self._do("cancel", done, jobs=[job.id], seq=job.seq))
 
     def action_priority(self, step: int) -> None:
         """Raises or lowers the selected job's priority."""
@@ -245,12 +276,22 @@ class Top(View):
             return None
         return job
 
-    def _do(self, verb: str, done: str, **facts: Any) -> None:
-        self.run_worker(self._ask_for(verb, done, facts), group="act")
+    def _if_sure(self, text: str, act: Callable[[], object]) -> None:
+        def answered(yes: bool | None) -> None:
+            if yes:
+                act()
 
-    async def _ask_for(self, verb: str, done: str, facts: dict[str, Any]) -> None:
+        self.push_screen(Question(text), answered)
+
+    def _do(self, verb: str, done: str, **facts: Any) -> None:
+        self._act(done, lambda: self._source.act(verb, **facts))
+
+    def _act(self, done: str, ask: Callable[..., dict[str, Any]], *values: Any) -> None:
+        self.run_worker(self._ask_for(done, ask, values), group="act")
+
+    async def _ask_for(self, done: str, ask: Callable[..., dict[str, Any]], values: tuple[Any, ...]) -> None:
         try:
-            answer = await self._call(lambda: self._source.act(verb, **facts))
+            answer = await self._call(ask, *values)
         except (OwnFailure, UserError) as failure:
             self._wanted_workers = None
             self._wanted_priorities.clear()

@@ -18,8 +18,9 @@ Listing    /      filter: words, state:failed, priority:low, tag:x; in the log: 
 Log        a      another attempt       o   both streams, stdout, stderr
            n N    next, previous line that was searched for      End follows again
 The job    k      cancel (asks first)   + - raise, lower its priority
-           r      how to run it again
+           r      run it again          u   before all others of its priority
 The run    p      pause, go on          > < more, fewer workers at a time
+           X      stop (asks first)     r   when it has ended: leave, and go on with it
 Screen     m      numbers on, off       ?   this help            q   leave; the run goes on
 
 A live run is not disturbed by being looked at, and goes on when you leave. When it ends

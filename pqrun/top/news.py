@@ -11,7 +11,10 @@ from pqrun.top.jobs import Job
 
 
 class RunNow(NamedTuple):
-    """The run as a whole, at the moment `now`; `trouble`: why nothing new can be learnt of it."""
+    """The run as a whole, at the moment `now`; `trouble`: why nothing new can be learnt of it.
+
+    `id` is how to call it on a command line.
+    """
 
     id: str
     name: str
@@ -80,6 +83,9 @@ class Source(Protocol):
 
     def act(self, verb: str, **facts: Any) -> dict[str, Any]:
         """Has the run do something; `OwnFailure` or `UserError` if it can't."""
+
+    def again(self, seq: int) -> dict[str, Any]:
+        """Has the run take a new job like that one, which has ended; fails as `act` does."""
 
     def close(self) -> None:
         """Nothing more is asked."""

@@ -23,6 +23,7 @@ from pqrun.errors import OwnFailure, UserError
 from pqrun.journal.entry import Entry
 from pqrun.journal.history import state_of
 from pqrun.journal.index import Index, Stale, watch
+from pqrun.journal.reader import Lines
 from pqrun.journal.rows import exit_of, metrics_of, run_of
 from pqrun.journal.rundir import RunDirectory, find_run, run_directories
 from pqrun.metrics import Metrics
@@ -134,7 +135,7 @@ class RunSource:
                 answer = self._ask("ps", jobs=[NOBODY])
                 paused, stopping = answer["paused"], answer["stopping"]
         return RunNow(
-            os.path.basename(self._run.path), safe(name), state, live, facts["began"], now,
+            self._run.address, safe(name), state, live, facts["began"], now,
             facts["workers"], numbers, added, ended, paused, stopping, facts["complete"],
         )  # fmt: skip
 
@@ -275,6 +276,16 @@ class RunSource:
             return self._ask(verb, **facts)
         except TimeoutError:
             raise OwnFailure("the run has not answered yet: it may still do it") from None
+
+    def again(self, seq: int) -> dict[str, Any]:
+        """Asks the run for a new job like an ended one; what that one needed has ended too."""
+        facts: dict[str, Any] = {}
+        for line in Lines(self._run.journal):
+            if line.get("s") == seq and line.get("e") in ("add", "change"):
+                facts = line["job"]
+        if not facts:
+            raise OwnFailure("the journal no longer tells what the job was", 1)
+        return self.act("add", add=[{name: value for name, value in facts.items() if name != "needs"}])
 
     def _ask(self, verb: str, **facts: Any) -> dict[str, Any]:
         """An answer, over the connection that is there or a new one: the run may drop one that is idle."""

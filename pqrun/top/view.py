@@ -36,8 +36,8 @@ STREAMS = {0: (1, 2), 1: (1,), 2: (2,)}
 STREAM_NAMES = ("stdout+stderr", "stdout", "stderr")
 
 
-class View(App[None]):
-    """A run on the screen; nothing is done to it."""
+class View(App[list[str]]):
+    """A run on the screen; nothing is done to it. `return_value`: what to run next, if anything."""
 
     CSS = CSS
     ENABLE_COMMAND_PALETTE = False
@@ -233,8 +233,14 @@ class View(App[None]):
             f" {left:,} left" if left else "", "retry"
         )
         if left or bad:
-            line.add("  again: ", "label").add(f"pqrun resume {run.id}" + (" --failed" if bad else ""), "key")
+            line.add("  again: ", "label").add(safe(" ".join(self._resume_words())), "key")
         return [line.within(width)]
+
+    def _resume_words(self) -> list[str]:
+        """The command that goes on with the run, when it has ended."""
+        assert self.run_now is not None
+        words = ["pqrun", "resume", self.run_now.id]
+        return [*words, "--failed"] if self.jobs.counts["failed"] + self.jobs.counts["timeout"] else words
 
     def _board(self, width: int) -> list[list[Piece]]:
         return dashboard(self.run_now, self.jobs, self.history, width) if self.run_now is not None else []

@@ -102,6 +102,9 @@ class Fake:
             self.workers = facts["workers"]
         return {"ok": True}
 
+    def again(self, seq):
+        return self.act("again", seq=seq)
+
     def close(self):
         self.closed = True
 

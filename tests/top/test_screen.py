@@ -151,15 +151,63 @@ def test_a_refusal_is_told(play):
     play(source, script)
 
 
-def test_retry_says_what_to_run(play):
+def test_a_job_that_has_ended_is_run_again_if_somebody_is_sure(play):
+    source = told()
+
     async def script(app, pilot):
+        await pilot.press("r")  # on one that runs
+        await settled(app, pilot)
+        assert "has not ended" in text(app) and len(app.screen_stack) == 1
         await pilot.press("down", "down", "r")
         await settled(app, pilot)
-        assert "pqrun resume k3f9 --failed" in text(app)
-        await pilot.press("escape")
-        assert len(app.screen_stack) == 1
+        assert "Run test[py3.12-macos] again?" in text(app)
+        await pilot.press("n", "r", "y")
+        await settled(app, pilot)
+        assert source.acts == [("again", {"seq": 2})] and "in the queue again" in text(app)
 
-    play(told(), script)
+    play(source, script)
+
+
+def test_a_run_that_has_ended_is_gone_on_with(play):
+    source = told()
+    source.live, source.state = False, "stopped"
+
+    async def script(app, pilot):
+        await pilot.press("r")
+        await settled(app, pilot)
+        assert "pqrun resume k3f9 --failed ?" in text(app)
+        await pilot.press("y")
+        return app
+
+    assert play(source, script).return_value == ["pqrun", "resume", "k3f9", "--failed"]
+
+
+def test_a_run_in_which_nothing_is_left_is_not_gone_on_with(play):
+    async def script(app, pilot):
+        await pilot.press("r")
+        await settled(app, pilot)
+        assert "everything ended well" in text(app) and len(app.screen_stack) == 1
+
+    source = Fake([job(1, "ok")], live=False)
+    play(source, script)
+
+
+def test_the_run_is_stopped_and_a_job_put_first(play):
+    source = told()
+
+    async def script(app, pilot):
+        await pilot.press("X", "n", "X", "y")
+        await settled(app, pilot)
+        assert "is stopping" in text(app)
+        await pilot.press("u")
+        await settled(app, pilot)
+        assert "runs already" in text(app)
+        await pilot.press("slash", *"pack", "enter", "u")
+        await settled(app, pilot)
+        assert [verb for verb, _ in source.acts] == ["stop", "set"]
+        assert source.acts[1][1] == {"jobs": ["pack"], "seq": 7, "front": True}
+
+    play(source, script)
 
 
 def test_the_log_grows_is_searched_and_opened(play):
