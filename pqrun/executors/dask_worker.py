@@ -56,9 +56,7 @@ class Errand(NamedTuple):
 class Guardian(Warden):
     """A warden without patience: what it guards is begun again elsewhere in this very moment."""
 
-    def announce(self, pid: int, grace: float) -> None:
-        """A job's leader runs."""
-        super().announce(pid, 0.0)
+    longest = 0.0
 
 
 class Here:

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """What dies for real, and what becomes of the run: exactly once in the journal, at least once on hosts."""
 
+import os
 import signal
+import subprocess
 import time
 
 import pytest
@@ -55,6 +57,21 @@ def test_a_killed_worker_takes_its_jobs_with_it_and_is_missed_at_once(new_cluste
     run.process.send_signal(signal.SIGINT)
     run.end()
     wait_for(lambda: not any(map(lives, before)), 5.0)
+
+
+def test_what_a_guardian_was_not_told_of_yet_is_killed_at_once_too():
+    from pqrun.executors.dask_worker import Guardian
+
+    guardian = Guardian(b"mark-of-this-test", lambda start, instead_of=0: start())
+    guardian.spawn()
+    command = "trap '' TERM; echo; sleep 1000; :"
+    with subprocess.Popen(
+        command, shell=True, env={"SIGN": "mark-of-this-test"}, stdout=subprocess.PIPE, start_new_session=True
+    ) as job:
+        job.stdout.readline()
+        os.close(guardian.fileno())  # as the death of its worker does
+        assert job.wait(2.5) == -signal.SIGKILL
+    os.waitpid(guardian.pid, 0)
 
 
 @pytest.mark.parametrize("nanny", [False, True], ids=["alone", "with a nanny"])
