@@ -47,17 +47,27 @@ class Afar:
     """A cluster, connected to before anything of the run is created."""
 
     def __init__(self, settings: Settings, jobs: Iterable[JobSpec], load: float | None) -> None:
+        self._settings = settings
         if settings.output == "raw":
             raise UserError("--output raw passes output straight through: that can't be done from afar")
         for job in jobs:
-            check(job, settings.on)
+            self.fit(job)
         tls = Tls(settings.tls_ca, settings.tls_cert, settings.tls_key)
         self._link = Link(address_of(settings.on, tls, insecure=settings.insecure))
-        self._settings = settings
         self._executor: DaskExecutor | None = None
         self._limited = False
         self.machine: Machine = Reach(self._link, load, settings.memfree)
         self._link.open()
+
+    def fit(self, job: JobSpec) -> None:
+        """`UserError` for what a cluster can't do."""
+        if job.slots > 1:
+            where = f"{job.file}:{job.line}: " if job.file else ""
+            name = f"job `{job.id}`" if job.id else "a job"
+            raise UserError(
+                f"{where}{name} asks for {job.slots} slots: with --on {self._settings.on} a job takes one; "
+                "say what it needs of a worker with `pools`"
+            )
 
     def open(self, record: Record, directory: str, reactor: Reactor) -> None:
         """Nothing has to be there on this machine."""
@@ -104,13 +114,3 @@ class Afar:
         """What went otherwise than it should, in words."""
         self._link.close()
         return self._executor.book.twice if self._executor is not None else []
-
-
-def check(job: JobSpec, place: str) -> None:
-    """`UserError` for what a cluster can't do."""
-    if job.slots > 1:
-        where = f"{job.file}:{job.line}: " if job.file else ""
-        raise UserError(
-            f"{where}job `{job.id}` asks for {job.slots} slots: with --on {place} a job takes one; "
-            "say what it needs of a worker with `pools`"
-        )

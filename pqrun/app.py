@@ -59,7 +59,7 @@ def run(settings: Settings) -> int:
         from pqrun.dryrun import dry_run
 
         return dry_run(settings, source, record, restart)
-    place = place_of(settings, source.jobs)
+    place = place_of(settings, source.jobs if restart is None else [task.spec for task in restart.tasks])
     if record is None:
         record = Record(run_dir=settings.run_dir, keep=settings.journal, durable=settings.durable)
     return Run(settings, source, record, restart, reports, place).run()
@@ -182,7 +182,7 @@ class Run:
         teller.start()
         if (restart := self.restart) is not None:
             self.engine.turn(ask=lambda scheduler, now: scheduler.restore(restart, now))
-        self.source.feed(self.engine, self.scheduler, self.reactor)
+        self.source.feed(self.engine, self.scheduler, self.reactor, self.place.fit)
         if not self.engine.broken:
             self.ready()
         self.engine.run()
@@ -216,6 +216,7 @@ class Run:
             output_of=self.slots.output_of,
             defaults=said_for_all(self.settings.given),
             endless=self.settings.serve is not None,
+            fit=self.place.fit,
         )
 
     def _directory(self) -> str:

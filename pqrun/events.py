@@ -77,7 +77,10 @@ class AttemptStopping(NamedTuple):
 
 
 class AttemptEnded(NamedTuple):
-    """It ended; `asked` is our reason if our signal met it alive. `output` is read, not compared."""
+    """It ended; `asked` is our reason if our signal met it alive. `output` is read, not compared.
+
+    `where`: the host, if it was another one.
+    """
 
     at: float
     seq: int
@@ -90,6 +93,7 @@ class AttemptEnded(NamedTuple):
     usage: Usage
     said: Said
     output: Any = None
+    where: str = ""
 
 
 class JobWaiting(NamedTuple):

@@ -15,7 +15,7 @@ from pqrun.executors.slots import Slots
 from pqrun.executors.warden import Warden
 from pqrun.journal.record import Record
 from pqrun.machine import Machine
-from pqrun.model import Key
+from pqrun.model import JobSpec, Key
 from pqrun.reactor import Reactor
 from pqrun.settings import Settings
 from pqrun.workers import count_workers
@@ -34,10 +34,16 @@ class Workers(Protocol):
 
 
 class Place(Protocol):
-    """Where commands run. `machine` says how many of them that place bears."""
+    """Where commands run.
+
+    `machine` says how many of them that place bears; `fit`, if there is one, raises UserError for a job
+    that it can't run.
+    """
 
     machine: Machine
 
+    @property
+    def fit(self) -> Callable[[JobSpec], None] | None: ...
     def open(self, record: Record, directory: str, reactor: Reactor) -> None: ...
     def report_path(self, key: Key) -> str: ...
     def tell_socket(self, path: str) -> None: ...
@@ -49,6 +55,8 @@ class Place(Protocol):
 
 class Here:
     """This machine. Nothing of a job survives it, nor the run if it is killed."""
+
+    fit = None
 
     def __init__(self, settings: Settings, machine: Machine) -> None:
         self.machine = machine

@@ -47,7 +47,10 @@ class Grew(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """The attempt is over and nothing of it is left; `stopped`: our signal met it alive."""
+    """The attempt is over and nothing of it is left; `stopped`: our signal met it alive.
+
+    `where`: the host, if it was another one.
+    """
 
     key: Key
     exit: Exit
@@ -57,6 +60,7 @@ class Ended(NamedTuple):
     usage: Usage = Usage()
     said: Said = NOTHING_SAID
     output: Any = None
+    where: str = ""
 
 
 class Refused(NamedTuple):

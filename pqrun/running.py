@@ -13,6 +13,7 @@ from pqrun.alarms import Alarms
 from pqrun.model import Attempt, Key, Lost, Outcome, Said, StopReason, count_of, judge
 from pqrun.ready import Ready
 from pqrun.task import Task
+from pqrun.words import host_of
 
 FREE_LOSSES = 20
 
@@ -75,7 +76,7 @@ class Running:
     def started(self, task: Task, news: nw.Started) -> None:
         """The executor says that it began."""
         if isinstance(task.state, life.Submitted):
-            task.state = running = life.start(task.state, news.at, task.spec.timeout)
+            task.state = running = life.start(task.state, news.at, task.spec.timeout, host_of(news.where))
             self._log.events.append(ev.AttemptStarted(news.at, *news.key, news.where))
             if running.deadline is not None:
                 self._alarms.set(running.deadline, task.seq, running)
@@ -140,7 +141,7 @@ class Running:
         self._log.events.append(
             ev.AttemptEnded(
                 now, task.seq, state.attempt, count_of(verdict, again=again), news.exit, asked,
-                news.began, news.ended, news.usage, news.said, news.output,
+                news.began, news.ended, news.usage, news.said, news.output, news.where,
             )
         )  # fmt: skip
         if not again:

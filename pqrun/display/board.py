@@ -14,7 +14,7 @@ from pqrun.display.rate import Rate
 from pqrun.display.safe import plain
 from pqrun.display.words import last_words, name_of
 from pqrun.model import Count, JobSpec, Key, Outcome
-from pqrun.words import how_it_ended
+from pqrun.words import host_of, how_it_ended
 
 FAILURES_KEPT = 8
 _BAD = {Count.FAILED, Count.TIMEOUT, Count.RETRIED}
@@ -184,8 +184,8 @@ class Board:
     def _started(self, event: ev.AttemptStarted) -> None:
         if job := self._running.get(event.seq):
             job.since = event.at
-            if not event.where.startswith("slot "):  # on another machine: until it says more, that is told
-                job.said = Glimpse(status=f"on {plain(event.where)}")
+            if host := host_of(event.where):  # until it says more, that is told
+                job.said = Glimpse(status=f"on {plain(host)}")
 
     def _asked_to_stop(self, event: ev.AttemptStopping) -> None:
         if job := self._running.get(event.seq):

@@ -25,6 +25,7 @@ class Live:
         "finishing",
         "forced",
         "future",
+        "host",
         "nonce",
         "output",
         "over",
@@ -35,7 +36,7 @@ class Live:
     def __init__(self, attempt: Attempt) -> None:
         self.attempt = attempt
         self.nonce = ""
-        self.worker = ""
+        self.worker = self.host = ""
         self.began: float | None = None
         self.asked = self.forced = self.finishing = self.over = False
         self.unknown = 0
@@ -64,7 +65,7 @@ class Book:
             job = f"job {live.attempt.spec.id}, attempt {key.attempt}"
             self.twice.append(f"{job}: was started a second time, on {host} ({worker})")
             return Restarted(key, host)
-        live.nonce, live.worker, live.began = nonce, worker, at
+        live.nonce, live.worker, live.host, live.began = nonce, worker, host, at
         return Started(key, at, host)
 
     def ended(self, report: Ended | Refused) -> Ended | Refused | None:
@@ -106,4 +107,4 @@ class Book:
         live.over = True
         # What never said that it began has taken no time: by that it is told apart afterwards.
         began = now if live.began is None else live.began
-        return Ended(key, exit, stopped, began, now)
+        return Ended(key, exit, stopped, began, now, where=live.host)

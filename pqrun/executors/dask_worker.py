@@ -220,7 +220,7 @@ class Runner(WorkerPlugin):
             sizes = (output.out.size, output.err.size)
             if sum(sizes) <= WITHIN:
                 within = (b"".join(output.out.pieces()), b"".join(output.err.pieces()))
-        self._tell("ended", here, report._replace(output=None), sizes, within)
+        self._tell("ended", here, report._replace(output=None, where=self._host), sizes, within)
         here.reported = True
         if sum(sizes) > WITHIN:
             here.fetched.wait()

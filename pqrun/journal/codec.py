@@ -130,7 +130,7 @@ class Encoder:
         return json.dumps(facts, ensure_ascii=True, separators=(",", ":"))
 
     def _ended(self, event: ev.AttemptEnded, last: ev.JobEnded | None) -> str:
-        at, seq, attempt, counted, exit, asked, began, ended, usage, said, output = event
+        at, seq, attempt, counted, exit, asked, began, ended, usage, said, output, where = event
         wall = self._wall
         match exit:
             case Exited(code):
@@ -151,6 +151,8 @@ class Encoder:
             text += f',"out":{output.out.size},"err":{output.err.size}'
         if said.message is not None:
             text += f',"message":{quote(said.message)}'
+        if where:
+            text += f',"where":{quote(where)}'
         if last is not None:
             text += f',"o":"{last.outcome._value_}"' + (',"ok":true' if last.allowed else "")
         return text + "}"
@@ -237,6 +239,7 @@ def _attempt_ended(line: dict[str, Any], output: Any) -> ev.AttemptEnded:
     return ev.AttemptEnded(
         line["t"], line["s"], line["n"], Count(line["as"]), _exit(line), asked, line["b"], line["f"],
         Usage(line["u"], line["y"]), Said(message=line.get("message")), output,
+        line.get("where", ""),
     )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ COLUMNS = (
     "seq", "id", "run", "named", "priority", "tags", "timeout", "most_retries", "state", "allowed",
     "attempts", "retries", "queued", "submitted", "waited",
     "last", "began", "ended", "code", "signal", "asked", "user", "system", "message", "out", "err",
+    "host",
 )  # fmt: skip
 ATTEMPT = ("seq", "last", "began", "ended", "code", "signal", "asked", "timeout", "message", "out", "err")
 
@@ -43,6 +44,7 @@ class Entry:
     asked: str | None = None
     user = system = 0.0
     message = ""
+    host = ""
 
     def __init__(self, seq: int) -> None:
         self.seq = seq

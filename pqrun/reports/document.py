@@ -53,6 +53,7 @@ def job_entry(row: Row, wall: Wall) -> dict[str, Any]:
         "message": row.message or None,
         "user_s": round(row.usage.user, 6),
         "sys_s": round(row.usage.system, 6),
+        **({"where": row.where} if row.where else {}),
     }
 
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from cluster import wait_for
 
 from pqrun.errors import UserError
 from pqrun.executors.dask_address import Address
@@ -25,6 +26,22 @@ def refused(tmp_path, *words, jobs="jobs: ['true']"):
 def test_a_job_takes_one_slot(cluster, tmp_path):
     told = refused(tmp_path, "--on", cluster.on, jobs="jobs:\n- make a\n- {run: make b, slots: 2}\n")
     assert f"{tmp_path}/jobs.yaml:3: job `2` asks for 2 slots" in told
+
+
+def test_a_job_of_a_list_takes_one_slot(cluster, pqrun, tmp_path):
+    run = pqrun(cluster, "echo a\necho b # pqrun: slots=2\necho c\n", "-q")
+    assert run.end() == 1 and run.out == b"a\n"
+    assert f"{run.jobs}:2: job `2` asks for 2 slots" in run.err
+
+
+def test_a_job_that_is_added_takes_one_slot(cluster, pqrun, tmp_path):
+    run = pqrun(cluster, f"while [ ! -e {tmp_path}/go ]; do sleep 0.02; done\n", "-q")
+    wait_for(lambda: (run.record / "control.sock").exists())
+    words = [sys.executable, "-m", "pqrun", "add", "--run", str(run.record), "--slots", "2", "true"]
+    added = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert added.returncode != 0 and "a job asks for 2 slots: with --on dask://" in added.stderr
+    (tmp_path / "go").touch()
+    assert run.end() == 0, run.err
 
 
 def test_output_can_not_be_passed_straight_through(cluster, tmp_path):

@@ -5,10 +5,28 @@ import json
 import shutil
 import socket
 import subprocess
+import sys
 import time
 
 import pytest
 from cluster import Cluster, lives, wait_for
+
+
+def told_by(*words):
+    """What another pqrun says."""
+    return subprocess.check_output([sys.executable, "-m", "pqrun", *words], stdin=subprocess.DEVNULL)
+
+
+def test_what_runs_is_told_with_its_host(cluster, pqrun, tmp_path):
+    run = pqrun(cluster, f"echo > {tmp_path}/up; while [ ! -e {tmp_path}/go ]; do sleep 0.02; done\n", "-q")
+    wait_for(lambda: (tmp_path / "up").exists())
+
+    def where():
+        return json.loads(told_by("ps", "--run", str(run.record), "--json"))["jobs"][0].get("where")
+
+    assert wait_for(where) == socket.gethostname()
+    (tmp_path / "go").touch()
+    assert run.end() == 0, run.err
 
 
 def test_jobs_end_as_they_would_here(cluster, pqrun, tmp_path):
@@ -21,8 +39,10 @@ def test_jobs_end_as_they_would_here(cluster, pqrun, tmp_path):
     assert told == [
         ("ok", 0, None), ("failed", 3, None), ("failed", None, "SIGKILL"), ("failed", 127, None), ("ok", 0, None),
     ]  # fmt: skip
-    where = {json.loads(line).get("where") for line in events.read_text().splitlines()}
-    assert where == {None, socket.gethostname()}
+    host = socket.gethostname()
+    assert {json.loads(line).get("where") for line in events.read_text().splitlines()} == {None, host}
+    assert {job["where"] for job in document["jobs"]} == {host}
+    assert json.loads(told_by("show", str(run.record), "--json"))["jobs"] == document["jobs"]
     logs = run.record / "logs" / "0000"
     assert (logs / "1.1.out").read_bytes() == b"out\n" and (logs / "1.1.err").read_bytes() == b"err\n"
 

@@ -119,6 +119,7 @@ kept = {
         st.builds(Usage, cpu, cpu),
         (st.none() | texts).map(lambda message: Said(message=message)),
         st.none() | st.tuples(st.integers(0, 2**40), st.integers(0, 2**40)),
+        texts,
     ),
     ev.JobWaiting: st.builds(ev.JobWaiting, moments, seqs, attempts, moments),
     ev.JobRemoved: st.builds(ev.JobRemoved, moments, seqs),
