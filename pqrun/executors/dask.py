@@ -61,7 +61,7 @@ class DaskExecutor:
         self._stops: dict[Key, bool] = {}
         self._obeying = False
         self._tasks: set[asyncio.Task[None]] = set()
-        self._finishing: set[asyncio.Task[None]] = set()
+        self._finishing: dict[Key, asyncio.Task[None]] = {}
         self._asked_about: set[Key] = set()
         self._closed = False
         self._judges_at = -inf
@@ -190,12 +190,13 @@ class DaskExecutor:
         elif not live.finishing:
             live.finishing = True
             task = self._do(self._finish(live, worker, report, sizes))
-            self._finishing.add(task)
-            task.add_done_callback(self._finishing.discard)
+            self._finishing[report.key] = task
+            task.add_done_callback(lambda _: self._finishing.pop(report.key))
 
-    async def _heard(self) -> None:
-        if self._finishing:
-            await asyncio.wait(set(self._finishing), timeout=LONGEST_FINISH)
+    async def _heard(self, keys: set[Key]) -> None:
+        """When the output of these has been taken, too."""
+        if tasks := [task for key, task in self._finishing.items() if key in keys]:
+            await asyncio.wait(tasks, timeout=LONGEST_FINISH)
 
     async def _finish(self, live: Live, worker: str, report: Ended, sizes: tuple[int, int]) -> None:
         """Without the rest of what it has printed it has not ended."""

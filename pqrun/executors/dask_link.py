@@ -33,7 +33,8 @@ FIRST_PATIENCE = 5.0
 LOOK = 0.1
 LOOK_FOR_MISSING = 10.0
 TRY_AGAIN = 0.3
-LONGEST_QUESTION = 2.0
+LONGEST_QUESTION = 3.0
+LONGEST_KNOCK = 1.0
 
 
 class WorkerFacts(NamedTuple):
@@ -48,7 +49,7 @@ class Ears(NamedTuple):
     its end, of which attempts the scheduler knows. `heard` waits until what was told has been taken in."""
 
     hear: Callable[..., None]
-    heard: Callable[[], Coroutine[Any, Any, None]]
+    heard: Callable[[set[Key]], Coroutine[Any, Any, None]]
     changed: Callable[[], None]
     broke: Callable[[str], None]
     back: Callable[[], None]
@@ -285,26 +286,24 @@ class Link:
 
         arguments = self._security().get_connection_args("client")
         with contextlib.suppress(Exception):
-            async with asyncio.timeout(LONGEST_QUESTION), rpc(worker, connection_args=arguments) as there:
-                return await getattr(there, self.name)(**question)
+            async with asyncio.timeout(LONGEST_QUESTION):
+                async with rpc(worker, timeout=LONGEST_KNOCK, connection_args=arguments) as there:
+                    return await getattr(there, self.name)(**question)
         return None
 
-    async def _hear_the_rest(self, workers: list[str]) -> None:
-        """What workers had to report and the scheduler has not passed on."""
-        answers = await asyncio.gather(*map(self._ask_past, workers))
-        told = {worker: facts for worker, facts in zip(workers, answers, strict=True) if facts}
-        for facts in told.values():
-            for fact in facts:
-                self._ears.hear(*fact)
-        if told:
-            await self._ears.heard()
-        for worker, facts in told.items():  # they wait for that
-            await self._ask_past(worker, heard=[fact[1:3] for fact in facts])
+    async def _hear_the_rest(self, worker: str) -> None:
+        """What it had to report and the scheduler has not passed on."""
+        facts = await self._ask_past(worker)
+        for fact in facts or ():
+            self._ears.hear(*fact)
+        if facts:
+            await self._ears.heard({Key(*fact[1:3]) for fact in facts})
+            await self._ask_past(worker, heard=[fact[1:3] for fact in facts])  # it waits for that
 
     async def _make_again(self) -> None:
         client, self.client = self.client, None
         workers, self.workers, self.slots = list(self.workers), {}, 0
-        await self._hear_the_rest(workers)
+        await asyncio.gather(*map(self._hear_the_rest, workers))
         self._ears.broke(f"the connection to the scheduler at {self.address.url} broke")
         with contextlib.suppress(Exception):
             async with asyncio.timeout(2.0):

@@ -105,6 +105,15 @@ class Cluster:
         if wait:
             self.wait_for_workers()
 
+    def make_whole(self, *names: str) -> None:
+        """All of it is there again, whatever was killed."""
+        if self.scheduler.poll() is not None:
+            for worker in self.workers.values():
+                worker.wait(PATIENCE)
+            self.start_scheduler()
+        missing = [n for n in names if n not in self.workers or self.workers[n].poll() is not None]
+        self.start_workers(*missing)
+
     def _has_registered(self, log: str) -> bool:
         return "Registered to" in self.log(log)
 

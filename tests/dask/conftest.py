@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Clusters for tests: one that all share who break nothing, and new ones for those who kill."""
+"""Clusters for tests: one that all share who break nothing, one to be killed and mended, and new ones."""
 
 import importlib.util
 
@@ -28,6 +28,20 @@ def cluster(tmp_path_factory):
         yield cluster
     finally:
         cluster.close()
+
+
+@pytest.fixture(scope="session")
+def _fragile(tmp_path_factory):
+    cluster = Cluster(tmp_path_factory.mktemp("fragile"))
+    yield cluster
+    cluster.close()
+
+
+@pytest.fixture
+def fragile(_fragile):
+    """Three workers, `w1` to `w3`, with one slot each; to be killed, they are replaced for the next test."""
+    _fragile.make_whole("w1", "w2", "w3")
+    return _fragile
 
 
 @pytest.fixture

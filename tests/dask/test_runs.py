@@ -80,14 +80,14 @@ def test_a_job_past_its_limit_is_ended_with_all_that_is_below_it(cluster, pqrun,
     assert not lives(int((tmp_path / "pid").read_text()))
 
 
-def test_a_high_job_that_becomes_ready_goes_ahead_of_many_low_ones(new_cluster, pqrun, tmp_path):
+def test_a_high_job_that_becomes_ready_goes_ahead_of_many_low_ones(fragile, pqrun, tmp_path):
     jobs = {
         "first": {"run": "sleep 0.3"},
         "high": {"run": "echo high >> began", "needs": ["first"], "priority": "high"},
     }
     jobs |= {f"low{n}": {"run": "echo low >> began; sleep 0.03", "priority": "low"} for n in range(60)}
     (tmp_path / "jobs.yaml").write_text(json.dumps({"jobs": jobs}))
-    run = pqrun(new_cluster(2), "", str(tmp_path / "jobs.yaml"), "-q")
+    run = pqrun(fragile, "", str(tmp_path / "jobs.yaml"), "-q")
     assert run.end() == 0, run.err
     ended = next(event["f"] for event in run.events() if event["e"] == "end" and event["s"] == 1)
     high = next(event["b"] for event in run.events() if event["e"] == "end" and event["s"] == 2)
