@@ -31,7 +31,7 @@ from pqrun.executors.dask_telling import Telling
 from pqrun.executors.launch import Launcher
 from pqrun.executors.polite import PoliteContainment
 from pqrun.executors.warden import Warden
-from pqrun.model import Attempt, Key, Lost
+from pqrun.model import Attempt, Exit, Key, Lost, Signalled
 from pqrun.news import Ended, Grew, News, Refused, Started
 
 WITHIN = 16 * 1024
@@ -41,6 +41,8 @@ LONGEST_GOODBYE = 5.0
 LAST_MOMENT = 0.5
 LAST_WORD = 3.0
 NAP = 0.005
+DOUBT = 1.0
+OF_BATCH_SYSTEMS = frozenset(("SIGTERM", "SIGKILL", "SIGHUP", "SIGINT", "SIGXCPU", "SIGUSR1", "SIGUSR2"))
 
 
 class Errand(NamedTuple):
@@ -92,6 +94,7 @@ class Runner(WorkerPlugin):
         self._lock = Lock()
         self._clock = SystemClock()
         self._asked_at = 0.0
+        self._leaving = Event()
         self._workspace = tempfile.mkdtemp(prefix="pqrun-")
         # Other workers of this machine have guardians of their own, which must not end what is ours.
         token = errand.token + os.urandom(4).hex()
@@ -118,6 +121,7 @@ class Runner(WorkerPlugin):
 
     async def teardown(self, worker: Any) -> None:
         """The run or the worker ends: nothing of it stays here."""
+        self._leaving.set()
         stream = worker.batched_stream
         gone = stream is None or stream.comm is None or stream.comm.closed()
         if (
@@ -204,7 +208,11 @@ class Runner(WorkerPlugin):
     def _done(self, here: Here, slot: int) -> Ended | Refused:
         began = self._clock.now()
         try:
-            return here.child.run(slot)
+            report = here.child.run(slot)
+            if isinstance(report, Ended) and not report.stopped and _is_killed(report.exit):
+                # Who ends a worker may have begun with what it runs: then that is lost, and not to blame.
+                self._leaving.wait(DOUBT)
+            return report
         except OwnFailure as failure:  # this worker's disk is full: that job's misfortune
             return Ended(here.key, Lost(str(failure)), False, began, self._clock.now())
 
@@ -279,6 +287,10 @@ class Runner(WorkerPlugin):
             self._heed_guardian()
 
         self._loop.add_reader(fd, replace)
+
+
+def _is_killed(exit: Exit) -> bool:
+    return isinstance(exit, Signalled) and exit.name in OF_BATCH_SYSTEMS
 
 
 async def _wait_while(fact: Callable[[], Any], seconds: float) -> None:

@@ -6,7 +6,7 @@ import importlib.util
 import pytest
 from cluster import Cluster, Pqrun
 
-NEED_DASK = {"test_conformance", "test_runs", "test_deaths", "test_refusals"}
+NEED_DASK = {"test_conformance", "test_runs", "test_deaths", "test_refusals", "test_slurm"}
 
 
 def pytest_collection_modifyitems(items):

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 from cluster import lives, marks, wait_for
@@ -126,6 +127,20 @@ def test_a_worker_that_is_asked_to_go_takes_no_job_with_it(fragile, pqrun, tmp_p
     cluster.kill(cluster.workers["w1"], signal.SIGTERM)
     assert run.end() == 0, run.err
     check_that_each_ended_once(run, 40)
+
+
+def test_what_is_ended_together_with_its_worker_is_not_to_blame(fragile, pqrun, tmp_path):
+    job = f"echo $$ >> {tmp_path}/pids; while [ ! -e {tmp_path}/go ]; do sleep 0.02; done\n"
+    run = pqrun(fragile, job, "-q")
+    (pid,) = told(tmp_path / "pids", 1)
+    parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    os.kill(pid, signal.SIGTERM)  # as batch systems do it at the end of a job's time
+    wait_for(lambda: not Path(f"/proc/{pid}").exists())
+    os.kill(parent, signal.SIGTERM)
+    told(tmp_path / "pids", 2)
+    (tmp_path / "go").touch()
+    assert run.end() == 0, run.err
+    assert [event["as"] for event in run.events() if event["e"] == "end"] == ["retried", "completed"]
 
 
 def test_what_kills_its_worker_again_and_again_is_given_up(fragile, pqrun, tmp_path):
