@@ -232,7 +232,7 @@ def _open(path: str, *, sniff: bool) -> tuple[int, bytes, bool]:
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
-            raise UserError(f"cannot read {path}: {error.strerror}") from None
+            raise UserError(f"cannot read {path}: {error.strerror}{_hint(path)}") from None
         if os.path.isdir(path):
             os.close(fd)
             raise UserError(f"cannot read {path}: it is a directory")
@@ -242,6 +242,15 @@ def _open(path: str, *, sniff: bool) -> tuple[int, bytes, bool]:
         head += data
         ended = not data
     return fd, head, ended
+
+
+def _hint(path: str) -> str:
+    """What to do, if somebody gave a command where a file of commands is expected."""
+    from shutil import which
+
+    if os.path.lexists(path) or not (" " in path or which(path)):
+        return ""
+    return " (`run` reads files; a command goes to its stdin, or after `pqrun each :::`)"
 
 
 def _rest(fd: int) -> bytes:

@@ -66,6 +66,7 @@ class RunningMetrics:
         self.waited = self.processed = 0.0
         self.last_end = began
         self._queued: dict[int, tuple[float, Priority]] = {}
+        self._entry = (began, Priority.NORMAL)
         self._submitted: dict[int, tuple[float, Priority, float]] = {}
         self._durations: Counter[int] = Counter()
         # By type: to try one pattern after another took longer than all that is done with what it finds.
@@ -96,7 +97,9 @@ class RunningMetrics:
         at, seq, _, priority = event
         self.enqueued += 1
         self.by_priority[priority] += 1
-        self._queued[seq] = (at, priority)
+        if self._entry != (at, priority):  # of a whole list that was read at once it is the same
+            self._entry = (at, priority)
+        self._queued[seq] = self._entry
 
     def _submit(self, event: ev.AttemptSubmitted) -> None:
         _, seq, _, waited = event

@@ -8,7 +8,7 @@ lacks is given back: everything is O(log n) in what is queued.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from heapq import heapify, heappop, heappush
 from typing import Protocol
 
@@ -89,12 +89,16 @@ class Pools:
 
 
 class Ready:
-    """Jobs in starting order: highest first, then first come; `take` gives the next that fits."""
+    """Jobs in starting order: highest first, then first come; `take` gives the next that fits.
 
-    def __init__(self, pools: Iterable[Pool] = ()) -> None:
+    `known` has all jobs by number; those with an `entry` are in here.
+    """
+
+    def __init__(self, pools: Iterable[Pool], known: Mapping[int, Contender]) -> None:
         self.pools = Pools(pools)
         self._heap: list[Entry] = []
-        self._who: dict[int, Contender] = {}
+        self._known = known
+        self._count = 0
         self._parked: dict[Shape, list[Entry]] = {}
         self._lacking: dict[str, dict[Shape, None]] = {}
         self.places = 0
@@ -103,7 +107,7 @@ class Ready:
         self._passed_over = False  # nobody has been yet, so there is nobody's patience to count
 
     def __len__(self) -> int:
-        return len(self._who)
+        return self._count
 
     def change(self, job: Comer, *, front: bool) -> None:
         """It asks for something else; `front`: and goes before all of its equals, now or when it comes in."""
@@ -119,7 +123,9 @@ class Ready:
         if not again:
             self.places += 1
             job.place = self.places
-        job.shape = (job.spec.slots, job.spec.pools)
+        shape = (job.spec.slots, job.spec.pools)
+        if job.shape != shape:  # most have theirs in common
+            job.shape = shape
         self.push(job, (-job.urgency, job.place, job.seq))
 
     def move(self, jobs: Iterable[Comer]) -> None:
@@ -130,20 +136,20 @@ class Ready:
 
     def push(self, job: Contender, entry: Entry) -> None:
         """Puts a job in, or to another place if it is in already."""
+        self._count += job.entry is None
         job.entry = entry
-        self._who[job.seq] = job
         heappush(self._heap, entry)
 
     def remove(self, job: Contender) -> None:
         """Takes a job out from wherever it is; its tuples in the heaps turn stale."""
-        del self._who[job.seq]
+        self._count -= 1
         job.entry = None
         if self._passed_over:
             self._by_slots.forget(job.seq)
             self._by_pools.forget(job.seq)
         if self._parked:
             self._bring_next(job.shape)
-        if len(self._heap) > 64 and len(self._heap) > 4 * len(self._who):
+        if len(self._heap) > 64 and len(self._heap) > 4 * self._count:
             self._heap = [entry for entry in self._heap if self._valid(entry)]
             heapify(self._heap)
 
@@ -167,7 +173,7 @@ class Ready:
             self._by_pools.look()
         while free > 0 and self._heap:
             entry = heappop(self._heap)
-            job = self._who.get(entry[2])
+            job = self._known.get(entry[2])
             if job is None or job.entry is not entry:  # stale
                 continue
             lack = self._lack(job, capacity, free)
@@ -187,11 +193,11 @@ class Ready:
         return None
 
     def _entry_of(self, seq: int) -> Entry | None:
-        job = self._who.get(seq)
+        job = self._known.get(seq)
         return None if job is None else job.entry
 
     def _valid(self, entry: Entry) -> bool:
-        job = self._who.get(entry[2])
+        job = self._known.get(entry[2])
         return job is not None and job.entry is entry
 
     def _lack(self, job: Contender, capacity: int, free: int) -> str | None:
@@ -220,7 +226,7 @@ class Ready:
 
     def _before(self, entry: Entry, seq: int) -> Contender | None:
         """That job, if it comes before this place."""
-        other = self._who[seq] if seq else None
+        other = self._known.get(seq)
         return other if other is not None and other.entry is not None and other.entry < entry else None
 
     def _park(self, job: Contender, entry: Entry, lack: str) -> None:

@@ -102,7 +102,7 @@ class Running:
         state = task.state
         assert isinstance(state, life.Submitted | life.Stopping)
         self._release(task)
-        task.state = life.refuse(state, now)
+        task.state = life.refuse(state, state.since if isinstance(state, life.Submitted) else now)
         task.attempts -= 1
         self._log.events.append(ev.AttemptRefused(now, task.seq, state.attempt, why))
 

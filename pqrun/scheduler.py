@@ -43,7 +43,7 @@ class Scheduler:
     ) -> None:
         self.tasks: dict[int, Task] = {}
         self.graph = Graph(self.tasks)
-        self.ready = Ready(pools)
+        self.ready = Ready(pools, self.tasks)
         self.max_queue = max_queue
         self.paused = False
         self.in_between = ""  # what is being done in several turns: nothing starts meanwhile

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from math import inf
 from threading import Thread
 from types import FrameType
+from typing import NoReturn
 
 from pqrun.clock import SystemClock
 from pqrun.engine import Ask
@@ -48,7 +49,7 @@ def ignored(_number: int, _frame: FrameType | None) -> None:
     """Stands for SIG_IGN."""
 
 
-def end_by(number: int) -> None:
+def end_by(number: int) -> NoReturn:
     """Ends this process by that signal, so that a shell's loop around it stops too; without a core."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     signal.signal(number, signal.SIG_DFL)

@@ -8,7 +8,6 @@ too much is untold, `behind` says that nothing new should start.
 from __future__ import annotations
 
 import sys
-import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -137,6 +136,5 @@ class Teller:
         except Exception:
             self._listeners.remove(listener)
             name = type(listener).__name__
-            sys.stderr.write(
-                f"pqrun: {name} failed and was dropped; the run goes on\n{traceback.format_exc()}"
-            )
+            sys.stderr.write(f"pqrun: {name} failed and was dropped; the run goes on\n")
+            sys.__excepthook__(*sys.exc_info())

@@ -1,20 +1,16 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The options of `add`: all that a job may say of itself."""
 
-from dataclasses import dataclass
 from typing import Annotated, Any
 
-import typer
-
-from pqrun.cli.declare import FAILURE, INPUT, SCHEDULING, choice, reads
+from pqrun.cli.flags import FAILURE, INPUT, SCHEDULING, Flag, choice
 from pqrun.cli.options import JobOptions
 from pqrun.jobfile import kinds, values
 
 
-def own(name: str, help: str, panel: str, metavar: str | None = None, read: Any = None) -> Any:
+def own(name: str, help: str, panel: str, metavar: str | None = None, read: Any = None) -> Flag:
     """An option of this job alone: no variable of the environment sets it."""
-    parser = None if read is None else reads(read)
-    return typer.Option(name, help=help, rich_help_panel=panel, metavar=metavar, parser=parser)
+    return Flag((name,), help, panel, metavar, read)
 
 
 def needed(text: str) -> tuple[tuple[str, str], ...]:
@@ -29,7 +25,6 @@ def needed(text: str) -> tuple[tuple[str, str], ...]:
 _FACTOR, _SHARE = kinds.FROM_WORD["factor"], kinds.FROM_WORD["fraction"]
 
 
-@dataclass(kw_only=True)
 class AddOptions(JobOptions):
     """A job's own fields."""
 
@@ -82,11 +77,5 @@ class AddOptions(JobOptions):
     stdin: Annotated[str | None, own("--stdin", "A file to read from", INPUT, "FILE", kinds.path)] = None
     cwd: Annotated[
         str | None,
-        typer.Option(
-            "-C",
-            "--cwd",
-            help="Start it in this directory, not where you are",
-            metavar="DIR",
-            rich_help_panel=INPUT,
-        ),
+        Flag(("-C", "--cwd"), "Start it in this directory, not where you are", INPUT, "DIR"),
     ] = None

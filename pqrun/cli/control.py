@@ -10,7 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from pqrun.cli.addoptions import AddOptions, needed
-from pqrun.cli.declare import RECORD, reads, takes
+from pqrun.cli.declare import reads, takes
+from pqrun.cli.flags import RECORD
 from pqrun.cli.lazy import commands
 from pqrun.cli.offered import job_ids, run_ids
 from pqrun.errors import OwnFailure
@@ -115,7 +116,7 @@ def set_(
         _value(values.priority, "-p", "--priority", metavar="LEVEL", help="critical, high, normal or low"),
     ] = None,
     timeout: Annotated[
-        Any, _value(values.duration, "-t", "--timeout", metavar="DUR", help="0: no limit")
+        Any, _value(values.duration, "-t", "--timeout", metavar="DUR", help="Another time limit; 0: none")
     ] = None,
     tries: Annotated[
         Any, _value(retries, "-r", "--retries", metavar="N", help="Up to N attempts after the first")

@@ -3,16 +3,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
-from pqrun.cli.declare import INPUT, takes
+from pqrun.cli.declare import takes
 from pqrun.cli.lazy import commands
-from pqrun.cli.options import RunOptions
+from pqrun.cli.options import EachOptions
+from pqrun.cli.plain import is_terminal, run_each
 
 PANEL = "Run jobs"
 EXAMPLES = """
@@ -82,7 +82,7 @@ app = commands()
     epilog=PLACEHOLDERS + EXAMPLES,
     context_settings={"allow_interspersed_args": False},
 )
-@takes(RunOptions)
+@takes(EachOptions)
 def each(
     context: typer.Context,
     words: Annotated[
@@ -93,63 +93,11 @@ def each(
             ":::+ and ::::+ link a source with the one before; without a command, arguments are commands",
         ),
     ] = None,
-    arg_file: Annotated[
-        list[str] | None,
-        typer.Option(
-            "-a",
-            "--arg-file",
-            help="A file of arguments, one a line; may be repeated",
-            metavar="FILE",
-            rich_help_panel=INPUT,
-        ),
-    ] = None,
-    null: Annotated[
-        bool, typer.Option("-0", "--null", help="Arguments end in NUL, not newline", rich_help_panel=INPUT)
-    ] = False,
-    delimiter: Annotated[
-        str | None,
-        typer.Option(
-            "-d",
-            "--delimiter",
-            help="What separates arguments, instead of newline",
-            metavar="TEXT",
-            rich_help_panel=INPUT,
-        ),
-    ] = None,
-    colsep: Annotated[
-        str | None,
-        typer.Option(
-            "--colsep",
-            help="What separates the columns {1}, {2}… of an argument",
-            metavar="REGEX",
-            rich_help_panel=INPUT,
-        ),
-    ] = None,
-    header: Annotated[
-        bool,
-        typer.Option(
-            "--header",
-            help="The first argument of each source names its columns, as in {name}",
-            rich_help_panel=INPUT,
-        ),
-    ] = False,
     *,
-    options: RunOptions,
+    options: EachOptions,
 ) -> None:
     """Run one command for each argument."""
-    if not words and not arg_file and _is_terminal(0):
+    if not words and not options.arg_file and is_terminal(0):
         typer.echo(context.get_help())
         raise typer.Exit(2)
-    from pqrun.app import run as run_all
-    from pqrun.cli.settings import settings_of
-    from pqrun.settings import Each
-
-    what = Each(tuple(words or ()), tuple(arg_file or ()), delimiter, colsep, header)
-    raise typer.Exit(run_all(settings_of(options, each=what, files=what.files, null=null)))
-
-
-def _is_terminal(fd: int) -> bool:
-    try:
-        return os.isatty(fd)
-    except OSError:
-        return False
+    raise typer.Exit(run_each(words or (), options))

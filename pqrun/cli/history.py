@@ -90,7 +90,7 @@ def logs(
     ] = False,
 ) -> None:
     """Print what jobs have printed, byte for byte: stdout on stdout, stderr on stderr."""
-    from pqrun.cli.printing import print_logs
+    from pqrun.cli.logs import print_logs
 
     raise typer.Exit(print_logs(name, jobs or [], attempt=attempt, stderr_only=stderr, follow=follow))
 

@@ -1,54 +1,14 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The program: its commands, and what becomes of what they raise."""
+"""The program: reads its command line, runs, and says what became of it; `commands` has the commands."""
 
 from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
 
-import typer
-
-from pqrun import __version__
-from pqrun.cli.lazy import LazyGroup
 from pqrun.errors import OwnFailure, UserError
 
 BUG = 70
-EXAMPLES = """
-[bold]Examples[/bold]
-
-  printf 'make a\\nmake b\\n' | pqrun run -j4
-
-  pqrun run jobs.yaml --retries 2 --timeout 10m
-
-  pqrun resume latest --failed
-"""
-
-app = typer.Typer(
-    name="pqrun",
-    cls=LazyGroup,
-    help="Run shell commands: in priority order, some at a time, each with a limit and a record.",
-    epilog=EXAMPLES,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-
-def _version(asked: bool) -> None:
-    if asked:
-        typer.echo(f"pqrun {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def pqrun(
-    version: Annotated[
-        bool, typer.Option("-V", "--version", help="Print the version.", callback=_version, is_eager=True)
-    ] = False,
-) -> None:
-    """Run shell commands: in priority order, some at a time, each with a limit and a record."""
 
 
 def main() -> None:
@@ -73,7 +33,7 @@ def entry() -> None:
 def run() -> int:
     """The exit code: what the user did is told in a line, what we did with a traceback."""
     try:
-        app()
+        return _run()
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except UserError as error:
@@ -82,12 +42,31 @@ def run() -> int:
     except OwnFailure as failure:
         _tell(f"pqrun: {failure}")
         return failure.code
+    except (
+        KeyboardInterrupt
+    ):  # before there was a run that could deal with it, or in a command that only prints
+        from signal import SIGINT
+
+        from pqrun.signals import end_by
+
+        end_by(SIGINT)
     except Exception:
         import traceback
 
         _tell(traceback.format_exc())
         _tell("pqrun: this is a bug in pqrun; please report the lines above to its issue tracker")
         return BUG
+
+
+def _run() -> int:
+    if sys.argv[1:2] in (["run"], ["each"]):
+        from pqrun.cli.plain import run_if_plain
+
+        if (code := run_if_plain(sys.argv[1], sys.argv[2:], os.environ)) is not None:
+            return code
+    from pqrun.cli.commands import app
+
+    app()
     return 0
 
 

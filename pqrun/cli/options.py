@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The options that commands share, each declared once: its spellings, its help, how it is read."""
 
-from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pqrun.cli.declare import (
+from pqrun.cli.flags import (
     FAILURE,
     INPUT,
     OUTPUT,
@@ -13,6 +12,8 @@ from pqrun.cli.declare import (
     SCHEDULING,
     SCREEN,
     TIME,
+    Flag,
+    Options,
     choice,
     option,
 )
@@ -31,8 +32,7 @@ def pool(text: str) -> Pool:
     return Pool(name, values.whole_number(number, 1, 10**6))
 
 
-@dataclass(kw_only=True)
-class JobOptions:
+class JobOptions(Options):
     """What the command line says for all jobs that don't say otherwise."""
 
     priority: Annotated[
@@ -89,8 +89,7 @@ class JobOptions:
     ] = None
 
 
-@dataclass(kw_only=True)
-class ReportOptions:
+class ReportOptions(Options):
     """Files that tell other programs how a run went, while it runs or afterwards."""
 
     junit: Annotated[
@@ -123,7 +122,6 @@ class ReportOptions:
     ] = None
 
 
-@dataclass(kw_only=True)
 class RunOptions(PlaceOptions, PacingOptions, ReportOptions, JobOptions):
     """What a run is asked to be."""
 
@@ -176,7 +174,7 @@ class RunOptions(PlaceOptions, PacingOptions, ReportOptions, JobOptions):
         bool, option("--tag", help="Begin each line of output with the job's id", panel=OUTPUT)
     ] = False
     show: Annotated[
-        str, option("--show", help="all output, or only that of failed jobs", panel=OUTPUT, metavar="WHOSE", read=choice("all", "failed"))
+        str, option("--show", help="all, or failed: only what failed jobs printed", panel=OUTPUT, metavar="WHOSE", read=choice("all", "failed"))
     ] = "all"  # fmt: skip
     results: Annotated[
         str | None, option("--results", help="Write DIR/SEQ-ID/{stdout,stderr,meta.json} for each job", panel=OUTPUT, metavar="DIR")
@@ -226,3 +224,41 @@ class RunOptions(PlaceOptions, PacingOptions, ReportOptions, JobOptions):
     cwd: Annotated[
         str | None, option("-C", "--cwd", help="Start the jobs in this directory", panel=INPUT, metavar="DIR")
     ] = None
+
+
+class ListOptions(RunOptions):
+    """What `run` is told of its lists besides."""
+
+    format: Annotated[
+        str | None,
+        option("--format", help="yaml, json or lines", panel=INPUT, metavar="KIND", read=choice("yaml", "json", "lines")),
+    ] = None  # fmt: skip
+    null: Annotated[bool, option("-0", "--null", help="Commands end in NUL, not newline", panel=INPUT)] = (
+        False
+    )
+    resume: Annotated[
+        str | None,
+        Flag(("--resume",), "Go on from that run with this, edited, list", RECORD, metavar="RUN"),
+    ] = None
+
+
+class EachOptions(RunOptions):
+    """What `each` is told of its arguments besides."""
+
+    arg_file: Annotated[
+        list[str] | None,
+        Flag(("-a", "--arg-file"), "A file of arguments, one a line; may be repeated", INPUT, "FILE"),
+    ] = None
+    null: Annotated[bool, Flag(("-0", "--null"), "Arguments end in NUL, not newline", INPUT)] = False
+    delimiter: Annotated[
+        str | None,
+        Flag(("-d", "--delimiter"), "What separates arguments, instead of newline", INPUT, "TEXT"),
+    ] = None
+    colsep: Annotated[
+        str | None,
+        Flag(("--colsep",), "What separates the columns {1}, {2}… of an argument", INPUT, "REGEX"),
+    ] = None
+    header: Annotated[
+        bool,
+        Flag(("--header",), "The first argument of each source names its columns, as in {name}", INPUT),
+    ] = False

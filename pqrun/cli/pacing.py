@@ -1,16 +1,14 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Options that hold back starts, and the one that leaves a part of the jobs to other machines."""
 
-from dataclasses import dataclass
 from typing import Annotated
 
-from pqrun.cli.declare import SCHEDULING, option
+from pqrun.cli.flags import SCHEDULING, Options, option
 from pqrun.jobfile import kinds, values
 from pqrun.model import Rate, Shard
 
 
-@dataclass(kw_only=True)
-class PacingOptions:
+class PacingOptions(Options):
     """How fast a run may go, and which part of it is this machine's."""
 
     delay: Annotated[

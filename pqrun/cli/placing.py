@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Options that say where jobs run, and how to talk to that place."""
 
-from dataclasses import dataclass
 from typing import Annotated
 
-from pqrun.cli.declare import PLACE, option
+from pqrun.cli.flags import PLACE, Options, option
 
 LOCAL = "local"
 
@@ -18,8 +17,7 @@ def place(text: str) -> str:
     return checked(text)
 
 
-@dataclass(kw_only=True)
-class PlaceOptions:
+class PlaceOptions(Options):
     """On this machine, or on which cluster."""
 
     on: Annotated[

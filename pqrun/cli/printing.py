@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""`logs`: what jobs have printed, byte for byte; on a terminal made safe, with a heading for each job."""
+"""What jobs have printed, byte for byte; on a terminal made safe, with a heading for each job."""
 
 from __future__ import annotations
 
@@ -17,11 +17,10 @@ from pqrun.display.lines import for_screen, pieces_of_lines
 from pqrun.display.outlet import Outlet
 from pqrun.display.safe import safe
 from pqrun.errors import OwnFailure, UserError
-from pqrun.journal.index import Index, consult
-from pqrun.journal.rundir import RunDirectory, find_run
+from pqrun.journal.index import Index
+from pqrun.journal.rundir import RunDirectory
 from pqrun.model import Key, Priority
 
-NOTHING_CHOSEN = 1
 _KINDS = ("state:", "priority:", "tag:")
 
 
@@ -31,30 +30,6 @@ class Output(NamedTuple):
     key: Key
     id: str
     sizes: tuple[int, int] | None
-
-
-def print_logs(
-    name: str, selectors: Sequence[str], *, attempt: int | None, stderr_only: bool, follow: bool
-) -> int:
-    """Prints; the exit code: 1 if patterns or words mean no job."""
-    page = Page()
-    run = find_run(name)
-    live = run.in_use()
-    seqs = consult(run, lambda index: jobs_meant(index, selectors, live=live))
-    if not seqs and selectors:
-        page.remark(f"no job is {' or '.join(safe(text) for text in selectors)}")
-        return NOTHING_CHOSEN
-    headings = len(seqs) != 1 and page.is_terminal
-    printer = Printer(page, run, live=live, stderr_only=stderr_only, headings=headings)
-    if follow and live:
-        from pqrun.cli.following import follow_run
-
-        follow_run(printer, run, selectors, seqs, attempt)
-    else:
-        for output in consult(run, lambda index: _outputs(index, seqs, attempt)):
-            printer.print(output)
-    page.end()
-    return 0
 
 
 def jobs_meant(index: Index, selectors: Sequence[str], *, live: bool) -> list[int]:
@@ -77,13 +52,6 @@ def jobs_meant(index: Index, selectors: Sequence[str], *, live: bool) -> list[in
             raise UserError(f"no job `{safe(selector)}` in that run (`pqrun show` lists them)")
         meant.add(int(selector))
     return sorted(meant)
-
-
-def _outputs(index: Index, seqs: Sequence[int], attempt: int | None) -> list[Output]:
-    outputs = [output for seq in seqs if (output := output_of(index, seq, attempt)) is not None]
-    if attempt is not None and not outputs:
-        raise UserError(f"there was no attempt {attempt}")
-    return outputs
 
 
 def output_of(index: Index, seq: int, attempt: int | None) -> Output | None:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import Any
 
 from pqrun.cli.options import ReportOptions
@@ -19,9 +18,9 @@ from pqrun.reports.facts import Ending, RunFacts
 def asked_for(ctx: Any, options: ReportOptions) -> ReportOptions | None:
     """Those that the command line names. A variable that is there for runs must not have `show` write files."""
     typed = {
-        field.name: getattr(options, field.name)
-        for field in fields(options)
-        if getattr(ctx.get_parameter_source(field.name), "name", "") == "COMMANDLINE"
+        name: getattr(options, name)
+        for name in options.declared()
+        if getattr(ctx.get_parameter_source(name), "name", "") == "COMMANDLINE"
     }
     return ReportOptions(**typed) if typed else None
 

@@ -3,15 +3,15 @@
 
 from __future__ import annotations
 
-import os
 from typing import Annotated
 
 import typer
 
-from pqrun.cli.declare import INPUT, RECORD, takes
+from pqrun.cli.declare import takes
 from pqrun.cli.lazy import commands
 from pqrun.cli.offered import run_ids
-from pqrun.cli.options import RunOptions
+from pqrun.cli.options import ListOptions, RunOptions
+from pqrun.cli.plain import is_terminal, run_lists
 
 PANEL = "Run jobs"
 EXAMPLES = """
@@ -28,45 +28,23 @@ app = commands()
 
 
 @app.command("run", rich_help_panel=PANEL, epilog=EXAMPLES)
-@takes(RunOptions)
+@takes(ListOptions)
 def run(
     context: typer.Context,
     files: Annotated[
         list[str] | None,
         typer.Argument(metavar="[FILE]...", help="Job files, or lists of commands; - is stdin"),
     ] = None,
-    format: Annotated[
-        str | None,
-        typer.Option("--format", help="yaml, json or lines", metavar="KIND", rich_help_panel=INPUT),
-    ] = None,
-    null: Annotated[
-        bool, typer.Option("-0", "--null", help="Commands end in NUL, not newline", rich_help_panel=INPUT)
-    ] = False,
-    resume: Annotated[
-        str | None,
-        typer.Option(
-            "--resume",
-            help="Go on from that run with this, edited, list",
-            metavar="RUN",
-            rich_help_panel=RECORD,
-        ),
-    ] = None,
     *,
-    options: RunOptions,
+    options: ListOptions,
 ) -> None:
     """Run the jobs of job files, or commands, one a line, from files or stdin."""
-    if not files and _is_terminal(0):
+    if not files and is_terminal(0):
         typer.echo(context.get_help())
         raise typer.Exit(2)
-    if format not in (None, "yaml", "json", "lines"):
-        raise typer.BadParameter("yaml, json or lines", param_hint="--format")
-    if resume is not None and not files:
+    if options.resume is not None and not files:
         raise typer.BadParameter("name the edited file too, or use pqrun resume", param_hint="--resume")
-    from pqrun.app import run as run_all
-    from pqrun.cli.settings import settings_of
-
-    settings = settings_of(options, files=tuple(files or ()), format=format, null=null, resume=resume)
-    raise typer.Exit(run_all(settings))
+    raise typer.Exit(run_lists(files or (), options))
 
 
 @app.command("resume", rich_help_panel=PANEL)
@@ -89,10 +67,3 @@ def resume(
     from pqrun.cli.settings import resumed_settings
 
     raise typer.Exit(run_all(resumed_settings(name, options, failed=failed)))
-
-
-def _is_terminal(fd: int) -> bool:
-    try:
-        return os.isatty(fd)
-    except OSError:
-        return False

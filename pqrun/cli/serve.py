@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from pqrun.cli.declare import RECORD, reads, takes
+from pqrun.cli.declare import reads, takes
+from pqrun.cli.flags import RECORD
 from pqrun.cli.lazy import commands
 from pqrun.cli.options import RunOptions
 from pqrun.jobfile.values import whole_number

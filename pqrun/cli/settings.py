@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import shlex
-from dataclasses import fields
 from typing import Any
 
 from pqrun.cli.options import JobOptions, ReportOptions, RunOptions, pool
@@ -14,8 +13,10 @@ from pqrun.jobfile.values import env_pair
 from pqrun.model import Halt, Priority, Rate, Shard
 from pqrun.settings import Settings
 
-NOT_RECORDED = ("dry_run", "run_dir", "no_journal", "json", "quiet", "verbose", "env", "ci")
-REPORT_FILES = frozenset(field.name for field in fields(ReportOptions))
+NOT_RECORDED = (
+    "dry_run", "run_dir", "no_journal", "json", "quiet", "verbose", "env", "ci", "format", "null", "resume",
+)  # fmt: skip
+REPORT_FILES = frozenset(ReportOptions.declared())
 PRESETS = {"small": ("2", 100, 300.0), "medium": ("10", 1000, 1800.0), "large": ("50", 10_000, 3600.0)}
 
 
@@ -111,18 +112,18 @@ def _output(options: RunOptions) -> str:
 def recorded(options: RunOptions) -> dict[str, Any]:
     """What was given, as JSON can hold it, for a later process to go on with."""
     given: dict[str, Any] = {}
-    for field in fields(options):
-        value = getattr(options, field.name)
-        if field.name in REPORT_FILES and value is not None and value.startswith(("/dev/", "/proc/")):
+    for name, declared in options.declared().items():
+        value = getattr(options, name)
+        if name in REPORT_FILES and value is not None and value.startswith(("/dev/", "/proc/")):
             continue  # a descriptor of this process means nothing in a later one
-        if value != field.default and field.name not in NOT_RECORDED:
-            given[field.name] = sorted(value, key=str) if isinstance(value, frozenset) else value
+        if value != declared.default and name not in NOT_RECORDED:
+            given[name] = sorted(value, key=str) if isinstance(value, frozenset) else value
     return given
 
 
 def recalled(given: dict[str, Any]) -> dict[str, Any]:
     """The reverse of `recorded`."""
-    options = {field.name for field in fields(RunOptions)}
+    options = RunOptions.declared()
     found = {name: value for name, value in given.items() if name in options}
     for name in ("retry_on", "permanent"):
         if name in found:
@@ -146,7 +147,11 @@ def resumed_settings(name: str, options: RunOptions, *, failed: bool) -> Setting
     for option in (*REPORT_FILES, "results"):
         if before.get(option, "-") != "-":
             before[option] = os.path.join(header["cwd"], before[option])
-    now = {f.name: getattr(options, f.name) for f in fields(options) if getattr(options, f.name) != f.default}
+    now = {
+        name: value
+        for name, declared in options.declared().items()
+        if (value := getattr(options, name)) != declared.default
+    }
     if "preset" in now:
         before = {key: value for key, value in before.items() if key not in ("jobs", "max_queue")}
     settings = settings_of(RunOptions(**{**before, **now}), resume=name, failed=failed)

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from pqrun import events as ev
 from pqrun.display.safe import plain
 from pqrun.display.words import name_of
-from pqrun.model import JobSpec, NotStarted, Outcome
+from pqrun.model import Count, JobSpec, NotStarted, Outcome
 from pqrun.words import how_it_ended
 
 MOST_FAILURES = 20
@@ -19,8 +19,7 @@ SLOWEST = 3
 LONGEST_LINE = 300
 
 
-@dataclass(slots=True)
-class Failure:
+class Failure(NamedTuple):
     """One job that did not end well, with the last that it said."""
 
     seq: int
@@ -47,7 +46,13 @@ class LastPage:
         self._specs: dict[int, JobSpec] = {}
         self._bad: set[int] = set()
         self._last: dict[int, ev.AttemptEnded] = {}
+        self._retried: set[int] = set()
         self._slowest: list[tuple[float, int, int, str]] = []
+
+    def catch_up(self, events: Sequence[ev.Event]) -> None:
+        """Takes in what earlier processes have told; what stopped those did not stop this one."""
+        self.hear(events)
+        self.stopped = ""
 
     def hear(self, events: Sequence[ev.Event]) -> None:
         """Takes in what happened."""
@@ -69,6 +74,8 @@ class LastPage:
                 case ev.AttemptEnded(seq=seq):
                     self._last[seq] = event
                     self._time(event)
+                    if event.counted is Count.RETRIED:
+                        self._retried.add(seq)
                 case ev.JobEnded():
                     self._ended(event)
                 case ev.InputEnded(complete=complete):
@@ -104,7 +111,10 @@ class LastPage:
     def _ended(self, event: ev.JobEnded) -> None:
         spec, last = self._specs.pop(event.seq), self._last.pop(event.seq, None)
         self.outcomes[event.outcome] = self.outcomes.get(event.outcome, 0) + 1
-        self.flaky += event.outcome is Outcome.OK and event.attempts > 1
+        retried = event.seq in self._retried
+        if event.outcome is not Outcome.INTERRUPTED:  # after which it goes on, with what it has been through
+            self._retried.discard(event.seq)
+        self.flaky += event.outcome is Outcome.OK and retried
         if event.outcome is Outcome.OK or (event.outcome is Outcome.SKIPPED and event.allowed):
             return
         if not event.allowed and event.outcome is not Outcome.INTERRUPTED:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from pqrun import events as ev
 from pqrun.capture import Capture, Stream
@@ -20,8 +20,7 @@ from pqrun.words import duration_text, how_it_ended
 FAILED = {Count.FAILED, Count.TIMEOUT}
 
 
-@dataclass(frozen=True, slots=True)
-class OutputStyle:
+class OutputStyle(NamedTuple):
     """How to show output. `show` is whose output may be told: `all` or `failed`."""
 
     mode: str = "group"

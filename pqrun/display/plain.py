@@ -4,9 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from math import inf
+from time import localtime, strftime
 
 from pqrun import events as ev
 from pqrun.clock import Clock
@@ -22,13 +21,16 @@ COUNTER_EVERY = 30.0
 MOST_LINES = 500
 
 
-@dataclass(slots=True)
-class _Running:
-    spec: JobSpec
-    attempt: int = 0
-    started: float = 0.0
-    runs: bool = False
-    last: ev.AttemptEnded | None = None
+class _Tried:
+    """A job that has been started; `last`: how its last attempt ended."""
+
+    __slots__ = ("attempt", "last", "runs", "started")
+
+    def __init__(self) -> None:
+        self.attempt = 0
+        self.started = 0.0
+        self.runs = False
+        self.last: ev.AttemptEnded | None = None
 
 
 class PlainLog:
@@ -43,7 +45,8 @@ class PlainLog:
         self._rate = Rate(clock.now())
         self._quiet = quiet
         self._verbose = verbose
-        self._jobs: dict[int, _Running] = {}
+        self._specs: dict[int, JobSpec] = {}
+        self._tried: dict[int, _Tried] = {}
         self._lines: list[str] = []
         self._added = 0
         self._ended = 0
@@ -93,35 +96,38 @@ class PlainLog:
         match event:
             case ev.JobAdded(_, seq, spec):
                 self._added += 1
-                self._jobs[seq] = _Running(spec)
+                if self._total is not None:
+                    self._total += 1  # somebody added it after the list had ended
+                self._specs[seq] = spec
             case ev.JobReopened(_, seq, outcome, spec):
                 self._ended -= 1
                 self._outcomes[str(outcome)] -= 1
-                self._jobs[seq] = _Running(spec)
+                self._specs[seq] = spec
             case ev.JobDropped(_, seq, outcome):
                 self._added -= 1
-                self._jobs.pop(seq, None)
+                self._specs.pop(seq, None)
+                self._tried.pop(seq, None)
                 if outcome is not None:
                     self._ended -= 1
                     self._outcomes[str(outcome)] -= 1
-            case ev.JobChanged(_, seq, spec) if seq in self._jobs:
-                self._jobs[seq].spec = spec
+            case ev.JobChanged(_, seq, spec) if seq in self._specs:
+                self._specs[seq] = spec
             case ev.AttemptSubmitted(at, seq, attempt):
-                job = self._jobs[seq]
+                job = self._tried.setdefault(seq, _Tried())
                 job.attempt, job.started, job.runs = attempt, at, True
                 if self._verbose:
                     self._line(at, "start", seq, "")
             case ev.AttemptRefused(seq=seq):
-                self._jobs[seq].runs = False
+                self._tried[seq].runs = False
             case ev.AttemptStarted(at, seq):
-                self._jobs[seq].started = at
+                self._tried[seq].started = at
             case ev.AttemptEnded(seq=seq):
-                self._jobs[seq].runs = False
-                self._jobs[seq].last = event
+                self._tried[seq].runs = False
+                self._tried[seq].last = event
                 for note in event.said.notes:
                     self._line(event.at, "note", seq, f"not understood in its report: {safe(note)}")
             case ev.JobWaiting(at, seq, attempt, until):
-                last, spec = self._jobs[seq].last, self._jobs[seq].spec
+                last, spec = self._tried[seq].last, self._specs[seq]
                 how = how_it_ended(last.exit, last.asked, spec.timeout) if last else ""
                 tries = f"try {attempt}/{max(attempt, spec.retry.max + 1)} in {duration_text(until - at)}"
                 self._line(at, "retry", seq, f"{tries}: {how}", "yellow")
@@ -133,6 +139,8 @@ class PlainLog:
                     self._say(f"the list of jobs was not read to its end: {why}")
             case ev.SlotsChanged(_, slots, why):
                 self._say(f"{why}: running at most {slots} jobs at a time")
+            case ev.RunPaused(_, paused) if not self._quiet:
+                self._say("paused: nothing starts until `pqrun unpause`" if paused else "jobs start again")
             case ev.RunStopping():
                 self._stopping(event)
             case _:
@@ -143,8 +151,9 @@ class PlainLog:
         if event.attempts:
             self._rate.ended(event.at)
         self._outcomes[str(event.outcome)] = self._outcomes.get(str(event.outcome), 0) + 1
-        job = self._jobs[event.seq]
-        last = job.last
+        spec = self._specs[event.seq]
+        tried = self._tried.pop(event.seq, None)
+        last = tried.last if tried is not None else None
         if event.outcome is Outcome.SKIPPED:
             rest = f"needs {safe(event.because)}"
         elif last is None:
@@ -152,7 +161,7 @@ class PlainLog:
         else:
             rest = duration_text(last.ended - last.began)
             if event.outcome is not Outcome.OK:
-                rest += f"  {how_it_ended(last.exit, last.asked, job.spec.timeout)}"
+                rest += f"  {how_it_ended(last.exit, last.asked, spec.timeout)}"
                 if event.attempts > 1:
                     rest += f", try {event.attempts}"
         word = str(event.outcome) if event.outcome is Outcome.OK else str(event.outcome).upper()
@@ -163,17 +172,17 @@ class PlainLog:
             line = last_words(last)
             if line:
                 self._lines.append(self._paint("dim", f"    {line}"))
-        del self._jobs[event.seq]
+        del self._specs[event.seq]
 
     def _stopping(self, event: ev.RunStopping) -> None:
-        running = sum(job.runs for job in self._jobs.values())
+        running = sum(job.runs for job in self._tried.values())
         cause = event.cause.removeprefix("signal ")
         if event.force:
             self._say(f"{cause}: killing what still runs")
         elif event.drain:
             self._say(f"{cause}: starting no more jobs, letting {running} finish")
         elif running:
-            self._say(f"{cause}: stopping {running} jobs (again to kill them now)")
+            self._say(f"{cause}: stopping {running} job{'s' if running > 1 else ''} (again: kill now)")
         else:
             self._say(f"{cause}: stopping")
 
@@ -184,7 +193,7 @@ class PlainLog:
             self._lines.append(f"{when} {word} {self._name(seq):<24} {rest}".rstrip())
 
     def _name(self, seq: int) -> str:
-        spec = self._jobs[seq].spec
+        spec = self._specs[seq]
         return short(name_of(spec) if spec.named else f"{seq} {name_of(spec)}")
 
     def _say(self, text: str) -> None:
@@ -195,22 +204,22 @@ class PlainLog:
         return f"[{self._ended:>{len(total)}}/{total}]"
 
     def _totals(self, now: float) -> str:
-        running = sum(job.runs for job in self._jobs.values())
+        running = sum(job.runs for job in self._tried.values())
         parts = [f"{count} {outcome}" for outcome, count in self._outcomes.items()]
-        parts += [f"{running} running", f"{len(self._jobs) - running} waiting"]
-        if self._total is not None and (eta := self._rate.eta(now, len(self._jobs))) is not None:
+        parts += [f"{running} running", f"{len(self._specs) - running} waiting"]
+        if self._total is not None and (eta := self._rate.eta(now, len(self._specs))) is not None:
             parts.append(f"ETA {duration_text(eta)}")
         return ", ".join(parts)
 
     def _list(self, now: float) -> None:
-        running = [(seq, job) for seq, job in self._jobs.items() if job.runs]
-        self._say(f"{len(running)} running, {len(self._jobs) - len(running)} waiting, {self._ended} ended")
+        running = [(seq, job) for seq, job in self._tried.items() if job.runs]
+        self._say(f"{len(running)} running, {len(self._specs) - len(running)} waiting, {self._ended} ended")
         for seq, job in running:
             for_so_long = duration_text(now - job.started)
             self._lines.append(f"    {self._name(seq)}  for {for_so_long}, try {job.attempt}")
 
     def _time(self, at: float) -> str:
-        return datetime.fromtimestamp(self._clock.wall(at)).strftime("%H:%M:%S")
+        return strftime("%H:%M:%S", localtime(self._clock.wall(at)))
 
     def _flush(self) -> None:
         if self._lines:

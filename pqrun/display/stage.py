@@ -131,7 +131,7 @@ class Stage:
 
     def catch_up(self, events: Sequence[ev.Event]) -> None:
         """Takes in what earlier processes of this run have told already."""
-        self.page.hear(events)
+        self.page.catch_up(events)
         self.plain.catch_up(events)
         if self.printer is not None:
             self.printer.catch_up(events)

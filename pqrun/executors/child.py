@@ -12,8 +12,8 @@ import select
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from threading import Lock
+from typing import NamedTuple
 
 from pqrun.capture import Capture, Logs, Stream
 from pqrun.clock import Clock
@@ -37,8 +37,7 @@ LONGEST_START = 0.2
 REAPED = "another part of this program has taken its exit status, or it ignores SIGCHLD"
 
 
-@dataclass
-class Surroundings:
+class Surroundings(NamedTuple):
     """What all children of a run share. `follow`: tell status, progress and output as they come."""
 
     clock: Clock

@@ -92,19 +92,21 @@ class Guest:
         token = os.urandom(8).hex()
         self._launcher = Launcher(run_id=token, directory=os.getcwd(), workspace=self._workspace, token=token)
         containment = PoliteContainment(self._launcher.mark, self._launcher.kept_mark)
+        warden = None
+        if contain:
+            containment.open()
+            warden = Warden(self._launcher.mark, containment.adopt)
+            warden.spawn()
+            if warden.trouble:
+                logging.getLogger("pqrun").warning(warden.trouble)
         self._around = Surroundings(
             clock=clock,
             reporter=reporter,
             launcher=self._launcher,
             logs=Logs(f"{self._workspace}/logs", keep=False),
             containment=containment,
+            warden=warden,
         )
-        if contain:
-            containment.open()
-            self._around.warden = Warden(self._launcher.mark, containment.adopt)
-            self._around.warden.spawn()
-            if self._around.warden.trouble:
-                logging.getLogger("pqrun").warning(self._around.warden.trouble)
 
     def task(self, attempt: Attempt, work: Work) -> ShellTask:
         """For a slot."""

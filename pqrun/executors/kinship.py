@@ -7,7 +7,6 @@ One that shows none of these may be any job's that ran when it was born: these a
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
 
 from pqrun.executors.processes import Process, environment_of, look_at
 from pqrun.executors.tags import Tags
@@ -20,37 +19,46 @@ def marks(token: str) -> tuple[bytes, bytes]:
     return b"/%b." % token.encode(), b"/%b-kept." % token.encode()
 
 
-@dataclass(eq=False, slots=True)
 class Member:
     """A job's process tree. `pid` is its leader, who is also its session and group; 0 before it runs.
 
     `mark` is in the environment of all of it, unless they scrub it; `keep`: what it leaves may stay.
     """
 
-    mark: bytes
-    keep: bool
-    slot: int
-    pid: int = 0
-    born: int = 0
-    over: bool = False
+    __slots__ = ("born", "keep", "mark", "over", "pid", "slot")
+
+    def __init__(self, mark: bytes, keep: bool, slot: int, *, over: bool = False) -> None:
+        self.mark = mark
+        self.keep = keep
+        self.slot = slot
+        self.pid = 0
+        self.born = 0
+        self.over = over
 
 
-@dataclass(eq=False, slots=True)
 class Orphan:
     """A child of ours that a job has left. `owner` is its job, if it shows it.
 
     Not `clear`: it may be just executing a program, so that there is nothing to be seen yet.
     """
 
-    pid: int
-    seen: float
-    owner: Member | None = None
-    suspects: list[Member] = field(default_factory=list)
-    clear: bool = True
-    spared: bool = False
-    asked: bool = False
-    killed: bool = False
-    denied: bool = False
+    __slots__ = ("asked", "clear", "denied", "killed", "owner", "pid", "seen", "spared", "suspects")
+
+    def __init__(
+        self,
+        pid: int,
+        seen: float,
+        owner: Member | None = None,
+        suspects: list[Member] | None = None,
+        *,
+        clear: bool = True,
+    ) -> None:
+        self.pid = pid
+        self.seen = seen
+        self.owner = owner
+        self.suspects = suspects or []
+        self.clear = clear
+        self.spared = self.asked = self.killed = self.denied = False
 
     def belongs_to(self, ending: Member) -> bool:
         """Whether it goes with a job that ends."""

@@ -7,7 +7,6 @@ import contextlib
 import errno
 import os
 import resource
-import tempfile
 from collections.abc import Sequence
 
 from pqrun.executors.direct import Direct
@@ -188,6 +187,8 @@ class Launcher:
                     raise
                 raise Unstartable(126, f"cannot read its stdin {stdin}: {error.strerror}") from None
         try:
+            import tempfile
+
             with tempfile.TemporaryFile(dir=self._workspace) as file:
                 file.write(os.fsencode(stdin))
                 file.seek(0)

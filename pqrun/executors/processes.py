@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 LINUX = sys.platform == "linux"
 MOST_DESCENDANTS = 100_000
@@ -23,8 +23,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 _PR_GET_CHILD_SUBREAPER = 37
 
 
-@dataclass(frozen=True, slots=True)
-class Process:
+class Process(NamedTuple):
     """What `/proc/PID/stat` says that matters here; `born` in clock ticks since the boot."""
 
     pid: int

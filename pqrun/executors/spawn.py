@@ -12,13 +12,12 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 DIRECT = sys.platform == "linux" and (3, 11) <= sys.version_info[:2] <= (3, 13)
-_FAILED = re.compile(rb"OSError:([0-9a-f]{1,4}):(noexec)?")
+_FAILED = re.compile(rb"OSError:([0-9a-f]{1,4}):(noexec(?::chdir)?)?")  # the last since 3.13
 LONGEST_FAILURE = 32
 
 _fork_exec: Callable[..., int]
@@ -70,6 +69,8 @@ def failure_told(stderr: bytes) -> OSError | None:
 def _by_popen(
     argv: Sequence[bytes], environment: list[bytes], cwd: bytes | None, stdin: int, out: int, err: int
 ) -> int:
+    import subprocess
+
     variables: Any = dict(variable.partition(b"=")[::2] for variable in environment)
     try:
         process = subprocess.Popen(

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections import deque
@@ -141,6 +140,8 @@ class Warden:
         return ()
 
     def _spawn(self) -> int:
+        import subprocess
+
         reading, pipe = _pipe()
         package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
         try:

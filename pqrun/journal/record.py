@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
-import shutil
-import tempfile
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from pqrun import __version__
@@ -37,13 +37,13 @@ class Record:
         self._writer: Journal | None = None
         self._clock: Clock | None = None
         self._temporary = ""
-        self._made = False
+        self._made: list[str] = []  # the run's directory and its parents, as far as they were not there
         if keep or run_dir is not None:
             if run_dir is None:
                 make_state_directory()
             self.directory = RunDirectory(run_dir or f"{runs_directory()}/{self.run_id}")
             self.directory.make_sure_it_is_free()
-            self._made = not os.path.lexists(self.directory.path)
+            self._made = list(_missing(self.directory.path))
             self.directory.create()
             self.directory.lock()
             if self.directory.has_journal() and _has_jobs(self.directory):
@@ -52,6 +52,8 @@ class Record:
             self.workspace = self.directory.workspace
             self.logs = Logs(self.directory.logs, keep=True)
         else:
+            import tempfile
+
             self._temporary = self.workspace = tempfile.mkdtemp(prefix="pqrun-")
             self.logs = Logs(self._temporary + "/logs", keep=False)
 
@@ -82,7 +84,7 @@ class Record:
         record._writer = None
         record._clock = None
         record._temporary = ""
-        record._made = False
+        record._made = []
         directory.create()
         _end_survivors(found.tokens)
         return record
@@ -146,11 +148,31 @@ class Record:
             if self._writer is not None:
                 self._writer.close()
         finally:
-            shutil.rmtree(self._temporary or self.workspace, ignore_errors=True)
+            _remove(self._temporary or self.workspace)
             if self.directory is not None:
                 if nothing and self._made:
-                    shutil.rmtree(self.directory.path, ignore_errors=True)
+                    _remove(self.directory.path)
+                    with contextlib.suppress(OSError):  # others may have put something there
+                        for parent in self._made[1:]:
+                            os.rmdir(parent)
                 self.directory.unlock()
+
+
+def _missing(path: str) -> Iterator[str]:
+    """What of this path has yet to be made, from below."""
+    while not os.path.lexists(path):
+        yield path
+        path = os.path.dirname(path)
+
+
+def _remove(path: str) -> None:
+    """A directory and all that is in it; mostly there is nothing."""
+    try:
+        os.rmdir(path)
+    except OSError:
+        import shutil
+
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _end_survivors(tokens: list[str]) -> None:

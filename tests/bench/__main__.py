@@ -31,6 +31,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="figures whose name holds this")
     parser.add_argument("--json", help="write the figures to this file too")
     options = parser.parse_args()
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed program is compiled
     with tempfile.TemporaryDirectory(prefix="pqrun-bench-") as directory:
         os.environ["PQRUN_STATE_DIR"] = f"{directory}/state"
         chosen = [f for f in figures(Path(directory), options.scale) if options.only in f.name]

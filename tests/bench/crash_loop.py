@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Kills pqrun 500 times at random moments and goes on each time; then says what became of the jobs.
 
-    python tests/bench/crash_loop.py [--kills 500] [--jobs 10000] [--slots 4] [--seed 1] [--durable]
+    python tests/bench/crash_loop.py [--kills 500] [--jobs 12000] [--slots 4] [--seed 1] [--durable]
 
 Exit 1 if a job is lost, if one that was recorded as ended ran again, or if more jobs ran twice than
 there were kills times slots. It takes some minutes.
@@ -27,7 +27,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--kills", type=int, default=500)
-    parser.add_argument("--jobs", type=int, default=10000)
+    parser.add_argument("--jobs", type=int, default=12000)
     parser.add_argument("--slots", type=int, default=4)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--durable", action="store_true")

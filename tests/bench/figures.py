@@ -57,6 +57,11 @@ def figures(directory: Path, scale: float) -> Iterator[Figure]:
             "`true`, -j8, against a bare loop in C with pipes", "≤ 1.3",
             f"{PQRUN} run -q -j8 {five}", f"./floor 8 {count}", directory,
         )  # fmt: skip
+    naps = lines("naps", int(4_000 * scale), "sleep 0.5;")
+    yield Figure(
+        "`sleep 0.5` through the shell, -j1000, against `xargs -P1000 sh -c`", "",
+        f"{PQRUN} run -q -j1000 {naps}", f"xargs -P1000 -I{{}} sh -c {{}} < {naps}", directory, "xargs",
+    )  # fmt: skip
     sleeps = lines("sleeps", int(2_000 * scale), "sleep 0")
     yield Figure(
         "`sleep 0`, an external command, -j8, against `xargs -P8 sh -c`", "≤ 0.65",

@@ -182,3 +182,11 @@ def test_it_tells_its_version(pqrun):
 def test_without_a_command_it_helps(pqrun):
     done = pqrun()
     assert done.code == 2 and "Usage" in done.out + done.err
+
+
+def test_who_gives_a_command_where_a_file_is_expected_is_told_where_it_goes(pqrun):
+    for words in (["echo hi"], ["echo", "hi"]):
+        refused = pqrun("run", *words)
+        assert refused.code == 2 and "No such file or directory (`run` reads files" in refused.err
+    assert pqrun("run", "nowhere.yaml").err == "pqrun: cannot read nowhere.yaml: No such file or directory\n"
+    assert pqrun("each", ":::", "echo hi").out == "hi\n"

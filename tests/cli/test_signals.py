@@ -133,3 +133,14 @@ def test_a_loop_of_a_shell_around_it_stops_too(surroundings, tmp_path):
         check=False,
     )
     assert (done.stdout, done.returncode) == (b"", -signal.SIGINT)
+
+
+def test_interrupted_before_there_is_a_run_it_ends_by_that_signal_and_without_a_traceback():
+    code = "import pqrun.cli.plain as plain, sys\n"
+    code += "def interrupted(*words): raise KeyboardInterrupt\n"
+    code += "plain.run_if_plain = interrupted; sys.argv = ['pqrun', 'run']\n"
+    code += "from pqrun.cli.main import entry; entry()"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, stdin=subprocess.DEVNULL, check=False
+    )
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, b"")

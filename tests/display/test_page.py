@@ -8,6 +8,7 @@ import pytest
 from pqrun.display.lastpage import MOST_FAILURES, LastPage
 from pqrun.display.page import last_page
 from pqrun.display.paint import Paint
+from pqrun.events import RunStopping
 from pqrun.metrics import RunningMetrics
 
 from .conftest import load_picture
@@ -93,3 +94,9 @@ def test_the_plain_log_is_one_line_a_job(run):
         "[2/3] retry c try 2/2 in : exit 3",
         "[3/3] FAILED c exit 3, try 2",
     ]
+
+
+def test_what_stopped_an_earlier_process_is_not_told_of_the_one_that_went_on(told):
+    page = LastPage()
+    page.catch_up([RunStopping(1.0, "signal SIGINT", drain=False, force=False)])
+    assert page.stopped == ""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pqrun.cli.main import app
+from pqrun.cli.commands import app
 from pqrun.errors import UserError
 from pqrun.templates.template import Template
 from pqrun.templates.words import parted

@@ -91,7 +91,11 @@ def test_the_schema_is_of_draft_07_and_describes_every_key():
 @pytest.mark.parametrize(
     "path", sorted((TOP_DIRECTORY / "examples").glob("*.yaml")), ids=lambda path: path.name
 )
-def test_an_example_is_right_for_the_reader_and_for_the_schema(path):
+def test_an_example_is_right_for_the_reader_and_for_the_schema(path, tmp_path, monkeypatch):
+    for name in ("photos/a.jpg", "incoming/a.mkv", "projects/a/b", "urls.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("https://example.org/a\n")
+    monkeypatch.chdir(tmp_path)
     text = path.read_text(encoding="utf-8")
     assert load([str(path)], {}).warnings == ()
     assert accepts(SCHEMA, yaml.load(text, Plain))

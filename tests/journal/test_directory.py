@@ -204,7 +204,7 @@ def test_durable_makes_sure_of_the_disk_in_each_turn(world):
 
 
 def test_a_list_whose_first_line_is_wrong_leaves_no_directory(world):
-    for options in [(), ("--run-dir", "given")]:
+    for options in [(), ("--run-dir", "given"), ("--run-dir", "given/below/deep")]:
         done = world.pqrun("run", *options, lines=["echo a # pqrun: tiemout=3", "echo b"])
         assert (done.code, done.out) == (2, b"")
         assert list(world.state.glob("runs/*")) == []

@@ -27,10 +27,16 @@ class Job:
 
 
 def filled(*jobs, pools=()):
-    ready = Ready(pools)
+    ready = Ready(pools, known := {})
+    ready.known = known
     for job in jobs:
-        ready.push(job, job.place)
+        push(ready, job)
     return ready
+
+
+def push(ready, job):
+    ready.known[job.seq] = job
+    ready.push(job, job.place)
 
 
 def taken(ready, capacity, free):
@@ -58,7 +64,7 @@ def test_a_removed_job_is_not_taken():
 def test_what_does_not_fit_is_passed_and_comes_first_when_there_is_room():
     ready = filled(big := Job(1, slots=3), Job(2), Job(3))
     assert [taken(ready, 3, 2), taken(ready, 3, 1)] == [2, 3]
-    ready.push(later := Job(4), later.place)
+    push(ready, Job(4))
     ready.give_back(big, ())
     assert [taken(ready, 3, 3), taken(ready, 3, 1)] == [1, 4]
 

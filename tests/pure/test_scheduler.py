@@ -1,7 +1,19 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 from pqrun import events as ev
-from pqrun.model import Exited, Halt, JobSpec, Lost, Need, Outcome, Pool, Priority, RetryPolicy, StopReason
-from pqrun.news import Ended
+from pqrun.model import (
+    Exited,
+    Halt,
+    JobSpec,
+    Key,
+    Lost,
+    Need,
+    Outcome,
+    Pool,
+    Priority,
+    RetryPolicy,
+    StopReason,
+)  # fmt: skip
+from pqrun.news import Ended, Refused, Started
 from pqrun.scheduler import Scheduler
 from pqrun.testing import FakeClock, Fate, SimulatedExecutor, Story, simulate
 
@@ -177,8 +189,6 @@ def test_what_needs_an_interrupted_job_stays_pending():
 
 
 def test_a_job_that_ends_before_our_signal_meets_it_keeps_its_own_exit():
-    from pqrun.model import Key
-    from pqrun.news import Ended, Started
 
     scheduler = Scheduler()
     scheduler.add([job("a", timeout=1)], 0.0)
@@ -203,6 +213,16 @@ def test_a_refused_start_goes_back_to_the_front_and_uses_up_nothing():
     story = simulate(scheduler, SimulatedExecutor(FakeClock(), 2, fate))
     assert starts(story) == [(0, 1, 1), (1, 2, 1), (2, 3, 1)]
     assert [e.slots for e in story.events if isinstance(e, ev.SlotsChanged)] == [1]
+
+
+def test_who_was_refused_has_waited_since_he_came():
+    scheduler = Scheduler()
+    scheduler.add([job("a")], 0.0)
+    scheduler.decide(1.0, 1)
+    scheduler.observe(Refused(Key(1, 1), "no room"), 2.0)
+    scheduler.decide(2.0, 1)
+    waits = [e.waited for e in scheduler.decide(7.0, 1).events if isinstance(e, ev.AttemptSubmitted)]
+    assert waits == [7.0]
 
 
 def test_cancelling_takes_effect_in_every_state():

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""What is said of a run that goes on, and of one that grows."""
+
+import shlex
+import subprocess
+import sys
+
+from .conftest import PQRUN
+
+
+def test_a_resumed_run_that_went_well_was_not_stopped_and_a_job_cut_short_was_not_flaky(run, pqrun):
+    job = '[ "$PQRUN_ATTEMPT" -gt 1 ] || { kill -INT "$PPID"; sleep 60; }'
+    first = run("-j1", lines=[job, "true"])
+    assert first.code == 130 and "stopping 1 job (again: kill now)" in first.err
+    second = pqrun("resume", "latest")
+    assert second.code == 0
+    assert "pqrun: 2 jobs in " in second.err and "(2 ok)" in second.err, second.err
+
+
+def test_a_job_that_only_went_well_when_tried_again_is_flaky(run):
+    assert "1 retried, 1 flaky)" in run("-r1", "--retry-delay", "0", lines=['test "$PQRUN_ATTEMPT" = 2']).err
+
+
+def test_a_job_that_is_added_later_is_counted(run, surroundings):
+    add = f"{shlex.quote(sys.executable)} -m pqrun add -p low true"
+    assert "[2/2] ok" in run("-j1", lines=[add]).err
+
+
+def test_a_pause_is_told_also_when_the_run_goes_on(start, pqrun, until, gate, surroundings):
+    live = start("-j1", lines=[gate.wait, "true"])
+    until(lambda: "running" in pqrun("ps").out, what=lambda: live.err)
+    pqrun("pause")
+    until(lambda: "pqrun: paused: nothing starts until `pqrun unpause`\n" in live.err)
+    gate.open()
+    until(lambda: "[1/2] ok" in live.err)
+    live.signal(2)
+    assert live.end().code == 130
+    again = subprocess.Popen([*PQRUN, "resume", "latest"], stderr=subprocess.PIPE, env=surroundings)
+    until(lambda: pqrun("ps").code == 0)
+    pqrun("unpause")
+    assert [line for line in again.communicate(timeout=60)[1].decode().splitlines() if line.startswith("pqrun: ")][:2] == [
+        "pqrun: paused: nothing starts until `pqrun unpause`", "pqrun: jobs start again",
+    ]  # fmt: skip
