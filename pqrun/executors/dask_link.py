@@ -13,21 +13,18 @@ import os
 import pickle
 import warnings
 from collections.abc import Callable, Coroutine
-from importlib.metadata import PackageNotFoundError, version
 from threading import Thread
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from pqrun import __version__
 from pqrun.errors import OwnFailure, UserError
 from pqrun.executors.dask_address import Address
+from pqrun.executors.dask_versions import check_versions, security_of
 from pqrun.model import Key
 
 if TYPE_CHECKING:
     from pqrun.executors.dask_worker import Errand
 
 T = TypeVar("T")
-PACKAGE = "pqrun-cli"
-OLDEST = (2025, 12)
 PATIENCE = 10.0
 FIRST_PATIENCE = 5.0
 LOOK = 0.1
@@ -35,6 +32,7 @@ LOOK_FOR_MISSING = 10.0
 TRY_AGAIN = 0.3
 LONGEST_QUESTION = 3.0
 LONGEST_KNOCK = 1.0
+FIRST_NEWS = 0.1
 
 
 class WorkerFacts(NamedTuple):
@@ -69,6 +67,7 @@ class Link:
         self.loop = asyncio.new_event_loop()
         self._thread = Thread(target=self._work, name="pqrun-dask", daemon=True)
         self._comm: Any = None
+        self._hears = asyncio.Event()
         self._generation = 0
         self._watching: asyncio.Task[None] | None = None
 
@@ -151,21 +150,11 @@ class Link:
         asyncio.set_event_loop(self.loop)
         self.loop.run_forever()
 
-    def _security(self) -> Any:
-        from distributed.security import Security
-
-        tls = self.address.tls
-        if tls is None:
-            return Security()
-        return Security(
-            tls_ca_file=tls.ca, tls_client_cert=tls.cert, tls_client_key=tls.key, require_encryption=True
-        )
-
     async def _first(self) -> None:
         given = self.address.given
         try:
             async with asyncio.timeout(FIRST_PATIENCE):
-                await self._check_versions()
+                there = await check_versions(self.address, self._here)
         except UserError:
             raise
         except TimeoutError:
@@ -180,7 +169,7 @@ class Link:
             self.client = await self._connected(PATIENCE)
         except Exception as error:
             raise UserError(
-                f"--on {given}: distributed {self._here} here and {self._there} there do not work together: "
+                f"--on {given}: distributed {self._here} here and {there} there do not work together: "
                 f"{_in_words(error)}"
             ) from None
         self._comm = self.client.scheduler_comm
@@ -188,67 +177,45 @@ class Link:
         self.workers = {worker: WorkerFacts(slots, {}) for worker, slots in offered.items()}
         self.slots = sum(offered.values())
 
-    async def _check_versions(self) -> None:
-        """That pqrun is the same everywhere, and Dask is not too old."""
-        from distributed.core import rpc
-
-        try:
-            ours = version(PACKAGE)  # what the others are asked for too
-        except PackageNotFoundError:
-            ours = __version__
-        ask = {"packages": [PACKAGE]}
-        arguments = self._security().get_connection_args("client")
-        async with rpc(self.address.url, connection_args=arguments) as scheduler:
-            found = {"the scheduler": await scheduler.versions(**ask)}
-            answers = await scheduler.broadcast(msg={"op": "versions", **ask}, on_error="ignore")
-            found |= {f"the worker {address}": answer for address, answer in answers.items()}
-        self._there = "an unknown version"
-        for who, versions in found.items():
-            packages = dict(versions.get("packages", {}))
-            there, dask = packages.get(PACKAGE), str(packages.get("distributed"))
-            self._there = dask if who == "the scheduler" else self._there
-            if not there:
-                cure = f"pip install 'pqrun-cli[dask]=={ours}' there"
-                raise UserError(f"--on {self.address.given}: {who} has no pqrun: {cure}")
-            if there != ours:
-                raise UserError(
-                    f"--on {self.address.given}: pqrun {ours} here, {there} on {who}: "
-                    "they have to be the same"
-                )
-            if tuple(int(n) for n in dask.split(".")[:2] if n.isdigit()) < OLDEST:
-                oldest = ".".join(map(str, OLDEST))
-                raise UserError(
-                    f"--on {self.address.given}: distributed {self._here} here, {dask} on {who}: "
-                    f"it takes {oldest} or newer"
-                )
-
     async def _connected(self, timeout: float) -> Any:
         from distributed import Client
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return await Client(
-                self.address.url, security=self._security(), asynchronous=True, set_as_default=False,
+                self.address.url, security=security_of(self.address), asynchronous=True, set_as_default=False,
                 timeout=timeout, name=f"pqrun-{os.getpid()}",
             )  # fmt: skip
 
     async def _join(self) -> None:
         """Registers what runs there, and has its news told here."""
-        from pqrun.executors.dask_scheduler import Watch
+        from pqrun.executors.dask_scheduler import Watch, tell_workers
         from pqrun.executors.dask_worker import Runner
 
         self._generation += 1
         errand = self._errand
         # Another name each time: what was left of the one before may still be on its way out.
         self.name = name = f"pqrun-{errand.run_id}-{self._generation}"
+        self._hears.clear()
         self.client.subscribe_topic(name, self._hear)
         await self.client.register_plugin(Runner(errand._replace(name=name)), name=name)
         await self.client.register_plugin(Watch(name, errand.run_id, self.client.id), name=name)
+        # Subscriptions take a way of their own: until the first news come, nobody knows whether it is there.
+        async with asyncio.timeout(PATIENCE):
+            while not await self._is_hearing():
+                await self.client.run_on_scheduler(tell_workers, name)
         self._watching = self._watching or self.loop.create_task(self._watch())
+
+    async def _is_hearing(self) -> bool:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_NEWS):
+                await self._hears.wait()
+        return self._hears.is_set()
 
     def _hear(self, event: tuple[float, Any]) -> None:
         for kind, seq, attempt, nonce, worker, told in event[1]:
             if kind == "workers":
+                self._hears.set()
                 self.workers = {name: WorkerFacts(*facts) for name, facts in pickle.loads(told).items()}
                 self.slots = sum(facts.slots for facts in self.workers.values())
                 self._ears.changed()
@@ -284,7 +251,7 @@ class Link:
         """Asks a worker itself, the scheduler being gone; None if it can't be reached like that."""
         from distributed.core import rpc
 
-        arguments = self._security().get_connection_args("client")
+        arguments = security_of(self.address).get_connection_args("client")
         with contextlib.suppress(Exception):
             async with asyncio.timeout(LONGEST_QUESTION):
                 async with rpc(worker, timeout=LONGEST_KNOCK, connection_args=arguments) as there:

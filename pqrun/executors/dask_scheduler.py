@@ -28,15 +28,15 @@ class Watch(SchedulerPlugin):
         self._scheduler = scheduler
         self._begun: dict[tuple[int, int], str] = {}
         self._over: set[tuple[int, int]] = set()
-        self._tell_workers()
+        self.tell_workers()
 
     def add_worker(self, scheduler: Any, worker: str) -> None:
         """There are more slots."""
-        self._tell_workers()
+        self.tell_workers()
 
     def remove_worker(self, scheduler: Any, worker: str, **_: Any) -> None:
         """There are fewer slots."""
-        self._tell_workers()
+        self.tell_workers()
 
     def remove_client(self, scheduler: Any, client: str) -> None:
         """The run is over, or its pqrun is dead."""
@@ -87,7 +87,8 @@ class Watch(SchedulerPlugin):
         if own not in self._over:
             self._scheduler.log_event(self.name, [("gone", *own, "", "", why.encode())])
 
-    def _tell_workers(self) -> None:
+    def tell_workers(self) -> None:
+        """Which there are, and what they offer."""
         workers = {
             address: (state.nthreads, dict(state.resources))
             for address, state in self._scheduler.workers.items()
@@ -102,6 +103,11 @@ def _why(facts: dict[str, Any]) -> str:
             error = pickle.loads(facts["exception"])
             return f"its worker {error.last_worker.address} died"
     return f"its worker failed: {text}" if text else "its worker died"
+
+
+def tell_workers(name: str, dask_scheduler: Any = None) -> None:
+    """Has that run told of the workers again."""
+    dask_scheduler.plugins[name].tell_workers()
 
 
 def known_keys(run: str, dask_scheduler: Any = None) -> list[tuple[int, int]]:

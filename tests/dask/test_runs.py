@@ -117,7 +117,8 @@ def test_no_more_run_at_a_time_than_was_said(cluster, pqrun, tmp_path):
 def test_a_pool_is_a_resource_of_workers(cluster, pqrun, tmp_path):
     job = {"run": "mkdir gpu || exit 9; sleep 0.1; rmdir gpu", "pools": {"GPU": 1}}
     (tmp_path / "jobs.yaml").write_text(json.dumps({"pools": {"GPU": 9}, "jobs": [job] * 4}))
-    assert pqrun(cluster, "", str(tmp_path / "jobs.yaml"), "-q").end() == 0
+    run = pqrun(cluster, "", str(tmp_path / "jobs.yaml"), "-q")
+    assert run.end() == 0, run.err
 
 
 def test_what_no_worker_has_is_told_soon(cluster, pqrun, tmp_path):
