@@ -71,7 +71,8 @@ class DaskExecutor:
     def open(self) -> None:
         """Takes the run to the cluster."""
         ears = Ears(
-            self._hear, self._heard, self._changed, self._broke, self._back, self._counted, self._ask_about
+            self._hear, self._heard, self._changed, self._broke, self._back, self._counted, self._ask_about,
+            self._fail,
         )  # fmt: skip
         self._link.begin(self._errand, ears)
 

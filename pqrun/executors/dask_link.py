@@ -12,7 +12,7 @@ import logging
 import os
 import pickle
 import warnings
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from threading import Thread
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -31,6 +31,7 @@ LOOK = 0.1
 LOOK_FOR_MISSING = 10.0
 TRY_AGAIN = 0.3
 LONGEST_QUESTION = 3.0
+LONGEST_CLOSE = 2.0
 LONGEST_KNOCK = 1.0
 FIRST_NEWS = 0.1
 
@@ -44,7 +45,9 @@ class WorkerFacts(NamedTuple):
 
 class Ears(NamedTuple):
     """Who is told, in the link's thread: of a runner's news, of another number of slots, of a break and
-    its end, of which attempts the scheduler knows. `heard` waits until what was told has been taken in."""
+    its end, of which attempts the scheduler knows, of a mistake of ours. `heard` waits until what was
+    told has been taken in.
+    """
 
     hear: Callable[..., None]
     heard: Callable[[set[Key]], Coroutine[Any, Any, None]]
@@ -53,6 +56,7 @@ class Ears(NamedTuple):
     back: Callable[[], None]
     counted: Callable[[set[tuple[int, int]]], None]
     asked_about: Callable[[], None]
+    failed: Callable[[BaseException], None]
 
 
 class Link:
@@ -116,12 +120,8 @@ class Link:
         """What that function returns on these workers; of some there may be no answer."""
         if self.client is None:
             return []
-        try:
-            answers = await self.client.run(
-                function, self.name, *arguments, workers=workers, on_error="ignore"
-            )
-        except Exception:  # the connection is breaking, or none of these workers is left
-            return []
+        asked = self.client.run(function, self.name, *arguments, workers=workers, on_error="ignore")
+        answers = await _result_of(asked) or {}  # else it is breaking, or none of these workers is left
         return [answer for answer in answers.values() if answer is not None]
 
     async def read(self, worker: str, key: Key, stream: int, start: int) -> tuple[bytes, bool] | None:
@@ -204,7 +204,9 @@ class Link:
         async with asyncio.timeout(PATIENCE):
             while not await self._is_hearing():
                 await self.client.run_on_scheduler(tell_workers, name)
-        self._watching = self._watching or self.loop.create_task(self._watch())
+        if self._watching is None:
+            self._watching = self.loop.create_task(self._watch())
+            self._watching.add_done_callback(self._watch_ended)
 
     async def _is_hearing(self) -> bool:
         with contextlib.suppress(TimeoutError):
@@ -233,13 +235,16 @@ class Link:
                 look = self.loop.time() + LOOK_FOR_MISSING
                 await self._count()
 
+    def _watch_ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._ears.failed(error)
+
     async def _count(self) -> None:
         from pqrun.executors.dask_scheduler import known_keys
 
         self._ears.asked_about()
-        with contextlib.suppress(Exception):
-            async with asyncio.timeout(PATIENCE):
-                known = await self.client.run_on_scheduler(known_keys, self._errand.run_id)
+        known = await _result_of(self.client.run_on_scheduler(known_keys, self._errand.run_id), PATIENCE)
+        if known is not None:
             self._ears.counted({(key[0], key[1]) for key in known})
 
     def _is_broken(self) -> bool:
@@ -252,11 +257,12 @@ class Link:
         from distributed.core import rpc
 
         arguments = security_of(self.address).get_connection_args("client")
-        with contextlib.suppress(Exception):
-            async with asyncio.timeout(LONGEST_QUESTION):
-                async with rpc(worker, timeout=LONGEST_KNOCK, connection_args=arguments) as there:
-                    return await getattr(there, self.name)(**question)
-        return None
+
+        async def ask() -> Any:
+            async with rpc(worker, timeout=LONGEST_KNOCK, connection_args=arguments) as there:
+                return await getattr(there, self.name)(**question)
+
+        return await _result_of(ask(), LONGEST_QUESTION)
 
     async def _hear_the_rest(self, worker: str) -> None:
         """What it had to report and the scheduler has not passed on."""
@@ -272,31 +278,37 @@ class Link:
         workers, self.workers, self.slots = list(self.workers), {}, 0
         await asyncio.gather(*map(self._hear_the_rest, workers))
         self._ears.broke(f"the connection to the scheduler at {self.address.url} broke")
-        with contextlib.suppress(Exception):
-            async with asyncio.timeout(2.0):
-                await client._close(fast=True)
-        while True:
-            try:
-                async with asyncio.timeout(PATIENCE):
-                    self.client = await self._connected(PATIENCE)
-                    self._comm = self.client.scheduler_comm
-                    await self._join()
-                self._ears.back()
-                return
-            except Exception:
-                client, self.client = self.client, None
-                if client is not None:
-                    with contextlib.suppress(Exception):
-                        await client._close(fast=True)
-                await asyncio.sleep(TRY_AGAIN)
+        await _result_of(client._close(fast=True), LONGEST_CLOSE)
+        while not await _result_of(self._enter(), PATIENCE + PATIENCE):
+            client, self.client = self.client, None
+            if client is not None:
+                await _result_of(client._close(fast=True), LONGEST_CLOSE)
+            await asyncio.sleep(TRY_AGAIN)
+        self._ears.back()
+
+    async def _enter(self) -> bool:
+        self.client = await self._connected(PATIENCE)
+        self._comm = self.client.scheduler_comm
+        await self._join()
+        return True
 
     async def _leave(self) -> None:
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
         if self.client is not None:
-            async with asyncio.timeout(2.0):
-                await self.client._close()
+            await _result_of(self.client._close(), LONGEST_CLOSE)
+
+
+async def _result_of(work: Awaitable[T], seconds: float | None = None) -> T | None:
+    """What comes of it in time, else None. What it raises stays in it: Dask also cancels what waits for it."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.wait({task}, timeout=seconds)
+    finally:
+        if not task.done():
+            task.cancel()
+    return None if not task.done() or task.cancelled() or task.exception() else task.result()
 
 
 def _in_words(error: BaseException) -> str:
