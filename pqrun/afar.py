@@ -12,6 +12,7 @@ from pqrun.engine import Engine
 from pqrun.errors import UserError
 from pqrun.executors.dask_address import Tls, address_of
 from pqrun.executors.dask_link import Link
+from pqrun.here import PeakOf
 from pqrun.journal.record import Record
 from pqrun.limits import Bearing
 from pqrun.machine import Machine
@@ -86,16 +87,19 @@ class Afar:
         self._limited = said is not None
         return count_workers(said) if said else self._link.slots
 
-    def workers(self, clock: Clock, engine: Engine, count: int, say: Callable[[str], None]) -> DaskExecutor:
+    def workers(
+        self, clock: Clock, engine: Engine, count: int, say: Callable[[str], None], peak_of: PeakOf
+    ) -> DaskExecutor:
         """Takes the run there."""
         from pqrun.executors.dask import DaskExecutor
         from pqrun.executors.dask_worker import Errand
 
         record = self._record
         follow = self._settings.output == "line"
+        prompt = follow or self._settings.events is not None
         self._executor = DaskExecutor(
             self._link,
-            Errand("", record.run_id, self._directory, record.token, follow),
+            Errand("", record.run_id, self._directory, record.token, follow, prompt),
             clock=clock,
             reporter=engine,
             logs=record.logs,

@@ -20,10 +20,11 @@ from pqrun.journal.record import Record
 from pqrun.limits import Pace
 from pqrun.machine import Machine, load_limit
 from pqrun.metrics import RunningMetrics
-from pqrun.model import JobSpec, Outcome
+from pqrun.model import JobSpec
 from pqrun.reactor import Reactor
 from pqrun.reports import NoReports, reports_of
 from pqrun.reports.facts import Ending, RunFacts
+from pqrun.reports.watch import Watch
 from pqrun.scheduler import Scheduler
 from pqrun.settings import MAX_QUEUE, Settings
 from pqrun.signals import SignalPolicy, end_by, enter, make_sure_of_descriptors, make_sure_of_signals
@@ -94,8 +95,9 @@ class Run:
         self.reports = reports or reports_of(settings)
         self.clock = SystemClock()
         self.place = place or place_of(settings, source.jobs)
-        workers = restart.workers if restart is not None else None
-        self.workers = workers or self.place.count(settings.jobs or source.workers)
+        self.files = tuple(settings.files or (record.found.header["files"] if record.found else ()))
+        said = settings.jobs or source.workers
+        self.workers = (restart and restart.workers) or self.place.count(said)
         self.out = Outlet(1, "standard output")
         self.err = Outlet(2, "standard error")
         self.reactor = Reactor()
@@ -142,7 +144,7 @@ class Run:
         record.begin(self.clock, listed=len(self.source.jobs), facts=facts, began=self.metrics.began)
         self.stage.open_live(
             began=self.metrics.began,
-            files=self._files(),
+            files=self.files,
             run=record.address,
             metrics=lambda: self.engine.snapshot(),
             workers=self.place.size,
@@ -150,12 +152,13 @@ class Run:
             resize=lambda count: self.slots.resize(count),
             output_of=lambda key: self.slots.output_of(key),
             report_path=self.place.report_path,
+            loads=lambda: watch.loads(),
             reactor=self.reactor,
         )
         where = record.directory.path if record.directory else None
         began, wall = self.metrics.began, self.clock.wall
         self.reports.begin(
-            RunFacts(record.run_id, self._files(), self.workers, began, wall, where, self._directory())
+            RunFacts(record.run_id, self.files, self.workers, began, wall, where, self._directory())
         )
         teller = Teller(self._listeners(), lambda: self.engine.post())
         self.engine = Engine(
@@ -167,8 +170,11 @@ class Run:
             teller=teller,
             machine=self.place.machine,
         )
-        self.slots = slots = self.place.workers(self.clock, self.engine, self.workers, self._warn)
+        self.slots = slots = self.place.workers(
+            self.clock, self.engine, self.workers, self._warn, lambda key: watch.peak_of(key)
+        )
         self.engine.executor = slots
+        watch = Watch(slots.leaders, self.clock.now)
 
         def list_running() -> None:
             self.stage.plain.list_running()
@@ -177,9 +183,10 @@ class Run:
         self.signals = SignalPolicy(self.reactor, self.clock, suspend=self._suspend, tell=list_running)
         if record.directory is not None:
             self._open_socket()
-        for warning in self.source.warnings:
+        for warning in (*self.source.warnings, *self.reports.warnings):
             self.err.say(warning)
         teller.start()
+        watch.start()
         if (restart := self.restart) is not None:
             self.engine.turn(ask=lambda scheduler, now: scheduler.restore(restart, now))
         self.source.feed(self.engine, self.scheduler, self.reactor, self.place.fit)
@@ -187,6 +194,7 @@ class Run:
             self.ready()
         self.engine.run()
         slots.close()
+        watch.close()
         if not (self.scheduler.input_ended or self.engine.broken or self.settings.serve is not None):
             self.engine.turn(ask=lambda s, now: s.end_input(now, complete=False, why="the run was stopped"))
         if self.server is not None:
@@ -271,13 +279,14 @@ class Run:
 
         self.signals.patiently(tell_the_rest)
         page, stopped = self.page, bool(self.scheduler.stopping)
-        self.record.conclude(
-            self.metrics, self.over, failed=page.failed, stopped=stopped, complete=page.input_complete
-        )
         code, signal = self._exit_code(broken), self.signals.stopped_by
+        exit = 128 + signal if signal else code
+        self.record.conclude(
+            self.metrics, self.over, exit, failed=page.failed, stopped=stopped, complete=page.input_complete
+        )
         if isinstance(self.reports, NoReports):
             return code
-        ending = Ending(128 + signal if signal else code, self.metrics.snapshot(self.over), self._facts())
+        ending = Ending(exit, self.metrics.snapshot(self.over), self._facts())
         final = self.reports.finish(
             ending,
             err=None if teller.thread.is_alive() else self.err,
@@ -305,17 +314,13 @@ class Run:
         return run_facts(
             self.record.run_id,
             state="live" if live else "stopped" if self.scheduler.stopping else "ended",
-            files=list(self._files()),
+            files=list(self.files),
             workers=self.place.size() if live else self.workers,
             began=self.metrics.began,
             ended=None if live else self.clock.wall(self.over),
             input_complete=self.page.input_complete,
             directory=self.record.directory.path if self.record.directory else None,
         )
-
-    def _files(self) -> tuple[str, ...]:
-        found = self.record.found
-        return tuple(self.settings.files or (found.header["files"] if found else ()))
 
     def _exit_code(self, broken: BaseException | None) -> int:
         if isinstance(broken, OwnFailure):
@@ -326,9 +331,7 @@ class Run:
             return SOME_FAILED if self.page.added else USAGE
         if self.page.failed:
             return SOME_FAILED
-        outcomes = self.page.outcomes
-        left_undone = sum(outcomes.values()) < self.page.added or outcomes.get(Outcome.INTERRUPTED)
-        return NOT_ALL_RUN if left_undone or not self.page.input_complete else OK
+        return NOT_ALL_RUN if self.page.left_undone or not self.page.input_complete else OK
 
     def _close_record(self) -> None:
         try:

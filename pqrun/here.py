@@ -20,6 +20,8 @@ from pqrun.reactor import Reactor
 from pqrun.settings import Settings
 from pqrun.workers import count_workers
 
+PeakOf = Callable[[Key], int | None]
+
 
 class Workers(Protocol):
     """What runs attempts, as the rest of a run sees it."""
@@ -30,6 +32,7 @@ class Workers(Protocol):
     def resize(self, count: int) -> None: ...
     def output_of(self, key: Key) -> Any: ...
     def live(self) -> list[Any]: ...
+    def leaders(self) -> dict[Key, int]: ...
     def close(self) -> None: ...
 
 
@@ -47,7 +50,9 @@ class Place(Protocol):
     def open(self, record: Record, directory: str, reactor: Reactor) -> None: ...
     def report_path(self, key: Key) -> str: ...
     def tell_socket(self, path: str) -> None: ...
-    def workers(self, clock: Clock, engine: Engine, count: int, say: Callable[[str], None]) -> Workers: ...
+    def workers(
+        self, clock: Clock, engine: Engine, count: int, say: Callable[[str], None], peak_of: PeakOf
+    ) -> Workers: ...
     def count(self, said: str | None) -> int: ...
     def size(self) -> int: ...
     def close(self) -> list[str]: ...
@@ -84,7 +89,9 @@ class Here:
         """By which jobs can talk to the run."""
         self._launcher.socket = path
 
-    def workers(self, clock: Clock, engine: Engine, count: int, say: Callable[[str], None]) -> Slots:
+    def workers(
+        self, clock: Clock, engine: Engine, count: int, say: Callable[[str], None], peak_of: PeakOf
+    ) -> Slots:
         """So many slots."""
         around = Surroundings(
             clock=clock,
@@ -95,6 +102,8 @@ class Here:
             warden=self._warden,
             capture=self._settings.output != "raw",
             follow=self._settings.output == "line",
+            prompt=self._settings.output == "line" or self._settings.events is not None,
+            peak_of=peak_of,
         )
         self._slots = Slots(count, lambda attempt: Child(attempt, around), engine, engine.fail)
         return self._slots

@@ -77,6 +77,7 @@ class Ledger:
                     row.attempts = attempt
                     row.waited = waited
                     row.state = "running"
+                    self.stopped = ""  # that was an earlier process: this one goes on
                 case ev.AttemptRefused(_, seq, attempt):
                     rows[seq].state = "queued"
                     rows[seq].attempts = attempt - 1
@@ -125,7 +126,10 @@ def _ended(row: Row, event: ev.AttemptEnded) -> None:
     row.usage = event.usage
     row.message = event.said.message or _why(event.exit)
     output = event.output
-    if output is not None:
+    if output is None:  # not what an attempt before it has printed
+        row.stdout = row.stderr = None
+        row.stdout_bytes = row.stderr_bytes = 0
+    else:
         row.stdout, row.stderr = output.out.path, output.err.path
         row.stdout_bytes, row.stderr_bytes = output.out.size, output.err.size
 

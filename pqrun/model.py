@@ -182,10 +182,11 @@ class Attempt(NamedTuple):
 
 
 class Usage(NamedTuple):
-    """CPU seconds of an attempt's process and of what it waited for."""
+    """CPU seconds of an attempt's process and of what it waited for; most bytes of memory, if known."""
 
     user: float = 0.0
     system: float = 0.0
+    memory: int | None = None
 
 
 class Said(NamedTuple):

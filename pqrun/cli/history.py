@@ -56,10 +56,10 @@ def show(
     """Show a run: its jobs, failures first, their attempts, its metrics; or write reports of it."""
     if json and jsonl:
         raise typer.BadParameter("one of --json and --jsonl", param_hint="--jsonl")
-    from pqrun.cli.reporting import asked_for, write_reports
+    if reports := _asked_for(ctx, options):
+        from pqrun.cli.reporting import write_reports
 
-    if reports := asked_for(ctx, options):
-        write_reports(name, reports)
+        write_reports(name, reports, json=json or jsonl)
         if not (json or jsonl):
             return None
     if json or jsonl:
@@ -69,6 +69,16 @@ def show(
     from pqrun.cli.showpage import print_page
 
     print_page(name, everything=all)
+
+
+def _asked_for(ctx: typer.Context, options: ReportOptions) -> ReportOptions | None:
+    """Those that the command line names. A variable that is there for runs must not have `show` write files."""
+    typed = {
+        name: getattr(options, name)
+        for name in options.declared()
+        if getattr(ctx.get_parameter_source(name), "name", "") == "COMMANDLINE"
+    }
+    return ReportOptions(**typed) if typed else None
 
 
 def logs(

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from types import SimpleNamespace
 
 from pqrun.cli.options import ReportOptions
-from pqrun.cli.showing import see
+from pqrun.cli.showing import Seen, see
+from pqrun.display.outlet import Outlet
 from pqrun.errors import OwnFailure
 from pqrun.journal.index import consult
 from pqrun.journal.recovery import recover
@@ -14,31 +15,36 @@ from pqrun.journal.rundir import find_run
 from pqrun.reports import write_after
 from pqrun.reports.facts import Ending, RunFacts
 
-
-def asked_for(ctx: Any, options: ReportOptions) -> ReportOptions | None:
-    """Those that the command line names. A variable that is there for runs must not have `show` write files."""
-    typed = {
-        name: getattr(options, name)
-        for name in options.declared()
-        if getattr(ctx.get_parameter_source(name), "name", "") == "COMMANDLINE"
-    }
-    return ReportOptions(**typed) if typed else None
+UNFINISHED = ("interrupted", "running", "waiting", "queued", "pending")
+SOME_FAILED, NOT_ALL_RUN = 1, 3
 
 
-def write_reports(name: str, options: ReportOptions) -> None:
-    """Writes them; `OwnFailure` if one could not be written."""
+def write_reports(name: str, options: ReportOptions, *, json: bool) -> None:
+    """Writes them; `OwnFailure` if one could not be written. `json`: a document goes to stdout besides."""
     run = find_run(name)
     live = run.in_use()
     found = recover(run)
     seen = consult(run, lambda index: see(index, live=live))
-    left = seen.metrics.current_queue_size or seen.counts.get("interrupted", 0) or seen.state == "died"
-    unfinished = any(seen.counts.get(state) for state in ("queued", "pending", "waiting"))
-    code = 1 if seen.failed else 3 if left or unfinished or not seen.facts["complete"] else 0
     facts = RunFacts(
         seen.facts["run"], tuple(seen.facts["files"]), seen.facts["workers"], seen.facts["began"],
         lambda at: at, run.path, found.header["cwd"],
     )  # fmt: skip
-    if failures := write_after(
-        options, found.events, facts, Ending(code, seen.metrics, seen.run_facts(), live)
-    ):
-        raise OwnFailure("; ".join(failures))
+    wanted = SimpleNamespace(**{name: getattr(options, name) for name in options.declared()}, json=json)
+    ending = Ending(_code_of(seen), seen.metrics, seen.run_facts(), live)
+    if failures := write_after(wanted, found.events, facts, ending):
+        for failure in failures[:-1]:
+            Outlet(2, "standard error").say(f"pqrun: {failure}")
+        raise OwnFailure(failures[-1])
+
+
+def _code_of(seen: Seen) -> int:
+    """The run's exit code, as its reports have it; of one that lives or was killed, as far as it got.
+
+    It is never that of the command that shows it.
+    """
+    if not seen.live and (recorded := seen.facts["exit"]) is not None:
+        return int(recorded)
+    if seen.failed:
+        return SOME_FAILED
+    over = not any(seen.counts.get(state) for state in UNFINISHED)
+    return 0 if over and seen.facts["complete"] and seen.state != "died" else NOT_ALL_RUN

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from pqrun import events as ev
@@ -14,9 +15,11 @@ from pqrun.display.rate import Rate
 from pqrun.display.safe import plain
 from pqrun.display.words import last_words, name_of
 from pqrun.model import Count, JobSpec, Key, Outcome
+from pqrun.reports.watch import Load
 from pqrun.words import host_of, how_it_ended
 
 FAILURES_KEPT = 8
+NO_LOADS: Mapping[Key, Load] = MappingProxyType({})
 _BAD = {Count.FAILED, Count.TIMEOUT, Count.RETRIED}
 
 
@@ -135,7 +138,9 @@ class Board:
         """The attempts that have run longest."""
         return [job.key for _, job in zip(range(most), self._running.values(), strict=False)]
 
-    def running(self, now: float, most: int, glimpses: Mapping[Key, Glimpse]) -> tuple[RunningJob, ...]:
+    def running(
+        self, now: float, most: int, glimpses: Mapping[Key, Glimpse], loads: Mapping[Key, Load] = NO_LOADS
+    ) -> tuple[RunningJob, ...]:
         """Of those, what is to be shown."""
         rows = []
         for _, job in zip(range(most), self._running.values(), strict=False):
@@ -146,7 +151,7 @@ class Board:
             rows.append(
                 RunningJob(
                     key.seq, name_of(spec), spec.priority, key.attempt, max(key.attempt, spec.retry.max + 1),
-                    max(0.0, now - job.since), spec.timeout, job.ending, *glimpse,
+                    max(0.0, now - job.since), spec.timeout, job.ending, *glimpse, *(loads.get(key, ())[:2]),
                 )
             )  # fmt: skip
         return tuple(rows)

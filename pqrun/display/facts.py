@@ -11,7 +11,10 @@ from pqrun.model import Outcome, Priority
 
 
 class RunningJob(NamedTuple):
-    """One running attempt; `seconds` it has run, of `limit`; `ending`: why we asked it to end."""
+    """One running attempt; `seconds` it has run, of `limit`; `ending`: why we asked it to end.
+
+    `cpus` that it keeps busy and bytes of memory, if that was looked at.
+    """
 
     seq: int
     name: str
@@ -24,6 +27,8 @@ class RunningJob(NamedTuple):
     status: str = ""
     progress: float | None = None
     line: str = ""
+    cpus: float | None = None
+    memory: int | None = None
 
 
 class FailedAttempt(NamedTuple):
@@ -46,6 +51,7 @@ class Facts(NamedTuple):
     `rate` in jobs a second, `eta` in seconds, None while neither means anything. `state` is `paused`,
     `draining`, `stopping`, `killing` or nothing special.
     `holding` says why nothing starts though slots are free. `reserve` rows keep the table's height steady.
+    `measured`: somebody looks at what jobs take of the machine.
     """
 
     title: str
@@ -59,6 +65,7 @@ class Facts(NamedTuple):
     running: tuple[RunningJob, ...] = ()
     more_running: int = 0
     reserve: int = 0
+    measured: bool = False
     waiting: int = 0
     pending: int = 0
     failures: tuple[FailedAttempt, ...] = ()

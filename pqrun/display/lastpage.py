@@ -39,20 +39,25 @@ class LastPage:
         self.not_kept = 0
         self.failed = 0
         self.outcomes: dict[Outcome, int] = {}
-        self.flaky = 0
         self.added = 0
         self.input_complete = True
         self.stopped = ""
         self._specs: dict[int, JobSpec] = {}
         self._bad: set[int] = set()
+        self._tried: set[int] = set()
+        self._flaky: set[int] = set()
         self._last: dict[int, ev.AttemptEnded] = {}
-        self._retried: set[int] = set()
         self._slowest: list[tuple[float, int, int, str]] = []
 
-    def catch_up(self, events: Sequence[ev.Event]) -> None:
-        """Takes in what earlier processes have told; what stopped those did not stop this one."""
-        self.hear(events)
-        self.stopped = ""
+    @property
+    def flaky(self) -> int:
+        """How many went well only when tried again; going on after an interruption is no other try."""
+        return len(self._flaky)
+
+    @property
+    def left_undone(self) -> bool:
+        """Whether some of the jobs have not ended, or only because the run did."""
+        return sum(self.outcomes.values()) < self.added or bool(self.outcomes.get(Outcome.INTERRUPTED))
 
     def hear(self, events: Sequence[ev.Event]) -> None:
         """Takes in what happened."""
@@ -71,11 +76,11 @@ class LastPage:
                 case ev.JobAdded(_, seq, spec):
                     self.added += 1
                     self._specs[seq] = spec
-                case ev.AttemptEnded(seq=seq):
+                case ev.AttemptEnded(seq=seq, counted=counted):
                     self._last[seq] = event
+                    if counted is Count.RETRIED:
+                        self._tried.add(seq)
                     self._time(event)
-                    if event.counted is Count.RETRIED:
-                        self._retried.add(seq)
                 case ev.JobEnded():
                     self._ended(event)
                 case ev.InputEnded(complete=complete):
@@ -85,6 +90,11 @@ class LastPage:
                 case _:
                     pass
 
+    def catch_up(self, events: Sequence[ev.Event]) -> None:
+        """Takes in what earlier processes have told; what had stopped them is over."""
+        self.hear(events)
+        self.stopped = ""
+
     def close(self) -> None:
         """Nothing more comes."""
 
@@ -93,6 +103,9 @@ class LastPage:
         self.outcomes[outcome] -= 1
         self.failed -= seq in self._bad
         self._bad.discard(seq)
+        self._flaky.discard(seq)
+        if outcome is not Outcome.INTERRUPTED:
+            self._tried.discard(seq)
         self.failures = [failure for failure in self.failures if failure.seq != seq]
 
     def _time(self, event: ev.AttemptEnded) -> None:
@@ -111,10 +124,10 @@ class LastPage:
     def _ended(self, event: ev.JobEnded) -> None:
         spec, last = self._specs.pop(event.seq), self._last.pop(event.seq, None)
         self.outcomes[event.outcome] = self.outcomes.get(event.outcome, 0) + 1
-        retried = event.seq in self._retried
-        if event.outcome is not Outcome.INTERRUPTED:  # after which it goes on, with what it has been through
-            self._retried.discard(event.seq)
-        self.flaky += event.outcome is Outcome.OK and retried
+        if event.outcome is Outcome.OK and event.seq in self._tried:
+            self._flaky.add(event.seq)
+        if event.outcome is not Outcome.INTERRUPTED:
+            self._tried.discard(event.seq)
         if event.outcome is Outcome.OK or (event.outcome is Outcome.SKIPPED and event.allowed):
             return
         if not event.allowed and event.outcome is not Outcome.INTERRUPTED:

@@ -4,19 +4,21 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from rich.console import Console
 
 from pqrun import events as ev
 from pqrun.clock import Clock
-from pqrun.display.board import Board
+from pqrun.display.board import NO_LOADS, Board
 from pqrun.display.cells import Brush
 from pqrun.display.facts import Facts
 from pqrun.display.frame import frame, most_failures, most_running
 from pqrun.display.glimpse import Glimpses
 from pqrun.display.screen import Screen
 from pqrun.metrics import Metrics
+from pqrun.model import Key
+from pqrun.reports.watch import Load
 
 EVERY = 0.25
 FIRST = 0.3
@@ -24,7 +26,7 @@ COST_SHARE = 50
 
 
 class LiveTable:
-    """A listener that draws. `metrics`, `workers` and `keys_on` are asked at each frame."""
+    """A listener that draws. `metrics`, `workers`, `keys_on` and `loads` are asked at each frame."""
 
     def __init__(
         self,
@@ -40,6 +42,7 @@ class LiveTable:
         holding: Callable[[], str],
         keys_on: Callable[[], bool],
         colour: bool,
+        loads: Callable[[], Mapping[Key, Load]] | None = None,
     ) -> None:
         self.help = False
         self.output_hidden = False
@@ -53,6 +56,7 @@ class LiveTable:
         self._workers = workers
         self._holding = holding
         self._keys_on = keys_on
+        self._loads = loads
         console = Console(file=io.StringIO(), force_terminal=True, no_color=not colour, legacy_windows=False)
         self._brush = Brush(console)
         self._lines: list[str] = []
@@ -108,7 +112,8 @@ class LiveTable:
         board = self._board
         most = most_running(rows)
         glimpses = self._glimpses.at(board.running_keys(most))
-        running = board.running(now, most, glimpses)
+        loads = self._loads() if self._loads is not None else NO_LOADS
+        running = board.running(now, most, glimpses, loads)
         metrics = self._metrics()
         workers = self._workers()
         holding = self._holding()
@@ -126,6 +131,7 @@ class LiveTable:
             running=running,
             more_running=board.running_count - len(running),
             reserve=min(most, workers, board.running_count + queued + bool(holding)) if steady else 0,
+            measured=self._loads is not None,
             waiting=board.waiting_count,
             pending=max(0, board.unfinished - board.running_count - queued - board.waiting_count),
             failures=board.failures(now, most_failures(rows)),

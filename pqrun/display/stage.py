@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pqrun.display.live import LiveTable
     from pqrun.display.results import Results
     from pqrun.reactor import Reactor
+    from pqrun.reports.watch import Load
 
 
 class Stage:
@@ -90,6 +91,7 @@ class Stage:
         resize: Callable[[int], None],
         output_of: Callable[[Key], Capture | None],
         report_path: Callable[[Key], str],
+        loads: Callable[[], Mapping[Key, Load]],
         reactor: Reactor,
     ) -> None:
         """Prepares the live table, if there is to be one: only then is what it needs loaded."""
@@ -100,6 +102,7 @@ class Stage:
         from pqrun.display.keys import Keys
         from pqrun.display.live import LiveTable
         from pqrun.display.screen import Screen, keeps_cursor
+        from pqrun.reports.watch import is_possible
 
         screen = Screen(self.err, reactor.ring, cursor_kept=keeps_cursor(self._environment))
         self.keys = keys = Keys(self._acts(workers, resize), shared=self.out.is_pipe)
@@ -115,6 +118,7 @@ class Stage:
             holding=holding,
             keys_on=lambda: keys.on,
             colour=self._colour,
+            loads=loads if is_possible() else None,
         )
         for outlet in (self.out, self.err):
             if outlet.is_terminal:

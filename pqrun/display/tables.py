@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pqrun.display.cells import MIDDLE, NARROW, Line, Piece, bar, fit
+from pqrun.display.cells import MIDDLE, NARROW, WIDE, Line, Piece, bar, fit
 from pqrun.display.facts import Facts, FailedAttempt, RunningJob
 from pqrun.words import duration_text
 
@@ -45,7 +45,9 @@ class _RunningLayout:
         self.limit = 0
         if facts.limits and width >= NARROW:
             self.limit = LIMIT_BAR + 6 if width >= MIDDLE else 6
-        fixed = sum(n + 2 for n in (self.seq, self.priority, self.tries, self.time, self.limit) if n)
+        self.cpus, self.memory = (5, 6) if facts.measured and width >= WIDE else (0, 0)
+        columns = (self.seq, self.priority, self.tries, self.time, self.limit, self.cpus, self.memory)
+        fixed = sum(n + 2 for n in columns if n)
         left = width - fixed
         self.output = 0
         if width >= MIDDLE:
@@ -60,7 +62,7 @@ class _RunningLayout:
         names = [
             (self.seq, "#", True), (self.priority, "P", False), (self.name, "running", False),
             (self.tries, "try", False), (self.time, "time", True), (self.limit, "of limit", False),
-            (self.output, "last output", False),
+            (self.cpus, "cpu", True), (self.memory, "mem", True), (self.output, "last output", False),
         ]  # fmt: skip
         if self.limit and self.width < MIDDLE:
             names[5] = (self.limit, "limit", False)
@@ -81,6 +83,11 @@ class _RunningLayout:
         pieces.append((fit(_clock(job.seconds), self.time, right=True) + "  ", _urgency(share)))
         if self.limit:
             pieces += self._limit_of(job, share)
+        if self.cpus:
+            cpus = "" if job.cpus is None else f"{100 * job.cpus:.0f}%"
+            memory = "" if job.memory is None else _memory(job.memory)
+            pieces.append((fit(cpus, self.cpus, right=True) + "  ", "label"))
+            pieces.append((fit(memory, self.memory, right=True) + "  ", "label"))
         if self.output:
             pieces += _output_of(job, self.output)
         return Line(*pieces)
@@ -148,6 +155,13 @@ def _output_of(job: RunningJob, width: int) -> list[Piece]:
 
 def _urgency(share: float) -> str:
     return "failed" if share >= ALMOST else "retry" if share >= SOON else "running"
+
+
+def _memory(size: int) -> str:
+    """At most six cells: `812K`, `57M`, `1.25G`."""
+    if size < 1000 << 20:
+        return f"{size >> 20}M" if size >= 1 << 20 else f"{size >> 10}K"
+    return f"{size / (1 << 30):.2f}G" if size < 100 << 30 else f"{size >> 30}G"
 
 
 def _clock(seconds: float) -> str:

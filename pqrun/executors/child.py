@@ -27,7 +27,7 @@ from pqrun.executors.processes import UNKILLABLE
 from pqrun.executors.report import read_report
 from pqrun.executors.spawn import LONGEST_FAILURE, signal_name
 from pqrun.executors.warden import Warden
-from pqrun.model import NOTHING_SAID, Attempt, Exit, Exited, Lost, NotStarted, Said, Signalled, Usage
+from pqrun.model import NOTHING_SAID, Attempt, Exit, Exited, Key, Lost, NotStarted, Said, Signalled, Usage
 from pqrun.news import Ended, Grew, Idle, Refused, Started, Told
 
 LOOK_AROUND = 2.0
@@ -38,7 +38,11 @@ REAPED = "another part of this program has taken its exit status, or it ignores 
 
 
 class Surroundings(NamedTuple):
-    """What all children of a run share. `follow`: tell status, progress and output as they come."""
+    """What all children of a run share. `follow`: tell what they print as it comes.
+
+    `prompt`: tell their starts, status and progress as they come too. `peak_of`: most memory that an
+    attempt was seen with.
+    """
 
     clock: Clock
     reporter: Reporter
@@ -48,6 +52,8 @@ class Surroundings(NamedTuple):
     warden: Warden | None = None
     capture: bool = True
     follow: bool = False
+    prompt: bool = False
+    peak_of: Callable[[Key], int | None] = lambda _key: None
 
 
 class Child:
@@ -68,6 +74,11 @@ class Child:
         self._ended = False
         self._lost = ""
         self.output: Capture | None = None
+
+    @property
+    def leader(self) -> int:
+        """Its process; 0 before it began and after it was reaped."""
+        return 0 if self._over else self._pid
 
     def stop(self, *, force: bool) -> None:
         """Asks its group to end, or kills it. What has ended already is left alone."""
@@ -146,14 +157,15 @@ class Child:
         self._starting = False
         if asked_early:
             self.stop(force=killed_early)
-        # Nobody is woken for it: the scheduler looks into its mail when the limit may be over.
-        around.reporter.post(Started(attempt.key, began, f"slot {member.slot}"), urgent=False)
+        # Else nobody is woken for it: the scheduler looks into its mail when the limit may be over.
+        around.reporter.post(Started(attempt.key, began, f"slot {member.slot}"), urgent=around.prompt)
         self.output = capture = Capture(around.logs, attempt.key) if pipes else None
         intake = Intake(pipes, capture, self._grew if around.follow else None)
         try:
             self._read_until_it_ends(intake)
             ended = around.clock.now()
             # What it leaves may say something as it ends, and must not die of that nobody reads it.
+            peak = around.peak_of(attempt.key)
             exit, usage = self._bury(member, last_words=intake.drain)
         finally:
             intake.close()
@@ -168,6 +180,7 @@ class Child:
         said = read_report(around.launcher.report_path(attempt.key))
         around.launcher.clean_up(attempt.key, report=said is not NOTHING_SAID)
         stopped = self._met and not isinstance(exit, Lost)
+        usage = usage._replace(memory=peak)
         return Ended(attempt.key, exit, stopped, began, ended, usage, said, capture)
 
     def _read_until_it_ends(self, intake: Intake) -> None:
@@ -179,7 +192,7 @@ class Child:
         if end is not None:
             poll.register(end, select.POLLIN)
         tick = LOOK_AROUND if end is not None else LOOK_WHETHER_IT_ENDED
-        if around.follow:
+        if around.prompt:
             tick = min(tick, LOOK_AT_REPORT)
         idle = self._attempt.spec.idle_timeout
         heard = around.clock.now()
@@ -210,7 +223,7 @@ class Child:
                     if self._ended or self._is_unkillable():
                         break
                     around.containment.tidy()
-                    if around.follow:
+                    if around.prompt:
                         told = self._tell(told)
             intake.drain()
         finally:

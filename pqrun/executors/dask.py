@@ -110,6 +110,10 @@ class DaskExecutor:
         """What would have to be stopped with this process: nothing, they are elsewhere."""
         return []
 
+    def leaders(self) -> dict[Key, int]:
+        """None of them is a process of this machine that could be looked at."""
+        return {}
+
     def close(self) -> None:
         """Ends what runs there, and lets go of the cluster."""
         if not self._closed:
@@ -169,7 +173,7 @@ class DaskExecutor:
                 (started,) = facts
                 news = self.book.started(key, nonce, worker, started.where, started.at + ahead)
                 if news is not None:  # nobody is woken for it, as on this machine
-                    self._reporter.post(news, urgent=False)
+                    self._reporter.post(news, urgent=self._errand.prompt)
             case "news":
                 self._reporter.post(facts[0])
             case "refused":

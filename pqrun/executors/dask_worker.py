@@ -46,13 +46,17 @@ OF_BATCH_SYSTEMS = frozenset(("SIGTERM", "SIGKILL", "SIGHUP", "SIGINT", "SIGXCPU
 
 
 class Errand(NamedTuple):
-    """What all workers have to know of a run. `name` is also the topic under which news are told."""
+    """What all workers have to know of a run. `name` is also the topic under which news are told.
+
+    `follow`: output is told as it comes; `prompt`: starts, status and progress too.
+    """
 
     name: str
     run_id: str
     directory: str
     token: str
     follow: bool
+    prompt: bool = False
 
 
 class Guardian(Warden):
@@ -117,6 +121,7 @@ class Runner(WorkerPlugin):
             containment=containment,
             warden=self._guardian,
             follow=errand.follow,
+            prompt=errand.prompt,
         )
 
     async def teardown(self, worker: Any) -> None:
@@ -273,7 +278,7 @@ class Runner(WorkerPlugin):
     def _tell(self, kind: str, here: Here, *facts: Any) -> None:
         told = pickle.dumps((self._clock.now(), *facts))
         fact = (kind, *here.key, here.nonce, self._worker.address, told)
-        self._telling.put(fact, at_once=kind != "started")
+        self._telling.put(fact, at_once=kind != "started" or self._errand.prompt)
 
     def _heed_guardian(self) -> None:
         """One that dies is replaced."""

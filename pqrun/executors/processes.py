@@ -76,7 +76,7 @@ def descendants_of(pid: int) -> list[Process]:
     found: list[Process] = []
     waiting = [pid]
     while waiting and len(found) < MOST_DESCENDANTS:
-        for child in _children_of(waiting.pop()):
+        for child in children_of(waiting.pop()):
             with contextlib.suppress(OSError):
                 if process := look_at(child):
                     found.append(process)
@@ -84,7 +84,8 @@ def descendants_of(pid: int) -> list[Process]:
     return found
 
 
-def _children_of(pid: int) -> list[int]:
+def children_of(pid: int) -> list[int]:
+    """The children of all its threads; none if the kernel keeps no such lists."""
     found: list[int] = []
     with contextlib.suppress(OSError):
         for thread in os.listdir(f"/proc/{pid}/task"):

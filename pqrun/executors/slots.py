@@ -84,6 +84,11 @@ class Slots:
         """What a running attempt has printed so far; None if nobody knows."""
         return getattr(self._live.get(key), "output", None)
 
+    def leaders(self) -> dict[Key, int]:
+        """The processes that lead running attempts, where there are any."""
+        found = {key: getattr(task, "leader", 0) for key, task in list(self._live.items())}
+        return {key: pid for key, pid in found.items() if pid}
+
     def live(self) -> list[Task]:
         """What has not reported its end."""
         return list(self._live.values())

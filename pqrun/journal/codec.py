@@ -145,6 +145,8 @@ class Encoder:
             f'{{"e":"end","t":{self._time(at)},"s":{seq},"n":{attempt},"as":"{counted._value_}",{how}'
             f',"b":{wall(began):.7f},"f":{wall(ended):.7f},"u":{usage.user:.6f},"y":{usage.system:.6f}'
         )
+        if usage.memory is not None:
+            text += f',"m":{usage.memory}'
         if asked is not None:
             text += f',"asked":"{asked}"'
         if output is not None and (output.out.size or output.err.size):
@@ -238,7 +240,7 @@ def _attempt_ended(line: dict[str, Any], output: Any) -> ev.AttemptEnded:
     asked = StopReason(line["asked"]) if "asked" in line else None
     return ev.AttemptEnded(
         line["t"], line["s"], line["n"], Count(line["as"]), _exit(line), asked, line["b"], line["f"],
-        Usage(line["u"], line["y"]), Said(message=line.get("message")), output,
+        Usage(line["u"], line["y"], line.get("m")), Said(message=line.get("message")), output,
         line.get("where", ""),
     )  # fmt: skip
 

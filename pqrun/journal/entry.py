@@ -12,7 +12,7 @@ Line = dict[str, Any]
 COLUMNS = (
     "seq", "id", "run", "named", "priority", "tags", "timeout", "most_retries", "state", "allowed",
     "attempts", "retries", "queued", "submitted", "waited",
-    "last", "began", "ended", "code", "signal", "asked", "user", "system", "message", "out", "err",
+    "last", "began", "ended", "code", "signal", "asked", "user", "system", "memory", "message", "out", "err",
     "host",
 )  # fmt: skip
 ATTEMPT = ("seq", "last", "began", "ended", "code", "signal", "asked", "timeout", "message", "out", "err")
@@ -43,6 +43,7 @@ class Entry:
     signal: str | None = None
     asked: str | None = None
     user = system = 0.0
+    memory: int | None = None
     message = ""
     host = ""
 

@@ -125,17 +125,17 @@ class Record:
         self.journal = self._writer
 
     def conclude(
-        self, metrics: RunningMetrics, at: float, *, failed: int, stopped: bool, complete: bool
+        self, metrics: RunningMetrics, at: float, exit: int, *, failed: int, stopped: bool, complete: bool
     ) -> None:
         """The last line of this process: what a list of runs shows without reading the rest.
 
-        `failed` counts the jobs that make the exit code 1, `stopped` says that the run was told to
+        `exit` is the run's exit code, `failed` counts the jobs that make the exit code 1, `stopped` says that the run was told to
         end, `complete` that its list of jobs was read to the end.
         """
         if self._writer is None or self._clock is None:
             return
         outcomes = {str(outcome): count for outcome, count in metrics.outcomes.items() if count}
-        facts = {"jobs": metrics.added, "outcomes": outcomes, "failed": failed}
+        facts = {"jobs": metrics.added, "outcomes": outcomes, "failed": failed, "exit": exit}
         end = {"e": "close", "t": self._clock.wall(at), "stopped": stopped, "complete": complete}
         try:
             self._writer.note({**end, **facts})

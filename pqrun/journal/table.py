@@ -53,7 +53,7 @@ class Table:
 
     def _process_began(self, line: Line) -> None:
         self.facts.update(files=line.get("files") or self.facts["files"], workers=line.get("workers"))
-        self.facts.update(input_ended=False, stopped="", closed=None)
+        self.facts.update(input_ended=False, stopped="", closed=None, exit=None)
 
     def _resized(self, line: Line) -> None:
         self.facts["workers"] = line["workers"]
@@ -100,6 +100,7 @@ class Table:
         entry.code = get("x")
         entry.user = line["u"]
         entry.system = line["y"]
+        entry.memory = get("m")
         if "out" in line:
             entry.out = line["out"]
             entry.err = line["err"]
@@ -171,4 +172,4 @@ class Table:
         self.facts["stopped"] = self.facts["stopped"] or line["cause"]
 
     def _closed(self, line: Line) -> None:
-        self.facts["closed"] = line["t"]
+        self.facts.update(closed=line["t"], exit=line.get("exit"))

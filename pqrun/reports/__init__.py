@@ -24,6 +24,7 @@ class NoReports:
     """What most runs ask for."""
 
     failures: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def begin(self, run: RunFacts) -> None:
         """Opens nothing."""

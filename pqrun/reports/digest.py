@@ -80,14 +80,6 @@ class Digest:
         """The longest jobs, with their seconds."""
         return [(seconds, row) for seconds, _, row in sorted(self._slowest, reverse=True)]
 
-    @property
-    def code(self) -> int:
-        """The exit code of a run that went so."""
-        verdicts, interrupted = self.verdicts, self.outcomes[Outcome.INTERRUPTED]
-        if verdicts["failed"] + verdicts["error"] + verdicts["skipped"] > interrupted:
-            return 1
-        return 3 if interrupted or self.ended < self.added or not self._cases.ledger.input_complete else 0
-
     def headline(self) -> str:
         """`10 jobs: 7 ok, 2 failed, 1 skipped`."""
         parts = [f"{self.outcomes[outcome]} {outcome}" for outcome in Outcome if self.outcomes[outcome]]
@@ -102,8 +94,8 @@ class Digest:
         self.verdicts[verdict] += 1
         if verdict in BAD and len(self.failures) < MOST_FAILURES:
             wanted = len(self.failures) < MOST_TAILS
-            lines = last_lines(case.err or case.out, TAIL_LINES) if wanted else []
-            self.failures[row.seq] = Failure(row, lines, allowed=verdict == "allowed")
+            told = last_lines(case.err, TAIL_LINES) or last_lines(case.out, TAIL_LINES) if wanted else []
+            self.failures[row.seq] = Failure(row, told, allowed=verdict == "allowed")
         elif verdict == "flaky" and len(self.flaky) < MOST_FAILURES:
             self.flaky[row.seq] = row
         if verdict != "ok":

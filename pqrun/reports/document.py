@@ -21,7 +21,7 @@ def timestamp(wall: float) -> str:
 
 
 def job_entry(row: Row, wall: Wall) -> dict[str, Any]:
-    """One job as records show it."""
+    """One job as records show it; `memory_peak_bytes` only where somebody has looked."""
 
     def moment(at: float | None) -> str | None:
         return None if at is None else timestamp(wall(at))
@@ -30,6 +30,7 @@ def job_entry(row: Row, wall: Wall) -> dict[str, Any]:
         return None if start is None or end is None else round(max(0.0, end - start), 6)
 
     run = getattr(row.spec.work, "run", None)
+    memory = {} if row.usage.memory is None else {"memory_peak_bytes": row.usage.memory}
     return {
         "id": row.spec.id,
         "seq": row.seq,
@@ -53,6 +54,7 @@ def job_entry(row: Row, wall: Wall) -> dict[str, Any]:
         "message": row.message or None,
         "user_s": round(row.usage.user, 6),
         "sys_s": round(row.usage.system, 6),
+        **memory,
         **({"where": row.where} if row.where else {}),
     }
 

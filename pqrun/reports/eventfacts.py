@@ -91,6 +91,7 @@ def _attempt(event: ev.AttemptEnded, moment: Moment) -> dict[str, Any]:
         "run_s": round(max(0.0, event.ended - event.began), 6) if ran else None,
         "user_s": round(event.usage.user, 6),
         "sys_s": round(event.usage.system, 6),
+        **({} if event.usage.memory is None else {"memory_peak_bytes": event.usage.memory}),
         "stdout_bytes": 0 if output is None else output.out.size,
         "stderr_bytes": 0 if output is None else output.err.size,
     }

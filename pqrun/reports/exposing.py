@@ -81,7 +81,7 @@ def check_address(address: str) -> None:
         with socket.socket(family, kind, protocol) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(where)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         raise cannot_listen(address, error) from None
 
 
@@ -94,9 +94,10 @@ def host_and_port(address: str) -> tuple[str, int]:
     return host.removeprefix("[").removesuffix("]") or "127.0.0.1", int(port)
 
 
-def cannot_listen(address: str, error: OSError) -> UserError:
+def cannot_listen(address: str, error: OSError | UnicodeError) -> UserError:
     """What to tell the user."""
-    return UserError(f"--metrics-listen: cannot listen on {address}: {error.strerror or error}")
+    why = getattr(error, "strerror", None) or error
+    return UserError(f"--metrics-listen: cannot listen on {address}: {why}")
 
 
 def _last_success(path: str) -> float | None:

@@ -26,7 +26,8 @@ class Whole(Target):
             self.failure = growing.failure
             return
         path = os.path.realpath(self.path)
-        unfinished = f"{os.path.dirname(path)}/.{os.path.basename(path)[:100]}.{os.getpid()}"
+        name = os.fsencode(os.path.basename(path))[:100].decode("ascii", "replace").replace("\ufffd", "_")
+        unfinished = f"{os.path.dirname(path)}/.{name}.{os.getpid()}"
         try:
             try:
                 with open(unfinished, "wb") as file:

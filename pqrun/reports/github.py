@@ -66,10 +66,13 @@ def _notes(digest: Digest) -> Iterator[Note]:
 def add_to_step(path: str, digest: Digest, run: RunFacts, ending: Ending) -> str:
     """Appends the page to the step's summary, as far as there is room; why it could not, if so."""
     try:
-        with open(path, "ab") as file:
-            room = A_PAGE - os.fstat(file.fileno()).st_size
-            if room < LEAST:
+        with open(path, "ab+") as file:
+            size = os.fstat(file.fileno()).st_size
+            if (room := A_PAGE - size - 1) < LEAST:
                 return "the step's summary is full"
+            file.seek(max(0, size - 1))
+            if file.read(1) not in (b"", b"\n"):  # a heading begins a line
+                file.write(b"\n")
             file.write(page(digest, run, ending, room))
     except OSError as error:
         return f"cannot write the step's summary {path}: {error.strerror}"

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from math import inf
 from typing import Any, NamedTuple
 
+from pqrun.executors.spawn import signal_name
 from pqrun.model import Outcome
 from pqrun.reports.digest import Digest
 from pqrun.reports.document import SCHEMA, job_entry, numbers
@@ -43,7 +44,7 @@ def hooks_of(settings: Any) -> list[Hook]:
     found = []
     for key in ("on_failure", "on_finish"):
         name, run = f"--{key.replace('_', '-')}", getattr(settings, key, None)
-        if not run:
+        if run is None:  # an empty one stands for none
             name, run = f"hooks: {key}", said.get(key)
         if run:
             words = run if isinstance(run, str) else tuple(run)
@@ -112,7 +113,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 def _how(code: int) -> str:
     if code < 0:
-        return f"ended by {signal.Signals(-code).name}"
+        return f"ended by {signal_name(-code)}"
     return f"exit {code}" if code else ""
 
 

@@ -73,5 +73,11 @@ def _how(row: Row) -> tuple[int, int]:
         case ((Exited(code) | NotStarted(code)), _):
             return code, 0
         case Signalled(name), _:
-            return 0, int(getattr(signal, name, 0))
+            return 0, _number_of(name)
     return -1, 0
+
+
+def _number_of(name: str) -> int:
+    """Those for programs' own use have numbers alone, as in `SIG40`."""
+    number = name.removeprefix("SIG")
+    return int(number) if number.isdigit() else int(getattr(signal, name, 0))

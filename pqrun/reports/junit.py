@@ -13,12 +13,13 @@ from xml.etree import ElementTree as ET
 
 from pqrun import events as ev
 from pqrun.ledger import Row
+from pqrun.model import JobSpec
 from pqrun.reports.cases import Case, Cases
 from pqrun.reports.facts import Ending, RunFacts
 from pqrun.reports.files import Whole
 from pqrun.reports.shelf import Shelf
 from pqrun.reports.spool import Place, Spool
-from pqrun.reports.text import how, name_of, one_line, printed
+from pqrun.reports.text import how, name_for, one_line, printed
 from pqrun.reports.verdicts import about, is_error, story, why_skipped
 
 A_CASE = 32 * 1024  # bytes of each stream
@@ -44,9 +45,16 @@ class JUnit:
         self._cases = Cases(self._put, self._shelf.remove, tail=A_CASE, tried=self._tried)
         self._tries: dict[int, list[Place]] = {}
         self._names: dict[int, int] = {}
+        self._dropped: set[int] = set()
 
     def hear(self, events: Sequence[ev.Event]) -> None:
-        """Takes in what happened."""
+        """Takes in what happened. Who is known first has his name first, whoever ends first."""
+        for event in events:
+            match event:
+                case ev.JobAdded(_, seq, spec):
+                    self._is_free(_suite_of(spec), name_for(spec), seq)
+                case ev.JobDropped(_, seq):
+                    self._dropped.add(seq)
         self._cases.hear(events)
 
     def finish(self, ending: Ending) -> None:
@@ -71,7 +79,7 @@ class JUnit:
 
     def _put(self, case: Case) -> None:
         row = case.row
-        suite = _suite_of(row)
+        suite = _suite_of(row.spec)
         seconds = 0.0 if row.started is None or row.ended is None else max(0.0, row.ended - row.started)
         element = ET.Element("testcase", classname=suite, name=self._name(suite, row), time=f"{seconds:.3f}")
         kind = KINDS[case.verdict]
@@ -91,11 +99,17 @@ class JUnit:
 
     def _name(self, suite: str, row: Row) -> str:
         """Two jobs of a suite never have the same, because a reader would drop one of them."""
-        name = name_of(row)
-        if self._names.setdefault(hash((suite, name)), row.seq) != row.seq:
+        name = name_for(row.spec)
+        while not self._is_free(suite, name, row.seq):
             name = f"{name} #{row.seq}"
-            self._names[hash((suite, name))] = row.seq
         return name
+
+    def _is_free(self, suite: str, name: str, seq: int) -> bool:
+        """Whether a job may be called so; then it is."""
+        key = hash((suite, name))
+        if self._names.setdefault(key, seq) in self._dropped:
+            self._names[key] = seq
+        return self._names[key] == seq
 
     def _add_output(self, parent: ET.Element, case: Case, limit: int) -> None:
         if self._spool.size > A_FILE:
@@ -138,7 +152,7 @@ def _opening(element: ET.Element) -> bytes:
     return ET.tostring(element).replace(b" />", b">") + b"\n"
 
 
-def _suite_of(row: Row) -> str:
+def _suite_of(spec: JobSpec) -> str:
     """The job's file; a dot would begin a package."""
-    name = os.path.splitext(row.spec.file or "pqrun")[0].removeprefix("./")
+    name = os.path.splitext(spec.file or "pqrun")[0].removeprefix("./")
     return one_line(name.replace(".", "_"), 200) or "pqrun"

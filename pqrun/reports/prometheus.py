@@ -43,7 +43,7 @@ class Numbers(Collector):
         """It is known how it ended."""
         with self._lock:
             self._ending = ending
-            self.tally.close()
+            self.tally.close(live=ending.live)
             if ending.code == 0 and not ending.live:
                 self._last_success = self._run.wall(self.tally.metrics.last_end)
 
@@ -94,7 +94,7 @@ class Numbers(Collector):
         yield sizes
         for name, about, value in (
             ("workers", "Jobs that may run at a time", tally.workers),
-            ("workers_active", "Jobs that run", now.active_workers),
+            ("workers_active", "Jobs that run", now.active_workers if ending is None or ending.live else 0),
             ("jobs", "Jobs known to the run", tally.metrics.added),
             ("run_start_timestamp_seconds", "When the run began", self._run.wall(self._run.began)),
         ):

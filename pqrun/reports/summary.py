@@ -65,7 +65,7 @@ def _size(parts: list[str]) -> int:
 def _top(digest: Digest, ending: Ending) -> Iterator[str]:
     mark = "✅" if ending.code == 0 else "❌"
     yield f"### {mark} {digest.headline()}"
-    if digest.stopped:
+    if digest.stopped and (digest.ended < digest.added or digest.outcomes[Outcome.INTERRUPTED]):
         yield f"Stopped by {code_span(digest.stopped)} before all jobs had ended."
     rows = [("jobs", digest.added), *((str(outcome), digest.outcomes[outcome]) for outcome in Outcome)]
     rows += [("not run", digest.added - digest.ended), ("flaky", digest.verdicts["flaky"])]

@@ -10,7 +10,7 @@ from itertools import accumulate
 
 from pqrun import events as ev
 from pqrun.metrics import RunningMetrics
-from pqrun.model import Outcome, Priority
+from pqrun.model import Count, Outcome, Priority
 
 BOUNDS = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14400.0)
 BUCKETS = [*(str(bound) for bound in BOUNDS), "+Inf"]
@@ -68,6 +68,7 @@ class Tally:
                     self._leaves(seq)
                 case ev.AttemptRefused(_, seq):
                     self._refused[seq] = self._priority[seq]
+                    self._waited.pop(seq, None)
                 case ev.AttemptEnded():
                     self._ended(event)
                 case ev.JobRemoved(_, seq):
@@ -81,11 +82,17 @@ class Tally:
                 case ev.SlotsChanged(_, workers) | ev.WorkersChanged(_, workers):
                     self.workers = workers
 
-    def close(self) -> None:
-        """What came back and did not leave again has not left."""
+    def close(self, *, live: bool) -> None:
+        """What came back and did not leave again has not left; what runs in a run that is over was cut short."""
         for priority in self._refused.values():
             self.dequeued[priority] -= 1
         self._refused.clear()
+        for seq, waited in self._waited.items() if not live else ():
+            priority = self._priority[seq]
+            self.attempts[priority, str(Count.STOPPED)] += 1
+            self.jobs[priority, str(Outcome.INTERRUPTED)] += 1
+            self.waits[priority].observe(waited)
+            self.processing[priority].observe(0.0)
 
     def _take_back(self, outcome: Outcome, *priorities: Priority) -> None:
         """A job has not ended so after all; only when a run is gone on with, before anybody asks."""

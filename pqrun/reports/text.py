@@ -7,7 +7,7 @@ import re
 
 from pqrun.display.safe import plain
 from pqrun.ledger import Row
-from pqrun.model import Lost, shown_command
+from pqrun.model import JobSpec, Lost, shown_command
 from pqrun.words import how_it_ended
 
 LONGEST_NAME = 120
@@ -41,8 +41,13 @@ def one_line(text: str, longest: int = 500) -> str:
 
 def name_of(row: Row) -> str:
     """What to call a job: its id, or its command if it has none of its own."""
-    name = row.spec.id if row.spec.named else shown_command(row.spec.work)
-    return one_line(name, LONGEST_NAME if not row.spec.named else 1000) or row.spec.id
+    return name_for(row.spec)
+
+
+def name_for(spec: JobSpec) -> str:
+    """The same, of one that has not begun."""
+    name = spec.id if spec.named else shown_command(spec.work)
+    return one_line(name, LONGEST_NAME if not spec.named else 1000) or spec.id
 
 
 def how(row: Row) -> str:

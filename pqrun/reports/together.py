@@ -52,6 +52,11 @@ class Reports:
         self._lock = RLock()
         self._over = False
 
+    @property
+    def warnings(self) -> Sequence[str]:
+        """What its user should know before it begins."""
+        return self._wanted.warnings
+
     def begin(self, run: RunFacts) -> None:
         """Opens what was asked for."""
         self._run = run

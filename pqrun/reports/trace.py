@@ -18,6 +18,7 @@ from pqrun.reports.text import one_line
 from pqrun.words import how_it_ended
 
 WORKERS, QUEUE = 1, 2  # as processes of the trace
+ACTIVE = "active workers"
 
 
 class Trace:
@@ -31,10 +32,12 @@ class Trace:
         self._specs: dict[int, JobSpec] = {}
         self._queued: dict[int, float] = {}
         self._counted: dict[str, int] = {}
+        self._last = run.began
 
     def hear(self, events: Sequence[ev.Event]) -> None:
         """Takes in what happened."""
         for event in events:
+            self._last = event.at
             for fact in self._facts(event):
                 self._spool.put(json.dumps(fact, separators=(",", ":")).encode() + b",\n")
 
@@ -87,6 +90,8 @@ class Trace:
             "priority": spec.priority.name.lower(), "slots": spec.slots,
             "user_s": round(event.usage.user, 6), "sys_s": round(event.usage.system, 6),
         }  # fmt: skip
+        if event.usage.memory is not None:
+            args["memory_peak_bytes"] = event.usage.memory
         more = {"dur": round(max(0.0, event.ended - event.began) * 1e6), "cat": str(event.counted)}
         return self._event("X", self._name(event.seq), event.began, WORKERS, lane, **more, args=args)
 
@@ -97,7 +102,7 @@ class Trace:
             yield self._event(phase, name, at, QUEUE, 0, cat="wait", id=f"{seq}.{attempt}")
 
     def _counters(self, at: float) -> Iterator[dict[str, Any]]:
-        for name, number in (("jobs queued", len(self._queued)), ("active workers", self._lanes.taken)):
+        for name, number in (("jobs queued", len(self._queued)), (ACTIVE, self._lanes.taken)):
             if self._counted.get(name) != number:
                 self._counted[name] = number
                 yield self._event("C", name, at, QUEUE, 0, args={"count": number})
@@ -118,7 +123,10 @@ class Trace:
         yield b'{"traceEvents":[\n'
         yield from self._spool.pieces()
         for seq, since, lane in self._lanes.all():  # what has no end gets none
-            names.append(self._event("B", self._name(seq), since, WORKERS, lane, cat="running"))
+            args = {"id": self._specs[seq].id, "seq": seq}
+            names.append(self._event("B", self._name(seq), since, WORKERS, lane, cat="running", args=args))
+        if self._lanes.taken and not ending.live:  # but it was cut short
+            names.append(self._event("C", ACTIVE, self._last, QUEUE, 0, args={"count": 0}))
         yield b",\n".join(json.dumps(name, separators=(",", ":")).encode() for name in names)
         facts = {"run": ending.run, "metrics": numbers(ending.metrics)}
         yield b'\n],"displayTimeUnit":"ms","otherData":' + json.dumps(facts).encode() + b"}\n"

@@ -44,5 +44,5 @@ def story(case: Case) -> str:
     row = case.row
     command = one_line(shown_command(row.spec.work), 2000)
     tries = f", attempt {row.attempts}" if row.attempts > 1 else ""
-    lines = last_lines(case.err or case.out, 20)
+    lines = last_lines(case.err, 20) or last_lines(case.out, 20)
     return "\n".join([f"$ {command}", f"{about(row)['message']}{tries}", *lines])

@@ -14,7 +14,7 @@ from pqrun.errors import UserError
 from pqrun.reports.facts import Report, RunFacts
 from pqrun.reports.files import Whole
 from pqrun.reports.pipes import Growing
-from pqrun.reports.target import Target, same_file
+from pqrun.reports.target import Target, is_stdout, neighbours, same_file
 
 if TYPE_CHECKING:
     from pqrun.reports.digest import Digest
@@ -35,6 +35,8 @@ class Wanted:
             for name in names:
                 if (path := getattr(settings, name, None)) is not None:
                     self.targets[name] = kind(f"--{name}", path)
+        self.warnings: list[str] = []
+        self._json = getattr(settings, "json", False)
         self.address: str | None = getattr(settings, "metrics_listen", None)
         self.ci_by_guess = getattr(settings, "ci", "none") == "auto"
         self.service = ci_service(getattr(settings, "ci", "none"), environment)
@@ -59,7 +61,12 @@ class Wanted:
         for one, other in combinations(self.targets.values(), 2):
             if same_file(one.path, other.path):
                 raise UserError(f"{one.option} and {other.option} name the same file: {one.path}")
-        if "metrics" not in self.targets and self.address is None:
+        for target in self.targets.values() if self._json else ():
+            if is_stdout(target.path):
+                raise UserError(f"--json and {target.option} both write to standard output: name a file")
+        if "metrics" in self.targets:
+            self.warnings = neighbours(self.targets["metrics"].path)
+        elif self.address is None:
             return
         if find_spec("prometheus_client") is None:
             option = "--metrics" if "metrics" in self.targets else "--metrics-listen"

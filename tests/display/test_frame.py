@@ -64,6 +64,26 @@ def test_columns_and_sections_fall_away(events):
     assert "queue  C" in words(110, 16) and "queue  C" not in words(110, 15)
 
 
+@pytest.mark.parametrize(
+    ("cpus", "memory", "shown"),
+    [
+        (0.0, 812 << 10, "   0%    812K"), (1.25, 57 << 20, " 125%     57M"), (31.999, 1280 << 20, "3200%   1.25G"),
+        (None, None, " " * 13), (999.0, 700 << 30, None),
+    ],
+)  # fmt: skip
+def test_what_jobs_take_is_shown_where_somebody_looks_and_there_is_room(events, cpus, memory, shown):
+    job = RunningJob(1, "name", Priority.NORMAL, 1, 1, 3.0, line="said", cpus=cpus, memory=memory)
+    facts = night.facts_at(205.0, 24, events)._replace(running=(job,), limits=False, measured=True)
+    wide = str(frame(facts, 110, 24)).split("\n")
+    head = next(n for n, line in enumerate(wide) if "last output" in line)
+    assert "  cpu     mem  last output" in wide[head]
+    if shown is not None:
+        assert f"3s  {shown}  said" in wide[head + 1]
+    assert wide[head + 1].index("said") == wide[head].index("last output")
+    assert " mem " not in str(frame(facts, 109, 24))
+    assert " mem " not in str(frame(facts._replace(measured=False), 110, 24))
+
+
 def test_jobs_that_do_not_fit_are_counted(events):
     facts = night.facts_at(205.0, 24, events)
     jobs = tuple(RunningJob(n, f"job-{n}", Priority.NORMAL, 1, 1, 3.0) for n in range(1, 13))

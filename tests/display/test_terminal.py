@@ -2,6 +2,7 @@
 """Whole runs in a terminal: what is on the screen during, after a resize, and after the end."""
 
 import os
+import re
 import signal
 import sys
 import time
@@ -113,7 +114,7 @@ def test_a_resize_leaves_no_debris(waiting, tmp_path, columns, rows):
 
 def test_many_resizes_in_a_row(waiting, tmp_path):
     window = waiting(jobs="".join(f"echo line {n}\n" for n in range(60)) + WAITS)
-    for columns, rows in [(70, 20), (100, 35), (57, 13), (90, 30), (120, 24), (80, 40)]:
+    for columns, rows in [(70, 20), (100, 35), (57, 13), (91, 31), (120, 24), (80, 40)]:
         window.resize(columns, rows)
         seen = len(window.raw)
         window.until(lambda: len(window.raw) > seen + 200)  # noqa: B023
@@ -222,6 +223,20 @@ def test_status_progress_and_last_lines_of_running_jobs(waiting, tmp_path):
     window.until_shown("loading 75%")
     window.press("\x03")
     window.finish()
+
+
+def test_what_running_jobs_take_of_the_machine(waiting, tmp_path):
+    pytest.importorskip("psutil", reason="an extra")
+    code = "x = bytearray(90000000)\nwhile True: pass"
+    (tmp_path / "busy.py").write_text(code)
+    window = waiting("-j2", jobs=f"exec {sys.executable} {tmp_path}/busy.py\n" + WAITS, columns=120)
+    until = time.monotonic() + 20
+    while not (found := re.search(r" (\d+)%  +(\d+)M\b", window.text())) and time.monotonic() < until:
+        window.listen(0.2)
+    assert found, window.text()
+    assert 90 <= int(found[2]) < 200
+    os.kill(window.pid, signal.SIGINT)
+    assert window.finish() == -signal.SIGINT
 
 
 def test_the_job_list_may_come_through_stdin(tmp_path):

@@ -39,6 +39,13 @@ def test_every_key_of_the_job_file_is_explained():
     assert [name for name in keys if name not in known] == []
 
 
+def branches(value):
+    """What an expression may be, if it is one thing or another."""
+    if isinstance(value, ast.IfExp):
+        return [*branches(value.body), *branches(value.orelse)]
+    return [value]
+
+
 def exit_codes():
     """Numbers that some part of pqrun ends with or hands on as an exit code, each with its place."""
     for path in sorted((ROOT / "pqrun").rglob("*.py")):
@@ -53,7 +60,7 @@ def exit_codes():
             elif isinstance(node, ast.Return | ast.AnnAssign | ast.Assign) and path.name in RETURNING:
                 values = [node.value]
             for value in values:
-                for part in ast.walk(value) if isinstance(value, ast.IfExp) else [value]:
+                for part in branches(value):
                     number = (
                         getattr(module, part.id, None)
                         if isinstance(part, ast.Name)

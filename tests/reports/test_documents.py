@@ -5,7 +5,7 @@ import json
 import re
 from configparser import ConfigParser
 from pathlib import Path
-from typing import get_args, get_type_hints
+from typing import get_args
 
 import pytest
 import yaml
@@ -19,11 +19,7 @@ ROOT = Path(__file__).parents[2]
 EVENTS = (ROOT / "docs" / "events.md").read_text()
 CI = (ROOT / "docs" / "ci.md").read_text()
 LINES = json.loads((ROOT / "docs" / "schema" / "events.json").read_text())
-OPTIONS = {
-    name
-    for hint in get_type_hints(RunOptions, include_extras=True).values()
-    for name in (hint.__metadata__[0].default, *hint.__metadata__[0].param_decls)
-}
+OPTIONS = {name for one in RunOptions.declared().values() for name in one.flag.names}
 
 
 def names_of(text):

@@ -7,7 +7,8 @@ from collections import Counter
 from datetime import datetime
 
 import pytest
-from reported import FILES, write_again
+from real import RUNS, reports
+from reported import CELLS, FILES, play, write_again
 
 from pqrun.journal.codec import VERSION
 from pqrun.journal.recovery import recover
@@ -49,7 +50,7 @@ def test_junit_has_every_job_once_with_what_became_of_it(cell):
     assert counts["ok"] == states["ok"]
     assert counts["Failure"] == states["failed"] - allowed - not_started == found.failures
     assert counts["Error"] == sum(states[state] for state in ERRORS) + not_started == found.errors
-    assert counts["Skipped"] == states["skipped"] + states["left"] + allowed
+    assert counts["Skipped"] == states["skipped"] + states["cancelled"] + states["left"] + allowed
     assert found.tests == len(cell.document["jobs"])
     for name, entry in cell.jobs().items():
         assert cases[name].time == pytest.approx(entry["run_s"] or 0.0, abs=0.0006)
@@ -68,7 +69,11 @@ def test_joblog_has_every_job_that_ended_by_itself_or_by_its_limit(cell):
         "Signal",
         "Command",
     ]
-    expected = {e["seq"]: e for e in cell.document["jobs"] if e["state"] in ("ok", "failed", "timeout")}
+    expected = {
+        e["seq"]: e
+        for e in cell.document["jobs"]
+        if e["state"] in ("ok", "failed", "timeout") or (e["state"] == "cancelled" and e["attempts"])
+    }
     assert {int(line[0]) for line in lines[1:]} == expected.keys()
     for line in lines[1:]:
         entry = expected[int(line[0])]
@@ -76,13 +81,14 @@ def test_joblog_has_every_job_that_ended_by_itself_or_by_its_limit(cell):
             assert float(line[2]) == pytest.approx(epoch(entry["started_at"]), abs=0.001)
             assert float(line[3]) == pytest.approx(entry["run_s"], abs=0.001)
         assert int(line[5]) == entry["stdout_bytes"]
-        assert line[8] == entry["run"]
+        assert line[8] == (entry["run"] if isinstance(entry["run"], str) else " ".join(entry["run"]))
 
 
 def test_trace_has_every_attempt_in_a_lane_of_its_own(cell):
     found = json.loads(cell.path("trace").read_text())
     spans = [event for event in found["traceEvents"] if event["ph"] == "X"]
-    assert Counter(span["args"]["id"] for span in spans) == Counter(
+    begun = [event for event in found["traceEvents"] if event["ph"] == "B"]
+    assert Counter(span["args"]["id"] for span in spans + begun) == Counter(
         {e["id"]: e["attempts"] for e in cell.document["jobs"] if e["attempts"]}
     )
     last = {(span["args"]["id"], span["args"]["attempt"]): span for span in spans}
@@ -172,7 +178,8 @@ def test_events_tell_the_same_story_and_how_it_ended(cell):
     assert lines[-1]["event"] == "run_ended"
     assert lines[-1]["exit"] == cell.code
     assert lines[-1]["metrics"] == cell.document["metrics"]
-    assert [line["at"] for line in lines] == sorted(line["at"] for line in lines)
+    moments = [line["at"] for line in lines if line["event"] != "attempt_started"]  # which is told late
+    assert moments == sorted(moments)
     counts = Counter(line["event"] for line in lines)
     metrics = cell.document["metrics"]
     assert counts["job_queued"] == metrics["jobs_enqueued"]
@@ -187,20 +194,88 @@ def test_events_tell_the_same_story_and_how_it_ended(cell):
                 assert last[name][key] == entry[key]
 
 
-def test_all_of_them_can_be_written_afterwards_from_the_journal(cell, tmp_path):
+def test_annotations_and_the_steps_summary_count_the_same(really_run, name):
+    real = really_run(name)
+    states = how_many(real)
+    bad = sum(states[state] for state in ("failed", *ERRORS))
+    errors = len(re.findall("(?m)^::error ", real.said))
+    warnings = len(re.findall("(?m)^::warning ", real.said))
+    flaky = sum(entry["state"] == "ok" and entry["attempts"] > 1 for entry in real.document["jobs"])
+    allowed = states["failed"] if real.code == 0 else 0
+    assert (errors, warnings) == (bad - allowed, flaky + allowed)
+    page = real.path("summary").read_text()
+    assert real.step.split("\n")[0] == page.split("\n")[0]
+    assert ("✅" in page.split("\n")[0]) == (real.code == 0)
+
+
+def test_hooks_are_told_the_same(really_run, name):
+    real = really_run(name)
+    found = json.loads((real.directory / "finish.json").read_text())
+    headline = found["run"].pop("headline")
+    assert found["run"] == {**real.document["run"], "exit": real.code}
+    assert found["metrics"] == real.document["metrics"]
+    assert real.path("summary").read_text().partition("\n")[0][6:] == headline
+    bad = [entry for entry in real.document["jobs"] if entry["state"] in ("failed", *ERRORS)]
+    assert sorted(found["jobs"], key=lambda entry: entry["seq"]) == bad and found["jobs_left_out"] == 0
+    if real.code == 0:
+        assert not (real.directory / "failure.json").exists()
+    else:
+        assert json.loads((real.directory / "failure.json").read_text())["jobs"] == found["jobs"]
+    variables = dict(line.split("=", 1) for line in (real.directory / "finish.env").read_text().splitlines())
+    states = how_many(real)
+    for state in ("ok", "failed", "timeout", "cancelled", "skipped", "interrupted", "left"):
+        assert variables[f"PQRUN_JOBS_{state.upper()}"] == str(states[state])
+    assert variables["PQRUN_JOBS_TOTAL"] == str(len(real.document["jobs"]))
+    assert (variables["PQRUN_EXIT_CODE"], variables["PQRUN_HEADLINE"]) == (str(real.code), headline)
+
+
+def test_show_writes_the_same_and_tells_the_same(really_run, name, tmp_path):
+    real = really_run(name)
+    done = real.show(*reports(f"{tmp_path}/"))
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    assert json.loads(real.show("--json").stdout) == real.document
+    for report in {"junit", "summary", "joblog"}:
+        assert (tmp_path / FILES[report]).read_text() == real.path(report).read_text(), report
+    told = [json.loads(line) for line in (tmp_path / FILES["events"]).read_text().splitlines()]
+    lost = ("attempt_started", "attempt_stopping")
+    assert in_order(told) == in_order(line for line in real.lines() if line["event"] not in lost)
+    trace = json.loads((tmp_path / FILES["trace"]).read_text())
+    assert trace["otherData"] == {"run": real.document["run"], "metrics": real.document["metrics"]}
+    if "metrics" in FILES:
+        again, first = ((d / FILES["metrics"]).read_text().splitlines() for d in (tmp_path, real.directory))
+        assert [line.split()[:-1] for line in again] == [line.split()[:-1] for line in first]
+        numbers = [[float(line.split()[-1]) for line in lines if line[0] != "#"] for lines in (again, first)]
+        assert numbers[0] == pytest.approx(numbers[1], abs=1e-5)
+
+
+@pytest.fixture(params=CELLS)
+def played(request, tmp_path):
+    """A run on a fake clock."""
+    return play(tmp_path, CELLS[request.param], outputs={"all": (b"some output\n", b"and an error\n")})
+
+
+@pytest.fixture(params=RUNS, ids=lambda name: name.replace(" ", "-"))
+def name(request):
+    """Of a run by the program itself."""
+    return request.param
+
+
+def test_all_of_them_can_be_written_afterwards_from_the_journal(played, tmp_path):
     directory = RunDirectory(str(tmp_path))
-    journal = Journal(directory.journal, FakeClock(cell.run.began), crc=0, size=0)
-    journal.start({"pqrun": VERSION, "run": "r1", "listed": 0, "token": "t", "at": cell.run.began})
-    for batch in cell.batches:
+    journal = Journal(directory.journal, FakeClock(played.run.began), crc=0, size=0)
+    journal.start({"pqrun": VERSION, "run": "r1", "listed": 0, "token": "t", "at": played.run.began})
+    for batch in played.batches:
         journal.record(batch)
     journal.close()
     again = tmp_path / "again"
-    assert write_again(cell, again, recover(directory).events) == []
+    assert write_again(played, again, recover(directory).events) == []
     for name in {"junit", "summary", "joblog", "metrics"} & FILES.keys():
-        assert (again / cell.path(name).name).read_bytes() == cell.path(name).read_bytes(), name
+        assert (again / played.path(name).name).read_bytes() == played.path(name).read_bytes(), name
     told = [json.loads(line) for line in (again / "events.jsonl").read_text().splitlines()]
     lost = ("attempt_started", "attempt_stopping")
     # A journal may change the order of what happened at one moment.
-    assert in_order(told) == in_order(line for line in cell.lines() if line["event"] not in lost)
-    trace, kept = (json.loads((d / "trace.json").read_text())["traceEvents"] for d in (cell.directory, again))
+    assert in_order(told) == in_order(line for line in played.lines() if line["event"] not in lost)
+    trace, kept = (
+        json.loads((d / "trace.json").read_text())["traceEvents"] for d in (played.directory, again)
+    )
     assert in_order(kept, but="C") == in_order((e for e in trace if e.get("cat") != "stop"), but="C")

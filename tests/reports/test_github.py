@@ -55,6 +55,9 @@ def test_the_steps_summary_is_added_to_what_the_step_wrote_before(tmp_path):
     on_github(tmp_path, CELLS["failed"])
     text = (tmp_path / "step.md").read_text()
     assert text.startswith("before\n### ❌ 3 jobs: 1 ok, 2 failed\n")
+    (tmp_path / "step.md").write_text("no end of a line")
+    on_github(tmp_path, CELLS["failed"])
+    assert (tmp_path / "step.md").read_text().startswith("no end of a line\n### ❌")
 
 
 def test_the_steps_summary_stays_below_a_mebibyte(tmp_path):

@@ -4,7 +4,6 @@
 import json
 import time
 from types import SimpleNamespace
-from typing import get_type_hints
 
 import pytest
 from reported import CELLS, play
@@ -48,7 +47,12 @@ def test_on_failure_runs_unless_all_went_well_and_on_finish_always(cell, tmp_pat
 
 @pytest.mark.parametrize(
     ("command", "told"),
-    [("exit 3", "exit 3"), ("kill -9 $$", "ended by SIGKILL"), ("exec /no/such/thing", "exit 127")],
+    [
+        ("exit 3", "exit 3"),
+        ("kill -9 $$", "ended by SIGKILL"),
+        ("kill -40 $$", "ended by SIG40"),
+        ("exec /no/such/thing", "exit 127"),
+    ],
 )
 def test_what_goes_wrong_in_a_hook_is_told_and_changes_nothing(command, told, tmp_path):
     played = with_hooks(tmp_path, "ok", on_finish=f"{command} 2>/dev/null")
@@ -100,8 +104,7 @@ def test_a_hook_may_be_a_list_of_words(tmp_path):
 def test_no_variable_of_a_hook_is_an_option_to_a_pqrun_in_it(tmp_path):
     played = with_hooks(tmp_path, "ok", on_finish="true")
     variables = variables_of(played.reports.digest, played.run, played.ending)
-    hints = get_type_hints(RunOptions, include_extras=True).values()
-    read = {option.envvar for hint in hints for option in hint.__metadata__}
+    read = {one.flag.variable for one in RunOptions.declared().values()}
     assert "PQRUN_JOBS" in read and not read & variables.keys()
 
 
@@ -112,6 +115,11 @@ def test_a_files_hooks_survive_json_and_the_command_line_goes_over_them():
         Hook("--on-failure", "d", on_failure=True, limit=5.0),
         Hook("hooks: on_finish", ("a", "b"), limit=5.0),
     ]
+
+
+def test_an_empty_command_runs_nothing_of_what_the_file_says():
+    settings = SimpleNamespace(on_finish="", on_failure=None, hooks={"on_finish": "a", "on_failure": "b"})
+    assert hooks_of(settings) == [Hook("hooks: on_failure", "b", on_failure=True)]
 
 
 def test_a_hook_without_a_limit_is_waited_for():

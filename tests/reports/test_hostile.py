@@ -15,6 +15,7 @@ from pqrun.metrics import Metrics
 from pqrun.model import Command, Count, Exited, JobSpec, Key, Outcome, RetryPolicy, Said, Usage
 from pqrun.reports.facts import Ending, RunFacts
 from pqrun.reports.github import annotations
+from pqrun.reports.hooks import summary_of, variables_of
 from pqrun.reports.text import code_block, code_span, one_line, printed
 from pqrun.reports.together import Reports
 
@@ -106,6 +107,20 @@ def test_json_lines_are_lines_of_ascii(hostile):
     assert [line["id"] for line in hostile.lines() if line["event"] == "job_added"] == NAMES
     trace = json.loads(hostile.path("trace").read_text())["traceEvents"]
     assert {event["args"]["id"] for event in trace if event["ph"] == "X"} == {*NAMES}
+
+
+def test_a_hook_reads_ascii_and_gets_no_name_in_a_variable(hostile):
+    found = summary_of(hostile.reports.digest, hostile.run, hostile.ending)
+    assert found.isascii() and [entry["id"] for entry in json.loads(found)["jobs"]] == NAMES
+    variables = variables_of(hostile.reports.digest, hostile.run, hostile.ending)
+    assert all(re.fullmatch(r"[\w/:,. -]*", value) for value in variables.values())
+
+
+def test_numbers_for_prometheus_hold_no_name(hostile):
+    parser = pytest.importorskip("prometheus_client.parser")
+    text = hostile.path("metrics").read_text()
+    labels = [s.labels for f in parser.text_string_to_metric_families(text) for s in f.samples]
+    assert {name for found in labels for name in found} <= {"priority", "outcome", "le"}
 
 
 def test_the_joblog_has_a_line_a_job(hostile):

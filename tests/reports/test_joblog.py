@@ -78,6 +78,11 @@ def test_what_we_stopped_has_minus_one_and_what_is_to_run_again_is_not_there(tmp
     assert facts("tried in vain") == [(b"1", b"3", b"0")]
 
 
+def test_a_signal_without_a_name_has_its_number(tmp_path):
+    line = log_of(tmp_path, Cell([job("a", exit=Signalled("SIG40"))], 1)).splitlines()[1]
+    assert line.split(b"\t")[6:8] == [b"0", b"40"]
+
+
 def test_commands_of_any_bytes_are_written_as_they_were(tmp_path):
     specs = [
         JobSpec("a", Command(b"echo \xff\xfe".decode("utf-8", "surrogateescape"))),

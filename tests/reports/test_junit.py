@@ -59,6 +59,12 @@ def test_a_job_that_passed_at_last_keeps_its_failed_attempts_as_flaky(tmp_path):
     assert case[0].find("system-out").text == "hello\n"
 
 
+def test_what_a_failure_shows_is_what_it_said_on_either_stream(tmp_path):
+    played = play(tmp_path, CELLS["tried in vain"], outputs={"all": (b"what is wrong\n", b"\n \n")})
+    assert case_of(played, "a")[0].text == "$ run a\nexit 3, attempt 3\nwhat is wrong"
+    assert "| `what is wrong` |" in played.path("summary").read_text()
+
+
 def test_a_job_that_failed_at_last_keeps_the_attempts_before_as_reruns(tmp_path):
     played = only(tmp_path, CELLS["tried in vain"])
     case = case_of(played, "a")
@@ -93,6 +99,21 @@ def test_what_was_not_a_failure_of_the_job_is_an_error_or_skipped_with_its_reaso
     assert told["allowed", "a"] == [("skipped", "may fail, and did: exit 1")]
 
 
+def test_what_was_not_run_tells_what_stopped_this_process_and_not_one_before(tmp_path):
+    played = only(tmp_path, CELLS["int"])
+    at = played.events[-1].at
+    later = [
+        ev.AttemptSubmitted(at, 4, 1, 0.0),
+        ev.AttemptRefused(at, 4, 1, "no room"),
+        ev.RunStopping(at, "deadline", False, False),
+    ]
+    settings = SimpleNamespace(junit=str(tmp_path / "both.xml"), summary=str(tmp_path / "both.md"))
+    assert write_after(settings, played.events + later, played.run, played.ending) == []
+    (case,) = (c for c in ET.parse(tmp_path / "both.xml").iter("testcase") if c.get("name") == "d")
+    assert case[0].get("message") == "not run: deadline"
+    assert "Stopped by `deadline`" in (tmp_path / "both.md").read_text()
+
+
 def test_names_are_unique_in_a_suite_and_stay_when_a_line_is_put_before(tmp_path):
     specs = [
         JobSpec("make", Command("x"), file="a.yaml"),
@@ -107,6 +128,35 @@ def test_names_are_unique_in_a_suite_and_stay_when_a_line_is_put_before(tmp_path
     assert cases == [
         ("a", "make"), ("a", "make #2"), ("a", "make #3"), ("dir_d/b", "make"), ("pqrun", "make"),
     ]  # fmt: skip
+
+
+def test_who_is_known_first_has_his_name_whoever_ends_first_and_no_name_is_anothers(tmp_path):
+    specs = [
+        (JobSpec("make #4", Command("x")), 1.0),
+        (JobSpec("2", Command("make"), named=False), 9.0),
+        (JobSpec("3", Command("x")), 1.0),
+        (JobSpec("4", Command("make"), named=False), 1.0),
+    ]
+    played = only(tmp_path, Cell([(spec, [Exited(0)], seconds) for spec, seconds in specs], 0))
+    names = [case.get("name") for case in ET.parse(played.path("junit")).iter("testcase")]
+    assert names == ["make #4", "make", "3", "make #4 #4"]
+
+
+def test_a_job_that_takes_the_place_of_a_dropped_one_has_its_name(tmp_path):
+    first = only(tmp_path, Cell([job("a"), job("b", exit=Exited(1))], 1))
+    at = first.events[-1].at
+    spec = JobSpec("b", Command("y"), file="ci/jobs.yaml")
+    later = [
+        ev.JobAdded(at, 3, spec),
+        ev.JobDropped(at, 2, Outcome.FAILED),
+        ev.AttemptSubmitted(at, 3, 1, 0.0),
+        ev.AttemptEnded(at, 3, 1, Count.COMPLETED, Exited(0), None, at, at, Usage(), Said()),
+        ev.JobEnded(at, 3, Outcome.OK, 1),
+    ]
+    settings = SimpleNamespace(junit=str(tmp_path / "both.xml"))
+    assert write_after(settings, first.events + later, first.run, first.ending) == []
+    names = [case.get("name") for case in ET.parse(tmp_path / "both.xml").iter("testcase")]
+    assert names == ["a", "b"]
 
 
 def test_a_job_that_runs_again_after_all_is_there_once_with_its_new_end(tmp_path):

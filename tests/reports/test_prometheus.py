@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Numbers for Prometheus: names, the file while a run lives, the address to ask, alerts."""
 
+import json
 import re
 import socket
+import subprocess
+import sys
 import urllib.request
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import yaml
+from real import PQRUN
 from reported import CELLS, play
 
 from pqrun import events as ev
@@ -125,12 +129,37 @@ def test_an_address_answers_while_the_run_lives(tmp_path):
         urllib.request.urlopen(f"http://{address}/metrics", timeout=2).close()
 
 
+def test_a_job_may_ask_for_the_numbers_of_its_own_run(tmp_path):
+    address = f"127.0.0.1:{free_port()}"
+    ask = "import sys, urllib.request as u; print(u.urlopen(sys.argv[1]).read().decode())"
+    jobs = [
+        {"id": "bad", "run": "exit 1", "priority": "high"},
+        {"id": "ask", "run": [sys.executable, "-c", ask, f"http://{address}/metrics"]},
+        {"id": "later", "run": "true", "priority": "low"},
+    ]
+    (tmp_path / "jobs.json").write_text(json.dumps({"jobs": jobs}))
+    words = [*PQRUN, "run", "jobs.json", "-j1", "-q", "--run-dir", "r", "--metrics-listen", address]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1, done.stderr
+    names = ("pqrun_jobs", "pqrun_workers_active", "pqrun_run_exit_code")
+    assert [value(done.stdout, name) for name in names] == [3, 1, None]
+    found = {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in families(done.stdout).values()
+        for sample in family.samples
+    }
+    assert found["pqrun_queue_size", "low"] == 1
+    assert found["pqrun_jobs_ended_total", "failed", "high"] == 1
+
+
 def test_an_address_that_is_taken_or_none_is_known_before_anything_starts():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         with pytest.raises(UserError, match=r"cannot listen on .*: Address already in use"):
             exposing.check_address(f"127.0.0.1:{taken.getsockname()[1]}")
+    with pytest.raises(UserError, match="cannot listen on"):
+        exposing.check_address(f"{'a' * 80}:9464")
     for wrong in (":9464", "x", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:99999", ""):
         with pytest.raises(UserError, match="not an address"):
             exposing.host_and_port(wrong)
@@ -162,7 +191,7 @@ def test_a_refused_start_never_makes_a_counter_go_down():
         tally.hear([event])
         seen.append(tally.dequeued[Priority.NORMAL])
     assert seen == [0, 0, 1, 1, 1, 1]
-    tally.close()
+    tally.close(live=False)
     assert tally.dequeued[Priority.NORMAL] == 0 == tally.metrics.snapshot().jobs_dequeued
 
 

@@ -199,7 +199,10 @@ def test_what_a_run_does_not_ask_for_is_not_loaded(tmp_path):
         "print(*sorted(n for n in sys.modules if n.startswith(('pqrun.reports.', 'xml', 'prometheus'))))"
     )
     done = subprocess.run([sys.executable, "-c", code], input=b"true\n", capture_output=True, cwd=tmp_path)
-    assert {name.removeprefix("pqrun.reports.") for name in done.stdout.decode().split()} <= {"facts"}
+    assert {name.removeprefix("pqrun.reports.") for name in done.stdout.decode().split()} <= {
+        "facts",
+        "watch",
+    }
 
 
 HOOKS = """hooks:

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from real import KILLED, RUNS
 from reported import CELLS, play
 
 from pqrun.reports.hooks import summary_of
@@ -25,12 +26,18 @@ def check(*arguments):
 
 
 @pytest.fixture(scope="module")
-def all_cells(tmp_path_factory):
-    """Each way in which a run can end."""
+def played_cells(tmp_path_factory):
+    """Each way in which a run can end, on a fake clock."""
     return [
         play(tmp_path_factory.mktemp("cell"), cell, outputs={"all": (b"x\n", b"y\n")})
         for cell in CELLS.values()
     ]
+
+
+@pytest.fixture(scope="module")
+def all_cells(played_cells, really_run):
+    """Those, and the same by the program itself."""
+    return [*played_cells, *map(really_run, [*RUNS, *KILLED])]
 
 
 def test_the_schemas_are_schemas():
@@ -56,8 +63,8 @@ def test_traces(all_cells):
     check("--schemafile", SCHEMAS / "trace.json", *(played.path("trace") for played in all_cells))
 
 
-def test_what_hooks_read(all_cells, tmp_path):
-    for number, played in enumerate(all_cells):
+def test_what_hooks_read(played_cells, tmp_path):
+    for number, played in enumerate(played_cells):
         found = summary_of(played.reports.digest, played.run, played.ending)
         (tmp_path / f"{number}.json").write_bytes(found)
         bad = [e["id"] for e in played.document["jobs"] if e["state"] in ("failed", "timeout", "interrupted")]

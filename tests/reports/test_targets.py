@@ -3,6 +3,8 @@
 
 import json
 import os
+import subprocess
+import sys
 import threading
 import time
 from types import SimpleNamespace
@@ -45,6 +47,38 @@ def test_two_reports_do_not_go_to_one_file(tmp_path):
     with pytest.raises(UserError, match="--junit and --events name the same file"):
         wanted(junit=str(tmp_path / "x"), events=f"{tmp_path}/./x")
     wanted(junit="/dev/null", events="/dev/null")
+    (tmp_path / "one").touch()
+    os.link(tmp_path / "one", tmp_path / "other")
+    (tmp_path / "link").symlink_to("new")
+    os.mkfifo(tmp_path / "fifo")
+    for one, other in (("one", "other"), ("link", "new"), ("fifo", "fifo")):
+        with pytest.raises(UserError, match="--summary and --joblog name the same file"):
+            wanted(summary=str(tmp_path / one), joblog=str(tmp_path / other))
+
+
+def test_one_report_to_a_stream_not_two(tmp_path):
+    with (tmp_path / "file").open("wb") as file:
+        path = f"/dev/fd/{file.fileno()}"
+        with pytest.raises(UserError, match=f"--trace and --summary name the same file: {path}"):
+            wanted(trace=path, summary=f"/proc/self/fd/{file.fileno()}")
+    for path in ("-", "/dev/stdout", "/dev/fd/1"):
+        with pytest.raises(UserError, match="--json and --junit both write to standard output"):
+            wanted(junit=path, json=True)
+        wanted(junit=path, json=False)
+
+
+def test_another_file_of_ours_beside_a_prom_file_is_told(tmp_path):
+    pytest.importorskip("prometheus_client")
+    (tmp_path / "other.prom").write_text("# HELP node_x y\nnode_x 1\n")
+    play(tmp_path, CELLS["ok"])
+    assert wanted(metrics=str(tmp_path / "run.prom")).warnings == []
+    (warning,) = wanted(metrics=str(tmp_path / "new.prom")).warnings
+    assert "run.prom beside it has the same series" in warning
+    assert wanted(metrics=str(tmp_path / "new" / "new.prom")).warnings == []
+    os.mkfifo(tmp_path / "pipe.prom")
+    (tmp_path / "run.prom").rename(tmp_path / "\x1b]0;x.prom")
+    (warning,) = wanted(metrics=str(tmp_path / "new.prom")).warnings
+    assert "\x1b" not in warning
 
 
 def test_a_run_without_reports_gets_none(tmp_path):
@@ -177,6 +211,29 @@ def test_a_pipe_costs_its_report_in_the_end_never_the_run(make, tmp_path, monkey
         os.close(reader)
 
 
+def test_a_reader_of_a_real_run_hears_at_once_what_a_job_does_and_says(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    os.mkfifo(tmp_path / "go")
+    job = "echo status=half >> $PQRUN_REPORT; echo progress=0.5 >> $PQRUN_REPORT; read x < go\n"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pqrun", "run", "-q", "--events", "fifo"], cwd=tmp_path, stdin=subprocess.PIPE
+    )
+    process.stdin.write(job.encode())
+    process.stdin.close()
+    killer = threading.Timer(20, process.kill)
+    killer.start()
+    heard = []
+    with (tmp_path / "fifo").open() as lines:
+        for line in map(json.loads, lines):
+            heard.append(line["event"])
+            if line["event"] == "job_said":
+                assert (line["status"], line["progress"]) == ("half", 0.5)
+                (tmp_path / "go").write_text("\n")
+    assert process.wait(20) == 0, heard
+    killer.cancel()
+    assert heard[-5:] == ["attempt_started", "job_said", "attempt_ended", "job_ended", "run_ended"]
+
+
 def test_a_slow_reader_gets_everything(tmp_path):
     reader, writer = os.pipe()
     target = Growing("--events", f"/dev/fd/{writer}")
@@ -210,6 +267,12 @@ def test_a_descriptor_of_a_file_is_written_from_where_it_is(tmp_path):
         target.write(b"line\n")
         target.close()
     assert path.read_bytes() == b"before\nline\n"
+
+
+def test_the_name_of_a_file_may_be_as_long_as_the_system_takes_it(tmp_path):
+    path = tmp_path / ("日" * 83 + ".xml")
+    assert play(tmp_path, CELLS["ok"], settings=SimpleNamespace(junit=str(path))).said == ""
+    assert path.stat().st_size
 
 
 def test_what_the_teller_had_no_time_for_is_in_the_reports_all_the_same(tmp_path):
