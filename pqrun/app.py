@@ -63,7 +63,12 @@ def run(settings: Settings) -> int:
     place = place_of(settings, source.jobs if restart is None else [task.spec for task in restart.tasks])
     if record is None:
         record = Record(run_dir=settings.run_dir, keep=settings.journal, durable=settings.durable)
-    return Run(settings, source, record, restart, reports, place).run()
+    try:
+        run = Run(settings, source, record, restart, reports, place)
+    except BaseException:
+        record.close(nothing=True)
+        raise
+    return run.run()
 
 
 def place_of(settings: Settings, jobs: Sequence[JobSpec] = ()) -> Place:
