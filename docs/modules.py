@@ -23,7 +23,7 @@ ROOMS = {
     MODEL: "errors events lifecycle model news words",
     DECISIONS: "alarms graph ledger limits metrics patience ready running scheduler starts task",
     MACHINE: """
-        bell capture clock control engine executors input jobfile journal machine reactor settings signals
+        afar bell capture clock control engine executors here input jobfile journal machine reactor settings signals
         teller templates testing tidying workers
     """,
     INTERFACES: """

@@ -121,11 +121,16 @@ class Admission:
                 raise ValueError(f"id: there is an unfinished job `{spec.id}` already")
             ids.add(spec.id)
         now = self._clock.now()
-        for spec, handle in fresh:
-            unfinished[spec.id] = handle
-            handle.job.submitted_at = now
-            handle.job.retry_count = 0
-        self._arrived += fresh
+        try:
+            for spec, handle in fresh:
+                unfinished[spec.id] = handle
+                handle.job.submitted_at = now
+                handle.job.retry_count = 0
+            self._arrived += fresh
+        except BaseException:  # the main thread was interrupted: then none of them has come
+            for spec, _ in fresh:
+                unfinished.pop(spec.id, None)
+            raise
         return done + len(fresh)
 
     def _wait_and_admit(

@@ -14,16 +14,13 @@ from pqrun.display.outlet import Outlet
 from pqrun.display.stage import Stage
 from pqrun.engine import Engine
 from pqrun.errors import OwnFailure
-from pqrun.executors.child import Child, Surroundings
-from pqrun.executors.containment import Containment
-from pqrun.executors.launch import Launcher
-from pqrun.executors.slots import Slots
-from pqrun.executors.warden import Warden
+from pqrun.here import Here, Place
 from pqrun.input import Input, open_input
 from pqrun.journal.record import Record
 from pqrun.limits import Pace
 from pqrun.machine import Machine, load_limit
 from pqrun.metrics import RunningMetrics
+from pqrun.model import JobSpec
 from pqrun.reactor import Reactor
 from pqrun.reports import NoReports, reports_of
 from pqrun.reports.facts import Ending, RunFacts
@@ -32,7 +29,7 @@ from pqrun.scheduler import Scheduler
 from pqrun.settings import MAX_QUEUE, Settings
 from pqrun.signals import SignalPolicy, end_by, enter, make_sure_of_descriptors, make_sure_of_signals
 from pqrun.teller import Listener, Teller
-from pqrun.workers import count_workers, usable_cpus
+from pqrun.workers import usable_cpus
 
 if TYPE_CHECKING:
     from pqrun.control.desk import Desk
@@ -63,9 +60,25 @@ def run(settings: Settings) -> int:
         from pqrun.dryrun import dry_run
 
         return dry_run(settings, source, record, restart)
+    place = place_of(settings, source.jobs if restart is None else [task.spec for task in restart.tasks])
     if record is None:
         record = Record(run_dir=settings.run_dir, keep=settings.journal, durable=settings.durable)
-    return Run(settings, source, record, restart, reports).run()
+    try:
+        run = Run(settings, source, record, restart, reports, place)
+    except BaseException:
+        record.close(nothing=True)
+        raise
+    return run.run()
+
+
+def place_of(settings: Settings, jobs: Sequence[JobSpec] = ()) -> Place:
+    """Where the commands will run; `UserError` if they can't run there."""
+    load = None if settings.load is None else load_limit(settings.load, usable_cpus())
+    if settings.on == "local":
+        return Here(settings, Machine(load, settings.memfree))
+    from pqrun.afar import Afar
+
+    return Afar(settings, jobs, load)
 
 
 class Run:
@@ -78,6 +91,7 @@ class Run:
         record: Record,
         restart: Restart | None = None,
         reports: Reports | NoReports | None = None,
+        place: Place | None = None,
     ) -> None:
         self.settings = settings
         self.source = source
@@ -85,11 +99,10 @@ class Run:
         self.restart = restart
         self.reports = reports or reports_of(settings)
         self.clock = SystemClock()
+        self.place = place or place_of(settings, source.jobs)
         self.files = tuple(settings.files or (record.found.header["files"] if record.found else ()))
-        self.workers = (restart and restart.workers) or count_workers(settings.jobs or source.workers)
-        self.machine = Machine(
-            None if settings.load is None else load_limit(settings.load, usable_cpus()), settings.memfree
-        )
+        said = settings.jobs or source.workers
+        self.workers = (restart and restart.workers) or self.place.count(said)
         self.out = Outlet(1, "standard output")
         self.err = Outlet(2, "standard error")
         self.reactor = Reactor()
@@ -123,16 +136,7 @@ class Run:
 
     def _run(self) -> int:
         record = self.record
-        launcher = Launcher(
-            run_id=record.run_id, directory=self._directory(), workspace=record.workspace, token=record.token
-        )
-        launcher.stdout = 2 if self.settings.json else 1
-        containment = Containment(launcher.mark, launcher.kept_mark)
-        lock = () if record.directory is None else (record.directory.lock_fd,)
-        warden = Warden(launcher.mark, containment.adopt, keep=lock)
-        warden.fork()
-        containment.open()
-        self.reactor.add(warden)
+        self.place.open(record, self._directory(), self.reactor)
         facts = {
             "files": list(self.settings.files),
             "cwd": self._directory(),
@@ -148,11 +152,11 @@ class Run:
             files=self.files,
             run=record.address,
             metrics=lambda: self.engine.snapshot(),
-            workers=lambda: self.slots.capacity(),
+            workers=self.place.size,
             holding=lambda: self.scheduler.holding,
             resize=lambda count: self.slots.resize(count),
             output_of=lambda key: self.slots.output_of(key),
-            report_path=launcher.report_path,
+            report_path=self.place.report_path,
             loads=lambda: watch.loads(),
             reactor=self.reactor,
         )
@@ -169,22 +173,10 @@ class Run:
             journal=record.journal,
             metrics=self.metrics,
             teller=teller,
-            machine=self.machine,
+            machine=self.place.machine,
         )
-        around = Surroundings(
-            clock=self.clock,
-            reporter=self.engine,
-            launcher=launcher,
-            logs=record.logs,
-            containment=containment,
-            warden=warden,
-            capture=self.settings.output != "raw",
-            follow=self.settings.output == "line",
-            prompt=self.settings.output == "line" or self.settings.events is not None,
-            peak_of=lambda key: watch.peak_of(key),
-        )
-        self.slots = slots = Slots(
-            self.workers, lambda attempt: Child(attempt, around), self.engine, self.engine.fail
+        self.slots = slots = self.place.workers(
+            self.clock, self.engine, self.workers, self._warn, lambda key: watch.peak_of(key)
         )
         self.engine.executor = slots
         watch = Watch(slots.leaders, self.clock.now)
@@ -195,14 +187,14 @@ class Run:
 
         self.signals = SignalPolicy(self.reactor, self.clock, suspend=self._suspend, tell=list_running)
         if record.directory is not None:
-            self._open_socket(launcher)
+            self._open_socket()
         for warning in (*self.source.warnings, *self.reports.warnings):
             self.err.say(warning)
         teller.start()
         watch.start()
         if (restart := self.restart) is not None:
             self.engine.turn(ask=lambda scheduler, now: scheduler.restore(restart, now))
-        self.source.feed(self.engine, self.scheduler, self.reactor)
+        self.source.feed(self.engine, self.scheduler, self.reactor, self.place.fit)
         if not self.engine.broken:
             self.ready()
         self.engine.run()
@@ -213,18 +205,16 @@ class Run:
         if self.server is not None:
             self.engine.turn(ask=self.server.look)
             self.server.close(broken=self.engine.broken is not None)
-        containment.close()
-        warden.close()
-        self.trouble = [*containment.escaped, *([warden.trouble] if warden.trouble else [])]
+        self.trouble = self.place.close()
         return self._conclude(teller)
 
-    def _open_socket(self, launcher: Launcher) -> None:
+    def _open_socket(self) -> None:
         """Lets others talk to the run, jobs of its own among them."""
         from pqrun.control.server import Server
 
         assert self.record.directory is not None
         self.server = Server(self.record.directory.socket, self.reactor, self._desk, self.clock.now)
-        launcher.socket = self.record.directory.socket
+        self.place.tell_socket(self.record.directory.socket)
         self.engine.resolve = self.server.heard
 
     def _desk(self) -> Desk:
@@ -239,6 +229,7 @@ class Run:
             output_of=self.slots.output_of,
             defaults=said_for_all(self.settings.given),
             endless=self.settings.serve is not None,
+            fit=self.place.fit,
         )
 
     def _directory(self) -> str:
@@ -247,11 +238,16 @@ class Run:
             return str(self.record.found.header["cwd"])
         return os.getcwd()
 
+    def _warn(self, text: str) -> None:
+        """From any thread, while no live table is in the way."""
+        if self.stage.live is None:
+            self.err.say(f"pqrun: {text}")
+
     def _suspend(self, stopped: bool) -> None:
         if stopped:
             self.stage.suspend()
         for task in self.slots.live():
-            task.suspend(stopped=stopped)  # type: ignore[attr-defined]
+            task.suspend(stopped=stopped)
         if not stopped:
             self.stage.resume()
 
@@ -324,7 +320,7 @@ class Run:
             self.record.run_id,
             state="live" if live else "stopped" if self.scheduler.stopping else "ended",
             files=list(self.files),
-            workers=self.slots.capacity() if live else self.workers,
+            workers=self.place.size() if live else self.workers,
             began=self.metrics.began,
             ended=None if live else self.clock.wall(self.over),
             input_complete=self.page.input_complete,

@@ -73,7 +73,7 @@ class Stream:
         if self._fd is None or by_line or _splice is None:
             data = os.read(pipe, min(limit, IN_MEMORY))
             was_small = self._fd is None
-            self._put(data, by_line=by_line)
+            self.put(data, by_line=by_line)
             if was_small and self._fd is not None:
                 _widen(pipe)
             return len(data)
@@ -81,7 +81,8 @@ class Stream:
         self.size += moved
         return moved
 
-    def _put(self, data: bytes, *, by_line: bool) -> None:
+    def put(self, data: bytes, *, by_line: bool = False) -> None:
+        """Takes in bytes that did not come through a pipe."""
         if by_line and (end := data.rfind(b"\n")) >= 0:
             self.last_line_end = self.size + end + 1
         if self._fd is None:

@@ -57,6 +57,15 @@ class AttemptStarted(NamedTuple):
     where: str
 
 
+class AttemptRestarted(NamedTuple):
+    """A cluster has begun it a second time, `where` that was; the first end that is reported counts."""
+
+    at: float
+    seq: int
+    attempt: int
+    where: str
+
+
 class AttemptStopping(NamedTuple):
     """We asked it to end (`force`: killed it)."""
 
@@ -68,7 +77,10 @@ class AttemptStopping(NamedTuple):
 
 
 class AttemptEnded(NamedTuple):
-    """It ended; `asked` is our reason if our signal met it alive. `output` is read, not compared."""
+    """It ended; `asked` is our reason if our signal met it alive. `output` is read, not compared.
+
+    `where`: the host, if it was another one.
+    """
 
     at: float
     seq: int
@@ -81,6 +93,7 @@ class AttemptEnded(NamedTuple):
     usage: Usage
     said: Said
     output: Any = None
+    where: str = ""
 
 
 class JobWaiting(NamedTuple):
@@ -227,6 +240,7 @@ Event = (
     | AttemptSubmitted
     | AttemptRefused
     | AttemptStarted
+    | AttemptRestarted
     | AttemptStopping
     | AttemptEnded
     | JobWaiting

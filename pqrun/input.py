@@ -74,8 +74,14 @@ class Input:
         """Why reading a list had to end early, if so."""
         return self._source.wrong if self._source else ""
 
-    def feed(self, engine: Engine, scheduler: Scheduler, reactor: Reactor) -> None:
-        """Puts in what is known, and has the rest read as there is room."""
+    def feed(
+        self,
+        engine: Engine,
+        scheduler: Scheduler,
+        reactor: Reactor,
+        fit: Callable[[JobSpec], None] | None = None,
+    ) -> None:
+        """Puts in what is known, and has the rest read as there is room; what does not `fit` ends that."""
         jobs, self.jobs = self.jobs, ()
         if self.lines is None:
             engine.turn(ask=lambda scheduler, now: self._put_in(scheduler, jobs, now))
@@ -83,7 +89,7 @@ class Input:
         if jobs:
             engine.turn(ask=lambda s, now: s.add(jobs, now))
         self._source = LinesSource(
-            self.lines, self._parts, scheduler=scheduler, hungry=engine.hungry, wants=self._wants
+            self.lines, self._parts, scheduler=scheduler, hungry=engine.hungry, wants=self._wants, fit=fit
         )
         reactor.add(self._source)
 

@@ -8,11 +8,15 @@ from dataclasses import dataclass
 
 from pqrun import events as ev
 from pqrun.model import Exit, Exited, JobSpec, Lost, NotStarted, Outcome, Signalled, StopReason, Usage
+from pqrun.words import host_of
 
 
 @dataclass(slots=True)
 class Row:
-    """One job. Times are the engine's clock's; those of the last attempt, if there were several."""
+    """One job. Times are the engine's clock's; those of the last attempt, if there were several.
+
+    `where` it ran: the host, if it was another one.
+    """
 
     seq: int
     spec: JobSpec
@@ -79,7 +83,7 @@ class Ledger:
                     rows[seq].attempts = attempt - 1
                 case ev.AttemptStarted(at, seq, _, where):
                     rows[seq].started = at
-                    rows[seq].where = where
+                    rows[seq].where = host_of(where)
                 case ev.AttemptEnded():
                     _ended(rows[event.seq], event)
                 case ev.JobWaiting(_, seq):
@@ -117,6 +121,7 @@ def _ended(row: Row, event: ev.AttemptEnded) -> None:
     row.started = None if isinstance(event.exit, NotStarted) else event.began
     row.ended = event.ended
     row.exit = event.exit
+    row.where = event.where
     row.asked = event.asked
     row.usage = event.usage
     row.message = event.said.message or _why(event.exit)

@@ -31,11 +31,12 @@ class Submitted(NamedTuple):
 
 
 class Running(NamedTuple):
-    """Began at `started`; to be stopped at `deadline`, if there is one."""
+    """Began at `started`; to be stopped at `deadline`, if there is one. `host`: if it is another one."""
 
     attempt: int
     started: float
     deadline: float | None
+    host: str = ""
 
 
 class Stopping(NamedTuple):
@@ -94,9 +95,9 @@ def refuse(state: Submitted | Stopping, since: float) -> Queued:
     return Queued(state.attempt, since)
 
 
-def start(state: Submitted, at: float, timeout: float | None) -> Running:
+def start(state: Submitted, at: float, timeout: float | None, host: str = "") -> Running:
     """The executor says that it began."""
-    return Running(state.attempt, at, None if timeout is None else at + timeout)
+    return Running(state.attempt, at, None if timeout is None else at + timeout, host)
 
 
 def ask_to_stop(state: Submitted | Running, reason: StopReason, kill_at: float) -> Stopping:
@@ -110,7 +111,7 @@ def kill(state: Stopping) -> Stopping:
 
 
 def retry(state: Submitted | Running | Stopping, until: float) -> Waiting:
-    """It failed and may try again."""
+    """It failed, or was lost, and may try again."""
     return Waiting(state.attempt + 1, until)
 
 

@@ -69,9 +69,10 @@ class NotStarted(NamedTuple):
 
 
 class Lost(NamedTuple):
-    """Nobody knows how it ended: the place where it ran is gone."""
+    """Nobody knows how it ended. `gone`: the place where it ran is, so it may be run again elsewhere."""
 
     why: str
+    gone: bool = False
 
 
 Exit = Exited | Signalled | NotStarted | Lost
@@ -156,6 +157,8 @@ class JobSpec(NamedTuple):
     success_codes: tuple[int, ...] = (0,)
     allow_failure: bool = False
     rerun: bool = True
+    on_lost: str = "rerun"
+    max_lost: int = 3
     creates: str | None = None
     named: bool = True
     file: str | None = None
@@ -231,8 +234,8 @@ def judge(spec: JobSpec, exit: Exit, asked: StopReason | None, said: Said = NOTH
             return Verdict(Outcome.FAILED, _retryable(spec.retry, (code,), code, said))
         case Signalled(name):
             return Verdict(Outcome.FAILED, _retryable(spec.retry, (name, "signal"), None, said))
-        case Lost():
-            return Verdict(Outcome.FAILED, _retryable(spec.retry, (), None, said))
+        case Lost(gone=gone):  # what its place took with it has a budget of its own
+            return Verdict(Outcome.FAILED, not gone and _retryable(spec.retry, (), None, said))
 
 
 def _retryable(policy: RetryPolicy, names: tuple[int | str, ...], code: int | None, said: Said) -> bool:

@@ -16,6 +16,13 @@ class Started(NamedTuple):
     where: str
 
 
+class Restarted(NamedTuple):
+    """The attempt was begun a second time, without being asked for."""
+
+    key: Key
+    where: str
+
+
 class Idle(NamedTuple):
     """The attempt has been silent for as long as it may."""
 
@@ -40,7 +47,10 @@ class Grew(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """The attempt is over and nothing of it is left; `stopped`: our signal met it alive."""
+    """The attempt is over and nothing of it is left; `stopped`: our signal met it alive.
+
+    `where`: the host, if it was another one.
+    """
 
     key: Key
     exit: Exit
@@ -50,6 +60,7 @@ class Ended(NamedTuple):
     usage: Usage = Usage()
     said: Said = NOTHING_SAID
     output: Any = None
+    where: str = ""
 
 
 class Refused(NamedTuple):
@@ -59,4 +70,4 @@ class Refused(NamedTuple):
     why: str
 
 
-News = Started | Idle | Told | Grew | Ended | Refused
+News = Started | Restarted | Idle | Told | Grew | Ended | Refused

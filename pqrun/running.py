@@ -10,9 +10,12 @@ from pqrun import events as ev
 from pqrun import lifecycle as life
 from pqrun import news as nw
 from pqrun.alarms import Alarms
-from pqrun.model import Attempt, Key, Outcome, Said, StopReason, count_of, judge
+from pqrun.model import Attempt, Key, Lost, Outcome, Said, StopReason, count_of, judge
 from pqrun.ready import Ready
 from pqrun.task import Task
+from pqrun.words import host_of
+
+FREE_LOSSES = 20
 
 
 class Start(NamedTuple):
@@ -73,16 +76,20 @@ class Running:
     def started(self, task: Task, news: nw.Started) -> None:
         """The executor says that it began."""
         if isinstance(task.state, life.Submitted):
-            task.state = running = life.start(task.state, news.at, task.spec.timeout)
+            task.state = running = life.start(task.state, news.at, task.spec.timeout, host_of(news.where))
             self._log.events.append(ev.AttemptStarted(news.at, *news.key, news.where))
             if running.deadline is not None:
                 self._alarms.set(running.deadline, task.seq, running)
 
-    def hear(self, task: Task, news: nw.Started | nw.Idle | nw.Told | nw.Grew, now: float) -> None:
+    def hear(
+        self, task: Task, news: nw.Started | nw.Restarted | nw.Idle | nw.Told | nw.Grew, now: float
+    ) -> None:
         """What is reported of it while it runs."""
         match news:
             case nw.Started():
                 self.started(task, news)
+            case nw.Restarted(key, where):
+                self._log.events.append(ev.AttemptRestarted(now, *key, where))
             case nw.Idle():
                 self.ask_to_stop(task, StopReason.IDLE, now)
             case nw.Told(key, status, progress):
@@ -125,22 +132,29 @@ class Running:
         """It ended: the job's outcome, or `None` if it waits for another attempt."""
         state = task.state
         assert isinstance(state, life.Submitted | life.Running | life.Stopping)
-        asked = state.reason if news.stopped and isinstance(state, life.Stopping) else None
+        gone = isinstance(news.exit, Lost) and news.exit.gone
+        asked = state.reason if (news.stopped or gone) and isinstance(state, life.Stopping) else None
         verdict = judge(task.spec, news.exit, asked, news.said)
-        again = verdict.retryable and task.retries < task.spec.retry.max
+        lost = gone and asked is None and _may_be_run_again(task)
+        again = lost or (verdict.retryable and task.retries < task.spec.retry.max)
         self._release(task)
         self._log.events.append(
             ev.AttemptEnded(
                 now, task.seq, state.attempt, count_of(verdict, again=again), news.exit, asked,
-                news.began, news.ended, news.usage, news.said, news.output,
+                news.began, news.ended, news.usage, news.said, news.output, news.where,
             )
         )  # fmt: skip
         if not again:
             task.state = life.finish(state, verdict.outcome)
             return verdict.outcome
-        task.retries += 1
-        task.place = 0
-        task.state = waiting = life.retry(state, now + self._pause_before(task, news.said))
+        if lost:  # at once, and with its old place ahead of its equals
+            task.lost += isinstance(state, life.Running)
+            pause = 0.0
+        else:
+            task.retries += 1
+            task.place = 0
+            pause = self._pause_before(task, news.said)
+        task.state = waiting = life.retry(state, now + pause)
         self._log.events.append(ev.JobWaiting(now, task.seq, waiting.attempt, waiting.until))
         self._alarms.set(waiting.until, task.seq, waiting)
         return None
@@ -160,3 +174,11 @@ class Running:
             return said.retry_after
         policy = task.spec.retry
         return policy.wait_before(task.retries, self._random.random() if policy.jitter else 0.5)
+
+
+def _may_be_run_again(task: Task) -> bool:
+    """After its place was lost. One that never said that it began uses up nothing, but not for ever."""
+    if task.spec.on_lost != "rerun":
+        return False
+    free = isinstance(task.state, life.Submitted) and task.attempts <= FREE_LOSSES
+    return free or task.lost < task.spec.max_lost

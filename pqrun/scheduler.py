@@ -271,9 +271,9 @@ class Scheduler:
 
     def _enqueue(self, task: Task, state: life.Pending | life.Waiting, now: float) -> None:
         task.state = life.enqueue(state, task.attempts + 1, now)
-        self.ready.enter(task, again=task.place < 0)
-        if isinstance(state, life.Waiting):
-            self._unstarted += 1
+        waited = isinstance(state, life.Waiting)
+        self.ready.enter(task, again=task.place < 0 or (waited and task.place > 0))
+        self._unstarted += waited
         self._log.events.append(ev.JobQueued(now, task.seq, task.attempts + 1, task.spec.priority))
 
     def _undo(self, task: Task, why: str, now: float) -> None:

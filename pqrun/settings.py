@@ -74,6 +74,11 @@ class Settings(NamedTuple):
     resume: str | None = None
     failed: bool = False
     serve: str | None = None
+    on: str = "local"
+    tls_ca: str | None = None
+    tls_cert: str | None = None
+    tls_key: str | None = None
+    insecure: bool = False
     given_again: dict[str, Any] = {}
     again: frozenset[str] = frozenset()
     recorded: dict[str, Any] = {}

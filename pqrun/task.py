@@ -14,11 +14,11 @@ ONE_SLOT: tuple[int, tuple[tuple[str, int], ...]] = (1, ())
 
 
 class Task:
-    """`attempts` and `retries` count what earlier processes used up too."""
+    """`attempts`, `retries` and `lost` count what earlier processes used up too."""
 
     __slots__ = (
-        "attempts", "cancelled_by", "dependents", "entry", "held", "place", "retries", "seq", "shape", "shares",
-        "spec", "state", "unmet", "urgency",
+        "attempts", "cancelled_by", "dependents", "entry", "held", "lost", "place", "retries", "seq", "shape",
+        "shares", "spec", "state", "unmet", "urgency",
     )  # fmt: skip
 
     def __init__(self, seq: int, spec: JobSpec) -> None:
@@ -29,6 +29,7 @@ class Task:
         self.urgency = spec.priority
         self.attempts = 0
         self.retries = 0
+        self.lost = 0
         self.unmet = 0
         self.dependents: list[tuple[int, str]] | tuple[()] = ()
         self.entry: tuple[int, int, int] | None = None

@@ -39,3 +39,8 @@ def duration_text(seconds: float) -> str:
     if whole < 86400:
         return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
     return f"{whole // 86400}d{whole % 86400 // 3600:02d}h"
+
+
+def host_of(where: str) -> str:
+    """The machine of a place as executors name it; empty for a slot of this one."""
+    return "" if where.startswith("slot ") else where

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from pqrun.jobfile import values
 
-SCHEDULING, FAILURE, TIME, OUTPUT, SCREEN, RECORD, INPUT, REPORTS = (
-    "Scheduling", "Failure", "Time", "Output", "Screen", "Record", "Input", "Reports",
+SCHEDULING, FAILURE, TIME, OUTPUT, SCREEN, RECORD, INPUT, REPORTS, PLACE = (
+    "Scheduling", "Failure", "Time", "Output", "Screen", "Record", "Input", "Reports", "Cluster",
 )  # fmt: skip
 FOR_JOBS = {"PQRUN_PRIORITY", "PQRUN_SLOT", "PQRUN_SEQ", "PQRUN_REPORT", "PQRUN_SOCKET", "PQRUN_ENV"}
 

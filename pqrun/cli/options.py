@@ -18,6 +18,7 @@ from pqrun.cli.flags import (
     option,
 )
 from pqrun.cli.pacing import PacingOptions
+from pqrun.cli.placing import PlaceOptions
 from pqrun.jobfile import kinds, values
 from pqrun.jobfile.kinds import FROM_WORD
 from pqrun.model import Halt, Pool, Priority
@@ -121,7 +122,7 @@ class ReportOptions(Options):
     ] = None
 
 
-class RunOptions(PacingOptions, ReportOptions, JobOptions):
+class RunOptions(PlaceOptions, PacingOptions, ReportOptions, JobOptions):
     """What a run is asked to be."""
 
     jobs: Annotated[

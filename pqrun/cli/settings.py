@@ -71,6 +71,11 @@ def settings_of(options: RunOptions, **more: Any) -> Settings:
         run_dir=options.run_dir,
         journal=not options.no_journal,
         durable=options.durable,
+        on=options.on,
+        tls_ca=options.tls_ca,
+        tls_cert=options.tls_cert,
+        tls_key=options.tls_key,
+        insecure=options.insecure,
         recorded=recorded(options),
         **more,
     )

@@ -6,7 +6,7 @@ A request is one message, or several of which all but the last say that there is
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from pqrun.control.incoming import Incoming
@@ -46,10 +46,15 @@ class Offer:
 
 
 class Intake:
-    """Where jobs come in. `defaults` has what the run says for jobs that don't say otherwise."""
+    """Where jobs come in. `defaults` has what the run says for jobs that don't say otherwise.
 
-    def __init__(self, defaults: dict[str, Any] | None = None) -> None:
-        self._incoming = Incoming(defaults)
+    `fit` raises UserError for what can't run where the run is.
+    """
+
+    def __init__(
+        self, defaults: dict[str, Any] | None = None, fit: Callable[[JobSpec], None] | None = None
+    ) -> None:
+        self._incoming = Incoming(defaults, fit)
 
     def add(
         self, request: Request, scheduler: Scheduler, now: float, offer: Offer | None = None

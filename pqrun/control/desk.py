@@ -15,7 +15,7 @@ from pqrun.control.selectors import state_of
 from pqrun.control.verbs import VERBS
 from pqrun.control.waiting import ForJobs, ForRoom
 from pqrun.metrics import Metrics
-from pqrun.model import Key
+from pqrun.model import JobSpec, Key
 from pqrun.scheduler import Scheduler
 
 OUTPUT_PIECE = 256 * 1024
@@ -27,7 +27,8 @@ class Desk:
     """What a live run knows and can do beside its scheduler.
 
     `facts` tells of the run itself, `output_of` gives a running job's output, `defaults` is what the
-    run says for jobs that don't say otherwise; an `endless` one does not end when it is empty.
+    run says for jobs that don't say otherwise, and what does not `fit` it raises UserError; an `endless`
+    one does not end when it is empty.
     """
 
     def __init__(
@@ -39,13 +40,14 @@ class Desk:
         output_of: Callable[[Key], Capture | None],
         defaults: dict[str, Any] | None = None,
         endless: bool = False,
+        fit: Callable[[JobSpec], None] | None = None,
     ) -> None:
         self._facts = facts
         self._metrics = metrics
         self._resize = resize
         self._output_of = output_of
         self._endless = endless
-        self._intake = Intake(defaults)
+        self._intake = Intake(defaults, fit)
         self._offers: dict[object, Offer] = {}
 
     def begin(self, client: object, request: Request, scheduler: Scheduler, now: float) -> Result:

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import isfinite
 from typing import Any
 
 from pqrun.control.protocol import Rejected, is_whole
+from pqrun.errors import UserError
 from pqrun.jobfile import kinds, values
 from pqrun.jobfile.specs import Specs
 from pqrun.journal.specs import spec_facts, spec_of
@@ -19,9 +20,15 @@ _WHEN = ("ok", "ended", "failed")
 
 
 class Incoming:
-    """Makes jobs of what comes in; `defaults` has what the run says for jobs that don't say otherwise."""
+    """Makes jobs of what comes in; `defaults` has what the run says for jobs that don't say otherwise.
 
-    def __init__(self, defaults: dict[str, Any] | None = None) -> None:
+    `fit` raises UserError for what can't run where the run is.
+    """
+
+    def __init__(
+        self, defaults: dict[str, Any] | None = None, fit: Callable[[JobSpec], None] | None = None
+    ) -> None:
+        self._fit = fit
         self._defaults = plain(defaults or {})
         self._like: dict[str, Any] | None = None
         self._template = JobSpec("", Command(""))
@@ -43,7 +50,13 @@ class Incoming:
         _must(is_whole(line, 0), "line")
         run = _checked_run(run)
         template = self._template
-        return template._replace(id=job_id, named=named, line=line, work=template.work._replace(run=run))
+        job = template._replace(id=job_id, named=named, line=line, work=template.work._replace(run=run))
+        if self._fit is not None:
+            try:
+                self._fit(job)
+            except UserError as error:
+                raise Rejected(str(error)) from None
+        return job
 
 
 def said_for_all(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -118,6 +131,8 @@ def _check(spec: JobSpec) -> None:
         _must(isinstance(need, Need) and _is_text(need.job) and need.when in _WHEN, "needs")
     for name in ("allow_failure", "rerun"):
         _must(isinstance(getattr(spec, name), bool), name)
+    _must(spec.on_lost in kinds.ON_LOST, "on_lost")
+    _must(is_whole(spec.max_lost, 0, kinds.MOST_RETRIES), "max_lost")
     _must(spec.creates is None or _is_text(spec.creates), "creates")
     _must(spec.file is None or _is_text(spec.file), "file")
 

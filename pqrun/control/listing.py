@@ -83,7 +83,11 @@ class Listing:
             seconds = f"{state.until - self._now:.3f}"  # type: ignore[union-attr]
         else:
             most -= 1
-            seconds = f"{self._now - state.started:.3f}" if isinstance(state, life.Running) else "null"
+            seconds = "null"
+            if isinstance(state, life.Running):
+                seconds = f"{self._now - state.started:.3f}"
+                if state.host:
+                    seconds += f',"where":{quote(state.host)}'
         alike = (spec.priority, spec.tags, spec.needs, spec.timeout)
         if alike != self._alike:
             self._alike, self._rest = alike, _rest(spec)

@@ -16,7 +16,7 @@ from pqrun.display.safe import plain
 from pqrun.display.words import last_words, name_of
 from pqrun.model import Count, JobSpec, Key, Outcome
 from pqrun.reports.watch import Load
-from pqrun.words import how_it_ended
+from pqrun.words import host_of, how_it_ended
 
 FAILURES_KEPT = 8
 NO_LOADS: Mapping[Key, Load] = MappingProxyType({})
@@ -145,7 +145,9 @@ class Board:
         rows = []
         for _, job in zip(range(most), self._running.values(), strict=False):
             spec, key = job.spec, job.key
-            glimpse = glimpses.get(key, job.said)
+            glimpse = glimpses.get(key, NOTHING)
+            if glimpse == NOTHING:
+                glimpse = job.said
             rows.append(
                 RunningJob(
                     key.seq, name_of(spec), spec.priority, key.attempt, max(key.attempt, spec.retry.max + 1),
@@ -187,6 +189,8 @@ class Board:
     def _started(self, event: ev.AttemptStarted) -> None:
         if job := self._running.get(event.seq):
             job.since = event.at
+            if host := host_of(event.where):  # until it says more, that is told
+                job.said = Glimpse(status=f"on {plain(host)}")
 
     def _asked_to_stop(self, event: ev.AttemptStopping) -> None:
         if job := self._running.get(event.seq):

@@ -27,13 +27,13 @@ NAME = b"pq-warden"
 
 
 def main(arguments: Sequence[str]) -> None:
-    """As a program: the pipe's descriptor, the mark, descriptors to hold."""
-    reading, mark, *keep = arguments
-    keep_watch(int(reading), mark.encode(), [int(fd) for fd in keep])
+    """As a program: the pipe's descriptor, the mark, the longest grace, descriptors to hold."""
+    reading, mark, grace, *keep = arguments
+    keep_watch(int(reading), mark.encode(), [int(fd) for fd in keep], float(grace))
 
 
-def keep_watch(reading: int, mark: bytes, keep: Sequence[int]) -> None:
-    """Reads until pqrun has gone, and returns when nothing is left of its jobs."""
+def keep_watch(reading: int, mark: bytes, keep: Sequence[int], longest: float = GRACE) -> None:
+    """Reads until pqrun has gone, and returns when nothing is left of its jobs. No grace is longer than that."""
     for name in DEAF_TO:
         signal.signal(getattr(signal, name), signal.SIG_IGN)
     signal.set_wakeup_fd(-1)
@@ -50,20 +50,20 @@ def keep_watch(reading: int, mark: bytes, keep: Sequence[int]) -> None:
         for line in lines:
             pid, _, grace = line[1:].partition(b" ")
             if line[:1] == b"+":
-                jobs[int(pid)] = min(int(grace) / 1000, GRACE)
+                jobs[int(pid)] = min(int(grace) / 1000, longest)
             else:
                 jobs.pop(int(pid), None)
         hung_up.poll(NAP * 1000)  # many messages at a time: it must not cost what it guards
     if LINUX:
-        end_all(jobs, mark, looks=LOOKS)
+        end_all(jobs, mark, longest, looks=LOOKS)
     else:
         end_groups(jobs)
 
 
-def end_all(jobs: dict[int, float], mark: bytes, *, looks: int = 1) -> None:
+def end_all(jobs: dict[int, float], mark: bytes, longest: float = GRACE, *, looks: int = 1) -> None:
     """Asks every process of these jobs to end, kills it after the grace, until `looks` find none."""
     began = time.monotonic()
-    kill_at = began + max(jobs.values(), default=GRACE)
+    kill_at = began + max(jobs.values(), default=longest)
     asked: dict[int, int] = {}
     denied: set[int] = set()
     empty = 0

@@ -42,8 +42,11 @@ class Adopting(Protocol):
 class Warden:
     """pqrun's end of the pipe. The reactor watches it: it becomes readable when the warden dies.
 
-    `keep`: descriptors that are held until no job is left.
+    `keep`: descriptors that are held until no job is left. `longest`: how many seconds what it ends may
+    take to end by itself, at most.
     """
+
+    longest = GRACE
 
     def __init__(self, mark: bytes, adopt: Adopting, keep: Sequence[int] = ()) -> None:
         self.pid = 0
@@ -72,7 +75,7 @@ class Warden:
             self._do_without(error)
         if self.pid == 0 and self._pipe >= 0:
             try:
-                keep_watch(reading, self._mark, self._keep)
+                keep_watch(reading, self._mark, self._keep, self.longest)
             finally:
                 os._exit(0)
         os.close(reading)
@@ -90,7 +93,7 @@ class Warden:
         """A job's leader runs."""
         with self._lock:
             self._announced[pid] = grace
-            self._tell(_hello(pid, grace))
+            self._tell(_hello(pid, min(grace, self.longest)))
 
     def dismiss(self, pid: int) -> None:
         """A job is over, before its leader is reaped."""
@@ -143,7 +146,7 @@ class Warden:
         package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
         try:
             process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-c", _ANEW, package, str(reading), self._mark.decode()]
+                [sys.executable, "-I", "-S", "-c", _ANEW, package, str(reading), self._mark.decode(), str(self.longest)]
                 + [str(fd) for fd in self._keep],
                 pass_fds=(reading, *self._keep), start_new_session=True,
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -160,7 +163,7 @@ class Warden:
                 os.close(old)
             self._unread.clear()
             for pid, grace in self._announced.items():
-                self._tell(_hello(pid, grace))
+                self._tell(_hello(pid, min(grace, self.longest)))
         return process.pid
 
     def _tell(self, message: bytes) -> None:
@@ -192,7 +195,7 @@ class Warden:
 
 
 def _hello(pid: int, grace: float) -> bytes:
-    return b"+%d %d\n" % (pid, int(min(grace, GRACE) * 1000))
+    return b"+%d %d\n" % (pid, int(grace * 1000))
 
 
 def _pipe() -> tuple[int, int]:

@@ -91,6 +91,11 @@ JOB: Final = (
         "runs.", "true", default="false", word=True),
     Key("rerun", "rerun", "`never`: if pqrun dies while the job runs, `resume` reports it instead of running "
         "it again.", "never", default="always", word=True),
+    Key("on_lost", "on_lost", "On a cluster, when the machine dies on which the job runs, or may have begun: "
+        "`rerun` runs it again elsewhere; `fail` is for commands that must not run twice.", "fail",
+        default="rerun", word=True),
+    Key("max_lost", "retries", "How many times the job may be lost so while it runs and is run again; no "
+        "retry is used up.", "1", default="3", word=True),
     Key("creates", "path", "A file that the job makes: if it is there before the first attempt, the job is "
         "`ok` without being run.", "out/data.gz", word=True),
     Key("stdin", "path", "A file that the job reads as its standard input.", "words.txt", default="/dev/null",

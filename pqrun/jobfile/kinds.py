@@ -13,6 +13,7 @@ from pqrun.model import Halt, Need, Rate, Shard
 MOST_RETRIES: Final = 1_000_000
 MOST_SLOTS: Final = 1_000_000
 BACKOFFS: Final = ("exponential", "linear", "constant")
+ON_LOST: Final = ("rerun", "fail")
 
 
 def retries(text: str) -> int:
@@ -128,6 +129,7 @@ FROM_WORD: Final[dict[str, Callable[[str], Any]]] = {
     "codes": values.code_list,
     "wants": wants,
     "rerun": lambda text: values.one_of(text, "always", "never") == "always",
+    "on_lost": lambda text: values.one_of(text, *ON_LOST),
     "leftovers": lambda text: values.one_of(text, "end", "keep") == "keep",
     "backoff": lambda text: values.one_of(text, *BACKOFFS),
     "factor": lambda text: values.number(text, 0, 1000),

@@ -91,6 +91,8 @@ def _by_words(said: str, here: _Place, about: _Place) -> Problem:
         return here.problem("a list item where none can be", hint)
     if "mapping keys are not allowed" in said:
         return here.problem("a text that begins with `? `", _cure(here))
+    if "nesting depth" in said:  # a limit of the parser itself, since PyYAML 6.0.4
+        return here.problem("nesting deeper than 40 levels", "put text that holds brackets in quotes")
     if about.rest.startswith("%") or "directive" in said or "incompatible YAML" in said:
         return about.problem("a line that begins with `%`", "take it out")
     hint = "a text that holds `: ` or ` #`, or begins with one of {}[]*&!|>%@`, needs quotes"

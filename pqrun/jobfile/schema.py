@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from pqrun.jobfile.keys import HOOKS, JOB, LOOP, RETRIES, TOP, Key
-from pqrun.jobfile.kinds import BACKOFFS, MOST_RETRIES, MOST_SLOTS
+from pqrun.jobfile.kinds import BACKOFFS, MOST_RETRIES, MOST_SLOTS, ON_LOST
 
 Shape = dict[str, Any]
 
@@ -97,6 +97,7 @@ _SHAPES: Final[dict[str, Shape]] = {
     "codes": _one_or_many(_CODE),
     "truth": {"type": "boolean"},
     "rerun": {"enum": ["always", "never"]},
+    "on_lost": {"enum": list(ON_LOST)},
     "leftovers": {"enum": ["end", "keep"]},
     "shell": _one_or_many(_TEXT, 1),
     "backoff": {"enum": list(BACKOFFS)},

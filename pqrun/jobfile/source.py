@@ -30,7 +30,7 @@ class LinesSource:
 
     Without any, from what needs no bytes.
     `room` says how many more jobs the queue takes; `hungry` is told how much room to wait for. Jobs
-    that it does not `want` are passed over.
+    that it does not `want` are passed over; `fit` raises UserError for what can't run where the run is.
     """
 
     def __init__(
@@ -41,6 +41,7 @@ class LinesSource:
         scheduler: Scheduler,
         hungry: Callable[[int], None],
         wants: Callable[[JobSpec], bool] | None = None,
+        fit: Callable[[JobSpec], None] | None = None,
     ) -> None:
         self.done = False
         self.wrong = ""
@@ -49,6 +50,7 @@ class LinesSource:
         self._scheduler = scheduler
         self._hungry = hungry
         self._wants = wants
+        self._fit = fit
         self._enough = max(1, scheduler.max_queue // 2)
         self._may_hold_more = True
         self._ended = False
@@ -106,6 +108,8 @@ class LinesSource:
         """Raises UserError for what can't be told without the rest of the run."""
         if spec.named and scheduler.knows(spec.id):
             raise UserError(f"{spec.file}:{spec.line}: the id `{spec.id}` is given twice")
+        if self._fit is not None:
+            self._fit(spec)
         for name, count in spec.pools:
             size = scheduler.ready.pools.sizes.get(name)
             if size is None:

@@ -33,7 +33,7 @@ STORED: Final = {"retries": "retry", "leftovers": "keep_leftovers"}
 
 _OF_COMMAND: Final = dict.fromkeys(("env", "cwd", "shell", "stdin", "signal", "keep_leftovers"))
 _OF_JOB: Final = ("retry", "timeout", "idle_timeout", "needs", "pools", "tags", "success_codes", "creates",
-                  "priority", "grace", "slots", "allow_failure", "rerun")  # fmt: skip
+                  "priority", "grace", "slots", "allow_failure", "rerun", "on_lost", "max_lost")  # fmt: skip
 _BUILT_IN: Final[dict[str, Any]] = {
     **Command._field_defaults,
     **JobSpec._field_defaults,

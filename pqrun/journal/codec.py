@@ -39,7 +39,7 @@ Wall = Callable[[float], float]
 CRC_LENGTH = len(b',"c":"00000000"}')
 UNKNOWN = JobSpec("", Command(""))
 _RARE = (
-    ev.JobWaiting, ev.AttemptRefused, ev.JobRemoved, ev.JobReopened, ev.JobDropped, ev.JobChanged,
+    ev.JobWaiting, ev.AttemptRefused, ev.AttemptRestarted, ev.JobRemoved, ev.JobReopened, ev.JobDropped, ev.JobChanged,
     ev.InputEnded, ev.WorkersChanged, ev.PoolChanged, ev.RunPaused, ev.RunStopping, ev.SlotsChanged,
 )  # fmt: skip
 
@@ -130,7 +130,7 @@ class Encoder:
         return json.dumps(facts, ensure_ascii=True, separators=(",", ":"))
 
     def _ended(self, event: ev.AttemptEnded, last: ev.JobEnded | None) -> str:
-        at, seq, attempt, counted, exit, asked, began, ended, usage, said, output = event
+        at, seq, attempt, counted, exit, asked, began, ended, usage, said, output, where = event
         wall = self._wall
         match exit:
             case Exited(code):
@@ -139,8 +139,8 @@ class Encoder:
                 how = f'"sig":"{name}"'
             case NotStarted(code, why):
                 how = f'"x":{code},"not":{quote(why)}'
-            case Lost(why):
-                how = f'"lost":{quote(why)}'
+            case Lost(why, gone):
+                how = f'"lost":{quote(why)}' + (',"gone":true' if gone else "")
         text = (
             f'{{"e":"end","t":{self._time(at)},"s":{seq},"n":{attempt},"as":"{counted._value_}",{how}'
             f',"b":{wall(began):.7f},"f":{wall(ended):.7f},"u":{usage.user:.6f},"y":{usage.system:.6f}'
@@ -153,6 +153,8 @@ class Encoder:
             text += f',"out":{output.out.size},"err":{output.err.size}'
         if said.message is not None:
             text += f',"message":{quote(said.message)}'
+        if where:
+            text += f',"where":{quote(where)}'
         if last is not None:
             text += f',"o":"{last.outcome._value_}"' + (',"ok":true' if last.allowed else "")
         return text + "}"
@@ -164,6 +166,8 @@ class Encoder:
                 return f'{{"e":"wait","t":{at},"s":{seq},"n":{attempt},"until":{self._wall(until):.7f}}}'
             case ev.AttemptRefused(_, seq, attempt, why):
                 return f'{{"e":"refuse","t":{at},"s":{seq},"n":{attempt},"why":{quote(why)}}}'
+            case ev.AttemptRestarted(_, seq, attempt, where):
+                return f'{{"e":"twice","t":{at},"s":{seq},"n":{attempt},"where":{quote(where)}}}'
             case ev.JobRemoved(_, seq):
                 return f'{{"e":"remove","t":{at},"s":{seq}}}'
             case ev.JobReopened(_, seq, outcome, _):
@@ -237,6 +241,7 @@ def _attempt_ended(line: dict[str, Any], output: Any) -> ev.AttemptEnded:
     return ev.AttemptEnded(
         line["t"], line["s"], line["n"], Count(line["as"]), _exit(line), asked, line["b"], line["f"],
         Usage(line["u"], line["y"], line.get("m")), Said(message=line.get("message")), output,
+        line.get("where", ""),
     )  # fmt: skip
 
 
@@ -259,6 +264,8 @@ def _event(line: dict[str, Any], at: float, seq: int, attempt: int) -> ev.Event 
             return ev.JobWaiting(at, seq, attempt, line["until"])
         case "refuse":
             return ev.AttemptRefused(at, seq, attempt, line["why"])
+        case "twice":
+            return ev.AttemptRestarted(at, seq, attempt, line["where"])
         case "remove":
             return ev.JobRemoved(at, seq)
         case "again":
@@ -284,7 +291,7 @@ def _event(line: dict[str, Any], at: float, seq: int, attempt: int) -> ev.Event 
 
 def _exit(line: dict[str, Any]) -> Exit:
     if "lost" in line:
-        return Lost(line["lost"])
+        return Lost(line["lost"], line.get("gone", False))
     if "sig" in line:
         return Signalled(line["sig"])
     return NotStarted(line["x"], line["not"]) if "not" in line else Exited(line["x"])

@@ -13,6 +13,7 @@ COLUMNS = (
     "seq", "id", "run", "named", "priority", "tags", "timeout", "most_retries", "state", "allowed",
     "attempts", "retries", "queued", "submitted", "waited",
     "last", "began", "ended", "code", "signal", "asked", "user", "system", "memory", "message", "out", "err",
+    "host",
 )  # fmt: skip
 ATTEMPT = ("seq", "last", "began", "ended", "code", "signal", "asked", "timeout", "message", "out", "err")
 
@@ -44,6 +45,7 @@ class Entry:
     user = system = 0.0
     memory: int | None = None
     message = ""
+    host = ""
 
     def __init__(self, seq: int) -> None:
         self.seq = seq

@@ -29,6 +29,8 @@ class Remains:
     state: str = "pending"
     attempts: int = 0
     retries: int = 0
+    lost: int = 0
+    astray: bool = False
     queued_at: float = 0.0
     started_at: float = 0.0
     until: float = 0.0
@@ -79,14 +81,19 @@ class Recovery:
                 job.state, job.attempts, job.started_at = "running", attempt, at
             case ev.AttemptRefused(_, seq, attempt):
                 self.jobs[seq].state, self.jobs[seq].attempts = "queued", attempt - 1
-            case ev.AttemptEnded(seq=seq, counted=counted, asked=asked):
+            case ev.AttemptEnded(_, seq, _, counted, exit, asked, began, ended):
                 job = self.jobs[seq]
                 job.state, job.counted, job.asked = "ended", counted, asked
+                job.astray = isinstance(exit, Lost) and exit.gone
+                job.lost += job.astray and ended > began  # else it never said that it began
             case ev.JobWaiting(_, seq, _, until):
                 job = self.jobs[seq]
                 job.state, job.until = "waiting", until
-                job.retries += 1
-                job.place = 0
+                if job.astray:
+                    job.keeps_place = True
+                else:
+                    job.retries += 1
+                    job.place = 0
             case ev.JobEnded(_, seq, outcome, attempts, allowed):
                 job = self.jobs[seq]
                 job.state, job.outcome, job.allowed, job.attempts = "done", outcome, allowed, attempts
@@ -95,7 +102,7 @@ class Recovery:
                 job.state, job.outcome = "pending", None
                 job.keeps_place = outcome is Outcome.INTERRUPTED
                 if outcome is not Outcome.INTERRUPTED:
-                    job.retries = job.place = 0
+                    job.retries = job.lost = job.place = 0
             case ev.JobDropped(_, seq):
                 del self.jobs[seq]
             case ev.JobChanged(_, seq, spec, _, front):

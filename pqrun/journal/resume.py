@@ -89,9 +89,9 @@ def _decide(restart: Restart, found: Recovery, job: Remains, now: float, *, fail
         fresh = failed or job.outcome is not Outcome.INTERRUPTED
         _tell(restart, found, [ev.JobReopened(now, job.seq, job.outcome, job.spec)])
         if fresh:
-            job.retries = job.place = 0
+            job.retries = job.lost = job.place = 0
     task = Task(job.seq, job.spec)
-    task.attempts, task.retries, task.place = job.attempts, job.retries, job.place
+    task.attempts, task.retries, task.lost, task.place = job.attempts, job.retries, job.lost, job.place
     task.state = _state(job, now)
     restart.tasks.append(task)
 

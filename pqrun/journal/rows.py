@@ -56,6 +56,7 @@ def row_of(entry: Entry, logs: Logs, *, live: bool) -> Row:
         key = Key(entry.seq, entry.last)
         row.exit = exit_of(entry.code, entry.signal, entry.message)
         row.asked = StopReason(entry.asked) if entry.asked else None
+        row.where = entry.host
         row.usage = Usage(entry.user, entry.system, entry.memory)
         row.stdout_bytes, row.stderr_bytes = entry.out, entry.err
         row.stdout = logs.path(key, 1) if entry.out else None

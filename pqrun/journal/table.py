@@ -104,6 +104,8 @@ class Table:
         if "out" in line:
             entry.out = line["out"]
             entry.err = line["err"]
+        if "where" in line or entry.host:
+            entry.host = storable(get("where", ""))
         asked = get("asked")
         if asked or "x" not in line or "message" in line or "not" in line:
             entry.signal = get("sig")

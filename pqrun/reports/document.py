@@ -55,6 +55,7 @@ def job_entry(row: Row, wall: Wall) -> dict[str, Any]:
         "user_s": round(row.usage.user, 6),
         "sys_s": round(row.usage.system, 6),
         **memory,
+        **({"where": row.where} if row.where else {}),
     }
 
 

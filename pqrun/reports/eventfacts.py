@@ -26,6 +26,8 @@ def told(event: ev.Event, moment: Moment) -> Told | None:
             return "attempt_refused", {"attempt": attempt, "why": why}
         case ev.AttemptStarted(_, _, attempt, where):
             return "attempt_started", {"attempt": attempt, "where": where}
+        case ev.AttemptRestarted(_, _, attempt, where):
+            return "attempt_restarted", {"attempt": attempt, "where": where}
         case ev.AttemptStopping(_, _, attempt, reason, force):
             return "attempt_stopping", {"attempt": attempt, "reason": str(reason), "force": force}
         case ev.AttemptEnded():

@@ -20,6 +20,7 @@ VALUES = {
     "WHEN": ("now,fail=1", "soon,done=10%", "always", "never"), "WHOSE": ("all", "failed", "github"),
     "DIR": ("d", "/tmp"), "ADDR": ("127.0.0.1:0",), "CMD": ("mail -s x", "true"), "N/DUR": ("50/1m", "1"),
     "MAX": ("8", "80%"), "I/N": ("1/4", "5/4"), "KIND": ("yaml", "lines", "toml"), "RUN": ("latest", "x/y"),
+    "PLACE": ("local", "dask://127.0.0.1:8786", "tls://head:1", "dask://head", "x"),
     "TEXT": (",", "\\0"), "REGEX": (",", "[", r"\s+"),
 }  # fmt: skip
 OPTIONS = {"run": ListOptions, "each": EachOptions}

@@ -216,5 +216,7 @@ def test_a_list_whose_first_line_is_wrong_leaves_no_directory(world):
         assert (done.code, done.out) == (2, b"")
         assert list(world.state.glob("runs/*")) == []
         assert not (world.here / "given").exists()
+    assert world.pqrun("run", "--results", "/proc/none", lines=["echo a"]).code == 2
+    assert list(world.state.glob("runs/*")) == []
     assert world.pqrun("run", lines=["echo a", "echo b # pqrun: tiemout=3"]).code == 1
     assert len(world.runs) == 1

@@ -97,7 +97,7 @@ exits = st.one_of(
     st.builds(Exited, st.integers(0, 255)),
     st.builds(Signalled, st.sampled_from(["SIGKILL", "SIGTERM"])),
     st.builds(NotStarted, st.sampled_from([126, 127]), texts),
-    st.builds(Lost, texts),
+    st.builds(Lost, texts, st.booleans()),
 )
 cpu = st.integers(0, 10**9).map(lambda n: n / 10**6)
 kept = {
@@ -105,6 +105,7 @@ kept = {
     ev.JobQueued: st.builds(ev.JobQueued, moments, seqs, attempts, st.sampled_from(Priority)),
     ev.AttemptSubmitted: st.builds(ev.AttemptSubmitted, moments, seqs, attempts, cpu),
     ev.AttemptRefused: st.builds(ev.AttemptRefused, moments, seqs, attempts, texts),
+    ev.AttemptRestarted: st.builds(ev.AttemptRestarted, moments, seqs, attempts, texts),
     ev.AttemptEnded: st.builds(
         ev.AttemptEnded,
         moments,
@@ -118,6 +119,7 @@ kept = {
         st.builds(Usage, cpu, cpu),
         (st.none() | texts).map(lambda message: Said(message=message)),
         st.none() | st.tuples(st.integers(0, 2**40), st.integers(0, 2**40)),
+        texts,
     ),
     ev.JobWaiting: st.builds(ev.JobWaiting, moments, seqs, attempts, moments),
     ev.JobRemoved: st.builds(ev.JobRemoved, moments, seqs),

@@ -400,6 +400,12 @@ queue.shutdown()
 
 def test_a_forked_child_that_exits_does_not_end_its_parents_commands(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-c", FORKING], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+        # From Python 3.12 on, one is warned of forking beside threads; here just that is tried.
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORKING],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "fine\n", "")

@@ -273,3 +273,21 @@ def test_an_interrupt_in_the_middle_of_it_all_ends_the_program(after, wait):
     program.send_signal(signal.SIGINT)
     _, told = program.communicate(timeout=60)
     assert (program.returncode, told.strip().splitlines()[-1]) == (-signal.SIGINT, "KeyboardInterrupt")
+
+
+class Interrupting(Job):
+    """A job in the midst of whose coming in somebody presses Ctrl-C."""
+
+    def __setattr__(self, name, value):
+        if name == "submitted_at" and value:
+            raise KeyboardInterrupt
+        super().__setattr__(name, value)
+
+
+def test_a_job_that_was_interrupted_when_it_came_in_has_not_come():
+    with Queue(lambda context, job: job.id) as queue:
+        assert queue.enqueue(Job(id="a")).result(30) == "a"
+        with pytest.raises(KeyboardInterrupt):
+            queue.enqueue(Interrupting(id="b"))
+        queue.join(timeout=30)
+        assert queue.enqueue(Job(id="b")).result(30) == "b"

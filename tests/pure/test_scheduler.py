@@ -1,6 +1,18 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 from pqrun import events as ev
-from pqrun.model import Exited, Halt, JobSpec, Key, Need, Outcome, Pool, Priority, RetryPolicy, StopReason
+from pqrun.model import (
+    Exited,
+    Halt,
+    JobSpec,
+    Key,
+    Lost,
+    Need,
+    Outcome,
+    Pool,
+    Priority,
+    RetryPolicy,
+    StopReason,
+)  # fmt: skip
 from pqrun.news import Ended, Refused, Started
 from pqrun.scheduler import Scheduler
 from pqrun.testing import FakeClock, Fate, SimulatedExecutor, Story, simulate
@@ -227,3 +239,55 @@ def test_cancelling_takes_effect_in_every_state():
         asks=asks,
     )
     assert set(outcomes(story).values()) == {"cancelled"}
+
+
+GONE = Fate(exit=Lost("its machine died", gone=True))
+
+
+def test_what_is_lost_with_its_place_runs_again_ahead_of_its_equals_and_uses_up_no_retry():
+    story = run([job("a"), job("b"), job("c")], fates={"a": [GONE, GONE, Fate()]})
+    assert starts(story) == [(0, 1, 1), (1, 1, 2), (2, 1, 3), (3, 2, 1), (4, 3, 1)]
+    assert outcomes(story) == {1: "ok", 2: "ok", 3: "ok"}
+
+
+def test_it_keeps_its_retries_for_failures():
+    retry = RetryPolicy(max=1, delay=5.0)
+    story = run([job("a", retry=retry)], fates={"a": [GONE, Fate(exit=Exited(1)), GONE, Fate()]})
+    assert starts(story) == [(0, 1, 1), (1, 1, 2), (7, 1, 3), (8, 1, 4)]
+    assert outcomes(story) == {1: "ok"}
+
+
+def test_what_is_lost_too_often_fails_whatever_its_retries():
+    retry = RetryPolicy(max=9, delay=0.0)
+    story = run([job("a", retry=retry), job("b", max_lost=0, retry=retry)], fates={"a": GONE, "b": GONE})
+    assert [attempt for _, seq, attempt in starts(story) if seq == 1] == [1, 2, 3, 4]
+    assert [attempt for _, seq, attempt in starts(story) if seq == 2] == [1]
+    assert outcomes(story) == {1: "failed", 2: "failed"}
+
+
+def test_what_must_not_run_twice_fails_when_it_is_lost():
+    story = run([job("a", on_lost="fail", retry=RetryPolicy(max=9))], fates={"a": GONE})
+    assert starts(story) == [(0, 1, 1)]
+    assert outcomes(story) == {1: "failed"}
+
+
+def test_what_was_lost_while_it_was_being_cancelled_is_cancelled():
+    def cancel(scheduler, now):
+        scheduler.cancel(scheduler.find("a"), now)
+
+    deaf = Fate(seconds=3, exit=GONE.exit, deaf=True)
+    story = run([job("a", grace=9)], fates={"a": deaf}, asks=[(1.0, cancel)])
+    assert starts(story) == [(0, 1, 1)]
+    assert outcomes(story) == {1: "cancelled"}
+
+
+def test_a_loss_before_the_start_uses_up_nothing_but_not_for_ever():
+    scheduler = Scheduler()
+    scheduler.add([job("a", max_lost=0)], 0.0)
+    scheduler.end_input(0.0)
+    attempts = 0
+    while not scheduler.done:
+        for act in scheduler.decide(0.0, 1).acts:
+            attempts += 1
+            scheduler.observe(Ended(act.attempt.key, GONE.exit, False, 0.0, 0.0), 0.0)
+    assert attempts == 21

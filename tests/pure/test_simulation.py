@@ -6,7 +6,7 @@ from random import Random
 
 from pqrun import events as ev
 from pqrun.metrics import RunningMetrics
-from pqrun.model import Exited, Halt, JobSpec, Need, Pool, Priority, RetryPolicy
+from pqrun.model import Count, Exited, Halt, JobSpec, Lost, Need, Pool, Priority, RetryPolicy
 from pqrun.scheduler import Scheduler
 from pqrun.testing import FakeClock, Fate, SimulatedExecutor, Story, simulate
 
@@ -31,6 +31,8 @@ def random_jobs(random: Random) -> list[JobSpec]:
                 slots=random.choice([1, 1, 1, 2, 5]),
                 pools=random.choice([(), (), (("net", 1),), (("gpu", 1),), (("gpu", 2), ("net", 1))]),
                 allow_failure=random.random() < 0.2,
+                on_lost=random.choice(["rerun", "rerun", "fail"]),
+                max_lost=random.choice([0, 1, 3]),
             )
         )
     return jobs
@@ -67,9 +69,10 @@ def one_run(seed: int) -> tuple[Story, list[JobSpec], int, Scheduler]:
     scheduler.end_input(0.0)
 
     def fate(attempt):
+        lost = random.random() < 0.1
         return Fate(
             seconds=random.choice([0.0, 0.5, 1.0, 4.0]),
-            exit=Exited(random.choice([0, 0, 0, 1, 75, 127])),
+            exit=Lost("gone", gone=True) if lost else Exited(random.choice([0, 0, 0, 1, 75, 127])),
             deaf=random.random() < 0.3,
             refuse=random.random() < 0.05,
         )
@@ -107,10 +110,15 @@ def check_story(story: Story, jobs: list[JobSpec], slots: int, scheduler: Schedu
     queued: dict[int, int] = {}
     pools: Counter[str] = Counter()
     place: dict[int, int] = {}
+    astray: set[int] = set()
+    lost: Counter[int] = Counter()
     for event in story.events:
         match event:
             case ev.JobQueued(seq=seq):
-                queued[seq] = place[seq] = max(place.values(), default=0) + 1
+                if seq not in astray:
+                    place[seq] = max(place.values(), default=0) + 1
+                queued[seq] = place[seq]
+                astray.discard(seq)
             case ev.AttemptSubmitted(seq=seq, attempt=attempt):
                 assert scheduler.stopping is None or event.at <= scheduler.stopping.at
                 spec = jobs[seq - 1]
@@ -132,7 +140,12 @@ def check_story(story: Story, jobs: list[JobSpec], slots: int, scheduler: Schedu
                 pools.subtract(dict(jobs[seq - 1].pools))
                 attempts[seq].pop()
                 queued[seq] = place[seq]
-            case ev.AttemptEnded(seq=seq):
+            case ev.AttemptEnded(seq=seq, exit=exit, asked=asked, counted=counted):
+                if isinstance(exit, Lost) and exit.gone:  # it goes back to where it was
+                    lost[seq] += asked is None
+                    if counted is Count.RETRIED and asked is None:
+                        astray.add(seq)
+                        assert jobs[seq - 1].on_lost == "rerun" and lost[seq] <= jobs[seq - 1].max_lost
                 del active[seq]
                 pools.subtract(dict(jobs[seq - 1].pools))
             case ev.JobRemoved(seq=seq):

@@ -82,8 +82,8 @@ def test_nothing_is_cancelled_before_somebody_is_sure(play):
 
     async def script(app, pilot):
         await pilot.press("k")
-        assert "Cancel render/chapter-07?" in text(app) and "sync:eu-west" in text(app)
         await settled(app, pilot)  # the run goes on being looked at behind the question
+        assert "Cancel render/chapter-07?" in text(app) and "sync:eu-west" in text(app)
         await pilot.press("n")
         await settled(app, pilot)
         assert source.acts == []

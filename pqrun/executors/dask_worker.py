@@ -1,0 +1,323 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""What pqrun adds to a Dask worker for one run: the same runner as on this machine, and a guardian.
+
+Runs in the worker's process. A guardian process ends at once what runs there if the worker dies, in
+whatever way; whatever is neither reported nor asked to end by pqrun itself is left to be lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import pickle
+import shutil
+import socket
+import tempfile
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from threading import Event, Lock
+from typing import Any, NamedTuple
+
+from distributed import get_worker
+from distributed.diagnostics.plugin import WorkerPlugin
+
+from pqrun.capture import Capture, Logs
+from pqrun.clock import SystemClock
+from pqrun.errors import OwnFailure
+from pqrun.executors.child import Child, Surroundings
+from pqrun.executors.dask_telling import Telling
+from pqrun.executors.launch import Launcher
+from pqrun.executors.polite import PoliteContainment
+from pqrun.executors.warden import Warden
+from pqrun.model import Attempt, Exit, Key, Lost, Signalled
+from pqrun.news import Ended, Grew, News, Refused, Started
+
+WITHIN = 16 * 1024
+PIECE = 1024 * 1024
+REMEMBERED = 10_000
+LONGEST_GOODBYE = 5.0
+LAST_MOMENT = 0.5
+LAST_WORD = 3.0
+NAP = 0.005
+DOUBT = 1.0
+OF_BATCH_SYSTEMS = frozenset(("SIGTERM", "SIGKILL", "SIGHUP", "SIGINT", "SIGXCPU", "SIGUSR1", "SIGUSR2"))
+
+
+class Errand(NamedTuple):
+    """What all workers have to know of a run. `name` is also the topic under which news are told.
+
+    `follow`: output is told as it comes; `prompt`: starts, status and progress too.
+    """
+
+    name: str
+    run_id: str
+    directory: str
+    token: str
+    follow: bool
+    prompt: bool = False
+
+
+class Guardian(Warden):
+    """A warden without patience: what it guards is begun again elsewhere in this very moment."""
+
+    longest = 0.0
+
+
+class Here:
+    """One start of one attempt, in this worker."""
+
+    __slots__ = ("abandoned", "child", "fetched", "key", "nonce", "output", "reported", "told")
+
+    def __init__(self, key: Key, child: Child) -> None:
+        self.key = key
+        self.child = child
+        self.nonce = os.urandom(6).hex()
+        self.output: Capture | None = None
+        self.abandoned = self.reported = self.told = False
+        self.fetched = Event()
+
+
+class Runner(WorkerPlugin):
+    """Runs the commands that come to this worker."""
+
+    def __init__(self, errand: Errand) -> None:
+        self.name = errand.name
+        self._errand = errand
+
+    def setup(self, worker: Any) -> None:
+        """Becomes a part of that worker."""
+        errand = self._errand
+        self._worker = worker
+        self._host = socket.gethostname()
+        self._live: dict[Key, Here] = {}
+        self._early: dict[Key, bool] = {}
+        self._over: OrderedDict[Key, None] = OrderedDict()
+        self._slots: set[int] = set()
+        self._lock = Lock()
+        self._clock = SystemClock()
+        self._asked_at = 0.0
+        self._leaving = Event()
+        self._workspace = tempfile.mkdtemp(prefix="pqrun-")
+        # Other workers of this machine have guardians of their own, which must not end what is ours.
+        token = errand.token + os.urandom(4).hex()
+        self._launcher = Launcher(
+            run_id=errand.run_id, directory=errand.directory, workspace=self._workspace, token=token
+        )
+        containment = PoliteContainment(self._launcher.mark, self._launcher.kept_mark)
+        containment.open()
+        self._guardian = Guardian(self._launcher.mark, containment.adopt)
+        self._guardian.spawn()
+        self._loop = asyncio.get_running_loop()
+        self._telling = Telling(worker, self.name)
+        self._heed_guardian()
+        worker.handlers[self.name] = self.answer
+        self._around = Surroundings(
+            clock=self._clock,
+            reporter=self,
+            launcher=self._launcher,
+            logs=Logs(f"{self._workspace}/logs", keep=False),
+            containment=containment,
+            warden=self._guardian,
+            follow=errand.follow,
+            prompt=errand.prompt,
+        )
+
+    async def teardown(self, worker: Any) -> None:
+        """The run or the worker ends: nothing of it stays here."""
+        self._leaving.set()
+        stream = worker.batched_stream
+        gone = stream is None or stream.comm is None or stream.comm.closed()
+        if (
+            gone
+        ):  # the scheduler is: what has done its last act may still end, and be asked about by pqrun itself
+            await _wait_while(self._running, LAST_MOMENT)
+        for here in list(self._live.values()):
+            if not (gone and here.reported):
+                self._abandon(here)
+        await _wait_while(self._running, LONGEST_GOODBYE)
+        if gone:
+            self._asked_at = time.monotonic()
+            while self._telling.unheard() and time.monotonic() < self._asked_at + LAST_WORD:
+                await asyncio.sleep(NAP)
+            for here in list(self._live.values()):
+                self._abandon(here)
+        await _wait_while(lambda: self._live, LONGEST_GOODBYE)
+        worker.handlers.pop(self.name, None)
+        if self._guardian.wanted():
+            self._loop.remove_reader(self._guardian.fileno())
+        if not self._live:
+            self._guardian.close()
+        self._around.containment.close()
+        self._launcher.close()
+        shutil.rmtree(self._workspace, ignore_errors=True)
+
+    def _running(self) -> bool:
+        return not all(here.reported for here in list(self._live.values()))
+
+    def transition(self, key: Any, start: Any, finish: Any, **_: Any) -> None:
+        """Whoever wanted it does so no longer: it is killed if it runs, else its end was heard."""
+        if finish not in ("released", "cancelled", "forgotten") or type(key) is not tuple:
+            return
+        if key[0] == self._errand.run_id and start in ("executing", "memory"):
+            own = Key(*key[1:])
+            self._telling.heard([own])
+            if (here := self._live.get(own)) is not None:
+                self._abandon(here)
+
+    # As a `Reporter`
+
+    def post(self, *news: News, urgent: bool = True) -> None:
+        """What the runner says of an attempt on its way."""
+        for fact in news:
+            here = self._live.get(fact.key)
+            if here is None or here.abandoned:
+                continue
+            if isinstance(fact, Grew):
+                if not here.told:  # until it was fetched, once is enough
+                    here.told = True
+                    self._tell("grew", here)
+            elif isinstance(fact, Started):
+                self._tell("started", here, fact._replace(where=self._host))
+            else:
+                self._tell("news", here, fact)
+
+    turn = post
+
+    # The work
+
+    def run(self, attempt: Attempt) -> None:
+        """In a thread of the worker: from the command's start until its output was taken away."""
+        here = Here(attempt.key, Child(attempt, self._around))
+        with self._lock:
+            slot = next(n for n in range(1, len(self._slots) + 2) if n not in self._slots)
+            self._slots.add(slot)
+            self._live[here.key] = here
+            early = self._early.pop(here.key, None)
+        if early is not None:
+            here.child.stop(force=early)
+        try:
+            self._report(here, self._done(here, slot))
+        finally:
+            here.reported = True
+            with self._lock:
+                self._over[here.key] = None
+                if len(self._over) > REMEMBERED:
+                    self._over.popitem(last=False)
+                self._slots.discard(slot)
+                del self._live[here.key]
+            if here.output is not None:
+                here.output.drop()
+
+    def _done(self, here: Here, slot: int) -> Ended | Refused:
+        began = self._clock.now()
+        try:
+            report = here.child.run(slot)
+            if isinstance(report, Ended) and not report.stopped and _is_killed(report.exit):
+                # Who ends a worker may have begun with what it runs: then that is lost, and not to blame.
+                self._leaving.wait(DOUBT)
+            return report
+        except OwnFailure as failure:  # this worker's disk is full: that job's misfortune
+            return Ended(here.key, Lost(str(failure)), False, began, self._clock.now())
+
+    def _report(self, here: Here, report: Ended | Refused) -> None:
+        if here.abandoned:
+            return
+        if isinstance(report, Refused):
+            self._tell("refused", here, report)
+            return
+        here.output = output = report.output
+        sizes, within = (0, 0), (b"", b"")
+        if output is not None:
+            sizes = (output.out.size, output.err.size)
+            if sum(sizes) <= WITHIN:
+                within = (b"".join(output.out.pieces()), b"".join(output.err.pieces()))
+        self._tell("ended", here, report._replace(output=None, where=self._host), sizes, within)
+        here.reported = True
+        if sum(sizes) > WITHIN:
+            here.fetched.wait()
+
+    async def answer(self, key: Any = None, stream: int = 1, start: int = 0, heard: Any = ()) -> Any:
+        """What pqrun asks past a scheduler that is gone: for reports that got lost with it, or for output."""
+        self._asked_at = time.monotonic()
+        self._telling.heard(Key(*own) for own in heard)
+        if key is not None:
+            return self.read(Key(*key), stream, start)
+        await _wait_while(self._running, 2 * LAST_MOMENT)
+        return self._telling.unheard()
+
+    def stop(self, key: Key, *, force: bool) -> bool:
+        """Asks it to end, or kills it; whether it is here, or was."""
+        with self._lock:
+            here = self._live.get(key)
+            if here is None:
+                if key in self._over:
+                    return True
+                self._early[key] = force or self._early.get(key, False)
+                return False
+        here.child.stop(force=force)
+        return True
+
+    def read(self, key: Key, stream: int, start: int) -> tuple[bytes, bool] | None:
+        """What it has printed from there on, a piece of it; whether there is more already."""
+        here = self._live.get(key)
+        output = None if here is None else here.output or here.child.output
+        if here is None or output is None:
+            return None
+        here.told = False
+        source = output.stream(stream)
+        end = min(source.size, start + PIECE)
+        return b"".join(source.pieces(start, end)), end < source.size
+
+    def _abandon(self, here: Here) -> None:
+        here.abandoned = True
+        here.child.stop(force=True)
+        here.fetched.set()
+
+    def _tell(self, kind: str, here: Here, *facts: Any) -> None:
+        told = pickle.dumps((self._clock.now(), *facts))
+        fact = (kind, *here.key, here.nonce, self._worker.address, told)
+        self._telling.put(fact, at_once=kind != "started" or self._errand.prompt)
+
+    def _heed_guardian(self) -> None:
+        """One that dies is replaced."""
+        if not self._guardian.wanted():
+            return
+        fd = self._guardian.fileno()
+
+        def replace() -> None:
+            self._loop.remove_reader(fd)
+            self._guardian.read()
+            self._heed_guardian()
+
+        self._loop.add_reader(fd, replace)
+
+
+def _is_killed(exit: Exit) -> bool:
+    return isinstance(exit, Signalled) and exit.name in OF_BATCH_SYSTEMS
+
+
+async def _wait_while(fact: Callable[[], Any], seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while fact() and time.monotonic() < until:
+        await asyncio.sleep(NAP)
+
+
+def run_attempt(name: str, attempt: bytes) -> None:
+    """The task, as Dask knows it. What is in the attempt is none of its business."""
+    get_worker().plugins[name].run(pickle.loads(attempt))
+
+
+def stop_here(name: str, wanted: list[tuple[Key, bool]], dask_worker: Any = None) -> list[Key]:
+    """Stops those that are here; which those are."""
+    runner = dask_worker.plugins.get(name)
+    return [key for key, force in wanted if runner is not None and runner.stop(key, force=force)]
+
+
+def read_here(name: str, key: Key, stream: int, start: int, dask_worker: Any = None) -> Any:
+    """A piece of an attempt's output."""
+    runner = dask_worker.plugins.get(name)
+    with contextlib.suppress(OSError):
+        return None if runner is None else runner.read(key, stream, start)
+    return None

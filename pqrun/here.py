@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Where a run's commands run: on this machine. What has to be there for that, and its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from pqrun.clock import Clock
+from pqrun.engine import Engine
+from pqrun.executors.child import Child, Surroundings
+from pqrun.executors.containment import Containment
+from pqrun.executors.launch import Launcher
+from pqrun.executors.slots import Slots
+from pqrun.executors.warden import Warden
+from pqrun.journal.record import Record
+from pqrun.machine import Machine
+from pqrun.model import JobSpec, Key
+from pqrun.reactor import Reactor
+from pqrun.settings import Settings
+from pqrun.workers import count_workers
+
+PeakOf = Callable[[Key], int | None]
+
+
+class Workers(Protocol):
+    """What runs attempts, as the rest of a run sees it."""
+
+    def capacity(self) -> int: ...
+    def start(self, attempt: Any) -> None: ...
+    def stop(self, key: Key, *, force: bool) -> None: ...
+    def resize(self, count: int) -> None: ...
+    def output_of(self, key: Key) -> Any: ...
+    def live(self) -> list[Any]: ...
+    def leaders(self) -> dict[Key, int]: ...
+    def close(self) -> None: ...
+
+
+class Place(Protocol):
+    """Where commands run.
+
+    `machine` says how many of them that place bears; `fit`, if there is one, raises UserError for a job
+    that it can't run.
+    """
+
+    machine: Machine
+
+    @property
+    def fit(self) -> Callable[[JobSpec], None] | None: ...
+    def open(self, record: Record, directory: str, reactor: Reactor) -> None: ...
+    def report_path(self, key: Key) -> str: ...
+    def tell_socket(self, path: str) -> None: ...
+    def workers(
+        self, clock: Clock, engine: Engine, count: int, say: Callable[[str], None], peak_of: PeakOf
+    ) -> Workers: ...
+    def count(self, said: str | None) -> int: ...
+    def size(self) -> int: ...
+    def close(self) -> list[str]: ...
+
+
+class Here:
+    """This machine. Nothing of a job survives it, nor the run if it is killed."""
+
+    fit = None
+
+    def __init__(self, settings: Settings, machine: Machine) -> None:
+        self.machine = machine
+        self._settings = settings
+
+    def open(self, record: Record, directory: str, reactor: Reactor) -> None:
+        """Before there are threads."""
+        self._record = record
+        self._launcher = launcher = Launcher(
+            run_id=record.run_id, directory=directory, workspace=record.workspace, token=record.token
+        )
+        launcher.stdout = 2 if self._settings.json else 1
+        self._containment = containment = Containment(launcher.mark, launcher.kept_mark)
+        lock = () if record.directory is None else (record.directory.lock_fd,)
+        self._warden = Warden(launcher.mark, containment.adopt, keep=lock)
+        self._warden.fork()
+        containment.open()
+        reactor.add(self._warden)
+
+    def report_path(self, key: Key) -> str:
+        """Where that attempt writes about itself."""
+        return self._launcher.report_path(key)
+
+    def tell_socket(self, path: str) -> None:
+        """By which jobs can talk to the run."""
+        self._launcher.socket = path
+
+    def workers(
+        self, clock: Clock, engine: Engine, count: int, say: Callable[[str], None], peak_of: PeakOf
+    ) -> Slots:
+        """So many slots."""
+        around = Surroundings(
+            clock=clock,
+            reporter=engine,
+            launcher=self._launcher,
+            logs=self._record.logs,
+            containment=self._containment,
+            warden=self._warden,
+            capture=self._settings.output != "raw",
+            follow=self._settings.output == "line",
+            prompt=self._settings.output == "line" or self._settings.events is not None,
+            peak_of=peak_of,
+        )
+        self._slots = Slots(count, lambda attempt: Child(attempt, around), engine, engine.fail)
+        return self._slots
+
+    def count(self, said: str | None) -> int:
+        """How many slots that is, as it was said."""
+        return count_workers(said)
+
+    def size(self) -> int:
+        """How many slots there are now."""
+        return self._slots.capacity()
+
+    def close(self) -> list[str]:
+        """Nothing is left of any job; what could not be ended, in words."""
+        self._containment.close()
+        self._warden.close()
+        return [*self._containment.escaped, *([self._warden.trouble] if self._warden.trouble else [])]

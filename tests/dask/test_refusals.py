@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""What can't be done on a cluster is said in a line, before anything is created."""
+
+import subprocess
+import sys
+
+import pytest
+from cluster import wait_for
+
+from pqrun.errors import UserError
+from pqrun.executors.dask_address import Address
+from pqrun.executors.dask_link import Link
+
+
+def refused(tmp_path, *words, jobs="jobs: ['true']"):
+    (tmp_path / "jobs.yaml").write_text(jobs)
+    run = subprocess.run(
+        [sys.executable, "-m", "pqrun", "run", str(tmp_path / "jobs.yaml"), "--run-dir", str(tmp_path / "run"), *words],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True,
+    )  # fmt: skip
+    assert run.returncode == 2 and "Traceback" not in run.stderr
+    assert not (tmp_path / "run").exists()
+    return run.stderr
+
+
+def test_a_job_takes_one_slot(cluster, tmp_path):
+    told = refused(tmp_path, "--on", cluster.on, jobs="jobs:\n- make a\n- {run: make b, slots: 2}\n")
+    assert f"{tmp_path}/jobs.yaml:3: job `2` asks for 2 slots" in told
+
+
+def test_a_job_of_a_list_takes_one_slot(cluster, pqrun, tmp_path):
+    run = pqrun(cluster, "echo a\necho b # pqrun: slots=2\necho c\n", "-q")
+    assert run.end() == 1 and run.out == b"a\n"
+    assert f"{run.jobs}:2: job `2` asks for 2 slots" in run.err
+
+
+def test_a_job_that_is_added_takes_one_slot(cluster, pqrun, tmp_path):
+    run = pqrun(cluster, f"while [ ! -e {tmp_path}/go ]; do sleep 0.02; done\n", "-q")
+    wait_for(lambda: (run.record / "control.sock").exists())
+    words = [sys.executable, "-m", "pqrun", "add", "--run", str(run.record), "--slots", "2", "true"]
+    added = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert added.returncode != 0 and "a job asks for 2 slots: with --on dask://" in added.stderr
+    (tmp_path / "go").touch()
+    assert run.end() == 0, run.err
+
+
+def test_output_can_not_be_passed_straight_through(cluster, tmp_path):
+    assert "--output raw" in refused(tmp_path, "--on", cluster.on, "--output", "raw")
+
+
+def test_there_has_to_be_a_scheduler(tmp_path):
+    told = refused(tmp_path, "--on", "dask://127.0.0.1:9")
+    assert "no Dask scheduler answers at tcp://127.0.0.1:9" in told
+
+
+def test_pqrun_has_to_be_the_same_there(cluster, monkeypatch):
+    monkeypatch.setattr("pqrun.executors.dask_versions.version", lambda _package: "9.9")
+    link = Link(Address(cluster.on, cluster.address, None))
+    with pytest.raises(UserError, match=r"pqrun 9\.9 here, \S+ on the scheduler: they have to be the same"):
+        link.open()
+
+
+def test_dask_must_not_be_too_old_there(cluster, monkeypatch):
+    monkeypatch.setattr("pqrun.executors.dask_versions.OLDEST", (9999, 1))
+    link = Link(Address(cluster.on, cluster.address, None))
+    with pytest.raises(
+        UserError, match=r"distributed \S+ here, \S+ on the scheduler: it takes 9999\.1 or newer"
+    ):
+        link.open()
