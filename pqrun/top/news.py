@@ -13,7 +13,7 @@ from pqrun.top.jobs import Job
 class RunNow(NamedTuple):
     """The run as a whole, at the moment `now`; `trouble`: why nothing new can be learnt of it.
 
-    `id` is how to call it on a command line.
+    `address` is how to call it on a command line.
     """
 
     id: str
@@ -30,6 +30,7 @@ class RunNow(NamedTuple):
     stopping: bool = False
     complete: bool = True
     trouble: str = ""
+    address: str = ""
 
 
 class News(NamedTuple):

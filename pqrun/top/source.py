@@ -135,8 +135,9 @@ class RunSource:
                 answer = self._ask("ps", jobs=[NOBODY])
                 paused, stopping = answer["paused"], answer["stopping"]
         return RunNow(
-            self._run.address, safe(name), state, live, facts["began"], now,
+            os.path.basename(self._run.path), safe(name), state, live, facts["began"], now,
             facts["workers"], numbers, added, ended, paused, stopping, facts["complete"],
+            address=self._run.address,
         )  # fmt: skip
 
     def _job(self, entry: Entry) -> Job:

@@ -239,7 +239,7 @@ class View(App[list[str]]):
     def _resume_words(self) -> list[str]:
         """The command that goes on with the run, when it has ended."""
         assert self.run_now is not None
-        words = ["pqrun", "resume", self.run_now.id]
+        words = ["pqrun", "resume", self.run_now.address or self.run_now.id]
         return [*words, "--failed"] if self.jobs.counts["failed"] + self.jobs.counts["timeout"] else words
 
     def _board(self, width: int) -> list[list[Piece]]:

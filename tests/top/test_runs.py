@@ -51,6 +51,7 @@ def test_a_source_tells_first_all_then_what_changed(watched, gate, until):
     news = source.poll()
     jobs = {job.id: job for job in news.changed}
     assert news.anew and news.run.live and news.run.workers == 1
+    assert (news.run.id, news.run.address) == (watched.run, str(watched.directory))  # not among the others
     assert {name: job.state for name, job in jobs.items()} == {
         "flaky": "failed", "long": "running", "next": "queued", "last": "pending",
     }  # fmt: skip
@@ -103,7 +104,9 @@ def test_which_run_is_meant(watched, state, monkeypatch):
         which_run("nowhere")
 
 
-def test_a_live_run_on_the_screen(play, watched, gate):
+def test_a_live_run_on_the_screen(play, watched, gate, state, monkeypatch):
+    monkeypatch.setenv("PQRUN_STATE_DIR", str(state))
+
     async def script(app, pilot):
         await settled(app, pilot, 3)
         shown = "\n".join(screen_of(app))
