@@ -11,6 +11,7 @@ from pqrun.model import Halt, Outcome, Rate
 from pqrun.words import duration_text
 
 AGAIN_AFTER_REFUSAL = 0.25
+LONGEST_PAUSE = 8.0
 QUIET_ROUNDS = 8
 
 
@@ -26,18 +27,21 @@ class Ceiling:
         self._told = False
         self._unrefused = 0
         self._again_at = -inf
+        self._pause = AGAIN_AFTER_REFUSAL
 
     def refused(self, used: int, now: float, why: str) -> None:
         """A start was refused while so many slots were used."""
         self._unrefused = 0
-        if not used:
-            self._again_at = now + AGAIN_AFTER_REFUSAL
+        if not used:  # nothing of ours can end and make room: it is tried less and less often
+            self._again_at = now + self._pause
+            self._pause = min(2 * self._pause, LONGEST_PAUSE)
         self.slots = min(self.slots, max(1, used))
         if not self._told:
             self.untold, self._told = why, True
 
     def went_well(self) -> None:
         """An attempt ended; after many of them one more at a time is tried."""
+        self._pause = AGAIN_AFTER_REFUSAL
         if self.slots < inf:
             self._unrefused += 1
             if self._unrefused >= QUIET_ROUNDS * self.slots:

@@ -139,6 +139,8 @@ class LastPage:
         how = how_it_ended(last.exit, last.asked, spec.timeout) if last else ""
         if event.outcome is Outcome.SKIPPED:
             how = f"needs {event.because}"
+        elif last is None:
+            how = "before it began"
         if event.allowed:
             how += " (may fail)"
         seconds = last.ended - last.began if last else 0.0

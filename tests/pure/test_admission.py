@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from pqrun import events as ev
-from pqrun.limits import Bearing, Pace
+from pqrun.limits import Bearing, Ceiling, Pace
 from pqrun.model import Exited, Halt, JobSpec, Pool, Rate, RetryPolicy
 from pqrun.scheduler import Scheduler
 from pqrun.testing import FakeClock, Fate, SimulatedExecutor, simulate
@@ -198,3 +198,15 @@ def test_random_runs_with_everything_that_holds_back_still_end_and_keep_their_pa
         story = simulate(scheduler, executor)
         ended = [event for event in story.events if isinstance(event, ev.JobEnded)]
         assert len(ended) == 12
+
+
+def test_where_not_even_one_can_start_it_is_tried_less_and_less_often():
+    ceiling, now, pauses = Ceiling(), 0.0, []
+    for _ in range(7):
+        ceiling.refused(0, now, "no room")
+        pauses.append(ceiling.opens_at - now)
+        now = ceiling.opens_at
+    assert pauses == [0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 8.0]
+    ceiling.went_well()
+    ceiling.refused(0, now, "no room")
+    assert ceiling.opens_at - now == 0.25
