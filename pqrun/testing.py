@@ -89,7 +89,7 @@ class SimulatedExecutor:
             self._report(Refused(attempt.key, "no room"))
             return
         self._live[attempt.key] = _Life(attempt, fate, self.clock.now(), fate.exit)
-        self._report(Started(attempt.key, self.clock.now(), "slot 1"))
+        self._report(Started(attempt.key, self.clock.now(), "slot"))
         self._end_at(self.clock.now() + fate.seconds, attempt.key)
 
     def stop(self, key: Key, *, force: bool) -> None:

@@ -43,4 +43,4 @@ def duration_text(seconds: float) -> str:
 
 def host_of(where: str) -> str:
     """The machine of a place as executors name it; empty for a slot of this one."""
-    return "" if where.startswith("slot ") else where
+    return "" if where == "slot" or where.startswith("slot ") else where
