@@ -13,7 +13,7 @@ from pqrun.clock import SystemClock
 from pqrun.display.outlet import Outlet
 from pqrun.display.stage import Stage
 from pqrun.engine import Engine
-from pqrun.errors import OwnFailure
+from pqrun.errors import BUG, NOT_ALL_RUN, OK, OWN_FAILURE, SOME_FAILED, USAGE, OwnFailure
 from pqrun.here import Here, Place
 from pqrun.input import Input, open_input
 from pqrun.journal.record import Record
@@ -27,7 +27,7 @@ from pqrun.reports.facts import Ending, RunFacts
 from pqrun.reports.watch import Watch
 from pqrun.scheduler import Scheduler
 from pqrun.settings import MAX_QUEUE, Settings
-from pqrun.signals import SignalPolicy, end_by, enter, make_sure_of_descriptors, make_sure_of_signals
+from pqrun.signals import SignalPolicy, end_by, enter, make_sure_of_signals
 from pqrun.teller import Listener, Teller
 from pqrun.workers import usable_cpus
 
@@ -38,12 +38,9 @@ if TYPE_CHECKING:
     from pqrun.ledger import Ledger
     from pqrun.reports.together import Reports
 
-OK, SOME_FAILED, USAGE, NOT_ALL_RUN, OWN_FAILURE, BUG = 0, 1, 2, 3, 4, 70
-
 
 def run(settings: Settings) -> int:
     """A whole run, from its input to its exit code; `UserError` before anything was started."""
-    make_sure_of_descriptors()
     make_sure_of_signals()
     if settings.cwd is not None:
         enter(settings.cwd)

@@ -8,10 +8,9 @@ import sys
 import traceback
 from collections.abc import Callable
 
-from pqrun.errors import OwnFailure, UserError
+from pqrun.errors import BUG, OWN_FAILURE, USAGE, OwnFailure, UserError
 from pqrun.journal.rundir import LOG, RunDirectory
 
-BUG, USAGE, FAILED = 70, 2, 4
 _READY = "ready"
 _END = b"\0"
 
@@ -35,13 +34,13 @@ def detached(directory: RunDirectory, serve: Callable[[Ready], int]) -> int:
     if word == str(USAGE):
         raise UserError(rest)
     raise OwnFailure(
-        rest or f"the queue could not be started: see {directory.path}/{LOG}", int(word or FAILED)
+        rest or f"the queue could not be started: see {directory.path}/{LOG}", int(word or OWN_FAILURE)
     )
 
 
 def _be_in_the_background(directory: RunDirectory, serve: Callable[[Ready], int], told: int) -> None:
     """Never returns: as a grandchild it serves, as a child it is gone at once."""
-    code = FAILED
+    code = OWN_FAILURE
     told_yet = False
 
     def tell(text: str) -> None:

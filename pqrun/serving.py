@@ -14,7 +14,7 @@ from pqrun.journal.reader import Lines
 from pqrun.journal.record import Record
 from pqrun.journal.rundir import RunDirectory, make_state_directory, runs_directory
 from pqrun.settings import Settings
-from pqrun.signals import enter, make_sure_of_descriptors, make_sure_of_signals
+from pqrun.signals import enter, make_sure_of_signals
 
 if TYPE_CHECKING:
     from pqrun.events import Event
@@ -56,7 +56,6 @@ def serve(settings: Settings, *, detach: bool, keep: int = KEEP) -> int:
             raise UserError(f"--{name.replace('_', '-')} is for runs that end: not for a queue")
     if not settings.journal:
         raise UserError("--no-journal is not for a queue: its journal is what it is restored from")
-    make_sure_of_descriptors()
     make_sure_of_signals()
     directory = RunDirectory(settings.run_dir)
     if settings.cwd is not None:

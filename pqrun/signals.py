@@ -22,13 +22,6 @@ LAST_WORDS = 1.0
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
-def make_sure_of_descriptors() -> None:
-    """Opens 0, 1 and 2 if the caller has closed them, so that nothing else gets these numbers."""
-    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
-        os.set_inheritable(fd, True)
-    os.close(fd)
-
-
 def make_sure_of_signals() -> None:
     """Children can be waited for, nothing is blocked, and jobs start with default handlers.
 

@@ -7,9 +7,8 @@ import os
 import sys
 from errno import EDQUOT, EFBIG, EIO, ENOSPC
 
-from pqrun.errors import OwnFailure, UserError
+from pqrun.errors import BUG, OWN_FAILURE, USAGE, OwnFailure, UserError
 
-BUG = 70
 NO_ROOM = {ENOSPC, EDQUOT, EFBIG, EIO}  # what we print has no file name; our own files have one
 
 
@@ -23,8 +22,6 @@ def entry() -> None:
 
     Python's own tidying up takes 10 ms of a command's time, and there is nothing left to tidy.
     """
-    if None in (sys.stdin, sys.stdout, sys.stderr):
-        _stand_in_for_closed_streams()
     code = run()
     try:
         sys.stdout.flush()
@@ -37,19 +34,18 @@ def entry() -> None:
 
 def run() -> int:
     """The exit code: what the user did is told in a line, what we did with a traceback."""
+    _make_sure_of_streams()
     try:
         return _run()
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except UserError as error:
         _tell(f"{error}" if "\n" in str(error) else f"pqrun: {error}")
-        return 2
+        return USAGE
     except OwnFailure as failure:
         _tell(f"pqrun: {failure}")
         return failure.code
-    except (
-        KeyboardInterrupt
-    ):  # before there was a run that could deal with it, or in a command that only prints
+    except KeyboardInterrupt:  # before there was a run that deals with it
         from signal import SIGINT
 
         from pqrun.signals import end_by
@@ -77,7 +73,7 @@ def _run() -> int:
     return 0
 
 
-def _stand_in_for_closed_streams() -> None:
+def _make_sure_of_streams() -> None:
     """0, 1 and 2 lead nowhere if the caller has closed them, so that nothing else gets these numbers."""
     while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(fd, True)
@@ -90,7 +86,7 @@ def _stand_in_for_closed_streams() -> None:
 def _not_written(error: Exception) -> int:
     """Says so; the exit code."""
     _tell(f"pqrun: cannot write to standard output: {getattr(error, 'strerror', None) or error}")
-    return OwnFailure("").code
+    return OWN_FAILURE
 
 
 def _tell(text: str) -> None:

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from pqrun.cli.options import ReportOptions
 from pqrun.cli.showing import Seen, see
 from pqrun.display.outlet import Outlet
-from pqrun.errors import OwnFailure
+from pqrun.errors import NOT_ALL_RUN, OK, SOME_FAILED, OwnFailure
 from pqrun.journal.index import consult
 from pqrun.journal.recovery import recover
 from pqrun.journal.rundir import find_run
@@ -16,7 +16,6 @@ from pqrun.reports import write_after
 from pqrun.reports.facts import Ending, RunFacts
 
 UNFINISHED = ("interrupted", "running", "waiting", "queued", "pending")
-SOME_FAILED, NOT_ALL_RUN = 1, 3
 
 
 def write_reports(name: str, options: ReportOptions, *, json: bool) -> None:
@@ -47,4 +46,4 @@ def _code_of(seen: Seen) -> int:
     if seen.failed:
         return SOME_FAILED
     over = not any(seen.counts.get(state) for state in UNFINISHED)
-    return 0 if over and seen.facts["complete"] and seen.state != "died" else NOT_ALL_RUN
+    return OK if over and seen.facts["complete"] and seen.state != "died" else NOT_ALL_RUN

@@ -113,21 +113,21 @@ class PlainLog:
             case ev.JobChanged(_, seq, spec) if seq in self._specs:
                 self._specs[seq] = spec
             case ev.AttemptSubmitted(at, seq, attempt):
-                job = self._tried.setdefault(seq, _Tried())
+                job = self._try_of(seq)
                 job.attempt, job.started, job.runs = attempt, at, True
                 if self._verbose:
                     self._line(at, "start", seq, "")
             case ev.AttemptRefused(seq=seq):
-                self._tried[seq].runs = False
+                self._try_of(seq).runs = False
             case ev.AttemptStarted(at, seq):
-                self._tried[seq].started = at
+                self._try_of(seq).started = at
             case ev.AttemptEnded(seq=seq):
-                self._tried[seq].runs = False
-                self._tried[seq].last = event
+                self._try_of(seq).runs = False
+                self._try_of(seq).last = event
                 for note in event.said.notes:
                     self._line(event.at, "note", seq, f"not understood in its report: {safe(note)}")
             case ev.JobWaiting(at, seq, attempt, until):
-                last, spec = self._tried[seq].last, self._specs[seq]
+                last, spec = self._try_of(seq).last, self._specs[seq]
                 how = how_it_ended(last.exit, last.asked, spec.timeout) if last else ""
                 tries = f"try {attempt}/{max(attempt, spec.retry.max + 1)} in {duration_text(until - at)}"
                 self._line(at, "retry", seq, f"{tries}: {how}", "yellow")
@@ -145,6 +145,10 @@ class PlainLog:
                 self._stopping(event)
             case _:
                 pass
+
+    def _try_of(self, seq: int) -> _Tried:
+        """What is known of its attempts; of those of an earlier process that may be nothing."""
+        return self._tried.setdefault(seq, _Tried())
 
     def _job_ended(self, event: ev.JobEnded) -> None:
         self._ended += 1

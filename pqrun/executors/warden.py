@@ -146,8 +146,10 @@ class Warden:
         package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
         try:
             process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-c", _ANEW, package, str(reading), self._mark.decode(), str(self.longest)]
-                + [str(fd) for fd in self._keep],
+                [
+                    sys.executable, "-I", "-S", "-c", _ANEW, package,
+                    str(reading), self._mark.decode(), str(self.longest), *map(str, self._keep),
+                ],
                 pass_fds=(reading, *self._keep), start_new_session=True,
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             )  # fmt: skip

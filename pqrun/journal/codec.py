@@ -39,8 +39,8 @@ Wall = Callable[[float], float]
 CRC_LENGTH = len(b',"c":"00000000"}')
 UNKNOWN = JobSpec("", Command(""))
 _RARE = (
-    ev.JobWaiting, ev.AttemptRefused, ev.AttemptRestarted, ev.JobRemoved, ev.JobReopened, ev.JobDropped, ev.JobChanged,
-    ev.InputEnded, ev.WorkersChanged, ev.PoolChanged, ev.RunPaused, ev.RunStopping, ev.SlotsChanged,
+    ev.JobWaiting, ev.AttemptRefused, ev.AttemptRestarted, ev.JobRemoved, ev.JobReopened, ev.JobDropped,
+    ev.JobChanged, ev.InputEnded, ev.WorkersChanged, ev.PoolChanged, ev.RunPaused, ev.RunStopping, ev.SlotsChanged,
 )  # fmt: skip
 
 

@@ -129,8 +129,8 @@ class Record:
     ) -> None:
         """The last line of this process: what a list of runs shows without reading the rest.
 
-        `exit` is the run's exit code, `failed` counts the jobs that make the exit code 1, `stopped` says that the run was told to
-        end, `complete` that its list of jobs was read to the end.
+        `exit` is the run's exit code, `failed` counts the jobs that make it 1, `stopped` says that the
+        run was told to end, `complete` that its list of jobs was read to the end.
         """
         if self._writer is None or self._clock is None:
             return

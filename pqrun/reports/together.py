@@ -13,6 +13,7 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 from pqrun import events as ev
+from pqrun.errors import BUG, OWN_FAILURE
 from pqrun.reports.facts import Ending, Report, RunFacts, Ticking
 from pqrun.reports.wanted import Wanted
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from pqrun.reports.digest import Digest
     from pqrun.reports.hooks import Hook
 
-OWN_FAILURE, BUG, BY_SIGNAL = 4, 70, 128
+BY_SIGNAL = 128
 A_BATCH = 1000
 LAST_WORDS = 1.0
 

@@ -14,14 +14,12 @@ import os
 import platform
 import shutil
 import statistics
-import subprocess
 import sys
-import tempfile
 from datetime import date
 from pathlib import Path
 
 from tests.bench.figures import Figure, figures
-from tests.bench.measure import Cost, cost_of
+from tests.bench.measure import Cost, cost_of, forget_runs, workplace
 
 
 def main() -> None:
@@ -31,10 +29,8 @@ def main() -> None:
     parser.add_argument("--only", default="", help="figures whose name holds this")
     parser.add_argument("--json", help="write the figures to this file too")
     options = parser.parse_args()
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed program is compiled
-    with tempfile.TemporaryDirectory(prefix="pqrun-bench-") as directory:
-        os.environ["PQRUN_STATE_DIR"] = f"{directory}/state"
-        chosen = [f for f in figures(Path(directory), options.scale) if options.only in f.name]
+    with workplace() as directory:
+        chosen = [f for f in figures(directory, options.scale) if options.only in f.name]
         results = []
         print(heading(options))
         for figure in chosen:
@@ -61,7 +57,7 @@ def run(figure: Figure, rounds: int) -> dict[str, object]:
         cpu.append(first.cpu / second.cpu)
         peak.append(first.peak)
         ours.append(first.wall)
-        subprocess.run(["rm", "-rf", os.environ["PQRUN_STATE_DIR"]], check=True)
+        forget_runs()
     return {
         "name": figure.name,
         "reach": figure.reach,

@@ -5,9 +5,26 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
+
+
+@contextmanager
+def workplace() -> Iterator[Path]:
+    """A directory for a benchmark, in which runs are recorded too; the program is compiled, as after an installation."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    with tempfile.TemporaryDirectory(prefix="pqrun-bench-") as directory:
+        os.environ["PQRUN_STATE_DIR"] = f"{directory}/state"
+        yield Path(directory)
+
+
+def forget_runs() -> None:
+    """Their records would fill the disk."""
+    subprocess.run(["rm", "-rf", os.environ["PQRUN_STATE_DIR"]], check=True)
 
 
 class Cost(NamedTuple):

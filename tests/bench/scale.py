@@ -10,17 +10,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shlex
 import statistics
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 from tests.bench.__main__ import machine
 from tests.bench.figures import PQRUN
-from tests.bench.measure import cost_of
+from tests.bench.measure import cost_of, forget_runs, workplace
 
 LIMIT = 0.5
 
@@ -30,10 +28,7 @@ def main() -> None:
     parser.add_argument("--jobs", default="5000,100000,1000000")
     parser.add_argument("--slots", type=int, default=8)
     given = parser.parse_args()
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    with tempfile.TemporaryDirectory(prefix="pqrun-bench-") as directory:
-        here = Path(directory)
-        os.environ["PQRUN_STATE_DIR"] = f"{directory}/state"
+    with workplace() as here:
         print(f"{machine()}\n\n| jobs | jobs/s | CPU per job, µs | peak memory |\n|---|---|---|---|")
         run = f"{PQRUN} run -q -j{given.slots}"
         start = min((cost_of(f"(echo true | {run})", here) for _ in range(3)), key=lambda cost: cost.cpu)
@@ -42,7 +37,7 @@ def main() -> None:
             each = (cost.cpu - start.cpu) / (jobs - 1) * 1e6
             speed = (jobs - 1) / (cost.wall - start.wall)
             print(f"| {jobs:,} | {speed:,.0f} | {each:.0f} | {cost.peak:.0f} MiB |", flush=True)
-            subprocess.run(["rm", "-rf", f"{directory}/state"], check=True)
+            forget_runs()
         late = lateness(here)
         print(
             f"\nA limit of {LIMIT} s was kept {late[0]:.1f} ms late (median), {late[1]:.1f} ms at most, of 20."

@@ -9,16 +9,13 @@ All numbers are per job, the start of the program taken off. CPU is that of pqru
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import subprocess
 import sys
-import tempfile
-from pathlib import Path
 
 from tests.bench.__main__ import machine
 from tests.bench.figures import FLOOR, PQRUN
-from tests.bench.measure import cost_of
+from tests.bench.measure import cost_of, forget_runs, workplace
 
 STEPS = {
     "spawn and wait for `sh -c true`, in C": "./floor {slots} {jobs}",
@@ -35,10 +32,7 @@ def main() -> None:
     parser.add_argument("--slots", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    with tempfile.TemporaryDirectory(prefix="pqrun-bench-") as directory:
-        here = Path(directory)
-        os.environ["PQRUN_STATE_DIR"] = f"{directory}/state"
+    with workplace() as here:
         subprocess.run(["cc", "-O2", "-o", str(here / "floor"), str(FLOOR)], check=True)
         for name, count in (("list", given.jobs), ("one", 1)):
             (here / name).write_text("true;\n" * count)  # the semicolon makes it the shell's
@@ -54,7 +48,7 @@ def main() -> None:
                     costs.append(cost_of(words, here))
                 wall[step].append((costs[0].wall - costs[1].wall) / (given.jobs - 1) * 1e6)
                 cpu[step].append((costs[0].cpu - costs[1].cpu) / (given.jobs - 1) * 1e6)
-            subprocess.run(["rm", "-rf", f"{directory}/state"], check=True)
+            forget_runs()
     print(f"{given.jobs:,} jobs, -j{given.slots}, {machine()}; medians of {given.rounds} rounds\n")
     print("| what | wall, µs | more | CPU, µs | more |\n|---|---|---|---|---|")
     before = (0.0, 0.0)

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from reported import FILES
+from reported import FILES, Written
 
 PQRUN = [sys.executable, "-m", "pqrun"]
 
@@ -71,7 +71,7 @@ KILLED = {"really killed": Asked(LONG, 3, by="SIGKILL")}
 
 
 @dataclass
-class Real:
+class Real(Written):
     """What such a run has left; read as those that are played."""
 
     directory: Path
@@ -80,15 +80,6 @@ class Real:
     said: str
     step: str
     batches: list = field(default_factory=list)
-
-    def path(self, name):
-        return self.directory / FILES[name]
-
-    def jobs(self):
-        return {entry["id"]: entry for entry in self.document["jobs"]}
-
-    def lines(self):
-        return [json.loads(line) for line in self.path("events").read_text().splitlines()]
 
     def show(self, *arguments):
         """`pqrun show` of it."""

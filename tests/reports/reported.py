@@ -113,8 +113,21 @@ class Told(Story):
         return event._replace(output=Capture.stored(self.logs, key, *map(len, printed)))
 
 
+class Written:
+    """What a run has left: reports in a `directory`, beside the `document` of --json."""
+
+    def path(self, name):
+        return self.directory / FILES[name]
+
+    def jobs(self):
+        return {entry["id"]: entry for entry in self.document["jobs"]}
+
+    def lines(self):
+        return [json.loads(line) for line in self.path("events").read_text().splitlines()]
+
+
 @dataclass
-class Played:
+class Played(Written):
     """What a run has left."""
 
     directory: Path
@@ -126,15 +139,6 @@ class Played:
     reports: Reports
     run: RunFacts
     ending: Ending
-
-    def path(self, name):
-        return self.directory / FILES[name]
-
-    def jobs(self):
-        return {entry["id"]: entry for entry in self.document["jobs"]}
-
-    def lines(self):
-        return [json.loads(line) for line in self.path("events").read_text().splitlines()]
 
 
 def settings_for(directory, **more):
