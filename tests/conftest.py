@@ -6,6 +6,12 @@ import signal
 import time
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# One profile for all: on a busy machine, how long an example takes or takes to be made says nothing about the
+# code. What hangs is ended by the time limit of its test.
+settings.register_profile("pqrun", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("pqrun")
 
 
 def pytest_configure(config):

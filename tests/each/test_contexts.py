@@ -110,7 +110,7 @@ EVILS = [
 ]
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(some.lists(some.sampled_from(FRAGMENTS), min_size=2, max_size=9), some.sampled_from(EVILS))
 @example(["f ", "$'", "\\", "'", "{}", "'"], "';>evil;'")
 @example(['"', "$(", "case ", "x", " in ", "a)", '"', "{}", '"', ";;", "esac", ")", '"'], "$(>evil)")

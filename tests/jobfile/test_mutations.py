@@ -21,13 +21,13 @@ def test_10_000_mutated_files_are_jobs_or_problems():
     assert peak < 150
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_jobs_or_problems(data):
     parse(data)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.sampled_from([*WORDS, b"jobs:\n  - ", b"a", b"b: c", b", "]), max_size=25))
 def test_any_pieces_of_yaml_are_jobs_or_problems(parts):
     parse(b"".join(parts))
@@ -73,7 +73,7 @@ KEYS = st.sampled_from(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     st.fixed_dictionaries(
         {

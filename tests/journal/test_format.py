@@ -169,7 +169,7 @@ def test_every_event_is_kept_or_known_not_to_be():
 
 @pytest.mark.parametrize("kind", kept, ids=lambda kind: kind.__name__)
 def test_an_event_comes_back_as_it_went(kind):
-    @settings(max_examples=15, deadline=None)
+    @settings(max_examples=15)
     @given(kept[kind])
     def check(event):
         assert there_and_back([event]) == [nothing_printed(event)]
@@ -177,13 +177,13 @@ def test_an_event_comes_back_as_it_went(kind):
     check()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.one_of(*kept.values()), max_size=8))
 def test_many_events_of_a_turn_come_back_in_their_order_whatever_they_are(events):
     assert there_and_back(events) == [nothing_printed(event) for event in events]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(specs, min_size=1, max_size=4), moments)
 def test_added_jobs_that_are_queued_at_once_take_one_line_each(jobs, at):
     added = [ev.JobAdded(at, seq, spec) for seq, spec in enumerate(jobs, 1)]
@@ -210,7 +210,7 @@ def test_what_is_of_the_moment_is_not_kept(event):
     assert Encoder(lambda at: at)([event]) == []
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(specs)
 def test_a_job_comes_back_with_all_its_fields(spec):
     assert spec_of(json.loads(json.dumps(spec_facts(spec)))) == spec
