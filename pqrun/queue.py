@@ -7,11 +7,12 @@ It is a guest in that program: no signal handlers, nothing written to its stream
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from threading import current_thread
 from types import TracebackType
-from typing import Any, Generic
+from typing import Any, Generic, TypeVar
 
 from pqrun.admission import Admission
 from pqrun.events import Event
@@ -27,6 +28,8 @@ from pqrun.task import Task
 from pqrun.teller import Listener
 from pqrun.workshop import Workshop
 
+Answer = TypeVar("Answer")
+
 
 class Queue(Generic[P]):
     """Jobs in order of priority, some at a time, each in a thread of a pool or as a child process.
@@ -35,6 +38,8 @@ class Queue(Generic[P]):
     result; when it raises, the job is tried again if it has retries left. All methods may be called
     from any thread, also by handlers, callbacks and listeners, but these must not `join` or `shutdown`.
     `contain=True`: what shell jobs leave behind comes to this process, and they die if it is killed.
+    It belongs to the process that made it: a forked child has none of its threads, and every method
+    raises `RuntimeError` there.
     """
 
     def __init__(
@@ -47,9 +52,9 @@ class Queue(Generic[P]):
         if not callable(handler):
             raise TypeError(f"handler: a function of a context and a job, not {handler!r}")
         self._config = config or Config.medium()
+        self._process = os.getpid()
         self._handles = Handles(getattr(handler, "__qualname__", repr(handler)), self._config.grace)
         self._shop = Workshop(handler, self._config, self._handles, contain=contain)
-        self._ask = self._shop.ask
         self._admission = Admission(
             self._config,
             self._shop.clock,
@@ -66,7 +71,12 @@ class Queue(Generic[P]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Waits for all jobs; if the block has raised, they are cancelled instead."""
+        """Waits for all jobs; if the block has raised, they are cancelled instead.
+
+        Does nothing in a forked child that leaves the block: the jobs are its parent's.
+        """
+        if os.getpid() != self._process:
+            return
         try:
             if kind is None:
                 self.join()
@@ -139,6 +149,7 @@ class Queue(Generic[P]):
 
     def size(self) -> int:
         """How many jobs are queued; neither those that run nor those that wait for another attempt."""
+        self._refuse_forked()
         return self._admission.size()
 
     __len__ = size
@@ -153,6 +164,7 @@ class Queue(Generic[P]):
 
     def metrics(self) -> Metrics:
         """A snapshot, whose numbers add up. `RuntimeError` without `enable_metrics`."""
+        self._refuse_forked()
         if not self._config.enable_metrics:
             raise RuntimeError("this queue has no metrics: its config says enable_metrics=False")
         return self._shop.snapshot()
@@ -166,12 +178,14 @@ class Queue(Generic[P]):
 
         Answers the function that ends it. An object with `hear(events)` and `close()` will do too.
         """
+        self._refuse_forked()
         return self._shop.subscribe(listener)
 
     # Coming to an end
 
     def join(self, timeout: float | None = None) -> None:
         """Waits until all jobs have ended and all handles are resolved; `TimeoutError` after `timeout`."""
+        self._refuse_forked()
         self._refuse_inside("join")
         if not self._handles.wait(Deadline(timeout)):
             raise TimeoutError(f"after {timeout} s {len(self._handles.by_id)} jobs have not ended")
@@ -182,6 +196,7 @@ class Queue(Generic[P]):
         They come in starting order, their handles are cancelled. `TimeoutError` if a job still runs
         after `timeout` seconds: it goes on, and `shutdown` may be called again.
         """
+        self._refuse_forked()
         self._refuse_inside("shutdown")
         deadline = Deadline(timeout)
         if self._shop.engine.broken is None:
@@ -200,10 +215,15 @@ class Queue(Generic[P]):
     # Steps
 
     def _put(self, jobs: Sequence[Job[Any]], block: bool, timeout: float | None) -> list[Handle]:
+        self._refuse_forked()
         for job in jobs:
             if isinstance(job.payload, Command):
                 self._shop.make_room_for_commands()
         return self._admission.put(jobs, block=block, timeout=timeout)
+
+    def _ask(self, ask: Callable[[Scheduler, float], Answer]) -> Answer:
+        self._refuse_forked()
+        return self._shop.ask(ask)
 
     def _end(self, find: Callable[[Scheduler], Task | None]) -> bool:
         def cancel(scheduler: Scheduler, now: float) -> bool:
@@ -220,6 +240,14 @@ class Queue(Generic[P]):
     def _fail(self, error: BaseException) -> None:
         self._admission.close(error)
         self._handles.break_off(error)
+
+    def _refuse_forked(self) -> None:
+        """Before any lock is taken: one that another thread held at the fork stays locked in the child."""
+        if os.getpid() != self._process:
+            raise RuntimeError(
+                f"this queue belongs to process {self._process}, from which this one was forked and which alone "
+                "has its threads: make a new Queue here"
+            )
 
     def _refuse_inside(self, what: str) -> None:
         if current_thread() in self._shop.threads or self._handles.resolving_here():
