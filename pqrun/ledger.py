@@ -7,7 +7,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pqrun import events as ev
-from pqrun.model import Exit, Exited, JobSpec, Lost, NotStarted, Outcome, Signalled, StopReason, Usage
+from pqrun.model import (
+    Exit,
+    Exited,
+    JobSpec,
+    Lost,
+    NotStarted,
+    Outcome,
+    Signalled,
+    StopReason,
+    Usage,
+    is_gone,
+)
 from pqrun.words import host_of
 
 
@@ -88,7 +99,7 @@ class Ledger:
                     _ended(rows[event.seq], event)
                 case ev.JobWaiting(_, seq):
                     rows[seq].state = "waiting"
-                    rows[seq].retries += 1
+                    rows[seq].retries += not is_gone(rows[seq].exit)
                 case ev.JobEnded(at, seq, outcome, attempts, allowed, because):
                     row = rows[seq]
                     row.state = str(outcome)

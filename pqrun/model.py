@@ -78,6 +78,11 @@ class Lost(NamedTuple):
 Exit = Exited | Signalled | NotStarted | Lost
 
 
+def is_gone(exit: Exit | None) -> bool:
+    """Whether its place was lost, which says nothing about the job: no retry, and nothing flaky."""
+    return isinstance(exit, Lost) and exit.gone
+
+
 class RetryPolicy(NamedTuple):
     """When and how often to try again. Times in seconds.
 

@@ -10,7 +10,7 @@ from pqrun import events as ev
 from pqrun import lifecycle as life
 from pqrun import news as nw
 from pqrun.alarms import Alarms
-from pqrun.model import Attempt, Key, Lost, Outcome, Said, StopReason, count_of, judge
+from pqrun.model import Attempt, Key, Outcome, Said, StopReason, count_of, is_gone, judge
 from pqrun.ready import Ready
 from pqrun.task import Task
 from pqrun.words import host_of
@@ -132,7 +132,7 @@ class Running:
         """It ended: the job's outcome, or `None` if it waits for another attempt."""
         state = task.state
         assert isinstance(state, life.Submitted | life.Running | life.Stopping)
-        gone = isinstance(news.exit, Lost) and news.exit.gone
+        gone = is_gone(news.exit)
         asked = state.reason if (news.stopped or gone) and isinstance(state, life.Stopping) else None
         verdict = judge(task.spec, news.exit, asked, news.said)
         lost = gone and asked is None and _may_be_run_again(task)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from pqrun import events as ev
 from pqrun.display.safe import plain
 from pqrun.display.words import name_of
-from pqrun.model import Count, JobSpec, NotStarted, Outcome
+from pqrun.model import Count, JobSpec, NotStarted, Outcome, is_gone
 from pqrun.words import how_it_ended
 
 MOST_FAILURES = 20
@@ -78,7 +78,7 @@ class LastPage:
                     self._specs[seq] = spec
                 case ev.AttemptEnded(seq=seq, counted=counted):
                     self._last[seq] = event
-                    if counted is Count.RETRIED:
+                    if counted is Count.RETRIED and not is_gone(event.exit):
                         self._tried.add(seq)
                     self._time(event)
                 case ev.JobEnded():

@@ -17,7 +17,7 @@ from pqrun.errors import OwnFailure
 from pqrun.journal.codec import decode
 from pqrun.journal.reader import Lines, Position, uncollected
 from pqrun.journal.rundir import RunDirectory
-from pqrun.model import Count, JobSpec, Key, Lost, Outcome, Said, StopReason, Usage
+from pqrun.model import Count, JobSpec, Key, Lost, Outcome, Said, StopReason, Usage, is_gone
 
 
 @dataclass(slots=True)
@@ -84,7 +84,7 @@ class Recovery:
             case ev.AttemptEnded(_, seq, _, counted, exit, asked, began, ended):
                 job = self.jobs[seq]
                 job.state, job.counted, job.asked = "ended", counted, asked
-                job.astray = isinstance(exit, Lost) and exit.gone
+                job.astray = is_gone(exit)
                 job.lost += job.astray and ended > began  # else it never said that it began
             case ev.JobWaiting(_, seq, _, until):
                 job = self.jobs[seq]

@@ -111,6 +111,7 @@ class Table:
             entry.signal = get("sig")
             entry.asked = asked
             entry.message = storable(get("message") or get("not") or get("lost") or "")
+        entry.retries += line["as"] == "retried" and "gone" not in line
         self.metrics.attempt_ended(line["t"], line["as"], ended - began, asked)
         if "o" in line:
             self._ended(line)
@@ -125,7 +126,6 @@ class Table:
     def _waiting(self, line: Line) -> None:
         entry = self.entries[line["s"]]
         entry.state = "waiting"
-        entry.retries += 1
 
     def _ended(self, line: Line) -> None:
         entry = self.entries[line["s"]]

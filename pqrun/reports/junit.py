@@ -13,7 +13,7 @@ from xml.etree import ElementTree as ET
 
 from pqrun import events as ev
 from pqrun.ledger import Row
-from pqrun.model import JobSpec
+from pqrun.model import JobSpec, is_gone
 from pqrun.reports.cases import Case, Cases
 from pqrun.reports.facts import Ending, RunFacts
 from pqrun.reports.files import Whole
@@ -43,7 +43,7 @@ class JUnit:
         self._spool = Spool()
         self._shelf = Shelf(self._spool)
         self._cases = Cases(self._put, self._shelf.remove, tail=A_CASE, tried=self._tried)
-        self._tries: dict[int, list[Place]] = {}
+        self._tries: dict[int, list[tuple[Place, bool]]] = {}
         self._names: dict[int, int] = {}
         self._dropped: set[int] = set()
 
@@ -74,7 +74,7 @@ class JUnit:
         element = ET.Element("rerunError" if error else "rerunFailure", about(row))
         ET.SubElement(element, "stackTrace").text = f"attempt {event.attempt}: {how(row)}"
         self._add_output(element, case, A_RETRY)
-        places.append(self._spool.put(ET.tostring(element)))
+        places.append((self._spool.put(ET.tostring(element)), is_gone(event.exit)))
         del places[:-MOST_RETRIES]
 
     def _put(self, case: Case) -> None:
@@ -88,7 +88,9 @@ class JUnit:
             verdict.text = story(case)
         elif kind == SKIPPED:
             ET.SubElement(element, "skipped", message=why_skipped(case))
-        for place in self._tries.pop(row.seq, ()):
+        for place, gone in self._tries.pop(row.seq, ()):
+            if gone and row.state == "ok":  # it would make a job flaky that has never failed
+                continue
             tried = ET.fromstring(self._spool.get(place))
             if row.state == "ok":
                 tried.tag = tried.tag.replace("rerun", "flaky")

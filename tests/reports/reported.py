@@ -20,6 +20,7 @@ from pqrun.model import (
     Halt,
     JobSpec,
     Key,
+    Lost,
     Need,
     NotStarted,
     Priority,
@@ -68,6 +69,7 @@ CELLS = {
     "failed": Cell([job("a"), job("b", exit=Exited(3)), job("c", exit=Signalled("SIGSEGV"))], 1),
     "not started": Cell([job("a", 0.0, exit=NotStarted(127, "cannot run nope: No such file"))], 1),
     "flaky": Cell([job("a", tries=[Exited(1), Signalled("SIGKILL")]), job("b")], 0),
+    "lost": Cell([job("a", tries=[Lost("its worker died", gone=True)]), job("b")], 0),
     "tried in vain": Cell([job("a", tries=[Exited(1), Exited(2)], exit=Exited(3))], 1),
     "timeout": Cell([job("a", 9.0, timeout=2.0), job("b")], 1),
     "skipped": Cell(

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from reported import CELLS, Cell, job, play
 
 from pqrun import events as ev
+from pqrun.display.lastpage import LastPage
 from pqrun.model import Command, Count, Exited, JobSpec, Outcome, Said, Signalled, Usage
 from pqrun.reports import write_after
 from pqrun.reports.facts import RunFacts
@@ -57,6 +58,15 @@ def test_a_job_that_passed_at_last_keeps_its_failed_attempts_as_flaky(tmp_path):
     assert [child.get("message") for child in case] == ["exit 1", "SIGKILL"]
     assert [child.get("type") for child in case] == ["exit", "signal"]
     assert case[0].find("system-out").text == "hello\n"
+
+
+def test_a_job_that_was_lost_with_its_worker_is_not_flaky(tmp_path):
+    played = play(tmp_path, CELLS["lost"])
+    assert [child.tag for child in case_of(played, "a")] == []
+    assert "flaky" not in played.path("summary").read_text()
+    page = LastPage()
+    page.hear(played.events)
+    assert page.flaky == 0
 
 
 def test_what_a_failure_shows_is_what_it_said_on_either_stream(tmp_path):
