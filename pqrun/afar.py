@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable, Sized
 from math import inf
 from typing import TYPE_CHECKING
@@ -37,7 +38,10 @@ class Reach(Machine):
         if not self._link.slots:
             self.looks_at = inf
             away = self._link.client is None
-            why = "the connection to the cluster broke" if away else "the cluster has no workers"
+            none = (
+                "no worker of the cluster can write" if self._link.workers else "the cluster has no workers"
+            )
+            why = "the connection to the cluster broke" if away else none
             return Bearing(0, why, "on")
         if self.looks_at == inf:
             self.looks_at = -inf
@@ -106,6 +110,7 @@ class Afar:
             fail=engine.fail,
             limit=count if self._limited else None,
             say=say,
+            how_to_end=_how_to_end(record),
         )
         self._executor.open()
         return self._executor
@@ -118,3 +123,11 @@ class Afar:
         """What went otherwise than it should, in words."""
         self._link.close()
         return self._executor.book.twice if self._executor is not None else []
+
+
+def _how_to_end(record: Record) -> str:
+    """What to do about a run that waits for its cluster."""
+    later = (
+        f", and `pqrun resume {shlex.quote(record.address)}` goes on with it later" if record.address else ""
+    )
+    return f"Ctrl-C ends it{later}"

@@ -95,10 +95,10 @@ class Stream:
             self.size += len(data)
 
     def _spill(self) -> None:
-        fd = self._logs.create(self._key, self.number)
-        write_all(fd, b"".join(self._chunks))
+        self._fd = self._logs.create(self._key, self.number)
+        # Before anything is written: if that fails, the file has to be closed and removed all the same.
         self.path = self._logs.path(self._key, self.number)
-        self._fd = fd
+        write_all(self._fd, b"".join(self._chunks))
         self._chunks = []
 
     @property
@@ -193,6 +193,11 @@ class Capture:
     def in_memory(self) -> int:
         """Bytes of memory that both take."""
         return self.out.in_memory + self.err.in_memory
+
+    @property
+    def on_disk(self) -> int:
+        """Bytes of files that both take."""
+        return sum(stream.size for stream in (self.out, self.err) if stream.path is not None)
 
     def finish(self) -> None:
         """Both have ended."""

@@ -20,9 +20,10 @@ from pqrun.executors.dask_book import Book, Live
 from pqrun.executors.dask_link import Ears, Link
 from pqrun.executors.dask_output import Outputs
 from pqrun.executors.dask_sender import Sender
-from pqrun.executors.dask_worker import Errand, stop_here
-from pqrun.model import Attempt, Key
+from pqrun.executors.dask_worker import Errand
+from pqrun.model import Attempt, Key, Lost
 from pqrun.news import Ended, Refused
+from pqrun.words import duration_text
 
 WINDOW = 4
 PATIENCE_FOR_RESOURCES = 3.0
@@ -34,7 +35,10 @@ PATIENCE_AFTER_BREAK = 30.0
 
 
 class DaskExecutor:
-    """Runs attempts on a cluster's workers; `limit`: no more than so many at a time."""
+    """Runs attempts on a cluster's workers; `limit`: no more than so many at a time.
+
+    `how_to_end` is said, as a sentence, with what a run can only wait for.
+    """
 
     def __init__(
         self,
@@ -47,6 +51,7 @@ class DaskExecutor:
         fail: Callable[[BaseException], None],
         limit: int | None = None,
         say: Callable[[str], object] = lambda _text: None,
+        how_to_end: str = "",
     ) -> None:
         self.book = Book()
         self._link = link
@@ -56,6 +61,8 @@ class DaskExecutor:
         self._fail = fail
         self._limit = limit
         self._say = say
+        self._how_to_end = how_to_end
+        self._lacking: dict[str, str] = {}
         self._ahead: dict[str, float] = {}
         self._was_lost: set[int] = set()
         self._stops: dict[Key, bool] = {}
@@ -71,8 +78,8 @@ class DaskExecutor:
     def open(self) -> None:
         """Takes the run to the cluster."""
         ears = Ears(
-            self._hear, self._heard, self._changed, self._broke, self._back, self._counted, self._ask_about,
-            self._fail,
+            self._hear, self._heard, self._changed, self._broke, self._away, self._back, self._counted,
+            self._ask_about, self._fail,
         )  # fmt: skip
         self._link.begin(self._errand, ears)
 
@@ -182,6 +189,8 @@ class DaskExecutor:
                 self._outputs.grew(live, worker)
             case "ended":
                 report, sizes, within = facts
+                if isinstance(report.exit, Lost) and report.exit.gone:  # its worker is to blame, and says so
+                    return self._lose(key, report.exit.why)
                 began = live.began if live.nonce == nonce and live.began is not None else report.began + ahead
                 ended = min(now, began + report.ended - report.began)
                 report = report._replace(began=began, ended=max(began, ended))
@@ -251,11 +260,9 @@ class DaskExecutor:
             wanted, self._stops = self._stops, {}
             lives = [live for key in wanted if (live := self.book.live.get(key)) is not None]
             known = {live.worker for live in lives}
-            answers = await self._link.ask_workers(
-                stop_here, list(wanted.items()), workers=None if "" in known else list(known)
-            )
-            met = {Key(*key) for answer in answers for key in answer}
-            for live in lives:
+            answers = await self._link.stop(list(wanted.items()), None if "" in known else list(known))
+            met = {Key(*key) for answer in answers or () for key in answer}
+            for live in lives if answers is not None else ():
                 key = live.attempt.key
                 if key not in met and not live.nonce and not live.over:
                     self._answer(self.book.withdrawn(key, self._now()), live)
@@ -280,11 +287,26 @@ class DaskExecutor:
     # The cluster
 
     def _changed(self) -> None:
+        workers, before = self._link.workers, self._lacking
+        self._lacking = {worker: facts.lacks for worker, facts in workers.items() if facts.lacks}
+        for worker, lacks in self._lacking.items():
+            if worker not in before:
+                self._say(f"worker {worker} gets no more jobs for now: it {lacks}")
+        for worker in workers.keys() & before.keys() - self._lacking.keys():
+            self._say(f"worker {worker} can write again, and gets jobs")
+        if self._lacking != before and len(self._lacking) == len(workers):
+            self._say(f"no worker of the cluster can write: the run waits until one can. {self._how_to_end}")
         self._reporter.post()
+
+    def _away(self, seconds: float) -> None:
+        self._say(
+            f"the scheduler at {self._link.address.url} has not answered for {duration_text(seconds)}: the run "
+            f"waits for it. {self._how_to_end}"
+        )
 
     def _broke(self, why: str) -> None:
         if not self._closed:
-            self._say(f"{why}; waiting for it to come back")
+            self._say(f"{why}; the run waits for it to come back. {self._how_to_end}".rstrip())
         for key, live in list(self.book.live.items()):
             if live.future is not None:  # else it was never sent, and waits
                 self._lose(key, why)

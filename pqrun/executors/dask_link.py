@@ -12,12 +12,14 @@ import logging
 import os
 import pickle
 import warnings
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
+from math import inf
 from threading import Thread
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from pqrun.errors import OwnFailure, UserError
 from pqrun.executors.dask_address import Address
+from pqrun.executors.dask_answers import in_words, result_of
 from pqrun.executors.dask_versions import check_versions, security_of
 from pqrun.model import Key
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from pqrun.executors.dask_worker import Errand
 
 T = TypeVar("T")
+Stops = list[tuple[Key, bool]]
 PATIENCE = 10.0
 FIRST_PATIENCE = 5.0
 LOOK = 0.1
@@ -33,26 +36,30 @@ TRY_AGAIN = 0.3
 LONGEST_QUESTION = 3.0
 LONGEST_CLOSE = 2.0
 LONGEST_KNOCK = 1.0
+LONG_AWAY = 30.0
+TELL_AGAIN = 600.0
 FIRST_NEWS = 0.1
 
 
 class WorkerFacts(NamedTuple):
-    """What a worker offers."""
+    """What a worker offers, and why it gets nothing now, if so."""
 
     slots: int
     resources: dict[str, float]
+    lacks: str = ""
 
 
 class Ears(NamedTuple):
-    """Who is told, in the link's thread: of a runner's news, of another number of slots, of a break and
-    its end, of which attempts the scheduler knows, of a mistake of ours. `heard` waits until what was
-    told has been taken in.
+    """Who is told, in the link's thread: of a runner's news, of other workers or slots, of a break, of how
+    many seconds the scheduler has been away or silent, of its return, of which attempts it knows, of a mistake
+    of ours. `heard` waits until what was told has been taken in.
     """
 
     hear: Callable[..., None]
     heard: Callable[[set[Key]], Coroutine[Any, Any, None]]
     changed: Callable[[], None]
     broke: Callable[[str], None]
+    away: Callable[[float], None]
     back: Callable[[], None]
     counted: Callable[[set[tuple[int, int]]], None]
     asked_about: Callable[[], None]
@@ -73,6 +80,8 @@ class Link:
         self._comm: Any = None
         self._hears = asyncio.Event()
         self._generation = 0
+        self._silent_since = 0.0
+        self._tell_at = inf
         self._watching: asyncio.Task[None] | None = None
 
     def open(self) -> None:
@@ -103,7 +112,7 @@ class Link:
         try:
             self.wait_for(self._join())
         except Exception as error:
-            raise OwnFailure(f"{self.address.given} does not take the run: {_in_words(error)}") from error
+            raise OwnFailure(f"{self.address.given} does not take the run: {in_words(error)}") from error
 
     def call(self, function: Callable[..., object], *arguments: Any) -> None:
         """Has something done in the link's thread, soon; never waits."""
@@ -121,8 +130,21 @@ class Link:
         if self.client is None:
             return []
         asked = self.client.run(function, self.name, *arguments, workers=workers, on_error="ignore")
-        answers = await _result_of(asked) or {}  # else it is breaking, or none of these workers is left
+        answers = await result_of(asked) or {}  # else it is breaking, or none of these workers is left
         return [answer for answer in answers.values() if answer is not None]
+
+    async def stop(self, wanted: Stops, workers: list[str] | None = None) -> list[list[Key]] | None:
+        """Has workers stop these; which those of each worker are, None if the scheduler doesn't answer.
+
+        Then the workers are asked themselves, which also tells the ends of what has ended by that.
+        """
+        from pqrun.executors.dask_worker import stop_here
+
+        answers = await result_of(self.ask_workers(stop_here, wanted, workers=workers), LONGEST_QUESTION)
+        if answers is None:
+            stop = [[*key, force] for key, force in wanted]
+            await asyncio.gather(*(self._hear_the_rest(worker, stop=stop) for worker in list(self.workers)))
+        return answers
 
     async def read(self, worker: str, key: Key, stream: int, start: int) -> tuple[bytes, bool] | None:
         """A piece of an attempt's output, and whether there is more; None if it can't be had."""
@@ -163,14 +185,14 @@ class Link:
             ) from None
         except Exception as error:
             raise UserError(
-                f"--on {given}: no Dask scheduler answers at {self.address.url}: {_in_words(error)}"
+                f"--on {given}: no Dask scheduler answers at {self.address.url}: {in_words(error)}"
             ) from None
         try:
             self.client = await self._connected(PATIENCE)
         except Exception as error:
             raise UserError(
                 f"--on {given}: distributed {self._here} here and {there} there do not work together: "
-                f"{_in_words(error)}"
+                f"{in_words(error)}"
             ) from None
         self._comm = self.client.scheduler_comm
         offered = await self.client.nthreads()
@@ -219,7 +241,7 @@ class Link:
             if kind == "workers":
                 self._hears.set()
                 self.workers = {name: WorkerFacts(*facts) for name, facts in pickle.loads(told).items()}
-                self.slots = sum(facts.slots for facts in self.workers.values())
+                self.slots = sum(facts.slots for facts in self.workers.values() if not facts.lacks)
                 self._ears.changed()
             else:
                 self._ears.hear(kind, seq, attempt, nonce, worker, told)
@@ -243,9 +265,21 @@ class Link:
         from pqrun.executors.dask_scheduler import known_keys
 
         self._ears.asked_about()
-        known = await _result_of(self.client.run_on_scheduler(known_keys, self._errand.run_id), PATIENCE)
+        asked_at = self.loop.time()
+        known = await result_of(self.client.run_on_scheduler(known_keys, self._errand.run_id), PATIENCE)
         if known is not None:
+            self._tell_at = inf
             self._ears.counted({(key[0], key[1]) for key in known})
+        else:
+            self._is_silent(asked_at)
+
+    def _is_silent(self, since: float) -> None:
+        """The scheduler is away, or does not answer; that is told when it has lasted, and now and then again."""
+        if self._tell_at == inf:
+            self._silent_since, self._tell_at = since, since + LONG_AWAY
+        elif self.loop.time() >= self._tell_at:
+            self._tell_at = self.loop.time() + TELL_AGAIN
+            self._ears.away(self.loop.time() - self._silent_since)
 
     def _is_broken(self) -> bool:
         client = self.client
@@ -262,11 +296,11 @@ class Link:
             async with rpc(worker, timeout=LONGEST_KNOCK, connection_args=arguments) as there:
                 return await getattr(there, self.name)(**question)
 
-        return await _result_of(ask(), LONGEST_QUESTION)
+        return await result_of(ask(), LONGEST_QUESTION)
 
-    async def _hear_the_rest(self, worker: str) -> None:
+    async def _hear_the_rest(self, worker: str, **question: Any) -> None:
         """What it had to report and the scheduler has not passed on."""
-        facts = await self._ask_past(worker)
+        facts = await self._ask_past(worker, **question)
         for fact in facts or ():
             self._ears.hear(*fact)
         if facts:
@@ -278,12 +312,16 @@ class Link:
         workers, self.workers, self.slots = list(self.workers), {}, 0
         await asyncio.gather(*map(self._hear_the_rest, workers))
         self._ears.broke(f"the connection to the scheduler at {self.address.url} broke")
-        await _result_of(client._close(fast=True), LONGEST_CLOSE)
-        while not await _result_of(self._enter(), PATIENCE + PATIENCE):
+        await result_of(client._close(fast=True), LONGEST_CLOSE)
+        self._tell_at = inf
+        since = self.loop.time()
+        while not await result_of(self._enter(), PATIENCE + PATIENCE):
+            self._is_silent(since)
             client, self.client = self.client, None
             if client is not None:
-                await _result_of(client._close(fast=True), LONGEST_CLOSE)
+                await result_of(client._close(fast=True), LONGEST_CLOSE)
             await asyncio.sleep(TRY_AGAIN)
+        self._tell_at = inf
         self._ears.back()
 
     async def _enter(self) -> bool:
@@ -297,23 +335,4 @@ class Link:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
         if self.client is not None:
-            await _result_of(self.client._close(), LONGEST_CLOSE)
-
-
-async def _result_of(work: Awaitable[T], seconds: float | None = None) -> T | None:
-    """What comes of it in time, else None. What it raises stays in it: Dask also cancels what waits for it."""
-    task = asyncio.ensure_future(work)
-    try:
-        await asyncio.wait({task}, timeout=seconds)
-    finally:
-        if not task.done():
-            task.cancel()
-    return None if not task.done() or task.cancelled() or task.exception() else task.result()
-
-
-def _in_words(error: BaseException) -> str:
-    """An error of the network's, in one line."""
-    while error.__cause__ is not None and isinstance(error, OSError) and not error.errno:
-        error = error.__cause__
-    text = " ".join((getattr(error, "strerror", None) or str(error) or type(error).__name__).split())
-    return text[:300]
+            await result_of(self.client._close(), LONGEST_CLOSE)

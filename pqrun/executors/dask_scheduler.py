@@ -10,9 +10,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import pickle
+import time
+from collections.abc import Iterable
 from typing import Any
 
 from distributed.diagnostics.plugin import SchedulerPlugin
+
+NO_WORKER = "no worker"
 
 
 class Watch(SchedulerPlugin):
@@ -28,15 +32,26 @@ class Watch(SchedulerPlugin):
         self._scheduler = scheduler
         self._begun: dict[tuple[int, int], str] = {}
         self._over: set[tuple[int, int]] = set()
+        self._lacking: dict[str, str] = {}
         self.tell_workers()
 
     def add_worker(self, scheduler: Any, worker: str) -> None:
         """There are more slots."""
+        self._lacking.pop(worker, None)
+        if self._lacking:
+            self._restrict(scheduler.tasks)
         self.tell_workers()
 
     def remove_worker(self, scheduler: Any, worker: str, **_: Any) -> None:
         """There are fewer slots."""
+        if self._lacking.pop(worker, None) is not None:
+            self._restrict(scheduler.tasks)
         self.tell_workers()
+
+    def update_graph(self, scheduler: Any, *, tasks: Any = (), **_: Any) -> None:
+        """There are new keys, of any client."""
+        if self._lacking:
+            self._restrict(tasks)
 
     def remove_client(self, scheduler: Any, client: str) -> None:
         """The run is over, or its pqrun is dead."""
@@ -54,7 +69,7 @@ class Watch(SchedulerPlugin):
 
     def log_event(self, topic: str, msg: Any) -> None:
         """A runner's news pass by."""
-        for kind, seq, attempt, _, worker, _ in msg if topic == self.name else ():
+        for kind, seq, attempt, _, worker, told in msg if topic == self.name else ():
             if kind == "started":
                 self._begun[seq, attempt] = worker
                 task = self._scheduler.tasks.get((self._run, seq, attempt))
@@ -62,6 +77,8 @@ class Watch(SchedulerPlugin):
                     task.worker_restrictions = {worker}
             elif kind in ("ended", "refused"):
                 self._over.add((seq, attempt))
+            elif kind == "room":
+                self._heed_room(worker, told.decode())
 
     def transition(self, key: Any, start: str, finish: str, *args: Any, **facts: Any) -> None:
         """A key of any client changes its state."""
@@ -83,6 +100,36 @@ class Watch(SchedulerPlugin):
                 self._begun.pop(own, None)
                 self._over.discard(own)
 
+    def _heed_room(self, worker: str, lacks: str) -> None:
+        """A worker can't write what its jobs need written, or can again."""
+        scheduler = self._scheduler
+        if worker not in scheduler.workers or bool(lacks) == (worker in self._lacking):
+            return
+        if lacks:
+            self._lacking[worker] = lacks
+        else:
+            del self._lacking[worker]
+        self._restrict(scheduler.tasks)
+        asyncio.get_running_loop().call_soon(self._has_changed, worker)
+
+    def _has_changed(self, worker: str) -> None:
+        scheduler = self._scheduler
+        state = scheduler.workers.get(worker)
+        if state is not None and worker not in self._lacking:  # what no worker could take may go there
+            wait_no_more = scheduler.bulk_schedule_unrunnable_after_adding_worker(state)
+            scheduler.transitions(wait_no_more, f"pqrun-room-{time.time()}")
+        self.tell_workers()
+
+    def _restrict(self, keys: Iterable[Any]) -> None:
+        """Keeps what has not begun from the workers that can't write."""
+        scheduler = self._scheduler
+        fit = {worker for worker in scheduler.workers if worker not in self._lacking}
+        for key in list(keys):
+            if type(key) is tuple and len(key) == 3 and key[0] == self._run and key[1:] not in self._begun:
+                task = scheduler.tasks.get(key)
+                if task is not None:  # an empty set would be no restriction
+                    task.worker_restrictions = (fit.copy() or {NO_WORKER}) if self._lacking else None
+
     def _gone(self, own: tuple[int, int], why: str) -> None:
         if own not in self._over:
             self._scheduler.log_event(self.name, [("gone", *own, "", "", why.encode())])
@@ -90,7 +137,7 @@ class Watch(SchedulerPlugin):
     def tell_workers(self) -> None:
         """Which there are, and what they offer."""
         workers = {
-            address: (state.nthreads, dict(state.resources))
+            address: (state.nthreads, dict(state.resources), self._lacking.get(address, ""))
             for address, state in self._scheduler.workers.items()
         }
         self._scheduler.log_event(self.name, [("workers", 0, 0, "", "", pickle.dumps(workers))])

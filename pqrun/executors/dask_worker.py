@@ -13,20 +13,20 @@ import os
 import pickle
 import shutil
 import socket
-import tempfile
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 from threading import Event, Lock
 from typing import Any, NamedTuple
 
-from distributed import get_worker
+from distributed import Reschedule, get_worker
 from distributed.diagnostics.plugin import WorkerPlugin
 
-from pqrun.capture import Capture, Logs
+from pqrun.capture import PIECE, Capture, Logs
 from pqrun.clock import SystemClock
 from pqrun.errors import OwnFailure
 from pqrun.executors.child import Child, Surroundings
+from pqrun.executors.dask_room import Room, may_lack_room
 from pqrun.executors.dask_telling import Telling
 from pqrun.executors.launch import Launcher
 from pqrun.executors.polite import PoliteContainment
@@ -35,12 +35,12 @@ from pqrun.model import Attempt, Exit, Key, Lost, Signalled
 from pqrun.news import Ended, Grew, News, Refused, Started
 
 WITHIN = 16 * 1024
-PIECE = 1024 * 1024
 REMEMBERED = 10_000
 LONGEST_GOODBYE = 5.0
 LAST_MOMENT = 0.5
 LAST_WORD = 3.0
 NAP = 0.005
+MOMENT = 0.05
 DOUBT = 1.0
 OF_BATCH_SYSTEMS = frozenset(("SIGTERM", "SIGKILL", "SIGHUP", "SIGINT", "SIGXCPU", "SIGUSR1", "SIGUSR2"))
 
@@ -99,9 +99,11 @@ class Runner(WorkerPlugin):
         self._clock = SystemClock()
         self._asked_at = 0.0
         self._leaving = Event()
-        self._workspace = tempfile.mkdtemp(prefix="pqrun-")
         # Other workers of this machine have guardians of their own, which must not end what is ours.
         token = errand.token + os.urandom(4).hex()
+        # Below the worker's own directory, which Dask purges after a worker that was killed.
+        self._workspace = f"{worker.local_directory}/pqrun-{os.urandom(6).hex()}"
+        self._room = Room(self._workspace, self._tell_room)
         self._launcher = Launcher(
             run_id=errand.run_id, directory=errand.directory, workspace=self._workspace, token=token
         )
@@ -112,6 +114,7 @@ class Runner(WorkerPlugin):
         self._loop = asyncio.get_running_loop()
         self._telling = Telling(worker, self.name)
         self._heed_guardian()
+        self._room.look()
         worker.handlers[self.name] = self.answer
         self._around = Surroundings(
             clock=self._clock,
@@ -151,6 +154,7 @@ class Runner(WorkerPlugin):
             self._guardian.close()
         self._around.containment.close()
         self._launcher.close()
+        await self._room.close()
         shutil.rmtree(self._workspace, ignore_errors=True)
 
     def _running(self) -> bool:
@@ -189,6 +193,9 @@ class Runner(WorkerPlugin):
 
     def run(self, attempt: Attempt) -> None:
         """In a thread of the worker: from the command's start until its output was taken away."""
+        if self._room.lacks:  # the scheduler knows, or will in a moment: another worker takes it
+            self._leaving.wait(MOMENT)
+            raise Reschedule
         here = Here(attempt.key, Child(attempt, self._around))
         with self._lock:
             slot = next(n for n in range(1, len(self._slots) + 2) if n not in self._slots)
@@ -214,12 +221,22 @@ class Runner(WorkerPlugin):
         began = self._clock.now()
         try:
             report = here.child.run(slot)
-            if isinstance(report, Ended) and not report.stopped and _is_killed(report.exit):
+            if isinstance(report, Refused):
+                return report
+            if not report.stopped and _is_killed(report.exit):
                 # Who ends a worker may have begun with what it runs: then that is lost, and not to blame.
                 self._leaving.wait(DOUBT)
+            if not may_lack_room(report.exit):
+                return report
+        except OwnFailure as failure:
+            report = Ended(here.key, Lost(str(failure)), False, began, self._clock.now())
+        output = here.child.output
+        # A command is to blame if there is room as soon as what it has printed is gone; else this worker is.
+        if (output is not None and output.on_disk >= PIECE) or not (lacks := self._room.look()):
             return report
-        except OwnFailure as failure:  # this worker's disk is full: that job's misfortune
-            return Ended(here.key, Lost(str(failure)), False, began, self._clock.now())
+        if output is not None:
+            output.drop()
+        return report._replace(exit=Lost(lacks, gone=True), output=None)
 
     def _report(self, here: Here, report: Ended | Refused) -> None:
         if here.abandoned:
@@ -238,9 +255,16 @@ class Runner(WorkerPlugin):
         if sum(sizes) > WITHIN:
             here.fetched.wait()
 
-    async def answer(self, key: Any = None, stream: int = 1, start: int = 0, heard: Any = ()) -> Any:
-        """What pqrun asks past a scheduler that is gone: for reports that got lost with it, or for output."""
+    async def answer(
+        self, key: Any = None, stream: int = 1, start: int = 0, heard: Any = (), stop: Any = ()
+    ) -> Any:
+        """What pqrun asks past a scheduler that is gone or silent: for output, or for reports of ends.
+
+        `stop`: of what it wants to end before that.
+        """
         self._asked_at = time.monotonic()
+        for *own, force in stop:
+            self.stop(Key(*own), force=force)
         self._telling.heard(Key(*own) for own in heard)
         if key is not None:
             return self.read(Key(*key), stream, start)
@@ -279,6 +303,9 @@ class Runner(WorkerPlugin):
         told = pickle.dumps((self._clock.now(), *facts))
         fact = (kind, *here.key, here.nonce, self._worker.address, told)
         self._telling.put(fact, at_once=kind != "started" or self._errand.prompt)
+
+    def _tell_room(self, lacks: str) -> None:
+        self._telling.put(("room", 0, 0, "", self._worker.address, lacks.encode()), at_once=True)
 
     def _heed_guardian(self) -> None:
         """One that dies is replaced."""

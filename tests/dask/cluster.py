@@ -89,7 +89,13 @@ class Cluster:
         return False
 
     def start_workers(
-        self, *names: str, threads: int = 1, nanny: bool = False, resources: str = "", wait: bool = True
+        self,
+        *names: str,
+        threads: int = 1,
+        nanny: bool = False,
+        resources: str = "",
+        local: Path | None = None,
+        wait: bool = True,
     ) -> None:
         """Workers of these names; they are there when it returns."""
         logs = {}
@@ -98,7 +104,8 @@ class Cluster:
             logs[name] = f"{name}-{self._count}"
             self.workers[name] = self._process(
                 logs[name], "worker", self.address, "--name", name, "--nthreads", str(threads),
-                "--no-dashboard", "--nanny" if nanny else "--no-nanny", "--local-directory", str(self.directory),
+                "--no-dashboard", "--nanny" if nanny else "--no-nanny",
+                "--local-directory", str(local or self.directory),
                 *(("--resources", resources) if resources else ()),
             )  # fmt: skip
         self._awaited += logs.values()
@@ -137,7 +144,7 @@ class Cluster:
 
 
 class Pqrun:
-    """A pqrun at work on a cluster, with a record of its own."""
+    """A pqrun at work on a cluster, with a record of its own. `first`: a statement for its process."""
 
     def __init__(
         self,
@@ -148,6 +155,7 @@ class Pqrun:
         name: str = "run",
         on: str = "",
         verb: Sequence[str] = (),
+        first: str = "",
     ) -> None:
         self.record = directory / name
         self.jobs = directory / f"{name}.jobs"
@@ -157,8 +165,11 @@ class Pqrun:
         self.out_path, self.err_path = directory / f"{name}.out", directory / f"{name}.err"
         with open(self.out_path, "wb") as out, open(self.err_path, "wb") as err:
             what = verb or ("run", *words, "--run-dir", str(self.record), "--on", on or cluster.on)
+            program = (
+                ("-c", f"{first}; from pqrun.cli.main import main; main()") if first else ("-m", "pqrun")
+            )
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "pqrun", *what],
+                [sys.executable, *program, *what],
                 stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=directory,
             )  # fmt: skip
 

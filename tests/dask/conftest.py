@@ -6,7 +6,15 @@ import importlib.util
 import pytest
 from cluster import Cluster, Pqrun
 
-NEED_DASK = {"test_conformance", "test_runs", "test_deaths", "test_refusals", "test_slurm"}
+NEED_DASK = {
+    "test_conformance",
+    "test_runs",
+    "test_deaths",
+    "test_refusals",
+    "test_room",
+    "test_slurm",
+    "test_waiting",
+}
 
 
 def pytest_collection_modifyitems(items):
