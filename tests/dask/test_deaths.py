@@ -50,8 +50,8 @@ def test_a_killed_worker_takes_its_jobs_with_it_and_is_missed_at_once(fragile, p
     run = pqrun(cluster, deaf * 3, "-q", "--grace", "0.2")
     before = told(tmp_path / "pids", 6)
     cluster.kill(cluster.workers["w1"])
-    wait_for(lambda: sum(map(lives, before)) == 4, 1.0)
-    wait_for(lambda: any(event.get("gone") for event in run.events()), 2.0)
+    wait_for(lambda: sum(map(lives, before)) == 4, 5.0)
+    wait_for(lambda: any(event.get("gone") for event in run.events()), 5.0)
     # The lost one waits for a slot: both that are left are taken.
     time.sleep(0.2)
     assert sum(map(lives, before)) == 4

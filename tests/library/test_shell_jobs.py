@@ -135,7 +135,7 @@ def test_calls_and_commands_share_order_and_slots(make_queue, gate, tmp_path):
 def test_it_is_ended_at_its_time_limit(make_queue, begun, tmp_path):
     queue = make_queue(echo, grace=5.0)
     handle = queue.enqueue(
-        Job.shell("echo $$ > pid; echo so far; exec sleep 1000", cwd=tmp_path, timeout=0.3)
+        Job.shell("echo $$ > pid; echo so far; exec sleep 1000", cwd=tmp_path, timeout=1.5)
     )
     error = handle.exception(30)
     assert isinstance(error, JobTimeout) and error.outcome is Outcome.TIMEOUT
