@@ -89,8 +89,8 @@ JOB: Final = (
     Key("success_codes", "exits", "Exit codes that mean `ok`.", "[0, 5]", default="[0]", word=True),
     Key("allow_failure", "truth", "If it fails, the run is a success all the same, and whoever needs it "
         "runs.", "true", default="false", word=True),
-    Key("rerun", "rerun", "`never`: if pqrun dies while the job runs, `resume` reports it instead of running "
-        "it again.", "never", default="always", word=True),
+    Key("rerun", "rerun", "`never`: if pqrun dies or is stopped while the job runs, `resume` reports it instead of "
+        "running it again, and exits with 1.", "never", default="always", word=True),
     Key("on_lost", "on_lost", "On a cluster, when the machine dies on which the job runs, or may have begun: "
         "`rerun` runs it again elsewhere; `fail` is for commands that must not run twice.", "fail",
         default="rerun", word=True),

@@ -29,15 +29,16 @@ def resume(world: World, run: Path) -> Facts:
     return Facts(done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
+@pytest.mark.timeout(60 + 20 * REPEAT)
 @pytest.mark.parametrize("number", STOPPING, ids=lambda number: number.name)
 def test_a_signal_to_the_group_of_pqrun_makes_no_short_job_fail(world: World, number: int) -> None:
     # A child is in pqrun's own group until it has executed setsid(2).
-    jobs = json.dumps({"jobs": [world.tell(str(n)) if n % 10 == 0 else "true" for n in range(600)]})
+    jobs = json.dumps({"jobs": [world.tell(str(n)) if n % 10 == 0 else "true" for n in range(200)]})
 
     for n in range(REPEAT):
         directory = world.directory / f"run-{n}"
         run = world.start(jobs, "-j4", "--retries", "1", "--json", "--run-dir", str(directory), kind="json")
-        world.told(1 + n % 20)
+        world.told(1 + n % 15)
         run.signal(number, group=True)
         stopped = run.end()
         until(world.none_alive)
@@ -48,9 +49,10 @@ def test_a_signal_to_the_group_of_pqrun_makes_no_short_job_fail(world: World, nu
 
         finished = resume(world, directory)
         world.forget()
-        assert (finished.code, Counter(finished.states)) == (0, {"ok": 600}), finished.err
+        assert (finished.code, Counter(finished.states)) == (0, {"ok": 200}), finished.err
 
 
+@pytest.mark.timeout(60 + 20 * REPEAT)
 @pytest.mark.parametrize("number", STOPPING, ids=lambda number: number.name)
 def test_a_signal_to_each_process_in_any_order_interrupts_and_resume_completes(
     world: World, number: int
