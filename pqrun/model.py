@@ -190,7 +190,10 @@ class Usage(NamedTuple):
 
 
 class Said(NamedTuple):
-    """What the attempt wrote about itself; `retry_after` in seconds, `progress` from 0 to 1."""
+    """What the attempt wrote about itself; `retry_after` in seconds, `progress` from 0 to 1.
+
+    `moved`: what became of the file that it `creates`, if it failed; it is part of the message too.
+    """
 
     status: str | None = None
     progress: float | None = None
@@ -198,6 +201,7 @@ class Said(NamedTuple):
     retry_after: float | None = None
     message: str | None = None
     notes: tuple[str, ...] = ()
+    moved: str = ""
 
 
 NOTHING_SAID = Said()

@@ -97,7 +97,8 @@ JOB: Final = (
     Key("max_lost", "retries", "How many times the job may be lost so while it runs and is run again; no "
         "retry is used up.", "1", default="3", word=True),
     Key("creates", "path", "A file that the job makes: if it is there before the first attempt, the job is "
-        "`ok` without being run.", "out/data.gz", word=True),
+        "`ok` without being run. What an attempt that does not end well has made or changed of it is moved to "
+        "`FILE.failed`.", "out/data.gz", word=True),
     Key("stdin", "path", "A file that the job reads as its standard input.", "words.txt", default="/dev/null",
         word=True),
     Key("shell", "shell", "The shell that runs the command: a program and its options, a text or a list.",

@@ -112,7 +112,10 @@ def test_what_needs_a_job_that_is_never_run_again_is_skipped(world):
     world.kill_when(lambda: world.read("ran"), "run", "jobs.json")
     result = world.pqrun("resume", "latest", "--json")
     assert result.code == 1
-    assert {job["id"]: job["state"] for job in result.document["jobs"]} == {"a": "interrupted", "b": "skipped"}
+    assert {job["id"]: job["state"] for job in result.document["jobs"]} == {
+        "a": "interrupted",
+        "b": "skipped",
+    }
     assert world.counted("ran") == {"a": 1}
 
 
@@ -120,6 +123,29 @@ def test_a_run_that_is_stopped_while_such_a_job_runs_has_failed(world):
     jobs = {"jobs": [{"id": "a", "run": "echo a >> ran; exec sleep 60", "rerun": "never"}]}
     world.write("jobs.json", json.dumps(jobs))
     assert world.pqrun("run", "jobs.json", "--deadline", "1").code == 1
+
+
+@pytest.mark.parametrize("end", ["kill", "signal"])
+def test_what_a_job_had_half_made_when_the_run_ended_is_moved_aside(world, end):
+    job = {
+        "id": "a",
+        "run": "test -e go && exit 3; echo half > out; echo a >> ran; exec sleep 60",
+        "creates": "out",
+    }
+    world.write("jobs.json", json.dumps({"jobs": [job]}))
+    if end == "kill":
+        world.kill_when(lambda: world.read("ran"), "run", "jobs.json")
+    else:
+        process = world.start("run", "jobs.json")
+        world.until(lambda: world.read("ran"))
+        process.send_signal(signal.SIGTERM)
+        process.wait()
+        assert not world.read("out")
+    world.write("go", "")
+    result = world.pqrun("resume", "latest")
+    assert result.code == 1
+    assert ("moved out to out.failed" in result.err) == (end == "kill")
+    assert (world.read("out"), world.read("out.failed")) == ("", "half\n")
 
 
 def test_what_a_signal_stopped_goes_on(world):
