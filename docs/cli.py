@@ -22,7 +22,7 @@ SHARING = ("run", "each", "resume", "serve")
 
 EXIT_CODES = {
     "0": "every job ended `ok`, or was allowed to fail",
-    "1": "some job ended otherwise, or a list could not be read to its end",
+    "1": "some job ended otherwise (also one that was interrupted and has `rerun: never`), or a list could not be read to its end",
     "2": "wrong usage or a bad job file: nothing was started",
     "3": "stopped by `--halt`, `--deadline` or `stop` before all jobs ran, and none of them went wrong; "
     "`wait`: not ended yet",

@@ -77,9 +77,9 @@ class AttemptStopping(NamedTuple):
 
 
 class AttemptEnded(NamedTuple):
-    """It ended; `asked` is our reason if our signal met it alive. `output` is read, not compared.
+    """It ended; `asked` is our reason if our signal met it alive, or if one met it that stopped pqrun too.
 
-    `where`: the host, if it was another one.
+    `output` is read, not compared. `where`: the host, if it was another one.
     """
 
     at: float

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from pqrun.model import Outcome, StopReason
+from pqrun.news import Ended
 
 
 class Pending(NamedTuple):
@@ -48,6 +49,17 @@ class Stopping(NamedTuple):
     killed: bool = False
 
 
+class Unsettled(NamedTuple):
+    """Has ended, by a signal that may have been sent to pqrun as well; settled when that is known.
+
+    `reason`: why the attempt had been asked to end, if the request came too late to reach it.
+    """
+
+    attempt: int
+    report: Ended
+    reason: StopReason | None
+
+
 class Waiting(NamedTuple):
     """Holds no slot until its next attempt is due."""
 
@@ -62,14 +74,15 @@ class Finished(NamedTuple):
     attempts: int
 
 
-State = Pending | Queued | Submitted | Running | Stopping | Waiting | Finished
+State = Pending | Queued | Submitted | Running | Stopping | Unsettled | Waiting | Finished
 
 TRANSITIONS: dict[type, set[type]] = {
     Pending: {Queued, Finished},
     Queued: {Submitted, Pending, Finished},
-    Submitted: {Queued, Running, Stopping, Waiting, Finished},
-    Running: {Stopping, Waiting, Finished},
-    Stopping: {Queued, Stopping, Waiting, Finished},
+    Submitted: {Queued, Running, Stopping, Unsettled, Waiting, Finished},
+    Running: {Stopping, Unsettled, Waiting, Finished},
+    Stopping: {Queued, Stopping, Unsettled, Waiting, Finished},
+    Unsettled: {Unsettled, Waiting, Finished},
     Waiting: {Queued, Finished},
     Finished: {Pending},
 }
@@ -110,12 +123,22 @@ def kill(state: Stopping) -> Stopping:
     return Stopping(state.attempt, state.reason, state.kill_at, killed=True)
 
 
-def retry(state: Submitted | Running | Stopping, until: float) -> Waiting:
+def hold_back(state: Submitted | Running | Stopping, report: Ended) -> Unsettled:
+    """Keep the report of its end until it is known whether pqrun is told to stop, too."""
+    return Unsettled(state.attempt, report, state.reason if isinstance(state, Stopping) else None)
+
+
+def give_up(state: Unsettled, reason: StopReason) -> Unsettled:
+    """Record that nobody wants another attempt of it any more."""
+    return Unsettled(state.attempt, state.report, reason)
+
+
+def retry(state: Submitted | Running | Stopping | Unsettled, until: float) -> Waiting:
     """It failed, or was lost, and may try again."""
     return Waiting(state.attempt + 1, until)
 
 
-def finish(state: Submitted | Running | Stopping, outcome: Outcome) -> Finished:
+def finish(state: Submitted | Running | Stopping | Unsettled, outcome: Outcome) -> Finished:
     """Its last attempt ended."""
     return Finished(outcome, state.attempt)
 

@@ -195,7 +195,10 @@ class Usage(NamedTuple):
 
 
 class Said(NamedTuple):
-    """What the attempt wrote about itself; `retry_after` in seconds, `progress` from 0 to 1."""
+    """What the attempt wrote about itself; `retry_after` in seconds, `progress` from 0 to 1.
+
+    `moved`: what became of the file that it `creates`, if it failed; it is part of the message too.
+    """
 
     status: str | None = None
     progress: float | None = None
@@ -203,6 +206,7 @@ class Said(NamedTuple):
     retry_after: float | None = None
     message: str | None = None
     notes: tuple[str, ...] = ()
+    moved: str = ""
 
 
 NOTHING_SAID = Said()
@@ -241,6 +245,26 @@ def judge(spec: JobSpec, exit: Exit, asked: StopReason | None, said: Said = NOTH
             return Verdict(Outcome.FAILED, _retryable(spec.retry, (name, "signal"), None, said))
         case Lost(gone=gone):  # what its place took with it has a budget of its own
             return Verdict(Outcome.FAILED, not gone and _retryable(spec.retry, (), None, said))
+
+
+STOP_SIGNALS = {"SIGHUP": 1, "SIGINT": 2, "SIGQUIT": 3, "SIGTERM": 15}
+"""The signals that stop pqrun, by name, with the numbers that they have everywhere."""
+STOP_SPAN_SECONDS = 1.0
+_STOP_CODES = frozenset(128 + number for number in STOP_SIGNALS.values())
+
+
+def ended_by_stop_signal(spec: JobSpec, exit: Exit) -> bool:
+    """Say whether this is how a process ends that was told to stop, as pqrun itself may have been.
+
+    A terminal, `systemctl stop` or a shutdown signals all processes alike. 128+N stands for signal N:
+    a shell returns it for its child, and programs that clean up first (those of Java, for one) exit with it.
+    """
+    match exit:
+        case Signalled(name):
+            return name in STOP_SIGNALS
+        case Exited(code):
+            return code in _STOP_CODES and code not in spec.success_codes
+    return False
 
 
 def _retryable(policy: RetryPolicy, names: tuple[int | str, ...], code: int | None, said: Said) -> bool:

@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from pqrun import events as ev
 from pqrun.display.outlet import Outlet
+from pqrun.display.safe import safe
 from pqrun.errors import UserError
 from pqrun.input import Input
 from pqrun.journal.record import Record
@@ -40,6 +42,8 @@ def open_resumed(settings: Settings, edited: Input | None) -> tuple[Input, Recor
         for job in found.jobs.values():
             if job.state != "done" or settings.failed:
                 job.spec = _overridden(job.spec, settings.given_again)
+    if not settings.dry_run:
+        put_half_made_aside(found)
     restart = plan(found, found.last, failed=settings.failed, specs=specs)
     if restart.said:
         Outlet(2, "standard error").say(f"pqrun: {restart.said}")
@@ -51,6 +55,19 @@ def open_resumed(settings: Settings, edited: Input | None) -> tuple[Input, Recor
         record,
         restart,
     )
+
+
+def put_half_made_aside(found: Recovery) -> None:
+    """Move aside what jobs `create` that ran when pqrun was killed. To be called before they are planned."""
+    for job in found.jobs.values():
+        if job.state == "running" and (name := job.spec.creates) is not None:
+            from pqrun.executors.creation import move_aside, was_changed_since
+
+            path = os.path.join(str(found.header["cwd"]), job.spec.work.cwd or "", name)
+            if was_changed_since(path, job.started_at):
+                Outlet(2, "standard error").say(
+                    f"pqrun: job {safe(job.spec.id)}: {safe(move_aside(name, path))}"
+                )
 
 
 def is_queue(found: Recovery) -> bool:

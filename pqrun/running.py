@@ -10,7 +10,18 @@ from pqrun import events as ev
 from pqrun import lifecycle as life
 from pqrun import news as nw
 from pqrun.alarms import Alarms
-from pqrun.model import Attempt, Key, Outcome, Said, StopReason, count_of, is_gone, judge
+from pqrun.model import (
+    STOP_SPAN_SECONDS,
+    Attempt,
+    Key,
+    Outcome,
+    Said,
+    StopReason,
+    count_of,
+    ended_by_stop_signal,
+    is_gone,
+    judge,
+)
 from pqrun.ready import Ready
 from pqrun.task import Task
 from pqrun.words import host_of
@@ -47,6 +58,7 @@ class Running:
     def __init__(self, ready: Ready, alarms: Alarms, log: Decision, random: Random) -> None:
         self.tasks: dict[int, Task] = {}
         self.used = 0
+        self._signalled_at: float | None = None
         self._ready = ready
         self._alarms = alarms
         self._log = log
@@ -109,6 +121,13 @@ class Running:
     def ask_to_stop(self, task: Task, reason: StopReason, now: float, *, force: bool = False) -> None:
         """Asks it to end, or kills it; what has been asked before keeps its first reason."""
         state = task.state
+        if isinstance(state, life.Unsettled):
+            if (
+                reason is StopReason.CANCELLED and state.reason is not reason
+            ):  # never tried again, so why wait
+                task.state = state = life.give_up(state, reason)
+                self._alarms.set(now, task.seq, state)
+            return
         if isinstance(state, life.Submitted | life.Running):
             task.state = state = life.ask_to_stop(state, reason, now + task.spec.grace)
             if not force:
@@ -118,8 +137,22 @@ class Running:
             task.state = state = life.kill(state)
             self._tell(task, state, now)
 
-    def time_is_up(self, task: Task, now: float) -> None:
-        """Its alarm rings: it has run for as long as it may, or its grace is over."""
+    def signalled(self, now: float) -> None:
+        """A signal has told pqrun to stop: attempts that such a signal ends were meant as well.
+
+        From `STOP_SPAN_SECONDS` before on, since nobody knows in which order processes are signalled.
+        """
+        if self._signalled_at is None:
+            self._signalled_at = now
+            for task in self.tasks.values():
+                if isinstance(task.state, life.Unsettled):
+                    self._alarms.set(now, task.seq, task.state)
+
+    def time_is_up(self, task: Task, now: float) -> Outcome | None:
+        """Its alarm rings: it has run for as long as it may, its grace is over, or its end can be settled.
+
+        The job's outcome, if it has one now.
+        """
         match task.state:
             case life.Submitted() as state:  # its start may be in the mail: nobody was woken for that
                 self._alarms.set(now + min(task.spec.timeout or 1.0, 1.0), task.seq, state)
@@ -127,16 +160,29 @@ class Running:
                 self.ask_to_stop(task, StopReason.TIMEOUT, now)
             case life.Stopping(reason=reason):
                 self.ask_to_stop(task, reason, now, force=True)
+            case life.Unsettled(report=report):
+                return self.settle(task, report, now)
+        return None
 
     def settle(self, task: Task, news: nw.Ended, now: float) -> Outcome | None:
-        """It ended: the job's outcome, or `None` if it waits for another attempt."""
+        """It ended: the job's outcome, or `None` if it waits for another attempt, or to be settled."""
         state = task.state
-        assert isinstance(state, life.Submitted | life.Running | life.Stopping)
+        assert isinstance(state, life.Submitted | life.Running | life.Stopping | life.Unsettled)
         gone = is_gone(news.exit)
-        asked = state.reason if (news.stopped or gone) and isinstance(state, life.Stopping) else None
+        reason = state.reason if isinstance(state, life.Stopping | life.Unsettled) else None
+        asked = reason if news.stopped or gone else None
+        if not news.stopped and ended_by_stop_signal(task.spec, news.exit):
+            if self._signalled_at is not None:
+                if news.ended >= self._signalled_at - STOP_SPAN_SECONDS:
+                    asked = reason or StopReason.INTERRUPTED
+            elif not isinstance(state, life.Unsettled) and now < news.ended + STOP_SPAN_SECONDS:
+                task.state = unsettled = life.hold_back(state, news)
+                self._alarms.set(news.ended + STOP_SPAN_SECONDS, task.seq, unsettled)
+                return None
         verdict = judge(task.spec, news.exit, asked, news.said)
         lost = gone and asked is None and _may_be_run_again(task)
         again = lost or (verdict.retryable and task.retries < task.spec.retry.max)
+        again = again and reason is not StopReason.CANCELLED
         self._release(task)
         self._log.events.append(
             ev.AttemptEnded(

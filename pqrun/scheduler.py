@@ -53,6 +53,7 @@ class Scheduler:
         self._log = Decision([], [])
         self._alarms = Alarms(lambda seq: task.state if (task := self.tasks.get(seq)) else None)
         self._running = Running(self.ready, self._alarms, self._log, random or Random(0))
+        self.signalled = self._running.signalled  # to be called when a signal tells pqrun to stop
         self._halting = Halting(halt)
         self._starts = Starts(self.ready, self._running, self._log, pace or Pace())
         self._deadline = deadline
@@ -160,7 +161,7 @@ class Scheduler:
         match task.state:
             case life.Queued() | life.Pending() | life.Waiting():
                 self._drop(task, Outcome.CANCELLED, now)
-            case life.Submitted() | life.Running():
+            case life.Submitted() | life.Running() | life.Unsettled():
                 self._running.ask_to_stop(task, StopReason.CANCELLED, now)
             case life.Stopping() | life.Finished():
                 pass
@@ -341,8 +342,8 @@ class Scheduler:
             task = self.tasks[seq]
             if isinstance(task.state, life.Waiting):
                 self._enqueue(task, task.state, now)
-            else:
-                self._running.time_is_up(task, now)
+            elif (outcome := self._running.time_is_up(task, now)) is not None:
+                self._conclude(task, outcome, now)
 
 
 __all__ = ["Act", "Decision", "Scheduler", "Start", "Stop", "UnknownNeed"]

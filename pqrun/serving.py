@@ -75,10 +75,11 @@ def _serve(settings: Settings, directory: RunDirectory, keep: int, ready: Callab
         record.run_id = settings.serve or record.run_id
         return Served(settings, source, record, None, keep, ready).run()
     from pqrun.journal.resume import plan
-    from pqrun.resuming import as_left, said_before
+    from pqrun.resuming import as_left, put_half_made_aside, said_before
 
     record = Record.reopen(directory.path, durable=settings.durable, keep=keep)
     assert record.found is not None
+    put_half_made_aside(record.found)
     restart = plan(record.found, record.found.last, failed=False)
     as_left(restart, record.found, settings, said_before(record.found), anew=False)
     return Served(settings, source, record, restart, keep, ready).run()

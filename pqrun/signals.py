@@ -89,6 +89,7 @@ class SignalPolicy:
         name = signal.Signals(number).name
 
         def ask(scheduler: Scheduler, now: float) -> None:
+            scheduler.signalled(now)
             scheduler.stop(f"signal {name}", now, force=again)
 
         return [ask]

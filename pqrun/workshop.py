@@ -136,6 +136,7 @@ class Workshop:
                 scheduler.stop("shutdown", now, drain=True)
             self._take_out_the_rest(scheduler, now)
             if cancel:
+                scheduler.signalled(now)  # most often by Ctrl-C, which commands may have got as well
                 for task in scheduler.running():
                     scheduler.cancel(task, now)
 
@@ -193,7 +194,12 @@ class Workshop:
     def _at_exit(self) -> None:
         """The program ends without a shutdown: its commands must not outlive it."""
         if os.getpid() == self._process and self.engine.broken is None:
-            self.engine.turn(ask=lambda scheduler, now: scheduler.stop("exit", now, force=True))
+
+            def stop(scheduler: Scheduler, now: float) -> None:
+                scheduler.signalled(now)
+                scheduler.stop("exit", now, force=True)
+
+            self.engine.turn(ask=stop)
             self.thread.join(LAST_WORDS)
 
 

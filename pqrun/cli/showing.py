@@ -35,6 +35,7 @@ class Seen:
     state: str
     now: float
     failed: int
+    cut_short_for_good: int
     counts: dict[str, int]
 
     def run_facts(self) -> dict[str, Any]:
@@ -63,7 +64,8 @@ def see(index: Index, *, live: bool) -> Seen:
         found["interrupted"] += found.pop("running", 0)
     counts = {state: found[state] for state in STATES if found[state]}
     numbers = metrics_of(index, now=now, live=live)
-    return Seen(index.run, live, facts, numbers, state, now, index.failed(), counts)
+    failed, for_good = index.failed(), index.cut_short_for_good()
+    return Seen(index.run, live, facts, numbers, state, now, failed, for_good, counts)
 
 
 def rows_of(index: Index, *, live: bool) -> Iterator[Row]:

@@ -205,7 +205,7 @@ def _totals(seen: Seen, paint: Paint) -> list[str]:
 
 def _what_to_do(seen: Seen) -> tuple[str, str] | None:
     ended = sum(seen.counts.get(outcome, 0) for outcome in Outcome if outcome is not Outcome.INTERRUPTED)
-    if ended < sum(seen.counts.values()):
+    if ended + seen.cut_short_for_good < sum(seen.counts.values()):
         return "go on", ""
     return ("run the failed again", " --failed") if seen.failed else None
 

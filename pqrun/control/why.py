@@ -25,6 +25,8 @@ def why(task: Task, scheduler: Scheduler, now: float) -> str:
             return f"runs for {duration_text(now - started)}, attempt {attempt}"
         case life.Stopping(reason=reason):
             return f"is being stopped ({reason})"
+        case life.Unsettled():
+            return "has ended by a signal; will be settled when pqrun has not been stopped within a second"
         case _:
             return "is about to start"
 

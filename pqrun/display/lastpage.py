@@ -30,6 +30,11 @@ class Failure(NamedTuple):
     seconds: float
     lines: list[str]
 
+    @property
+    def is_final(self) -> bool:
+        """Whether `resume` won't run the job again by itself."""
+        return self.outcome is not Outcome.INTERRUPTED or not self.spec.rerun
+
 
 class LastPage:
     """Hears everything; of failures it keeps the first few."""
@@ -130,7 +135,7 @@ class LastPage:
             self._tried.discard(event.seq)
         if event.outcome is Outcome.OK or (event.outcome is Outcome.SKIPPED and event.allowed):
             return
-        if not event.allowed and event.outcome is not Outcome.INTERRUPTED:
+        if not event.allowed and (event.outcome is not Outcome.INTERRUPTED or not spec.rerun):
             self.failed += 1
             self._bad.add(event.seq)
         if len(self.failures) >= MOST_FAILURES:

@@ -20,7 +20,7 @@ LONGEST_COMMAND = 300
 def last_page(page: LastPage, metrics: Metrics, seconds: float, paint: Paint, *, run: str = "") -> str:
     """The page. With `run`, the id under which it is recorded, also the commands to see and do more."""
     lines: list[str] = []
-    bad = [failure for failure in page.failures if failure.outcome is not Outcome.INTERRUPTED]
+    bad = [failure for failure in page.failures if failure.is_final]
     if bad:
         lines.append("")
         lines += [line for failure in bad for line in _failure(failure, paint)]

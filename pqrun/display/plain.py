@@ -126,6 +126,8 @@ class PlainLog:
                 self._try_of(seq).last = event
                 for note in event.said.notes:
                     self._line(event.at, "note", seq, f"not understood in its report: {safe(note)}")
+                if event.said.moved:
+                    self._line(event.at, "note", seq, safe(event.said.moved))
             case ev.JobWaiting(at, seq, attempt, until):
                 last, spec = self._try_of(seq).last, self._specs[seq]
                 how = how_it_ended(last.exit, last.asked, spec.timeout) if last else ""

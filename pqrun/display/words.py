@@ -25,7 +25,7 @@ def short(text: str, longest: int = LONGEST_NAME) -> str:
 
 def last_words(event: ev.AttemptEnded) -> str:
     """What tells best why it failed: its own message, ours, or the last line that it printed."""
-    if event.said.message:
+    if event.said.message and event.said.message != event.said.moved:  # that is no reason
         return plain(event.said.message)
     if why := getattr(event.exit, "why", ""):
         return plain(str(why))

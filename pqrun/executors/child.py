@@ -19,6 +19,7 @@ from pqrun.capture import Capture, Logs, Stream
 from pqrun.clock import Clock
 from pqrun.executors import Reporter
 from pqrun.executors.containment import LEFTOVER_GRACE, Containment
+from pqrun.executors.creation import Creation
 from pqrun.executors.ending import has_ended, watch
 from pqrun.executors.intake import Intake
 from pqrun.executors.kinship import Member
@@ -73,6 +74,7 @@ class Child:
         self._denied = False
         self._ended = False
         self._lost = ""
+        self._creation: Creation | None = None
         self.output: Capture | None = None
 
     @property
@@ -108,9 +110,10 @@ class Child:
         now = around.clock.now()
         if self._asked:
             return Ended(attempt.key, NotStarted(126, "stopped before it started"), True, now, now)
-        if made := around.launcher.made_before(attempt):
+        self._creation = creation = around.launcher.creation(attempt)
+        if creation is not None and creation.exists and attempt.key.attempt == 1:  # else it may be half made
             codes = attempt.spec.success_codes
-            said = Said(message=f"cached: {made} is there")
+            said = Said(message=f"cached: {creation.name} is there")
             return Ended(attempt.key, Exited(0 if 0 in codes else codes[0]), False, now, now, said=said)
         self._starting = True
         while self._suspended:  # in this order, so that either we see that, or who sets it sees us
@@ -180,6 +183,8 @@ class Child:
         said = read_report(around.launcher.report_path(attempt.key))
         around.launcher.clean_up(attempt.key, report=said is not NOTHING_SAID)
         stopped = self._met and not isinstance(exit, Lost)
+        if self._creation is not None:
+            said = self._creation.settle(attempt.spec, exit, said, stopped=stopped)
         usage = usage._replace(memory=peak)
         return Ended(attempt.key, exit, stopped, began, ended, usage, said, capture)
 

@@ -12,6 +12,7 @@ import contextlib
 import os
 import pickle
 import shutil
+import signal
 import socket
 import time
 from collections import OrderedDict
@@ -31,7 +32,7 @@ from pqrun.executors.dask_telling import Telling
 from pqrun.executors.launch import Launcher
 from pqrun.executors.polite import PoliteContainment
 from pqrun.executors.warden import Warden
-from pqrun.model import Attempt, Exit, Key, Lost, Signalled
+from pqrun.model import Attempt, Exit, Exited, Key, Lost, Signalled
 from pqrun.news import Ended, Grew, News, Refused, Started
 
 WITHIN = 16 * 1024
@@ -42,7 +43,10 @@ LAST_WORD = 3.0
 NAP = 0.005
 MOMENT = 0.05
 DOUBT = 1.0
-OF_BATCH_SYSTEMS = frozenset(("SIGTERM", "SIGKILL", "SIGHUP", "SIGINT", "SIGXCPU", "SIGUSR1", "SIGUSR2"))
+OF_BATCH_SYSTEMS = frozenset(
+    ("SIGTERM", "SIGKILL", "SIGHUP", "SIGINT", "SIGQUIT", "SIGXCPU", "SIGUSR1", "SIGUSR2")
+)
+CODES_OF_BATCH_SYSTEMS = frozenset(128 + getattr(signal, name) for name in OF_BATCH_SYSTEMS)
 
 
 class Errand(NamedTuple):
@@ -322,7 +326,12 @@ class Runner(WorkerPlugin):
 
 
 def _is_killed(exit: Exit) -> bool:
-    return isinstance(exit, Signalled) and exit.name in OF_BATCH_SYSTEMS
+    match exit:
+        case Signalled(name):
+            return name in OF_BATCH_SYSTEMS
+        case Exited(code):  # of a shell, for its child
+            return code in CODES_OF_BATCH_SYSTEMS
+    return False
 
 
 async def _wait_while(fact: Callable[[], Any], seconds: float) -> None:

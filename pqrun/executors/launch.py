@@ -9,6 +9,7 @@ import os
 import resource
 from collections.abc import Sequence
 
+from pqrun.executors.creation import Creation
 from pqrun.executors.direct import Direct
 from pqrun.executors.kinship import Member, marks
 from pqrun.executors.spawn import failure_told, spawn, spawn_uncaptured
@@ -120,13 +121,13 @@ class Launcher:
             if stdin != self._null:
                 os.close(stdin)
 
-    def made_before(self, attempt: Attempt) -> str | None:
-        """What the job creates, if it is there already; after its first attempt it may be half made."""
+    def creation(self, attempt: Attempt) -> Creation | None:
+        """What the job creates, as it is now."""
         creates = attempt.spec.creates
-        if creates is None or attempt.key.attempt > 1:
+        if creates is None:
             return None
         directory = self._directory_of(attempt.spec.work) or self._directory
-        return creates if os.path.exists(os.path.join(directory, creates)) else None
+        return Creation(creates, os.path.join(directory, creates))
 
     def never_ran(self, attempt: Attempt, stderr: bytes) -> NotStarted | None:
         """What is to be said of a process that ended with 255 because it could not be executed."""

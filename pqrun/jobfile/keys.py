@@ -89,15 +89,16 @@ JOB: Final = (
     Key("success_codes", "exits", "Exit codes that mean `ok`.", "[0, 5]", default="[0]", word=True),
     Key("allow_failure", "truth", "If it fails, the run is a success all the same, and whoever needs it "
         "runs.", "true", default="false", word=True),
-    Key("rerun", "rerun", "`never`: if pqrun dies while the job runs, `resume` reports it instead of running "
-        "it again.", "never", default="always", word=True),
+    Key("rerun", "rerun", "`never`: if pqrun dies or is stopped while the job runs, `resume` reports it instead of "
+        "running it again, and exits with 1.", "never", default="always", word=True),
     Key("on_lost", "on_lost", "On a cluster, when the machine dies on which the job runs, or may have begun: "
         "`rerun` runs it again elsewhere; `fail` is for commands that must not run twice.", "fail",
         default="rerun", word=True),
     Key("max_lost", "retries", "How many times the job may be lost so while it runs and is run again; no "
         "retry is used up.", "1", default="3", word=True),
     Key("creates", "path", "A file that the job makes: if it is there before the first attempt, the job is "
-        "`ok` without being run.", "out/data.gz", word=True),
+        "`ok` without being run. What an attempt that does not end well has made or changed of it is moved to "
+        "`FILE.failed`.", "out/data.gz", word=True),
     Key("stdin", "path", "A file that the job reads as its standard input.", "words.txt", default="/dev/null",
         word=True),
     Key("shell", "shell", "The shell that runs the command: a program and its options, a text or a list.",

@@ -55,7 +55,12 @@ class Answers:
         """How many jobs make the run's exit code 1."""
         if self.metrics.ended == self.metrics.outcomes[Outcome.OK]:
             return 0
-        return self.count("state IN ('failed', 'timeout', 'cancelled', 'skipped') AND NOT allowed")
+        ended_badly = "state IN ('failed', 'timeout', 'cancelled', 'skipped') AND NOT allowed"
+        return self.count(ended_badly) + self.cut_short_for_good()
+
+    def cut_short_for_good(self) -> int:
+        """How many interrupted jobs `resume` won't run again by itself (`rerun: never`)."""
+        return self.count("state = 'interrupted' AND NOT rerun")
 
     def oldest_queued(self) -> float | None:
         """Since when the first of the queue waits."""

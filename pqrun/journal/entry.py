@@ -13,7 +13,7 @@ COLUMNS = (
     "seq", "id", "run", "named", "priority", "tags", "timeout", "most_retries", "state", "allowed",
     "attempts", "retries", "queued", "submitted", "waited",
     "last", "began", "ended", "code", "signal", "asked", "user", "system", "memory", "message", "out", "err",
-    "host",
+    "host", "rerun",
 )  # fmt: skip
 ATTEMPT = ("seq", "last", "began", "ended", "code", "signal", "asked", "timeout", "message", "out", "err")
 
@@ -46,6 +46,7 @@ class Entry:
     memory: int | None = None
     message = ""
     host = ""
+    rerun = True
 
     def __init__(self, seq: int) -> None:
         self.seq = seq
@@ -65,6 +66,7 @@ class Entry:
         self.named = job.get("named", True)
         self.priority = job.get("priority", 1)
         self.timeout = job.get("timeout")
+        self.rerun = job.get("rerun", True)
         if "tags" in job or self.tags != "[]":
             self.tags = json.dumps(job.get("tags", []))
         self.most_retries = job["retry"].get("max", 0) if "retry" in job else 0

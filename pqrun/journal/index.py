@@ -26,7 +26,7 @@ from pqrun.journal.table import Table
 from pqrun.journal.tally import Tally
 
 T = TypeVar("T")
-LAYOUT = 3
+LAYOUT = 4
 APPLICATION = 0x70717275
 PATIENCE = 10.0
 AT_A_TIME = 200_000

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -178,3 +179,26 @@ def test_a_run_whose_pqrun_was_killed_is_resumed_on_the_cluster(cluster, pqrun, 
     assert len(marks(tmp_path / "done")) == 40
     ends = run.ends()
     assert set(ends) == set(range(1, 41))
+
+
+@pytest.mark.parametrize("end", ["exec sleep 1000", "sleep 1000 & wait $!"], ids=["itself", "its shell"])
+def test_a_command_that_is_signalled_together_with_pqrun_was_interrupted(fragile, pqrun, tmp_path, end):
+    job = f"test -e {tmp_path}/go && exit; echo $$ >> {tmp_path}/pids; {end}"
+    words = ("-q", "--retries", "1")
+    run = pqrun(fragile, f"{job}\n" * 3, *words)
+    pids = told(tmp_path / "pids", 3)
+    run.process.send_signal(signal.SIGSTOP)  # so that pqrun hears of nothing before all of them have died
+    for pid in pids:
+        below = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        os.kill(int(below[0]) if below else pid, signal.SIGTERM)
+    wait_for(lambda: not any(map(lives, pids)))
+    run.process.send_signal(signal.SIGTERM)
+    run.process.send_signal(signal.SIGCONT)
+    assert run.end() == -signal.SIGTERM, run.err
+    assert [event["asked"] for event in run.events() if event["e"] == "end"] == ["interrupted"] * 3
+    (tmp_path / "go").touch()
+    again = pqrun(fragile, "", name="again", verb=("resume", str(run.record), "-q", "--on", fragile.on))
+    assert again.end() == 0, again.err
+    assert Counter(event["o"] for event in run.events() if "o" in event and event["e"] == "end") == {
+        "interrupted": 3, "ok": 3,
+    }  # fmt: skip

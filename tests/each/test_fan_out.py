@@ -1,9 +1,17 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """`for`, `creates` and needs of many jobs, read and run."""
 
+import errno
+import json
+import os
+
 import pytest
 
+from pqrun.executors.creation import Creation
 from pqrun.jobfile import JobFileError, load
+from pqrun.model import Exited, JobSpec, Said
+
+A_JOB = JobSpec("a", work=None)
 
 
 @pytest.fixture
@@ -198,10 +206,68 @@ def test_what_is_there_already_is_not_made_again(run, tmp_path):
 def test_a_file_that_a_failed_attempt_has_left_does_not_count(run, tmp_path):
     text = """
     jobs:
-      - {id: a, run: 'echo x >> half; test $(wc -l < half) = 2', creates: half, retries: {max: 1, delay: 0}}
+      - {id: a, run: 'echo x >> all; cp all half; test $(wc -l < all) = 2', creates: half, retries: {max: 1, delay: 0}}
     """
     done = run(text, "--json")
     assert (done.code, done.jobs["a"]["attempts"], done.jobs["a"]["message"]) == (0, 2, None)
+    assert (tmp_path / "half").read_text() == "x\nx\n"
+    assert (tmp_path / "half.failed").read_text() == "x\n"
+
+
+ENDS = {"fails": "exit 3", "is killed": "kill -9 $$", "takes too long": "sleep 100"}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_what_a_job_that_does_not_end_well_has_made_is_moved_aside_and_made_again(run, tmp_path, end):
+    job = {"id": "a", "run": f"echo half > out.gz; {ENDS[end]}", "creates": "out.gz", "timeout": 2}
+    done = run(json.dumps({"jobs": [job]}), "--json")
+    assert done.code == 1
+    assert not (tmp_path / "out.gz").exists()
+    assert (tmp_path / "out.gz.failed").read_text() == "half\n"
+    assert done.jobs["a"]["message"] == "moved out.gz to out.gz.failed"
+    assert done.err.count("note  ") == 1
+
+    job["run"] = "echo whole > out.gz"
+    assert run(json.dumps({"jobs": [job]})).code == 0
+    assert (tmp_path / "out.gz").read_text() == "whole\n"
+
+
+def test_why_a_job_failed_is_told_beside_what_was_moved(run, tmp_path):
+    job = {"id": "a", "run": "mkdir out; echo the reason >&2; exit 3", "creates": "out/"}
+    (tmp_path / "out.failed").mkdir()
+    (tmp_path / "out.failed" / "of before").touch()
+    err = run(json.dumps({"jobs": [job]})).err
+    assert "    the reason\n" in err
+    assert "moved out/ to out.failed.2\n" in err
+    assert (tmp_path / "out.failed" / "of before").exists() and (tmp_path / "out.failed.2").is_dir()
+
+
+def test_only_what_the_attempt_has_made_or_changed_is_moved(tmp_path):
+    path = tmp_path / "out"
+    path.write_text("by somebody else")
+    found = Creation("out", str(path))
+    assert found.settle(A_JOB, Exited(3), Said(), stopped=False) == Said()
+    assert path.exists()
+    path.write_text("changed")
+    assert found.settle(A_JOB, Exited(0), Said(), stopped=False) == Said()
+    assert path.exists()
+    moved = "moved out to out.failed"
+    said = Said(message="no room", moved=moved)
+    assert found.settle(A_JOB, Exited(0), Said(message="no room"), stopped=True) == said._replace(
+        message=f"no room; {moved}"
+    )
+    assert (path.exists(), (tmp_path / "out.failed").read_text()) == (False, "changed")
+
+
+def test_what_cannot_be_moved_aside_is_told(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EACCES, "Permission denied")
+
+    found = Creation("out", str(tmp_path / "out"))
+    (tmp_path / "out").touch()
+    monkeypatch.setattr(os, "rename", refuse)
+    told = found.settle(A_JOB, Exited(3), Said(), stopped=False).moved
+    assert told == "cannot move out aside (Permission denied): the next run will take it for done"
 
 
 def test_what_creates_names_is_looked_for_where_the_job_starts(run, tmp_path):

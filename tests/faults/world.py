@@ -176,6 +176,13 @@ class World:
         ended = [run.end() for run in self.started if run.process.poll() is not None]
         return "".join(f"\nexit {facts.code}: {facts.err}" for facts in ended)
 
+    def forget(self) -> None:
+        """Announcements that nobody has waited for."""
+        with suppress(BlockingIOError):
+            while os.read(self._told, 65536):
+                pass
+        self._lines, self._rest = [], b""
+
     def told_pids(self, count: int = 1) -> dict[str, int]:
         """The same of lines `NAME PID`."""
         return {name: int(pid) for name, _, pid in (line.partition(" ") for line in self.told(count))}

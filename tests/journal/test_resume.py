@@ -80,9 +80,14 @@ def test_rerun_never_is_reported_instead_of_run_again(world):
     world.kill_when(lambda: len(world.counted("ran")) == 2, "run", "-j2", lines=lines)
     world.write("go", "")
     result = world.pqrun("resume", "latest", "--json")
-    assert result.code == 3
+    assert result.code == 1
+    assert "1 of 2 jobs failed" in result.err and "INTERRUPTED 1" in result.err
     assert {job["id"]: job["state"] for job in result.document["jobs"]} == {"1": "interrupted", "2": "ok"}
     assert world.counted("ran") == {"a": 1, "b": 2}
+    shown = world.look("show", "latest")
+    assert b"--failed" in shown.out and b"go on" not in shown.out
+    again = world.pqrun("resume", "latest", "--failed", "--timeout", "50ms", "--json")
+    assert {job["id"]: job["state"] for job in again.document["jobs"]} == {"1": "timeout", "2": "ok"}
 
 
 def test_rerun_never_of_a_job_file_holds_for_a_stop_by_signal_too(world):
@@ -92,10 +97,55 @@ def test_rerun_never_of_a_job_file_holds_for_a_stop_by_signal_too(world):
     world.until(lambda: world.read("ran"))
     process.send_signal(signal.SIGINT)
     process.wait()
-    assert world.pqrun("resume", "latest").code == 3
+    assert world.pqrun("resume", "latest").code == 1
     assert world.counted("ran") == {"a": 1}
     assert world.pqrun("resume", "latest", "--failed", "--timeout", "50ms").code == 1
     assert world.counted("ran") == {"a": 2}
+
+
+def test_what_needs_a_job_that_is_never_run_again_is_skipped(world):
+    jobs = [
+        {"id": "a", "run": "echo a >> ran; exec sleep 60", "rerun": "never"},
+        {"id": "b", "run": "echo b >> ran", "needs": ["a"]},
+    ]
+    world.write("jobs.json", json.dumps({"jobs": jobs}))
+    world.kill_when(lambda: world.read("ran"), "run", "jobs.json")
+    result = world.pqrun("resume", "latest", "--json")
+    assert result.code == 1
+    assert {job["id"]: job["state"] for job in result.document["jobs"]} == {
+        "a": "interrupted",
+        "b": "skipped",
+    }
+    assert world.counted("ran") == {"a": 1}
+
+
+def test_a_run_that_is_stopped_while_such_a_job_runs_has_failed(world):
+    jobs = {"jobs": [{"id": "a", "run": "echo a >> ran; exec sleep 60", "rerun": "never"}]}
+    world.write("jobs.json", json.dumps(jobs))
+    assert world.pqrun("run", "jobs.json", "--deadline", "1").code == 1
+
+
+@pytest.mark.parametrize("end", ["kill", "signal"])
+def test_what_a_job_had_half_made_when_the_run_ended_is_moved_aside(world, end):
+    job = {
+        "id": "a",
+        "run": "test -e go && exit 3; echo half > out; echo a >> ran; exec sleep 60",
+        "creates": "out",
+    }
+    world.write("jobs.json", json.dumps({"jobs": [job]}))
+    if end == "kill":
+        world.kill_when(lambda: world.read("ran"), "run", "jobs.json")
+    else:
+        process = world.start("run", "jobs.json")
+        world.until(lambda: world.read("ran"))
+        process.send_signal(signal.SIGTERM)
+        process.wait()
+        assert not world.read("out")
+    world.write("go", "")
+    result = world.pqrun("resume", "latest")
+    assert result.code == 1
+    assert ("moved out to out.failed" in result.err) == (end == "kill")
+    assert (world.read("out"), world.read("out.failed")) == ("", "half\n")
 
 
 def test_what_a_signal_stopped_goes_on(world):

@@ -94,6 +94,28 @@ def test_what_can_not_be_started_fails_clearly_and_is_not_tried_again(make_queue
     assert job.retry_count == 0
 
 
+def test_one_that_is_signalled_together_with_the_program_is_cancelled_with_the_others(
+    make_queue, until, tmp_path
+):
+    queue = make_queue(echo)
+    handle = queue.enqueue(Job.shell("echo $$ > pid; exec sleep 1000", cwd=tmp_path))
+    leader = int(until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text()))
+
+    def end_it(scheduler, now):
+        """In a turn: the queue hears of its end when this is over."""
+        os.kill(leader, signal.SIGINT)
+        until(lambda: not os.path.exists(f"/proc/{leader}"))
+
+    queue._ask(end_it)
+    queue.shutdown(30, cancel=True)
+    assert handle.cancelled()
+
+
+def test_one_that_somebody_ends_fails_by_that_signal(make_queue):
+    error = make_queue(echo).enqueue(Job.shell("kill -TERM $$", max_retries=0)).exception(30)
+    assert (type(error), error.result.signal) == (JobFailed, "SIGTERM")
+
+
 def test_its_variables_and_its_directory(make_queue, tmp_path, monkeypatch):
     monkeypatch.setenv("INHERITED", "yes")
     queue = make_queue(echo)
