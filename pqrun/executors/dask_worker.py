@@ -103,7 +103,11 @@ class Runner(WorkerPlugin):
         # Other workers of this machine have guardians of their own, which must not end what is ours.
         token = errand.token + os.urandom(4).hex()
         self._launcher = Launcher(
-            run_id=errand.run_id, directory=errand.directory, workspace=self._workspace, token=token
+            run_id=errand.run_id,
+            directory=errand.directory,
+            workspace=self._workspace,
+            token=token,
+            encode=_as_they_came,
         )
         containment = PoliteContainment(self._launcher.mark, self._launcher.kept_mark)
         containment.open()
@@ -292,6 +296,11 @@ class Runner(WorkerPlugin):
             self._heed_guardian()
 
         self._loop.add_reader(fd, replace)
+
+
+def _as_they_came(text: str) -> bytes:
+    """The bytes of a text of pqrun's, which keeps what is no UTF-8; this worker's locale has no say."""
+    return text.encode("utf-8", "surrogateescape")
 
 
 def _is_killed(exit: Exit) -> bool:
