@@ -22,6 +22,14 @@ def entry() -> None:
 
     Python's own tidying up takes 10 ms of a command's time, and there is nothing left to tidy.
     """
+    if sys.getfilesystemencoding() != "utf-8":
+        from pqrun.cli.utf8 import restart_in_utf8
+
+        restart_in_utf8()
+    elif b"LC_CTYPE" in os.environb:
+        from pqrun.cli.utf8 import undo_coercion
+
+        undo_coercion()
     code = run()
     try:
         sys.stdout.flush()
