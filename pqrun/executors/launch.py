@@ -65,7 +65,7 @@ class Launcher:
         self.socket = ""
         self.stdout = 1  # that of jobs whose output is passed straight through
         self._directory = directory
-        self._here = os.path.realpath(directory) == os.path.realpath(".")
+        self._here = _is_here(directory)
         self._workspace = workspace
         self.mark, self.kept_mark = marks(token)
         self._above = _whole_path(os.environb.get(TREE, b""))
@@ -327,7 +327,18 @@ def _logical(directory: str) -> str:
             return named
     except OSError:
         pass
-    return os.path.realpath(directory)
+    try:
+        return os.path.realpath(directory)
+    except OSError:  # the current directory, which has been deleted: that is what it was called
+        return named
+
+
+def _is_here(directory: str) -> bool:
+    """Whether it is the current directory, also if that has been deleted."""
+    try:
+        return os.path.samefile(directory, ".")
+    except OSError:
+        return False
 
 
 def _variable(pool: str) -> bytes:
