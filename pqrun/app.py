@@ -156,6 +156,7 @@ class Run:
             output_of=lambda key: self.slots.output_of(key),
             report_path=self.place.report_path,
             loads=lambda: watch.loads(),
+            unread=self.source.unread,
             reactor=self.reactor,
         )
         where = record.directory.path if record.directory else None

@@ -79,6 +79,12 @@ class Input:
         """Why reading a list had to end early, if so."""
         return self._source.wrong if self._source else ""
 
+    def unread(self) -> list[int]:
+        """The descriptors that have not been read to their end, or until reading had to end."""
+        if self._source is not None:
+            return self._source.unread()
+        return [fd for _, fd, _ in self._parts] if self.lines is not None else []
+
     def feed(
         self,
         engine: Engine,

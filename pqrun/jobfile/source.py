@@ -61,6 +61,10 @@ class LinesSource:
         """The descriptor that is being read."""
         return self._parts[0][1]
 
+    def unread(self) -> list[int]:
+        """All descriptors that have not been read to their end."""
+        return [] if self.done else [fd for _, fd, _ in self._parts]
+
     def wanted(self) -> bool:
         """Whether there is room in the queue."""
         return not self.done and self._scheduler.room > 0
