@@ -111,13 +111,18 @@ def test_added_jobs_are_the_same_in_the_queues_locale(surroundings, locale, tmp_
         served = subprocess.Popen(
             [*words, "serve", "-q", "--run-dir", record], env={**surroundings, **theirs}, **common
         )
-        until(lambda: (record / "control.sock").exists())  # noqa: B023
-        command = b"printf %s '" + BYTES[1] + b"' | od -An -tx1"
-        for verb in (["add", command], ["wait", "1"], ["stop"]):
-            more = [verb[0], "--run", str(record), *verb[1:]]
-            done = subprocess.run([*words, *more], env={**surroundings, **ours}, check=False, **common)
-            assert done.returncode == 0, done.stderr
-        out, err = served.communicate(timeout=60)
+        try:
+            until(lambda: (record / "control.sock").exists())  # noqa: B023
+            command = b"printf %s '" + BYTES[1] + b"' | od -An -tx1"
+            for verb in (["add", command], ["wait", "1"], ["stop"]):
+                more = [verb[0], "--run", str(record), *verb[1:]]
+                done = subprocess.run([*words, *more], env={**surroundings, **ours}, check=False, **common)
+                assert done.returncode == 0, done.stderr
+        except BaseException:
+            served.terminate()
+            raise
+        finally:
+            out, err = served.communicate(timeout=60)
         assert (served.returncode, octets(out.decode())) == (0, BYTES[1]), err
 
 
