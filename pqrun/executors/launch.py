@@ -7,11 +7,11 @@ import contextlib
 import errno
 import os
 import resource
-import time
 from collections.abc import Callable, Sequence
 
 from pqrun.executors import stdin as stdins
 from pqrun.executors.direct import Direct
+from pqrun.executors.directories import Directories, is_here, logical
 from pqrun.executors.interruptible import interruptible
 from pqrun.executors.kinship import Member, marks
 from pqrun.executors.spawn import failure_told, spawn, spawn_uncaptured
@@ -23,8 +23,6 @@ LONGEST_VARIABLE = 131_072
 LONGEST_DESCENT = 4096
 SPARE_DESCRIPTORS = 12
 FOR_LOGS = 2
-GOOD_FOR = 1.0  # seconds for which a directory that was there is not looked at again
-MOST_DIRECTORIES = 1000
 TREE = b"PQRUN_TREE"
 PASSING = frozenset({errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 PRIORITIES = {priority: priority.name.lower().encode() for priority in Priority}
@@ -65,7 +63,7 @@ class Launcher:
         self.socket = ""
         self.stdout = 1  # that of jobs whose output is passed straight through
         self._directory = directory
-        self._here = _is_here(directory)
+        self._here = is_here(directory)
         self._workspace = workspace
         self.mark, self.kept_mark = marks(token)
         self._above = _whole_path(os.environb.get(TREE, b""))
@@ -76,9 +74,9 @@ class Launcher:
             if name not in OURS and name != b"PWD" and not name.startswith(b"PQRUN_POOL_")
         ]
         self._direct = Direct()
-        self._answered: dict[str, float] = {}
+        self._directories = Directories()
         self._path = os.environ.get("PATH")
-        self._pwd = b"PWD=" + os.fsencode(_logical(directory))
+        self._pwd = b"PWD=" + os.fsencode(logical(directory))
         self._run = b"PQRUN_RUN_ID=%b" % run_id.encode()
         self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         self._descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
@@ -118,7 +116,7 @@ class Launcher:
         stdin = self._null
         try:
             if directory is not None:
-                self._look_at(directory, stopped)
+                self._directories.look_at(directory, stopped)
             words = self._direct_words(command, directory) or self._words(command)
             if words is None:
                 words = [*(command.shell or SHELL)[:-1], self._script(attempt.key, command)]
@@ -174,16 +172,6 @@ class Launcher:
     def _as_path(self, text: str) -> str:
         """A job's text as this Python wants names of files: the same bytes."""
         return text if self._encode is os.fsencode else os.fsdecode(self._encode(text))
-
-    def _look_at(self, directory: str, stopped: Callable[[], bool]) -> None:
-        """Makes sure that its disk answers: who starts a process there could wait for that in vain."""
-        now = time.monotonic()
-        if now < self._answered.get(directory, 0.0) + GOOD_FOR:
-            return
-        interruptible(lambda: os.path.isdir(directory), stopped)
-        if len(self._answered) >= MOST_DIRECTORIES:
-            self._answered.clear()
-        self._answered[directory] = now
 
     def _direct_words(self, command: Command, directory: str | None) -> list[str] | None:
         """The argument list of a command that needs no shell."""
@@ -317,28 +305,6 @@ class Launcher:
 def _whole_path(above: bytes) -> bytes:
     """The marks of the jobs that this process is in, outermost first; not more than will fit."""
     return above[:LONGEST_DESCENT].rpartition(b"/")[0]
-
-
-def _logical(directory: str) -> str:
-    """The directory as `$PWD` calls it, if that is true, else without links; as a shell does."""
-    named = os.environ.get("PWD", "")
-    try:
-        if named.startswith("/") and os.path.samefile(named, directory):
-            return named
-    except OSError:
-        pass
-    try:
-        return os.path.realpath(directory)
-    except OSError:  # the current directory, which has been deleted: that is what it was called
-        return named
-
-
-def _is_here(directory: str) -> bool:
-    """Whether it is the current directory, also if that has been deleted."""
-    try:
-        return os.path.samefile(directory, ".")
-    except OSError:
-        return False
 
 
 def _variable(pool: str) -> bytes:
