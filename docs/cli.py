@@ -34,7 +34,11 @@ EXIT_CODES = {
     "129, 130, 131, 143": "stopped by HUP, INT, QUIT, TERM, after cleaning up",
 }
 READ = {
-    "PQRUN_STATE_DIR": "Where runs are recorded. Without it `$XDG_STATE_HOME/pqrun`, or `~/.local/state/pqrun`.",
+    "PQRUN_STATE_DIR": "Where runs are recorded. Without it `$XDG_STATE_HOME/pqrun`, or `~/.local/state/pqrun`; "
+    "needed where there is no home, unless `--run-dir` or `--no-journal` does without.",
+    "HOME": "Without it, or with an empty one, the system's list of users tells where the home is.",
+    "LC_ALL, LC_CTYPE, LANG": "Are passed on to jobs, and change nothing in pqrun: it reads and writes UTF-8, and "
+    "keeps all other bytes as they are.",
     "PQRUN_SOCKET": "Which live run `add`, `ps` and so on talk to, if `--run` does not say.",
     "NO_COLOR, FORCE_COLOR": "No colours; colours also where there is no terminal. `--color` goes over both.",
     "CI": "Also `GITHUB_ACTIONS`, `GITLAB_CI`, `TF_BUILD`, `BUILDKITE`, `TEAMCITY_VERSION`, `JENKINS_URL`: a line "

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from math import inf
 from random import Random
@@ -27,7 +26,7 @@ from pqrun.reports.facts import Ending, RunFacts
 from pqrun.reports.watch import Watch
 from pqrun.scheduler import Scheduler
 from pqrun.settings import MAX_QUEUE, Settings
-from pqrun.signals import SignalPolicy, end_by, enter, make_sure_of_signals
+from pqrun.signals import SignalPolicy, current_directory, end_by, enter, make_sure_of_signals
 from pqrun.teller import Listener, Teller
 from pqrun.workers import usable_cpus
 
@@ -44,6 +43,8 @@ def run(settings: Settings) -> int:
     make_sure_of_signals()
     if settings.cwd is not None:
         enter(settings.cwd)
+    elif settings.resume is None:
+        current_directory()  # before anything is made: without one no job could start
     source = open_input(settings) if settings.files or settings.resume is None else None
     settings = source.under(settings) if source is not None else settings
     reports = None if settings.dry_run else reports_of(settings)
@@ -155,6 +156,7 @@ class Run:
             output_of=lambda key: self.slots.output_of(key),
             report_path=self.place.report_path,
             loads=lambda: watch.loads(),
+            unread=self.source.unread,
             reactor=self.reactor,
         )
         where = record.directory.path if record.directory else None
@@ -233,7 +235,7 @@ class Run:
         """Where jobs start: here, or where the run began."""
         if self.record.found is not None and self.settings.cwd is None:
             return str(self.record.found.header["cwd"])
-        return os.getcwd()
+        return current_directory()
 
     def _warn(self, text: str) -> None:
         """From any thread, while no live table is in the way."""

@@ -12,6 +12,7 @@ from typing import Any
 from pqrun.engine import Engine
 from pqrun.errors import UserError
 from pqrun.jobfile.lines import Lines
+from pqrun.jobfile.reading import read_all, read_some, refuse_twice
 from pqrun.jobfile.sniff import looks_like_job_file
 from pqrun.jobfile.source import Jobs, LinesSource
 from pqrun.model import JobSpec, Pool
@@ -23,6 +24,10 @@ PIECE = 65536
 KNOWN_AT_ONCE = 10_000
 NOTHING_SAID: Mapping[str, Any] = MappingProxyType({})
 JOB_FILES = (".yaml", ".yml", ".json")
+Part = tuple[str, int, bytes]
+"""A list's name, its descriptor, and what has been read of it."""
+Head = tuple[int, bytes, bool]
+"""A descriptor, what has been read of it, and whether that is all."""
 
 
 class Input:
@@ -73,6 +78,12 @@ class Input:
     def wrong(self) -> str:
         """Why reading a list had to end early, if so."""
         return self._source.wrong if self._source else ""
+
+    def unread(self) -> list[int]:
+        """The descriptors that have not been read to their end, or until reading had to end."""
+        if self._source is not None:
+            return self._source.unread()
+        return [fd for _, fd, _ in self._parts] if self.lines is not None else []
 
     def feed(
         self,
@@ -126,18 +137,22 @@ def open_input(settings: Settings) -> Input:
     """Opens and tells apart what is to be read; `UserError` for all that is wrong with it."""
     if settings.each is not None:
         return _arguments(settings, settings.each)
+    paths = settings.files or ("-",)
+    refuse_twice(paths)
     job_files: list[str] = []
-    lists: list[str] = []
-    heads: dict[str, tuple[int, bytes, bool]] = {}
-    for path in settings.files or ("-",):
+    lists: list[Part] = []
+    heads: dict[str, list[Head]] = {}
+    for path in paths:
         kind = settings.format or ("yaml" if path.endswith(JOB_FILES) else None)
         if kind in ("yaml", "json"):
             job_files.append(path)
             continue
         fd, head, ended = _open(path, sniff=kind is None)
-        heads[path] = (fd, head, ended)
-        is_list = kind == "lines" or settings.null or not looks_like_job_file(head, True)
-        (lists if is_list else job_files).append(path)
+        if kind == "lines" or settings.null or not looks_like_job_file(head, True):
+            lists.append((_name_of(path), fd, head))
+        else:
+            job_files.append(path)
+            heads.setdefault(path, []).append((fd, head, ended))
     return _put_together(settings, job_files, lists, heads)
 
 
@@ -157,8 +172,8 @@ def _arguments(settings: Settings, each: Each) -> Input:
 def _put_together(
     settings: Settings,
     job_files: list[str],
-    lists: list[str],
-    heads: dict[str, tuple[int, bytes, bool]],
+    lists: list[Part],
+    heads: dict[str, list[Head]],
 ) -> Input:
     jobs: Sequence[JobSpec] = ()
     workers, max_queue = None, None
@@ -169,16 +184,16 @@ def _put_together(
         from pqrun.jobfile import load
 
         def read(path: str) -> bytes:
-            fd, head, ended = heads.get(path) or _open(path, sniff=False)
-            return head if ended else head + _rest(fd)
+            opened = heads.get(path)
+            fd, head, ended = opened.pop(0) if opened else _open(path, sniff=False)
+            return head if ended else head + _read(lambda: read_all(fd), path)
 
         loaded = load(job_files, settings.given, read=read, pools=settings.pools)
         jobs, workers, max_queue, pools = loaded.jobs, loaded.workers, loaded.max_queue, loaded.pools
         warnings, said = loaded.warnings, loaded.settings
     lines = None
     if lists:
-        lines = Lines(settings.given, null=settings.null, file=_name_of(lists[0]), after=len(jobs))
-    parts = [(_name_of(path), *heads[path][:2]) for path in lists]
+        lines = Lines(settings.given, null=settings.null, file=lists[0][0], after=len(jobs))
     if settings.only or settings.skip:
         from pqrun.jobfile.select import select
 
@@ -191,7 +206,7 @@ def _put_together(
     return Input(
         jobs,
         lines,
-        parts,
+        lists,
         warnings=(*warnings, *empty),
         workers=workers,
         max_queue=max_queue,
@@ -238,7 +253,7 @@ def _open(path: str, *, sniff: bool) -> tuple[int, bytes, bool]:
             raise UserError(f"cannot read {path}: it is a directory")
     head, ended = b"", False
     while sniff and not ended and looks_like_job_file(head, False) is None:
-        data = os.read(fd, PIECE)
+        data = _read(lambda: read_some(fd, PIECE), path)
         head += data
         ended = not data
     return fd, head, ended
@@ -253,8 +268,8 @@ def _hint(path: str) -> str:
     return " (`run` reads files; a command goes to its stdin, or after `pqrun each :::`)"
 
 
-def _rest(fd: int) -> bytes:
-    pieces = []
-    while data := os.read(fd, 1 << 20):
-        pieces.append(data)
-    return b"".join(pieces)
+def _read(read: Callable[[], bytes], path: str) -> bytes:
+    try:
+        return read()
+    except OSError as error:
+        raise UserError(f"cannot read {_name_of(path)}: {error.strerror}") from None

@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import KW_ONLY, dataclass, field
+from errno import ENOENT
 from itertools import count
 from math import isfinite
 from queue import Empty, Full
@@ -168,7 +169,7 @@ class Job(Generic[P]):
         for name, value in variables:
             if not isinstance(name, str) or not name or "=" in name or not isinstance(value, str):
                 raise ValueError(f"env: names and texts, not {name!r}: {value!r}")
-        where = None if cwd is None else os.path.abspath(os.fspath(cwd))
+        where = None if cwd is None else _absolute(os.fspath(cwd))
         work = Command(command if isinstance(command, str) else words, cwd=where, env=variables)
         return Job(id, priority=priority, payload=work, max_retries=max_retries, timeout=timeout)
 
@@ -193,6 +194,14 @@ def as_priority(value: Any) -> Priority:
     except ValueError:
         levels = ", ".join(f"Priority.{level.name}" for level in reversed(Priority))
         raise ValueError(f"priority: one of {levels}, not {value!r}") from None
+
+
+def _absolute(path: str) -> str:
+    try:
+        return os.path.abspath(path)
+    except FileNotFoundError:
+        why = "the current directory has been deleted: a `cwd` has to be named in full"
+        raise FileNotFoundError(ENOENT, why) from None
 
 
 def _check_id(value: Any) -> None:

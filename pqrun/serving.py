@@ -14,7 +14,7 @@ from pqrun.journal.reader import Lines
 from pqrun.journal.record import Record
 from pqrun.journal.rundir import RunDirectory, make_state_directory, runs_directory
 from pqrun.settings import Settings
-from pqrun.signals import enter, make_sure_of_signals
+from pqrun.signals import current_directory, enter, make_sure_of_signals
 
 if TYPE_CHECKING:
     from pqrun.events import Event
@@ -30,7 +30,8 @@ def directory_of(name: str, run_dir: str | None) -> RunDirectory:
     """Where the queue of that name is, or is going to be."""
     if not _NAME.fullmatch(name) or name == "latest":
         raise UserError(f"not a name for a queue: `{name}` (letters, digits, `-`, `_` and `.`)")
-    make_state_directory()
+    if run_dir is None:
+        make_state_directory()
     return RunDirectory(run_dir or f"{runs_directory()}/{name}")
 
 
@@ -60,6 +61,8 @@ def serve(settings: Settings, *, detach: bool, keep: int = KEEP) -> int:
     directory = RunDirectory(settings.run_dir)
     if settings.cwd is not None:
         enter(settings.cwd)
+    elif not is_begun(directory):
+        current_directory()
     if not detach:
         return _serve(settings, directory, keep, lambda: None)
     from pqrun.detaching import detached

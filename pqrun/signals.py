@@ -19,6 +19,7 @@ from pqrun.reactor import Reactor
 from pqrun.scheduler import Scheduler
 
 LAST_WORDS = 1.0
+NO_DIRECTORY = "the current directory has been deleted: go to another one, or name one in full with -C"
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
@@ -56,6 +57,21 @@ def enter(directory: str) -> None:
         os.chdir(directory)
     except OSError as error:
         raise UserError(f"cannot enter {directory}: {error.strerror}") from None
+
+
+def current_directory() -> str:
+    """Where this process is; `UserError` if that is nowhere any more."""
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        raise UserError(NO_DIRECTORY) from None
+    except OSError as error:
+        raise UserError(f"cannot tell the current directory: {error.strerror}") from None
+
+
+def absolute(path: str) -> str:
+    """The path from the root; `UserError` if it begins where nothing is any more."""
+    return os.path.normpath(path if os.path.isabs(path) else os.path.join(current_directory(), path))
 
 
 class SignalPolicy:

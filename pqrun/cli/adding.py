@@ -18,6 +18,7 @@ from pqrun.jobfile.specs import POLICY_OPTIONS, Specs
 from pqrun.journal.specs import spec_facts
 from pqrun.model import Need
 from pqrun.settings import Settings
+from pqrun.signals import absolute, current_directory
 
 if TYPE_CHECKING:
     from pqrun.cli.addoptions import AddOptions
@@ -35,7 +36,7 @@ def jobs_of_command(words: list[str], options: AddOptions) -> Jobs:
     if options.creates is not None:
         own["creates"] = options.creates
     if options.stdin is not None:
-        own["stdin"] = os.path.abspath(options.stdin)
+        own["stdin"] = absolute(options.stdin)
     named = options.id is not None
     spec = Specs(given).make(run, own, id=options.id or "", named=named, file="add", line=0)
     return [_facts(spec_facts(spec), given)]
@@ -118,4 +119,4 @@ def _plain(value: Any) -> Any:
 
 def _directory(cwd: str | None) -> str:
     """Where the job starts: where `add` was called, as a person in that directory expects."""
-    return os.path.abspath(cwd or ".")
+    return absolute(cwd) if cwd else current_directory()

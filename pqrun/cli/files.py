@@ -49,8 +49,10 @@ jobs:
 def check(paths: Sequence[str]) -> int:
     """Says what is wrong with job files, on stderr; 0 if nothing is, else 2."""
     from pqrun.jobfile import JobFileError, load
+    from pqrun.jobfile.reading import refuse_twice
     from pqrun.jobfile.values import printable
 
+    refuse_twice(paths)
     try:
         found = load(paths, {})
     except JobFileError as error:

@@ -22,6 +22,14 @@ def entry() -> None:
 
     Python's own tidying up takes 10 ms of a command's time, and there is nothing left to tidy.
     """
+    if sys.getfilesystemencoding() != "utf-8":
+        from pqrun.cli.utf8 import restart_in_utf8
+
+        restart_in_utf8()
+    elif b"LC_CTYPE" in os.environb:
+        from pqrun.cli.utf8 import undo_coercion
+
+        undo_coercion()
     code = run()
     try:
         sys.stdout.flush()
@@ -54,6 +62,11 @@ def run() -> int:
     except Exception as error:
         if isinstance(error, OSError) and error.errno in NO_ROOM and error.filename is None:
             return _not_written(error)
+        if isinstance(error, FileNotFoundError) and error.filename is None and _is_nowhere():
+            from pqrun.signals import NO_DIRECTORY
+
+            _tell(f"pqrun: {NO_DIRECTORY}")  # a relative path, which begins nowhere now
+            return USAGE
         import traceback
 
         _tell(traceback.format_exc())
@@ -81,6 +94,17 @@ def _make_sure_of_streams() -> None:
     sys.stdin = sys.stdin or os.fdopen(0)
     sys.stdout = sys.stdout or os.fdopen(1, "w")
     sys.stderr = sys.stderr or os.fdopen(2, "w")
+
+
+def _is_nowhere() -> bool:
+    """Whether the current directory has been deleted."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        pass
+    return False
 
 
 def _not_written(error: Exception) -> int:

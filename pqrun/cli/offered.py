@@ -16,11 +16,12 @@ def run_ids(incomplete: str = "") -> list[str]:
     """Ids of runs that begin so, for completion."""
     import os
 
+    from pqrun.errors import UserError
     from pqrun.journal.rundir import runs_directory
 
     try:
         names = os.listdir(runs_directory())
-    except OSError:
+    except (OSError, UserError):
         names = []
     return _offered([*sorted(names), "latest"], incomplete)
 

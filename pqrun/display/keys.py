@@ -26,14 +26,18 @@ Act = Callable[[], Iterable[Ask]]
 class Keys:
     """`acts` says what follows from a key. Without a terminal of ours it never wants to be read.
 
-    `shared`: somebody else may be reading it, such as a pager behind us in a pipe.
+    `shared`: somebody else may be reading it, such as a pager behind us in a pipe. While jobs are `typed`
+    on it, its modes are left alone, so that lines can be edited and Ctrl-D ends them.
     """
 
-    def __init__(self, acts: Mapping[str, Act], *, shared: bool = False) -> None:
+    def __init__(
+        self, acts: Mapping[str, Act], *, shared: bool = False, typed: Callable[[], bool] = lambda: False
+    ) -> None:
         self._acts = acts
         self._fd = -1 if shared else _open_terminal()
         self._modes: list[object] | None = None
         self._resting = False
+        self._typed = typed
 
     @property
     def on(self) -> bool:
@@ -46,7 +50,7 @@ class Keys:
 
     def wanted(self) -> bool:
         """Whether it should be read now; if so, keys come one by one and are not shown."""
-        if self._fd < 0 or self._resting or not in_foreground(self._fd):
+        if self._fd < 0 or self._resting or self._typed() or not in_foreground(self._fd):
             return False
         self._enter()
         return self.on

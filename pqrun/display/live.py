@@ -26,7 +26,10 @@ COST_SHARE = 50
 
 
 class LiveTable:
-    """A listener that draws. `metrics`, `workers`, `keys_on` and `loads` are asked at each frame."""
+    """A listener that draws. `metrics`, `workers`, `keys_on` and `loads` are asked at each frame.
+
+    Nothing is drawn while jobs are `typed` on this terminal.
+    """
 
     def __init__(
         self,
@@ -43,6 +46,7 @@ class LiveTable:
         keys_on: Callable[[], bool],
         colour: bool,
         loads: Callable[[], Mapping[Key, Load]] | None = None,
+        typed: Callable[[], bool] = lambda: False,
     ) -> None:
         self.help = False
         self.output_hidden = False
@@ -57,6 +61,7 @@ class LiveTable:
         self._holding = holding
         self._keys_on = keys_on
         self._loads = loads
+        self._typed = typed
         console = Console(file=io.StringIO(), force_terminal=True, no_color=not colour, legacy_windows=False)
         self._brush = Brush(console)
         self._lines: list[str] = []
@@ -73,6 +78,8 @@ class LiveTable:
     def tick(self) -> float:
         """Draws if it is time, or if what was drawn had to step aside."""
         now = self._clock.now()
+        if self._typed():
+            return EVERY
         if now >= self._next:
             self._or_leave(self._draw)
             cost = self._clock.now() - now

@@ -92,6 +92,7 @@ class Stage:
         output_of: Callable[[Key], Capture | None],
         report_path: Callable[[Key], str],
         loads: Callable[[], Mapping[Key, Load]],
+        unread: Callable[[], Sequence[int]],
         reactor: Reactor,
     ) -> None:
         """Prepares the live table, if there is to be one: only then is what it needs loaded."""
@@ -102,10 +103,12 @@ class Stage:
         from pqrun.display.keys import Keys
         from pqrun.display.live import LiveTable
         from pqrun.display.screen import Screen, keeps_cursor
+        from pqrun.display.typed import Typed
         from pqrun.reports.watch import is_possible
 
         screen = Screen(self.err, reactor.ring, cursor_kept=keeps_cursor(self._environment))
-        self.keys = keys = Keys(self._acts(workers, resize), shared=self.out.is_pipe)
+        typed = Typed(unread)
+        self.keys = keys = Keys(self._acts(workers, resize), shared=self.out.is_pipe, typed=typed.maybe)
         self.live = live = LiveTable(
             screen,
             self._clock,
@@ -119,6 +122,7 @@ class Stage:
             keys_on=lambda: keys.on,
             colour=self._colour,
             loads=loads if is_possible() else None,
+            typed=typed.here,
         )
         for outlet in (self.out, self.err):
             if outlet.is_terminal:

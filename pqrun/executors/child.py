@@ -22,6 +22,7 @@ from pqrun.executors.containment import LEFTOVER_GRACE, Containment
 from pqrun.executors.creation import Creation
 from pqrun.executors.ending import has_ended, watch
 from pqrun.executors.intake import Intake
+from pqrun.executors.interruptible import Abandoned
 from pqrun.executors.kinship import Member
 from pqrun.executors.launch import PASSING, Launcher, Unstartable
 from pqrun.executors.processes import UNKILLABLE
@@ -110,7 +111,10 @@ class Child:
         now = around.clock.now()
         if self._asked:
             return Ended(attempt.key, NotStarted(126, "stopped before it started"), True, now, now)
-        self._creation = creation = around.launcher.creation(attempt)
+        try:
+            self._creation = creation = around.launcher.creation(attempt, lambda: self._asked)
+        except Abandoned:
+            return self._unanswered(now)
         if creation is not None and creation.exists and attempt.key.attempt == 1:  # else it may be half made
             codes = attempt.spec.success_codes
             said = Said(message=f"cached: {creation.name} is there")
@@ -128,11 +132,13 @@ class Child:
                 pipes += os.pipe()
                 pipes += os.pipe()
                 around.launcher.check_room(pipes[-1], around.containment.running)
-            pid = around.launcher.spawn(attempt, slot, pipes)
+            pid = around.launcher.spawn(attempt, slot, pipes, lambda: self._asked)
         except BaseException as error:
             _close(*pipes)
             around.containment.leave(member)
             self._starting = False
+            if isinstance(error, Abandoned):
+                return self._unanswered(now)
             if isinstance(error, Unstartable):
                 return Ended(attempt.key, NotStarted(error.code, str(error)), False, now, now)
             if isinstance(error, OSError) and error.errno in PASSING:
@@ -148,6 +154,11 @@ class Child:
                 self.stop(force=True)
                 self._bury(member)
             raise
+
+    def _unanswered(self, began: float) -> Ended:
+        """It was told to stop while a disk that it needs kept it waiting."""
+        why = NotStarted(126, "stopped before it started: its files do not answer")
+        return Ended(self._attempt.key, why, True, began, self._around.clock.now())
 
     def _attend(self, member: Member, pipes: list[int]) -> Ended:
         around, attempt = self._around, self._attempt

@@ -109,7 +109,11 @@ class Runner(WorkerPlugin):
         self._workspace = f"{worker.local_directory}/pqrun-{os.urandom(6).hex()}"
         self._room = Room(self._workspace, self._tell_room)
         self._launcher = Launcher(
-            run_id=errand.run_id, directory=errand.directory, workspace=self._workspace, token=token
+            run_id=errand.run_id,
+            directory=errand.directory,
+            workspace=self._workspace,
+            token=token,
+            encode=_as_they_came,
         )
         containment = PoliteContainment(self._launcher.mark, self._launcher.kept_mark)
         containment.open()
@@ -323,6 +327,11 @@ class Runner(WorkerPlugin):
             self._heed_guardian()
 
         self._loop.add_reader(fd, replace)
+
+
+def _as_they_came(text: str) -> bytes:
+    """The bytes of a text of pqrun's, which keeps what is no UTF-8; this worker's locale has no say."""
+    return text.encode("utf-8", "surrogateescape")
 
 
 def _is_killed(exit: Exit) -> bool:

@@ -90,7 +90,11 @@ class Guest:
     def __init__(self, clock: Clock, reporter: Reporter, *, contain: bool) -> None:
         self._workspace = tempfile.mkdtemp(prefix="pqrun-")
         token = os.urandom(8).hex()
-        self._launcher = Launcher(run_id=token, directory=os.getcwd(), workspace=self._workspace, token=token)
+        try:
+            directory = os.getcwd()
+        except OSError:  # it has been deleted: a job without a `cwd` starts there all the same
+            directory = "."
+        self._launcher = Launcher(run_id=token, directory=directory, workspace=self._workspace, token=token)
         containment = PoliteContainment(self._launcher.mark, self._launcher.kept_mark)
         warden = None
         if contain:

@@ -7,10 +7,13 @@ import contextlib
 import errno
 import os
 import resource
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from pqrun.executors import stdin as stdins
 from pqrun.executors.creation import Creation
 from pqrun.executors.direct import Direct
+from pqrun.executors.directories import Directories, is_here, logical
+from pqrun.executors.interruptible import interruptible
 from pqrun.executors.kinship import Member, marks
 from pqrun.executors.spawn import failure_told, spawn, spawn_uncaptured
 from pqrun.model import Attempt, Command, Key, NotStarted, Priority
@@ -44,13 +47,24 @@ class Launcher:
     `directory` is where jobs start, `workspace` a private directory for reports and scripts, `token`
     marks the environment of what belongs to this process's jobs: `PQRUN_TREE` is a path of tokens and
     jobs, so that a pqrun within a job and all that is below it still carry the outer job's mark.
+    `encode` gives the bytes of a job's texts: those of a distant pqrun are UTF-8 whatever the locale here.
     """
 
-    def __init__(self, *, run_id: str, directory: str, workspace: str, token: str) -> None:
+    def __init__(
+        self,
+        *,
+        run_id: str,
+        directory: str,
+        workspace: str,
+        token: str,
+        encode: Callable[[str], bytes] = os.fsencode,
+    ) -> None:
+        self._encode = encode
+        directory = self._as_path(directory)
         self.socket = ""
         self.stdout = 1  # that of jobs whose output is passed straight through
         self._directory = directory
-        self._here = os.path.realpath(directory) == os.path.realpath(".")
+        self._here = is_here(directory)
         self._workspace = workspace
         self.mark, self.kept_mark = marks(token)
         self._above = _whole_path(os.environb.get(TREE, b""))
@@ -61,8 +75,9 @@ class Launcher:
             if name not in OURS and name != b"PWD" and not name.startswith(b"PQRUN_POOL_")
         ]
         self._direct = Direct()
+        self._directories = Directories()
         self._path = os.environ.get("PATH")
-        self._pwd = b"PWD=" + os.fsencode(_logical(directory))
+        self._pwd = b"PWD=" + os.fsencode(logical(directory))
         self._run = b"PQRUN_RUN_ID=%b" % run_id.encode()
         self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         self._descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
@@ -89,24 +104,33 @@ class Launcher:
             with contextlib.suppress(OSError):
                 os.unlink(script)
 
-    def spawn(self, attempt: Attempt, slot: int, pipes: Sequence[int]) -> int:
+    def spawn(
+        self, attempt: Attempt, slot: int, pipes: Sequence[int], stopped: Callable[[], bool] = lambda: False
+    ) -> int:
         """Starts it; its number. `Unstartable` if it never can be; OSError if the machine can't now.
 
-        `pipes`: the ends of stdout's and stderr's pipe; without any it gets our own.
+        `pipes`: the ends of stdout's and stderr's pipe; without any it gets our own. `Abandoned` if it is
+        `stopped` while a disk that it needs does not answer.
         """
         command: Command = attempt.spec.work
         directory = self._directory_of(command)
         stdin = self._null
         try:
+            if directory is not None:
+                self._directories.look_at(directory, stopped)
             words = self._direct_words(command, directory) or self._words(command)
             if words is None:
                 words = [*(command.shell or SHELL)[:-1], self._script(attempt.key, command)]
-            argv = [os.fsencode(word) for word in words]
+            argv = [self._encode(word) for word in words]
             environment = self._environment_of(attempt, command, slot)
             if any(b"\0" in word for word in argv):
                 raise Unstartable(126, "cannot be started: there is a NUL character in the command")
             if command.stdin is not None:
-                stdin = self._stdin(command.stdin, directory or self._directory)
+                path = os.path.join(directory or self._directory, self._as_path(command.stdin))
+                if (opened := self._stdin(command.stdin, path, stopped)) is None:
+                    argv = stdins.reading(path, argv)
+                else:
+                    stdin = opened
             cwd = None if directory is None else os.fsencode(directory)
             if pipes:
                 return spawn(argv, environment, cwd=cwd, stdin=stdin, pipes=pipes)
@@ -121,13 +145,14 @@ class Launcher:
             if stdin != self._null:
                 os.close(stdin)
 
-    def creation(self, attempt: Attempt) -> Creation | None:
-        """What the job creates, as it is now."""
+    def creation(self, attempt: Attempt, stopped: Callable[[], bool]) -> Creation | None:
+        """What the job creates, as it is now; `Abandoned` if it is `stopped` while the disk does not answer."""
         creates = attempt.spec.creates
         if creates is None:
             return None
         directory = self._directory_of(attempt.spec.work) or self._directory
-        return Creation(creates, os.path.join(directory, creates))
+        path = os.path.join(directory, self._as_path(creates))
+        return interruptible(lambda: Creation(creates, path), stopped)
 
     def never_ran(self, attempt: Attempt, stderr: bytes) -> NotStarted | None:
         """What is to be said of a process that ended with 255 because it could not be executed."""
@@ -140,7 +165,11 @@ class Launcher:
     def _directory_of(self, command: Command) -> str | None:
         if command.cwd is None:
             return None if self._here else self._directory
-        return os.path.join(self._directory, command.cwd)
+        return os.path.join(self._directory, self._as_path(command.cwd))
+
+    def _as_path(self, text: str) -> str:
+        """A job's text as this Python wants names of files: the same bytes."""
+        return text if self._encode is os.fsencode else os.fsdecode(self._encode(text))
 
     def _direct_words(self, command: Command, directory: str | None) -> list[str] | None:
         """The argument list of a command that needs no shell."""
@@ -150,7 +179,9 @@ class Launcher:
         if "PWD" in own:
             return None  # which a shell would not leave as it is
         return self._direct.words(
-            command.run, lambda: own.get("PATH", self._path), directory or self._directory
+            command.run,
+            lambda: self._as_path(own["PATH"]) if "PATH" in own else self._path,
+            directory or self._directory,
         )
 
     def _words(self, command: Command) -> list[str] | None:
@@ -159,7 +190,11 @@ class Launcher:
         if isinstance(run, tuple):
             return list(run)
         shell = command.shell or SHELL
-        if len(run) * 4 > LONGEST_ARGUMENT and len(os.fsencode(run)) > LONGEST_ARGUMENT and shell[-1] == "-c":
+        if (
+            len(run) * 4 > LONGEST_ARGUMENT
+            and len(self._encode(run)) > LONGEST_ARGUMENT
+            and shell[-1] == "-c"
+        ):
             return None
         return [*shell, run]
 
@@ -170,7 +205,7 @@ class Launcher:
         self._scripts[key] = path
         try:
             with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                file.write(os.fsencode(command.run) + b"\n")
+                file.write(self._encode(command.run) + b"\n")
         except OSError as error:
             if error.errno in PASSING:
                 raise
@@ -178,33 +213,25 @@ class Launcher:
             raise Unstartable(126, f"cannot write its script {path}: {error.strerror}") from None
         return path
 
-    def _stdin(self, stdin: str, directory: str) -> int:
-        """A file to read from; text of several lines is given as it is."""
-        if "\n" not in stdin:
-            try:
-                return os.open(os.path.join(directory, stdin), os.O_RDONLY | os.O_CLOEXEC)
-            except OSError as error:
-                if error.errno in PASSING:
-                    raise
-                raise Unstartable(126, f"cannot read its stdin {stdin}: {error.strerror}") from None
+    def _stdin(self, stdin: str, path: str, stopped: Callable[[], bool]) -> int | None:
+        """A file to read from; text of several lines is given as it is. None if the job opens it itself."""
+        is_text = "\n" in stdin
         try:
-            import tempfile
-
-            with tempfile.TemporaryFile(dir=self._workspace) as file:
-                file.write(os.fsencode(stdin))
-                file.seek(0)
-                return os.dup(file.fileno())
+            if is_text:
+                return stdins.of_text(self._encode(stdin), self._workspace)
+            return stdins.opened(path, stopped)
         except OSError as error:
             if error.errno in PASSING:
                 raise
-            raise Unstartable(126, f"cannot write its stdin in {self._workspace}: {error.strerror}") from None
+            what = f"write its stdin in {self._workspace}" if is_text else f"read its stdin {stdin}"
+            raise Unstartable(126, f"cannot {what}: {error.strerror}") from None
 
     def _environment_of(self, attempt: Attempt, command: Command, slot: int) -> list[bytes]:
         key, spec = attempt.key, attempt.spec
         own = [
             b"PQRUN=1",
             self._run,
-            b"PQRUN_JOB_ID=%b" % os.fsencode(spec.id),
+            b"PQRUN_JOB_ID=%b" % self._named(spec.id),
             b"PQRUN_SEQ=%d" % key.seq,
             b"PQRUN_SLOT=%d" % slot,
             b"PQRUN_ATTEMPT=%d" % key.attempt,
@@ -222,7 +249,7 @@ class Launcher:
             own.append(b"PQRUN_POOL_%b=%b" % (_variable(pool), share.encode()))
         if not command.env:
             return own + self._inherited
-        theirs = {os.fsencode(name): self._value(name, value) for name, value in command.env}
+        theirs = {self._encode(name): self._value(name, value) for name, value in command.env}
         ours = {variable.partition(b"=")[0] for variable in own}
         own += [b"%b=%b" % pair for pair in theirs.items() if pair[0] not in ours]
         return own + [v for v in self._inherited if v.partition(b"=")[0] not in theirs]
@@ -235,11 +262,20 @@ class Launcher:
         """What a shell would say, for commands that are executed without one."""
         if command.cwd is None:
             return self._pwd
-        return b"PWD=" + os.fsencode(os.path.realpath(os.path.join(self._directory, command.cwd)))
+        return b"PWD=" + os.fsencode(
+            os.path.realpath(os.path.join(self._directory, self._as_path(command.cwd)))
+        )
+
+    def _named(self, id: str) -> bytes:
+        """An id for `$PQRUN_JOB_ID`: a name in another script than the locale's keeps no job from running."""
+        try:
+            return self._encode(id)
+        except UnicodeEncodeError:
+            return id.encode("utf-8", "surrogateescape")
 
     def _value(self, name: str, value: str) -> bytes:
-        encoded = os.fsencode(value)
-        if len(os.fsencode(name)) + len(encoded) + 2 > LONGEST_VARIABLE:
+        encoded = self._encode(value)
+        if len(self._encode(name)) + len(encoded) + 2 > LONGEST_VARIABLE:
             raise Unstartable(126, f"cannot be started: variable {name} is too long ({len(encoded)} bytes)")
         if b"\0" in encoded:
             raise Unstartable(126, f"cannot be started: there is a NUL character in variable {name}")
@@ -267,17 +303,6 @@ class Launcher:
 def _whole_path(above: bytes) -> bytes:
     """The marks of the jobs that this process is in, outermost first; not more than will fit."""
     return above[:LONGEST_DESCENT].rpartition(b"/")[0]
-
-
-def _logical(directory: str) -> str:
-    """The directory as `$PWD` calls it, if that is true, else without links; as a shell does."""
-    named = os.environ.get("PWD", "")
-    try:
-        if named.startswith("/") and os.path.samefile(named, directory):
-            return named
-    except OSError:
-        pass
-    return os.path.realpath(directory)
 
 
 def _variable(pool: str) -> bytes:

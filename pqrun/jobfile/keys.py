@@ -99,7 +99,8 @@ JOB: Final = (
     Key("creates", "path", "A file that the job makes: if it is there before the first attempt, the job is "
         "`ok` without being run. What an attempt that does not end well has made or changed of it is moved to "
         "`FILE.failed`.", "out/data.gz", word=True),
-    Key("stdin", "path", "A file that the job reads as its standard input.", "words.txt", default="/dev/null",
+    Key("stdin", "path", "A file that the job reads as its standard input. Waiting for the writer of "
+        "a FIFO is part of the job: its `timeout` counts.", "words.txt", default="/dev/null",
         word=True),
     Key("shell", "shell", "The shell that runs the command: a program and its options, a text or a list.",
         "bash -eu -c", default="/bin/sh -c"),

@@ -213,8 +213,9 @@ commands.
 A file that is not called `*.yaml`, `*.yml` or `*.json`, and what comes in on stdin, is a list of
 commands, one a line, unless its first line is a key of the table above, `---` or `{{`. Blank lines and
 lines that begin with `#` are skipped, a `\\` at the end of a line goes on in the next, and with `-0` NUL
-characters separate the commands. A comment at the end of a line sets keys of that job, so that the list
-still runs under `sh`:
+characters separate the commands. The CR of a line end CRLF is no part of a command, nor of an argument
+of `each` (with `-0` it is). Bytes that are no UTF-8 reach the shell as they are. A comment at the end of
+a line sets keys of that job, so that the list still runs under `sh`:
 
 ```sh
 make docs   # pqrun: id=docs priority=high timeout=10m retries=5

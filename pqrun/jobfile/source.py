@@ -61,6 +61,10 @@ class LinesSource:
         """The descriptor that is being read."""
         return self._parts[0][1]
 
+    def unread(self) -> list[int]:
+        """All descriptors that have not been read to their end."""
+        return [] if self.done else [fd for _, fd, _ in self._parts]
+
     def wanted(self) -> bool:
         """Whether there is room in the queue."""
         return not self.done and self._scheduler.room > 0
@@ -72,7 +76,13 @@ class LinesSource:
     def read(self) -> Iterable[Ask]:
         """Reads a piece, if what was read before is used up."""
         if not self._may_hold_more:
-            data = os.read(self._parts[0][1], PIECE)
+            try:
+                data = os.read(self._parts[0][1], PIECE)
+            except BlockingIOError:  # another program has read what was there
+                return []
+            except OSError as error:
+                self.wrong, self.done = f"cannot read {self._parts[0][0]}: {error.strerror}", True
+                return [self.add]
             if data:
                 self._lines.feed(data)
             else:
@@ -84,7 +94,7 @@ class LinesSource:
         """Ask: as many jobs as there is room for."""
         specs = []
         try:
-            for _ in range(min(scheduler.room, SLICE)):
+            for _ in range(0 if self.done else min(scheduler.room, SLICE)):
                 spec = self._lines.take()
                 if spec is None:
                     self._may_hold_more = self._open_next()

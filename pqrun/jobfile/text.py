@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import re
-import sys
 from array import array
 from functools import cached_property
 from typing import Final
 
 from pqrun.jobfile.problems import Problem, Problems
+from pqrun.jobfile.reading import read_all
 
 LARGEST: Final = 64 * 1024 * 1024
 _CONTROLS: Final = bytes(set(range(32)) - set(b"\t\n\r")) + b"\x7f"
@@ -104,6 +104,6 @@ def _joined(pair: re.Match[bytes]) -> bytes:
 def read(path: str) -> bytes:
     """A file's bytes, or stdin's for `-`; no more of them than needed to see that it is too large."""
     if path == "-":
-        return sys.stdin.buffer.read(LARGEST + 4)
+        return read_all(0, LARGEST + 4)
     with open(path, "rb") as file:
         return file.read(LARGEST + 4)

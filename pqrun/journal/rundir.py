@@ -22,6 +22,7 @@ JOURNAL, LOCK, LOGS, INDEX, SOCKET = "journal.jsonl", "lock", "logs", "index.db"
 LOG = "serve.log"
 OURS = (JOURNAL, LOCK, LOGS, INDEX, SOCKET, LOG, "work")
 IN_USE = 5
+ELSEWHERE = "set PQRUN_STATE_DIR, give --run-dir, or keep no record by --no-journal"
 SURVIVORS_GONE_AFTER = 15.0
 _ALPHABET = "23456789abcdefghjkmnpqrstuvwxyz"
 
@@ -31,11 +32,27 @@ def state_directory() -> str:
     if given := os.environ.get("PQRUN_STATE_DIR"):
         return os.path.abspath(given)
     if sys.platform == "linux":  # what platformdirs says there, without 3 ms of every start for it
-        home = os.environ.get("XDG_STATE_HOME", "").strip() or os.path.expanduser("~/.local/state")
-        return f"{home}/pqrun"
-    from platformdirs import user_state_path
+        state = os.environ.get("XDG_STATE_HOME", "").strip()
+        path = f"{state if state.startswith('/') else f'{_home()}/.local/state'}/pqrun"
+    else:
+        from platformdirs import user_state_path
 
-    return str(user_state_path("pqrun"))
+        path = str(user_state_path("pqrun"))
+    if not path.startswith("/"):
+        raise UserError(f"there is no home directory to keep runs in: {ELSEWHERE}")
+    return path
+
+
+def _home() -> str:
+    """The user's home, by variable or by the list of users; relative if there is none."""
+    if home := os.environ.get("HOME"):
+        return home
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.getuid()).pw_dir
+    except KeyError:
+        return "."
 
 
 def new_run_id() -> str:
@@ -56,7 +73,10 @@ class RunDirectory:
     def address(self) -> str:
         """How to call it on a command line: by its id, or by path if it is not among the others."""
         name = os.path.basename(self.path)
-        return name if self.path == f"{runs_directory()}/{name}" else self.path
+        try:
+            return name if self.path == f"{runs_directory()}/{name}" else self.path
+        except UserError:  # there are no others, for want of a home
+            return self.path
 
     @property
     def journal(self) -> str:
@@ -170,7 +190,10 @@ def make_state_directory() -> None:
         for path in (state_directory(), runs_directory()):
             _make_private(path)
     except OSError as error:
-        raise OwnFailure(f"cannot create {error.filename}: {error.strerror}") from error
+        why = f"cannot create {error.filename}: {error.strerror}"
+        raise OwnFailure(f"{why} ({ELSEWHERE})") from error
+    except OwnFailure as failure:
+        raise OwnFailure(f"{failure} ({ELSEWHERE})", failure.code) from None
 
 
 def run_directories() -> Iterator[RunDirectory]:

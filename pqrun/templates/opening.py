@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from pqrun.errors import UserError
+from pqrun.jobfile.reading import NAMED_TWICE, read_some, refuse_twice
 from pqrun.jobfile.records import Records
 from pqrun.settings import Each, Settings
 from pqrun.templates.arguments import Arguments, side_by_side
@@ -70,7 +71,8 @@ def open_arguments(settings: Settings, each: Each) -> tuple[Arguments, list[Part
 def _check_stdin(sources: Sequence[Given], *, given: bool) -> None:
     readers = sum(source.path == "-" for source in sources)
     if readers > 1:
-        raise UserError("stdin can be read only once: name it (`-`) only once")
+        raise UserError(NAMED_TWICE)
+    refuse_twice([source.path for source in sources if source.path is not None])
     if readers and not given and _is_terminal():
         raise UserError("nothing to run: give a command, and arguments after ::: or on stdin")
     if readers and len(sources) == 1 and _is_terminal():
@@ -89,7 +91,7 @@ def _header(fd: int, records: Records, written: Form, name: str) -> Columns:
     """The names of the columns: no job can be made before they are known."""
     while (record := next_of(records, name, 1)) is None:
         try:
-            data = os.read(fd, _PIECE)
+            data = read_some(fd, _PIECE)
         except OSError as error:
             raise UserError(f"cannot read {name}: {error.strerror}") from None
         if data:

@@ -8,6 +8,7 @@ import re
 from typing import Final, NamedTuple
 
 from pqrun.errors import UserError
+from pqrun.jobfile.reading import read_some
 from pqrun.jobfile.records import LONGEST, Records, TooLong
 
 Columns = tuple[str, ...]
@@ -20,13 +21,15 @@ _PIECE: Final = 1 << 20
 class Form(NamedTuple):
     """What separates values, and columns in them; whether the first value of a source names its columns.
 
-    Columns lose the blanks around them if somebody has said what separates them.
+    Columns lose the blanks around them if somebody has said what separates them. Where values are
+    `lines`, the CR of a line end CRLF is no part of them, as in a list of commands.
     """
 
     separator: bytes = b"\n"
     columns: re.Pattern[str] | None = None
     header: bool = False
     trims: bool = False
+    lines: bool = True
 
     def split(self, value: str) -> Columns:
         """A value's columns; where there are none, the value as it is."""
@@ -39,6 +42,8 @@ class Form(NamedTuple):
         """A value as text; UserError for what no argument can hold."""
         if b"\0" in record:
             raise UserError(f"{where}: a NUL character (if NULs separate the arguments, use -0)")
+        if self.lines and record[-1:] == b"\r":
+            record = record[:-1]
         return record.decode("utf-8", "surrogateescape")
 
 
@@ -56,7 +61,8 @@ def form(*, null: bool, delimiter: str | None, colsep: str | None, header: bool)
         columns = None if pattern is None else re.compile(pattern)
     except re.error as error:
         raise UserError(f"--colsep: `{pattern}` is not a regular expression: {error}") from None
-    return Form(separator, columns, header, trims=colsep is not None)
+    by_lines = delimiter is None and not null
+    return Form(separator, columns, header, trims=colsep is not None, lines=by_lines)
 
 
 def _unescaped(found: re.Match[str]) -> str:
@@ -92,7 +98,7 @@ def values_of(path: str, form: Form) -> list[str]:
     fd = opened(path)
     records = Records(form.separator)
     try:
-        while data := os.read(fd, _PIECE):
+        while data := read_some(fd, _PIECE):
             records.feed(data)
     except OSError as error:
         raise UserError(f"cannot read {called(path)}: {error.strerror}") from None

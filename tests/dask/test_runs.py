@@ -2,6 +2,7 @@
 """Whole runs on a cluster: the same job file, the same promises, the same reports."""
 
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -65,6 +66,15 @@ def test_output_can_be_read_line_by_line_as_it_comes(cluster, pqrun, tmp_path):
     go_on.touch()
     assert run.end() == 0, run.err
     assert run.out == b"first\nsecond\nlast" + b"".join(b"%d\n" % n for n in range(1, 20001))
+
+
+def test_a_job_whose_stdin_has_no_writer_is_ended_at_its_limit(cluster, pqrun, tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    jobs = {"jobs": [{"run": "cat", "stdin": str(tmp_path / "fifo"), "timeout": 0.5}, "echo beside"]}
+    (tmp_path / "jobs.yaml").write_text(json.dumps(jobs))
+    run = pqrun(cluster, "", str(tmp_path / "jobs.yaml"), "-q")
+    assert run.end() == 1
+    assert {event["as"] for event in run.events() if event["e"] == "end"} == {"timeout", "completed"}
 
 
 def test_a_job_past_its_limit_is_ended_with_all_that_is_below_it(cluster, pqrun, tmp_path):
