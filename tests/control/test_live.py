@@ -185,6 +185,28 @@ def test_all_fields_of_a_job_can_be_given_as_options(queue, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        (["ping", "-t", "5", "host"], "ping -t 5 host"), (["--", "-x", "--help"], "-x --help"),
+        (["-r", "2", "--", "env", "--", "a"], "env -- a"), (["-r2", "sh", "-c", "a b", "--id", "c"], "sh -c 'a b' --id c"),
+        (["grep", "-f", "--run", "--wait"], "grep -f --run --wait"), (["-r2", "sleep 1; x -t"], "sleep 1; x -t"),
+    ],
+)  # fmt: skip
+def test_options_end_at_the_first_word_of_the_command(queue, words, command):
+    one = queue()
+    one.ask("pause")
+    assert lines(one("add", "-p", "low", *words)) == ["1"]
+    (job,) = (line["job"] for line in one.events() if line.get("e") == "add")
+    assert (job["run"], job["priority"], job.get("timeout")) == (command, 0, None)
+    assert job.get("retry", {}).get("max", 0) == (2 if words[0].startswith("-r") else 0)
+
+
+@pytest.mark.parametrize("words", [[""], [" \n\t"], ["", "x"], ["--", ""]])
+def test_an_empty_command_is_called_so(here, words):
+    assert here("add", *words) == (2, "", "pqrun: the command is empty: say what to run\n")
+
+
+@pytest.mark.parametrize(
     "words",
     [
         ["add"], ["add", "-f", "x", "true"], ["add", "--id", "", "true"], ["add", "--needs", "a,,b", "true"], ["set"],
