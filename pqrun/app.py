@@ -46,7 +46,7 @@ def run(settings: Settings) -> int:
         enter(settings.cwd)
     source = open_input(settings) if settings.files or settings.resume is None else None
     settings = source.under(settings) if source is not None else settings
-    reports = None if settings.dry_run else reports_of(settings)
+    reports = None if settings.dry_run else reports_of(settings, source)
     record, restart = None, None
     if settings.resume is not None:
         from pqrun.resuming import open_resumed
@@ -208,11 +208,13 @@ class Run:
     def _open_socket(self) -> None:
         """Lets others talk to the run, jobs of its own among them."""
         from pqrun.control.server import Server
+        from pqrun.upkeep import upkeep
 
         assert self.record.directory is not None
         self.server = Server(self.record.directory.socket, self.reactor, self._desk, self.clock.now)
         self.place.tell_socket(self.record.directory.socket)
         self.engine.resolve = self.server.heard
+        self.record.watch(upkeep(self.record, self.engine, self.server))
 
     def _desk(self) -> Desk:
         """What answers those who talk to the run."""
@@ -269,6 +271,8 @@ class Run:
 
     def _conclude(self, teller: Teller) -> int:
         self.over = self.clock.now()
+        if (failure := self.record.failure()) is not None:
+            self.engine.fail(failure)
         broken = self.engine.broken
         if broken is not None and not isinstance(broken, OwnFailure):
             raise broken
