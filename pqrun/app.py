@@ -10,8 +10,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from pqrun.clock import SystemClock
-from pqrun.display.outlet import Outlet
-from pqrun.display.stage import Stage
+from pqrun.display.stage import Stage, outlets
 from pqrun.engine import Engine
 from pqrun.errors import BUG, NOT_ALL_RUN, OK, OWN_FAILURE, SOME_FAILED, USAGE, OwnFailure
 from pqrun.here import Here, Place
@@ -100,8 +99,7 @@ class Run:
         self.files = tuple(settings.files or (record.found.header["files"] if record.found else ()))
         said = settings.jobs or source.workers
         self.workers = (restart and restart.workers) or self.place.count(said)
-        self.out = Outlet(1, "standard output")
-        self.err = Outlet(2, "standard error")
+        self.out, self.err = outlets(settings)
         self.reactor = Reactor()
         self.metrics = RunningMetrics(record.found.header["at"] if record.found else self.clock.now())
         self.stage = Stage(settings, self.clock, self.out, self.err)
