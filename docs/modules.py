@@ -21,14 +21,14 @@ MODEL, DECISIONS, MACHINE, INTERFACES = range(4)
 TITLES = ("Pure model", "Pure decisions and folds", "Engine and I/O", "Interfaces")
 ROOMS = {
     MODEL: "errors events lifecycle model news words",
-    DECISIONS: "alarms graph ledger limits metrics patience ready running scheduler starts task",
+    DECISIONS: "alarms backlog graph ledger limits metrics patience ready running scheduler starts task",
     MACHINE: """
         afar bell capture clock control engine executors here input jobfile journal machine reactor settings signals
         teller templates testing tidying workers
     """,
     INTERFACES: """
         __init__ __main__ admission app cli detaching display dryrun handles library queue reports
-        resuming serving subscribers top workshop
+        resuming serving subscribers top upkeep workshop
     """,
 }
 """A room is a module, or a directory of them; it may use its own layer and those below."""

@@ -86,7 +86,7 @@ class Admission:
             self._room.notify_all()
 
     def _left(self) -> int:
-        return self._config.max_queue_size - self._scheduler.waiting - len(self._arrived)
+        return self._config.max_queue_size - len(self._scheduler.backlog) - len(self._arrived)
 
     def _offer(self, job: Job[Any]) -> tuple[JobSpec, Handle]:
         job.check()

@@ -9,8 +9,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from pqrun.clock import SystemClock
-from pqrun.display.outlet import Outlet
-from pqrun.display.stage import Stage
+from pqrun.display.stage import Stage, outlets
 from pqrun.engine import Engine
 from pqrun.errors import BUG, NOT_ALL_RUN, OK, OWN_FAILURE, SOME_FAILED, USAGE, OwnFailure
 from pqrun.here import Here, Place
@@ -47,7 +46,7 @@ def run(settings: Settings) -> int:
         current_directory()  # before anything is made: without one no job could start
     source = open_input(settings) if settings.files or settings.resume is None else None
     settings = source.under(settings) if source is not None else settings
-    reports = None if settings.dry_run else reports_of(settings)
+    reports = None if settings.dry_run else reports_of(settings, source)
     record, restart = None, None
     if settings.resume is not None:
         from pqrun.resuming import open_resumed
@@ -101,8 +100,7 @@ class Run:
         self.files = tuple(settings.files or (record.found.header["files"] if record.found else ()))
         said = settings.jobs or source.workers
         self.workers = (restart and restart.workers) or self.place.count(said)
-        self.out = Outlet(1, "standard output")
-        self.err = Outlet(2, "standard error")
+        self.out, self.err = outlets(settings)
         self.reactor = Reactor()
         self.metrics = RunningMetrics(record.found.header["at"] if record.found else self.clock.now())
         self.stage = Stage(settings, self.clock, self.out, self.err)
@@ -210,11 +208,13 @@ class Run:
     def _open_socket(self) -> None:
         """Lets others talk to the run, jobs of its own among them."""
         from pqrun.control.server import Server
+        from pqrun.upkeep import upkeep
 
         assert self.record.directory is not None
         self.server = Server(self.record.directory.socket, self.reactor, self._desk, self.clock.now)
         self.place.tell_socket(self.record.directory.socket)
         self.engine.resolve = self.server.heard
+        self.record.watch(upkeep(self.record, self.engine, self.server))
 
     def _desk(self) -> Desk:
         """What answers those who talk to the run."""
@@ -271,6 +271,8 @@ class Run:
 
     def _conclude(self, teller: Teller) -> int:
         self.over = self.clock.now()
+        if (failure := self.record.failure()) is not None:
+            self.engine.fail(failure)
         broken = self.engine.broken
         if broken is not None and not isinstance(broken, OwnFailure):
             raise broken

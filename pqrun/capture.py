@@ -45,7 +45,10 @@ class Logs:
             try:
                 return os.open(path, flags, 0o600)
             except FileNotFoundError:
-                os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+                # A run directory that was removed is not made anew: nobody would find in it what is missing.
+                made = os.mkdir if self.keep else os.makedirs
+                with contextlib.suppress(FileExistsError):
+                    made(os.path.dirname(path), 0o700)
             except FileExistsError:
                 os.unlink(path)
             return os.open(path, flags, 0o600)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -15,7 +15,7 @@ from pqrun.jobfile.lines import Lines
 from pqrun.jobfile.reading import read_all, read_some, refuse_twice
 from pqrun.jobfile.sniff import looks_like_job_file
 from pqrun.jobfile.source import Jobs, LinesSource
-from pqrun.model import JobSpec, Pool
+from pqrun.model import Command, JobSpec, Pool
 from pqrun.reactor import Reactor
 from pqrun.scheduler import Scheduler
 from pqrun.settings import Each, Settings
@@ -47,6 +47,7 @@ class Input:
         warnings: Sequence[str] = (),
         said: Mapping[str, Any] = NOTHING_SAID,
         wants: Callable[[JobSpec], bool] | None = None,
+        files: Sequence[str] = (),
     ) -> None:
         self.jobs = jobs
         self.workers = workers
@@ -55,6 +56,7 @@ class Input:
         self.lines = lines
         self.complete = complete
         self.warnings = warnings
+        self._files = files
         self._said = said
         self._wants = wants
         self._open_end = open_end
@@ -73,6 +75,13 @@ class Input:
         """What the files say for the run itself, as JSON can hold it, for a later process to go on with."""
         said = {"workers": self.workers, "max_queue": self.max_queue, "pools": list(self.pools)}
         return {name: value for name, value in said.items() if value}
+
+    def reads(self) -> Iterator[str]:
+        """The files that are read, `-` standard input; those of jobs that are read later are not known."""
+        yield from self._files
+        for spec in self.jobs:
+            if isinstance(work := spec.work, Command) and work.stdin is not None and "$" not in work.stdin:
+                yield os.path.join(work.cwd or "", work.stdin)
 
     @property
     def wrong(self) -> str:
@@ -164,9 +173,9 @@ def _arguments(settings: Settings, each: Each) -> Input:
         raise UserError("--only and --skip choose among the jobs of a job file, not among arguments")
     arguments, parts = open_arguments(settings, each)
     if arguments.count is None or arguments.count > KNOWN_AT_ONCE:
-        return Input((), arguments, parts, wants=_dealer(settings))
+        return Input((), arguments, parts, wants=_dealer(settings), files=arguments.files)
     jobs, warnings = _part_of(list(iter(arguments.take, None)), settings)
-    return Input(jobs, None, (), warnings=warnings)
+    return Input(jobs, None, (), warnings=warnings, files=arguments.files)
 
 
 def _put_together(
@@ -180,6 +189,7 @@ def _put_together(
     warnings: tuple[str, ...] = ()
     pools: tuple[Pool, ...] = ()
     said: Mapping[str, Any] = NOTHING_SAID
+    reads: tuple[str, ...] = ()
     if job_files:
         from pqrun.jobfile import load
 
@@ -191,6 +201,7 @@ def _put_together(
         loaded = load(job_files, settings.given, read=read, pools=settings.pools)
         jobs, workers, max_queue, pools = loaded.jobs, loaded.workers, loaded.max_queue, loaded.pools
         warnings, said = loaded.warnings, loaded.settings
+        reads = loaded.reads
     lines = None
     if lists:
         lines = Lines(settings.given, null=settings.null, file=lists[0][0], after=len(jobs))
@@ -212,6 +223,7 @@ def _put_together(
         max_queue=max_queue,
         pools=pools,
         said=said,
+        files=(*job_files, *lists, *reads),
         wants=_dealer(settings),
     )
 

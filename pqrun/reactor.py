@@ -88,12 +88,13 @@ class Reactor:
             if source.wanted():
                 if source.pending():
                     asks += source.read()
+                    seconds = 0.0  # it is not among those that are polled below
                     continue
                 mask |= select.POLLIN
             if mask:
                 by_fd[source.fileno()] = source
                 poll.register(source.fileno(), mask)
-        seconds = 0.0 if asks else min(max(seconds, 0.0), LONGEST_WAIT)
+        seconds = min(max(seconds, 0.0), LONGEST_WAIT)
         for fd, happened in poll.poll(seconds * 1000 + 0.999 if seconds else 0):
             if fd == self._bell:
                 asks += self._signals()

@@ -16,6 +16,7 @@ from pqrun import events as ev
 from pqrun import lifecycle as life
 from pqrun import news as nw
 from pqrun.alarms import Alarms
+from pqrun.backlog import LISTED, Backlog
 from pqrun.graph import Graph, UnknownNeed
 from pqrun.limits import BEARS_ALL, Bearing, Halting, Pace
 from pqrun.model import Halt, JobSpec, Need, Outcome, Pool, StopReason
@@ -44,6 +45,7 @@ class Scheduler:
         self.tasks: dict[int, Task] = {}
         self.graph = Graph(self.tasks)
         self.ready = Ready(pools, self.tasks)
+        self.backlog = Backlog()
         self.max_queue = max_queue
         self.paused = False
         self.in_between = ""  # what is being done in several turns: nothing starts meanwhile
@@ -55,9 +57,8 @@ class Scheduler:
         self._running = Running(self.ready, self._alarms, self._log, random or Random(0))
         self.signalled = self._running.signalled  # to be called when a signal tells pqrun to stop
         self._halting = Halting(halt)
-        self._starts = Starts(self.ready, self._running, self._log, pace or Pace())
+        self._starts = Starts(self.ready, self._running, self._log, pace or Pace(), self.backlog)
         self._deadline = deadline
-        self._unstarted = 0
 
     # What people and files ask for
 
@@ -73,17 +74,12 @@ class Scheduler:
         """How many more jobs may be read ahead; all of them, if how many there are matters."""
         if self.stopping or self.input_ended:
             return 0
-        return ENDLESS if self._halting.wants_all else self.max_queue - self._unstarted
+        return ENDLESS if self._halting.wants_all else self.max_queue - self.backlog.streamed
 
     @property
     def holding(self) -> str:
         """Why nothing starts, if it is neither slots nor pools that ready jobs lack; else empty."""
         return self._starts.holding
-
-    @property
-    def waiting(self) -> int:
-        """Jobs that have not started, or not again: queued, or with unmet needs."""
-        return self._unstarted
 
     def running(self) -> list[Task]:
         """The jobs that have a slot."""
@@ -97,12 +93,12 @@ class Scheduler:
         """Whether there was a job of that id, ended or not."""
         return self.graph.knows(job_id)
 
-    def add(self, specs: Iterable[JobSpec], now: float, by: str = "") -> list[int]:
-        """New jobs, which may need each other and earlier ones; their numbers.
+    def add(self, specs: Iterable[JobSpec], now: float, by: str = "", *, origin: int = LISTED) -> list[int]:
+        """New jobs, which may need each other and earlier ones; their numbers. `origin`: how they come in.
 
         `UnknownNeed` if one needs what is not known; nothing was added then.
         """
-        fresh = [Task(number, spec) for number, spec in enumerate(specs, self.jobs + 1)]
+        fresh = [Task(number, spec, origin) for number, spec in enumerate(specs, self.jobs + 1)]
         self.graph.check(fresh)
         self.jobs += len(fresh)
         self._log.events.extend(ev.JobAdded(now, task.seq, task.spec, by) for task in fresh)
@@ -120,7 +116,7 @@ class Scheduler:
         for task in restart.tasks:
             self.ready.places = max(self.ready.places, -task.place)
             if isinstance(task.state, life.Waiting):
-                self._unstarted -= 1
+                self.backlog.left(task)
                 self._alarms.set(task.state.until, task.seq, task.state)
 
     def end_input(self, now: float, *, complete: bool = True, why: str = "") -> None:
@@ -175,7 +171,7 @@ class Scheduler:
             return None
         assert isinstance(task, Task)
         self._log.events.append(ev.JobRemoved(now, task.seq))
-        self._unstarted -= 1
+        self.backlog.left(task)
         del self.tasks[task.seq]
         self._log.events.append(ev.JobDropped(now, task.seq, None))
         for other, outcome, need in self._let_go(task, Outcome.CANCELLED, now, allowed=False):
@@ -226,7 +222,7 @@ class Scheduler:
             self.stop("deadline", now)
         self._ring_alarms(now)
         held = "stopping" if self.stopping else "paused" if self.paused else self.in_between
-        self._unstarted -= self._starts.begin(now, capacity, bearing, held and f"the run is {held}")
+        self._starts.begin(now, capacity, bearing, held and f"the run is {held}")
         decision = Decision(self._log.events.copy(), self._log.acts.copy())
         self._log.events.clear()
         self._log.acts.clear()
@@ -242,7 +238,7 @@ class Scheduler:
         for task in fresh:
             self.tasks[task.seq] = task
             self.graph.name(task)
-        self._unstarted += len(fresh)
+            self.backlog.came(task)
         never: dict[int, Need] = {}
         for task in fresh:
             if task.spec.needs and isinstance(task.state, life.Pending):  # else they have been met
@@ -274,14 +270,15 @@ class Scheduler:
         task.state = life.enqueue(state, task.attempts + 1, now)
         waited = isinstance(state, life.Waiting)
         self.ready.enter(task, again=task.place < 0 or (waited and task.place > 0))
-        self._unstarted += waited
+        if waited:
+            self.backlog.came(task)
         self._log.events.append(ev.JobQueued(now, task.seq, task.attempts + 1, task.spec.priority))
 
     def _undo(self, task: Task, why: str, now: float) -> None:
         """The machine could not start it: back to the front of its equals, nothing used up."""
         cancelled = isinstance(task.state, life.Stopping) and task.state.reason is StopReason.CANCELLED
         self._running.undo(task, why, now)
-        self._unstarted += 1
+        self.backlog.came(task)
         self.ready.enter(task, again=True)
         if cancelled:
             self.cancel(task, now)
@@ -297,7 +294,8 @@ class Scheduler:
         """It ends without another attempt."""
         self._leave(task, now)
         assert isinstance(task.state, life.Pending | life.Queued | life.Waiting)
-        self._unstarted -= not isinstance(task.state, life.Waiting)
+        if not isinstance(task.state, life.Waiting):
+            self.backlog.left(task)
         task.state = life.drop(task.state, outcome, task.attempts)
         self._conclude(task, outcome, now, need)
 
@@ -328,7 +326,7 @@ class Scheduler:
             if never is None:
                 self._enqueue(other, other.state, now)
             else:
-                self._unstarted -= 1
+                self.backlog.left(other)
                 other.state = life.drop(other.state, Outcome.SKIPPED, other.attempts)
                 skipped.append((other, Outcome.SKIPPED, never))
         return skipped

@@ -6,6 +6,7 @@ from __future__ import annotations
 from math import inf
 
 from pqrun import events as ev
+from pqrun.backlog import Backlog
 from pqrun.limits import Bearing, Ceiling, Pace
 from pqrun.ready import SLOTS, Ready
 from pqrun.running import Decision, Running
@@ -19,7 +20,7 @@ class Starts:
     start again at `opens_at`, or when something else happens if that is `inf`.
     """
 
-    def __init__(self, ready: Ready, running: Running, log: Decision, pace: Pace) -> None:
+    def __init__(self, ready: Ready, running: Running, log: Decision, pace: Pace, backlog: Backlog) -> None:
         self.holding = ""
         self.opens_at = inf
         self.slots = 0
@@ -28,17 +29,17 @@ class Starts:
         self._running = running
         self._log = log
         self._pace = pace
+        self._backlog = backlog
         self._told: set[str] = set()
 
-    def begin(self, now: float, capacity: int, bearing: Bearing, held: str = "") -> int:
-        """Starts all that may start, nothing if the run is `held`; how many that were."""
+    def begin(self, now: float, capacity: int, bearing: Bearing, held: str = "") -> None:
+        """Starts all that may start, nothing if the run is `held`."""
         slots = self._looked_at(capacity, now)
         ready, running = self._ready, self._running
         if held:
             self.holding, self.opens_at = (held if len(ready) else ""), inf
-            return 0
+            return
         self.holding, self.opens_at = "", inf
-        begun = 0
         while slots > running.used and len(ready):
             if why := self._closed(now, bearing):
                 self._hold(why, bearing, now)
@@ -48,9 +49,8 @@ class Starts:
                 break
             assert isinstance(task, Task)
             running.submit(task, min(task.spec.slots, slots), now)
+            self._backlog.left(task)
             self._pace.started(now)
-            begun += 1
-        return begun
 
     def _looked_at(self, capacity: int, now: float) -> int:
         """How many slots there are, if the machine bears as many."""

@@ -14,16 +14,17 @@ ONE_SLOT: tuple[int, tuple[tuple[str, int], ...]] = (1, ())
 
 
 class Task:
-    """`attempts`, `retries` and `lost` count what earlier processes used up too."""
+    """`attempts`, `retries` and `lost` count what earlier processes used up too; `origin` is how it came in."""
 
     __slots__ = (
-        "attempts", "cancelled_by", "dependents", "entry", "held", "lost", "place", "retries", "seq", "shape",
-        "shares", "spec", "state", "unmet", "urgency",
+        "attempts", "cancelled_by", "dependents", "entry", "held", "lost", "origin", "place", "retries", "seq",
+        "shape", "shares", "spec", "state", "unmet", "urgency",
     )  # fmt: skip
 
-    def __init__(self, seq: int, spec: JobSpec) -> None:
+    def __init__(self, seq: int, spec: JobSpec, origin: int = 0) -> None:
         self.seq = seq
         self.spec = spec
+        self.origin = origin
         self.shape = ONE_SLOT if spec.slots == 1 and not spec.pools else (spec.slots, spec.pools)
         self.state: State = Pending()
         self.urgency = spec.priority

@@ -14,7 +14,7 @@ from pqrun.cli.declare import reads, takes
 from pqrun.cli.flags import RECORD
 from pqrun.cli.lazy import commands
 from pqrun.cli.offered import job_ids, run_ids
-from pqrun.errors import OwnFailure
+from pqrun.errors import OwnFailure, UserError
 from pqrun.jobfile import values
 from pqrun.jobfile.kinds import retries, workers
 
@@ -41,7 +41,8 @@ def _value(read: Any, *names: str, metavar: str, help: str) -> Any:
 @takes(AddOptions)
 def add(
     command: Annotated[
-        list[str] | None, typer.Argument(metavar="CMD", help="A command; several words are quoted")
+        list[str] | None,
+        typer.Argument(metavar="CMD", help="A command; options end at its first word; several are quoted"),
     ] = None,
     file: Annotated[
         str | None, typer.Option("-f", "--file", help="Add the jobs of this file; - is stdin", metavar="FILE")
@@ -65,6 +66,10 @@ def add(
 
     if (file is None) == (not command):
         raise typer.BadParameter("give a command, or a file with -f", param_hint="CMD")
+    if command and not command[0].strip():
+        from pqrun.control.incoming import EMPTY
+
+        raise UserError(EMPTY)
     with Talk(run) as talk:
         jobs = jobs_of_command(command or [], options) if file is None else jobs_of_file(file, options)
         for ids in put_in(talk, jobs, wait=wait, if_absent=if_absent, once=once):
@@ -231,4 +236,6 @@ for _name, _command in (
     ("add", add), ("ps", ps), ("set", set_), ("pause", pause), ("unpause", unpause), ("cancel", cancel),
     ("wait", wait), ("stop", stop),
 ):  # fmt: skip
-    app.command(_name, rich_help_panel=PANEL)(_command)
+    # A command has options of its own: as with `env` and `timeout`, what follows its first word is not ours.
+    _words = {"allow_interspersed_args": _command is not add}
+    app.command(_name, rich_help_panel=PANEL, context_settings=_words)(_command)

@@ -131,7 +131,7 @@ class RunOptions(PlaceOptions, PacingOptions, ReportOptions, JobOptions):
     ] = None  # fmt: skip
     max_queue: Annotated[
         int | None,
-        option("--max-queue", help="Read no further ahead than so many jobs [1000]", panel=SCHEDULING, metavar="N", read=FROM_WORD["max_queue"]),
+        option("--max-queue", help="Jobs to read ahead, and apart from them added ones that wait [1000]", panel=SCHEDULING, metavar="N", read=FROM_WORD["max_queue"]),
     ] = None  # fmt: skip
     pool: Annotated[
         list[str] | None,

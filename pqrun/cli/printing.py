@@ -13,6 +13,8 @@ from pqrun.capture import PIECE, Logs, copy_range
 from pqrun.cli.liveoutput import LiveOutput
 from pqrun.cli.looking import Page
 from pqrun.control.selectors import Subject, chosen
+from pqrun.display.choose import ci_service
+from pqrun.display.fences import Fences
 from pqrun.display.lines import for_screen, pieces_of_lines
 from pqrun.display.outlet import Outlet
 from pqrun.display.safe import safe
@@ -83,6 +85,9 @@ class Printer:
         self._logs = Logs(run.logs, keep=True)
         self._outlets = {2: page.out} if stderr_only else {1: page.out, 2: page.err}
         self._headings = headings
+        self._fences = Fences(ci_service("auto", os.environ), lambda: os.urandom(12).hex(), lambda: 0.0)
+        if self._fences.whole_lines:
+            self._outlets = dict.fromkeys(self._outlets, page.out)
         self._written: dict[tuple[Key, int], int] = {}
 
     @property
@@ -108,7 +113,8 @@ class Printer:
         start = self._written.get((output.key, stream), 0)
         for piece in self._live.pieces(output.key, stream, start):
             self._head(output, start)
-            outlet.write(for_screen(piece) if outlet.is_terminal else piece)
+            with self._fenced(outlet, piece[-1:]):
+                outlet.write(for_screen(piece) if outlet.is_terminal else piece)
             start += len(piece)
             self._written[output.key, stream] = start
 
@@ -123,10 +129,21 @@ class Printer:
             raise OwnFailure(f"cannot read {path}: {error.strerror}") from error
         try:
             self._head(output, start)
-            self._copy(source, start, size, outlet)
+            with self._fenced(outlet, os.pread(source, 1, size - 1)):
+                self._copy(source, start, size, outlet)
         finally:
             os.close(source)
         self._written[output.key, stream] = size
+
+    @contextlib.contextmanager
+    def _fenced(self, outlet: Outlet, last: bytes) -> Iterator[None]:
+        """In a step of a CI service what jobs have printed tells it nothing; `last`: the last byte of it."""
+        fence = self._fences.around("", None)
+        if fence.before:
+            outlet.write(fence.before)
+        yield
+        if fence.after:
+            outlet.write(fence.after if last == b"\n" else b"\n" + fence.after)
 
     def _copy(self, source: int, start: int, end: int, outlet: Outlet) -> None:
         if not outlet.is_terminal:

@@ -28,7 +28,9 @@ def write_reports(name: str, options: ReportOptions, *, json: bool) -> None:
         seen.facts["run"], tuple(seen.facts["files"]), seen.facts["workers"], seen.facts["began"],
         lambda at: at, run.path, found.header["cwd"],
     )  # fmt: skip
-    wanted = SimpleNamespace(**{name: getattr(options, name) for name in options.declared()}, json=json)
+    wanted = SimpleNamespace(
+        **{name: getattr(options, name) for name in options.declared()}, json=json, run_dir=run.path
+    )
     ending = Ending(_code_of(seen), seen.metrics, seen.run_facts(), live)
     if failures := write_after(wanted, found.events, facts, ending):
         for failure in failures[:-1]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+from pqrun.backlog import ADDED
 from pqrun.control.incoming import Incoming
 from pqrun.control.protocol import FULL, GONE, Answer, Rejected, Request, Steps, by_of, flag
 from pqrun.graph import UnknownNeed
@@ -88,7 +89,7 @@ class Intake:
 
 def as_many_as_fit(offer: Offer, scheduler: Scheduler, now: float) -> list[str]:
     """Puts in what there is room for; the ids. `Rejected` if what is left can't come in any more."""
-    fit = min(scheduler.max_queue - scheduler.waiting, SLICE)
+    fit = min(scheduler.max_queue - scheduler.backlog.added, SLICE)
     if fit <= 0 or not offer.specs:
         return []
     specs, offer.specs = offer.specs[:fit], offer.specs[fit:]
@@ -98,8 +99,9 @@ def as_many_as_fit(offer: Offer, scheduler: Scheduler, now: float) -> list[str]:
 
 def make_sure_of_room(specs: Sequence[JobSpec], scheduler: Scheduler) -> None:
     """`Rejected` if there isn't enough for all of them."""
-    if scheduler.waiting + len(specs) > scheduler.max_queue:
-        full = f"the queue is full ({scheduler.waiting} of {scheduler.max_queue})"
+    added = scheduler.backlog.added
+    if added + len(specs) > scheduler.max_queue:
+        full = f"the queue is full ({added} of {scheduler.max_queue})"
         raise Rejected(full if len(specs) == 1 else f"{full}: no room for {len(specs)} jobs", FULL)
 
 
@@ -174,7 +176,7 @@ def _put_in(specs: Sequence[JobSpec], scheduler: Scheduler, now: float, by: str)
         for number, spec in enumerate(specs, scheduler.jobs + 1)
     ]
     try:
-        scheduler.add(numbered, now, by)
+        scheduler.add(numbered, now, by, origin=ADDED)
     except UnknownNeed as error:
         raise Rejected(str(error)) from None
     return [spec.id for spec in numbered]

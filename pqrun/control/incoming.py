@@ -14,6 +14,7 @@ from pqrun.jobfile.specs import Specs
 from pqrun.journal.specs import spec_facts, spec_of
 from pqrun.model import Command, JobSpec, Need, Priority, RetryPolicy
 
+EMPTY = "the command is empty: say what to run"
 OWN = ("id", "run", "named", "line")
 _FIELDS = {*JobSpec._fields, *Command._fields, "retries"} - {"work"}
 _WHEN = ("ok", "ended", "failed")
@@ -139,7 +140,9 @@ def _check(spec: JobSpec) -> None:
 
 def _checked_run(run: Any) -> str | tuple[str, ...]:
     words = run if isinstance(run, list) else [run]
-    _must(words != [] and all(_is_text(word) for word in words) and words[0] != "", "run")
+    _must(words != [] and all(_is_text(word) for word in words), "run")
+    if not words[0].strip():
+        raise Rejected(EMPTY)
     return tuple(words) if isinstance(run, list) else str(run)
 
 

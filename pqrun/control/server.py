@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from pqrun.control.address import is_ours, listen
 from pqrun.engine import Ask
+from pqrun.errors import OwnFailure
 from pqrun.events import Event
 from pqrun.reactor import Reactor
 from pqrun.scheduler import Scheduler
@@ -34,7 +35,9 @@ class Server:
         self._now = now
         self._service: Service | None = None
         self._deaf = False
+        self._lost = False
         self._socket = listen(path)
+        self._place = _identity(path)
         reactor.add(self)
 
     def fileno(self) -> int:
@@ -43,26 +46,52 @@ class Server:
 
     def wanted(self) -> bool:
         """Whether somebody may come."""
-        return not self._deaf
+        return not self._deaf or self._lost
 
     def pending(self) -> bool:
-        """Never: who is here is the service's affair."""
-        return False
+        """Whether there is something to do that nobody has to come for."""
+        return self._lost
 
     def read(self) -> Iterable[Ask]:
-        """Lets a client in, if it is one of ours."""
+        """Lets a client in, if it is one of ours; or binds the socket anew."""
+        if self._lost:
+            self._lost = False
+            self._bind_anew()
+            return []
+        self._let_in()
+        return []
+
+    def look_after(self) -> None:
+        """From any thread: if the socket was removed or replaced, it is bound anew soon."""
+        if _identity(self.path) != self._place:
+            self._lost = True
+            self._reactor.ring()
+
+    def _bind_anew(self) -> None:
+        try:
+            bound = listen(self.path)
+        except OwnFailure:
+            return  # tried again at the next look
+        while self._let_in():  # those that had come before it was removed
+            pass
+        before, self._socket = self._socket, bound
+        self._place = _identity(self.path)
+        before.close()
+
+    def _let_in(self) -> bool:
+        """Whether somebody came."""
         try:
             connection, _ = self._socket.accept()
         except OSError as error:
             # Without a descriptor for it, it would be called again at once: not before one may be free.
             self._deaf = not isinstance(error, BlockingIOError | InterruptedError | ConnectionError)
-            return []
+            return False
         if is_ours(connection):
             self._service = self._service or self._opened()
             self._service.admit(connection)
         else:
             connection.close()
-        return []
+        return True
 
     def heard(self, events: Sequence[Event]) -> None:
         """From any thread, after each turn: what has happened in the run."""
@@ -90,3 +119,12 @@ class Server:
         from pqrun.control.service import Service
 
         return Service(self._reactor, self._make_desk(), self._now)
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    """Which file that is."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

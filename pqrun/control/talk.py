@@ -96,20 +96,28 @@ def _connect(run: str | None) -> tuple[str, socket.socket]:
         path = f"{_by_name(run).path}/{SOCKET}"
         found = _opened(path)
         if found is None:
+            make_sure_it_is_not_live(path)
             raise OwnFailure(f"run {run} is not live: {HOW_TO_START}", NO_LIVE_RUN)
         return path, found
     if path := os.environ.get("PQRUN_SOCKET", ""):
         found = _opened(path)
         return (path, found) if found is not None else _no_answer(path)
-    live = [(one.path, found) for one in run_directories() if (found := _if_live(one)) is not None]
-    if not live:
-        raise OwnFailure(f"no run is live: {HOW_TO_START}", NO_LIVE_RUN)
+    live: dict[str, socket.socket | None] = {}
+    for one in run_directories():
+        if one.in_use():  # without its lock a socket is only a file
+            found = _opened(f"{one.path}/{SOCKET}")
+            if found is not None or one.holder():
+                live[one.path] = found
     if len(live) > 1:
-        for _, found in live:
-            found.close()
-        names = ", ".join(sorted(os.path.basename(path) for path, _ in live))
+        for found in live.values():
+            if found is not None:
+                found.close()
+        names = ", ".join(sorted(map(os.path.basename, live)))
         raise UserError(f"several runs are live ({names}): say which one with --run")
-    return f"{live[0][0]}/{SOCKET}", live[0][1]
+    for directory, found in live.items():
+        path = f"{directory}/{SOCKET}"
+        return (path, found) if found is not None else _no_answer(path)
+    raise OwnFailure(f"no run is live: {HOW_TO_START}", NO_LIVE_RUN)
 
 
 def _by_name(run: str) -> RunDirectory:
@@ -119,9 +127,15 @@ def _by_name(run: str) -> RunDirectory:
         raise OwnFailure(f"{error}: {HOW_TO_START}", NO_LIVE_RUN) from None
 
 
-def _if_live(directory: RunDirectory) -> socket.socket | None:
-    """A connection, if anything of the run is alive: without its lock a socket is only a file."""
-    return _opened(f"{directory.path}/{SOCKET}") if directory.in_use() else None
+def make_sure_it_is_not_live(path: str) -> None:
+    """`OwnFailure` that says what is the matter if the run lives, and only its socket does not answer."""
+    if pid := RunDirectory(os.path.dirname(path)).holder():
+        what = "does not answer" if os.path.lexists(path) else "is not there"
+        raise OwnFailure(
+            f"the run is live (pid {pid}), but its socket {path} {what}: it begins or ends just now, or the "
+            "socket was removed and is made anew within a few seconds; try again",
+            NO_LIVE_RUN,
+        )
 
 
 def _opened(path: str) -> socket.socket | None:
@@ -136,6 +150,7 @@ def _opened(path: str) -> socket.socket | None:
 
 
 def _no_answer(path: str) -> NoReturn:
+    make_sure_it_is_not_live(path)
     raise OwnFailure(f"no run answers at {path}: {HOW_TO_START}", NO_LIVE_RUN)
 
 

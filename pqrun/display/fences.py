@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Marks around job output in the logs of CI services: failed jobs folded, commands in output harmless."""
+"""Marks around job output in the logs of CI services: failed jobs folded, commands in output harmless.
+
+GitHub's runner reads a step's two streams by two threads, in batches, and knows one token that stops
+commands for both. So fences hold only if everything that is printed goes to one stream, in whole lines.
+"""
 
 from __future__ import annotations
 
@@ -28,12 +32,16 @@ class Fences:
         self._service = service
         self._new_token = new_token
         self._now = now
-        self._sections = 0
 
     @property
     def needed(self) -> bool:
         """Whether there is a service at all."""
         return self._service != "none"
+
+    @property
+    def whole_lines(self) -> bool:
+        """Whether the next mark would be overlooked behind an unfinished line."""
+        return self._service == "github"
 
     def around(self, title: str, output: bytes | None) -> Fence:
         """For one piece of output (None: too long to look at); folded under that title if there is one."""
@@ -54,8 +62,7 @@ class Fences:
         return Fence(before, after)
 
     def _gitlab(self, title: str) -> Fence:
-        self._sections += 1
-        name = b"pqrun_%d" % self._sections
+        name = b"pqrun_%b" % self._new_token().encode()  # else a job could end the section
         now = int(self._now())
         start = b"\x1b[0Ksection_start:%d:%b[collapsed=true]\r\x1b[0K%b\n" % (now, name, _one_line(title))
         return Fence(start, b"\x1b[0Ksection_end:%d:%b\r\x1b[0K\n" % (now, name))
@@ -64,6 +71,11 @@ class Fences:
 def harmless(text: str) -> str:
     """Lines of ours that quote a job, so that GitHub's runner obeys nothing in them."""
     return _OWN_LINE.sub(lambda found: f"{found[1]}: " if found[1] is not None else "## ", text)
+
+
+def harmless_json(text: str) -> str:
+    """The same document, in which GitHub's runner finds nothing to obey."""
+    return text.replace("##[", "#\\u0023[")
 
 
 def _one_line(title: str) -> bytes:

@@ -12,7 +12,7 @@ from pqrun import events as ev
 from pqrun.capture import Capture
 from pqrun.clock import Clock
 from pqrun.display.choose import ci_service, progress_kind, wants_colour
-from pqrun.display.fences import Fences, harmless
+from pqrun.display.fences import Fences, harmless, harmless_json
 from pqrun.display.lastpage import LastPage
 from pqrun.display.outlet import Outlet
 from pqrun.display.output import OutputPrinter, OutputStyle
@@ -32,6 +32,13 @@ if TYPE_CHECKING:
     from pqrun.display.results import Results
     from pqrun.reactor import Reactor
     from pqrun.reports.watch import Load
+
+
+def outlets(settings: Settings, environment: Mapping[str, str] = os.environ) -> tuple[Outlet, Outlet]:
+    """stdout and stderr; for GitHub's runner, which mixes two streams as it likes, stdout is both."""
+    out = Outlet(1, "standard output")
+    together = not settings.json and ci_service(settings.ci, environment) == "github"
+    return out, out if together else Outlet(2, "standard error")
 
 
 class Stage:
@@ -68,7 +75,8 @@ class Stage:
         )
         service = ci_service(settings.ci, environment)
         if service == "github":
-            out.harmless = err.harmless = harmless
+            out.harmless = harmless_json if settings.json else harmless
+            err.harmless = harmless
         self._fences = Fences(service, lambda: os.urandom(12).hex(), lambda: clock.wall(clock.now()))
         self.plain = PlainLog(
             err,
@@ -179,7 +187,7 @@ class Stage:
 
     def failures(self) -> list[str]:
         """What could not be written, and why."""
-        parts = (self.out, self.err, self.results)
+        parts = dict.fromkeys((self.out, self.err, self.results))
         return [part.failure for part in parts if part is not None and part.failure]
 
     def _make_printer(self) -> None:

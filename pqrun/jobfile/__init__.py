@@ -16,7 +16,8 @@ __all__ = ["JobFile", "JobFileError", "Problem", "load"]
 class JobFile(NamedTuple):
     """What one or more job files say. `workers` as written (`4`, `50%`, `auto`); None: not said.
 
-    `settings` holds `delay`, `rate` and what else an option of that name could say, if they do.
+    `settings` holds `delay`, `rate` and what else an option of that name could say, if they do;
+    `reads` are the files beside the job files that were read.
     """
 
     jobs: list[JobSpec]
@@ -25,6 +26,7 @@ class JobFile(NamedTuple):
     pools: tuple[Pool, ...] = ()
     warnings: tuple[str, ...] = ()
     settings: Mapping[str, Any] = MappingProxyType({})
+    reads: tuple[str, ...] = ()
 
 
 def load(

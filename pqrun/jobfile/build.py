@@ -70,7 +70,13 @@ def _made(joined: Joined, given: Values, warnings: tuple[str, ...] = ()) -> JobF
     pools = tuple(joined.pools.values())
     said: dict[str, Any] = {str(name): settings[name] for name in _SETTINGS if name in settings}
     return JobFile(
-        joined.specs(given), settings.get("workers"), settings.get("max_queue"), pools, warnings, said
+        joined.specs(given),
+        settings.get("workers"),
+        settings.get("max_queue"),
+        pools,
+        warnings,
+        said,
+        joined.reads,
     )
 
 

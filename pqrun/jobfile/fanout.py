@@ -57,6 +57,13 @@ class FanOut:
         self._problems = problems
         self._known: dict[tuple[str, str, str], tuple[str, ...]] = {}
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The files whose lines were read."""
+        return tuple(
+            os.path.join(directory, what) for kind, what, directory in self._known if kind == "lines"
+        )
+
     def combinations(
         self, matrix: Sequence[Combination] | None, loop: Loop | None, directory: str, file: Text
     ) -> Sequence[Combination | None]:

@@ -78,6 +78,11 @@ class Joined:
         directory = (draft.own.get("cwd") or sheet.default("cwd") or "") if loop else ""
         return self._fan_out.combinations(matrix, loop, directory, sheet.file)
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The files beside the job files that were read."""
+        return self._fan_out.reads
+
     def name(self) -> bool:
         """Gives every job its id; says which are there twice, and what has nothing to run.
 

@@ -111,8 +111,8 @@ JOB: Final = (
 TOP: Final = (
     Key("workers", "workers", "How many jobs run at once, as `--jobs`: a number, a percentage of the CPUs, "
         "`+N` or `-N` from them, or `auto`.", "4", default="auto"),
-    Key("max_queue", "max_queue", "How many jobs may be queued by `add` and from a stream; the jobs of a "
-        "file are all queued at once.", "1000", default="1000"),
+    Key("max_queue", "max_queue", "How many jobs are read ahead from a stream and, apart from them, how "
+        "many that `add` has put in may wait; the jobs of a file are all queued at once and don't count.", "1000", default="1000"),
     Key("delay", "duration", "The least time between starts, as `--delay`.", "500ms", default="none"),
     Key("rate", "rate", "No more starts than these in any such time, as `--rate`.", "50/1m",
         default="unlimited"),

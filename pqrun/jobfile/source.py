@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
+from pqrun.backlog import STREAMED
 from pqrun.engine import Ask
 from pqrun.errors import UserError
 from pqrun.model import JobSpec
@@ -106,7 +107,7 @@ class LinesSource:
             self.wrong = str(error)
             self.done = True
         try:
-            scheduler.add(specs, now)
+            scheduler.add(specs, now, origin=STREAMED)
         except UnknownNeed as error:
             self.wrong, self.done = str(error), True
         if self.done or (not self._parts and not self._may_hold_more):

@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from pqrun import __version__
@@ -96,8 +96,9 @@ class Record:
 
     @property
     def address(self) -> str:
-        """How to call the run on a command line: by its id, or by path if it was given one."""
-        return "" if self.directory is None else self.directory.address
+        """How to call the run on a command line, if it is there: by its id, or by path if it was given one."""
+        gone = self.directory is None or not os.path.exists(self.directory.path)
+        return "" if self.directory is None or gone else self.directory.address
 
     def begin(self, clock: Clock, *, listed: int, facts: dict[str, Any], began: float | None = None) -> None:
         """Opens the journal, with what this process is asked to be as its first line.
@@ -123,6 +124,17 @@ class Record:
         self._writer.start(header)
         self._clock = clock
         self.journal = self._writer
+
+    def watch(self, look: Callable[[], None]) -> None:
+        """Has that called now and then, from a thread of its own, until the record is closed."""
+        if self._writer is not None:
+            self._writer.watch = look
+
+    def failure(self) -> OwnFailure | None:
+        """Why nothing more can be recorded, if so: the disk failed, or the directory was removed or taken."""
+        if self._writer is None or self.directory is None:
+            return None
+        return self._writer.failure() or self.directory.hold()
 
     def conclude(
         self, metrics: RunningMetrics, at: float, exit: int, *, failed: int, stopped: bool, complete: bool

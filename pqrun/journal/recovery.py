@@ -26,6 +26,7 @@ class Remains:
 
     seq: int
     spec: JobSpec
+    by: str = ""
     state: str = "pending"
     attempts: int = 0
     retries: int = 0
@@ -64,8 +65,8 @@ class Recovery:
         """Takes in what happened next."""
         self.last = max(self.last, event.at)
         match event:
-            case ev.JobAdded(_, seq, spec):
-                self.jobs[seq] = Remains(seq, spec)
+            case ev.JobAdded(_, seq, spec, by):
+                self.jobs[seq] = Remains(seq, spec, by)
                 self.highest = max(self.highest, seq)
             case ev.JobQueued(at, seq):
                 job = self.jobs[seq]

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from math import inf
 
 from pqrun import events as ev
+from pqrun.backlog import ADDED, LISTED
 from pqrun.journal.recovery import Recovery, Remains, cut_short
 from pqrun.lifecycle import Pending, Queued, State, Waiting
 from pqrun.model import Count, JobSpec, Outcome, Pool, StopReason
@@ -90,7 +91,8 @@ def _decide(restart: Restart, found: Recovery, job: Remains, now: float, *, fail
         _tell(restart, found, [ev.JobReopened(now, job.seq, job.outcome, job.spec)])
         if fresh:
             job.retries = job.lost = job.place = 0
-    task = Task(job.seq, job.spec)
+    added = job.by or "serve" in found.header
+    task = Task(job.seq, job.spec, ADDED if added else LISTED)
     task.attempts, task.retries, task.lost, task.place = job.attempts, job.retries, job.lost, job.place
     task.state = _state(job, now)
     restart.tasks.append(task)

@@ -157,6 +157,36 @@ class RunDirectory:
         os.pwrite(fd, f"{os.getpid()} {_born(os.getpid())}\n".encode(), 0)
         self.lock_fd = fd
 
+    def hold(self) -> OwnFailure | None:
+        """Locks it anew if the lock's file was removed; why that can't be, if so: another one has it now."""
+        path = f"{self.path}/{LOCK}"
+        if self.lock_fd < 0 or os.path.lexists(path):
+            return None
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        except OSError:
+            return None  # as long as nothing can be made there, nobody else can take it
+        try:
+            if not _try_lock(fd):
+                return OwnFailure(f"{path} was removed, and another pqrun has taken the run directory")
+            os.pwrite(fd, os.pread(self.lock_fd, 100, 0), 0)
+            os.dup2(fd, self.lock_fd, inheritable=False)
+        finally:
+            os.close(fd)
+        return None
+
+    def holder(self) -> int:
+        """The living pqrun that has locked it, 0 if there is none; for whoever only looks."""
+        if not self.in_use():
+            return 0
+        try:
+            with open(f"{self.path}/{LOCK}", encoding="ascii", errors="replace") as file:
+                text = file.read(100).strip()
+        except OSError:
+            return 0
+        pid = text.partition(" ")[0]
+        return int(pid) if pid.isdecimal() and _lives(text) else 0
+
     def in_use(self) -> bool:
         """Whether anything of the run is alive; for whoever only looks."""
         try:

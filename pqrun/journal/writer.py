@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Appends a run's events to its journal: one `write(2)` a turn, before anything is done about them.
 
-The disk is made sure of once a second, by a thread of its own, or in the turn if that is asked for.
+The disk is made sure of once a second, by a thread of its own, or in the turn if that is asked for. The
+same thread looks whether the file is still there: whoever removes it leaves us a descriptor that takes
+everything and keeps nothing.
 """
 
 from __future__ import annotations
@@ -9,9 +11,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from threading import Event as Flag
-from threading import Thread
+from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any
 
 from pqrun.capture import write_all
@@ -29,12 +31,17 @@ _fdatasync = getattr(os, "fdatasync", os.fsync)
 
 
 class Journal:
-    """Open for writing; `header` goes first: of a new run, or of the process that goes on with one."""
+    """Open for writing; `header` goes first: of a new run, or of the process that goes on with one.
+
+    `watch` is called now and then, from the journal's own thread, until it is closed.
+    """
 
     def __init__(
         self, path: str, clock: Clock, *, crc: int = 0, size: int = 0, durable: bool = False
     ) -> None:
+        self.watch: Callable[[], None] = lambda: None
         self._path = path
+        self._moving = Lock()
         self._encode = Encoder(clock.wall)
         self._crc = crc
         self._size = size
@@ -42,7 +49,7 @@ class Journal:
         self._durable = durable
         self._dirty = Flag()
         self._closing = Flag()
-        self._syncer: Thread | None = None
+        self._keeper: Thread | None = None
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             self._fd = os.open(path, flags, 0o600)
@@ -53,9 +60,8 @@ class Journal:
     def start(self, header: dict[str, Any]) -> None:
         """Writes the first line of this process."""
         self.note(header)
-        if not self._durable:
-            self._syncer = Thread(target=self._sync_now_and_then, name="pqrun-journal", daemon=True)
-            self._syncer.start()
+        self._keeper = Thread(target=self._keep, name="pqrun-journal", daemon=True)
+        self._keeper.start()
 
     def note(self, facts: dict[str, Any]) -> None:
         """Writes a line that is no event: how this process begins, how it ends."""
@@ -98,13 +104,15 @@ class Journal:
                 data, crc = resealed(old, shorter.crc)
             write_all(fd, data)
             _fdatasync(fd)
-            os.rename(shorter.path, self._path)
+            with self._moving:
+                os.rename(shorter.path, self._path)
+                before, self._fd, self._crc = self._fd, fd, crc
         except OSError:
             os.close(fd)
             return False
-        before, self._fd, self._crc = self._fd, fd, crc
+        with contextlib.suppress(OSError):
+            os.close(before)
         self._size = os.fstat(fd).st_size
-        os.close(before)
         with contextlib.suppress(OSError):  # after a loss of power it may be the old one then
             sync_directory(os.path.dirname(self._path))
         return True
@@ -113,10 +121,14 @@ class Journal:
         """Everything is on the disk now, or `OwnFailure`."""
         self._closing.set()
         self._dirty.set()
-        if self._syncer is not None:
-            self._syncer.join()
-        self._sync()
-        os.close(self._fd)
+        if self._keeper is not None:
+            self._keeper.join()
+        try:
+            if self._failed is not None:
+                raise self._failed
+            self._sync()
+        finally:
+            os.close(self._fd)
 
     def _write(self, data: bytes) -> None:
         """All of it or nothing; nothing more after a failure, so that what is there stays whole."""
@@ -139,15 +151,47 @@ class Journal:
         except OSError as error:
             raise self._failure(error) from error
 
-    def _sync_now_and_then(self) -> None:
+    def failure(self) -> OwnFailure | None:
+        """Why nothing more can be kept, if so; from any thread."""
+        with self._moving:
+            if self._failed is None and not is_at(self._path, self._fd):
+                self._failed = gone(self._path)
+        return self._failed
+
+    def _keep(self) -> None:
         while not self._closing.is_set():
-            self._dirty.wait()
-            self._dirty.clear()
-            try:
-                _fdatasync(self._fd)
-            except OSError:
-                pass  # the next write or the last sync will say so
+            if self._dirty.wait(SYNC_EVERY) and not self._durable:
+                self._dirty.clear()
+                with self._moving:
+                    try:
+                        _fdatasync(self._fd)
+                    except OSError as error:  # the kernel says it once: the last sync may well succeed
+                        self._failed = self._failed or self._failure(error)
+            self.watch()
             self._closing.wait(SYNC_EVERY)
 
     def _failure(self, error: OSError) -> OwnFailure:
         return OwnFailure(f"cannot write the journal {self._path}: {error.strerror}")
+
+
+def is_at(path: str, fd: int) -> bool:
+    """Whether that open file is still the one of that name, as far as can be told."""
+    try:
+        there = os.stat(path, follow_symlinks=False)
+        here = os.fstat(fd)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    # Some file systems change the numbers of a file that is open: only one that was removed is gone.
+    return os.path.samestat(there, here) or here.st_nlink > 0
+
+
+def gone(path: str) -> OwnFailure:
+    """Says what was removed, and what that means."""
+    where = os.path.dirname(path)
+    what = path if os.path.isdir(where) else f"the run directory {where}"
+    return OwnFailure(
+        f"{what} was removed while the run went on: what ran was stopped, and there is nothing to resume; "
+        "--run-dir keeps the record where nothing cleans up"
+    )

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from pqrun import events as ev
 from pqrun.display.choose import ci_service
 
 if TYPE_CHECKING:
+    from pqrun.input import Input
     from pqrun.reports.facts import Ending, RunFacts
     from pqrun.reports.together import Reports
 
@@ -40,8 +42,12 @@ class NoReports:
         return ending.code
 
 
-def reports_of(settings: Any) -> Reports | NoReports:
-    """What those settings ask for; `UserError` for what can't be had."""
+def reports_of(settings: Any, source: Input | None = None) -> Reports | NoReports:
+    """What those settings ask for; `UserError` for what can't be had, or would destroy what `source` reads."""
+    if any(getattr(settings, name) for name in (*OPTIONS, "results")) or _into_files():
+        from pqrun.reports.clashes import refuse_clashes
+
+        refuse_clashes(settings, () if source is None else source.reads())
     on_github = ci_service(settings.ci, os.environ) == "github"
     if not (on_github or any(getattr(settings, name) is not None for name in OPTIONS)):
         return NoReports()
@@ -50,14 +56,24 @@ def reports_of(settings: Any) -> Reports | NoReports:
     return Reports(settings)
 
 
+def _into_files() -> bool:
+    """Whether what we print goes into a file, which may be one that is read."""
+    try:
+        return any(stat.S_ISREG(os.fstat(fd).st_mode) for fd in (1, 2))
+    except OSError:
+        return False
+
+
 def write_after(settings: Any, events: Sequence[ev.Event], run: RunFacts, ending: Ending) -> list[str]:
     """The reports of a recorded run, made from its events; what could not be written.
 
     `settings` has an attribute for each report that is wanted (`junit`, `trace`, `summary`, `metrics`,
     `joblog`, `events`). Jobs of a run that is not `ending.live` count as interrupted where they ran.
     """
+    from pqrun.reports.clashes import refuse_clashes
     from pqrun.reports.together import Reports
 
+    refuse_clashes(settings, [os.path.join(run.cwd or "", name) for name in run.files if name != "-"])
     reports = Reports(settings, environment={})
     reports.begin(run)
     reports.hear(events)

@@ -7,7 +7,6 @@ import errno
 import os
 import re
 import stat
-import tempfile
 from collections.abc import Callable
 
 from pqrun.display.safe import plain
@@ -38,6 +37,8 @@ class Target:
         """`UserError` if it could not be written; makes its directory if there is none."""
         if not self.path:
             raise UserError(f"{self.option} needs the name of a file")
+        import tempfile
+
         try:
             if found := DESCRIPTOR.fullmatch(self.path):
                 os.fstat(int(found[1] or found[2]))

@@ -29,7 +29,7 @@ class Arguments:
 
     `first`: its rows, if it is not fed. `beside`: rows linked with those of the first source.
     `others`: the sources whose rows go with every row of those. `records` may have been read from,
-    for a header. Without a template the arguments are commands.
+    for a header. Without a template the arguments are commands. `files` are those that are read.
     """
 
     def __init__(
@@ -44,6 +44,7 @@ class Arguments:
         beside: Sequence[Columns] | None = None,
         others: Sequence[Sequence[Columns]] = (),
     ) -> None:
+        self.files: Sequence[str] = ()
         self.count = None if first is None else self._counted(first, beside, others)
         self._template = template
         self._form = form

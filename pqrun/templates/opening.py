@@ -65,6 +65,7 @@ def open_arguments(settings: Settings, each: Each) -> tuple[Arguments, list[Part
         beside=side_by_side(groups[0]) if groups[0] else None,
         others=[side_by_side(group) for group in groups[1:]],
     )
+    arguments.files = [source.path for source in sources if source.path is not None]
     return arguments, [] if first.path is None else [(called(first.path), fd, b"")]
 
 

@@ -185,6 +185,28 @@ def test_all_fields_of_a_job_can_be_given_as_options(queue, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        (["ping", "-t", "5", "host"], "ping -t 5 host"), (["--", "-x", "--help"], "-x --help"),
+        (["-r", "2", "--", "env", "--", "a"], "env -- a"), (["-r2", "sh", "-c", "a b", "--id", "c"], "sh -c 'a b' --id c"),
+        (["grep", "-f", "--run", "--wait"], "grep -f --run --wait"), (["-r2", "sleep 1; x -t"], "sleep 1; x -t"),
+    ],
+)  # fmt: skip
+def test_options_end_at_the_first_word_of_the_command(queue, words, command):
+    one = queue()
+    one.ask("pause")
+    assert lines(one("add", "-p", "low", *words)) == ["1"]
+    (job,) = (line["job"] for line in one.events() if line.get("e") == "add")
+    assert (job["run"], job["priority"], job.get("timeout")) == (command, 0, None)
+    assert job.get("retry", {}).get("max", 0) == (2 if words[0].startswith("-r") else 0)
+
+
+@pytest.mark.parametrize("words", [[""], [" \n\t"], ["", "x"], ["--", ""]])
+def test_an_empty_command_is_called_so(here, words):
+    assert here("add", *words) == (2, "", "pqrun: the command is empty: say what to run\n")
+
+
+@pytest.mark.parametrize(
     "words",
     [
         ["add"], ["add", "-f", "x", "true"], ["add", "--id", "", "true"], ["add", "--needs", "a,,b", "true"], ["set"],
@@ -223,6 +245,41 @@ def test_set_changes_the_runs_workers_and_pools(queue):
         ("workers", 4), ("pool", 1), ("pool", 2),
     ]  # fmt: skip
     assert all(line["by"].startswith("pid ") for line in changes)
+
+
+def test_a_job_is_added_to_a_big_run_whose_jobs_count_for_no_bound(live, gate, tmp_path):
+    jobs = [{"id": "first", "run": gate.wait}, *({"run": "true"} for _ in range(10_000))]
+    (tmp_path / "big.json").write_text(json.dumps({"jobs": jobs}))
+    one = live("-j1", "-q", "--max-queue", "2", "big.json")
+    assert lines(one("add", "--priority", "critical", "--id", "urgent", "true")) == ["urgent"]
+    assert lines(one("add", "--id", "late", "true")) == ["late"]
+    full = one("add", "true")
+    assert (full.code, full.err) == (75, "pqrun: the queue is full (2 of 2)\n")
+    gate.open()
+    assert one.ask("wait", jobs=["urgent"])["failed"] == 0
+    assert [line["s"] for line in one.events() if line.get("e") == "start"][:2] == [1, 10_002]
+    one.stop()
+
+
+def test_what_is_read_ahead_and_what_was_added_have_bounds_of_their_own(live, gate, until):
+    one = live("-j1", "-q", "--max-queue", "3", "-", input=f"{gate.wait}\n" + "true\n" * 50)
+    until(lambda: len(one.jobs()) == 4)
+    assert one.add("true", "true", "true", id="") == ["5", "6", "7"]
+    assert len(one.jobs()) == 7, "what was added is not read ahead, and the other way round"
+    assert one("add", "true").code == 75
+    gate.open()
+    assert one.end() == 0
+
+
+def test_a_queue_that_comes_back_is_as_full_as_it_was(queue, gate):
+    one = queue("-j1", "--max-queue", "2")
+    one.add(gate.wait)
+    one.add("true", "true")
+    one.kill()
+    one = queue()
+    assert one("add", "true").err == "pqrun: the queue is full (2 of 2)\n"
+    gate.open()
+    assert one.ask("wait")["failed"] == 0
 
 
 def test_a_critical_job_behind_ten_thousand_low_ones_starts_in_the_next_free_slot(queue, gate, tmp_path):

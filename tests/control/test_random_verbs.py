@@ -296,6 +296,8 @@ def check_that_the_journal_knows(scheduler: Scheduler, recovery: Recovery) -> No
     by_place = sorted(queued, key=lambda task: task.place)
     assert [t.seq for t in by_place] == sorted((t.seq for t in queued), key=lambda seq: unfinished[seq].place)
     assert recovery.paused == scheduler.paused
+    waiting = [task for task in scheduler.tasks.values() if state_of(task.state) in ("pending", "queued")]
+    assert scheduler.backlog.added == len(scheduler.backlog) == len(waiting)
 
 
 @pytest.fixture(autouse=True)

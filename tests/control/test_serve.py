@@ -27,6 +27,49 @@ def gone(pid) -> bool:
         return True
 
 
+def test_a_socket_that_is_removed_is_bound_anew_and_meanwhile_clients_say_so(queue, until):
+    one = queue("-j1")
+    path = one.directory / "control.sock"
+    before = path.stat().st_ino
+    for words in (["ps"], ["ps", "--run", "queue"]):
+        os.kill(one.process.pid, signal.SIGSTOP)
+        path.unlink()
+        answer = one(*words)
+        os.kill(one.process.pid, signal.SIGCONT)
+        assert (answer.code, answer.out) == (6, "")
+        assert f"the run is live (pid {one.process.pid}), but its socket {path} is not there" in answer.err
+        until(lambda: one.answers)
+        assert one("add", "true").code == 0
+    path.unlink()
+    path.symlink_to("/dev/null")
+    until(lambda: one.answers)
+    assert (path.stat().st_mode & 0o7777, path.stat().st_ino != before) == (0o600, True)
+    assert one.ask("wait")["failed"] == 0
+    assert one.stop() == 0
+    assert not path.exists()
+
+
+def test_no_job_goes_to_another_queue_because_the_socket_of_one_is_missing(queue, until):
+    one, other = queue(run="one"), queue(run="other")
+    os.kill(one.process.pid, signal.SIGSTOP)
+    (one.directory / "control.sock").unlink()
+    answer = other("add", "true")
+    os.kill(one.process.pid, signal.SIGCONT)
+    assert (answer.code, "several runs are live (one, other)" in answer.err) == (2, True)
+    assert other.jobs() == {}
+
+
+def test_a_lock_that_is_removed_is_taken_again(queue, until):
+    one = queue()
+    os.kill(one.process.pid, signal.SIGSTOP)
+    (one.directory / "lock").unlink()
+    os.kill(one.process.pid, signal.SIGCONT)
+    until(lambda: one.answers)
+    second = one("serve")
+    assert (second.code, f"in use by another pqrun (pid {one.process.pid})" in second.err) == (5, True)
+    assert one("add", "true").code == 0
+
+
 def test_a_killed_queue_comes_back_with_all_jobs_in_their_order_and_all_changes(queue, gate, until, tmp_path):
     one = queue("-j1", "--pool", "net=2")
     one.add("false", id="flaky", retries=3, retry={"delay": 3600, "max_delay": 3600})

@@ -18,7 +18,7 @@ SAYS = 'echo "$(basename "$0") $*" >> "$CALLS"\n'
 ELSEWHERE = {  # tested beside what they show
     "crawler.py": "tests/control/test_examples.py",
     "pqrun.service": "tests/control/test_examples.py",
-    "alerts.yml": "tests/reports/test_prometheus.py",
+    "alerts.yml": "tests/reports/test_alerts.py",
     "github-workflow.yml": "tests/reports/test_documents.py",
     "gitlab-ci.yml": "tests/reports/test_documents.py",
     "nightly-backup.service": "tests/reports/test_documents.py",

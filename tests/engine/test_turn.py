@@ -8,6 +8,7 @@ from threading import Thread
 import pytest
 
 from pqrun import events as ev
+from pqrun.backlog import STREAMED
 from pqrun.engine import Engine
 from pqrun.errors import OwnFailure
 from pqrun.metrics import RunningMetrics
@@ -241,7 +242,7 @@ def test_a_later_alarm_does_not_ring_it(engine, parts):
 
 def test_whoever_has_jobs_to_read_is_rung_as_soon_as_there_is_the_room_asked_for(engine, parts, scheduler):
     scheduler.max_queue = 4
-    engine.turn(ask=add(*(job(f"j{n}") for n in range(6))))
+    engine.turn(ask=lambda s, now: s.add([job(f"j{n}") for n in range(6)], now, origin=STREAMED))
     assert scheduler.room == 0
     engine.hungry(2)
     rings = parts.rings

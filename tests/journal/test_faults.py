@@ -139,3 +139,29 @@ def test_after_a_power_cut_the_last_second_is_lost_at_most(world, unmount):
 def whole_lines(journal: Path) -> list[dict]:
     """Of a journal whose last line may be torn, or being written."""
     return [json.loads(line) for line in journal.read_bytes().split(b"\n")[:-1] if line.strip(b"\0")]
+
+
+@pytest.mark.parametrize("what", ["directory", "moved", "journal"])
+@pytest.mark.parametrize("busy", [True, False], ids=["busy", "idle"])
+def test_a_run_directory_that_disappears_ends_the_run_at_once_and_is_said(world, what, busy):
+    lines = [*(["echo >> ran; sleep 0.01"] * 2000 if busy else ()), "echo >> ran; exec sleep 300"]
+    with open(world.here / "said", "wb") as said:
+        process = world.start("run", "-j2", "-q", "--grace", "60", lines=lines, stderr=said)
+    world.until(lambda: world.runs and world.read("ran"))
+    run = world.only_run
+    if what == "directory":
+        shutil.rmtree(run)
+    elif what == "moved":
+        run.rename(run.with_name("elsewhere"))
+    else:
+        (run / "journal.jsonl").unlink()
+    assert process.wait(60) == 4
+    said = world.read("said")
+    assert " ".join((f"{run}/journal.jsonl" if what == "journal" else str(run), "was removed")) in said
+    assert "Traceback" not in said
+
+
+def test_a_run_directory_that_disappears_at_the_very_end_is_told_too(world):
+    result = world.pqrun("run", "--run-dir", "rd", lines=["rm -r rd; exit 0"])
+    assert result.code == 4
+    assert f"the run directory {world.here}/rd was removed" in result.err

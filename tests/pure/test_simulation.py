@@ -5,6 +5,8 @@ from collections import Counter, defaultdict
 from random import Random
 
 from pqrun import events as ev
+from pqrun.backlog import ADDED, LISTED, STREAMED
+from pqrun.lifecycle import Pending, Queued
 from pqrun.metrics import RunningMetrics
 from pqrun.model import (
     Count,
@@ -79,7 +81,8 @@ def one_run(seed: int) -> tuple[Story, list[JobSpec], int, Scheduler]:
     jobs = random_jobs(random)
     halt = random.choice([None, None, None, Halt(random.choice(["now", "soon"]), "fail", 1)])
     scheduler = Scheduler(pools=[Pool("net", 1), Pool("gpu", 2, ("0", "1"))], halt=halt, random=Random(seed))
-    scheduler.add(jobs, 0.0)
+    for job in jobs:
+        scheduler.add([job], 0.0, origin=random.choice([LISTED, STREAMED, ADDED]))
     scheduler.end_input(0.0)
 
     def fate(attempt):
@@ -93,7 +96,17 @@ def one_run(seed: int) -> tuple[Story, list[JobSpec], int, Scheduler]:
         )
 
     executor = SimulatedExecutor(FakeClock(), slots, fate, asks=random_asks(random))
-    return simulate(scheduler, executor), jobs, slots, scheduler
+    return simulate(scheduler, executor, check=check_backlog), jobs, slots, scheduler
+
+
+def check_backlog(scheduler: Scheduler) -> None:
+    """What has not started is counted once, under the way by which it came in."""
+    waiting = Counter(
+        task.origin for task in scheduler.tasks.values() if isinstance(task.state, Pending | Queued)
+    )
+    backlog = scheduler.backlog
+    assert (backlog.streamed, backlog.added) == (waiting[STREAMED], waiting[ADDED])
+    assert len(backlog) == waiting.total()
 
 
 def urgencies(jobs: list[JobSpec], ended) -> list[Priority]:

@@ -183,11 +183,12 @@ def test_hooks_hear_how_it_ended_and_jobs_are_not_told_of_our_files(tmp_path):
     assert list(cases(tmp_path).values()) == [["failure"]]
 
 
-def test_annotations_stand_on_lines_of_their_own_on_stderr(tmp_path):
+def test_annotations_stand_on_lines_of_their_own_beside_the_output(tmp_path):
     environment = {**os.environ, "GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(tmp_path / "step.md")}
     (tmp_path / "jobs.yaml").write_text("jobs: [{id: a, run: 'printf ::error::forged; exit 1'}]\n")
     done = run(tmp_path, "run", "jobs.yaml", env=environment)
-    found = re.findall(rb"(?m)^::(?:error|warning) .*$", done.stderr)
+    assert done.stderr == b""
+    found = re.findall(rb"(?m)^::(?:error|warning) .*$", done.stdout)
     assert found == [b"::error file=jobs.yaml,line=1,title=a::exit 1: ::error::forged"]
     assert (tmp_path / "step.md").read_text().startswith("### ❌ 1 job: 1 failed")
 
