@@ -72,7 +72,7 @@ def keep_watch(
         end_groups(table.jobs())
     table.set_done()
     for pid, born in table.other_watchdogs(index, count):  # one that was stopped would hold the lock for ever
-        if _born(pid) == born:
+        if born and _born(pid) == born:
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
 
