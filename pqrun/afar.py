@@ -51,6 +51,8 @@ class Reach(Machine):
 class Afar:
     """A cluster, connected to before anything of the run is created."""
 
+    warden = guarded = None  # each worker has its own watchdogs
+
     def __init__(self, settings: Settings, jobs: Iterable[JobSpec], load: float | None) -> None:
         self._settings = settings
         if settings.output == "raw":

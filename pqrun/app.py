@@ -156,6 +156,7 @@ class Run:
             loads=lambda: watch.loads(),
             unread=self.source.unread,
             reactor=self.reactor,
+            warden=self.place.warden,
         )
         where = record.directory.path if record.directory else None
         began, wall = self.metrics.began, self.clock.wall
@@ -172,8 +173,13 @@ class Run:
             teller=teller,
             machine=self.place.machine,
         )
+
+        def warn(text: str) -> None:
+            self.stage.plain.warn(text)
+            teller.wake()
+
         self.slots = slots = self.place.workers(
-            self.clock, self.engine, self.workers, self._warn, lambda key: watch.peak_of(key)
+            self.clock, self.engine, self.workers, warn, lambda key: watch.peak_of(key)
         )
         self.engine.executor = slots
         watch = Watch(slots.leaders, self.clock.now)
@@ -237,11 +243,6 @@ class Run:
             return str(self.record.found.header["cwd"])
         return current_directory()
 
-    def _warn(self, text: str) -> None:
-        """From any thread, while no live table is in the way."""
-        if self.stage.live is None:
-            self.err.say(f"pqrun: {text}")
-
     def _suspend(self, stopped: bool) -> None:
         if stopped:
             self.stage.suspend()
@@ -288,8 +289,9 @@ class Run:
         code, signal = self._exit_code(broken), self.signals.stopped_by
         exit = 128 + signal if signal else code
         self.record.conclude(
-            self.metrics, self.over, exit, failed=page.failed, stopped=stopped, complete=page.input_complete
-        )
+            self.metrics, self.over, exit, failed=page.failed, stopped=stopped,
+            complete=page.input_complete, guarded=self.place.guarded,
+        )  # fmt: skip
         if isinstance(self.reports, NoReports):
             return code
         ending = Ending(exit, self.metrics.snapshot(self.over), self._facts())
@@ -326,6 +328,7 @@ class Run:
             ended=None if live else self.clock.wall(self.over),
             input_complete=self.page.input_complete,
             directory=self.record.directory.path if self.record.directory else None,
+            guarded=self.place.guarded,
         )
 
     def _exit_code(self, broken: BaseException | None) -> int:

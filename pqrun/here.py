@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from pqrun.clock import Clock
 from pqrun.engine import Engine
+from pqrun.errors import OwnFailure
 from pqrun.executors.child import Child, Surroundings
 from pqrun.executors.containment import Containment
 from pqrun.executors.launch import Launcher
@@ -40,11 +41,16 @@ class Place(Protocol):
     """Where commands run.
 
     `machine` says how many of them that place bears; `fit`, if there is one, raises UserError for a job
-    that it can't run.
+    that it can't run; `warden`, if there is one, sees to what runs should pqrun be killed;
+    `guarded` says whether it always could, as far as that is known.
     """
 
     machine: Machine
 
+    @property
+    def warden(self) -> Warden | None: ...
+    @property
+    def guarded(self) -> bool | None: ...
     @property
     def fit(self) -> Callable[[JobSpec], None] | None: ...
     def open(self, record: Record, directory: str, reactor: Reactor) -> None: ...
@@ -76,10 +82,14 @@ class Here:
         launcher.stdout = 2 if self._settings.json else 1
         self._containment = containment = Containment(launcher.mark, launcher.kept_mark)
         lock = () if record.directory is None else (record.directory.lock_fd,)
-        self._warden = Warden(launcher.mark, containment.adopt, keep=lock)
-        self._warden.fork()
+        self.warden = Warden(launcher.mark, containment.adopt, keep=lock)
+        self.warden.fork()
+        if self._settings.require_watchdog and self.warden.trouble:
+            self.warden.close()
+            raise OwnFailure(f"--require-watchdog: {self.warden.trouble}")
         containment.open()
-        reactor.add(self._warden)
+        for watchdog in self.warden.watchdogs:
+            reactor.add(watchdog)
 
     def report_path(self, key: Key) -> str:
         """Where that attempt writes about itself."""
@@ -99,14 +109,33 @@ class Here:
             launcher=self._launcher,
             logs=self._record.logs,
             containment=self._containment,
-            warden=self._warden,
+            warden=self.warden,
             capture=self._settings.output != "raw",
             follow=self._settings.output == "line",
             prompt=self._settings.output == "line" or self._settings.events is not None,
             peak_of=peak_of,
         )
+        self._heed_watchdogs(engine, say)
         self._slots = Slots(count, lambda attempt: Child(attempt, around), engine, engine.fail)
         return self._slots
+
+    @property
+    def guarded(self) -> bool:
+        """Whether a `kill -9` of pqrun would have ended its jobs at any time so far."""
+        return not self.warden.trouble
+
+    def _heed_watchdogs(self, engine: Engine, say: Callable[[str], None]) -> None:
+        """A run without a watchdog is told at once; it is the end of one that must have one."""
+
+        def tell(text: str) -> None:
+            if self._settings.require_watchdog:
+                engine.fail(OwnFailure(f"--require-watchdog: {text}"))
+            else:
+                say(text)
+
+        self.warden.tell = tell
+        if self.warden.trouble:
+            tell(self.warden.trouble)
 
     def count(self, said: str | None) -> int:
         """How many slots that is, as it was said."""
@@ -119,5 +148,5 @@ class Here:
     def close(self) -> list[str]:
         """Nothing is left of any job; what could not be ended, in words."""
         self._containment.close()
-        self._warden.close()
-        return [*self._containment.escaped, *([self._warden.trouble] if self._warden.trouble else [])]
+        self.warden.close()
+        return [*self._containment.escaped, *([self.warden.trouble] if self.warden.trouble else [])]

@@ -223,7 +223,7 @@ def _put_together(
         max_queue=max_queue,
         pools=pools,
         said=said,
-        files=(*job_files, *lists, *reads),
+        files=(*job_files, *(name for name, _fd, _head in lists), *reads),
         wants=_dealer(settings),
     )
 

@@ -71,6 +71,7 @@ class Settings(NamedTuple):
     run_dir: str | None = None
     journal: bool = True
     durable: bool = False
+    require_watchdog: bool = False
     resume: str | None = None
     failed: bool = False
     serve: str | None = None

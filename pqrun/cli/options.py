@@ -221,6 +221,10 @@ class RunOptions(PlaceOptions, PacingOptions, ReportOptions, JobOptions):
     durable: Annotated[
         bool, option("--durable", help="Make sure of the disk at every step, not once a second", panel=RECORD)
     ] = False
+    require_watchdog: Annotated[
+        bool,
+        option("--require-watchdog", help="Run nothing that would outlive a kill -9 of pqrun: exit 4 if no watchdog can be had", panel=FAILURE),
+    ] = False  # fmt: skip
     cwd: Annotated[
         str | None, option("-C", "--cwd", help="Start the jobs in this directory", panel=INPUT, metavar="DIR")
     ] = None

@@ -68,6 +68,7 @@ def _facts(past: Past) -> dict[str, Any]:
         ended=past.ended,
         input_complete=past.complete,
         directory=past.run.path,
+        guarded=past.guarded,
     )
     counts = {"jobs": past.jobs, "failed": past.failed, "left": past.left}
     return {**facts, **counts, "outcomes": dict(past.outcomes)}

@@ -71,6 +71,7 @@ def settings_of(options: RunOptions, **more: Any) -> Settings:
         run_dir=options.run_dir,
         journal=not options.no_journal,
         durable=options.durable,
+        require_watchdog=options.require_watchdog,
         on=options.on,
         tls_ca=options.tls_ca,
         tls_cert=options.tls_cert,

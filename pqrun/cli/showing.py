@@ -51,6 +51,7 @@ class Seen:
             ended=None if self.live else self.now,
             input_complete=self.facts["complete"],
             directory=self.run.path,
+            guarded=self.facts.get("guarded"),
         )
 
 

@@ -40,8 +40,12 @@ def top(
 
     source = RunSource(which_run(name))
     from pqrun.top.app import Top
+    from pqrun.top.guard import guarded
 
-    if words := Top(source).run():
+    screen = Top(source)
+    with guarded(screen):
+        words = screen.run()
+    if words:
         os.execv(sys.executable, [sys.executable, "-m", *words])
 
 

@@ -21,21 +21,29 @@ _FUNCTION_KEY = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|O.|.)?", re.DOTALL)
 LONGEST_TYPED = 4
 
 Act = Callable[[], Iterable[Ask]]
+Modes = list[object]
 
 
 class Keys:
     """`acts` says what follows from a key. Without a terminal of ours it never wants to be read.
 
     `shared`: somebody else may be reading it, such as a pager behind us in a pipe. While jobs are `typed`
-    on it, its modes are left alone, so that lines can be edited and Ctrl-D ends them.
+    on it, its modes are left alone, so that lines can be edited and Ctrl-D ends them. `keep_modes` hears the
+    terminal's modes as they were found and as they are now, so that they can be set back if pqrun is killed.
     """
 
     def __init__(
-        self, acts: Mapping[str, Act], *, shared: bool = False, typed: Callable[[], bool] = lambda: False
+        self,
+        acts: Mapping[str, Act],
+        *,
+        shared: bool = False,
+        typed: Callable[[], bool] = lambda: False,
+        keep_modes: Callable[[Modes | None, Modes | None], None] = lambda _before, _ours: None,
     ) -> None:
+        self._keep_modes = keep_modes
         self._acts = acts
         self._fd = -1 if shared else _open_terminal()
-        self._modes: list[object] | None = None
+        self._modes: Modes | None = None
         self._resting = False
         self._typed = typed
 
@@ -109,6 +117,7 @@ class Keys:
         ours = termios.tcgetattr(self._fd)
         ours[3] &= ~(termios.ECHO | termios.ICANON)
         ours[6][termios.VMIN], ours[6][termios.VTIME] = 1, 0
+        self._keep_modes(self._modes, ours)
         self._set(ours)
 
     def _leave(self) -> None:
@@ -118,8 +127,9 @@ class Keys:
                 self._set(modes)
             except termios.error:
                 pass  # it is gone, and its modes with it
+        self._keep_modes(None, None)
 
-    def _set(self, modes: list[object]) -> None:
+    def _set(self, modes: Modes) -> None:
         # Should it have become another's just now, this must not stop us.
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})
         try:

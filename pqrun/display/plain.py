@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from math import inf
 from time import localtime, strftime
@@ -54,6 +55,11 @@ class PlainLog:
         self._total: int | None = None
         self._counter_at = inf
         self._asked_to_list = False
+        self._warnings: deque[str] = deque()
+
+    def warn(self, text: str) -> None:
+        """From another thread: tell this, at the next tick."""
+        self._warnings.append(f"pqrun: {text}")
 
     def list_running(self) -> None:
         """From another thread: tell what runs, at the next tick."""
@@ -228,6 +234,8 @@ class PlainLog:
         return strftime("%H:%M:%S", localtime(self._clock.wall(at)))
 
     def _flush(self) -> None:
+        while self._warnings:
+            self._lines.append(self._warnings.popleft())
         if self._lines:
             text = "\n".join(self._lines)
             self._lines = []

@@ -25,6 +25,8 @@ _REST_OF_LINE = "\x1b[K"
 _SAVE, _BACK = "\x1b7", "\x1b8"
 # Not from the first cell of the window: tmux keeps what is erased so among the lines scrolled out.
 _ERASE_BELOW = f"\r{_REST_OF_LINE}{_SAVE}\x1b[B\x1b[J{_BACK}"
+# Ends whatever was being drawn, and erases the lines below; a prompt that is there already stays.
+_AFTER_A_KILL = f"{_AT_ONCE}{_WRAP}\x1b[0m{_SHOW_CURSOR}\x1b[J".encode()
 _KEEPING = (
     "TMUX", "STY", "TERM_PROGRAM", "VTE_VERSION", "KITTY_WINDOW_ID", "ALACRITTY_WINDOW_ID", "WEZTERM_PANE",
     "KONSOLE_VERSION", "WT_SESSION", "XTERM_VERSION", "WINDOWID", "SSH_TTY",
@@ -35,11 +37,20 @@ HEAL_EVERY = 20
 
 
 class Screen:
-    """Draws in the teller's thread; `suspend` and `close` may come from another."""
+    """Draws in the teller's thread; `suspend` and `close` may come from another.
+
+    `keep_text` hears what the terminal has to be sent if pqrun is killed.
+    """
 
     def __init__(
-        self, outlet: Outlet, came_back: Callable[[], None] = lambda: None, *, cursor_kept: bool = True
+        self,
+        outlet: Outlet,
+        came_back: Callable[[], None] = lambda: None,
+        *,
+        cursor_kept: bool = True,
+        keep_text: Callable[[bytes], None] = lambda _text: None,
     ) -> None:
+        self._keep_text = keep_text
         self._outlet = outlet
         self._cursor_kept = cursor_kept
         self._came_back = came_back
@@ -83,7 +94,10 @@ class Screen:
             columns, rows = self.size()
             lines = lines[: rows - 1]
             shape = (len(lines), columns, rows)
-            text = _TOGETHER + ("" if self._cursor_hidden else _HIDE_CURSOR)
+            text = _TOGETHER
+            if not self._cursor_hidden:
+                text += _HIDE_CURSOR
+                self._keep_text(_AFTER_A_KILL)
             first = rows - len(lines) + 1
             self._frames += 1
             if self._drawn and shape == self._shape and self._frames % HEAL_EVERY:
@@ -136,6 +150,7 @@ class Screen:
                 erase = self._all_of_the_last(self.size()[1]) + _ERASE_BELOW if self._drawn else ""
                 self._drawn = self._cursor_hidden = False
                 self._outlet.draw(erase + _SHOW_CURSOR + _AT_ONCE)
+                self._keep_text(b"")
         finally:
             if held:
                 self._lock.release()

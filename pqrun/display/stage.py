@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pqrun.display.keys import Keys
     from pqrun.display.live import LiveTable
     from pqrun.display.results import Results
+    from pqrun.executors.warden import Warden
     from pqrun.reactor import Reactor
     from pqrun.reports.watch import Load
 
@@ -59,6 +60,7 @@ class Stage:
         self.keys: Keys | None = None
         self.printer: OutputPrinter | None = None
         self.results: Results | None = None
+        self._warden: Warden | None = None
         self._settings = settings
         self._environment = environment
         self._clock = clock
@@ -102,8 +104,12 @@ class Stage:
         loads: Callable[[], Mapping[Key, Load]],
         unread: Callable[[], Sequence[int]],
         reactor: Reactor,
+        warden: Warden | None,
     ) -> None:
-        """Prepares the live table, if there is to be one: only then is what it needs loaded."""
+        """Prepares the live table, if there is to be one: only then is what it needs loaded.
+
+        `warden` sees to the terminal should pqrun be killed; without one it gets one of its own.
+        """
         if self._kind != "live":
             return
         from pqrun.display.board import Board
@@ -112,11 +118,25 @@ class Stage:
         from pqrun.display.live import LiveTable
         from pqrun.display.screen import Screen, keeps_cursor
         from pqrun.display.typed import Typed
+        from pqrun.executors.warden import guard_terminal
         from pqrun.reports.watch import is_possible
 
-        screen = Screen(self.err, reactor.ring, cursor_kept=keeps_cursor(self._environment))
+        if warden is None:
+            warden = self._warden = guard_terminal()
+        keep = warden.keep_terminal
         typed = Typed(unread)
-        self.keys = keys = Keys(self._acts(workers, resize), shared=self.out.is_pipe, typed=typed.maybe)
+        screen = Screen(
+            self.err,
+            reactor.ring,
+            cursor_kept=keeps_cursor(self._environment),
+            keep_text=lambda text: keep(text=text),
+        )
+        self.keys = keys = Keys(
+            self._acts(workers, resize),
+            shared=self.out.is_pipe,
+            typed=typed.maybe,
+            keep_modes=lambda before, ours: keep(before=before, ours=ours),
+        )
         self.live = live = LiveTable(
             screen,
             self._clock,
@@ -178,6 +198,8 @@ class Stage:
         if self.live is not None and self.keys is not None:
             self.live.close()
             self.keys.close()
+        if self._warden is not None:
+            self._warden.close()
 
     def say_last_page(self, metrics: Metrics, seconds: float, *, run: str = "") -> None:
         """The end of it all. `run`: what to call the run on a command line, if it is recorded."""

@@ -239,6 +239,8 @@ class Child:
                     if self._ended or self._is_unkillable():
                         break
                     around.containment.tidy()
+                    if around.warden is not None:
+                        around.warden.look()
                     if around.prompt:
                         told = self._tell(told)
             intake.drain()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import pickle
 import shutil
@@ -117,11 +118,11 @@ class Runner(WorkerPlugin):
         )
         containment = PoliteContainment(self._launcher.mark, self._launcher.kept_mark)
         containment.open()
-        self._guardian = Guardian(self._launcher.mark, containment.adopt)
+        say = logging.getLogger("pqrun").warning
+        self._guardian = Guardian(self._launcher.mark, containment.adopt, tell=say)
         self._guardian.spawn()
         self._loop = asyncio.get_running_loop()
         self._telling = Telling(worker, self.name)
-        self._heed_guardian()
         self._room.look()
         worker.handlers[self.name] = self.answer
         self._around = Surroundings(
@@ -156,8 +157,6 @@ class Runner(WorkerPlugin):
                 self._abandon(here)
         await _wait_while(lambda: self._live, LONGEST_GOODBYE)
         worker.handlers.pop(self.name, None)
-        if self._guardian.wanted():
-            self._loop.remove_reader(self._guardian.fileno())
         if not self._live:
             self._guardian.close()
         self._around.containment.close()
@@ -314,19 +313,6 @@ class Runner(WorkerPlugin):
 
     def _tell_room(self, lacks: str) -> None:
         self._telling.put(("room", 0, 0, "", self._worker.address, lacks.encode()), at_once=True)
-
-    def _heed_guardian(self) -> None:
-        """One that dies is replaced."""
-        if not self._guardian.wanted():
-            return
-        fd = self._guardian.fileno()
-
-        def replace() -> None:
-            self._loop.remove_reader(fd)
-            self._guardian.read()
-            self._heed_guardian()
-
-        self._loop.add_reader(fd, replace)
 
 
 def _as_they_came(text: str) -> bytes:

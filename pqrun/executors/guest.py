@@ -99,10 +99,9 @@ class Guest:
         warden = None
         if contain:
             containment.open()
-            warden = Warden(self._launcher.mark, containment.adopt)
+            say = logging.getLogger("pqrun").warning
+            warden = Warden(self._launcher.mark, containment.adopt, tell=say)
             warden.spawn()
-            if warden.trouble:
-                logging.getLogger("pqrun").warning(warden.trouble)
         self._around = Surroundings(
             clock=clock,
             reporter=reporter,

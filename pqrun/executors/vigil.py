@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What the warden does: it reads what runs, and when pqrun is gone, it ends all of that.
+"""What a watchdog does: it waits for pqrun's end, ends the jobs that are left, and frees the terminal.
 
 Nothing here may need anything that a killed pqrun has left half done.
 """
@@ -7,13 +7,22 @@ Nothing here may need anything that a killed pqrun has left half done.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
-import select
 import signal
 import time
 from collections.abc import Iterator, Sequence
 
-from pqrun.executors.processes import LINUX, Process, all_processes, environment_of, group_lives, send
+from pqrun.executors.processes import (
+    LINUX,
+    Process,
+    all_processes,
+    environment_of,
+    group_lives,
+    look_at,
+    send,
+)
+from pqrun.executors.shared_table import SharedTable, Terminal
 
 GRACE = 3.0
 NAP = 0.05
@@ -26,38 +35,87 @@ DEAF_TO = (
 NAME = b"pq-warden"
 
 
-def main(arguments: Sequence[str]) -> None:
-    """As a program: the pipe's descriptor, the mark, the longest grace, descriptors to hold."""
-    reading, mark, grace, *keep = arguments
-    keep_watch(int(reading), mark.encode(), [int(fd) for fd in keep], float(grace))
+def keep_watch(
+    reading: int,
+    table_fd: int,
+    index: int,
+    count: int,
+    mark: bytes,
+    keep: Sequence[int],
+    longest: float = GRACE,
+    terminal: int = -1,
+) -> None:
+    """Waits until pqrun has gone, and returns when nothing is left of its jobs.
 
-
-def keep_watch(reading: int, mark: bytes, keep: Sequence[int], longest: float = GRACE) -> None:
-    """Reads until pqrun has gone, and returns when nothing is left of its jobs. No grace is longer than that."""
+    `reading` is a pipe's end that closes with pqrun, `index` this watchdog's place among `count`. `keep`:
+    descriptors to hold until then. No grace is longer than `longest`. Without a `mark` there are no
+    jobs, only a terminal.
+    """
+    be_called(NAME)
     for name in DEAF_TO:
         signal.signal(getattr(signal, name), signal.SIG_IGN)
     signal.set_wakeup_fd(-1)
     if os.getsid(0) != os.getpid():
         os.setsid()
-    _close_all_but({reading, *keep})
-    _be_called(NAME)
-    jobs: dict[int, float] = {}
-    rest = b""
-    hung_up = select.poll()
-    hung_up.register(reading, 0)
-    while data := os.read(reading, 65536):
-        *lines, rest = (rest + data).split(b"\n")
-        for line in lines:
-            pid, _, grace = line[1:].partition(b" ")
-            if line[:1] == b"+":
-                jobs[int(pid)] = min(int(grace) / 1000, longest)
-            else:
-                jobs.pop(int(pid), None)
-        hung_up.poll(NAP * 1000)  # many messages at a time: it must not cost what it guards
-    if LINUX:
-        end_all(jobs, mark, longest, looks=LOOKS)
-    else:
-        end_groups(jobs)
+    close_all_but({reading, table_fd, terminal, *keep} - {-1})
+    table = SharedTable(table_fd)
+    table.put_watchdog(index, os.getpid(), _born(os.getpid()))
+    while os.read(reading, 4096):
+        pass
+    if not _take_charge(table, index, count):
+        return
+    if terminal >= 0:
+        restore_terminal(terminal, table.terminal())
+    if mark and LINUX:
+        end_all({pid: min(grace, longest) for pid, grace in table.jobs().items()}, mark, longest, looks=LOOKS)
+    elif mark:
+        end_groups(table.jobs())
+    table.set_done()
+    for pid, born in table.other_watchdogs(index, count):  # one that was stopped would hold the lock for ever
+        if born and _born(pid) == born:
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def _take_charge(table: SharedTable, index: int, count: int) -> bool:
+    """Waits for its turn: one watchdog acts, another only if that one dies; False if all is done.
+
+    Two that act would send TERM twice, which many programs take for "at once".
+    """
+    while True:
+        try:
+            fcntl.lockf(table.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return not table.done
+        except OSError:
+            for pid, born in table.other_watchdogs(index, count):
+                with contextlib.suppress(OSError):
+                    if (other := look_at(pid)) and other.born == born and other.state in "Tt":
+                        os.kill(pid, signal.SIGKILL)
+            time.sleep(NAP)
+
+
+def _born(pid: int) -> int:
+    """When a process was born, in clock ticks; 0 if there is none, or it can't be known."""
+    with contextlib.suppress(OSError):
+        if process := look_at(pid):
+            return process.born
+    return 0
+
+
+def restore_terminal(fd: int, terminal: Terminal) -> None:
+    """Puts a terminal right that a killed pqrun has left. Never waits for it.
+
+    Its modes only if they are as pqrun had set them: a shell that goes on already has set its own.
+    """
+    with contextlib.suppress(Exception):
+        if terminal.before and terminal.ours:
+            import termios
+
+            if termios.tcgetattr(fd) == terminal.ours:
+                termios.tcsetattr(fd, termios.TCSANOW, terminal.before)  # type: ignore[arg-type]
+    with contextlib.suppress(OSError):
+        if terminal.text:
+            os.write(fd, terminal.text)
 
 
 def end_all(jobs: dict[int, float], mark: bytes, longest: float = GRACE, *, looks: int = 1) -> None:
@@ -145,13 +203,33 @@ def _is_theirs(process: Process, jobs: dict[int, float], mark: bytes) -> bool:
     return False
 
 
-def _be_called(name: bytes) -> None:
-    """So that who ends all that is called pqrun does not end this."""
+def be_called(name: bytes) -> None:
+    """Changes this process's name and arguments: who ends all that is called pqrun must not end this.
+
+    `pkill -f pqrun` and its like look at the arguments, which lie in memory that a process may overwrite.
+    """
     with contextlib.suppress(OSError), open("/proc/self/comm", "wb", buffering=0) as file:
         file.write(name)
+    with contextlib.suppress(OSError, IndexError, ValueError):
+        with open("/proc/self/stat", "rb", buffering=0) as file:
+            text = file.read(4096)
+        fields = text[text.rfind(b")") + 2 :].split()
+        start, end = int(fields[45]), int(fields[46])
+        if not start < end:
+            return
+        arguments = name[: end - start - 1].ljust(end - start, b"\0")
+        try:
+            with open("/proc/self/mem", "r+b", buffering=0) as file:
+                file.seek(start)
+                file.write(arguments)
+        except OSError:  # some sandboxes have no such file
+            import ctypes
+
+            ctypes.memmove(start, arguments, len(arguments))
 
 
-def _close_all_but(kept: set[int]) -> None:
+def close_all_but(kept: set[int]) -> None:
+    """Closes every other descriptor; the standard ones become /dev/null."""
     null = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1, 2):
         if fd not in kept:

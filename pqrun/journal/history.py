@@ -41,6 +41,7 @@ class Past:
     outcomes: Counter[str] = field(default_factory=Counter)
     failed: int = 0
     trouble: str = ""
+    guarded: bool | None = None
 
     @property
     def id(self) -> str:
@@ -94,6 +95,7 @@ def _from_index(run: RunDirectory, index: Index, *, live: bool) -> Past:
         metrics.added,
         Counter({str(outcome): count for outcome, count in metrics.outcomes.items() if count}),
         index.failed(),
+        guarded=facts.get("guarded"),
     )
 
 
@@ -115,7 +117,7 @@ def _from_its_ends(run: RunDirectory) -> Past | None:
         return Past(
             run, STOPPED if close["stopped"] else ENDED, header["at"], close["t"], header["files"],
             header.get("workers"), close["complete"], close["jobs"], Counter(close["outcomes"]),
-            close["failed"],
+            close["failed"], guarded=close.get("guarded"),
         )  # fmt: skip
     except (KeyError, TypeError):
         return None

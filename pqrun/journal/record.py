@@ -137,18 +137,28 @@ class Record:
         return self._writer.failure() or self.directory.hold()
 
     def conclude(
-        self, metrics: RunningMetrics, at: float, exit: int, *, failed: int, stopped: bool, complete: bool
+        self,
+        metrics: RunningMetrics,
+        at: float,
+        exit: int,
+        *,
+        failed: int,
+        stopped: bool,
+        complete: bool,
+        guarded: bool | None = None,
     ) -> None:
         """The last line of this process: what a list of runs shows without reading the rest.
 
         `exit` is the run's exit code, `failed` counts the jobs that make it 1, `stopped` says that the
-        run was told to end, `complete` that its list of jobs was read to the end.
+        run was told to end, `complete` that its list of jobs was read to the end, `guarded` that there was
+        always a watchdog.
         """
         if self._writer is None or self._clock is None:
             return
         outcomes = {str(outcome): count for outcome, count in metrics.outcomes.items() if count}
         facts = {"jobs": metrics.added, "outcomes": outcomes, "failed": failed, "exit": exit}
         end = {"e": "close", "t": self._clock.wall(at), "stopped": stopped, "complete": complete}
+        facts |= {} if guarded is None else {"guarded": guarded}
         try:
             self._writer.note({**end, **facts})
         except OwnFailure:
@@ -162,7 +172,7 @@ class Record:
         finally:
             _remove(self._temporary or self.workspace)
             if self.directory is not None:
-                if nothing and self._made:
+                if (nothing or self._writer is None) and self._made:
                     _remove(self.directory.path)
                     with contextlib.suppress(OSError):  # others may have put something there
                         for parent in self._made[1:]:

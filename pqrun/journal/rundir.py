@@ -23,7 +23,6 @@ LOG = "serve.log"
 OURS = (JOURNAL, LOCK, LOGS, INDEX, SOCKET, LOG, "work")
 IN_USE = 5
 ELSEWHERE = "set PQRUN_STATE_DIR, give --run-dir, or keep no record by --no-journal"
-SURVIVORS_GONE_AFTER = 15.0
 _ALPHABET = "23456789abcdefghjkmnpqrstuvwxyz"
 
 
@@ -138,21 +137,26 @@ class RunDirectory:
         _check_private(self.path)
 
     def lock(self) -> None:
-        """Waits for what a dead pqrun has left; `OwnFailure` 5 if a living one uses it."""
+        """Waits for what a dead pqrun has left, and says so; `OwnFailure` 5 if a living one uses it."""
         path = f"{self.path}/{LOCK}"
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             fd = os.open(path, flags, 0o600)
         except OSError as error:
             raise OwnFailure(f"cannot open {path}: {error.strerror}") from error
-        until = time.monotonic() + SURVIVORS_GONE_AFTER
+        began, wait = time.monotonic(), None
         while not _try_lock(fd):
             holder = os.pread(fd, 100, 0).decode("ascii", "replace").strip()
-            if _lives(holder) or time.monotonic() > until:
+            pid = holder.partition(" ")[0] or "unknown"
+            if _lives(holder):
                 os.close(fd)
-                pid = holder.partition(" ")[0] or "unknown"
                 raise OwnFailure(f"{self.path} is in use by another pqrun (pid {pid})", IN_USE)
             time.sleep(0.02)
+            if wait is None:
+                from pqrun.journal.lock_wait import LockWait
+
+                wait = LockWait(fd, self.path, pid)
+            wait.tell(time.monotonic() - began)
         os.ftruncate(fd, 0)
         os.pwrite(fd, f"{os.getpid()} {_born(os.getpid())}\n".encode(), 0)
         self.lock_fd = fd

@@ -53,7 +53,7 @@ class Table:
 
     def _process_began(self, line: Line) -> None:
         self.facts.update(files=line.get("files") or self.facts["files"], workers=line.get("workers"))
-        self.facts.update(input_ended=False, stopped="", closed=None, exit=None)
+        self.facts.update(input_ended=False, stopped="", closed=None, exit=None, guarded=None)
 
     def _resized(self, line: Line) -> None:
         self.facts["workers"] = line["workers"]
@@ -172,4 +172,4 @@ class Table:
         self.facts["stopped"] = self.facts["stopped"] or line["cause"]
 
     def _closed(self, line: Line) -> None:
-        self.facts.update(closed=line["t"], exit=line.get("exit"))
+        self.facts.update(closed=line["t"], exit=line.get("exit"), guarded=line.get("guarded"))

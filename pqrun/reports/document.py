@@ -85,8 +85,12 @@ def run_facts(
     ended: float | None,
     input_complete: bool,
     directory: str | None,
+    guarded: bool | None = None,
 ) -> dict[str, Any]:
-    """What the document says of the run itself."""
+    """What the document says of the run itself.
+
+    `guarded`: whether a watchdog stood by all the time, to end the jobs should pqrun be killed; None: unknown.
+    """
     return {
         "id": run_id,
         "state": state,
@@ -96,4 +100,5 @@ def run_facts(
         "ended_at": None if ended is None else timestamp(ended),
         "input_complete": input_complete,
         "directory": directory,
+        "guarded": guarded,
     }

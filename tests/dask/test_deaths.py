@@ -71,9 +71,11 @@ def test_what_a_guardian_was_not_told_of_yet_is_killed_at_once_too():
         command, shell=True, env={"SIGN": "mark-of-this-test"}, stdout=subprocess.PIPE, start_new_session=True
     ) as job:
         job.stdout.readline()
-        os.close(guardian.fileno())  # as the death of its worker does
+        for watchdog in guardian.watchdogs:
+            os.close(watchdog.pipe)  # as the death of its worker does
         assert job.wait(2.5) == -signal.SIGKILL
-    os.waitpid(guardian.pid, 0)
+    for watchdog in guardian.watchdogs:
+        os.waitpid(watchdog.pid, 0)
 
 
 @pytest.mark.parametrize("nanny", [False, True], ids=["alone", "with a nanny"])

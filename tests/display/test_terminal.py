@@ -5,7 +5,9 @@ import os
 import re
 import signal
 import sys
+import termios
 import time
+from pathlib import Path
 
 import pytest
 
@@ -313,3 +315,67 @@ def test_the_table_says_why_nothing_starts(waiting, tmp_path):
     let_go(tmp_path)
     window.until_shown("exit 3")
     window.until_shown("nothing starts: starts are 1h00m apart (--delay)")
+
+
+@pytest.fixture
+def shell(tmp_path):
+    """What starts pqrun in a window and goes on after it, as a script or `make` does: it mends no terminal."""
+    os.mkfifo(tmp_path / "go")
+    windows = []
+
+    def open_window(*arguments, jobs=WAITS):
+        (tmp_path / "jobs.txt").write_text(jobs)
+        command = " ".join(["exec", sys.executable, "-m", "pqrun", *arguments])
+        argv = ["sh", "-c", f"sh -c 'echo $$ > pid; {command}'; echo and so on; read line; echo got $line"]
+        env = {"PYTHONPATH": str(ROOT), "PQRUN_STATE_DIR": str(tmp_path / "state")}
+        windows.append(Terminal(argv, 90, 30, env=env, cwd=tmp_path))
+        return windows[-1]
+
+    yield open_window
+    for window in windows:
+        window.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
+def test_a_killed_run_leaves_the_terminal_as_it_was_found(shell, tmp_path, number):
+    window = shell("run", "jobs.txt", "--no-journal")
+    modes = termios.tcgetattr(window.fd)
+    window.until_shown("^C stop")
+    assert window.screen.cursor.hidden and not window.echoes()
+    os.kill(int((tmp_path / "pid").read_text()), number)
+
+    window.until(lambda: termios.tcgetattr(window.fd) == modes)
+    window.until(lambda: not window.screen.cursor.hidden and "and so on" in window.text())
+    window.press("typo\x7fes\n")
+    window.until_shown("got types")
+    assert window.echoes()
+    assert table_lines(window) == []
+
+
+def is_guarded(pid):
+    """Whether that process has noted how its terminal is to be put right."""
+    for fd in Path(f"/proc/{pid}/fd").iterdir():
+        if "memfd:pq-watchdog" in os.readlink(fd):
+            return b"1049l" in fd.read_bytes()
+    return False
+
+
+def test_a_killed_top_leaves_the_terminal_as_it_was_found(shell, tmp_path):
+    pytest.importorskip("textual", reason="the extra `top` is not installed")
+    window = shell("run", "jobs.txt", "-q", "--progress", "none", "--run-dir", "record", jobs="true\n")
+    window.until_shown("and so on")
+    window.press("\n")
+    window.finish()
+
+    window = shell("top", "./record", jobs="")
+    modes = termios.tcgetattr(window.fd)
+    window.until(lambda: b"\x1b[?1049h" in window.raw and termios.tcgetattr(window.fd) != modes)
+    window.until(lambda: window.screen.cursor.hidden)
+    window.until(lambda: is_guarded(int((tmp_path / "pid").read_text())))
+    os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+
+    window.until(lambda: termios.tcgetattr(window.fd) == modes)
+    window.until(lambda: not window.screen.cursor.hidden and b"\x1b[?1049l" in window.raw)
+    assert b"\x1b[?1003l" in window.raw
+    window.press("typo\x7fes\n")
+    window.until_shown("got types")

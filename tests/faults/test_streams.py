@@ -121,10 +121,10 @@ def test_a_stuck_reader_holds_back_starts_and_an_interrupt_still_ends_all(world:
 
 
 def _is_quiet(pid: int) -> bool:
-    """Whether it runs no job: its warden is its only child."""
+    """Whether it runs no job: its watchdogs are its only children."""
     threads = Path(f"/proc/{pid}/task").iterdir()
     children = [child for thread in threads for child in (thread / "children").read_text().split()]
-    return len(children) == 1
+    return len(children) == 2
 
 
 def test_stuck_readers_of_both_streams_do_not_keep_jobs_alive(world: World) -> None:

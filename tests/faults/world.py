@@ -19,6 +19,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pqrun.executors.shared_table import SharedTable
+
 ROOT = Path(__file__).parents[2]
 PATIENCE = 20.0
 LONGEST_LOOK = 0.03
@@ -187,6 +189,10 @@ class World:
         """The same of lines `NAME PID`."""
         return {name: int(pid) for name, _, pid in (line.partition(" ") for line in self.told(count))}
 
+    def pids_told(self, count: int = 1) -> set[int]:
+        """The numbers alone, of jobs that may be called the same."""
+        return {int(line.split()[1]) for line in self.told(count)}
+
     def alive(self) -> list[Proc]:
         """Every process that came from this test: by its environment, or by its command."""
         mark = str(self.directory).encode()
@@ -280,15 +286,25 @@ class Run:
             (err or b"").decode(errors="replace"),
         )
 
-    def warden(self) -> int:
-        """The number of its warden."""
+    def watchdogs(self) -> list[int]:
+        """The numbers of its two watchdogs, once both are there."""
 
-        def fact() -> int | None:
-            for proc in processes():
-                if proc.parent == self.pid and proc.pid == proc.session:
-                    with suppress(OSError):
-                        if Path(f"/proc/{proc.pid}/comm").read_text() == "pq-warden\n":
-                            return proc.pid
-            return None
+        def fact() -> list[int]:
+            found = [p.pid for p in processes() if p.parent == self.pid and p.command == "pq-warden"]
+            return found if len(found) == 2 else []
 
         return until(fact)
+
+    def noted(self, pids: set[int]) -> None:
+        """Waits until the watchdogs could know these jobs: a job may speak before pqrun has noted it."""
+        fds = Path(f"/proc/{self.pid}/fd")
+        (table,) = [fd for fd in fds.iterdir() if "memfd:pq-watchdog" in os.readlink(fd)]
+        fd = os.open(table, os.O_RDONLY)
+        try:
+            until(lambda: pids <= SharedTable(fd).jobs().keys())
+        finally:
+            os.close(fd)
+
+    def new_watchdogs(self, before: list[int]) -> list[int]:
+        """The same once none of those before is left."""
+        return until(lambda: found if not {*(found := self.watchdogs())} & {*before} else [])

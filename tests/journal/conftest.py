@@ -131,7 +131,7 @@ class World:
         process.wait()
 
     def wait_until_all_is_gone(self) -> None:
-        """What a killed pqrun has left is being ended by its warden."""
+        """What a killed pqrun has left is being ended by a watchdog."""
         self.until(lambda: not any(RunDirectory(str(run)).in_use() for run in self.runs))
 
     def kill_when(self, fact, *words, **more) -> None:

@@ -275,7 +275,7 @@ def test_the_signals_of_the_program_are_its_own(make_queue):
 
 
 @linux
-def test_it_becomes_a_subreaper_and_has_a_warden_only_if_asked_to(make_queue):
+def test_it_becomes_a_subreaper_and_has_watchdogs_only_if_asked_to(make_queue):
     def children():
         found = []
         for thread in os.listdir("/proc/self/task"):
@@ -287,7 +287,7 @@ def test_it_becomes_a_subreaper_and_has_a_warden_only_if_asked_to(make_queue):
     assert (is_subreaper(), children()) == (False, [])
     other = make_queue(echo, contain=True)
     other.enqueue(Job.shell("true")).result(30)
-    assert is_subreaper() and len(children()) == 1
+    assert is_subreaper() and len(children()) == 2
     other.shutdown(30)
     assert (is_subreaper(), children()) == (False, [])
 
@@ -311,7 +311,7 @@ def test_orphans_that_have_ended_by_themselves_are_not_left_unreaped(make_queue)
     found = []
     for thread in os.listdir("/proc/self/task"):
         found += Path(f"/proc/self/task/{thread}/children").read_text().split()
-    assert len(found) == 1, "the warden alone"
+    assert len(found) == 2, "the watchdogs alone"
 
 
 @linux

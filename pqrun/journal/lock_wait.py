@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""What is told while a run whose pqrun was killed can't be gone on with yet: who holds its lock.
+
+Loaded only if there is something to wait for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import NamedTuple
+
+FIRST_AFTER_SECONDS = 0.5
+HINT_AFTER_SECONDS = 5.0
+
+
+class Holder(NamedTuple):
+    """A process that has the lock file open."""
+
+    pid: int
+    name: str
+    stopped: bool
+
+
+class LockWait:
+    """Says on stderr what is waited for, and after a while how to end it."""
+
+    def __init__(self, fd: int, path: str, killed: str) -> None:
+        self._fd = fd
+        self._path = path
+        self._killed = killed
+        self._said = 0
+
+    def tell(self, waited: float) -> None:
+        """Says what is due after so many seconds."""
+        if self._said == 0 and waited >= FIRST_AFTER_SECONDS:
+            self._said = 1
+            _say(f"pqrun: waiting for {self._path}: {waiting_text(self._killed, holders(self._fd))}")
+        elif self._said == 1 and waited >= HINT_AFTER_SECONDS:
+            self._said = 2
+            if hint := hint_text(holders(self._fd)):
+                _say(f"  hint: {hint}")
+
+
+def waiting_text(killed: str, found: list[Holder]) -> str:
+    """Why there is something to wait for."""
+    text = f"its pqrun (process {killed}) was killed, and "
+    if not found:
+        return text + "a process that can't be seen from here still holds its lock"
+    pids = ", ".join(str(holder.pid) for holder in found)
+    stopped = " is stopped" if all(holder.stopped for holder in found) else " is ending its jobs"
+    return f"{text}{_what(found)} (process {pids}){stopped}"
+
+
+def hint_text(found: list[Holder]) -> str:
+    """How to end the wait."""
+    if not found:
+        return ""
+    pids = " ".join(str(holder.pid) for holder in found)
+    kill = f"`kill -9 {pids}` ends {_what(found)}, and this command then ends what it finds of the jobs"
+    if all(holder.stopped for holder in found):
+        return f"`kill -CONT {pids}` lets it go on; {kill}"
+    return kill
+
+
+def holders(fd: int) -> list[Holder]:
+    """Other processes that have the same file open, as far as `/proc` tells."""
+    own = os.fstat(fd)
+    found = []
+    with contextlib.suppress(OSError):
+        for name in os.listdir("/proc"):
+            if name.isdecimal() and int(name) != os.getpid() and _has_open(name, own):
+                with contextlib.suppress(OSError), open(f"/proc/{name}/stat", "rb", buffering=0) as file:
+                    text = file.read(4096)
+                    end = text.rfind(b")")
+                    comm = text[text.find(b"(") + 1 : end].decode(errors="replace")
+                    found.append(Holder(int(name), comm, text[end + 2 : end + 3] in b"Tt"))
+    return found
+
+
+def _has_open(pid: str, file: os.stat_result) -> bool:
+    with contextlib.suppress(OSError):
+        for number in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError):
+                if os.path.samestat(os.stat(f"/proc/{pid}/fd/{number}"), file):
+                    return True
+    return False
+
+
+def _what(found: list[Holder]) -> str:
+    if all(holder.name == "pq-warden" for holder in found):
+        return "its watchdog"
+    return "what holds its lock"
+
+
+def _say(text: str) -> None:
+    with contextlib.suppress(OSError):
+        os.write(2, text.encode("utf-8", "backslashreplace") + b"\n")
