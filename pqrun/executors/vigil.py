@@ -13,7 +13,15 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 
-from pqrun.executors.processes import LINUX, Process, all_processes, environment_of, group_lives, send
+from pqrun.executors.processes import (
+    LINUX,
+    LONGEST_EXEC,
+    Process,
+    all_processes,
+    environment_of,
+    group_lives,
+    send,
+)
 
 GRACE = 3.0
 NAP = 0.05
@@ -68,8 +76,9 @@ def end_all(jobs: dict[int, float], mark: bytes, longest: float = GRACE, *, look
     denied: set[int] = set()
     empty = 0
     while empty < looks:
+        executing: set[int] = set()
         left = False
-        for process in _those_of(jobs, mark, asked):
+        for process in _those_of(jobs, mark, asked, executing):
             force = time.monotonic() >= kill_at
             if process.pid in denied:
                 continue
@@ -85,6 +94,8 @@ def end_all(jobs: dict[int, float], mark: bytes, longest: float = GRACE, *, look
             except OSError:
                 pass  # it is looked at again in a moment
             asked[process.pid] = process.born
+        # One that just executes a program shows its mark a moment later.
+        left = left or (bool(executing) and time.monotonic() < began + LONGEST_EXEC)
         empty = 0 if left else empty + 1
         if time.monotonic() > kill_at + GIVE_UP:
             return
@@ -114,7 +125,9 @@ def _kill(process: Process) -> None:
     send(process, signal.SIGKILL)
 
 
-def _those_of(jobs: dict[int, float], mark: bytes, asked: dict[int, int]) -> Iterator[Process]:
+def _those_of(
+    jobs: dict[int, float], mark: bytes, asked: dict[int, int], executing: set[int]
+) -> Iterator[Process]:
     """What lives of them: by session, by the mark, below those, and whatever was found before.
 
     One after another as they are found: what forks to new numbers is gone a moment later.
@@ -124,7 +137,7 @@ def _those_of(jobs: dict[int, float], mark: bytes, asked: dict[int, int]) -> Ite
     for process in all_processes():
         if not process.lives or process.pid == os.getpid():
             continue
-        if asked.get(process.pid) == process.born or _is_theirs(process, jobs, mark):
+        if asked.get(process.pid) == process.born or _is_theirs(process, jobs, mark, executing):
             found.add(process.pid)
             yield process
         else:
@@ -137,11 +150,14 @@ def _those_of(jobs: dict[int, float], mark: bytes, asked: dict[int, int]) -> Ite
         grew = bool(below)
 
 
-def _is_theirs(process: Process, jobs: dict[int, float], mark: bytes) -> bool:
+def _is_theirs(process: Process, jobs: dict[int, float], mark: bytes, executing: set[int]) -> bool:
     if process.session in jobs or process.group in jobs:
         return True
     with contextlib.suppress(OSError):
-        return mark in environment_of(process.pid)
+        environment = environment_of(process.pid)
+        if environment is None:
+            executing.add(process.pid)
+        return mark in (environment or b"")
     return False
 
 
