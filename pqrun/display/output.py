@@ -150,7 +150,8 @@ class OutputPrinter:
             for piece, begins in pieces_of_lines(stream.pieces(start, end)):
                 lines = for_screen(piece) if screen else piece
                 outlet.write(tagged(lines, tag, begins=begins) if tag else lines)
-        if (screen or fence.after) and b"".join(stream.pieces(end - 1, end)) != b"\n":
+        # Else the next job's first line would begin behind this one's tag.
+        if (tag or screen or fence.after) and b"".join(stream.pieces(end - 1, end)) != b"\n":
             outlet.write(b"\n")
         if fence.after:
             outlet.write(fence.after)
