@@ -41,6 +41,7 @@ READ = {
     "keeps all other bytes as they are.",
     "PQRUN_SOCKET": "Which live run `add`, `ps` and so on talk to, if `--run` does not say.",
     "NO_COLOR, FORCE_COLOR": "No colours; colours also where there is no terminal. `--color` goes over both.",
+    "MAKEFLAGS": "Under `make -j` (`+pqrun run …`): the jobserver in which a `make` in a job takes part.",
     "CI": "Also `GITHUB_ACTIONS`, `GITLAB_CI`, `TF_BUILD`, `BUILDKITE`, `TEAMCITY_VERSION`, `JENKINS_URL`: a line "
     "a job, even on a terminal. `--progress live` goes over it.",
     "GITHUB_STEP_SUMMARY": "With `--ci github`: where the page of the step's summary goes.",

@@ -8,6 +8,7 @@ import sys
 import traceback
 from collections.abc import Callable
 
+from pqrun.display.safe import safe
 from pqrun.errors import BUG, OWN_FAILURE, USAGE, OwnFailure, UserError
 from pqrun.journal.rundir import LOG, RunDirectory
 
@@ -28,7 +29,7 @@ def detached(directory: RunDirectory, serve: Callable[[Ready], int]) -> int:
     word, _, rest = _heard(reading).partition(" ")
     if word == _READY:
         sys.stdout.write(
-            f"pqrun: serving {directory.path} (pid {rest}): `pqrun add` adds jobs, `pqrun stop` ends it\n"
+            f"pqrun: serving {safe(directory.path)} (pid {rest}): `pqrun add` adds jobs, `pqrun stop` ends it\n"
         )
         return 0
     if word == str(USAGE):
@@ -106,6 +107,6 @@ def _take_log(directory: RunDirectory) -> None:
 
 def _say(text: str) -> None:
     try:
-        os.write(2, text.encode("utf-8", "surrogateescape") + b"\n")
+        os.write(2, safe(text, keep="\t\n").encode() + b"\n")
     except OSError:
         pass  # there is nobody to be told

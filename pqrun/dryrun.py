@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pqrun.display.outlet import Outlet
+from pqrun.display.safe import safe
 from pqrun.errors import UserError
 from pqrun.input import Input
 from pqrun.model import Attempt, shown_command
@@ -34,8 +35,12 @@ def dry_run(
         max_queue=settings.max_queue or source.max_queue or MAX_QUEUE,
     )
 
+    screen = out.is_terminal
+
     def show(attempt: Attempt) -> Fate:
         command = shown_command(attempt.spec.work).replace("\n", "\\n")
+        if screen:
+            command = safe(command, keep="\t")
         out.write(command.encode("utf-8", "surrogateescape") + b"\n")
         return Fate()
 

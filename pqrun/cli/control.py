@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 import typer
@@ -14,6 +15,7 @@ from pqrun.cli.declare import reads, takes
 from pqrun.cli.flags import RECORD
 from pqrun.cli.lazy import commands
 from pqrun.cli.offered import job_ids, run_ids
+from pqrun.display.safe import safe
 from pqrun.errors import OwnFailure, UserError
 from pqrun.jobfile import values
 from pqrun.jobfile.kinds import retries, workers
@@ -73,8 +75,7 @@ def add(
     with Talk(run) as talk:
         jobs = jobs_of_command(command or [], options) if file is None else jobs_of_file(file, options)
         for ids in put_in(talk, jobs, wait=wait, if_absent=if_absent, once=once):
-            sys.stdout.write("".join(f"{job_id}\n" for job_id in ids))
-            sys.stdout.flush()
+            _print_ids(ids)
 
 
 def ps(
@@ -202,8 +203,7 @@ def wait(
             typer.echo("pqrun: they have not ended yet", err=True)
             raise typer.Exit(NOT_YET) from None
     if any_:
-        for job_id in answer["ids"]:
-            typer.echo(job_id)
+        _print_ids(answer["ids"])
     raise typer.Exit(1 if answer["failed"] else 0)
 
 
@@ -225,9 +225,16 @@ def _ask(run: str | None, verb: str, **facts: Any) -> dict[str, Any]:
         return talk.ask(verb, **facts)
 
 
+def _print_ids(ids: Iterable[str]) -> None:
+    """As they are for another program; on a terminal nothing in them steers it."""
+    screen = sys.stdout.isatty()
+    sys.stdout.write("".join(f"{safe(job_id) if screen else job_id}\n" for job_id in ids))
+    sys.stdout.flush()
+
+
 def _expect_some(count: int, otherwise: str = "no such job that could still change") -> None:
     if not count:
-        typer.echo(f"pqrun: {otherwise}", err=True)
+        typer.echo(f"pqrun: {safe(otherwise)}", err=True)
         raise typer.Exit(1)
 
 

@@ -114,6 +114,10 @@ def _not_written(error: Exception) -> int:
 
 
 def _tell(text: str) -> None:
+    """Says it on stderr; names and texts in it may have been written by anybody."""
+    from pqrun.display.safe import safe
+
+    text = "\n".join(safe(line, keep="\t") for line in text.split("\n"))
     try:
         os.write(2, text.encode("utf-8", "backslashreplace") + b"\n")
     except OSError:

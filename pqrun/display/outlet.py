@@ -5,10 +5,14 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 from collections.abc import Callable
 
 from pqrun.capture import write_all
+from pqrun.display.safe import safe_line
+
+_CLEAN = re.compile(r"[ -~\t\n]*")
 
 
 class Outlet:
@@ -42,7 +46,9 @@ class Outlet:
         self._try(lambda: write_all(self.fd, text.encode("utf-8", "replace")))
 
     def say(self, text: str) -> None:
-        """A line of ours."""
+        """A line of ours, or several; on a terminal nothing in them steers it, whoever wrote what they quote."""
+        if not _CLEAN.fullmatch(text) and self.is_terminal:
+            text = "\n".join(map(safe_line, text.split("\n")))
         self.write(self.harmless(text).encode("utf-8", "backslashreplace") + b"\n")
 
     @property

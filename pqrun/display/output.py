@@ -150,9 +150,9 @@ class OutputPrinter:
             for piece, begins in pieces_of_lines(stream.pieces(start, end)):
                 lines = for_screen(piece) if screen else piece
                 outlet.write(tagged(lines, tag, begins=begins) if tag else lines)
-        if (screen or fence.after or self._fences.whole_lines) and b"".join(
-            stream.pieces(end - 1, end)
-        ) != b"\n":
+        # Else the next job's first line would begin behind this one's tag.
+        must_end = tag or screen or fence.after or self._fences.whole_lines
+        if must_end and b"".join(stream.pieces(end - 1, end)) != b"\n":
             outlet.write(b"\n")
         if fence.after:
             outlet.write(fence.after)

@@ -143,7 +143,7 @@ class Stage:
             Board(began, self._clock.now()),
             Glimpses(output_of, report_path),
             title=_title(self._settings, files),
-            run=run,
+            run=plain(run),
             metrics=metrics,
             workers=workers,
             holding=holding,

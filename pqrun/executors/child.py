@@ -25,6 +25,7 @@ from pqrun.executors.intake import Intake
 from pqrun.executors.interruptible import Abandoned
 from pqrun.executors.kinship import Member
 from pqrun.executors.launch import PASSING, Launcher, Unstartable
+from pqrun.executors.leftovers import QUIET, LeftoverWait
 from pqrun.executors.processes import UNKILLABLE
 from pqrun.executors.report import read_report
 from pqrun.executors.spawn import LONGEST_FAILURE, signal_name
@@ -178,9 +179,10 @@ class Child:
         try:
             self._read_until_it_ends(intake)
             ended = around.clock.now()
-            # What it leaves may say something as it ends, and must not die of that nobody reads it.
             peak = around.peak_of(attempt.key)
-            exit, usage = self._bury(member, last_words=intake.drain)
+            exit, usage = self._bury(member, intake)
+            # Not before nothing is left: what it left may have ended by now, but not without a word.
+            intake.drain()
         finally:
             intake.close()
         if intake.lost and not isinstance(exit, Lost):
@@ -200,7 +202,7 @@ class Child:
         return Ended(attempt.key, exit, stopped, began, ended, usage, said, capture)
 
     def _read_until_it_ends(self, intake: Intake) -> None:
-        """Takes in output until the leader has ended, then what the pipes still hold."""
+        """Takes in output until the leader has ended."""
         around = self._around
         poll = select.poll()
         intake.register(poll)
@@ -243,7 +245,6 @@ class Child:
                         around.warden.look()
                     if around.prompt:
                         told = self._tell(told)
-            intake.drain()
         finally:
             if end is not None:
                 end.close()
@@ -272,8 +273,8 @@ class Child:
         killed_at, patience = self._killed_at, 0.0 if self._denied else UNKILLABLE
         return killed_at is not None and self._around.clock.now() > killed_at + patience
 
-    def _bury(self, member: Member, *, last_words: Callable[[], None] | None = None) -> tuple[Exit, Usage]:
-        """Its leader has ended: ends what it leaves, and reaps it last."""
+    def _bury(self, member: Member, intake: Intake | None = None) -> tuple[Exit, Usage]:
+        """Its leader has ended: ends what it leaves, reading what that prints, and reaps it last."""
         around, spec = self._around, self._attempt.spec
         while not self._ended and not has_ended(member.pid):
             if self._is_unkillable():
@@ -282,9 +283,12 @@ class Child:
                 return Lost(f"cannot end it (process {member.pid}): {why}"), Usage()
             time.sleep(LOOK_WHETHER_IT_ENDED)
         grace = spec.grace if self._met else min(spec.grace, LEFTOVER_GRACE)
-        left = around.containment.sweep(member, grace=grace, hurry=lambda: self._killed_at is not None)
-        if left and last_words is not None:
-            last_words()
+        around.containment.sweep(
+            member,
+            grace=grace,
+            hurry=lambda: self._killed_at is not None,
+            waits=lambda: self._leftover_wait(intake),
+        )
         if around.warden is not None:
             around.warden.dismiss(member.pid)
         with self._lock:
@@ -299,6 +303,13 @@ class Child:
         if os.WIFSIGNALED(status):
             return Signalled(signal_name(os.WTERMSIG(status))), usage
         return Exited(os.WEXITSTATUS(status)), usage
+
+    def _leftover_wait(self, intake: Intake | None) -> LeftoverWait:
+        """Only what a job leaves at an end of its own may go on for a moment."""
+        quiet = 0.0 if self._met or self._lost or intake is None else QUIET
+        if intake is None:
+            intake = Intake((), None, None)
+        return LeftoverWait(intake, self._around.clock.now, quiet=quiet)
 
     def _signal_group(self, *numbers: int) -> None:
         """Its leader is not reaped, so the number is its group's."""

@@ -14,14 +14,17 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from math import inf
 
 from pqrun.executors.kinship import Kinship, Member, Orphan
+from pqrun.executors.leftovers import TICK, LeftoverWait, no_wait
 from pqrun.executors.processes import (
+    LINUX,
     UNKILLABLE,
     Children,
     be_subreaper,
     descendants_of,
-    end_group,
+    group_lives,
     is_dead,
     look_at,
     reap,
@@ -30,6 +33,7 @@ from pqrun.executors.processes import (
 
 LEFTOVER_GRACE = 2.0
 LAST_GRACE = 0.5
+LOOK_AGAIN = 0.001
 
 
 class Containment:
@@ -94,18 +98,31 @@ class Containment:
                 self._known.add(member.pid)
             self._kin.leave(member)
 
-    def sweep(self, member: Member, *, grace: float, hurry: Callable[[], bool]) -> int:
-        """Ends what is left of a job whose leader has ended and is not reaped; how many it was.
+    def sweep(
+        self,
+        member: Member,
+        *,
+        grace: float,
+        hurry: Callable[[], bool],
+        waits: Callable[[], LeftoverWait],
+    ) -> None:
+        """Ends what is left of a job whose leader has ended and is not reaped.
 
-        Asked with TERM at once; killed after `grace` seconds, or when `hurry` says so.
+        It may end by itself for as long as the wait, made by `waits` if anything is left, is patient.
+        Then it is asked with TERM, and killed after `grace` seconds, or when `hurry` says so.
         """
-        if not self._subreaper:
+        wait: LeftoverWait | None = None
+        if member.keep:
+            # The list of children does not tell whether anything is left of it: what may stay is calm.
+            wait = waits()
+            wait.until_closed(hurry)
+        elif not self._subreaper and group_lives(member.pid):
+            _end_group(member.pid, grace, hurry, waits())
+        if not self._subreaper or self._children.read() in (self._quiet, b""):
             self._kin.leave(member)
-            return 0 if member.keep else end_group(member.pid, grace, hurry)
-        if self._children.read() in (self._quiet, b""):
-            self._kin.leave(member)
-            return 0
-        return self._end_all(lambda orphan: orphan.belongs_to(member), grace, hurry, ending=member)
+        else:
+            wait = wait or waits()
+            self._end_all(lambda orphan: orphan.belongs_to(member), grace, hurry, ending=member, wait=wait)
 
     def tidy(self) -> None:
         """Reaps what a job that runs for long has left in the meantime and has ended by itself."""
@@ -114,16 +131,15 @@ class Containment:
                 self._look_around()
                 self._settle()
 
-    def close(self, *, grace: float = LAST_GRACE) -> int:
+    def close(self, *, grace: float = LAST_GRACE) -> None:
         """At the end of the run, whatever is left of any job goes, save what was to be kept."""
         if not self._subreaper:
-            return 0
+            return
         self._kin.leave_all()
-        count = self._end_all(lambda orphan: not orphan.spared, grace, lambda: False)
+        self._end_all(lambda orphan: not orphan.spared, grace, lambda: False, wait=no_wait())
         self._children.close()
         self._subreaper = False
         be_subreaper(wanted=False)
-        return count
 
     def _end_all(
         self,
@@ -132,17 +148,21 @@ class Containment:
         hurry: Callable[[], bool],
         *,
         ending: Member | None = None,
-    ) -> int:
-        kill_at = time.monotonic() + grace
-        count = 0
-        pause = 0.001
+        wait: LeftoverWait,
+    ) -> None:
+        kill_at = inf
+        pause = LOOK_AGAIN
         while True:
             with self._lock:
                 alive, all_clear = self._look_around()
                 left = [orphan for orphan in alive if which(orphan)]
                 now = time.monotonic()
-                if hurry():
+                force = hurry()
+                patient = wait.patient and not force
+                if force:
                     kill_at = min(kill_at, now)
+                elif not patient and kill_at == inf:
+                    kill_at = now + grace
                 if left and now >= kill_at and (now >= kill_at + UNKILLABLE or all(o.denied for o in left)):
                     self._give_up(left)
                     left, all_clear = [], True
@@ -152,13 +172,16 @@ class Containment:
                         self._kin.leave(ending)
                         self._kin.drop_claims(ending)
                     self._settle()
-                    return count
-                fresh = sum(not (orphan.asked or orphan.killed) for orphan in left)
+                    return
+                fresh = False
                 for orphan in left:
+                    if patient and orphan.may_end_by_itself(ending):
+                        continue
+                    fresh = fresh or not (orphan.asked or orphan.killed)
                     self._kill(orphan) if now >= kill_at else self._ask(orphan)
-                count += fresh
-            pause = 0.001 if fresh else min(pause * 1.5, 0.02)
-            time.sleep(pause)
+            pause = LOOK_AGAIN if fresh or not left else min(pause * 1.5, TICK)
+            # All of them must end, so that one is enough to wait for.
+            wait.until_ended(left[0].pid if left else 0, TICK if patient and left else pause)
 
     def _look_around(self) -> tuple[list[Orphan], bool]:
         """Jobs' orphans that live, and whether it is clear whose each is; the dead ones are reaped."""
@@ -238,3 +261,23 @@ class Containment:
 
     def _listed(self) -> list[int]:
         return list(map(int, self._children.read().split()))
+
+
+def _end_group(group: int, grace: float, hurry: Callable[[], bool], wait: LeftoverWait) -> None:
+    """Ends a job's group, all that can be found without a subreaper.
+
+    Its leader is not reaped, so its number can't have been reused.
+    """
+    kill_at = inf
+    asked = False
+    while group_lives(group):
+        force = hurry() or time.monotonic() >= kill_at
+        if force or not (asked or wait.patient):
+            kill_at = min(kill_at, time.monotonic() + grace)
+            asked = True
+            for number in (signal.SIGKILL,) if force else (signal.SIGTERM, signal.SIGCONT):
+                with contextlib.suppress(OSError):
+                    os.killpg(group, number)
+        if force and (not LINUX or time.monotonic() >= kill_at + UNKILLABLE):
+            return  # elsewhere a zombie can't be told from what is dying
+        wait.until_ended(0)

@@ -33,6 +33,10 @@ class Intake:
     def __contains__(self, fd: int) -> bool:
         return fd in self._open
 
+    def __bool__(self) -> bool:
+        """Whether some process may still hold one of them."""
+        return bool(self._open)
+
     def register(self, poll: select.poll) -> None:
         """Has it wait for them too."""
         for fd in self._open:

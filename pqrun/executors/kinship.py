@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import time
 
-from pqrun.executors.processes import Process, environment_of, look_at
+from pqrun.executors.processes import LONGEST_EXEC, Process, environment_of, look_at
 from pqrun.executors.tags import Tags
-
-LONGEST_EXEC = 0.005
 
 
 def marks(token: str) -> tuple[bytes, bytes]:
@@ -67,6 +65,10 @@ class Orphan:
         if self.owner is not None:
             return self.owner is ending or self.owner.over
         return all(suspect is ending or suspect.over for suspect in self.suspects)
+
+    def may_end_by_itself(self, ending: Member | None) -> bool:
+        """Whether it has the time that leftovers of a job that ends are given."""
+        return ending is not None and self.owner in (None, ending)
 
 
 class Kinship:
@@ -154,8 +156,8 @@ class Kinship:
         orphan.owner = self._by_place(process)
         if orphan.owner is None:
             environment = environment_of(process.pid)
-            orphan.owner = self._by_variables(environment) or self._by_tag(process.pid)
-            orphan.clear = bool(orphan.owner or environment) or now - orphan.seen > LONGEST_EXEC
+            orphan.owner = self._by_variables(environment or b"") or self._by_tag(process.pid)
+            orphan.clear = bool(orphan.owner) or environment is not None or now - orphan.seen > LONGEST_EXEC
         if orphan.owner is not None:
             orphan.spared = orphan.owner.keep
         elif not known:

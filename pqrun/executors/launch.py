@@ -14,11 +14,11 @@ from pqrun.executors.creation import Creation
 from pqrun.executors.direct import Direct
 from pqrun.executors.directories import Directories, is_here, logical
 from pqrun.executors.interruptible import interruptible
+from pqrun.executors.jobserver import jobserver_descriptors
 from pqrun.executors.kinship import Member, marks
-from pqrun.executors.spawn import failure_told, spawn, spawn_uncaptured
+from pqrun.executors.spawn import SHELL, failure_told, no_option, spawn, spawn_uncaptured
 from pqrun.model import Attempt, Command, Key, NotStarted, Priority
 
-SHELL = ("/bin/sh", "-c")
 LONGEST_ARGUMENT = 100_000
 LONGEST_VARIABLE = 131_072
 LONGEST_DESCENT = 4096
@@ -79,6 +79,7 @@ class Launcher:
         self._path = os.environ.get("PATH")
         self._pwd = b"PWD=" + os.fsencode(logical(directory))
         self._run = b"PQRUN_RUN_ID=%b" % run_id.encode()
+        self._jobserver = jobserver_descriptors(os.environb.get(b"MAKEFLAGS", b""))
         self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         self._descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
@@ -133,8 +134,10 @@ class Launcher:
                     stdin = opened
             cwd = None if directory is None else os.fsencode(directory)
             if pipes:
-                return spawn(argv, environment, cwd=cwd, stdin=stdin, pipes=pipes)
-            return spawn_uncaptured(argv, environment, cwd=cwd, stdin=stdin, stdout=self.stdout)
+                return spawn(argv, environment, cwd=cwd, stdin=stdin, pipes=pipes, keep=self._jobserver)
+            return spawn_uncaptured(
+                argv, environment, cwd=cwd, stdin=stdin, stdout=self.stdout, keep=self._jobserver
+            )
         except ValueError as error:  # text that no encoding can hold
             self.clean_up(attempt.key)
             raise Unstartable(126, f"cannot be started: {error}") from None
@@ -196,7 +199,7 @@ class Launcher:
             and shell[-1] == "-c"
         ):
             return None
-        return [*shell, run]
+        return [*shell, no_option(run)]
 
     def _script(self, key: Key, command: Command) -> str:
         """A file that holds a long command."""

@@ -12,11 +12,14 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from math import inf
 
-from pqrun.executors.containment import Containment
+from pqrun.executors.containment import LOOK_AGAIN, Containment
 from pqrun.executors.kinship import Member
+from pqrun.executors.leftovers import LeftoverWait
 from pqrun.executors.processes import (
     LINUX,
+    LONGEST_EXEC,
     UNKILLABLE,
     Process,
     all_processes,
@@ -24,6 +27,7 @@ from pqrun.executors.processes import (
     environment_of,
     is_subreaper,
     look_at,
+    newest_pid,
     send,
 )
 
@@ -64,57 +68,85 @@ class PoliteContainment(Containment):
     def tidy(self) -> None:
         """What ends by itself meanwhile is reaped when its job ends."""
 
-    def sweep(self, member: Member, *, grace: float, hurry: Callable[[], bool]) -> int:
-        """Ends what is left of a job whose leader has ended and is not reaped; how many it was."""
+    def sweep(
+        self,
+        member: Member,
+        *,
+        grace: float,
+        hurry: Callable[[], bool],
+        waits: Callable[[], LeftoverWait],
+    ) -> None:
+        """Ends what is left of a job whose leader has ended and is not reaped."""
         entered = self._entered.pop(member.pid, 0.0)
         if not LINUX:
-            return super().sweep(member, grace=grace, hurry=hurry)
-        kill_at = time.monotonic() + grace
+            super().sweep(member, grace=grace, hurry=hurry, waits=waits)
+            return
+        if member.keep:
+            waits().until_closed(hurry)
+            self._kin.leave(member)
+            return
+        wait: LeftoverWait | None = None
+        kill_at = inf
         ended: dict[int, Process] = {}
-        while not member.keep:
-            those = _those_of(member, entered)
+        began = time.monotonic()
+        while True:
+            those, executing = _those_of(member, entered)
             if self._adopts:
                 _reap([*ended.values(), *those])
             left = [process for process in those if process.lives]
             now = time.monotonic()
-            force = hurry() or now >= kill_at
-            if not left or now >= kill_at + UNKILLABLE:
+            if now >= kill_at + UNKILLABLE or not (left or (executing and now < began + LONGEST_EXEC)):
                 break
-            for process in left:
-                if force or process.pid not in ended:
-                    with contextlib.suppress(PermissionError):
-                        send(process, *((signal.SIGKILL,) if force else (signal.SIGTERM, signal.SIGCONT)))
-                ended[process.pid] = process
-            time.sleep(0.005)
+            if not left:
+                time.sleep(LOOK_AGAIN)
+                continue
+            wait = wait or waits()
+            force = hurry() or now >= kill_at
+            if force or not wait.patient:
+                kill_at = min(kill_at, now if force else now + grace)
+                for process in left:
+                    if force or process.pid not in ended:
+                        with contextlib.suppress(PermissionError):
+                            send(process, *((signal.SIGKILL,) if force else (signal.SIGTERM, signal.SIGCONT)))
+                    ended[process.pid] = process
+            wait.until_ended(left[0].pid)  # all of them must end, so that one is enough to wait for
         self._kin.leave(member)
-        return len(ended)
 
-    def close(self, *, grace: float = 0.0) -> int:
+    def close(self, *, grace: float = 0.0) -> None:
         """Orphans go where they went before."""
         if self._adopts and self._unset:
             be_subreaper(wanted=False)
-        return 0
 
 
-def _those_of(member: Member, entered: float) -> list[Process]:
-    """What there is of a job: in its session or group, with its mark, and below those; not its leader."""
+def _those_of(member: Member, entered: float) -> tuple[list[Process], bool]:
+    """What there is of a job: in its session or group, with its mark, and below those; not its leader.
+
+    And whether there may be more of it, for some process does not show its variables yet.
+    """
     leader = look_at(member.pid)
     born = leader.born if leader is not None else 0
     found: dict[int, Process] = {}
     others: list[Process] = []
+    executing = False
     for process in _born_since(member.pid, entered):
         if process.pid == member.pid or process.born < born:
             continue
-        if member.pid in (process.session, process.group) or _marked(process, member.mark):
+        environment: bytes | None = b""
+        theirs = member.pid in (process.session, process.group)
+        if not theirs:
+            with contextlib.suppress(OSError):
+                environment = environment_of(process.pid)
+        if theirs or member.mark in (environment or b""):
             found[process.pid] = process
         else:
             others.append(process)
+            executing = executing or environment is None
     grew = bool(found)
     while grew:
         below = [process for process in others if process.parent in found and process.pid not in found]
         found.update((process.pid, process) for process in below)
         grew = bool(below)
-    return list(found.values())
+    return list(found.values()), executing
 
 
 def _born_since(pid: int, entered: float) -> Iterator[Process]:
@@ -122,17 +154,19 @@ def _born_since(pid: int, entered: float) -> Iterator[Process]:
 
     Numbers are given out in turn: the few after its own, if there was no time to come round again.
     """
-    last = 0
-    if time.monotonic() - entered < TOO_SHORT_TO_COME_ROUND:
-        with contextlib.suppress(OSError, ValueError), open("/proc/loadavg", "rb", buffering=0) as file:
-            last = int(file.read(256).split()[-1])
-    if pid <= last < pid + MOST_IN_TURN:
-        for number in range(pid + 1, last + 1):
-            with contextlib.suppress(OSError):
-                if process := look_at(number):
-                    yield process
-    else:
+    newest = newest_pid()
+    number = pid + 1
+    if not (time.monotonic() - entered < TOO_SHORT_TO_COME_ROUND and pid <= newest < pid + MOST_IN_TURN):
         yield from all_processes()
+        number, newest = newest + 1, newest_pid()
+    # One that has forked and ended since the last look has left its child among the newest.
+    while number <= newest < number + MOST_IN_TURN:
+        with contextlib.suppress(OSError):
+            if process := look_at(number):
+                yield process
+        number += 1
+        if number > newest:
+            newest = newest_pid()
 
 
 def _reap(processes: list[Process]) -> None:
@@ -142,9 +176,3 @@ def _reap(processes: list[Process]) -> None:
         if now is not None and now.born == process.born and not now.lives:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(process.pid, os.WNOHANG)
-
-
-def _marked(process: Process, mark: bytes) -> bool:
-    with contextlib.suppress(OSError):
-        return mark in environment_of(process.pid)
-    return False

@@ -11,20 +11,25 @@ import os
 import signal
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 LINUX = sys.platform == "linux"
 MOST_DESCENDANTS = 100_000
 A_PAGE_MAY_BE_FULL = 2048
 UNKILLABLE = 5.0
+LONGEST_EXEC = 1.0
+_PF_KTHREAD = 0x00200000
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_GET_CHILD_SUBREAPER = 37
 
 
 class Process(NamedTuple):
-    """What `/proc/PID/stat` says that matters here; `born` in clock ticks since the boot."""
+    """What `/proc/PID/stat` says that matters here; `born` in clock ticks since the boot.
+
+    `bare`: the kernel does not show where its variables are. Either it executes a program in this very
+    moment, or it is not ours to look into.
+    """
 
     pid: int
     state: str
@@ -32,6 +37,7 @@ class Process(NamedTuple):
     group: int
     session: int
     born: int
+    bare: bool
 
     @property
     def lives(self) -> bool:
@@ -47,19 +53,33 @@ def look_at(pid: int) -> Process | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     facts = text[text.rfind(b")") + 2 :].split()
-    return Process(pid, facts[0].decode(), int(facts[1]), int(facts[2]), int(facts[3]), int(facts[19]))
+    bare = facts[48:49] == [b"0"] and not int(facts[6]) & _PF_KTHREAD
+    return Process(pid, facts[0].decode(), int(facts[1]), int(facts[2]), int(facts[3]), int(facts[19]), bare)
 
 
-def environment_of(pid: int) -> bytes:
+def environment_of(pid: int) -> bytes | None:
     """The variables with which it was started; empty if it has none, or we may not know.
 
-    Also empty for the moment in which it executes a program: who finds nothing looks again.
+    None in the moment in which it executes a program: its variables are on their way, so look again.
     """
     try:
-        with open(f"/proc/{pid}/environ", "rb", buffering=0) as file:
-            return file.read(1 << 20)
+        for _ in range(2):  # it may have got them between the first look and the second
+            with open(f"/proc/{pid}/environ", "rb", buffering=0) as file:
+                if data := file.read(1 << 20):
+                    return data
+            process = look_at(pid)
+            if process is not None and process.lives and process.bare:
+                return None
     except (FileNotFoundError, ProcessLookupError, PermissionError):
-        return b""
+        pass
+    return b""
+
+
+def newest_pid() -> int:
+    """The number that was given out last; 0 if the kernel does not say."""
+    with contextlib.suppress(OSError, ValueError), open("/proc/loadavg", "rb", buffering=0) as file:
+        return int(file.read(256).split()[-1])
+    return 0
 
 
 def all_processes() -> Iterator[Process]:
@@ -139,26 +159,6 @@ def group_lives(group: int) -> bool:
     except OSError:  # EPERM: nothing but zombies
         return False
     return True
-
-
-def end_group(group: int, grace: float, hurry: Callable[[], bool]) -> int:
-    """Ends a job's group, all that can be found without a subreaper; how many groups that were.
-
-    Its leader is not reaped, so its number can't have been reused.
-    """
-    kill_at = time.monotonic() + grace
-    asked = False
-    while group_lives(group):
-        force = hurry() or time.monotonic() >= kill_at
-        if force or not asked:
-            for number in (signal.SIGKILL,) if force else (signal.SIGTERM, signal.SIGCONT):
-                with contextlib.suppress(OSError):
-                    os.killpg(group, number)
-        asked = True
-        if force and (not LINUX or time.monotonic() >= kill_at + UNKILLABLE):
-            return 1  # elsewhere a zombie can't be told from what is dying
-        time.sleep(0.01)
-    return int(asked)
 
 
 def reap(pid: int) -> bool:

@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+SHELL = ("/bin/sh", "-c")
 DIRECT = sys.platform == "linux" and (3, 11) <= sys.version_info[:2] <= (3, 13)
 _FAILED = re.compile(rb"OSError:([0-9a-f]{1,4}):(noexec(?::chdir)?)?")  # the last since 3.13
 LONGEST_FAILURE = 32
@@ -25,21 +26,38 @@ if DIRECT:
     from _posixsubprocess import fork_exec as _fork_exec
 
 
+def no_option(command: str) -> str:
+    """The command such that the shell behind whose `-c` it stands does not take it for an option.
+
+    Most shells do so with what begins with `-` or `+`, and not all of them know `--`. An empty line before it
+    means nothing to any of them, nor to other interpreters.
+    """
+    return f"\n{command}" if command[:1] in ("-", "+") else command
+
+
 def spawn(
-    argv: Sequence[bytes], environment: list[bytes], *, cwd: bytes | None, stdin: int, pipes: Sequence[int]
+    argv: Sequence[bytes],
+    environment: list[bytes],
+    *,
+    cwd: bytes | None,
+    stdin: int,
+    pipes: Sequence[int],
+    keep: tuple[int, ...] = (),
 ) -> int:
     """The new process's number. `pipes`: stdout's ends to read and write, then stderr's.
+
+    `keep`: further descriptors for it, in ascending order.
 
     Raises OSError if there can't be a process, or (but see `failure_told`) if it can't be executed.
     """
     if not DIRECT:
-        return _by_popen(argv, environment, cwd, stdin, pipes[1], pipes[3])
+        return _by_popen(argv, environment, cwd, stdin, pipes[1], pipes[3], keep)
     program = argv[0]
     programs = (program,) if b"/" in program else tuple(_on_path(program, environment))
     out_read, out_write, err_read, err_write = pipes
     return _fork_exec(
         argv, programs,
-        True, (err_write,),
+        True, tuple(sorted((err_write, *keep))),
         cwd, environment,
         stdin, -1, -1, out_write,
         err_read, err_write,
@@ -51,10 +69,16 @@ def spawn(
 
 
 def spawn_uncaptured(
-    argv: Sequence[bytes], environment: list[bytes], *, cwd: bytes | None, stdin: int, stdout: int
+    argv: Sequence[bytes],
+    environment: list[bytes],
+    *,
+    cwd: bytes | None,
+    stdin: int,
+    stdout: int,
+    keep: tuple[int, ...] = (),
 ) -> int:
     """The same with streams of our own, stderr among them; every failure is raised."""
-    return _by_popen(argv, environment, cwd, stdin, stdout, 2)
+    return _by_popen(argv, environment, cwd, stdin, stdout, 2, keep)
 
 
 def failure_told(stderr: bytes) -> OSError | None:
@@ -67,15 +91,22 @@ def failure_told(stderr: bytes) -> OSError | None:
 
 
 def _by_popen(
-    argv: Sequence[bytes], environment: list[bytes], cwd: bytes | None, stdin: int, out: int, err: int
+    argv: Sequence[bytes],
+    environment: list[bytes],
+    cwd: bytes | None,
+    stdin: int,
+    out: int,
+    err: int,
+    keep: tuple[int, ...],
 ) -> int:
     import subprocess
 
     variables: Any = dict(variable.partition(b"=")[::2] for variable in environment)
     try:
         process = subprocess.Popen(
-            argv, env=variables, cwd=cwd, stdin=stdin, stdout=out, stderr=err, start_new_session=True
-        )
+            argv, env=variables, cwd=cwd, stdin=stdin, stdout=out, stderr=err, start_new_session=True,
+            pass_fds=keep,
+        )  # fmt: skip
     except OSError as error:
         in_cwd = cwd is not None and error.filename is not None and os.fsencode(error.filename) == cwd
         raise OSError(error.errno, error.strerror, "cwd" if in_cwd else None) from None

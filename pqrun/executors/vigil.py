@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 
 from pqrun.executors.processes import (
     LINUX,
+    LONGEST_EXEC,
     Process,
     all_processes,
     environment_of,
@@ -126,8 +127,9 @@ def end_all(jobs: dict[int, float], mark: bytes, longest: float = GRACE, *, look
     denied: set[int] = set()
     empty = 0
     while empty < looks:
+        executing: set[int] = set()
         left = False
-        for process in _those_of(jobs, mark, asked):
+        for process in _those_of(jobs, mark, asked, executing):
             force = time.monotonic() >= kill_at
             if process.pid in denied:
                 continue
@@ -143,6 +145,8 @@ def end_all(jobs: dict[int, float], mark: bytes, longest: float = GRACE, *, look
             except OSError:
                 pass  # it is looked at again in a moment
             asked[process.pid] = process.born
+        # One that just executes a program shows its mark a moment later.
+        left = left or (bool(executing) and time.monotonic() < began + LONGEST_EXEC)
         empty = 0 if left else empty + 1
         if time.monotonic() > kill_at + GIVE_UP:
             return
@@ -172,7 +176,9 @@ def _kill(process: Process) -> None:
     send(process, signal.SIGKILL)
 
 
-def _those_of(jobs: dict[int, float], mark: bytes, asked: dict[int, int]) -> Iterator[Process]:
+def _those_of(
+    jobs: dict[int, float], mark: bytes, asked: dict[int, int], executing: set[int]
+) -> Iterator[Process]:
     """What lives of them: by session, by the mark, below those, and whatever was found before.
 
     One after another as they are found: what forks to new numbers is gone a moment later.
@@ -182,7 +188,7 @@ def _those_of(jobs: dict[int, float], mark: bytes, asked: dict[int, int]) -> Ite
     for process in all_processes():
         if not process.lives or process.pid == os.getpid():
             continue
-        if asked.get(process.pid) == process.born or _is_theirs(process, jobs, mark):
+        if asked.get(process.pid) == process.born or _is_theirs(process, jobs, mark, executing):
             found.add(process.pid)
             yield process
         else:
@@ -195,11 +201,14 @@ def _those_of(jobs: dict[int, float], mark: bytes, asked: dict[int, int]) -> Ite
         grew = bool(below)
 
 
-def _is_theirs(process: Process, jobs: dict[int, float], mark: bytes) -> bool:
+def _is_theirs(process: Process, jobs: dict[int, float], mark: bytes, executing: set[int]) -> bool:
     if process.session in jobs or process.group in jobs:
         return True
     with contextlib.suppress(OSError):
-        return mark in environment_of(process.pid)
+        environment = environment_of(process.pid)
+        if environment is None:
+            executing.add(process.pid)
+        return mark in (environment or b"")
     return False
 
 

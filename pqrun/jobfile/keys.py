@@ -104,7 +104,8 @@ JOB: Final = (
         word=True),
     Key("shell", "shell", "The shell that runs the command: a program and its options, a text or a list.",
         "bash -eu -c", default="/bin/sh -c"),
-    Key("leftovers", "leftovers", "`keep`: processes that outlive the job are left alone.", "keep",
+    Key("leftovers", "leftovers", "`keep`: processes that outlive the job are left alone. `end`: they are "
+        "asked to end, 150 ms after the job's end or after the last byte that they print.", "keep",
         default="end", word=True),
 )  # fmt: skip
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from math import inf
 from typing import Any, NamedTuple
 
-from pqrun.executors.spawn import signal_name
+from pqrun.executors.spawn import SHELL, no_option, signal_name
 from pqrun.model import Outcome
 from pqrun.reports.digest import Digest
 from pqrun.reports.document import SCHEMA, job_entry, numbers
@@ -76,7 +76,7 @@ def run_hook(
     `wait` waits for so many seconds and says whether somebody wants us to stop. Its output goes to our
     stderr, since stdout is the jobs'.
     """
-    words = ["/bin/sh", "-c", hook.run] if isinstance(hook.run, str) else list(hook.run)
+    words = [*SHELL, no_option(hook.run)] if isinstance(hook.run, str) else list(hook.run)
     with tempfile.TemporaryFile() as stdin:
         try:
             stdin.write(summary)

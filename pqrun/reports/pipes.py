@@ -8,8 +8,10 @@ import os
 import select
 import stat
 import time
+from codecs import IncrementalDecoder, getincrementaldecoder
 
 from pqrun.capture import write_all
+from pqrun.display.safe import safe
 from pqrun.reports.target import DESCRIPTOR, STANDARD, Target, is_special
 
 MOST_PENDING = 16 * 1024 * 1024
@@ -25,12 +27,15 @@ class Growing(Target):
         self._pending = bytearray()
         self._is_file = False
         self._over = False
+        self._screen: IncrementalDecoder | None = None
 
     def open(self) -> None:
         """Opens it; a named pipe that nobody reads yet is tried again later."""
         try:
             self._fd = _open(self.path)
             self._is_file = stat.S_ISREG(os.fstat(self._fd).st_mode)
+            if os.isatty(self._fd):  # who has a report shown there wants to read it, not to obey it
+                self._screen = getincrementaldecoder("utf-8")("replace")
         except OSError as error:
             if error.errno != errno.ENXIO:
                 self._give_up(error)
@@ -39,6 +44,8 @@ class Growing(Target):
         """Writes it, or keeps it until the reader takes it; waits only when far too much is kept."""
         if self._over:
             return
+        if self._screen is not None:
+            data = safe(self._screen.decode(data), keep="\t\n").encode()
         self._pending += data
         self.flush()
         if len(self._pending) > MOST_PENDING:

@@ -135,7 +135,7 @@ class RunSource:
                 answer = self._ask("ps", jobs=[NOBODY])
                 paused, stopping = answer["paused"], answer["stopping"]
         return RunNow(
-            os.path.basename(self._run.path), safe(name), state, live, facts["began"], now,
+            safe(os.path.basename(self._run.path)), safe(name), state, live, facts["began"], now,
             facts["workers"], numbers, added, ended, paused, stopping, facts["complete"],
             address=self._run.address,
         )  # fmt: skip

@@ -58,6 +58,13 @@ def test_output_is_the_same_byte_for_byte(cluster, pqrun):
 SIZES = (1, 16_383, 16_384, 16_385, 65_536, 65_537, 1_000_000, 3_000_000, 0, 5)
 
 
+@pytest.mark.skipif(not shutil.which("bash"), reason="needs bash")
+def test_no_output_of_a_reader_in_the_background_is_lost(cluster, pqrun):
+    run = pqrun(cluster, "exec > >(cat); echo start; echo last\n" * 50, "-q", "--shell", "bash -c")
+    assert run.end() == 0, run.err
+    assert sorted(run.out.split()) == [b"last"] * 50 + [b"start"] * 50
+
+
 def test_output_can_be_read_line_by_line_as_it_comes(cluster, pqrun, tmp_path):
     go_on = tmp_path / "go-on"
     job = f"echo first; while [ ! -e {go_on} ]; do sleep 0.02; done; printf 'second\\nlast'; seq 20000\n"

@@ -32,9 +32,8 @@ ERR = {"b": b"err\nor"}
 
 
 def tagged(name, data):
-    ends = data.endswith(b"\n")
-    lines = data.removesuffix(b"\n").split(b"\n")
-    return b"\n".join(name.encode() + b"\t" + line for line in lines) + b"\n" * ends if data else b""
+    lines = data.removesuffix(b"\n").split(b"\n") if data else []
+    return b"".join(name.encode() + b"\t" + line + b"\n" for line in lines)
 
 
 RECORDED = {
@@ -67,8 +66,11 @@ def test_output_is_as_recorded(run, options):
 @pytest.mark.skipif(not PARALLEL, reason="GNU parallel is not installed")
 @pytest.mark.parametrize("options", AS_PARALLEL_HAS_IT, ids=" ".join)
 def test_output_is_as_gnu_parallel_has_it(run, options, tmp_path):
-    # parallel also puts its tag after each carriage return; for us a line ends with a newline alone
-    jobs = JOBS.replace("\\r", "") if "--tag" in options else JOBS
+    jobs = JOBS
+    if "--tag" in options:
+        # parallel also puts its tag after each carriage return; for us a line ends with a newline alone. And it
+        # glues the next job's tag to a last line without one.
+        jobs = JOBS.replace("\\r", "").replace("two'", "two\\n'").replace("no newline'", "no newline\\n'")
     commands = [line.split("  # pqrun")[0] for line in jobs.splitlines()]
     (tmp_path / "names").write_text("\n".join(OUT) + "\n")
     (tmp_path / "commands").write_text("\n".join(commands) + "\n")
@@ -122,6 +124,16 @@ def test_output_of_a_job_may_be_larger_than_what_is_kept_in_memory(run):
     assert run("-j8", "-k", "-q", jobs=jobs).stdout == expected
     assert run("-j8", "-k", "-q", "--no-journal", jobs=jobs).stdout == expected
     assert run("-j8", "-k", "-q", "--output", "line", jobs=jobs).stdout == expected
+
+
+@pytest.mark.parametrize(
+    "options", [(), ("-k",), ("--output", "line"), ("--output", "line", "-k"), ("--show", "failed")]
+)
+def test_each_line_begins_with_its_tag_also_after_one_without_an_end(run, options):
+    jobs = "printf 'a1\\na2'; printf e1 >&2; exit 1  # pqrun: id=a\nprintf b1; printf e2 >&2; exit 1  # pqrun: id=b\n"
+    ended = run("-q", "-j1", "--progress", "none", "--tag", *options, jobs=jobs)
+    assert sorted(ended.stdout.split(b"\n")) == [b"", b"a\ta1", b"a\ta2", b"b\tb1"]
+    assert {b"a\te1", b"b\te2"} <= set(ended.stderr.split(b"\n"))
 
 
 def test_a_tag_stands_at_line_beginnings_alone_however_long_the_line(run):

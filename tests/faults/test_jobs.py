@@ -2,7 +2,10 @@
 """What a job gets: a clean start of its own; and what becomes of one that can't be had."""
 
 import os
+import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -100,6 +103,70 @@ def test_what_can_not_be_started_fails_alone_with_the_codes_of_a_shell(world: Wo
     assert [job["state"] for job in jobs] == ["failed"] * 6 + ["ok"]
     assert "no/such/directory" in jobs[3]["message"]
     assert not (world.directory / "no").exists()
+
+
+SHELLS = {
+    "sh": "/bin/sh -c", "dash": "dash -c", "bash": "bash -eu -c", "zsh": "zsh -c", "ksh": "ksh -c", "mksh": "mksh -c",
+    "busybox": "busybox sh -c", "yash": "yash -c", "fish": "fish -c",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SHELLS)
+def test_a_command_is_no_option_of_its_shell(world: World, name: str) -> None:
+    if not shutil.which(name):
+        pytest.skip(f"there is no {name}")
+
+    facts = world.run("-foo\n+foo\n-c 'echo oh'\n--version\n", "--json", "--shell", SHELLS[name])
+
+    assert [(job["state"], job["exit"]) for job in facts.document["jobs"]] == [("failed", 127)] * 4
+
+
+def test_an_interpreter_gets_its_program_as_it_is(world: World) -> None:
+    assert world.run("-print('x')\nprint('y')\n", "-k", "--shell", f"{sys.executable} -c").out == "x\ny\n"
+
+
+MEET = """\
+all: one two
+one: ; @echo hello > fifo
+two: ; @cat fifo
+"""
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="needs make")
+@pytest.mark.parametrize("output", ["group", "raw"])
+def test_a_make_in_a_job_takes_part_in_the_jobserver_above(world: World, output: str) -> None:
+    """Its two targets wait for each other, so that it never ends unless it may run them at a time."""
+    (world.directory / "sub.mk").write_text(MEET)
+    os.mkfifo(world.directory / "fifo")
+    (world.directory / "Makefile").write_text(
+        'all: ; +@exec "$$PYTHON" -m pqrun run -q --output $$MODE list\n'
+    )
+    (world.directory / "list").write_text("make -f sub.mk # pqrun: timeout=15s\n")
+
+    made = subprocess.run(
+        ["make", "-s", "-j2"], cwd=world.directory, capture_output=True, timeout=60, check=False,
+        env=world.environment(PYTHON=sys.executable, MODE=output),
+    )  # fmt: skip
+
+    assert (made.returncode, made.stdout, made.stderr) == (0, b"hello\n", b"")
+
+
+def test_descriptors_of_a_jobserver_that_were_closed_are_not_taken_for_others(world: World) -> None:
+    """pqrun's own pipes may have their numbers by now."""
+    environment = {"MAKEFLAGS": " -j8 --jobserver-auth=3,4"}
+
+    assert world.run("exec ls /proc/self/fd\n", env=environment).out == "0\n1\n2\n3\n"
+
+
+def test_a_jobserver_that_is_a_fifo_reaches_the_jobs(world: World) -> None:
+    environment = {"MAKEFLAGS": f" -j8 --jobserver-auth=fifo:{world.gate}"}
+    world.let_through()
+
+    facts = world.run(
+        'fifo=${MAKEFLAGS##*=fifo:}; read token < "$fifo" && echo > "$fifo"; echo done\n', env=environment
+    )
+
+    assert (facts.code, facts.out) == (0, "done\n")
 
 
 def test_silence_for_too_long_is_a_timeout_and_output_is_not(world: World) -> None:

@@ -2,6 +2,7 @@
 """Commands in the same queue: their results, their limits, and that nothing of them is left."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pqrun import Job, JobFailed, JobTimeout, Priority, ShellResult
-from pqrun.executors.processes import be_subreaper, is_subreaper
+from pqrun.executors.processes import all_processes, be_subreaper, environment_of, is_subreaper
 from pqrun.model import Outcome
 
 from .conftest import echo
@@ -200,6 +201,59 @@ def test_nothing_of_its_tree_is_left(make_queue, begun, until, tmp_path, escape,
     pid = begun("pid")
     assert handle.result(30).code == 0
     until(lambda: not lives(pid))
+
+
+@linux
+def test_a_leftover_that_just_executes_its_program_is_not_overlooked(
+    make_queue, begun, tmp_path, monkeypatch
+):
+    """In that moment its variables can't be seen."""
+    seen = set()
+
+    def executing_at_first(pid):
+        environment = environment_of(pid)
+        if environment and b"JUST_EXECUTING=1" in environment and pid not in seen:
+            seen.add(pid)
+            return None
+        return environment
+
+    monkeypatch.setattr("pqrun.executors.polite.environment_of", executing_at_first)
+    command = "setsid sh -c 'echo $$ > pid; exec sleep 43' & while ! test -s pid; do sleep 0.01; done"
+    job = Job.shell(command, cwd=tmp_path, env={"JUST_EXECUTING": "1"})
+    assert make_queue(echo).enqueue(job).result(30).code == 0
+    assert seen == {begun("pid")}
+    assert not lives(begun("pid"))
+
+
+@linux
+@pytest.mark.parametrize("contain", [False, True])
+def test_no_leftover_survives_a_race_with_the_end_of_its_job(make_queue, contain):
+    """They begin a session and execute a program in the moment in which their job ends."""
+    unique = f"43.{os.getpid():07d}"
+    queue = make_queue(echo, contain=contain, max_workers=8)
+    handles = [queue.enqueue(Job.shell(f"setsid sleep {unique} & exit 0")) for _ in range(400)]
+    assert [handle.result(60).code for handle in handles] == [0] * 400
+    left = [p.pid for p in all_processes() if unique.encode() in command_of(p.pid) and p.lives]
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    assert left == []
+
+
+def command_of(pid):
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+@pytest.mark.skipif(not shutil.which("bash"), reason="needs bash")
+@pytest.mark.parametrize("contain", [False, True])
+def test_no_output_of_a_reader_in_the_background_is_lost(make_queue, contain):
+    queue = make_queue(echo, contain=contain, max_workers=4)
+    command = ["bash", "-c", "exec > >(cat) 2> >(sed 's/^/err /' >&2); echo start; echo oh >&2; echo last"]
+    handles = [queue.enqueue(Job.shell(command)) for _ in range(100)]
+    results = {(handle.result(60).stdout, handle.result(60).stderr) for handle in handles}
+    assert results == {(b"start\nlast\n", b"err oh\n")}
 
 
 @linux

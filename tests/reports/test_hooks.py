@@ -52,6 +52,7 @@ def test_on_failure_runs_unless_all_went_well_and_on_finish_always(cell, tmp_pat
         ("kill -9 $$", "ended by SIGKILL"),
         ("kill -40 $$", "ended by SIG40"),
         ("exec /no/such/thing", "exit 127"),
+        ("-no-such-thing", "exit 127"),
     ],
 )
 def test_what_goes_wrong_in_a_hook_is_told_and_changes_nothing(command, told, tmp_path):

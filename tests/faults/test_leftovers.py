@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""What a job leaves behind at an end of its own: it has a moment to pass on what it still holds."""
+
+import re
+import shutil
+from collections import Counter
+from datetime import datetime
+
+import pytest
+from world import World
+
+TIMES = 100
+READERS = {
+    "tee": "exec > >(tee -a log) 2>&1; echo start; echo last",
+    "stderr": "exec 2> >(sed 's/^//' >&2); echo start >&2; echo last >&2",
+    "loop": 'exec > >(while read -r line; do echo "$line"; done); echo start; echo last',
+    "fifo": "f=fifo.$PQRUN_SEQ; mkfifo $f; cat $f & exec > $f; rm $f; echo start; echo last",
+    "coproc": 'exec 3>&1; coproc cat >&3; exec >&"${COPROC[1]}" 3>&-; echo start; echo last',
+    "chain": "exec > >(cat | cat | tee -a log); echo start; echo last",
+}
+# Eight moments, the first of them after its leader's end.
+MOMENTS = "cat; for n in 1 2 3 4 5 6 7 8; do sleep 0.05; echo $EPOCHREALTIME; done"
+CALLS = ("pidfd_open", "pread64", "poll", "clock_nanosleep")
+bash = pytest.mark.skipif(not shutil.which("bash"), reason="needs bash")
+
+
+@bash
+@pytest.mark.parametrize("leftovers", ["end", "keep"])
+@pytest.mark.parametrize("reader", READERS)
+def test_no_output_of_a_reader_in_the_background_is_lost(world: World, reader: str, leftovers: str) -> None:
+    job = f"{READERS[reader]} # pqrun: leftovers={leftovers}\n"
+
+    facts = world.run(job * TIMES, "-q", "-j4", "--progress", "none", "--shell", "bash -c")
+
+    assert facts.code == 0
+    assert Counter((facts.out + facts.err).splitlines()) == {"start": TIMES, "last": TIMES}
+
+
+@bash
+@pytest.mark.parametrize("output", ["group", "line"])
+def test_what_is_left_may_print_much_while_it_ends(world: World, output: str) -> None:
+    job = "exec > >(cat; head -c 3000000 /dev/zero | tr '\\0' x; echo); echo start\n"
+
+    facts = world.run(job, "-q", "--output", output, "--shell", "bash -c")
+
+    assert facts.out == f"start\n{'x' * 3_000_000}\n"
+
+
+@bash
+def test_a_job_has_ended_when_its_leader_did(world: World) -> None:
+    facts = world.run(f"exec > >({MOMENTS})\n", "--json", "--output", "group", "--shell", "bash -c")
+
+    (job,) = facts.document["jobs"]
+    last = max(float(moment) for moment in re.findall(r"\d{9,}\.\d+", facts.err))
+    assert job["state"] == "ok"
+    assert datetime.fromisoformat(job["ended_at"]).timestamp() < last
+
+
+@bash
+def test_its_slot_is_free_when_nothing_is_left(world: World) -> None:
+    world.run(f"exec > >({MOMENTS}; echo left >> order)\necho next >> order\n", "-j1", "--shell", "bash -c")
+
+    assert (world.directory / "order").read_text() == "left\nnext\n"
+
+
+def test_what_does_not_end_by_itself_is_asked_however_much_it_prints(world: World) -> None:
+    left = "(trap 'echo bye; exit' TERM; while :; do echo more; done) &"
+
+    facts = world.run(f"{left}\n", "-q", "--progress", "none")
+
+    assert facts.code == 0
+    assert set(facts.out.splitlines()) == {"more", "bye"}
+
+
+def test_after_a_limit_nothing_is_waited_for(world: World) -> None:
+    """What is asked together with its leader has no time to print anything in between."""
+    told = f"trap 'echo asked; exit' TERM; {world.tell('ready')}; while :; do sleep 0.01; done"
+
+    facts = world.run(f"({told}) & wait # pqrun: timeout=1s\n", "-q", "--json", "--output", "group")
+
+    assert facts.states == ["timeout"]
+    assert "asked" in facts.err
+
+
+@pytest.mark.skipif(not shutil.which("strace"), reason="needs strace")
+def test_a_job_that_leaves_nothing_costs_no_system_call_more(world: World) -> None:
+    counted = [_calls(world, jobs) for jobs in (20, 60)]
+
+    more = {name: (counted[1][name] - counted[0][name]) / 40 for name in CALLS}
+    assert more["pidfd_open"] == 1  # to wait for its end
+    assert more["pread64"] == 1  # the list of what is left
+    assert more["poll"] <= 3  # the ends of its pipes, and its own
+    assert more["clock_nanosleep"] == 0
+
+
+def _calls(world: World, jobs: int) -> Counter[str]:
+    """How often pqrun calls the kernel for so many jobs."""
+    trace = world.directory / f"trace-{jobs}"
+    strace = ("strace", "-f", "-b", "execve", "-e", f"trace={','.join(CALLS)}", "-o", str(trace))
+    world.run("/bin/true\n" * jobs, "-q", "-j1", "--no-journal", "--progress", "none", wrap=strace)
+    return Counter(re.findall(r"^\d+ +(\w+)\(", trace.read_text(), re.MULTILINE))
