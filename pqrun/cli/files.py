@@ -48,11 +48,12 @@ jobs:
 
 def check(paths: Sequence[str]) -> int:
     """Says what is wrong with job files, on stderr; 0 if nothing is, else 2."""
+    from pqrun.executors.inherited import inherited_names
     from pqrun.jobfile import JobFileError, load
     from pqrun.jobfile.values import printable
 
     try:
-        found = load(paths, {})
+        found = load(paths, {}, environment=inherited_names())
     except JobFileError as error:
         sys.stderr.write(f"{error}\n")
         return 2

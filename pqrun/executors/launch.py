@@ -10,8 +10,10 @@ import resource
 from collections.abc import Sequence
 
 from pqrun.executors.direct import Direct
+from pqrun.executors.inherited import TREE, inherited
 from pqrun.executors.kinship import Member, marks
 from pqrun.executors.spawn import failure_told, spawn, spawn_uncaptured
+from pqrun.expansion import TooLong, expanded, pool_variable
 from pqrun.model import Attempt, Command, Key, NotStarted, Priority
 
 SHELL = ("/bin/sh", "-c")
@@ -20,13 +22,8 @@ LONGEST_VARIABLE = 131_072
 LONGEST_DESCENT = 4096
 SPARE_DESCRIPTORS = 12
 FOR_LOGS = 2
-TREE = b"PQRUN_TREE"
 PASSING = frozenset({errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 PRIORITIES = {priority: priority.name.lower().encode() for priority in Priority}
-OURS = frozenset(
-    b"PQRUN PQRUN_RUN_ID PQRUN_JOB_ID PQRUN_SEQ PQRUN_SLOT PQRUN_ATTEMPT PQRUN_MAX_ATTEMPTS PQRUN_PRIORITY"
-    b" PQRUN_REPORT PQRUN_SOCKET PQRUN_TREE PARALLEL_SEQ PARALLEL_JOBSLOT".split()
-)
 
 
 class Unstartable(Exception):
@@ -54,11 +51,7 @@ class Launcher:
         self.mark, self.kept_mark = marks(token)
         self._above = _whole_path(os.environb.get(TREE, b""))
         self._scripts: dict[Key, str] = {}
-        self._inherited = [
-            b"%b=%b" % (name, value)
-            for name, value in os.environb.items()
-            if name not in OURS and name != b"PWD" and not name.startswith(b"PQRUN_POOL_")
-        ]
+        self._inherited = [b"%b=%b" % (name, value) for name, value in inherited().items() if name != b"PWD"]
         self._direct = Direct()
         self._path = os.environ.get("PATH")
         self._pwd = b"PWD=" + os.fsencode(_logical(directory))
@@ -96,6 +89,8 @@ class Launcher:
         command: Command = attempt.spec.work
         directory = self._directory_of(command)
         stdin = self._null
+        if command.expand:
+            command = self._with_values(attempt, command, slot)
         try:
             words = self._direct_words(command, directory) or self._words(command)
             if words is None:
@@ -198,7 +193,34 @@ class Launcher:
                 raise
             raise Unstartable(126, f"cannot write its stdin in {self._workspace}: {error.strerror}") from None
 
+    def _with_values(self, attempt: Attempt, command: Command, slot: int) -> Command:
+        """The command with its templates expanded from what it gets otherwise."""
+        own = [variable.partition(b"=") for variable in self._own_variables(attempt, command, slot)]
+        found = {name: value for name, _, value in own}
+        ours = {name.decode() for name in found}
+        found = {name: value for name, _, value in (v.partition(b"=") for v in self._inherited)} | found
+
+        def value_of(name: str) -> str | None:
+            value = found.get(name.encode("utf-8", "surrogateescape"))
+            return None if value is None else value.decode("utf-8", "surrogateescape")
+
+        theirs = tuple(pair for pair in command.env if pair[0] not in ours)
+        try:
+            return command._replace(env=expanded(theirs, command.expand, value_of), expand=())
+        except TooLong as error:
+            raise Unstartable(126, f"cannot be started: {error}") from None
+
     def _environment_of(self, attempt: Attempt, command: Command, slot: int) -> list[bytes]:
+        own = self._own_variables(attempt, command, slot)
+        if not command.env:
+            return own + self._inherited
+        theirs = {os.fsencode(name): self._value(name, value) for name, value in command.env}
+        ours = {variable.partition(b"=")[0] for variable in own}
+        own += [b"%b=%b" % pair for pair in theirs.items() if pair[0] not in ours]
+        return own + [v for v in self._inherited if v.partition(b"=")[0] not in theirs]
+
+    def _own_variables(self, attempt: Attempt, command: Command, slot: int) -> list[bytes]:
+        """What a job is told by variables, whatever else is in its environment."""
         key, spec = attempt.key, attempt.spec
         own = [
             b"PQRUN=1",
@@ -218,13 +240,8 @@ class Launcher:
         if self.socket:
             own.append(b"PQRUN_SOCKET=%b" % os.fsencode(self.socket))
         for pool, share in attempt.pools:
-            own.append(b"PQRUN_POOL_%b=%b" % (_variable(pool), share.encode()))
-        if not command.env:
-            return own + self._inherited
-        theirs = {os.fsencode(name): self._value(name, value) for name, value in command.env}
-        ours = {variable.partition(b"=")[0] for variable in own}
-        own += [b"%b=%b" % pair for pair in theirs.items() if pair[0] not in ours]
-        return own + [v for v in self._inherited if v.partition(b"=")[0] not in theirs]
+            own.append(b"%b=%b" % (pool_variable(pool).encode(), share.encode()))
+        return own
 
     def _mark_of(self, attempt: Attempt) -> bytes:
         mark = self.kept_mark if attempt.spec.work.keep_leftovers else self.mark
@@ -277,7 +294,3 @@ def _logical(directory: str) -> str:
     except OSError:
         pass
     return os.path.realpath(directory)
-
-
-def _variable(pool: str) -> bytes:
-    return "".join(c if c.isascii() and c.isalnum() else "_" for c in pool.upper()).encode()

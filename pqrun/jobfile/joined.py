@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from difflib import get_close_matches
 from typing import Any
 
+from pqrun.expansion import Template, pool_variable, unset
 from pqrun.jobfile.fanout import FanOut, shown_id, with_paths
 from pqrun.jobfile.matrix import MOST_IN_FILE, Combination, label
 from pqrun.jobfile.needs import MOST_BY_PATTERN, Needs, cycles, ring
@@ -178,6 +179,16 @@ class Joined:
             sheet, at = places[cycle[0]]
             sheet.say(at, f"cyclic needs: {ring(cycle)}", "take one of these needs out")
 
+    def _warn_of_unset(
+        self, sheet: Sheet, job: JobSpec, environment: Container[str], layers: Sequence[Values]
+    ) -> None:
+        pools = {pool_variable(name) for name, _ in job.pools}
+        for name, missing in unset(job.work.env, job.work.expand, environment, pools):
+            written = next((layer[name] for layer in reversed(layers) if name in layer), None)
+            place = written.place if isinstance(written, Template) else None
+            hint = f"`$${missing}` is the text itself" if missing.isidentifier() else ""
+            sheet.warn(place, f"`${missing}` is not set, so it is empty in `{name}`", hint)
+
     def _default_needs(self, sheet: Sheet, needs: Needs) -> tuple[Need, ...]:
         found = needs.found(sheet.default("needs") or (), "", sheet.say)
         if len(found) * len(sheet.drafts) > MOST_BY_PATTERN:
@@ -186,8 +197,11 @@ class Joined:
             return ()
         return found
 
-    def specs(self, given: Values) -> list[JobSpec]:
-        """The jobs. Gives up the drafts: of each job, one form exists at a time."""
+    def specs(self, given: Values, environment: Container[str] | None = None) -> list[JobSpec]:
+        """The jobs. Gives up the drafts: of each job, one form exists at a time.
+
+        With the names of variables that jobs inherit, adds a warning for what `env` needs beside them.
+        """
         found: list[JobSpec] = []
         for sheet in self._sheets:
             layer = {key: value for key, value in sheet.defaults.items() if key not in _OWN}
@@ -205,7 +219,10 @@ class Joined:
                         own = {**own, "needs": self._needs[id]}
                     run = sheet.default("run") if draft.run is None else draft.run
                     named = draft.id is not None
-                    found.append(
-                        specs.make(run, own, id=id, named=named, file=sheet.file.name, line=draft.line)
-                    )
+                    job = specs.make(run, own, id=id, named=named, file=sheet.file.name, line=draft.line)
+                    found.append(job)
+                    if environment is not None and job.work.expand:
+                        self._warn_of_unset(
+                            sheet, job, environment, (env, layer.get("env", {}), own.get("env", {}))
+                        )
         return found

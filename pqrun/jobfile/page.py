@@ -144,6 +144,26 @@ found when the file is read; those of a file or pattern that are there twice cou
 In `creates`, `stdin` and `cwd` the variables of `matrix` and `for` are put in as a shell would do it:
 `$NAME`, `${{NAME}}`, without an ending (`${{NAME%.png}}`, `${{NAME%.*}}`) or a beginning (`${{NAME##*/}}`).
 
+## Variables in the values of `env`
+
+```yaml
+env:
+  PATH: "/opt/tools/bin:$PATH"
+pools: {{gpu: [0, 1]}}
+jobs:
+  - run: ./train
+    pools: gpu
+    env: {{CUDA_VISIBLE_DEVICES: "$PQRUN_POOL_GPU", RUN_NAME: "${{USER}}-$PQRUN_SEQ"}}
+```
+
+`$NAME` and `${{NAME}}` in a value of `env` stand for a variable that the job would otherwise get: one of those that
+it inherits, those that pqrun adds (`PQRUN_POOL_GPU`, `PQRUN_ATTEMPT` and so on), those of its matrix, the others of
+its `env`. In a value of the same name it is the one below: a job's `PATH: "x:$PATH"` goes over the file's. A variable
+that is not set is empty, of which `pqrun check` warns. `$$` is a dollar. All else stays as it is, as `$(date)`
+and `${{NAME:-x}}`: those are for the command. It happens when the job starts, anew for each attempt, also after
+`resume`, `add -f` and on the workers of a cluster. Values that come from elsewhere are literal: those of `--env`, of a
+matrix, and what is inherited.
+
 ## How fast
 
 `delay`, `rate`, `load` and `memfree` at the top hold back starts, and only those; what runs goes on. While

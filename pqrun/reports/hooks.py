@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from math import inf
 from typing import Any, NamedTuple
 
+from pqrun.executors.inherited import TREE, inherited
 from pqrun.executors.spawn import signal_name
 from pqrun.model import Outcome
 from pqrun.reports.digest import Digest
@@ -82,7 +83,7 @@ def run_hook(
             stdin.write(summary)
             stdin.seek(0)
             process = subprocess.Popen(
-                words, stdin=stdin, stdout=2, cwd=cwd, env={**os.environ, **variables}, start_new_session=True
+                words, stdin=stdin, stdout=2, cwd=cwd, env=_environment(variables), start_new_session=True
             )
         except (OSError, ValueError) as error:
             return f"cannot be run: {getattr(error, 'strerror', None) or error}"
@@ -97,6 +98,14 @@ def run_hook(
         _end(process)
         return why
     return _how(process.returncode)
+
+
+def _environment(variables: Mapping[str, str]) -> dict[bytes, bytes]:
+    """As jobs get it, without what is for them; the mark of a job around us finds a hook too."""
+    found = inherited()
+    if (mark := os.environb.get(TREE)) is not None:
+        found[TREE] = mark
+    return found | {os.fsencode(name): os.fsencode(value) for name, value in variables.items()}
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
