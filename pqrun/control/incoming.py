@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from math import isfinite
 from typing import Any
 
+from pqrun.characters import is_printable
 from pqrun.control.protocol import Rejected, is_whole
 from pqrun.errors import UserError
 from pqrun.expansion import Pairs, apart, layered, together
@@ -43,7 +44,7 @@ class Incoming:
             self._template = checked({**_over(plain(common), self._defaults), "id": "", "run": "true"})
             self._like = common
         job_id, run, line = facts.get("id", ""), facts.get("run"), facts.get("line", 0)
-        _must(isinstance(job_id, str) and len(job_id) <= 200 and (job_id == "" or job_id.isprintable()), "id")
+        _must(isinstance(job_id, str) and len(job_id) <= 200 and (job_id == "" or is_printable(job_id)), "id")
         named = facts.get("named", job_id != "")
         _must(isinstance(named, bool) and (job_id != "" or not named), "named")
         if named and job_id.isdecimal():

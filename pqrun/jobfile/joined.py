@@ -8,14 +8,14 @@ from difflib import get_close_matches
 from typing import Any
 
 from pqrun.expansion import Template, pool_variable, unset
-from pqrun.jobfile.fanout import FanOut, shown_id, with_paths
-from pqrun.jobfile.matrix import MOST_IN_FILE, Combination, label
+from pqrun.jobfile.fanout import FanOut, derived_id, with_paths
+from pqrun.jobfile.matrix import MOST_IN_FILE, Combination
 from pqrun.jobfile.needs import MOST_BY_PATTERN, Needs, cycles, ring
 from pqrun.jobfile.node import Mark
 from pqrun.jobfile.problems import Problems
 from pqrun.jobfile.sheet import Draft, Sheet
 from pqrun.jobfile.specs import Specs, Values, over
-from pqrun.jobfile.values import Unfit, job_id, quoted
+from pqrun.jobfile.values import quoted
 from pqrun.model import JobSpec, Need, Pool
 
 _OWN = ("run", "needs", "matrix", "for")  # defaults that are not a layer of settings
@@ -99,9 +99,7 @@ class Joined:
                 unnamed[number] = draft.at.line + 1
                 self._ids.append(number)
                 continue
-            id = draft.id + (label(combination) if combination else "")
-            if draft.loop or sheet.default("for"):
-                id = shown_id(id)
+            id = derived_id(draft.id, combination, named) if combination else draft.id
             if id in named:
                 first, other = named[id]
                 place = (
@@ -110,8 +108,6 @@ class Joined:
                     else f"{first.file.name}:{other.at.line + 1}"
                 )
                 sheet.say(draft.at, f"duplicate id {quoted(id)}", f"it is on {place} already")
-            if combination:
-                self._check_id(sheet, draft, id)
             named[id] = sheet, draft
             self._ids.append(id)
         for id in named.keys() & unnamed.keys():
@@ -119,12 +115,6 @@ class Joined:
             message = f"the id {quoted(id)} is the number of a job without one"
             sheet.say(draft.at, message, f"give it another; that job is on line {unnamed[id]}")
         return True
-
-    def _check_id(self, sheet: Sheet, draft: Draft, id: str) -> None:
-        try:
-            job_id(id)
-        except Unfit as wrong:
-            sheet.say(draft.at, f"with its matrix: {wrong.what}", "shorten the values, or the id")
 
     def check_pools(self) -> None:
         """Says which pools are unknown or too small for a job."""

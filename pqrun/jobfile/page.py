@@ -117,7 +117,8 @@ jobs:
 The job runs once for each combination, with the axes as environment variables and ids such as
 `test[PY=3.11,DB=sqlite]`. `exclude` takes away the combinations that hold all of its pairs; `include`
 adds combinations as they are written, which may have more variables. A job has at most {most:,}
-combinations.
+combinations. Values may be any text. In an id what can't be printed is written as an escape (`\\n`), one that would be
+longer than 200 characters is cut, and where it was cut or would equal another a digest of the values ends it.
 
 ## For each file, line or value
 
