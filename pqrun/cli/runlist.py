@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import time
@@ -11,6 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from pqrun import unicodejson
 from pqrun.cli.looking import Page
 from pqrun.display.paint import Paint
 from pqrun.display.safe import safe
@@ -29,7 +29,7 @@ def print_runs(*, as_json: bool) -> None:
     page = Page()
     past = past_runs()
     if as_json:
-        page.say(json.dumps({"schema": 1, "runs": [_facts(run) for run in past]}, indent=1))
+        page.say(unicodejson.as_json({"schema": 1, "runs": [_facts(run) for run in past]}, indent=1))
     elif past:
         for line in _table(past, time.time(), page.paint, page.width):
             page.say(line)

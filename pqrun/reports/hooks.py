@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -19,6 +18,7 @@ from pqrun.model import Outcome
 from pqrun.reports.digest import Digest
 from pqrun.reports.document import SCHEMA, job_entry, numbers
 from pqrun.reports.facts import Ending, RunFacts
+from pqrun.unicodejson import as_json
 from pqrun.words import duration_text
 
 LIMIT = 60.0
@@ -137,7 +137,7 @@ def summary_of(digest: Digest, run: RunFacts, ending: Ending) -> bytes:
         "jobs": [job_entry(row, run.wall) for row in rows],
         "jobs_left_out": bad - len(rows),
     }
-    return json.dumps(document, ensure_ascii=True, indent=1).encode() + b"\n"
+    return as_json(document, indent=1).encode() + b"\n"
 
 
 def variables_of(digest: Digest, run: RunFacts, ending: Ending) -> dict[str, str]:
