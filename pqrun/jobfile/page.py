@@ -41,7 +41,7 @@ _TOP_OF_PAGE: Final = """\
 <!-- Made from pqrun/jobfile/keys.py by `python -m pqrun.jobfile.page`: change it there. -->
 
 A job file says what `pqrun run` is to run. It is YAML or JSON: one document, UTF-8, read whole and checked
-whole before anything starts. `pqrun check FILE` only checks it; every mistake is shown at once, each with
+whole before anything starts. `pqrun check FILE` only checks it (and [lists of commands](#a-list-of-commands) too); every mistake is shown at once, each with
 its place and a hint. `pqrun init` writes an example, `pqrun schema` prints a JSON Schema for editors.
 
 ```yaml
@@ -241,6 +241,10 @@ still runs under `sh`:
 make docs   # pqrun: id=docs priority=high timeout=10m retries=5
 make upload # pqrun: needs=docs tags=net,nightly
 ```
+
+The comments of a file are looked through before its first command runs: if one is wrong, all that are wrong are told with
+their places, and nothing runs. `pqrun check` does the same. On a pipe, where a command runs before the next is read, reading
+ends at the first that is wrong.
 
 Keys that such a comment may have: {comment}. Values are words as in a shell, lists are separated by
 commas, and needs are ids of jobs further up.
