@@ -84,7 +84,7 @@ OPENING = "pqrun runs shell commands: in priority order, so many at a time, each
 BY_VARIABLE = (
     "Each option of a run can also be set by a variable: `PQRUN_` and its name in capitals, `_` for `-`, as in "
     "`PQRUN_JOBS=3`, `PQRUN_KEEP_ORDER=1`. The command line wins. Not by variable: {exceptions}, since jobs get "
-    "variables of those names. Reports, hooks and metrics that are set so are not handed on to jobs."
+    "variables of those names. A job gets none of them: they would set the options of a pqrun within it too. To hand one on, name it: `--env PQRUN_JOBS=3`, or `env` in a job file."
 )
 
 

@@ -20,7 +20,7 @@ BEGIN, END = "<!-- made by docs/modules.py -->", "<!-- end -->"
 MODEL, DECISIONS, MACHINE, INTERFACES = range(4)
 TITLES = ("Pure model", "Pure decisions and folds", "Engine and I/O", "Interfaces")
 ROOMS = {
-    MODEL: "errors events lifecycle model news words",
+    MODEL: "characters errors events expansion hints lifecycle model news unicodejson words",
     DECISIONS: "alarms backlog graph ledger limits metrics patience ready running scheduler starts task",
     MACHINE: """
         afar bell capture clock control engine executors here input jobfile journal machine reactor settings signals

@@ -5,16 +5,19 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import chain, compress
+from stat import S_ISREG
 from types import MappingProxyType
 from typing import Any
 
 from pqrun.engine import Engine
 from pqrun.errors import UserError
-from pqrun.jobfile.lines import Lines
+from pqrun.jobfile.lines import MARK, Lines
 from pqrun.jobfile.reading import read_all, read_some, refuse_twice
 from pqrun.jobfile.sniff import looks_like_job_file
-from pqrun.jobfile.source import Jobs, LinesSource
+from pqrun.jobfile.source import Jobs, LinesSource, check_line
 from pqrun.model import Command, JobSpec, Pool
 from pqrun.reactor import Reactor
 from pqrun.scheduler import Scheduler
@@ -205,6 +208,7 @@ def _put_together(
     lines = None
     if lists:
         lines = Lines(settings.given, null=settings.null, file=lists[0][0], after=len(jobs))
+    _look_through(settings, lists, jobs, pools)
     if settings.only or settings.skip:
         from pqrun.jobfile.select import select
 
@@ -226,6 +230,65 @@ def _put_together(
         files=(*job_files, *(name for name, _fd, _head in lists), *reads),
         wants=_dealer(settings),
     )
+
+
+def _look_through(
+    settings: Settings,
+    parts: Sequence[tuple[str, int, bytes]],
+    jobs: Sequence[JobSpec],
+    pools: Sequence[Pool],
+) -> None:
+    """Raises UserError for all comments of regular files that are wrong; a stream is read as it runs."""
+    regular = [S_ISREG(os.fstat(fd).st_mode) for _, fd, _ in parts]
+    pieces = [partial(_pieces, fd, head) for _, fd, head in parts]
+    if settings.null or not any(_has_comments(read()) for read in compress(pieces, regular)):
+        return
+    from pqrun.jobfile.listcheck import Part, look_through
+
+    found = [
+        Part(part[0], pieces[place], whole=all(regular[:place]))
+        for place, part in enumerate(parts)
+        if regular[place]
+    ]
+    sizes = {pool.name: pool.size for pool in (*pools, *settings.pools)}
+    ids = {job.id for job in jobs if job.named}
+    dealer = _dealer(settings)
+
+    def fits(job: JobSpec) -> None:
+        if dealer is not None:
+            dealer(job)
+        check_line(job, job.id in ids, sizes)
+
+    lines = Lines(settings.given, file=found[0].name, after=len(jobs))
+    look_through(lines, found, fits=fits)
+
+
+def _pieces(fd: int, head: bytes) -> Iterator[bytes]:
+    """What a regular file holds from where it was opened, without moving on in it."""
+    if head:
+        yield head
+    at = os.lseek(fd, 0, os.SEEK_CUR)
+    while piece := os.pread(fd, 1 << 20, at):
+        yield piece
+        at += len(piece)
+
+
+def _has_comments(pieces: Iterable[bytes]) -> bool:
+    """Whether there may be one of ours in it; as fast as it can be read."""
+    before = b""
+    for piece in pieces:
+        if MARK in before + piece[: len(MARK)] or MARK in piece:
+            return True
+        before = piece[-len(MARK) :]
+    return False
+
+
+def read_whole(path: str) -> tuple[bool, Iterator[bytes]]:
+    """Whether it is a job file, by its name or how it begins, and what it holds, in pieces."""
+    named = path.endswith(JOB_FILES)
+    fd, head, _ = _open(path, sniff=not named)
+    rest = iter(partial(read_some, fd, 1 << 20), b"")
+    return named or bool(looks_like_job_file(head, True)), chain((head,) if head else (), rest)
 
 
 def _part_of(jobs: Sequence[JobSpec], settings: Settings) -> tuple[Sequence[JobSpec], tuple[str, ...]]:

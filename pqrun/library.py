@@ -18,6 +18,7 @@ from threading import TIMEOUT_MAX
 from time import monotonic
 from typing import Any, ClassVar, Generic, TypeVar
 
+from pqrun.characters import is_printable
 from pqrun.executors.guest import ShellResult
 from pqrun.model import Command, Outcome, Priority
 
@@ -205,7 +206,7 @@ def _absolute(path: str) -> str:
 
 
 def _check_id(value: Any) -> None:
-    if not isinstance(value, str) or not 0 < len(value) <= LONGEST_ID or not value.isprintable():
+    if not isinstance(value, str) or not 0 < len(value) <= LONGEST_ID or not is_printable(value):
         raise ValueError(f"id: 1 to {LONGEST_ID} printable characters, not {value!r}")
 
 

@@ -131,11 +131,15 @@ class Pool(NamedTuple):
 
 
 class Command(NamedTuple):
-    """A shell command (`run` a string) or an argument list (`run` a tuple, no shell)."""
+    """A shell command (`run` a string) or an argument list (`run` a tuple, no shell).
+
+    `expand` names the variables of `env` in whose values `$NAME` stands for another.
+    """
 
     run: str | tuple[str, ...]
     cwd: str | None = None
     env: tuple[tuple[str, str], ...] = ()
+    expand: tuple[str, ...] = ()
     shell: tuple[str, ...] | None = None
     stdin: str | None = None
     signal: str = "SIGTERM"

@@ -10,6 +10,7 @@ from pqrun import events as ev
 from pqrun.display.outlet import Outlet
 from pqrun.display.safe import safe
 from pqrun.errors import UserError
+from pqrun.expansion import apart, layered, together
 from pqrun.input import Input
 from pqrun.journal.record import Record
 from pqrun.journal.recovery import Recovery
@@ -121,5 +122,6 @@ def _overridden(spec: JobSpec, given: dict[str, Any]) -> JobSpec:
     if "shell" in given and isinstance(work.run, str):
         work = work._replace(shell=given["shell"])
     if "env" in given:
-        work = work._replace(env=tuple({**dict(work.env), **given["env"]}.items()))
+        env, expand = apart(layered(together(work.env, work.expand), given["env"]))
+        work = work._replace(env=env, expand=expand)
     return spec._replace(work=work, **changes)

@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Final
 
 from pqrun.errors import UserError
+
+if TYPE_CHECKING:
+    from pqrun.jobfile.listcheck import Part
 
 SCHEMA_FILE: Final = "pqrun.schema.json"
 EXAMPLE: Final = f"""\
@@ -47,23 +50,68 @@ jobs:
 
 
 def check(paths: Sequence[str]) -> int:
-    """Says what is wrong with job files, on stderr; 0 if nothing is, else 2."""
+    """Says what is wrong with job files and lists of commands, on stderr; 0 if nothing is, else 2."""
+    from pqrun.executors.inherited import inherited_names
     from pqrun.jobfile import JobFileError, load
     from pqrun.jobfile.reading import refuse_twice
     from pqrun.jobfile.values import printable
 
     refuse_twice(paths)
-    try:
-        found = load(paths, {})
-    except JobFileError as error:
-        sys.stderr.write(f"{error}\n")
+    job_files, lists, read = _sorted_out(paths)
+    errors: list[str] = []
+    warnings: tuple[str, ...] = ()
+    count = 0
+    if job_files:
+        try:
+            found = load(job_files, {}, read=read, environment=inherited_names())
+            warnings, count = found.warnings, len(found.jobs)
+        except JobFileError as error:
+            errors.append(str(error))
+    if lists:
+        from pqrun.jobfile.lines import Lines
+        from pqrun.jobfile.listcheck import look_through
+
+        try:
+            lines = Lines({}, file=lists[0].name, after=count)
+            count += look_through(lines, lists, everything=True)
+        except JobFileError as error:
+            errors.append(str(error))
+    if errors:
+        sys.stderr.write("".join(f"{error}\n" for error in errors))
         return 2
-    for warning in found.warnings:
+    for warning in warnings:
         sys.stderr.write(f"{warning}\n")
-    count = len(found.jobs)
     names = ", ".join("stdin" if path == "-" else printable(path) for path in paths)
     sys.stdout.write(f"{names}: {count} job{'' if count == 1 else 's'}, no problems\n")
     return 0
+
+
+def _sorted_out(paths: Sequence[str]) -> tuple[list[str], list[Part], Callable[[str], bytes] | None]:
+    """Job files, lists of commands, and how to read the job files."""
+    if all(path.endswith((".yaml", ".yml", ".json")) for path in paths):
+        return list(paths), [], None  # as mostly: nothing has to be looked into
+    from pqrun.input import read_whole
+    from pqrun.jobfile import text
+    from pqrun.jobfile.listcheck import Part
+
+    job_files: list[str] = []
+    lists: list[Part] = []
+    opened: dict[str, Iterator[bytes]] = {}
+    for path in paths:
+        if path.endswith((".yaml", ".yml", ".json")):
+            job_files.append(path)
+            continue
+        is_job_file, pieces = read_whole(path)
+        if is_job_file:
+            job_files.append(path)
+            opened[path] = pieces
+        else:
+            lists.append(Part("stdin" if path == "-" else path, pieces.__iter__))
+
+    def read(path: str) -> bytes:
+        return b"".join(opened.pop(path)) if path in opened else text.read(path)
+
+    return job_files, lists, read
 
 
 def schema_text() -> str:

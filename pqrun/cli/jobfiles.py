@@ -16,9 +16,11 @@ app = commands()
 
 @app.command("check", rich_help_panel=PANEL)
 def check(
-    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Job files; - is stdin")],
+    files: Annotated[
+        list[str], typer.Argument(metavar="FILE...", help="Job files, and lists of commands; - is stdin")
+    ],
 ) -> None:
-    """Say all that is wrong with job files, at once and with its place; exit 0 or 2."""
+    """Say all that is wrong with job files and lists of commands, at once and with its place; exit 0 or 2."""
     from pqrun.cli import files as jobfiles
 
     raise typer.Exit(jobfiles.check(files))

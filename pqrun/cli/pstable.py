@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import shutil
 from collections import Counter
 from typing import Any
 
 from pqrun.display.safe import safe
+from pqrun.unicodejson import as_json
 from pqrun.words import duration_text
 
 SCHEMA = 1
@@ -44,7 +44,7 @@ def shown(answer: dict[str, Any], *, fits: bool = False) -> str:
 def document(answer: dict[str, Any], info: dict[str, Any], *, a_line: bool = False) -> str:
     """The same for programs."""
     facts = {"schema": SCHEMA, "run": info["run"], "metrics": info["metrics"], "paused": answer["paused"]}
-    return json.dumps({**facts, "jobs": answer["jobs"]}, indent=None if a_line else 1)
+    return as_json({**facts, "jobs": answer["jobs"]}, indent=None if a_line else 1)
 
 
 def reasons(answer: dict[str, Any]) -> str:

@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shlex
 import time
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from pqrun import hints, unicodejson
 from pqrun.cli.looking import Page
 from pqrun.display.paint import Paint
 from pqrun.display.safe import safe
@@ -29,7 +28,7 @@ def print_runs(*, as_json: bool) -> None:
     page = Page()
     past = past_runs()
     if as_json:
-        page.say(json.dumps({"schema": 1, "runs": [_facts(run) for run in past]}, indent=1))
+        page.say(unicodejson.as_json({"schema": 1, "runs": [_facts(run) for run in past]}, indent=1))
     elif past:
         for line in _table(past, time.time(), page.paint, page.width):
             page.say(line)
@@ -99,11 +98,11 @@ def _table(past: Sequence[Past], now: float, paint: Paint, width: int | None) ->
 
 def _cells(past: Past, now: float, *, screen: bool) -> list[str]:
     took = duration_text(max(0.0, (now if past.ended is None else past.ended) - past.began))
-    source = " ".join(shlex.quote(file) for file in past.files if file != "-") or "stdin"
+    source = " ".join(hints.quoted_word(file) for file in past.files if file != "-") or "stdin"
     if past.trouble:
         took, source = "", past.trouble
     elif past.left and past.state not in (LIVE, DAMAGED):
-        source += f"  (pqrun resume {past.id})"
+        source += f"  ({hints.command('resume', past.id)})"
     counts = [past.jobs, past.outcomes["ok"], past.failed, past.left]
     numbers = [f"{count:,}".replace(",", " ") if screen else str(count) for count in counts]
     return [safe(past.id), _when(past.began, now, screen=screen), took, *numbers, past.state, safe(source)]

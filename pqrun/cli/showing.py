@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -18,6 +17,7 @@ from pqrun.journal.rows import metrics_of, row_of
 from pqrun.journal.rundir import RunDirectory, find_run
 from pqrun.ledger import Row
 from pqrun.metrics import Metrics
+from pqrun.unicodejson import as_json
 
 STATES = (
     "ok", "failed", "timeout", "cancelled", "skipped", "interrupted", "running", "waiting", "queued", "pending",
@@ -88,7 +88,7 @@ def print_document(name: str) -> None:
 
     seen, jobs = consult(run, answer)
     head = {"schema": SCHEMA, "run": seen.run_facts(), "metrics": numbers(seen.metrics)}
-    text = json.dumps(head, indent=1)[:-2] + ',\n "jobs": ['
+    text = as_json(head, indent=1)[:-2] + ',\n "jobs": ['
     page.say(text + ("\n  " + ",\n  ".join(jobs) + "\n ]\n}" if jobs else "]\n}"))
     page.end()
 
@@ -107,5 +107,4 @@ def print_lines(name: str) -> None:
 def _lines_of_json(rows: Iterable[Row]) -> Iterator[str]:
     from pqrun.reports.document import job_entry
 
-    encode = json.JSONEncoder().encode
-    return (encode(job_entry(row, lambda at: at)) for row in rows)
+    return (as_json(job_entry(row, lambda at: at)) for row in rows)

@@ -9,6 +9,7 @@ from collections import Counter
 from datetime import datetime
 from typing import NamedTuple
 
+from pqrun import hints
 from pqrun.capture import Logs
 from pqrun.cli.looking import Page, last_line_of
 from pqrun.cli.showing import Seen, see
@@ -148,7 +149,7 @@ def _page(told: Told, page: Page, name: str) -> list[str]:
     if not seen.facts["complete"]:
         lines.append("the list of jobs was not read to its end")
     if seen.state != LIVE and (undone := _what_to_do(seen)):
-        lines.append(f"{undone[0]}: {paint('bold', f'pqrun resume {shlex.quote(name)}{undone[1]}')}")
+        lines.append(f"{undone[0]}: {paint('bold', hints.command('resume', name, options=undone[1]))}")
     return lines
 
 
@@ -156,7 +157,7 @@ def _heading(seen: Seen, paint: Paint) -> str:
     facts = seen.facts
     began = datetime.fromtimestamp(facts["began"]).strftime("%Y-%m-%d %H:%M:%S")
     took = duration_text(max(0.0, seen.now - facts["began"]))
-    source = " ".join(shlex.quote(file) for file in facts["files"] if file != "-") or "stdin"
+    source = " ".join(hints.quoted_word(file) for file in facts["files"] if file != "-") or "stdin"
     style = {LIVE: "cyan", DIED: "bold yellow"}.get(seen.state, "")
     state = f"{seen.state} ({facts['stopped']})" if facts["stopped"] else seen.state
     parts = [

@@ -26,16 +26,15 @@ def top(
     import sys
     from importlib.util import find_spec
 
+    from pqrun import hints
     from pqrun.display.choose import UNABLE
     from pqrun.errors import UserError
 
     if find_spec("textual") is None:
         raise UserError(NEEDED)
     if not all(map(os.isatty, (0, 1, 2))) or os.environ.get("TERM", "") in UNABLE:
-        where = f" {name}" if name else ""
-        raise UserError(
-            f"`pqrun top` draws on a terminal, and this is none: `pqrun show{where}` or `pqrun ps` print"
-        )
+        show = hints.command("show", *([name] if name else []))
+        raise UserError(f"`pqrun top` draws on a terminal, and this is none: `{show}` or `pqrun ps` print")
     from pqrun.top.source import RunSource, which_run
 
     source = RunSource(which_run(name))

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
 from pqrun.control.listing import Listing
-from pqrun.control.protocol import LONGEST, Rejected, encode, refusal
+from pqrun.control.protocol import LONGEST, Rejected, encode_answer, refusal
 from pqrun.engine import Ask
 from pqrun.scheduler import Scheduler
 
@@ -111,7 +111,7 @@ class Client:
         """Puts an answer on its way; the next request may come."""
         self.asked = False
         if not self.gone:
-            self._pieces = iter([encode(answer)]) if isinstance(answer, dict) else answer.pieces()
+            self._pieces = iter([encode_answer(answer)]) if isinstance(answer, dict) else answer.pieces()
             self._piece = memoryview(next(self._pieces))
 
     def send_away(self, answer: dict[str, Any]) -> None:

@@ -7,8 +7,10 @@ from collections.abc import Callable, Mapping
 from math import isfinite
 from typing import Any
 
+from pqrun.characters import is_printable
 from pqrun.control.protocol import Rejected, is_whole
 from pqrun.errors import UserError
+from pqrun.expansion import Pairs, apart, layered, together
 from pqrun.jobfile import kinds, values
 from pqrun.jobfile.specs import Specs
 from pqrun.journal.specs import spec_facts, spec_of
@@ -43,7 +45,7 @@ class Incoming:
             self._template = checked({**_over(plain(common), self._defaults), "id": "", "run": "true"})
             self._like = common
         job_id, run, line = facts.get("id", ""), facts.get("run"), facts.get("line", 0)
-        _must(isinstance(job_id, str) and len(job_id) <= 200 and (job_id == "" or job_id.isprintable()), "id")
+        _must(isinstance(job_id, str) and len(job_id) <= 200 and (job_id == "" or is_printable(job_id)), "id")
         named = facts.get("named", job_id != "")
         _must(isinstance(named, bool) and (job_id != "" or not named), "named")
         if named and job_id.isdecimal():
@@ -72,6 +74,7 @@ def plain(facts: dict[str, Any]) -> dict[str, Any]:
     for name in found:
         if name not in _FIELDS:
             raise Rejected(f"a job has no `{name:.40}`")
+    _must(isinstance(found.get("expand", []), list | tuple), "expand")
     priority = found.get("priority")
     if isinstance(priority, str):
         try:
@@ -111,10 +114,19 @@ def _over(own: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
         if "retry" in own and "retry" in defaults:
             both["retry"] = {**defaults["retry"], **own["retry"]}
         if "env" in own and "env" in defaults:
-            both["env"] = list({**dict(defaults["env"]), **dict(own["env"])}.items())
+            below, above = (
+                together(_pairs(facts["env"]), facts.get("expand", ())) for facts in (defaults, own)
+            )
+            both["env"], both["expand"] = apart(layered(below, above))
     except (TypeError, ValueError):
         raise Rejected("not a job: its fields are not as `docs/control.md` has them") from None
+    except UserError as error:
+        raise Rejected(str(error)) from None
     return both
+
+
+def _pairs(env: Any) -> Pairs:
+    return tuple((name, value) for name, value in env)
 
 
 def _check(spec: JobSpec) -> None:
@@ -150,6 +162,7 @@ def _check_command(command: Command) -> None:
     _must(all(value is None or _is_text(value) for value in (command.cwd, command.stdin)), "cwd or stdin")
     for name, value in command.env:
         _must(_is_text(name) and _is_text(value) and name != "" and "=" not in name, "env")
+    _must(set(command.expand) <= dict(command.env).keys(), "expand")
     _must(command.shell is None or (command.shell != () and all(map(_is_text, command.shell))), "shell")
     _must(command.shell is None or command.shell[0] != "", "shell")
     _must(isinstance(command.signal, str) and values.signal_name(command.signal) == command.signal, "signal")

@@ -12,6 +12,7 @@ from pqrun import lifecycle as life
 from pqrun.control.selectors import state_of
 from pqrun.model import JobSpec
 from pqrun.task import Task
+from pqrun.unicodejson import as_json, bytes_beside
 
 A_PIECE = 200
 
@@ -42,7 +43,7 @@ class Listing:
 
     def pieces(self) -> Iterator[bytes]:
         """The answer, a line of JSON."""
-        beginning = json.dumps({"ok": True, **self._facts}, separators=(",", ":"))
+        beginning = as_json({"ok": True, **self._facts}, separators=(",", ":"))
         yield f'{beginning[:-1]},"jobs":['.encode()
         rows = self._in_order()
         for start in range(0, len(rows), A_PIECE):
@@ -92,7 +93,7 @@ class Listing:
         if alike != self._alike:
             self._alike, self._rest = alike, _rest(spec)
         run = spec.work.run
-        text = quote(run) if isinstance(run, str) else json.dumps(run)
+        text = quote(run) if isinstance(run, str) and run.isascii() else _command(run)
         return (
             f'{{"id":{quote(spec.id)},"seq":{seq},"state":"{state_of(state)}","attempts":{attempts},'
             f'"max_attempts":{most},"run":{text},"seconds":{seconds},{self._rest}}}'
@@ -107,4 +108,10 @@ def _rest(spec: JobSpec) -> str:
         "needs": [need.job for need in spec.needs],
         "timeout": spec.timeout,
     }
-    return json.dumps(facts, separators=(",", ":"))[1:-1]
+    return as_json(facts, separators=(",", ":"))[1:-1]
+
+
+def _command(run: str | tuple[str, ...]) -> str:
+    """A command, and the bytes of one that is no text as another field behind it."""
+    more = "".join(f',"{name}":{json.dumps(value)}' for name, value in bytes_beside("run", run).items())
+    return as_json(run) + more

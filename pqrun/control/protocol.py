@@ -11,6 +11,9 @@ import json
 from collections.abc import Generator
 from typing import Any
 
+from pqrun.characters import is_printable
+from pqrun.unicodejson import as_json
+
 VERSION = 1
 LONGEST = 1 << 20
 LONGEST_BY = 100
@@ -33,6 +36,11 @@ class Rejected(Exception):
 def encode(message: dict[str, Any]) -> bytes:
     """One line."""
     return json.dumps(message, ensure_ascii=True, separators=(",", ":")).encode() + b"\n"
+
+
+def encode_answer(answer: Answer) -> bytes:
+    """One line for a client, who may take valid Unicode alone. (A request's commands have to stay exact.)"""
+    return as_json(answer, separators=(",", ":")).encode() + b"\n"
 
 
 def decode(line: bytes | bytearray) -> Request:
@@ -62,7 +70,7 @@ def busy(why: str) -> Answer:
 def by_of(request: Request) -> str:
     """Who asks, for the record."""
     by = request.get("by", "")
-    return "".join(c for c in by[:LONGEST_BY] if c.isprintable()) if isinstance(by, str) else ""
+    return "".join(c for c in by[:LONGEST_BY] if is_printable(c)) if isinstance(by, str) else ""
 
 
 def flag(request: Request, name: str) -> bool:

@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-import shlex
-
+from pqrun import hints
 from pqrun.display.lastpage import Failure, LastPage
 from pqrun.display.paint import OUTCOME_STYLES, Paint
 from pqrun.display.safe import safe
@@ -75,17 +74,16 @@ def _details(page: LastPage, metrics: Metrics, paint: Paint) -> list[str]:
 
 
 def _next_commands(page: LastPage, run: str, bad: list[Failure], paint: Paint) -> list[str]:
-    run = shlex.quote(run)
     commands = []
     if bad:
         one = bad[0].spec.id
-        name = shlex.quote(one) if one.isprintable() else str(bad[0].seq)
-        commands.append(("see a log", f"pqrun logs {run} {name}"))
-        commands.append(("run the failed again", f"pqrun resume {run} --failed"))
+        name = one if one.isprintable() else str(bad[0].seq)
+        commands.append(("see a log", hints.command("logs", run, name)))
+        commands.append(("run the failed again", hints.command("resume", run, options="--failed")))
     elif sum(page.outcomes.values()) < page.added or page.outcomes.get(Outcome.INTERRUPTED):
-        commands.append(("go on", f"pqrun resume {run}"))
+        commands.append(("go on", hints.command("resume", run)))
     else:
-        commands.append(("see more", f"pqrun show {run}"))
+        commands.append(("see more", hints.command("show", run)))
     width = max(len(what) for what, _ in commands)
     return [f"  {paint('dim', f'{what:<{width}}')}  {paint('bold', command)}" for what, command in commands]
 

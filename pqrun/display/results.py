@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -14,6 +13,7 @@ from pqrun.errors import UserError
 from pqrun.ledger import Ledger, Row
 from pqrun.model import Count
 from pqrun.reports.document import job_entry
+from pqrun.unicodejson import as_json
 
 LONGEST_NAME = 80
 _UNSAFE = re.compile(r"[^A-Za-z0-9._+=,@-]+")
@@ -77,8 +77,7 @@ class Results:
                 file = f"{path}/{name}"
                 entry[name] = os.path.abspath(file) if os.path.exists(file) else None
             with open(f"{path}/meta.json", "w", encoding="utf-8") as meta:
-                json.dump(entry, meta, indent=1)
-                meta.write("\n")
+                meta.write(as_json(entry, indent=1) + "\n")
         except OSError as error:
             self._failed(error)
 

@@ -13,10 +13,12 @@ from pqrun.executors import stdin as stdins
 from pqrun.executors.creation import Creation
 from pqrun.executors.direct import Direct
 from pqrun.executors.directories import Directories, is_here, logical
+from pqrun.executors.inherited import TREE, inherited
 from pqrun.executors.interruptible import interruptible
 from pqrun.executors.jobserver import jobserver_descriptors
 from pqrun.executors.kinship import Member, marks
 from pqrun.executors.spawn import SHELL, failure_told, no_option, spawn, spawn_uncaptured
+from pqrun.expansion import TooLong, expanded, pool_variable
 from pqrun.model import Attempt, Command, Key, NotStarted, Priority
 
 LONGEST_ARGUMENT = 100_000
@@ -24,13 +26,8 @@ LONGEST_VARIABLE = 131_072
 LONGEST_DESCENT = 4096
 SPARE_DESCRIPTORS = 12
 FOR_LOGS = 2
-TREE = b"PQRUN_TREE"
 PASSING = frozenset({errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 PRIORITIES = {priority: priority.name.lower().encode() for priority in Priority}
-OURS = frozenset(
-    b"PQRUN PQRUN_RUN_ID PQRUN_JOB_ID PQRUN_SEQ PQRUN_SLOT PQRUN_ATTEMPT PQRUN_MAX_ATTEMPTS PQRUN_PRIORITY"
-    b" PQRUN_REPORT PQRUN_SOCKET PQRUN_TREE PARALLEL_SEQ PARALLEL_JOBSLOT".split()
-)
 
 
 class Unstartable(Exception):
@@ -69,11 +66,7 @@ class Launcher:
         self.mark, self.kept_mark = marks(token)
         self._above = _whole_path(os.environb.get(TREE, b""))
         self._scripts: dict[Key, str] = {}
-        self._inherited = [
-            b"%b=%b" % (name, value)
-            for name, value in os.environb.items()
-            if name not in OURS and name != b"PWD" and not name.startswith(b"PQRUN_POOL_")
-        ]
+        self._inherited = [b"%b=%b" % (name, value) for name, value in inherited().items() if name != b"PWD"]
         self._direct = Direct()
         self._directories = Directories()
         self._path = os.environ.get("PATH")
@@ -116,6 +109,8 @@ class Launcher:
         command: Command = attempt.spec.work
         directory = self._directory_of(command)
         stdin = self._null
+        if command.expand:
+            command = self._with_values(attempt, command, slot)
         try:
             if directory is not None:
                 self._directories.look_at(directory, stopped)
@@ -229,7 +224,34 @@ class Launcher:
             what = f"write its stdin in {self._workspace}" if is_text else f"read its stdin {stdin}"
             raise Unstartable(126, f"cannot {what}: {error.strerror}") from None
 
+    def _with_values(self, attempt: Attempt, command: Command, slot: int) -> Command:
+        """The command with its templates expanded from what it gets otherwise."""
+        own = [variable.partition(b"=") for variable in self._own_variables(attempt, command, slot)]
+        found = {name: value for name, _, value in own}
+        ours = {name.decode() for name in found}
+        found = {name: value for name, _, value in (v.partition(b"=") for v in self._inherited)} | found
+
+        def value_of(name: str) -> str | None:
+            value = found.get(name.encode("utf-8", "surrogateescape"))
+            return None if value is None else value.decode("utf-8", "surrogateescape")
+
+        theirs = tuple(pair for pair in command.env if pair[0] not in ours)
+        try:
+            return command._replace(env=expanded(theirs, command.expand, value_of), expand=())
+        except TooLong as error:
+            raise Unstartable(126, f"cannot be started: {error}") from None
+
     def _environment_of(self, attempt: Attempt, command: Command, slot: int) -> list[bytes]:
+        own = self._own_variables(attempt, command, slot)
+        if not command.env:
+            return own + self._inherited
+        theirs = {self._encode(name): self._value(name, value) for name, value in command.env}
+        ours = {variable.partition(b"=")[0] for variable in own}
+        own += [b"%b=%b" % pair for pair in theirs.items() if pair[0] not in ours]
+        return own + [v for v in self._inherited if v.partition(b"=")[0] not in theirs]
+
+    def _own_variables(self, attempt: Attempt, command: Command, slot: int) -> list[bytes]:
+        """What a job is told by variables, whatever else is in its environment."""
         key, spec = attempt.key, attempt.spec
         own = [
             b"PQRUN=1",
@@ -249,13 +271,8 @@ class Launcher:
         if self.socket:
             own.append(b"PQRUN_SOCKET=%b" % os.fsencode(self.socket))
         for pool, share in attempt.pools:
-            own.append(b"PQRUN_POOL_%b=%b" % (_variable(pool), share.encode()))
-        if not command.env:
-            return own + self._inherited
-        theirs = {self._encode(name): self._value(name, value) for name, value in command.env}
-        ours = {variable.partition(b"=")[0] for variable in own}
-        own += [b"%b=%b" % pair for pair in theirs.items() if pair[0] not in ours]
-        return own + [v for v in self._inherited if v.partition(b"=")[0] not in theirs]
+            own.append(b"%b=%b" % (pool_variable(pool).encode(), share.encode()))
+        return own
 
     def _mark_of(self, attempt: Attempt) -> bytes:
         mark = self.kept_mark if attempt.spec.work.keep_leftovers else self.mark
@@ -306,7 +323,3 @@ class Launcher:
 def _whole_path(above: bytes) -> bytes:
     """The marks of the jobs that this process is in, outermost first; not more than will fit."""
     return above[:LONGEST_DESCENT].rpartition(b"/")[0]
-
-
-def _variable(pool: str) -> bytes:
-    return "".join(c if c.isascii() and c.isalnum() else "_" for c in pool.upper()).encode()

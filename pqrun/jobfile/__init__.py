@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
@@ -36,13 +36,15 @@ def load(
     read: Callable[[str], bytes] | None = None,
     format: Literal["yaml", "json"] | None = None,
     pools: Sequence[Pool] = (),
+    environment: Container[str] | None = None,
 ) -> JobFile:
     """Reads job files (`-` is stdin). Raises JobFileError with all that is wrong in any of them.
 
     `given` are the command line's settings, converted: they go over the files' `defaults` and under
     what a job says. `pools` of the command line go over those of the files. YAML and JSON are read
-    the same way, so `format` decides nothing: it is there for whoever has to name one.
+    the same way, so `format` decides nothing: it is there for whoever has to name one. With `environment`,
+    the names of variables that jobs inherit, there is a warning for each other that a value of `env` needs.
     """
     from pqrun.jobfile import build, text
 
-    return build.load(paths, given, read or text.read, pools)
+    return build.load(paths, given, read or text.read, pools, environment)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any, Final
 
 from pqrun.jobfile import JobFile
@@ -13,12 +13,18 @@ from pqrun.jobfile.problems import Problem, Problems
 from pqrun.jobfile.sheet import Sheet
 from pqrun.jobfile.specs import Values
 from pqrun.jobfile.text import Text
-from pqrun.model import Pool
+from pqrun.model import JobSpec, Pool
 
 _SETTINGS: Final = ("delay", "rate", "load", "memfree", "halt", "deadline", "hooks")
 
 
-def load(paths: Sequence[str], given: Values, read: Callable[[str], bytes], pools: Sequence[Pool]) -> JobFile:
+def load(
+    paths: Sequence[str],
+    given: Values,
+    read: Callable[[str], bytes],
+    pools: Sequence[Pool],
+    environment: Container[str] | None = None,
+) -> JobFile:
     """As `pqrun.jobfile.load`, without collecting garbage, of which a growing tree makes none.
 
     Looking for it again and again doubles the time that 100,000 jobs take.
@@ -26,27 +32,32 @@ def load(paths: Sequence[str], given: Values, read: Callable[[str], bytes], pool
     enabled = gc.isenabled()
     gc.disable()
     try:
-        return _load(paths, given, read, pools)
+        return _load(paths, given, read, pools, environment)
     finally:
         if enabled:
             gc.enable()
 
 
 def _load(
-    paths: Sequence[str], given: Values, read: Callable[[str], bytes], pools: Sequence[Pool]
+    paths: Sequence[str],
+    given: Values,
+    read: Callable[[str], bytes],
+    pools: Sequence[Pool],
+    environment: Container[str] | None,
 ) -> JobFile:
     """Reads and joins the files; raises JobFileError with everything that is wrong in any of them."""
     problems = Problems()
     texts = [_text(rank, path, read, problems) for rank, path in enumerate(paths)]
-    if not problems.count and any(text.is_json for text in texts):
+    if not problems.count and environment is None and any(text.is_json for text in texts):
         unplaced = Problems()
         joined = _joined(texts, unplaced, pools, quickly=True)
         if not unplaced.any:
-            return _made(joined, given)
+            return _made(joined, joined.specs(given))
     joined = _joined(texts, problems, pools)
     if problems.count:
         raise problems.error(dict(enumerate(texts)))
-    return _made(joined, given, problems.warnings(dict(enumerate(texts))))
+    jobs = joined.specs(given, environment)
+    return _made(joined, jobs, problems.warnings(dict(enumerate(texts))))
 
 
 def _joined(
@@ -65,12 +76,12 @@ def _joined(
     return joined
 
 
-def _made(joined: Joined, given: Values, warnings: tuple[str, ...] = ()) -> JobFile:
+def _made(joined: Joined, jobs: list[JobSpec], warnings: tuple[str, ...] = ()) -> JobFile:
     settings = joined.settings
     pools = tuple(joined.pools.values())
     said: dict[str, Any] = {str(name): settings[name] for name in _SETTINGS if name in settings}
     return JobFile(
-        joined.specs(given),
+        jobs,
         settings.get("workers"),
         settings.get("max_queue"),
         pools,

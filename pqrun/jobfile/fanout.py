@@ -5,17 +5,18 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, Final, NamedTuple
 
+from pqrun.characters import escaped, exact
 from pqrun.jobfile.fields import Fields
 from pqrun.jobfile.keys import LOOP, Key, by_spelling
-from pqrun.jobfile.matrix import MOST_IN_FILE, Combination
+from pqrun.jobfile.matrix import MOST_IN_FILE, Combination, label
 from pqrun.jobfile.node import Mark, Node
 from pqrun.jobfile.problems import Problem, Problems
 from pqrun.jobfile.text import Text
-from pqrun.jobfile.values import printable, quoted
+from pqrun.jobfile.values import quoted
 
 _NAMES: Final = {"glob": "FILE", "lines": "LINE", "values": "VALUE"}
 _LOOP: Final = by_spelling(LOOP)
@@ -132,15 +133,20 @@ def _problem(loop: Loop, file: Text, what: str, hint: str) -> Problem:
     return Problem(file.rank, node.line, node.column, f"`for`: {what}", hint)
 
 
-def shown_id(id: str) -> str:
-    """An id made with values from files, which nobody has chosen: printable, and not too long."""
-    text = printable(id)
-    if len(text) <= _LONGEST_ID:
+def derived_id(base: str, combination: Combination, taken: Container[str]) -> str:
+    """The id of a job for one combination, whatever its values are: printable, and not too long.
+
+    Where it is cut short, or different values would look alike, a digest tells them apart.
+    """
+    text = escaped(base + label(combination))
+    if len(text) <= _LONGEST_ID and text not in taken:
         return text
     from hashlib import sha256
 
-    digest = sha256(id.encode("utf-8", "surrogateescape")).hexdigest()[:8]
-    return f"{text[: _LONGEST_ID - 10]}…{digest}]"
+    digest = sha256(exact("\0".join((base, *(part for pair in combination for part in pair))))).hexdigest()[
+        :8
+    ]
+    return f"{text[:-1][: _LONGEST_ID - 10]}…{digest}]"
 
 
 def with_paths(own: Mapping[str, Any], below: Mapping[str, Any], combination: Combination) -> dict[str, Any]:

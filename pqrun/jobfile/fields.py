@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
+from pqrun.expansion import Template
 from pqrun.jobfile import kinds, values
 from pqrun.jobfile.keys import HOOKS, RETRIES, Key, by_spelling
 from pqrun.jobfile.node import Node
@@ -127,7 +128,7 @@ class Fields(Reader):
             text = self.text(None, value)
             try:
                 if text is not None:
-                    found[values.variable(name)] = text
+                    found[values.variable(name)] = _template(text, value) if "$" in text else text
             except Unfit as wrong:
                 self.say(value.place_of_key, wrong.what, wrong.cure)
         return self._shared(found)
@@ -223,6 +224,12 @@ class Fields(Reader):
         if len(self._maps) < _REMEMBERED:
             return self._maps.setdefault(tuple(found.items()), found)
         return self._maps.get(tuple(found.items()), found)
+
+
+def _template(text: str, node: Node) -> Template:
+    template = Template(text)
+    template.place = node.mark
+    return template
 
 
 def _split(text: str) -> tuple[str, ...]:

@@ -3,18 +3,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from difflib import get_close_matches
 from typing import Any
 
-from pqrun.jobfile.fanout import FanOut, shown_id, with_paths
-from pqrun.jobfile.matrix import MOST_IN_FILE, Combination, label
+from pqrun.expansion import Template, pool_variable, unset
+from pqrun.jobfile.fanout import FanOut, derived_id, with_paths
+from pqrun.jobfile.matrix import MOST_IN_FILE, Combination
 from pqrun.jobfile.needs import MOST_BY_PATTERN, Needs, cycles, ring
 from pqrun.jobfile.node import Mark
 from pqrun.jobfile.problems import Problems
 from pqrun.jobfile.sheet import Draft, Sheet
 from pqrun.jobfile.specs import Specs, Values, over
-from pqrun.jobfile.values import Unfit, job_id, quoted
+from pqrun.jobfile.values import quoted
 from pqrun.model import JobSpec, Need, Pool
 
 _OWN = ("run", "needs", "matrix", "for")  # defaults that are not a layer of settings
@@ -103,9 +104,7 @@ class Joined:
                 unnamed[number] = draft.at.line + 1
                 self._ids.append(number)
                 continue
-            id = draft.id + (label(combination) if combination else "")
-            if draft.loop or sheet.default("for"):
-                id = shown_id(id)
+            id = derived_id(draft.id, combination, named) if combination else draft.id
             if id in named:
                 first, other = named[id]
                 place = (
@@ -114,8 +113,6 @@ class Joined:
                     else f"{first.file.name}:{other.at.line + 1}"
                 )
                 sheet.say(draft.at, f"duplicate id {quoted(id)}", f"it is on {place} already")
-            if combination:
-                self._check_id(sheet, draft, id)
             named[id] = sheet, draft
             self._ids.append(id)
         for id in named.keys() & unnamed.keys():
@@ -123,12 +120,6 @@ class Joined:
             message = f"the id {quoted(id)} is the number of a job without one"
             sheet.say(draft.at, message, f"give it another; that job is on line {unnamed[id]}")
         return True
-
-    def _check_id(self, sheet: Sheet, draft: Draft, id: str) -> None:
-        try:
-            job_id(id)
-        except Unfit as wrong:
-            sheet.say(draft.at, f"with its matrix: {wrong.what}", "shorten the values, or the id")
 
     def check_pools(self) -> None:
         """Says which pools are unknown or too small for a job."""
@@ -183,6 +174,16 @@ class Joined:
             sheet, at = places[cycle[0]]
             sheet.say(at, f"cyclic needs: {ring(cycle)}", "take one of these needs out")
 
+    def _warn_of_unset(
+        self, sheet: Sheet, job: JobSpec, environment: Container[str], layers: Sequence[Values]
+    ) -> None:
+        pools = {pool_variable(name) for name, _ in job.pools}
+        for name, missing in unset(job.work.env, job.work.expand, environment, pools):
+            written = next((layer[name] for layer in reversed(layers) if name in layer), None)
+            place = written.place if isinstance(written, Template) else None
+            hint = f"`$${missing}` is the text itself" if missing.isidentifier() else ""
+            sheet.warn(place, f"`${missing}` is not set, so it is empty in `{name}`", hint)
+
     def _default_needs(self, sheet: Sheet, needs: Needs) -> tuple[Need, ...]:
         found = needs.found(sheet.default("needs") or (), "", sheet.say)
         if len(found) * len(sheet.drafts) > MOST_BY_PATTERN:
@@ -191,8 +192,11 @@ class Joined:
             return ()
         return found
 
-    def specs(self, given: Values) -> list[JobSpec]:
-        """The jobs. Gives up the drafts: of each job, one form exists at a time."""
+    def specs(self, given: Values, environment: Container[str] | None = None) -> list[JobSpec]:
+        """The jobs. Gives up the drafts: of each job, one form exists at a time.
+
+        With the names of variables that jobs inherit, adds a warning for what `env` needs beside them.
+        """
         found: list[JobSpec] = []
         for sheet in self._sheets:
             layer = {key: value for key, value in sheet.defaults.items() if key not in _OWN}
@@ -210,7 +214,10 @@ class Joined:
                         own = {**own, "needs": self._needs[id]}
                     run = sheet.default("run") if draft.run is None else draft.run
                     named = draft.id is not None
-                    found.append(
-                        specs.make(run, own, id=id, named=named, file=sheet.file.name, line=draft.line)
-                    )
+                    job = specs.make(run, own, id=id, named=named, file=sheet.file.name, line=draft.line)
+                    found.append(job)
+                    if environment is not None and job.work.expand:
+                        self._warn_of_unset(
+                            sheet, job, environment, (env, layer.get("env", {}), own.get("env", {}))
+                        )
         return found

@@ -60,7 +60,8 @@ JOB: Final = (
         "file.", "fetch", also=("name",), default="the job's number", word=True),
     Key("run", "run", "What to run: a text goes through the shell; a list is a program and its arguments, "
         "without a shell.", "make test", also=("command", "cmd")),
-    Key("env", "env", "Environment variables, on top of those that pqrun itself has.", "{LANG: C.UTF-8}"),
+    Key("env", "env", "Environment variables, on top of those that pqrun itself has; `$NAME` and `${NAME}` in a "
+        "value stand for another, `$$` for a dollar.", "{LANG: C.UTF-8}"),
     Key("cwd", "path", "The directory in which the job starts, relative to where pqrun was started.", "app",
         word=True),
     Key("priority", "priority", "Among jobs that are ready, higher goes first: `critical`, `high`, `normal` "

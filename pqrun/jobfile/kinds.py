@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from pqrun.characters import is_printable
 from pqrun.jobfile import values
 from pqrun.jobfile.values import Unfit
 from pqrun.model import Halt, Need, Rate, Shard
@@ -37,7 +38,7 @@ def path(text: str) -> str:
 
 def tag(text: str) -> str:
     """A word to select jobs by."""
-    if not text or not text.isprintable() or "," in text:
+    if not text or not is_printable(text) or "," in text:
         raise Unfit(f"not a tag: {values.quoted(text)}", "write printable text without commas")
     return text
 

@@ -16,13 +16,32 @@ from pqrun.jobfile.specs import Specs, Values, stamp
 from pqrun.jobfile.values import quoted
 from pqrun.model import JobSpec
 
-_MARK: Final = b"pqrun:"
+MARK: Final = b"pqrun:"
 _BLANKS: Final = b"# \t\r\v\f"
 _NUL: Final = "a NUL character (if the commands are NUL-separated, use -0)"
 
 
 class LineError(UserError):
-    """Where reading has to end; the jobs before it are good."""
+    """Where reading has to end; the jobs before it are good.
+
+    `text` is the command in question, `column` that of its comment. It `ends` if the lines behind it can't
+    be read at all; `others`: it is wrong only beside the other jobs.
+    """
+
+    def __init__(
+        self,
+        file: str,
+        line: int,
+        message: str,
+        *,
+        text: str = "",
+        column: int = 1,
+        ends: bool = False,
+        others: bool = False,
+    ) -> None:
+        super().__init__(f"{file}:{line}: {message}")
+        self.line, self.message, self.text, self.column = line, message, text, column
+        self.ends, self.others = ends, others
 
 
 class Lines:
@@ -42,6 +61,7 @@ class Lines:
         self._named: set[int] = set()  # the numbers of those jobs
         self._begun: list[bytes] = []  # the lines of a command that goes on in the next
         self._length = 0  # of those
+        self._whole_text = ""  # of a command with a comment
         self.begin(file)
 
     def begin(self, file: str) -> None:
@@ -82,10 +102,10 @@ class Lines:
                     return self._job(command)
         except TooLong:
             self._line += 0 if self._begun else 1
-            raise self._error(f"a line over {LONGEST // 1024 // 1024} MiB") from None
+            raise self._error(f"a line over {LONGEST // 1024 // 1024} MiB", ends=True) from None
         if not self._null and self._records.holds(b"\0"):
             self._first = self._line + 1
-            raise self._error(_NUL)
+            raise self._error(_NUL, ends=True)
         command = self._whole() if self._records.finished else b""
         return self._job(command) if command else None
 
@@ -93,11 +113,11 @@ class Lines:
         """The command that ends with this line, as a shell would join it; empty if none does."""
         if b"\0" in line:
             self._first = self._line
-            raise self._error(_NUL)
+            raise self._error(_NUL, ends=True)
         line = line[:-1] if line[-1:] == b"\r" else line
         if not self._begun and line.lstrip()[:1] in b"#":  # a comment, or nothing
             return b""
-        goes_on = (len(line) - len(line.rstrip(b"\\"))) % 2 and _MARK not in line
+        goes_on = (len(line) - len(line.rstrip(b"\\"))) % 2 and MARK not in line
         self._first = self._first or self._line
         self._begun.append(line[:-1] if goes_on else line)
         self._length += len(line)
@@ -117,12 +137,14 @@ class Lines:
     def _job(self, command: bytes) -> JobSpec:
         number = self.number + 1
         text = command.decode("utf-8", "surrogateescape")
-        if _MARK in command:
-            text, comment = split(text)
+        if MARK in command:
+            run, comment = split(text)
             if comment is not None:
-                return self._set(text, comment, number)
+                self._whole_text = text
+                return self._set(run, comment, number)
         if self._ids and str(number) in self._ids:
-            raise self._error(f"this job's number is {number}, and an earlier job has that as its id")
+            message = f"this job's number is {number}, and an earlier job has that as its id"
+            raise self._error(message, others=True)
         self.number = number
         job: JobSpec = self._plain(str(number), self._command(text), self._first or self._line)
         self._first = 0
@@ -133,18 +155,19 @@ class Lines:
         try:
             own = settings(comment)
         except ValueError as wrong:
-            raise self._error(str(wrong)) from None
+            raise self._error(str(wrong), comment) from None
         if not run.strip():
-            raise self._error("no command before `# pqrun:`")
+            raise self._error("no command before `# pqrun:`", comment)
         named = "id" in own
         id = own.pop("id", str(number))
         if id in self._ids:
-            raise self._error(f"duplicate id {quoted(id)}")
+            raise self._error(f"duplicate id {quoted(id)}", comment, others=True)
         if named and self._called_by_number(id, number):
-            raise self._error(f"the id {quoted(id)} is the number of a job without one")
+            raise self._error(f"the id {quoted(id)} is the number of a job without one", comment, others=True)
         for need in own.get("needs", ()):
             if need.job not in self._ids and not self._called_by_number(need.job, number):
-                raise self._error(f"unknown need {quoted(need.job)} (a line can need the jobs above it)")
+                message = f"unknown need {quoted(need.job)} (a line can need the jobs above it)"
+                raise self._error(message, comment, others=True)
         if named:
             self._ids.add(id)
             self._named.add(number)
@@ -158,7 +181,28 @@ class Lines:
             return False
         return self._after < int(id) < before and int(id) not in self._named
 
-    def _error(self, message: str) -> LineError:
-        line = f"{self._file}:{self._first or self._line}"
-        self._wrong = LineError(f"{line}: {message}")
+    @property
+    def ended_early(self) -> bool:
+        """Whether it stopped at a line behind which nothing can be read."""
+        return self._wrong is not None
+
+    def pass_over(self) -> bool:
+        """Goes on behind a wrong comment, to find what else is wrong; False where nothing can be read."""
+        if self._wrong is None or self._wrong.ends:
+            return False
+        self._wrong = None
+        self._first = 0
+        self.number += 1
+        return True
+
+    def _error(
+        self, message: str, comment: str | None = None, *, ends: bool = False, others: bool = False
+    ) -> LineError:
+        line = self._first or self._line
+        text, column = "", 1
+        if comment is not None:
+            text = self._whole_text
+            if line == self._line:  # else it goes over several, of which the first is named
+                column = text.rfind("#", 0, len(text.rstrip()) - len(comment)) + 1
+        self._wrong = LineError(self._file, line, message, text=text, column=column, ends=ends, others=others)
         return self._wrong

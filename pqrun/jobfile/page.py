@@ -41,7 +41,7 @@ _TOP_OF_PAGE: Final = """\
 <!-- Made from pqrun/jobfile/keys.py by `python -m pqrun.jobfile.page`: change it there. -->
 
 A job file says what `pqrun run` is to run. It is YAML or JSON: one document, UTF-8, read whole and checked
-whole before anything starts. `pqrun check FILE` only checks it; every mistake is shown at once, each with
+whole before anything starts. `pqrun check FILE` only checks it (and [lists of commands](#a-list-of-commands) too); every mistake is shown at once, each with
 its place and a hint. `pqrun init` writes an example, `pqrun schema` prints a JSON Schema for editors.
 
 ```yaml
@@ -117,7 +117,8 @@ jobs:
 The job runs once for each combination, with the axes as environment variables and ids such as
 `test[PY=3.11,DB=sqlite]`. `exclude` takes away the combinations that hold all of its pairs; `include`
 adds combinations as they are written, which may have more variables. A job has at most {most:,}
-combinations.
+combinations. Values may be any text. In an id what can't be printed is written as an escape (`\\n`), one that would be
+longer than 200 characters is cut, and where it was cut or would equal another a digest of the values ends it.
 
 ## For each file, line or value
 
@@ -143,6 +144,26 @@ found when the file is read; those of a file or pattern that are there twice cou
 {loop}
 In `creates`, `stdin` and `cwd` the variables of `matrix` and `for` are put in as a shell would do it:
 `$NAME`, `${{NAME}}`, without an ending (`${{NAME%.png}}`, `${{NAME%.*}}`) or a beginning (`${{NAME##*/}}`).
+
+## Variables in the values of `env`
+
+```yaml
+env:
+  PATH: "/opt/tools/bin:$PATH"
+pools: {{gpu: [0, 1]}}
+jobs:
+  - run: ./train
+    pools: gpu
+    env: {{CUDA_VISIBLE_DEVICES: "$PQRUN_POOL_GPU", RUN_NAME: "${{USER}}-$PQRUN_SEQ"}}
+```
+
+`$NAME` and `${{NAME}}` in a value of `env` stand for a variable that the job would otherwise get: one of those that
+it inherits, those that pqrun adds (`PQRUN_POOL_GPU`, `PQRUN_ATTEMPT` and so on), those of its matrix, the others of
+its `env`. In a value of the same name it is the one below: a job's `PATH: "x:$PATH"` goes over the file's. A variable
+that is not set is empty, of which `pqrun check` warns. `$$` is a dollar. All else stays as it is, as `$(date)`
+and `${{NAME:-x}}`: those are for the command. It happens when the job starts, anew for each attempt, also after
+`resume`, `add -f` and on the workers of a cluster. Values that come from elsewhere are literal: those of `--env`, of a
+matrix, and what is inherited.
 
 ## How fast
 
@@ -221,6 +242,10 @@ a line sets keys of that job, so that the list still runs under `sh`:
 make docs   # pqrun: id=docs priority=high timeout=10m retries=5
 make upload # pqrun: needs=docs tags=net,nightly
 ```
+
+The comments of a file are looked through before its first command runs: if one is wrong, all that are wrong are told with
+their places, and nothing runs. `pqrun check` does the same. On a pipe, where a command runs before the next is read, reading
+ends at the first that is wrong.
 
 Keys that such a comment may have: {comment}. Values are words as in a shell, lists are separated by
 commas, and needs are ids of jobs further up.

@@ -67,4 +67,5 @@ def said_of(part: Sequence[JobSpec], jobs: Sequence[JobSpec], shard: Shard) -> t
     """What people should know of a part: that it is none."""
     if part or not jobs:
         return ()
-    return (f"pqrun: part {shard.index}/{shard.count} has none of the {len(jobs)} jobs",)
+    some = f"the {len(jobs)} jobs" if len(jobs) != 1 else "the one job"
+    return (f"pqrun: part {shard.number}/{shard.parts} has none of {some}",)

@@ -92,6 +92,10 @@ class Sheet:
         """Adds a problem with a place in this file."""
         self._fields.say(Node("", True, at), message, hint)
 
+    def warn(self, at: Mark, message: str, hint: str) -> None:
+        """Adds a warning with a place in this file."""
+        self._fields.warn(Node("", True, at), message, hint)
+
     def _top(self, top: Node, streamed: Node | None) -> None:
         """The file as a whole; its jobs have been read if they were `streamed`."""
         if not isinstance(top.value, dict):

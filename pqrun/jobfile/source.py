@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from pqrun.backlog import STREAMED
@@ -117,16 +117,9 @@ class LinesSource:
 
     def _check(self, spec: JobSpec, scheduler: Scheduler) -> None:
         """Raises UserError for what can't be told without the rest of the run."""
-        if spec.named and scheduler.knows(spec.id):
-            raise UserError(f"{spec.file}:{spec.line}: the id `{spec.id}` is given twice")
+        check_line(spec, spec.named and scheduler.knows(spec.id), scheduler.ready.pools.sizes)
         if self._fit is not None:
             self._fit(spec)
-        for name, count in spec.pools:
-            size = scheduler.ready.pools.sizes.get(name)
-            if size is None:
-                raise UserError(f"{spec.file}:{spec.line}: unknown pool `{name}` (say --pool {name}={count})")
-            if count > size:
-                raise UserError(f"{spec.file}:{spec.line}: {count} of the pool `{name}`, which has {size}")
 
     def _open_next(self) -> bool:
         """Moves on to the next list if this one has been read; whether there was one."""
@@ -142,6 +135,18 @@ class LinesSource:
         _let_go(self._parts.pop(0)[1])
         self._lines.end()
         self._ended = True
+
+
+def check_line(spec: JobSpec, twice: bool, pools: Mapping[str, int]) -> None:
+    """Raises UserError for a job whose id or pools can't be; `twice`: another job has its id."""
+    if twice and spec.named:
+        raise UserError(f"{spec.file}:{spec.line}: the id `{spec.id}` is given twice")
+    for name, count in spec.pools:
+        size = pools.get(name)
+        if size is None:
+            raise UserError(f"{spec.file}:{spec.line}: unknown pool `{name}` (say --pool {name}={count})")
+        if count > size:
+            raise UserError(f"{spec.file}:{spec.line}: {count} of the pool `{name}`, which has {size}")
 
 
 def _let_go(fd: int) -> None:

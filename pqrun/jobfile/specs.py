@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from operator import itemgetter
 from typing import Any, Final, TypeVar
 
+from pqrun.expansion import apart, layered
 from pqrun.model import NO_RETRIES, Command, JobSpec, RetryPolicy
 
 T = TypeVar("T")
@@ -55,9 +56,10 @@ def nested(flat: Values) -> dict[str, Any]:
 def over(layer: Values, below: Values) -> dict[str, Any]:
     """One layer on another: `env` is merged by name, `retry` part by part, all else replaced."""
     both = {**below, **layer}
-    for key in ("env", "retry"):
-        if key in below and key in layer:
-            both[key] = {**below[key], **layer[key]}
+    if "env" in below and "env" in layer:
+        both["env"] = layered(below["env"], layer["env"])
+    if "retry" in below and "retry" in layer:
+        both["retry"] = {**below["retry"], **layer["retry"]}
     return both
 
 
@@ -71,8 +73,13 @@ class Specs:
         self._same: dict[Any, Any] = {}
         self._policies: dict[Any, RetryPolicy] = {}
         self._stamps: dict[tuple[str, ...], tuple[Callable[..., Command], Callable[..., JobSpec]]] = {}
-        settled = {name: self._settled(name, base[name]) for name in (*_OF_COMMAND, *_OF_JOB)}
-        self._command = Command("", **{name: settled[name] for name in _OF_COMMAND})
+        settled = {
+            name: self._settled(name, base[name]) for name in (*_OF_COMMAND, *_OF_JOB) if name != "env"
+        }
+        env, expand = self._variables({})
+        self._command = Command(
+            "", env=env, expand=expand, **{name: settled[name] for name in _OF_COMMAND if name != "env"}
+        )
         self._job = JobSpec("", None, **{name: settled[name] for name in _OF_JOB})
 
     def make(
@@ -84,13 +91,21 @@ class Specs:
         of_command: list[Any] = []
         of_job: list[Any] = []
         for name, value in own.items():
+            if name == "env":
+                of_command += self._variables(value)
+                continue
             (of_command if name in _OF_COMMAND else of_job).append(self._settled(name, value))
         return job(id, command(run, *of_command), named, file, line, *of_job)
 
     def _new_stamps(self, shape: tuple[str, ...]) -> tuple[Callable[..., Command], Callable[..., JobSpec]]:
         """How jobs are made that say these things themselves."""
         _bound(self._stamps)
-        own_command = (name for name in shape if name in _OF_COMMAND)
+        own_command = (
+            field
+            for name in shape
+            if name in _OF_COMMAND
+            for field in (("env", "expand") if name == "env" else (name,))
+        )
         own_job = (name for name in shape if name not in _OF_COMMAND)
         self._stamps[shape] = found = (
             stamp(self._command, "run", *own_command),
@@ -100,13 +115,16 @@ class Specs:
 
     def _settled(self, name: str, value: Any) -> Any:
         """A value as it goes into the job, over what is below it."""
-        if name == "env":
-            return self.one(tuple({**self._env, **value}.items()))
         if name == "retry":
             return self.policy({**self._retry, **value})
         if name in ("timeout", "idle_timeout"):
             return value or None
         return self.one(value)
+
+    def _variables(self, own: Mapping[str, str]) -> tuple[Any, Any]:
+        """`env` and `expand` of a job with these variables over those of the layers below."""
+        env, expand = apart(layered(self._env, own))
+        return self.one(env), self.one(expand)
 
     def policy(self, parts: Values) -> RetryPolicy:
         """The one policy of these parts."""

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
+from pqrun.characters import is_printable
 from pqrun.model import Priority
 
 LONGEST: Final = 100 * 365.25 * 86400
@@ -152,7 +153,7 @@ def job_id(text: str) -> str:
         raise Unfit("an empty id", "write 1 to 200 printable characters")
     if len(text) > 200:
         raise Unfit(f"an id of {len(text)} characters: {quoted(text)}", "write at most 200")
-    if not text.isprintable():
+    if not is_printable(text):
         raise Unfit(f"an id with a character that can't be printed: {quoted(text)}", "take it out")
     return text
 
@@ -211,7 +212,7 @@ def short(text: str, limit: int = 60) -> str:
 
 
 def printable(text: str) -> str:
-    """The text with what can't be printed written as an escape."""
+    """The text, for a message, with what a terminal may not show as it is written as an escape."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -5,11 +5,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from pqrun import __version__
+from pqrun import __version__, hints
 from pqrun.capture import Logs
 from pqrun.clock import Clock
 from pqrun.engine import Journal as AnyJournal
@@ -47,8 +46,9 @@ class Record:
             self.directory.create()
             self.directory.lock()
             if self.directory.has_journal() and _has_jobs(self.directory):
-                path = shlex.quote(run_dir or self.run_id)
-                raise UserError(f"a run is recorded in {path}: go on with it by `pqrun resume {path}`")
+                path = run_dir or self.run_id
+                go_on = hints.command("resume", path)
+                raise UserError(f"a run is recorded in {hints.quoted_word(path)}: go on with it by `{go_on}`")
             self.workspace = self.directory.workspace
             self.logs = Logs(self.directory.logs, keep=True)
         else:

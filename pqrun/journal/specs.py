@@ -59,6 +59,7 @@ def spec_of(facts: dict[str, Any]) -> JobSpec:
         command["run"] = tuple(command["run"])
     if "env" in command:
         command["env"] = tuple((name, value) for name, value in command["env"])
-    if "shell" in command:
-        command["shell"] = tuple(command["shell"])
+    for name in ("shell", "expand"):
+        if name in command:
+            command[name] = tuple(command[name])
     return JobSpec(work=Command(**command) if command else None, **spec)

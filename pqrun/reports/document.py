@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
 from pqrun.ledger import Row
 from pqrun.metrics import Metrics
+from pqrun.unicodejson import as_json, bytes_beside
 
 SCHEMA = 1
 Wall = Callable[[float], float]
@@ -56,6 +56,7 @@ def job_entry(row: Row, wall: Wall) -> dict[str, Any]:
         "sys_s": round(row.usage.system, 6),
         **memory,
         **({"where": row.where} if row.where else {}),
+        **bytes_beside("run", run),
     }
 
 
@@ -71,8 +72,8 @@ def numbers(metrics: Metrics) -> dict[str, Any]:
 
 
 def as_text(document: dict[str, Any]) -> str:
-    """JSON that any reader takes: what is not text is escaped."""
-    return json.dumps(document, ensure_ascii=True, indent=1)
+    """JSON that any reader takes."""
+    return as_json(document, indent=1)
 
 
 def run_facts(
@@ -101,4 +102,6 @@ def run_facts(
         "input_complete": input_complete,
         "directory": directory,
         "guarded": guarded,
+        **bytes_beside("files", files),
+        **bytes_beside("directory", directory),
     }

@@ -8,6 +8,7 @@ from typing import Any, assert_never
 
 from pqrun import events as ev
 from pqrun.model import Exited, JobSpec, NotStarted, Signalled
+from pqrun.unicodejson import bytes_beside
 
 Moment = Callable[[float], str]
 Told = tuple[str, dict[str, Any]]
@@ -106,4 +107,5 @@ def _spec(spec: JobSpec) -> dict[str, Any]:
         "needs": [need.job for need in spec.needs],
         "timeout_s": spec.timeout,
         "max_retries": spec.retry.max,
+        **bytes_beside("run", run),
     }

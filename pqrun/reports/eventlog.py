@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ from pqrun.reports.document import numbers, timestamp
 from pqrun.reports.eventfacts import told
 from pqrun.reports.facts import Ending, RunFacts
 from pqrun.reports.pipes import Growing
+from pqrun.unicodejson import as_json, bytes_beside
 
 SCHEMA = 1
 
@@ -24,9 +24,16 @@ class EventLog:
         self._run = run
         self._ids: dict[int, str] = {}
         self._last = run.began
-        facts = {"run": run.run_id, "files": list(run.files), "workers": run.workers}
+        files = list(run.files)
+        facts = {"run": run.run_id, "files": files, "workers": run.workers, **bytes_beside("files", files)}
         began = self._moment(run.began)
-        self.target.write(_line("run_started", began, {**facts, "directory": run.directory}))
+        self.target.write(
+            _line(
+                "run_started",
+                began,
+                {**facts, "directory": run.directory, **bytes_beside("directory", run.directory)},
+            )
+        )
 
     def hear(self, events: Sequence[ev.Event]) -> None:
         """Writes what has happened."""
@@ -68,4 +75,4 @@ class EventLog:
 
 def _line(name: str, at: str, facts: dict[str, Any]) -> bytes:
     line = {"schema": SCHEMA, "event": name, "at": at, **facts}
-    return json.dumps(line, ensure_ascii=True, separators=(",", ":")).encode() + b"\n"
+    return as_json(line, separators=(",", ":")).encode() + b"\n"

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -13,11 +12,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from math import inf
 from typing import Any, NamedTuple
 
+from pqrun.executors.inherited import TREE, inherited
 from pqrun.executors.spawn import SHELL, no_option, signal_name
 from pqrun.model import Outcome
 from pqrun.reports.digest import Digest
 from pqrun.reports.document import SCHEMA, job_entry, numbers
 from pqrun.reports.facts import Ending, RunFacts
+from pqrun.unicodejson import as_json
 from pqrun.words import duration_text
 
 LIMIT = 60.0
@@ -82,7 +83,7 @@ def run_hook(
             stdin.write(summary)
             stdin.seek(0)
             process = subprocess.Popen(
-                words, stdin=stdin, stdout=2, cwd=cwd, env={**os.environ, **variables}, start_new_session=True
+                words, stdin=stdin, stdout=2, cwd=cwd, env=_environment(variables), start_new_session=True
             )
         except (OSError, ValueError) as error:
             return f"cannot be run: {getattr(error, 'strerror', None) or error}"
@@ -97,6 +98,14 @@ def run_hook(
         _end(process)
         return why
     return _how(process.returncode)
+
+
+def _environment(variables: Mapping[str, str]) -> dict[bytes, bytes]:
+    """As jobs get it, without what is for them; the mark of a job around us finds a hook too."""
+    found = inherited()
+    if (mark := os.environb.get(TREE)) is not None:
+        found[TREE] = mark
+    return found | {os.fsencode(name): os.fsencode(value) for name, value in variables.items()}
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -128,7 +137,7 @@ def summary_of(digest: Digest, run: RunFacts, ending: Ending) -> bytes:
         "jobs": [job_entry(row, run.wall) for row in rows],
         "jobs_left_out": bad - len(rows),
     }
-    return json.dumps(document, ensure_ascii=True, indent=1).encode() + b"\n"
+    return as_json(document, indent=1).encode() + b"\n"
 
 
 def variables_of(digest: Digest, run: RunFacts, ending: Ending) -> dict[str, str]:

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from threading import RLock
 from typing import TYPE_CHECKING, Any
@@ -39,7 +39,7 @@ class Reports:
     hears anything, and `finish` it when all is over, whether or not it was told everything.
     """
 
-    def __init__(self, settings: Any, *, environment: MutableMapping[str, str] = os.environ) -> None:
+    def __init__(self, settings: Any, *, environment: Mapping[str, str] = os.environ) -> None:
         self.failures: list[str] = []
         self.digest: Digest | None = None
         self._wanted = Wanted(settings, environment)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from pqrun.reports.files import Whole
 from pqrun.reports.lanes import Lanes
 from pqrun.reports.spool import Spool
 from pqrun.reports.text import one_line
+from pqrun.unicodejson import as_json
 from pqrun.words import how_it_ended
 
 WORKERS, QUEUE = 1, 2  # as processes of the trace
@@ -39,7 +39,7 @@ class Trace:
         for event in events:
             self._last = event.at
             for fact in self._facts(event):
-                self._spool.put(json.dumps(fact, separators=(",", ":")).encode() + b",\n")
+                self._spool.put(as_json(fact, separators=(",", ":")).encode() + b",\n")
 
     def finish(self, ending: Ending) -> None:
         """Writes the file."""
@@ -127,9 +127,9 @@ class Trace:
             names.append(self._event("B", self._name(seq), since, WORKERS, lane, cat="running", args=args))
         if self._lanes.taken and not ending.live:  # but it was cut short
             names.append(self._event("C", ACTIVE, self._last, QUEUE, 0, args={"count": 0}))
-        yield b",\n".join(json.dumps(name, separators=(",", ":")).encode() for name in names)
+        yield b",\n".join(as_json(name, separators=(",", ":")).encode() for name in names)
         facts = {"run": ending.run, "metrics": numbers(ending.metrics)}
-        yield b'\n],"displayTimeUnit":"ms","otherData":' + json.dumps(facts).encode() + b"}\n"
+        yield b'\n],"displayTimeUnit":"ms","otherData":' + as_json(facts).encode() + b"}\n"
 
 
 def _named(what: str, pid: int, tid: int, name: str) -> dict[str, Any]:

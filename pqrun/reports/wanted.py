@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import Mapping
 from importlib.util import find_spec
 from itertools import combinations
 from time import monotonic
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from pqrun.reports.digest import Digest
 
 WHOLE, GROWING = ("junit", "trace", "summary", "metrics"), ("joblog", "events")
-NOT_FOR_JOBS = (*WHOLE, *GROWING, "metrics_listen", "on_finish", "on_failure")
 
 
 class Wanted:
@@ -29,7 +28,7 @@ class Wanted:
     `settings` has an attribute a report; what it lacks is not wanted.
     """
 
-    def __init__(self, settings: Any, environment: MutableMapping[str, str]) -> None:
+    def __init__(self, settings: Any, environment: Mapping[str, str]) -> None:
         self.targets: dict[str, Target] = {}
         for names, kind in ((WHOLE, Whole), (GROWING, Growing)):
             for name in names:
@@ -42,8 +41,6 @@ class Wanted:
         self.service = ci_service(getattr(settings, "ci", "none"), environment)
         self.step = environment.get("GITHUB_STEP_SUMMARY", "") if self.service == "github" else ""
         self._check()
-        for name in NOT_FOR_JOBS:  # a pqrun that a job starts must not write over our files
-            environment.pop(f"PQRUN_{name.upper()}", None)
 
     @property
     def digest(self) -> bool:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +10,7 @@ from textual.binding import Binding
 from textual.events import Resize
 from textual.widgets import Input
 
+from pqrun import hints
 from pqrun.display.safe import safe
 from pqrun.errors import OwnFailure, UserError
 from pqrun.top.dialogs import HELP, Question, Sheet
@@ -199,7 +199,7 @@ class Top(View):
         if run.ended == run.added and "--failed" not in words:
             self._tell("everything ended well: there is nothing to run again")
             return
-        text = f"Leave this screen and run\n\n    {safe(shlex.join(words))} ?"
+        text = f"Leave this screen and run\n\n    {safe(hints.line_of(words))} ?"
         self._if_sure(text, lambda: self.exit(words))
 
     def action_stop(self) -> None:

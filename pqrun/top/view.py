@@ -18,6 +18,7 @@ from textual.containers import Vertical
 from textual.screen import Screen
 from textual.widgets import Input
 
+from pqrun import hints
 from pqrun.display.cells import Line, Piece
 from pqrun.display.safe import safe
 from pqrun.top.cells import dashboard, keys, title
@@ -193,7 +194,7 @@ class View(App[list[str]]):
                     return
                 if self._offsets[stream] is None and piece.start:
                     log.text.remark(
-                        f"… {piece.start:,} bytes before this: pqrun logs {self._run_id()} {job.id}"
+                        f"… {piece.start:,} bytes before this: {hints.command('logs', self._run_id(), job.id)}"
                     )
                 self._offsets[stream] = piece.start + len(piece.data)
                 changed |= log.text.feed(stream, piece.data)
@@ -233,14 +234,14 @@ class View(App[list[str]]):
             f" {left:,} left" if left else "", "retry"
         )
         if left or bad:
-            line.add("  again: ", "label").add(safe(" ".join(self._resume_words())), "key")
+            line.add("  again: ", "label").add(safe(hints.line_of(self._resume_words())), "key")
         return [line.within(width)]
 
     def _resume_words(self) -> list[str]:
         """The command that goes on with the run, when it has ended."""
         assert self.run_now is not None
-        words = ["pqrun", "resume", self.run_now.address or self.run_now.id]
-        return [*words, "--failed"] if self.jobs.counts["failed"] + self.jobs.counts["timeout"] else words
+        options = "--failed" if self.jobs.counts["failed"] + self.jobs.counts["timeout"] else ""
+        return hints.command_words("resume", self.run_now.address or self.run_now.id, options=options)
 
     def _board(self, width: int) -> list[list[Piece]]:
         return dashboard(self.run_now, self.jobs, self.history, width) if self.run_now is not None else []

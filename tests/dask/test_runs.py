@@ -191,3 +191,16 @@ def test_an_encrypted_cluster(pqrun, tmp_path):
         assert plain.end() == 2 and "no Dask scheduler answers" in plain.err
     finally:
         cluster.close()
+
+
+def test_values_of_a_job_file_are_expanded_on_the_worker(cluster, pqrun, tmp_path):
+    (tmp_path / "jobs.yaml").write_text("""\
+pools: {GPU: [a]}
+jobs:
+  - {run: 'echo "$DEVICES $PATH $LITERAL"', pools: {GPU: 1}, env: {DEVICES: "x$PQRUN_POOL_GPU", PATH: "/first:$PATH"}}
+""")
+    run = pqrun(cluster, "", "jobs.yaml", "-q", "--env", "LITERAL=$PATH")
+    assert run.end() == 0, run.err
+    devices, path, literal = run.out.decode().split()
+    assert (devices, literal) == ("xa", "$PATH")
+    assert path.startswith("/first:/") and "$" not in path

@@ -105,12 +105,6 @@ def test_each_option_brings_reports(tmp_path, monkeypatch):
     assert isinstance(reports_of(Settings()), Reports)
 
 
-def test_variables_that_name_reports_are_not_for_the_jobs():
-    environment = {"PQRUN_JUNIT": "x", "PQRUN_EVENTS": "y", "PQRUN_ON_FINISH": "z", "PQRUN_JOBS": "3"}
-    Wanted(SimpleNamespace(), environment)
-    assert environment == {"PQRUN_JOBS": "3"}
-
-
 @pytest.mark.parametrize("name", FILES)
 def test_a_full_disk_is_exit_4_and_says_which_file(name, tmp_path):
     if name == "metrics":
