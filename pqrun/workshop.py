@@ -24,6 +24,7 @@ from pqrun.model import Attempt, Command
 from pqrun.scheduler import Scheduler
 from pqrun.subscribers import Hear, Subscribers
 from pqrun.teller import Listener
+from pqrun.threads import start_thread
 
 Answer = TypeVar("Answer")
 LAST_WORDS = 2.0
@@ -75,7 +76,7 @@ class Workshop:
         self.engine.arrive = self._arrive
         self.engine.resolve = resolve
         self._fail = fail
-        self.thread.start()
+        start_thread(self.thread)
 
     @property
     def threads(self) -> list[Thread]:

@@ -7,7 +7,7 @@ import os
 import sys
 from errno import EDQUOT, EFBIG, EIO, ENOSPC
 
-from pqrun.errors import BUG, OWN_FAILURE, USAGE, OwnFailure, UserError
+from pqrun.errors import BUG, OWN_FAILURE, USAGE, UserError, refusal
 
 NO_ROOM = {ENOSPC, EDQUOT, EFBIG, EIO}  # what we print has no file name; our own files have one
 
@@ -42,9 +42,6 @@ def run() -> int:
     except UserError as error:
         _tell(f"{error}" if "\n" in str(error) else f"pqrun: {error}")
         return USAGE
-    except OwnFailure as failure:
-        _tell(f"pqrun: {failure}")
-        return failure.code
     except KeyboardInterrupt:  # before there was a run that deals with it
         from signal import SIGINT
 
@@ -54,6 +51,12 @@ def run() -> int:
     except Exception as error:
         if isinstance(error, OSError) and error.errno in NO_ROOM and error.filename is None:
             return _not_written(error)
+        if (failure := refusal(error)) is not None:
+            _tell(f"pqrun: {failure}")
+            return failure.code
+        if isinstance(error, MemoryError):
+            _tell("pqrun: out of memory")
+            return BUG
         import traceback
 
         _tell(traceback.format_exc())

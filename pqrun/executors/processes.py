@@ -113,15 +113,21 @@ class Children:
             self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
     def read(self) -> bytes:
-        """Their numbers, the eldest first; one system call if there are few."""
+        """Their numbers, the eldest first; one system call if there are few. OSError if they can't be listed."""
         if self._fd < 0:
-            own = os.getpid()
-            return b"".join(b"%d " % process.pid for process in all_processes() if process.parent == own)
-        data = piece = os.pread(self._fd, 1 << 16, 0)
-        while len(piece) > A_PAGE_MAY_BE_FULL:
-            piece = os.pread(self._fd, 1 << 16, len(data))
-            data += piece
+            return self._search()
+        try:
+            data = piece = os.pread(self._fd, 1 << 16, 0)
+            while len(piece) > A_PAGE_MAY_BE_FULL:
+                piece = os.pread(self._fd, 1 << 16, len(data))
+                data += piece
+        except OSError:  # the kernel has no memory to make the list with
+            return self._search()
         return data
+
+    def _search(self) -> bytes:
+        own = os.getpid()
+        return b"".join(b"%d " % process.pid for process in all_processes() if process.parent == own)
 
     def close(self) -> None:
         """Nobody asks any more."""

@@ -189,9 +189,10 @@ class Warden:
 
     def _bury(self) -> None:
         if self.pid:
-            _signal(self.pid, signal.SIGKILL)
+            killed = _signal(self.pid, signal.SIGKILL)
             try:
-                os.waitpid(self.pid, 0)
+                # One that may not be killed ends by itself when its pipe closes, since nothing is announced.
+                os.waitpid(self.pid, 0 if killed else os.WNOHANG)
             except ChildProcessError:
                 pass  # somebody else has reaped it
 
@@ -206,8 +207,12 @@ def _pipe() -> tuple[int, int]:
     return reading, writing
 
 
-def _signal(pid: int, number: int) -> None:
+def _signal(pid: int, number: int) -> bool:
+    """Signals it; false if that is not permitted."""
     try:
         os.kill(pid, number)
     except ProcessLookupError:
         pass
+    except PermissionError:
+        return False
+    return True

@@ -124,6 +124,11 @@ class Record:
         self._clock = clock
         self.journal = self._writer
 
+    def spare(self) -> None:
+        """From any thread: no thread of ours is needed, since jobs need what there is."""
+        if self._writer is not None:
+            self._writer.spare()
+
     def conclude(
         self, metrics: RunningMetrics, at: float, exit: int, *, failed: int, stopped: bool, complete: bool
     ) -> None:

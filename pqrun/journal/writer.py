@@ -19,6 +19,7 @@ from pqrun.clock import Clock
 from pqrun.errors import OwnFailure
 from pqrun.events import Event
 from pqrun.journal.codec import Encoder, seal
+from pqrun.threads import NoThread, start_thread
 
 if TYPE_CHECKING:
     from pqrun.journal.shorten import Shorter
@@ -55,7 +56,17 @@ class Journal:
         self.note(header)
         if not self._durable:
             self._syncer = Thread(target=self._sync_now_and_then, name="pqrun-journal", daemon=True)
-            self._syncer.start()
+            try:
+                start_thread(self._syncer)
+            except NoThread:
+                self._syncer = None
+                self._durable = True
+
+    def spare(self) -> None:
+        """From any thread: does without the thread, since the jobs need it; each turn syncs from now on."""
+        self._durable = True
+        self._closing.set()
+        self._dirty.set()
 
     def note(self, facts: dict[str, Any]) -> None:
         """Writes a line that is no event: how this process begins, how it ends."""
