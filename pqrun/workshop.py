@@ -28,6 +28,7 @@ from pqrun.threads import start_thread
 
 Answer = TypeVar("Answer")
 LAST_WORDS = 2.0
+PATIENCE_SECONDS = 60.0  # a program may itself make room for a thread or a process meanwhile
 
 
 class Workshop:
@@ -44,7 +45,7 @@ class Workshop:
         self._lock = Lock()
         self.undone: list[Job[Any]] = []
         self._process = os.getpid()
-        self.scheduler = Scheduler(max_queue=config.max_queue_size)
+        self.scheduler = Scheduler(max_queue=config.max_queue_size, patience=PATIENCE_SECONDS)
         self.scheduler.graph.remembers = 0
         self.subscribers = Subscribers(lambda: self.engine.post())
         self.engine = Engine(

@@ -34,8 +34,8 @@ def entry() -> None:
 
 def run() -> int:
     """The exit code: what the user did is told in a line, what we did with a traceback."""
-    _make_sure_of_streams()
     try:
+        _make_sure_of_streams()
         return _run()
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)

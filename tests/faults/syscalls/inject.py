@@ -168,7 +168,10 @@ class Place:
                 with suppress(OSError):
                     proc = Path("/proc", entry)
                     marked = mark in proc.joinpath("environ").read_bytes()
-                    if marked and proc.joinpath("stat").read_bytes().rpartition(b")")[2].split()[0] not in b"ZX":
+                    if (
+                        marked
+                        and proc.joinpath("stat").read_bytes().rpartition(b")")[2].split()[0] not in b"ZX"
+                    ):
                         found.append(f"{entry} {proc.joinpath('cmdline').read_bytes()!r}")
         return found
 

@@ -118,6 +118,8 @@ def points_in(role: str, log: Iterable[str], seen: set[tuple[str, str, str]]) ->
         elif (found := _CALL.match(line)) and found[1] in ERRORS:
             call, arguments = found[1], found[2]
             counts[call] = counts.get(call, 0) + 1
+            if stack == "import":  # the interpreter loads the program: nothing of ours can deal with that
+                continue
             place = stack if call != "mmap" else stack.rpartition(",")[0]  # memory may be asked for anywhere
             for error in errors_of(call, arguments):
                 if (call, place, error) not in seen:

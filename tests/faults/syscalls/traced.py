@@ -3,7 +3,7 @@
 
 Usage: traced.py ROLE GATE MAP ARGUMENTS…, where ROLE is `main`, `warden` or the name of a thread. The
 thread writes its number into the file GATE and waits until it is traced, so strace counts from the first
-call that our own code makes: what the interpreter does before is never hit, by this rule and not by a list.
+call that it makes for us: what the interpreter does before is never hit, by this rule and not by a list.
 With MAP = 1 the thread also calls `access("/@/STACK")` whenever its Python stack has changed before a
 call into C that may enter the kernel: the log of strace then tells which stack made which call.
 """
