@@ -72,12 +72,18 @@ class PoliteContainment(Containment):
         kill_at = time.monotonic() + grace
         ended: dict[int, Process] = {}
         while not member.keep:
-            those = _those_of(member, entered)
-            if self._adopts:
-                _reap([*ended.values(), *those])
-            left = [process for process in those if process.lives]
             now = time.monotonic()
             force = hurry() or now >= kill_at
+            try:
+                those = _those_of(member, entered)
+                if self._adopts:
+                    _reap([*ended.values(), *those])
+            except OSError:  # it can't be seen who lives, for want of descriptors or memory
+                if now >= kill_at + UNKILLABLE:
+                    break
+                time.sleep(0.02)
+                continue
+            left = [process for process in those if process.lives]
             if not left or now >= kill_at + UNKILLABLE:
                 break
             for process in left:
@@ -128,9 +134,8 @@ def _born_since(pid: int, entered: float) -> Iterator[Process]:
             last = int(file.read(256).split()[-1])
     if pid <= last < pid + MOST_IN_TURN:
         for number in range(pid + 1, last + 1):
-            with contextlib.suppress(OSError):
-                if process := look_at(number):
-                    yield process
+            if process := look_at(number):
+                yield process
     else:
         yield from all_processes()
 
@@ -145,6 +150,4 @@ def _reap(processes: list[Process]) -> None:
 
 
 def _marked(process: Process, mark: bytes) -> bool:
-    with contextlib.suppress(OSError):
-        return mark in environment_of(process.pid)
-    return False
+    return mark in environment_of(process.pid)

@@ -7,6 +7,7 @@ Looks and signals; whose a process is, and what is to become of it, others decid
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import sys
@@ -19,6 +20,7 @@ LINUX = sys.platform == "linux"
 MOST_DESCENDANTS = 100_000
 A_PAGE_MAY_BE_FULL = 2048
 UNKILLABLE = 5.0
+SCARCE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_GET_CHILD_SUBREAPER = 37
 
@@ -40,11 +42,9 @@ class Process(NamedTuple):
 
 
 def look_at(pid: int) -> Process | None:
-    """That process, if there is one; OSError if there are no descriptors left to look with."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
-            text = file.read(4096)
-    except (FileNotFoundError, ProcessLookupError):
+    """That process, if there is one that can be seen; OSError if there is no descriptor or memory to look with."""
+    text = _read(f"/proc/{pid}/stat", 4096)
+    if not text:
         return None
     facts = text[text.rfind(b")") + 2 :].split()
     return Process(pid, facts[0].decode(), int(facts[1]), int(facts[2]), int(facts[3]), int(facts[19]))
@@ -53,22 +53,27 @@ def look_at(pid: int) -> Process | None:
 def environment_of(pid: int) -> bytes:
     """The variables with which it was started; empty if it has none, or we may not know.
 
-    Also empty for the moment in which it executes a program: who finds nothing looks again.
+    Also empty for the moment in which it executes a program: who finds nothing looks again. OSError as above.
     """
+    return _read(f"/proc/{pid}/environ", 1 << 20)
+
+
+def _read(path: str, limit: int) -> bytes:
+    """Some of a file about a process; nothing if that has gone or may not be seen."""
     try:
-        with open(f"/proc/{pid}/environ", "rb", buffering=0) as file:
-            return file.read(1 << 20)
-    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        with open(path, "rb", buffering=0) as file:
+            return file.read(limit)
+    except OSError as error:
+        if error.errno in SCARCE:  # that says nothing about the process
+            raise
         return b""
 
 
 def all_processes() -> Iterator[Process]:
-    """Every process there is, as far as it can be seen."""
+    """Every process there is, as far as it may be seen; OSError if there is nothing to look with."""
     for name in os.listdir("/proc"):
-        if name.isdecimal():
-            with contextlib.suppress(OSError):
-                if process := look_at(int(name)):
-                    yield process
+        if name.isdecimal() and (process := look_at(int(name))):
+            yield process
 
 
 def descendants_of(pid: int) -> list[Process]:
@@ -137,9 +142,12 @@ class Children:
 
 
 def group_lives(group: int) -> bool:
-    """Whether more than zombies are in a group whose number can't have been reused."""
+    """Whether more than zombies are in a group whose number can't have been reused; so if it can't be seen."""
     if LINUX:
-        return any(process.group == group and process.lives for process in all_processes())
+        try:
+            return any(process.group == group and process.lives for process in all_processes())
+        except OSError:  # no descriptors left to look with
+            return True
     try:
         os.killpg(group, 0)
     except OSError:  # EPERM: nothing but zombies

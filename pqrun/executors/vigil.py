@@ -69,22 +69,25 @@ def end_all(jobs: dict[int, float], mark: bytes, longest: float = GRACE, *, look
     empty = 0
     while empty < looks:
         left = False
-        for process in _those_of(jobs, mark, asked):
-            force = time.monotonic() >= kill_at
-            if process.pid in denied:
-                continue
+        try:
+            for process in _those_of(jobs, mark, asked):
+                force = time.monotonic() >= kill_at
+                if process.pid in denied:
+                    continue
+                left = True
+                try:
+                    if force:
+                        _kill(process)
+                    elif process.pid not in asked:
+                        send(process, signal.SIGTERM, signal.SIGCONT)
+                except PermissionError:
+                    if force:
+                        denied.add(process.pid)
+                except OSError:
+                    pass  # it is looked at again in a moment
+                asked[process.pid] = process.born
+        except OSError:  # no descriptors or memory to look with, which does not prove that none lives
             left = True
-            try:
-                if force:
-                    _kill(process)
-                elif process.pid not in asked:
-                    send(process, signal.SIGTERM, signal.SIGCONT)
-            except PermissionError:
-                if force:
-                    denied.add(process.pid)
-            except OSError:
-                pass  # it is looked at again in a moment
-            asked[process.pid] = process.born
         empty = 0 if left else empty + 1
         if time.monotonic() > kill_at + GIVE_UP:
             return
@@ -140,9 +143,7 @@ def _those_of(jobs: dict[int, float], mark: bytes, asked: dict[int, int]) -> Ite
 def _is_theirs(process: Process, jobs: dict[int, float], mark: bytes) -> bool:
     if process.session in jobs or process.group in jobs:
         return True
-    with contextlib.suppress(OSError):
-        return mark in environment_of(process.pid)
-    return False
+    return mark in environment_of(process.pid)
 
 
 def _be_called(name: bytes) -> None:

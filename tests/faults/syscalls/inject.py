@@ -12,32 +12,25 @@ thread fails (`points.py` says which can fail how), and a `resume`, if there is 
 from __future__ import annotations
 
 import argparse
-import os
 import random
 import shutil
 import signal
-import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from syscalls.points import ROLES, SLOT, TRACED, Point, points_in
-from syscalls.scenario import PRINTS, all_have_run, batch, marks, recorded_ends, twice
+from syscalls.place import GONE_WITHIN, Ended, Place, why_not
+from syscalls.points import ALONE, ROLES, TRACED, Point, points_in
+from syscalls.scenario import PRINTS, all_have_run, marks, recorded_ends, twice
 
-ROOT = Path(__file__).parents[3]
-LIMIT = 60.0
-GONE_WITHIN = 8.0
 CODES = {0, 1, 2, 3, 4, 5, 70}
-SILENCE = "pqrun-faults-"
 
 
 class Finding(NamedTuple):
@@ -49,139 +42,6 @@ class Finding(NamedTuple):
     hit: bool
 
 
-class Ended(NamedTuple):
-    code: int | None  # None: it had to be killed
-    out: str
-    err: str
-    log: str
-
-
-def why_not() -> str:
-    """Why nothing can be traced here; empty if it can."""
-    if shutil.which("strace") is None:
-        return "there is no strace"
-    with tempfile.TemporaryDirectory(prefix=SILENCE) as name:
-        log = f"{name}/log"
-        sleeper = subprocess.Popen(["sleep", "60"])
-        try:
-            tracer = subprocess.Popen(["strace", "-p", str(sleeper.pid), "-o", log], stderr=subprocess.PIPE)
-            time.sleep(0.3)
-            traced = tracer.poll() is None
-            tracer.kill()
-            said = tracer.communicate()[1].decode(errors="replace").strip()
-        finally:
-            sleeper.kill()
-            sleeper.wait()
-    return "" if traced else f"nothing may be traced here: {said}"
-
-
-class Place:
-    """A directory for one run."""
-
-    def __init__(self) -> None:
-        self.path = Path(tempfile.mkdtemp(prefix=SILENCE))
-        self.ran = self.path / "ran"
-        self.run_dir = self.path / "run"
-        import json
-
-        (self.path / "jobs.json").write_text(json.dumps(batch(self.ran, sys.executable)))
-
-    def command(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "pqrun", *arguments]
-
-    def environment(self) -> dict[str, str]:
-        own = {name: value for name, value in os.environ.items() if not name.startswith(("PQRUN", "PYTEST"))}
-        own |= {
-            "PYTHONPATH": str(ROOT),
-            "PQRUN_STATE_DIR": str(self.path / "state"),
-            "FAULTS": str(self.path),
-        }
-        return own
-
-    def run(self, role: str, tracing: Sequence[str], *, mapping: bool = False) -> Ended:
-        """Runs the batch with one thread traced."""
-        gate, log = self.path / "gate", self.path / "log"
-        gate.unlink(missing_ok=True)
-        arguments = [
-            "run", str(self.path / "jobs.json"), "--run-dir", str(self.run_dir), "--joblog", str(self.path / "joblog"),
-            # With one slot its thread makes the same calls each time.
-            "-j1" if role == SLOT else "-j2", "--junit", str(self.path / "junit.xml"), "--events", str(self.path / "events"),
-        ]  # fmt: skip
-        program = [
-            sys.executable,
-            str(Path(__file__).with_name("traced.py")),
-            role,
-            str(gate),
-            str(int(mapping)),
-        ]
-        with open(self.path / "out", "wb") as out, open(self.path / "err", "wb") as err:
-            process = subprocess.Popen(
-                [*program, *arguments], env=self.environment(), cwd=self.path,
-                stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True,
-            )  # fmt: skip
-        tracer = None
-        until = time.monotonic() + LIMIT
-        while process.poll() is None and time.monotonic() < until:
-            if tracer is None and gate.exists():
-                tracer = subprocess.Popen(
-                    ["strace", "-y", "-s", "64", "-o", log, "-p", gate.read_text(), *tracing],
-                    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                )  # fmt: skip
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(0.005 if tracer is None else min(5.0, max(0.1, until - time.monotonic())))
-        code = process.poll()
-        if code is None:
-            os.kill(process.pid, signal.SIGUSR2)
-            time.sleep(0.5)
-            process.kill()
-            process.wait()
-        if tracer is not None:
-            with suppress(subprocess.TimeoutExpired):
-                tracer.wait(0.2)
-            tracer.kill()
-            tracer.wait()
-        said = [(self.path / name).read_text(errors="replace") for name in ("out", "err")]
-        return Ended(code, *said, log.read_text(errors="replace") if log.exists() else "")
-
-    def follow_up(self, *arguments: str) -> Ended:
-        """Another pqrun, nothing of which fails."""
-        process = subprocess.Popen(
-            self.command(*arguments), env=self.environment(), cwd=self.path, start_new_session=True,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
-        code: int | None
-        try:
-            out, err = process.communicate(timeout=LIMIT)
-            code = process.returncode
-        except subprocess.TimeoutExpired:
-            process.kill()
-            out, err = process.communicate()
-            code = None
-        return Ended(code, out.decode(errors="replace"), err.decode(errors="replace"), "")
-
-    def alive(self) -> list[str]:
-        """What lives of the run, by the mark in its environment."""
-        mark = f"FAULTS={self.path}\0".encode()
-        found = []
-        for entry in os.listdir("/proc"):
-            if entry.isdecimal():
-                with suppress(OSError):
-                    proc = Path("/proc", entry)
-                    marked = mark in proc.joinpath("environ").read_bytes()
-                    if (
-                        marked
-                        and proc.joinpath("stat").read_bytes().rpartition(b")")[2].split()[0] not in b"ZX"
-                    ):
-                        found.append(f"{entry} {proc.joinpath('cmdline').read_bytes()!r}")
-        return found
-
-    def remove(self) -> None:
-        for process in self.alive():
-            with suppress(OSError):
-                os.kill(int(process.partition(" ")[0]), signal.SIGKILL)
-        shutil.rmtree(self.path, ignore_errors=True)
-
-
 def find_points(roles: Sequence[str] = ROLES) -> list[Point]:
     """Traces a run that goes well for each of the threads."""
 
@@ -189,7 +49,9 @@ def find_points(roles: Sequence[str] = ROLES) -> list[Point]:
         place = Place()
         try:
             ended = place.run(role, ["-e", f"trace=access,{TRACED}"], mapping=True)
-            assert ended.code == 0, f"{role}: {ended.code} {ended.err}"
+            assert ended.code == (-signal.SIGKILL if role == ALONE else 0), (
+                f"{role}: {ended.code} {ended.err}"
+            )
             return ended.log.splitlines()
         finally:
             place.remove()
@@ -209,7 +71,11 @@ def wrong_at(place: Place, ended: Ended) -> str:
         return "it hangs"
     if left:
         return f"left running: {left}"
-    ran = marks(place.ran)
+    ran = marks(place.ran)[len(place.earlier) :]
+    if repeated := [mark for mark in ran if mark.partition(".")[0] in place.ended_earlier]:
+        return f"recorded as ended, and ran again: {repeated}"
+    if ended.code == -signal.SIGKILL:
+        return wrong_afterwards(place, ended, len(ran))
     if ended.code not in CODES:
         return f"exit {ended.code}"
     memory = "MemoryError" in ended.err or "out of memory" in ended.err
@@ -222,13 +88,18 @@ def wrong_at(place: Place, ended: Ended) -> str:
     if again := twice(ran):
         return f"ran twice: {again}"
     if ended.code == 0:
-        if not all_have_run(ran):
-            return f"exit 0, but only these ran: {ran}"
-        if missing := [name for name in PRINTS if f"out-{name}\n" not in ended.out]:
+        if not all_have_run(place.earlier + ran):
+            return f"exit 0, but only these ran: {place.earlier + ran}"
+        if not place.earlier and (missing := [name for name in PRINTS if f"out-{name}\n" not in ended.out]):
             return f"exit 0, but without the output of {missing}"
         return ""
     if ended.code == 2 and ran:
         return f"exit 2, but something ran: {ran}"
+    return wrong_afterwards(place, ended, len(place.earlier) + len(ran))
+
+
+def wrong_afterwards(place: Place, ended: Ended, ran: int) -> str:
+    """Resumes, and says what does not hold then; `ran`: so many attempts had begun before."""
     done = recorded_ends(place.run_dir / "journal.jsonl")
     journal = place.run_dir / "journal.jsonl"
     recorded = journal.exists() and journal.stat().st_size > 0
@@ -243,7 +114,7 @@ def wrong_at(place: Place, ended: Ended) -> str:
     both = marks(place.ran)
     if not all_have_run(both):
         return f"after resume only these have run: {both}"
-    if repeated := [m for m in both[len(ran) :] if m.partition(".")[0] in done]:
+    if repeated := [m for m in both[ran:] if m.partition(".")[0] in done]:
         return f"recorded as ended, and ran again: {repeated}"
     return ""
 

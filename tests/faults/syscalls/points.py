@@ -8,10 +8,11 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 SLOT = "pqrun-slot-1"
-ROLES = ("main", SLOT, "pqrun-teller", "pqrun-journal", "warden")
+ALONE = "warden-alone"  # pqrun is killed in the midst of the run
+RESUMED = "resume"  # the main thread of a run that goes on with one that was killed so
+ROLES = ("main", SLOT, "pqrun-teller", "pqrun-journal", "warden", ALONE, RESUMED)
 
 FILE, PIPE, SOCKET, PROC, OTHER = "file", "pipe", "socket", "proc", "other"
-SCARCE = ("EMFILE", "ENFILE")
 # What each call can really give, by what its descriptor is; `None`: whatever that is.
 ERRORS: dict[str, dict[str | None, tuple[str, ...]]] = {
     "pipe2": {None: ("EMFILE", "ENFILE")},
@@ -22,8 +23,7 @@ ERRORS: dict[str, dict[str | None, tuple[str, ...]]] = {
     "pwrite64": {FILE: ("ENOSPC", "EIO")},
     "lseek": {},
     "close": {FILE: ("EIO", "EINTR")},
-    "dup": {None: SCARCE},
-    "fcntl": {PIPE: ("EPERM",)},
+    "fcntl": {PIPE: ("EPERM",), FILE: ("EMFILE",)},
     "flock": {None: ("ENOLCK", "EINTR", "EAGAIN")},
     "mkdir": {None: ("ENOSPC", "EACCES", "EIO")},
     "rmdir": {None: ("EACCES", "EIO")},
@@ -45,6 +45,7 @@ ERRORS: dict[str, dict[str | None, tuple[str, ...]]] = {
     "waitid": {None: ("EINTR",)},
     "wait4": {None: ("ECHILD", "EINTR")},
     "kill": {None: ("EPERM",)},
+    "pidfd_send_signal": {None: ("EPERM",)},
     "prctl": {None: ("EPERM", "EINVAL")},
     "setsid": {None: ("EPERM",)},
     "socket": {None: ("EACCES", "EMFILE", "ENFILE")},
@@ -99,7 +100,7 @@ def errors_of(call: str, arguments: str) -> tuple[str, ...]:
     errors = kinds.get(kind_of(arguments), kinds.get(None, ()))
     if call == "openat" and "O_CREAT" in arguments:
         errors = (*errors, CREATING)
-    if call == "fcntl" and "F_SETPIPE_SZ" not in arguments:
+    if call == "fcntl" and not ("F_SETPIPE_SZ" in arguments or "F_DUPFD" in arguments):
         errors = ()
     if call == "ioctl" and "TCGETS" not in arguments:
         errors = ()
