@@ -34,9 +34,12 @@ def refusal(error: BaseException) -> OwnFailure | None:
     if isinstance(error, OwnFailure):
         return error
     if isinstance(error, ImportError):
-        return OwnFailure(f"cannot load {error.name or 'a part of pqrun'}: {error}")
-    if not isinstance(error, OSError) or error.errno is None or error.errno in MISUSE:
+        failure = OwnFailure(f"cannot load {error.name or 'a part of pqrun'}: {error}")
+    elif isinstance(error, OSError) and error.errno is not None and error.errno not in MISUSE:
+        where = "" if error.filename is None else f" ({error.filename})"
+        cure = f"; {CURES[error.errno]}" if error.errno in CURES else ""
+        failure = OwnFailure(f"cannot go on: {error.strerror}{where}{cure}")
+    else:
         return None
-    where = "" if error.filename is None else f" ({error.filename})"
-    cure = f"; {CURES[error.errno]}" if error.errno in CURES else ""
-    return OwnFailure(f"cannot go on: {error.strerror}{where}{cure}")
+    failure.__cause__ = error
+    return failure
