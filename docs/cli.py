@@ -26,7 +26,7 @@ EXIT_CODES = {
     "2": "wrong usage or a bad job file: nothing was started",
     "3": "stopped by `--halt`, `--deadline` or `stop` before all jobs ran, and none of them went wrong; "
     "`wait`: not ended yet",
-    "4": "pqrun's own part failed: journal, run directory or its output could not be written",
+    "4": "pqrun's own part failed: journal, run directory or its output could not be written, or nothing could be started here",
     "5": "that run is in use by another pqrun",
     "6": "a command that talks to a live run found none",
     "70": "a bug in pqrun",

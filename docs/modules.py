@@ -24,7 +24,7 @@ ROOMS = {
     DECISIONS: "alarms backlog graph ledger limits metrics patience ready running scheduler starts task",
     MACHINE: """
         afar bell capture clock control engine executors here input jobfile journal machine reactor settings signals
-        teller templates testing tidying workers
+        teller templates testing threads tidying workers
     """,
     INTERFACES: """
         __init__ __main__ admission app cli detaching display dryrun handles library queue reports

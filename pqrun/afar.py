@@ -88,6 +88,9 @@ class Afar:
     def tell_socket(self, path: str) -> None:
         """A socket of this machine is of no use there."""
 
+    def short(self, *spare: Callable[[], None]) -> None:
+        """Never: it is other machines that have no room."""
+
     def count(self, said: str | None) -> int:
         """How many at a time, as it was said; else as many as the cluster has slots, whenever that is."""
         self._limited = said is not None

@@ -12,13 +12,11 @@ from pqrun.clock import SystemClock
 from pqrun.display.stage import Stage, outlets
 from pqrun.engine import Engine
 from pqrun.errors import BUG, NOT_ALL_RUN, OK, OWN_FAILURE, SOME_FAILED, USAGE, OwnFailure
-from pqrun.here import Here, Place
+from pqrun.here import Place, place_of
 from pqrun.input import Input, open_input
 from pqrun.journal.record import Record
-from pqrun.limits import Pace
-from pqrun.machine import Machine, load_limit
+from pqrun.limits import GIVE_UP_AFTER, Pace
 from pqrun.metrics import RunningMetrics
-from pqrun.model import JobSpec
 from pqrun.reactor import Reactor
 from pqrun.reports import NoReports, reports_of
 from pqrun.reports.facts import Ending, RunFacts
@@ -27,7 +25,6 @@ from pqrun.scheduler import Scheduler
 from pqrun.settings import MAX_QUEUE, Settings
 from pqrun.signals import SignalPolicy, current_directory, end_by, enter, make_sure_of_signals
 from pqrun.teller import Listener, Teller
-from pqrun.workers import usable_cpus
 
 if TYPE_CHECKING:
     from pqrun.control.desk import Desk
@@ -68,16 +65,6 @@ def run(settings: Settings) -> int:
     return run.run()
 
 
-def place_of(settings: Settings, jobs: Sequence[JobSpec] = ()) -> Place:
-    """Where the commands will run; `UserError` if they can't run there."""
-    load = None if settings.load is None else load_limit(settings.load, usable_cpus())
-    if settings.on == "local":
-        return Here(settings, Machine(load, settings.memfree))
-    from pqrun.afar import Afar
-
-    return Afar(settings, jobs, load)
-
-
 class Run:
     """One process's part of a run: its pieces, and how they are put together."""
 
@@ -107,6 +94,7 @@ class Run:
         self.page = self.stage.page
         self.ledger: Ledger | None = None
         self.trouble: list[str] = []
+        self.dropped = False
         self.scheduler = Scheduler(
             pools=restart.pools if restart is not None else settings.pools or source.pools,
             max_queue=settings.max_queue or source.max_queue or MAX_QUEUE,
@@ -114,10 +102,12 @@ class Run:
             pace=Pace(settings.delay or 0.0, settings.rate),
             deadline=inf if settings.deadline is None else self.clock.now() + settings.deadline,
             random=Random(record.run_id),
+            patience=GIVE_UP_AFTER if settings.serve is None else inf,
         )
 
         self.server: Server | None = None
         self.ready: Callable[[], None] = lambda: None
+        self._begun = False
 
     def run(self) -> int:
         """Runs all; ends this process by a signal if one stopped the run."""
@@ -183,6 +173,7 @@ class Run:
         )
         self.engine.executor = slots
         watch = Watch(slots.leaders, self.clock.now)
+        self.place.short(watch.spare, record.spare)
 
         def list_running() -> None:
             self.stage.plain.list_running()
@@ -195,11 +186,15 @@ class Run:
             self.err.say(warning)
         teller.start()
         watch.start()
-        if (restart := self.restart) is not None:
-            self.engine.turn(ask=lambda scheduler, now: scheduler.restore(restart, now))
-        self.source.feed(self.engine, self.scheduler, self.reactor, self.place.fit)
-        if not self.engine.broken:
-            self.ready()
+        self._begun = True
+        try:
+            if (restart := self.restart) is not None:
+                self.engine.turn(ask=lambda scheduler, now: scheduler.restore(restart, now))
+            self.source.feed(self.engine, self.scheduler, self.reactor, self.place.fit)
+            if not self.engine.broken:
+                self.ready()
+        except Exception as error:  # what runs already has to be stopped all the same
+            self.engine.fail(error)
         self.engine.run()
         slots.close()
         watch.close()
@@ -217,7 +212,13 @@ class Run:
         from pqrun.upkeep import upkeep
 
         assert self.record.directory is not None
-        self.server = Server(self.record.directory.socket, self.reactor, self._desk, self.clock.now)
+        try:
+            self.server = Server(self.record.directory.socket, self.reactor, self._desk, self.clock.now)
+        except OwnFailure as failure:
+            if self.settings.serve is not None:  # a queue to which nobody can talk is no use
+                raise
+            self.err.say(f"pqrun: {failure}; the run goes on without `add`, `ps` and their like")
+            return
         self.place.tell_socket(self.record.directory.socket)
         self.engine.resolve = self.server.heard
         self.record.watch(upkeep(self.record, self.engine, self.server))
@@ -275,16 +276,20 @@ class Run:
         if (failure := self.record.failure()) is not None:
             self.engine.fail(failure)
         broken = self.engine.broken
-        if broken is not None and not isinstance(broken, OwnFailure):
-            raise broken
 
-        def tell_the_rest() -> None:
-            teller.close()
-            if broken is not None:
+        def last_words() -> None:
+            if isinstance(broken, OwnFailure):
                 self.err.say(f"pqrun: {broken}")
+            self.trouble += teller.dropped
+            self.dropped = bool(teller.dropped)
             self._last_words()
 
-        self.signals.patiently(tell_the_rest)
+        teller.finish(last_words)
+        self.signals.wait_for(teller.thread)
+        if teller.failed is not None:
+            raise teller.failed
+        if broken is not None and not isinstance(broken, OwnFailure):
+            raise broken
         page, stopped = self.page, bool(self.scheduler.stopping)
         code, signal = self._exit_code(broken), self.signals.stopped_by
         exit = 128 + signal if signal else code
@@ -334,7 +339,7 @@ class Run:
     def _exit_code(self, broken: BaseException | None) -> int:
         if isinstance(broken, OwnFailure):
             return broken.code
-        if self.stage.failures():
+        if self.dropped or self.stage.failures():
             return OWN_FAILURE
         if self.source.wrong:
             return SOME_FAILED if self.page.added else USAGE
@@ -344,7 +349,7 @@ class Run:
 
     def _close_record(self) -> None:
         try:
-            self.record.close(nothing=bool(self.source.wrong) and not self.page.added)
+            self.record.close(nothing=not self._begun or (bool(self.source.wrong) and not self.page.added))
         except OwnFailure:
-            if self.engine.broken is None:  # else the first one has been told
+            if self._begun and self.engine.broken is None:  # else the first one is told
                 raise

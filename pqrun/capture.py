@@ -245,22 +245,33 @@ def copy_range(source: int, fd: int, start: int, end: int) -> None:
             if by_kernel:
                 moved = os.sendfile(fd, source, start, min(end - start, 1 << 30))
             else:
-                data = os.pread(source, min(PIECE, end - start), start)
+                data = _read_at(source, min(PIECE, end - start), start)
                 write_all(fd, data)
                 moved = len(data)
         except BlockingIOError:
             _wait_for_room(fd)
             continue
-        except OSError as error:
-            import errno
-
-            if by_kernel and error.errno in (errno.EINVAL, errno.ENOSYS, errno.ENOTSOCK, errno.EOPNOTSUPP):
-                by_kernel = False  # an append-only file, or not Linux
-                continue
+        except (BrokenPipeError, ConnectionResetError):
             raise
+        except OSError:
+            if not by_kernel:
+                raise
+            by_kernel = (
+                False  # an append-only file, or not Linux; or a fault, and then by hand it shows whose
+            )
+            continue
         if not moved:
             return
         start += moved
+
+
+def _read_at(source: int, size: int, start: int) -> bytes:
+    """Some bytes of a file with output; a failure to read it is told from one to write by its file name."""
+    try:
+        return os.pread(source, size, start)
+    except OSError as error:
+        error.filename = "what a job has printed"
+        raise
 
 
 def _wait_for_room(fd: int) -> None:

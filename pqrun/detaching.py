@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable
 
 from pqrun.display.safe import safe
-from pqrun.errors import BUG, OWN_FAILURE, USAGE, OwnFailure, UserError
+from pqrun.errors import BUG, OWN_FAILURE, USAGE, OwnFailure, UserError, refusal
 from pqrun.journal.rundir import LOG, RunDirectory
 
 _READY = "ready"
@@ -58,14 +58,16 @@ def _be_in_the_background(directory: RunDirectory, serve: Callable[[Ready], int]
         _close_all_but(told)
         _take_log(directory)
         code = serve(lambda: tell(f"{_READY} {os.getpid()}"))
-    except (UserError, OwnFailure) as error:
-        code = error.code if isinstance(error, OwnFailure) else USAGE
-        _say(f"pqrun: {error}")
-        tell(f"{code} {error}")
-    except BaseException:
-        code = BUG
-        _say(traceback.format_exc() + "pqrun: this is a bug in pqrun; please report the lines above")
-        tell(f"{code} this is a bug in pqrun: {directory.path}/{LOG} tells more")
+    except BaseException as error:
+        told_of = error if isinstance(error, UserError) else refusal(error)
+        if told_of is not None:
+            code = told_of.code if isinstance(told_of, OwnFailure) else USAGE
+            _say(f"pqrun: {told_of}")
+            tell(f"{code} {told_of}")
+        else:
+            code = BUG
+            _say(traceback.format_exc() + "pqrun: this is a bug in pqrun; please report the lines above")
+            tell(f"{code} this is a bug in pqrun: {directory.path}/{LOG} tells more")
     finally:
         os._exit(code)
 

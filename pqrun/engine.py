@@ -10,6 +10,7 @@ from threading import Lock
 from typing import Protocol
 
 from pqrun.clock import Clock
+from pqrun.errors import OwnFailure, refusal
 from pqrun.events import Event
 from pqrun.executors import Executor
 from pqrun.limits import BEARS_ALL, Bearing
@@ -67,6 +68,7 @@ class Tireless:
         return BEARS_ALL
 
 
+SEE = "; `ulimit -n` shows the limit of open files, `ulimit -u` that of processes"
 UNREAD = Bearing(0, "what jobs print is not being read")
 
 
@@ -182,7 +184,9 @@ class Engine:
             self.alarm = scheduler.next_alarm()
             if scheduler.holding:
                 self.alarm = min(self.alarm, self._machine.looks_at)
-            if self._reactor_must_look():
+            if scheduler.hopeless:
+                self.fail(OwnFailure(f"nothing can be started: {scheduler.hopeless}{SEE}"))
+            elif self._reactor_must_look():
                 self._reactor.ring()
         return decision.events
 
@@ -207,7 +211,7 @@ class Engine:
     def fail(self, error: BaseException) -> None:
         """Nothing more starts; `run` returns and leaves it to its caller to stop what runs."""
         if self.broken is None:
-            self.broken = error
+            self.broken = refusal(error) or error
         self._reactor.ring()
 
     def hungry(self, room: int) -> None:
@@ -216,11 +220,14 @@ class Engine:
 
     def run(self) -> None:
         """The main thread's part: until everything is over, or broken."""
-        self.turn()
-        while not (self._scheduler.done or self.broken):
-            self._looked_until = self.alarm
-            for ask in self._reactor.wait(self.alarm - self._clock.now()):
-                self._looked_until = -inf
-                self.turn(ask=ask)
-            self._looked_until = -inf
+        try:
             self.turn()
+            while not (self._scheduler.done or self.broken):
+                self._looked_until = self.alarm
+                for ask in self._reactor.wait(self.alarm - self._clock.now()):
+                    self._looked_until = -inf
+                    self.turn(ask=ask)
+                self._looked_until = -inf
+                self.turn()
+        except Exception as error:  # of the wait: what runs has to be stopped all the same
+            self.fail(error)

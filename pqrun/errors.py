@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The two ways to fail on purpose; anything else that is raised is a bug. And the exit codes of a run."""
 
+from __future__ import annotations
+
+from errno import EAGAIN, EBADF, EFAULT, EINVAL, EMFILE, ENOTSOCK
+
 OK, SOME_FAILED, USAGE, NOT_ALL_RUN, OWN_FAILURE, BUG = 0, 1, 2, 3, 4, 70
 
 
@@ -14,3 +18,28 @@ class OwnFailure(Exception):
     def __init__(self, message: str, code: int = OWN_FAILURE) -> None:
         super().__init__(message)
         self.code = code
+
+
+MISUSE = frozenset({EBADF, EFAULT, EINVAL, ENOTSOCK})
+"""Errors of a system call that this program has called wrongly."""
+CURES = {EMFILE: "see `ulimit -n`", EAGAIN: "see `ulimit -u`"}
+
+
+def refusal(error: BaseException) -> OwnFailure | None:
+    """Return what the machine refused, as a failure of our own part; None if the error is a bug of ours.
+
+    A system call that fails and a module that can't be read are facts about the machine and the disk. They
+    are told in one line, and end the run with exit 4 wherever they were not dealt with.
+    """
+    if isinstance(error, OwnFailure):
+        return error
+    if isinstance(error, ImportError):
+        failure = OwnFailure(f"cannot load {error.name or 'a part of pqrun'}: {error}")
+    elif isinstance(error, OSError) and error.errno is not None and error.errno not in MISUSE:
+        where = "" if error.filename is None else f" ({error.filename})"
+        cure = f"; {CURES[error.errno]}" if error.errno in CURES else ""
+        failure = OwnFailure(f"cannot go on: {error.strerror}{where}{cure}")
+    else:
+        return None
+    failure.__cause__ = error
+    return failure

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from pqrun.clock import Clock
@@ -12,14 +12,15 @@ from pqrun.errors import OwnFailure
 from pqrun.executors.child import Child, Surroundings
 from pqrun.executors.containment import Containment
 from pqrun.executors.launch import Launcher
+from pqrun.executors.processes import LINUX
 from pqrun.executors.slots import Slots
 from pqrun.executors.warden import Warden
 from pqrun.journal.record import Record
-from pqrun.machine import Machine
+from pqrun.machine import Machine, load_limit
 from pqrun.model import JobSpec, Key
 from pqrun.reactor import Reactor
 from pqrun.settings import Settings
-from pqrun.workers import count_workers
+from pqrun.workers import count_workers, usable_cpus
 
 PeakOf = Callable[[Key], int | None]
 
@@ -59,6 +60,7 @@ class Place(Protocol):
     def workers(
         self, clock: Clock, engine: Engine, count: int, say: Callable[[str], None], peak_of: PeakOf
     ) -> Workers: ...
+    def short(self, *spare: Callable[[], None]) -> None: ...
     def count(self, said: str | None) -> int: ...
     def size(self) -> int: ...
     def close(self) -> list[str]: ...
@@ -88,6 +90,11 @@ class Here:
             self.warden.close()
             raise OwnFailure(f"--require-watchdog: {self.warden.trouble}")
         containment.open()
+        if LINUX and not containment.is_subreaper:
+            from pqrun.executors.polite import PoliteContainment
+
+            # The kernel refuses it, or a filter of system calls: leftovers are searched for instead.
+            self._containment = PoliteContainment(launcher.mark, launcher.kept_mark)
         for watchdog in self.warden.watchdogs:
             reactor.add(watchdog)
 
@@ -137,6 +144,15 @@ class Here:
         if self.warden.trouble:
             tell(self.warden.trouble)
 
+    def short(self, *spare: Callable[[], None]) -> None:
+        """What to call when the machine has no room for another job."""
+
+        def call_all() -> None:
+            for act in spare:
+                act()
+
+        self._slots.short = call_all
+
     def count(self, said: str | None) -> int:
         """How many slots that is, as it was said."""
         return count_workers(said)
@@ -150,3 +166,13 @@ class Here:
         self._containment.close()
         self.warden.close()
         return [*self._containment.escaped, *([self.warden.trouble] if self.warden.trouble else [])]
+
+
+def place_of(settings: Settings, jobs: Sequence[JobSpec] = ()) -> Place:
+    """Where the commands will run; `UserError` if they can't run there."""
+    load = None if settings.load is None else load_limit(settings.load, usable_cpus())
+    if settings.on == "local":
+        return Here(settings, Machine(load, settings.memfree))
+    from pqrun.afar import Afar
+
+    return Afar(settings, jobs, load)

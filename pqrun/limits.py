@@ -12,18 +12,24 @@ from pqrun.words import duration_text
 
 AGAIN_AFTER_REFUSAL = 0.25
 LONGEST_PAUSE = 8.0
+GIVE_UP_AFTER = 5.0
 QUIET_ROUNDS = 8
 
 
 class Ceiling:
     """How many slots the machine bears: lowered when it refuses a start, raised by and by.
 
-    `untold` is why it was lowered for the first time, until somebody was told.
+    `untold` is why it was lowered for the first time, until somebody was told. `hopeless` says why there is
+    no use in trying again: nothing of ours runs, so nothing can make room, and each start was refused for
+    `patience` seconds.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, patience: float = GIVE_UP_AFTER) -> None:
         self.slots: float = inf
         self.untold = ""
+        self.hopeless = ""
+        self._patience = patience
+        self._refused_since = inf
         self._told = False
         self._unrefused = 0
         self._again_at = -inf
@@ -32,9 +38,14 @@ class Ceiling:
     def refused(self, used: int, now: float, why: str) -> None:
         """A start was refused while so many slots were used."""
         self._unrefused = 0
-        if not used:  # nothing of ours can end and make room: it is tried less and less often
+        if used:
+            self._refused_since = inf
+        else:  # nothing of ours can end and make room: it is tried less and less often
             self._again_at = now + self._pause
             self._pause = min(2 * self._pause, LONGEST_PAUSE)
+            self._refused_since = min(self._refused_since, now)
+            if now - self._refused_since >= self._patience:
+                self.hopeless = why
         self.slots = min(self.slots, max(1, used))
         if not self._told:
             self.untold, self._told = why, True
@@ -42,6 +53,7 @@ class Ceiling:
     def went_well(self) -> None:
         """An attempt ended; after many of them one more at a time is tried."""
         self._pause = AGAIN_AFTER_REFUSAL
+        self._refused_since = inf
         if self.slots < inf:
             self._unrefused += 1
             if self._unrefused >= QUIET_ROUNDS * self.slots:

@@ -49,6 +49,7 @@ class Reactor:
         os.set_blocking(self._bell, False)
         os.set_blocking(self._ringer, False)
         self._rung = False
+        self._longest_wait = LONGEST_WAIT
         self._sources: dict[Source, Duplex | None] = {}
         self._handlers: dict[int, Callable[[int], Iterable[Ask]]] = {}
         self._before: dict[int, object] = {}
@@ -58,6 +59,10 @@ class Reactor:
         if not self._rung:
             self._rung = True
             self._write(b"\0")
+
+    def look_again(self, seconds: float) -> None:
+        """From a source, in the main thread: `wait` returns at the latest then, and asks what is wanted anew."""
+        self._longest_wait = min(self._longest_wait, seconds)
 
     def listen(self) -> None:
         """Signals come as bytes through the bell from now on; main thread only."""
@@ -94,7 +99,8 @@ class Reactor:
             if mask:
                 by_fd[source.fileno()] = source
                 poll.register(source.fileno(), mask)
-        seconds = min(max(seconds, 0.0), LONGEST_WAIT)
+        seconds = 0.0 if asks else min(max(seconds, 0.0), self._longest_wait)
+        self._longest_wait = LONGEST_WAIT
         for fd, happened in poll.poll(seconds * 1000 + 0.999 if seconds else 0):
             if fd == self._bell:
                 asks += self._signals()

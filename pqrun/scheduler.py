@@ -18,7 +18,7 @@ from pqrun import news as nw
 from pqrun.alarms import Alarms
 from pqrun.backlog import LISTED, Backlog
 from pqrun.graph import Graph, UnknownNeed
-from pqrun.limits import BEARS_ALL, Bearing, Halting, Pace
+from pqrun.limits import BEARS_ALL, GIVE_UP_AFTER, Bearing, Halting, Pace
 from pqrun.model import Halt, JobSpec, Need, Outcome, Pool, StopReason
 from pqrun.ready import Ready
 from pqrun.running import Act, Decision, Running, Start, Stop
@@ -30,7 +30,7 @@ Skipped = tuple[Task, Outcome, Need]
 
 
 class Scheduler:
-    """The queue model: who runs next, when to try again, when to stop."""
+    """The queue model: who runs next, when to try again, when to stop; `hopeless`: why nothing can start."""
 
     def __init__(
         self,
@@ -41,6 +41,7 @@ class Scheduler:
         pace: Pace | None = None,
         deadline: float = inf,
         random: Random | None = None,
+        patience: float = GIVE_UP_AFTER,
     ) -> None:
         self.tasks: dict[int, Task] = {}
         self.graph = Graph(self.tasks)
@@ -48,16 +49,17 @@ class Scheduler:
         self.backlog = Backlog()
         self.max_queue = max_queue
         self.paused = False
-        self.in_between = ""  # what is being done in several turns: nothing starts meanwhile
+        self.in_between = ""  # what is done in several turns: nothing starts meanwhile
         self.stopping: ev.RunStopping | None = None
         self.input_ended = False
+        self.hopeless = ""
         self.jobs = 0
         self._log = Decision([], [])
         self._alarms = Alarms(lambda seq: task.state if (task := self.tasks.get(seq)) else None)
         self._running = Running(self.ready, self._alarms, self._log, random or Random(0))
         self.signalled = self._running.signalled  # to be called when a signal tells pqrun to stop
         self._halting = Halting(halt)
-        self._starts = Starts(self.ready, self._running, self._log, pace or Pace(), self.backlog)
+        self._starts = Starts(self.ready, self._running, self._log, pace or Pace(), self.backlog, patience)
         self._deadline = deadline
 
     # What people and files ask for
@@ -283,6 +285,7 @@ class Scheduler:
         if cancelled:
             self.cancel(task, now)
         self._starts.ceiling.refused(self._running.used, now, why)
+        self.hopeless = self._starts.ceiling.hopeless
 
     def _leave(self, task: Task, now: float) -> None:
         """If it is in the queue, it goes without an attempt."""
@@ -344,4 +347,4 @@ class Scheduler:
                 self._conclude(task, outcome, now)
 
 
-__all__ = ["Act", "Decision", "Scheduler", "Start", "Stop", "UnknownNeed"]
+__all__ = "Act", "Decision", "Scheduler", "Start", "Stop", "UnknownNeed"

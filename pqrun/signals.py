@@ -129,23 +129,11 @@ class SignalPolicy:
         self._tell()
         return []
 
-    def patiently(self, tell: Callable[[], None]) -> None:
-        """Waits for slow readers, but no longer than a second once somebody wants us to stop."""
-        failed: list[BaseException] = []
-
-        def work() -> None:
-            try:
-                tell()
-            except BaseException as error:
-                failed.append(error)
-
-        thread = Thread(target=work, name="pqrun-last-words", daemon=True)
-        thread.start()
+    def wait_for(self, thread: Thread) -> None:
+        """Waits for a thread that tells people, but no longer than a second once we are told to stop."""
         patience = inf
         while thread.is_alive() and patience > 0:
             thread.join(0.02)
             self._reactor.wait(0)
             if self.stopped_by:
                 patience = min(patience, LAST_WORDS) - 0.02
-        if failed:
-            raise failed[0]

@@ -7,7 +7,7 @@ from math import inf
 
 from pqrun import events as ev
 from pqrun.backlog import Backlog
-from pqrun.limits import Bearing, Ceiling, Pace
+from pqrun.limits import GIVE_UP_AFTER, Bearing, Ceiling, Pace
 from pqrun.ready import SLOTS, Ready
 from pqrun.running import Decision, Running
 from pqrun.task import Task
@@ -20,11 +20,19 @@ class Starts:
     start again at `opens_at`, or when something else happens if that is `inf`.
     """
 
-    def __init__(self, ready: Ready, running: Running, log: Decision, pace: Pace, backlog: Backlog) -> None:
+    def __init__(
+        self,
+        ready: Ready,
+        running: Running,
+        log: Decision,
+        pace: Pace,
+        backlog: Backlog,
+        patience: float = GIVE_UP_AFTER,
+    ) -> None:
         self.holding = ""
         self.opens_at = inf
         self.slots = 0
-        self.ceiling = Ceiling()
+        self.ceiling = Ceiling(patience)
         self._ready = ready
         self._running = running
         self._log = log

@@ -35,10 +35,11 @@ class Subscribers:
     def add(self, listener: Listener | Hear) -> Callable[[], None]:
         """From now on it hears everything, in order; answers the function that ends it."""
         with self._lock:
-            self._listeners.append(listener)
             if self._teller is None:
-                self._teller = Teller([self], self._caught_up)
-                self._teller.start()
+                teller = Teller([self], self._caught_up)
+                teller.start()
+                self._teller = teller
+            self._listeners.append(listener)
         return lambda: self._drop(listener)
 
     def put(self, events: Sequence[Event]) -> None:

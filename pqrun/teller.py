@@ -16,6 +16,8 @@ from threading import Thread
 from typing import Protocol
 
 from pqrun import events as ev
+from pqrun.errors import refusal
+from pqrun.threads import PATIENCE_SECONDS, start_thread
 
 MOST_BYTES = 64 * 1024 * 1024
 MOST_EVENTS = 10_000
@@ -40,10 +42,14 @@ class Ticking(Protocol):
 
 
 class Teller:
-    """Tells listeners, one batch after another, in a thread of its own."""
+    """Tells listeners, one batch after another, in a thread of its own.
+
+    `dropped` says which listeners could not do their part because the machine refused something.
+    """
 
     def __init__(self, listeners: Sequence[Listener], caught_up: Callable[[], None]) -> None:
         self.behind = False
+        self.dropped: list[str] = []
         self._listeners = list(listeners)
         self._caught_up = caught_up
         self._untold: deque[Sequence[ev.Event]] = deque()
@@ -53,11 +59,13 @@ class Teller:
         self._told_bytes = 0
         self._something = Flag()
         self._closing = Flag()
+        self._last_words: Callable[[], None] = lambda: None
+        self.failed: BaseException | None = None
         self.thread = Thread(target=self._run, name="pqrun-teller", daemon=True)
 
     def start(self) -> None:
-        """Begins to tell."""
-        self.thread.start()
+        """Begins to tell. `NoThread` if there is no thread to be had for it."""
+        start_thread(self.thread, patience=PATIENCE_SECONDS)
 
     def put(self, events: Sequence[ev.Event]) -> None:
         """Under the engine's lock: never waits."""
@@ -80,6 +88,15 @@ class Teller:
         self._something.set()
         self.thread.join(seconds)
         return not self.thread.is_alive()
+
+    def finish(self, last_words: Callable[[], None]) -> None:
+        """Tells the rest, and then has its thread say the last words; does not wait for it.
+
+        The thread has ended when all is said; `failed` is what the last words have raised.
+        """
+        self._last_words = last_words
+        self._closing.set()
+        self._something.set()
 
     def untold(self) -> list[Sequence[ev.Event]]:
         """What nobody will be told by us any more, because we were given up; each batch goes to one of us."""
@@ -104,6 +121,10 @@ class Teller:
             self._closing.wait(BREATH)
         for listener in list(self._listeners):
             self._guard(listener, listener.close)
+        try:
+            self._last_words()
+        except BaseException as error:
+            self.failed = error
 
     def _tell(self) -> None:
         while self._untold:
@@ -133,8 +154,11 @@ class Teller:
         """A listener that raises is dropped and reported; the run goes on."""
         try:
             act()
-        except Exception:
+        except Exception as error:
             self._listeners.remove(listener)
             name = type(listener).__name__
+            if failure := refusal(error):
+                self.dropped.append(f"{name}: {failure}")
+                return
             sys.stderr.write(f"pqrun: {name} failed and was dropped; the run goes on\n")
             sys.__excepthook__(*sys.exc_info())

@@ -15,6 +15,7 @@ from pqrun.journal.record import Record
 from pqrun.journal.rundir import LOG
 from pqrun.journal.shorten import remove_outputs, shortened
 from pqrun.journal.writer import Journal
+from pqrun.threads import NoThread, start_thread
 
 LONGEST_LOG = 8 << 20
 
@@ -44,9 +45,10 @@ class Tidying:
             self._ended += ended
             if self._ended < self._worth or (self._thread is not None and self._thread.is_alive()):
                 return
-            self._ended = 0
-            self._thread = Thread(target=self._tidy, name="pqrun-tidying", daemon=True)
-            self._thread.start()
+            thread = Thread(target=self._tidy, name="pqrun-tidying", daemon=True)
+            with contextlib.suppress(NoThread):  # then at the next end of a job
+                start_thread(thread)
+                self._thread, self._ended = thread, 0
 
     def close(self) -> None:
         """Waits for what is being done."""

@@ -24,9 +24,11 @@ from pqrun.model import Attempt, Command
 from pqrun.scheduler import Scheduler
 from pqrun.subscribers import Hear, Subscribers
 from pqrun.teller import Listener
+from pqrun.threads import start_thread
 
 Answer = TypeVar("Answer")
 LAST_WORDS = 2.0
+PATIENCE_SECONDS = 60.0  # a program may itself make room for a thread or a process meanwhile
 
 
 class Workshop:
@@ -43,7 +45,7 @@ class Workshop:
         self._lock = Lock()
         self.undone: list[Job[Any]] = []
         self._process = os.getpid()
-        self.scheduler = Scheduler(max_queue=config.max_queue_size)
+        self.scheduler = Scheduler(max_queue=config.max_queue_size, patience=PATIENCE_SECONDS)
         self.scheduler.graph.remembers = 0
         self.subscribers = Subscribers(lambda: self.engine.post())
         self.engine = Engine(
@@ -75,7 +77,7 @@ class Workshop:
         self.engine.arrive = self._arrive
         self.engine.resolve = resolve
         self._fail = fail
-        self.thread.start()
+        start_thread(self.thread)
 
     @property
     def threads(self) -> list[Thread]:

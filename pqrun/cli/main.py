@@ -7,7 +7,7 @@ import os
 import sys
 from errno import EDQUOT, EFBIG, EIO, ENOSPC
 
-from pqrun.errors import BUG, OWN_FAILURE, USAGE, OwnFailure, UserError
+from pqrun.errors import BUG, OWN_FAILURE, USAGE, UserError, refusal
 
 NO_ROOM = {ENOSPC, EDQUOT, EFBIG, EIO}  # what we print has no file name; our own files have one
 
@@ -42,17 +42,14 @@ def entry() -> None:
 
 def run() -> int:
     """The exit code: what the user did is told in a line, what we did with a traceback."""
-    _make_sure_of_streams()
     try:
+        _make_sure_of_streams()
         return _run()
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except UserError as error:
         _tell(f"{error}" if "\n" in str(error) else f"pqrun: {error}")
         return USAGE
-    except OwnFailure as failure:
-        _tell(f"pqrun: {failure}")
-        return failure.code
     except KeyboardInterrupt:  # before there was a run that deals with it
         from signal import SIGINT
 
@@ -67,6 +64,12 @@ def run() -> int:
 
             _tell(f"pqrun: {NO_DIRECTORY}")  # a relative path, which begins nowhere now
             return USAGE
+        if (failure := refusal(error)) is not None:
+            _tell(f"pqrun: {failure}")
+            return failure.code
+        if isinstance(error, MemoryError):
+            _tell("pqrun: out of memory")
+            return BUG
         import traceback
 
         _tell(traceback.format_exc())

@@ -22,7 +22,10 @@ def listen(path: str) -> socket.socket:
 
     Only for who holds the run's lock. `OwnFailure` if it can't be.
     """
-    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    except OSError as error:
+        raise OwnFailure(f"cannot listen at {path}: {error.strerror}") from error
     listening.setblocking(False)
     try:
         with contextlib.suppress(FileNotFoundError):

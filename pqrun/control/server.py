@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterable, Sequence
+from math import inf
 from typing import TYPE_CHECKING
 
 from pqrun.control.address import is_ours, listen
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from pqrun.control.desk import Desk
     from pqrun.control.service import Service
 
+DEAF_SECONDS = 0.5
+
 
 class Server:
     """Listens at a path, for who holds the run's lock. `desk` makes what answers; `now` tells the time."""
@@ -34,7 +37,7 @@ class Server:
         self._make_desk = desk
         self._now = now
         self._service: Service | None = None
-        self._deaf = False
+        self._deaf_until = -inf
         self._lost = False
         self._socket = listen(path)
         self._place = _identity(path)
@@ -46,7 +49,7 @@ class Server:
 
     def wanted(self) -> bool:
         """Whether somebody may come."""
-        return not self._deaf or self._lost
+        return self._lost or self._deaf_until == -inf or self._now() >= self._deaf_until
 
     def pending(self) -> bool:
         """Whether there is something to do that nobody has to come for."""
@@ -84,8 +87,11 @@ class Server:
             connection, _ = self._socket.accept()
         except OSError as error:
             # Without a descriptor for it, it would be called again at once: not before one may be free.
-            self._deaf = not isinstance(error, BlockingIOError | InterruptedError | ConnectionError)
+            if not isinstance(error, BlockingIOError | InterruptedError | ConnectionError):
+                self._deaf_until = self._now() + DEAF_SECONDS
+                self._reactor.look_again(DEAF_SECONDS)
             return False
+        self._deaf_until = -inf
         if is_ours(connection):
             self._service = self._service or self._opened()
             self._service.admit(connection)
@@ -95,8 +101,8 @@ class Server:
 
     def heard(self, events: Sequence[Event]) -> None:
         """From any thread, after each turn: what has happened in the run."""
-        if self._deaf:
-            self._deaf = False
+        if self._deaf_until > -inf:
+            self._deaf_until = -inf
             self._reactor.ring()
         if self._service is not None:
             self._service.heard(events)

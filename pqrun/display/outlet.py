@@ -75,5 +75,15 @@ class Outlet:
             self.wrote = True
         except OSError as error:
             self.gone = True
-            if error.errno not in (errno.EPIPE, errno.EIO, errno.ECONNRESET):
+            hung_up = error.errno == errno.EIO and self._is_device  # a terminal that is gone
+            if error.filename is not None:
+                self.failure = f"cannot read {error.filename} to show it: {error.strerror}"
+            elif error.errno not in (errno.EPIPE, errno.ECONNRESET) and not hung_up:
                 self.failure = f"cannot write to {self.name}: {error.strerror}"
+
+    @property
+    def _is_device(self) -> bool:
+        try:
+            return stat.S_ISCHR(os.fstat(self.fd).st_mode)
+        except OSError:
+            return False

@@ -65,6 +65,11 @@ class Containment:
             self._known.update(self._listed())
             self._settle()
 
+    @property
+    def is_subreaper(self) -> bool:
+        """Whether orphans come to us."""
+        return self._subreaper
+
     def adopt(self, start: Callable[[], int], *, instead_of: int = 0) -> int:
         """Starts a child of ours that is no job's, in place of one that has been reaped."""
         with self._lock:
@@ -118,7 +123,7 @@ class Containment:
             wait.until_closed(hurry)
         elif not self._subreaper and group_lives(member.pid):
             _end_group(member.pid, grace, hurry, waits())
-        if not self._subreaper or self._children.read() in (self._quiet, b""):
+        if not self._subreaper or self._is_calm():
             self._kin.leave(member)
         else:
             wait = wait or waits()
@@ -126,7 +131,7 @@ class Containment:
 
     def tidy(self) -> None:
         """Reaps what a job that runs for long has left in the meantime and has ended by itself."""
-        if self._subreaper and self._children.read() != self._quiet:
+        if self._subreaper and not self._is_calm():
             with self._lock:
                 self._look_around()
                 self._settle()
@@ -188,7 +193,11 @@ class Containment:
         alive: list[Orphan] = []
         before, self._orphans = self._orphans, {}
         all_clear = True
-        pids = self._listed()
+        try:
+            pids = self._listed()
+        except OSError:  # no descriptors left to look with
+            self._orphans = before
+            return list(before.values()), False
         # Where leaders are listed too, one that has just died may be taken for an orphan.
         may_reap = self._children.only_orphans or not self._kin.awaits_leaders
         for pid in pids:
@@ -212,7 +221,11 @@ class Containment:
 
     def _settle(self) -> None:
         """Notes what the list of children looks like with nothing in it to be ended."""
-        data = self._children.read()
+        try:
+            data = self._children.read()
+        except OSError:
+            self._quiet = b"?"
+            return
         calm = all(
             pid in self._known or ((orphan := self._orphans.get(pid)) is not None and orphan.spared)
             for pid in map(int, data.split())
@@ -258,6 +271,13 @@ class Containment:
             orphan.spared = True
             why = "not permitted" if orphan.denied else "it does not die"
             self.escaped.append(f"cannot end process {orphan.pid}, left by a job: {why}")
+
+    def _is_calm(self) -> bool:
+        """Whether the list of children shows nothing that has to be ended; not if it can't be read."""
+        try:
+            return self._children.read() in (self._quiet, b"")
+        except OSError:
+            return False
 
     def _listed(self) -> list[int]:
         return list(map(int, self._children.read().split()))

@@ -22,6 +22,7 @@ from pqrun.executors.dask_address import Address
 from pqrun.executors.dask_answers import in_words, result_of
 from pqrun.executors.dask_versions import check_versions, security_of
 from pqrun.model import Key
+from pqrun.threads import start_thread
 
 if TYPE_CHECKING:
     from pqrun.executors.dask_worker import Errand
@@ -99,7 +100,7 @@ class Link:
         ):
             logging.getLogger(name).setLevel(logging.CRITICAL)  # what matters is said in our own words
         self._here = distributed.__version__
-        self._thread.start()
+        start_thread(self._thread)
         try:
             self.wait_for(self._first())
         except BaseException:

@@ -90,11 +90,17 @@ class PoliteContainment(Containment):
         ended: dict[int, Process] = {}
         began = time.monotonic()
         while True:
-            those, executing = _those_of(member, entered)
-            if self._adopts:
-                _reap([*ended.values(), *those])
-            left = [process for process in those if process.lives]
             now = time.monotonic()
+            try:
+                those, executing = _those_of(member, entered)
+                if self._adopts:
+                    _reap([*ended.values(), *those])
+            except OSError:  # the living can't be listed, for want of descriptors or memory
+                if now >= min(kill_at, began + grace) + UNKILLABLE:
+                    break
+                time.sleep(0.02)
+                continue
+            left = [process for process in those if process.lives]
             if now >= kill_at + UNKILLABLE or not (left or (executing and now < began + LONGEST_EXEC)):
                 break
             if not left:

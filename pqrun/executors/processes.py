@@ -7,6 +7,7 @@ Looks and signals; whose a process is, and what is to become of it, others decid
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import sys
@@ -20,6 +21,7 @@ A_PAGE_MAY_BE_FULL = 2048
 UNKILLABLE = 5.0
 LONGEST_EXEC = 1.0
 _PF_KTHREAD = 0x00200000
+SCARCE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_GET_CHILD_SUBREAPER = 37
 
@@ -46,11 +48,9 @@ class Process(NamedTuple):
 
 
 def look_at(pid: int) -> Process | None:
-    """That process, if there is one; OSError if there are no descriptors left to look with."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
-            text = file.read(4096)
-    except (FileNotFoundError, ProcessLookupError):
+    """That process, if there is one that can be seen; OSError if there is no descriptor or memory to look with."""
+    text = _read(f"/proc/{pid}/stat", 4096)
+    if not text:
         return None
     facts = text[text.rfind(b")") + 2 :].split()
     bare = facts[48:49] == [b"0"] and not int(facts[6]) & _PF_KTHREAD
@@ -61,18 +61,26 @@ def environment_of(pid: int) -> bytes | None:
     """The variables with which it was started; empty if it has none, or we may not know.
 
     None in the moment in which it executes a program: its variables are on their way, so look again.
+    OSError as above.
     """
-    try:
-        for _ in range(2):  # it may have got them between the first look and the second
-            with open(f"/proc/{pid}/environ", "rb", buffering=0) as file:
-                if data := file.read(1 << 20):
-                    return data
-            process = look_at(pid)
-            if process is not None and process.lives and process.bare:
-                return None
-    except (FileNotFoundError, ProcessLookupError, PermissionError):
-        pass
+    for _ in range(2):  # it may have got them between the first look and the second
+        if data := _read(f"/proc/{pid}/environ", 1 << 20):
+            return data
+        process = look_at(pid)
+        if process is not None and process.lives and process.bare:
+            return None
     return b""
+
+
+def _read(path: str, limit: int) -> bytes:
+    """Some of a file about a process; nothing if that has gone or may not be seen."""
+    try:
+        with open(path, "rb", buffering=0) as file:
+            return file.read(limit)
+    except OSError as error:
+        if error.errno in SCARCE:  # that says nothing about the process
+            raise
+        return b""
 
 
 def newest_pid() -> int:
@@ -83,12 +91,10 @@ def newest_pid() -> int:
 
 
 def all_processes() -> Iterator[Process]:
-    """Every process there is, as far as it can be seen."""
+    """Every process there is, as far as it may be seen; OSError if there is nothing to look with."""
     for name in os.listdir("/proc"):
-        if name.isdecimal():
-            with contextlib.suppress(OSError):
-                if process := look_at(int(name)):
-                    yield process
+        if name.isdecimal() and (process := look_at(int(name))):
+            yield process
 
 
 def descendants_of(pid: int) -> list[Process]:
@@ -133,15 +139,21 @@ class Children:
             self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
     def read(self) -> bytes:
-        """Their numbers, the eldest first; one system call if there are few."""
+        """Their numbers, the eldest first; one system call if there are few. OSError if they can't be listed."""
         if self._fd < 0:
-            own = os.getpid()
-            return b"".join(b"%d " % process.pid for process in all_processes() if process.parent == own)
-        data = piece = os.pread(self._fd, 1 << 16, 0)
-        while len(piece) > A_PAGE_MAY_BE_FULL:
-            piece = os.pread(self._fd, 1 << 16, len(data))
-            data += piece
+            return self._search()
+        try:
+            data = piece = os.pread(self._fd, 1 << 16, 0)
+            while len(piece) > A_PAGE_MAY_BE_FULL:
+                piece = os.pread(self._fd, 1 << 16, len(data))
+                data += piece
+        except OSError:  # the kernel has no memory to make the list with
+            return self._search()
         return data
+
+    def _search(self) -> bytes:
+        own = os.getpid()
+        return b"".join(b"%d " % process.pid for process in all_processes() if process.parent == own)
 
     def close(self) -> None:
         """Nobody asks any more."""
@@ -151,9 +163,12 @@ class Children:
 
 
 def group_lives(group: int) -> bool:
-    """Whether more than zombies are in a group whose number can't have been reused."""
+    """Whether more than zombies are in a group whose number can't have been reused; so if it can't be seen."""
     if LINUX:
-        return any(process.group == group and process.lives for process in all_processes())
+        try:
+            return any(process.group == group and process.lives for process in all_processes())
+        except OSError:  # no descriptors left to look with
+            return True
     try:
         os.killpg(group, 0)
     except OSError:  # EPERM: nothing but zombies

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from pqrun.executors import Reporter
 from pqrun.model import Attempt, Key
 from pqrun.news import Ended, Refused
+from pqrun.threads import NoThread, start_thread
 
 
 class Task(Protocol):
@@ -28,7 +29,10 @@ class Task(Protocol):
 
 
 class Slots:
-    """Runs up to `count` attempts at a time, each in a thread of its own."""
+    """Runs up to `count` attempts at a time, each in a thread of its own.
+
+    `short` is called when the machine has refused a start: other parts of the run may do without something.
+    """
 
     def __init__(
         self,
@@ -45,6 +49,7 @@ class Slots:
         self._todo: SimpleQueue[tuple[Key, Task] | None] = SimpleQueue()
         self.threads: list[Thread] = []
         self._closing = False
+        self.short: Callable[[], None] = lambda: None
 
     def capacity(self) -> int:
         """Slots in all."""
@@ -65,9 +70,10 @@ class Slots:
             number = len(self.threads) + 1
             thread = Thread(target=self._slot, args=(number,), name=f"pqrun-slot-{number}", daemon=True)
             try:
-                thread.start()
-            except RuntimeError as error:  # threads count as processes where these are limited
-                self._reporter.post(Refused(attempt.key, str(error)))
+                start_thread(thread)
+            except NoThread as error:
+                self.short()
+                self._reporter.post(Refused(attempt.key, error.why))
                 return
             self.threads.append(thread)
         task = self._make(attempt)
@@ -118,6 +124,8 @@ class Slots:
 
     def _report(self, key: Key, end: Ended | Refused) -> None:
         self._live.pop(key, None)
+        if type(end) is Refused:
+            self.short()
         if self._todo.empty():
             self._reporter.turn(end)
         else:

@@ -129,22 +129,25 @@ def end_all(jobs: dict[int, float], mark: bytes, longest: float = GRACE, *, look
     while empty < looks:
         executing: set[int] = set()
         left = False
-        for process in _those_of(jobs, mark, asked, executing):
-            force = time.monotonic() >= kill_at
-            if process.pid in denied:
-                continue
+        try:
+            for process in _those_of(jobs, mark, asked, executing):
+                force = time.monotonic() >= kill_at
+                if process.pid in denied:
+                    continue
+                left = True
+                try:
+                    if force:
+                        _kill(process)
+                    elif process.pid not in asked:
+                        send(process, signal.SIGTERM, signal.SIGCONT)
+                except PermissionError:
+                    if force:
+                        denied.add(process.pid)
+                except OSError:
+                    pass  # it is looked at again in a moment
+                asked[process.pid] = process.born
+        except OSError:  # no descriptors or memory to look with, which does not prove that none lives
             left = True
-            try:
-                if force:
-                    _kill(process)
-                elif process.pid not in asked:
-                    send(process, signal.SIGTERM, signal.SIGCONT)
-            except PermissionError:
-                if force:
-                    denied.add(process.pid)
-            except OSError:
-                pass  # it is looked at again in a moment
-            asked[process.pid] = process.born
         # One that just executes a program shows its mark a moment later.
         left = left or (bool(executing) and time.monotonic() < began + LONGEST_EXEC)
         empty = 0 if left else empty + 1
@@ -204,12 +207,10 @@ def _those_of(
 def _is_theirs(process: Process, jobs: dict[int, float], mark: bytes, executing: set[int]) -> bool:
     if process.session in jobs or process.group in jobs:
         return True
-    with contextlib.suppress(OSError):
-        environment = environment_of(process.pid)
-        if environment is None:
-            executing.add(process.pid)
-        return mark in (environment or b"")
-    return False
+    environment = environment_of(process.pid)
+    if environment is None:
+        executing.add(process.pid)
+    return mark in (environment or b"")
 
 
 def be_called(name: bytes) -> None:

@@ -83,10 +83,15 @@ class Watchdog:
     def bury(self) -> None:
         """Kills and reaps it."""
         if self.pid:
-            with contextlib.suppress(OSError):
+            killed = True
+            try:
                 os.kill(self.pid, signal.SIGKILL)
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(self.pid, 0)
+            except ProcessLookupError:
+                pass
+            except OSError:
+                killed = False  # not permitted: it ends by itself when its pipe closes, and is not waited for
+            with contextlib.suppress(OSError):
+                os.waitpid(self.pid, 0 if killed else os.WNOHANG)
         self.last_pid, self.pid = self.pid or self.last_pid, 0
         if self.pipe >= 0:
             os.close(self.pipe)

@@ -136,6 +136,11 @@ class Record:
             return None
         return self._writer.failure() or self.directory.hold()
 
+    def spare(self) -> None:
+        """From any thread: no thread of ours is needed, since jobs need what there is."""
+        if self._writer is not None:
+            self._writer.spare()
+
     def conclude(
         self,
         metrics: RunningMetrics,

@@ -21,6 +21,7 @@ from pqrun.clock import Clock
 from pqrun.errors import OwnFailure
 from pqrun.events import Event
 from pqrun.journal.codec import Encoder, seal
+from pqrun.threads import NoThread, start_thread
 
 if TYPE_CHECKING:
     from pqrun.journal.shorten import Shorter
@@ -61,7 +62,17 @@ class Journal:
         """Writes the first line of this process."""
         self.note(header)
         self._keeper = Thread(target=self._keep, name="pqrun-journal", daemon=True)
-        self._keeper.start()
+        try:
+            start_thread(self._keeper)
+        except NoThread:
+            self._keeper = None
+            self._durable = True
+
+    def spare(self) -> None:
+        """From any thread: does without the thread, since the jobs need it; each turn syncs from now on."""
+        self._durable = True
+        self._closing.set()
+        self._dirty.set()
 
     def note(self, facts: dict[str, Any]) -> None:
         """Writes a line that is no event: how this process begins, how it ends."""

@@ -13,7 +13,7 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 from pqrun import events as ev
-from pqrun.errors import BUG, OWN_FAILURE
+from pqrun.errors import BUG, OWN_FAILURE, refusal
 from pqrun.reports.facts import Ending, Report, RunFacts, Ticking
 from pqrun.reports.wanted import Wanted
 
@@ -138,9 +138,12 @@ class Reports:
             yield
         except OSError as error:
             self._drop(report, f"cannot write the {type(report).__name__} report: {error.strerror or error}")
-        except Exception:
-            self._drop(report, f"the {type(report).__name__} report failed and was dropped")
-            sys.stderr.write(traceback.format_exc())
+        except Exception as error:
+            failure = refusal(error)
+            why = "failed and was dropped" if failure is None else f"was dropped: {failure}"
+            self._drop(report, f"the {type(report).__name__} report {why}")
+            if failure is None:
+                sys.stderr.write(traceback.format_exc())
 
     def _drop(self, report: Report, why: str) -> None:
         self._reports.remove(report)

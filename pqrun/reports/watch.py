@@ -14,6 +14,7 @@ from threading import Event, Thread
 from typing import NamedTuple
 
 from pqrun.model import Key
+from pqrun.threads import NoThread, start_thread
 
 EVERY, SOON = 1.0, 0.25
 COST_SHARE = 20  # looks may take this part of a CPU, however many processes there are
@@ -46,9 +47,13 @@ class Watch:
     def start(self) -> None:
         """Begins to look."""
         try:
-            self._thread.start()
-        except RuntimeError:  # no thread to be had: it is the jobs' now
+            start_thread(self._thread)
+        except NoThread:  # the jobs need what there is
             self._over.set()
+
+    def spare(self) -> None:
+        """From any thread: looks no more, since the jobs need the thread; what was seen stays known."""
+        self._over.set()
 
     def close(self) -> None:
         """Looks no more."""

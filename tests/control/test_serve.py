@@ -5,6 +5,7 @@ import os
 import shlex
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 from pqrun.control.talk import Talk
@@ -273,3 +274,19 @@ def test_a_run_that_was_changed_and_paused_is_resumed_so(live, until):
     one.ask("cancel", jobs=["1"])
     one.ask("unpause")
     assert one.end() == 1
+
+
+def test_detached_it_tells_what_the_machine_refuses_in_a_line(pqrun, state, tmp_path):
+    program = (
+        "import sys, pqrun.serving as serving\n"
+        "def serve(*arguments): raise OSError(24, 'Too many open files', '/somewhere')\n"
+        "serving._serve = serve\n"
+        "from pqrun.cli.main import main\n"
+        "sys.argv = ['pqrun', 'serve', '--detach']\n"
+        "main()\n"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (result.returncode, result.stderr) == (
+        4,
+        "pqrun: cannot go on: Too many open files (/somewhere); see `ulimit -n`\n",
+    )

@@ -266,6 +266,33 @@ def test_without_a_descriptor_for_another_client_the_loop_does_not_spin(door, mo
         assert json.loads(caller.recv(1000))["paused"] is True
 
 
+@pytest.mark.timeout(60)
+def test_a_client_that_could_not_be_let_in_is_let_in_soon_though_nothing_else_happens(door):
+    """The only job of a run may be the one that waits for an answer."""
+    accept = door.server._socket
+    refused = []
+
+    class FullOnce:
+        def fileno(self):
+            return accept.fileno()
+
+        def accept(self):
+            refused.append(1)
+            door.server._socket = accept
+            raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    door.server._socket = FullOnce()
+    with socket.socket(socket.AF_UNIX) as caller:
+        caller.connect(door.path)
+        caller.sendall(b'{"pqrun":1,"verb":"ps"}\n')
+        door.reactor.wait(3600)  # finds it, and can't let it in
+        assert refused == [1]
+        assert door.reactor.wait(3600) == []  # for so long it does not listen
+        door.clock.time += 1
+        door.turn(5)
+        assert json.loads(caller.recv(1000))["paused"] is False
+
+
 # What is told, and when
 
 

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The teller: batches in order, a stuck reader keeps nobody else waiting, a listener may fail."""
 
+import errno
 from threading import Event as Flag
+from threading import current_thread
 from types import SimpleNamespace
 
 import pytest
@@ -185,3 +187,28 @@ def test_when_woken_it_asks_at_once_although_nobody_wanted_that_yet(telling, unt
     until(lambda: ticker.ticks == 1)
     teller.wake()
     until(lambda: ticker.ticks == 2)
+
+
+def test_a_listener_that_the_machine_refuses_something_is_dropped_without_a_traceback(telling, capfd):
+    bad, good = Keeper(fails=OSError(errno.EMFILE, "Too many open files")), Keeper()
+    teller = telling(bad, good)
+    teller.put(some(1))
+    assert teller.close(10)
+    assert teller.dropped == ["Keeper: cannot go on: Too many open files; see `ulimit -n`"]
+    assert good.heard and capfd.readouterr() == ("", "")
+
+
+def test_the_last_words_are_said_by_the_same_thread_after_all_else(telling):
+    keeper, said = Keeper(), []
+    teller = telling(keeper)
+    teller.put(some(2))
+    teller.finish(lambda: said.append((current_thread(), list(keeper.heard), keeper.closed)))
+    teller.thread.join(10)
+    assert said == [(teller.thread, some(2), True)]
+
+
+def test_what_the_last_words_raise_is_kept_for_who_waits(telling):
+    teller = telling(Keeper())
+    teller.finish(lambda: 1 / 0)
+    teller.thread.join(10)
+    assert isinstance(teller.failed, ZeroDivisionError)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The turn, with fakes around it: what it does in which order, and what breaks it."""
 
+import errno
 from dataclasses import dataclass, field
 from math import inf
 from threading import Thread
@@ -10,10 +11,10 @@ import pytest
 from pqrun import events as ev
 from pqrun.backlog import STREAMED
 from pqrun.engine import Engine
-from pqrun.errors import OwnFailure
+from pqrun.errors import OwnFailure, refusal
 from pqrun.metrics import RunningMetrics
 from pqrun.model import Exited, JobSpec, Key, Outcome, RetryPolicy
-from pqrun.news import Ended, Idle, Started
+from pqrun.news import Ended, Idle, Refused, Started
 from pqrun.scheduler import Scheduler
 from pqrun.testing import FakeClock
 
@@ -296,3 +297,47 @@ def test_turns_of_many_threads_come_one_after_another_and_none_is_lost(engine, p
     m = engine.metrics.snapshot()
     assert (m.jobs_completed, m.active_workers, engine.broken) == (400, 0, None)
     assert not scheduler.tasks
+
+
+def test_what_the_machine_refuses_is_a_failure_of_our_own_part_and_no_bug(engine):
+    engine.fail(OSError(errno.EMFILE, "Too many open files", "/x"))
+    assert isinstance(engine.broken, OwnFailure)
+    assert str(engine.broken) == "cannot go on: Too many open files (/x); see `ulimit -n`"
+
+
+def test_a_wait_that_fails_breaks_it_instead_of_leaving_what_runs(engine, parts):
+    def out_of_memory():
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    parts.script = [lambda: [add(job("a"))], out_of_memory]
+    engine.run()
+    assert str(engine.broken) == "cannot go on: Cannot allocate memory"
+    assert ("start", Key(1, 1)) in parts.done
+
+
+def test_it_breaks_when_no_start_has_succeeded_for_some_seconds_and_nothing_runs(engine, parts, clock):
+    engine.turn(ask=add(job("a")))
+    for _ in range(5):
+        engine.turn(Refused(Key(1, 1), "no room"))
+        assert engine.broken is None
+        clock.time = engine.alarm
+        engine.turn()
+    engine.turn(Refused(Key(1, 1), "no room"))
+    assert str(engine.broken).startswith("nothing can be started: no room")
+    assert parts.done[-1] == ("tell", ["AttemptRefused"]), "the refusal is recorded: nothing has begun"
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (ImportError("no memory", name="zlib"), "cannot load zlib: no memory"),
+        (OSError(errno.EIO, "Input/output error"), "cannot go on: Input/output error"),
+        (OwnFailure("the disk is full"), "the disk is full"),
+        (OSError(errno.EBADF, "Bad file descriptor"), None),
+        (OSError("no number"), None),
+        (KeyError("x"), None),
+    ],
+)
+def test_a_refusal_is_told_from_a_bug(error, why):
+    found = refusal(error)
+    assert (None if found is None else str(found)) == why

@@ -30,6 +30,41 @@ def test_with_few_processes_fewer_run_at_a_time(somebodys_world: World) -> None:
     assert facts.err.count("running at most") == 1
 
 
+@pytest.mark.parametrize("room", range(9))
+def test_with_hardly_any_processes_one_runs_at_a_time_or_the_run_ends_and_says_why(
+    somebodys_world: World, room: int
+) -> None:
+    """pqrun itself is one; with its watchdog, a thread that tells, a slot and a job there are five."""
+    world = somebodys_world
+    limited = ("prlimit", f"--nproc={1 + room}", *AS_SOMEBODY)
+
+    facts = world.run("exec sleep 0.01\n" * 5, "-j3", "--run-dir", "here", wrap=limited)
+
+    assert "Traceback" not in facts.err
+    if room >= 4:
+        assert facts.code == 0, facts.err
+    else:
+        assert facts.code == 4
+        assert "Resource temporarily unavailable" in facts.err
+        assert "ulimit -u" in facts.err
+        begun = (world.directory / "here" / "journal.jsonl").exists()
+        again = ("resume", "here") if begun else ("run", "--run-dir", "here", "jobs-0.lines")
+        done = world.command(*again, wrap=AS_SOMEBODY)
+        assert done.code == 0, done.err
+
+
+@pytest.mark.parametrize("limit", [6, 8, 12, 14, 20, 28])
+def test_with_too_few_descriptors_for_any_job_the_run_ends_and_says_why(world: World, limit: int) -> None:
+    few = ("sh", "-c", f'ulimit -n {limit}; exec "$@"', "sh")
+
+    facts = world.run("true\n" * 5, "-j3", wrap=few)
+
+    assert facts.code == 4
+    assert "Too many open files" in facts.err
+    assert "ulimit -n" in facts.err
+    assert "Traceback" not in facts.err
+
+
 @pytest.fixture
 def small_disk(world: World):
     """A file system with room for four megabytes."""

@@ -245,6 +245,16 @@ class World:
         self.started.append(run)
         return run
 
+    def command(self, *words: str, wrap: tuple[str, ...] = ()) -> Facts:
+        """Another command of pqrun, to its end."""
+        process = subprocess.Popen(
+            [*wrap, sys.executable, "-m", "pqrun", *words],
+            env=self.environment(), cwd=self.directory, start_new_session=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        self.started.append(Run(process))
+        return self.started[-1].end()
+
     def run(self, jobs: str, *options: str, **more: Any) -> Facts:
         """The same, to its end."""
         return self.start(jobs, *options, **more).end()

@@ -11,7 +11,9 @@ from concurrent.futures import CancelledError, wait
 
 import pytest
 
-from pqrun import Job, JobFailed, JobTimeout, PermanentError, Priority
+from pqrun import Config, Job, JobFailed, JobTimeout, PermanentError, Priority, Queue, QueueClosed, workshop
+from pqrun.executors import slots
+from pqrun.threads import NoThread
 
 from .conftest import echo
 
@@ -325,3 +327,21 @@ def test_a_handler_that_listens_in_time_is_not_complained_about(make_queue, capl
     queue = make_queue(until_cancelled, grace=30.0)
     assert queue.enqueue(Job(timeout=0.02)).exception(30)
     assert caplog.messages == []
+
+
+def test_a_queue_that_can_start_nothing_breaks_off_with_the_reason_instead_of_waiting_for_ever(monkeypatch):
+    def no_thread(thread):
+        raise NoThread("no room")
+
+    monkeypatch.setattr(workshop, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(slots, "start_thread", no_thread)
+    queue = Queue(lambda payload: payload, Config(max_workers=2))
+    handle = queue.enqueue(Job("x"))
+    with pytest.raises(Exception, match="nothing can be started: Resource temporarily unavailable"):
+        try:
+            handle.result(60)
+        except Exception as error:
+            raise error.__cause__ or error from None
+    with pytest.raises(QueueClosed):
+        queue.enqueue(Job("y"))
+    queue.shutdown()

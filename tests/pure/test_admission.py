@@ -210,3 +210,26 @@ def test_where_not_even_one_can_start_it_is_tried_less_and_less_often():
     ceiling.went_well()
     ceiling.refused(0, now, "no room")
     assert ceiling.opens_at - now == 0.25
+
+
+def test_where_nothing_runs_and_no_start_succeeds_for_some_seconds_there_is_no_hope():
+    ceiling, now = Ceiling(patience=5.0), 0.0
+    while now < 5.0:
+        ceiling.refused(0, now, "no room")
+        assert (ceiling.hopeless == "") == (now < 5.0)
+        now = ceiling.opens_at
+    ceiling.refused(0, now, "no room")
+    assert ceiling.hopeless == "no room"
+
+
+def test_hope_lasts_as_long_as_anything_of_ours_runs_or_has_just_ended():
+    ceiling = Ceiling(patience=5.0)
+    ceiling.refused(0, 0.0, "no room")
+    ceiling.refused(1, 4.0, "no room")  # one runs, and will make room
+    ceiling.refused(0, 6.0, "no room")
+    assert ceiling.hopeless == ""
+    ceiling.went_well()
+    ceiling.refused(0, 12.0, "no room")
+    assert ceiling.hopeless == ""
+    ceiling.refused(0, 17.0, "no room")
+    assert ceiling.hopeless == "no room"

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""What could not be written is told, and so is what could not be read to be written."""
+
+import errno
+import os
+
+import pytest
+
+from pqrun.capture import Logs, Stream
+from pqrun.display.outlet import Outlet
+from pqrun.model import Key
+
+
+def failing(call, error, monkeypatch):
+    def fail(*_arguments):
+        raise OSError(error, os.strerror(error))
+
+    monkeypatch.setattr(os, call, fail)
+
+
+@pytest.fixture
+def outlet(tmp_path):
+    fd = os.open(tmp_path / "out", os.O_RDWR | os.O_CREAT)
+    yield Outlet(fd, "standard output")
+    os.close(fd)
+
+
+@pytest.fixture
+def printed(tmp_path):
+    """A stream that lies in a file."""
+    stream = Stream(Logs(str(tmp_path / "logs"), keep=True), Key(1, 1), 1)
+    stream.put(b"x" * 100_000)
+    stream.finish()
+    return stream
+
+
+def test_a_disk_that_fails_is_told_and_only_a_terminal_hangs_up(outlet, monkeypatch):
+    failing("write", errno.EIO, monkeypatch)
+    outlet.say("hello")
+    assert outlet.failure == "cannot write to standard output: Input/output error"
+
+
+def test_a_copy_that_the_kernel_fails_at_is_made_by_hand(outlet, printed, monkeypatch):
+    failing("sendfile", errno.EIO, monkeypatch)
+    outlet.pour(printed.copy_to)
+    assert outlet.failure == ""
+    assert os.pread(outlet.fd, 200_000, 0) == b"x" * 100_000
+
+
+def test_output_that_can_not_be_read_back_is_no_fault_of_stdout(outlet, printed, monkeypatch):
+    failing("sendfile", errno.EIO, monkeypatch)
+    failing("pread", errno.EIO, monkeypatch)
+    outlet.pour(printed.copy_to)
+    assert outlet.failure == "cannot read what a job has printed to show it: Input/output error"
