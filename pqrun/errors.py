@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from errno import EAGAIN, EBADF, EFAULT, EINVAL, EMFILE, ENOTSOCK
+from types import ModuleType
 
 OK, SOME_FAILED, USAGE, NOT_ALL_RUN, OWN_FAILURE, BUG = 0, 1, 2, 3, 4, 70
 
@@ -35,6 +36,8 @@ def refusal(error: BaseException) -> OwnFailure | None:
         return error
     if isinstance(error, ImportError):
         failure = OwnFailure(f"cannot load {error.name or 'a part of pqrun'}: {error}")
+    elif isinstance(error, AttributeError) and _is_hollow(error.obj):
+        failure = OwnFailure(f"cannot load {error.obj.__name__}: its files can't be read")
     elif isinstance(error, OSError) and error.errno is not None and error.errno not in MISUSE:
         where = "" if error.filename is None else f" ({error.filename})"
         cure = f"; {CURES[error.errno]}" if error.errno in CURES else ""
@@ -43,3 +46,12 @@ def refusal(error: BaseException) -> OwnFailure | None:
         return None
     failure.__cause__ = error
     return failure
+
+
+def _is_hollow(module: object) -> bool:
+    """Whether it is a package without its code: what the interpreter makes of one whose files it can't look at."""
+    return (
+        isinstance(module, ModuleType)
+        and hasattr(module, "__path__")
+        and not getattr(module, "__file__", None)
+    )
