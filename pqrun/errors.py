@@ -36,8 +36,8 @@ def refusal(error: BaseException) -> OwnFailure | None:
         return error
     if isinstance(error, ImportError):
         failure = OwnFailure(f"cannot load {error.name or 'a part of pqrun'}: {error}")
-    elif isinstance(error, AttributeError) and _is_hollow(error.obj):
-        failure = OwnFailure(f"cannot load {error.obj.__name__}: its files can't be read")
+    elif isinstance(error, AttributeError) and (hollow := _hollow(error.obj)):
+        failure = OwnFailure(f"cannot load {hollow}: its files can't be read")
     elif isinstance(error, OSError) and error.errno is not None and error.errno not in MISUSE:
         where = "" if error.filename is None else f" ({error.filename})"
         cure = f"; {CURES[error.errno]}" if error.errno in CURES else ""
@@ -48,10 +48,9 @@ def refusal(error: BaseException) -> OwnFailure | None:
     return failure
 
 
-def _is_hollow(module: object) -> bool:
-    """Whether it is a package without its code: what the interpreter makes of one whose files it can't look at."""
+def _hollow(module: object) -> str:
+    """The name of a package without its code: what the interpreter makes of one whose files it can't look at."""
+    is_package = isinstance(module, ModuleType) and hasattr(module, "__path__")
     return (
-        isinstance(module, ModuleType)
-        and hasattr(module, "__path__")
-        and not getattr(module, "__file__", None)
+        str(getattr(module, "__name__", "")) if is_package and not getattr(module, "__file__", None) else ""
     )
