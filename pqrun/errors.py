@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from errno import EAGAIN, EBADF, EFAULT, EINVAL, EMFILE, ENOTSOCK
+from types import ModuleType
 
 OK, SOME_FAILED, USAGE, NOT_ALL_RUN, OWN_FAILURE, BUG = 0, 1, 2, 3, 4, 70
 
@@ -35,6 +36,8 @@ def refusal(error: BaseException) -> OwnFailure | None:
         return error
     if isinstance(error, ImportError):
         failure = OwnFailure(f"cannot load {error.name or 'a part of pqrun'}: {error}")
+    elif isinstance(error, AttributeError) and (hollow := _hollow(error.obj)):
+        failure = OwnFailure(f"cannot load {hollow}: its files can't be read")
     elif isinstance(error, OSError) and error.errno is not None and error.errno not in MISUSE:
         where = "" if error.filename is None else f" ({error.filename})"
         cure = f"; {CURES[error.errno]}" if error.errno in CURES else ""
@@ -43,3 +46,11 @@ def refusal(error: BaseException) -> OwnFailure | None:
         return None
     failure.__cause__ = error
     return failure
+
+
+def _hollow(module: object) -> str:
+    """The name of a package without its code: what the interpreter makes of one whose files it can't look at."""
+    is_package = isinstance(module, ModuleType) and hasattr(module, "__path__")
+    return (
+        str(getattr(module, "__name__", "")) if is_package and not getattr(module, "__file__", None) else ""
+    )

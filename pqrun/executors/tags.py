@@ -63,8 +63,10 @@ def _usable() -> Callable[[int], int] | None:
     if before & _MEANINGLESS:
         return None  # another pqrun's, above this one: it relies on its own
     personality(before | _spread(MOST_SLOTS))
-    told = _gather(_read("thread-self"))
-    personality(before)
+    try:
+        told = _gather(_read("thread-self"))
+    finally:
+        personality(before)
     return personality if told == MOST_SLOTS else None
 
 

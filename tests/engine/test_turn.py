@@ -5,6 +5,7 @@ import errno
 from dataclasses import dataclass, field
 from math import inf
 from threading import Thread
+from types import ModuleType
 
 import pytest
 
@@ -327,6 +328,10 @@ def test_it_breaks_when_no_start_has_succeeded_for_some_seconds_and_nothing_runs
     assert parts.done[-1] == ("tell", ["AttemptRefused"]), "the refusal is recorded: nothing has begun"
 
 
+hollow = ModuleType("ctypes")  # as the interpreter makes it when `stat` of ctypes/__init__.py fails
+hollow.__path__ = []
+
+
 @pytest.mark.parametrize(
     ("error", "why"),
     [
@@ -336,6 +341,8 @@ def test_it_breaks_when_no_start_has_succeeded_for_some_seconds_and_nothing_runs
         (OSError(errno.EBADF, "Bad file descriptor"), None),
         (OSError("no number"), None),
         (KeyError("x"), None),
+        (AttributeError("no CDLL", obj=hollow, name="CDLL"), "cannot load ctypes: its files can't be read"),
+        (AttributeError("no CDLL", obj=errno, name="CDLL"), None),
     ],
 )
 def test_a_refusal_is_told_from_a_bug(error, why):

@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[3]
 LIMIT = 60.0
 SOME = 4  # attempts that have begun when pqrun is killed, where that is part of the point
 GONE_WITHIN = 8.0
-PREFIX = "pqrun-faults-"
+PREFIX = "pqrun-syscalls-"
 
 
 class Ended(NamedTuple):
