@@ -13,8 +13,7 @@ from typing import Any, NamedTuple
 
 import typer
 
-from pqrun.cli.commands import app
-from pqrun.cli.lazy import MODULES
+from pqrun.cli.app import MODULES, app
 
 DOCUMENT = Path(__file__).with_name("cli.md")
 SHARING = ("run", "each", "resume", "serve")

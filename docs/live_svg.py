@@ -13,14 +13,12 @@ from random import Random
 
 from rich.console import Console
 
-from pqrun.display.board import Board
-from pqrun.display.facts import Facts
-from pqrun.display.frame import frame, most_failures, most_running
-from pqrun.display.glimpse import Glimpse
-from pqrun.metrics import RunningMetrics
-from pqrun.model import NOTHING_SAID, Attempt, Command, Exited, JobSpec, Priority, RetryPolicy, Said
-from pqrun.scheduler import Scheduler
+from pqrun.core.job import NOTHING_SAID, Attempt, Command, Exited, JobSpec, Priority, RetryPolicy, Said
+from pqrun.core.metrics import RunningMetrics
+from pqrun.core.scheduler import Scheduler
 from pqrun.testing import FakeClock, Fate, SimulatedExecutor, simulate
+from pqrun.ui.live.layout import frame, most_failures, most_running
+from pqrun.ui.live.state import Board, Facts, Glimpse
 
 WORKERS = 4
 MOMENT = 205.0

@@ -14,10 +14,10 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from pqrun.metrics import Metrics
-from pqrun.top.app import Top
-from pqrun.top.jobs import Job
-from pqrun.top.news import Attempt, Details, News, Piece, RunNow
+from pqrun.core.metrics import Metrics
+from pqrun.ui.top.app import Top
+from pqrun.ui.top.jobs import Job
+from pqrun.ui.top.run_source import Attempt, Details, News, Piece, RunNow
 
 PICTURE = Path(__file__).with_name("top.svg")
 COLUMNS, ROWS = 120, 38

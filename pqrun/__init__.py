@@ -7,19 +7,19 @@ As a library it does the same for Python functions: see `Queue`.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pqrun.executors.call import Context as Context
-    from pqrun.executors.call import PermanentError as PermanentError
-    from pqrun.executors.guest import ShellResult as ShellResult
-    from pqrun.library import Config as Config
-    from pqrun.library import Job as Job
-    from pqrun.library import JobFailed as JobFailed
-    from pqrun.library import JobTimeout as JobTimeout
-    from pqrun.library import QueueClosed as QueueClosed
-    from pqrun.library import QueueEmpty as QueueEmpty
-    from pqrun.library import QueueFull as QueueFull
-    from pqrun.metrics import Metrics as Metrics
-    from pqrun.model import Priority as Priority
-    from pqrun.queue import Queue as Queue
+    from pqrun.core.job import Priority as Priority
+    from pqrun.core.metrics import Metrics as Metrics
+    from pqrun.executors.local.embedded import ShellResult as ShellResult
+    from pqrun.executors.python_call import Context as Context
+    from pqrun.executors.python_call import PermanentError as PermanentError
+    from pqrun.library.config import Config as Config
+    from pqrun.library.config import Job as Job
+    from pqrun.library.config import JobFailed as JobFailed
+    from pqrun.library.config import JobTimeout as JobTimeout
+    from pqrun.library.config import QueueClosed as QueueClosed
+    from pqrun.library.config import QueueEmpty as QueueEmpty
+    from pqrun.library.config import QueueFull as QueueFull
+    from pqrun.library.queue import Queue as Queue
 
 __version__ = "0.1.0"
 

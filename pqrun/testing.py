@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from math import inf
 
-from pqrun.engine import Ask, Bears, Engine, NoJournal
-from pqrun.events import Event
-from pqrun.metrics import RunningMetrics
-from pqrun.model import NOTHING_SAID, Attempt, Exit, Exited, Key, Said, Signalled
-from pqrun.news import Ended, News, Refused, Started
-from pqrun.scheduler import Scheduler
+from pqrun.core.events import Event
+from pqrun.core.job import NOTHING_SAID, Attempt, Exit, Exited, Key, Said, Signalled
+from pqrun.core.metrics import RunningMetrics
+from pqrun.core.notices import Ended, News, Refused, Started
+from pqrun.core.scheduler import Scheduler
+from pqrun.engine.engine import Ask, Bears, Engine, NoJournal
 
 
 class FakeClock:

@@ -7,7 +7,7 @@ import os
 import sys
 from errno import EDQUOT, EFBIG, EIO, ENOSPC
 
-from pqrun.errors import BUG, OWN_FAILURE, USAGE, UserError, refusal
+from pqrun.core.errors import BUG, OWN_FAILURE, USAGE, UserError, refusal
 
 NO_ROOM = {ENOSPC, EDQUOT, EFBIG, EIO}  # what we print has no file name; our own files have one
 
@@ -23,11 +23,11 @@ def entry() -> None:
     Python's own tidying up takes 10 ms of a command's time, and there is nothing left to tidy.
     """
     if sys.getfilesystemencoding() != "utf-8":
-        from pqrun.cli.utf8 import restart_in_utf8
+        from pqrun.cli.utf8_mode import restart_in_utf8
 
         restart_in_utf8()
     elif b"LC_CTYPE" in os.environb:
-        from pqrun.cli.utf8 import undo_coercion
+        from pqrun.cli.utf8_mode import undo_coercion
 
         undo_coercion()
     code = run()
@@ -53,14 +53,14 @@ def run() -> int:
     except KeyboardInterrupt:  # before there was a run that deals with it
         from signal import SIGINT
 
-        from pqrun.signals import end_by
+        from pqrun.engine.signals import end_by
 
         end_by(SIGINT)
     except Exception as error:
         if isinstance(error, OSError) and error.errno in NO_ROOM and error.filename is None:
             return _not_written(error)
         if isinstance(error, FileNotFoundError) and error.filename is None and _is_nowhere():
-            from pqrun.signals import NO_DIRECTORY
+            from pqrun.engine.signals import NO_DIRECTORY
 
             _tell(f"pqrun: {NO_DIRECTORY}")  # a relative path, which begins nowhere now
             return USAGE
@@ -79,11 +79,11 @@ def run() -> int:
 
 def _run() -> int:
     if sys.argv[1:2] in (["run"], ["each"]):
-        from pqrun.cli.plain import run_if_plain
+        from pqrun.cli.fast_parser import run_if_plain
 
         if (code := run_if_plain(sys.argv[1], sys.argv[2:], os.environ)) is not None:
             return code
-    from pqrun.cli.commands import app
+    from pqrun.cli.app import app
 
     app()
     return 0
@@ -118,7 +118,7 @@ def _not_written(error: Exception) -> int:
 
 def _tell(text: str) -> None:
     """Says it on stderr; names and texts in it may have been written by anybody."""
-    from pqrun.display.safe import safe
+    from pqrun.core.text import safe
 
     text = "\n".join(safe(line, keep="\t") for line in text.split("\n"))
     try:

@@ -1,27 +1,186 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The options that commands share, each declared once: its spellings, its help, how it is read."""
+"""Options as data: how each is spelled, explained and read. Who reads a command line is not known here.
 
-from typing import Annotated, Any
+A class of options declares each of them once, as an annotated attribute with its default.
+"""
 
-from pqrun.cli.flags import (
-    FAILURE,
-    INPUT,
-    OUTPUT,
-    RECORD,
-    REPORTS,
-    SCHEDULING,
-    SCREEN,
-    TIME,
-    Flag,
-    Options,
-    choice,
-    option,
-)
-from pqrun.cli.pacing import PacingOptions
-from pqrun.cli.placing import PlaceOptions
-from pqrun.jobfile import kinds, values
-from pqrun.jobfile.kinds import FROM_WORD
-from pqrun.model import Halt, Pool, Priority
+from collections.abc import Callable
+from typing import Annotated, Any, NamedTuple
+
+from pqrun.core import values
+from pqrun.core import values as kinds
+from pqrun.core.job import Halt, Pool, Priority, Rate, Shard
+from pqrun.core.values import FROM_WORD
+
+SCHEDULING, FAILURE, TIME, OUTPUT, SCREEN, RECORD, INPUT, REPORTS, PLACE = (
+    "Scheduling", "Failure", "Time", "Output", "Screen", "Record", "Input", "Reports", "Cluster",
+)  # fmt: skip
+FOR_JOBS = {"PQRUN_PRIORITY", "PQRUN_SLOT", "PQRUN_SEQ", "PQRUN_REPORT", "PQRUN_SOCKET", "PQRUN_ENV"}
+
+
+class Flag(NamedTuple):
+    """One option; `variable` of the environment sets it too, `read` makes a value of its word (ValueError)."""
+
+    names: tuple[str, ...]
+    help: str
+    panel: str
+    metavar: str | None = None
+    read: Callable[[str], Any] | None = None
+    variable: str | None = None
+
+
+class Declaration(NamedTuple):
+    """An option as a class has it: what its value is (`bool`, a list, one value), and without it."""
+
+    flag: Flag
+    kind: Any
+    default: Any
+
+    @property
+    def is_switch(self) -> bool:
+        """Whether it stands alone, without a value."""
+        return self.kind is bool
+
+    @property
+    def is_repeated(self) -> bool:
+        """Whether it may be given several times, each time with another value."""
+        return bool(self.kind == list[str] | None)
+
+
+class Options:
+    """What a command line says: an attribute for each option, its default if it was not given."""
+
+    def __init__(self, **given: Any) -> None:
+        unknown = given.keys() - self.declared().keys()
+        if unknown:
+            raise TypeError(f"no such options: {', '.join(sorted(unknown))}")
+        vars(self).update(given)
+
+    @classmethod
+    def declared(cls) -> dict[str, Declaration]:
+        """All options, those of base classes first."""
+        found: dict[str, Declaration] = {}
+        for kind in reversed(cls.__mro__):
+            # What `inspect` has for this does the same, but takes 8 ms to load.
+            for name, hint in kind.__dict__.get("__annotations__", {}).items():  # noqa: RUF063
+                found[name] = Declaration(hint.__metadata__[0], hint.__origin__, getattr(cls, name))
+        return found
+
+
+def option(
+    *names: str, help: str, panel: str, metavar: str | None = None, read: Callable[[str], Any] | None = None
+) -> Flag:
+    """An option; its long name also names a variable, unless jobs get one of that name."""
+    # In a class, a name that its own option hides is already the default.
+    assert read is None or callable(read)
+    long = next(name for name in names if name.startswith("--"))
+    variable = "PQRUN_" + long[2:].upper().replace("-", "_")
+    return Flag(names, help, panel, metavar, read, None if variable in FOR_JOBS else variable)
+
+
+def choice(*accepted: str) -> Callable[[str], str]:
+    """One of these words."""
+    return lambda text: values.one_of(text, *accepted)
+
+
+pass
+
+
+class PacingOptions(Options):
+    """How fast a run may go, and which part of it is this machine's."""
+
+    delay: Annotated[
+        float | None,
+        option(
+            "--delay",
+            help="Wait at least so long between starts",
+            panel=SCHEDULING,
+            metavar="DUR",
+            read=values.duration,
+        ),
+    ] = None
+    rate: Annotated[
+        Rate | None,
+        option(
+            "--rate",
+            help="Start no more than N jobs in any such time, as in 50/1m",
+            panel=SCHEDULING,
+            metavar="N/DUR",
+            read=kinds.rate,
+        ),
+    ] = None
+    load: Annotated[
+        str | None,
+        option(
+            "--load",
+            help="Start nothing while so many processes run here: 8, 1.5 or 80% of the CPUs",
+            panel=SCHEDULING,
+            metavar="MAX",
+            read=kinds.load,
+        ),
+    ] = None
+    memfree: Annotated[
+        int | None,
+        option(
+            "--memfree",
+            help="Start nothing while less memory is free, as in 2G",
+            panel=SCHEDULING,
+            metavar="SIZE",
+            read=values.size,
+        ),
+    ] = None
+    shard: Annotated[
+        Shard | None,
+        option(
+            "--shard",
+            help="Only the I-th of N parts of the jobs, as in 1/4; needs come along",
+            panel=SCHEDULING,
+            metavar="I/N",
+            read=kinds.shard,
+        ),
+    ] = None
+
+
+pass
+
+LOCAL = "local"
+
+
+def place(text: str) -> str:
+    """Checks what `--on` says; what knows about clusters is loaded for one only."""
+    if text == LOCAL:
+        return text
+    from pqrun.executors.dask.address import checked
+
+    return checked(text)
+
+
+class PlaceOptions(Options):
+    """On this machine, or on which cluster."""
+
+    on: Annotated[
+        str,
+        option("--on", help="Where jobs run: local, dask://HOST:PORT or tls://HOST:PORT", panel=PLACE, metavar="PLACE", read=place),
+    ] = LOCAL  # fmt: skip
+    tls_ca: Annotated[
+        str | None,
+        option("--tls-ca", help="With tls://: who signs the cluster's certificates", panel=PLACE, metavar="FILE"),
+    ] = None  # fmt: skip
+    tls_cert: Annotated[
+        str | None, option("--tls-cert", help="With tls://: our certificate", panel=PLACE, metavar="FILE")
+    ] = None
+    tls_key: Annotated[
+        str | None, option("--tls-key", help="With tls://: our key", panel=PLACE, metavar="FILE")
+    ] = None
+    insecure: Annotated[
+        bool,
+        option("--insecure", help="Talk to a cluster on another machine without TLS", panel=PLACE),
+    ] = False
+
+
+pass
+pass
+pass
 
 
 def pool(text: str) -> Pool:

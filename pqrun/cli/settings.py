@@ -8,10 +8,10 @@ import shlex
 from typing import Any
 
 from pqrun.cli.options import JobOptions, ReportOptions, RunOptions, pool
-from pqrun.errors import UserError
-from pqrun.jobfile.values import env_pair
-from pqrun.model import Halt, Priority, Rate, Shard
-from pqrun.settings import Settings
+from pqrun.core.errors import UserError
+from pqrun.core.job import Halt, Priority, Rate, Shard
+from pqrun.core.settings import Settings
+from pqrun.core.values import env_pair
 
 NOT_RECORDED = (
     "dry_run", "run_dir", "no_journal", "json", "quiet", "verbose", "env", "ci", "format", "null", "resume",
@@ -140,7 +140,7 @@ def recalled(given: dict[str, Any]) -> dict[str, Any]:
 def resumed_settings(name: str, options: RunOptions, *, failed: bool) -> Settings:
     """What a run was asked to be, with what is asked this time over it."""
     from pqrun.journal.recovery import first_header
-    from pqrun.journal.rundir import find_run
+    from pqrun.journal.run_directory import find_run
 
     header = first_header(find_run(name))
     before = recalled(header.get("options", {}))

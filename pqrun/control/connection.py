@@ -11,10 +11,10 @@ import socket
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
-from pqrun.control.listing import Listing
+from pqrun.control.commands.ps import Listing
 from pqrun.control.protocol import LONGEST, Rejected, encode_answer, refusal
-from pqrun.engine import Ask
-from pqrun.scheduler import Scheduler
+from pqrun.core.scheduler import Scheduler
+from pqrun.engine.engine import Ask
 
 AT_ONCE = 65536
 PIECES_AT_ONCE = 4

@@ -15,15 +15,104 @@ import sqlite3
 import stat
 from collections.abc import Callable, Iterator
 from operator import attrgetter
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from pqrun.errors import OwnFailure
-from pqrun.journal.answers import Answers
-from pqrun.journal.entry import ATTEMPT, COLUMNS, Entries, Entry
+from pqrun.core.errors import OwnFailure
+from pqrun.core.job import (
+    Command,
+    Count,
+    Exit,
+    Exited,
+    JobSpec,
+    Key,
+    Lost,
+    Outcome,
+    Priority,
+    RetryPolicy,
+    Signalled,
+    StopReason,
+    Usage,
+)
+from pqrun.core.job_table import Row
+from pqrun.core.metrics import Metrics
+from pqrun.journal.projection import ATTEMPT, COLUMNS, Entries, Entry, Table, Tally
 from pqrun.journal.reader import Lines, Position, uncollected
-from pqrun.journal.rundir import RunDirectory
-from pqrun.journal.table import Table
-from pqrun.journal.tally import Tally
+from pqrun.journal.run_directory import RunDirectory
+from pqrun.output.store import Logs
+
+if TYPE_CHECKING:
+    from sqlite3 import Connection
+
+
+class Answers:
+    """Asks the tables. A `where` is SQL of ours, with marks for values."""
+
+    def __init__(self, database: Connection) -> None:
+        self.facts: dict[str, Any] = {}
+        self.metrics = Tally()
+        self._database = database
+
+    def entries(self, where: str = "1", *values: Any, order: str = "seq") -> list[Entry]:
+        """The jobs for which that SQL holds."""
+        found = self._database.execute(f"SELECT * FROM job WHERE {where} ORDER BY {order}", values)
+        return [Entry.stored(row) for row in found]
+
+    def rows(self, columns: str, where: str = "1", *values: Any, order: str = "seq") -> list[tuple[Any, ...]]:
+        """Some columns of them."""
+        return self._database.execute(
+            f"SELECT {columns} FROM job WHERE {where} ORDER BY {order}", values
+        ).fetchall()
+
+    def count(self, where: str) -> int:
+        """For how many of them that SQL holds."""
+        return int(self._database.execute(f"SELECT count(*) FROM job WHERE {where}").fetchone()[0])
+
+    def states(self) -> dict[str, int]:
+        """How many jobs are in which state, as far as there are any."""
+        return dict(self._database.execute("SELECT state, count(*) FROM job GROUP BY state").fetchall())
+
+    def earlier_attempts(self, seq: int) -> list[dict[str, Any]]:
+        """A job's attempts before its last one that ended."""
+        found = self._database.execute("SELECT * FROM attempt WHERE seq = ? ORDER BY rowid", (seq,))
+        return [dict(zip(ATTEMPT, row, strict=True)) for row in found]
+
+    def ids(self, prefix: str, *, most: int) -> list[str]:
+        """Ids that begin so."""
+        wanted = "substr(id, 1, ?) = ? ORDER BY seq LIMIT ?"
+        found = self._database.execute(f"SELECT id FROM job WHERE {wanted}", (len(prefix), prefix, most))
+        return [row[0] for row in found]
+
+    def failed(self) -> int:
+        """How many jobs make the run's exit code 1."""
+        if self.metrics.ended == self.metrics.outcomes[Outcome.OK]:
+            return 0
+        ended_badly = "state IN ('failed', 'timeout', 'cancelled', 'skipped') AND NOT allowed"
+        return self.count(ended_badly) + self.cut_short_for_good()
+
+    def cut_short_for_good(self) -> int:
+        """How many interrupted jobs `resume` won't run again by itself (`rerun: never`)."""
+        return self.count("state = 'interrupted' AND NOT rerun")
+
+    def oldest_queued(self) -> float | None:
+        """Since when the first of the queue waits."""
+        if self.metrics.enqueued == self.metrics.dequeued:
+            return None
+        found: float | None = self._database.execute(
+            "SELECT min(queued) FROM job WHERE state = 'queued'"
+        ).fetchone()[0]
+        return found
+
+    def unfinished(self) -> set[int]:
+        """The jobs that have not ended."""
+        return {seq for (seq,) in self.rows("seq", "state IN ('pending', 'queued', 'running', 'waiting')")}
+
+    def ended_attempts(self, seq: int) -> list[int]:
+        """Which of a job's attempts have ended."""
+        last = [row[0] for row in self.rows("last", "seq = ?", seq)]
+        return [number for number in [a["last"] for a in self.earlier_attempts(seq)] + last if number]
+
+
+pass
 
 T = TypeVar("T")
 LAYOUT = 4
@@ -237,3 +326,60 @@ class Index(Answers):
 
     def _pragma(self, name: str) -> int:
         return int(self._database.execute(f"PRAGMA {name}").fetchone()[0])
+
+
+pass
+
+
+def run_of(entry: Entry) -> str | tuple[str, ...]:
+    """The job's command."""
+    run = json.loads(entry.run)
+    return tuple(run) if isinstance(run, list) else str(run)
+
+
+def row_of(entry: Entry, logs: Logs, *, live: bool) -> Row:
+    """The job as records and reports show it; what ran when its run died was interrupted."""
+    spec = JobSpec(
+        entry.id,
+        Command(run_of(entry)),
+        priority=Priority(entry.priority),
+        timeout=entry.timeout,
+        retry=RetryPolicy(max=entry.most_retries),
+        tags=() if entry.tags == "[]" else tuple(json.loads(entry.tags)),
+        named=bool(entry.named),
+    )
+    row = Row(entry.seq, spec, entry.state, entry.attempts, entry.retries, entry.queued)
+    row.waited = entry.waited
+    row.allowed = bool(entry.allowed)
+    if entry.state == "running":
+        row.state = "running" if live else "interrupted"
+        row.started = entry.submitted
+        return row
+    row.started, row.ended = entry.began, entry.ended
+    row.message = entry.message
+    if entry.last:
+        key = Key(entry.seq, entry.last)
+        row.exit = exit_of(entry.code, entry.signal, entry.message)
+        row.asked = StopReason(entry.asked) if entry.asked else None
+        row.where = entry.host
+        row.usage = Usage(entry.user, entry.system, entry.memory)
+        row.stdout_bytes, row.stderr_bytes = entry.out, entry.err
+        row.stdout = logs.path(key, 1) if entry.out else None
+        row.stderr = logs.path(key, 2) if entry.err else None
+    return row
+
+
+def exit_of(code: int | None, signal: str | None, why: str) -> Exit:
+    """How an attempt ended."""
+    if signal is not None:
+        return Signalled(signal)
+    return Lost(why) if code is None else Exited(code)
+
+
+def metrics_of(index: Index, *, now: float, live: bool) -> Metrics:
+    """The run's numbers at that moment; attempts that ran when it died were stopped by that."""
+    metrics = index.metrics
+    if not live:
+        metrics.counts[Count.STOPPED] += metrics.active
+        metrics.active = 0
+    return metrics.at(now, index.oldest_queued())

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 from zlib import crc32
 
-from pqrun.errors import OwnFailure
-from pqrun.journal.codec import CRC_LENGTH, VERSION
+from pqrun.core.errors import OwnFailure
+from pqrun.journal.format import CRC_LENGTH, VERSION
 
 _AT_A_TIME = 1 << 18
 _TAIL = CRC_LENGTH + 1

@@ -11,13 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from pqrun import events as ev
-from pqrun.capture import Capture, Logs
-from pqrun.errors import OwnFailure
-from pqrun.journal.codec import decode
+from pqrun.core import events as ev
+from pqrun.core.errors import OwnFailure
+from pqrun.core.job import Count, JobSpec, Key, Lost, Outcome, Said, StopReason, Usage, is_gone
+from pqrun.journal.format import decode
 from pqrun.journal.reader import Lines, Position, uncollected
-from pqrun.journal.rundir import RunDirectory
-from pqrun.model import Count, JobSpec, Key, Lost, Outcome, Said, StopReason, Usage, is_gone
+from pqrun.journal.run_directory import RunDirectory
+from pqrun.output.store import Capture, Logs
 
 
 @dataclass(slots=True)

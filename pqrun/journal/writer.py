@@ -16,15 +16,15 @@ from threading import Event as Flag
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any
 
-from pqrun.capture import write_all
-from pqrun.clock import Clock
-from pqrun.errors import OwnFailure
-from pqrun.events import Event
-from pqrun.journal.codec import Encoder, seal
-from pqrun.threads import NoThread, start_thread
+from pqrun.core.errors import OwnFailure
+from pqrun.core.events import Event
+from pqrun.engine.clock import Clock
+from pqrun.engine.threads import NoThread, start_thread
+from pqrun.journal.format import Encoder, seal
+from pqrun.output.store import write_all
 
 if TYPE_CHECKING:
-    from pqrun.journal.shorten import Shorter
+    from pqrun.journal.compaction import Shorter
 
 SYNC_EVERY = 1.0
 MOST_LINES = 4096
@@ -103,7 +103,7 @@ class Journal:
 
         Only where nothing is recorded meanwhile.
         """
-        from pqrun.journal.shorten import resealed, sync_directory
+        from pqrun.journal.compaction import resealed, sync_directory
 
         try:
             fd = os.open(shorter.path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)

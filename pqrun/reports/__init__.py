@@ -8,13 +8,13 @@ import stat
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from pqrun import events as ev
-from pqrun.display.choose import ci_service
+from pqrun.core import events as ev
+from pqrun.ui.terminal import ci_service
 
 if TYPE_CHECKING:
     from pqrun.input import Input
-    from pqrun.reports.facts import Ending, RunFacts
-    from pqrun.reports.together import Reports
+    from pqrun.reports.report_set import Reports
+    from pqrun.reports.run_info import Ending, RunFacts
 
 OPTIONS = (
     "junit", "trace", "summary", "metrics", "metrics_listen", "joblog", "events", "on_finish", "on_failure",
@@ -45,13 +45,13 @@ class NoReports:
 def reports_of(settings: Any, source: Input | None = None) -> Reports | NoReports:
     """What those settings ask for; `UserError` for what can't be had, or would destroy what `source` reads."""
     if any(getattr(settings, name) for name in (*OPTIONS, "results")) or _into_files():
-        from pqrun.reports.clashes import refuse_clashes
+        from pqrun.reports.file_clashes import refuse_clashes
 
         refuse_clashes(settings, () if source is None else source.reads())
     on_github = ci_service(settings.ci, os.environ) == "github"
     if not (on_github or any(getattr(settings, name) is not None for name in OPTIONS)):
         return NoReports()
-    from pqrun.reports.together import Reports
+    from pqrun.reports.report_set import Reports
 
     return Reports(settings)
 
@@ -70,8 +70,8 @@ def write_after(settings: Any, events: Sequence[ev.Event], run: RunFacts, ending
     `settings` has an attribute for each report that is wanted (`junit`, `trace`, `summary`, `metrics`,
     `joblog`, `events`). Jobs of a run that is not `ending.live` count as interrupted where they ran.
     """
-    from pqrun.reports.clashes import refuse_clashes
-    from pqrun.reports.together import Reports
+    from pqrun.reports.file_clashes import refuse_clashes
+    from pqrun.reports.report_set import Reports
 
     refuse_clashes(settings, [os.path.join(run.cwd or "", name) for name in run.files if name != "-"])
     reports = Reports(settings, environment={})

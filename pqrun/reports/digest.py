@@ -7,12 +7,11 @@ import heapq
 from collections import Counter
 from collections.abc import Sequence
 
-from pqrun import events as ev
-from pqrun.ledger import Row
-from pqrun.model import Outcome
-from pqrun.reports.cases import Case, Cases
-from pqrun.reports.facts import Ending
-from pqrun.reports.text import last_lines
+from pqrun.core import events as ev
+from pqrun.core.job import Outcome
+from pqrun.core.job_table import Row
+from pqrun.reports.cases import Case, Cases, last_lines
+from pqrun.reports.run_info import Ending
 
 MOST_FAILURES = 500
 MOST_TAILS = 50

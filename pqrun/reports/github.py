@@ -5,12 +5,12 @@ import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from pqrun.display.outlet import Outlet
-from pqrun.ledger import Row
+from pqrun.core.job_table import Row
+from pqrun.output.writer import Outlet
+from pqrun.reports.cases import how, name_of, one_line
 from pqrun.reports.digest import Digest
-from pqrun.reports.facts import Ending, RunFacts
-from pqrun.reports.summary import A_PAGE, page
-from pqrun.reports.text import how, name_of, one_line
+from pqrun.reports.markdown import A_PAGE, page
+from pqrun.reports.run_info import Ending, RunFacts
 
 MOST_ANNOTATIONS = 9  # GitHub shows ten of a step
 LEAST = 4096

@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from math import inf
 from typing import Any, NamedTuple
 
-from pqrun.executors.inherited import TREE, inherited
-from pqrun.executors.spawn import SHELL, no_option, signal_name
-from pqrun.model import Outcome
+from pqrun.core.job import Outcome
+from pqrun.core.text import duration_text
+from pqrun.core.unicode_json import as_json
+from pqrun.executors.local.environment import TREE, inherited
+from pqrun.executors.local.spawn import SHELL, no_option, signal_name
 from pqrun.reports.digest import Digest
-from pqrun.reports.document import SCHEMA, job_entry, numbers
-from pqrun.reports.facts import Ending, RunFacts
-from pqrun.unicodejson import as_json
-from pqrun.words import duration_text
+from pqrun.reports.json_document import SCHEMA, job_entry, numbers
+from pqrun.reports.run_info import Ending, RunFacts
 
 LIMIT = 60.0
 GRACE = 1.0

@@ -11,16 +11,24 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from xml.etree import ElementTree as ET
 
-from pqrun import events as ev
-from pqrun.ledger import Row
-from pqrun.model import JobSpec, is_gone
-from pqrun.reports.cases import Case, Cases
-from pqrun.reports.facts import Ending, RunFacts
-from pqrun.reports.files import Whole
-from pqrun.reports.shelf import Shelf
-from pqrun.reports.spool import Place, Spool
-from pqrun.reports.text import how, name_for, one_line, printed
-from pqrun.reports.verdicts import about, is_error, story, why_skipped
+from pqrun.core import events as ev
+from pqrun.core.job import JobSpec, is_gone
+from pqrun.core.job_table import Row
+from pqrun.reports.cases import (
+    Case,
+    Cases,
+    about,
+    how,
+    is_error,
+    name_for,
+    one_line,
+    printed,
+    story,
+    why_skipped,
+)
+from pqrun.reports.run_info import Ending, RunFacts
+from pqrun.reports.spool import Place, Shelf, Spool
+from pqrun.reports.targets import Whole
 
 A_CASE = 32 * 1024  # bytes of each stream
 A_RETRY = 4 * 1024

@@ -6,18 +6,130 @@ Needs prometheus-client. Priority and outcome are the only labels: what jobs are
 
 from __future__ import annotations
 
+import os
+import re
+import socket
+from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import accumulate
 from threading import Lock
 from typing import Any
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, generate_latest, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
-from pqrun import events as ev
-from pqrun.model import Priority
-from pqrun.reports.facts import Ending, RunFacts
-from pqrun.reports.tally import BUCKETS, Tally
+from pqrun.core import events as ev
+from pqrun.core.errors import UserError
+from pqrun.core.job import Count, Outcome, Priority
+from pqrun.core.metrics import RunningMetrics
+from pqrun.reports.run_info import Ending, RunFacts
+from pqrun.reports.targets import Whole
+
+BOUNDS = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14400.0)
+BUCKETS = [*(str(bound) for bound in BOUNDS), "+Inf"]
+
+
+class Histogram:
+    """How many took how long."""
+
+    def __init__(self) -> None:
+        self.sum = 0.0
+        self._counts = [0] * len(BUCKETS)
+
+    def observe(self, seconds: float) -> None:
+        """One more."""
+        self.sum += seconds
+        self._counts[bisect_left(BOUNDS, seconds)] += 1
+
+    def cumulated(self) -> list[int]:
+        """How many took at most so long, by bucket."""
+        return list(accumulate(self._counts))
+
+
+class Tally:
+    """Folds events. What counts up never goes down, as those who compute rates of it rely on."""
+
+    def __init__(self, began: float, workers: int) -> None:
+        self.metrics = RunningMetrics(began)
+        self.workers = workers
+        self.enqueued: Counter[Priority] = Counter()
+        self.dequeued: Counter[Priority] = Counter()
+        self.jobs: Counter[tuple[Priority, str]] = Counter()
+        self.attempts: Counter[tuple[Priority, str]] = Counter()
+        self.waits = {priority: Histogram() for priority in Priority}
+        self.processing = {priority: Histogram() for priority in Priority}
+        self.user = self.system = 0.0
+        self._priority: dict[int, Priority] = {}
+        self._waited: dict[int, float] = {}
+        self._refused: dict[int, Priority] = {}
+
+    def hear(self, events: Iterable[ev.Event]) -> None:
+        """Takes in what happened, in order."""
+        for event in events:
+            self.metrics.fold((event,))
+            match event:
+                case ev.JobAdded(_, seq, spec) | ev.JobChanged(_, seq, spec):
+                    self._priority[seq] = spec.priority
+                case ev.JobReopened(_, seq, outcome, spec):
+                    self._priority[seq] = spec.priority
+                    self._take_back(outcome, spec.priority)
+                case ev.JobQueued(_, seq, _, priority):
+                    self._priority[seq] = priority
+                    self.enqueued[priority] += 1
+                case ev.AttemptSubmitted(_, seq, _, waited):
+                    self._waited[seq] = waited
+                    self._leaves(seq)
+                case ev.AttemptRefused(_, seq):
+                    self._refused[seq] = self._priority[seq]
+                    self._waited.pop(seq, None)
+                case ev.AttemptEnded():
+                    self._ended(event)
+                case ev.JobRemoved(_, seq):
+                    self._leaves(seq)
+                case ev.JobEnded(_, seq, outcome):
+                    self.jobs[self._priority.pop(seq), str(outcome)] += 1
+                case ev.JobDropped(_, seq, dropped):
+                    self._priority.pop(seq, None)
+                    if dropped is not None:
+                        self._take_back(dropped, *Priority)
+                case ev.SlotsChanged(_, workers) | ev.WorkersChanged(_, workers):
+                    self.workers = workers
+
+    def close(self, *, live: bool) -> None:
+        """What came back and did not leave again has not left; what runs in a run that is over was cut short."""
+        for priority in self._refused.values():
+            self.dequeued[priority] -= 1
+        self._refused.clear()
+        for seq, waited in self._waited.items() if not live else ():
+            priority = self._priority[seq]
+            self.attempts[priority, str(Count.STOPPED)] += 1
+            self.jobs[priority, str(Outcome.INTERRUPTED)] += 1
+            self.waits[priority].observe(waited)
+            self.processing[priority].observe(0.0)
+
+    def _take_back(self, outcome: Outcome, *priorities: Priority) -> None:
+        """A job has not ended so after all; only when a run is gone on with, before anybody asks."""
+        for priority in priorities:
+            if self.jobs[priority, str(outcome)] > 0:
+                self.jobs[priority, str(outcome)] -= 1
+                return
+
+    def _leaves(self, seq: int) -> None:
+        if self._refused.pop(seq, None) is None:  # else it was counted before it came back
+            self.dequeued[self._priority[seq]] += 1
+
+    def _ended(self, event: ev.AttemptEnded) -> None:
+        priority = self._priority[event.seq]
+        self.attempts[priority, str(event.counted)] += 1
+        self.user += event.usage.user
+        self.system += event.usage.system
+        self.waits[priority].observe(self._waited.pop(event.seq, 0.0))
+        self.processing[priority].observe(event.ended - event.began)
+
+
+pass
 
 LEVELS = {priority: priority.name.lower() for priority in Priority}
 
@@ -113,3 +225,98 @@ def _by_priority(name: str, about: str, count: Callable[[Priority], int]) -> Cou
     for priority, level in LEVELS.items():
         family.add_metric([level], count(priority))
     return family
+
+
+pass
+
+EVERY = 15.0
+_LAST_SUCCESS = re.compile(rb"^pqrun_run_last_success_timestamp_seconds (\S+)$", re.MULTILINE)
+
+
+class PromFile:
+    """Writes the file at the beginning, now and then, and at the end."""
+
+    def __init__(self, target: Whole, run: RunFacts, now: Callable[[], float]) -> None:
+        self.target = target
+        self._numbers = Numbers(run, _last_success(target.path))
+        self._now = now
+        self._next = 0.0
+
+    def hear(self, events: Sequence[ev.Event]) -> None:
+        """Takes in what happened."""
+        self._numbers.hear(events)
+
+    def tick(self) -> float:
+        """Writes it if that is due."""
+        if self._now() >= self._next:
+            self._next = self._now() + EVERY
+            self._write()
+        return self._next - self._now()
+
+    def finish(self, ending: Ending) -> None:
+        """Writes it for the last time."""
+        self._numbers.finish(ending)
+        self._write()
+
+    def _write(self) -> None:
+        self.target.write([generate_latest(self._numbers.registry)])
+
+
+class Endpoint:
+    """Answers while the run lives."""
+
+    def __init__(self, address: str, run: RunFacts) -> None:
+        self._numbers = Numbers(run)
+        host, port = host_and_port(address)
+        try:
+            self._server, _ = start_http_server(port, host, self._numbers.registry)
+        except OSError as error:
+            raise cannot_listen(address, error) from None
+
+    def hear(self, events: Sequence[ev.Event]) -> None:
+        """Takes in what happened."""
+        self._numbers.hear(events)
+
+    def finish(self, ending: Ending) -> None:
+        """Nobody is answered any more."""
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def check_address(address: str) -> None:
+    """`UserError` if nobody can listen there."""
+    host, port = host_and_port(address)
+    try:
+        family, kind, protocol, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(where)
+    except (OSError, UnicodeError) as error:
+        raise cannot_listen(address, error) from None
+
+
+def host_and_port(address: str) -> tuple[str, int]:
+    """`127.0.0.1:9464`, `[::1]:9464`, or a port of this machine alone."""
+    host, _, port = address.rpartition(":")
+    if address.startswith(":") or not (port.isascii() and port.isdigit() and 0 < int(port[:6]) < 65536):
+        hint = "write 127.0.0.1:9464, or 0.0.0.0:9464 to be asked by other machines"
+        raise UserError(f"--metrics-listen: not an address: `{address}` ({hint})")
+    return host.removeprefix("[").removesuffix("]") or "127.0.0.1", int(port)
+
+
+def cannot_listen(address: str, error: OSError | UnicodeError) -> UserError:
+    """What to tell the user."""
+    why = getattr(error, "strerror", None) or error
+    return UserError(f"--metrics-listen: cannot listen on {address}: {why}")
+
+
+def _last_success(path: str) -> float | None:
+    """What the file of an earlier run says, for this one may go wrong."""
+    try:
+        if not os.path.isfile(path):
+            return None
+        with open(path, "rb") as file:
+            found = _LAST_SUCCESS.search(file.read(1 << 20))
+        return float(found[1]) if found else None
+    except (OSError, ValueError):
+        return None

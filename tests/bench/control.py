@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import median
 
 import pqrun as package
-from pqrun.control.talk import Talk
+from pqrun.control.client import Talk
 
 PQRUN = (sys.executable, "-m", "pqrun")
 QUEUED = 10_000

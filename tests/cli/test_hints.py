@@ -13,8 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 import pqrun as package
-from pqrun.characters import exact
-from pqrun.hints import command, quoted_word
+from pqrun.core.text import command, exact, quoted_word
 
 SHELLS = [shell for shell in ("bash", "zsh", "ksh", "mksh") if shutil.which(shell)]
 

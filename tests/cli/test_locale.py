@@ -154,9 +154,9 @@ def test_texts_of_another_machine_are_utf8_in_any_locale(surroundings, locale, t
     program = tmp_path / "launch.py"
     program.write_text(
         "import os, sys\n"
-        "from pqrun.executors.dask_worker import _as_they_came as encode\n"
-        "from pqrun.executors.launch import Launcher\n"
-        "from pqrun.model import Attempt, Command, JobSpec, Key\n"
+        "from pqrun.executors.dask.worker_plugin import _as_they_came as encode\n"
+        "from pqrun.executors.local.command import Launcher\n"
+        "from pqrun.core.job import Attempt, Command, JobSpec, Key\n"
         "text = sys.stdin.buffer.read().decode('utf-8', 'surrogateescape')\n"
         "here = os.getcwd()\n"
         "launcher = Launcher(run_id='r', directory=here, workspace=here, token='t', encode=encode)\n"

@@ -3,9 +3,9 @@
 
 import pytest
 
-from pqrun.cli.placing import place
-from pqrun.errors import UserError
-from pqrun.executors.dask_address import Address, Tls, address_of, is_loopback
+from pqrun.cli.options import place
+from pqrun.core.errors import UserError
+from pqrun.executors.dask.address import Address, Tls, address_of, is_loopback
 
 NO_TLS = Tls()
 

@@ -6,9 +6,9 @@ import shlex
 
 import pytest
 
-import pqrun.app
-from pqrun.cli import plain
-from pqrun.cli.commands import app
+import pqrun.app.run
+from pqrun.cli import fast_parser as plain
+from pqrun.cli.app import app
 from pqrun.cli.options import EachOptions, ListOptions
 
 VALUES = {

@@ -136,7 +136,7 @@ def test_a_loop_of_a_shell_around_it_stops_too(surroundings, tmp_path):
 
 
 def test_interrupted_before_there_is_a_run_it_ends_by_that_signal_and_without_a_traceback():
-    code = "import pqrun.cli.plain as plain, sys\n"
+    code = "import pqrun.cli.fast_parser as plain, sys\n"
     code += "def interrupted(*words): raise KeyboardInterrupt\n"
     code += "plain.run_if_plain = interrupted; sys.argv = ['pqrun', 'run']\n"
     code += "from pqrun.cli.main import entry; entry()"

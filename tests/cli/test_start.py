@@ -13,19 +13,19 @@ HEAVY = {
     "platformdirs",
 }  # fmt: skip
 OF_A_RUN = {
-    "pqrun.app",
-    "pqrun.engine",
-    "pqrun.scheduler",
-    "pqrun.executors",
+    "pqrun.app.run",
+    "pqrun.engine.engine",
+    "pqrun.core.scheduler",
+    "pqrun.engine.executor",
     "pqrun.control",
     "pqrun.journal",
 }
 OF_OTHERS = {
-    "pqrun.queue",
-    "pqrun.cli.control",
-    "pqrun.cli.history",
+    "pqrun.library.queue",
+    "pqrun.cli.commands.ps",
+    "pqrun.cli.commands.runs",
     "pqrun.journal.index",
-    "pqrun.jobfile.reader",
+    "pqrun.input.jobfile.node_reader",
 }
 OF_TYPER = {"typer", "inspect", "dataclasses", "subprocess", "tempfile", "traceback", "pathlib", "difflib"}
 PROGRAM = """
@@ -87,4 +87,4 @@ def test_a_run_of_yaml_loads_the_reader_of_yaml_besides(tmp_path):
     (tmp_path / "jobs.yaml").write_text("jobs: ['true']\n")
     modules, done = loaded(["run", str(tmp_path / "jobs.yaml")])
     assert done.returncode == 0
-    assert not modules & ((HEAVY - {"yaml"}) | (OF_OTHERS - {"pqrun.jobfile.reader"}))
+    assert not modules & ((HEAVY - {"yaml"}) | (OF_OTHERS - {"pqrun.input.jobfile.node_reader"}))

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import pqrun as package
-from pqrun.control.talk import Talk
+from pqrun.control.client import Talk
 
 PQRUN = (sys.executable, "-m", "pqrun")
 LONGEST = 60

@@ -4,15 +4,15 @@
 import json
 import socket
 
-from pqrun.control.address import short_path
-from pqrun.control.desk import Desk
+from pqrun.control.handler import Desk
+from pqrun.control.protocol import short_path
 from pqrun.control.server import Server
-from pqrun.engine import Engine, NoJournal
-from pqrun.metrics import Metrics, RunningMetrics
-from pqrun.model import Exited, Key, Signalled
-from pqrun.news import Ended, Started
-from pqrun.reactor import Reactor
-from pqrun.scheduler import Scheduler
+from pqrun.core.job import Exited, Key, Signalled
+from pqrun.core.metrics import Metrics, RunningMetrics
+from pqrun.core.notices import Ended, Started
+from pqrun.core.scheduler import Scheduler
+from pqrun.engine.engine import Engine, NoJournal
+from pqrun.engine.reactor import Reactor
 from pqrun.testing import FakeClock, Story
 
 from .invariants import Observer

@@ -3,9 +3,9 @@
 
 from collections import Counter, defaultdict
 
-from pqrun import events as ev
-from pqrun.graph import met
-from pqrun.model import JobSpec, Outcome, Priority
+from pqrun.core import events as ev
+from pqrun.core.dependencies import met
+from pqrun.core.job import JobSpec, Outcome, Priority
 
 
 class Observer:

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pqrun.cli.lazy import MODULES
-from pqrun.control.desk import Desk
-from pqrun.control.verbs import VERBS
+from pqrun.cli.app import MODULES
+from pqrun.control.handler import VERBS, Desk
 
 from .conftest import PQRUN, call, environment
 from .door import Door

@@ -10,7 +10,7 @@ import pytest
 from pure.test_simulation import check_metrics_add_up
 
 from pqrun.control.protocol import VERSION
-from pqrun.model import Exited
+from pqrun.core.job import Exited
 
 from .door import Door
 

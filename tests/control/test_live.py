@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from pqrun.cli.main import main
-from pqrun.control.talk import Talk
+from pqrun.control.client import Talk
 
 from .conftest import PQRUN, environment
 

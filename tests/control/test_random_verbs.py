@@ -7,17 +7,18 @@ from random import Random
 import pytest
 from pure.test_simulation import check_metrics_add_up
 
-from pqrun.control import adding, verbs
-from pqrun.control.desk import Desk
-from pqrun.control.selectors import state_of
-from pqrun.control.service import Service
-from pqrun.engine import Engine, NoJournal
+from pqrun.control import handler as verbs
+from pqrun.control.commands import add as adding
+from pqrun.control.handler import Desk
+from pqrun.control.server import Service
+from pqrun.core.job import Command, Exited, JobSpec, Need, Pool, Priority, RetryPolicy
+from pqrun.core.metrics import Metrics, RunningMetrics
+from pqrun.core.scheduler import Scheduler
+from pqrun.core.selectors import state_of
+from pqrun.engine.engine import Engine, NoJournal
+from pqrun.journal.format import spec_facts
 from pqrun.journal.recovery import Recovery
-from pqrun.journal.resume import plan
-from pqrun.journal.specs import spec_facts
-from pqrun.metrics import Metrics, RunningMetrics
-from pqrun.model import Command, Exited, JobSpec, Need, Pool, Priority, RetryPolicy
-from pqrun.scheduler import Scheduler
+from pqrun.journal.restart_plan import plan
 from pqrun.testing import FakeClock, Fate, SimulatedExecutor, Story
 
 from .invariants import Observer
@@ -305,7 +306,7 @@ def small_steps(monkeypatch):
     """What is done in steps for thousands of jobs is done so for a few."""
     monkeypatch.setattr(verbs, "SLICE", 3)
     monkeypatch.setattr(adding, "SLICE", 3)
-    monkeypatch.setattr("pqrun.patience.PATIENCE", 4)
+    monkeypatch.setattr("pqrun.core.ready_queue.PATIENCE", 4)
 
 
 def kept(seed: int, go) -> World:

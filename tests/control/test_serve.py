@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pqrun.control.talk import Talk
+from pqrun.control.client import Talk
 
 from .conftest import PQRUN, environment
 
@@ -278,7 +278,7 @@ def test_a_run_that_was_changed_and_paused_is_resumed_so(live, until):
 
 def test_detached_it_tells_what_the_machine_refuses_in_a_line(pqrun, state, tmp_path):
     program = (
-        "import sys, pqrun.serving as serving\n"
+        "import sys, pqrun.app.serve as serving\n"
         "def serve(*arguments): raise OSError(24, 'Too many open files', '/somewhere')\n"
         "serving._serve = serve\n"
         "from pqrun.cli.main import main\n"

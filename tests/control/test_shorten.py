@@ -8,15 +8,15 @@ from threading import Lock
 
 import pytest
 
-from pqrun import events as ev
+from pqrun.app.maintenance import LONGEST_LOG, Tidying, shorten_log
+from pqrun.core import events as ev
+from pqrun.core.job import Command, JobSpec, Need, Outcome
+from pqrun.core.metrics import RunningMetrics
+from pqrun.journal.compaction import remove_outputs, shorten, shortened
 from pqrun.journal.recovery import Recovery, recover
-from pqrun.journal.rundir import RunDirectory
-from pqrun.journal.shorten import remove_outputs, shorten, shortened
+from pqrun.journal.run_directory import RunDirectory
 from pqrun.journal.writer import Journal
-from pqrun.metrics import RunningMetrics
-from pqrun.model import Command, JobSpec, Need, Outcome
 from pqrun.testing import FakeClock
-from pqrun.tidying import LONGEST_LOG, Tidying, shorten_log
 
 from .test_random_verbs import World
 

@@ -10,10 +10,9 @@ import struct
 
 import pytest
 
-from pqrun.control import service
-from pqrun.control.address import is_ours, listen, short_path
-from pqrun.control.protocol import LONGEST
-from pqrun.errors import OwnFailure
+from pqrun.control import server as service
+from pqrun.control.protocol import LONGEST, is_ours, listen, short_path
+from pqrun.core.errors import OwnFailure
 
 from .door import Door
 

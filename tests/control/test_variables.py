@@ -3,7 +3,7 @@
 
 import pytest
 
-from pqrun.errors import OwnFailure
+from pqrun.core.errors import OwnFailure
 
 JOBS = """\
 env: {P: "file:$P", CALLER: "$CALLER"}

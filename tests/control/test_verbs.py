@@ -5,9 +5,9 @@ from collections import deque
 
 import pytest
 
-from pqrun import events as ev
-from pqrun.model import Exited, Outcome, Priority
-from pqrun.task import Task
+from pqrun.core import events as ev
+from pqrun.core.job import Exited, Outcome, Priority
+from pqrun.core.task import Task
 
 from .door import Door
 from .invariants import Observer

@@ -9,11 +9,11 @@ from heapq import heappop, heappush
 from math import inf
 from random import Random
 
-from pqrun import events as ev
-from pqrun.executors.dask_book import Book
-from pqrun.model import Exited, JobSpec, Key, Lost, NotStarted, Outcome, Priority, RetryPolicy, Signalled
-from pqrun.news import Ended, Restarted, Started
-from pqrun.scheduler import Scheduler
+from pqrun.core import events as ev
+from pqrun.core.job import Exited, JobSpec, Key, Lost, NotStarted, Outcome, Priority, RetryPolicy, Signalled
+from pqrun.core.notices import Ended, Restarted, Started
+from pqrun.core.scheduler import Scheduler
+from pqrun.executors.dask.attempts import Book
 from pqrun.testing import FakeClock, simulate
 
 COUNT_EVERY = 10.0

@@ -7,8 +7,8 @@ import pytest
 from executors.conftest import Processes, check_what_was_reported
 from executors.test_conformance import *  # noqa: F403
 
-from pqrun.capture import Logs
-from pqrun.clock import SystemClock
+from pqrun.engine.clock import SystemClock
+from pqrun.output.store import Logs
 
 
 class OnCluster(Processes):
@@ -17,10 +17,10 @@ class OnCluster(Processes):
     cluster = None
 
     def build(self):
-        from pqrun.executors.dask import DaskExecutor
-        from pqrun.executors.dask_address import Address
-        from pqrun.executors.dask_link import Link
-        from pqrun.executors.dask_worker import Errand
+        from pqrun.executors.dask.address import Address
+        from pqrun.executors.dask.connection import Link
+        from pqrun.executors.dask.executor import DaskExecutor
+        from pqrun.executors.dask.worker_plugin import Errand
 
         token = os.urandom(8).hex()
         self.mark = b"/" + token.encode()

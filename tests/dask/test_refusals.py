@@ -7,9 +7,9 @@ import sys
 import pytest
 from cluster import wait_for
 
-from pqrun.errors import UserError
-from pqrun.executors.dask_address import Address
-from pqrun.executors.dask_link import Link
+from pqrun.core.errors import UserError
+from pqrun.executors.dask.address import Address
+from pqrun.executors.dask.connection import Link
 
 
 def refused(tmp_path, *words, jobs="jobs: ['true']"):
@@ -54,14 +54,14 @@ def test_there_has_to_be_a_scheduler(tmp_path):
 
 
 def test_pqrun_has_to_be_the_same_there(cluster, monkeypatch):
-    monkeypatch.setattr("pqrun.executors.dask_versions.version", lambda _package: "9.9")
+    monkeypatch.setattr("pqrun.executors.dask.address.version", lambda _package: "9.9")
     link = Link(Address(cluster.on, cluster.address, None))
     with pytest.raises(UserError, match=r"pqrun 9\.9 here, \S+ on the scheduler: they have to be the same"):
         link.open()
 
 
 def test_dask_must_not_be_too_old_there(cluster, monkeypatch):
-    monkeypatch.setattr("pqrun.executors.dask_versions.OLDEST", (9999, 1))
+    monkeypatch.setattr("pqrun.executors.dask.address.OLDEST", (9999, 1))
     link = Link(Address(cluster.on, cluster.address, None))
     with pytest.raises(
         UserError, match=r"distributed \S+ here, \S+ on the scheduler: it takes 9999\.1 or newer"

@@ -6,13 +6,12 @@ from random import Random
 
 import pytest
 
-from pqrun import events as ev
-from pqrun.display.board import FAILURES_KEPT, Board
-from pqrun.display.glimpse import Glimpses
-from pqrun.metrics import RunningMetrics
-from pqrun.model import Command, Exited, JobSpec, Key, Outcome, Priority, RetryPolicy, Said
-from pqrun.scheduler import Scheduler
+from pqrun.core import events as ev
+from pqrun.core.job import Command, Exited, JobSpec, Key, Outcome, Priority, RetryPolicy, Said
+from pqrun.core.metrics import RunningMetrics
+from pqrun.core.scheduler import Scheduler
 from pqrun.testing import FakeClock, Fate, SimulatedExecutor, simulate
+from pqrun.ui.live.state import FAILURES_KEPT, Board, Glimpses
 
 
 def night(seed):

@@ -3,7 +3,7 @@
 
 import pytest
 
-from pqrun.display.choose import ci_service, progress_kind, wants_colour
+from pqrun.ui.terminal import ci_service, progress_kind, wants_colour
 
 XTERM = {"TERM": "xterm"}
 

@@ -11,7 +11,7 @@ from random import Random
 
 import pytest
 
-from pqrun.display.fences import Fence, Fences, harmless
+from pqrun.output.ci_markers import Fence, Fences, harmless
 
 GITHUB = {"GITHUB_ACTIONS": "true", "CI": "true"}
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from pqrun.display.cells import Brush, width_of
-from pqrun.display.facts import RunningJob
-from pqrun.display.frame import frame, room
-from pqrun.model import Priority
+from pqrun.core.job import Priority
+from pqrun.ui.live.cells import Brush, width_of
+from pqrun.ui.live.layout import frame, room
+from pqrun.ui.live.state import RunningJob
 
 from .conftest import load_picture
 

@@ -6,9 +6,9 @@ import os
 
 import pytest
 
-from pqrun.capture import Logs, Stream
-from pqrun.display.outlet import Outlet
-from pqrun.model import Key
+from pqrun.core.job import Key
+from pqrun.output.store import Logs, Stream
+from pqrun.output.writer import Outlet
 
 
 def failing(call, error, monkeypatch):

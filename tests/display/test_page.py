@@ -5,11 +5,10 @@ import re
 
 import pytest
 
-from pqrun.display.lastpage import MOST_FAILURES, LastPage
-from pqrun.display.page import last_page
-from pqrun.display.paint import Paint
-from pqrun.events import RunStopping
-from pqrun.metrics import RunningMetrics
+from pqrun.core.events import RunStopping
+from pqrun.core.metrics import RunningMetrics
+from pqrun.ui.run_summary import MOST_FAILURES, LastPage, last_page
+from pqrun.ui.terminal import Paint
 
 from .conftest import load_picture
 

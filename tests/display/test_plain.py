@@ -5,12 +5,12 @@ import os
 
 import pytest
 
-from pqrun import events as ev
-from pqrun.display.outlet import Outlet
-from pqrun.display.paint import Paint
-from pqrun.display.plain import PlainLog
-from pqrun.model import JobSpec, RetryPolicy
+from pqrun.core import events as ev
+from pqrun.core.job import JobSpec, RetryPolicy
+from pqrun.output.writer import Outlet
 from pqrun.testing import FakeClock
+from pqrun.ui.plain_log import PlainLog
+from pqrun.ui.terminal import Paint
 
 
 @pytest.mark.parametrize(

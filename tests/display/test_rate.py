@@ -3,7 +3,7 @@
 
 import pytest
 
-from pqrun.display.rate import Rate
+from pqrun.core.throughput import Rate
 
 
 def ends(times, began=0.0):

@@ -3,7 +3,7 @@
 
 import json
 
-from pqrun.display.results import safe_name
+from pqrun.reports.results_dir import safe_name
 
 
 def test_each_job_has_its_directory(run, tmp_path):

@@ -9,8 +9,8 @@ import pyte
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pqrun.display.lines import for_screen, pieces_of_lines, tagged
-from pqrun.display.safe import last_line, plain, safe, safe_line
+from pqrun.core.text import last_line, plain, safe, safe_line
+from pqrun.output.lines import for_screen, pieces_of_lines, tagged
 
 COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
 BITS = "\x1b [ ] 0; 31 m \x07 \x1b\\ \x9b 2J H \b x é \u202e \u200b \ud800 \x00 \x7f ?1049h (0 P ^ 日 \u0591"

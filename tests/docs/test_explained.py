@@ -9,9 +9,9 @@ import re
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from pqrun.errors import OwnFailure
-from pqrun.jobfile.keys import HOOKS, JOB, LOOP, RETRIES, TOP
-from pqrun.metrics import Metrics
+from pqrun.core.errors import OwnFailure
+from pqrun.core.job_fields import HOOKS, JOB, LOOP, RETRIES, TOP
+from pqrun.core.metrics import Metrics
 
 from .pages import ROOT, explained, page, script
 

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from pqrun.cli.lazy import MODULES
+from pqrun.cli.app import MODULES
 
 from .pages import DOCS, ROOT, blocks
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 import pqrun as package
-from pqrun.settings import Each, Settings
-from pqrun.templates.opening import open_arguments
+from pqrun.core.settings import Each, Settings
+from pqrun.input.each import open_arguments
 
 sys.path.insert(0, str(Path(__file__).parent))
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as some
 
-from pqrun.errors import UserError
-from pqrun.templates.contexts import Context, Walk
-from pqrun.templates.template import Template
+from pqrun.core.errors import UserError
+from pqrun.input.each.shell_context import Context, Walk
+from pqrun.input.each.template import Template
 
 HERE = re.compile("@")
 

@@ -7,9 +7,9 @@ import os
 
 import pytest
 
-from pqrun.executors.creation import Creation
-from pqrun.jobfile import JobFileError, load
-from pqrun.model import Exited, JobSpec, Said
+from pqrun.core.job import Exited, JobSpec, Said
+from pqrun.executors.local.created_file import Creation
+from pqrun.input.jobfile import JobFileError, load
 
 A_JOB = JobSpec("a", work=None)
 

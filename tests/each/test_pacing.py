@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from pqrun.jobfile.kinds import FROM_WORD
+from pqrun.core.values import FROM_WORD
 
 
 def moments(done):

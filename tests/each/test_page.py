@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from pqrun.cli.commands import app
-from pqrun.errors import UserError
-from pqrun.templates.template import Template
-from pqrun.templates.words import parted
+from pqrun.cli.app import app
+from pqrun.core.errors import UserError
+from pqrun.input.each import parted
+from pqrun.input.each.template import Template
 
 PAGE = (Path(__file__).parents[2] / "docs" / "from-gnu-parallel.md").read_text(encoding="utf-8")
 
@@ -50,7 +50,7 @@ def test_every_idiom_is_understood(tmp_path, monkeypatch):
     words = [line.split("\0")[:-1] for line in done.stdout.splitlines()]
     assert len(words) == len(found)
     asked = []
-    monkeypatch.setattr("pqrun.app.run", lambda settings: asked.append(settings) or 0)
+    monkeypatch.setattr("pqrun.app.run.run", lambda settings: asked.append(settings) or 0)
     for arguments in words:
         app(arguments, standalone_mode=False)
     assert len(asked) == len(found)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from pqrun.errors import UserError
-from pqrun.templates.template import Template, base_name, directory, quote, without_extension
+from pqrun.core.errors import UserError
+from pqrun.input.each.template import Template, base_name, directory, quote, without_extension
 
 
 def made(command, *values, number=1, names=(), shell=None):

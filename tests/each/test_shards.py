@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from pqrun.errors import UserError
-from pqrun.jobfile.kinds import shard as shard_of
-from pqrun.jobfile.shards import Dealer, dealt
-from pqrun.model import Command, JobSpec, Need, Shard
+from pqrun.core.errors import UserError
+from pqrun.core.job import Command, JobSpec, Need, Shard
+from pqrun.core.values import shard as shard_of
+from pqrun.input.shard import Dealer, dealt
 
 
 def job(name, *needs, run="true"):

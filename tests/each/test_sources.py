@@ -3,7 +3,7 @@
 
 import pytest
 
-from pqrun.errors import UserError
+from pqrun.core.errors import UserError
 
 
 def rows(commands, *words, **more):
@@ -155,8 +155,8 @@ def test_an_argument_may_be_long_but_not_endless(commands, tmp_path):
 
 
 def test_what_the_command_line_says_for_all_jobs_holds(tmp_path, monkeypatch):
-    from pqrun.settings import Each, Settings
-    from pqrun.templates.opening import open_arguments
+    from pqrun.core.settings import Each, Settings
+    from pqrun.input.each import open_arguments
 
     given = {"timeout": 5.0, "retries": 2, "env": {"A": "b"}}
     arguments, _ = open_arguments(Settings(given=given), Each(("f", ":::", "x", "y")))

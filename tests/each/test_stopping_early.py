@@ -3,7 +3,7 @@
 
 import pytest
 
-from pqrun.jobfile.kinds import FROM_WORD
+from pqrun.core.values import FROM_WORD
 
 CASES = [
     # policy, which fail, how many run, exit code

@@ -5,11 +5,11 @@ from threading import Event, Thread
 
 import pytest
 
-from pqrun.engine import Engine
-from pqrun.metrics import RunningMetrics
-from pqrun.model import Exited, JobSpec
-from pqrun.news import Ended, Started
-from pqrun.scheduler import Scheduler
+from pqrun.core.job import Exited, JobSpec
+from pqrun.core.metrics import RunningMetrics
+from pqrun.core.notices import Ended, Started
+from pqrun.core.scheduler import Scheduler
+from pqrun.engine.engine import Engine
 from pqrun.testing import FakeClock
 
 

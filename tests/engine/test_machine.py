@@ -3,12 +3,12 @@
 
 import pytest
 
-from pqrun import events as ev
-from pqrun import machine
-from pqrun.errors import UserError
-from pqrun.machine import Machine, busy_processes, free_memory, load_limit, shown
-from pqrun.model import JobSpec
-from pqrun.scheduler import Scheduler
+from pqrun.core import events as ev
+from pqrun.core.errors import UserError
+from pqrun.core.job import JobSpec
+from pqrun.core.scheduler import Scheduler
+from pqrun.engine import machine_load as machine
+from pqrun.engine.machine_load import Machine, busy_processes, free_memory, load_limit, shown
 from pqrun.testing import FakeClock, Fate, SimulatedExecutor, simulate
 
 

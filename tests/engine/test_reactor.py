@@ -8,7 +8,7 @@ from threading import Thread
 
 import pytest
 
-from pqrun.reactor import Reactor
+from pqrun.engine.reactor import Reactor
 
 
 @pytest.fixture

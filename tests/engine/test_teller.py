@@ -8,10 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from pqrun import events as ev
-from pqrun import teller as teller_module
-from pqrun.model import NOTHING_SAID, Count, Exited, Usage
-from pqrun.teller import Teller
+from pqrun.core import events as ev
+from pqrun.core.job import NOTHING_SAID, Count, Exited, Usage
+from pqrun.engine import dispatcher as teller_module
+from pqrun.engine.dispatcher import Teller
 
 
 class Keeper:

@@ -8,14 +8,14 @@ from threading import Thread
 
 import pytest
 
-from pqrun.clock import SystemClock
-from pqrun.errors import OwnFailure
-from pqrun.executors.slots import Slots
+from pqrun.core.errors import OwnFailure
+from pqrun.core.job import Attempt, JobSpec, Key
+from pqrun.core.notices import Refused
+from pqrun.engine.clock import SystemClock
+from pqrun.engine.threads import NoThread, start_thread
+from pqrun.executors.thread_pool import Slots
 from pqrun.journal.writer import Journal
-from pqrun.model import Attempt, JobSpec, Key
-from pqrun.news import Refused
-from pqrun.subscribers import Subscribers
-from pqrun.threads import NoThread, start_thread
+from pqrun.library.runtime import Subscribers
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def test_a_journal_without_a_thread_syncs_in_each_turn(no_room, monkeypatch, tmp
         assert not syncer.is_alive()
     before = len(synced)
     journal.record(())
-    from pqrun.events import JobRemoved
+    from pqrun.core.events import JobRemoved
 
     journal.record([JobRemoved(0.0, 1)])
     assert len(synced) == before + 1

@@ -9,14 +9,14 @@ from types import ModuleType
 
 import pytest
 
-from pqrun import events as ev
-from pqrun.backlog import STREAMED
-from pqrun.engine import Engine
-from pqrun.errors import OwnFailure, refusal
-from pqrun.metrics import RunningMetrics
-from pqrun.model import Exited, JobSpec, Key, Outcome, RetryPolicy
-from pqrun.news import Ended, Idle, Refused, Started
-from pqrun.scheduler import Scheduler
+from pqrun.core import events as ev
+from pqrun.core.errors import OwnFailure, refusal
+from pqrun.core.job import Exited, JobSpec, Key, Outcome, RetryPolicy
+from pqrun.core.metrics import RunningMetrics
+from pqrun.core.notices import Ended, Idle, Refused, Started
+from pqrun.core.scheduler import Scheduler
+from pqrun.core.start_policy import STREAMED
+from pqrun.engine.engine import Engine
 from pqrun.testing import FakeClock
 
 

@@ -11,15 +11,15 @@ from typing import ClassVar
 
 import pytest
 
-from pqrun.capture import Logs
-from pqrun.clock import SystemClock
-from pqrun.executors.call import Calls, CallTask
-from pqrun.executors.child import Child, Surroundings
-from pqrun.executors.containment import Containment
-from pqrun.executors.launch import Launcher
-from pqrun.executors.slots import Slots
-from pqrun.model import Attempt, Command, Exit, Exited, JobSpec, Key
-from pqrun.news import Ended, Refused, Started
+from pqrun.core.job import Attempt, Command, Exit, Exited, JobSpec, Key
+from pqrun.core.notices import Ended, Refused, Started
+from pqrun.engine.clock import SystemClock
+from pqrun.executors.local.child import Child, Surroundings
+from pqrun.executors.local.cleanup import Containment
+from pqrun.executors.local.command import Launcher
+from pqrun.executors.python_call import Calls, CallTask
+from pqrun.executors.thread_pool import Slots
+from pqrun.output.store import Logs
 from pqrun.testing import FakeClock, Fate, SimulatedExecutor
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """What every executor promises; each is held to the same tests."""
 
-from pqrun.model import Exited, Key, NotStarted
-from pqrun.news import Ended, Refused, Started
+from pqrun.core.job import Exited, Key, NotStarted
+from pqrun.core.notices import Ended, Refused, Started
 
 
 def test_each_attempt_starts_once_at_most_and_ends_once(rig):

@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from pqrun.executors.direct import Direct
+from pqrun.executors.local.shell_bypass import Direct
 
 PROGRAMS = [
     "ls", "cat", "sleep", "env", "sort", "wc", "dirname", "basename", "tr", "expr", "seq", "date",

@@ -8,9 +8,10 @@ import sys
 
 import pytest
 
-from pqrun.executors import processes, vigil
-from pqrun.executors.containment import Containment
-from pqrun.executors.processes import Children, all_processes, environment_of, group_lives, look_at
+from pqrun.executors.local import procfs as processes
+from pqrun.executors.local import watchdog_process as vigil
+from pqrun.executors.local.cleanup import Containment
+from pqrun.executors.local.procfs import Children, all_processes, environment_of, group_lives, look_at
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc")
 

@@ -105,8 +105,8 @@ def test_a_job_is_over_when_it_is_said_to_be_over(world: World) -> None:
 @pytest.mark.parametrize(
     "without",
     [
-        "from pqrun.executors.processes import Children; Children.open = lambda self: None",
-        "from pqrun.executors.tags import Tags; Tags.open = lambda self: None",
+        "from pqrun.executors.local.procfs import Children; Children.open = lambda self: None",
+        "from pqrun.executors.local.tags import Tags; Tags.open = lambda self: None",
         "import os; del os.pidfd_open",
     ],
     ids=["list of children", "tags", "pidfds"],

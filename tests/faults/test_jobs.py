@@ -287,7 +287,7 @@ def test_a_leftover_of_another_user_is_given_up_and_told(somebodys_world: World)
 
 def test_where_orphans_do_not_come_to_us_leftovers_are_searched_for(world: World) -> None:
     """Some filters of system calls refuse prctl(PR_SET_CHILD_SUBREAPER)."""
-    without = "import pqrun.executors.containment as c; c.be_subreaper = lambda *, wanted=True: False"
+    without = "import pqrun.executors.local.cleanup as c; c.be_subreaper = lambda *, wanted=True: False"
     job = f"setsid {world.script('stay')} & (exec setsid {world.script('deaf')}) & {world.wait_at_the_gate}\n"
 
     run = world.start(job, "--grace", "100ms", without=without)

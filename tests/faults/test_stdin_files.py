@@ -11,7 +11,7 @@ from threading import Event
 import pytest
 from world import World, until
 
-from pqrun.executors.interruptible import Abandoned, interruptible
+from pqrun.executors.local.user_paths import Abandoned, interruptible
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pqrun.executors.shared_table import SharedTable
+from pqrun.executors.local.watchdog_table import SharedTable
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 20.0

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 import pytest
 
-from pqrun.jobfile import JobFileError, load
+from pqrun.input.jobfile import JobFileError, load
 
 
 class Files:

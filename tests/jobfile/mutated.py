@@ -5,7 +5,7 @@ import random
 import sys
 from pathlib import Path
 
-from pqrun.jobfile import JobFile, JobFileError, load
+from pqrun.input.jobfile import JobFile, JobFileError, load
 
 SEEDS = [
     """\

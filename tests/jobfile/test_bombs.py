@@ -10,7 +10,7 @@ import pytest
 
 WATCHED = textwrap.dedent("""\
     import os, resource, sys
-    from pqrun.jobfile import JobFileError, load
+    from pqrun.input.jobfile import JobFileError, load
     resource.setrlimit(resource.RLIMIT_CPU, (20, 20))
     try:
         load(["x.yaml"], {}, read=lambda path: eval(sys.stdin.read()))

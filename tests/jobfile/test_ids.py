@@ -7,13 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from pqrun.characters import is_printable
-from pqrun.control.incoming import Incoming
+from pqrun.control.commands.add import Incoming
 from pqrun.control.protocol import Rejected
-from pqrun.jobfile import load
-from pqrun.jobfile.kinds import tag
-from pqrun.jobfile.values import Unfit, job_id
-from pqrun.library import _check_id
+from pqrun.core.text import is_printable
+from pqrun.core.values import Unfit, job_id, tag
+from pqrun.input.jobfile import load
+from pqrun.library.config import _check_id
 
 LANGUAGES = [
     "می\u200cخواهم", "क\u094d\u200dष", "👨\u200d👩\u200d👧", "全角\u3000空白", "a\u00a0b", "1\u202f000 €", "שלום\u200f!",

@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from pqrun.jobfile import JobFile
-from pqrun.model import Command, JobSpec, Need, Pool, Priority, RetryPolicy
+from pqrun.core.job import Command, JobSpec, Need, Pool, Priority, RetryPolicy
+from pqrun.input.jobfile import JobFile
 
 FULL = """\
 workers: 4
@@ -308,7 +308,7 @@ def test_what_jobs_have_in_common_is_there_once(files):
 
 def test_the_pure_parser_reads_the_same(files, monkeypatch):
     expected = files.load(FULL)
-    monkeypatch.setattr("pqrun.jobfile.yamlevents._yaml", None)
+    monkeypatch.setattr("pqrun.input.jobfile.yaml_tree._yaml", None)
     assert files.load(FULL) == expected
     assert files.load('{\n\t"jobs": [\n\t\t"a\\tb"\n\t]\n}').jobs[0].work.run == "a\tb"
     assert "a tab as indentation" in files.says("jobs:\n\t- a\n")

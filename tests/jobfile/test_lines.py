@@ -3,9 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pqrun.jobfile.lines import LineError, Lines
-from pqrun.jobfile.records import LONGEST
-from pqrun.model import Command, JobSpec, Need, Priority, RetryPolicy
+from pqrun.core.job import Command, JobSpec, Need, Priority, RetryPolicy
+from pqrun.input.command_list import LONGEST, LineError, Lines
 
 
 def read(data, given=None, *, null=False, pieces=None):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pqrun.jobfile import JobFileError, load
+from pqrun.input.jobfile import JobFileError, load
 
 CASES = [
     tuple(case.partition("\n")[::2])

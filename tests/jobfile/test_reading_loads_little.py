@@ -12,11 +12,11 @@ HEAVY = ("yaml", "pydantic", "hypothesis", "rich", "typer", "durationpy", "diffl
 @pytest.mark.parametrize(
     ("code", "allowed"),
     [
-        ("import pqrun.jobfile", ()),
-        ("import pqrun.jobfile.lines, pqrun.jobfile.values, pqrun.jobfile.sniff", ()),
-        ("from pqrun.jobfile.lines import Lines; l = Lines({}); l.feed(b'echo a\\n'); l.take()", ()),
+        ("import pqrun.input.jobfile", ()),
+        ("import pqrun.input.command_list, pqrun.core.values, pqrun.input", ()),
+        ("from pqrun.input.command_list import Lines; l = Lines({}); l.feed(b'echo a\\n'); l.take()", ()),
         (
-            "from pqrun.jobfile import load; load(['x'], {}, read=lambda path: b'jobs: [a]')",
+            "from pqrun.input.jobfile import load; load(['x'], {}, read=lambda path: b'jobs: [a]')",
             ("yaml", "difflib", "shlex"),
         ),
     ],

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pqrun.cli.files import EXAMPLE, check, init, schema_text
-from pqrun.errors import UserError
-from pqrun.jobfile import load
-from pqrun.jobfile.keys import HOOKS, JOB, LOOP, RETRIES, TOP
-from pqrun.jobfile.page import jobfile_page
+from pqrun.cli.commands.check_init_schema import EXAMPLE, check_files, schema_text, write_example
+from pqrun.core.errors import UserError
+from pqrun.core.job_fields import HOOKS, JOB, LOOP, RETRIES, TOP
+from pqrun.input.jobfile import load
+from pqrun.input.jobfile.page import jobfile_page
 
 TOP_DIRECTORY = Path(__file__).parents[2]
 SCHEMA = json.loads(schema_text())
@@ -131,7 +131,7 @@ def test_an_editor_sees_the_mistake_too(name):
 
 def test_the_page_in_docs_is_the_one_that_is_made():
     written = (TOP_DIRECTORY / "docs" / "jobfile.md").read_text(encoding="utf-8")
-    assert written == jobfile_page(), "run: python -m pqrun.jobfile.page > docs/jobfile.md"
+    assert written == jobfile_page(), "run: python -m pqrun.input.jobfile.page > docs/jobfile.md"
 
 
 def test_the_page_has_every_key():
@@ -154,17 +154,17 @@ def test_each_example_of_a_key_is_accepted_by_the_reader(files):
 def test_check_says_that_a_file_is_right_in_one_line(tmp_path, capsys):
     path = tmp_path / "jobs.yaml"
     path.write_text("jobs: [a, {run: b, matrix: {X: [1, 2]}}]\n")
-    assert check([str(path)]) == 0
+    assert check_files([str(path)]) == 0
     assert capsys.readouterr() == (f"{path}: 3 jobs, no problems\n", "")
     path.write_text("jobs: [a]\n")
-    assert check([str(path)]) == 0
+    assert check_files([str(path)]) == 0
     assert capsys.readouterr() == (f"{path}: 1 job, no problems\n", "")
 
 
 def test_check_says_all_that_is_wrong_on_stderr(tmp_path, capsys):
     path = tmp_path / "jobs.yaml"
     path.write_text("jobs:\n  - run: make\n    tiemout: 90s\n")
-    assert check([str(path)]) == 2
+    assert check_files([str(path)]) == 2
     assert capsys.readouterr() == (
         "",
         f"{path}:3:5: error: unknown key `tiemout`\n"
@@ -177,7 +177,7 @@ def test_check_says_all_that_is_wrong_on_stderr(tmp_path, capsys):
 def test_check_warns_without_failing(tmp_path, capsys):
     path = tmp_path / "jobs.yaml"
     path.write_text("jobs:\n  - echo #b\n")
-    assert check([str(path)]) == 0
+    assert check_files([str(path)]) == 0
     out, err = capsys.readouterr()
     assert out == f"{path}: 1 job, no problems\n"
     assert err.startswith(f"{path}:2:5: warning: `#b` is a comment")
@@ -185,7 +185,7 @@ def test_check_warns_without_failing(tmp_path, capsys):
 
 def test_init_writes_an_example_that_is_right_and_never_over_a_file(tmp_path):
     path = tmp_path / "jobs.yaml"
-    init(str(path))
+    write_example(str(path))
     assert path.read_text() == EXAMPLE
     assert EXAMPLE.startswith("# yaml-language-server: $schema=")
     assert [job.id for job in load([str(path)], {}).jobs] == [
@@ -194,7 +194,7 @@ def test_init_writes_an_example_that_is_right_and_never_over_a_file(tmp_path):
     assert accepts(SCHEMA, yaml.load(EXAMPLE, Plain))
     path.write_text("mine")
     with pytest.raises(UserError, match="is there already"):
-        init(str(path))
+        write_example(str(path))
     assert path.read_text() == "mine"
     with pytest.raises(UserError, match="no such file or directory"):
-        init(str(tmp_path / "no" / "jobs.yaml"))
+        write_example(str(tmp_path / "no" / "jobs.yaml"))

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 import pytest
 
-from pqrun.errors import UserError
-from pqrun.jobfile.select import select
+from pqrun.core.errors import UserError
+from pqrun.core.selectors import select
 
 JOBS = """\
 jobs:

@@ -3,7 +3,7 @@
 
 import pytest
 
-from pqrun.model import Need, Pool
+from pqrun.core.job import Need, Pool
 
 
 def needs_of(found):

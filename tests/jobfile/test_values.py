@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pqrun.jobfile import kinds, values
-from pqrun.jobfile.keys import JOB, RETRIES, TOP
-from pqrun.jobfile.values import Unfit
-from pqrun.model import Priority
+from pqrun.core import values
+from pqrun.core import values as kinds
+from pqrun.core.job import Priority
+from pqrun.core.job_fields import JOB, RETRIES, TOP
+from pqrun.core.values import Unfit
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import pqrun as package
-from pqrun.journal.rundir import RunDirectory
+from pqrun.journal.run_directory import RunDirectory
 
 PQRUN = (sys.executable, "-m", "pqrun")
 LONGEST = 60

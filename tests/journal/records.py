@@ -6,11 +6,11 @@ from pathlib import Path
 from random import Random
 from types import SimpleNamespace
 
-from pqrun import events as ev
-from pqrun.journal.codec import VERSION, Encoder, seal
-from pqrun.journal.rundir import RunDirectory
-from pqrun.model import Command, JobSpec, Need, Priority, RetryPolicy
-from pqrun.scheduler import Scheduler
+from pqrun.core import events as ev
+from pqrun.core.job import Command, JobSpec, Need, Priority, RetryPolicy
+from pqrun.core.scheduler import Scheduler
+from pqrun.journal.format import VERSION, Encoder, seal
+from pqrun.journal.run_directory import RunDirectory
 from pqrun.testing import FakeClock, Fate, SimulatedExecutor, simulate
 
 BEGAN = 1_795_500_000.0
@@ -93,7 +93,7 @@ def random_story(seed: int) -> list[ev.Event]:
 
 
 def _fate(random: Random) -> Fate:
-    from pqrun.model import Exited, Said, Signalled
+    from pqrun.core.job import Exited, Said, Signalled
 
     return Fate(
         seconds=random.choice([0.25, 1.0, 5.0]),

@@ -12,15 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pqrun import events as ev
-from pqrun.journal.codec import VERSION, Encoder, decode, seal
-from pqrun.journal.index import consult
-from pqrun.journal.reader import Lines
-from pqrun.journal.recovery import recover
-from pqrun.journal.resume import plan
-from pqrun.journal.rundir import RunDirectory
-from pqrun.journal.specs import spec_facts, spec_of
-from pqrun.model import (
+from pqrun.core import events as ev
+from pqrun.core.job import (
     Command,
     Count,
     Exited,
@@ -36,6 +29,12 @@ from pqrun.model import (
     StopReason,
     Usage,
 )
+from pqrun.journal.format import VERSION, Encoder, decode, seal, spec_facts, spec_of
+from pqrun.journal.index import consult
+from pqrun.journal.reader import Lines
+from pqrun.journal.recovery import recover
+from pqrun.journal.restart_plan import plan
+from pqrun.journal.run_directory import RunDirectory
 
 from .records import BEGAN, Record
 

@@ -11,8 +11,8 @@ import time
 
 import pytest
 
-from pqrun.journal.history import past_runs, shortest_prefixes
-from pqrun.model import Command, JobSpec
+from pqrun.core.job import Command, JobSpec
+from pqrun.journal.run_list import past_runs, shortest_prefixes
 
 from .conftest import PQRUN, World, first_line
 from .records import BEGAN, Record
@@ -445,9 +445,8 @@ def test_following_shows_each_attempt_of_a_job_that_is_tried_again(world):
 
 
 def test_following_goes_on_when_the_journal_of_a_queue_is_made_shorter(world, tmp_path):
-    from pqrun.cli.following import _follow
-    from pqrun.cli.looking import Page
-    from pqrun.cli.printing import Printer
+    from pqrun.cli.commands.logs import Printer, _follow
+    from pqrun.cli.console import Page
 
     record = Record(world.state / "runs" / "queue2")
     for seq in (1, 2):
@@ -553,7 +552,7 @@ def test_prune_with_nonsense_removes_nothing(world, some_runs, words):
 def test_only_what_a_shell_takes_as_it_is_is_offered(world, some_runs):
     from types import SimpleNamespace
 
-    from pqrun.cli.history import job_ids, run_ids
+    from pqrun.cli.commands.runs import job_ids, run_ids
 
     (record,) = some_runs("abcde2")
     (world.state / "runs" / "$(evil)").mkdir()
@@ -568,7 +567,7 @@ def test_only_what_a_shell_takes_as_it_is_is_offered(world, some_runs):
 
 
 def added(seq, name):
-    from pqrun import events as ev
+    from pqrun.core import events as ev
 
     return [ev.JobAdded(BEGAN, seq, JobSpec(name, Command("true")))]
 

@@ -9,15 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pqrun.capture import Logs
-from pqrun.journal.codec import decode
-from pqrun.journal.index import Index, consult, watch
+from pqrun.core.job import Count
+from pqrun.core.job_table import Ledger
+from pqrun.core.metrics import RunningMetrics
+from pqrun.journal.format import decode
+from pqrun.journal.index import Index, consult, metrics_of, row_of, watch
 from pqrun.journal.reader import Lines
-from pqrun.journal.rows import metrics_of, row_of
-from pqrun.ledger import Ledger
-from pqrun.metrics import RunningMetrics
-from pqrun.model import Count
-from pqrun.reports.document import job_entry, numbers
+from pqrun.output.store import Logs
+from pqrun.reports.json_document import job_entry, numbers
 
 from .records import BEGAN, Record, random_story
 

@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from pqrun.errors import OwnFailure
-from pqrun.journal.codec import VERSION
+from pqrun.core.errors import OwnFailure
+from pqrun.journal.format import VERSION
 from pqrun.journal.index import consult
 from pqrun.journal.reader import Lines
 from pqrun.journal.recovery import recover

@@ -3,9 +3,9 @@
 
 from collections import Counter
 
-from pqrun import events as ev
-from pqrun.metrics import RunningMetrics
-from pqrun.model import Priority
+from pqrun.core import events as ev
+from pqrun.core.job import Priority
+from pqrun.core.metrics import RunningMetrics
 
 
 class Story:

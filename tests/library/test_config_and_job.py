@@ -6,7 +6,7 @@ import math
 import pytest
 
 from pqrun import Config, Job, Priority
-from pqrun.model import Command
+from pqrun.core.job import Command
 
 NOT_COUNTS = (0, -1, 1.5, "3", None, True)
 NOT_SECONDS = (-1, -0.001, math.nan, math.inf, "3", True)

@@ -11,9 +11,10 @@ from concurrent.futures import CancelledError, wait
 
 import pytest
 
-from pqrun import Config, Job, JobFailed, JobTimeout, PermanentError, Priority, Queue, QueueClosed, workshop
-from pqrun.executors import slots
-from pqrun.threads import NoThread
+from pqrun import Config, Job, JobFailed, JobTimeout, PermanentError, Priority, Queue, QueueClosed
+from pqrun.engine.threads import NoThread
+from pqrun.executors import thread_pool as slots
+from pqrun.library import runtime as workshop
 
 from .conftest import echo
 

@@ -67,8 +67,8 @@ def test_a_queue_is_generic_in_what_its_handler_takes(tmp_path):
     lines = done.stdout.replace("builtins.", "").splitlines()
     told = [line.partition(": ")[2] for line in lines if line.startswith("typed.py")]
     assert told[:3] == [
-        'note: Revealed type is "pqrun.queue.Queue[list[int]]"',
+        'note: Revealed type is "pqrun.library.queue.Queue[list[int]]"',
         'note: Revealed type is "list[int]"',
-        'note: Revealed type is "list[pqrun.library.Job[list[int]]]"',
+        'note: Revealed type is "list[pqrun.library.config.Job[list[int]]]"',
     ]
     assert len(told) == 4 and 'incompatible type "Job[str]"' in told[3], "only the last line is wrong"

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from pqrun import Job, JobFailed, JobTimeout, Priority, ShellResult
-from pqrun.executors.processes import all_processes, be_subreaper, environment_of, is_subreaper
-from pqrun.model import Outcome
+from pqrun.core.job import Outcome
+from pqrun.executors.local.procfs import all_processes, be_subreaper, environment_of, is_subreaper
 
 from .conftest import echo
 
@@ -217,7 +217,7 @@ def test_a_leftover_that_just_executes_its_program_is_not_overlooked(
             return None
         return environment
 
-    monkeypatch.setattr("pqrun.executors.polite.environment_of", executing_at_first)
+    monkeypatch.setattr("pqrun.executors.local.cleanup_embedded.environment_of", executing_at_first)
     command = "setsid sh -c 'echo $$ > pid; exec sleep 43' & while ! test -s pid; do sleep 0.01; done"
     job = Job.shell(command, cwd=tmp_path, env={"JUST_EXECUTING": "1"})
     assert make_queue(echo).enqueue(job).result(30).code == 0
@@ -283,8 +283,8 @@ def test_a_descriptor_that_a_leftover_holds_open_delays_nobody(make_queue):
 
 
 def test_a_full_disk_fails_the_job_and_not_the_queue(make_queue, monkeypatch):
-    from pqrun import capture
-    from pqrun.errors import OwnFailure
+    from pqrun.core.errors import OwnFailure
+    from pqrun.output import store as capture
 
     def full(self, key, stream):
         raise OwnFailure("cannot create its output: No space left on device")

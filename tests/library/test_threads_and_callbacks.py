@@ -10,7 +10,7 @@ from concurrent.futures import as_completed, wait
 import pytest
 
 from pqrun import Job, Metrics, QueueFull
-from pqrun import events as ev
+from pqrun.core import events as ev
 
 from .conftest import echo
 

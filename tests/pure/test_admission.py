@@ -7,10 +7,10 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as some
 
-from pqrun import events as ev
-from pqrun.limits import Bearing, Ceiling, Pace
-from pqrun.model import Exited, Halt, JobSpec, Pool, Rate, RetryPolicy
-from pqrun.scheduler import Scheduler
+from pqrun.core import events as ev
+from pqrun.core.job import Exited, Halt, JobSpec, Pool, Rate, RetryPolicy
+from pqrun.core.scheduler import Scheduler
+from pqrun.core.start_policy import Bearing, Ceiling, Pace
 from pqrun.testing import FakeClock, Fate, SimulatedExecutor, simulate
 
 BUSY = Bearing(0, "the load is 9 (--load 4)", "load")

@@ -4,8 +4,8 @@ import typing
 
 import pytest
 
-from pqrun import lifecycle as life
-from pqrun.model import Outcome, StopReason
+from pqrun.core import states as life
+from pqrun.core.job import Outcome, StopReason
 
 STATES = set(typing.get_args(life.State))
 

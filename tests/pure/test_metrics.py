@@ -1,9 +1,19 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 import pytest
 
-from pqrun import events as ev
-from pqrun.metrics import TEN, RunningMetrics
-from pqrun.model import NOTHING_SAID, Count, Exited, JobSpec, Outcome, Priority, Signalled, StopReason, Usage
+from pqrun.core import events as ev
+from pqrun.core.job import (
+    NOTHING_SAID,
+    Count,
+    Exited,
+    JobSpec,
+    Outcome,
+    Priority,
+    Signalled,
+    StopReason,
+    Usage,
+)
+from pqrun.core.metrics import TEN, RunningMetrics
 
 NAMES = (
     "jobs_enqueued jobs_dequeued jobs_completed jobs_failed jobs_timeout jobs_retried current_queue_size"

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from pqrun.model import (
+from pqrun.core.job import (
     Command,
     Exited,
     JobSpec,

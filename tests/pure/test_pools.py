@@ -7,10 +7,10 @@ from random import Random
 
 import pytest
 
-from pqrun import events as ev
-from pqrun.model import JobSpec, Pool, Priority
-from pqrun.patience import PATIENCE
-from pqrun.scheduler import Scheduler
+from pqrun.core import events as ev
+from pqrun.core.job import JobSpec, Pool, Priority
+from pqrun.core.ready_queue import PATIENCE
+from pqrun.core.scheduler import Scheduler
 from pqrun.testing import FakeClock, Fate, SimulatedExecutor, simulate
 
 POOLS = {"net": 2, "gpu": 3}

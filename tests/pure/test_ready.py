@@ -4,9 +4,8 @@ from dataclasses import dataclass, field
 from hypothesis import given
 from hypothesis import strategies as some
 
-from pqrun.model import Pool
-from pqrun.patience import PATIENCE
-from pqrun.ready import Pools, Ready
+from pqrun.core.job import Pool
+from pqrun.core.ready_queue import PATIENCE, Pools, Ready
 
 
 @dataclass(eq=False)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-from pqrun import events as ev
-from pqrun.model import (
+from pqrun.core import events as ev
+from pqrun.core.job import (
     Exited,
     Halt,
     JobSpec,
@@ -12,9 +12,9 @@ from pqrun.model import (
     Priority,
     RetryPolicy,
     StopReason,
-)  # fmt: skip
-from pqrun.news import Ended, Refused, Started
-from pqrun.scheduler import Scheduler
+)
+from pqrun.core.notices import Ended, Refused, Started
+from pqrun.core.scheduler import Scheduler
 from pqrun.testing import FakeClock, Fate, SimulatedExecutor, Story, simulate
 
 

@@ -4,23 +4,12 @@
 from collections import Counter, defaultdict
 from random import Random
 
-from pqrun import events as ev
-from pqrun.backlog import ADDED, LISTED, STREAMED
-from pqrun.lifecycle import Pending, Queued
-from pqrun.metrics import RunningMetrics
-from pqrun.model import (
-    Count,
-    Exited,
-    Halt,
-    JobSpec,
-    Lost,
-    Need,
-    Pool,
-    Priority,
-    RetryPolicy,
-    Signalled,
-)
-from pqrun.scheduler import Scheduler
+from pqrun.core import events as ev
+from pqrun.core.job import Count, Exited, Halt, JobSpec, Lost, Need, Pool, Priority, RetryPolicy, Signalled
+from pqrun.core.metrics import RunningMetrics
+from pqrun.core.scheduler import Scheduler
+from pqrun.core.start_policy import ADDED, LISTED, STREAMED
+from pqrun.core.states import Pending, Queued
 from pqrun.testing import FakeClock, Fate, SimulatedExecutor, Story, simulate
 
 

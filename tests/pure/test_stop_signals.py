@@ -5,9 +5,9 @@ from random import Random
 
 import pytest
 
-from pqrun import events as ev
-from pqrun.model import Exited, Halt, JobSpec, Need, RetryPolicy, Signalled, StopReason
-from pqrun.scheduler import Scheduler
+from pqrun.core import events as ev
+from pqrun.core.job import Exited, Halt, JobSpec, Need, RetryPolicy, Signalled, StopReason
+from pqrun.core.scheduler import Scheduler
 from pqrun.testing import FakeClock, Fate, SimulatedExecutor, Story, simulate
 
 ENDS = [

@@ -8,13 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
-from pqrun import events as ev
-from pqrun.capture import Capture, Logs
-from pqrun.display.lastpage import LastPage
-from pqrun.display.outlet import Outlet
-from pqrun.ledger import Ledger
-from pqrun.metrics import RunningMetrics
-from pqrun.model import (
+from pqrun.core import events as ev
+from pqrun.core.job import (
     Command,
     Exited,
     Halt,
@@ -27,12 +22,17 @@ from pqrun.model import (
     RetryPolicy,
     Signalled,
 )
+from pqrun.core.job_table import Ledger
+from pqrun.core.metrics import RunningMetrics
+from pqrun.core.scheduler import Scheduler
+from pqrun.output.store import Capture, Logs
+from pqrun.output.writer import Outlet
 from pqrun.reports import write_after
-from pqrun.reports.document import document, run_facts
-from pqrun.reports.facts import Ending, RunFacts
-from pqrun.reports.together import Reports
-from pqrun.scheduler import Scheduler
+from pqrun.reports.json_document import document, run_facts
+from pqrun.reports.report_set import Reports
+from pqrun.reports.run_info import Ending, RunFacts
 from pqrun.testing import FakeClock, Fate, SimulatedExecutor, Story, simulate
+from pqrun.ui.run_summary import LastPage
 
 FILES = {
     "junit": "junit.xml", "trace": "trace.json", "summary": "summary.md", "metrics": "run.prom",

@@ -11,8 +11,8 @@ import pytest
 import yaml
 from reported import CELLS, play
 
-from pqrun import events as ev
 from pqrun.cli.options import RunOptions
+from pqrun.core import events as ev
 from pqrun.reports.hooks import variables_of
 
 ROOT = Path(__file__).parents[2]

@@ -10,11 +10,11 @@ import pytest
 from real import RUNS, reports
 from reported import CELLS, FILES, play, write_again
 
-from pqrun.journal.codec import VERSION
+from pqrun.core.metrics import TEN
+from pqrun.journal.format import VERSION
 from pqrun.journal.recovery import recover
-from pqrun.journal.rundir import RunDirectory
+from pqrun.journal.run_directory import RunDirectory
 from pqrun.journal.writer import Journal
-from pqrun.metrics import TEN
 from pqrun.testing import FakeClock
 
 ERRORS = ("timeout", "interrupted")

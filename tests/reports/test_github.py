@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 from reported import CELLS, Cell, job, play
 
-from pqrun.model import Exited
+from pqrun.core.job import Exited
 
 GITHUB = {"GITHUB_ACTIONS": "true"}
 

@@ -9,16 +9,16 @@ import xml.etree.ElementTree as ET
 import pytest
 from reported import Cell, job, play
 
-from pqrun import events as ev
-from pqrun.capture import Capture, Logs
-from pqrun.characters import valid
-from pqrun.metrics import Metrics
-from pqrun.model import Command, Count, Exited, JobSpec, Key, Outcome, RetryPolicy, Said, Usage
-from pqrun.reports.facts import Ending, RunFacts
+from pqrun.core import events as ev
+from pqrun.core.job import Command, Count, Exited, JobSpec, Key, Outcome, RetryPolicy, Said, Usage
+from pqrun.core.metrics import Metrics
+from pqrun.core.text import valid
+from pqrun.output.store import Capture, Logs
+from pqrun.reports.cases import code_block, code_span, one_line, printed
 from pqrun.reports.github import annotations
 from pqrun.reports.hooks import summary_of, variables_of
-from pqrun.reports.text import code_block, code_span, one_line, printed
-from pqrun.reports.together import Reports
+from pqrun.reports.report_set import Reports
+from pqrun.reports.run_info import Ending, RunFacts
 
 NAMES = [
     "plain", "a|b", "a\\|b", "`tick`", "``", "<script>alert(1)</script>", "x]]>y", "::error::no",

@@ -13,7 +13,7 @@ import pytest
 from real import HOOKS, PQRUN, Real, reports
 from test_hostile import NAMES, OUTPUT
 
-from pqrun.reports.text import one_line
+from pqrun.reports.cases import one_line
 
 SCHEMAS = Path(__file__).parents[2] / "docs" / "schema"
 MEGABYTES = 100

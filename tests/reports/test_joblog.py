@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from reported import CELLS, Cell, job, play
 
-from pqrun.model import Command, Exited, JobSpec, NotStarted, Signalled
+from pqrun.core.job import Command, Exited, JobSpec, NotStarted, Signalled
 
 COMMANDS = [
     "echo out; echo err >&2",

@@ -8,12 +8,12 @@ from types import SimpleNamespace
 
 from reported import CELLS, Cell, job, play
 
-from pqrun import events as ev
-from pqrun.display.lastpage import LastPage
-from pqrun.model import Command, Count, Exited, JobSpec, Outcome, Said, Signalled, Usage
+from pqrun.core import events as ev
+from pqrun.core.job import Command, Count, Exited, JobSpec, Outcome, Said, Signalled, Usage
 from pqrun.reports import write_after
-from pqrun.reports.facts import RunFacts
-from pqrun.reports.together import Reports
+from pqrun.reports.report_set import Reports
+from pqrun.reports.run_info import RunFacts
+from pqrun.ui.run_summary import LastPage
 
 TEXT = {"type", "message"}
 RETRY = ["stackTrace", "system-out", "system-err"]

@@ -117,7 +117,7 @@ def test_show_loads_no_writer_of_reports_that_nobody_asked_for(words, tmp_path):
     environment = {**os.environ, "PQRUN_JUNIT": "junit.xml"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, cwd=tmp_path, env=environment)
     loaded = set(done.stderr.decode().split())
-    assert "pqrun.cli.history" in loaded and not (tmp_path / "junit.xml").exists()
+    assert "pqrun.cli.commands.runs" in loaded and not (tmp_path / "junit.xml").exists()
     own = {name for name in loaded if name.startswith("pqrun.reports.")}
-    assert own <= {"pqrun.reports.document", "pqrun.reports.facts"}
-    assert not loaded & {"pqrun.cli.reporting", "pqrun.journal.recovery", "xml.etree.ElementTree"}
+    assert own <= {"pqrun.reports.json_document", "pqrun.reports.run_info"}
+    assert not loaded & {"pqrun.cli.commands.show", "pqrun.journal.recovery", "xml.etree.ElementTree"}

@@ -15,15 +15,15 @@ import yaml
 from real import PQRUN
 from reported import CELLS, play
 
-from pqrun import events as ev
-from pqrun.errors import UserError
-from pqrun.model import JobSpec, Outcome, Priority
-from pqrun.reports import wanted
-from pqrun.reports.tally import Tally
-from pqrun.reports.together import Reports
+from pqrun.core import events as ev
+from pqrun.core.errors import UserError
+from pqrun.core.job import JobSpec, Outcome, Priority
+from pqrun.reports import report_set as wanted
+from pqrun.reports.prometheus import Tally
+from pqrun.reports.report_set import Reports
 
 parser = pytest.importorskip("prometheus_client.parser", reason="needs prometheus-client")
-exposing = pytest.importorskip("pqrun.reports.exposing", reason="needs prometheus-client")
+exposing = pytest.importorskip("pqrun.reports.prometheus", reason="needs prometheus-client")
 
 ALERTS = Path(__file__).parents[2] / "examples" / "alerts.yml"
 

@@ -8,7 +8,7 @@ import pytest
 import test_every_cell as cells
 from reported import Cell, job, play
 
-from pqrun.model import Exited, Halt, Lost, Need, NotStarted, Priority, Signalled
+from pqrun.core.job import Exited, Halt, Lost, Need, NotStarted, Priority, Signalled
 
 ENDS = [*[Exited(0)] * 4, Exited(1), Exited(2), Signalled("SIGSEGV"), Signalled("SIG40"),
         NotStarted(127, "no such program"), Lost("its worker is gone")]  # fmt: skip

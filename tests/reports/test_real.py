@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-import pqrun.app
+import pqrun.app.run
 
 pytestmark = pytest.mark.skipif(
     not hasattr(pqrun.app, "reports_of"), reason="the program does not make reports yet"

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from pqrun.model import Key
-from pqrun.reports.watch import Watch
+from pqrun.core.job import Key
+from pqrun.executors.local.usage import Watch
 
-stats = pytest.importorskip("pqrun.reports.stats", reason="needs psutil")
+stats = pytest.importorskip("pqrun.executors.local.usage", reason="needs psutil")
 
 BUSY = "x = bytearray(60_000_000)\nprint(flush=True)\nwhile True: pass"
 

@@ -12,13 +12,11 @@ from types import SimpleNamespace
 import pytest
 from reported import CELLS, FILES, play, settings_for
 
-from pqrun.errors import UserError
+from pqrun.core.errors import UserError
+from pqrun.core.settings import Settings
 from pqrun.reports import OPTIONS, NoReports, reports_of
-from pqrun.reports.files import Whole
-from pqrun.reports.pipes import Growing
-from pqrun.reports.together import Reports
-from pqrun.reports.wanted import Wanted
-from pqrun.settings import Settings
+from pqrun.reports.report_set import Reports, Wanted
+from pqrun.reports.targets import Growing, Whole
 
 NAMES = [name for name in FILES if name != "metrics"]
 
@@ -187,7 +185,7 @@ def test_a_reader_that_goes_away_is_no_failure(tmp_path):
 
 @pytest.mark.parametrize("make", [os.mkfifo, None], ids=["that nobody opens", "that nobody reads"])
 def test_a_pipe_costs_its_report_in_the_end_never_the_run(make, tmp_path, monkeypatch):
-    monkeypatch.setattr("pqrun.reports.pipes.MOST_PENDING", 100_000)
+    monkeypatch.setattr("pqrun.reports.targets.MOST_PENDING", 100_000)
     path, reader = str(tmp_path / "fifo"), -1
     os.mkfifo(path)
     if make is None:

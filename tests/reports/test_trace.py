@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 from reported import CELLS, Cell, job, play
 
-from pqrun import events as ev
+from pqrun.core import events as ev
 from pqrun.reports import write_after
-from pqrun.reports.lanes import Lanes
+from pqrun.reports.chrome_trace import Lanes
 
 
 def trace_of(directory, cell):

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from pqrun.unicodejson import as_json, bytes_beside
+from pqrun.core.unicode_json import as_json, bytes_beside
 
 PQRUN = (sys.executable, "-m", "pqrun")
 COMMAND = b"echo \xe9 '\xf0\x9f\x98\x80' \\\\udcff > /dev/null"

@@ -6,10 +6,10 @@ import asyncio
 import pytest
 from control import conftest as real
 
-from pqrun.errors import OwnFailure
-from pqrun.metrics import Metrics
-from pqrun.top.jobs import Job
-from pqrun.top.news import Attempt, Details, News, Piece, RunNow
+from pqrun.core.errors import OwnFailure
+from pqrun.core.metrics import Metrics
+from pqrun.ui.top.jobs import Job
+from pqrun.ui.top.run_source import Attempt, Details, News, Piece, RunNow
 
 NOW = 1_000_000.0
 gate, live_run = real.gate, real.live
@@ -137,7 +137,7 @@ async def settled(app, pilot, rounds=2):
 def play():
     """`play(source, script)` runs the app, and `script(app, pilot)` at its keys; gives what that gives."""
     pytest.importorskip("textual", reason="the extra `top` is not installed")
-    from pqrun.top.app import Top
+    from pqrun.ui.top.app import Top
 
     def begin(source, script, size=(110, 36)):
         async def main():

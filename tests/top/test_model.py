@@ -3,10 +3,9 @@
 
 import random
 
-from pqrun.top.cells import columns, keys, row
-from pqrun.top.history import History, curve
-from pqrun.top.jobs import SORTS, STATES, Jobs, Wanted, next_of
-from pqrun.top.text import MOST_LINES, Text
+from pqrun.ui.top.jobs import SORTS, STATES, Jobs, Wanted, next_of
+from pqrun.ui.top.rendering import History, columns, curve, keys, row
+from pqrun.ui.top.widgets import MOST_LINES, Text
 
 from .conftest import NOW, Fake, job, nightly
 

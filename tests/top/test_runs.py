@@ -12,9 +12,9 @@ import sys
 import pytest
 from control.conftest import environment
 
-from pqrun.errors import OwnFailure, UserError
-from pqrun.journal.rundir import RunDirectory
-from pqrun.top.source import RunSource, which_run
+from pqrun.core.errors import OwnFailure, UserError
+from pqrun.journal.run_directory import RunDirectory
+from pqrun.ui.top.run_source import RunSource, which_run
 
 from .conftest import screen_of, settled
 

@@ -92,7 +92,7 @@ def main() -> None:
     if role == "main":
         enter()
     elif role == "warden":
-        import pqrun.executors.warden as warden
+        import pqrun.executors.local.watchdog as warden
 
         keep_watch = warden.keep_watch
 

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Goes on in the background: a session of its own, a log for a screen, nothing open of the caller's."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+
+from pqrun.core.errors import BUG, OWN_FAILURE, USAGE, OwnFailure, UserError, refusal
+from pqrun.core.text import safe
+from pqrun.journal.run_directory import LOG, RunDirectory
+
+_READY = "ready"
+_END = b"\0"
+
+Ready = Callable[[], None]
+
+
+def detached(directory: RunDirectory, serve: Callable[[Ready], int]) -> int:
+    """Has it served in the background; returns when that is ready, or raises why it is not."""
+    reading, writing = os.pipe()
+    first = os.fork()
+    if first == 0:
+        _be_in_the_background(directory, serve, writing)
+    os.close(writing)
+    os.waitpid(first, 0)
+    word, _, rest = _heard(reading).partition(" ")
+    if word == _READY:
+        sys.stdout.write(
+            f"pqrun: serving {safe(directory.path)} (pid {rest}): `pqrun add` adds jobs, `pqrun stop` ends it\n"
+        )
+        return 0
+    if word == str(USAGE):
+        raise UserError(rest)
+    raise OwnFailure(
+        rest or f"the queue could not be started: see {directory.path}/{LOG}", int(word or OWN_FAILURE)
+    )
+
+
+def _be_in_the_background(directory: RunDirectory, serve: Callable[[Ready], int], told: int) -> None:
+    """Never returns: as a grandchild it serves, as a child it is gone at once."""
+    code = OWN_FAILURE
+    told_yet = False
+
+    def tell(text: str) -> None:
+        nonlocal told_yet
+        if not told_yet:
+            told_yet = True
+            os.write(told, text.encode("utf-8", "surrogateescape") + _END)
+            os.close(told)
+
+    try:
+        os.setsid()
+        if os.fork():
+            os._exit(0)
+        _close_all_but(told)
+        _take_log(directory)
+        code = serve(lambda: tell(f"{_READY} {os.getpid()}"))
+    except BaseException as error:
+        told_of = error if isinstance(error, UserError) else refusal(error)
+        if told_of is not None:
+            code = told_of.code if isinstance(told_of, OwnFailure) else USAGE
+            _say(f"pqrun: {told_of}")
+            tell(f"{code} {told_of}")
+        else:
+            code = BUG
+            _say(traceback.format_exc() + "pqrun: this is a bug in pqrun; please report the lines above")
+            tell(f"{code} this is a bug in pqrun: {directory.path}/{LOG} tells more")
+    finally:
+        os._exit(code)
+
+
+def _heard(pipe: int) -> str:
+    """What is said, to its end or the speaker's."""
+    said = b""
+    while not said.endswith(_END) and (data := os.read(pipe, 4096)):
+        said += data
+    os.close(pipe)
+    return said.removesuffix(_END).decode("utf-8", "replace")
+
+
+def _close_all_but(told: int) -> None:
+    """Whatever the caller had open: who waits for the end of a pipe would wait as long as the queue lives."""
+    try:
+        numbers = [int(name) for name in os.listdir("/dev/fd")]
+    except OSError:
+        numbers = list(range(1024))
+    for number in numbers:
+        if number > 2 and number != told:
+            try:
+                os.close(number)
+            except OSError:
+                pass  # it was none
+
+
+def _take_log(directory: RunDirectory) -> None:
+    directory.create()
+    null = os.open(os.devnull, os.O_RDWR)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+    log = os.open(f"{directory.path}/{LOG}", flags, 0o600)
+    for fd, taken in ((0, null), (1, log), (2, log)):
+        os.dup2(taken, fd)
+    for fd in (null, log):
+        if fd > 2:
+            os.close(fd)
+
+
+def _say(text: str) -> None:
+    try:
+        os.write(2, safe(text, keep="\t\n").encode() + b"\n")
+    except OSError:
+        pass  # there is nobody to be told

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Keeps what a live queue leaves behind from growing for ever: its journal, its jobs' output, its log."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Sequence
+from threading import Lock, Thread
+
+from pqrun.control.server import Server
+from pqrun.core import events as ev
+from pqrun.core.errors import OwnFailure
+from pqrun.engine.engine import Engine
+from pqrun.engine.threads import NoThread, start_thread
+from pqrun.journal.compaction import remove_outputs, shortened
+from pqrun.journal.run_directory import LOG
+from pqrun.journal.run_record import Record
+from pqrun.journal.writer import Journal
+
+LONGEST_LOG = 8 << 20
+
+
+class Tidying:
+    """Hears how many jobs have ended; when it is worth while, a thread makes the journal short again.
+
+    The long part of the work is done beside the run, on what was written before; the run then only
+    waits for what has been written since to be added.
+    """
+
+    def __init__(self, record: Record, engine: Engine, keep: int) -> None:
+        self._record = record
+        self._engine = engine
+        self._keep = keep
+        self._worth = max(1000, keep // 2)
+        self._ended = 0
+        self._lock = Lock()
+        self._thread: Thread | None = None
+
+    def heard(self, events: Sequence[ev.Event]) -> None:
+        """From any thread, after each turn."""
+        ended = sum(isinstance(event, ev.JobEnded) for event in events)
+        if not ended:
+            return
+        with self._lock:
+            self._ended += ended
+            if self._ended < self._worth or (self._thread is not None and self._thread.is_alive()):
+                return
+            thread = Thread(target=self._tidy, name="pqrun-tidying", daemon=True)
+            with contextlib.suppress(NoThread):  # then at the next end of a job
+                start_thread(thread)
+                self._thread, self._ended = thread, 0
+
+    def close(self) -> None:
+        """Waits for what is being done."""
+        if self._thread is not None:
+            self._thread.join()
+
+    def _tidy(self) -> None:
+        directory, journal = self._record.directory, self._record.journal
+        assert directory is not None and isinstance(journal, Journal)
+        with contextlib.suppress(OSError):
+            shorten_log(f"{directory.path}/{LOG}")
+        try:
+            shorter = shortened(directory.journal, keep=self._keep, worth=self._worth // 2)
+        except (OSError, OwnFailure):
+            return  # it stays long; if the disk is full, the run's own next line will say so
+        if shorter is None:
+            return
+        done: list[bool] = []
+        self._engine.turn(ask=lambda _scheduler, _now: done.append(journal.go_on_in(shorter)))
+        if done == [True]:
+            remove_outputs(directory, shorter)
+        else:
+            with contextlib.suppress(OSError):
+                os.unlink(shorter.path)
+
+
+def shorten_log(path: str) -> None:
+    """What a detached queue has said goes aside when it has become much, and what had gone there goes."""
+    if os.stat(path, follow_symlinks=False).st_size <= LONGEST_LOG:
+        return
+    aside = f"{path}.1"
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(aside)
+    fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        out = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            while data := os.read(fd, 1 << 20):
+                os.write(out, data)
+        finally:
+            os.close(out)
+        os.ftruncate(fd, 0)  # whoever appends to it goes on at its beginning
+    finally:
+        os.close(fd)
+
+
+def upkeep(record: Record, engine: Engine, server: Server) -> Callable[[], None]:
+    """What is to be called now and then, from any thread, while the run goes on."""
+
+    def look() -> None:
+        if (failure := record.failure()) is not None:
+            engine.fail(failure)
+        else:
+            server.look_after()
+
+    return look

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Opens a run to go on with: its record, what is left of it, and what the command line changes."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from pqrun.core import events as ev
+from pqrun.core.errors import UserError
+from pqrun.core.expansion import apart, layered, together
+from pqrun.core.job import JobSpec, Pool
+from pqrun.core.settings import Settings
+from pqrun.core.text import safe
+from pqrun.engine.machine_load import count_workers
+from pqrun.input import Input
+from pqrun.journal.recovery import Recovery
+from pqrun.journal.restart_plan import Restart, plan
+from pqrun.journal.run_record import Record
+from pqrun.output.writer import Outlet
+
+_POLICY = {
+    "retries": "max",
+    "retry_delay": "delay",
+    "max_delay": "max_delay",
+    "backoff": "backoff",
+    "on": "on",
+    "permanent": "permanent",
+}
+
+
+def open_resumed(settings: Settings, edited: Input | None) -> tuple[Input, Record, Restart]:
+    """The run of that name, locked; the jobs of `edited` files are matched to its."""
+    assert settings.resume is not None
+    specs = None if edited is None else edited.everything()
+    record = Record.reopen(settings.resume, durable=settings.durable)
+    found = record.found
+    assert found is not None
+    if not found.jobs and not specs:
+        record.close()
+        raise UserError(f"nothing is recorded of {settings.resume} that could be resumed")
+    if specs is None and settings.given_again:
+        for job in found.jobs.values():
+            if job.state != "done" or settings.failed:
+                job.spec = _overridden(job.spec, settings.given_again)
+    if not settings.dry_run:
+        put_half_made_aside(found)
+    restart = plan(found, found.last, failed=settings.failed, specs=specs)
+    if restart.said:
+        Outlet(2, "standard error").say(f"pqrun: {restart.said}")
+    complete = edited is not None or is_queue(found) or (found.input_complete and found.input_ended)
+    source = said_before(found) if edited is None else edited
+    as_left(restart, found, settings, source, anew=edited is not None)
+    return (
+        Input((), None, (), workers=source.workers, max_queue=source.max_queue, complete=complete),
+        record,
+        restart,
+    )
+
+
+def put_half_made_aside(found: Recovery) -> None:
+    """Move aside what jobs `create` that ran when pqrun was killed. To be called before they are planned."""
+    for job in found.jobs.values():
+        if job.state == "running" and (name := job.spec.creates) is not None:
+            from pqrun.executors.local.created_file import move_aside, was_changed_since
+
+            path = os.path.join(str(found.header["cwd"]), job.spec.work.cwd or "", name)
+            if was_changed_since(path, job.started_at):
+                Outlet(2, "standard error").say(
+                    f"pqrun: job {safe(job.spec.id)}: {safe(move_aside(name, path))}"
+                )
+
+
+def is_queue(found: Recovery) -> bool:
+    """Whether it is a run that never ends by itself: there is no list that could be incomplete."""
+    return "serve" in found.header
+
+
+def said_before(found: Recovery) -> Input:
+    """What the job files of the first process said for the run."""
+    said = found.header.get("file") or {}
+    pools = [Pool(name, size, tuple(items)) for name, size, items in said.get("pools", ())]
+    return Input((), None, (), workers=said.get("workers"), max_queue=said.get("max_queue"), pools=pools)
+
+
+def as_left(restart: Restart, found: Recovery, settings: Settings, source: Input, *, anew: bool) -> None:
+    """Gives it the workers and pools that the run was left with, but for what is said this time.
+
+    `anew`: all that `settings` and `source` say is said this time.
+    """
+    by, now = "resume", found.last
+    workers = settings.jobs if anew or settings.again & {"jobs", "preset"} else None
+    workers = workers or (source.workers if anew else None)
+    if workers is None:
+        restart.workers = found.workers
+    elif found.workers is not None:
+        restart.events.append(ev.WorkersChanged(now, count_workers(workers), by))
+    said = settings.pools if anew or "pool" in settings.again else ()
+    pools = {pool.name: pool for pool in (*source.pools, *(() if said else settings.pools))}
+    for name, size in found.pools.items():
+        if name not in pools or not (anew or pools[name].items):
+            pools[name] = Pool(name, size)
+    pools |= {pool.name: pool for pool in said}
+    for pool in pools.values():
+        if found.pools.get(pool.name, pool.size) != pool.size:
+            restart.events.append(ev.PoolChanged(now, pool.name, pool.size, by))
+    restart.pools = tuple(pools.values())
+
+
+def _overridden(spec: JobSpec, given: dict[str, Any]) -> JobSpec:
+    """A job of the first run with what the command line says this time."""
+    changes = {name: value for name, value in given.items() if name in JobSpec._fields}
+    for name in ("timeout", "idle_timeout"):
+        if changes.get(name) == 0:
+            changes[name] = None
+    policy = {_POLICY[name]: value for name, value in given.items() if name in _POLICY}
+    if policy:
+        changes["retry"] = spec.retry._replace(**policy)
+    work = spec.work
+    if "signal" in given:
+        work = work._replace(signal=given["signal"])
+    if "shell" in given and isinstance(work.run, str):
+        work = work._replace(shell=given["shell"])
+    if "env" in given:
+        env, expand = apart(layered(together(work.env, work.expand), given["env"]))
+        work = work._replace(env=env, expand=expand)
+    return spec._replace(work=work, **changes)

@@ -1,0 +1,355 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Builds everything from `Settings`, runs it, and says how it went as an exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import inf
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from pqrun.core.errors import BUG, NOT_ALL_RUN, OK, OWN_FAILURE, SOME_FAILED, USAGE, OwnFailure
+from pqrun.core.metrics import RunningMetrics
+from pqrun.core.scheduler import Scheduler
+from pqrun.core.settings import MAX_QUEUE, Settings
+from pqrun.core.start_policy import GIVE_UP_AFTER, Pace
+from pqrun.engine.clock import SystemClock
+from pqrun.engine.dispatcher import Listener, Teller
+from pqrun.engine.engine import Engine
+from pqrun.engine.reactor import Reactor
+from pqrun.engine.signals import SignalPolicy, current_directory, end_by, enter, make_sure_of_signals
+from pqrun.executors.local.backend import Place, place_of
+from pqrun.executors.local.usage import Watch
+from pqrun.input import Input, open_input
+from pqrun.journal.run_record import Record
+from pqrun.reports import NoReports, reports_of
+from pqrun.reports.run_info import Ending, RunFacts
+from pqrun.ui.observers import Stage, outlets
+
+if TYPE_CHECKING:
+    from pqrun.control.handler import Desk
+    from pqrun.control.server import Server
+    from pqrun.core.job_table import Ledger
+    from pqrun.journal.restart_plan import Restart
+    from pqrun.reports.report_set import Reports
+
+
+def run(settings: Settings) -> int:
+    """A whole run, from its input to its exit code; `UserError` before anything was started."""
+    make_sure_of_signals()
+    if settings.cwd is not None:
+        enter(settings.cwd)
+    elif settings.resume is None:
+        current_directory()  # before anything is made: without one no job could start
+    source = open_input(settings) if settings.files or settings.resume is None else None
+    settings = source.under(settings) if source is not None else settings
+    reports = None if settings.dry_run else reports_of(settings, source)
+    record, restart = None, None
+    if settings.resume is not None:
+        from pqrun.app.resume import open_resumed
+
+        source, record, restart = open_resumed(settings, source)
+    assert source is not None
+    if settings.dry_run:
+        from pqrun.app.dry_run import dry_run
+
+        return dry_run(settings, source, record, restart)
+    place = place_of(settings, source.jobs if restart is None else [task.spec for task in restart.tasks])
+    if record is None:
+        record = Record(run_dir=settings.run_dir, keep=settings.journal, durable=settings.durable)
+    try:
+        run = Run(settings, source, record, restart, reports, place)
+    except BaseException:
+        record.close(nothing=True)
+        raise
+    return run.run()
+
+
+class Run:
+    """One process's part of a run: its pieces, and how they are put together."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        source: Input,
+        record: Record,
+        restart: Restart | None = None,
+        reports: Reports | NoReports | None = None,
+        place: Place | None = None,
+    ) -> None:
+        self.settings = settings
+        self.source = source
+        self.record = record
+        self.restart = restart
+        self.reports = reports or reports_of(settings)
+        self.clock = SystemClock()
+        self.place = place or place_of(settings, source.jobs)
+        self.files = tuple(settings.files or (record.found.header["files"] if record.found else ()))
+        said = settings.jobs or source.workers
+        self.workers = (restart and restart.workers) or self.place.count(said)
+        self.out, self.err = outlets(settings)
+        self.reactor = Reactor()
+        self.metrics = RunningMetrics(record.found.header["at"] if record.found else self.clock.now())
+        self.stage = Stage(settings, self.clock, self.out, self.err)
+        self.page = self.stage.page
+        self.ledger: Ledger | None = None
+        self.trouble: list[str] = []
+        self.dropped = False
+        self.scheduler = Scheduler(
+            pools=restart.pools if restart is not None else settings.pools or source.pools,
+            max_queue=settings.max_queue or source.max_queue or MAX_QUEUE,
+            halt=settings.halt,
+            pace=Pace(settings.delay or 0.0, settings.rate),
+            deadline=inf if settings.deadline is None else self.clock.now() + settings.deadline,
+            random=Random(record.run_id),
+            patience=GIVE_UP_AFTER if settings.serve is None else inf,
+        )
+
+        self.server: Server | None = None
+        self.ready: Callable[[], None] = lambda: None
+        self._begun = False
+
+    def run(self) -> int:
+        """Runs all; ends this process by a signal if one stopped the run."""
+        try:
+            code = self._run()
+        finally:
+            self.stage.close()
+            self._close_record()
+        if self.signals.stopped_by and code != BUG:
+            end_by(self.signals.stopped_by)
+        return code
+
+    def _run(self) -> int:
+        record = self.record
+        self.place.open(record, self._directory(), self.reactor)
+        facts = {
+            "files": list(self.settings.files),
+            "cwd": self._directory(),
+            "options": self.settings.recorded,
+            "file": self.source.recorded,
+            "workers": self.workers,
+        }
+        if self.settings.serve is not None:
+            facts["serve"] = self.settings.serve
+        record.begin(self.clock, listed=len(self.source.jobs), facts=facts, began=self.metrics.began)
+        self.stage.open_live(
+            began=self.metrics.began,
+            files=self.files,
+            run=record.address,
+            metrics=lambda: self.engine.snapshot(),
+            workers=self.place.size,
+            holding=lambda: self.scheduler.holding,
+            resize=lambda count: self.slots.resize(count),
+            output_of=lambda key: self.slots.output_of(key),
+            report_path=self.place.report_path,
+            loads=lambda: watch.loads(),
+            unread=self.source.unread,
+            reactor=self.reactor,
+            warden=self.place.warden,
+        )
+        where = record.directory.path if record.directory else None
+        began, wall = self.metrics.began, self.clock.wall
+        self.reports.begin(
+            RunFacts(record.run_id, self.files, self.workers, began, wall, where, self._directory())
+        )
+        teller = Teller(self._listeners(), lambda: self.engine.post())
+        self.engine = Engine(
+            clock=self.clock,
+            scheduler=self.scheduler,
+            reactor=self.reactor,
+            journal=record.journal,
+            metrics=self.metrics,
+            teller=teller,
+            machine=self.place.machine,
+        )
+
+        def warn(text: str) -> None:
+            self.stage.plain.warn(text)
+            teller.wake()
+
+        self.slots = slots = self.place.workers(
+            self.clock, self.engine, self.workers, warn, lambda key: watch.peak_of(key)
+        )
+        self.engine.executor = slots
+        watch = Watch(slots.leaders, self.clock.now)
+        self.place.short(watch.spare, record.spare)
+
+        def list_running() -> None:
+            self.stage.plain.list_running()
+            teller.wake()
+
+        self.signals = SignalPolicy(self.reactor, self.clock, suspend=self._suspend, tell=list_running)
+        if record.directory is not None:
+            self._open_socket()
+        for warning in (*self.source.warnings, *self.reports.warnings):
+            self.err.say(warning)
+        teller.start()
+        watch.start()
+        self._begun = True
+        try:
+            if (restart := self.restart) is not None:
+                self.engine.turn(ask=lambda scheduler, now: scheduler.restore(restart, now))
+            self.source.feed(self.engine, self.scheduler, self.reactor, self.place.fit)
+            if not self.engine.broken:
+                self.ready()
+        except Exception as error:  # what runs already has to be stopped all the same
+            self.engine.fail(error)
+        self.engine.run()
+        slots.close()
+        watch.close()
+        if not (self.scheduler.input_ended or self.engine.broken or self.settings.serve is not None):
+            self.engine.turn(ask=lambda s, now: s.end_input(now, complete=False, why="the run was stopped"))
+        if self.server is not None:
+            self.engine.turn(ask=self.server.look)
+            self.server.close(broken=self.engine.broken is not None)
+        self.trouble = self.place.close()
+        return self._conclude(teller)
+
+    def _open_socket(self) -> None:
+        """Lets others talk to the run, jobs of its own among them."""
+        from pqrun.app.maintenance import upkeep
+        from pqrun.control.server import Server
+
+        assert self.record.directory is not None
+        try:
+            self.server = Server(self.record.directory.socket, self.reactor, self._desk, self.clock.now)
+        except OwnFailure as failure:
+            if self.settings.serve is not None:  # a queue to which nobody can talk is no use
+                raise
+            self.err.say(f"pqrun: {failure}; the run goes on without `add`, `ps` and their like")
+            return
+        self.place.tell_socket(self.record.directory.socket)
+        self.engine.resolve = self.server.heard
+        self.record.watch(upkeep(self.record, self.engine, self.server))
+
+    def _desk(self) -> Desk:
+        """What answers those who talk to the run."""
+        from pqrun.control.commands.add import said_for_all
+        from pqrun.control.handler import Desk
+
+        return Desk(
+            facts=lambda: self._facts(live=True),
+            metrics=lambda: self.metrics.snapshot(self.clock.now()),  # in a turn: the lock is held
+            resize=self.slots.resize,
+            output_of=self.slots.output_of,
+            defaults=said_for_all(self.settings.given),
+            endless=self.settings.serve is not None,
+            fit=self.place.fit,
+        )
+
+    def _directory(self) -> str:
+        """Where jobs start: here, or where the run began."""
+        if self.record.found is not None and self.settings.cwd is None:
+            return str(self.record.found.header["cwd"])
+        return current_directory()
+
+    def _suspend(self, stopped: bool) -> None:
+        if stopped:
+            self.stage.suspend()
+        for task in self.slots.live():
+            task.suspend(stopped=stopped)
+        if not stopped:
+            self.stage.resume()
+
+    def _listeners(self) -> Sequence[Listener]:
+        listeners: list[Listener] = [self.reports, *self.stage.listeners()]
+        if self.settings.json:
+            from pqrun.core.job_table import Ledger
+
+            self.ledger = Ledger()
+            listeners.append(self.ledger)
+        if self.record.found is not None:
+            past = self.record.found.events
+            self.metrics.fold(past)
+            self.reports.hear(past)
+            self.stage.catch_up(past)
+            if self.ledger is not None:
+                self.ledger.hear(past)
+            past.clear()
+        if self.restart is not None and self.stage.printer is not None:
+            self.stage.printer.begin_with(sorted(task.seq for task in self.restart.tasks))
+        return listeners
+
+    def _conclude(self, teller: Teller) -> int:
+        self.over = self.clock.now()
+        if (failure := self.record.failure()) is not None:
+            self.engine.fail(failure)
+        broken = self.engine.broken
+
+        def last_words() -> None:
+            if isinstance(broken, OwnFailure):
+                self.err.say(f"pqrun: {broken}")
+            self.trouble += teller.dropped
+            self.dropped = bool(teller.dropped)
+            self._last_words()
+
+        teller.finish(last_words)
+        self.signals.wait_for(teller.thread)
+        if teller.failed is not None:
+            raise teller.failed
+        if broken is not None and not isinstance(broken, OwnFailure):
+            raise broken
+        page, stopped = self.page, bool(self.scheduler.stopping)
+        code, signal = self._exit_code(broken), self.signals.stopped_by
+        exit = 128 + signal if signal else code
+        self.record.conclude(
+            self.metrics, self.over, exit, failed=page.failed, stopped=stopped,
+            complete=page.input_complete, guarded=self.place.guarded,
+        )  # fmt: skip
+        if isinstance(self.reports, NoReports):
+            return code
+        ending = Ending(exit, self.metrics.snapshot(self.over), self._facts())
+        final = self.reports.finish(
+            ending,
+            err=None if teller.thread.is_alive() else self.err,
+            untold=teller.untold(),
+            hurry=bool(signal),
+            wait=lambda seconds: bool(self.reactor.wait(seconds)),
+        )
+        return code if signal else final
+
+    def _last_words(self) -> None:
+        snapshot = self.metrics.snapshot(self.over)
+        if self.ledger is not None:
+            from pqrun.reports.json_document import as_text, document
+
+            rows = sorted(self.ledger.rows.values(), key=lambda row: row.seq)
+            self.out.say(as_text(document(self._facts(), snapshot, rows, self.clock.wall)))
+        if self.page.added or not self.source.wrong:
+            self.stage.say_last_page(snapshot, self.clock.now() - self.metrics.began, run=self.record.address)
+        for trouble in (*self.trouble, *self.stage.failures()):
+            self.err.say(f"pqrun: {trouble}")
+
+    def _facts(self, *, live: bool = False) -> dict[str, Any]:
+        from pqrun.reports.json_document import run_facts
+
+        return run_facts(
+            self.record.run_id,
+            state="live" if live else "stopped" if self.scheduler.stopping else "ended",
+            files=list(self.files),
+            workers=self.place.size() if live else self.workers,
+            began=self.metrics.began,
+            ended=None if live else self.clock.wall(self.over),
+            input_complete=self.page.input_complete,
+            directory=self.record.directory.path if self.record.directory else None,
+            guarded=self.place.guarded,
+        )
+
+    def _exit_code(self, broken: BaseException | None) -> int:
+        if isinstance(broken, OwnFailure):
+            return broken.code
+        if self.dropped or self.stage.failures():
+            return OWN_FAILURE
+        if self.source.wrong:
+            return SOME_FAILED if self.page.added else USAGE
+        if self.page.failed:
+            return SOME_FAILED
+        return NOT_ALL_RUN if self.page.left_undone or not self.page.input_complete else OK
+
+    def _close_record(self) -> None:
+        try:
+            self.record.close(nothing=not self._begun or (bool(self.source.wrong) and not self.page.added))
+        except OwnFailure:
+            if self._begun and self.engine.broken is None:  # else the first one is told
+                raise

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""A queue that waits for jobs: a run without an end of its own, gone on with whenever it is started."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from pqrun.app.run import Run
+from pqrun.core.errors import UserError
+from pqrun.core.settings import Settings
+from pqrun.engine.signals import current_directory, enter, make_sure_of_signals
+from pqrun.input import Input
+from pqrun.journal.reader import Lines
+from pqrun.journal.run_directory import RunDirectory, make_state_directory, runs_directory
+from pqrun.journal.run_record import Record
+
+if TYPE_CHECKING:
+    from pqrun.app.maintenance import Tidying
+    from pqrun.core.events import Event
+    from pqrun.journal.restart_plan import Restart
+
+KEEP = 10_000
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,60}")
+_NOT_FOR_A_QUEUE = ("json", "dry_run", "only", "skip", "shard", "keep_order")
+
+
+def directory_of(name: str, run_dir: str | None) -> RunDirectory:
+    """Where the queue of that name is, or is going to be."""
+    if not _NAME.fullmatch(name) or name == "latest":
+        raise UserError(f"not a name for a queue: `{name}` (letters, digits, `-`, `_` and `.`)")
+    if run_dir is None:
+        make_state_directory()
+    return RunDirectory(run_dir or f"{runs_directory()}/{name}")
+
+
+def is_begun(directory: RunDirectory) -> bool:
+    """Whether a queue is recorded there to go on with; `UserError` if it is another run."""
+    if not directory.has_journal():
+        return False
+    for header in Lines(directory.journal):
+        if "serve" not in header:
+            raise UserError(f"the run in {directory.path} is no queue: `pqrun resume` goes on with it")
+        return True
+    return False  # of its first line not even the end was written
+
+
+def serve(settings: Settings, *, detach: bool, keep: int = KEEP) -> int:
+    """Serves in `run_dir` until it is stopped; the exit code. Detached, that of the start.
+
+    Of the jobs that have ended the last `keep` are kept, with what they have printed.
+    """
+    assert settings.run_dir is not None
+    for name in _NOT_FOR_A_QUEUE:
+        if getattr(settings, name):
+            raise UserError(f"--{name.replace('_', '-')} is for runs that end: not for a queue")
+    if not settings.journal:
+        raise UserError("--no-journal is not for a queue: its journal is what it is restored from")
+    make_sure_of_signals()
+    directory = RunDirectory(settings.run_dir)
+    if settings.cwd is not None:
+        enter(settings.cwd)
+    elif not is_begun(directory):
+        current_directory()
+    if not detach:
+        return _serve(settings, directory, keep, lambda: None)
+    from pqrun.app.daemon import detached
+
+    settings = settings._replace(progress="plain" if settings.progress == "auto" else settings.progress)
+    return detached(directory, lambda ready: _serve(settings, directory, keep, ready))
+
+
+def _serve(settings: Settings, directory: RunDirectory, keep: int, ready: Callable[[], None]) -> int:
+    source = Input((), None, (), open_end=True)
+    if not is_begun(directory):
+        record = Record(run_dir=directory.path, keep=True, durable=settings.durable)
+        record.run_id = settings.serve or record.run_id
+        return Served(settings, source, record, None, keep, ready).run()
+    from pqrun.app.resume import as_left, put_half_made_aside, said_before
+    from pqrun.journal.restart_plan import plan
+
+    record = Record.reopen(directory.path, durable=settings.durable, keep=keep)
+    assert record.found is not None
+    put_half_made_aside(record.found)
+    restart = plan(record.found, record.found.last, failed=False)
+    as_left(restart, record.found, settings, said_before(record.found), anew=False)
+    return Served(settings, source, record, restart, keep, ready).run()
+
+
+class Served(Run):
+    """A run that is kept from growing for ever, and tells when it is ready."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        source: Input,
+        record: Record,
+        restart: Restart | None,
+        keep: int,
+        ready: Callable[[], None],
+    ) -> None:
+        super().__init__(settings, source, record, restart)
+        self.scheduler.graph.remembers = keep
+        self._keep = keep
+        self._tell = ready
+        self.ready = self._begin
+        self._tidying: Tidying | None = None
+
+    def _begin(self) -> None:
+        from pqrun.app.maintenance import Tidying
+
+        self._tidying = tidying = Tidying(self.record, self.engine, self._keep)
+        tell = self.engine.resolve
+
+        def both(events: Sequence[Event]) -> None:
+            if tell is not None:
+                tell(events)
+            tidying.heard(events)
+
+        self.engine.resolve = both
+        self._tell()
+
+    def _close_record(self) -> None:
+        if self._tidying is not None:
+            self._tidying.close()
+        super()._close_record()

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""All commands, as typer knows them: `app` reads a command line and runs one."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from copy import copy
+from functools import wraps
+from importlib import import_module
+from typing import Annotated, Any, TypeVar
+
+import typer
+from typer.core import TyperGroup
+
+from pqrun import __version__
+from pqrun.cli.options import Flag, Options
+
+MODULES = {
+    "run": "run",
+    "each": "each",
+    "resume": "run",
+    "check": "jobfiles",
+    "init": "jobfiles",
+    "schema": "jobfiles",
+    "serve": "serve",
+    "add": "control",
+    "ps": "control",
+    "set": "control",
+    "pause": "control",
+    "unpause": "control",
+    "cancel": "control",
+    "wait": "control",
+    "stop": "control",
+    "top": "top",
+    "runs": "history",
+    "show": "history",
+    "logs": "history",
+    "prune": "history",
+}
+"""Which module of this package has which command, in the order of the help."""
+
+
+def commands() -> typer.Typer:
+    """Where a module puts its commands. What installs completion is the program's own option, not theirs."""
+    settings = {"help_option_names": ["-h", "--help"]}
+    return typer.Typer(add_completion=False, rich_markup_mode="rich", context_settings=settings)
+
+
+class LazyGroup(TyperGroup):
+    """Knows its commands by name, and builds one when it is asked for."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = dict.fromkeys(MODULES)  # type: ignore[assignment]
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """In the order of the help."""
+        return list(MODULES)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command of that name, loaded now."""
+        if cmd_name not in MODULES:
+            return None
+        module = import_module(f"pqrun.cli.{MODULES[cmd_name]}")
+        alone = copy(module.app)  # building a command takes milliseconds: not those beside it
+        alone.registered_commands = [info for info in alone.registered_commands if info.name == cmd_name]
+        return typer.main.get_command(alone)
+
+
+pass
+
+EXAMPLES = """
+[bold]Examples[/bold]
+
+  printf 'make a\\nmake b\\n' | pqrun run -j4
+
+  pqrun run jobs.yaml --retries 2 --timeout 10m
+
+  pqrun resume latest --failed
+"""
+
+app = typer.Typer(
+    name="pqrun",
+    cls=LazyGroup,
+    help="Run shell commands: in priority order, some at a time, each with a limit and a record.",
+    epilog=EXAMPLES,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"pqrun {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def pqrun(
+    version: Annotated[
+        bool, typer.Option("-V", "--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Run shell commands: in priority order, some at a time, each with a limit and a record."""
+
+
+T = TypeVar("T")
+
+
+def reads(parse: Callable[[str], T]) -> Callable[[str], T]:
+    """A parser whose complaint reaches the user."""
+
+    @wraps(parse)
+    def parser(text: str) -> T:
+        if not isinstance(text, str):
+            return text
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from None
+
+    return parser
+
+
+def _for_typer(flag: Flag) -> Any:
+    return typer.Option(
+        *flag.names,
+        help=flag.help,
+        rich_help_panel=flag.panel,
+        metavar=flag.metavar,
+        parser=None if flag.read is None else reads(flag.read),
+        envvar=flag.variable,
+        show_envvar=False,
+    )
+
+
+def takes(options: type[Options]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Gives a command the options of that class; it gets them as one object, its last argument."""
+    declared = options.declared()
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        own = list(inspect.signature(command, eval_str=True).parameters.values())[:-1]
+
+        def wrapper(**given: Any) -> None:
+            facts = {name: given.pop(name) for name in declared}
+            command(**given, options=options(**facts))
+
+        parameters = [
+            *own,
+            *(
+                inspect.Parameter(
+                    name,
+                    inspect.Parameter.KEYWORD_ONLY,
+                    default=one.default,
+                    annotation=Annotated[one.kind, _for_typer(one.flag)],
+                )
+                for name, one in declared.items()
+            ),
+        ]
+        wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        wrapper.__annotations__ = {p.name: p.annotation for p in parameters}
+        wrapper.__doc__, wrapper.__name__ = command.__doc__, command.__name__
+        return wrapper
+
+    return decorate

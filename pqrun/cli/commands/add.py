@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""From `add`'s options to jobs as they go over the socket, and there in messages that fit."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+from pqrun.cli.options import FAILURE, INPUT, SCHEDULING, Flag, JobOptions, choice
+from pqrun.cli.settings import given_of
+from pqrun.control.client import Talk
+from pqrun.control.commands.add import MOST_AT_ONCE, needs_first
+from pqrun.control.protocol import LONGEST, Rejected
+from pqrun.core import values
+from pqrun.core import values as kinds
+from pqrun.core.errors import UserError
+from pqrun.core.job import Need
+from pqrun.core.settings import Settings
+from pqrun.engine.signals import absolute, current_directory
+from pqrun.input.defaults import POLICY_OPTIONS, Specs
+from pqrun.journal.format import spec_facts
+
+Jobs = list[dict[str, Any]]
+BATCH = 500
+FULL_ENOUGH = LONGEST // 2
+
+
+def jobs_of_command(words: list[str], options: AddOptions) -> Jobs:
+    """One job; of several words each is one argument."""
+    run = words[0] if len(words) == 1 else shlex.join(words)
+    given = _given(options)
+    own: dict[str, Any] = {"cwd": _directory(options.cwd)}
+    if options.creates is not None:
+        own["creates"] = options.creates
+    if options.stdin is not None:
+        own["stdin"] = absolute(options.stdin)
+    named = options.id is not None
+    spec = Specs(given).make(run, own, id=options.id or "", named=named, file="add", line=0)
+    return [_facts(spec_facts(spec), given)]
+
+
+def jobs_of_file(path: str, options: AddOptions) -> Jobs:
+    """All jobs of a job file or a list of commands; options are for those that don't say otherwise."""
+    from pqrun.input import open_input
+
+    for name in ("id", "creates", "stdin"):
+        if getattr(options, name) is not None:
+            raise UserError(f"--{name} is for one job, not for all of a file")
+    given = _given(options)
+    directory = _directory(options.cwd)
+    try:
+        specs = needs_first(open_input(Settings(files=(path,), given=given)).everything())
+    except Rejected as error:
+        raise UserError(str(error)) from None
+    jobs = [_facts(spec_facts(spec), given) for spec in specs]
+    for job in jobs:
+        job["cwd"] = os.path.join(directory, job["cwd"]) if "cwd" in job else directory
+    return jobs
+
+
+def _given(options: AddOptions) -> dict[str, Any]:
+    """What is said of jobs, but for what can only be said of one."""
+    given = given_of(options)
+    for name in ("slots", "pools", "tags", "success_codes", "factor", "jitter"):
+        if (value := getattr(options, name)) not in (None, ()):
+            given[name] = value
+    if options.needs:
+        given["needs"] = tuple(Need(job, when) for job, when in options.needs)
+    if options.allow_failure:
+        given["allow_failure"] = True
+    if options.no_rerun:
+        given["rerun"] = False
+    if options.leftovers is not None:
+        given["keep_leftovers"] = options.leftovers == "keep"
+    return given
+
+
+def put_in(talk: Talk, jobs: Jobs, *, wait: bool, if_absent: bool, once: bool) -> Iterator[list[str]]:
+    """Sends them; their ids, as they are told. All of them are added or none, unless they are to wait."""
+    told = {"if_absent": if_absent, "once": once, "wait": wait}
+    batches = list(_batches(jobs))
+    for number, batch in enumerate(batches, 1):
+        more = not wait and number < len(batches)
+        alone = wait or number == 1
+        yield talk.ask("add", add=batch, more=more, again=alone, **told)["ids"]
+
+
+def _batches(jobs: Jobs) -> Iterator[Jobs]:
+    """As many at a time as go into one message."""
+    batch: Jobs = []
+    size = 0
+    for job in jobs:
+        length = len(json.dumps(job))
+        if batch and (size + length > FULL_ENOUGH or len(batch) >= min(BATCH, MOST_AT_ONCE)):
+            yield batch
+            batch, size = [], 0
+        batch.append(job)
+        size += length
+    if batch:
+        yield batch
+
+
+def _facts(facts: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """A job's facts, with what was said although it is usual: else what the run says would hold for it."""
+    for name, value in given.items():
+        if part := POLICY_OPTIONS.get(name):
+            facts.setdefault("retry", {}).setdefault(part, _plain(value))
+        elif name not in ("env", "shell"):
+            facts.setdefault(name, value or None if name in ("timeout", "idle_timeout") else value)
+    return facts
+
+
+def _plain(value: Any) -> Any:
+    return sorted(value, key=str) if isinstance(value, frozenset) else value
+
+
+def _directory(cwd: str | None) -> str:
+    """Where the job starts: where `add` was called, as a person in that directory expects."""
+    return absolute(cwd) if cwd else current_directory()
+
+
+def own(name: str, help: str, panel: str, metavar: str | None = None, read: Any = None) -> Flag:
+    """An option of this job alone: no variable of the environment sets it."""
+    return Flag((name,), help, panel, metavar, read)
+
+
+def needed(text: str) -> tuple[tuple[str, str], ...]:
+    """`a`, `a,ended:b` or `failed:c`; nothing for none."""
+    found = []
+    for word in values.words(text) if text.strip() else ():
+        when, colon, job = word.partition(":")
+        found.append((job, when) if colon and when in ("ok", "ended", "failed") else (word, "ok"))
+    return tuple(dict.fromkeys(found))
+
+
+_FACTOR, _SHARE = kinds.FROM_WORD["factor"], kinds.FROM_WORD["fraction"]
+
+
+class AddOptions(JobOptions):
+    """A job's own fields."""
+
+    id: Annotated[
+        str | None, own("--id", "What to call it, if not by its number", INPUT, "ID", values.job_id)
+    ] = None
+    needs: Annotated[
+        Any,
+        own(
+            "--needs", "Jobs that have to end well first; or ended:ID, failed:ID", SCHEDULING, "ID,…", needed
+        ),
+    ] = ()
+    slots: Annotated[
+        int | None, own("--slots", "So many slots at a time [1]", SCHEDULING, "N", kinds.count)
+    ] = None
+    pools: Annotated[
+        Any, own("--pools", "Shares of pools that it takes", SCHEDULING, "NAME[:N],…", kinds.wants)
+    ] = ()
+    tags: Annotated[
+        Any, own("--tags", "Words to select it by", INPUT, "WORD,…", kinds.FROM_WORD["tags"])
+    ] = ()
+    factor: Annotated[Any, own("--factor", "By what the wait grows each time [2]", FAILURE, "N", _FACTOR)] = (
+        None
+    )
+    jitter: Annotated[
+        Any, own("--jitter", "Vary waits by this share of them, as in 0.1", FAILURE, "N", _SHARE)
+    ] = None
+    allow_failure: Annotated[bool, own("--allow-failure", "Its failure is none of the run's", FAILURE)] = (
+        False
+    )
+    success_codes: Annotated[
+        Any, own("--success-codes", "Exit codes that count as ok [0]", FAILURE, "N,…", values.exit_codes)
+    ] = ()
+    no_rerun: Annotated[bool, own("--no-rerun", "Don't run it again if pqrun dies meanwhile", FAILURE)] = (
+        False
+    )
+    leftovers: Annotated[
+        str | None,
+        own(
+            "--leftovers",
+            "What becomes of what it leaves: end or keep",
+            FAILURE,
+            "WHAT",
+            choice("end", "keep"),
+        ),
+    ] = None
+    creates: Annotated[
+        str | None, own("--creates", "Nothing is to be done if this is there", INPUT, "FILE", kinds.path)
+    ] = None
+    stdin: Annotated[str | None, own("--stdin", "A file to read from", INPUT, "FILE", kinds.path)] = None
+    cwd: Annotated[
+        str | None,
+        Flag(("-C", "--cwd"), "Start it in this directory, not where you are", INPUT, "DIR"),
+    ] = None

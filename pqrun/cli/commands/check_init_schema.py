@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""`check`, `schema` and `init`: what is done with job files without running them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from pqrun.cli.app import commands
+from pqrun.core.errors import UserError
+
+if TYPE_CHECKING:
+    from pqrun.input.list_check import Part
+
+
+SCHEMA_FILE: Final = "pqrun.schema.json"
+EXAMPLE: Final = f"""\
+# yaml-language-server: $schema={SCHEMA_FILE}
+# For help in an editor: pqrun schema > {SCHEMA_FILE}
+#
+# Check this file:  pqrun check jobs.yaml
+# Run it:           pqrun run jobs.yaml
+
+# workers: 4                    # how many at once; without it, one for each CPU
+
+defaults:                       # for every job that does not say otherwise
+  timeout: 10m
+  retries: 1
+
+jobs:
+  - echo hello                  # a text alone is a job: it goes through the shell
+
+  - id: fetch
+    run: 'echo "fetching for $NAME"'
+    env:
+      NAME: you
+    priority: high              # critical, high, normal or low
+
+  - id: test
+    needs: [fetch]              # starts when that has ended well
+    matrix:                     # runs once for each combination
+      SIZE: [small, large]
+    run: echo "a $SIZE test"
+
+  - id: report
+    needs: [test]
+    run: |
+      echo "several lines,"
+      echo "one script"
+"""
+
+
+def check_files(paths: Sequence[str]) -> int:
+    """Says what is wrong with job files and lists of commands, on stderr; 0 if nothing is, else 2."""
+    from pqrun.core.values import printable
+    from pqrun.executors.local.environment import inherited_names
+    from pqrun.input.jobfile import JobFileError, load
+    from pqrun.input.sources import refuse_twice
+
+    refuse_twice(paths)
+    job_files, lists, read = _sorted_out(paths)
+    errors: list[str] = []
+    warnings: tuple[str, ...] = ()
+    count = 0
+    if job_files:
+        try:
+            found = load(job_files, {}, read=read, environment=inherited_names())
+            warnings, count = found.warnings, len(found.jobs)
+        except JobFileError as error:
+            errors.append(str(error))
+    if lists:
+        from pqrun.input.command_list import Lines
+        from pqrun.input.list_check import look_through
+
+        try:
+            lines = Lines({}, file=lists[0].name, after=count)
+            count += look_through(lines, lists, everything=True)
+        except JobFileError as error:
+            errors.append(str(error))
+    if errors:
+        sys.stderr.write("".join(f"{error}\n" for error in errors))
+        return 2
+    for warning in warnings:
+        sys.stderr.write(f"{warning}\n")
+    names = ", ".join("stdin" if path == "-" else printable(path) for path in paths)
+    sys.stdout.write(f"{names}: {count} job{'' if count == 1 else 's'}, no problems\n")
+    return 0
+
+
+def _sorted_out(paths: Sequence[str]) -> tuple[list[str], list[Part], Callable[[str], bytes] | None]:
+    """Job files, lists of commands, and how to read the job files."""
+    if all(path.endswith((".yaml", ".yml", ".json")) for path in paths):
+        return list(paths), [], None  # as mostly: nothing has to be looked into
+    from pqrun.input import read_whole
+    from pqrun.input.jobfile import source_text as text
+    from pqrun.input.list_check import Part
+
+    job_files: list[str] = []
+    lists: list[Part] = []
+    opened: dict[str, Iterator[bytes]] = {}
+    for path in paths:
+        if path.endswith((".yaml", ".yml", ".json")):
+            job_files.append(path)
+            continue
+        is_job_file, pieces = read_whole(path)
+        if is_job_file:
+            job_files.append(path)
+            opened[path] = pieces
+        else:
+            lists.append(Part("stdin" if path == "-" else path, pieces.__iter__))
+
+    def read(path: str) -> bytes:
+        return b"".join(opened.pop(path)) if path in opened else text.read(path)
+
+    return job_files, lists, read
+
+
+def schema_text() -> str:
+    """The JSON Schema of the job file."""
+    import json
+
+    from pqrun.input.jobfile.json_schema import schema
+
+    return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+def write_example(path: str) -> None:
+    """Writes a commented example; never over something that is there."""
+    try:
+        with open(path, "x", encoding="utf-8") as file:
+            file.write(EXAMPLE)
+    except FileExistsError:
+        raise UserError(f"{path} is there already: move it away, or name another file") from None
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {(error.strerror or str(error)).lower()}") from None
+
+
+PANEL = "Job files"
+
+app = commands()
+
+
+@app.command("check", rich_help_panel=PANEL)
+def check(
+    files: Annotated[
+        list[str], typer.Argument(metavar="FILE...", help="Job files, and lists of commands; - is stdin")
+    ],
+) -> None:
+    """Say all that is wrong with job files and lists of commands, at once and with its place; exit 0 or 2."""
+    from pqrun.cli.commands import check_init_schema as jobfiles
+
+    raise typer.Exit(jobfiles.check_files(files))
+
+
+@app.command("init", rich_help_panel=PANEL)
+def init(
+    file: Annotated[str, typer.Argument(metavar="[FILE]", help="What to call it")] = "jobs.yaml",
+) -> None:
+    """Write a commented example of a job file; never over another file."""
+    from pqrun.cli.commands import check_init_schema as jobfiles
+
+    jobfiles.write_example(file)
+
+
+@app.command("schema", rich_help_panel=PANEL)
+def schema() -> None:
+    """Print the JSON Schema of the job file, for editors."""
+    from pqrun.cli.commands import check_init_schema as jobfiles
+
+    typer.echo(jobfiles.schema_text().rstrip("\n"))

@@ -1,0 +1,294 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""`logs`: which jobs are meant, and their output printed as it is, or followed."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from pqrun.cli.console import Page
+from pqrun.control.client import Talk
+from pqrun.core.errors import OwnFailure, UserError
+from pqrun.core.job import Key, Priority
+from pqrun.core.selectors import Subject, chosen
+from pqrun.core.text import safe
+from pqrun.engine.signals import end_by
+from pqrun.journal.index import Index, Stale, consult, watch
+from pqrun.journal.run_directory import RunDirectory, find_run
+from pqrun.output.ci_markers import Fences
+from pqrun.output.lines import for_screen, pieces_of_lines
+from pqrun.output.store import PIECE, Logs, copy_range
+from pqrun.output.writer import Outlet
+from pqrun.ui.terminal import ci_service
+
+
+class LiveOutput:
+    """Asks a live run, as long as it answers."""
+
+    def __init__(self, run: RunDirectory) -> None:
+        self._run = run
+        self._talk: Talk | None = None
+        self._silent = False
+
+    def pieces(self, key: Key, stream: int, offset: int) -> Iterator[bytes]:
+        """What there is from that byte on; nothing if that attempt is over, or nobody answers."""
+        while data := self._ask(key, stream, offset):
+            offset += len(data)
+            yield data
+
+    def _ask(self, key: Key, stream: int, offset: int) -> bytes:
+        if self._silent:
+            return b""
+        try:
+            self._talk = self._talk or Talk(self._run.path)
+            answer = self._talk.ask("output", seq=key.seq, stream=stream, offset=offset)
+        except (OwnFailure, UserError):
+            self._silent = True  # it has just ended: the rest is in files
+            return b""
+        if answer.get("attempt") != key.attempt:
+            return b""
+        return base64.b64decode(answer.get("data", ""))
+
+
+pass
+
+_KINDS = ("state:", "priority:", "tag:")
+
+
+class Output(NamedTuple):
+    """An attempt's output; its `sizes` (of stdout and stderr) are known when it has ended."""
+
+    key: Key
+    id: str
+    sizes: tuple[int, int] | None
+
+
+def jobs_meant(index: Index, selectors: Sequence[str], *, live: bool) -> list[int]:
+    """Their numbers, in order of submission; `UserError` for an id that no job has."""
+    if not selectors:
+        return [seq for (seq,) in index.rows("seq")]
+    if len(selectors) == 1 and (found := index.rows("seq", "id = ?", selectors[0])):
+        return [found[0][0]]
+    subjects = []
+    for seq, job_id, state, priority, tags in index.rows("seq, id, state, priority, tags"):
+        state = "interrupted" if state == "running" and not live else state
+        tag_names = tuple(json.loads(tags)) if tags != "[]" else ()
+        subjects.append((seq, Subject(job_id, state, Priority(priority).name.lower(), tag_names)))
+    meant = set(chosen(subjects, selectors))
+    ids = {subject.id for _, subject in subjects}
+    for selector in selectors:
+        if selector in ids or selector == "all" or selector.startswith(_KINDS) or set("*?[") & set(selector):
+            continue
+        if not selector.isdecimal() or not index.rows("seq", "seq = ?", int(selector)):
+            raise UserError(f"no job `{safe(selector)}` in that run (`pqrun show` lists them)")
+        meant.add(int(selector))
+    return sorted(meant)
+
+
+def output_of(index: Index, seq: int, attempt: int | None) -> Output | None:
+    """Of that attempt, or of the last one; None if there was none."""
+    found = index.rows("id, state, attempts, last, out, err", "seq = ?", seq)
+    if not found:
+        return None
+    job_id, state, attempts, last, out, err = found[0]
+    if attempt is None:
+        attempt = attempts if state == "running" else last
+    if attempt == last and last:
+        return Output(Key(seq, attempt), job_id, (out, err))
+    for earlier in index.earlier_attempts(seq):
+        if earlier["last"] == attempt:
+            return Output(Key(seq, attempt), job_id, (earlier["out"], earlier["err"]))
+    if state == "running" and attempt == attempts:
+        return Output(Key(seq, attempt), job_id, None)
+    return None
+
+
+class Printer:
+    """Writes outputs; remembers how much of each it has written."""
+
+    def __init__(
+        self, page: Page, run: RunDirectory, *, live: bool, stderr_only: bool, headings: bool
+    ) -> None:
+        self.page = page
+        self._live = LiveOutput(run) if live else None
+        self._logs = Logs(run.logs, keep=True)
+        self._outlets = {2: page.out} if stderr_only else {1: page.out, 2: page.err}
+        self._headings = headings
+        self._fences = Fences(ci_service("auto", os.environ), lambda: os.urandom(12).hex(), lambda: 0.0)
+        if self._fences.whole_lines:
+            self._outlets = dict.fromkeys(self._outlets, page.out)
+        self._written: dict[tuple[Key, int], int] = {}
+
+    @property
+    def gone(self) -> bool:
+        """Whether nobody reads any more."""
+        return self.page.out.gone
+
+    def print(self, output: Output) -> None:
+        """What there is of it and was not written yet."""
+        for stream, outlet in self._outlets.items():
+            if output.sizes is None:
+                self._print_so_far(output, stream, outlet)
+            elif size := output.sizes[stream - 1]:
+                self._print_file(output, stream, size, outlet)
+
+    def _print_so_far(self, output: Output, stream: int, outlet: Outlet) -> None:
+        """Of an attempt that runs, or was cut short: from its file, or else from who runs it."""
+        with contextlib.suppress(FileNotFoundError):
+            self._print_file(output, stream, os.stat(self._logs.path(output.key, stream)).st_size, outlet)
+            return
+        if self._live is None:
+            return
+        start = self._written.get((output.key, stream), 0)
+        for piece in self._live.pieces(output.key, stream, start):
+            self._head(output, start)
+            with self._fenced(outlet, piece[-1:]):
+                outlet.write(for_screen(piece) if outlet.is_terminal else piece)
+            start += len(piece)
+            self._written[output.key, stream] = start
+
+    def _print_file(self, output: Output, stream: int, size: int, outlet: Outlet) -> None:
+        start = self._written.get((output.key, stream), 0)
+        if start >= size:
+            return
+        path = self._logs.path(output.key, stream)
+        try:
+            source = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError as error:
+            raise OwnFailure(f"cannot read {path}: {error.strerror}") from error
+        try:
+            self._head(output, start)
+            with self._fenced(outlet, os.pread(source, 1, size - 1)):
+                self._copy(source, start, size, outlet)
+        finally:
+            os.close(source)
+        self._written[output.key, stream] = size
+
+    @contextlib.contextmanager
+    def _fenced(self, outlet: Outlet, last: bytes) -> Iterator[None]:
+        """In a step of a CI service what jobs have printed tells it nothing; `last`: the last byte of it."""
+        fence = self._fences.around("", None)
+        if fence.before:
+            outlet.write(fence.before)
+        yield
+        if fence.after:
+            outlet.write(fence.after if last == b"\n" else b"\n" + fence.after)
+
+    def _copy(self, source: int, start: int, end: int, outlet: Outlet) -> None:
+        if not outlet.is_terminal:
+            outlet.pour(lambda fd: copy_range(source, fd, start, end))
+            return
+        for piece, _ in pieces_of_lines(_pieces(source, start, end)):
+            outlet.write(for_screen(piece))
+
+    def _head(self, output: Output, start: int) -> None:
+        if start or not self._headings:
+            return
+        seq, attempt = output.key
+        name = safe(output.id) if output.id != str(seq) else ""
+        words = " ".join(word for word in (str(seq), name, f"try {attempt}" if attempt > 1 else "") if word)
+        self.page.say(self.page.paint("bold", f"==> {words} <=="))
+
+
+def _pieces(source: int, start: int, end: int) -> Iterator[bytes]:
+    while start < end and (piece := os.pread(source, min(PIECE, end - start), start)):
+        start += len(piece)
+        yield piece
+
+
+pass
+
+NOTHING_CHOSEN = 1
+
+
+def print_logs(
+    name: str, selectors: Sequence[str], *, attempt: int | None, stderr_only: bool, follow: bool
+) -> int:
+    """Prints; the exit code: 1 if patterns or words mean no job."""
+    page = Page()
+    run = find_run(name)
+    live = run.in_use()
+    seqs = consult(run, lambda index: jobs_meant(index, selectors, live=live))
+    if not seqs and selectors:
+        page.remark(f"no job is {' or '.join(safe(text) for text in selectors)}")
+        return NOTHING_CHOSEN
+    headings = len(seqs) != 1 and page.is_terminal
+    printer = Printer(page, run, live=live, stderr_only=stderr_only, headings=headings)
+    if follow and live:
+        pass
+
+        follow_run(printer, run, selectors, seqs, attempt)
+    else:
+        for output in consult(run, lambda index: _outputs(index, seqs, attempt)):
+            printer.print(output)
+    page.end()
+    return 0
+
+
+def _outputs(index: Index, seqs: Sequence[int], attempt: int | None) -> list[Output]:
+    outputs = [output for seq in seqs if (output := output_of(index, seq, attempt)) is not None]
+    if attempt is not None and not outputs:
+        raise UserError(f"there was no attempt {attempt}")
+    return outputs
+
+
+pass
+
+LOOK_EVERY = 0.1
+
+
+def follow_run(
+    printer: Printer, run: RunDirectory, selectors: Sequence[str], seqs: Sequence[int], attempt: int | None
+) -> None:
+    """Prints what the chosen jobs have printed, then what they go on to print."""
+    told = dict.fromkeys(seqs, 0)
+    try:
+        with watch(run) as index:
+            _print_ended(printer, index, told, attempt, since_last=False)
+        while not _follow(printer, run, selectors, told, attempt):
+            pass  # the journal of a queue was made shorter: what was told of stays told of
+    except KeyboardInterrupt:
+        end_by(signal.SIGINT)
+
+
+def _follow(
+    printer: Printer, run: RunDirectory, selectors: Sequence[str], told: dict[int, int], attempt: int | None
+) -> bool:
+    """Whether all is over; if not, the journal has to be read from its beginning again."""
+    with watch(run) as index, contextlib.suppress(Stale):
+        touched = set(told)
+        while not printer.gone:
+            live = run.in_use()
+            touched |= index.catch_up()
+            if touched:
+                meant = set(jobs_meant(index, selectors, live=True)) if selectors else touched
+                news = {seq: told.get(seq, 0) for seq in sorted(touched & meant)}
+                _print_ended(printer, index, news, attempt, since_last=True)
+                told.update(news)
+                touched = set()
+            if len(told) == 1 and selectors and (output := output_of(index, next(iter(told)), attempt)):
+                printer.print(output)
+            if not live or (selectors and not index.unfinished() & told.keys()):
+                return True
+            time.sleep(LOOK_EVERY)
+        return True
+    return False
+
+
+def _print_ended(
+    printer: Printer, index: Index, told: dict[int, int], attempt: int | None, *, since_last: bool
+) -> None:
+    """The attempts that have ended since the last that was told of each job; or the last one alone."""
+    for seq, last_told in told.items():
+        ended = index.ended_attempts(seq)
+        wanted = [attempt] if attempt is not None else ended if since_last else ended[-1:]
+        for number in wanted:
+            if last_told < number and number in ended and (output := output_of(index, seq, number)):
+                printer.print(output)
+        told[seq] = max(ended, default=last_told)

@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""`runs` and `prune`: the recorded runs as a table, and what became of those that are too many."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Annotated, Any
+
+import typer
+
+from pqrun.cli.app import commands, takes
+from pqrun.cli.completion import job_ids, run_ids
+from pqrun.cli.console import Page
+from pqrun.cli.options import ReportOptions
+from pqrun.core import text as hints
+from pqrun.core import unicode_json as unicodejson
+from pqrun.core.text import duration_text, safe
+from pqrun.journal.run_directory import runs_directory
+from pqrun.journal.run_list import (
+    DAMAGED,
+    DIED,
+    LIVE,
+    STOPPED,
+    Past,
+    Policy,
+    past_runs,
+    prune_runs,
+    shortest_prefixes,
+)
+from pqrun.ui.terminal import Paint
+
+TITLES = ("run", "started", "took", "jobs", "ok", "failed", "left", "state", "source")
+_RIGHT = {"took", "jobs", "ok", "failed", "left"}
+_STATES = {LIVE: "cyan", STOPPED: "yellow", DIED: "bold yellow", DAMAGED: "bold red"}
+
+
+def print_runs(*, as_json: bool) -> None:
+    """The table on stdout, or one document."""
+    page = Page()
+    past = past_runs()
+    if as_json:
+        page.say(unicodejson.as_json({"schema": 1, "runs": [_facts(run) for run in past]}, indent=1))
+    elif past:
+        for line in _table(past, time.time(), page.paint, page.width):
+            page.say(line)
+        if page.is_terminal:
+            count = f"{len(past)} run{'s' if len(past) != 1 else ''} in {safe(_home(runs_directory()))}"
+            page.say("\n" + page.paint("dim", f"bold letters name a run, `latest` is the newest · {count}"))
+    else:
+        page.remark(f"no run is recorded in {safe(runs_directory())}")
+    page.end()
+
+
+def print_pruned(*, days: int, runs: int, size: int, dry_run: bool) -> None:
+    """Deletes, and says what."""
+    page = Page()
+    now = time.time()
+    freed = count = 0
+    for past, bytes_freed in prune_runs(Policy(days, runs, size), now, dry_run=dry_run):
+        began = _when(past.began, now, screen=page.is_terminal)
+        page.say(f"{safe(past.id)}  {began}  {past.jobs} jobs  {size_text(bytes_freed)}")
+        freed += bytes_freed
+        count += 1
+    what = f"{count} run{'s' if count != 1 else ''}"
+    page.say(f"{what} {'would be removed' if dry_run else 'removed'}, {size_text(freed)}")
+    page.end()
+
+
+def _facts(past: Past) -> dict[str, Any]:
+    from pqrun.reports.json_document import run_facts
+
+    facts = run_facts(
+        past.id,
+        state=past.state,
+        files=past.files,
+        workers=past.workers,
+        began=past.began,
+        ended=past.ended,
+        input_complete=past.complete,
+        directory=past.run.path,
+        guarded=past.guarded,
+    )
+    counts = {"jobs": past.jobs, "failed": past.failed, "left": past.left}
+    return {**facts, **counts, "outcomes": dict(past.outcomes)}
+
+
+def _table(past: Sequence[Past], now: float, paint: Paint, width: int | None) -> list[str]:
+    prefixes = shortest_prefixes(run.id for run in past)
+    rows = [_cells(run, now, screen=width is not None) for run in past]
+    widths = [max(len(title), *(len(row[n]) for row in rows)) for n, title in enumerate(TITLES[:-1])]
+
+    def line(cells: Sequence[str], styles: Sequence[str], prefix: int = 0) -> str:
+        parts = []
+        for title, cell, size, style in zip(TITLES, cells, widths, styles, strict=False):
+            padded = cell.rjust(size) if title in _RIGHT else cell.ljust(size)
+            if title == "run" and prefix:
+                parts.append(paint("bold cyan", padded[:prefix]) + paint("cyan", padded[prefix:]))
+            else:
+                parts.append(paint(style, padded))
+        room = None if width is None else max(width - sum(widths) - 2 * len(widths) - 1, 8)
+        last = cells[-1] if room is None or len(cells[-1]) <= room else cells[-1][: room - 1] + "…"
+        return "  ".join([*parts, paint(styles[-1], last)]).rstrip()
+
+    lines = [line(TITLES, ["dim"] * len(TITLES))]
+    for run, cells in zip(past, rows, strict=True):
+        lines.append(line(cells, _styles(run), prefixes[run.id]))
+    return lines
+
+
+def _cells(past: Past, now: float, *, screen: bool) -> list[str]:
+    took = duration_text(max(0.0, (now if past.ended is None else past.ended) - past.began))
+    source = " ".join(hints.quoted_word(file) for file in past.files if file != "-") or "stdin"
+    if past.trouble:
+        took, source = "", past.trouble
+    elif past.left and past.state not in (LIVE, DAMAGED):
+        source += f"  ({hints.command('resume', past.id)})"
+    counts = [past.jobs, past.outcomes["ok"], past.failed, past.left]
+    numbers = [f"{count:,}".replace(",", " ") if screen else str(count) for count in counts]
+    return [safe(past.id), _when(past.began, now, screen=screen), took, *numbers, past.state, safe(source)]
+
+
+def _styles(past: Past) -> list[str]:
+    failed = "bold red" if past.failed else "dim"
+    state = _STATES.get(past.state) or ("red" if past.failed else "green")
+    return ["", "", "", "", "green", failed, "yellow" if past.left else "dim", state, ""]
+
+
+def _when(at: float, now: float, *, screen: bool) -> str:
+    """As people say it on a screen; elsewhere so that it can be sorted."""
+    moment, today = datetime.fromtimestamp(at), datetime.fromtimestamp(now)
+    if not screen:
+        return moment.strftime("%Y-%m-%d %H:%M:%S")
+    if moment.date() == today.date():
+        return moment.strftime("today %H:%M")
+    if moment.date() == today.date() - timedelta(days=1):
+        return moment.strftime("yesterday %H:%M")
+    return moment.strftime("%-d %b %H:%M" if moment.year == today.year else "%-d %b %Y")
+
+
+def size_text(size: int) -> str:
+    """As people write it: `512 B`, `38 MB`."""
+    amount = float(size)
+    for unit in ("B", "KB", "MB", "GB"):
+        if amount < 999.5 or unit == "GB":
+            break
+        amount /= 1000
+    return f"{amount:.1f} {unit}" if amount < 9.95 and unit != "B" else f"{amount:.0f} {unit}"
+
+
+def _home(path: str) -> str:
+    home = os.path.expanduser("~")
+    return f"~{path[len(home) :]}" if path.startswith(f"{home}/") else path
+
+
+PANEL = "Past runs"
+
+
+def _size(text: str) -> int:
+    """Bytes."""
+    from pqrun.core.values import size
+
+    try:
+        return size(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+RUN = "A run's id, a prefix of it, latest, or a path"
+RunName = Annotated[str, typer.Argument(metavar="RUN", help=RUN, autocompletion=run_ids)]
+LatestRun = Annotated[
+    str, typer.Argument(metavar="[RUN]", help=RUN, autocompletion=run_ids, show_default=False)
+]
+
+
+def runs(json: Annotated[bool, typer.Option("--json", help="As one JSON document")] = False) -> None:
+    """List the runs that are recorded, the newest first."""
+    pass
+
+    print_runs(as_json=json)
+
+
+@takes(ReportOptions)
+def show(
+    ctx: typer.Context,
+    name: LatestRun = "latest",
+    json: Annotated[
+        bool, typer.Option("--json", help="As one JSON document, as `run --json` prints it")
+    ] = False,
+    jsonl: Annotated[bool, typer.Option("--jsonl", help="A line of JSON for each job")] = False,
+    all: Annotated[
+        bool, typer.Option("--all", help="On a terminal too, list all jobs that went well")
+    ] = False,
+    *,
+    options: ReportOptions,
+) -> None:
+    """Show a run: its jobs, failures first, their attempts, its metrics; or write reports of it."""
+    if json and jsonl:
+        raise typer.BadParameter("one of --json and --jsonl", param_hint="--jsonl")
+    if reports := _asked_for(ctx, options):
+        from pqrun.cli.commands.show import write_reports
+
+        write_reports(name, reports, json=json or jsonl)
+        if not (json or jsonl):
+            return None
+    if json or jsonl:
+        from pqrun.cli.commands.show import print_document, print_lines
+
+        return print_document(name) if json else print_lines(name)
+    from pqrun.cli.commands.show import print_page
+
+    print_page(name, everything=all)
+
+
+def _asked_for(ctx: typer.Context, options: ReportOptions) -> ReportOptions | None:
+    """Those that the command line names. A variable that is there for runs must not have `show` write files."""
+    typed = {
+        name: getattr(options, name)
+        for name in options.declared()
+        if getattr(ctx.get_parameter_source(name), "name", "") == "COMMANDLINE"
+    }
+    return ReportOptions(**typed) if typed else None
+
+
+def logs(
+    name: RunName,
+    jobs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[JOB]...",
+            help="Ids, numbers, globs, all, state:failed, priority:low, tag:x [all]",
+            autocompletion=job_ids,
+        ),
+    ] = None,
+    attempt: Annotated[
+        int | None, typer.Option("--attempt", metavar="N", min=1, help="Of the N-th attempt [the last]")
+    ] = None,
+    stderr: Annotated[bool, typer.Option("--stderr", help="Only stderr, and on stdout")] = False,
+    follow: Annotated[
+        bool, typer.Option("-f", "--follow", help="Of a live run: go on until its end")
+    ] = False,
+) -> None:
+    """Print what jobs have printed, byte for byte: stdout on stdout, stderr on stderr."""
+    from pqrun.cli.commands.logs import print_logs
+
+    raise typer.Exit(print_logs(name, jobs or [], attempt=attempt, stderr_only=stderr, follow=follow))
+
+
+def prune(
+    keep_days: Annotated[
+        int, typer.Option("--keep-days", metavar="N", min=0, help="Keep runs that ended in the last N days")
+    ] = 30,
+    keep_runs: Annotated[
+        int, typer.Option("--keep-runs", metavar="N", min=0, help="Keep no more than N runs")
+    ] = 100,
+    keep_size: Annotated[
+        Any,
+        typer.Option("--keep-size", metavar="SIZE", parser=_size, help="Keep no more than this together"),
+    ] = "1G",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Remove nothing; say what would go")] = False,
+) -> None:
+    """Delete old runs with their output; never a live one."""
+    pass
+
+    print_pruned(days=keep_days, runs=keep_runs, size=keep_size, dry_run=dry_run)
+
+
+app = commands()
+for _command in (runs, show, logs, prune):
+    app.command(_command.__name__, rich_help_panel=PANEL)(_command)

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""`serve`: a queue that waits for jobs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pqrun.cli.app import commands, reads, takes
+from pqrun.cli.options import RECORD, RunOptions
+from pqrun.core.values import whole_number
+
+app = commands()
+
+
+@app.command("serve", rich_help_panel="Live runs")
+@takes(RunOptions)
+def serve(
+    name: Annotated[
+        str,
+        typer.Option(
+            "--run", help="Which queue, if there are several", metavar="NAME", rich_help_panel=RECORD
+        ),
+    ] = "queue",
+    detach: Annotated[
+        bool,
+        typer.Option("--detach", help="In the background; says when it is ready", rich_help_panel=RECORD),
+    ] = False,
+    keep: Annotated[
+        int,
+        typer.Option(
+            "--keep",
+            help="Keep the record and output of so many ended jobs",
+            metavar="N",
+            parser=reads(lambda text: whole_number(text, 0, 10**9)),
+            rich_help_panel=RECORD,
+        ),
+    ] = 10_000,
+    *,
+    options: RunOptions,
+) -> None:
+    """A run that does not end when it is empty: `add` jobs to it; restored from its journal."""
+    from pqrun.app.serve import directory_of, is_begun
+    from pqrun.app.serve import serve as serve_queue
+    from pqrun.cli.settings import resumed_settings, settings_of
+
+    path = directory_of(name, options.run_dir)
+    begun = is_begun(path)
+    settings = resumed_settings(path.path, options, failed=False) if begun else settings_of(options)
+    if detach and "output" not in settings.recorded:
+        settings = settings._replace(output="none")  # there is nobody to see it, and it is kept
+    settings = settings._replace(resume=None, serve=name, run_dir=path.path)
+    raise typer.Exit(serve_queue(settings, detach=detach, keep=keep))

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The command `top`: a run on a full screen, if there is a screen and what draws on it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pqrun.cli.app import commands
+from pqrun.cli.commands.runs import RUN
+from pqrun.cli.completion import run_ids
+
+PANEL = "Live runs"
+NEEDED = "`pqrun top` needs textual: `pip install 'pqrun-cli[top]'` installs it"
+
+
+def top(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[RUN]", help=f"{RUN} [the live one]", autocompletion=run_ids),
+    ] = None,
+) -> None:
+    """Look at a run on a full screen, live or past, and act on its jobs."""
+    import os
+    import sys
+    from importlib.util import find_spec
+
+    from pqrun.core import text as hints
+    from pqrun.core.errors import UserError
+    from pqrun.ui.terminal import UNABLE
+
+    if find_spec("textual") is None:
+        raise UserError(NEEDED)
+    if not all(map(os.isatty, (0, 1, 2))) or os.environ.get("TERM", "") in UNABLE:
+        show = hints.command("show", *([name] if name else []))
+        raise UserError(f"`pqrun top` draws on a terminal, and this is none: `{show}` or `pqrun ps` print")
+    from pqrun.ui.top.run_source import RunSource, which_run
+
+    source = RunSource(which_run(name))
+    from pqrun.ui.top.app import Top
+    from pqrun.ui.top.terminal_guard import guarded
+
+    screen = Top(source)
+    with guarded(screen):
+        words = screen.run()
+    if words:
+        os.execv(sys.executable, [sys.executable, "-m", *words])
+
+
+app = commands()
+app.command("top", rich_help_panel=PANEL)(top)

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""What a shell may offer on TAB: ids of runs and of their jobs."""
+
+from __future__ import annotations
+
+import re
+
+import typer
+
+MOST_OFFERED = 200
+SMALL = 4_000_000
+_EASY = re.compile(r"[A-Za-z0-9_.:@/-]+")
+
+
+def run_ids(incomplete: str = "") -> list[str]:
+    """Ids of runs that begin so, for completion."""
+    import os
+
+    from pqrun.core.errors import UserError
+    from pqrun.journal.run_directory import runs_directory
+
+    try:
+        names = os.listdir(runs_directory())
+    except (OSError, UserError):
+        names = []
+    return _offered([*sorted(names), "latest"], incomplete)
+
+
+def job_ids(ctx: typer.Context, incomplete: str = "") -> list[str]:
+    """Ids of jobs of the run that the command line names, for completion."""
+    import os
+
+    from pqrun.core.errors import OwnFailure, UserError
+    from pqrun.journal.index import consult
+    from pqrun.journal.run_directory import find_run
+
+    try:
+        run = find_run(str(ctx.params.get("name") or ctx.params.get("run") or "latest"))
+        if not os.path.exists(run.index) and os.path.getsize(run.journal) > SMALL:
+            return []  # nobody waits for a completion until that is read
+        ids = consult(run, lambda index: index.ids(incomplete, most=MOST_OFFERED))
+    except (OSError, UserError, OwnFailure):
+        return []
+    return _offered(ids, incomplete)
+
+
+def _offered(words: list[str], incomplete: str) -> list[str]:
+    """What a shell takes as it is."""
+    return [word for word in words if word.startswith(incomplete) and _EASY.fullmatch(word)]

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The other end of the socket: finds a live run, asks it, and gives back what it answers."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from random import Random
+from typing import Any, NoReturn
+
+from pqrun.control.protocol import LONGEST, VERSION, encode, short_path
+from pqrun.core.errors import OwnFailure, UserError
+from pqrun.journal.run_directory import SOCKET, RunDirectory, find_run, run_directories
+
+NO_LIVE_RUN = 6
+HOW_TO_START = "`pqrun serve --detach` starts a queue"
+BUSY_AGAIN, BUSY_AT_MOST = 0.05, 1.0
+
+
+class Talk:
+    """A conversation with a live run; ends with its `with` block.
+
+    The run is the one of that name, else the one that this job belongs to, else the only live one.
+    """
+
+    def __init__(self, run: str | None = None) -> None:
+        self.path, self._socket = _connect(run)
+        self._received = self._socket.makefile("rb")
+        self._random = Random()
+
+    def __enter__(self) -> Talk:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Nothing more is asked."""
+        self._received.close()
+        self._socket.close()
+
+    def ask(
+        self, verb: str, *, timeout: float | None = None, again: bool = True, **facts: Any
+    ) -> dict[str, Any]:
+        """The answer; `OwnFailure` with the fitting exit code for a refusal.
+
+        TimeoutError after `timeout` seconds: what was asked may be done all the same. A busy run is asked
+        `again`, unless this only makes sense with what was said before.
+        """
+        request = encode({"pqrun": VERSION, "verb": verb, "by": _who(), **facts})
+        if len(request) > LONGEST:
+            raise UserError("that is more than 1 MiB, which is the most that a run takes in one message")
+        end = None if timeout is None else time.monotonic() + timeout
+        pause = BUSY_AGAIN
+        while True:
+            answer = self._answer_to(request, end)
+            if answer.get("ok") is True:
+                return answer
+            if answer.get("busy") is not True or not again:
+                raise OwnFailure(str(answer.get("error")), int(answer.get("code", 2)))
+            self.close()  # others are served meanwhile
+            time.sleep(min(pause * self._random.uniform(0.5, 1.0), _left(end) or pause))
+            pause = min(2 * pause, BUSY_AT_MOST)
+            self._connect_again()
+
+    def _answer_to(self, request: bytes, end: float | None) -> dict[str, Any]:
+        try:
+            self._socket.settimeout(_left(end))
+            try:
+                self._socket.sendall(request)
+            except (BrokenPipeError, ConnectionResetError):
+                pass  # it may have said why
+            line = self._received.readline()
+        except TimeoutError:
+            raise
+        except OSError as error:
+            raise OwnFailure(f"the run does not answer: {error.strerror}", NO_LIVE_RUN) from None
+        if not line.endswith(b"\n"):
+            raise OwnFailure("the run ended before it answered", NO_LIVE_RUN)
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def _connect_again(self) -> None:
+        found = _opened(self.path)
+        if found is None:
+            _no_answer(self.path)
+        self._socket = found
+        self._received = found.makefile("rb")
+
+
+def _connect(run: str | None) -> tuple[str, socket.socket]:
+    if run is not None:
+        path = f"{_by_name(run).path}/{SOCKET}"
+        found = _opened(path)
+        if found is None:
+            make_sure_it_is_not_live(path)
+            raise OwnFailure(f"run {run} is not live: {HOW_TO_START}", NO_LIVE_RUN)
+        return path, found
+    if path := os.environ.get("PQRUN_SOCKET", ""):
+        found = _opened(path)
+        return (path, found) if found is not None else _no_answer(path)
+    live: dict[str, socket.socket | None] = {}
+    for one in run_directories():
+        if one.in_use():  # without its lock a socket is only a file
+            found = _opened(f"{one.path}/{SOCKET}")
+            if found is not None or one.holder():
+                live[one.path] = found
+    if len(live) > 1:
+        for found in live.values():
+            if found is not None:
+                found.close()
+        names = ", ".join(sorted(map(os.path.basename, live)))
+        raise UserError(f"several runs are live ({names}): say which one with --run")
+    for directory, found in live.items():
+        path = f"{directory}/{SOCKET}"
+        return (path, found) if found is not None else _no_answer(path)
+    raise OwnFailure(f"no run is live: {HOW_TO_START}", NO_LIVE_RUN)
+
+
+def _by_name(run: str) -> RunDirectory:
+    try:
+        return find_run(run)
+    except UserError as error:
+        raise OwnFailure(f"{error}: {HOW_TO_START}", NO_LIVE_RUN) from None
+
+
+def make_sure_it_is_not_live(path: str) -> None:
+    """`OwnFailure` that says what is the matter if the run lives, and only its socket does not answer."""
+    if pid := RunDirectory(os.path.dirname(path)).holder():
+        what = "does not answer" if os.path.lexists(path) else "is not there"
+        raise OwnFailure(
+            f"the run is live (pid {pid}), but its socket {path} {what}: it begins or ends just now, or the "
+            "socket was removed and is made anew within a few seconds; try again",
+            NO_LIVE_RUN,
+        )
+
+
+def _opened(path: str) -> socket.socket | None:
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        with short_path(path) as name:
+            connection.connect(name)
+    except OSError:
+        connection.close()
+        return None
+    return connection
+
+
+def _no_answer(path: str) -> NoReturn:
+    make_sure_it_is_not_live(path)
+    raise OwnFailure(f"no run answers at {path}: {HOW_TO_START}", NO_LIVE_RUN)
+
+
+def _left(end: float | None) -> float | None:
+    """Seconds until then, as a socket takes them: a moment at least."""
+    return None if end is None else max(0.001, end - time.monotonic())
+
+
+def _who() -> str:
+    """Who asks, for the record: a job by its id, else the process."""
+    job = os.environ.get("PQRUN_JOB_ID")
+    return f"job {job}" if job else f"pid {os.getpid()}"

@@ -1,0 +1,375 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Jobs that others put in: all of a request or none, in steps if they are many, or as there is room.
+
+A request is one message, or several of which all but the last say that there is `more`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from math import isfinite
+from typing import Any
+
+from pqrun.control.protocol import FULL, GONE, Answer, Rejected, Request, Steps, by_of, flag, is_whole
+from pqrun.core import values
+from pqrun.core import values as kinds
+from pqrun.core.dependencies import UnknownNeed
+from pqrun.core.errors import UserError
+from pqrun.core.expansion import Pairs, apart, layered, together
+from pqrun.core.job import Command, JobSpec, Need, Priority, RetryPolicy
+from pqrun.core.scheduler import Scheduler
+from pqrun.core.start_policy import ADDED
+from pqrun.core.text import is_printable
+from pqrun.input.defaults import Specs
+from pqrun.journal.format import spec_facts, spec_of
+
+EMPTY = "the command is empty: say what to run"
+OWN = ("id", "run", "named", "line")
+_FIELDS = {*JobSpec._fields, *Command._fields, "retries"} - {"work"}
+_WHEN = ("ok", "ended", "failed")
+
+
+class Incoming:
+    """Makes jobs of what comes in; `defaults` has what the run says for jobs that don't say otherwise.
+
+    `fit` raises UserError for what can't run where the run is.
+    """
+
+    def __init__(
+        self, defaults: dict[str, Any] | None = None, fit: Callable[[JobSpec], None] | None = None
+    ) -> None:
+        self._fit = fit
+        self._defaults = plain(defaults or {})
+        self._like: dict[str, Any] | None = None
+        self._template = JobSpec("", Command(""))
+
+    def job(self, facts: Any) -> JobSpec:
+        """One job. What it has in common with the one before is not checked again."""
+        if not isinstance(facts, dict):
+            raise Rejected("a job is an object")
+        common = {name: value for name, value in facts.items() if name not in OWN}
+        if common != self._like:
+            self._template = checked({**_over(plain(common), self._defaults), "id": "", "run": "true"})
+            self._like = common
+        job_id, run, line = facts.get("id", ""), facts.get("run"), facts.get("line", 0)
+        _must(isinstance(job_id, str) and len(job_id) <= 200 and (job_id == "" or is_printable(job_id)), "id")
+        named = facts.get("named", job_id != "")
+        _must(isinstance(named, bool) and (job_id != "" or not named), "named")
+        if named and job_id.isdecimal():
+            raise Rejected(f"the id `{job_id}` is a number: those are for jobs without an id of their own")
+        _must(is_whole(line, 0), "line")
+        run = _checked_run(run)
+        template = self._template
+        job = template._replace(id=job_id, named=named, line=line, work=template.work._replace(run=run))
+        if self._fit is not None:
+            try:
+                self._fit(job)
+            except UserError as error:
+                raise Rejected(str(error)) from None
+        return job
+
+
+def said_for_all(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What a command line says for all jobs, as facts of one that says nothing itself."""
+    facts = spec_facts(Specs(given).make("", {}, id="", named=False, file=None, line=0))
+    return {name: value for name, value in facts.items() if name not in OWN}
+
+
+def plain(facts: dict[str, Any]) -> dict[str, Any]:
+    """The same as the journal writes it: a priority by name, `retries` alone and so on are told here too."""
+    found = dict(facts)
+    for name in found:
+        if name not in _FIELDS:
+            raise Rejected(f"a job has no `{name:.40}`")
+    _must(isinstance(found.get("expand", []), list | tuple), "expand")
+    priority = found.get("priority")
+    if isinstance(priority, str):
+        try:
+            found["priority"] = values.priority(priority)
+        except ValueError as error:
+            raise Rejected(str(error)) from None
+    if "retries" in found:
+        retry = found.get("retry", {})
+        found["retry"] = {**(retry if isinstance(retry, dict) else {}), "max": found.pop("retries")}
+    for name in ("env", "pools"):
+        if isinstance(found.get(name), dict):
+            found[name] = list(found[name].items())
+    if isinstance(found.get("needs"), list):
+        found["needs"] = [[need, "ok"] if isinstance(need, str) else need for need in found["needs"]]
+    for name in ("timeout", "idle_timeout"):
+        if name in found and found[name] in (0, None):
+            found[name] = None
+    return found
+
+
+def checked(facts: dict[str, Any]) -> JobSpec:
+    """The job of all its facts; `Rejected` if one of them can't be so."""
+    try:
+        spec = spec_of(facts)
+        _check_spec(spec)
+        _check_command(spec.work)
+        _check_policy(spec.retry)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
+        raise Rejected("not a job: its fields are not as `docs/control.md` has them") from None
+    return spec
+
+
+def _over(own: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """Own facts over the run's: `env` by name, `retry` part by part, all else replaced."""
+    both = {**defaults, **own}
+    try:
+        if "retry" in own and "retry" in defaults:
+            both["retry"] = {**defaults["retry"], **own["retry"]}
+        if "env" in own and "env" in defaults:
+            below, above = (
+                together(_pairs(facts["env"]), facts.get("expand", ())) for facts in (defaults, own)
+            )
+            both["env"], both["expand"] = apart(layered(below, above))
+    except (TypeError, ValueError):
+        raise Rejected("not a job: its fields are not as `docs/control.md` has them") from None
+    except UserError as error:
+        raise Rejected(str(error)) from None
+    return both
+
+
+def _pairs(env: Any) -> Pairs:
+    return tuple((name, value) for name, value in env)
+
+
+def _check_spec(spec: JobSpec) -> None:
+    _must(isinstance(spec.priority, Priority), "priority")
+    for name in ("timeout", "idle_timeout"):
+        _must(getattr(spec, name) is None or _is_duration(getattr(spec, name)), name)
+    _must(_is_duration(spec.grace), "grace")
+    _must(is_whole(spec.slots, 1, kinds.MOST_SLOTS), "slots")
+    for name, count in spec.pools:
+        _must(isinstance(name, str) and is_whole(count, 1, kinds.MOST_SLOTS), "pools")
+    _must(len(dict(spec.pools)) == len(spec.pools), "pools")
+    _must(all(map(_is_text, spec.tags)), "tags")
+    _must(all(is_whole(code, 0, 255) for code in spec.success_codes), "success_codes")
+    for need in spec.needs:
+        _must(isinstance(need, Need) and _is_text(need.job) and need.when in _WHEN, "needs")
+    for name in ("allow_failure", "rerun"):
+        _must(isinstance(getattr(spec, name), bool), name)
+    _must(spec.on_lost in kinds.ON_LOST, "on_lost")
+    _must(is_whole(spec.max_lost, 0, kinds.MOST_RETRIES), "max_lost")
+    _must(spec.creates is None or _is_text(spec.creates), "creates")
+    _must(spec.file is None or _is_text(spec.file), "file")
+
+
+def _checked_run(run: Any) -> str | tuple[str, ...]:
+    words = run if isinstance(run, list) else [run]
+    _must(words != [] and all(_is_text(word) for word in words), "run")
+    if not words[0].strip():
+        raise Rejected(EMPTY)
+    return tuple(words) if isinstance(run, list) else str(run)
+
+
+def _check_command(command: Command) -> None:
+    _must(all(value is None or _is_text(value) for value in (command.cwd, command.stdin)), "cwd or stdin")
+    for name, value in command.env:
+        _must(_is_text(name) and _is_text(value) and name != "" and "=" not in name, "env")
+    _must(set(command.expand) <= dict(command.env).keys(), "expand")
+    _must(command.shell is None or (command.shell != () and all(map(_is_text, command.shell))), "shell")
+    _must(command.shell is None or command.shell[0] != "", "shell")
+    _must(isinstance(command.signal, str) and values.signal_name(command.signal) == command.signal, "signal")
+    _must(isinstance(command.keep_leftovers, bool), "keep_leftovers")
+
+
+def _check_policy(policy: RetryPolicy) -> None:
+    _must(is_whole(policy.max, 0, kinds.MOST_RETRIES), "retries")
+    _must(_is_duration(policy.delay) and _is_duration(policy.max_delay), "retry")
+    _must(_is_duration(policy.factor) and policy.factor <= 1000, "retry")
+    _must(_is_duration(policy.jitter) and policy.jitter <= 1 and policy.backoff in kinds.BACKOFFS, "retry")
+    for code in (*policy.on, *policy.permanent):
+        _must(is_whole(code, 0, 255) or (isinstance(code, str) and values.code(code) == code), "retry")
+
+
+def _must(good: bool, name: str) -> None:
+    if not good:
+        raise Rejected(f"not a job: its `{name}` is not as it must be")
+
+
+def _is_text(value: Any) -> bool:
+    """Whether it can be given to a process."""
+    if not isinstance(value, str) or "\0" in value:
+        return False
+    if not value.isascii():
+        try:
+            value.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:
+            return False
+    return True
+
+
+def _is_duration(value: Any) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and isfinite(value) and 0 <= value <= values.LONGEST
+
+
+pass
+
+MOST_AT_ONCE = 1000
+SLICE = 250
+
+
+class Offer:
+    """What one client wants to add. `wait`: what finds no room now may come later."""
+
+    def __init__(self, request: Request) -> None:
+        self.specs: list[JobSpec] = []
+        self.by = by_of(request)
+        self.wait = flag(request, "wait")
+        self._if_absent = flag(request, "if_absent")
+        self._once = flag(request, "once")
+
+    def take(self, more: Iterable[JobSpec], scheduler: Scheduler) -> None:
+        """More jobs, but those that are not wanted again."""
+        self.specs += self._wanted(more, scheduler)
+
+    def look_again(self, scheduler: Scheduler) -> None:
+        """What was not known may be known by now."""
+        if self._if_absent or self._once:
+            self.specs = list(self._wanted(self.specs, scheduler))
+
+    def _wanted(self, specs: Iterable[JobSpec], scheduler: Scheduler) -> Iterator[JobSpec]:
+        if not (self._if_absent or self._once):
+            return iter(specs)
+        known = scheduler.knows if self._once else scheduler.find
+        return (spec for spec in specs if not (spec.named and known(spec.id)))
+
+
+class Intake:
+    """Where jobs come in. `defaults` has what the run says for jobs that don't say otherwise.
+
+    `fit` raises UserError for what can't run where the run is.
+    """
+
+    def __init__(
+        self, defaults: dict[str, Any] | None = None, fit: Callable[[JobSpec], None] | None = None
+    ) -> None:
+        self._incoming = Incoming(defaults, fit)
+
+    def add(
+        self, request: Request, scheduler: Scheduler, now: float, offer: Offer | None = None
+    ) -> Answer | Offer | Steps:
+        """An answer; steps to it; or an offer that is not complete yet, or finds no room and is to wait."""
+        if scheduler.stopping is not None:
+            raise Rejected("the run is stopping: it takes no more jobs", GONE)
+        jobs, more = request.get("add"), flag(request, "more")
+        if not isinstance(jobs, list) or not (jobs or offer):
+            raise Rejected("`add` is a list of jobs")
+        if len(jobs) > MOST_AT_ONCE:
+            raise Rejected(f"more than {MOST_AT_ONCE:,} jobs in one message: say that there is `more`")
+        offer = offer or Offer(request)
+        offer.take(map(self._incoming.job, jobs), scheduler)
+        if more and offer.wait:
+            raise Rejected("an `add` that may `wait` is complete in itself: there can't be `more`")
+        if more:
+            make_sure_of_room(offer.specs, scheduler)
+            return offer
+        offer.look_again(scheduler)
+        offer.specs = needs_first(offer.specs)
+        if offer.wait:
+            _check(offer.specs, scheduler)
+            return offer
+        make_sure_of_room(offer.specs, scheduler)
+        if len(offer.specs) > SLICE:
+            return _in_steps(offer, scheduler, now)
+        _check(offer.specs, scheduler)
+        return {"ids": _put_in(offer.specs, scheduler, now, offer.by)}
+
+
+def as_many_as_fit(offer: Offer, scheduler: Scheduler, now: float) -> list[str]:
+    """Puts in what there is room for; the ids. `Rejected` if what is left can't come in any more."""
+    fit = min(scheduler.max_queue - scheduler.backlog.added, SLICE)
+    if fit <= 0 or not offer.specs:
+        return []
+    specs, offer.specs = offer.specs[:fit], offer.specs[fit:]
+    _check(specs, scheduler)
+    return _put_in(specs, scheduler, now, offer.by)
+
+
+def make_sure_of_room(specs: Sequence[JobSpec], scheduler: Scheduler) -> None:
+    """`Rejected` if there isn't enough for all of them."""
+    added = scheduler.backlog.added
+    if added + len(specs) > scheduler.max_queue:
+        full = f"the queue is full ({added} of {scheduler.max_queue})"
+        raise Rejected(full if len(specs) == 1 else f"{full}: no room for {len(specs)} jobs", FULL)
+
+
+def needs_first(specs: list[JobSpec]) -> list[JobSpec]:
+    """The same jobs, in their order as far as what others need comes before them; `Rejected` for a ring."""
+    if not any(spec.needs for spec in specs):
+        return specs
+    place = {spec.id: number for number, spec in enumerate(specs) if spec.named}
+    begun, done = [False] * len(specs), [False] * len(specs)
+    ordered: list[JobSpec] = []
+    for first in range(len(specs)):
+        todo = [] if done[first] else [(first, iter(specs[first].needs))]
+        while todo:
+            number, needs = todo[-1]
+            begun[number] = True
+            other = next((place[n.job] for n in needs if n.job in place and not done[place[n.job]]), None)
+            if other is None:
+                done[number] = True
+                ordered.append(specs[number])
+                todo.pop()
+            elif begun[other]:
+                raise Rejected(f"jobs wait for one another: `{specs[other].id}` is among them")
+            else:
+                todo.append((other, iter(specs[other].needs)))
+    return ordered
+
+
+def _in_steps(offer: Offer, scheduler: Scheduler, now: float) -> Steps:
+    """Looks whether all of them can come in, then puts them in."""
+    seen: set[str] = set()
+    for specs in _slices(offer.specs):
+        _check(specs, scheduler, seen)
+        now = yield
+    make_sure_of_room(offer.specs, scheduler)
+    ids: list[str] = []
+    for specs in _slices(offer.specs):
+        if scheduler.stopping is not None:
+            raise Rejected(f"the run stopped when {len(ids)} of {len(offer.specs)} jobs were added", GONE)
+        ids += _put_in(specs, scheduler, now, offer.by)
+        now = yield
+    return {"ids": ids}
+
+
+def _slices(specs: list[JobSpec]) -> Iterator[list[JobSpec]]:
+    return (specs[start : start + SLICE] for start in range(0, len(specs), SLICE))
+
+
+def _check(specs: Sequence[JobSpec], scheduler: Scheduler, seen: set[str] | None = None) -> None:
+    """`Rejected` for what can't be told of a job alone; `seen` are the ids of those before."""
+    seen = set() if seen is None else seen
+    pools = scheduler.ready.pools.sizes
+    for spec in specs:
+        if spec.named:
+            if spec.id in seen or scheduler.find(spec.id) is not None:
+                raise Rejected(f"there is an unfinished job `{spec.id}` already")
+            seen.add(spec.id)
+        for name, count in spec.pools:
+            if name not in pools:
+                raise Rejected(f"there is no pool `{name}` (`pqrun set --pool {name}={count}` makes it)")
+            if count > pools[name]:
+                raise Rejected(f"a job wants {count} of the pool `{name}`, which has {pools[name]}")
+    for spec in specs:
+        for need in spec.needs:
+            if need.job not in seen and not scheduler.graph.may_be_needed(need.job, scheduler.jobs + 1):
+                by = f"job `{spec.id}`" if spec.named else "a job"
+                raise Rejected(f"{by} needs `{need.job}`, which is not known")
+
+
+def _put_in(specs: Sequence[JobSpec], scheduler: Scheduler, now: float, by: str) -> list[str]:
+    numbered = [
+        spec if spec.named else spec._replace(id=str(number), named=False)
+        for number, spec in enumerate(specs, scheduler.jobs + 1)
+    ]
+    try:
+        scheduler.add(numbered, now, by, origin=ADDED)
+    except UnknownNeed as error:
+        raise Rejected(str(error)) from None
+    return [spec.id for spec in numbered]

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The jobs of a moment as a long answer, written out piece by piece as it is sent."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from json.encoder import encode_basestring_ascii as quote
+from typing import Any, NamedTuple
+
+from pqrun.core import states as life
+from pqrun.core.job import JobSpec
+from pqrun.core.scheduler import Scheduler
+from pqrun.core.selectors import state_of
+from pqrun.core.task import Task
+from pqrun.core.text import duration_text
+from pqrun.core.unicode_json import as_json, bytes_beside
+
+A_PIECE = 200
+
+
+class _Row(NamedTuple):
+    """A job as it was: what changes later is another object."""
+
+    seq: int
+    spec: JobSpec
+    state: life.State
+    entry: tuple[int, int, int] | None
+    attempts: int
+    retries: int
+
+
+class Listing:
+    """Jobs, the running ones first, then in starting order; with what else is to be told."""
+
+    def __init__(self, tasks: Iterable[Task], now: float, facts: dict[str, Any]) -> None:
+        self._rows = [_Row(t.seq, t.spec, t.state, t.entry, t.attempts, t.retries) for t in tasks]
+        self._now = now
+        self._facts = facts
+        self._alike: tuple[Any, ...] = ()
+        self._rest = ""
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def pieces(self) -> Iterator[bytes]:
+        """The answer, a line of JSON."""
+        beginning = as_json({"ok": True, **self._facts}, separators=(",", ":"))
+        yield f'{beginning[:-1]},"jobs":['.encode()
+        rows = self._in_order()
+        for start in range(0, len(rows), A_PIECE):
+            comma = "," if start else ""
+            yield (comma + ",".join(map(self._entry, rows[start : start + A_PIECE]))).encode("ascii")
+        yield b"]}\n"
+
+    def entries(self) -> list[dict[str, Any]]:
+        """The jobs of the answer."""
+        found: list[dict[str, Any]] = json.loads(b"".join(self.pieces()))["jobs"]
+        return found
+
+    def _in_order(self) -> list[_Row]:
+        running, queued, waiting, pending = [], [], [], []
+        for row in self._rows:
+            kind = type(row.state)
+            if kind is life.Queued:
+                queued.append((row.entry or (0, 0, row.seq), row))
+            elif kind is life.Waiting:
+                waiting.append((row.state.until, row.seq, row))  # type: ignore[union-attr]
+            elif kind is life.Pending:
+                pending.append(row)
+            else:
+                running.append(row)
+        queued.sort()
+        waiting.sort()
+        return [*running, *(row for _, row in queued), *(row for _, _, row in waiting), *pending]
+
+    def _entry(self, row: _Row) -> str:
+        seq, spec, state, _, attempts, retries = row
+        most = attempts + 1 - retries + spec.retry.max
+        kind = type(state)
+        if kind is life.Queued:
+            seconds = f"{self._now - state.since:.3f}"  # type: ignore[union-attr]
+        elif kind is life.Pending:
+            seconds = "null"
+        elif kind is life.Waiting:
+            seconds = f"{state.until - self._now:.3f}"  # type: ignore[union-attr]
+        else:
+            most -= 1
+            seconds = "null"
+            if isinstance(state, life.Running):
+                seconds = f"{self._now - state.started:.3f}"
+                if state.host:
+                    seconds += f',"where":{quote(state.host)}'
+        alike = (spec.priority, spec.tags, spec.needs, spec.timeout)
+        if alike != self._alike:
+            self._alike, self._rest = alike, _rest(spec)
+        run = spec.work.run
+        text = quote(run) if isinstance(run, str) and run.isascii() else _command(run)
+        return (
+            f'{{"id":{quote(spec.id)},"seq":{seq},"state":"{state_of(state)}","attempts":{attempts},'
+            f'"max_attempts":{most},"run":{text},"seconds":{seconds},{self._rest}}}'
+        )
+
+
+def _rest(spec: JobSpec) -> str:
+    """What many jobs have in common: one after the other it is not worked out again."""
+    facts = {
+        "priority": spec.priority.name.lower(),
+        "tags": spec.tags,
+        "needs": [need.job for need in spec.needs],
+        "timeout": spec.timeout,
+    }
+    return as_json(facts, separators=(",", ":"))[1:-1]
+
+
+def _command(run: str | tuple[str, ...]) -> str:
+    """A command, and the bytes of one that is no text as another field behind it."""
+    more = "".join(f',"{name}":{json.dumps(value)}' for name, value in bytes_beside("run", run).items())
+    return as_json(run) + more
+
+
+FEW = 5
+
+
+def why(task: Task, scheduler: Scheduler, now: float) -> str:
+    """Why it does not run; or since when it does."""
+    match task.state:
+        case life.Pending():
+            return _why_pending(task, scheduler)
+        case life.Waiting(attempt, until):
+            return f"waits {duration_text(max(0.0, until - now))} for its attempt {attempt}"
+        case life.Queued():
+            return _why_queued(task, scheduler)
+        case life.Running(attempt, started):
+            return f"runs for {duration_text(now - started)}, attempt {attempt}"
+        case life.Stopping(reason=reason):
+            return f"is being stopped ({reason})"
+        case life.Unsettled():
+            return "has ended by a signal; will be settled when pqrun has not been stopped within a second"
+        case _:
+            return "is about to start"
+
+
+def _why_pending(task: Task, scheduler: Scheduler) -> str:
+    found = [scheduler.find(need.job) for need in task.spec.needs]
+    unmet = [f"{other.spec.id} ({state_of(other.state)})" for other in found if other is not None]
+    if not unmet:
+        return "needs a job that was interrupted"
+    more = f" and {len(unmet) - FEW} more" if len(unmet) > FEW else ""
+    return f"waits for {', '.join(unmet[:FEW])}{more}"
+
+
+def _why_queued(task: Task, scheduler: Scheduler) -> str:
+    if scheduler.stopping is not None:
+        return "the run is stopping"
+    if scheduler.holding:
+        return scheduler.holding
+    for name, count in task.spec.pools:
+        free = scheduler.ready.pools.free.get(name, 0)
+        if free < count:
+            return f"the pool `{name}` has {max(free, 0)} free, it wants {count}"
+    mine = task.entry or (0, 0, 0)
+    before = sum(1 for t in scheduler.tasks.values() if t.entry is not None and t.entry < mine)
+    busy = f"{_jobs(len(scheduler.running()))} running, {_jobs(before)} before it in the queue"
+    return f"wants {task.spec.slots} slots at a time: {busy}" if task.spec.slots > 1 else busy
+
+
+def _jobs(count: int) -> str:
+    return "1 job" if count == 1 else f"{count} jobs"

@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Finds what a request asks for, and has it done: what each verb leads to is in a room of its own."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pqrun.control.commands.add import Intake, Offer, checked, plain
+from pqrun.control.commands.ps import Listing, why
+from pqrun.control.commands.wait import ForJobs, ForRoom
+from pqrun.control.protocol import VERSION, Answer, Rejected, Request, Steps, by_of, flag, is_whole
+from pqrun.core import states as life
+from pqrun.core.dependencies import UnknownNeed
+from pqrun.core.job import JobSpec, Key, Pool
+from pqrun.core.metrics import Metrics
+from pqrun.core.scheduler import Scheduler
+from pqrun.core.selectors import selected, selectors_of, state_of
+from pqrun.core.task import Task
+from pqrun.core.values import MOST_SLOTS, pool_name
+from pqrun.output.store import Capture
+
+SLICE = 250
+MOST_REASONS = 100
+CHANGEABLE = ("priority", "timeout", "idle_timeout", "grace", "retries", "needs")
+Verb = Callable[[Request, Scheduler, float], Answer | Listing | Steps]
+
+
+def ps(request: Request, scheduler: Scheduler, now: float) -> Answer | Listing:
+    """The unfinished jobs, or those of them that are meant; with `why` also what they wait for."""
+    chosen = selected(selectors_of(request), scheduler) if request.get("jobs") else scheduler.tasks.values()
+    facts: Answer = {"paused": scheduler.paused, "stopping": scheduler.stopping is not None}
+    if flag(request, "why"):
+        some = list(chosen)[:MOST_REASONS]
+        facts["why"] = {task.spec.id: why(task, scheduler, now) for task in some}
+    return Listing(chosen, now, facts)
+
+
+def cancel(request: Request, scheduler: Scheduler, now: float) -> Steps:
+    """Ends jobs: at once if they don't run, else after their grace."""
+    tasks, by = selected(selectors_of(request), scheduler), by_of(request)
+
+    def each(task: Task, now: float) -> bool:
+        if task.seq in scheduler.tasks:
+            scheduler.cancel(task, now, by)
+        return True
+
+    # The last ones first, because what needs a cancelled job is skipped.
+    return _in_steps(tasks[::-1], each, now)
+
+
+def change(request: Request, scheduler: Scheduler, now: float) -> Steps:
+    """Sets fields of jobs that have no slot; of all that are meant, or of none."""
+    changes, front, by = request.get("change", {}), flag(request, "front"), by_of(request)
+    if not isinstance(changes, dict) or not (changes or front):
+        raise Rejected("`change` is an object of fields")
+    for name in changes:
+        if name not in CHANGEABLE:
+            raise Rejected(f"`{name:.40}` of a job can't be changed")
+    wanted = checked({**plain(changes), "id": "", "run": "true"})
+    tasks = [task for task in selected(selectors_of(request), scheduler) if _may_change(task, changes)]
+    try:
+        scheduler.graph.check_anew(tasks, wanted.needs, scheduler.jobs)
+    except UnknownNeed as error:
+        raise Rejected(str(error)) from None
+
+    def each(task: Task, now: float) -> bool:
+        if task.seq not in scheduler.tasks or not _may_change(task, changes):
+            return False
+        spec = _changed(task.spec, changes, wanted)
+        if spec != task.spec or front:
+            scheduler.change(task, spec, now, by, front=front)
+        return True
+
+    return _in_steps(tasks[::-1] if front else tasks, each, now)
+
+
+def _may_change(task: Task, changes: dict[str, Any]) -> bool:
+    if "needs" in changes:  # those of a job that was tried have been met
+        return isinstance(task.state, life.Pending | life.Queued)
+    return isinstance(task.state, life.Pending | life.Queued | life.Waiting)
+
+
+def _changed(spec: JobSpec, changes: dict[str, Any], wanted: JobSpec) -> JobSpec:
+    new = {name: getattr(wanted, name) for name in changes if name != "retries"}
+    if "retries" in changes:
+        new["retry"] = spec.retry._replace(max=wanted.retry.max)
+    return spec._replace(**new)
+
+
+def _in_steps(tasks: Sequence[Task], each: Callable[[Task, float], bool], now: float) -> Steps:
+    done = 0
+    for number, task in enumerate(tasks):
+        if number % SLICE == SLICE - 1:
+            now = yield
+        done += each(task, now)
+    return {"count": done}
+
+
+def pause(request: Request, scheduler: Scheduler, now: float) -> Answer:
+    """Holds back starts, or no longer."""
+    scheduler.pause(paused=request["verb"] == "pause", now=now, by=by_of(request))
+    return {"paused": scheduler.paused}
+
+
+def stop(request: Request, scheduler: Scheduler, now: float) -> Answer:
+    """Lets running jobs finish and ends the run; `now`: stops them, and kills them the second time."""
+    before, at_once, by = scheduler.stopping, flag(request, "now"), by_of(request)
+    if at_once:
+        scheduler.stop("stop", now, force=before is not None and not before.drain, by=by)
+    elif before is None:
+        scheduler.stop("stop", now, drain=True, by=by)
+    return {"running": len(scheduler.running()), "left": len(scheduler.tasks) - len(scheduler.running())}
+
+
+def set_pool(request: Request, scheduler: Scheduler, now: float) -> Answer:
+    """A new pool, or a new size for a counted one."""
+    name, size = request.get("pool"), request.get("size")
+    if not isinstance(name, str) or not isinstance(size, int) or not is_whole(size, 1, MOST_SLOTS):
+        raise Rejected("a `pool` has a name and a `size` of at least 1")
+    try:
+        pool_name(name)
+    except ValueError as error:
+        raise Rejected(str(error)) from None
+    if scheduler.ready.pools.is_indexed(name):
+        raise Rejected(f"the pool `{name}` is indexed: its size can't be changed")
+    if size < scheduler.ready.pools.sizes.get(name, 0):
+        wants = next((t for t in scheduler.tasks.values() if dict(t.spec.pools).get(name, 0) > size), None)
+        if wants is not None:
+            raise Rejected(f"job `{wants.spec.id}` wants more than {size} of the pool `{name}`")
+    scheduler.resize_pool(Pool(name, size), now, by_of(request))
+    return {}
+
+
+VERBS: dict[str, Verb] = {
+    "ps": ps,
+    "cancel": cancel,
+    "set": change,
+    "pool": set_pool,
+    "pause": pause,
+    "unpause": pause,
+    "stop": stop,
+}
+
+
+pass
+
+OUTPUT_PIECE = 256 * 1024
+MOST_WORKERS = 100_000
+Result = Answer | Listing | Steps | ForJobs | ForRoom
+
+
+class Desk:
+    """What a live run knows and can do beside its scheduler.
+
+    `facts` tells of the run itself, `output_of` gives a running job's output, `defaults` is what the
+    run says for jobs that don't say otherwise, and what does not `fit` it raises UserError; an `endless`
+    one does not end when it is empty.
+    """
+
+    def __init__(
+        self,
+        *,
+        facts: Callable[[], dict[str, Any]],
+        metrics: Callable[[], Metrics],
+        resize: Callable[[int], None],
+        output_of: Callable[[Key], Capture | None],
+        defaults: dict[str, Any] | None = None,
+        endless: bool = False,
+        fit: Callable[[JobSpec], None] | None = None,
+    ) -> None:
+        self._facts = facts
+        self._metrics = metrics
+        self._resize = resize
+        self._output_of = output_of
+        self._endless = endless
+        self._intake = Intake(defaults, fit)
+        self._offers: dict[object, Offer] = {}
+
+    def begin(self, client: object, request: Request, scheduler: Scheduler, now: float) -> Result:
+        """The answer, or what leads to it; `Rejected` if it can't be done."""
+        match request["verb"]:
+            case "add":
+                return self._add(client, request, scheduler, now)
+            case "wait":
+                return ForJobs(request, scheduler, endless=self._endless)
+            case "info":
+                return self._info()
+            case "workers":
+                return self._set_workers(request, scheduler, now)
+            case "output":
+                return self._output(request, scheduler)
+            case verb if verb in VERBS:
+                return VERBS[verb](request, scheduler, now)
+            case verb:
+                raise Rejected(f"unknown verb {verb!r:.40}")
+
+    def is_in_between(self, client: object) -> bool:
+        """Whether it has said that there is more to come."""
+        return client in self._offers
+
+    def forget(self, client: object) -> None:
+        """It has gone, and what it had not finished with it."""
+        self._offers.pop(client, None)
+
+    def _add(self, client: object, request: Request, scheduler: Scheduler, now: float) -> Result:
+        result = self._intake.add(request, scheduler, now, self._offers.pop(client, None))
+        if not isinstance(result, Offer):
+            return result
+        if result.wait:
+            return ForRoom(result)
+        self._offers[client] = result
+        return {"ids": []}
+
+    def _info(self) -> Answer:
+        numbers = {
+            k: round(v, 6) if isinstance(v, float) else v for k, v in self._metrics().as_dict().items()
+        }
+        return {"pqrun": VERSION, "run": self._facts(), "metrics": numbers}
+
+    def _set_workers(self, request: Request, scheduler: Scheduler, now: float) -> Answer:
+        workers = request.get("workers")
+        if not isinstance(workers, int) or not is_whole(workers, 1, MOST_WORKERS):
+            raise Rejected(f"`workers` is a number from 1 to {MOST_WORKERS:,}")
+        self._resize(workers)
+        scheduler.set_workers(workers, now, by_of(request))
+        return {"workers": workers}
+
+    def _output(self, request: Request, scheduler: Scheduler) -> Answer:
+        """A piece of what the present attempt of a job has printed so far."""
+        seq, stream, offset = request.get("seq"), request.get("stream", 1), request.get("offset", 0)
+        job = request.get("job")
+        if isinstance(job, str) and (found := scheduler.find(job)) is not None:
+            seq = found.seq
+        elif isinstance(job, str):
+            return {"state": "ended"}
+        if not (is_whole(seq, 1) and is_whole(stream, 1, 2) and is_whole(offset, 0)):
+            raise Rejected("`seq` (or `job`, an id), `stream` (1 or 2) and `offset` are whole numbers")
+        task = scheduler.tasks.get(seq)  # type: ignore[arg-type]
+        if task is None:
+            return {"state": "ended"}
+        state = state_of(task.state)
+        capture = self._output_of(Key(task.seq, task.attempts)) if state == "running" else None
+        data, size = b"", 0
+        if capture is not None:
+            printed = capture.stream(stream)
+            size = printed.size
+            try:
+                data = b"".join(printed.pieces(offset, min(size, offset + OUTPUT_PIECE)))
+            except OSError:
+                size = 0  # just now moved or gone: nothing to be had at this moment
+        return {
+            "state": state, "seq": task.seq, "attempt": task.attempts, "size": size,
+            "data": base64.b64encode(data).decode(),
+        }  # fmt: skip

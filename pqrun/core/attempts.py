@@ -1,0 +1,274 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The attempts that have a slot, from their submission to their end. No clock, no process, no file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from heapq import heapify, heappop, heappush
+from math import inf
+from random import Random
+from typing import NamedTuple
+
+from pqrun.core import events as ev
+from pqrun.core import notices as nw
+from pqrun.core import states as life
+from pqrun.core.job import (
+    STOP_SPAN_SECONDS,
+    Attempt,
+    Key,
+    Outcome,
+    Said,
+    StopReason,
+    count_of,
+    ended_by_stop_signal,
+    is_gone,
+    judge,
+)
+from pqrun.core.ready_queue import Ready
+from pqrun.core.states import State
+from pqrun.core.task import Task
+from pqrun.core.text import host_of
+
+FEW = 64
+
+
+class Alarms:
+    """A heap of alarms; `state_of` tells a job's present state, `None` if it is gone."""
+
+    def __init__(self, state_of: Callable[[int], State | None]) -> None:
+        self._state_of = state_of
+        self._heap: list[tuple[float, int, int, State]] = []
+        self._order = 0
+        self._rebuild_at = FEW
+
+    def set(self, when: float, seq: int, state: State) -> None:
+        """Rings at `when`, if that job is still in that very state then."""
+        if len(self._heap) >= self._rebuild_at:
+            # Else 200,000 limited jobs behind a long one would leave 200,000 alarms.
+            self._heap = [alarm for alarm in self._heap if not self._stale(alarm)]
+            heapify(self._heap)
+            self._rebuild_at = max(FEW, 2 * len(self._heap))
+        self._order += 1
+        heappush(self._heap, (when, self._order, seq, state))
+
+    def due(self, now: float) -> Iterator[int]:
+        """The jobs whose alarm rings, in order; more may be set meanwhile."""
+        while self._heap and self._heap[0][0] <= now:
+            alarm = heappop(self._heap)
+            if not self._stale(alarm):
+                yield alarm[2]
+
+    def next(self) -> float:
+        """When the next one rings; `inf`: none is set."""
+        while self._heap and self._stale(self._heap[0]):
+            heappop(self._heap)
+        return self._heap[0][0] if self._heap else inf
+
+    def _stale(self, alarm: tuple[float, int, int, State]) -> bool:
+        return self._state_of(alarm[2]) is not alarm[3]
+
+
+pass
+
+FREE_LOSSES = 20
+
+
+class Start(NamedTuple):
+    """Act: begin this attempt."""
+
+    attempt: Attempt
+
+
+class Stop(NamedTuple):
+    """Act: ask this attempt to end, or kill it."""
+
+    key: Key
+    force: bool
+
+
+Act = Start | Stop
+
+
+class Decision(NamedTuple):
+    """What happened since the last one, and what is to be done about it."""
+
+    events: list[ev.Event]
+    acts: list[Act]
+
+
+class Running:
+    """Who has a slot. What happens is appended to `log`, for the scheduler to hand on."""
+
+    def __init__(self, ready: Ready, alarms: Alarms, log: Decision, random: Random) -> None:
+        self.tasks: dict[int, Task] = {}
+        self.used = 0
+        self._signalled_at: float | None = None
+        self._ready = ready
+        self._alarms = alarms
+        self._log = log
+        self._random = random
+
+    @property
+    def awaits_starts(self) -> bool:
+        """Whether the executor has yet to say of some attempt that it began, or could not."""
+        return any(isinstance(task.state, life.Submitted) for task in self.tasks.values())
+
+    def submit(self, task: Task, slots: int, now: float) -> None:
+        """It is the next one, and takes so many slots."""
+        assert isinstance(task.state, life.Queued)
+        task.state = state = life.submit(task.state)
+        task.attempts = state.attempt
+        task.held = slots
+        if task.spec.pools:
+            task.shares = self._ready.pools.take(task.spec.pools)
+        self.used += slots
+        self.tasks[task.seq] = task
+        self._log.events.append(ev.AttemptSubmitted(now, task.seq, state.attempt, now - state.since))
+        if task.spec.timeout is not None:
+            self._alarms.set(now + task.spec.timeout, task.seq, state)
+        last = state.attempt + task.spec.retry.max - task.retries
+        self._log.acts.append(Start(Attempt(Key(task.seq, state.attempt), task.spec, last, task.shares)))
+
+    def started(self, task: Task, news: nw.Started) -> None:
+        """The executor says that it began."""
+        if isinstance(task.state, life.Submitted):
+            task.state = running = life.start(task.state, news.at, task.spec.timeout, host_of(news.where))
+            self._log.events.append(ev.AttemptStarted(news.at, *news.key, news.where))
+            if running.deadline is not None:
+                self._alarms.set(running.deadline, task.seq, running)
+
+    def hear(
+        self, task: Task, news: nw.Started | nw.Restarted | nw.Idle | nw.Told | nw.Grew, now: float
+    ) -> None:
+        """What is reported of it while it runs."""
+        match news:
+            case nw.Started():
+                self.started(task, news)
+            case nw.Restarted(key, where):
+                self._log.events.append(ev.AttemptRestarted(now, *key, where))
+            case nw.Idle():
+                self.ask_to_stop(task, StopReason.IDLE, now)
+            case nw.Told(key, status, progress):
+                self._log.events.append(ev.JobSaid(now, key.seq, key.attempt, status, progress))
+            case nw.Grew(key, stream, upto, output):
+                self._log.events.append(ev.OutputGrew(now, key.seq, key.attempt, stream, upto, output))
+
+    def undo(self, task: Task, why: str, now: float) -> None:
+        """The machine could not start it: as if it had never left the queue."""
+        state = task.state
+        assert isinstance(state, life.Submitted | life.Stopping)
+        self._release(task)
+        task.state = life.refuse(state, state.since if isinstance(state, life.Submitted) else now)
+        task.attempts -= 1
+        self._log.events.append(ev.AttemptRefused(now, task.seq, state.attempt, why))
+
+    def ask_to_stop(self, task: Task, reason: StopReason, now: float, *, force: bool = False) -> None:
+        """Asks it to end, or kills it; what has been asked before keeps its first reason."""
+        state = task.state
+        if isinstance(state, life.Unsettled):
+            if (
+                reason is StopReason.CANCELLED and state.reason is not reason
+            ):  # never tried again, so why wait
+                task.state = state = life.give_up(state, reason)
+                self._alarms.set(now, task.seq, state)
+            return
+        if isinstance(state, life.Submitted | life.Running):
+            task.state = state = life.ask_to_stop(state, reason, now + task.spec.grace)
+            if not force:
+                self._tell(task, state, now)
+                self._alarms.set(state.kill_at, task.seq, state)
+        if force and isinstance(state, life.Stopping) and not state.killed:
+            task.state = state = life.kill(state)
+            self._tell(task, state, now)
+
+    def signalled(self, now: float) -> None:
+        """A signal has told pqrun to stop: attempts that such a signal ends were meant as well.
+
+        From `STOP_SPAN_SECONDS` before on, since nobody knows in which order processes are signalled.
+        """
+        if self._signalled_at is None:
+            self._signalled_at = now
+            for task in self.tasks.values():
+                if isinstance(task.state, life.Unsettled):
+                    self._alarms.set(now, task.seq, task.state)
+
+    def time_is_up(self, task: Task, now: float) -> Outcome | None:
+        """Its alarm rings: it has run for as long as it may, its grace is over, or its end can be settled.
+
+        The job's outcome, if it has one now.
+        """
+        match task.state:
+            case life.Submitted() as state:  # its start may be in the mail: nobody was woken for that
+                self._alarms.set(now + min(task.spec.timeout or 1.0, 1.0), task.seq, state)
+            case life.Running():
+                self.ask_to_stop(task, StopReason.TIMEOUT, now)
+            case life.Stopping(reason=reason):
+                self.ask_to_stop(task, reason, now, force=True)
+            case life.Unsettled(report=report):
+                return self.settle(task, report, now)
+        return None
+
+    def settle(self, task: Task, news: nw.Ended, now: float) -> Outcome | None:
+        """It ended: the job's outcome, or `None` if it waits for another attempt, or to be settled."""
+        state = task.state
+        assert isinstance(state, life.Submitted | life.Running | life.Stopping | life.Unsettled)
+        gone = is_gone(news.exit)
+        reason = state.reason if isinstance(state, life.Stopping | life.Unsettled) else None
+        asked = reason if news.stopped or gone else None
+        if not news.stopped and ended_by_stop_signal(task.spec, news.exit):
+            if self._signalled_at is not None:
+                if news.ended >= self._signalled_at - STOP_SPAN_SECONDS:
+                    asked = reason or StopReason.INTERRUPTED
+            elif not isinstance(state, life.Unsettled) and now < news.ended + STOP_SPAN_SECONDS:
+                task.state = unsettled = life.hold_back(state, news)
+                self._alarms.set(news.ended + STOP_SPAN_SECONDS, task.seq, unsettled)
+                return None
+        verdict = judge(task.spec, news.exit, asked, news.said)
+        lost = gone and asked is None and _may_be_run_again(task)
+        again = lost or (verdict.retryable and task.retries < task.spec.retry.max)
+        again = again and reason is not StopReason.CANCELLED
+        self._release(task)
+        self._log.events.append(
+            ev.AttemptEnded(
+                now, task.seq, state.attempt, count_of(verdict, again=again), news.exit, asked,
+                news.began, news.ended, news.usage, news.said, news.output, news.where,
+            )
+        )  # fmt: skip
+        if not again:
+            task.state = life.finish(state, verdict.outcome)
+            return verdict.outcome
+        if lost:  # at once, and with its old place ahead of its equals
+            task.lost += isinstance(state, life.Running)
+            pause = 0.0
+        else:
+            task.retries += 1
+            task.place = 0
+            pause = self._pause_before(task, news.said)
+        task.state = waiting = life.retry(state, now + pause)
+        self._log.events.append(ev.JobWaiting(now, task.seq, waiting.attempt, waiting.until))
+        self._alarms.set(waiting.until, task.seq, waiting)
+        return None
+
+    def _release(self, task: Task) -> None:
+        del self.tasks[task.seq]
+        self.used -= task.held
+        self._ready.give_back(task, task.shares)
+        task.shares = ()
+
+    def _tell(self, task: Task, state: life.Stopping, now: float) -> None:
+        self._log.events.append(ev.AttemptStopping(now, task.seq, state.attempt, state.reason, state.killed))
+        self._log.acts.append(Stop(Key(task.seq, state.attempt), state.killed))
+
+    def _pause_before(self, task: Task, said: Said) -> float:
+        if said.retry_after is not None:
+            return said.retry_after
+        policy = task.spec.retry
+        return policy.wait_before(task.retries, self._random.random() if policy.jitter else 0.5)
+
+
+def _may_be_run_again(task: Task) -> bool:
+    """After its place was lost. One that never said that it began uses up nothing, but not for ever."""
+    if task.spec.on_lost != "rerun":
+        return False
+    free = isinstance(task.state, life.Submitted) and task.attempts <= FREE_LOSSES
+    return free or task.lost < task.spec.max_lost

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The run as a table, folded from events: one row a job, as records and reports show it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from pqrun.core import events as ev
+from pqrun.core.job import (
+    Exit,
+    Exited,
+    JobSpec,
+    Lost,
+    NotStarted,
+    Outcome,
+    Signalled,
+    StopReason,
+    Usage,
+    is_gone,
+)
+from pqrun.core.text import host_of
+
+
+@dataclass(slots=True)
+class Row:
+    """One job. Times are the engine's clock's; those of the last attempt, if there were several.
+
+    `where` it ran: the host, if it was another one.
+    """
+
+    seq: int
+    spec: JobSpec
+    state: str = "pending"
+    attempts: int = 0
+    retries: int = 0
+    queued: float | None = None
+    started: float | None = None
+    ended: float | None = None
+    waited: float | None = None
+    exit: Exit | None = None
+    asked: StopReason | None = None
+    usage: Usage = Usage()
+    message: str = ""
+    stdout: str | None = None
+    stderr: str | None = None
+    stdout_bytes: int = 0
+    stderr_bytes: int = 0
+    allowed: bool = False
+    where: str = ""
+
+    @property
+    def code(self) -> int | None:
+        """The exit code, if there was one."""
+        return self.exit.code if isinstance(self.exit, Exited | NotStarted) else None
+
+    @property
+    def signal(self) -> str | None:
+        """The signal that ended it, if one did."""
+        return self.exit.name if isinstance(self.exit, Signalled) else None
+
+    @property
+    def max_attempts(self) -> int:
+        """How many attempts it can come to."""
+        return max(self.attempts, self.attempts - self.retries + self.spec.retry.max, 1 + self.spec.retry.max)
+
+
+class Ledger:
+    """Folds events to rows; `rows` by sequence number."""
+
+    def __init__(self) -> None:
+        self.rows: dict[int, Row] = {}
+        self.input_complete = True
+        self.stopped = ""
+
+    def hear(self, events: Iterable[ev.Event]) -> None:
+        """Takes in what happened, in order."""
+        rows = self.rows
+        for event in events:
+            match event:
+                case ev.JobAdded(_, seq, spec):
+                    rows[seq] = Row(seq, spec)
+                case ev.JobQueued(at, seq):
+                    rows[seq].state = "queued"
+                    rows[seq].queued = at
+                case ev.AttemptSubmitted(_, seq, attempt, waited):
+                    row = rows[seq]
+                    row.attempts = attempt
+                    row.waited = waited
+                    row.state = "running"
+                    self.stopped = ""  # that was an earlier process: this one goes on
+                case ev.AttemptRefused(_, seq, attempt):
+                    rows[seq].state = "queued"
+                    rows[seq].attempts = attempt - 1
+                case ev.AttemptStarted(at, seq, _, where):
+                    rows[seq].started = at
+                    rows[seq].where = host_of(where)
+                case ev.AttemptEnded():
+                    _ended(rows[event.seq], event)
+                case ev.JobWaiting(_, seq):
+                    rows[seq].state = "waiting"
+                    rows[seq].retries += not is_gone(rows[seq].exit)
+                case ev.JobEnded(at, seq, outcome, attempts, allowed, because):
+                    row = rows[seq]
+                    row.state = str(outcome)
+                    row.allowed = allowed
+                    row.attempts = attempts
+                    if row.ended is None or outcome is Outcome.SKIPPED:
+                        row.ended = at
+                    if because and not row.message:
+                        row.message = f"needs {because}"
+                case ev.JobReopened(_, seq, outcome, _):
+                    row = rows[seq]
+                    row.state, row.message = "pending", ""
+                    row.retries = row.retries if outcome is Outcome.INTERRUPTED else 0
+                case ev.JobDropped(_, seq):
+                    del rows[seq]
+                case ev.JobChanged(_, seq, spec):
+                    rows[seq].spec = spec
+                case ev.InputEnded(complete=complete):
+                    self.input_complete = complete
+                case ev.RunStopping(cause=cause):
+                    self.stopped = self.stopped or cause
+                case _:
+                    pass
+
+    def close(self) -> None:
+        """Nothing more comes."""
+
+
+def _ended(row: Row, event: ev.AttemptEnded) -> None:
+    row.started = None if isinstance(event.exit, NotStarted) else event.began
+    row.ended = event.ended
+    row.exit = event.exit
+    row.where = event.where
+    row.asked = event.asked
+    row.usage = event.usage
+    row.message = event.said.message or _why(event.exit)
+    output = event.output
+    if output is None:  # not what an attempt before it has printed
+        row.stdout = row.stderr = None
+        row.stdout_bytes = row.stderr_bytes = 0
+    else:
+        row.stdout, row.stderr = output.out.path, output.err.path
+        row.stdout_bytes, row.stderr_bytes = output.out.size, output.err.size
+
+
+def _why(exit: Exit) -> str:
+    return exit.why if isinstance(exit, NotStarted | Lost) else ""

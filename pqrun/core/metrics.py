@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The run so far, folded from events: the ten numbers of the queue model and a few beside them.
+
+Two sums hold after every event:
+enqueued - dequeued = queue size, and
+dequeued = completed + failed + timeout + retried + active + stopped + removed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from math import ceil, log
+from typing import Any, NamedTuple
+
+from pqrun.core import events as ev
+from pqrun.core.job import Count, Outcome, Priority, StopReason
+
+_STEP = log(1.01)
+
+
+class Metrics(NamedTuple):
+    """A snapshot. Times in seconds; `throughput` in ended jobs a second since the run began."""
+
+    jobs_enqueued: int = 0
+    jobs_dequeued: int = 0
+    jobs_completed: int = 0
+    jobs_failed: int = 0
+    jobs_timeout: int = 0
+    jobs_retried: int = 0
+    current_queue_size: int = 0
+    active_workers: int = 0
+    average_wait_time: float = 0.0
+    average_processing: float = 0.0
+    jobs_cancelled: int = 0
+    jobs_skipped: int = 0
+    jobs_removed: int = 0
+    attempts_stopped: int = 0
+    attempts_timeout: int = 0
+    queue_by_priority: dict[str, int] | None = None
+    oldest_wait: float = 0.0
+    p50_processing: float = 0.0
+    p95_processing: float = 0.0
+    throughput: float = 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """By name, in the order above."""
+        return self._asdict()
+
+
+TEN = Metrics._fields[:10]
+
+
+class RunningMetrics:
+    """Folds events; `snapshot` may be asked at any moment."""
+
+    def __init__(self, began: float = 0.0) -> None:
+        self.began = began
+        self.enqueued = self.dequeued = self.removed = self.active = 0
+        self.counts: Counter[Count] = Counter()
+        self.outcomes: Counter[Outcome] = Counter()
+        self.attempts_timeout = 0
+        self.added = 0
+        self.ended = 0
+        self.by_priority = dict.fromkeys(Priority, 0)
+        self.waited = self.processed = 0.0
+        self.last_end = began
+        self._queued: dict[int, tuple[float, Priority]] = {}
+        self._entry = (began, Priority.NORMAL)
+        self._submitted: dict[int, tuple[float, Priority, float]] = {}
+        self._durations: Counter[int] = Counter()
+        # By type: to try one pattern after another took longer than all that is done with what it finds.
+        self._folds: dict[type, Callable[[Any], None]] = {
+            ev.JobAdded: self._added,
+            ev.JobQueued: self._enqueue,
+            ev.AttemptSubmitted: self._submit,
+            ev.AttemptRefused: self._refuse,
+            ev.AttemptEnded: self._end_attempt,
+            ev.JobRemoved: self._remove,
+            ev.JobEnded: self._end,
+            ev.JobReopened: self._reopen,
+            ev.JobDropped: self._drop,
+            ev.JobChanged: self._change,
+        }
+
+    def fold(self, events: Iterable[ev.Event]) -> None:
+        """Takes in what happened, in order."""
+        folds = self._folds
+        for event in events:
+            if (fold := folds.get(type(event))) is not None:
+                fold(event)
+
+    def _added(self, _: ev.JobAdded) -> None:
+        self.added += 1
+
+    def _enqueue(self, event: ev.JobQueued) -> None:
+        at, seq, _, priority = event
+        self.enqueued += 1
+        self.by_priority[priority] += 1
+        if self._entry != (at, priority):  # of a whole list that was read at once it is the same
+            self._entry = (at, priority)
+        self._queued[seq] = self._entry
+
+    def _submit(self, event: ev.AttemptSubmitted) -> None:
+        _, seq, _, waited = event
+        self.dequeued += 1
+        self.active += 1
+        self.waited += waited
+        since, priority = self._leave(seq)
+        self._submitted[seq] = (since, priority, waited)
+
+    def _refuse(self, event: ev.AttemptRefused) -> None:
+        self.dequeued -= 1
+        self.active -= 1
+        since, priority, waited = self._submitted.pop(event.seq)
+        self.waited -= waited
+        self.by_priority[priority] += 1
+        self._queued[event.seq] = (since, priority)
+
+    def _end_attempt(self, event: ev.AttemptEnded) -> None:
+        self.active -= 1
+        self._submitted.pop(event.seq, None)
+        self.counts[event.counted] += 1
+        if event.asked is StopReason.TIMEOUT or event.asked is StopReason.IDLE:
+            self.attempts_timeout += 1
+        self.last_end = event.at
+        seconds = event.ended - event.began
+        self.processed += seconds
+        # Buckets 1 % wide: any percentile of any number of attempts in little memory.
+        self._durations[round(log(max(seconds, 1e-6)) / _STEP)] += 1
+
+    def _remove(self, event: ev.JobRemoved) -> None:
+        self.dequeued += 1
+        self.removed += 1
+        self._leave(event.seq)
+
+    def _end(self, event: ev.JobEnded) -> None:
+        self.ended += 1
+        self.outcomes[event.outcome] += 1
+        self.last_end = event.at
+
+    def _reopen(self, event: ev.JobReopened) -> None:
+        self.ended -= 1
+        self.outcomes[event.outcome] -= 1
+
+    def _drop(self, event: ev.JobDropped) -> None:
+        self.added -= 1
+        if event.outcome is not None:
+            self.ended -= 1
+            self.outcomes[event.outcome] -= 1
+        elif event.seq in self._queued:
+            self.dequeued += 1
+            self.removed += 1
+            self._leave(event.seq)
+
+    def _change(self, event: ev.JobChanged) -> None:
+        if event.seq in self._queued:
+            since, priority = self._queued[event.seq]
+            self.by_priority[priority] -= 1
+            self.by_priority[event.spec.priority] += 1
+            self._queued[event.seq] = (since, event.spec.priority)
+
+    def snapshot(self, now: float | None = None) -> Metrics:
+        """The numbers at `now` (default: when the last attempt or job ended)."""
+        now = self.last_end if now is None else now
+        ends = self.counts.total()
+        elapsed = now - self.began
+        return Metrics(
+            jobs_enqueued=self.enqueued,
+            jobs_dequeued=self.dequeued,
+            jobs_completed=self.counts[Count.COMPLETED],
+            jobs_failed=self.counts[Count.FAILED],
+            jobs_timeout=self.counts[Count.TIMEOUT],
+            jobs_retried=self.counts[Count.RETRIED],
+            current_queue_size=self.enqueued - self.dequeued,
+            active_workers=self.active,
+            average_wait_time=self.waited / (ends + self.active) if ends + self.active else 0.0,
+            average_processing=self.processed / ends if ends else 0.0,
+            jobs_cancelled=self.outcomes[Outcome.CANCELLED],
+            jobs_skipped=self.outcomes[Outcome.SKIPPED],
+            jobs_removed=self.removed,
+            attempts_stopped=self.counts[Count.STOPPED],
+            attempts_timeout=self.attempts_timeout,
+            queue_by_priority={p.name.lower(): self.by_priority[p] for p in sorted(Priority, reverse=True)},
+            oldest_wait=max(0.0, now - next(iter(self._queued.values()))[0]) if self._queued else 0.0,
+            p50_processing=self._percentile(0.50),
+            p95_processing=self._percentile(0.95),
+            throughput=self.ended / elapsed if elapsed > 0 else 0.0,
+        )
+
+    def _leave(self, seq: int) -> tuple[float, Priority]:
+        since, priority = self._queued.pop(seq)
+        self.by_priority[priority] -= 1
+        return since, priority
+
+    def _percentile(self, share: float) -> float:
+        wanted = ceil(share * self._durations.total())
+        for bucket in sorted(self._durations):
+            wanted -= self._durations[bucket]
+            if wanted <= 0:
+                return round(1.01**bucket, 6)
+        return 0.0

@@ -1,0 +1,347 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Decides what to do next. No clock, no process, no file: only facts and time.
+
+Asks (`add`, `stop`, `cancel`, …) and news change its mind; `decide` says what follows from it, as
+events to record and acts to carry out. The same calls always give the same answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import inf
+from random import Random
+from typing import assert_never
+
+from pqrun.core import events as ev
+from pqrun.core import notices as nw
+from pqrun.core import states as life
+from pqrun.core.attempts import Act, Alarms, Decision, Running, Start, Stop
+from pqrun.core.dependencies import Graph, UnknownNeed
+from pqrun.core.job import Halt, JobSpec, Need, Outcome, Pool, StopReason
+from pqrun.core.ready_queue import Ready
+from pqrun.core.start_policy import BEARS_ALL, GIVE_UP_AFTER, LISTED, Backlog, Bearing, Halting, Pace, Starts
+from pqrun.core.task import Restart, Task
+
+ENDLESS = 1 << 60
+Skipped = tuple[Task, Outcome, Need]
+
+
+class Scheduler:
+    """The queue model: who runs next, when to try again, when to stop; `hopeless`: why nothing can start."""
+
+    def __init__(
+        self,
+        *,
+        pools: Iterable[Pool] = (),
+        max_queue: int = 1000,
+        halt: Halt | None = None,
+        pace: Pace | None = None,
+        deadline: float = inf,
+        random: Random | None = None,
+        patience: float = GIVE_UP_AFTER,
+    ) -> None:
+        self.tasks: dict[int, Task] = {}
+        self.graph = Graph(self.tasks)
+        self.ready = Ready(pools, self.tasks)
+        self.backlog = Backlog()
+        self.max_queue = max_queue
+        self.paused = False
+        self.in_between = ""  # what is done in several turns: nothing starts meanwhile
+        self.stopping: ev.RunStopping | None = None
+        self.input_ended = False
+        self.hopeless = ""
+        self.jobs = 0
+        self._log = Decision([], [])
+        self._alarms = Alarms(lambda seq: task.state if (task := self.tasks.get(seq)) else None)
+        self._running = Running(self.ready, self._alarms, self._log, random or Random(0))
+        self.signalled = self._running.signalled  # to be called when a signal tells pqrun to stop
+        self._halting = Halting(halt)
+        self._starts = Starts(self.ready, self._running, self._log, pace or Pace(), self.backlog, patience)
+        self._deadline = deadline
+
+    # What people and files ask for
+
+    @property
+    def done(self) -> bool:
+        """Nothing runs, and nothing more will."""
+        if self.stopping is not None:
+            return not self._running.tasks
+        return self.input_ended and not self.tasks
+
+    @property
+    def room(self) -> int:
+        """How many more jobs may be read ahead; all of them, if how many there are matters."""
+        if self.stopping or self.input_ended:
+            return 0
+        return ENDLESS if self._halting.wants_all else self.max_queue - self.backlog.streamed
+
+    @property
+    def holding(self) -> str:
+        """Why nothing starts, if it is neither slots nor pools that ready jobs lack; else empty."""
+        return self._starts.holding
+
+    def running(self) -> list[Task]:
+        """The jobs that have a slot."""
+        return list(self._running.tasks.values())
+
+    def find(self, job_id: str) -> Task | None:
+        """The unfinished job of that id."""
+        return self.graph.find(job_id)
+
+    def knows(self, job_id: str) -> bool:
+        """Whether there was a job of that id, ended or not."""
+        return self.graph.knows(job_id)
+
+    def add(self, specs: Iterable[JobSpec], now: float, by: str = "", *, origin: int = LISTED) -> list[int]:
+        """New jobs, which may need each other and earlier ones; their numbers. `origin`: how they come in.
+
+        `UnknownNeed` if one needs what is not known; nothing was added then.
+        """
+        fresh = [Task(number, spec, origin) for number, spec in enumerate(specs, self.jobs + 1)]
+        self.graph.check(fresh)
+        self.jobs += len(fresh)
+        self._log.events.extend(ev.JobAdded(now, task.seq, task.spec, by) for task in fresh)
+        self._take_in(fresh, now)
+        return [task.seq for task in fresh]
+
+    def restore(self, restart: Restart, now: float) -> None:
+        """Goes on with what an earlier process has left."""
+        self._log.events.extend(restart.events)
+        self.jobs = restart.jobs
+        self.paused = restart.paused
+        for job_id, outcome, allowed in restart.ended:
+            self.graph.remember(job_id, outcome, allowed=allowed)
+        self._take_in(restart.tasks, now)
+        for task in restart.tasks:
+            self.ready.places = max(self.ready.places, -task.place)
+            if isinstance(task.state, life.Waiting):
+                self.backlog.left(task)
+                self._alarms.set(task.state.until, task.seq, task.state)
+
+    def end_input(self, now: float, *, complete: bool = True, why: str = "") -> None:
+        """No more jobs will come."""
+        if not self.input_ended:
+            self.input_ended = True
+            self._log.events.append(ev.InputEnded(now, self.jobs, complete, why))
+            self._halt_if_enough(now)
+
+    def stop(self, cause: str, now: float, *, drain: bool = False, force: bool = False, by: str = "") -> None:
+        """Start nothing new; running jobs are asked to end, or killed, unless they may finish."""
+        self.stopping = ev.RunStopping(now, cause, drain, force, by)
+        self._log.events.append(self.stopping)
+        if not drain:
+            self._deadline = inf
+            for task in self.running():
+                self._running.ask_to_stop(task, StopReason.INTERRUPTED, now, force=force)
+
+    def pause(self, *, paused: bool, now: float, by: str = "") -> None:
+        """Hold back starts, or no longer."""
+        if self.paused != paused:
+            self.paused = paused
+            self._log.events.append(ev.RunPaused(now, paused, by))
+
+    def resize_pool(self, pool: Pool, now: float, by: str) -> None:
+        """A new pool, or a new size for a counted one."""
+        self.ready.pools.resize(pool)
+        self.ready.look_again(pool.name)
+        self._log.events.append(ev.PoolChanged(now, pool.name, pool.size, by))
+
+    def set_workers(self, workers: int, now: float, by: str) -> None:
+        """The executor has so many slots from now on."""
+        self._log.events.append(ev.WorkersChanged(now, workers, by))
+
+    def cancel(self, task: Task, now: float, by: str = "") -> None:
+        """Ends a job: at once if it does not run, else after its grace."""
+        task.cancelled_by = task.cancelled_by or by
+        match task.state:
+            case life.Queued() | life.Pending() | life.Waiting():
+                self._drop(task, Outcome.CANCELLED, now)
+            case life.Submitted() | life.Running() | life.Unsettled():
+                self._running.ask_to_stop(task, StopReason.CANCELLED, now)
+            case life.Stopping() | life.Finished():
+                pass
+            case _:
+                assert_never(task.state)
+
+    def take(self, now: float) -> Task | None:
+        """Takes the next ready job out of the queue for somebody who sees to it himself."""
+        task = self.ready.take(max(self._starts.slots, 1), max(self._starts.slots, 1))
+        if task is None:
+            return None
+        assert isinstance(task, Task)
+        self._log.events.append(ev.JobRemoved(now, task.seq))
+        self.backlog.left(task)
+        del self.tasks[task.seq]
+        self._log.events.append(ev.JobDropped(now, task.seq, None))
+        for other, outcome, need in self._let_go(task, Outcome.CANCELLED, now, allowed=False):
+            self._conclude(other, outcome, now, need)
+        self.graph.forget(task)
+        return task
+
+    def change(self, task: Task, spec: JobSpec, now: float, by: str = "", *, front: bool = False) -> None:
+        """An unfinished job is to be otherwise; `front`: before its equals. `UnknownNeed` if it can't be."""
+        before = task.spec.needs
+        reconnect = spec.needs != before and isinstance(task.state, life.Pending | life.Queued)
+        if reconnect:
+            self.graph.check_anew([task], spec.needs, self.jobs)
+            self.graph.disconnect(task)
+        task.spec = spec
+        task.urgency = max(task.urgency, spec.priority)
+        self._log.events.append(ev.JobChanged(now, task.seq, spec, by, front))
+        if reconnect:
+            self._reconnect(task, now)
+        self.ready.move(self.graph.hurry(task))
+        self.ready.move(self.graph.relax([task], before))
+        self.ready.change(task, front=front)
+
+    # What executors report
+
+    def observe(self, news: nw.News, now: float) -> None:
+        """Takes in one report; what comes too late for its attempt is dropped."""
+        task = self._running.tasks.get(news.key.seq)
+        if task is None or task.attempts != news.key.attempt:
+            return
+        match news:
+            case nw.Refused(_, why):
+                if isinstance(task.state, life.Submitted | life.Stopping):
+                    self._undo(task, why, now)
+            case nw.Ended():
+                outcome = self._running.settle(task, news, now)
+                self._starts.ceiling.went_well()
+                if outcome is not None:
+                    self._conclude(task, outcome, now)
+            case _:
+                self._running.hear(task, news, now)
+
+    # What follows from it
+
+    def decide(self, now: float, capacity: int, bearing: Bearing = BEARS_ALL) -> Decision:
+        """What has happened since the last decision, and what is to be done now."""
+        if now >= self._deadline:
+            self.stop("deadline", now)
+        self._ring_alarms(now)
+        held = "stopping" if self.stopping else "paused" if self.paused else self.in_between
+        self._starts.begin(now, capacity, bearing, held and f"the run is {held}")
+        decision = Decision(self._log.events.copy(), self._log.acts.copy())
+        self._log.events.clear()
+        self._log.acts.clear()
+        return decision
+
+    def next_alarm(self) -> float:
+        """When `decide` has to be asked again although nothing happened; `inf`: never."""
+        return min(self._alarms.next(), self._deadline, self._starts.opens_at)
+
+    # Steps
+
+    def _take_in(self, fresh: list[Task], now: float) -> None:
+        for task in fresh:
+            self.tasks[task.seq] = task
+            self.graph.name(task)
+            self.backlog.came(task)
+        never: dict[int, Need] = {}
+        for task in fresh:
+            if task.spec.needs and isinstance(task.state, life.Pending):  # else they have been met
+                if need := self.graph.connect(task):
+                    never[task.seq] = need
+                self.ready.move(self.graph.hurry(task))
+        for task in fresh:
+            if task.seq not in self.tasks:
+                continue  # skipped with another one
+            if task.seq in never:
+                self._drop(task, Outcome.SKIPPED, now, never[task.seq])
+            elif isinstance(task.state, life.Queued) and task.entry is None:
+                self.ready.enter(task, again=task.place < 0)
+            elif isinstance(task.state, life.Pending) and not task.unmet:
+                self._enqueue(task, task.state, now)
+
+    def _reconnect(self, task: Task, now: float) -> None:
+        """Its needs are others now: it may have to wait, or no longer, or can never run."""
+        never = self.graph.connect(task)
+        if never:
+            self._drop(task, Outcome.SKIPPED, now, never)
+        elif isinstance(task.state, life.Queued) and task.unmet:
+            self._leave(task, now)
+            task.state = life.hold(task.state)
+        elif isinstance(task.state, life.Pending) and not task.unmet:
+            self._enqueue(task, task.state, now)
+
+    def _enqueue(self, task: Task, state: life.Pending | life.Waiting, now: float) -> None:
+        task.state = life.enqueue(state, task.attempts + 1, now)
+        waited = isinstance(state, life.Waiting)
+        self.ready.enter(task, again=task.place < 0 or (waited and task.place > 0))
+        if waited:
+            self.backlog.came(task)
+        self._log.events.append(ev.JobQueued(now, task.seq, task.attempts + 1, task.spec.priority))
+
+    def _undo(self, task: Task, why: str, now: float) -> None:
+        """The machine could not start it: back to the front of its equals, nothing used up."""
+        cancelled = isinstance(task.state, life.Stopping) and task.state.reason is StopReason.CANCELLED
+        self._running.undo(task, why, now)
+        self.backlog.came(task)
+        self.ready.enter(task, again=True)
+        if cancelled:
+            self.cancel(task, now)
+        self._starts.ceiling.refused(self._running.used, now, why)
+        self.hopeless = self._starts.ceiling.hopeless
+
+    def _leave(self, task: Task, now: float) -> None:
+        """If it is in the queue, it goes without an attempt."""
+        if isinstance(task.state, life.Queued):
+            self._log.events.append(ev.JobRemoved(now, task.seq))
+            self.ready.remove(task)
+
+    def _drop(self, task: Task, outcome: Outcome, now: float, need: Need | None = None) -> None:
+        """It ends without another attempt."""
+        self._leave(task, now)
+        assert isinstance(task.state, life.Pending | life.Queued | life.Waiting)
+        if not isinstance(task.state, life.Waiting):
+            self.backlog.left(task)
+        task.state = life.drop(task.state, outcome, task.attempts)
+        self._conclude(task, outcome, now, need)
+
+    def _conclude(self, task: Task, outcome: Outcome, now: float, need: Need | None = None) -> None:
+        """A job has ended for good: tell it, and go on with what hung on it (and so on, in turn)."""
+        ended: list[tuple[Task, Outcome, Need | None]] = [(task, outcome, need)]
+        while ended:
+            task, outcome, need = ended.pop()
+            # What was to mend a failure and found none to mend is no failure itself.
+            allowed = (need is not None and need.when == "failed") or (
+                task.spec.allow_failure and outcome in (Outcome.FAILED, Outcome.TIMEOUT)
+            )
+            because = need.job if need else ""
+            by = task.cancelled_by if outcome is Outcome.CANCELLED else ""
+            self._log.events.append(ev.JobEnded(now, task.seq, outcome, task.attempts, allowed, because, by))
+            del self.tasks[task.seq]
+            self._halting.count(outcome, allowed=allowed)
+            self._halt_if_enough(now)
+            ended += self._let_go(task, outcome, now, allowed=allowed)
+            if task.spec.needs:
+                self.ready.move(self.graph.relax((), task.spec.needs))
+
+    def _let_go(self, task: Task, outcome: Outcome, now: float, *, allowed: bool) -> list[Skipped]:
+        """Who waited for it goes on; the others, which never will."""
+        skipped = []
+        for other, never in self.graph.settle(task, outcome, allowed=allowed):
+            assert isinstance(other.state, life.Pending)
+            if never is None:
+                self._enqueue(other, other.state, now)
+            else:
+                self.backlog.left(other)
+                other.state = life.drop(other.state, Outcome.SKIPPED, other.attempts)
+                skipped.append((other, Outcome.SKIPPED, never))
+        return skipped
+
+    def _halt_if_enough(self, now: float) -> None:
+        if self.stopping is None and (halt := self._halting.reached(self.jobs, complete=self.input_ended)):
+            self.stop("halt", now, drain=halt.when == "soon")
+
+    def _ring_alarms(self, now: float) -> None:
+        for seq in self._alarms.due(now):
+            task = self.tasks[seq]
+            if isinstance(task.state, life.Waiting):
+                self._enqueue(task, task.state, now)
+            elif (outcome := self._running.time_is_up(task, now)) is not None:
+                self._conclude(task, outcome, now)
+
+
+__all__ = "Act", "Decision", "Scheduler", "Start", "Stop", "UnknownNeed"

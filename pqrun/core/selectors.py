@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Which jobs somebody means: an id, a glob, `all`, `state:failed`, `priority:low`, `tag:x`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from difflib import get_close_matches
+from fnmatch import translate
+from typing import NamedTuple
+
+from pqrun.control.protocol import Rejected, Request
+from pqrun.core import states as life
+from pqrun.core.errors import UserError
+from pqrun.core.job import JobSpec
+from pqrun.core.scheduler import Scheduler
+from pqrun.core.task import Task
+from pqrun.core.values import Unfit, priority, quoted
+
+MOST_PATTERNS = 100
+_KINDS = ("state", "priority", "tag")
+
+
+_WORDS: dict[type, str] = {life.Pending: "pending", life.Queued: "queued", life.Waiting: "waiting"}
+
+
+def state_of(state: life.State) -> str:
+    """One of the ten words."""
+    return str(state.outcome) if isinstance(state, life.Finished) else _WORDS.get(type(state), "running")
+
+
+def selectors_of(request: Request) -> list[str]:
+    """What a request says of which jobs it means."""
+    selectors = request.get("jobs")
+    if not isinstance(selectors, list) or not all(isinstance(selector, str) for selector in selectors):
+        raise Rejected("`jobs` is a list of selectors")
+    return selectors
+
+
+class Subject(NamedTuple):
+    """What a selector looks at."""
+
+    id: str
+    state: str
+    priority: str
+    tags: tuple[str, ...]
+
+
+def chosen(subjects: Iterable[tuple[int, Subject]], selectors: Sequence[str]) -> list[int]:
+    """The numbers of those that any selector means, in their order. An exact id wins over a pattern."""
+    known = list(subjects)
+    ids = {subject.id for _, subject in known}
+    exact = ids.intersection(selectors)
+    means = _meaning([selector for selector in selectors if selector not in exact])
+    return [seq for seq, subject in known if subject.id in exact or means(*subject)]
+
+
+def selected(selectors: Sequence[str], scheduler: Scheduler) -> list[Task]:
+    """The unfinished jobs that any of these means, each once. An exact id wins over a pattern."""
+    found: dict[int, Task] = {}
+    others = []
+    for selector in selectors:
+        if (task := scheduler.find(selector)) is not None:
+            found[task.seq] = task
+        elif not is_an_id(selector) and not (is_a_glob(selector) and scheduler.knows(selector)):
+            others.append(selector)
+    if len(others) > MOST_PATTERNS:
+        raise Rejected(f"more than {MOST_PATTERNS} patterns at once")
+    if others:
+        means = _meaning(others)
+        for seq, task in scheduler.tasks.items():
+            spec = task.spec
+            if means(spec.id, state_of(task.state), spec.priority.name.lower(), spec.tags):
+                found[seq] = task
+    return list(found.values())
+
+
+def is_an_id(selector: str) -> bool:
+    """Whether it can mean nothing but the job of that id."""
+    kind, colon, _ = selector.partition(":")
+    return selector != "all" and not (colon and kind in _KINDS) and not any(c in selector for c in "*?[")
+
+
+def is_a_glob(selector: str) -> bool:
+    """Whether it stands for ids that are like it, if none is it."""
+    return selector.partition(":")[0] not in _KINDS and any(c in selector for c in "*?[")
+
+
+def ids_like(selectors: Iterable[str]) -> Callable[[str], object] | None:
+    """Whether an id is like one of these globs, if there is any; what is none is left out."""
+    globs = [selector for selector in selectors if is_a_glob(selector)]
+    return re.compile("|".join(map(translate, globs))).match if globs else None
+
+
+def _meaning(patterns: Sequence[str]) -> Callable[[str, str, str, tuple[str, ...]], object]:
+    """Whether a job of such id, state, priority and tags is meant by one of them."""
+    if "all" in patterns:
+        return lambda *_subject: True
+    words = {kind: {s[len(kind) + 1 :] for s in patterns if s.startswith(f"{kind}:")} for kind in _KINDS}
+    like = ids_like(patterns)
+    states, priorities, all_tags = words["state"], words["priority"], words["tag"]
+
+    def means(job_id: str, state: str, priority: str, tags: tuple[str, ...]) -> object:
+        return (
+            (like and like(job_id))
+            or state in states
+            or priority in priorities
+            or (all_tags and not all_tags.isdisjoint(tags))
+        )
+
+    return means
+
+
+def is_glob(text: str) -> bool:
+    """Whether it is a pattern."""
+    return any(sign in text for sign in "*?[")
+
+
+def matching(pattern: str, ids: Iterable[str]) -> list[str]:
+    """The ids that a pattern stands for. `[` may also mean itself: the ids of matrix jobs hold it."""
+    match = re.compile(f"{translate(pattern)}|{translate(pattern.replace('[', '[[]'))}").match
+    return [id for id in ids if match(id)]
+
+
+def select(jobs: Sequence[JobSpec], only: Sequence[str] = (), skip: Sequence[str] = ()) -> list[JobSpec]:
+    """The jobs that are left, in their order.
+
+    What a chosen job needs comes along; what needs a skipped job is skipped too.
+    """
+    kept = {job.id for job in jobs}
+    if only:
+        kept = _with_needs(jobs, _chosen(jobs, only, "--only"))
+    if skip:
+        kept -= _with_dependents(jobs, _chosen(jobs, skip, "--skip"))
+    return [job for job in jobs if job.id in kept]
+
+
+def _chosen(jobs: Sequence[JobSpec], selectors: Sequence[str], option: str) -> set[str]:
+    chosen: set[str] = set()
+    for selector in selectors:
+        found = _selected(jobs, selector, option)
+        if not found:
+            close = (
+                []
+                if len(selector) > 200
+                else get_close_matches(selector, [job.id for job in jobs[:10_000]], 1)
+            )
+            meant = f" (did you mean `{close[0]}`?)" if close else ""
+            raise UserError(f"{option}: no job is {quoted(selector)}{meant}")
+        chosen.update(found)
+    return chosen
+
+
+def _selected(jobs: Sequence[JobSpec], selector: str, option: str) -> list[str]:
+    ids = [job.id for job in jobs]
+    if selector in ids:
+        return [selector]
+    kind, colon, word = selector.partition(":")
+    if colon and kind == "tag":
+        return [job.id for job in jobs if word in job.tags]
+    if colon and kind == "priority":
+        try:
+            level = priority(word)
+        except Unfit as wrong:
+            raise UserError(f"{option}: {wrong}") from None
+        return [job.id for job in jobs if job.priority == level]
+    if selector == "all":
+        return ids
+    if combinations := [id for id in ids if id.startswith(f"{selector}[") and id.endswith("]")]:
+        return combinations
+    return matching(selector, ids) if is_glob(selector) else []
+
+
+def _with_needs(jobs: Sequence[JobSpec], chosen: set[str]) -> set[str]:
+    return _closure(chosen, {job.id: [need.job for need in job.needs] for job in jobs if job.needs})
+
+
+def _with_dependents(jobs: Sequence[JobSpec], chosen: set[str]) -> set[str]:
+    dependents: dict[str, list[str]] = {}
+    for job in jobs:
+        for need in job.needs:
+            dependents.setdefault(need.job, []).append(job.id)
+    return _closure(chosen, dependents)
+
+
+def _closure(start: set[str], edges: dict[str, list[str]]) -> set[str]:
+    reached = set(start)
+    todo = list(start)
+    while todo:
+        for id in edges.get(todo.pop(), ()):
+            if id not in reached:
+                reached.add(id)
+                todo.append(id)
+    return reached

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""What a run is asked to be, as plain values; no thought about how."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from pqrun.core.job import Halt, Pool, Rate, Shard
+
+MAX_QUEUE = 1000
+
+
+class Each(NamedTuple):
+    """What `each` is to run: the words after its options, and how arguments are written."""
+
+    words: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    delimiter: str | None = None
+    colsep: str | None = None
+    header: bool = False
+
+
+class Settings(NamedTuple):
+    """Times in seconds. `given` holds what the command line says for all jobs, by field name.
+
+    `hooks` are those of the job file, by key; `on_finish` and `on_failure` go over them. Of a run that goes
+    on, `again` names the options that were given this time.
+    """
+
+    files: tuple[str, ...] = ()
+    format: str | None = None
+    null: bool = False
+    each: Each | None = None
+    jobs: str | None = None
+    max_queue: int | None = None
+    given: Mapping[str, Any] = {}
+    pools: tuple[Pool, ...] = ()
+    only: tuple[str, ...] = ()
+    skip: tuple[str, ...] = ()
+    halt: Halt | None = None
+    deadline: float | None = None
+    delay: float | None = None
+    rate: Rate | None = None
+    load: str | None = None
+    memfree: int | None = None
+    shard: Shard | None = None
+    cwd: str | None = None
+    output: str = "group"
+    keep_order: bool = False
+    tag: bool = False
+    show: str = "all"
+    progress: str = "auto"
+    quiet: bool = False
+    verbose: bool = False
+    color: str = "auto"
+    results: str | None = None
+    ci: str = "auto"
+    junit: str | None = None
+    trace: str | None = None
+    summary: str | None = None
+    metrics: str | None = None
+    metrics_listen: str | None = None
+    joblog: str | None = None
+    events: str | None = None
+    on_finish: str | None = None
+    on_failure: str | None = None
+    hooks: Mapping[str, Any] | None = None
+    json: bool = False
+    dry_run: bool = False
+    run_dir: str | None = None
+    journal: bool = True
+    durable: bool = False
+    require_watchdog: bool = False
+    resume: str | None = None
+    failed: bool = False
+    serve: str | None = None
+    on: str = "local"
+    tls_ca: str | None = None
+    tls_cert: str | None = None
+    tls_key: str | None = None
+    insecure: bool = False
+    given_again: dict[str, Any] = {}
+    again: frozenset[str] = frozenset()
+    recorded: dict[str, Any] = {}

@@ -1,0 +1,252 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Which of the ready jobs start now, and what holds back the others. No clock, no process, no file."""
+
+from __future__ import annotations
+
+from collections import deque
+from math import inf
+from typing import NamedTuple
+
+from pqrun.core import events as ev
+from pqrun.core.attempts import Decision, Running
+from pqrun.core.job import Halt, Outcome, Rate
+from pqrun.core.ready_queue import SLOTS, Ready
+from pqrun.core.task import Task
+from pqrun.core.text import duration_text
+
+AGAIN_AFTER_REFUSAL = 0.25
+LONGEST_PAUSE = 8.0
+GIVE_UP_AFTER = 5.0
+QUIET_ROUNDS = 8
+
+
+class Ceiling:
+    """How many slots the machine bears: lowered when it refuses a start, raised by and by.
+
+    `untold` is why it was lowered for the first time, until somebody was told. `hopeless` says why there is
+    no use in trying again: nothing of ours runs, so nothing can make room, and each start was refused for
+    `patience` seconds.
+    """
+
+    def __init__(self, patience: float = GIVE_UP_AFTER) -> None:
+        self.slots: float = inf
+        self.untold = ""
+        self.hopeless = ""
+        self._patience = patience
+        self._refused_since = inf
+        self._told = False
+        self._unrefused = 0
+        self._again_at = -inf
+        self._pause = AGAIN_AFTER_REFUSAL
+
+    def refused(self, used: int, now: float, why: str) -> None:
+        """A start was refused while so many slots were used."""
+        self._unrefused = 0
+        if used:
+            self._refused_since = inf
+        else:  # nothing of ours can end and make room: it is tried less and less often
+            self._again_at = now + self._pause
+            self._pause = min(2 * self._pause, LONGEST_PAUSE)
+            self._refused_since = min(self._refused_since, now)
+            if now - self._refused_since >= self._patience:
+                self.hopeless = why
+        self.slots = min(self.slots, max(1, used))
+        if not self._told:
+            self.untold, self._told = why, True
+
+    def went_well(self) -> None:
+        """An attempt ended; after many of them one more at a time is tried."""
+        self._pause = AGAIN_AFTER_REFUSAL
+        self._refused_since = inf
+        if self.slots < inf:
+            self._unrefused += 1
+            if self._unrefused >= QUIET_ROUNDS * self.slots:
+                self.slots += 1
+                self._unrefused = 0
+
+    def closed(self, now: float) -> bool:
+        """Whether not even one may start now."""
+        if now >= self._again_at:
+            self._again_at = -inf
+        return self._again_at > now
+
+    @property
+    def opens_at(self) -> float:
+        """When one may start again; `inf` if nothing is in the way."""
+        return self._again_at if self._again_at > -inf else inf
+
+
+class Bearing(NamedTuple):
+    """How many attempts may run at once as the machine is now; `why` not more, and who asked for that."""
+
+    most: float = inf
+    why: str = ""
+    option: str = ""
+
+
+BEARS_ALL = Bearing()
+
+
+class Pace:
+    """How fast starts may follow each other: `delay` seconds apart, and no more than `rate` allows."""
+
+    def __init__(self, delay: float = 0.0, rate: Rate | None = None) -> None:
+        self.opens_at = -inf
+        self.why = ""
+        self._delay = delay
+        self._rate = rate
+        self._starts: deque[float] = deque(maxlen=rate.number if rate else 0)
+
+    def started(self, now: float) -> None:
+        """An attempt was started; says in `opens_at` when the next may be, and in `why` not before."""
+        if self._delay:
+            self.opens_at = now + self._delay
+            self.why = f"starts are {duration_text(self._delay)} apart (--delay)"
+        rate = self._rate
+        if rate is None:
+            return
+        self._starts.append(now)
+        if len(self._starts) == rate.number and self._starts[0] + rate.seconds > self.opens_at:
+            self.opens_at = self._starts[0] + rate.seconds
+            self.why = f"{rate.number} starts in {duration_text(rate.seconds)} are enough (--rate)"
+
+
+class Halting:
+    """Counts how jobs end, and says when that is enough."""
+
+    def __init__(self, halt: Halt | None) -> None:
+        self._halt = halt
+        self._counts = {"fail": 0, "success": 0, "done": 0}
+
+    def count(self, outcome: Outcome, *, allowed: bool) -> None:
+        """A job has ended."""
+        self._counts["done"] += 1
+        if outcome is Outcome.OK:
+            self._counts["success"] += 1
+        elif outcome in (Outcome.FAILED, Outcome.TIMEOUT) and not allowed:
+            self._counts["fail"] += 1
+
+    @property
+    def wants_all(self) -> bool:
+        """Whether all jobs have to be known: a percentage is one of the whole."""
+        return self._halt is not None and self._halt.percent
+
+    def reached(self, jobs: int, *, complete: bool) -> Halt | None:
+        """The policy, if its number is reached among so many jobs; `complete`: no more will come."""
+        if self._halt is None or (self._halt.percent and not complete):
+            return None
+        limit = self._halt.number * jobs / 100 if self._halt.percent else self._halt.number
+        return self._halt if self._counts[self._halt.what] >= max(limit, 1) else None
+
+
+LISTED, STREAMED, ADDED = range(3)
+"""Known from the beginning; read ahead from a stream; put in by clients of a live run."""
+
+
+class Backlog:
+    """Counts the jobs that have not started, or not again. Each way in has a bound of its own."""
+
+    def __init__(self) -> None:
+        self._counts = [0, 0, 0]
+
+    def __len__(self) -> int:
+        return sum(self._counts)
+
+    @property
+    def streamed(self) -> int:
+        """Those that were read ahead."""
+        return self._counts[STREAMED]
+
+    @property
+    def added(self) -> int:
+        """Those that clients have put in."""
+        return self._counts[ADDED]
+
+    def came(self, task: Task) -> None:
+        """It waits for its first start, or for another one."""
+        self._counts[task.origin] += 1
+
+    def left(self, task: Task) -> None:
+        """It was started, or will never be."""
+        self._counts[task.origin] -= 1
+
+
+pass
+pass
+
+
+class Starts:
+    """The way from the queue to a slot.
+
+    `holding` says why nothing starts, if it is neither slots nor pools that ready jobs lack; it may
+    start again at `opens_at`, or when something else happens if that is `inf`.
+    """
+
+    def __init__(
+        self,
+        ready: Ready,
+        running: Running,
+        log: Decision,
+        pace: Pace,
+        backlog: Backlog,
+        patience: float = GIVE_UP_AFTER,
+    ) -> None:
+        self.holding = ""
+        self.opens_at = inf
+        self.slots = 0
+        self.ceiling = Ceiling(patience)
+        self._ready = ready
+        self._running = running
+        self._log = log
+        self._pace = pace
+        self._backlog = backlog
+        self._told: set[str] = set()
+
+    def begin(self, now: float, capacity: int, bearing: Bearing, held: str = "") -> None:
+        """Starts all that may start, nothing if the run is `held`."""
+        slots = self._looked_at(capacity, now)
+        ready, running = self._ready, self._running
+        if held:
+            self.holding, self.opens_at = (held if len(ready) else ""), inf
+            return
+        self.holding, self.opens_at = "", inf
+        while slots > running.used and len(ready):
+            if why := self._closed(now, bearing):
+                self._hold(why, bearing, now)
+                break
+            task = ready.take(slots, slots - running.used)
+            if task is None:
+                break
+            assert isinstance(task, Task)
+            running.submit(task, min(task.spec.slots, slots), now)
+            self._backlog.left(task)
+            self._pace.started(now)
+
+    def _looked_at(self, capacity: int, now: float) -> int:
+        """How many slots there are, if the machine bears as many."""
+        if self.ceiling.untold and not self._running.awaits_starts:  # what fits is known by now
+            self._log.events.append(ev.SlotsChanged(now, int(self.ceiling.slots), self.ceiling.untold))
+            self.ceiling.untold = ""
+        slots = int(min(capacity, self.ceiling.slots))
+        if slots != self.slots:
+            self._ready.look_again(SLOTS)
+            self.slots = slots
+        return slots
+
+    def _closed(self, now: float, bearing: Bearing) -> str:
+        """Why not even one may start now."""
+        if self.ceiling.closed(now):
+            self.opens_at = self.ceiling.opens_at
+            return "the machine has no room for another process"
+        if len(self._running.tasks) >= bearing.most:
+            return bearing.why
+        if self._pace.opens_at > now:
+            self.opens_at = self._pace.opens_at
+            return self._pace.why
+        return ""
+
+    def _hold(self, why: str, bearing: Bearing, now: float) -> None:
+        self.holding = why
+        if why == bearing.why and bearing.option not in ("", *self._told):
+            self._told.add(bearing.option)
+            self._log.events.append(ev.StartsHeld(now, why))

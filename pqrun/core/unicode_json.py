@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""JSON that any reader takes: valid Unicode, with the bytes beside a text in which some had to be replaced."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from typing import Any
+
+from pqrun.core.text import exact, is_valid, valid
+
+BYTES = "_bytes"
+
+
+def as_json(value: Any, **layout: Any) -> str:
+    """The text of a value, in ASCII; what is no Unicode in its texts is replaced by U+FFFD."""
+    text = json.dumps(value, ensure_ascii=True, **layout)
+    return json.dumps(_replaced(value), ensure_ascii=True, **layout) if "\\ud" in text else text
+
+
+def _replaced(value: Any) -> Any:
+    if isinstance(value, str):
+        return valid(value)
+    if isinstance(value, dict):
+        return {_replaced(key): _replaced(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_replaced(one) for one in value]
+    return value
+
+
+def bytes_beside(name: str, value: Any) -> dict[str, Any]:
+    """`NAME_bytes` in base64 for a text, or for a list of them, of which `as_json` can't show all; else nothing."""
+    if isinstance(value, str):
+        return {} if is_valid(value) else {name + BYTES: _base64(value)}
+    if isinstance(value, list | tuple) and not all(map(is_valid, value)):
+        return {name + BYTES: [_base64(one) for one in value]}
+    return {}
+
+
+def _base64(text: str) -> str:
+    return b64encode(exact(text)).decode()

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""How busy the machine is and how much memory is free, looked at no more than once a second.
+
+Answers with how many attempts may run until the next look: of what was free then, each attempt
+that starts meanwhile is expected to take its part.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Sized
+
+from pqrun.core.errors import UserError
+from pqrun.core.start_policy import BEARS_ALL, Bearing
+
+EVERY = 1.0
+LOAD = "/proc/loadavg"
+MEMORY = "/proc/meminfo"
+
+
+class Machine:
+    """Watched for whoever gave `load` (processes that run or want to) or `memfree` (bytes)."""
+
+    def __init__(self, load: float | None = None, memfree: int | None = None) -> None:
+        self.looks_at = -math.inf
+        self._load = load
+        self._memfree = memfree
+        self._bearing = BEARS_ALL
+        if memfree is not None and free_memory() is None:
+            raise UserError("--memfree: this system does not tell how much memory is free")
+
+    def bearing(self, now: float, running: Callable[[], Sized]) -> Bearing:
+        """How many attempts it bears, with those that are `running`; it will look again at `looks_at`."""
+        if now >= self.looks_at:
+            self.looks_at = now + EVERY
+            count = len(running())
+            self._bearing = min(self._by_load(count), self._by_memory(count))
+        return self._bearing
+
+    def _by_load(self, running: int) -> Bearing:
+        if self._load is None:
+            return BEARS_ALL
+        load = busy_processes()
+        room = math.ceil(self._load - load)
+        return Bearing(
+            running + room if room > 0 else 0, f"the load is {load:g} (--load {self._load:g})", "load"
+        )
+
+    def _by_memory(self, running: int) -> Bearing:
+        if self._memfree is None:
+            return BEARS_ALL
+        free = free_memory() or 0
+        room = free // max(self._memfree, 1)
+        why = f"{shown(free)} of memory are free (--memfree {shown(self._memfree)})"
+        return Bearing(running + room if room > 0 else 0, why, "memfree")
+
+
+def busy_processes() -> float:
+    """Processes that run or could, ourselves left out; where that isn't told, the mean of a minute."""
+    try:
+        with open(LOAD, encoding="ascii") as file:
+            return max(0.0, float(file.read().split()[3].partition("/")[0]) - 1)
+    except (OSError, IndexError, ValueError):
+        return os.getloadavg()[0]
+
+
+def free_memory() -> int | None:
+    """Bytes that can be had without swapping; None if nobody knows."""
+    try:
+        with open(MEMORY, encoding="ascii") as file:
+            for line in file:
+                if line.startswith("MemAvailable:"):
+                    return int(line.split()[1]) * 1024
+    except (OSError, IndexError, ValueError):
+        pass
+    return None
+
+
+def load_limit(text: str, cpus: int) -> float:
+    """`8`, `1.5`, or `80%` of so many CPUs."""
+    return float(text[:-1]) * cpus / 100 if text.endswith("%") else float(text)
+
+
+def shown(size: int) -> str:
+    """`512M`, `1.5G`."""
+    for power, letter in ((3, "G"), (2, "M"), (1, "K")):
+        if size >= 1024**power:
+            return f"{size / 1024**power:.1f}".removesuffix(".0") + letter
+    return f"{size} bytes"
+
+
+def usable_cpus() -> int:
+    """CPUs that this process may use: its affinity, cut to its control group's quota."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = _cgroup_quota()
+    return max(1, min(count, quota) if quota else count)
+
+
+def _cgroup_quota() -> int | None:
+    """Whole CPUs of the nearest quota, rounded up; None without one (or without control groups)."""
+    try:
+        with open("/proc/self/cgroup", encoding="utf-8") as file:
+            paths = [line.strip().split(":", 2) for line in file]
+    except OSError:
+        return None
+    quotas = []
+    for _, controllers, path in paths:
+        if controllers == "":
+            folder = path
+            while True:
+                quotas.append(_read_numbers(f"/sys/fs/cgroup{folder}/cpu.max"))
+                if folder in ("/", ""):
+                    break
+                folder = os.path.dirname(folder)
+        elif "cpu" in controllers.split(","):
+            quota = _read_numbers(f"/sys/fs/cgroup/cpu{path}/cpu.cfs_quota_us")
+            period = _read_numbers(f"/sys/fs/cgroup/cpu{path}/cpu.cfs_period_us")
+            quotas.append(quota + period)
+    whole = [
+        -(-found[0] // found[1]) for found in quotas if len(found) == 2 and found[0] > 0 and found[1] > 0
+    ]
+    return min(whole, default=None)
+
+
+def _read_numbers(path: str) -> list[int]:
+    try:
+        with open(path, encoding="utf-8") as file:
+            return [int(word) for word in file.read().split()]
+    except (OSError, ValueError):
+        return []
+
+
+def count_workers(text: str | None, cpus: int | None = None) -> int:
+    """`4`, `50%`, `+2`, `-1` or `auto`, as a number of slots; at least one."""
+    cpus = usable_cpus() if cpus is None else cpus
+    if text is None or text == "auto":
+        return cpus
+    digits = text.strip().lstrip("+-").removesuffix("%")
+    if not digits.isascii() or not digits.isdigit() or len(digits) > 6:
+        raise UserError(f"not a number of jobs: `{text}` (accepted: 4, 50%, +2, -1, auto)")
+    number = int(digits)
+    if text.endswith("%"):
+        return max(1, cpus * number // 100)
+    if text.startswith("+"):
+        return cpus + number
+    if text.startswith("-"):
+        return max(1, cpus - number)
+    if number < 1:
+        raise UserError("-j 0 would run nothing (accepted: 4, 50%, +2, -1, auto)")
+    return number

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""pqrun as a process among others: its descriptors, and what it does about signals."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+from collections.abc import Callable, Iterable
+from math import inf
+from threading import Thread
+from types import FrameType
+from typing import NoReturn
+
+from pqrun.core.errors import UserError
+from pqrun.core.scheduler import Scheduler
+from pqrun.engine.clock import SystemClock
+from pqrun.engine.engine import Ask
+from pqrun.engine.reactor import Reactor
+
+LAST_WORDS = 1.0
+NO_DIRECTORY = "the current directory has been deleted: go to another one, or name one in full with -C"
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+
+
+def make_sure_of_signals() -> None:
+    """Children can be waited for, nothing is blocked, and jobs start with default handlers.
+
+    What the caller ignores stays ignored here, but by a handler, which a job does not inherit. Until
+    there is something to clean up, an interrupt just ends us, as it ends any program.
+    """
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    python_ignores = {signal.SIGPIPE, getattr(signal, "SIGXFSZ", signal.SIGPIPE)}
+    for number in signal.valid_signals() - python_ignores:
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, ignored)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def ignored(_number: int, _frame: FrameType | None) -> None:
+    """Stands for SIG_IGN."""
+
+
+def end_by(number: int) -> NoReturn:
+    """Ends this process by that signal, so that a shell's loop around it stops too; without a core."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+    os._exit(128 + number)  # it was blocked, or is no ending one
+
+
+def enter(directory: str) -> None:
+    """Makes it the current one; `UserError` if that can't be."""
+    try:
+        os.chdir(directory)
+    except OSError as error:
+        raise UserError(f"cannot enter {directory}: {error.strerror}") from None
+
+
+def current_directory() -> str:
+    """Where this process is; `UserError` if that is nowhere any more."""
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        raise UserError(NO_DIRECTORY) from None
+    except OSError as error:
+        raise UserError(f"cannot tell the current directory: {error.strerror}") from None
+
+
+def absolute(path: str) -> str:
+    """The path from the root; `UserError` if it begins where nothing is any more."""
+    return os.path.normpath(path if os.path.isabs(path) else os.path.join(current_directory(), path))
+
+
+class SignalPolicy:
+    """First stop signal: stop; second: kill. TSTP: jobs stop with us. USR1: tell what runs."""
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        clock: SystemClock,
+        *,
+        suspend: Callable[[bool], None],
+        tell: Callable[[], None],
+    ) -> None:
+        self.stopped_by = 0
+        self._pausing = False
+        self._clock = clock
+        self._reactor = reactor
+        self._suspend = suspend
+        self._tell = tell
+        for number in STOPPING:
+            if signal.getsignal(number) is not ignored:
+                reactor.on_signal(number, self._stop)
+        if signal.getsignal(signal.SIGTSTP) is not ignored:
+            reactor.on_signal(signal.SIGTSTP, self._pause)
+        reactor.on_signal(signal.SIGUSR1, self._list)
+        reactor.listen()
+
+    def _stop(self, number: int) -> Iterable[Ask]:
+        again = self.stopped_by != 0
+        self.stopped_by = self.stopped_by or number
+        name = signal.Signals(number).name
+
+        def ask(scheduler: Scheduler, now: float) -> None:
+            scheduler.signalled(now)
+            scheduler.stop(f"signal {name}", now, force=again)
+
+        return [ask]
+
+    def _pause(self, _number: int) -> Iterable[Ask]:
+        def ask(_scheduler: Scheduler, _now: float) -> None:
+            self._pausing = False
+            self._suspend(True)
+            # No thread may see the time that has passed before it is left out.
+            self._clock.stand_still()
+            os.kill(os.getpid(), signal.SIGSTOP)
+            self._clock.go_on()
+            self._suspend(False)
+
+        if self._pausing:
+            return []  # several before we stop are one
+        self._pausing = True
+        return [ask]
+
+    def _list(self, _number: int) -> Iterable[Ask]:
+        self._tell()
+        return []
+
+    def wait_for(self, thread: Thread) -> None:
+        """Waits for a thread that tells people, but no longer than a second once we are told to stop."""
+        patience = inf
+        while thread.is_alive() and patience > 0:
+            thread.join(0.02)
+            self._reactor.wait(0)
+            if self.stopped_by:
+                patience = min(patience, LAST_WORDS) - 0.02

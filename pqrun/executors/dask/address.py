@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Where a cluster is, as `--on` says it, and whether it is safe to talk to it. Connects to nothing."""
+
+from __future__ import annotations
+
+import os
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, NamedTuple
+
+from pqrun import __version__
+from pqrun.core.errors import UserError
+
+_ACCEPTED = "accepted: local, dask://HOST:PORT, tls://HOST:PORT"
+
+
+class Tls(NamedTuple):
+    """Files for an encrypted connection: who signs, who we are, and our key."""
+
+    ca: str | None = None
+    cert: str | None = None
+    key: str | None = None
+
+
+class Address(NamedTuple):
+    """A cluster's scheduler. `given` is what the user wrote, `url` what Dask calls it."""
+
+    given: str
+    url: str
+    tls: Tls | None
+
+
+def checked(text: str) -> str:
+    """A cluster as `--on` names it; `ValueError` if it is none."""
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(text)
+        whole = parts.scheme in ("dask", "tls") and parts.hostname and parts.port
+    except ValueError:
+        whole = None
+    if not whole or parts.path.strip("/") or parts.query or parts.username:
+        raise ValueError(f"not a place where jobs can run: `{text}` ({_ACCEPTED})")
+    return text
+
+
+def address_of(text: str, tls: Tls, *, insecure: bool) -> Address:
+    """The scheduler's address; `UserError` if it must not be talked to like this."""
+    from urllib.parse import urlsplit
+
+    parts = urlsplit(text)
+    host = parts.hostname or ""
+    where = f"[{host}]:{parts.port}" if ":" in host else f"{host}:{parts.port}"
+    if parts.scheme == "tls":
+        for option, path in (("--tls-ca", tls.ca), ("--tls-cert", tls.cert), ("--tls-key", tls.key)):
+            if path is None:
+                raise UserError(f"--on {text} needs {option} FILE")
+            if not os.access(path, os.R_OK):
+                raise UserError(f"{option}: cannot read {path}")
+        return Address(text, f"tls://{where}", tls)
+    if any(tls):
+        raise UserError(f"--tls-ca, --tls-cert and --tls-key are for tls://, not for --on {text}")
+    if not (insecure or is_loopback(host)):
+        raise UserError(
+            f"--on {text}: without TLS whoever reaches that port runs commands there as you; "
+            f"use tls://{where}, or --insecure in a network that you trust"
+        )
+    return Address(text, f"tcp://{where}", None)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can be meant."""
+    import ipaddress
+
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+pass
+
+PACKAGE = "pqrun-cli"
+OLDEST = (2025, 12)
+
+
+def security_of(address: Address) -> Any:
+    """Dask's word for how the connection is encrypted."""
+    from distributed.security import Security
+
+    tls = address.tls
+    if tls is None:
+        return Security()
+    return Security(
+        tls_ca_file=tls.ca, tls_client_cert=tls.cert, tls_client_key=tls.key, require_encryption=True
+    )
+
+
+async def check_versions(address: Address, here: str) -> str:
+    """Asks the scheduler and all workers; the scheduler's version of Dask, `UserError` for what does not fit."""
+    from distributed.core import rpc
+
+    try:
+        ours = version(PACKAGE)  # what the others are asked for too
+    except PackageNotFoundError:
+        ours = __version__
+    ask = {"packages": [PACKAGE]}
+    arguments = security_of(address).get_connection_args("client")
+    async with rpc(address.url, connection_args=arguments) as scheduler:
+        found = {"the scheduler": await scheduler.versions(**ask)}
+        answers = await scheduler.broadcast(msg={"op": "versions", **ask}, on_error="ignore")
+        found |= {f"the worker {address}": answer for address, answer in answers.items()}
+    scheduler_has = "an unknown version"
+    for who, versions in found.items():
+        packages = dict(versions.get("packages", {}))
+        there, dask = packages.get(PACKAGE), str(packages.get("distributed"))
+        scheduler_has = dask if who == "the scheduler" else scheduler_has
+        if not there:
+            cure = f"pip install 'pqrun-cli[dask]=={ours}' there"
+            raise UserError(f"--on {address.given}: {who} has no pqrun: {cure}")
+        if there != ours:
+            raise UserError(
+                f"--on {address.given}: pqrun {ours} here, {there} on {who}: they have to be the same"
+            )
+        if tuple(int(n) for n in dask.split(".")[:2] if n.isdigit()) < OLDEST:
+            oldest = ".".join(map(str, OLDEST))
+            raise UserError(
+                f"--on {address.given}: distributed {here} here, {dask} on {who}: it takes {oldest} or newer"
+            )
+    return scheduler_has

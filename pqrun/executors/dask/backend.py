@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Where a run's commands run: on a Dask cluster. Loaded, and Dask with it, only if that is asked for."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterable, Sized
+from math import inf
+from typing import TYPE_CHECKING
+
+from pqrun.core.errors import UserError
+from pqrun.core.job import JobSpec, Key
+from pqrun.core.settings import Settings
+from pqrun.core.start_policy import Bearing
+from pqrun.engine.clock import Clock
+from pqrun.engine.engine import Engine
+from pqrun.engine.machine_load import Machine, count_workers
+from pqrun.engine.reactor import Reactor
+from pqrun.executors.dask.address import Tls, address_of
+from pqrun.executors.dask.connection import Link
+from pqrun.executors.local.backend import PeakOf
+from pqrun.journal.run_record import Record
+
+if TYPE_CHECKING:
+    from pqrun.executors.dask.executor import DaskExecutor
+
+
+class Reach(Machine):
+    """Bears nothing while the cluster is out of reach, or has no worker."""
+
+    def __init__(self, link: Link, load: float | None, memfree: int | None) -> None:
+        super().__init__(load, memfree)
+        self._link = link
+
+    def bearing(self, now: float, running: Callable[[], Sized]) -> Bearing:
+        """Who comes back says so: that needs no look."""
+        if not self._link.slots:
+            self.looks_at = inf
+            away = self._link.client is None
+            none = (
+                "no worker of the cluster can write" if self._link.workers else "the cluster has no workers"
+            )
+            why = "the connection to the cluster broke" if away else none
+            return Bearing(0, why, "on")
+        if self.looks_at == inf:
+            self.looks_at = -inf
+        return super().bearing(now, running)
+
+
+class Afar:
+    """A cluster, connected to before anything of the run is created."""
+
+    warden = guarded = None  # each worker has its own watchdogs
+
+    def __init__(self, settings: Settings, jobs: Iterable[JobSpec], load: float | None) -> None:
+        self._settings = settings
+        if settings.output == "raw":
+            raise UserError("--output raw passes output straight through: that can't be done from afar")
+        for job in jobs:
+            self.fit(job)
+        tls = Tls(settings.tls_ca, settings.tls_cert, settings.tls_key)
+        self._link = Link(address_of(settings.on, tls, insecure=settings.insecure))
+        self._executor: DaskExecutor | None = None
+        self._limited = False
+        self.machine: Machine = Reach(self._link, load, settings.memfree)
+        self._link.open()
+
+    def fit(self, job: JobSpec) -> None:
+        """`UserError` for what a cluster can't do."""
+        if job.slots > 1:
+            where = f"{job.file}:{job.line}: " if job.file else ""
+            name = f"job `{job.id}`" if job.id else "a job"
+            raise UserError(
+                f"{where}{name} asks for {job.slots} slots: with --on {self._settings.on} a job takes one; "
+                "say what it needs of a worker with `pools`"
+            )
+
+    def open(self, record: Record, directory: str, reactor: Reactor) -> None:
+        """Nothing has to be there on this machine."""
+        self._record = record
+        self._directory = directory
+
+    def report_path(self, key: Key) -> str:
+        """It is on another machine."""
+        return f"{self._record.workspace}/{key.seq}.{key.attempt}.report"
+
+    def tell_socket(self, path: str) -> None:
+        """A socket of this machine is of no use there."""
+
+    def short(self, *spare: Callable[[], None]) -> None:
+        """Never: it is other machines that have no room."""
+
+    def count(self, said: str | None) -> int:
+        """How many at a time, as it was said; else as many as the cluster has slots, whenever that is."""
+        self._limited = said is not None
+        return count_workers(said) if said else self._link.slots
+
+    def workers(
+        self, clock: Clock, engine: Engine, count: int, say: Callable[[str], None], peak_of: PeakOf
+    ) -> DaskExecutor:
+        """Takes the run there."""
+        from pqrun.executors.dask.executor import DaskExecutor
+        from pqrun.executors.dask.worker_plugin import Errand
+
+        record = self._record
+        follow = self._settings.output == "line"
+        prompt = follow or self._settings.events is not None
+        self._executor = DaskExecutor(
+            self._link,
+            Errand("", record.run_id, self._directory, record.token, follow, prompt),
+            clock=clock,
+            reporter=engine,
+            logs=record.logs,
+            fail=engine.fail,
+            limit=count if self._limited else None,
+            say=say,
+            how_to_end=_how_to_end(record),
+        )
+        self._executor.open()
+        return self._executor
+
+    def size(self) -> int:
+        """How many can run at a time now."""
+        return self._executor.slots if self._executor is not None else self._link.slots
+
+    def close(self) -> list[str]:
+        """What went otherwise than it should, in words."""
+        self._link.close()
+        return self._executor.book.twice if self._executor is not None else []
+
+
+def _how_to_end(record: Record) -> str:
+    """What to do about a run that waits for its cluster."""
+    later = (
+        f", and `pqrun resume {shlex.quote(record.address)}` goes on with it later" if record.address else ""
+    )
+    return f"Ctrl-C ends it{later}"

@@ -1,0 +1,363 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The connection to a Dask cluster: made, checked, watched, and made again after it broke.
+
+It has a thread with an event loop of its own; everything that talks to the cluster happens there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import pickle
+import warnings
+from collections.abc import Awaitable, Callable, Coroutine
+from math import inf
+from threading import Thread
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from pqrun.core.errors import OwnFailure, UserError
+from pqrun.core.job import Key
+from pqrun.engine.threads import start_thread
+from pqrun.executors.dask.address import Address, check_versions, security_of
+
+if TYPE_CHECKING:
+    from pqrun.executors.dask.worker_plugin import Errand
+
+
+Answered = TypeVar("Answered")
+
+
+async def result_of(work: Awaitable[Answered], seconds: float | None = None) -> Answered | None:
+    """What comes of it in time, else None. What it raises stays in it: Dask also cancels what waits for it."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.wait({task}, timeout=seconds)
+    finally:
+        if not task.done():
+            task.cancel()
+    return None if not task.done() or task.cancelled() or task.exception() else task.result()
+
+
+def in_words(error: BaseException) -> str:
+    """An error of the network's, in one line."""
+    while error.__cause__ is not None and isinstance(error, OSError) and not error.errno:
+        error = error.__cause__
+    text = " ".join((getattr(error, "strerror", None) or str(error) or type(error).__name__).split())
+    return text[:300]
+
+
+pass
+
+
+T = TypeVar("T")
+Stops = list[tuple[Key, bool]]
+PATIENCE = 10.0
+FIRST_PATIENCE = 5.0
+LOOK = 0.1
+LOOK_FOR_MISSING = 10.0
+TRY_AGAIN = 0.3
+LONGEST_QUESTION = 3.0
+LONGEST_CLOSE = 2.0
+LONGEST_KNOCK = 1.0
+LONG_AWAY = 30.0
+TELL_AGAIN = 600.0
+FIRST_NEWS = 0.1
+
+
+class WorkerFacts(NamedTuple):
+    """What a worker offers, and why it gets nothing now, if so."""
+
+    slots: int
+    resources: dict[str, float]
+    lacks: str = ""
+
+
+class Ears(NamedTuple):
+    """Who is told, in the link's thread: of a runner's news, of other workers or slots, of a break, of how
+    many seconds the scheduler has been away or silent, of its return, of which attempts it knows, of a mistake
+    of ours. `heard` waits until what was told has been taken in.
+    """
+
+    hear: Callable[..., None]
+    heard: Callable[[set[Key]], Coroutine[Any, Any, None]]
+    changed: Callable[[], None]
+    broke: Callable[[str], None]
+    away: Callable[[float], None]
+    back: Callable[[], None]
+    counted: Callable[[set[tuple[int, int]]], None]
+    asked_about: Callable[[], None]
+    failed: Callable[[BaseException], None]
+
+
+class Link:
+    """`client` is the present connection; there is none while the scheduler is away."""
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self.client: Any = None
+        self.name = ""
+        self.workers: dict[str, WorkerFacts] = {}
+        self.slots = 0
+        self.loop = asyncio.new_event_loop()
+        self._thread = Thread(target=self._work, name="pqrun-dask", daemon=True)
+        self._comm: Any = None
+        self._hears = asyncio.Event()
+        self._generation = 0
+        self._silent_since = 0.0
+        self._tell_at = inf
+        self._watching: asyncio.Task[None] | None = None
+
+    def open(self) -> None:
+        """Connects; `UserError` if there is no scheduler, or one that does not fit."""
+        try:
+            import distributed
+        except ImportError:
+            raise UserError(
+                f"--on {self.address.given} needs Dask, which is not installed here: "
+                "pip install 'pqrun-cli[dask]'"
+            ) from None
+        for name in (
+            "distributed",
+            *(n for n in logging.root.manager.loggerDict if n.startswith("distributed.")),
+        ):
+            logging.getLogger(name).setLevel(logging.CRITICAL)  # what matters is said in our own words
+        self._here = distributed.__version__
+        start_thread(self._thread)
+        try:
+            self.wait_for(self._first())
+        except BaseException:
+            self.close()
+            raise
+
+    def begin(self, errand: Errand, ears: Ears) -> None:
+        """Takes this run to the cluster."""
+        self._errand, self._ears = errand, ears
+        try:
+            self.wait_for(self._join())
+        except Exception as error:
+            raise OwnFailure(f"{self.address.given} does not take the run: {in_words(error)}") from error
+
+    def call(self, function: Callable[..., object], *arguments: Any) -> None:
+        """Has something done in the link's thread, soon; never waits."""
+        with contextlib.suppress(RuntimeError):  # it is closed: nothing is left to be done
+            self.loop.call_soon_threadsafe(function, *arguments)
+
+    def wait_for(self, work: Coroutine[Any, Any, T]) -> T:
+        """Has something done there, from another thread, and waits for it."""
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result()
+
+    async def ask_workers(
+        self, function: Callable[..., T], *arguments: Any, workers: list[str] | None = None
+    ) -> list[T]:
+        """What that function returns on these workers; of some there may be no answer."""
+        if self.client is None:
+            return []
+        asked = self.client.run(function, self.name, *arguments, workers=workers, on_error="ignore")
+        answers = await result_of(asked) or {}  # else it is breaking, or none of these workers is left
+        return [answer for answer in answers.values() if answer is not None]
+
+    async def stop(self, wanted: Stops, workers: list[str] | None = None) -> list[list[Key]] | None:
+        """Has workers stop these; which those of each worker are, None if the scheduler doesn't answer.
+
+        Then the workers are asked themselves, which also tells the ends of what has ended by that.
+        """
+        from pqrun.executors.dask.worker_plugin import stop_here
+
+        answers = await result_of(self.ask_workers(stop_here, wanted, workers=workers), LONGEST_QUESTION)
+        if answers is None:
+            stop = [[*key, force] for key, force in wanted]
+            await asyncio.gather(*(self._hear_the_rest(worker, stop=stop) for worker in list(self.workers)))
+        return answers
+
+    async def read(self, worker: str, key: Key, stream: int, start: int) -> tuple[bytes, bool] | None:
+        """A piece of an attempt's output, and whether there is more; None if it can't be had."""
+        from pqrun.executors.dask.worker_plugin import read_here
+
+        answers: list[tuple[bytes, bool]] = await self.ask_workers(
+            read_here, key, stream, start, workers=[worker]
+        )
+        if answers:
+            return answers[0]
+        answer = await self._ask_past(worker, key=[*key], stream=stream, start=start)
+        return None if answer is None else (bytes(answer[0]), answer[1])
+
+    def close(self) -> None:
+        """Lets go of the cluster, which ends what is left of the run there."""
+        if self._thread.is_alive():
+            with contextlib.suppress(Exception):
+                self.wait_for(self._leave())
+            self.loop.call_soon_threadsafe(self.loop.stop)
+            self._thread.join()
+        if not self.loop.is_closed():
+            self.loop.close()
+
+    def _work(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.loop.run_forever()
+
+    async def _first(self) -> None:
+        given = self.address.given
+        try:
+            async with asyncio.timeout(FIRST_PATIENCE):
+                there = await check_versions(self.address, self._here)
+        except UserError:
+            raise
+        except TimeoutError:
+            raise UserError(
+                f"--on {given}: no Dask scheduler answers at {self.address.url} within {FIRST_PATIENCE:g} s"
+            ) from None
+        except Exception as error:
+            raise UserError(
+                f"--on {given}: no Dask scheduler answers at {self.address.url}: {in_words(error)}"
+            ) from None
+        try:
+            self.client = await self._connected(PATIENCE)
+        except Exception as error:
+            raise UserError(
+                f"--on {given}: distributed {self._here} here and {there} there do not work together: "
+                f"{in_words(error)}"
+            ) from None
+        self._comm = self.client.scheduler_comm
+        offered = await self.client.nthreads()
+        self.workers = {worker: WorkerFacts(slots, {}) for worker, slots in offered.items()}
+        self.slots = sum(offered.values())
+
+    async def _connected(self, timeout: float) -> Any:
+        from distributed import Client
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return await Client(
+                self.address.url, security=security_of(self.address), asynchronous=True, set_as_default=False,
+                timeout=timeout, name=f"pqrun-{os.getpid()}",
+            )  # fmt: skip
+
+    async def _join(self) -> None:
+        """Registers what runs there, and has its news told here."""
+        from pqrun.executors.dask.scheduler_plugin import Watch, tell_workers
+        from pqrun.executors.dask.worker_plugin import Runner
+
+        self._generation += 1
+        errand = self._errand
+        # Another name each time: what was left of the one before may still be on its way out.
+        self.name = name = f"pqrun-{errand.run_id}-{self._generation}"
+        self._hears.clear()
+        self.client.subscribe_topic(name, self._hear)
+        await self.client.register_plugin(Runner(errand._replace(name=name)), name=name)
+        await self.client.register_plugin(Watch(name, errand.run_id, self.client.id), name=name)
+        # Subscriptions take a way of their own: until the first news come, nobody knows whether it is there.
+        async with asyncio.timeout(PATIENCE):
+            while not await self._is_hearing():
+                await self.client.run_on_scheduler(tell_workers, name)
+        if self._watching is None:
+            self._watching = self.loop.create_task(self._watch())
+            self._watching.add_done_callback(self._watch_ended)
+
+    async def _is_hearing(self) -> bool:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_NEWS):
+                await self._hears.wait()
+        return self._hears.is_set()
+
+    def _hear(self, event: tuple[float, Any]) -> None:
+        for kind, seq, attempt, nonce, worker, told in event[1]:
+            if kind == "workers":
+                self._hears.set()
+                self.workers = {name: WorkerFacts(*facts) for name, facts in pickle.loads(told).items()}
+                self.slots = sum(facts.slots for facts in self.workers.values() if not facts.lacks)
+                self._ears.changed()
+            else:
+                self._ears.hear(kind, seq, attempt, nonce, worker, told)
+
+    async def _watch(self) -> None:
+        """Notices that the connection broke, and makes it again; asks now and then what is known there."""
+        look = self.loop.time() + LOOK_FOR_MISSING
+        while True:
+            await asyncio.sleep(LOOK)
+            if self._is_broken():
+                await self._make_again()
+            elif self.loop.time() >= look:
+                look = self.loop.time() + LOOK_FOR_MISSING
+                await self._count()
+
+    def _watch_ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._ears.failed(error)
+
+    async def _count(self) -> None:
+        from pqrun.executors.dask.scheduler_plugin import known_keys
+
+        self._ears.asked_about()
+        asked_at = self.loop.time()
+        known = await result_of(self.client.run_on_scheduler(known_keys, self._errand.run_id), PATIENCE)
+        if known is not None:
+            self._tell_at = inf
+            self._ears.counted({(key[0], key[1]) for key in known})
+        else:
+            self._is_silent(asked_at)
+
+    def _is_silent(self, since: float) -> None:
+        """The scheduler is away, or does not answer; that is told when it has lasted, and now and then again."""
+        if self._tell_at == inf:
+            self._silent_since, self._tell_at = since, since + LONG_AWAY
+        elif self.loop.time() >= self._tell_at:
+            self._tell_at = self.loop.time() + TELL_AGAIN
+            self._ears.away(self.loop.time() - self._silent_since)
+
+    def _is_broken(self) -> bool:
+        client = self.client
+        # Dask makes connections anew by itself, but not what belongs to them.
+        return client.status != "running" or client.scheduler_comm is not self._comm or self._comm.closed()
+
+    async def _ask_past(self, worker: str, **question: Any) -> Any:
+        """Asks a worker itself, the scheduler being gone; None if it can't be reached like that."""
+        from distributed.core import rpc
+
+        arguments = security_of(self.address).get_connection_args("client")
+
+        async def ask() -> Any:
+            async with rpc(worker, timeout=LONGEST_KNOCK, connection_args=arguments) as there:
+                return await getattr(there, self.name)(**question)
+
+        return await result_of(ask(), LONGEST_QUESTION)
+
+    async def _hear_the_rest(self, worker: str, **question: Any) -> None:
+        """What it had to report and the scheduler has not passed on."""
+        facts = await self._ask_past(worker, **question)
+        for fact in facts or ():
+            self._ears.hear(*fact)
+        if facts:
+            await self._ears.heard({Key(*fact[1:3]) for fact in facts})
+            await self._ask_past(worker, heard=[fact[1:3] for fact in facts])  # it waits for that
+
+    async def _make_again(self) -> None:
+        client, self.client = self.client, None
+        workers, self.workers, self.slots = list(self.workers), {}, 0
+        await asyncio.gather(*map(self._hear_the_rest, workers))
+        self._ears.broke(f"the connection to the scheduler at {self.address.url} broke")
+        await result_of(client._close(fast=True), LONGEST_CLOSE)
+        self._tell_at = inf
+        since = self.loop.time()
+        while not await result_of(self._enter(), PATIENCE + PATIENCE):
+            self._is_silent(since)
+            client, self.client = self.client, None
+            if client is not None:
+                await result_of(client._close(fast=True), LONGEST_CLOSE)
+            await asyncio.sleep(TRY_AGAIN)
+        self._tell_at = inf
+        self._ears.back()
+
+    async def _enter(self) -> bool:
+        self.client = await self._connected(PATIENCE)
+        self._comm = self.client.scheduler_comm
+        await self._join()
+        return True
+
+    async def _leave(self) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
+        if self.client is not None:
+            await result_of(self.client._close(), LONGEST_CLOSE)

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Takes over what attempts print on a cluster: small outputs come with the report, others piece by piece.
+
+Everything here happens in the link's thread. A worker holds its slot until its output was taken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from pqrun.core.errors import OwnFailure
+from pqrun.core.job import Key
+from pqrun.core.notices import Grew
+from pqrun.engine.executor import Reporter
+from pqrun.executors.dask.attempts import Live
+from pqrun.executors.dask.connection import Link
+from pqrun.output.store import Capture, Logs
+
+Do = Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
+
+
+class Outputs:
+    """`follow`: output is taken as it comes, and told in `Grew`."""
+
+    def __init__(
+        self,
+        link: Link,
+        reporter: Reporter,
+        logs: Logs,
+        *,
+        follow: bool,
+        fail: Callable[[BaseException], None],
+        do: Do,
+    ) -> None:
+        self._link = link
+        self._reporter = reporter
+        self._logs = logs
+        self._follow = follow
+        self._fail = fail
+        self._do = do
+        self._following: dict[Key, asyncio.Task[None]] = {}
+
+    def grew(self, live: Live, worker: str) -> None:
+        """There is more of it at its worker."""
+        if live.attempt.key not in self._following:
+            self._following[live.attempt.key] = self._do(self._take_some(live, worker))
+
+    def take_at_once(self, live: Live, within: tuple[bytes, bytes]) -> bool:
+        """All of it came with the report; False if there is some of it here already."""
+        if live.output is not None or live.attempt.key in self._following:
+            return False
+        live.output = capture = Capture(self._logs, live.attempt.key)
+        for stream, data in ((capture.out, within[0]), (capture.err, within[1])):
+            if data:
+                stream.put(data, by_line=self._follow)
+        return True
+
+    async def take_rest(self, live: Live, worker: str, sizes: tuple[int, int]) -> bool:
+        """All that is not here yet; False if that can't be had any more."""
+        while (following := self._following.get(live.attempt.key)) is not None:
+            await asyncio.wait([following])
+        for number, size in enumerate(sizes, 1):
+            if not await self._take(live, worker, number, size):
+                return False
+        return True
+
+    def finish(self, live: Live) -> None:
+        """No more will come."""
+        if live.output is not None:
+            try:
+                live.output.finish()
+            except OwnFailure as failure:
+                self._fail(failure)
+
+    async def _take_some(self, live: Live, worker: str) -> None:
+        for number in (1, 2):
+            await self._take(live, worker, number)
+        self._following.pop(live.attempt.key, None)
+
+    async def _take(self, live: Live, worker: str, number: int, size: int | None = None) -> bool:
+        """What is there of a stream, all of `size` if that is known."""
+        key = live.attempt.key
+        more = True
+        while more and not live.over:
+            live.output = live.output or Capture(self._logs, key)
+            stream = live.output.stream(number)
+            if stream.size == size:
+                break
+            answer = await self._link.read(worker, key, number, stream.size)
+            if live.over:
+                break
+            if answer is None:
+                return False
+            data, more = answer
+            if not data:
+                return size is None
+            try:
+                stream.put(data, by_line=self._follow)
+            except OwnFailure as failure:
+                self._fail(failure)
+                return True
+            except OSError as error:
+                self._fail(OwnFailure(f"cannot write {stream.path}: {error.strerror}"))
+                return True
+            if self._follow and stream.last_line_end:
+                self._reporter.post(Grew(key, number, stream.last_line_end, stream))
+        return True

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""How a worker's news set out: in order, those of short jobs together. A message costs all who pass it on.
+
+The report of an end is kept until it was heard: if the scheduler dies on the way, it is asked for again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from threading import Lock
+from typing import Any
+
+from pqrun.core.job import Key
+
+SOON = 0.02
+
+Fact = tuple[str, int, int, str, str, bytes]
+
+
+class Telling:
+    """Any thread puts news in; the worker's loop sends them, under one topic."""
+
+    def __init__(self, worker: Any, topic: str) -> None:
+        self._worker = worker
+        self._topic = topic
+        self._loop = asyncio.get_running_loop()
+        self._lock = Lock()
+        self._outbox: list[Fact] = []
+        self._due = self._ticking = False
+        self._unheard: dict[Key, Fact] = {}
+
+    def put(self, fact: Fact, *, at_once: bool) -> None:
+        """`at_once`, or within 20 ms."""
+        with self._lock:
+            self._outbox.append(fact)
+            if fact[0] == "ended":
+                self._unheard[Key(fact[1], fact[2])] = fact
+            if at_once and not self._due:
+                self._due = True
+                self._loop.call_soon_threadsafe(self._send)
+            elif not (at_once or self._ticking):
+                self._ticking = True
+                self._loop.call_soon_threadsafe(self._loop.call_later, SOON, self._tick)
+
+    def heard(self, keys: Iterable[Key]) -> None:
+        """Pqrun has their reports."""
+        with self._lock:
+            for key in keys:
+                self._unheard.pop(key, None)
+
+    def unheard(self) -> list[Fact]:
+        """Reports of ends of which nobody knows whether they have arrived."""
+        with self._lock:
+            return list(self._unheard.values())
+
+    def _tick(self) -> None:
+        with self._lock:  # it goes on while there is something to send: waking this thread costs more
+            self._ticking = bool(self._outbox)
+        if self._ticking:
+            self._send()
+            self._loop.call_later(SOON, self._tick)
+
+    def _send(self) -> None:
+        with self._lock:
+            self._due = False
+            outbox, self._outbox = self._outbox, []
+        if outbox:
+            self._worker.log_event(self._topic, outbox)

@@ -1,0 +1,354 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""What pqrun adds to a Dask worker for one run: the same runner as on this machine, and a guardian.
+
+Runs in the worker's process. A guardian process ends at once what runs there if the worker dies, in
+whatever way; whatever is neither reported nor asked to end by pqrun itself is left to be lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import pickle
+import shutil
+import signal
+import socket
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from threading import Event, Lock
+from typing import Any, NamedTuple
+
+from distributed import Reschedule, get_worker
+from distributed.diagnostics.plugin import WorkerPlugin
+
+from pqrun.core.errors import OwnFailure
+from pqrun.core.job import Attempt, Exit, Exited, Key, Lost, Signalled
+from pqrun.core.notices import Ended, Grew, News, Refused, Started
+from pqrun.engine.clock import SystemClock
+from pqrun.executors.dask.worker_disk import Room, may_lack_room
+from pqrun.executors.dask.worker_messages import Telling
+from pqrun.executors.local.child import Child, Surroundings
+from pqrun.executors.local.cleanup_embedded import PoliteContainment
+from pqrun.executors.local.command import Launcher
+from pqrun.executors.local.watchdog import Warden
+from pqrun.output.store import PIECE, Capture, Logs
+
+WITHIN = 16 * 1024
+REMEMBERED = 10_000
+LONGEST_GOODBYE = 5.0
+LAST_MOMENT = 0.5
+LAST_WORD = 3.0
+NAP = 0.005
+MOMENT = 0.05
+DOUBT = 1.0
+OF_BATCH_SYSTEMS = frozenset(
+    ("SIGTERM", "SIGKILL", "SIGHUP", "SIGINT", "SIGQUIT", "SIGXCPU", "SIGUSR1", "SIGUSR2")
+)
+CODES_OF_BATCH_SYSTEMS = frozenset(128 + getattr(signal, name) for name in OF_BATCH_SYSTEMS)
+
+
+class Errand(NamedTuple):
+    """What all workers have to know of a run. `name` is also the topic under which news are told.
+
+    `follow`: output is told as it comes; `prompt`: starts, status and progress too.
+    """
+
+    name: str
+    run_id: str
+    directory: str
+    token: str
+    follow: bool
+    prompt: bool = False
+
+
+class Guardian(Warden):
+    """A warden without patience: what it guards is begun again elsewhere in this very moment."""
+
+    longest = 0.0
+
+
+class Here:
+    """One start of one attempt, in this worker."""
+
+    __slots__ = ("abandoned", "child", "fetched", "key", "nonce", "output", "reported", "told")
+
+    def __init__(self, key: Key, child: Child) -> None:
+        self.key = key
+        self.child = child
+        self.nonce = os.urandom(6).hex()
+        self.output: Capture | None = None
+        self.abandoned = self.reported = self.told = False
+        self.fetched = Event()
+
+
+class Runner(WorkerPlugin):
+    """Runs the commands that come to this worker."""
+
+    def __init__(self, errand: Errand) -> None:
+        self.name = errand.name
+        self._errand = errand
+
+    def setup(self, worker: Any) -> None:
+        """Becomes a part of that worker."""
+        errand = self._errand
+        self._worker = worker
+        self._host = socket.gethostname()
+        self._live: dict[Key, Here] = {}
+        self._early: dict[Key, bool] = {}
+        self._over: OrderedDict[Key, None] = OrderedDict()
+        self._slots: set[int] = set()
+        self._lock = Lock()
+        self._clock = SystemClock()
+        self._asked_at = 0.0
+        self._leaving = Event()
+        # Other workers of this machine have guardians of their own, which must not end what is ours.
+        token = errand.token + os.urandom(4).hex()
+        # Below the worker's own directory, which Dask purges after a worker that was killed.
+        self._workspace = f"{worker.local_directory}/pqrun-{os.urandom(6).hex()}"
+        self._room = Room(self._workspace, self._tell_room)
+        self._launcher = Launcher(
+            run_id=errand.run_id,
+            directory=errand.directory,
+            workspace=self._workspace,
+            token=token,
+            encode=_as_they_came,
+        )
+        containment = PoliteContainment(self._launcher.mark, self._launcher.kept_mark)
+        containment.open()
+        say = logging.getLogger("pqrun").warning
+        self._guardian = Guardian(self._launcher.mark, containment.adopt, tell=say)
+        self._guardian.spawn()
+        self._loop = asyncio.get_running_loop()
+        self._telling = Telling(worker, self.name)
+        self._room.look()
+        worker.handlers[self.name] = self.answer
+        self._around = Surroundings(
+            clock=self._clock,
+            reporter=self,
+            launcher=self._launcher,
+            logs=Logs(f"{self._workspace}/logs", keep=False),
+            containment=containment,
+            warden=self._guardian,
+            follow=errand.follow,
+            prompt=errand.prompt,
+        )
+
+    async def teardown(self, worker: Any) -> None:
+        """The run or the worker ends: nothing of it stays here."""
+        self._leaving.set()
+        stream = worker.batched_stream
+        gone = stream is None or stream.comm is None or stream.comm.closed()
+        if (
+            gone
+        ):  # the scheduler is: what has done its last act may still end, and be asked about by pqrun itself
+            await _wait_while(self._running, LAST_MOMENT)
+        for here in list(self._live.values()):
+            if not (gone and here.reported):
+                self._abandon(here)
+        await _wait_while(self._running, LONGEST_GOODBYE)
+        if gone:
+            self._asked_at = time.monotonic()
+            while self._telling.unheard() and time.monotonic() < self._asked_at + LAST_WORD:
+                await asyncio.sleep(NAP)
+            for here in list(self._live.values()):
+                self._abandon(here)
+        await _wait_while(lambda: self._live, LONGEST_GOODBYE)
+        worker.handlers.pop(self.name, None)
+        if not self._live:
+            self._guardian.close()
+        self._around.containment.close()
+        self._launcher.close()
+        await self._room.close()
+        shutil.rmtree(self._workspace, ignore_errors=True)
+
+    def _running(self) -> bool:
+        return not all(here.reported for here in list(self._live.values()))
+
+    def transition(self, key: Any, start: Any, finish: Any, **_: Any) -> None:
+        """Whoever wanted it does so no longer: it is killed if it runs, else its end was heard."""
+        if finish not in ("released", "cancelled", "forgotten") or type(key) is not tuple:
+            return
+        if key[0] == self._errand.run_id and start in ("executing", "memory"):
+            own = Key(*key[1:])
+            self._telling.heard([own])
+            if (here := self._live.get(own)) is not None:
+                self._abandon(here)
+
+    # As a `Reporter`
+
+    def post(self, *news: News, urgent: bool = True) -> None:
+        """What the runner says of an attempt on its way."""
+        for fact in news:
+            here = self._live.get(fact.key)
+            if here is None or here.abandoned:
+                continue
+            if isinstance(fact, Grew):
+                if not here.told:  # until it was fetched, once is enough
+                    here.told = True
+                    self._tell("grew", here)
+            elif isinstance(fact, Started):
+                self._tell("started", here, fact._replace(where=self._host))
+            else:
+                self._tell("news", here, fact)
+
+    turn = post
+
+    # The work
+
+    def run(self, attempt: Attempt) -> None:
+        """In a thread of the worker: from the command's start until its output was taken away."""
+        if self._room.lacks:  # the scheduler knows, or will in a moment: another worker takes it
+            self._leaving.wait(MOMENT)
+            raise Reschedule
+        here = Here(attempt.key, Child(attempt, self._around))
+        with self._lock:
+            slot = next(n for n in range(1, len(self._slots) + 2) if n not in self._slots)
+            self._slots.add(slot)
+            self._live[here.key] = here
+            early = self._early.pop(here.key, None)
+        if early is not None:
+            here.child.stop(force=early)
+        try:
+            self._report(here, self._done(here, slot))
+        finally:
+            here.reported = True
+            with self._lock:
+                self._over[here.key] = None
+                if len(self._over) > REMEMBERED:
+                    self._over.popitem(last=False)
+                self._slots.discard(slot)
+                del self._live[here.key]
+            if here.output is not None:
+                here.output.drop()
+
+    def _done(self, here: Here, slot: int) -> Ended | Refused:
+        began = self._clock.now()
+        try:
+            report = here.child.run(slot)
+            if isinstance(report, Refused):
+                return report
+            if not report.stopped and _is_killed(report.exit):
+                # Who ends a worker may have begun with what it runs: then that is lost, and not to blame.
+                self._leaving.wait(DOUBT)
+            if not may_lack_room(report.exit):
+                return report
+        except OwnFailure as failure:
+            report = Ended(here.key, Lost(str(failure)), False, began, self._clock.now())
+        output = here.child.output
+        # A command is to blame if there is room as soon as what it has printed is gone; else this worker is.
+        if (output is not None and output.on_disk >= PIECE) or not (lacks := self._room.look()):
+            return report
+        if output is not None:
+            output.drop()
+        return report._replace(exit=Lost(lacks, gone=True), output=None)
+
+    def _report(self, here: Here, report: Ended | Refused) -> None:
+        if here.abandoned:
+            return
+        if isinstance(report, Refused):
+            self._tell("refused", here, report)
+            return
+        here.output = output = report.output
+        sizes, within = (0, 0), (b"", b"")
+        if output is not None:
+            sizes = (output.out.size, output.err.size)
+            if sum(sizes) <= WITHIN:
+                within = (b"".join(output.out.pieces()), b"".join(output.err.pieces()))
+        self._tell("ended", here, report._replace(output=None, where=self._host), sizes, within)
+        here.reported = True
+        if sum(sizes) > WITHIN:
+            here.fetched.wait()
+
+    async def answer(
+        self, key: Any = None, stream: int = 1, start: int = 0, heard: Any = (), stop: Any = ()
+    ) -> Any:
+        """What pqrun asks past a scheduler that is gone or silent: for output, or for reports of ends.
+
+        `stop`: of what it wants to end before that.
+        """
+        self._asked_at = time.monotonic()
+        for *own, force in stop:
+            self.stop(Key(*own), force=force)
+        self._telling.heard(Key(*own) for own in heard)
+        if key is not None:
+            return self.read(Key(*key), stream, start)
+        await _wait_while(self._running, 2 * LAST_MOMENT)
+        return self._telling.unheard()
+
+    def stop(self, key: Key, *, force: bool) -> bool:
+        """Asks it to end, or kills it; whether it is here, or was."""
+        with self._lock:
+            here = self._live.get(key)
+            if here is None:
+                if key in self._over:
+                    return True
+                self._early[key] = force or self._early.get(key, False)
+                return False
+        here.child.stop(force=force)
+        return True
+
+    def read(self, key: Key, stream: int, start: int) -> tuple[bytes, bool] | None:
+        """What it has printed from there on, a piece of it; whether there is more already."""
+        here = self._live.get(key)
+        output = None if here is None else here.output or here.child.output
+        if here is None or output is None:
+            return None
+        here.told = False
+        source = output.stream(stream)
+        end = min(source.size, start + PIECE)
+        return b"".join(source.pieces(start, end)), end < source.size
+
+    def _abandon(self, here: Here) -> None:
+        here.abandoned = True
+        here.child.stop(force=True)
+        here.fetched.set()
+
+    def _tell(self, kind: str, here: Here, *facts: Any) -> None:
+        told = pickle.dumps((self._clock.now(), *facts))
+        fact = (kind, *here.key, here.nonce, self._worker.address, told)
+        self._telling.put(fact, at_once=kind != "started" or self._errand.prompt)
+
+    def _tell_room(self, lacks: str) -> None:
+        self._telling.put(("room", 0, 0, "", self._worker.address, lacks.encode()), at_once=True)
+
+
+def _as_they_came(text: str) -> bytes:
+    """The bytes of a text of pqrun's, which keeps what is no UTF-8; this worker's locale has no say."""
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _is_killed(exit: Exit) -> bool:
+    match exit:
+        case Signalled(name):
+            return name in OF_BATCH_SYSTEMS
+        case Exited(code):  # of a shell, for its child
+            return code in CODES_OF_BATCH_SYSTEMS
+    return False
+
+
+async def _wait_while(fact: Callable[[], Any], seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while fact() and time.monotonic() < until:
+        await asyncio.sleep(NAP)
+
+
+def run_attempt(name: str, attempt: bytes) -> None:
+    """The task, as Dask knows it. What is in the attempt is none of its business."""
+    get_worker().plugins[name].run(pickle.loads(attempt))
+
+
+def stop_here(name: str, wanted: list[tuple[Key, bool]], dask_worker: Any = None) -> list[Key]:
+    """Stops those that are here; which those are."""
+    runner = dask_worker.plugins.get(name)
+    return [key for key, force in wanted if runner is not None and runner.stop(key, force=force)]
+
+
+def read_here(name: str, key: Key, stream: int, start: int, dask_worker: Any = None) -> Any:
+    """A piece of an attempt's output."""
+    runner = dask_worker.plugins.get(name)
+    with contextlib.suppress(OSError):
+        return None if runner is None else runner.read(key, stream, start)
+    return None

@@ -1,0 +1,323 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""How a command becomes a process: its words, its directory, its environment, its stdin."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import resource
+from collections.abc import Callable, Sequence
+
+from pqrun.core.expansion import TooLong, expanded, pool_variable
+from pqrun.core.job import Attempt, Command, Key, NotStarted, Priority
+from pqrun.executors.local import user_paths as stdins
+from pqrun.executors.local.created_file import Creation
+from pqrun.executors.local.environment import TREE, inherited, jobserver_descriptors
+from pqrun.executors.local.ownership import Member, marks
+from pqrun.executors.local.shell_bypass import Direct
+from pqrun.executors.local.spawn import SHELL, failure_told, no_option, spawn, spawn_uncaptured
+from pqrun.executors.local.user_paths import Directories, interruptible, is_here, logical
+
+LONGEST_ARGUMENT = 100_000
+LONGEST_VARIABLE = 131_072
+LONGEST_DESCENT = 4096
+SPARE_DESCRIPTORS = 12
+FOR_LOGS = 2
+PASSING = frozenset({errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+PRIORITIES = {priority: priority.name.lower().encode() for priority in Priority}
+
+
+class Unstartable(Exception):
+    """It can't be started, and never will be: 127 not found, 126 anything else."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Launcher:
+    """Starts commands of one run.
+
+    `directory` is where jobs start, `workspace` a private directory for reports and scripts, `token`
+    marks the environment of what belongs to this process's jobs: `PQRUN_TREE` is a path of tokens and
+    jobs, so that a pqrun within a job and all that is below it still carry the outer job's mark.
+    `encode` gives the bytes of a job's texts: those of a distant pqrun are UTF-8 whatever the locale here.
+    """
+
+    def __init__(
+        self,
+        *,
+        run_id: str,
+        directory: str,
+        workspace: str,
+        token: str,
+        encode: Callable[[str], bytes] = os.fsencode,
+    ) -> None:
+        self._encode = encode
+        directory = self._as_path(directory)
+        self.socket = ""
+        self.stdout = 1  # that of jobs whose output is passed straight through
+        self._directory = directory
+        self._here = is_here(directory)
+        self._workspace = workspace
+        self.mark, self.kept_mark = marks(token)
+        self._above = _whole_path(os.environb.get(TREE, b""))
+        self._scripts: dict[Key, str] = {}
+        self._inherited = [b"%b=%b" % (name, value) for name, value in inherited().items() if name != b"PWD"]
+        self._direct = Direct()
+        self._directories = Directories()
+        self._path = os.environ.get("PATH")
+        self._pwd = b"PWD=" + os.fsencode(logical(directory))
+        self._run = b"PQRUN_RUN_ID=%b" % run_id.encode()
+        self._jobserver = jobserver_descriptors(os.environb.get(b"MAKEFLAGS", b""))
+        self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self._descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+    def member(self, attempt: Attempt, slot: int) -> Member:
+        """The job's process tree, for containment."""
+        return Member(self._mark_of(attempt), attempt.spec.work.keep_leftovers, slot)
+
+    def check_room(self, descriptor: int, running: int) -> None:
+        """Raises EMFILE while there are still descriptors left for pqrun itself and what runs."""
+        if descriptor >= self._descriptors - SPARE_DESCRIPTORS - FOR_LOGS * running:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    def report_path(self, key: Key) -> str:
+        """The attempt's `$PQRUN_REPORT`."""
+        return f"{self._workspace}/{key.seq}.{key.attempt}.report"
+
+    def clean_up(self, key: Key, *, report: bool = False) -> None:
+        """Removes what an attempt has left in the workspace."""
+        if report:
+            with contextlib.suppress(OSError):
+                os.unlink(self.report_path(key))
+        if script := self._scripts.pop(key, None):
+            with contextlib.suppress(OSError):
+                os.unlink(script)
+
+    def spawn(
+        self, attempt: Attempt, slot: int, pipes: Sequence[int], stopped: Callable[[], bool] = lambda: False
+    ) -> int:
+        """Starts it; its number. `Unstartable` if it never can be; OSError if the machine can't now.
+
+        `pipes`: the ends of stdout's and stderr's pipe; without any it gets our own. `Abandoned` if it is
+        `stopped` while a disk that it needs does not answer.
+        """
+        command: Command = attempt.spec.work
+        directory = self._directory_of(command)
+        stdin = self._null
+        if command.expand:
+            command = self._with_values(attempt, command, slot)
+        try:
+            if directory is not None:
+                self._directories.look_at(directory, stopped)
+            words = self._direct_words(command, directory) or self._words(command)
+            if words is None:
+                words = [*(command.shell or SHELL)[:-1], self._script(attempt.key, command)]
+            argv = [self._encode(word) for word in words]
+            environment = self._environment_of(attempt, command, slot)
+            if any(b"\0" in word for word in argv):
+                raise Unstartable(126, "cannot be started: there is a NUL character in the command")
+            if command.stdin is not None:
+                path = os.path.join(directory or self._directory, self._as_path(command.stdin))
+                if (opened := self._stdin(command.stdin, path, stopped)) is None:
+                    argv = stdins.reading(path, argv)
+                else:
+                    stdin = opened
+            cwd = None if directory is None else os.fsencode(directory)
+            if pipes:
+                return spawn(argv, environment, cwd=cwd, stdin=stdin, pipes=pipes, keep=self._jobserver)
+            return spawn_uncaptured(
+                argv, environment, cwd=cwd, stdin=stdin, stdout=self.stdout, keep=self._jobserver
+            )
+        except ValueError as error:  # text that no encoding can hold
+            self.clean_up(attempt.key)
+            raise Unstartable(126, f"cannot be started: {error}") from None
+        except OSError as error:
+            self.clean_up(attempt.key)
+            raise self.explain(error, attempt) from None
+        finally:
+            if stdin != self._null:
+                os.close(stdin)
+
+    def creation(self, attempt: Attempt, stopped: Callable[[], bool]) -> Creation | None:
+        """What the job creates, as it is now; `Abandoned` if it is `stopped` while the disk does not answer."""
+        creates = attempt.spec.creates
+        if creates is None:
+            return None
+        directory = self._directory_of(attempt.spec.work) or self._directory
+        path = os.path.join(directory, self._as_path(creates))
+        return interruptible(lambda: Creation(creates, path), stopped)
+
+    def never_ran(self, attempt: Attempt, stderr: bytes) -> NotStarted | None:
+        """What is to be said of a process that ended with 255 because it could not be executed."""
+        error = failure_told(stderr)
+        if error is None:
+            return None
+        told = self.explain(error, attempt)
+        return NotStarted(told.code if isinstance(told, Unstartable) else 126, str(told))
+
+    def _directory_of(self, command: Command) -> str | None:
+        if command.cwd is None:
+            return None if self._here else self._directory
+        return os.path.join(self._directory, self._as_path(command.cwd))
+
+    def _as_path(self, text: str) -> str:
+        """A job's text as this Python wants names of files: the same bytes."""
+        return text if self._encode is os.fsencode else os.fsdecode(self._encode(text))
+
+    def _direct_words(self, command: Command, directory: str | None) -> list[str] | None:
+        """The argument list of a command that needs no shell."""
+        if isinstance(command.run, tuple) or command.shell is not None:
+            return None
+        own = dict(command.env)
+        if "PWD" in own:
+            return None  # which a shell would not leave as it is
+        return self._direct.words(
+            command.run,
+            lambda: self._as_path(own["PATH"]) if "PATH" in own else self._path,
+            directory or self._directory,
+        )
+
+    def _words(self, command: Command) -> list[str] | None:
+        """The argument list; None if the command is too long for one argument."""
+        run = command.run
+        if isinstance(run, tuple):
+            return list(run)
+        shell = command.shell or SHELL
+        if (
+            len(run) * 4 > LONGEST_ARGUMENT
+            and len(self._encode(run)) > LONGEST_ARGUMENT
+            and shell[-1] == "-c"
+        ):
+            return None
+        return [*shell, no_option(run)]
+
+    def _script(self, key: Key, command: Command) -> str:
+        """A file that holds a long command."""
+        assert isinstance(command.run, str)
+        path = f"{self._workspace}/{key.seq}.{key.attempt}.script"
+        self._scripts[key] = path
+        try:
+            with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                file.write(self._encode(command.run) + b"\n")
+        except OSError as error:
+            if error.errno in PASSING:
+                raise
+            self.clean_up(key)
+            raise Unstartable(126, f"cannot write its script {path}: {error.strerror}") from None
+        return path
+
+    def _stdin(self, stdin: str, path: str, stopped: Callable[[], bool]) -> int | None:
+        """A file to read from; text of several lines is given as it is. None if the job opens it itself."""
+        is_text = "\n" in stdin
+        try:
+            if is_text:
+                return stdins.of_text(self._encode(stdin), self._workspace)
+            return stdins.opened(path, stopped)
+        except OSError as error:
+            if error.errno in PASSING:
+                raise
+            what = f"write its stdin in {self._workspace}" if is_text else f"read its stdin {stdin}"
+            raise Unstartable(126, f"cannot {what}: {error.strerror}") from None
+
+    def _with_values(self, attempt: Attempt, command: Command, slot: int) -> Command:
+        """The command with its templates expanded from what it gets otherwise."""
+        own = [variable.partition(b"=") for variable in self._own_variables(attempt, command, slot)]
+        found = {name: value for name, _, value in own}
+        ours = {name.decode() for name in found}
+        found = {name: value for name, _, value in (v.partition(b"=") for v in self._inherited)} | found
+
+        def value_of(name: str) -> str | None:
+            value = found.get(name.encode("utf-8", "surrogateescape"))
+            return None if value is None else value.decode("utf-8", "surrogateescape")
+
+        theirs = tuple(pair for pair in command.env if pair[0] not in ours)
+        try:
+            return command._replace(env=expanded(theirs, command.expand, value_of), expand=())
+        except TooLong as error:
+            raise Unstartable(126, f"cannot be started: {error}") from None
+
+    def _environment_of(self, attempt: Attempt, command: Command, slot: int) -> list[bytes]:
+        own = self._own_variables(attempt, command, slot)
+        if not command.env:
+            return own + self._inherited
+        theirs = {self._encode(name): self._value(name, value) for name, value in command.env}
+        ours = {variable.partition(b"=")[0] for variable in own}
+        own += [b"%b=%b" % pair for pair in theirs.items() if pair[0] not in ours]
+        return own + [v for v in self._inherited if v.partition(b"=")[0] not in theirs]
+
+    def _own_variables(self, attempt: Attempt, command: Command, slot: int) -> list[bytes]:
+        """What a job is told by variables, whatever else is in its environment."""
+        key, spec = attempt.key, attempt.spec
+        own = [
+            b"PQRUN=1",
+            self._run,
+            b"PQRUN_JOB_ID=%b" % self._named(spec.id),
+            b"PQRUN_SEQ=%d" % key.seq,
+            b"PQRUN_SLOT=%d" % slot,
+            b"PQRUN_ATTEMPT=%d" % key.attempt,
+            b"PQRUN_MAX_ATTEMPTS=%d" % attempt.max_attempts,
+            b"PQRUN_PRIORITY=%b" % PRIORITIES[spec.priority],
+            b"PQRUN_REPORT=%b" % os.fsencode(self.report_path(key)),
+            b"PARALLEL_SEQ=%d" % key.seq,
+            b"PARALLEL_JOBSLOT=%d" % slot,
+        ]
+        own.append(self._pwd_of(command))
+        own.append(b"%b=%b%b" % (TREE, self._above, self._mark_of(attempt)))
+        if self.socket:
+            own.append(b"PQRUN_SOCKET=%b" % os.fsencode(self.socket))
+        for pool, share in attempt.pools:
+            own.append(b"%b=%b" % (pool_variable(pool).encode(), share.encode()))
+        return own
+
+    def _mark_of(self, attempt: Attempt) -> bytes:
+        mark = self.kept_mark if attempt.spec.work.keep_leftovers else self.mark
+        return b"%b%d.%d/" % (mark, attempt.key.seq, attempt.key.attempt)
+
+    def _pwd_of(self, command: Command) -> bytes:
+        """What a shell would say, for commands that are executed without one."""
+        if command.cwd is None:
+            return self._pwd
+        return b"PWD=" + os.fsencode(
+            os.path.realpath(os.path.join(self._directory, self._as_path(command.cwd)))
+        )
+
+    def _named(self, id: str) -> bytes:
+        """An id for `$PQRUN_JOB_ID`: a name in another script than the locale's keeps no job from running."""
+        try:
+            return self._encode(id)
+        except UnicodeEncodeError:
+            return id.encode("utf-8", "surrogateescape")
+
+    def _value(self, name: str, value: str) -> bytes:
+        encoded = self._encode(value)
+        if len(self._encode(name)) + len(encoded) + 2 > LONGEST_VARIABLE:
+            raise Unstartable(126, f"cannot be started: variable {name} is too long ({len(encoded)} bytes)")
+        if b"\0" in encoded:
+            raise Unstartable(126, f"cannot be started: there is a NUL character in variable {name}")
+        return encoded
+
+    def close(self) -> None:
+        """Starts nothing any more."""
+        os.close(self._null)
+
+    def explain(self, error: OSError, attempt: Attempt) -> Exception:
+        """The same, for people: `Unstartable`, or the error itself if it may pass."""
+        command: Command = attempt.spec.work
+        if error.errno in PASSING:
+            return error
+        if error.errno == errno.E2BIG:
+            return Unstartable(126, "cannot be started: its arguments and environment are too long")
+        if error.filename == "cwd":
+            directory = self._directory_of(command) or self._directory
+            return Unstartable(126, f"cannot be started in {directory}: {error.strerror}")
+        run = command.run[0] if isinstance(command.run, tuple) else (command.shell or SHELL)[0]
+        code = 127 if error.errno == errno.ENOENT else 126
+        return Unstartable(code, f"cannot run {run}: {error.strerror}")
+
+
+def _whole_path(above: bytes) -> bytes:
+    """The marks of the jobs that this process is in, outermost first; not more than will fit."""
+    return above[:LONGEST_DESCENT].rpartition(b"/")[0]

@@ -1,0 +1,252 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""What a watchdog does: it waits for pqrun's end, ends the jobs that are left, and frees the terminal.
+
+Nothing here may need anything that a killed pqrun has left half done.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+import time
+from collections.abc import Iterator, Sequence
+
+from pqrun.executors.local.procfs import (
+    LINUX,
+    LONGEST_EXEC,
+    Process,
+    all_processes,
+    environment_of,
+    group_lives,
+    look_at,
+    send,
+)
+from pqrun.executors.local.watchdog_table import SharedTable, Terminal
+
+GRACE = 3.0
+NAP = 0.05
+GIVE_UP = 60.0
+LOOKS = 3  # one that is just executing its program shows nothing yet
+DEAF_TO = (
+    "SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGTSTP", "SIGTTIN", "SIGTTOU", "SIGUSR1", "SIGUSR2",
+    "SIGALRM", "SIGPIPE", "SIGXCPU", "SIGVTALRM", "SIGPROF",
+)  # fmt: skip
+NAME = b"pq-warden"
+
+
+def keep_watch(
+    reading: int,
+    table_fd: int,
+    index: int,
+    count: int,
+    mark: bytes,
+    keep: Sequence[int],
+    longest: float = GRACE,
+    terminal: int = -1,
+) -> None:
+    """Waits until pqrun has gone, and returns when nothing is left of its jobs.
+
+    `reading` is a pipe's end that closes with pqrun, `index` this watchdog's place among `count`. `keep`:
+    descriptors to hold until then. No grace is longer than `longest`. Without a `mark` there are no
+    jobs, only a terminal.
+    """
+    be_called(NAME)
+    for name in DEAF_TO:
+        signal.signal(getattr(signal, name), signal.SIG_IGN)
+    signal.set_wakeup_fd(-1)
+    if os.getsid(0) != os.getpid():
+        os.setsid()
+    close_all_but({reading, table_fd, terminal, *keep} - {-1})
+    table = SharedTable(table_fd)
+    table.put_watchdog(index, os.getpid(), _born(os.getpid()))
+    while os.read(reading, 4096):
+        pass
+    if not _take_charge(table, index, count):
+        return
+    if terminal >= 0:
+        restore_terminal(terminal, table.terminal())
+    if mark and LINUX:
+        end_all({pid: min(grace, longest) for pid, grace in table.jobs().items()}, mark, longest, looks=LOOKS)
+    elif mark:
+        end_groups(table.jobs())
+    table.set_done()
+    for pid, born in table.other_watchdogs(index, count):  # one that was stopped would hold the lock for ever
+        if born and _born(pid) == born:
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def _take_charge(table: SharedTable, index: int, count: int) -> bool:
+    """Waits for its turn: one watchdog acts, another only if that one dies; False if all is done.
+
+    Two that act would send TERM twice, which many programs take for "at once".
+    """
+    while True:
+        try:
+            fcntl.lockf(table.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return not table.done
+        except OSError:
+            for pid, born in table.other_watchdogs(index, count):
+                with contextlib.suppress(OSError):
+                    if (other := look_at(pid)) and other.born == born and other.state in "Tt":
+                        os.kill(pid, signal.SIGKILL)
+            time.sleep(NAP)
+
+
+def _born(pid: int) -> int:
+    """When a process was born, in clock ticks; 0 if there is none, or it can't be known."""
+    with contextlib.suppress(OSError):
+        if process := look_at(pid):
+            return process.born
+    return 0
+
+
+def restore_terminal(fd: int, terminal: Terminal) -> None:
+    """Puts a terminal right that a killed pqrun has left. Never waits for it.
+
+    Its modes only if they are as pqrun had set them: a shell that goes on already has set its own.
+    """
+    with contextlib.suppress(Exception):
+        if terminal.before and terminal.ours:
+            import termios
+
+            if termios.tcgetattr(fd) == terminal.ours:
+                termios.tcsetattr(fd, termios.TCSANOW, terminal.before)  # type: ignore[arg-type]
+    with contextlib.suppress(OSError):
+        if terminal.text:
+            os.write(fd, terminal.text)
+
+
+def end_all(jobs: dict[int, float], mark: bytes, longest: float = GRACE, *, looks: int = 1) -> None:
+    """Asks every process of these jobs to end, kills it after the grace, until `looks` find none."""
+    began = time.monotonic()
+    kill_at = began + max(jobs.values(), default=longest)
+    asked: dict[int, int] = {}
+    denied: set[int] = set()
+    empty = 0
+    while empty < looks:
+        executing: set[int] = set()
+        left = False
+        try:
+            for process in _those_of(jobs, mark, asked, executing):
+                force = time.monotonic() >= kill_at
+                if process.pid in denied:
+                    continue
+                left = True
+                try:
+                    if force:
+                        _kill(process)
+                    elif process.pid not in asked:
+                        send(process, signal.SIGTERM, signal.SIGCONT)
+                except PermissionError:
+                    if force:
+                        denied.add(process.pid)
+                except OSError:
+                    pass  # it is looked at again in a moment
+                asked[process.pid] = process.born
+        except OSError:  # no descriptors or memory to look with, which does not prove that none lives
+            left = True
+        # One that just executes a program shows its mark a moment later.
+        left = left or (bool(executing) and time.monotonic() < began + LONGEST_EXEC)
+        empty = 0 if left else empty + 1
+        if time.monotonic() > kill_at + GIVE_UP:
+            return
+        time.sleep(0.01)
+
+
+def end_groups(jobs: dict[int, float]) -> None:
+    """The same where groups are all that can be found."""
+    kill_at = time.monotonic() + max(jobs.values(), default=GRACE)
+    numbers: tuple[int, ...] = (signal.SIGTERM, signal.SIGCONT)
+    while left := [group for group in jobs if group_lives(group)]:
+        for number in numbers:
+            for group in left:
+                with contextlib.suppress(OSError):
+                    os.killpg(group, number)
+        numbers = (signal.SIGKILL,) if time.monotonic() >= kill_at else ()
+        if time.monotonic() > kill_at + GIVE_UP:
+            return
+        time.sleep(0.01)
+
+
+def _kill(process: Process) -> None:
+    """Kills it, and its group in one go: what forks faster than we look can't get away within that."""
+    if process.group != os.getpgid(0):
+        with contextlib.suppress(OSError):
+            os.killpg(process.group, signal.SIGKILL)
+    send(process, signal.SIGKILL)
+
+
+def _those_of(
+    jobs: dict[int, float], mark: bytes, asked: dict[int, int], executing: set[int]
+) -> Iterator[Process]:
+    """What lives of them: by session, by the mark, below those, and whatever was found before.
+
+    One after another as they are found: what forks to new numbers is gone a moment later.
+    """
+    found: set[int] = set()
+    others: list[Process] = []
+    for process in all_processes():
+        if not process.lives or process.pid == os.getpid():
+            continue
+        if asked.get(process.pid) == process.born or _is_theirs(process, jobs, mark, executing):
+            found.add(process.pid)
+            yield process
+        else:
+            others.append(process)
+    grew = bool(found)
+    while grew:
+        below = [process for process in others if process.parent in found and process.pid not in found]
+        found.update(process.pid for process in below)
+        yield from below
+        grew = bool(below)
+
+
+def _is_theirs(process: Process, jobs: dict[int, float], mark: bytes, executing: set[int]) -> bool:
+    if process.session in jobs or process.group in jobs:
+        return True
+    environment = environment_of(process.pid)
+    if environment is None:
+        executing.add(process.pid)
+    return mark in (environment or b"")
+
+
+def be_called(name: bytes) -> None:
+    """Changes this process's name and arguments: who ends all that is called pqrun must not end this.
+
+    `pkill -f pqrun` and its like look at the arguments, which lie in memory that a process may overwrite.
+    """
+    with contextlib.suppress(OSError), open("/proc/self/comm", "wb", buffering=0) as file:
+        file.write(name)
+    with contextlib.suppress(OSError, IndexError, ValueError):
+        with open("/proc/self/stat", "rb", buffering=0) as file:
+            text = file.read(4096)
+        fields = text[text.rfind(b")") + 2 :].split()
+        start, end = int(fields[45]), int(fields[46])
+        if not start < end:
+            return
+        arguments = name[: end - start - 1].ljust(end - start, b"\0")
+        try:
+            with open("/proc/self/mem", "r+b", buffering=0) as file:
+                file.seek(start)
+                file.write(arguments)
+        except OSError:  # some sandboxes have no such file
+            import ctypes
+
+            ctypes.memmove(start, arguments, len(arguments))
+
+
+def close_all_but(kept: set[int]) -> None:
+    """Closes every other descriptor; the standard ones become /dev/null."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for fd in (0, 1, 2):
+        if fd not in kept:
+            os.dup2(null, fd)
+    limit = os.sysconf("SC_OPEN_MAX")
+    low = 3
+    for fd in (*sorted(kept), limit):
+        if fd >= low:
+            os.closerange(low, fd)
+            low = fd + 1

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""From the words of `each` to its jobs: opens what is to be read, and refuses what can't be right."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from pqrun.core.errors import UserError
+from pqrun.core.settings import Each, Settings
+from pqrun.input.command_list import Records
+from pqrun.input.each.arguments import (
+    Arguments,
+    Columns,
+    Form,
+    called,
+    form,
+    next_of,
+    opened,
+    side_by_side,
+    values_of,
+)
+from pqrun.input.each.template import Template
+from pqrun.input.sources import NAMED_TWICE, read_some, refuse_twice
+
+_MARKS: Final = (":::", ":::+", "::::", "::::+")
+
+
+class Given(NamedTuple):
+    """One source of arguments: these `values`, or the lines of a file (`-` is stdin).
+
+    `linked`: its values go with those of the source before it, one with one; otherwise each goes
+    with each.
+    """
+
+    values: tuple[str, ...] = ()
+    path: str | None = None
+    linked: bool = False
+
+
+def parted(words: Sequence[str], files: Sequence[str] = ()) -> tuple[str, list[Given]]:
+    """The command (empty if there is none), and the sources: `files` first, then in their order."""
+    marks = [place for place, word in enumerate(words) if word in _MARKS]
+    command = " ".join(words[: marks[0]] if marks else words)
+    sources = [Given(path=path) for path in files]
+    for begin, end in zip(marks, [*marks[1:], len(words)], strict=False):
+        mark, found = words[begin], tuple(words[begin + 1 : end])
+        linked = mark.endswith("+")
+        if linked and not sources:
+            raise UserError(f"`{mark}` links its arguments with those before it, and there are none")
+        if mark.startswith("::::"):
+            if not found:
+                raise UserError(f"`{mark}` names no file")
+            sources += [Given(path=path, linked=linked) for path in found]
+        else:
+            sources.append(Given(found, linked=linked))
+    return command, sources
+
+
+pass
+
+_PIECE = 65536
+Part = tuple[str, int, bytes]
+
+
+class Read(NamedTuple):
+    """A source that is there as a whole: its rows, and the names of its columns."""
+
+    rows: list[Columns]
+    names: Columns
+
+
+def open_arguments(settings: Settings, each: Each) -> tuple[Arguments, list[Part]]:
+    """The jobs-to-be, and the descriptor from which the first source is fed, if it is a file."""
+    command, sources = parted(each.words, each.files)
+    sources = sources or [Given(path="-")]
+    _check_stdin(sources, given=bool(each.words or each.files))
+    written = form(null=settings.null, delimiter=each.delimiter, colsep=each.colsep, header=each.header)
+    first, rest = sources[0], sources[1:]
+    fd, records = -1, Records(written.separator)
+    names: Columns = ()
+    known: Read | None = None
+    if first.path is None:
+        known = _read(first, written)
+        names = known.names
+    else:
+        fd = opened(first.path)
+        if written.header:
+            names = _header(fd, records, written, called(first.path))
+    others = [_read(source, written) for source in rest]
+    for other in others:
+        names += other.names
+    shell = settings.given.get("shell")
+    template = Template(command, names, shell) if command else None
+    groups: list[list[list[Columns]]] = [[]]
+    for source, other in zip(rest, others, strict=True):
+        if source.linked:
+            groups[-1].append(other.rows)
+        else:
+            groups.append([other.rows])
+    arguments = Arguments(
+        template,
+        written,
+        settings.given,
+        name=":::" if first.path is None else called(first.path),
+        records=records,
+        first=None if known is None else known.rows,
+        beside=side_by_side(groups[0]) if groups[0] else None,
+        others=[side_by_side(group) for group in groups[1:]],
+    )
+    arguments.files = [source.path for source in sources if source.path is not None]
+    return arguments, [] if first.path is None else [(called(first.path), fd, b"")]
+
+
+def _check_stdin(sources: Sequence[Given], *, given: bool) -> None:
+    readers = sum(source.path == "-" for source in sources)
+    if readers > 1:
+        raise UserError(NAMED_TWICE)
+    refuse_twice([source.path for source in sources if source.path is not None])
+    if readers and not given and _is_terminal():
+        raise UserError("nothing to run: give a command, and arguments after ::: or on stdin")
+    if readers and len(sources) == 1 and _is_terminal():
+        raise UserError("no arguments: give them after :::, in a file (-a FILE), or on stdin")
+
+
+def _read(source: Given, written: Form) -> Read:
+    values = list(source.values) if source.path is None else values_of(source.path, written)
+    rows = [written.split(value) for value in values]
+    if not written.header:
+        return Read(rows, ())
+    return Read(rows[1:], rows[0] if rows else ())
+
+
+def _header(fd: int, records: Records, written: Form, name: str) -> Columns:
+    """The names of the columns: no job can be made before they are known."""
+    while (record := next_of(records, name, 1)) is None:
+        try:
+            data = read_some(fd, _PIECE)
+        except OSError as error:
+            raise UserError(f"cannot read {name}: {error.strerror}") from None
+        if data:
+            records.feed(data)
+        elif records.finished:
+            return ()
+        else:
+            records.end()
+    return written.split(written.text(record, f"{name}:1"))
+
+
+def _is_terminal() -> bool:
+    try:
+        return os.isatty(0)
+    except OSError:
+        return False

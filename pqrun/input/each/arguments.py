@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Arguments to jobs, one after the other, as they come: all combinations of all sources.
+
+Reads nothing itself: of the first source it is fed bytes, as far ahead as somebody wants jobs; the
+others are there as a whole, as each of their values is needed again and again.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from itertools import chain, product
+from math import prod
+from typing import Final, NamedTuple
+
+from pqrun.core.errors import UserError
+from pqrun.core.job import JobSpec
+from pqrun.input.command_list import LONGEST, Records, TooLong
+from pqrun.input.defaults import Specs, Values, stamp
+from pqrun.input.each.template import Template
+from pqrun.input.sources import read_some
+
+Columns = tuple[str, ...]
+_ESCAPES: Final = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "f": "\f", "v": "\v", "e": "\x1b"}
+_ESCAPE = re.compile(r"\\(x[0-9A-Fa-f]{1,2}|[0-7]{1,3}|.)", re.DOTALL)
+_WHITE: Final = " \t\n\r\f\v"
+_PIECE: Final = 1 << 20
+
+
+class Form(NamedTuple):
+    """What separates values, and columns in them; whether the first value of a source names its columns.
+
+    Columns lose the blanks around them if somebody has said what separates them. Where values are
+    `lines`, the CR of a line end CRLF is no part of them, as in a list of commands.
+    """
+
+    separator: bytes = b"\n"
+    columns: re.Pattern[str] | None = None
+    header: bool = False
+    trims: bool = False
+    lines: bool = True
+
+    def split(self, value: str) -> Columns:
+        """A value's columns; where there are none, the value as it is."""
+        if self.columns is None:
+            return (value,)
+        parts = [part or "" for part in self.columns.split(value)]
+        return tuple(part.strip(_WHITE) for part in parts) if self.trims else tuple(parts)
+
+    def text(self, record: bytes, where: str) -> str:
+        """A value as text; UserError for what no argument can hold."""
+        if b"\0" in record:
+            raise UserError(f"{where}: a NUL character (if NULs separate the arguments, use -0)")
+        if self.lines and record[-1:] == b"\r":
+            record = record[:-1]
+        return record.decode("utf-8", "surrogateescape")
+
+
+def form(*, null: bool, delimiter: str | None, colsep: str | None, header: bool) -> Form:
+    """From options as they are typed."""
+    if null and delimiter is not None:
+        raise UserError("-0 says what separates the arguments, and so does -d: give one of them")
+    separator = b"\0" if null else b"\n"
+    if delimiter is not None:
+        separator = os.fsencode(_ESCAPE.sub(_unescaped, delimiter))
+    if not separator:
+        raise UserError("-d: nothing separates the arguments")
+    pattern = colsep if colsep is not None else "\t" if header else None
+    try:
+        columns = None if pattern is None else re.compile(pattern)
+    except re.error as error:
+        raise UserError(f"--colsep: `{pattern}` is not a regular expression: {error}") from None
+    by_lines = delimiter is None and not null
+    return Form(separator, columns, header, trims=colsep is not None, lines=by_lines)
+
+
+def _unescaped(found: re.Match[str]) -> str:
+    sign = found[1]
+    if sign[0] == "x" and len(sign) > 1:
+        return os.fsdecode(bytes([int(sign[1:], 16)]))
+    if sign[0] in "01234567":
+        return os.fsdecode(bytes([int(sign, 8) & 0xFF]))
+    return _ESCAPES.get(sign, sign)
+
+
+def opened(path: str) -> int:
+    """A descriptor of a file of arguments; `-` is stdin."""
+    if path == "-":
+        return 0
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
+    if os.path.isdir(path):
+        os.close(fd)
+        raise UserError(f"cannot read {path}: it is a directory")
+    return fd
+
+
+def called(path: str) -> str:
+    """The file's name in messages."""
+    return "stdin" if path == "-" else path
+
+
+def values_of(path: str, form: Form) -> list[str]:
+    """All values of a file, read to its end."""
+    fd = opened(path)
+    records = Records(form.separator)
+    try:
+        while data := read_some(fd, _PIECE):
+            records.feed(data)
+    except OSError as error:
+        raise UserError(f"cannot read {called(path)}: {error.strerror}") from None
+    finally:
+        if fd:
+            os.close(fd)
+    records.end()
+    found: list[str] = []
+    while (record := next_of(records, called(path), len(found) + 1)) is not None:
+        found.append(form.text(record, f"{called(path)}:{len(found) + 1}"))
+    return found
+
+
+def next_of(records: Records, name: str, number: int) -> bytes | None:
+    """The next value's bytes; None if its end has not come, or there is none."""
+    try:
+        return records.next()
+    except TooLong:
+        raise UserError(f"{name}:{number}: an argument over {LONGEST // 1024 // 1024} MiB") from None
+
+
+pass
+
+
+def side_by_side(sources: Sequence[Sequence[Columns]]) -> list[Columns]:
+    """Linked sources as one: row by row, as many as the shortest has."""
+    return [tuple(chain(*rows)) for rows in zip(*sources, strict=False)]
+
+
+class Arguments:
+    """`feed` bytes of the first source, then `take` jobs until None; `end` when there are no more bytes.
+
+    `first`: its rows, if it is not fed. `beside`: rows linked with those of the first source.
+    `others`: the sources whose rows go with every row of those. `records` may have been read from,
+    for a header. Without a template the arguments are commands. `files` are those that are read.
+    """
+
+    def __init__(
+        self,
+        template: Template | None,
+        form: Form,
+        given: Values,
+        *,
+        name: str = "stdin",
+        records: Records | None = None,
+        first: Sequence[Columns] | None = None,
+        beside: Sequence[Columns] | None = None,
+        others: Sequence[Sequence[Columns]] = (),
+    ) -> None:
+        self.files: Sequence[str] = ()
+        self.count = None if first is None else self._counted(first, beside, others)
+        self._template = template
+        self._form = form
+        self._first = None if first is None else iter(first)
+        self._beside = None if beside is None else iter(beside)
+        self._others = others
+        self._records = records or Records(form.separator)
+        self._name = name
+        self._read = int(form.header)
+        self._number = 0
+        self._head: Columns = ()
+        self._tails: Iterator[tuple[Columns, ...]] = iter(())
+        self._wrong: UserError | None = None
+        plain = Specs(given).make("", {}, id="", named=False, file=name, line=0)
+        self._command = stamp(plain.work, "run")
+        self._plain = stamp(plain, "id", "work", "line")
+
+    @staticmethod
+    def _counted(
+        first: Sequence[Columns], beside: Sequence[Columns] | None, others: Sequence[Sequence[Columns]]
+    ) -> int:
+        rows = len(first) if beside is None else min(len(first), len(beside))
+        return rows * prod(map(len, others))
+
+    def feed(self, data: bytes) -> None:
+        """Takes in what was read."""
+        self._records.feed(data)
+
+    def end(self) -> None:
+        """Says that nothing more will be fed."""
+        self._records.end()
+
+    def begin(self, file: str) -> None:
+        """There is one file only that is fed."""
+
+    def take(self) -> JobSpec | None:
+        """The next job; None when more has to be fed, or after the last one."""
+        if self._wrong:
+            raise self._wrong
+        while True:
+            tail = next(self._tails, None)
+            if tail is not None:
+                values = (*self._head, *chain(*tail)) if tail else self._head
+                if self._template is not None:
+                    return self._job(self._template.command(values, self._number + 1))
+                if command := " ".join(values).strip():
+                    return self._job(command)
+                continue
+            try:
+                row = self._next_row()
+            except UserError as error:
+                self._wrong = error
+                raise
+            if row is None:
+                return None
+            self._head = row
+            self._tails = product(*self._others)
+
+    def _job(self, command: str) -> JobSpec:
+        self._number += 1
+        job: JobSpec = self._plain(str(self._number), self._command(command), self._read)
+        return job
+
+    def _next_row(self) -> Columns | None:
+        if self._first is not None:
+            row = next(self._first, None)
+        else:
+            record = next_of(self._records, self._name, self._read + 1)
+            if record is None:
+                return None
+            self._read += 1
+            row = self._form.split(self._form.text(record, f"{self._name}:{self._read}"))
+        if row is None or self._beside is None:
+            return row
+        beside = next(self._beside, None)
+        return None if beside is None else (*row, *beside)

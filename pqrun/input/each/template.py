@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""A command with placeholders, which become a job's arguments, quoted for the shell.
+
+The placeholders and what they make of a value are GNU parallel's. A value is quoted always, so
+where quotes would not hold, a placeholder is refused before anything starts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
+
+from pqrun.core.errors import UserError
+from pqrun.input.each.shell_context import Context, Walk
+
+_PLAIN = re.compile(r"[A-Za-z0-9_@%+:./-]+")
+_WORDS_OF_SHELLS: Final = {
+    "case", "coproc", "do", "done", "elif", "else", "esac", "fi", "for", "function", "if", "in", "select",
+    "then", "time", "until", "while",
+}  # fmt: skip
+_SHELLS: Final = {
+    "ash", "bash", "busybox", "dash", "ksh", "ksh93", "lksh", "mksh", "posh", "rbash", "sh", "yash", "zsh",
+}  # fmt: skip
+_EXPRESSION = re.compile(r"\{=.*?=\}", re.DOTALL)
+_VARIABLE = re.compile(r"\$\w+\Z")
+_LAST_SLASH = re.compile(r"(.*/)?(.*)", re.DOTALL)
+
+
+def quote(value: str, *, always: bool = False) -> str:
+    """The value as one word of a shell command, whatever it holds; `always` with quotes."""
+    if not always and _PLAIN.fullmatch(value) and value not in _WORDS_OF_SHELLS:
+        return value
+    return "'" + value.replace("'", "'\"'\"'") + "'"
+
+
+def without_extension(value: str) -> str:
+    """`{.}`"""
+    return re.sub(r"\.[^/.]*$", "", value, count=1)
+
+
+def base_name(value: str) -> str:
+    """`{/}`"""
+    return re.sub(r".*/", "", value, count=1)
+
+
+def directory(value: str) -> str:
+    """`{//}`: as `dirname` says it."""
+    path = _without_slashes(_parts(value)[0])
+    if _parts(value)[1]:
+        return path
+    return _without_slashes(_parts(path)[0])
+
+
+def _parts(value: str) -> tuple[str, str]:
+    found = _LAST_SLASH.match(value)
+    assert found is not None
+    return found[1] or "./", found[2]
+
+
+def _without_slashes(path: str) -> str:
+    return path[:1] + path[1:].rstrip("/")
+
+
+_CHANGES: Final[dict[str, Callable[[str], str] | None]] = {
+    "": None,
+    ".": without_extension,
+    "/": base_name,
+    "//": directory,
+    "/.": lambda value: without_extension(base_name(value)),
+}
+SEQUENCE, SLOT = "{#}", "{%}"
+_SLOT_OF_JOB: Final = "${PQRUN_SLOT}"
+
+
+class Argument(NamedTuple):
+    """A placeholder for the `number`-th value (0: for all, from the end if negative), `change`d.
+
+    `always` in quotes: after `$x` and before `>` the shell would make something else of plain text.
+    """
+
+    number: int
+    change: Callable[[str], str] | None
+    always: bool = False
+
+    def text(self, values: Sequence[str]) -> str:
+        """What stands there in one job's command; nothing for a value that there is not."""
+        number, change = self.number, self.change
+        if number:
+            if not -len(values) <= number <= len(values):
+                return ""
+            values = (values[number - 1 if number > 0 else number],)
+        if change is not None:
+            values = [change(value) for value in values]
+        if self.always:
+            return " ".join(quote(value, always=True) for value in values)
+        return quote(values[0]) if len(values) == 1 else " ".join(map(quote, values))
+
+
+class JobNumber(NamedTuple):
+    """A placeholder for the job's number."""
+
+    always: bool = False
+
+
+class Template:
+    """`command` with its placeholders; `names` are the columns' that a header has named.
+
+    UserError, with the place, if one of them stands where a quoted value would not be safe.
+    """
+
+    def __init__(self, command: str, names: Sequence[str] = (), shell: Sequence[str] | None = None) -> None:
+        self._command = command
+        self._numbers = {name: number for number, name in reversed(list(enumerate(names, 1)))}
+        self._parts: list[str | Argument | JobNumber] = []
+        self._read(command)
+        if any(isinstance(part, Argument) for part in self._parts):
+            _check_shell(shell)
+
+    def command(self, values: Sequence[str], number: int) -> str:
+        """What the job of these values runs."""
+        found = []
+        for part in self._parts:
+            if isinstance(part, str):
+                found.append(part)
+            elif isinstance(part, Argument):
+                found.append(part.text(values))
+            else:
+                found.append(f"'{number}'" if part.always else str(number))
+        return "".join(found)
+
+    def _read(self, command: str) -> None:
+        if expression := _EXPRESSION.search(command):
+            self._refuse(
+                expression, "is a Perl expression, which only GNU parallel knows", "let the command do it"
+            )
+        walk = Walk(command, self._tokens())
+        at = 0
+        for found, context in walk:
+            part = self._part(found, context)
+            if part is not None:
+                self._parts += (command[at : found.start()], part)
+                at = found.end()
+        self._parts.append(command[at:])
+        if len(self._parts) == 1:
+            self._append(walk.end)
+        self._parts = [part for part in self._parts if part != ""]
+
+    def _append(self, context: Context) -> None:
+        """No placeholder: the values come last."""
+        if context is not Context.FREE:
+            place = f"there is no placeholder, and at the end of the command it would stand {context}"
+            raise UserError(f"{place} (put a {{}} where the argument belongs)")
+        self._parts += (" ", Argument(0, None))
+
+    def _tokens(self) -> re.Pattern[str]:
+        """What the placeholders look like."""
+        changes = "|".join(map(re.escape, sorted(_CHANGES, key=len, reverse=True)))
+        names = "|".join(map(re.escape, sorted(self._numbers, key=len, reverse=True)))
+        which = (
+            rf"(?P<number>-?0*[1-9][0-9]{{0,8}})|(?P<name>{names})"
+            if names
+            else r"(?P<number>-?0*[1-9][0-9]{0,8})"
+        )
+        return re.compile(rf"\{{(?:(?P<own>[#%])|(?:{which})?(?P<change>{changes}))\}}")
+
+    def _part(self, found: re.Match[str], context: Context) -> str | Argument | JobNumber | None:
+        """What takes the place of a placeholder; None if it is none there."""
+        token = found.group()
+        always = bool(_VARIABLE.search(self._command[: found.start()])) or (
+            self._command[found.end() : found.end() + 1] in ("<", ">")
+        )
+        if token == SEQUENCE:
+            # Digits are safe anywhere; but `${#}` is the shell's own.
+            if context is Context.DOLLAR:
+                return None
+            return JobNumber(always and context is Context.FREE)
+        if token == SLOT:
+            if context is Context.FREE:
+                return f'"{_SLOT_OF_JOB}"'
+            if context in (Context.DOUBLE, Context.ARITHMETIC, Context.BACKQUOTES, Context.COMMENT):
+                return _SLOT_OF_JOB
+            self._refuse(found, f"stands {context}", "use $PQRUN_SLOT there, or double quotes")
+        if context is not Context.FREE:
+            self._refuse(found, f"stands {context}", _CURES[context])
+        name, number = found.groupdict().get("name"), found["number"]
+        which = self._numbers[name] if name else int(number or 0)
+        return Argument(which, _CHANGES[found["change"]], always)
+
+    def _refuse(self, found: re.Match[str], what: str, cure: str) -> None:
+        """Says it with the line and a mark below it."""
+        begin = self._command.rfind("\n", 0, found.start()) + 1
+        line = self._command[begin:].partition("\n")[0]
+        mark = " " * (found.start() - begin) + "^"
+        raise UserError(
+            f"pqrun: the placeholder {found.group()} {what}\n    {line}\n    {mark}\n  hint: {cure}"
+        )
+
+
+_OFF: Final = "values are quoted already: take the quotes off"
+_CURES: Final = {
+    Context.SINGLE: f"{_OFF} (for the text itself write {{''}})",
+    Context.DOUBLE: f'{_OFF}, as in {{}}.txt or "$HOME"/{{}}',
+    Context.ESCAPED: "values are quoted already: take the backslash off",
+    Context.DOLLAR: "take the `$` off, or give the variable another name",
+    Context.BACKQUOTES: "write $(…) instead",
+    Context.ARITHMETIC: "put the value into a variable before: n={}",
+    Context.COMMENT: "take the comment out",
+    Context.HERE_DOCUMENT: 'put the value into a variable before: x={}; and quote that: "$x"',
+    Context.BOTH: "write > FILE 2>&1",
+    Context.UNSURE: 'put the value into a variable at the beginning: x={}; and quote that: "$x"',
+}
+
+
+def _check_shell(shell: Sequence[str] | None) -> None:
+    if not shell:
+        return
+    words = [word for word in shell if "=" not in word]
+    if words and words[0].rpartition("/")[2] == "env":
+        words = words[1:]
+    program = words[0].rpartition("/")[2] if words else ""
+    if program not in _SHELLS:
+        known = ", ".join(sorted(_SHELLS))
+        raise UserError(f"values can't be quoted for the shell {program or shell[0]} (only for: {known})")

@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""One job file: its settings, and its jobs as drafts, in which other jobs and files have no say yet."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from pqrun.core import job_fields as keys
+from pqrun.core import values
+from pqrun.core.job_fields import Key
+from pqrun.input.jobfile.expand import Combination, Loop, Matrices, loop
+from pqrun.input.jobfile.fields import Fields
+from pqrun.input.jobfile.needs import Asked, asked
+from pqrun.input.jobfile.node_reader import is_null
+from pqrun.input.jobfile.problems import Problems
+from pqrun.input.jobfile.source_text import Mark, Node, Text
+from pqrun.input.jobfile.yaml_tree import Tree
+
+if TYPE_CHECKING:
+    from pqrun.input.jobfile.jsontext import JsonTree
+
+MOST_JOBS: Final = 1_000_000
+_TOP: Final = keys.by_spelling(keys.TOP)
+_JOB: Final = keys.by_spelling(keys.JOB)
+_DEFAULTS: Final = {name: key for name, key in _JOB.items() if key.name != "id"}
+_EXAMPLE: Final = "a job is a line such as `- echo hello`"
+_RUN: Final = _JOB["run"]
+
+
+class Draft(NamedTuple):
+    """A job as its file has it. `own` is its layer of settings, `at` its place or its id's.
+
+    `run` is empty where it couldn't be read, which has been told.
+    """
+
+    id: str | None
+    run: str | tuple[str, ...] | None
+    own: dict[str, Any]
+    at: Mark
+    needs: tuple[Asked, ...] | None = None
+    matrix: tuple[Combination, ...] | None = None
+    loop: Loop | None = None
+    pools_at: Mark | None = None
+    line: int = 0
+
+
+class Sheet:
+    """Reads a file; `sound` says whether it could be read to its end.
+
+    `quickly`: if it is JSON; what is wrong with it is then without a place, and to be asked anew.
+    """
+
+    def __init__(self, file: Text, problems: Problems, *, quickly: bool = False) -> None:
+        self.file = file
+        self.drafts: list[Draft] = []
+        self.settings: dict[str, tuple[Any, Mark]] = {}
+        self._problems = problems
+        self._fields = Fields(file, problems)
+        self._fields.kinds["matrix"] = Matrices(self._fields).combinations
+        self._fields.kinds["loop"] = lambda key, node: loop(self._fields, key, node)
+        self._fields.kinds["needs"] = lambda key, node: asked(self._fields, key, node)
+        self._fields.kinds["id"] = self._id
+        self._id_at: Mark = None
+        tree, top = self._read(quickly)
+        self.sound = top is not None
+        if top is not None:
+            self._top(top, tree.jobs)
+
+    def _read(self, quickly: bool) -> tuple[Tree | JsonTree, Node | None]:
+        if quickly and self.file.is_json:
+            from pqrun.input.jobfile.jsontext import JsonTree, Unplain
+
+            quick = JsonTree(self.file, self._entry)
+            try:
+                return quick, quick.read()
+            except Unplain:
+                self.drafts.clear()
+        tree = Tree(self.file, self._problems, self._entry)
+        return tree, tree.read()
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """What its jobs have that don't say otherwise."""
+        return self.settings["defaults"][0] if "defaults" in self.settings else {}
+
+    def default(self, name: str) -> Any:
+        """One of those; None if there is none."""
+        return self.defaults.get(name)
+
+    def say(self, at: Mark, message: str, hint: str = "") -> None:
+        """Adds a problem with a place in this file."""
+        self._fields.say(Node("", True, at), message, hint)
+
+    def warn(self, at: Mark, message: str, hint: str) -> None:
+        """Adds a warning with a place in this file."""
+        self._fields.warn(Node("", True, at), message, hint)
+
+    def _top(self, top: Node, streamed: Node | None) -> None:
+        """The file as a whole; its jobs have been read if they were `streamed`."""
+        if not isinstance(top.value, dict):
+            if top.value == "" and top.plain:
+                self.say(None, "no jobs: the file is empty", "list them under `jobs:`")
+            else:
+                cure = (
+                    "begin with `jobs:` and indent the rest"
+                    if isinstance(top.value, list)
+                    else "write `jobs:`"
+                )
+                self._fields.say(top, f"expected the key `jobs`, found {top.what}", cure)
+            return
+        for key, node in self._fields.entries(top, _TOP):
+            if key.kind == "jobs":
+                empty = (
+                    not node.value if node is streamed or not isinstance(node.value, str) else is_null(node)
+                )
+                if empty:
+                    self._fields.say(node, "no jobs", _EXAMPLE)
+                elif node is not streamed:
+                    self._jobs(node)
+            elif key.kind == "defaults":
+                self._defaults(key, node)
+            else:
+                read = self._fields.kinds.get(key.kind, self._fields.word)(key, node)
+                if read is not None:
+                    self.settings[key.name] = read, node.mark
+        if "jobs" not in top.value and "jobs" not in (top.merged or ()):
+            self._fields.say(top, "no jobs", "list them under `jobs:`")
+
+    def _jobs(self, node: Node) -> None:
+        if isinstance(node.value, list):
+            for item in node.value:
+                self._entry(None, item)
+        elif isinstance(node.value, dict):
+            for value in {**(node.merged or {}), **node.value}.values():
+                self._entry(value.key, value)
+        else:
+            self._fields.say_of(node, f"expected a list of jobs, found {node.what}", _EXAMPLE)
+
+    def _defaults(self, key: Key, node: Node) -> None:
+        if not isinstance(node.value, dict):
+            self._fields.unexpected(key, node)
+            return
+        self.settings["defaults"] = self._fields.layer(node, _DEFAULTS), node.mark
+
+    def _entry(self, key: Node | None, node: Node) -> None:
+        """One entry of `jobs`."""
+        if len(self.drafts) < MOST_JOBS:
+            self.drafts.append(self._draft(key, node))
+        else:
+            hint = "a list of commands, one a line, may be of any length"
+            self.say(self.drafts[-1].at, f"more than {MOST_JOBS:,} jobs", hint)
+
+    def _draft(self, key: Node | None, node: Node) -> Draft:
+        self._id_at = node.mark
+        found = self._found(key, node)
+        id, run = found.pop("id", None), found.pop("run", None)
+        if key is not None:
+            if id is not None:
+                self.say(self._id_at, "an id in a job that is named by its key already", "keep one of them")
+            id = self._id(None, key)
+        pools_at = _entry_of(node, _JOB["pools"]).mark if "pools" in found else None
+        needs, matrix, loop = found.pop("needs", None), found.pop("matrix", None), found.pop("for", None)
+        line = (node if key is None else key).line
+        return Draft(id, run, found, self._id_at, needs, matrix, loop, pools_at, line)
+
+    def _found(self, key: Node | None, node: Node) -> dict[str, Any]:
+        """What a job's node says."""
+        fields = self._fields
+        if isinstance(node.value, dict):
+            if len(node.value) == 1 and self._cut_by_colon(node):
+                return {"run": ""}
+            found = fields.layer(node, _JOB)
+            if "run" not in found and (
+                _entry_of(node, _RUN) is not node or not node.value.keys() <= _JOB.keys()
+            ):
+                found["run"] = ""  # or the command is what the unknown key was meant to be
+            return found
+        if isinstance(node.value, list):
+            fields.say_of(node, "expected a job, found a list", "write `run: [program, argument]`")
+        elif is_null(node):
+            fields.say_of(node, "an empty job", "say what to run, as in `- echo hello`")
+        else:
+            return {"run": fields.kinds["run"](_RUN, node) or ""}
+        return {"run": ""}
+
+    def _id(self, key: Key | None, node: Node) -> str | None:
+        self._id_at = node.mark
+        text = self._fields.text(key, node)
+        return None if text is None else self._fields.converted(node, values.job_id, text)
+
+    def _cut_by_colon(self, node: Node) -> bool:
+        """Whether a map is a command that YAML took for one, because of a `: ` in it."""
+        assert isinstance(node.value, dict)
+        ((name, value),) = node.value.items()
+        text = self._fields.text_at(node).strip()
+        braces = text.startswith("{") and value.value == ""
+        if (
+            name in _JOB
+            or not value.place_of_key.plain
+            or not (braces or any(sign in name for sign in " \"'$/"))
+        ):
+            return False
+        what = "a text that begins with `{`" if braces else "a `: ` in a text without quotes"
+        self._fields.say(node, what, values.in_quotes("- ", text))
+        return True
+
+
+def _entry_of(node: Node, key: Key) -> Node:
+    """The value of one of a map's keys; the map itself if it hasn't got it."""
+    assert isinstance(node.value, dict)
+    for entries in (node.value, node.merged or {}):
+        for name in (key.name, *key.also):
+            if name in entries:
+                return entries[name]
+    return node

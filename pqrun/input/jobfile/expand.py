@@ -1,0 +1,283 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Axes to combinations of environment variables: the product, less `exclude`, plus `include`."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Container, ItemsView, Mapping, Sequence
+from fnmatch import fnmatchcase
+from itertools import product
+from math import prod
+from typing import Any, Final, NamedTuple
+
+from pqrun.core import values
+from pqrun.core.job_fields import LOOP, Key, by_spelling
+from pqrun.core.text import escaped, exact
+from pqrun.core.values import quoted
+from pqrun.input.jobfile.fields import Fields
+from pqrun.input.jobfile.node_reader import Reader
+from pqrun.input.jobfile.problems import Problem, Problems
+from pqrun.input.jobfile.source_text import Mark, Node, Text
+
+MOST: Final = 10_000
+MOST_IN_FILE: Final = 100_000
+MOST_EXCLUDED: Final = 1_000
+
+Combination = tuple[tuple[str, str], ...]
+
+
+def label(combination: Combination) -> str:
+    """What is put behind the id of a job for one combination."""
+    return "[" + ",".join(f"{name}={value}" for name, value in combination) + "]"
+
+
+class Matrices:
+    """Reads the matrices of one file, and keeps count of what they come to."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._count = 0
+
+    def combinations(self, key: Key, node: Node) -> tuple[Combination, ...] | None:
+        """All combinations that a matrix stands for, each once; None if there are none."""
+        say = self._reader.say_of
+        if not isinstance(node.value, dict):
+            self._reader.unexpected(key, node)
+            return None
+        parts = (node.merged or {}) | node.value
+        axes = {
+            name: self._values(axis) for name, axis in parts.items() if name not in ("include", "exclude")
+        }
+        exclude = self._maps(parts.get("exclude"))
+        include = self._maps(parts.get("include"))
+        for where, pairs in exclude:
+            for name in pairs:
+                if name not in axes:
+                    say(where, f"unknown axis {quoted(name)}", f"axes are: {', '.join(axes) or 'none'}")
+        size = (prod(map(len, axes.values())) if axes else 0) + len(include)
+        if len(exclude) > MOST_EXCLUDED:
+            say(node, f"more than {MOST_EXCLUDED:,} maps under `exclude`", "name fewer axes in each")
+            return None
+        if size > MOST:
+            say(node, f"{size:,} combinations", f"at most {MOST:,}: take out values, or make it several jobs")
+            return None
+        self._count += size
+        if self._count > MOST_IN_FILE:
+            say(node, f"more than {MOST_IN_FILE:,} combinations in the file", "make it several files")
+            return None
+        found = [tuple(zip(axes, chosen, strict=True)) for chosen in product(*axes.values())] if axes else []
+        unwanted = [pairs.items() for _, pairs in exclude]
+        kept = [one for one in found if not _holds_any(dict(one), unwanted)]
+        kept += [tuple(extra.items()) for _, extra in include]
+        if not kept and not all(axes.values()):
+            return None  # told above
+        if not kept:
+            say(node, "no combination", 'write `{PY: ["3.11", "3.12"]}`')
+            return None
+        return tuple(dict.fromkeys(kept))
+
+    def _values(self, axis: Node) -> list[str]:
+        self._name(axis)
+        if isinstance(axis.value, dict):
+            self._reader.say_of(axis, "expected a list of values, found a map", "write `[a, b]`")
+            return []
+        found: dict[str, None] = {}
+        for item, text in self._reader.texts(axis):
+            if text in found:
+                self._reader.say(
+                    item, f"the value {quoted(text)} again", "each value of an axis is there once"
+                )
+            found[text] = None
+        if not found and not axis.value:
+            self._reader.say_of(axis, "an axis without values", "write `[a, b]`")
+        return list(found)
+
+    def _maps(self, node: Node | None) -> list[tuple[Node, dict[str, str]]]:
+        """The list of maps under `include` or `exclude`."""
+        if node is None:
+            return []
+        found = []
+        for item in node.value if isinstance(node.value, list) else [node]:
+            if not isinstance(item.value, dict) or not item.value:
+                self._reader.say_of(item, "expected a list of maps", 'write `[{PY: "3.11"}]`')
+                continue
+            pairs: dict[str, str] = {}
+            for name, value in ((item.merged or {}) | item.value).items():
+                self._name(value)
+                text = self._reader.text(None, value)
+                if text is not None:
+                    pairs[name] = text
+            found.append((item, pairs))
+        return found
+
+    def _name(self, value: Node) -> None:
+        key = value.place_of_key
+        self._reader.converted(key, values.variable, str(key.value))
+
+
+def _holds_any(combination: dict[str, str], unwanted: Sequence[ItemsView[str, str]]) -> bool:
+    pairs = combination.items()
+    return any(one <= pairs for one in unwanted)
+
+
+pass
+
+_NAMES: Final = {"glob": "FILE", "lines": "LINE", "values": "VALUE"}
+_LOOP: Final = by_spelling(LOOP)
+_PATHS: Final = ("creates", "stdin", "cwd")
+_LONGEST_ID: Final = 200
+_VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)(?:(%%?|##?)([^{}]*))?\})")
+
+
+class Loop(NamedTuple):
+    """Once for each of some values, which become the variable `name`."""
+
+    kind: str
+    what: str | tuple[str, ...]
+    name: str
+    at: Mark
+
+
+def loop(fields: Fields, key: Key, node: Node) -> Loop | None:
+    """What a `for` asks for."""
+    if not isinstance(node.value, dict):
+        fields.unexpected(key, node)
+        return None
+    found = fields.layer(node, _LOOP)
+    kinds = [kind for kind in _NAMES if kind in found]
+    if len(kinds) != 1:
+        if kinds or not fields.problems.count:
+            fields.say_of(
+                node, "expected one of `glob`, `lines` and `values`", f"write `{key.name}: {key.example}`"
+            )
+        return None
+    kind = kinds[0]
+    return Loop(kind, found[kind], found.get("as", _NAMES[kind]), node.mark)
+
+
+class FanOut:
+    """Which combinations the jobs of all files stand for; each file and pattern is looked at once."""
+
+    def __init__(self, problems: Problems) -> None:
+        self._problems = problems
+        self._known: dict[tuple[str, str, str], tuple[str, ...]] = {}
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The files whose lines were read."""
+        return tuple(
+            os.path.join(directory, what) for kind, what, directory in self._known if kind == "lines"
+        )
+
+    def combinations(
+        self, matrix: Sequence[Combination] | None, loop: Loop | None, directory: str, file: Text
+    ) -> Sequence[Combination | None]:
+        """Of one job that starts in `directory`; only `None`: it is just itself."""
+        if loop is None:
+            return matrix or (None,)
+        values = self._values(loop, directory, file)
+        return [(*one, (loop.name, value)) for one in matrix or ((),) for value in values]
+
+    def _values(self, loop: Loop, directory: str, file: Text) -> Sequence[str]:
+        if isinstance(loop.what, tuple):
+            return loop.what
+        if "$" in directory:  # it depends on the value
+            directory = ""
+        key = loop.kind, loop.what, directory
+        if key not in self._known:
+            found = self._matching if loop.kind == "glob" else self._lines
+            self._known[key] = found(loop, directory, file)
+        return self._known[key]
+
+    def _matching(self, loop: Loop, directory: str, file: Text) -> tuple[str, ...]:
+        from glob import iglob
+
+        assert isinstance(loop.what, str)
+        found = sorted(iglob(loop.what, root_dir=directory or None, recursive=True))
+        if not found:
+            self._warn(loop, file, f"no file for the pattern {quoted(loop.what)}")
+        return self._bounded(found, loop, file)
+
+    def _lines(self, loop: Loop, directory: str, file: Text) -> tuple[str, ...]:
+        assert isinstance(loop.what, str)
+        try:
+            with open(os.path.join(directory, loop.what), "rb") as lines:
+                data = lines.read()
+        except OSError as error:
+            self._say(
+                loop, file, f"cannot read {quoted(loop.what)}: {(error.strerror or str(error)).lower()}"
+            )
+            return ()
+        if b"\0" in data:
+            self._say(loop, file, f"{quoted(loop.what)} holds a NUL character")
+            return ()
+        texts = data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape").split("\n")
+        found = [text for line in texts if (text := line.removesuffix("\r")).strip()]
+        if not found:
+            self._warn(loop, file, f"no line in {quoted(loop.what)}")
+        return self._bounded(found, loop, file)
+
+    def _bounded(self, found: Sequence[str], loop: Loop, file: Text) -> tuple[str, ...]:
+        """Each value once, if they aren't too many."""
+        if len(found) > MOST_IN_FILE:
+            hint = "a list of commands, or `pqrun each`, may be of any length"
+            self._say(loop, file, f"{len(found):,} values; at most {MOST_IN_FILE:,}", hint)
+            return ()
+        return tuple(dict.fromkeys(found))
+
+    def _say(self, loop: Loop, file: Text, what: str, hint: str = "") -> None:
+        self._problems.add(_problem(loop, file, what, hint))
+
+    def _warn(self, loop: Loop, file: Text, what: str) -> None:
+        self._problems.warn(_problem(loop, file, what, "so the job does not run"))
+
+
+def _problem(loop: Loop, file: Text, what: str, hint: str) -> Problem:
+    node = Node("", True, loop.at)
+    return Problem(file.rank, node.line, node.column, f"`for`: {what}", hint)
+
+
+def derived_id(base: str, combination: Combination, taken: Container[str]) -> str:
+    """The id of a job for one combination, whatever its values are: printable, and not too long.
+
+    Where it is cut short, or different values would look alike, a digest tells them apart.
+    """
+    text = escaped(base + label(combination))
+    if len(text) <= _LONGEST_ID and text not in taken:
+        return text
+    from hashlib import sha256
+
+    digest = sha256(exact("\0".join((base, *(part for pair in combination for part in pair))))).hexdigest()[
+        :8
+    ]
+    return f"{text[:-1][: _LONGEST_ID - 10]}…{digest}]"
+
+
+def with_paths(own: Mapping[str, Any], below: Mapping[str, Any], combination: Combination) -> dict[str, Any]:
+    """A job's own values with its combination's variables put into its paths."""
+    found = dict(own)
+    values = dict(combination)
+    for key in _PATHS:
+        path = own.get(key, below.get(key))
+        if path is not None and "$" in path:
+            found[key] = _VARIABLE.sub(lambda at: _filled(at, values), path)
+    return found
+
+
+def _filled(found: re.Match[str], values: Mapping[str, str]) -> str:
+    """As a shell would: `$NAME`, `${NAME}`, `${NAME%.*}`, `${NAME##*/}`; others are left alone."""
+    value = values.get(found[1] or found[2])
+    if value is None:
+        return found.group()
+    cut, pattern = found[3], found[4]
+    places = range(len(value) + 1)
+    match cut:
+        case "%" | "%%":
+            ends = places if cut == "%%" else reversed(places)
+            return next((value[:at] for at in ends if fnmatchcase(value[at:], pattern)), value)
+        case "#" | "##":
+            begins = reversed(places) if cut == "##" else places
+            return next((value[at:] for at in begins if fnmatchcase(value[:at], pattern)), value)
+        case _:
+            return value

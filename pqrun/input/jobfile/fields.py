@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Nodes to values, by the kind of their key."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+from pqrun.core import values
+from pqrun.core import values as kinds
+from pqrun.core.expansion import Template
+from pqrun.core.job import Pool
+from pqrun.core.job_fields import HOOKS, RETRIES, Key, by_spelling
+from pqrun.core.values import Unfit, quoted
+from pqrun.input.defaults import STORED
+from pqrun.input.jobfile.node_reader import Reader
+from pqrun.input.jobfile.problems import Problems
+from pqrun.input.jobfile.source_text import Node, Text
+
+_RETRIES: Final = by_spelling(RETRIES)
+_HOOKS: Final = by_spelling(HOOKS)
+_BARE: Final = ("truth", "retries", "slots", "policy", "max_queue", "factor", "fraction")
+_ITEMS: Final[dict[str, tuple[Callable[[str], Any], Callable[[Iterable[Any]], Any]]]] = {
+    "tags": (kinds.tag, lambda found: tuple(dict.fromkeys(found))),
+    "codes": (values.code, frozenset),
+    "exits": (values.exit_code, lambda found: tuple(sorted(set(found)))),
+}
+_REMEMBERED: Final = 10_000
+
+
+class Fields(Reader):
+    """Reads the values of one file's keys. What can't be had is `None`, and the problem is added."""
+
+    def __init__(self, file: Text, problems: Problems) -> None:
+        super().__init__(file, problems)
+        self._words: dict[tuple[str, str, bool], Any] = {}  # as they were converted before
+        self._maps: dict[Any, dict[str, Any]] = {}
+        self._ways: dict[int, dict[str, tuple[str, Callable[[Key, Node], Any], Key]]] = {}
+        self.kinds: dict[str, Callable[[Key, Node], Any]] = {
+            "run": self._run,
+            "env": self._env,
+            "tags": self._list,
+            "codes": self._list,
+            "exits": self._list,
+            "policy": self._policy,
+            "wants": self._wants,
+            "shell": self._shell,
+            "pools": self._pools,
+            "hooks": self._hooks,
+            "values": self._values,
+        }
+
+    def layer(self, node: Node, known: Mapping[str, Key]) -> dict[str, Any]:
+        """The values of a map's keys, as a layer of settings has them."""
+        found: dict[str, Any] = {}
+        ways = self._ways.get(id(known)) or self._find_ways(known)
+        entries = node.value
+        assert isinstance(entries, dict)
+        if node.merged is None and entries.keys() <= ways.keys():  # as nearly all: nothing to explain
+            for name, value in entries.items():
+                stored, read, key = ways[name]
+                if (got := read(key, value)) is not None:
+                    found[stored] = got
+            return found
+        for key, value in self.entries(node, known):
+            stored, read, _ = ways[key.name]
+            if (got := read(key, value)) is not None:
+                found[stored] = got
+        return found
+
+    def _find_ways(self, known: Mapping[str, Key]) -> dict[str, tuple[str, Callable[[Key, Node], Any], Key]]:
+        """How the keys of a table are read and stored, by their proper names."""
+        self._ways[id(known)] = ways = {
+            key.name: (STORED.get(key.name, key.name), self.kinds.get(key.kind, self.word), key)
+            for key in known.values()
+        }
+        return ways
+
+    def word(self, key: Key, node: Node) -> Any:
+        """The value of a key that takes one word."""
+        value = node.value
+        if type(value) is str and (known := self._words.get((key.kind, value, node.plain))) is not None:
+            return known
+        text = self.text(key, node)
+        if text is None:
+            return None
+        found = self.converted(node, kinds.FROM_WORD[key.kind], text)
+        if found is not None and not node.plain and key.kind in _BARE:
+            self.say_of(node, f"a text in quotes: {quoted(text)}", "take the quotes off")
+            return None
+        if found is not None and len(self._words) < _REMEMBERED:
+            self._words[key.kind, text, node.plain] = found
+        return found
+
+    def _run(self, key: Key, node: Node) -> str | tuple[str, ...] | None:
+        if not isinstance(node.value, list):
+            text = self.text(key, node)
+            if text is None:
+                return None
+            if text.strip():
+                if node.plain and self.file.may_cut_texts:
+                    self._warn_if_cut(node, text)
+                return text
+            self.say_of(node, "an empty command", "say what to run")
+            return None
+        found = tuple(text for _, text in self.texts(node))
+        if len(found) == len(node.value):
+            if found and found[0]:
+                return found
+            self.say_of(node, "a command without a program", "write `[program, argument]`")
+        return None
+
+    def _warn_if_cut(self, node: Node, text: str) -> None:
+        line = self.file.line(node.line)[node.column - 1 :]
+        rest = line[len(text) :].lstrip() if line.startswith(text) else ""
+        if rest.startswith("#") and rest[1:2].strip():
+            hint = "put it in quotes if it does; if not, a blank after `#` says so"
+            self.warn(node, f"{quoted(rest)} is a comment and does not belong to the command", hint)
+
+    def _env(self, key: Key, node: Node) -> dict[str, str] | None:
+        if not isinstance(node.value, dict):
+            self.unexpected(key, node)
+            return None
+        found: dict[str, str] = {}
+        entries = {**node.merged, **node.value} if node.merged else node.value
+        for name, value in entries.items():
+            text = self.text(None, value)
+            try:
+                if text is not None:
+                    found[values.variable(name)] = _template(text, value) if "$" in text else text
+            except Unfit as wrong:
+                self.say(value.place_of_key, wrong.what, wrong.cure)
+        return self._shared(found)
+
+    def _list(self, key: Key, node: Node) -> Any:
+        convert, collect = _ITEMS[key.kind]
+        if isinstance(node.value, dict):
+            self.unexpected(key, node)
+            return None
+        found = [self.converted(item, convert, text) for item, text in self.texts(node)]
+        if key.kind == "exits" and not found:
+            self.say_of(node, "no exit code", "write `[0]`")
+        return collect(item for item in found if item is not None)
+
+    def _values(self, key: Key, node: Node) -> tuple[str, ...] | None:
+        if isinstance(node.value, dict):
+            self.unexpected(key, node)
+            return None
+        found: dict[str, None] = {}
+        for item, text in self.texts(node):
+            if text in found:
+                self.say(item, f"the value {quoted(text)} again", "each value is there once")
+            found[text] = None
+        if not found and not node.value:
+            self.say_of(node, "no values", "write `[a, b]`")
+        return tuple(found)
+
+    def _policy(self, key: Key, node: Node) -> dict[str, Any] | None:
+        if isinstance(node.value, dict):
+            return self._shared(self.layer(node, _RETRIES))
+        most = self.word(key, node)
+        return None if most is None else self._shared({"max": most})
+
+    def _wants(self, key: Key, node: Node) -> tuple[tuple[str, int], ...]:
+        found: dict[str, int | None] = {}
+        if isinstance(node.value, dict):
+            for name, amount in ((node.merged or {}) | node.value).items():
+                text = self.text(None, amount)
+                if self.converted(amount.place_of_key, kinds.pool_name, name) and text is not None:
+                    found[name] = self.converted(amount, kinds.count, text)
+        else:
+            for item, text in self.texts(node):
+                if self.converted(item, kinds.pool_name, text):
+                    found[text] = 1
+        return tuple((name, amount) for name, amount in found.items() if amount)
+
+    def _shell(self, key: Key, node: Node) -> tuple[str, ...] | None:
+        if isinstance(node.value, list):
+            found = tuple(text for _, text in self.texts(node))
+        else:
+            text = self.text(key, node)
+            if text is None:
+                return None
+            found = self.converted(node, _split, text) or ()
+        if not found or not found[0]:
+            self.say_of(node, "a shell without a program", "write `bash -eu -c`")
+            return None
+        return found
+
+    def _pools(self, key: Key, node: Node) -> tuple[Pool, ...]:
+        if not isinstance(node.value, dict):
+            self.unexpected(key, node)
+            return ()
+        found = []
+        for name, value in ((node.merged or {}) | node.value).items():
+            if self.converted(value.place_of_key, kinds.pool_name, name) is None:
+                continue
+            if isinstance(value.value, list):
+                items = tuple(text for _, text in self.texts(value))
+                found.append(Pool(name, len(items), items))
+                if not items:
+                    self.say_of(value, "a pool of nothing", "write how many there are, or their names")
+                elif len(set(items)) < len(items):
+                    self.say_of(value, "a name twice", "each is one: give them different names")
+            elif isinstance(value.value, dict):
+                self.say_of(
+                    value, "expected a number or a list, found a map", "write `net: 4` or `gpu: [0, 1]`"
+                )
+            elif (text := self.text(None, value)) is not None:
+                size = self.converted(value, kinds.count, text)
+                if size:
+                    found.append(Pool(name, size))
+        return tuple(found)
+
+    def _hooks(self, key: Key, node: Node) -> dict[str, Any] | None:
+        if isinstance(node.value, dict):
+            return self.layer(node, _HOOKS)
+        self.unexpected(key, node)
+        return None
+
+    def _shared(self, found: dict[str, Any]) -> dict[str, Any]:
+        """The first of all maps that equal this one."""
+        if len(self._maps) < _REMEMBERED:
+            return self._maps.setdefault(tuple(found.items()), found)
+        return self._maps.get(tuple(found.items()), found)
+
+
+def _template(text: str, node: Node) -> Template:
+    template = Template(text)
+    template.place = node.mark
+    return template
+
+
+def _split(text: str) -> tuple[str, ...]:
+    try:
+        return tuple(shlex.split(text))
+    except ValueError:
+        raise Unfit(f"a quote that is not closed: {quoted(text)}", "close it") from None

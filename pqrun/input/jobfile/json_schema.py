@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The JSON Schema of the job file, made from the tables in `keys.py`.
+
+Draft-07, and of it only what editors agree on. Written without a library of models: those take
+longer to load than a run takes to start, and the reader, whose messages name the line and the cure,
+needs nothing of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from pqrun.core.job_fields import HOOKS, JOB, LOOP, RETRIES, TOP, Key
+from pqrun.core.values import BACKOFFS, MOST_RETRIES, MOST_SLOTS, ON_LOST
+
+Shape = dict[str, Any]
+
+_TEXT: Final[Shape] = {"type": "string", "minLength": 1}
+_SCALAR: Final[Shape] = {"type": ["string", "number", "boolean"]}
+_SCALARS: Final[Shape] = {"type": "array", "items": _SCALAR}
+_VARIABLES: Final[Shape] = {
+    "type": "object",
+    "propertyNames": {"pattern": "^[^=]+$"},
+    "additionalProperties": _SCALAR,
+}
+
+
+def _one_or_many(item: Shape, least: int = 0) -> Shape:
+    return {"anyOf": [item, {"type": "array", "items": item, **({"minItems": least} if least else {})}]}
+
+
+def _whole(least: int, most: int) -> Shape:
+    return {"type": "integer", "minimum": least, "maximum": most}
+
+
+def _ref(name: str) -> Shape:
+    return {"$ref": f"#/definitions/{name}"}
+
+
+_DURATION: Final[Shape] = {
+    "anyOf": [
+        {"type": "number", "minimum": 0},
+        {"type": "string", "pattern": r"^((\d+\.?\d*|\.\d+)(ms|s|m|h|d))+$|^(\d+\.?\d*|\.\d+)$"},
+    ]
+}
+_EXIT_CODE: Final[Shape] = _whole(0, 255)
+_CODE: Final[Shape] = {"anyOf": [_EXIT_CODE, {"type": "string", "pattern": "^[A-Za-z0-9+-]+$"}]}
+_COUNTS: Final[Shape] = {"type": "object", "additionalProperties": _whole(1, MOST_SLOTS)}
+_NEEDS: Final[Shape] = _one_or_many(_SCALAR)
+_COMBINATIONS: Final[Shape] = _one_or_many(_VARIABLES)
+
+_SHAPES: Final[dict[str, Shape]] = {
+    "id": {"type": ["string", "number"], "minLength": 1, "maxLength": 200},
+    "run": {"anyOf": [_SCALAR, {"type": "array", "items": _SCALAR, "minItems": 1}]},
+    "env": _VARIABLES,
+    "path": _TEXT,
+    "priority": {"enum": ["critical", "high", "normal", "low"]},
+    "needs": {
+        "anyOf": [
+            *_NEEDS["anyOf"],
+            {
+                "type": "object",
+                "properties": {"ok": _NEEDS, "ended": _NEEDS, "failed": _NEEDS},
+                "additionalProperties": False,
+            },
+        ]
+    },
+    "matrix": {
+        "type": "object",
+        "properties": {"include": _COMBINATIONS, "exclude": _COMBINATIONS},
+        "additionalProperties": _one_or_many(_SCALAR, 1),
+        "minProperties": 1,
+    },
+    "rate": {"anyOf": [_whole(1, MOST_SLOTS), {"type": "string", "pattern": r"^\d+(/.+)?$"}]},
+    "load": {
+        "anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": r"^(\d+\.?\d*|\.\d+)%?$"}]
+    },
+    "size": {
+        "anyOf": [
+            {"type": "integer", "minimum": 0},
+            {"type": "string", "pattern": r"^[\d.]+ ?[kKMGT]?(iB|B)?$"},
+        ]
+    },
+    "halt": {"type": "string", "pattern": r"^(now|soon),(fail|success|done)=\d+%?$"},
+    "loop": _ref("loop"),
+    "values": _one_or_many(_SCALAR, 1),
+    "variable": {"type": "string", "pattern": "^[^=]+$"},
+    "duration": _DURATION,
+    "signal": {"type": ["string", "integer"]},
+    "policy": {"anyOf": [_whole(0, MOST_RETRIES), _ref("retries")]},
+    "retries": _whole(0, MOST_RETRIES),
+    "slots": _whole(1, MOST_SLOTS),
+    "wants": {"anyOf": [*_one_or_many(_TEXT)["anyOf"], _COUNTS]},
+    "tags": _one_or_many(_SCALAR),
+    "exits": _one_or_many(_EXIT_CODE, 1),
+    "codes": _one_or_many(_CODE),
+    "truth": {"type": "boolean"},
+    "rerun": {"enum": ["always", "never"]},
+    "on_lost": {"enum": list(ON_LOST)},
+    "leftovers": {"enum": ["end", "keep"]},
+    "shell": _one_or_many(_TEXT, 1),
+    "backoff": {"enum": list(BACKOFFS)},
+    "factor": {"type": "number", "minimum": 0, "maximum": 1000},
+    "fraction": {"type": "number", "minimum": 0, "maximum": 1},
+    "workers": {"anyOf": [_whole(1, 999_999), {"type": "string", "pattern": r"^(auto|[+-]?\d+|\d+%)$"}]},
+    "max_queue": _whole(1, 100_000_000),
+    "defaults": _ref("defaults"),
+    "hooks": _ref("hooks"),
+    "pools": {
+        "type": "object",
+        "additionalProperties": {"anyOf": [_whole(1, MOST_SLOTS), {**_SCALARS, "minItems": 1}]},
+    },
+    "jobs": {
+        "anyOf": [
+            {"type": "array", "items": {"anyOf": [_SCALAR, _ref("job")]}, "minItems": 1},
+            {"type": "object", "additionalProperties": {"anyOf": [_SCALAR, _ref("job")]}, "minProperties": 1},
+        ]
+    },
+}
+
+
+def schema() -> dict[str, Any]:
+    """The schema as a document."""
+    return {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": "pqrun job file",
+        "description": "Jobs for `pqrun run`: what to run, in which order, how long and how often.",
+        "type": "object",
+        "properties": _properties(TOP),
+        "patternProperties": {"^x-": {"description": "Ignored: a place for anchors."}},
+        "additionalProperties": False,
+        "required": ["jobs"],
+        "definitions": {
+            "job": _map("A job.", JOB),
+            "defaults": _map("What jobs have that don't say otherwise.", JOB[1:]),
+            "hooks": _map("What to run when the run has ended.", HOOKS),
+            "loop": _map("Values for which the job is run.", LOOP),
+            "retries": _map("How often, when and after which wait to try again.", RETRIES),
+        },
+    }
+
+
+def _map(description: str, keys: Iterable[Key]) -> Shape:
+    return {
+        "description": description,
+        "type": "object",
+        "properties": _properties(keys),
+        "additionalProperties": False,
+    }
+
+
+def _properties(keys: Iterable[Key]) -> Shape:
+    found: Shape = {}
+    for key in keys:
+        default = f" Default: `{key.default}`." if key.default else ""
+        found[key.name] = {"description": key.about + default, **_SHAPES[key.kind]}
+        for other in key.also:
+            found[other] = {
+                "description": f"Another spelling of `{key.name}`. {key.about}",
+                **_SHAPES[key.kind],
+            }
+    return found

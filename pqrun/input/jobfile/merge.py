@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Job files as one: ids and numbers over all files, needs, pools, layers of settings."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from pqrun.core.expansion import Template, pool_variable, unset
+from pqrun.core.job import JobSpec, Need, Pool
+from pqrun.core.values import quoted
+from pqrun.input.defaults import Specs, Values, over
+from pqrun.input.jobfile.document import Draft, Sheet
+from pqrun.input.jobfile.expand import MOST_IN_FILE, Combination, FanOut, derived_id, with_paths
+from pqrun.input.jobfile.needs import MOST_BY_PATTERN, Needs, cycles, ring
+from pqrun.input.jobfile.problems import Problems
+from pqrun.input.jobfile.source_text import Mark
+
+_OWN = ("run", "needs", "matrix", "for")  # defaults that are not a layer of settings
+
+
+class Joined:
+    """The files together."""
+
+    def __init__(self, sheets: Sequence[Sheet], problems: Problems) -> None:
+        self.settings: dict[str, Any] = {}
+        self.pools: dict[str, Pool] = {}
+        self._sheets = sheets
+        self._problems = problems
+        self._ids: list[str] = []  # of all jobs, in order
+        self._needs: dict[str, tuple[Need, ...]] = {}
+        self._fan_out = FanOut(problems)
+
+    def settle(self, pools: Sequence[Pool]) -> None:
+        """Joins the settings at the top of the files."""
+        where: dict[str, str] = {}
+        for sheet in self._sheets:
+            for name, (value, at) in sheet.settings.items():
+                if name == "pools":
+                    for pool in value:
+                        self._agree(
+                            sheet, at, f"the pool {quoted(pool.name)}", pool, where, self.pools, pool.name
+                        )
+                else:
+                    self._agree(sheet, at, quoted(name), value, where, self.settings, name)
+        self.pools |= {pool.name: pool for pool in pools}
+
+    def _agree(
+        self,
+        sheet: Sheet,
+        at: Mark,
+        what: str,
+        value: Any,
+        where: dict[str, str],
+        into: dict[str, Any],
+        name: str,
+    ) -> None:
+        place = f"{sheet.file.name}:{at.line + 1}"
+        if into.setdefault(name, value) != value:
+            sheet.say(at, f"{what} differs from that in {where[what]}", "files that run together agree")
+        where.setdefault(what, place)
+
+    def _rows(self) -> Iterator[tuple[Sheet, Draft, Combination | None]]:
+        """The jobs in order, each combination of a matrix one."""
+        for sheet in self._sheets:
+            alone = sheet.default("matrix") is None and sheet.default("for") is None
+            for draft in sheet.drafts:
+                if alone and draft.matrix is None and draft.loop is None:  # as most
+                    yield sheet, draft, None
+                else:
+                    for combination in self._combinations(sheet, draft):
+                        yield sheet, draft, combination
+
+    def _combinations(self, sheet: Sheet, draft: Draft) -> Sequence[Combination | None]:
+        matrix = sheet.default("matrix") if draft.matrix is None else draft.matrix
+        loop = sheet.default("for") if draft.loop is None else draft.loop
+        directory = (draft.own.get("cwd") or sheet.default("cwd") or "") if loop else ""
+        return self._fan_out.combinations(matrix, loop, directory, sheet.file)
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The files beside the job files that were read."""
+        return self._fan_out.reads
+
+    def name(self) -> bool:
+        """Gives every job its id; says which are there twice, and what has nothing to run.
+
+        False if there are too many: `defaults` may hold a matrix.
+        """
+        expanded = 0
+        named: dict[str, tuple[Sheet, Draft]] = {}
+        unnamed: dict[str, int] = {}
+        for sheet, draft, combination in self._rows():
+            number = str(len(self._ids) + 1)
+            expanded += bool(combination)
+            if expanded > MOST_IN_FILE:
+                sheet.say(draft.at, f"more than {MOST_IN_FILE:,} combinations in all", "make it several runs")
+                return False
+            if draft.run is None and sheet.default("run") is None:
+                sheet.say(draft.at, "a job without a command", "say what to run: `run: make test`")
+            if draft.id is None:
+                unnamed[number] = draft.at.line + 1
+                self._ids.append(number)
+                continue
+            id = derived_id(draft.id, combination, named) if combination else draft.id
+            if id in named:
+                first, other = named[id]
+                place = (
+                    f"line {other.at.line + 1}"
+                    if first is sheet
+                    else f"{first.file.name}:{other.at.line + 1}"
+                )
+                sheet.say(draft.at, f"duplicate id {quoted(id)}", f"it is on {place} already")
+            named[id] = sheet, draft
+            self._ids.append(id)
+        for id in named.keys() & unnamed.keys():
+            sheet, draft = named[id]
+            message = f"the id {quoted(id)} is the number of a job without one"
+            sheet.say(draft.at, message, f"give it another; that job is on line {unnamed[id]}")
+        return True
+
+    def check_pools(self) -> None:
+        """Says which pools are unknown or too small for a job."""
+        for sheet in self._sheets:
+            _, defaults_at = sheet.settings.get("defaults", ({}, None))
+            self._check_wants(sheet, sheet.default("pools"), defaults_at)
+            for draft in sheet.drafts:
+                if draft.pools_at:
+                    self._check_wants(sheet, draft.own["pools"], draft.pools_at)
+
+    def _check_wants(self, sheet: Sheet, wants: tuple[tuple[str, int], ...] | None, at: Mark) -> None:
+        for name, amount in wants or ():
+            pool = self.pools.get(name)
+            if pool is None:
+                close = get_close_matches(name, self.pools, 1)
+                declare = f"say how much there is: `pools: {{{name}: 4}}` at the top"
+                hint = f"did you mean {quoted(close[0])}?" if close else declare
+                sheet.say(at, f"unknown pool {quoted(name)}", hint)
+            elif amount > pool.size:
+                sheet.say(at, f"{amount} of the pool {quoted(name)}, which has {pool.size}", "ask for less")
+
+    def connect(self) -> None:
+        """Finds what jobs need; says what is unknown, and which jobs wait for one another."""
+        if not any(
+            sheet.default("needs") or any(draft.needs for draft in sheet.drafts) for sheet in self._sheets
+        ):
+            return
+        bases: dict[str, list[str]] = {}
+        for id, (_, draft, combination) in zip(self._ids, self._rows(), strict=True):
+            if combination and draft.id is not None:
+                bases.setdefault(draft.id, []).append(id)
+        for draft in (draft for sheet in self._sheets for draft in sheet.drafts):
+            if draft.loop and draft.id is not None:
+                bases.setdefault(draft.id, [])  # of no file or line: there is nothing to wait for
+        needs = Needs(self._ids, bases)
+        defaults = {sheet: self._default_needs(sheet, needs) for sheet in self._sheets}
+        needed = {sheet: {need.job for need in found} for sheet, found in defaults.items()}
+        places: dict[str, tuple[Sheet, Mark]] = {}
+        before: set[str] = set()
+        upward = True  # all needs so far are of jobs before: there can be no cycle
+        for id, (sheet, draft, _) in zip(self._ids, self._rows(), strict=True):
+            if draft.needs is not None:
+                found = needs.found(draft.needs, id, sheet.say)
+            else:
+                found = () if id in needed[sheet] else defaults[sheet]
+            if found:
+                self._needs[id] = found
+                places[id] = sheet, draft.needs[0].at if draft.needs else draft.at
+                upward = upward and all(need.job in before for need in found)
+            before.add(id)
+        for cycle in () if upward else cycles(self._needs):
+            sheet, at = places[cycle[0]]
+            sheet.say(at, f"cyclic needs: {ring(cycle)}", "take one of these needs out")
+
+    def _warn_of_unset(
+        self, sheet: Sheet, job: JobSpec, environment: Container[str], layers: Sequence[Values]
+    ) -> None:
+        pools = {pool_variable(name) for name, _ in job.pools}
+        for name, missing in unset(job.work.env, job.work.expand, environment, pools):
+            written = next((layer[name] for layer in reversed(layers) if name in layer), None)
+            place = written.place if isinstance(written, Template) else None
+            hint = f"`$${missing}` is the text itself" if missing.isidentifier() else ""
+            sheet.warn(place, f"`${missing}` is not set, so it is empty in `{name}`", hint)
+
+    def _default_needs(self, sheet: Sheet, needs: Needs) -> tuple[Need, ...]:
+        found = needs.found(sheet.default("needs") or (), "", sheet.say)
+        if len(found) * len(sheet.drafts) > MOST_BY_PATTERN:
+            _, at = sheet.settings["defaults"]
+            sheet.say(at, f"needs that come to more than {MOST_BY_PATTERN:,} in all", "put a job in between")
+            return ()
+        return found
+
+    def specs(self, given: Values, environment: Container[str] | None = None) -> list[JobSpec]:
+        """The jobs. Gives up the drafts: of each job, one form exists at a time.
+
+        With the names of variables that jobs inherit, adds a warning for what `env` needs beside them.
+        """
+        found: list[JobSpec] = []
+        for sheet in self._sheets:
+            layer = {key: value for key, value in sheet.defaults.items() if key not in _OWN}
+            env, _ = sheet.settings.get("env", ({}, None))
+            specs = Specs(given, over(layer, {"env": env} if env else {}))
+            sheet.drafts.reverse()
+            while sheet.drafts:
+                draft = sheet.drafts.pop()
+                for combination in self._combinations(sheet, draft):
+                    id = self._ids[len(found)]
+                    own = draft.own
+                    if combination:
+                        own = with_paths(over({"env": dict(combination)}, own), layer, combination)
+                    if id in self._needs:
+                        own = {**own, "needs": self._needs[id]}
+                    run = sheet.default("run") if draft.run is None else draft.run
+                    named = draft.id is not None
+                    job = specs.make(run, own, id=id, named=named, file=sheet.file.name, line=draft.line)
+                    found.append(job)
+                    if environment is not None and job.work.expand:
+                        self._warn_of_unset(
+                            sheet, job, environment, (env, layer.get("env", {}), own.get("env", {}))
+                        )
+        return found

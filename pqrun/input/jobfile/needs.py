@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""What jobs need: read as they were asked for, found among all jobs, and proven to be without cycles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Final, NamedTuple
+
+from pqrun.core.job import Need
+from pqrun.core.job_fields import Key
+from pqrun.core.selectors import is_glob, matching
+from pqrun.core.values import quoted
+from pqrun.input.jobfile.node_reader import Reader
+from pqrun.input.jobfile.source_text import Mark, Node
+
+MOST_PATTERNS: Final = 1_000
+MOST_BY_PATTERN: Final = 1_000_000
+_WHEN: Final = ("ok", "ended", "failed")
+_SHOWN: Final = 20
+
+
+class Asked(NamedTuple):
+    """A need as it was written, an id or a pattern, and where."""
+
+    what: str
+    when: str
+    at: Mark
+
+
+def asked(reader: Reader, key: Key, node: Node) -> tuple[Asked, ...]:
+    """What a `needs` asks for."""
+    if not isinstance(node.value, dict):
+        return tuple(Asked(text, "ok", item.mark) for item, text in reader.texts(node))
+    found: list[Asked] = []
+    for when, items in ((node.merged or {}) | node.value).items():
+        if when not in _WHEN:
+            hint = "write `{ended: [a]}`, `{failed: [a]}` or just `[a]`"
+            reader.say(items.key or items, f"unknown key {quoted(when)}", hint)
+        else:
+            found += [Asked(text, when, item.mark) for item, text in reader.texts(items)]
+    return tuple(found)
+
+
+Say = Callable[[Mark, str, str], None]
+
+
+class Needs:
+    """Finds what is asked for among `ids`; `bases` names the jobs that a matrix job became."""
+
+    def __init__(self, ids: Sequence[str], bases: Mapping[str, Sequence[str]]) -> None:
+        self._ids = ids
+        self._known = frozenset(ids)
+        self._bases = bases
+        self._patterns: dict[str, list[str]] = {}
+        self._room = MOST_BY_PATTERN
+        self._hints = _SHOWN
+
+    def found(self, wanted: Sequence[Asked], by: str, say: Say) -> tuple[Need, ...]:
+        """The jobs that the job `by` asks for, each once."""
+        if len(wanted) == 1 and wanted[0].what in self._known:  # as most
+            return (Need(wanted[0].what, wanted[0].when),)
+        needs: dict[Need, None] = {}
+        for one in wanted:
+            for id in self._named(one, by, say):
+                needs[Need(id, one.when)] = None
+        return tuple(needs)
+
+    def _named(self, one: Asked, by: str, say: Say) -> Sequence[str]:
+        if one.what in self._known:
+            return (one.what,)
+        if one.what in self._bases:
+            return self._counted(self._bases[one.what], one, say)
+        if is_glob(one.what):
+            if one.what not in self._patterns and len(self._patterns) == MOST_PATTERNS:
+                say(one.at, f"more than {MOST_PATTERNS:,} patterns in `needs`", "name the jobs")
+                return ()
+            if one.what not in self._patterns:
+                self._patterns[one.what] = matching(one.what, self._ids)
+            found = [id for id in self._patterns[one.what] if id != by] if self._room > 0 else []
+            if found or self._room <= 0:
+                return self._counted(found, one, say)
+            say(one.at, f"no job for the need {quoted(one.what)}", "it is a pattern: `*` stands for any text")
+            return ()
+        say(one.at, f"unknown need {quoted(one.what)}", self._meant(one.what))
+        return ()
+
+    def _meant(self, what: str) -> str:
+        self._hints -= 1  # looking through all ids takes long, and more than a few hints are not shown
+        close: list[str] = []
+        if self._hints >= 0 and len(what) <= 200:
+            close = get_close_matches(what, (*self._bases, *self._ids[:10_000]), 1)
+        return f"did you mean {quoted(close[0])}?" if close else "no job has that id"
+
+    def _counted(self, found: Sequence[str], one: Asked, say: Say) -> Sequence[str]:
+        self._room -= len(found)
+        if self._room > 0:
+            return found
+        say(
+            one.at,
+            f"patterns in `needs` that stand for more than {MOST_BY_PATTERN:,} jobs",
+            "put a job in between",
+        )
+        return ()
+
+
+def cycles(needs: Mapping[str, Sequence[Need]]) -> list[list[str]]:
+    """Jobs that wait for one another, each such ring from its first job round to it again."""
+    found: list[list[str]] = []
+    state: dict[str, int] = {}  # 1: on the way, 2: done
+    for start in needs:
+        if start in state:
+            continue
+        path = [start]
+        state[start] = 1
+        todo = [iter(needs[start])]
+        while todo:
+            need = next(todo[-1], None)
+            if need is None:
+                todo.pop()
+                state[path.pop()] = 2
+            elif state.get(need.job) == 1:
+                found.append([*path[path.index(need.job) :], need.job])
+                if len(found) == _SHOWN:
+                    return found
+            elif need.job not in state and need.job in needs:
+                state[need.job] = 1
+                path.append(need.job)
+                todo.append(iter(needs[need.job]))
+    return found
+
+
+def ring(ids: Sequence[str]) -> str:
+    """A cycle in one line: `a -> c -> b -> a`, the middle of a long one left out."""
+    if len(ids) > _SHOWN:
+        ids = [*ids[: _SHOWN // 2], f"… {len(ids) - _SHOWN} more …", *ids[-_SHOWN // 2 :]]
+    return " -> ".join(ids)

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Nodes to texts and entries, with what can be wrong with any of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from difflib import get_close_matches
+from typing import Final, TypeVar
+
+from pqrun.core import values
+from pqrun.core.job_fields import ELSEWHERE, HOOKS, JOB, TOP, Key, by_spelling
+from pqrun.core.values import Unfit, quoted
+from pqrun.input.jobfile.problems import Problem, Problems
+from pqrun.input.jobfile.source_text import Node, Text
+
+T = TypeVar("T")
+
+_OF_JOBS: Final = by_spelling(JOB)
+_OF_TOP: Final = by_spelling(TOP)
+_OF_HOOKS: Final = by_spelling(HOOKS)
+EXPECTED: Final = {
+    "run": "a text or a list of texts", "env": "a map of variables", "needs": "ids", "duration": "a duration",
+    "priority": "a priority", "signal": "a signal", "truth": "true or false", "slots": "a number",
+    "retries": "a number", "policy": "a number or a map", "factor": "a number", "fraction": "a number",
+    "max_queue": "a number", "wants": "pools", "tags": "a list of texts", "codes": "a list of codes",
+    "exits": "a list of exit codes", "workers": "a number of workers", "pools": "a map of pools",
+    "shell": "a text or a list of texts", "matrix": "a map of axes",
+    "loop": "a map with `glob`, `lines` or `values`", "values": "a list of values", "variable": "a name",
+    "rate": "a rate", "load": "a number or a percentage", "size": "a size", "halt": "a policy",
+    "defaults": "a map", "hooks": "a map",
+}  # fmt: skip
+
+_TEXTS: Final = ("run", "path", "id", "shell")
+
+
+class Reader:
+    """Reads one file's nodes. What can't be had is `None`, and the problem is added."""
+
+    def __init__(self, file: Text, problems: Problems) -> None:
+        self.file = file
+        self.problems = problems
+
+    def say(self, node: Node, message: str, hint: str = "") -> None:
+        """Adds a problem with a node's place."""
+        self.problems.add(Problem(self.file.rank, node.line, node.column, message, hint))
+
+    def say_of(self, node: Node, what: str, cure: str = "") -> None:
+        """Adds a problem with a value; its key is named as it was written."""
+        self.say(node, f"{quoted(written(node))}: {what}" if node.key else what, cure)
+
+    def warn(self, node: Node, message: str, hint: str) -> None:
+        """Adds a warning with a node's place."""
+        self.problems.warn(Problem(self.file.rank, node.line, node.column, message, hint))
+
+    def unexpected(self, key: Key, node: Node) -> None:
+        """Adds that a value is nothing, or of the wrong kind."""
+        cure = f"write `{example(key, node)}`"
+        if is_null(node):
+            self.say_of(node, _nothing(node), cure if key.kind == "run" else f"{cure}, or leave it out")
+            return
+        if key.kind in _TEXTS and isinstance(node.value, dict) and self.text_at(node).startswith("{"):
+            cure = "a text that begins with `{` needs quotes"
+        self.say_of(node, f"expected {EXPECTED.get(key.kind, 'a text')}, found {node.what}", cure)
+
+    def text_at(self, node: Node) -> str:
+        """What stands on a node's line from it on."""
+        return self.file.line(node.line)[node.column - 1 :]
+
+    def text(self, key: Key | None, node: Node) -> str | None:
+        """A text as it was written; `key` is None where any text will do."""
+        text = node.value
+        if isinstance(text, str) and not is_null(node):
+            if "\0" not in text:
+                return text
+            self.say_of(node, "a NUL character", "take it out")
+        elif key:
+            self.unexpected(key, node)
+        elif isinstance(text, str):
+            self.say_of(node, _nothing(node), 'write `""` for an empty text')
+        else:
+            self.say_of(node, f"expected a text, found {node.what}", "put it in quotes if it is a text")
+        return None
+
+    def texts(self, node: Node) -> list[tuple[Node, str]]:
+        """A list of texts, or one for a list of one."""
+        items = node.value if isinstance(node.value, list) else [node]
+        return [(item, text) for item in items if (text := self.text(None, item)) is not None]
+
+    def converted(self, node: Node, convert: Callable[[str], T], text: str) -> T | None:
+        """What `convert` makes of the text."""
+        try:
+            return convert(text)
+        except Unfit as wrong:
+            self.say_of(node, wrong.what, wrong.cure)
+        return None
+
+    def entries(self, node: Node, known: Mapping[str, Key]) -> Iterator[tuple[Key, Node]]:
+        """The entries of a map with their keys, each once; adds what is unknown or there twice."""
+        assert isinstance(node.value, dict)
+        seen: dict[str, Node] = {}
+        for name, value in node.value.items():
+            key = known.get(name)
+            if key is None:
+                self.unknown(value, known)
+            elif key.name in seen:
+                first = quoted(written(seen[key.name]))
+                self.say(
+                    value.place_of_key,
+                    f"{quoted(name)} and {first} are two spellings of one key",
+                    "keep one of them",
+                )
+            else:
+                seen[key.name] = value
+                yield key, value
+        for name, value in (node.merged or {}).items():
+            key = known.get(name)
+            if key is None:
+                self.unknown(value, known)
+            elif key.name not in seen:
+                seen[key.name] = value
+                yield key, value
+
+    def unknown(self, value: Node, known: Mapping[str, Key]) -> None:
+        """Adds that a key is unknown, and what may have been meant."""
+        if "jobs" in known and written(value).startswith("x-"):
+            return
+        name = written(value)
+        self.say(
+            value.place_of_key,
+            f"unknown key {quoted(name)}",
+            "" if self.problems.many else _meant(name, known),
+        )
+
+
+def is_null(node: Node) -> bool:
+    """Whether it is nothing, or one of YAML's words for nothing."""
+    return node.plain and node.value in values.NULLS
+
+
+def _nothing(node: Node) -> str:
+    return f"nothing (unquoted `{node.value}`)" if node.value else "nothing"
+
+
+def written(value: Node) -> str:
+    """The key of an entry's value as it was written."""
+    return str(value.place_of_key.value)
+
+
+def example(key: Key, node: Node) -> str:
+    """How the entry would be right."""
+    return f"{written(node) if node.key else key.name}: {key.example}"
+
+
+def _meant(name: str, known: Mapping[str, Key]) -> str:
+    lower = name.lower().replace("-", "_").strip()
+    if lower in known:
+        return f"did you mean `{lower}`?"
+    other = ELSEWHERE.get(name.lower(), ELSEWHERE.get(lower, ""))
+    if other in known:
+        return f"here it is called `{other}`"
+    if "run" in known and name in _OF_JOBS:
+        return "every job has its own"
+    if "jobs" in known and name in _OF_JOBS:
+        return "that is for a job; for every job, put it under `defaults:`"
+    if "run" in known and name in _OF_TOP:
+        return "that is for the whole file: put it at the top, without indentation"
+    if "jobs" in known and lower in _OF_HOOKS:
+        return f"put it under `hooks:`, as in `hooks: {{{lower}: {_OF_HOOKS[lower].example}}}`"
+    close = get_close_matches(lower, known, 1) if len(lower) <= 100 else []
+    if close:
+        return f"did you mean `{close[0]}`?"
+    return f"known here: {', '.join(dict.fromkeys(key.name for key in known.values()))}"

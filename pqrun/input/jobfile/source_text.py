@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The bytes of a job file: read within a limit, proven to be text, and cut into lines to show."""
+
+from __future__ import annotations
+
+import re
+from array import array
+from functools import cached_property
+from typing import Any, Final
+
+from pqrun.input.jobfile.problems import Problem, Problems
+from pqrun.input.sources import read_all
+
+LARGEST: Final = 64 * 1024 * 1024
+_CONTROLS: Final = bytes(set(range(32)) - set(b"\t\n\r")) + b"\x7f"
+_REFUSED: Final = r"[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
+_BREAK = re.compile(rb"\r\n?|\n")
+_CUT = re.compile(rb"[^ \t\r\n][ \t]+#[^ \t\r\n]")
+_PAIR = re.compile(rb"\\u[dD]([89abAB][0-9a-fA-F]{2})\\u[dD]([c-fC-F][0-9a-fA-F]{2})")
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+
+
+class Text:
+    """One file's bytes, without a byte-order mark; `rank` is its place among the files given.
+
+    It `is_there` if it could be opened.
+    """
+
+    def __init__(self, name: str, data: bytes, rank: int = 0, *, is_there: bool = True) -> None:
+        self.name = name
+        self.rank = rank
+        self.is_there = is_there
+        self.data = data.removeprefix(b"\xef\xbb\xbf")
+        self._begins: array[int] | None = None  # of its lines
+
+    def line(self, number: int) -> str:
+        """The text of a line, counted from 1; empty if there is none."""
+        if self._begins is None:
+            self._begins = array("Q", [0])
+            self._begins.extend(found.end() for found in _BREAK.finditer(self.data))
+        if not 0 < number <= len(self._begins):
+            return ""
+        end = self._begins[number] if number < len(self._begins) else len(self.data)
+        return self.data[self._begins[number - 1] : end].decode("utf-8", "replace").rstrip("\r\n")
+
+    @cached_property
+    def may_cut_texts(self) -> bool:
+        """Whether it may hold a text such as `echo a #b`, of which YAML takes the end for a comment."""
+        return b" #" in self.data and bool(_CUT.search(self.data))
+
+    @property
+    def is_json(self) -> bool:
+        """Whether it may be JSON: it begins with `{`."""
+        return self.data[:1000].lstrip()[:1] == b"{"
+
+    def is_sound(self, problems: Problems) -> bool:
+        """Whether it is UTF-8 without control characters; if not, the problem is added."""
+        if len(self.data) > LARGEST:
+            hint = "a list of commands, one a line, may be of any size"
+            problems.add(Problem(self.rank, 0, 0, f"larger than {LARGEST // 1024 // 1024} MiB", hint))
+            return False
+        if self.data.isascii() and len(self.data.translate(None, _CONTROLS)) == len(self.data):
+            return True
+        try:
+            text = self.data.decode()
+        except UnicodeDecodeError as wrong:
+            byte = self.data[wrong.start]
+            self._refuse(
+                problems, wrong.start, f"not UTF-8 text: the byte 0x{byte:02x}", "save the file as UTF-8"
+            )
+            return False
+        found = re.search(_REFUSED, text)
+        if found is None:
+            return True
+        code = ord(found.group())
+        if code == 0:
+            what, hint = "a NUL character", "a job file is text: take it out"
+        else:
+            what = f"the {'' if code >= 0x2000 else 'control '}character U+{code:04X}"
+            hint = f'take it out, or write it in double quotes as `"\\u{code:04x}"`'
+        self._refuse(problems, len(text[: found.start()].encode()), what, hint)
+        return False
+
+    def _refuse(self, problems: Problems, offset: int, message: str, hint: str) -> None:
+        before = (self.data[:offset] + b".").splitlines()  # the dot: as many lines as were begun
+        column = len(before[-1].decode("utf-8", "replace"))
+        problems.add(Problem(self.rank, len(before), column, message, hint))
+
+    def readable(self) -> bytes:
+        """The bytes as libyaml wants them: it does not know JSON's pairs of surrogates."""
+        if self.is_json and _PAIR.search(self.data):
+            return _STRING.sub(lambda found: _PAIR.sub(_joined, found.group()), self.data)
+        return self.data
+
+
+def _joined(pair: re.Match[bytes]) -> bytes:
+    before = pair.string[: pair.start()]
+    if (len(before) - len(before.rstrip(b"\\"))) % 2:  # the pair's backslash is itself escaped
+        return pair.group()
+    high, low = (int(half, 16) for half in pair.groups())
+    return b"\\U%08x" % (0x10000 + ((high & 0x3FF) << 10) + (low & 0x3FF))
+
+
+def read(path: str) -> bytes:
+    """A file's bytes, or stdin's for `-`; no more of them than needed to see that it is too large."""
+    if path == "-":
+        return read_all(0, LARGEST + 4)
+    with open(path, "rb") as file:
+        return file.read(LARGEST + 4)
+
+
+Mark = Any
+"""libyaml's place of something: a line and a column, counted from 0. None: the file as a whole."""
+
+
+class Node:
+    """A text, a list or a map (by name), where it stands, and the key before it if there is one.
+
+    `plain`: a text without quotes. `merged`: what `<<` brought into a map, below its own entries.
+    `mark` and `named` (the event of its key) are libyaml's: most are never asked for their place.
+    """
+
+    __slots__ = ("mark", "merged", "named", "plain", "value")
+
+    def __init__(self, value: str | list[Node] | dict[str, Node], plain: bool, mark: Mark) -> None:
+        self.value = value
+        self.plain = plain
+        self.mark = mark
+        self.named: Any = None
+        self.merged: dict[str, Node] | None = None
+
+    @property
+    def line(self) -> int:
+        """Counted from 1; 0 for the file as a whole."""
+        return int(self.mark.line) + 1 if self.mark else 0
+
+    @property
+    def column(self) -> int:
+        """Counted from 1."""
+        return int(self.mark.column) + 1 if self.mark else 0
+
+    @property
+    def key(self) -> Node | None:
+        """What stands before the colon, if it is an entry's value."""
+        named = self.named
+        return None if named is None else Node(named.value, not named.style, named.start_mark)
+
+    @property
+    def place_of_key(self) -> Node:
+        """Its key, or where there is none, itself."""
+        return self.key or self
+
+    @property
+    def what(self) -> str:
+        """What it is, for a message."""
+        return {str: "a text", list: "a list"}.get(type(self.value), "a map")

@@ -1,0 +1,275 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""YAML and JSON to small nodes that know their place; every scalar stays the text that it is.
+
+Built from libyaml's events, never by its composer, which crashes on deep nesting. Depth and what
+aliases stand for are limited while reading. The entries of the top-level key `jobs` are handed
+over one by one as they end and not kept: 100,000 of them never exist as nodes at once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, Final, NoReturn
+
+import yaml
+
+from pqrun.core.values import quoted, short
+from pqrun.input.jobfile.problems import Problem, Problems
+from pqrun.input.jobfile.source_text import Node, Text
+from pqrun.input.jobfile.yaml_errors import translated
+
+try:
+    from yaml import _yaml
+except ImportError:  # built without libyaml: slower, nothing else
+    _yaml = None  # type: ignore[assignment]
+
+
+def events(file: Text) -> Iterator[Any]:
+    """One after another; raises yaml.YAMLError where the text can't be read."""
+    data = file.readable()
+    if _yaml is None:
+        if file.is_json:  # libyaml takes tabs between JSON's tokens, this parser does not
+            data = re.sub(rb"(?m)^[\t ]+", lambda found: b" " * len(found.group()), data)
+        return _checked(yaml.parse(data, yaml.Loader))
+    return iter(_yaml.CParser(data).get_event, None)
+
+
+def _checked(found: Iterator[Any]) -> Iterator[Any]:
+    """The same without halves of surrogate pairs, which libyaml does not let pass either."""
+    for event in found:
+        value = getattr(event, "value", "")
+        if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+            message = "found invalid Unicode character escape code"
+            raise yaml.scanner.ScannerError(None, None, message, event.start_mark)
+        yield event
+
+
+pass
+
+DEEPEST: Final = 40
+MOST_EXPANDED: Final = 1_000_000  # nodes that aliases stand for, beside 20 for each node of the file
+
+
+Visit = Callable[[Node | None, Node], None]
+
+
+class _Stop(Exception):
+    """Reading can't go on; the problem has been added."""
+
+
+class _Frame:
+    """A list or map that has not ended."""
+
+    __slots__ = ("anchor", "before", "is_map", "key", "merges", "node", "visited")
+
+    def __init__(self, node: Node, anchor: str | None, before: int, visited: bool) -> None:
+        self.node = node
+        self.is_map = isinstance(node.value, dict)
+        self.key: Any = None  # the event of a key whose value has not come
+        self.anchor = anchor
+        self.before = before  # how many nodes there were
+        self.visited = visited  # whether its entries are handed over
+        self.merges: list[Node] = []
+
+
+class Tree:
+    """Reads one document: `read` gives its top node, or None if it can't be had."""
+
+    def __init__(self, file: Text, problems: Problems, visit: Visit) -> None:
+        self._file = file
+        self._problems = problems
+        self._visit = visit
+        self._stack: list[_Frame] = []
+        self._anchors: dict[str, tuple[Node, int]] = {}
+        self._nodes = 0  # with what aliases stand for
+        self._expanded = 0  # that part of it
+        self._top: Node | None = None
+        self._suspects: list[Problem] = []  # to be told unless a worse mistake explains them
+        self.jobs: Node | None = None  # the value of `jobs` whose entries were handed over
+
+    def read(self) -> Node | None:
+        """The top node; None if the text is not YAML, and the problem says why."""
+        try:
+            self._read()
+        except yaml.YAMLError as wrong:
+            self._problems.add(translated(wrong, self._file))
+            return None
+        except _Stop:
+            return None
+        for problem in self._suspects:
+            self._problems.add(problem)
+        return self._top or Node("", True, None)
+
+    def _read(self) -> None:
+        stack, frame, scalar = self._stack, None, yaml.ScalarEvent
+        for event in events(self._file):
+            kind = type(event)
+            if kind is scalar:  # nearly all: a million of them must not take long
+                self._nodes += 1
+                mark, plain = event.start_mark, not event.style
+                odd = event.tag is not None or event.anchor or (plain and event.end_mark.line > mark.line)
+                if odd or frame is None or not frame.is_map:
+                    node = Node(event.value, plain, mark)
+                    if odd:
+                        self._look_at(event, node)
+                    self._add(node, event)
+                elif frame.key is None:
+                    frame.key = event
+                else:
+                    node = Node(event.value, plain, mark)
+                    node.named, frame.key = frame.key, None
+                    self._put(frame, node)
+                continue
+            if kind is yaml.MappingStartEvent:
+                self._open(event, {})
+            elif kind is yaml.SequenceStartEvent:
+                self._open(event, [])
+            elif kind is yaml.MappingEndEvent or kind is yaml.SequenceEndEvent:
+                self._close()
+            elif kind is yaml.AliasEvent:
+                self._alias(event)
+            elif kind is yaml.DocumentStartEvent and self._top is not None:
+                hint = "one file holds one document: take out the `---`, or make it two files"
+                self._stop(event, "several documents", hint)
+            frame = stack[-1] if stack else None
+
+    def _look_at(self, event: Any, node: Node) -> None:
+        """A scalar with a tag, with an anchor, or of several lines."""
+        self._refuse_tag(event, node)
+        if event.anchor:
+            self._anchors[event.anchor] = node, 1
+        if node.plain:
+            self._look_at_lines(node, event.end_mark.line + 1)
+
+    def _open(self, event: Any, value: list[Node] | dict[str, Node]) -> None:
+        node = Node(value, False, event.start_mark)
+        self._refuse_tag(event, node)
+        if len(self._stack) >= DEEPEST:
+            self._stop(
+                event, f"nesting deeper than {DEEPEST} levels", "put text that holds brackets in quotes"
+            )
+        visited = False
+        if len(self._stack) == 1 and not event.anchor:
+            top = self._stack[0]
+            visited = top.key is not None and top.key.value == "jobs" and "jobs" not in top.node.value
+        self._stack.append(_Frame(node, event.anchor, self._nodes, visited))
+        self._nodes += 1
+
+    def _close(self) -> None:
+        frame = self._stack.pop()
+        node = frame.node
+        if frame.merges:
+            self._merge(frame)
+        if frame.anchor:
+            self._anchors[frame.anchor] = node, self._nodes - frame.before
+        if frame.visited:
+            self.jobs = node
+        self._add(node)
+
+    def _alias(self, event: Any) -> None:
+        name = event.anchor
+        if name not in self._anchors:
+            if any(frame.anchor == name for frame in self._stack):
+                self._stop(event, f"the alias {quoted('*' + name)} contains itself", "take it out")
+            hint = f"name it before by `&{short(name)}`; a text that begins with `*` needs quotes"
+            self._stop(event, f"the alias {quoted('*' + name)} stands for nothing", hint)
+        target, size = self._anchors[name]
+        node = Node(target.value, target.plain, event.start_mark)
+        node.merged = target.merged
+        self._nodes += size
+        self._expanded += size
+        if self._expanded > MOST_EXPANDED + 20 * (self._nodes - self._expanded):
+            self._stop(event, f"aliases that expand to more than {MOST_EXPANDED:,} values", "write them out")
+        self._add(node)
+
+    def _add(self, node: Node, event: Any = None) -> None:
+        """Puts a whole node where it belongs; `event` if it is a text that may be a key."""
+        if not self._stack:
+            self._top = node
+            return
+        frame = self._stack[-1]
+        value = frame.node.value
+        if type(value) is list:
+            if frame.visited:
+                value[:] = (node,)  # enough to know that there was one
+                self._visit(None, node)
+            else:
+                value.append(node)
+        elif frame.key is not None:
+            node.named, frame.key = frame.key, None
+            self._put(frame, node)
+        elif event is not None:
+            frame.key = event
+        else:
+            what = "an alias" if isinstance(node.value, str) else node.what
+            hint = "keys are texts; put text that begins with `[`, `{` or `*` in quotes"
+            self._stop(node, f"{what} as a key", hint)
+
+    def _put(self, frame: _Frame, node: Node) -> None:
+        name = node.named.value
+        entries: dict[str, Node] = frame.node.value  # type: ignore[assignment]
+        if name == "<<" and not node.named.style:
+            frame.merges.append(node)
+        elif name in entries:
+            line = entries[name].place_of_key.line
+            self._problem(node.place_of_key, f"duplicate key {quoted(name)}", f"it is on line {line} already")
+        elif frame.visited:
+            entries[name] = Node("", True, node.named.start_mark)  # enough to say where
+            self._visit(node.key, node)
+        else:
+            entries[name] = node
+
+    def _merge(self, frame: _Frame) -> None:
+        node = frame.node
+        assert isinstance(node.value, dict)
+        if len(frame.merges) > 1:
+            hint = "name several maps in a list: `<<: [*a, *b]`"
+            self._problem(frame.merges[1].place_of_key, "duplicate key `<<`", hint)
+        merged: dict[str, Node] = {}
+        given = frame.merges[0]
+        for source in given.value if isinstance(given.value, list) else [given]:
+            if not isinstance(source.value, dict):
+                self._problem(source, f"`<<` expects a map, found {source.what}", "write `<<: *name`")
+                continue
+            for below in (source.value, source.merged or {}):
+                for name, entry in below.items():
+                    if name not in node.value:
+                        merged.setdefault(name, entry)
+        if frame.visited:
+            for name, entry in merged.items():
+                node.value[name] = entry
+                self._visit(entry.key, entry)
+        else:
+            node.merged = merged
+
+    def _refuse_tag(self, event: Any, node: Node) -> None:
+        if event.tag is not None:
+            tag = quoted(event.tag.replace("tag:yaml.org,2002:", "!!"))
+            self._problem(node, f"a tag: {tag}", "take it out; a command that begins with `!` needs quotes")
+
+    def _look_at_lines(self, node: Node, last: int) -> None:
+        """Finds lines that were meant to be entries and became part of the text above them."""
+        for number in range(node.line + 1, last + 1):
+            line = self._file.line(number)
+            text = line.lstrip(" ")
+            column = len(line) - len(text) + 1
+            if text.startswith("\t"):
+                self._suspect(number, column, "a tab as indentation", "indent with spaces")
+            elif text.startswith("- ") or text.rstrip() == "-":
+                hint = (
+                    f"align it with its list, or, if it belongs to the text on line {node.line}, quote that"
+                )
+                self._suspect(number, column, "a list item that is indented too far", hint)
+
+    def _suspect(self, line: int, column: int, message: str, hint: str) -> None:
+        self._suspects.append(Problem(self._file.rank, line, column, message, hint))
+
+    def _problem(self, node: Node, message: str, hint: str) -> None:
+        self._problems.add(Problem(self._file.rank, node.line, node.column, message, hint))
+
+    def _stop(self, at: Any, message: str, hint: str) -> NoReturn:
+        """`at` is a node or an event."""
+        node = at if isinstance(at, Node) else Node("", True, at.start_mark)
+        self._problem(node, message, hint)
+        raise _Stop

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Looks through a list of commands for wrong ` # pqrun:` comments, before the first of them runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+from pqrun.core.errors import UserError
+from pqrun.core.job import JobSpec
+from pqrun.input.command_list import LineError, Lines
+from pqrun.input.jobfile.problems import Problem, Problems
+
+
+class Part(NamedTuple):
+    """One list: `pieces` gives its bytes. `whole`: all that stands before it was looked through too."""
+
+    name: str
+    pieces: Callable[[], Iterator[bytes]]
+    whole: bool = True
+
+
+class Shown:
+    """The lines of a list that problems are about, and no others: a list may be of any size."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.lines: dict[int, str] = {}
+
+    def line(self, number: int) -> str:
+        """The text of one of them."""
+        return self.lines.get(number, "")
+
+
+def look_through(
+    lines: Lines,
+    parts: Iterable[Part],
+    *,
+    everything: bool = False,
+    fits: Callable[[JobSpec], None] = lambda _job: None,
+) -> int:
+    """How many jobs there are. Raises JobFileError with all that is wrong, each with its place.
+
+    `fits` raises UserError for a job that can't be part of the run. A line at which reading has to end is
+    a problem only with `everything`: a run runs what stands above it.
+    """
+    problems = Problems()
+    shown: dict[int, Shown] = {}
+    count = 0
+    for rank, part in enumerate(parts):
+        shown[rank] = source = Shown(part.name)
+        if rank:
+            lines.begin(part.name)
+        for found in _jobs(lines, part.pieces()):
+            if isinstance(found, LineError):
+                if (everything or not found.ends) and (part.whole or not found.others):
+                    source.lines[found.line] = found.text
+                    problems.add(Problem(rank, found.line, found.column, found.message))
+                continue
+            count += 1
+            try:
+                fits(found)
+            except UserError as error:
+                message = str(error).removeprefix(f"{found.file}:{found.line}: ")
+                problems.add(Problem(rank, found.line, 1, message))
+        if problems.count and lines.ended_early:
+            break
+    if problems.count:
+        raise problems.error(shown)
+    return count
+
+
+def _jobs(lines: Lines, pieces: Iterator[bytes]) -> Iterator[JobSpec | LineError]:
+    for piece in pieces:
+        lines.feed(piece)
+        yield from _taken(lines)
+        if lines.ended_early:
+            return
+    lines.end()
+    yield from _taken(lines)
+
+
+def _taken(lines: Lines) -> Iterator[JobSpec | LineError]:
+    while True:
+        try:
+            job = lines.take()
+        except LineError as error:
+            yield error
+            if not lines.pass_over():
+                return
+            continue
+        if job is None:
+            return
+        yield job

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Reads from descriptors, whatever others have made of them; which sources can be read only once."""
+
+from __future__ import annotations
+
+import os
+import select
+import stat
+from collections.abc import Sequence
+
+from pqrun.core.errors import UserError
+
+NAMED_TWICE = "stdin can be read only once: name it (`-`) only once"
+
+
+def read_some(fd: int, size: int) -> bytes:
+    """As `os.read`, but waits too if another program has made the descriptor non-blocking.
+
+    Programs that share a terminal or a pipe share that flag (node and ssh set it), so it is not changed
+    back here.
+    """
+    while True:
+        try:
+            return os.read(fd, size)
+        except BlockingIOError:
+            poll = select.poll()
+            poll.register(fd, select.POLLIN)
+            poll.poll()
+
+
+def read_all(fd: int, most: int | None = None) -> bytes:
+    """All of it, or its beginning of at least `most` bytes."""
+    pieces: list[bytes] = []
+    length = 0
+    while (most is None or length < most) and (data := read_some(fd, 1 << 20)):
+        pieces.append(data)
+        length += len(data)
+    return b"".join(pieces)
+
+
+def refuse_twice(paths: Sequence[str]) -> None:
+    """UserError if a source that can be read only once is named twice, by whatever names."""
+    if len(paths) < 2:
+        return
+    seen: dict[object, str] = {}
+    for path in paths:
+        identity = _once(path)
+        if identity is None:
+            continue
+        if identity in seen:
+            if path == seen[identity] == "-":
+                raise UserError(NAMED_TWICE)
+            both = f"{_called(seen[identity])} and {_called(path)}"
+            raise UserError(f"{both} are one source that can be read only once: name it only once")
+        seen[identity] = path
+
+
+def _once(path: str) -> object:
+    """What a pipe, a socket or a terminal is, by whatever name; None for what can be read again."""
+    try:
+        found = os.fstat(0) if path == "-" else os.stat(path)
+        if stat.S_ISCHR(found.st_mode):
+            return None if found.st_rdev == os.stat(os.devnull).st_rdev else found.st_rdev
+    except OSError:
+        return None  # it is told when it is opened
+    if stat.S_ISFIFO(found.st_mode) or stat.S_ISSOCK(found.st_mode) or path == "-":
+        return found.st_dev, found.st_ino, stat.S_ISREG(found.st_mode)
+    return None
+
+
+def _called(path: str) -> str:
+    return "stdin" if path == "-" else path

@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Makes a queue's journal short again: what ended long ago goes, all else stays, line for line.
+
+A journal only grows, and a queue has no end of its own. The lines of a job tell of it alone, so
+without those of jobs that are over it is still the journal of a run, with the same attempts, retries
+and sums. What is left has new checksums, and takes the old file's place in one step.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from array import array
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+from zlib import crc32
+
+from pqrun.journal.format import CRC_LENGTH
+from pqrun.journal.reader import Lines
+from pqrun.journal.run_directory import RunDirectory
+from pqrun.output.store import A_DIRECTORY
+
+_TAIL = CRC_LENGTH + 1
+_LAST_COUNTS = ("resume", "workers", "pool", "pause")
+_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Shorter(NamedTuple):
+    """A file that says what matters of a journal's first `upto` bytes; the checksum of its last line.
+
+    `gone` are the jobs that it leaves out; no other has a lower number than `oldest`.
+    """
+
+    path: str
+    upto: int
+    crc: int
+    gone: frozenset[int]
+    oldest: int
+
+
+def shortened(journal: str, *, keep: int, worth: int) -> Shorter | None:
+    """Leaves out all ended jobs but the last `keep`; None if that would be fewer than `worth`.
+
+    The journal may grow meanwhile. OSError if the file can't be written.
+    """
+    survey = _Survey()
+    lines = Lines(journal)
+    for batch in lines.batches():
+        survey.fold(batch)
+    gone = survey.gone(keep)
+    if len(gone) < max(worth, 1):
+        return None
+    path = f"{journal}.new"
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    upto = lines.position.offset
+    try:
+        with open(journal, "rb") as old, open(os.open(path, _FLAGS, 0o600), "wb") as new:
+            kept = (line for line, of in zip(old, survey.jobs, strict=False) if of not in gone)
+            crc = _write(new, kept)
+            new.flush()
+            os.fsync(new.fileno())
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+        raise
+    return Shorter(path, upto, crc, frozenset(gone - {_NOBODY}), survey.oldest(gone))
+
+
+def shorten(run: RunDirectory, *, keep: int, worth: int) -> None:
+    """The same where no process writes the journal; only for who holds the run's lock."""
+    with contextlib.suppress(OSError):  # then it stays long
+        found = shortened(run.journal, keep=keep, worth=worth)
+        if found is not None:
+            os.rename(found.path, run.journal)
+            sync_directory(run.path)
+            remove_outputs(run, found)
+
+
+def resealed(lines: Iterable[bytes], crc: int) -> tuple[bytes, int]:
+    """The same lines with the checksums that they have behind others; the last of these."""
+    sealed = []
+    for line in lines:
+        body = line[:-_TAIL]
+        crc = crc32(body, crc)
+        sealed.append(b'%b,"c":"%08x"}\n' % (body, crc))
+    return b"".join(sealed), crc
+
+
+def sync_directory(path: str) -> None:
+    """Makes sure that names in it are on the disk."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def remove_outputs(run: RunDirectory, shorter: Shorter) -> None:
+    """What the jobs that are gone have printed goes too."""
+    for shard in sorted({seq // A_DIRECTORY for seq in shorter.gone}):
+        directory = f"{run.logs}/{shard:04d}"
+        with contextlib.suppress(OSError):
+            for name in os.listdir(directory):
+                number = name.partition(".")[0]
+                if number.isdecimal() and int(number) in shorter.gone:
+                    os.unlink(f"{directory}/{name}")
+            if (shard + 1) * A_DIRECTORY <= shorter.oldest:
+                os.rmdir(directory)
+
+
+_NOBODY = 0
+"""Stands for the job in a line that tells of the run, but no longer matters."""
+_RUN = -1
+"""The same if it does."""
+
+
+class _Survey:
+    """Which line is of which job, and how these stand."""
+
+    def __init__(self) -> None:
+        self.jobs = array("q")
+        self._unfinished: dict[int, None] = {}
+        self._needs: dict[int, list[str]] = {}
+        self._ended: dict[int, None] = {}
+        self._gone = {_NOBODY}
+        self._by_id: dict[str, int] = {}
+        self._highest = 0
+        self._last: dict[tuple[str, str], int] = {}
+
+    def fold(self, lines: list[dict[str, Any]]) -> None:
+        """Takes in what happened next."""
+        for line in lines:
+            what, seq = line.get("e", ""), line.get("s", _NOBODY)
+            if "pqrun" in line:
+                seq = _RUN
+            elif what in _LAST_COUNTS:
+                self._count_last(what, line.get("name", ""))
+                seq = _RUN
+            self.jobs.append(seq)
+            match what:
+                case "add":
+                    self._by_id[line["job"]["id"]] = seq
+                    self._highest = max(self._highest, seq)
+                    self._unfinished[seq] = None
+                    self._note_needs(seq, line["job"])
+                case "change":
+                    self._note_needs(seq, line["job"])
+                case "end" | "done" if "o" in line:
+                    self._unfinished.pop(seq, None)
+                    self._ended[seq] = None
+                case "again":
+                    self._ended.pop(seq, None)
+                    self._unfinished[seq] = None
+                case "drop":
+                    self._ended.pop(seq, None)
+                    self._unfinished.pop(seq, None)
+                    self._gone.add(seq)
+
+    def gone(self, keep: int) -> set[int]:
+        """The jobs that no longer matter: nor does anybody need them, and others ended later."""
+        needs = (self._needs.get(seq, ()) for seq in self._unfinished)
+        needed = {self._by_id.get(need) for those in needs for need in those}
+        ended = list(self._ended)
+        old = set(ended[: len(ended) - keep] if keep else ended)
+        return (self._gone | old) - needed - {self._highest}
+
+    def oldest(self, gone: set[int]) -> int:
+        """The lowest number of those that stay."""
+        return min(
+            (seq for seq in (*self._unfinished, *self._ended) if seq not in gone), default=self._highest
+        )
+
+    def _note_needs(self, seq: int, job: dict[str, Any]) -> None:
+        self._needs.pop(seq, None)
+        if needs := job.get("needs"):
+            self._needs[seq] = [need[0] for need in needs]
+
+    def _count_last(self, what: str, name: str) -> None:
+        """Of several lines that say the same of the run only the last one matters."""
+        before = self._last.get((what, name))
+        if before is not None:
+            self.jobs[before] = _NOBODY
+        self._last[what, name] = len(self.jobs)
+
+
+def _write(file: Any, lines: Iterable[bytes]) -> int:
+    crc, some = 0, []
+    for line in lines:
+        some.append(line)
+        if len(some) == 1000:
+            data, crc = resealed(some, crc)
+            file.write(data)
+            some.clear()
+    data, crc = resealed(some, crc)
+    file.write(data)
+    return crc

@@ -1,0 +1,362 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Events as lines of JSON, and back. `docs/journal.md` describes the format for others.
+
+Each line ends in a checksum of itself and all before it, so that damage, a missing line and a line
+in the wrong place are noticed. Times are seconds of the wall clock's epoch.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from json.encoder import encode_basestring_ascii as quote
+from math import nan
+from typing import Any
+from zlib import crc32
+
+from pqrun.core import events as ev
+from pqrun.core.job import (
+    NO_RETRIES,
+    Command,
+    Count,
+    Exit,
+    Exited,
+    JobSpec,
+    Lost,
+    Need,
+    NotStarted,
+    Outcome,
+    Priority,
+    RetryPolicy,
+    Said,
+    Signalled,
+    StopReason,
+    Usage,
+)
+
+_USUAL = JobSpec("", None)
+_COMMAND = Command("")
+_SPEC_FIELDS = [name for name in JobSpec._fields if name not in ("id", "work", "retry")]
+_COMMAND_FIELDS = [name for name in Command._fields if name != "run"]
+
+
+def common(spec: JobSpec) -> tuple[Any, ...]:
+    """All but its id, line and command (the first and last of their fields): what jobs made alike share."""
+    return (*spec[2:-1], *(spec.work[1:] if isinstance(spec.work, Command) else ()))
+
+
+def spec_facts(spec: JobSpec) -> dict[str, Any]:
+    """All of a job that is not as it would be anyway."""
+    facts: dict[str, Any] = {"id": spec.id}
+    facts.update(_differences(spec, _USUAL, _SPEC_FIELDS))
+    if spec.retry is not NO_RETRIES and spec.retry != NO_RETRIES:
+        facts["retry"] = _differences(spec.retry, NO_RETRIES, RetryPolicy._fields)
+    if isinstance(spec.work, Command):
+        facts["run"] = spec.work.run
+        facts.update(_differences(spec.work, _COMMAND, _COMMAND_FIELDS))
+    return facts
+
+
+def _differences(found: Any, usual: Any, names: Iterable[str]) -> dict[str, Any]:
+    different = {}
+    for name in names:
+        value = getattr(found, name)
+        if value is not getattr(usual, name) and value != getattr(usual, name):
+            different[name] = sorted(value, key=str) if isinstance(value, frozenset) else value
+    return different
+
+
+def spec_of(facts: dict[str, Any]) -> JobSpec:
+    """The job again."""
+    command: dict[str, Any] = {name: facts[name] for name in ("run", *_COMMAND_FIELDS) if name in facts}
+    spec: dict[str, Any] = {name: facts[name] for name in ("id", *_SPEC_FIELDS) if name in facts}
+    for name in ("pools", "needs", "tags", "success_codes"):
+        if name in spec:
+            spec[name] = tuple(tuple(v) if isinstance(v, list) else v for v in spec[name])
+    if "needs" in spec:
+        spec["needs"] = tuple(Need(*need) for need in spec["needs"])
+    if "priority" in spec:
+        spec["priority"] = Priority(spec["priority"])
+    if "retry" in facts:
+        policy = {name: value for name, value in facts["retry"].items() if name in RetryPolicy._fields}
+        sets = {name: frozenset(policy[name]) for name in ("on", "permanent") if name in policy}
+        spec["retry"] = RetryPolicy(**{**policy, **sets})
+    if isinstance(command.get("run"), list):
+        command["run"] = tuple(command["run"])
+    if "env" in command:
+        command["env"] = tuple((name, value) for name, value in command["env"])
+    for name in ("shell", "expand"):
+        if name in command:
+            command[name] = tuple(command[name])
+    return JobSpec(work=Command(**command) if command else None, **spec)
+
+
+pass
+
+__all__ = ["CRC_LENGTH", "UNKNOWN", "VERSION", "Encoder", "Wall", "decode", "seal", "spec_facts", "spec_of"]
+
+VERSION = 1
+Wall = Callable[[float], float]
+CRC_LENGTH = len(b',"c":"00000000"}')
+UNKNOWN = JobSpec("", Command(""))
+_RARE = (
+    ev.JobWaiting, ev.AttemptRefused, ev.AttemptRestarted, ev.JobRemoved, ev.JobReopened, ev.JobDropped,
+    ev.JobChanged, ev.InputEnded, ev.WorkersChanged, ev.PoolChanged, ev.RunPaused, ev.RunStopping, ev.SlotsChanged,
+)  # fmt: skip
+
+
+def seal(body: str, crc: int) -> tuple[bytes, int]:
+    """A whole line of a JSON object's text, and the checksum that the next line builds on."""
+    data = body[:-1].encode()
+    crc = crc32(data, crc)
+    return b'%b,"c":"%08x"}\n' % (data, crc), crc
+
+
+class Encoder:
+    """Events as the text of JSON objects."""
+
+    def __init__(self, wall: Wall) -> None:
+        self._wall = wall
+        self._at, self._at_text = nan, ""
+        self._like = common(UNKNOWN)
+        self._rest = ""
+        self._by_type: dict[type[Any], Callable[[Any], str]] = {
+            ev.AttemptSubmitted: self._submitted,
+            ev.JobEnded: self._job_ended,
+            ev.JobQueued: self._queued,
+            **dict.fromkeys(_RARE, self._rare),
+        }
+
+    def __call__(self, events: Sequence[ev.Event]) -> list[str]:
+        """The texts of what is kept.
+
+        What comes together nearly always is one object: a job's end with that of its last attempt,
+        and that it is queued with that it was added.
+        """
+        texts: list[str] = []
+        queued = _queued_at_once(events) if events and type(events[0]) is ev.JobAdded else {}
+        told: ev.JobEnded | None = None
+        for place, event in enumerate(events, 1):
+            if isinstance(event, ev.AttemptEnded):
+                told = _end_with(event, events, place)
+                texts.append(self._ended(event, told))
+            elif isinstance(event, ev.JobAdded):
+                texts.append(self._added(event, queued=event.seq in queued))
+            elif isinstance(event, ev.JobQueued) and event is queued.get(event.seq):
+                pass
+            elif event is not told and (encode := self._by_type.get(type(event))):
+                texts.append(encode(event))
+        return texts
+
+    def _time(self, at: float) -> str:
+        """A moment, as text; most events of a turn are of the same one."""
+        if at != self._at:
+            self._at, self._at_text = at, f"{self._wall(at):.7f}"
+        return self._at_text
+
+    def _submitted(self, event: ev.AttemptSubmitted) -> str:
+        at, seq, attempt, waited = event
+        return f'{{"e":"start","t":{self._time(at)},"s":{seq},"n":{attempt},"w":{waited:.9f}}}'
+
+    def _queued(self, event: ev.JobQueued) -> str:
+        at, seq, attempt, priority = event
+        return f'{{"e":"queue","t":{self._time(at)},"s":{seq},"n":{attempt},"p":{priority._value_}}}'
+
+    def _job_ended(self, event: ev.JobEnded) -> str:
+        at, seq, outcome, attempts, allowed, because, by = event
+        more = ',"ok":true' if allowed else ""
+        if because:
+            more += f',"because":{quote(because)}'
+        if by:
+            more += f',"by":{quote(by)}'
+        end = f'"o":"{outcome._value_}","n":{attempts}{more}'
+        return f'{{"e":"done","t":{self._time(at)},"s":{seq},{end}}}'
+
+    def _added(self, event: ev.JobAdded, *, queued: bool) -> str:
+        at, seq, spec, by = event
+        more = (',"q":true' if queued else "") + (f',"by":{quote(by)}' if by else "")
+        return f'{{"e":"add","t":{self._time(at)},"s":{seq},"job":{self._job(spec)}{more}}}'
+
+    def _job(self, spec: JobSpec) -> str:
+        """A job; what it has in common with the one before is not worked out again."""
+        work = spec.work
+        run = work.run if isinstance(work, Command) else None
+        if isinstance(run, str) and (like := common(spec)) == self._like:
+            return f'{{"id":{quote(spec.id)},"run":{quote(run)},"line":{spec.line}{self._rest}}}'
+        facts = spec_facts(spec)
+        if isinstance(run, str):
+            rest = {k: v for k, v in facts.items() if k not in ("id", "run", "line")}
+            self._like = like
+            self._rest = "," + json.dumps(rest, separators=(",", ":"))[1:-1] if rest else ""
+        return json.dumps(facts, ensure_ascii=True, separators=(",", ":"))
+
+    def _ended(self, event: ev.AttemptEnded, last: ev.JobEnded | None) -> str:
+        at, seq, attempt, counted, exit, asked, began, ended, usage, said, output, where = event
+        wall = self._wall
+        match exit:
+            case Exited(code):
+                how = f'"x":{code}'
+            case Signalled(name):
+                how = f'"sig":"{name}"'
+            case NotStarted(code, why):
+                how = f'"x":{code},"not":{quote(why)}'
+            case Lost(why, gone):
+                how = f'"lost":{quote(why)}' + (',"gone":true' if gone else "")
+        text = (
+            f'{{"e":"end","t":{self._time(at)},"s":{seq},"n":{attempt},"as":"{counted._value_}",{how}'
+            f',"b":{wall(began):.7f},"f":{wall(ended):.7f},"u":{usage.user:.6f},"y":{usage.system:.6f}'
+        )
+        if usage.memory is not None:
+            text += f',"m":{usage.memory}'
+        if asked is not None:
+            text += f',"asked":"{asked}"'
+        if output is not None and (output.out.size or output.err.size):
+            text += f',"out":{output.out.size},"err":{output.err.size}'
+        if said.message is not None:
+            text += f',"message":{quote(said.message)}'
+        if where:
+            text += f',"where":{quote(where)}'
+        if last is not None:
+            text += f',"o":"{last.outcome._value_}"' + (',"ok":true' if last.allowed else "")
+        return text + "}"
+
+    def _rare(self, event: ev.Event) -> str:
+        at = self._time(event.at)
+        match event:
+            case ev.JobWaiting(_, seq, attempt, until):
+                return f'{{"e":"wait","t":{at},"s":{seq},"n":{attempt},"until":{self._wall(until):.7f}}}'
+            case ev.AttemptRefused(_, seq, attempt, why):
+                return f'{{"e":"refuse","t":{at},"s":{seq},"n":{attempt},"why":{quote(why)}}}'
+            case ev.AttemptRestarted(_, seq, attempt, where):
+                return f'{{"e":"twice","t":{at},"s":{seq},"n":{attempt},"where":{quote(where)}}}'
+            case ev.JobRemoved(_, seq):
+                return f'{{"e":"remove","t":{at},"s":{seq}}}'
+            case ev.JobReopened(_, seq, outcome, _):
+                return f'{{"e":"again","t":{at},"s":{seq},"o":"{outcome}"}}'
+            case ev.JobDropped(_, seq, dropped):
+                return f'{{"e":"drop","t":{at},"s":{seq},"o":"{dropped or ""}"}}'
+            case ev.JobChanged(_, seq, spec, by, front):
+                more = ',"front":true' if front else ""
+                return f'{{"e":"change","t":{at},"s":{seq},"job":{self._job(spec)},"by":{quote(by)}{more}}}'
+            case ev.InputEnded(_, jobs, complete, why):
+                body = f'"jobs":{jobs},"complete":{_bool(complete)},"why":{quote(why)}'
+                return f'{{"e":"input","t":{at},{body}}}'
+            case ev.WorkersChanged(_, workers, by):
+                return f'{{"e":"workers","t":{at},"workers":{workers},"by":{quote(by)}}}'
+            case ev.PoolChanged(_, name, size, by):
+                return f'{{"e":"pool","t":{at},"name":{quote(name)},"size":{size},"by":{quote(by)}}}'
+            case ev.RunPaused(_, paused, by):
+                return f'{{"e":"pause","t":{at},"on":{_bool(paused)},"by":{quote(by)}}}'
+            case ev.RunStopping(_, cause, drain, force, by):
+                body = (
+                    f'"cause":{quote(cause)},"drain":{_bool(drain)},"force":{_bool(force)},"by":{quote(by)}'
+                )
+                return f'{{"e":"stop","t":{at},{body}}}'
+            case ev.SlotsChanged(_, slots, why):
+                return f'{{"e":"slots","t":{at},"slots":{slots},"why":{quote(why)}}}'
+        raise TypeError(f"no event of the journal's: {event!r}")
+
+
+def _queued_at_once(events: Sequence[ev.Event]) -> dict[int, ev.JobQueued]:
+    """By job: that it was queued when it was added, as it is."""
+    added = {event.seq: event for event in events if type(event) is ev.JobAdded}
+    return {
+        event.seq: event
+        for event in events
+        if type(event) is ev.JobQueued
+        and event.attempt == 1
+        and (job := added.get(event.seq)) is not None
+        and (event.at, event.priority) == (job.at, job.spec.priority)
+    }
+
+
+def _end_with(event: ev.AttemptEnded, events: Sequence[ev.Event], place: int) -> ev.JobEnded | None:
+    """The job's end, if it follows from this attempt's alone."""
+    last = events[place] if place < len(events) else None
+    if type(last) is not ev.JobEnded or last.seq != event.seq or last.because or last.by:
+        return None
+    return last if (last.at, last.attempts) == (event.at, event.attempt) else None
+
+
+def decode(line: dict[str, Any], output: Callable[[int, int, int, int], Any]) -> list[ev.Event]:
+    """The events again; `output(seq, attempt, out, err)` stands for what was printed.
+
+    Nothing for a kind that is not known here: within a version only such are added as may be left out.
+    KeyError, TypeError or ValueError for what makes no sense.
+    """
+    at, seq, attempt = line["t"], line.get("s", 0), line.get("n", 0)
+    match line["e"]:
+        case "end":
+            ended = _attempt_ended(line, output(seq, attempt, line.get("out", 0), line.get("err", 0)))
+            return [ended, _job_ended(line)] if "o" in line else [ended]
+        case "add":
+            spec = spec_of(line["job"])
+            queued = [ev.JobQueued(at, seq, 1, spec.priority)] if "q" in line else []
+            return [ev.JobAdded(at, seq, spec, line.get("by", "")), *queued]
+    event = _event(line, at, seq, attempt)
+    return [] if event is None else [event]
+
+
+def _attempt_ended(line: dict[str, Any], output: Any) -> ev.AttemptEnded:
+    asked = StopReason(line["asked"]) if "asked" in line else None
+    return ev.AttemptEnded(
+        line["t"], line["s"], line["n"], Count(line["as"]), _exit(line), asked, line["b"], line["f"],
+        Usage(line["u"], line["y"], line.get("m")), Said(message=line.get("message")), output,
+        line.get("where", ""),
+    )  # fmt: skip
+
+
+def _job_ended(line: dict[str, Any]) -> ev.JobEnded:
+    because, by = line.get("because", ""), line.get("by", "")
+    return ev.JobEnded(
+        line["t"], line["s"], Outcome(line["o"]), line["n"], line.get("ok", False), because, by
+    )
+
+
+def _event(line: dict[str, Any], at: float, seq: int, attempt: int) -> ev.Event | None:
+    match line["e"]:
+        case "start":
+            return ev.AttemptSubmitted(at, seq, attempt, line["w"])
+        case "done":
+            return _job_ended(line)
+        case "queue":
+            return ev.JobQueued(at, seq, attempt, Priority(line["p"]))
+        case "wait":
+            return ev.JobWaiting(at, seq, attempt, line["until"])
+        case "refuse":
+            return ev.AttemptRefused(at, seq, attempt, line["why"])
+        case "twice":
+            return ev.AttemptRestarted(at, seq, attempt, line["where"])
+        case "remove":
+            return ev.JobRemoved(at, seq)
+        case "again":
+            return ev.JobReopened(at, seq, Outcome(line["o"]), UNKNOWN)
+        case "drop":
+            return ev.JobDropped(at, seq, Outcome(line["o"]) if line["o"] else None)
+        case "change":
+            return ev.JobChanged(at, seq, spec_of(line["job"]), line["by"], line.get("front", False))
+        case "input":
+            return ev.InputEnded(at, line["jobs"], line["complete"], line["why"])
+        case "workers":
+            return ev.WorkersChanged(at, line["workers"], line["by"])
+        case "pool":
+            return ev.PoolChanged(at, line["name"], line["size"], line["by"])
+        case "pause":
+            return ev.RunPaused(at, line["on"], line["by"])
+        case "stop":
+            return ev.RunStopping(at, line["cause"], line["drain"], line["force"], line.get("by", ""))
+        case "slots":
+            return ev.SlotsChanged(at, line["slots"], line["why"])
+    return None
+
+
+def _exit(line: dict[str, Any]) -> Exit:
+    if "lost" in line:
+        return Lost(line["lost"], line.get("gone", False))
+    if "sig" in line:
+        return Signalled(line["sig"])
+    return NotStarted(line["x"], line["not"]) if "not" in line else Exited(line["x"])
+
+
+def _bool(value: bool) -> str:
+    return "true" if value else "false"

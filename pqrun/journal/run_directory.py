@@ -1,0 +1,347 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The directory of a run: where it is, who may use it, what lies in it.
+
+Directories 0700, files 0600 whatever the umask; what somebody else owns is refused, and a planted
+link is not followed. A lock of the kernel's says whether anything of the run is alive: it is held
+by pqrun and by its warden, so it is free only when no job is left either.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+import sys
+import time
+from collections.abc import Iterator
+
+from pqrun.core.errors import OwnFailure, UserError
+
+JOURNAL, LOCK, LOGS, INDEX, SOCKET = "journal.jsonl", "lock", "logs", "index.db", "control.sock"
+LOG = "serve.log"
+OURS = (JOURNAL, LOCK, LOGS, INDEX, SOCKET, LOG, "work")
+IN_USE = 5
+ELSEWHERE = "set PQRUN_STATE_DIR, give --run-dir, or keep no record by --no-journal"
+_ALPHABET = "23456789abcdefghjkmnpqrstuvwxyz"
+
+
+def state_directory() -> str:
+    """`$PQRUN_STATE_DIR`, else the user's directory for states."""
+    if given := os.environ.get("PQRUN_STATE_DIR"):
+        return os.path.abspath(given)
+    if sys.platform == "linux":  # what platformdirs says there, without 3 ms of every start for it
+        state = os.environ.get("XDG_STATE_HOME", "").strip()
+        path = f"{state if state.startswith('/') else f'{_home()}/.local/state'}/pqrun"
+    else:
+        from platformdirs import user_state_path
+
+        path = str(user_state_path("pqrun"))
+    if not path.startswith("/"):
+        raise UserError(f"there is no home directory to keep runs in: {ELSEWHERE}")
+    return path
+
+
+def _home() -> str:
+    """The user's home, by variable or by the list of users; relative if there is none."""
+    if home := os.environ.get("HOME"):
+        return home
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.getuid()).pw_dir
+    except KeyError:
+        return "."
+
+
+def new_run_id() -> str:
+    """Short, random, easy to type; never mistaken for a number."""
+    letters = [_ALPHABET[byte % len(_ALPHABET)] for byte in os.urandom(6)]
+    letters[0] = _ALPHABET[8 + os.urandom(1)[0] % 23]
+    return "".join(letters)
+
+
+class RunDirectory:
+    """One run's directory, open for this process; `lock` before anything is written."""
+
+    def __init__(self, path: str) -> None:
+        self.path = os.path.abspath(path)
+        self.lock_fd = -1
+
+    @property
+    def address(self) -> str:
+        """How to call it on a command line: by its id, or by path if it is not among the others."""
+        name = os.path.basename(self.path)
+        try:
+            return name if self.path == f"{runs_directory()}/{name}" else self.path
+        except UserError:  # there are no others, for want of a home
+            return self.path
+
+    @property
+    def journal(self) -> str:
+        """The truth."""
+        return f"{self.path}/{JOURNAL}"
+
+    @property
+    def logs(self) -> str:
+        """What the jobs printed."""
+        return f"{self.path}/{LOGS}"
+
+    @property
+    def index(self) -> str:
+        """What is derived from the journal, for who looks back."""
+        return f"{self.path}/{INDEX}"
+
+    @property
+    def workspace(self) -> str:
+        """What is gone when the run has ended: reports, scripts."""
+        return f"{self.path}/work"
+
+    @property
+    def socket(self) -> str:
+        """Where a live run can be talked to."""
+        return f"{self.path}/{SOCKET}"
+
+    def has_journal(self) -> bool:
+        """Whether a run is recorded there."""
+        try:
+            return os.stat(self.journal).st_size > 0
+        except OSError:
+            return False
+
+    def make_sure_it_is_free(self) -> None:
+        """`UserError` for a directory that holds anything but what a run leaves."""
+        try:
+            names = os.listdir(self.path)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise OwnFailure(f"cannot use {self.path}: {error.strerror}") from None
+        strange = [name for name in names if not name.startswith(OURS)]
+        if strange:
+            raise UserError(
+                f"{self.path} holds other things ({strange[0]}): give a run a directory of its own"
+            )
+
+    def create(self) -> None:
+        """Makes it, with its parents, or makes sure that it is ours."""
+        try:
+            _make_parents(self.path)
+            for path in (self.path, self.logs, self.workspace):
+                _make_private(path)
+        except OSError as error:
+            raise OwnFailure(f"cannot create {error.filename or self.path}: {error.strerror}") from error
+
+    def check(self) -> None:
+        """Makes sure that it is a directory, and ours."""
+        _check_private(self.path)
+
+    def lock(self) -> None:
+        """Waits for what a dead pqrun has left, and says so; `OwnFailure` 5 if a living one uses it."""
+        path = f"{self.path}/{LOCK}"
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            fd = os.open(path, flags, 0o600)
+        except OSError as error:
+            raise OwnFailure(f"cannot open {path}: {error.strerror}") from error
+        began, wait = time.monotonic(), None
+        while not _try_lock(fd):
+            holder = os.pread(fd, 100, 0).decode("ascii", "replace").strip()
+            pid = holder.partition(" ")[0] or "unknown"
+            if _lives(holder):
+                os.close(fd)
+                raise OwnFailure(f"{self.path} is in use by another pqrun (pid {pid})", IN_USE)
+            time.sleep(0.02)
+            if wait is None:
+                from pqrun.journal.lock_wait import LockWait
+
+                wait = LockWait(fd, self.path, pid)
+            wait.tell(time.monotonic() - began)
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{os.getpid()} {_born(os.getpid())}\n".encode(), 0)
+        self.lock_fd = fd
+
+    def hold(self) -> OwnFailure | None:
+        """Locks it anew if the lock's file was removed; why that can't be, if so: another one has it now."""
+        path = f"{self.path}/{LOCK}"
+        if self.lock_fd < 0 or os.path.lexists(path):
+            return None
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        except OSError:
+            return None  # as long as nothing can be made there, nobody else can take it
+        try:
+            if not _try_lock(fd):
+                return OwnFailure(f"{path} was removed, and another pqrun has taken the run directory")
+            os.pwrite(fd, os.pread(self.lock_fd, 100, 0), 0)
+            os.dup2(fd, self.lock_fd, inheritable=False)
+        finally:
+            os.close(fd)
+        return None
+
+    def holder(self) -> int:
+        """The living pqrun that has locked it, 0 if there is none; for whoever only looks."""
+        if not self.in_use():
+            return 0
+        try:
+            with open(f"{self.path}/{LOCK}", encoding="ascii", errors="replace") as file:
+                text = file.read(100).strip()
+        except OSError:
+            return 0
+        pid = text.partition(" ")[0]
+        return int(pid) if pid.isdecimal() and _lives(text) else 0
+
+    def in_use(self) -> bool:
+        """Whether anything of the run is alive; for whoever only looks."""
+        try:
+            fd = os.open(f"{self.path}/{LOCK}", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        finally:
+            os.close(fd)
+        return False
+
+    def unlock(self) -> None:
+        """Lets go of it."""
+        if self.lock_fd >= 0:
+            os.close(self.lock_fd)
+            self.lock_fd = -1
+
+
+def runs_directory() -> str:
+    """Where runs are kept that were not given a directory."""
+    return f"{state_directory()}/runs"
+
+
+def make_state_directory() -> None:
+    """Makes it, for us alone."""
+    try:
+        _make_parents(state_directory())
+        for path in (state_directory(), runs_directory()):
+            _make_private(path)
+    except OSError as error:
+        why = f"cannot create {error.filename}: {error.strerror}"
+        raise OwnFailure(f"{why} ({ELSEWHERE})") from error
+    except OwnFailure as failure:
+        raise OwnFailure(f"{failure} ({ELSEWHERE})", failure.code) from None
+
+
+def run_directories() -> Iterator[RunDirectory]:
+    """All runs in the state directory, in no order."""
+    try:
+        names = os.listdir(runs_directory())
+    except OSError:
+        return
+    for name in names:
+        run = RunDirectory(f"{runs_directory()}/{name}")
+        if run.has_journal():
+            yield run
+
+
+def find_run(name: str) -> RunDirectory:
+    """By path, id, unique prefix of an id, or `latest`; `UserError` if there is none or several."""
+    if "/" in name or (os.path.isdir(name) and not _is_meant_as_id(name)):
+        run = RunDirectory(name)
+        if not run.has_journal():
+            raise UserError(f"no run is recorded in {name}")
+        run.check()
+        return run
+    runs = list(run_directories())
+    if name == "latest":
+        if not runs:
+            raise UserError("no run is recorded yet")
+        return max(runs, key=lambda run: _began(run.journal))
+    found = [run for run in runs if os.path.basename(run.path).startswith(name)] if name else []
+    exact = [run for run in found if os.path.basename(run.path) == name]
+    if len(exact or found) == 1:
+        (exact or found)[0].check()
+        return (exact or found)[0]
+    if not found:
+        raise UserError(f"no run `{name}` (`pqrun runs` lists them)")
+    ids = ", ".join(sorted(os.path.basename(run.path) for run in found)[:5])
+    raise UserError(f"several runs begin with `{name}`: {ids}")
+
+
+def _is_meant_as_id(name: str) -> bool:
+    """Whether a directory here only happens to be called like a run: no run is recorded in it."""
+    return not RunDirectory(name).has_journal() and RunDirectory(f"{runs_directory()}/{name}").has_journal()
+
+
+def _began(journal: str) -> float:
+    """When a run began, from its journal's first line; 0 if it can't be read."""
+    import json
+
+    try:
+        with open(journal, "rb") as file:
+            return float(json.loads(file.readline(1 << 20))["at"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0.0
+
+
+def _make_parents(path: str) -> None:
+    """Those that are missing, each 0700: `os.makedirs` gives its mode to the last one alone."""
+    parent = os.path.dirname(path)
+    if parent and not os.path.isdir(parent):
+        _make_parents(parent)
+        _make_private(parent)
+
+
+def _make_private(path: str) -> None:
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        _check_private(path)
+    else:
+        os.chmod(path, 0o700)
+
+
+def _check_private(path: str) -> None:
+    try:
+        found = os.lstat(path)
+    except OSError as error:
+        raise OwnFailure(f"cannot use {path}: {error.strerror}") from None
+    if stat.S_ISLNK(found.st_mode) or not stat.S_ISDIR(found.st_mode):
+        raise OwnFailure(f"{path} is not a directory of its own")
+    if found.st_uid != os.geteuid():
+        raise OwnFailure(f"{path} is owned by uid {found.st_uid}, not by you")
+    if found.st_mode & 0o077:
+        os.chmod(path, 0o700)
+
+
+def _try_lock(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            return False
+        raise OwnFailure(f"cannot lock: {error.strerror}") from error
+    return True
+
+
+def _born(pid: int) -> int:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            text = file.read()
+        return int(text[text.rfind(b")") + 2 :].split()[19])
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+def _lives(holder: str) -> bool:
+    """Whether the pqrun that wrote this into the lock still runs, or nobody can say."""
+    pid, _, born = holder.partition(" ")
+    if not pid.isdecimal():
+        return True
+    if os.path.isdir("/proc/self"):
+        return _born(int(pid)) == int(born or 0) != 0
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass
+    return True

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The handles of a queue's unfinished jobs: resolved as the engine's turns tell, never under its lock."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from threading import Condition, current_thread, get_ident, main_thread
+from typing import Any
+
+from pqrun.core import events as ev
+from pqrun.core.job import Command, Outcome
+from pqrun.executors.local.embedded import ShellResult
+from pqrun.library.config import Deadline, Job, JobFailed, JobTimeout
+
+TAIL = 500
+
+
+class Handle(Future[Any]):
+    """A job's result, when there is one. `job` is what was put in."""
+
+    seq = 0
+    started = False
+    value: Any = None
+    error: BaseException | None = None
+
+    def __init__(self, job: Job[Any], cancel: Callable[[Handle], object]) -> None:
+        super().__init__()
+        self.job = job
+        self.id = job.id
+        self._ask_to_cancel = cancel
+
+    def cancel(self) -> bool:
+        """Takes the job out, or asks it to end if it runs; whether it is cancelled by now."""
+        if not self.done():
+            self._ask_to_cancel(self)
+        return self.cancelled()
+
+    def running(self) -> bool:
+        """Whether it has been begun, and has not ended for good."""
+        return self.started and not self.done()
+
+    def settle(self, outcome: Outcome) -> None:
+        """The job ended so. Runs callbacks."""
+        value, error = self.value, self.error
+        self.value = self.error = None
+        if outcome is Outcome.OK:
+            self.set_result(value)
+        elif outcome is Outcome.FAILED:
+            self.set_exception(error or _failure(JobFailed, self.job, value))
+        elif outcome is Outcome.TIMEOUT:
+            self.set_exception(_failure(JobTimeout, self.job, value))
+        else:
+            self.give_up()
+
+    def give_up(self) -> None:
+        """There will be no result. Runs callbacks."""
+        if super().cancel():
+            self.set_running_or_notify_cancel()
+
+
+def _failure(kind: type[JobFailed], job: Job[Any], result: Any) -> JobFailed:
+    how = "ran out of time" if kind is JobTimeout else "failed"
+    shell = result if isinstance(result, ShellResult) else None
+    if shell is not None and shell.how:
+        how = f"{how}: {shell.how}"
+    text = shell.stderr[-TAIL:].decode("utf-8", "replace").strip() if shell else ""
+    failure = kind(f"job `{job.id}` {how}" + (f"\n{text}" if text else ""))
+    failure.result = shell
+    return failure
+
+
+class Handles:
+    """By id those of unfinished jobs, by number those that are not resolved. `whose` handler is called."""
+
+    def __init__(self, whose: str, grace: float) -> None:
+        self.by_id: dict[str, Handle] = {}
+        self.by_seq: dict[int, Handle] = {}
+        self._whose = whose
+        self._grace = grace
+        self._resolving: list[int] = []
+        self._none_left = Condition()
+        self._waiting = 0
+
+    def resolve(self, events: Sequence[ev.Event]) -> None:
+        """In whatever thread made that turn, after it. Runs callbacks."""
+        self._resolving.append(get_ident())
+        try:
+            self._hear(events)
+        except BaseException:  # the main thread was interrupted, but what has happened has happened
+            self._hear(events)
+            raise
+        finally:
+            self._resolving.remove(get_ident())
+            self._look()
+
+    def resolving_here(self) -> bool:
+        """Whether the calling thread is in one of the callbacks."""
+        return get_ident() in self._resolving
+
+    def wait(self, deadline: Deadline) -> bool:
+        """Until all are resolved and their callbacks have run; false if that took too long."""
+        with self._none_left:
+            self._waiting += 1
+            try:
+                return self._none_left.wait_for(lambda: not (self.by_id or self.by_seq), deadline.left)
+            finally:
+                self._waiting -= 1
+
+    def break_off(self, error: BaseException) -> None:
+        """The engine has failed: nothing will end any more."""
+        for handle in list(self.by_id.values()):
+            handle.error = error
+            self._settle(handle, Outcome.FAILED)
+        self._look()
+
+    def _hear(self, events: Sequence[ev.Event]) -> None:
+        for event in events:
+            kind = type(event)
+            if kind is ev.JobEnded or kind is ev.JobDropped:
+                if (handle := self.by_seq.get(event.seq)) is not None:  # type: ignore[union-attr]
+                    self._settle(handle, event.outcome)  # type: ignore[union-attr]
+            elif kind is ev.AttemptStopping:
+                self._complain(event)  # type: ignore[arg-type]
+
+    def _look(self) -> None:
+        if self._waiting and not (self.by_id or self.by_seq):
+            with self._none_left:
+                self._none_left.notify_all()
+
+    def _settle(self, handle: Handle, outcome: Outcome | None) -> None:
+        # First, so that whoever has its result may put in another one of that id.
+        self.by_id.pop(handle.id, None)
+        try:
+            if not handle.done():
+                handle.settle(outcome or Outcome.CANCELLED)
+        except BaseException as error:  # of a callback
+            if isinstance(error, KeyboardInterrupt) and current_thread() is main_thread():
+                raise
+            logging.getLogger("pqrun").exception("a callback of job `%s` failed", handle.id)
+        # Last, so that whoever waits for all of them finds them resolved.
+        self.by_seq.pop(handle.seq, None)
+
+    def _complain(self, event: ev.AttemptStopping) -> None:
+        handle = self.by_seq.get(event.seq)
+        if not event.force or handle is None or isinstance(handle.job.payload, Command):
+            return
+        logging.getLogger("pqrun").warning(
+            "%s goes on with job `%s` (%s) %g s after it was asked to end; it keeps its thread and its slot",
+            self._whose, handle.job.id, event.reason, self._grace,
+        )  # fmt: skip

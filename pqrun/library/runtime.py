@@ -1,0 +1,286 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""What a queue works with in its program: an engine in a thread of its own, slots, room for commands."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+from collections.abc import Callable, Iterable, Sequence
+from threading import Lock, Thread
+from typing import Any, TypeVar
+
+from pqrun.core.events import Event
+from pqrun.core.job import Attempt, Command
+from pqrun.core.metrics import Metrics, RunningMetrics
+from pqrun.core.scheduler import Scheduler
+from pqrun.engine.clock import SystemClock
+from pqrun.engine.dispatcher import Listener, Teller
+from pqrun.engine.engine import Engine, NoJournal
+from pqrun.engine.reactor import Bell
+from pqrun.engine.threads import start_thread
+from pqrun.executors.local.embedded import Guest
+from pqrun.executors.python_call import Calls, CallTask
+from pqrun.executors.thread_pool import Slots
+from pqrun.executors.thread_pool import Task as Work
+from pqrun.library.config import Config, Job, QueueClosed
+from pqrun.library.futures import Handles
+
+Hear = Callable[[Sequence[Event]], object]
+
+
+class Subscribers:
+    """Hears for all of them. One that raises is dropped and reported; the queue goes on."""
+
+    def __init__(self, caught_up: Callable[[], None]) -> None:
+        self._caught_up = caught_up
+        self._listeners: list[Listener | Hear] = []
+        self._teller: Teller | None = None
+        self._lock = Lock()
+
+    @property
+    def behind(self) -> bool:
+        """Too much is untold, so nothing new should start."""
+        return self._teller is not None and self._teller.behind
+
+    @property
+    def thread(self) -> Thread | None:
+        """In which they hear."""
+        return None if self._teller is None else self._teller.thread
+
+    def add(self, listener: Listener | Hear) -> Callable[[], None]:
+        """From now on it hears everything, in order; answers the function that ends it."""
+        with self._lock:
+            if self._teller is None:
+                teller = Teller([self], self._caught_up)
+                teller.start()
+                self._teller = teller
+            self._listeners.append(listener)
+        return lambda: self._drop(listener)
+
+    def put(self, events: Sequence[Event]) -> None:
+        """Under the engine's lock: never waits."""
+        if self._teller is not None:
+            self._teller.put(events)
+
+    def end(self) -> None:
+        """They hear the rest, and nothing more."""
+        if self._teller is not None:
+            self._teller.close()
+
+    def hear(self, events: Sequence[Event]) -> None:
+        """In the teller's thread."""
+        for listener in list(self._listeners):
+            hear: Hear = listener.hear if hasattr(listener, "hear") else listener
+            self._guard(listener, lambda hear=hear: hear(events))  # type: ignore[misc]
+
+    def close(self) -> None:
+        """In the teller's thread: nothing more will happen."""
+        for listener in list(self._listeners):
+            if hasattr(listener, "hear") and hasattr(listener, "close"):
+                self._guard(listener, listener.close)
+
+    def _guard(self, listener: Listener | Hear, act: Callable[[], object]) -> None:
+        try:
+            act()
+        except Exception:
+            self._drop(listener)
+            name = getattr(listener, "__qualname__", type(listener).__name__)
+            logging.getLogger("pqrun").exception("%s failed and was dropped; the queue goes on", name)
+
+    def _drop(self, listener: Listener | Hear) -> None:
+        with self._lock:
+            if listener in self._listeners:
+                self._listeners.remove(listener)
+
+
+pass
+
+Answer = TypeVar("Answer")
+LAST_WORDS = 2.0
+PATIENCE_SECONDS = 60.0  # a program may itself make room for a thread or a process meanwhile
+
+
+class Workshop:
+    """Everything that has to be opened and closed."""
+
+    def __init__(
+        self, handler: Callable[..., Any], config: Config, handles: Handles, *, contain: bool = False
+    ) -> None:
+        self._handles = handles
+        self._contain = contain
+        self.clock = SystemClock()
+        self._guest: Guest | None = None
+        self._closed = False
+        self._lock = Lock()
+        self.undone: list[Job[Any]] = []
+        self._process = os.getpid()
+        self.scheduler = Scheduler(max_queue=config.max_queue_size, patience=PATIENCE_SECONDS)
+        self.scheduler.graph.remembers = 0
+        self.subscribers = Subscribers(lambda: self.engine.post())
+        self.engine = Engine(
+            clock=self.clock,
+            scheduler=self.scheduler,
+            reactor=Bell(),
+            journal=NoJournal(),
+            metrics=(RunningMetrics if config.enable_metrics else _NoMetrics)(self.clock.now()),
+            teller=self.subscribers,
+        )
+        self._calls = Calls(handler, self.clock, self.engine, at_once=False)
+        self._slots = Slots(config.max_workers, self._begin, self.engine, self.engine.fail)
+        self.engine.executor = self._slots
+        self.thread = Thread(target=self._run, name="pqrun-engine", daemon=True)
+
+    def open(
+        self,
+        *,
+        arrive: Callable[[Scheduler, float], None],
+        resolve: Callable[[Sequence[Event]], None],
+        fail: Callable[[BaseException], None],
+    ) -> None:
+        """Begins to work.
+
+        `arrive` is called at the beginning of each turn, under the engine's lock, `resolve` after it
+        without, and `fail` if there can't be any more.
+        """
+        self._take_in = arrive
+        self.engine.arrive = self._arrive
+        self.engine.resolve = resolve
+        self._fail = fail
+        start_thread(self.thread)
+
+    @property
+    def threads(self) -> list[Thread]:
+        """All of its own; who waits for a queue in one of these waits for himself."""
+        teller = self.subscribers.thread
+        return [self.thread, *self._slots.threads, *([teller] if teller else [])]
+
+    def ask(self, ask: Callable[[Scheduler, float], Answer]) -> Answer:
+        """Has the engine do that in a turn; what it raises is raised here, and breaks nothing."""
+        answers: list[Answer] = []
+        errors: list[Exception] = []
+
+        def guarded(scheduler: Scheduler, now: float) -> None:
+            try:
+                answers.append(ask(scheduler, now))
+            except Exception as error:
+                errors.append(error)
+
+        self.engine.turn(ask=guarded)
+        if errors:
+            raise errors.pop()
+        if not answers:
+            raise QueueClosed("the queue has failed") from self.engine.broken
+        return answers[0]
+
+    def snapshot(self) -> Metrics:
+        """The numbers of this moment, with everybody who has arrived."""
+        self.engine.turn(ask=_nothing)
+        return self.engine.snapshot()
+
+    def knock(self) -> None:
+        """Somebody has arrived: at once if there is a free slot, else with whatever happens next."""
+        if self._slots.busy < self._slots.capacity():
+            self.engine.look()
+        else:
+            self.engine.post()
+
+    def subscribe(self, listener: Listener | Hear) -> Callable[[], None]:
+        """Who listens wants to hear at once what begins."""
+        self._calls.at_once = True
+        end = self.subscribers.add(listener)
+        self._ask_who_began()
+        self.engine.post()
+        return end
+
+    def make_room_for_commands(self) -> None:
+        """Before the first of them is put in. OSError if there can be no directory for them."""
+        with self._lock:
+            if self._guest is None:
+                self._guest = Guest(self.clock, self.engine, contain=self._contain)
+                atexit.register(self._at_exit)
+
+    def stop(self, *, cancel: bool) -> None:
+        """Nothing new is begun any more; what runs may finish, or is asked to end. May be said again."""
+
+        def stop(scheduler: Scheduler, now: float) -> None:
+            if scheduler.stopping is None:
+                scheduler.stop("shutdown", now, drain=True)
+            self._take_out_the_rest(scheduler, now)
+            if cancel:
+                scheduler.signalled(now)  # most often by Ctrl-C, which commands may have got as well
+                for task in scheduler.running():
+                    scheduler.cancel(task, now)
+
+        self.ask(stop)
+
+    def take_out_the_rest(self) -> None:
+        """At the end: an attempt that failed after `stop` may have wanted another one."""
+        if self.engine.broken is None:
+            self.ask(self._take_out_the_rest)
+
+    def close(self) -> None:
+        """Nothing runs any more: everything that was taken is given back."""
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                self._slots.close()
+                self.subscribers.end()
+                if self._guest is not None:
+                    atexit.unregister(self._at_exit)
+                    self._guest.close()
+
+    def _arrive(self, scheduler: Scheduler, now: float) -> None:
+        self._take_in(scheduler, now)
+        if self.engine.alarm <= now and not self._calls.at_once:
+            self._ask_who_began()  # the time of one of them may be over
+
+    def _ask_who_began(self) -> None:
+        for task in self._slots.live():
+            if isinstance(task, CallTask):
+                task.tell_start()
+
+    def _begin(self, attempt: Attempt) -> Work:
+        """Under the engine's lock: what a slot is to do for an attempt."""
+        handle = self._handles.by_seq[attempt.key.seq]
+        handle.started = True
+        handle.job.retry_count = attempt.key.attempt - 1
+        if self._guest is not None and isinstance(attempt.spec.work, Command):
+            return self._guest.task(attempt, handle)
+        return CallTask(attempt, self._calls)
+
+    def _take_out_the_rest(self, scheduler: Scheduler, now: float) -> None:
+        """What has no slot stays undone: first what is queued, then what waits for another attempt."""
+        running = {task.seq for task in scheduler.running()}
+        rest = [task for task in scheduler.tasks.values() if task.seq not in running]
+        for task in sorted(rest, key=lambda task: (task.entry is None, task.entry or ())):
+            self.undone.append(self._handles.by_seq[task.seq].job)
+            scheduler.cancel(task, now)
+
+    def _run(self) -> None:
+        """The engine's thread: alarms, and the end."""
+        self.engine.run()
+        if self.engine.broken is not None:
+            self._fail(self.engine.broken)
+
+    def _at_exit(self) -> None:
+        """The program ends without a shutdown: its commands must not outlive it."""
+        if os.getpid() == self._process and self.engine.broken is None:
+
+            def stop(scheduler: Scheduler, now: float) -> None:
+                scheduler.signalled(now)
+                scheduler.stop("exit", now, force=True)
+
+            self.engine.turn(ask=stop)
+            self.thread.join(LAST_WORDS)
+
+
+def _nothing(scheduler: Scheduler, now: float) -> None:
+    """To ask for a turn is enough."""
+
+
+class _NoMetrics(RunningMetrics):
+    """Counts nothing."""
+
+    def fold(self, events: Iterable[Event]) -> None:
+        """Forgets."""

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Marks around job output in the logs of CI services: failed jobs folded, commands in output harmless.
+
+GitHub's runner reads a step's two streams by two threads, in batches, and knows one token that stops
+commands for both. So fences hold only if everything that is printed goes to one stream, in whole lines.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import NamedTuple
+
+from pqrun.core.text import safe
+
+# What GitHub's runner obeys: a line whose first visible text is `::`, or `##[` anywhere in it.
+_COMMAND = re.compile(rb"(?:\A|[\r\n])[^!-~\r\n]*::|##\[")
+_OWN_LINE = re.compile(r"(?m)^(\s*):(?=:)|##(?=\[)")
+
+
+class Fence(NamedTuple):
+    """What goes before and after a job's output on one stream."""
+
+    before: bytes = b""
+    after: bytes = b""
+
+
+class Fences:
+    """For one service: `github`, `gitlab` or `none`."""
+
+    def __init__(self, service: str, new_token: Callable[[], str], now: Callable[[], float]) -> None:
+        self._service = service
+        self._new_token = new_token
+        self._now = now
+
+    @property
+    def needed(self) -> bool:
+        """Whether there is a service at all."""
+        return self._service != "none"
+
+    @property
+    def whole_lines(self) -> bool:
+        """Whether the next mark would be overlooked behind an unfinished line."""
+        return self._service == "github"
+
+    def around(self, title: str, output: bytes | None) -> Fence:
+        """For one piece of output (None: too long to look at); folded under that title if there is one."""
+        if self._service == "github":
+            return self._github(title, output)
+        if self._service == "gitlab" and title:
+            return self._gitlab(title)
+        return Fence()
+
+    def _github(self, title: str, output: bytes | None) -> Fence:
+        before, after = b"", b""
+        if output is None or _COMMAND.search(output):
+            token = self._new_token().encode()
+            before, after = b"::stop-commands::%b\n" % token, b"::%b::\n" % token
+        if title:
+            before = b"::group::%b\n" % _one_line(title) + before
+            after += b"::endgroup::\n"
+        return Fence(before, after)
+
+    def _gitlab(self, title: str) -> Fence:
+        name = b"pqrun_%b" % self._new_token().encode()  # else a job could end the section
+        now = int(self._now())
+        start = b"\x1b[0Ksection_start:%d:%b[collapsed=true]\r\x1b[0K%b\n" % (now, name, _one_line(title))
+        return Fence(start, b"\x1b[0Ksection_end:%d:%b\r\x1b[0K\n" % (now, name))
+
+
+def harmless(text: str) -> str:
+    """Lines of ours that quote a job, so that GitHub's runner obeys nothing in them."""
+    return _OWN_LINE.sub(lambda found: f"{found[1]}: " if found[1] is not None else "## ", text)
+
+
+def harmless_json(text: str) -> str:
+    """The same document, in which GitHub's runner finds nothing to obey."""
+    return text.replace("##[", "#\\u0023[")
+
+
+def _one_line(title: str) -> bytes:
+    return safe(title).encode("utf-8", "replace")

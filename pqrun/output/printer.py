@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The jobs' output on pqrun's stdout and stderr: grouped or by line, in order or as they end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from pqrun.core import events as ev
+from pqrun.core.errors import OwnFailure
+from pqrun.core.job import Count, JobSpec
+from pqrun.core.text import duration_text, how_it_ended, name_of, safe
+from pqrun.output.ci_markers import Fence, Fences
+from pqrun.output.lines import LONGEST_PIECE, for_screen, pieces_of_lines, tagged
+from pqrun.output.store import Capture, Stream
+from pqrun.output.writer import Outlet
+
+MOST_HELD = 16 * 1024 * 1024
+
+
+class Order:
+    """Jobs are numbered from 1. Holds what has ended too early, and how far the running ones have got."""
+
+    def __init__(self) -> None:
+        self._turn = 1
+        self._ended: set[int] = set()
+        self._held: dict[int, ev.AttemptEnded] = {}
+        self._held_bytes = 0
+        self._growth: dict[int, dict[int, ev.OutputGrew]] = {}
+
+    def begin_with(self, seqs: Sequence[int]) -> None:
+        """Only these jobs are still to come, of those that are known already."""
+        last = max(seqs, default=0)
+        self._turn = min(seqs, default=1)
+        self._ended = set(range(self._turn, last)) - set(seqs)
+
+    def is_turn_of(self, seq: int) -> bool:
+        """Whether that job may be shown."""
+        return seq == self._turn
+
+    def grew(self, event: ev.OutputGrew) -> None:
+        """A job has lines to show when its turn comes."""
+        self._growth.setdefault(event.seq, {})[event.stream] = event
+
+    def forget_growth(self, seq: int) -> None:
+        """That attempt is over: all of its output is known, or none is wanted."""
+        self._growth.pop(seq, None)
+
+    def hold(self, event: ev.AttemptEnded) -> None:
+        """Keeps output until its turn; in files, once it is much."""
+        self._held[event.seq] = event
+        self._held_bytes += event.output.in_memory
+        if self._held_bytes > MOST_HELD:
+            self._held_bytes = 0
+            for held in self._held.values():
+                for stream in (held.output.out, held.output.err):
+                    if stream.in_memory:
+                        try:
+                            if stream.path is None:
+                                stream.to_file()
+                            stream.forget()
+                        except OwnFailure:
+                            return  # no room there: it stays where it is, and nothing is lost
+
+    def ended(self, seq: int) -> Iterator[tuple[int, ev.AttemptEnded | None, list[ev.OutputGrew]]]:
+        """A job has ended: each job whose turn is over by that, and what the next after it has to show."""
+        self._ended.add(seq)
+        while self._turn in self._ended:
+            self._ended.discard(self._turn)
+            self._turn += 1
+            held = self._held.pop(self._turn, None)
+            if held is not None:
+                self._held_bytes -= min(self._held_bytes, held.output.in_memory)
+            yield self._turn - 1, held, list(self._growth.pop(self._turn, {}).values())
+
+    def rest(self) -> list[ev.AttemptEnded]:
+        """All that is still held, in order."""
+        held, self._held = self._held, {}
+        return [held[seq] for seq in sorted(held)]
+
+
+pass
+
+FAILED = {Count.FAILED, Count.TIMEOUT}
+
+
+class OutputStyle(NamedTuple):
+    """How to show output. `show` is whose output may be told: `all` or `failed`."""
+
+    mode: str = "group"
+    keep_order: bool = False
+    tag: bool = False
+    show: str = "all"
+
+    @property
+    def streams(self) -> bool:
+        """Whether lines are shown before it is known how their job ends."""
+        return self.mode == "line" and self.show == "all"
+
+
+class OutputPrinter:
+    """Prints what jobs printed. `hidden`: what would go to a terminal is not wanted there now."""
+
+    def __init__(self, style: OutputStyle, out: Outlet, err: Outlet, fences: Fences) -> None:
+        self.hidden: Callable[[], bool] = lambda: False
+        self._style = style
+        self._outlets = {1: out, 2: err}
+        self._screen = {1: out.is_terminal, 2: err.is_terminal}
+        self._fences = fences
+        self._names_wanted = style.tag or fences.needed
+        self._specs: dict[int, JobSpec] = {}
+        self._order = Order() if style.keep_order else None
+        self._shown: dict[tuple[int, int], int] = {}
+
+    def catch_up(self, events: Sequence[ev.Event]) -> None:
+        """Learns what the jobs are called that an earlier process has left."""
+        if self._names_wanted:
+            for event in events:
+                if isinstance(event, ev.JobAdded):
+                    self._specs[event.seq] = event.spec
+                elif isinstance(event, ev.JobEnded):
+                    self._specs.pop(event.seq, None)
+
+    def begin_with(self, seqs: Sequence[int]) -> None:
+        """Only these jobs are still to come, of those that are known already."""
+        if self._order is not None:
+            self._order.begin_with(seqs)
+
+    def hear(self, events: Sequence[ev.Event]) -> None:
+        """Prints what may be printed now."""
+        for event in events:
+            match event:
+                case ev.JobAdded(_, seq, spec) | ev.JobReopened(_, seq, _, spec) if self._names_wanted:
+                    self._specs[seq] = spec
+                case ev.OutputGrew() if self._style.streams:
+                    self._grew(event)
+                case ev.AttemptEnded(output=output) if output is not None:
+                    self._attempt_ended(event, output)
+                case ev.JobEnded(_, seq):
+                    self._job_ended(seq)
+                case _:
+                    pass
+
+    def close(self) -> None:
+        """What was held back for the sake of order is printed, in order."""
+        if self._order is not None:
+            for event in self._order.rest():
+                self._print(event)
+
+    def _grew(self, event: ev.OutputGrew) -> None:
+        if self._order is not None and not self._order.is_turn_of(event.seq):
+            self._order.grew(event)
+            return
+        shown = self._shown.get((event.seq, event.stream), 0)
+        if event.upto > shown:
+            self._shown[(event.seq, event.stream)] = event.upto
+            self._write(event.seq, event.output, shown, event.upto)
+
+    def _attempt_ended(self, event: ev.AttemptEnded, output: Capture) -> None:
+        order = self._order
+        its_turn = order is None or order.is_turn_of(event.seq)
+        if event.counted is Count.RETRIED:
+            # Its lines were shown as they came, if they were; then so is the rest of the last one.
+            wanted = self._style.streams and its_turn
+        else:
+            wanted = self._style.show == "all" or event.counted in FAILED
+        if order is not None:
+            order.forget_growth(event.seq)
+        if not wanted:
+            self._drop(event.seq, output)
+        elif order is None or its_turn:
+            self._print(event)
+        elif output.out.size or output.err.size:
+            order.hold(event)
+
+    def _job_ended(self, seq: int) -> None:
+        if self._order is None:
+            self._specs.pop(seq, None)
+            return
+        for over, held, growth in self._order.ended(seq):
+            self._specs.pop(over, None)
+            if held is not None:
+                self._print(held)
+            for grown in growth:
+                self._grew(grown)
+
+    def _print(self, event: ev.AttemptEnded) -> None:
+        output: Capture = event.output
+        for stream in (output.out, output.err):
+            if stream.size:
+                shown = self._shown.pop((event.seq, stream.number), 0)
+                self._write(event.seq, stream, shown, stream.size, ended=event)
+        output.drop()
+
+    def _drop(self, seq: int, output: Capture) -> None:
+        self._shown.pop((seq, 1), None)
+        self._shown.pop((seq, 2), None)
+        output.drop()
+
+    def _write(
+        self, seq: int, stream: Stream, start: int, end: int, *, ended: ev.AttemptEnded | None = None
+    ) -> None:
+        """Bytes of one stream to where they go; from a file to a file or pipe by the kernel."""
+        outlet, screen = self._outlets[stream.number], self._screen[stream.number]
+        if start >= end or outlet.gone or (screen and self.hidden()):
+            return
+        tag = self._tag(seq)
+        fence = self._fence(seq, stream, start, end, tag, ended)
+        if fence.before:
+            outlet.write(fence.before)
+        if not tag and not screen:
+            outlet.pour(lambda fd: stream.copy_to(fd, start, end))
+        else:
+            for piece, begins in pieces_of_lines(stream.pieces(start, end)):
+                lines = for_screen(piece) if screen else piece
+                outlet.write(tagged(lines, tag, begins=begins) if tag else lines)
+        # Else the next job's first line would begin behind this one's tag.
+        must_end = tag or screen or fence.after or self._fences.whole_lines
+        if must_end and b"".join(stream.pieces(end - 1, end)) != b"\n":
+            outlet.write(b"\n")
+        if fence.after:
+            outlet.write(fence.after)
+
+    def _tag(self, seq: int) -> bytes:
+        if not self._style.tag:
+            return b""
+        spec = self._specs.get(seq)
+        return safe(spec.id if spec else str(seq)).encode("utf-8", "replace") + b"\t"
+
+    def _fence(
+        self, seq: int, stream: Stream, start: int, end: int, tag: bytes, ended: ev.AttemptEnded | None
+    ) -> Fence:
+        if not self._fences.needed:
+            return Fence()
+        fold = ended is not None and ended.counted in FAILED and start == 0
+        title = _title(ended, self._specs.get(seq)) if ended is not None and fold else ""
+        short = end - start <= LONGEST_PIECE
+        return self._fences.around(title, tag + b"".join(stream.pieces(start, end)) if short else None)
+
+
+def _title(event: ev.AttemptEnded, spec: JobSpec | None) -> str:
+    """`test[py3.12] failed: exit 1, try 1/1, 22s`."""
+    name, limit, tries = str(event.seq), None, 1
+    if spec is not None:
+        name, limit, tries = name_of(spec), spec.timeout, max(event.attempt, spec.retry.max + 1)
+    how = how_it_ended(event.exit, event.asked, limit)
+    return f"{name} failed: {how}, try {event.attempt}/{tries}, {duration_text(event.ended - event.began)}"

@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Chrome trace events, for ui.perfetto.dev: a lane a worker, waits, kills, and how full the queue was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from heapq import heapify, heappop, heappush
+from typing import Any
+
+from pqrun.core import events as ev
+from pqrun.core.job import Exited, JobSpec, NotStarted, Signalled, shown_command
+from pqrun.core.text import how_it_ended
+from pqrun.core.unicode_json import as_json
+from pqrun.reports.cases import one_line
+from pqrun.reports.json_document import numbers
+from pqrun.reports.run_info import Ending, RunFacts
+from pqrun.reports.spool import Spool
+from pqrun.reports.targets import Whole
+
+
+class Lanes:
+    """Who is in which lane: the worker's number if it is known, else the lowest that is free."""
+
+    def __init__(self) -> None:
+        self.highest = 0
+        self._free: list[int] = []
+        self._taken: dict[int, int] = {}
+        self._since: dict[int, float] = {}
+
+    def enter(self, seq: int, at: float) -> None:
+        """A job gets a lane."""
+        self._since[seq] = at
+        if not self._free:
+            self.highest += 1
+            heappush(self._free, self.highest)
+        self._taken[seq] = heappop(self._free)
+
+    def move(self, seq: int, where: str) -> None:
+        """It runs in that worker, as in `slot 3`."""
+        word, _, number = where.partition(" ")
+        if word == "slot" and number.isdigit() and seq in self._taken:
+            wanted, has = int(number), self._taken[seq]
+            while self.highest < wanted:
+                self.highest += 1
+                heappush(self._free, self.highest)
+            for other, lane in self._taken.items():
+                if lane == wanted:
+                    self._taken[other] = has
+                    break
+            else:
+                self._free = [has, *(lane for lane in self._free if lane != wanted)]
+                heapify(self._free)
+            self._taken[seq] = wanted
+
+    def leave(self, seq: int) -> int:
+        """Its lane, free again."""
+        lane = self._taken.pop(seq)
+        del self._since[seq]
+        heappush(self._free, lane)
+        return lane
+
+    def of(self, seq: int) -> int:
+        """Its lane."""
+        return self._taken.get(seq, 0)
+
+    @property
+    def taken(self) -> int:
+        """How many are taken."""
+        return len(self._taken)
+
+    def all(self) -> list[tuple[int, float, int]]:
+        """Who is in which, and since when."""
+        return [(seq, self._since[seq], lane) for seq, lane in self._taken.items()]
+
+
+pass
+
+WORKERS, QUEUE = 1, 2  # as processes of the trace
+ACTIVE = "active workers"
+
+
+class Trace:
+    """Collects trace events in a spool; `finish` writes the file."""
+
+    def __init__(self, target: Whole, run: RunFacts) -> None:
+        self.target = target
+        self._run = run
+        self._spool = Spool()
+        self._lanes = Lanes()
+        self._specs: dict[int, JobSpec] = {}
+        self._queued: dict[int, float] = {}
+        self._counted: dict[str, int] = {}
+        self._last = run.began
+
+    def hear(self, events: Sequence[ev.Event]) -> None:
+        """Takes in what happened."""
+        for event in events:
+            self._last = event.at
+            for fact in self._facts(event):
+                self._spool.put(as_json(fact, separators=(",", ":")).encode() + b",\n")
+
+    def finish(self, ending: Ending) -> None:
+        """Writes the file."""
+        self.target.write(self._pieces(ending))
+        self._spool.close()
+
+    def _facts(self, event: ev.Event) -> Iterator[dict[str, Any]]:
+        match event:
+            case ev.JobAdded(_, seq, spec) | ev.JobReopened(_, seq, _, spec) | ev.JobChanged(_, seq, spec):
+                self._specs[seq] = spec
+            case ev.JobQueued(at, seq):
+                self._queued[seq] = at
+                yield from self._counters(at)
+            case ev.AttemptSubmitted(at, seq, attempt, waited):
+                self._queued.pop(seq, None)
+                self._lanes.enter(seq, at)
+                yield from self._wait(seq, attempt, at - waited, at)
+                yield from self._counters(at)
+            case ev.AttemptRefused(at, seq):
+                self._lanes.leave(seq)
+                self._queued[seq] = at
+                yield from self._counters(at)
+            case ev.AttemptStarted(_, seq, _, where):
+                self._lanes.move(seq, where)
+            case ev.AttemptStopping(at, seq, _, reason, force):
+                name = f"{'killed' if force else 'asked to stop'}: {reason}"
+                yield self._event("i", name, at, WORKERS, self._lanes.of(seq), s="t", cat="stop")
+            case ev.AttemptEnded(at=at, seq=seq):
+                yield self._attempt(event, self._lanes.leave(seq))
+                yield from self._counters(at)
+            case ev.JobRemoved(at, seq):
+                self._queued.pop(seq, None)
+                yield from self._counters(at)
+            case ev.JobEnded(_, seq) | ev.JobDropped(_, seq):
+                self._specs.pop(seq, None)
+                self._queued.pop(seq, None)
+            case ev.RunStopping(at, cause) | ev.SlotsChanged(at, _, cause):
+                yield self._event("i", one_line(cause), at, WORKERS, 0, s="g", cat="run")
+
+    def _attempt(self, event: ev.AttemptEnded, lane: int) -> dict[str, Any]:
+        spec, exit = self._specs[event.seq], event.exit
+        args = {
+            "id": spec.id, "seq": event.seq, "attempt": event.attempt, "counted": str(event.counted),
+            "how": how_it_ended(exit, event.asked, spec.timeout),
+            "command": one_line(shown_command(spec.work)),
+            "exit": exit.code if isinstance(exit, Exited | NotStarted) else None,
+            "signal": exit.name if isinstance(exit, Signalled) else None,
+            "priority": spec.priority.name.lower(), "slots": spec.slots,
+            "user_s": round(event.usage.user, 6), "sys_s": round(event.usage.system, 6),
+        }  # fmt: skip
+        if event.usage.memory is not None:
+            args["memory_peak_bytes"] = event.usage.memory
+        more = {"dur": round(max(0.0, event.ended - event.began) * 1e6), "cat": str(event.counted)}
+        return self._event("X", self._name(event.seq), event.began, WORKERS, lane, **more, args=args)
+
+    def _wait(self, seq: int, attempt: int, since: float, until: float) -> Iterator[dict[str, Any]]:
+        """Waits overlap, so they are spans of their own, told apart by job and attempt."""
+        for phase, at in (("b", since), ("e", until)):
+            name = self._name(seq)
+            yield self._event(phase, name, at, QUEUE, 0, cat="wait", id=f"{seq}.{attempt}")
+
+    def _counters(self, at: float) -> Iterator[dict[str, Any]]:
+        for name, number in (("jobs queued", len(self._queued)), (ACTIVE, self._lanes.taken)):
+            if self._counted.get(name) != number:
+                self._counted[name] = number
+                yield self._event("C", name, at, QUEUE, 0, args={"count": number})
+
+    def _name(self, seq: int) -> str:
+        spec = self._specs[seq]
+        return one_line(spec.id if spec.named else shown_command(spec.work), 200)
+
+    def _event(self, phase: str, name: str, at: float, pid: int, tid: int, **more: Any) -> dict[str, Any]:
+        """`ts` in microseconds since the run began."""
+        ts = round((at - self._run.began) * 1e6)
+        return {"ph": phase, "name": name, "ts": max(0, ts), "pid": pid, "tid": tid, **more}
+
+    def _pieces(self, ending: Ending) -> Iterator[bytes]:
+        names = [_named("process_name", WORKERS, 0, "workers"), _named("process_name", QUEUE, 0, "queue")]
+        for lane in range(1, self._lanes.highest + 1):
+            names.append(_named("thread_name", WORKERS, lane, f"worker {lane}"))
+        yield b'{"traceEvents":[\n'
+        yield from self._spool.pieces()
+        for seq, since, lane in self._lanes.all():  # what has no end gets none
+            args = {"id": self._specs[seq].id, "seq": seq}
+            names.append(self._event("B", self._name(seq), since, WORKERS, lane, cat="running", args=args))
+        if self._lanes.taken and not ending.live:  # but it was cut short
+            names.append(self._event("C", ACTIVE, self._last, QUEUE, 0, args={"count": 0}))
+        yield b",\n".join(as_json(name, separators=(",", ":")).encode() for name in names)
+        facts = {"run": ending.run, "metrics": numbers(ending.metrics)}
+        yield b'\n],"displayTimeUnit":"ms","otherData":' + as_json(facts).encode() + b"}\n"
+
+
+def _named(what: str, pid: int, tid: int, name: str) -> dict[str, Any]:
+    return {"ph": "M", "name": what, "ts": 0, "pid": pid, "tid": tid, "args": {"name": name}}

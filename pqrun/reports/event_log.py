@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""What happens, as it happens: a JSON object a line, as `docs/events.md` describes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, assert_never
+
+from pqrun.core import events as ev
+from pqrun.core.job import Exited, JobSpec, NotStarted, Signalled
+from pqrun.core.unicode_json import as_json, bytes_beside
+from pqrun.reports.json_document import numbers, timestamp
+from pqrun.reports.run_info import Ending, RunFacts
+from pqrun.reports.targets import Growing
+
+Moment = Callable[[float], str]
+Told = tuple[str, dict[str, Any]]
+
+
+def told(event: ev.Event, moment: Moment) -> Told | None:
+    """What is told of it beside its time and its job; `None` for what nobody is told."""
+    match event:
+        case ev.JobAdded(spec=spec, by=by):
+            return "job_added", {**_spec(spec), "by": by or None}
+        case ev.JobQueued(_, _, attempt, priority):
+            return "job_queued", {"attempt": attempt, "priority": priority.name.lower()}
+        case ev.AttemptSubmitted(_, _, attempt, waited):
+            return "attempt_submitted", {"attempt": attempt, "wait_s": round(waited, 6)}
+        case ev.AttemptRefused(_, _, attempt, why):
+            return "attempt_refused", {"attempt": attempt, "why": why}
+        case ev.AttemptStarted(_, _, attempt, where):
+            return "attempt_started", {"attempt": attempt, "where": where}
+        case ev.AttemptRestarted(_, _, attempt, where):
+            return "attempt_restarted", {"attempt": attempt, "where": where}
+        case ev.AttemptStopping(_, _, attempt, reason, force):
+            return "attempt_stopping", {"attempt": attempt, "reason": str(reason), "force": force}
+        case ev.AttemptEnded():
+            return "attempt_ended", _attempt(event, moment)
+        case ev.JobWaiting(_, _, attempt, until):
+            return "job_waiting", {"attempt": attempt, "until": moment(until)}
+        case ev.JobRemoved():
+            return "job_removed", {}
+        case ev.JobEnded(_, _, outcome, attempts, allowed, because, by):
+            facts = {"state": str(outcome), "attempts": attempts, "allowed": allowed}
+            return "job_ended", {**facts, "because": because or None, "by": by or None}
+        case ev.JobReopened(_, _, outcome):
+            return "job_reopened", {"was": str(outcome)}
+        case ev.JobDropped(_, _, dropped):
+            return "job_dropped", {"was": str(dropped) if dropped else None}
+        case ev.JobSaid(_, _, attempt, status, progress):
+            return "job_said", {"attempt": attempt, "status": status, "progress": progress}
+        case ev.JobChanged(_, _, spec, by, front):
+            return "job_changed", {**_spec(spec), "by": by or None, "front": front}
+        case ev.OutputGrew():
+            return None
+        case _:
+            return _told_of_run(event)
+
+
+def _told_of_run(
+    event: ev.InputEnded | ev.SlotsChanged | ev.StartsHeld | ev.WorkersChanged | ev.PoolChanged | ev.RunPaused
+    | ev.RunStopping,
+) -> Told:  # fmt: skip
+    match event:
+        case ev.InputEnded(_, jobs, complete, why):
+            return "input_ended", {"jobs": jobs, "complete": complete, "why": why or None}
+        case ev.SlotsChanged(_, slots, why):
+            return "slots_changed", {"slots": slots, "why": why}
+        case ev.StartsHeld(_, why):
+            return "starts_held", {"why": why}
+        case ev.WorkersChanged(_, workers, by):
+            return "workers_changed", {"workers": workers, "by": by}
+        case ev.PoolChanged(_, name, size, by):
+            return "pool_changed", {"name": name, "size": size, "by": by}
+        case ev.RunPaused(_, paused, by):
+            return "run_paused", {"paused": paused, "by": by}
+        case ev.RunStopping(_, cause, drain, force):
+            return "run_stopping", {"cause": cause, "drain": drain, "force": force}
+        case _:
+            assert_never(event)
+
+
+def _attempt(event: ev.AttemptEnded, moment: Moment) -> dict[str, Any]:
+    exit, output = event.exit, event.output
+    ran = not isinstance(exit, NotStarted)
+    return {
+        "attempt": event.attempt,
+        "counted": str(event.counted),
+        "exit": exit.code if isinstance(exit, Exited | NotStarted) else None,
+        "signal": exit.name if isinstance(exit, Signalled) else None,
+        "reason": str(event.asked) if event.asked else None,
+        "message": event.said.message or getattr(exit, "why", None),
+        "started_at": moment(event.began) if ran else None,
+        "ended_at": moment(event.ended),
+        "run_s": round(max(0.0, event.ended - event.began), 6) if ran else None,
+        "user_s": round(event.usage.user, 6),
+        "sys_s": round(event.usage.system, 6),
+        **({} if event.usage.memory is None else {"memory_peak_bytes": event.usage.memory}),
+        "stdout_bytes": 0 if output is None else output.out.size,
+        "stderr_bytes": 0 if output is None else output.err.size,
+    }
+
+
+def _spec(spec: JobSpec) -> dict[str, Any]:
+    run = getattr(spec.work, "run", None)
+    return {
+        "run": list(run) if isinstance(run, tuple) else run,
+        "priority": spec.priority.name.lower(),
+        "tags": list(spec.tags),
+        "needs": [need.job for need in spec.needs],
+        "timeout_s": spec.timeout,
+        "max_retries": spec.retry.max,
+        **bytes_beside("run", run),
+    }
+
+
+pass
+
+SCHEMA = 1
+
+
+class EventLog:
+    """Writes each batch of events in one go."""
+
+    def __init__(self, target: Growing, run: RunFacts) -> None:
+        self.target = target
+        self._run = run
+        self._ids: dict[int, str] = {}
+        self._last = run.began
+        files = list(run.files)
+        facts = {"run": run.run_id, "files": files, "workers": run.workers, **bytes_beside("files", files)}
+        began = self._moment(run.began)
+        self.target.write(
+            _line(
+                "run_started",
+                began,
+                {**facts, "directory": run.directory, **bytes_beside("directory", run.directory)},
+            )
+        )
+
+    def hear(self, events: Sequence[ev.Event]) -> None:
+        """Writes what has happened."""
+        lines = [line for event in events if (line := self._told(event))]
+        if lines:
+            self.target.write(b"".join(lines))
+
+    def tick(self) -> float:
+        """A slow reader gets what it has not taken yet."""
+        return self.target.flush()
+
+    def finish(self, ending: Ending) -> None:
+        """The last line says how it ended."""
+        if not ending.live:
+            facts = {"state": ending.run["state"], "exit": ending.code, "metrics": numbers(ending.metrics)}
+            ended = ending.run["ended_at"] or self._moment(self._last)
+            self.target.write(_line("run_ended", ended, facts))
+        self.target.close()
+
+    def _told(self, event: ev.Event) -> bytes:
+        found = told(event, self._moment)
+        if found is None:
+            return b""
+        name, facts = found
+        self._last = event.at
+        seq: int | None = getattr(event, "seq", None)
+        if seq is None:
+            return _line(name, self._moment(event.at), facts)
+        if isinstance(event, ev.JobAdded | ev.JobReopened):
+            self._ids[seq] = event.spec.id
+        line = _line(name, self._moment(event.at), {"seq": seq, "id": self._ids.get(seq), **facts})
+        if isinstance(event, ev.JobEnded | ev.JobDropped):
+            self._ids.pop(seq, None)
+        return line
+
+    def _moment(self, at: float) -> str:
+        return timestamp(self._run.wall(at))
+
+
+def _line(name: str, at: str, facts: dict[str, Any]) -> bytes:
+    line = {"schema": SCHEMA, "event": name, "at": at, **facts}
+    return as_json(line, separators=(",", ":")).encode() + b"\n"

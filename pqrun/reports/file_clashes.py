@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""What is written must not be what is read, nor a file of a run directory: refused before anything starts."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from pqrun.core.errors import OwnFailure, UserError
+from pqrun.journal.run_directory import INDEX, JOURNAL, LOG, LOGS, OURS, RunDirectory, find_run
+from pqrun.reports.targets import DESCRIPTOR, STANDARD
+
+OPTIONS = ("junit", "trace", "summary", "metrics", "joblog", "events")
+RESULTS = ("stdout", "stderr", "meta.json")
+_WITH_OTHERS = (INDEX, JOURNAL, LOG)  # SQLite has files beside its own; a log goes aside when it is long
+_LEVELS = 3
+
+
+def refuse_clashes(settings: Any, reads: Iterable[str] = ()) -> None:
+    """`UserError` if a report, the results or our own output would go into a file that is read or kept.
+
+    `reads` are the files that are read, `-` standard input; directories of runs are found by themselves.
+    """
+    inputs = [(name, found) for name in dict.fromkeys(reads) if (found := _status(name, 0)) is not None]
+    runs = list(_runs(settings))
+    for name in OPTIONS:
+        if path := getattr(settings, name, None):
+            _check(f"--{name}", path, inputs, runs)
+    for fd, name in ((1, "standard output"), (2, "standard error")):
+        found = _status(f"/dev/fd/{fd}", fd)
+        if found is not None and stat.S_ISREG(found.st_mode):
+            for other, read in inputs:
+                if os.path.samestat(found, read):
+                    raise UserError(
+                        f"{name} goes into {_called(other)}, which is read: write to another file"
+                    )
+    if results := getattr(settings, "results", None):
+        _check_results(results, inputs, runs)
+
+
+def _check(option: str, path: str, inputs: list[tuple[str, os.stat_result]], runs: list[str]) -> None:
+    found = _status(path, 1)
+    if found is not None and (stat.S_ISREG(found.st_mode) or stat.S_ISFIFO(found.st_mode)):
+        for name, read in inputs:
+            if os.path.samestat(found, read):
+                raise UserError(
+                    f"{option} {path} would overwrite {_called(name)}, which is read: name another file"
+                )
+    if path in STANDARD or DESCRIPTOR.fullmatch(path):
+        return
+    real = os.path.realpath(path)
+    for run in (*runs, *_recorded_above(real)):
+        if _is_of(real, found, run):
+            raise UserError(f"{option} {path} is a file of the run directory {run}: name another file")
+
+
+def _check_results(results: str, inputs: list[tuple[str, os.stat_result]], runs: list[str]) -> None:
+    real = os.path.realpath(results)
+    for run in (*runs, *_recorded_above(f"{real}/x")):
+        if real == run or _is_of(real, None, run):
+            raise UserError(f"--results {results} is in the run directory {run}: name another directory")
+    for name, _ in inputs:
+        read = os.path.realpath(name)
+        if os.path.dirname(os.path.dirname(read)) == real and os.path.basename(read) in RESULTS:
+            raise UserError(
+                f"--results {results} may overwrite {name}, which is read: name another directory"
+            )
+
+
+def _runs(settings: Any) -> Iterator[str]:
+    """The directories of the run itself, as far as they are known."""
+    if run_dir := getattr(settings, "run_dir", None):
+        yield os.path.realpath(run_dir)
+    if resumed := getattr(settings, "resume", None):
+        try:
+            yield os.path.realpath(find_run(resumed).path)
+        except (OwnFailure, UserError):
+            return  # it is told by what opens it
+
+
+def _recorded_above(real: str) -> Iterator[str]:
+    """The directories above, as far as a run's files lie below, in which one is recorded."""
+    for _ in range(_LEVELS):
+        real = os.path.dirname(real)
+        if RunDirectory(real).has_journal():
+            yield real
+
+
+def _is_of(real: str, found: os.stat_result | None, run: str) -> bool:
+    if real.startswith(f"{run}/"):
+        name = real[len(run) + 1 :].partition("/")[0]
+        if name in OURS or name.startswith(_WITH_OTHERS):
+            return True
+    if found is None or found.st_nlink < 2:
+        return False
+    return any(os.path.samestat(found, other) for other in _files_of(run))
+
+
+def _files_of(run: str) -> Iterator[os.stat_result]:
+    """Those that may have another name elsewhere, too."""
+    for path in (run, f"{run}/{LOGS}"):
+        for where, directories, names in os.walk(path):
+            if where == run:
+                directories.clear()
+            for name in names:
+                if (other := _status(f"{where}/{name}", -1)) is not None:
+                    yield other
+
+
+def _status(path: str, standard: int) -> os.stat_result | None:
+    """Of the file that is meant; `standard` is the descriptor that `-` names."""
+    try:
+        if path == "-":
+            return os.fstat(standard)
+        if path in STANDARD:
+            return os.fstat(STANDARD[path])
+        if found := DESCRIPTOR.fullmatch(path):
+            return os.fstat(int(found[1] or found[2]))
+        return os.stat(path)
+    except (OSError, ValueError):
+        return None
+
+
+def _called(name: str) -> str:
+    return "standard input" if name == "-" else name

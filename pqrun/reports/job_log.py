@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""GNU parallel's job log: a line a job when it ends, nine columns, for all that reads such files.
+
+As there, a job that was cut short is not in it, since it is to run again.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+
+from pqrun.core import events as ev
+from pqrun.core.job import Exited, NotStarted, Signalled, StopReason, shown_command
+from pqrun.core.job_table import Row
+from pqrun.reports.cases import Case, Cases
+from pqrun.reports.run_info import Ending, RunFacts
+from pqrun.reports.targets import Growing
+
+HEADER = b"Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand\n"
+
+
+class JobLog:
+    """Writes a line when a job has ended."""
+
+    def __init__(self, target: Growing, run: RunFacts) -> None:
+        self.target = target
+        self._run = run
+        self._cases = Cases(self._ended, lambda _seq: None, tail=0)
+        self._lines = [HEADER]
+
+    def hear(self, events: Sequence[ev.Event]) -> None:
+        """Writes what has ended."""
+        self._cases.hear(events)
+        if self._lines:
+            self.target.write(b"".join(self._lines))
+            self._lines.clear()
+
+    def finish(self, ending: Ending) -> None:
+        """It is complete."""
+        self.hear(())
+        self.target.close()
+
+    def _ended(self, case: Case) -> None:
+        row = case.row
+        if row.exit is not None and row.asked is not StopReason.INTERRUPTED:
+            self._lines.append(self._line(row))
+
+    def _line(self, row: Row) -> bytes:
+        began = row.ended if row.started is None or isinstance(row.exit, NotStarted) else row.started
+        assert began is not None and row.ended is not None
+        code, number = _how(row)
+        facts = (
+            str(row.seq), ":", f"{self._run.wall(began):10.3f}", f"{max(0.0, row.ended - began):10.3f}",
+            "0", str(row.stdout_bytes), str(code), str(number),
+        )  # fmt: skip
+        command = shown_command(row.spec.work).replace("\n", "\0")  # as there: a job is a line
+        return "\t".join(facts).encode() + b"\t" + _as_it_was(command) + b"\n"
+
+
+def _as_it_was(command: str) -> bytes:
+    """The bytes of which the command was read."""
+    try:
+        return command.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # it was never bytes
+        return command.encode("utf-8", "replace")
+
+
+def _how(row: Row) -> tuple[int, int]:
+    """Exitval and Signal; what we stopped ended by the signal with which parallel would have stopped it."""
+    match row.exit, row.asked:
+        case _, StopReason():
+            return -1, int(signal.SIGTERM)
+        case ((Exited(code) | NotStarted(code)), _):
+            return code, 0
+        case Signalled(name), _:
+            return 0, _number_of(name)
+    return -1, 0
+
+
+def _number_of(name: str) -> int:
+    """Those for programs' own use have numbers alone, as in `SIG40`."""
+    number = name.removeprefix("SIG")
+    return int(number) if number.isdigit() else int(getattr(signal, name, 0))

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The final JSON document: the run, its metrics, its jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from pqrun.core.job_table import Row
+from pqrun.core.metrics import Metrics
+from pqrun.core.unicode_json import as_json, bytes_beside
+
+SCHEMA = 1
+Wall = Callable[[float], float]
+
+
+def timestamp(wall: float) -> str:
+    """RFC 3339, UTC, microseconds."""
+    return datetime.fromtimestamp(wall, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def job_entry(row: Row, wall: Wall) -> dict[str, Any]:
+    """One job as records show it; `memory_peak_bytes` only where somebody has looked."""
+
+    def moment(at: float | None) -> str | None:
+        return None if at is None else timestamp(wall(at))
+
+    def length(start: float | None, end: float | None) -> float | None:
+        return None if start is None or end is None else round(max(0.0, end - start), 6)
+
+    run = getattr(row.spec.work, "run", None)
+    memory = {} if row.usage.memory is None else {"memory_peak_bytes": row.usage.memory}
+    return {
+        "id": row.spec.id,
+        "seq": row.seq,
+        "run": list(run) if isinstance(run, tuple) else run,
+        "state": row.state,
+        "exit": row.code,
+        "signal": row.signal,
+        "attempts": row.attempts,
+        "max_attempts": row.max_attempts,
+        "priority": row.spec.priority.name.lower(),
+        "tags": list(row.spec.tags),
+        "queued_at": moment(row.queued),
+        "started_at": moment(row.started),
+        "ended_at": moment(row.ended),
+        "wait_s": None if row.waited is None else round(row.waited, 6),
+        "run_s": length(row.started, row.ended),
+        "stdout": row.stdout,
+        "stderr": row.stderr,
+        "stdout_bytes": row.stdout_bytes,
+        "stderr_bytes": row.stderr_bytes,
+        "message": row.message or None,
+        "user_s": round(row.usage.user, 6),
+        "sys_s": round(row.usage.system, 6),
+        **memory,
+        **({"where": row.where} if row.where else {}),
+        **bytes_beside("run", run),
+    }
+
+
+def document(run: dict[str, Any], metrics: Metrics, rows: Iterable[Row], wall: Wall) -> dict[str, Any]:
+    """The whole, as `show --json` prints it."""
+    jobs = [job_entry(row, wall) for row in rows]
+    return {"schema": SCHEMA, "run": run, "metrics": numbers(metrics), "jobs": jobs}
+
+
+def numbers(metrics: Metrics) -> dict[str, Any]:
+    """The metrics by name, to a millionth: the same numbers in every report."""
+    return {k: round(v, 6) if isinstance(v, float) else v for k, v in metrics.as_dict().items()}
+
+
+def as_text(document: dict[str, Any]) -> str:
+    """JSON that any reader takes."""
+    return as_json(document, indent=1)
+
+
+def run_facts(
+    run_id: str,
+    *,
+    state: str,
+    files: list[str],
+    workers: int | None,
+    began: float,
+    ended: float | None,
+    input_complete: bool,
+    directory: str | None,
+    guarded: bool | None = None,
+) -> dict[str, Any]:
+    """What the document says of the run itself.
+
+    `guarded`: whether a watchdog stood by all the time, to end the jobs should pqrun be killed; None: unknown.
+    """
+    return {
+        "id": run_id,
+        "state": state,
+        "files": files,
+        "workers": workers,
+        "started_at": timestamp(began),
+        "ended_at": None if ended is None else timestamp(ended),
+        "input_complete": input_complete,
+        "directory": directory,
+        "guarded": guarded,
+        **bytes_beside("files", files),
+        **bytes_beside("directory", directory),
+    }

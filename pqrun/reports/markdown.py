@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""A run as one page of Markdown: totals, failures, folded ends of what they printed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from html import escape
+
+from pqrun.core import events as ev
+from pqrun.core.job import Outcome
+from pqrun.core.job_table import Row
+from pqrun.core.metrics import TEN
+from pqrun.core.text import duration_text
+from pqrun.reports.cases import code_block, code_span, how, name_of, one_line
+from pqrun.reports.digest import Digest, Failure
+from pqrun.reports.json_document import numbers
+from pqrun.reports.run_info import Ending, RunFacts
+from pqrun.reports.targets import Whole
+
+A_PAGE = 1024 * 1024 - 1  # what GitHub takes from one step
+MOST_ROWS = 200
+
+
+class Summary:
+    """Writes the page into a file of its own."""
+
+    def __init__(self, target: Whole, run: RunFacts, digest: Digest) -> None:
+        self.target = target
+        self._run = run
+        self._digest = digest
+
+    def hear(self, events: Sequence[ev.Event]) -> None:
+        """The digest hears for it."""
+
+    def finish(self, ending: Ending) -> None:
+        """Writes it."""
+        self.target.write([page(self._digest, self._run, ending)])
+
+
+def page(digest: Digest, run: RunFacts, ending: Ending, room: int = A_PAGE) -> bytes:
+    """The page in at most so many bytes: details go first, and that is said."""
+    top, metrics = list(_top(digest, ending)), list(_numbers(run, ending))
+    parts, end = [*top, *_failures(digest)], [*_flaky(digest), *_slowest(digest), *metrics]
+    if _size(parts + end) > room:
+        parts, end = [*top, "There is no room here for more."], metrics
+    left_out = 0
+    room -= _size(parts + end) + 100
+    for failure in digest.failures.values():
+        if failure.lines:
+            folded = _folded(failure)
+            room -= _size([folded])
+            if room < 0:
+                left_out += 1
+            else:
+                parts.append(folded)
+    if left_out:
+        parts.append(f"The output of {left_out} more is left out here.")
+    return "\n\n".join([*parts, *end, ""]).encode()
+
+
+def _size(parts: list[str]) -> int:
+    return sum(len(part.encode()) + 2 for part in parts)
+
+
+def _top(digest: Digest, ending: Ending) -> Iterator[str]:
+    mark = "✅" if ending.code == 0 else "❌"
+    yield f"### {mark} {digest.headline()}"
+    if digest.stopped and (digest.ended < digest.added or digest.outcomes[Outcome.INTERRUPTED]):
+        yield f"Stopped by {code_span(digest.stopped)} before all jobs had ended."
+    rows = [("jobs", digest.added), *((str(outcome), digest.outcomes[outcome]) for outcome in Outcome)]
+    rows += [("not run", digest.added - digest.ended), ("flaky", digest.verdicts["flaky"])]
+    rows += [("failed, and may", digest.verdicts["allowed"])]
+    shown = [(name, count) for name, count in rows if count or name in ("jobs", "ok", "failed")]
+    yield _table([name for name, _ in shown], [[str(count) for _, count in shown]])
+
+
+def _failures(digest: Digest) -> Iterator[str]:
+    bad = digest.verdicts["failed"] + digest.verdicts["error"] + digest.verdicts["allowed"]
+    if not bad:
+        return
+    rows = [
+        [code_span(name_of(failure.row)), code_span(_how(failure)), str(failure.row.attempts),
+         _seconds(failure.row), code_span(_last_word(failure))]
+        for failure in list(digest.failures.values())[:MOST_ROWS]
+    ]  # fmt: skip
+    yield _table(["job", "how it ended", "attempts", "time", "last words"], rows)
+    if bad > len(rows):
+        yield f"and {bad - len(rows)} more"
+
+
+def _flaky(digest: Digest) -> Iterator[str]:
+    if digest.flaky:
+        yield "#### Passed only when tried again"
+        shown = list(digest.flaky.values())[:MOST_ROWS]
+        rows = [[code_span(name_of(row)), str(row.attempts)] for row in shown]
+        yield _table(["job", "attempts"], rows)
+        if digest.verdicts["flaky"] > len(rows):
+            yield f"and {digest.verdicts['flaky'] - len(rows)} more"
+
+
+def _slowest(digest: Digest) -> Iterator[str]:
+    if digest.added > 1 and digest.slowest:
+        yield "#### Slowest"
+        yield _table(
+            ["job", "time"], [[code_span(name_of(row)), duration_text(s)] for s, row in digest.slowest]
+        )
+
+
+def _numbers(run: RunFacts, ending: Ending) -> Iterator[str]:
+    found = numbers(ending.metrics)
+    table = _table(["metric", "value"], [[f"`{name}`", str(found[name])] for name in TEN])
+    yield f"<details><summary>Metrics of run {escape(run.run_id)}</summary>\n\n{table}\n\n</details>"
+
+
+def _folded(failure: Failure) -> str:
+    title = escape(f"{name_of(failure.row)}: {_how(failure)}")
+    return f"<details><summary>{title}</summary>\n\n{code_block(chr(10).join(failure.lines))}\n\n</details>"
+
+
+def _how(failure: Failure) -> str:
+    return (how(failure.row) or failure.row.state) + (" (may fail)" if failure.allowed else "")
+
+
+def _last_word(failure: Failure) -> str:
+    return one_line(failure.row.message or (failure.lines[-1] if failure.lines else ""), 200)
+
+
+def _seconds(row: Row) -> str:
+    if row.started is None or row.ended is None:
+        return ""
+    return duration_text(max(0.0, row.ended - row.started))
+
+
+def _table(heads: list[str], rows: list[list[str]]) -> str:
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

@@ -1,0 +1,268 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""All reports of a run, as one listener that never raises."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from itertools import combinations
+from threading import RLock
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from pqrun.core import events as ev
+from pqrun.core.errors import BUG, OWN_FAILURE, UserError, refusal
+from pqrun.reports.run_info import Ending, Report, RunFacts, Ticking
+from pqrun.reports.targets import Growing, Target, Whole, is_stdout, neighbours, same_file
+from pqrun.ui.terminal import ci_service
+
+if TYPE_CHECKING:
+    from pqrun.output.writer import Outlet
+    from pqrun.reports.digest import Digest
+    from pqrun.reports.hooks import Hook
+
+
+WHOLE, GROWING = ("junit", "trace", "summary", "metrics"), ("joblog", "events")
+
+
+class Wanted:
+    """What some settings ask for; `UserError` for what can't be had.
+
+    `settings` has an attribute a report; what it lacks is not wanted.
+    """
+
+    def __init__(self, settings: Any, environment: Mapping[str, str]) -> None:
+        self.targets: dict[str, Target] = {}
+        for names, kind in ((WHOLE, Whole), (GROWING, Growing)):
+            for name in names:
+                if (path := getattr(settings, name, None)) is not None:
+                    self.targets[name] = kind(f"--{name}", path)
+        self.warnings: list[str] = []
+        self._json = getattr(settings, "json", False)
+        self.address: str | None = getattr(settings, "metrics_listen", None)
+        self.ci_by_guess = getattr(settings, "ci", "none") == "auto"
+        self.service = ci_service(getattr(settings, "ci", "none"), environment)
+        self.step = environment.get("GITHUB_STEP_SUMMARY", "") if self.service == "github" else ""
+        self._check()
+
+    @property
+    def digest(self) -> bool:
+        """Whether anybody wants the run in short."""
+        return "summary" in self.targets or self.service == "github"
+
+    @property
+    def growing(self) -> list[Growing]:
+        """What is written as things happen."""
+        return [target for target in self.targets.values() if isinstance(target, Growing)]
+
+    def _check(self) -> None:
+        for target in self.targets.values():
+            target.check()
+        for one, other in combinations(self.targets.values(), 2):
+            if same_file(one.path, other.path):
+                raise UserError(f"{one.option} and {other.option} name the same file: {one.path}")
+        for target in self.targets.values() if self._json else ():
+            if is_stdout(target.path):
+                raise UserError(f"--json and {target.option} both write to standard output: name a file")
+        if "metrics" in self.targets:
+            self.warnings = neighbours(self.targets["metrics"].path)
+        elif self.address is None:
+            return
+        if find_spec("prometheus_client") is None:
+            option = "--metrics" if "metrics" in self.targets else "--metrics-listen"
+            raise UserError(f"{option} needs prometheus-client: install it, or pqrun's extra `metrics`")
+        if self.address is not None:
+            from pqrun.reports.prometheus import check_address
+
+            check_address(self.address)
+
+    def make(self, run: RunFacts, digest: Digest | None) -> list[Report]:
+        """Opens all of it."""
+        reports: list[Report] = [] if digest is None else [digest]
+        for target in self.growing:
+            target.open()
+        reports += [_made(name, target, run, digest) for name, target in self.targets.items()]
+        if self.address is not None:
+            from pqrun.reports.prometheus import Endpoint
+
+            reports.append(Endpoint(self.address, run))
+        return reports
+
+
+def _made(name: str, target: Any, run: RunFacts, digest: Digest | None) -> Report:
+    match name:
+        case "junit":
+            from pqrun.reports.junit import JUnit
+
+            return JUnit(target, run)
+        case "trace":
+            from pqrun.reports.chrome_trace import Trace
+
+            return Trace(target, run)
+        case "summary":
+            from pqrun.reports.markdown import Summary
+
+            assert digest is not None
+            return Summary(target, run, digest)
+        case "metrics":
+            from pqrun.reports.prometheus import PromFile
+
+            return PromFile(target, run, monotonic)
+        case "joblog":
+            from pqrun.reports.job_log import JobLog
+
+            return JobLog(target, run)
+        case _:
+            from pqrun.reports.event_log import EventLog
+
+            return EventLog(target, run)
+
+
+pass
+
+
+BY_SIGNAL = 128
+A_BATCH = 1000
+LAST_WORDS = 1.0
+
+
+def _sleep(seconds: float) -> bool:
+    time.sleep(seconds)
+    return False
+
+
+class Reports:
+    """All reports of a run: a listener that never raises. `failures` says what could not be written.
+
+    Make it before anything is created: what its user got wrong is known then. `begin` it before it
+    hears anything, and `finish` it when all is over, whether or not it was told everything.
+    """
+
+    def __init__(self, settings: Any, *, environment: Mapping[str, str] = os.environ) -> None:
+        self.failures: list[str] = []
+        self.digest: Digest | None = None
+        self._wanted = Wanted(settings, environment)
+        self._hooks: Sequence[Hook] = ()
+        if any(getattr(settings, name, None) for name in ("on_finish", "on_failure", "hooks")):
+            from pqrun.reports.hooks import hooks_of
+
+            self._hooks = hooks_of(settings)
+        self._reports: list[Report] = []
+        self._run: RunFacts
+        self._lock = RLock()
+        self._over = False
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """What its user should know before it begins."""
+        return self._wanted.warnings
+
+    def begin(self, run: RunFacts) -> None:
+        """Opens what was asked for."""
+        self._run = run
+        if self._wanted.digest or self._hooks:
+            from pqrun.reports.digest import Digest
+
+            self.digest = Digest()
+        self._reports = self._wanted.make(run, self.digest)
+
+    def hear(self, events: Sequence[ev.Event]) -> None:
+        """Tells all of them."""
+        with self._lock:
+            for start in range(0, 0 if self._over else len(events), A_BATCH):
+                batch = events[start : start + A_BATCH]
+                for report in list(self._reports):
+                    with self._guarded(report):
+                        report.hear(batch)
+
+    def tick(self) -> float:
+        """Those act that do while nothing happens."""
+        waits = [3600.0]
+        with self._lock:
+            for report in [] if self._over else list(self._reports):
+                if isinstance(report, Ticking):
+                    with self._guarded(report):
+                        waits.append(report.tick())
+        return min(waits)
+
+    def close(self) -> None:
+        """How the run ended is not known yet: `finish` tells."""
+
+    def finish(
+        self,
+        ending: Ending,
+        *,
+        err: Outlet | None = None,
+        untold: Sequence[Sequence[ev.Event]] = (),
+        hurry: bool = False,
+        wait: Callable[[float], bool] = _sleep,
+    ) -> int:
+        """Completes all of them, and runs hooks; the run's exit code after that.
+
+        `untold` is what nobody has told us yet; `hurry`: slow readers are not waited for any more;
+        `wait` waits and says whether somebody wants us to stop. What is to be said is said on `err`.
+        """
+        for target in self._wanted.targets.values():
+            target.patience = LAST_WORDS if hurry else target.patience
+        with self._lock:
+            for batch in untold:
+                self.hear(batch)
+            self._over = True
+        for target in self._wanted.targets.values():
+            target.wanted_to_stop = lambda: wait(0.0)
+        for report in list(self._reports):
+            with self._guarded(report):
+                report.finish(ending)
+            ending = self._considered(ending)
+        if self.digest is not None and self._wanted.service == "github":
+            from pqrun.reports.github import annotate
+
+            if why := annotate(self._wanted.step, self.digest, self._run, ending, err):
+                self._step_failed(why, err)
+            ending = self._considered(ending)
+        failures = list(self.failures)
+        if self.digest is not None and self._hooks:
+            from pqrun.reports.hooks import run_hooks
+
+            failures += run_hooks(self._hooks, self.digest, self._run, ending, wait)
+        if err is not None:
+            for failure in failures:
+                err.say(f"pqrun: {failure}")
+        return ending.code
+
+    @contextmanager
+    def _guarded(self, report: Report) -> Iterator[None]:
+        """One that fails is dropped and told of; the run and the others go on."""
+        try:
+            yield
+        except OSError as error:
+            self._drop(report, f"cannot write the {type(report).__name__} report: {error.strerror or error}")
+        except Exception as error:
+            failure = refusal(error)
+            why = "failed and was dropped" if failure is None else f"was dropped: {failure}"
+            self._drop(report, f"the {type(report).__name__} report {why}")
+            if failure is None:
+                sys.stderr.write(traceback.format_exc())
+
+    def _drop(self, report: Report, why: str) -> None:
+        self._reports.remove(report)
+        self.failures.append(why)
+
+    def _considered(self, ending: Ending) -> Ending:
+        """A report that could not be written is graver than a job that failed."""
+        for target in self._wanted.targets.values():
+            if target.failure and target.failure not in self.failures:
+                self.failures.append(target.failure)
+        graver = ending.code == BUG or ending.code > BY_SIGNAL
+        return ending._replace(code=OWN_FAILURE) if self.failures and not graver else ending
+
+    def _step_failed(self, why: str, err: Outlet | None) -> None:
+        if not self._wanted.ci_by_guess:
+            self.failures.append(why)
+        elif err is not None:  # nobody asked for it, and in a container it may well not be there
+            err.say(f"pqrun: {why}")

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""A directory for each job with its last output and its record: `DIR/<seq>-<safe id>/`."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Sequence
+
+from pqrun.core import events as ev
+from pqrun.core.errors import UserError
+from pqrun.core.job import Count
+from pqrun.core.job_table import Ledger, Row
+from pqrun.core.unicode_json import as_json
+from pqrun.output.store import Capture, Stream
+from pqrun.reports.json_document import job_entry
+
+LONGEST_NAME = 80
+_UNSAFE = re.compile(r"[^A-Za-z0-9._+=,@-]+")
+
+
+def safe_name(text: str) -> str:
+    """As part of a file's name: ASCII, no slash, not too long."""
+    return _UNSAFE.sub("_", text)[:LONGEST_NAME]
+
+
+class Results:
+    """Writes each job's directory when it ends. `failure` says why one could not be written."""
+
+    def __init__(self, directory: str, wall: Callable[[float], float]) -> None:
+        self.failure = ""
+        self._directory = directory
+        self._wall = wall
+        self._ledger = Ledger()
+        try:
+            os.makedirs(directory, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"cannot create {directory}: {error.strerror}") from None
+
+    def catch_up(self, events: Sequence[ev.Event]) -> None:
+        """Takes in what an earlier process of this run has written already."""
+        self._ledger.hear(events)
+
+    def hear(self, events: Sequence[ev.Event]) -> None:
+        """Writes output before anybody else drops it, and the record when the job has ended."""
+        for event in events:
+            self._ledger.hear((event,))
+            match event:
+                case ev.AttemptEnded(seq=seq, counted=counted, output=output) if counted is not Count.RETRIED:
+                    self._write(self._ledger.rows[seq], output)
+                case ev.JobEnded(seq=seq):
+                    self._describe(self._ledger.rows.pop(seq))
+                case _:
+                    pass
+
+    def close(self) -> None:
+        """Nothing is held back here."""
+
+    def _path(self, row: Row) -> str:
+        return f"{self._directory}/{row.seq}-{safe_name(row.spec.id)}"
+
+    def _write(self, row: Row, output: Capture | None) -> None:
+        try:
+            path = self._path(row)
+            os.makedirs(path, exist_ok=True)
+            for name, stream in (("stdout", output and output.out), ("stderr", output and output.err)):
+                _copy(stream or None, f"{path}/{name}")
+        except OSError as error:
+            self._failed(error)
+
+    def _describe(self, row: Row) -> None:
+        try:
+            path = self._path(row)
+            os.makedirs(path, exist_ok=True)
+            entry = job_entry(row, self._wall)
+            for name in ("stdout", "stderr"):
+                file = f"{path}/{name}"
+                entry[name] = os.path.abspath(file) if os.path.exists(file) else None
+            with open(f"{path}/meta.json", "w", encoding="utf-8") as meta:
+                meta.write(as_json(entry, indent=1) + "\n")
+        except OSError as error:
+            self._failed(error)
+
+    def _failed(self, error: OSError) -> None:
+        if not self.failure:
+            self.failure = f"cannot write {error.filename or self._directory}: {error.strerror}"
+
+
+def _copy(stream: Stream | None, path: str) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+    try:
+        if stream is not None:
+            stream.copy_to(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Single keys from the terminal while the live table is there: something to read for the reactor.
+
+Keys come from the terminal itself, since stdin may be the list of jobs. Reading or changing a terminal
+from the background would stop us, so both happen only while it is ours.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import stat
+import sys
+import termios
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from pqrun.engine.engine import Ask
+from pqrun.executors.local.procfs import LINUX, all_processes
+from pqrun.ui.live.screen import in_foreground
+
+_FUNCTION_KEY = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|O.|.)?", re.DOTALL)
+LONGEST_TYPED = 4
+
+Act = Callable[[], Iterable[Ask]]
+Modes = list[object]
+
+
+class Keys:
+    """`acts` says what follows from a key. Without a terminal of ours it never wants to be read.
+
+    `shared`: somebody else may be reading it, such as a pager behind us in a pipe. While jobs are `typed`
+    on it, its modes are left alone, so that lines can be edited and Ctrl-D ends them. `keep_modes` hears the
+    terminal's modes as they were found and as they are now, so that they can be set back if pqrun is killed.
+    """
+
+    def __init__(
+        self,
+        acts: Mapping[str, Act],
+        *,
+        shared: bool = False,
+        typed: Callable[[], bool] = lambda: False,
+        keep_modes: Callable[[Modes | None, Modes | None], None] = lambda _before, _ours: None,
+    ) -> None:
+        self._keep_modes = keep_modes
+        self._acts = acts
+        self._fd = -1 if shared else _open_terminal()
+        self._modes: Modes | None = None
+        self._resting = False
+        self._typed = typed
+
+    @property
+    def on(self) -> bool:
+        """Whether keys are understood now."""
+        return self._modes is not None
+
+    def fileno(self) -> int:
+        """The terminal."""
+        return self._fd
+
+    def wanted(self) -> bool:
+        """Whether it should be read now; if so, keys come one by one and are not shown."""
+        if self._fd < 0 or self._resting or self._typed() or not in_foreground(self._fd):
+            return False
+        self._enter()
+        return self.on
+
+    def pending(self) -> bool:
+        """Nothing is read ahead."""
+        return False
+
+    def read(self) -> list[Ask]:
+        """What follows from the keys pressed. A text pasted by mistake does nothing."""
+        if not in_foreground(self._fd):
+            return []
+        try:
+            data = os.read(self._fd, 4096)
+        except BlockingIOError:
+            return []
+        except OSError:
+            data = b""
+        if not data:
+            self.close()
+            return []
+        typed = _FUNCTION_KEY.sub(b"", data).decode("latin-1")
+        if len(typed) > LONGEST_TYPED and len(set(typed)) > 1:
+            return []
+        return [ask for key in typed if key in self._acts for ask in self._acts[key]()]
+
+    def suspend(self) -> None:
+        """Leaves the terminal as it was found, until `resume`."""
+        self._resting = True
+        self._leave()
+
+    def resume(self) -> None:
+        """We go on, whoever had stopped us: keys are understood again."""
+        self._resting = False
+        if self._modes is not None and in_foreground(self._fd):
+            self._change()  # a shell may have set its own meanwhile
+
+    def close(self) -> None:
+        """Leaves the terminal as it was found, for good."""
+        self._leave()
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _enter(self) -> None:
+        if self._modes is not None:
+            return
+        try:
+            self._modes = termios.tcgetattr(self._fd)
+            self._change()
+        except termios.error:
+            self._modes = None
+            self._resting = True
+
+    def _change(self) -> None:
+        ours = termios.tcgetattr(self._fd)
+        ours[3] &= ~(termios.ECHO | termios.ICANON)
+        ours[6][termios.VMIN], ours[6][termios.VTIME] = 1, 0
+        self._keep_modes(self._modes, ours)
+        self._set(ours)
+
+    def _leave(self) -> None:
+        modes, self._modes = self._modes, None
+        if modes is not None and in_foreground(self._fd):
+            try:
+                self._set(modes)
+            except termios.error:
+                pass  # it is gone, and its modes with it
+        self._keep_modes(None, None)
+
+    def _set(self, modes: Modes) -> None:
+        # Should it have become another's just now, this must not stop us.
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})
+        try:
+            termios.tcsetattr(self._fd, termios.TCSANOW, modes)  # type: ignore[arg-type]
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
+def _open_terminal() -> int:
+    """Our controlling terminal; -1 if there is none."""
+    try:
+        # macOS can't poll /dev/tty, only the terminal by its own name.
+        path = os.ttyname(2) if sys.platform == "darwin" else "/dev/tty"
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:
+        return -1
+    try:
+        os.tcgetpgrp(fd)
+    except OSError:
+        os.close(fd)
+        return -1
+    return fd
+
+
+class Typed:
+    """`unread` gives the descriptors of input that has not ended."""
+
+    def __init__(self, unread: Callable[[], Sequence[int]]) -> None:
+        self._unread = unread
+        self._here: dict[int, bool] = {}
+        self._fed: dict[int, bool] = {}
+
+    def here(self) -> bool:
+        """Whether that is read from the terminal itself."""
+        return any(self._once(fd, self._here, _is_our_terminal) for fd in self._unread())
+
+    def maybe(self) -> bool:
+        """The same, or whether a program that feeds us may read from there, as in `cat | pqrun run`."""
+        return self.here() or any(self._once(fd, self._fed, _may_be_fed) for fd in self._unread())
+
+    @staticmethod
+    def _once(fd: int, known: dict[int, bool], ask: Callable[[int], bool]) -> bool:
+        if fd not in known:
+            known[fd] = ask(fd)
+        return known[fd]
+
+
+def _is_our_terminal(fd: int) -> bool:
+    try:
+        os.tcgetpgrp(fd)  # which only our controlling terminal tells
+    except OSError:
+        return False
+    return True
+
+
+def _may_be_fed(fd: int) -> bool:
+    """Whether it is a pipe, and a program of our pipeline has the terminal as its own stdin.
+
+    Whether that reads it can't be told before it does; the keys of the table are the lesser loss.
+    """
+    try:
+        mode = os.fstat(fd).st_mode
+        terminals = {os.fstat(2).st_rdev, os.stat("/dev/tty").st_rdev}
+    except OSError:
+        return False
+    if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
+        return False
+    if not LINUX:
+        return True
+    group, own = os.getpgrp(), os.getpid()
+    beside = (process.pid for process in all_processes() if process.group == group and process.pid != own)
+    return any(_stdin_of(pid) in terminals - {0} for pid in beside)
+
+
+def _stdin_of(pid: int) -> int:
+    """The device that it reads; 0 if that is none, or not ours to know."""
+    try:
+        return os.stat(f"/proc/{pid}/fd/0").st_rdev
+    except OSError:
+        return 0

@@ -1,0 +1,374 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""What the live table must know, folded from events: unfinished jobs, what runs, what failed lately."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from pqrun.core import events as ev
+from pqrun.core.job import Count, JobSpec, Key, Outcome, Priority
+from pqrun.core.metrics import Metrics
+from pqrun.core.text import host_of, how_it_ended, last_line, last_words, name_of, plain
+from pqrun.core.throughput import Rate
+from pqrun.executors.local.status_file import read_report
+from pqrun.executors.local.usage import Load
+from pqrun.output.store import Capture
+
+LOOK_BACK = 4096
+
+
+class Glimpse(NamedTuple):
+    """`progress` from 0 to 1."""
+
+    status: str = ""
+    progress: float | None = None
+    line: str = ""
+
+
+NOTHING = Glimpse()
+
+
+class _Look:
+    __slots__ = ("glimpse", "report", "sizes")
+
+    def __init__(self) -> None:
+        self.sizes = (0, 0)
+        self.report: tuple[int, int] = (0, 0)
+        self.glimpse = NOTHING
+
+
+class Glimpses:
+    """Looks at what has changed since the last time, and only at jobs that are to be shown."""
+
+    def __init__(self, output_of: Callable[[Key], Capture | None], report_path: Callable[[Key], str]) -> None:
+        self._output_of = output_of
+        self._report_path = report_path
+        self._looks: dict[Key, _Look] = {}
+
+    def at(self, keys: Iterable[Key]) -> dict[Key, Glimpse]:
+        """By key, of those that show anything; others are forgotten."""
+        self._looks = {key: self._looks.get(key) or _Look() for key in keys}
+        for key, look in self._looks.items():
+            self._renew(key, look)
+        return {key: look.glimpse for key, look in self._looks.items() if look.glimpse is not NOTHING}
+
+    def _renew(self, key: Key, look: _Look) -> None:
+        try:
+            if (output := self._output_of(key)) is not None:
+                self._read_output(output, look)
+            found = os.stat(self._report_path(key))
+        except OSError:
+            return  # the job has just ended, or has nothing to report
+        if look.report != (found.st_mtime_ns, found.st_size):
+            look.report = (found.st_mtime_ns, found.st_size)
+            said = read_report(self._report_path(key))
+            look.glimpse = look.glimpse._replace(status=plain(said.status or ""), progress=said.progress)
+
+    @staticmethod
+    def _read_output(output: Capture, look: _Look) -> None:
+        sizes = (output.out.size, output.err.size)
+        if sizes == look.sizes:
+            return
+        newest = output.err if sizes[1] > look.sizes[1] else output.out
+        look.sizes = sizes
+        if line := last_line(newest.tail(LOOK_BACK)):
+            look.glimpse = look.glimpse._replace(line=line)
+
+
+class RunningJob(NamedTuple):
+    """One running attempt; `seconds` it has run, of `limit`; `ending`: why we asked it to end.
+
+    `cpus` that it keeps busy and bytes of memory, if that was looked at.
+    """
+
+    seq: int
+    name: str
+    priority: Priority
+    attempt: int
+    of: int
+    seconds: float
+    limit: float | None = None
+    ending: str = ""
+    status: str = ""
+    progress: float | None = None
+    line: str = ""
+    cpus: float | None = None
+    memory: int | None = None
+
+
+class FailedAttempt(NamedTuple):
+    """One failed attempt; `final`: no other follows."""
+
+    seq: int
+    name: str
+    how: str
+    timeout: bool
+    attempt: int
+    of: int
+    ago: float
+    line: str
+    final: bool
+
+
+class Facts(NamedTuple):
+    """The run. `total` jobs are known so far, and no more will come if `complete`.
+
+    `rate` in jobs a second, `eta` in seconds, None while neither means anything. `state` is `paused`,
+    `draining`, `stopping`, `killing` or nothing special.
+    `holding` says why nothing starts though slots are free. `reserve` rows keep the table's height steady.
+    `measured`: somebody looks at what jobs take of the machine.
+    """
+
+    title: str
+    run: str
+    elapsed: float
+    total: int
+    complete: bool
+    outcomes: Mapping[Outcome, int]
+    metrics: Metrics
+    workers: int
+    running: tuple[RunningJob, ...] = ()
+    more_running: int = 0
+    reserve: int = 0
+    measured: bool = False
+    waiting: int = 0
+    pending: int = 0
+    failures: tuple[FailedAttempt, ...] = ()
+    limits: bool = False
+    rate: float | None = None
+    eta: float | None = None
+    state: str = ""
+    holding: str = ""
+    keys: bool = False
+    help: bool = False
+    output_hidden: bool = False
+
+    @property
+    def ended(self) -> int:
+        """Jobs that have ended, in whatever way."""
+        return sum(self.outcomes.values())
+
+    @property
+    def active(self) -> int:
+        """Attempts that have a slot."""
+        return len(self.running) + self.more_running
+
+
+pass
+pass
+
+FAILURES_KEPT = 8
+NO_LOADS: Mapping[Key, Load] = MappingProxyType({})
+_BAD = {Count.FAILED, Count.TIMEOUT, Count.RETRIED}
+
+
+class _Running:
+    __slots__ = ("ending", "key", "said", "since", "spec")
+
+    def __init__(self, key: Key, spec: JobSpec, since: float) -> None:
+        self.key = key
+        self.spec = spec
+        self.since = since
+        self.ending = ""
+        self.said = NOTHING
+
+
+class _Failure:
+    """A failed attempt. What it said last is read when shown, unless its output may be gone by then."""
+
+    __slots__ = ("_event", "_line", "event_at", "how", "key", "of", "spec", "timeout")
+
+    def __init__(self, event: ev.AttemptEnded, spec: JobSpec) -> None:
+        self.key = Key(event.seq, event.attempt)
+        self.spec = spec
+        self.of = max(event.attempt, spec.retry.max + 1)
+        self.how = how_it_ended(event.exit, event.asked, spec.timeout)
+        self.timeout = event.asked is not None
+        self.event_at = event.at
+        self._event: ev.AttemptEnded | None = event
+        self._line = ""
+        if event.output is not None and (event.output.err.path or event.output.out.path):
+            self._read()
+
+    @property
+    def line(self) -> str:
+        """The line that tells best why."""
+        self._read()
+        return self._line
+
+    def _read(self) -> None:
+        if self._event is not None:
+            self._line, self._event = last_words(self._event), None
+
+
+class Board:
+    """Folds events in order; its size follows the unfinished jobs, not those that have ended."""
+
+    def __init__(self, began: float, now: float) -> None:
+        self.began = began
+        self.total = 0
+        self.complete = False
+        self.paused = False
+        self.stopping: ev.RunStopping | None = None
+        self.outcomes: Counter[Outcome] = Counter()
+        self.limits = False
+        self.rate = Rate(now)
+        self._specs: dict[int, JobSpec] = {}
+        self._running: dict[int, _Running] = {}
+        self._waiting: set[int] = set()
+        self._failed: deque[_Failure] = deque(maxlen=FAILURES_KEPT)
+        self._retried: deque[_Failure] = deque(maxlen=FAILURES_KEPT)
+        self._folds: dict[type, Callable[[Any], None]] = {
+            ev.JobAdded: self._added,
+            ev.JobQueued: self._queued,
+            ev.AttemptSubmitted: self._submitted,
+            ev.AttemptRefused: self._refused,
+            ev.AttemptStarted: self._started,
+            ev.AttemptStopping: self._asked_to_stop,
+            ev.AttemptEnded: self._attempt_ended,
+            ev.JobWaiting: lambda event: self._waiting.add(event.seq),
+            ev.JobEnded: self._ended,
+            ev.JobChanged: self._changed,
+            ev.JobSaid: self._said,
+            ev.JobReopened: self._reopened,
+            ev.JobDropped: self._dropped,
+            ev.InputEnded: lambda event: setattr(self, "complete", True),
+            ev.RunPaused: lambda event: setattr(self, "paused", event.paused),
+            ev.RunStopping: lambda event: setattr(self, "stopping", event),
+        }
+
+    def hear(self, events: Sequence[ev.Event]) -> None:
+        """Takes in what happened, in order."""
+        folds = self._folds
+        for event in events:
+            if fold := folds.get(type(event)):
+                fold(event)
+
+    def catch_up(self, events: Sequence[ev.Event]) -> None:
+        """Takes in what an earlier process has seen; how that one ended is no matter now."""
+        self.hear(events)
+        self.rate = Rate(self.rate.began)
+        self.complete = self.paused = False
+        self.stopping = None
+
+    @property
+    def unfinished(self) -> int:
+        """Jobs that have not ended."""
+        return len(self._specs)
+
+    @property
+    def running_count(self) -> int:
+        """Attempts that have a slot."""
+        return len(self._running)
+
+    @property
+    def waiting_count(self) -> int:
+        """Jobs that wait for their next attempt."""
+        return len(self._waiting)
+
+    @property
+    def state(self) -> str:
+        """As in `Facts`."""
+        if self.stopping is not None:
+            return "killing" if self.stopping.force else "draining" if self.stopping.drain else "stopping"
+        return "paused" if self.paused else ""
+
+    def running_keys(self, most: int) -> list[Key]:
+        """The attempts that have run longest."""
+        return [job.key for _, job in zip(range(most), self._running.values(), strict=False)]
+
+    def running(
+        self, now: float, most: int, glimpses: Mapping[Key, Glimpse], loads: Mapping[Key, Load] = NO_LOADS
+    ) -> tuple[RunningJob, ...]:
+        """Of those, what is to be shown."""
+        rows = []
+        for _, job in zip(range(most), self._running.values(), strict=False):
+            spec, key = job.spec, job.key
+            glimpse = glimpses.get(key, NOTHING)
+            if glimpse == NOTHING:
+                glimpse = job.said
+            rows.append(
+                RunningJob(
+                    key.seq, name_of(spec), spec.priority, key.attempt, max(key.attempt, spec.retry.max + 1),
+                    max(0.0, now - job.since), spec.timeout, job.ending, *glimpse, *(loads.get(key, ())[:2]),
+                )
+            )  # fmt: skip
+        return tuple(rows)
+
+    def failures(self, now: float, most: int) -> tuple[FailedAttempt, ...]:
+        """The latest first; those for good before those that will be tried again, if not all fit."""
+        final = list(self._failed)[-most:] if most else []
+        rest = list(self._retried)[-(most - len(final)) :] if most > len(final) else []
+        shown = [(failure, True) for failure in final] + [(failure, False) for failure in rest]
+        shown.sort(key=lambda pair: pair[0].event_at, reverse=True)
+        return tuple(
+            FailedAttempt(
+                f.key.seq, name_of(f.spec), f.how, f.timeout, f.key.attempt, f.of, max(0.0, now - f.event_at),
+                f.line, final,
+            )
+            for f, final in shown
+        )  # fmt: skip
+
+    def _added(self, event: ev.JobAdded) -> None:
+        self.total += 1
+        self._specs[event.seq] = event.spec
+        self.limits = self.limits or event.spec.timeout is not None
+
+    def _queued(self, event: ev.JobQueued) -> None:
+        if event.attempt > 1:
+            self._waiting.discard(event.seq)
+
+    def _submitted(self, event: ev.AttemptSubmitted) -> None:
+        seq = event.seq
+        self._running[seq] = _Running(Key(seq, event.attempt), self._specs[seq], event.at)
+
+    def _refused(self, event: ev.AttemptRefused) -> None:
+        self._running.pop(event.seq, None)
+
+    def _started(self, event: ev.AttemptStarted) -> None:
+        if job := self._running.get(event.seq):
+            job.since = event.at
+            if host := host_of(event.where):  # until it says more, that is told
+                job.said = Glimpse(status=f"on {plain(host)}")
+
+    def _asked_to_stop(self, event: ev.AttemptStopping) -> None:
+        if job := self._running.get(event.seq):
+            job.ending = "killed" if event.force else "ending"
+
+    def _attempt_ended(self, event: ev.AttemptEnded) -> None:
+        self._running.pop(event.seq, None)
+        if event.counted in _BAD:
+            failure = _Failure(event, self._specs[event.seq])
+            (self._retried if event.counted is Count.RETRIED else self._failed).append(failure)
+
+    def _ended(self, event: ev.JobEnded) -> None:
+        self._specs.pop(event.seq, None)
+        if self._waiting:
+            self._waiting.discard(event.seq)
+        self.outcomes[event.outcome] += 1
+        if event.attempts:
+            self.rate.ended(event.at)
+
+    def _reopened(self, event: ev.JobReopened) -> None:
+        self._specs[event.seq] = event.spec
+        self.outcomes[event.outcome] -= 1
+
+    def _dropped(self, event: ev.JobDropped) -> None:
+        self.total -= 1
+        self._specs.pop(event.seq, None)
+        self._waiting.discard(event.seq)
+        if event.outcome is not None:
+            self.outcomes[event.outcome] -= 1
+
+    def _said(self, event: ev.JobSaid) -> None:
+        if job := self._running.get(event.seq):
+            job.said = Glimpse(plain(event.status or ""), event.progress)
+
+    def _changed(self, event: ev.JobChanged) -> None:
+        self._specs[event.seq] = event.spec
+        if job := self._running.get(event.seq):
+            job.spec = event.spec

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The live table: four times a second, in the teller's thread, what the board knows on the screen."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+
+from rich.console import Console
+
+from pqrun.core import events as ev
+from pqrun.core.job import Key
+from pqrun.core.metrics import Metrics
+from pqrun.engine.clock import Clock
+from pqrun.executors.local.usage import Load
+from pqrun.ui.live.cells import Brush
+from pqrun.ui.live.layout import frame, most_failures, most_running
+from pqrun.ui.live.screen import Screen
+from pqrun.ui.live.state import NO_LOADS, Board, Facts, Glimpses
+
+EVERY = 0.25
+FIRST = 0.3
+COST_SHARE = 50
+
+
+class LiveTable:
+    """A listener that draws. `metrics`, `workers`, `keys_on` and `loads` are asked at each frame.
+
+    Nothing is drawn while jobs are `typed` on this terminal.
+    """
+
+    def __init__(
+        self,
+        screen: Screen,
+        clock: Clock,
+        board: Board,
+        glimpses: Glimpses,
+        *,
+        title: str,
+        run: str,
+        metrics: Callable[[], Metrics],
+        workers: Callable[[], int],
+        holding: Callable[[], str],
+        keys_on: Callable[[], bool],
+        colour: bool,
+        loads: Callable[[], Mapping[Key, Load]] | None = None,
+        typed: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.help = False
+        self.output_hidden = False
+        self._screen = screen
+        self._clock = clock
+        self._board = board
+        self._glimpses = glimpses
+        self._title = title
+        self._run = run
+        self._metrics = metrics
+        self._workers = workers
+        self._holding = holding
+        self._keys_on = keys_on
+        self._loads = loads
+        self._typed = typed
+        console = Console(file=io.StringIO(), force_terminal=True, no_color=not colour, legacy_windows=False)
+        self._brush = Brush(console)
+        self._lines: list[str] = []
+        self._next = clock.now() + FIRST
+
+    def hear(self, events: Sequence[ev.Event]) -> None:
+        """Remembers; drawn is at the next tick."""
+        self._or_leave(lambda: self._board.hear(events))
+
+    def catch_up(self, events: Sequence[ev.Event]) -> None:
+        """Takes in what an earlier process of this run has seen."""
+        self._board.catch_up(events)
+
+    def tick(self) -> float:
+        """Draws if it is time, or if what was drawn had to step aside."""
+        now = self._clock.now()
+        if self._typed():
+            return EVERY
+        if now >= self._next:
+            self._or_leave(self._draw)
+            cost = self._clock.now() - now
+            self._next = now + max(EVERY, COST_SHARE * cost)
+        elif self._lines and not self._screen.drawn:
+            self._screen.draw(self._lines)
+        return max(0.0, self._next - self._clock.now())
+
+    def suspend(self) -> None:
+        """The terminal is to be as it was found, until `resume`."""
+        self._screen.suspend()
+
+    def resume(self) -> None:
+        """Draws again."""
+        self._screen.resume()
+
+    def close(self) -> None:
+        """Leaves no trace."""
+        self._screen.close()
+
+    def _or_leave(self, act: Callable[[], None]) -> None:
+        """A fault of ours must not leave half a table behind."""
+        try:
+            act()
+        except BaseException:
+            self._screen.close()
+            raise
+
+    def _draw(self) -> None:
+        columns, rows = self._screen.size()
+        self._lines = frame(self.facts(rows), columns, rows).painted(self._brush)
+        self._screen.draw(self._lines)
+
+    def facts(self, rows: int) -> Facts:
+        """All that a window of so many rows can show."""
+        now = self._clock.now()
+        board = self._board
+        most = most_running(rows)
+        glimpses = self._glimpses.at(board.running_keys(most))
+        loads = self._loads() if self._loads is not None else NO_LOADS
+        running = board.running(now, most, glimpses, loads)
+        metrics = self._metrics()
+        workers = self._workers()
+        holding = self._holding()
+        queued = metrics.current_queue_size
+        steady = not board.stopping and not board.paused
+        return Facts(
+            title=self._title,
+            run=self._run,
+            elapsed=now - board.began,
+            total=board.total,
+            complete=board.complete,
+            outcomes=board.outcomes,
+            metrics=metrics,
+            workers=workers,
+            running=running,
+            more_running=board.running_count - len(running),
+            reserve=min(most, workers, board.running_count + queued + bool(holding)) if steady else 0,
+            measured=self._loads is not None,
+            waiting=board.waiting_count,
+            pending=max(0, board.unfinished - board.running_count - queued - board.waiting_count),
+            failures=board.failures(now, most_failures(rows)),
+            limits=board.limits,
+            rate=board.rate.per_second(now),
+            eta=board.rate.eta(now, board.unfinished) if steady and board.complete else None,
+            state=board.state,
+            holding=holding,
+            keys=self._keys_on(),
+            help=self.help,
+            output_hidden=self.output_hidden,
+        )

@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Everything that shows one run to people: which parts there are, in which order they hear."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pqrun.core import events as ev
+from pqrun.core.job import Key
+from pqrun.core.metrics import Metrics
+from pqrun.core.scheduler import Scheduler
+from pqrun.core.settings import Settings
+from pqrun.core.text import plain
+from pqrun.engine.clock import Clock
+from pqrun.engine.engine import Ask
+from pqrun.output.ci_markers import Fences, harmless, harmless_json
+from pqrun.output.printer import OutputPrinter, OutputStyle
+from pqrun.output.store import Capture
+from pqrun.output.writer import Outlet
+from pqrun.ui.plain_log import PlainLog
+from pqrun.ui.run_summary import LastPage, last_page
+from pqrun.ui.terminal import Paint, ci_service, progress_kind, wants_colour
+
+if TYPE_CHECKING:
+    from pqrun.engine.reactor import Reactor
+    from pqrun.executors.local.usage import Load
+    from pqrun.executors.local.watchdog import Warden
+    from pqrun.reports.results_dir import Results
+    from pqrun.ui.live.keys import Keys
+    from pqrun.ui.live.table import LiveTable
+
+
+def outlets(settings: Settings, environment: Mapping[str, str] = os.environ) -> tuple[Outlet, Outlet]:
+    """stdout and stderr; for GitHub's runner, which mixes two streams as it likes, stdout is both."""
+    out = Outlet(1, "standard output")
+    together = not settings.json and ci_service(settings.ci, environment) == "github"
+    return out, out if together else Outlet(2, "standard error")
+
+
+class Stage:
+    """The screen's side of a run; `open_live` before its `listeners` are asked for, `close` in any case."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock,
+        out: Outlet,
+        err: Outlet,
+        environment: Mapping[str, str] = os.environ,
+    ) -> None:
+        self.out = out
+        self.err = err
+        self.page = LastPage()
+        self.live: LiveTable | None = None
+        self.keys: Keys | None = None
+        self.printer: OutputPrinter | None = None
+        self.results: Results | None = None
+        self._warden: Warden | None = None
+        self._settings = settings
+        self._environment = environment
+        self._clock = clock
+        terminal = err.is_terminal
+        self._colour = wants_colour(settings.color, terminal=terminal, environment=environment)
+        self._paint = Paint(on=self._colour)
+        self._kind = progress_kind(
+            settings.progress,
+            terminal=terminal,
+            quiet=settings.quiet,
+            json=settings.json,
+            raw=settings.output == "raw",
+            environment=environment,
+        )
+        service = ci_service(settings.ci, environment)
+        if service == "github":
+            out.harmless = harmless_json if settings.json else harmless
+            err.harmless = harmless
+        self._fences = Fences(service, lambda: os.urandom(12).hex(), lambda: clock.wall(clock.now()))
+        self.plain = PlainLog(
+            err,
+            clock,
+            self._paint,
+            quiet=settings.quiet or self._kind == "none" or (self._kind == "live" and not settings.verbose),
+            verbose=settings.verbose,
+        )
+        self._make_printer()
+
+    def open_live(
+        self,
+        *,
+        began: float,
+        files: Sequence[str],
+        run: str,
+        metrics: Callable[[], Metrics],
+        workers: Callable[[], int],
+        holding: Callable[[], str],
+        resize: Callable[[int], None],
+        output_of: Callable[[Key], Capture | None],
+        report_path: Callable[[Key], str],
+        loads: Callable[[], Mapping[Key, Load]],
+        unread: Callable[[], Sequence[int]],
+        reactor: Reactor,
+        warden: Warden | None,
+    ) -> None:
+        """Prepares the live table, if there is to be one: only then is what it needs loaded.
+
+        `warden` sees to the terminal should pqrun be killed; without one it gets one of its own.
+        """
+        if self._kind != "live":
+            return
+        from pqrun.executors.local.usage import is_possible
+        from pqrun.executors.local.watchdog import guard_terminal
+        from pqrun.ui.live.keys import Keys, Typed
+        from pqrun.ui.live.screen import Screen, keeps_cursor
+        from pqrun.ui.live.state import Board, Glimpses
+        from pqrun.ui.live.table import LiveTable
+
+        if warden is None:
+            warden = self._warden = guard_terminal()
+        keep = warden.keep_terminal
+        typed = Typed(unread)
+        screen = Screen(
+            self.err,
+            reactor.ring,
+            cursor_kept=keeps_cursor(self._environment),
+            keep_text=lambda text: keep(text=text),
+        )
+        self.keys = keys = Keys(
+            self._acts(workers, resize),
+            shared=self.out.is_pipe,
+            typed=typed.maybe,
+            keep_modes=lambda before, ours: keep(before=before, ours=ours),
+        )
+        self.live = live = LiveTable(
+            screen,
+            self._clock,
+            Board(began, self._clock.now()),
+            Glimpses(output_of, report_path),
+            title=_title(self._settings, files),
+            run=plain(run),
+            metrics=metrics,
+            workers=workers,
+            holding=holding,
+            keys_on=lambda: keys.on,
+            colour=self._colour,
+            loads=loads if is_possible() else None,
+            typed=typed.here,
+        )
+        for outlet in (self.out, self.err):
+            if outlet.is_terminal:
+                outlet.before_lines = screen.step_aside
+        if self.printer is not None:
+            self.printer.hidden = lambda: live.output_hidden
+        reactor.add(keys)
+        reactor.on_signal(signal.SIGCONT, self._continued)
+
+    def listeners(self) -> list[Any]:
+        """Who hears, in this order: who reads output before who may remove it."""
+        parts = (self.live, self.results, self.page, self.plain, self.printer)
+        return [part for part in parts if part is not None]
+
+    def catch_up(self, events: Sequence[ev.Event]) -> None:
+        """Takes in what earlier processes of this run have told already."""
+        self.page.catch_up(events)
+        self.plain.catch_up(events)
+        if self.printer is not None:
+            self.printer.catch_up(events)
+        if self.live is not None:
+            self.live.catch_up(events)
+        if self.results is not None:
+            self.results.catch_up(events)
+
+    def suspend(self) -> None:
+        """pqrun is going to be stopped: the terminal is left as it was found."""
+        if self.live is not None and self.keys is not None:
+            self.live.suspend()
+            self.keys.suspend()
+
+    def resume(self) -> None:
+        """pqrun goes on."""
+        if self.live is not None and self.keys is not None:
+            self.keys.resume()
+            self.live.resume()
+
+    def _continued(self, _number: int) -> Iterable[Ask]:
+        """Somebody may have stopped us without a word (SIGSTOP)."""
+        self.resume()
+        return ()
+
+    def close(self) -> None:
+        """Whatever happens, the terminal is left as it was found."""
+        if self.live is not None and self.keys is not None:
+            self.live.close()
+            self.keys.close()
+        if self._warden is not None:
+            self._warden.close()
+
+    def say_last_page(self, metrics: Metrics, seconds: float, *, run: str = "") -> None:
+        """The end of it all. `run`: what to call the run on a command line, if it is recorded."""
+        if self._settings.quiet and not self.page.failed:
+            return
+        self.err.say(last_page(self.page, metrics, seconds, self._paint, run=run))
+
+    def failures(self) -> list[str]:
+        """What could not be written, and why."""
+        parts = dict.fromkeys((self.out, self.err, self.results))
+        return [part.failure for part in parts if part is not None and part.failure]
+
+    def _make_printer(self) -> None:
+        settings = self._settings
+        if settings.results is not None:
+            from pqrun.reports.results_dir import Results
+
+            self.results = Results(settings.results, self._clock.wall)
+        if settings.output in ("group", "line"):
+            style = OutputStyle(settings.output, settings.keep_order, settings.tag, settings.show)
+            out = self.err if settings.json else self.out
+            self.printer = OutputPrinter(style, out, self.err, self._fences)
+
+    def _acts(
+        self, workers: Callable[[], int], resize: Callable[[int], None]
+    ) -> dict[str, Callable[[], Iterable[Ask]]]:
+        """What keys do. An ask is carried out in a turn; the rest is a matter of the table alone."""
+
+        def drain(scheduler: Scheduler, now: float) -> None:
+            if scheduler.stopping is None:
+                scheduler.stop("stop", now, drain=True)
+
+        def pause(scheduler: Scheduler, now: float) -> None:
+            scheduler.pause(paused=not scheduler.paused, now=now, by="key")
+
+        def change(more: int) -> Iterable[Ask]:
+            return [lambda _scheduler, _now: resize(max(1, workers() + more))]
+
+        def switch(name: str) -> Callable[[], Iterable[Ask]]:
+            def act() -> Iterable[Ask]:
+                setattr(self.live, name, not getattr(self.live, name))
+                return ()
+
+            return act
+
+        return {
+            "q": lambda: [drain],
+            "p": lambda: [pause],
+            "+": lambda: change(1),
+            "=": lambda: change(1),
+            "-": lambda: change(-1),
+            "o": switch("output_hidden"),
+            "?": switch("help"),
+        }
+
+
+def _title(settings: Settings, files: Sequence[str]) -> str:
+    if settings.each is not None and settings.each.words:
+        return plain(" ".join(settings.each.words))
+    if list(files) in ([], ["-"]):
+        return "stdin"
+    return plain(os.path.basename(files[0])) if len(files) == 1 else f"{len(files)} files"

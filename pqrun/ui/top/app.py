@@ -1,0 +1,372 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""What keys do on the screen of `top`: choose what is listed, read, and act on the run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Vertical, VerticalScroll
+from textual.events import Resize
+from textual.screen import ModalScreen
+from textual.widgets import Input, Static
+
+from pqrun.core import text as hints
+from pqrun.core.errors import OwnFailure, UserError
+from pqrun.core.text import safe
+from pqrun.ui.top.jobs import CHANGEABLE, PRIORITIES, SORTS, Job, Wanted, next_of
+from pqrun.ui.top.run_source import RunNow
+from pqrun.ui.top.view import View
+
+HELP = """\
+Moving     ↑ ↓  PgUp PgDn  Home End    select a job (Tab: between table and log)
+           Enter                       its output in full; Esc: back
+Listing    /      filter: words, state:failed, priority:low, tag:x; in the log: search
+           f      next state            t   next tag             l   next priority
+           s      next order            S   the other way round  Esc all jobs again
+Log        a      another attempt       o   both streams, stdout, stderr
+           n N    next, previous line that was searched for      End follows again
+The job    k      cancel (asks first)   + - raise, lower its priority
+           r      run it again          u   before all others of its priority
+The run    p      pause, go on          > < more, fewer workers at a time
+           X      stop (asks first)     r   when it has ended: leave, and go on with it
+Screen     m      numbers on, off       ?   this help            q   leave; the run goes on
+
+A live run is not disturbed by being looked at, and goes on when you leave. When it ends
+the screen stays: all of it can still be read, nothing can be changed any more.
+The time of a queued job is how long it has waited. Output of stderr is yellow."""
+
+
+class Question(ModalScreen[bool]):
+    """Yes or no; whatever isn't a yes is a no."""
+
+    BINDINGS = [
+        Binding("y", "answer(True)", show=False),
+        Binding("n,escape,q,enter", "answer(False)", show=False),
+    ]
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self._text = text
+
+    def compose(self) -> ComposeResult:
+        """The question, and the keys."""
+        with Vertical(classes="dialog"):
+            yield Static(self._text, markup=False)
+            yield Static("\ny  yes     n  no", markup=False, classes="keys")
+
+    def action_answer(self, yes: bool) -> None:
+        """It is decided."""
+        self.dismiss(yes)
+
+
+class Sheet(ModalScreen[None]):
+    """Something to read."""
+
+    BINDINGS = [Binding("escape,q,enter,question_mark", "close", show=False)]
+
+    def __init__(self, title: str, text: str) -> None:
+        super().__init__()
+        self._title = title
+        self._text = text
+
+    def compose(self) -> ComposeResult:
+        """The text, as much as fits."""
+        with VerticalScroll(classes="dialog wide") as box:
+            box.border_title = self._title
+            box.border_subtitle = "Esc"
+            yield Static(self._text, markup=False)
+
+    def action_close(self) -> None:
+        """It was read."""
+        self.dismiss(None)
+
+
+pass
+
+
+class Top(View):
+    """A run on the screen, and keys to act on it."""
+
+    BINDINGS = [
+        Binding("q,ctrl+c", "quit", show=False),
+        Binding("k,delete", "cancel", show=False),
+        Binding("r", "retry", show=False),
+        Binding("u", "front", show=False),
+        Binding("X", "stop", show=False),
+        Binding("plus,equals_sign", "priority(1)", show=False),
+        Binding("minus", "priority(-1)", show=False),
+        Binding("p", "pause", show=False),
+        Binding("greater_than_sign", "workers(1)", show=False),
+        Binding("less_than_sign", "workers(-1)", show=False),
+        Binding("slash", "look_for", show=False),
+        Binding("f", "next_state", show=False),
+        Binding("t", "next_tag", show=False),
+        Binding("l", "next_priority", show=False),
+        Binding("s", "next_sort", show=False),
+        Binding("S", "turn_round", show=False),
+        Binding("a", "next_attempt", show=False),
+        Binding("o", "next_stream", show=False),
+        Binding("n", "found(1)", show=False),
+        Binding("N", "found(-1)", show=False),
+        Binding("m", "numbers", show=False),
+        Binding("question_mark,f1", "help", show=False),
+        Binding("escape", "step_back", show=False),
+    ]
+
+    # What happens on the screen
+
+    def on_resize(self, event: Resize) -> None:
+        """A low window has room for what matters most."""
+        self._ground.set_class(event.size.height < 26, "low")
+        self._ground.set_class(event.size.height < 17, "flat")
+
+    def on_job_table_selected(self) -> None:
+        """Another job's output is to be read, soon."""
+        self._attempt = None
+        self._stir.set()
+        self._facts_lines.refresh()
+
+    def on_job_table_opened(self) -> None:
+        """The output alone."""
+        self._ground.add_class("reading")
+        self.log_view.focus()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        """Filters while somebody types."""
+        if not self._asks_for_search and self._box.display:
+            self._want(Wanted.parsed(event.value))
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        """The filter stays; or searches."""
+        text = event.value
+        searches = self._asks_for_search
+        self._close_input()
+        if searches and text:
+            self._tell_unless(self.log_view.look_for(text), f"no line with “{text}”")
+            self._stir.set()
+
+    def _close_input(self) -> None:
+        self._box.display = False
+        (self.log_view if self._asks_for_search else self.table).focus()
+
+    def _want(self, wanted: Wanted) -> None:
+        self.jobs.want(wanted)
+        self._list_anew()
+
+    def _list_anew(self) -> None:
+        self.table.begin_again()
+        self._heading.refresh()
+        self._stir.set()
+
+    def _tell(self, text: str, *, bad: bool = False) -> None:
+        self.notify(safe(text), severity="error" if bad else "information", timeout=4, markup=False)
+
+    def _tell_unless(self, fine: bool, text: str) -> None:
+        if not fine:
+            self._tell(text)
+
+    # Keys
+
+    def action_look_for(self) -> None:
+        """Asks for a filter, or in the log for what to search."""
+        self._asks_for_search = self.log_view.has_focus
+        box = self._box
+        box.placeholder = (
+            "search in the log" if self._asks_for_search else "words  state:failed  priority:low  tag:x"
+        )
+        box.value = self.log_view.wanted if self._asks_for_search else str(self.jobs.wanted)
+        box.display = True
+        box.cursor_position = len(box.value)
+        box.focus()
+
+    def action_step_back(self) -> None:
+        """One step back: the input, the log, the filter."""
+        if self._box.display:
+            searches = self._asks_for_search
+            self._close_input()
+            if not searches:
+                self._want(Wanted())
+        elif self._ground.has_class("reading") or self.log_view.has_focus:
+            self._ground.remove_class("reading")
+            self.log_view.look_for("")
+            self.table.focus()
+        elif self.jobs.wanted != Wanted():
+            self._want(Wanted())
+
+    def action_found(self, step: int) -> None:
+        """The next line with what was searched for."""
+        view = self.log_view
+        if view.wanted:
+            self._tell_unless(view.look_for(view.wanted, back=step < 0, again=True), "no such line")
+
+    def action_next_state(self) -> None:
+        """Only jobs in the next of the states that there are."""
+        wanted = self.jobs.wanted
+        self._want(wanted._replace(state=next_of(self.jobs.states_there(), wanted.state)))
+
+    def action_next_tag(self) -> None:
+        """Only jobs with the next tag."""
+        wanted = self.jobs.wanted
+        self._want(wanted._replace(tag=next_of(self.jobs.tags_there(), wanted.tag)))
+
+    def action_next_priority(self) -> None:
+        """Only jobs of the next priority."""
+        wanted = self.jobs.wanted
+        self._want(wanted._replace(priority=next_of(PRIORITIES[::-1], wanted.priority)))
+
+    def action_next_sort(self) -> None:
+        """Another order."""
+        self.jobs.sort_by(next_of(SORTS, self.jobs.sort) or SORTS[0])
+        self._list_anew()
+
+    def action_turn_round(self) -> None:
+        """The last ones first."""
+        self.jobs.sort_by(self.jobs.sort, reverse=not self.jobs.reverse)
+        self._list_anew()
+
+    def action_next_attempt(self) -> None:
+        """The output of the attempt before, after the first again that of the last."""
+        if (job := self.table.job) is not None and job.attempts:
+            present = self._attempt or job.attempts
+            self._attempt = present - 1 or None
+            self._stir.set()
+
+    def action_next_stream(self) -> None:
+        """Both streams, stdout, stderr."""
+        self._stream = (self._stream + 1) % 3
+        self._stir.set()
+
+    def action_numbers(self) -> None:
+        """All numbers and curves make room, or come back."""
+        self._ground.toggle_class("full" if self._ground.has_class("low") else "bare")
+
+    def action_help(self) -> None:
+        """What keys there are."""
+        self.push_screen(Sheet("Keys", HELP))
+
+    def action_retry(self) -> None:
+        """A job that has ended is put in again; all that failed, if the run has ended too."""
+        run, job = self.run_now, self.table.job
+        if run is None or job is None:
+            return
+        if not run.live:
+            self._resume(run)
+        elif job.unfinished:
+            self._tell(f"{job.name} has not ended: it is tried again by itself as often as it may")
+        else:
+            text = f"Run {job.name} again?\n\nA new job like it is added; this one stays as it ended ({job.state})."
+            done = f"{job.name} is in the queue again"
+            self._if_sure(text, lambda: self._act(done, self._source.again, job.seq))
+
+    def _resume(self, run: RunNow) -> None:
+        """Leaves for the command that goes on with the run, in the same terminal."""
+        words = self._resume_words()
+        if run.ended == run.added and "--failed" not in words:
+            self._tell("everything ended well: there is nothing to run again")
+            return
+        text = f"Leave this screen and run\n\n    {safe(hints.line_of(words))} ?"
+        self._if_sure(text, lambda: self.exit(words))
+
+    def action_stop(self) -> None:
+        """Ends the run, if somebody is sure."""
+        run = self.run_now
+        if run is None or not run.live:
+            self._tell("the run has ended already")
+            return
+        left = run.added - run.ended
+        text = f"Stop the run?\n\nWhat runs may finish, nothing more starts: {left:,} jobs have not ended."
+        self._if_sure(text, lambda: self._do("stop", "the run is stopping"))
+
+    def action_front(self) -> None:
+        """Puts the selected job before all of its priority."""
+        job = self._changeable("moved")
+        if job is not None and job.state not in CHANGEABLE:
+            self._tell(f"{job.name} runs already: its place no longer matters")
+        elif job is not None:
+            self._do("set", f"{job.name} goes first", jobs=[job.id], seq=job.seq, front=True)
+
+    def action_cancel(self) -> None:
+        """Ends the selected job, if somebody is sure."""
+        job = self._changeable("cancelled")
+        if job is None:
+            return
+        loss = (
+            "It runs: what it has done so far may be lost." if job.state == "running" else "It will not run."
+        )
+        text = f"Cancel {job.name}?\n\n{loss}\nWhat needs it will be skipped."
+
+        done = f"{job.name} is being cancelled"
+        self._if_sure(text, lambda: self._do("cancel", done, jobs=[job.id], seq=job.seq))
+
+    def action_priority(self, step: int) -> None:
+        """Raises or lowers the selected job's priority."""
+        job = self._changeable("changed")
+        if job is None:
+            return
+        if job.state not in CHANGEABLE:
+            self._tell(f"{job.name} runs already: its priority no longer matters")
+            return
+        present = self._wanted_priorities.get(
+            job.seq, job.priority
+        )  # what was asked for may not be told of yet
+        new = present + step
+        if not 0 <= new < len(PRIORITIES):
+            self._tell(f"{job.name}: {PRIORITIES[present]} is the {'highest' if step > 0 else 'lowest'}")
+            return
+        self._wanted_priorities[job.seq] = new
+        name = PRIORITIES[new]
+        self._do("set", f"{job.name}: {name}", jobs=[job.id], seq=job.seq, change={"priority": name})
+
+    def action_pause(self) -> None:
+        """Nothing starts any more, or again."""
+        paused = self.run_now is not None and self.run_now.paused
+        self._do("unpause" if paused else "pause", "goes on" if paused else "paused: what runs goes on")
+
+    def action_workers(self, step: int) -> None:
+        """So many more jobs at a time."""
+        present = self._wanted_workers or (self.run_now.workers if self.run_now is not None else None)
+        if present is None or present + step < 1:
+            self._tell("there is no fewer than 1 worker" if present else "how many workers is not known")
+            return
+        self._wanted_workers = present + step
+        self._do("workers", f"up to {present + step} at a time", workers=present + step)
+
+    def _changeable(self, what: str) -> Job | None:
+        job = self.table.job
+        if job is not None and not job.unfinished:
+            self._tell(f"{job.name} has ended ({job.state}): it can't be {what}")
+            return None
+        if self.run_now is None or not self.run_now.live:
+            self._tell("the run has ended: nothing can be changed any more", bad=True)
+            return None
+        return job
+
+    def _if_sure(self, text: str, act: Callable[[], object]) -> None:
+        def answered(yes: bool | None) -> None:
+            if yes:
+                act()
+
+        self.push_screen(Question(text), answered)
+
+    def _do(self, verb: str, done: str, **facts: Any) -> None:
+        self._act(done, lambda: self._source.act(verb, **facts))
+
+    def _act(self, done: str, ask: Callable[..., dict[str, Any]], *values: Any) -> None:
+        self.run_worker(self._ask_for(done, ask, values), group="act")
+
+    async def _ask_for(self, done: str, ask: Callable[..., dict[str, Any]], values: tuple[Any, ...]) -> None:
+        try:
+            answer = await self._call(ask, *values)
+        except (OwnFailure, UserError) as failure:
+            self._wanted_workers = None
+            self._wanted_priorities.clear()
+            self._tell(str(failure), bad=True)
+            return
+        if answer.get("count") == 0:
+            self._tell("nothing was changed: the job has got its slot, or has ended, meanwhile", bad=True)
+        else:
+            self._tell(done)
+        self._stir.set()

@@ -1,0 +1,322 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The lines of the screen as pieces of text with named styles: rows, numbers, curves, keys. Pure."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from itertools import accumulate
+from typing import NamedTuple
+
+from pqrun.core.text import duration_text
+from pqrun.ui.live.cells import Line, Piece, bar, fit, join
+from pqrun.ui.top.jobs import PRIORITIES, STATES, Job, Jobs
+from pqrun.ui.top.run_source import RunNow
+
+BARS = " ▁▂▃▄▅▆▇█"
+KEPT = 240
+WINDOW = 60.0
+ENOUGH = 5
+SETTLED = 2.0
+
+
+def curve(values: Sequence[float], width: int) -> str:
+    """The last values as bars of up to one line's height, the newest at the right."""
+    shown = list(values)[-width:] if width > 0 else []
+    most = max(shown, default=0.0)
+    if most <= 0:
+        return " " * (width - len(shown)) + BARS[1] * len(shown)
+    bars = "".join(BARS[max(1, round(value / most * 8))] for value in shown)
+    return " " * (width - len(shown)) + bars
+
+
+class History:
+    """A value of each curve for each `step` seconds."""
+
+    def __init__(self) -> None:
+        self.step = 1.0
+        self.queue: deque[float] = deque(maxlen=KEPT)
+        self.running: deque[float] = deque(maxlen=KEPT)
+        self.rate: deque[float] = deque(maxlen=KEPT)
+        self._ends: deque[tuple[float, int]] = deque()
+        self._sampled = 0.0
+        self._counted = 0
+
+    def begin(self, jobs: Iterable[Job], run: RunNow) -> None:
+        """The curves up to now. A past run's are drawn over its whole length, a live one's by the second."""
+        known = list(jobs)
+        until = run.now
+        span = max(1.0, until - run.began)
+        self.step = 1.0 if run.live else max(0.05, span / 60)
+        begin = max(run.began, until - self.step * 120)
+        size = max(1, min(KEPT, int((until - begin) / self.step)))
+        begin = until - size * self.step
+        into, out, ends = [0] * (size + 1), [0] * (size + 1), [0] * (size + 1)
+
+        def slot(at: float) -> int:
+            return max(0, min(size, int((at - begin) / self.step)))
+
+        for job in known:
+            left = job.began if job.began is not None else job.ended
+            if job.queued is not None:
+                into[slot(job.queued)] += 1
+                if left is not None and job.state not in ("queued", "waiting", "pending"):
+                    into[slot(max(left, job.queued))] -= 1
+            if job.began is not None and (job.state == "running" or job.ended is not None):
+                out[slot(job.began)] += 1
+                if job.state != "running" and job.ended is not None:
+                    out[slot(max(job.ended, job.began))] -= 1
+            if job.ended is not None and not job.unfinished and job.ended >= begin:
+                ends[slot(job.ended)] += 1
+        ends[size - 1] += ends[size]
+        for kept, values in ((self.queue, accumulate(into)), (self.running, accumulate(out))):
+            kept.clear()
+            kept.extend(max(0, value) for value in list(values)[:size])
+        self.rate.clear()
+        self.rate.extend(count / self.step for count in ends[:size])
+        recent = [job.ended for job in known if job.ended is not None and not job.unfinished]
+        self._ends.clear()
+        if run.live:
+            first = max(run.began, until - WINDOW)
+            before = sum(1 for ended in recent if ended < first)
+            self._ends.append((first, before))
+        self._ends.append((until, run.ended))
+        self._sampled, self._counted = until, run.ended
+
+    def sample(self, run: RunNow) -> None:
+        """The numbers of this moment, if a second has passed since the last ones."""
+        if not run.live or (passed := run.now - self._sampled) < 0.95:
+            return
+        self.queue.append(run.metrics.current_queue_size)
+        self.running.append(run.metrics.active_workers)
+        self.rate.append(max(0, run.ended - self._counted) / passed)
+        self._sampled, self._counted = run.now, run.ended
+        self._ends.append((run.now, run.ended))
+        while run.now - self._ends[0][0] > WINDOW:
+            self._ends.popleft()
+
+    def per_second(self, run: RunNow) -> float | None:
+        """Jobs a second: of the last minute, of a past run's whole length; None if that says nothing."""
+        if not run.live:
+            span = run.now - run.began
+            return run.ended / span if span > 0 and run.ended else None
+        if not self._ends:
+            return None
+        began, before = self._ends[0]
+        span, ended = run.now - began, run.ended - before
+        return ended / span if ended >= ENOUGH and span >= SETTLED else None
+
+    def eta(self, run: RunNow) -> float | None:
+        """Seconds until the rest has ended, if it goes on like that."""
+        rate, left = self.per_second(run), run.added - run.ended
+        return left / rate if run.live and rate and left > 0 and not run.paused else None
+
+
+pass
+
+STYLES = {
+    "running": "running", "waiting": "retry", "failed": "bold failed", "timeout": "bold timeout",
+    "interrupted": "retry", "cancelled": "retry", "skipped": "retry", "ok": "ok", "queued": "label",
+    "pending": "label",
+}  # fmt: skip
+KEYS = (
+    ("k", "Cancel"), ("r", "Retry"), ("+", "Raise"), ("-", "Lower"), ("/", "Filter"), ("f", "State"),
+    ("s", "Sort"), ("p", "Pause"), ("Enter", "Log"), ("?", "Help"), ("q", "Quit"),
+)  # fmt: skip
+FIRST = ("?", "q", "/", "k", "+", "-", "p", "r", "s", "f", "Enter")
+
+
+class Column(NamedTuple):
+    """One column of the table; `width` 0 takes what is left."""
+
+    title: str
+    width: int
+    right: bool = False
+
+
+def columns(width: int, widest: int = 24) -> list[Column]:
+    """Which columns fit into so many cells."""
+    number, prio, state = Column("#", 6, True), Column("prio", 8), Column("state", 11)
+    said = Column("status", 0)
+    if width >= 100:
+        job = Column("job", max(16, min(widest, width // 4)))
+        return [
+            number,
+            prio,
+            state,
+            job,
+            Column("try", 5),
+            Column("time", 7, True),
+            Column("limit", 13),
+            said,
+        ]
+    if width >= 74:
+        job = Column("job", max(12, min(widest, width * 3 // 10)))
+        return [prio, state._replace(width=9), job, Column("try", 5), Column("time", 7, True), said]
+    return [Column("state", 9), Column("job", 0), Column("try", 5), Column("time", 7, True)]
+
+
+def heading(cells: list[Column], width: int, sort: str) -> list[Piece]:
+    """The titles; the one by which is sorted stands out."""
+    by = {"number": "#", "name": "job", "priority": "prio", "tries": "try"}.get(sort, sort)
+    line = Line((" ", ""))
+    for column in cells:
+        style = "key" if column.title == by else "label"
+        line.add(fit(column.title, _width(column, cells, width), right=column.right) + "  ", style)
+    return line.within(width)
+
+
+def row(job: Job, cells: list[Column], width: int, now: float, said: str) -> list[Piece]:
+    """A job in the table."""
+    line = Line((" ", ""))
+    for column in cells:
+        size = _width(column, cells, width)
+        for text, style in _cell(job, column.title, size, now, said):
+            is_cut = style.startswith("cut ")
+            line.add(text if is_cut else fit(text, size, right=column.right), style.removeprefix("cut "))
+        line.add("  ")
+    return line.within(width)
+
+
+def _width(column: Column, cells: list[Column], width: int) -> int:
+    used = 1 + sum(other.width + 2 for other in cells)
+    return column.width or max(1, width - used)
+
+
+def _cell(job: Job, title: str, size: int, now: float, said: str) -> list[Piece]:
+    match title:
+        case "#":
+            return [(str(job.seq), "label")]
+        case "prio":
+            name = PRIORITIES[job.priority]
+            return [(name, name if job.unfinished else "label")]
+        case "state":
+            return [(job.state, STYLES[job.state])]
+        case "job":
+            return [(job.name, "name" if job.state != "queued" else "")]
+        case "try":
+            return [
+                (f"{job.attempts}/{job.most}" if job.attempts else "", "retry" if job.attempts > 1 else "")
+            ]
+        case "time":
+            seconds = job.seconds(now)
+            return [
+                ("" if seconds is None else duration_text(seconds), "label" if job.state == "queued" else "")
+            ]
+        case "limit":
+            return _limit(job, size, now)
+    return _status(job, said)
+
+
+def _limit(job: Job, size: int, now: float) -> list[Piece]:
+    if job.timeout is None:
+        return [("", "")]
+    text = duration_text(job.timeout)
+    seconds = job.seconds(now)
+    if job.state != "running" or seconds is None:
+        return [(text, "label")]
+    share = seconds / job.timeout if job.timeout else 1.0
+    done, rest = bar(share, 6)
+    style = "failed" if share > 0.9 else "retry" if share > 0.6 else "running"
+    tail = fit(f" {text}", size - 6)
+    return [(done, f"cut {style}"), (rest, "cut track"), (tail, "cut label")]
+
+
+def _status(job: Job, said: str) -> list[Piece]:
+    if job.state == "running":
+        return [(said, "output")]
+    parts = [job.how if job.state not in ("ok", job.how) else "", job.message or said]
+    text = ": ".join(part for part in parts if part)
+    return [(text, "output" if job.state in ("ok", "queued", "pending") else "")]
+
+
+def title(run: RunNow, history: History, width: int) -> Line:
+    """What is looked at, and how far it is."""
+    state = "bold running" if run.live else "bold ok" if run.state == "ended" else "bold retry"
+    parts: list[list[Piece]] = [[("pqrun top", "strong")]]
+    if run.name:
+        parts.append([(run.name, "file")])
+    parts.append([("run ", "label"), (run.id, "run")])
+    if run.paused:
+        parts.append([(" PAUSED ", "state")])
+    parts.append([(run.state, state)])
+    if run.stopping:
+        parts.append([(" STOPPING ", "stop")])
+    parts.append([(f"{run.ended:,}/{run.added:,}" + ("" if run.complete else "+"), "strong")])
+    parts.append([(duration_text(max(0.0, run.now - run.began)), "")])
+    if (left := history.eta(run)) is not None:
+        parts.append([(f"ETA ~{duration_text(left)}", "running")])
+    return join(parts, 2, width - 1)
+
+
+def dashboard(run: RunNow, jobs: Jobs, history: History, width: int) -> list[list[Piece]]:
+    """Five lines: the jobs by state, the ten numbers, the three curves."""
+    numbers = run.metrics
+    counts: list[list[Piece]] = [
+        [(f"{jobs.counts[state]:,} ", STYLES[state]), (state, "label")]
+        for state in STATES
+        if jobs.counts[state]
+    ]
+    workers = f"{numbers.active_workers}/{run.workers}" if run.workers else str(numbers.active_workers)
+    rate = history.per_second(run)
+    groups = (
+        (("queue", f"{numbers.current_queue_size:,}"), ("active", workers),
+         ("avg wait", duration_text(numbers.average_wait_time)),
+         ("avg run", duration_text(numbers.average_processing))),
+        (("enqueued", f"{numbers.jobs_enqueued:,}"), ("dequeued", f"{numbers.jobs_dequeued:,}"),
+         ("retried", f"{numbers.jobs_retried:,}")),
+        (("completed", f"{numbers.jobs_completed:,}"), ("failed", f"{numbers.jobs_failed:,}"),
+         ("timeout", f"{numbers.jobs_timeout:,}")),
+    )  # fmt: skip
+    side = 0 if width < 72 else min(64, width // 2 - 4)
+    left = width - side - 2
+    lines = [join(counts, 2, width - 2)]
+    lines += [
+        join([[(f"{name} ", "label"), (value, "")] for name, value in group], 2, left) for group in groups
+    ]
+    progress = max(8, left - 8)
+    done, rest = bar(run.ended / run.added if run.added else 0.0, progress)
+    share = f" {100 * run.ended / run.added:.0f}%" if run.added else ""
+    lines.append(Line((done, "ok"), (rest, "track"), (share, "strong")))
+    if side:
+        size = max(1, side - 19)
+        curves = (
+            ("queue", history.queue, f"{numbers.current_queue_size:,}", "retry"),
+            ("running", history.running, workers, "running"),
+            ("rate", history.rate, "" if rate is None else _rate(rate), "ok"),
+        )
+        for line, (name, values, value, style) in zip(lines[1:4], curves, strict=True):
+            line.pad_to(left + 1)
+            line.add(f"{name:<8}", "label").add(curve(list(values), size), style).add(
+                f" {value:>9}", "strong"
+            )
+    return [[(" ", ""), *line.pieces] for line in lines]
+
+
+def _rate(rate: float) -> str:
+    return f"{rate:.1f}/s" if rate >= 1 else f"{rate * 60:.1f}/min"
+
+
+def table_title(jobs: Jobs, width: int) -> list[Piece]:
+    """Which jobs are listed, in which order."""
+    wanted = str(jobs.wanted)
+    line = Line(
+        (f" {len(jobs):,}", "strong"), (f" of {len(jobs.all):,} jobs" if wanted else " jobs", "label")
+    )
+    if wanted:
+        line.add("  filter ", "label").add(wanted, "key").add("  Esc: all", "label")
+    line.add("  by ", "label").add(jobs.sort + (" ▲" if jobs.reverse else " ▼"), "")
+    return line.within(width)
+
+
+def keys(width: int) -> list[Piece]:
+    """As many keys as fit, the most needed first, in a fixed order."""
+    names = dict(KEYS)
+    chosen: list[str] = []
+    room = width - 1
+    for key in FIRST:
+        if (size := len(key) + len(names[key]) + 3) <= room:
+            chosen.append(key)
+            room -= size
+    parts: list[list[Piece]] = [[(f"{key} ", "high"), (name, "")] for key, name in KEYS if key in chosen]
+    return [(" ", ""), *join(parts, 2, width).pieces]

@@ -1,0 +1,417 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""A run to look at: its jobs from the index of its journal, the rest from the run itself while it lives.
+
+All calls come from one thread, which is not the screen's. Nothing is asked about 10,000 jobs: the
+journal tells which ones changed, whoever changed them, and goes on telling when the run has ended.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import shlex
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from pqrun.control.client import NO_LIVE_RUN, Talk
+from pqrun.core.errors import OwnFailure, UserError
+from pqrun.core.job import Key, StopReason
+from pqrun.core.metrics import Metrics
+from pqrun.core.text import how_it_ended, last_line, plain, safe
+from pqrun.journal.index import Index, Stale, exit_of, metrics_of, run_of, watch
+from pqrun.journal.projection import Entry
+from pqrun.journal.reader import Lines
+from pqrun.journal.run_directory import RunDirectory, find_run, run_directories
+from pqrun.journal.run_list import state_of
+from pqrun.output.store import Capture, Logs
+from pqrun.ui.top.jobs import Job
+
+
+class RunNow(NamedTuple):
+    """The run as a whole, at the moment `now`; `trouble`: why nothing new can be learnt of it.
+
+    `address` is how to call it on a command line.
+    """
+
+    id: str
+    name: str
+    state: str
+    live: bool
+    began: float
+    now: float
+    workers: int | None
+    metrics: Metrics
+    added: int
+    ended: int
+    paused: bool = False
+    stopping: bool = False
+    complete: bool = True
+    trouble: str = ""
+    address: str = ""
+
+
+class News(NamedTuple):
+    """What has changed since the last time; `anew`: these are all jobs."""
+
+    run: RunNow
+    changed: Sequence[Job] = ()
+    gone: Sequence[int] = ()
+    anew: bool = False
+
+
+class Attempt(NamedTuple):
+    """One attempt that has ended, or runs (then `seconds` is None)."""
+
+    number: int
+    how: str
+    seconds: float | None
+    message: str = ""
+
+
+class Details(NamedTuple):
+    """More of one job: its attempts, and what it waits for."""
+
+    seq: int
+    attempts: Sequence[Attempt] = ()
+    why: str = ""
+
+
+class Piece(NamedTuple):
+    """Output from byte `start` on; `over`: that attempt prints no more."""
+
+    data: bytes = b""
+    start: int = 0
+    over: bool = False
+
+
+class Source(Protocol):
+    """A run to look at. Every call may wait for a disk or for the run, so none comes from the screen."""
+
+    def poll(self) -> News:
+        """What is new."""
+
+    def details(self, seq: int) -> Details:
+        """More of that job."""
+
+    def words(self, seqs: Iterable[int]) -> dict[int, str]:
+        """What those jobs printed last, on one line, safe; only where it has changed."""
+
+    def read(self, seq: int, attempt: int, stream: int, offset: int | None) -> Piece:
+        """Output of an attempt from that byte on; None: the last part of it."""
+
+    def act(self, verb: str, **facts: Any) -> dict[str, Any]:
+        """Has the run do something; `OwnFailure` or `UserError` if it can't."""
+
+    def again(self, seq: int) -> dict[str, Any]:
+        """Has the run take a new job like that one, which has ended; fails as `act` does."""
+
+    def close(self) -> None:
+        """Nothing more is asked."""
+
+
+pass
+
+PATIENCE = 10.0
+TAIL = 256 * 1024
+GLANCE = 2048
+FAR = 1 << 40
+"""An offset behind all output: the answer tells the size."""
+LONGEST = 300
+NOBODY = "\0"
+"""What no job is called: asking about it tells of the run alone."""
+
+
+def which_run(name: str | None) -> RunDirectory:
+    """The run that is meant: the named one, a job's own, the only live one, else the latest."""
+    if name is not None:
+        return find_run(name)
+    if path := os.environ.get("PQRUN_SOCKET", ""):
+        return find_run(f"{os.path.dirname(path)}/")
+    live = [run for run in run_directories() if run.in_use()]
+    if len(live) > 1:
+        names = ", ".join(sorted(os.path.basename(run.path) for run in live))
+        raise UserError(f"several runs are live ({names}): say which one, `pqrun top RUN`")
+    return live[0] if live else find_run("latest")
+
+
+class RunSource:
+    """A recorded run, live or past; one that ends meanwhile, or comes back, is still the same."""
+
+    def __init__(self, run: RunDirectory) -> None:
+        self._run = run
+        self._logs = Logs(run.logs, keep=True)
+        self._open = contextlib.ExitStack()
+        self._index: Index | None = None
+        self._seen: tuple[int, int] | None = None
+        self._known: dict[int, Job] = {}
+        self._live = False
+        self._talk: Talk | None = None
+        self._glances: dict[int, tuple[int, list[int]]] = {}
+        self._now: RunNow | None = None
+
+    def poll(self) -> News:
+        """What is new; if nothing can be learnt any more, that and why."""
+        try:
+            news = self._poll()
+        except (OwnFailure, UserError, OSError) as failure:
+            self._forget_index()
+            if self._now is None:
+                raise
+            self._live = False
+            news = News(self._now._replace(live=False, trouble=safe(str(failure))))
+        self._now = news.run
+        return news
+
+    def _poll(self) -> News:
+        self._live = self._run.in_use()
+        anew = self._index is None
+        index = self._index or self._opened()
+        changed: set[int] = set()
+        journal = os.stat(self._run.journal)
+        if (stamp := (journal.st_size, journal.st_mtime_ns)) != self._seen:
+            try:
+                changed = index.catch_up()
+            except Stale:  # a queue has made its journal shorter
+                self._forget_index()
+                index, anew = self._opened(), True
+            self._seen = stamp
+        if anew:
+            self._known = {entry.seq: self._job(entry) for entry in index.entries()}
+            return News(self._run_now(index), list(self._known.values()), (), True)
+        gone: set[int] = set()
+        if len(self._known.keys() | changed) != index.metrics.added:
+            gone = self._known.keys() - {seq for (seq,) in index.rows("seq")}
+            for seq in gone:
+                del self._known[seq]
+        died = self._now is not None and self._now.live and not self._live  # what ran was interrupted
+        entries = index.entries() if died else _chosen(index, changed - gone)
+        jobs = [self._job(entry) for entry in entries]
+        # The index tells of more jobs than have changed: those that lie beside them.
+        jobs = [job for job in jobs if self._known.get(job.seq) != job]
+        self._known.update((job.seq, job) for job in jobs)
+        return News(self._run_now(index), tuple(jobs), tuple(sorted(gone)))
+
+    def _opened(self) -> Index:
+        self._index = self._open.enter_context(watch(self._run))
+        self._index.catch_up()
+        return self._index
+
+    def _forget_index(self) -> None:
+        self._open.close()
+        self._index = None
+        self._seen = None
+
+    def _run_now(self, index: Index) -> RunNow:
+        facts, live = index.facts, self._live
+        added, ended = index.metrics.added, index.metrics.ended
+        state = state_of(facts, live=live, unfinished=added - ended)
+        now = time.time() if live else facts["until"]
+        numbers: Metrics = metrics_of(index, now=now, live=live)
+        name = ", ".join(os.path.basename(str(file)) for file in facts["files"])
+        paused = stopping = False
+        if live:
+            with contextlib.suppress(OwnFailure, UserError, TimeoutError):
+                answer = self._ask("ps", jobs=[NOBODY])
+                paused, stopping = answer["paused"], answer["stopping"]
+        return RunNow(
+            safe(os.path.basename(self._run.path)), safe(name), state, live, facts["began"], now,
+            facts["workers"], numbers, added, ended, paused, stopping, facts["complete"],
+            address=self._run.address,
+        )  # fmt: skip
+
+    def _job(self, entry: Entry) -> Job:
+        run = run_of(entry)
+        text = run if isinstance(run, str) else shlex.join(run)
+        command = safe(" ".join(text[:LONGEST].split()))
+        name = safe(" ".join(entry.id[:LONGEST].split())) if entry.named else command
+        running = entry.state == "running"
+        state = "interrupted" if running and not self._live else entry.state
+        how = ""
+        if entry.last and not running:
+            how = _how(entry.code, entry.signal, entry.asked, entry.message, entry.timeout)
+        most = max(
+            entry.attempts, entry.attempts - entry.retries + entry.most_retries, 1 + entry.most_retries
+        )
+        tags = () if entry.tags == "[]" else tuple(safe(str(tag)) for tag in json.loads(entry.tags))
+        return Job(
+            entry.seq, entry.id, name or "?", command, state, entry.priority, tags, entry.attempts, most,
+            entry.timeout, entry.queued, entry.submitted if running else entry.began, entry.ended, how,
+            plain(entry.message[:LONGEST]),
+        )  # fmt: skip
+
+    def details(self, seq: int) -> Details:
+        """Its attempts, and what it waits for: the run's own words while it lives."""
+        if self._index is None or not (found := self._index.entries("seq = ?", seq)):
+            return Details(seq)
+        entry = found[0]
+        attempts = [
+            Attempt(
+                one["last"],
+                _how(one["code"], one["signal"], one["asked"], one["message"] or "", one["timeout"]),
+                _length(one["began"], one["ended"]),
+                plain((one["message"] or "")[:LONGEST]),
+            )
+            for one in self._index.earlier_attempts(seq)
+        ]
+        if entry.last:
+            how = _how(entry.code, entry.signal, entry.asked, entry.message, entry.timeout)
+            message = plain(entry.message[:LONGEST])
+            attempts.append(Attempt(entry.last, how, _length(entry.began, entry.ended), message))
+        if entry.state == "running":
+            attempts.append(Attempt(entry.attempts, "running" if self._live else "interrupted", None))
+        why = ""
+        if self._live and entry.state in ("running", "waiting", "queued", "pending"):
+            with contextlib.suppress(OwnFailure, UserError, TimeoutError):
+                why = safe(self._ask("ps", jobs=[entry.id], why=True)["why"].get(entry.id, ""))
+        return Details(seq, attempts, why)
+
+    def words(self, seqs: Iterable[int]) -> dict[int, str]:
+        """The last line of what each has printed: of the run's memory, or of files."""
+        wanted = sorted(set(seqs))
+        found: dict[int, str] = {}
+        if self._index is None:
+            return found
+        for entry in _chosen(self._index, set(wanted)):
+            if entry.state == "running" and self._live:
+                if (line := self._glance(entry.seq, entry.attempts)) is not None:
+                    found[entry.seq] = line
+            elif entry.last:
+                found[entry.seq] = self._last_words(entry)
+        self._glances = {seq: glance for seq, glance in self._glances.items() if seq in wanted}
+        return found
+
+    def _glance(self, seq: int, attempt: int) -> str | None:
+        """The newest line of a running job; None if there is nothing newer."""
+        before = self._glances.get(seq)
+        sizes = before[1] if before is not None and before[0] == attempt else [0, 0]
+        line = "" if before is None or before[0] != attempt else None
+        for stream in (2, 1):
+            try:
+                answer = self._ask("output", seq=seq, stream=stream, offset=FAR)
+                size = int(answer.get("size", 0))
+                if answer.get("attempt") != attempt or size == sizes[stream - 1]:
+                    continue
+                offset = max(0, size - GLANCE)
+                answer = self._ask("output", seq=seq, stream=stream, offset=offset)
+            except (OwnFailure, UserError, TimeoutError):
+                return None
+            sizes[stream - 1] = size
+            line = last_line(base64.b64decode(answer.get("data", ""))) or line
+        self._glances[seq] = (attempt, sizes)
+        return line
+
+    def _last_words(self, entry: Entry) -> str:
+        failed = entry.state not in ("ok", "running")
+        sizes = (entry.out, entry.err)
+        for stream in (2, 1) if failed else (1, 2):
+            if size := sizes[stream - 1]:
+                data = self._stored(Key(entry.seq, entry.last), sizes, stream, max(0, size - GLANCE))
+                if line := last_line(data):
+                    return line
+        return ""
+
+    def read(self, seq: int, attempt: int, stream: int, offset: int | None) -> Piece:
+        """From the run while the attempt runs, from its file when it has ended."""
+        if self._index is None or not (found := self._index.entries("seq = ?", seq)):
+            return Piece(over=True)
+        ended = [one for one in self._index.earlier_attempts(seq) if one["last"] == attempt]
+        entry = found[0]
+        sizes = (ended[0]["out"], ended[0]["err"]) if ended else None
+        if sizes is None and entry.last == attempt:
+            sizes = (entry.out, entry.err)
+        if sizes is not None:
+            size = sizes[stream - 1]
+            start = max(0, size - TAIL) if offset is None else offset
+            data = self._stored(Key(seq, attempt), sizes, stream, start)
+            return Piece(data, start, start + len(data) >= size or not data)
+        if not self._live or entry.state != "running":
+            return Piece(b"", offset or 0, over=not self._live)
+        try:
+            if offset is None:
+                size = int(self._ask("output", seq=seq, stream=stream, offset=FAR).get("size", 0))
+                offset = max(0, size - TAIL)
+            answer = self._ask("output", seq=seq, stream=stream, offset=offset)
+        except (OwnFailure, UserError, TimeoutError):
+            return Piece(b"", offset or 0)
+        fits = answer.get("attempt") == attempt
+        return Piece(base64.b64decode(answer.get("data", "")) if fits else b"", offset)
+
+    def _stored(self, key: Key, sizes: tuple[int, int], stream: int, start: int) -> bytes:
+        """What a file has from there on, up to a piece."""
+        try:
+            capture = Capture.stored(self._logs, key, *sizes).stream(stream)
+            return b"".join(capture.pieces(start, min(capture.size, start + TAIL)))
+        except OSError:
+            return b""  # removed, or never kept
+
+    def act(self, verb: str, **facts: Any) -> dict[str, Any]:
+        """Asks the run. `seq` beside `jobs` makes sure that it is this job and no namesake."""
+        if not self._live:
+            raise OwnFailure("the run has ended: nothing can be changed any more", NO_LIVE_RUN)
+        if (seq := facts.pop("seq", None)) is not None:
+            meant = self._ask("ps", jobs=facts["jobs"])["jobs"]
+            if [job["seq"] for job in meant] != [seq]:
+                raise OwnFailure("the job has ended meanwhile: nothing was changed", 1)
+        try:
+            return self._ask(verb, **facts)
+        except TimeoutError:
+            raise OwnFailure("the run has not answered yet: it may still do it") from None
+
+    def again(self, seq: int) -> dict[str, Any]:
+        """Asks the run for a new job like an ended one; what that one needed has ended too."""
+        facts: dict[str, Any] = {}
+        for line in Lines(self._run.journal):
+            if line.get("s") == seq and line.get("e") in ("add", "change"):
+                facts = line["job"]
+        if not facts:
+            raise OwnFailure("the journal no longer tells what the job was", 1)
+        return self.act("add", add=[{name: value for name, value in facts.items() if name != "needs"}])
+
+    def _ask(self, verb: str, **facts: Any) -> dict[str, Any]:
+        """An answer, over the connection that is there or a new one: the run may drop one that is idle."""
+        for last in (False, True):
+            fresh = self._talk is None
+            try:
+                self._talk = self._talk or Talk(self._run.path)
+                return self._talk.ask(verb, timeout=PATIENCE, **facts)
+            except TimeoutError:
+                self._hang_up()  # its answer would be taken for that to the next question
+                raise
+            except OwnFailure as failure:
+                if failure.code != NO_LIVE_RUN:
+                    raise
+                self._hang_up()
+                if last or fresh or verb not in ("ps", "output", "info"):
+                    raise
+        raise AssertionError
+
+    def _hang_up(self) -> None:
+        if self._talk is not None:
+            self._talk.close()
+            self._talk = None
+
+    def close(self) -> None:
+        """Lets go of the run and of the index."""
+        self._hang_up()
+        self._forget_index()
+
+
+def _chosen(index: Index, seqs: set[int]) -> list[Entry]:
+    """These jobs; SQLite takes only so many marks at a time."""
+    wanted = sorted(seqs)
+    found: list[Entry] = []
+    for start in range(0, len(wanted), 500):
+        part = wanted[start : start + 500]
+        found += index.entries(f"seq IN ({','.join('?' * len(part))})", *part)
+    return found
+
+
+def _how(code: int | None, signal: str | None, asked: str | None, why: str, timeout: float | None) -> str:
+    return safe(how_it_ended(exit_of(code, signal, why), StopReason(asked) if asked else None, timeout))
+
+
+def _length(began: float | None, ended: float | None) -> float | None:
+    return None if began is None or ended is None else max(0.0, ended - began)

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The terminal of `top` is put right by a watchdog should `top` be killed."""
+
+from __future__ import annotations
+
+import contextlib
+import termios
+from collections.abc import Iterator
+from typing import Any
+
+from textual.app import App
+
+from pqrun.executors.local.watchdog import guard_terminal
+
+# Keyboard protocol, paste, size and mouse reports, focus reports; line wrap, alternate screen, cursor, colours.
+AFTER_A_KILL = (
+    b"\x1b[<u\x1b[?2004l\x1b[?2048l\x1b[?1000l\x1b[?1003l\x1b[?1015l\x1b[?1006l\x1b[?1016l\x1b[?1004l"
+    b"\x1b[?2026l\x1b[?7h\x1b[?1049l\x1b[?25h\x1b[0m"
+)
+
+
+@contextlib.contextmanager
+def guarded(app: App[Any]) -> Iterator[None]:
+    """While the app runs and is not suspended, its death puts the terminal right."""
+    before = termios.tcgetattr(0)
+    warden = guard_terminal()
+
+    def begin(_: object = None) -> None:
+        warden.keep_terminal(before=before, ours=termios.tcgetattr(0), text=AFTER_A_KILL)
+
+    def end(_: object = None) -> None:
+        warden.keep_terminal(before=None, ours=None, text=b"")
+
+    def ready() -> None:
+        begin()
+        app.app_suspend_signal.subscribe(app, end)
+        app.app_resume_signal.subscribe(app, begin)
+
+    app.call_later(ready)
+    try:
+        yield
+    finally:
+        warden.close()
