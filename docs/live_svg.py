@@ -13,12 +13,12 @@ from random import Random
 
 from rich.console import Console
 
-from pqrun.core.job import NOTHING_SAID, Attempt, Command, Exited, JobSpec, Priority, RetryPolicy, Said
-from pqrun.core.metrics import RunningMetrics
+from pqrun.core.job import NO_REPORT, Attempt, Command, ExitedWith, JobSpec, Priority, RetryPolicy, SelfReport
+from pqrun.core.metrics import MetricsCollector
 from pqrun.core.scheduler import Scheduler
 from pqrun.testing import FakeClock, Fate, SimulatedExecutor, simulate
-from pqrun.ui.live.layout import frame, most_failures, most_running
-from pqrun.ui.live.state import Board, Facts, Glimpse
+from pqrun.ui.live.layout import frame, max_failures, max_running
+from pqrun.ui.live.state import JobPreview, LiveTableState, TableView
 
 WORKERS = 4
 MOMENT = 205.0
@@ -32,9 +32,9 @@ ENDS = {
     "sync:eu-west": (255, "ssh: connect to host eu-west port 22: Connection timed out"),
 }
 SHOWS = {
-    "render/chapter-07": Glimpse(line="frame 1482/2000"),
-    "db:backup --full": Glimpse("dumping table orders", 0.62),
-    "test[PY=3.13,OS=mac]": Glimpse(line="tests/test_queue.py ....... [ 48%]"),
+    "render/chapter-07": JobPreview(line="frame 1482/2000"),
+    "db:backup --full": JobPreview("dumping table orders", 0.62),
+    "test[PY=3.13,OS=mac]": JobPreview(line="tests/test_queue.py ....... [ 48%]"),
 }
 
 
@@ -78,9 +78,9 @@ def simulated_events() -> list[object]:
         name = attempt.spec.id
         seconds = SECONDS.get(name.split("-")[0]) or SECONDS.get(name) or random.uniform(4.0, 17.0)
         if name == "db:backup --full" and attempt.key.attempt == 1:
-            return Fate(12.0, Exited(75), said=Said(message="pg_dump: error: the server is busy"))
+            return Fate(12.0, ExitedWith(75), said=SelfReport(message="pg_dump: error: the server is busy"))
         code, message = ENDS.get(name, (0, None))
-        return Fate(seconds, Exited(code), said=Said(message=message) if message else NOTHING_SAID)
+        return Fate(seconds, ExitedWith(code), said=SelfReport(message=message) if message else NO_REPORT)
 
     scheduler = Scheduler(random=random)
     scheduler.add(first_jobs(), 0.0)
@@ -93,17 +93,17 @@ def simulated_events() -> list[object]:
     return list(simulate(scheduler, executor).events)
 
 
-def facts_at(moment: float, rows: int, events: list[object]) -> Facts:
+def facts_at(moment: float, rows: int, events: list[object]) -> TableView:
     """What the table knows at that moment of the night."""
-    board, metrics = Board(0.0, 0.0), RunningMetrics(0.0)
+    board, metrics = LiveTableState(0.0, 0.0), MetricsCollector(0.0)
     past = [event for event in events if event.at <= moment]
-    board.hear(past)
+    board.on_events(past)
     metrics.fold(past)
-    most = most_running(rows)
+    most = max_running(rows)
     names = {event.seq: event.spec.id for event in past if type(event).__name__ == "JobAdded"}
     shows = {key: SHOWS[names[key.seq]] for key in board.running_keys(most) if names[key.seq] in SHOWS}
     running = board.running(moment, most, shows)
-    return Facts(
+    return TableView(
         title="nightly.yaml",
         run="k3f9mw",
         elapsed=moment,
@@ -115,7 +115,7 @@ def facts_at(moment: float, rows: int, events: list[object]) -> Facts:
         running=running,
         reserve=len(running),
         waiting=board.waiting_count,
-        failures=board.failures(moment, most_failures(rows)),
+        failures=board.failures(moment, max_failures(rows)),
         limits=board.limits,
         rate=board.rate.per_second(moment),
         eta=board.rate.eta(moment, board.unfinished),

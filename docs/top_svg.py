@@ -15,9 +15,9 @@ from random import Random
 from typing import Any
 
 from pqrun.core.metrics import Metrics
-from pqrun.ui.top.app import Top
-from pqrun.ui.top.jobs import Job
-from pqrun.ui.top.run_source import Attempt, Details, News, Piece, RunNow
+from pqrun.ui.top.app import TopApp
+from pqrun.ui.top.jobs import ListedJob
+from pqrun.ui.top.run_source import JobDetails, OutputPiece, PastAttempt, RunState, RunUpdate
 
 PICTURE = Path(__file__).with_name("top.svg")
 COLUMNS, ROWS = 120, 38
@@ -39,7 +39,7 @@ pg_dump: dumping table orders (62%)
 """
 
 
-def jobs() -> list[Job]:
+def jobs() -> list[ListedJob]:
     """What has ended, what runs, what waits."""
     random = Random(7)
     found = []
@@ -48,11 +48,13 @@ def jobs() -> list[Job]:
         began = max(BEGAN, ended - random.uniform(5, 15))
         name = f"page-{seq:02}"
         found.append(
-            Job(seq, name, name, f"make {name}", "ok", attempts=1, queued=BEGAN, began=began, ended=ended)
+            ListedJob(
+                seq, name, name, f"make {name}", "ok", attempts=1, queued=BEGAN, began=began, ended=ended
+            )
         )
 
     def put(seq: int, name: str, state: str, priority: int = 1, **facts: Any) -> None:
-        job = Job(
+        job = ListedJob(
             seq, name, name, facts.pop("command", f"make {name}"), state, priority, queued=BEGAN, **facts
         )
         found[:] = [*(one for one in found if one.seq != seq), job]
@@ -82,7 +84,7 @@ class Night:
         self._jobs = jobs()
         self._told = False
 
-    def poll(self) -> News:
+    def poll(self) -> RunUpdate:
         """All of it, once."""
         ended = sum(not job.unfinished for job in self._jobs)
         queued = sum(job.state == "queued" for job in self._jobs)
@@ -91,25 +93,25 @@ class Night:
             jobs_retried=4, current_queue_size=queued, active_workers=WORKERS, average_wait_time=41.3,
             average_processing=12.6,
         )  # fmt: skip
-        run = RunNow(
+        run = RunState(
             "k3f9mw", "nightly.yaml", "live", True, BEGAN, NOW, WORKERS, numbers, len(self._jobs), ended
         )
         changed, self._told = ([] if self._told else self._jobs), True
-        return News(run, changed, (), bool(changed))
+        return RunUpdate(run, changed, (), bool(changed))
 
-    def details(self, seq: int) -> Details:
+    def details(self, seq: int) -> JobDetails:
         """The second try of the backup."""
-        tries = (Attempt(1, "exit 75", 12.0, "the server is busy"), Attempt(2, "running", None))
-        return Details(seq, tries if seq == 66 else (), "runs for 31s, attempt 2" if seq == 66 else "")
+        tries = (PastAttempt(1, "exit 75", 12.0, "the server is busy"), PastAttempt(2, "running", None))
+        return JobDetails(seq, tries if seq == 66 else (), "runs for 31s, attempt 2" if seq == 66 else "")
 
     def words(self, seqs: Iterable[int]) -> dict[int, str]:
         """What they print."""
         return {seq: SAYS.get(seq, "") for seq in seqs}
 
-    def read(self, seq: int, attempt: int, stream: int, offset: int | None) -> Piece:
+    def read(self, seq: int, attempt: int, stream: int, offset: int | None) -> OutputPiece:
         """What the backup prints."""
         data = LOG[offset or 0 :] if (seq, stream) == (66, 1) else b""
-        return Piece(data, offset or 0)
+        return OutputPiece(data, offset or 0)
 
     def act(self, verb: str, **facts: Any) -> dict[str, Any]:
         """Nothing is done."""
@@ -120,7 +122,7 @@ class Night:
 
 
 async def _drawn(columns: int, rows: int) -> str:
-    app = Top(Night(), every=0.05)
+    app = TopApp(Night(), every=0.05)
     async with app.run_test(size=(columns, rows)) as pilot:
         while app.rounds < 2:
             await pilot.pause(0.02)

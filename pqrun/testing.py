@@ -13,11 +13,11 @@ from heapq import heappop, heappush
 from math import inf
 
 from pqrun.core.events import Event
-from pqrun.core.job import NOTHING_SAID, Attempt, Exit, Exited, Key, Said, Signalled
-from pqrun.core.metrics import RunningMetrics
-from pqrun.core.notices import Ended, News, Refused, Started
+from pqrun.core.job import NO_REPORT, Attempt, AttemptId, Exit, ExitedWith, KilledBySignal, SelfReport
+from pqrun.core.metrics import MetricsCollector
+from pqrun.core.notices import ExecutorNotice, ProcessFinished, ProcessStarted, StartRejected
 from pqrun.core.scheduler import Scheduler
-from pqrun.engine.engine import Ask, Bears, Engine, NoJournal
+from pqrun.engine.engine import Engine, LoadLimit, NoJournal, Request
 
 
 class FakeClock:
@@ -40,10 +40,10 @@ class Fate:
     """What a simulated attempt will do: run for `seconds`, then end; `deaf`: only a kill ends it."""
 
     seconds: float = 1.0
-    exit: Exit = Exited(0)
+    exit: Exit = ExitedWith(0)
     deaf: bool = False
     refuse: bool = False
-    said: Said = NOTHING_SAID
+    said: SelfReport = NO_REPORT
 
 
 @dataclass
@@ -65,18 +65,18 @@ class SimulatedExecutor:
         slots: int,
         fate: Callable[[Attempt], Fate],
         *,
-        asks: Iterable[tuple[float, Ask]] = (),
+        asks: Iterable[tuple[float, Request]] = (),
     ) -> None:
         self.clock = clock
         self.slots = slots
         self.engine: Engine | None = None
-        self.reports: list[News] = []
+        self.reports: list[ExecutorNotice] = []
         self._fate = fate
-        self._live: dict[Key, _Life] = {}
-        self._ends: list[tuple[float, int, Key]] = []
+        self._live: dict[AttemptId, _Life] = {}
+        self._ends: list[tuple[float, int, AttemptId]] = []
         self._asks = sorted(asks, key=lambda timed: timed[0])
         self._count = 0
-        self._rung = False
+        self._woken = False
 
     def capacity(self) -> int:
         """Slots in all."""
@@ -86,20 +86,20 @@ class SimulatedExecutor:
         """Begins at once, on the fake clock."""
         fate = self._fate(attempt)
         if fate.refuse:
-            self._report(Refused(attempt.key, "no room"))
+            self._report(StartRejected(attempt.key, "no room"))
             return
         self._live[attempt.key] = _Life(attempt, fate, self.clock.now(), fate.exit)
-        self._report(Started(attempt.key, self.clock.now(), "slot"))
+        self._report(ProcessStarted(attempt.key, self.clock.now(), "slot"))
         self._end_at(self.clock.now() + fate.seconds, attempt.key)
 
-    def stop(self, key: Key, *, force: bool) -> None:
+    def stop(self, key: AttemptId, *, force: bool) -> None:
         """Ends it now, unless it is deaf and not killed."""
         life = self._live.get(key)
         if life is None:
             return
         life.stopped = True
         if force or not life.fate.deaf:
-            life.exit = Signalled("SIGKILL" if force else "SIGTERM")
+            life.exit = KilledBySignal("SIGKILL" if force else "SIGTERM")
             self._end_at(self.clock.now(), key)
 
     def close(self) -> None:
@@ -108,14 +108,14 @@ class SimulatedExecutor:
             self.stop(key, force=True)
             self._end(key)
 
-    def ring(self) -> None:
+    def wake(self) -> None:
         """The next wait returns at once."""
-        self._rung = True
+        self._woken = True
 
-    def wait(self, seconds: float) -> list[Ask]:
+    def wait(self, seconds: float) -> list[Request]:
         """Moves the clock to whatever comes first: an alarm, an end, or a scripted ask."""
-        if self._rung:
-            self._rung = False
+        if self._woken:
+            self._woken = False
             return []
         alarm = self.clock.now() + seconds
         first_end = self._ends[0][0] if self._ends else inf
@@ -131,28 +131,28 @@ class SimulatedExecutor:
             self._end(heappop(self._ends)[2])
         return asks
 
-    def _end_at(self, when: float, key: Key) -> None:
+    def _end_at(self, when: float, key: AttemptId) -> None:
         self._count += 1
         heappush(self._ends, (when, self._count, key))
 
-    def _end(self, key: Key) -> None:
+    def _end(self, key: AttemptId) -> None:
         life = self._live.pop(key, None)
         if life is not None:
             now = self.clock.now()
-            self._report(Ended(key, life.exit, life.stopped, life.began, now, said=life.fate.said))
+            self._report(ProcessFinished(key, life.exit, life.stopped, life.began, now, said=life.fate.said))
 
-    def _report(self, news: News) -> None:
+    def _report(self, news: ExecutorNotice) -> None:
         self.reports.append(news)
         if self.engine is not None:
             self.engine.post(news)
 
 
 @dataclass
-class Story:
+class RecordedRun:
     """A listener and journal that keeps everything it hears."""
 
     events: list[Event] = field(default_factory=list)
-    behind: bool = False
+    backlogged: bool = False
 
     def put(self, events: Sequence[Event]) -> None:
         """Hears."""
@@ -162,15 +162,15 @@ class Story:
 def simulate(
     scheduler: Scheduler,
     executor: SimulatedExecutor,
-    story: Story | None = None,
+    story: RecordedRun | None = None,
     *,
     check: Callable[[Scheduler], None] | None = None,
-    machine: Bears | None = None,
+    machine: LoadLimit | None = None,
     past: Sequence[Event] = (),
-) -> Story:
+) -> RecordedRun:
     """A whole run on the fake clock, from its first event to its last; `past` is what it goes on from."""
-    story = story or Story()
-    metrics = RunningMetrics(executor.clock.now())
+    story = story or RecordedRun()
+    metrics = MetricsCollector(executor.clock.now())
     metrics.fold(past)
     engine = Engine(
         clock=executor.clock,
@@ -184,7 +184,7 @@ def simulate(
     engine.executor = executor
     executor.engine = engine
     if check is not None:
-        engine.resolve = lambda _events: check(scheduler)
+        engine.after_turn = lambda _events: check(scheduler)
     engine.run()
     if engine.broken:
         raise engine.broken

@@ -8,9 +8,9 @@ import sys
 import traceback
 from collections.abc import Callable
 
-from pqrun.core.errors import BUG, OWN_FAILURE, USAGE, OwnFailure, UserError, refusal
-from pqrun.core.text import safe
-from pqrun.journal.run_directory import LOG, RunDirectory
+from pqrun.core.errors import BUG, OWN_FAILURE, USAGE, InternalFailure, UserError, refusal
+from pqrun.core.text import escape_controls
+from pqrun.journal.run_directory import LOG_NAME, RunDirectory
 
 _READY = "ready"
 _END = b"\0"
@@ -23,23 +23,23 @@ def detached(directory: RunDirectory, serve: Callable[[Ready], int]) -> int:
     reading, writing = os.pipe()
     first = os.fork()
     if first == 0:
-        _be_in_the_background(directory, serve, writing)
+        _daemonize(directory, serve, writing)
     os.close(writing)
     os.waitpid(first, 0)
     word, _, rest = _heard(reading).partition(" ")
     if word == _READY:
         sys.stdout.write(
-            f"pqrun: serving {safe(directory.path)} (pid {rest}): `pqrun add` adds jobs, `pqrun stop` ends it\n"
+            f"pqrun: serving {escape_controls(directory.path)} (pid {rest}): `pqrun add` adds jobs, `pqrun stop` ends it\n"
         )
         return 0
     if word == str(USAGE):
         raise UserError(rest)
-    raise OwnFailure(
-        rest or f"the queue could not be started: see {directory.path}/{LOG}", int(word or OWN_FAILURE)
+    raise InternalFailure(
+        rest or f"the queue could not be started: see {directory.path}/{LOG_NAME}", int(word or OWN_FAILURE)
     )
 
 
-def _be_in_the_background(directory: RunDirectory, serve: Callable[[Ready], int], told: int) -> None:
+def _daemonize(directory: RunDirectory, serve: Callable[[Ready], int], told: int) -> None:
     """Never returns: as a grandchild it serves, as a child it is gone at once."""
     code = OWN_FAILURE
     told_yet = False
@@ -61,13 +61,13 @@ def _be_in_the_background(directory: RunDirectory, serve: Callable[[Ready], int]
     except BaseException as error:
         told_of = error if isinstance(error, UserError) else refusal(error)
         if told_of is not None:
-            code = told_of.code if isinstance(told_of, OwnFailure) else USAGE
+            code = told_of.code if isinstance(told_of, InternalFailure) else USAGE
             _say(f"pqrun: {told_of}")
             tell(f"{code} {told_of}")
         else:
             code = BUG
             _say(traceback.format_exc() + "pqrun: this is a bug in pqrun; please report the lines above")
-            tell(f"{code} this is a bug in pqrun: {directory.path}/{LOG} tells more")
+            tell(f"{code} this is a bug in pqrun: {directory.path}/{LOG_NAME} tells more")
     finally:
         os._exit(code)
 
@@ -99,7 +99,7 @@ def _take_log(directory: RunDirectory) -> None:
     directory.create()
     null = os.open(os.devnull, os.O_RDWR)
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
-    log = os.open(f"{directory.path}/{LOG}", flags, 0o600)
+    log = os.open(f"{directory.path}/{LOG_NAME}", flags, 0o600)
     for fd, taken in ((0, null), (1, log), (2, log)):
         os.dup2(taken, fd)
     for fd in (null, log):
@@ -109,6 +109,6 @@ def _take_log(directory: RunDirectory) -> None:
 
 def _say(text: str) -> None:
     try:
-        os.write(2, safe(text, keep="\t\n").encode() + b"\n")
+        os.write(2, escape_controls(text, keep="\t\n").encode() + b"\n")
     except OSError:
         pass  # there is nobody to be told

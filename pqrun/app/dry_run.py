@@ -6,22 +6,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pqrun.core.errors import UserError
-from pqrun.core.job import Attempt, shown_command
+from pqrun.core.job import Attempt, format_command
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.settings import MAX_QUEUE, Settings
-from pqrun.core.text import safe
+from pqrun.core.text import escape_controls
 from pqrun.engine.machine_load import count_workers
-from pqrun.input import Input
-from pqrun.output.writer import Outlet
+from pqrun.input import JobInput
+from pqrun.output.writer import StreamWriter
 from pqrun.testing import FakeClock, Fate, SimulatedExecutor, simulate
 
 if TYPE_CHECKING:
-    from pqrun.journal.restart_plan import Restart
-    from pqrun.journal.run_record import Record
+    from pqrun.journal.restart_plan import RestartPlan
+    from pqrun.journal.run_record import RunRecord
 
 
 def dry_run(
-    settings: Settings, source: Input, record: Record | None = None, restart: Restart | None = None
+    settings: Settings, source: JobInput, record: RunRecord | None = None, restart: RestartPlan | None = None
 ) -> int:
     """Prints the commands, one a line, in the order in which they would start.
 
@@ -29,7 +29,7 @@ def dry_run(
     """
     if record is not None:
         record.close()
-    out = Outlet(1, "standard output")
+    out = StreamWriter(1, "standard output")
     scheduler = Scheduler(
         pools=restart.pools if restart is not None else settings.pools or source.pools,
         max_queue=settings.max_queue or source.max_queue or MAX_QUEUE,
@@ -38,9 +38,9 @@ def dry_run(
     screen = out.is_terminal
 
     def show(attempt: Attempt) -> Fate:
-        command = shown_command(attempt.spec.work).replace("\n", "\\n")
+        command = format_command(attempt.spec.work).replace("\n", "\\n")
         if screen:
-            command = safe(command, keep="\t")
+            command = escape_controls(command, keep="\t")
         out.write(command.encode("utf-8", "surrogateescape") + b"\n")
         return Fate()
 
@@ -53,6 +53,6 @@ def dry_run(
     if source.wrong:
         raise UserError(source.wrong)
     if out.failure:
-        Outlet(2, "standard error").say(f"pqrun: {out.failure}")
+        StreamWriter(2, "standard error").say(f"pqrun: {out.failure}")
         return 4
     return 0

@@ -8,27 +8,27 @@ import os
 from collections.abc import Callable, Sequence
 from threading import Lock, Thread
 
-from pqrun.control.server import Server
+from pqrun.control.server import ControlServer
 from pqrun.core import events as ev
-from pqrun.core.errors import OwnFailure
+from pqrun.core.errors import InternalFailure
 from pqrun.engine.engine import Engine
 from pqrun.engine.threads import NoThread, start_thread
-from pqrun.journal.compaction import remove_outputs, shortened
-from pqrun.journal.run_directory import LOG
-from pqrun.journal.run_record import Record
-from pqrun.journal.writer import Journal
+from pqrun.journal.compaction import compacted, remove_outputs
+from pqrun.journal.run_directory import LOG_NAME
+from pqrun.journal.run_record import RunRecord
+from pqrun.journal.writer import JournalWriter
 
-LONGEST_LOG = 8 << 20
+MAX_LOG_BYTES = 8 << 20
 
 
-class Tidying:
+class QueueMaintenance:
     """Hears how many jobs have ended; when it is worth while, a thread makes the journal short again.
 
     The long part of the work is done beside the run, on what was written before; the run then only
     waits for what has been written since to be added.
     """
 
-    def __init__(self, record: Record, engine: Engine, keep: int) -> None:
+    def __init__(self, record: RunRecord, engine: Engine, keep: int) -> None:
         self._record = record
         self._engine = engine
         self._keep = keep
@@ -58,12 +58,12 @@ class Tidying:
 
     def _tidy(self) -> None:
         directory, journal = self._record.directory, self._record.journal
-        assert directory is not None and isinstance(journal, Journal)
+        assert directory is not None and isinstance(journal, JournalWriter)
         with contextlib.suppress(OSError):
-            shorten_log(f"{directory.path}/{LOG}")
+            shorten_log(f"{directory.path}/{LOG_NAME}")
         try:
-            shorter = shortened(directory.journal, keep=self._keep, worth=self._worth // 2)
-        except (OSError, OwnFailure):
+            shorter = compacted(directory.journal, keep=self._keep, worth=self._worth // 2)
+        except (OSError, InternalFailure):
             return  # it stays long; if the disk is full, the run's own next line will say so
         if shorter is None:
             return
@@ -78,7 +78,7 @@ class Tidying:
 
 def shorten_log(path: str) -> None:
     """What a detached queue has said goes aside when it has become much, and what had gone there goes."""
-    if os.stat(path, follow_symlinks=False).st_size <= LONGEST_LOG:
+    if os.stat(path, follow_symlinks=False).st_size <= MAX_LOG_BYTES:
         return
     aside = f"{path}.1"
     with contextlib.suppress(FileNotFoundError):
@@ -96,7 +96,7 @@ def shorten_log(path: str) -> None:
         os.close(fd)
 
 
-def upkeep(record: Record, engine: Engine, server: Server) -> Callable[[], None]:
+def upkeep(record: RunRecord, engine: Engine, server: ControlServer) -> Callable[[], None]:
     """What is to be called now and then, from any thread, while the run goes on."""
 
     def look() -> None:

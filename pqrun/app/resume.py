@@ -8,16 +8,16 @@ from typing import Any
 
 from pqrun.core import events as ev
 from pqrun.core.errors import UserError
-from pqrun.core.expansion import apart, layered, together
+from pqrun.core.expansion import join_templates, layered, split_templates
 from pqrun.core.job import JobSpec, Pool
 from pqrun.core.settings import Settings
-from pqrun.core.text import safe
+from pqrun.core.text import escape_controls
 from pqrun.engine.machine_load import count_workers
-from pqrun.input import Input
-from pqrun.journal.recovery import Recovery
-from pqrun.journal.restart_plan import Restart, plan
-from pqrun.journal.run_record import Record
-from pqrun.output.writer import Outlet
+from pqrun.input import JobInput
+from pqrun.journal.recovery import RecoveredRun
+from pqrun.journal.restart_plan import RestartPlan, plan_restart
+from pqrun.journal.run_record import RunRecord
+from pqrun.output.writer import StreamWriter
 
 _POLICY = {
     "retries": "max",
@@ -29,11 +29,11 @@ _POLICY = {
 }
 
 
-def open_resumed(settings: Settings, edited: Input | None) -> tuple[Input, Record, Restart]:
+def open_resumed(settings: Settings, edited: JobInput | None) -> tuple[JobInput, RunRecord, RestartPlan]:
     """The run of that name, locked; the jobs of `edited` files are matched to its."""
     assert settings.resume is not None
-    specs = None if edited is None else edited.everything()
-    record = Record.reopen(settings.resume, durable=settings.durable)
+    specs = None if edited is None else edited.read_all()
+    record = RunRecord.reopen(settings.resume, durable=settings.durable)
     found = record.found
     assert found is not None
     if not found.jobs and not specs:
@@ -45,20 +45,20 @@ def open_resumed(settings: Settings, edited: Input | None) -> tuple[Input, Recor
                 job.spec = _overridden(job.spec, settings.given_again)
     if not settings.dry_run:
         put_half_made_aside(found)
-    restart = plan(found, found.last, failed=settings.failed, specs=specs)
+    restart = plan_restart(found, found.last, failed=settings.failed, specs=specs)
     if restart.said:
-        Outlet(2, "standard error").say(f"pqrun: {restart.said}")
+        StreamWriter(2, "standard error").say(f"pqrun: {restart.said}")
     complete = edited is not None or is_queue(found) or (found.input_complete and found.input_ended)
-    source = said_before(found) if edited is None else edited
+    source = settings_before(found) if edited is None else edited
     as_left(restart, found, settings, source, anew=edited is not None)
     return (
-        Input((), None, (), workers=source.workers, max_queue=source.max_queue, complete=complete),
+        JobInput((), None, (), workers=source.workers, max_queue=source.max_queue, complete=complete),
         record,
         restart,
     )
 
 
-def put_half_made_aside(found: Recovery) -> None:
+def put_half_made_aside(found: RecoveredRun) -> None:
     """Move aside what jobs `create` that ran when pqrun was killed. To be called before they are planned."""
     for job in found.jobs.values():
         if job.state == "running" and (name := job.spec.creates) is not None:
@@ -66,24 +66,26 @@ def put_half_made_aside(found: Recovery) -> None:
 
             path = os.path.join(str(found.header["cwd"]), job.spec.work.cwd or "", name)
             if was_changed_since(path, job.started_at):
-                Outlet(2, "standard error").say(
-                    f"pqrun: job {safe(job.spec.id)}: {safe(move_aside(name, path))}"
+                StreamWriter(2, "standard error").say(
+                    f"pqrun: job {escape_controls(job.spec.id)}: {escape_controls(move_aside(name, path))}"
                 )
 
 
-def is_queue(found: Recovery) -> bool:
+def is_queue(found: RecoveredRun) -> bool:
     """Whether it is a run that never ends by itself: there is no list that could be incomplete."""
     return "serve" in found.header
 
 
-def said_before(found: Recovery) -> Input:
+def settings_before(found: RecoveredRun) -> JobInput:
     """What the job files of the first process said for the run."""
     said = found.header.get("file") or {}
     pools = [Pool(name, size, tuple(items)) for name, size, items in said.get("pools", ())]
-    return Input((), None, (), workers=said.get("workers"), max_queue=said.get("max_queue"), pools=pools)
+    return JobInput((), None, (), workers=said.get("workers"), max_queue=said.get("max_queue"), pools=pools)
 
 
-def as_left(restart: Restart, found: Recovery, settings: Settings, source: Input, *, anew: bool) -> None:
+def as_left(
+    restart: RestartPlan, found: RecoveredRun, settings: Settings, source: JobInput, *, anew: bool
+) -> None:
     """Gives it the workers and pools that the run was left with, but for what is said this time.
 
     `anew`: all that `settings` and `source` say is said this time.
@@ -122,6 +124,6 @@ def _overridden(spec: JobSpec, given: dict[str, Any]) -> JobSpec:
     if "shell" in given and isinstance(work.run, str):
         work = work._replace(shell=given["shell"])
     if "env" in given:
-        env, expand = apart(layered(together(work.env, work.expand), given["env"]))
+        env, expand = split_templates(layered(join_templates(work.env, work.expand), given["env"]))
         work = work._replace(env=env, expand=expand)
     return spec._replace(work=work, **changes)

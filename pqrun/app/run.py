@@ -8,41 +8,41 @@ from math import inf
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from pqrun.core.errors import BUG, NOT_ALL_RUN, OK, OWN_FAILURE, SOME_FAILED, USAGE, OwnFailure
-from pqrun.core.metrics import RunningMetrics
+from pqrun.core.errors import BUG, NOT_ALL_RUN, OK, OWN_FAILURE, SOME_FAILED, USAGE, InternalFailure
+from pqrun.core.metrics import MetricsCollector
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.settings import MAX_QUEUE, Settings
-from pqrun.core.start_policy import GIVE_UP_AFTER, Pace
+from pqrun.core.start_policy import GIVE_UP_SECONDS, StartRateLimiter
 from pqrun.engine.clock import SystemClock
-from pqrun.engine.dispatcher import Listener, Teller
+from pqrun.engine.dispatcher import EventDispatcher, Observer
 from pqrun.engine.engine import Engine
 from pqrun.engine.reactor import Reactor
-from pqrun.engine.signals import SignalPolicy, current_directory, end_by, enter, make_sure_of_signals
-from pqrun.executors.local.backend import Place, place_of
-from pqrun.executors.local.usage import Watch
-from pqrun.input import Input, open_input
-from pqrun.journal.run_record import Record
+from pqrun.engine.signals import SignalPolicy, chdir_or_error, current_directory, die_by_signal, reset_signals
+from pqrun.executors.local.backend import Backend, backend_of
+from pqrun.executors.local.usage import UsageMonitor
+from pqrun.input import JobInput, open_input
+from pqrun.journal.run_record import RunRecord
 from pqrun.reports import NoReports, reports_of
-from pqrun.reports.run_info import Ending, RunFacts
-from pqrun.ui.observers import Stage, outlets
+from pqrun.reports.run_info import Ending, RunInfo
+from pqrun.ui.observers import RunDisplay, outlets
 
 if TYPE_CHECKING:
-    from pqrun.control.handler import Desk
-    from pqrun.control.server import Server
-    from pqrun.core.job_table import Ledger
-    from pqrun.journal.restart_plan import Restart
-    from pqrun.reports.report_set import Reports
+    from pqrun.control.handler import RequestHandler
+    from pqrun.control.server import ControlServer
+    from pqrun.core.job_table import JobTable
+    from pqrun.journal.restart_plan import RestartPlan
+    from pqrun.reports.report_set import ReportSet
 
 
 def run(settings: Settings) -> int:
     """A whole run, from its input to its exit code; `UserError` before anything was started."""
-    make_sure_of_signals()
+    reset_signals()
     if settings.cwd is not None:
-        enter(settings.cwd)
+        chdir_or_error(settings.cwd)
     elif settings.resume is None:
         current_directory()  # before anything is made: without one no job could start
     source = open_input(settings) if settings.files or settings.resume is None else None
-    settings = source.under(settings) if source is not None else settings
+    settings = source.apply_to(settings) if source is not None else settings
     reports = None if settings.dry_run else reports_of(settings, source)
     record, restart = None, None
     if settings.resume is not None:
@@ -54,9 +54,9 @@ def run(settings: Settings) -> int:
         from pqrun.app.dry_run import dry_run
 
         return dry_run(settings, source, record, restart)
-    place = place_of(settings, source.jobs if restart is None else [task.spec for task in restart.tasks])
+    place = backend_of(settings, source.jobs if restart is None else [task.spec for task in restart.tasks])
     if record is None:
-        record = Record(run_dir=settings.run_dir, keep=settings.journal, durable=settings.durable)
+        record = RunRecord(run_dir=settings.run_dir, keep=settings.journal, durable=settings.durable)
     try:
         run = Run(settings, source, record, restart, reports, place)
     except BaseException:
@@ -71,11 +71,11 @@ class Run:
     def __init__(
         self,
         settings: Settings,
-        source: Input,
-        record: Record,
-        restart: Restart | None = None,
-        reports: Reports | NoReports | None = None,
-        place: Place | None = None,
+        source: JobInput,
+        record: RunRecord,
+        restart: RestartPlan | None = None,
+        reports: ReportSet | NoReports | None = None,
+        place: Backend | None = None,
     ) -> None:
         self.settings = settings
         self.source = source
@@ -83,29 +83,29 @@ class Run:
         self.restart = restart
         self.reports = reports or reports_of(settings)
         self.clock = SystemClock()
-        self.place = place or place_of(settings, source.jobs)
+        self.place = place or backend_of(settings, source.jobs)
         self.files = tuple(settings.files or (record.found.header["files"] if record.found else ()))
         said = settings.jobs or source.workers
         self.workers = (restart and restart.workers) or self.place.count(said)
         self.out, self.err = outlets(settings)
         self.reactor = Reactor()
-        self.metrics = RunningMetrics(record.found.header["at"] if record.found else self.clock.now())
-        self.stage = Stage(settings, self.clock, self.out, self.err)
-        self.page = self.stage.page
-        self.ledger: Ledger | None = None
+        self.metrics = MetricsCollector(record.found.header["at"] if record.found else self.clock.now())
+        self.display = RunDisplay(settings, self.clock, self.out, self.err)
+        self.summary = self.display.page
+        self.jobs: JobTable | None = None
         self.trouble: list[str] = []
         self.dropped = False
         self.scheduler = Scheduler(
             pools=restart.pools if restart is not None else settings.pools or source.pools,
             max_queue=settings.max_queue or source.max_queue or MAX_QUEUE,
             halt=settings.halt,
-            pace=Pace(settings.delay or 0.0, settings.rate),
+            pace=StartRateLimiter(settings.delay or 0.0, settings.rate),
             deadline=inf if settings.deadline is None else self.clock.now() + settings.deadline,
             random=Random(record.run_id),
-            patience=GIVE_UP_AFTER if settings.serve is None else inf,
+            patience=GIVE_UP_SECONDS if settings.serve is None else inf,
         )
 
-        self.server: Server | None = None
+        self.server: ControlServer | None = None
         self.ready: Callable[[], None] = lambda: None
         self._begun = False
 
@@ -114,10 +114,10 @@ class Run:
         try:
             code = self._run()
         finally:
-            self.stage.close()
+            self.display.close()
             self._close_record()
         if self.signals.stopped_by and code != BUG:
-            end_by(self.signals.stopped_by)
+            die_by_signal(self.signals.stopped_by)
         return code
 
     def _run(self) -> int:
@@ -133,27 +133,27 @@ class Run:
         if self.settings.serve is not None:
             facts["serve"] = self.settings.serve
         record.begin(self.clock, listed=len(self.source.jobs), facts=facts, began=self.metrics.began)
-        self.stage.open_live(
+        self.display.open_live(
             began=self.metrics.began,
             files=self.files,
             run=record.address,
             metrics=lambda: self.engine.snapshot(),
             workers=self.place.size,
-            holding=lambda: self.scheduler.holding,
+            holding=lambda: self.scheduler.hold_reason,
             resize=lambda count: self.slots.resize(count),
             output_of=lambda key: self.slots.output_of(key),
             report_path=self.place.report_path,
             loads=lambda: watch.loads(),
             unread=self.source.unread,
             reactor=self.reactor,
-            warden=self.place.warden,
+            warden=self.place.watchdogs,
         )
         where = record.directory.path if record.directory else None
         began, wall = self.metrics.began, self.clock.wall
         self.reports.begin(
-            RunFacts(record.run_id, self.files, self.workers, began, wall, where, self._directory())
+            RunInfo(record.run_id, self.files, self.workers, began, wall, where, self._directory())
         )
-        teller = Teller(self._listeners(), lambda: self.engine.post())
+        teller = EventDispatcher(self._listeners(), lambda: self.engine.post())
         self.engine = Engine(
             clock=self.clock,
             scheduler=self.scheduler,
@@ -165,18 +165,18 @@ class Run:
         )
 
         def warn(text: str) -> None:
-            self.stage.plain.warn(text)
+            self.display.plain.warn(text)
             teller.wake()
 
         self.slots = slots = self.place.workers(
             self.clock, self.engine, self.workers, warn, lambda key: watch.peak_of(key)
         )
         self.engine.executor = slots
-        watch = Watch(slots.leaders, self.clock.now)
+        watch = UsageMonitor(slots.leaders, self.clock.now)
         self.place.short(watch.spare, record.spare)
 
         def list_running() -> None:
-            self.stage.plain.list_running()
+            self.display.plain.list_running()
             teller.wake()
 
         self.signals = SignalPolicy(self.reactor, self.clock, suspend=self._suspend, tell=list_running)
@@ -190,7 +190,7 @@ class Run:
         try:
             if (restart := self.restart) is not None:
                 self.engine.turn(ask=lambda scheduler, now: scheduler.restore(restart, now))
-            self.source.feed(self.engine, self.scheduler, self.reactor, self.place.fit)
+            self.source.feed(self.engine, self.scheduler, self.reactor, self.place.validate_job)
             if not self.engine.broken:
                 self.ready()
         except Exception as error:  # what runs already has to be stopped all the same
@@ -209,33 +209,35 @@ class Run:
     def _open_socket(self) -> None:
         """Lets others talk to the run, jobs of its own among them."""
         from pqrun.app.maintenance import upkeep
-        from pqrun.control.server import Server
+        from pqrun.control.server import ControlServer
 
         assert self.record.directory is not None
         try:
-            self.server = Server(self.record.directory.socket, self.reactor, self._desk, self.clock.now)
-        except OwnFailure as failure:
+            self.server = ControlServer(
+                self.record.directory.socket, self.reactor, self._request_handler, self.clock.now
+            )
+        except InternalFailure as failure:
             if self.settings.serve is not None:  # a queue to which nobody can talk is no use
                 raise
             self.err.say(f"pqrun: {failure}; the run goes on without `add`, `ps` and their like")
             return
-        self.place.tell_socket(self.record.directory.socket)
-        self.engine.resolve = self.server.heard
+        self.place.set_control_socket(self.record.directory.socket)
+        self.engine.after_turn = self.server.heard
         self.record.watch(upkeep(self.record, self.engine, self.server))
 
-    def _desk(self) -> Desk:
+    def _request_handler(self) -> RequestHandler:
         """What answers those who talk to the run."""
-        from pqrun.control.commands.add import said_for_all
-        from pqrun.control.handler import Desk
+        from pqrun.control.commands.add import settings_for_all
+        from pqrun.control.handler import RequestHandler
 
-        return Desk(
+        return RequestHandler(
             facts=lambda: self._facts(live=True),
             metrics=lambda: self.metrics.snapshot(self.clock.now()),  # in a turn: the lock is held
             resize=self.slots.resize,
             output_of=self.slots.output_of,
-            defaults=said_for_all(self.settings.given),
+            defaults=settings_for_all(self.settings.given),
             endless=self.settings.serve is not None,
-            fit=self.place.fit,
+            fit=self.place.validate_job,
         )
 
     def _directory(self) -> str:
@@ -246,51 +248,51 @@ class Run:
 
     def _suspend(self, stopped: bool) -> None:
         if stopped:
-            self.stage.suspend()
+            self.display.suspend()
         for task in self.slots.live():
             task.suspend(stopped=stopped)
         if not stopped:
-            self.stage.resume()
+            self.display.resume()
 
-    def _listeners(self) -> Sequence[Listener]:
-        listeners: list[Listener] = [self.reports, *self.stage.listeners()]
+    def _listeners(self) -> Sequence[Observer]:
+        listeners: list[Observer] = [self.reports, *self.display.listeners()]
         if self.settings.json:
-            from pqrun.core.job_table import Ledger
+            from pqrun.core.job_table import JobTable
 
-            self.ledger = Ledger()
-            listeners.append(self.ledger)
+            self.jobs = JobTable()
+            listeners.append(self.jobs)
         if self.record.found is not None:
             past = self.record.found.events
             self.metrics.fold(past)
-            self.reports.hear(past)
-            self.stage.catch_up(past)
-            if self.ledger is not None:
-                self.ledger.hear(past)
+            self.reports.on_events(past)
+            self.display.replay(past)
+            if self.jobs is not None:
+                self.jobs.on_events(past)
             past.clear()
-        if self.restart is not None and self.stage.printer is not None:
-            self.stage.printer.begin_with(sorted(task.seq for task in self.restart.tasks))
+        if self.restart is not None and self.display.printer is not None:
+            self.display.printer.begin_with(sorted(task.seq for task in self.restart.tasks))
         return listeners
 
-    def _conclude(self, teller: Teller) -> int:
+    def _conclude(self, teller: EventDispatcher) -> int:
         self.over = self.clock.now()
         if (failure := self.record.failure()) is not None:
             self.engine.fail(failure)
         broken = self.engine.broken
 
         def last_words() -> None:
-            if isinstance(broken, OwnFailure):
+            if isinstance(broken, InternalFailure):
                 self.err.say(f"pqrun: {broken}")
             self.trouble += teller.dropped
             self.dropped = bool(teller.dropped)
-            self._last_words()
+            self._final_messages()
 
         teller.finish(last_words)
         self.signals.wait_for(teller.thread)
         if teller.failed is not None:
             raise teller.failed
-        if broken is not None and not isinstance(broken, OwnFailure):
+        if broken is not None and not isinstance(broken, InternalFailure):
             raise broken
-        page, stopped = self.page, bool(self.scheduler.stopping)
+        page, stopped = self.summary, bool(self.scheduler.stopping)
         code, signal = self._exit_code(broken), self.signals.stopped_by
         exit = 128 + signal if signal else code
         self.record.conclude(
@@ -303,22 +305,24 @@ class Run:
         final = self.reports.finish(
             ending,
             err=None if teller.thread.is_alive() else self.err,
-            untold=teller.untold(),
+            untold=teller.undelivered(),
             hurry=bool(signal),
             wait=lambda seconds: bool(self.reactor.wait(seconds)),
         )
         return code if signal else final
 
-    def _last_words(self) -> None:
+    def _final_messages(self) -> None:
         snapshot = self.metrics.snapshot(self.over)
-        if self.ledger is not None:
+        if self.jobs is not None:
             from pqrun.reports.json_document import as_text, document
 
-            rows = sorted(self.ledger.rows.values(), key=lambda row: row.seq)
+            rows = sorted(self.jobs.rows.values(), key=lambda row: row.seq)
             self.out.say(as_text(document(self._facts(), snapshot, rows, self.clock.wall)))
-        if self.page.added or not self.source.wrong:
-            self.stage.say_last_page(snapshot, self.clock.now() - self.metrics.began, run=self.record.address)
-        for trouble in (*self.trouble, *self.stage.failures()):
+        if self.summary.added or not self.source.wrong:
+            self.display.say_last_page(
+                snapshot, self.clock.now() - self.metrics.began, run=self.record.address
+            )
+        for trouble in (*self.trouble, *self.display.failures()):
             self.err.say(f"pqrun: {trouble}")
 
     def _facts(self, *, live: bool = False) -> dict[str, Any]:
@@ -331,25 +335,25 @@ class Run:
             workers=self.place.size() if live else self.workers,
             began=self.metrics.began,
             ended=None if live else self.clock.wall(self.over),
-            input_complete=self.page.input_complete,
+            input_complete=self.summary.input_complete,
             directory=self.record.directory.path if self.record.directory else None,
             guarded=self.place.guarded,
         )
 
     def _exit_code(self, broken: BaseException | None) -> int:
-        if isinstance(broken, OwnFailure):
+        if isinstance(broken, InternalFailure):
             return broken.code
-        if self.dropped or self.stage.failures():
+        if self.dropped or self.display.failures():
             return OWN_FAILURE
         if self.source.wrong:
-            return SOME_FAILED if self.page.added else USAGE
-        if self.page.failed:
+            return SOME_FAILED if self.summary.added else USAGE
+        if self.summary.failed:
             return SOME_FAILED
-        return NOT_ALL_RUN if self.page.left_undone or not self.page.input_complete else OK
+        return NOT_ALL_RUN if self.summary.left_undone or not self.summary.input_complete else OK
 
     def _close_record(self) -> None:
         try:
-            self.record.close(nothing=not self._begun or (bool(self.source.wrong) and not self.page.added))
-        except OwnFailure:
+            self.record.close(nothing=not self._begun or (bool(self.source.wrong) and not self.summary.added))
+        except InternalFailure:
             if self._begun and self.engine.broken is None:  # else the first one is told
                 raise

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 from pqrun.app.run import Run
 from pqrun.core.errors import UserError
 from pqrun.core.settings import Settings
-from pqrun.engine.signals import current_directory, enter, make_sure_of_signals
-from pqrun.input import Input
-from pqrun.journal.reader import Lines
+from pqrun.engine.signals import chdir_or_error, current_directory, reset_signals
+from pqrun.input import JobInput
+from pqrun.journal.reader import JournalReader
 from pqrun.journal.run_directory import RunDirectory, make_state_directory, runs_directory
-from pqrun.journal.run_record import Record
+from pqrun.journal.run_record import RunRecord
 
 if TYPE_CHECKING:
-    from pqrun.app.maintenance import Tidying
+    from pqrun.app.maintenance import QueueMaintenance
     from pqrun.core.events import Event
-    from pqrun.journal.restart_plan import Restart
+    from pqrun.journal.restart_plan import RestartPlan
 
 KEEP = 10_000
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,60}")
@@ -39,7 +39,7 @@ def is_begun(directory: RunDirectory) -> bool:
     """Whether a queue is recorded there to go on with; `UserError` if it is another run."""
     if not directory.has_journal():
         return False
-    for header in Lines(directory.journal):
+    for header in JournalReader(directory.journal):
         if "serve" not in header:
             raise UserError(f"the run in {directory.path} is no queue: `pqrun resume` goes on with it")
         return True
@@ -57,10 +57,10 @@ def serve(settings: Settings, *, detach: bool, keep: int = KEEP) -> int:
             raise UserError(f"--{name.replace('_', '-')} is for runs that end: not for a queue")
     if not settings.journal:
         raise UserError("--no-journal is not for a queue: its journal is what it is restored from")
-    make_sure_of_signals()
+    reset_signals()
     directory = RunDirectory(settings.run_dir)
     if settings.cwd is not None:
-        enter(settings.cwd)
+        chdir_or_error(settings.cwd)
     elif not is_begun(directory):
         current_directory()
     if not detach:
@@ -72,53 +72,53 @@ def serve(settings: Settings, *, detach: bool, keep: int = KEEP) -> int:
 
 
 def _serve(settings: Settings, directory: RunDirectory, keep: int, ready: Callable[[], None]) -> int:
-    source = Input((), None, (), open_end=True)
+    source = JobInput((), None, (), open_end=True)
     if not is_begun(directory):
-        record = Record(run_dir=directory.path, keep=True, durable=settings.durable)
+        record = RunRecord(run_dir=directory.path, keep=True, durable=settings.durable)
         record.run_id = settings.serve or record.run_id
-        return Served(settings, source, record, None, keep, ready).run()
-    from pqrun.app.resume import as_left, put_half_made_aside, said_before
-    from pqrun.journal.restart_plan import plan
+        return QueueRun(settings, source, record, None, keep, ready).run()
+    from pqrun.app.resume import as_left, put_half_made_aside, settings_before
+    from pqrun.journal.restart_plan import plan_restart
 
-    record = Record.reopen(directory.path, durable=settings.durable, keep=keep)
+    record = RunRecord.reopen(directory.path, durable=settings.durable, keep=keep)
     assert record.found is not None
     put_half_made_aside(record.found)
-    restart = plan(record.found, record.found.last, failed=False)
-    as_left(restart, record.found, settings, said_before(record.found), anew=False)
-    return Served(settings, source, record, restart, keep, ready).run()
+    restart = plan_restart(record.found, record.found.last, failed=False)
+    as_left(restart, record.found, settings, settings_before(record.found), anew=False)
+    return QueueRun(settings, source, record, restart, keep, ready).run()
 
 
-class Served(Run):
+class QueueRun(Run):
     """A run that is kept from growing for ever, and tells when it is ready."""
 
     def __init__(
         self,
         settings: Settings,
-        source: Input,
-        record: Record,
-        restart: Restart | None,
+        source: JobInput,
+        record: RunRecord,
+        restart: RestartPlan | None,
         keep: int,
         ready: Callable[[], None],
     ) -> None:
         super().__init__(settings, source, record, restart)
-        self.scheduler.graph.remembers = keep
+        self.scheduler.graph.remembers_ended = keep
         self._keep = keep
         self._tell = ready
         self.ready = self._begin
-        self._tidying: Tidying | None = None
+        self._tidying: QueueMaintenance | None = None
 
     def _begin(self) -> None:
-        from pqrun.app.maintenance import Tidying
+        from pqrun.app.maintenance import QueueMaintenance
 
-        self._tidying = tidying = Tidying(self.record, self.engine, self._keep)
-        tell = self.engine.resolve
+        self._tidying = tidying = QueueMaintenance(self.record, self.engine, self._keep)
+        tell = self.engine.after_turn
 
         def both(events: Sequence[Event]) -> None:
             if tell is not None:
                 tell(events)
             tidying.heard(events)
 
-        self.engine.resolve = both
+        self.engine.after_turn = both
         self._tell()
 
     def _close_record(self) -> None:

@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from pqrun import __version__
-from pqrun.cli.options import Flag, Options
+from pqrun.cli.options import OptionGroup, OptionSpec
 
 MODULES = {
     "run": "run",
@@ -110,7 +110,7 @@ def pqrun(
 T = TypeVar("T")
 
 
-def reads(parse: Callable[[str], T]) -> Callable[[str], T]:
+def parser(parse: Callable[[str], T]) -> Callable[[str], T]:
     """A parser whose complaint reaches the user."""
 
     @wraps(parse)
@@ -125,19 +125,19 @@ def reads(parse: Callable[[str], T]) -> Callable[[str], T]:
     return parser
 
 
-def _for_typer(flag: Flag) -> Any:
+def _for_typer(flag: OptionSpec) -> Any:
     return typer.Option(
         *flag.names,
         help=flag.help,
         rich_help_panel=flag.panel,
         metavar=flag.metavar,
-        parser=None if flag.read is None else reads(flag.read),
+        parser=None if flag.read is None else parser(flag.read),
         envvar=flag.variable,
         show_envvar=False,
     )
 
 
-def takes(options: type[Options]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def with_options(options: type[OptionGroup]) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Gives a command the options of that class; it gets them as one object, its last argument."""
     declared = options.declared()
 

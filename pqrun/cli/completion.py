@@ -7,8 +7,8 @@ import re
 
 import typer
 
-MOST_OFFERED = 200
-SMALL = 4_000_000
+MAX_OFFERED = 200
+MAX_INDEX_BYTES = 4_000_000
 _EASY = re.compile(r"[A-Za-z0-9_.:@/-]+")
 
 
@@ -30,16 +30,16 @@ def job_ids(ctx: typer.Context, incomplete: str = "") -> list[str]:
     """Ids of jobs of the run that the command line names, for completion."""
     import os
 
-    from pqrun.core.errors import OwnFailure, UserError
-    from pqrun.journal.index import consult
+    from pqrun.core.errors import InternalFailure, UserError
+    from pqrun.journal.index import query_index
     from pqrun.journal.run_directory import find_run
 
     try:
         run = find_run(str(ctx.params.get("name") or ctx.params.get("run") or "latest"))
-        if not os.path.exists(run.index) and os.path.getsize(run.journal) > SMALL:
+        if not os.path.exists(run.index) and os.path.getsize(run.journal) > MAX_INDEX_BYTES:
             return []  # nobody waits for a completion until that is read
-        ids = consult(run, lambda index: index.ids(incomplete, most=MOST_OFFERED))
-    except (OSError, UserError, OwnFailure):
+        ids = query_index(run, lambda index: index.ids(incomplete, most=MAX_OFFERED))
+    except (OSError, UserError, InternalFailure):
         return []
     return _offered(ids, incomplete)
 

@@ -5,36 +5,36 @@ from __future__ import annotations
 
 import os
 
-from pqrun.core.errors import OwnFailure
+from pqrun.core.errors import InternalFailure
 from pqrun.core.text import last_line
-from pqrun.output.writer import Outlet
-from pqrun.ui.terminal import Paint, wants_colour
+from pqrun.output.writer import StreamWriter
+from pqrun.ui.terminal import Style, wants_colour
 
-LOOK_BACK = 8192
+TAIL_BYTES = 8192
 
 
-class Page:
+class Console:
     """stdout, and stderr for remarks. `width` is None where nobody's window limits a line."""
 
     def __init__(self) -> None:
-        self.out = Outlet(1, "standard output")
-        self.err = Outlet(2, "standard error")
+        self.out = StreamWriter(1, "standard output")
+        self.err = StreamWriter(2, "standard error")
         self.is_terminal = self.out.is_terminal
-        self.paint = Paint(on=wants_colour("auto", terminal=self.is_terminal, environment=os.environ))
+        self.paint = Style(on=wants_colour("auto", terminal=self.is_terminal, environment=os.environ))
         self.width = _columns() if self.is_terminal else None
 
     def say(self, text: str) -> None:
         """A line, or several."""
         self.out.say(text)
 
-    def remark(self, text: str) -> None:
+    def note(self, text: str) -> None:
         """What isn't part of the answer."""
         self.err.say(f"pqrun: {text}")
 
     def end(self) -> None:
         """`OwnFailure` if not all could be written; a reader that went away has had enough."""
         if self.out.failure:
-            raise OwnFailure(self.out.failure)
+            raise InternalFailure(self.out.failure)
 
 
 def last_line_of(*paths: str | None) -> str:
@@ -44,8 +44,8 @@ def last_line_of(*paths: str | None) -> str:
             continue
         try:
             with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb", buffering=0) as file:
-                file.seek(max(0, os.fstat(file.fileno()).st_size - LOOK_BACK))
-                if line := last_line(file.read(LOOK_BACK)):
+                file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES))
+                if line := last_line(file.read(TAIL_BYTES)):
                     return line
         except OSError:
             continue  # somebody has removed it

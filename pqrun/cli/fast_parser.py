@@ -11,10 +11,10 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-from pqrun.cli.options import Declaration, EachOptions, ListOptions, Options
+from pqrun.cli.options import DeclaredOption, EachOptions, ListOptions, OptionGroup
 
 COMPLETES = "_PQRUN_COMPLETE"
-Read = TypeVar("Read", bound=Options)
+ParsedOptions = TypeVar("ParsedOptions", bound=OptionGroup)
 
 
 def run_if_plain(command: str, words: Sequence[str], environment: Mapping[str, str]) -> int | None:
@@ -31,8 +31,8 @@ def run_if_plain(command: str, words: Sequence[str], environment: Mapping[str, s
 
 
 def read(
-    options: type[Read], words: Sequence[str], environment: Mapping[str, str], *, mixed: bool = True
-) -> tuple[list[str], Read] | None:
+    options: type[ParsedOptions], words: Sequence[str], environment: Mapping[str, str], *, mixed: bool = True
+) -> tuple[list[str], ParsedOptions] | None:
     """Arguments and options; None if that takes more than this. `mixed`: options may come behind arguments."""
     declared = options.declared()
     variables = {one.flag.variable or COMPLETES for one in declared.values()}
@@ -75,7 +75,7 @@ def is_terminal(fd: int) -> bool:
 
 
 def _sorted_out(
-    words: Iterator[str], declared: Mapping[str, Declaration], *, mixed: bool
+    words: Iterator[str], declared: Mapping[str, DeclaredOption], *, mixed: bool
 ) -> tuple[list[str], dict[str, list[str]]]:
     """Arguments, and the words given for each option; LookupError or ValueError for what is not plain."""
     named = {spelling: name for name, one in declared.items() for spelling in one.flag.names}
@@ -103,7 +103,7 @@ def _sorted_out(
 
 
 def _short(
-    word: str, named: Mapping[str, str], declared: Mapping[str, Declaration], words: Iterator[str]
+    word: str, named: Mapping[str, str], declared: Mapping[str, DeclaredOption], words: Iterator[str]
 ) -> Iterator[tuple[str, str]]:
     """`-kq`, `-j4`, `-kj 4`: switches up to one that takes a value, which is the rest or the next word."""
     for place in range(1, len(word)):
@@ -120,7 +120,7 @@ def _next(words: Iterator[str]) -> str:
     raise LookupError("an option without its value")
 
 
-def _value(one: Declaration, found: list[str]) -> Any:
+def _value(one: DeclaredOption, found: list[str]) -> Any:
     if one.is_switch:
         return True
     if one.is_repeated:

@@ -53,9 +53,9 @@ def run() -> int:
     except KeyboardInterrupt:  # before there was a run that deals with it
         from signal import SIGINT
 
-        from pqrun.engine.signals import end_by
+        from pqrun.engine.signals import die_by_signal
 
-        end_by(SIGINT)
+        die_by_signal(SIGINT)
     except Exception as error:
         if isinstance(error, OSError) and error.errno in NO_ROOM and error.filename is None:
             return _not_written(error)
@@ -118,9 +118,9 @@ def _not_written(error: Exception) -> int:
 
 def _tell(text: str) -> None:
     """Says it on stderr; names and texts in it may have been written by anybody."""
-    from pqrun.core.text import safe
+    from pqrun.core.text import escape_controls
 
-    text = "\n".join(safe(line, keep="\t") for line in text.split("\n"))
+    text = "\n".join(escape_controls(line, keep="\t") for line in text.split("\n"))
     try:
         os.write(2, text.encode("utf-8", "backslashreplace") + b"\n")
     except OSError:

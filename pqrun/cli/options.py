@@ -9,8 +9,8 @@ from typing import Annotated, Any, NamedTuple
 
 from pqrun.core import values
 from pqrun.core import values as kinds
-from pqrun.core.job import Halt, Pool, Priority, Rate, Shard
-from pqrun.core.values import FROM_WORD
+from pqrun.core.job import HaltRule, Pool, Priority, Shard, StartRate
+from pqrun.core.values import CONVERTERS
 
 SCHEDULING, FAILURE, TIME, OUTPUT, SCREEN, RECORD, INPUT, REPORTS, PLACE = (
     "Scheduling", "Failure", "Time", "Output", "Screen", "Record", "Input", "Reports", "Cluster",
@@ -18,7 +18,7 @@ SCHEDULING, FAILURE, TIME, OUTPUT, SCREEN, RECORD, INPUT, REPORTS, PLACE = (
 FOR_JOBS = {"PQRUN_PRIORITY", "PQRUN_SLOT", "PQRUN_SEQ", "PQRUN_REPORT", "PQRUN_SOCKET", "PQRUN_ENV"}
 
 
-class Flag(NamedTuple):
+class OptionSpec(NamedTuple):
     """One option; `variable` of the environment sets it too, `read` makes a value of its word (ValueError)."""
 
     names: tuple[str, ...]
@@ -29,10 +29,10 @@ class Flag(NamedTuple):
     variable: str | None = None
 
 
-class Declaration(NamedTuple):
+class DeclaredOption(NamedTuple):
     """An option as a class has it: what its value is (`bool`, a list, one value), and without it."""
 
-    flag: Flag
+    flag: OptionSpec
     kind: Any
     default: Any
 
@@ -47,7 +47,7 @@ class Declaration(NamedTuple):
         return bool(self.kind == list[str] | None)
 
 
-class Options:
+class OptionGroup:
     """What a command line says: an attribute for each option, its default if it was not given."""
 
     def __init__(self, **given: Any) -> None:
@@ -57,25 +57,25 @@ class Options:
         vars(self).update(given)
 
     @classmethod
-    def declared(cls) -> dict[str, Declaration]:
+    def declared(cls) -> dict[str, DeclaredOption]:
         """All options, those of base classes first."""
-        found: dict[str, Declaration] = {}
+        found: dict[str, DeclaredOption] = {}
         for kind in reversed(cls.__mro__):
             # What `inspect` has for this does the same, but takes 8 ms to load.
             for name, hint in kind.__dict__.get("__annotations__", {}).items():  # noqa: RUF063
-                found[name] = Declaration(hint.__metadata__[0], hint.__origin__, getattr(cls, name))
+                found[name] = DeclaredOption(hint.__metadata__[0], hint.__origin__, getattr(cls, name))
         return found
 
 
 def option(
     *names: str, help: str, panel: str, metavar: str | None = None, read: Callable[[str], Any] | None = None
-) -> Flag:
+) -> OptionSpec:
     """An option; its long name also names a variable, unless jobs get one of that name."""
     # In a class, a name that its own option hides is already the default.
     assert read is None or callable(read)
     long = next(name for name in names if name.startswith("--"))
     variable = "PQRUN_" + long[2:].upper().replace("-", "_")
-    return Flag(names, help, panel, metavar, read, None if variable in FOR_JOBS else variable)
+    return OptionSpec(names, help, panel, metavar, read, None if variable in FOR_JOBS else variable)
 
 
 def choice(*accepted: str) -> Callable[[str], str]:
@@ -86,7 +86,7 @@ def choice(*accepted: str) -> Callable[[str], str]:
 pass
 
 
-class PacingOptions(Options):
+class PacingOptions(OptionGroup):
     """How fast a run may go, and which part of it is this machine's."""
 
     delay: Annotated[
@@ -100,7 +100,7 @@ class PacingOptions(Options):
         ),
     ] = None
     rate: Annotated[
-        Rate | None,
+        StartRate | None,
         option(
             "--rate",
             help="Start no more than N jobs in any such time, as in 50/1m",
@@ -150,12 +150,12 @@ def place(text: str) -> str:
     """Checks what `--on` says; what knows about clusters is loaded for one only."""
     if text == LOCAL:
         return text
-    from pqrun.executors.dask.address import checked
+    from pqrun.executors.dask.address import check_address
 
-    return checked(text)
+    return check_address(text)
 
 
-class PlaceOptions(Options):
+class PlaceOptions(OptionGroup):
     """On this machine, or on which cluster."""
 
     on: Annotated[
@@ -191,7 +191,7 @@ def pool(text: str) -> Pool:
     return Pool(name, values.whole_number(number, 1, 10**6))
 
 
-class JobOptions(Options):
+class JobOptions(OptionGroup):
     """What the command line says for all jobs that don't say otherwise."""
 
     priority: Annotated[
@@ -248,7 +248,7 @@ class JobOptions(Options):
     ] = None
 
 
-class ReportOptions(Options):
+class ReportOptions(OptionGroup):
     """Files that tell other programs how a run went, while it runs or afterwards."""
 
     junit: Annotated[
@@ -290,7 +290,7 @@ class RunOptions(PlaceOptions, PacingOptions, ReportOptions, JobOptions):
     ] = None  # fmt: skip
     max_queue: Annotated[
         int | None,
-        option("--max-queue", help="Jobs to read ahead, and apart from them added ones that wait [1000]", panel=SCHEDULING, metavar="N", read=FROM_WORD["max_queue"]),
+        option("--max-queue", help="Jobs to read ahead, and apart from them added ones that wait [1000]", panel=SCHEDULING, metavar="N", read=CONVERTERS["max_queue"]),
     ] = None  # fmt: skip
     pool: Annotated[
         list[str] | None,
@@ -315,7 +315,7 @@ class RunOptions(PlaceOptions, PacingOptions, ReportOptions, JobOptions):
         option("--fail-fast", help="Stop everything at the first failure (--halt now,fail=1)", panel=FAILURE),
     ] = False
     halt: Annotated[
-        Halt | None,
+        HaltRule | None,
         option("--halt", help="Stop early, as in now,fail=1 or soon,done=10%", panel=FAILURE, metavar="WHEN", read=kinds.halt),
     ] = None  # fmt: skip
     deadline: Annotated[
@@ -401,7 +401,7 @@ class ListOptions(RunOptions):
     )
     resume: Annotated[
         str | None,
-        Flag(("--resume",), "Go on from that run with this, edited, list", RECORD, metavar="RUN"),
+        OptionSpec(("--resume",), "Go on from that run with this, edited, list", RECORD, metavar="RUN"),
     ] = None
 
 
@@ -410,18 +410,18 @@ class EachOptions(RunOptions):
 
     arg_file: Annotated[
         list[str] | None,
-        Flag(("-a", "--arg-file"), "A file of arguments, one a line; may be repeated", INPUT, "FILE"),
+        OptionSpec(("-a", "--arg-file"), "A file of arguments, one a line; may be repeated", INPUT, "FILE"),
     ] = None
-    null: Annotated[bool, Flag(("-0", "--null"), "Arguments end in NUL, not newline", INPUT)] = False
+    null: Annotated[bool, OptionSpec(("-0", "--null"), "Arguments end in NUL, not newline", INPUT)] = False
     delimiter: Annotated[
         str | None,
-        Flag(("-d", "--delimiter"), "What separates arguments, instead of newline", INPUT, "TEXT"),
+        OptionSpec(("-d", "--delimiter"), "What separates arguments, instead of newline", INPUT, "TEXT"),
     ] = None
     colsep: Annotated[
         str | None,
-        Flag(("--colsep",), "What separates the columns {1}, {2}… of an argument", INPUT, "REGEX"),
+        OptionSpec(("--colsep",), "What separates the columns {1}, {2}… of an argument", INPUT, "REGEX"),
     ] = None
     header: Annotated[
         bool,
-        Flag(("--header",), "The first argument of each source names its columns, as in {name}", INPUT),
+        OptionSpec(("--header",), "The first argument of each source names its columns, as in {name}", INPUT),
     ] = False

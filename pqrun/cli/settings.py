@@ -9,7 +9,7 @@ from typing import Any
 
 from pqrun.cli.options import JobOptions, ReportOptions, RunOptions, pool
 from pqrun.core.errors import UserError
-from pqrun.core.job import Halt, Priority, Rate, Shard
+from pqrun.core.job import HaltRule, Priority, Shard, StartRate
 from pqrun.core.settings import Settings
 from pqrun.core.values import env_pair
 
@@ -39,7 +39,7 @@ def settings_of(options: RunOptions, **more: Any) -> Settings:
         pools=pools,
         only=tuple(options.only or ()),
         skip=tuple(options.skip or ()),
-        halt=Halt("now", "fail", 1) if options.fail_fast else options.halt,
+        halt=HaltRule("now", "fail", 1) if options.fail_fast else options.halt,
         deadline=options.deadline,
         delay=options.delay,
         rate=options.rate,
@@ -129,7 +129,7 @@ def recalled(given: dict[str, Any]) -> dict[str, Any]:
     for name in ("retry_on", "permanent"):
         if name in found:
             found[name] = frozenset(found[name])
-    for name, kind in (("halt", Halt), ("rate", Rate), ("shard", Shard)):
+    for name, kind in (("halt", HaltRule), ("rate", StartRate), ("shard", Shard)):
         if name in found:
             found[name] = kind(*found[name])
     if "priority" in found:

@@ -10,8 +10,8 @@ import time
 from random import Random
 from typing import Any, NoReturn
 
-from pqrun.control.protocol import LONGEST, VERSION, encode, short_path
-from pqrun.core.errors import OwnFailure, UserError
+from pqrun.control.protocol import MAX_MESSAGE_BYTES, VERSION, encode, short_path
+from pqrun.core.errors import InternalFailure, UserError
 from pqrun.journal.run_directory import SOCKET, RunDirectory, find_run, run_directories
 
 NO_LIVE_RUN = 6
@@ -19,7 +19,7 @@ HOW_TO_START = "`pqrun serve --detach` starts a queue"
 BUSY_AGAIN, BUSY_AT_MOST = 0.05, 1.0
 
 
-class Talk:
+class ControlClient:
     """A conversation with a live run; ends with its `with` block.
 
     The run is the one of that name, else the one that this job belongs to, else the only live one.
@@ -30,7 +30,7 @@ class Talk:
         self._received = self._socket.makefile("rb")
         self._random = Random()
 
-    def __enter__(self) -> Talk:
+    def __enter__(self) -> ControlClient:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -50,7 +50,7 @@ class Talk:
         `again`, unless this only makes sense with what was said before.
         """
         request = encode({"pqrun": VERSION, "verb": verb, "by": _who(), **facts})
-        if len(request) > LONGEST:
+        if len(request) > MAX_MESSAGE_BYTES:
             raise UserError("that is more than 1 MiB, which is the most that a run takes in one message")
         end = None if timeout is None else time.monotonic() + timeout
         pause = BUSY_AGAIN
@@ -59,7 +59,7 @@ class Talk:
             if answer.get("ok") is True:
                 return answer
             if answer.get("busy") is not True or not again:
-                raise OwnFailure(str(answer.get("error")), int(answer.get("code", 2)))
+                raise InternalFailure(str(answer.get("error")), int(answer.get("code", 2)))
             self.close()  # others are served meanwhile
             time.sleep(min(pause * self._random.uniform(0.5, 1.0), _left(end) or pause))
             pause = min(2 * pause, BUSY_AT_MOST)
@@ -76,9 +76,9 @@ class Talk:
         except TimeoutError:
             raise
         except OSError as error:
-            raise OwnFailure(f"the run does not answer: {error.strerror}", NO_LIVE_RUN) from None
+            raise InternalFailure(f"the run does not answer: {error.strerror}", NO_LIVE_RUN) from None
         if not line.endswith(b"\n"):
-            raise OwnFailure("the run ended before it answered", NO_LIVE_RUN)
+            raise InternalFailure("the run ended before it answered", NO_LIVE_RUN)
         answer: dict[str, Any] = json.loads(line)
         return answer
 
@@ -96,7 +96,7 @@ def _connect(run: str | None) -> tuple[str, socket.socket]:
         found = _opened(path)
         if found is None:
             make_sure_it_is_not_live(path)
-            raise OwnFailure(f"run {run} is not live: {HOW_TO_START}", NO_LIVE_RUN)
+            raise InternalFailure(f"run {run} is not live: {HOW_TO_START}", NO_LIVE_RUN)
         return path, found
     if path := os.environ.get("PQRUN_SOCKET", ""):
         found = _opened(path)
@@ -116,21 +116,21 @@ def _connect(run: str | None) -> tuple[str, socket.socket]:
     for directory, found in live.items():
         path = f"{directory}/{SOCKET}"
         return (path, found) if found is not None else _no_answer(path)
-    raise OwnFailure(f"no run is live: {HOW_TO_START}", NO_LIVE_RUN)
+    raise InternalFailure(f"no run is live: {HOW_TO_START}", NO_LIVE_RUN)
 
 
 def _by_name(run: str) -> RunDirectory:
     try:
         return find_run(run)
     except UserError as error:
-        raise OwnFailure(f"{error}: {HOW_TO_START}", NO_LIVE_RUN) from None
+        raise InternalFailure(f"{error}: {HOW_TO_START}", NO_LIVE_RUN) from None
 
 
 def make_sure_it_is_not_live(path: str) -> None:
     """`OwnFailure` that says what is the matter if the run lives, and only its socket does not answer."""
     if pid := RunDirectory(os.path.dirname(path)).holder():
         what = "does not answer" if os.path.lexists(path) else "is not there"
-        raise OwnFailure(
+        raise InternalFailure(
             f"the run is live (pid {pid}), but its socket {path} {what}: it begins or ends just now, or the "
             "socket was removed and is made anew within a few seconds; try again",
             NO_LIVE_RUN,
@@ -150,7 +150,7 @@ def _opened(path: str) -> socket.socket | None:
 
 def _no_answer(path: str) -> NoReturn:
     make_sure_it_is_not_live(path)
-    raise OwnFailure(f"no run answers at {path}: {HOW_TO_START}", NO_LIVE_RUN)
+    raise InternalFailure(f"no run answers at {path}: {HOW_TO_START}", NO_LIVE_RUN)
 
 
 def _left(end: float | None) -> float | None:

@@ -12,28 +12,28 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
 from pqrun.control.commands.ps import Listing
-from pqrun.control.protocol import LONGEST, Rejected, encode_answer, refusal
+from pqrun.control.protocol import MAX_MESSAGE_BYTES, Rejected, encode_answer, refusal
 from pqrun.core.scheduler import Scheduler
-from pqrun.engine.engine import Ask
+from pqrun.engine.engine import Request
 
-AT_ONCE = 65536
-PIECES_AT_ONCE = 4
+READ_CHUNK_BYTES = 65536
+PIECES_PER_TURN = 4
 
 
-class Host(Protocol):
+class ConnectionHost(Protocol):
     """Who has requests carried out, and keeps the connections."""
 
-    def carry_out(self, client: Client, line: bytes, scheduler: Scheduler, now: float) -> None: ...
-    def forget(self, client: Client) -> None: ...
+    def carry_out(self, client: ClientConnection, line: bytes, scheduler: Scheduler, now: float) -> None: ...
+    def forget(self, client: ClientConnection) -> None: ...
 
 
-class Client:
+class ClientConnection:
     """Reads requests and writes answers, without ever waiting for its peer.
 
     `last_heard` is when its last request came, or itself; `asked`: it has not been answered yet.
     """
 
-    def __init__(self, connection: socket.socket, host: Host, now: float) -> None:
+    def __init__(self, connection: socket.socket, host: ConnectionHost, now: float) -> None:
         connection.setblocking(False)
         self.last_heard = now
         self.asked = False
@@ -56,7 +56,7 @@ class Client:
         """Whether to read: not while it does not take what it was sent."""
         if self.gone or self.sending:
             return False
-        room = not self.asked or len(self._received) <= LONGEST
+        room = not self.asked or len(self._received) <= MAX_MESSAGE_BYTES
         return self.pending() or (room and not self._end_of_file)
 
     def pending(self) -> bool:
@@ -68,7 +68,7 @@ class Client:
         """Whether a part of an answer is on its way."""
         return bool(self._piece)
 
-    def read(self) -> Iterable[Ask]:
+    def read(self) -> Iterable[Request]:
         """Its next request, as an ask."""
         if not self.pending():
             self._receive()
@@ -76,12 +76,12 @@ class Client:
             line = bytes(self._received[: self._end_of_line])
             del self._received[: self._end_of_line + 1]
             self._end_of_line = self._received.find(b"\n")
-            if len(line) > LONGEST:
+            if len(line) > MAX_MESSAGE_BYTES:
                 return self._too_long()
             if line.strip():
                 self.asked = True
                 return [self._ask(line)]
-        if len(self._received) > LONGEST and not self.asked:
+        if len(self._received) > MAX_MESSAGE_BYTES and not self.asked:
             return self._too_long()
         if self._end_of_file and not (self.asked or self.sending):
             self.hang_up()
@@ -90,7 +90,7 @@ class Client:
     def write(self) -> None:
         """Sends what goes without blocking, but of a long answer only so much at a time."""
         try:
-            for _ in range(PIECES_AT_ONCE):
+            for _ in range(PIECES_PER_TURN):
                 if not self._piece:
                     return
                 self._piece = self._piece[self._connection.send(self._piece) :]
@@ -132,7 +132,7 @@ class Client:
             self._host.forget(self)
             self._connection.close()
 
-    def _ask(self, line: bytes) -> Ask:
+    def _ask(self, line: bytes) -> Request:
         def ask(scheduler: Scheduler, now: float) -> None:
             self.last_heard = now
             self._host.carry_out(self, line, scheduler, now)
@@ -141,7 +141,7 @@ class Client:
 
     def _receive(self) -> None:
         try:
-            data = self._connection.recv(AT_ONCE)
+            data = self._connection.recv(READ_CHUNK_BYTES)
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
@@ -162,7 +162,7 @@ class Client:
         poll.register(self._connection, 0)
         return any(happened & (select.POLLHUP | select.POLLERR) for _, happened in poll.poll(0))
 
-    def _too_long(self) -> Iterable[Ask]:
+    def _too_long(self) -> Iterable[Request]:
         """There is no way to tell where the next request begins."""
         self.send_away(refusal(Rejected("a message is at most 1 MiB")))
         return []

@@ -7,39 +7,48 @@ import base64
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pqrun.control.commands.add import Intake, Offer, checked, plain
+from pqrun.control.commands.add import AddRequest, JobAdmission, checked, plain
 from pqrun.control.commands.ps import Listing, why
-from pqrun.control.commands.wait import ForJobs, ForRoom
-from pqrun.control.protocol import VERSION, Answer, Rejected, Request, Steps, by_of, flag, is_whole
+from pqrun.control.commands.wait import WaitForJobs, WaitForRoom
+from pqrun.control.protocol import (
+    VERSION,
+    Answer,
+    ClientRequest,
+    IncrementalAnswer,
+    Rejected,
+    flag,
+    is_whole,
+    origin_of,
+)
 from pqrun.core import states as life
 from pqrun.core.dependencies import UnknownNeed
-from pqrun.core.job import JobSpec, Key, Pool
+from pqrun.core.job import AttemptId, JobSpec, Pool
 from pqrun.core.metrics import Metrics
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.selectors import selected, selectors_of, state_of
 from pqrun.core.task import Task
-from pqrun.core.values import MOST_SLOTS, pool_name
+from pqrun.core.values import MAX_SLOTS, pool_name
 from pqrun.output.store import Capture
 
-SLICE = 250
-MOST_REASONS = 100
+JOBS_PER_TURN = 250
+MAX_REASONS = 100
 CHANGEABLE = ("priority", "timeout", "idle_timeout", "grace", "retries", "needs")
-Verb = Callable[[Request, Scheduler, float], Answer | Listing | Steps]
+Verb = Callable[[ClientRequest, Scheduler, float], Answer | Listing | IncrementalAnswer]
 
 
-def ps(request: Request, scheduler: Scheduler, now: float) -> Answer | Listing:
+def ps(request: ClientRequest, scheduler: Scheduler, now: float) -> Answer | Listing:
     """The unfinished jobs, or those of them that are meant; with `why` also what they wait for."""
     chosen = selected(selectors_of(request), scheduler) if request.get("jobs") else scheduler.tasks.values()
     facts: Answer = {"paused": scheduler.paused, "stopping": scheduler.stopping is not None}
     if flag(request, "why"):
-        some = list(chosen)[:MOST_REASONS]
+        some = list(chosen)[:MAX_REASONS]
         facts["why"] = {task.spec.id: why(task, scheduler, now) for task in some}
     return Listing(chosen, now, facts)
 
 
-def cancel(request: Request, scheduler: Scheduler, now: float) -> Steps:
+def cancel(request: ClientRequest, scheduler: Scheduler, now: float) -> IncrementalAnswer:
     """Ends jobs: at once if they don't run, else after their grace."""
-    tasks, by = selected(selectors_of(request), scheduler), by_of(request)
+    tasks, by = selected(selectors_of(request), scheduler), origin_of(request)
 
     def each(task: Task, now: float) -> bool:
         if task.seq in scheduler.tasks:
@@ -50,9 +59,9 @@ def cancel(request: Request, scheduler: Scheduler, now: float) -> Steps:
     return _in_steps(tasks[::-1], each, now)
 
 
-def change(request: Request, scheduler: Scheduler, now: float) -> Steps:
+def change(request: ClientRequest, scheduler: Scheduler, now: float) -> IncrementalAnswer:
     """Sets fields of jobs that have no slot; of all that are meant, or of none."""
-    changes, front, by = request.get("change", {}), flag(request, "front"), by_of(request)
+    changes, front, by = request.get("change", {}), flag(request, "front"), origin_of(request)
     if not isinstance(changes, dict) or not (changes or front):
         raise Rejected("`change` is an object of fields")
     for name in changes:
@@ -61,7 +70,7 @@ def change(request: Request, scheduler: Scheduler, now: float) -> Steps:
     wanted = checked({**plain(changes), "id": "", "run": "true"})
     tasks = [task for task in selected(selectors_of(request), scheduler) if _may_change(task, changes)]
     try:
-        scheduler.graph.check_anew(tasks, wanted.needs, scheduler.jobs)
+        scheduler.graph.recheck(tasks, wanted.needs, scheduler.jobs)
     except UnknownNeed as error:
         raise Rejected(str(error)) from None
 
@@ -89,24 +98,24 @@ def _changed(spec: JobSpec, changes: dict[str, Any], wanted: JobSpec) -> JobSpec
     return spec._replace(**new)
 
 
-def _in_steps(tasks: Sequence[Task], each: Callable[[Task, float], bool], now: float) -> Steps:
+def _in_steps(tasks: Sequence[Task], each: Callable[[Task, float], bool], now: float) -> IncrementalAnswer:
     done = 0
     for number, task in enumerate(tasks):
-        if number % SLICE == SLICE - 1:
+        if number % JOBS_PER_TURN == JOBS_PER_TURN - 1:
             now = yield
         done += each(task, now)
     return {"count": done}
 
 
-def pause(request: Request, scheduler: Scheduler, now: float) -> Answer:
+def pause(request: ClientRequest, scheduler: Scheduler, now: float) -> Answer:
     """Holds back starts, or no longer."""
-    scheduler.pause(paused=request["verb"] == "pause", now=now, by=by_of(request))
+    scheduler.pause(paused=request["verb"] == "pause", now=now, by=origin_of(request))
     return {"paused": scheduler.paused}
 
 
-def stop(request: Request, scheduler: Scheduler, now: float) -> Answer:
+def stop(request: ClientRequest, scheduler: Scheduler, now: float) -> Answer:
     """Lets running jobs finish and ends the run; `now`: stops them, and kills them the second time."""
-    before, at_once, by = scheduler.stopping, flag(request, "now"), by_of(request)
+    before, at_once, by = scheduler.stopping, flag(request, "now"), origin_of(request)
     if at_once:
         scheduler.stop("stop", now, force=before is not None and not before.drain, by=by)
     elif before is None:
@@ -114,10 +123,10 @@ def stop(request: Request, scheduler: Scheduler, now: float) -> Answer:
     return {"running": len(scheduler.running()), "left": len(scheduler.tasks) - len(scheduler.running())}
 
 
-def set_pool(request: Request, scheduler: Scheduler, now: float) -> Answer:
+def set_pool(request: ClientRequest, scheduler: Scheduler, now: float) -> Answer:
     """A new pool, or a new size for a counted one."""
     name, size = request.get("pool"), request.get("size")
-    if not isinstance(name, str) or not isinstance(size, int) or not is_whole(size, 1, MOST_SLOTS):
+    if not isinstance(name, str) or not isinstance(size, int) or not is_whole(size, 1, MAX_SLOTS):
         raise Rejected("a `pool` has a name and a `size` of at least 1")
     try:
         pool_name(name)
@@ -129,7 +138,7 @@ def set_pool(request: Request, scheduler: Scheduler, now: float) -> Answer:
         wants = next((t for t in scheduler.tasks.values() if dict(t.spec.pools).get(name, 0) > size), None)
         if wants is not None:
             raise Rejected(f"job `{wants.spec.id}` wants more than {size} of the pool `{name}`")
-    scheduler.resize_pool(Pool(name, size), now, by_of(request))
+    scheduler.resize_pool(Pool(name, size), now, origin_of(request))
     return {}
 
 
@@ -146,12 +155,12 @@ VERBS: dict[str, Verb] = {
 
 pass
 
-OUTPUT_PIECE = 256 * 1024
-MOST_WORKERS = 100_000
-Result = Answer | Listing | Steps | ForJobs | ForRoom
+OUTPUT_CHUNK_BYTES = 256 * 1024
+MAX_WORKERS = 100_000
+Result = Answer | Listing | IncrementalAnswer | WaitForJobs | WaitForRoom
 
 
-class Desk:
+class RequestHandler:
     """What a live run knows and can do beside its scheduler.
 
     `facts` tells of the run itself, `output_of` gives a running job's output, `defaults` is what the
@@ -165,7 +174,7 @@ class Desk:
         facts: Callable[[], dict[str, Any]],
         metrics: Callable[[], Metrics],
         resize: Callable[[int], None],
-        output_of: Callable[[Key], Capture | None],
+        output_of: Callable[[AttemptId], Capture | None],
         defaults: dict[str, Any] | None = None,
         endless: bool = False,
         fit: Callable[[JobSpec], None] | None = None,
@@ -175,16 +184,16 @@ class Desk:
         self._resize = resize
         self._output_of = output_of
         self._endless = endless
-        self._intake = Intake(defaults, fit)
-        self._offers: dict[object, Offer] = {}
+        self._intake = JobAdmission(defaults, fit)
+        self._offers: dict[object, AddRequest] = {}
 
-    def begin(self, client: object, request: Request, scheduler: Scheduler, now: float) -> Result:
+    def begin(self, client: object, request: ClientRequest, scheduler: Scheduler, now: float) -> Result:
         """The answer, or what leads to it; `Rejected` if it can't be done."""
         match request["verb"]:
             case "add":
                 return self._add(client, request, scheduler, now)
             case "wait":
-                return ForJobs(request, scheduler, endless=self._endless)
+                return WaitForJobs(request, scheduler, endless=self._endless)
             case "info":
                 return self._info()
             case "workers":
@@ -196,7 +205,7 @@ class Desk:
             case verb:
                 raise Rejected(f"unknown verb {verb!r:.40}")
 
-    def is_in_between(self, client: object) -> bool:
+    def is_maintenance(self, client: object) -> bool:
         """Whether it has said that there is more to come."""
         return client in self._offers
 
@@ -204,12 +213,12 @@ class Desk:
         """It has gone, and what it had not finished with it."""
         self._offers.pop(client, None)
 
-    def _add(self, client: object, request: Request, scheduler: Scheduler, now: float) -> Result:
+    def _add(self, client: object, request: ClientRequest, scheduler: Scheduler, now: float) -> Result:
         result = self._intake.add(request, scheduler, now, self._offers.pop(client, None))
-        if not isinstance(result, Offer):
+        if not isinstance(result, AddRequest):
             return result
         if result.wait:
-            return ForRoom(result)
+            return WaitForRoom(result)
         self._offers[client] = result
         return {"ids": []}
 
@@ -219,15 +228,15 @@ class Desk:
         }
         return {"pqrun": VERSION, "run": self._facts(), "metrics": numbers}
 
-    def _set_workers(self, request: Request, scheduler: Scheduler, now: float) -> Answer:
+    def _set_workers(self, request: ClientRequest, scheduler: Scheduler, now: float) -> Answer:
         workers = request.get("workers")
-        if not isinstance(workers, int) or not is_whole(workers, 1, MOST_WORKERS):
-            raise Rejected(f"`workers` is a number from 1 to {MOST_WORKERS:,}")
+        if not isinstance(workers, int) or not is_whole(workers, 1, MAX_WORKERS):
+            raise Rejected(f"`workers` is a number from 1 to {MAX_WORKERS:,}")
         self._resize(workers)
-        scheduler.set_workers(workers, now, by_of(request))
+        scheduler.set_workers(workers, now, origin_of(request))
         return {"workers": workers}
 
-    def _output(self, request: Request, scheduler: Scheduler) -> Answer:
+    def _output(self, request: ClientRequest, scheduler: Scheduler) -> Answer:
         """A piece of what the present attempt of a job has printed so far."""
         seq, stream, offset = request.get("seq"), request.get("stream", 1), request.get("offset", 0)
         job = request.get("job")
@@ -241,13 +250,13 @@ class Desk:
         if task is None:
             return {"state": "ended"}
         state = state_of(task.state)
-        capture = self._output_of(Key(task.seq, task.attempts)) if state == "running" else None
+        capture = self._output_of(AttemptId(task.seq, task.attempts)) if state == "running" else None
         data, size = b"", 0
         if capture is not None:
             printed = capture.stream(stream)
             size = printed.size
             try:
-                data = b"".join(printed.pieces(offset, min(size, offset + OUTPUT_PIECE)))
+                data = b"".join(printed.pieces(offset, min(size, offset + OUTPUT_CHUNK_BYTES)))
             except OSError:
                 size = 0  # just now moved or gone: nothing to be had at this moment
         return {

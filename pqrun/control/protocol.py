@@ -16,18 +16,18 @@ import struct
 from collections.abc import Generator, Iterator
 from typing import Any
 
-from pqrun.core.errors import OwnFailure
+from pqrun.core.errors import InternalFailure
 from pqrun.core.text import is_printable
 from pqrun.core.unicode_json import as_json
 
 VERSION = 1
-LONGEST = 1 << 20
-LONGEST_BY = 100
+MAX_MESSAGE_BYTES = 1 << 20
+MAX_ORIGIN_LENGTH = 100
 USAGE, NONE, GONE, FULL = 2, 1, 6, 75
 
-Request = dict[str, Any]
+ClientRequest = dict[str, Any]
 Answer = dict[str, Any]
-Steps = Generator[None, float, Answer]
+IncrementalAnswer = Generator[None, float, Answer]
 """An answer that takes several turns; each is told what time it is."""
 
 
@@ -49,7 +49,7 @@ def encode_answer(answer: Answer) -> bytes:
     return as_json(answer, separators=(",", ":")).encode() + b"\n"
 
 
-def decode(line: bytes | bytearray) -> Request:
+def decode(line: bytes | bytearray) -> ClientRequest:
     """A request; `Rejected` for what is none of ours."""
     try:
         message = json.loads(line, parse_constant=_refuse)
@@ -73,13 +73,13 @@ def busy(why: str) -> Answer:
     return {**refusal(Rejected(why, FULL)), "busy": True}
 
 
-def by_of(request: Request) -> str:
+def origin_of(request: ClientRequest) -> str:
     """Who asks, for the record."""
     by = request.get("by", "")
-    return "".join(c for c in by[:LONGEST_BY] if is_printable(c)) if isinstance(by, str) else ""
+    return "".join(c for c in by[:MAX_ORIGIN_LENGTH] if is_printable(c)) if isinstance(by, str) else ""
 
 
-def flag(request: Request, name: str) -> bool:
+def flag(request: ClientRequest, name: str) -> bool:
     """A yes or no; no if it isn't said."""
     value = request.get(name, False)
     if not isinstance(value, bool):
@@ -97,7 +97,7 @@ def _refuse(_text: str) -> float:
 
 
 BACKLOG = 128
-LONGEST_NAME = 100
+MAX_SOCKET_NAME_LENGTH = 100
 """Bytes of an address: 103 are the most where there are fewest."""
 
 
@@ -109,12 +109,12 @@ def listen(path: str) -> socket.socket:
     try:
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     except OSError as error:
-        raise OwnFailure(f"cannot listen at {path}: {error.strerror}") from error
+        raise InternalFailure(f"cannot listen at {path}: {error.strerror}") from error
     listening.setblocking(False)
     try:
         with contextlib.suppress(FileNotFoundError):
             if stat.S_ISDIR(os.lstat(path).st_mode):
-                raise OwnFailure(f"cannot listen at {path}: it is a directory")
+                raise InternalFailure(f"cannot listen at {path}: it is a directory")
             os.unlink(path)
         with short_path(path) as name:
             listening.bind(name)
@@ -122,14 +122,14 @@ def listen(path: str) -> socket.socket:
         listening.listen(BACKLOG)
     except OSError as error:
         listening.close()
-        raise OwnFailure(f"cannot listen at {path}: {error.strerror}") from error
+        raise InternalFailure(f"cannot listen at {path}: {error.strerror}") from error
     return listening
 
 
 @contextlib.contextmanager
 def short_path(path: str) -> Iterator[str]:
     """A name for that path that fits into an address."""
-    if len(os.fsencode(path)) <= LONGEST_NAME:
+    if len(os.fsencode(path)) <= MAX_SOCKET_NAME_LENGTH:
         yield path
         return
     where, name = os.path.split(path)

@@ -16,35 +16,45 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from pqrun.control.commands.ps import Listing
-from pqrun.control.commands.wait import End, ForJobs, ForRoom, Waiting
-from pqrun.control.connection import Client
-from pqrun.control.handler import Desk, Result
-from pqrun.control.protocol import Rejected, Request, Steps, busy, decode, encode, is_ours, listen, refusal
+from pqrun.control.commands.wait import EndedJob, PendingAnswer, WaitForJobs, WaitForRoom
+from pqrun.control.connection import ClientConnection
+from pqrun.control.handler import RequestHandler, Result
+from pqrun.control.protocol import (
+    ClientRequest,
+    IncrementalAnswer,
+    Rejected,
+    busy,
+    decode,
+    encode,
+    is_ours,
+    listen,
+    refusal,
+)
 from pqrun.core import events as ev
-from pqrun.core.errors import OwnFailure
+from pqrun.core.errors import InternalFailure
 from pqrun.core.events import Event
 from pqrun.core.scheduler import Scheduler
-from pqrun.engine.engine import Ask
+from pqrun.engine.engine import Request
 from pqrun.engine.reactor import Reactor
 
 if TYPE_CHECKING:
-    from pqrun.control.handler import Desk
+    from pqrun.control.handler import RequestHandler
 
 
 DEAF_SECONDS = 0.5
 
 
-class Server:
+class ControlServer:
     """Listens at a path, for who holds the run's lock. `desk` makes what answers; `now` tells the time."""
 
     def __init__(
-        self, path: str, reactor: Reactor, desk: Callable[[], Desk], now: Callable[[], float]
+        self, path: str, reactor: Reactor, desk: Callable[[], RequestHandler], now: Callable[[], float]
     ) -> None:
         self.path = path
         self._reactor = reactor
         self._make_desk = desk
         self._now = now
-        self._service: Service | None = None
+        self._service: ClientService | None = None
         self._deaf_until = -inf
         self._lost = False
         self._socket = listen(path)
@@ -63,7 +73,7 @@ class Server:
         """Whether there is something to do that nobody has to come for."""
         return self._lost
 
-    def read(self) -> Iterable[Ask]:
+    def read(self) -> Iterable[Request]:
         """Lets a client in, if it is one of ours; or binds the socket anew."""
         if self._lost:
             self._lost = False
@@ -76,12 +86,12 @@ class Server:
         """From any thread: if the socket was removed or replaced, it is bound anew soon."""
         if _identity(self.path) != self._place:
             self._lost = True
-            self._reactor.ring()
+            self._reactor.wake()
 
     def _bind_anew(self) -> None:
         try:
             bound = listen(self.path)
-        except OwnFailure:
+        except InternalFailure:
             return  # tried again at the next look
         while self._let_in():  # those that had come before it was removed
             pass
@@ -111,7 +121,7 @@ class Server:
         """From any thread, after each turn: what has happened in the run."""
         if self._deaf_until > -inf:
             self._deaf_until = -inf
-            self._reactor.ring()
+            self._reactor.wake()
         if self._service is not None:
             self._service.heard(events)
 
@@ -129,10 +139,10 @@ class Server:
         if self._service is not None:
             self._service.close(broken=broken)
 
-    def _opened(self) -> Service:
+    def _opened(self) -> ClientService:
         pass
 
-        return Service(self._reactor, self._make_desk(), self._now)
+        return ClientService(self._reactor, self._make_desk(), self._now)
 
 
 def _identity(path: str) -> tuple[int, int] | None:
@@ -144,25 +154,25 @@ def _identity(path: str) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-MOST_CLIENTS = 64
-MOST_WAITING = 60
+MAX_CLIENTS = 64
+MAX_WAITING_CLIENTS = 60
 IDLE, STUCK = 1.0, 10.0
-LINGER = 0.5
+LINGER_SECONDS = 0.5
 IN_TURN = ("add", "set", "cancel")
 _TELLING = (ev.JobEnded, ev.AttemptSubmitted, ev.JobRemoved, ev.JobAdded, ev.RunStopping)
 
 
-class Service:
+class ClientService:
     """Keeps the connections, and has the desk do what they ask; `now` tells the time."""
 
-    def __init__(self, reactor: Reactor, desk: Desk, now: Callable[[], float]) -> None:
+    def __init__(self, reactor: Reactor, desk: RequestHandler, now: Callable[[], float]) -> None:
         self._reactor = reactor
         self._desk = desk
         self._now = now
-        self._clients: list[Client] = []
-        self._todo: deque[tuple[Client, Request | Steps]] = deque()
-        self._waiting: dict[Client, Waiting] = {}
-        self._ended: deque[End] = deque()
+        self._clients: list[ClientConnection] = []
+        self._todo: deque[tuple[ClientConnection, ClientRequest | IncrementalAnswer]] = deque()
+        self._waiting: dict[ClientConnection, PendingAnswer] = {}
+        self._ended: deque[EndedJob] = deque()
         self._stirred = False
         reactor.add(self)
 
@@ -180,7 +190,7 @@ class Service:
         """There is nothing to wait for."""
         return True
 
-    def read(self) -> Iterable[Ask]:
+    def read(self) -> Iterable[Request]:
         """Goes on with what is half done, and looks after those who wait."""
         stirred, self._stirred = self._stirred, False
         return [*([self._go_on] if self._todo else ()), *([self.look] if stirred else ())]
@@ -190,9 +200,11 @@ class Service:
     def heard(self, events: Sequence[ev.Event]) -> None:
         """From any thread: what may be what somebody waits for."""
         if self._waiting and any(isinstance(event, _TELLING) for event in events):
-            self._ended.extend(End(e.seq, e.outcome, e.allowed) for e in events if isinstance(e, ev.JobEnded))
+            self._ended.extend(
+                EndedJob(e.seq, e.outcome, e.allowed) for e in events if isinstance(e, ev.JobEnded)
+            )
             self._stirred = True
-            self._reactor.ring()
+            self._reactor.wake()
 
     def look(self, scheduler: Scheduler, now: float) -> None:
         """Ask: answers those for whom it is time."""
@@ -200,7 +212,7 @@ class Service:
         while self._ended:
             ended.append(self._ended.popleft())
         for client, waiting in list(self._waiting.items()):
-            if self._todo and isinstance(waiting, ForRoom):
+            if self._todo and isinstance(waiting, WaitForRoom):
                 continue  # as all who deal with jobs
             answer = waiting.look(ended, scheduler, now)
             if answer is not None:
@@ -214,14 +226,14 @@ class Service:
             if broken:
                 client.take_back()
             elif client in self._waiting:
-                client.answer(self._waiting[client].last_word())
+                client.answer(self._waiting[client].on_run_ended())
         self._linger()
         for client in list(self._clients):
             client.hang_up()
 
     # What clients want
 
-    def carry_out(self, client: Client, line: bytes, scheduler: Scheduler, now: float) -> None:
+    def carry_out(self, client: ClientConnection, line: bytes, scheduler: Scheduler, now: float) -> None:
         """Inside a turn: does what the request says, or begins to."""
         try:
             request = decode(line)
@@ -237,18 +249,24 @@ class Service:
 
     def _go_on(self, scheduler: Scheduler, now: float) -> None:
         """Ask: all requests that have to wait for each other, up to this turn's part of a long one."""
-        scheduler.in_between = ""
+        scheduler.maintenance = ""
         while self._todo:
             client, what = self._todo[0]
             steps = self._do(client, what, scheduler, now)
             if steps is not None:
                 self._todo[0] = (client, steps)
-                scheduler.in_between = "being changed"
+                scheduler.maintenance = "being changed"
                 return
             self._todo.popleft()
         self._stirred = bool(self._waiting)
 
-    def _do(self, client: Client, what: Request | Steps, scheduler: Scheduler, now: float) -> Steps | None:
+    def _do(
+        self,
+        client: ClientConnection,
+        what: ClientRequest | IncrementalAnswer,
+        scheduler: Scheduler,
+        now: float,
+    ) -> IncrementalAnswer | None:
         """Has it answered, or the answer looked for; steps if there are more to go."""
         try:
             begun = isinstance(what, Generator)
@@ -263,21 +281,25 @@ class Service:
         self._give(client, result, scheduler, now)
         return None
 
-    def _give(self, client: Client, result: Result, scheduler: Scheduler, now: float) -> None:
+    def _give(self, client: ClientConnection, result: Result, scheduler: Scheduler, now: float) -> None:
         if isinstance(result, dict):
             client.answer({"ok": True, **result})
         elif isinstance(result, Listing):
             client.answer(result)
-        elif isinstance(result, ForJobs | ForRoom) and not client.gone:
+        elif isinstance(result, WaitForJobs | WaitForRoom) and not client.gone:
             self._wait(client, result, scheduler, now)
 
-    def _wait(self, client: Client, waiting: ForJobs | ForRoom, scheduler: Scheduler, now: float) -> None:
-        behind = isinstance(waiting, ForRoom) and any(isinstance(w, ForRoom) for w in self._waiting.values())
+    def _wait(
+        self, client: ClientConnection, waiting: WaitForJobs | WaitForRoom, scheduler: Scheduler, now: float
+    ) -> None:
+        behind = isinstance(waiting, WaitForRoom) and any(
+            isinstance(w, WaitForRoom) for w in self._waiting.values()
+        )
         answer = None if behind else waiting.look((), scheduler, now)
         if answer is not None:
             client.answer(answer)
-        elif len(self._waiting) >= MOST_WAITING:
-            client.send_away(busy(f"{MOST_WAITING} clients wait already"))
+        elif len(self._waiting) >= MAX_WAITING_CLIENTS:
+            client.send_away(busy(f"{MAX_WAITING_CLIENTS} clients wait already"))
         else:
             self._waiting[client] = waiting
             self._stirred = True
@@ -286,16 +308,16 @@ class Service:
 
     def admit(self, connection: socket.socket) -> None:
         """Another client; if there is no room, it or an idle one is asked to come again."""
-        if len(self._clients) < MOST_CLIENTS or self._make_room():
-            client = Client(connection, self, self._now())
+        if len(self._clients) < MAX_CLIENTS or self._make_room():
+            client = ClientConnection(connection, self, self._now())
             self._clients.append(client)
             self._reactor.add(client)
             return
         with contextlib.suppress(OSError):
-            connection.send(encode(busy(f"{MOST_CLIENTS} clients are connected already")))
+            connection.send(encode(busy(f"{MAX_CLIENTS} clients are connected already")))
         connection.close()
 
-    def forget(self, client: Client) -> None:
+    def forget(self, client: ClientConnection) -> None:
         """It has gone. What it has asked for is done all the same, but for what was to wait."""
         self._reactor.remove(client)
         self._desk.forget(client)
@@ -306,7 +328,7 @@ class Service:
         """Sends away who has asked nothing for the longest time, if that is long enough."""
         now = self._now()
         for client in sorted(self._clients, key=lambda client: client.last_heard):
-            patience = STUCK if client.sending or self._desk.is_in_between(client) else IDLE
+            patience = STUCK if client.sending or self._desk.is_maintenance(client) else IDLE
             if not client.asked and now - client.last_heard >= patience:
                 if not client.sending:
                     client.send_away(busy("others came while you asked nothing"))
@@ -317,7 +339,7 @@ class Service:
 
     def _linger(self) -> None:
         """Lets clients take what they are being sent, for a moment."""
-        end = self._now() + LINGER
+        end = self._now() + LINGER_SECONDS
         while (sending := [c for c in self._clients if c.sending]) and self._now() < end:
             poll = select.poll()
             for client in sending:
@@ -327,7 +349,7 @@ class Service:
                 client.write()
 
 
-def _next_step(steps: Steps, now: float | None) -> Result:
+def _next_step(steps: IncrementalAnswer, now: float | None) -> Result:
     """The steps, or the answer at their end."""
     try:
         steps.send(now)  # type: ignore[arg-type]  # None begins

@@ -15,31 +15,31 @@ from pqrun.core import states as life
 from pqrun.core.job import (
     STOP_SPAN_SECONDS,
     Attempt,
-    Key,
+    AttemptId,
     Outcome,
-    Said,
+    SelfReport,
     StopReason,
-    count_of,
+    classify_exit,
+    counted_as,
     ended_by_stop_signal,
     is_gone,
-    judge,
 )
-from pqrun.core.ready_queue import Ready
+from pqrun.core.ready_queue import ReadyQueue
 from pqrun.core.states import State
 from pqrun.core.task import Task
-from pqrun.core.text import host_of
+from pqrun.core.text import host_name
 
-FEW = 64
+MIN_REBUILD_SIZE = 64
 
 
-class Alarms:
+class TimerHeap:
     """A heap of alarms; `state_of` tells a job's present state, `None` if it is gone."""
 
     def __init__(self, state_of: Callable[[int], State | None]) -> None:
         self._state_of = state_of
         self._heap: list[tuple[float, int, int, State]] = []
         self._order = 0
-        self._rebuild_at = FEW
+        self._rebuild_at = MIN_REBUILD_SIZE
 
     def set(self, when: float, seq: int, state: State) -> None:
         """Rings at `when`, if that job is still in that very state then."""
@@ -47,7 +47,7 @@ class Alarms:
             # Else 200,000 limited jobs behind a long one would leave 200,000 alarms.
             self._heap = [alarm for alarm in self._heap if not self._stale(alarm)]
             heapify(self._heap)
-            self._rebuild_at = max(FEW, 2 * len(self._heap))
+            self._rebuild_at = max(MIN_REBUILD_SIZE, 2 * len(self._heap))
         self._order += 1
         heappush(self._heap, (when, self._order, seq, state))
 
@@ -70,36 +70,36 @@ class Alarms:
 
 pass
 
-FREE_LOSSES = 20
+MAX_UNCOUNTED_LOSSES = 20
 
 
-class Start(NamedTuple):
+class StartAttempt(NamedTuple):
     """Act: begin this attempt."""
 
     attempt: Attempt
 
 
-class Stop(NamedTuple):
+class StopAttempt(NamedTuple):
     """Act: ask this attempt to end, or kill it."""
 
-    key: Key
+    key: AttemptId
     force: bool
 
 
-Act = Start | Stop
+SchedulerCommand = StartAttempt | StopAttempt
 
 
 class Decision(NamedTuple):
     """What happened since the last one, and what is to be done about it."""
 
     events: list[ev.Event]
-    acts: list[Act]
+    acts: list[SchedulerCommand]
 
 
-class Running:
+class ActiveAttempts:
     """Who has a slot. What happens is appended to `log`, for the scheduler to hand on."""
 
-    def __init__(self, ready: Ready, alarms: Alarms, log: Decision, random: Random) -> None:
+    def __init__(self, ready: ReadyQueue, alarms: TimerHeap, log: Decision, random: Random) -> None:
         self.tasks: dict[int, Task] = {}
         self.used = 0
         self._signalled_at: float | None = None
@@ -127,42 +127,47 @@ class Running:
         if task.spec.timeout is not None:
             self._alarms.set(now + task.spec.timeout, task.seq, state)
         last = state.attempt + task.spec.retry.max - task.retries
-        self._log.acts.append(Start(Attempt(Key(task.seq, state.attempt), task.spec, last, task.shares)))
+        self._log.acts.append(
+            StartAttempt(Attempt(AttemptId(task.seq, state.attempt), task.spec, last, task.shares))
+        )
 
-    def started(self, task: Task, news: nw.Started) -> None:
+    def started(self, task: Task, news: nw.ProcessStarted) -> None:
         """The executor says that it began."""
         if isinstance(task.state, life.Submitted):
-            task.state = running = life.start(task.state, news.at, task.spec.timeout, host_of(news.where))
+            task.state = running = life.start(task.state, news.at, task.spec.timeout, host_name(news.where))
             self._log.events.append(ev.AttemptStarted(news.at, *news.key, news.where))
             if running.deadline is not None:
                 self._alarms.set(running.deadline, task.seq, running)
 
-    def hear(
-        self, task: Task, news: nw.Started | nw.Restarted | nw.Idle | nw.Told | nw.Grew, now: float
+    def observe(
+        self,
+        task: Task,
+        news: nw.ProcessStarted | nw.ProcessRestarted | nw.OutputIdle | nw.StatusReceived | nw.OutputAdvanced,
+        now: float,
     ) -> None:
         """What is reported of it while it runs."""
         match news:
-            case nw.Started():
+            case nw.ProcessStarted():
                 self.started(task, news)
-            case nw.Restarted(key, where):
+            case nw.ProcessRestarted(key, where):
                 self._log.events.append(ev.AttemptRestarted(now, *key, where))
-            case nw.Idle():
-                self.ask_to_stop(task, StopReason.IDLE, now)
-            case nw.Told(key, status, progress):
-                self._log.events.append(ev.JobSaid(now, key.seq, key.attempt, status, progress))
-            case nw.Grew(key, stream, upto, output):
+            case nw.OutputIdle():
+                self.request_stop(task, StopReason.IDLE, now)
+            case nw.StatusReceived(key, status, progress):
+                self._log.events.append(ev.StatusReported(now, key.seq, key.attempt, status, progress))
+            case nw.OutputAdvanced(key, stream, upto, output):
                 self._log.events.append(ev.OutputGrew(now, key.seq, key.attempt, stream, upto, output))
 
-    def undo(self, task: Task, why: str, now: float) -> None:
+    def undo_submit(self, task: Task, why: str, now: float) -> None:
         """The machine could not start it: as if it had never left the queue."""
         state = task.state
         assert isinstance(state, life.Submitted | life.Stopping)
         self._release(task)
-        task.state = life.refuse(state, state.since if isinstance(state, life.Submitted) else now)
+        task.state = life.undo_submit(state, state.since if isinstance(state, life.Submitted) else now)
         task.attempts -= 1
         self._log.events.append(ev.AttemptRefused(now, task.seq, state.attempt, why))
 
-    def ask_to_stop(self, task: Task, reason: StopReason, now: float, *, force: bool = False) -> None:
+    def request_stop(self, task: Task, reason: StopReason, now: float, *, force: bool = False) -> None:
         """Asks it to end, or kills it; what has been asked before keeps its first reason."""
         state = task.state
         if isinstance(state, life.Unsettled):
@@ -192,7 +197,7 @@ class Running:
                 if isinstance(task.state, life.Unsettled):
                     self._alarms.set(now, task.seq, task.state)
 
-    def time_is_up(self, task: Task, now: float) -> Outcome | None:
+    def on_timer(self, task: Task, now: float) -> Outcome | None:
         """Its alarm rings: it has run for as long as it may, its grace is over, or its end can be settled.
 
         The job's outcome, if it has one now.
@@ -201,14 +206,14 @@ class Running:
             case life.Submitted() as state:  # its start may be in the mail: nobody was woken for that
                 self._alarms.set(now + min(task.spec.timeout or 1.0, 1.0), task.seq, state)
             case life.Running():
-                self.ask_to_stop(task, StopReason.TIMEOUT, now)
+                self.request_stop(task, StopReason.TIMEOUT, now)
             case life.Stopping(reason=reason):
-                self.ask_to_stop(task, reason, now, force=True)
+                self.request_stop(task, reason, now, force=True)
             case life.Unsettled(report=report):
-                return self.settle(task, report, now)
+                return self.finish(task, report, now)
         return None
 
-    def settle(self, task: Task, news: nw.Ended, now: float) -> Outcome | None:
+    def finish(self, task: Task, news: nw.ProcessFinished, now: float) -> Outcome | None:
         """It ended: the job's outcome, or `None` if it waits for another attempt, or to be settled."""
         state = task.state
         assert isinstance(state, life.Submitted | life.Running | life.Stopping | life.Unsettled)
@@ -223,14 +228,14 @@ class Running:
                 task.state = unsettled = life.hold_back(state, news)
                 self._alarms.set(news.ended + STOP_SPAN_SECONDS, task.seq, unsettled)
                 return None
-        verdict = judge(task.spec, news.exit, asked, news.said)
-        lost = gone and asked is None and _may_be_run_again(task)
+        verdict = classify_exit(task.spec, news.exit, asked, news.said)
+        lost = gone and asked is None and _may_rerun(task)
         again = lost or (verdict.retryable and task.retries < task.spec.retry.max)
         again = again and reason is not StopReason.CANCELLED
         self._release(task)
         self._log.events.append(
             ev.AttemptEnded(
-                now, task.seq, state.attempt, count_of(verdict, again=again), news.exit, asked,
+                now, task.seq, state.attempt, counted_as(verdict, again=again), news.exit, asked,
                 news.began, news.ended, news.usage, news.said, news.output, news.where,
             )
         )  # fmt: skip
@@ -257,18 +262,18 @@ class Running:
 
     def _tell(self, task: Task, state: life.Stopping, now: float) -> None:
         self._log.events.append(ev.AttemptStopping(now, task.seq, state.attempt, state.reason, state.killed))
-        self._log.acts.append(Stop(Key(task.seq, state.attempt), state.killed))
+        self._log.acts.append(StopAttempt(AttemptId(task.seq, state.attempt), state.killed))
 
-    def _pause_before(self, task: Task, said: Said) -> float:
+    def _pause_before(self, task: Task, said: SelfReport) -> float:
         if said.retry_after is not None:
             return said.retry_after
         policy = task.spec.retry
         return policy.wait_before(task.retries, self._random.random() if policy.jitter else 0.5)
 
 
-def _may_be_run_again(task: Task) -> bool:
+def _may_rerun(task: Task) -> bool:
     """After its place was lost. One that never said that it began uses up nothing, but not for ever."""
     if task.spec.on_lost != "rerun":
         return False
-    free = isinstance(task.state, life.Submitted) and task.attempts <= FREE_LOSSES
+    free = isinstance(task.state, life.Submitted) and task.attempts <= MAX_UNCOUNTED_LOSSES
     return free or task.lost < task.spec.max_lost

@@ -18,7 +18,7 @@ class UnknownNeed(Exception):
     """A job needs one that is not known, or in the end itself."""
 
 
-class Graph:
+class DependencyGraph:
     """Names of jobs, and what they need of each other; `tasks` are the unfinished ones.
 
     `remembers`: of how many jobs it is kept how they have ended, for those that may come to need
@@ -26,7 +26,7 @@ class Graph:
     """
 
     def __init__(self, tasks: dict[int, Task]) -> None:
-        self.remembers = inf
+        self.remembers_ended = inf
         self._forgotten = 0
         self._tasks = tasks
         self._ids: dict[str, int] = {}
@@ -50,7 +50,7 @@ class Graph:
         """Whether there was a job of that id, ended or not."""
         return job_id in self._ended or self.find(job_id) is not None
 
-    def fate_of(self, job_id: str) -> tuple[Outcome, bool] | None:
+    def outcome_of(self, job_id: str) -> tuple[Outcome, bool] | None:
         """How that job ended, and whether that was allowed, if it is kept in mind."""
         return self._ended.get(job_id)
 
@@ -72,9 +72,9 @@ class Graph:
                 elif not self.may_be_needed(need.job, task.seq):
                     raise UnknownNeed(f"job `{task.spec.id}` needs `{need.job}`, which is not known")
         if ring_possible:
-            _find_ring({task.spec.id: [need.job for need in task.spec.needs] for task in needy})
+            _find_cycle({task.spec.id: [need.job for need in task.spec.needs] for task in needy})
 
-    def check_anew(self, tasks: Iterable[Task], needs: Sequence[Need], jobs: int) -> None:
+    def recheck(self, tasks: Iterable[Task], needs: Sequence[Need], jobs: int) -> None:
         """The same for the new needs of jobs that are here already, when there have been so many jobs."""
         for need in needs:
             if not self.may_be_needed(need.job, jobs + 1):
@@ -103,7 +103,7 @@ class Graph:
         found = []
         for need in task.spec.needs:
             if need.job in self._ended:
-                if not met(need.when, *self._ended[need.job]):
+                if not is_satisfied(need.when, *self._ended[need.job]):
                     return need
             elif (other := self.find(need.job)) is not None:
                 found.append((other, need.when))
@@ -126,7 +126,7 @@ class Graph:
         """It is no longer part of the run."""
         self._ids.pop(task.spec.id, None)
 
-    def hurry(self, task: Task) -> Iterator[Task]:
+    def raise_urgency(self, task: Task) -> Iterator[Task]:
         """What an urgent job needs is as urgent, and so on down; those that became so."""
         waiting = self._unfinished(task.spec.needs)
         while waiting:
@@ -136,45 +136,47 @@ class Graph:
                 waiting += self._unfinished(other.spec.needs)
                 yield other
 
-    def relax(self, jobs: Iterable[Task], needs: Iterable[Need]) -> Iterator[Task]:
+    def lower_urgency(self, jobs: Iterable[Task], needs: Iterable[Need]) -> Iterator[Task]:
         """Those of these jobs and needs, and so on down, for which nobody is in such a hurry any more."""
         waiting = [*jobs, *self._unfinished(needs)]
         while waiting:
             job = waiting.pop()
-            urgency = self._wanted(job)
+            urgency = self._required_urgency(job)
             if urgency < job.urgency:
                 job.urgency = urgency
                 waiting += self._unfinished(job.spec.needs)
                 yield job
 
-    def _wanted(self, job: Task) -> Priority:
+    def _required_urgency(self, job: Task) -> Priority:
         """How urgent it is for itself and for those that wait for it."""
         urgency, hung = job.spec.priority, job.dependents
-        while hung and self._waits(hung[-1][0]) is None:
+        while hung and self._is_waiting(hung[-1][0]) is None:
             hung.pop()  # when many go, each time only those that went last are looked at
         for seq, _ in reversed(hung):
             if urgency >= job.urgency:
                 break
-            if (other := self._waits(seq)) is not None:
+            if (other := self._is_waiting(seq)) is not None:
                 urgency = max(urgency, other.urgency)
         return urgency
 
-    def _waits(self, seq: int) -> Task | None:
+    def _is_waiting(self, seq: int) -> Task | None:
         task = self._tasks.get(seq)
         return task if task is not None and isinstance(task.state, Pending) else None
 
     def settle(self, task: Task, outcome: Outcome, *, allowed: bool) -> Iterator[tuple[Task, Need | None]]:
         """A job ended: who waited only for it (`None`), and who can never run, with the need."""
-        if self.remembers and (task.spec.named or task.spec.id != str(task.seq) or outcome is not Outcome.OK):
+        if self.remembers_ended and (
+            task.spec.named or task.spec.id != str(task.seq) or outcome is not Outcome.OK
+        ):
             self._ended[task.spec.id] = (outcome, allowed)
-            while len(self._ended) > self.remembers:
+            while len(self._ended) > self.remembers_ended:
                 self._forget_one()
         self._ids.pop(task.spec.id, None)
         for seq, when in task.dependents:
             other = self._tasks.get(seq)
             if other is None or not isinstance(other.state, Pending):
                 continue
-            if met(when, outcome, allowed):
+            if is_satisfied(when, outcome, allowed):
                 other.unmet -= 1
                 if other.unmet == 0:
                     yield other, None
@@ -193,7 +195,7 @@ class Graph:
             self._forgotten = max(self._forgotten, int(job_id))
 
 
-def met(when: str, outcome: Outcome, allowed: bool) -> bool:
+def is_satisfied(when: str, outcome: Outcome, allowed: bool) -> bool:
     """Whether a need is met by how that job ended."""
     if outcome is Outcome.INTERRUPTED:
         return False
@@ -204,7 +206,7 @@ def met(when: str, outcome: Outcome, allowed: bool) -> bool:
     return outcome is Outcome.OK or (allowed and outcome is not Outcome.SKIPPED)
 
 
-def _find_ring(needs: dict[str, list[str]]) -> None:
+def _find_cycle(needs: dict[str, list[str]]) -> None:
     from graphlib import CycleError, TopologicalSorter
 
     try:

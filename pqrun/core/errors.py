@@ -13,7 +13,7 @@ class UserError(Exception):
     """What the user did; shown without a traceback, exit 2."""
 
 
-class OwnFailure(Exception):
+class InternalFailure(Exception):
     """pqrun's own part can't go on (journal, run directory, its output); exit 4, or `code`."""
 
     def __init__(self, message: str, code: int = OWN_FAILURE) -> None:
@@ -26,22 +26,22 @@ MISUSE = frozenset({EBADF, EFAULT, EINVAL, ENOTSOCK})
 CURES = {EMFILE: "see `ulimit -n`", EAGAIN: "see `ulimit -u`"}
 
 
-def refusal(error: BaseException) -> OwnFailure | None:
+def refusal(error: BaseException) -> InternalFailure | None:
     """Return what the machine refused, as a failure of our own part; None if the error is a bug of ours.
 
     A system call that fails and a module that can't be read are facts about the machine and the disk. They
     are told in one line, and end the run with exit 4 wherever they were not dealt with.
     """
-    if isinstance(error, OwnFailure):
+    if isinstance(error, InternalFailure):
         return error
     if isinstance(error, ImportError):
-        failure = OwnFailure(f"cannot load {error.name or 'a part of pqrun'}: {error}")
+        failure = InternalFailure(f"cannot load {error.name or 'a part of pqrun'}: {error}")
     elif isinstance(error, AttributeError) and (hollow := _hollow(error.obj)):
-        failure = OwnFailure(f"cannot load {hollow}: its files can't be read")
+        failure = InternalFailure(f"cannot load {hollow}: its files can't be read")
     elif isinstance(error, OSError) and error.errno is not None and error.errno not in MISUSE:
         where = "" if error.filename is None else f" ({error.filename})"
         cure = f"; {CURES[error.errno]}" if error.errno in CURES else ""
-        failure = OwnFailure(f"cannot go on: {error.strerror}{where}{cure}")
+        failure = InternalFailure(f"cannot go on: {error.strerror}{where}{cure}")
     else:
         return None
     failure.__cause__ = error

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from pqrun.core.job import Count, Exit, JobSpec, Outcome, Priority, Said, StopReason, Usage
+from pqrun.core.job import CountedAs, Exit, JobSpec, Outcome, Priority, SelfReport, StopReason, Usage
 
 
 class JobAdded(NamedTuple):
@@ -85,13 +85,13 @@ class AttemptEnded(NamedTuple):
     at: float
     seq: int
     attempt: int
-    counted: Count
+    counted: CountedAs
     exit: Exit
     asked: StopReason | None
     began: float
     ended: float
     usage: Usage
-    said: Said
+    said: SelfReport
     output: Any = None
     where: str = ""
 
@@ -141,7 +141,7 @@ class JobDropped(NamedTuple):
     outcome: Outcome | None
 
 
-class JobSaid(NamedTuple):
+class StatusReported(NamedTuple):
     """A running attempt told its status or progress."""
 
     at: float
@@ -248,7 +248,7 @@ Event = (
     | JobEnded
     | JobReopened
     | JobDropped
-    | JobSaid
+    | StatusReported
     | JobChanged
     | OutputGrew
     | InputEnded

@@ -13,7 +13,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 
 from pqrun.core.errors import UserError
 
-LONGEST_VALUE = 131_072
+MAX_VARIABLE_BYTES = 131_072
 """Bytes: Linux takes no longer variable. A bound, since each of a chain can double the one before."""
 
 _REFERENCE = re.compile(r"\$(?:([A-Za-z_][A-Za-z0-9_]*)|\{([A-Za-z_][A-Za-z0-9_]*)\}|(\$))")
@@ -26,11 +26,11 @@ _OF_EVERY_JOB = {
 Pairs = tuple[tuple[str, str], ...]
 
 
-class TooLong(Exception):
+class ValueTooLong(Exception):
     """A value that grows beyond what a variable can hold; `name` is the variable's."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"the variable {name} is too long (over {LONGEST_VALUE} bytes)")
+        super().__init__(f"the variable {name} is too long (over {MAX_VARIABLE_BYTES} bytes)")
         self.name = name
 
 
@@ -79,20 +79,20 @@ def _over(name: str, template: Template, below: str) -> Template:
         inner = below.replace("$", "$$")
     try:
         text = _substituted(name, template, lambda one: inner if one == name else f"${{{one}}}", dollar="$$")
-    except TooLong as error:
+    except ValueTooLong as error:
         raise UserError(f"env: {error}") from None
     found = Template(text)
     found.place = template.place
     return found
 
 
-def apart(variables: Mapping[str, str]) -> tuple[Pairs, tuple[str, ...]]:
+def split_templates(variables: Mapping[str, str]) -> tuple[Pairs, tuple[str, ...]]:
     """The variables as plain texts, and the names of those that are templates."""
     pairs = tuple((name, str(value)) for name, value in variables.items())
     return pairs, tuple(name for name, value in variables.items() if type(value) is Template)
 
 
-def together(pairs: Pairs, expand: Iterable[str]) -> dict[str, str]:
+def join_templates(pairs: Pairs, expand: Iterable[str]) -> dict[str, str]:
     """The reverse of `apart`."""
     names = frozenset(expand)
     return {name: Template(value) if name in names else value for name, value in pairs}
@@ -132,7 +132,7 @@ def _substituted(name: str, text: str, value: Callable[[str], str], *, dollar: s
         piece = dollar if found[3] else value(found[1] or found[2])
         pieces += (text[at : found.start()], piece)
         length += found.start() - at + len(piece)
-        if length > LONGEST_VALUE:
-            raise TooLong(name)
+        if length > MAX_VARIABLE_BYTES:
+            raise ValueTooLong(name)
         at = found.end()
     return "".join((*pieces, text[at:]))

@@ -39,7 +39,7 @@ class StopReason(StrEnum):
     INTERRUPTED = "interrupted"
 
 
-class Count(StrEnum):
+class CountedAs(StrEnum):
     """What one ended attempt is counted as; each attempt once."""
 
     COMPLETED = "completed"
@@ -49,13 +49,13 @@ class Count(StrEnum):
     STOPPED = "stopped"
 
 
-class Exited(NamedTuple):
+class ExitedWith(NamedTuple):
     """The process ended by itself with this code."""
 
     code: int
 
 
-class Signalled(NamedTuple):
+class KilledBySignal(NamedTuple):
     """A signal ended the process; `name` as in `SIGKILL`."""
 
     name: str
@@ -68,19 +68,19 @@ class NotStarted(NamedTuple):
     why: str
 
 
-class Lost(NamedTuple):
+class LostExit(NamedTuple):
     """Nobody knows how it ended. `gone`: the place where it ran is, so it may be run again elsewhere."""
 
     why: str
-    gone: bool = False
+    worker_lost: bool = False
 
 
-Exit = Exited | Signalled | NotStarted | Lost
+Exit = ExitedWith | KilledBySignal | NotStarted | LostExit
 
 
 def is_gone(exit: Exit | None) -> bool:
     """Whether its place was lost, which says nothing about the job: no retry, and nothing flaky."""
-    return isinstance(exit, Lost) and exit.gone
+    return isinstance(exit, LostExit) and exit.worker_lost
 
 
 class RetryPolicy(NamedTuple):
@@ -174,7 +174,7 @@ class JobSpec(NamedTuple):
     line: int = 0
 
 
-class Key(NamedTuple):
+class AttemptId(NamedTuple):
     """Names one attempt of one job for ever: late news of an earlier one is told apart by it."""
 
     seq: int
@@ -184,7 +184,7 @@ class Key(NamedTuple):
 class Attempt(NamedTuple):
     """One try of one job, as handed to an executor; `pools` holds what was assigned of each."""
 
-    key: Key
+    key: AttemptId
     spec: JobSpec
     max_attempts: int
     pools: tuple[tuple[str, str], ...] = ()
@@ -198,7 +198,7 @@ class Usage(NamedTuple):
     memory: int | None = None
 
 
-class Said(NamedTuple):
+class SelfReport(NamedTuple):
     """What the attempt wrote about itself; `retry_after` in seconds, `progress` from 0 to 1.
 
     `moved`: what became of the file that it `creates`, if it failed; it is part of the message too.
@@ -213,42 +213,44 @@ class Said(NamedTuple):
     moved: str = ""
 
 
-NOTHING_SAID = Said()
+NO_REPORT = SelfReport()
 
 
-class Verdict(NamedTuple):
+class ExitClass(NamedTuple):
     """What an ended attempt means: its outcome if it is the last, and whether a retry may follow."""
 
     outcome: Outcome
     retryable: bool = False
 
 
-WENT_WELL = Verdict(Outcome.OK)
+SUCCESS = ExitClass(Outcome.OK)
 
 
-def judge(spec: JobSpec, exit: Exit, asked: StopReason | None, said: Said = NOTHING_SAID) -> Verdict:
+def classify_exit(
+    spec: JobSpec, exit: Exit, asked: StopReason | None, said: SelfReport = NO_REPORT
+) -> ExitClass:
     """Says what an attempt's end means.
 
     `asked` is our reason if our signal met it alive, else `None`: a job that we stopped ends for
     our reason whatever its code, and one that ended before we asked keeps its own.
     """
-    if asked is None and type(exit) is Exited and exit.code in spec.success_codes:
-        return WENT_WELL
+    if asked is None and type(exit) is ExitedWith and exit.code in spec.success_codes:
+        return SUCCESS
     if asked is not None:
         match asked:
             case StopReason.CANCELLED:
-                return Verdict(Outcome.CANCELLED)
+                return ExitClass(Outcome.CANCELLED)
             case StopReason.INTERRUPTED:
-                return Verdict(Outcome.INTERRUPTED)
+                return ExitClass(Outcome.INTERRUPTED)
             case StopReason.TIMEOUT | StopReason.IDLE:
-                return Verdict(Outcome.TIMEOUT, _retryable(spec.retry, ("timeout",), None, said))
+                return ExitClass(Outcome.TIMEOUT, _retryable(spec.retry, ("timeout",), None, said))
     match exit:
-        case Exited(code) | NotStarted(code):
-            return Verdict(Outcome.FAILED, _retryable(spec.retry, (code,), code, said))
-        case Signalled(name):
-            return Verdict(Outcome.FAILED, _retryable(spec.retry, (name, "signal"), None, said))
-        case Lost(gone=gone):  # what its place took with it has a budget of its own
-            return Verdict(Outcome.FAILED, not gone and _retryable(spec.retry, (), None, said))
+        case ExitedWith(code) | NotStarted(code):
+            return ExitClass(Outcome.FAILED, _retryable(spec.retry, (code,), code, said))
+        case KilledBySignal(name):
+            return ExitClass(Outcome.FAILED, _retryable(spec.retry, (name, "signal"), None, said))
+        case LostExit(worker_lost=gone):  # what its place took with it has a budget of its own
+            return ExitClass(Outcome.FAILED, not gone and _retryable(spec.retry, (), None, said))
 
 
 STOP_SIGNALS = {"SIGHUP": 1, "SIGINT": 2, "SIGQUIT": 3, "SIGTERM": 15}
@@ -264,14 +266,14 @@ def ended_by_stop_signal(spec: JobSpec, exit: Exit) -> bool:
     a shell returns it for its child, and programs that clean up first (those of Java, for one) exit with it.
     """
     match exit:
-        case Signalled(name):
+        case KilledBySignal(name):
             return name in STOP_SIGNALS
-        case Exited(code):
+        case ExitedWith(code):
             return code in _STOP_CODES and code not in spec.success_codes
     return False
 
 
-def _retryable(policy: RetryPolicy, names: tuple[int | str, ...], code: int | None, said: Said) -> bool:
+def _retryable(policy: RetryPolicy, names: tuple[int | str, ...], code: int | None, said: SelfReport) -> bool:
     if said.permanent or "any" in policy.permanent or any(name in policy.permanent for name in names):
         return False
     if any(name in policy.on for name in names):
@@ -281,15 +283,19 @@ def _retryable(policy: RetryPolicy, names: tuple[int | str, ...], code: int | No
     return code == 75 or "any" in policy.on
 
 
-_COUNTS = {Outcome.OK: Count.COMPLETED, Outcome.FAILED: Count.FAILED, Outcome.TIMEOUT: Count.TIMEOUT}
+_COUNTS = {
+    Outcome.OK: CountedAs.COMPLETED,
+    Outcome.FAILED: CountedAs.FAILED,
+    Outcome.TIMEOUT: CountedAs.TIMEOUT,
+}
 
 
-def count_of(verdict: Verdict, *, again: bool) -> Count:
+def counted_as(verdict: ExitClass, *, again: bool) -> CountedAs:
     """As what an ended attempt is counted."""
-    return Count.RETRIED if again else _COUNTS.get(verdict.outcome, Count.STOPPED)
+    return CountedAs.RETRIED if again else _COUNTS.get(verdict.outcome, CountedAs.STOPPED)
 
 
-class Rate(NamedTuple):
+class StartRate(NamedTuple):
     """No more than `number` starts within any `seconds`."""
 
     number: int
@@ -303,7 +309,7 @@ class Shard(NamedTuple):
     parts: int
 
 
-class Halt(NamedTuple):
+class HaltRule(NamedTuple):
     """Stop the run early: `now` or `soon`, at such a number (or percentage) of fail, success or done."""
 
     when: str
@@ -312,7 +318,7 @@ class Halt(NamedTuple):
     percent: bool = False
 
 
-def shown_command(work: Any) -> str:
+def format_command(work: Any) -> str:
     """The command as a person would type it."""
     run = work.run if isinstance(work, Command) else work
     if isinstance(run, tuple):

@@ -9,21 +9,21 @@ from dataclasses import dataclass
 from pqrun.core import events as ev
 from pqrun.core.job import (
     Exit,
-    Exited,
+    ExitedWith,
     JobSpec,
-    Lost,
+    KilledBySignal,
+    LostExit,
     NotStarted,
     Outcome,
-    Signalled,
     StopReason,
     Usage,
     is_gone,
 )
-from pqrun.core.text import host_of
+from pqrun.core.text import host_name
 
 
 @dataclass(slots=True)
-class Row:
+class JobRow:
     """One job. Times are the engine's clock's; those of the last attempt, if there were several.
 
     `where` it ran: the host, if it was another one.
@@ -52,12 +52,12 @@ class Row:
     @property
     def code(self) -> int | None:
         """The exit code, if there was one."""
-        return self.exit.code if isinstance(self.exit, Exited | NotStarted) else None
+        return self.exit.code if isinstance(self.exit, ExitedWith | NotStarted) else None
 
     @property
     def signal(self) -> str | None:
         """The signal that ended it, if one did."""
-        return self.exit.name if isinstance(self.exit, Signalled) else None
+        return self.exit.name if isinstance(self.exit, KilledBySignal) else None
 
     @property
     def max_attempts(self) -> int:
@@ -65,21 +65,21 @@ class Row:
         return max(self.attempts, self.attempts - self.retries + self.spec.retry.max, 1 + self.spec.retry.max)
 
 
-class Ledger:
+class JobTable:
     """Folds events to rows; `rows` by sequence number."""
 
     def __init__(self) -> None:
-        self.rows: dict[int, Row] = {}
+        self.rows: dict[int, JobRow] = {}
         self.input_complete = True
         self.stopped = ""
 
-    def hear(self, events: Iterable[ev.Event]) -> None:
+    def on_events(self, events: Iterable[ev.Event]) -> None:
         """Takes in what happened, in order."""
         rows = self.rows
         for event in events:
             match event:
                 case ev.JobAdded(_, seq, spec):
-                    rows[seq] = Row(seq, spec)
+                    rows[seq] = JobRow(seq, spec)
                 case ev.JobQueued(at, seq):
                     rows[seq].state = "queued"
                     rows[seq].queued = at
@@ -94,7 +94,7 @@ class Ledger:
                     rows[seq].attempts = attempt - 1
                 case ev.AttemptStarted(at, seq, _, where):
                     rows[seq].started = at
-                    rows[seq].where = host_of(where)
+                    rows[seq].where = host_name(where)
                 case ev.AttemptEnded():
                     _ended(rows[event.seq], event)
                 case ev.JobWaiting(_, seq):
@@ -128,7 +128,7 @@ class Ledger:
         """Nothing more comes."""
 
 
-def _ended(row: Row, event: ev.AttemptEnded) -> None:
+def _ended(row: JobRow, event: ev.AttemptEnded) -> None:
     row.started = None if isinstance(event.exit, NotStarted) else event.began
     row.ended = event.ended
     row.exit = event.exit
@@ -146,4 +146,4 @@ def _ended(row: Row, event: ev.AttemptEnded) -> None:
 
 
 def _why(exit: Exit) -> str:
-    return exit.why if isinstance(exit, NotStarted | Lost) else ""
+    return exit.why if isinstance(exit, NotStarted | LostExit) else ""

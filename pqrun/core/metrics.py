@@ -14,7 +14,7 @@ from math import ceil, log
 from typing import Any, NamedTuple
 
 from pqrun.core import events as ev
-from pqrun.core.job import Count, Outcome, Priority, StopReason
+from pqrun.core.job import CountedAs, Outcome, Priority, StopReason
 
 _STEP = log(1.01)
 
@@ -48,16 +48,16 @@ class Metrics(NamedTuple):
         return self._asdict()
 
 
-TEN = Metrics._fields[:10]
+CORE_METRICS = Metrics._fields[:10]
 
 
-class RunningMetrics:
+class MetricsCollector:
     """Folds events; `snapshot` may be asked at any moment."""
 
     def __init__(self, began: float = 0.0) -> None:
         self.began = began
         self.enqueued = self.dequeued = self.removed = self.active = 0
-        self.counts: Counter[Count] = Counter()
+        self.counts: Counter[CountedAs] = Counter()
         self.outcomes: Counter[Outcome] = Counter()
         self.attempts_timeout = 0
         self.added = 0
@@ -168,10 +168,10 @@ class RunningMetrics:
         return Metrics(
             jobs_enqueued=self.enqueued,
             jobs_dequeued=self.dequeued,
-            jobs_completed=self.counts[Count.COMPLETED],
-            jobs_failed=self.counts[Count.FAILED],
-            jobs_timeout=self.counts[Count.TIMEOUT],
-            jobs_retried=self.counts[Count.RETRIED],
+            jobs_completed=self.counts[CountedAs.COMPLETED],
+            jobs_failed=self.counts[CountedAs.FAILED],
+            jobs_timeout=self.counts[CountedAs.TIMEOUT],
+            jobs_retried=self.counts[CountedAs.RETRIED],
             current_queue_size=self.enqueued - self.dequeued,
             active_workers=self.active,
             average_wait_time=self.waited / (ends + self.active) if ends + self.active else 0.0,
@@ -179,7 +179,7 @@ class RunningMetrics:
             jobs_cancelled=self.outcomes[Outcome.CANCELLED],
             jobs_skipped=self.outcomes[Outcome.SKIPPED],
             jobs_removed=self.removed,
-            attempts_stopped=self.counts[Count.STOPPED],
+            attempts_stopped=self.counts[CountedAs.STOPPED],
             attempts_timeout=self.attempts_timeout,
             queue_by_priority={p.name.lower(): self.by_priority[p] for p in sorted(Priority, reverse=True)},
             oldest_wait=max(0.0, now - next(iter(self._queued.values()))[0]) if self._queued else 0.0,

@@ -5,69 +5,77 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from pqrun.core.job import NOTHING_SAID, Exit, Key, Said, Usage
+from pqrun.core.job import NO_REPORT, AttemptId, Exit, SelfReport, Usage
 
 
-class Started(NamedTuple):
+class ProcessStarted(NamedTuple):
     """The attempt runs since `at`; `where` names the slot or the host."""
 
-    key: Key
+    key: AttemptId
     at: float
     where: str
 
 
-class Restarted(NamedTuple):
+class ProcessRestarted(NamedTuple):
     """The attempt was begun a second time, without being asked for."""
 
-    key: Key
+    key: AttemptId
     where: str
 
 
-class Idle(NamedTuple):
+class OutputIdle(NamedTuple):
     """The attempt has been silent for as long as it may."""
 
-    key: Key
+    key: AttemptId
 
 
-class Told(NamedTuple):
+class StatusReceived(NamedTuple):
     """The attempt told its status or progress."""
 
-    key: Key
+    key: AttemptId
     status: str | None
     progress: float | None
 
 
-class Grew(NamedTuple):
+class OutputAdvanced(NamedTuple):
     """The attempt's output may be shown up to `upto` bytes of `stream` (1 or 2)."""
 
-    key: Key
+    key: AttemptId
     stream: int
     upto: int
     output: Any
 
 
-class Ended(NamedTuple):
+class ProcessFinished(NamedTuple):
     """The attempt is over and nothing of it is left; `stopped`: our signal met it alive.
 
     `where`: the host, if it was another one.
     """
 
-    key: Key
+    key: AttemptId
     exit: Exit
     stopped: bool
     began: float
     ended: float
     usage: Usage = Usage()
-    said: Said = NOTHING_SAID
+    said: SelfReport = NO_REPORT
     output: Any = None
     where: str = ""
 
 
-class Refused(NamedTuple):
+class StartRejected(NamedTuple):
     """The machine could not start the attempt now (no descriptors, no processes)."""
 
-    key: Key
+    key: AttemptId
     why: str
 
 
-News = Started | Restarted | Idle | Told | Grew | Ended | Refused
+ExecutorNotice = (
+    ProcessStarted
+    | ProcessRestarted
+    | OutputIdle
+    | StatusReceived
+    | OutputAdvanced
+    | ProcessFinished
+    | StartRejected
+)

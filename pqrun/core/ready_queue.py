@@ -15,19 +15,19 @@ from typing import Protocol
 
 from pqrun.core.job import Pool
 
-PATIENCE = 100
+MAX_SKIPS = 100
 
 Entry = tuple[int, int, int]
 
 
-class Patience:
+class StarvationGuard:
     """Counts starts; `turn` is the job whose turn it is, 0 if nobody's.
 
     `entry_of` tells a job's present place in the queue, None if it is out of it.
     """
 
     def __init__(self, entry_of: Callable[[int], Entry | None]) -> None:
-        self.turn = 0
+        self.reserved_for = 0
         self._entry_of = entry_of
         self._starts = 0
         self._next_turn = 0
@@ -38,12 +38,12 @@ class Patience:
     def start(self, seq: int) -> bool:
         """A job starts, and passes over all that wait; whether it was its turn."""
         self._starts += 1
-        if seq != self.turn:
+        if seq != self.reserved_for:
             return False
-        self._next_turn = self._starts + PATIENCE
+        self._next_turn = self._starts + MAX_SKIPS
         return True
 
-    def pass_over(self, seq: int) -> None:
+    def count_skip(self, seq: int) -> None:
         """A job can't start now, and others will; it is counted from the first time on."""
         if seq not in self._since:
             self._since[seq] = self._starts
@@ -51,20 +51,20 @@ class Patience:
 
     def forget(self, seq: int) -> None:
         """A job is out of the queue."""
-        if self._since and self._since.pop(seq, None) is not None and seq == self.turn:
-            self.turn = 0
+        if self._since and self._since.pop(seq, None) is not None and seq == self.reserved_for:
+            self.reserved_for = 0
 
-    def look(self) -> None:
+    def refresh(self) -> None:
         """Who has lost his patience by now, and whose turn is it?"""
-        while self._waiting and self._starts - self._waiting[0][0] >= PATIENCE:
+        while self._waiting and self._starts - self._waiting[0][0] >= MAX_SKIPS:
             since, seq = self._waiting.popleft()
             if self._since.get(seq) == since and (entry := self._entry_of(seq)) is not None:
                 heappush(self._lost, entry)
-        while self._lost and not self.turn and self._starts >= self._next_turn:
+        while self._lost and not self.reserved_for and self._starts >= self._next_turn:
             entry = heappop(self._lost)
             now = self._entry_of(entry[2]) if entry[2] in self._since else None
             if now is entry:
-                self.turn = entry[2]
+                self.reserved_for = entry[2]
             elif now is not None:  # it has been moved
                 heappush(self._lost, now)
 
@@ -76,7 +76,7 @@ SLOTS = ""
 Shape = tuple[int, tuple[tuple[str, int], ...]]
 
 
-class Asking(Protocol):
+class ResourceRequest(Protocol):
     """What a job asks for."""
 
     @property
@@ -85,7 +85,7 @@ class Asking(Protocol):
     def pools(self) -> tuple[tuple[str, int], ...]: ...
 
 
-class Contender(Protocol):
+class ShapeHead(Protocol):
     """What the heap knows of a job: its place, and what it asks for."""
 
     seq: int
@@ -93,7 +93,7 @@ class Contender(Protocol):
     shape: Shape
 
 
-class Comer(Contender, Protocol):
+class ReadyJob(ShapeHead, Protocol):
     """A job that comes into the queue: how urgent it is, and what it asks for by now."""
 
     place: int
@@ -101,7 +101,7 @@ class Comer(Contender, Protocol):
     @property
     def urgency(self) -> int: ...
     @property
-    def spec(self) -> Asking: ...
+    def spec(self) -> ResourceRequest: ...
 
 
 class Pools:
@@ -144,28 +144,28 @@ class Pools:
                 self._items[name].sort(reverse=True)
 
 
-class Ready:
+class ReadyQueue:
     """Jobs in starting order: highest first, then first come; `take` gives the next that fits.
 
     `known` has all jobs by number; those with an `entry` are in here.
     """
 
-    def __init__(self, pools: Iterable[Pool], known: Mapping[int, Contender]) -> None:
+    def __init__(self, pools: Iterable[Pool], known: Mapping[int, ShapeHead]) -> None:
         self.pools = Pools(pools)
         self._heap: list[Entry] = []
         self._known = known
         self._count = 0
         self._parked: dict[Shape, list[Entry]] = {}
-        self._lacking: dict[str, dict[Shape, None]] = {}
+        self._parked_by_resource: dict[str, dict[Shape, None]] = {}
         self.places = 0
-        self._by_slots = Patience(self._entry_of)
-        self._by_pools = Patience(self._entry_of)
+        self._by_slots = StarvationGuard(self._entry_of)
+        self._by_pools = StarvationGuard(self._entry_of)
         self._passed_over = False  # nobody has been yet, so there is nobody's patience to count
 
     def __len__(self) -> int:
         return self._count
 
-    def change(self, job: Comer, *, front: bool) -> None:
+    def change(self, job: ReadyJob, *, front: bool) -> None:
         """It asks for something else; `front`: and goes before all of its equals, now or when it comes in."""
         if front:
             self.places += 1
@@ -174,7 +174,7 @@ class Ready:
             self.remove(job)
             self.enter(job, again=True)
 
-    def enter(self, job: Comer, *, again: bool = False) -> None:
+    def enter(self, job: ReadyJob, *, again: bool = False) -> None:
         """Puts a job in, behind its equals; or `again` at the place that it has."""
         if not again:
             self.places += 1
@@ -184,19 +184,19 @@ class Ready:
             job.shape = shape
         self.push(job, (-job.urgency, job.place, job.seq))
 
-    def move(self, jobs: Iterable[Comer]) -> None:
+    def move(self, jobs: Iterable[ReadyJob]) -> None:
         """They are more or less urgent than they were; those that are not in stay out."""
         for job in jobs:
             if job.entry is not None:
                 self.push(job, (-job.urgency, job.place, job.seq))
 
-    def push(self, job: Contender, entry: Entry) -> None:
+    def push(self, job: ShapeHead, entry: Entry) -> None:
         """Puts a job in, or to another place if it is in already."""
         self._count += job.entry is None
         job.entry = entry
         heappush(self._heap, entry)
 
-    def remove(self, job: Contender) -> None:
+    def remove(self, job: ShapeHead) -> None:
         """Takes a job out from wherever it is; its tuples in the heaps turn stale."""
         self._count -= 1
         job.entry = None
@@ -204,37 +204,37 @@ class Ready:
             self._by_slots.forget(job.seq)
             self._by_pools.forget(job.seq)
         if self._parked:
-            self._bring_next(job.shape)
+            self._unpark_next(job.shape)
         if len(self._heap) > 64 and len(self._heap) > 4 * self._count:
             self._heap = [entry for entry in self._heap if self._valid(entry)]
             heapify(self._heap)
 
-    def give_back(self, job: Contender, taken: tuple[tuple[str, str], ...]) -> None:
+    def give_back(self, job: ShapeHead, taken: tuple[tuple[str, str], ...]) -> None:
         """A job's attempt ended: its slots and pool shares are free again."""
         if taken:
             self.pools.give_back(job.shape[1], taken)
-        if self._lacking:
-            self.look_again(SLOTS, *(name for name, _ in taken))
+        if self._parked_by_resource:
+            self.resource_freed(SLOTS, *(name for name, _ in taken))
 
-    def look_again(self, *resources: str) -> None:
+    def resource_freed(self, *resources: str) -> None:
         """There may be more of these now: the best of each parked shape that lacked one competes."""
         for resource in resources:
-            for shape in self._lacking.pop(resource, ()):
-                self._bring_next(shape)
+            for shape in self._parked_by_resource.pop(resource, ()):
+                self._unpark_next(shape)
 
-    def take(self, capacity: int, free: int) -> Contender | None:
+    def take(self, capacity: int, free: int) -> ShapeHead | None:
         """The next job that may start with `free` of `capacity` slots; it is out of the queue then."""
         if self._passed_over:
-            self._by_slots.look()
-            self._by_pools.look()
+            self._by_slots.refresh()
+            self._by_pools.refresh()
         while free > 0 and self._heap:
             entry = heappop(self._heap)
             job = self._known.get(entry[2])
             if job is None or job.entry is not entry:  # stale
                 continue
-            lack = self._lack(job, capacity, free)
-            if lack is None and (self._by_slots.turn or self._by_pools.turn):
-                lack = self._kept_for_another(entry, job, capacity, free)
+            lack = self._missing_resource(job, capacity, free)
+            if lack is None and (self._by_slots.reserved_for or self._by_pools.reserved_for):
+                lack = self._reserved_for_another(entry, job, capacity, free)
                 if lack == SLOTS:  # and so for all that come after it
                     heappush(self._heap, entry)
                     return None
@@ -244,7 +244,7 @@ class Ready:
             its_turn = self._passed_over and self._by_slots.start(job.seq) | self._by_pools.start(job.seq)
             self.remove(job)
             if its_turn:
-                self.look_again(*list(self._lacking))
+                self.resource_freed(*list(self._parked_by_resource))
             return job
         return None
 
@@ -256,42 +256,42 @@ class Ready:
         job = self._known.get(entry[2])
         return job is not None and job.entry is entry
 
-    def _lack(self, job: Contender, capacity: int, free: int) -> str | None:
+    def _missing_resource(self, job: ShapeHead, capacity: int, free: int) -> str | None:
         slots, pools = job.shape
         if slots > free and min(slots, capacity) > free:
             return SLOTS
-        return self._lacking_pool(job) if pools else None
+        return self._missing_pool(job) if pools else None
 
-    def _lacking_pool(self, job: Contender) -> str | None:
+    def _missing_pool(self, job: ShapeHead) -> str | None:
         for name, count in job.shape[1]:
             if self.pools.free.get(name, 0) < count:
                 return name
         return None
 
-    def _kept_for_another(self, entry: Entry, job: Contender, capacity: int, free: int) -> str | None:
+    def _reserved_for_another(self, entry: Entry, job: ShapeHead, capacity: int, free: int) -> str | None:
         """What is free, but kept for one before it that could never start otherwise."""
-        other = self._before(entry, self._by_pools.turn)
-        if other is not None and self._lack(other, capacity, free) is not None:
+        other = self._before(entry, self._by_pools.reserved_for)
+        if other is not None and self._missing_resource(other, capacity, free) is not None:
             for name, _ in other.shape[1]:
                 if any(name == own for own, _ in job.shape[1]):
                     return name
-        other = self._before(entry, self._by_slots.turn)
-        if other is None or self._lacking_pool(other) is not None:  # no use in keeping slots for it
+        other = self._before(entry, self._by_slots.reserved_for)
+        if other is None or self._missing_pool(other) is not None:  # no use in keeping slots for it
             return None
-        return SLOTS if self._lack(other, capacity, free) == SLOTS else None
+        return SLOTS if self._missing_resource(other, capacity, free) == SLOTS else None
 
-    def _before(self, entry: Entry, seq: int) -> Contender | None:
+    def _before(self, entry: Entry, seq: int) -> ShapeHead | None:
         """That job, if it comes before this place."""
         other = self._known.get(seq)
         return other if other is not None and other.entry is not None and other.entry < entry else None
 
-    def _park(self, job: Contender, entry: Entry, lack: str) -> None:
+    def _park(self, job: ShapeHead, entry: Entry, lack: str) -> None:
         self._passed_over = True
-        (self._by_slots if lack == SLOTS else self._by_pools).pass_over(job.seq)
-        self._lacking.setdefault(lack, {})[job.shape] = None
+        (self._by_slots if lack == SLOTS else self._by_pools).count_skip(job.seq)
+        self._parked_by_resource.setdefault(lack, {})[job.shape] = None
         heappush(self._parked.setdefault(job.shape, []), entry)
 
-    def _bring_next(self, shape: Shape) -> None:
+    def _unpark_next(self, shape: Shape) -> None:
         parked = self._parked.get(shape)
         while parked:
             entry = heappop(parked)

@@ -15,14 +15,30 @@ from typing import assert_never
 from pqrun.core import events as ev
 from pqrun.core import notices as nw
 from pqrun.core import states as life
-from pqrun.core.attempts import Act, Alarms, Decision, Running, Start, Stop
-from pqrun.core.dependencies import Graph, UnknownNeed
-from pqrun.core.job import Halt, JobSpec, Need, Outcome, Pool, StopReason
-from pqrun.core.ready_queue import Ready
-from pqrun.core.start_policy import BEARS_ALL, GIVE_UP_AFTER, LISTED, Backlog, Bearing, Halting, Pace, Starts
-from pqrun.core.task import Restart, Task
+from pqrun.core.attempts import (
+    ActiveAttempts,
+    Decision,
+    SchedulerCommand,
+    StartAttempt,
+    StopAttempt,
+    TimerHeap,
+)
+from pqrun.core.dependencies import DependencyGraph, UnknownNeed
+from pqrun.core.job import HaltRule, JobSpec, Need, Outcome, Pool, StopReason
+from pqrun.core.ready_queue import ReadyQueue
+from pqrun.core.start_policy import (
+    GIVE_UP_SECONDS,
+    LISTED,
+    UNLIMITED,
+    Backlog,
+    HaltCondition,
+    Headroom,
+    StartPolicy,
+    StartRateLimiter,
+)
+from pqrun.core.task import RestoredState, Task
 
-ENDLESS = 1 << 60
+NO_LIMIT = 1 << 60
 Skipped = tuple[Task, Outcome, Need]
 
 
@@ -34,29 +50,31 @@ class Scheduler:
         *,
         pools: Iterable[Pool] = (),
         max_queue: int = 1000,
-        halt: Halt | None = None,
-        pace: Pace | None = None,
+        halt: HaltRule | None = None,
+        pace: StartRateLimiter | None = None,
         deadline: float = inf,
         random: Random | None = None,
-        patience: float = GIVE_UP_AFTER,
+        patience: float = GIVE_UP_SECONDS,
     ) -> None:
         self.tasks: dict[int, Task] = {}
-        self.graph = Graph(self.tasks)
-        self.ready = Ready(pools, self.tasks)
+        self.graph = DependencyGraph(self.tasks)
+        self.ready = ReadyQueue(pools, self.tasks)
         self.backlog = Backlog()
         self.max_queue = max_queue
         self.paused = False
-        self.in_between = ""  # what is done in several turns: nothing starts meanwhile
+        self.maintenance = ""  # what is done in several turns: nothing starts meanwhile
         self.stopping: ev.RunStopping | None = None
         self.input_ended = False
         self.hopeless = ""
         self.jobs = 0
         self._log = Decision([], [])
-        self._alarms = Alarms(lambda seq: task.state if (task := self.tasks.get(seq)) else None)
-        self._running = Running(self.ready, self._alarms, self._log, random or Random(0))
+        self._alarms = TimerHeap(lambda seq: task.state if (task := self.tasks.get(seq)) else None)
+        self._running = ActiveAttempts(self.ready, self._alarms, self._log, random or Random(0))
         self.signalled = self._running.signalled  # to be called when a signal tells pqrun to stop
-        self._halting = Halting(halt)
-        self._starts = Starts(self.ready, self._running, self._log, pace or Pace(), self.backlog, patience)
+        self._halting = HaltCondition(halt)
+        self._starts = StartPolicy(
+            self.ready, self._running, self._log, pace or StartRateLimiter(), self.backlog, patience
+        )
         self._deadline = deadline
 
     # What people and files ask for
@@ -69,16 +87,16 @@ class Scheduler:
         return self.input_ended and not self.tasks
 
     @property
-    def room(self) -> int:
+    def queue_room(self) -> int:
         """How many more jobs may be read ahead; all of them, if how many there are matters."""
         if self.stopping or self.input_ended:
             return 0
-        return ENDLESS if self._halting.wants_all else self.max_queue - self.backlog.streamed
+        return NO_LIMIT if self._halting.needs_total else self.max_queue - self.backlog.streamed
 
     @property
-    def holding(self) -> str:
+    def hold_reason(self) -> str:
         """Why nothing starts, if it is neither slots nor pools that ready jobs lack; else empty."""
-        return self._starts.holding
+        return self._starts.hold_reason
 
     def running(self) -> list[Task]:
         """The jobs that have a slot."""
@@ -101,17 +119,17 @@ class Scheduler:
         self.graph.check(fresh)
         self.jobs += len(fresh)
         self._log.events.extend(ev.JobAdded(now, task.seq, task.spec, by) for task in fresh)
-        self._take_in(fresh, now)
+        self._observe_notice(fresh, now)
         return [task.seq for task in fresh]
 
-    def restore(self, restart: Restart, now: float) -> None:
+    def restore(self, restart: RestoredState, now: float) -> None:
         """Goes on with what an earlier process has left."""
         self._log.events.extend(restart.events)
         self.jobs = restart.jobs
         self.paused = restart.paused
         for job_id, outcome, allowed in restart.ended:
             self.graph.remember(job_id, outcome, allowed=allowed)
-        self._take_in(restart.tasks, now)
+        self._observe_notice(restart.tasks, now)
         for task in restart.tasks:
             self.ready.places = max(self.ready.places, -task.place)
             if isinstance(task.state, life.Waiting):
@@ -132,7 +150,7 @@ class Scheduler:
         if not drain:
             self._deadline = inf
             for task in self.running():
-                self._running.ask_to_stop(task, StopReason.INTERRUPTED, now, force=force)
+                self._running.request_stop(task, StopReason.INTERRUPTED, now, force=force)
 
     def pause(self, *, paused: bool, now: float, by: str = "") -> None:
         """Hold back starts, or no longer."""
@@ -143,7 +161,7 @@ class Scheduler:
     def resize_pool(self, pool: Pool, now: float, by: str) -> None:
         """A new pool, or a new size for a counted one."""
         self.ready.pools.resize(pool)
-        self.ready.look_again(pool.name)
+        self.ready.resource_freed(pool.name)
         self._log.events.append(ev.PoolChanged(now, pool.name, pool.size, by))
 
     def set_workers(self, workers: int, now: float, by: str) -> None:
@@ -157,7 +175,7 @@ class Scheduler:
             case life.Queued() | life.Pending() | life.Waiting():
                 self._drop(task, Outcome.CANCELLED, now)
             case life.Submitted() | life.Running() | life.Unsettled():
-                self._running.ask_to_stop(task, StopReason.CANCELLED, now)
+                self._running.request_stop(task, StopReason.CANCELLED, now)
             case life.Stopping() | life.Finished():
                 pass
             case _:
@@ -173,7 +191,7 @@ class Scheduler:
         self.backlog.left(task)
         del self.tasks[task.seq]
         self._log.events.append(ev.JobDropped(now, task.seq, None))
-        for other, outcome, need in self._let_go(task, Outcome.CANCELLED, now, allowed=False):
+        for other, outcome, need in self._forget(task, Outcome.CANCELLED, now, allowed=False):
             self._conclude(other, outcome, now, need)
         self.graph.forget(task)
         return task
@@ -183,57 +201,57 @@ class Scheduler:
         before = task.spec.needs
         reconnect = spec.needs != before and isinstance(task.state, life.Pending | life.Queued)
         if reconnect:
-            self.graph.check_anew([task], spec.needs, self.jobs)
+            self.graph.recheck([task], spec.needs, self.jobs)
             self.graph.disconnect(task)
         task.spec = spec
         task.urgency = max(task.urgency, spec.priority)
         self._log.events.append(ev.JobChanged(now, task.seq, spec, by, front))
         if reconnect:
             self._reconnect(task, now)
-        self.ready.move(self.graph.hurry(task))
-        self.ready.move(self.graph.relax([task], before))
+        self.ready.move(self.graph.raise_urgency(task))
+        self.ready.move(self.graph.lower_urgency([task], before))
         self.ready.change(task, front=front)
 
     # What executors report
 
-    def observe(self, news: nw.News, now: float) -> None:
+    def observe(self, news: nw.ExecutorNotice, now: float) -> None:
         """Takes in one report; what comes too late for its attempt is dropped."""
         task = self._running.tasks.get(news.key.seq)
         if task is None or task.attempts != news.key.attempt:
             return
         match news:
-            case nw.Refused(_, why):
+            case nw.StartRejected(_, why):
                 if isinstance(task.state, life.Submitted | life.Stopping):
                     self._undo(task, why, now)
-            case nw.Ended():
-                outcome = self._running.settle(task, news, now)
-                self._starts.ceiling.went_well()
+            case nw.ProcessFinished():
+                outcome = self._running.finish(task, news, now)
+                self._starts.ceiling.succeeded()
                 if outcome is not None:
                     self._conclude(task, outcome, now)
             case _:
-                self._running.hear(task, news, now)
+                self._running.observe(task, news, now)
 
     # What follows from it
 
-    def decide(self, now: float, capacity: int, bearing: Bearing = BEARS_ALL) -> Decision:
+    def decide(self, now: float, capacity: int, bearing: Headroom = UNLIMITED) -> Decision:
         """What has happened since the last decision, and what is to be done now."""
         if now >= self._deadline:
             self.stop("deadline", now)
-        self._ring_alarms(now)
-        held = "stopping" if self.stopping else "paused" if self.paused else self.in_between
-        self._starts.begin(now, capacity, bearing, held and f"the run is {held}")
+        self._fire_timers(now)
+        held = "stopping" if self.stopping else "paused" if self.paused else self.maintenance
+        self._starts.start_ready(now, capacity, bearing, held and f"the run is {held}")
         decision = Decision(self._log.events.copy(), self._log.acts.copy())
         self._log.events.clear()
         self._log.acts.clear()
         return decision
 
-    def next_alarm(self) -> float:
+    def next_timer(self) -> float:
         """When `decide` has to be asked again although nothing happened; `inf`: never."""
-        return min(self._alarms.next(), self._deadline, self._starts.opens_at)
+        return min(self._alarms.next(), self._deadline, self._starts.next_start_at)
 
     # Steps
 
-    def _take_in(self, fresh: list[Task], now: float) -> None:
+    def _observe_notice(self, fresh: list[Task], now: float) -> None:
         for task in fresh:
             self.tasks[task.seq] = task
             self.graph.name(task)
@@ -243,7 +261,7 @@ class Scheduler:
             if task.spec.needs and isinstance(task.state, life.Pending):  # else they have been met
                 if need := self.graph.connect(task):
                     never[task.seq] = need
-                self.ready.move(self.graph.hurry(task))
+                self.ready.move(self.graph.raise_urgency(task))
         for task in fresh:
             if task.seq not in self.tasks:
                 continue  # skipped with another one
@@ -261,7 +279,7 @@ class Scheduler:
             self._drop(task, Outcome.SKIPPED, now, never)
         elif isinstance(task.state, life.Queued) and task.unmet:
             self._leave(task, now)
-            task.state = life.hold(task.state)
+            task.state = life.block(task.state)
         elif isinstance(task.state, life.Pending) and not task.unmet:
             self._enqueue(task, task.state, now)
 
@@ -276,7 +294,7 @@ class Scheduler:
     def _undo(self, task: Task, why: str, now: float) -> None:
         """The machine could not start it: back to the front of its equals, nothing used up."""
         cancelled = isinstance(task.state, life.Stopping) and task.state.reason is StopReason.CANCELLED
-        self._running.undo(task, why, now)
+        self._running.undo_submit(task, why, now)
         self.backlog.came(task)
         self.ready.enter(task, again=True)
         if cancelled:
@@ -296,7 +314,7 @@ class Scheduler:
         assert isinstance(task.state, life.Pending | life.Queued | life.Waiting)
         if not isinstance(task.state, life.Waiting):
             self.backlog.left(task)
-        task.state = life.drop(task.state, outcome, task.attempts)
+        task.state = life.end_unstarted(task.state, outcome, task.attempts)
         self._conclude(task, outcome, now, need)
 
     def _conclude(self, task: Task, outcome: Outcome, now: float, need: Need | None = None) -> None:
@@ -314,11 +332,11 @@ class Scheduler:
             del self.tasks[task.seq]
             self._halting.count(outcome, allowed=allowed)
             self._halt_if_enough(now)
-            ended += self._let_go(task, outcome, now, allowed=allowed)
+            ended += self._forget(task, outcome, now, allowed=allowed)
             if task.spec.needs:
-                self.ready.move(self.graph.relax((), task.spec.needs))
+                self.ready.move(self.graph.lower_urgency((), task.spec.needs))
 
-    def _let_go(self, task: Task, outcome: Outcome, now: float, *, allowed: bool) -> list[Skipped]:
+    def _forget(self, task: Task, outcome: Outcome, now: float, *, allowed: bool) -> list[Skipped]:
         """Who waited for it goes on; the others, which never will."""
         skipped = []
         for other, never in self.graph.settle(task, outcome, allowed=allowed):
@@ -327,7 +345,7 @@ class Scheduler:
                 self._enqueue(other, other.state, now)
             else:
                 self.backlog.left(other)
-                other.state = life.drop(other.state, Outcome.SKIPPED, other.attempts)
+                other.state = life.end_unstarted(other.state, Outcome.SKIPPED, other.attempts)
                 skipped.append((other, Outcome.SKIPPED, never))
         return skipped
 
@@ -335,13 +353,13 @@ class Scheduler:
         if self.stopping is None and (halt := self._halting.reached(self.jobs, complete=self.input_ended)):
             self.stop("halt", now, drain=halt.when == "soon")
 
-    def _ring_alarms(self, now: float) -> None:
+    def _fire_timers(self, now: float) -> None:
         for seq in self._alarms.due(now):
             task = self.tasks[seq]
             if isinstance(task.state, life.Waiting):
                 self._enqueue(task, task.state, now)
-            elif (outcome := self._running.time_is_up(task, now)) is not None:
+            elif (outcome := self._running.on_timer(task, now)) is not None:
                 self._conclude(task, outcome, now)
 
 
-__all__ = "Act", "Decision", "Scheduler", "Start", "Stop", "UnknownNeed"
+__all__ = "SchedulerCommand", "Decision", "Scheduler", "StartAttempt", "StopAttempt", "UnknownNeed"

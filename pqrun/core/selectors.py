@@ -9,15 +9,15 @@ from difflib import get_close_matches
 from fnmatch import translate
 from typing import NamedTuple
 
-from pqrun.control.protocol import Rejected, Request
+from pqrun.control.protocol import ClientRequest, Rejected
 from pqrun.core import states as life
 from pqrun.core.errors import UserError
 from pqrun.core.job import JobSpec
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.task import Task
-from pqrun.core.values import Unfit, priority, quoted
+from pqrun.core.values import InvalidValue, priority, quoted
 
-MOST_PATTERNS = 100
+MAX_PATTERNS = 100
 _KINDS = ("state", "priority", "tag")
 
 
@@ -29,7 +29,7 @@ def state_of(state: life.State) -> str:
     return str(state.outcome) if isinstance(state, life.Finished) else _WORDS.get(type(state), "running")
 
 
-def selectors_of(request: Request) -> list[str]:
+def selectors_of(request: ClientRequest) -> list[str]:
     """What a request says of which jobs it means."""
     selectors = request.get("jobs")
     if not isinstance(selectors, list) or not all(isinstance(selector, str) for selector in selectors):
@@ -37,7 +37,7 @@ def selectors_of(request: Request) -> list[str]:
     return selectors
 
 
-class Subject(NamedTuple):
+class SelectableJob(NamedTuple):
     """What a selector looks at."""
 
     id: str
@@ -46,7 +46,7 @@ class Subject(NamedTuple):
     tags: tuple[str, ...]
 
 
-def chosen(subjects: Iterable[tuple[int, Subject]], selectors: Sequence[str]) -> list[int]:
+def chosen(subjects: Iterable[tuple[int, SelectableJob]], selectors: Sequence[str]) -> list[int]:
     """The numbers of those that any selector means, in their order. An exact id wins over a pattern."""
     known = list(subjects)
     ids = {subject.id for _, subject in known}
@@ -64,8 +64,8 @@ def selected(selectors: Sequence[str], scheduler: Scheduler) -> list[Task]:
             found[task.seq] = task
         elif not is_an_id(selector) and not (is_a_glob(selector) and scheduler.knows(selector)):
             others.append(selector)
-    if len(others) > MOST_PATTERNS:
-        raise Rejected(f"more than {MOST_PATTERNS} patterns at once")
+    if len(others) > MAX_PATTERNS:
+        raise Rejected(f"more than {MAX_PATTERNS} patterns at once")
     if others:
         means = _meaning(others)
         for seq, task in scheduler.tasks.items():
@@ -86,7 +86,7 @@ def is_a_glob(selector: str) -> bool:
     return selector.partition(":")[0] not in _KINDS and any(c in selector for c in "*?[")
 
 
-def ids_like(selectors: Iterable[str]) -> Callable[[str], object] | None:
+def similar_ids(selectors: Iterable[str]) -> Callable[[str], object] | None:
     """Whether an id is like one of these globs, if there is any; what is none is left out."""
     globs = [selector for selector in selectors if is_a_glob(selector)]
     return re.compile("|".join(map(translate, globs))).match if globs else None
@@ -97,7 +97,7 @@ def _meaning(patterns: Sequence[str]) -> Callable[[str, str, str, tuple[str, ...
     if "all" in patterns:
         return lambda *_subject: True
     words = {kind: {s[len(kind) + 1 :] for s in patterns if s.startswith(f"{kind}:")} for kind in _KINDS}
-    like = ids_like(patterns)
+    like = similar_ids(patterns)
     states, priorities, all_tags = words["state"], words["priority"], words["tag"]
 
     def means(job_id: str, state: str, priority: str, tags: tuple[str, ...]) -> object:
@@ -161,7 +161,7 @@ def _selected(jobs: Sequence[JobSpec], selector: str, option: str) -> list[str]:
     if colon and kind == "priority":
         try:
             level = priority(word)
-        except Unfit as wrong:
+        except InvalidValue as wrong:
             raise UserError(f"{option}: {wrong}") from None
         return [job.id for job in jobs if job.priority == level]
     if selector == "all":

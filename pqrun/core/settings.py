@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from pqrun.core.job import Halt, Pool, Rate, Shard
+from pqrun.core.job import HaltRule, Pool, Shard, StartRate
 
 MAX_QUEUE = 1000
 
@@ -38,10 +38,10 @@ class Settings(NamedTuple):
     pools: tuple[Pool, ...] = ()
     only: tuple[str, ...] = ()
     skip: tuple[str, ...] = ()
-    halt: Halt | None = None
+    halt: HaltRule | None = None
     deadline: float | None = None
     delay: float | None = None
-    rate: Rate | None = None
+    rate: StartRate | None = None
     load: str | None = None
     memfree: int | None = None
     shard: Shard | None = None

@@ -8,19 +8,19 @@ from math import inf
 from typing import NamedTuple
 
 from pqrun.core import events as ev
-from pqrun.core.attempts import Decision, Running
-from pqrun.core.job import Halt, Outcome, Rate
-from pqrun.core.ready_queue import SLOTS, Ready
+from pqrun.core.attempts import ActiveAttempts, Decision
+from pqrun.core.job import HaltRule, Outcome, StartRate
+from pqrun.core.ready_queue import SLOTS, ReadyQueue
 from pqrun.core.task import Task
-from pqrun.core.text import duration_text
+from pqrun.core.text import format_duration
 
-AGAIN_AFTER_REFUSAL = 0.25
-LONGEST_PAUSE = 8.0
-GIVE_UP_AFTER = 5.0
-QUIET_ROUNDS = 8
+RETRY_AFTER_REFUSAL_SECONDS = 0.25
+MAX_PAUSE_SECONDS = 8.0
+GIVE_UP_SECONDS = 5.0
+ROUNDS_BEFORE_PROBING = 8
 
 
-class Ceiling:
+class AdaptiveLimit:
     """How many slots the machine bears: lowered when it refuses a start, raised by and by.
 
     `untold` is why it was lowered for the first time, until somebody was told. `hopeless` says why there is
@@ -28,16 +28,16 @@ class Ceiling:
     `patience` seconds.
     """
 
-    def __init__(self, patience: float = GIVE_UP_AFTER) -> None:
+    def __init__(self, patience: float = GIVE_UP_SECONDS) -> None:
         self.slots: float = inf
-        self.untold = ""
+        self.unreported = ""
         self.hopeless = ""
         self._patience = patience
         self._refused_since = inf
         self._told = False
         self._unrefused = 0
         self._again_at = -inf
-        self._pause = AGAIN_AFTER_REFUSAL
+        self._pause = RETRY_AFTER_REFUSAL_SECONDS
 
     def refused(self, used: int, now: float, why: str) -> None:
         """A start was refused while so many slots were used."""
@@ -46,21 +46,21 @@ class Ceiling:
             self._refused_since = inf
         else:  # nothing of ours can end and make room: it is tried less and less often
             self._again_at = now + self._pause
-            self._pause = min(2 * self._pause, LONGEST_PAUSE)
+            self._pause = min(2 * self._pause, MAX_PAUSE_SECONDS)
             self._refused_since = min(self._refused_since, now)
             if now - self._refused_since >= self._patience:
                 self.hopeless = why
         self.slots = min(self.slots, max(1, used))
         if not self._told:
-            self.untold, self._told = why, True
+            self.unreported, self._told = why, True
 
-    def went_well(self) -> None:
+    def succeeded(self) -> None:
         """An attempt ended; after many of them one more at a time is tried."""
-        self._pause = AGAIN_AFTER_REFUSAL
+        self._pause = RETRY_AFTER_REFUSAL_SECONDS
         self._refused_since = inf
         if self.slots < inf:
             self._unrefused += 1
-            if self._unrefused >= QUIET_ROUNDS * self.slots:
+            if self._unrefused >= ROUNDS_BEFORE_PROBING * self.slots:
                 self.slots += 1
                 self._unrefused = 0
 
@@ -71,27 +71,27 @@ class Ceiling:
         return self._again_at > now
 
     @property
-    def opens_at(self) -> float:
+    def next_start_at(self) -> float:
         """When one may start again; `inf` if nothing is in the way."""
         return self._again_at if self._again_at > -inf else inf
 
 
-class Bearing(NamedTuple):
+class Headroom(NamedTuple):
     """How many attempts may run at once as the machine is now; `why` not more, and who asked for that."""
 
-    most: float = inf
+    max_attempts: float = inf
     why: str = ""
     option: str = ""
 
 
-BEARS_ALL = Bearing()
+UNLIMITED = Headroom()
 
 
-class Pace:
+class StartRateLimiter:
     """How fast starts may follow each other: `delay` seconds apart, and no more than `rate` allows."""
 
-    def __init__(self, delay: float = 0.0, rate: Rate | None = None) -> None:
-        self.opens_at = -inf
+    def __init__(self, delay: float = 0.0, rate: StartRate | None = None) -> None:
+        self.next_start_at = -inf
         self.why = ""
         self._delay = delay
         self._rate = rate
@@ -100,21 +100,21 @@ class Pace:
     def started(self, now: float) -> None:
         """An attempt was started; says in `opens_at` when the next may be, and in `why` not before."""
         if self._delay:
-            self.opens_at = now + self._delay
-            self.why = f"starts are {duration_text(self._delay)} apart (--delay)"
+            self.next_start_at = now + self._delay
+            self.why = f"starts are {format_duration(self._delay)} apart (--delay)"
         rate = self._rate
         if rate is None:
             return
         self._starts.append(now)
-        if len(self._starts) == rate.number and self._starts[0] + rate.seconds > self.opens_at:
-            self.opens_at = self._starts[0] + rate.seconds
-            self.why = f"{rate.number} starts in {duration_text(rate.seconds)} are enough (--rate)"
+        if len(self._starts) == rate.number and self._starts[0] + rate.seconds > self.next_start_at:
+            self.next_start_at = self._starts[0] + rate.seconds
+            self.why = f"{rate.number} starts in {format_duration(rate.seconds)} are enough (--rate)"
 
 
-class Halting:
+class HaltCondition:
     """Counts how jobs end, and says when that is enough."""
 
-    def __init__(self, halt: Halt | None) -> None:
+    def __init__(self, halt: HaltRule | None) -> None:
         self._halt = halt
         self._counts = {"fail": 0, "success": 0, "done": 0}
 
@@ -127,11 +127,11 @@ class Halting:
             self._counts["fail"] += 1
 
     @property
-    def wants_all(self) -> bool:
+    def needs_total(self) -> bool:
         """Whether all jobs have to be known: a percentage is one of the whole."""
         return self._halt is not None and self._halt.percent
 
-    def reached(self, jobs: int, *, complete: bool) -> Halt | None:
+    def reached(self, jobs: int, *, complete: bool) -> HaltRule | None:
         """The policy, if its number is reached among so many jobs; `complete`: no more will come."""
         if self._halt is None or (self._halt.percent and not complete):
             return None
@@ -175,7 +175,7 @@ pass
 pass
 
 
-class Starts:
+class StartPolicy:
     """The way from the queue to a slot.
 
     `holding` says why nothing starts, if it is neither slots nor pools that ready jobs lack; it may
@@ -184,17 +184,17 @@ class Starts:
 
     def __init__(
         self,
-        ready: Ready,
-        running: Running,
+        ready: ReadyQueue,
+        running: ActiveAttempts,
         log: Decision,
-        pace: Pace,
+        pace: StartRateLimiter,
         backlog: Backlog,
-        patience: float = GIVE_UP_AFTER,
+        patience: float = GIVE_UP_SECONDS,
     ) -> None:
-        self.holding = ""
-        self.opens_at = inf
+        self.hold_reason = ""
+        self.next_start_at = inf
         self.slots = 0
-        self.ceiling = Ceiling(patience)
+        self.ceiling = AdaptiveLimit(patience)
         self._ready = ready
         self._running = running
         self._log = log
@@ -202,14 +202,14 @@ class Starts:
         self._backlog = backlog
         self._told: set[str] = set()
 
-    def begin(self, now: float, capacity: int, bearing: Bearing, held: str = "") -> None:
+    def start_ready(self, now: float, capacity: int, bearing: Headroom, held: str = "") -> None:
         """Starts all that may start, nothing if the run is `held`."""
-        slots = self._looked_at(capacity, now)
+        slots = self._usable_slots(capacity, now)
         ready, running = self._ready, self._running
         if held:
-            self.holding, self.opens_at = (held if len(ready) else ""), inf
+            self.hold_reason, self.next_start_at = (held if len(ready) else ""), inf
             return
-        self.holding, self.opens_at = "", inf
+        self.hold_reason, self.next_start_at = "", inf
         while slots > running.used and len(ready):
             if why := self._closed(now, bearing):
                 self._hold(why, bearing, now)
@@ -222,31 +222,31 @@ class Starts:
             self._backlog.left(task)
             self._pace.started(now)
 
-    def _looked_at(self, capacity: int, now: float) -> int:
+    def _usable_slots(self, capacity: int, now: float) -> int:
         """How many slots there are, if the machine bears as many."""
-        if self.ceiling.untold and not self._running.awaits_starts:  # what fits is known by now
-            self._log.events.append(ev.SlotsChanged(now, int(self.ceiling.slots), self.ceiling.untold))
-            self.ceiling.untold = ""
+        if self.ceiling.unreported and not self._running.awaits_starts:  # what fits is known by now
+            self._log.events.append(ev.SlotsChanged(now, int(self.ceiling.slots), self.ceiling.unreported))
+            self.ceiling.unreported = ""
         slots = int(min(capacity, self.ceiling.slots))
         if slots != self.slots:
-            self._ready.look_again(SLOTS)
+            self._ready.resource_freed(SLOTS)
             self.slots = slots
         return slots
 
-    def _closed(self, now: float, bearing: Bearing) -> str:
+    def _closed(self, now: float, bearing: Headroom) -> str:
         """Why not even one may start now."""
         if self.ceiling.closed(now):
-            self.opens_at = self.ceiling.opens_at
+            self.next_start_at = self.ceiling.next_start_at
             return "the machine has no room for another process"
-        if len(self._running.tasks) >= bearing.most:
+        if len(self._running.tasks) >= bearing.max_attempts:
             return bearing.why
-        if self._pace.opens_at > now:
-            self.opens_at = self._pace.opens_at
+        if self._pace.next_start_at > now:
+            self.next_start_at = self._pace.next_start_at
             return self._pace.why
         return ""
 
-    def _hold(self, why: str, bearing: Bearing, now: float) -> None:
-        self.holding = why
+    def _hold(self, why: str, bearing: Headroom, now: float) -> None:
+        self.hold_reason = why
         if why == bearing.why and bearing.option not in ("", *self._told):
             self._told.add(bearing.option)
             self._log.events.append(ev.StartsHeld(now, why))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from pqrun.core.job import Outcome, StopReason
-from pqrun.core.notices import Ended
+from pqrun.core.notices import ProcessFinished
 
 
 class Pending(NamedTuple):
@@ -56,7 +56,7 @@ class Unsettled(NamedTuple):
     """
 
     attempt: int
-    report: Ended
+    report: ProcessFinished
     reason: StopReason | None
 
 
@@ -98,12 +98,12 @@ def submit(state: Queued) -> Submitted:
     return Submitted(state.attempt, state.since)
 
 
-def hold(_state: Queued) -> Pending:
+def block(_state: Queued) -> Pending:
     """Somebody gave it needs that are not met."""
     return Pending()
 
 
-def refuse(state: Submitted | Stopping, since: float) -> Queued:
+def undo_submit(state: Submitted | Stopping, since: float) -> Queued:
     """The machine could not start it now: undone, as if it had never left the queue."""
     return Queued(state.attempt, since)
 
@@ -123,7 +123,7 @@ def kill(state: Stopping) -> Stopping:
     return Stopping(state.attempt, state.reason, state.kill_at, killed=True)
 
 
-def hold_back(state: Submitted | Running | Stopping, report: Ended) -> Unsettled:
+def hold_back(state: Submitted | Running | Stopping, report: ProcessFinished) -> Unsettled:
     """Keep the report of its end until it is known whether pqrun is told to stop, too."""
     return Unsettled(state.attempt, report, state.reason if isinstance(state, Stopping) else None)
 
@@ -143,7 +143,7 @@ def finish(state: Submitted | Running | Stopping | Unsettled, outcome: Outcome) 
     return Finished(outcome, state.attempt)
 
 
-def drop(state: Pending | Queued | Waiting, outcome: Outcome, attempts: int) -> Finished:
+def end_unstarted(state: Pending | Queued | Waiting, outcome: Outcome, attempts: int) -> Finished:
     """It ends without another attempt: skipped, or cancelled before it started."""
     return Finished(outcome, attempts)
 

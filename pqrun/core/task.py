@@ -40,7 +40,7 @@ class Task:
         self.shares: tuple[tuple[str, str], ...] = ()
 
 
-class Restart(Protocol):
+class RestoredState(Protocol):
     """What an earlier process of the run has left: events to record first, and jobs to go on with."""
 
     events: list[Event]

@@ -9,31 +9,40 @@ from collections.abc import Iterable
 from typing import Final
 
 from pqrun.core import events as ev
-from pqrun.core.job import Exit, Exited, JobSpec, Lost, NotStarted, Signalled, StopReason, shown_command
+from pqrun.core.job import (
+    Exit,
+    ExitedWith,
+    JobSpec,
+    KilledBySignal,
+    LostExit,
+    NotStarted,
+    StopReason,
+    format_command,
+)
 
 
-def how_it_ended(exit: Exit | None, asked: StopReason | None, timeout: float | None = None) -> str:
+def describe_exit(exit: Exit | None, asked: StopReason | None, timeout: float | None = None) -> str:
     """In two words, for people: `exit 3`, `SIGKILL`, `timeout 60s`."""
     match asked:
         case StopReason.TIMEOUT:
-            return "timeout" if timeout is None else f"timeout {duration_text(timeout)}"
+            return "timeout" if timeout is None else f"timeout {format_duration(timeout)}"
         case StopReason.IDLE:
             return "silent too long"
         case StopReason.CANCELLED | StopReason.INTERRUPTED:
             return str(asked)
     match exit:
-        case Exited(code):
+        case ExitedWith(code):
             return f"exit {code}"
-        case Signalled(name):
+        case KilledBySignal(name):
             return name
         case NotStarted(code):
             return f"exit {code}"
-        case Lost():
+        case LostExit():
             return "lost"
     return ""
 
 
-def duration_text(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """As people write it: `0.4s`, `12.6s`, `3m04s`, `2h05m`."""
     if seconds < 0.9995:
         return f"{seconds * 1000:.0f}ms"
@@ -47,7 +56,7 @@ def duration_text(seconds: float) -> str:
     return f"{whole // 86400}d{whole % 86400 // 3600:02d}h"
 
 
-def host_of(where: str) -> str:
+def host_name(where: str) -> str:
     """The machine of a place as executors name it; empty for a slot of this one."""
     return "" if where == "slot" or where.startswith("slot ") else where
 
@@ -62,7 +71,7 @@ _SEQUENCE = re.compile(
 )
 
 
-def safe(text: str, *, keep: str = "") -> str:
+def escape_controls(text: str, *, keep: str = "") -> str:
     """The text with what a terminal would obey (control, format, surrogate) written out.
 
     `keep` names characters that may stay as they are, such as a TAB.
@@ -75,36 +84,36 @@ def safe(text: str, *, keep: str = "") -> str:
     return shown
 
 
-def safe_line(text: str) -> str:
+def escape_line(text: str) -> str:
     """One line of a job's output for a terminal: colours survive, nothing else steers."""
     if "\x1b" not in text:
-        return safe(text, keep="\t")
+        return escape_controls(text, keep="\t")
     parts = []
     at = 0
     coloured = False
     for sequence in _SEQUENCE.finditer(text):
-        parts.append(safe(text[at : sequence.start()], keep="\t"))
+        parts.append(escape_controls(text[at : sequence.start()], keep="\t"))
         if colour := sequence["colour"]:
             parts.append(colour)
             coloured = True
         at = sequence.end()
-    parts.append(safe(text[at:], keep="\t"))
+    parts.append(escape_controls(text[at:], keep="\t"))
     return "".join(parts) + ("\x1b[0m" if coloured else "")
 
 
 def last_line(data: bytes, limit: int = 300) -> str:
     """The last line that is not blank, without colours, safe."""
     for line in reversed(data[-8192:].replace(b"\r", b"\n").split(b"\n")):
-        if line.strip() and (text := plain(line.decode("utf-8", "replace"))):
+        if line.strip() and (text := strip_ansi(line.decode("utf-8", "replace"))):
             return text[:limit]
     return ""
 
 
-def plain(text: str) -> str:
+def strip_ansi(text: str) -> str:
     """Safe and without colours."""
     if _PLAIN.fullmatch(text):
         return text.strip()
-    return safe(_SEQUENCE.sub("", text).replace("\t", " ").strip())
+    return escape_controls(_SEQUENCE.sub("", text).replace("\t", " ").strip())
 
 
 def _shown(c: str) -> str:
@@ -120,28 +129,28 @@ def _code(c: str) -> str:
 
 pass
 
-LONGEST_NAME = 60
+MAX_LABEL_LENGTH = 60
 
 
-def name_of(spec: JobSpec) -> str:
+def job_label(spec: JobSpec) -> str:
     """Its id, or its command if it has none of its own; on one line, safe."""
-    name = spec.id if spec.named else shown_command(spec.work)
-    if len(name) > 4 * LONGEST_NAME:
-        name = name[: 4 * LONGEST_NAME]
-    return safe(" ".join(name.split())) or "?"
+    name = spec.id if spec.named else format_command(spec.work)
+    if len(name) > 4 * MAX_LABEL_LENGTH:
+        name = name[: 4 * MAX_LABEL_LENGTH]
+    return escape_controls(" ".join(name.split())) or "?"
 
 
-def short(text: str, longest: int = LONGEST_NAME) -> str:
+def shorten(text: str, longest: int = MAX_LABEL_LENGTH) -> str:
     """Cut to so many characters."""
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
-def last_words(event: ev.AttemptEnded) -> str:
+def last_output(event: ev.AttemptEnded) -> str:
     """What tells best why it failed: its own message, ours, or the last line that it printed."""
     if event.said.message and event.said.message != event.said.moved:  # that is no reason
-        return plain(event.said.message)
+        return strip_ansi(event.said.message)
     if why := getattr(event.exit, "why", ""):
-        return plain(str(why))
+        return strip_ansi(str(why))
     if event.output is None:
         return ""
     try:
@@ -174,24 +183,24 @@ def _is_printable(character: str) -> bool:
     return category == "Zs"
 
 
-def escaped(text: str) -> str:
+def escape_unprintable(text: str) -> str:
     """The text with what can't be in an id written as an escape."""
     if text.isprintable():
         return text
     return "".join(c if _is_printable(c) else c.encode("unicode_escape").decode() for c in text)
 
 
-def valid(text: str) -> str:
+def replace_surrogates(text: str) -> str:
     """The text as any reader of Unicode takes it: U+FFFD for each byte that was no text."""
     return text if text.isascii() else _LONE.sub("\ufffd", text)
 
 
-def is_valid(text: str) -> bool:
+def has_no_surrogates(text: str) -> bool:
     """Whether nothing has to be replaced for that."""
     return text.isascii() or not _LONE.search(text)
 
 
-def exact(text: str) -> bytes:
+def original_bytes(text: str) -> bytes:
     """The bytes that the text was made of."""
     try:
         return text.encode("utf-8", "surrogateescape")
@@ -215,7 +224,11 @@ def _in_dollar_quotes(character: str) -> str:
     if character in "'\\":
         return "\\" + character
     # Three octal digits: after `\x` some shells take all hexadecimal digits that follow.
-    return character if character.isprintable() else "".join(f"\\{byte:03o}" for byte in exact(character))
+    return (
+        character
+        if character.isprintable()
+        else "".join(f"\\{byte:03o}" for byte in original_bytes(character))
+    )
 
 
 def command_words(verb: str, *arguments: str, options: str = "") -> list[str]:

@@ -5,23 +5,23 @@ from __future__ import annotations
 
 from collections import deque
 
-WINDOW = 60.0
-ENOUGH = 5
-SETTLED = 3.0
+WINDOW_SECONDS = 60.0
+MIN_ENDS = 5
+SETTLING_SECONDS = 3.0
 
 
-class Rate:
+class Throughput:
     """Counts ends in slices of a second; where few end in a minute, the last few count instead."""
 
     def __init__(self, began: float) -> None:
         self.began = began
         self._slices: deque[list[float]] = deque()
         self._in_window = 0
-        self._lately: deque[float] = deque(maxlen=ENOUGH)
+        self._recent: deque[float] = deque(maxlen=MIN_ENDS)
 
     def ended(self, at: float) -> None:
         """One more job ended."""
-        self._lately.append(at)
+        self._recent.append(at)
         self._in_window += 1
         if self._slices and at - self._slices[-1][0] < 1.0:
             self._slices[-1][1] += 1
@@ -31,12 +31,12 @@ class Rate:
 
     def per_second(self, now: float) -> float | None:
         """Jobs a second; None while too few have ended to tell."""
-        if len(self._lately) < ENOUGH or now - self.began < SETTLED:
+        if len(self._recent) < MIN_ENDS or now - self.began < SETTLING_SECONDS:
             return None
         self._forget(now)
-        if self._in_window >= ENOUGH:
-            return self._in_window / min(WINDOW, now - self.began)
-        return ENOUGH / max(now - self._lately[0], WINDOW)
+        if self._in_window >= MIN_ENDS:
+            return self._in_window / min(WINDOW_SECONDS, now - self.began)
+        return MIN_ENDS / max(now - self._recent[0], WINDOW_SECONDS)
 
     def eta(self, now: float, left: int) -> float | None:
         """Seconds until so many more have ended."""
@@ -44,5 +44,5 @@ class Rate:
         return left / rate if rate and left > 0 else None
 
     def _forget(self, now: float) -> None:
-        while self._slices and now - self._slices[0][0] > WINDOW:
+        while self._slices and now - self._slices[0][0] > WINDOW_SECONDS:
             self._in_window -= int(self._slices.popleft()[1])

@@ -7,7 +7,7 @@ import json
 from base64 import b64encode
 from typing import Any
 
-from pqrun.core.text import exact, is_valid, valid
+from pqrun.core.text import has_no_surrogates, original_bytes, replace_surrogates
 
 BYTES = "_bytes"
 
@@ -20,7 +20,7 @@ def as_json(value: Any, **layout: Any) -> str:
 
 def _replaced(value: Any) -> Any:
     if isinstance(value, str):
-        return valid(value)
+        return replace_surrogates(value)
     if isinstance(value, dict):
         return {_replaced(key): _replaced(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
@@ -31,11 +31,11 @@ def _replaced(value: Any) -> Any:
 def bytes_beside(name: str, value: Any) -> dict[str, Any]:
     """`NAME_bytes` in base64 for a text, or for a list of them, of which `as_json` can't show all; else nothing."""
     if isinstance(value, str):
-        return {} if is_valid(value) else {name + BYTES: _base64(value)}
-    if isinstance(value, list | tuple) and not all(map(is_valid, value)):
+        return {} if has_no_surrogates(value) else {name + BYTES: _base64(value)}
+    if isinstance(value, list | tuple) and not all(map(has_no_surrogates, value)):
         return {name + BYTES: [_base64(one) for one in value]}
     return {}
 
 
 def _base64(text: str) -> str:
-    return b64encode(exact(text)).decode()
+    return b64encode(original_bytes(text)).decode()

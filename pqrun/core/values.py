@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from pqrun.core import values
-from pqrun.core.job import Halt, Need, Priority, Rate, Shard
+from pqrun.core.job import HaltRule, Need, Priority, Shard, StartRate
 from pqrun.core.text import is_printable
 
-LONGEST: Final = 100 * 365.25 * 86400
+MAX_SECONDS: Final = 100 * 365.25 * 86400
 """Seconds; a longer duration is a slip of the hand, and would overflow timers."""
 
 CODE_WORDS: Final = ("timeout", "signal", "any")
-NULLS: Final = frozenset({"", "~", "null", "Null", "NULL"})
+NULL_WORDS: Final = frozenset({"", "~", "null", "Null", "NULL"})
 """Unquoted, these mean "nothing" in YAML."""
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -30,13 +30,13 @@ _SIZE = re.compile(r"(\d+\.?\d*|\.\d+) ?([kKMGT]?)(iB|B)?", re.ASCII)
 _POWERS = {"": 0, "k": 1, "K": 1, "M": 2, "G": 3, "T": 4}
 
 
-class Unfit(ValueError):
+class InvalidValue(ValueError):
     """`what` is wrong, and the `cure`; as a text both in one line."""
 
     def __init__(self, what: str, cure: str = "") -> None:
         super().__init__(f"{what} ({cure})" if cure else what)
         self.what = what
-        self.cure = cure
+        self.hint = cure
 
 
 def duration(text: str) -> float:
@@ -46,11 +46,13 @@ def duration(text: str) -> float:
     elif len(text) <= 64 and _DURATION.fullmatch(text):
         seconds = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
     elif text[:1] == "-" and text[1:2].isdigit():
-        raise Unfit(f"a negative duration: {quoted(text)}", "write 0 or more")
+        raise InvalidValue(f"a negative duration: {quoted(text)}", "write 0 or more")
     else:
-        raise Unfit(f"not a duration: {quoted(text)}", "write seconds, or such as 250ms, 90s, 10m, 1h30m")
-    if seconds > LONGEST:
-        raise Unfit(f"too long a duration: {quoted(text)}", "at most a hundred years")
+        raise InvalidValue(
+            f"not a duration: {quoted(text)}", "write seconds, or such as 250ms, 90s, 10m, 1h30m"
+        )
+    if seconds > MAX_SECONDS:
+        raise InvalidValue(f"too long a duration: {quoted(text)}", "at most a hundred years")
     return seconds
 
 
@@ -58,11 +60,11 @@ def size(text: str) -> int:
     """Bytes; `K`, `KiB` and so on count in 1024, `KB` in 1000."""
     found = _SIZE.fullmatch(text) if len(text) <= 64 else None
     if not found or (found[3] == "iB" and not found[2]):
-        raise Unfit(f"not a size: {quoted(text)}", "write bytes, or such as 64K, 10M, 1GiB")
+        raise InvalidValue(f"not a size: {quoted(text)}", "write bytes, or such as 64K, 10M, 1GiB")
     number, letter, rest = found.groups()
     amount = float(number) * (1000 if letter and rest == "B" else 1024) ** _POWERS[letter]
     if amount >= 2**63:
-        raise Unfit(f"too large a size: {quoted(text)}", "at most 8388607T")
+        raise InvalidValue(f"too large a size: {quoted(text)}", "at most 8388607T")
     return int(amount)
 
 
@@ -71,7 +73,7 @@ def priority(text: str) -> Priority:
     for level in Priority:
         if level.name.lower() == text:
             return level
-    raise Unfit(f"not a priority: {quoted(text)}", "write critical, high, normal or low")
+    raise InvalidValue(f"not a priority: {quoted(text)}", "write critical, high, normal or low")
 
 
 def signal_name(text: str) -> str:
@@ -84,14 +86,14 @@ def signal_name(text: str) -> str:
         upper = text.upper()
         return Signals[upper if upper.startswith("SIG") else "SIG" + upper].name
     except (KeyError, ValueError):
-        raise Unfit(f"not a signal: {quoted(text)}", "write a name such as TERM, INT, USR1") from None
+        raise InvalidValue(f"not a signal: {quoted(text)}", "write a name such as TERM, INT, USR1") from None
 
 
 def exit_code(text: str) -> int:
     """0 to 255."""
     if text.isascii() and text.isdigit() and len(text) <= 9 and int(text) <= 255:
         return int(text)
-    raise Unfit(f"not an exit code: {quoted(text)}", "write a number from 0 to 255")
+    raise InvalidValue(f"not an exit code: {quoted(text)}", "write a number from 0 to 255")
 
 
 def code(text: str) -> int | str:
@@ -104,7 +106,7 @@ def code(text: str) -> int | str:
         return signal_name(text)
     except ValueError:
         accepted = "an exit code, a signal name, or one of timeout, signal, any"
-        raise Unfit(f"not an exit code: {quoted(text)}", accepted) from None
+        raise InvalidValue(f"not an exit code: {quoted(text)}", accepted) from None
 
 
 def code_list(given: str | Iterable[str]) -> frozenset[int | str]:
@@ -121,18 +123,18 @@ def words(text: str) -> list[str]:
     """What commas separate, blanks around each taken off; an empty one is refused."""
     found = [word.strip() for word in text.split(",")]
     if "" in found:
-        raise Unfit(f"an empty word in the list {quoted(text)}", "separate words by single commas")
+        raise InvalidValue(f"an empty word in the list {quoted(text)}", "separate words by single commas")
     return found
 
 
 def variable(name: str) -> str:
     """The name of an environment variable."""
     if not name:
-        raise Unfit("a variable without a name", "write `NAME: value`")
+        raise InvalidValue("a variable without a name", "write `NAME: value`")
     if "=" in name:
-        raise Unfit(f"a variable's name with `=` in it: {quoted(name)}", "write `NAME: value`")
+        raise InvalidValue(f"a variable's name with `=` in it: {quoted(name)}", "write `NAME: value`")
     if "\0" in name:
-        raise Unfit("a NUL character in a variable's name", "take it out")
+        raise InvalidValue("a NUL character in a variable's name", "take it out")
     return name
 
 
@@ -140,22 +142,22 @@ def env_pair(text: str) -> tuple[str, str]:
     """`K=V` apart."""
     name, equals, value = text.partition("=")
     if not equals:
-        raise Unfit(f"not a variable: {quoted(text)}", "write NAME=VALUE")
+        raise InvalidValue(f"not a variable: {quoted(text)}", "write NAME=VALUE")
     if not name:
-        raise Unfit(f"a variable without a name: {quoted(text)}", "write NAME=VALUE")
+        raise InvalidValue(f"a variable without a name: {quoted(text)}", "write NAME=VALUE")
     if "\0" in value:
-        raise Unfit("a NUL character in a variable's value", "take it out")
+        raise InvalidValue("a NUL character in a variable's value", "take it out")
     return variable(name), value
 
 
 def job_id(text: str) -> str:
     """Any printable text of 1 to 200 characters."""
     if not text:
-        raise Unfit("an empty id", "write 1 to 200 printable characters")
+        raise InvalidValue("an empty id", "write 1 to 200 printable characters")
     if len(text) > 200:
-        raise Unfit(f"an id of {len(text)} characters: {quoted(text)}", "write at most 200")
+        raise InvalidValue(f"an id of {len(text)} characters: {quoted(text)}", "write at most 200")
     if not is_printable(text):
-        raise Unfit(f"an id with a character that can't be printed: {quoted(text)}", "take it out")
+        raise InvalidValue(f"an id with a character that can't be printed: {quoted(text)}", "take it out")
     return text
 
 
@@ -163,37 +165,37 @@ def whole_number(text: str, least: int = 0, most: int | None = None) -> int:
     """A number in decimal digits from `least` to `most`."""
     digits = text.removeprefix("-")
     if not (digits.isascii() and digits.isdigit()):
-        raise Unfit(f"not a whole number: {quoted(text)}", span(least, most))
+        raise InvalidValue(f"not a whole number: {quoted(text)}", span(least, most))
     number = int(text) if len(text) <= 20 else least - 1
     if number < least or (most is not None and number > most):
-        raise Unfit(f"out of range: {quoted(text)}", span(least, most))
+        raise InvalidValue(f"out of range: {quoted(text)}", span(least, most))
     return number
 
 
 def number(text: str, least: float, most: float) -> float:
     """A number with or without decimals from `least` to `most`; never NaN or infinite."""
     if len(text) > 64 or not _NUMBER.fullmatch(text.removeprefix("-")):
-        raise Unfit(f"not a number: {quoted(text)}", span(least, most))
+        raise InvalidValue(f"not a number: {quoted(text)}", span(least, most))
     found = float(text)
     if not least <= found <= most:
-        raise Unfit(f"out of range: {quoted(text)}", span(least, most))
+        raise InvalidValue(f"out of range: {quoted(text)}", span(least, most))
     return found
 
 
-def truth(text: str) -> bool:
+def boolean(text: str) -> bool:
     """`true` or `false`, nothing else."""
     if text in ("true", "false"):
         return text == "true"
     likely = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
     meant = likely.get(text.lower(), text.lower() if text.lower() in likely.values() else "true or false")
-    raise Unfit(f"neither true nor false: {quoted(text)}", f"write {meant}")
+    raise InvalidValue(f"neither true nor false: {quoted(text)}", f"write {meant}")
 
 
 def one_of(text: str, *accepted: str) -> str:
     """The text itself if it is one of them."""
     if text in accepted:
         return text
-    raise Unfit(f"not known here: {quoted(text)}", f"write {' or '.join(accepted)}")
+    raise InvalidValue(f"not known here: {quoted(text)}", f"write {' or '.join(accepted)}")
 
 
 def span(least: float, most: float | None) -> str:
@@ -204,10 +206,10 @@ def span(least: float, most: float | None) -> str:
 
 def quoted(text: str, limit: int = 60) -> str:
     """The text between backquotes, for a message: one line, nothing that a terminal would obey."""
-    return f"`{printable(short(text, limit))}`"
+    return f"`{printable(shorten(text, limit))}`"
 
 
-def short(text: str, limit: int = 60) -> str:
+def shorten(text: str, limit: int = 60) -> str:
     """The beginning of a long text."""
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
@@ -221,58 +223,58 @@ def printable(text: str) -> str:
 
 def in_quotes(key: str, text: str) -> str:
     """The cure for a text that YAML takes for something else: how to write it."""
-    value = short(text.strip(), 80).replace("'", "''")
+    value = shorten(text.strip(), 80).replace("'", "''")
     return f"put the text in quotes: `{key}'{value}'`"
 
 
 pass
 
-MOST_RETRIES: Final = 1_000_000
-MOST_SLOTS: Final = 1_000_000
+MAX_RETRIES: Final = 1_000_000
+MAX_SLOTS: Final = 1_000_000
 BACKOFFS: Final = ("exponential", "linear", "constant")
 ON_LOST: Final = ("rerun", "fail")
 
 
 def retries(text: str) -> int:
     """How many extra attempts."""
-    return values.whole_number(text, 0, MOST_RETRIES)
+    return values.whole_number(text, 0, MAX_RETRIES)
 
 
 def count(text: str) -> int:
     """A number of slots, or of a pool."""
-    return values.whole_number(text, 1, MOST_SLOTS)
+    return values.whole_number(text, 1, MAX_SLOTS)
 
 
 def path(text: str) -> str:
     """A file's name; it is not looked at."""
     if not text:
-        raise Unfit("an empty path", "leave the key out instead")
+        raise InvalidValue("an empty path", "leave the key out instead")
     if "\0" in text:
-        raise Unfit("a NUL character in a path", "take it out")
+        raise InvalidValue("a NUL character in a path", "take it out")
     return text
 
 
 def tag(text: str) -> str:
     """A word to select jobs by."""
     if not text or not is_printable(text) or "," in text:
-        raise Unfit(f"not a tag: {values.quoted(text)}", "write printable text without commas")
+        raise InvalidValue(f"not a tag: {values.quoted(text)}", "write printable text without commas")
     return text
 
 
 def pool_name(text: str) -> str:
     """A name that can be the end of a variable's: jobs find theirs in `PQRUN_POOL_<NAME>`."""
     if not (text.isascii() and text.replace("-", "_").isidentifier()):
-        raise Unfit(f"not a pool's name: {values.quoted(text)}", "write letters, digits, `_` and `-`")
+        raise InvalidValue(f"not a pool's name: {values.quoted(text)}", "write letters, digits, `_` and `-`")
     return text
 
 
-def wants(text: str) -> tuple[tuple[str, int], ...]:
+def pool_demand(text: str) -> tuple[tuple[str, int], ...]:
     """`net`, `net:2` or `net:2,gpu`."""
     found: dict[str, int] = {}
     for word in values.words(text):
         name, colon, amount = word.partition(":")
         if name in found:
-            raise Unfit(f"the pool {values.quoted(name)} twice", "name it once: `net:2`")
+            raise InvalidValue(f"the pool {values.quoted(name)} twice", "name it once: `net:2`")
         found[pool_name(name)] = count(amount) if colon else 1
     return tuple(found.items())
 
@@ -282,18 +284,18 @@ def workers(text: str) -> str:
     sign = text[:1] if text[:1] in ("+", "-") else ""
     digits = text.removeprefix(sign) if sign else text.removesuffix("%")
     if text != "auto" and not (digits.isascii() and digits.isdigit() and len(digits) <= 6):
-        raise Unfit(f"not a number of workers: {values.quoted(text)}", "write 4, 50%, +1, -1 or auto")
+        raise InvalidValue(f"not a number of workers: {values.quoted(text)}", "write 4, 50%, +1, -1 or auto")
     if not sign and digits.strip("0") == "":
-        raise Unfit(f"out of range: {values.quoted(text)}", "write at least 1")
+        raise InvalidValue(f"out of range: {values.quoted(text)}", "write at least 1")
     return text
 
 
-def rate(text: str) -> Rate:
+def rate(text: str) -> StartRate:
     """`50/1m`, `50/m` or `50` (a second)."""
     number, slash, span = text.partition("/")
-    found = Rate(values.whole_number(number, 1, MOST_SLOTS), _span(span) if slash else 1.0)
+    found = StartRate(values.whole_number(number, 1, MAX_SLOTS), _span(span) if slash else 1.0)
     if not found.seconds:
-        raise Unfit(f"no time at all: {values.quoted(text)}", "write such as 50/1m")
+        raise InvalidValue(f"no time at all: {values.quoted(text)}", "write such as 50/1m")
     return found
 
 
@@ -307,30 +309,30 @@ def load(text: str) -> str:
     return text
 
 
-def halt(text: str) -> Halt:
+def halt(text: str) -> HaltRule:
     """`now|soon,fail|success|done=N|N%`, as GNU parallel has it."""
     when, comma, rest = text.partition(",")
     what, equals, number = rest.partition("=")
     percent = number.endswith("%")
     if when not in ("now", "soon") or what not in ("fail", "success", "done") or not comma or not equals:
-        raise Unfit(
+        raise InvalidValue(
             f"not known here: {values.quoted(text)}",
             "write now or soon, then fail, success or done, as in now,fail=1 or soon,done=10%",
         )
     most = 100 if percent else 10**9
-    return Halt(when, what, values.whole_number(number.removesuffix("%"), 1, most), percent)
+    return HaltRule(when, what, values.whole_number(number.removesuffix("%"), 1, most), percent)
 
 
 def shard(text: str) -> Shard:
     """`2/4`: the second of four parts."""
     index, slash, count_ = text.partition("/")
     if not slash:
-        raise Unfit(f"not a part of a whole: {values.quoted(text)}", "write such as 1/4")
-    parts = values.whole_number(count_, 1, MOST_SLOTS)
+        raise InvalidValue(f"not a part of a whole: {values.quoted(text)}", "write such as 1/4")
+    parts = values.whole_number(count_, 1, MAX_SLOTS)
     return Shard(values.whole_number(index, 1, parts), parts)
 
 
-FROM_WORD: Final[dict[str, Callable[[str], Any]]] = {
+CONVERTERS: Final[dict[str, Callable[[str], Any]]] = {
     "id": values.job_id,
     "path": path,
     "priority": values.priority,
@@ -339,12 +341,12 @@ FROM_WORD: Final[dict[str, Callable[[str], Any]]] = {
     "policy": retries,
     "retries": retries,
     "slots": count,
-    "truth": values.truth,
+    "truth": values.boolean,
     "tags": lambda text: tuple(dict.fromkeys(tag(word) for word in values.words(text))),
     "needs": lambda text: tuple(Need(name) for name in dict.fromkeys(values.words(text))),
     "exits": values.exit_codes,
     "codes": values.code_list,
-    "wants": wants,
+    "wants": pool_demand,
     "rerun": lambda text: values.one_of(text, "always", "never") == "always",
     "on_lost": lambda text: values.one_of(text, *ON_LOST),
     "leftovers": lambda text: values.one_of(text, "end", "keep") == "keep",

@@ -22,25 +22,25 @@ class SystemClock:
     """
 
     def __init__(self) -> None:
-        self._left_out = 0.0
-        self._stood_still_at: float | None = None
+        self._paused_seconds = 0.0
+        self._paused_at: float | None = None
         self._start = time.time() - time.monotonic()
 
     def now(self) -> float:
         """Seconds; never goes back."""
-        still = self._stood_still_at
-        return time.monotonic() + self._start - self._left_out if still is None else still
+        still = self._paused_at
+        return time.monotonic() + self._start - self._paused_seconds if still is None else still
 
     def wall(self, at: float) -> float:
         """Seconds since the epoch at that moment."""
-        return at + self._left_out
+        return at + self._paused_seconds
 
-    def stand_still(self) -> None:
+    def pause(self) -> None:
         """What passes from now on is spent stopped: it counts against nobody's limit."""
-        self._stood_still_at = self.now()
+        self._paused_at = self.now()
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         """Until now."""
-        if self._stood_still_at is not None:
-            self._left_out = time.monotonic() + self._start - self._stood_still_at
-            self._stood_still_at = None
+        if self._paused_at is not None:
+            self._paused_seconds = time.monotonic() + self._start - self._paused_at
+            self._paused_at = None

@@ -9,38 +9,38 @@ from math import inf
 from threading import Lock
 from typing import Protocol
 
-from pqrun.core.errors import OwnFailure, refusal
+from pqrun.core.errors import InternalFailure, refusal
 from pqrun.core.events import Event
-from pqrun.core.metrics import Metrics, RunningMetrics
-from pqrun.core.notices import News
-from pqrun.core.scheduler import Act, Scheduler, Start, Stop
-from pqrun.core.start_policy import BEARS_ALL, Bearing
+from pqrun.core.metrics import Metrics, MetricsCollector
+from pqrun.core.notices import ExecutorNotice
+from pqrun.core.scheduler import Scheduler, SchedulerCommand, StartAttempt, StopAttempt
+from pqrun.core.start_policy import UNLIMITED, Headroom
 from pqrun.engine.clock import Clock
 from pqrun.engine.executor import Executor
 
-Ask = Callable[[Scheduler, float], object]
+Request = Callable[[Scheduler, float], object]
 
 
-class Journal(Protocol):
+class EventJournal(Protocol):
     """Where events are kept before anything is done about them; raises `OwnFailure` if it can't."""
 
     def record(self, events: Sequence[Event]) -> None: ...
 
 
-class Told(Protocol):
+class EventSink(Protocol):
     """Who tells people; `behind`: too much is unshown, so nothing new should start."""
 
     @property
-    def behind(self) -> bool: ...
+    def backlogged(self) -> bool: ...
 
     def put(self, events: Sequence[Event]) -> None: ...
 
 
-class Waiter(Protocol):
+class Waker(Protocol):
     """What the main thread waits in."""
 
-    def ring(self) -> None: ...
-    def wait(self, seconds: float) -> Iterable[Ask]: ...
+    def wake(self) -> None: ...
+    def wait(self, seconds: float) -> Iterable[Request]: ...
 
 
 class NoJournal:
@@ -50,26 +50,26 @@ class NoJournal:
         """Forgets."""
 
 
-class Bears(Protocol):
+class LoadLimit(Protocol):
     """Who knows how many attempts the machine bears; asked again at `looks_at` if that is too few."""
 
-    looks_at: float
+    next_check_at: float
 
-    def bearing(self, now: float, running: Callable[[], Sized]) -> Bearing: ...
+    def headroom(self, now: float, running: Callable[[], Sized]) -> Headroom: ...
 
 
-class Tireless:
+class NoLoadLimit:
     """Bears everything."""
 
-    looks_at = inf
+    next_check_at = inf
 
-    def bearing(self, now: float, running: Callable[[], Sized]) -> Bearing:
+    def headroom(self, now: float, running: Callable[[], Sized]) -> Headroom:
         """All of them."""
-        return BEARS_ALL
+        return UNLIMITED
 
 
 SEE = "; `ulimit -n` shows the limit of open files, `ulimit -u` that of processes"
-UNREAD = Bearing(0, "what jobs print is not being read")
+OUTPUT_BLOCKED = Headroom(0, "what jobs print is not being read")
 
 
 class Engine:
@@ -80,11 +80,11 @@ class Engine:
         *,
         clock: Clock,
         scheduler: Scheduler,
-        reactor: Waiter,
-        journal: Journal,
-        metrics: RunningMetrics,
-        teller: Told,
-        machine: Bears | None = None,
+        reactor: Waker,
+        journal: EventJournal,
+        metrics: MetricsCollector,
+        teller: EventSink,
+        machine: LoadLimit | None = None,
     ) -> None:
         self.broken: BaseException | None = None
         self.metrics = metrics
@@ -93,26 +93,26 @@ class Engine:
         self._scheduler = scheduler
         self._reactor = reactor
         self._journal = journal
-        self._teller = teller
-        self._machine = machine or Tireless()
-        self._inbox: deque[News] = deque()
+        self._dispatcher = teller
+        self._load_limit = machine or NoLoadLimit()
+        self._inbox: deque[ExecutorNotice] = deque()
         self._lock = Lock()
-        self.alarm = inf
-        self._looked_until = -inf
-        self._nudged = True
-        self._handed_over = False
-        self._hungry_for = 0
-        self.arrive: Ask | None = None
-        self.resolve: Callable[[Sequence[Event]], None] | None = None
+        self.next_timer = inf
+        self._next_check = -inf
+        self._wake_pending = True
+        self._contended = False
+        self._wanted_room = 0
+        self.before_turn: Request | None = None
+        self.after_turn: Callable[[Sequence[Event]], None] | None = None
 
-    def post(self, *news: News, urgent: bool = True) -> None:
+    def post(self, *news: ExecutorNotice, urgent: bool = True) -> None:
         """News for the next turn; without any: something outside has changed. Runs nothing."""
         self._inbox.extend(news)
         if urgent:
-            self._nudged = True
-            self._reactor.ring()
+            self._wake_pending = True
+            self._reactor.wake()
 
-    def turn(self, *news: News, ask: Ask | None = None) -> None:
+    def turn(self, *news: ExecutorNotice, ask: Request | None = None) -> None:
         """One turn, from a slot's thread or the main one; what it raises breaks the engine.
 
         Who brings news does not wait for the thread that is at its turn, which sees to them as well:
@@ -120,30 +120,30 @@ class Engine:
         """
         if news:
             self._inbox.extend(news)
-            self._handed_over = True
-            while self._handed_over and self._lock.acquire(blocking=False):
+            self._contended = True
+            while self._contended and self._lock.acquire(blocking=False):
                 try:
                     events = self._safe_turn(None)
                 finally:
                     self._lock.release()
-                self._follow(events)
+                self._run_after_turn(events)
             return
         with self._lock:
             events = self._safe_turn(ask)
-        if self._handed_over:
-            self._reactor.ring()
-        self._follow(events)
+        if self._contended:
+            self._reactor.wake()
+        self._run_after_turn(events)
 
-    def look(self) -> None:
+    def poke(self) -> None:
         """Something outside has changed: a turn, by whoever can make it now."""
-        self._nudged = True
+        self._wake_pending = True
         if self._lock.locked():
-            self._reactor.ring()
+            self._reactor.wake()
         else:
             self.turn()
 
-    def _safe_turn(self, ask: Ask | None) -> Sequence[Event]:
-        self._handed_over = False
+    def _safe_turn(self, ask: Request | None) -> Sequence[Event]:
+        self._contended = False
         if self.broken:
             return ()
         try:
@@ -154,25 +154,29 @@ class Engine:
                 raise
             return ()
 
-    def _follow(self, events: Sequence[Event]) -> None:
-        if self.resolve is not None and events:
-            self.resolve(events)
+    def _run_after_turn(self, events: Sequence[Event]) -> None:
+        if self.after_turn is not None and events:
+            self.after_turn(events)
 
-    def _turn(self, ask: Ask | None) -> Sequence[Event]:
+    def _turn(self, ask: Request | None) -> Sequence[Event]:
         now = self._clock.now()
-        if not (self._inbox or ask or self._nudged or self.alarm <= now):
+        if not (self._inbox or ask or self._wake_pending or self.next_timer <= now):
             return ()
-        self._nudged = False
+        self._wake_pending = False
         scheduler = self._scheduler
         try:
-            if self.arrive is not None:
-                self.arrive(scheduler, now)
+            if self.before_turn is not None:
+                self.before_turn(scheduler, now)
             if ask is not None:
                 ask(scheduler, now)
         finally:
             while self._inbox:
                 scheduler.observe(self._inbox.popleft(), now)
-            bearing = UNREAD if self._teller.behind else self._machine.bearing(now, scheduler.running)
+            bearing = (
+                OUTPUT_BLOCKED
+                if self._dispatcher.backlogged
+                else self._load_limit.headroom(now, scheduler.running)
+            )
             decision = scheduler.decide(now, self.executor.capacity(), bearing)
             if decision.events:
                 self._journal.record(decision.events)
@@ -180,27 +184,27 @@ class Engine:
                 self._act(act)
             if decision.events:
                 self.metrics.fold(decision.events)
-                self._teller.put(decision.events)
-            self.alarm = scheduler.next_alarm()
-            if scheduler.holding:
-                self.alarm = min(self.alarm, self._machine.looks_at)
+                self._dispatcher.put(decision.events)
+            self.next_timer = scheduler.next_timer()
+            if scheduler.hold_reason:
+                self.next_timer = min(self.next_timer, self._load_limit.next_check_at)
             if scheduler.hopeless:
-                self.fail(OwnFailure(f"nothing can be started: {scheduler.hopeless}{SEE}"))
+                self.fail(InternalFailure(f"nothing can be started: {scheduler.hopeless}{SEE}"))
             elif self._reactor_must_look():
-                self._reactor.ring()
+                self._reactor.wake()
         return decision.events
 
-    def _act(self, act: Act) -> None:
-        if type(act) is Start:
+    def _act(self, act: SchedulerCommand) -> None:
+        if type(act) is StartAttempt:
             self.executor.start(act.attempt)
-        elif type(act) is Stop:
+        elif type(act) is StopAttempt:
             self.executor.stop(act.key, force=act.force)
 
     def _reactor_must_look(self) -> bool:
         return (
-            self.alarm < self._looked_until
+            self.next_timer < self._next_check
             or self._scheduler.done
-            or (0 < self._hungry_for <= self._scheduler.room)
+            or (0 < self._wanted_room <= self._scheduler.queue_room)
         )
 
     def snapshot(self) -> Metrics:
@@ -212,22 +216,22 @@ class Engine:
         """Nothing more starts; `run` returns and leaves it to its caller to stop what runs."""
         if self.broken is None:
             self.broken = refusal(error) or error
-        self._reactor.ring()
+        self._reactor.wake()
 
-    def hungry(self, room: int) -> None:
+    def want_input(self, room: int) -> None:
         """The reactor has more jobs to read as soon as there is so much room; 0: no more."""
-        self._hungry_for = room
+        self._wanted_room = room
 
     def run(self) -> None:
         """The main thread's part: until everything is over, or broken."""
         try:
             self.turn()
             while not (self._scheduler.done or self.broken):
-                self._looked_until = self.alarm
-                for ask in self._reactor.wait(self.alarm - self._clock.now()):
-                    self._looked_until = -inf
+                self._next_check = self.next_timer
+                for ask in self._reactor.wait(self.next_timer - self._clock.now()):
+                    self._next_check = -inf
                     self.turn(ask=ask)
-                self._looked_until = -inf
+                self._next_check = -inf
                 self.turn()
         except Exception as error:  # of the wait: what runs has to be stopped all the same
             self.fail(error)

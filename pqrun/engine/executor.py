@@ -10,15 +10,15 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from pqrun.core.job import Attempt, Key
-from pqrun.core.notices import News
+from pqrun.core.job import Attempt, AttemptId
+from pqrun.core.notices import ExecutorNotice
 
 
 class Reporter(Protocol):
     """Where news go: `post` from any thread, at once; `turn` also carries out what follows."""
 
-    def post(self, *news: News, urgent: bool = True) -> None: ...
-    def turn(self, *news: News) -> None: ...
+    def post(self, *news: ExecutorNotice, urgent: bool = True) -> None: ...
+    def turn(self, *news: ExecutorNotice) -> None: ...
 
 
 class Executor(Protocol):
@@ -30,7 +30,7 @@ class Executor(Protocol):
     def start(self, attempt: Attempt) -> None:
         """Takes an attempt; never blocks, never raises for the user's fault."""
 
-    def stop(self, key: Key, *, force: bool) -> None:
+    def stop(self, key: AttemptId, *, force: bool) -> None:
         """Asks it to end, or kills it; unknown or ended: no-op; never blocks."""
 
     def close(self) -> None:

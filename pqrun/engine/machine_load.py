@@ -12,48 +12,48 @@ import os
 from collections.abc import Callable, Sized
 
 from pqrun.core.errors import UserError
-from pqrun.core.start_policy import BEARS_ALL, Bearing
+from pqrun.core.start_policy import UNLIMITED, Headroom
 
-EVERY = 1.0
+CHECK_INTERVAL_SECONDS = 1.0
 LOAD = "/proc/loadavg"
 MEMORY = "/proc/meminfo"
 
 
-class Machine:
+class LoadMonitor:
     """Watched for whoever gave `load` (processes that run or want to) or `memfree` (bytes)."""
 
     def __init__(self, load: float | None = None, memfree: int | None = None) -> None:
-        self.looks_at = -math.inf
+        self.next_check_at = -math.inf
         self._load = load
         self._memfree = memfree
-        self._bearing = BEARS_ALL
+        self._headroom = UNLIMITED
         if memfree is not None and free_memory() is None:
             raise UserError("--memfree: this system does not tell how much memory is free")
 
-    def bearing(self, now: float, running: Callable[[], Sized]) -> Bearing:
+    def headroom(self, now: float, running: Callable[[], Sized]) -> Headroom:
         """How many attempts it bears, with those that are `running`; it will look again at `looks_at`."""
-        if now >= self.looks_at:
-            self.looks_at = now + EVERY
+        if now >= self.next_check_at:
+            self.next_check_at = now + CHECK_INTERVAL_SECONDS
             count = len(running())
-            self._bearing = min(self._by_load(count), self._by_memory(count))
-        return self._bearing
+            self._headroom = min(self._by_load(count), self._by_memory(count))
+        return self._headroom
 
-    def _by_load(self, running: int) -> Bearing:
+    def _by_load(self, running: int) -> Headroom:
         if self._load is None:
-            return BEARS_ALL
+            return UNLIMITED
         load = busy_processes()
         room = math.ceil(self._load - load)
-        return Bearing(
+        return Headroom(
             running + room if room > 0 else 0, f"the load is {load:g} (--load {self._load:g})", "load"
         )
 
-    def _by_memory(self, running: int) -> Bearing:
+    def _by_memory(self, running: int) -> Headroom:
         if self._memfree is None:
-            return BEARS_ALL
+            return UNLIMITED
         free = free_memory() or 0
         room = free // max(self._memfree, 1)
-        why = f"{shown(free)} of memory are free (--memfree {shown(self._memfree)})"
-        return Bearing(running + room if room > 0 else 0, why, "memfree")
+        why = f"{format_load(free)} of memory are free (--memfree {format_load(self._memfree)})"
+        return Headroom(running + room if room > 0 else 0, why, "memfree")
 
 
 def busy_processes() -> float:
@@ -82,7 +82,7 @@ def load_limit(text: str, cpus: int) -> float:
     return float(text[:-1]) * cpus / 100 if text.endswith("%") else float(text)
 
 
-def shown(size: int) -> str:
+def format_load(size: int) -> str:
     """`512M`, `1.5G`."""
     for power, letter in ((3, "G"), (2, "M"), (1, "K")):
         if size >= 1024**power:

@@ -12,12 +12,12 @@ from threading import TIMEOUT_MAX, Lock
 from types import FrameType
 from typing import Protocol, cast
 
-from pqrun.engine.engine import Ask
+from pqrun.engine.engine import Request
 
-LONGEST_WAIT = 3600.0
+MAX_WAIT_SECONDS = 3600.0
 
 
-class Source(Protocol):
+class EventSource(Protocol):
     """Something to read from."""
 
     def fileno(self) -> int: ...
@@ -28,11 +28,11 @@ class Source(Protocol):
     def pending(self) -> bool:
         """Whether reading it yields something without a look at the descriptor."""
 
-    def read(self) -> Iterable[Ask]:
+    def read(self) -> Iterable[Request]:
         """Reads without blocking; what follows from it."""
 
 
-class Duplex(Source, Protocol):
+class DuplexSource(EventSource, Protocol):
     """A source that also has something to write, as fast as its reader takes it."""
 
     @property
@@ -47,19 +47,19 @@ class Reactor:
     """Turns signals and input into asks, in the main thread."""
 
     def __init__(self) -> None:
-        self._bell, self._ringer = os.pipe()
-        os.set_blocking(self._bell, False)
-        os.set_blocking(self._ringer, False)
-        self._rung = False
-        self._longest_wait = LONGEST_WAIT
-        self._sources: dict[Source, Duplex | None] = {}
-        self._handlers: dict[int, Callable[[int], Iterable[Ask]]] = {}
+        self._wake_read, self._wake_write = os.pipe()
+        os.set_blocking(self._wake_read, False)
+        os.set_blocking(self._wake_write, False)
+        self._woken = False
+        self._longest_wait = MAX_WAIT_SECONDS
+        self._sources: dict[EventSource, DuplexSource | None] = {}
+        self._handlers: dict[int, Callable[[int], Iterable[Request]]] = {}
         self._before: dict[int, object] = {}
 
-    def ring(self) -> None:
+    def wake(self) -> None:
         """From any thread: `wait` returns soon."""
-        if not self._rung:
-            self._rung = True
+        if not self._woken:
+            self._woken = True
             self._write(b"\0")
 
     def look_again(self, seconds: float) -> None:
@@ -68,28 +68,28 @@ class Reactor:
 
     def listen(self) -> None:
         """Signals come as bytes through the bell from now on; main thread only."""
-        signal.set_wakeup_fd(self._ringer, warn_on_full_buffer=False)
+        signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
 
-    def on_signal(self, number: int, handler: Callable[[int], Iterable[Ask]]) -> None:
+    def on_signal(self, number: int, handler: Callable[[int], Iterable[Request]]) -> None:
         """What follows from a signal."""
         self._handlers[number] = handler
         self._before[number] = signal.signal(number, _noted)
 
-    def add(self, source: Source) -> None:
+    def add(self, source: EventSource) -> None:
         """Something more to read from."""
         # Not isinstance: from Python 3.12 on that would load inspect, for a tenth of the time of a start.
-        self._sources[source] = cast(Duplex, source) if hasattr(type(source), "sending") else None
+        self._sources[source] = cast(DuplexSource, source) if hasattr(type(source), "sending") else None
 
-    def remove(self, source: Source) -> None:
+    def remove(self, source: EventSource) -> None:
         """No longer read from it."""
         self._sources.pop(source, None)
 
-    def wait(self, seconds: float) -> list[Ask]:
+    def wait(self, seconds: float) -> list[Request]:
         """Up to so many seconds, until something happens; what follows from it."""
         poll = select.poll()
-        poll.register(self._bell, select.POLLIN)
-        by_fd: dict[int, Source] = {}
-        asks: list[Ask] = []
+        poll.register(self._wake_read, select.POLLIN)
+        by_fd: dict[int, EventSource] = {}
+        asks: list[Request] = []
         for source, duplex in list(self._sources.items()):
             mask = select.POLLOUT if duplex is not None and duplex.sending else 0
             if source.wanted():
@@ -102,9 +102,9 @@ class Reactor:
                 by_fd[source.fileno()] = source
                 poll.register(source.fileno(), mask)
         seconds = 0.0 if asks else min(max(seconds, 0.0), self._longest_wait)
-        self._longest_wait = LONGEST_WAIT
+        self._longest_wait = MAX_WAIT_SECONDS
         for fd, happened in poll.poll(seconds * 1000 + 0.999 if seconds else 0):
-            if fd == self._bell:
+            if fd == self._wake_read:
                 asks += self._signals()
                 continue
             source = by_fd[fd]
@@ -120,24 +120,24 @@ class Reactor:
         signal.set_wakeup_fd(-1)
         for number, before in self._before.items():
             signal.signal(number, before)  # type: ignore[arg-type]
-        os.close(self._bell)
-        os.close(self._ringer)
-        self._rung = True
+        os.close(self._wake_read)
+        os.close(self._wake_write)
+        self._woken = True
 
-    def _signals(self) -> Iterable[Ask]:
+    def _signals(self) -> Iterable[Request]:
         try:
-            heard = os.read(self._bell, 4096)
+            heard = os.read(self._wake_read, 4096)
         except BlockingIOError:
             heard = b""
         # Only now: a ring in the midst of the read would have left no byte, and silenced all after it.
-        self._rung = False
+        self._woken = False
         for number in heard:
             if number in self._handlers:
                 yield from self._handlers[number](number)
 
     def _write(self, data: bytes) -> None:
         try:
-            os.write(self._ringer, data)
+            os.write(self._wake_write, data)
         except BlockingIOError:
             pass  # full: it will wake up in any case
 
@@ -146,20 +146,20 @@ def _noted(_number: int, _frame: FrameType | None) -> None:
     """The interpreter writes the signal to the bell; there is nothing to do here."""
 
 
-class Bell:
+class ThreadWaker:
     """Any thread may ring it; one waits. Waiting takes no CPU."""
 
     def __init__(self) -> None:
         self._silence = Lock()
         self._silence.acquire()
 
-    def ring(self) -> None:
+    def wake(self) -> None:
         """`wait` returns soon, or the next time at once."""
         if self._silence.locked():
             with contextlib.suppress(RuntimeError):  # another thread rang in the same moment
                 self._silence.release()
 
-    def wait(self, seconds: float) -> list[Ask]:
+    def wait(self, seconds: float) -> list[Request]:
         """Up to so many seconds, until somebody rings."""
         self._silence.acquire(timeout=min(max(seconds, 0.0), TIMEOUT_MAX))
         return []

@@ -15,15 +15,15 @@ from typing import NoReturn
 from pqrun.core.errors import UserError
 from pqrun.core.scheduler import Scheduler
 from pqrun.engine.clock import SystemClock
-from pqrun.engine.engine import Ask
+from pqrun.engine.engine import Request
 from pqrun.engine.reactor import Reactor
 
-LAST_WORDS = 1.0
+SHUTDOWN_FLUSH_TIMEOUT_SECONDS = 1.0
 NO_DIRECTORY = "the current directory has been deleted: go to another one, or name one in full with -C"
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
-def make_sure_of_signals() -> None:
+def reset_signals() -> None:
     """Children can be waited for, nothing is blocked, and jobs start with default handlers.
 
     What the caller ignores stays ignored here, but by a handler, which a job does not inherit. Until
@@ -43,7 +43,7 @@ def ignored(_number: int, _frame: FrameType | None) -> None:
     """Stands for SIG_IGN."""
 
 
-def end_by(number: int) -> NoReturn:
+def die_by_signal(number: int) -> NoReturn:
     """Ends this process by that signal, so that a shell's loop around it stops too; without a core."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     signal.signal(number, signal.SIG_DFL)
@@ -51,7 +51,7 @@ def end_by(number: int) -> NoReturn:
     os._exit(128 + number)  # it was blocked, or is no ending one
 
 
-def enter(directory: str) -> None:
+def chdir_or_error(directory: str) -> None:
     """Makes it the current one; `UserError` if that can't be."""
     try:
         os.chdir(directory)
@@ -91,7 +91,7 @@ class SignalPolicy:
         self._reactor = reactor
         self._suspend = suspend
         self._tell = tell
-        for number in STOPPING:
+        for number in STOP_SIGNALS:
             if signal.getsignal(number) is not ignored:
                 reactor.on_signal(number, self._stop)
         if signal.getsignal(signal.SIGTSTP) is not ignored:
@@ -99,7 +99,7 @@ class SignalPolicy:
         reactor.on_signal(signal.SIGUSR1, self._list)
         reactor.listen()
 
-    def _stop(self, number: int) -> Iterable[Ask]:
+    def _stop(self, number: int) -> Iterable[Request]:
         again = self.stopped_by != 0
         self.stopped_by = self.stopped_by or number
         name = signal.Signals(number).name
@@ -110,14 +110,14 @@ class SignalPolicy:
 
         return [ask]
 
-    def _pause(self, _number: int) -> Iterable[Ask]:
+    def _pause(self, _number: int) -> Iterable[Request]:
         def ask(_scheduler: Scheduler, _now: float) -> None:
             self._pausing = False
             self._suspend(True)
             # No thread may see the time that has passed before it is left out.
-            self._clock.stand_still()
+            self._clock.pause()
             os.kill(os.getpid(), signal.SIGSTOP)
-            self._clock.go_on()
+            self._clock.resume()
             self._suspend(False)
 
         if self._pausing:
@@ -125,7 +125,7 @@ class SignalPolicy:
         self._pausing = True
         return [ask]
 
-    def _list(self, _number: int) -> Iterable[Ask]:
+    def _list(self, _number: int) -> Iterable[Request]:
         self._tell()
         return []
 
@@ -136,4 +136,4 @@ class SignalPolicy:
             thread.join(0.02)
             self._reactor.wait(0)
             if self.stopped_by:
-                patience = min(patience, LAST_WORDS) - 0.02
+                patience = min(patience, SHUTDOWN_FLUSH_TIMEOUT_SECONDS) - 0.02

@@ -8,13 +8,13 @@ import os
 import time
 from threading import Thread
 
-from pqrun.core.errors import CURES, OwnFailure
+from pqrun.core.errors import CURES, InternalFailure
 
-PATIENCE_SECONDS = 3.0
+START_TIMEOUT_SECONDS = 3.0
 _PAUSE = 0.1
 
 
-class NoThread(OwnFailure, RuntimeError):
+class NoThread(InternalFailure, RuntimeError):
     """The machine has no room for another thread; a RuntimeError too, which is what `threading` raises.
 
     `why` is said in the words of a system call that fails for that.

@@ -11,13 +11,13 @@ from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from pqrun.core.job import NOTHING_SAID, Attempt, Exited, NotStarted, Said
-from pqrun.core.notices import Ended, Started
+from pqrun.core.job import NO_REPORT, Attempt, ExitedWith, NotStarted, SelfReport
+from pqrun.core.notices import ProcessFinished, ProcessStarted
 from pqrun.engine.clock import Clock
 from pqrun.engine.executor import Reporter
 
-LONGEST_MESSAGE = 1000
-_OK, _RAISED = Exited(0), Exited(1)
+MAX_MESSAGE_LENGTH = 1000
+_OK, _RAISED = ExitedWith(0), ExitedWith(1)
 
 
 class PermanentError(Exception):
@@ -50,7 +50,7 @@ class Context:
             raise CancelledError("the job was cancelled, or its time is over")
 
 
-class Work(Protocol):
+class PythonCall(Protocol):
     """What a call is about, and where its result goes."""
 
     job: Any
@@ -59,7 +59,7 @@ class Work(Protocol):
 
 
 @dataclass
-class Calls:
+class CallContext:
     """What all calls of a queue share. `at_once`: each says that it began as soon as it did.
 
     Otherwise those that are still at it are asked when that matters: most have ended by then, and
@@ -77,7 +77,7 @@ class CallTask:
 
     __slots__ = ("_attempt", "_began", "_calls", "_context", "_slot")
 
-    def __init__(self, attempt: Attempt, calls: Calls) -> None:
+    def __init__(self, attempt: Attempt, calls: CallContext) -> None:
         self._attempt = attempt
         self._calls = calls
         self._context = Context(calls.clock)
@@ -92,36 +92,41 @@ class CallTask:
         """If it has begun and has not said so, it does; nobody is woken for that."""
         began, self._began = self._began, None
         if began is not None:
-            self._calls.reporter.post(Started(self._attempt.key, began, f"slot {self._slot}"), urgent=False)
+            self._calls.reporter.post(
+                ProcessStarted(self._attempt.key, began, f"slot {self._slot}"), urgent=False
+            )
 
-    def run(self, slot: int) -> Ended:
+    def run(self, slot: int) -> ProcessFinished:
         """Calls the handler. What it returns or raises goes to its `Work`."""
         calls, context = self._calls, self._context
         key, spec = self._attempt.key, self._attempt.spec
-        work: Work = spec.work
+        work: PythonCall = spec.work
         clock = calls.clock
         began = clock.now()
         if context._cancelled:
-            return Ended(key, NotStarted(126, "stopped before it started"), True, began, began)
+            return ProcessFinished(key, NotStarted(126, "stopped before it started"), True, began, began)
         if spec.timeout is not None:
             context._deadline = began + spec.timeout
         self._slot, self._began = slot, began
         if calls.at_once:
             self.tell_start()
-        exit, said = _OK, NOTHING_SAID
+        exit, said = _OK, NO_REPORT
         try:
             work.value, work.error = calls.handler(context, work.job), None
         except BaseException as error:
             trace = error.__traceback__
             work.value, work.error = None, error.with_traceback(trace and trace.tb_next)
-            exit, said = _RAISED, Said(permanent=isinstance(error, PermanentError), message=_told(error))
+            exit, said = (
+                _RAISED,
+                SelfReport(permanent=isinstance(error, PermanentError), message=_told(error)),
+            )
             # The error knows this frame, and the work knows the error: a circle, unless this forgets it.
             del self, spec, work, trace
-        return Ended(key, exit, context._cancelled, began, clock.now(), said=said)
+        return ProcessFinished(key, exit, context._cancelled, began, clock.now(), said=said)
 
 
 def _told(error: BaseException) -> str:
     try:
-        return f"{type(error).__name__}: {error}"[:LONGEST_MESSAGE]
+        return f"{type(error).__name__}: {error}"[:MAX_MESSAGE_LENGTH]
     except Exception:  # its author's own `__str__`
         return type(error).__name__

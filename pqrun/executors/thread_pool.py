@@ -12,23 +12,23 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any, Protocol
 
-from pqrun.core.job import Attempt, Key
-from pqrun.core.notices import Ended, Refused
+from pqrun.core.job import Attempt, AttemptId
+from pqrun.core.notices import ProcessFinished, StartRejected
 from pqrun.engine.executor import Reporter
 from pqrun.engine.threads import NoThread, start_thread
 
 
-class Task(Protocol):
+class WorkerTask(Protocol):
     """One attempt at work."""
 
-    def run(self, slot: int) -> Ended | Refused:
+    def run(self, slot: int) -> ProcessFinished | StartRejected:
         """Does the work, in a slot's thread; returns when nothing of it is left."""
 
     def stop(self, *, force: bool) -> None:
         """From another thread: ask it to end, or kill it; never blocks."""
 
 
-class Slots:
+class ThreadPoolExecutor:
     """Runs up to `count` attempts at a time, each in a thread of its own.
 
     `short` is called when the machine has refused a start: other parts of the run may do without something.
@@ -37,7 +37,7 @@ class Slots:
     def __init__(
         self,
         count: int,
-        make: Callable[[Attempt], Task],
+        make: Callable[[Attempt], WorkerTask],
         reporter: Reporter,
         fail: Callable[[BaseException], None],
     ) -> None:
@@ -45,8 +45,8 @@ class Slots:
         self._make = make
         self._reporter = reporter
         self._fail = fail
-        self._live: dict[Key, Task] = {}
-        self._todo: SimpleQueue[tuple[Key, Task] | None] = SimpleQueue()
+        self._live: dict[AttemptId, WorkerTask] = {}
+        self._queue: SimpleQueue[tuple[AttemptId, WorkerTask] | None] = SimpleQueue()
         self.threads: list[Thread] = []
         self._closing = False
         self.short: Callable[[], None] = lambda: None
@@ -73,29 +73,29 @@ class Slots:
                 start_thread(thread)
             except NoThread as error:
                 self.short()
-                self._reporter.post(Refused(attempt.key, error.why))
+                self._reporter.post(StartRejected(attempt.key, error.why))
                 return
             self.threads.append(thread)
         task = self._make(attempt)
         self._live[attempt.key] = task
-        self._todo.put((attempt.key, task))
+        self._queue.put((attempt.key, task))
 
-    def stop(self, key: Key, *, force: bool) -> None:
+    def stop(self, key: AttemptId, *, force: bool) -> None:
         """Asks an attempt to end, or kills it; unknown or ended: no-op."""
         task = self._live.get(key)
         if task is not None:
             task.stop(force=force)
 
-    def output_of(self, key: Key) -> Any:
+    def output_of(self, key: AttemptId) -> Any:
         """What a running attempt has printed so far; None if nobody knows."""
         return getattr(self._live.get(key), "output", None)
 
-    def leaders(self) -> dict[Key, int]:
+    def leaders(self) -> dict[AttemptId, int]:
         """The processes that lead running attempts, where there are any."""
         found = {key: getattr(task, "leader", 0) for key, task in list(self._live.items())}
         return {key: pid for key, pid in found.items() if pid}
 
-    def live(self) -> list[Task]:
+    def live(self) -> list[WorkerTask]:
         """What has not reported its end."""
         return list(self._live.values())
 
@@ -105,13 +105,13 @@ class Slots:
         for task in self.live():
             task.stop(force=True)
         for _ in self.threads:
-            self._todo.put(None)
+            self._queue.put(None)
         for thread in self.threads:
             thread.join()
         self.threads.clear()
 
     def _slot(self, number: int) -> None:
-        while work := self._todo.get():
+        while work := self._queue.get():
             key, task = work
             try:
                 if self._closing:
@@ -122,11 +122,11 @@ class Slots:
                 self._fail(error)
             del work, task  # nothing of it lives on while there is nothing to do
 
-    def _report(self, key: Key, end: Ended | Refused) -> None:
+    def _report(self, key: AttemptId, end: ProcessFinished | StartRejected) -> None:
         self._live.pop(key, None)
-        if type(end) is Refused:
+        if type(end) is StartRejected:
             self.short()
-        if self._todo.empty():
+        if self._queue.empty():
             self._reporter.turn(end)
         else:
             # Somebody will make a turn: this thread after the next one, or whom that wakes before.

@@ -15,17 +15,17 @@ from typing import Any
 
 from pqrun.core.errors import UserError
 from pqrun.core.job import Command, JobSpec, Pool
-from pqrun.core.job_fields import TOP
+from pqrun.core.job_fields import TOP_LEVEL_FIELDS
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.settings import Each, Settings
 from pqrun.engine.engine import Engine
 from pqrun.engine.reactor import Reactor
-from pqrun.input.command_list import MARK, Lines
-from pqrun.input.reader import Jobs, LinesSource, check_line
+from pqrun.input.command_list import MARK, CommandList
+from pqrun.input.reader import JobProducer, StreamReader, check_line
 from pqrun.input.sources import read_all, read_some, refuse_twice
 
-_ENOUGH = 4096  # bytes of one line: longer is no key
-_TOP = "|".join(key.name for key in TOP) + r"|x-[\w.-]+"
+_MAX_KEY_BYTES = 4096  # bytes of one line: longer is no key
+_TOP = "|".join(key.name for key in TOP_LEVEL_FIELDS) + r"|x-[\w.-]+"
 _OPENS = re.compile(
     rf"(?:---(?:\s|$)|([\"']?)(?:{_TOP})\1\s*:(?:\s|$)|\{{\s*(?:$|[\"'}}]|(?:{_TOP})\s*:))".encode()
 )
@@ -40,7 +40,7 @@ def looks_like_job_file(head: bytes, ended: bool) -> bool | None:
     lines = head.removeprefix(b"\xef\xbb\xbf").split(b"\n")
     for number, line in enumerate(lines, 1):
         text = line.strip()
-        whole = number < len(lines) or ended or len(text) > _ENOUGH
+        whole = number < len(lines) or ended or len(text) > _MAX_KEY_BYTES
         if whole and text and not text.startswith(b"#"):
             return bool(_OPENS.match(text))
     return False if ended else None
@@ -48,9 +48,9 @@ def looks_like_job_file(head: bytes, ended: bool) -> bool | None:
 
 pass
 
-PIECE = 65536
-KNOWN_AT_ONCE = 10_000
-NOTHING_SAID: Mapping[str, Any] = MappingProxyType({})
+READ_CHUNK_BYTES = 65536
+KNOWN_SUFFIXES = 10_000
+NO_SETTINGS: Mapping[str, Any] = MappingProxyType({})
 JOB_FILES = (".yaml", ".yml", ".json")
 Part = tuple[str, int, bytes]
 """A list's name, its descriptor, and what has been read of it."""
@@ -58,13 +58,13 @@ Head = tuple[int, bytes, bool]
 """A descriptor, what has been read of it, and whether that is all."""
 
 
-class Input:
+class JobInput:
     """Jobs that are known, and descriptors from which more come."""
 
     def __init__(
         self,
         jobs: Sequence[JobSpec],
-        lines: Jobs | None,
+        lines: JobProducer | None,
         parts: Sequence[tuple[str, int, bytes]],
         *,
         workers: str | None = None,
@@ -73,7 +73,7 @@ class Input:
         complete: bool = True,
         open_end: bool = False,
         warnings: Sequence[str] = (),
-        said: Mapping[str, Any] = NOTHING_SAID,
+        said: Mapping[str, Any] = NO_SETTINGS,
         wants: Callable[[JobSpec], bool] | None = None,
         files: Sequence[str] = (),
     ) -> None:
@@ -89,9 +89,9 @@ class Input:
         self._wants = wants
         self._open_end = open_end
         self._parts = parts
-        self._source: LinesSource | None = None
+        self._source: StreamReader | None = None
 
-    def under(self, settings: Settings) -> Settings:
+    def apply_to(self, settings: Settings) -> Settings:
         """The settings, and below them what the files say, which is then kept for a resume too."""
         said = {name: value for name, value in self._said.items() if getattr(settings, name) is None}
         if not said:
@@ -136,8 +136,8 @@ class Input:
             return
         if jobs:
             engine.turn(ask=lambda s, now: s.add(jobs, now))
-        self._source = LinesSource(
-            self.lines, self._parts, scheduler=scheduler, hungry=engine.hungry, wants=self._wants, fit=fit
+        self._source = StreamReader(
+            self.lines, self._parts, scheduler=scheduler, hungry=engine.want_input, wants=self._wants, fit=fit
         )
         reactor.add(self._source)
 
@@ -148,7 +148,7 @@ class Input:
                 now, complete=self.complete, why="" if self.complete else "the run was stopped"
             )
 
-    def everything(self) -> list[JobSpec]:
+    def read_all(self) -> list[JobSpec]:
         """All jobs, read to the end."""
         scheduler = Scheduler()
         self.feed_all(scheduler)
@@ -161,7 +161,7 @@ class Input:
         scheduler.add(self.jobs, 0.0)
         if self.lines is not None:
             scheduler.max_queue = sys.maxsize
-            self._source = LinesSource(
+            self._source = StreamReader(
                 self.lines, self._parts, scheduler=scheduler, hungry=lambda _room: None, wants=self._wants
             )
             while not self._source.done:
@@ -170,7 +170,7 @@ class Input:
         scheduler.end_input(0.0)
 
 
-def open_input(settings: Settings) -> Input:
+def open_input(settings: Settings) -> JobInput:
     """Opens and tells apart what is to be read; `UserError` for all that is wrong with it."""
     if settings.each is not None:
         return _arguments(settings, settings.each)
@@ -193,17 +193,17 @@ def open_input(settings: Settings) -> Input:
     return _put_together(settings, job_files, lists, heads)
 
 
-def _arguments(settings: Settings, each: Each) -> Input:
+def _arguments(settings: Settings, each: Each) -> JobInput:
     """One job for each argument; few of them are known from the beginning, many come as there is room."""
     from pqrun.input.each import open_arguments
 
     if settings.only or settings.skip:
         raise UserError("--only and --skip choose among the jobs of a job file, not among arguments")
     arguments, parts = open_arguments(settings, each)
-    if arguments.count is None or arguments.count > KNOWN_AT_ONCE:
-        return Input((), arguments, parts, wants=_dealer(settings), files=arguments.files)
+    if arguments.count is None or arguments.count > KNOWN_SUFFIXES:
+        return JobInput((), arguments, parts, wants=_dealer(settings), files=arguments.files)
     jobs, warnings = _part_of(list(iter(arguments.take, None)), settings)
-    return Input(jobs, None, (), warnings=warnings, files=arguments.files)
+    return JobInput(jobs, None, (), warnings=warnings, files=arguments.files)
 
 
 def _put_together(
@@ -211,12 +211,12 @@ def _put_together(
     job_files: list[str],
     lists: list[Part],
     heads: dict[str, list[Head]],
-) -> Input:
+) -> JobInput:
     jobs: Sequence[JobSpec] = ()
     workers, max_queue = None, None
     warnings: tuple[str, ...] = ()
     pools: tuple[Pool, ...] = ()
-    said: Mapping[str, Any] = NOTHING_SAID
+    said: Mapping[str, Any] = NO_SETTINGS
     reads: tuple[str, ...] = ()
     if job_files:
         from pqrun.input.jobfile import load
@@ -232,7 +232,7 @@ def _put_together(
         reads = loaded.reads
     lines = None
     if lists:
-        lines = Lines(settings.given, null=settings.null, file=lists[0][0], after=len(jobs))
+        lines = CommandList(settings.given, null=settings.null, file=lists[0][0], after=len(jobs))
     _look_through(settings, lists, jobs, pools)
     if settings.only or settings.skip:
         from pqrun.core.selectors import select
@@ -243,7 +243,7 @@ def _put_together(
             )
         jobs = select(list(jobs), settings.only, settings.skip)
     jobs, empty = _part_of(jobs, settings)
-    return Input(
+    return JobInput(
         jobs,
         lines,
         lists,
@@ -268,10 +268,10 @@ def _look_through(
     pieces = [partial(_pieces, fd, head) for _, fd, head in parts]
     if settings.null or not any(_has_comments(read()) for read in compress(pieces, regular)):
         return
-    from pqrun.input.list_check import Part, look_through
+    from pqrun.input.list_check import ListPart, check_list
 
     found = [
-        Part(part[0], pieces[place], whole=all(regular[:place]))
+        ListPart(part[0], pieces[place], whole=all(regular[:place]))
         for place, part in enumerate(parts)
         if regular[place]
     ]
@@ -284,8 +284,8 @@ def _look_through(
             dealer(job)
         check_line(job, job.id in ids, sizes)
 
-    lines = Lines(settings.given, file=found[0].name, after=len(jobs))
-    look_through(lines, found, fits=fits)
+    lines = CommandList(settings.given, file=found[0].name, after=len(jobs))
+    check_list(lines, found, fits=fits)
 
 
 def _pieces(fd: int, head: bytes) -> Iterator[bytes]:
@@ -320,19 +320,19 @@ def _part_of(jobs: Sequence[JobSpec], settings: Settings) -> tuple[Sequence[JobS
     """This machine's part of the jobs, and what is to be said if that is none."""
     if settings.shard is None:
         return jobs, ()
-    from pqrun.input.shard import dealt, said_of
+    from pqrun.input.shard import assign_shard, describe_shard
 
-    part = dealt(jobs, settings.shard)
-    return part, said_of(part, jobs, settings.shard)
+    part = assign_shard(jobs, settings.shard)
+    return part, describe_shard(part, jobs, settings.shard)
 
 
 def _dealer(settings: Settings) -> Callable[[JobSpec], bool] | None:
     """Which lines are this machine's part."""
     if settings.shard is None:
         return None
-    from pqrun.input.shard import Dealer
+    from pqrun.input.shard import ShardFilter
 
-    return Dealer(settings.shard).takes_line
+    return ShardFilter(settings.shard).takes_line
 
 
 def _name_of(path: str) -> str:
@@ -353,7 +353,7 @@ def _open(path: str, *, sniff: bool) -> tuple[int, bytes, bool]:
             raise UserError(f"cannot read {path}: it is a directory")
     head, ended = b"", False
     while sniff and not ended and looks_like_job_file(head, False) is None:
-        data = _read(lambda: read_some(fd, PIECE), path)
+        data = _read(lambda: read_some(fd, READ_CHUNK_BYTES), path)
         head += data
         ended = not data
     return fd, head, ended

@@ -13,11 +13,11 @@ from typing import Any, Final
 
 from pqrun.core.errors import UserError
 from pqrun.core.job import JobSpec
-from pqrun.core.job_fields import IN_COMMENT, by_spelling
-from pqrun.core.values import FROM_WORD, quoted
-from pqrun.input.defaults import STORED, Specs, Values, nested, stamp
+from pqrun.core.job_fields import COMMENT_FIELDS, by_spelling
+from pqrun.core.values import CONVERTERS, quoted
+from pqrun.input.defaults import STORED, SpecBuilder, Values, nested, stamp
 
-_KEYS = by_spelling(IN_COMMENT)
+_KEYS = by_spelling(COMMENT_FIELDS)
 _COMMENT = re.compile(r"\\.|'[^']*(?:'|$)|\"(?:[^\"\\]|\\.)*+(?:\"|$)|(?P<here>[ \t\n]#)", re.DOTALL)
 _OURS = re.compile(r"[ \t\n]#[ \t]*pqrun:")
 
@@ -54,7 +54,7 @@ def settings(text: str) -> dict[str, Any]:
         if into in flat:
             raise ValueError(f"`{key.name}` is given twice after `# pqrun:`")
         try:
-            flat[into] = FROM_WORD[key.kind](value)
+            flat[into] = CONVERTERS[key.kind](value)
         except ValueError as wrong:
             raise ValueError(f"`{name}`: {wrong}") from None
     return {STORED.get(key, key): value for key, value in nested(flat).items()}
@@ -70,15 +70,15 @@ def _unknown(name: str, assigned: bool) -> str:
     return f"unknown key {quoted(name)} after `# pqrun:`{meant}"
 
 
-LONGEST: Final = 16 * 1024 * 1024
+MAX_LINE_BYTES: Final = 16 * 1024 * 1024
 _BOM: Final = b"\xef\xbb\xbf"
 
 
-class TooLong(Exception):
+class LineTooLong(Exception):
     """The record that `next` would give is longer than LONGEST."""
 
 
-class Records:
+class RecordSplitter:
     """`feed` bytes, then ask for the `next` record until there is none; `end` after the last bytes."""
 
     def __init__(self, separator: bytes) -> None:
@@ -134,8 +134,8 @@ class Records:
                 self._parts.append(self._chunk[self._at : cut])
                 self._length += cut - self._at
             self._chunk, self._at = self._chunk[cut:], 0
-            if self._length > LONGEST:
-                raise TooLong
+            if self._length > MAX_LINE_BYTES:
+                raise LineTooLong
             if not self._waiting:
                 return self._whole(b"") if self._ended and self._parts else None
             self._chunk += self._waiting.popleft()
@@ -147,8 +147,8 @@ class Records:
         return self._measured(record)
 
     def _measured(self, record: bytes) -> bytes:
-        if len(record) > LONGEST:
-            raise TooLong
+        if len(record) > MAX_LINE_BYTES:
+            raise LineTooLong
         return record
 
 
@@ -183,7 +183,7 @@ class LineError(UserError):
         self.ends, self.others = ends, others
 
 
-class Lines:
+class CommandList:
     """`feed` bytes, then `take` jobs until `None`; `end` when there are no more bytes.
 
     `given` is the command line's layer of settings. A job without an id is called by its number,
@@ -194,7 +194,7 @@ class Lines:
         self.number = after
         self._after = after
         self._null = null
-        self._specs = Specs(given)
+        self._specs = SpecBuilder(given)
         self._wrong: LineError | None = None
         self._ids: set[str] = set()  # of the jobs that have one
         self._named: set[int] = set()  # the numbers of those jobs
@@ -206,7 +206,7 @@ class Lines:
     def begin(self, file: str) -> None:
         """Goes on with another file, after `end` and a `take` that gave None."""
         self._file = file
-        self._records = Records(b"\0" if self._null else b"\n")
+        self._records = RecordSplitter(b"\0" if self._null else b"\n")
         self._line = 0
         self._first = 0  # the line on which a command of several began
         plain = self._specs.make("", {}, id="", named=False, file=file, line=0)
@@ -239,9 +239,9 @@ class Lines:
                     command = line
                 if command:
                     return self._job(command)
-        except TooLong:
+        except LineTooLong:
             self._line += 0 if self._begun else 1
-            raise self._error(f"a line over {LONGEST // 1024 // 1024} MiB", ends=True) from None
+            raise self._error(f"a line over {MAX_LINE_BYTES // 1024 // 1024} MiB", ends=True) from None
         if not self._null and self._records.holds(b"\0"):
             self._first = self._line + 1
             raise self._error(_NUL, ends=True)
@@ -260,8 +260,8 @@ class Lines:
         self._first = self._first or self._line
         self._begun.append(line[:-1] if goes_on else line)
         self._length += len(line)
-        if self._length > LONGEST:
-            raise TooLong
+        if self._length > MAX_LINE_BYTES:
+            raise LineTooLong
         return b"" if goes_on else self._whole()
 
     def _whole(self) -> bytes:

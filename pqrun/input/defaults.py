@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from operator import itemgetter
 from typing import Any, Final, TypeVar
 
-from pqrun.core.expansion import apart, layered
+from pqrun.core.expansion import layered, split_templates
 from pqrun.core.job import NO_RETRIES, Command, JobSpec, RetryPolicy
 
 T = TypeVar("T")
@@ -41,7 +41,7 @@ _BUILT_IN: Final[dict[str, Any]] = {
     "env": {},
     "retry": {},
 }
-_KEPT_AT_MOST: Final = 10_000
+_MAX_CACHED: Final = 10_000
 
 
 def nested(flat: Values) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def nested(flat: Values) -> dict[str, Any]:
     return layer
 
 
-def over(layer: Values, below: Values) -> dict[str, Any]:
+def overlay(layer: Values, below: Values) -> dict[str, Any]:
     """One layer on another: `env` is merged by name, `retry` part by part, all else replaced."""
     both = {**below, **layer}
     if "env" in below and "env" in layer:
@@ -63,11 +63,11 @@ def over(layer: Values, below: Values) -> dict[str, Any]:
     return both
 
 
-class Specs:
+class SpecBuilder:
     """Makes JobSpecs. `given` is the command line's layer (flat), `defaults` the file's."""
 
     def __init__(self, given: Values, defaults: Values | None = None) -> None:
-        base = over(over(nested(given), defaults or {}), _BUILT_IN)
+        base = overlay(overlay(nested(given), defaults or {}), _BUILT_IN)
         self._env: Values = base["env"]
         self._retry: Values = base["retry"]
         self._same: dict[Any, Any] = {}
@@ -123,7 +123,7 @@ class Specs:
 
     def _variables(self, own: Mapping[str, str]) -> tuple[Any, Any]:
         """`env` and `expand` of a job with these variables over those of the layers below."""
-        env, expand = apart(layered(self._env, own))
+        env, expand = split_templates(layered(self._env, own))
         return self.one(env), self.one(expand)
 
     def policy(self, parts: Values) -> RetryPolicy:
@@ -150,7 +150,7 @@ class Specs:
 
 def _bound(table: dict[Any, Any]) -> None:
     # A stream may have no end: what it shares is then found again, at the cost of one more copy.
-    if len(table) >= _KEPT_AT_MOST:
+    if len(table) >= _MAX_CACHED:
         table.clear()
 
 

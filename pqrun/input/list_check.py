@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 from pqrun.core.errors import UserError
 from pqrun.core.job import JobSpec
-from pqrun.input.command_list import LineError, Lines
+from pqrun.input.command_list import CommandList, LineError
 from pqrun.input.jobfile.problems import Problem, Problems
 
 
-class Part(NamedTuple):
+class ListPart(NamedTuple):
     """One list: `pieces` gives its bytes. `whole`: all that stands before it was looked through too."""
 
     name: str
@@ -20,7 +20,7 @@ class Part(NamedTuple):
     whole: bool = True
 
 
-class Shown:
+class ReportedLines:
     """The lines of a list that problems are about, and no others: a list may be of any size."""
 
     def __init__(self, name: str) -> None:
@@ -32,9 +32,9 @@ class Shown:
         return self.lines.get(number, "")
 
 
-def look_through(
-    lines: Lines,
-    parts: Iterable[Part],
+def check_list(
+    lines: CommandList,
+    parts: Iterable[ListPart],
     *,
     everything: bool = False,
     fits: Callable[[JobSpec], None] = lambda _job: None,
@@ -45,10 +45,10 @@ def look_through(
     a problem only with `everything`: a run runs what stands above it.
     """
     problems = Problems()
-    shown: dict[int, Shown] = {}
+    shown: dict[int, ReportedLines] = {}
     count = 0
     for rank, part in enumerate(parts):
-        shown[rank] = source = Shown(part.name)
+        shown[rank] = source = ReportedLines(part.name)
         if rank:
             lines.begin(part.name)
         for found in _jobs(lines, part.pieces()):
@@ -70,7 +70,7 @@ def look_through(
     return count
 
 
-def _jobs(lines: Lines, pieces: Iterator[bytes]) -> Iterator[JobSpec | LineError]:
+def _jobs(lines: CommandList, pieces: Iterator[bytes]) -> Iterator[JobSpec | LineError]:
     for piece in pieces:
         lines.feed(piece)
         yield from _taken(lines)
@@ -80,7 +80,7 @@ def _jobs(lines: Lines, pieces: Iterator[bytes]) -> Iterator[JobSpec | LineError
     yield from _taken(lines)
 
 
-def _taken(lines: Lines) -> Iterator[JobSpec | LineError]:
+def _taken(lines: CommandList) -> Iterator[JobSpec | LineError]:
     while True:
         try:
             job = lines.take()

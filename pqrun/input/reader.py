@@ -11,13 +11,13 @@ from pqrun.core.errors import UserError
 from pqrun.core.job import JobSpec
 from pqrun.core.scheduler import Scheduler, UnknownNeed
 from pqrun.core.start_policy import STREAMED
-from pqrun.engine.engine import Ask
+from pqrun.engine.engine import Request
 
-PIECE = 65536
-SLICE = 1000
+READ_CHUNK_BYTES = 65536
+MAX_JOBS_PER_TURN = 1000
 
 
-class Jobs(Protocol):
+class JobProducer(Protocol):
     """What bytes become: commands, or arguments in a template."""
 
     def begin(self, file: str) -> None: ...
@@ -26,7 +26,7 @@ class Jobs(Protocol):
     def take(self) -> JobSpec | None: ...
 
 
-class LinesSource:
+class StreamReader:
     """Feeds the queue from descriptors, one after another; each with what was read of it before.
 
     Without any, from what needs no bytes.
@@ -36,7 +36,7 @@ class LinesSource:
 
     def __init__(
         self,
-        lines: Jobs,
+        lines: JobProducer,
         parts: Iterable[tuple[str, int, bytes]],
         *,
         scheduler: Scheduler,
@@ -49,7 +49,7 @@ class LinesSource:
         self._lines = lines
         self._parts = list(parts)
         self._scheduler = scheduler
-        self._hungry = hungry
+        self._want_input = hungry
         self._wants = wants
         self._fit = fit
         self._enough = max(1, scheduler.max_queue // 2)
@@ -68,17 +68,17 @@ class LinesSource:
 
     def wanted(self) -> bool:
         """Whether there is room in the queue."""
-        return not self.done and self._scheduler.room > 0
+        return not self.done and self._scheduler.queue_room > 0
 
     def pending(self) -> bool:
         """Whether more jobs may be in what was read already."""
         return self._may_hold_more
 
-    def read(self) -> Iterable[Ask]:
+    def read(self) -> Iterable[Request]:
         """Reads a piece, if what was read before is used up."""
         if not self._may_hold_more:
             try:
-                data = os.read(self._parts[0][1], PIECE)
+                data = os.read(self._parts[0][1], READ_CHUNK_BYTES)
             except BlockingIOError:  # another program has read what was there
                 return []
             except OSError as error:
@@ -95,7 +95,7 @@ class LinesSource:
         """Ask: as many jobs as there is room for."""
         specs = []
         try:
-            for _ in range(0 if self.done else min(scheduler.room, SLICE)):
+            for _ in range(0 if self.done else min(scheduler.queue_room, MAX_JOBS_PER_TURN)):
                 spec = self._lines.take()
                 if spec is None:
                     self._may_hold_more = self._open_next()
@@ -113,7 +113,7 @@ class LinesSource:
         if self.done or (not self._parts and not self._may_hold_more):
             self.done = True
             scheduler.end_input(now, complete=not self.wrong, why=self.wrong)
-        self._hungry(0 if self.done or scheduler.room else self._enough)
+        self._want_input(0 if self.done or scheduler.queue_room else self._enough)
 
     def _check(self, spec: JobSpec, scheduler: Scheduler) -> None:
         """Raises UserError for what can't be told without the rest of the run."""

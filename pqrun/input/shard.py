@@ -14,7 +14,7 @@ from pqrun.core.errors import UserError
 from pqrun.core.job import Command, JobSpec, Shard
 
 
-class Dealer:
+class ShardFilter:
     """Says of one job after the other whether it belongs to this part."""
 
     def __init__(self, shard: Shard) -> None:
@@ -46,9 +46,9 @@ def _digest(text: str) -> int:
     return int.from_bytes(sha256(text.encode("utf-8", "surrogateescape")).digest()[:8], "big")
 
 
-def dealt(jobs: Sequence[JobSpec], shard: Shard) -> list[JobSpec]:
+def assign_shard(jobs: Sequence[JobSpec], shard: Shard) -> list[JobSpec]:
     """The part of the jobs, in their order: those that no other needs are dealt out, needs come along."""
-    dealer = Dealer(shard)
+    dealer = ShardFilter(shard)
     takes = {job.id: dealer.takes(job) for job in jobs}
     needed = {need.job for job in jobs for need in job.needs}
     needs = {job.id: [need.job for need in job.needs] for job in jobs if job.needs}
@@ -63,7 +63,7 @@ def dealt(jobs: Sequence[JobSpec], shard: Shard) -> list[JobSpec]:
     return [job for job in jobs if job.id in kept]
 
 
-def said_of(part: Sequence[JobSpec], jobs: Sequence[JobSpec], shard: Shard) -> tuple[str, ...]:
+def describe_shard(part: Sequence[JobSpec], jobs: Sequence[JobSpec], shard: Shard) -> tuple[str, ...]:
     """What people should know of a part: that it is none."""
     if part or not jobs:
         return ()

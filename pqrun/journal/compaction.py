@@ -16,16 +16,16 @@ from typing import Any, NamedTuple
 from zlib import crc32
 
 from pqrun.journal.format import CRC_LENGTH
-from pqrun.journal.reader import Lines
+from pqrun.journal.reader import JournalReader
 from pqrun.journal.run_directory import RunDirectory
-from pqrun.output.store import A_DIRECTORY
+from pqrun.output.store import FILES_PER_DIRECTORY
 
 _TAIL = CRC_LENGTH + 1
 _LAST_COUNTS = ("resume", "workers", "pool", "pause")
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-class Shorter(NamedTuple):
+class CompactedJournal(NamedTuple):
     """A file that says what matters of a journal's first `upto` bytes; the checksum of its last line.
 
     `gone` are the jobs that it leaves out; no other has a lower number than `oldest`.
@@ -38,13 +38,13 @@ class Shorter(NamedTuple):
     oldest: int
 
 
-def shortened(journal: str, *, keep: int, worth: int) -> Shorter | None:
+def compacted(journal: str, *, keep: int, worth: int) -> CompactedJournal | None:
     """Leaves out all ended jobs but the last `keep`; None if that would be fewer than `worth`.
 
     The journal may grow meanwhile. OSError if the file can't be written.
     """
-    survey = _Survey()
-    lines = Lines(journal)
+    survey = _JobSurvey()
+    lines = JournalReader(journal)
     for batch in lines.batches():
         survey.fold(batch)
     gone = survey.gone(keep)
@@ -64,13 +64,13 @@ def shortened(journal: str, *, keep: int, worth: int) -> Shorter | None:
         with contextlib.suppress(OSError):
             os.unlink(path)
         raise
-    return Shorter(path, upto, crc, frozenset(gone - {_NOBODY}), survey.oldest(gone))
+    return CompactedJournal(path, upto, crc, frozenset(gone - {_NO_JOB}), survey.oldest(gone))
 
 
-def shorten(run: RunDirectory, *, keep: int, worth: int) -> None:
+def compact(run: RunDirectory, *, keep: int, worth: int) -> None:
     """The same where no process writes the journal; only for who holds the run's lock."""
     with contextlib.suppress(OSError):  # then it stays long
-        found = shortened(run.journal, keep=keep, worth=worth)
+        found = compacted(run.journal, keep=keep, worth=worth)
         if found is not None:
             os.rename(found.path, run.journal)
             sync_directory(run.path)
@@ -96,26 +96,26 @@ def sync_directory(path: str) -> None:
         os.close(fd)
 
 
-def remove_outputs(run: RunDirectory, shorter: Shorter) -> None:
+def remove_outputs(run: RunDirectory, shorter: CompactedJournal) -> None:
     """What the jobs that are gone have printed goes too."""
-    for shard in sorted({seq // A_DIRECTORY for seq in shorter.gone}):
+    for shard in sorted({seq // FILES_PER_DIRECTORY for seq in shorter.gone}):
         directory = f"{run.logs}/{shard:04d}"
         with contextlib.suppress(OSError):
             for name in os.listdir(directory):
                 number = name.partition(".")[0]
                 if number.isdecimal() and int(number) in shorter.gone:
                     os.unlink(f"{directory}/{name}")
-            if (shard + 1) * A_DIRECTORY <= shorter.oldest:
+            if (shard + 1) * FILES_PER_DIRECTORY <= shorter.oldest:
                 os.rmdir(directory)
 
 
-_NOBODY = 0
+_NO_JOB = 0
 """Stands for the job in a line that tells of the run, but no longer matters."""
 _RUN = -1
 """The same if it does."""
 
 
-class _Survey:
+class _JobSurvey:
     """Which line is of which job, and how these stand."""
 
     def __init__(self) -> None:
@@ -123,7 +123,7 @@ class _Survey:
         self._unfinished: dict[int, None] = {}
         self._needs: dict[int, list[str]] = {}
         self._ended: dict[int, None] = {}
-        self._gone = {_NOBODY}
+        self._gone = {_NO_JOB}
         self._by_id: dict[str, int] = {}
         self._highest = 0
         self._last: dict[tuple[str, str], int] = {}
@@ -131,7 +131,7 @@ class _Survey:
     def fold(self, lines: list[dict[str, Any]]) -> None:
         """Takes in what happened next."""
         for line in lines:
-            what, seq = line.get("e", ""), line.get("s", _NOBODY)
+            what, seq = line.get("e", ""), line.get("s", _NO_JOB)
             if "pqrun" in line:
                 seq = _RUN
             elif what in _LAST_COUNTS:
@@ -180,7 +180,7 @@ class _Survey:
         """Of several lines that say the same of the run only the last one matters."""
         before = self._last.get((what, name))
         if before is not None:
-            self.jobs[before] = _NOBODY
+            self.jobs[before] = _NO_JOB
         self._last[what, name] = len(self.jobs)
 
 

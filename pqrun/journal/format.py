@@ -18,18 +18,18 @@ from pqrun.core import events as ev
 from pqrun.core.job import (
     NO_RETRIES,
     Command,
-    Count,
+    CountedAs,
     Exit,
-    Exited,
+    ExitedWith,
     JobSpec,
-    Lost,
+    KilledBySignal,
+    LostExit,
     Need,
     NotStarted,
     Outcome,
     Priority,
     RetryPolicy,
-    Said,
-    Signalled,
+    SelfReport,
     StopReason,
     Usage,
 )
@@ -93,7 +93,17 @@ def spec_of(facts: dict[str, Any]) -> JobSpec:
 
 pass
 
-__all__ = ["CRC_LENGTH", "UNKNOWN", "VERSION", "Encoder", "Wall", "decode", "seal", "spec_facts", "spec_of"]
+__all__ = [
+    "CRC_LENGTH",
+    "UNKNOWN",
+    "VERSION",
+    "Encoder",
+    "Wall",
+    "decode",
+    "append_checksum",
+    "spec_facts",
+    "spec_of",
+]
 
 VERSION = 1
 Wall = Callable[[float], float]
@@ -105,7 +115,7 @@ _RARE = (
 )  # fmt: skip
 
 
-def seal(body: str, crc: int) -> tuple[bytes, int]:
+def append_checksum(body: str, crc: int) -> tuple[bytes, int]:
     """A whole line of a JSON object's text, and the checksum that the next line builds on."""
     data = body[:-1].encode()
     crc = crc32(data, crc)
@@ -194,13 +204,13 @@ class Encoder:
         at, seq, attempt, counted, exit, asked, began, ended, usage, said, output, where = event
         wall = self._wall
         match exit:
-            case Exited(code):
+            case ExitedWith(code):
                 how = f'"x":{code}'
-            case Signalled(name):
+            case KilledBySignal(name):
                 how = f'"sig":"{name}"'
             case NotStarted(code, why):
                 how = f'"x":{code},"not":{quote(why)}'
-            case Lost(why, gone):
+            case LostExit(why, gone):
                 how = f'"lost":{quote(why)}' + (',"gone":true' if gone else "")
         text = (
             f'{{"e":"end","t":{self._time(at)},"s":{seq},"n":{attempt},"as":"{counted._value_}",{how}'
@@ -300,8 +310,8 @@ def decode(line: dict[str, Any], output: Callable[[int, int, int, int], Any]) ->
 def _attempt_ended(line: dict[str, Any], output: Any) -> ev.AttemptEnded:
     asked = StopReason(line["asked"]) if "asked" in line else None
     return ev.AttemptEnded(
-        line["t"], line["s"], line["n"], Count(line["as"]), _exit(line), asked, line["b"], line["f"],
-        Usage(line["u"], line["y"], line.get("m")), Said(message=line.get("message")), output,
+        line["t"], line["s"], line["n"], CountedAs(line["as"]), _exit(line), asked, line["b"], line["f"],
+        Usage(line["u"], line["y"], line.get("m")), SelfReport(message=line.get("message")), output,
         line.get("where", ""),
     )  # fmt: skip
 
@@ -352,10 +362,10 @@ def _event(line: dict[str, Any], at: float, seq: int, attempt: int) -> ev.Event 
 
 def _exit(line: dict[str, Any]) -> Exit:
     if "lost" in line:
-        return Lost(line["lost"], line.get("gone", False))
+        return LostExit(line["lost"], line.get("gone", False))
     if "sig" in line:
-        return Signalled(line["sig"])
-    return NotStarted(line["x"], line["not"]) if "not" in line else Exited(line["x"])
+        return KilledBySignal(line["sig"])
+    return NotStarted(line["x"], line["not"]) if "not" in line else ExitedWith(line["x"])
 
 
 def _bool(value: bool) -> str:

@@ -17,26 +17,26 @@ from collections.abc import Callable, Iterator
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pqrun.core.errors import OwnFailure
+from pqrun.core.errors import InternalFailure
 from pqrun.core.job import (
+    AttemptId,
     Command,
-    Count,
+    CountedAs,
     Exit,
-    Exited,
+    ExitedWith,
     JobSpec,
-    Key,
-    Lost,
+    KilledBySignal,
+    LostExit,
     Outcome,
     Priority,
     RetryPolicy,
-    Signalled,
     StopReason,
     Usage,
 )
-from pqrun.core.job_table import Row
+from pqrun.core.job_table import JobRow
 from pqrun.core.metrics import Metrics
-from pqrun.journal.projection import ATTEMPT, COLUMNS, Entries, Entry, Table, Tally
-from pqrun.journal.reader import Lines, Position, uncollected
+from pqrun.journal.projection import ATTEMPT, COLUMNS, RunProjection, StoredJob, StoredJobs, StoredMetrics
+from pqrun.journal.reader import JournalPosition, JournalReader, gc_paused
 from pqrun.journal.run_directory import RunDirectory
 from pqrun.output.store import Logs
 
@@ -44,18 +44,18 @@ if TYPE_CHECKING:
     from sqlite3 import Connection
 
 
-class Answers:
+class Queries:
     """Asks the tables. A `where` is SQL of ours, with marks for values."""
 
     def __init__(self, database: Connection) -> None:
         self.facts: dict[str, Any] = {}
-        self.metrics = Tally()
+        self.metrics = StoredMetrics()
         self._database = database
 
-    def entries(self, where: str = "1", *values: Any, order: str = "seq") -> list[Entry]:
+    def entries(self, where: str = "1", *values: Any, order: str = "seq") -> list[StoredJob]:
         """The jobs for which that SQL holds."""
         found = self._database.execute(f"SELECT * FROM job WHERE {where} ORDER BY {order}", values)
-        return [Entry.stored(row) for row in found]
+        return [StoredJob.stored(row) for row in found]
 
     def rows(self, columns: str, where: str = "1", *values: Any, order: str = "seq") -> list[tuple[Any, ...]]:
         """Some columns of them."""
@@ -117,8 +117,8 @@ pass
 T = TypeVar("T")
 LAYOUT = 4
 APPLICATION = 0x70717275
-PATIENCE = 10.0
-AT_A_TIME = 200_000
+LOCK_TIMEOUT_SECONDS = 10.0
+BATCH_LINES = 200_000
 _MARKS = ",".join("?" * len(COLUMNS))
 _values = attrgetter(*COLUMNS)
 # What SQLite says when a place can't be written; all else means that the index is no good.
@@ -128,7 +128,7 @@ _NO_PLACE = (
 )  # fmt: skip
 
 
-def consult(run: RunDirectory, question: Callable[[Index], T]) -> T:
+def query_index(run: RunDirectory, question: Callable[[Index], T]) -> T:
     """The answer to a question about a run. It may be asked twice: it changes nothing, prints nothing."""
     for _ in range(2):
         try:
@@ -137,7 +137,7 @@ def consult(run: RunDirectory, question: Callable[[Index], T]) -> T:
             break
         try:
             return _ask(path, run, question)
-        except Stale:
+        except StaleIndex:
             _remove(path)
         except sqlite3.Error as error:
             if getattr(error, "sqlite_errorname", "").startswith(_NO_PLACE):
@@ -150,16 +150,18 @@ def consult(run: RunDirectory, question: Callable[[Index], T]) -> T:
 def watch(run: RunDirectory) -> Iterator[Index]:
     """An index in memory, to be brought up to date again and again: nothing is written for that."""
     with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as database:
-        consult(run, lambda index: index.copy_to(database))
+        query_index(run, lambda index: index.copy_to(database))
         yield Index(run, database, careful=False)
 
 
-class Stale(Exception):
+class StaleIndex(Exception):
     """The index tells of another journal than the one that is there: it was replaced, or made shorter."""
 
 
 def _ask(path: str, run: RunDirectory, question: Callable[[Index], T]) -> T:
-    with contextlib.closing(sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)) as database:
+    with contextlib.closing(
+        sqlite3.connect(path, timeout=LOCK_TIMEOUT_SECONDS, isolation_level=None)
+    ) as database:
         # The disk is not waited for: an index of before the machine was last started is made anew.
         database.execute(f"PRAGMA synchronous = {'OFF' if _boot() else 'NORMAL'}")
         index = Index(run, database)
@@ -200,7 +202,7 @@ def _remove(path: str) -> None:
             os.unlink(name)
 
 
-class Index(Answers):
+class Index(Queries):
     """Open, and as the journal was a moment ago: `facts` of the run, its `metrics`, its jobs.
 
     A `careful` one reads all of a journal again that was changed but did not grow.
@@ -210,7 +212,7 @@ class Index(Answers):
         super().__init__(database)
         self.run = run
         self._careful = careful
-        self._position = Position()
+        self._position = JournalPosition()
         self._touched: set[int] = set()
 
     def is_up_to_date(self) -> bool:
@@ -233,8 +235,8 @@ class Index(Answers):
             if last is None:
                 self._create()
             elif size < self._position.offset or (self._careful and size == last[0] and changed != last[1]):
-                raise Stale
-            with uncollected():
+                raise StaleIndex
+            with gc_paused():
                 self._fold(size, changed)
             self._database.execute("COMMIT")
             return self._touched
@@ -248,26 +250,26 @@ class Index(Answers):
         try:
             found = os.stat(self.run.journal, follow_symlinks=False)
         except OSError as error:
-            raise OwnFailure(f"cannot read the journal {self.run.journal}: {error.strerror}") from error
+            raise InternalFailure(f"cannot read the journal {self.run.journal}: {error.strerror}") from error
         return found.st_size, found.st_mtime_ns
 
     def _recall(self) -> tuple[int, int] | None:
         """Size and time of the journal when it was last read; None for a new index."""
         if self._pragma("user_version") != LAYOUT:
             if self._database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-                raise Stale
+                raise StaleIndex
             return None
         try:
             state = json.loads(self._database.execute("SELECT state FROM progress").fetchone()[0])
-            self._position = Position(*state["position"])
-            self.facts, self.metrics = state["facts"], Tally.restored(state["metrics"])
+            self._position = JournalPosition(*state["position"])
+            self.facts, self.metrics = state["facts"], StoredMetrics.restored(state["metrics"])
             size, changed = state["journal"]
             boot = state["boot"]
         except (KeyError, TypeError, ValueError):
-            raise Stale from None
+            raise StaleIndex from None
         fits = boot == _boot() and self.metrics.added == self.count("1")
-        if not fits or not Lines(self.run.journal, self._position).still_fits():
-            raise Stale
+        if not fits or not JournalReader(self.run.journal, self._position).still_fits():
+            raise StaleIndex
         return size, changed
 
     def _create(self) -> None:
@@ -280,23 +282,23 @@ class Index(Answers):
 
     def _fold(self, size: int, changed: int) -> None:
         goes_on = self._position.offset > 0
-        lines = Lines(self.run.journal, self._position)
-        entries = Entries(self._stored)
-        table = Table(entries, self.metrics, self.facts)
+        lines = JournalReader(self.run.journal, self._position)
+        entries = StoredJobs(self._stored)
+        table = RunProjection(entries, self.metrics, self.facts)
         try:
             for batch in lines.batches():
                 table.fold(batch)
-                if len(entries) > AT_A_TIME:
+                if len(entries) > BATCH_LINES:
                     self._store(table, entries)
-        except (KeyError, TypeError, ValueError, OwnFailure) as error:
+        except (KeyError, TypeError, ValueError, InternalFailure) as error:
             if goes_on:
-                raise Stale from None  # what is wrong, the index or the journal? reading all of it tells
-            if isinstance(error, OwnFailure):
+                raise StaleIndex from None  # what is wrong, the index or the journal? reading all of it tells
+            if isinstance(error, InternalFailure):
                 raise
             where = f"before line {lines.position.line + 1}"
-            raise OwnFailure(f"{self.run.journal} is damaged {where}; left as it is") from error
+            raise InternalFailure(f"{self.run.journal} is damaged {where}; left as it is") from error
         if not self.facts:
-            raise OwnFailure(f"{self.run.journal} is damaged at line 1; left as it is")
+            raise InternalFailure(f"{self.run.journal} is damaged at line 1; left as it is")
         self._store(table, entries)
         position = (lines.position.offset, lines.position.crc, lines.position.line)
         state = {"position": position, "journal": (size, changed), "boot": _boot(),
@@ -304,7 +306,7 @@ class Index(Answers):
         self._database.execute("DELETE FROM progress")
         self._database.execute("INSERT INTO progress VALUES (?)", (json.dumps(state),))
 
-    def _store(self, table: Table, entries: Entries) -> None:
+    def _store(self, table: RunProjection, entries: StoredJobs) -> None:
         self._database.executemany(
             f"INSERT OR REPLACE INTO job VALUES ({_MARKS})", map(_values, entries.values())
         )
@@ -319,10 +321,10 @@ class Index(Answers):
         table.earlier.clear()
         table.dropped.clear()
 
-    def _stored(self, seq: int) -> Iterator[Entry]:
+    def _stored(self, seq: int) -> Iterator[StoredJob]:
         """That job and those behind it, which will be asked for next."""
         found = self._database.execute("SELECT * FROM job WHERE seq BETWEEN ? AND ?", (seq, seq + 255))
-        return map(Entry.stored, found.fetchall())
+        return map(StoredJob.stored, found.fetchall())
 
     def _pragma(self, name: str) -> int:
         return int(self._database.execute(f"PRAGMA {name}").fetchone()[0])
@@ -331,13 +333,13 @@ class Index(Answers):
 pass
 
 
-def run_of(entry: Entry) -> str | tuple[str, ...]:
+def run_of(entry: StoredJob) -> str | tuple[str, ...]:
     """The job's command."""
     run = json.loads(entry.run)
     return tuple(run) if isinstance(run, list) else str(run)
 
 
-def row_of(entry: Entry, logs: Logs, *, live: bool) -> Row:
+def row_of(entry: StoredJob, logs: Logs, *, live: bool) -> JobRow:
     """The job as records and reports show it; what ran when its run died was interrupted."""
     spec = JobSpec(
         entry.id,
@@ -348,7 +350,7 @@ def row_of(entry: Entry, logs: Logs, *, live: bool) -> Row:
         tags=() if entry.tags == "[]" else tuple(json.loads(entry.tags)),
         named=bool(entry.named),
     )
-    row = Row(entry.seq, spec, entry.state, entry.attempts, entry.retries, entry.queued)
+    row = JobRow(entry.seq, spec, entry.state, entry.attempts, entry.retries, entry.queued)
     row.waited = entry.waited
     row.allowed = bool(entry.allowed)
     if entry.state == "running":
@@ -358,7 +360,7 @@ def row_of(entry: Entry, logs: Logs, *, live: bool) -> Row:
     row.started, row.ended = entry.began, entry.ended
     row.message = entry.message
     if entry.last:
-        key = Key(entry.seq, entry.last)
+        key = AttemptId(entry.seq, entry.last)
         row.exit = exit_of(entry.code, entry.signal, entry.message)
         row.asked = StopReason(entry.asked) if entry.asked else None
         row.where = entry.host
@@ -372,14 +374,14 @@ def row_of(entry: Entry, logs: Logs, *, live: bool) -> Row:
 def exit_of(code: int | None, signal: str | None, why: str) -> Exit:
     """How an attempt ended."""
     if signal is not None:
-        return Signalled(signal)
-    return Lost(why) if code is None else Exited(code)
+        return KilledBySignal(signal)
+    return LostExit(why) if code is None else ExitedWith(code)
 
 
 def metrics_of(index: Index, *, now: float, live: bool) -> Metrics:
     """The run's numbers at that moment; attempts that ran when it died were stopped by that."""
     metrics = index.metrics
     if not live:
-        metrics.counts[Count.STOPPED] += metrics.active
+        metrics.counts[CountedAs.STOPPED] += metrics.active
         metrics.active = 0
     return metrics.at(now, index.oldest_queued())

@@ -14,8 +14,8 @@ from json.encoder import encode_basestring_ascii as quote
 from math import log
 from typing import Any
 
-from pqrun.core.job import Count, Outcome, Priority
-from pqrun.core.metrics import Metrics, RunningMetrics
+from pqrun.core.job import CountedAs, Outcome, Priority
+from pqrun.core.metrics import Metrics, MetricsCollector
 
 Line = dict[str, Any]
 COLUMNS = (
@@ -27,7 +27,7 @@ COLUMNS = (
 ATTEMPT = ("seq", "last", "began", "ended", "code", "signal", "asked", "timeout", "message", "out", "err")
 
 
-class Entry:
+class StoredJob:
     """One job. From `last` on: of its last attempt that ended. Times are seconds of the wall clock.
 
     `run` and `tags` are JSON. What is not set is as it is here, which makes 100,000 of them quick.
@@ -61,7 +61,7 @@ class Entry:
         self.seq = seq
 
     @classmethod
-    def stored(cls, values: Iterable[Any]) -> Entry:
+    def stored(cls, values: Iterable[Any]) -> StoredJob:
         """The entry again, from the values of its columns."""
         entry = cls.__new__(cls)
         entry.__dict__.update(zip(COLUMNS, values, strict=True))
@@ -81,15 +81,15 @@ class Entry:
         self.most_retries = job["retry"].get("max", 0) if "retry" in job else 0
 
 
-class Entries(dict[int, Entry]):
+class StoredJobs(dict[int, StoredJob]):
     """Fetches what an earlier reader has stored when it is asked for."""
 
-    def __init__(self, stored: Callable[[int], Iterator[Entry]]) -> None:
+    def __init__(self, stored: Callable[[int], Iterator[StoredJob]]) -> None:
         super().__init__()
         self._stored = stored
         self._gone: set[int] = set()
 
-    def __missing__(self, seq: int) -> Entry:
+    def __missing__(self, seq: int) -> StoredJob:
         for entry in self._stored(seq):
             if entry.seq not in self._gone:
                 self.setdefault(entry.seq, entry)
@@ -114,7 +114,7 @@ _NUMBERS = (
 )  # fmt: skip
 
 
-class Tally(RunningMetrics):
+class StoredMetrics(MetricsCollector):
     """`RunningMetrics`, told of one thing after another instead of events."""
 
     def state(self) -> dict[str, Any]:
@@ -126,12 +126,12 @@ class Tally(RunningMetrics):
         }  # fmt: skip
 
     @classmethod
-    def restored(cls, state: dict[str, Any]) -> Tally:
+    def restored(cls, state: dict[str, Any]) -> StoredMetrics:
         """The reverse of `state`."""
         tally = cls()
         for name in _NUMBERS:
             setattr(tally, name, state[name])
-        tally.counts = Counter({Count(name): count for name, count in state["counts"].items()})
+        tally.counts = Counter({CountedAs(name): count for name, count in state["counts"].items()})
         tally.outcomes = Counter({Outcome(name): count for name, count in state["outcomes"].items()})
         tally.by_priority = dict(zip(Priority, state["priorities"], strict=True))
         tally._durations = Counter(dict(state["durations"]))
@@ -198,13 +198,15 @@ pass
 pass
 
 
-class Table:
+class RunProjection:
     """Folds lines. `entries` may fetch what an earlier reader has stored; `metrics` go on from there.
 
     `dropped` and `earlier` collect what is to be taken out of a store, and attempts before the last.
     """
 
-    def __init__(self, entries: MutableMapping[int, Entry], metrics: Tally, facts: dict[str, Any]) -> None:
+    def __init__(
+        self, entries: MutableMapping[int, StoredJob], metrics: StoredMetrics, facts: dict[str, Any]
+    ) -> None:
         self.entries = entries
         self.metrics = metrics
         self.facts = facts
@@ -244,7 +246,7 @@ class Table:
 
     def _added(self, line: Line) -> None:
         seq = line["s"]
-        self.entries[seq] = entry = Entry(seq)
+        self.entries[seq] = entry = StoredJob(seq)
         entry.describe(line["job"])
         self.metrics.added += 1
         if "q" in line:
@@ -300,7 +302,7 @@ class Table:
         if "o" in line:
             self._ended(line)
 
-    def _set_aside(self, entry: Entry) -> None:
+    def _set_aside(self, entry: StoredJob) -> None:
         """Another attempt takes its place."""
         self.earlier.append(tuple([getattr(entry, name) for name in ATTEMPT]))
         entry.signal = entry.asked = None

@@ -15,16 +15,16 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 from zlib import crc32
 
-from pqrun.core.errors import OwnFailure
+from pqrun.core.errors import InternalFailure
 from pqrun.journal.format import CRC_LENGTH, VERSION
 
-_AT_A_TIME = 1 << 18
+_READ_CHUNK_BYTES = 1 << 18
 _TAIL = CRC_LENGTH + 1
 _CLOSING = b',"c":"%08x"}\n'
 
 
 @contextmanager
-def uncollected() -> Iterator[None]:
+def gc_paused() -> Iterator[None]:
     """For reading much: the collector would look through all of it again and again, and find nothing."""
     collecting = gc.isenabled()
     gc.disable()
@@ -36,7 +36,7 @@ def uncollected() -> Iterator[None]:
 
 
 @dataclass(slots=True)
-class Position:
+class JournalPosition:
     """How far a journal has been read: bytes, the checksum of all of them, lines."""
 
     offset: int = 0
@@ -45,14 +45,14 @@ class Position:
 
 
 @dataclass(slots=True)
-class Lines:
+class JournalReader:
     """The lines of a journal from a position on, as JSON objects; `position` moves along.
 
     A last line without its end is left out: it is torn, or being written right now.
     """
 
     path: str
-    position: Position = field(default_factory=Position)
+    position: JournalPosition = field(default_factory=JournalPosition)
     torn: bool = False
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -71,7 +71,7 @@ class Lines:
         """The lines, many at a time; `position` is then behind all of them."""
         with _open(self.path) as file:
             file.seek(self.position.offset)
-            while not self.torn and (batch := self._batch(file, _AT_A_TIME)):
+            while not self.torn and (batch := self._batch(file, _READ_CHUNK_BYTES)):
                 yield batch
 
     def still_fits(self) -> bool:
@@ -82,7 +82,7 @@ class Lines:
             with _open(self.path) as file:
                 file.seek(self.position.offset - _TAIL)
                 return file.read(_TAIL) == _CLOSING % self.position.crc
-        except OwnFailure:
+        except InternalFailure:
             return False
 
     def _batch(self, file: BinaryIO, size: int) -> list[dict[str, Any]]:
@@ -90,7 +90,7 @@ class Lines:
         try:
             lines = file.readlines(size)
         except OSError as error:
-            raise OwnFailure(f"cannot read the journal {self.path}: {error.strerror}") from error
+            raise InternalFailure(f"cannot read the journal {self.path}: {error.strerror}") from error
         whole, crc = self._count_whole(lines)
         if whole < len(lines):
             # A line without its end is the last one, whatever a live run appends in the meantime.
@@ -129,27 +129,27 @@ class Lines:
     def _check_version(self, header: dict[str, Any]) -> None:
         version = header.get("pqrun")
         if not isinstance(version, int):
-            raise OwnFailure(f"{self.path} is no journal of pqrun's; left as it is")
+            raise InternalFailure(f"{self.path} is no journal of pqrun's; left as it is")
         if version > VERSION:
-            raise OwnFailure(
+            raise InternalFailure(
                 f"{self.path} was written by a newer pqrun (format {version}, this one knows {VERSION})"
             )
 
-    def _damaged(self, before: list[bytes], line: bytes) -> OwnFailure:
+    def _damaged(self, before: list[bytes], line: bytes) -> InternalFailure:
         if self.position.offset == 0:
             try:  # a newer version may have other checksums
                 self._check_version(json.loads(before[0] if before else line))
             except (ValueError, AttributeError):
                 pass
         number = self.position.line + len(before) + 1
-        return OwnFailure(f"{self.path} is damaged at line {number}; left as it is")
+        return InternalFailure(f"{self.path} is damaged at line {number}; left as it is")
 
 
 def _open(path: str) -> BinaryIO:
     try:
         return open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb")
     except OSError as error:
-        raise OwnFailure(f"cannot read the journal {path}: {error.strerror}") from error
+        raise InternalFailure(f"cannot read the journal {path}: {error.strerror}") from error
 
 
 def _is_json(line: bytes) -> bool:

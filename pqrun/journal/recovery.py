@@ -12,16 +12,26 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pqrun.core import events as ev
-from pqrun.core.errors import OwnFailure
-from pqrun.core.job import Count, JobSpec, Key, Lost, Outcome, Said, StopReason, Usage, is_gone
+from pqrun.core.errors import InternalFailure
+from pqrun.core.job import (
+    AttemptId,
+    CountedAs,
+    JobSpec,
+    LostExit,
+    Outcome,
+    SelfReport,
+    StopReason,
+    Usage,
+    is_gone,
+)
 from pqrun.journal.format import decode
-from pqrun.journal.reader import Lines, Position, uncollected
+from pqrun.journal.reader import JournalPosition, JournalReader, gc_paused
 from pqrun.journal.run_directory import RunDirectory
 from pqrun.output.store import Capture, Logs
 
 
 @dataclass(slots=True)
-class Remains:
+class RecoveredJob:
     """One job as the journal leaves it."""
 
     seq: int
@@ -39,23 +49,23 @@ class Remains:
     keeps_place: bool = False
     outcome: Outcome | None = None
     allowed: bool = False
-    counted: Count | None = None
+    counted: CountedAs | None = None
     asked: StopReason | None = None
 
 
 @dataclass(slots=True)
-class Recovery:
+class RecoveredRun:
     """A run as its journal tells it. `events` is all that happened, on the wall clock."""
 
     header: dict[str, Any] = field(default_factory=dict)
     tokens: list[str] = field(default_factory=list)
-    jobs: dict[int, Remains] = field(default_factory=dict)
+    jobs: dict[int, RecoveredJob] = field(default_factory=dict)
     events: list[ev.Event] = field(default_factory=list)
     highest: int = 0
     places: int = 0
     input_ended: bool = False
     input_complete: bool = True
-    position: Position = field(default_factory=Position)
+    position: JournalPosition = field(default_factory=JournalPosition)
     last: float = 0.0
     workers: int | None = None
     pools: dict[str, int] = field(default_factory=dict)
@@ -66,7 +76,7 @@ class Recovery:
         self.last = max(self.last, event.at)
         match event:
             case ev.JobAdded(_, seq, spec, by):
-                self.jobs[seq] = Remains(seq, spec, by)
+                self.jobs[seq] = RecoveredJob(seq, spec, by)
                 self.highest = max(self.highest, seq)
             case ev.JobQueued(at, seq):
                 job = self.jobs[seq]
@@ -129,7 +139,7 @@ def has_jobs(run: RunDirectory) -> bool:
     if not run.has_journal():
         return False
     listed, added = 0, 0
-    for line in Lines(run.journal):
+    for line in JournalReader(run.journal):
         if "pqrun" in line:
             listed = line.get("listed", 0)
         added += line.get("e") == "add"
@@ -140,36 +150,40 @@ def has_jobs(run: RunDirectory) -> bool:
 
 def first_header(run: RunDirectory) -> dict[str, Any]:
     """What the run was asked to be; `OwnFailure` if even that can't be read."""
-    return Lines(run.journal).first()
+    return JournalReader(run.journal).first()
 
 
-def recover(run: RunDirectory) -> Recovery:
+def recover(run: RunDirectory) -> RecoveredRun:
     """Reads a run's journal to its end; `OwnFailure` if that can't be gone on from."""
-    found = Recovery()
-    lines = Lines(run.journal)
+    found = RecoveredRun()
+    lines = JournalReader(run.journal)
     logs = Logs(run.logs, keep=True)
 
-    nothing = Capture.stored(logs, Key(0, 0), 0, 0)
+    nothing = Capture.stored(logs, AttemptId(0, 0), 0, 0)
 
     def output(seq: int, attempt: int, out: int, err: int) -> Capture:
-        return Capture.stored(logs, Key(seq, attempt), out, err) if out or err else nothing
+        return Capture.stored(logs, AttemptId(seq, attempt), out, err) if out or err else nothing
 
     number = 0
     try:
-        with uncollected():
+        with gc_paused():
             for number, line in enumerate(lines, 1):  # noqa: B007
-                _take_in(found, line, output)
+                _apply(found, line, output)
     except (KeyError, TypeError, ValueError) as error:
-        raise OwnFailure(f"{run.journal} is damaged at line {number}; left as it is") from error
+        raise InternalFailure(f"{run.journal} is damaged at line {number}; left as it is") from error
     found.position = lines.position
     if not found.header:
-        raise OwnFailure(f"{run.journal} is damaged at line 1; left as it is")
+        raise InternalFailure(f"{run.journal} is damaged at line 1; left as it is")
     if len(found.jobs) < found.header["listed"] and found.highest < found.header["listed"]:
-        raise OwnFailure(f"{run.journal}: its list of jobs is incomplete; left as it is: nothing of it ran")
+        raise InternalFailure(
+            f"{run.journal}: its list of jobs is incomplete; left as it is: nothing of it ran"
+        )
     return found
 
 
-def _take_in(found: Recovery, line: dict[str, Any], output: Callable[[int, int, int, int], Capture]) -> None:
+def _apply(
+    found: RecoveredRun, line: dict[str, Any], output: Callable[[int, int, int, int], Capture]
+) -> None:
     if "pqrun" in line or line.get("e") == "resume":
         found.header = found.header or line
         found.tokens.append(line["token"])
@@ -181,13 +195,13 @@ def _take_in(found: Recovery, line: dict[str, Any], output: Callable[[int, int, 
         found.events.append(event)
 
 
-def cut_short(job: Remains, now: float) -> list[ev.Event]:
+def cut_short(job: RecoveredJob, now: float) -> list[ev.Event]:
     """What the journal has to learn of a job that was running when pqrun died."""
-    lost = Lost("pqrun was killed while it ran")
+    lost = LostExit("pqrun was killed while it ran")
     return [
         ev.AttemptEnded(
-            now, job.seq, job.attempts, Count.STOPPED, lost, StopReason.INTERRUPTED,
-            job.started_at, job.started_at, Usage(), Said(),
+            now, job.seq, job.attempts, CountedAs.STOPPED, lost, StopReason.INTERRUPTED,
+            job.started_at, job.started_at, Usage(), SelfReport(),
         ),
         ev.JobEnded(now, job.seq, Outcome.INTERRUPTED, job.attempts),
     ]  # fmt: skip

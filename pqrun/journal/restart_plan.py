@@ -13,15 +13,15 @@ from dataclasses import dataclass, field
 from math import inf
 
 from pqrun.core import events as ev
-from pqrun.core.job import Count, JobSpec, Outcome, Pool, StopReason
+from pqrun.core.job import CountedAs, JobSpec, Outcome, Pool, StopReason
 from pqrun.core.start_policy import ADDED, LISTED
 from pqrun.core.states import Pending, Queued, State, Waiting
 from pqrun.core.task import Task
-from pqrun.journal.recovery import Recovery, Remains, cut_short
+from pqrun.journal.recovery import RecoveredJob, RecoveredRun, cut_short
 
 
 @dataclass(slots=True)
-class Restart:
+class RestartPlan:
     """What the scheduler begins with: events to record first, jobs to do, jobs that have ended."""
 
     events: list[ev.Event] = field(default_factory=list)
@@ -34,9 +34,11 @@ class Restart:
     said: str = ""
 
 
-def plan(found: Recovery, now: float, *, failed: bool, specs: Sequence[JobSpec] | None = None) -> Restart:
+def plan_restart(
+    found: RecoveredRun, now: float, *, failed: bool, specs: Sequence[JobSpec] | None = None
+) -> RestartPlan:
     """Goes on with a run; `failed`: what is not ok runs again; `specs`: the edited list of jobs."""
-    restart = Restart(jobs=found.highest, paused=found.paused)
+    restart = RestartPlan(jobs=found.highest, paused=found.paused)
     for job in found.jobs.values():
         _tell(restart, found, _unfinished(job, now))
     order = list(found.jobs.values())
@@ -51,26 +53,26 @@ def plan(found: Recovery, now: float, *, failed: bool, specs: Sequence[JobSpec] 
     return restart
 
 
-def _tell(restart: Restart, found: Recovery, events: Iterable[ev.Event]) -> None:
+def _tell(restart: RestartPlan, found: RecoveredRun, events: Iterable[ev.Event]) -> None:
     for event in events:
         found.fold(event)
         restart.events.append(event)
 
 
-def _unfinished(job: Remains, now: float) -> list[ev.Event]:
+def _unfinished(job: RecoveredJob, now: float) -> list[ev.Event]:
     """What a crash has kept from being written."""
     if job.state == "running":
         return cut_short(job, now)
     if job.state != "ended":
         return []
     match job.counted:
-        case Count.RETRIED:
+        case CountedAs.RETRIED:
             return [ev.JobWaiting(now, job.seq, job.attempts + 1, now)]
-        case Count.COMPLETED:
+        case CountedAs.COMPLETED:
             outcome = Outcome.OK
-        case Count.FAILED:
+        case CountedAs.FAILED:
             outcome = Outcome.FAILED
-        case Count.TIMEOUT:
+        case CountedAs.TIMEOUT:
             outcome = Outcome.TIMEOUT
         case _:
             cancelled = job.asked is StopReason.CANCELLED
@@ -79,7 +81,9 @@ def _unfinished(job: Remains, now: float) -> list[ev.Event]:
     return [ev.JobEnded(now, job.seq, outcome, job.attempts, allowed)]
 
 
-def _decide(restart: Restart, found: Recovery, job: Remains, now: float, *, failed: bool) -> None:
+def _decide(
+    restart: RestartPlan, found: RecoveredRun, job: RecoveredJob, now: float, *, failed: bool
+) -> None:
     if job.state == "done" and job.outcome is not None:
         again = failed and job.outcome is not Outcome.OK
         if job.outcome is Outcome.INTERRUPTED and job.spec.rerun:
@@ -98,7 +102,7 @@ def _decide(restart: Restart, found: Recovery, job: Remains, now: float, *, fail
     restart.tasks.append(task)
 
 
-def _state(job: Remains, now: float) -> State:
+def _state(job: RecoveredJob, now: float) -> State:
     if job.state == "queued":
         return Queued(job.attempts + 1, now)
     if job.state == "waiting":
@@ -106,16 +110,18 @@ def _state(job: Remains, now: float) -> State:
     return Pending()
 
 
-def _match(restart: Restart, found: Recovery, specs: Sequence[JobSpec], now: float) -> list[Remains]:
+def _match(
+    restart: RestartPlan, found: RecoveredRun, specs: Sequence[JobSpec], now: float
+) -> list[RecoveredJob]:
     """Pairs the edited list with what is known; drops, changes and adds; the new order."""
     by_id = {job.spec.id: job for job in found.jobs.values() if job.spec.named}
-    by_work: dict[object, list[Remains]] = defaultdict(list)
+    by_work: dict[object, list[RecoveredJob]] = defaultdict(list)
     for job in found.jobs.values():
         if not job.spec.named:
             by_work[job.spec.work].append(job)
     for left in by_work.values():
         left.reverse()
-    kept: list[tuple[JobSpec, Remains | None]] = []
+    kept: list[tuple[JobSpec, RecoveredJob | None]] = []
     for spec in specs:
         if spec.named:
             known = by_id.get(spec.id)
@@ -135,7 +141,9 @@ def _match(restart: Restart, found: Recovery, specs: Sequence[JobSpec], now: flo
     return order
 
 
-def _settle(restart: Restart, found: Recovery, spec: JobSpec, known: Remains | None, now: float) -> Remains:
+def _settle(
+    restart: RestartPlan, found: RecoveredRun, spec: JobSpec, known: RecoveredJob | None, now: float
+) -> RecoveredJob:
     if known is None:
         restart.jobs += 1
         _tell(restart, found, [ev.JobAdded(now, restart.jobs, spec)])

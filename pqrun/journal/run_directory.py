@@ -16,11 +16,11 @@ import sys
 import time
 from collections.abc import Iterator
 
-from pqrun.core.errors import OwnFailure, UserError
+from pqrun.core.errors import InternalFailure, UserError
 
 JOURNAL, LOCK, LOGS, INDEX, SOCKET = "journal.jsonl", "lock", "logs", "index.db", "control.sock"
-LOG = "serve.log"
-OURS = (JOURNAL, LOCK, LOGS, INDEX, SOCKET, LOG, "work")
+LOG_NAME = "serve.log"
+OUR_FILES = (JOURNAL, LOCK, LOGS, INDEX, SOCKET, LOG_NAME, "work")
 IN_USE = 5
 ELSEWHERE = "set PQRUN_STATE_DIR, give --run-dir, or keep no record by --no-journal"
 _ALPHABET = "23456789abcdefghjkmnpqrstuvwxyz"
@@ -109,15 +109,15 @@ class RunDirectory:
         except OSError:
             return False
 
-    def make_sure_it_is_free(self) -> None:
+    def require_free(self) -> None:
         """`UserError` for a directory that holds anything but what a run leaves."""
         try:
             names = os.listdir(self.path)
         except FileNotFoundError:
             return
         except OSError as error:
-            raise OwnFailure(f"cannot use {self.path}: {error.strerror}") from None
-        strange = [name for name in names if not name.startswith(OURS)]
+            raise InternalFailure(f"cannot use {self.path}: {error.strerror}") from None
+        strange = [name for name in names if not name.startswith(OUR_FILES)]
         if strange:
             raise UserError(
                 f"{self.path} holds other things ({strange[0]}): give a run a directory of its own"
@@ -130,7 +130,7 @@ class RunDirectory:
             for path in (self.path, self.logs, self.workspace):
                 _make_private(path)
         except OSError as error:
-            raise OwnFailure(f"cannot create {error.filename or self.path}: {error.strerror}") from error
+            raise InternalFailure(f"cannot create {error.filename or self.path}: {error.strerror}") from error
 
     def check(self) -> None:
         """Makes sure that it is a directory, and ours."""
@@ -143,14 +143,14 @@ class RunDirectory:
         try:
             fd = os.open(path, flags, 0o600)
         except OSError as error:
-            raise OwnFailure(f"cannot open {path}: {error.strerror}") from error
+            raise InternalFailure(f"cannot open {path}: {error.strerror}") from error
         began, wait = time.monotonic(), None
         while not _try_lock(fd):
             holder = os.pread(fd, 100, 0).decode("ascii", "replace").strip()
             pid = holder.partition(" ")[0] or "unknown"
-            if _lives(holder):
+            if _is_alive(holder):
                 os.close(fd)
-                raise OwnFailure(f"{self.path} is in use by another pqrun (pid {pid})", IN_USE)
+                raise InternalFailure(f"{self.path} is in use by another pqrun (pid {pid})", IN_USE)
             time.sleep(0.02)
             if wait is None:
                 from pqrun.journal.lock_wait import LockWait
@@ -161,7 +161,7 @@ class RunDirectory:
         os.pwrite(fd, f"{os.getpid()} {_born(os.getpid())}\n".encode(), 0)
         self.lock_fd = fd
 
-    def hold(self) -> OwnFailure | None:
+    def hold(self) -> InternalFailure | None:
         """Locks it anew if the lock's file was removed; why that can't be, if so: another one has it now."""
         path = f"{self.path}/{LOCK}"
         if self.lock_fd < 0 or os.path.lexists(path):
@@ -172,7 +172,7 @@ class RunDirectory:
             return None  # as long as nothing can be made there, nobody else can take it
         try:
             if not _try_lock(fd):
-                return OwnFailure(f"{path} was removed, and another pqrun has taken the run directory")
+                return InternalFailure(f"{path} was removed, and another pqrun has taken the run directory")
             os.pwrite(fd, os.pread(self.lock_fd, 100, 0), 0)
             os.dup2(fd, self.lock_fd, inheritable=False)
         finally:
@@ -189,7 +189,7 @@ class RunDirectory:
         except OSError:
             return 0
         pid = text.partition(" ")[0]
-        return int(pid) if pid.isdecimal() and _lives(text) else 0
+        return int(pid) if pid.isdecimal() and _is_alive(text) else 0
 
     def in_use(self) -> bool:
         """Whether anything of the run is alive; for whoever only looks."""
@@ -225,9 +225,9 @@ def make_state_directory() -> None:
             _make_private(path)
     except OSError as error:
         why = f"cannot create {error.filename}: {error.strerror}"
-        raise OwnFailure(f"{why} ({ELSEWHERE})") from error
-    except OwnFailure as failure:
-        raise OwnFailure(f"{failure} ({ELSEWHERE})", failure.code) from None
+        raise InternalFailure(f"{why} ({ELSEWHERE})") from error
+    except InternalFailure as failure:
+        raise InternalFailure(f"{failure} ({ELSEWHERE})", failure.code) from None
 
 
 def run_directories() -> Iterator[RunDirectory]:
@@ -303,11 +303,11 @@ def _check_private(path: str) -> None:
     try:
         found = os.lstat(path)
     except OSError as error:
-        raise OwnFailure(f"cannot use {path}: {error.strerror}") from None
+        raise InternalFailure(f"cannot use {path}: {error.strerror}") from None
     if stat.S_ISLNK(found.st_mode) or not stat.S_ISDIR(found.st_mode):
-        raise OwnFailure(f"{path} is not a directory of its own")
+        raise InternalFailure(f"{path} is not a directory of its own")
     if found.st_uid != os.geteuid():
-        raise OwnFailure(f"{path} is owned by uid {found.st_uid}, not by you")
+        raise InternalFailure(f"{path} is owned by uid {found.st_uid}, not by you")
     if found.st_mode & 0o077:
         os.chmod(path, 0o700)
 
@@ -318,7 +318,7 @@ def _try_lock(fd: int) -> bool:
     except OSError as error:
         if error.errno in (errno.EAGAIN, errno.EACCES):
             return False
-        raise OwnFailure(f"cannot lock: {error.strerror}") from error
+        raise InternalFailure(f"cannot lock: {error.strerror}") from error
     return True
 
 
@@ -331,7 +331,7 @@ def _born(pid: int) -> int:
         return 0
 
 
-def _lives(holder: str) -> bool:
+def _is_alive(holder: str) -> bool:
     """Whether the pqrun that wrote this into the lock still runs, or nobody can say."""
     pid, _, born = holder.partition(" ")
     if not pid.isdecimal():

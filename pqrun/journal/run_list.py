@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pqrun.core.errors import OwnFailure
-from pqrun.journal.reader import Lines
+from pqrun.core.errors import InternalFailure
+from pqrun.journal.reader import JournalReader
 from pqrun.journal.run_directory import LOCK, RunDirectory, run_directories, runs_directory
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ _TAIL = 4096
 
 
 @dataclass(slots=True)
-class Past:
+class RunListing:
     """A run as a list shows it. Times on the wall clock; `ended` is None while it is live."""
 
     run: RunDirectory
@@ -58,23 +58,25 @@ class Past:
         return self.jobs - sum(self.outcomes.values()) + self.outcomes["interrupted"]
 
 
-def past_runs() -> list[Past]:
+def past_runs() -> list[RunListing]:
     """All runs of the state directory, the newest first."""
-    return sorted(map(look_at, run_directories()), key=lambda past: past.began, reverse=True)
+    return sorted(map(read_listing, run_directories()), key=lambda past: past.began, reverse=True)
 
 
-def look_at(run: RunDirectory) -> Past:
+def read_listing(run: RunDirectory) -> RunListing:
     """How that run went; one that can't be read is shown as damaged."""
     live = run.in_use()
     try:
         if not live and (past := _from_its_ends(run)):
             return past
-        from pqrun.journal.index import consult
+        from pqrun.journal.index import query_index
 
-        return consult(run, lambda index: _from_index(run, index, live=live))
-    except OwnFailure as failure:
+        return query_index(run, lambda index: _from_index(run, index, live=live))
+    except InternalFailure as failure:
         began = _time_of(run)
-        return Past(run, LIVE if live else DAMAGED, began, None if live else began, trouble=str(failure))
+        return RunListing(
+            run, LIVE if live else DAMAGED, began, None if live else began, trouble=str(failure)
+        )
 
 
 def state_of(facts: dict[str, Any], *, live: bool, unfinished: int) -> str:
@@ -86,9 +88,9 @@ def state_of(facts: dict[str, Any], *, live: bool, unfinished: int) -> str:
     return ENDED if facts["closed"] or (facts["input_ended"] and not unfinished) else DIED
 
 
-def _from_index(run: RunDirectory, index: Index, *, live: bool) -> Past:
+def _from_index(run: RunDirectory, index: Index, *, live: bool) -> RunListing:
     facts, metrics = index.facts, index.metrics
-    return Past(
+    return RunListing(
         run,
         state_of(facts, live=live, unfinished=metrics.added - metrics.ended),
         facts["began"],
@@ -103,7 +105,7 @@ def _from_index(run: RunDirectory, index: Index, *, live: bool) -> Past:
     )
 
 
-def _from_its_ends(run: RunDirectory) -> Past | None:
+def _from_its_ends(run: RunDirectory) -> RunListing | None:
     """From its first line and a last one that says how all went; None if the last one doesn't."""
     try:
         with open(os.open(run.journal, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
@@ -114,11 +116,11 @@ def _from_its_ends(run: RunDirectory) -> Past | None:
             close = json.loads(last)
     except (OSError, ValueError, IndexError) as error:
         if isinstance(error, OSError):
-            raise OwnFailure(f"cannot read the journal {run.journal}: {error.strerror}") from error
+            raise InternalFailure(f"cannot read the journal {run.journal}: {error.strerror}") from error
         return None
-    header = Lines(run.journal).first()
+    header = JournalReader(run.journal).first()
     try:
-        return Past(
+        return RunListing(
             run, STOPPED if close["stopped"] else ENDED, header["at"], close["t"], header["files"],
             header.get("workers"), close["complete"], close["jobs"], Counter(close["outcomes"]),
             close["failed"], guarded=close.get("guarded"),
@@ -147,11 +149,11 @@ def shortest_prefixes(ids: Iterable[str]) -> dict[str, int]:
 
 pass
 
-DAY = 86400.0
-REMAINS_AFTER = 3600.0
+DAY_SECONDS = 86400.0
+ABANDONED_AFTER_SECONDS = 3600.0
 
 
-class Policy(NamedTuple):
+class PrunePolicy(NamedTuple):
     """What is kept: runs that ended in so many days, so many runs, so many bytes; the newest first."""
 
     days: int
@@ -159,7 +161,7 @@ class Policy(NamedTuple):
     size: int
 
 
-def prune_runs(policy: Policy, now: float, *, dry_run: bool) -> Iterator[tuple[Past, int]]:
+def prune_runs(policy: PrunePolicy, now: float, *, dry_run: bool) -> Iterator[tuple[RunListing, int]]:
     """The runs that go (they are gone when the next one is asked for), and their bytes."""
     kept = together = 0
     for past in past_runs():
@@ -168,7 +170,7 @@ def prune_runs(policy: Policy, now: float, *, dry_run: bool) -> Iterator[tuple[P
         together += size  # also of what goes: what is older than a run that finds no room finds none either
         age = now - (past.began if past.ended is None else past.ended)
         if past.state == LIVE or (
-            age <= policy.days * DAY and kept <= policy.runs and together <= policy.size
+            age <= policy.days * DAY_SECONDS and kept <= policy.runs and together <= policy.size
         ):
             continue
         if dry_run or _remove(past.run):
@@ -192,7 +194,7 @@ def _remove(run: RunDirectory) -> bool:
             os.unlink(run.journal)  # first of all: it is no run any more
             shutil.rmtree(run.path)
         except OSError as error:
-            raise OwnFailure(f"cannot remove {error.filename or run.path}: {error.strerror}") from error
+            raise InternalFailure(f"cannot remove {error.filename or run.path}: {error.strerror}") from error
     return True
 
 
@@ -203,7 +205,7 @@ def _remove_remains(now: float) -> None:
             run = RunDirectory(entry.path)
             if not entry.is_dir(follow_symlinks=False) or run.has_journal() or run.in_use():
                 continue
-            if now - entry.stat(follow_symlinks=False).st_mtime > REMAINS_AFTER:
+            if now - entry.stat(follow_symlinks=False).st_mtime > ABANDONED_AFTER_SECONDS:
                 shutil.rmtree(run.path, ignore_errors=True)
 
 

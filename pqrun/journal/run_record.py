@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from pqrun import __version__
 from pqrun.core import text as hints
-from pqrun.core.errors import OwnFailure, UserError
-from pqrun.core.metrics import RunningMetrics
+from pqrun.core.errors import InternalFailure, UserError
+from pqrun.core.metrics import MetricsCollector
 from pqrun.engine.clock import Clock
-from pqrun.engine.engine import Journal as AnyJournal
+from pqrun.engine.engine import EventJournal as AnyJournal
 from pqrun.engine.engine import NoJournal
 from pqrun.journal.format import VERSION
 from pqrun.journal.run_directory import (
@@ -23,24 +23,24 @@ from pqrun.journal.run_directory import (
     new_run_id,
     runs_directory,
 )
-from pqrun.journal.writer import Journal
+from pqrun.journal.writer import JournalWriter
 from pqrun.output.store import Logs
 
 if TYPE_CHECKING:
-    from pqrun.journal.recovery import Recovery
+    from pqrun.journal.recovery import RecoveredRun
 
 
-class Record:
+class RunRecord:
     """The run's id, where its files go, and its journal. Take the lock before anything is forked."""
 
     def __init__(self, *, run_dir: str | None, keep: bool, durable: bool = False) -> None:
         self.run_id = new_run_id()
         self.token = os.urandom(8).hex()
-        self.found: Recovery | None = None
+        self.found: RecoveredRun | None = None
         self.directory: RunDirectory | None = None
         self.journal: AnyJournal = NoJournal()
         self._durable = durable
-        self._writer: Journal | None = None
+        self._writer: JournalWriter | None = None
         self._clock: Clock | None = None
         self._temporary = ""
         self._made: list[str] = []  # the run's directory and its parents, as far as they were not there
@@ -48,7 +48,7 @@ class Record:
             if run_dir is None:
                 make_state_directory()
             self.directory = RunDirectory(run_dir or f"{runs_directory()}/{self.run_id}")
-            self.directory.make_sure_it_is_free()
+            self.directory.require_free()
             self._made = list(_missing(self.directory.path))
             self.directory.create()
             self.directory.lock()
@@ -65,7 +65,7 @@ class Record:
             self.logs = Logs(self._temporary + "/logs", keep=False)
 
     @classmethod
-    def reopen(cls, name: str, *, durable: bool = False, keep: int | None = None) -> Record:
+    def reopen(cls, name: str, *, durable: bool = False, keep: int | None = None) -> RunRecord:
         """An old run, locked and read; what it left running is gone then.
 
         `keep`: of a queue, the journal is kept short by leaving out all but so many of the ended jobs.
@@ -73,9 +73,9 @@ class Record:
         directory = find_run(name)
         directory.lock()
         if keep is not None:
-            from pqrun.journal.compaction import shorten
+            from pqrun.journal.compaction import compact
 
-            shorten(directory, keep=keep, worth=max(100, keep // 10))
+            compact(directory, keep=keep, worth=max(100, keep // 10))
         from pqrun.journal.recovery import recover
 
         found = recover(directory)
@@ -115,7 +115,7 @@ class Record:
         if self.directory is None:
             return
         position = self.found.position if self.found else None
-        self._writer = Journal(
+        self._writer = JournalWriter(
             self.directory.journal,
             clock,
             crc=position.crc if position else 0,
@@ -137,7 +137,7 @@ class Record:
         if self._writer is not None:
             self._writer.watch = look
 
-    def failure(self) -> OwnFailure | None:
+    def failure(self) -> InternalFailure | None:
         """Why nothing more can be recorded, if so: the disk failed, or the directory was removed or taken."""
         if self._writer is None or self.directory is None:
             return None
@@ -150,7 +150,7 @@ class Record:
 
     def conclude(
         self,
-        metrics: RunningMetrics,
+        metrics: MetricsCollector,
         at: float,
         exit: int,
         *,
@@ -173,7 +173,7 @@ class Record:
         facts |= {} if guarded is None else {"guarded": guarded}
         try:
             self._writer.note({**end, **facts})
-        except OwnFailure:
+        except InternalFailure:
             pass  # it only repeats what is recorded already
 
     def close(self, *, nothing: bool = False) -> None:
@@ -213,11 +213,11 @@ def _end_survivors(tokens: list[str]) -> None:
     """If the warden was killed too, what lives of that run is found by its mark."""
     if not os.path.isdir("/proc/self"):
         return
-    from pqrun.executors.local.ownership import marks
+    from pqrun.executors.local.ownership import markers
     from pqrun.executors.local.watchdog_process import end_all
 
     for token in tokens:
-        end_all({}, marks(token)[0])
+        end_all({}, markers(token)[0])
 
 
 def _has_jobs(directory: RunDirectory) -> bool:

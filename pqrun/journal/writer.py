@@ -16,22 +16,22 @@ from threading import Event as Flag
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any
 
-from pqrun.core.errors import OwnFailure
+from pqrun.core.errors import InternalFailure
 from pqrun.core.events import Event
 from pqrun.engine.clock import Clock
 from pqrun.engine.threads import NoThread, start_thread
-from pqrun.journal.format import Encoder, seal
+from pqrun.journal.format import Encoder, append_checksum
 from pqrun.output.store import write_all
 
 if TYPE_CHECKING:
-    from pqrun.journal.compaction import Shorter
+    from pqrun.journal.compaction import CompactedJournal
 
-SYNC_EVERY = 1.0
-MOST_LINES = 4096
+SYNC_INTERVAL_SECONDS = 1.0
+MAX_LINES_PER_WRITE = 4096
 _fdatasync = getattr(os, "fdatasync", os.fsync)
 
 
-class Journal:
+class JournalWriter:
     """Open for writing; `header` goes first: of a new run, or of the process that goes on with one.
 
     `watch` is called now and then, from the journal's own thread, until it is closed.
@@ -46,7 +46,7 @@ class Journal:
         self._encode = Encoder(clock.wall)
         self._crc = crc
         self._size = size
-        self._failed: OwnFailure | None = None
+        self._failed: InternalFailure | None = None
         self._durable = durable
         self._dirty = Flag()
         self._closing = Flag()
@@ -76,7 +76,9 @@ class Journal:
 
     def note(self, facts: dict[str, Any]) -> None:
         """Writes a line that is no event: how this process begins, how it ends."""
-        line, self._crc = seal(json.dumps(facts, ensure_ascii=True, separators=(",", ":")), self._crc)
+        line, self._crc = append_checksum(
+            json.dumps(facts, ensure_ascii=True, separators=(",", ":")), self._crc
+        )
         self._write(line)
 
     def record(self, events: Sequence[Event]) -> None:
@@ -84,9 +86,11 @@ class Journal:
         lines = []
         crc = self._crc
         for text in self._encode(events):
-            line, crc = seal(text, crc)
+            line, crc = append_checksum(text, crc)
             lines.append(line)
-            if len(lines) == MOST_LINES:  # a list of 100,000 jobs: the last of them says that it is whole
+            if (
+                len(lines) == MAX_LINES_PER_WRITE
+            ):  # a list of 100,000 jobs: the last of them says that it is whole
                 self._write(b"".join(lines))
                 self._crc = crc
                 lines.clear()
@@ -98,7 +102,7 @@ class Journal:
             elif not self._dirty.is_set():
                 self._dirty.set()
 
-    def go_on_in(self, shorter: Shorter) -> bool:
+    def go_on_in(self, shorter: CompactedJournal) -> bool:
         """Goes on in that file and puts it in this one's place; false if that can't be, and nothing changed.
 
         Only where nothing is recorded meanwhile.
@@ -162,7 +166,7 @@ class Journal:
         except OSError as error:
             raise self._failure(error) from error
 
-    def failure(self) -> OwnFailure | None:
+    def failure(self) -> InternalFailure | None:
         """Why nothing more can be kept, if so; from any thread."""
         with self._moving:
             if self._failed is None and not is_at(self._path, self._fd):
@@ -171,7 +175,7 @@ class Journal:
 
     def _keep(self) -> None:
         while not self._closing.is_set():
-            if self._dirty.wait(SYNC_EVERY) and not self._durable:
+            if self._dirty.wait(SYNC_INTERVAL_SECONDS) and not self._durable:
                 self._dirty.clear()
                 with self._moving:
                     try:
@@ -179,10 +183,10 @@ class Journal:
                     except OSError as error:  # the kernel says it once: the last sync may well succeed
                         self._failed = self._failed or self._failure(error)
             self.watch()
-            self._closing.wait(SYNC_EVERY)
+            self._closing.wait(SYNC_INTERVAL_SECONDS)
 
-    def _failure(self, error: OSError) -> OwnFailure:
-        return OwnFailure(f"cannot write the journal {self._path}: {error.strerror}")
+    def _failure(self, error: OSError) -> InternalFailure:
+        return InternalFailure(f"cannot write the journal {self._path}: {error.strerror}")
 
 
 def is_at(path: str, fd: int) -> bool:
@@ -198,11 +202,11 @@ def is_at(path: str, fd: int) -> bool:
     return os.path.samestat(there, here) or here.st_nlink > 0
 
 
-def gone(path: str) -> OwnFailure:
+def gone(path: str) -> InternalFailure:
     """Says what was removed, and what that means."""
     where = os.path.dirname(path)
     what = path if os.path.isdir(where) else f"the run directory {where}"
-    return OwnFailure(
+    return InternalFailure(
         f"{what} was removed while the run went on: what ran was stopped, and there is nothing to resume; "
         "--run-dir keeps the record where nothing cleans up"
     )

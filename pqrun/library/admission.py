@@ -14,8 +14,8 @@ from typing import Any
 from pqrun.core.job import Command, JobSpec, RetryPolicy
 from pqrun.core.scheduler import Scheduler
 from pqrun.engine.clock import Clock
-from pqrun.library.config import Config, Deadline, Job, QueueClosed, QueueFull
-from pqrun.library.futures import Handle, Handles
+from pqrun.library.config import Config, Job, QueueClosed, QueueFull, WaitDeadline
+from pqrun.library.futures import Handle, JobHandles
 
 
 class Admission:
@@ -26,7 +26,7 @@ class Admission:
         config: Config,
         clock: Clock,
         scheduler: Scheduler,
-        handles: Handles,
+        handles: JobHandles,
         *,
         knock: Callable[[], object],
         cancel: Callable[[Handle], object],
@@ -35,7 +35,7 @@ class Admission:
         self._clock = clock
         self._scheduler = scheduler
         self._handles = handles
-        self._knock = knock
+        self._notify = knock
         self._cancel = cancel
         self._closed: BaseException | bool = False
         self._arrived: list[tuple[JobSpec, Handle]] = []
@@ -52,9 +52,9 @@ class Admission:
         if done < len(offers):
             if not block:
                 raise self._full(f"no room for {len(offers)} more")
-            self._wait_and_admit(offers, done, Deadline(timeout))
+            self._wait_and_admit(offers, done, WaitDeadline(timeout))
         elif offers:
-            self._knock()
+            self._notify()
         return [handle for _, handle in offers]
 
     def take_in(self, scheduler: Scheduler, now: float) -> None:
@@ -67,7 +67,7 @@ class Admission:
                     handle.seq = number
                     self._handles.by_seq[number] = handle
 
-    def look(self) -> None:
+    def recheck(self) -> None:
         """After a turn: whoever waits for room is told how much there is."""
         if self._blocked:
             with self._lock:
@@ -134,7 +134,7 @@ class Admission:
         return done + len(fresh)
 
     def _wait_and_admit(
-        self, offers: Sequence[tuple[JobSpec, Handle]], done: int, deadline: Deadline
+        self, offers: Sequence[tuple[JobSpec, Handle]], done: int, deadline: WaitDeadline
     ) -> None:
         while done < len(offers):
             with self._lock:
@@ -145,7 +145,7 @@ class Admission:
                     self._blocked -= 1
                 before, done = done, self._admit(offers, done, all_or_none=False)
             if done > before:
-                self._knock()
+                self._notify()
             elif not in_time:
                 accepted = [handle for _, handle in offers[:done]]
                 raise self._full(f"no room came up within {deadline.seconds} s", accepted)

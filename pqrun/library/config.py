@@ -24,8 +24,8 @@ from pqrun.executors.local.embedded import ShellResult
 
 P = TypeVar("P")
 BACKOFFS = ("exponential", "linear", "constant")
-LONGEST_ID = 200
-MOST_RETRIES = 1_000_000
+MAX_ID_LENGTH = 200
+MAX_RETRIES = 1_000_000
 
 
 class QueueFull(Full):
@@ -144,7 +144,7 @@ class Job(Generic[P]):
         if type(self.priority) is not Priority:
             self.priority = as_priority(self.priority)
         if self.max_retries != 0 or type(self.max_retries) is not int:
-            _check_count("max_retries", self.max_retries, most=MOST_RETRIES)
+            _check_count("max_retries", self.max_retries, most=MAX_RETRIES)
         if self.timeout is not None:
             _check_seconds("timeout", self.timeout)
 
@@ -175,7 +175,7 @@ class Job(Generic[P]):
         return Job(id, priority=priority, payload=work, max_retries=max_retries, timeout=timeout)
 
 
-class Deadline:
+class WaitDeadline:
     """So many seconds from now; `None`: never."""
 
     def __init__(self, seconds: float | None) -> None:
@@ -206,8 +206,8 @@ def _absolute(path: str) -> str:
 
 
 def _check_id(value: Any) -> None:
-    if not isinstance(value, str) or not 0 < len(value) <= LONGEST_ID or not is_printable(value):
-        raise ValueError(f"id: 1 to {LONGEST_ID} printable characters, not {value!r}")
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_ID_LENGTH or not is_printable(value):
+        raise ValueError(f"id: 1 to {MAX_ID_LENGTH} printable characters, not {value!r}")
 
 
 def _check_count(name: str, value: Any, *, least: int = 0, most: int | None = None) -> None:

@@ -12,9 +12,9 @@ from typing import Any
 from pqrun.core import events as ev
 from pqrun.core.job import Command, Outcome
 from pqrun.executors.local.embedded import ShellResult
-from pqrun.library.config import Deadline, Job, JobFailed, JobTimeout
+from pqrun.library.config import Job, JobFailed, JobTimeout, WaitDeadline
 
-TAIL = 500
+TAIL_BYTES = 500
 
 
 class Handle(Future[Any]):
@@ -65,13 +65,13 @@ def _failure(kind: type[JobFailed], job: Job[Any], result: Any) -> JobFailed:
     shell = result if isinstance(result, ShellResult) else None
     if shell is not None and shell.how:
         how = f"{how}: {shell.how}"
-    text = shell.stderr[-TAIL:].decode("utf-8", "replace").strip() if shell else ""
+    text = shell.stderr[-TAIL_BYTES:].decode("utf-8", "replace").strip() if shell else ""
     failure = kind(f"job `{job.id}` {how}" + (f"\n{text}" if text else ""))
     failure.result = shell
     return failure
 
 
-class Handles:
+class JobHandles:
     """By id those of unfinished jobs, by number those that are not resolved. `whose` handler is called."""
 
     def __init__(self, whose: str, grace: float) -> None:
@@ -99,7 +99,7 @@ class Handles:
         """Whether the calling thread is in one of the callbacks."""
         return get_ident() in self._resolving
 
-    def wait(self, deadline: Deadline) -> bool:
+    def wait(self, deadline: WaitDeadline) -> bool:
         """Until all are resolved and their callbacks have run; false if that took too long."""
         with self._none_left:
             self._waiting += 1

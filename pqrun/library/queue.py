@@ -20,12 +20,12 @@ from pqrun.core.metrics import Metrics
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.states import Stopping
 from pqrun.core.task import Task
-from pqrun.engine.dispatcher import Listener
+from pqrun.engine.dispatcher import Observer
 from pqrun.executors.python_call import Context
 from pqrun.library.admission import Admission
-from pqrun.library.config import Config, Deadline, Job, P, QueueEmpty, as_priority
-from pqrun.library.futures import Handle, Handles
-from pqrun.library.runtime import Hear, Workshop
+from pqrun.library.config import Config, Job, P, QueueEmpty, WaitDeadline, as_priority
+from pqrun.library.futures import Handle, JobHandles
+from pqrun.library.runtime import EventCallback, QueueRuntime
 
 Answer = TypeVar("Answer")
 
@@ -52,17 +52,17 @@ class Queue(Generic[P]):
             raise TypeError(f"handler: a function of a context and a job, not {handler!r}")
         self._config = config or Config.medium()
         self._process = os.getpid()
-        self._handles = Handles(getattr(handler, "__qualname__", repr(handler)), self._config.grace)
-        self._shop = Workshop(handler, self._config, self._handles, contain=contain)
+        self._handles = JobHandles(getattr(handler, "__qualname__", repr(handler)), self._config.grace)
+        self._runtime = QueueRuntime(handler, self._config, self._handles, contain=contain)
         self._admission = Admission(
             self._config,
-            self._shop.clock,
-            self._shop.scheduler,
+            self._runtime.clock,
+            self._runtime.scheduler,
             self._handles,
-            knock=self._shop.knock,
+            knock=self._runtime.notify,
             cancel=lambda handle: self._end(lambda scheduler: scheduler.tasks.get(handle.seq)),
         )
-        self._shop.open(arrive=self._admission.take_in, resolve=self._resolve, fail=self._fail)
+        self._runtime.open(arrive=self._admission.take_in, resolve=self._resolve, fail=self._fail)
 
     def __enter__(self) -> Queue[P]:
         return self
@@ -166,19 +166,19 @@ class Queue(Generic[P]):
         self._refuse_forked()
         if not self._config.enable_metrics:
             raise RuntimeError("this queue has no metrics: its config says enable_metrics=False")
-        return self._shop.snapshot()
+        return self._runtime.snapshot()
 
     def unresponsive(self) -> int:
         """How many handlers go on although they were asked to end more than a `grace` ago."""
         return self._ask(lambda scheduler, now: sum(map(_goes_on, scheduler.running())))
 
-    def subscribe(self, listener: Listener | Hear) -> Callable[[], None]:
+    def subscribe(self, listener: Observer | EventCallback) -> Callable[[], None]:
         """Calls `listener(events)` with what happens, batch by batch, in a thread for that.
 
         Answers the function that ends it. An object with `hear(events)` and `close()` will do too.
         """
         self._refuse_forked()
-        return self._shop.subscribe(listener)
+        return self._runtime.subscribe(listener)
 
     # Coming to an end
 
@@ -186,7 +186,7 @@ class Queue(Generic[P]):
         """Waits until all jobs have ended and all handles are resolved; `TimeoutError` after `timeout`."""
         self._refuse_forked()
         self._refuse_inside("join")
-        if not self._handles.wait(Deadline(timeout)):
+        if not self._handles.wait(WaitDeadline(timeout)):
             raise TimeoutError(f"after {timeout} s {len(self._handles.by_id)} jobs have not ended")
 
     def shutdown(self, timeout: float | None = None, cancel: bool = False) -> list[Job[P]]:
@@ -197,19 +197,19 @@ class Queue(Generic[P]):
         """
         self._refuse_forked()
         self._refuse_inside("shutdown")
-        deadline = Deadline(timeout)
-        if self._shop.engine.broken is None:
+        deadline = WaitDeadline(timeout)
+        if self._runtime.engine.broken is None:
             self._admission.close()
-            self._shop.stop(cancel=cancel)
-        self._shop.thread.join(deadline.left)
-        if self._shop.thread.is_alive():
-            names = ", ".join(task.spec.id for task in self._shop.scheduler.running())
+            self._runtime.stop(cancel=cancel)
+        self._runtime.thread.join(deadline.left)
+        if self._runtime.thread.is_alive():
+            names = ", ".join(task.spec.id for task in self._runtime.scheduler.running())
             raise TimeoutError(f"after {timeout} s there still runs: {names}")
-        self._shop.take_out_the_rest()
+        self._runtime.drop_unstarted()
         if not self._handles.wait(deadline):
             raise TimeoutError(f"after {timeout} s there still are callbacks at work")
-        self._shop.close()
-        return list(self._shop.undone)
+        self._runtime.close()
+        return list(self._runtime.undone)
 
     # Steps
 
@@ -217,12 +217,12 @@ class Queue(Generic[P]):
         self._refuse_forked()
         for job in jobs:
             if isinstance(job.payload, Command):
-                self._shop.make_room_for_commands()
+                self._runtime.make_room_for_commands()
         return self._admission.put(jobs, block=block, timeout=timeout)
 
     def _ask(self, ask: Callable[[Scheduler, float], Answer]) -> Answer:
         self._refuse_forked()
-        return self._shop.ask(ask)
+        return self._runtime.ask(ask)
 
     def _end(self, find: Callable[[Scheduler], Task | None]) -> bool:
         def cancel(scheduler: Scheduler, now: float) -> bool:
@@ -233,7 +233,7 @@ class Queue(Generic[P]):
         return self._ask(cancel)
 
     def _resolve(self, events: Sequence[Event]) -> None:
-        self._admission.look()
+        self._admission.recheck()
         self._handles.resolve(events)
 
     def _fail(self, error: BaseException) -> None:
@@ -249,7 +249,7 @@ class Queue(Generic[P]):
             )
 
     def _refuse_inside(self, what: str) -> None:
-        if current_thread() in self._shop.threads or self._handles.resolving_here():
+        if current_thread() in self._runtime.threads or self._handles.resolving_here():
             raise RuntimeError(f"{what}: a handler, callback or listener of this queue would wait for itself")
 
 

@@ -12,21 +12,21 @@ from typing import Any, TypeVar
 
 from pqrun.core.events import Event
 from pqrun.core.job import Attempt, Command
-from pqrun.core.metrics import Metrics, RunningMetrics
+from pqrun.core.metrics import Metrics, MetricsCollector
 from pqrun.core.scheduler import Scheduler
 from pqrun.engine.clock import SystemClock
-from pqrun.engine.dispatcher import Listener, Teller
+from pqrun.engine.dispatcher import EventDispatcher, Observer
 from pqrun.engine.engine import Engine, NoJournal
-from pqrun.engine.reactor import Bell
+from pqrun.engine.reactor import ThreadWaker
 from pqrun.engine.threads import start_thread
-from pqrun.executors.local.embedded import Guest
-from pqrun.executors.python_call import Calls, CallTask
-from pqrun.executors.thread_pool import Slots
-from pqrun.executors.thread_pool import Task as Work
+from pqrun.executors.local.embedded import EmbeddedBackend
+from pqrun.executors.python_call import CallContext, CallTask
+from pqrun.executors.thread_pool import ThreadPoolExecutor
+from pqrun.executors.thread_pool import WorkerTask as Work
 from pqrun.library.config import Config, Job, QueueClosed
-from pqrun.library.futures import Handles
+from pqrun.library.futures import JobHandles
 
-Hear = Callable[[Sequence[Event]], object]
+EventCallback = Callable[[Sequence[Event]], object]
 
 
 class Subscribers:
@@ -34,53 +34,53 @@ class Subscribers:
 
     def __init__(self, caught_up: Callable[[], None]) -> None:
         self._caught_up = caught_up
-        self._listeners: list[Listener | Hear] = []
-        self._teller: Teller | None = None
+        self._observers: list[Observer | EventCallback] = []
+        self._dispatcher: EventDispatcher | None = None
         self._lock = Lock()
 
     @property
-    def behind(self) -> bool:
+    def backlogged(self) -> bool:
         """Too much is untold, so nothing new should start."""
-        return self._teller is not None and self._teller.behind
+        return self._dispatcher is not None and self._dispatcher.backlogged
 
     @property
     def thread(self) -> Thread | None:
         """In which they hear."""
-        return None if self._teller is None else self._teller.thread
+        return None if self._dispatcher is None else self._dispatcher.thread
 
-    def add(self, listener: Listener | Hear) -> Callable[[], None]:
+    def add(self, listener: Observer | EventCallback) -> Callable[[], None]:
         """From now on it hears everything, in order; answers the function that ends it."""
         with self._lock:
-            if self._teller is None:
-                teller = Teller([self], self._caught_up)
+            if self._dispatcher is None:
+                teller = EventDispatcher([self], self._caught_up)
                 teller.start()
-                self._teller = teller
-            self._listeners.append(listener)
+                self._dispatcher = teller
+            self._observers.append(listener)
         return lambda: self._drop(listener)
 
     def put(self, events: Sequence[Event]) -> None:
         """Under the engine's lock: never waits."""
-        if self._teller is not None:
-            self._teller.put(events)
+        if self._dispatcher is not None:
+            self._dispatcher.put(events)
 
     def end(self) -> None:
         """They hear the rest, and nothing more."""
-        if self._teller is not None:
-            self._teller.close()
+        if self._dispatcher is not None:
+            self._dispatcher.close()
 
-    def hear(self, events: Sequence[Event]) -> None:
+    def on_events(self, events: Sequence[Event]) -> None:
         """In the teller's thread."""
-        for listener in list(self._listeners):
-            hear: Hear = listener.hear if hasattr(listener, "hear") else listener
+        for listener in list(self._observers):
+            hear: EventCallback = listener.on_events if hasattr(listener, "on_events") else listener
             self._guard(listener, lambda hear=hear: hear(events))  # type: ignore[misc]
 
     def close(self) -> None:
         """In the teller's thread: nothing more will happen."""
-        for listener in list(self._listeners):
-            if hasattr(listener, "hear") and hasattr(listener, "close"):
+        for listener in list(self._observers):
+            if hasattr(listener, "on_events") and hasattr(listener, "close"):
                 self._guard(listener, listener.close)
 
-    def _guard(self, listener: Listener | Hear, act: Callable[[], object]) -> None:
+    def _guard(self, listener: Observer | EventCallback, act: Callable[[], object]) -> None:
         try:
             act()
         except Exception:
@@ -88,46 +88,46 @@ class Subscribers:
             name = getattr(listener, "__qualname__", type(listener).__name__)
             logging.getLogger("pqrun").exception("%s failed and was dropped; the queue goes on", name)
 
-    def _drop(self, listener: Listener | Hear) -> None:
+    def _drop(self, listener: Observer | EventCallback) -> None:
         with self._lock:
-            if listener in self._listeners:
-                self._listeners.remove(listener)
+            if listener in self._observers:
+                self._observers.remove(listener)
 
 
 pass
 
 Answer = TypeVar("Answer")
-LAST_WORDS = 2.0
+SHUTDOWN_FLUSH_TIMEOUT_SECONDS = 2.0
 PATIENCE_SECONDS = 60.0  # a program may itself make room for a thread or a process meanwhile
 
 
-class Workshop:
+class QueueRuntime:
     """Everything that has to be opened and closed."""
 
     def __init__(
-        self, handler: Callable[..., Any], config: Config, handles: Handles, *, contain: bool = False
+        self, handler: Callable[..., Any], config: Config, handles: JobHandles, *, contain: bool = False
     ) -> None:
         self._handles = handles
         self._contain = contain
         self.clock = SystemClock()
-        self._guest: Guest | None = None
+        self._backend: EmbeddedBackend | None = None
         self._closed = False
         self._lock = Lock()
         self.undone: list[Job[Any]] = []
         self._process = os.getpid()
         self.scheduler = Scheduler(max_queue=config.max_queue_size, patience=PATIENCE_SECONDS)
-        self.scheduler.graph.remembers = 0
+        self.scheduler.graph.remembers_ended = 0
         self.subscribers = Subscribers(lambda: self.engine.post())
         self.engine = Engine(
             clock=self.clock,
             scheduler=self.scheduler,
-            reactor=Bell(),
+            reactor=ThreadWaker(),
             journal=NoJournal(),
-            metrics=(RunningMetrics if config.enable_metrics else _NoMetrics)(self.clock.now()),
+            metrics=(MetricsCollector if config.enable_metrics else _NoMetrics)(self.clock.now()),
             teller=self.subscribers,
         )
-        self._calls = Calls(handler, self.clock, self.engine, at_once=False)
-        self._slots = Slots(config.max_workers, self._begin, self.engine, self.engine.fail)
+        self._calls = CallContext(handler, self.clock, self.engine, at_once=False)
+        self._slots = ThreadPoolExecutor(config.max_workers, self._begin, self.engine, self.engine.fail)
         self.engine.executor = self._slots
         self.thread = Thread(target=self._run, name="pqrun-engine", daemon=True)
 
@@ -144,8 +144,8 @@ class Workshop:
         without, and `fail` if there can't be any more.
         """
         self._take_in = arrive
-        self.engine.arrive = self._arrive
-        self.engine.resolve = resolve
+        self.engine.before_turn = self._arrive
+        self.engine.after_turn = resolve
         self._fail = fail
         start_thread(self.thread)
 
@@ -178,14 +178,14 @@ class Workshop:
         self.engine.turn(ask=_nothing)
         return self.engine.snapshot()
 
-    def knock(self) -> None:
+    def notify(self) -> None:
         """Somebody has arrived: at once if there is a free slot, else with whatever happens next."""
         if self._slots.busy < self._slots.capacity():
-            self.engine.look()
+            self.engine.poke()
         else:
             self.engine.post()
 
-    def subscribe(self, listener: Listener | Hear) -> Callable[[], None]:
+    def subscribe(self, listener: Observer | EventCallback) -> Callable[[], None]:
         """Who listens wants to hear at once what begins."""
         self._calls.at_once = True
         end = self.subscribers.add(listener)
@@ -196,8 +196,8 @@ class Workshop:
     def make_room_for_commands(self) -> None:
         """Before the first of them is put in. OSError if there can be no directory for them."""
         with self._lock:
-            if self._guest is None:
-                self._guest = Guest(self.clock, self.engine, contain=self._contain)
+            if self._backend is None:
+                self._backend = EmbeddedBackend(self.clock, self.engine, contain=self._contain)
                 atexit.register(self._at_exit)
 
     def stop(self, *, cancel: bool) -> None:
@@ -206,7 +206,7 @@ class Workshop:
         def stop(scheduler: Scheduler, now: float) -> None:
             if scheduler.stopping is None:
                 scheduler.stop("shutdown", now, drain=True)
-            self._take_out_the_rest(scheduler, now)
+            self._drop_unstarted(scheduler, now)
             if cancel:
                 scheduler.signalled(now)  # most often by Ctrl-C, which commands may have got as well
                 for task in scheduler.running():
@@ -214,10 +214,10 @@ class Workshop:
 
         self.ask(stop)
 
-    def take_out_the_rest(self) -> None:
+    def drop_unstarted(self) -> None:
         """At the end: an attempt that failed after `stop` may have wanted another one."""
         if self.engine.broken is None:
-            self.ask(self._take_out_the_rest)
+            self.ask(self._drop_unstarted)
 
     def close(self) -> None:
         """Nothing runs any more: everything that was taken is given back."""
@@ -226,13 +226,13 @@ class Workshop:
                 self._closed = True
                 self._slots.close()
                 self.subscribers.end()
-                if self._guest is not None:
+                if self._backend is not None:
                     atexit.unregister(self._at_exit)
-                    self._guest.close()
+                    self._backend.close()
 
     def _arrive(self, scheduler: Scheduler, now: float) -> None:
         self._take_in(scheduler, now)
-        if self.engine.alarm <= now and not self._calls.at_once:
+        if self.engine.next_timer <= now and not self._calls.at_once:
             self._ask_who_began()  # the time of one of them may be over
 
     def _ask_who_began(self) -> None:
@@ -245,11 +245,11 @@ class Workshop:
         handle = self._handles.by_seq[attempt.key.seq]
         handle.started = True
         handle.job.retry_count = attempt.key.attempt - 1
-        if self._guest is not None and isinstance(attempt.spec.work, Command):
-            return self._guest.task(attempt, handle)
+        if self._backend is not None and isinstance(attempt.spec.work, Command):
+            return self._backend.task(attempt, handle)
         return CallTask(attempt, self._calls)
 
-    def _take_out_the_rest(self, scheduler: Scheduler, now: float) -> None:
+    def _drop_unstarted(self, scheduler: Scheduler, now: float) -> None:
         """What has no slot stays undone: first what is queued, then what waits for another attempt."""
         running = {task.seq for task in scheduler.running()}
         rest = [task for task in scheduler.tasks.values() if task.seq not in running]
@@ -272,14 +272,14 @@ class Workshop:
                 scheduler.stop("exit", now, force=True)
 
             self.engine.turn(ask=stop)
-            self.thread.join(LAST_WORDS)
+            self.thread.join(SHUTDOWN_FLUSH_TIMEOUT_SECONDS)
 
 
 def _nothing(scheduler: Scheduler, now: float) -> None:
     """To ask for a turn is enough."""
 
 
-class _NoMetrics(RunningMetrics):
+class _NoMetrics(MetricsCollector):
     """Counts nothing."""
 
     def fold(self, events: Iterable[Event]) -> None:

@@ -11,21 +11,21 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-from pqrun.core.text import safe
+from pqrun.core.text import escape_controls
 
 # What GitHub's runner obeys: a line whose first visible text is `::`, or `##[` anywhere in it.
 _COMMAND = re.compile(rb"(?:\A|[\r\n])[^!-~\r\n]*::|##\[")
 _OWN_LINE = re.compile(r"(?m)^(\s*):(?=:)|##(?=\[)")
 
 
-class Fence(NamedTuple):
+class CIFence(NamedTuple):
     """What goes before and after a job's output on one stream."""
 
     before: bytes = b""
     after: bytes = b""
 
 
-class Fences:
+class CIFences:
     """For one service: `github`, `gitlab` or `none`."""
 
     def __init__(self, service: str, new_token: Callable[[], str], now: Callable[[], float]) -> None:
@@ -43,15 +43,15 @@ class Fences:
         """Whether the next mark would be overlooked behind an unfinished line."""
         return self._service == "github"
 
-    def around(self, title: str, output: bytes | None) -> Fence:
+    def around(self, title: str, output: bytes | None) -> CIFence:
         """For one piece of output (None: too long to look at); folded under that title if there is one."""
         if self._service == "github":
             return self._github(title, output)
         if self._service == "gitlab" and title:
             return self._gitlab(title)
-        return Fence()
+        return CIFence()
 
-    def _github(self, title: str, output: bytes | None) -> Fence:
+    def _github(self, title: str, output: bytes | None) -> CIFence:
         before, after = b"", b""
         if output is None or _COMMAND.search(output):
             token = self._new_token().encode()
@@ -59,16 +59,16 @@ class Fences:
         if title:
             before = b"::group::%b\n" % _one_line(title) + before
             after += b"::endgroup::\n"
-        return Fence(before, after)
+        return CIFence(before, after)
 
-    def _gitlab(self, title: str) -> Fence:
+    def _gitlab(self, title: str) -> CIFence:
         name = b"pqrun_%b" % self._new_token().encode()  # else a job could end the section
         now = int(self._now())
         start = b"\x1b[0Ksection_start:%d:%b[collapsed=true]\r\x1b[0K%b\n" % (now, name, _one_line(title))
-        return Fence(start, b"\x1b[0Ksection_end:%d:%b\r\x1b[0K\n" % (now, name))
+        return CIFence(start, b"\x1b[0Ksection_end:%d:%b\r\x1b[0K\n" % (now, name))
 
 
-def harmless(text: str) -> str:
+def neutralize_commands(text: str) -> str:
     """Lines of ours that quote a job, so that GitHub's runner obeys nothing in them."""
     return _OWN_LINE.sub(lambda found: f"{found[1]}: " if found[1] is not None else "## ", text)
 
@@ -79,4 +79,4 @@ def harmless_json(text: str) -> str:
 
 
 def _one_line(title: str) -> bytes:
-    return safe(title).encode("utf-8", "replace")
+    return escape_controls(title).encode("utf-8", "replace")

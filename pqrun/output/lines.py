@@ -6,9 +6,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from pqrun.core.text import safe_line
+from pqrun.core.text import escape_line
 
-LONGEST_PIECE = 1 << 20
+MAX_PIECE_BYTES = 1 << 20
 _CLEAN = re.compile(rb"[ -~\t\n]*")
 
 
@@ -18,7 +18,7 @@ def pieces_of_lines(pieces: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:
     for piece in pieces:
         rest += piece
         cut = rest.rfind(b"\n") + 1
-        if not cut and len(rest) >= LONGEST_PIECE:
+        if not cut and len(rest) >= MAX_PIECE_BYTES:
             cut = len(rest)
         if cut:
             yield rest[:cut], begins
@@ -40,7 +40,9 @@ def for_screen(piece: bytes) -> bytes:
     if _CLEAN.fullmatch(piece):
         return piece
     lines = piece.split(b"\n")
-    return b"\n".join([safe_line(_last_version(line).decode("utf-8", "replace")).encode() for line in lines])
+    return b"\n".join(
+        [escape_line(_last_version(line).decode("utf-8", "replace")).encode() for line in lines]
+    )
 
 
 def _last_version(line: bytes) -> bytes:

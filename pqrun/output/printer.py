@@ -7,18 +7,18 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from pqrun.core import events as ev
-from pqrun.core.errors import OwnFailure
-from pqrun.core.job import Count, JobSpec
-from pqrun.core.text import duration_text, how_it_ended, name_of, safe
-from pqrun.output.ci_markers import Fence, Fences
-from pqrun.output.lines import LONGEST_PIECE, for_screen, pieces_of_lines, tagged
+from pqrun.core.errors import InternalFailure
+from pqrun.core.job import CountedAs, JobSpec
+from pqrun.core.text import describe_exit, escape_controls, format_duration, job_label
+from pqrun.output.ci_markers import CIFence, CIFences
+from pqrun.output.lines import MAX_PIECE_BYTES, for_screen, pieces_of_lines, tagged
 from pqrun.output.store import Capture, Stream
-from pqrun.output.writer import Outlet
+from pqrun.output.writer import StreamWriter
 
-MOST_HELD = 16 * 1024 * 1024
+MAX_HELD_BYTES = 16 * 1024 * 1024
 
 
-class Order:
+class OrderedOutput:
     """Jobs are numbered from 1. Holds what has ended too early, and how far the running ones have got."""
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class Order:
         """Keeps output until its turn; in files, once it is much."""
         self._held[event.seq] = event
         self._held_bytes += event.output.in_memory
-        if self._held_bytes > MOST_HELD:
+        if self._held_bytes > MAX_HELD_BYTES:
             self._held_bytes = 0
             for held in self._held.values():
                 for stream in (held.output.out, held.output.err):
@@ -59,7 +59,7 @@ class Order:
                             if stream.path is None:
                                 stream.to_file()
                             stream.forget()
-                        except OwnFailure:
+                        except InternalFailure:
                             return  # no room there: it stays where it is, and nothing is lost
 
     def ended(self, seq: int) -> Iterator[tuple[int, ev.AttemptEnded | None, list[ev.OutputGrew]]]:
@@ -81,7 +81,7 @@ class Order:
 
 pass
 
-FAILED = {Count.FAILED, Count.TIMEOUT}
+FAILED = {CountedAs.FAILED, CountedAs.TIMEOUT}
 
 
 class OutputStyle(NamedTuple):
@@ -101,7 +101,7 @@ class OutputStyle(NamedTuple):
 class OutputPrinter:
     """Prints what jobs printed. `hidden`: what would go to a terminal is not wanted there now."""
 
-    def __init__(self, style: OutputStyle, out: Outlet, err: Outlet, fences: Fences) -> None:
+    def __init__(self, style: OutputStyle, out: StreamWriter, err: StreamWriter, fences: CIFences) -> None:
         self.hidden: Callable[[], bool] = lambda: False
         self._style = style
         self._outlets = {1: out, 2: err}
@@ -109,10 +109,10 @@ class OutputPrinter:
         self._fences = fences
         self._names_wanted = style.tag or fences.needed
         self._specs: dict[int, JobSpec] = {}
-        self._order = Order() if style.keep_order else None
+        self._order = OrderedOutput() if style.keep_order else None
         self._shown: dict[tuple[int, int], int] = {}
 
-    def catch_up(self, events: Sequence[ev.Event]) -> None:
+    def replay(self, events: Sequence[ev.Event]) -> None:
         """Learns what the jobs are called that an earlier process has left."""
         if self._names_wanted:
             for event in events:
@@ -126,7 +126,7 @@ class OutputPrinter:
         if self._order is not None:
             self._order.begin_with(seqs)
 
-    def hear(self, events: Sequence[ev.Event]) -> None:
+    def on_events(self, events: Sequence[ev.Event]) -> None:
         """Prints what may be printed now."""
         for event in events:
             match event:
@@ -159,7 +159,7 @@ class OutputPrinter:
     def _attempt_ended(self, event: ev.AttemptEnded, output: Capture) -> None:
         order = self._order
         its_turn = order is None or order.is_turn_of(event.seq)
-        if event.counted is Count.RETRIED:
+        if event.counted is CountedAs.RETRIED:
             # Its lines were shown as they came, if they were; then so is the rest of the last one.
             wanted = self._style.streams and its_turn
         else:
@@ -209,7 +209,7 @@ class OutputPrinter:
         if fence.before:
             outlet.write(fence.before)
         if not tag and not screen:
-            outlet.pour(lambda fd: stream.copy_to(fd, start, end))
+            outlet.copy_from(lambda fd: stream.copy_to(fd, start, end))
         else:
             for piece, begins in pieces_of_lines(stream.pieces(start, end)):
                 lines = for_screen(piece) if screen else piece
@@ -225,16 +225,16 @@ class OutputPrinter:
         if not self._style.tag:
             return b""
         spec = self._specs.get(seq)
-        return safe(spec.id if spec else str(seq)).encode("utf-8", "replace") + b"\t"
+        return escape_controls(spec.id if spec else str(seq)).encode("utf-8", "replace") + b"\t"
 
     def _fence(
         self, seq: int, stream: Stream, start: int, end: int, tag: bytes, ended: ev.AttemptEnded | None
-    ) -> Fence:
+    ) -> CIFence:
         if not self._fences.needed:
-            return Fence()
+            return CIFence()
         fold = ended is not None and ended.counted in FAILED and start == 0
         title = _title(ended, self._specs.get(seq)) if ended is not None and fold else ""
-        short = end - start <= LONGEST_PIECE
+        short = end - start <= MAX_PIECE_BYTES
         return self._fences.around(title, tag + b"".join(stream.pieces(start, end)) if short else None)
 
 
@@ -242,6 +242,6 @@ def _title(event: ev.AttemptEnded, spec: JobSpec | None) -> str:
     """`test[py3.12] failed: exit 1, try 1/1, 22s`."""
     name, limit, tries = str(event.seq), None, 1
     if spec is not None:
-        name, limit, tries = name_of(spec), spec.timeout, max(event.attempt, spec.retry.max + 1)
-    how = how_it_ended(event.exit, event.asked, limit)
-    return f"{name} failed: {how}, try {event.attempt}/{tries}, {duration_text(event.ended - event.began)}"
+        name, limit, tries = job_label(spec), spec.timeout, max(event.attempt, spec.retry.max + 1)
+    how = describe_exit(event.exit, event.asked, limit)
+    return f"{name} failed: {how}, try {event.attempt}/{tries}, {format_duration(event.ended - event.began)}"

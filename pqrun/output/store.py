@@ -14,12 +14,12 @@ import select
 import termios
 from collections.abc import Iterator
 
-from pqrun.core.errors import OwnFailure
-from pqrun.core.job import Key
+from pqrun.core.errors import InternalFailure
+from pqrun.core.job import AttemptId
 
-IN_MEMORY = 64 * 1024
-PIECE = 1024 * 1024
-A_DIRECTORY = 500
+MAX_IN_MEMORY_BYTES = 64 * 1024
+COPY_CHUNK_BYTES = 1024 * 1024
+FILES_PER_DIRECTORY = 500
 SUFFIX = {1: "out", 2: "err"}
 
 _splice = getattr(os, "splice", None)
@@ -32,12 +32,12 @@ class Logs:
         self.directory = directory
         self.keep = keep
 
-    def path(self, key: Key, stream: int) -> str:
+    def path(self, key: AttemptId, stream: int) -> str:
         """Where that stream of that attempt is, if there was any."""
-        shard = f"{key.seq // A_DIRECTORY:04d}"
+        shard = f"{key.seq // FILES_PER_DIRECTORY:04d}"
         return f"{self.directory}/{shard}/{key.seq}.{key.attempt}.{SUFFIX[stream]}"
 
-    def create(self, key: Key, stream: int) -> int:
+    def create(self, key: AttemptId, stream: int) -> int:
         """A new file, open; `OwnFailure` if it can't be."""
         path = self.path(key, stream)
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -53,7 +53,7 @@ class Logs:
                 os.unlink(path)
             return os.open(path, flags, 0o600)
         except OSError as error:
-            raise OwnFailure(f"cannot create {path}: {error.strerror}") from error
+            raise InternalFailure(f"cannot create {path}: {error.strerror}") from error
 
 
 class Stream:
@@ -61,7 +61,7 @@ class Stream:
 
     __slots__ = ("_chunks", "_fd", "_key", "_logs", "last_line_end", "number", "path", "size")
 
-    def __init__(self, logs: Logs, key: Key, number: int) -> None:
+    def __init__(self, logs: Logs, key: AttemptId, number: int) -> None:
         self.number = number
         self.size = 0
         self.path: str | None = None
@@ -71,10 +71,10 @@ class Stream:
         self._chunks: list[bytes] = []
         self._fd: int | None = None
 
-    def take(self, pipe: int, *, limit: int = PIECE, by_line: bool = False) -> int:
+    def take(self, pipe: int, *, limit: int = COPY_CHUNK_BYTES, by_line: bool = False) -> int:
         """Moves what a pipe holds; 0 at its end. `by_line` keeps `last_line_end` up to date."""
         if self._fd is None or by_line or _splice is None:
-            data = os.read(pipe, min(limit, IN_MEMORY))
+            data = os.read(pipe, min(limit, MAX_IN_MEMORY_BYTES))
             was_small = self._fd is None
             self.put(data, by_line=by_line)
             if was_small and self._fd is not None:
@@ -91,7 +91,7 @@ class Stream:
         if self._fd is None:
             self._chunks.append(data)
             self.size += len(data)
-            if self.size > IN_MEMORY:
+            if self.size > MAX_IN_MEMORY_BYTES:
                 self._spill()
         else:
             write_all(self._fd, data)
@@ -124,7 +124,7 @@ class Stream:
             write_all(fd, b"".join(self._chunks))
         except OSError as error:
             path = self._logs.path(self._key, self.number)
-            raise OwnFailure(f"cannot write {path}: {error.strerror}") from error
+            raise InternalFailure(f"cannot write {path}: {error.strerror}") from error
         finally:
             os.close(fd)
         self.path = self._logs.path(self._key, self.number)
@@ -149,7 +149,7 @@ class Stream:
             return
         with open(self.path, "rb", buffering=0) as file:
             file.seek(start)
-            while start < end and (piece := file.read(min(PIECE, end - start))):
+            while start < end and (piece := file.read(min(COPY_CHUNK_BYTES, end - start))):
                 start += len(piece)
                 yield piece
 
@@ -175,12 +175,12 @@ class Capture:
 
     __slots__ = ("err", "out")
 
-    def __init__(self, logs: Logs, key: Key) -> None:
+    def __init__(self, logs: Logs, key: AttemptId) -> None:
         self.out = Stream(logs, key, 1)
         self.err = Stream(logs, key, 2)
 
     @classmethod
-    def stored(cls, logs: Logs, key: Key, out: int, err: int) -> Capture:
+    def stored(cls, logs: Logs, key: AttemptId, out: int, err: int) -> Capture:
         """What an attempt printed in an earlier process: so many bytes, in their files."""
         capture = cls(logs, key)
         for stream, size in ((capture.out, out), (capture.err, err)):
@@ -217,10 +217,10 @@ def _widen(pipe: int) -> None:
     """Lets a pipe hold more, as there is much to come: fewer, larger steps."""
     if hasattr(fcntl, "F_SETPIPE_SZ"):
         with contextlib.suppress(OSError):  # no pipe, or its owner has as many pages in pipes as may be
-            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIECE)
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, COPY_CHUNK_BYTES)
 
 
-def held_by(pipe: int) -> int:
+def bytes_available(pipe: int) -> int:
     """How many bytes wait in it."""
     return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, b"\0\0\0\0"), "little")
 
@@ -238,14 +238,14 @@ def write_all(fd: int, data: bytes | memoryview) -> None:
 def copy_range(source: int, fd: int, start: int, end: int) -> None:
     """Copies bytes from a file to a descriptor, by `sendfile` if the kernel can do that here."""
     by_kernel = True
-    if end - start >= PIECE:
+    if end - start >= COPY_CHUNK_BYTES:
         _widen(fd)
     while start < end:
         try:
             if by_kernel:
                 moved = os.sendfile(fd, source, start, min(end - start, 1 << 30))
             else:
-                data = _read_at(source, min(PIECE, end - start), start)
+                data = _read_at(source, min(COPY_CHUNK_BYTES, end - start), start)
                 write_all(fd, data)
                 moved = len(data)
         except BlockingIOError:

@@ -9,13 +9,13 @@ import re
 import stat
 from collections.abc import Callable
 
-from pqrun.core.text import safe_line
+from pqrun.core.text import escape_line
 from pqrun.output.store import write_all
 
 _CLEAN = re.compile(r"[ -~\t\n]*")
 
 
-class Outlet:
+class StreamWriter:
     """One descriptor for people. `failure` says why it could not be written, if so.
 
     `before_lines` is called before each write, so that a live table on the same terminal can step
@@ -28,17 +28,17 @@ class Outlet:
         self.gone = False
         self.failure = ""
         self.wrote = False
-        self.before_lines: Callable[[], None] = lambda: None
-        self.harmless: Callable[[str], str] = lambda text: text
+        self.before_write: Callable[[], None] = lambda: None
+        self.neutralize: Callable[[str], str] = lambda text: text
 
     def write(self, data: bytes) -> None:
         """Writes all of it; after the first failure nothing more."""
-        self.before_lines()
+        self.before_write()
         self._try(lambda: write_all(self.fd, data))
 
-    def pour(self, copy: Callable[[int], None]) -> None:
+    def copy_from(self, copy: Callable[[int], None]) -> None:
         """Lets `copy` write to the descriptor itself."""
-        self.before_lines()
+        self.before_write()
         self._try(lambda: copy(self.fd))
 
     def draw(self, text: str) -> None:
@@ -48,8 +48,8 @@ class Outlet:
     def say(self, text: str) -> None:
         """A line of ours, or several; on a terminal nothing in them steers it, whoever wrote what they quote."""
         if not _CLEAN.fullmatch(text) and self.is_terminal:
-            text = "\n".join(map(safe_line, text.split("\n")))
-        self.write(self.harmless(text).encode("utf-8", "backslashreplace") + b"\n")
+            text = "\n".join(map(escape_line, text.split("\n")))
+        self.write(self.neutralize(text).encode("utf-8", "backslashreplace") + b"\n")
 
     @property
     def is_terminal(self) -> bool:

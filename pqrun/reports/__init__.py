@@ -12,9 +12,9 @@ from pqrun.core import events as ev
 from pqrun.ui.terminal import ci_service
 
 if TYPE_CHECKING:
-    from pqrun.input import Input
-    from pqrun.reports.report_set import Reports
-    from pqrun.reports.run_info import Ending, RunFacts
+    from pqrun.input import JobInput
+    from pqrun.reports.report_set import ReportSet
+    from pqrun.reports.run_info import Ending, RunInfo
 
 OPTIONS = (
     "junit", "trace", "summary", "metrics", "metrics_listen", "joblog", "events", "on_finish", "on_failure",
@@ -28,10 +28,10 @@ class NoReports:
     failures: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
-    def begin(self, run: RunFacts) -> None:
+    def begin(self, run: RunInfo) -> None:
         """Opens nothing."""
 
-    def hear(self, events: Sequence[ev.Event]) -> None:
+    def on_events(self, events: Sequence[ev.Event]) -> None:
         """Tells nobody."""
 
     def close(self) -> None:
@@ -42,7 +42,7 @@ class NoReports:
         return ending.code
 
 
-def reports_of(settings: Any, source: Input | None = None) -> Reports | NoReports:
+def reports_of(settings: Any, source: JobInput | None = None) -> ReportSet | NoReports:
     """What those settings ask for; `UserError` for what can't be had, or would destroy what `source` reads."""
     if any(getattr(settings, name) for name in (*OPTIONS, "results")) or _into_files():
         from pqrun.reports.file_clashes import refuse_clashes
@@ -51,9 +51,9 @@ def reports_of(settings: Any, source: Input | None = None) -> Reports | NoReport
     on_github = ci_service(settings.ci, os.environ) == "github"
     if not (on_github or any(getattr(settings, name) is not None for name in OPTIONS)):
         return NoReports()
-    from pqrun.reports.report_set import Reports
+    from pqrun.reports.report_set import ReportSet
 
-    return Reports(settings)
+    return ReportSet(settings)
 
 
 def _into_files() -> bool:
@@ -64,18 +64,18 @@ def _into_files() -> bool:
         return False
 
 
-def write_after(settings: Any, events: Sequence[ev.Event], run: RunFacts, ending: Ending) -> list[str]:
+def write_after(settings: Any, events: Sequence[ev.Event], run: RunInfo, ending: Ending) -> list[str]:
     """The reports of a recorded run, made from its events; what could not be written.
 
     `settings` has an attribute for each report that is wanted (`junit`, `trace`, `summary`, `metrics`,
     `joblog`, `events`). Jobs of a run that is not `ending.live` count as interrupted where they ran.
     """
     from pqrun.reports.file_clashes import refuse_clashes
-    from pqrun.reports.report_set import Reports
+    from pqrun.reports.report_set import ReportSet
 
     refuse_clashes(settings, [os.path.join(run.cwd or "", name) for name in run.files if name != "-"])
-    reports = Reports(settings, environment={})
+    reports = ReportSet(settings, environment={})
     reports.begin(run)
-    reports.hear(events)
+    reports.on_events(events)
     reports.finish(ending)
     return reports.failures

@@ -12,26 +12,26 @@ from typing import Any, NamedTuple
 
 from pqrun.core import events as ev
 from pqrun.core.job import (
-    Count,
-    Exited,
+    CountedAs,
+    ExitedWith,
     JobSpec,
-    Lost,
+    KilledBySignal,
+    LostExit,
     NotStarted,
     Outcome,
-    Signalled,
     StopReason,
-    shown_command,
+    format_command,
 )
-from pqrun.core.job_table import Ledger, Row
-from pqrun.core.text import how_it_ended, plain
+from pqrun.core.job_table import JobRow, JobTable
+from pqrun.core.text import describe_exit, strip_ansi
 
 NEVER_RAN = ("pending", "queued", "waiting")
 
 
-class Case(NamedTuple):
+class ReportedCase(NamedTuple):
     """One job. `out` and `err` are the last bytes of its last attempt, empty if that went well."""
 
-    row: Row
+    row: JobRow
     out: bytes = b""
     err: bytes = b""
 
@@ -43,7 +43,7 @@ class Case(NamedTuple):
             case "ok":
                 return "flaky" if row.retries else "ok"
             case "failed" if not row.allowed:
-                return "failed" if isinstance(row.exit, Exited | Signalled) else "error"
+                return "failed" if isinstance(row.exit, ExitedWith | KilledBySignal) else "error"
             case "timeout" if not row.allowed:
                 return "error"
             case "failed" | "timeout":
@@ -57,7 +57,7 @@ class Case(NamedTuple):
         return "left"
 
 
-class Cases:
+class ReportedCases:
     """Folds events. `tail`: so many bytes of each stream of what did not go well are wanted.
 
     `ended` gets each job when it has ended for good; `again` the number of one that is to be forgotten,
@@ -67,13 +67,13 @@ class Cases:
 
     def __init__(
         self,
-        ended: Callable[[Case], None],
+        ended: Callable[[ReportedCase], None],
         again: Callable[[int], None],
         *,
         tail: int,
-        tried: Callable[[Row, ev.AttemptEnded, Case], None] | None = None,
+        tried: Callable[[JobRow, ev.AttemptEnded, ReportedCase], None] | None = None,
     ) -> None:
-        self.ledger = Ledger()
+        self.ledger = JobTable()
         self._ended = ended
         self._again = again
         self._tried = tried
@@ -87,22 +87,22 @@ class Cases:
             match event:
                 case ev.JobReopened(seq=seq, spec=spec):
                     if seq not in rows:
-                        rows[seq] = Row(seq, spec)
+                        rows[seq] = JobRow(seq, spec)
                     self._again(seq)
                 case ev.JobDropped(seq=seq) if seq not in rows:
                     self._again(seq)
                     continue
-                case ev.JobSaid() | ev.OutputGrew():
+                case ev.StatusReported() | ev.OutputGrew():
                     continue
-            self.ledger.hear((event,))
+            self.ledger.on_events((event,))
             match event:
                 case ev.AttemptEnded(seq=seq, counted=counted, output=output):
                     self._attempt_ended(rows[seq], event, counted, output)
                 case ev.JobEnded(seq=seq):
                     out, err = self._tails.pop(seq, (b"", b""))
-                    self._ended(Case(rows.pop(seq), out, err))
+                    self._ended(ReportedCase(rows.pop(seq), out, err))
 
-    def rest(self, *, live: bool = False) -> list[Case]:
+    def rest(self, *, live: bool = False) -> list[ReportedCase]:
         """The jobs that have not ended; what runs in a run that is over was interrupted."""
         cases = []
         for row in self.ledger.rows.values():
@@ -110,17 +110,17 @@ class Cases:
                 row.state = str(Outcome.INTERRUPTED)
                 row.message = row.message or "pqrun ended while it ran"
                 row.exit = row.asked = None
-            cases.append(Case(row))
+            cases.append(ReportedCase(row))
         return cases
 
-    def _attempt_ended(self, row: Row, event: ev.AttemptEnded, counted: Count, output: Any) -> None:
+    def _attempt_ended(self, row: JobRow, event: ev.AttemptEnded, counted: CountedAs, output: Any) -> None:
         tails = (b"", b"")
-        if output is not None and counted is not Count.COMPLETED and self._tail:
+        if output is not None and counted is not CountedAs.COMPLETED and self._tail:
             tails = (end_of(output.out, self._tail), end_of(output.err, self._tail))
-        if counted is not Count.RETRIED:
+        if counted is not CountedAs.RETRIED:
             self._tails[row.seq] = tails
         elif self._tried is not None:
-            self._tried(row, event, Case(row, *tails))
+            self._tried(row, event, ReportedCase(row, *tails))
 
 
 def end_of(stream: Any, limit: int) -> bytes:
@@ -131,7 +131,7 @@ def end_of(stream: Any, limit: int) -> bytes:
         return b""
 
 
-LONGEST_NAME = 120
+MAX_NAME_LENGTH = 120
 _ESCAPES = re.compile(
     r"\x1b\[[0-?]{0,64}[ -/]{0,8}[@-~]"  # colours, cursor movements
     r"|\x1b[\]PX^_][^\x07\x1b]{0,4096}(?:\x07|\x1b\\)"  # titles, links
@@ -156,26 +156,26 @@ def last_lines(data: bytes, most: int, longest: int = 1000) -> list[str]:
 
 def one_line(text: str, longest: int = 500) -> str:
     """Any text on one line, without what steers; cut to so many characters."""
-    text = _NOT_TEXT.sub("\ufffd", plain(" ".join(text[: 4 * longest].split())))
+    text = _NOT_TEXT.sub("\ufffd", strip_ansi(" ".join(text[: 4 * longest].split())))
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
-def name_of(row: Row) -> str:
+def case_name(row: JobRow) -> str:
     """What to call a job: its id, or its command if it has none of its own."""
-    return name_for(row.spec)
+    return case_name_for(row.spec)
 
 
-def name_for(spec: JobSpec) -> str:
+def case_name_for(spec: JobSpec) -> str:
     """The same, of one that has not begun."""
-    name = spec.id if spec.named else shown_command(spec.work)
-    return one_line(name, LONGEST_NAME if not spec.named else 1000) or spec.id
+    name = spec.id if spec.named else format_command(spec.work)
+    return one_line(name, MAX_NAME_LENGTH if not spec.named else 1000) or spec.id
 
 
-def how(row: Row) -> str:
+def describe_case(row: JobRow) -> str:
     """How it ended, in a few words; `lost` tells why."""
-    if isinstance(row.exit, Lost) and row.asked is None:
+    if isinstance(row.exit, LostExit) and row.asked is None:
         return f"lost: {one_line(row.exit.why)}"
-    return how_it_ended(row.exit, row.asked, row.spec.timeout)
+    return describe_exit(row.exit, row.asked, row.spec.timeout)
 
 
 def code_span(text: str) -> str:
@@ -198,18 +198,18 @@ pass
 pass
 
 
-def is_error(row: Row) -> bool:
-    return row.asked is not None or not isinstance(row.exit, Exited | Signalled)
+def is_error(row: JobRow) -> bool:
+    return row.asked is not None or not isinstance(row.exit, ExitedWith | KilledBySignal)
 
 
-def about(row: Row) -> dict[str, str]:
+def about(row: JobRow) -> dict[str, str]:
     """Type and message of what went wrong."""
     match row.exit, row.asked:
         case _, StopReason.TIMEOUT | StopReason.IDLE:
             kind = "timeout"
-        case Exited(), _:
+        case ExitedWith(), _:
             kind = "exit"
-        case Signalled(), _:
+        case KilledBySignal(), _:
             kind = "signal"
         case NotStarted(), _:
             kind = "not-started"
@@ -217,21 +217,21 @@ def about(row: Row) -> dict[str, str]:
             kind = row.state
         case _:
             kind = "lost"
-    words = [how(row) or row.state, *([one_line(row.message)] if row.message else [])]
+    words = [describe_case(row) or row.state, *([one_line(row.message)] if row.message else [])]
     return {"type": kind, "message": ": ".join(words)}
 
 
-def why_skipped(case: Case) -> str:
+def why_skipped(case: ReportedCase) -> str:
     row = case.row
     if case.verdict == "allowed":
-        return f"may fail, and did: {how(row)}"
+        return f"may fail, and did: {describe_case(row)}"
     return one_line(row.message) or row.state
 
 
-def story(case: Case) -> str:
+def story(case: ReportedCase) -> str:
     """What a reader shows under the failed case's name."""
     row = case.row
-    command = one_line(shown_command(row.spec.work), 2000)
+    command = one_line(format_command(row.spec.work), 2000)
     tries = f", attempt {row.attempts}" if row.attempts > 1 else ""
     lines = last_lines(case.err, 20) or last_lines(case.out, 20)
     return "\n".join([f"$ {command}", f"{about(row)['message']}{tries}", *lines])

@@ -8,17 +8,17 @@ from heapq import heapify, heappop, heappush
 from typing import Any
 
 from pqrun.core import events as ev
-from pqrun.core.job import Exited, JobSpec, NotStarted, Signalled, shown_command
-from pqrun.core.text import how_it_ended
+from pqrun.core.job import ExitedWith, JobSpec, KilledBySignal, NotStarted, format_command
+from pqrun.core.text import describe_exit
 from pqrun.core.unicode_json import as_json
 from pqrun.reports.cases import one_line
 from pqrun.reports.json_document import numbers
-from pqrun.reports.run_info import Ending, RunFacts
-from pqrun.reports.spool import Spool
-from pqrun.reports.targets import Whole
+from pqrun.reports.run_info import Ending, RunInfo
+from pqrun.reports.spool import TextSpool
+from pqrun.reports.targets import AtomicFile
 
 
-class Lanes:
+class TraceLanes:
     """Who is in which lane: the worker's number if it is known, else the lowest that is free."""
 
     def __init__(self) -> None:
@@ -79,20 +79,20 @@ WORKERS, QUEUE = 1, 2  # as processes of the trace
 ACTIVE = "active workers"
 
 
-class Trace:
+class ChromeTrace:
     """Collects trace events in a spool; `finish` writes the file."""
 
-    def __init__(self, target: Whole, run: RunFacts) -> None:
+    def __init__(self, target: AtomicFile, run: RunInfo) -> None:
         self.target = target
         self._run = run
-        self._spool = Spool()
-        self._lanes = Lanes()
+        self._spool = TextSpool()
+        self._lanes = TraceLanes()
         self._specs: dict[int, JobSpec] = {}
         self._queued: dict[int, float] = {}
         self._counted: dict[str, int] = {}
         self._last = run.began
 
-    def hear(self, events: Sequence[ev.Event]) -> None:
+    def on_events(self, events: Sequence[ev.Event]) -> None:
         """Takes in what happened."""
         for event in events:
             self._last = event.at
@@ -141,10 +141,10 @@ class Trace:
         spec, exit = self._specs[event.seq], event.exit
         args = {
             "id": spec.id, "seq": event.seq, "attempt": event.attempt, "counted": str(event.counted),
-            "how": how_it_ended(exit, event.asked, spec.timeout),
-            "command": one_line(shown_command(spec.work)),
-            "exit": exit.code if isinstance(exit, Exited | NotStarted) else None,
-            "signal": exit.name if isinstance(exit, Signalled) else None,
+            "how": describe_exit(exit, event.asked, spec.timeout),
+            "command": one_line(format_command(spec.work)),
+            "exit": exit.code if isinstance(exit, ExitedWith | NotStarted) else None,
+            "signal": exit.name if isinstance(exit, KilledBySignal) else None,
             "priority": spec.priority.name.lower(), "slots": spec.slots,
             "user_s": round(event.usage.user, 6), "sys_s": round(event.usage.system, 6),
         }  # fmt: skip
@@ -167,7 +167,7 @@ class Trace:
 
     def _name(self, seq: int) -> str:
         spec = self._specs[seq]
-        return one_line(spec.id if spec.named else shown_command(spec.work), 200)
+        return one_line(spec.id if spec.named else format_command(spec.work), 200)
 
     def _event(self, phase: str, name: str, at: float, pid: int, tid: int, **more: Any) -> dict[str, Any]:
         """`ts` in microseconds since the run began."""

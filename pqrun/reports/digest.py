@@ -9,43 +9,43 @@ from collections.abc import Sequence
 
 from pqrun.core import events as ev
 from pqrun.core.job import Outcome
-from pqrun.core.job_table import Row
-from pqrun.reports.cases import Case, Cases, last_lines
+from pqrun.core.job_table import JobRow
+from pqrun.reports.cases import ReportedCase, ReportedCases, last_lines
 from pqrun.reports.run_info import Ending
 
-MOST_FAILURES = 500
-MOST_TAILS = 50
-TAIL = 8 * 1024
+MAX_FAILURES = 500
+MAX_TAILS = 50
+TAIL_BYTES = 8 * 1024
 TAIL_LINES = 50
-SLOWEST = 5
-BAD = ("failed", "error", "allowed")
+MAX_SLOWEST = 5
+UNSUCCESSFUL = ("failed", "error", "allowed")
 
 
-class Failure:
+class DigestFailure:
     """A job that did not go well, with the last lines that it printed."""
 
     __slots__ = ("allowed", "lines", "row")
 
-    def __init__(self, row: Row, lines: list[str], *, allowed: bool) -> None:
+    def __init__(self, row: JobRow, lines: list[str], *, allowed: bool) -> None:
         self.row = row
         self.lines = lines
         self.allowed = allowed
 
 
-class Digest:
+class RunDigest:
     """Hears everything; keeps the first few of each kind, and counts the rest."""
 
     def __init__(self) -> None:
         self.added = 0
         self.outcomes: Counter[str] = Counter()
         self.verdicts: Counter[str] = Counter()
-        self.failures: dict[int, Failure] = {}
-        self.flaky: dict[int, Row] = {}
-        self._cases = Cases(self._put, self._forget, tail=TAIL)
+        self.failures: dict[int, DigestFailure] = {}
+        self.flaky: dict[int, JobRow] = {}
+        self._cases = ReportedCases(self._put, self._forget, tail=TAIL_BYTES)
         self._verdict_of: dict[int, str] = {}
-        self._slowest: list[tuple[float, int, Row]] = []
+        self._slowest: list[tuple[float, int, JobRow]] = []
 
-    def hear(self, events: Sequence[ev.Event]) -> None:
+    def on_events(self, events: Sequence[ev.Event]) -> None:
         """Takes in what happened."""
         for event in events:
             match event:
@@ -75,7 +75,7 @@ class Digest:
         return self.outcomes.total()
 
     @property
-    def slowest(self) -> list[tuple[float, Row]]:
+    def slowest(self) -> list[tuple[float, JobRow]]:
         """The longest jobs, with their seconds."""
         return [(seconds, row) for seconds, _, row in sorted(self._slowest, reverse=True)]
 
@@ -87,21 +87,21 @@ class Digest:
         jobs = "1 job" if self.added == 1 else f"{self.added} jobs"
         return f"{jobs}: {', '.join(parts)}" if parts else jobs
 
-    def _put(self, case: Case) -> None:
+    def _put(self, case: ReportedCase) -> None:
         row, verdict = case.row, case.verdict
         self.outcomes[row.state] += 1
         self.verdicts[verdict] += 1
-        if verdict in BAD and len(self.failures) < MOST_FAILURES:
-            wanted = len(self.failures) < MOST_TAILS
+        if verdict in UNSUCCESSFUL and len(self.failures) < MAX_FAILURES:
+            wanted = len(self.failures) < MAX_TAILS
             told = last_lines(case.err, TAIL_LINES) or last_lines(case.out, TAIL_LINES) if wanted else []
-            self.failures[row.seq] = Failure(row, told, allowed=verdict == "allowed")
-        elif verdict == "flaky" and len(self.flaky) < MOST_FAILURES:
+            self.failures[row.seq] = DigestFailure(row, told, allowed=verdict == "allowed")
+        elif verdict == "flaky" and len(self.flaky) < MAX_FAILURES:
             self.flaky[row.seq] = row
         if verdict != "ok":
             self._verdict_of[row.seq] = verdict
         if row.started is not None and row.ended is not None:
             heapq.heappush(self._slowest, (row.ended - row.started, -row.seq, row))
-            if len(self._slowest) > SLOWEST:
+            if len(self._slowest) > MAX_SLOWEST:
                 heapq.heappop(self._slowest)
 
     def _uncount(self, outcome: Outcome | None) -> None:

@@ -7,17 +7,17 @@ from collections.abc import Callable, Sequence
 from typing import Any, assert_never
 
 from pqrun.core import events as ev
-from pqrun.core.job import Exited, JobSpec, NotStarted, Signalled
+from pqrun.core.job import ExitedWith, JobSpec, KilledBySignal, NotStarted
 from pqrun.core.unicode_json import as_json, bytes_beside
 from pqrun.reports.json_document import numbers, timestamp
-from pqrun.reports.run_info import Ending, RunFacts
-from pqrun.reports.targets import Growing
+from pqrun.reports.run_info import Ending, RunInfo
+from pqrun.reports.targets import StreamingFile
 
 Moment = Callable[[float], str]
-Told = tuple[str, dict[str, Any]]
+EventFacts = tuple[str, dict[str, Any]]
 
 
-def told(event: ev.Event, moment: Moment) -> Told | None:
+def event_facts(event: ev.Event, moment: Moment) -> EventFacts | None:
     """What is told of it beside its time and its job; `None` for what nobody is told."""
     match event:
         case ev.JobAdded(spec=spec, by=by):
@@ -47,7 +47,7 @@ def told(event: ev.Event, moment: Moment) -> Told | None:
             return "job_reopened", {"was": str(outcome)}
         case ev.JobDropped(_, _, dropped):
             return "job_dropped", {"was": str(dropped) if dropped else None}
-        case ev.JobSaid(_, _, attempt, status, progress):
+        case ev.StatusReported(_, _, attempt, status, progress):
             return "job_said", {"attempt": attempt, "status": status, "progress": progress}
         case ev.JobChanged(_, _, spec, by, front):
             return "job_changed", {**_spec(spec), "by": by or None, "front": front}
@@ -60,7 +60,7 @@ def told(event: ev.Event, moment: Moment) -> Told | None:
 def _told_of_run(
     event: ev.InputEnded | ev.SlotsChanged | ev.StartsHeld | ev.WorkersChanged | ev.PoolChanged | ev.RunPaused
     | ev.RunStopping,
-) -> Told:  # fmt: skip
+) -> EventFacts:  # fmt: skip
     match event:
         case ev.InputEnded(_, jobs, complete, why):
             return "input_ended", {"jobs": jobs, "complete": complete, "why": why or None}
@@ -86,8 +86,8 @@ def _attempt(event: ev.AttemptEnded, moment: Moment) -> dict[str, Any]:
     return {
         "attempt": event.attempt,
         "counted": str(event.counted),
-        "exit": exit.code if isinstance(exit, Exited | NotStarted) else None,
-        "signal": exit.name if isinstance(exit, Signalled) else None,
+        "exit": exit.code if isinstance(exit, ExitedWith | NotStarted) else None,
+        "signal": exit.name if isinstance(exit, KilledBySignal) else None,
         "reason": str(event.asked) if event.asked else None,
         "message": event.said.message or getattr(exit, "why", None),
         "started_at": moment(event.began) if ran else None,
@@ -122,7 +122,7 @@ SCHEMA = 1
 class EventLog:
     """Writes each batch of events in one go."""
 
-    def __init__(self, target: Growing, run: RunFacts) -> None:
+    def __init__(self, target: StreamingFile, run: RunInfo) -> None:
         self.target = target
         self._run = run
         self._ids: dict[int, str] = {}
@@ -138,7 +138,7 @@ class EventLog:
             )
         )
 
-    def hear(self, events: Sequence[ev.Event]) -> None:
+    def on_events(self, events: Sequence[ev.Event]) -> None:
         """Writes what has happened."""
         lines = [line for event in events if (line := self._told(event))]
         if lines:
@@ -157,7 +157,7 @@ class EventLog:
         self.target.close()
 
     def _told(self, event: ev.Event) -> bytes:
-        found = told(event, self._moment)
+        found = event_facts(event, self._moment)
         if found is None:
             return b""
         name, facts = found

@@ -8,13 +8,13 @@ import stat
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from pqrun.core.errors import OwnFailure, UserError
-from pqrun.journal.run_directory import INDEX, JOURNAL, LOG, LOGS, OURS, RunDirectory, find_run
+from pqrun.core.errors import InternalFailure, UserError
+from pqrun.journal.run_directory import INDEX, JOURNAL, LOG_NAME, LOGS, OUR_FILES, RunDirectory, find_run
 from pqrun.reports.targets import DESCRIPTOR, STANDARD
 
 OPTIONS = ("junit", "trace", "summary", "metrics", "joblog", "events")
 RESULTS = ("stdout", "stderr", "meta.json")
-_WITH_OTHERS = (INDEX, JOURNAL, LOG)  # SQLite has files beside its own; a log goes aside when it is long
+_WITH_OTHERS = (INDEX, JOURNAL, LOG_NAME)  # SQLite has files beside its own; a log goes aside when it is long
 _LEVELS = 3
 
 
@@ -76,7 +76,7 @@ def _runs(settings: Any) -> Iterator[str]:
     if resumed := getattr(settings, "resume", None):
         try:
             yield os.path.realpath(find_run(resumed).path)
-        except (OwnFailure, UserError):
+        except (InternalFailure, UserError):
             return  # it is told by what opens it
 
 
@@ -91,7 +91,7 @@ def _recorded_above(real: str) -> Iterator[str]:
 def _is_of(real: str, found: os.stat_result | None, run: str) -> bool:
     if real.startswith(f"{run}/"):
         name = real[len(run) + 1 :].partition("/")[0]
-        if name in OURS or name.startswith(_WITH_OTHERS):
+        if name in OUR_FILES or name.startswith(_WITH_OTHERS):
             return True
     if found is None or found.st_nlink < 2:
         return False

@@ -5,22 +5,22 @@ import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from pqrun.core.job_table import Row
-from pqrun.output.writer import Outlet
-from pqrun.reports.cases import how, name_of, one_line
-from pqrun.reports.digest import Digest
-from pqrun.reports.markdown import A_PAGE, page
-from pqrun.reports.run_info import Ending, RunFacts
+from pqrun.core.job_table import JobRow
+from pqrun.output.writer import StreamWriter
+from pqrun.reports.cases import case_name, describe_case, one_line
+from pqrun.reports.digest import RunDigest
+from pqrun.reports.markdown import MAX_PAGE_BYTES, page
+from pqrun.reports.run_info import Ending, RunInfo
 
-MOST_ANNOTATIONS = 9  # GitHub shows ten of a step
-LEAST = 4096
+MAX_ANNOTATIONS = 9  # GitHub shows ten of a step
+MIN_SUMMARY_BYTES = 4096
 
 
-class Note(NamedTuple):
+class Annotation(NamedTuple):
     """One annotation; `place` is the job's in its file."""
 
     level: str
-    place: Row | None
+    place: JobRow | None
     title: str
     message: str
 
@@ -33,42 +33,42 @@ class Note(NamedTuple):
         return f"::{self.level} {','.join(facts)}::{_data(self.message)}"
 
 
-def annotate(step: str, digest: Digest, run: RunFacts, ending: Ending, err: Outlet | None) -> str:
+def annotate(step: str, digest: RunDigest, run: RunInfo, ending: Ending, err: StreamWriter | None) -> str:
     """All of it; why the summary could not be written, if so. `step` names its file, `err` is for the log."""
     if err is not None and (lines := annotations(digest)):
         err.write(lines.encode("utf-8", "backslashreplace"))
     return add_to_step(step, digest, run, ending) if step else ""
 
 
-def annotations(digest: Digest) -> str:
+def annotations(digest: RunDigest) -> str:
     """Lines for the log, failures first: at most ten, the last of which counts the others."""
     notes = list(_notes(digest))
     total = sum(digest.verdicts[verdict] for verdict in ("failed", "error", "allowed", "flaky"))
-    shown = notes[:MOST_ANNOTATIONS]
+    shown = notes[:MAX_ANNOTATIONS]
     if rest := total - len(shown):
         level = "error" if any(note.level == "error" for note in shown) else "warning"
-        shown.append(Note(level, None, "pqrun", f"and {rest} more; {digest.headline()}"))
+        shown.append(Annotation(level, None, "pqrun", f"and {rest} more; {digest.headline()}"))
     return "".join(f"{note}\n" for note in shown)
 
 
-def _notes(digest: Digest) -> Iterator[Note]:
+def _notes(digest: RunDigest) -> Iterator[Annotation]:
     for failure in sorted(digest.failures.values(), key=lambda failure: failure.allowed):
         row = failure.row
         level = "warning" if failure.allowed else "error"
-        words = [how(row) or row.state]
+        words = [describe_case(row) or row.state]
         words += [f"after {row.attempts} attempts"] if row.attempts > 1 else []
         last = one_line(row.message or (failure.lines[-1] if failure.lines else ""), 300)
-        yield Note(level, row, name_of(row), ", ".join(words) + (f": {last}" if last else ""))
+        yield Annotation(level, row, case_name(row), ", ".join(words) + (f": {last}" if last else ""))
     for row in digest.flaky.values():
-        yield Note("warning", row, name_of(row), f"passed only at attempt {row.attempts}")
+        yield Annotation("warning", row, case_name(row), f"passed only at attempt {row.attempts}")
 
 
-def add_to_step(path: str, digest: Digest, run: RunFacts, ending: Ending) -> str:
+def add_to_step(path: str, digest: RunDigest, run: RunInfo, ending: Ending) -> str:
     """Appends the page to the step's summary, as far as there is room; why it could not, if so."""
     try:
         with open(path, "ab+") as file:
             size = os.fstat(file.fileno()).st_size
-            if (room := A_PAGE - size - 1) < LEAST:
+            if (room := MAX_PAGE_BYTES - size - 1) < MIN_SUMMARY_BYTES:
                 return "the step's summary is full"
             file.seek(max(0, size - 1))
             if file.read(1) not in (b"", b"\n"):  # a heading begins a line

@@ -13,17 +13,17 @@ from math import inf
 from typing import Any, NamedTuple
 
 from pqrun.core.job import Outcome
-from pqrun.core.text import duration_text
+from pqrun.core.text import format_duration
 from pqrun.core.unicode_json import as_json
-from pqrun.executors.local.environment import TREE, inherited
-from pqrun.executors.local.spawn import SHELL, no_option, signal_name
-from pqrun.reports.digest import Digest
+from pqrun.executors.local.environment import TREE_VARIABLE, inherited
+from pqrun.executors.local.spawn import DEFAULT_SHELL, no_option, signal_name
+from pqrun.reports.digest import RunDigest
 from pqrun.reports.json_document import SCHEMA, job_entry, numbers
-from pqrun.reports.run_info import Ending, RunFacts
+from pqrun.reports.run_info import Ending, RunInfo
 
-LIMIT = 60.0
-GRACE = 1.0
-MOST_JOBS = 100
+TIMEOUT_SECONDS = 60.0
+GRACE_SECONDS = 1.0
+MAX_JOBS = 100
 
 
 class Hook(NamedTuple):
@@ -32,7 +32,7 @@ class Hook(NamedTuple):
     name: str
     run: str | tuple[str, ...]
     on_failure: bool = False
-    limit: float = LIMIT
+    limit: float = TIMEOUT_SECONDS
 
 
 def hooks_of(settings: Any) -> list[Hook]:
@@ -41,7 +41,7 @@ def hooks_of(settings: Any) -> list[Hook]:
     The file's may come out of a journal's header, where JSON made a list of a tuple and left out nothing.
     """
     said = getattr(settings, "hooks", None) or {}
-    limit = said.get("timeout", LIMIT)
+    limit = said.get("timeout", TIMEOUT_SECONDS)
     found = []
     for key in ("on_failure", "on_finish"):
         name, run = f"--{key.replace('_', '-')}", getattr(settings, key, None)
@@ -54,7 +54,7 @@ def hooks_of(settings: Any) -> list[Hook]:
 
 
 def run_hooks(
-    hooks: Iterable[Hook], digest: Digest, run: RunFacts, ending: Ending, wait: Callable[[float], bool]
+    hooks: Iterable[Hook], digest: RunDigest, run: RunInfo, ending: Ending, wait: Callable[[float], bool]
 ) -> Iterator[str]:
     """Runs those that are due, one after another; what went wrong."""
     summary, variables = summary_of(digest, run, ending), variables_of(digest, run, ending)
@@ -77,7 +77,7 @@ def run_hook(
     `wait` waits for so many seconds and says whether somebody wants us to stop. Its output goes to our
     stderr, since stdout is the jobs'.
     """
-    words = [*SHELL, no_option(hook.run)] if isinstance(hook.run, str) else list(hook.run)
+    words = [*DEFAULT_SHELL, no_option(hook.run)] if isinstance(hook.run, str) else list(hook.run)
     with tempfile.TemporaryFile() as stdin:
         try:
             stdin.write(summary)
@@ -93,7 +93,7 @@ def run_hook(
         stop = wait(patience)
         patience = min(2 * patience, 0.05)
         if stop or time.monotonic() > limit:
-            why = "stopped" if stop else f"took longer than {duration_text(hook.limit)} and was stopped"
+            why = "stopped" if stop else f"took longer than {format_duration(hook.limit)} and was stopped"
     if why:
         _end(process)
         return why
@@ -103,15 +103,15 @@ def run_hook(
 def _environment(variables: Mapping[str, str]) -> dict[bytes, bytes]:
     """As jobs get it, without what is for them; the mark of a job around us finds a hook too."""
     found = inherited()
-    if (mark := os.environb.get(TREE)) is not None:
-        found[TREE] = mark
+    if (mark := os.environb.get(TREE_VARIABLE)) is not None:
+        found[TREE_VARIABLE] = mark
     return found | {os.fsencode(name): os.fsencode(value) for name, value in variables.items()}
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     """Its group is asked to end, then killed; its leader is reaped last, so that no number is another's."""
     os.killpg(process.pid, signal.SIGTERM)
-    limit = time.monotonic() + GRACE
+    limit = time.monotonic() + GRACE_SECONDS
     while not os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
         if time.monotonic() > limit:
             break
@@ -126,9 +126,9 @@ def _how(code: int) -> str:
     return f"exit {code}" if code else ""
 
 
-def summary_of(digest: Digest, run: RunFacts, ending: Ending) -> bytes:
+def summary_of(digest: RunDigest, run: RunInfo, ending: Ending) -> bytes:
     """What a hook reads: the final document, with the jobs that did not go well alone."""
-    rows = [failure.row for failure in digest.failures.values()][:MOST_JOBS]
+    rows = [failure.row for failure in digest.failures.values()][:MAX_JOBS]
     bad = sum(digest.verdicts[verdict] for verdict in ("failed", "error", "allowed"))
     document: dict[str, Any] = {
         "schema": SCHEMA,
@@ -140,7 +140,7 @@ def summary_of(digest: Digest, run: RunFacts, ending: Ending) -> bytes:
     return as_json(document, indent=1).encode() + b"\n"
 
 
-def variables_of(digest: Digest, run: RunFacts, ending: Ending) -> dict[str, str]:
+def variables_of(digest: RunDigest, run: RunInfo, ending: Ending) -> dict[str, str]:
     """The same in short. No name is one that an option of a pqrun in the hook would read."""
     return {
         "PQRUN_RUN_ID": run.run_id,

@@ -10,11 +10,11 @@ import signal
 from collections.abc import Sequence
 
 from pqrun.core import events as ev
-from pqrun.core.job import Exited, NotStarted, Signalled, StopReason, shown_command
-from pqrun.core.job_table import Row
-from pqrun.reports.cases import Case, Cases
-from pqrun.reports.run_info import Ending, RunFacts
-from pqrun.reports.targets import Growing
+from pqrun.core.job import ExitedWith, KilledBySignal, NotStarted, StopReason, format_command
+from pqrun.core.job_table import JobRow
+from pqrun.reports.cases import ReportedCase, ReportedCases
+from pqrun.reports.run_info import Ending, RunInfo
+from pqrun.reports.targets import StreamingFile
 
 HEADER = b"Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand\n"
 
@@ -22,13 +22,13 @@ HEADER = b"Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCom
 class JobLog:
     """Writes a line when a job has ended."""
 
-    def __init__(self, target: Growing, run: RunFacts) -> None:
+    def __init__(self, target: StreamingFile, run: RunInfo) -> None:
         self.target = target
         self._run = run
-        self._cases = Cases(self._ended, lambda _seq: None, tail=0)
+        self._cases = ReportedCases(self._ended, lambda _seq: None, tail=0)
         self._lines = [HEADER]
 
-    def hear(self, events: Sequence[ev.Event]) -> None:
+    def on_events(self, events: Sequence[ev.Event]) -> None:
         """Writes what has ended."""
         self._cases.hear(events)
         if self._lines:
@@ -37,15 +37,15 @@ class JobLog:
 
     def finish(self, ending: Ending) -> None:
         """It is complete."""
-        self.hear(())
+        self.on_events(())
         self.target.close()
 
-    def _ended(self, case: Case) -> None:
+    def _ended(self, case: ReportedCase) -> None:
         row = case.row
         if row.exit is not None and row.asked is not StopReason.INTERRUPTED:
             self._lines.append(self._line(row))
 
-    def _line(self, row: Row) -> bytes:
+    def _line(self, row: JobRow) -> bytes:
         began = row.ended if row.started is None or isinstance(row.exit, NotStarted) else row.started
         assert began is not None and row.ended is not None
         code, number = _how(row)
@@ -53,7 +53,7 @@ class JobLog:
             str(row.seq), ":", f"{self._run.wall(began):10.3f}", f"{max(0.0, row.ended - began):10.3f}",
             "0", str(row.stdout_bytes), str(code), str(number),
         )  # fmt: skip
-        command = shown_command(row.spec.work).replace("\n", "\0")  # as there: a job is a line
+        command = format_command(row.spec.work).replace("\n", "\0")  # as there: a job is a line
         return "\t".join(facts).encode() + b"\t" + _as_it_was(command) + b"\n"
 
 
@@ -65,14 +65,14 @@ def _as_it_was(command: str) -> bytes:
         return command.encode("utf-8", "replace")
 
 
-def _how(row: Row) -> tuple[int, int]:
+def _how(row: JobRow) -> tuple[int, int]:
     """Exitval and Signal; what we stopped ended by the signal with which parallel would have stopped it."""
     match row.exit, row.asked:
         case _, StopReason():
             return -1, int(signal.SIGTERM)
-        case ((Exited(code) | NotStarted(code)), _):
+        case ((ExitedWith(code) | NotStarted(code)), _):
             return code, 0
-        case Signalled(name), _:
+        case KilledBySignal(name), _:
             return 0, _number_of(name)
     return -1, 0
 

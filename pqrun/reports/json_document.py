@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from pqrun.core.job_table import Row
+from pqrun.core.job_table import JobRow
 from pqrun.core.metrics import Metrics
 from pqrun.core.unicode_json import as_json, bytes_beside
 
@@ -20,7 +20,7 @@ def timestamp(wall: float) -> str:
     return datetime.fromtimestamp(wall, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-def job_entry(row: Row, wall: Wall) -> dict[str, Any]:
+def job_entry(row: JobRow, wall: Wall) -> dict[str, Any]:
     """One job as records show it; `memory_peak_bytes` only where somebody has looked."""
 
     def moment(at: float | None) -> str | None:
@@ -60,7 +60,7 @@ def job_entry(row: Row, wall: Wall) -> dict[str, Any]:
     }
 
 
-def document(run: dict[str, Any], metrics: Metrics, rows: Iterable[Row], wall: Wall) -> dict[str, Any]:
+def document(run: dict[str, Any], metrics: Metrics, rows: Iterable[JobRow], wall: Wall) -> dict[str, Any]:
     """The whole, as `show --json` prints it."""
     jobs = [job_entry(row, wall) for row in rows]
     return {"schema": SCHEMA, "run": run, "metrics": numbers(metrics), "jobs": jobs}

@@ -13,28 +13,28 @@ from xml.etree import ElementTree as ET
 
 from pqrun.core import events as ev
 from pqrun.core.job import JobSpec, is_gone
-from pqrun.core.job_table import Row
+from pqrun.core.job_table import JobRow
 from pqrun.reports.cases import (
-    Case,
-    Cases,
+    ReportedCase,
+    ReportedCases,
     about,
-    how,
+    case_name_for,
+    describe_case,
     is_error,
-    name_for,
     one_line,
     printed,
     story,
     why_skipped,
 )
-from pqrun.reports.run_info import Ending, RunFacts
-from pqrun.reports.spool import Place, Shelf, Spool
-from pqrun.reports.targets import Whole
+from pqrun.reports.run_info import Ending, RunInfo
+from pqrun.reports.spool import SpooledText, SpooledTexts, TextSpool
+from pqrun.reports.targets import AtomicFile
 
-A_CASE = 32 * 1024  # bytes of each stream
-A_RETRY = 4 * 1024
-A_FILE = 20 * 1024 * 1024  # GitLab refuses more than 30 MB; what comes later keeps a little
-A_LITTLE = 1024
-MOST_RETRIES = 10
+MAX_CASE_BYTES = 32 * 1024  # bytes of each stream
+MAX_RETRY_BYTES = 4 * 1024
+MAX_FILE_BYTES = 20 * 1024 * 1024  # GitLab refuses more than 30 MB; what comes later keeps a little
+REDUCED_CASE_BYTES = 1024
+MAX_RETRIES_SHOWN = 10
 PASSED, FAILURE, ERROR, SKIPPED = 1, 2, 3, 4
 KINDS = {
     "ok": PASSED, "flaky": PASSED, "failed": FAILURE, "error": ERROR,
@@ -42,25 +42,25 @@ KINDS = {
 }  # fmt: skip
 
 
-class JUnit:
+class JUnitReport:
     """Collects cases; `finish` writes the file."""
 
-    def __init__(self, target: Whole, run: RunFacts) -> None:
+    def __init__(self, target: AtomicFile, run: RunInfo) -> None:
         self.target = target
         self._run = run
-        self._spool = Spool()
-        self._shelf = Shelf(self._spool)
-        self._cases = Cases(self._put, self._shelf.remove, tail=A_CASE, tried=self._tried)
-        self._tries: dict[int, list[tuple[Place, bool]]] = {}
+        self._spool = TextSpool()
+        self._shelf = SpooledTexts(self._spool)
+        self._cases = ReportedCases(self._put, self._shelf.remove, tail=MAX_CASE_BYTES, tried=self._tried)
+        self._tries: dict[int, list[tuple[SpooledText, bool]]] = {}
         self._names: dict[int, int] = {}
         self._dropped: set[int] = set()
 
-    def hear(self, events: Sequence[ev.Event]) -> None:
+    def on_events(self, events: Sequence[ev.Event]) -> None:
         """Takes in what happened. Who is known first has his name first, whoever ends first."""
         for event in events:
             match event:
                 case ev.JobAdded(_, seq, spec):
-                    self._is_free(_suite_of(spec), name_for(spec), seq)
+                    self._is_free(_suite_of(spec), case_name_for(spec), seq)
                 case ev.JobDropped(_, seq):
                     self._dropped.add(seq)
         self._cases.hear(events)
@@ -76,16 +76,16 @@ class JUnit:
         self.target.write(self._pieces())
         self._spool.close()
 
-    def _tried(self, row: Row, event: ev.AttemptEnded, case: Case) -> None:
+    def _tried(self, row: JobRow, event: ev.AttemptEnded, case: ReportedCase) -> None:
         places = self._tries.setdefault(row.seq, [])
         error = is_error(row)
         element = ET.Element("rerunError" if error else "rerunFailure", about(row))
-        ET.SubElement(element, "stackTrace").text = f"attempt {event.attempt}: {how(row)}"
-        self._add_output(element, case, A_RETRY)
+        ET.SubElement(element, "stackTrace").text = f"attempt {event.attempt}: {describe_case(row)}"
+        self._add_output(element, case, MAX_RETRY_BYTES)
         places.append((self._spool.put(ET.tostring(element)), is_gone(event.exit)))
-        del places[:-MOST_RETRIES]
+        del places[:-MAX_RETRIES_SHOWN]
 
-    def _put(self, case: Case) -> None:
+    def _put(self, case: ReportedCase) -> None:
         row = case.row
         suite = _suite_of(row.spec)
         seconds = 0.0 if row.started is None or row.ended is None else max(0.0, row.ended - row.started)
@@ -103,13 +103,13 @@ class JUnit:
             if row.state == "ok":
                 tried.tag = tried.tag.replace("rerun", "flaky")
             element.append(tried)
-        self._add_output(element, case, A_CASE)
+        self._add_output(element, case, MAX_CASE_BYTES)
         text = ET.tostring(element, encoding="utf-8", xml_declaration=False) + b"\n"
         self._shelf.put(row.seq, text, kind=kind, suite=suite, seconds=seconds)
 
-    def _name(self, suite: str, row: Row) -> str:
+    def _name(self, suite: str, row: JobRow) -> str:
         """Two jobs of a suite never have the same, because a reader would drop one of them."""
-        name = name_for(row.spec)
+        name = case_name_for(row.spec)
         while not self._is_free(suite, name, row.seq):
             name = f"{name} #{row.seq}"
         return name
@@ -121,9 +121,9 @@ class JUnit:
             self._names[key] = seq
         return self._names[key] == seq
 
-    def _add_output(self, parent: ET.Element, case: Case, limit: int) -> None:
-        if self._spool.size > A_FILE:
-            limit = A_LITTLE
+    def _add_output(self, parent: ET.Element, case: ReportedCase, limit: int) -> None:
+        if self._spool.size > MAX_FILE_BYTES:
+            limit = REDUCED_CASE_BYTES
         sizes = (case.row.stdout_bytes, case.row.stderr_bytes)
         for tag, data, size in zip(("system-out", "system-err"), (case.out, case.err), sizes, strict=True):
             if text := printed(data[-limit:]):
@@ -149,7 +149,7 @@ class JUnit:
         yield b"</testsuites>\n"
 
 
-def _totals(shelf: Shelf, jobs: Sequence[int]) -> dict[str, str]:
+def _totals(shelf: SpooledTexts, jobs: Sequence[int]) -> dict[str, str]:
     return {
         "tests": str(len(jobs)),
         "failures": str(shelf.count(jobs, FAILURE)),

@@ -8,28 +8,28 @@ from html import escape
 
 from pqrun.core import events as ev
 from pqrun.core.job import Outcome
-from pqrun.core.job_table import Row
-from pqrun.core.metrics import TEN
-from pqrun.core.text import duration_text
-from pqrun.reports.cases import code_block, code_span, how, name_of, one_line
-from pqrun.reports.digest import Digest, Failure
+from pqrun.core.job_table import JobRow
+from pqrun.core.metrics import CORE_METRICS
+from pqrun.core.text import format_duration
+from pqrun.reports.cases import case_name, code_block, code_span, describe_case, one_line
+from pqrun.reports.digest import DigestFailure, RunDigest
 from pqrun.reports.json_document import numbers
-from pqrun.reports.run_info import Ending, RunFacts
-from pqrun.reports.targets import Whole
+from pqrun.reports.run_info import Ending, RunInfo
+from pqrun.reports.targets import AtomicFile
 
-A_PAGE = 1024 * 1024 - 1  # what GitHub takes from one step
-MOST_ROWS = 200
+MAX_PAGE_BYTES = 1024 * 1024 - 1  # what GitHub takes from one step
+MAX_ROWS = 200
 
 
-class Summary:
+class MarkdownSummary:
     """Writes the page into a file of its own."""
 
-    def __init__(self, target: Whole, run: RunFacts, digest: Digest) -> None:
+    def __init__(self, target: AtomicFile, run: RunInfo, digest: RunDigest) -> None:
         self.target = target
         self._run = run
         self._digest = digest
 
-    def hear(self, events: Sequence[ev.Event]) -> None:
+    def on_events(self, events: Sequence[ev.Event]) -> None:
         """The digest hears for it."""
 
     def finish(self, ending: Ending) -> None:
@@ -37,7 +37,7 @@ class Summary:
         self.target.write([page(self._digest, self._run, ending)])
 
 
-def page(digest: Digest, run: RunFacts, ending: Ending, room: int = A_PAGE) -> bytes:
+def page(digest: RunDigest, run: RunInfo, ending: Ending, room: int = MAX_PAGE_BYTES) -> bytes:
     """The page in at most so many bytes: details go first, and that is said."""
     top, metrics = list(_top(digest, ending)), list(_numbers(run, ending))
     parts, end = [*top, *_failures(digest)], [*_flaky(digest), *_slowest(digest), *metrics]
@@ -62,7 +62,7 @@ def _size(parts: list[str]) -> int:
     return sum(len(part.encode()) + 2 for part in parts)
 
 
-def _top(digest: Digest, ending: Ending) -> Iterator[str]:
+def _top(digest: RunDigest, ending: Ending) -> Iterator[str]:
     mark = "✅" if ending.code == 0 else "❌"
     yield f"### {mark} {digest.headline()}"
     if digest.stopped and (digest.ended < digest.added or digest.outcomes[Outcome.INTERRUPTED]):
@@ -74,61 +74,61 @@ def _top(digest: Digest, ending: Ending) -> Iterator[str]:
     yield _table([name for name, _ in shown], [[str(count) for _, count in shown]])
 
 
-def _failures(digest: Digest) -> Iterator[str]:
+def _failures(digest: RunDigest) -> Iterator[str]:
     bad = digest.verdicts["failed"] + digest.verdicts["error"] + digest.verdicts["allowed"]
     if not bad:
         return
     rows = [
-        [code_span(name_of(failure.row)), code_span(_how(failure)), str(failure.row.attempts),
+        [code_span(case_name(failure.row)), code_span(_how(failure)), str(failure.row.attempts),
          _seconds(failure.row), code_span(_last_word(failure))]
-        for failure in list(digest.failures.values())[:MOST_ROWS]
+        for failure in list(digest.failures.values())[:MAX_ROWS]
     ]  # fmt: skip
     yield _table(["job", "how it ended", "attempts", "time", "last words"], rows)
     if bad > len(rows):
         yield f"and {bad - len(rows)} more"
 
 
-def _flaky(digest: Digest) -> Iterator[str]:
+def _flaky(digest: RunDigest) -> Iterator[str]:
     if digest.flaky:
         yield "#### Passed only when tried again"
-        shown = list(digest.flaky.values())[:MOST_ROWS]
-        rows = [[code_span(name_of(row)), str(row.attempts)] for row in shown]
+        shown = list(digest.flaky.values())[:MAX_ROWS]
+        rows = [[code_span(case_name(row)), str(row.attempts)] for row in shown]
         yield _table(["job", "attempts"], rows)
         if digest.verdicts["flaky"] > len(rows):
             yield f"and {digest.verdicts['flaky'] - len(rows)} more"
 
 
-def _slowest(digest: Digest) -> Iterator[str]:
+def _slowest(digest: RunDigest) -> Iterator[str]:
     if digest.added > 1 and digest.slowest:
         yield "#### Slowest"
         yield _table(
-            ["job", "time"], [[code_span(name_of(row)), duration_text(s)] for s, row in digest.slowest]
+            ["job", "time"], [[code_span(case_name(row)), format_duration(s)] for s, row in digest.slowest]
         )
 
 
-def _numbers(run: RunFacts, ending: Ending) -> Iterator[str]:
+def _numbers(run: RunInfo, ending: Ending) -> Iterator[str]:
     found = numbers(ending.metrics)
-    table = _table(["metric", "value"], [[f"`{name}`", str(found[name])] for name in TEN])
+    table = _table(["metric", "value"], [[f"`{name}`", str(found[name])] for name in CORE_METRICS])
     yield f"<details><summary>Metrics of run {escape(run.run_id)}</summary>\n\n{table}\n\n</details>"
 
 
-def _folded(failure: Failure) -> str:
-    title = escape(f"{name_of(failure.row)}: {_how(failure)}")
+def _folded(failure: DigestFailure) -> str:
+    title = escape(f"{case_name(failure.row)}: {_how(failure)}")
     return f"<details><summary>{title}</summary>\n\n{code_block(chr(10).join(failure.lines))}\n\n</details>"
 
 
-def _how(failure: Failure) -> str:
-    return (how(failure.row) or failure.row.state) + (" (may fail)" if failure.allowed else "")
+def _how(failure: DigestFailure) -> str:
+    return (describe_case(failure.row) or failure.row.state) + (" (may fail)" if failure.allowed else "")
 
 
-def _last_word(failure: Failure) -> str:
+def _last_word(failure: DigestFailure) -> str:
     return one_line(failure.row.message or (failure.lines[-1] if failure.lines else ""), 200)
 
 
-def _seconds(row: Row) -> str:
+def _seconds(row: JobRow) -> str:
     if row.started is None or row.ended is None:
         return ""
-    return duration_text(max(0.0, row.ended - row.started))
+    return format_duration(max(0.0, row.ended - row.started))
 
 
 def _table(heads: list[str], rows: list[list[str]]) -> str:

@@ -22,10 +22,10 @@ from prometheus_client.registry import Collector
 
 from pqrun.core import events as ev
 from pqrun.core.errors import UserError
-from pqrun.core.job import Count, Outcome, Priority
-from pqrun.core.metrics import RunningMetrics
-from pqrun.reports.run_info import Ending, RunFacts
-from pqrun.reports.targets import Whole
+from pqrun.core.job import CountedAs, Outcome, Priority
+from pqrun.core.metrics import MetricsCollector
+from pqrun.reports.run_info import Ending, RunInfo
+from pqrun.reports.targets import AtomicFile
 
 BOUNDS = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14400.0)
 BUCKETS = [*(str(bound) for bound in BOUNDS), "+Inf"]
@@ -48,11 +48,11 @@ class Histogram:
         return list(accumulate(self._counts))
 
 
-class Tally:
+class PrometheusTotals:
     """Folds events. What counts up never goes down, as those who compute rates of it rely on."""
 
     def __init__(self, began: float, workers: int) -> None:
-        self.metrics = RunningMetrics(began)
+        self.metrics = MetricsCollector(began)
         self.workers = workers
         self.enqueued: Counter[Priority] = Counter()
         self.dequeued: Counter[Priority] = Counter()
@@ -65,7 +65,7 @@ class Tally:
         self._waited: dict[int, float] = {}
         self._refused: dict[int, Priority] = {}
 
-    def hear(self, events: Iterable[ev.Event]) -> None:
+    def on_events(self, events: Iterable[ev.Event]) -> None:
         """Takes in what happened, in order."""
         for event in events:
             self.metrics.fold((event,))
@@ -104,7 +104,7 @@ class Tally:
         self._refused.clear()
         for seq, waited in self._waited.items() if not live else ():
             priority = self._priority[seq]
-            self.attempts[priority, str(Count.STOPPED)] += 1
+            self.attempts[priority, str(CountedAs.STOPPED)] += 1
             self.jobs[priority, str(Outcome.INTERRUPTED)] += 1
             self.waits[priority].observe(waited)
             self.processing[priority].observe(0.0)
@@ -134,11 +134,11 @@ pass
 LEVELS = {priority: priority.name.lower() for priority in Priority}
 
 
-class Numbers(Collector):
+class RunMetrics(Collector):
     """The run as metric families, whenever somebody asks."""
 
-    def __init__(self, run: RunFacts, last_success: float | None = None) -> None:
-        self.tally = Tally(run.began, run.workers or 0)
+    def __init__(self, run: RunInfo, last_success: float | None = None) -> None:
+        self.tally = PrometheusTotals(run.began, run.workers or 0)
         self.registry = CollectorRegistry()
         self._run = run
         self._last_success = last_success
@@ -146,10 +146,10 @@ class Numbers(Collector):
         self._lock = Lock()
         self.registry.register(self)
 
-    def hear(self, events: Sequence[ev.Event]) -> None:
+    def on_events(self, events: Sequence[ev.Event]) -> None:
         """Takes in what happened."""
         with self._lock:
-            self.tally.hear(events)
+            self.tally.on_events(events)
 
     def finish(self, ending: Ending) -> None:
         """It is known how it ended."""
@@ -229,27 +229,27 @@ def _by_priority(name: str, about: str, count: Callable[[Priority], int]) -> Cou
 
 pass
 
-EVERY = 15.0
+WRITE_INTERVAL_SECONDS = 15.0
 _LAST_SUCCESS = re.compile(rb"^pqrun_run_last_success_timestamp_seconds (\S+)$", re.MULTILINE)
 
 
 class PromFile:
     """Writes the file at the beginning, now and then, and at the end."""
 
-    def __init__(self, target: Whole, run: RunFacts, now: Callable[[], float]) -> None:
+    def __init__(self, target: AtomicFile, run: RunInfo, now: Callable[[], float]) -> None:
         self.target = target
-        self._numbers = Numbers(run, _last_success(target.path))
+        self._numbers = RunMetrics(run, _last_success(target.path))
         self._now = now
         self._next = 0.0
 
-    def hear(self, events: Sequence[ev.Event]) -> None:
+    def on_events(self, events: Sequence[ev.Event]) -> None:
         """Takes in what happened."""
-        self._numbers.hear(events)
+        self._numbers.on_events(events)
 
     def tick(self) -> float:
         """Writes it if that is due."""
         if self._now() >= self._next:
-            self._next = self._now() + EVERY
+            self._next = self._now() + WRITE_INTERVAL_SECONDS
             self._write()
         return self._next - self._now()
 
@@ -262,20 +262,20 @@ class PromFile:
         self.target.write([generate_latest(self._numbers.registry)])
 
 
-class Endpoint:
+class MetricsEndpoint:
     """Answers while the run lives."""
 
-    def __init__(self, address: str, run: RunFacts) -> None:
-        self._numbers = Numbers(run)
+    def __init__(self, address: str, run: RunInfo) -> None:
+        self._numbers = RunMetrics(run)
         host, port = host_and_port(address)
         try:
             self._server, _ = start_http_server(port, host, self._numbers.registry)
         except OSError as error:
             raise cannot_listen(address, error) from None
 
-    def hear(self, events: Sequence[ev.Event]) -> None:
+    def on_events(self, events: Sequence[ev.Event]) -> None:
         """Takes in what happened."""
-        self._numbers.hear(events)
+        self._numbers.on_events(events)
 
     def finish(self, ending: Ending) -> None:
         """Nobody is answered any more."""

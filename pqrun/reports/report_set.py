@@ -17,35 +17,35 @@ from typing import TYPE_CHECKING, Any
 
 from pqrun.core import events as ev
 from pqrun.core.errors import BUG, OWN_FAILURE, UserError, refusal
-from pqrun.reports.run_info import Ending, Report, RunFacts, Ticking
-from pqrun.reports.targets import Growing, Target, Whole, is_stdout, neighbours, same_file
+from pqrun.reports.run_info import Ending, RunInfo, RunReport, TickingReport
+from pqrun.reports.targets import AtomicFile, ReportTarget, StreamingFile, is_stdout, neighbours, same_file
 from pqrun.ui.terminal import ci_service
 
 if TYPE_CHECKING:
-    from pqrun.output.writer import Outlet
-    from pqrun.reports.digest import Digest
+    from pqrun.output.writer import StreamWriter
+    from pqrun.reports.digest import RunDigest
     from pqrun.reports.hooks import Hook
 
 
 WHOLE, GROWING = ("junit", "trace", "summary", "metrics"), ("joblog", "events")
 
 
-class Wanted:
+class ReportRequest:
     """What some settings ask for; `UserError` for what can't be had.
 
     `settings` has an attribute a report; what it lacks is not wanted.
     """
 
     def __init__(self, settings: Any, environment: Mapping[str, str]) -> None:
-        self.targets: dict[str, Target] = {}
-        for names, kind in ((WHOLE, Whole), (GROWING, Growing)):
+        self.targets: dict[str, ReportTarget] = {}
+        for names, kind in ((WHOLE, AtomicFile), (GROWING, StreamingFile)):
             for name in names:
                 if (path := getattr(settings, name, None)) is not None:
                     self.targets[name] = kind(f"--{name}", path)
         self.warnings: list[str] = []
         self._json = getattr(settings, "json", False)
         self.address: str | None = getattr(settings, "metrics_listen", None)
-        self.ci_by_guess = getattr(settings, "ci", "none") == "auto"
+        self.ci_autodetected = getattr(settings, "ci", "none") == "auto"
         self.service = ci_service(getattr(settings, "ci", "none"), environment)
         self.step = environment.get("GITHUB_STEP_SUMMARY", "") if self.service == "github" else ""
         self._check()
@@ -56,9 +56,9 @@ class Wanted:
         return "summary" in self.targets or self.service == "github"
 
     @property
-    def growing(self) -> list[Growing]:
+    def growing(self) -> list[StreamingFile]:
         """What is written as things happen."""
-        return [target for target in self.targets.values() if isinstance(target, Growing)]
+        return [target for target in self.targets.values() if isinstance(target, StreamingFile)]
 
     def _check(self) -> None:
         for target in self.targets.values():
@@ -81,34 +81,34 @@ class Wanted:
 
             check_address(self.address)
 
-    def make(self, run: RunFacts, digest: Digest | None) -> list[Report]:
+    def make(self, run: RunInfo, digest: RunDigest | None) -> list[RunReport]:
         """Opens all of it."""
-        reports: list[Report] = [] if digest is None else [digest]
+        reports: list[RunReport] = [] if digest is None else [digest]
         for target in self.growing:
             target.open()
         reports += [_made(name, target, run, digest) for name, target in self.targets.items()]
         if self.address is not None:
-            from pqrun.reports.prometheus import Endpoint
+            from pqrun.reports.prometheus import MetricsEndpoint
 
-            reports.append(Endpoint(self.address, run))
+            reports.append(MetricsEndpoint(self.address, run))
         return reports
 
 
-def _made(name: str, target: Any, run: RunFacts, digest: Digest | None) -> Report:
+def _made(name: str, target: Any, run: RunInfo, digest: RunDigest | None) -> RunReport:
     match name:
         case "junit":
-            from pqrun.reports.junit import JUnit
+            from pqrun.reports.junit import JUnitReport
 
-            return JUnit(target, run)
+            return JUnitReport(target, run)
         case "trace":
-            from pqrun.reports.chrome_trace import Trace
+            from pqrun.reports.chrome_trace import ChromeTrace
 
-            return Trace(target, run)
+            return ChromeTrace(target, run)
         case "summary":
-            from pqrun.reports.markdown import Summary
+            from pqrun.reports.markdown import MarkdownSummary
 
             assert digest is not None
-            return Summary(target, run, digest)
+            return MarkdownSummary(target, run, digest)
         case "metrics":
             from pqrun.reports.prometheus import PromFile
 
@@ -127,8 +127,8 @@ pass
 
 
 BY_SIGNAL = 128
-A_BATCH = 1000
-LAST_WORDS = 1.0
+EVENTS_PER_BATCH = 1000
+FLUSH_TIMEOUT_SECONDS = 1.0
 
 
 def _sleep(seconds: float) -> bool:
@@ -136,7 +136,7 @@ def _sleep(seconds: float) -> bool:
     return False
 
 
-class Reports:
+class ReportSet:
     """All reports of a run: a listener that never raises. `failures` says what could not be written.
 
     Make it before anything is created: what its user got wrong is known then. `begin` it before it
@@ -145,15 +145,15 @@ class Reports:
 
     def __init__(self, settings: Any, *, environment: Mapping[str, str] = os.environ) -> None:
         self.failures: list[str] = []
-        self.digest: Digest | None = None
-        self._wanted = Wanted(settings, environment)
+        self.digest: RunDigest | None = None
+        self._wanted = ReportRequest(settings, environment)
         self._hooks: Sequence[Hook] = ()
         if any(getattr(settings, name, None) for name in ("on_finish", "on_failure", "hooks")):
             from pqrun.reports.hooks import hooks_of
 
             self._hooks = hooks_of(settings)
-        self._reports: list[Report] = []
-        self._run: RunFacts
+        self._reports: list[RunReport] = []
+        self._run: RunInfo
         self._lock = RLock()
         self._over = False
 
@@ -162,30 +162,30 @@ class Reports:
         """What its user should know before it begins."""
         return self._wanted.warnings
 
-    def begin(self, run: RunFacts) -> None:
+    def begin(self, run: RunInfo) -> None:
         """Opens what was asked for."""
         self._run = run
         if self._wanted.digest or self._hooks:
-            from pqrun.reports.digest import Digest
+            from pqrun.reports.digest import RunDigest
 
-            self.digest = Digest()
+            self.digest = RunDigest()
         self._reports = self._wanted.make(run, self.digest)
 
-    def hear(self, events: Sequence[ev.Event]) -> None:
+    def on_events(self, events: Sequence[ev.Event]) -> None:
         """Tells all of them."""
         with self._lock:
-            for start in range(0, 0 if self._over else len(events), A_BATCH):
-                batch = events[start : start + A_BATCH]
+            for start in range(0, 0 if self._over else len(events), EVENTS_PER_BATCH):
+                batch = events[start : start + EVENTS_PER_BATCH]
                 for report in list(self._reports):
                     with self._guarded(report):
-                        report.hear(batch)
+                        report.on_events(batch)
 
     def tick(self) -> float:
         """Those act that do while nothing happens."""
         waits = [3600.0]
         with self._lock:
             for report in [] if self._over else list(self._reports):
-                if isinstance(report, Ticking):
+                if isinstance(report, TickingReport):
                     with self._guarded(report):
                         waits.append(report.tick())
         return min(waits)
@@ -197,7 +197,7 @@ class Reports:
         self,
         ending: Ending,
         *,
-        err: Outlet | None = None,
+        err: StreamWriter | None = None,
         untold: Sequence[Sequence[ev.Event]] = (),
         hurry: bool = False,
         wait: Callable[[float], bool] = _sleep,
@@ -208,10 +208,10 @@ class Reports:
         `wait` waits and says whether somebody wants us to stop. What is to be said is said on `err`.
         """
         for target in self._wanted.targets.values():
-            target.patience = LAST_WORDS if hurry else target.patience
+            target.patience = FLUSH_TIMEOUT_SECONDS if hurry else target.patience
         with self._lock:
             for batch in untold:
-                self.hear(batch)
+                self.on_events(batch)
             self._over = True
         for target in self._wanted.targets.values():
             target.wanted_to_stop = lambda: wait(0.0)
@@ -236,7 +236,7 @@ class Reports:
         return ending.code
 
     @contextmanager
-    def _guarded(self, report: Report) -> Iterator[None]:
+    def _guarded(self, report: RunReport) -> Iterator[None]:
         """One that fails is dropped and told of; the run and the others go on."""
         try:
             yield
@@ -249,7 +249,7 @@ class Reports:
             if failure is None:
                 sys.stderr.write(traceback.format_exc())
 
-    def _drop(self, report: Report, why: str) -> None:
+    def _drop(self, report: RunReport, why: str) -> None:
         self._reports.remove(report)
         self.failures.append(why)
 
@@ -261,8 +261,8 @@ class Reports:
         graver = ending.code == BUG or ending.code > BY_SIGNAL
         return ending._replace(code=OWN_FAILURE) if self.failures and not graver else ending
 
-    def _step_failed(self, why: str, err: Outlet | None) -> None:
-        if not self._wanted.ci_by_guess:
+    def _step_failed(self, why: str, err: StreamWriter | None) -> None:
+        if not self._wanted.ci_autodetected:
             self.failures.append(why)
         elif err is not None:  # nobody asked for it, and in a container it may well not be there
             err.say(f"pqrun: {why}")

@@ -9,44 +9,46 @@ from collections.abc import Callable, Sequence
 
 from pqrun.core import events as ev
 from pqrun.core.errors import UserError
-from pqrun.core.job import Count
-from pqrun.core.job_table import Ledger, Row
+from pqrun.core.job import CountedAs
+from pqrun.core.job_table import JobRow, JobTable
 from pqrun.core.unicode_json import as_json
 from pqrun.output.store import Capture, Stream
 from pqrun.reports.json_document import job_entry
 
-LONGEST_NAME = 80
+MAX_NAME_LENGTH = 80
 _UNSAFE = re.compile(r"[^A-Za-z0-9._+=,@-]+")
 
 
 def safe_name(text: str) -> str:
     """As part of a file's name: ASCII, no slash, not too long."""
-    return _UNSAFE.sub("_", text)[:LONGEST_NAME]
+    return _UNSAFE.sub("_", text)[:MAX_NAME_LENGTH]
 
 
-class Results:
+class ResultsDirectory:
     """Writes each job's directory when it ends. `failure` says why one could not be written."""
 
     def __init__(self, directory: str, wall: Callable[[float], float]) -> None:
         self.failure = ""
         self._directory = directory
         self._wall = wall
-        self._ledger = Ledger()
+        self._ledger = JobTable()
         try:
             os.makedirs(directory, exist_ok=True)
         except OSError as error:
             raise UserError(f"cannot create {directory}: {error.strerror}") from None
 
-    def catch_up(self, events: Sequence[ev.Event]) -> None:
+    def replay(self, events: Sequence[ev.Event]) -> None:
         """Takes in what an earlier process of this run has written already."""
-        self._ledger.hear(events)
+        self._ledger.on_events(events)
 
-    def hear(self, events: Sequence[ev.Event]) -> None:
+    def on_events(self, events: Sequence[ev.Event]) -> None:
         """Writes output before anybody else drops it, and the record when the job has ended."""
         for event in events:
-            self._ledger.hear((event,))
+            self._ledger.on_events((event,))
             match event:
-                case ev.AttemptEnded(seq=seq, counted=counted, output=output) if counted is not Count.RETRIED:
+                case ev.AttemptEnded(seq=seq, counted=counted, output=output) if (
+                    counted is not CountedAs.RETRIED
+                ):
                     self._write(self._ledger.rows[seq], output)
                 case ev.JobEnded(seq=seq):
                     self._describe(self._ledger.rows.pop(seq))
@@ -56,10 +58,10 @@ class Results:
     def close(self) -> None:
         """Nothing is held back here."""
 
-    def _path(self, row: Row) -> str:
+    def _path(self, row: JobRow) -> str:
         return f"{self._directory}/{row.seq}-{safe_name(row.spec.id)}"
 
-    def _write(self, row: Row, output: Capture | None) -> None:
+    def _write(self, row: JobRow, output: Capture | None) -> None:
         try:
             path = self._path(row)
             os.makedirs(path, exist_ok=True)
@@ -68,7 +70,7 @@ class Results:
         except OSError as error:
             self._failed(error)
 
-    def _describe(self, row: Row) -> None:
+    def _describe(self, row: JobRow) -> None:
         try:
             path = self._path(row)
             os.makedirs(path, exist_ok=True)

@@ -10,7 +10,7 @@ from pqrun.core import events as ev
 from pqrun.core.metrics import Metrics
 
 
-class RunFacts(NamedTuple):
+class RunInfo(NamedTuple):
     """Known when it begins. `began` is on the clock of its events, which `wall` turns into epoch seconds.
 
     `directory` has its record; in `cwd` its jobs start, and its hooks.
@@ -34,15 +34,15 @@ class Ending(NamedTuple):
     live: bool = False
 
 
-class Report(Protocol):
+class RunReport(Protocol):
     """Hears everything, and is complete after `finish`."""
 
-    def hear(self, events: Sequence[ev.Event]) -> None: ...
+    def on_events(self, events: Sequence[ev.Event]) -> None: ...
     def finish(self, ending: Ending) -> None: ...
 
 
 @runtime_checkable
-class Ticking(Protocol):
+class TickingReport(Protocol):
     """A report that also acts while nothing happens; the seconds until it wants to again."""
 
     def tick(self) -> float: ...

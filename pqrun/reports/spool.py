@@ -8,17 +8,17 @@ from array import array
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-PIECE = 1024 * 1024
+COPY_CHUNK_BYTES = 1024 * 1024
 
 
-class Place(NamedTuple):
+class SpooledText(NamedTuple):
     """Where something lies."""
 
     at: int
     length: int
 
 
-class Spool:
+class TextSpool:
     """A nameless file: it is gone with the process, whatever becomes of that."""
 
     def __init__(self) -> None:
@@ -26,17 +26,17 @@ class Spool:
         self._at_end = True
         self.size = 0
 
-    def put(self, data: bytes) -> Place:
+    def put(self, data: bytes) -> SpooledText:
         """Appends it."""
         if not self._at_end:  # a seek would empty the buffer each time
             self._file.seek(self.size)
             self._at_end = True
         self._file.write(data)
-        place = Place(self.size, len(data))
+        place = SpooledText(self.size, len(data))
         self.size += len(data)
         return place
 
-    def get(self, place: Place) -> bytes:
+    def get(self, place: SpooledText) -> bytes:
         """What lies there."""
         self._at_end = False
         self._file.seek(place.at)
@@ -46,7 +46,7 @@ class Spool:
         """All of it."""
         self._at_end = False
         self._file.seek(0)
-        while piece := self._file.read(PIECE):
+        while piece := self._file.read(COPY_CHUNK_BYTES):
             yield piece
 
     def close(self) -> None:
@@ -57,10 +57,10 @@ class Spool:
 pass
 
 
-class Shelf:
+class SpooledTexts:
     """A run may have a million jobs, so what is kept of each lies in columns, by its number."""
 
-    def __init__(self, spool: Spool) -> None:
+    def __init__(self, spool: TextSpool) -> None:
         self.suites: dict[str, int] = {}
         self._spool = spool
         self._kind = bytearray(1)
@@ -85,7 +85,7 @@ class Shelf:
 
     def get(self, seq: int) -> bytes:
         """The text again."""
-        return self._spool.get(Place(self._at[seq], self._length[seq]))
+        return self._spool.get(SpooledText(self._at[seq], self._length[seq]))
 
     def all(self, suite: str | None = None) -> Sequence[int]:
         """The jobs of a suite, or of all, in order."""

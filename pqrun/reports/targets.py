@@ -14,17 +14,17 @@ from codecs import IncrementalDecoder, getincrementaldecoder
 from collections.abc import Callable, Iterable
 
 from pqrun.core.errors import UserError
-from pqrun.core.text import plain, safe
+from pqrun.core.text import escape_controls, strip_ansi
 from pqrun.output.store import write_all
 
-PATIENCE = 30.0
+WRITE_TIMEOUT_SECONDS = 30.0
 DESCRIPTOR = re.compile(r"/dev/fd/(\d{1,5})|/proc/self/fd/(\d{1,5})")
 STANDARD = {"-": 1, "/dev/stdout": 1, "/dev/stderr": 2}
-MOST_NEIGHBOURS = 100
+MAX_NEIGHBOURS = 100
 STDOUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 
 
-class Target:
+class ReportTarget:
     """One report's file, as an option named it. `failure` says why it could not be written, if so.
 
     `patience`: so many seconds a reader may take nothing before it is given up; `wanted_to_stop` says
@@ -35,7 +35,7 @@ class Target:
         self.option = option
         self.path = path
         self.failure = ""
-        self.patience = PATIENCE
+        self.patience = WRITE_TIMEOUT_SECONDS
         self.wanted_to_stop: Callable[[], bool] = lambda: False
 
     def check(self) -> None:
@@ -105,9 +105,9 @@ def neighbours(path: str) -> list[str]:
     except OSError:
         names = []
     return [
-        f"pqrun: --metrics {path}: {plain(name)} beside it has the same series, of which a collector takes one "
+        f"pqrun: --metrics {path}: {strip_ansi(name)} beside it has the same series, of which a collector takes one "
         "alone; give each run a directory of its own, or remove the old file"
-        for name in names[:MOST_NEIGHBOURS]
+        for name in names[:MAX_NEIGHBOURS]
         if _has_our_series(f"{directory}/{name}")
     ]
 
@@ -125,11 +125,11 @@ def _has_our_series(path: str) -> bool:
 
 pass
 
-MOST_PENDING = 16 * 1024 * 1024
-A_PIPEFUL = 4096
+MAX_PENDING_BYTES = 16 * 1024 * 1024
+PIPE_CHUNK_BYTES = 4096
 
 
-class Growing(Target):
+class StreamingFile(ReportTarget):
     """A file or pipe that is written as things happen."""
 
     def __init__(self, option: str, path: str) -> None:
@@ -156,11 +156,11 @@ class Growing(Target):
         if self._over:
             return
         if self._screen is not None:
-            data = safe(self._screen.decode(data), keep="\t\n").encode()
+            data = escape_controls(self._screen.decode(data), keep="\t\n").encode()
         self._pending += data
         self.flush()
-        if len(self._pending) > MOST_PENDING:
-            self._wait_for_less_than(MOST_PENDING // 2)
+        if len(self._pending) > MAX_PENDING_BYTES:
+            self._wait_for_less_than(MAX_PENDING_BYTES // 2)
 
     def flush(self) -> float:
         """Writes what goes without waiting; seconds until it is worth another look."""
@@ -171,7 +171,7 @@ class Growing(Target):
                 write_all(self._fd, bytes(self._pending))
                 self._pending.clear()
             while self._fd is not None and self._pending and _has_room(self._fd, 0):
-                del self._pending[: os.write(self._fd, self._pending[:A_PIPEFUL])]
+                del self._pending[: os.write(self._fd, self._pending[:PIPE_CHUNK_BYTES])]
         except OSError as error:
             self._give_up(error)
         return 0.1 if self._pending else 3600.0
@@ -228,13 +228,13 @@ pass
 pass
 
 
-class Whole(Target):
+class AtomicFile(ReportTarget):
     """A file that appears when it is complete, in place of what was there."""
 
     def write(self, pieces: Iterable[bytes]) -> None:
         """All of it at once."""
         if is_special(self.path):
-            growing = Growing(self.option, self.path)
+            growing = StreamingFile(self.option, self.path)
             growing.patience, growing.wanted_to_stop = self.patience, self.wanted_to_stop
             growing.open()
             for piece in pieces:

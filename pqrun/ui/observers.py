@@ -9,62 +9,64 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pqrun.core import events as ev
-from pqrun.core.job import Key
+from pqrun.core.job import AttemptId
 from pqrun.core.metrics import Metrics
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.settings import Settings
-from pqrun.core.text import plain
+from pqrun.core.text import strip_ansi
 from pqrun.engine.clock import Clock
-from pqrun.engine.engine import Ask
-from pqrun.output.ci_markers import Fences, harmless, harmless_json
+from pqrun.engine.engine import Request
+from pqrun.output.ci_markers import CIFences, harmless_json, neutralize_commands
 from pqrun.output.printer import OutputPrinter, OutputStyle
 from pqrun.output.store import Capture
-from pqrun.output.writer import Outlet
+from pqrun.output.writer import StreamWriter
 from pqrun.ui.plain_log import PlainLog
-from pqrun.ui.run_summary import LastPage, last_page
-from pqrun.ui.terminal import Paint, ci_service, progress_kind, wants_colour
+from pqrun.ui.run_summary import RunSummary, format_summary
+from pqrun.ui.terminal import Style, ci_service, progress_kind, wants_colour
 
 if TYPE_CHECKING:
     from pqrun.engine.reactor import Reactor
-    from pqrun.executors.local.usage import Load
-    from pqrun.executors.local.watchdog import Warden
-    from pqrun.reports.results_dir import Results
-    from pqrun.ui.live.keys import Keys
+    from pqrun.executors.local.usage import JobUsage
+    from pqrun.executors.local.watchdog import WatchdogSupervisor
+    from pqrun.reports.results_dir import ResultsDirectory
+    from pqrun.ui.live.keys import KeyReader
     from pqrun.ui.live.table import LiveTable
 
 
-def outlets(settings: Settings, environment: Mapping[str, str] = os.environ) -> tuple[Outlet, Outlet]:
+def outlets(
+    settings: Settings, environment: Mapping[str, str] = os.environ
+) -> tuple[StreamWriter, StreamWriter]:
     """stdout and stderr; for GitHub's runner, which mixes two streams as it likes, stdout is both."""
-    out = Outlet(1, "standard output")
+    out = StreamWriter(1, "standard output")
     together = not settings.json and ci_service(settings.ci, environment) == "github"
-    return out, out if together else Outlet(2, "standard error")
+    return out, out if together else StreamWriter(2, "standard error")
 
 
-class Stage:
+class RunDisplay:
     """The screen's side of a run; `open_live` before its `listeners` are asked for, `close` in any case."""
 
     def __init__(
         self,
         settings: Settings,
         clock: Clock,
-        out: Outlet,
-        err: Outlet,
+        out: StreamWriter,
+        err: StreamWriter,
         environment: Mapping[str, str] = os.environ,
     ) -> None:
         self.out = out
         self.err = err
-        self.page = LastPage()
+        self.page = RunSummary()
         self.live: LiveTable | None = None
-        self.keys: Keys | None = None
+        self.keys: KeyReader | None = None
         self.printer: OutputPrinter | None = None
-        self.results: Results | None = None
-        self._warden: Warden | None = None
+        self.results: ResultsDirectory | None = None
+        self._warden: WatchdogSupervisor | None = None
         self._settings = settings
         self._environment = environment
         self._clock = clock
         terminal = err.is_terminal
         self._colour = wants_colour(settings.color, terminal=terminal, environment=environment)
-        self._paint = Paint(on=self._colour)
+        self._paint = Style(on=self._colour)
         self._kind = progress_kind(
             settings.progress,
             terminal=terminal,
@@ -75,9 +77,9 @@ class Stage:
         )
         service = ci_service(settings.ci, environment)
         if service == "github":
-            out.harmless = harmless_json if settings.json else harmless
-            err.harmless = harmless
-        self._fences = Fences(service, lambda: os.urandom(12).hex(), lambda: clock.wall(clock.now()))
+            out.neutralize = harmless_json if settings.json else neutralize_commands
+            err.neutralize = neutralize_commands
+        self._fences = CIFences(service, lambda: os.urandom(12).hex(), lambda: clock.wall(clock.now()))
         self.plain = PlainLog(
             err,
             clock,
@@ -97,12 +99,12 @@ class Stage:
         workers: Callable[[], int],
         holding: Callable[[], str],
         resize: Callable[[int], None],
-        output_of: Callable[[Key], Capture | None],
-        report_path: Callable[[Key], str],
-        loads: Callable[[], Mapping[Key, Load]],
+        output_of: Callable[[AttemptId], Capture | None],
+        report_path: Callable[[AttemptId], str],
+        loads: Callable[[], Mapping[AttemptId, JobUsage]],
         unread: Callable[[], Sequence[int]],
         reactor: Reactor,
-        warden: Warden | None,
+        warden: WatchdogSupervisor | None,
     ) -> None:
         """Prepares the live table, if there is to be one: only then is what it needs loaded.
 
@@ -112,22 +114,22 @@ class Stage:
             return
         from pqrun.executors.local.usage import is_possible
         from pqrun.executors.local.watchdog import guard_terminal
-        from pqrun.ui.live.keys import Keys, Typed
-        from pqrun.ui.live.screen import Screen, keeps_cursor
-        from pqrun.ui.live.state import Board, Glimpses
+        from pqrun.ui.live.keys import KeyReader, Typed
+        from pqrun.ui.live.screen import BottomLines, keeps_cursor
+        from pqrun.ui.live.state import JobPreviews, LiveTableState
         from pqrun.ui.live.table import LiveTable
 
         if warden is None:
             warden = self._warden = guard_terminal()
         keep = warden.keep_terminal
         typed = Typed(unread)
-        screen = Screen(
+        screen = BottomLines(
             self.err,
-            reactor.ring,
+            reactor.wake,
             cursor_kept=keeps_cursor(self._environment),
             keep_text=lambda text: keep(text=text),
         )
-        self.keys = keys = Keys(
+        self.keys = keys = KeyReader(
             self._acts(workers, resize),
             shared=self.out.is_pipe,
             typed=typed.maybe,
@@ -136,10 +138,10 @@ class Stage:
         self.live = live = LiveTable(
             screen,
             self._clock,
-            Board(began, self._clock.now()),
-            Glimpses(output_of, report_path),
+            LiveTableState(began, self._clock.now()),
+            JobPreviews(output_of, report_path),
             title=_title(self._settings, files),
-            run=plain(run),
+            run=strip_ansi(run),
             metrics=metrics,
             workers=workers,
             holding=holding,
@@ -150,7 +152,7 @@ class Stage:
         )
         for outlet in (self.out, self.err):
             if outlet.is_terminal:
-                outlet.before_lines = screen.step_aside
+                outlet.before_write = screen.step_aside
         if self.printer is not None:
             self.printer.hidden = lambda: live.output_hidden
         reactor.add(keys)
@@ -161,16 +163,16 @@ class Stage:
         parts = (self.live, self.results, self.page, self.plain, self.printer)
         return [part for part in parts if part is not None]
 
-    def catch_up(self, events: Sequence[ev.Event]) -> None:
+    def replay(self, events: Sequence[ev.Event]) -> None:
         """Takes in what earlier processes of this run have told already."""
-        self.page.catch_up(events)
-        self.plain.catch_up(events)
+        self.page.replay(events)
+        self.plain.replay(events)
         if self.printer is not None:
-            self.printer.catch_up(events)
+            self.printer.replay(events)
         if self.live is not None:
-            self.live.catch_up(events)
+            self.live.replay(events)
         if self.results is not None:
-            self.results.catch_up(events)
+            self.results.replay(events)
 
     def suspend(self) -> None:
         """pqrun is going to be stopped: the terminal is left as it was found."""
@@ -184,7 +186,7 @@ class Stage:
             self.keys.resume()
             self.live.resume()
 
-    def _continued(self, _number: int) -> Iterable[Ask]:
+    def _continued(self, _number: int) -> Iterable[Request]:
         """Somebody may have stopped us without a word (SIGSTOP)."""
         self.resume()
         return ()
@@ -201,7 +203,7 @@ class Stage:
         """The end of it all. `run`: what to call the run on a command line, if it is recorded."""
         if self._settings.quiet and not self.page.failed:
             return
-        self.err.say(last_page(self.page, metrics, seconds, self._paint, run=run))
+        self.err.say(format_summary(self.page, metrics, seconds, self._paint, run=run))
 
     def failures(self) -> list[str]:
         """What could not be written, and why."""
@@ -211,9 +213,9 @@ class Stage:
     def _make_printer(self) -> None:
         settings = self._settings
         if settings.results is not None:
-            from pqrun.reports.results_dir import Results
+            from pqrun.reports.results_dir import ResultsDirectory
 
-            self.results = Results(settings.results, self._clock.wall)
+            self.results = ResultsDirectory(settings.results, self._clock.wall)
         if settings.output in ("group", "line"):
             style = OutputStyle(settings.output, settings.keep_order, settings.tag, settings.show)
             out = self.err if settings.json else self.out
@@ -221,7 +223,7 @@ class Stage:
 
     def _acts(
         self, workers: Callable[[], int], resize: Callable[[int], None]
-    ) -> dict[str, Callable[[], Iterable[Ask]]]:
+    ) -> dict[str, Callable[[], Iterable[Request]]]:
         """What keys do. An ask is carried out in a turn; the rest is a matter of the table alone."""
 
         def drain(scheduler: Scheduler, now: float) -> None:
@@ -231,11 +233,11 @@ class Stage:
         def pause(scheduler: Scheduler, now: float) -> None:
             scheduler.pause(paused=not scheduler.paused, now=now, by="key")
 
-        def change(more: int) -> Iterable[Ask]:
+        def change(more: int) -> Iterable[Request]:
             return [lambda _scheduler, _now: resize(max(1, workers() + more))]
 
-        def switch(name: str) -> Callable[[], Iterable[Ask]]:
-            def act() -> Iterable[Ask]:
+        def switch(name: str) -> Callable[[], Iterable[Request]]:
+            def act() -> Iterable[Request]:
                 setattr(self.live, name, not getattr(self.live, name))
                 return ()
 
@@ -254,7 +256,7 @@ class Stage:
 
 def _title(settings: Settings, files: Sequence[str]) -> str:
     if settings.each is not None and settings.each.words:
-        return plain(" ".join(settings.each.words))
+        return strip_ansi(" ".join(settings.each.words))
     if list(files) in ([], ["-"]):
         return "stdin"
-    return plain(os.path.basename(files[0])) if len(files) == 1 else f"{len(files)} files"
+    return strip_ansi(os.path.basename(files[0])) if len(files) == 1 else f"{len(files)} files"

@@ -10,17 +10,17 @@ from time import localtime, strftime
 
 from pqrun.core import events as ev
 from pqrun.core.job import JobSpec, Outcome
-from pqrun.core.text import duration_text, how_it_ended, last_words, name_of, safe, short
-from pqrun.core.throughput import Rate
+from pqrun.core.text import describe_exit, escape_controls, format_duration, job_label, last_output, shorten
+from pqrun.core.throughput import Throughput
 from pqrun.engine.clock import Clock
-from pqrun.output.writer import Outlet
-from pqrun.ui.terminal import OUTCOME_STYLES, Paint
+from pqrun.output.writer import StreamWriter
+from pqrun.ui.terminal import OUTCOME_STYLES, Style
 
-COUNTER_EVERY = 30.0
-MOST_LINES = 500
+COUNTER_INTERVAL_SECONDS = 30.0
+MAX_LISTED_LINES = 500
 
 
-class _Tried:
+class _AttemptTimes:
     """A job that has been started; `last`: how its last attempt ended."""
 
     __slots__ = ("attempt", "last", "runs", "started")
@@ -36,16 +36,16 @@ class PlainLog:
     """Writes lines to stderr; `quiet`: only what went wrong with the run itself."""
 
     def __init__(
-        self, err: Outlet, clock: Clock, paint: Paint, *, quiet: bool = False, verbose: bool = False
+        self, err: StreamWriter, clock: Clock, paint: Style, *, quiet: bool = False, verbose: bool = False
     ) -> None:
         self._err = err
         self._clock = clock
         self._paint = paint
-        self._rate = Rate(clock.now())
+        self._rate = Throughput(clock.now())
         self._quiet = quiet
         self._verbose = verbose
         self._specs: dict[int, JobSpec] = {}
-        self._tried: dict[int, _Tried] = {}
+        self._tried: dict[int, _AttemptTimes] = {}
         self._lines: list[str] = []
         self._added = 0
         self._ended = 0
@@ -63,18 +63,18 @@ class PlainLog:
         """From another thread: tell what runs, at the next tick."""
         self._asked_to_list = True
 
-    def catch_up(self, events: Sequence[ev.Event]) -> None:
+    def replay(self, events: Sequence[ev.Event]) -> None:
         """Takes in what an earlier process has told already."""
         for event in events:
             self._note(event)
         self._lines.clear()
         self._total = None
 
-    def hear(self, events: Sequence[ev.Event]) -> None:
+    def on_events(self, events: Sequence[ev.Event]) -> None:
         """Notes what is worth a line; written at the next tick, after what jobs have printed."""
         for event in events:
             self._note(event)
-        if len(self._lines) > MOST_LINES:
+        if len(self._lines) > MAX_LISTED_LINES:
             self._flush()
 
     def tick(self) -> float:
@@ -84,9 +84,9 @@ class PlainLog:
             self._asked_to_list = False
             self._list(now)
         if self._counter_at == inf:
-            self._counter_at = now + COUNTER_EVERY
+            self._counter_at = now + COUNTER_INTERVAL_SECONDS
         if now >= self._counter_at:
-            self._counter_at = now + COUNTER_EVERY
+            self._counter_at = now + COUNTER_INTERVAL_SECONDS
             if not self._quiet:
                 self._lines.append(f"{self._time(now)} {self._count()} {self._totals(now)}")
         self._flush()
@@ -129,13 +129,15 @@ class PlainLog:
                 self._try_of(seq).runs = False
                 self._try_of(seq).last = event
                 for note in event.said.notes:
-                    self._line(event.at, "note", seq, f"not understood in its report: {safe(note)}")
+                    self._line(
+                        event.at, "note", seq, f"not understood in its report: {escape_controls(note)}"
+                    )
                 if event.said.moved:
-                    self._line(event.at, "note", seq, safe(event.said.moved))
+                    self._line(event.at, "note", seq, escape_controls(event.said.moved))
             case ev.JobWaiting(at, seq, attempt, until):
                 last, spec = self._try_of(seq).last, self._specs[seq]
-                how = how_it_ended(last.exit, last.asked, spec.timeout) if last else ""
-                tries = f"try {attempt}/{max(attempt, spec.retry.max + 1)} in {duration_text(until - at)}"
+                how = describe_exit(last.exit, last.asked, spec.timeout) if last else ""
+                tries = f"try {attempt}/{max(attempt, spec.retry.max + 1)} in {format_duration(until - at)}"
                 self._line(at, "retry", seq, f"{tries}: {how}", "yellow")
             case ev.JobEnded():
                 self._job_ended(event)
@@ -152,9 +154,9 @@ class PlainLog:
             case _:
                 pass
 
-    def _try_of(self, seq: int) -> _Tried:
+    def _try_of(self, seq: int) -> _AttemptTimes:
         """What is known of its attempts; of those of an earlier process that may be nothing."""
-        return self._tried.setdefault(seq, _Tried())
+        return self._tried.setdefault(seq, _AttemptTimes())
 
     def _job_ended(self, event: ev.JobEnded) -> None:
         self._ended += 1
@@ -165,13 +167,13 @@ class PlainLog:
         tried = self._tried.pop(event.seq, None)
         last = tried.last if tried is not None else None
         if event.outcome is Outcome.SKIPPED:
-            rest = f"needs {safe(event.because)}"
+            rest = f"needs {escape_controls(event.because)}"
         elif last is None:
             rest = ""
         else:
-            rest = duration_text(last.ended - last.began)
+            rest = format_duration(last.ended - last.began)
             if event.outcome is not Outcome.OK:
-                rest += f"  {how_it_ended(last.exit, last.asked, spec.timeout)}"
+                rest += f"  {describe_exit(last.exit, last.asked, spec.timeout)}"
                 if event.attempts > 1:
                     rest += f", try {event.attempts}"
         word = str(event.outcome) if event.outcome is Outcome.OK else str(event.outcome).upper()
@@ -179,7 +181,7 @@ class PlainLog:
             rest += " (may fail)"
         self._line(event.at, word, event.seq, rest, OUTCOME_STYLES[event.outcome])
         if last is not None and event.outcome in (Outcome.FAILED, Outcome.TIMEOUT) and not self._quiet:
-            line = last_words(last)
+            line = last_output(last)
             if line:
                 self._lines.append(self._paint("dim", f"    {line}"))
         del self._specs[event.seq]
@@ -204,7 +206,7 @@ class PlainLog:
 
     def _name(self, seq: int) -> str:
         spec = self._specs[seq]
-        return short(name_of(spec) if spec.named else f"{seq} {name_of(spec)}")
+        return shorten(job_label(spec) if spec.named else f"{seq} {job_label(spec)}")
 
     def _say(self, text: str) -> None:
         self._lines.append(f"pqrun: {text}")
@@ -218,14 +220,14 @@ class PlainLog:
         parts = [f"{count} {outcome}" for outcome, count in self._outcomes.items()]
         parts += [f"{running} running", f"{len(self._specs) - running} waiting"]
         if self._total is not None and (eta := self._rate.eta(now, len(self._specs))) is not None:
-            parts.append(f"ETA {duration_text(eta)}")
+            parts.append(f"ETA {format_duration(eta)}")
         return ", ".join(parts)
 
     def _list(self, now: float) -> None:
         running = [(seq, job) for seq, job in self._tried.items() if job.runs]
         self._say(f"{len(running)} running, {len(self._specs) - len(running)} waiting, {self._ended} ended")
         for seq, job in running:
-            for_so_long = duration_text(now - job.started)
+            for_so_long = format_duration(now - job.started)
             self._lines.append(f"    {self._name(seq)}  for {for_so_long}, try {job.attempt}")
 
     def _time(self, at: float) -> str:

@@ -9,18 +9,18 @@ from typing import NamedTuple
 
 from pqrun.core import events as ev
 from pqrun.core import text as hints
-from pqrun.core.job import Count, JobSpec, NotStarted, Outcome, is_gone, shown_command
-from pqrun.core.metrics import TEN, Metrics
-from pqrun.core.text import duration_text, how_it_ended, name_of, plain, safe, short
-from pqrun.ui.terminal import OUTCOME_STYLES, Paint
+from pqrun.core.job import CountedAs, JobSpec, NotStarted, Outcome, format_command, is_gone
+from pqrun.core.metrics import CORE_METRICS, Metrics
+from pqrun.core.text import describe_exit, escape_controls, format_duration, job_label, shorten, strip_ansi
+from pqrun.ui.terminal import OUTCOME_STYLES, Style
 
-MOST_FAILURES = 20
-LAST_LINES = 5
-SLOWEST = 3
-LONGEST_LINE = 300
+MAX_FAILURES = 20
+MAX_TAIL_LINES = 5
+MAX_SLOWEST = 3
+MAX_LINE_LENGTH = 300
 
 
-class Failure(NamedTuple):
+class SummaryFailure(NamedTuple):
     """One job that did not end well, with the last that it said."""
 
     seq: int
@@ -37,11 +37,11 @@ class Failure(NamedTuple):
         return self.outcome is not Outcome.INTERRUPTED or not self.spec.rerun
 
 
-class LastPage:
+class RunSummary:
     """Hears everything; of failures it keeps the first few."""
 
     def __init__(self) -> None:
-        self.failures: list[Failure] = []
+        self.failures: list[SummaryFailure] = []
         self.not_kept = 0
         self.failed = 0
         self.outcomes: dict[Outcome, int] = {}
@@ -65,7 +65,7 @@ class LastPage:
         """Whether some of the jobs have not ended, or only because the run did."""
         return sum(self.outcomes.values()) < self.added or bool(self.outcomes.get(Outcome.INTERRUPTED))
 
-    def hear(self, events: Sequence[ev.Event]) -> None:
+    def on_events(self, events: Sequence[ev.Event]) -> None:
         """Takes in what happened."""
         for event in events:
             match event:
@@ -84,7 +84,7 @@ class LastPage:
                     self._specs[seq] = spec
                 case ev.AttemptEnded(seq=seq, counted=counted):
                     self._last[seq] = event
-                    if counted is Count.RETRIED and not is_gone(event.exit):
+                    if counted is CountedAs.RETRIED and not is_gone(event.exit):
                         self._tried.add(seq)
                     self._time(event)
                 case ev.JobEnded():
@@ -96,9 +96,9 @@ class LastPage:
                 case _:
                     pass
 
-    def catch_up(self, events: Sequence[ev.Event]) -> None:
+    def replay(self, events: Sequence[ev.Event]) -> None:
         """Takes in what earlier processes have told; what had stopped them is over."""
-        self.hear(events)
+        self.on_events(events)
         self.stopped = ""
 
     def close(self) -> None:
@@ -116,10 +116,10 @@ class LastPage:
 
     def _time(self, event: ev.AttemptEnded) -> None:
         seconds = event.ended - event.began
-        if len(self._slowest) < SLOWEST or seconds > self._slowest[0][0]:
-            name = name_of(self._specs[event.seq])
+        if len(self._slowest) < MAX_SLOWEST or seconds > self._slowest[0][0]:
+            name = job_label(self._specs[event.seq])
             heapq.heappush(self._slowest, (seconds, event.seq, event.attempt, name))
-            if len(self._slowest) > SLOWEST:
+            if len(self._slowest) > MAX_SLOWEST:
                 heapq.heappop(self._slowest)
 
     @property
@@ -139,10 +139,10 @@ class LastPage:
         if not event.allowed and (event.outcome is not Outcome.INTERRUPTED or not spec.rerun):
             self.failed += 1
             self._bad.add(event.seq)
-        if len(self.failures) >= MOST_FAILURES:
+        if len(self.failures) >= MAX_FAILURES:
             self.not_kept += 1
             return
-        how = how_it_ended(last.exit, last.asked, spec.timeout) if last else ""
+        how = describe_exit(last.exit, last.asked, spec.timeout) if last else ""
         if event.outcome is Outcome.SKIPPED:
             how = f"needs {event.because}"
         elif last is None:
@@ -151,32 +151,34 @@ class LastPage:
             how += " (may fail)"
         seconds = last.ended - last.began if last else 0.0
         lines = _last_lines(last) if last else []
-        self.failures.append(Failure(event.seq, spec, event.outcome, how, event.attempts, seconds, lines))
+        self.failures.append(
+            SummaryFailure(event.seq, spec, event.outcome, how, event.attempts, seconds, lines)
+        )
 
 
 def _last_lines(event: ev.AttemptEnded) -> list[str]:
-    said = [plain(event.said.message)] if event.said.message else []
+    said = [strip_ansi(event.said.message)] if event.said.message else []
     if isinstance(event.exit, NotStarted):
-        return [*said, plain(event.exit.why)]
+        return [*said, strip_ansi(event.exit.why)]
     if why := getattr(event.exit, "why", ""):
-        said.append(plain(why))
+        said.append(strip_ansi(why))
     if event.output is None:
         return said
     try:
         text = event.output.err.tail() or event.output.out.tail()
     except OSError:
         return said  # its file is gone already
-    lines = [plain(line) for line in text.decode("utf-8", "replace").replace("\r", "\n").split("\n")]
-    return said + [line[:LONGEST_LINE] for line in lines if line][-LAST_LINES:]
+    lines = [strip_ansi(line) for line in text.decode("utf-8", "replace").replace("\r", "\n").split("\n")]
+    return said + [line[:MAX_LINE_LENGTH] for line in lines if line][-MAX_TAIL_LINES:]
 
 
 pass
 
 COMMAND_LINES = 3
-LONGEST_COMMAND = 300
+MAX_COMMAND_LENGTH = 300
 
 
-def last_page(page: LastPage, metrics: Metrics, seconds: float, paint: Paint, *, run: str = "") -> str:
+def format_summary(page: RunSummary, metrics: Metrics, seconds: float, paint: Style, *, run: str = "") -> str:
     """The page. With `run`, the id under which it is recorded, also the commands to see and do more."""
     lines: list[str] = []
     bad = [failure for failure in page.failures if failure.is_final]
@@ -194,20 +196,22 @@ def last_page(page: LastPage, metrics: Metrics, seconds: float, paint: Paint, *,
     return "\n".join(lines + (_next_commands(page, run, bad, paint) if run else []))
 
 
-def _failure(failure: Failure, paint: Paint) -> list[str]:
+def _failure(failure: SummaryFailure, paint: Style) -> list[str]:
     style = OUTCOME_STYLES[failure.outcome]
-    how = paint(style.removeprefix("bold "), safe(failure.how))
-    took = f" after {duration_text(failure.seconds)}" if failure.seconds else ""
+    how = paint(style.removeprefix("bold "), escape_controls(failure.how))
+    took = f" after {format_duration(failure.seconds)}" if failure.seconds else ""
     tries = f", {failure.attempts} tries" if failure.attempts > 1 else ""
-    heading = f"{paint(style, str(failure.outcome).upper())} {paint('bold', safe(failure.spec.id))}"
+    heading = (
+        f"{paint(style, str(failure.outcome).upper())} {paint('bold', escape_controls(failure.spec.id))}"
+    )
     lines = [f"{heading}: {how}{took}{tries}"]
-    command = [line for line in shown_command(failure.spec.work).split("\n") if line.strip()]
+    command = [line for line in format_command(failure.spec.work).split("\n") if line.strip()]
     for line in command[:COMMAND_LINES]:
-        lines.append(paint("cyan", f"  $ {safe(short(line, LONGEST_COMMAND), keep='')}"))
+        lines.append(paint("cyan", f"  $ {escape_controls(shorten(line, MAX_COMMAND_LENGTH), keep='')}"))
     return lines + [f"  {paint('dim', '│')} {line}" for line in failure.lines]
 
 
-def _headline(page: LastPage, metrics: Metrics, seconds: float, paint: Paint) -> str:
+def _headline(page: RunSummary, metrics: Metrics, seconds: float, paint: Style) -> str:
     if not page.added:
         return "no jobs"
     counts = [paint(OUTCOME_STYLES[o], f"{page.outcomes[o]} {o}") for o in Outcome if page.outcomes.get(o)]
@@ -217,7 +221,7 @@ def _headline(page: LastPage, metrics: Metrics, seconds: float, paint: Paint) ->
         counts.append(f"{left} not run")
     if page.flaky:
         counts.append(f"{page.flaky} flaky")
-    took = f"in {duration_text(seconds)} ({', '.join(counts)})"
+    took = f"in {format_duration(seconds)} ({', '.join(counts)})"
     jobs = f"{page.added} job{'s' if page.added != 1 else ''}"
     if page.failed:
         return f"{paint('bold red', f'{page.failed} of {jobs} failed')} {took}"
@@ -225,15 +229,15 @@ def _headline(page: LastPage, metrics: Metrics, seconds: float, paint: Paint) ->
     return f"{stopped}{paint('bold', jobs)} {took}"
 
 
-def _details(page: LastPage, metrics: Metrics, paint: Paint) -> list[str]:
-    slowest = ", ".join(f"{short(name, 40)} {duration_text(seconds)}" for name, seconds in page.slowest)
-    ten = [f"{paint('dim', _word(name))} {_number(getattr(metrics, name))}" for name in TEN]
+def _details(page: RunSummary, metrics: Metrics, paint: Style) -> list[str]:
+    slowest = ", ".join(f"{shorten(name, 40)} {format_duration(seconds)}" for name, seconds in page.slowest)
+    ten = [f"{paint('dim', _word(name))} {_number(getattr(metrics, name))}" for name in CORE_METRICS]
     lines = [f"  {paint('dim', 'slowest')}  {slowest}"] if slowest else []
     lines.append(f"  {paint('dim', 'metrics')}  {', '.join(ten[:6])},")
     return [*lines, f"           {', '.join(ten[6:])}"]
 
 
-def _next_commands(page: LastPage, run: str, bad: list[Failure], paint: Paint) -> list[str]:
+def _next_commands(page: RunSummary, run: str, bad: list[SummaryFailure], paint: Style) -> list[str]:
     commands = []
     if bad:
         one = bad[0].spec.id
@@ -253,4 +257,4 @@ def _word(name: str) -> str:
 
 
 def _number(value: float) -> str:
-    return str(value) if isinstance(value, int) else duration_text(value)
+    return str(value) if isinstance(value, int) else format_duration(value)

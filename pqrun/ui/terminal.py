@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-UNABLE = ("", "dumb", "unknown")
+DUMB_TERMINALS = ("", "dumb", "unknown")
 CI_SERVICES = (
     "CI", "GITHUB_ACTIONS", "GITLAB_CI", "TF_BUILD", "BUILDKITE", "TEAMCITY_VERSION", "JENKINS_URL",
 )  # fmt: skip
@@ -26,7 +26,7 @@ def progress_kind(
     """
     if asked in ("plain", "none"):
         return asked
-    able = terminal and environment.get("TERM", "") not in UNABLE
+    able = terminal and environment.get("TERM", "") not in DUMB_TERMINALS
     if asked == "live":
         return "live" if able else "plain"
     watched = not (quiet or json or raw or in_ci(environment))
@@ -55,7 +55,7 @@ def wants_colour(asked: str, *, terminal: bool, environment: Mapping[str, str]) 
         return False
     if environment.get("FORCE_COLOR", "0") not in ("", "0", "false"):
         return True
-    return terminal and environment.get("TERM", "") not in UNABLE
+    return terminal and environment.get("TERM", "") not in DUMB_TERMINALS
 
 
 _CODES = {
@@ -68,7 +68,7 @@ OUTCOME_STYLES = {
 }  # fmt: skip
 
 
-class Paint:
+class Style:
     """`paint("bold red", text)`: the text in that style, or as it is."""
 
     def __init__(self, *, on: bool) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import median
 
 import pqrun as package
-from pqrun.control.client import Talk
+from pqrun.control.client import ControlClient
 
 PQRUN = (sys.executable, "-m", "pqrun")
 QUEUED = 10_000
@@ -51,7 +51,7 @@ class Queue:
     def ask(self, verb: str, **facts) -> float:
         """Milliseconds from connecting to having the answer."""
         began = time.perf_counter()
-        with Talk(self.path) as talk:
+        with ControlClient(self.path) as talk:
             talk.ask(verb, **facts)
         return (time.perf_counter() - began) * 1000
 
@@ -108,7 +108,7 @@ def many_at_once(queue: Queue) -> None:
 def growth(queue: Queue) -> None:
     times = [queue("add", "-f", "-", input=LINES) for _ in range(10)]
     say("add -f of 10,000 jobs, ten times, s", *(f"{seconds:.2f}" for seconds in times))
-    with Talk(queue.path) as talk:
+    with ControlClient(queue.path) as talk:
         began = time.perf_counter()
         for _ in range(300):
             talk.ask("add", add=[{"run": "true"}])
@@ -118,7 +118,7 @@ def growth(queue: Queue) -> None:
 
 def fifty(queue: Queue) -> None:
     def client(_number: int) -> int:
-        with Talk(queue.path) as talk:
+        with ControlClient(queue.path) as talk:
             return sum(len(talk.ask("add", add=[{"run": "true"}])["ids"]) for _ in range(20))
 
     began = time.perf_counter()

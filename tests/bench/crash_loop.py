@@ -60,7 +60,7 @@ class Loop:
             if kills % 50 == 0:
                 print(f"{kills} kills, {len(self.ran())} of {self.given.jobs} jobs have run", flush=True)
         code = subprocess.run(self.command("resume", "./rd"), cwd=self.here, env=self.environment).returncode
-        return self.judge(kills, code, time.monotonic() - began)
+        return self.identify_owner(kills, code, time.monotonic() - began)
 
     def command(self, *words: str) -> list[str]:
         options = ["-q", "-j", str(self.given.slots), *(["--durable"] if self.given.durable else [])]
@@ -88,7 +88,7 @@ class Loop:
     def ran(self) -> Counter[str]:
         return Counter((self.here / "ran").read_text().split()) if self.size() else Counter()
 
-    def judge(self, kills: int, code: int, seconds: float) -> int:
+    def identify_owner(self, kills: int, code: int, seconds: float) -> int:
         counts = self.ran()
         lost = self.given.jobs - len(counts)
         repeats = counts.total() - len(counts)

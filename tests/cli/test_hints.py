@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 import pqrun as package
-from pqrun.core.text import command, exact, quoted_word
+from pqrun.core.text import command, original_bytes, quoted_word
 
 SHELLS = [shell for shell in ("bash", "zsh", "ksh", "mksh") if shutil.which(shell)]
 
@@ -104,5 +104,5 @@ def test_words_that_need_nothing_are_left_alone():
 def test_each_word_arrives_as_it_is(shell, words):
     texts = [word.decode("utf-8", "surrogateescape") for word in words]
     script = "printf '%s\\0' " + " ".join(map(quoted_word, texts))
-    out = subprocess.run([shell, "-c", exact(script)], capture_output=True, check=True).stdout
+    out = subprocess.run([shell, "-c", original_bytes(script)], capture_output=True, check=True).stdout
     assert out == b"".join(word + b"\0" for word in words)

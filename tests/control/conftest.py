@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import pqrun as package
-from pqrun.control.client import Talk
+from pqrun.control.client import ControlClient
 
 PQRUN = (sys.executable, "-m", "pqrun")
 LONGEST = 60
@@ -95,7 +95,7 @@ class Terminal:
 
     def ask(self, verb: str, **facts) -> dict:
         """The answer to a client that speaks for itself: a hundred times quicker than a command."""
-        with Talk(str(self.directory)) as talk:
+        with ControlClient(str(self.directory)) as talk:
             return talk.ask(verb, **facts)
 
     def add(self, *runs: str, **facts) -> list[str]:

@@ -4,16 +4,16 @@
 import json
 import socket
 
-from pqrun.control.handler import Desk
+from pqrun.control.handler import RequestHandler
 from pqrun.control.protocol import short_path
-from pqrun.control.server import Server
-from pqrun.core.job import Exited, Key, Signalled
-from pqrun.core.metrics import Metrics, RunningMetrics
-from pqrun.core.notices import Ended, Started
+from pqrun.control.server import ControlServer
+from pqrun.core.job import AttemptId, ExitedWith, KilledBySignal
+from pqrun.core.metrics import Metrics, MetricsCollector
+from pqrun.core.notices import ProcessFinished, ProcessStarted
 from pqrun.core.scheduler import Scheduler
 from pqrun.engine.engine import Engine, NoJournal
 from pqrun.engine.reactor import Reactor
-from pqrun.testing import FakeClock, Story
+from pqrun.testing import FakeClock, RecordedRun
 
 from .invariants import Observer
 
@@ -24,7 +24,7 @@ class Slots:
     def __init__(self, count: int, clock: FakeClock) -> None:
         self.count = count
         self.clock = clock
-        self.running: dict[Key, float] = {}
+        self.running: dict[AttemptId, float] = {}
         self.engine: Engine
 
     def capacity(self) -> int:
@@ -35,18 +35,18 @@ class Slots:
 
     def start(self, attempt) -> None:
         self.running[attempt.key] = self.clock.now()
-        self.engine.post(Started(attempt.key, self.clock.now(), "here"))
+        self.engine.post(ProcessStarted(attempt.key, self.clock.now(), "here"))
 
     def stop(self, key, *, force) -> None:
-        self.end(key, Signalled("SIGTERM"), stopped=True)
+        self.end(key, KilledBySignal("SIGTERM"), stopped=True)
 
-    def end(self, key, exit=Exited(0), *, stopped=False) -> None:
+    def end(self, key, exit=ExitedWith(0), *, stopped=False) -> None:
         began = self.running.pop(key, None)
         if began is not None:
-            self.engine.post(Ended(key, exit, stopped, began, self.clock.now()))
+            self.engine.post(ProcessFinished(key, exit, stopped, began, self.clock.now()))
 
     def close(self) -> None:
-        self.running.clear()
+        self.running.identified()
 
 
 class Door:
@@ -57,7 +57,7 @@ class Door:
         self.clock = FakeClock()
         self.scheduler = Scheduler(max_queue=max_queue)
         self.reactor = Reactor()
-        self.story = Story()
+        self.story = RecordedRun()
         self.slots = Slots(slots, self.clock)
         self.observer = Observer(slots, {})
         self.engine = Engine(
@@ -65,19 +65,19 @@ class Door:
             scheduler=self.scheduler,
             reactor=self.reactor,
             journal=journal or NoJournal(),
-            metrics=RunningMetrics(),
+            metrics=MetricsCollector(),
             teller=self.story,
         )
         self.engine.executor = self.slots
         self.slots.engine = self.engine
-        self.server = Server(self.path, self.reactor, self.desk, self.clock.now)
-        self.engine.resolve = self.hear
+        self.server = ControlServer(self.path, self.reactor, self.desk, self.clock.now)
+        self.engine.after_turn = self.on_events
         self.endless = endless
         self.defaults = defaults
         self.turns = 0
 
-    def desk(self) -> Desk:
-        return Desk(
+    def desk(self) -> RequestHandler:
+        return RequestHandler(
             facts=lambda: {"id": "here"},
             metrics=Metrics,
             resize=self.slots.resize,
@@ -86,8 +86,8 @@ class Door:
             endless=self.endless,
         )
 
-    def hear(self, events) -> None:
-        self.observer.hear(events)
+    def on_events(self, events) -> None:
+        self.observer.on_events(events)
         self.server.heard(events)
 
     def turn(self, times: int = 1) -> None:

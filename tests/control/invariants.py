@@ -4,7 +4,7 @@
 from collections import Counter, defaultdict
 
 from pqrun.core import events as ev
-from pqrun.core.dependencies import met
+from pqrun.core.dependencies import is_satisfied
 from pqrun.core.job import JobSpec, Outcome, Priority
 
 
@@ -29,7 +29,7 @@ class Observer:
         self.paused = False
         self.stopped = False
 
-    def hear(self, events) -> None:
+    def on_events(self, events) -> None:
         for event in events:
             if not isinstance(event, ev.JobAdded):
                 self.bind_new()
@@ -120,7 +120,7 @@ class Observer:
         """Needs of jobs that came together may name each other: bound when all of them are known."""
         for seq in self.new:
             self.bind(seq, self.specs[seq])
-        self.new.clear()
+        self.new.identified()
 
     def must_be_met(self, seq: int) -> None:
         for other, when in self.needs[seq] or [
@@ -128,7 +128,7 @@ class Observer:
         ]:
             if other is not None:
                 assert other in self.ended, "a job was queued before what it needs had ended"
-                assert met(when, *self.ended[other]), "a job was queued whose need can't be met"
+                assert is_satisfied(when, *self.ended[other]), "a job was queued whose need can't be met"
 
     def start(self, seq: int, attempt: int) -> None:
         spec = self.specs[seq]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pqrun.cli.app import MODULES
-from pqrun.control.handler import VERBS, Desk
+from pqrun.control.handler import VERBS, RequestHandler
 
 from .conftest import PQRUN, call, environment
 from .door import Door
@@ -85,7 +85,7 @@ def test_every_verb_is_described_and_no_other():
     described = set(
         re.findall(r"`([a-z]+)`", "".join(re.findall(r"^\| (`[a-z`, ]+) \|", CONTROL, re.MULTILINE)))
     )
-    own = set(re.findall(r'case "([a-z]+)":', Path(Desk.__init__.__code__.co_filename).read_text()))
+    own = set(re.findall(r'case "([a-z]+)":', Path(RequestHandler.__init__.__code__.co_filename).read_text()))
     assert described == {*VERBS, *own}
 
 

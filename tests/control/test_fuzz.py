@@ -10,7 +10,7 @@ import pytest
 from pure.test_simulation import check_metrics_add_up
 
 from pqrun.control.protocol import VERSION
-from pqrun.core.job import Exited
+from pqrun.core.job import ExitedWith
 
 from .door import Door
 
@@ -126,7 +126,7 @@ def test_ten_thousand_odd_messages_are_answered_and_harm_nobody(tmp_path):
         if random.random() < 0.2:
             door.clock.time += random.random()
             for key in list(door.slots.running)[:1]:
-                door.slots.end(key, Exited(random.choice([0, 0, 1, 75])))
+                door.slots.end(key, ExitedWith(random.choice([0, 0, 1, 75])))
         if random.random() < 0.01:
             caller.socket.close()
             callers[number % 5] = door.call()

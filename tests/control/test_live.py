@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from pqrun.cli.main import main
-from pqrun.control.client import Talk
+from pqrun.control.client import ControlClient
 
 from .conftest import PQRUN, environment
 
@@ -87,11 +87,11 @@ def test_the_only_live_run_is_meant_or_one_has_to_be_named(queue, here, tmp_path
     (tmp_path / "one").mkdir()  # in which no run is recorded
     for name in ("one", "on", str(one.directory)):
         assert one.ask("unpause")["paused"] is False
-        with Talk(name) as talk:
+        with ControlClient(name) as talk:
             talk.ask("pause")
         assert one.ask("ps")["paused"] is True
     two.kill()
-    with Talk() as talk:
+    with ControlClient() as talk:
         assert talk.ask("info")["run"]["id"] == "one", "a socket is still there, but nobody listens"
 
 
@@ -297,11 +297,11 @@ def test_a_critical_job_behind_ten_thousand_low_ones_starts_in_the_next_free_slo
 
 def test_fifty_clients_at_once_lose_nothing(queue, tmp_path):
     one = queue("-j2", "-q")
-    with Talk(str(one.directory)) as first:
+    with ControlClient(str(one.directory)) as first:
         first.ask("pause")
 
     def client(number):
-        with Talk(str(one.directory)) as talk:
+        with ControlClient(str(one.directory)) as talk:
             return [
                 talk.ask("add", add=[{"run": f"echo {number}.{n} >> all", "cwd": str(tmp_path)}], wait=True)[
                     "ids"
@@ -343,7 +343,7 @@ def test_what_a_running_job_prints_can_be_had_as_it_comes(queue, gate, until):
     one.add(
         f"echo begun; echo wrong >&2; {gate.wait}; head -c 300000 /dev/zero | tr '\\0' x; {gate.wait}", id="a"
     )
-    with Talk(str(one.directory)) as talk:
+    with ControlClient(str(one.directory)) as talk:
 
         def have(offset, stream=1):
             answer = talk.ask("output", job="a", stream=stream, offset=offset)

@@ -9,17 +9,17 @@ from pure.test_simulation import check_metrics_add_up
 
 from pqrun.control import handler as verbs
 from pqrun.control.commands import add as adding
-from pqrun.control.handler import Desk
-from pqrun.control.server import Service
-from pqrun.core.job import Command, Exited, JobSpec, Need, Pool, Priority, RetryPolicy
-from pqrun.core.metrics import Metrics, RunningMetrics
+from pqrun.control.handler import RequestHandler
+from pqrun.control.server import ClientService
+from pqrun.core.job import Command, ExitedWith, JobSpec, Need, Pool, Priority, RetryPolicy
+from pqrun.core.metrics import Metrics, MetricsCollector
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.selectors import state_of
 from pqrun.engine.engine import Engine, NoJournal
 from pqrun.journal.format import spec_facts
-from pqrun.journal.recovery import Recovery
-from pqrun.journal.restart_plan import plan
-from pqrun.testing import FakeClock, Fate, SimulatedExecutor, Story
+from pqrun.journal.recovery import RecoveredRun
+from pqrun.journal.restart_plan import plan_restart
+from pqrun.testing import FakeClock, Fate, RecordedRun, SimulatedExecutor
 
 from .invariants import Observer
 
@@ -44,7 +44,7 @@ class Client:
 class Live(SimulatedExecutor):
     """A simulated run that can be talked to."""
 
-    service: Service
+    service: ClientService
 
     def wait(self, seconds):
         return list(self.service.read()) if self.service.wanted() else super().wait(seconds)
@@ -68,8 +68,8 @@ class World:
         self.clients: list[Client] = []
         self.slots = random.randint(1, 4)
         self.observer = Observer(self.slots, POOLS)
-        self.recovery = Recovery()
-        self.story = Story()
+        self.recovery = RecoveredRun()
+        self.story = RecordedRun()
         self.executor = self.new_executor(self.random_asks())
 
     def new_scheduler(self) -> Scheduler:
@@ -83,20 +83,20 @@ class World:
             self.fate,
             asks=asks,
         )
-        desk = Desk(
+        desk = RequestHandler(
             facts=dict,
             metrics=Metrics,
             resize=lambda slots: setattr(executor, "slots", slots),
             output_of=lambda _key: None,
         )
-        executor.service = Service(executor, desk, executor.clock.now)
+        executor.service = ClientService(executor, desk, executor.clock.now)
         return executor
 
     def fate(self, _attempt) -> Fate:
         random = self.random
         return Fate(
             seconds=random.choice([0.0, 0.5, 1.0, 4.0]),
-            exit=Exited(random.choice([0, 0, 0, 1, 75, 127])),
+            exit=ExitedWith(random.choice([0, 0, 0, 1, 75, 127])),
             deaf=random.random() < 0.3,
             refuse=random.random() < 0.05,
         )
@@ -226,7 +226,7 @@ class World:
     def run(self, until: float | None = None) -> None:
         """To the end, or until it is killed at that moment."""
         executor, scheduler = self.executor, self.scheduler
-        metrics = RunningMetrics()
+        metrics = MetricsCollector()
         metrics.fold(self.story.events)
         engine = Engine(
             clock=executor.clock,
@@ -242,13 +242,13 @@ class World:
         def resolve(events) -> None:
             for event in events:
                 self.recovery.fold(event)
-            self.observer.hear(events)
+            self.observer.on_events(events)
             check_that_the_journal_knows(scheduler, self.recovery)
             executor.service.heard(events)
             if until is not None and executor.clock.now() >= until:
                 raise _Killed
 
-        engine.resolve = resolve
+        engine.after_turn = resolve
         try:
             engine.run()
         except _Killed:
@@ -261,11 +261,11 @@ class World:
         self.run(until=at)
         if self.scheduler.done:
             return
-        found = Recovery()
+        found = RecoveredRun()
         for event in self.story.events:
             found.fold(event)
         now = max(at, found.last)
-        restart = plan(found, now, failed=False)
+        restart = plan_restart(found, now, failed=False)
         self.scheduler = self.new_scheduler()
         for name, size in found.pools.items():
             self.scheduler.ready.pools.resize(Pool(name, size))
@@ -285,7 +285,7 @@ def end_input(scheduler: Scheduler, now: float) -> None:
     scheduler.end_input(now)
 
 
-def check_that_the_journal_knows(scheduler: Scheduler, recovery: Recovery) -> None:
+def check_that_the_journal_knows(scheduler: Scheduler, recovery: RecoveredRun) -> None:
     """Who goes on from the events finds each job as the scheduler has it."""
     unfinished = {seq: job for seq, job in recovery.jobs.items() if job.state != "done"}
     assert unfinished.keys() == scheduler.tasks.keys()
@@ -304,9 +304,9 @@ def check_that_the_journal_knows(scheduler: Scheduler, recovery: Recovery) -> No
 @pytest.fixture(autouse=True)
 def small_steps(monkeypatch):
     """What is done in steps for thousands of jobs is done so for a few."""
-    monkeypatch.setattr(verbs, "SLICE", 3)
-    monkeypatch.setattr(adding, "SLICE", 3)
-    monkeypatch.setattr("pqrun.core.ready_queue.PATIENCE", 4)
+    monkeypatch.setattr(verbs, "JOBS_PER_TURN", 3)
+    monkeypatch.setattr(adding, "JOBS_PER_TURN", 3)
+    monkeypatch.setattr("pqrun.core.ready_queue.MAX_SKIPS", 4)
 
 
 def kept(seed: int, go) -> World:

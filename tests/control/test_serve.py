@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pqrun.control.client import Talk
+from pqrun.control.client import ControlClient
 
 from .conftest import PQRUN, environment
 
@@ -207,7 +207,7 @@ def test_detached_it_holds_nothing_of_its_caller_open(pqrun, state, tmp_path, un
     directory = f"{state}/runs/queue"
     assert done.stdout.startswith(f"pqrun: serving {directory} (pid ") and done.stderr == ""
     pid = int(done.stdout.rpartition("(pid ")[2].partition(")")[0])
-    with Talk(directory) as talk:
+    with ControlClient(directory) as talk:
         assert os.getsid(pid) not in (os.getsid(0), pid), "it has no terminal, and can't get one"
         talk.ask("add", add=[{"run": "printf 'hel%s wor%s\\n' lo ld; false"}])
         talk.ask("wait")
@@ -244,7 +244,7 @@ def test_a_queue_may_be_in_a_directory_of_its_own(queue, pqrun, tmp_path, until)
 
 def test_what_ended_long_ago_is_gone_when_it_is_started_again(queue):
     one = queue("-q", "-j2")
-    with Talk(str(one.directory)) as talk:
+    with ControlClient(str(one.directory)) as talk:
         talk.ask("add", add=[{"run": "echo x"}] * 150 + [{"run": "sleep 60", "id": "stays"}])
     one.ask("cancel", jobs=["nobody"])
     assert one.ask("wait", jobs=["150"])["failed"] == 0

@@ -8,14 +8,14 @@ from threading import Lock
 
 import pytest
 
-from pqrun.app.maintenance import LONGEST_LOG, Tidying, shorten_log
+from pqrun.app.maintenance import MAX_LOG_BYTES, QueueMaintenance, shorten_log
 from pqrun.core import events as ev
 from pqrun.core.job import Command, JobSpec, Need, Outcome
-from pqrun.core.metrics import RunningMetrics
-from pqrun.journal.compaction import remove_outputs, shorten, shortened
-from pqrun.journal.recovery import Recovery, recover
+from pqrun.core.metrics import MetricsCollector
+from pqrun.journal.compaction import compact, compacted, remove_outputs
+from pqrun.journal.recovery import RecoveredRun, recover
 from pqrun.journal.run_directory import RunDirectory
-from pqrun.journal.writer import Journal
+from pqrun.journal.writer import JournalWriter
 from pqrun.testing import FakeClock
 
 from .test_random_verbs import World
@@ -27,7 +27,7 @@ def written(path, events, more=()) -> RunDirectory:
     """A run whose journal says that."""
     run = RunDirectory(str(path))
     run.create()
-    journal = Journal(run.journal, FakeClock())
+    journal = JournalWriter(run.journal, FakeClock())
     journal.start(HEADER)
     for start in range(0, len(events), 7):
         journal.record(events[start : start + 7])
@@ -37,7 +37,7 @@ def written(path, events, more=()) -> RunDirectory:
     return run
 
 
-def unfinished(found: Recovery) -> dict:
+def unfinished(found: RecoveredRun) -> dict:
     return {seq: job for seq, job in found.jobs.items() if job.state != "done"}
 
 
@@ -45,7 +45,7 @@ def without_place(job):
     return [(name, getattr(job, name)) for name in job.__slots__ if name not in ("place", "keeps_place")]
 
 
-def in_queue(found: Recovery) -> list[int]:
+def in_queue(found: RecoveredRun) -> list[int]:
     queued = [job for job in unfinished(found).values() if job.state == "queued"]
     return [job.seq for job in sorted(queued, key=lambda job: job.place)]
 
@@ -65,7 +65,7 @@ def test_a_shortened_journal_says_the_same_of_what_is_left_to_do(tmp_path, keep)
         events = some_of(world.story.events, world.random)
         run = written(tmp_path / f"{keep}-{seed}", events)
         before = recover(run)
-        shorten(run, keep=keep, worth=1)
+        compact(run, keep=keep, worth=1)
         after = recover(run)
         assert {seq: without_place(job) for seq, job in unfinished(before).items()} == {
             seq: without_place(job) for seq, job in unfinished(after).items()
@@ -79,7 +79,7 @@ def test_a_shortened_journal_says_the_same_of_what_is_left_to_do(tmp_path, keep)
         ended = sum(job.state == "done" for job in after.jobs.values())
         needed = {need.job for job in unfinished(after).values() for need in job.spec.needs}
         assert ended <= keep + len(needed) + 1
-        metrics = RunningMetrics()
+        metrics = MetricsCollector()
         metrics.fold(after.events)
         numbers = metrics.snapshot()
         assert numbers.jobs_enqueued - numbers.jobs_dequeued == numbers.current_queue_size
@@ -102,7 +102,7 @@ def test_what_an_unfinished_job_needs_stays_and_the_last_word_on_workers_and_poo
         ev.WorkersChanged(7, 4, "b"), ev.PoolChanged(7, "net", 2, "b"), ev.RunPaused(7, True, "b"),
     ]  # fmt: skip
     run = written(tmp_path / "r", events)
-    shorten(run, keep=0, worth=1)
+    compact(run, keep=0, worth=1)
     found = recover(run)
     assert sorted(found.jobs) == [1, 3, 4, 5], "j1 is needed, and j5 has the highest number"
     assert (found.workers, found.pools, found.paused) == (4, {"net": 2, "gpu": 1}, True)
@@ -113,8 +113,8 @@ def test_what_an_unfinished_job_needs_stays_and_the_last_word_on_workers_and_poo
 def test_nothing_is_done_for_little(tmp_path):
     run = written(tmp_path / "r", [*job(1), *over(1), *job(2), *over(2), *job(3)])
     before = Path(run.journal).read_bytes()
-    shorten(run, keep=0, worth=5)
-    shorten(run, keep=2, worth=1)
+    compact(run, keep=0, worth=5)
+    compact(run, keep=2, worth=1)
     assert Path(run.journal).read_bytes() == before
     assert sorted(os.listdir(run.path)) == ["journal.jsonl", "logs", "work"]
 
@@ -123,7 +123,7 @@ def test_a_torn_last_line_goes(tmp_path):
     run = written(tmp_path / "r", [*job(1), *over(1), *job(2)])
     with open(run.journal, "ab") as file:
         file.write(b'{"e":"add","t":1')
-    shorten(run, keep=0, worth=1)
+    compact(run, keep=0, worth=1)
     assert sorted(recover(run).jobs) == [2]
 
 
@@ -135,7 +135,7 @@ def test_a_full_disk_leaves_it_as_it_is(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    shorten(run, keep=0, worth=1)
+    compact(run, keep=0, worth=1)
     assert Path(run.journal).read_bytes() == before
     assert not os.path.exists(f"{run.journal}.new")
 
@@ -165,10 +165,10 @@ def outputs(run, *seqs):
 def test_a_live_queue_goes_on_in_its_shortened_journal(tmp_path):
     run = RunDirectory(str(tmp_path / "r"))
     run.create()
-    journal = Journal(run.journal, FakeClock())
+    journal = JournalWriter(run.journal, FakeClock())
     journal.start(HEADER)
     engine = Engine()
-    tidying = Tidying(Record(run, journal), engine, keep=10)
+    tidying = QueueMaintenance(Record(run, journal), engine, keep=10)
     tidying._worth = 100
     outputs(run, *range(1, 600))
     for seq in range(1, 1001):
@@ -191,10 +191,10 @@ def test_a_live_queue_goes_on_in_its_shortened_journal(tmp_path):
 def test_what_is_recorded_while_it_is_made_short_is_not_lost(tmp_path):
     run = RunDirectory(str(tmp_path / "r"))
     run.create()
-    journal = Journal(run.journal, FakeClock())
+    journal = JournalWriter(run.journal, FakeClock())
     journal.start(HEADER)
     journal.record([*job(1), *over(1), *job(2)])
-    shorter = shortened(run.journal, keep=0, worth=1)
+    shorter = compacted(run.journal, keep=0, worth=1)
     journal.record([*over(2), *job(3)])
     assert journal.go_on_in(shorter) is True
     journal.record(job(4))
@@ -210,8 +210,8 @@ def test_a_log_that_has_become_long_begins_anew(tmp_path):
         file.write(b"x" * 100)
         shorten_log(str(path))
         assert path.stat().st_size == 100
-        file.write(b"y" * LONGEST_LOG)
+        file.write(b"y" * MAX_LOG_BYTES)
         shorten_log(str(path))
         file.write(b"on")
     assert path.read_bytes() == b"on"
-    assert (tmp_path / "serve.log.1").stat().st_size == LONGEST_LOG + 100
+    assert (tmp_path / "serve.log.1").stat().st_size == MAX_LOG_BYTES + 100

@@ -11,8 +11,8 @@ import struct
 import pytest
 
 from pqrun.control import server as service
-from pqrun.control.protocol import LONGEST, is_ours, listen, short_path
-from pqrun.core.errors import OwnFailure
+from pqrun.control.protocol import MAX_MESSAGE_BYTES, is_ours, listen, short_path
+from pqrun.core.errors import InternalFailure
 
 from .door import Door
 
@@ -69,9 +69,9 @@ def test_what_a_dead_run_has_left_there_is_replaced(tmp_path):
 
 def test_where_there_can_be_no_socket_is_told(tmp_path):
     (tmp_path / "s").mkdir()
-    with pytest.raises(OwnFailure, match="it is a directory"):
+    with pytest.raises(InternalFailure, match="it is a directory"):
         listen(f"{tmp_path}/s")
-    with pytest.raises(OwnFailure, match="No such file"):
+    with pytest.raises(InternalFailure, match="No such file"):
         listen(f"{tmp_path}/nowhere/s")
 
 
@@ -138,9 +138,9 @@ def test_garbage_is_answered_with_an_error_and_the_next_request_as_usual(door, l
 def test_a_message_of_a_mebibyte_is_taken_and_a_longer_one_ends_the_conversation(door):
     with door.call() as caller:
         request = json.dumps({"pqrun": 1, "verb": "ps", "by": ""}).encode()
-        caller.send(request[:-2] + b"x" * (LONGEST - len(request)) + b'"}\n')
+        caller.send(request[:-2] + b"x" * (MAX_MESSAGE_BYTES - len(request)) + b'"}\n')
         assert caller.answer()["ok"] is True
-        caller.send(b"x" * (LONGEST + 1))
+        caller.send(b"x" * (MAX_MESSAGE_BYTES + 1))
         assert "1 MiB" in caller.answer()["error"]
         assert caller.answer() is None and caller.hung_up
     assert door.ask("ps")["ok"] is True
@@ -206,7 +206,7 @@ def test_who_does_not_read_costs_little_and_holds_up_nobody(door):
 
 
 def test_there_are_at_most_64_and_one_more_is_asked_to_come_again(door):
-    callers = [door.call() for _ in range(service.MOST_CLIENTS)]
+    callers = [door.call() for _ in range(service.MAX_CLIENTS)]
     late = door.call()
     answer = late.answer()
     assert (answer["ok"], answer["busy"]) == (False, True) and late.answer() is None
@@ -222,18 +222,18 @@ def test_there_are_at_most_64_and_one_more_is_asked_to_come_again(door):
 
 def test_who_waits_is_not_sent_away_and_leaves_room_for_others(door):
     door.ask("add", **add("true"))
-    callers = [door.call() for _ in range(service.MOST_CLIENTS)]
+    callers = [door.call() for _ in range(service.MAX_CLIENTS)]
     for caller in callers:
         caller.say("wait")
     door.turn(100)
     busy = [caller for caller in callers if (answer := caller.answer(turns=1)) and answer.get("busy")]
-    assert len(busy) == service.MOST_CLIENTS - service.MOST_WAITING
+    assert len(busy) == service.MAX_CLIENTS - service.MAX_WAITING_CLIENTS
     door.clock.time += 100
     assert door.ask("ps")["ok"] is True
     door.slots.end(next(iter(door.slots.running)))
     assert [caller.answer()["ended"] for caller in callers if caller not in busy] == [
         1
-    ] * service.MOST_WAITING
+    ] * service.MAX_WAITING_CLIENTS
     for caller in callers:
         caller.socket.close()
 
@@ -299,14 +299,14 @@ class Disk:
     """A journal that can't be written."""
 
     def record(self, events):
-        raise OwnFailure("No space left on device")
+        raise InternalFailure("No space left on device")
 
 
 def test_nobody_is_told_that_something_was_done_that_could_not_be_recorded(tmp_path):
     door = Door(tmp_path / "s", journal=Disk())
     with door.call() as caller:
         caller.say("add", **add("true"))
-        with pytest.raises(OwnFailure):
+        with pytest.raises(InternalFailure):
             door.turn(3)
         door.server.close(broken=True)
         assert caller.socket.recv(1000) == b""

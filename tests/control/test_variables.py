@@ -3,7 +3,7 @@
 
 import pytest
 
-from pqrun.core.errors import OwnFailure
+from pqrun.core.errors import InternalFailure
 
 JOBS = """\
 env: {P: "file:$P", CALLER: "$CALLER"}
@@ -31,5 +31,5 @@ def test_a_client_that_speaks_for_itself_names_what_is_to_be_expanded(queue, tmp
     assert one("wait", "a").code == 0
     assert (tmp_path / "found").read_text() == "x $CALLER\n"
     for wrong in (["C"], "A", [1], [["A"]], {"A": 1}, 7):
-        with pytest.raises(OwnFailure, match="not a job"):
+        with pytest.raises(InternalFailure, match="not a job"):
             one.add("true", env={"A": ""}, expand=wrong)

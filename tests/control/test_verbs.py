@@ -6,7 +6,7 @@ from collections import deque
 import pytest
 
 from pqrun.core import events as ev
-from pqrun.core.job import Exited, Outcome, Priority
+from pqrun.core.job import ExitedWith, Outcome, Priority
 from pqrun.core.task import Task
 
 from .door import Door
@@ -49,7 +49,7 @@ def in_order(door) -> list[str]:
 
 def end(door, name: str, code: int = 0) -> None:
     key = next(key for key in door.slots.running if door.scheduler.tasks[key.seq].spec.id == name)
-    door.slots.end(key, Exited(code))
+    door.slots.end(key, ExitedWith(code))
     door.turn(2)
 
 
@@ -170,7 +170,7 @@ def test_thousands_of_jobs_are_added_in_steps_while_nothing_starts(tmp_path):
         other.say("cancel", jobs=["1", "urgent"])
         turns = 0
         while (answer := caller.answer(turns=1)) is None:
-            assert not (door.slots.running and door.scheduler.in_between)
+            assert not (door.slots.running and door.scheduler.maintenance)
             assert looks.ask("ps", jobs=["1"])["ok"] is True, "who only looks does not wait"
             turns += 1
         assert len(answer["ids"]) == 2001 and turns > 5
@@ -512,7 +512,7 @@ def test_wait_in_a_run_that_still_reads_its_input_is_until_that_has_ended_too(tm
 
 
 def test_what_has_ended_is_forgotten_by_and_by(door):
-    door.scheduler.graph.remembers = 3
+    door.scheduler.graph.remembers_ended = 3
     for n in range(6):
         added(door, {"id": f"j{n}"}, {})
         end(door, f"j{n}")
@@ -540,7 +540,7 @@ def sizes(thing, seen) -> int:
 
 
 def test_a_queue_does_not_grow_by_what_has_ended(door):
-    door.scheduler.graph.remembers = 50
+    door.scheduler.graph.remembers_ended = 50
     door.ask("pool", pool="net", size=1)
     grown = []
     for round in range(4):
@@ -557,10 +557,10 @@ def test_a_queue_does_not_grow_by_what_has_ended(door):
                 door.clock.time += 2
                 door.turn()
                 for key in list(door.slots.running):
-                    door.slots.end(key, Exited(code))
+                    door.slots.end(key, ExitedWith(code))
                 door.turn(2)
         assert not door.scheduler.tasks
-        door.story.events.clear()
+        door.story.events.identified()
         door.observer = Observer(1, {"net": 1})
         grown.append(sizes([door.scheduler, door.server, door.engine.metrics], set()))
     assert max(grown[1:]) < grown[0] + 200, grown

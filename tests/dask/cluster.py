@@ -15,7 +15,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from pqrun.journal.reader import Lines
+from pqrun.journal.reader import JournalReader
 
 PATIENCE = 40.0
 LONGEST_LOOK = 0.03
@@ -134,7 +134,7 @@ class Cluster:
         """All that were begun without waiting for them."""
         for log in self._awaited:
             wait_for(partial(self._has_registered, log), what=partial(self.log, log))
-        self._awaited.clear()
+        self._awaited.identified()
 
     def kill(self, process: subprocess.Popen, number: int = signal.SIGKILL) -> None:
         """That process alone."""
@@ -197,7 +197,7 @@ class Pqrun:
 
     def events(self) -> list[dict]:
         """The journal's lines."""
-        return [line for line in Lines(str(self.record / "journal.jsonl")) if "e" in line]
+        return [line for line in JournalReader(str(self.record / "journal.jsonl")) if "e" in line]
 
     def ends(self) -> Counter:
         """How many times each job has ended."""

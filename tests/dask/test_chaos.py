@@ -10,10 +10,20 @@ from math import inf
 from random import Random
 
 from pqrun.core import events as ev
-from pqrun.core.job import Exited, JobSpec, Key, Lost, NotStarted, Outcome, Priority, RetryPolicy, Signalled
-from pqrun.core.notices import Ended, Restarted, Started
+from pqrun.core.job import (
+    AttemptId,
+    ExitedWith,
+    JobSpec,
+    KilledBySignal,
+    LostExit,
+    NotStarted,
+    Outcome,
+    Priority,
+    RetryPolicy,
+)
+from pqrun.core.notices import ProcessFinished, ProcessRestarted, ProcessStarted
 from pqrun.core.scheduler import Scheduler
-from pqrun.executors.dask.attempts import Book
+from pqrun.executors.dask.attempts import RemoteAttempts
 from pqrun.testing import FakeClock, simulate
 
 COUNT_EVERY = 10.0
@@ -36,7 +46,7 @@ class BadCluster:
     def __init__(self, slots: int, random: Random, trouble: float) -> None:
         self.clock = FakeClock()
         self.engine = None
-        self.book = Book()
+        self.attempts = RemoteAttempts()
         self.reports = []
         self.true_ends = defaultdict(list)
         self.starts = Counter()
@@ -45,20 +55,20 @@ class BadCluster:
         self._slots = slots
         self._todo = []
         self._count = 0
-        self._rung = False
-        self._runs: dict[Key, list[Run]] = defaultdict(list)
-        self._coming: set[Key] = set()
-        self._refused: set[Key] = set()
+        self._woken = False
+        self._runs: dict[AttemptId, list[Run]] = defaultdict(list)
+        self._coming: set[AttemptId] = set()
+        self._refused: set[AttemptId] = set()
         self._later(COUNT_EVERY, self._take_count)
 
     # As a reactor
 
-    def ring(self):
-        self._rung = True
+    def wake(self):
+        self._woken = True
 
     def wait(self, seconds):
-        if self._rung:
-            self._rung = False
+        if self._woken:
+            self._woken = False
             return []
         alarm = self.clock.now() + seconds
         when = min(alarm, self._todo[0][0] if self._todo else inf)
@@ -82,12 +92,12 @@ class BadCluster:
         return self._slots
 
     def start(self, attempt):
-        self.book.submit(attempt)
+        self.attempts.submit(attempt)
         self._coming.add(attempt.key)
         self._later(self._random.uniform(0, 2), self._begin, attempt)
 
     def stop(self, key, *, force):
-        live = self.book.live.get(key)
+        live = self.attempts.live.get(key)
         if live is None:
             return
         live.asked, live.forced = True, live.forced or force
@@ -118,9 +128,9 @@ class BadCluster:
         if run.over:
             return
         run.over = True
-        exit = Signalled(signal) if signal else Exited(self._random.choice([0, 0, 0, 1]))
+        exit = KilledBySignal(signal) if signal else ExitedWith(self._random.choice([0, 0, 0, 1]))
         self.true_ends[key].append(exit)
-        self._tell(self._hear_end, Ended(key, exit, run.asked, run.began, self.clock.now()))
+        self._tell(self._hear_end, ProcessFinished(key, exit, run.asked, run.began, self.clock.now()))
 
     def _die(self, key, run):
         if not run.over:
@@ -131,7 +141,7 @@ class BadCluster:
         runs = [run for run in self._runs[key] if not run.over]
         if not self._runs[key]:
             self._refused.add(key)
-            self._report(self.book.withdrawn(key, self.clock.now()))
+            self._report(self.attempts.never_started(key, self.clock.now()))
         for run in runs:
             run.asked = True
             if force or self._random.random() < 0.7:
@@ -144,13 +154,13 @@ class BadCluster:
             self._later(self._random.choice([0, 0.1, 5]) if self._chance() else 0, function, *arguments)
 
     def _hear_start(self, key, run):
-        self._report(self.book.started(key, run.nonce, "worker", "host", run.began))
+        self._report(self.attempts.started(key, run.nonce, "worker", "host", run.began))
 
     def _hear_end(self, report):
-        self._report(self.book.ended(report))
+        self._report(self.attempts.ended(report))
 
     def _hear_loss(self, key):
-        self._report(self.book.lost(key, "its worker died", self.clock.now()))
+        self._report(self.attempts.lost(key, "its worker died", self.clock.now()))
 
     def _lose(self, key, live):
         if not live.over:
@@ -158,13 +168,13 @@ class BadCluster:
 
     def _take_count(self):
         known = {key for key, runs in self._runs.items() if any(not run.over for run in runs)} | self._coming
-        for key in self.book.missing(known, set(self.book.live)):
+        for key in self.attempts.missing(known, set(self.attempts.live)):
             self._hear_loss(key)
         self._later(COUNT_EVERY, self._take_count)
 
     def _report(self, news):
         if news is not None:
-            assert not isinstance(news, Restarted) or news.key in self.book.live
+            assert not isinstance(news, ProcessRestarted) or news.key in self.attempts.live
             self.reports.append(news)
             self.engine.post(news)
 
@@ -199,28 +209,28 @@ def cancel_one(cluster, scheduler, random):
 def check(story, jobs, cluster):
     reported = defaultdict(list)
     for news in cluster.reports:
-        if not isinstance(news, Restarted):
+        if not isinstance(news, ProcessRestarted):
             reported[news.key].append(type(news))
     for key, kinds in reported.items():
-        assert kinds in ([Started, Ended], [Ended]), key
+        assert kinds in ([ProcessStarted, ProcessFinished], [ProcessFinished]), key
     ended, lost, attempts = Counter(), Counter(), defaultdict(list)
     for event in story.events:
         match event:
             case ev.AttemptSubmitted(_, seq, attempt):
                 attempts[seq].append(attempt)
             case ev.AttemptEnded(seq=seq, attempt=attempt, exit=exit, asked=asked, began=began, ended=at):
-                if isinstance(exit, Lost):
+                if isinstance(exit, LostExit):
                     lost[seq] += at > began and asked is None
-                    assert exit.gone
+                    assert exit.worker_lost
                 elif not isinstance(exit, NotStarted):
                     assert exit in cluster.true_ends[seq, attempt], "an end that no runner has found"
             case ev.JobEnded(seq=seq, outcome=outcome):
                 ended[seq] += 1
                 runs = [end for key, ends in cluster.true_ends.items() if key[0] == seq for end in ends]
                 if outcome is Outcome.OK:
-                    assert Exited(0) in runs
+                    assert ExitedWith(0) in runs
     restarted = sum(isinstance(event, ev.AttemptRestarted) for event in story.events)
-    assert restarted <= len(cluster.book.twice)
+    assert restarted <= len(cluster.attempts.twice)
     assert ended == Counter(range(1, len(jobs) + 1)), "a job was lost, or has ended twice"
     for seq, spec in enumerate(jobs, 1):
         assert attempts[seq] == list(range(1, len(attempts[seq]) + 1))
@@ -234,8 +244,10 @@ def test_whatever_becomes_of_the_news_each_job_ends_once_and_as_a_runner_has_fou
     for seed in range(2000):
         story, jobs, cluster = one_run(seed)
         check(story, jobs, cluster)
-        twice += len(cluster.book.twice)
-        lost += sum(1 for e in story.events if isinstance(e, ev.AttemptEnded) and isinstance(e.exit, Lost))
+        twice += len(cluster.attempts.twice)
+        lost += sum(
+            1 for e in story.events if isinstance(e, ev.AttemptEnded) and isinstance(e.exit, LostExit)
+        )
     assert twice > 100 and lost > 1000, "too little has gone wrong to tell anything"
 
 

@@ -18,17 +18,17 @@ class OnCluster(Processes):
 
     def build(self):
         from pqrun.executors.dask.address import Address
-        from pqrun.executors.dask.connection import Link
+        from pqrun.executors.dask.connection import SchedulerConnection
         from pqrun.executors.dask.executor import DaskExecutor
-        from pqrun.executors.dask.worker_plugin import Errand
+        from pqrun.executors.dask.worker_plugin import RunConfig
 
         token = os.urandom(8).hex()
         self.mark = b"/" + token.encode()
-        self.link = Link(Address(self.cluster.on, self.cluster.address, None))
+        self.link = SchedulerConnection(Address(self.cluster.on, self.cluster.address, None))
         self.link.open()
         executor = DaskExecutor(
             self.link,
-            Errand("", "test" + token[:4], str(self.directory), token, False),
+            RunConfig("", "test" + token[:4], str(self.directory), token, False),
             clock=SystemClock(),
             reporter=self,
             logs=Logs(str(self.directory / "logs"), keep=False),
@@ -39,7 +39,7 @@ class OnCluster(Processes):
         return executor
 
     @property
-    def launcher(self):
+    def commands(self):
         return self
 
     def open_descriptors(self):

@@ -62,9 +62,9 @@ def test_a_killed_worker_takes_its_jobs_with_it_and_is_missed_at_once(fragile, p
 
 
 def test_what_a_guardian_was_not_told_of_yet_is_killed_at_once_too():
-    from pqrun.executors.dask.worker_plugin import Guardian
+    from pqrun.executors.dask.worker_plugin import WorkerWatchdog
 
-    guardian = Guardian(b"mark-of-this-test", lambda start, instead_of=0: start())
+    guardian = WorkerWatchdog(b"mark-of-this-test", lambda start, instead_of=0: start())
     guardian.spawn()
     command = "trap '' TERM; echo; sleep 1000; :"
     with subprocess.Popen(

@@ -9,7 +9,7 @@ from cluster import wait_for
 
 from pqrun.core.errors import UserError
 from pqrun.executors.dask.address import Address
-from pqrun.executors.dask.connection import Link
+from pqrun.executors.dask.connection import SchedulerConnection
 
 
 def refused(tmp_path, *words, jobs="jobs: ['true']"):
@@ -55,14 +55,14 @@ def test_there_has_to_be_a_scheduler(tmp_path):
 
 def test_pqrun_has_to_be_the_same_there(cluster, monkeypatch):
     monkeypatch.setattr("pqrun.executors.dask.address.version", lambda _package: "9.9")
-    link = Link(Address(cluster.on, cluster.address, None))
+    link = SchedulerConnection(Address(cluster.on, cluster.address, None))
     with pytest.raises(UserError, match=r"pqrun 9\.9 here, \S+ on the scheduler: they have to be the same"):
         link.open()
 
 
 def test_dask_must_not_be_too_old_there(cluster, monkeypatch):
-    monkeypatch.setattr("pqrun.executors.dask.address.OLDEST", (9999, 1))
-    link = Link(Address(cluster.on, cluster.address, None))
+    monkeypatch.setattr("pqrun.executors.dask.address.MIN_VERSION", (9999, 1))
+    link = SchedulerConnection(Address(cluster.on, cluster.address, None))
     with pytest.raises(
         UserError, match=r"distributed \S+ here, \S+ on the scheduler: it takes 9999\.1 or newer"
     ):

@@ -115,7 +115,7 @@ class Terminal:
             for row in self.screen.history.top
         ]
 
-    def everything(self):
+    def read_all(self):
         return "\n".join([*self.scrolled_out(), *self.lines()])
 
     def close(self):

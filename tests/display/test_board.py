@@ -7,11 +7,11 @@ from random import Random
 import pytest
 
 from pqrun.core import events as ev
-from pqrun.core.job import Command, Exited, JobSpec, Key, Outcome, Priority, RetryPolicy, Said
-from pqrun.core.metrics import RunningMetrics
+from pqrun.core.job import AttemptId, Command, ExitedWith, JobSpec, Outcome, Priority, RetryPolicy, SelfReport
+from pqrun.core.metrics import MetricsCollector
 from pqrun.core.scheduler import Scheduler
 from pqrun.testing import FakeClock, Fate, SimulatedExecutor, simulate
-from pqrun.ui.live.state import FAILURES_KEPT, Board, Glimpses
+from pqrun.ui.live.state import MAX_FAILURES_KEPT, JobPreviews, LiveTableState
 
 
 def night(seed):
@@ -19,9 +19,9 @@ def night(seed):
 
     def fate(attempt):
         chance = random.randrange(10)
-        said = Said(message=f"went wrong {attempt.key.seq}") if chance < 3 else Said()
+        said = SelfReport(message=f"went wrong {attempt.key.seq}") if chance < 3 else SelfReport()
         return Fate(
-            0.5 + chance, Exited(1 if chance < 3 else 0), deaf=chance == 7, refuse=chance == 8, said=said
+            0.5 + chance, ExitedWith(1 if chance < 3 else 0), deaf=chance == 7, refuse=chance == 8, said=said
         )
 
     specs = [
@@ -39,24 +39,24 @@ def night(seed):
 
 @pytest.mark.parametrize("seed", range(6))
 def test_it_agrees_with_the_metrics_after_every_event(seed):
-    board, metrics = Board(0.0, 0.0), RunningMetrics(0.0)
+    board, metrics = LiveTableState(0.0, 0.0), MetricsCollector(0.0)
     for event in night(seed):
-        board.hear([event])
+        board.on_events([event])
         metrics.fold([event])
         now = metrics.snapshot(event.at)
         assert board.running_count == now.active_workers
         assert board.outcomes == metrics.outcomes
         assert board.total == metrics.added
         assert board.unfinished == metrics.added - metrics.ended
-        shown = board.failures(event.at, FAILURES_KEPT)
-        assert len(shown) <= FAILURES_KEPT
+        shown = board.failures(event.at, MAX_FAILURES_KEPT)
+        assert len(shown) <= MAX_FAILURES_KEPT
         assert list(shown) == sorted(shown, key=lambda failure: failure.ago)
     assert board.running_count == board.waiting_count == board.unfinished == 0
 
 
 def test_final_failures_come_before_those_that_will_be_tried_again():
-    board = Board(0.0, 0.0)
-    board.hear(night(1))
+    board = LiveTableState(0.0, 0.0)
+    board.on_events(night(1))
     many = board.failures(1000.0, 100)
     final = [failure for failure in many if failure.final]
     assert board.failures(1000.0, len(final)) == tuple(final)
@@ -65,14 +65,14 @@ def test_final_failures_come_before_those_that_will_be_tried_again():
 
 
 def test_what_failed_before_a_crash_is_known_but_not_how_that_ended():
-    board = Board(0.0, 0.0)
-    board.catch_up(
+    board = LiveTableState(0.0, 0.0)
+    board.replay(
         [*night(2), ev.RunPaused(99.0, True, "key"), ev.RunStopping(99.0, "signal SIGINT", drain=False)]
     )
     assert (board.state, board.complete) == ("", False)
     failed = board.outcomes[Outcome.FAILED]
     assert failed > 0
-    board.hear([ev.JobReopened(100.0, 1, Outcome.FAILED, JobSpec("job-0", Command("true")))])
+    board.on_events([ev.JobReopened(100.0, 1, Outcome.FAILED, JobSpec("job-0", Command("true")))])
     assert board.outcomes[Outcome.FAILED] == failed - 1
     assert board.unfinished == 1
 
@@ -97,8 +97,8 @@ class Output:
 
 
 def test_a_running_job_is_read_only_when_it_has_printed_more(tmp_path):
-    output, key = Output(), Key(1, 1)
-    glimpses = Glimpses({key: output}.get, lambda key: str(tmp_path / f"report{key.seq}"))
+    output, key = Output(), AttemptId(1, 1)
+    glimpses = JobPreviews({key: output}.get, lambda key: str(tmp_path / f"report{key.seq}"))
     assert glimpses.at([key]) == {}
     output.out.data = b"one\n"
     assert glimpses.at([key])[key].line == "one"
@@ -110,7 +110,7 @@ def test_a_running_job_is_read_only_when_it_has_printed_more(tmp_path):
     seen = glimpses.at([key])[key]
     assert (seen.status, seen.progress, seen.line) == ("step [/x] 1", 0.25, "bad")
     assert glimpses.at([]) == {}
-    assert glimpses.at([Key(2, 1)]) == {}
+    assert glimpses.at([AttemptId(2, 1)]) == {}
 
 
 def test_a_job_that_ends_while_it_is_looked_at_does_no_harm(tmp_path):
@@ -121,13 +121,13 @@ def test_a_job_that_ends_while_it_is_looked_at_does_no_harm(tmp_path):
     output = Output()
     output.out = Gone()
     output.out.data = b"x"
-    assert Glimpses(lambda key: output, lambda key: "/nowhere").at([Key(1, 1)]) == {}
+    assert JobPreviews(lambda key: output, lambda key: "/nowhere").at([AttemptId(1, 1)]) == {}
 
 
 def test_memory_follows_the_unfinished_jobs():
-    board = Board(0.0, 0.0)
-    board.hear(night(3))
+    board = LiveTableState(0.0, 0.0)
+    board.on_events(night(3))
     sizes = [
         len(v) for v in vars(board).values() if isinstance(v, dict | set | deque) and v is not board._folds
     ]
-    assert max(sizes) <= max(FAILURES_KEPT, len(Outcome))
+    assert max(sizes) <= max(MAX_FAILURES_KEPT, len(Outcome))

@@ -11,7 +11,7 @@ from random import Random
 
 import pytest
 
-from pqrun.output.ci_markers import Fence, Fences, harmless
+from pqrun.output.ci_markers import CIFence, CIFences, neutralize_commands
 
 GITHUB = {"GITHUB_ACTIONS": "true", "CI": "true"}
 
@@ -69,13 +69,13 @@ def test_a_long_output_is_fenced_unseen(run):
 
 def test_no_job_can_know_the_token():
     count = iter(range(100))
-    fences = Fences("github", lambda: f"token{next(count)}", lambda: 0.0)
-    assert fences.around("", b"::x") == Fence(b"::stop-commands::token0\n", b"::token0::\n")
+    fences = CIFences("github", lambda: f"token{next(count)}", lambda: 0.0)
+    assert fences.around("", b"::x") == CIFence(b"::stop-commands::token0\n", b"::token0::\n")
     assert fences.around("", b"::x").before == b"::stop-commands::token1\n"
-    assert fences.around("", b"nothing :: to see") == Fence()
+    assert fences.around("", b"nothing :: to see") == CIFence()
     assert fences.around("", "\u3000\u00a0::x".encode()).before != b""
     folded = fences.around("t\n::error::", b"")
-    assert folded == Fence(b"::group::t\\x0a::error::\n", b"::endgroup::\n")
+    assert folded == CIFence(b"::group::t\\x0a::error::\n", b"::endgroup::\n")
 
 
 def test_gitlab_folds_failed_jobs(run):
@@ -97,9 +97,9 @@ def test_none_means_none(run):
 
 
 def test_what_we_quote_is_not_obeyed_either():
-    assert harmless("    ::error::x\nfine :: here\n::y") == "    : :error::x\nfine :: here\n: :y"
-    assert harmless("see ##[error]x") == "see ## [error]x"
-    assert obeyed(harmless("  ::a\n##[b]")) == []
+    assert neutralize_commands("    ::error::x\nfine :: here\n::y") == "    : :error::x\nfine :: here\n: :y"
+    assert neutralize_commands("see ##[error]x") == "see ## [error]x"
+    assert obeyed(neutralize_commands("  ::a\n##[b]")) == []
 
 
 class Runner:

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from pqrun.core.job import Priority
-from pqrun.ui.live.cells import Brush, width_of
+from pqrun.ui.live.cells import AnsiPainter, width_of
 from pqrun.ui.live.layout import frame, room
 from pqrun.ui.live.state import RunningJob
 
@@ -125,7 +125,7 @@ def test_a_frame_of_thirty_running_jobs_costs_little(events):
         1, "a job of a usual name", Priority.NORMAL, 1, 3, 61.0, 120.0, line="some line of output"
     )
     facts = facts._replace(running=tuple(job._replace(seq=n) for n in range(30)), reserve=30)
-    brush = Brush(Console(file=io.StringIO(), force_terminal=True, color_system="256"))
+    brush = AnsiPainter(Console(file=io.StringIO(), force_terminal=True, color_system="256"))
     costs = []
     for _ in range(30):
         began = time.thread_time()
@@ -135,5 +135,7 @@ def test_a_frame_of_thirty_running_jobs_costs_little(events):
 
 
 def test_what_holds_back_starts_stands_below_the_running_jobs(events):
-    facts = night.facts_at(205.0, 30, events)._replace(more_running=0, reserve=12, holding="load 9 (--load)")
+    facts = night.facts_at(205.0, 30, events)._replace(
+        more_running=0, reserve=12, hold_reason="load 9 (--load)"
+    )
     assert "nothing starts: load 9 (--load)" in str(frame(facts, 80, 30))

@@ -6,9 +6,9 @@ import os
 
 import pytest
 
-from pqrun.core.job import Key
+from pqrun.core.job import AttemptId
 from pqrun.output.store import Logs, Stream
-from pqrun.output.writer import Outlet
+from pqrun.output.writer import StreamWriter
 
 
 def failing(call, error, monkeypatch):
@@ -21,14 +21,14 @@ def failing(call, error, monkeypatch):
 @pytest.fixture
 def outlet(tmp_path):
     fd = os.open(tmp_path / "out", os.O_RDWR | os.O_CREAT)
-    yield Outlet(fd, "standard output")
+    yield StreamWriter(fd, "standard output")
     os.close(fd)
 
 
 @pytest.fixture
 def printed(tmp_path):
     """A stream that lies in a file."""
-    stream = Stream(Logs(str(tmp_path / "logs"), keep=True), Key(1, 1), 1)
+    stream = Stream(Logs(str(tmp_path / "logs"), keep=True), AttemptId(1, 1), 1)
     stream.put(b"x" * 100_000)
     stream.finish()
     return stream
@@ -42,7 +42,7 @@ def test_a_disk_that_fails_is_told_and_only_a_terminal_hangs_up(outlet, monkeypa
 
 def test_a_copy_that_the_kernel_fails_at_is_made_by_hand(outlet, printed, monkeypatch):
     failing("sendfile", errno.EIO, monkeypatch)
-    outlet.pour(printed.copy_to)
+    outlet.copy_from(printed.copy_to)
     assert outlet.failure == ""
     assert os.pread(outlet.fd, 200_000, 0) == b"x" * 100_000
 
@@ -50,5 +50,5 @@ def test_a_copy_that_the_kernel_fails_at_is_made_by_hand(outlet, printed, monkey
 def test_output_that_can_not_be_read_back_is_no_fault_of_stdout(outlet, printed, monkeypatch):
     failing("sendfile", errno.EIO, monkeypatch)
     failing("pread", errno.EIO, monkeypatch)
-    outlet.pour(printed.copy_to)
+    outlet.copy_from(printed.copy_to)
     assert outlet.failure == "cannot read what a job has printed to show it: Input/output error"

@@ -6,9 +6,9 @@ import re
 import pytest
 
 from pqrun.core.events import RunStopping
-from pqrun.core.metrics import RunningMetrics
-from pqrun.ui.run_summary import MOST_FAILURES, LastPage, last_page
-from pqrun.ui.terminal import Paint
+from pqrun.core.metrics import MetricsCollector
+from pqrun.ui.run_summary import MAX_FAILURES, RunSummary, format_summary
+from pqrun.ui.terminal import Style
 
 from .conftest import load_picture
 
@@ -17,15 +17,15 @@ night = load_picture()
 
 @pytest.fixture(scope="module")
 def told():
-    events, page, metrics = night.simulated_events(), LastPage(), RunningMetrics(0.0)
-    page.hear(events)
+    events, page, metrics = night.simulated_events(), RunSummary(), MetricsCollector(0.0)
+    page.on_events(events)
     metrics.fold(events)
     return page, metrics.snapshot()
 
 
 def test_failures_first_then_totals_metrics_and_what_to_type(told):
     page, metrics = told
-    text = last_page(page, metrics, 401.0, Paint(on=False), run="k3f9mw")
+    text = format_summary(page, metrics, 401.0, Style(on=False), run="k3f9mw")
     assert (
         text
         == """
@@ -50,14 +50,14 @@ pqrun: 3 of 109 jobs failed in 6m41s (106 ok, 3 failed, 3 retried, 1 flaky)
 
 def test_colours_change_nothing_but_colours(told):
     page, metrics = told
-    plain = last_page(page, metrics, 401.0, Paint(on=False), run="k3f9mw")
-    coloured = last_page(page, metrics, 401.0, Paint(on=True), run="k3f9mw")
+    plain = format_summary(page, metrics, 401.0, Style(on=False), run="k3f9mw")
+    coloured = format_summary(page, metrics, 401.0, Style(on=True), run="k3f9mw")
     assert "\x1b[" in coloured
     assert re.sub(r"\x1b\[[0-9;]*m", "", coloured) == plain
 
 
 def test_without_a_record_there_is_nothing_to_resume(told):
-    assert "pqrun resume" not in last_page(*told, 401.0, Paint(on=False))
+    assert "pqrun resume" not in format_summary(*told, 401.0, Style(on=False))
 
 
 def test_what_jobs_are_called_and_say_is_safe(run):
@@ -71,8 +71,8 @@ def test_what_jobs_are_called_and_say_is_safe(run):
 def test_a_thousand_failures_do_not_fill_the_screen(run):
     err = run("-j8", "--output", "none", jobs="false\n" * 200).stderr.decode()
     page = err.partition("\n\n")[2]
-    assert page.count("FAILED") == MOST_FAILURES
-    assert f"… and {200 - MOST_FAILURES} more" in page
+    assert page.count("FAILED") == MAX_FAILURES
+    assert f"… and {200 - MAX_FAILURES} more" in page
     assert "200 of 200 jobs failed" in page
 
 
@@ -96,6 +96,6 @@ def test_the_plain_log_is_one_line_a_job(run):
 
 
 def test_what_stopped_an_earlier_process_is_not_told_of_the_one_that_went_on(told):
-    page = LastPage()
-    page.catch_up([RunStopping(1.0, "signal SIGINT", drain=False, force=False)])
+    page = RunSummary()
+    page.replay([RunStopping(1.0, "signal SIGINT", drain=False, force=False)])
     assert page.stopped == ""

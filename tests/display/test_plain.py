@@ -7,10 +7,10 @@ import pytest
 
 from pqrun.core import events as ev
 from pqrun.core.job import JobSpec, RetryPolicy
-from pqrun.output.writer import Outlet
+from pqrun.output.writer import StreamWriter
 from pqrun.testing import FakeClock
 from pqrun.ui.plain_log import PlainLog
-from pqrun.ui.terminal import Paint
+from pqrun.ui.terminal import Style
 
 
 @pytest.mark.parametrize(
@@ -24,9 +24,9 @@ from pqrun.ui.terminal import Paint
 )
 def test_an_attempt_whose_start_is_not_known_is_no_mistake(event, tmp_path):
     fd = os.open(tmp_path / "log", os.O_RDWR | os.O_CREAT)
-    log = PlainLog(Outlet(fd, "log"), FakeClock(), Paint(on=False))
-    log.catch_up([ev.JobAdded(1.0, 1, JobSpec("job", work="job", retry=RetryPolicy(max=2))), event])
-    log.hear([ev.JobWaiting(3.0, 1, 2, 5.0)])
+    log = PlainLog(StreamWriter(fd, "log"), FakeClock(), Style(on=False))
+    log.replay([ev.JobAdded(1.0, 1, JobSpec("job", work="job", retry=RetryPolicy(max=2))), event])
+    log.on_events([ev.JobWaiting(3.0, 1, 2, 5.0)])
     log.close()
     os.close(fd)
     assert "retry   job" in (tmp_path / "log").read_text()

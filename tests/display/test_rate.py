@@ -3,18 +3,18 @@
 
 import pytest
 
-from pqrun.core.throughput import Rate
+from pqrun.core.throughput import Throughput
 
 
 def ends(times, began=0.0):
-    rate = Rate(began)
+    rate = Throughput(began)
     for at in times:
         rate.ended(at)
     return rate
 
 
 def test_nothing_is_told_before_it_means_something():
-    assert Rate(0.0).per_second(100.0) is None
+    assert Throughput(0.0).per_second(100.0) is None
     assert ends([1, 2, 3, 4]).per_second(10.0) is None
     assert ends([0.1, 0.2, 0.3, 0.4, 0.5]).per_second(1.0) is None
     assert ends([1, 2, 3, 4, 5]).eta(10.0, 0) is None

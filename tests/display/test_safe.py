@@ -9,7 +9,7 @@ import pyte
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pqrun.core.text import last_line, plain, safe, safe_line
+from pqrun.core.text import escape_controls, escape_line, last_line, strip_ansi
 from pqrun.output.lines import for_screen, pieces_of_lines, tagged
 
 COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
@@ -27,13 +27,13 @@ def steers(text, *, keep=""):
 
 @given(NASTY)
 def test_plain_text_holds_nothing_that_steers(text):
-    assert steers(plain(text)) == []
-    assert steers(safe(text)) == []
+    assert steers(strip_ansi(text)) == []
+    assert steers(escape_controls(text)) == []
 
 
 @given(NASTY)
 def test_a_line_for_the_screen_holds_whole_colours_alone(text):
-    line = safe_line(text)
+    line = escape_line(text)
     assert steers(COLOUR.sub("", line), keep="\t") == []
     if "\x1b" in line:
         assert line.endswith("\x1b[0m")
@@ -52,12 +52,12 @@ def test_any_bytes_leave_cursor_title_and_other_lines_alone(data):
 
 
 def test_whole_sequences_are_left_out_and_half_ones_shown():
-    assert safe_line("a\x1b[2Kb\x1b]8;;http://x\x07link\x1b]8;;\x07c\x1b(B") == "ablinkc"
-    assert safe_line("\x1b[1mbold\x1b[") == "\x1b[1mbold\\x1b[\x1b[0m"
-    assert plain("\x1b[1;32mok\x1b[0m\tyes") == "ok yes"
-    assert plain("half \x1b[ [/markup]") == "half \\x1b[ [/markup]"
-    assert plain("\x1b[2 q\x1b[!p\x1b[?1049hx") == "x"
-    assert plain("[red]x[/nope]") == "[red]x[/nope]"
+    assert escape_line("a\x1b[2Kb\x1b]8;;http://x\x07link\x1b]8;;\x07c\x1b(B") == "ablinkc"
+    assert escape_line("\x1b[1mbold\x1b[") == "\x1b[1mbold\\x1b[\x1b[0m"
+    assert strip_ansi("\x1b[1;32mok\x1b[0m\tyes") == "ok yes"
+    assert strip_ansi("half \x1b[ [/markup]") == "half \\x1b[ [/markup]"
+    assert strip_ansi("\x1b[2 q\x1b[!p\x1b[?1049hx") == "x"
+    assert strip_ansi("[red]x[/nope]") == "[red]x[/nope]"
 
 
 def test_the_last_line_is_the_last_that_says_something():

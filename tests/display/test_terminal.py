@@ -111,7 +111,7 @@ def test_a_resize_leaves_no_debris(waiting, tmp_path, columns, rows):
     window.until(lambda: len([line for line in window.lines() if "^C stop" in line]) <= 1 and fits())
     let_go(tmp_path)
     assert window.finish() == 1
-    assert [line for line in window.everything().split("\n") if "^C stop" in line] == []
+    assert [line for line in window.read_all().split("\n") if "^C stop" in line] == []
 
 
 def test_many_resizes_in_a_row(waiting, tmp_path):
@@ -214,7 +214,7 @@ def test_hidden_output_is_not_shown_and_a_pasted_text_does_nothing(waiting, tmp_
     window.until_shown("public")
     let_go(tmp_path)
     assert window.finish() == 0
-    assert "secret" not in window.everything().split("\n")
+    assert "secret" not in window.read_all().split("\n")
 
 
 def test_status_progress_and_last_lines_of_running_jobs(waiting, tmp_path):

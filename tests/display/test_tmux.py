@@ -28,7 +28,7 @@ class Pane:
     def visible(self):
         return self("capture-pane", "-p")
 
-    def everything(self):
+    def read_all(self):
         return self("capture-pane", "-p", "-S", "-")
 
     def resize(self, columns, rows):
@@ -37,7 +37,7 @@ class Pane:
     def until(self, fact, seconds=30.0):
         end = time.monotonic() + seconds
         while not fact(self.visible()):
-            assert time.monotonic() < end, self.everything()
+            assert time.monotonic() < end, self.read_all()
             time.sleep(0.05)
 
 
@@ -73,14 +73,14 @@ def test_no_debris_in_the_window_nor_above_it(pane, tmp_path, columns, rows):
     one.resize(columns, rows)
     one.until(lambda text: tables(text) == 1 and "30 ok" in text)
     time.sleep(0.6)  # whatever a later frame may do
-    assert tables(one.everything()) == 1
-    assert one.everything().count("30 ok") == 1
+    assert tables(one.read_all()) == 1
+    assert one.read_all().count("30 ok") == 1
     with (tmp_path / "go").open("w") as pipe:
         pipe.write("\n")
     one.until(lambda text: "code " in text)
-    assert tables(one.everything()) == 0
-    assert "^C stop" not in one.everything()
-    printed = [line for line in one.everything().split("\n") if line.startswith("a line of output")]
+    assert tables(one.read_all()) == 0
+    assert "^C stop" not in one.read_all()
+    printed = [line for line in one.read_all().split("\n") if line.startswith("a line of output")]
     assert sorted(printed) == sorted(f"a line of output {n}" for n in range(30))
     assert one("display", "-p", "#{cursor_flag}").strip() == "1"
 
@@ -91,10 +91,10 @@ def test_no_debris_when_little_was_printed(pane, tmp_path):
     one.resize(80, 24)
     one.until(lambda text: tables(text) == 1)
     time.sleep(0.6)
-    assert tables(one.everything()) == 1
+    assert tables(one.read_all()) == 1
     with (tmp_path / "go").open("w") as pipe:
         pipe.write("\n")
     one.until(lambda text: "code " in text)
-    assert tables(one.everything()) == 0
-    assert "^C stop" not in one.everything()
-    assert "━" not in one.everything()
+    assert tables(one.read_all()) == 0
+    assert "^C stop" not in one.read_all()
+    assert "━" not in one.read_all()

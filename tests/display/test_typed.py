@@ -51,9 +51,9 @@ def test_typed_commands_are_shown_edited_and_ended_as_in_a_shell(typing, tmp_pat
     assert not window.echoes()
     (tmp_path / "go").write_text("on\n")
     assert window.finish() == 0
-    assert "went on" in window.everything()
-    assert "3 jobs" in window.everything()
-    assert "not found" not in window.everything() and "^D" not in window.everything()
+    assert "went on" in window.read_all()
+    assert "3 jobs" in window.read_all()
+    assert "not found" not in window.read_all() and "^D" not in window.read_all()
 
 
 def test_a_list_from_a_file_has_the_keys_at_once(typing, tmp_path):

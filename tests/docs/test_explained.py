@@ -9,8 +9,8 @@ import re
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from pqrun.core.errors import OwnFailure
-from pqrun.core.job_fields import HOOKS, JOB, LOOP, RETRIES, TOP
+from pqrun.core.errors import InternalFailure
+from pqrun.core.job_fields import HOOK_FIELDS, JOB_FIELDS, LOOP_FIELDS, RETRY_FIELDS, TOP_LEVEL_FIELDS
 from pqrun.core.metrics import Metrics
 
 from .pages import ROOT, explained, page, script
@@ -34,7 +34,10 @@ def test_every_flag_is_in_the_reference_and_says_what_it_is_for():
 def test_every_key_of_the_job_file_is_explained():
     known = explained(page("jobfile.md"))
     keys = [
-        name for table in (TOP, JOB, RETRIES, LOOP, HOOKS) for key in table for name in (key.name, *key.also)
+        name
+        for table in (TOP_LEVEL_FIELDS, JOB_FIELDS, RETRY_FIELDS, LOOP_FIELDS, HOOK_FIELDS)
+        for key in table
+        for name in (key.name, *key.also)
     ]
     assert [name for name in keys if name not in known] == []
 
@@ -77,7 +80,7 @@ def test_every_exit_code_is_in_the_table():
     found = dict(exit_codes())
     assert {0, 1, 2, 3, 4, 5, 6, 70, 75} <= set(found), "the search for codes finds those that there are"
     assert {code: place for code, place in found.items() if code not in known} == {}
-    assert OwnFailure("").code in known
+    assert InternalFailure("").code in known
 
 
 def test_every_number_of_a_run_is_explained():

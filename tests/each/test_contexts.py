@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as some
 
 from pqrun.core.errors import UserError
-from pqrun.input.each.shell_context import Context, Walk
+from pqrun.input.each.shell_context import ShellContext, ShellScanner
 from pqrun.input.each.template import Template
 
 HERE = re.compile("@")
@@ -23,17 +23,17 @@ FREE = [
     "f \\\n@", "\"a \\\n\" @", "f {a,b} @", "{ f @; }", "f && g || h @", "! f @", "f @ &", "f \"'\" @", "f '\"' @", "f \\\\@",
 ]  # fmt: skip
 OTHER = {
-    Context.SINGLE: ["'@'", "f 'a @ b'", "f '\\@'", "awk '{print @}'", "$(f '@')", "f $'@'", 'f "$(g \'@\')"',
+    ShellContext.SINGLE: ["'@'", "f 'a @ b'", "f '\\@'", "awk '{print @}'", "$(f '@')", "f $'@'", 'f "$(g \'@\')"',
                      "f 'never closed @"],
-    Context.DOUBLE: ['"@"', 'f "a @ b"', 'f "$(g)@"', 'f "\\"@"', 'f "\\@"', 'f "$x @"', 'f "never closed @',
+    ShellContext.DOUBLE: ['"@"', 'f "a @ b"', 'f "$(g)@"', 'f "\\"@"', 'f "\\@"', 'f "$x @"', 'f "never closed @',
                      'f "${x}@"', 'f "$((1))@"', "f \"'@'\"", 'f "#@"'],
-    Context.ESCAPED: ["\\@", "f \\@", "f \\\\\\@"],
-    Context.BACKQUOTES: ["`f @`", 'f "`g @`"', "f `g \\`h @\\``", "f `never closed @"],
-    Context.ARITHMETIC: ["f $((@+1))", "f $(( (@) ))", 'f "$((@))"', "f $[@]", "f $((1 + 2 * (3 + @)))"],
-    Context.COMMENT: ["# @", "f # @", "\\\n# @", "f \\\n# @", "f;# it's @", "f # a\n# @", "(# @\nf)"],
-    Context.HERE_DOCUMENT: ["cat <<E\n@\nE", "cat <<'E'\n@\nE", "cat <<-E\n@", "cat << @", "cat <<@", "f <<E\nE\ng @"],
-    Context.BOTH: ["f >&@", "f >& x@", "f <&@"],
-    Context.UNSURE: ['f ${x:-"a"} @', "((@))", "x=(@)", "f\\\n@", "\"$\\\n(g \"@\")\"", "if ((1)); then f @; fi", "f $'\\'' @", "f ''$'a\\'@",
+    ShellContext.ESCAPED: ["\\@", "f \\@", "f \\\\\\@"],
+    ShellContext.BACKQUOTES: ["`f @`", 'f "`g @`"', "f `g \\`h @\\``", "f `never closed @"],
+    ShellContext.ARITHMETIC: ["f $((@+1))", "f $(( (@) ))", 'f "$((@))"', "f $[@]", "f $((1 + 2 * (3 + @)))"],
+    ShellContext.COMMENT: ["# @", "f # @", "\\\n# @", "f \\\n# @", "f;# it's @", "f # a\n# @", "(# @\nf)"],
+    ShellContext.HERE_DOCUMENT: ["cat <<E\n@\nE", "cat <<'E'\n@\nE", "cat <<-E\n@", "cat << @", "cat <<@", "f <<E\nE\ng @"],
+    ShellContext.BOTH: ["f >&@", "f >& x@", "f <&@"],
+    ShellContext.UNSURE: ['f ${x:-"a"} @', "((@))", "x=(@)", "f\\\n@", "\"$\\\n(g \"@\")\"", "if ((1)); then f @; fi", "f $'\\'' @", "f ''$'a\\'@",
                      'f "$(case x in a) g @;; esac)"', "$(case x in a) g;; esac) @", "f $(( '1' )) @",
                      "f $((g) | h \"@\")"],
 }  # fmt: skip
@@ -41,12 +41,12 @@ OTHER = {
 
 def contexts(command):
     """Where `@` stands, each time."""
-    return [context for _, context in Walk(command, HERE)]
+    return [context for _, context in ShellScanner(command, HERE)]
 
 
 @pytest.mark.parametrize("command", FREE)
 def test_here_a_value_may_stand(command):
-    assert set(contexts(command)) == {Context.FREE}
+    assert set(contexts(command)) == {ShellContext.FREE}
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_here_a_value_may_stand(command):
         (context, command)
         for context, found in OTHER.items()
         for command in found
-        if context != Context.DOLLAR
+        if context != ShellContext.DOLLAR
     ],
 )
 def test_here_it_may_not(context, command):

@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from pqrun.core.job import Exited, JobSpec, Said
+from pqrun.core.job import ExitedWith, JobSpec, SelfReport
 from pqrun.executors.local.created_file import Creation
 from pqrun.input.jobfile import JobFileError, load
 
@@ -246,14 +246,14 @@ def test_only_what_the_attempt_has_made_or_changed_is_moved(tmp_path):
     path = tmp_path / "out"
     path.write_text("by somebody else")
     found = Creation("out", str(path))
-    assert found.settle(A_JOB, Exited(3), Said(), stopped=False) == Said()
+    assert found.settle(A_JOB, ExitedWith(3), SelfReport(), stopped=False) == SelfReport()
     assert path.exists()
     path.write_text("changed")
-    assert found.settle(A_JOB, Exited(0), Said(), stopped=False) == Said()
+    assert found.settle(A_JOB, ExitedWith(0), SelfReport(), stopped=False) == SelfReport()
     assert path.exists()
     moved = "moved out to out.failed"
-    said = Said(message="no room", moved=moved)
-    assert found.settle(A_JOB, Exited(0), Said(message="no room"), stopped=True) == said._replace(
+    said = SelfReport(message="no room", moved=moved)
+    assert found.settle(A_JOB, ExitedWith(0), SelfReport(message="no room"), stopped=True) == said._replace(
         message=f"no room; {moved}"
     )
     assert (path.exists(), (tmp_path / "out.failed").read_text()) == (False, "changed")
@@ -266,7 +266,7 @@ def test_what_cannot_be_moved_aside_is_told(tmp_path, monkeypatch):
     found = Creation("out", str(tmp_path / "out"))
     (tmp_path / "out").touch()
     monkeypatch.setattr(os, "rename", refuse)
-    told = found.settle(A_JOB, Exited(3), Said(), stopped=False).moved
+    told = found.settle(A_JOB, ExitedWith(3), SelfReport(), stopped=False).moved
     assert told == "cannot move out aside (Permission denied): the next run will take it for done"
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from pqrun.cli.app import app
 from pqrun.core.errors import UserError
-from pqrun.input.each import parted
+from pqrun.input.each import split_sources
 from pqrun.input.each.template import Template
 
 PAGE = (Path(__file__).parents[2] / "docs" / "from-gnu-parallel.md").read_text(encoding="utf-8")
@@ -56,7 +56,7 @@ def test_every_idiom_is_understood(tmp_path, monkeypatch):
     assert len(asked) == len(found)
     for settings in asked:
         if settings.each is not None and not settings.each.header:
-            command, sources = parted(settings.each.words, settings.each.files)
+            command, sources = split_sources(settings.each.words, settings.each.files)
             assert sources or "-a" not in settings.each.words
             if command:
                 Template(command)

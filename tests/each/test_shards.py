@@ -10,7 +10,7 @@ from hypothesis import strategies as some
 from pqrun.core.errors import UserError
 from pqrun.core.job import Command, JobSpec, Need, Shard
 from pqrun.core.values import shard as shard_of
-from pqrun.input.shard import Dealer, dealt
+from pqrun.input.shard import ShardFilter, assign_shard
 
 
 def job(name, *needs, run="true"):
@@ -26,7 +26,7 @@ def ids(jobs):
 
 
 def parts(jobs, count):
-    return [dealt(jobs, Shard(index, count)) for index in range(1, count + 1)]
+    return [assign_shard(jobs, Shard(index, count)) for index in range(1, count + 1)]
 
 
 @given(some.integers(1, 9), some.sets(some.text(min_size=1, max_size=5), max_size=40))
@@ -68,7 +68,7 @@ def test_a_job_without_an_id_is_known_by_what_it_runs_and_how_often_it_was_there
 
 
 def test_words_are_not_the_same_as_a_text():
-    dealers = [Dealer(Shard(1, 1000)) for _ in range(2)]
+    dealers = [ShardFilter(Shard(1, 1000)) for _ in range(2)]
     spec = unnamed(1, "a")
     assert dealers[0]._number(spec) != dealers[1]._number(spec._replace(work=Command(("a", ""))))
 
@@ -94,7 +94,7 @@ def test_a_chain_stays_together_where_its_end_belongs():
 
 def test_in_a_list_of_commands_a_need_is_an_error():
     with pytest.raises(UserError, match="with --shard only jobs of a job file can need others"):
-        Dealer(Shard(1, 2)).takes_line(job("a", "b"))
+        ShardFilter(Shard(1, 2)).takes_line(job("a", "b"))
 
 
 @pytest.mark.parametrize("kind", ["lines", "jobs.yaml", "each"])

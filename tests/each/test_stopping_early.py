@@ -3,7 +3,7 @@
 
 import pytest
 
-from pqrun.core.values import FROM_WORD
+from pqrun.core.values import CONVERTERS
 
 CASES = [
     # policy, which fail, how many run, exit code
@@ -73,7 +73,7 @@ def test_a_failure_counts_only_when_it_is_final_and_not_allowed(run):
 )
 def test_what_is_no_policy_is_refused(policy):
     with pytest.raises(ValueError):
-        FROM_WORD["halt"](policy)
+        CONVERTERS["halt"](policy)
 
 
 def test_a_job_file_may_say_it_and_the_command_line_goes_over_it(run):

@@ -5,9 +5,9 @@ from threading import Event, Thread
 
 import pytest
 
-from pqrun.core.job import Exited, JobSpec
-from pqrun.core.metrics import RunningMetrics
-from pqrun.core.notices import Ended, Started
+from pqrun.core.job import ExitedWith, JobSpec
+from pqrun.core.metrics import MetricsCollector
+from pqrun.core.notices import ProcessFinished, ProcessStarted
 from pqrun.core.scheduler import Scheduler
 from pqrun.engine.engine import Engine
 from pqrun.testing import FakeClock
@@ -16,21 +16,21 @@ from pqrun.testing import FakeClock
 class Around:
     """Everything around an engine. Its journal is slow when `slow` is set: it waits for `go_on`."""
 
-    behind = False
+    backlogged = False
 
     def __init__(self):
         self.started = []
         self.records = []
         self.rings = 0
         self.slow = False
-        self.at_it, self.go_on = Event(), Event()
+        self.at_it, self.resume = Event(), Event()
 
     def record(self, events):
         self.records.append([type(event).__name__ for event in events])
         if self.slow:
             self.slow = False
             self.at_it.set()
-            assert self.go_on.wait(30)
+            assert self.resume.wait(30)
 
     def put(self, events):
         """Tells nobody."""
@@ -41,7 +41,7 @@ class Around:
     def start(self, attempt):
         self.started.append(attempt.key)
 
-    def ring(self):
+    def wake(self):
         self.rings += 1
 
 
@@ -62,17 +62,17 @@ def engine(around, scheduler):
         scheduler=scheduler,
         reactor=around,
         journal=around,
-        metrics=RunningMetrics(),
+        metrics=MetricsCollector(),
         teller=around,
     )
     engine.executor = around
     engine.turn(ask=lambda s, now: s.add([JobSpec(f"j{n}", None) for n in range(4)], now))
-    around.records.clear()
+    around.records.identified()
     return engine
 
 
 def end_of(key):
-    return Ended(key, Exited(0), stopped=False, began=0.0, ended=1.0)
+    return ProcessFinished(key, ExitedWith(0), stopped=False, began=0.0, ended=1.0)
 
 
 def while_slow(around, act):
@@ -90,7 +90,7 @@ def test_the_thread_that_is_at_a_turn_sees_to_what_others_bring(engine, around, 
     for key in others:
         engine.turn(end_of(key))  # would never return if it waited
     assert len(scheduler.tasks) == 3
-    around.go_on.set()
+    around.resume.set()
     thread.join(30)
     assert scheduler.tasks == {}
     assert around.records == [["AttemptEnded", "JobEnded"], ["AttemptEnded", "JobEnded"] * 3]
@@ -100,7 +100,7 @@ def test_who_asked_for_something_leaves_what_others_bring_to_the_reactor(engine,
     thread = while_slow(around, lambda: engine.turn(ask=lambda s, now: s.pause(paused=True, now=now)))
     engine.turn(end_of(around.started[0]))
     before = around.rings
-    around.go_on.set()
+    around.resume.set()
     thread.join(30)
     assert (len(scheduler.tasks), around.rings) == (4, before + 1)
     engine.turn()  # as the reactor does when it is rung
@@ -114,7 +114,7 @@ def test_an_ask_waits_for_its_turn(engine, around, scheduler):
     asking.start()
     asking.join(0.05)
     assert asked == []
-    around.go_on.set()
+    around.resume.set()
     thread.join(30)
     asking.join(30)
     assert asked == [3]
@@ -122,14 +122,14 @@ def test_an_ask_waits_for_its_turn(engine, around, scheduler):
 
 def test_a_look_is_a_turn_or_a_ring_if_another_thread_is_at_one(engine, around, scheduler):
     looked = []
-    engine.arrive = lambda scheduler, now: looked.append(now)
-    engine.look()
+    engine.before_turn = lambda scheduler, now: looked.append(now)
+    engine.poke()
     assert len(looked) == 1
     thread = while_slow(around, lambda: engine.turn(end_of(around.started[0])))
     before, rings = len(looked), around.rings
-    engine.look()
+    engine.poke()
     assert (len(looked), around.rings) == (before, rings + 1)
-    around.go_on.set()
+    around.resume.set()
     thread.join(30)
     engine.turn()
     assert len(looked) == before + 1
@@ -137,8 +137,8 @@ def test_a_look_is_a_turn_or_a_ring_if_another_thread_is_at_one(engine, around, 
 
 def test_who_arrives_is_there_before_what_is_asked_and_reported(engine, around):
     order = []
-    engine.arrive = lambda scheduler, now: order.append("arrive")
-    engine.post(Started(around.started[0], 0.0, "slot 1"), urgent=False)
+    engine.before_turn = lambda scheduler, now: order.append("arrive")
+    engine.post(ProcessStarted(around.started[0], 0.0, "slot 1"), urgent=False)
     engine.turn(ask=lambda scheduler, now: order.append("ask"))
     assert order == ["arrive", "ask"]
     assert around.records == [["AttemptStarted"]]

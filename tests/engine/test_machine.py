@@ -8,7 +8,7 @@ from pqrun.core.errors import UserError
 from pqrun.core.job import JobSpec
 from pqrun.core.scheduler import Scheduler
 from pqrun.engine import machine_load as machine
-from pqrun.engine.machine_load import Machine, busy_processes, free_memory, load_limit, shown
+from pqrun.engine.machine_load import LoadMonitor, busy_processes, format_load, free_memory, load_limit
 from pqrun.testing import FakeClock, Fate, SimulatedExecutor, simulate
 
 
@@ -55,47 +55,47 @@ def test_free_memory_is_what_can_be_had_without_swapping(told):
 
 def test_a_limit_on_memory_that_nobody_can_look_at_is_refused(told):
     with pytest.raises(UserError, match="does not tell how much memory is free"):
-        Machine(memfree=1)
+        LoadMonitor(memfree=1)
 
 
 def test_without_limits_it_bears_everything(told):
-    assert Machine().bearing(0.0, running(9)).most == float("inf")
+    assert LoadMonitor().headroom(0.0, running(9)).most == float("inf")
 
 
 def test_below_its_load_it_bears_as_many_more_as_are_missing_to_it(told):
     told.say(running=3)
-    assert Machine(load=4.0).bearing(0.0, running(2)).most == 4
-    assert Machine(load=2.5).bearing(0.0, running(0)).most == 1
+    assert LoadMonitor(load=4.0).headroom(0.0, running(2)).most == 4
+    assert LoadMonitor(load=2.5).headroom(0.0, running(0)).most == 1
 
 
 def test_at_its_load_it_bears_none_and_says_why(told):
     told.say(running=6)
-    found = Machine(load=5.0).bearing(0.0, running(5))
-    assert (found.most, found.why) == (0, "the load is 5 (--load 5)")
+    found = LoadMonitor(load=5.0).headroom(0.0, running(5))
+    assert (found.max_attempts, found.why) == (0, "the load is 5 (--load 5)")
 
 
 def test_of_free_memory_each_may_take_its_part(told):
     told.say(free=5 << 30)
-    assert Machine(memfree=2 << 30).bearing(0.0, running(3)).most == 5
-    found = Machine(memfree=6 << 30).bearing(0.0, running(3))
-    assert (found.most, found.why) == (0, "5G of memory are free (--memfree 6G)")
+    assert LoadMonitor(memfree=2 << 30).headroom(0.0, running(3)).most == 5
+    found = LoadMonitor(memfree=6 << 30).headroom(0.0, running(3))
+    assert (found.max_attempts, found.why) == (0, "5G of memory are free (--memfree 6G)")
 
 
 def test_the_stricter_of_both_counts(told):
     told.say(running=1, free=1 << 30)
-    both = Machine(load=8.0, memfree=2 << 30)
-    assert both.bearing(0.0, running(0)).why.startswith("1G of memory")
+    both = LoadMonitor(load=8.0, memfree=2 << 30)
+    assert both.headroom(0.0, running(0)).why.startswith("1G of memory")
     told.say(running=9, free=8 << 30)
-    assert both.bearing(1.0, running(0)).why.startswith("the load is 8")
+    assert both.headroom(1.0, running(0)).why.startswith("the load is 8")
 
 
 def test_it_looks_no_more_than_once_a_second(told):
     told.say(running=9)
-    busy = Machine(load=1.0)
-    assert busy.bearing(10.0, running(0)).most == 0
+    busy = LoadMonitor(load=1.0)
+    assert busy.headroom(10.0, running(0)).most == 0
     told.say(running=1)
-    assert (busy.bearing(10.9, running(0)).most, busy.looks_at) == (0, 11.0)
-    assert busy.bearing(11.0, running(0)).most == 1
+    assert (busy.headroom(10.9, running(0)).most, busy.next_check_at) == (0, 11.0)
+    assert busy.headroom(11.0, running(0)).most == 1
 
 
 def test_a_limit_on_the_load_may_be_a_share_of_the_cpus():
@@ -103,7 +103,12 @@ def test_a_limit_on_the_load_may_be_a_share_of_the_cpus():
 
 
 def test_sizes_are_shown_as_people_write_them():
-    assert [shown(size) for size in (10, 2048, 1536 << 20, 4 << 40)] == ["10 bytes", "2K", "1.5G", "4096G"]
+    assert [format_load(size) for size in (10, 2048, 1536 << 20, 4 << 40)] == [
+        "10 bytes",
+        "2K",
+        "1.5G",
+        "4096G",
+    ]
 
 
 def test_starts_wait_until_the_load_has_gone_down_and_the_engine_looks_by_itself(told):
@@ -115,11 +120,11 @@ def test_starts_wait_until_the_load_has_gone_down_and_the_engine_looks_by_itself
     seen = []
 
     def calm_down(scheduler, now):
-        seen.append(scheduler.holding)
+        seen.append(scheduler.hold_reason)
         told.say(running=1)
 
     executor = SimulatedExecutor(clock, 4, lambda _: Fate(0.1), asks=[(4.5, calm_down)])
-    story = simulate(scheduler, executor, machine=Machine(load=2.0))
+    story = simulate(scheduler, executor, machine=LoadMonitor(load=2.0))
     moments = [event.at for event in story.events if isinstance(event, ev.AttemptSubmitted)]
     assert seen == ["the load is 8 (--load 2)"]
     assert moments[:2] == [5.0, 5.0]
@@ -137,5 +142,5 @@ def test_what_runs_goes_on_whatever_the_load(told):
     scheduler.end_input(0.0)
     asks = [(1.5, lambda s, now: told.say(running=50)), (9.5, lambda s, now: told.say(running=1))]
     executor = SimulatedExecutor(clock, 1, lambda _: Fate(3.0), asks=asks)
-    story = simulate(scheduler, executor, machine=Machine(load=2.0))
+    story = simulate(scheduler, executor, machine=LoadMonitor(load=2.0))
     assert [event.at for event in story.events if isinstance(event, ev.AttemptEnded)] == [3.0, 13.0]

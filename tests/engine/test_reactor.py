@@ -54,7 +54,7 @@ def pipe():
 
 def test_a_bell_rung_by_another_thread_ends_the_wait(reactor):
     began = time.monotonic()
-    thread = Thread(target=lambda: (time.sleep(0.05), reactor.ring()))
+    thread = Thread(target=lambda: (time.sleep(0.05), reactor.wake()))
     thread.start()
     assert reactor.wait(60) == []
     thread.join()
@@ -63,7 +63,7 @@ def test_a_bell_rung_by_another_thread_ends_the_wait(reactor):
 
 def test_a_bell_rung_before_the_wait_is_not_missed_and_rings_once(reactor):
     for _ in range(100_000):
-        reactor.ring()
+        reactor.wake()
     assert reactor.wait(60) == []
     began = time.monotonic()
     reactor.wait(0.02)
@@ -74,14 +74,14 @@ def test_a_ring_in_the_midst_of_hearing_another_does_not_silence_the_bell(reacto
     read = os.read
 
     def read_and_ring(fd, count):
-        reactor.ring()  # as another thread may, while this one waits for the kernel
+        reactor.wake()  # as another thread may, while this one waits for the kernel
         return read(fd, count)
 
     monkeypatch.setattr(os, "read", read_and_ring)
-    reactor.ring()
+    reactor.wake()
     reactor.wait(60)
-    monkeypatch.undo()
-    reactor.ring()
+    monkeypatch.undo_submit()
+    reactor.wake()
     began = time.monotonic()
     reactor.wait(60)
     assert time.monotonic() - began < 30
@@ -96,7 +96,7 @@ def test_it_does_not_return_before_the_alarm(reactor):
 
 def test_a_wait_for_the_past_or_for_ever_is_no_error(reactor):
     assert reactor.wait(-5.0) == []
-    reactor.ring()
+    reactor.wake()
     assert reactor.wait(float("inf")) == []
 
 

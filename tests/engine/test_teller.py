@@ -9,9 +9,9 @@ from types import SimpleNamespace
 import pytest
 
 from pqrun.core import events as ev
-from pqrun.core.job import NOTHING_SAID, Count, Exited, Usage
+from pqrun.core.job import NO_REPORT, CountedAs, ExitedWith, Usage
 from pqrun.engine import dispatcher as teller_module
-from pqrun.engine.dispatcher import Teller
+from pqrun.engine.dispatcher import EventDispatcher
 
 
 class Keeper:
@@ -23,7 +23,7 @@ class Keeper:
         self._stuck = stuck
         self._fails = fails
 
-    def hear(self, events):
+    def on_events(self, events):
         if self._stuck is not None:
             self._stuck.wait(60)
         if self._fails is not None:
@@ -40,7 +40,9 @@ def some(count, at=0):
 
 def ended(size):
     output = SimpleNamespace(out=SimpleNamespace(size=size), err=SimpleNamespace(size=0))
-    return ev.AttemptEnded(0, 1, 1, Count.COMPLETED, Exited(0), None, 0, 1, Usage(), NOTHING_SAID, output)
+    return ev.AttemptEnded(
+        0, 1, 1, CountedAs.COMPLETED, ExitedWith(0), None, 0, 1, Usage(), NO_REPORT, output
+    )
 
 
 @pytest.fixture
@@ -50,7 +52,7 @@ def telling():
 
     def begin(*listeners, release=None):
         counted = SimpleNamespace(times=0)
-        teller = Teller(listeners, lambda: setattr(counted, "times", counted.times + 1))
+        teller = EventDispatcher(listeners, lambda: setattr(counted, "times", counted.times + 1))
         teller.counted = counted
         tellers.append(teller)
         releases.append(release)
@@ -91,7 +93,7 @@ def test_putting_never_waits_for_a_listener_that_is_stuck(telling):
     teller = telling(Keeper(stuck=release), release=release)
     for at in range(1000):
         teller.put(some(1, at))
-    assert not teller.behind
+    assert not teller.backlogged
 
 
 def test_closing_gives_up_after_its_time_when_a_listener_is_stuck(telling):
@@ -107,7 +109,10 @@ def test_closing_gives_up_after_its_time_when_a_listener_is_stuck(telling):
 
 @pytest.mark.parametrize(
     "too_much",
-    [[some(teller_module.MOST_EVENTS + 1)], [[ended(teller_module.MOST_BYTES // 2)]] * 3],
+    [
+        [some(teller_module.MAX_UNDELIVERED_EVENTS + 1)],
+        [[ended(teller_module.MAX_UNDELIVERED_BYTES // 2)]] * 3,
+    ],
     ids=["events", "bytes"],
 )
 def test_with_too_much_untold_it_is_behind_and_says_once_when_it_has_caught_up(telling, until, too_much):
@@ -115,21 +120,21 @@ def test_with_too_much_untold_it_is_behind_and_says_once_when_it_has_caught_up(t
     teller = telling(Keeper(stuck=release), release=release)
     for batch in too_much:
         teller.put(batch)
-    assert teller.behind and teller.counted.times == 0
+    assert teller.backlogged and teller.counted.times == 0
     release.set()
-    until(lambda: not teller.behind)
+    until(lambda: not teller.backlogged)
     until(lambda: teller.counted.times == 1)
     assert teller.close(10) and teller.counted.times == 1
 
 
 def test_being_behind_never_ends_without_a_word(telling, until, monkeypatch):
     """Else the last job to end while it was behind would leave the run waiting for ever."""
-    monkeypatch.setattr(teller_module, "MOST_EVENTS", 10)
+    monkeypatch.setattr(teller_module, "MAX_UNDELIVERED_EVENTS", 10)
     steps = [Flag() for _ in range(4)]
     heard = []
 
     class Stepper:
-        def hear(self, events):
+        def on_events(self, events):
             steps[len(heard)].wait(60)
             heard.append(events)
 
@@ -139,13 +144,13 @@ def test_being_behind_never_ends_without_a_word(telling, until, monkeypatch):
     teller = telling(Stepper(), release=steps[3])
     for _ in range(3):
         teller.put(some(4))
-    assert teller.behind
+    assert teller.backlogged
     steps[0].set()
     until(lambda: len(heard) == 1)
     teller.put(some(1))  # 9 untold: fewer than too much, more than half of it
     for step in steps:
         step.set()
-    until(lambda: len(heard) == 4 and not teller.behind)
+    until(lambda: len(heard) == 4 and not teller.backlogged)
     until(lambda: teller.counted.times == 1)
 
 

@@ -8,13 +8,13 @@ from threading import Thread
 
 import pytest
 
-from pqrun.core.errors import OwnFailure
-from pqrun.core.job import Attempt, JobSpec, Key
-from pqrun.core.notices import Refused
+from pqrun.core.errors import InternalFailure
+from pqrun.core.job import Attempt, AttemptId, JobSpec
+from pqrun.core.notices import StartRejected
 from pqrun.engine.clock import SystemClock
 from pqrun.engine.threads import NoThread, start_thread
-from pqrun.executors.thread_pool import Slots
-from pqrun.journal.writer import Journal
+from pqrun.executors.thread_pool import ThreadPoolExecutor
+from pqrun.journal.writer import JournalWriter
 from pqrun.library.runtime import Subscribers
 
 
@@ -41,7 +41,7 @@ def test_a_thread_that_can_not_be_had_is_a_failure_that_names_the_limit(no_room)
     no_room(1)
     with pytest.raises(NoThread, match="cannot start a thread: .*; see `ulimit -u`") as raised:
         start_thread(Thread(target=lambda: None))
-    assert isinstance(raised.value, OwnFailure) and isinstance(raised.value, RuntimeError)
+    assert isinstance(raised.value, InternalFailure) and isinstance(raised.value, RuntimeError)
 
 
 def test_it_is_tried_again_for_a_while(no_room):
@@ -66,10 +66,10 @@ def test_a_slot_without_a_thread_refuses_and_asks_others_to_spare_theirs(no_room
         def post(self, *news, urgent=True):
             posted.extend(news)
 
-    slots = Slots(1, lambda attempt: None, Reporter(), posted.append)
+    slots = ThreadPoolExecutor(1, lambda attempt: None, Reporter(), posted.append)
     slots.short = lambda: spared.append(True)
-    slots.start(Attempt(Key(1, 1), JobSpec("a", None), 1, ()))
-    assert posted == [Refused(Key(1, 1), os.strerror(11))]
+    slots.start(Attempt(AttemptId(1, 1), JobSpec("a", None), 1, ()))
+    assert posted == [StartRejected(AttemptId(1, 1), os.strerror(11))]
     assert spared == [True]
 
 
@@ -78,7 +78,7 @@ def test_a_journal_without_a_thread_syncs_in_each_turn(no_room, monkeypatch, tmp
     synced = []
     monkeypatch.setattr("pqrun.journal.writer._fdatasync", synced.append)
     no_room(1 if when == "none to be had" else 0)
-    journal = Journal(str(tmp_path / "journal.jsonl"), SystemClock())
+    journal = JournalWriter(str(tmp_path / "journal.jsonl"), SystemClock())
     journal.start({"pqrun": 1})
     if when == "spared later":
         syncer = journal._syncer
@@ -100,7 +100,7 @@ def test_who_could_not_listen_for_want_of_a_thread_may_try_again(no_room):
     subscribers = Subscribers(lambda: None)
     with pytest.raises(NoThread):
         subscribers.add(lambda events: None)
-    assert subscribers.thread is None and not subscribers.behind
+    assert subscribers.thread is None and not subscribers.backlogged
     no_room(0)
     heard = []
     subscribers.add(heard.extend)

@@ -10,10 +10,10 @@ from types import ModuleType
 import pytest
 
 from pqrun.core import events as ev
-from pqrun.core.errors import OwnFailure, refusal
-from pqrun.core.job import Exited, JobSpec, Key, Outcome, RetryPolicy
-from pqrun.core.metrics import RunningMetrics
-from pqrun.core.notices import Ended, Idle, Refused, Started
+from pqrun.core.errors import InternalFailure, refusal
+from pqrun.core.job import AttemptId, ExitedWith, JobSpec, Outcome, RetryPolicy
+from pqrun.core.metrics import MetricsCollector
+from pqrun.core.notices import OutputIdle, ProcessFinished, ProcessStarted, StartRejected
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.start_policy import STREAMED
 from pqrun.engine.engine import Engine
@@ -25,7 +25,7 @@ class Parts:
     """Journal, executor, teller and reactor in one: it keeps what was done, in order."""
 
     capacity_: int = 2
-    behind: bool = False
+    backlogged: bool = False
     journal_fails: str = ""
     done: list = field(default_factory=list)
     rings: int = 0
@@ -34,7 +34,7 @@ class Parts:
 
     def record(self, events):
         if self.journal_fails:
-            raise OwnFailure(self.journal_fails)
+            raise InternalFailure(self.journal_fails)
         self.done.append(("record", [type(e).__name__ for e in events]))
 
     def put(self, events):
@@ -49,7 +49,7 @@ class Parts:
     def stop(self, key, *, force):
         self.done.append(("kill" if force else "stop", key))
 
-    def ring(self):
+    def wake(self):
         self.rings += 1
 
     def wait(self, seconds):
@@ -82,7 +82,7 @@ def engine(clock, parts, scheduler):
         scheduler=scheduler,
         reactor=parts,
         journal=parts,
-        metrics=RunningMetrics(),
+        metrics=MetricsCollector(),
         teller=parts,
     )
     engine.executor = parts
@@ -100,27 +100,27 @@ def job(name, **facts):
 
 
 def ended(seq, code=0, attempt=1):
-    return Ended(Key(seq, attempt), Exited(code), stopped=False, began=0.0, ended=1.0)
+    return ProcessFinished(AttemptId(seq, attempt), ExitedWith(code), stopped=False, began=0.0, ended=1.0)
 
 
 def test_what_is_decided_is_recorded_before_it_is_done_and_told_after(engine, parts):
     engine.turn(ask=add(job("a")))
     happened = ["JobAdded", "JobQueued", "AttemptSubmitted"]
-    assert parts.done == [("record", happened), ("start", Key(1, 1)), ("tell", happened)]
+    assert parts.done == [("record", happened), ("start", AttemptId(1, 1)), ("tell", happened)]
 
 
 def test_an_end_and_the_next_start_are_one_turn_and_one_record(engine, parts):
     parts.capacity_ = 1
     engine.turn(ask=add(job("a"), job("b")))
-    parts.done.clear()
-    engine.turn(Started(Key(1, 1), 0.0, "slot 1"), ended(1))
+    parts.done.identified()
+    engine.turn(ProcessStarted(AttemptId(1, 1), 0.0, "slot 1"), ended(1))
     happened = ["AttemptStarted", "AttemptEnded", "JobEnded", "AttemptSubmitted"]
-    assert parts.done == [("record", happened), ("start", Key(2, 1)), ("tell", happened)]
+    assert parts.done == [("record", happened), ("start", AttemptId(2, 1)), ("tell", happened)]
 
 
 def test_a_turn_without_news_asks_nobody_anything(engine, parts):
     engine.turn()
-    parts.done.clear()
+    parts.done.identified()
     engine.turn()
     assert parts.done == []
 
@@ -128,7 +128,7 @@ def test_a_turn_without_news_asks_nobody_anything(engine, parts):
 def test_a_journal_that_fails_marks_it_broken_and_nothing_is_done(engine, parts):
     parts.journal_fails = "no room on the disk"
     engine.turn(ask=add(job("a")))
-    assert isinstance(engine.broken, OwnFailure)
+    assert isinstance(engine.broken, InternalFailure)
     assert parts.done == []
     parts.journal_fails = ""
     engine.turn(ask=add(job("b")))
@@ -151,7 +151,7 @@ def test_the_first_failure_is_the_one_that_is_told(engine):
 
 def test_an_ask_that_raises_breaks_it_but_news_that_came_are_not_lost(engine, parts):
     engine.turn(ask=add(job("a")))
-    parts.done.clear()
+    parts.done.identified()
     engine.post(ended(1))
 
     def bug(_scheduler, _now):
@@ -163,46 +163,46 @@ def test_an_ask_that_raises_breaks_it_but_news_that_came_are_not_lost(engine, pa
 
 
 def test_while_too_much_is_untold_nothing_new_starts(engine, parts):
-    parts.behind = True
+    parts.backlogged = True
     engine.turn(ask=add(job("a")))
     assert parts.acts() == []
-    parts.behind = False
+    parts.backlogged = False
     engine.post()
     engine.turn()
-    assert parts.acts() == [("start", Key(1, 1))]
+    assert parts.acts() == [("start", AttemptId(1, 1))]
 
 
 def test_what_runs_goes_on_and_can_be_stopped_while_too_much_is_untold(engine, parts, scheduler):
     engine.turn(ask=add(job("a")))
-    parts.behind = True
+    parts.backlogged = True
     engine.turn(ask=lambda s, now: s.stop("signal SIGINT", now))
-    assert parts.acts() == [("start", Key(1, 1)), ("stop", Key(1, 1))]
+    assert parts.acts() == [("start", AttemptId(1, 1)), ("stop", AttemptId(1, 1))]
     engine.turn(ended(1))
     assert scheduler.done
 
 
 def test_posted_news_run_nothing_until_the_next_turn_and_ring_if_they_are_urgent(engine, parts):
     engine.turn(ask=add(job("a")))
-    parts.done.clear()
+    parts.done.identified()
     rings = parts.rings
-    engine.post(Started(Key(1, 1), 0.0, "slot 1"), urgent=False)
+    engine.post(ProcessStarted(AttemptId(1, 1), 0.0, "slot 1"), urgent=False)
     assert (parts.done, parts.rings) == ([], rings)
-    engine.post(Idle(Key(1, 1)))
+    engine.post(OutputIdle(AttemptId(1, 1)))
     assert (parts.done, parts.rings) == ([], rings + 1)
     engine.turn()
-    assert parts.acts() == [("stop", Key(1, 1))]
+    assert parts.acts() == [("stop", AttemptId(1, 1))]
 
 
 def test_a_start_that_woke_nobody_counts_from_its_beginning_when_the_limit_may_be_over(engine, parts, clock):
     engine.turn(ask=add(job("a", timeout=5.0)))
     clock.time = 2.0
-    engine.post(Started(Key(1, 1), 2.0, "slot 1"), urgent=False)
+    engine.post(ProcessStarted(AttemptId(1, 1), 2.0, "slot 1"), urgent=False)
     clock.time = 5.0
     engine.turn()
-    assert parts.acts() == [("start", Key(1, 1))]
+    assert parts.acts() == [("start", AttemptId(1, 1))]
     clock.time = 7.0
     engine.turn()
-    assert parts.acts() == [("start", Key(1, 1)), ("stop", Key(1, 1))]
+    assert parts.acts() == [("start", AttemptId(1, 1)), ("stop", AttemptId(1, 1))]
 
 
 def test_late_news_of_an_earlier_attempt_are_dropped(engine, parts, clock):
@@ -211,7 +211,7 @@ def test_late_news_of_an_earlier_attempt_are_dropped(engine, parts, clock):
     clock.time = 1.0
     engine.turn()
     engine.turn(ended(1, code=0, attempt=1))
-    assert parts.acts() == [("start", Key(1, 1)), ("start", Key(1, 2))]
+    assert parts.acts() == [("start", AttemptId(1, 1)), ("start", AttemptId(1, 2))]
     told = [name for step, names in parts.done if step == "tell" for name in names]
     assert told.count("AttemptEnded") == 1
 
@@ -245,14 +245,14 @@ def test_a_later_alarm_does_not_ring_it(engine, parts):
 def test_whoever_has_jobs_to_read_is_rung_as_soon_as_there_is_the_room_asked_for(engine, parts, scheduler):
     scheduler.max_queue = 4
     engine.turn(ask=lambda s, now: s.add([job(f"j{n}") for n in range(6)], now, origin=STREAMED))
-    assert scheduler.room == 0
-    engine.hungry(2)
+    assert scheduler.queue_room == 0
+    engine.want_input(2)
     rings = parts.rings
     engine.turn(ended(1))
-    assert (scheduler.room, parts.rings) == (1, rings)
+    assert (scheduler.queue_room, parts.rings) == (1, rings)
     engine.turn(ended(2))
-    assert (scheduler.room, parts.rings) == (2, rings + 1)
-    engine.hungry(0)
+    assert (scheduler.queue_room, parts.rings) == (2, rings + 1)
+    engine.want_input(0)
     engine.turn(ended(3))
     assert parts.rings == rings + 1
 
@@ -275,10 +275,10 @@ def test_what_follows_from_events_may_turn_the_engine_again(engine, parts):
         if any(isinstance(e, ev.JobEnded) and e.outcome is Outcome.FAILED for e in events):
             engine.turn(ask=add(job("mend")))
 
-    engine.resolve = resolve
+    engine.after_turn = resolve
     engine.turn(ask=add(job("a")))
     engine.turn(ended(1, code=1))
-    assert parts.acts() == [("start", Key(1, 1)), ("start", Key(2, 1))]
+    assert parts.acts() == [("start", AttemptId(1, 1)), ("start", AttemptId(2, 1))]
     assert heard.count("JobAdded") == 2
 
 
@@ -302,7 +302,7 @@ def test_turns_of_many_threads_come_one_after_another_and_none_is_lost(engine, p
 
 def test_what_the_machine_refuses_is_a_failure_of_our_own_part_and_no_bug(engine):
     engine.fail(OSError(errno.EMFILE, "Too many open files", "/x"))
-    assert isinstance(engine.broken, OwnFailure)
+    assert isinstance(engine.broken, InternalFailure)
     assert str(engine.broken) == "cannot go on: Too many open files (/x); see `ulimit -n`"
 
 
@@ -313,17 +313,17 @@ def test_a_wait_that_fails_breaks_it_instead_of_leaving_what_runs(engine, parts)
     parts.script = [lambda: [add(job("a"))], out_of_memory]
     engine.run()
     assert str(engine.broken) == "cannot go on: Cannot allocate memory"
-    assert ("start", Key(1, 1)) in parts.done
+    assert ("start", AttemptId(1, 1)) in parts.done
 
 
 def test_it_breaks_when_no_start_has_succeeded_for_some_seconds_and_nothing_runs(engine, parts, clock):
     engine.turn(ask=add(job("a")))
     for _ in range(5):
-        engine.turn(Refused(Key(1, 1), "no room"))
+        engine.turn(StartRejected(AttemptId(1, 1), "no room"))
         assert engine.broken is None
-        clock.time = engine.alarm
+        clock.time = engine.next_timer
         engine.turn()
-    engine.turn(Refused(Key(1, 1), "no room"))
+    engine.turn(StartRejected(AttemptId(1, 1), "no room"))
     assert str(engine.broken).startswith("nothing can be started: no room")
     assert parts.done[-1] == ("tell", ["AttemptRefused"]), "the refusal is recorded: nothing has begun"
 
@@ -337,7 +337,7 @@ hollow.__path__ = []
     [
         (ImportError("no memory", name="zlib"), "cannot load zlib: no memory"),
         (OSError(errno.EIO, "Input/output error"), "cannot go on: Input/output error"),
-        (OwnFailure("the disk is full"), "the disk is full"),
+        (InternalFailure("the disk is full"), "the disk is full"),
         (OSError(errno.EBADF, "Bad file descriptor"), None),
         (OSError("no number"), None),
         (KeyError("x"), None),

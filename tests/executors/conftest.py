@@ -11,14 +11,14 @@ from typing import ClassVar
 
 import pytest
 
-from pqrun.core.job import Attempt, Command, Exit, Exited, JobSpec, Key
-from pqrun.core.notices import Ended, Refused, Started
+from pqrun.core.job import Attempt, AttemptId, Command, Exit, ExitedWith, JobSpec
+from pqrun.core.notices import ProcessFinished, ProcessStarted, StartRejected
 from pqrun.engine.clock import SystemClock
-from pqrun.executors.local.child import Child, Surroundings
-from pqrun.executors.local.cleanup import Containment
-from pqrun.executors.local.command import Launcher
-from pqrun.executors.python_call import Calls, CallTask
-from pqrun.executors.thread_pool import Slots
+from pqrun.executors.local.child import Child, ChildContext
+from pqrun.executors.local.cleanup import ProcessCleanup
+from pqrun.executors.local.command import CommandBuilder
+from pqrun.executors.python_call import CallContext, CallTask
+from pqrun.executors.thread_pool import ThreadPoolExecutor
 from pqrun.output.store import Logs
 from pqrun.testing import FakeClock, Fate, SimulatedExecutor
 
@@ -31,7 +31,7 @@ class Rig:
     code 0). `faults` are jobs that can't be started through a fault of their author.
     """
 
-    failed: Exit = Exited(7)
+    failed: Exit = ExitedWith(7)
     can_kill = True
     faults: ClassVar[dict[str, JobSpec]] = {}
 
@@ -45,7 +45,7 @@ class Rig:
     def build(self):
         raise NotImplementedError
 
-    def spec(self, kind: str, key: Key) -> JobSpec:
+    def spec(self, kind: str, key: AttemptId) -> JobSpec:
         raise NotImplementedError
 
     def pass_time(self) -> None:
@@ -73,18 +73,18 @@ class Rig:
 
     # For tests
 
-    def start(self, kind: str | JobSpec, seq: int = 1, attempt: int = 1) -> Key:
-        key = Key(seq, attempt)
+    def start(self, kind: str | JobSpec, seq: int = 1, attempt: int = 1) -> AttemptId:
+        key = AttemptId(seq, attempt)
         spec = kind if isinstance(kind, JobSpec) else self.spec(kind, key)
         self.executor.start(Attempt(key, spec, 1))
         return key
 
-    def begin(self, kind: str, seq: int = 1, attempt: int = 1) -> Key:
+    def begin(self, kind: str, seq: int = 1, attempt: int = 1) -> AttemptId:
         """Starts it, and waits until it is at work."""
         if kind == "deaf" and not self.can_kill:
             pytest.skip("here nothing can be killed")
         key = self.start(kind, seq, attempt)
-        self.wait(lambda: self.of(key, Started))
+        self.wait(lambda: self.of(key, ProcessStarted))
         return key
 
     def wait(self, fact, seconds: float = 30.0):
@@ -95,11 +95,11 @@ class Rig:
             self.pass_time()
         return found
 
-    def end_of(self, key: Key) -> Ended | Refused:
+    def end_of(self, key: AttemptId) -> ProcessFinished | StartRejected:
         """Waits for it."""
-        return self.wait(lambda: self.of(key, Ended, Refused))[0]
+        return self.wait(lambda: self.of(key, ProcessFinished, StartRejected))[0]
 
-    def of(self, key: Key, *kinds: type) -> list:
+    def of(self, key: AttemptId, *kinds: type) -> list:
         with self._lock:
             return [
                 news for news in self.reports if news.key == key and (not kinds or isinstance(news, kinds))
@@ -109,7 +109,7 @@ class Rig:
 class Simulated(Rig):
     FATES: ClassVar = {
         "quick": Fate(seconds=1.0),
-        "failing": Fate(seconds=1.0, exit=Exited(7)),
+        "failing": Fate(seconds=1.0, exit=ExitedWith(7)),
         "endless": Fate(seconds=1e6),
         "deaf": Fate(seconds=1e6, deaf=True),
         "polite": Fate(seconds=5.0, deaf=True),
@@ -153,22 +153,22 @@ class Processes(Rig):
     }
 
     def build(self):
-        self.launcher = Launcher(
+        self.commands = CommandBuilder(
             run_id="test",
             directory=str(self.directory),
             workspace=str(self.directory),
             token=os.urandom(8).hex(),
         )
-        self.containment = Containment(self.launcher.mark, self.launcher.kept_mark)
-        self.containment.open()
-        self.around = Surroundings(
+        self.cleanup = ProcessCleanup(self.commands.mark, self.commands.kept_marker)
+        self.cleanup.open()
+        self.around = ChildContext(
             clock=SystemClock(),
             reporter=self,
-            launcher=self.launcher,
+            commands=self.commands,
             logs=Logs(str(self.directory / "logs"), keep=False),
-            containment=self.containment,
+            cleanup=self.cleanup,
         )
-        return Slots(4, lambda attempt: Child(attempt, self.around), self, self.failures.append)
+        return ThreadPoolExecutor(4, lambda attempt: Child(attempt, self.around), self, self.failures.append)
 
     def spec(self, kind, key):
         command = self.COMMANDS[kind].replace("$0", str(self._sign(key)))
@@ -188,14 +188,14 @@ class Processes(Rig):
         found = []
         for name in os.listdir("/proc") if os.path.isdir("/proc/self") else ():
             try:
-                if name.isdecimal() and self.launcher.mark in Path(f"/proc/{name}/environ").read_bytes():
+                if name.isdecimal() and self.commands.mark in Path(f"/proc/{name}/environ").read_bytes():
                     found.append(Path(f"/proc/{name}/cmdline").read_bytes())
             except OSError:
                 continue
         return found
 
     def tear_down(self):
-        self.containment.close()
+        self.cleanup.close()
         if os.path.isdir("/proc/self"):
             ctypes.CDLL(None).prctl(36, 0, 0, 0, 0)  # no longer whom orphans go to
 
@@ -203,12 +203,12 @@ class Processes(Rig):
 class PythonCalls(Rig):
     """A thread can't be killed, so nothing is deaf here."""
 
-    failed = Exited(1)
+    failed = ExitedWith(1)
     can_kill = False
 
     def build(self):
-        calls = Calls(self._handle, SystemClock(), self)
-        return Slots(4, lambda attempt: CallTask(attempt, calls), self, self.failures.append)
+        calls = CallContext(self._handle, SystemClock(), self)
+        return ThreadPoolExecutor(4, lambda attempt: CallTask(attempt, calls), self, self.failures.append)
 
     def spec(self, kind, key):
         return JobSpec(kind, SimpleNamespace(job=kind, value=None, error=None))
@@ -253,8 +253,8 @@ def faulty(request, tmp_path):
 
 def check_what_was_reported(reports):
     """Of each attempt: at most one start, then exactly one end, and nothing after that."""
-    by_attempt: dict[Key, list[type]] = {}
+    by_attempt: dict[AttemptId, list[type]] = {}
     for news in reports:
         by_attempt.setdefault(news.key, []).append(type(news))
     for key, kinds in by_attempt.items():
-        assert kinds in ([Started, Ended], [Ended], [Refused]), key
+        assert kinds in ([ProcessStarted, ProcessFinished], [ProcessFinished], [StartRejected]), key

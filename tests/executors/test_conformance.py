@@ -1,20 +1,20 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """What every executor promises; each is held to the same tests."""
 
-from pqrun.core.job import Exited, Key, NotStarted
-from pqrun.core.notices import Ended, Refused, Started
+from pqrun.core.job import AttemptId, ExitedWith, NotStarted
+from pqrun.core.notices import ProcessFinished, ProcessStarted, StartRejected
 
 
 def test_each_attempt_starts_once_at_most_and_ends_once(rig):
     keys = [rig.start("quick" if seq % 2 else "failing", seq) for seq in range(1, 21)]
     ends = {key.seq: rig.end_of(key).exit for key in keys}
-    assert ends == {seq: Exited(0) if seq % 2 else rig.failed for seq in range(1, 21)}
+    assert ends == {seq: ExitedWith(0) if seq % 2 else rig.failed for seq in range(1, 21)}
 
 
 def test_an_end_tells_when_it_began_and_ended_and_that_nobody_stopped_it(rig):
     key = rig.start("quick")
     end = rig.end_of(key)
-    started = rig.of(key, Started)
+    started = rig.of(key, ProcessStarted)
     assert end.began <= end.ended and not end.stopped
     assert [news.at for news in started] == [end.began]
     assert started[0].where
@@ -23,15 +23,15 @@ def test_an_end_tells_when_it_began_and_ended_and_that_nobody_stopped_it(rig):
 def test_news_carry_the_attempt_to_which_they_belong(rig):
     first, third = rig.start("failing", 7, attempt=1), rig.start("quick", 7, attempt=3)
     assert rig.end_of(first).exit == rig.failed
-    assert rig.end_of(third).exit == Exited(0)
-    assert {news.key for news in rig.reports} == {Key(7, 1), Key(7, 3)}
+    assert rig.end_of(third).exit == ExitedWith(0)
+    assert {news.key for news in rig.reports} == {AttemptId(7, 1), AttemptId(7, 3)}
 
 
 def test_a_stop_ends_what_would_not_end_and_says_that_it_met_it_alive(rig):
     key = rig.begin("endless")
     rig.executor.stop(key, force=False)
     end = rig.end_of(key)
-    assert end.stopped and end.exit != Exited(0)
+    assert end.stopped and end.exit != ExitedWith(0)
 
 
 def test_to_stop_twice_is_to_stop_once(rig):
@@ -46,7 +46,7 @@ def test_what_does_not_listen_is_ended_by_force(rig):
     rig.executor.stop(key, force=False)
     for _ in range(20):
         rig.pass_time()
-    assert rig.of(key, Ended, Refused) == []
+    assert rig.of(key, ProcessFinished, StartRejected) == []
     rig.executor.stop(key, force=True)
     assert rig.end_of(key).stopped
 
@@ -61,7 +61,7 @@ def test_what_was_asked_to_end_and_then_ends_well_was_stopped_all_the_same(rig):
     key = rig.begin("polite")
     rig.executor.stop(key, force=False)
     end = rig.end_of(key)
-    assert (end.stopped, end.exit) == (True, Exited(0))
+    assert (end.stopped, end.exit) == (True, ExitedWith(0))
 
 
 def test_a_stop_is_not_lost_however_soon_it_comes(rig):
@@ -72,15 +72,15 @@ def test_a_stop_is_not_lost_however_soon_it_comes(rig):
 
 
 def test_to_stop_what_is_not_known_is_nothing(rig):
-    rig.executor.stop(Key(1, 1), force=False)
-    rig.executor.stop(Key(2, 1), force=True)
+    rig.executor.stop(AttemptId(1, 1), force=False)
+    rig.executor.stop(AttemptId(2, 1), force=True)
     assert rig.reports == []
 
 
 def test_a_stop_before_the_start_belongs_to_nobody(rig):
-    rig.executor.stop(Key(1, 1), force=True)
+    rig.executor.stop(AttemptId(1, 1), force=True)
     end = rig.end_of(rig.start("quick"))
-    assert (end.exit, end.stopped) == (Exited(0), False)
+    assert (end.exit, end.stopped) == (ExitedWith(0), False)
 
 
 def test_a_stop_that_comes_too_late_changes_nothing(rig):
@@ -96,9 +96,9 @@ def test_a_stop_that_comes_too_late_changes_nothing(rig):
 def test_a_stop_for_an_earlier_attempt_leaves_the_next_alone(rig):
     rig.end_of(rig.start("failing", 1, attempt=1))
     key = rig.begin("endless", 1, attempt=2)
-    rig.executor.stop(Key(1, 1), force=True)
+    rig.executor.stop(AttemptId(1, 1), force=True)
     rig.end_of(rig.start("quick", 2))
-    assert rig.of(key, Ended) == []
+    assert rig.of(key, ProcessFinished) == []
     rig.executor.stop(key, force=False)
     assert rig.end_of(key).key == key
 
@@ -110,7 +110,7 @@ def test_it_has_a_capacity(rig):
 def test_what_its_author_did_wrong_ends_that_attempt_and_raises_nothing(faulty):
     rig, spec = faulty
     end = rig.end_of(rig.start(spec))
-    assert isinstance(end, Ended) and not end.stopped
+    assert isinstance(end, ProcessFinished) and not end.stopped
     assert isinstance(end.exit, NotStarted) and end.exit.code in (126, 127) and end.exit.why
     rig.end_of(rig.start("quick", 2))
 
@@ -123,7 +123,7 @@ def test_after_closing_nothing_runs_and_nothing_is_open(rig):
     rig.executor.close()
     assert rig.alive() == []
     assert rig.open_descriptors() == before
-    assert [len(rig.of(key, Ended)) for key in keys] == [1] * len(keys)
+    assert [len(rig.of(key, ProcessFinished)) for key in keys] == [1] * len(keys)
 
 
 def test_one_that_did_nothing_can_be_closed_and_closed_again(rig):

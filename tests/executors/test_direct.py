@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from pqrun.executors.local.shell_bypass import Direct
+from pqrun.executors.local.shell_bypass import ShellBypass
 
 PROGRAMS = [
     "ls", "cat", "sleep", "env", "sort", "wc", "dirname", "basename", "tr", "expr", "seq", "date",
@@ -100,7 +100,7 @@ def outcome(argv, executable, path, place):
 
 def test_a_command_without_a_shell_does_what_it_does_through_one(place):
     random = Random(7)
-    direct, compared = Direct(), set()
+    direct, compared = ShellBypass(), set()
     for command in commands(random):
         path = random.choice(paths(place))
         words = direct.words(command, lambda path=path: path, str(place))
@@ -119,16 +119,16 @@ def test_a_command_without_a_shell_does_what_it_does_through_one(place):
 
 @pytest.mark.parametrize("word", SHELLS)
 def test_what_a_shell_does_itself_goes_through_a_shell(word):
-    assert Direct().words(f"{word} a", lambda: os.environ["PATH"], "/") is None
+    assert ShellBypass().words(f"{word} a", lambda: os.environ["PATH"], "/") is None
 
 
 @pytest.mark.parametrize("word", TRICKY)
 def test_what_means_something_to_a_shell_goes_through_a_shell(word):
-    assert Direct().words(f"ls {word}", lambda: os.environ["PATH"], "/") is None
+    assert ShellBypass().words(f"ls {word}", lambda: os.environ["PATH"], "/") is None
 
 
 @pytest.mark.parametrize(
     "command", ["a=b ls", "ls\nls", "", "  ", "-x", "A=1", "./without-shebang", "./bad-interpreter"]
 )
 def test_what_only_a_shell_can_run_goes_through_a_shell(command, place):
-    assert Direct().words(command, lambda: os.environ["PATH"], str(place)) is None
+    assert ShellBypass().words(command, lambda: os.environ["PATH"], str(place)) is None

@@ -10,8 +10,8 @@ import pytest
 
 from pqrun.executors.local import procfs as processes
 from pqrun.executors.local import watchdog_process as vigil
-from pqrun.executors.local.cleanup import Containment
-from pqrun.executors.local.procfs import Children, all_processes, environment_of, group_lives, look_at
+from pqrun.executors.local.cleanup import ProcessCleanup
+from pqrun.executors.local.procfs import Children, all_processes, environment_of, group_is_alive, read_stat
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc")
 
@@ -38,7 +38,7 @@ def sleeper():
 
 
 @pytest.mark.parametrize("error", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
-@pytest.mark.parametrize("look", [look_at, environment_of, lambda _pid: list(all_processes())])
+@pytest.mark.parametrize("look", [read_stat, environment_of, lambda _pid: list(all_processes())])
 def test_a_look_without_a_descriptor_says_so(monkeypatch, sleeper, look, error):
     monkeypatch.setattr(processes, "open", failing(error), raising=False)
     with pytest.raises(OSError):
@@ -48,13 +48,13 @@ def test_a_look_without_a_descriptor_says_so(monkeypatch, sleeper, look, error):
 @pytest.mark.parametrize("error", [errno.ENOENT, errno.ESRCH, errno.EACCES])
 def test_a_process_that_has_gone_or_is_hidden_shows_nothing(monkeypatch, sleeper, error):
     monkeypatch.setattr(processes, "open", failing(error, times=2), raising=False)
-    assert look_at(sleeper.pid) is None
+    assert read_stat(sleeper.pid) is None
     assert environment_of(sleeper.pid) == b""
 
 
 def test_a_group_that_can_not_be_seen_may_live(monkeypatch, sleeper):
     monkeypatch.setattr(processes, "open", failing(errno.EMFILE), raising=False)
-    assert group_lives(sleeper.pid)
+    assert group_is_alive(sleeper.pid)
 
 
 def test_a_list_of_children_that_the_kernel_can_not_make_is_searched_for(monkeypatch, sleeper):
@@ -70,14 +70,14 @@ def test_a_list_of_children_that_the_kernel_can_not_make_is_searched_for(monkeyp
 
 
 def test_a_sweep_that_can_not_see_the_children_is_not_calm(monkeypatch):
-    containment = Containment(b"/mark.", b"/mark-kept.")
+    containment = ProcessCleanup(b"/mark.", b"/mark-kept.")
 
     def no_descriptor():
         raise OSError(errno.EMFILE, "Too many open files")
 
     monkeypatch.setattr(containment._children, "read", no_descriptor)
     assert not containment._is_calm()
-    assert containment._look_around() == ([], False)
+    assert containment._scan() == ([], False)
 
 
 def test_the_watch_over_a_killed_run_goes_on_when_the_processes_can_not_be_listed(monkeypatch, sleeper):

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from pqrun.control.commands.add import Incoming
+from pqrun.control.commands.add import JobPayload
 from pqrun.control.protocol import Rejected
 from pqrun.core.text import is_printable
-from pqrun.core.values import Unfit, job_id, tag
+from pqrun.core.values import InvalidValue, job_id, tag
 from pqrun.input.jobfile import load
 from pqrun.library.config import _check_id
 
@@ -35,7 +35,7 @@ NO_TEXT = [
 
 
 def converters():
-    incoming = Incoming()
+    incoming = JobPayload()
     return (
         job_id,
         tag,
@@ -53,7 +53,7 @@ def test_text_of_every_language_may_be_an_id_and_a_tag(text):
 @pytest.mark.parametrize("text", NO_TEXT, ids=ascii)
 def test_what_steers_or_is_no_text_may_not(text):
     for convert in converters():
-        with pytest.raises((Unfit, Rejected, ValueError)):
+        with pytest.raises((InvalidValue, Rejected, ValueError)):
             convert(text)
 
 

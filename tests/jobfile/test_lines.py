@@ -4,12 +4,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pqrun.core.job import Command, JobSpec, Need, Priority, RetryPolicy
-from pqrun.input.command_list import LONGEST, LineError, Lines
+from pqrun.input.command_list import MAX_LINE_BYTES, CommandList, LineError
 
 
 def read(data, given=None, *, null=False, pieces=None):
     """The jobs in `data`, and the error at which reading ended, if it did."""
-    lines = Lines(given or {}, null=null)
+    lines = CommandList(given or {}, null=null)
     found = []
     try:
         for piece in pieces if pieces is not None else [data]:
@@ -169,7 +169,7 @@ def test_reading_ends_where_it_has_to_and_what_was_before_is_good(data, expected
 
 
 def test_an_error_is_raised_again_when_asked_again():
-    lines = Lines({})
+    lines = CommandList({})
     lines.feed(b"\0\n")
     for _ in range(2):
         with pytest.raises(LineError, match="NUL"):
@@ -177,16 +177,16 @@ def test_an_error_is_raised_again_when_asked_again():
 
 
 def test_a_line_may_have_16_mib_and_not_a_byte_more():
-    long = b"a" * LONGEST
-    assert [len(command) for command in commands(long + b"\nb")] == [LONGEST, 1]
+    long = b"a" * MAX_LINE_BYTES
+    assert [len(command) for command in commands(long + b"\nb")] == [MAX_LINE_BYTES, 1]
     assert commands(b"x\n" + long + b"b\n") == ["x", "stdin:2: a line over 16 MiB"]
     assert commands(b"x\n" + long + b"b") == ["x", "stdin:2: a line over 16 MiB"]
-    half = b"a" * (LONGEST // 2)
+    half = b"a" * (MAX_LINE_BYTES // 2)
     assert commands(b"x\n" + b"\\\n".join([half, half, half])) == ["x", "stdin:2: a line over 16 MiB"]
 
 
 def test_an_endless_line_is_given_up_before_it_is_read():
-    lines = Lines({})
+    lines = CommandList({})
     piece = b"a" * (1024 * 1024)
     with pytest.raises(LineError, match="16 MiB"):
         for _ in range(18):
@@ -195,7 +195,7 @@ def test_an_endless_line_is_given_up_before_it_is_read():
 
 
 def test_a_job_comes_out_as_soon_as_its_line_has_ended():
-    lines = Lines({})
+    lines = CommandList({})
     lines.feed(b"a\nb")
     assert lines.take().work.run == "a"
     assert lines.take() is None
@@ -205,7 +205,7 @@ def test_a_job_comes_out_as_soon_as_its_line_has_ended():
 
 
 def test_another_file_goes_on_with_the_numbers_and_not_with_the_line():
-    lines = Lines({}, file="a.txt", after=2)
+    lines = CommandList({}, file="a.txt", after=2)
     lines.feed(b"x\n\ny \\")
     lines.end()
     found = [lines.take(), lines.take()]

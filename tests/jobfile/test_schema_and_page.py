@@ -10,7 +10,7 @@ import yaml
 
 from pqrun.cli.commands.check_init_schema import EXAMPLE, check_files, schema_text, write_example
 from pqrun.core.errors import UserError
-from pqrun.core.job_fields import HOOKS, JOB, LOOP, RETRIES, TOP
+from pqrun.core.job_fields import HOOK_FIELDS, JOB_FIELDS, LOOP_FIELDS, RETRY_FIELDS, TOP_LEVEL_FIELDS
 from pqrun.input.jobfile import load
 from pqrun.input.jobfile.page import jobfile_page
 
@@ -83,7 +83,9 @@ def test_the_schema_is_of_draft_07_and_describes_every_key():
         for name, shape in part["properties"].items()
     }
     assert described.keys() == {
-        name for key in (*TOP, *JOB, *LOOP, *RETRIES, *HOOKS) for name in (key.name, *key.also)
+        name
+        for key in (*TOP_LEVEL_FIELDS, *JOB_FIELDS, *LOOP_FIELDS, *RETRY_FIELDS, *HOOK_FIELDS)
+        for name in (key.name, *key.also)
     }
     assert all(len(description) > 20 for description in described.values())
 
@@ -136,18 +138,18 @@ def test_the_page_in_docs_is_the_one_that_is_made():
 
 def test_the_page_has_every_key():
     page = jobfile_page()
-    for key in (*TOP, *JOB, *RETRIES):
+    for key in (*TOP_LEVEL_FIELDS, *JOB_FIELDS, *RETRY_FIELDS):
         assert f"| `{key.name}`" in page
 
 
 def test_each_example_of_a_key_is_accepted_by_the_reader(files):
-    for key in JOB:
+    for key in JOB_FIELDS:
         text = f"pools: {{net: 4}}\njobs:\n  - {{id: fetch, run: a}}\n  - {key.name}: {key.example}\n"
         text += "" if key.name == "run" else "    run: b\n"
         files.load(text.replace("id: fetch\n", "id: other\n"))
-    for key in RETRIES:
+    for key in RETRY_FIELDS:
         files.load(f"jobs:\n  - run: a\n    retries:\n      {key.name}: {key.example}\n")
-    for key in TOP:
+    for key in TOP_LEVEL_FIELDS:
         files.load(f"{key.name}: {key.example}\n" + ("" if key.name == "jobs" else "jobs: [a]\n"))
 
 

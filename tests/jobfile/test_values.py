@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from pqrun.core import values
 from pqrun.core import values as kinds
 from pqrun.core.job import Priority
-from pqrun.core.job_fields import JOB, RETRIES, TOP
-from pqrun.core.values import Unfit
+from pqrun.core.job_fields import JOB_FIELDS, RETRY_FIELDS, TOP_LEVEL_FIELDS
+from pqrun.core.values import InvalidValue
 
 
 @pytest.mark.parametrize(
@@ -31,9 +31,9 @@ def test_a_duration_is_seconds(text, seconds):
      "٣", " 1", "+1", "4000000000", "9999999h"],
 )  # fmt: skip
 def test_what_is_no_duration_is_refused_with_what_is_accepted(text):
-    with pytest.raises(Unfit) as refused:
+    with pytest.raises(InvalidValue) as refused:
         values.duration(text)
-    assert refused.value.cure
+    assert refused.value.hint
     assert len(str(refused.value)) < 200
 
 
@@ -44,10 +44,10 @@ def test_a_duration_survives_being_written_as_seconds(seconds):
 
 @given(st.text())
 def test_no_text_makes_a_converter_fail_otherwise_than_by_refusing(text):
-    for convert in (*kinds.FROM_WORD.values(), values.size, values.env_pair, values.variable):
+    for convert in (*kinds.CONVERTERS.values(), values.size, values.env_pair, values.variable):
         try:
             convert(text)
-        except Unfit as refused:
+        except InvalidValue as refused:
             assert refused.what and str(refused).isprintable()
 
 
@@ -63,7 +63,7 @@ def test_a_size_is_bytes(text, amount):
 
 @pytest.mark.parametrize("text", ["", "-1", "K", "1X", "1iB", "1e3", "99999999T"])
 def test_what_is_no_size_is_refused(text):
-    with pytest.raises(Unfit):
+    with pytest.raises(InvalidValue):
         values.size(text)
 
 
@@ -74,7 +74,7 @@ def test_a_signal_has_several_names(text):
 
 @pytest.mark.parametrize("text", ["", "FOO", "0", "-9", "999999999999", "SIG"])
 def test_what_is_no_signal_is_refused(text):
-    with pytest.raises(Unfit):
+    with pytest.raises(InvalidValue):
         values.signal_name(text)
 
 
@@ -85,7 +85,7 @@ def test_a_list_of_ends_holds_codes_signals_and_words():
 
 @pytest.mark.parametrize("text", ["", "5,,6", "256", "-1", "never"])
 def test_what_is_no_end_is_refused(text):
-    with pytest.raises(Unfit):
+    with pytest.raises(InvalidValue):
         values.code_list(text)
 
 
@@ -93,7 +93,7 @@ def test_a_pair_is_cut_at_the_first_equals_sign():
     assert values.env_pair("A=b=c") == ("A", "b=c")
     assert values.env_pair("A=") == ("A", "")
     for wrong in ("A", "=b", "A\0=b", "A=\0"):
-        with pytest.raises(Unfit):
+        with pytest.raises(InvalidValue):
             values.env_pair(wrong)
 
 
@@ -101,7 +101,7 @@ def test_an_id_is_printable_text_of_1_to_200_characters():
     for right in ("a", "fetch data", "ä/ü", "test[PY=3.11]", "x" * 200):
         assert values.job_id(right) == right
     for wrong in ("", "x" * 201, "a\tb", "a\nb", "\x1b", "\udcff"):
-        with pytest.raises(Unfit):
+        with pytest.raises(InvalidValue):
             values.job_id(wrong)
 
 
@@ -112,23 +112,23 @@ def test_priorities_have_four_names():
         Priority.NORMAL,
         Priority.LOW,
     ]
-    with pytest.raises(Unfit, match="write critical, high, normal or low"):
+    with pytest.raises(InvalidValue, match="write critical, high, normal or low"):
         values.priority("HIGH")
 
 
 @pytest.mark.parametrize("text", ["1.0", "0x1", "1_0", "", "²", "1e3", "true"])
 def test_what_is_no_whole_number_is_refused(text):
-    with pytest.raises(Unfit, match="not a whole number"):
+    with pytest.raises(InvalidValue, match="not a whole number"):
         values.whole_number(text, 0, 10)
 
 
 @pytest.mark.parametrize("text", ["-1", "11", "9" * 5000])
 def test_a_number_out_of_range_is_refused(text):
-    with pytest.raises(Unfit, match="out of range"):
+    with pytest.raises(InvalidValue, match="out of range"):
         values.whole_number(text, 0, 10)
 
 
 def test_every_example_of_a_key_that_takes_a_word_is_accepted():
-    for key in (*JOB, *RETRIES, *TOP):
-        if key.kind in kinds.FROM_WORD and key.example[0] not in "[{":
-            kinds.FROM_WORD[key.kind](key.example)
+    for key in (*JOB_FIELDS, *RETRY_FIELDS, *TOP_LEVEL_FIELDS):
+        if key.kind in kinds.CONVERTERS and key.example[0] not in "[{":
+            kinds.CONVERTERS[key.kind](key.example)

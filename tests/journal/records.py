@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from pqrun.core import events as ev
 from pqrun.core.job import Command, JobSpec, Need, Priority, RetryPolicy
 from pqrun.core.scheduler import Scheduler
-from pqrun.journal.format import VERSION, Encoder, seal
+from pqrun.journal.format import VERSION, Encoder, append_checksum
 from pqrun.journal.run_directory import RunDirectory
 from pqrun.testing import FakeClock, Fate, SimulatedExecutor, simulate
 
@@ -49,7 +49,7 @@ class Record:
             self._append(text)
 
     def _append(self, text: str) -> None:
-        line, self.crc = seal(text, self.crc)
+        line, self.crc = append_checksum(text, self.crc)
         with self.journal.open("ab") as file:
             file.write(line)
 
@@ -93,13 +93,13 @@ def random_story(seed: int) -> list[ev.Event]:
 
 
 def _fate(random: Random) -> Fate:
-    from pqrun.core.job import Exited, Said, Signalled
+    from pqrun.core.job import ExitedWith, KilledBySignal, SelfReport
 
     return Fate(
         seconds=random.choice([0.25, 1.0, 5.0]),
-        exit=random.choice([Exited(0), Exited(0), Exited(3), Signalled("SIGSEGV")]),
+        exit=random.choice([ExitedWith(0), ExitedWith(0), ExitedWith(3), KilledBySignal("SIGSEGV")]),
         refuse=random.random() < 0.05,
-        said=Said(message=random.choice([None, None, "no luck"])),
+        said=SelfReport(message=random.choice([None, None, "no luck"])),
     )
 
 

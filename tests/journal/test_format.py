@@ -15,30 +15,30 @@ from hypothesis import strategies as st
 from pqrun.core import events as ev
 from pqrun.core.job import (
     Command,
-    Count,
-    Exited,
+    CountedAs,
+    ExitedWith,
     JobSpec,
-    Lost,
+    KilledBySignal,
+    LostExit,
     Need,
     NotStarted,
     Outcome,
     Priority,
     RetryPolicy,
-    Said,
-    Signalled,
+    SelfReport,
     StopReason,
     Usage,
 )
-from pqrun.journal.format import VERSION, Encoder, decode, seal, spec_facts, spec_of
-from pqrun.journal.index import consult
-from pqrun.journal.reader import Lines
+from pqrun.journal.format import VERSION, Encoder, append_checksum, decode, spec_facts, spec_of
+from pqrun.journal.index import query_index
+from pqrun.journal.reader import JournalReader
 from pqrun.journal.recovery import recover
-from pqrun.journal.restart_plan import plan
+from pqrun.journal.restart_plan import plan_restart
 from pqrun.journal.run_directory import RunDirectory
 
 from .records import BEGAN, Record
 
-NOT_KEPT = {ev.AttemptStarted, ev.AttemptStopping, ev.JobSaid, ev.OutputGrew, ev.StartsHeld}
+NOT_KEPT = {ev.AttemptStarted, ev.AttemptStopping, ev.StatusReported, ev.OutputGrew, ev.StartsHeld}
 
 # Moments as they are on a clock that counts from the epoch: halves, quarters … of a microsecond.
 moments = st.integers(1_700_000_000 * 2**22, 2_000_000_000 * 2**22).map(lambda n: n / 2**22)
@@ -93,10 +93,10 @@ specs = st.builds(
     line=st.integers(0, 10**6),
 )
 exits = st.one_of(
-    st.builds(Exited, st.integers(0, 255)),
-    st.builds(Signalled, st.sampled_from(["SIGKILL", "SIGTERM"])),
+    st.builds(ExitedWith, st.integers(0, 255)),
+    st.builds(KilledBySignal, st.sampled_from(["SIGKILL", "SIGTERM"])),
     st.builds(NotStarted, st.sampled_from([126, 127]), texts),
-    st.builds(Lost, texts, st.booleans()),
+    st.builds(LostExit, texts, st.booleans()),
 )
 cpu = st.integers(0, 10**9).map(lambda n: n / 10**6)
 kept = {
@@ -110,13 +110,13 @@ kept = {
         moments,
         seqs,
         attempts,
-        st.sampled_from(Count),
+        st.sampled_from(CountedAs),
         exits,
         st.none() | st.sampled_from(StopReason),
         moments,
         moments,
         st.builds(Usage, cpu, cpu),
-        (st.none() | texts).map(lambda message: Said(message=message)),
+        (st.none() | texts).map(lambda message: SelfReport(message=message)),
         st.none() | st.tuples(st.integers(0, 2**40), st.integers(0, 2**40)),
         texts,
     ),
@@ -193,7 +193,7 @@ def test_added_jobs_that_are_queued_at_once_take_one_line_each(jobs, at):
 
 def test_a_job_that_ends_with_its_attempt_takes_one_line():
     ended = ev.AttemptEnded(
-        1.0, 7, 2, Count.FAILED, Exited(3), None, 0.5, 1.0, Usage(0.25, 0.0), Said(), (0, 0)
+        1.0, 7, 2, CountedAs.FAILED, ExitedWith(3), None, 0.5, 1.0, Usage(0.25, 0.0), SelfReport(), (0, 0)
     )
     done = ev.JobEnded(1.0, 7, Outcome.FAILED, 2, True)
     (text,) = Encoder(lambda at: at)([with_output(ended), done])
@@ -204,7 +204,7 @@ def test_a_job_that_ends_with_its_attempt_takes_one_line():
     assert there_and_back([ended, done]) == [ended, done]
 
 
-@pytest.mark.parametrize("event", [ev.AttemptStarted(1.0, 1, 1, "x"), ev.JobSaid(1.0, 1, 1, "s", 0.5)])
+@pytest.mark.parametrize("event", [ev.AttemptStarted(1.0, 1, 1, "x"), ev.StatusReported(1.0, 1, 1, "s", 0.5)])
 def test_what_is_of_the_moment_is_not_kept(event):
     assert Encoder(lambda at: at)([event]) == []
 
@@ -230,7 +230,7 @@ def test_jobs_made_alike_are_written_as_if_each_were_alone():
 
 @given(texts, st.integers(0, 2**32 - 1))
 def test_a_sealed_line_is_one_line_of_json(text, crc):
-    line, following = seal(json.dumps({"t": text}), crc)
+    line, following = append_checksum(json.dumps({"t": text}), crc)
     assert line.endswith(b"\n") and line.count(b"\n") == 1
     assert json.loads(line) == {"t": text, "c": f"{following:08x}"}
 
@@ -248,7 +248,7 @@ def old_run(tmp_path):
 
 
 def test_an_old_journal_has_every_kind_of_line(old_run):
-    kinds = {line.get("e", "run") for line in Lines(old_run.journal)}
+    kinds = {line.get("e", "run") for line in JournalReader(old_run.journal)}
     assert kinds == {
         "run", "resume", "close", "add", "queue", "start", "refuse", "end", "done", "wait", "remove", "again", "drop",
         "change", "input", "slots", "workers", "pool", "pause", "stop",
@@ -262,7 +262,7 @@ def test_an_old_journal_is_shown_as_ever(world, old_run):
 
 def test_an_old_journal_is_gone_on_with_as_ever(old_run):
     found = recover(old_run)
-    restart = plan(found, found.last, failed=False)
+    restart = plan_restart(found, found.last, failed=False)
     assert {
         task.spec.id: (task.attempts, task.retries, type(task.state).__name__) for task in restart.tasks
     } == {
@@ -284,7 +284,7 @@ def test_the_document_names_every_kind_of_line_and_every_field_of_a_job(old_run)
     text = DOCUMENT.read_text()
     kinds = set(re.findall(r"^\| `(\w+)`(?:, `(\w+)`)? \|", text, re.MULTILINE))
     named = {kind for pair in kinds for kind in pair if kind} | set(re.findall(r'`"e":"(\w+)"`', text))
-    assert {line["e"] for line in Lines(old_run.journal) if "e" in line} <= named
+    assert {line["e"] for line in JournalReader(old_run.journal) if "e" in line} <= named
     job = text[text.index("A `job` has") :]
     fields = set(re.findall(r"`(\w+)`", job[: job.index("## ")]))
     assert {name for name in (*JobSpec._fields, *Command._fields) if name != "work"} <= fields
@@ -295,7 +295,7 @@ def test_the_program_in_the_document_reads_a_journal(old_run, monkeypatch):
     monkeypatch.chdir(old_run.path)
     names = {}
     exec(program, names)
-    whole = Lines(old_run.journal)
+    whole = JournalReader(old_run.journal)
     assert list(whole)[-1] == names["event"]
     assert names["line"].startswith(b'{"e":"add"') and not names["line"].endswith(b"\n")
 
@@ -307,4 +307,4 @@ def test_what_a_later_pqrun_of_this_version_adds_is_left_out(tmp_path):
     record.note({"e": "dance", "t": BEGAN, "s": 1})
     found = recover(record.run)
     assert {seq: (job.state, job.spec.retry.max) for seq, job in found.jobs.items()} == {1: ("queued", 1)}
-    assert consult(record.run, lambda index: index.states()) == {"queued": 1}
+    assert query_index(record.run, lambda index: index.states()) == {"queued": 1}

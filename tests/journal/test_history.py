@@ -445,14 +445,14 @@ def test_following_shows_each_attempt_of_a_job_that_is_tried_again(world):
 
 
 def test_following_goes_on_when_the_journal_of_a_queue_is_made_shorter(world, tmp_path):
-    from pqrun.cli.commands.logs import Printer, _follow
-    from pqrun.cli.console import Page
+    from pqrun.cli.commands.logs import LogPrinter, _follow
+    from pqrun.cli.console import Console
 
     record = Record(world.state / "runs" / "queue2")
     for seq in (1, 2):
         record.tell(*added(seq, f"j{seq}"))
     whole = record.journal.read_bytes()
-    printer = Printer(Page(), record.run, live=False, stderr_only=False, headings=False)
+    printer = LogPrinter(Console(), record.run, live=False, stderr_only=False, headings=False)
     told = {1: 0, 2: 0}
 
     class Shortened(type(record.run)):

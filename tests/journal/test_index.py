@@ -9,12 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pqrun.core.job import Count
-from pqrun.core.job_table import Ledger
-from pqrun.core.metrics import RunningMetrics
+from pqrun.core.job import CountedAs
+from pqrun.core.job_table import JobTable
+from pqrun.core.metrics import MetricsCollector
 from pqrun.journal.format import decode
-from pqrun.journal.index import Index, consult, metrics_of, row_of, watch
-from pqrun.journal.reader import Lines
+from pqrun.journal.index import Index, metrics_of, query_index, row_of, watch
+from pqrun.journal.reader import JournalReader
 from pqrun.output.store import Logs
 from pqrun.reports.json_document import job_entry, numbers
 
@@ -23,12 +23,12 @@ from .records import BEGAN, Record, random_story
 
 def told_live(record):
     """Jobs and numbers by the ledger and the metrics, from the same events."""
-    ledger, metrics = Ledger(), RunningMetrics(BEGAN)
-    for line in Lines(str(record.journal)):
+    ledger, metrics = JobTable(), MetricsCollector(BEGAN)
+    for line in JournalReader(str(record.journal)):
         if "pqrun" in line or line["e"] in ("resume", "close"):
             continue
         events = decode(line, lambda *_: None)
-        ledger.hear(events)
+        ledger.on_events(events)
         metrics.fold(events)
     rows = sorted(ledger.rows.values(), key=lambda row: row.seq)
     return [job_entry(row, float) for row in rows], numbers(metrics.snapshot())
@@ -50,7 +50,7 @@ def without_what_only_runs(jobs):
 def test_the_index_tells_what_a_live_run_tells(tmp_path, seed):
     record = Record(tmp_path / "abc")
     record.tell(*random_story(seed))
-    assert consult(record.run, told_by) == told_live(record)
+    assert query_index(record.run, told_by) == told_live(record)
 
 
 @pytest.mark.parametrize("seed", [1, 2, 5])
@@ -58,13 +58,13 @@ def test_brought_up_to_date_after_every_line_it_tells_the_same_as_made_at_once(t
     record = Record(tmp_path / "abc")
     for event in random_story(seed):
         record.tell(event)
-        jobs, found = consult(record.run, told_by)
+        jobs, found = query_index(record.run, told_by)
         wanted_jobs, wanted = told_live(record)
         assert without_what_only_runs(jobs) == without_what_only_runs(wanted_jobs)
         assert found == wanted
     at_once = tmp_path / "again"
     os.rename(record.run.index, at_once)
-    assert consult(record.run, lambda index: index.entries()) != []
+    assert query_index(record.run, lambda index: index.entries()) != []
     with sqlite3.connect(at_once) as one, sqlite3.connect(record.run.index) as other:
         for table in ("job", "attempt"):
             query = f"SELECT * FROM {table} ORDER BY 1, 2"
@@ -72,11 +72,11 @@ def test_brought_up_to_date_after_every_line_it_tells_the_same_as_made_at_once(t
 
 
 def test_more_jobs_than_are_kept_in_memory_make_no_difference(tmp_path, monkeypatch):
-    monkeypatch.setattr("pqrun.journal.index.AT_A_TIME", 2)
-    monkeypatch.setattr("pqrun.journal.reader._AT_A_TIME", 200)
+    monkeypatch.setattr("pqrun.journal.index.BATCH_LINES", 2)
+    monkeypatch.setattr("pqrun.journal.reader._READ_CHUNK_BYTES", 200)
     record = Record(tmp_path / "abc")
     record.tell(*random_story(8))
-    assert consult(record.run, told_by) == told_live(record)
+    assert query_index(record.run, told_by) == told_live(record)
 
 
 def test_what_ran_when_the_run_died_counts_as_stopped(tmp_path):
@@ -93,14 +93,14 @@ def test_what_ran_when_the_run_died_counts_as_stopped(tmp_path):
         logs = Logs(index.run.logs, keep=True)
         return {row_of(entry, logs, live=False).state for entry in index.entries()}
 
-    assert "interrupted" in consult(record.run, numbers_of_a_dead_run)
+    assert "interrupted" in query_index(record.run, numbers_of_a_dead_run)
 
 
 @pytest.fixture
 def record(tmp_path):
     record = Record(tmp_path / "abc")
     record.tell(*random_story(3))
-    consult(record.run, told_by)
+    query_index(record.run, told_by)
     return record
 
 
@@ -145,8 +145,8 @@ def test_a_lost_or_damaged_index_is_made_anew_without_a_word(record, damage, gro
     damage(record.run.index)
     if grown:
         record.note({"e": "pause", "t": BEGAN + 100, "on": True, "by": "x"})
-    assert consult(record.run, told_by) == told_live(record)
-    assert consult(record.run, told_by) == told_live(record)
+    assert query_index(record.run, told_by) == told_live(record)
+    assert query_index(record.run, told_by) == told_live(record)
     assert capfd.readouterr() == ("", "")
     assert sqlite3.connect(record.run.index).execute("PRAGMA quick_check").fetchall() == [("ok",)]
 
@@ -155,7 +155,7 @@ def test_an_index_of_another_journal_is_made_anew(record, tmp_path):
     other = Record(tmp_path / "other")
     other.tell(*random_story(9))
     record.journal.write_bytes(other.journal.read_bytes())
-    assert consult(record.run, told_by) == told_live(other)
+    assert query_index(record.run, told_by) == told_live(other)
 
 
 def test_a_journal_that_was_changed_but_did_not_grow_is_read_again(record):
@@ -165,7 +165,7 @@ def test_a_journal_that_was_changed_but_did_not_grow_is_read_again(record):
     record.journal.write_bytes(whole[:half] + bytes([whole[half] ^ 1]) + whole[half + 1 :])
     os.utime(record.journal, ns=(before.st_atime_ns, before.st_mtime_ns + 1000))
     with pytest.raises(Exception, match="is damaged"):
-        consult(record.run, told_by)
+        query_index(record.run, told_by)
 
 
 def test_the_index_is_for_us_alone_whatever_the_umask(tmp_path):
@@ -173,7 +173,7 @@ def test_the_index_is_for_us_alone_whatever_the_umask(tmp_path):
         record = Record(tmp_path / f"{umask}")
         old = os.umask(umask)
         try:
-            consult(record.run, told_by)
+            query_index(record.run, told_by)
         finally:
             os.umask(old)
         assert stat.S_IMODE(os.stat(record.run.index).st_mode) == 0o600
@@ -184,7 +184,7 @@ def test_a_planted_link_is_not_followed(record, tmp_path):
     victim.write_text("precious")
     os.unlink(record.run.index)
     os.symlink(victim, record.run.index)
-    assert consult(record.run, told_by) == told_live(record)
+    assert query_index(record.run, told_by) == told_live(record)
     assert victim.read_text() == "precious"
     assert not os.path.islink(record.run.index)
 
@@ -192,7 +192,7 @@ def test_a_planted_link_is_not_followed(record, tmp_path):
 def test_where_no_index_can_be_it_is_made_in_memory(record):
     os.unlink(record.run.index)
     os.mkdir(record.run.index)
-    assert consult(record.run, told_by) == told_live(record)
+    assert query_index(record.run, told_by) == told_live(record)
     assert os.listdir(record.run.index) == []
 
 
@@ -228,7 +228,7 @@ def test_in_a_directory_that_we_may_only_read_an_index_that_is_old_is_made_in_me
             path.chmod(0o755)
     record.journal.chmod(0o644)
     wanted = told_live(record)[0]
-    assert as_somebody_else(lambda: consult(record.run, told_by)[0]) == wanted
+    assert as_somebody_else(lambda: query_index(record.run, told_by)[0]) == wanted
     assert os.path.exists(record.run.index) == there
 
 
@@ -238,21 +238,21 @@ def test_an_answer_is_of_one_moment_though_the_journal_grows_meanwhile(record):
         record.note({"e": "add", "t": BEGAN, "s": 900, "job": {"id": "new", "run": "true"}})
         return before, (index.metrics.added, index.count("1"))
 
-    before, after = consult(record.run, ask_while_it_grows)
+    before, after = query_index(record.run, ask_while_it_grows)
     assert before == after
-    assert consult(record.run, lambda index: index.count("1")) == after[0] + 1
+    assert query_index(record.run, lambda index: index.count("1")) == after[0] + 1
 
 
 def test_two_readers_that_make_the_index_at_once_agree(tmp_path):
     record = Record(tmp_path / "abc")
     record.tell(*random_story(3))
     with ThreadPoolExecutor(4) as pool:
-        answers = list(pool.map(lambda _: consult(record.run, told_by), range(8)))
+        answers = list(pool.map(lambda _: query_index(record.run, told_by), range(8)))
     assert answers == [told_live(record)] * 8
 
 
 def test_watching_writes_nothing_and_sees_what_comes(record):
-    consult(record.run, told_by)
+    query_index(record.run, told_by)
     before = os.stat(record.run.index).st_mtime_ns
     with watch(record.run) as index:
         assert index.catch_up() == set()
@@ -267,12 +267,12 @@ def test_watching_writes_nothing_and_sees_what_comes(record):
 def test_a_torn_line_that_was_cut_off_since_is_nothing_to_be_read_again_for(record):
     with record.journal.open("ab") as file:
         file.write(b'{"e":"add","t":')
-    before = consult(record.run, told_by)
+    before = query_index(record.run, told_by)
     made = os.stat(record.run.index).st_ino
     os.truncate(record.journal, record.journal.stat().st_size - 4)
-    assert consult(record.run, told_by) == before
+    assert query_index(record.run, told_by) == before
     os.truncate(record.journal, record.journal.stat().st_size - 11)
-    assert consult(record.run, told_by) == before == told_live(record)
+    assert query_index(record.run, told_by) == before == told_live(record)
     assert os.stat(record.run.index).st_ino == made
 
 
@@ -294,7 +294,7 @@ def test_text_that_no_encoding_can_hold_is_kept_readable(tmp_path):
         "y": 0.0,
     }
     record.note({**end, "message": "\udcfd", "o": "failed"})
-    (job,), _ = consult(record.run, told_by)
+    (job,), _ = query_index(record.run, told_by)
     assert (job["run"], job["tags"], job["message"]) == ("echo \udcff", ["\udcfe"], "\\udcfd")
     json.dumps(job).encode("ascii")
 
@@ -304,13 +304,13 @@ def test_an_attempt_that_was_not_the_last_is_kept_too(tmp_path):
     record.note(
         {"e": "add", "t": BEGAN, "s": 1, "job": {"id": "a", "run": "x", "retry": {"max": 1}}, "q": True}
     )
-    for attempt, counted in ((1, Count.RETRIED), (2, Count.COMPLETED)):
+    for attempt, counted in ((1, CountedAs.RETRIED), (2, CountedAs.COMPLETED)):
         record.note({"e": "start", "t": BEGAN, "s": 1, "n": attempt, "w": 0.0})
         record.note({
             "e": "end", "t": BEGAN, "s": 1, "n": attempt, "as": str(counted), "x": 2 - attempt,
             "b": BEGAN, "f": BEGAN + 1, "u": 0.0, "y": 0.0, "out": attempt * 10, "err": 0,
         })  # fmt: skip
-    (earlier,), ended = consult(
+    (earlier,), ended = query_index(
         record.run, lambda index: (index.earlier_attempts(1), index.ended_attempts(1))
     )
     assert (earlier["last"], earlier["code"], earlier["out"]) == (1, 1, 10)

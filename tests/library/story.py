@@ -5,7 +5,7 @@ from collections import Counter
 
 from pqrun.core import events as ev
 from pqrun.core.job import Priority
-from pqrun.core.metrics import RunningMetrics
+from pqrun.core.metrics import MetricsCollector
 
 
 class Story:
@@ -27,9 +27,9 @@ class Story:
         self._active = set()
         self._attempts = Counter()
         self._heard = 0
-        self._metrics = RunningMetrics()
+        self._metrics = MetricsCollector()
 
-    def hear(self, events):
+    def on_events(self, events):
         """In the order in which it happened."""
         self._metrics.fold(events)
         for event in events:

@@ -57,7 +57,7 @@ def test_output_is_byte_exact_and_may_be_large(make_queue):
 def test_large_output_is_not_left_on_the_disk(make_queue):
     queue = make_queue(echo)
     queue.enqueue(Job.shell("head -c 300000 /dev/zero")).result(30)
-    workspace = Path(queue._shop._guest._workspace)
+    workspace = Path(queue._runtime._backend._workspace)
     assert [path for path in workspace.rglob("*") if path.is_file()] == []
     queue.shutdown(30)
     assert not workspace.exists()
@@ -233,7 +233,7 @@ def test_no_leftover_survives_a_race_with_the_end_of_its_job(make_queue, contain
     queue = make_queue(echo, contain=contain, max_workers=8)
     handles = [queue.enqueue(Job.shell(f"setsid sleep {unique} & exit 0")) for _ in range(400)]
     assert [handle.result(60).code for handle in handles] == [0] * 400
-    left = [p.pid for p in all_processes() if unique.encode() in command_of(p.pid) and p.lives]
+    left = [p.pid for p in all_processes() if unique.encode() in command_of(p.pid) and p.is_alive]
     for pid in left:
         os.kill(pid, signal.SIGKILL)
     assert left == []
@@ -283,11 +283,11 @@ def test_a_descriptor_that_a_leftover_holds_open_delays_nobody(make_queue):
 
 
 def test_a_full_disk_fails_the_job_and_not_the_queue(make_queue, monkeypatch):
-    from pqrun.core.errors import OwnFailure
+    from pqrun.core.errors import InternalFailure
     from pqrun.output import store as capture
 
     def full(self, key, stream):
-        raise OwnFailure("cannot create its output: No space left on device")
+        raise InternalFailure("cannot create its output: No space left on device")
 
     monkeypatch.setattr(capture.Logs, "create", full)
     queue = make_queue(echo)

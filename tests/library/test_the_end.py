@@ -83,7 +83,7 @@ def test_what_waits_for_another_attempt_is_undone_too(make_queue, gate, until):
     gate.open()
     early = queue.enqueue(Job("flaky-1", max_retries=1))
     until(lambda: queue.metrics().jobs_retried == 1)
-    gate._open.clear()
+    gate._open.identified()
     late = queue.enqueue(Job("flaky-2", max_retries=1))
     gate.wait_for(2)
     queued = queue.enqueue(Job("queued"))
@@ -213,7 +213,7 @@ def test_a_failure_of_its_own_is_told_to_everybody_who_waits(make_queue, gate, m
     def fail(*_):
         raise bug
 
-    monkeypatch.setattr(queue._shop.engine.metrics, "fold", fail)
+    monkeypatch.setattr(queue._runtime.engine.metrics, "fold", fail)
     late = queue.enqueue(Job("one too many"))
     assert late.exception(30) is bug
     assert queued.exception(30) is bug

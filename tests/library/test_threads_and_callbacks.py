@@ -94,7 +94,7 @@ def test_a_callback_that_raises_does_no_harm(make_queue, error, caplog):
     assert handle.result(30) == 1
     assert queue.enqueue(Job(payload=2)).result(30) == 2
     queue.join(30)
-    caplog.clear()
+    caplog.identified()
 
 
 def test_a_handler_may_put_in_more(make_queue):
@@ -192,7 +192,7 @@ def test_a_listener_may_be_an_object_and_is_told_that_it_is_over(make_queue):
         def __init__(self):
             self.heard = []
 
-        def hear(self, events):
+        def on_events(self, events):
             self.heard.extend(events)
 
         def close(self):

@@ -3,17 +3,17 @@ import pytest
 
 from pqrun.core import events as ev
 from pqrun.core.job import (
-    NOTHING_SAID,
-    Count,
-    Exited,
+    NO_REPORT,
+    CountedAs,
+    ExitedWith,
     JobSpec,
+    KilledBySignal,
     Outcome,
     Priority,
-    Signalled,
     StopReason,
     Usage,
 )
-from pqrun.core.metrics import TEN, RunningMetrics
+from pqrun.core.metrics import CORE_METRICS, MetricsCollector
 
 NAMES = (
     "jobs_enqueued jobs_dequeued jobs_completed jobs_failed jobs_timeout jobs_retried current_queue_size"
@@ -29,18 +29,18 @@ def queued(at, seq, priority=Priority.NORMAL, attempt=1):
     return ev.JobQueued(at, seq, attempt, priority)
 
 
-def ended(at, seq, count, *, began, attempt=1, exit=Exited(0), asked=None):
-    return ev.AttemptEnded(at, seq, attempt, count, exit, asked, began, at, Usage(), NOTHING_SAID)
+def ended(at, seq, count, *, began, attempt=1, exit=ExitedWith(0), asked=None):
+    return ev.AttemptEnded(at, seq, attempt, count, exit, asked, began, at, Usage(), NO_REPORT)
 
 
 def metrics_of(*events, began=0.0, now=None):
-    metrics = RunningMetrics(began)
+    metrics = MetricsCollector(began)
     metrics.fold(events)
     return metrics.snapshot(now)
 
 
 def test_the_names_are_those_that_are_promised():
-    assert list(TEN) == NAMES.split()
+    assert list(CORE_METRICS) == NAMES.split()
     assert list(metrics_of().as_dict()) == [*NAMES.split(), *BESIDE.split()]
 
 
@@ -56,8 +56,8 @@ def test_waiting_is_counted_from_queue_to_slot_and_working_from_start_to_end():
         queued(0, 2),
         ev.AttemptSubmitted(2, 1, 1, 2.0),
         ev.AttemptSubmitted(4, 2, 1, 4.0),
-        ended(12, 1, Count.COMPLETED, began=2),
-        ended(8, 2, Count.FAILED, began=4, exit=Exited(1)),
+        ended(12, 1, CountedAs.COMPLETED, began=2),
+        ended(8, 2, CountedAs.FAILED, began=4, exit=ExitedWith(1)),
     )
     assert (m.average_wait_time, m.average_processing) == (3.0, 7.0)
     assert (m.jobs_completed, m.jobs_failed, m.active_workers, m.current_queue_size) == (1, 1, 0, 0)
@@ -67,11 +67,11 @@ def test_a_retry_enters_the_queue_again_and_its_attempt_is_counted_once():
     m = metrics_of(
         queued(0, 1),
         ev.AttemptSubmitted(0, 1, 1, 0.0),
-        ended(1, 1, Count.RETRIED, began=0, exit=Exited(1)),
+        ended(1, 1, CountedAs.RETRIED, began=0, exit=ExitedWith(1)),
         ev.JobWaiting(1, 1, 2, 2),
         queued(2, 1, attempt=2),
         ev.AttemptSubmitted(2, 1, 2, 0.0),
-        ended(3, 1, Count.COMPLETED, began=2, attempt=2),
+        ended(3, 1, CountedAs.COMPLETED, began=2, attempt=2),
         ev.JobEnded(3, 1, Outcome.OK, 2),
     )
     assert (m.jobs_enqueued, m.jobs_dequeued, m.jobs_retried, m.jobs_completed) == (2, 2, 1, 1)
@@ -102,15 +102,15 @@ def test_what_was_skipped_never_was_in_the_queue():
 @pytest.mark.parametrize(
     ("count", "asked", "field"),
     [
-        (Count.TIMEOUT, StopReason.TIMEOUT, "jobs_timeout"),
-        (Count.TIMEOUT, StopReason.IDLE, "jobs_timeout"),
-        (Count.RETRIED, StopReason.TIMEOUT, "jobs_retried"),
-        (Count.STOPPED, StopReason.INTERRUPTED, "attempts_stopped"),
-        (Count.STOPPED, StopReason.CANCELLED, "attempts_stopped"),
+        (CountedAs.TIMEOUT, StopReason.TIMEOUT, "jobs_timeout"),
+        (CountedAs.TIMEOUT, StopReason.IDLE, "jobs_timeout"),
+        (CountedAs.RETRIED, StopReason.TIMEOUT, "jobs_retried"),
+        (CountedAs.STOPPED, StopReason.INTERRUPTED, "attempts_stopped"),
+        (CountedAs.STOPPED, StopReason.CANCELLED, "attempts_stopped"),
     ],
 )
 def test_an_attempt_is_counted_in_one_place_and_its_time_limit_beside_it(count, asked, field):
-    end = ended(1, 1, count, began=0, exit=Signalled("SIGTERM"), asked=asked)
+    end = ended(1, 1, count, began=0, exit=KilledBySignal("SIGTERM"), asked=asked)
     m = metrics_of(queued(0, 1), ev.AttemptSubmitted(0, 1, 1, 0.0), end)
     counted = ("jobs_completed", "jobs_failed", "jobs_timeout", "jobs_retried", "attempts_stopped")
     assert {name for name in counted if getattr(m, name)} == {field}
@@ -123,7 +123,7 @@ def test_percentiles_are_right_within_a_hundredth():
         events += [
             queued(0, n),
             ev.AttemptSubmitted(0, n, 1, 0.0),
-            ended(n / 100, n, Count.COMPLETED, began=0),
+            ended(n / 100, n, CountedAs.COMPLETED, began=0),
         ]
     m = metrics_of(*events)
     assert m.p50_processing == pytest.approx(5.0, rel=0.01)

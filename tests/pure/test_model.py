@@ -5,18 +5,18 @@ from hypothesis import strategies as some
 
 from pqrun.core.job import (
     Command,
-    Exited,
+    ExitClass,
+    ExitedWith,
     JobSpec,
-    Lost,
+    KilledBySignal,
+    LostExit,
     NotStarted,
     Outcome,
     RetryPolicy,
-    Said,
-    Signalled,
+    SelfReport,
     StopReason,
-    Verdict,
-    judge,
-    shown_command,
+    classify_exit,
+    format_command,
 )
 
 
@@ -26,7 +26,9 @@ def spec(**facts):
     return JobSpec("a", None, retry=RetryPolicy(max=1, **sets), **facts)
 
 
-@pytest.mark.parametrize("exit", [Exited(0), Exited(3), Signalled("SIGTERM"), Signalled("SIGKILL")])
+@pytest.mark.parametrize(
+    "exit", [ExitedWith(0), ExitedWith(3), KilledBySignal("SIGTERM"), KilledBySignal("SIGKILL")]
+)
 @pytest.mark.parametrize(
     ("asked", "outcome"),
     [
@@ -37,51 +39,55 @@ def spec(**facts):
     ],
 )
 def test_a_job_that_we_asked_to_stop_ends_for_our_reason_whatever_its_code(asked, outcome, exit):
-    assert judge(spec(), exit, asked).outcome is outcome
+    assert classify_exit(spec(), exit, asked).outcome is outcome
 
 
 @pytest.mark.parametrize("asked", [StopReason.CANCELLED, StopReason.INTERRUPTED])
 def test_what_was_cancelled_or_interrupted_is_never_retried(asked):
-    assert not judge(spec(on={"any", "signal"}), Signalled("SIGTERM"), asked).retryable
+    assert not classify_exit(spec(on={"any", "signal"}), KilledBySignal("SIGTERM"), asked).retryable
 
 
 def test_a_term_that_we_did_not_send_is_a_failure_by_signal():
-    assert judge(spec(), Signalled("SIGTERM"), None) == Verdict(Outcome.FAILED, True)
+    assert classify_exit(spec(), KilledBySignal("SIGTERM"), None) == ExitClass(Outcome.FAILED, True)
 
 
 def test_success_codes_decide_what_is_ok():
     job = spec(success_codes=(0, 5))
-    assert [judge(job, Exited(code), None).outcome for code in (0, 5, 1)] == ["ok", "ok", "failed"]
-    assert judge(spec(success_codes=(3,)), Exited(0), None).outcome is Outcome.FAILED
+    assert [classify_exit(job, ExitedWith(code), None).outcome for code in (0, 5, 1)] == [
+        "ok",
+        "ok",
+        "failed",
+    ]
+    assert classify_exit(spec(success_codes=(3,)), ExitedWith(0), None).outcome is Outcome.FAILED
 
 
 RETRYABLE = [
-    ({}, Exited(1), True),
-    ({}, Exited(75), True),
-    ({}, Exited(126), False),
-    ({}, Exited(127), False),
+    ({}, ExitedWith(1), True),
+    ({}, ExitedWith(75), True),
+    ({}, ExitedWith(126), False),
+    ({}, ExitedWith(127), False),
     ({}, NotStarted(127, "no such program"), False),
-    ({}, Signalled("SIGSEGV"), True),
-    ({}, Lost("the host is gone"), True),
-    ({"on": {5}}, Exited(5), True),
-    ({"on": {5}}, Exited(6), False),
-    ({"on": {5}}, Exited(75), True),
-    ({"on": {127}}, Exited(127), True),
-    ({"on": {5}}, Signalled("SIGSEGV"), False),
-    ({"on": {"signal"}}, Signalled("SIGSEGV"), True),
-    ({"on": {"SIGSEGV"}}, Signalled("SIGSEGV"), True),
-    ({"on": {"SIGBUS"}}, Signalled("SIGSEGV"), False),
-    ({"on": {"timeout"}}, Exited(1), False),
-    ({"permanent": {22}}, Exited(22), False),
-    ({"permanent": {22}, "on": {22}}, Exited(22), False),
-    ({"permanent": {75}}, Exited(75), False),
-    ({"permanent": {"signal"}}, Signalled("SIGSEGV"), False),
+    ({}, KilledBySignal("SIGSEGV"), True),
+    ({}, LostExit("the host is gone"), True),
+    ({"on": {5}}, ExitedWith(5), True),
+    ({"on": {5}}, ExitedWith(6), False),
+    ({"on": {5}}, ExitedWith(75), True),
+    ({"on": {127}}, ExitedWith(127), True),
+    ({"on": {5}}, KilledBySignal("SIGSEGV"), False),
+    ({"on": {"signal"}}, KilledBySignal("SIGSEGV"), True),
+    ({"on": {"SIGSEGV"}}, KilledBySignal("SIGSEGV"), True),
+    ({"on": {"SIGBUS"}}, KilledBySignal("SIGSEGV"), False),
+    ({"on": {"timeout"}}, ExitedWith(1), False),
+    ({"permanent": {22}}, ExitedWith(22), False),
+    ({"permanent": {22}, "on": {22}}, ExitedWith(22), False),
+    ({"permanent": {75}}, ExitedWith(75), False),
+    ({"permanent": {"signal"}}, KilledBySignal("SIGSEGV"), False),
 ]
 
 
 @pytest.mark.parametrize(("policy", "exit", "expected"), RETRYABLE)
 def test_what_may_be_tried_again(policy, exit, expected):
-    assert judge(spec(**policy), exit, None).retryable is expected
+    assert classify_exit(spec(**policy), exit, None).retryable is expected
 
 
 @pytest.mark.parametrize(
@@ -89,11 +95,11 @@ def test_what_may_be_tried_again(policy, exit, expected):
     [({}, True), ({"on": {"timeout"}}, True), ({"on": {5}}, False), ({"permanent": {"timeout"}}, False)],
 )
 def test_a_time_limit_that_was_hit_may_be_tried_again_if_the_policy_has_it(policy, expected):
-    assert judge(spec(**policy), Signalled("SIGTERM"), StopReason.TIMEOUT).retryable is expected
+    assert classify_exit(spec(**policy), KilledBySignal("SIGTERM"), StopReason.TIMEOUT).retryable is expected
 
 
 def test_a_job_that_calls_its_failure_permanent_is_believed():
-    assert not judge(spec(on={"any", 1}), Exited(1), None, Said(permanent=True)).retryable
+    assert not classify_exit(spec(on={"any", 1}), ExitedWith(1), None, SelfReport(permanent=True)).retryable
 
 
 policies = some.builds(
@@ -127,5 +133,5 @@ def test_the_middle_of_the_jitter_is_the_formula(policy, retry):
 
 
 def test_a_command_is_shown_as_a_person_would_type_it():
-    assert shown_command(Command("echo 'a b' | wc")) == "echo 'a b' | wc"
-    assert shown_command(Command(("grep", "-c", "a b", "it's"))) == "grep -c 'a b' 'it'\"'\"'s'"
+    assert format_command(Command("echo 'a b' | wc")) == "echo 'a b' | wc"
+    assert format_command(Command(("grep", "-c", "a b", "it's"))) == "grep -c 'a b' 'it'\"'\"'s'"

@@ -9,7 +9,7 @@ import pytest
 
 from pqrun.core import events as ev
 from pqrun.core.job import JobSpec, Pool, Priority
-from pqrun.core.ready_queue import PATIENCE
+from pqrun.core.ready_queue import MAX_SKIPS
 from pqrun.core.scheduler import Scheduler
 from pqrun.testing import FakeClock, Fate, SimulatedExecutor, simulate
 
@@ -93,7 +93,7 @@ def test_a_big_job_is_passed_over_a_hundred_times_and_no_more(big):
     jobs = [small[0], small[1], (JobSpec("big", work=None, **big), 1.0), *small[2:]]
     story, _ = simulated(jobs, 4, pools=[Pool("gpu", 3)])
     before = starts(story).index(3) - 2
-    assert PATIENCE <= before <= PATIENCE + 4
+    assert MAX_SKIPS <= before <= MAX_SKIPS + 4
 
 
 def test_several_big_jobs_get_their_turn_one_after_the_other():
@@ -103,7 +103,7 @@ def test_several_big_jobs_get_their_turn_one_after_the_other():
     order = starts(story)
     places = [order.index(seq) for seq in range(3, 8)]
     assert places == sorted(places)
-    assert all(place <= (turn + 1) * (PATIENCE + 8) for turn, place in enumerate(places))
+    assert all(place <= (turn + 1) * (MAX_SKIPS + 8) for turn, place in enumerate(places))
 
 
 def test_who_waits_for_a_full_pool_has_no_slots_kept_for_it():

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from pqrun.core.job import Pool
-from pqrun.core.ready_queue import PATIENCE, Pools, Ready
+from pqrun.core.ready_queue import MAX_SKIPS, Pools, ReadyQueue
 
 
 @dataclass(eq=False)
@@ -26,7 +26,7 @@ class Job:
 
 
 def filled(*jobs, pools=()):
-    ready = Ready(pools, known := {})
+    ready = ReadyQueue(pools, known := {})
     ready.known = known
     for job in jobs:
         push(ready, job)
@@ -97,7 +97,7 @@ def test_who_was_passed_over_often_enough_gets_what_becomes_free():
         passed += 1
         assert seq != 1
         ready.give_back(Job(seq), ())
-    assert passed == PATIENCE
+    assert passed == MAX_SKIPS
     ready.give_back(other, ())
     assert taken(ready, 2, 2) == 1
 

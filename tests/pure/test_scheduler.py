@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 from pqrun.core import events as ev
 from pqrun.core.job import (
-    Exited,
-    Halt,
+    AttemptId,
+    ExitedWith,
+    HaltRule,
     JobSpec,
-    Key,
-    Lost,
+    LostExit,
     Need,
     Outcome,
     Pool,
@@ -13,16 +13,16 @@ from pqrun.core.job import (
     RetryPolicy,
     StopReason,
 )
-from pqrun.core.notices import Ended, Refused, Started
+from pqrun.core.notices import ProcessFinished, ProcessStarted, StartRejected
 from pqrun.core.scheduler import Scheduler
-from pqrun.testing import FakeClock, Fate, SimulatedExecutor, Story, simulate
+from pqrun.testing import FakeClock, Fate, RecordedRun, SimulatedExecutor, simulate
 
 
 def job(job_id: str, **facts) -> JobSpec:
     return JobSpec(job_id, work=job_id, **facts)
 
 
-def run(specs, *, slots=1, fates=None, asks=(), **settings) -> Story:
+def run(specs, *, slots=1, fates=None, asks=(), **settings) -> RecordedRun:
     """Runs jobs on a fake clock; `fates` maps an id to one fate, or a list of them by attempt."""
     fates = fates or {}
 
@@ -36,11 +36,11 @@ def run(specs, *, slots=1, fates=None, asks=(), **settings) -> Story:
     return simulate(scheduler, SimulatedExecutor(FakeClock(), slots, fate, asks=asks))
 
 
-def starts(story: Story) -> list[tuple[float, int, int]]:
+def starts(story: RecordedRun) -> list[tuple[float, int, int]]:
     return [(e.at, e.seq, e.attempt) for e in story.events if isinstance(e, ev.AttemptStarted)]
 
 
-def outcomes(story: Story) -> dict[int, str]:
+def outcomes(story: RecordedRun) -> dict[int, str]:
     return {e.seq: str(e.outcome) for e in story.events if isinstance(e, ev.JobEnded)}
 
 
@@ -60,7 +60,7 @@ def test_higher_priority_first_and_within_one_first_come_first_served():
 def test_a_retry_waits_without_a_slot_and_goes_behind_its_equals():
     story = run(
         [job("flaky", retry=RetryPolicy(max=2, delay=1.0)), job("b"), job("c"), job("d")],
-        fates={"flaky": [Fate(exit=Exited(1)), Fate(exit=Exited(1)), Fate()]},
+        fates={"flaky": [Fate(exit=ExitedWith(1)), Fate(exit=ExitedWith(1)), Fate()]},
     )
     assert starts(story) == [(0, 1, 1), (1, 2, 1), (2, 3, 1), (3, 4, 1), (4, 1, 2), (7, 1, 3)]
     assert outcomes(story) == {1: "ok", 2: "ok", 3: "ok", 4: "ok"}
@@ -82,7 +82,7 @@ def test_jitter_spreads_the_wait_to_both_sides():
 
 def test_a_permanent_code_is_never_retried():
     policy = RetryPolicy(max=5, permanent=frozenset({22}))
-    story = run([job("a", retry=policy)], fates={"a": Fate(exit=Exited(22))})
+    story = run([job("a", retry=policy)], fates={"a": Fate(exit=ExitedWith(22))})
     assert [attempt for _, _, attempt in starts(story)] == [1]
 
 
@@ -102,21 +102,21 @@ def test_a_timeout_is_retried_like_any_failure():
 def test_what_needs_a_failed_job_is_skipped_all_the_way_down():
     story = run(
         [job("a"), job("b", needs=(Need("a"),)), job("c", needs=(Need("b"),)), job("d")],
-        fates={"a": Fate(exit=Exited(1))},
+        fates={"a": Fate(exit=ExitedWith(1))},
     )
     assert outcomes(story) == {1: "failed", 2: "skipped", 3: "skipped", 4: "ok"}
 
 
 def test_a_need_that_may_fail_counts_as_met():
     story = run(
-        [job("a", allow_failure=True), job("b", needs=(Need("a"),))], fates={"a": Fate(exit=Exited(1))}
+        [job("a", allow_failure=True), job("b", needs=(Need("a"),))], fates={"a": Fate(exit=ExitedWith(1))}
     )
     assert outcomes(story) == {1: "failed", 2: "ok"}
 
 
 def test_clean_up_runs_whatever_the_outcome_and_roll_back_only_after_a_failure():
     jobs = [job("a"), job("clean", needs=(Need("a", "ended"),)), job("undo", needs=(Need("a", "failed"),))]
-    assert outcomes(run(jobs, fates={"a": Fate(exit=Exited(1))})) == {1: "failed", 2: "ok", 3: "ok"}
+    assert outcomes(run(jobs, fates={"a": Fate(exit=ExitedWith(1))})) == {1: "failed", 2: "ok", 3: "ok"}
     good = run(jobs)
     assert outcomes(good) == {1: "ok", 2: "ok", 3: "skipped"}
     assert [e.allowed for e in good.events if isinstance(e, ev.JobEnded)] == [False, True, False]
@@ -167,10 +167,10 @@ def test_a_job_that_asks_for_more_slots_than_there_are_takes_them_all():
 
 def test_halting_now_stops_what_runs_and_soon_lets_it_finish():
     jobs = [job("a"), job("b"), job("c")]
-    fates = {"a": Fate(exit=Exited(1)), "b": Fate(seconds=5)}
-    now = run(jobs, slots=2, fates=fates, halt=Halt("now", "fail", 1))
+    fates = {"a": Fate(exit=ExitedWith(1)), "b": Fate(seconds=5)}
+    now = run(jobs, slots=2, fates=fates, halt=HaltRule("now", "fail", 1))
     assert outcomes(now) == {1: "failed", 2: "interrupted"}
-    soon = run(jobs, slots=2, fates=fates, halt=Halt("soon", "fail", 1))
+    soon = run(jobs, slots=2, fates=fates, halt=HaltRule("soon", "fail", 1))
     assert outcomes(soon) == {1: "failed", 2: "ok"}
 
 
@@ -193,9 +193,11 @@ def test_a_job_that_ends_before_our_signal_meets_it_keeps_its_own_exit():
     scheduler = Scheduler()
     scheduler.add([job("a", timeout=1)], 0.0)
     scheduler.decide(0.0, 1)
-    scheduler.observe(Started(Key(1, 1), 0.0, "slot 1"), 0.0)
+    scheduler.observe(ProcessStarted(AttemptId(1, 1), 0.0, "slot 1"), 0.0)
     scheduler.decide(1.0, 1)
-    scheduler.observe(Ended(Key(1, 1), Exited(0), stopped=False, began=0.0, ended=1.0), 1.0)
+    scheduler.observe(
+        ProcessFinished(AttemptId(1, 1), ExitedWith(0), stopped=False, began=0.0, ended=1.0), 1.0
+    )
     ended = scheduler.decide(1.0, 1).events[-1]
     assert isinstance(ended, ev.JobEnded) and ended.outcome is Outcome.OK
 
@@ -219,7 +221,7 @@ def test_who_was_refused_has_waited_since_he_came():
     scheduler = Scheduler()
     scheduler.add([job("a")], 0.0)
     scheduler.decide(1.0, 1)
-    scheduler.observe(Refused(Key(1, 1), "no room"), 2.0)
+    scheduler.observe(StartRejected(AttemptId(1, 1), "no room"), 2.0)
     scheduler.decide(2.0, 1)
     waits = [e.waited for e in scheduler.decide(7.0, 1).events if isinstance(e, ev.AttemptSubmitted)]
     assert waits == [7.0]
@@ -241,7 +243,7 @@ def test_cancelling_takes_effect_in_every_state():
     assert set(outcomes(story).values()) == {"cancelled"}
 
 
-GONE = Fate(exit=Lost("its machine died", gone=True))
+GONE = Fate(exit=LostExit("its machine died", worker_lost=True))
 
 
 def test_what_is_lost_with_its_place_runs_again_ahead_of_its_equals_and_uses_up_no_retry():
@@ -252,7 +254,7 @@ def test_what_is_lost_with_its_place_runs_again_ahead_of_its_equals_and_uses_up_
 
 def test_it_keeps_its_retries_for_failures():
     retry = RetryPolicy(max=1, delay=5.0)
-    story = run([job("a", retry=retry)], fates={"a": [GONE, Fate(exit=Exited(1)), GONE, Fate()]})
+    story = run([job("a", retry=retry)], fates={"a": [GONE, Fate(exit=ExitedWith(1)), GONE, Fate()]})
     assert starts(story) == [(0, 1, 1), (1, 1, 2), (7, 1, 3), (8, 1, 4)]
     assert outcomes(story) == {1: "ok"}
 
@@ -289,5 +291,5 @@ def test_a_loss_before_the_start_uses_up_nothing_but_not_for_ever():
     while not scheduler.done:
         for act in scheduler.decide(0.0, 1).acts:
             attempts += 1
-            scheduler.observe(Ended(act.attempt.key, GONE.exit, False, 0.0, 0.0), 0.0)
+            scheduler.observe(ProcessFinished(act.attempt.key, GONE.exit, False, 0.0, 0.0), 0.0)
     assert attempts == 21

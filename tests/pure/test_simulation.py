@@ -5,12 +5,23 @@ from collections import Counter, defaultdict
 from random import Random
 
 from pqrun.core import events as ev
-from pqrun.core.job import Count, Exited, Halt, JobSpec, Lost, Need, Pool, Priority, RetryPolicy, Signalled
-from pqrun.core.metrics import RunningMetrics
+from pqrun.core.job import (
+    CountedAs,
+    ExitedWith,
+    HaltRule,
+    JobSpec,
+    KilledBySignal,
+    LostExit,
+    Need,
+    Pool,
+    Priority,
+    RetryPolicy,
+)
+from pqrun.core.metrics import MetricsCollector
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.start_policy import ADDED, LISTED, STREAMED
 from pqrun.core.states import Pending, Queued
-from pqrun.testing import FakeClock, Fate, SimulatedExecutor, Story, simulate
+from pqrun.testing import FakeClock, Fate, RecordedRun, SimulatedExecutor, simulate
 
 
 def random_jobs(random: Random) -> list[JobSpec]:
@@ -64,11 +75,11 @@ def random_asks(random: Random):
     return asks
 
 
-def one_run(seed: int) -> tuple[Story, list[JobSpec], int, Scheduler]:
+def one_run(seed: int) -> tuple[RecordedRun, list[JobSpec], int, Scheduler]:
     random = Random(seed)
     slots = random.randint(1, 4)
     jobs = random_jobs(random)
-    halt = random.choice([None, None, None, Halt(random.choice(["now", "soon"]), "fail", 1)])
+    halt = random.choice([None, None, None, HaltRule(random.choice(["now", "soon"]), "fail", 1)])
     scheduler = Scheduler(pools=[Pool("net", 1), Pool("gpu", 2, ("0", "1"))], halt=halt, random=Random(seed))
     for job in jobs:
         scheduler.add([job], 0.0, origin=random.choice([LISTED, STREAMED, ADDED]))
@@ -79,7 +90,11 @@ def one_run(seed: int) -> tuple[Story, list[JobSpec], int, Scheduler]:
         code = random.choice([0, 0, 0, 1, 75, 127, 143])
         return Fate(
             seconds=random.choice([0.0, 0.5, 1.0, 4.0]),
-            exit=Lost("gone", gone=True) if lost else Signalled("SIGTERM") if signalled else Exited(code),
+            exit=LostExit("gone", worker_lost=True)
+            if lost
+            else KilledBySignal("SIGTERM")
+            if signalled
+            else ExitedWith(code),
             deaf=random.random() < 0.3,
             refuse=random.random() < 0.05,
         )
@@ -108,8 +123,8 @@ def urgencies(jobs: list[JobSpec], ended) -> list[Priority]:
     return urgent
 
 
-def check_metrics_add_up(story: Story) -> None:
-    metrics = RunningMetrics()
+def check_metrics_add_up(story: RecordedRun) -> None:
+    metrics = MetricsCollector()
     for event in story.events:
         metrics.fold([event])
         m = metrics.snapshot()
@@ -120,7 +135,7 @@ def check_metrics_add_up(story: Story) -> None:
         )  # fmt: skip
 
 
-def check_story(story: Story, jobs: list[JobSpec], slots: int, scheduler: Scheduler) -> None:
+def check_story(story: RecordedRun, jobs: list[JobSpec], slots: int, scheduler: Scheduler) -> None:
     active: dict[int, int] = {}
     ended: Counter[int] = Counter()
     attempts: dict[int, list[int]] = defaultdict(list)
@@ -161,9 +176,9 @@ def check_story(story: Story, jobs: list[JobSpec], slots: int, scheduler: Schedu
                 attempts[seq].pop()
                 queued[seq] = place[seq]
             case ev.AttemptEnded(seq=seq, exit=exit, asked=asked, counted=counted):
-                if isinstance(exit, Lost) and exit.gone:  # it goes back to where it was
+                if isinstance(exit, LostExit) and exit.worker_lost:  # it goes back to where it was
                     lost[seq] += asked is None
-                    if counted is Count.RETRIED and asked is None:
+                    if counted is CountedAs.RETRIED and asked is None:
                         astray.add(seq)
                         assert jobs[seq - 1].on_lost == "rerun" and lost[seq] <= jobs[seq - 1].max_lost
                 del active[seq]

@@ -6,15 +6,21 @@ from random import Random
 import pytest
 
 from pqrun.core import events as ev
-from pqrun.core.job import Exited, Halt, JobSpec, Need, RetryPolicy, Signalled, StopReason
+from pqrun.core.job import ExitedWith, HaltRule, JobSpec, KilledBySignal, Need, RetryPolicy, StopReason
 from pqrun.core.scheduler import Scheduler
-from pqrun.testing import FakeClock, Fate, SimulatedExecutor, Story, simulate
+from pqrun.testing import FakeClock, Fate, RecordedRun, SimulatedExecutor, simulate
 
 ENDS = [
-    *(Signalled(name) for name in ("SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM")),
-    *(Exited(code) for code in (129, 130, 131, 143)),
+    *(KilledBySignal(name) for name in ("SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM")),
+    *(ExitedWith(code) for code in (129, 130, 131, 143)),
 ]
-OTHER_ENDS = [Signalled("SIGKILL"), Signalled("SIGSEGV"), Exited(1), Exited(137), Exited(128)]
+OTHER_ENDS = [
+    KilledBySignal("SIGKILL"),
+    KilledBySignal("SIGSEGV"),
+    ExitedWith(1),
+    ExitedWith(137),
+    ExitedWith(128),
+]
 
 
 def told_to_stop(scheduler: Scheduler, now: float) -> None:
@@ -22,7 +28,7 @@ def told_to_stop(scheduler: Scheduler, now: float) -> None:
     scheduler.stop("signal SIGTERM", now)
 
 
-def run(specs, fates, *asks, slots=4, **settings) -> Story:
+def run(specs, fates, *asks, slots=4, **settings) -> RecordedRun:
     scheduler = Scheduler(**settings)
     scheduler.add(specs, 0.0)
     scheduler.end_input(0.0)
@@ -30,15 +36,15 @@ def run(specs, fates, *asks, slots=4, **settings) -> Story:
     return simulate(scheduler, executor)
 
 
-def ends(story: Story) -> list[tuple[float, int, str]]:
+def ends(story: RecordedRun) -> list[tuple[float, int, str]]:
     return [(e.at, e.seq, str(e.outcome)) for e in story.events if isinstance(e, ev.JobEnded)]
 
 
-def attempts(story: Story) -> list[tuple[int, int, StopReason | None]]:
+def attempts(story: RecordedRun) -> list[tuple[int, int, StopReason | None]]:
     return [(e.seq, e.attempt, e.asked) for e in story.events if isinstance(e, ev.AttemptEnded)]
 
 
-def one(exit, *asks, **facts) -> Story:
+def one(exit, *asks, **facts) -> RecordedRun:
     """A run of one job that ends so after ten seconds."""
     settings = {name: facts.pop(name) for name in ("halt", "deadline") if name in facts}
     return run([JobSpec("a", work="a", **facts)], {"a": Fate(seconds=10, exit=exit)}, *asks, **settings)
@@ -76,7 +82,7 @@ def test_what_ends_before_our_own_signal_reaches_it_is_judged_alike():
     scheduler = Scheduler()
     scheduler.add([JobSpec(name, work=name) for name in "abc"], 0.0)
     scheduler.end_input(0.0)
-    fates = {"a": Fate(10, Signalled("SIGTERM")), "b": Fate(10, Exited(3)), "c": Fate(10)}
+    fates = {"a": Fate(10, KilledBySignal("SIGTERM")), "b": Fate(10, ExitedWith(3)), "c": Fate(10)}
     executor = Deaf(FakeClock(), 3, lambda attempt: fates[attempt.spec.id], asks=[(9.99, told_to_stop)])
     assert [outcome for _, _, outcome in ends(simulate(scheduler, executor))] == [
         "interrupted",
@@ -86,7 +92,7 @@ def test_what_ends_before_our_own_signal_reaches_it_is_judged_alike():
 
 
 def test_a_code_that_means_success_is_success():
-    assert ends(one(Exited(143), (10.0, told_to_stop), success_codes=(0, 143))) == [(10, 1, "ok")]
+    assert ends(one(ExitedWith(143), (10.0, told_to_stop), success_codes=(0, 143))) == [(10, 1, "ok")]
 
 
 def test_only_a_signal_makes_an_end_an_interruption():
@@ -95,9 +101,9 @@ def test_only_a_signal_makes_an_end_an_interruption():
         "stop": [(10.5, lambda s, now: s.stop("stop", now))],
         "deadline": (),
     }
-    settings = {"halt": {"halt": Halt("now", "fail", 1)}, "stop": {}, "deadline": {"deadline": 10.5}}
+    settings = {"halt": {"halt": HaltRule("now", "fail", 1)}, "stop": {}, "deadline": {"deadline": 10.5}}
     for name, asks in halts.items():
-        assert ends(one(Signalled("SIGTERM"), *asks, **settings[name])) == [(11, 1, "failed")]
+        assert ends(one(KilledBySignal("SIGTERM"), *asks, **settings[name])) == [(11, 1, "failed")]
 
 
 def test_an_end_that_is_held_back_keeps_its_slot_its_retry_and_what_needs_it():
@@ -106,7 +112,7 @@ def test_an_end_that_is_held_back_keeps_its_slot_its_retry_and_what_needs_it():
         JobSpec("b", work="b"),
         JobSpec("c", work="c", needs=(Need("a"),)),
     ]
-    fates = {"a": Fate(1, Signalled("SIGTERM")), "b": Fate(1), "c": Fate(1)}
+    fates = {"a": Fate(1, KilledBySignal("SIGTERM")), "b": Fate(1), "c": Fate(1)}
     stopped = run(jobs, fates, (1.9, told_to_stop), slots=1)
     assert ends(stopped) == [(1.9, 1, "interrupted")]
     assert attempts(stopped) == [(1, 1, StopReason.INTERRUPTED)]
@@ -119,7 +125,7 @@ def test_an_end_that_is_held_back_keeps_its_slot_its_retry_and_what_needs_it():
 
 
 def test_a_time_limit_cannot_ring_for_what_has_ended():
-    story = one(Signalled("SIGTERM"), timeout=10.2)
+    story = one(KilledBySignal("SIGTERM"), timeout=10.2)
     assert ends(story) == [(11, 1, "failed")]
     assert not [e for e in story.events if isinstance(e, ev.AttemptStopping)]
 
@@ -128,7 +134,7 @@ def test_one_that_is_cancelled_meanwhile_keeps_its_end_and_is_not_tried_again():
     def cancel(scheduler: Scheduler, now: float) -> None:
         scheduler.cancel(scheduler.tasks[1], now)
 
-    story = one(Signalled("SIGTERM"), (10.3, cancel), retry=RetryPolicy(max=3))
+    story = one(KilledBySignal("SIGTERM"), (10.3, cancel), retry=RetryPolicy(max=3))
     assert ends(story) == [(10.3, 1, "failed")]
 
 
@@ -138,7 +144,7 @@ def test_many_that_end_in_any_order_about_a_stop():
         at = random.uniform(2, 4)
         specs = [JobSpec(f"j{n}", work=None, retry=RetryPolicy(max=1, delay=9)) for n in range(8)]
         fates = {
-            spec.id: Fate(random.uniform(0.5, 6), random.choice([*ENDS, *OTHER_ENDS, Exited(0)]))
+            spec.id: Fate(random.uniform(0.5, 6), random.choice([*ENDS, *OTHER_ENDS, ExitedWith(0)]))
             for spec in specs
         }
         story = run(specs, fates, (at, told_to_stop), slots=8)

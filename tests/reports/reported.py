@@ -10,29 +10,29 @@ from types import SimpleNamespace
 
 from pqrun.core import events as ev
 from pqrun.core.job import (
+    AttemptId,
     Command,
-    Exited,
-    Halt,
+    ExitedWith,
+    HaltRule,
     JobSpec,
-    Key,
-    Lost,
+    KilledBySignal,
+    LostExit,
     Need,
     NotStarted,
     Priority,
     RetryPolicy,
-    Signalled,
 )
-from pqrun.core.job_table import Ledger
-from pqrun.core.metrics import RunningMetrics
+from pqrun.core.job_table import JobTable
+from pqrun.core.metrics import MetricsCollector
 from pqrun.core.scheduler import Scheduler
 from pqrun.output.store import Capture, Logs
-from pqrun.output.writer import Outlet
+from pqrun.output.writer import StreamWriter
 from pqrun.reports import write_after
 from pqrun.reports.json_document import document, run_facts
-from pqrun.reports.report_set import Reports
-from pqrun.reports.run_info import Ending, RunFacts
-from pqrun.testing import FakeClock, Fate, SimulatedExecutor, Story, simulate
-from pqrun.ui.run_summary import LastPage
+from pqrun.reports.report_set import ReportSet
+from pqrun.reports.run_info import Ending, RunInfo
+from pqrun.testing import FakeClock, Fate, RecordedRun, SimulatedExecutor, simulate
+from pqrun.ui.run_summary import RunSummary
 
 FILES = {
     "junit": "junit.xml", "trace": "trace.json", "summary": "summary.md", "metrics": "run.prom",
@@ -42,7 +42,7 @@ if find_spec("prometheus_client") is None:
     del FILES["metrics"]
 
 
-def job(name, seconds=1.0, exit=Exited(0), *, tries=(), run=None, **spec):
+def job(name, seconds=1.0, exit=ExitedWith(0), *, tries=(), run=None, **spec):
     """A job and how its attempts go: `tries` first, then `exit`."""
     spec.setdefault("retry", RetryPolicy(max=len(tries), delay=0.5))
     work = Command(run or f"run {name}")
@@ -66,17 +66,17 @@ def by_signal(name):
 
 CELLS = {
     "ok": Cell([job("a"), job("b", priority=Priority.HIGH), job("c", 0.25, tags=("x",))], 0),
-    "failed": Cell([job("a"), job("b", exit=Exited(3)), job("c", exit=Signalled("SIGSEGV"))], 1),
+    "failed": Cell([job("a"), job("b", exit=ExitedWith(3)), job("c", exit=KilledBySignal("SIGSEGV"))], 1),
     "not started": Cell([job("a", 0.0, exit=NotStarted(127, "cannot run nope: No such file"))], 1),
-    "flaky": Cell([job("a", tries=[Exited(1), Signalled("SIGKILL")]), job("b")], 0),
-    "lost": Cell([job("a", tries=[Lost("its worker died", gone=True)]), job("b")], 0),
-    "tried in vain": Cell([job("a", tries=[Exited(1), Exited(2)], exit=Exited(3))], 1),
+    "flaky": Cell([job("a", tries=[ExitedWith(1), KilledBySignal("SIGKILL")]), job("b")], 0),
+    "lost": Cell([job("a", tries=[LostExit("its worker died", worker_lost=True)]), job("b")], 0),
+    "tried in vain": Cell([job("a", tries=[ExitedWith(1), ExitedWith(2)], exit=ExitedWith(3))], 1),
     "timeout": Cell([job("a", 9.0, timeout=2.0), job("b")], 1),
     "skipped": Cell(
-        [job("a", exit=Exited(1)), job("b", needs=(Need("a"),)), job("c", needs=(Need("b"),))], 1
+        [job("a", exit=ExitedWith(1)), job("b", needs=(Need("a"),)), job("c", needs=(Need("b"),))], 1
     ),
-    "allowed": Cell([job("a", exit=Exited(1), allow_failure=True), job("b", needs=(Need("a"),))], 0),
-    "halt": Cell([job("a", exit=Exited(1)), job("b", 9.0), job("c")], 1, {"halt": Halt("now", "fail", 1)}),
+    "allowed": Cell([job("a", exit=ExitedWith(1), allow_failure=True), job("b", needs=(Need("a"),))], 0),
+    "halt": Cell([job("a", exit=ExitedWith(1)), job("b", 9.0), job("c")], 1, {"halt": HaltRule("now", "fail", 1)}),
     "deadline": Cell([job("a"), job("b", 9.0), job("c", 9.0), job("d")], 3, {"deadline": 3.0}),
     "int": Cell([job("a"), job("b", 9.0), job("c", 9.0), job("d")], 130, asks=by_signal("SIGINT")),
     "term": Cell([job("a"), job("b", 9.0), job("c", 9.0), job("d")], 143, asks=by_signal("SIGTERM")),
@@ -84,7 +84,7 @@ CELLS = {
 }  # fmt: skip
 
 
-class Told(Story):
+class Told(RecordedRun):
     """A story that is also told to reports, with what the attempts printed."""
 
     def __init__(self, reports, outputs, logs, never):
@@ -97,7 +97,7 @@ class Told(Story):
         events = [self._with_output(event) for event in events if not self._never_began(event)]
         super().put(events)
         self.batches.append(events)
-        self.reports.hear(events)
+        self.reports.on_events(events)
 
     def _never_began(self, event):
         """The simulation says that everything began."""
@@ -107,7 +107,7 @@ class Told(Story):
         if not isinstance(event, ev.AttemptEnded) or not self.outputs or event.seq in self.never:
             return event
         printed = self.outputs.get(event.seq, self.outputs.get("all", (b"", b"")))
-        key = Key(event.seq, event.attempt)
+        key = AttemptId(event.seq, event.attempt)
         for number, data in enumerate(printed, 1):
             path = Path(self.logs.path(key, number))
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -138,8 +138,8 @@ class Played(Written):
     code: int
     said: str
     batches: list
-    reports: Reports
-    run: RunFacts
+    reports: ReportSet
+    run: RunInfo
     ending: Ending
 
 
@@ -163,8 +163,8 @@ def play(directory, cell, *, outputs=None, settings=None, environment=None, bega
     scheduler.add([spec for spec, _, _ in cell.jobs], began)
     scheduler.end_input(began)
     wanted = settings if settings is not None else settings_for(directory)
-    reports = Reports(wanted, environment={} if environment is None else environment)
-    run = RunFacts("r1", ("ci/jobs.yaml",), cell.slots, began, clock.wall, None)
+    reports = ReportSet(wanted, environment={} if environment is None else environment)
+    run = RunInfo("r1", ("ci/jobs.yaml",), cell.slots, began, clock.wall, None)
     reports.begin(run)
     logs = Logs(str(directory / "logs"), keep=True)
     asks = [(began + at, ask) for at, ask in cell.asks]
@@ -172,8 +172,8 @@ def play(directory, cell, *, outputs=None, settings=None, environment=None, bega
     never = {n for n, (_, exits, _) in enumerate(cell.jobs, 1) if isinstance(exits[0], NotStarted)}
     story = simulate(scheduler, executor, Told(reports, outputs or {}, logs, never))
 
-    ledger, metrics, page = Ledger(), RunningMetrics(began), LastPage()
-    for listener in (ledger.hear, metrics.fold, page.hear):
+    ledger, metrics, page = JobTable(), MetricsCollector(began), RunSummary()
+    for listener in (ledger.on_events, metrics.fold, page.on_events):
         listener(story.events)
     snapshot = metrics.snapshot(clock.now())
     facts = run_facts(
@@ -188,7 +188,7 @@ def play(directory, cell, *, outputs=None, settings=None, environment=None, bega
     fd = os.open(said, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
     ending = Ending(code, snapshot, facts)
     waiting = {} if wait is None else {"wait": wait}
-    final = reports.finish(ending, err=Outlet(fd, "standard error"), **waiting)
+    final = reports.finish(ending, err=StreamWriter(fd, "standard error"), **waiting)
     os.close(fd)
     rows = [ledger.rows[seq] for seq in sorted(ledger.rows)]
     told = document(facts, snapshot, rows, clock.wall)

@@ -10,11 +10,11 @@ import pytest
 from real import RUNS, reports
 from reported import CELLS, FILES, play, write_again
 
-from pqrun.core.metrics import TEN
+from pqrun.core.metrics import CORE_METRICS
 from pqrun.journal.format import VERSION
 from pqrun.journal.recovery import recover
 from pqrun.journal.run_directory import RunDirectory
-from pqrun.journal.writer import Journal
+from pqrun.journal.writer import JournalWriter
 from pqrun.testing import FakeClock
 
 ERRORS = ("timeout", "interrupted")
@@ -133,7 +133,7 @@ def test_summary_has_the_totals_and_the_ten_metrics(cell):
     assert found.pop("failed, and may", 0) == (states["failed"] if cell.code == 0 else 0)
     assert found == {state: states[state] for state in found}
     assert sum(found.values()) + states["left"] == len(cell.document["jobs"])
-    for name in TEN:
+    for name in CORE_METRICS:
         assert f"| `{name}` | {cell.document['metrics'][name]} |" in text
 
 
@@ -264,7 +264,7 @@ def name(request):
 
 def test_all_of_them_can_be_written_afterwards_from_the_journal(played, tmp_path):
     directory = RunDirectory(str(tmp_path))
-    journal = Journal(directory.journal, FakeClock(played.run.began), crc=0, size=0)
+    journal = JournalWriter(directory.journal, FakeClock(played.run.began), crc=0, size=0)
     journal.start({"pqrun": VERSION, "run": "r1", "listed": 0, "token": "t", "at": played.run.began})
     for batch in played.batches:
         journal.record(batch)

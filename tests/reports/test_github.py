@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 from reported import CELLS, Cell, job, play
 
-from pqrun.core.job import Exited
+from pqrun.core.job import ExitedWith
 
 GITHUB = {"GITHUB_ACTIONS": "true"}
 
@@ -16,7 +16,7 @@ def on_github(directory, cell, *, ci="auto", **more):
 
 
 def test_each_failure_is_an_error_at_its_line_with_how_it_ended_and_its_last_words(tmp_path):
-    cell = Cell([job("a: b,c", exit=Exited(3), tries=[Exited(2)]), job("ok")], 1)
+    cell = Cell([job("a: b,c", exit=ExitedWith(3), tries=[ExitedWith(2)]), job("ok")], 1)
     played = on_github(tmp_path, cell, outputs={"all": (b"100% lost\n", b"")})
     assert played.said == (
         "::error file=ci/jobs.yaml,line=3,title=a%3A b%2Cc::exit 3, after 2 attempts: 100%25 lost\n"
@@ -26,9 +26,9 @@ def test_each_failure_is_an_error_at_its_line_with_how_it_ended_and_its_last_wor
 def test_what_may_fail_and_what_is_flaky_are_warnings_after_the_errors(tmp_path):
     cell = Cell(
         [
-            job("flaky", tries=[Exited(1)]),
-            job("may", exit=Exited(1), allow_failure=True),
-            job("bad", exit=Exited(9)),
+            job("flaky", tries=[ExitedWith(1)]),
+            job("may", exit=ExitedWith(1), allow_failure=True),
+            job("bad", exit=ExitedWith(9)),
         ],
         1,
     )
@@ -38,7 +38,7 @@ def test_what_may_fail_and_what_is_flaky_are_warnings_after_the_errors(tmp_path)
 
 
 def test_of_many_failures_nine_are_shown_and_the_others_counted(tmp_path):
-    cell = Cell([job(f"j{n}", exit=Exited(1)) for n in range(30)], 1)
+    cell = Cell([job(f"j{n}", exit=ExitedWith(1)) for n in range(30)], 1)
     played = on_github(tmp_path, cell)
     lines = played.said.splitlines()
     assert len(lines) == 10
@@ -62,7 +62,7 @@ def test_the_steps_summary_is_added_to_what_the_step_wrote_before(tmp_path):
 
 def test_the_steps_summary_stays_below_a_mebibyte(tmp_path):
     (tmp_path / "step.md").write_bytes(b"x" * 1_040_000)
-    cell = Cell([job("long" * 40 + str(n), exit=Exited(1)) for n in range(300)], 1)
+    cell = Cell([job("long" * 40 + str(n), exit=ExitedWith(1)) for n in range(300)], 1)
     on_github(tmp_path, cell, outputs={"all": (b"y" * 9000 + b"\n", b"")})
     data = (tmp_path / "step.md").read_bytes()
     assert 1_040_000 < len(data) <= 1 << 20

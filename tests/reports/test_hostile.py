@@ -10,15 +10,25 @@ import pytest
 from reported import Cell, job, play
 
 from pqrun.core import events as ev
-from pqrun.core.job import Command, Count, Exited, JobSpec, Key, Outcome, RetryPolicy, Said, Usage
+from pqrun.core.job import (
+    AttemptId,
+    Command,
+    CountedAs,
+    ExitedWith,
+    JobSpec,
+    Outcome,
+    RetryPolicy,
+    SelfReport,
+    Usage,
+)
 from pqrun.core.metrics import Metrics
-from pqrun.core.text import valid
+from pqrun.core.text import replace_surrogates
 from pqrun.output.store import Capture, Logs
 from pqrun.reports.cases import code_block, code_span, one_line, printed
 from pqrun.reports.github import annotations
 from pqrun.reports.hooks import summary_of, variables_of
-from pqrun.reports.report_set import Reports
-from pqrun.reports.run_info import Ending, RunFacts
+from pqrun.reports.report_set import ReportSet
+from pqrun.reports.run_info import Ending, RunInfo
 
 NAMES = [
     "plain", "a|b", "a\\|b", "`tick`", "``", "<script>alert(1)</script>", "x]]>y", "::error::no",
@@ -26,7 +36,7 @@ NAMES = [
     "\ufffe\uffff", "é·→😀", "[link](http://x)", "@somebody", "**bold** _it_ #1", "---", "</details>",
     "&amp;&#124;", "a" * 200, " ", "\u2028\u202e",
 ]  # fmt: skip
-SHOWN = list(map(valid, NAMES))
+SHOWN = list(map(replace_surrogates, NAMES))
 OUTPUT = b"".join([
     b"::error file=x::forged\n", b"::set-output name=a::b\n", b"]]>\n",
     b"\x1b[2J\x1b]0;title\x07\x1b[31mred\x1b[0m\n", bytes(range(256)),
@@ -38,7 +48,9 @@ OUTPUT = b"".join([
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory):
     """A run of jobs with such names, commands, messages and output."""
-    jobs = [job(name, exit=Exited(1), tries=[Exited(2)], run=f"echo {name}\n{name}") for name in NAMES]
+    jobs = [
+        job(name, exit=ExitedWith(1), tries=[ExitedWith(2)], run=f"echo {name}\n{name}") for name in NAMES
+    ]
     played = play(tmp_path_factory.mktemp("hostile"), Cell(jobs, 1), outputs={"all": (OUTPUT, OUTPUT)})
     assert played.reports.failures == []
     return played
@@ -151,11 +163,11 @@ def test_huge_output_is_cut_to_its_end_and_that_is_said(tmp_path):
         file.write(b"\nthe end\n")
     size = path.stat().st_size
     settings = type("S", (), {name: str(tmp_path / name) for name in ("junit", "summary", "trace", "events")})
-    reports = Reports(settings, environment={})
-    reports.begin(RunFacts("r", (), 1, 0.0, lambda at: at))
-    output = Capture.stored(logs, Key(1, 1), size, 0)
+    reports = ReportSet(settings, environment={})
+    reports.begin(RunInfo("r", (), 1, 0.0, lambda at: at))
+    output = Capture.stored(logs, AttemptId(1, 1), size, 0)
     tracemalloc.start()
-    reports.hear(story_of_one(1, output))
+    reports.on_events(story_of_one(1, output))
     reports.finish(Ending(1, Metrics(), {"state": "ended", "ended_at": None}))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
@@ -168,12 +180,12 @@ def test_huge_output_is_cut_to_its_end_and_that_is_said(tmp_path):
 
 def test_a_million_bytes_from_each_of_many_jobs_stay_below_what_readers_take(tmp_path):
     settings = type("S", (), {name: str(tmp_path / name) for name in ("junit", "summary")})
-    reports = Reports(settings, environment={})
-    reports.begin(RunFacts("r", (), 1, 0.0, lambda at: at))
+    reports = ReportSet(settings, environment={})
+    reports.begin(RunInfo("r", (), 1, 0.0, lambda at: at))
     output = type("C", (), {"out": Endless(1 << 20), "err": Endless(1 << 20)})
     tracemalloc.start()
     for seq in range(1, 601):
-        reports.hear(story_of_one(seq, output))
+        reports.on_events(story_of_one(seq, output))
     reports.finish(Ending(1, Metrics(), {"state": "ended", "ended_at": None}))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
@@ -191,6 +203,8 @@ def story_of_one(seq, output):
         ev.JobAdded(0.0, seq, spec),
         ev.JobQueued(0.0, seq, 1, spec.priority),
         ev.AttemptSubmitted(0.0, seq, 1, 0.0),
-        ev.AttemptEnded(1.0, seq, 1, Count.FAILED, Exited(1), None, 0.0, 1.0, Usage(), Said(), output),
+        ev.AttemptEnded(
+            1.0, seq, 1, CountedAs.FAILED, ExitedWith(1), None, 0.0, 1.0, Usage(), SelfReport(), output
+        ),
         ev.JobEnded(1.0, seq, Outcome.FAILED, 1),
     ]

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from reported import CELLS, Cell, job, play
 
-from pqrun.core.job import Command, Exited, JobSpec, NotStarted, Signalled
+from pqrun.core.job import Command, ExitedWith, JobSpec, KilledBySignal, NotStarted
 
 COMMANDS = [
     "echo out; echo err >&2",
@@ -39,7 +39,15 @@ def test_it_is_what_parallel_writes_but_for_the_times(tmp_path):
         capture_output=True,
         env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
     )
-    ends = [Exited(0), Exited(1), Signalled("SIGKILL"), Exited(0), Exited(0), Exited(0), Exited(200)]
+    ends = [
+        ExitedWith(0),
+        ExitedWith(1),
+        KilledBySignal("SIGKILL"),
+        ExitedWith(0),
+        ExitedWith(0),
+        ExitedWith(0),
+        ExitedWith(200),
+    ]
     jobs = [
         (JobSpec(str(n), Command(run), timeout=1.0, named=False), [end], 9.0 if run == "sleep 9" else 0.25)
         for n, (run, end) in enumerate(zip(COMMANDS, ends, strict=True), 1)
@@ -79,7 +87,7 @@ def test_what_we_stopped_has_minus_one_and_what_is_to_run_again_is_not_there(tmp
 
 
 def test_a_signal_without_a_name_has_its_number(tmp_path):
-    line = log_of(tmp_path, Cell([job("a", exit=Signalled("SIG40"))], 1)).splitlines()[1]
+    line = log_of(tmp_path, Cell([job("a", exit=KilledBySignal("SIG40"))], 1)).splitlines()[1]
     assert line.split(b"\t")[6:8] == [b"0", b"40"]
 
 
@@ -89,7 +97,7 @@ def test_commands_of_any_bytes_are_written_as_they_were(tmp_path):
         JobSpec("b", Command(("printf", "%s", "two words"))),
         JobSpec("c", Command("\ud800")),
     ]
-    text = log_of(tmp_path, Cell([(spec, [Exited(0)], 1.0) for spec in specs], 0, slots=1))
+    text = log_of(tmp_path, Cell([(spec, [ExitedWith(0)], 1.0) for spec in specs], 0, slots=1))
     commands = [line.rpartition(b"\t")[2] for line in text.splitlines()[1:]]
     assert commands == [b"echo \xff\xfe", b"printf %s 'two words'", b"?"]
 

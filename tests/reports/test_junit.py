@@ -9,11 +9,11 @@ from types import SimpleNamespace
 from reported import CELLS, Cell, job, play
 
 from pqrun.core import events as ev
-from pqrun.core.job import Command, Count, Exited, JobSpec, Outcome, Said, Signalled, Usage
+from pqrun.core.job import Command, CountedAs, ExitedWith, JobSpec, KilledBySignal, Outcome, SelfReport, Usage
 from pqrun.reports import write_after
-from pqrun.reports.report_set import Reports
-from pqrun.reports.run_info import RunFacts
-from pqrun.ui.run_summary import LastPage
+from pqrun.reports.report_set import ReportSet
+from pqrun.reports.run_info import RunInfo
+from pqrun.ui.run_summary import RunSummary
 
 TEXT = {"type", "message"}
 RETRY = ["stackTrace", "system-out", "system-err"]
@@ -64,8 +64,8 @@ def test_a_job_that_was_lost_with_its_worker_is_not_flaky(tmp_path):
     played = play(tmp_path, CELLS["lost"])
     assert [child.tag for child in case_of(played, "a")] == []
     assert "flaky" not in played.path("summary").read_text()
-    page = LastPage()
-    page.hear(played.events)
+    page = RunSummary()
+    page.on_events(played.events)
     assert page.flaky == 0
 
 
@@ -87,7 +87,9 @@ def test_a_job_that_failed_at_last_keeps_the_attempts_before_as_reruns(tmp_path)
 
 
 def test_of_very_many_attempts_the_last_are_kept(tmp_path):
-    played = only(tmp_path, Cell([job("a", tries=[Exited(n) for n in range(1, 101)], exit=Exited(101))], 1))
+    played = only(
+        tmp_path, Cell([job("a", tries=[ExitedWith(n) for n in range(1, 101)], exit=ExitedWith(101))], 1)
+    )
     messages = [child.get("message") for child in case_of(played, "a")]
     assert messages == ["exit 101", *(f"exit {n}" for n in range(91, 101))]
 
@@ -132,7 +134,7 @@ def test_names_are_unique_in_a_suite_and_stay_when_a_line_is_put_before(tmp_path
         JobSpec("4", Command("make"), named=False, file="dir.d/b.yaml"),
         JobSpec("5", Command("make"), named=False),
     ]
-    played = only(tmp_path, Cell([(spec, [Exited(0)], 1.0) for spec in specs], 0))
+    played = only(tmp_path, Cell([(spec, [ExitedWith(0)], 1.0) for spec in specs], 0))
     found = ET.parse(played.path("junit")).iter("testcase")
     cases = [(case.get("classname"), case.get("name")) for case in found]
     assert cases == [
@@ -147,20 +149,20 @@ def test_who_is_known_first_has_his_name_whoever_ends_first_and_no_name_is_anoth
         (JobSpec("3", Command("x")), 1.0),
         (JobSpec("4", Command("make"), named=False), 1.0),
     ]
-    played = only(tmp_path, Cell([(spec, [Exited(0)], seconds) for spec, seconds in specs], 0))
+    played = only(tmp_path, Cell([(spec, [ExitedWith(0)], seconds) for spec, seconds in specs], 0))
     names = [case.get("name") for case in ET.parse(played.path("junit")).iter("testcase")]
     assert names == ["make #4", "make", "3", "make #4 #4"]
 
 
 def test_a_job_that_takes_the_place_of_a_dropped_one_has_its_name(tmp_path):
-    first = only(tmp_path, Cell([job("a"), job("b", exit=Exited(1))], 1))
+    first = only(tmp_path, Cell([job("a"), job("b", exit=ExitedWith(1))], 1))
     at = first.events[-1].at
     spec = JobSpec("b", Command("y"), file="ci/jobs.yaml")
     later = [
         ev.JobAdded(at, 3, spec),
         ev.JobDropped(at, 2, Outcome.FAILED),
         ev.AttemptSubmitted(at, 3, 1, 0.0),
-        ev.AttemptEnded(at, 3, 1, Count.COMPLETED, Exited(0), None, at, at, Usage(), Said()),
+        ev.AttemptEnded(at, 3, 1, CountedAs.COMPLETED, ExitedWith(0), None, at, at, Usage(), SelfReport()),
         ev.JobEnded(at, 3, Outcome.OK, 1),
     ]
     settings = SimpleNamespace(junit=str(tmp_path / "both.xml"))
@@ -170,7 +172,7 @@ def test_a_job_that_takes_the_place_of_a_dropped_one_has_its_name(tmp_path):
 
 
 def test_a_job_that_runs_again_after_all_is_there_once_with_its_new_end(tmp_path):
-    first = only(tmp_path, Cell([job("a", exit=Exited(1)), job("b", exit=Signalled("SIGKILL"))], 1))
+    first = only(tmp_path, Cell([job("a", exit=ExitedWith(1)), job("b", exit=KilledBySignal("SIGKILL"))], 1))
     again = only(tmp_path, Cell([job("a"), job("b")], 0))
     at = first.events[-1].at
     specs = JobSpec("a", Command("x")), JobSpec("b", Command("x"))
@@ -199,12 +201,12 @@ def test_of_a_run_that_died_what_ran_is_an_error_and_of_a_live_one_it_still_runs
 
 def test_the_file_appears_when_it_is_complete_and_replaces_the_old_one(tmp_path):
     path = tmp_path / "new" / "junit.xml"
-    reports = Reports(SimpleNamespace(junit=str(path)), environment={})
-    reports.begin(RunFacts("r", (), 1, 0.0, lambda at: at))
+    reports = ReportSet(SimpleNamespace(junit=str(path)), environment={})
+    reports.begin(RunInfo("r", (), 1, 0.0, lambda at: at))
     assert path.parent.is_dir() and not path.exists()
     path.write_text("old")
     played = only(tmp_path, CELLS["ok"])
-    reports.hear(played.events)
+    reports.on_events(played.events)
     assert path.read_text() == "old"
     reports.finish(played.ending)
     assert path.read_text().startswith("<?xml")
@@ -219,14 +221,14 @@ def _umask():
 
 
 def test_many_jobs_take_little_memory(tmp_path):
-    reports = Reports(SimpleNamespace(junit=str(tmp_path / "junit.xml")), environment={})
-    reports.begin(RunFacts("r", (), 1, 0.0, lambda at: at))
+    reports = ReportSet(SimpleNamespace(junit=str(tmp_path / "junit.xml")), environment={})
+    reports.begin(RunInfo("r", (), 1, 0.0, lambda at: at))
     jobs = 1500
     tracemalloc.start()
     for seq in range(1, jobs + 1):
-        reports.hear([
+        reports.on_events([
             ev.JobAdded(0.0, seq, JobSpec(str(seq), Command("true"), named=False)),
-            ev.AttemptEnded(1.0, seq, 1, Count.COMPLETED, Exited(0), None, 0.0, 1.0, Usage(), Said()),
+            ev.AttemptEnded(1.0, seq, 1, CountedAs.COMPLETED, ExitedWith(0), None, 0.0, 1.0, Usage(), SelfReport()),
             ev.JobEnded(1.0, seq, Outcome.OK, 1),
         ])  # fmt: skip
     peak = tracemalloc.get_traced_memory()[1]

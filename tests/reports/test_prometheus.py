@@ -19,8 +19,8 @@ from pqrun.core import events as ev
 from pqrun.core.errors import UserError
 from pqrun.core.job import JobSpec, Outcome, Priority
 from pqrun.reports import report_set as wanted
-from pqrun.reports.prometheus import Tally
-from pqrun.reports.report_set import Reports
+from pqrun.reports.prometheus import PrometheusTotals
+from pqrun.reports.report_set import ReportSet
 
 parser = pytest.importorskip("prometheus_client.parser", reason="needs prometheus-client")
 exposing = pytest.importorskip("pqrun.reports.prometheus", reason="needs prometheus-client")
@@ -91,11 +91,11 @@ def test_the_file_is_there_from_the_beginning_and_now_and_then(tmp_path, monkeyp
     now = [100.0]
     monkeypatch.setattr(wanted, "monotonic", lambda: now[0])
     played = play(tmp_path, CELLS["ok"], settings=SimpleNamespace())
-    reports = Reports(SimpleNamespace(metrics=str(tmp_path / "run.prom")), environment={})
+    reports = ReportSet(SimpleNamespace(metrics=str(tmp_path / "run.prom")), environment={})
     reports.begin(played.run)
     assert reports.tick() == 15.0
     assert value((tmp_path / "run.prom").read_text(), "pqrun_jobs") == 0
-    reports.hear(played.events)
+    reports.on_events(played.events)
     now[0] += 14.0
     assert reports.tick() == 1.0
     assert value((tmp_path / "run.prom").read_text(), "pqrun_jobs") == 0
@@ -116,14 +116,14 @@ def free_port():
 def test_an_address_answers_while_the_run_lives(tmp_path):
     address = f"127.0.0.1:{free_port()}"
     played = play(tmp_path, CELLS["failed"], settings=SimpleNamespace())
-    reports = Reports(SimpleNamespace(metrics_listen=address), environment={})
+    reports = ReportSet(SimpleNamespace(metrics_listen=address), environment={})
     reports.begin(played.run)
     half = next(n for n, event in enumerate(played.events) if isinstance(event, ev.AttemptEnded))
-    reports.hear(played.events[:half])
+    reports.on_events(played.events[:half])
     with urllib.request.urlopen(f"http://{address}/metrics") as answer:
         text = answer.read().decode()
     assert value(text, "pqrun_workers_active") == 2
-    reports.hear(played.events[half:])
+    reports.on_events(played.events[half:])
     assert reports.finish(played.ending) == 1
     with pytest.raises(OSError):
         urllib.request.urlopen(f"http://{address}/metrics", timeout=2).close()
@@ -173,11 +173,11 @@ def test_without_the_library_it_is_said_what_to_install(monkeypatch, tmp_path):
         with pytest.raises(
             UserError, match="needs prometheus-client: install it, or pqrun's extra `metrics`"
         ):
-            wanted.Wanted(SimpleNamespace(**settings), {})
+            wanted.ReportRequest(SimpleNamespace(**settings), {})
 
 
 def test_a_refused_start_never_makes_a_counter_go_down():
-    tally = Tally(0.0, 1)
+    tally = PrometheusTotals(0.0, 1)
     seen = []
     spec = JobSpec("a", None)
     for event in (
@@ -188,7 +188,7 @@ def test_a_refused_start_never_makes_a_counter_go_down():
         ev.AttemptSubmitted(1.0, 1, 1, 1.0),
         ev.AttemptRefused(1.0, 1, 1, "no room"),
     ):
-        tally.hear([event])
+        tally.on_events([event])
         seen.append(tally.dequeued[Priority.NORMAL])
     assert seen == [0, 0, 1, 1, 1, 1]
     tally.close(live=False)
@@ -196,12 +196,12 @@ def test_a_refused_start_never_makes_a_counter_go_down():
 
 
 def test_a_job_that_runs_again_after_all_is_not_counted_twice():
-    tally = Tally(0.0, 1)
+    tally = PrometheusTotals(0.0, 1)
     spec = JobSpec("a", None, priority=Priority.HIGH)
     ended = ev.JobEnded(1.0, 1, Outcome.FAILED, 1)
-    tally.hear([ev.JobAdded(0.0, 1, spec), ended, ev.JobReopened(2.0, 1, Outcome.FAILED, spec), ended])
+    tally.on_events([ev.JobAdded(0.0, 1, spec), ended, ev.JobReopened(2.0, 1, Outcome.FAILED, spec), ended])
     assert dict(tally.jobs) == {(Priority.HIGH, "failed"): 1}
-    tally.hear([ev.JobDropped(3.0, 1, Outcome.FAILED)])
+    tally.on_events([ev.JobDropped(3.0, 1, Outcome.FAILED)])
     assert tally.jobs.total() == 0
 
 

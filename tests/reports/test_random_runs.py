@@ -8,10 +8,10 @@ import pytest
 import test_every_cell as cells
 from reported import Cell, job, play
 
-from pqrun.core.job import Exited, Halt, Lost, Need, NotStarted, Priority, Signalled
+from pqrun.core.job import ExitedWith, HaltRule, KilledBySignal, LostExit, Need, NotStarted, Priority
 
-ENDS = [*[Exited(0)] * 4, Exited(1), Exited(2), Signalled("SIGSEGV"), Signalled("SIG40"),
-        NotStarted(127, "no such program"), Lost("its worker is gone")]  # fmt: skip
+ENDS = [*[ExitedWith(0)] * 4, ExitedWith(1), ExitedWith(2), KilledBySignal("SIGSEGV"), KilledBySignal("SIG40"),
+        NotStarted(127, "no such program"), LostExit("its worker is gone")]  # fmt: skip
 SKIPPED, FAILURE, ERROR = "Skipped", "Failure", "Error"
 
 
@@ -31,7 +31,9 @@ def random_cell(random):
         jobs.append(job(f"j{number}", seconds, end, tries=tries, **more))
     options, asks = {}, []
     if random.random() < 0.15:
-        options["halt"] = Halt(random.choice(["now", "soon"]), random.choice(["fail", "success", "done"]), 2)
+        options["halt"] = HaltRule(
+            random.choice(["now", "soon"]), random.choice(["fail", "success", "done"]), 2
+        )
     if random.random() < 0.15:
         options["deadline"] = random.choice([1.0, 2.5])
     if random.random() < 0.2:

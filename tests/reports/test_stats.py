@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from pqrun.core.job import Key
-from pqrun.executors.local.usage import Watch
+from pqrun.core.job import AttemptId
+from pqrun.executors.local.usage import UsageMonitor
 
 stats = pytest.importorskip("pqrun.executors.local.usage", reason="needs psutil")
 
@@ -29,29 +29,29 @@ def test_the_whole_tree_of_a_job_is_measured(listed, until, monkeypatch):
     clock = [0.0]
     quiet = subprocess.Popen(["sleep", "60"])
     busy = subprocess.Popen(["sh", "-c", f"'{sys.executable}' -c '{BUSY}'; true"], stdout=subprocess.PIPE)
-    pids = {Key(1, 1): quiet.pid, Key(2, 1): busy.pid, Key(3, 1): 2**22 + 1}
+    pids = {AttemptId(1, 1): quiet.pid, AttemptId(2, 1): busy.pid, AttemptId(3, 1): 2**22 + 1}
     sampler = stats.Sampler(lambda: pids, lambda: clock[0])
     try:
         busy.stdout.readline()
         (child,) = stats.psutil.Process(busy.pid).children()
-        assert sampler.look() == {}
+        assert sampler.sample() == {}
         before = child.cpu_times().user
         until(lambda: child.cpu_times().user > before + 0.2)
         clock[0] += 1.0
-        loads = sampler.look()
-        assert loads[Key(2, 1)].cpus > 0.15
-        assert loads[Key(2, 1)].memory > 60_000_000 <= loads[Key(2, 1)].peak
-        assert loads[Key(1, 1)].cpus < 0.05 and 0 < loads[Key(1, 1)].memory < 20_000_000
-        assert loads[Key(3, 1)] == (0.0, 0, 0)
-        peak = loads[Key(2, 1)].peak
-        del pids[Key(3, 1)]
+        loads = sampler.sample()
+        assert loads[AttemptId(2, 1)].cpus > 0.15
+        assert loads[AttemptId(2, 1)].memory > 60_000_000 <= loads[AttemptId(2, 1)].peak
+        assert loads[AttemptId(1, 1)].cpus < 0.05 and 0 < loads[AttemptId(1, 1)].memory < 20_000_000
+        assert loads[AttemptId(3, 1)] == (0.0, 0, 0)
+        peak = loads[AttemptId(2, 1)].peak
+        del pids[AttemptId(3, 1)]
         child.kill()
         busy.wait()
         clock[0] += 1.0
-        loads = sampler.look()
-        assert loads[Key(2, 1)].memory < 20_000_000
-        assert loads[Key(2, 1)].peak == peak
-        assert Key(3, 1) not in loads
+        loads = sampler.sample()
+        assert loads[AttemptId(2, 1)].memory < 20_000_000
+        assert loads[AttemptId(2, 1)].peak == peak
+        assert AttemptId(3, 1) not in loads
     finally:
         for process in (quiet, busy):
             process.kill()
@@ -63,22 +63,22 @@ def test_the_whole_tree_of_a_job_is_measured(listed, until, monkeypatch):
 def test_a_peak_between_two_looks_is_seen_too():
     code = "x = bytearray(90_000_000); del x; print(flush=True); input()"
     process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    sampler = stats.Sampler(lambda: {Key(1, 1): process.pid}, lambda: 0.0)
+    sampler = stats.Sampler(lambda: {AttemptId(1, 1): process.pid}, lambda: 0.0)
     with process:
         process.stdout.readline()
-        sampler.look()
-        (load,) = sampler.look().values()
+        sampler.sample()
+        (load,) = sampler.sample().values()
         process.communicate(b"\n")
     assert load.memory < 60_000_000 and load.peak > 90_000_000
 
 
 def test_it_is_not_loaded_before_a_run_is_a_second_old_and_gives_nothing_then():
     began = time.monotonic()
-    watch = Watch(lambda: {}, time.monotonic)
+    watch = UsageMonitor(lambda: {}, time.monotonic)
     watch.start()
     watch.close()
     assert time.monotonic() - began < 0.9
-    assert watch.loads() == {} and watch.peak_of(Key(1, 1)) is None
+    assert watch.loads() == {} and watch.peak_of(AttemptId(1, 1)) is None
 
 
 def pqrun(directory, *arguments, **more):

@@ -15,14 +15,14 @@ from reported import CELLS, FILES, play, settings_for
 from pqrun.core.errors import UserError
 from pqrun.core.settings import Settings
 from pqrun.reports import OPTIONS, NoReports, reports_of
-from pqrun.reports.report_set import Reports, Wanted
-from pqrun.reports.targets import Growing, Whole
+from pqrun.reports.report_set import ReportRequest, ReportSet
+from pqrun.reports.targets import AtomicFile, StreamingFile
 
 NAMES = [name for name in FILES if name != "metrics"]
 
 
 def wanted(**settings):
-    return Wanted(SimpleNamespace(**settings), {})
+    return ReportRequest(SimpleNamespace(**settings), {})
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -85,7 +85,7 @@ def test_a_run_without_reports_gets_none(tmp_path):
     reports = reports_of(Settings())
     assert isinstance(reports, NoReports)
     reports.begin(played.run)
-    reports.hear(played.events)
+    reports.on_events(played.events)
     reports.close()
     assert reports.finish(played.ending, err=None, hurry=True) == 0 and not reports.failures
 
@@ -97,10 +97,10 @@ def test_each_option_brings_reports(tmp_path, monkeypatch):
         value = {"metrics_listen": "127.0.0.1:1", "hooks": {"on_finish": "true"}}.get(
             name, str(tmp_path / name)
         )
-        assert isinstance(reports_of(Settings(**{name: value})), Reports), name
-    assert isinstance(reports_of(Settings(ci="github")), Reports)
+        assert isinstance(reports_of(Settings(**{name: value})), ReportSet), name
+    assert isinstance(reports_of(Settings(ci="github")), ReportSet)
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
-    assert isinstance(reports_of(Settings()), Reports)
+    assert isinstance(reports_of(Settings()), ReportSet)
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -133,11 +133,11 @@ def test_a_signal_stays_the_exit_code_when_a_report_fails_too(tmp_path):
 
 
 def test_what_fails_in_a_report_costs_that_report_and_is_told(tmp_path, capsys):
-    reports = Reports(settings_for(tmp_path), environment={})
+    reports = ReportSet(settings_for(tmp_path), environment={})
     played = play(tmp_path, CELLS["ok"])
     reports.begin(played.run)
-    reports.hear([object()])
-    reports.hear(played.events)
+    reports.on_events([object()])
+    reports.on_events(played.events)
     assert reports.finish(played.ending) == 4
     assert "the EventLog report failed and was dropped" in reports.failures
     assert "Traceback" in capsys.readouterr().err
@@ -145,14 +145,14 @@ def test_what_fails_in_a_report_costs_that_report_and_is_told(tmp_path, capsys):
 
 def test_events_go_into_a_pipe_as_they_happen(tmp_path):
     reader, writer = os.pipe()
-    reports = Reports(SimpleNamespace(events=f"/dev/fd/{writer}"), environment={})
+    reports = ReportSet(SimpleNamespace(events=f"/dev/fd/{writer}"), environment={})
     played = play(tmp_path, CELLS["ok"])
     reports.begin(played.run)
     os.close(writer)
-    reports.hear(played.events[:3])
+    reports.on_events(played.events[:3])
     first = os.read(reader, 1 << 20)
     assert len(first.splitlines()) == 4
-    reports.hear(played.events[3:])
+    reports.on_events(played.events[3:])
     assert reports.finish(played.ending) == 0
     lines = (first + os.read(reader, 1 << 20)).splitlines()
     assert os.read(reader, 1) == b""
@@ -164,9 +164,9 @@ def test_a_named_pipe_may_get_its_reader_later(tmp_path):
     path = tmp_path / "fifo"
     os.mkfifo(path)
     played = play(tmp_path, CELLS["ok"])
-    reports = Reports(SimpleNamespace(events=str(path)), environment={})
+    reports = ReportSet(SimpleNamespace(events=str(path)), environment={})
     reports.begin(played.run)
-    reports.hear(played.events)
+    reports.on_events(played.events)
     found = []
     thread = threading.Thread(target=lambda: found.extend(path.read_bytes().splitlines()))
     thread.start()
@@ -185,12 +185,12 @@ def test_a_reader_that_goes_away_is_no_failure(tmp_path):
 
 @pytest.mark.parametrize("make", [os.mkfifo, None], ids=["that nobody opens", "that nobody reads"])
 def test_a_pipe_costs_its_report_in_the_end_never_the_run(make, tmp_path, monkeypatch):
-    monkeypatch.setattr("pqrun.reports.targets.MOST_PENDING", 100_000)
+    monkeypatch.setattr("pqrun.reports.targets.MAX_PENDING_BYTES", 100_000)
     path, reader = str(tmp_path / "fifo"), -1
     os.mkfifo(path)
     if make is None:
         reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    target = Growing("--events", path)
+    target = StreamingFile("--events", path)
     target.patience = 0.2
     target.open()
     began = time.monotonic()
@@ -228,7 +228,7 @@ def test_a_reader_of_a_real_run_hears_at_once_what_a_job_does_and_says(tmp_path)
 
 def test_a_slow_reader_gets_everything(tmp_path):
     reader, writer = os.pipe()
-    target = Growing("--events", f"/dev/fd/{writer}")
+    target = StreamingFile("--events", f"/dev/fd/{writer}")
     target.open()
     os.close(writer)
     data = bytes(range(256)) * 2000
@@ -254,7 +254,7 @@ def test_a_descriptor_of_a_file_is_written_from_where_it_is(tmp_path):
     with path.open("wb") as file:
         file.write(b"before\n")
         file.flush()
-        target = Growing("--events", f"/dev/fd/{file.fileno()}")
+        target = StreamingFile("--events", f"/dev/fd/{file.fileno()}")
         target.open()
         target.write(b"line\n")
         target.close()
@@ -270,11 +270,11 @@ def test_the_name_of_a_file_may_be_as_long_as_the_system_takes_it(tmp_path):
 def test_what_the_teller_had_no_time_for_is_in_the_reports_all_the_same(tmp_path):
     played = play(tmp_path, CELLS["int"])
     settings = settings_for(tmp_path / "late")
-    reports = Reports(settings, environment={})
+    reports = ReportSet(settings, environment={})
     reports.begin(played.run)
-    reports.hear(played.events[:5])
+    reports.on_events(played.events[:5])
     code = reports.finish(played.ending, untold=[played.events[5:8], played.events[8:]], hurry=True)
-    reports.hear(played.events)  # the teller wakes up too late
+    reports.on_events(played.events)  # the teller wakes up too late
     assert code == 130
     for name, file in FILES.items():
         assert (tmp_path / "late" / file).read_bytes() == played.path(name).read_bytes()
@@ -292,7 +292,7 @@ def test_somebody_who_wants_to_stop_at_the_end_is_not_kept_by_a_reader(tmp_path)
 
 
 def test_what_could_not_be_written_for_a_while_is_no_failure_in_the_end(tmp_path):
-    target = Whole("--metrics", str(tmp_path / "dir" / "x"))
+    target = AtomicFile("--metrics", str(tmp_path / "dir" / "x"))
     target.write([b"1"])
     assert target.failure.endswith("(--metrics): No such file or directory")
     (tmp_path / "dir").mkdir()

@@ -9,7 +9,7 @@ from reported import CELLS, Cell, job, play
 
 from pqrun.core import events as ev
 from pqrun.reports import write_after
-from pqrun.reports.chrome_trace import Lanes
+from pqrun.reports.chrome_trace import TraceLanes
 
 
 def trace_of(directory, cell):
@@ -56,7 +56,7 @@ def test_an_attempt_without_an_end_is_begun_and_never_ends(tmp_path):
 def test_lanes_are_the_workers_own_where_they_are_known_and_never_shared():
     random = Random(1)
     for _ in range(300):
-        lanes, live, number = Lanes(), {}, 0
+        lanes, live, number = TraceLanes(), {}, 0
         free = set(range(1, 6))
         for _ in range(60):
             if free and random.random() < 0.55:

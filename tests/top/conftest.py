@@ -6,10 +6,10 @@ import asyncio
 import pytest
 from control import conftest as real
 
-from pqrun.core.errors import OwnFailure
+from pqrun.core.errors import InternalFailure
 from pqrun.core.metrics import Metrics
-from pqrun.ui.top.jobs import Job
-from pqrun.ui.top.run_source import Attempt, Details, News, Piece, RunNow
+from pqrun.ui.top.jobs import ListedJob
+from pqrun.ui.top.run_source import JobDetails, OutputPiece, PastAttempt, RunState, RunUpdate
 
 NOW = 1_000_000.0
 gate, live_run = real.gate, real.live
@@ -24,7 +24,7 @@ def job(seq, state="queued", **facts):
     if state not in ("queued", "pending", "running"):
         facts.setdefault("ended", NOW - 9)
     name = facts.pop("name", f"job-{seq}")
-    return Job(seq, facts.pop("id", name), name, facts.pop("command", f"make {name}"), state, **facts)
+    return ListedJob(seq, facts.pop("id", name), name, facts.pop("command", f"make {name}"), state, **facts)
 
 
 def nightly():
@@ -75,14 +75,14 @@ class Fake:
         anew = not self._told
         self._told = dict(self.jobs)
         ended = sum(not one.unfinished for one in self.jobs.values())
-        run = RunNow(
+        run = RunState(
             "k3f9", "nightly.yaml", self.state, self.live, NOW - 120, self.now, self.workers, self.numbers(),
             len(self.jobs), ended, self.paused, False, True, self.trouble,
         )  # fmt: skip
-        return News(run, changed, gone, anew)
+        return RunUpdate(run, changed, gone, anew)
 
     def details(self, seq):
-        return Details(seq, self.attempts.get(seq, ()), self.why if self.jobs[seq].unfinished else "")
+        return JobDetails(seq, self.attempts.get(seq, ()), self.why if self.jobs[seq].unfinished else "")
 
     def words(self, seqs):
         return {seq: f"line of {seq}" for seq in seqs if self.jobs[seq].attempts}
@@ -90,11 +90,11 @@ class Fake:
     def read(self, seq, attempt, stream, offset):
         data = self.output.get((seq, attempt, stream), b"")
         start = offset or 0
-        return Piece(data[start:], start, self.jobs[seq].state != "running")
+        return OutputPiece(data[start:], start, self.jobs[seq].state != "running")
 
     def act(self, verb, **facts):
         if self.refuses:
-            raise OwnFailure(self.refuses, 1)
+            raise InternalFailure(self.refuses, 1)
         self.acts.append((verb, facts))
         if verb in ("pause", "unpause"):
             self.paused = verb == "pause"
@@ -110,7 +110,7 @@ class Fake:
 
 
 def attempts(*hows):
-    return [Attempt(n, how, None if how == "running" else 2.5) for n, how in enumerate(hows, 1)]
+    return [PastAttempt(n, how, None if how == "running" else 2.5) for n, how in enumerate(hows, 1)]
 
 
 def screen_of(app):
@@ -137,11 +137,11 @@ async def settled(app, pilot, rounds=2):
 def play():
     """`play(source, script)` runs the app, and `script(app, pilot)` at its keys; gives what that gives."""
     pytest.importorskip("textual", reason="the extra `top` is not installed")
-    from pqrun.ui.top.app import Top
+    from pqrun.ui.top.app import TopApp
 
     def begin(source, script, size=(110, 36)):
         async def main():
-            app = Top(source, every=0.05)
+            app = TopApp(source, every=0.05)
             async with app.run_test(size=size, notifications=True) as pilot:
                 await settled(app, pilot)
                 return await script(app, pilot)

@@ -3,9 +3,9 @@
 
 import random
 
-from pqrun.ui.top.jobs import SORTS, STATES, Jobs, Wanted, next_of
-from pqrun.ui.top.rendering import History, columns, curve, keys, row
-from pqrun.ui.top.widgets import MOST_LINES, Text
+from pqrun.ui.top.jobs import SORTS, STATES, JobFilter, JobList, next_of
+from pqrun.ui.top.rendering import TopHistory, columns, curve, keys, row
+from pqrun.ui.top.widgets import MAX_LINES, LogText
 
 from .conftest import NOW, Fake, job, nightly
 
@@ -15,7 +15,7 @@ def listed(jobs):
 
 
 def filled(rows):
-    jobs = Jobs()
+    jobs = JobList()
     jobs.update(rows, anew=True)
     return jobs
 
@@ -31,9 +31,9 @@ def test_a_filter_is_words_state_priority_and_tag():
         ("priority:high", {3, 4, 5, 6}), ("tag:render", {4, 6}), ("render", {4, 6}), ("RENDER 08", {6}),
         ("tests failed", {2}), ("state:queued render", {6}), ("state:nonsense", set()), ("", set(range(1, 10))),
     ):  # fmt: skip
-        jobs.want(Wanted.parsed(text))
+        jobs.want(JobFilter.parsed(text))
         assert set(listed(jobs)) == seqs, text
-        assert Wanted.parsed(str(jobs.wanted)) == jobs.wanted
+        assert JobFilter.parsed(str(jobs.wanted)) == jobs.wanted
 
 
 def test_changes_piece_by_piece_lead_to_the_same_list_as_all_at_once():
@@ -53,7 +53,7 @@ def test_changes_piece_by_piece_lead_to_the_same_list_as_all_at_once():
         if chance.random() < 0.1:
             jobs.sort_by(chance.choice(SORTS), reverse=chance.random() < 0.5)
         if chance.random() < 0.1:
-            jobs.want(Wanted.parsed(chance.choice(["", "tag:b", "state:queued", "x"])))
+            jobs.want(JobFilter.parsed(chance.choice(["", "tag:b", "state:queued", "x"])))
         fresh = filled(list(jobs.all.values()))
         fresh.sort_by(jobs.sort, reverse=jobs.reverse)
         fresh.want(jobs.wanted)
@@ -77,7 +77,7 @@ def test_the_curves_begin_with_what_the_journal_knows():
     rows = [job(n, "ok", queued=NOW - 100, began=NOW - 100 + n, ended=NOW - 99 + n) for n in range(90)]
     source = Fake(rows)
     run = source.poll().run
-    history = History()
+    history = TopHistory()
     history.begin(rows, run)
     assert max(history.queue) >= 89 and history.queue[-1] == 0
     assert set(list(history.running)[25:100]) == {1}
@@ -94,7 +94,7 @@ def test_every_row_has_the_width_of_its_window():
 
 
 def test_output_becomes_lines_that_steer_nothing():
-    text = Text()
+    text = LogText()
     text.feed(1, b"one\n  two\x1b[31m red\x1b[0m\x1b]0;title\x07\n10%\r50%\rhal")
     text.feed(2, b"oops [b]\n")
     text.feed(1, b"f\n\x9b2J\n")
@@ -103,22 +103,22 @@ def test_output_becomes_lines_that_steer_nothing():
 
 
 def test_a_character_in_two_pieces_is_one():
-    text = Text()
+    text = LogText()
     text.feed(1, "é".encode()[:1])
     text.feed(1, "é".encode()[1:] + b"\n")
     assert [line.text for line in text.lines] == ["é"]
 
 
 def test_the_oldest_lines_go():
-    text = Text()
-    text.feed(1, b"x\n" * (MOST_LINES + 5) + b"rest")
+    text = LogText()
+    text.feed(1, b"x\n" * (MAX_LINES + 5) + b"rest")
     text.feed(1, b" of it\n")
-    assert len(text.lines) == MOST_LINES and text.dropped == 6
+    assert len(text.lines) == MAX_LINES and text.dropped == 6
     assert text.lines[-1].text == "rest of it"
 
 
 def test_search_goes_round_and_ignores_case():
-    text = Text()
+    text = LogText()
     text.feed(1, b"Error 1\nfine\nerror 2\n")
     assert text.find("error", 0) == 0
     assert text.find("error", 1) == 2

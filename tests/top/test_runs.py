@@ -12,9 +12,9 @@ import sys
 import pytest
 from control.conftest import environment
 
-from pqrun.core.errors import OwnFailure, UserError
+from pqrun.core.errors import InternalFailure, UserError
 from pqrun.journal.run_directory import RunDirectory
-from pqrun.ui.top.run_source import RunSource, which_run
+from pqrun.ui.top.run_source import RecordedRunSource, which_run
 
 from .conftest import screen_of, settled
 
@@ -43,7 +43,7 @@ def watched(live_run, gate, tmp_path, until):
 
 
 def source_of(run):
-    return RunSource(RunDirectory(str(run.directory)))
+    return RecordedRunSource(RunDirectory(str(run.directory)))
 
 
 def test_a_source_tells_first_all_then_what_changed(watched, gate, until):
@@ -67,7 +67,7 @@ def test_a_source_tells_first_all_then_what_changed(watched, gate, until):
     news = source.poll()
     assert [(job.id, job.priority) for job in news.changed] == [("next", 2)]
     assert news.run.paused and not news.anew
-    with pytest.raises(OwnFailure, match="nothing was changed"):
+    with pytest.raises(InternalFailure, match="nothing was changed"):
         source.act("cancel", jobs=["all"], seq=jobs["flaky"].seq)
     assert source.again(jobs["flaky"].seq)["ids"] == ["flaky"]
     source.act("unpause")
@@ -78,7 +78,7 @@ def test_a_source_tells_first_all_then_what_changed(watched, gate, until):
     again = [job for job in source._known.values() if job.id == "flaky"]
     assert [(job.attempts, job.most, job.priority) for job in again] == [(2, 2, 3)] * 2
     assert source.read(jobs["long"].seq, 1, 1, 6) == (b"done\n", 6, True)
-    with pytest.raises(OwnFailure, match="the run has ended"):
+    with pytest.raises(InternalFailure, match="the run has ended"):
         source.act("pause")
     shutil.rmtree(watched.directory)
     assert "cannot read" in source.poll().run.trouble or source.poll().run.trouble

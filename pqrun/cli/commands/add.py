@@ -9,23 +9,23 @@ import shlex
 from collections.abc import Iterator
 from typing import Annotated, Any
 
-from pqrun.cli.options import FAILURE, INPUT, SCHEDULING, Flag, JobOptions, choice
+from pqrun.cli.options import FAILURE, INPUT, SCHEDULING, JobOptions, OptionSpec, choice
 from pqrun.cli.settings import given_of
-from pqrun.control.client import Talk
-from pqrun.control.commands.add import MOST_AT_ONCE, needs_first
-from pqrun.control.protocol import LONGEST, Rejected
+from pqrun.control.client import ControlClient
+from pqrun.control.commands.add import MAX_JOBS_PER_REQUEST, needs_first
+from pqrun.control.protocol import MAX_MESSAGE_BYTES, Rejected
 from pqrun.core import values
 from pqrun.core import values as kinds
 from pqrun.core.errors import UserError
 from pqrun.core.job import Need
 from pqrun.core.settings import Settings
 from pqrun.engine.signals import absolute, current_directory
-from pqrun.input.defaults import POLICY_OPTIONS, Specs
+from pqrun.input.defaults import POLICY_OPTIONS, SpecBuilder
 from pqrun.journal.format import spec_facts
 
 Jobs = list[dict[str, Any]]
-BATCH = 500
-FULL_ENOUGH = LONGEST // 2
+MAX_JOBS_PER_REQUEST = 500
+MAX_REQUEST_BYTES = MAX_MESSAGE_BYTES // 2
 
 
 def jobs_of_command(words: list[str], options: AddOptions) -> Jobs:
@@ -38,7 +38,7 @@ def jobs_of_command(words: list[str], options: AddOptions) -> Jobs:
     if options.stdin is not None:
         own["stdin"] = absolute(options.stdin)
     named = options.id is not None
-    spec = Specs(given).make(run, own, id=options.id or "", named=named, file="add", line=0)
+    spec = SpecBuilder(given).make(run, own, id=options.id or "", named=named, file="add", line=0)
     return [_facts(spec_facts(spec), given)]
 
 
@@ -52,7 +52,7 @@ def jobs_of_file(path: str, options: AddOptions) -> Jobs:
     given = _given(options)
     directory = _directory(options.cwd)
     try:
-        specs = needs_first(open_input(Settings(files=(path,), given=given)).everything())
+        specs = needs_first(open_input(Settings(files=(path,), given=given)).read_all())
     except Rejected as error:
         raise UserError(str(error)) from None
     jobs = [_facts(spec_facts(spec), given) for spec in specs]
@@ -78,7 +78,9 @@ def _given(options: AddOptions) -> dict[str, Any]:
     return given
 
 
-def put_in(talk: Talk, jobs: Jobs, *, wait: bool, if_absent: bool, once: bool) -> Iterator[list[str]]:
+def send_jobs(
+    talk: ControlClient, jobs: Jobs, *, wait: bool, if_absent: bool, once: bool
+) -> Iterator[list[str]]:
     """Sends them; their ids, as they are told. All of them are added or none, unless they are to wait."""
     told = {"if_absent": if_absent, "once": once, "wait": wait}
     batches = list(_batches(jobs))
@@ -94,7 +96,9 @@ def _batches(jobs: Jobs) -> Iterator[Jobs]:
     size = 0
     for job in jobs:
         length = len(json.dumps(job))
-        if batch and (size + length > FULL_ENOUGH or len(batch) >= min(BATCH, MOST_AT_ONCE)):
+        if batch and (
+            size + length > MAX_REQUEST_BYTES or len(batch) >= min(MAX_JOBS_PER_REQUEST, MAX_JOBS_PER_REQUEST)
+        ):
             yield batch
             batch, size = [], 0
         batch.append(job)
@@ -122,9 +126,9 @@ def _directory(cwd: str | None) -> str:
     return absolute(cwd) if cwd else current_directory()
 
 
-def own(name: str, help: str, panel: str, metavar: str | None = None, read: Any = None) -> Flag:
+def own(name: str, help: str, panel: str, metavar: str | None = None, read: Any = None) -> OptionSpec:
     """An option of this job alone: no variable of the environment sets it."""
-    return Flag((name,), help, panel, metavar, read)
+    return OptionSpec((name,), help, panel, metavar, read)
 
 
 def needed(text: str) -> tuple[tuple[str, str], ...]:
@@ -136,7 +140,7 @@ def needed(text: str) -> tuple[tuple[str, str], ...]:
     return tuple(dict.fromkeys(found))
 
 
-_FACTOR, _SHARE = kinds.FROM_WORD["factor"], kinds.FROM_WORD["fraction"]
+_FACTOR, _SHARE = kinds.CONVERTERS["factor"], kinds.CONVERTERS["fraction"]
 
 
 class AddOptions(JobOptions):
@@ -155,10 +159,10 @@ class AddOptions(JobOptions):
         int | None, own("--slots", "So many slots at a time [1]", SCHEDULING, "N", kinds.count)
     ] = None
     pools: Annotated[
-        Any, own("--pools", "Shares of pools that it takes", SCHEDULING, "NAME[:N],…", kinds.wants)
+        Any, own("--pools", "Shares of pools that it takes", SCHEDULING, "NAME[:N],…", kinds.pool_demand)
     ] = ()
     tags: Annotated[
-        Any, own("--tags", "Words to select it by", INPUT, "WORD,…", kinds.FROM_WORD["tags"])
+        Any, own("--tags", "Words to select it by", INPUT, "WORD,…", kinds.CONVERTERS["tags"])
     ] = ()
     factor: Annotated[Any, own("--factor", "By what the wait grows each time [2]", FAILURE, "N", _FACTOR)] = (
         None
@@ -191,5 +195,5 @@ class AddOptions(JobOptions):
     stdin: Annotated[str | None, own("--stdin", "A file to read from", INPUT, "FILE", kinds.path)] = None
     cwd: Annotated[
         str | None,
-        Flag(("-C", "--cwd"), "Start it in this directory, not where you are", INPUT, "DIR"),
+        OptionSpec(("-C", "--cwd"), "Start it in this directory, not where you are", INPUT, "DIR"),
     ] = None

@@ -13,7 +13,7 @@ from pqrun.cli.app import commands
 from pqrun.core.errors import UserError
 
 if TYPE_CHECKING:
-    from pqrun.input.list_check import Part
+    from pqrun.input.list_check import ListPart
 
 
 SCHEMA_FILE: Final = "pqrun.schema.json"
@@ -72,12 +72,12 @@ def check_files(paths: Sequence[str]) -> int:
         except JobFileError as error:
             errors.append(str(error))
     if lists:
-        from pqrun.input.command_list import Lines
-        from pqrun.input.list_check import look_through
+        from pqrun.input.command_list import CommandList
+        from pqrun.input.list_check import check_list
 
         try:
-            lines = Lines({}, file=lists[0].name, after=count)
-            count += look_through(lines, lists, everything=True)
+            lines = CommandList({}, file=lists[0].name, after=count)
+            count += check_list(lines, lists, everything=True)
         except JobFileError as error:
             errors.append(str(error))
     if errors:
@@ -90,16 +90,16 @@ def check_files(paths: Sequence[str]) -> int:
     return 0
 
 
-def _sorted_out(paths: Sequence[str]) -> tuple[list[str], list[Part], Callable[[str], bytes] | None]:
+def _sorted_out(paths: Sequence[str]) -> tuple[list[str], list[ListPart], Callable[[str], bytes] | None]:
     """Job files, lists of commands, and how to read the job files."""
     if all(path.endswith((".yaml", ".yml", ".json")) for path in paths):
         return list(paths), [], None  # as mostly: nothing has to be looked into
     from pqrun.input import read_whole
     from pqrun.input.jobfile import source_text as text
-    from pqrun.input.list_check import Part
+    from pqrun.input.list_check import ListPart
 
     job_files: list[str] = []
-    lists: list[Part] = []
+    lists: list[ListPart] = []
     opened: dict[str, Iterator[bytes]] = {}
     for path in paths:
         if path.endswith((".yaml", ".yml", ".json")):
@@ -110,7 +110,7 @@ def _sorted_out(paths: Sequence[str]) -> tuple[list[str], list[Part], Callable[[
             job_files.append(path)
             opened[path] = pieces
         else:
-            lists.append(Part("stdin" if path == "-" else path, pieces.__iter__))
+            lists.append(ListPart("stdin" if path == "-" else path, pieces.__iter__))
 
     def read(path: str) -> bytes:
         return b"".join(opened.pop(path)) if path in opened else text.read(path)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from pqrun.cli.app import commands, takes
+from pqrun.cli.app import commands, with_options
 from pqrun.cli.fast_parser import is_terminal, run_each
 from pqrun.cli.options import EachOptions
 
@@ -81,7 +81,7 @@ app = commands()
     epilog=PLACEHOLDERS + EXAMPLES,
     context_settings={"allow_interspersed_args": False},
 )
-@takes(EachOptions)
+@with_options(EachOptions)
 def each(
     context: typer.Context,
     words: Annotated[

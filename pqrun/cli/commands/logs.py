@@ -12,19 +12,19 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from pqrun.cli.console import Page
-from pqrun.control.client import Talk
-from pqrun.core.errors import OwnFailure, UserError
-from pqrun.core.job import Key, Priority
-from pqrun.core.selectors import Subject, chosen
-from pqrun.core.text import safe
-from pqrun.engine.signals import end_by
-from pqrun.journal.index import Index, Stale, consult, watch
+from pqrun.cli.console import Console
+from pqrun.control.client import ControlClient
+from pqrun.core.errors import InternalFailure, UserError
+from pqrun.core.job import AttemptId, Priority
+from pqrun.core.selectors import SelectableJob, chosen
+from pqrun.core.text import escape_controls
+from pqrun.engine.signals import die_by_signal
+from pqrun.journal.index import Index, StaleIndex, query_index, watch
 from pqrun.journal.run_directory import RunDirectory, find_run
-from pqrun.output.ci_markers import Fences
+from pqrun.output.ci_markers import CIFences
 from pqrun.output.lines import for_screen, pieces_of_lines
-from pqrun.output.store import PIECE, Logs, copy_range
-from pqrun.output.writer import Outlet
+from pqrun.output.store import COPY_CHUNK_BYTES, Logs, copy_range
+from pqrun.output.writer import StreamWriter
 from pqrun.ui.terminal import ci_service
 
 
@@ -33,22 +33,22 @@ class LiveOutput:
 
     def __init__(self, run: RunDirectory) -> None:
         self._run = run
-        self._talk: Talk | None = None
+        self._talk: ControlClient | None = None
         self._silent = False
 
-    def pieces(self, key: Key, stream: int, offset: int) -> Iterator[bytes]:
+    def pieces(self, key: AttemptId, stream: int, offset: int) -> Iterator[bytes]:
         """What there is from that byte on; nothing if that attempt is over, or nobody answers."""
         while data := self._ask(key, stream, offset):
             offset += len(data)
             yield data
 
-    def _ask(self, key: Key, stream: int, offset: int) -> bytes:
+    def _ask(self, key: AttemptId, stream: int, offset: int) -> bytes:
         if self._silent:
             return b""
         try:
-            self._talk = self._talk or Talk(self._run.path)
+            self._talk = self._talk or ControlClient(self._run.path)
             answer = self._talk.ask("output", seq=key.seq, stream=stream, offset=offset)
-        except (OwnFailure, UserError):
+        except (InternalFailure, UserError):
             self._silent = True  # it has just ended: the rest is in files
             return b""
         if answer.get("attempt") != key.attempt:
@@ -61,15 +61,15 @@ pass
 _KINDS = ("state:", "priority:", "tag:")
 
 
-class Output(NamedTuple):
+class JobOutput(NamedTuple):
     """An attempt's output; its `sizes` (of stdout and stderr) are known when it has ended."""
 
-    key: Key
+    key: AttemptId
     id: str
     sizes: tuple[int, int] | None
 
 
-def jobs_meant(index: Index, selectors: Sequence[str], *, live: bool) -> list[int]:
+def resolve_jobs(index: Index, selectors: Sequence[str], *, live: bool) -> list[int]:
     """Their numbers, in order of submission; `UserError` for an id that no job has."""
     if not selectors:
         return [seq for (seq,) in index.rows("seq")]
@@ -79,19 +79,19 @@ def jobs_meant(index: Index, selectors: Sequence[str], *, live: bool) -> list[in
     for seq, job_id, state, priority, tags in index.rows("seq, id, state, priority, tags"):
         state = "interrupted" if state == "running" and not live else state
         tag_names = tuple(json.loads(tags)) if tags != "[]" else ()
-        subjects.append((seq, Subject(job_id, state, Priority(priority).name.lower(), tag_names)))
+        subjects.append((seq, SelectableJob(job_id, state, Priority(priority).name.lower(), tag_names)))
     meant = set(chosen(subjects, selectors))
     ids = {subject.id for _, subject in subjects}
     for selector in selectors:
         if selector in ids or selector == "all" or selector.startswith(_KINDS) or set("*?[") & set(selector):
             continue
         if not selector.isdecimal() or not index.rows("seq", "seq = ?", int(selector)):
-            raise UserError(f"no job `{safe(selector)}` in that run (`pqrun show` lists them)")
+            raise UserError(f"no job `{escape_controls(selector)}` in that run (`pqrun show` lists them)")
         meant.add(int(selector))
     return sorted(meant)
 
 
-def output_of(index: Index, seq: int, attempt: int | None) -> Output | None:
+def output_of(index: Index, seq: int, attempt: int | None) -> JobOutput | None:
     """Of that attempt, or of the last one; None if there was none."""
     found = index.rows("id, state, attempts, last, out, err", "seq = ?", seq)
     if not found:
@@ -100,37 +100,37 @@ def output_of(index: Index, seq: int, attempt: int | None) -> Output | None:
     if attempt is None:
         attempt = attempts if state == "running" else last
     if attempt == last and last:
-        return Output(Key(seq, attempt), job_id, (out, err))
+        return JobOutput(AttemptId(seq, attempt), job_id, (out, err))
     for earlier in index.earlier_attempts(seq):
         if earlier["last"] == attempt:
-            return Output(Key(seq, attempt), job_id, (earlier["out"], earlier["err"]))
+            return JobOutput(AttemptId(seq, attempt), job_id, (earlier["out"], earlier["err"]))
     if state == "running" and attempt == attempts:
-        return Output(Key(seq, attempt), job_id, None)
+        return JobOutput(AttemptId(seq, attempt), job_id, None)
     return None
 
 
-class Printer:
+class LogPrinter:
     """Writes outputs; remembers how much of each it has written."""
 
     def __init__(
-        self, page: Page, run: RunDirectory, *, live: bool, stderr_only: bool, headings: bool
+        self, page: Console, run: RunDirectory, *, live: bool, stderr_only: bool, headings: bool
     ) -> None:
         self.page = page
         self._live = LiveOutput(run) if live else None
         self._logs = Logs(run.logs, keep=True)
         self._outlets = {2: page.out} if stderr_only else {1: page.out, 2: page.err}
         self._headings = headings
-        self._fences = Fences(ci_service("auto", os.environ), lambda: os.urandom(12).hex(), lambda: 0.0)
+        self._fences = CIFences(ci_service("auto", os.environ), lambda: os.urandom(12).hex(), lambda: 0.0)
         if self._fences.whole_lines:
             self._outlets = dict.fromkeys(self._outlets, page.out)
-        self._written: dict[tuple[Key, int], int] = {}
+        self._written: dict[tuple[AttemptId, int], int] = {}
 
     @property
     def gone(self) -> bool:
         """Whether nobody reads any more."""
         return self.page.out.gone
 
-    def print(self, output: Output) -> None:
+    def print(self, output: JobOutput) -> None:
         """What there is of it and was not written yet."""
         for stream, outlet in self._outlets.items():
             if output.sizes is None:
@@ -138,7 +138,7 @@ class Printer:
             elif size := output.sizes[stream - 1]:
                 self._print_file(output, stream, size, outlet)
 
-    def _print_so_far(self, output: Output, stream: int, outlet: Outlet) -> None:
+    def _print_so_far(self, output: JobOutput, stream: int, outlet: StreamWriter) -> None:
         """Of an attempt that runs, or was cut short: from its file, or else from who runs it."""
         with contextlib.suppress(FileNotFoundError):
             self._print_file(output, stream, os.stat(self._logs.path(output.key, stream)).st_size, outlet)
@@ -153,7 +153,7 @@ class Printer:
             start += len(piece)
             self._written[output.key, stream] = start
 
-    def _print_file(self, output: Output, stream: int, size: int, outlet: Outlet) -> None:
+    def _print_file(self, output: JobOutput, stream: int, size: int, outlet: StreamWriter) -> None:
         start = self._written.get((output.key, stream), 0)
         if start >= size:
             return
@@ -161,7 +161,7 @@ class Printer:
         try:
             source = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError as error:
-            raise OwnFailure(f"cannot read {path}: {error.strerror}") from error
+            raise InternalFailure(f"cannot read {path}: {error.strerror}") from error
         try:
             self._head(output, start)
             with self._fenced(outlet, os.pread(source, 1, size - 1)):
@@ -171,7 +171,7 @@ class Printer:
         self._written[output.key, stream] = size
 
     @contextlib.contextmanager
-    def _fenced(self, outlet: Outlet, last: bytes) -> Iterator[None]:
+    def _fenced(self, outlet: StreamWriter, last: bytes) -> Iterator[None]:
         """In a step of a CI service what jobs have printed tells it nothing; `last`: the last byte of it."""
         fence = self._fences.around("", None)
         if fence.before:
@@ -180,24 +180,24 @@ class Printer:
         if fence.after:
             outlet.write(fence.after if last == b"\n" else b"\n" + fence.after)
 
-    def _copy(self, source: int, start: int, end: int, outlet: Outlet) -> None:
+    def _copy(self, source: int, start: int, end: int, outlet: StreamWriter) -> None:
         if not outlet.is_terminal:
-            outlet.pour(lambda fd: copy_range(source, fd, start, end))
+            outlet.copy_from(lambda fd: copy_range(source, fd, start, end))
             return
         for piece, _ in pieces_of_lines(_pieces(source, start, end)):
             outlet.write(for_screen(piece))
 
-    def _head(self, output: Output, start: int) -> None:
+    def _head(self, output: JobOutput, start: int) -> None:
         if start or not self._headings:
             return
         seq, attempt = output.key
-        name = safe(output.id) if output.id != str(seq) else ""
+        name = escape_controls(output.id) if output.id != str(seq) else ""
         words = " ".join(word for word in (str(seq), name, f"try {attempt}" if attempt > 1 else "") if word)
         self.page.say(self.page.paint("bold", f"==> {words} <=="))
 
 
 def _pieces(source: int, start: int, end: int) -> Iterator[bytes]:
-    while start < end and (piece := os.pread(source, min(PIECE, end - start), start)):
+    while start < end and (piece := os.pread(source, min(COPY_CHUNK_BYTES, end - start), start)):
         start += len(piece)
         yield piece
 
@@ -211,27 +211,27 @@ def print_logs(
     name: str, selectors: Sequence[str], *, attempt: int | None, stderr_only: bool, follow: bool
 ) -> int:
     """Prints; the exit code: 1 if patterns or words mean no job."""
-    page = Page()
+    page = Console()
     run = find_run(name)
     live = run.in_use()
-    seqs = consult(run, lambda index: jobs_meant(index, selectors, live=live))
+    seqs = query_index(run, lambda index: resolve_jobs(index, selectors, live=live))
     if not seqs and selectors:
-        page.remark(f"no job is {' or '.join(safe(text) for text in selectors)}")
+        page.note(f"no job is {' or '.join(escape_controls(text) for text in selectors)}")
         return NOTHING_CHOSEN
     headings = len(seqs) != 1 and page.is_terminal
-    printer = Printer(page, run, live=live, stderr_only=stderr_only, headings=headings)
+    printer = LogPrinter(page, run, live=live, stderr_only=stderr_only, headings=headings)
     if follow and live:
         pass
 
         follow_run(printer, run, selectors, seqs, attempt)
     else:
-        for output in consult(run, lambda index: _outputs(index, seqs, attempt)):
+        for output in query_index(run, lambda index: _outputs(index, seqs, attempt)):
             printer.print(output)
     page.end()
     return 0
 
 
-def _outputs(index: Index, seqs: Sequence[int], attempt: int | None) -> list[Output]:
+def _outputs(index: Index, seqs: Sequence[int], attempt: int | None) -> list[JobOutput]:
     outputs = [output for seq in seqs if (output := output_of(index, seq, attempt)) is not None]
     if attempt is not None and not outputs:
         raise UserError(f"there was no attempt {attempt}")
@@ -240,11 +240,11 @@ def _outputs(index: Index, seqs: Sequence[int], attempt: int | None) -> list[Out
 
 pass
 
-LOOK_EVERY = 0.1
+POLL_INTERVAL_SECONDS = 0.1
 
 
 def follow_run(
-    printer: Printer, run: RunDirectory, selectors: Sequence[str], seqs: Sequence[int], attempt: int | None
+    printer: LogPrinter, run: RunDirectory, selectors: Sequence[str], seqs: Sequence[int], attempt: int | None
 ) -> None:
     """Prints what the chosen jobs have printed, then what they go on to print."""
     told = dict.fromkeys(seqs, 0)
@@ -254,20 +254,24 @@ def follow_run(
         while not _follow(printer, run, selectors, told, attempt):
             pass  # the journal of a queue was made shorter: what was told of stays told of
     except KeyboardInterrupt:
-        end_by(signal.SIGINT)
+        die_by_signal(signal.SIGINT)
 
 
 def _follow(
-    printer: Printer, run: RunDirectory, selectors: Sequence[str], told: dict[int, int], attempt: int | None
+    printer: LogPrinter,
+    run: RunDirectory,
+    selectors: Sequence[str],
+    told: dict[int, int],
+    attempt: int | None,
 ) -> bool:
     """Whether all is over; if not, the journal has to be read from its beginning again."""
-    with watch(run) as index, contextlib.suppress(Stale):
+    with watch(run) as index, contextlib.suppress(StaleIndex):
         touched = set(told)
         while not printer.gone:
             live = run.in_use()
             touched |= index.catch_up()
             if touched:
-                meant = set(jobs_meant(index, selectors, live=True)) if selectors else touched
+                meant = set(resolve_jobs(index, selectors, live=True)) if selectors else touched
                 news = {seq: told.get(seq, 0) for seq in sorted(touched & meant)}
                 _print_ended(printer, index, news, attempt, since_last=True)
                 told.update(news)
@@ -276,13 +280,13 @@ def _follow(
                 printer.print(output)
             if not live or (selectors and not index.unfinished() & told.keys()):
                 return True
-            time.sleep(LOOK_EVERY)
+            time.sleep(POLL_INTERVAL_SECONDS)
         return True
     return False
 
 
 def _print_ended(
-    printer: Printer, index: Index, told: dict[int, int], attempt: int | None, *, since_last: bool
+    printer: LogPrinter, index: Index, told: dict[int, int], attempt: int | None, *, since_last: bool
 ) -> None:
     """The attempts that have ended since the last that was told of each job; or the last one alone."""
     for seq, last_told in told.items():

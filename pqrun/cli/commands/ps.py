@@ -13,13 +13,13 @@ from typing import Annotated, Any
 
 import typer
 
-from pqrun.cli.app import commands, reads, takes
+from pqrun.cli.app import commands, parser, with_options
 from pqrun.cli.commands.add import AddOptions, needed
 from pqrun.cli.completion import job_ids, run_ids
 from pqrun.cli.options import RECORD
 from pqrun.core import values
-from pqrun.core.errors import OwnFailure, UserError
-from pqrun.core.text import duration_text, safe
+from pqrun.core.errors import InternalFailure, UserError
+from pqrun.core.text import escape_controls, format_duration
 from pqrun.core.unicode_json import as_json
 from pqrun.core.values import retries, workers
 
@@ -40,10 +40,10 @@ Jobs = Annotated[list[str] | None, typer.Argument(metavar="[JOB]...", help=SELEC
 
 
 def _value(read: Any, *names: str, metavar: str, help: str) -> Any:
-    return typer.Option(*names, metavar=metavar, parser=reads(read), help=help)
+    return typer.Option(*names, metavar=metavar, parser=parser(read), help=help)
 
 
-@takes(AddOptions)
+@with_options(AddOptions)
 def add(
     command: Annotated[
         list[str] | None,
@@ -66,8 +66,8 @@ def add(
     options: AddOptions,
 ) -> None:
     """Add a job (or a file of jobs) to a live run; prints the ids."""
-    from pqrun.cli.commands.add import jobs_of_command, jobs_of_file, put_in
-    from pqrun.control.client import Talk
+    from pqrun.cli.commands.add import jobs_of_command, jobs_of_file, send_jobs
+    from pqrun.control.client import ControlClient
 
     if (file is None) == (not command):
         raise typer.BadParameter("give a command, or a file with -f", param_hint="CMD")
@@ -75,9 +75,9 @@ def add(
         from pqrun.control.commands.add import EMPTY
 
         raise UserError(EMPTY)
-    with Talk(run) as talk:
+    with ControlClient(run) as talk:
         jobs = jobs_of_command(command or [], options) if file is None else jobs_of_file(file, options)
-        for ids in put_in(talk, jobs, wait=wait, if_absent=if_absent, once=once):
+        for ids in send_jobs(talk, jobs, wait=wait, if_absent=if_absent, once=once):
             _print_ids(ids)
 
 
@@ -90,9 +90,9 @@ def ps(
 ) -> None:
     """List the jobs of a live run that have not ended."""
     pass
-    from pqrun.control.client import NO_LIVE_RUN, Talk
+    from pqrun.control.client import NO_LIVE_RUN, ControlClient
 
-    with Talk(run) as talk:
+    with ControlClient(run) as talk:
         if why is not None:
             answer = talk.ask("ps", jobs=[why], why=True)
             _expect_some(len(answer["why"]), f"no unfinished job `{why}`")
@@ -103,7 +103,7 @@ def ps(
             try:
                 answer = talk.ask("ps", jobs=jobs or [])
                 text = document(answer, talk.ask("info"), a_line=watch) if json else shown(answer, fits=watch)
-            except OwnFailure as failure:
+            except InternalFailure as failure:
                 if first or failure.code != NO_LIVE_RUN:
                     raise
                 return  # it has ended while it was watched
@@ -144,7 +144,7 @@ def set_(
 ) -> None:
     """Change jobs that have not started, or the run's workers and pools."""
     from pqrun.cli.options import pool as read_pool
-    from pqrun.control.client import Talk
+    from pqrun.control.client import ControlClient
     from pqrun.engine.machine_load import count_workers
 
     given = {"priority": priority, "timeout": timeout, "retries": tries, "needs": needs}
@@ -155,8 +155,8 @@ def set_(
         raise typer.BadParameter("what is to be changed?", param_hint="JOB")
     if not (jobs or at_once or pool):
         raise typer.BadParameter("nothing to set")
-    pools = [reads(read_pool)(text) for text in pool or ()]
-    with Talk(run) as talk:
+    pools = [parser(read_pool)(text) for text in pool or ()]
+    with ControlClient(run) as talk:
         if at_once is not None:
             talk.ask("workers", workers=count_workers(at_once))
         for wanted in pools:
@@ -197,9 +197,9 @@ def wait(
     run: RunName = None,
 ) -> None:
     """Wait until jobs have ended; exit 0 if all of them went well, else 1."""
-    from pqrun.control.client import Talk
+    from pqrun.control.client import ControlClient
 
-    with Talk(run) as talk:
+    with ControlClient(run) as talk:
         try:
             answer = talk.ask("wait", timeout=timeout, jobs=jobs or [], any=any_)
         except TimeoutError:
@@ -222,22 +222,22 @@ def stop(
 
 
 def _ask(run: str | None, verb: str, **facts: Any) -> dict[str, Any]:
-    from pqrun.control.client import Talk
+    from pqrun.control.client import ControlClient
 
-    with Talk(run) as talk:
+    with ControlClient(run) as talk:
         return talk.ask(verb, **facts)
 
 
 def _print_ids(ids: Iterable[str]) -> None:
     """As they are for another program; on a terminal nothing in them steers it."""
     screen = sys.stdout.isatty()
-    sys.stdout.write("".join(f"{safe(job_id) if screen else job_id}\n" for job_id in ids))
+    sys.stdout.write("".join(f"{escape_controls(job_id) if screen else job_id}\n" for job_id in ids))
     sys.stdout.flush()
 
 
 def _expect_some(count: int, otherwise: str = "no such job that could still change") -> None:
     if not count:
-        typer.echo(f"pqrun: {safe(otherwise)}", err=True)
+        typer.echo(f"pqrun: {escape_controls(otherwise)}", err=True)
         raise typer.Exit(1)
 
 
@@ -252,7 +252,7 @@ for _name, _command in (
 
 
 SCHEMA = 1
-LONGEST = 60
+MAX_COMMAND_LENGTH = 60
 TITLES = ("id", "state", "priority", "try", "time", "command")
 STATES = ("running", "queued", "waiting", "pending")
 
@@ -288,13 +288,15 @@ def document(answer: dict[str, Any], info: dict[str, Any], *, a_line: bool = Fal
 
 def reasons(answer: dict[str, Any]) -> str:
     """What each job waits for."""
-    return "\n".join(f"{safe(job_id)}: {safe(reason)}" for job_id, reason in answer["why"].items())
+    return "\n".join(
+        f"{escape_controls(job_id)}: {escape_controls(reason)}" for job_id, reason in answer["why"].items()
+    )
 
 
 def _row(job: dict[str, Any]) -> tuple[str, ...]:
-    seconds = "" if job["seconds"] is None else duration_text(max(0.0, job["seconds"]))
+    seconds = "" if job["seconds"] is None else format_duration(max(0.0, job["seconds"]))
     run = shlex.join(job["run"]) if isinstance(job["run"], list) else str(job["run"])
-    command = safe(" ".join(run[: LONGEST * 8].split()))
-    command = command if len(command) <= LONGEST else command[: LONGEST - 1] + "…"
+    command = escape_controls(" ".join(run[: MAX_COMMAND_LENGTH * 8].split()))
+    command = command if len(command) <= MAX_COMMAND_LENGTH else command[: MAX_COMMAND_LENGTH - 1] + "…"
     tries = f"{job['attempts']}/{job['max_attempts']}"
-    return safe(job["id"]), job["state"], job["priority"], tries, seconds, command
+    return escape_controls(job["id"]), job["state"], job["priority"], tries, seconds, command

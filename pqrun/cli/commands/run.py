@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pqrun.cli.app import commands, takes
+from pqrun.cli.app import commands, with_options
 from pqrun.cli.completion import run_ids
 from pqrun.cli.fast_parser import is_terminal, run_lists
 from pqrun.cli.options import ListOptions, RunOptions
@@ -27,7 +27,7 @@ app = commands()
 
 
 @app.command("run", rich_help_panel=PANEL, epilog=EXAMPLES)
-@takes(ListOptions)
+@with_options(ListOptions)
 def run(
     context: typer.Context,
     files: Annotated[
@@ -47,7 +47,7 @@ def run(
 
 
 @app.command("resume", rich_help_panel=PANEL)
-@takes(RunOptions)
+@with_options(RunOptions)
 def resume(
     name: Annotated[
         str,

@@ -11,26 +11,26 @@ from typing import Annotated, Any
 
 import typer
 
-from pqrun.cli.app import commands, takes
+from pqrun.cli.app import commands, with_options
 from pqrun.cli.completion import job_ids, run_ids
-from pqrun.cli.console import Page
+from pqrun.cli.console import Console
 from pqrun.cli.options import ReportOptions
 from pqrun.core import text as hints
 from pqrun.core import unicode_json as unicodejson
-from pqrun.core.text import duration_text, safe
+from pqrun.core.text import escape_controls, format_duration
 from pqrun.journal.run_directory import runs_directory
 from pqrun.journal.run_list import (
     DAMAGED,
     DIED,
     LIVE,
     STOPPED,
-    Past,
-    Policy,
+    PrunePolicy,
+    RunListing,
     past_runs,
     prune_runs,
     shortest_prefixes,
 )
-from pqrun.ui.terminal import Paint
+from pqrun.ui.terminal import Style
 
 TITLES = ("run", "started", "took", "jobs", "ok", "failed", "left", "state", "source")
 _RIGHT = {"took", "jobs", "ok", "failed", "left"}
@@ -39,7 +39,7 @@ _STATES = {LIVE: "cyan", STOPPED: "yellow", DIED: "bold yellow", DAMAGED: "bold 
 
 def print_runs(*, as_json: bool) -> None:
     """The table on stdout, or one document."""
-    page = Page()
+    page = Console()
     past = past_runs()
     if as_json:
         page.say(unicodejson.as_json({"schema": 1, "runs": [_facts(run) for run in past]}, indent=1))
@@ -47,21 +47,21 @@ def print_runs(*, as_json: bool) -> None:
         for line in _table(past, time.time(), page.paint, page.width):
             page.say(line)
         if page.is_terminal:
-            count = f"{len(past)} run{'s' if len(past) != 1 else ''} in {safe(_home(runs_directory()))}"
+            count = f"{len(past)} run{'s' if len(past) != 1 else ''} in {escape_controls(_home(runs_directory()))}"
             page.say("\n" + page.paint("dim", f"bold letters name a run, `latest` is the newest · {count}"))
     else:
-        page.remark(f"no run is recorded in {safe(runs_directory())}")
+        page.note(f"no run is recorded in {escape_controls(runs_directory())}")
     page.end()
 
 
 def print_pruned(*, days: int, runs: int, size: int, dry_run: bool) -> None:
     """Deletes, and says what."""
-    page = Page()
+    page = Console()
     now = time.time()
     freed = count = 0
-    for past, bytes_freed in prune_runs(Policy(days, runs, size), now, dry_run=dry_run):
+    for past, bytes_freed in prune_runs(PrunePolicy(days, runs, size), now, dry_run=dry_run):
         began = _when(past.began, now, screen=page.is_terminal)
-        page.say(f"{safe(past.id)}  {began}  {past.jobs} jobs  {size_text(bytes_freed)}")
+        page.say(f"{escape_controls(past.id)}  {began}  {past.jobs} jobs  {size_text(bytes_freed)}")
         freed += bytes_freed
         count += 1
     what = f"{count} run{'s' if count != 1 else ''}"
@@ -69,7 +69,7 @@ def print_pruned(*, days: int, runs: int, size: int, dry_run: bool) -> None:
     page.end()
 
 
-def _facts(past: Past) -> dict[str, Any]:
+def _facts(past: RunListing) -> dict[str, Any]:
     from pqrun.reports.json_document import run_facts
 
     facts = run_facts(
@@ -87,7 +87,7 @@ def _facts(past: Past) -> dict[str, Any]:
     return {**facts, **counts, "outcomes": dict(past.outcomes)}
 
 
-def _table(past: Sequence[Past], now: float, paint: Paint, width: int | None) -> list[str]:
+def _table(past: Sequence[RunListing], now: float, paint: Style, width: int | None) -> list[str]:
     prefixes = shortest_prefixes(run.id for run in past)
     rows = [_cells(run, now, screen=width is not None) for run in past]
     widths = [max(len(title), *(len(row[n]) for row in rows)) for n, title in enumerate(TITLES[:-1])]
@@ -110,8 +110,8 @@ def _table(past: Sequence[Past], now: float, paint: Paint, width: int | None) ->
     return lines
 
 
-def _cells(past: Past, now: float, *, screen: bool) -> list[str]:
-    took = duration_text(max(0.0, (now if past.ended is None else past.ended) - past.began))
+def _cells(past: RunListing, now: float, *, screen: bool) -> list[str]:
+    took = format_duration(max(0.0, (now if past.ended is None else past.ended) - past.began))
     source = " ".join(hints.quoted_word(file) for file in past.files if file != "-") or "stdin"
     if past.trouble:
         took, source = "", past.trouble
@@ -119,10 +119,17 @@ def _cells(past: Past, now: float, *, screen: bool) -> list[str]:
         source += f"  ({hints.command('resume', past.id)})"
     counts = [past.jobs, past.outcomes["ok"], past.failed, past.left]
     numbers = [f"{count:,}".replace(",", " ") if screen else str(count) for count in counts]
-    return [safe(past.id), _when(past.began, now, screen=screen), took, *numbers, past.state, safe(source)]
+    return [
+        escape_controls(past.id),
+        _when(past.began, now, screen=screen),
+        took,
+        *numbers,
+        past.state,
+        escape_controls(source),
+    ]
 
 
-def _styles(past: Past) -> list[str]:
+def _styles(past: RunListing) -> list[str]:
     failed = "bold red" if past.failed else "dim"
     state = _STATES.get(past.state) or ("red" if past.failed else "green")
     return ["", "", "", "", "green", failed, "yellow" if past.left else "dim", state, ""]
@@ -182,7 +189,7 @@ def runs(json: Annotated[bool, typer.Option("--json", help="As one JSON document
     print_runs(as_json=json)
 
 
-@takes(ReportOptions)
+@with_options(ReportOptions)
 def show(
     ctx: typer.Context,
     name: LatestRun = "latest",

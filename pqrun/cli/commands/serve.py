@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pqrun.cli.app import commands, reads, takes
+from pqrun.cli.app import commands, parser, with_options
 from pqrun.cli.options import RECORD, RunOptions
 from pqrun.core.values import whole_number
 
@@ -15,7 +15,7 @@ app = commands()
 
 
 @app.command("serve", rich_help_panel="Live runs")
-@takes(RunOptions)
+@with_options(RunOptions)
 def serve(
     name: Annotated[
         str,
@@ -33,7 +33,7 @@ def serve(
             "--keep",
             help="Keep the record and output of so many ended jobs",
             metavar="N",
-            parser=reads(lambda text: whole_number(text, 0, 10**9)),
+            parser=parser(lambda text: whole_number(text, 0, 10**9)),
             rich_help_panel=RECORD,
         ),
     ] = 10_000,

@@ -13,25 +13,25 @@ from datetime import datetime
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-from pqrun.cli.console import Page, last_line_of
+from pqrun.cli.console import Console, last_line_of
 from pqrun.cli.options import ReportOptions
 from pqrun.core import text as hints
-from pqrun.core.errors import NOT_ALL_RUN, OK, SOME_FAILED, OwnFailure
-from pqrun.core.job import Key, Outcome, StopReason
-from pqrun.core.job_table import Row
-from pqrun.core.metrics import TEN, Metrics
-from pqrun.core.text import duration_text, how_it_ended, name_of, plain, safe, short
+from pqrun.core.errors import NOT_ALL_RUN, OK, SOME_FAILED, InternalFailure
+from pqrun.core.job import AttemptId, Outcome, StopReason
+from pqrun.core.job_table import JobRow
+from pqrun.core.metrics import CORE_METRICS, Metrics
+from pqrun.core.text import describe_exit, escape_controls, format_duration, job_label, shorten, strip_ansi
 from pqrun.core.unicode_json import as_json
-from pqrun.journal.index import Index, consult, exit_of, metrics_of, row_of
-from pqrun.journal.projection import ATTEMPT, Entry
+from pqrun.journal.index import Index, exit_of, metrics_of, query_index, row_of
+from pqrun.journal.projection import ATTEMPT, StoredJob
 from pqrun.journal.recovery import recover
 from pqrun.journal.run_directory import RunDirectory, find_run
 from pqrun.journal.run_list import DIED, LIVE, state_of
 from pqrun.output.store import Logs
-from pqrun.output.writer import Outlet
+from pqrun.output.writer import StreamWriter
 from pqrun.reports import write_after
-from pqrun.reports.run_info import Ending, RunFacts
-from pqrun.ui.terminal import OUTCOME_STYLES, Paint
+from pqrun.reports.run_info import Ending, RunInfo
+from pqrun.ui.terminal import OUTCOME_STYLES, Style
 
 STATES = (
     "ok", "failed", "timeout", "cancelled", "skipped", "interrupted", "running", "waiting", "queued", "pending",
@@ -39,7 +39,7 @@ STATES = (
 
 
 @dataclass(slots=True)
-class Seen:
+class ViewedRun:
     """A run at one moment, as its journal tells it; `counts` of jobs by state."""
 
     run: RunDirectory
@@ -69,7 +69,7 @@ class Seen:
         )
 
 
-def see(index: Index, *, live: bool) -> Seen:
+def view_run(index: Index, *, live: bool) -> ViewedRun:
     """What is to be said of the run as a whole."""
     facts, metrics = index.facts, index.metrics
     state = state_of(facts, live=live, unfinished=metrics.added - metrics.ended)
@@ -80,10 +80,10 @@ def see(index: Index, *, live: bool) -> Seen:
     counts = {state: found[state] for state in STATES if found[state]}
     numbers = metrics_of(index, now=now, live=live)
     failed, for_good = index.failed(), index.cut_short_for_good()
-    return Seen(index.run, live, facts, numbers, state, now, failed, for_good, counts)
+    return ViewedRun(index.run, live, facts, numbers, state, now, failed, for_good, counts)
 
 
-def rows_of(index: Index, *, live: bool) -> Iterator[Row]:
+def rows_of(index: Index, *, live: bool) -> Iterator[JobRow]:
     """All jobs, in order of submission, as the ledger of a live run has them."""
     logs = Logs(index.run.logs, keep=True)
     return (row_of(entry, logs, live=live) for entry in index.entries())
@@ -91,16 +91,16 @@ def rows_of(index: Index, *, live: bool) -> Iterator[Row]:
 
 def print_document(name: str) -> None:
     """One document, with a job a line."""
-    page = Page()
+    page = Console()
     run = find_run(name)
     live = run.in_use()
 
-    def answer(index: Index) -> tuple[Seen, list[str]]:
-        return see(index, live=live), list(_lines_of_json(rows_of(index, live=live)))
+    def answer(index: Index) -> tuple[ViewedRun, list[str]]:
+        return view_run(index, live=live), list(_lines_of_json(rows_of(index, live=live)))
 
     from pqrun.reports.json_document import SCHEMA, numbers
 
-    seen, jobs = consult(run, answer)
+    seen, jobs = query_index(run, answer)
     head = {"schema": SCHEMA, "run": seen.run_facts(), "metrics": numbers(seen.metrics)}
     text = as_json(head, indent=1)[:-2] + ',\n "jobs": ['
     page.say(text + ("\n  " + ",\n  ".join(jobs) + "\n ]\n}" if jobs else "]\n}"))
@@ -109,16 +109,16 @@ def print_document(name: str) -> None:
 
 def print_lines(name: str) -> None:
     """A line of JSON for each job."""
-    page = Page()
+    page = Console()
     run = find_run(name)
     live = run.in_use()
-    lines = consult(run, lambda index: list(_lines_of_json(rows_of(index, live=live))))
+    lines = query_index(run, lambda index: list(_lines_of_json(rows_of(index, live=live))))
     if lines:
         page.say("\n".join(lines))
     page.end()
 
 
-def _lines_of_json(rows: Iterable[Row]) -> Iterator[str]:
+def _lines_of_json(rows: Iterable[JobRow]) -> Iterator[str]:
     from pqrun.reports.json_document import job_entry
 
     return (as_json(job_entry(row, lambda at: at)) for row in rows)
@@ -127,13 +127,13 @@ def _lines_of_json(rows: Iterable[Row]) -> Iterator[str]:
 pass
 
 MOST, MOST_ON_A_SCREEN = 1000, 100
-MOST_READ = 200
+MAX_TAILS_READ = 200
 LONGEST_NAME, LONGEST_SAID = 40, 120
 TITLES = ("#", "job", "state", "how", "tries", "time", "last words")
 _STYLES = {**OUTCOME_STYLES, "running": "cyan", "waiting": "yellow"}
 
 
-class Line(NamedTuple):
+class ShownJob(NamedTuple):
     """One job, or one of its earlier attempts (without a number)."""
 
     seq: str
@@ -145,65 +145,65 @@ class Line(NamedTuple):
     said: str = ""
 
 
-class Told(NamedTuple):
+class ShownPage(NamedTuple):
     """What the page says of jobs; `hidden` counts those that it leaves out, by state."""
 
-    seen: Seen
-    lines: list[Line]
+    seen: ViewedRun
+    lines: list[ShownJob]
     hidden: dict[str, int]
 
 
 def print_page(name: str, *, everything: bool) -> None:
     """The page on stdout. Of many jobs that are alike it lists the first, unless asked for everything."""
-    page = Page()
+    page = Console()
     run = find_run(name)
     live = run.in_use()
     most = MOST_ON_A_SCREEN if page.is_terminal else MOST
-    told = consult(run, lambda index: _look(index, live=live, most=-1 if everything else most))
+    told = query_index(run, lambda index: _look(index, live=live, most=-1 if everything else most))
     page.say("\n".join(_page(told, page, name)))
     page.end()
 
 
-def _look(index: Index, *, live: bool, most: int) -> Told:
-    seen = see(index, live=live)
+def _look(index: Index, *, live: bool, most: int) -> ShownPage:
+    seen = view_run(index, live=live)
     bad = ["failed", "timeout", "cancelled", "skipped", "interrupted"]
     if not live:
         bad.append("running")
-    lines: list[Line] = []
+    lines: list[ShownJob] = []
     for states in (bad, ["running"] if live else [], ["waiting"], ["queued", "pending"]):
         lines += _lines(index, f"state IN ({', '.join(map(repr, states))})", seen, most)
     lines += _lines(index, "state = 'ok' AND attempts > 1", seen, most)
     lines += _went_well(index, most)
     shown = Counter(line.state for line in lines if line.seq)
-    return Told(seen, lines, {s: n - shown[s] for s, n in seen.counts.items() if n > shown[s]})
+    return ShownPage(seen, lines, {s: n - shown[s] for s, n in seen.counts.items() if n > shown[s]})
 
 
-def _lines(index: Index, where: str, seen: Seen, most: int) -> list[Line]:
+def _lines(index: Index, where: str, seen: ViewedRun, most: int) -> list[ShownJob]:
     """What can be said of each of these jobs, with their earlier attempts."""
-    lines: list[Line] = []
+    lines: list[ShownJob] = []
     logs = Logs(index.run.logs, keep=True)
     for entry in index.entries(where, order=f"seq LIMIT {most}"):
         row = row_of(entry, logs, live=seen.live)
-        lines.append(_line(row, seen.now, read=len(lines) < MOST_READ))
-        if entry.attempts > 1 and len(lines) < MOST_READ:
+        lines.append(_line(row, seen.now, read=len(lines) < MAX_TAILS_READ))
+        if entry.attempts > 1 and len(lines) < MAX_TAILS_READ:
             lines += _earlier(index, entry, logs)
     return lines
 
 
-def _line(row: Row, now: float, *, read: bool) -> Line:
+def _line(row: JobRow, now: float, *, read: bool) -> ShownJob:
     running = row.state == "running"
     ended = now if running else row.ended
-    took = "" if row.started is None or ended is None else duration_text(max(0.0, ended - row.started))
-    how = how_it_ended(row.exit, row.asked, row.spec.timeout) if row.exit is not None else ""
+    took = "" if row.started is None or ended is None else format_duration(max(0.0, ended - row.started))
+    how = describe_exit(row.exit, row.asked, row.spec.timeout) if row.exit is not None else ""
     said = row.message or (last_line_of(row.stderr, row.stdout) if read and row.state != "ok" else "")
     tries = str(row.attempts) if row.max_attempts == 1 else f"{row.attempts}/{row.max_attempts}"
-    return Line(
-        str(row.seq), short(name_of(row.spec), LONGEST_NAME), row.state, "" if how == "exit 0" else how,
-        "" if tries in ("0", "1") else tries, took, short(plain(said), LONGEST_SAID),
+    return ShownJob(
+        str(row.seq), shorten(job_label(row.spec), LONGEST_NAME), row.state, "" if how == "exit 0" else how,
+        "" if tries in ("0", "1") else tries, took, shorten(strip_ansi(said), LONGEST_SAID),
     )  # fmt: skip
 
 
-def _earlier(index: Index, entry: Entry, logs: Logs) -> list[Line]:
+def _earlier(index: Index, entry: StoredJob, logs: Logs) -> list[ShownJob]:
     """The attempts before the last one that is told of with the job itself."""
     lines = []
     before = index.earlier_attempts(entry.seq)
@@ -212,17 +212,19 @@ def _earlier(index: Index, entry: Entry, logs: Logs) -> list[Line]:
     for attempt in before:
         asked = StopReason(attempt["asked"]) if attempt["asked"] else None
         exit = exit_of(attempt["code"], attempt["signal"], attempt["message"])
-        key = Key(entry.seq, attempt["last"])
+        key = AttemptId(entry.seq, attempt["last"])
         said = attempt["message"] or last_line_of(
             logs.path(key, 2) if attempt["err"] else None, logs.path(key, 1) if attempt["out"] else None
         )
-        took = duration_text(max(0.0, attempt["ended"] - (attempt["began"] or attempt["ended"])))
-        how = how_it_ended(exit, asked, attempt["timeout"])
-        lines.append(Line("", f"  try {key.attempt}", "", how, "", took, short(plain(said), LONGEST_SAID)))
+        took = format_duration(max(0.0, attempt["ended"] - (attempt["began"] or attempt["ended"])))
+        how = describe_exit(exit, asked, attempt["timeout"])
+        lines.append(
+            ShownJob("", f"  try {key.attempt}", "", how, "", took, shorten(strip_ansi(said), LONGEST_SAID))
+        )
     return lines
 
 
-def _went_well(index: Index, most: int) -> list[Line]:
+def _went_well(index: Index, most: int) -> list[ShownJob]:
     """The many that need little said of them."""
     found = index.rows(
         "seq, id, named, run, code, began, ended", "state = 'ok' AND attempts = 1", order=f"seq LIMIT {most}"
@@ -231,13 +233,13 @@ def _went_well(index: Index, most: int) -> list[Line]:
     lines = []
     for (seq, job_id, named, _, code, began, ended), run in zip(found, commands, strict=True):
         name = job_id if named else run if isinstance(run, str) else shlex.join(run)
-        name = short(safe(" ".join(name[:200].split())), LONGEST_NAME)
-        took = "" if began is None else duration_text(ended - began)
-        lines.append(Line(str(seq), name, "ok", f"exit {code}" if code else "", "", took))
+        name = shorten(escape_controls(" ".join(name[:200].split())), LONGEST_NAME)
+        took = "" if began is None else format_duration(ended - began)
+        lines.append(ShownJob(str(seq), name, "ok", f"exit {code}" if code else "", "", took))
     return lines
 
 
-def _page(told: Told, page: Page, name: str) -> list[str]:
+def _page(told: ShownPage, page: Console, name: str) -> list[str]:
     paint, seen = page.paint, told.seen
     lines = [_heading(seen, paint)]
     if told.lines:
@@ -253,24 +255,24 @@ def _page(told: Told, page: Page, name: str) -> list[str]:
     return lines
 
 
-def _heading(seen: Seen, paint: Paint) -> str:
+def _heading(seen: ViewedRun, paint: Style) -> str:
     facts = seen.facts
     began = datetime.fromtimestamp(facts["began"]).strftime("%Y-%m-%d %H:%M:%S")
-    took = duration_text(max(0.0, seen.now - facts["began"]))
+    took = format_duration(max(0.0, seen.now - facts["began"]))
     source = " ".join(hints.quoted_word(file) for file in facts["files"] if file != "-") or "stdin"
     style = {LIVE: "cyan", DIED: "bold yellow"}.get(seen.state, "")
     state = f"{seen.state} ({facts['stopped']})" if facts["stopped"] else seen.state
     parts = [
-        f"run {paint('bold', safe(facts['run']))}",
-        paint(style, safe(state)),
+        f"run {paint('bold', escape_controls(facts['run']))}",
+        paint(style, escape_controls(state)),
         began,
         f"took {took}",
-        safe(source),
+        escape_controls(source),
     ]
     return "  ".join(parts)
 
 
-def _table(lines: list[Line], paint: Paint, width: int | None) -> list[str]:
+def _table(lines: list[ShownJob], paint: Style, width: int | None) -> list[str]:
     sizes = [
         max(len(title), max(map(len, column)))
         for title, column in zip(TITLES, zip(*lines, strict=True), strict=True)
@@ -284,19 +286,19 @@ def _table(lines: list[Line], paint: Paint, width: int | None) -> list[str]:
             f"{line[2]:<{state}}",
             (f"  {line[3]:<{how}}  {line[4]:>{tries}}  {line[5]:>{took}}  "),
         )
-        said = line[6] if room is None else short(line[6], room)
+        said = line[6] if room is None else shorten(line[6], room)
         return f"{cells[0]}{paint(style, cells[1])}{cells[2]}{paint('dim', said)}".rstrip()
 
     titles = text(TITLES, "")
     return [paint("dim", titles), *[text(line, _STYLES.get(line.state, "")) for line in lines]]
 
 
-def _totals(seen: Seen, paint: Paint) -> list[str]:
+def _totals(seen: ViewedRun, paint: Style) -> list[str]:
     counts = [
         paint(_STYLES.get(state, ""), f"{count} {state}") for state, count in seen.counts.items() if count
     ]
     jobs = sum(seen.counts.values())
-    ten = [f"{_word(name)} {_number(getattr(seen.metrics, name))}" for name in TEN]
+    ten = [f"{_word(name)} {_number(getattr(seen.metrics, name))}" for name in CORE_METRICS]
     return [
         f"{jobs} job{'s' if jobs != 1 else ''}: {', '.join(counts)}" if jobs else "no jobs",
         f"{paint('dim', 'metrics')}  {', '.join(ten[:6])},",
@@ -304,7 +306,7 @@ def _totals(seen: Seen, paint: Paint) -> list[str]:
     ]
 
 
-def _what_to_do(seen: Seen) -> tuple[str, str] | None:
+def _what_to_do(seen: ViewedRun) -> tuple[str, str] | None:
     ended = sum(seen.counts.get(outcome, 0) for outcome in Outcome if outcome is not Outcome.INTERRUPTED)
     if ended + seen.cut_short_for_good < sum(seen.counts.values()):
         return "go on", ""
@@ -316,7 +318,7 @@ def _word(name: str) -> str:
 
 
 def _number(value: float) -> str:
-    return str(value) if isinstance(value, int) else duration_text(value)
+    return str(value) if isinstance(value, int) else format_duration(value)
 
 
 pass
@@ -329,8 +331,8 @@ def write_reports(name: str, options: ReportOptions, *, json: bool) -> None:
     run = find_run(name)
     live = run.in_use()
     found = recover(run)
-    seen = consult(run, lambda index: see(index, live=live))
-    facts = RunFacts(
+    seen = query_index(run, lambda index: view_run(index, live=live))
+    facts = RunInfo(
         seen.facts["run"], tuple(seen.facts["files"]), seen.facts["workers"], seen.facts["began"],
         lambda at: at, run.path, found.header["cwd"],
     )  # fmt: skip
@@ -340,11 +342,11 @@ def write_reports(name: str, options: ReportOptions, *, json: bool) -> None:
     ending = Ending(_code_of(seen), seen.metrics, seen.run_facts(), live)
     if failures := write_after(wanted, found.events, facts, ending):
         for failure in failures[:-1]:
-            Outlet(2, "standard error").say(f"pqrun: {failure}")
-        raise OwnFailure(failures[-1])
+            StreamWriter(2, "standard error").say(f"pqrun: {failure}")
+        raise InternalFailure(failures[-1])
 
 
-def _code_of(seen: Seen) -> int:
+def _code_of(seen: ViewedRun) -> int:
     """The run's exit code, as its reports have it; of one that lives or was killed, as far as it got.
 
     It is never that of the command that shows it.

@@ -28,20 +28,20 @@ def top(
 
     from pqrun.core import text as hints
     from pqrun.core.errors import UserError
-    from pqrun.ui.terminal import UNABLE
+    from pqrun.ui.terminal import DUMB_TERMINALS
 
     if find_spec("textual") is None:
         raise UserError(NEEDED)
-    if not all(map(os.isatty, (0, 1, 2))) or os.environ.get("TERM", "") in UNABLE:
+    if not all(map(os.isatty, (0, 1, 2))) or os.environ.get("TERM", "") in DUMB_TERMINALS:
         show = hints.command("show", *([name] if name else []))
         raise UserError(f"`pqrun top` draws on a terminal, and this is none: `{show}` or `pqrun ps` print")
-    from pqrun.ui.top.run_source import RunSource, which_run
+    from pqrun.ui.top.run_source import RecordedRunSource, which_run
 
-    source = RunSource(which_run(name))
-    from pqrun.ui.top.app import Top
+    source = RecordedRunSource(which_run(name))
+    from pqrun.ui.top.app import TopApp
     from pqrun.ui.top.terminal_guard import guarded
 
-    screen = Top(source)
+    screen = TopApp(source)
     with guarded(screen):
         words = screen.run()
     if words:

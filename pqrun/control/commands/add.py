@@ -10,17 +10,27 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from math import isfinite
 from typing import Any
 
-from pqrun.control.protocol import FULL, GONE, Answer, Rejected, Request, Steps, by_of, flag, is_whole
+from pqrun.control.protocol import (
+    FULL,
+    GONE,
+    Answer,
+    ClientRequest,
+    IncrementalAnswer,
+    Rejected,
+    flag,
+    is_whole,
+    origin_of,
+)
 from pqrun.core import values
 from pqrun.core import values as kinds
 from pqrun.core.dependencies import UnknownNeed
 from pqrun.core.errors import UserError
-from pqrun.core.expansion import Pairs, apart, layered, together
+from pqrun.core.expansion import Pairs, join_templates, layered, split_templates
 from pqrun.core.job import Command, JobSpec, Need, Priority, RetryPolicy
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.start_policy import ADDED
 from pqrun.core.text import is_printable
-from pqrun.input.defaults import Specs
+from pqrun.input.defaults import SpecBuilder
 from pqrun.journal.format import spec_facts, spec_of
 
 EMPTY = "the command is empty: say what to run"
@@ -29,7 +39,7 @@ _FIELDS = {*JobSpec._fields, *Command._fields, "retries"} - {"work"}
 _WHEN = ("ok", "ended", "failed")
 
 
-class Incoming:
+class JobPayload:
     """Makes jobs of what comes in; `defaults` has what the run says for jobs that don't say otherwise.
 
     `fit` raises UserError for what can't run where the run is.
@@ -69,9 +79,9 @@ class Incoming:
         return job
 
 
-def said_for_all(given: Mapping[str, Any]) -> dict[str, Any]:
+def settings_for_all(given: Mapping[str, Any]) -> dict[str, Any]:
     """What a command line says for all jobs, as facts of one that says nothing itself."""
-    facts = spec_facts(Specs(given).make("", {}, id="", named=False, file=None, line=0))
+    facts = spec_facts(SpecBuilder(given).make("", {}, id="", named=False, file=None, line=0))
     return {name: value for name, value in facts.items() if name not in OWN}
 
 
@@ -122,9 +132,9 @@ def _over(own: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
             both["retry"] = {**defaults["retry"], **own["retry"]}
         if "env" in own and "env" in defaults:
             below, above = (
-                together(_pairs(facts["env"]), facts.get("expand", ())) for facts in (defaults, own)
+                join_templates(_pairs(facts["env"]), facts.get("expand", ())) for facts in (defaults, own)
             )
-            both["env"], both["expand"] = apart(layered(below, above))
+            both["env"], both["expand"] = split_templates(layered(below, above))
     except (TypeError, ValueError):
         raise Rejected("not a job: its fields are not as `docs/control.md` has them") from None
     except UserError as error:
@@ -141,9 +151,9 @@ def _check_spec(spec: JobSpec) -> None:
     for name in ("timeout", "idle_timeout"):
         _must(getattr(spec, name) is None or _is_duration(getattr(spec, name)), name)
     _must(_is_duration(spec.grace), "grace")
-    _must(is_whole(spec.slots, 1, kinds.MOST_SLOTS), "slots")
+    _must(is_whole(spec.slots, 1, kinds.MAX_SLOTS), "slots")
     for name, count in spec.pools:
-        _must(isinstance(name, str) and is_whole(count, 1, kinds.MOST_SLOTS), "pools")
+        _must(isinstance(name, str) and is_whole(count, 1, kinds.MAX_SLOTS), "pools")
     _must(len(dict(spec.pools)) == len(spec.pools), "pools")
     _must(all(map(_is_text, spec.tags)), "tags")
     _must(all(is_whole(code, 0, 255) for code in spec.success_codes), "success_codes")
@@ -152,7 +162,7 @@ def _check_spec(spec: JobSpec) -> None:
     for name in ("allow_failure", "rerun"):
         _must(isinstance(getattr(spec, name), bool), name)
     _must(spec.on_lost in kinds.ON_LOST, "on_lost")
-    _must(is_whole(spec.max_lost, 0, kinds.MOST_RETRIES), "max_lost")
+    _must(is_whole(spec.max_lost, 0, kinds.MAX_RETRIES), "max_lost")
     _must(spec.creates is None or _is_text(spec.creates), "creates")
     _must(spec.file is None or _is_text(spec.file), "file")
 
@@ -177,7 +187,7 @@ def _check_command(command: Command) -> None:
 
 
 def _check_policy(policy: RetryPolicy) -> None:
-    _must(is_whole(policy.max, 0, kinds.MOST_RETRIES), "retries")
+    _must(is_whole(policy.max, 0, kinds.MAX_RETRIES), "retries")
     _must(_is_duration(policy.delay) and _is_duration(policy.max_delay), "retry")
     _must(_is_duration(policy.factor) and policy.factor <= 1000, "retry")
     _must(_is_duration(policy.jitter) and policy.jitter <= 1 and policy.backoff in kinds.BACKOFFS, "retry")
@@ -204,21 +214,21 @@ def _is_text(value: Any) -> bool:
 
 def _is_duration(value: Any) -> bool:
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and isfinite(value) and 0 <= value <= values.LONGEST
+    return number and isfinite(value) and 0 <= value <= values.MAX_SECONDS
 
 
 pass
 
-MOST_AT_ONCE = 1000
-SLICE = 250
+MAX_JOBS_PER_REQUEST = 1000
+JOBS_PER_TURN = 250
 
 
-class Offer:
+class AddRequest:
     """What one client wants to add. `wait`: what finds no room now may come later."""
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: ClientRequest) -> None:
         self.specs: list[JobSpec] = []
-        self.by = by_of(request)
+        self.by = origin_of(request)
         self.wait = flag(request, "wait")
         self._if_absent = flag(request, "if_absent")
         self._once = flag(request, "once")
@@ -239,7 +249,7 @@ class Offer:
         return (spec for spec in specs if not (spec.named and known(spec.id)))
 
 
-class Intake:
+class JobAdmission:
     """Where jobs come in. `defaults` has what the run says for jobs that don't say otherwise.
 
     `fit` raises UserError for what can't run where the run is.
@@ -248,20 +258,22 @@ class Intake:
     def __init__(
         self, defaults: dict[str, Any] | None = None, fit: Callable[[JobSpec], None] | None = None
     ) -> None:
-        self._incoming = Incoming(defaults, fit)
+        self._incoming = JobPayload(defaults, fit)
 
     def add(
-        self, request: Request, scheduler: Scheduler, now: float, offer: Offer | None = None
-    ) -> Answer | Offer | Steps:
+        self, request: ClientRequest, scheduler: Scheduler, now: float, offer: AddRequest | None = None
+    ) -> Answer | AddRequest | IncrementalAnswer:
         """An answer; steps to it; or an offer that is not complete yet, or finds no room and is to wait."""
         if scheduler.stopping is not None:
             raise Rejected("the run is stopping: it takes no more jobs", GONE)
         jobs, more = request.get("add"), flag(request, "more")
         if not isinstance(jobs, list) or not (jobs or offer):
             raise Rejected("`add` is a list of jobs")
-        if len(jobs) > MOST_AT_ONCE:
-            raise Rejected(f"more than {MOST_AT_ONCE:,} jobs in one message: say that there is `more`")
-        offer = offer or Offer(request)
+        if len(jobs) > MAX_JOBS_PER_REQUEST:
+            raise Rejected(
+                f"more than {MAX_JOBS_PER_REQUEST:,} jobs in one message: say that there is `more`"
+            )
+        offer = offer or AddRequest(request)
         offer.take(map(self._incoming.job, jobs), scheduler)
         if more and offer.wait:
             raise Rejected("an `add` that may `wait` is complete in itself: there can't be `more`")
@@ -274,15 +286,15 @@ class Intake:
             _check(offer.specs, scheduler)
             return offer
         make_sure_of_room(offer.specs, scheduler)
-        if len(offer.specs) > SLICE:
+        if len(offer.specs) > JOBS_PER_TURN:
             return _in_steps(offer, scheduler, now)
         _check(offer.specs, scheduler)
         return {"ids": _put_in(offer.specs, scheduler, now, offer.by)}
 
 
-def as_many_as_fit(offer: Offer, scheduler: Scheduler, now: float) -> list[str]:
+def as_many_as_fit(offer: AddRequest, scheduler: Scheduler, now: float) -> list[str]:
     """Puts in what there is room for; the ids. `Rejected` if what is left can't come in any more."""
-    fit = min(scheduler.max_queue - scheduler.backlog.added, SLICE)
+    fit = min(scheduler.max_queue - scheduler.backlog.added, JOBS_PER_TURN)
     if fit <= 0 or not offer.specs:
         return []
     specs, offer.specs = offer.specs[:fit], offer.specs[fit:]
@@ -322,7 +334,7 @@ def needs_first(specs: list[JobSpec]) -> list[JobSpec]:
     return ordered
 
 
-def _in_steps(offer: Offer, scheduler: Scheduler, now: float) -> Steps:
+def _in_steps(offer: AddRequest, scheduler: Scheduler, now: float) -> IncrementalAnswer:
     """Looks whether all of them can come in, then puts them in."""
     seen: set[str] = set()
     for specs in _slices(offer.specs):
@@ -339,7 +351,7 @@ def _in_steps(offer: Offer, scheduler: Scheduler, now: float) -> Steps:
 
 
 def _slices(specs: list[JobSpec]) -> Iterator[list[JobSpec]]:
-    return (specs[start : start + SLICE] for start in range(0, len(specs), SLICE))
+    return (specs[start : start + JOBS_PER_TURN] for start in range(0, len(specs), JOBS_PER_TURN))
 
 
 def _check(specs: Sequence[JobSpec], scheduler: Scheduler, seen: set[str] | None = None) -> None:

@@ -13,10 +13,10 @@ from pqrun.core.job import JobSpec
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.selectors import state_of
 from pqrun.core.task import Task
-from pqrun.core.text import duration_text
+from pqrun.core.text import format_duration
 from pqrun.core.unicode_json import as_json, bytes_beside
 
-A_PIECE = 200
+ROWS_PER_PIECE = 200
 
 
 class _Row(NamedTuple):
@@ -48,9 +48,9 @@ class Listing:
         beginning = as_json({"ok": True, **self._facts}, separators=(",", ":"))
         yield f'{beginning[:-1]},"jobs":['.encode()
         rows = self._in_order()
-        for start in range(0, len(rows), A_PIECE):
+        for start in range(0, len(rows), ROWS_PER_PIECE):
             comma = "," if start else ""
-            yield (comma + ",".join(map(self._entry, rows[start : start + A_PIECE]))).encode("ascii")
+            yield (comma + ",".join(map(self._entry, rows[start : start + ROWS_PER_PIECE]))).encode("ascii")
         yield b"]}\n"
 
     def entries(self) -> list[dict[str, Any]]:
@@ -119,7 +119,7 @@ def _command(run: str | tuple[str, ...]) -> str:
     return as_json(run) + more
 
 
-FEW = 5
+MAX_NAMED_JOBS = 5
 
 
 def why(task: Task, scheduler: Scheduler, now: float) -> str:
@@ -128,11 +128,11 @@ def why(task: Task, scheduler: Scheduler, now: float) -> str:
         case life.Pending():
             return _why_pending(task, scheduler)
         case life.Waiting(attempt, until):
-            return f"waits {duration_text(max(0.0, until - now))} for its attempt {attempt}"
+            return f"waits {format_duration(max(0.0, until - now))} for its attempt {attempt}"
         case life.Queued():
             return _why_queued(task, scheduler)
         case life.Running(attempt, started):
-            return f"runs for {duration_text(now - started)}, attempt {attempt}"
+            return f"runs for {format_duration(now - started)}, attempt {attempt}"
         case life.Stopping(reason=reason):
             return f"is being stopped ({reason})"
         case life.Unsettled():
@@ -146,15 +146,15 @@ def _why_pending(task: Task, scheduler: Scheduler) -> str:
     unmet = [f"{other.spec.id} ({state_of(other.state)})" for other in found if other is not None]
     if not unmet:
         return "needs a job that was interrupted"
-    more = f" and {len(unmet) - FEW} more" if len(unmet) > FEW else ""
-    return f"waits for {', '.join(unmet[:FEW])}{more}"
+    more = f" and {len(unmet) - MAX_NAMED_JOBS} more" if len(unmet) > MAX_NAMED_JOBS else ""
+    return f"waits for {', '.join(unmet[:MAX_NAMED_JOBS])}{more}"
 
 
 def _why_queued(task: Task, scheduler: Scheduler) -> str:
     if scheduler.stopping is not None:
         return "the run is stopping"
-    if scheduler.holding:
-        return scheduler.holding
+    if scheduler.hold_reason:
+        return scheduler.hold_reason
     for name, count in task.spec.pools:
         free = scheduler.ready.pools.free.get(name, 0)
         if free < count:

@@ -9,17 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
-from pqrun.control.commands.add import Offer, as_many_as_fit
-from pqrun.control.protocol import GONE, NONE, Answer, Rejected, Request, flag, refusal
+from pqrun.control.commands.add import AddRequest, as_many_as_fit
+from pqrun.control.protocol import GONE, NONE, Answer, ClientRequest, Rejected, flag, refusal
 from pqrun.core.job import Outcome
 from pqrun.core.scheduler import Scheduler
-from pqrun.core.selectors import ids_like, selected, selectors_of
+from pqrun.core.selectors import selected, selectors_of, similar_ids
 
 STOPPED = 3
-MOST_NAMES = 20
+MAX_NAMED_JOBS = 20
 
 
-class End(NamedTuple):
+class EndedJob(NamedTuple):
     """A job has ended so."""
 
     seq: int
@@ -27,42 +27,42 @@ class End(NamedTuple):
     allowed: bool
 
 
-class Waiting(Protocol):
+class PendingAnswer(Protocol):
     """A client's wish that can't be answered yet."""
 
-    def look(self, ended: Iterable[End], scheduler: Scheduler, now: float) -> Answer | None:
+    def look(self, ended: Iterable[EndedJob], scheduler: Scheduler, now: float) -> Answer | None:
         """The answer, if it is time for it."""
 
-    def last_word(self) -> Answer:
+    def on_run_ended(self) -> Answer:
         """The run is over before it was."""
 
 
-class ForRoom:
+class WaitForRoom:
     """For room in the queue; what fits goes in at once, the rest by and by."""
 
-    def __init__(self, offer: Offer) -> None:
+    def __init__(self, offer: AddRequest) -> None:
         self._offer = offer
         self._ids: list[str] = []
 
-    def look(self, ended: Iterable[End], scheduler: Scheduler, now: float) -> Answer | None:
+    def look(self, ended: Iterable[EndedJob], scheduler: Scheduler, now: float) -> Answer | None:
         """All ids when all jobs are in."""
         if scheduler.stopping is not None and self._offer.specs:
-            return self.last_word()
+            return self.on_run_ended()
         try:
             self._ids += as_many_as_fit(self._offer, scheduler, now)
         except Rejected as error:
             return {**refusal(error), "ids": self._ids}
         return None if self._offer.specs else {"ok": True, "ids": self._ids}
 
-    def last_word(self) -> Answer:
+    def on_run_ended(self) -> Answer:
         """What was added stays added."""
         return {**refusal(Rejected("the run ended before there was room", GONE)), "ids": self._ids}
 
 
-class ForJobs:
+class WaitForJobs:
     """For the end of jobs, or of `any` of them; without `jobs`: until none is left, and none is read."""
 
-    def __init__(self, request: Request, scheduler: Scheduler, *, endless: bool) -> None:
+    def __init__(self, request: ClientRequest, scheduler: Scheduler, *, endless: bool) -> None:
         self._one = flag(request, "any")
         self._endless = endless
         self._failed: list[str] = []
@@ -75,7 +75,7 @@ class ForJobs:
         else:
             self._choose(selectors_of(request), scheduler)
 
-    def look(self, ended: Iterable[End], scheduler: Scheduler, now: float) -> Answer | None:
+    def look(self, ended: Iterable[EndedJob], scheduler: Scheduler, now: float) -> Answer | None:
         """How they ended."""
         for end in ended:
             name = self._awaited.pop(end.seq, None)
@@ -91,17 +91,17 @@ class ForJobs:
             over = not self._awaited
         return self._answer() if over else None
 
-    def last_word(self) -> Answer:
+    def on_run_ended(self) -> Answer:
         """With jobs left that never ran."""
         return refusal(Rejected("the run was stopped before they had ended", STOPPED))
 
     def _choose(self, selectors: list[str], scheduler: Scheduler) -> None:
         for selector in selectors:
             if scheduler.find(selector) is None and self._has_ended(selector, scheduler):
-                outcome, allowed = scheduler.graph.fate_of(selector) or (Outcome.OK, False)
+                outcome, allowed = scheduler.graph.outcome_of(selector) or (Outcome.OK, False)
                 self._note(selector, outcome, allowed)
         self._awaited = {task.seq: task.spec.id for task in selected(selectors, scheduler)}
-        if like := ids_like(s for s in selectors if not scheduler.knows(s)):
+        if like := similar_ids(s for s in selectors if not scheduler.knows(s)):
             for job_id, outcome, allowed in scheduler.graph.ended():
                 if like(job_id):
                     self._note(job_id, outcome, allowed)
@@ -120,5 +120,5 @@ class ForJobs:
         ended, failed = len(self._ended), len(self._failed)
         return {
             "ok": True, "ended": ended, "failed": failed,
-            "ids": self._ended[:MOST_NAMES], "failed_ids": self._failed[:MOST_NAMES],
+            "ids": self._ended[:MAX_NAMED_JOBS], "failed_ids": self._failed[:MAX_NAMED_JOBS],
         }  # fmt: skip

@@ -29,7 +29,7 @@ class Address(NamedTuple):
     tls: Tls | None
 
 
-def checked(text: str) -> str:
+def check_address(text: str) -> str:
     """A cluster as `--on` names it; `ValueError` if it is none."""
     from urllib.parse import urlsplit
 
@@ -80,7 +80,7 @@ def is_loopback(host: str) -> bool:
 pass
 
 PACKAGE = "pqrun-cli"
-OLDEST = (2025, 12)
+MIN_VERSION = (2025, 12)
 
 
 def security_of(address: Address) -> Any:
@@ -121,8 +121,8 @@ async def check_versions(address: Address, here: str) -> str:
             raise UserError(
                 f"--on {address.given}: pqrun {ours} here, {there} on {who}: they have to be the same"
             )
-        if tuple(int(n) for n in dask.split(".")[:2] if n.isdigit()) < OLDEST:
-            oldest = ".".join(map(str, OLDEST))
+        if tuple(int(n) for n in dask.split(".")[:2] if n.isdigit()) < MIN_VERSION:
+            oldest = ".".join(map(str, MIN_VERSION))
             raise UserError(
                 f"--on {address.given}: distributed {here} here, {dask} on {who}: it takes {oldest} or newer"
             )

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from pqrun.core.job import Attempt, Exit, Key, Lost, NotStarted
-from pqrun.core.notices import Ended, Refused, Restarted, Started
+from pqrun.core.job import Attempt, AttemptId, Exit, LostExit, NotStarted
+from pqrun.core.notices import ProcessFinished, ProcessRestarted, ProcessStarted, StartRejected
 
-TOO_EARLY = "stopped before it started"
+STOPPED_EARLY = "stopped before it started"
 
 
-class Live:
+class RemoteAttempt:
     """An attempt that has not been answered. `nonce` names the start that was heard of first."""
 
     __slots__ = (
@@ -44,19 +44,21 @@ class Live:
         self.output: Any = None
 
 
-class Book:
+class RemoteAttempts:
     """The attempts at the cluster. `twice` tells of those that were started more than once."""
 
     def __init__(self) -> None:
-        self.live: dict[Key, Live] = {}
+        self.live: dict[AttemptId, RemoteAttempt] = {}
         self.twice: list[str] = []
 
-    def submit(self, attempt: Attempt) -> Live:
+    def submit(self, attempt: Attempt) -> RemoteAttempt:
         """It is on its way."""
-        self.live[attempt.key] = live = Live(attempt)
+        self.live[attempt.key] = live = RemoteAttempt(attempt)
         return live
 
-    def started(self, key: Key, nonce: str, worker: str, host: str, at: float) -> Started | Restarted | None:
+    def started(
+        self, key: AttemptId, nonce: str, worker: str, host: str, at: float
+    ) -> ProcessStarted | ProcessRestarted | None:
         """A runner says that it began."""
         live = self.live.get(key)
         if live is None or live.nonce == nonce:
@@ -64,11 +66,11 @@ class Book:
         if live.nonce:
             job = f"job {live.attempt.spec.id}, attempt {key.attempt}"
             self.twice.append(f"{job}: was started a second time, on {host} ({worker})")
-            return Restarted(key, host)
+            return ProcessRestarted(key, host)
         live.nonce, live.worker, live.host, live.began = nonce, worker, host, at
-        return Started(key, at, host)
+        return ProcessStarted(key, at, host)
 
-    def ended(self, report: Ended | Refused) -> Ended | Refused | None:
+    def ended(self, report: ProcessFinished | StartRejected) -> ProcessFinished | StartRejected | None:
         """A runner reports its end; `None` if another one has done so before."""
         live = self.live.pop(report.key, None)
         if live is None:
@@ -76,22 +78,26 @@ class Book:
         live.over = True
         return report
 
-    def lost(self, key: Key, why: str, now: float) -> Ended | None:
+    def lost(self, key: AttemptId, why: str, now: float) -> ProcessFinished | None:
         """Nobody will report its end."""
         live = self.live.get(key)
-        return None if live is None else self._answer(live, Lost(why, gone=True), now, stopped=live.asked)
+        return (
+            None
+            if live is None
+            else self._answer(live, LostExit(why, worker_lost=True), now, stopped=live.asked)
+        )
 
-    def withdrawn(self, key: Key, now: float) -> Ended | None:
+    def never_started(self, key: AttemptId, now: float) -> ProcessFinished | None:
         """It was asked to stop, and no worker had begun it, nor will."""
         live = self.live.get(key)
-        return None if live is None else self._answer(live, NotStarted(126, TOO_EARLY), now, stopped=True)
+        return None if live is None else self._answer(live, NotStarted(126, STOPPED_EARLY), now, stopped=True)
 
-    def impossible(self, key: Key, why: str, now: float) -> Ended | None:
+    def impossible(self, key: AttemptId, why: str, now: float) -> ProcessFinished | None:
         """It can't be run at this cluster."""
         live = self.live.get(key)
         return None if live is None else self._answer(live, NotStarted(126, why), now, stopped=False)
 
-    def missing(self, known: set[Key], asked_about: set[Key]) -> list[Key]:
+    def missing(self, known: set[AttemptId], asked_about: set[AttemptId]) -> list[AttemptId]:
         """Of those that were asked about, who is unknown to the cluster for the second time running."""
         gone = []
         for key in asked_about & self.live.keys():
@@ -101,10 +107,10 @@ class Book:
                 gone.append(key)
         return gone
 
-    def _answer(self, live: Live, exit: Exit, now: float, *, stopped: bool) -> Ended:
+    def _answer(self, live: RemoteAttempt, exit: Exit, now: float, *, stopped: bool) -> ProcessFinished:
         key = live.attempt.key
         del self.live[key]
         live.over = True
         # What never said that it began has taken no time: by that it is told apart afterwards.
         began = now if live.began is None else live.began
-        return Ended(key, exit, stopped, began, now, where=live.host)
+        return ProcessFinished(key, exit, stopped, began, now, where=live.host)

@@ -9,63 +9,63 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from pqrun.core.errors import UserError
-from pqrun.core.job import JobSpec, Key
+from pqrun.core.job import AttemptId, JobSpec
 from pqrun.core.settings import Settings
-from pqrun.core.start_policy import Bearing
+from pqrun.core.start_policy import Headroom
 from pqrun.engine.clock import Clock
 from pqrun.engine.engine import Engine
-from pqrun.engine.machine_load import Machine, count_workers
+from pqrun.engine.machine_load import LoadMonitor, count_workers
 from pqrun.engine.reactor import Reactor
 from pqrun.executors.dask.address import Tls, address_of
-from pqrun.executors.dask.connection import Link
+from pqrun.executors.dask.connection import SchedulerConnection
 from pqrun.executors.local.backend import PeakOf
-from pqrun.journal.run_record import Record
+from pqrun.journal.run_record import RunRecord
 
 if TYPE_CHECKING:
     from pqrun.executors.dask.executor import DaskExecutor
 
 
-class Reach(Machine):
+class ClusterLoad(LoadMonitor):
     """Bears nothing while the cluster is out of reach, or has no worker."""
 
-    def __init__(self, link: Link, load: float | None, memfree: int | None) -> None:
+    def __init__(self, link: SchedulerConnection, load: float | None, memfree: int | None) -> None:
         super().__init__(load, memfree)
         self._link = link
 
-    def bearing(self, now: float, running: Callable[[], Sized]) -> Bearing:
+    def headroom(self, now: float, running: Callable[[], Sized]) -> Headroom:
         """Who comes back says so: that needs no look."""
         if not self._link.slots:
-            self.looks_at = inf
+            self.next_check_at = inf
             away = self._link.client is None
             none = (
                 "no worker of the cluster can write" if self._link.workers else "the cluster has no workers"
             )
             why = "the connection to the cluster broke" if away else none
-            return Bearing(0, why, "on")
-        if self.looks_at == inf:
-            self.looks_at = -inf
-        return super().bearing(now, running)
+            return Headroom(0, why, "on")
+        if self.next_check_at == inf:
+            self.next_check_at = -inf
+        return super().headroom(now, running)
 
 
-class Afar:
+class DaskBackend:
     """A cluster, connected to before anything of the run is created."""
 
-    warden = guarded = None  # each worker has its own watchdogs
+    watchdogs = guarded = None  # each worker has its own watchdogs
 
     def __init__(self, settings: Settings, jobs: Iterable[JobSpec], load: float | None) -> None:
         self._settings = settings
         if settings.output == "raw":
             raise UserError("--output raw passes output straight through: that can't be done from afar")
         for job in jobs:
-            self.fit(job)
+            self.validate_job(job)
         tls = Tls(settings.tls_ca, settings.tls_cert, settings.tls_key)
-        self._link = Link(address_of(settings.on, tls, insecure=settings.insecure))
+        self._link = SchedulerConnection(address_of(settings.on, tls, insecure=settings.insecure))
         self._executor: DaskExecutor | None = None
         self._limited = False
-        self.machine: Machine = Reach(self._link, load, settings.memfree)
+        self.machine: LoadMonitor = ClusterLoad(self._link, load, settings.memfree)
         self._link.open()
 
-    def fit(self, job: JobSpec) -> None:
+    def validate_job(self, job: JobSpec) -> None:
         """`UserError` for what a cluster can't do."""
         if job.slots > 1:
             where = f"{job.file}:{job.line}: " if job.file else ""
@@ -75,16 +75,16 @@ class Afar:
                 "say what it needs of a worker with `pools`"
             )
 
-    def open(self, record: Record, directory: str, reactor: Reactor) -> None:
+    def open(self, record: RunRecord, directory: str, reactor: Reactor) -> None:
         """Nothing has to be there on this machine."""
         self._record = record
         self._directory = directory
 
-    def report_path(self, key: Key) -> str:
+    def report_path(self, key: AttemptId) -> str:
         """It is on another machine."""
         return f"{self._record.workspace}/{key.seq}.{key.attempt}.report"
 
-    def tell_socket(self, path: str) -> None:
+    def set_control_socket(self, path: str) -> None:
         """A socket of this machine is of no use there."""
 
     def short(self, *spare: Callable[[], None]) -> None:
@@ -100,14 +100,14 @@ class Afar:
     ) -> DaskExecutor:
         """Takes the run there."""
         from pqrun.executors.dask.executor import DaskExecutor
-        from pqrun.executors.dask.worker_plugin import Errand
+        from pqrun.executors.dask.worker_plugin import RunConfig
 
         record = self._record
         follow = self._settings.output == "line"
         prompt = follow or self._settings.events is not None
         self._executor = DaskExecutor(
             self._link,
-            Errand("", record.run_id, self._directory, record.token, follow, prompt),
+            RunConfig("", record.run_id, self._directory, record.token, follow, prompt),
             clock=clock,
             reporter=engine,
             logs=record.logs,
@@ -126,10 +126,10 @@ class Afar:
     def close(self) -> list[str]:
         """What went otherwise than it should, in words."""
         self._link.close()
-        return self._executor.book.twice if self._executor is not None else []
+        return self._executor.attempts.twice if self._executor is not None else []
 
 
-def _how_to_end(record: Record) -> str:
+def _how_to_end(record: RunRecord) -> str:
     """What to do about a run that waits for its cluster."""
     later = (
         f", and `pqrun resume {shlex.quote(record.address)}` goes on with it later" if record.address else ""

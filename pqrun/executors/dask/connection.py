@@ -17,13 +17,13 @@ from math import inf
 from threading import Thread
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from pqrun.core.errors import OwnFailure, UserError
-from pqrun.core.job import Key
+from pqrun.core.errors import InternalFailure, UserError
+from pqrun.core.job import AttemptId
 from pqrun.engine.threads import start_thread
 from pqrun.executors.dask.address import Address, check_versions, security_of
 
 if TYPE_CHECKING:
-    from pqrun.executors.dask.worker_plugin import Errand
+    from pqrun.executors.dask.worker_plugin import RunConfig
 
 
 Answered = TypeVar("Answered")
@@ -52,18 +52,18 @@ pass
 
 
 T = TypeVar("T")
-Stops = list[tuple[Key, bool]]
-PATIENCE = 10.0
-FIRST_PATIENCE = 5.0
-LOOK = 0.1
-LOOK_FOR_MISSING = 10.0
-TRY_AGAIN = 0.3
-LONGEST_QUESTION = 3.0
-LONGEST_CLOSE = 2.0
-LONGEST_KNOCK = 1.0
+Stops = list[tuple[AttemptId, bool]]
+CONNECT_TIMEOUT_SECONDS = 10.0
+FIRST_CONNECT_TIMEOUT_SECONDS = 5.0
+POLL_INTERVAL_SECONDS = 0.1
+MISSING_CHECK_INTERVAL_SECONDS = 10.0
+RECONNECT_INTERVAL_SECONDS = 0.3
+QUERY_TIMEOUT_SECONDS = 3.0
+CLOSE_TIMEOUT_SECONDS = 2.0
+PROBE_TIMEOUT_SECONDS = 1.0
 LONG_AWAY = 30.0
 TELL_AGAIN = 600.0
-FIRST_NEWS = 0.1
+FIRST_MESSAGE_WAIT_SECONDS = 0.1
 
 
 class WorkerFacts(NamedTuple):
@@ -74,24 +74,24 @@ class WorkerFacts(NamedTuple):
     lacks: str = ""
 
 
-class Ears(NamedTuple):
+class ConnectionCallbacks(NamedTuple):
     """Who is told, in the link's thread: of a runner's news, of other workers or slots, of a break, of how
     many seconds the scheduler has been away or silent, of its return, of which attempts it knows, of a mistake
     of ours. `heard` waits until what was told has been taken in.
     """
 
-    hear: Callable[..., None]
-    heard: Callable[[set[Key]], Coroutine[Any, Any, None]]
-    changed: Callable[[], None]
-    broke: Callable[[str], None]
+    on_message: Callable[..., None]
+    on_batch_end: Callable[[set[AttemptId]], Coroutine[Any, Any, None]]
+    on_workers_changed: Callable[[], None]
+    on_disconnect: Callable[[str], None]
     away: Callable[[float], None]
-    back: Callable[[], None]
-    counted: Callable[[set[tuple[int, int]]], None]
+    on_reconnect: Callable[[], None]
+    on_keys_counted: Callable[[set[tuple[int, int]]], None]
     asked_about: Callable[[], None]
-    failed: Callable[[BaseException], None]
+    on_failure: Callable[[BaseException], None]
 
 
-class Link:
+class SchedulerConnection:
     """`client` is the present connection; there is none while the scheduler is away."""
 
     def __init__(self, address: Address) -> None:
@@ -131,13 +131,13 @@ class Link:
             self.close()
             raise
 
-    def begin(self, errand: Errand, ears: Ears) -> None:
+    def begin(self, errand: RunConfig, ears: ConnectionCallbacks) -> None:
         """Takes this run to the cluster."""
-        self._errand, self._ears = errand, ears
+        self._run_config, self._callbacks = errand, ears
         try:
             self.wait_for(self._join())
         except Exception as error:
-            raise OwnFailure(f"{self.address.given} does not take the run: {in_words(error)}") from error
+            raise InternalFailure(f"{self.address.given} does not take the run: {in_words(error)}") from error
 
     def call(self, function: Callable[..., object], *arguments: Any) -> None:
         """Has something done in the link's thread, soon; never waits."""
@@ -158,20 +158,20 @@ class Link:
         answers = await result_of(asked) or {}  # else it is breaking, or none of these workers is left
         return [answer for answer in answers.values() if answer is not None]
 
-    async def stop(self, wanted: Stops, workers: list[str] | None = None) -> list[list[Key]] | None:
+    async def stop(self, wanted: Stops, workers: list[str] | None = None) -> list[list[AttemptId]] | None:
         """Has workers stop these; which those of each worker are, None if the scheduler doesn't answer.
 
         Then the workers are asked themselves, which also tells the ends of what has ended by that.
         """
         from pqrun.executors.dask.worker_plugin import stop_here
 
-        answers = await result_of(self.ask_workers(stop_here, wanted, workers=workers), LONGEST_QUESTION)
+        answers = await result_of(self.ask_workers(stop_here, wanted, workers=workers), QUERY_TIMEOUT_SECONDS)
         if answers is None:
             stop = [[*key, force] for key, force in wanted]
             await asyncio.gather(*(self._hear_the_rest(worker, stop=stop) for worker in list(self.workers)))
         return answers
 
-    async def read(self, worker: str, key: Key, stream: int, start: int) -> tuple[bytes, bool] | None:
+    async def read(self, worker: str, key: AttemptId, stream: int, start: int) -> tuple[bytes, bool] | None:
         """A piece of an attempt's output, and whether there is more; None if it can't be had."""
         from pqrun.executors.dask.worker_plugin import read_here
 
@@ -200,20 +200,20 @@ class Link:
     async def _first(self) -> None:
         given = self.address.given
         try:
-            async with asyncio.timeout(FIRST_PATIENCE):
+            async with asyncio.timeout(FIRST_CONNECT_TIMEOUT_SECONDS):
                 there = await check_versions(self.address, self._here)
         except UserError:
             raise
         except TimeoutError:
             raise UserError(
-                f"--on {given}: no Dask scheduler answers at {self.address.url} within {FIRST_PATIENCE:g} s"
+                f"--on {given}: no Dask scheduler answers at {self.address.url} within {FIRST_CONNECT_TIMEOUT_SECONDS:g} s"
             ) from None
         except Exception as error:
             raise UserError(
                 f"--on {given}: no Dask scheduler answers at {self.address.url}: {in_words(error)}"
             ) from None
         try:
-            self.client = await self._connected(PATIENCE)
+            self.client = await self._connected(CONNECT_TIMEOUT_SECONDS)
         except Exception as error:
             raise UserError(
                 f"--on {given}: distributed {self._here} here and {there} there do not work together: "
@@ -236,19 +236,19 @@ class Link:
 
     async def _join(self) -> None:
         """Registers what runs there, and has its news told here."""
-        from pqrun.executors.dask.scheduler_plugin import Watch, tell_workers
-        from pqrun.executors.dask.worker_plugin import Runner
+        from pqrun.executors.dask.scheduler_plugin import RunWatchPlugin, tell_workers
+        from pqrun.executors.dask.worker_plugin import JobRunnerPlugin
 
         self._generation += 1
-        errand = self._errand
+        errand = self._run_config
         # Another name each time: what was left of the one before may still be on its way out.
         self.name = name = f"pqrun-{errand.run_id}-{self._generation}"
         self._hears.clear()
         self.client.subscribe_topic(name, self._hear)
-        await self.client.register_plugin(Runner(errand._replace(name=name)), name=name)
-        await self.client.register_plugin(Watch(name, errand.run_id, self.client.id), name=name)
+        await self.client.register_plugin(JobRunnerPlugin(errand._replace(name=name)), name=name)
+        await self.client.register_plugin(RunWatchPlugin(name, errand.run_id, self.client.id), name=name)
         # Subscriptions take a way of their own: until the first news come, nobody knows whether it is there.
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
             while not await self._is_hearing():
                 await self.client.run_on_scheduler(tell_workers, name)
         if self._watching is None:
@@ -257,7 +257,7 @@ class Link:
 
     async def _is_hearing(self) -> bool:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(FIRST_NEWS):
+            async with asyncio.timeout(FIRST_MESSAGE_WAIT_SECONDS):
                 await self._hears.wait()
         return self._hears.is_set()
 
@@ -267,34 +267,36 @@ class Link:
                 self._hears.set()
                 self.workers = {name: WorkerFacts(*facts) for name, facts in pickle.loads(told).items()}
                 self.slots = sum(facts.slots for facts in self.workers.values() if not facts.lacks)
-                self._ears.changed()
+                self._callbacks.on_workers_changed()
             else:
-                self._ears.hear(kind, seq, attempt, nonce, worker, told)
+                self._callbacks.on_message(kind, seq, attempt, nonce, worker, told)
 
     async def _watch(self) -> None:
         """Notices that the connection broke, and makes it again; asks now and then what is known there."""
-        look = self.loop.time() + LOOK_FOR_MISSING
+        look = self.loop.time() + MISSING_CHECK_INTERVAL_SECONDS
         while True:
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(POLL_INTERVAL_SECONDS)
             if self._is_broken():
                 await self._make_again()
             elif self.loop.time() >= look:
-                look = self.loop.time() + LOOK_FOR_MISSING
+                look = self.loop.time() + MISSING_CHECK_INTERVAL_SECONDS
                 await self._count()
 
     def _watch_ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._ears.failed(error)
+            self._callbacks.on_failure(error)
 
     async def _count(self) -> None:
         from pqrun.executors.dask.scheduler_plugin import known_keys
 
-        self._ears.asked_about()
+        self._callbacks.asked_about()
         asked_at = self.loop.time()
-        known = await result_of(self.client.run_on_scheduler(known_keys, self._errand.run_id), PATIENCE)
+        known = await result_of(
+            self.client.run_on_scheduler(known_keys, self._run_config.run_id), CONNECT_TIMEOUT_SECONDS
+        )
         if known is not None:
             self._tell_at = inf
-            self._ears.counted({(key[0], key[1]) for key in known})
+            self._callbacks.on_keys_counted({(key[0], key[1]) for key in known})
         else:
             self._is_silent(asked_at)
 
@@ -304,7 +306,7 @@ class Link:
             self._silent_since, self._tell_at = since, since + LONG_AWAY
         elif self.loop.time() >= self._tell_at:
             self._tell_at = self.loop.time() + TELL_AGAIN
-            self._ears.away(self.loop.time() - self._silent_since)
+            self._callbacks.away(self.loop.time() - self._silent_since)
 
     def _is_broken(self) -> bool:
         client = self.client
@@ -318,39 +320,39 @@ class Link:
         arguments = security_of(self.address).get_connection_args("client")
 
         async def ask() -> Any:
-            async with rpc(worker, timeout=LONGEST_KNOCK, connection_args=arguments) as there:
+            async with rpc(worker, timeout=PROBE_TIMEOUT_SECONDS, connection_args=arguments) as there:
                 return await getattr(there, self.name)(**question)
 
-        return await result_of(ask(), LONGEST_QUESTION)
+        return await result_of(ask(), QUERY_TIMEOUT_SECONDS)
 
     async def _hear_the_rest(self, worker: str, **question: Any) -> None:
         """What it had to report and the scheduler has not passed on."""
         facts = await self._ask_past(worker, **question)
         for fact in facts or ():
-            self._ears.hear(*fact)
+            self._callbacks.on_message(*fact)
         if facts:
-            await self._ears.heard({Key(*fact[1:3]) for fact in facts})
+            await self._callbacks.on_batch_end({AttemptId(*fact[1:3]) for fact in facts})
             await self._ask_past(worker, heard=[fact[1:3] for fact in facts])  # it waits for that
 
     async def _make_again(self) -> None:
         client, self.client = self.client, None
         workers, self.workers, self.slots = list(self.workers), {}, 0
         await asyncio.gather(*map(self._hear_the_rest, workers))
-        self._ears.broke(f"the connection to the scheduler at {self.address.url} broke")
-        await result_of(client._close(fast=True), LONGEST_CLOSE)
+        self._callbacks.on_disconnect(f"the connection to the scheduler at {self.address.url} broke")
+        await result_of(client._close(fast=True), CLOSE_TIMEOUT_SECONDS)
         self._tell_at = inf
         since = self.loop.time()
-        while not await result_of(self._enter(), PATIENCE + PATIENCE):
+        while not await result_of(self._enter(), CONNECT_TIMEOUT_SECONDS + CONNECT_TIMEOUT_SECONDS):
             self._is_silent(since)
             client, self.client = self.client, None
             if client is not None:
-                await result_of(client._close(fast=True), LONGEST_CLOSE)
-            await asyncio.sleep(TRY_AGAIN)
+                await result_of(client._close(fast=True), CLOSE_TIMEOUT_SECONDS)
+            await asyncio.sleep(RECONNECT_INTERVAL_SECONDS)
         self._tell_at = inf
-        self._ears.back()
+        self._callbacks.on_reconnect()
 
     async def _enter(self) -> bool:
-        self.client = await self._connected(PATIENCE)
+        self.client = await self._connected(CONNECT_TIMEOUT_SECONDS)
         self._comm = self.client.scheduler_comm
         await self._join()
         return True
@@ -360,4 +362,4 @@ class Link:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
         if self.client is not None:
-            await result_of(self.client._close(), LONGEST_CLOSE)
+            await result_of(self.client._close(), CLOSE_TIMEOUT_SECONDS)

@@ -14,38 +14,40 @@ from collections.abc import Callable, Coroutine
 from math import inf
 from typing import Any
 
-from pqrun.core.job import Attempt, Key, Lost
-from pqrun.core.notices import Ended, Refused
-from pqrun.core.text import duration_text
+from pqrun.core.job import Attempt, AttemptId, LostExit
+from pqrun.core.notices import ProcessFinished, StartRejected
+from pqrun.core.text import format_duration
 from pqrun.engine.clock import Clock
 from pqrun.engine.executor import Reporter
-from pqrun.executors.dask.attempts import Book, Live
-from pqrun.executors.dask.connection import Ears, Link
-from pqrun.executors.dask.output import Outputs
-from pqrun.executors.dask.worker_plugin import Errand, run_attempt
+from pqrun.executors.dask.attempts import RemoteAttempt, RemoteAttempts
+from pqrun.executors.dask.connection import ConnectionCallbacks, SchedulerConnection
+from pqrun.executors.dask.output import RemoteOutputs
+from pqrun.executors.dask.worker_plugin import RunConfig, run_attempt
 from pqrun.output.store import Logs
 
-URGENCY = 10
-PAUSE = 0.01
+DASK_PRIORITY = 10
+SEND_INTERVAL_SECONDS = 0.01
 
 
-class Sender:
+class SubmissionBatcher:
     """What Dask takes to learn of one attempt it needs for some too: while enough is there, it may wait."""
 
-    def __init__(self, link: Link, run_id: str, failed: Callable[[Key, str], None]) -> None:
+    def __init__(
+        self, link: SchedulerConnection, run_id: str, failed: Callable[[AttemptId, str], None]
+    ) -> None:
         self._link = link
         self._run_id = run_id
         self._failed = failed
-        self._outbox: list[tuple[Live, bool]] = []
+        self._outbox: list[tuple[RemoteAttempt, bool]] = []
         self._due = False
 
-    def put(self, live: Live, *, again: bool, there: int) -> None:
+    def put(self, live: RemoteAttempt, *, again: bool, there: int) -> None:
         """`again`: it was lost before, and goes ahead of its equals; so many are at the cluster already."""
         self._outbox.append((live, again))
         if not self._due and self._link.client is not None:
             self._due = True
             if there - len(self._outbox) >= 2 * self._link.slots:
-                self._link.loop.call_later(PAUSE, self._send)
+                self._link.loop.call_later(SEND_INTERVAL_SECONDS, self._send)
             else:
                 self._link.loop.call_soon(self._send)
 
@@ -58,11 +60,11 @@ class Sender:
         if self._link.client is None:
             return
         outbox, self._outbox = self._outbox, []
-        alike: dict[tuple[int, tuple[tuple[str, int], ...]], list[Live]] = defaultdict(list)
+        alike: dict[tuple[int, tuple[tuple[str, int], ...]], list[RemoteAttempt]] = defaultdict(list)
         for live, again in outbox:
             if not live.over:
                 spec = live.attempt.spec
-                alike[spec.priority * URGENCY + again, spec.pools].append(live)
+                alike[spec.priority * DASK_PRIORITY + again, spec.pools].append(live)
         for (priority, pools), lives in alike.items():
             try:
                 futures = self._link.client.map(
@@ -82,13 +84,13 @@ class Sender:
 
 pass
 
-WINDOW = 4
-PATIENCE_FOR_RESOURCES = 3.0
-LOOK_FOR_RESOURCES = 0.25
-LONGEST_SILENCE = 30.0
-LONGEST_GOODBYE = 8.0
-LONGEST_FINISH = 5.0
-PATIENCE_AFTER_BREAK = 30.0
+ATTEMPTS_PER_SLOT = 4
+RESOURCES_TIMEOUT_SECONDS = 3.0
+RESOURCES_CHECK_INTERVAL_SECONDS = 0.25
+MAX_SILENCE_SECONDS = 30.0
+CLOSE_TIMEOUT_SECONDS = 8.0
+FINISH_TIMEOUT_SECONDS = 5.0
+RECONNECT_TIMEOUT_SECONDS = 30.0
 
 
 class DaskExecutor:
@@ -99,8 +101,8 @@ class DaskExecutor:
 
     def __init__(
         self,
-        link: Link,
-        errand: Errand,
+        link: SchedulerConnection,
+        errand: RunConfig,
         *,
         clock: Clock,
         reporter: Reporter,
@@ -110,9 +112,9 @@ class DaskExecutor:
         say: Callable[[str], object] = lambda _text: None,
         how_to_end: str = "",
     ) -> None:
-        self.book = Book()
-        self._link = link
-        self._errand = errand
+        self.attempts = RemoteAttempts()
+        self._connection = link
+        self._run_config = errand
         self._clock = clock
         self._reporter = reporter
         self._fail = fail
@@ -122,35 +124,35 @@ class DaskExecutor:
         self._lacking: dict[str, str] = {}
         self._ahead: dict[str, float] = {}
         self._was_lost: set[int] = set()
-        self._stops: dict[Key, bool] = {}
-        self._obeying = False
+        self._stops: dict[AttemptId, bool] = {}
+        self._stopping = False
         self._tasks: set[asyncio.Task[None]] = set()
-        self._finishing: dict[Key, asyncio.Task[None]] = {}
-        self._asked_about: set[Key] = set()
+        self._finishing: dict[AttemptId, asyncio.Task[None]] = {}
+        self._asked_about: set[AttemptId] = set()
         self._closed = False
         self._judges_at = -inf
-        self._sender = Sender(link, errand.run_id, self._lose)
-        self._outputs = Outputs(link, reporter, logs, follow=errand.follow, fail=fail, do=self._do)
+        self._sender = SubmissionBatcher(link, errand.run_id, self._lose)
+        self._outputs = RemoteOutputs(link, reporter, logs, follow=errand.follow, fail=fail, do=self._do)
 
     def open(self) -> None:
         """Takes the run to the cluster."""
-        ears = Ears(
+        ears = ConnectionCallbacks(
             self._hear, self._heard, self._changed, self._broke, self._away, self._back, self._counted,
             self._ask_about, self._fail,
         )  # fmt: skip
-        self._link.begin(self._errand, ears)
+        self._connection.begin(self._run_config, ears)
 
     # As an executor, from any thread
 
     def capacity(self) -> int:
         """As many as may be at the cluster: its slots, and a few more so that none of them is idle."""
-        slots, limit = self._link.slots, self._limit
-        return limit if limit is not None and limit < slots else slots * WINDOW
+        slots, limit = self._connection.slots, self._limit
+        return limit if limit is not None and limit < slots else slots * ATTEMPTS_PER_SLOT
 
     @property
     def slots(self) -> int:
         """As many as can run at a time."""
-        slots, limit = self._link.slots, self._limit
+        slots, limit = self._connection.slots, self._limit
         return slots if limit is None else min(slots, limit)
 
     def resize(self, count: int) -> None:
@@ -159,22 +161,22 @@ class DaskExecutor:
 
     def start(self, attempt: Attempt) -> None:
         """Hands it on."""
-        self._link.call(self._begin, attempt)
+        self._connection.call(self._begin, attempt)
 
-    def stop(self, key: Key, *, force: bool) -> None:
+    def stop(self, key: AttemptId, *, force: bool) -> None:
         """Has it asked to end, or killed, wherever it is."""
-        self._link.call(self._ask_to_stop, key, force)
+        self._connection.call(self._ask_to_stop, key, force)
 
-    def output_of(self, key: Key) -> Any:
+    def output_of(self, key: AttemptId) -> Any:
         """What a running attempt has printed, as far as it is here; None if nothing is."""
-        live = self.book.live.get(key)
+        live = self.attempts.live.get(key)
         return None if live is None else live.output
 
     def live(self) -> list[Any]:
         """What would have to be stopped with this process: nothing, they are elsewhere."""
         return []
 
-    def leaders(self) -> dict[Key, int]:
+    def leaders(self) -> dict[AttemptId, int]:
         """None of them is a process of this machine that could be looked at."""
         return {}
 
@@ -182,48 +184,50 @@ class DaskExecutor:
         """Ends what runs there, and lets go of the cluster."""
         if not self._closed:
             self._closed = True
-            self._link.wait_for(self._end_all())
-            self._link.close()
+            self._connection.wait_for(self._end_all())
+            self._connection.close()
 
     # In the link's thread
 
     def _begin(self, attempt: Attempt) -> None:
-        live = self.book.submit(attempt)
+        live = self.attempts.submit(attempt)
         spec = attempt.spec
         if spec.slots > 1:
-            self._answer(self.book.impossible(attempt.key, "a job on a cluster takes one slot", self._now()))
+            self._answer(
+                self.attempts.impossible(attempt.key, "a job on a cluster takes one slot", self._now())
+            )
         elif spec.pools:
             self._do(self._submit_where_possible(live))
         else:
             self._submit(live)
 
-    async def _submit_where_possible(self, live: Live) -> None:
+    async def _submit_where_possible(self, live: RemoteAttempt) -> None:
         """Waits for a little while for a worker that has what the job takes."""
         key, wanted = live.attempt.key, live.attempt.spec.pools
-        until = self._now() + PATIENCE_FOR_RESOURCES
+        until = self._now() + RESOURCES_TIMEOUT_SECONDS
         while not live.over:
-            offers = [facts.resources for facts in self._link.workers.values()]
+            offers = [facts.resources for facts in self._connection.workers.values()]
             if any(all(offer.get(name, 0) >= count for name, count in wanted) for offer in offers):
                 return self._submit(live)
-            if self._link.client is None:
-                until = self._now() + PATIENCE_FOR_RESOURCES
+            if self._connection.client is None:
+                until = self._now() + RESOURCES_TIMEOUT_SECONDS
             elif self._now() >= max(until, self._judges_at):
                 asks = " ".join(f"{name}={count}" for name, count in wanted)
                 why = (
                     f"no worker of the cluster has {asks}: start one with `dask worker --resources '{asks}'`"
                 )
                 self._say(f"job {live.attempt.spec.id}: {why}")
-                return self._answer(self.book.impossible(key, why, self._now()))
-            await asyncio.sleep(LOOK_FOR_RESOURCES)
+                return self._answer(self.attempts.impossible(key, why, self._now()))
+            await asyncio.sleep(RESOURCES_CHECK_INTERVAL_SECONDS)
 
-    def _submit(self, live: Live) -> None:
+    def _submit(self, live: RemoteAttempt) -> None:
         again = live.attempt.key.seq in self._was_lost
-        self._sender.put(live, again=again, there=len(self.book.live))
+        self._sender.put(live, again=again, there=len(self.attempts.live))
 
     def _hear(self, kind: str, seq: int, attempt: int, nonce: str, worker: str, told: bytes) -> None:
         """One of the cluster's news; what comes too late is dropped."""
-        key = Key(seq, attempt)
-        live = self.book.live.get(key)
+        key = AttemptId(seq, attempt)
+        live = self.attempts.live.get(key)
         if kind == "gone":
             self._lose(key, told.decode())
         if kind == "gone" or live is None:
@@ -235,18 +239,20 @@ class DaskExecutor:
         match kind:
             case "started":
                 (started,) = facts
-                news = self.book.started(key, nonce, worker, started.where, started.at + ahead)
+                news = self.attempts.started(key, nonce, worker, started.where, started.at + ahead)
                 if news is not None:  # nobody is woken for it, as on this machine
-                    self._reporter.post(news, urgent=self._errand.prompt)
+                    self._reporter.post(news, urgent=self._run_config.prompt)
             case "news":
                 self._reporter.post(facts[0])
             case "refused":
-                self._answer(self.book.ended(facts[0]), live)
+                self._answer(self.attempts.ended(facts[0]), live)
             case "grew":
                 self._outputs.grew(live, worker)
             case "ended":
                 report, sizes, within = facts
-                if isinstance(report.exit, Lost) and report.exit.gone:  # its worker is to blame, and says so
+                if (
+                    isinstance(report.exit, LostExit) and report.exit.worker_lost
+                ):  # its worker is to blame, and says so
                     return self._lose(key, report.exit.why)
                 began = live.began if live.nonce == nonce and live.began is not None else report.began + ahead
                 ended = min(now, began + report.ended - report.began)
@@ -254,7 +260,12 @@ class DaskExecutor:
                 self._ended(live, worker, report, sizes, within)
 
     def _ended(
-        self, live: Live, worker: str, report: Ended, sizes: tuple[int, int], within: tuple[bytes, bytes]
+        self,
+        live: RemoteAttempt,
+        worker: str,
+        report: ProcessFinished,
+        sizes: tuple[int, int],
+        within: tuple[bytes, bytes],
     ) -> None:
         if sum(sizes) == sum(map(len, within)) and self._outputs.take_at_once(live, within):
             self._conclude(live, report)
@@ -264,32 +275,36 @@ class DaskExecutor:
             self._finishing[report.key] = task
             task.add_done_callback(lambda _: self._finishing.pop(report.key))
 
-    async def _heard(self, keys: set[Key]) -> None:
+    async def _heard(self, keys: set[AttemptId]) -> None:
         """When the output of these has been taken, too."""
         if tasks := [task for key, task in self._finishing.items() if key in keys]:
-            await asyncio.wait(tasks, timeout=LONGEST_FINISH)
+            await asyncio.wait(tasks, timeout=FINISH_TIMEOUT_SECONDS)
 
-    async def _finish(self, live: Live, worker: str, report: Ended, sizes: tuple[int, int]) -> None:
+    async def _finish(
+        self, live: RemoteAttempt, worker: str, report: ProcessFinished, sizes: tuple[int, int]
+    ) -> None:
         """Without the rest of what it has printed it has not ended."""
         if not await self._outputs.take_rest(live, worker, sizes):
             self._lose(report.key, f"its output was lost with its worker {worker}")
         if not live.over:
             self._conclude(live, report)
 
-    def _conclude(self, live: Live, report: Ended) -> None:
+    def _conclude(self, live: RemoteAttempt, report: ProcessFinished) -> None:
         self._outputs.finish(live)
-        end = self.book.ended(report)
-        if isinstance(end, Ended):
+        end = self.attempts.ended(report)
+        if isinstance(end, ProcessFinished):
             self._answer(end._replace(output=live.output), live)
 
-    def _lose(self, key: Key, why: str) -> None:
-        live = self.book.live.get(key)
+    def _lose(self, key: AttemptId, why: str) -> None:
+        live = self.attempts.live.get(key)
         if live is not None:
             self._was_lost.add(key.seq)
             self._outputs.finish(live)
-            self._answer(self.book.lost(key, why, self._now()), live)
+            self._answer(self.attempts.lost(key, why, self._now()), live)
 
-    def _answer(self, news: Ended | Refused | None, live: Live | None = None) -> None:
+    def _answer(
+        self, news: ProcessFinished | StartRejected | None, live: RemoteAttempt | None = None
+    ) -> None:
         """What ends an attempt; Dask forgets it."""
         if live is not None and live.future is not None:
             live.future.release()
@@ -299,43 +314,43 @@ class DaskExecutor:
 
     # Stops
 
-    def _ask_to_stop(self, key: Key, force: bool) -> None:
-        live = self.book.live.get(key)
+    def _ask_to_stop(self, key: AttemptId, force: bool) -> None:
+        live = self.attempts.live.get(key)
         if live is None or live.forced or (live.asked and not force):
             return
         live.asked, live.forced = True, force
         self._stops[key] = force
         if force:
-            self._link.loop.call_later(LONGEST_SILENCE, self._give_up, key, live)
-        if not self._obeying:
-            self._obeying = True
-            self._do(self._obey())
+            self._connection.loop.call_later(MAX_SILENCE_SECONDS, self._give_up, key, live)
+        if not self._stopping:
+            self._stopping = True
+            self._do(self._carry_out_stop())
 
-    async def _obey(self) -> None:
+    async def _carry_out_stop(self) -> None:
         """Tells the workers; what none of them has begun is taken back."""
         while self._stops:
             wanted, self._stops = self._stops, {}
-            lives = [live for key in wanted if (live := self.book.live.get(key)) is not None]
+            lives = [live for key in wanted if (live := self.attempts.live.get(key)) is not None]
             known = {live.worker for live in lives}
-            answers = await self._link.stop(list(wanted.items()), None if "" in known else list(known))
-            met = {Key(*key) for answer in answers or () for key in answer}
+            answers = await self._connection.stop(list(wanted.items()), None if "" in known else list(known))
+            met = {AttemptId(*key) for answer in answers or () for key in answer}
             for live in lives if answers is not None else ():
                 key = live.attempt.key
                 if key not in met and not live.nonce and not live.over:
-                    self._answer(self.book.withdrawn(key, self._now()), live)
-        self._obeying = False
+                    self._answer(self.attempts.never_started(key, self._now()), live)
+        self._stopping = False
 
-    def _give_up(self, key: Key, live: Live) -> None:
+    def _give_up(self, key: AttemptId, live: RemoteAttempt) -> None:
         if not live.over:
             self._lose(key, f"its worker {live.worker} does not answer")
 
     async def _end_all(self) -> None:
-        for key in list(self.book.live):
+        for key in list(self.attempts.live):
             self._ask_to_stop(key, True)
-        until = self._now() + LONGEST_GOODBYE
-        while self.book.live and self._link.client is not None and self._now() < until:
+        until = self._now() + CLOSE_TIMEOUT_SECONDS
+        while self.attempts.live and self._connection.client is not None and self._now() < until:
             await asyncio.sleep(0.01)
-        for key in list(self.book.live):
+        for key in list(self.attempts.live):
             self._lose(key, "the run was ended, and its worker did not answer")
         for task in list(self._tasks):
             task.cancel()
@@ -344,7 +359,7 @@ class DaskExecutor:
     # The cluster
 
     def _changed(self) -> None:
-        workers, before = self._link.workers, self._lacking
+        workers, before = self._connection.workers, self._lacking
         self._lacking = {worker: facts.lacks for worker, facts in workers.items() if facts.lacks}
         for worker, lacks in self._lacking.items():
             if worker not in before:
@@ -357,33 +372,33 @@ class DaskExecutor:
 
     def _away(self, seconds: float) -> None:
         self._say(
-            f"the scheduler at {self._link.address.url} has not answered for {duration_text(seconds)}: the run "
+            f"the scheduler at {self._connection.address.url} has not answered for {format_duration(seconds)}: the run "
             f"waits for it. {self._how_to_end}"
         )
 
     def _broke(self, why: str) -> None:
         if not self._closed:
             self._say(f"{why}; the run waits for it to come back. {self._how_to_end}".rstrip())
-        for key, live in list(self.book.live.items()):
+        for key, live in list(self.attempts.live.items()):
             if live.future is not None:  # else it was never sent, and waits
                 self._lose(key, why)
         self._reporter.post()
 
     def _back(self) -> None:
-        self._judges_at = self._now() + PATIENCE_AFTER_BREAK  # workers come back one by one
+        self._judges_at = self._now() + RECONNECT_TIMEOUT_SECONDS  # workers come back one by one
         self._sender.back()
 
     def _ask_about(self) -> None:
-        self._asked_about = {key for key, live in self.book.live.items() if live.future is not None}
+        self._asked_about = {key for key, live in self.attempts.live.items() if live.future is not None}
 
     def _counted(self, known: set[tuple[int, int]]) -> None:
-        for key in self.book.missing({Key(*own) for own in known}, self._asked_about):
+        for key in self.attempts.missing({AttemptId(*own) for own in known}, self._asked_about):
             self._lose(key, "the scheduler does not know it any more")
 
     # Small things
 
     def _do(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = self._link.loop.create_task(work)
+        task = self._connection.loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._done)
         return task

@@ -10,29 +10,29 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from pqrun.core.errors import OwnFailure
-from pqrun.core.job import Key
-from pqrun.core.notices import Grew
+from pqrun.core.errors import InternalFailure
+from pqrun.core.job import AttemptId
+from pqrun.core.notices import OutputAdvanced
 from pqrun.engine.executor import Reporter
-from pqrun.executors.dask.attempts import Live
-from pqrun.executors.dask.connection import Link
+from pqrun.executors.dask.attempts import RemoteAttempt
+from pqrun.executors.dask.connection import SchedulerConnection
 from pqrun.output.store import Capture, Logs
 
-Do = Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
+Submit = Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
 
 
-class Outputs:
+class RemoteOutputs:
     """`follow`: output is taken as it comes, and told in `Grew`."""
 
     def __init__(
         self,
-        link: Link,
+        link: SchedulerConnection,
         reporter: Reporter,
         logs: Logs,
         *,
         follow: bool,
         fail: Callable[[BaseException], None],
-        do: Do,
+        do: Submit,
     ) -> None:
         self._link = link
         self._reporter = reporter
@@ -40,14 +40,14 @@ class Outputs:
         self._follow = follow
         self._fail = fail
         self._do = do
-        self._following: dict[Key, asyncio.Task[None]] = {}
+        self._following: dict[AttemptId, asyncio.Task[None]] = {}
 
-    def grew(self, live: Live, worker: str) -> None:
+    def grew(self, live: RemoteAttempt, worker: str) -> None:
         """There is more of it at its worker."""
         if live.attempt.key not in self._following:
             self._following[live.attempt.key] = self._do(self._take_some(live, worker))
 
-    def take_at_once(self, live: Live, within: tuple[bytes, bytes]) -> bool:
+    def take_at_once(self, live: RemoteAttempt, within: tuple[bytes, bytes]) -> bool:
         """All of it came with the report; False if there is some of it here already."""
         if live.output is not None or live.attempt.key in self._following:
             return False
@@ -57,7 +57,7 @@ class Outputs:
                 stream.put(data, by_line=self._follow)
         return True
 
-    async def take_rest(self, live: Live, worker: str, sizes: tuple[int, int]) -> bool:
+    async def take_rest(self, live: RemoteAttempt, worker: str, sizes: tuple[int, int]) -> bool:
         """All that is not here yet; False if that can't be had any more."""
         while (following := self._following.get(live.attempt.key)) is not None:
             await asyncio.wait([following])
@@ -66,20 +66,20 @@ class Outputs:
                 return False
         return True
 
-    def finish(self, live: Live) -> None:
+    def finish(self, live: RemoteAttempt) -> None:
         """No more will come."""
         if live.output is not None:
             try:
                 live.output.finish()
-            except OwnFailure as failure:
+            except InternalFailure as failure:
                 self._fail(failure)
 
-    async def _take_some(self, live: Live, worker: str) -> None:
+    async def _take_some(self, live: RemoteAttempt, worker: str) -> None:
         for number in (1, 2):
             await self._take(live, worker, number)
         self._following.pop(live.attempt.key, None)
 
-    async def _take(self, live: Live, worker: str, number: int, size: int | None = None) -> bool:
+    async def _take(self, live: RemoteAttempt, worker: str, number: int, size: int | None = None) -> bool:
         """What is there of a stream, all of `size` if that is known."""
         key = live.attempt.key
         more = True
@@ -98,12 +98,12 @@ class Outputs:
                 return size is None
             try:
                 stream.put(data, by_line=self._follow)
-            except OwnFailure as failure:
+            except InternalFailure as failure:
                 self._fail(failure)
                 return True
             except OSError as error:
-                self._fail(OwnFailure(f"cannot write {stream.path}: {error.strerror}"))
+                self._fail(InternalFailure(f"cannot write {stream.path}: {error.strerror}"))
                 return True
             if self._follow and stream.last_line_end:
-                self._reporter.post(Grew(key, number, stream.last_line_end, stream))
+                self._reporter.post(OutputAdvanced(key, number, stream.last_line_end, stream))
         return True

@@ -19,7 +19,7 @@ from distributed.diagnostics.plugin import SchedulerPlugin
 NO_WORKER = "no worker"
 
 
-class Watch(SchedulerPlugin):
+class RunWatchPlugin(SchedulerPlugin):
     """Follows one run's keys and tells under its topic what became of them without a report."""
 
     def __init__(self, name: str, run: str, client: str) -> None:

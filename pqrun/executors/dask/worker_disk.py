@@ -12,13 +12,13 @@ import os
 from collections.abc import Callable
 from threading import get_ident
 
-from pqrun.core.job import Exit, Lost, NotStarted
-from pqrun.output.store import PIECE, write_all
+from pqrun.core.job import Exit, LostExit, NotStarted
+from pqrun.output.store import COPY_CHUNK_BYTES, write_all
 
-LOOK = 2.0
+CHECK_INTERVAL_SECONDS = 2.0
 
 
-class Room:
+class WorkerDisk:
     """A directory for one run. `lacks` says why nothing can be written there, empty if it can.
 
     `tell(lacks)` is called in the worker's loop when that has changed, and now and then while there is no room,
@@ -40,7 +40,7 @@ class Room:
             os.makedirs(self.directory, 0o700, exist_ok=True)
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             try:
-                write_all(fd, bytes(PIECE))
+                write_all(fd, bytes(COPY_CHUNK_BYTES))
             finally:
                 os.unlink(path)
                 os.close(fd)
@@ -66,12 +66,12 @@ class Room:
     async def _watch(self) -> None:
         while self.lacks and not self._closed.is_set():
             try:
-                await asyncio.wait_for(self._closed.wait(), LOOK)
+                await asyncio.wait_for(self._closed.wait(), CHECK_INTERVAL_SECONDS)
             except TimeoutError:
                 await asyncio.to_thread(self.look)  # the disk may be a distant one
                 self._tell(self.lacks)
 
 
-def may_lack_room(exit: Exit) -> bool:
+def may_be_disk_full(exit: Exit) -> bool:
     """Whether output may have been lost, or a script or a text for stdin may not have been written."""
-    return isinstance(exit, Lost) or (isinstance(exit, NotStarted) and exit.code == 126)
+    return isinstance(exit, LostExit) or (isinstance(exit, NotStarted) and exit.code == 126)

@@ -11,14 +11,14 @@ from collections.abc import Iterable
 from threading import Lock
 from typing import Any
 
-from pqrun.core.job import Key
+from pqrun.core.job import AttemptId
 
-SOON = 0.02
+FLUSH_INTERVAL_SECONDS = 0.02
 
 Fact = tuple[str, int, int, str, str, bytes]
 
 
-class Telling:
+class MessageBatcher:
     """Any thread puts news in; the worker's loop sends them, under one topic."""
 
     def __init__(self, worker: Any, topic: str) -> None:
@@ -28,38 +28,38 @@ class Telling:
         self._lock = Lock()
         self._outbox: list[Fact] = []
         self._due = self._ticking = False
-        self._unheard: dict[Key, Fact] = {}
+        self._unacknowledged: dict[AttemptId, Fact] = {}
 
     def put(self, fact: Fact, *, at_once: bool) -> None:
         """`at_once`, or within 20 ms."""
         with self._lock:
             self._outbox.append(fact)
             if fact[0] == "ended":
-                self._unheard[Key(fact[1], fact[2])] = fact
+                self._unacknowledged[AttemptId(fact[1], fact[2])] = fact
             if at_once and not self._due:
                 self._due = True
                 self._loop.call_soon_threadsafe(self._send)
             elif not (at_once or self._ticking):
                 self._ticking = True
-                self._loop.call_soon_threadsafe(self._loop.call_later, SOON, self._tick)
+                self._loop.call_soon_threadsafe(self._loop.call_later, FLUSH_INTERVAL_SECONDS, self._tick)
 
-    def heard(self, keys: Iterable[Key]) -> None:
+    def acknowledged(self, keys: Iterable[AttemptId]) -> None:
         """Pqrun has their reports."""
         with self._lock:
             for key in keys:
-                self._unheard.pop(key, None)
+                self._unacknowledged.pop(key, None)
 
-    def unheard(self) -> list[Fact]:
+    def unacknowledged(self) -> list[Fact]:
         """Reports of ends of which nobody knows whether they have arrived."""
         with self._lock:
-            return list(self._unheard.values())
+            return list(self._unacknowledged.values())
 
     def _tick(self) -> None:
         with self._lock:  # it goes on while there is something to send: waking this thread costs more
             self._ticking = bool(self._outbox)
         if self._ticking:
             self._send()
-            self._loop.call_later(SOON, self._tick)
+            self._loop.call_later(FLUSH_INTERVAL_SECONDS, self._tick)
 
     def _send(self) -> None:
         with self._lock:

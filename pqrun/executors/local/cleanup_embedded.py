@@ -14,27 +14,27 @@ import time
 from collections.abc import Callable, Iterator
 from math import inf
 
-from pqrun.executors.local.cleanup import LOOK_AGAIN, Containment, LeftoverWait
-from pqrun.executors.local.ownership import Member
+from pqrun.executors.local.cleanup import LOOK_AGAIN, LeftoverWait, ProcessCleanup
+from pqrun.executors.local.ownership import JobProcesses
 from pqrun.executors.local.procfs import (
     LINUX,
-    LONGEST_EXEC,
+    MAX_EXEC_SECONDS,
     UNKILLABLE,
     Process,
     all_processes,
     be_subreaper,
     environment_of,
     is_subreaper,
-    look_at,
     newest_pid,
-    send,
+    read_stat,
+    signal_if_same,
 )
 
-TOO_SHORT_TO_COME_ROUND = 0.3
-MOST_IN_TURN = 300
+MIN_PID_WRAP_SECONDS = 0.3
+MAX_PIDS_PROBED = 300
 
 
-class PoliteContainment(Containment):
+class ScanningCleanup(ProcessCleanup):
     """Ends what a job leaves as far as it shows whose it is; the program's other children are not touched.
 
     Orphans go where they always went, so they are searched for among all processes at a job's end.
@@ -54,22 +54,22 @@ class PoliteContainment(Containment):
         """No sweep takes a child without a sign for a job's."""
         return start()
 
-    def enter(self, member: Member, pid: int) -> None:
+    def enter(self, member: JobProcesses, pid: int) -> None:
         """A job's leader runs."""
         self._entered[pid] = time.monotonic()
         super().enter(member, pid)
 
-    def leave(self, member: Member) -> None:
+    def leave(self, member: JobProcesses) -> None:
         """It could not be started, or not be ended."""
         self._entered.pop(member.pid, None)
         super().leave(member)
 
-    def tidy(self) -> None:
+    def reap_orphans(self) -> None:
         """What ends by itself meanwhile is reaped when its job ends."""
 
-    def sweep(
+    def end_leftovers(
         self,
-        member: Member,
+        member: JobProcesses,
         *,
         grace: float,
         hurry: Callable[[], bool],
@@ -78,11 +78,11 @@ class PoliteContainment(Containment):
         """Ends what is left of a job whose leader has ended and is not reaped."""
         entered = self._entered.pop(member.pid, 0.0)
         if not LINUX:
-            super().sweep(member, grace=grace, hurry=hurry, waits=waits)
+            super().end_leftovers(member, grace=grace, hurry=hurry, waits=waits)
             return
         if member.keep:
             waits().until_closed(hurry)
-            self._kin.leave(member)
+            self._ownership.leave(member)
             return
         wait: LeftoverWait | None = None
         kill_at = inf
@@ -99,8 +99,8 @@ class PoliteContainment(Containment):
                     break
                 time.sleep(0.02)
                 continue
-            left = [process for process in those if process.lives]
-            if now >= kill_at + UNKILLABLE or not (left or (executing and now < began + LONGEST_EXEC)):
+            left = [process for process in those if process.is_alive]
+            if now >= kill_at + UNKILLABLE or not (left or (executing and now < began + MAX_EXEC_SECONDS)):
                 break
             if not left:
                 time.sleep(LOOK_AGAIN)
@@ -112,10 +112,12 @@ class PoliteContainment(Containment):
                 for process in left:
                     if force or process.pid not in ended:
                         with contextlib.suppress(PermissionError):
-                            send(process, *((signal.SIGKILL,) if force else (signal.SIGTERM, signal.SIGCONT)))
+                            signal_if_same(
+                                process, *((signal.SIGKILL,) if force else (signal.SIGTERM, signal.SIGCONT))
+                            )
                     ended[process.pid] = process
             wait.until_ended(left[0].pid)  # all of them must end, so that one is enough to wait for
-        self._kin.leave(member)
+        self._ownership.leave(member)
 
     def close(self, *, grace: float = 0.0) -> None:
         """Orphans go where they went before."""
@@ -123,25 +125,25 @@ class PoliteContainment(Containment):
             be_subreaper(wanted=False)
 
 
-def _those_of(member: Member, entered: float) -> tuple[list[Process], bool]:
+def _those_of(member: JobProcesses, entered: float) -> tuple[list[Process], bool]:
     """What there is of a job: in its session or group, with its mark, and below those; not its leader.
 
     And whether there may be more of it, for some process does not show its variables yet.
     """
-    leader = look_at(member.pid)
-    born = leader.born if leader is not None else 0
+    leader = read_stat(member.pid)
+    born = leader.start_time if leader is not None else 0
     found: dict[int, Process] = {}
     others: list[Process] = []
     executing = False
     for process in _born_since(member.pid, entered):
-        if process.pid == member.pid or process.born < born:
+        if process.pid == member.pid or process.start_time < born:
             continue
         environment: bytes | None = b""
         theirs = member.pid in (process.session, process.group)
         if not theirs:
             with contextlib.suppress(OSError):
                 environment = environment_of(process.pid)
-        if theirs or member.mark in (environment or b""):
+        if theirs or member.marker in (environment or b""):
             found[process.pid] = process
         else:
             others.append(process)
@@ -161,13 +163,13 @@ def _born_since(pid: int, entered: float) -> Iterator[Process]:
     """
     newest = newest_pid()
     number = pid + 1
-    if not (time.monotonic() - entered < TOO_SHORT_TO_COME_ROUND and pid <= newest < pid + MOST_IN_TURN):
+    if not (time.monotonic() - entered < MIN_PID_WRAP_SECONDS and pid <= newest < pid + MAX_PIDS_PROBED):
         yield from all_processes()
         number, newest = newest + 1, newest_pid()
     # One that has forked and ended since the last look has left its child among the newest.
-    while number <= newest < number + MOST_IN_TURN:
+    while number <= newest < number + MAX_PIDS_PROBED:
         with contextlib.suppress(OSError):
-            if process := look_at(number):
+            if process := read_stat(number):
                 yield process
         number += 1
         if number > newest:
@@ -177,7 +179,7 @@ def _born_since(pid: int, entered: float) -> Iterator[Process]:
 def _reap(processes: list[Process]) -> None:
     """As a subreaper: those that are dead by now. Some have another parent, who does it himself."""
     for process in processes:
-        now = look_at(process.pid)
-        if now is not None and now.born == process.born and not now.lives:
+        now = read_stat(process.pid)
+        if now is not None and now.start_time == process.start_time and not now.is_alive:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(process.pid, os.WNOHANG)

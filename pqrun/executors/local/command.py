@@ -9,26 +9,26 @@ import os
 import resource
 from collections.abc import Callable, Sequence
 
-from pqrun.core.expansion import TooLong, expanded, pool_variable
-from pqrun.core.job import Attempt, Command, Key, NotStarted, Priority
+from pqrun.core.expansion import ValueTooLong, expanded, pool_variable
+from pqrun.core.job import Attempt, AttemptId, Command, NotStarted, Priority
 from pqrun.executors.local import user_paths as stdins
 from pqrun.executors.local.created_file import Creation
-from pqrun.executors.local.environment import TREE, inherited, jobserver_descriptors
-from pqrun.executors.local.ownership import Member, marks
-from pqrun.executors.local.shell_bypass import Direct
-from pqrun.executors.local.spawn import SHELL, failure_told, no_option, spawn, spawn_uncaptured
+from pqrun.executors.local.environment import TREE_VARIABLE, inherited, jobserver_descriptors
+from pqrun.executors.local.ownership import JobProcesses, markers
+from pqrun.executors.local.shell_bypass import ShellBypass
+from pqrun.executors.local.spawn import DEFAULT_SHELL, no_option, parse_exec_failure, spawn, spawn_uncaptured
 from pqrun.executors.local.user_paths import Directories, interruptible, is_here, logical
 
-LONGEST_ARGUMENT = 100_000
-LONGEST_VARIABLE = 131_072
-LONGEST_DESCENT = 4096
+MAX_ARGUMENT_BYTES = 100_000
+MAX_VARIABLE_BYTES = 131_072
+MAX_MARKER_BYTES = 4096
 SPARE_DESCRIPTORS = 12
-FOR_LOGS = 2
-PASSING = frozenset({errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+LOG_DESCRIPTORS = 2
+TRANSIENT_ERRNOS = frozenset({errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 PRIORITIES = {priority: priority.name.lower().encode() for priority in Priority}
 
 
-class Unstartable(Exception):
+class StartError(Exception):
     """It can't be started, and never will be: 127 not found, 126 anything else."""
 
     def __init__(self, code: int, message: str) -> None:
@@ -36,7 +36,7 @@ class Unstartable(Exception):
         self.code = code
 
 
-class Launcher:
+class CommandBuilder:
     """Starts commands of one run.
 
     `directory` is where jobs start, `workspace` a private directory for reports and scripts, `token`
@@ -61,11 +61,11 @@ class Launcher:
         self._directory = directory
         self._here = is_here(directory)
         self._workspace = workspace
-        self.mark, self.kept_mark = marks(token)
-        self._above = _whole_path(os.environb.get(TREE, b""))
-        self._scripts: dict[Key, str] = {}
+        self.marker, self.kept_marker = markers(token)
+        self._ancestors = _whole_path(os.environb.get(TREE_VARIABLE, b""))
+        self._scripts: dict[AttemptId, str] = {}
         self._inherited = [b"%b=%b" % (name, value) for name, value in inherited().items() if name != b"PWD"]
-        self._direct = Direct()
+        self._direct = ShellBypass()
         self._directories = Directories()
         self._path = os.environ.get("PATH")
         self._pwd = b"PWD=" + os.fsencode(logical(directory))
@@ -74,20 +74,20 @@ class Launcher:
         self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         self._descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
-    def member(self, attempt: Attempt, slot: int) -> Member:
+    def member(self, attempt: Attempt, slot: int) -> JobProcesses:
         """The job's process tree, for containment."""
-        return Member(self._mark_of(attempt), attempt.spec.work.keep_leftovers, slot)
+        return JobProcesses(self._marker_of(attempt), attempt.spec.work.keep_leftovers, slot)
 
     def check_room(self, descriptor: int, running: int) -> None:
         """Raises EMFILE while there are still descriptors left for pqrun itself and what runs."""
-        if descriptor >= self._descriptors - SPARE_DESCRIPTORS - FOR_LOGS * running:
+        if descriptor >= self._descriptors - SPARE_DESCRIPTORS - LOG_DESCRIPTORS * running:
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
-    def report_path(self, key: Key) -> str:
+    def report_path(self, key: AttemptId) -> str:
         """The attempt's `$PQRUN_REPORT`."""
         return f"{self._workspace}/{key.seq}.{key.attempt}.report"
 
-    def clean_up(self, key: Key, *, report: bool = False) -> None:
+    def clean_up(self, key: AttemptId, *, report: bool = False) -> None:
         """Removes what an attempt has left in the workspace."""
         if report:
             with contextlib.suppress(OSError):
@@ -111,18 +111,18 @@ class Launcher:
             command = self._with_values(attempt, command, slot)
         try:
             if directory is not None:
-                self._directories.look_at(directory, stopped)
+                self._directories.check(directory, stopped)
             words = self._direct_words(command, directory) or self._words(command)
             if words is None:
-                words = [*(command.shell or SHELL)[:-1], self._script(attempt.key, command)]
+                words = [*(command.shell or DEFAULT_SHELL)[:-1], self._script(attempt.key, command)]
             argv = [self._encode(word) for word in words]
             environment = self._environment_of(attempt, command, slot)
             if any(b"\0" in word for word in argv):
-                raise Unstartable(126, "cannot be started: there is a NUL character in the command")
+                raise StartError(126, "cannot be started: there is a NUL character in the command")
             if command.stdin is not None:
                 path = os.path.join(directory or self._directory, self._as_path(command.stdin))
                 if (opened := self._stdin(command.stdin, path, stopped)) is None:
-                    argv = stdins.reading(path, argv)
+                    argv = stdins.read_from_fifo(path, argv)
                 else:
                     stdin = opened
             cwd = None if directory is None else os.fsencode(directory)
@@ -133,7 +133,7 @@ class Launcher:
             )
         except ValueError as error:  # text that no encoding can hold
             self.clean_up(attempt.key)
-            raise Unstartable(126, f"cannot be started: {error}") from None
+            raise StartError(126, f"cannot be started: {error}") from None
         except OSError as error:
             self.clean_up(attempt.key)
             raise self.explain(error, attempt) from None
@@ -150,13 +150,13 @@ class Launcher:
         path = os.path.join(directory, self._as_path(creates))
         return interruptible(lambda: Creation(creates, path), stopped)
 
-    def never_ran(self, attempt: Attempt, stderr: bytes) -> NotStarted | None:
+    def exec_failure(self, attempt: Attempt, stderr: bytes) -> NotStarted | None:
         """What is to be said of a process that ended with 255 because it could not be executed."""
-        error = failure_told(stderr)
+        error = parse_exec_failure(stderr)
         if error is None:
             return None
         told = self.explain(error, attempt)
-        return NotStarted(told.code if isinstance(told, Unstartable) else 126, str(told))
+        return NotStarted(told.code if isinstance(told, StartError) else 126, str(told))
 
     def _directory_of(self, command: Command) -> str | None:
         if command.cwd is None:
@@ -185,16 +185,16 @@ class Launcher:
         run = command.run
         if isinstance(run, tuple):
             return list(run)
-        shell = command.shell or SHELL
+        shell = command.shell or DEFAULT_SHELL
         if (
-            len(run) * 4 > LONGEST_ARGUMENT
-            and len(self._encode(run)) > LONGEST_ARGUMENT
+            len(run) * 4 > MAX_ARGUMENT_BYTES
+            and len(self._encode(run)) > MAX_ARGUMENT_BYTES
             and shell[-1] == "-c"
         ):
             return None
         return [*shell, no_option(run)]
 
-    def _script(self, key: Key, command: Command) -> str:
+    def _script(self, key: AttemptId, command: Command) -> str:
         """A file that holds a long command."""
         assert isinstance(command.run, str)
         path = f"{self._workspace}/{key.seq}.{key.attempt}.script"
@@ -203,10 +203,10 @@ class Launcher:
             with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
                 file.write(self._encode(command.run) + b"\n")
         except OSError as error:
-            if error.errno in PASSING:
+            if error.errno in TRANSIENT_ERRNOS:
                 raise
             self.clean_up(key)
-            raise Unstartable(126, f"cannot write its script {path}: {error.strerror}") from None
+            raise StartError(126, f"cannot write its script {path}: {error.strerror}") from None
         return path
 
     def _stdin(self, stdin: str, path: str, stopped: Callable[[], bool]) -> int | None:
@@ -214,13 +214,13 @@ class Launcher:
         is_text = "\n" in stdin
         try:
             if is_text:
-                return stdins.of_text(self._encode(stdin), self._workspace)
-            return stdins.opened(path, stopped)
+                return stdins.stdin_of_text(self._encode(stdin), self._workspace)
+            return stdins.open_stdin(path, stopped)
         except OSError as error:
-            if error.errno in PASSING:
+            if error.errno in TRANSIENT_ERRNOS:
                 raise
             what = f"write its stdin in {self._workspace}" if is_text else f"read its stdin {stdin}"
-            raise Unstartable(126, f"cannot {what}: {error.strerror}") from None
+            raise StartError(126, f"cannot {what}: {error.strerror}") from None
 
     def _with_values(self, attempt: Attempt, command: Command, slot: int) -> Command:
         """The command with its templates expanded from what it gets otherwise."""
@@ -236,8 +236,8 @@ class Launcher:
         theirs = tuple(pair for pair in command.env if pair[0] not in ours)
         try:
             return command._replace(env=expanded(theirs, command.expand, value_of), expand=())
-        except TooLong as error:
-            raise Unstartable(126, f"cannot be started: {error}") from None
+        except ValueTooLong as error:
+            raise StartError(126, f"cannot be started: {error}") from None
 
     def _environment_of(self, attempt: Attempt, command: Command, slot: int) -> list[bytes]:
         own = self._own_variables(attempt, command, slot)
@@ -265,15 +265,15 @@ class Launcher:
             b"PARALLEL_JOBSLOT=%d" % slot,
         ]
         own.append(self._pwd_of(command))
-        own.append(b"%b=%b%b" % (TREE, self._above, self._mark_of(attempt)))
+        own.append(b"%b=%b%b" % (TREE_VARIABLE, self._ancestors, self._marker_of(attempt)))
         if self.socket:
             own.append(b"PQRUN_SOCKET=%b" % os.fsencode(self.socket))
         for pool, share in attempt.pools:
             own.append(b"%b=%b" % (pool_variable(pool).encode(), share.encode()))
         return own
 
-    def _mark_of(self, attempt: Attempt) -> bytes:
-        mark = self.kept_mark if attempt.spec.work.keep_leftovers else self.mark
+    def _marker_of(self, attempt: Attempt) -> bytes:
+        mark = self.kept_marker if attempt.spec.work.keep_leftovers else self.marker
         return b"%b%d.%d/" % (mark, attempt.key.seq, attempt.key.attempt)
 
     def _pwd_of(self, command: Command) -> bytes:
@@ -293,10 +293,10 @@ class Launcher:
 
     def _value(self, name: str, value: str) -> bytes:
         encoded = self._encode(value)
-        if len(self._encode(name)) + len(encoded) + 2 > LONGEST_VARIABLE:
-            raise Unstartable(126, f"cannot be started: variable {name} is too long ({len(encoded)} bytes)")
+        if len(self._encode(name)) + len(encoded) + 2 > MAX_VARIABLE_BYTES:
+            raise StartError(126, f"cannot be started: variable {name} is too long ({len(encoded)} bytes)")
         if b"\0" in encoded:
-            raise Unstartable(126, f"cannot be started: there is a NUL character in variable {name}")
+            raise StartError(126, f"cannot be started: there is a NUL character in variable {name}")
         return encoded
 
     def close(self) -> None:
@@ -306,18 +306,18 @@ class Launcher:
     def explain(self, error: OSError, attempt: Attempt) -> Exception:
         """The same, for people: `Unstartable`, or the error itself if it may pass."""
         command: Command = attempt.spec.work
-        if error.errno in PASSING:
+        if error.errno in TRANSIENT_ERRNOS:
             return error
         if error.errno == errno.E2BIG:
-            return Unstartable(126, "cannot be started: its arguments and environment are too long")
+            return StartError(126, "cannot be started: its arguments and environment are too long")
         if error.filename == "cwd":
             directory = self._directory_of(command) or self._directory
-            return Unstartable(126, f"cannot be started in {directory}: {error.strerror}")
-        run = command.run[0] if isinstance(command.run, tuple) else (command.shell or SHELL)[0]
+            return StartError(126, f"cannot be started in {directory}: {error.strerror}")
+        run = command.run[0] if isinstance(command.run, tuple) else (command.shell or DEFAULT_SHELL)[0]
         code = 127 if error.errno == errno.ENOENT else 126
-        return Unstartable(code, f"cannot run {run}: {error.strerror}")
+        return StartError(code, f"cannot run {run}: {error.strerror}")
 
 
 def _whole_path(above: bytes) -> bytes:
     """The marks of the jobs that this process is in, outermost first; not more than will fit."""
-    return above[:LONGEST_DESCENT].rpartition(b"/")[0]
+    return above[:MAX_MARKER_BYTES].rpartition(b"/")[0]

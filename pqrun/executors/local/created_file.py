@@ -11,7 +11,7 @@ import contextlib
 import errno
 import os
 
-from pqrun.core.job import Exit, Exited, JobSpec, Said
+from pqrun.core.job import Exit, ExitedWith, JobSpec, SelfReport
 
 SUFFIX = ".failed"
 MAX_KEPT = 100
@@ -33,9 +33,9 @@ class Creation:
         """Whether it was there before the attempt."""
         return self._found is not None
 
-    def settle(self, spec: JobSpec, exit: Exit, said: Said, *, stopped: bool) -> Said:
+    def settle(self, spec: JobSpec, exit: Exit, said: SelfReport, *, stopped: bool) -> SelfReport:
         """Move aside what an attempt that ended so has made; what it said, and that."""
-        if not stopped and isinstance(exit, Exited) and exit.code in spec.success_codes:
+        if not stopped and isinstance(exit, ExitedWith) and exit.code in spec.success_codes:
             return said
         now = _identity(self._path)
         if now is None or now == self._found:

@@ -12,16 +12,16 @@ import shutil
 import tempfile
 from typing import NamedTuple
 
-from pqrun.core.errors import OwnFailure
-from pqrun.core.job import Attempt, Exit, Exited, Lost, NotStarted, Signalled
-from pqrun.core.notices import Ended, Refused
+from pqrun.core.errors import InternalFailure
+from pqrun.core.job import Attempt, Exit, ExitedWith, KilledBySignal, LostExit, NotStarted
+from pqrun.core.notices import ProcessFinished, StartRejected
 from pqrun.engine.clock import Clock
 from pqrun.engine.executor import Reporter
-from pqrun.executors.local.child import Child, Surroundings
-from pqrun.executors.local.cleanup_embedded import PoliteContainment
-from pqrun.executors.local.command import Launcher
-from pqrun.executors.local.watchdog import Warden
-from pqrun.executors.python_call import Work
+from pqrun.executors.local.child import Child, ChildContext
+from pqrun.executors.local.cleanup_embedded import ScanningCleanup
+from pqrun.executors.local.command import CommandBuilder
+from pqrun.executors.local.watchdog import WatchdogSupervisor
+from pqrun.executors.python_call import PythonCall
 from pqrun.output.store import Capture, Logs
 
 
@@ -44,20 +44,20 @@ class ShellResult(NamedTuple):
         if output is not None:
             output.drop()
         match exit:
-            case Exited(code):
+            case ExitedWith(code):
                 return cls(code, None, out, err, f"exit {code}")
-            case Signalled(name):
+            case KilledBySignal(name):
                 return cls(None, name, out, err, name)
             case NotStarted(code, why):
                 return cls(code, None, out, err, why)
-            case Lost(why):
+            case LostExit(why):
                 return cls(None, None, out, err, why)
 
 
 class ShellTask:
     """One attempt at a shell job: a child, whose end goes to the job's `Work`."""
 
-    def __init__(self, attempt: Attempt, around: Surroundings, work: Work) -> None:
+    def __init__(self, attempt: Attempt, around: ChildContext, work: PythonCall) -> None:
         self._child = Child(attempt, around)
         self._key = attempt.key
         self._clock = around.clock
@@ -67,21 +67,21 @@ class ShellTask:
         """Asks its group to end, or kills it."""
         self._child.stop(force=force)
 
-    def run(self, slot: int) -> Ended | Refused:
+    def run(self, slot: int) -> ProcessFinished | StartRejected:
         """Runs it, and reads what it printed."""
         began = self._clock.now()
         try:
             report = self._child.run(slot)
-            if isinstance(report, Ended):
+            if isinstance(report, ProcessFinished):
                 self._work.value = ShellResult.of(report.exit, report.output)
-        except OwnFailure as failure:  # a full disk must not be the end of the queue
-            lost = Lost(str(failure))
+        except InternalFailure as failure:  # a full disk must not be the end of the queue
+            lost = LostExit(str(failure))
             self._work.value = ShellResult.of(lost, None)
-            report = Ended(self._key, lost, False, began, self._clock.now())
+            report = ProcessFinished(self._key, lost, False, began, self._clock.now())
         return report
 
 
-class Guest:
+class EmbeddedBackend:
     """What a queue's shell jobs share. Takes a directory and a descriptor, and gives them back by `close`.
 
     `contain`: orphans come to this program, and if it is killed its jobs die too.
@@ -94,31 +94,33 @@ class Guest:
             directory = os.getcwd()
         except OSError:  # it has been deleted: a job without a `cwd` starts there all the same
             directory = "."
-        self._launcher = Launcher(run_id=token, directory=directory, workspace=self._workspace, token=token)
-        containment = PoliteContainment(self._launcher.mark, self._launcher.kept_mark)
+        self._commands = CommandBuilder(
+            run_id=token, directory=directory, workspace=self._workspace, token=token
+        )
+        containment = ScanningCleanup(self._commands.marker, self._commands.kept_marker)
         warden = None
         if contain:
             containment.open()
             say = logging.getLogger("pqrun").warning
-            warden = Warden(self._launcher.mark, containment.adopt, tell=say)
+            warden = WatchdogSupervisor(self._commands.marker, containment.adopt, tell=say)
             warden.spawn()
-        self._around = Surroundings(
+        self._context = ChildContext(
             clock=clock,
             reporter=reporter,
-            launcher=self._launcher,
+            commands=self._commands,
             logs=Logs(f"{self._workspace}/logs", keep=False),
-            containment=containment,
-            warden=warden,
+            cleanup=containment,
+            watchdog=warden,
         )
 
-    def task(self, attempt: Attempt, work: Work) -> ShellTask:
+    def task(self, attempt: Attempt, work: PythonCall) -> ShellTask:
         """For a slot."""
-        return ShellTask(attempt, self._around, work)
+        return ShellTask(attempt, self._context, work)
 
     def close(self) -> None:
         """Nothing runs any more."""
-        if self._around.warden is not None:
-            self._around.warden.close()
-        self._around.containment.close()
-        self._launcher.close()
+        if self._context.watchdog is not None:
+            self._context.watchdog.close()
+        self._context.cleanup.close()
+        self._commands.close()
         shutil.rmtree(self._workspace, ignore_errors=True)

@@ -12,7 +12,7 @@ import os
 import re
 import stat
 
-TREE = b"PQRUN_TREE"
+TREE_VARIABLE = b"PQRUN_TREE"
 """Not inherited as it is: a job adds its own mark to those of the jobs around it."""
 
 STATE = b"PQRUN_STATE_DIR"

@@ -16,12 +16,12 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 LINUX = sys.platform == "linux"
-MOST_DESCENDANTS = 100_000
-A_PAGE_MAY_BE_FULL = 2048
+MAX_DESCENDANTS = 100_000
+PAGE_MAY_BE_FULL_BYTES = 2048
 UNKILLABLE = 5.0
-LONGEST_EXEC = 1.0
+MAX_EXEC_SECONDS = 1.0
 _PF_KTHREAD = 0x00200000
-SCARCE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_GET_CHILD_SUBREAPER = 37
 
@@ -38,16 +38,16 @@ class Process(NamedTuple):
     parent: int
     group: int
     session: int
-    born: int
+    start_time: int
     bare: bool
 
     @property
-    def lives(self) -> bool:
+    def is_alive(self) -> bool:
         """Whether it is more than an entry that nobody has reaped."""
         return self.state not in "ZX"
 
 
-def look_at(pid: int) -> Process | None:
+def read_stat(pid: int) -> Process | None:
     """That process, if there is one that can be seen; OSError if there is no descriptor or memory to look with."""
     text = _read(f"/proc/{pid}/stat", 4096)
     if not text:
@@ -66,8 +66,8 @@ def environment_of(pid: int) -> bytes | None:
     for _ in range(2):  # it may have got them between the first look and the second
         if data := _read(f"/proc/{pid}/environ", 1 << 20):
             return data
-        process = look_at(pid)
-        if process is not None and process.lives and process.bare:
+        process = read_stat(pid)
+        if process is not None and process.is_alive and process.bare:
             return None
     return b""
 
@@ -78,7 +78,7 @@ def _read(path: str, limit: int) -> bytes:
         with open(path, "rb", buffering=0) as file:
             return file.read(limit)
     except OSError as error:
-        if error.errno in SCARCE:  # that says nothing about the process
+        if error.errno in OUT_OF_RESOURCES:  # that says nothing about the process
             raise
         return b""
 
@@ -93,7 +93,7 @@ def newest_pid() -> int:
 def all_processes() -> Iterator[Process]:
     """Every process there is, as far as it may be seen; OSError if there is nothing to look with."""
     for name in os.listdir("/proc"):
-        if name.isdecimal() and (process := look_at(int(name))):
+        if name.isdecimal() and (process := read_stat(int(name))):
             yield process
 
 
@@ -101,10 +101,10 @@ def descendants_of(pid: int) -> list[Process]:
     """The children of a process, and theirs, and so on."""
     found: list[Process] = []
     waiting = [pid]
-    while waiting and len(found) < MOST_DESCENDANTS:
+    while waiting and len(found) < MAX_DESCENDANTS:
         for child in children_of(waiting.pop()):
             with contextlib.suppress(OSError):
-                if process := look_at(child):
+                if process := read_stat(child):
                     found.append(process)
             waiting.append(child)
     return found
@@ -144,7 +144,7 @@ class Children:
             return self._search()
         try:
             data = piece = os.pread(self._fd, 1 << 16, 0)
-            while len(piece) > A_PAGE_MAY_BE_FULL:
+            while len(piece) > PAGE_MAY_BE_FULL_BYTES:
                 piece = os.pread(self._fd, 1 << 16, len(data))
                 data += piece
         except OSError:  # the kernel has no memory to make the list with
@@ -162,11 +162,11 @@ class Children:
             self._fd = -1
 
 
-def group_lives(group: int) -> bool:
+def group_is_alive(group: int) -> bool:
     """Whether more than zombies are in a group whose number can't have been reused; so if it can't be seen."""
     if LINUX:
         try:
-            return any(process.group == group and process.lives for process in all_processes())
+            return any(process.group == group and process.is_alive for process in all_processes())
         except OSError:  # no descriptors left to look with
             return True
     try:
@@ -186,11 +186,11 @@ def reap(pid: int) -> bool:
 
 def is_dead(pid: int) -> bool:
     """The same without reaping."""
-    process = look_at(pid)
-    return process is None or not process.lives
+    process = read_stat(pid)
+    return process is None or not process.is_alive
 
 
-def send(process: Process, *numbers: int) -> None:
+def signal_if_same(process: Process, *numbers: int) -> None:
     """Signals that process, and not another that has got its number since.
 
     PermissionError if it is not ours to signal; silent if it has gone.
@@ -206,10 +206,10 @@ def send(process: Process, *numbers: int) -> None:
         return
     try:
         try:
-            now = look_at(process.pid)
+            now = read_stat(process.pid)
         except OSError:  # no descriptors left: a moment ago it was the one
             now = process
-        if now is not None and now.born == process.born:
+        if now is not None and now.start_time == process.start_time:
             with contextlib.suppress(ProcessLookupError):
                 for number in numbers:
                     signal.pidfd_send_signal(handle, number)

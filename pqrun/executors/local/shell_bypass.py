@@ -13,7 +13,7 @@ import stat
 from collections.abc import Callable
 
 _PLAIN = re.compile(r"[ \t]*[A-Za-z0-9_./+:@%^,-]+(?:[ \t]+[A-Za-z0-9_./+:@%^,=-]+)*[ \t]*")
-SHELLS_OWN = frozenset(
+SHELL_BUILTINS = frozenset(
     [
         ".",
         ":",
@@ -104,10 +104,10 @@ SHELLS_OWN = frozenset(
         "while",
     ]
 )
-REMEMBERED = 4096
+MAX_CACHED_PROGRAMS = 4096
 
 
-class Direct:
+class ShellBypass:
     """Decides for the commands of one run; what it has seen of programs it keeps in mind."""
 
     def __init__(self) -> None:
@@ -123,7 +123,7 @@ class Direct:
             return None
         words = run.split()
         program = words[0]
-        if program in SHELLS_OWN or program.startswith("-"):
+        if program in SHELL_BUILTINS or program.startswith("-"):
             return None
         if "/" in program:
             return words if self._runs(os.path.join(directory, program)) else None
@@ -148,7 +148,7 @@ class Direct:
             known = self._programs.get(key)
             if known is None:
                 known = _is_executable_as_it_is(program)
-                if len(self._programs) >= REMEMBERED:
+                if len(self._programs) >= MAX_CACHED_PROGRAMS:
                     self._programs.clear()
                 self._programs[key] = known
         except OSError:

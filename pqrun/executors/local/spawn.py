@@ -19,16 +19,16 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from pqrun.core.errors import OwnFailure
-from pqrun.output.store import Capture, Stream, held_by
+from pqrun.core.errors import InternalFailure
+from pqrun.output.store import Capture, Stream, bytes_available
 
-SHELL = ("/bin/sh", "-c")
-DIRECT = sys.platform == "linux" and (3, 11) <= sys.version_info[:2] <= (3, 13)
+DEFAULT_SHELL = ("/bin/sh", "-c")
+HAS_FORK_EXEC = sys.platform == "linux" and (3, 11) <= sys.version_info[:2] <= (3, 13)
 _FAILED = re.compile(rb"OSError:([0-9a-f]{1,4}):(noexec(?::chdir)?)?")  # the last since 3.13
-LONGEST_FAILURE = 32
+MAX_EXEC_FAILURE_BYTES = 32
 
 _fork_exec: Callable[..., int]
-if DIRECT:
+if HAS_FORK_EXEC:
     from _posixsubprocess import fork_exec as _fork_exec
 
 
@@ -56,7 +56,7 @@ def spawn(
 
     Raises OSError if there can't be a process, or (but see `failure_told`) if it can't be executed.
     """
-    if not DIRECT:
+    if not HAS_FORK_EXEC:
         return _by_popen(argv, environment, cwd, stdin, pipes[1], pipes[3], keep)
     program = argv[0]
     programs = (program,) if b"/" in program else tuple(_on_path(program, environment))
@@ -87,7 +87,7 @@ def spawn_uncaptured(
     return _by_popen(argv, environment, cwd, stdin, stdout, 2, keep)
 
 
-def failure_told(stderr: bytes) -> OSError | None:
+def parse_exec_failure(stderr: bytes) -> OSError | None:
     """What a process that ended with 255 has told on its stderr, if it was never executed."""
     found = _FAILED.fullmatch(stderr)
     if found is None:
@@ -133,7 +133,7 @@ def signal_name(number: int) -> str:
         return f"SIG{number}"
 
 
-class Watch(Protocol):
+class ExitWatcher(Protocol):
     """Readable when the child has ended."""
 
     def fileno(self) -> int: ...
@@ -162,7 +162,7 @@ if sys.platform != "darwin":
         except ChildProcessError:
             return True
 
-    def watch(pid: int) -> Watch | None:
+    def watch(pid: int) -> ExitWatcher | None:
         """None: there is no such thing here, or there are no descriptors left; look now and then."""
         with contextlib.suppress(AttributeError, OSError):
             return _Handle(os.pidfd_open(pid))
@@ -183,7 +183,7 @@ else:  # no pidfd, and no waitid before Python 3.13
         finally:
             queue.close()
 
-    def watch(pid: int) -> Watch | None:
+    def watch(pid: int) -> ExitWatcher | None:
         """None: it has ended, or there are no descriptors left; look now and then."""
         with contextlib.suppress(OSError):
             queue = select.kqueue()
@@ -201,10 +201,10 @@ else:  # no pidfd, and no waitid before Python 3.13
         )
 
 
-MOST_AT_ONCE = 1 << 20
+MAX_READ_BYTES = 1 << 20
 
 
-class Intake:
+class PipeReader:
     """The reading ends of a job's stdout and stderr; none if it was given our own.
 
     `lost` says why its output can't be kept any more, if so: the rest is thrown away. `grew` is
@@ -233,9 +233,9 @@ class Intake:
         for fd in self._open:
             poll.register(fd, select.POLLIN)
 
-    def take(self, fd: int) -> bool:
+    def read_some(self, fd: int) -> bool:
         """Moves some output; whether there may be more."""
-        if self._move(fd, MOST_AT_ONCE):
+        if self._move(fd, MAX_READ_BYTES):
             return True
         del self._open[fd]
         return False
@@ -243,8 +243,8 @@ class Intake:
     def drain(self) -> None:
         """What the pipes hold now; who else may still have them open is not waited for."""
         for fd in self._open:
-            left = held_by(fd)
-            while left > 0 and (moved := self._move(fd, min(left, MOST_AT_ONCE))):
+            left = bytes_available(fd)
+            while left > 0 and (moved := self._move(fd, min(left, MAX_READ_BYTES))):
                 left -= moved
 
     def close(self) -> None:
@@ -260,11 +260,11 @@ class Intake:
         stream = self._open[fd]
         try:
             moved = stream.take(fd, limit=limit, by_line=self._grew is not None)
-        except OwnFailure:
+        except InternalFailure:
             raise
         except OSError as error:
             self.lost = f"cannot write its output to {stream.path}: {error.strerror}"
-            return len(os.read(fd, 65536)) if held_by(fd) else 1
+            return len(os.read(fd, 65536)) if bytes_available(fd) else 1
         if self._grew is not None and stream.last_line_end:
             self._grew(stream)
         return moved

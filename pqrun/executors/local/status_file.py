@@ -6,15 +6,15 @@ from __future__ import annotations
 import contextlib
 import os
 
-from pqrun.core.job import NOTHING_SAID, Said
-from pqrun.core.values import duration, truth
+from pqrun.core.job import NO_REPORT, SelfReport
+from pqrun.core.values import boolean, duration
 
-LONGEST = 64 * 1024
-LONGEST_VALUE = 1000
+MAX_STATUS_FILE_BYTES = 64 * 1024
+MAX_VALUE_LENGTH = 1000
 NOTES = 5
 
 
-def read_report(path: str) -> Said:
+def read_report(path: str) -> SelfReport:
     """What the job has said so far; of a report over 64 KiB the last part counts.
 
     `NOTHING_SAID` itself, and no copy of it, if there is no report.
@@ -22,27 +22,27 @@ def read_report(path: str) -> Said:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
-        return NOTHING_SAID
+        return NO_REPORT
     except OSError:
-        return Said()
+        return SelfReport()
     try:
         size = os.fstat(fd).st_size
-        data = os.pread(fd, LONGEST, max(0, size - LONGEST))
+        data = os.pread(fd, MAX_STATUS_FILE_BYTES, max(0, size - MAX_STATUS_FILE_BYTES))
     except OSError:
-        return Said()
+        return SelfReport()
     finally:
         os.close(fd)
     lines = data.decode("utf-8", "replace").split("\n")
-    return said(lines[1:] if size > LONGEST else lines)
+    return parse_report(lines[1:] if size > MAX_STATUS_FILE_BYTES else lines)
 
 
-def said(lines: list[str]) -> Said:
+def parse_report(lines: list[str]) -> SelfReport:
     """Later lines win; what can't be understood becomes a note."""
     facts: dict[str, object] = {}
     notes = []
     for line in lines:
         name, _, value = line.strip().partition("=")
-        name, value = name.strip(), value.strip()[:LONGEST_VALUE]
+        name, value = name.strip(), value.strip()[:MAX_VALUE_LENGTH]
         if not name:
             continue
         with contextlib.suppress(ValueError, OverflowError):
@@ -56,7 +56,7 @@ def said(lines: list[str]) -> Said:
                         facts[name] = share
                         continue
                 case "permanent":
-                    facts[name] = truth(value)
+                    facts[name] = boolean(value)
                     continue
                 case "retry_after":
                     facts[name] = duration(value)
@@ -64,4 +64,4 @@ def said(lines: list[str]) -> Said:
         notes.append(line.strip()[:80])
     if notes:
         facts["notes"] = tuple(notes[:NOTES])
-    return Said(**facts)  # type: ignore[arg-type]
+    return SelfReport(**facts)  # type: ignore[arg-type]

@@ -19,16 +19,16 @@ from typing import NamedTuple
 
 import psutil
 
-from pqrun.core.job import Key
+from pqrun.core.job import AttemptId
 from pqrun.engine.threads import NoThread, start_thread
 from pqrun.executors.local.procfs import children_of
 
 EVERY, SOON = 1.0, 0.25
 COST_SHARE = 20  # looks may take this part of a CPU, however many processes there are
-PATIENCE = 0.5
+CLOSE_TIMEOUT_SECONDS = 0.5
 
 
-class Load(NamedTuple):
+class JobUsage(NamedTuple):
     """`cpus` that it kept busy since the last look; bytes of memory now, and at most so far."""
 
     cpus: float
@@ -41,15 +41,15 @@ def is_possible() -> bool:
     return find_spec("psutil") is not None
 
 
-class Watch:
+class UsageMonitor:
     """`leaders` says which processes lead the running attempts, `now` what time it is."""
 
-    def __init__(self, leaders: Callable[[], Mapping[Key, int]], now: Callable[[], float]) -> None:
+    def __init__(self, leaders: Callable[[], Mapping[AttemptId, int]], now: Callable[[], float]) -> None:
         self._leaders = leaders
         self._now = now
-        self._loads: Mapping[Key, Load] = {}
+        self._loads: Mapping[AttemptId, JobUsage] = {}
         self._over = Event()
-        self._thread = Thread(target=self._look_again_and_again, name="pqrun-watch", daemon=True)
+        self._thread = Thread(target=self._sample_repeatedly, name="pqrun-watch", daemon=True)
 
     def start(self) -> None:
         """Begins to look."""
@@ -66,29 +66,29 @@ class Watch:
         """Looks no more."""
         self._over.set()
         if self._thread.is_alive():
-            self._thread.join(PATIENCE)
+            self._thread.join(CLOSE_TIMEOUT_SECONDS)
 
-    def loads(self) -> Mapping[Key, Load]:
+    def loads(self) -> Mapping[AttemptId, JobUsage]:
         """By attempt, as of the last look; an attempt is in it from its second look on."""
         return self._loads
 
-    def peak_of(self, key: Key) -> int | None:
+    def peak_of(self, key: AttemptId) -> int | None:
         """Most memory that an attempt was seen with; None if it ended before its second look."""
         load = self._loads.get(key)
         return None if load is None else load.peak
 
-    def _look_again_and_again(self) -> None:
+    def _sample_repeatedly(self) -> None:
         if self._over.wait(EVERY) or not is_possible():
             return
         try:
             pass
         except (ImportError, OSError):  # it is there, but of no use
             return
-        sampler, looks, pause = Sampler(self._leaders, self._now), 0, 0.0
+        sampler, looks, pause = UsageSampler(self._leaders, self._now), 0, 0.0
         while not self._over.wait(pause):
             began = time.thread_time()
             try:
-                self._loads = sampler.look()
+                self._loads = sampler.sample()
             except OSError:
                 pass  # out of descriptors, perhaps: the next look may do better
             looks += 1
@@ -100,34 +100,34 @@ pass
 _HIGHEST = re.compile(rb"^VmHWM:\s+(\d+) kB$", re.MULTILINE)
 
 
-class Sampler:
+class UsageSampler:
     """Looks at the processes of running attempts; `leaders` says which lead them."""
 
-    def __init__(self, leaders: Callable[[], Mapping[Key, int]], now: Callable[[], float]) -> None:
+    def __init__(self, leaders: Callable[[], Mapping[AttemptId, int]], now: Callable[[], float]) -> None:
         self._leaders = leaders
         self._now = now
         self._looked = 0.0
-        self._spent: dict[Key, float] = {}
-        self._loads: dict[Key, Load] = {}
+        self._spent: dict[AttemptId, float] = {}
+        self._loads: dict[AttemptId, JobUsage] = {}
 
-    def look(self) -> Mapping[Key, Load]:
+    def sample(self) -> Mapping[AttemptId, JobUsage]:
         """By attempt, those that the last look saw too: the first may meet a child that is still us."""
         leaders = self._leaders()
         now = self._now()
         since, self._looked = max(now - self._looked, 1e-3), now
-        spent: dict[Key, float] = {}
-        loads: dict[Key, Load] = {}
+        spent: dict[AttemptId, float] = {}
+        loads: dict[AttemptId, JobUsage] = {}
         for key, tree in _trees(leaders).items():
             spent[key], memory, highest = _taken(tree)
             if key in self._spent:
                 cpus = max(0.0, spent[key] - self._spent[key]) / since
                 before = self._loads[key].peak if key in self._loads else 0
-                loads[key] = Load(cpus, memory, max(memory, highest, before))
+                loads[key] = JobUsage(cpus, memory, max(memory, highest, before))
         self._spent, self._loads = spent, loads
         return loads
 
 
-def _trees(leaders: Mapping[Key, int]) -> dict[Key, list[int]]:
+def _trees(leaders: Mapping[AttemptId, int]) -> dict[AttemptId, list[int]]:
     """The processes below each leader, and those of its session that have lost their parent to us."""
     if not leaders:
         return {}

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from threading import Event, Lock, Thread
 from typing import Final, Generic, TypeVar
 
-LOOK_WHETHER_STOPPED = 0.02
+STOP_POLL_INTERVAL_SECONDS = 0.02
 Result = TypeVar("Result")
 
 
@@ -73,7 +73,7 @@ def interruptible(
         Thread(target=call.run, name="pqrun-open", daemon=True).start()
     except RuntimeError as error:
         raise OSError(errno.EAGAIN, str(error)) from None
-    while not call.over.wait(LOOK_WHETHER_STOPPED):
+    while not call.over.wait(STOP_POLL_INTERVAL_SECONDS):
         if stopped() and call.abandon():
             raise Abandoned
     return call.result()
@@ -84,7 +84,7 @@ pass
 _OPEN_AND_EXECUTE: Final = b'exec "$@" <"$0"'
 
 
-def opened(path: str, stopped: Callable[[], bool]) -> int | None:
+def open_stdin(path: str, stopped: Callable[[], bool]) -> int | None:
     """A descriptor of the file; None if it is a FIFO, which the job itself has to open.
 
     Opening a FIFO waits for a writer, so that happens in a process that limits and signals can end.
@@ -109,12 +109,12 @@ def _let_go(fd: int | None) -> None:
         os.close(fd)
 
 
-def reading(path: str, argv: list[bytes]) -> list[bytes]:
+def read_from_fifo(path: str, argv: list[bytes]) -> list[bytes]:
     """The words that open a FIFO as stdin, and then execute those of the job in the same process."""
     return [b"/bin/sh", b"-c", _OPEN_AND_EXECUTE, os.fsencode(path), *argv]
 
 
-def of_text(text: bytes, workspace: str) -> int:
+def stdin_of_text(text: bytes, workspace: str) -> int:
     """A descriptor from which this text can be read; the file has no name."""
     import tempfile
 
@@ -126,8 +126,8 @@ def of_text(text: bytes, workspace: str) -> int:
 
 pass
 
-GOOD_FOR = 1.0  # seconds for which a directory that was there is not looked at again
-MOST_DIRECTORIES = 1000
+TRUST_SECONDS = 1.0  # seconds for which a directory that was there is not looked at again
+MAX_DIRECTORIES = 1000
 
 
 class Directories:
@@ -136,13 +136,13 @@ class Directories:
     def __init__(self) -> None:
         self._answered: dict[str, float] = {}
 
-    def look_at(self, directory: str, stopped: Callable[[], bool]) -> None:
+    def check(self, directory: str, stopped: Callable[[], bool]) -> None:
         """Makes sure that its disk answers: who starts a process there could wait for that in vain."""
         now = time.monotonic()
-        if now < self._answered.get(directory, 0.0) + GOOD_FOR:
+        if now < self._answered.get(directory, 0.0) + TRUST_SECONDS:
             return
         interruptible(lambda: os.path.isdir(directory), stopped)
-        if len(self._answered) >= MOST_DIRECTORIES:
+        if len(self._answered) >= MAX_DIRECTORIES:
             self._answered.clear()
         self._answered[directory] = now
 

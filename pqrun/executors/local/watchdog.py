@@ -22,11 +22,11 @@ from collections.abc import Callable, Iterable, Sequence
 from threading import Lock
 from typing import Any, Protocol
 
-from pqrun.executors.local.watchdog_process import GRACE, keep_watch
+from pqrun.executors.local.watchdog_process import GRACE_SECONDS, run
 from pqrun.executors.local.watchdog_table import SharedTable, Terminal
 
-LOOK_INTERVAL = 1.0
-SHORT_LIFE = 1.0
+CHECK_INTERVAL_SECONDS = 1.0
+SHORT_LIFE_SECONDS = 1.0
 MAX_SHORT_LIVES = 3
 MAX_RETRY_DELAY = 30.0
 
@@ -80,7 +80,7 @@ class Watchdog:
             self.last_pid, self.pid = pid, 0
         return pid != 0
 
-    def bury(self) -> None:
+    def kill(self) -> None:
         """Kills and reaps it."""
         if self.pid:
             killed = True
@@ -98,7 +98,7 @@ class Watchdog:
             self.pipe = -1
 
 
-class Warden:
+class WatchdogSupervisor:
     """Starts the watchdogs, tells them what runs, and replaces those that are lost.
 
     `keep`: descriptors that are held until no job is left. `longest`: how many seconds what they end may
@@ -106,7 +106,7 @@ class Warden:
     is one again. Without a `mark` they guard no jobs, only the terminal.
     """
 
-    longest = GRACE
+    longest = GRACE_SECONDS
 
     def __init__(
         self,
@@ -150,14 +150,14 @@ class Warden:
         """The same with a Python of their own, where threads run already."""
         self._begin(lambda watchdog: self._adopt(lambda: self._spawn(watchdog)))
 
-    def announce(self, pid: int, grace: float) -> None:
+    def register(self, pid: int, grace: float) -> None:
         """A job's leader runs."""
         with self._lock, contextlib.suppress(OSError):  # no memory: it is found by its environment
             if self._table is not None:
                 self._table.add(pid, min(grace, self.longest))
         self.look()
 
-    def dismiss(self, pid: int) -> None:
+    def unregister(self, pid: int) -> None:
         """A job is over, before its leader is reaped."""
         with self._lock, contextlib.suppress(OSError):
             if self._table is not None:
@@ -177,7 +177,7 @@ class Warden:
         if now < self._look_at or not self._mending.acquire(blocking=False):
             return
         try:
-            self._look_at = now + LOOK_INTERVAL
+            self._look_at = now + CHECK_INTERVAL_SECONDS
             for watchdog in self.watchdogs:
                 self._check(watchdog, now)
             self._judge(now)
@@ -189,7 +189,7 @@ class Warden:
         with self._mending, self._lock:
             self._closed = True
             for watchdog in self.watchdogs:
-                watchdog.bury()
+                watchdog.kill()
             table, self._table = self._table, None
             if table is not None:
                 table.close()
@@ -207,7 +207,7 @@ class Warden:
             for watchdog in self.watchdogs:
                 self._start(watchdog, start)
         now = time.monotonic()
-        self._look_at = now + LOOK_INTERVAL
+        self._look_at = now + CHECK_INTERVAL_SECONDS
         self._judge(now)
 
     def _start(self, watchdog: Watchdog, start: Callable[[Watchdog], int]) -> None:
@@ -215,8 +215,8 @@ class Warden:
             watchdog.pid = start(watchdog)
         except OSError as error:
             self._why = error.strerror or str(error)
-            watchdog.bury()
-            watchdog.retry_at = time.monotonic() + LOOK_INTERVAL
+            watchdog.kill()
+            watchdog.retry_at = time.monotonic() + CHECK_INTERVAL_SECONDS
         watchdog.began = time.monotonic()
 
     def _fork(self, watchdog: Watchdog) -> int:
@@ -226,7 +226,7 @@ class Warden:
             pid = os.fork()
             if pid == 0:
                 try:
-                    keep_watch(reading, *self._facts(watchdog))
+                    run(reading, *self._facts(watchdog))
                 finally:
                     os._exit(0)
         finally:
@@ -279,12 +279,12 @@ class Warden:
         if watchdog.pid:
             if not watchdog.is_lost():
                 return
-            self._short_lives = self._short_lives + 1 if now - watchdog.began < SHORT_LIFE else 0
-            watchdog.bury()
+            self._short_lives = self._short_lives + 1 if now - watchdog.began < SHORT_LIFE_SECONDS else 0
+            watchdog.kill()
             excess = self._short_lives - MAX_SHORT_LIVES
             if excess > 0:
                 self._why = "its watchdogs die again and again"
-                watchdog.retry_at = now + min(MAX_RETRY_DELAY, LOOK_INTERVAL * 2.0 ** (excess - 1))
+                watchdog.retry_at = now + min(MAX_RETRY_DELAY, CHECK_INTERVAL_SECONDS * 2.0 ** (excess - 1))
         if now >= watchdog.retry_at:
             last = watchdog.last_pid
             self._start(watchdog, lambda dog: self._adopt(lambda: self._spawn(dog), instead_of=last))
@@ -298,14 +298,14 @@ class Warden:
             self.guarded = False
             self.lost_for = self._why or "its watchdogs have died"
             self.tell(self.trouble)
-        elif not self.guarded and any(now - watchdog.began >= SHORT_LIFE for watchdog in lives):
+        elif not self.guarded and any(now - watchdog.began >= SHORT_LIFE_SECONDS for watchdog in lives):
             self.guarded = True
             self.tell("there is a watchdog again: jobs end if this pqrun is killed")
 
 
-def guard_terminal() -> Warden:
+def guard_terminal() -> WatchdogSupervisor:
     """One that guards only the terminal, for what has no jobs of its own."""
-    warden = Warden(b"", lambda start, **_: start(), count=1)
+    warden = WatchdogSupervisor(b"", lambda start, **_: start(), count=1)
     warden.spawn()
     return warden
 

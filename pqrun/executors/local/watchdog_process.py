@@ -15,35 +15,35 @@ from collections.abc import Iterator, Sequence
 
 from pqrun.executors.local.procfs import (
     LINUX,
-    LONGEST_EXEC,
+    MAX_EXEC_SECONDS,
     Process,
     all_processes,
     environment_of,
-    group_lives,
-    look_at,
-    send,
+    group_is_alive,
+    read_stat,
+    signal_if_same,
 )
 from pqrun.executors.local.watchdog_table import SharedTable, Terminal
 
-GRACE = 3.0
-NAP = 0.05
-GIVE_UP = 60.0
-LOOKS = 3  # one that is just executing its program shows nothing yet
-DEAF_TO = (
+GRACE_SECONDS = 3.0
+POLL_INTERVAL_SECONDS = 0.05
+GIVE_UP_SECONDS = 60.0
+MAX_SCANS = 3  # one that is just executing its program shows nothing yet
+IGNORED_SIGNALS = (
     "SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGTSTP", "SIGTTIN", "SIGTTOU", "SIGUSR1", "SIGUSR2",
     "SIGALRM", "SIGPIPE", "SIGXCPU", "SIGVTALRM", "SIGPROF",
 )  # fmt: skip
 NAME = b"pq-warden"
 
 
-def keep_watch(
+def run(
     reading: int,
     table_fd: int,
     index: int,
     count: int,
     mark: bytes,
     keep: Sequence[int],
-    longest: float = GRACE,
+    longest: float = GRACE_SECONDS,
     terminal: int = -1,
 ) -> None:
     """Waits until pqrun has gone, and returns when nothing is left of its jobs.
@@ -53,7 +53,7 @@ def keep_watch(
     jobs, only a terminal.
     """
     be_called(NAME)
-    for name in DEAF_TO:
+    for name in IGNORED_SIGNALS:
         signal.signal(getattr(signal, name), signal.SIG_IGN)
     signal.set_wakeup_fd(-1)
     if os.getsid(0) != os.getpid():
@@ -68,7 +68,9 @@ def keep_watch(
     if terminal >= 0:
         restore_terminal(terminal, table.terminal())
     if mark and LINUX:
-        end_all({pid: min(grace, longest) for pid, grace in table.jobs().items()}, mark, longest, looks=LOOKS)
+        end_all(
+            {pid: min(grace, longest) for pid, grace in table.jobs().items()}, mark, longest, looks=MAX_SCANS
+        )
     elif mark:
         end_groups(table.jobs())
     table.set_done()
@@ -90,16 +92,16 @@ def _take_charge(table: SharedTable, index: int, count: int) -> bool:
         except OSError:
             for pid, born in table.other_watchdogs(index, count):
                 with contextlib.suppress(OSError):
-                    if (other := look_at(pid)) and other.born == born and other.state in "Tt":
+                    if (other := read_stat(pid)) and other.start_time == born and other.state in "Tt":
                         os.kill(pid, signal.SIGKILL)
-            time.sleep(NAP)
+            time.sleep(POLL_INTERVAL_SECONDS)
 
 
 def _born(pid: int) -> int:
     """When a process was born, in clock ticks; 0 if there is none, or it can't be known."""
     with contextlib.suppress(OSError):
-        if process := look_at(pid):
-            return process.born
+        if process := read_stat(pid):
+            return process.start_time
     return 0
 
 
@@ -119,7 +121,7 @@ def restore_terminal(fd: int, terminal: Terminal) -> None:
             os.write(fd, terminal.text)
 
 
-def end_all(jobs: dict[int, float], mark: bytes, longest: float = GRACE, *, looks: int = 1) -> None:
+def end_all(jobs: dict[int, float], mark: bytes, longest: float = GRACE_SECONDS, *, looks: int = 1) -> None:
     """Asks every process of these jobs to end, kills it after the grace, until `looks` find none."""
     began = time.monotonic()
     kill_at = began + max(jobs.values(), default=longest)
@@ -139,34 +141,34 @@ def end_all(jobs: dict[int, float], mark: bytes, longest: float = GRACE, *, look
                     if force:
                         _kill(process)
                     elif process.pid not in asked:
-                        send(process, signal.SIGTERM, signal.SIGCONT)
+                        signal_if_same(process, signal.SIGTERM, signal.SIGCONT)
                 except PermissionError:
                     if force:
                         denied.add(process.pid)
                 except OSError:
                     pass  # it is looked at again in a moment
-                asked[process.pid] = process.born
+                asked[process.pid] = process.start_time
         except OSError:  # no descriptors or memory to look with, which does not prove that none lives
             left = True
         # One that just executes a program shows its mark a moment later.
-        left = left or (bool(executing) and time.monotonic() < began + LONGEST_EXEC)
+        left = left or (bool(executing) and time.monotonic() < began + MAX_EXEC_SECONDS)
         empty = 0 if left else empty + 1
-        if time.monotonic() > kill_at + GIVE_UP:
+        if time.monotonic() > kill_at + GIVE_UP_SECONDS:
             return
         time.sleep(0.01)
 
 
 def end_groups(jobs: dict[int, float]) -> None:
     """The same where groups are all that can be found."""
-    kill_at = time.monotonic() + max(jobs.values(), default=GRACE)
+    kill_at = time.monotonic() + max(jobs.values(), default=GRACE_SECONDS)
     numbers: tuple[int, ...] = (signal.SIGTERM, signal.SIGCONT)
-    while left := [group for group in jobs if group_lives(group)]:
+    while left := [group for group in jobs if group_is_alive(group)]:
         for number in numbers:
             for group in left:
                 with contextlib.suppress(OSError):
                     os.killpg(group, number)
         numbers = (signal.SIGKILL,) if time.monotonic() >= kill_at else ()
-        if time.monotonic() > kill_at + GIVE_UP:
+        if time.monotonic() > kill_at + GIVE_UP_SECONDS:
             return
         time.sleep(0.01)
 
@@ -176,7 +178,7 @@ def _kill(process: Process) -> None:
     if process.group != os.getpgid(0):
         with contextlib.suppress(OSError):
             os.killpg(process.group, signal.SIGKILL)
-    send(process, signal.SIGKILL)
+    signal_if_same(process, signal.SIGKILL)
 
 
 def _those_of(
@@ -189,9 +191,9 @@ def _those_of(
     found: set[int] = set()
     others: list[Process] = []
     for process in all_processes():
-        if not process.lives or process.pid == os.getpid():
+        if not process.is_alive or process.pid == os.getpid():
             continue
-        if asked.get(process.pid) == process.born or _is_theirs(process, jobs, mark, executing):
+        if asked.get(process.pid) == process.start_time or _is_theirs(process, jobs, mark, executing):
             found.add(process.pid)
             yield process
         else:

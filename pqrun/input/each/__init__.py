@@ -9,25 +9,25 @@ from typing import Final, NamedTuple
 
 from pqrun.core.errors import UserError
 from pqrun.core.settings import Each, Settings
-from pqrun.input.command_list import Records
+from pqrun.input.command_list import RecordSplitter
 from pqrun.input.each.arguments import (
     Arguments,
     Columns,
-    Form,
+    SplitRules,
     called,
-    form,
     next_of,
     opened,
     side_by_side,
+    split_rules,
     values_of,
 )
 from pqrun.input.each.template import Template
-from pqrun.input.sources import NAMED_TWICE, read_some, refuse_twice
+from pqrun.input.sources import STDIN_NAMED_TWICE, read_some, refuse_twice
 
 _MARKS: Final = (":::", ":::+", "::::", "::::+")
 
 
-class Given(NamedTuple):
+class ArgumentSyntax(NamedTuple):
     """One source of arguments: these `values`, or the lines of a file (`-` is stdin).
 
     `linked`: its values go with those of the source before it, one with one; otherwise each goes
@@ -39,11 +39,11 @@ class Given(NamedTuple):
     linked: bool = False
 
 
-def parted(words: Sequence[str], files: Sequence[str] = ()) -> tuple[str, list[Given]]:
+def split_sources(words: Sequence[str], files: Sequence[str] = ()) -> tuple[str, list[ArgumentSyntax]]:
     """The command (empty if there is none), and the sources: `files` first, then in their order."""
     marks = [place for place, word in enumerate(words) if word in _MARKS]
     command = " ".join(words[: marks[0]] if marks else words)
-    sources = [Given(path=path) for path in files]
+    sources = [ArgumentSyntax(path=path) for path in files]
     for begin, end in zip(marks, [*marks[1:], len(words)], strict=False):
         mark, found = words[begin], tuple(words[begin + 1 : end])
         linked = mark.endswith("+")
@@ -52,19 +52,19 @@ def parted(words: Sequence[str], files: Sequence[str] = ()) -> tuple[str, list[G
         if mark.startswith("::::"):
             if not found:
                 raise UserError(f"`{mark}` names no file")
-            sources += [Given(path=path, linked=linked) for path in found]
+            sources += [ArgumentSyntax(path=path, linked=linked) for path in found]
         else:
-            sources.append(Given(found, linked=linked))
+            sources.append(ArgumentSyntax(found, linked=linked))
     return command, sources
 
 
 pass
 
-_PIECE = 65536
+_READ_CHUNK_BYTES = 65536
 Part = tuple[str, int, bytes]
 
 
-class Read(NamedTuple):
+class ArgumentSource(NamedTuple):
     """A source that is there as a whole: its rows, and the names of its columns."""
 
     rows: list[Columns]
@@ -73,14 +73,16 @@ class Read(NamedTuple):
 
 def open_arguments(settings: Settings, each: Each) -> tuple[Arguments, list[Part]]:
     """The jobs-to-be, and the descriptor from which the first source is fed, if it is a file."""
-    command, sources = parted(each.words, each.files)
-    sources = sources or [Given(path="-")]
+    command, sources = split_sources(each.words, each.files)
+    sources = sources or [ArgumentSyntax(path="-")]
     _check_stdin(sources, given=bool(each.words or each.files))
-    written = form(null=settings.null, delimiter=each.delimiter, colsep=each.colsep, header=each.header)
+    written = split_rules(
+        null=settings.null, delimiter=each.delimiter, colsep=each.colsep, header=each.header
+    )
     first, rest = sources[0], sources[1:]
-    fd, records = -1, Records(written.separator)
+    fd, records = -1, RecordSplitter(written.separator)
     names: Columns = ()
-    known: Read | None = None
+    known: ArgumentSource | None = None
     if first.path is None:
         known = _read(first, written)
         names = known.names
@@ -113,10 +115,10 @@ def open_arguments(settings: Settings, each: Each) -> tuple[Arguments, list[Part
     return arguments, [] if first.path is None else [(called(first.path), fd, b"")]
 
 
-def _check_stdin(sources: Sequence[Given], *, given: bool) -> None:
+def _check_stdin(sources: Sequence[ArgumentSyntax], *, given: bool) -> None:
     readers = sum(source.path == "-" for source in sources)
     if readers > 1:
-        raise UserError(NAMED_TWICE)
+        raise UserError(STDIN_NAMED_TWICE)
     refuse_twice([source.path for source in sources if source.path is not None])
     if readers and not given and _is_terminal():
         raise UserError("nothing to run: give a command, and arguments after ::: or on stdin")
@@ -124,19 +126,19 @@ def _check_stdin(sources: Sequence[Given], *, given: bool) -> None:
         raise UserError("no arguments: give them after :::, in a file (-a FILE), or on stdin")
 
 
-def _read(source: Given, written: Form) -> Read:
+def _read(source: ArgumentSyntax, written: SplitRules) -> ArgumentSource:
     values = list(source.values) if source.path is None else values_of(source.path, written)
     rows = [written.split(value) for value in values]
     if not written.header:
-        return Read(rows, ())
-    return Read(rows[1:], rows[0] if rows else ())
+        return ArgumentSource(rows, ())
+    return ArgumentSource(rows[1:], rows[0] if rows else ())
 
 
-def _header(fd: int, records: Records, written: Form, name: str) -> Columns:
+def _header(fd: int, records: RecordSplitter, written: SplitRules, name: str) -> Columns:
     """The names of the columns: no job can be made before they are known."""
     while (record := next_of(records, name, 1)) is None:
         try:
-            data = read_some(fd, _PIECE)
+            data = read_some(fd, _READ_CHUNK_BYTES)
         except OSError as error:
             raise UserError(f"cannot read {name}: {error.strerror}") from None
         if data:

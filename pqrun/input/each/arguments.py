@@ -16,8 +16,8 @@ from typing import Final, NamedTuple
 
 from pqrun.core.errors import UserError
 from pqrun.core.job import JobSpec
-from pqrun.input.command_list import LONGEST, Records, TooLong
-from pqrun.input.defaults import Specs, Values, stamp
+from pqrun.input.command_list import MAX_LINE_BYTES, LineTooLong, RecordSplitter
+from pqrun.input.defaults import SpecBuilder, Values, stamp
 from pqrun.input.each.template import Template
 from pqrun.input.sources import read_some
 
@@ -25,10 +25,10 @@ Columns = tuple[str, ...]
 _ESCAPES: Final = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "f": "\f", "v": "\v", "e": "\x1b"}
 _ESCAPE = re.compile(r"\\(x[0-9A-Fa-f]{1,2}|[0-7]{1,3}|.)", re.DOTALL)
 _WHITE: Final = " \t\n\r\f\v"
-_PIECE: Final = 1 << 20
+_READ_CHUNK_BYTES: Final = 1 << 20
 
 
-class Form(NamedTuple):
+class SplitRules(NamedTuple):
     """What separates values, and columns in them; whether the first value of a source names its columns.
 
     Columns lose the blanks around them if somebody has said what separates them. Where values are
@@ -57,7 +57,7 @@ class Form(NamedTuple):
         return record.decode("utf-8", "surrogateescape")
 
 
-def form(*, null: bool, delimiter: str | None, colsep: str | None, header: bool) -> Form:
+def split_rules(*, null: bool, delimiter: str | None, colsep: str | None, header: bool) -> SplitRules:
     """From options as they are typed."""
     if null and delimiter is not None:
         raise UserError("-0 says what separates the arguments, and so does -d: give one of them")
@@ -72,7 +72,7 @@ def form(*, null: bool, delimiter: str | None, colsep: str | None, header: bool)
     except re.error as error:
         raise UserError(f"--colsep: `{pattern}` is not a regular expression: {error}") from None
     by_lines = delimiter is None and not null
-    return Form(separator, columns, header, trims=colsep is not None, lines=by_lines)
+    return SplitRules(separator, columns, header, trims=colsep is not None, lines=by_lines)
 
 
 def _unescaped(found: re.Match[str]) -> str:
@@ -103,12 +103,12 @@ def called(path: str) -> str:
     return "stdin" if path == "-" else path
 
 
-def values_of(path: str, form: Form) -> list[str]:
+def values_of(path: str, form: SplitRules) -> list[str]:
     """All values of a file, read to its end."""
     fd = opened(path)
-    records = Records(form.separator)
+    records = RecordSplitter(form.separator)
     try:
-        while data := read_some(fd, _PIECE):
+        while data := read_some(fd, _READ_CHUNK_BYTES):
             records.feed(data)
     except OSError as error:
         raise UserError(f"cannot read {called(path)}: {error.strerror}") from None
@@ -122,12 +122,12 @@ def values_of(path: str, form: Form) -> list[str]:
     return found
 
 
-def next_of(records: Records, name: str, number: int) -> bytes | None:
+def next_of(records: RecordSplitter, name: str, number: int) -> bytes | None:
     """The next value's bytes; None if its end has not come, or there is none."""
     try:
         return records.next()
-    except TooLong:
-        raise UserError(f"{name}:{number}: an argument over {LONGEST // 1024 // 1024} MiB") from None
+    except LineTooLong:
+        raise UserError(f"{name}:{number}: an argument over {MAX_LINE_BYTES // 1024 // 1024} MiB") from None
 
 
 pass
@@ -149,11 +149,11 @@ class Arguments:
     def __init__(
         self,
         template: Template | None,
-        form: Form,
+        form: SplitRules,
         given: Values,
         *,
         name: str = "stdin",
-        records: Records | None = None,
+        records: RecordSplitter | None = None,
         first: Sequence[Columns] | None = None,
         beside: Sequence[Columns] | None = None,
         others: Sequence[Sequence[Columns]] = (),
@@ -165,14 +165,14 @@ class Arguments:
         self._first = None if first is None else iter(first)
         self._beside = None if beside is None else iter(beside)
         self._others = others
-        self._records = records or Records(form.separator)
+        self._records = records or RecordSplitter(form.separator)
         self._name = name
         self._read = int(form.header)
         self._number = 0
         self._head: Columns = ()
         self._tails: Iterator[tuple[Columns, ...]] = iter(())
         self._wrong: UserError | None = None
-        plain = Specs(given).make("", {}, id="", named=False, file=name, line=0)
+        plain = SpecBuilder(given).make("", {}, id="", named=False, file=name, line=0)
         self._command = stamp(plain.work, "run")
         self._plain = stamp(plain, "id", "work", "line")
 

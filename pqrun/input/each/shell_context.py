@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import Final
 
 
-class Context(StrEnum):
+class ShellContext(StrEnum):
     """What surrounds a place in a command; the text says it to people."""
 
     FREE = ""
@@ -37,7 +37,7 @@ _PLAIN_WORD = re.compile(r"[ \t]*[\w./-]*")
 _CASE = re.compile(r"case\b")
 
 
-class Walk:
+class ShellScanner:
     """Goes through a command once; finds what `wanted` matches, with its context."""
 
     def __init__(self, command: str, wanted: re.Pattern[str]) -> None:
@@ -50,35 +50,35 @@ class Walk:
         self._in_comment = False
         self._lost = False
 
-    def __iter__(self) -> Iterator[tuple[re.Match[str], Context]]:
+    def __iter__(self) -> Iterator[tuple[re.Match[str], ShellContext]]:
         text = self._text
         while self._at < len(text):
             if self._lost:
-                yield from self._all(len(text), Context.UNSURE)
+                yield from self._all(len(text), ShellContext.UNSURE)
             elif self._open and self._open[-1] == '"':
                 yield from self._in_double_quotes()
             else:
                 yield from self._free()
 
     @property
-    def end(self) -> Context:
+    def end(self) -> ShellContext:
         """What something at the end of the command would stand in; after the walk."""
         if self._lost:
-            return Context.UNSURE
+            return ShellContext.UNSURE
         if self._open and self._open[-1] == '"':
-            return Context.DOUBLE
+            return ShellContext.DOUBLE
         if self._at > len(self._text):
-            return Context.ESCAPED
-        return Context.COMMENT if self._in_comment else Context.FREE
+            return ShellContext.ESCAPED
+        return ShellContext.COMMENT if self._in_comment else ShellContext.FREE
 
-    def _free(self) -> Iterator[tuple[re.Match[str], Context]]:
+    def _free(self) -> Iterator[tuple[re.Match[str], ShellContext]]:
         text, at = self._text, self._at
         sign = text[at]
         if found := self._wanted.match(text, at):
-            yield found, Context.FREE
+            yield found, ShellContext.FREE
             self._step(found.end())
         elif sign == "\\":
-            yield from self._escape(Context.ESCAPED)
+            yield from self._escape(ShellContext.ESCAPED)
         elif sign == "'":
             yield from self._single_quotes(at + 1)
         elif sign == '"':
@@ -89,7 +89,7 @@ class Walk:
         elif sign == "#" and self._fresh:
             end = text.find("\n", at)
             self._in_comment = end < 0
-            yield from self._all(len(text) if end < 0 else end, Context.COMMENT)
+            yield from self._all(len(text) if end < 0 else end, ShellContext.COMMENT)
         elif text.startswith(("((", "=("), at):  # arithmetic, a list: not every shell has them
             self._lost = True
         elif sign == "<":
@@ -110,14 +110,14 @@ class Walk:
             self._lost = True  # its patterns end in `)`
         self._step(self._at + 1, fresh=sign in _SEPARATORS)
 
-    def _in_double_quotes(self) -> Iterator[tuple[re.Match[str], Context]]:
+    def _in_double_quotes(self) -> Iterator[tuple[re.Match[str], ShellContext]]:
         text, at = self._text, self._at
         sign = text[at]
         if found := self._wanted.match(text, at):
-            yield found, Context.DOUBLE
+            yield found, ShellContext.DOUBLE
             self._at = found.end()
         elif sign == "\\":
-            yield from self._escape(Context.DOUBLE)
+            yield from self._escape(ShellContext.DOUBLE)
         elif sign in "$`":
             yield from self._expansion()
         else:
@@ -125,14 +125,14 @@ class Walk:
                 self._open.pop()
             self._step(at + 1)
 
-    def _expansion(self) -> Iterator[tuple[re.Match[str], Context]]:
+    def _expansion(self) -> Iterator[tuple[re.Match[str], ShellContext]]:
         """What begins with `$` or a backquote, inside of double quotes or not."""
         text, at = self._text, self._at
         quoted = bool(self._open) and self._open[-1] == '"'
         if text[at] == "`":
             end = re.compile(r"(?:[^`\\]|\\.)*`?", re.DOTALL).match(text, at + 1)
             assert end is not None
-            yield from self._all(end.end(), Context.BACKQUOTES)
+            yield from self._all(end.end(), ShellContext.BACKQUOTES)
         elif text.startswith("$((", at) or text.startswith("$[", at):
             yield from self._arithmetic()
         elif text.startswith("$(", at):
@@ -141,7 +141,7 @@ class Walk:
         elif text.startswith("${", at):
             simple = _EXPANSION.match(text, at)
             if found := self._wanted.match(text, at + 1):
-                yield found, Context.DOLLAR
+                yield found, ShellContext.DOLLAR
                 self._step(found.end())
             elif simple:
                 self._step(simple.end())
@@ -152,7 +152,7 @@ class Walk:
         else:
             self._step(at + 1)
 
-    def _arithmetic(self) -> Iterator[tuple[re.Match[str], Context]]:
+    def _arithmetic(self) -> Iterator[tuple[re.Match[str], ShellContext]]:
         """Up to the brackets that close it; quotes in it are too much for us."""
         opening, closing = ("(", ")") if self._text.startswith("$(", self._at) else ("[", "]")
         depth, end = 0, self._at + 1
@@ -164,16 +164,18 @@ class Walk:
             end += 1
             if not depth:
                 break
-        yield from self._all(end, Context.ARITHMETIC)
+        yield from self._all(end, ShellContext.ARITHMETIC)
         self._lost = bool(depth)
 
-    def _single_quotes(self, begin: int, *, escapes: bool = False) -> Iterator[tuple[re.Match[str], Context]]:
+    def _single_quotes(
+        self, begin: int, *, escapes: bool = False
+    ) -> Iterator[tuple[re.Match[str], ShellContext]]:
         end = self._text.find("'", begin)
-        yield from self._all(len(self._text) if end < 0 else end + 1, Context.SINGLE)
+        yield from self._all(len(self._text) if end < 0 else end + 1, ShellContext.SINGLE)
         # Some shells take the backslash in `$'…\'` for an escape, and go on.
         self._lost = end < 0 or (escapes and self._text[end - 1] == "\\" and end > begin)
 
-    def _escape(self, context: Context) -> Iterator[tuple[re.Match[str], Context]]:
+    def _escape(self, context: ShellContext) -> Iterator[tuple[re.Match[str], ShellContext]]:
         if found := self._wanted.match(self._text, self._at + 1):
             yield found, context
             self._step(found.end())
@@ -183,7 +185,7 @@ class Walk:
         else:
             self._step(self._at + 2)
 
-    def _redirection(self) -> Iterator[tuple[re.Match[str], Context]]:
+    def _redirection(self) -> Iterator[tuple[re.Match[str], ShellContext]]:
         text, at = self._text, self._at
         if text.startswith("<<<", at):
             self._step(at + 3, fresh=True)
@@ -193,29 +195,29 @@ class Walk:
             assert after is not None
             self._step(after.end(), fresh=True)
             if found := self._wanted.match(text, self._at):
-                yield found, Context.HERE_DOCUMENT
+                yield found, ShellContext.HERE_DOCUMENT
                 self._step(found.end())
         elif text.startswith("<&", at):
             yield from self._word_of_both(at + 2)
         else:
             self._step(at + 1, fresh=True)
 
-    def _word_of_both(self, at: int) -> Iterator[tuple[re.Match[str], Context]]:
+    def _word_of_both(self, at: int) -> Iterator[tuple[re.Match[str], ShellContext]]:
         """The word behind `>&`: its quotes are taken off twice, so that there must be nothing in it."""
         word = _PLAIN_WORD.match(self._text, at)
         assert word is not None
         self._step(word.end())
         if found := self._wanted.match(self._text, self._at):
-            yield found, Context.BOTH
+            yield found, ShellContext.BOTH
             self._step(found.end())
             self._lost = True
         elif self._text[self._at : self._at + 1] not in ("", *_SEPARATORS):
             self._lost = True
 
-    def _all(self, end: int, context: Context) -> Iterator[tuple[re.Match[str], Context]]:
+    def _all(self, end: int, context: ShellContext) -> Iterator[tuple[re.Match[str], ShellContext]]:
         """Everything up to there stands in one context."""
         if self._here and self._lost:
-            context = Context.HERE_DOCUMENT
+            context = ShellContext.HERE_DOCUMENT
         for found in self._wanted.finditer(self._text, self._at, end):
             yield found, context
         self._step(end)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from pqrun.core.errors import UserError
-from pqrun.input.each.shell_context import Context, Walk
+from pqrun.input.each.shell_context import ShellContext, ShellScanner
 
 _PLAIN = re.compile(r"[A-Za-z0-9_@%+:./-]+")
 _WORDS_OF_SHELLS: Final = {
@@ -134,7 +134,7 @@ class Template:
             self._refuse(
                 expression, "is a Perl expression, which only GNU parallel knows", "let the command do it"
             )
-        walk = Walk(command, self._tokens())
+        walk = ShellScanner(command, self._tokens())
         at = 0
         for found, context in walk:
             part = self._part(found, context)
@@ -146,9 +146,9 @@ class Template:
             self._append(walk.end)
         self._parts = [part for part in self._parts if part != ""]
 
-    def _append(self, context: Context) -> None:
+    def _append(self, context: ShellContext) -> None:
         """No placeholder: the values come last."""
-        if context is not Context.FREE:
+        if context is not ShellContext.FREE:
             place = f"there is no placeholder, and at the end of the command it would stand {context}"
             raise UserError(f"{place} (put a {{}} where the argument belongs)")
         self._parts += (" ", Argument(0, None))
@@ -164,7 +164,7 @@ class Template:
         )
         return re.compile(rf"\{{(?:(?P<own>[#%])|(?:{which})?(?P<change>{changes}))\}}")
 
-    def _part(self, found: re.Match[str], context: Context) -> str | Argument | JobNumber | None:
+    def _part(self, found: re.Match[str], context: ShellContext) -> str | Argument | JobNumber | None:
         """What takes the place of a placeholder; None if it is none there."""
         token = found.group()
         always = bool(_VARIABLE.search(self._command[: found.start()])) or (
@@ -172,17 +172,22 @@ class Template:
         )
         if token == SEQUENCE:
             # Digits are safe anywhere; but `${#}` is the shell's own.
-            if context is Context.DOLLAR:
+            if context is ShellContext.DOLLAR:
                 return None
-            return JobNumber(always and context is Context.FREE)
+            return JobNumber(always and context is ShellContext.FREE)
         if token == SLOT:
-            if context is Context.FREE:
+            if context is ShellContext.FREE:
                 return f'"{_SLOT_OF_JOB}"'
-            if context in (Context.DOUBLE, Context.ARITHMETIC, Context.BACKQUOTES, Context.COMMENT):
+            if context in (
+                ShellContext.DOUBLE,
+                ShellContext.ARITHMETIC,
+                ShellContext.BACKQUOTES,
+                ShellContext.COMMENT,
+            ):
                 return _SLOT_OF_JOB
             self._refuse(found, f"stands {context}", "use $PQRUN_SLOT there, or double quotes")
-        if context is not Context.FREE:
-            self._refuse(found, f"stands {context}", _CURES[context])
+        if context is not ShellContext.FREE:
+            self._refuse(found, f"stands {context}", _HINTS[context])
         name, number = found.groupdict().get("name"), found["number"]
         which = self._numbers[name] if name else int(number or 0)
         return Argument(which, _CHANGES[found["change"]], always)
@@ -198,17 +203,17 @@ class Template:
 
 
 _OFF: Final = "values are quoted already: take the quotes off"
-_CURES: Final = {
-    Context.SINGLE: f"{_OFF} (for the text itself write {{''}})",
-    Context.DOUBLE: f'{_OFF}, as in {{}}.txt or "$HOME"/{{}}',
-    Context.ESCAPED: "values are quoted already: take the backslash off",
-    Context.DOLLAR: "take the `$` off, or give the variable another name",
-    Context.BACKQUOTES: "write $(…) instead",
-    Context.ARITHMETIC: "put the value into a variable before: n={}",
-    Context.COMMENT: "take the comment out",
-    Context.HERE_DOCUMENT: 'put the value into a variable before: x={}; and quote that: "$x"',
-    Context.BOTH: "write > FILE 2>&1",
-    Context.UNSURE: 'put the value into a variable at the beginning: x={}; and quote that: "$x"',
+_HINTS: Final = {
+    ShellContext.SINGLE: f"{_OFF} (for the text itself write {{''}})",
+    ShellContext.DOUBLE: f'{_OFF}, as in {{}}.txt or "$HOME"/{{}}',
+    ShellContext.ESCAPED: "values are quoted already: take the backslash off",
+    ShellContext.DOLLAR: "take the `$` off, or give the variable another name",
+    ShellContext.BACKQUOTES: "write $(…) instead",
+    ShellContext.ARITHMETIC: "put the value into a variable before: n={}",
+    ShellContext.COMMENT: "take the comment out",
+    ShellContext.HERE_DOCUMENT: 'put the value into a variable before: x={}; and quote that: "$x"',
+    ShellContext.BOTH: "write > FILE 2>&1",
+    ShellContext.UNSURE: 'put the value into a variable at the beginning: x={}; and quote that: "$x"',
 }
 
 

@@ -7,27 +7,27 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pqrun.core import job_fields as keys
 from pqrun.core import values
-from pqrun.core.job_fields import Key
-from pqrun.input.jobfile.expand import Combination, Loop, Matrices, loop
-from pqrun.input.jobfile.fields import Fields
-from pqrun.input.jobfile.needs import Asked, asked
+from pqrun.core.job_fields import FieldSpec
+from pqrun.input.jobfile.expand import Combination, LoopSpec, MatrixExpander, loop
+from pqrun.input.jobfile.fields import FieldReader
+from pqrun.input.jobfile.needs import NeedExpr, need_expr
 from pqrun.input.jobfile.node_reader import is_null
 from pqrun.input.jobfile.problems import Problems
-from pqrun.input.jobfile.source_text import Mark, Node, Text
-from pqrun.input.jobfile.yaml_tree import Tree
+from pqrun.input.jobfile.source_text import Mark, Node, SourceText
+from pqrun.input.jobfile.yaml_tree import YamlTree
 
 if TYPE_CHECKING:
     from pqrun.input.jobfile.jsontext import JsonTree
 
-MOST_JOBS: Final = 1_000_000
-_TOP: Final = keys.by_spelling(keys.TOP)
-_JOB: Final = keys.by_spelling(keys.JOB)
+MAX_JOBS: Final = 1_000_000
+_TOP: Final = keys.by_spelling(keys.TOP_LEVEL_FIELDS)
+_JOB: Final = keys.by_spelling(keys.JOB_FIELDS)
 _DEFAULTS: Final = {name: key for name, key in _JOB.items() if key.name != "id"}
 _EXAMPLE: Final = "a job is a line such as `- echo hello`"
 _RUN: Final = _JOB["run"]
 
 
-class Draft(NamedTuple):
+class JobEntry(NamedTuple):
     """A job as its file has it. `own` is its layer of settings, `at` its place or its id's.
 
     `run` is empty where it couldn't be read, which has been told.
@@ -37,36 +37,36 @@ class Draft(NamedTuple):
     run: str | tuple[str, ...] | None
     own: dict[str, Any]
     at: Mark
-    needs: tuple[Asked, ...] | None = None
+    needs: tuple[NeedExpr, ...] | None = None
     matrix: tuple[Combination, ...] | None = None
-    loop: Loop | None = None
+    loop: LoopSpec | None = None
     pools_at: Mark | None = None
     line: int = 0
 
 
-class Sheet:
+class Document:
     """Reads a file; `sound` says whether it could be read to its end.
 
     `quickly`: if it is JSON; what is wrong with it is then without a place, and to be asked anew.
     """
 
-    def __init__(self, file: Text, problems: Problems, *, quickly: bool = False) -> None:
+    def __init__(self, file: SourceText, problems: Problems, *, quickly: bool = False) -> None:
         self.file = file
-        self.drafts: list[Draft] = []
+        self.entries: list[JobEntry] = []
         self.settings: dict[str, tuple[Any, Mark]] = {}
         self._problems = problems
-        self._fields = Fields(file, problems)
-        self._fields.kinds["matrix"] = Matrices(self._fields).combinations
-        self._fields.kinds["loop"] = lambda key, node: loop(self._fields, key, node)
-        self._fields.kinds["needs"] = lambda key, node: asked(self._fields, key, node)
-        self._fields.kinds["id"] = self._id
+        self._fields = FieldReader(file, problems)
+        self._fields.converters["matrix"] = MatrixExpander(self._fields).combinations
+        self._fields.converters["loop"] = lambda key, node: loop(self._fields, key, node)
+        self._fields.converters["needs"] = lambda key, node: need_expr(self._fields, key, node)
+        self._fields.converters["id"] = self._id
         self._id_at: Mark = None
         tree, top = self._read(quickly)
         self.sound = top is not None
         if top is not None:
             self._top(top, tree.jobs)
 
-    def _read(self, quickly: bool) -> tuple[Tree | JsonTree, Node | None]:
+    def _read(self, quickly: bool) -> tuple[YamlTree | JsonTree, Node | None]:
         if quickly and self.file.is_json:
             from pqrun.input.jobfile.jsontext import JsonTree, Unplain
 
@@ -74,8 +74,8 @@ class Sheet:
             try:
                 return quick, quick.read()
             except Unplain:
-                self.drafts.clear()
-        tree = Tree(self.file, self._problems, self._entry)
+                self.entries.clear()
+        tree = YamlTree(self.file, self._problems, self._entry)
         return tree, tree.read()
 
     @property
@@ -87,9 +87,9 @@ class Sheet:
         """One of those; None if there is none."""
         return self.defaults.get(name)
 
-    def say(self, at: Mark, message: str, hint: str = "") -> None:
+    def report(self, at: Mark, message: str, hint: str = "") -> None:
         """Adds a problem with a place in this file."""
-        self._fields.say(Node("", True, at), message, hint)
+        self._fields.report(Node("", True, at), message, hint)
 
     def warn(self, at: Mark, message: str, hint: str) -> None:
         """Adds a warning with a place in this file."""
@@ -99,14 +99,14 @@ class Sheet:
         """The file as a whole; its jobs have been read if they were `streamed`."""
         if not isinstance(top.value, dict):
             if top.value == "" and top.plain:
-                self.say(None, "no jobs: the file is empty", "list them under `jobs:`")
+                self.report(None, "no jobs: the file is empty", "list them under `jobs:`")
             else:
                 cure = (
                     "begin with `jobs:` and indent the rest"
                     if isinstance(top.value, list)
                     else "write `jobs:`"
                 )
-                self._fields.say(top, f"expected the key `jobs`, found {top.what}", cure)
+                self._fields.report(top, f"expected the key `jobs`, found {top.what}", cure)
             return
         for key, node in self._fields.entries(top, _TOP):
             if key.kind == "jobs":
@@ -114,17 +114,17 @@ class Sheet:
                     not node.value if node is streamed or not isinstance(node.value, str) else is_null(node)
                 )
                 if empty:
-                    self._fields.say(node, "no jobs", _EXAMPLE)
+                    self._fields.report(node, "no jobs", _EXAMPLE)
                 elif node is not streamed:
                     self._jobs(node)
             elif key.kind == "defaults":
                 self._defaults(key, node)
             else:
-                read = self._fields.kinds.get(key.kind, self._fields.word)(key, node)
+                read = self._fields.converters.get(key.kind, self._fields.word)(key, node)
                 if read is not None:
                     self.settings[key.name] = read, node.mark
         if "jobs" not in top.value and "jobs" not in (top.merged or ()):
-            self._fields.say(top, "no jobs", "list them under `jobs:`")
+            self._fields.report(top, "no jobs", "list them under `jobs:`")
 
     def _jobs(self, node: Node) -> None:
         if isinstance(node.value, list):
@@ -134,9 +134,9 @@ class Sheet:
             for value in {**(node.merged or {}), **node.value}.values():
                 self._entry(value.key, value)
         else:
-            self._fields.say_of(node, f"expected a list of jobs, found {node.what}", _EXAMPLE)
+            self._fields.report_of(node, f"expected a list of jobs, found {node.what}", _EXAMPLE)
 
-    def _defaults(self, key: Key, node: Node) -> None:
+    def _defaults(self, key: FieldSpec, node: Node) -> None:
         if not isinstance(node.value, dict):
             self._fields.unexpected(key, node)
             return
@@ -144,24 +144,26 @@ class Sheet:
 
     def _entry(self, key: Node | None, node: Node) -> None:
         """One entry of `jobs`."""
-        if len(self.drafts) < MOST_JOBS:
-            self.drafts.append(self._draft(key, node))
+        if len(self.entries) < MAX_JOBS:
+            self.entries.append(self._draft(key, node))
         else:
             hint = "a list of commands, one a line, may be of any length"
-            self.say(self.drafts[-1].at, f"more than {MOST_JOBS:,} jobs", hint)
+            self.report(self.entries[-1].at, f"more than {MAX_JOBS:,} jobs", hint)
 
-    def _draft(self, key: Node | None, node: Node) -> Draft:
+    def _draft(self, key: Node | None, node: Node) -> JobEntry:
         self._id_at = node.mark
         found = self._found(key, node)
         id, run = found.pop("id", None), found.pop("run", None)
         if key is not None:
             if id is not None:
-                self.say(self._id_at, "an id in a job that is named by its key already", "keep one of them")
+                self.report(
+                    self._id_at, "an id in a job that is named by its key already", "keep one of them"
+                )
             id = self._id(None, key)
         pools_at = _entry_of(node, _JOB["pools"]).mark if "pools" in found else None
         needs, matrix, loop = found.pop("needs", None), found.pop("matrix", None), found.pop("for", None)
         line = (node if key is None else key).line
-        return Draft(id, run, found, self._id_at, needs, matrix, loop, pools_at, line)
+        return JobEntry(id, run, found, self._id_at, needs, matrix, loop, pools_at, line)
 
     def _found(self, key: Node | None, node: Node) -> dict[str, Any]:
         """What a job's node says."""
@@ -176,14 +178,14 @@ class Sheet:
                 found["run"] = ""  # or the command is what the unknown key was meant to be
             return found
         if isinstance(node.value, list):
-            fields.say_of(node, "expected a job, found a list", "write `run: [program, argument]`")
+            fields.report_of(node, "expected a job, found a list", "write `run: [program, argument]`")
         elif is_null(node):
-            fields.say_of(node, "an empty job", "say what to run, as in `- echo hello`")
+            fields.report_of(node, "an empty job", "say what to run, as in `- echo hello`")
         else:
-            return {"run": fields.kinds["run"](_RUN, node) or ""}
+            return {"run": fields.converters["run"](_RUN, node) or ""}
         return {"run": ""}
 
-    def _id(self, key: Key | None, node: Node) -> str | None:
+    def _id(self, key: FieldSpec | None, node: Node) -> str | None:
         self._id_at = node.mark
         text = self._fields.text(key, node)
         return None if text is None else self._fields.converted(node, values.job_id, text)
@@ -201,11 +203,11 @@ class Sheet:
         ):
             return False
         what = "a text that begins with `{`" if braces else "a `: ` in a text without quotes"
-        self._fields.say(node, what, values.in_quotes("- ", text))
+        self._fields.report(node, what, values.in_quotes("- ", text))
         return True
 
 
-def _entry_of(node: Node, key: Key) -> Node:
+def _entry_of(node: Node, key: FieldSpec) -> Node:
     """The value of one of a map's keys; the map itself if it hasn't got it."""
     assert isinstance(node.value, dict)
     for entries in (node.value, node.merged or {}):

@@ -12,17 +12,17 @@ from math import prod
 from typing import Any, Final, NamedTuple
 
 from pqrun.core import values
-from pqrun.core.job_fields import LOOP, Key, by_spelling
-from pqrun.core.text import escaped, exact
+from pqrun.core.job_fields import LOOP_FIELDS, FieldSpec, by_spelling
+from pqrun.core.text import escape_unprintable, original_bytes
 from pqrun.core.values import quoted
-from pqrun.input.jobfile.fields import Fields
-from pqrun.input.jobfile.node_reader import Reader
+from pqrun.input.jobfile.fields import FieldReader
+from pqrun.input.jobfile.node_reader import NodeReader
 from pqrun.input.jobfile.problems import Problem, Problems
-from pqrun.input.jobfile.source_text import Mark, Node, Text
+from pqrun.input.jobfile.source_text import Mark, Node, SourceText
 
-MOST: Final = 10_000
-MOST_IN_FILE: Final = 100_000
-MOST_EXCLUDED: Final = 1_000
+MAX_COMBINATIONS: Final = 10_000
+MAX_COMBINATIONS_IN_FILE: Final = 100_000
+MAX_EXCLUDED: Final = 1_000
 
 Combination = tuple[tuple[str, str], ...]
 
@@ -32,16 +32,16 @@ def label(combination: Combination) -> str:
     return "[" + ",".join(f"{name}={value}" for name, value in combination) + "]"
 
 
-class Matrices:
+class MatrixExpander:
     """Reads the matrices of one file, and keeps count of what they come to."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: NodeReader) -> None:
         self._reader = reader
         self._count = 0
 
-    def combinations(self, key: Key, node: Node) -> tuple[Combination, ...] | None:
+    def combinations(self, key: FieldSpec, node: Node) -> tuple[Combination, ...] | None:
         """All combinations that a matrix stands for, each once; None if there are none."""
-        say = self._reader.say_of
+        say = self._reader.report_of
         if not isinstance(node.value, dict):
             self._reader.unexpected(key, node)
             return None
@@ -56,15 +56,23 @@ class Matrices:
                 if name not in axes:
                     say(where, f"unknown axis {quoted(name)}", f"axes are: {', '.join(axes) or 'none'}")
         size = (prod(map(len, axes.values())) if axes else 0) + len(include)
-        if len(exclude) > MOST_EXCLUDED:
-            say(node, f"more than {MOST_EXCLUDED:,} maps under `exclude`", "name fewer axes in each")
+        if len(exclude) > MAX_EXCLUDED:
+            say(node, f"more than {MAX_EXCLUDED:,} maps under `exclude`", "name fewer axes in each")
             return None
-        if size > MOST:
-            say(node, f"{size:,} combinations", f"at most {MOST:,}: take out values, or make it several jobs")
+        if size > MAX_COMBINATIONS:
+            say(
+                node,
+                f"{size:,} combinations",
+                f"at most {MAX_COMBINATIONS:,}: take out values, or make it several jobs",
+            )
             return None
         self._count += size
-        if self._count > MOST_IN_FILE:
-            say(node, f"more than {MOST_IN_FILE:,} combinations in the file", "make it several files")
+        if self._count > MAX_COMBINATIONS_IN_FILE:
+            say(
+                node,
+                f"more than {MAX_COMBINATIONS_IN_FILE:,} combinations in the file",
+                "make it several files",
+            )
             return None
         found = [tuple(zip(axes, chosen, strict=True)) for chosen in product(*axes.values())] if axes else []
         unwanted = [pairs.items() for _, pairs in exclude]
@@ -80,17 +88,17 @@ class Matrices:
     def _values(self, axis: Node) -> list[str]:
         self._name(axis)
         if isinstance(axis.value, dict):
-            self._reader.say_of(axis, "expected a list of values, found a map", "write `[a, b]`")
+            self._reader.report_of(axis, "expected a list of values, found a map", "write `[a, b]`")
             return []
         found: dict[str, None] = {}
         for item, text in self._reader.texts(axis):
             if text in found:
-                self._reader.say(
+                self._reader.report(
                     item, f"the value {quoted(text)} again", "each value of an axis is there once"
                 )
             found[text] = None
         if not found and not axis.value:
-            self._reader.say_of(axis, "an axis without values", "write `[a, b]`")
+            self._reader.report_of(axis, "an axis without values", "write `[a, b]`")
         return list(found)
 
     def _maps(self, node: Node | None) -> list[tuple[Node, dict[str, str]]]:
@@ -100,7 +108,7 @@ class Matrices:
         found = []
         for item in node.value if isinstance(node.value, list) else [node]:
             if not isinstance(item.value, dict) or not item.value:
-                self._reader.say_of(item, "expected a list of maps", 'write `[{PY: "3.11"}]`')
+                self._reader.report_of(item, "expected a list of maps", 'write `[{PY: "3.11"}]`')
                 continue
             pairs: dict[str, str] = {}
             for name, value in ((item.merged or {}) | item.value).items():
@@ -124,13 +132,13 @@ def _holds_any(combination: dict[str, str], unwanted: Sequence[ItemsView[str, st
 pass
 
 _NAMES: Final = {"glob": "FILE", "lines": "LINE", "values": "VALUE"}
-_LOOP: Final = by_spelling(LOOP)
+_LOOP: Final = by_spelling(LOOP_FIELDS)
 _PATHS: Final = ("creates", "stdin", "cwd")
-_LONGEST_ID: Final = 200
+_MAX_ID_LENGTH: Final = 200
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)(?:(%%?|##?)([^{}]*))?\})")
 
 
-class Loop(NamedTuple):
+class LoopSpec(NamedTuple):
     """Once for each of some values, which become the variable `name`."""
 
     kind: str
@@ -139,7 +147,7 @@ class Loop(NamedTuple):
     at: Mark
 
 
-def loop(fields: Fields, key: Key, node: Node) -> Loop | None:
+def loop(fields: FieldReader, key: FieldSpec, node: Node) -> LoopSpec | None:
     """What a `for` asks for."""
     if not isinstance(node.value, dict):
         fields.unexpected(key, node)
@@ -148,15 +156,15 @@ def loop(fields: Fields, key: Key, node: Node) -> Loop | None:
     kinds = [kind for kind in _NAMES if kind in found]
     if len(kinds) != 1:
         if kinds or not fields.problems.count:
-            fields.say_of(
+            fields.report_of(
                 node, "expected one of `glob`, `lines` and `values`", f"write `{key.name}: {key.example}`"
             )
         return None
     kind = kinds[0]
-    return Loop(kind, found[kind], found.get("as", _NAMES[kind]), node.mark)
+    return LoopSpec(kind, found[kind], found.get("as", _NAMES[kind]), node.mark)
 
 
-class FanOut:
+class LoopExpander:
     """Which combinations the jobs of all files stand for; each file and pattern is looked at once."""
 
     def __init__(self, problems: Problems) -> None:
@@ -171,7 +179,7 @@ class FanOut:
         )
 
     def combinations(
-        self, matrix: Sequence[Combination] | None, loop: Loop | None, directory: str, file: Text
+        self, matrix: Sequence[Combination] | None, loop: LoopSpec | None, directory: str, file: SourceText
     ) -> Sequence[Combination | None]:
         """Of one job that starts in `directory`; only `None`: it is just itself."""
         if loop is None:
@@ -179,7 +187,7 @@ class FanOut:
         values = self._values(loop, directory, file)
         return [(*one, (loop.name, value)) for one in matrix or ((),) for value in values]
 
-    def _values(self, loop: Loop, directory: str, file: Text) -> Sequence[str]:
+    def _values(self, loop: LoopSpec, directory: str, file: SourceText) -> Sequence[str]:
         if isinstance(loop.what, tuple):
             return loop.what
         if "$" in directory:  # it depends on the value
@@ -190,7 +198,7 @@ class FanOut:
             self._known[key] = found(loop, directory, file)
         return self._known[key]
 
-    def _matching(self, loop: Loop, directory: str, file: Text) -> tuple[str, ...]:
+    def _matching(self, loop: LoopSpec, directory: str, file: SourceText) -> tuple[str, ...]:
         from glob import iglob
 
         assert isinstance(loop.what, str)
@@ -199,7 +207,7 @@ class FanOut:
             self._warn(loop, file, f"no file for the pattern {quoted(loop.what)}")
         return self._bounded(found, loop, file)
 
-    def _lines(self, loop: Loop, directory: str, file: Text) -> tuple[str, ...]:
+    def _lines(self, loop: LoopSpec, directory: str, file: SourceText) -> tuple[str, ...]:
         assert isinstance(loop.what, str)
         try:
             with open(os.path.join(directory, loop.what), "rb") as lines:
@@ -218,22 +226,22 @@ class FanOut:
             self._warn(loop, file, f"no line in {quoted(loop.what)}")
         return self._bounded(found, loop, file)
 
-    def _bounded(self, found: Sequence[str], loop: Loop, file: Text) -> tuple[str, ...]:
+    def _bounded(self, found: Sequence[str], loop: LoopSpec, file: SourceText) -> tuple[str, ...]:
         """Each value once, if they aren't too many."""
-        if len(found) > MOST_IN_FILE:
+        if len(found) > MAX_COMBINATIONS_IN_FILE:
             hint = "a list of commands, or `pqrun each`, may be of any length"
-            self._say(loop, file, f"{len(found):,} values; at most {MOST_IN_FILE:,}", hint)
+            self._say(loop, file, f"{len(found):,} values; at most {MAX_COMBINATIONS_IN_FILE:,}", hint)
             return ()
         return tuple(dict.fromkeys(found))
 
-    def _say(self, loop: Loop, file: Text, what: str, hint: str = "") -> None:
+    def _say(self, loop: LoopSpec, file: SourceText, what: str, hint: str = "") -> None:
         self._problems.add(_problem(loop, file, what, hint))
 
-    def _warn(self, loop: Loop, file: Text, what: str) -> None:
+    def _warn(self, loop: LoopSpec, file: SourceText, what: str) -> None:
         self._problems.warn(_problem(loop, file, what, "so the job does not run"))
 
 
-def _problem(loop: Loop, file: Text, what: str, hint: str) -> Problem:
+def _problem(loop: LoopSpec, file: SourceText, what: str, hint: str) -> Problem:
     node = Node("", True, loop.at)
     return Problem(file.rank, node.line, node.column, f"`for`: {what}", hint)
 
@@ -243,15 +251,15 @@ def derived_id(base: str, combination: Combination, taken: Container[str]) -> st
 
     Where it is cut short, or different values would look alike, a digest tells them apart.
     """
-    text = escaped(base + label(combination))
-    if len(text) <= _LONGEST_ID and text not in taken:
+    text = escape_unprintable(base + label(combination))
+    if len(text) <= _MAX_ID_LENGTH and text not in taken:
         return text
     from hashlib import sha256
 
-    digest = sha256(exact("\0".join((base, *(part for pair in combination for part in pair))))).hexdigest()[
-        :8
-    ]
-    return f"{text[:-1][: _LONGEST_ID - 10]}…{digest}]"
+    digest = sha256(
+        original_bytes("\0".join((base, *(part for pair in combination for part in pair))))
+    ).hexdigest()[:8]
+    return f"{text[:-1][: _MAX_ID_LENGTH - 10]}…{digest}]"
 
 
 def with_paths(own: Mapping[str, Any], below: Mapping[str, Any], combination: Combination) -> dict[str, Any]:

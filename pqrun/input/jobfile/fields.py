@@ -11,33 +11,33 @@ from pqrun.core import values
 from pqrun.core import values as kinds
 from pqrun.core.expansion import Template
 from pqrun.core.job import Pool
-from pqrun.core.job_fields import HOOKS, RETRIES, Key, by_spelling
-from pqrun.core.values import Unfit, quoted
+from pqrun.core.job_fields import HOOK_FIELDS, RETRY_FIELDS, FieldSpec, by_spelling
+from pqrun.core.values import InvalidValue, quoted
 from pqrun.input.defaults import STORED
-from pqrun.input.jobfile.node_reader import Reader
+from pqrun.input.jobfile.node_reader import NodeReader
 from pqrun.input.jobfile.problems import Problems
-from pqrun.input.jobfile.source_text import Node, Text
+from pqrun.input.jobfile.source_text import Node, SourceText
 
-_RETRIES: Final = by_spelling(RETRIES)
-_HOOKS: Final = by_spelling(HOOKS)
+_RETRIES: Final = by_spelling(RETRY_FIELDS)
+_HOOKS: Final = by_spelling(HOOK_FIELDS)
 _BARE: Final = ("truth", "retries", "slots", "policy", "max_queue", "factor", "fraction")
 _ITEMS: Final[dict[str, tuple[Callable[[str], Any], Callable[[Iterable[Any]], Any]]]] = {
     "tags": (kinds.tag, lambda found: tuple(dict.fromkeys(found))),
     "codes": (values.code, frozenset),
     "exits": (values.exit_code, lambda found: tuple(sorted(set(found)))),
 }
-_REMEMBERED: Final = 10_000
+_MAX_CACHED: Final = 10_000
 
 
-class Fields(Reader):
+class FieldReader(NodeReader):
     """Reads the values of one file's keys. What can't be had is `None`, and the problem is added."""
 
-    def __init__(self, file: Text, problems: Problems) -> None:
+    def __init__(self, file: SourceText, problems: Problems) -> None:
         super().__init__(file, problems)
         self._words: dict[tuple[str, str, bool], Any] = {}  # as they were converted before
         self._maps: dict[Any, dict[str, Any]] = {}
-        self._ways: dict[int, dict[str, tuple[str, Callable[[Key, Node], Any], Key]]] = {}
-        self.kinds: dict[str, Callable[[Key, Node], Any]] = {
+        self._ways: dict[int, dict[str, tuple[str, Callable[[FieldSpec, Node], Any], FieldSpec]]] = {}
+        self.converters: dict[str, Callable[[FieldSpec, Node], Any]] = {
             "run": self._run,
             "env": self._env,
             "tags": self._list,
@@ -51,7 +51,7 @@ class Fields(Reader):
             "values": self._values,
         }
 
-    def layer(self, node: Node, known: Mapping[str, Key]) -> dict[str, Any]:
+    def layer(self, node: Node, known: Mapping[str, FieldSpec]) -> dict[str, Any]:
         """The values of a map's keys, as a layer of settings has them."""
         found: dict[str, Any] = {}
         ways = self._ways.get(id(known)) or self._find_ways(known)
@@ -69,15 +69,17 @@ class Fields(Reader):
                 found[stored] = got
         return found
 
-    def _find_ways(self, known: Mapping[str, Key]) -> dict[str, tuple[str, Callable[[Key, Node], Any], Key]]:
+    def _find_ways(
+        self, known: Mapping[str, FieldSpec]
+    ) -> dict[str, tuple[str, Callable[[FieldSpec, Node], Any], FieldSpec]]:
         """How the keys of a table are read and stored, by their proper names."""
         self._ways[id(known)] = ways = {
-            key.name: (STORED.get(key.name, key.name), self.kinds.get(key.kind, self.word), key)
+            key.name: (STORED.get(key.name, key.name), self.converters.get(key.kind, self.word), key)
             for key in known.values()
         }
         return ways
 
-    def word(self, key: Key, node: Node) -> Any:
+    def word(self, key: FieldSpec, node: Node) -> Any:
         """The value of a key that takes one word."""
         value = node.value
         if type(value) is str and (known := self._words.get((key.kind, value, node.plain))) is not None:
@@ -85,15 +87,15 @@ class Fields(Reader):
         text = self.text(key, node)
         if text is None:
             return None
-        found = self.converted(node, kinds.FROM_WORD[key.kind], text)
+        found = self.converted(node, kinds.CONVERTERS[key.kind], text)
         if found is not None and not node.plain and key.kind in _BARE:
-            self.say_of(node, f"a text in quotes: {quoted(text)}", "take the quotes off")
+            self.report_of(node, f"a text in quotes: {quoted(text)}", "take the quotes off")
             return None
-        if found is not None and len(self._words) < _REMEMBERED:
+        if found is not None and len(self._words) < _MAX_CACHED:
             self._words[key.kind, text, node.plain] = found
         return found
 
-    def _run(self, key: Key, node: Node) -> str | tuple[str, ...] | None:
+    def _run(self, key: FieldSpec, node: Node) -> str | tuple[str, ...] | None:
         if not isinstance(node.value, list):
             text = self.text(key, node)
             if text is None:
@@ -102,13 +104,13 @@ class Fields(Reader):
                 if node.plain and self.file.may_cut_texts:
                     self._warn_if_cut(node, text)
                 return text
-            self.say_of(node, "an empty command", "say what to run")
+            self.report_of(node, "an empty command", "say what to run")
             return None
         found = tuple(text for _, text in self.texts(node))
         if len(found) == len(node.value):
             if found and found[0]:
                 return found
-            self.say_of(node, "a command without a program", "write `[program, argument]`")
+            self.report_of(node, "a command without a program", "write `[program, argument]`")
         return None
 
     def _warn_if_cut(self, node: Node, text: str) -> None:
@@ -118,7 +120,7 @@ class Fields(Reader):
             hint = "put it in quotes if it does; if not, a blank after `#` says so"
             self.warn(node, f"{quoted(rest)} is a comment and does not belong to the command", hint)
 
-    def _env(self, key: Key, node: Node) -> dict[str, str] | None:
+    def _env(self, key: FieldSpec, node: Node) -> dict[str, str] | None:
         if not isinstance(node.value, dict):
             self.unexpected(key, node)
             return None
@@ -129,40 +131,40 @@ class Fields(Reader):
             try:
                 if text is not None:
                     found[values.variable(name)] = _template(text, value) if "$" in text else text
-            except Unfit as wrong:
-                self.say(value.place_of_key, wrong.what, wrong.cure)
+            except InvalidValue as wrong:
+                self.report(value.place_of_key, wrong.what, wrong.hint)
         return self._shared(found)
 
-    def _list(self, key: Key, node: Node) -> Any:
+    def _list(self, key: FieldSpec, node: Node) -> Any:
         convert, collect = _ITEMS[key.kind]
         if isinstance(node.value, dict):
             self.unexpected(key, node)
             return None
         found = [self.converted(item, convert, text) for item, text in self.texts(node)]
         if key.kind == "exits" and not found:
-            self.say_of(node, "no exit code", "write `[0]`")
+            self.report_of(node, "no exit code", "write `[0]`")
         return collect(item for item in found if item is not None)
 
-    def _values(self, key: Key, node: Node) -> tuple[str, ...] | None:
+    def _values(self, key: FieldSpec, node: Node) -> tuple[str, ...] | None:
         if isinstance(node.value, dict):
             self.unexpected(key, node)
             return None
         found: dict[str, None] = {}
         for item, text in self.texts(node):
             if text in found:
-                self.say(item, f"the value {quoted(text)} again", "each value is there once")
+                self.report(item, f"the value {quoted(text)} again", "each value is there once")
             found[text] = None
         if not found and not node.value:
-            self.say_of(node, "no values", "write `[a, b]`")
+            self.report_of(node, "no values", "write `[a, b]`")
         return tuple(found)
 
-    def _policy(self, key: Key, node: Node) -> dict[str, Any] | None:
+    def _policy(self, key: FieldSpec, node: Node) -> dict[str, Any] | None:
         if isinstance(node.value, dict):
             return self._shared(self.layer(node, _RETRIES))
         most = self.word(key, node)
         return None if most is None else self._shared({"max": most})
 
-    def _wants(self, key: Key, node: Node) -> tuple[tuple[str, int], ...]:
+    def _wants(self, key: FieldSpec, node: Node) -> tuple[tuple[str, int], ...]:
         found: dict[str, int | None] = {}
         if isinstance(node.value, dict):
             for name, amount in ((node.merged or {}) | node.value).items():
@@ -175,7 +177,7 @@ class Fields(Reader):
                     found[text] = 1
         return tuple((name, amount) for name, amount in found.items() if amount)
 
-    def _shell(self, key: Key, node: Node) -> tuple[str, ...] | None:
+    def _shell(self, key: FieldSpec, node: Node) -> tuple[str, ...] | None:
         if isinstance(node.value, list):
             found = tuple(text for _, text in self.texts(node))
         else:
@@ -184,11 +186,11 @@ class Fields(Reader):
                 return None
             found = self.converted(node, _split, text) or ()
         if not found or not found[0]:
-            self.say_of(node, "a shell without a program", "write `bash -eu -c`")
+            self.report_of(node, "a shell without a program", "write `bash -eu -c`")
             return None
         return found
 
-    def _pools(self, key: Key, node: Node) -> tuple[Pool, ...]:
+    def _pools(self, key: FieldSpec, node: Node) -> tuple[Pool, ...]:
         if not isinstance(node.value, dict):
             self.unexpected(key, node)
             return ()
@@ -200,11 +202,11 @@ class Fields(Reader):
                 items = tuple(text for _, text in self.texts(value))
                 found.append(Pool(name, len(items), items))
                 if not items:
-                    self.say_of(value, "a pool of nothing", "write how many there are, or their names")
+                    self.report_of(value, "a pool of nothing", "write how many there are, or their names")
                 elif len(set(items)) < len(items):
-                    self.say_of(value, "a name twice", "each is one: give them different names")
+                    self.report_of(value, "a name twice", "each is one: give them different names")
             elif isinstance(value.value, dict):
-                self.say_of(
+                self.report_of(
                     value, "expected a number or a list, found a map", "write `net: 4` or `gpu: [0, 1]`"
                 )
             elif (text := self.text(None, value)) is not None:
@@ -213,7 +215,7 @@ class Fields(Reader):
                     found.append(Pool(name, size))
         return tuple(found)
 
-    def _hooks(self, key: Key, node: Node) -> dict[str, Any] | None:
+    def _hooks(self, key: FieldSpec, node: Node) -> dict[str, Any] | None:
         if isinstance(node.value, dict):
             return self.layer(node, _HOOKS)
         self.unexpected(key, node)
@@ -221,7 +223,7 @@ class Fields(Reader):
 
     def _shared(self, found: dict[str, Any]) -> dict[str, Any]:
         """The first of all maps that equal this one."""
-        if len(self._maps) < _REMEMBERED:
+        if len(self._maps) < _MAX_CACHED:
             return self._maps.setdefault(tuple(found.items()), found)
         return self._maps.get(tuple(found.items()), found)
 
@@ -236,4 +238,4 @@ def _split(text: str) -> tuple[str, ...]:
     try:
         return tuple(shlex.split(text))
     except ValueError:
-        raise Unfit(f"a quote that is not closed: {quoted(text)}", "close it") from None
+        raise InvalidValue(f"a quote that is not closed: {quoted(text)}", "close it") from None

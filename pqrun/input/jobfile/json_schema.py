@@ -11,8 +11,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-from pqrun.core.job_fields import HOOKS, JOB, LOOP, RETRIES, TOP, Key
-from pqrun.core.values import BACKOFFS, MOST_RETRIES, MOST_SLOTS, ON_LOST
+from pqrun.core.job_fields import (
+    HOOK_FIELDS,
+    JOB_FIELDS,
+    LOOP_FIELDS,
+    RETRY_FIELDS,
+    TOP_LEVEL_FIELDS,
+    FieldSpec,
+)
+from pqrun.core.values import BACKOFFS, MAX_RETRIES, MAX_SLOTS, ON_LOST
 
 Shape = dict[str, Any]
 
@@ -46,7 +53,7 @@ _DURATION: Final[Shape] = {
 }
 _EXIT_CODE: Final[Shape] = _whole(0, 255)
 _CODE: Final[Shape] = {"anyOf": [_EXIT_CODE, {"type": "string", "pattern": "^[A-Za-z0-9+-]+$"}]}
-_COUNTS: Final[Shape] = {"type": "object", "additionalProperties": _whole(1, MOST_SLOTS)}
+_COUNTS: Final[Shape] = {"type": "object", "additionalProperties": _whole(1, MAX_SLOTS)}
 _NEEDS: Final[Shape] = _one_or_many(_SCALAR)
 _COMBINATIONS: Final[Shape] = _one_or_many(_VARIABLES)
 
@@ -72,7 +79,7 @@ _SHAPES: Final[dict[str, Shape]] = {
         "additionalProperties": _one_or_many(_SCALAR, 1),
         "minProperties": 1,
     },
-    "rate": {"anyOf": [_whole(1, MOST_SLOTS), {"type": "string", "pattern": r"^\d+(/.+)?$"}]},
+    "rate": {"anyOf": [_whole(1, MAX_SLOTS), {"type": "string", "pattern": r"^\d+(/.+)?$"}]},
     "load": {
         "anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": r"^(\d+\.?\d*|\.\d+)%?$"}]
     },
@@ -88,9 +95,9 @@ _SHAPES: Final[dict[str, Shape]] = {
     "variable": {"type": "string", "pattern": "^[^=]+$"},
     "duration": _DURATION,
     "signal": {"type": ["string", "integer"]},
-    "policy": {"anyOf": [_whole(0, MOST_RETRIES), _ref("retries")]},
-    "retries": _whole(0, MOST_RETRIES),
-    "slots": _whole(1, MOST_SLOTS),
+    "policy": {"anyOf": [_whole(0, MAX_RETRIES), _ref("retries")]},
+    "retries": _whole(0, MAX_RETRIES),
+    "slots": _whole(1, MAX_SLOTS),
     "wants": {"anyOf": [*_one_or_many(_TEXT)["anyOf"], _COUNTS]},
     "tags": _one_or_many(_SCALAR),
     "exits": _one_or_many(_EXIT_CODE, 1),
@@ -109,7 +116,7 @@ _SHAPES: Final[dict[str, Shape]] = {
     "hooks": _ref("hooks"),
     "pools": {
         "type": "object",
-        "additionalProperties": {"anyOf": [_whole(1, MOST_SLOTS), {**_SCALARS, "minItems": 1}]},
+        "additionalProperties": {"anyOf": [_whole(1, MAX_SLOTS), {**_SCALARS, "minItems": 1}]},
     },
     "jobs": {
         "anyOf": [
@@ -127,21 +134,21 @@ def schema() -> dict[str, Any]:
         "title": "pqrun job file",
         "description": "Jobs for `pqrun run`: what to run, in which order, how long and how often.",
         "type": "object",
-        "properties": _properties(TOP),
+        "properties": _properties(TOP_LEVEL_FIELDS),
         "patternProperties": {"^x-": {"description": "Ignored: a place for anchors."}},
         "additionalProperties": False,
         "required": ["jobs"],
         "definitions": {
-            "job": _map("A job.", JOB),
-            "defaults": _map("What jobs have that don't say otherwise.", JOB[1:]),
-            "hooks": _map("What to run when the run has ended.", HOOKS),
-            "loop": _map("Values for which the job is run.", LOOP),
-            "retries": _map("How often, when and after which wait to try again.", RETRIES),
+            "job": _map("A job.", JOB_FIELDS),
+            "defaults": _map("What jobs have that don't say otherwise.", JOB_FIELDS[1:]),
+            "hooks": _map("What to run when the run has ended.", HOOK_FIELDS),
+            "loop": _map("Values for which the job is run.", LOOP_FIELDS),
+            "retries": _map("How often, when and after which wait to try again.", RETRY_FIELDS),
         },
     }
 
 
-def _map(description: str, keys: Iterable[Key]) -> Shape:
+def _map(description: str, keys: Iterable[FieldSpec]) -> Shape:
     return {
         "description": description,
         "type": "object",
@@ -150,7 +157,7 @@ def _map(description: str, keys: Iterable[Key]) -> Shape:
     }
 
 
-def _properties(keys: Iterable[Key]) -> Shape:
+def _properties(keys: Iterable[FieldSpec]) -> Shape:
     found: Shape = {}
     for key in keys:
         default = f" Default: `{key.default}`." if key.default else ""

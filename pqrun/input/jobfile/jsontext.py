@@ -12,7 +12,7 @@ from collections.abc import Callable
 from json import JSONDecoder, decoder
 from typing import Any, Final, NamedTuple, NoReturn
 
-from pqrun.input.jobfile.source_text import Node, Text
+from pqrun.input.jobfile.source_text import Node, SourceText
 
 _SPACE = re.compile(r"[ \t\n\r]*")
 _HALVES = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -41,7 +41,7 @@ class _Number(str):
 class JsonTree:
     """As `nodes.Tree`: hands over the entries of `jobs` one by one, and gives the top node."""
 
-    def __init__(self, file: Text, visit: Callable[[Node | None, Node], None]) -> None:
+    def __init__(self, file: SourceText, visit: Callable[[Node | None, Node], None]) -> None:
         self.jobs: Node | None = None
         self._file = file
         self._visit = visit

@@ -10,10 +10,10 @@ from typing import Any, Final
 from pqrun.core.job import JobSpec, Pool
 from pqrun.input.defaults import Values
 from pqrun.input.jobfile import JobFile
-from pqrun.input.jobfile.document import Sheet
-from pqrun.input.jobfile.merge import Joined
+from pqrun.input.jobfile.document import Document
+from pqrun.input.jobfile.merge import MergedFiles
 from pqrun.input.jobfile.problems import Problem, Problems
-from pqrun.input.jobfile.source_text import Text
+from pqrun.input.jobfile.source_text import SourceText
 
 _SETTINGS: Final = ("delay", "rate", "load", "memfree", "halt", "deadline", "hooks")
 
@@ -61,13 +61,15 @@ def _load(
 
 
 def _joined(
-    texts: Sequence[Text], problems: Problems, pools: Sequence[Pool], *, quickly: bool = False
-) -> Joined:
+    texts: Sequence[SourceText], problems: Problems, pools: Sequence[Pool], *, quickly: bool = False
+) -> MergedFiles:
     """The files together; what is wrong is added to the problems."""
     sheets = [
-        Sheet(text, problems, quickly=quickly) for text in texts if text.is_there and text.is_sound(problems)
+        Document(text, problems, quickly=quickly)
+        for text in texts
+        if text.is_there and text.is_sound(problems)
     ]
-    joined = Joined(sheets, problems)
+    joined = MergedFiles(sheets, problems)
     joined.settle(pools)
     if len(sheets) == len(texts) and all(sheet.sound for sheet in sheets):
         joined.check_pools()
@@ -76,7 +78,7 @@ def _joined(
     return joined
 
 
-def _made(joined: Joined, jobs: list[JobSpec], warnings: tuple[str, ...] = ()) -> JobFile:
+def _made(joined: MergedFiles, jobs: list[JobSpec], warnings: tuple[str, ...] = ()) -> JobFile:
     settings = joined.settings
     pools = tuple(joined.pools.values())
     said: dict[str, Any] = {str(name): settings[name] for name in _SETTINGS if name in settings}
@@ -91,12 +93,12 @@ def _made(joined: Joined, jobs: list[JobSpec], warnings: tuple[str, ...] = ()) -
     )
 
 
-def _text(rank: int, path: str, read: Callable[[str], bytes], problems: Problems) -> Text:
+def _text(rank: int, path: str, read: Callable[[str], bytes], problems: Problems) -> SourceText:
     name = "stdin" if path == "-" else path
     try:
-        return Text(name, read(path), rank)
+        return SourceText(name, read(path), rank)
     except OSError as wrong:
         problems.add(Problem(rank, 0, 0, (wrong.strerror or str(wrong)).lower()))
     except ValueError:
         problems.add(Problem(rank, 0, 0, "not a path"))
-    return Text(name, b"", rank, is_there=False)
+    return SourceText(name, b"", rank, is_there=False)

@@ -10,27 +10,33 @@ from typing import Any
 from pqrun.core.expansion import Template, pool_variable, unset
 from pqrun.core.job import JobSpec, Need, Pool
 from pqrun.core.values import quoted
-from pqrun.input.defaults import Specs, Values, over
-from pqrun.input.jobfile.document import Draft, Sheet
-from pqrun.input.jobfile.expand import MOST_IN_FILE, Combination, FanOut, derived_id, with_paths
-from pqrun.input.jobfile.needs import MOST_BY_PATTERN, Needs, cycles, ring
+from pqrun.input.defaults import SpecBuilder, Values, overlay
+from pqrun.input.jobfile.document import Document, JobEntry
+from pqrun.input.jobfile.expand import (
+    MAX_COMBINATIONS_IN_FILE,
+    Combination,
+    LoopExpander,
+    derived_id,
+    with_paths,
+)
+from pqrun.input.jobfile.needs import MAX_MATCHES, NeedResolver, cycles, format_cycle
 from pqrun.input.jobfile.problems import Problems
 from pqrun.input.jobfile.source_text import Mark
 
 _OWN = ("run", "needs", "matrix", "for")  # defaults that are not a layer of settings
 
 
-class Joined:
+class MergedFiles:
     """The files together."""
 
-    def __init__(self, sheets: Sequence[Sheet], problems: Problems) -> None:
+    def __init__(self, sheets: Sequence[Document], problems: Problems) -> None:
         self.settings: dict[str, Any] = {}
         self.pools: dict[str, Pool] = {}
         self._sheets = sheets
         self._problems = problems
         self._ids: list[str] = []  # of all jobs, in order
         self._needs: dict[str, tuple[Need, ...]] = {}
-        self._fan_out = FanOut(problems)
+        self._fan_out = LoopExpander(problems)
 
     def settle(self, pools: Sequence[Pool]) -> None:
         """Joins the settings at the top of the files."""
@@ -48,7 +54,7 @@ class Joined:
 
     def _agree(
         self,
-        sheet: Sheet,
+        sheet: Document,
         at: Mark,
         what: str,
         value: Any,
@@ -58,21 +64,21 @@ class Joined:
     ) -> None:
         place = f"{sheet.file.name}:{at.line + 1}"
         if into.setdefault(name, value) != value:
-            sheet.say(at, f"{what} differs from that in {where[what]}", "files that run together agree")
+            sheet.report(at, f"{what} differs from that in {where[what]}", "files that run together agree")
         where.setdefault(what, place)
 
-    def _rows(self) -> Iterator[tuple[Sheet, Draft, Combination | None]]:
+    def _rows(self) -> Iterator[tuple[Document, JobEntry, Combination | None]]:
         """The jobs in order, each combination of a matrix one."""
         for sheet in self._sheets:
             alone = sheet.default("matrix") is None and sheet.default("for") is None
-            for draft in sheet.drafts:
+            for draft in sheet.entries:
                 if alone and draft.matrix is None and draft.loop is None:  # as most
                     yield sheet, draft, None
                 else:
                     for combination in self._combinations(sheet, draft):
                         yield sheet, draft, combination
 
-    def _combinations(self, sheet: Sheet, draft: Draft) -> Sequence[Combination | None]:
+    def _combinations(self, sheet: Document, draft: JobEntry) -> Sequence[Combination | None]:
         matrix = sheet.default("matrix") if draft.matrix is None else draft.matrix
         loop = sheet.default("for") if draft.loop is None else draft.loop
         directory = (draft.own.get("cwd") or sheet.default("cwd") or "") if loop else ""
@@ -89,16 +95,20 @@ class Joined:
         False if there are too many: `defaults` may hold a matrix.
         """
         expanded = 0
-        named: dict[str, tuple[Sheet, Draft]] = {}
+        named: dict[str, tuple[Document, JobEntry]] = {}
         unnamed: dict[str, int] = {}
         for sheet, draft, combination in self._rows():
             number = str(len(self._ids) + 1)
             expanded += bool(combination)
-            if expanded > MOST_IN_FILE:
-                sheet.say(draft.at, f"more than {MOST_IN_FILE:,} combinations in all", "make it several runs")
+            if expanded > MAX_COMBINATIONS_IN_FILE:
+                sheet.report(
+                    draft.at,
+                    f"more than {MAX_COMBINATIONS_IN_FILE:,} combinations in all",
+                    "make it several runs",
+                )
                 return False
             if draft.run is None and sheet.default("run") is None:
-                sheet.say(draft.at, "a job without a command", "say what to run: `run: make test`")
+                sheet.report(draft.at, "a job without a command", "say what to run: `run: make test`")
             if draft.id is None:
                 unnamed[number] = draft.at.line + 1
                 self._ids.append(number)
@@ -111,13 +121,13 @@ class Joined:
                     if first is sheet
                     else f"{first.file.name}:{other.at.line + 1}"
                 )
-                sheet.say(draft.at, f"duplicate id {quoted(id)}", f"it is on {place} already")
+                sheet.report(draft.at, f"duplicate id {quoted(id)}", f"it is on {place} already")
             named[id] = sheet, draft
             self._ids.append(id)
         for id in named.keys() & unnamed.keys():
             sheet, draft = named[id]
             message = f"the id {quoted(id)} is the number of a job without one"
-            sheet.say(draft.at, message, f"give it another; that job is on line {unnamed[id]}")
+            sheet.report(draft.at, message, f"give it another; that job is on line {unnamed[id]}")
         return True
 
     def check_pools(self) -> None:
@@ -125,43 +135,45 @@ class Joined:
         for sheet in self._sheets:
             _, defaults_at = sheet.settings.get("defaults", ({}, None))
             self._check_wants(sheet, sheet.default("pools"), defaults_at)
-            for draft in sheet.drafts:
+            for draft in sheet.entries:
                 if draft.pools_at:
                     self._check_wants(sheet, draft.own["pools"], draft.pools_at)
 
-    def _check_wants(self, sheet: Sheet, wants: tuple[tuple[str, int], ...] | None, at: Mark) -> None:
+    def _check_wants(self, sheet: Document, wants: tuple[tuple[str, int], ...] | None, at: Mark) -> None:
         for name, amount in wants or ():
             pool = self.pools.get(name)
             if pool is None:
                 close = get_close_matches(name, self.pools, 1)
                 declare = f"say how much there is: `pools: {{{name}: 4}}` at the top"
                 hint = f"did you mean {quoted(close[0])}?" if close else declare
-                sheet.say(at, f"unknown pool {quoted(name)}", hint)
+                sheet.report(at, f"unknown pool {quoted(name)}", hint)
             elif amount > pool.size:
-                sheet.say(at, f"{amount} of the pool {quoted(name)}, which has {pool.size}", "ask for less")
+                sheet.report(
+                    at, f"{amount} of the pool {quoted(name)}, which has {pool.size}", "ask for less"
+                )
 
     def connect(self) -> None:
         """Finds what jobs need; says what is unknown, and which jobs wait for one another."""
         if not any(
-            sheet.default("needs") or any(draft.needs for draft in sheet.drafts) for sheet in self._sheets
+            sheet.default("needs") or any(draft.needs for draft in sheet.entries) for sheet in self._sheets
         ):
             return
         bases: dict[str, list[str]] = {}
         for id, (_, draft, combination) in zip(self._ids, self._rows(), strict=True):
             if combination and draft.id is not None:
                 bases.setdefault(draft.id, []).append(id)
-        for draft in (draft for sheet in self._sheets for draft in sheet.drafts):
+        for draft in (draft for sheet in self._sheets for draft in sheet.entries):
             if draft.loop and draft.id is not None:
                 bases.setdefault(draft.id, [])  # of no file or line: there is nothing to wait for
-        needs = Needs(self._ids, bases)
+        needs = NeedResolver(self._ids, bases)
         defaults = {sheet: self._default_needs(sheet, needs) for sheet in self._sheets}
         needed = {sheet: {need.job for need in found} for sheet, found in defaults.items()}
-        places: dict[str, tuple[Sheet, Mark]] = {}
+        places: dict[str, tuple[Document, Mark]] = {}
         before: set[str] = set()
         upward = True  # all needs so far are of jobs before: there can be no cycle
         for id, (sheet, draft, _) in zip(self._ids, self._rows(), strict=True):
             if draft.needs is not None:
-                found = needs.found(draft.needs, id, sheet.say)
+                found = needs.found(draft.needs, id, sheet.report)
             else:
                 found = () if id in needed[sheet] else defaults[sheet]
             if found:
@@ -171,10 +183,10 @@ class Joined:
             before.add(id)
         for cycle in () if upward else cycles(self._needs):
             sheet, at = places[cycle[0]]
-            sheet.say(at, f"cyclic needs: {ring(cycle)}", "take one of these needs out")
+            sheet.report(at, f"cyclic needs: {format_cycle(cycle)}", "take one of these needs out")
 
     def _warn_of_unset(
-        self, sheet: Sheet, job: JobSpec, environment: Container[str], layers: Sequence[Values]
+        self, sheet: Document, job: JobSpec, environment: Container[str], layers: Sequence[Values]
     ) -> None:
         pools = {pool_variable(name) for name, _ in job.pools}
         for name, missing in unset(job.work.env, job.work.expand, environment, pools):
@@ -183,11 +195,11 @@ class Joined:
             hint = f"`$${missing}` is the text itself" if missing.isidentifier() else ""
             sheet.warn(place, f"`${missing}` is not set, so it is empty in `{name}`", hint)
 
-    def _default_needs(self, sheet: Sheet, needs: Needs) -> tuple[Need, ...]:
-        found = needs.found(sheet.default("needs") or (), "", sheet.say)
-        if len(found) * len(sheet.drafts) > MOST_BY_PATTERN:
+    def _default_needs(self, sheet: Document, needs: NeedResolver) -> tuple[Need, ...]:
+        found = needs.found(sheet.default("needs") or (), "", sheet.report)
+        if len(found) * len(sheet.entries) > MAX_MATCHES:
             _, at = sheet.settings["defaults"]
-            sheet.say(at, f"needs that come to more than {MOST_BY_PATTERN:,} in all", "put a job in between")
+            sheet.report(at, f"needs that come to more than {MAX_MATCHES:,} in all", "put a job in between")
             return ()
         return found
 
@@ -200,15 +212,15 @@ class Joined:
         for sheet in self._sheets:
             layer = {key: value for key, value in sheet.defaults.items() if key not in _OWN}
             env, _ = sheet.settings.get("env", ({}, None))
-            specs = Specs(given, over(layer, {"env": env} if env else {}))
-            sheet.drafts.reverse()
-            while sheet.drafts:
-                draft = sheet.drafts.pop()
+            specs = SpecBuilder(given, overlay(layer, {"env": env} if env else {}))
+            sheet.entries.reverse()
+            while sheet.entries:
+                draft = sheet.entries.pop()
                 for combination in self._combinations(sheet, draft):
                     id = self._ids[len(found)]
                     own = draft.own
                     if combination:
-                        own = with_paths(over({"env": dict(combination)}, own), layer, combination)
+                        own = with_paths(overlay({"env": dict(combination)}, own), layer, combination)
                     if id in self._needs:
                         own = {**own, "needs": self._needs[id]}
                     run = sheet.default("run") if draft.run is None else draft.run

@@ -8,19 +8,19 @@ from difflib import get_close_matches
 from typing import Final, NamedTuple
 
 from pqrun.core.job import Need
-from pqrun.core.job_fields import Key
+from pqrun.core.job_fields import FieldSpec
 from pqrun.core.selectors import is_glob, matching
 from pqrun.core.values import quoted
-from pqrun.input.jobfile.node_reader import Reader
+from pqrun.input.jobfile.node_reader import NodeReader
 from pqrun.input.jobfile.source_text import Mark, Node
 
-MOST_PATTERNS: Final = 1_000
-MOST_BY_PATTERN: Final = 1_000_000
+MAX_PATTERNS: Final = 1_000
+MAX_MATCHES: Final = 1_000_000
 _WHEN: Final = ("ok", "ended", "failed")
 _SHOWN: Final = 20
 
 
-class Asked(NamedTuple):
+class NeedExpr(NamedTuple):
     """A need as it was written, an id or a pattern, and where."""
 
     what: str
@@ -28,24 +28,24 @@ class Asked(NamedTuple):
     at: Mark
 
 
-def asked(reader: Reader, key: Key, node: Node) -> tuple[Asked, ...]:
+def need_expr(reader: NodeReader, key: FieldSpec, node: Node) -> tuple[NeedExpr, ...]:
     """What a `needs` asks for."""
     if not isinstance(node.value, dict):
-        return tuple(Asked(text, "ok", item.mark) for item, text in reader.texts(node))
-    found: list[Asked] = []
+        return tuple(NeedExpr(text, "ok", item.mark) for item, text in reader.texts(node))
+    found: list[NeedExpr] = []
     for when, items in ((node.merged or {}) | node.value).items():
         if when not in _WHEN:
             hint = "write `{ended: [a]}`, `{failed: [a]}` or just `[a]`"
-            reader.say(items.key or items, f"unknown key {quoted(when)}", hint)
+            reader.report(items.key or items, f"unknown key {quoted(when)}", hint)
         else:
-            found += [Asked(text, when, item.mark) for item, text in reader.texts(items)]
+            found += [NeedExpr(text, when, item.mark) for item, text in reader.texts(items)]
     return tuple(found)
 
 
 Say = Callable[[Mark, str, str], None]
 
 
-class Needs:
+class NeedResolver:
     """Finds what is asked for among `ids`; `bases` names the jobs that a matrix job became."""
 
     def __init__(self, ids: Sequence[str], bases: Mapping[str, Sequence[str]]) -> None:
@@ -53,10 +53,10 @@ class Needs:
         self._known = frozenset(ids)
         self._bases = bases
         self._patterns: dict[str, list[str]] = {}
-        self._room = MOST_BY_PATTERN
+        self._room = MAX_MATCHES
         self._hints = _SHOWN
 
-    def found(self, wanted: Sequence[Asked], by: str, say: Say) -> tuple[Need, ...]:
+    def found(self, wanted: Sequence[NeedExpr], by: str, say: Say) -> tuple[Need, ...]:
         """The jobs that the job `by` asks for, each once."""
         if len(wanted) == 1 and wanted[0].what in self._known:  # as most
             return (Need(wanted[0].what, wanted[0].when),)
@@ -66,14 +66,14 @@ class Needs:
                 needs[Need(id, one.when)] = None
         return tuple(needs)
 
-    def _named(self, one: Asked, by: str, say: Say) -> Sequence[str]:
+    def _named(self, one: NeedExpr, by: str, say: Say) -> Sequence[str]:
         if one.what in self._known:
             return (one.what,)
         if one.what in self._bases:
             return self._counted(self._bases[one.what], one, say)
         if is_glob(one.what):
-            if one.what not in self._patterns and len(self._patterns) == MOST_PATTERNS:
-                say(one.at, f"more than {MOST_PATTERNS:,} patterns in `needs`", "name the jobs")
+            if one.what not in self._patterns and len(self._patterns) == MAX_PATTERNS:
+                say(one.at, f"more than {MAX_PATTERNS:,} patterns in `needs`", "name the jobs")
                 return ()
             if one.what not in self._patterns:
                 self._patterns[one.what] = matching(one.what, self._ids)
@@ -92,13 +92,13 @@ class Needs:
             close = get_close_matches(what, (*self._bases, *self._ids[:10_000]), 1)
         return f"did you mean {quoted(close[0])}?" if close else "no job has that id"
 
-    def _counted(self, found: Sequence[str], one: Asked, say: Say) -> Sequence[str]:
+    def _counted(self, found: Sequence[str], one: NeedExpr, say: Say) -> Sequence[str]:
         self._room -= len(found)
         if self._room > 0:
             return found
         say(
             one.at,
-            f"patterns in `needs` that stand for more than {MOST_BY_PATTERN:,} jobs",
+            f"patterns in `needs` that stand for more than {MAX_MATCHES:,} jobs",
             "put a job in between",
         )
         return ()
@@ -130,7 +130,7 @@ def cycles(needs: Mapping[str, Sequence[Need]]) -> list[list[str]]:
     return found
 
 
-def ring(ids: Sequence[str]) -> str:
+def format_cycle(ids: Sequence[str]) -> str:
     """A cycle in one line: `a -> c -> b -> a`, the middle of a long one left out."""
     if len(ids) > _SHOWN:
         ids = [*ids[: _SHOWN // 2], f"… {len(ids) - _SHOWN} more …", *ids[-_SHOWN // 2 :]]

@@ -8,16 +8,23 @@ from difflib import get_close_matches
 from typing import Final, TypeVar
 
 from pqrun.core import values
-from pqrun.core.job_fields import ELSEWHERE, HOOKS, JOB, TOP, Key, by_spelling
-from pqrun.core.values import Unfit, quoted
+from pqrun.core.job_fields import (
+    FOREIGN_NAMES,
+    HOOK_FIELDS,
+    JOB_FIELDS,
+    TOP_LEVEL_FIELDS,
+    FieldSpec,
+    by_spelling,
+)
+from pqrun.core.values import InvalidValue, quoted
 from pqrun.input.jobfile.problems import Problem, Problems
-from pqrun.input.jobfile.source_text import Node, Text
+from pqrun.input.jobfile.source_text import Node, SourceText
 
 T = TypeVar("T")
 
-_OF_JOBS: Final = by_spelling(JOB)
-_OF_TOP: Final = by_spelling(TOP)
-_OF_HOOKS: Final = by_spelling(HOOKS)
+_OF_JOBS: Final = by_spelling(JOB_FIELDS)
+_OF_TOP: Final = by_spelling(TOP_LEVEL_FIELDS)
+_OF_HOOKS: Final = by_spelling(HOOK_FIELDS)
 EXPECTED: Final = {
     "run": "a text or a list of texts", "env": "a map of variables", "needs": "ids", "duration": "a duration",
     "priority": "a priority", "signal": "a signal", "truth": "true or false", "slots": "a number",
@@ -33,52 +40,52 @@ EXPECTED: Final = {
 _TEXTS: Final = ("run", "path", "id", "shell")
 
 
-class Reader:
+class NodeReader:
     """Reads one file's nodes. What can't be had is `None`, and the problem is added."""
 
-    def __init__(self, file: Text, problems: Problems) -> None:
+    def __init__(self, file: SourceText, problems: Problems) -> None:
         self.file = file
         self.problems = problems
 
-    def say(self, node: Node, message: str, hint: str = "") -> None:
+    def report(self, node: Node, message: str, hint: str = "") -> None:
         """Adds a problem with a node's place."""
         self.problems.add(Problem(self.file.rank, node.line, node.column, message, hint))
 
-    def say_of(self, node: Node, what: str, cure: str = "") -> None:
+    def report_of(self, node: Node, what: str, cure: str = "") -> None:
         """Adds a problem with a value; its key is named as it was written."""
-        self.say(node, f"{quoted(written(node))}: {what}" if node.key else what, cure)
+        self.report(node, f"{quoted(written(node))}: {what}" if node.key else what, cure)
 
     def warn(self, node: Node, message: str, hint: str) -> None:
         """Adds a warning with a node's place."""
         self.problems.warn(Problem(self.file.rank, node.line, node.column, message, hint))
 
-    def unexpected(self, key: Key, node: Node) -> None:
+    def unexpected(self, key: FieldSpec, node: Node) -> None:
         """Adds that a value is nothing, or of the wrong kind."""
         cure = f"write `{example(key, node)}`"
         if is_null(node):
-            self.say_of(node, _nothing(node), cure if key.kind == "run" else f"{cure}, or leave it out")
+            self.report_of(node, _nothing(node), cure if key.kind == "run" else f"{cure}, or leave it out")
             return
         if key.kind in _TEXTS and isinstance(node.value, dict) and self.text_at(node).startswith("{"):
             cure = "a text that begins with `{` needs quotes"
-        self.say_of(node, f"expected {EXPECTED.get(key.kind, 'a text')}, found {node.what}", cure)
+        self.report_of(node, f"expected {EXPECTED.get(key.kind, 'a text')}, found {node.what}", cure)
 
     def text_at(self, node: Node) -> str:
         """What stands on a node's line from it on."""
         return self.file.line(node.line)[node.column - 1 :]
 
-    def text(self, key: Key | None, node: Node) -> str | None:
+    def text(self, key: FieldSpec | None, node: Node) -> str | None:
         """A text as it was written; `key` is None where any text will do."""
         text = node.value
         if isinstance(text, str) and not is_null(node):
             if "\0" not in text:
                 return text
-            self.say_of(node, "a NUL character", "take it out")
+            self.report_of(node, "a NUL character", "take it out")
         elif key:
             self.unexpected(key, node)
         elif isinstance(text, str):
-            self.say_of(node, _nothing(node), 'write `""` for an empty text')
+            self.report_of(node, _nothing(node), 'write `""` for an empty text')
         else:
-            self.say_of(node, f"expected a text, found {node.what}", "put it in quotes if it is a text")
+            self.report_of(node, f"expected a text, found {node.what}", "put it in quotes if it is a text")
         return None
 
     def texts(self, node: Node) -> list[tuple[Node, str]]:
@@ -90,11 +97,11 @@ class Reader:
         """What `convert` makes of the text."""
         try:
             return convert(text)
-        except Unfit as wrong:
-            self.say_of(node, wrong.what, wrong.cure)
+        except InvalidValue as wrong:
+            self.report_of(node, wrong.what, wrong.hint)
         return None
 
-    def entries(self, node: Node, known: Mapping[str, Key]) -> Iterator[tuple[Key, Node]]:
+    def entries(self, node: Node, known: Mapping[str, FieldSpec]) -> Iterator[tuple[FieldSpec, Node]]:
         """The entries of a map with their keys, each once; adds what is unknown or there twice."""
         assert isinstance(node.value, dict)
         seen: dict[str, Node] = {}
@@ -104,7 +111,7 @@ class Reader:
                 self.unknown(value, known)
             elif key.name in seen:
                 first = quoted(written(seen[key.name]))
-                self.say(
+                self.report(
                     value.place_of_key,
                     f"{quoted(name)} and {first} are two spellings of one key",
                     "keep one of them",
@@ -120,12 +127,12 @@ class Reader:
                 seen[key.name] = value
                 yield key, value
 
-    def unknown(self, value: Node, known: Mapping[str, Key]) -> None:
+    def unknown(self, value: Node, known: Mapping[str, FieldSpec]) -> None:
         """Adds that a key is unknown, and what may have been meant."""
         if "jobs" in known and written(value).startswith("x-"):
             return
         name = written(value)
-        self.say(
+        self.report(
             value.place_of_key,
             f"unknown key {quoted(name)}",
             "" if self.problems.many else _meant(name, known),
@@ -134,7 +141,7 @@ class Reader:
 
 def is_null(node: Node) -> bool:
     """Whether it is nothing, or one of YAML's words for nothing."""
-    return node.plain and node.value in values.NULLS
+    return node.plain and node.value in values.NULL_WORDS
 
 
 def _nothing(node: Node) -> str:
@@ -146,16 +153,16 @@ def written(value: Node) -> str:
     return str(value.place_of_key.value)
 
 
-def example(key: Key, node: Node) -> str:
+def example(key: FieldSpec, node: Node) -> str:
     """How the entry would be right."""
     return f"{written(node) if node.key else key.name}: {key.example}"
 
 
-def _meant(name: str, known: Mapping[str, Key]) -> str:
+def _meant(name: str, known: Mapping[str, FieldSpec]) -> str:
     lower = name.lower().replace("-", "_").strip()
     if lower in known:
         return f"did you mean `{lower}`?"
-    other = ELSEWHERE.get(name.lower(), ELSEWHERE.get(lower, ""))
+    other = FOREIGN_NAMES.get(name.lower(), FOREIGN_NAMES.get(lower, ""))
     if other in known:
         return f"here it is called `{other}`"
     if "run" in known and name in _OF_JOBS:

@@ -7,10 +7,18 @@ import sys
 from collections.abc import Iterable
 from typing import Final
 
-from pqrun.core.job_fields import HOOKS, IN_COMMENT, JOB, LOOP, RETRIES, TOP, Key
-from pqrun.input.jobfile.expand import MOST
-from pqrun.input.jobfile.source_text import LARGEST
-from pqrun.input.jobfile.yaml_tree import DEEPEST, MOST_EXPANDED
+from pqrun.core.job_fields import (
+    COMMENT_FIELDS,
+    HOOK_FIELDS,
+    JOB_FIELDS,
+    LOOP_FIELDS,
+    RETRY_FIELDS,
+    TOP_LEVEL_FIELDS,
+    FieldSpec,
+)
+from pqrun.input.jobfile.expand import MAX_COMBINATIONS
+from pqrun.input.jobfile.source_text import MAX_FILE_BYTES
+from pqrun.input.jobfile.yaml_tree import MAX_DEPTH, MAX_EXPANDED_NODES
 
 EXAMPLE: Final = """\
 workers: 4
@@ -256,23 +264,23 @@ def jobfile_page() -> str:
     """The page as Markdown."""
     head = _TOP_OF_PAGE.replace("{example}", EXAMPLE)
     rest = _REST.format(
-        most=MOST,
-        mib=LARGEST // 1024 // 1024,
-        deepest=DEEPEST,
-        expanded=MOST_EXPANDED,
-        loop=_table(LOOP),
-        hooks=_table(HOOKS),
-        comment=", ".join(f"`{key.name}`" for key in IN_COMMENT),
+        most=MAX_COMBINATIONS,
+        mib=MAX_FILE_BYTES // 1024 // 1024,
+        deepest=MAX_DEPTH,
+        expanded=MAX_EXPANDED_NODES,
+        loop=_table(LOOP_FIELDS),
+        hooks=_table(HOOK_FIELDS),
+        comment=", ".join(f"`{key.name}`" for key in COMMENT_FIELDS),
     )
     tables = (
-        f"## The file\n\n{_table(TOP)}",
-        f"## A job\n\n{_table(JOB)}",
-        f"## Retries\n\n`retries: 3` is `retries: {{max: 3}}`.\n\n{_table(RETRIES)}",
+        f"## The file\n\n{_table(TOP_LEVEL_FIELDS)}",
+        f"## A job\n\n{_table(JOB_FIELDS)}",
+        f"## Retries\n\n`retries: 3` is `retries: {{max: 3}}`.\n\n{_table(RETRY_FIELDS)}",
     )
     return "\n".join((head, *tables, rest))
 
 
-def _table(keys: Iterable[Key]) -> str:
+def _table(keys: Iterable[FieldSpec]) -> str:
     rows = ["| key | for example | without it | what it is for |", "|---|---|---|---|"]
     for key in keys:
         names = " or ".join(f"`{name}`" for name in (key.name, *key.also))

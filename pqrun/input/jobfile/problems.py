@@ -10,8 +10,8 @@ from pqrun.core.errors import UserError
 from pqrun.core.values import printable
 
 SHOWN: Final = 20
-_KEPT: Final = 1000  # a file with more is not one that anybody mends line by line
-_WIDEST: Final = 160
+_MAX_KEPT: Final = 1000  # a file with more is not one that anybody mends line by line
+_MAX_WIDTH: Final = 160
 
 
 class Problem(NamedTuple):
@@ -54,7 +54,7 @@ class Problems:
         """One more; a repeated one is the same."""
         if problem not in self._found:
             self.count += 1
-            if len(self._found) < _KEPT:
+            if len(self._found) < _MAX_KEPT:
                 self._found[problem] = None
 
     def warn(self, problem: Problem) -> None:
@@ -70,7 +70,7 @@ class Problems:
     @property
     def many(self) -> bool:
         """Whether there are so many that the cost of a hint is wasted."""
-        return len(self._found) >= _KEPT
+        return len(self._found) >= _MAX_KEPT
 
     def warnings(self, sources: Mapping[int, HasLines]) -> tuple[str, ...]:
         """Each warning as it is to be shown."""
@@ -104,13 +104,13 @@ def rendered(problem: Problem, source: HasLines) -> str:
 
 def _window(line: str, column: int) -> tuple[str, str]:
     """The part of a line around a column, fit for a terminal, and what stands below it up to there."""
-    begin = max(0, column - _WIDEST // 2) if len(line) > _WIDEST else 0
-    part = line[begin : begin + _WIDEST]
+    begin = max(0, column - _MAX_WIDTH // 2) if len(line) > _MAX_WIDTH else 0
+    part = line[begin : begin + _MAX_WIDTH]
     text = "".join(c if c.isprintable() or c == "\t" else "�" for c in part)
     below = "".join(_blank(c) for c in text[: column - begin])
     if begin:
         text, below = "…" + text, " " + below
-    return text + ("…" if begin + _WIDEST < len(line) else ""), below
+    return text + ("…" if begin + _MAX_WIDTH < len(line) else ""), below
 
 
 def _blank(character: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any, Final
 from pqrun.input.jobfile.problems import Problem, Problems
 from pqrun.input.sources import read_all
 
-LARGEST: Final = 64 * 1024 * 1024
+MAX_FILE_BYTES: Final = 64 * 1024 * 1024
 _CONTROLS: Final = bytes(set(range(32)) - set(b"\t\n\r")) + b"\x7f"
 _REFUSED: Final = r"[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
 _BREAK = re.compile(rb"\r\n?|\n")
@@ -20,7 +20,7 @@ _PAIR = re.compile(rb"\\u[dD]([89abAB][0-9a-fA-F]{2})\\u[dD]([c-fC-F][0-9a-fA-F]
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 
 
-class Text:
+class SourceText:
     """One file's bytes, without a byte-order mark; `rank` is its place among the files given.
 
     It `is_there` if it could be opened.
@@ -55,9 +55,9 @@ class Text:
 
     def is_sound(self, problems: Problems) -> bool:
         """Whether it is UTF-8 without control characters; if not, the problem is added."""
-        if len(self.data) > LARGEST:
+        if len(self.data) > MAX_FILE_BYTES:
             hint = "a list of commands, one a line, may be of any size"
-            problems.add(Problem(self.rank, 0, 0, f"larger than {LARGEST // 1024 // 1024} MiB", hint))
+            problems.add(Problem(self.rank, 0, 0, f"larger than {MAX_FILE_BYTES // 1024 // 1024} MiB", hint))
             return False
         if self.data.isascii() and len(self.data.translate(None, _CONTROLS)) == len(self.data):
             return True
@@ -104,9 +104,9 @@ def _joined(pair: re.Match[bytes]) -> bytes:
 def read(path: str) -> bytes:
     """A file's bytes, or stdin's for `-`; no more of them than needed to see that it is too large."""
     if path == "-":
-        return read_all(0, LARGEST + 4)
+        return read_all(0, MAX_FILE_BYTES + 4)
     with open(path, "rb") as file:
-        return file.read(LARGEST + 4)
+        return file.read(MAX_FILE_BYTES + 4)
 
 
 Mark = Any

@@ -6,17 +6,17 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from pqrun.core.job_fields import JOB, RETRIES, TOP, by_spelling
-from pqrun.core.values import in_quotes, quoted, short
+from pqrun.core.job_fields import JOB_FIELDS, RETRY_FIELDS, TOP_LEVEL_FIELDS, by_spelling
+from pqrun.core.values import in_quotes, quoted, shorten
 from pqrun.input.jobfile.problems import Problem
-from pqrun.input.jobfile.source_text import Text
+from pqrun.input.jobfile.source_text import SourceText
 
-_KNOWN: Final = by_spelling((*JOB, *RETRIES, *TOP))
+_KNOWN: Final = by_spelling((*JOB_FIELDS, *RETRY_FIELDS, *TOP_LEVEL_FIELDS))
 _ENTRY = re.compile(r"\s*(?:- +)*([\"']?)([\w.-]+)\1\s*:(?:\s|$)")
 _WORD = re.compile(r"([\w-]+)(:?)\s*(.*)")
 
 
-def translated(wrong: Any, file: Text) -> Problem:
+def translated(wrong: Any, file: SourceText) -> Problem:
     """The problem that a YAML error stands for."""
     mark, context = getattr(wrong, "problem_mark", None), getattr(wrong, "context_mark", None)
     said = str(getattr(wrong, "problem", None) or wrong).split("\n")[0]
@@ -30,7 +30,7 @@ def translated(wrong: Any, file: Text) -> Problem:
 class _Place:
     """Where something is, with the text around it."""
 
-    def __init__(self, file: Text, mark: Any) -> None:
+    def __init__(self, file: SourceText, mark: Any) -> None:
         self.file = file
         self.line = mark.line + 1
         self.column = mark.column + 1
@@ -108,7 +108,7 @@ def _colon_too_many(here: _Place) -> Problem:
     word = here.before.strip().removeprefix("- ").strip()
     if ":" not in above and above.strip():
         place = Problem(here.file.rank, number, len(above) - len(above.lstrip()) + 1, "a key without a colon")
-        return place._replace(hint=f"write `{short(above.strip())}:`")
+        return place._replace(hint=f"write `{shorten(above.strip())}:`")
     first = _ENTRY.match(above)
     align = (
         f"align {quoted(word)} with {quoted(first[2])} on line {number}"
@@ -122,7 +122,7 @@ def _colon_missing(about: _Place) -> Problem:
     found = _WORD.match(about.rest)
     if found and found[1] in _KNOWN:
         message = "no blank after a colon" if found[2] else "a key without a colon"
-        return about.problem(message, f"write `{found[1]}: {short(found[3])}`".replace(": `", ":`"))
+        return about.problem(message, f"write `{found[1]}: {shorten(found[3])}`".replace(": `", ":`"))
     hint = "write `key: value`; a text of several lines goes below `key: |`, indented"
     return about.problem("a key without a colon", hint)
 

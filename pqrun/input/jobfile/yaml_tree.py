@@ -14,9 +14,9 @@ from typing import Any, Final, NoReturn
 
 import yaml
 
-from pqrun.core.values import quoted, short
+from pqrun.core.values import quoted, shorten
 from pqrun.input.jobfile.problems import Problem, Problems
-from pqrun.input.jobfile.source_text import Node, Text
+from pqrun.input.jobfile.source_text import Node, SourceText
 from pqrun.input.jobfile.yaml_errors import translated
 
 try:
@@ -25,7 +25,7 @@ except ImportError:  # built without libyaml: slower, nothing else
     _yaml = None  # type: ignore[assignment]
 
 
-def events(file: Text) -> Iterator[Any]:
+def events(file: SourceText) -> Iterator[Any]:
     """One after another; raises yaml.YAMLError where the text can't be read."""
     data = file.readable()
     if _yaml is None:
@@ -47,8 +47,8 @@ def _checked(found: Iterator[Any]) -> Iterator[Any]:
 
 pass
 
-DEEPEST: Final = 40
-MOST_EXPANDED: Final = 1_000_000  # nodes that aliases stand for, beside 20 for each node of the file
+MAX_DEPTH: Final = 40
+MAX_EXPANDED_NODES: Final = 1_000_000  # nodes that aliases stand for, beside 20 for each node of the file
 
 
 Visit = Callable[[Node | None, Node], None]
@@ -73,10 +73,10 @@ class _Frame:
         self.merges: list[Node] = []
 
 
-class Tree:
+class YamlTree:
     """Reads one document: `read` gives its top node, or None if it can't be had."""
 
-    def __init__(self, file: Text, problems: Problems, visit: Visit) -> None:
+    def __init__(self, file: SourceText, problems: Problems, visit: Visit) -> None:
         self._file = file
         self._problems = problems
         self._visit = visit
@@ -145,9 +145,9 @@ class Tree:
     def _open(self, event: Any, value: list[Node] | dict[str, Node]) -> None:
         node = Node(value, False, event.start_mark)
         self._refuse_tag(event, node)
-        if len(self._stack) >= DEEPEST:
+        if len(self._stack) >= MAX_DEPTH:
             self._stop(
-                event, f"nesting deeper than {DEEPEST} levels", "put text that holds brackets in quotes"
+                event, f"nesting deeper than {MAX_DEPTH} levels", "put text that holds brackets in quotes"
             )
         visited = False
         if len(self._stack) == 1 and not event.anchor:
@@ -172,15 +172,17 @@ class Tree:
         if name not in self._anchors:
             if any(frame.anchor == name for frame in self._stack):
                 self._stop(event, f"the alias {quoted('*' + name)} contains itself", "take it out")
-            hint = f"name it before by `&{short(name)}`; a text that begins with `*` needs quotes"
+            hint = f"name it before by `&{shorten(name)}`; a text that begins with `*` needs quotes"
             self._stop(event, f"the alias {quoted('*' + name)} stands for nothing", hint)
         target, size = self._anchors[name]
         node = Node(target.value, target.plain, event.start_mark)
         node.merged = target.merged
         self._nodes += size
         self._expanded += size
-        if self._expanded > MOST_EXPANDED + 20 * (self._nodes - self._expanded):
-            self._stop(event, f"aliases that expand to more than {MOST_EXPANDED:,} values", "write them out")
+        if self._expanded > MAX_EXPANDED_NODES + 20 * (self._nodes - self._expanded):
+            self._stop(
+                event, f"aliases that expand to more than {MAX_EXPANDED_NODES:,} values", "write them out"
+            )
         self._add(node)
 
     def _add(self, node: Node, event: Any = None) -> None:

@@ -32,7 +32,7 @@ _SYSTEMS = {
     "truecolor": ColorSystem.TRUECOLOR,
 }
 
-Piece = tuple[str, str]
+StyledText = tuple[str, str]
 
 
 def width_of(text: str) -> int:
@@ -57,13 +57,13 @@ def bar(share: float, width: int) -> tuple[str, str]:
     return done, "─" * (width - len(done))
 
 
-class Line:
+class StyledLine:
     """One line under construction: pieces of text, each in a style of the table above."""
 
-    def __init__(self, *pieces: Piece) -> None:
-        self.pieces: list[Piece] = list(pieces)
+    def __init__(self, *pieces: StyledText) -> None:
+        self.pieces: list[StyledText] = list(pieces)
 
-    def add(self, text: str, style: str = "") -> Line:
+    def add(self, text: str, style: str = "") -> StyledLine:
         """One more piece."""
         if text:
             self.pieces.append((text, style))
@@ -74,11 +74,11 @@ class Line:
         """Its cells so far."""
         return sum([len(text) if text.isascii() else cell_len(text) for text, _ in self.pieces])
 
-    def pad_to(self, width: int, style: str = "") -> Line:
+    def pad_to(self, width: int, style: str = "") -> StyledLine:
         """Blanks up to that cell."""
         return self.add(" " * (width - self.width), style)
 
-    def within(self, width: int) -> list[Piece]:
+    def within(self, width: int) -> list[StyledText]:
         """Its pieces, cut after so many cells."""
         if self.width <= width:
             return self.pieces
@@ -92,7 +92,7 @@ class Line:
         return pieces
 
 
-class Brush:
+class AnsiPainter:
     """Turns pieces into text for a terminal; colours as far as `console` has them."""
 
     def __init__(self, console: Console) -> None:
@@ -103,7 +103,7 @@ class Brush:
             before, _, after = shown.render("\0", color_system=system).partition("\0")
             self._around[name] = (before, after)
 
-    def text(self, pieces: Iterable[Piece]) -> str:
+    def text(self, pieces: Iterable[StyledText]) -> str:
         """All of them in a row."""
         around = self._around
         parts = []
@@ -113,11 +113,11 @@ class Brush:
         return "".join(parts)
 
 
-def join(parts: Iterable[list[Piece]], gap: int, width: int) -> Line:
+def join(parts: Iterable[list[StyledText]], gap: int, width: int) -> StyledLine:
     """As many whole parts as fit, with gaps between them."""
-    line = Line()
+    line = StyledLine()
     for pieces in parts:
-        part = Line(*pieces)
+        part = StyledLine(*pieces)
         space = gap if line.pieces else 0
         if line.width + space + part.width > width:
             break

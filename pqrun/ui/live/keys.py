@@ -15,18 +15,18 @@ import sys
 import termios
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from pqrun.engine.engine import Ask
+from pqrun.engine.engine import Request
 from pqrun.executors.local.procfs import LINUX, all_processes
 from pqrun.ui.live.screen import in_foreground
 
 _FUNCTION_KEY = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|O.|.)?", re.DOTALL)
-LONGEST_TYPED = 4
+MAX_TYPED_BYTES = 4
 
-Act = Callable[[], Iterable[Ask]]
+Act = Callable[[], Iterable[Request]]
 Modes = list[object]
 
 
-class Keys:
+class KeyReader:
     """`acts` says what follows from a key. Without a terminal of ours it never wants to be read.
 
     `shared`: somebody else may be reading it, such as a pager behind us in a pipe. While jobs are `typed`
@@ -69,7 +69,7 @@ class Keys:
         """Nothing is read ahead."""
         return False
 
-    def read(self) -> list[Ask]:
+    def read(self) -> list[Request]:
         """What follows from the keys pressed. A text pasted by mistake does nothing."""
         if not in_foreground(self._fd):
             return []
@@ -83,7 +83,7 @@ class Keys:
             self.close()
             return []
         typed = _FUNCTION_KEY.sub(b"", data).decode("latin-1")
-        if len(typed) > LONGEST_TYPED and len(set(typed)) > 1:
+        if len(typed) > MAX_TYPED_BYTES and len(set(typed)) > 1:
             return []
         return [ask for key in typed if key in self._acts for ask in self._acts[key]()]
 

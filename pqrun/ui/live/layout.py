@@ -13,22 +13,34 @@ from rich.console import Console, ConsoleOptions
 from rich.segment import Segment
 
 from pqrun.core.job import Outcome, Priority
-from pqrun.core.metrics import TEN, Metrics
-from pqrun.core.text import duration_text
+from pqrun.core.metrics import CORE_METRICS, Metrics
+from pqrun.core.text import format_duration
 from pqrun.ui.live import layout as sections
 from pqrun.ui.live import tables
-from pqrun.ui.live.cells import MIDDLE, NARROW, STYLES, WIDE, Brush, Line, Piece, bar, fit, join, width_of
-from pqrun.ui.live.state import Facts
+from pqrun.ui.live.cells import (
+    MIDDLE,
+    NARROW,
+    STYLES,
+    WIDE,
+    AnsiPainter,
+    StyledLine,
+    StyledText,
+    bar,
+    fit,
+    join,
+    width_of,
+)
+from pqrun.ui.live.state import TableView
 
 TALL, USUAL, LOW = 40, 24, 16
-LEAST_ROWS = 4
-MOST_FAILURES = {TALL: 6, USUAL: 3}
+MIN_ROWS = 4
+MAX_FAILURES = {TALL: 6, USUAL: 3}
 
 
-class Frame:
+class LiveFrame:
     """A renderable that yields its segments itself: laid out already, so it costs little to show."""
 
-    def __init__(self, lines: list[Line], width: int) -> None:
+    def __init__(self, lines: list[StyledLine], width: int) -> None:
         self.lines = lines
         self.width = width
 
@@ -43,7 +55,7 @@ class Frame:
     def __str__(self) -> str:
         return "\n".join("".join(text for text, _ in line.within(self.width)).rstrip() for line in self.lines)
 
-    def painted(self, brush: Brush) -> list[str]:
+    def painted(self, brush: AnsiPainter) -> list[str]:
         """The same for a terminal, without the detour over segments."""
         return [brush.text(line.within(self.width)) for line in self.lines]
 
@@ -56,17 +68,17 @@ def room(rows: int) -> int:
     return max(1, min(rows - 2, max(12, rows * 2 // 3)))
 
 
-def most_running(rows: int) -> int:
+def max_running(rows: int) -> int:
     """More running jobs than this are never shown in a window of so many rows."""
-    return max(1, room(rows) - LEAST_ROWS)
+    return max(1, room(rows) - MIN_ROWS)
 
 
-def most_failures(rows: int) -> int:
+def max_failures(rows: int) -> int:
     """As many failures are shown at most."""
-    return MOST_FAILURES[TALL] if rows >= TALL else MOST_FAILURES[USUAL] if rows >= USUAL else 0
+    return MAX_FAILURES[TALL] if rows >= TALL else MAX_FAILURES[USUAL] if rows >= USUAL else 0
 
 
-def frame(facts: Facts, columns: int, rows: int) -> Frame:
+def frame(facts: TableView, columns: int, rows: int) -> LiveFrame:
     """The table for a window of that size."""
     width = max(1, columns - 1)
     budget = room(rows)
@@ -75,11 +87,11 @@ def frame(facts: Facts, columns: int, rows: int) -> Frame:
     middle, gap = [sections.help(width)], rows >= USUAL
     if not facts.help:
         middle, gap = _middle(facts, width, rows, budget - len(top) - len(foot))
-    lines = [Line()] * (gap and rows >= TALL) + _spread([top, *middle, foot], apart=gap)
-    return Frame(lines[: budget - len(foot)] + foot if len(lines) > budget > len(foot) else lines, width)
+    lines = [StyledLine()] * (gap and rows >= TALL) + _spread([top, *middle, foot], apart=gap)
+    return LiveFrame(lines[: budget - len(foot)] + foot if len(lines) > budget > len(foot) else lines, width)
 
 
-def _middle(facts: Facts, width: int, rows: int, budget: int) -> tuple[list[list[Line]], bool]:
+def _middle(facts: TableView, width: int, rows: int, budget: int) -> tuple[list[list[StyledLine]], bool]:
     """Running jobs, failures and numbers: in as many words, and with as much air, as there is room for."""
     wanted = max(len(facts.running) + bool(facts.more_running), facts.reserve, 1)
     words, few, gap, left = next(_plans(facts, width, rows, budget, wanted))
@@ -89,10 +101,10 @@ def _middle(facts: Facts, width: int, rows: int, budget: int) -> tuple[list[list
 
 
 def _plans(
-    facts: Facts, width: int, rows: int, budget: int, wanted: int
-) -> Iterator[tuple[list[Line], int, bool, int]]:
+    facts: TableView, width: int, rows: int, budget: int, wanted: int
+) -> Iterator[tuple[list[StyledLine], int, bool, int]]:
     """What fits, best first: numbers, how many failures, whether with air, rows for running jobs."""
-    most = len(facts.failures[: most_failures(rows)])
+    most = len(facts.failures[: max_failures(rows)])
     ways = _numbers(facts, width, rows)
     for words in map(_tell, ways):
         for gap in (True, False) if rows >= USUAL else (False,):
@@ -102,25 +114,25 @@ def _plans(
     for words in map(_tell, ways[-2:]):
         for few in (2, 1, 0):
             left = _left(budget, words, min(most, few), rows, gap=False)
-            if left >= min(wanted, LEAST_ROWS):
+            if left >= min(wanted, MIN_ROWS):
                 yield words, min(most, few), False, left
     yield [], 0, False, budget - 1
 
 
-def _left(budget: int, words: list[Line], failures: int, rows: int, *, gap: bool) -> int:
+def _left(budget: int, words: list[StyledLine], failures: int, rows: int, *, gap: bool) -> int:
     """Rows for running jobs, beside their header."""
     blocks = 2 + bool(failures) + bool(words)
     air = blocks + (rows >= TALL) if gap else 0
     return budget - len(words) - (failures + 1 if failures else 0) - air - 1
 
 
-def _tell(way: Callable[[], list[Line]]) -> list[Line]:
+def _tell(way: Callable[[], list[StyledLine]]) -> list[StyledLine]:
     return way()
 
 
-def _numbers(facts: Facts, width: int, rows: int) -> list[Callable[[], list[Line]]]:
+def _numbers(facts: TableView, width: int, rows: int) -> list[Callable[[], list[StyledLine]]]:
     """The ways to tell the numbers in a window of that size, from many words to few."""
-    ways: list[Callable[[], list[Line]]] = []
+    ways: list[Callable[[], list[StyledLine]]] = []
     if rows >= TALL and width >= MIDDLE:
         ways.append(lambda: sections.numbers(facts, width))
     if rows >= USUAL and width >= NARROW:
@@ -130,12 +142,12 @@ def _numbers(facts: Facts, width: int, rows: int) -> list[Callable[[], list[Line
     return ways or [list]
 
 
-def _spread(blocks: list[list[Line]], *, apart: bool) -> list[Line]:
+def _spread(blocks: list[list[StyledLine]], *, apart: bool) -> list[StyledLine]:
     """All lines; with blank ones between the blocks where there is room."""
-    lines: list[Line] = []
+    lines: list[StyledLine] = []
     for block in blocks:
         if block and lines and apart:
-            lines.append(Line())
+            lines.append(StyledLine())
         lines += block
     return lines
 
@@ -170,9 +182,9 @@ METRIC_WORDS = {
 }  # fmt: skip
 
 
-def header(facts: Facts, width: int) -> Line:
+def header(facts: TableView, width: int) -> StyledLine:
     """What runs, for how long, and for how long still."""
-    right = Line()
+    right = StyledLine()
     if facts.state:
         right.add(f" {facts.state.upper()} ", STATES[facts.state])
     if facts.eta is not None:
@@ -182,9 +194,9 @@ def header(facts: Facts, width: int) -> Line:
         number, unit = _speed(facts.rate)
         right.add(number, "strong").add(f" {unit}", "label")
     wide = width >= MIDDLE
-    left = Line(("pqrun ", "strong"))
+    left = StyledLine(("pqrun ", "strong"))
     clock = _clock(facts.elapsed)
-    after = Line()
+    after = StyledLine()
     if wide and facts.run:
         after.add("  run ", "label").add(facts.run, "run")
     after.add("  elapsed " if wide else " ", "label").add(clock)
@@ -196,7 +208,7 @@ def header(facts: Facts, width: int) -> Line:
     return left
 
 
-def progress(facts: Facts, width: int) -> Line:
+def progress(facts: TableView, width: int) -> StyledLine:
     """A bar of all jobs that are known: ended well, ended otherwise, running."""
     ended = facts.ended
     known = f"{ended}/{facts.total}" + ("" if facts.complete else "+")
@@ -206,15 +218,15 @@ def progress(facts: Facts, width: int) -> Line:
     total = max(facts.total, 1)
     good = facts.outcomes.get(Outcome.OK, 0)
     marks = [_cells(n, total, size) for n in (good, ended, ended + facts.active)]
-    line = Line(("━" * marks[0], "ok"))
+    line = StyledLine(("━" * marks[0], "ok"))
     line.add("━" * (marks[1] - marks[0]), "failed").add("━" * (marks[2] - marks[1]), "running")
     line.add("─" * (size - marks[2]), "track").add(f" {known}", "strong")
     return line.add(f" {percent:>4}" if percent else "", "label")
 
 
-def counts(facts: Facts, width: int) -> Line:
+def counts(facts: TableView, width: int) -> StyledLine:
     """How many are where."""
-    parts: list[list[Piece]] = [[_count(facts.outcomes.get(Outcome.OK, 0), "bold ok"), (" ok", "ok")]]
+    parts: list[list[StyledText]] = [[_count(facts.outcomes.get(Outcome.OK, 0), "bold ok"), (" ok", "ok")]]
     for outcome in Outcome:
         if outcome is not Outcome.OK and (number := facts.outcomes.get(outcome, 0)):
             style = STYLE_OF[outcome]
@@ -230,13 +242,13 @@ def counts(facts: Facts, width: int) -> Line:
     return join(parts, 3 if width >= MIDDLE else 1, width)
 
 
-def numbers(facts: Facts, width: int) -> list[Line]:
+def numbers(facts: TableView, width: int) -> list[StyledLine]:
     """The queue by priority, and the ten metrics of the queue model (and more where there is room)."""
     metrics = facts.metrics
     queue = metrics.queue_by_priority or {}
     most = max([*queue.values(), 1])
     digits = max(5, len(str(most)))
-    names = [TEN[:5], TEN[5:]]
+    names = [CORE_METRICS[:5], CORE_METRICS[5:]]
     if width >= WIDE:
         names.append(("p50_processing", "p95_processing", "oldest_wait", "jobs_cancelled", "jobs_skipped"))
     label_widths = [max(len(_word(name)) for name in column) for column in names]
@@ -244,11 +256,11 @@ def numbers(facts: Facts, width: int) -> list[Line]:
     value_widths = [max(8, *(len(value) for value in column)) for column in values]
     size = 28 if width >= MIDDLE else 20
     right = sum(label_widths) + sum(value_widths) + 3 * (len(names) - 1)
-    heads = Line((fit("queue", size), "head"), ("   ", ""), (fit("metrics", right), "head"))
+    heads = StyledLine((fit("queue", size), "head"), ("   ", ""), (fit("metrics", right), "head"))
     lines = [heads]
     priorities = sorted(Priority, reverse=True)
     for row in range(5):
-        line = Line()
+        line = StyledLine()
         if row < len(priorities):
             name = priorities[row].name.lower()
             number = queue.get(name, 0)
@@ -265,33 +277,33 @@ def numbers(facts: Facts, width: int) -> list[Line]:
     return lines
 
 
-def few_numbers(facts: Facts, width: int) -> list[Line]:
+def few_numbers(facts: TableView, width: int) -> list[StyledLine]:
     """The same in two or three lines."""
-    parts: list[list[Piece]] = []
-    for name in TEN:
+    parts: list[list[StyledText]] = []
+    for name in CORE_METRICS:
         value = _value(name, facts.metrics, facts.workers)
         parts.append([(f"{BRIEF.get(name, name.removeprefix('jobs_'))} ", "label"), (value, "")])
-    lines = [Line(("queue", "label"), *_by_priority(facts))]
+    lines = [StyledLine(("queue", "label"), *_by_priority(facts))]
     for part in parts:
-        if lines[-1].width + 2 + Line(*part).width > width:
-            lines.append(Line())
+        if lines[-1].width + 2 + StyledLine(*part).width > width:
+            lines.append(StyledLine())
         lines[-1].add("  " if lines[-1].pieces else "")
         lines[-1].pieces += part
     return lines
 
 
-def queue_line(facts: Facts, width: int) -> Line:
+def queue_line(facts: TableView, width: int) -> StyledLine:
     """The same in one line."""
-    line = Line(("queue", "label"), *_by_priority(facts))
-    line.add("   wait ", "label").add(duration_text(facts.metrics.average_wait_time))
-    line.add("  run ", "label").add(duration_text(facts.metrics.average_processing))
+    line = StyledLine(("queue", "label"), *_by_priority(facts))
+    line.add("   wait ", "label").add(format_duration(facts.metrics.average_wait_time))
+    line.add("  run ", "label").add(format_duration(facts.metrics.average_processing))
     if width >= MIDDLE:
         line.add("  workers ", "label").add(f"{facts.active}/{facts.workers}")
     return line
 
 
-def _by_priority(facts: Facts) -> list[Piece]:
-    pieces: list[Piece] = []
+def _by_priority(facts: TableView) -> list[StyledText]:
+    pieces: list[StyledText] = []
     for priority in sorted(Priority, reverse=True):
         name = priority.name.lower()
         number = (facts.metrics.queue_by_priority or {}).get(name, 0)
@@ -299,10 +311,10 @@ def _by_priority(facts: Facts) -> list[Piece]:
     return pieces
 
 
-def footer(facts: Facts, width: int) -> Line:
+def footer(facts: TableView, width: int) -> StyledLine:
     """What to press, if the keys are ours."""
     keys = KEYS if facts.keys else KEYS[:1]
-    parts: list[list[Piece]] = []
+    parts: list[list[StyledText]] = []
     for key, long, brief in keys:
         does = long if width >= WIDE or (width >= MIDDLE and key != "q") else brief
         if key == "p" and facts.state == "paused":
@@ -313,12 +325,12 @@ def footer(facts: Facts, width: int) -> Line:
     return join(parts, 3 if width >= MIDDLE else 2, width)
 
 
-def help(width: int) -> list[Line]:
+def help(width: int) -> list[StyledLine]:
     """What the keys do."""
-    return [Line((fit(key, 5), "key"), (fit(text, width - 5), "")) for key, text in HELP]
+    return [StyledLine((fit(key, 5), "key"), (fit(text, width - 5), "")) for key, text in HELP]
 
 
-def _count(number: int, style: str) -> Piece:
+def _count(number: int, style: str) -> StyledText:
     return (str(number), style)
 
 
@@ -338,7 +350,7 @@ def _value(name: str, metrics: Metrics, workers: int) -> str:
     value = getattr(metrics, name)
     if name == "active_workers":
         return f"{value}/{workers}"
-    return str(value) if isinstance(value, int) else duration_text(value)
+    return str(value) if isinstance(value, int) else format_duration(value)
 
 
 def _speed(rate: float) -> tuple[str, str]:
@@ -346,4 +358,4 @@ def _speed(rate: float) -> tuple[str, str]:
 
 
 def _clock(seconds: float) -> str:
-    return "0s" if seconds < 1 else duration_text(float(int(seconds)))
+    return "0s" if seconds < 1 else format_duration(float(int(seconds)))

@@ -15,7 +15,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from threading import Lock
 
-from pqrun.output.writer import Outlet
+from pqrun.output.writer import StreamWriter
 
 # Terminals that know it show everything up to its end at once; the others ignore it.
 _TOGETHER, _AT_ONCE = "\x1b[?2026h", "\x1b[?2026l"
@@ -31,12 +31,12 @@ _KEEPING = (
     "TMUX", "STY", "TERM_PROGRAM", "VTE_VERSION", "KITTY_WINDOW_ID", "ALACRITTY_WINDOW_ID", "WEZTERM_PANE",
     "KONSOLE_VERSION", "WT_SESSION", "XTERM_VERSION", "WINDOWID", "SSH_TTY",
 )  # fmt: skip
-PATIENCE = 0.5
+DRAW_TIMEOUT_SECONDS = 0.5
 # All lines are drawn again this often, should something else have written over them.
-HEAL_EVERY = 20
+REDRAW_INTERVAL_SECONDS = 20
 
 
-class Screen:
+class BottomLines:
     """Draws in the teller's thread; `suspend` and `close` may come from another.
 
     `keep_text` hears what the terminal has to be sent if pqrun is killed.
@@ -44,7 +44,7 @@ class Screen:
 
     def __init__(
         self,
-        outlet: Outlet,
+        outlet: StreamWriter,
         came_back: Callable[[], None] = lambda: None,
         *,
         cursor_kept: bool = True,
@@ -100,7 +100,7 @@ class Screen:
                 self._keep_text(_AFTER_A_KILL)
             first = rows - len(lines) + 1
             self._frames += 1
-            if self._drawn and shape == self._shape and self._frames % HEAL_EVERY:
+            if self._drawn and shape == self._shape and self._frames % REDRAW_INTERVAL_SECONDS:
                 text += _SAVE + _NO_WRAP
                 text += "".join(
                     f"\x1b[{first + n};1H{line}{_REST_OF_LINE}"
@@ -143,7 +143,7 @@ class Screen:
 
     def _leave(self) -> None:
         # Who holds the lock may be stuck in a terminal that takes nothing: then neither would it take this.
-        held = self._lock.acquire(timeout=PATIENCE)
+        held = self._lock.acquire(timeout=DRAW_TIMEOUT_SECONDS)
         try:
             self._suspended = True
             if held and not self._closed and (self._drawn or self._cursor_hidden):

@@ -10,18 +10,18 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from pqrun.core import events as ev
-from pqrun.core.job import Count, JobSpec, Key, Outcome, Priority
+from pqrun.core.job import AttemptId, CountedAs, JobSpec, Outcome, Priority
 from pqrun.core.metrics import Metrics
-from pqrun.core.text import host_of, how_it_ended, last_line, last_words, name_of, plain
-from pqrun.core.throughput import Rate
+from pqrun.core.text import describe_exit, host_name, job_label, last_line, last_output, strip_ansi
+from pqrun.core.throughput import Throughput
 from pqrun.executors.local.status_file import read_report
-from pqrun.executors.local.usage import Load
+from pqrun.executors.local.usage import JobUsage
 from pqrun.output.store import Capture
 
-LOOK_BACK = 4096
+TAIL_BYTES = 4096
 
 
-class Glimpse(NamedTuple):
+class JobPreview(NamedTuple):
     """`progress` from 0 to 1."""
 
     status: str = ""
@@ -29,7 +29,7 @@ class Glimpse(NamedTuple):
     line: str = ""
 
 
-NOTHING = Glimpse()
+NO_PREVIEW = JobPreview()
 
 
 class _Look:
@@ -38,25 +38,27 @@ class _Look:
     def __init__(self) -> None:
         self.sizes = (0, 0)
         self.report: tuple[int, int] = (0, 0)
-        self.glimpse = NOTHING
+        self.glimpse = NO_PREVIEW
 
 
-class Glimpses:
+class JobPreviews:
     """Looks at what has changed since the last time, and only at jobs that are to be shown."""
 
-    def __init__(self, output_of: Callable[[Key], Capture | None], report_path: Callable[[Key], str]) -> None:
+    def __init__(
+        self, output_of: Callable[[AttemptId], Capture | None], report_path: Callable[[AttemptId], str]
+    ) -> None:
         self._output_of = output_of
         self._report_path = report_path
-        self._looks: dict[Key, _Look] = {}
+        self._looks: dict[AttemptId, _Look] = {}
 
-    def at(self, keys: Iterable[Key]) -> dict[Key, Glimpse]:
+    def at(self, keys: Iterable[AttemptId]) -> dict[AttemptId, JobPreview]:
         """By key, of those that show anything; others are forgotten."""
         self._looks = {key: self._looks.get(key) or _Look() for key in keys}
         for key, look in self._looks.items():
             self._renew(key, look)
-        return {key: look.glimpse for key, look in self._looks.items() if look.glimpse is not NOTHING}
+        return {key: look.glimpse for key, look in self._looks.items() if look.glimpse is not NO_PREVIEW}
 
-    def _renew(self, key: Key, look: _Look) -> None:
+    def _renew(self, key: AttemptId, look: _Look) -> None:
         try:
             if (output := self._output_of(key)) is not None:
                 self._read_output(output, look)
@@ -66,7 +68,7 @@ class Glimpses:
         if look.report != (found.st_mtime_ns, found.st_size):
             look.report = (found.st_mtime_ns, found.st_size)
             said = read_report(self._report_path(key))
-            look.glimpse = look.glimpse._replace(status=plain(said.status or ""), progress=said.progress)
+            look.glimpse = look.glimpse._replace(status=strip_ansi(said.status or ""), progress=said.progress)
 
     @staticmethod
     def _read_output(output: Capture, look: _Look) -> None:
@@ -75,7 +77,7 @@ class Glimpses:
             return
         newest = output.err if sizes[1] > look.sizes[1] else output.out
         look.sizes = sizes
-        if line := last_line(newest.tail(LOOK_BACK)):
+        if line := last_line(newest.tail(TAIL_BYTES)):
             look.glimpse = look.glimpse._replace(line=line)
 
 
@@ -114,7 +116,7 @@ class FailedAttempt(NamedTuple):
     final: bool
 
 
-class Facts(NamedTuple):
+class TableView(NamedTuple):
     """The run. `total` jobs are known so far, and no more will come if `complete`.
 
     `rate` in jobs a second, `eta` in seconds, None while neither means anything. `state` is `paused`,
@@ -142,7 +144,7 @@ class Facts(NamedTuple):
     rate: float | None = None
     eta: float | None = None
     state: str = ""
-    holding: str = ""
+    hold_reason: str = ""
     keys: bool = False
     help: bool = False
     output_hidden: bool = False
@@ -161,20 +163,20 @@ class Facts(NamedTuple):
 pass
 pass
 
-FAILURES_KEPT = 8
-NO_LOADS: Mapping[Key, Load] = MappingProxyType({})
-_BAD = {Count.FAILED, Count.TIMEOUT, Count.RETRIED}
+MAX_FAILURES_KEPT = 8
+NO_LOADS: Mapping[AttemptId, JobUsage] = MappingProxyType({})
+_BAD = {CountedAs.FAILED, CountedAs.TIMEOUT, CountedAs.RETRIED}
 
 
 class _Running:
     __slots__ = ("ending", "key", "said", "since", "spec")
 
-    def __init__(self, key: Key, spec: JobSpec, since: float) -> None:
+    def __init__(self, key: AttemptId, spec: JobSpec, since: float) -> None:
         self.key = key
         self.spec = spec
         self.since = since
         self.ending = ""
-        self.said = NOTHING
+        self.said = NO_PREVIEW
 
 
 class _Failure:
@@ -183,10 +185,10 @@ class _Failure:
     __slots__ = ("_event", "_line", "event_at", "how", "key", "of", "spec", "timeout")
 
     def __init__(self, event: ev.AttemptEnded, spec: JobSpec) -> None:
-        self.key = Key(event.seq, event.attempt)
+        self.key = AttemptId(event.seq, event.attempt)
         self.spec = spec
         self.of = max(event.attempt, spec.retry.max + 1)
-        self.how = how_it_ended(event.exit, event.asked, spec.timeout)
+        self.how = describe_exit(event.exit, event.asked, spec.timeout)
         self.timeout = event.asked is not None
         self.event_at = event.at
         self._event: ev.AttemptEnded | None = event
@@ -202,10 +204,10 @@ class _Failure:
 
     def _read(self) -> None:
         if self._event is not None:
-            self._line, self._event = last_words(self._event), None
+            self._line, self._event = last_output(self._event), None
 
 
-class Board:
+class LiveTableState:
     """Folds events in order; its size follows the unfinished jobs, not those that have ended."""
 
     def __init__(self, began: float, now: float) -> None:
@@ -216,12 +218,12 @@ class Board:
         self.stopping: ev.RunStopping | None = None
         self.outcomes: Counter[Outcome] = Counter()
         self.limits = False
-        self.rate = Rate(now)
+        self.rate = Throughput(now)
         self._specs: dict[int, JobSpec] = {}
         self._running: dict[int, _Running] = {}
         self._waiting: set[int] = set()
-        self._failed: deque[_Failure] = deque(maxlen=FAILURES_KEPT)
-        self._retried: deque[_Failure] = deque(maxlen=FAILURES_KEPT)
+        self._failed: deque[_Failure] = deque(maxlen=MAX_FAILURES_KEPT)
+        self._retried: deque[_Failure] = deque(maxlen=MAX_FAILURES_KEPT)
         self._folds: dict[type, Callable[[Any], None]] = {
             ev.JobAdded: self._added,
             ev.JobQueued: self._queued,
@@ -233,7 +235,7 @@ class Board:
             ev.JobWaiting: lambda event: self._waiting.add(event.seq),
             ev.JobEnded: self._ended,
             ev.JobChanged: self._changed,
-            ev.JobSaid: self._said,
+            ev.StatusReported: self._said,
             ev.JobReopened: self._reopened,
             ev.JobDropped: self._dropped,
             ev.InputEnded: lambda event: setattr(self, "complete", True),
@@ -241,17 +243,17 @@ class Board:
             ev.RunStopping: lambda event: setattr(self, "stopping", event),
         }
 
-    def hear(self, events: Sequence[ev.Event]) -> None:
+    def on_events(self, events: Sequence[ev.Event]) -> None:
         """Takes in what happened, in order."""
         folds = self._folds
         for event in events:
             if fold := folds.get(type(event)):
                 fold(event)
 
-    def catch_up(self, events: Sequence[ev.Event]) -> None:
+    def replay(self, events: Sequence[ev.Event]) -> None:
         """Takes in what an earlier process has seen; how that one ended is no matter now."""
-        self.hear(events)
-        self.rate = Rate(self.rate.began)
+        self.on_events(events)
+        self.rate = Throughput(self.rate.began)
         self.complete = self.paused = False
         self.stopping = None
 
@@ -277,23 +279,27 @@ class Board:
             return "killing" if self.stopping.force else "draining" if self.stopping.drain else "stopping"
         return "paused" if self.paused else ""
 
-    def running_keys(self, most: int) -> list[Key]:
+    def running_keys(self, most: int) -> list[AttemptId]:
         """The attempts that have run longest."""
         return [job.key for _, job in zip(range(most), self._running.values(), strict=False)]
 
     def running(
-        self, now: float, most: int, glimpses: Mapping[Key, Glimpse], loads: Mapping[Key, Load] = NO_LOADS
+        self,
+        now: float,
+        most: int,
+        glimpses: Mapping[AttemptId, JobPreview],
+        loads: Mapping[AttemptId, JobUsage] = NO_LOADS,
     ) -> tuple[RunningJob, ...]:
         """Of those, what is to be shown."""
         rows = []
         for _, job in zip(range(most), self._running.values(), strict=False):
             spec, key = job.spec, job.key
-            glimpse = glimpses.get(key, NOTHING)
-            if glimpse == NOTHING:
+            glimpse = glimpses.get(key, NO_PREVIEW)
+            if glimpse == NO_PREVIEW:
                 glimpse = job.said
             rows.append(
                 RunningJob(
-                    key.seq, name_of(spec), spec.priority, key.attempt, max(key.attempt, spec.retry.max + 1),
+                    key.seq, job_label(spec), spec.priority, key.attempt, max(key.attempt, spec.retry.max + 1),
                     max(0.0, now - job.since), spec.timeout, job.ending, *glimpse, *(loads.get(key, ())[:2]),
                 )
             )  # fmt: skip
@@ -307,7 +313,7 @@ class Board:
         shown.sort(key=lambda pair: pair[0].event_at, reverse=True)
         return tuple(
             FailedAttempt(
-                f.key.seq, name_of(f.spec), f.how, f.timeout, f.key.attempt, f.of, max(0.0, now - f.event_at),
+                f.key.seq, job_label(f.spec), f.how, f.timeout, f.key.attempt, f.of, max(0.0, now - f.event_at),
                 f.line, final,
             )
             for f, final in shown
@@ -324,7 +330,7 @@ class Board:
 
     def _submitted(self, event: ev.AttemptSubmitted) -> None:
         seq = event.seq
-        self._running[seq] = _Running(Key(seq, event.attempt), self._specs[seq], event.at)
+        self._running[seq] = _Running(AttemptId(seq, event.attempt), self._specs[seq], event.at)
 
     def _refused(self, event: ev.AttemptRefused) -> None:
         self._running.pop(event.seq, None)
@@ -332,8 +338,8 @@ class Board:
     def _started(self, event: ev.AttemptStarted) -> None:
         if job := self._running.get(event.seq):
             job.since = event.at
-            if host := host_of(event.where):  # until it says more, that is told
-                job.said = Glimpse(status=f"on {plain(host)}")
+            if host := host_name(event.where):  # until it says more, that is told
+                job.said = JobPreview(status=f"on {strip_ansi(host)}")
 
     def _asked_to_stop(self, event: ev.AttemptStopping) -> None:
         if job := self._running.get(event.seq):
@@ -343,7 +349,7 @@ class Board:
         self._running.pop(event.seq, None)
         if event.counted in _BAD:
             failure = _Failure(event, self._specs[event.seq])
-            (self._retried if event.counted is Count.RETRIED else self._failed).append(failure)
+            (self._retried if event.counted is CountedAs.RETRIED else self._failed).append(failure)
 
     def _ended(self, event: ev.JobEnded) -> None:
         self._specs.pop(event.seq, None)
@@ -364,9 +370,9 @@ class Board:
         if event.outcome is not None:
             self.outcomes[event.outcome] -= 1
 
-    def _said(self, event: ev.JobSaid) -> None:
+    def _said(self, event: ev.StatusReported) -> None:
         if job := self._running.get(event.seq):
-            job.said = Glimpse(plain(event.status or ""), event.progress)
+            job.said = JobPreview(strip_ansi(event.status or ""), event.progress)
 
     def _changed(self, event: ev.JobChanged) -> None:
         self._specs[event.seq] = event.spec

@@ -9,17 +9,17 @@ from collections.abc import Callable, Mapping, Sequence
 from rich.console import Console
 
 from pqrun.core import events as ev
-from pqrun.core.job import Key
+from pqrun.core.job import AttemptId
 from pqrun.core.metrics import Metrics
 from pqrun.engine.clock import Clock
-from pqrun.executors.local.usage import Load
-from pqrun.ui.live.cells import Brush
-from pqrun.ui.live.layout import frame, most_failures, most_running
-from pqrun.ui.live.screen import Screen
-from pqrun.ui.live.state import NO_LOADS, Board, Facts, Glimpses
+from pqrun.executors.local.usage import JobUsage
+from pqrun.ui.live.cells import AnsiPainter
+from pqrun.ui.live.layout import frame, max_failures, max_running
+from pqrun.ui.live.screen import BottomLines
+from pqrun.ui.live.state import NO_LOADS, JobPreviews, LiveTableState, TableView
 
-EVERY = 0.25
-FIRST = 0.3
+REFRESH_INTERVAL_SECONDS = 0.25
+FIRST_DRAW_DELAY_SECONDS = 0.3
 COST_SHARE = 50
 
 
@@ -31,10 +31,10 @@ class LiveTable:
 
     def __init__(
         self,
-        screen: Screen,
+        screen: BottomLines,
         clock: Clock,
-        board: Board,
-        glimpses: Glimpses,
+        board: LiveTableState,
+        glimpses: JobPreviews,
         *,
         title: str,
         run: str,
@@ -43,15 +43,15 @@ class LiveTable:
         holding: Callable[[], str],
         keys_on: Callable[[], bool],
         colour: bool,
-        loads: Callable[[], Mapping[Key, Load]] | None = None,
+        loads: Callable[[], Mapping[AttemptId, JobUsage]] | None = None,
         typed: Callable[[], bool] = lambda: False,
     ) -> None:
         self.help = False
         self.output_hidden = False
         self._screen = screen
         self._clock = clock
-        self._board = board
-        self._glimpses = glimpses
+        self._state = board
+        self._previews = glimpses
         self._title = title
         self._run = run
         self._metrics = metrics
@@ -61,27 +61,27 @@ class LiveTable:
         self._loads = loads
         self._typed = typed
         console = Console(file=io.StringIO(), force_terminal=True, no_color=not colour, legacy_windows=False)
-        self._brush = Brush(console)
+        self._painter = AnsiPainter(console)
         self._lines: list[str] = []
-        self._next = clock.now() + FIRST
+        self._next = clock.now() + FIRST_DRAW_DELAY_SECONDS
 
-    def hear(self, events: Sequence[ev.Event]) -> None:
+    def on_events(self, events: Sequence[ev.Event]) -> None:
         """Remembers; drawn is at the next tick."""
-        self._or_leave(lambda: self._board.hear(events))
+        self._or_leave(lambda: self._state.on_events(events))
 
-    def catch_up(self, events: Sequence[ev.Event]) -> None:
+    def replay(self, events: Sequence[ev.Event]) -> None:
         """Takes in what an earlier process of this run has seen."""
-        self._board.catch_up(events)
+        self._state.replay(events)
 
     def tick(self) -> float:
         """Draws if it is time, or if what was drawn had to step aside."""
         now = self._clock.now()
         if self._typed():
-            return EVERY
+            return REFRESH_INTERVAL_SECONDS
         if now >= self._next:
             self._or_leave(self._draw)
             cost = self._clock.now() - now
-            self._next = now + max(EVERY, COST_SHARE * cost)
+            self._next = now + max(REFRESH_INTERVAL_SECONDS, COST_SHARE * cost)
         elif self._lines and not self._screen.drawn:
             self._screen.draw(self._lines)
         return max(0.0, self._next - self._clock.now())
@@ -108,15 +108,15 @@ class LiveTable:
 
     def _draw(self) -> None:
         columns, rows = self._screen.size()
-        self._lines = frame(self.facts(rows), columns, rows).painted(self._brush)
+        self._lines = frame(self.facts(rows), columns, rows).painted(self._painter)
         self._screen.draw(self._lines)
 
-    def facts(self, rows: int) -> Facts:
+    def facts(self, rows: int) -> TableView:
         """All that a window of so many rows can show."""
         now = self._clock.now()
-        board = self._board
-        most = most_running(rows)
-        glimpses = self._glimpses.at(board.running_keys(most))
+        board = self._state
+        most = max_running(rows)
+        glimpses = self._previews.at(board.running_keys(most))
         loads = self._loads() if self._loads is not None else NO_LOADS
         running = board.running(now, most, glimpses, loads)
         metrics = self._metrics()
@@ -124,7 +124,7 @@ class LiveTable:
         holding = self._holding()
         queued = metrics.current_queue_size
         steady = not board.stopping and not board.paused
-        return Facts(
+        return TableView(
             title=self._title,
             run=self._run,
             elapsed=now - board.began,
@@ -139,12 +139,12 @@ class LiveTable:
             measured=self._loads is not None,
             waiting=board.waiting_count,
             pending=max(0, board.unfinished - board.running_count - queued - board.waiting_count),
-            failures=board.failures(now, most_failures(rows)),
+            failures=board.failures(now, max_failures(rows)),
             limits=board.limits,
             rate=board.rate.per_second(now),
             eta=board.rate.eta(now, board.unfinished) if steady and board.complete else None,
             state=board.state,
-            holding=holding,
+            hold_reason=holding,
             keys=self._keys_on(),
             help=self.help,
             output_hidden=self.output_hidden,

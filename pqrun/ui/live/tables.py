@@ -5,15 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pqrun.core.text import duration_text
-from pqrun.ui.live.cells import MIDDLE, NARROW, WIDE, Line, Piece, bar, fit
-from pqrun.ui.live.state import Facts, FailedAttempt, RunningJob
+from pqrun.core.text import format_duration
+from pqrun.ui.live.cells import MIDDLE, NARROW, WIDE, StyledLine, StyledText, bar, fit
+from pqrun.ui.live.state import FailedAttempt, RunningJob, TableView
 
 LIMIT_BAR = 6
 ALMOST, SOON = 0.9, 0.6
 
 
-def running(facts: Facts, width: int, rows: int) -> list[Line]:
+def running(facts: TableView, width: int, rows: int) -> list[StyledLine]:
     """A header and so many rows; what doesn't fit is counted in the last."""
     jobs = facts.running
     hidden = len(jobs) + facts.more_running - rows
@@ -24,19 +24,19 @@ def running(facts: Facts, width: int, rows: int) -> list[Line]:
     lines = [layout.head()]
     lines += [layout.row(job) for job in jobs]
     if hidden > 0:
-        lines.append(Line((f"{'':{layout.seq}}  … and {hidden} more", "label")))
-    elif facts.holding and len(lines) <= rows:
-        lines.append(Line((f"{'':{layout.seq}}  nothing starts: {facts.holding}", "label")))
+        lines.append(StyledLine((f"{'':{layout.seq}}  … and {hidden} more", "label")))
+    elif facts.hold_reason and len(lines) <= rows:
+        lines.append(StyledLine((f"{'':{layout.seq}}  nothing starts: {facts.hold_reason}", "label")))
     elif not jobs:
         waits = "nothing starts until p is pressed again" if facts.state == "paused" else "nothing runs now"
-        lines.append(Line((f"{'':{layout.seq}}  {waits}", "label")))
-    return lines + [Line() for _ in range(rows + 1 - len(lines))]
+        lines.append(StyledLine((f"{'':{layout.seq}}  {waits}", "label")))
+    return lines + [StyledLine() for _ in range(rows + 1 - len(lines))]
 
 
 class _RunningLayout:
     """Which columns there are, and how wide. All but the last have two blanks after them."""
 
-    def __init__(self, facts: Facts, jobs: Sequence[RunningJob], width: int) -> None:
+    def __init__(self, facts: TableView, jobs: Sequence[RunningJob], width: int) -> None:
         self.width = width
         self.seq = max(3, len(str(max((job.seq for job in jobs), default=0)))) if width >= NARROW else 0
         self.priority = 1 if width >= NARROW else 0
@@ -57,7 +57,7 @@ class _RunningLayout:
         else:
             self.name = left
 
-    def head(self) -> Line:
+    def head(self) -> StyledLine:
         """The names of the columns."""
         names = [
             (self.seq, "#", True), (self.priority, "P", False), (self.name, "running", False),
@@ -68,9 +68,9 @@ class _RunningLayout:
             names[5] = (self.limit, "limit", False)
         return heads(names, self.width)
 
-    def row(self, job: RunningJob) -> Line:
+    def row(self, job: RunningJob) -> StyledLine:
         """One job."""
-        pieces: list[Piece] = []
+        pieces: list[StyledText] = []
         share = job.seconds / job.limit if job.limit else 0.0
         if self.seq:
             name = job.priority.name
@@ -90,9 +90,9 @@ class _RunningLayout:
             pieces.append((fit(memory, self.memory, right=True) + "  ", "label"))
         if self.output:
             pieces += _output_of(job, self.output)
-        return Line(*pieces)
+        return StyledLine(*pieces)
 
-    def _limit_of(self, job: RunningJob, share: float) -> list[Piece]:
+    def _limit_of(self, job: RunningJob, share: float) -> list[StyledText]:
         if job.ending and not self.output:
             return [(fit(job.ending, self.limit) + "  ", "failed")]
         if job.limit is None:
@@ -104,7 +104,7 @@ class _RunningLayout:
         return [(done, _urgency(share)), (f"{rest} {limit}  ", "label")]
 
 
-def failures(failed: Sequence[FailedAttempt], width: int) -> list[Line]:
+def failures(failed: Sequence[FailedAttempt], width: int) -> list[StyledLine]:
     """A header and a row for each."""
     seq = max(3, len(str(max((one.seq for one in failed), default=0))))
     how = max([3, *(len(one.how) for one in failed)])
@@ -120,7 +120,7 @@ def failures(failed: Sequence[FailedAttempt], width: int) -> list[Line]:
     lines = [heads(names, width)]
     for one in failed:
         style = "retry" if not one.final else "timeout" if one.timeout else "failed"
-        line = Line((fit(str(one.seq), seq, right=True), "label"), ("  ", ""))
+        line = StyledLine((fit(str(one.seq), seq, right=True), "label"), ("  ", ""))
         line.add(fit(one.name, name), "failed" if one.final else "retry").add("  ")
         line.add(fit(one.how, how), style).add("  ")
         if tries:
@@ -131,14 +131,14 @@ def failures(failed: Sequence[FailedAttempt], width: int) -> list[Line]:
     return lines
 
 
-def heads(columns: Sequence[tuple[int, str, bool]], width: int) -> Line:
+def heads(columns: Sequence[tuple[int, str, bool]], width: int) -> StyledLine:
     """A line of column names, underlined up to the edge."""
     names = [fit(name, size, right=right) for size, name, right in columns if size]
-    return Line((fit("  ".join(names), width), "head"))
+    return StyledLine((fit("  ".join(names), width), "head"))
 
 
-def _output_of(job: RunningJob, width: int) -> list[Piece]:
-    pieces: list[Piece] = []
+def _output_of(job: RunningJob, width: int) -> list[StyledText]:
+    pieces: list[StyledText] = []
     if job.ending:
         pieces.append((f"{job.ending} ", "failed"))
         width -= len(job.ending) + 1
@@ -165,10 +165,10 @@ def _memory(size: int) -> str:
 
 
 def _clock(seconds: float) -> str:
-    return f"{int(seconds)}s" if seconds < 60 else duration_text(seconds)
+    return f"{int(seconds)}s" if seconds < 60 else format_duration(seconds)
 
 
 def _round(seconds: float) -> str:
     """A limit as its author may have written it: `2m`, not `2m00s`."""
-    text = duration_text(seconds)
+    text = format_duration(seconds)
     return text[:-3] if text.endswith(("m00s", "h00m")) else text

@@ -14,11 +14,11 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from pqrun.core import text as hints
-from pqrun.core.errors import OwnFailure, UserError
-from pqrun.core.text import safe
-from pqrun.ui.top.jobs import CHANGEABLE, PRIORITIES, SORTS, Job, Wanted, next_of
-from pqrun.ui.top.run_source import RunNow
-from pqrun.ui.top.view import View
+from pqrun.core.errors import InternalFailure, UserError
+from pqrun.core.text import escape_controls
+from pqrun.ui.top.jobs import CHANGEABLE, PRIORITIES, SORTS, JobFilter, ListedJob, next_of
+from pqrun.ui.top.run_source import RunState
+from pqrun.ui.top.view import RunScreen
 
 HELP = """\
 Moving     ↑ ↓  PgUp PgDn  Home End    select a job (Tab: between table and log)
@@ -39,7 +39,7 @@ the screen stays: all of it can still be read, nothing can be changed any more.
 The time of a queued job is how long it has waited. Output of stderr is yellow."""
 
 
-class Question(ModalScreen[bool]):
+class QuestionDialog(ModalScreen[bool]):
     """Yes or no; whatever isn't a yes is a no."""
 
     BINDINGS = [
@@ -62,7 +62,7 @@ class Question(ModalScreen[bool]):
         self.dismiss(yes)
 
 
-class Sheet(ModalScreen[None]):
+class TextDialog(ModalScreen[None]):
     """Something to read."""
 
     BINDINGS = [Binding("escape,q,enter,question_mark", "close", show=False)]
@@ -87,7 +87,7 @@ class Sheet(ModalScreen[None]):
 pass
 
 
-class Top(View):
+class TopApp(RunScreen):
     """A run on the screen, and keys to act on it."""
 
     BINDINGS = [
@@ -137,7 +137,7 @@ class Top(View):
     def on_input_changed(self, event: Input.Changed) -> None:
         """Filters while somebody types."""
         if not self._asks_for_search and self._box.display:
-            self._want(Wanted.parsed(event.value))
+            self._want(JobFilter.parsed(event.value))
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """The filter stays; or searches."""
@@ -152,7 +152,7 @@ class Top(View):
         self._box.display = False
         (self.log_view if self._asks_for_search else self.table).focus()
 
-    def _want(self, wanted: Wanted) -> None:
+    def _want(self, wanted: JobFilter) -> None:
         self.jobs.want(wanted)
         self._list_anew()
 
@@ -162,7 +162,9 @@ class Top(View):
         self._stir.set()
 
     def _tell(self, text: str, *, bad: bool = False) -> None:
-        self.notify(safe(text), severity="error" if bad else "information", timeout=4, markup=False)
+        self.notify(
+            escape_controls(text), severity="error" if bad else "information", timeout=4, markup=False
+        )
 
     def _tell_unless(self, fine: bool, text: str) -> None:
         if not fine:
@@ -188,13 +190,13 @@ class Top(View):
             searches = self._asks_for_search
             self._close_input()
             if not searches:
-                self._want(Wanted())
+                self._want(JobFilter())
         elif self._ground.has_class("reading") or self.log_view.has_focus:
             self._ground.remove_class("reading")
             self.log_view.look_for("")
             self.table.focus()
-        elif self.jobs.wanted != Wanted():
-            self._want(Wanted())
+        elif self.jobs.wanted != JobFilter():
+            self._want(JobFilter())
 
     def action_found(self, step: int) -> None:
         """The next line with what was searched for."""
@@ -245,7 +247,7 @@ class Top(View):
 
     def action_help(self) -> None:
         """What keys there are."""
-        self.push_screen(Sheet("Keys", HELP))
+        self.push_screen(TextDialog("Keys", HELP))
 
     def action_retry(self) -> None:
         """A job that has ended is put in again; all that failed, if the run has ended too."""
@@ -261,13 +263,13 @@ class Top(View):
             done = f"{job.name} is in the queue again"
             self._if_sure(text, lambda: self._act(done, self._source.again, job.seq))
 
-    def _resume(self, run: RunNow) -> None:
+    def _resume(self, run: RunState) -> None:
         """Leaves for the command that goes on with the run, in the same terminal."""
         words = self._resume_words()
         if run.ended == run.added and "--failed" not in words:
             self._tell("everything ended well: there is nothing to run again")
             return
-        text = f"Leave this screen and run\n\n    {safe(hints.line_of(words))} ?"
+        text = f"Leave this screen and run\n\n    {escape_controls(hints.line_of(words))} ?"
         self._if_sure(text, lambda: self.exit(words))
 
     def action_stop(self) -> None:
@@ -334,7 +336,7 @@ class Top(View):
         self._wanted_workers = present + step
         self._do("workers", f"up to {present + step} at a time", workers=present + step)
 
-    def _changeable(self, what: str) -> Job | None:
+    def _changeable(self, what: str) -> ListedJob | None:
         job = self.table.job
         if job is not None and not job.unfinished:
             self._tell(f"{job.name} has ended ({job.state}): it can't be {what}")
@@ -349,7 +351,7 @@ class Top(View):
             if yes:
                 act()
 
-        self.push_screen(Question(text), answered)
+        self.push_screen(QuestionDialog(text), answered)
 
     def _do(self, verb: str, done: str, **facts: Any) -> None:
         self._act(done, lambda: self._source.act(verb, **facts))
@@ -360,7 +362,7 @@ class Top(View):
     async def _ask_for(self, done: str, ask: Callable[..., dict[str, Any]], values: tuple[Any, ...]) -> None:
         try:
             answer = await self._call(ask, *values)
-        except (OwnFailure, UserError) as failure:
+        except (InternalFailure, UserError) as failure:
             self._wanted_workers = None
             self._wanted_priorities.clear()
             self._tell(str(failure), bad=True)

@@ -18,12 +18,12 @@ BAD = ("failed", "timeout")
 STATES = (*UNFINISHED, *BAD, "interrupted", "cancelled", "skipped", "ok")
 PRIORITIES = ("low", "normal", "high", "critical")
 SORTS = ("urgent", "number", "name", "state", "priority", "tries", "time")
-MANY = 400
+MAX_SORTED_LIVE = 400
 _RANK = {"running": 0, "waiting": 1, "failed": 2, "timeout": 2, "interrupted": 3, "queued": 4, "pending": 5}
 Key = tuple[Any, ...]
 
 
-class Job(NamedTuple):
+class ListedJob(NamedTuple):
     """One job. All text is safe already; times are seconds of the wall clock."""
 
     seq: int
@@ -58,7 +58,7 @@ class Job(NamedTuple):
         return max(0.0, self.ended - self.began)
 
 
-class Wanted(NamedTuple):
+class JobFilter(NamedTuple):
     """Which jobs are listed; what is empty lets all pass. `state` may also be `bad` or `unfinished`."""
 
     state: str = ""
@@ -67,7 +67,7 @@ class Wanted(NamedTuple):
     words: tuple[str, ...] = ()
 
     @classmethod
-    def parsed(cls, text: str) -> Wanted:
+    def parsed(cls, text: str) -> JobFilter:
         """From what somebody has typed: `state:failed priority:low tag:x`, all else is looked for."""
         found = {"state": "", "priority": "", "tag": ""}
         words = []
@@ -83,7 +83,7 @@ class Wanted(NamedTuple):
         kinds = (("state", self.state), ("priority", self.priority), ("tag", self.tag))
         return " ".join([*(f"{kind}:{value}" for kind, value in kinds if value), *self.words])
 
-    def lets_pass(self, job: Job) -> bool:
+    def lets_pass(self, job: ListedJob) -> bool:
         """Whether that job is listed."""
         if self.state and job.state != self.state:
             group = {"bad": BAD, "unfinished": UNFINISHED}.get(self.state, ())
@@ -99,7 +99,7 @@ class Wanted(NamedTuple):
         return all(word in text for word in self.words)
 
 
-def _urgent(job: Job) -> Key:
+def _urgent(job: ListedJob) -> Key:
     rank = _RANK.get(job.state, 6)
     if rank == 4:
         return (rank, -job.priority, job.queued or 0.0)
@@ -108,7 +108,7 @@ def _urgent(job: Job) -> Key:
     return (rank, 0, -(job.ended or 0.0))
 
 
-def _time(job: Job) -> Key:
+def _time(job: ListedJob) -> Key:
     if job.state == "running":
         return (0, job.began or 0.0)
     seconds = job.seconds(0.0)
@@ -128,14 +128,14 @@ _KEYS = {
 }
 
 
-class Jobs:
+class JobList:
     """All jobs by number, and the listed ones in order."""
 
     def __init__(self) -> None:
-        self.all: dict[int, Job] = {}
+        self.all: dict[int, ListedJob] = {}
         self.counts: Counter[str] = Counter()
         self.tags: Counter[str] = Counter()
-        self.wanted = Wanted()
+        self.wanted = JobFilter()
         self.sort = "urgent"
         self.reverse = False
         self._keys: list[Key] = []
@@ -143,7 +143,7 @@ class Jobs:
     def __len__(self) -> int:
         return len(self._keys)
 
-    def at(self, row: int) -> Job:
+    def at(self, row: int) -> ListedJob:
         """The job in that row."""
         return self.all[self._keys[-1 - row if self.reverse else row][-1]]
 
@@ -158,13 +158,13 @@ class Jobs:
             return None
         return len(self._keys) - 1 - at if self.reverse else at
 
-    def update(self, changed: Sequence[Job], gone: Iterable[int] = (), *, anew: bool = False) -> None:
+    def update(self, changed: Sequence[ListedJob], gone: Iterable[int] = (), *, anew: bool = False) -> None:
         """Takes in what has become of some jobs; `anew`: these are all there are."""
         if anew:
             self.all.clear()
             self.counts.clear()
             self.tags.clear()
-        piecemeal = not anew and len(changed) <= MANY
+        piecemeal = not anew and len(changed) <= MAX_SORTED_LIVE
         for seq in gone:
             if (old := self.all.pop(seq, None)) is not None:
                 self._forget(old, listed=piecemeal)
@@ -179,7 +179,7 @@ class Jobs:
         if not piecemeal:
             self._sort()
 
-    def want(self, wanted: Wanted) -> None:
+    def want(self, wanted: JobFilter) -> None:
         """Lists these from now on."""
         self.wanted = wanted
         self._sort()
@@ -198,10 +198,10 @@ class Jobs:
         """The tags that some job has."""
         return sorted(tag for tag, count in self.tags.items() if count > 0)
 
-    def _key(self, job: Job) -> Key:
+    def _key(self, job: ListedJob) -> Key:
         return (*_KEYS[self.sort](job), job.seq)
 
-    def _forget(self, job: Job, *, listed: bool) -> None:
+    def _forget(self, job: ListedJob, *, listed: bool) -> None:
         self.counts[job.state] -= 1
         self.tags.subtract(job.tags)
         if listed:

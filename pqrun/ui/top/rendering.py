@@ -8,16 +8,16 @@ from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
-from pqrun.core.text import duration_text
-from pqrun.ui.live.cells import Line, Piece, bar, fit, join
-from pqrun.ui.top.jobs import PRIORITIES, STATES, Job, Jobs
-from pqrun.ui.top.run_source import RunNow
+from pqrun.core.text import format_duration
+from pqrun.ui.live.cells import StyledLine, StyledText, bar, fit, join
+from pqrun.ui.top.jobs import PRIORITIES, STATES, JobList, ListedJob
+from pqrun.ui.top.run_source import RunState
 
 BARS = " ▁▂▃▄▅▆▇█"
-KEPT = 240
-WINDOW = 60.0
-ENOUGH = 5
-SETTLED = 2.0
+MAX_SAMPLES = 240
+WINDOW_SECONDS = 60.0
+MIN_ENDS = 5
+SETTLING_SECONDS = 2.0
 
 
 def curve(values: Sequence[float], width: int) -> str:
@@ -30,26 +30,26 @@ def curve(values: Sequence[float], width: int) -> str:
     return " " * (width - len(shown)) + bars
 
 
-class History:
+class TopHistory:
     """A value of each curve for each `step` seconds."""
 
     def __init__(self) -> None:
         self.step = 1.0
-        self.queue: deque[float] = deque(maxlen=KEPT)
-        self.running: deque[float] = deque(maxlen=KEPT)
-        self.rate: deque[float] = deque(maxlen=KEPT)
+        self.queue: deque[float] = deque(maxlen=MAX_SAMPLES)
+        self.running: deque[float] = deque(maxlen=MAX_SAMPLES)
+        self.rate: deque[float] = deque(maxlen=MAX_SAMPLES)
         self._ends: deque[tuple[float, int]] = deque()
         self._sampled = 0.0
         self._counted = 0
 
-    def begin(self, jobs: Iterable[Job], run: RunNow) -> None:
+    def begin(self, jobs: Iterable[ListedJob], run: RunState) -> None:
         """The curves up to now. A past run's are drawn over its whole length, a live one's by the second."""
         known = list(jobs)
         until = run.now
         span = max(1.0, until - run.began)
         self.step = 1.0 if run.live else max(0.05, span / 60)
         begin = max(run.began, until - self.step * 120)
-        size = max(1, min(KEPT, int((until - begin) / self.step)))
+        size = max(1, min(MAX_SAMPLES, int((until - begin) / self.step)))
         begin = until - size * self.step
         into, out, ends = [0] * (size + 1), [0] * (size + 1), [0] * (size + 1)
 
@@ -77,13 +77,13 @@ class History:
         recent = [job.ended for job in known if job.ended is not None and not job.unfinished]
         self._ends.clear()
         if run.live:
-            first = max(run.began, until - WINDOW)
+            first = max(run.began, until - WINDOW_SECONDS)
             before = sum(1 for ended in recent if ended < first)
             self._ends.append((first, before))
         self._ends.append((until, run.ended))
         self._sampled, self._counted = until, run.ended
 
-    def sample(self, run: RunNow) -> None:
+    def sample(self, run: RunState) -> None:
         """The numbers of this moment, if a second has passed since the last ones."""
         if not run.live or (passed := run.now - self._sampled) < 0.95:
             return
@@ -92,10 +92,10 @@ class History:
         self.rate.append(max(0, run.ended - self._counted) / passed)
         self._sampled, self._counted = run.now, run.ended
         self._ends.append((run.now, run.ended))
-        while run.now - self._ends[0][0] > WINDOW:
+        while run.now - self._ends[0][0] > WINDOW_SECONDS:
             self._ends.popleft()
 
-    def per_second(self, run: RunNow) -> float | None:
+    def per_second(self, run: RunState) -> float | None:
         """Jobs a second: of the last minute, of a past run's whole length; None if that says nothing."""
         if not run.live:
             span = run.now - run.began
@@ -104,9 +104,9 @@ class History:
             return None
         began, before = self._ends[0]
         span, ended = run.now - began, run.ended - before
-        return ended / span if ended >= ENOUGH and span >= SETTLED else None
+        return ended / span if ended >= MIN_ENDS and span >= SETTLING_SECONDS else None
 
-    def eta(self, run: RunNow) -> float | None:
+    def eta(self, run: RunState) -> float | None:
         """Seconds until the rest has ended, if it goes on like that."""
         rate, left = self.per_second(run), run.added - run.ended
         return left / rate if run.live and rate and left > 0 and not run.paused else None
@@ -123,10 +123,10 @@ KEYS = (
     ("k", "Cancel"), ("r", "Retry"), ("+", "Raise"), ("-", "Lower"), ("/", "Filter"), ("f", "State"),
     ("s", "Sort"), ("p", "Pause"), ("Enter", "Log"), ("?", "Help"), ("q", "Quit"),
 )  # fmt: skip
-FIRST = ("?", "q", "/", "k", "+", "-", "p", "r", "s", "f", "Enter")
+MAIN_KEYS = ("?", "q", "/", "k", "+", "-", "p", "r", "s", "f", "Enter")
 
 
-class Column(NamedTuple):
+class TopColumn(NamedTuple):
     """One column of the table; `width` 0 takes what is left."""
 
     title: str
@@ -134,41 +134,41 @@ class Column(NamedTuple):
     right: bool = False
 
 
-def columns(width: int, widest: int = 24) -> list[Column]:
+def columns(width: int, widest: int = 24) -> list[TopColumn]:
     """Which columns fit into so many cells."""
-    number, prio, state = Column("#", 6, True), Column("prio", 8), Column("state", 11)
-    said = Column("status", 0)
+    number, prio, state = TopColumn("#", 6, True), TopColumn("prio", 8), TopColumn("state", 11)
+    said = TopColumn("status", 0)
     if width >= 100:
-        job = Column("job", max(16, min(widest, width // 4)))
+        job = TopColumn("job", max(16, min(widest, width // 4)))
         return [
             number,
             prio,
             state,
             job,
-            Column("try", 5),
-            Column("time", 7, True),
-            Column("limit", 13),
+            TopColumn("try", 5),
+            TopColumn("time", 7, True),
+            TopColumn("limit", 13),
             said,
         ]
     if width >= 74:
-        job = Column("job", max(12, min(widest, width * 3 // 10)))
-        return [prio, state._replace(width=9), job, Column("try", 5), Column("time", 7, True), said]
-    return [Column("state", 9), Column("job", 0), Column("try", 5), Column("time", 7, True)]
+        job = TopColumn("job", max(12, min(widest, width * 3 // 10)))
+        return [prio, state._replace(width=9), job, TopColumn("try", 5), TopColumn("time", 7, True), said]
+    return [TopColumn("state", 9), TopColumn("job", 0), TopColumn("try", 5), TopColumn("time", 7, True)]
 
 
-def heading(cells: list[Column], width: int, sort: str) -> list[Piece]:
+def heading(cells: list[TopColumn], width: int, sort: str) -> list[StyledText]:
     """The titles; the one by which is sorted stands out."""
     by = {"number": "#", "name": "job", "priority": "prio", "tries": "try"}.get(sort, sort)
-    line = Line((" ", ""))
+    line = StyledLine((" ", ""))
     for column in cells:
         style = "key" if column.title == by else "label"
         line.add(fit(column.title, _width(column, cells, width), right=column.right) + "  ", style)
     return line.within(width)
 
 
-def row(job: Job, cells: list[Column], width: int, now: float, said: str) -> list[Piece]:
+def row(job: ListedJob, cells: list[TopColumn], width: int, now: float, said: str) -> list[StyledText]:
     """A job in the table."""
-    line = Line((" ", ""))
+    line = StyledLine((" ", ""))
     for column in cells:
         size = _width(column, cells, width)
         for text, style in _cell(job, column.title, size, now, said):
@@ -178,12 +178,12 @@ def row(job: Job, cells: list[Column], width: int, now: float, said: str) -> lis
     return line.within(width)
 
 
-def _width(column: Column, cells: list[Column], width: int) -> int:
+def _width(column: TopColumn, cells: list[TopColumn], width: int) -> int:
     used = 1 + sum(other.width + 2 for other in cells)
     return column.width or max(1, width - used)
 
 
-def _cell(job: Job, title: str, size: int, now: float, said: str) -> list[Piece]:
+def _cell(job: ListedJob, title: str, size: int, now: float, said: str) -> list[StyledText]:
     match title:
         case "#":
             return [(str(job.seq), "label")]
@@ -201,17 +201,20 @@ def _cell(job: Job, title: str, size: int, now: float, said: str) -> list[Piece]
         case "time":
             seconds = job.seconds(now)
             return [
-                ("" if seconds is None else duration_text(seconds), "label" if job.state == "queued" else "")
+                (
+                    "" if seconds is None else format_duration(seconds),
+                    "label" if job.state == "queued" else "",
+                )
             ]
         case "limit":
             return _limit(job, size, now)
     return _status(job, said)
 
 
-def _limit(job: Job, size: int, now: float) -> list[Piece]:
+def _limit(job: ListedJob, size: int, now: float) -> list[StyledText]:
     if job.timeout is None:
         return [("", "")]
-    text = duration_text(job.timeout)
+    text = format_duration(job.timeout)
     seconds = job.seconds(now)
     if job.state != "running" or seconds is None:
         return [(text, "label")]
@@ -222,7 +225,7 @@ def _limit(job: Job, size: int, now: float) -> list[Piece]:
     return [(done, f"cut {style}"), (rest, "cut track"), (tail, "cut label")]
 
 
-def _status(job: Job, said: str) -> list[Piece]:
+def _status(job: ListedJob, said: str) -> list[StyledText]:
     if job.state == "running":
         return [(said, "output")]
     parts = [job.how if job.state not in ("ok", job.how) else "", job.message or said]
@@ -230,10 +233,10 @@ def _status(job: Job, said: str) -> list[Piece]:
     return [(text, "output" if job.state in ("ok", "queued", "pending") else "")]
 
 
-def title(run: RunNow, history: History, width: int) -> Line:
+def title(run: RunState, history: TopHistory, width: int) -> StyledLine:
     """What is looked at, and how far it is."""
     state = "bold running" if run.live else "bold ok" if run.state == "ended" else "bold retry"
-    parts: list[list[Piece]] = [[("pqrun top", "strong")]]
+    parts: list[list[StyledText]] = [[("pqrun top", "strong")]]
     if run.name:
         parts.append([(run.name, "file")])
     parts.append([("run ", "label"), (run.id, "run")])
@@ -243,16 +246,16 @@ def title(run: RunNow, history: History, width: int) -> Line:
     if run.stopping:
         parts.append([(" STOPPING ", "stop")])
     parts.append([(f"{run.ended:,}/{run.added:,}" + ("" if run.complete else "+"), "strong")])
-    parts.append([(duration_text(max(0.0, run.now - run.began)), "")])
+    parts.append([(format_duration(max(0.0, run.now - run.began)), "")])
     if (left := history.eta(run)) is not None:
-        parts.append([(f"ETA ~{duration_text(left)}", "running")])
+        parts.append([(f"ETA ~{format_duration(left)}", "running")])
     return join(parts, 2, width - 1)
 
 
-def dashboard(run: RunNow, jobs: Jobs, history: History, width: int) -> list[list[Piece]]:
+def dashboard(run: RunState, jobs: JobList, history: TopHistory, width: int) -> list[list[StyledText]]:
     """Five lines: the jobs by state, the ten numbers, the three curves."""
     numbers = run.metrics
-    counts: list[list[Piece]] = [
+    counts: list[list[StyledText]] = [
         [(f"{jobs.counts[state]:,} ", STYLES[state]), (state, "label")]
         for state in STATES
         if jobs.counts[state]
@@ -261,8 +264,8 @@ def dashboard(run: RunNow, jobs: Jobs, history: History, width: int) -> list[lis
     rate = history.per_second(run)
     groups = (
         (("queue", f"{numbers.current_queue_size:,}"), ("active", workers),
-         ("avg wait", duration_text(numbers.average_wait_time)),
-         ("avg run", duration_text(numbers.average_processing))),
+         ("avg wait", format_duration(numbers.average_wait_time)),
+         ("avg run", format_duration(numbers.average_processing))),
         (("enqueued", f"{numbers.jobs_enqueued:,}"), ("dequeued", f"{numbers.jobs_dequeued:,}"),
          ("retried", f"{numbers.jobs_retried:,}")),
         (("completed", f"{numbers.jobs_completed:,}"), ("failed", f"{numbers.jobs_failed:,}"),
@@ -277,7 +280,7 @@ def dashboard(run: RunNow, jobs: Jobs, history: History, width: int) -> list[lis
     progress = max(8, left - 8)
     done, rest = bar(run.ended / run.added if run.added else 0.0, progress)
     share = f" {100 * run.ended / run.added:.0f}%" if run.added else ""
-    lines.append(Line((done, "ok"), (rest, "track"), (share, "strong")))
+    lines.append(StyledLine((done, "ok"), (rest, "track"), (share, "strong")))
     if side:
         size = max(1, side - 19)
         curves = (
@@ -297,10 +300,10 @@ def _rate(rate: float) -> str:
     return f"{rate:.1f}/s" if rate >= 1 else f"{rate * 60:.1f}/min"
 
 
-def table_title(jobs: Jobs, width: int) -> list[Piece]:
+def table_title(jobs: JobList, width: int) -> list[StyledText]:
     """Which jobs are listed, in which order."""
     wanted = str(jobs.wanted)
-    line = Line(
+    line = StyledLine(
         (f" {len(jobs):,}", "strong"), (f" of {len(jobs.all):,} jobs" if wanted else " jobs", "label")
     )
     if wanted:
@@ -309,14 +312,14 @@ def table_title(jobs: Jobs, width: int) -> list[Piece]:
     return line.within(width)
 
 
-def keys(width: int) -> list[Piece]:
+def keys(width: int) -> list[StyledText]:
     """As many keys as fit, the most needed first, in a fixed order."""
     names = dict(KEYS)
     chosen: list[str] = []
     room = width - 1
-    for key in FIRST:
+    for key in MAIN_KEYS:
         if (size := len(key) + len(names[key]) + 3) <= room:
             chosen.append(key)
             room -= size
-    parts: list[list[Piece]] = [[(f"{key} ", "high"), (name, "")] for key, name in KEYS if key in chosen]
+    parts: list[list[StyledText]] = [[(f"{key} ", "high"), (name, "")] for key, name in KEYS if key in chosen]
     return [(" ", ""), *join(parts, 2, width).pieces]

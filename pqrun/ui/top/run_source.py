@@ -16,21 +16,21 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from pqrun.control.client import NO_LIVE_RUN, Talk
-from pqrun.core.errors import OwnFailure, UserError
-from pqrun.core.job import Key, StopReason
+from pqrun.control.client import NO_LIVE_RUN, ControlClient
+from pqrun.core.errors import InternalFailure, UserError
+from pqrun.core.job import AttemptId, StopReason
 from pqrun.core.metrics import Metrics
-from pqrun.core.text import how_it_ended, last_line, plain, safe
-from pqrun.journal.index import Index, Stale, exit_of, metrics_of, run_of, watch
-from pqrun.journal.projection import Entry
-from pqrun.journal.reader import Lines
+from pqrun.core.text import describe_exit, escape_controls, last_line, strip_ansi
+from pqrun.journal.index import Index, StaleIndex, exit_of, metrics_of, run_of, watch
+from pqrun.journal.projection import StoredJob
+from pqrun.journal.reader import JournalReader
 from pqrun.journal.run_directory import RunDirectory, find_run, run_directories
 from pqrun.journal.run_list import state_of
 from pqrun.output.store import Capture, Logs
-from pqrun.ui.top.jobs import Job
+from pqrun.ui.top.jobs import ListedJob
 
 
-class RunNow(NamedTuple):
+class RunState(NamedTuple):
     """The run as a whole, at the moment `now`; `trouble`: why nothing new can be learnt of it.
 
     `address` is how to call it on a command line.
@@ -53,16 +53,16 @@ class RunNow(NamedTuple):
     address: str = ""
 
 
-class News(NamedTuple):
+class RunUpdate(NamedTuple):
     """What has changed since the last time; `anew`: these are all jobs."""
 
-    run: RunNow
-    changed: Sequence[Job] = ()
+    run: RunState
+    changed: Sequence[ListedJob] = ()
     gone: Sequence[int] = ()
     anew: bool = False
 
 
-class Attempt(NamedTuple):
+class PastAttempt(NamedTuple):
     """One attempt that has ended, or runs (then `seconds` is None)."""
 
     number: int
@@ -71,15 +71,15 @@ class Attempt(NamedTuple):
     message: str = ""
 
 
-class Details(NamedTuple):
+class JobDetails(NamedTuple):
     """More of one job: its attempts, and what it waits for."""
 
     seq: int
-    attempts: Sequence[Attempt] = ()
+    attempts: Sequence[PastAttempt] = ()
     why: str = ""
 
 
-class Piece(NamedTuple):
+class OutputPiece(NamedTuple):
     """Output from byte `start` on; `over`: that attempt prints no more."""
 
     data: bytes = b""
@@ -87,19 +87,19 @@ class Piece(NamedTuple):
     over: bool = False
 
 
-class Source(Protocol):
+class RunSource(Protocol):
     """A run to look at. Every call may wait for a disk or for the run, so none comes from the screen."""
 
-    def poll(self) -> News:
+    def poll(self) -> RunUpdate:
         """What is new."""
 
-    def details(self, seq: int) -> Details:
+    def details(self, seq: int) -> JobDetails:
         """More of that job."""
 
     def words(self, seqs: Iterable[int]) -> dict[int, str]:
         """What those jobs printed last, on one line, safe; only where it has changed."""
 
-    def read(self, seq: int, attempt: int, stream: int, offset: int | None) -> Piece:
+    def read(self, seq: int, attempt: int, stream: int, offset: int | None) -> OutputPiece:
         """Output of an attempt from that byte on; None: the last part of it."""
 
     def act(self, verb: str, **facts: Any) -> dict[str, Any]:
@@ -114,13 +114,13 @@ class Source(Protocol):
 
 pass
 
-PATIENCE = 10.0
-TAIL = 256 * 1024
-GLANCE = 2048
-FAR = 1 << 40
+LOCK_TIMEOUT_SECONDS = 10.0
+TAIL_BYTES = 256 * 1024
+PREVIEW_INTERVAL_SECONDS = 2048
+FAR_FUTURE = 1 << 40
 """An offset behind all output: the answer tells the size."""
-LONGEST = 300
-NOBODY = "\0"
+MAX_LINE_LENGTH = 300
+NO_CLIENT = "\0"
 """What no job is called: asking about it tells of the run alone."""
 
 
@@ -137,7 +137,7 @@ def which_run(name: str | None) -> RunDirectory:
     return live[0] if live else find_run("latest")
 
 
-class RunSource:
+class RecordedRunSource:
     """A recorded run, live or past; one that ends meanwhile, or comes back, is still the same."""
 
     def __init__(self, run: RunDirectory) -> None:
@@ -146,26 +146,26 @@ class RunSource:
         self._open = contextlib.ExitStack()
         self._index: Index | None = None
         self._seen: tuple[int, int] | None = None
-        self._known: dict[int, Job] = {}
+        self._known: dict[int, ListedJob] = {}
         self._live = False
-        self._talk: Talk | None = None
+        self._talk: ControlClient | None = None
         self._glances: dict[int, tuple[int, list[int]]] = {}
-        self._now: RunNow | None = None
+        self._now: RunState | None = None
 
-    def poll(self) -> News:
+    def poll(self) -> RunUpdate:
         """What is new; if nothing can be learnt any more, that and why."""
         try:
             news = self._poll()
-        except (OwnFailure, UserError, OSError) as failure:
+        except (InternalFailure, UserError, OSError) as failure:
             self._forget_index()
             if self._now is None:
                 raise
             self._live = False
-            news = News(self._now._replace(live=False, trouble=safe(str(failure))))
+            news = RunUpdate(self._now._replace(live=False, trouble=escape_controls(str(failure))))
         self._now = news.run
         return news
 
-    def _poll(self) -> News:
+    def _poll(self) -> RunUpdate:
         self._live = self._run.in_use()
         anew = self._index is None
         index = self._index or self._opened()
@@ -174,13 +174,13 @@ class RunSource:
         if (stamp := (journal.st_size, journal.st_mtime_ns)) != self._seen:
             try:
                 changed = index.catch_up()
-            except Stale:  # a queue has made its journal shorter
+            except StaleIndex:  # a queue has made its journal shorter
                 self._forget_index()
                 index, anew = self._opened(), True
             self._seen = stamp
         if anew:
             self._known = {entry.seq: self._job(entry) for entry in index.entries()}
-            return News(self._run_now(index), list(self._known.values()), (), True)
+            return RunUpdate(self._run_now(index), list(self._known.values()), (), True)
         gone: set[int] = set()
         if len(self._known.keys() | changed) != index.metrics.added:
             gone = self._known.keys() - {seq for (seq,) in index.rows("seq")}
@@ -192,7 +192,7 @@ class RunSource:
         # The index tells of more jobs than have changed: those that lie beside them.
         jobs = [job for job in jobs if self._known.get(job.seq) != job]
         self._known.update((job.seq, job) for job in jobs)
-        return News(self._run_now(index), tuple(jobs), tuple(sorted(gone)))
+        return RunUpdate(self._run_now(index), tuple(jobs), tuple(sorted(gone)))
 
     def _opened(self) -> Index:
         self._index = self._open.enter_context(watch(self._run))
@@ -204,7 +204,7 @@ class RunSource:
         self._index = None
         self._seen = None
 
-    def _run_now(self, index: Index) -> RunNow:
+    def _run_now(self, index: Index) -> RunState:
         facts, live = index.facts, self._live
         added, ended = index.metrics.added, index.metrics.ended
         state = state_of(facts, live=live, unfinished=added - ended)
@@ -213,20 +213,20 @@ class RunSource:
         name = ", ".join(os.path.basename(str(file)) for file in facts["files"])
         paused = stopping = False
         if live:
-            with contextlib.suppress(OwnFailure, UserError, TimeoutError):
-                answer = self._ask("ps", jobs=[NOBODY])
+            with contextlib.suppress(InternalFailure, UserError, TimeoutError):
+                answer = self._ask("ps", jobs=[NO_CLIENT])
                 paused, stopping = answer["paused"], answer["stopping"]
-        return RunNow(
-            safe(os.path.basename(self._run.path)), safe(name), state, live, facts["began"], now,
+        return RunState(
+            escape_controls(os.path.basename(self._run.path)), escape_controls(name), state, live, facts["began"], now,
             facts["workers"], numbers, added, ended, paused, stopping, facts["complete"],
             address=self._run.address,
         )  # fmt: skip
 
-    def _job(self, entry: Entry) -> Job:
+    def _job(self, entry: StoredJob) -> ListedJob:
         run = run_of(entry)
         text = run if isinstance(run, str) else shlex.join(run)
-        command = safe(" ".join(text[:LONGEST].split()))
-        name = safe(" ".join(entry.id[:LONGEST].split())) if entry.named else command
+        command = escape_controls(" ".join(text[:MAX_LINE_LENGTH].split()))
+        name = escape_controls(" ".join(entry.id[:MAX_LINE_LENGTH].split())) if entry.named else command
         running = entry.state == "running"
         state = "interrupted" if running and not self._live else entry.state
         how = ""
@@ -235,38 +235,40 @@ class RunSource:
         most = max(
             entry.attempts, entry.attempts - entry.retries + entry.most_retries, 1 + entry.most_retries
         )
-        tags = () if entry.tags == "[]" else tuple(safe(str(tag)) for tag in json.loads(entry.tags))
-        return Job(
+        tags = (
+            () if entry.tags == "[]" else tuple(escape_controls(str(tag)) for tag in json.loads(entry.tags))
+        )
+        return ListedJob(
             entry.seq, entry.id, name or "?", command, state, entry.priority, tags, entry.attempts, most,
             entry.timeout, entry.queued, entry.submitted if running else entry.began, entry.ended, how,
-            plain(entry.message[:LONGEST]),
+            strip_ansi(entry.message[:MAX_LINE_LENGTH]),
         )  # fmt: skip
 
-    def details(self, seq: int) -> Details:
+    def details(self, seq: int) -> JobDetails:
         """Its attempts, and what it waits for: the run's own words while it lives."""
         if self._index is None or not (found := self._index.entries("seq = ?", seq)):
-            return Details(seq)
+            return JobDetails(seq)
         entry = found[0]
         attempts = [
-            Attempt(
+            PastAttempt(
                 one["last"],
                 _how(one["code"], one["signal"], one["asked"], one["message"] or "", one["timeout"]),
                 _length(one["began"], one["ended"]),
-                plain((one["message"] or "")[:LONGEST]),
+                strip_ansi((one["message"] or "")[:MAX_LINE_LENGTH]),
             )
             for one in self._index.earlier_attempts(seq)
         ]
         if entry.last:
             how = _how(entry.code, entry.signal, entry.asked, entry.message, entry.timeout)
-            message = plain(entry.message[:LONGEST])
-            attempts.append(Attempt(entry.last, how, _length(entry.began, entry.ended), message))
+            message = strip_ansi(entry.message[:MAX_LINE_LENGTH])
+            attempts.append(PastAttempt(entry.last, how, _length(entry.began, entry.ended), message))
         if entry.state == "running":
-            attempts.append(Attempt(entry.attempts, "running" if self._live else "interrupted", None))
+            attempts.append(PastAttempt(entry.attempts, "running" if self._live else "interrupted", None))
         why = ""
         if self._live and entry.state in ("running", "waiting", "queued", "pending"):
-            with contextlib.suppress(OwnFailure, UserError, TimeoutError):
-                why = safe(self._ask("ps", jobs=[entry.id], why=True)["why"].get(entry.id, ""))
-        return Details(seq, attempts, why)
+            with contextlib.suppress(InternalFailure, UserError, TimeoutError):
+                why = escape_controls(self._ask("ps", jobs=[entry.id], why=True)["why"].get(entry.id, ""))
+        return JobDetails(seq, attempts, why)
 
     def words(self, seqs: Iterable[int]) -> dict[int, str]:
         """The last line of what each has printed: of the run's memory, or of files."""
@@ -290,33 +292,35 @@ class RunSource:
         line = "" if before is None or before[0] != attempt else None
         for stream in (2, 1):
             try:
-                answer = self._ask("output", seq=seq, stream=stream, offset=FAR)
+                answer = self._ask("output", seq=seq, stream=stream, offset=FAR_FUTURE)
                 size = int(answer.get("size", 0))
                 if answer.get("attempt") != attempt or size == sizes[stream - 1]:
                     continue
-                offset = max(0, size - GLANCE)
+                offset = max(0, size - PREVIEW_INTERVAL_SECONDS)
                 answer = self._ask("output", seq=seq, stream=stream, offset=offset)
-            except (OwnFailure, UserError, TimeoutError):
+            except (InternalFailure, UserError, TimeoutError):
                 return None
             sizes[stream - 1] = size
             line = last_line(base64.b64decode(answer.get("data", ""))) or line
         self._glances[seq] = (attempt, sizes)
         return line
 
-    def _last_words(self, entry: Entry) -> str:
+    def _last_words(self, entry: StoredJob) -> str:
         failed = entry.state not in ("ok", "running")
         sizes = (entry.out, entry.err)
         for stream in (2, 1) if failed else (1, 2):
             if size := sizes[stream - 1]:
-                data = self._stored(Key(entry.seq, entry.last), sizes, stream, max(0, size - GLANCE))
+                data = self._stored(
+                    AttemptId(entry.seq, entry.last), sizes, stream, max(0, size - PREVIEW_INTERVAL_SECONDS)
+                )
                 if line := last_line(data):
                     return line
         return ""
 
-    def read(self, seq: int, attempt: int, stream: int, offset: int | None) -> Piece:
+    def read(self, seq: int, attempt: int, stream: int, offset: int | None) -> OutputPiece:
         """From the run while the attempt runs, from its file when it has ended."""
         if self._index is None or not (found := self._index.entries("seq = ?", seq)):
-            return Piece(over=True)
+            return OutputPiece(over=True)
         ended = [one for one in self._index.earlier_attempts(seq) if one["last"] == attempt]
         entry = found[0]
         sizes = (ended[0]["out"], ended[0]["err"]) if ended else None
@@ -324,50 +328,50 @@ class RunSource:
             sizes = (entry.out, entry.err)
         if sizes is not None:
             size = sizes[stream - 1]
-            start = max(0, size - TAIL) if offset is None else offset
-            data = self._stored(Key(seq, attempt), sizes, stream, start)
-            return Piece(data, start, start + len(data) >= size or not data)
+            start = max(0, size - TAIL_BYTES) if offset is None else offset
+            data = self._stored(AttemptId(seq, attempt), sizes, stream, start)
+            return OutputPiece(data, start, start + len(data) >= size or not data)
         if not self._live or entry.state != "running":
-            return Piece(b"", offset or 0, over=not self._live)
+            return OutputPiece(b"", offset or 0, over=not self._live)
         try:
             if offset is None:
-                size = int(self._ask("output", seq=seq, stream=stream, offset=FAR).get("size", 0))
-                offset = max(0, size - TAIL)
+                size = int(self._ask("output", seq=seq, stream=stream, offset=FAR_FUTURE).get("size", 0))
+                offset = max(0, size - TAIL_BYTES)
             answer = self._ask("output", seq=seq, stream=stream, offset=offset)
-        except (OwnFailure, UserError, TimeoutError):
-            return Piece(b"", offset or 0)
+        except (InternalFailure, UserError, TimeoutError):
+            return OutputPiece(b"", offset or 0)
         fits = answer.get("attempt") == attempt
-        return Piece(base64.b64decode(answer.get("data", "")) if fits else b"", offset)
+        return OutputPiece(base64.b64decode(answer.get("data", "")) if fits else b"", offset)
 
-    def _stored(self, key: Key, sizes: tuple[int, int], stream: int, start: int) -> bytes:
+    def _stored(self, key: AttemptId, sizes: tuple[int, int], stream: int, start: int) -> bytes:
         """What a file has from there on, up to a piece."""
         try:
             capture = Capture.stored(self._logs, key, *sizes).stream(stream)
-            return b"".join(capture.pieces(start, min(capture.size, start + TAIL)))
+            return b"".join(capture.pieces(start, min(capture.size, start + TAIL_BYTES)))
         except OSError:
             return b""  # removed, or never kept
 
     def act(self, verb: str, **facts: Any) -> dict[str, Any]:
         """Asks the run. `seq` beside `jobs` makes sure that it is this job and no namesake."""
         if not self._live:
-            raise OwnFailure("the run has ended: nothing can be changed any more", NO_LIVE_RUN)
+            raise InternalFailure("the run has ended: nothing can be changed any more", NO_LIVE_RUN)
         if (seq := facts.pop("seq", None)) is not None:
             meant = self._ask("ps", jobs=facts["jobs"])["jobs"]
             if [job["seq"] for job in meant] != [seq]:
-                raise OwnFailure("the job has ended meanwhile: nothing was changed", 1)
+                raise InternalFailure("the job has ended meanwhile: nothing was changed", 1)
         try:
             return self._ask(verb, **facts)
         except TimeoutError:
-            raise OwnFailure("the run has not answered yet: it may still do it") from None
+            raise InternalFailure("the run has not answered yet: it may still do it") from None
 
     def again(self, seq: int) -> dict[str, Any]:
         """Asks the run for a new job like an ended one; what that one needed has ended too."""
         facts: dict[str, Any] = {}
-        for line in Lines(self._run.journal):
+        for line in JournalReader(self._run.journal):
             if line.get("s") == seq and line.get("e") in ("add", "change"):
                 facts = line["job"]
         if not facts:
-            raise OwnFailure("the journal no longer tells what the job was", 1)
+            raise InternalFailure("the journal no longer tells what the job was", 1)
         return self.act("add", add=[{name: value for name, value in facts.items() if name != "needs"}])
 
     def _ask(self, verb: str, **facts: Any) -> dict[str, Any]:
@@ -375,12 +379,12 @@ class RunSource:
         for last in (False, True):
             fresh = self._talk is None
             try:
-                self._talk = self._talk or Talk(self._run.path)
-                return self._talk.ask(verb, timeout=PATIENCE, **facts)
+                self._talk = self._talk or ControlClient(self._run.path)
+                return self._talk.ask(verb, timeout=LOCK_TIMEOUT_SECONDS, **facts)
             except TimeoutError:
                 self._hang_up()  # its answer would be taken for that to the next question
                 raise
-            except OwnFailure as failure:
+            except InternalFailure as failure:
                 if failure.code != NO_LIVE_RUN:
                     raise
                 self._hang_up()
@@ -399,10 +403,10 @@ class RunSource:
         self._forget_index()
 
 
-def _chosen(index: Index, seqs: set[int]) -> list[Entry]:
+def _chosen(index: Index, seqs: set[int]) -> list[StoredJob]:
     """These jobs; SQLite takes only so many marks at a time."""
     wanted = sorted(seqs)
-    found: list[Entry] = []
+    found: list[StoredJob] = []
     for start in range(0, len(wanted), 500):
         part = wanted[start : start + 500]
         found += index.entries(f"seq IN ({','.join('?' * len(part))})", *part)
@@ -410,7 +414,9 @@ def _chosen(index: Index, seqs: set[int]) -> list[Entry]:
 
 
 def _how(code: int | None, signal: str | None, asked: str | None, why: str, timeout: float | None) -> str:
-    return safe(how_it_ended(exit_of(code, signal, why), StopReason(asked) if asked else None, timeout))
+    return escape_controls(
+        describe_exit(exit_of(code, signal, why), StopReason(asked) if asked else None, timeout)
+    )
 
 
 def _length(began: float | None, ended: float | None) -> float | None:

@@ -19,12 +19,12 @@ from textual.screen import Screen
 from textual.widgets import Input
 
 from pqrun.core import text as hints
-from pqrun.core.text import duration_text, safe
-from pqrun.ui.live.cells import Line, Piece
-from pqrun.ui.top.jobs import Job, Jobs
-from pqrun.ui.top.rendering import History, dashboard, keys, title
-from pqrun.ui.top.run_source import Details, News, RunNow, Source
-from pqrun.ui.top.widgets import JobTable, Lines, LogView
+from pqrun.core.text import escape_controls, format_duration
+from pqrun.ui.live.cells import StyledLine, StyledText
+from pqrun.ui.top.jobs import JobList, ListedJob
+from pqrun.ui.top.rendering import TopHistory, dashboard, keys, title
+from pqrun.ui.top.run_source import JobDetails, RunSource, RunState, RunUpdate
+from pqrun.ui.top.widgets import JobTable, LogView, StyledLines
 
 CSS = """
 Screen { background: #15181c; color: #d7dae0; }
@@ -68,28 +68,28 @@ Toast { background: #22303a; }
 pass
 
 T = TypeVar("T")
-EVERY = 0.5
-A_SECOND = 0.9
-PIECES = 8
+REFRESH_INTERVAL_SECONDS = 0.5
+MIN_TICK_SECONDS = 0.9
+MAX_PIECES = 8
 STREAMS = {0: (1, 2), 1: (1,), 2: (2,)}
 STREAM_NAMES = ("stdout+stderr", "stdout", "stderr")
 
 
-class View(App[list[str]]):
+class RunScreen(App[list[str]]):
     """A run on the screen; nothing is done to it. `return_value`: what to run next, if anything."""
 
     CSS = CSS
     ENABLE_COMMAND_PALETTE = False
     TITLE = "pqrun top"
 
-    def __init__(self, source: Source, *, every: float = EVERY) -> None:
+    def __init__(self, source: RunSource, *, every: float = REFRESH_INTERVAL_SECONDS) -> None:
         super().__init__()
         self.animation_level = "none"
-        self.jobs = Jobs()
-        self.history = History()
+        self.jobs = JobList()
+        self.history = TopHistory()
         self.words: dict[int, str] = {}
-        self.run_now: RunNow | None = None
-        self.details = Details(0)
+        self.run_now: RunState | None = None
+        self.details = JobDetails(0)
         self.rounds = 0
         self._source = source
         self._every = every
@@ -109,11 +109,11 @@ class View(App[list[str]]):
         self._wanted_priorities: dict[int, int] = {}
         self.table = JobTable(self.jobs, self.words, self._now)
         self.log_view = LogView()
-        self._title_line = Lines(self._draw_title, id="title")
-        self._banner_line = Lines(self._banner, id="banner")
-        self._board_lines = Lines(self._board, id="board")
-        self._heading = Lines(self.table.heading, id="head")
-        self._facts_lines = Lines(self._facts, id="facts")
+        self._title_line = StyledLines(self._draw_title, id="title")
+        self._banner_line = StyledLines(self._banner, id="banner")
+        self._board_lines = StyledLines(self._board, id="board")
+        self._heading = StyledLines(self.table.heading, id="head")
+        self._facts_lines = StyledLines(self._facts, id="facts")
         self._box = Input(id="ask", select_on_focus=False)
 
     @property
@@ -128,7 +128,7 @@ class View(App[list[str]]):
             yield self._facts_lines
             yield self.log_view
         yield self._box
-        yield Lines(lambda width: [keys(width)], id="keys")
+        yield StyledLines(lambda width: [keys(width)], id="keys")
 
     def on_mount(self) -> None:
         """Begins to look."""
@@ -161,7 +161,7 @@ class View(App[list[str]]):
 
     async def _look(self) -> None:
         self._take(await self._call(self._source.poll))
-        due = monotonic() - self._asked_at >= A_SECOND
+        due = monotonic() - self._asked_at >= MIN_TICK_SECONDS
         shown = self.table.visible_jobs()
         wanted = [
             job.seq
@@ -180,9 +180,9 @@ class View(App[list[str]]):
             self._asked_at = monotonic()
         await self._read()
 
-    def _take(self, news: News) -> None:
+    def _take(self, news: RunUpdate) -> None:
         first = self.run_now is None
-        if news == News(self.run_now or news.run) and not first:
+        if news == RunUpdate(self.run_now or news.run) and not first:
             return  # a past run: nothing is to be drawn anew
         if news.run.workers == self._wanted_workers:
             self._wanted_workers = None
@@ -224,7 +224,7 @@ class View(App[list[str]]):
             return
         changed = False
         for stream in STREAMS[self._stream]:
-            for _ in range(PIECES):
+            for _ in range(MAX_PIECES):
                 if stream in self._over:
                     break
                 piece = await self._call(self._source.read, job.seq, attempt, stream, self._offsets[stream])
@@ -251,12 +251,12 @@ class View(App[list[str]]):
     def _run_id(self) -> str:
         return self.run_now.id if self.run_now is not None else "RUN"
 
-    def _draw_title(self, width: int) -> list[list[Piece]]:
+    def _draw_title(self, width: int) -> list[list[StyledText]]:
         if self.run_now is None:
             return [[(" pqrun top", "strong"), ("  reading the journal …", "label")]]
         return [[(" ", ""), *title(self.run_now, self.history, width - 1).pieces]]
 
-    def _banner(self, width: int) -> list[list[Piece]]:
+    def _banner(self, width: int) -> list[list[StyledText]]:
         run = self.run_now
         if run is None or (run.live and not run.paused and not run.stopping):
             return []
@@ -266,13 +266,13 @@ class View(App[list[str]]):
             text = "stopping: nothing starts any more" if run.stopping else "paused: nothing starts until p"
             return [[(f" {text} ", "state")]]
         left = run.added - run.ended
-        line = Line((f" the run has {'ended' if run.state == 'ended' else run.state} ", "state"))
+        line = StyledLine((f" the run has {'ended' if run.state == 'ended' else run.state} ", "state"))
         bad = self.jobs.counts["failed"] + self.jobs.counts["timeout"]
         line.add(f" {bad:,} failed" if bad else "", "bold failed").add(
             f" {left:,} left" if left else "", "retry"
         )
         if left or bad:
-            line.add("  again: ", "label").add(safe(hints.line_of(self._resume_words())), "key")
+            line.add("  again: ", "label").add(escape_controls(hints.line_of(self._resume_words())), "key")
         return [line.within(width)]
 
     def _resume_words(self) -> list[str]:
@@ -281,29 +281,31 @@ class View(App[list[str]]):
         options = "--failed" if self.jobs.counts["failed"] + self.jobs.counts["timeout"] else ""
         return hints.command_words("resume", self.run_now.address or self.run_now.id, options=options)
 
-    def _board(self, width: int) -> list[list[Piece]]:
+    def _board(self, width: int) -> list[list[StyledText]]:
         return dashboard(self.run_now, self.jobs, self.history, width) if self.run_now is not None else []
 
-    def _facts(self, width: int) -> list[list[Piece]]:
+    def _facts(self, width: int) -> list[list[StyledText]]:
         job = self.table.job
         if job is None:
             return []
-        lines = [Line((" $ ", "label"), (job.command, "")).within(width)]
+        lines = [StyledLine((" $ ", "label"), (job.command, "")).within(width)]
         if self.details.seq != job.seq:
             return lines
-        line = Line((" ", ""))
+        line = StyledLine((" ", ""))
         for one in self.details.attempts[-6:]:
             style = "running" if one.how == "running" else "ok" if one.how in ("", "exit 0") else "failed"
             line.add(f"try {one.number} ", "label").add(one.how, style)
-            line.add("" if one.seconds is None else f" {duration_text(one.seconds)}").add("   ")
+            line.add("" if one.seconds is None else f" {format_duration(one.seconds)}").add("   ")
         if job.tags:
             line.add("tags ", "label").add(" ".join(job.tags))
-        last = Line((" ", ""), (self.details.why or job.message, "retry" if job.unfinished else "failed"))
+        last = StyledLine(
+            (" ", ""), (self.details.why or job.message, "retry" if job.unfinished else "failed")
+        )
         return [*lines, line.within(width), last.within(width)]
 
-    def _log_title(self, job: Job, attempt: int) -> str:
+    def _log_title(self, job: ListedJob, attempt: int) -> str:
         found = self.log_view.wanted
-        search = f" · “{safe(found)}” in {self.log_view.text.count(found)} lines" if found else ""
+        search = f" · “{escape_controls(found)}” in {self.log_view.text.count(found)} lines" if found else ""
         tries = f" · try {attempt}/{job.most}" if attempt else ""
         text = f"{job.seq} {job.name[:60]}{tries} · {STREAM_NAMES[self._stream]}{search}"
         return text.replace("[", "\\[")  # a title is read as markup: nothing of a job's is to be

@@ -19,28 +19,28 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 from textual.widget import Widget
 
-from pqrun.core.text import safe_line
-from pqrun.ui.live.cells import STYLES, Piece
-from pqrun.ui.top.jobs import Job, Jobs
-from pqrun.ui.top.rendering import Column, columns, heading, row, table_title
+from pqrun.core.text import escape_line
+from pqrun.ui.live.cells import STYLES, StyledText
+from pqrun.ui.top.jobs import JobList, ListedJob
+from pqrun.ui.top.rendering import TopColumn, columns, heading, row, table_title
 
-MOST_LINES = 20_000
-LONGEST = 4_000
+MAX_LINES = 20_000
+MAX_LINE_LENGTH = 4_000
 _COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
 
 
-class Said(NamedTuple):
+class LogLine(NamedTuple):
     """One line, and which stream it came from: 1 stdout, 2 stderr, 0 a remark of ours."""
 
     text: str
     stream: int
 
 
-class Text:
+class LogText:
     """The lines of one attempt so far; at most 20,000, the oldest go."""
 
     def __init__(self) -> None:
-        self.lines: list[Said] = []
+        self.lines: list[LogLine] = []
         self.dropped = 0
         self._rest = {1: "", 2: ""}
         self._open: dict[int, int | None] = {1: None, 2: None}
@@ -57,9 +57,9 @@ class Text:
             self._put(line, stream, at)
             at = None
         self._open[stream] = self._put(rest, stream, at) if rest else None
-        self._rest[stream] = rest[-LONGEST * 4 :]
-        if len(self.lines) > MOST_LINES:
-            count = len(self.lines) - MOST_LINES
+        self._rest[stream] = rest[-MAX_LINE_LENGTH * 4 :]
+        if len(self.lines) > MAX_LINES:
+            count = len(self.lines) - MAX_LINES
             del self.lines[:count]
             self.dropped += count
             for number, row in self._open.items():
@@ -68,7 +68,7 @@ class Text:
 
     def remark(self, text: str) -> None:
         """A line of ours between those of the job."""
-        self.lines.append(Said(text, 0))
+        self.lines.append(LogLine(text, 0))
 
     def find(self, wanted: str, start: int, *, back: bool = False) -> int | None:
         """The next line with that text, from there on and around the end; case does not matter."""
@@ -87,7 +87,7 @@ class Text:
 
     def _put(self, line: str, stream: int, at: int | None) -> int:
         line = line.rstrip("\r")
-        said = Said(_shown(line[line.rfind("\r") + 1 :][:LONGEST]), stream)
+        said = LogLine(_shown(line[line.rfind("\r") + 1 :][:MAX_LINE_LENGTH]), stream)
         if at is None:
             self.lines.append(said)
             return len(self.lines) - 1
@@ -97,22 +97,22 @@ class Text:
 
 def _shown(line: str) -> str:
     """Without colours, with blanks for tabs."""
-    return _COLOUR.sub("", safe_line(line)).expandtabs(8)
+    return _COLOUR.sub("", escape_line(line)).expandtabs(8)
 
 
 pass
 
 
-def strip(pieces: Iterable[Piece], width: int, base: Style) -> Strip:
+def strip(pieces: Iterable[StyledText], width: int, base: Style) -> Strip:
     """A line of that width."""
     made = Strip([Segment(text, base + STYLES[style]) for text, style in pieces])
     return made.adjust_cell_length(width, base)
 
 
-class Lines(Widget):
+class StyledLines(Widget):
     """A few lines, drawn by a function of the width."""
 
-    def __init__(self, draw: Callable[[int], list[list[Piece]]], *, id: str) -> None:
+    def __init__(self, draw: Callable[[int], list[list[StyledText]]], *, id: str) -> None:
         super().__init__(id=id)
         self._draw = draw
 
@@ -144,7 +144,7 @@ class JobTable(ScrollView):
     class Opened(Message):
         """Its output is to be seen in full."""
 
-    def __init__(self, jobs: Jobs, words: dict[int, str], now: Callable[[], float]) -> None:
+    def __init__(self, jobs: JobList, words: dict[int, str], now: Callable[[], float]) -> None:
         super().__init__(id="jobs")
         self._jobs = jobs
         self._words = words
@@ -154,7 +154,7 @@ class JobTable(ScrollView):
         self._widest = 12
 
     @property
-    def job(self) -> Job | None:
+    def job(self) -> ListedJob | None:
         """The selected one."""
         return None if self.selected is None else self._jobs.all.get(self.selected)
 
@@ -163,7 +163,7 @@ class JobTable(ScrollView):
         """How many jobs are seen at a time."""
         return max(1, int(self.size.height))
 
-    def visible_jobs(self) -> list[Job]:
+    def visible_jobs(self) -> list[ListedJob]:
         """The jobs that are seen."""
         top = self.scroll_offset.y
         return [self._jobs.at(row) for row in range(top, min(top + self.page, len(self._jobs)))]
@@ -242,11 +242,11 @@ class JobTable(ScrollView):
         if event.chain == 2:
             self.post_message(self.Opened())
 
-    def columns(self) -> list[Column]:
+    def columns(self) -> list[TopColumn]:
         """What is shown of each."""
         return columns(self.size.width, self._widest)
 
-    def heading(self, width: int) -> list[list[Piece]]:
+    def heading(self, width: int) -> list[list[StyledText]]:
         """The lines above the table."""
         return [table_title(self._jobs, width), heading(self.columns(), width, self._jobs.sort)]
 
@@ -274,7 +274,7 @@ class LogView(ScrollView):
 
     def __init__(self) -> None:
         super().__init__(id="log")
-        self.text = Text()
+        self.text = LogText()
         self.wanted = ""
         self.here: int | None = None
         self._follows = True
@@ -282,7 +282,7 @@ class LogView(ScrollView):
 
     def begin(self) -> None:
         """Another text."""
-        self.text = Text()
+        self.text = LogText()
         self.here = None
         self._follows = True
         self._widest = 1

@@ -94,13 +94,13 @@ def main() -> None:
     elif role == "warden":
         import pqrun.executors.local.watchdog as warden
 
-        keep_watch = warden.keep_watch
+        keep_watch = warden.run
 
         def traced_watch(*arguments) -> None:
             enter()
             keep_watch(*arguments)
 
-        warden.keep_watch = traced_watch
+        warden.run = traced_watch
     else:
         run = threading.Thread.run
 
