@@ -1,23 +1,93 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""A dry run is just another runner: the same scheduler, and an executor that prints."""
+"""`--dry-run`: the same scheduler and engine with an executor that prints commands instead of running them."""
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable
+from math import inf
 from typing import TYPE_CHECKING
 
 from pqrun.core.errors import UserError
-from pqrun.core.job import Attempt, format_command
+from pqrun.core.job import Attempt, AttemptId, ExitedWith, format_command
+from pqrun.core.metrics import MetricsCollector
+from pqrun.core.notices import ProcessFinished, ProcessStarted
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.settings import MAX_QUEUE, Settings
 from pqrun.core.text import escape_controls
+from pqrun.engine.engine import Engine, NoJournal, Request
 from pqrun.engine.machine_load import count_workers
 from pqrun.input import JobInput
 from pqrun.output.writer import StreamWriter
-from pqrun.testing import FakeClock, Fate, SimulatedExecutor, simulate
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pqrun.core.events import Event
     from pqrun.journal.restart_plan import RestartPlan
     from pqrun.journal.run_record import RunRecord
+
+JOB_SECONDS = 1.0
+
+
+class PrintingExecutor:
+    """Prints each command and reports its success a second of a made-up time later.
+
+    It is the engine's clock and reactor as well: waiting moves the time to the next end or timer.
+    """
+
+    backlogged = False
+
+    def __init__(self, slots: int, show: Callable[[Attempt], None]) -> None:
+        self.engine: Engine | None = None
+        self._slots = slots
+        self._show = show
+        self._time = 0.0
+        self._ends: deque[tuple[float, AttemptId]] = deque()
+
+    def now(self) -> float:
+        """Seconds since the dry run began."""
+        return self._time
+
+    def wall(self, at: float) -> float:
+        """The made-up time has no other clock."""
+        return at
+
+    def put(self, events: Sequence[Event]) -> None:
+        """Drop the events: a dry run tells nobody."""
+
+    def capacity(self) -> int:
+        """Number of slots."""
+        return self._slots
+
+    def start(self, attempt: Attempt) -> None:
+        """Print the command."""
+        assert self.engine is not None
+        self._show(attempt)
+        self.engine.post(ProcessStarted(attempt.key, self._time, "slot"))
+        self._ends.append((self._time + JOB_SECONDS, attempt.key))
+
+    def stop(self, key: AttemptId, *, force: bool) -> None:
+        """Report the end at once."""
+        assert self.engine is not None
+        for end in [end for end in self._ends if end[1] == key]:
+            self._ends.remove(end)
+            self.engine.post(ProcessFinished(key, ExitedWith(0), True, self._time, self._time))
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def wake(self) -> None:
+        """Nothing waits in another thread."""
+
+    def wait(self, seconds: float) -> list[Request]:
+        """Move the time to the next timer or end, and report the ends that are due then."""
+        assert self.engine is not None
+        self._time = max(self._time, min(self._time + seconds, self._ends[0][0] if self._ends else inf))
+        while self._ends and self._ends[0][0] <= self._time:
+            end, key = self._ends.popleft()
+            self.engine.post(ProcessFinished(key, ExitedWith(0), False, end - JOB_SECONDS, end))
+        return []
 
 
 def dry_run(
@@ -37,19 +107,32 @@ def dry_run(
 
     screen = out.is_terminal
 
-    def show(attempt: Attempt) -> Fate:
+    def show(attempt: Attempt) -> None:
         command = format_command(attempt.spec.work).replace("\n", "\\n")
         if screen:
             command = escape_controls(command, keep="\t")
         out.write(command.encode("utf-8", "surrogateescape") + b"\n")
-        return Fate()
 
-    clock = FakeClock()
-    executor = SimulatedExecutor(clock, count_workers(settings.jobs or source.workers), show)
+    executor = PrintingExecutor(count_workers(settings.jobs or source.workers), show)
     if restart is not None:
-        scheduler.restore(restart, clock.now())
+        scheduler.restore(restart, executor.now())
     source.feed_all(scheduler)
-    simulate(scheduler, executor, past=record.found.events if record is not None and record.found else ())
+    metrics = MetricsCollector(executor.now())
+    metrics.fold(record.found.events if record is not None and record.found else ())
+    engine = Engine(
+        clock=executor,
+        scheduler=scheduler,
+        reactor=executor,
+        journal=NoJournal(),
+        metrics=metrics,
+        teller=executor,
+        machine=None,
+    )
+    engine.executor = executor
+    executor.engine = engine
+    engine.run()
+    if engine.broken:
+        raise engine.broken
     if source.wrong:
         raise UserError(source.wrong)
     if out.failure:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 from pqrun.core import events as ev
@@ -36,6 +37,7 @@ def open_resumed(settings: Settings, edited: JobInput | None) -> tuple[JobInput,
     record = RunRecord.reopen(settings.resume, durable=settings.durable)
     found = record.found
     assert found is not None
+    end_survivors(found.tokens)
     if not found.jobs and not specs:
         record.close()
         raise UserError(f"nothing is recorded of {settings.resume} that could be resumed")
@@ -56,6 +58,20 @@ def open_resumed(settings: Settings, edited: JobInput | None) -> tuple[JobInput,
         record,
         restart,
     )
+
+
+def end_survivors(tokens: Sequence[str]) -> None:
+    """End what still runs of earlier processes of this run, found by the markers in its environment.
+
+    Usually the watchdog has done that already; it does not if it was killed as well.
+    """
+    if not os.path.isdir("/proc/self"):
+        return
+    from pqrun.executors.local.ownership import markers
+    from pqrun.executors.local.watchdog_process import end_all
+
+    for token in tokens:
+        end_all({}, markers(token)[0])
 
 
 def put_half_made_aside(found: RecoveredRun) -> None:

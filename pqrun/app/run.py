@@ -90,7 +90,12 @@ class Run:
         self.out, self.err = outlets(settings)
         self.reactor = Reactor()
         self.metrics = MetricsCollector(record.found.header["at"] if record.found else self.clock.now())
-        self.display = RunDisplay(settings, self.clock, self.out, self.err)
+        results = None
+        if settings.results is not None:
+            from pqrun.reports.results_dir import ResultsDirectory
+
+            results = ResultsDirectory(settings.results, self.clock.wall)
+        self.display = RunDisplay(settings, self.clock, self.out, self.err, results=results)
         self.summary = self.display.page
         self.jobs: JobTable | None = None
         self.trouble: list[str] = []

@@ -77,11 +77,12 @@ def _serve(settings: Settings, directory: RunDirectory, keep: int, ready: Callab
         record = RunRecord(run_dir=directory.path, keep=True, durable=settings.durable)
         record.run_id = settings.serve or record.run_id
         return QueueRun(settings, source, record, None, keep, ready).run()
-    from pqrun.app.resume import as_left, put_half_made_aside, settings_before
+    from pqrun.app.resume import as_left, end_survivors, put_half_made_aside, settings_before
     from pqrun.journal.restart_plan import plan_restart
 
     record = RunRecord.reopen(directory.path, durable=settings.durable, keep=keep)
     assert record.found is not None
+    end_survivors(record.found.tokens)
     put_half_made_aside(record.found)
     restart = plan_restart(record.found, record.found.last, failed=False)
     as_left(restart, record.found, settings, settings_before(record.found), anew=False)

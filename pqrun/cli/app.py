@@ -68,8 +68,6 @@ class LazyGroup(TyperGroup):
         return typer.main.get_command(alone)
 
 
-pass
-
 EXAMPLES = """
 [bold]Examples[/bold]
 

@@ -83,9 +83,6 @@ def choice(*accepted: str) -> Callable[[str], str]:
     return lambda text: values.one_of(text, *accepted)
 
 
-pass
-
-
 class PacingOptions(OptionGroup):
     """How fast a run may go, and which part of it is this machine's."""
 
@@ -141,8 +138,6 @@ class PacingOptions(OptionGroup):
     ] = None
 
 
-pass
-
 LOCAL = "local"
 
 
@@ -176,11 +171,6 @@ class PlaceOptions(OptionGroup):
         bool,
         option("--insecure", help="Talk to a cluster on another machine without TLS", panel=PLACE),
     ] = False
-
-
-pass
-pass
-pass
 
 
 def pool(text: str) -> Pool:

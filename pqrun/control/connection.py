@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
 from pqrun.control.commands.ps import Listing
-from pqrun.control.protocol import MAX_MESSAGE_BYTES, Rejected, encode_answer, refusal
+from pqrun.control.protocol import MAX_MESSAGE_BYTES, encode_answer, refusal
+from pqrun.core.errors import Rejected
 from pqrun.core.scheduler import Scheduler
 from pqrun.engine.engine import Request
 

@@ -15,13 +15,13 @@ from pqrun.control.protocol import (
     Answer,
     ClientRequest,
     IncrementalAnswer,
-    Rejected,
     flag,
     is_whole,
     origin_of,
 )
 from pqrun.core import states as life
 from pqrun.core.dependencies import UnknownNeed
+from pqrun.core.errors import Rejected
 from pqrun.core.job import AttemptId, JobSpec, Pool
 from pqrun.core.metrics import Metrics
 from pqrun.core.scheduler import Scheduler
@@ -152,8 +152,6 @@ VERBS: dict[str, Verb] = {
     "stop": stop,
 }
 
-
-pass
 
 OUTPUT_CHUNK_BYTES = 256 * 1024
 MAX_WORKERS = 100_000

@@ -16,27 +16,19 @@ import struct
 from collections.abc import Generator, Iterator
 from typing import Any
 
-from pqrun.core.errors import InternalFailure
+from pqrun.core.errors import InternalFailure, Rejected
 from pqrun.core.text import is_printable
 from pqrun.core.unicode_json import as_json
 
 VERSION = 1
 MAX_MESSAGE_BYTES = 1 << 20
 MAX_ORIGIN_LENGTH = 100
-USAGE, NONE, GONE, FULL = 2, 1, 6, 75
+NONE, GONE, FULL = 1, 6, 75
 
 ClientRequest = dict[str, Any]
 Answer = dict[str, Any]
 IncrementalAnswer = Generator[None, float, Answer]
 """An answer that takes several turns; each is told what time it is."""
-
-
-class Rejected(Exception):
-    """A request that can't be carried out; `code` is the exit code that fits."""
-
-    def __init__(self, message: str, code: int = USAGE) -> None:
-        super().__init__(message)
-        self.code = code
 
 
 def encode(message: dict[str, Any]) -> bytes:

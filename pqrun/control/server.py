@@ -22,7 +22,6 @@ from pqrun.control.handler import RequestHandler, Result
 from pqrun.control.protocol import (
     ClientRequest,
     IncrementalAnswer,
-    Rejected,
     busy,
     decode,
     encode,
@@ -31,7 +30,7 @@ from pqrun.control.protocol import (
     refusal,
 )
 from pqrun.core import events as ev
-from pqrun.core.errors import InternalFailure
+from pqrun.core.errors import InternalFailure, Rejected
 from pqrun.core.events import Event
 from pqrun.core.scheduler import Scheduler
 from pqrun.engine.engine import Request

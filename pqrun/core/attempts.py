@@ -68,8 +68,6 @@ class TimerHeap:
         return self._state_of(alarm[2]) is not alarm[3]
 
 
-pass
-
 MAX_UNCOUNTED_LOSSES = 20
 
 

@@ -13,6 +13,14 @@ class UserError(Exception):
     """What the user did; shown without a traceback, exit 2."""
 
 
+class Rejected(Exception):
+    """A request to a live run that cannot be carried out; `code` is the exit code of the client."""
+
+    def __init__(self, message: str, code: int = USAGE) -> None:
+        super().__init__(message)
+        self.code = code
+
+
 class InternalFailure(Exception):
     """pqrun's own part can't go on (journal, run directory, its output); exit 4, or `code`."""
 

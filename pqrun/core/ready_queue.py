@@ -69,8 +69,6 @@ class StarvationGuard:
                 heappush(self._lost, now)
 
 
-pass
-
 SLOTS = ""
 
 Shape = tuple[int, tuple[tuple[str, int], ...]]

@@ -362,4 +362,4 @@ class Scheduler:
                 self._conclude(task, outcome, now)
 
 
-__all__ = "SchedulerCommand", "Decision", "Scheduler", "StartAttempt", "StopAttempt", "UnknownNeed"
+__all__ = "Decision", "Scheduler", "SchedulerCommand", "StartAttempt", "StopAttempt", "UnknownNeed"

@@ -4,14 +4,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from fnmatch import translate
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from pqrun.control.protocol import ClientRequest, Rejected
 from pqrun.core import states as life
-from pqrun.core.errors import UserError
+from pqrun.core.errors import Rejected, UserError
 from pqrun.core.job import JobSpec
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.task import Task
@@ -29,7 +28,7 @@ def state_of(state: life.State) -> str:
     return str(state.outcome) if isinstance(state, life.Finished) else _WORDS.get(type(state), "running")
 
 
-def selectors_of(request: ClientRequest) -> list[str]:
+def selectors_of(request: Mapping[str, Any]) -> list[str]:
     """What a request says of which jobs it means."""
     selectors = request.get("jobs")
     if not isinstance(selectors, list) or not all(isinstance(selector, str) for selector in selectors):

@@ -171,10 +171,6 @@ class Backlog:
         self._counts[task.origin] -= 1
 
 
-pass
-pass
-
-
 class StartPolicy:
     """The way from the queue to a slot.
 

@@ -127,8 +127,6 @@ def _code(c: str) -> str:
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
-pass
-
 MAX_LABEL_LENGTH = 60
 
 
@@ -206,9 +204,6 @@ def original_bytes(text: str) -> bytes:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:  # half a pair that stands for no byte
         return text.encode("utf-8", "surrogatepass")
-
-
-pass
 
 
 def quoted_word(text: str) -> str:

@@ -227,8 +227,6 @@ def in_quotes(key: str, text: str) -> str:
     return f"put the text in quotes: `{key}'{value}'`"
 
 
-pass
-
 MAX_RETRIES: Final = 1_000_000
 MAX_SLOTS: Final = 1_000_000
 BACKOFFS: Final = ("exponential", "linear", "constant")

@@ -46,8 +46,6 @@ def looks_like_job_file(head: bytes, ended: bool) -> bool | None:
     return False if ended else None
 
 
-pass
-
 READ_CHUNK_BYTES = 65536
 KNOWN_SUFFIXES = 10_000
 NO_SETTINGS: Mapping[str, Any] = MappingProxyType({})

@@ -152,9 +152,6 @@ class RecordSplitter:
         return record
 
 
-pass
-pass
-
 MARK: Final = b"pqrun:"
 _BLANKS: Final = b"# \t\r\v\f"
 _NUL: Final = "a NUL character (if the commands are NUL-separated, use -0)"

@@ -91,16 +91,14 @@ def spec_of(facts: dict[str, Any]) -> JobSpec:
     return JobSpec(work=Command(**command) if command else None, **spec)
 
 
-pass
-
 __all__ = [
     "CRC_LENGTH",
     "UNKNOWN",
     "VERSION",
     "Encoder",
     "Wall",
-    "decode",
     "append_checksum",
+    "decode",
     "spec_facts",
     "spec_of",
 ]

@@ -112,8 +112,6 @@ class Queries:
         return [number for number in [a["last"] for a in self.earlier_attempts(seq)] + last if number]
 
 
-pass
-
 T = TypeVar("T")
 LAYOUT = 4
 APPLICATION = 0x70717275
@@ -328,9 +326,6 @@ class Index(Queries):
 
     def _pragma(self, name: str) -> int:
         return int(self._database.execute(f"PRAGMA {name}").fetchone()[0])
-
-
-pass
 
 
 def run_of(entry: StoredJob) -> str | tuple[str, ...]:

@@ -194,10 +194,6 @@ class StoredMetrics(MetricsCollector):
         self.by_priority[after] += 1  # type: ignore[index]
 
 
-pass
-pass
-
-
 class RunProjection:
     """Folds lines. `entries` may fetch what an earlier reader has stored; `metrics` go on from there.
 

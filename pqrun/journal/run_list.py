@@ -147,8 +147,6 @@ def shortest_prefixes(ids: Iterable[str]) -> dict[str, int]:
     return lengths
 
 
-pass
-
 DAY_SECONDS = 86400.0
 ABANDONED_AFTER_SECONDS = 3600.0
 

@@ -66,7 +66,7 @@ class RunRecord:
 
     @classmethod
     def reopen(cls, name: str, *, durable: bool = False, keep: int | None = None) -> RunRecord:
-        """An old run, locked and read; what it left running is gone then.
+        """An old run, locked and read. The caller ends what that run left running before it starts anything.
 
         `keep`: of a queue, the journal is kept short by leaving out all but so many of the ended jobs.
         """
@@ -93,7 +93,6 @@ class RunRecord:
         record._temporary = ""
         record._made = []
         directory.create()
-        _end_survivors(found.tokens)
         return record
 
     @property
@@ -207,17 +206,6 @@ def _remove(path: str) -> None:
         import shutil
 
         shutil.rmtree(path, ignore_errors=True)
-
-
-def _end_survivors(tokens: list[str]) -> None:
-    """If the warden was killed too, what lives of that run is found by its mark."""
-    if not os.path.isdir("/proc/self"):
-        return
-    from pqrun.executors.local.ownership import markers
-    from pqrun.executors.local.watchdog_process import end_all
-
-    for token in tokens:
-        end_all({}, markers(token)[0])
 
 
 def _has_jobs(directory: RunDirectory) -> bool:

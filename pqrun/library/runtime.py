@@ -94,8 +94,6 @@ class Subscribers:
                 self._observers.remove(listener)
 
 
-pass
-
 Answer = TypeVar("Answer")
 SHUTDOWN_FLUSH_TIMEOUT_SECONDS = 2.0
 PATIENCE_SECONDS = 60.0  # a program may itself make room for a thread or a process meanwhile

@@ -8,7 +8,7 @@ commands for both. So fences hold only if everything that is printed goes to one
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from pqrun.core.text import escape_controls
@@ -16,6 +16,15 @@ from pqrun.core.text import escape_controls
 # What GitHub's runner obeys: a line whose first visible text is `::`, or `##[` anywhere in it.
 _COMMAND = re.compile(rb"(?:\A|[\r\n])[^!-~\r\n]*::|##\[")
 _OWN_LINE = re.compile(r"(?m)^(\s*):(?=:)|##(?=\[)")
+
+
+def ci_service(asked: str, environment: Mapping[str, str]) -> str:
+    """`github`, `gitlab` or `none`: whose marks to write."""
+    if asked != "auto":
+        return asked
+    if environment.get("GITHUB_ACTIONS") == "true":
+        return "github"
+    return "gitlab" if environment.get("GITLAB_CI") == "true" else "none"
 
 
 class CIFence(NamedTuple):

@@ -79,8 +79,6 @@ class OrderedOutput:
         return [held[seq] for seq in sorted(held)]
 
 
-pass
-
 FAILED = {CountedAs.FAILED, CountedAs.TIMEOUT}
 
 

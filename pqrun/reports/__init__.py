@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pqrun.core import events as ev
-from pqrun.ui.terminal import ci_service
+from pqrun.output.ci_markers import ci_service
 
 if TYPE_CHECKING:
     from pqrun.input import JobInput

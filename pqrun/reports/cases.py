@@ -194,10 +194,6 @@ def code_block(text: str) -> str:
     return f"{fence}text\n{text}\n{fence}"
 
 
-pass
-pass
-
-
 def is_error(row: JobRow) -> bool:
     return row.asked is not None or not isinstance(row.exit, ExitedWith | KilledBySignal)
 

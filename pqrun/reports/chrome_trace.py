@@ -73,8 +73,6 @@ class TraceLanes:
         return [(seq, self._since[seq], lane) for seq, lane in self._taken.items()]
 
 
-pass
-
 WORKERS, QUEUE = 1, 2  # as processes of the trace
 ACTIVE = "active workers"
 

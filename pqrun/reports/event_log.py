@@ -114,8 +114,6 @@ def _spec(spec: JobSpec) -> dict[str, Any]:
     }
 
 
-pass
-
 SCHEMA = 1
 
 

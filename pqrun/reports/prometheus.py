@@ -129,8 +129,6 @@ class PrometheusTotals:
         self.processing[priority].observe(event.ended - event.began)
 
 
-pass
-
 LEVELS = {priority: priority.name.lower() for priority in Priority}
 
 
@@ -226,8 +224,6 @@ def _by_priority(name: str, about: str, count: Callable[[Priority], int]) -> Cou
         family.add_metric([level], count(priority))
     return family
 
-
-pass
 
 WRITE_INTERVAL_SECONDS = 15.0
 _LAST_SUCCESS = re.compile(rb"^pqrun_run_last_success_timestamp_seconds (\S+)$", re.MULTILINE)

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from pqrun.core import events as ev
 from pqrun.core.errors import BUG, OWN_FAILURE, UserError, refusal
+from pqrun.output.ci_markers import ci_service
 from pqrun.reports.run_info import Ending, RunInfo, RunReport, TickingReport
-from pqrun.reports.targets import AtomicFile, ReportTarget, StreamingFile, is_stdout, neighbours, same_file
-from pqrun.ui.terminal import ci_service
+from pqrun.reports.targets import AtomicFile, ReportTarget, StreamingFile, is_stdout, same_file
 
 if TYPE_CHECKING:
     from pqrun.output.writer import StreamWriter
@@ -69,9 +69,7 @@ class ReportRequest:
         for target in self.targets.values() if self._json else ():
             if is_stdout(target.path):
                 raise UserError(f"--json and {target.option} both write to standard output: name a file")
-        if "metrics" in self.targets:
-            self.warnings = neighbours(self.targets["metrics"].path)
-        elif self.address is None:
+        if "metrics" not in self.targets and self.address is None:
             return
         if find_spec("prometheus_client") is None:
             option = "--metrics" if "metrics" in self.targets else "--metrics-listen"
@@ -121,9 +119,6 @@ def _made(name: str, target: Any, run: RunInfo, digest: RunDigest | None) -> Run
             from pqrun.reports.event_log import EventLog
 
             return EventLog(target, run)
-
-
-pass
 
 
 BY_SIGNAL = 128

@@ -54,9 +54,6 @@ class TextSpool:
         self._file.close()
 
 
-pass
-
-
 class SpooledTexts:
     """A run may have a million jobs, so what is kept of each lies in columns, by its number."""
 

@@ -14,13 +14,12 @@ from codecs import IncrementalDecoder, getincrementaldecoder
 from collections.abc import Callable, Iterable
 
 from pqrun.core.errors import UserError
-from pqrun.core.text import escape_controls, strip_ansi
+from pqrun.core.text import escape_controls
 from pqrun.output.store import write_all
 
 WRITE_TIMEOUT_SECONDS = 30.0
 DESCRIPTOR = re.compile(r"/dev/fd/(\d{1,5})|/proc/self/fd/(\d{1,5})")
 STANDARD = {"-": 1, "/dev/stdout": 1, "/dev/stderr": 2}
-MAX_NEIGHBOURS = 100
 STDOUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 
 
@@ -94,36 +93,6 @@ def is_special(path: str) -> bool:
     except (OSError, ValueError):
         return False
 
-
-def neighbours(path: str) -> list[str]:
-    """Warnings of other files of ours beside a `.prom` file: a collector takes each series from one alone."""
-    if not path.endswith(".prom") or is_special(path):
-        return []
-    directory, own = os.path.split(os.path.realpath(path))
-    try:
-        names = sorted(name for name in os.listdir(directory) if name.endswith(".prom") and name != own)
-    except OSError:
-        names = []
-    return [
-        f"pqrun: --metrics {path}: {strip_ansi(name)} beside it has the same series, of which a collector takes one "
-        "alone; give each run a directory of its own, or remove the old file"
-        for name in names[:MAX_NEIGHBOURS]
-        if _has_our_series(f"{directory}/{name}")
-    ]
-
-
-def _has_our_series(path: str) -> bool:
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # it may be a pipe that nobody fills
-        try:
-            return stat.S_ISREG(os.fstat(fd).st_mode) and b"\npqrun_" in b"\n" + os.read(fd, 1 << 16)
-        finally:
-            os.close(fd)
-    except OSError:
-        return False
-
-
-pass
 
 MAX_PENDING_BYTES = 16 * 1024 * 1024
 PIPE_CHUNK_BYTES = 4096
@@ -222,10 +191,6 @@ def _has_room(fd: int, milliseconds: int) -> bool:
     poll = select.poll()
     poll.register(fd, select.POLLOUT)
     return bool(poll.poll(milliseconds))
-
-
-pass
-pass
 
 
 class AtomicFile(ReportTarget):

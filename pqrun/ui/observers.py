@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pqrun.core import events as ev
 from pqrun.core.job import AttemptId
@@ -16,19 +16,18 @@ from pqrun.core.settings import Settings
 from pqrun.core.text import strip_ansi
 from pqrun.engine.clock import Clock
 from pqrun.engine.engine import Request
-from pqrun.output.ci_markers import CIFences, harmless_json, neutralize_commands
+from pqrun.output.ci_markers import CIFences, ci_service, harmless_json, neutralize_commands
 from pqrun.output.printer import OutputPrinter, OutputStyle
 from pqrun.output.store import Capture
 from pqrun.output.writer import StreamWriter
 from pqrun.ui.plain_log import PlainLog
 from pqrun.ui.run_summary import RunSummary, format_summary
-from pqrun.ui.terminal import Style, ci_service, progress_kind, wants_colour
+from pqrun.ui.terminal import Style, progress_kind, wants_colour
 
 if TYPE_CHECKING:
     from pqrun.engine.reactor import Reactor
     from pqrun.executors.local.usage import JobUsage
     from pqrun.executors.local.watchdog import WatchdogSupervisor
-    from pqrun.reports.results_dir import ResultsDirectory
     from pqrun.ui.live.keys import KeyReader
     from pqrun.ui.live.table import LiveTable
 
@@ -42,6 +41,21 @@ def outlets(
     return out, out if together else StreamWriter(2, "standard error")
 
 
+class ReplayingObserver(Protocol):
+    """An observer that can also be told what earlier processes of the run did."""
+
+    failure: str
+
+    def replay(self, events: Sequence[ev.Event]) -> None:
+        """Take in events that were told by an earlier process."""
+
+    def on_events(self, events: Sequence[ev.Event]) -> None:
+        """Take in events as they happen. Called on the dispatcher thread."""
+
+    def close(self) -> None:
+        """Nothing more will happen."""
+
+
 class RunDisplay:
     """The screen's side of a run; `open_live` before its `listeners` are asked for, `close` in any case."""
 
@@ -52,6 +66,8 @@ class RunDisplay:
         out: StreamWriter,
         err: StreamWriter,
         environment: Mapping[str, str] = os.environ,
+        *,
+        results: ReplayingObserver | None = None,
     ) -> None:
         self.out = out
         self.err = err
@@ -59,7 +75,7 @@ class RunDisplay:
         self.live: LiveTable | None = None
         self.keys: KeyReader | None = None
         self.printer: OutputPrinter | None = None
-        self.results: ResultsDirectory | None = None
+        self.results = results
         self._warden: WatchdogSupervisor | None = None
         self._settings = settings
         self._environment = environment
@@ -212,10 +228,6 @@ class RunDisplay:
 
     def _make_printer(self) -> None:
         settings = self._settings
-        if settings.results is not None:
-            from pqrun.reports.results_dir import ResultsDirectory
-
-            self.results = ResultsDirectory(settings.results, self._clock.wall)
         if settings.output in ("group", "line"):
             style = OutputStyle(settings.output, settings.keep_order, settings.tag, settings.show)
             out = self.err if settings.json else self.out

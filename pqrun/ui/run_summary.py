@@ -172,8 +172,6 @@ def _last_lines(event: ev.AttemptEnded) -> list[str]:
     return said + [line[:MAX_LINE_LENGTH] for line in lines if line][-MAX_TAIL_LINES:]
 
 
-pass
-
 COMMAND_LINES = 3
 MAX_COMMAND_LENGTH = 300
 

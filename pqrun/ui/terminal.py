@@ -38,15 +38,6 @@ def in_ci(environment: Mapping[str, str]) -> bool:
     return any(environment.get(name, "").lower() not in ("", "0", "false") for name in CI_SERVICES)
 
 
-def ci_service(asked: str, environment: Mapping[str, str]) -> str:
-    """`github`, `gitlab` or `none`: whose marks to write."""
-    if asked != "auto":
-        return asked
-    if environment.get("GITHUB_ACTIONS") == "true":
-        return "github"
-    return "gitlab" if environment.get("GITLAB_CI") == "true" else "none"
-
-
 def wants_colour(asked: str, *, terminal: bool, environment: Mapping[str, str]) -> bool:
     """An option beats `NO_COLOR`, which beats `FORCE_COLOR`, which beats a look at the terminal."""
     if asked != "auto":

@@ -3,7 +3,8 @@
 
 import pytest
 
-from pqrun.ui.terminal import ci_service, progress_kind, wants_colour
+from pqrun.output.ci_markers import ci_service
+from pqrun.ui.terminal import progress_kind, wants_colour
 
 XTERM = {"TERM": "xterm"}
 

@@ -106,10 +106,9 @@ def test_a_job_is_over_when_it_is_said_to_be_over(world: World) -> None:
     "without",
     [
         "from pqrun.executors.local.procfs import Children; Children.open = lambda self: None",
-        "from pqrun.executors.local.tags import Tags; Tags.open = lambda self: None",
         "import os; del os.pidfd_open",
     ],
-    ids=["list of children", "tags", "pidfds"],
+    ids=["list of children", "pidfds"],
 )
 def test_nobody_outlives_a_job_on_a_kernel_that_lacks_something(world: World, without: str) -> None:
     kinds = list(ESCAPES)

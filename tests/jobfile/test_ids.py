@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from pqrun.control.commands.add import JobPayload
-from pqrun.control.protocol import Rejected
+from pqrun.core.errors import Rejected
 from pqrun.core.text import is_printable
 from pqrun.core.values import InvalidValue, job_id, tag
 from pqrun.input.jobfile import load

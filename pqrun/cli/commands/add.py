@@ -13,10 +13,10 @@ from pqrun.cli.options import FAILURE, INPUT, SCHEDULING, JobOptions, OptionSpec
 from pqrun.cli.settings import given_of
 from pqrun.control.client import ControlClient
 from pqrun.control.commands.add import MAX_JOBS_PER_REQUEST, needs_first
-from pqrun.control.protocol import MAX_MESSAGE_BYTES, Rejected
+from pqrun.control.protocol import MAX_MESSAGE_BYTES
 from pqrun.core import values
 from pqrun.core import values as kinds
-from pqrun.core.errors import UserError
+from pqrun.core.errors import Rejected, UserError
 from pqrun.core.job import Need
 from pqrun.core.settings import Settings
 from pqrun.engine.signals import absolute, current_directory
@@ -24,7 +24,7 @@ from pqrun.input.defaults import POLICY_OPTIONS, SpecBuilder
 from pqrun.journal.format import spec_facts
 
 Jobs = list[dict[str, Any]]
-MAX_JOBS_PER_REQUEST = 500
+JOBS_PER_MESSAGE = 500
 MAX_REQUEST_BYTES = MAX_MESSAGE_BYTES // 2
 
 
@@ -97,7 +97,7 @@ def _batches(jobs: Jobs) -> Iterator[Jobs]:
     for job in jobs:
         length = len(json.dumps(job))
         if batch and (
-            size + length > MAX_REQUEST_BYTES or len(batch) >= min(MAX_JOBS_PER_REQUEST, MAX_JOBS_PER_REQUEST)
+            size + length > MAX_REQUEST_BYTES or len(batch) >= min(JOBS_PER_MESSAGE, MAX_JOBS_PER_REQUEST)
         ):
             yield batch
             batch, size = [], 0

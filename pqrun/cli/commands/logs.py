@@ -21,11 +21,10 @@ from pqrun.core.text import escape_controls
 from pqrun.engine.signals import die_by_signal
 from pqrun.journal.index import Index, StaleIndex, query_index, watch
 from pqrun.journal.run_directory import RunDirectory, find_run
-from pqrun.output.ci_markers import CIFences
+from pqrun.output.ci_markers import CIFences, ci_service
 from pqrun.output.lines import for_screen, pieces_of_lines
 from pqrun.output.store import COPY_CHUNK_BYTES, Logs, copy_range
 from pqrun.output.writer import StreamWriter
-from pqrun.ui.terminal import ci_service
 
 
 class LiveOutput:
@@ -55,8 +54,6 @@ class LiveOutput:
             return b""
         return base64.b64decode(answer.get("data", ""))
 
-
-pass
 
 _KINDS = ("state:", "priority:", "tag:")
 
@@ -202,8 +199,6 @@ def _pieces(source: int, start: int, end: int) -> Iterator[bytes]:
         yield piece
 
 
-pass
-
 NOTHING_CHOSEN = 1
 
 
@@ -237,8 +232,6 @@ def _outputs(index: Index, seqs: Sequence[int], attempt: int | None) -> list[Job
         raise UserError(f"there was no attempt {attempt}")
     return outputs
 
-
-pass
 
 POLL_INTERVAL_SECONDS = 0.1
 

@@ -124,8 +124,6 @@ def _lines_of_json(rows: Iterable[JobRow]) -> Iterator[str]:
     return (as_json(job_entry(row, lambda at: at)) for row in rows)
 
 
-pass
-
 MOST, MOST_ON_A_SCREEN = 1000, 100
 MAX_TAILS_READ = 200
 LONGEST_NAME, LONGEST_SAID = 40, 120
@@ -320,8 +318,6 @@ def _word(name: str) -> str:
 def _number(value: float) -> str:
     return str(value) if isinstance(value, int) else format_duration(value)
 
-
-pass
 
 UNFINISHED = ("interrupted", "running", "waiting", "queued", "pending")
 

@@ -16,7 +16,6 @@ from pqrun.control.protocol import (
     Answer,
     ClientRequest,
     IncrementalAnswer,
-    Rejected,
     flag,
     is_whole,
     origin_of,
@@ -24,7 +23,7 @@ from pqrun.control.protocol import (
 from pqrun.core import values
 from pqrun.core import values as kinds
 from pqrun.core.dependencies import UnknownNeed
-from pqrun.core.errors import UserError
+from pqrun.core.errors import Rejected, UserError
 from pqrun.core.expansion import Pairs, join_templates, layered, split_templates
 from pqrun.core.job import Command, JobSpec, Need, Priority, RetryPolicy
 from pqrun.core.scheduler import Scheduler
@@ -216,8 +215,6 @@ def _is_duration(value: Any) -> bool:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return number and isfinite(value) and 0 <= value <= values.MAX_SECONDS
 
-
-pass
 
 MAX_JOBS_PER_REQUEST = 1000
 JOBS_PER_TURN = 250

@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
 from pqrun.control.commands.add import AddRequest, as_many_as_fit
-from pqrun.control.protocol import GONE, NONE, Answer, ClientRequest, Rejected, flag, refusal
+from pqrun.control.protocol import GONE, NONE, Answer, ClientRequest, flag, refusal
+from pqrun.core.errors import Rejected
 from pqrun.core.job import Outcome
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.selectors import selected, selectors_of, similar_ids

@@ -77,8 +77,6 @@ def is_loopback(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
-pass
-
 PACKAGE = "pqrun-cli"
 MIN_VERSION = (2025, 12)
 

@@ -48,9 +48,6 @@ def in_words(error: BaseException) -> str:
     return text[:300]
 
 
-pass
-
-
 T = TypeVar("T")
 Stops = list[tuple[AttemptId, bool]]
 CONNECT_TIMEOUT_SECONDS = 10.0

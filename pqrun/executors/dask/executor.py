@@ -82,8 +82,6 @@ class SubmissionBatcher:
                 live.future = future
 
 
-pass
-
 ATTEMPTS_PER_SLOT = 4
 RESOURCES_TIMEOUT_SECONDS = 3.0
 RESOURCES_CHECK_INTERVAL_SECONDS = 0.25

@@ -97,8 +97,6 @@ def no_wait() -> LeftoverWait:
     return LeftoverWait(PipeReader((), None, None), time.monotonic, quiet=0.0)
 
 
-pass
-
 LEFTOVER_GRACE_SECONDS = 2.0
 FINAL_GRACE_SECONDS = 0.5
 LOOK_AGAIN = 0.001
@@ -127,7 +125,6 @@ class ProcessCleanup:
         self._subreaper = be_subreaper()
         if not self._subreaper:
             return
-        self._ownership.open()
         self._children.open()
         with self._lock:
             self._known.update(self._listed())

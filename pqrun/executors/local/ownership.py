@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Whose an orphan is: the job's in whose session it is, whose variables or slot's tag it carries.
+"""Whose an orphan is: the job's in whose session it is, whose variables it carries.
 
 One that shows none of these may be any job's that ran when it was born: these are its suspects.
 """
@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 
 from pqrun.executors.local.procfs import MAX_EXEC_SECONDS, Process, environment_of, read_stat
-from pqrun.executors.local.tags import Tags
 
 
 def markers(token: str) -> tuple[bytes, bytes]:
@@ -40,7 +39,7 @@ class Orphan:
     Not `clear`: it may be just executing a program, so that there is nothing to be seen yet.
     """
 
-    __slots__ = ("asked", "identified", "denied", "killed", "owner", "pid", "seen", "spared", "candidates")
+    __slots__ = ("asked", "candidates", "denied", "identified", "killed", "owner", "pid", "seen", "spared")
 
     def __init__(
         self,
@@ -79,27 +78,18 @@ class ProcessOwnership:
         self._kept_marker = kept_mark
         self._by_marker: dict[bytes, JobProcesses] = {}
         self._by_pid: dict[int, JobProcesses] = {}
-        self._by_slot: dict[int, JobProcesses] = {}
         self._leaders: set[int] = set()
         self._claims: dict[int, tuple[int, JobProcesses]] = {}
         self._kept_sessions: set[int] = set()
         self._gone = JobProcesses(b"", keep=False, slot=0, over=True)
         self._kept = JobProcesses(b"", keep=True, slot=0, over=True)
-        self._tags = Tags()
 
     def __len__(self) -> int:
         return len(self._by_marker)
 
-    def open(self) -> None:
-        """Tries which signs can be had here."""
-        self._tags.open()
-
     def expect(self, member: JobProcesses) -> None:
         """What the calling thread starts from now on is that job's."""
-        # What may stay must not look like a later job of this slot's.
-        self._tags.wear(0 if member.keep else member.slot)
         self._by_marker[member.marker] = member
-        self._by_slot[member.slot] = member
 
     def enter(self, member: JobProcesses, pid: int) -> None:
         """Its leader runs."""
@@ -113,8 +103,6 @@ class ProcessOwnership:
         member.over = True
         self._by_marker.pop(member.marker, None)
         self._by_pid.pop(member.pid, None)
-        if self._by_slot.get(member.slot) is member:
-            del self._by_slot[member.slot]
         if member.keep and member.pid:
             self._kept_sessions.add(member.pid)
 
@@ -156,7 +144,7 @@ class ProcessOwnership:
         orphan.owner = self._by_place(process)
         if orphan.owner is None:
             environment = environment_of(process.pid)
-            orphan.owner = self._by_variables(environment or b"") or self._by_tag(process.pid)
+            orphan.owner = self._by_variables(environment or b"")
             orphan.identified = (
                 bool(orphan.owner) or environment is not None or now - orphan.seen > MAX_EXEC_SECONDS
             )
@@ -184,10 +172,6 @@ class ProcessOwnership:
             mark = environment[at : environment.find(b"/", at + 1) + 1]
             return self._by_marker.get(mark, self._gone)
         return self._kept if self._kept_marker in environment else None
-
-    def _by_tag(self, pid: int) -> JobProcesses | None:
-        slot = self._tags.slot_of(pid)
-        return self._by_slot.get(slot, self._gone) if slot else None
 
 
 def _born(member: JobProcesses) -> int:

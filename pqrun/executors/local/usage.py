@@ -95,8 +95,6 @@ class UsageMonitor:
             pause = max(EVERY if looks > 1 else SOON, COST_SHARE * (time.thread_time() - began))
 
 
-pass
-
 _HIGHEST = re.compile(rb"^VmHWM:\s+(\d+) kB$", re.MULTILINE)
 
 

@@ -79,8 +79,6 @@ def interruptible(
     return call.result()
 
 
-pass
-
 _OPEN_AND_EXECUTE: Final = b'exec "$@" <"$0"'
 
 
@@ -123,8 +121,6 @@ def stdin_of_text(text: bytes, workspace: str) -> int:
         file.seek(0)
         return os.dup(file.fileno())
 
-
-pass
 
 TRUST_SECONDS = 1.0  # seconds for which a directory that was there is not looked at again
 MAX_DIRECTORIES = 1000

@@ -58,8 +58,6 @@ def split_sources(words: Sequence[str], files: Sequence[str] = ()) -> tuple[str,
     return command, sources
 
 
-pass
-
 _READ_CHUNK_BYTES = 65536
 Part = tuple[str, int, bytes]
 

@@ -130,9 +130,6 @@ def next_of(records: RecordSplitter, name: str, number: int) -> bytes | None:
         raise UserError(f"{name}:{number}: an argument over {MAX_LINE_BYTES // 1024 // 1024} MiB") from None
 
 
-pass
-
-
 def side_by_side(sources: Sequence[Sequence[Columns]]) -> list[Columns]:
     """Linked sources as one: row by row, as many as the shortest has."""
     return [tuple(chain(*rows)) for rows in zip(*sources, strict=False)]

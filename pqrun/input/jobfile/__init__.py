@@ -45,7 +45,7 @@ def load(
     the same way, so `format` decides nothing: it is there for whoever has to name one. With `environment`,
     the names of variables that jobs inherit, there is a warning for each other that a value of `env` needs.
     """
-    from pqrun.input.jobfile import loading as build
+    from pqrun.input.jobfile import loading
     from pqrun.input.jobfile import source_text as text
 
-    return build.load(paths, given, read or text.read, pools, environment)
+    return loading.load(paths, given, read or text.read, pools, environment)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from pqrun.core import job_fields as keys
 from pqrun.core import values
@@ -15,9 +15,6 @@ from pqrun.input.jobfile.node_reader import is_null
 from pqrun.input.jobfile.problems import Problems
 from pqrun.input.jobfile.source_text import Mark, Node, SourceText
 from pqrun.input.jobfile.yaml_tree import YamlTree
-
-if TYPE_CHECKING:
-    from pqrun.input.jobfile.jsontext import JsonTree
 
 MAX_JOBS: Final = 1_000_000
 _TOP: Final = keys.by_spelling(keys.TOP_LEVEL_FIELDS)
@@ -45,12 +42,9 @@ class JobEntry(NamedTuple):
 
 
 class Document:
-    """Reads a file; `sound` says whether it could be read to its end.
+    """Reads a file; `sound` says whether it could be read to its end."""
 
-    `quickly`: if it is JSON; what is wrong with it is then without a place, and to be asked anew.
-    """
-
-    def __init__(self, file: SourceText, problems: Problems, *, quickly: bool = False) -> None:
+    def __init__(self, file: SourceText, problems: Problems) -> None:
         self.file = file
         self.entries: list[JobEntry] = []
         self.settings: dict[str, tuple[Any, Mark]] = {}
@@ -61,22 +55,11 @@ class Document:
         self._fields.converters["needs"] = lambda key, node: need_expr(self._fields, key, node)
         self._fields.converters["id"] = self._id
         self._id_at: Mark = None
-        tree, top = self._read(quickly)
+        tree = YamlTree(file, problems, self._entry)
+        top = tree.read()
         self.sound = top is not None
         if top is not None:
             self._top(top, tree.jobs)
-
-    def _read(self, quickly: bool) -> tuple[YamlTree | JsonTree, Node | None]:
-        if quickly and self.file.is_json:
-            from pqrun.input.jobfile.jsontext import JsonTree, Unplain
-
-            quick = JsonTree(self.file, self._entry)
-            try:
-                return quick, quick.read()
-            except Unplain:
-                self.entries.clear()
-        tree = YamlTree(self.file, self._problems, self._entry)
-        return tree, tree.read()
 
     @property
     def defaults(self) -> dict[str, Any]:

@@ -129,8 +129,6 @@ def _holds_any(combination: dict[str, str], unwanted: Sequence[ItemsView[str, st
     return any(one <= pairs for one in unwanted)
 
 
-pass
-
 _NAMES: Final = {"glob": "FILE", "lines": "LINE", "values": "VALUE"}
 _LOOP: Final = by_spelling(LOOP_FIELDS)
 _PATHS: Final = ("creates", "stdin", "cwd")

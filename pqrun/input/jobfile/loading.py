@@ -48,11 +48,6 @@ def _load(
     """Reads and joins the files; raises JobFileError with everything that is wrong in any of them."""
     problems = Problems()
     texts = [_text(rank, path, read, problems) for rank, path in enumerate(paths)]
-    if not problems.count and environment is None and any(text.is_json for text in texts):
-        unplaced = Problems()
-        joined = _joined(texts, unplaced, pools, quickly=True)
-        if not unplaced.any:
-            return _made(joined, joined.specs(given))
     joined = _joined(texts, problems, pools)
     if problems.count:
         raise problems.error(dict(enumerate(texts)))
@@ -60,15 +55,9 @@ def _load(
     return _made(joined, jobs, problems.warnings(dict(enumerate(texts))))
 
 
-def _joined(
-    texts: Sequence[SourceText], problems: Problems, pools: Sequence[Pool], *, quickly: bool = False
-) -> MergedFiles:
+def _joined(texts: Sequence[SourceText], problems: Problems, pools: Sequence[Pool]) -> MergedFiles:
     """The files together; what is wrong is added to the problems."""
-    sheets = [
-        Document(text, problems, quickly=quickly)
-        for text in texts
-        if text.is_there and text.is_sound(problems)
-    ]
+    sheets = [Document(text, problems) for text in texts if text.is_there and text.is_sound(problems)]
     joined = MergedFiles(sheets, problems)
     joined.settle(pools)
     if len(sheets) == len(texts) and all(sheet.sound for sheet in sheets):

@@ -45,8 +45,6 @@ def _checked(found: Iterator[Any]) -> Iterator[Any]:
         yield event
 
 
-pass
-
 MAX_DEPTH: Final = 40
 MAX_EXPANDED_NODES: Final = 1_000_000  # nodes that aliases stand for, beside 20 for each node of the file
 

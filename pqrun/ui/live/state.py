@@ -160,9 +160,6 @@ class TableView(NamedTuple):
         return len(self.running) + self.more_running
 
 
-pass
-pass
-
 MAX_FAILURES_KEPT = 8
 NO_LOADS: Mapping[AttemptId, JobUsage] = MappingProxyType({})
 _BAD = {CountedAs.FAILED, CountedAs.TIMEOUT, CountedAs.RETRIED}

@@ -84,9 +84,6 @@ class TextDialog(ModalScreen[None]):
         self.dismiss(None)
 
 
-pass
-
-
 class TopApp(RunScreen):
     """A run on the screen, and keys to act on it."""
 

@@ -112,8 +112,6 @@ class TopHistory:
         return left / rate if run.live and rate and left > 0 and not run.paused else None
 
 
-pass
-
 STYLES = {
     "running": "running", "waiting": "retry", "failed": "bold failed", "timeout": "bold timeout",
     "interrupted": "retry", "cancelled": "retry", "skipped": "retry", "ok": "ok", "queued": "label",

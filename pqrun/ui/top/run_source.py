@@ -112,8 +112,6 @@ class RunSource(Protocol):
         """Nothing more is asked."""
 
 
-pass
-
 LOCK_TIMEOUT_SECONDS = 10.0
 TAIL_BYTES = 256 * 1024
 PREVIEW_INTERVAL_SECONDS = 2048

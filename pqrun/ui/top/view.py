@@ -65,8 +65,6 @@ Toast { background: #22303a; }
 """
 
 
-pass
-
 T = TypeVar("T")
 REFRESH_INTERVAL_SECONDS = 0.5
 MIN_TICK_SECONDS = 0.9

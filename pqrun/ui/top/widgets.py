@@ -100,9 +100,6 @@ def _shown(line: str) -> str:
     return _COLOUR.sub("", escape_line(line)).expandtabs(8)
 
 
-pass
-
-
 def strip(pieces: Iterable[StyledText], width: int, base: Style) -> Strip:
     """A line of that width."""
     made = Strip([Segment(text, base + STYLES[style]) for text, style in pieces])

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The reference page of the job file: `python -m pqrun.input.jobfile.page > docs/jobfile.md`."""
+"""The reference page of the job file: `python docs/jobfile_page.py` writes docs/jobfile.md."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Final
 
 from pqrun.core.job_fields import (
@@ -20,6 +20,7 @@ from pqrun.input.jobfile.expand import MAX_COMBINATIONS
 from pqrun.input.jobfile.source_text import MAX_FILE_BYTES
 from pqrun.input.jobfile.yaml_tree import MAX_DEPTH, MAX_EXPANDED_NODES
 
+DOCUMENT: Final = Path(__file__).with_name("jobfile.md")
 EXAMPLE: Final = """\
 workers: 4
 defaults: {timeout: 30m, retries: 1}
@@ -46,7 +47,7 @@ jobs:
 _TOP_OF_PAGE: Final = """\
 # The job file
 
-<!-- Made from pqrun/jobfile/keys.py by `python -m pqrun.input.jobfile.page`: change it there. -->
+<!-- Made from pqrun/core/job_fields.py by `python docs/jobfile_page.py`: change it there. -->
 
 A job file says what `pqrun run` is to run. It is YAML or JSON: one document, UTF-8, read whole and checked
 whole before anything starts. `pqrun check FILE` only checks it (and [lists of commands](#a-list-of-commands) too); every mistake is shown at once, each with
@@ -290,4 +291,4 @@ def _table(keys: Iterable[FieldSpec]) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(jobfile_page())
+    DOCUMENT.write_text(jobfile_page(), encoding="utf-8")
