@@ -95,30 +95,30 @@ def simulated_events() -> list[object]:
 
 def facts_at(moment: float, rows: int, events: list[object]) -> TableView:
     """What the table knows at that moment of the night."""
-    board, metrics = LiveTableState(0.0, 0.0), MetricsCollector(0.0)
+    live_state, metrics = LiveTableState(0.0, 0.0), MetricsCollector(0.0)
     past = [event for event in events if event.at <= moment]
-    board.on_events(past)
+    live_state.on_events(past)
     metrics.fold(past)
     most = max_running(rows)
     names = {event.seq: event.spec.id for event in past if type(event).__name__ == "JobAdded"}
-    shows = {key: SHOWS[names[key.seq]] for key in board.running_keys(most) if names[key.seq] in SHOWS}
-    running = board.running(moment, most, shows)
+    shows = {key: SHOWS[names[key.seq]] for key in live_state.running_keys(most) if names[key.seq] in SHOWS}
+    running = live_state.running(moment, most, shows)
     return TableView(
         title="nightly.yaml",
         run="k3f9mw",
         elapsed=moment,
-        total=board.total,
-        complete=board.complete,
-        outcomes=board.outcomes,
+        total=live_state.total,
+        complete=live_state.complete,
+        outcomes=live_state.outcomes,
         metrics=metrics.snapshot(moment),
         workers=WORKERS,
         running=running,
         reserve=len(running),
-        waiting=board.waiting_count,
-        failures=board.failures(moment, max_failures(rows)),
-        limits=board.limits,
-        rate=board.rate.per_second(moment),
-        eta=board.rate.eta(moment, board.unfinished),
+        waiting=live_state.waiting_count,
+        failures=live_state.failures(moment, max_failures(rows)),
+        limits=live_state.limits,
+        rate=live_state.rate.per_second(moment),
+        eta=live_state.rate.eta(moment, live_state.unfinished),
         keys=True,
     )
 

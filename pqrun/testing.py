@@ -178,7 +178,7 @@ def simulate(
         reactor=executor,
         journal=NoJournal(),
         metrics=metrics,
-        teller=story,
+        dispatcher=story,
         machine=machine,
     )
     engine.executor = executor

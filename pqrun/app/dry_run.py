@@ -125,7 +125,7 @@ def dry_run(
         reactor=executor,
         journal=NoJournal(),
         metrics=metrics,
-        teller=executor,
+        dispatcher=executor,
         machine=None,
     )
     engine.executor = executor

@@ -151,27 +151,27 @@ class Run:
             loads=lambda: watch.loads(),
             unread=self.source.unread,
             reactor=self.reactor,
-            warden=self.place.watchdogs,
+            watchdogs=self.place.watchdogs,
         )
         where = record.directory.path if record.directory else None
         began, wall = self.metrics.began, self.clock.wall
         self.reports.begin(
             RunInfo(record.run_id, self.files, self.workers, began, wall, where, self._directory())
         )
-        teller = EventDispatcher(self._listeners(), lambda: self.engine.post())
+        dispatcher = EventDispatcher(self._listeners(), lambda: self.engine.post())
         self.engine = Engine(
             clock=self.clock,
             scheduler=self.scheduler,
             reactor=self.reactor,
             journal=record.journal,
             metrics=self.metrics,
-            teller=teller,
+            dispatcher=dispatcher,
             machine=self.place.machine,
         )
 
         def warn(text: str) -> None:
             self.display.plain.warn(text)
-            teller.wake()
+            dispatcher.wake()
 
         self.slots = slots = self.place.workers(
             self.clock, self.engine, self.workers, warn, lambda key: watch.peak_of(key)
@@ -182,14 +182,14 @@ class Run:
 
         def list_running() -> None:
             self.display.plain.list_running()
-            teller.wake()
+            dispatcher.wake()
 
         self.signals = SignalPolicy(self.reactor, self.clock, suspend=self._suspend, tell=list_running)
         if record.directory is not None:
             self._open_socket()
         for warning in (*self.source.warnings, *self.reports.warnings):
             self.err.say(warning)
-        teller.start()
+        dispatcher.start()
         watch.start()
         self._begun = True
         try:
@@ -209,7 +209,7 @@ class Run:
             self.engine.turn(ask=self.server.look)
             self.server.close(broken=self.engine.broken is not None)
         self.trouble = self.place.close()
-        return self._conclude(teller)
+        return self._conclude(dispatcher)
 
     def _open_socket(self) -> None:
         """Lets others talk to the run, jobs of its own among them."""
@@ -278,7 +278,7 @@ class Run:
             self.display.printer.begin_with(sorted(task.seq for task in self.restart.tasks))
         return listeners
 
-    def _conclude(self, teller: EventDispatcher) -> int:
+    def _conclude(self, dispatcher: EventDispatcher) -> int:
         self.over = self.clock.now()
         if (failure := self.record.failure()) is not None:
             self.engine.fail(failure)
@@ -287,14 +287,14 @@ class Run:
         def last_words() -> None:
             if isinstance(broken, InternalFailure):
                 self.err.say(f"pqrun: {broken}")
-            self.trouble += teller.dropped
-            self.dropped = bool(teller.dropped)
+            self.trouble += dispatcher.dropped
+            self.dropped = bool(dispatcher.dropped)
             self._final_messages()
 
-        teller.finish(last_words)
-        self.signals.wait_for(teller.thread)
-        if teller.failed is not None:
-            raise teller.failed
+        dispatcher.finish(last_words)
+        self.signals.wait_for(dispatcher.thread)
+        if dispatcher.failed is not None:
+            raise dispatcher.failed
         if broken is not None and not isinstance(broken, InternalFailure):
             raise broken
         page, stopped = self.summary, bool(self.scheduler.stopping)
@@ -309,8 +309,8 @@ class Run:
         ending = Ending(exit, self.metrics.snapshot(self.over), self._facts())
         final = self.reports.finish(
             ending,
-            err=None if teller.thread.is_alive() else self.err,
-            untold=teller.undelivered(),
+            err=None if dispatcher.thread.is_alive() else self.err,
+            untold=dispatcher.undelivered(),
             hurry=bool(signal),
             wait=lambda seconds: bool(self.reactor.wait(seconds)),
         )

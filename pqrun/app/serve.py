@@ -111,13 +111,13 @@ class QueueRun(Run):
     def _begin(self) -> None:
         from pqrun.app.maintenance import QueueMaintenance
 
-        self._tidying = tidying = QueueMaintenance(self.record, self.engine, self._keep)
+        self._tidying = maintenance = QueueMaintenance(self.record, self.engine, self._keep)
         tell = self.engine.after_turn
 
         def both(events: Sequence[Event]) -> None:
             if tell is not None:
                 tell(events)
-            tidying.heard(events)
+            maintenance.heard(events)
 
         self.engine.after_turn = both
         self._tell()

@@ -20,23 +20,23 @@ MODULES = {
     "run": "run",
     "each": "each",
     "resume": "run",
-    "check": "jobfiles",
-    "init": "jobfiles",
-    "schema": "jobfiles",
+    "check": "check_init_schema",
+    "init": "check_init_schema",
+    "schema": "check_init_schema",
     "serve": "serve",
-    "add": "control",
-    "ps": "control",
-    "set": "control",
-    "pause": "control",
-    "unpause": "control",
-    "cancel": "control",
-    "wait": "control",
-    "stop": "control",
+    "add": "add",
+    "ps": "ps",
+    "set": "set",
+    "pause": "pause_stop",
+    "unpause": "pause_stop",
+    "cancel": "cancel",
+    "wait": "wait",
+    "stop": "pause_stop",
     "top": "top",
-    "runs": "history",
-    "show": "history",
-    "logs": "history",
-    "prune": "history",
+    "runs": "runs",
+    "show": "runs",
+    "logs": "runs",
+    "prune": "runs",
 }
 """Which module of this package has which command, in the order of the help."""
 
@@ -62,7 +62,7 @@ class LazyGroup(TyperGroup):
         """The command of that name, loaded now."""
         if cmd_name not in MODULES:
             return None
-        module = import_module(f"pqrun.cli.{MODULES[cmd_name]}")
+        module = import_module(f"pqrun.cli.commands.{MODULES[cmd_name]}")
         alone = copy(module.app)  # building a command takes milliseconds: not those beside it
         alone.registered_commands = [info for info in alone.registered_commands if info.name == cmd_name]
         return typer.main.get_command(alone)

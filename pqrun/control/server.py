@@ -47,11 +47,11 @@ class ControlServer:
     """Listens at a path, for who holds the run's lock. `desk` makes what answers; `now` tells the time."""
 
     def __init__(
-        self, path: str, reactor: Reactor, desk: Callable[[], RequestHandler], now: Callable[[], float]
+        self, path: str, reactor: Reactor, handler: Callable[[], RequestHandler], now: Callable[[], float]
     ) -> None:
         self.path = path
         self._reactor = reactor
-        self._make_desk = desk
+        self._make_desk = handler
         self._now = now
         self._service: ClientService | None = None
         self._deaf_until = -inf
@@ -156,7 +156,7 @@ def _identity(path: str) -> tuple[int, int] | None:
 MAX_CLIENTS = 64
 MAX_WAITING_CLIENTS = 60
 IDLE, STUCK = 1.0, 10.0
-LINGER_SECONDS = 0.5
+HANG_UP_DELAY_SECONDS = 0.5
 IN_TURN = ("add", "set", "cancel")
 _TELLING = (ev.JobEnded, ev.AttemptSubmitted, ev.JobRemoved, ev.JobAdded, ev.RunStopping)
 
@@ -164,9 +164,9 @@ _TELLING = (ev.JobEnded, ev.AttemptSubmitted, ev.JobRemoved, ev.JobAdded, ev.Run
 class ClientService:
     """Keeps the connections, and has the desk do what they ask; `now` tells the time."""
 
-    def __init__(self, reactor: Reactor, desk: RequestHandler, now: Callable[[], float]) -> None:
+    def __init__(self, reactor: Reactor, handler: RequestHandler, now: Callable[[], float]) -> None:
         self._reactor = reactor
-        self._desk = desk
+        self._desk = handler
         self._now = now
         self._clients: list[ClientConnection] = []
         self._todo: deque[tuple[ClientConnection, ClientRequest | IncrementalAnswer]] = deque()
@@ -338,7 +338,7 @@ class ClientService:
 
     def _linger(self) -> None:
         """Lets clients take what they are being sent, for a moment."""
-        end = self._now() + LINGER_SECONDS
+        end = self._now() + HANG_UP_DELAY_SECONDS
         while (sending := [c for c in self._clients if c.sending]) and self._now() < end:
             poll = select.poll()
             for client in sending:

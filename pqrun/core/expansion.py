@@ -34,7 +34,7 @@ class ValueTooLong(Exception):
         self.name = name
 
 
-class Template(str):
+class EnvTemplate(str):
     """A value in which variables are to be expanded; `place` is where it stands in its file."""
 
     place: object = None
@@ -67,13 +67,13 @@ def layered(below: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:
     """
     both = {**below, **own}
     for name, value in own.items():
-        if type(value) is Template and name in below and name in references(value):
+        if type(value) is EnvTemplate and name in below and name in references(value):
             both[name] = _over(name, value, below[name])
     return both
 
 
-def _over(name: str, template: Template, below: str) -> Template:
-    if type(below) is Template:
+def _over(name: str, template: EnvTemplate, below: str) -> EnvTemplate:
+    if type(below) is EnvTemplate:
         inner = _REFERENCE.sub(lambda found: found[0] if found[3] else f"${{{found[1] or found[2]}}}", below)
     else:
         inner = below.replace("$", "$$")
@@ -81,7 +81,7 @@ def _over(name: str, template: Template, below: str) -> Template:
         text = _substituted(name, template, lambda one: inner if one == name else f"${{{one}}}", dollar="$$")
     except ValueTooLong as error:
         raise UserError(f"env: {error}") from None
-    found = Template(text)
+    found = EnvTemplate(text)
     found.place = template.place
     return found
 
@@ -89,13 +89,13 @@ def _over(name: str, template: Template, below: str) -> Template:
 def split_templates(variables: Mapping[str, str]) -> tuple[Pairs, tuple[str, ...]]:
     """The variables as plain texts, and the names of those that are templates."""
     pairs = tuple((name, str(value)) for name, value in variables.items())
-    return pairs, tuple(name for name, value in variables.items() if type(value) is Template)
+    return pairs, tuple(name for name, value in variables.items() if type(value) is EnvTemplate)
 
 
 def join_templates(pairs: Pairs, expand: Iterable[str]) -> dict[str, str]:
     """The reverse of `apart`."""
     names = frozenset(expand)
-    return {name: Template(value) if name in names else value for name, value in pairs}
+    return {name: EnvTemplate(value) if name in names else value for name, value in pairs}
 
 
 def expanded(pairs: Pairs, expand: Iterable[str], outside: Callable[[str], str | None]) -> Pairs:

@@ -233,13 +233,13 @@ class Scheduler:
 
     # What follows from it
 
-    def decide(self, now: float, capacity: int, bearing: Headroom = UNLIMITED) -> Decision:
+    def decide(self, now: float, capacity: int, headroom: Headroom = UNLIMITED) -> Decision:
         """What has happened since the last decision, and what is to be done now."""
         if now >= self._deadline:
             self.stop("deadline", now)
         self._fire_timers(now)
         held = "stopping" if self.stopping else "paused" if self.paused else self.maintenance
-        self._starts.start_ready(now, capacity, bearing, held and f"the run is {held}")
+        self._starts.start_ready(now, capacity, headroom, held and f"the run is {held}")
         decision = Decision(self._log.events.copy(), self._log.acts.copy())
         self._log.events.clear()
         self._log.acts.clear()

@@ -198,7 +198,7 @@ class StartPolicy:
         self._backlog = backlog
         self._told: set[str] = set()
 
-    def start_ready(self, now: float, capacity: int, bearing: Headroom, held: str = "") -> None:
+    def start_ready(self, now: float, capacity: int, headroom: Headroom, held: str = "") -> None:
         """Starts all that may start, nothing if the run is `held`."""
         slots = self._usable_slots(capacity, now)
         ready, running = self._ready, self._running
@@ -207,8 +207,8 @@ class StartPolicy:
             return
         self.hold_reason, self.next_start_at = "", inf
         while slots > running.used and len(ready):
-            if why := self._closed(now, bearing):
-                self._hold(why, bearing, now)
+            if why := self._closed(now, headroom):
+                self._hold(why, headroom, now)
                 break
             task = ready.take(slots, slots - running.used)
             if task is None:
@@ -229,20 +229,20 @@ class StartPolicy:
             self.slots = slots
         return slots
 
-    def _closed(self, now: float, bearing: Headroom) -> str:
+    def _closed(self, now: float, headroom: Headroom) -> str:
         """Why not even one may start now."""
         if self.ceiling.closed(now):
             self.next_start_at = self.ceiling.next_start_at
             return "the machine has no room for another process"
-        if len(self._running.tasks) >= bearing.max_attempts:
-            return bearing.why
+        if len(self._running.tasks) >= headroom.max_attempts:
+            return headroom.why
         if self._pace.next_start_at > now:
             self.next_start_at = self._pace.next_start_at
             return self._pace.why
         return ""
 
-    def _hold(self, why: str, bearing: Headroom, now: float) -> None:
+    def _hold(self, why: str, headroom: Headroom, now: float) -> None:
         self.hold_reason = why
-        if why == bearing.why and bearing.option not in ("", *self._told):
-            self._told.add(bearing.option)
+        if why == headroom.why and headroom.option not in ("", *self._told):
+            self._told.add(headroom.option)
             self._log.events.append(ev.StartsHeld(now, why))

@@ -83,7 +83,7 @@ class Engine:
         reactor: Waker,
         journal: EventJournal,
         metrics: MetricsCollector,
-        teller: EventSink,
+        dispatcher: EventSink,
         machine: LoadLimit | None = None,
     ) -> None:
         self.broken: BaseException | None = None
@@ -93,7 +93,7 @@ class Engine:
         self._scheduler = scheduler
         self._reactor = reactor
         self._journal = journal
-        self._dispatcher = teller
+        self._dispatcher = dispatcher
         self._load_limit = machine or NoLoadLimit()
         self._inbox: deque[ExecutorNotice] = deque()
         self._lock = Lock()
@@ -172,12 +172,12 @@ class Engine:
         finally:
             while self._inbox:
                 scheduler.observe(self._inbox.popleft(), now)
-            bearing = (
+            headroom = (
                 OUTPUT_BLOCKED
                 if self._dispatcher.backlogged
                 else self._load_limit.headroom(now, scheduler.running)
             )
-            decision = scheduler.decide(now, self.executor.capacity(), bearing)
+            decision = scheduler.decide(now, self.executor.capacity(), headroom)
             if decision.events:
                 self._journal.record(decision.events)
             for act in decision.acts:

@@ -52,9 +52,9 @@ class Subscribers:
         """From now on it hears everything, in order; answers the function that ends it."""
         with self._lock:
             if self._dispatcher is None:
-                teller = EventDispatcher([self], self._caught_up)
-                teller.start()
-                self._dispatcher = teller
+                dispatcher = EventDispatcher([self], self._caught_up)
+                dispatcher.start()
+                self._dispatcher = dispatcher
             self._observers.append(listener)
         return lambda: self._drop(listener)
 
@@ -96,7 +96,7 @@ class Subscribers:
 
 Answer = TypeVar("Answer")
 SHUTDOWN_FLUSH_TIMEOUT_SECONDS = 2.0
-PATIENCE_SECONDS = 60.0  # a program may itself make room for a thread or a process meanwhile
+STARVED_TIMEOUT_SECONDS = 60.0  # a program may itself make room for a thread or a process meanwhile
 
 
 class QueueRuntime:
@@ -113,7 +113,7 @@ class QueueRuntime:
         self._lock = Lock()
         self.undone: list[Job[Any]] = []
         self._process = os.getpid()
-        self.scheduler = Scheduler(max_queue=config.max_queue_size, patience=PATIENCE_SECONDS)
+        self.scheduler = Scheduler(max_queue=config.max_queue_size, patience=STARVED_TIMEOUT_SECONDS)
         self.scheduler.graph.remembers_ended = 0
         self.subscribers = Subscribers(lambda: self.engine.post())
         self.engine = Engine(
@@ -122,7 +122,7 @@ class QueueRuntime:
             reactor=ThreadWaker(),
             journal=NoJournal(),
             metrics=(MetricsCollector if config.enable_metrics else _NoMetrics)(self.clock.now()),
-            teller=self.subscribers,
+            dispatcher=self.subscribers,
         )
         self._calls = CallContext(handler, self.clock, self.engine, at_once=False)
         self._slots = ThreadPoolExecutor(config.max_workers, self._begin, self.engine, self.engine.fail)
@@ -150,8 +150,8 @@ class QueueRuntime:
     @property
     def threads(self) -> list[Thread]:
         """All of its own; who waits for a queue in one of these waits for himself."""
-        teller = self.subscribers.thread
-        return [self.thread, *self._slots.threads, *([teller] if teller else [])]
+        dispatcher = self.subscribers.thread
+        return [self.thread, *self._slots.threads, *([dispatcher] if dispatcher else [])]
 
     def ask(self, ask: Callable[[Scheduler, float], Answer]) -> Answer:
         """Has the engine do that in a turn; what it raises is raised here, and breaks nothing."""

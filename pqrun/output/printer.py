@@ -199,25 +199,25 @@ class OutputPrinter:
         self, seq: int, stream: Stream, start: int, end: int, *, ended: ev.AttemptEnded | None = None
     ) -> None:
         """Bytes of one stream to where they go; from a file to a file or pipe by the kernel."""
-        outlet, screen = self._outlets[stream.number], self._screen[stream.number]
-        if start >= end or outlet.gone or (screen and self.hidden()):
+        writer, screen = self._outlets[stream.number], self._screen[stream.number]
+        if start >= end or writer.gone or (screen and self.hidden()):
             return
         tag = self._tag(seq)
         fence = self._fence(seq, stream, start, end, tag, ended)
         if fence.before:
-            outlet.write(fence.before)
+            writer.write(fence.before)
         if not tag and not screen:
-            outlet.copy_from(lambda fd: stream.copy_to(fd, start, end))
+            writer.copy_from(lambda fd: stream.copy_to(fd, start, end))
         else:
             for piece, begins in pieces_of_lines(stream.pieces(start, end)):
                 lines = for_screen(piece) if screen else piece
-                outlet.write(tagged(lines, tag, begins=begins) if tag else lines)
+                writer.write(tagged(lines, tag, begins=begins) if tag else lines)
         # Else the next job's first line would begin behind this one's tag.
         must_end = tag or screen or fence.after or self._fences.whole_lines
         if must_end and b"".join(stream.pieces(end - 1, end)) != b"\n":
-            outlet.write(b"\n")
+            writer.write(b"\n")
         if fence.after:
-            outlet.write(fence.after)
+            writer.write(fence.after)
 
     def _tag(self, seq: int) -> bytes:
         if not self._style.tag:

@@ -73,7 +73,7 @@ class ReportedCases:
         tail: int,
         tried: Callable[[JobRow, ev.AttemptEnded, ReportedCase], None] | None = None,
     ) -> None:
-        self.ledger = JobTable()
+        self.table = JobTable()
         self._ended = ended
         self._again = again
         self._tried = tried
@@ -82,7 +82,7 @@ class ReportedCases:
 
     def hear(self, events: Iterable[ev.Event]) -> None:
         """Takes in what happened, in order."""
-        rows = self.ledger.rows
+        rows = self.table.rows
         for event in events:
             match event:
                 case ev.JobReopened(seq=seq, spec=spec):
@@ -94,7 +94,7 @@ class ReportedCases:
                     continue
                 case ev.StatusReported() | ev.OutputGrew():
                     continue
-            self.ledger.on_events((event,))
+            self.table.on_events((event,))
             match event:
                 case ev.AttemptEnded(seq=seq, counted=counted, output=output):
                     self._attempt_ended(rows[seq], event, counted, output)
@@ -105,7 +105,7 @@ class ReportedCases:
     def rest(self, *, live: bool = False) -> list[ReportedCase]:
         """The jobs that have not ended; what runs in a run that is over was interrupted."""
         cases = []
-        for row in self.ledger.rows.values():
+        for row in self.table.rows.values():
             if row.state == "running" and not live:
                 row.state = str(Outcome.INTERRUPTED)
                 row.message = row.message or "pqrun ended while it ran"

@@ -67,7 +67,7 @@ class RunDigest:
     @property
     def stopped(self) -> str:
         """Why the run was stopped, if it was."""
-        return self._cases.ledger.stopped
+        return self._cases.table.stopped
 
     @property
     def ended(self) -> int:

@@ -67,7 +67,7 @@ class JUnitReport:
 
     def finish(self, ending: Ending) -> None:
         """Adds what never ended, and writes the file."""
-        why = self._cases.ledger.stopped or "the run ended"
+        why = self._cases.table.stopped or "the run ended"
         for case in self._cases.rest(live=ending.live):
             if case.verdict == "left":
                 running = case.row.state == "running"

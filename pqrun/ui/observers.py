@@ -120,7 +120,7 @@ class RunDisplay:
         loads: Callable[[], Mapping[AttemptId, JobUsage]],
         unread: Callable[[], Sequence[int]],
         reactor: Reactor,
-        warden: WatchdogSupervisor | None,
+        watchdogs: WatchdogSupervisor | None,
     ) -> None:
         """Prepares the live table, if there is to be one: only then is what it needs loaded.
 
@@ -135,9 +135,9 @@ class RunDisplay:
         from pqrun.ui.live.state import JobPreviews, LiveTableState
         from pqrun.ui.live.table import LiveTable
 
-        if warden is None:
-            warden = self._warden = guard_terminal()
-        keep = warden.keep_terminal
+        if watchdogs is None:
+            watchdogs = self._warden = guard_terminal()
+        keep = watchdogs.keep_terminal
         typed = Typed(unread)
         screen = BottomLines(
             self.err,
@@ -166,9 +166,9 @@ class RunDisplay:
             loads=loads if is_possible() else None,
             typed=typed.here,
         )
-        for outlet in (self.out, self.err):
-            if outlet.is_terminal:
-                outlet.before_write = screen.step_aside
+        for writer in (self.out, self.err):
+            if writer.is_terminal:
+                writer.before_write = screen.step_aside
         if self.printer is not None:
             self.printer.hidden = lambda: live.output_hidden
         reactor.add(keys)

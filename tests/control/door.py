@@ -66,17 +66,17 @@ class Door:
             reactor=self.reactor,
             journal=journal or NoJournal(),
             metrics=MetricsCollector(),
-            teller=self.story,
+            dispatcher=self.story,
         )
         self.engine.executor = self.slots
         self.slots.engine = self.engine
-        self.server = ControlServer(self.path, self.reactor, self.desk, self.clock.now)
+        self.server = ControlServer(self.path, self.reactor, self.handler, self.clock.now)
         self.engine.after_turn = self.on_events
         self.endless = endless
         self.defaults = defaults
         self.turns = 0
 
-    def desk(self) -> RequestHandler:
+    def handler(self) -> RequestHandler:
         return RequestHandler(
             facts=lambda: {"id": "here"},
             metrics=Metrics,

@@ -83,13 +83,13 @@ class World:
             self.fate,
             asks=asks,
         )
-        desk = RequestHandler(
+        handler = RequestHandler(
             facts=dict,
             metrics=Metrics,
             resize=lambda slots: setattr(executor, "slots", slots),
             output_of=lambda _key: None,
         )
-        executor.service = ClientService(executor, desk, executor.clock.now)
+        executor.service = ClientService(executor, handler, executor.clock.now)
         return executor
 
     def fate(self, _attempt) -> Fate:
@@ -234,7 +234,7 @@ class World:
             reactor=executor,
             journal=NoJournal(),
             metrics=metrics,
-            teller=self.story,
+            dispatcher=self.story,
         )
         engine.executor = executor
         executor.engine = engine

@@ -168,15 +168,15 @@ def test_a_live_queue_goes_on_in_its_shortened_journal(tmp_path):
     journal = JournalWriter(run.journal, FakeClock())
     journal.start(HEADER)
     engine = Engine()
-    tidying = QueueMaintenance(Record(run, journal), engine, keep=10)
-    tidying._worth = 100
+    maintenance = QueueMaintenance(Record(run, journal), engine, keep=10)
+    maintenance._worth = 100
     outputs(run, *range(1, 600))
     for seq in range(1, 1001):
         events = [*job(seq), *(over(seq) if seq % 100 else [])]
         engine.turn(ask=lambda _scheduler, _now, events=events: journal.record(events))
-        tidying.heard(events)
+        maintenance.heard(events)
         if seq % 250 == 0:
-            tidying.close()
+            maintenance.close()
     journal.record(job(1001))
     journal.close()
     found = recover(run)

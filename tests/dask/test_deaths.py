@@ -64,17 +64,17 @@ def test_a_killed_worker_takes_its_jobs_with_it_and_is_missed_at_once(fragile, p
 def test_what_a_guardian_was_not_told_of_yet_is_killed_at_once_too():
     from pqrun.executors.dask.worker_plugin import WorkerWatchdog
 
-    guardian = WorkerWatchdog(b"mark-of-this-test", lambda start, instead_of=0: start())
-    guardian.spawn()
+    watchdogs = WorkerWatchdog(b"mark-of-this-test", lambda start, instead_of=0: start())
+    watchdogs.spawn()
     command = "trap '' TERM; echo; sleep 1000; :"
     with subprocess.Popen(
         command, shell=True, env={"SIGN": "mark-of-this-test"}, stdout=subprocess.PIPE, start_new_session=True
     ) as job:
         job.stdout.readline()
-        for watchdog in guardian.watchdogs:
+        for watchdog in watchdogs.watchdogs:
             os.close(watchdog.pipe)  # as the death of its worker does
         assert job.wait(2.5) == -signal.SIGKILL
-    for watchdog in guardian.watchdogs:
+    for watchdog in watchdogs.watchdogs:
         os.waitpid(watchdog.pid, 0)
 
 

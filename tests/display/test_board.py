@@ -39,42 +39,42 @@ def night(seed):
 
 @pytest.mark.parametrize("seed", range(6))
 def test_it_agrees_with_the_metrics_after_every_event(seed):
-    board, metrics = LiveTableState(0.0, 0.0), MetricsCollector(0.0)
+    live_state, metrics = LiveTableState(0.0, 0.0), MetricsCollector(0.0)
     for event in night(seed):
-        board.on_events([event])
+        live_state.on_events([event])
         metrics.fold([event])
         now = metrics.snapshot(event.at)
-        assert board.running_count == now.active_workers
-        assert board.outcomes == metrics.outcomes
-        assert board.total == metrics.added
-        assert board.unfinished == metrics.added - metrics.ended
-        shown = board.failures(event.at, MAX_FAILURES_KEPT)
+        assert live_state.running_count == now.active_workers
+        assert live_state.outcomes == metrics.outcomes
+        assert live_state.total == metrics.added
+        assert live_state.unfinished == metrics.added - metrics.ended
+        shown = live_state.failures(event.at, MAX_FAILURES_KEPT)
         assert len(shown) <= MAX_FAILURES_KEPT
         assert list(shown) == sorted(shown, key=lambda failure: failure.ago)
-    assert board.running_count == board.waiting_count == board.unfinished == 0
+    assert live_state.running_count == live_state.waiting_count == live_state.unfinished == 0
 
 
 def test_final_failures_come_before_those_that_will_be_tried_again():
-    board = LiveTableState(0.0, 0.0)
-    board.on_events(night(1))
-    many = board.failures(1000.0, 100)
+    live_state = LiveTableState(0.0, 0.0)
+    live_state.on_events(night(1))
+    many = live_state.failures(1000.0, 100)
     final = [failure for failure in many if failure.final]
-    assert board.failures(1000.0, len(final)) == tuple(final)
+    assert live_state.failures(1000.0, len(final)) == tuple(final)
     assert len(many) > len(final)
     assert any(failure.line == f"went wrong {failure.seq}" for failure in many)
 
 
 def test_what_failed_before_a_crash_is_known_but_not_how_that_ended():
-    board = LiveTableState(0.0, 0.0)
-    board.replay(
+    live_state = LiveTableState(0.0, 0.0)
+    live_state.replay(
         [*night(2), ev.RunPaused(99.0, True, "key"), ev.RunStopping(99.0, "signal SIGINT", drain=False)]
     )
-    assert (board.state, board.complete) == ("", False)
-    failed = board.outcomes[Outcome.FAILED]
+    assert (live_state.state, live_state.complete) == ("", False)
+    failed = live_state.outcomes[Outcome.FAILED]
     assert failed > 0
-    board.on_events([ev.JobReopened(100.0, 1, Outcome.FAILED, JobSpec("job-0", Command("true")))])
-    assert board.outcomes[Outcome.FAILED] == failed - 1
-    assert board.unfinished == 1
+    live_state.on_events([ev.JobReopened(100.0, 1, Outcome.FAILED, JobSpec("job-0", Command("true")))])
+    assert live_state.outcomes[Outcome.FAILED] == failed - 1
+    assert live_state.unfinished == 1
 
 
 class Output:
@@ -98,19 +98,19 @@ class Output:
 
 def test_a_running_job_is_read_only_when_it_has_printed_more(tmp_path):
     output, key = Output(), AttemptId(1, 1)
-    glimpses = JobPreviews({key: output}.get, lambda key: str(tmp_path / f"report{key.seq}"))
-    assert glimpses.at([key]) == {}
+    previews = JobPreviews({key: output}.get, lambda key: str(tmp_path / f"report{key.seq}"))
+    assert previews.at([key]) == {}
     output.out.data = b"one\n"
-    assert glimpses.at([key])[key].line == "one"
-    assert glimpses.at([key])[key].line == "one"
+    assert previews.at([key])[key].line == "one"
+    assert previews.at([key])[key].line == "one"
     assert output.out.reads == 1
     output.err.data = b"\x1b[31mbad\x1b[0m \x1b[2J"
-    assert glimpses.at([key])[key].line == "bad"
+    assert previews.at([key])[key].line == "bad"
     (tmp_path / "report1").write_text("status=\x1b]0;t\x07step [/x] 1\nprogress=25%\n")
-    seen = glimpses.at([key])[key]
+    seen = previews.at([key])[key]
     assert (seen.status, seen.progress, seen.line) == ("step [/x] 1", 0.25, "bad")
-    assert glimpses.at([]) == {}
-    assert glimpses.at([AttemptId(2, 1)]) == {}
+    assert previews.at([]) == {}
+    assert previews.at([AttemptId(2, 1)]) == {}
 
 
 def test_a_job_that_ends_while_it_is_looked_at_does_no_harm(tmp_path):
@@ -125,9 +125,11 @@ def test_a_job_that_ends_while_it_is_looked_at_does_no_harm(tmp_path):
 
 
 def test_memory_follows_the_unfinished_jobs():
-    board = LiveTableState(0.0, 0.0)
-    board.on_events(night(3))
+    live_state = LiveTableState(0.0, 0.0)
+    live_state.on_events(night(3))
     sizes = [
-        len(v) for v in vars(board).values() if isinstance(v, dict | set | deque) and v is not board._folds
+        len(v)
+        for v in vars(live_state).values()
+        if isinstance(v, dict | set | deque) and v is not live_state._folds
     ]
     assert max(sizes) <= max(MAX_FAILURES_KEPT, len(Outcome))

@@ -19,7 +19,7 @@ def failing(call, error, monkeypatch):
 
 
 @pytest.fixture
-def outlet(tmp_path):
+def writer(tmp_path):
     fd = os.open(tmp_path / "out", os.O_RDWR | os.O_CREAT)
     yield StreamWriter(fd, "standard output")
     os.close(fd)
@@ -34,21 +34,21 @@ def printed(tmp_path):
     return stream
 
 
-def test_a_disk_that_fails_is_told_and_only_a_terminal_hangs_up(outlet, monkeypatch):
+def test_a_disk_that_fails_is_told_and_only_a_terminal_hangs_up(writer, monkeypatch):
     failing("write", errno.EIO, monkeypatch)
-    outlet.say("hello")
-    assert outlet.failure == "cannot write to standard output: Input/output error"
+    writer.say("hello")
+    assert writer.failure == "cannot write to standard output: Input/output error"
 
 
-def test_a_copy_that_the_kernel_fails_at_is_made_by_hand(outlet, printed, monkeypatch):
+def test_a_copy_that_the_kernel_fails_at_is_made_by_hand(writer, printed, monkeypatch):
     failing("sendfile", errno.EIO, monkeypatch)
-    outlet.copy_from(printed.copy_to)
-    assert outlet.failure == ""
-    assert os.pread(outlet.fd, 200_000, 0) == b"x" * 100_000
+    writer.copy_from(printed.copy_to)
+    assert writer.failure == ""
+    assert os.pread(writer.fd, 200_000, 0) == b"x" * 100_000
 
 
-def test_output_that_can_not_be_read_back_is_no_fault_of_stdout(outlet, printed, monkeypatch):
+def test_output_that_can_not_be_read_back_is_no_fault_of_stdout(writer, printed, monkeypatch):
     failing("sendfile", errno.EIO, monkeypatch)
     failing("pread", errno.EIO, monkeypatch)
-    outlet.copy_from(printed.copy_to)
-    assert outlet.failure == "cannot read what a job has printed to show it: Input/output error"
+    writer.copy_from(printed.copy_to)
+    assert writer.failure == "cannot read what a job has printed to show it: Input/output error"

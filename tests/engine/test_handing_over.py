@@ -63,7 +63,7 @@ def engine(around, scheduler):
         reactor=around,
         journal=around,
         metrics=MetricsCollector(),
-        teller=around,
+        dispatcher=around,
     )
     engine.executor = around
     engine.turn(ask=lambda s, now: s.add([JobSpec(f"j{n}", None) for n in range(4)], now))

@@ -52,36 +52,36 @@ def telling():
 
     def begin(*listeners, release=None):
         counted = SimpleNamespace(times=0)
-        teller = EventDispatcher(listeners, lambda: setattr(counted, "times", counted.times + 1))
-        teller.counted = counted
-        tellers.append(teller)
+        dispatcher = EventDispatcher(listeners, lambda: setattr(counted, "times", counted.times + 1))
+        dispatcher.counted = counted
+        tellers.append(dispatcher)
         releases.append(release)
-        teller.start()
-        return teller
+        dispatcher.start()
+        return dispatcher
 
     yield begin
-    for teller, release in zip(tellers, releases, strict=True):
+    for dispatcher, release in zip(tellers, releases, strict=True):
         if release is not None:
             release.set()
-        assert teller.close(10)
+        assert dispatcher.close(10)
 
 
 def test_every_listener_hears_everything_in_order_and_is_closed_at_the_end(telling):
     one, two = Keeper(), Keeper()
-    teller = telling(one, two)
+    dispatcher = telling(one, two)
     for at in range(100):
-        teller.put(some(3, at))
-    assert teller.close(10)
+        dispatcher.put(some(3, at))
+    assert dispatcher.close(10)
     assert one.heard == two.heard == [event for at in range(100) for event in some(3, at)]
     assert one.closed and two.closed
 
 
 def test_a_listener_that_raises_is_dropped_and_reported_and_the_others_hear_on(telling, capfd):
     bad, good = Keeper(fails=KeyError("seq 7")), Keeper()
-    teller = telling(bad, good)
-    teller.put(some(1))
-    teller.put(some(2))
-    assert teller.close(10)
+    dispatcher = telling(bad, good)
+    dispatcher.put(some(1))
+    dispatcher.put(some(2))
+    assert dispatcher.close(10)
     assert len(good.heard) == 3 and not bad.closed
     told = capfd.readouterr().err
     assert "Keeper failed and was dropped; the run goes on" in told and "seq 7" in told
@@ -90,20 +90,20 @@ def test_a_listener_that_raises_is_dropped_and_reported_and_the_others_hear_on(t
 
 def test_putting_never_waits_for_a_listener_that_is_stuck(telling):
     release = Flag()
-    teller = telling(Keeper(stuck=release), release=release)
+    dispatcher = telling(Keeper(stuck=release), release=release)
     for at in range(1000):
-        teller.put(some(1, at))
-    assert not teller.backlogged
+        dispatcher.put(some(1, at))
+    assert not dispatcher.backlogged
 
 
 def test_closing_gives_up_after_its_time_when_a_listener_is_stuck(telling):
     release = Flag()
     stuck = Keeper(stuck=release)
-    teller = telling(stuck, release=release)
-    teller.put(some(1))
-    assert teller.close(0.05) is False
+    dispatcher = telling(stuck, release=release)
+    dispatcher.put(some(1))
+    assert dispatcher.close(0.05) is False
     release.set()
-    assert teller.close(10) is True
+    assert dispatcher.close(10) is True
     assert stuck.closed
 
 
@@ -117,14 +117,14 @@ def test_closing_gives_up_after_its_time_when_a_listener_is_stuck(telling):
 )
 def test_with_too_much_untold_it_is_behind_and_says_once_when_it_has_caught_up(telling, until, too_much):
     release = Flag()
-    teller = telling(Keeper(stuck=release), release=release)
+    dispatcher = telling(Keeper(stuck=release), release=release)
     for batch in too_much:
-        teller.put(batch)
-    assert teller.backlogged and teller.counted.times == 0
+        dispatcher.put(batch)
+    assert dispatcher.backlogged and dispatcher.counted.times == 0
     release.set()
-    until(lambda: not teller.backlogged)
-    until(lambda: teller.counted.times == 1)
-    assert teller.close(10) and teller.counted.times == 1
+    until(lambda: not dispatcher.backlogged)
+    until(lambda: dispatcher.counted.times == 1)
+    assert dispatcher.close(10) and dispatcher.counted.times == 1
 
 
 def test_being_behind_never_ends_without_a_word(telling, until, monkeypatch):
@@ -141,17 +141,17 @@ def test_being_behind_never_ends_without_a_word(telling, until, monkeypatch):
         def close(self):
             pass
 
-    teller = telling(Stepper(), release=steps[3])
+    dispatcher = telling(Stepper(), release=steps[3])
     for _ in range(3):
-        teller.put(some(4))
-    assert teller.backlogged
+        dispatcher.put(some(4))
+    assert dispatcher.backlogged
     steps[0].set()
     until(lambda: len(heard) == 1)
-    teller.put(some(1))  # 9 untold: fewer than too much, more than half of it
+    dispatcher.put(some(1))  # 9 untold: fewer than too much, more than half of it
     for step in steps:
         step.set()
-    until(lambda: len(heard) == 4 and not teller.backlogged)
-    until(lambda: teller.counted.times == 1)
+    until(lambda: len(heard) == 4 and not dispatcher.backlogged)
+    until(lambda: dispatcher.counted.times == 1)
 
 
 def test_what_a_listener_does_while_nothing_happens_is_done_when_it_wants(telling, until):
@@ -173,9 +173,9 @@ def test_a_tick_that_raises_drops_its_listener_only(telling, until, capfd):
             raise RuntimeError("no screen")
 
     good = Keeper()
-    teller = telling(Bad(), good)
-    teller.put(some(1))
-    assert teller.close(10)
+    dispatcher = telling(Bad(), good)
+    dispatcher.put(some(1))
+    assert dispatcher.close(10)
     assert good.heard and "Bad failed and was dropped" in capfd.readouterr().err
 
 
@@ -188,32 +188,32 @@ def test_when_woken_it_asks_at_once_although_nobody_wanted_that_yet(telling, unt
             return 3600.0
 
     ticker = Ticker()
-    teller = telling(ticker)
+    dispatcher = telling(ticker)
     until(lambda: ticker.ticks == 1)
-    teller.wake()
+    dispatcher.wake()
     until(lambda: ticker.ticks == 2)
 
 
 def test_a_listener_that_the_machine_refuses_something_is_dropped_without_a_traceback(telling, capfd):
     bad, good = Keeper(fails=OSError(errno.EMFILE, "Too many open files")), Keeper()
-    teller = telling(bad, good)
-    teller.put(some(1))
-    assert teller.close(10)
-    assert teller.dropped == ["Keeper: cannot go on: Too many open files; see `ulimit -n`"]
+    dispatcher = telling(bad, good)
+    dispatcher.put(some(1))
+    assert dispatcher.close(10)
+    assert dispatcher.dropped == ["Keeper: cannot go on: Too many open files; see `ulimit -n`"]
     assert good.heard and capfd.readouterr() == ("", "")
 
 
 def test_the_last_words_are_said_by_the_same_thread_after_all_else(telling):
     keeper, said = Keeper(), []
-    teller = telling(keeper)
-    teller.put(some(2))
-    teller.finish(lambda: said.append((current_thread(), list(keeper.heard), keeper.closed)))
-    teller.thread.join(10)
-    assert said == [(teller.thread, some(2), True)]
+    dispatcher = telling(keeper)
+    dispatcher.put(some(2))
+    dispatcher.finish(lambda: said.append((current_thread(), list(keeper.heard), keeper.closed)))
+    dispatcher.thread.join(10)
+    assert said == [(dispatcher.thread, some(2), True)]
 
 
 def test_what_the_last_words_raise_is_kept_for_who_waits(telling):
-    teller = telling(Keeper())
-    teller.finish(lambda: 1 / 0)
-    teller.thread.join(10)
-    assert isinstance(teller.failed, ZeroDivisionError)
+    dispatcher = telling(Keeper())
+    dispatcher.finish(lambda: 1 / 0)
+    dispatcher.thread.join(10)
+    assert isinstance(dispatcher.failed, ZeroDivisionError)

@@ -83,7 +83,7 @@ def engine(clock, parts, scheduler):
         reactor=parts,
         journal=parts,
         metrics=MetricsCollector(),
-        teller=parts,
+        dispatcher=parts,
     )
     engine.executor = parts
     return engine

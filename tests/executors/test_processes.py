@@ -70,14 +70,14 @@ def test_a_list_of_children_that_the_kernel_can_not_make_is_searched_for(monkeyp
 
 
 def test_a_sweep_that_can_not_see_the_children_is_not_calm(monkeypatch):
-    containment = ProcessCleanup(b"/mark.", b"/mark-kept.")
+    cleanup = ProcessCleanup(b"/mark.", b"/mark-kept.")
 
     def no_descriptor():
         raise OSError(errno.EMFILE, "Too many open files")
 
-    monkeypatch.setattr(containment._children, "read", no_descriptor)
-    assert not containment._is_calm()
-    assert containment._scan() == ([], False)
+    monkeypatch.setattr(cleanup._children, "read", no_descriptor)
+    assert not cleanup._is_calm()
+    assert cleanup._scan() == ([], False)
 
 
 def test_the_watch_over_a_killed_run_goes_on_when_the_processes_can_not_be_listed(monkeypatch, sleeper):

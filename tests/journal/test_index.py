@@ -23,14 +23,14 @@ from .records import BEGAN, Record, random_story
 
 def told_live(record):
     """Jobs and numbers by the ledger and the metrics, from the same events."""
-    ledger, metrics = JobTable(), MetricsCollector(BEGAN)
+    table, metrics = JobTable(), MetricsCollector(BEGAN)
     for line in JournalReader(str(record.journal)):
         if "pqrun" in line or line["e"] in ("resume", "close"):
             continue
         events = decode(line, lambda *_: None)
-        ledger.on_events(events)
+        table.on_events(events)
         metrics.fold(events)
-    rows = sorted(ledger.rows.values(), key=lambda row: row.seq)
+    rows = sorted(table.rows.values(), key=lambda row: row.seq)
     return [job_entry(row, float) for row in rows], numbers(metrics.snapshot())
 
 

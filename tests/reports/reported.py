@@ -172,8 +172,8 @@ def play(directory, cell, *, outputs=None, settings=None, environment=None, bega
     never = {n for n, (_, exits, _) in enumerate(cell.jobs, 1) if isinstance(exits[0], NotStarted)}
     story = simulate(scheduler, executor, Told(reports, outputs or {}, logs, never))
 
-    ledger, metrics, page = JobTable(), MetricsCollector(began), RunSummary()
-    for listener in (ledger.on_events, metrics.fold, page.on_events):
+    table, metrics, page = JobTable(), MetricsCollector(began), RunSummary()
+    for listener in (table.on_events, metrics.fold, page.on_events):
         listener(story.events)
     snapshot = metrics.snapshot(clock.now())
     facts = run_facts(
@@ -190,7 +190,7 @@ def play(directory, cell, *, outputs=None, settings=None, environment=None, bega
     waiting = {} if wait is None else {"wait": wait}
     final = reports.finish(ending, err=StreamWriter(fd, "standard error"), **waiting)
     os.close(fd)
-    rows = [ledger.rows[seq] for seq in sorted(ledger.rows)]
+    rows = [table.rows[seq] for seq in sorted(table.rows)]
     told = document(facts, snapshot, rows, clock.wall)
     text = said.read_text()
     return Played(directory, told, story.events, final, text, story.batches, reports, run, ending)

@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""From `add`'s options to jobs as they go over the socket, and there in messages that fit."""
-
-from __future__ import annotations
+"""`add`: from its options to jobs as they go over the socket, and there in messages that fit."""
 
 import json
 import os
@@ -9,10 +7,14 @@ import shlex
 from collections.abc import Iterator
 from typing import Annotated, Any
 
+import typer
+
+from pqrun.cli.app import commands, with_options
+from pqrun.cli.commands.live_run import PANEL, RunName, print_ids
 from pqrun.cli.options import FAILURE, INPUT, SCHEDULING, JobOptions, OptionSpec, choice
 from pqrun.cli.settings import given_of
 from pqrun.control.client import ControlClient
-from pqrun.control.commands.add import MAX_JOBS_PER_REQUEST, needs_first
+from pqrun.control.commands.add import EMPTY, MAX_JOBS_PER_REQUEST, needs_first
 from pqrun.control.protocol import MAX_MESSAGE_BYTES
 from pqrun.core import values
 from pqrun.core import values as kinds
@@ -26,6 +28,79 @@ from pqrun.journal.format import spec_facts
 Jobs = list[dict[str, Any]]
 JOBS_PER_MESSAGE = 500
 MAX_REQUEST_BYTES = MAX_MESSAGE_BYTES // 2
+
+
+def own(name: str, help: str, panel: str, metavar: str | None = None, read: Any = None) -> OptionSpec:
+    """An option of this job alone: no variable of the environment sets it."""
+    return OptionSpec((name,), help, panel, metavar, read)
+
+
+def needed(text: str) -> tuple[tuple[str, str], ...]:
+    """`a`, `a,ended:b` or `failed:c`; nothing for none."""
+    found = []
+    for word in values.words(text) if text.strip() else ():
+        when, colon, job = word.partition(":")
+        found.append((job, when) if colon and when in ("ok", "ended", "failed") else (word, "ok"))
+    return tuple(dict.fromkeys(found))
+
+
+_FACTOR, _SHARE = kinds.CONVERTERS["factor"], kinds.CONVERTERS["fraction"]
+
+
+class AddOptions(JobOptions):
+    """A job's own fields."""
+
+    id: Annotated[
+        str | None, own("--id", "What to call it, if not by its number", INPUT, "ID", values.job_id)
+    ] = None
+    needs: Annotated[
+        Any,
+        own(
+            "--needs", "Jobs that have to end well first; or ended:ID, failed:ID", SCHEDULING, "ID,…", needed
+        ),
+    ] = ()
+    slots: Annotated[
+        int | None, own("--slots", "So many slots at a time [1]", SCHEDULING, "N", kinds.count)
+    ] = None
+    pools: Annotated[
+        Any, own("--pools", "Shares of pools that it takes", SCHEDULING, "NAME[:N],…", kinds.pool_demand)
+    ] = ()
+    tags: Annotated[
+        Any, own("--tags", "Words to select it by", INPUT, "WORD,…", kinds.CONVERTERS["tags"])
+    ] = ()
+    factor: Annotated[Any, own("--factor", "By what the wait grows each time [2]", FAILURE, "N", _FACTOR)] = (
+        None
+    )
+    jitter: Annotated[
+        Any, own("--jitter", "Vary waits by this share of them, as in 0.1", FAILURE, "N", _SHARE)
+    ] = None
+    allow_failure: Annotated[bool, own("--allow-failure", "Its failure is none of the run's", FAILURE)] = (
+        False
+    )
+    success_codes: Annotated[
+        Any, own("--success-codes", "Exit codes that count as ok [0]", FAILURE, "N,…", values.exit_codes)
+    ] = ()
+    no_rerun: Annotated[bool, own("--no-rerun", "Don't run it again if pqrun dies meanwhile", FAILURE)] = (
+        False
+    )
+    leftovers: Annotated[
+        str | None,
+        own(
+            "--leftovers",
+            "What becomes of what it leaves: end or keep",
+            FAILURE,
+            "WHAT",
+            choice("end", "keep"),
+        ),
+    ] = None
+    creates: Annotated[
+        str | None, own("--creates", "Nothing is to be done if this is there", INPUT, "FILE", kinds.path)
+    ] = None
+    stdin: Annotated[str | None, own("--stdin", "A file to read from", INPUT, "FILE", kinds.path)] = None
+    cwd: Annotated[
+        str | None,
+        OptionSpec(("-C", "--cwd"), "Start it in this directory, not where you are", INPUT, "DIR"),
+    ] = None
 
 
 def jobs_of_command(words: list[str], options: AddOptions) -> Jobs:
@@ -126,74 +201,39 @@ def _directory(cwd: str | None) -> str:
     return absolute(cwd) if cwd else current_directory()
 
 
-def own(name: str, help: str, panel: str, metavar: str | None = None, read: Any = None) -> OptionSpec:
-    """An option of this job alone: no variable of the environment sets it."""
-    return OptionSpec((name,), help, panel, metavar, read)
+@with_options(AddOptions)
+def add(
+    command: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="CMD", help="A command; options end at its first word; several are quoted"),
+    ] = None,
+    file: Annotated[
+        str | None, typer.Option("-f", "--file", help="Add the jobs of this file; - is stdin", metavar="FILE")
+    ] = None,
+    if_absent: Annotated[
+        bool, typer.Option("--if-absent", help="Leave out jobs of whose id one is unfinished")
+    ] = False,
+    once: Annotated[
+        bool, typer.Option("--once", help="Leave out jobs of whose id there ever was one")
+    ] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="If the queue is full, wait for room (else exit 75)")
+    ] = False,
+    run: RunName = None,
+    *,
+    options: AddOptions,
+) -> None:
+    """Add a job (or a file of jobs) to a live run; prints the ids."""
+    if (file is None) == (not command):
+        raise typer.BadParameter("give a command, or a file with -f", param_hint="CMD")
+    if command and not command[0].strip():
+        raise UserError(EMPTY)
+    with ControlClient(run) as talk:
+        jobs = jobs_of_command(command or [], options) if file is None else jobs_of_file(file, options)
+        for ids in send_jobs(talk, jobs, wait=wait, if_absent=if_absent, once=once):
+            print_ids(ids)
 
 
-def needed(text: str) -> tuple[tuple[str, str], ...]:
-    """`a`, `a,ended:b` or `failed:c`; nothing for none."""
-    found = []
-    for word in values.words(text) if text.strip() else ():
-        when, colon, job = word.partition(":")
-        found.append((job, when) if colon and when in ("ok", "ended", "failed") else (word, "ok"))
-    return tuple(dict.fromkeys(found))
-
-
-_FACTOR, _SHARE = kinds.CONVERTERS["factor"], kinds.CONVERTERS["fraction"]
-
-
-class AddOptions(JobOptions):
-    """A job's own fields."""
-
-    id: Annotated[
-        str | None, own("--id", "What to call it, if not by its number", INPUT, "ID", values.job_id)
-    ] = None
-    needs: Annotated[
-        Any,
-        own(
-            "--needs", "Jobs that have to end well first; or ended:ID, failed:ID", SCHEDULING, "ID,…", needed
-        ),
-    ] = ()
-    slots: Annotated[
-        int | None, own("--slots", "So many slots at a time [1]", SCHEDULING, "N", kinds.count)
-    ] = None
-    pools: Annotated[
-        Any, own("--pools", "Shares of pools that it takes", SCHEDULING, "NAME[:N],…", kinds.pool_demand)
-    ] = ()
-    tags: Annotated[
-        Any, own("--tags", "Words to select it by", INPUT, "WORD,…", kinds.CONVERTERS["tags"])
-    ] = ()
-    factor: Annotated[Any, own("--factor", "By what the wait grows each time [2]", FAILURE, "N", _FACTOR)] = (
-        None
-    )
-    jitter: Annotated[
-        Any, own("--jitter", "Vary waits by this share of them, as in 0.1", FAILURE, "N", _SHARE)
-    ] = None
-    allow_failure: Annotated[bool, own("--allow-failure", "Its failure is none of the run's", FAILURE)] = (
-        False
-    )
-    success_codes: Annotated[
-        Any, own("--success-codes", "Exit codes that count as ok [0]", FAILURE, "N,…", values.exit_codes)
-    ] = ()
-    no_rerun: Annotated[bool, own("--no-rerun", "Don't run it again if pqrun dies meanwhile", FAILURE)] = (
-        False
-    )
-    leftovers: Annotated[
-        str | None,
-        own(
-            "--leftovers",
-            "What becomes of what it leaves: end or keep",
-            FAILURE,
-            "WHAT",
-            choice("end", "keep"),
-        ),
-    ] = None
-    creates: Annotated[
-        str | None, own("--creates", "Nothing is to be done if this is there", INPUT, "FILE", kinds.path)
-    ] = None
-    stdin: Annotated[str | None, own("--stdin", "A file to read from", INPUT, "FILE", kinds.path)] = None
-    cwd: Annotated[
-        str | None,
-        OptionSpec(("-C", "--cwd"), "Start it in this directory, not where you are", INPUT, "DIR"),
-    ] = None
+app = commands()
+# As with `env` and `timeout`, options end at the first word of the command.
+app.command("add", rich_help_panel=PANEL, context_settings={"allow_interspersed_args": False})(add)

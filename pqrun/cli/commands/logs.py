@@ -129,28 +129,28 @@ class LogPrinter:
 
     def print(self, output: JobOutput) -> None:
         """What there is of it and was not written yet."""
-        for stream, outlet in self._outlets.items():
+        for stream, writer in self._outlets.items():
             if output.sizes is None:
-                self._print_so_far(output, stream, outlet)
+                self._print_so_far(output, stream, writer)
             elif size := output.sizes[stream - 1]:
-                self._print_file(output, stream, size, outlet)
+                self._print_file(output, stream, size, writer)
 
-    def _print_so_far(self, output: JobOutput, stream: int, outlet: StreamWriter) -> None:
+    def _print_so_far(self, output: JobOutput, stream: int, writer: StreamWriter) -> None:
         """Of an attempt that runs, or was cut short: from its file, or else from who runs it."""
         with contextlib.suppress(FileNotFoundError):
-            self._print_file(output, stream, os.stat(self._logs.path(output.key, stream)).st_size, outlet)
+            self._print_file(output, stream, os.stat(self._logs.path(output.key, stream)).st_size, writer)
             return
         if self._live is None:
             return
         start = self._written.get((output.key, stream), 0)
         for piece in self._live.pieces(output.key, stream, start):
             self._head(output, start)
-            with self._fenced(outlet, piece[-1:]):
-                outlet.write(for_screen(piece) if outlet.is_terminal else piece)
+            with self._fenced(writer, piece[-1:]):
+                writer.write(for_screen(piece) if writer.is_terminal else piece)
             start += len(piece)
             self._written[output.key, stream] = start
 
-    def _print_file(self, output: JobOutput, stream: int, size: int, outlet: StreamWriter) -> None:
+    def _print_file(self, output: JobOutput, stream: int, size: int, writer: StreamWriter) -> None:
         start = self._written.get((output.key, stream), 0)
         if start >= size:
             return
@@ -161,28 +161,28 @@ class LogPrinter:
             raise InternalFailure(f"cannot read {path}: {error.strerror}") from error
         try:
             self._head(output, start)
-            with self._fenced(outlet, os.pread(source, 1, size - 1)):
-                self._copy(source, start, size, outlet)
+            with self._fenced(writer, os.pread(source, 1, size - 1)):
+                self._copy(source, start, size, writer)
         finally:
             os.close(source)
         self._written[output.key, stream] = size
 
     @contextlib.contextmanager
-    def _fenced(self, outlet: StreamWriter, last: bytes) -> Iterator[None]:
+    def _fenced(self, writer: StreamWriter, last: bytes) -> Iterator[None]:
         """In a step of a CI service what jobs have printed tells it nothing; `last`: the last byte of it."""
         fence = self._fences.around("", None)
         if fence.before:
-            outlet.write(fence.before)
+            writer.write(fence.before)
         yield
         if fence.after:
-            outlet.write(fence.after if last == b"\n" else b"\n" + fence.after)
+            writer.write(fence.after if last == b"\n" else b"\n" + fence.after)
 
-    def _copy(self, source: int, start: int, end: int, outlet: StreamWriter) -> None:
-        if not outlet.is_terminal:
-            outlet.copy_from(lambda fd: copy_range(source, fd, start, end))
+    def _copy(self, source: int, start: int, end: int, writer: StreamWriter) -> None:
+        if not writer.is_terminal:
+            writer.copy_from(lambda fd: copy_range(source, fd, start, end))
             return
         for piece, _ in pieces_of_lines(_pieces(source, start, end)):
-            outlet.write(for_screen(piece))
+            writer.write(for_screen(piece))
 
     def _head(self, output: JobOutput, start: int) -> None:
         if start or not self._headings:

@@ -128,9 +128,9 @@ class SchedulerConnection:
             self.close()
             raise
 
-    def begin(self, errand: RunConfig, ears: ConnectionCallbacks) -> None:
+    def begin(self, run_config: RunConfig, ears: ConnectionCallbacks) -> None:
         """Takes this run to the cluster."""
-        self._run_config, self._callbacks = errand, ears
+        self._run_config, self._callbacks = run_config, ears
         try:
             self.wait_for(self._join())
         except Exception as error:
@@ -237,13 +237,13 @@ class SchedulerConnection:
         from pqrun.executors.dask.worker_plugin import JobRunnerPlugin
 
         self._generation += 1
-        errand = self._run_config
+        run_config = self._run_config
         # Another name each time: what was left of the one before may still be on its way out.
-        self.name = name = f"pqrun-{errand.run_id}-{self._generation}"
+        self.name = name = f"pqrun-{run_config.run_id}-{self._generation}"
         self._hears.clear()
         self.client.subscribe_topic(name, self._hear)
-        await self.client.register_plugin(JobRunnerPlugin(errand._replace(name=name)), name=name)
-        await self.client.register_plugin(RunWatchPlugin(name, errand.run_id, self.client.id), name=name)
+        await self.client.register_plugin(JobRunnerPlugin(run_config._replace(name=name)), name=name)
+        await self.client.register_plugin(RunWatchPlugin(name, run_config.run_id, self.client.id), name=name)
         # Subscriptions take a way of their own: until the first news come, nobody knows whether it is there.
         async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
             while not await self._is_hearing():

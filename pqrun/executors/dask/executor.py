@@ -100,7 +100,7 @@ class DaskExecutor:
     def __init__(
         self,
         link: SchedulerConnection,
-        errand: RunConfig,
+        run_config: RunConfig,
         *,
         clock: Clock,
         reporter: Reporter,
@@ -112,7 +112,7 @@ class DaskExecutor:
     ) -> None:
         self.attempts = RemoteAttempts()
         self._connection = link
-        self._run_config = errand
+        self._run_config = run_config
         self._clock = clock
         self._reporter = reporter
         self._fail = fail
@@ -129,8 +129,8 @@ class DaskExecutor:
         self._asked_about: set[AttemptId] = set()
         self._closed = False
         self._judges_at = -inf
-        self._sender = SubmissionBatcher(link, errand.run_id, self._lose)
-        self._outputs = RemoteOutputs(link, reporter, logs, follow=errand.follow, fail=fail, do=self._do)
+        self._sender = SubmissionBatcher(link, run_config.run_id, self._lose)
+        self._outputs = RemoteOutputs(link, reporter, logs, follow=run_config.follow, fail=fail, do=self._do)
 
     def open(self) -> None:
         """Takes the run to the cluster."""

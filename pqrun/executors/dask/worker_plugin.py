@@ -87,13 +87,13 @@ class LocalRun:
 class JobRunnerPlugin(WorkerPlugin):
     """Runs the commands that come to this worker."""
 
-    def __init__(self, errand: RunConfig) -> None:
-        self.name = errand.name
-        self._run_config = errand
+    def __init__(self, run_config: RunConfig) -> None:
+        self.name = run_config.name
+        self._run_config = run_config
 
     def setup(self, worker: Any) -> None:
         """Becomes a part of that worker."""
-        errand = self._run_config
+        run_config = self._run_config
         self._worker = worker
         self._host = socket.gethostname()
         self._live: dict[AttemptId, LocalRun] = {}
@@ -105,21 +105,21 @@ class JobRunnerPlugin(WorkerPlugin):
         self._asked_at = 0.0
         self._leaving = Event()
         # Other workers of this machine have guardians of their own, which must not end what is ours.
-        token = errand.token + os.urandom(4).hex()
+        token = run_config.token + os.urandom(4).hex()
         # Below the worker's own directory, which Dask purges after a worker that was killed.
         self._workspace = f"{worker.local_directory}/pqrun-{os.urandom(6).hex()}"
         self._room = WorkerDisk(self._workspace, self._tell_room)
         self._commands = CommandBuilder(
-            run_id=errand.run_id,
-            directory=errand.directory,
+            run_id=run_config.run_id,
+            directory=run_config.directory,
             workspace=self._workspace,
             token=token,
             encode=_as_they_came,
         )
-        containment = ScanningCleanup(self._commands.marker, self._commands.kept_marker)
-        containment.open()
+        cleanup = ScanningCleanup(self._commands.marker, self._commands.kept_marker)
+        cleanup.open()
         say = logging.getLogger("pqrun").warning
-        self._watchdog = WorkerWatchdog(self._commands.marker, containment.adopt, tell=say)
+        self._watchdog = WorkerWatchdog(self._commands.marker, cleanup.adopt, tell=say)
         self._watchdog.spawn()
         self._loop = asyncio.get_running_loop()
         self._messages = MessageBatcher(worker, self.name)
@@ -130,10 +130,10 @@ class JobRunnerPlugin(WorkerPlugin):
             reporter=self,
             commands=self._commands,
             logs=Logs(f"{self._workspace}/logs", keep=False),
-            cleanup=containment,
+            cleanup=cleanup,
             watchdog=self._watchdog,
-            follow=errand.follow,
-            prompt=errand.prompt,
+            follow=run_config.follow,
+            prompt=run_config.prompt,
         )
 
     async def teardown(self, worker: Any) -> None:

@@ -77,23 +77,23 @@ class LocalBackend:
     def open(self, record: RunRecord, directory: str, reactor: Reactor) -> None:
         """Before there are threads."""
         self._record = record
-        self._commands = launcher = CommandBuilder(
+        self._commands = commands = CommandBuilder(
             run_id=record.run_id, directory=directory, workspace=record.workspace, token=record.token
         )
-        launcher.stdout = 2 if self._settings.json else 1
-        self._cleanup = containment = ProcessCleanup(launcher.marker, launcher.kept_marker)
+        commands.stdout = 2 if self._settings.json else 1
+        self._cleanup = cleanup = ProcessCleanup(commands.marker, commands.kept_marker)
         lock = () if record.directory is None else (record.directory.lock_fd,)
-        self.watchdogs = WatchdogSupervisor(launcher.marker, containment.adopt, keep=lock)
+        self.watchdogs = WatchdogSupervisor(commands.marker, cleanup.adopt, keep=lock)
         self.watchdogs.fork()
         if self._settings.require_watchdog and self.watchdogs.trouble:
             self.watchdogs.close()
             raise InternalFailure(f"--require-watchdog: {self.watchdogs.trouble}")
-        containment.open()
-        if LINUX and not containment.is_subreaper:
+        cleanup.open()
+        if LINUX and not cleanup.is_subreaper:
             from pqrun.executors.local.cleanup_embedded import ScanningCleanup
 
             # The kernel refuses it, or a filter of system calls: leftovers are searched for instead.
-            self._cleanup = ScanningCleanup(launcher.marker, launcher.kept_marker)
+            self._cleanup = ScanningCleanup(commands.marker, commands.kept_marker)
         for watchdog in self.watchdogs.watchdogs:
             reactor.add(watchdog)
 

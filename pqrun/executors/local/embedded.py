@@ -97,20 +97,20 @@ class EmbeddedBackend:
         self._commands = CommandBuilder(
             run_id=token, directory=directory, workspace=self._workspace, token=token
         )
-        containment = ScanningCleanup(self._commands.marker, self._commands.kept_marker)
-        warden = None
+        cleanup = ScanningCleanup(self._commands.marker, self._commands.kept_marker)
+        watchdogs = None
         if contain:
-            containment.open()
+            cleanup.open()
             say = logging.getLogger("pqrun").warning
-            warden = WatchdogSupervisor(self._commands.marker, containment.adopt, tell=say)
-            warden.spawn()
+            watchdogs = WatchdogSupervisor(self._commands.marker, cleanup.adopt, tell=say)
+            watchdogs.spawn()
         self._context = ChildContext(
             clock=clock,
             reporter=reporter,
             commands=self._commands,
             logs=Logs(f"{self._workspace}/logs", keep=False),
-            cleanup=containment,
-            watchdog=warden,
+            cleanup=cleanup,
+            watchdog=watchdogs,
         )
 
     def task(self, attempt: Attempt, work: PythonCall) -> ShellTask:

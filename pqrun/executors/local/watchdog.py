@@ -305,9 +305,9 @@ class WatchdogSupervisor:
 
 def guard_terminal() -> WatchdogSupervisor:
     """One that guards only the terminal, for what has no jobs of its own."""
-    warden = WatchdogSupervisor(b"", lambda start, **_: start(), count=1)
-    warden.spawn()
-    return warden
+    watchdogs = WatchdogSupervisor(b"", lambda start, **_: start(), count=1)
+    watchdogs.spawn()
+    return watchdogs
 
 
 def _open_terminal() -> int:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from pqrun.core import values
 from pqrun.core import values as kinds
-from pqrun.core.expansion import Template
+from pqrun.core.expansion import EnvTemplate
 from pqrun.core.job import Pool
 from pqrun.core.job_fields import HOOK_FIELDS, RETRY_FIELDS, FieldSpec, by_spelling
 from pqrun.core.values import InvalidValue, quoted
@@ -228,8 +228,8 @@ class FieldReader(NodeReader):
         return self._maps.get(tuple(found.items()), found)
 
 
-def _template(text: str, node: Node) -> Template:
-    template = Template(text)
+def _template(text: str, node: Node) -> EnvTemplate:
+    template = EnvTemplate(text)
     template.place = node.mark
     return template
 

@@ -7,7 +7,7 @@ from collections.abc import Container, Iterator, Sequence
 from difflib import get_close_matches
 from typing import Any
 
-from pqrun.core.expansion import Template, pool_variable, unset
+from pqrun.core.expansion import EnvTemplate, pool_variable, unset
 from pqrun.core.job import JobSpec, Need, Pool
 from pqrun.core.values import quoted
 from pqrun.input.defaults import SpecBuilder, Values, overlay
@@ -191,7 +191,7 @@ class MergedFiles:
         pools = {pool_variable(name) for name, _ in job.pools}
         for name, missing in unset(job.work.env, job.work.expand, environment, pools):
             written = next((layer[name] for layer in reversed(layers) if name in layer), None)
-            place = written.place if isinstance(written, Template) else None
+            place = written.place if isinstance(written, EnvTemplate) else None
             hint = f"`$${missing}` is the text itself" if missing.isidentifier() else ""
             sheet.warn(place, f"`${missing}` is not set, so it is empty in `{name}`", hint)
 

@@ -55,9 +55,9 @@ class LiveFrame:
     def __str__(self) -> str:
         return "\n".join("".join(text for text, _ in line.within(self.width)).rstrip() for line in self.lines)
 
-    def painted(self, brush: AnsiPainter) -> list[str]:
+    def painted(self, painter: AnsiPainter) -> list[str]:
         """The same for a terminal, without the detour over segments."""
-        return [brush.text(line.within(self.width)) for line in self.lines]
+        return [painter.text(line.within(self.width)) for line in self.lines]
 
 
 def room(rows: int) -> int:

@@ -44,14 +44,14 @@ class BottomLines:
 
     def __init__(
         self,
-        outlet: StreamWriter,
+        writer: StreamWriter,
         came_back: Callable[[], None] = lambda: None,
         *,
         cursor_kept: bool = True,
         keep_text: Callable[[bytes], None] = lambda _text: None,
     ) -> None:
         self._keep_text = keep_text
-        self._outlet = outlet
+        self._outlet = writer
         self._cursor_kept = cursor_kept
         self._came_back = came_back
         self._behind = False

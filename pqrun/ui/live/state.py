@@ -284,14 +284,14 @@ class LiveTableState:
         self,
         now: float,
         most: int,
-        glimpses: Mapping[AttemptId, JobPreview],
+        previews: Mapping[AttemptId, JobPreview],
         loads: Mapping[AttemptId, JobUsage] = NO_LOADS,
     ) -> tuple[RunningJob, ...]:
         """Of those, what is to be shown."""
         rows = []
         for _, job in zip(range(most), self._running.values(), strict=False):
             spec, key = job.spec, job.key
-            glimpse = glimpses.get(key, NO_PREVIEW)
+            glimpse = previews.get(key, NO_PREVIEW)
             if glimpse == NO_PREVIEW:
                 glimpse = job.said
             rows.append(

@@ -33,8 +33,8 @@ class LiveTable:
         self,
         screen: BottomLines,
         clock: Clock,
-        board: LiveTableState,
-        glimpses: JobPreviews,
+        live_state: LiveTableState,
+        previews: JobPreviews,
         *,
         title: str,
         run: str,
@@ -50,8 +50,8 @@ class LiveTable:
         self.output_hidden = False
         self._screen = screen
         self._clock = clock
-        self._state = board
-        self._previews = glimpses
+        self._state = live_state
+        self._previews = previews
         self._title = title
         self._run = run
         self._metrics = metrics
@@ -114,36 +114,38 @@ class LiveTable:
     def facts(self, rows: int) -> TableView:
         """All that a window of so many rows can show."""
         now = self._clock.now()
-        board = self._state
+        live_state = self._state
         most = max_running(rows)
-        glimpses = self._previews.at(board.running_keys(most))
+        previews = self._previews.at(live_state.running_keys(most))
         loads = self._loads() if self._loads is not None else NO_LOADS
-        running = board.running(now, most, glimpses, loads)
+        running = live_state.running(now, most, previews, loads)
         metrics = self._metrics()
         workers = self._workers()
         holding = self._holding()
         queued = metrics.current_queue_size
-        steady = not board.stopping and not board.paused
+        steady = not live_state.stopping and not live_state.paused
         return TableView(
             title=self._title,
             run=self._run,
-            elapsed=now - board.began,
-            total=board.total,
-            complete=board.complete,
-            outcomes=board.outcomes,
+            elapsed=now - live_state.began,
+            total=live_state.total,
+            complete=live_state.complete,
+            outcomes=live_state.outcomes,
             metrics=metrics,
             workers=workers,
             running=running,
-            more_running=board.running_count - len(running),
-            reserve=min(most, workers, board.running_count + queued + bool(holding)) if steady else 0,
+            more_running=live_state.running_count - len(running),
+            reserve=min(most, workers, live_state.running_count + queued + bool(holding)) if steady else 0,
             measured=self._loads is not None,
-            waiting=board.waiting_count,
-            pending=max(0, board.unfinished - board.running_count - queued - board.waiting_count),
-            failures=board.failures(now, max_failures(rows)),
-            limits=board.limits,
-            rate=board.rate.per_second(now),
-            eta=board.rate.eta(now, board.unfinished) if steady and board.complete else None,
-            state=board.state,
+            waiting=live_state.waiting_count,
+            pending=max(
+                0, live_state.unfinished - live_state.running_count - queued - live_state.waiting_count
+            ),
+            failures=live_state.failures(now, max_failures(rows)),
+            limits=live_state.limits,
+            rate=live_state.rate.per_second(now),
+            eta=live_state.rate.eta(now, live_state.unfinished) if steady and live_state.complete else None,
+            state=live_state.state,
             hold_reason=holding,
             keys=self._keys_on(),
             help=self.help,

@@ -23,13 +23,13 @@ AFTER_A_KILL = (
 def guarded(app: App[Any]) -> Iterator[None]:
     """While the app runs and is not suspended, its death puts the terminal right."""
     before = termios.tcgetattr(0)
-    warden = guard_terminal()
+    watchdogs = guard_terminal()
 
     def begin(_: object = None) -> None:
-        warden.keep_terminal(before=before, ours=termios.tcgetattr(0), text=AFTER_A_KILL)
+        watchdogs.keep_terminal(before=before, ours=termios.tcgetattr(0), text=AFTER_A_KILL)
 
     def end(_: object = None) -> None:
-        warden.keep_terminal(before=None, ours=None, text=b"")
+        watchdogs.keep_terminal(before=None, ours=None, text=b"")
 
     def ready() -> None:
         begin()
@@ -40,4 +40,4 @@ def guarded(app: App[Any]) -> Iterator[None]:
     try:
         yield
     finally:
-        warden.close()
+        watchdogs.close()

@@ -24,7 +24,7 @@ from pqrun.ui.live.cells import StyledLine, StyledText
 from pqrun.ui.top.jobs import JobList, ListedJob
 from pqrun.ui.top.rendering import TopHistory, dashboard, keys, title
 from pqrun.ui.top.run_source import JobDetails, RunSource, RunState, RunUpdate
-from pqrun.ui.top.widgets import JobTable, LogView, StyledLines
+from pqrun.ui.top.widgets import JobTableView, LogView, StyledLines
 
 CSS = """
 Screen { background: #15181c; color: #d7dae0; }
@@ -105,7 +105,7 @@ class RunScreen(App[list[str]]):
         self._left = False
         self._wanted_workers: int | None = None
         self._wanted_priorities: dict[int, int] = {}
-        self.table = JobTable(self.jobs, self.words, self._now)
+        self.table = JobTableView(self.jobs, self.words, self._now)
         self.log_view = LogView()
         self._title_line = StyledLines(self._draw_title, id="title")
         self._banner_line = StyledLines(self._banner, id="banner")

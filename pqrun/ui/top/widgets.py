@@ -120,7 +120,7 @@ class StyledLines(Widget):
         return strip(lines[y] if y < len(lines) else [], width, self.rich_style)
 
 
-class JobTable(ScrollView):
+class JobTableView(ScrollView):
     """The listed jobs, one a line; the selected one stays selected wherever it moves to."""
 
     can_focus = True

@@ -92,15 +92,15 @@ def main() -> None:
     if role == "main":
         enter()
     elif role == "warden":
-        import pqrun.executors.local.watchdog as warden
+        import pqrun.executors.local.watchdog as watchdogs
 
-        keep_watch = warden.run
+        keep_watch = watchdogs.run
 
         def traced_watch(*arguments) -> None:
             enter()
             keep_watch(*arguments)
 
-        warden.run = traced_watch
+        watchdogs.run = traced_watch
     else:
         run = threading.Thread.run
 

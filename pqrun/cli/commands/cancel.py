@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""`cancel`: end jobs of a live run."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pqrun.cli.commands.live_run import SELECTORS, RunName, ask, expect_some, live_commands
+
+
+def cancel(
+    jobs: Annotated[list[str], typer.Argument(metavar="JOB...", help=SELECTORS)], run: RunName = None
+) -> None:
+    """End jobs: at once if they don't run, else after their grace."""
+    expect_some(ask(run, "cancel", jobs=jobs)["count"])
+
+
+app = live_commands(cancel=cancel)

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""What the commands that talk to a live run share: the option `--run`, selectors, asking, and printing ids."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any
+
+import typer
+
+from pqrun.cli.app import commands, parser
+from pqrun.cli.completion import job_ids, run_ids
+from pqrun.cli.options import RECORD
+from pqrun.core.text import escape_controls
+
+PANEL = "Live runs"
+SELECTORS = "Ids, globs, all, state:x, priority:x, tag:x"
+RunName = Annotated[
+    str | None,
+    typer.Option(
+        "--run",
+        help="Which run, if several are live",
+        metavar="RUN",
+        rich_help_panel=RECORD,
+        autocompletion=run_ids,
+    ),
+]
+Jobs = Annotated[list[str] | None, typer.Argument(metavar="[JOB]...", help=SELECTORS, autocompletion=job_ids)]
+
+
+def live_commands(**found: Callable[..., None]) -> typer.Typer:
+    """The typer application of one module of commands, by their names."""
+    app = commands()
+    for name, command in found.items():
+        app.command(name, rich_help_panel=PANEL)(command)
+    return app
+
+
+def option_value(read: Any, *names: str, metavar: str, help: str) -> Any:
+    """An option whose text is converted by `read`."""
+    return typer.Option(*names, metavar=metavar, parser=parser(read), help=help)
+
+
+def ask(run: str | None, verb: str, **facts: Any) -> dict[str, Any]:
+    """Send one request to the live run and return its answer."""
+    from pqrun.control.client import ControlClient
+
+    with ControlClient(run) as talk:
+        return talk.ask(verb, **facts)
+
+
+def print_ids(ids: Iterable[str]) -> None:
+    """As they are for another program; on a terminal nothing in them steers it."""
+    screen = sys.stdout.isatty()
+    sys.stdout.write("".join(f"{escape_controls(job_id) if screen else job_id}\n" for job_id in ids))
+    sys.stdout.flush()
+
+
+def expect_some(count: int, otherwise: str = "no such job that could still change") -> None:
+    """Exit with 1 and the message `otherwise` if a selector matched no job."""
+    if not count:
+        typer.echo(f"pqrun: {escape_controls(otherwise)}", err=True)
+        raise typer.Exit(1)
