@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""pqrun from outside, as in tests/cli, and a console for what pages show."""
+"""pqrun from outside, as in tests/e2e/cli, and a console for what pages show."""
 
 import pytest
 from cli.conftest import pqrun, run, surroundings

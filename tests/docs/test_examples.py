@@ -16,13 +16,13 @@ from .pages import ROOT
 EXAMPLES = ROOT / "examples"
 SAYS = 'echo "$(basename "$0") $*" >> "$CALLS"\n'
 ELSEWHERE = {  # tested beside what they show
-    "crawler.py": "tests/control/test_examples.py",
-    "pqrun.service": "tests/control/test_examples.py",
-    "alerts.yml": "tests/reports/test_alerts.py",
-    "github-workflow.yml": "tests/reports/test_documents.py",
-    "gitlab-ci.yml": "tests/reports/test_documents.py",
-    "nightly-backup.service": "tests/reports/test_documents.py",
-    "nightly-backup.timer": "tests/reports/test_documents.py",
+    "crawler.py": "tests/integration/control/test_examples.py",
+    "pqrun.service": "tests/integration/control/test_examples.py",
+    "alerts.yml": "tests/unit/reports/test_alerts.py",
+    "github-workflow.yml": "tests/unit/reports/test_documents.py",
+    "gitlab-ci.yml": "tests/unit/reports/test_documents.py",
+    "nightly-backup.service": "tests/unit/reports/test_documents.py",
+    "nightly-backup.timer": "tests/unit/reports/test_documents.py",
     "nightly.txt": "tests/docs/test_readme.py",
     "quickstart.yaml": "tests/docs/test_readme.py",
 }

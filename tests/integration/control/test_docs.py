@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""What the documents show is what happens."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from pqrun.cli.app import MODULES
+from pqrun.control.handler import VERBS, RequestHandler
+
+from .conftest import PQRUN, call, environment
+from .door import Door
+
+DOCS = Path(__file__).parents[3] / "docs"
+QUEUE = (DOCS / "queue.md").read_text(encoding="utf-8")
+CONTROL = (DOCS / "control.md").read_text(encoding="utf-8")
+
+
+def blocks(document: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", document, re.DOTALL | re.MULTILINE)
+
+
+def like(promised: str) -> str:
+    """A pattern for that output, in which `…` stands for anything in a line."""
+    return re.escape(promised).replace("…", ".*")
+
+
+@pytest.fixture
+def shell(tmp_path, state):
+    program = tmp_path / "bin" / "pqrun"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec {" ".join(PQRUN)} "$@"\n')
+    program.chmod(0o755)
+    (tmp_path / "home").mkdir()
+
+    def run(command):
+        path = f"{program.parent}:/usr/local/bin:/usr/bin:/bin"
+        done = subprocess.run(
+            ["sh", "-c", f"exec 2>&1; {command}"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            cwd=tmp_path / "home",
+            env=environment(state, {"PATH": path}),
+            timeout=60,
+            text=True,
+        )
+        return done.stdout
+
+    yield run
+    call(["stop", "--now"], state=state, cwd=tmp_path)
+
+
+def test_a_day_with_a_queue_goes_as_it_is_told(shell):
+    for block in blocks(QUEUE, "console"):
+        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            command, _, promised = part.partition("\n")
+            said = shell(command)
+            assert re.fullmatch(like(promised), said), f"$ {command}\n{said}"
+
+
+def test_a_conversation_goes_as_it_is_told(tmp_path):
+    door = Door(tmp_path / "s")
+    [talk] = blocks(CONTROL, "text")
+    with door.call() as caller:
+        for line in talk.splitlines():
+            if line.startswith("> "):
+                caller.send(line[2:].encode() + b"\n")
+            else:
+                assert caller.answer() == json.loads(line[2:]), line
+    door.close()
+
+
+def test_the_python_example_adds_a_job(tmp_path, monkeypatch, capsys, queue):
+    one = queue()
+    monkeypatch.setenv("PQRUN_SOCKET", str(one.directory / "control.sock"))
+    [example] = blocks(CONTROL, "python")
+    exec(compile(example, "docs/control.md", "exec"), {})
+    assert capsys.readouterr().out == "['1']\n"
+
+
+def test_every_verb_is_described_and_no_other():
+    described = set(
+        re.findall(r"`([a-z]+)`", "".join(re.findall(r"^\| (`[a-z`, ]+) \|", CONTROL, re.MULTILINE)))
+    )
+    own = set(re.findall(r'case "([a-z]+)":', Path(RequestHandler.__init__.__code__.co_filename).read_text()))
+    assert described == {*VERBS, *own}
+
+
+def test_commands_that_the_documents_name_are_there():
+    for document in (QUEUE, CONTROL):
+        assert set(re.findall(r"`pqrun ([a-z]+)", document)) - set(MODULES) == set()
+        for target in re.findall(r"\]\(([^)#]+)\)", document):
+            assert (DOCS / target).exists(), target

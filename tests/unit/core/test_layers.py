@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Hold the architecture: which package imports which, what the core may not touch, how long files and functions are."""
+
+import ast
+from collections import Counter, defaultdict
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+PACKAGE = ROOT / "pqrun"
+FLOORS = (
+    {"core"}, {"output"}, {"engine"}, {"input"}, {"journal"}, {"executors"}, {"control"}, {"ui", "reports"},
+    {"library", "app"}, {"cli"},
+)  # fmt: skip
+FLOOR_OF = {package: floor for floor, packages in enumerate(FLOORS) for package in packages}
+AT_THE_TOP = {"__init__.py", "__main__.py", "testing.py"}
+IMPURE = {
+    "os", "time", "signal", "subprocess", "threading", "socket", "select", "selectors", "fcntl", "resource",
+    "asyncio", "multiprocessing", "tempfile", "shutil", "pathlib", "io", "sys", "datetime",
+}  # fmt: skip
+ALLOWED = {"core.values": {"signal"}}  # a table of names
+MAX_LINES, MAX_LONGER_FILES, MAX_MODULES = 400, 3, 200
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
+
+
+def name_of(path):
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imports(path, *, when_loaded=False):
+    """The modules that a file imports anywhere, or only when it is loaded: not in functions, nor for type checkers."""
+    later = set()
+    for node in ast.walk(TREES[path]):
+        for_checkers = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+        if when_loaded and (for_checkers or isinstance(node, ast.FunctionDef)):
+            later.update(ast.walk(node))
+    found = set()
+    for node in set(ast.walk(TREES[path])) - later:
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path} imports relatively"
+            found.add(node.module)
+            found.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return found
+
+
+def ours(path, *, when_loaded=False):
+    """The modules of pqrun that a file imports."""
+    named = imports(path, when_loaded=when_loaded)
+    return {name for name in map(name_of, FILES) if f"pqrun.{name}" in named} - {name_of(path)}
+
+
+def test_there_are_twelve_packages_and_nothing_else_at_the_top():
+    assert {path.name for path in PACKAGE.iterdir() if path.is_dir()} - {"__pycache__"} == set(FLOOR_OF)
+    assert {path.name for path in PACKAGE.glob("*.py")} == AT_THE_TOP
+    assert len(FILES) <= MAX_MODULES
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if p.parent != PACKAGE], ids=name_of)
+def test_a_package_imports_only_from_those_below_it(path):
+    own = name_of(path).partition(".")[0]
+    others = {name.partition(".")[0] for name in ours(path)} - {own}
+    assert [name for name in sorted(others) if FLOOR_OF.get(name, 99) >= FLOOR_OF[own]] == []
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if name_of(p).startswith("core")], ids=name_of)
+def test_the_core_knows_no_clock_no_process_and_no_file(path):
+    assert (
+        sorted(
+            {name.partition(".")[0] for name in imports(path)} & IMPURE - ALLOWED.get(name_of(path), set())
+        )
+        == []
+    )
+    called = {ast.unparse(node.func) for node in ast.walk(TREES[path]) if isinstance(node, ast.Call)}
+    assert called & {"open", "print", "input"} == set()
+
+
+def test_no_module_needs_itself_in_the_end():
+    TopologicalSorter({name_of(path): ours(path, when_loaded=True) for path in FILES}).prepare()
+
+
+def test_files_are_short_and_say_what_they_are_for():
+    longer = [
+        name_of(path) for path in FILES if len(path.read_text(encoding="utf-8").splitlines()) > MAX_LINES
+    ]
+    assert len(longer) <= MAX_LONGER_FILES, longer
+    assert [name_of(path) for path in FILES if not ast.get_docstring(TREES[path])] == []
+
+
+def test_a_class_name_means_one_thing():
+    places = defaultdict(list)
+    for path in FILES:
+        for node in ast.walk(TREES[path]):
+            if isinstance(node, ast.ClassDef):
+                places[node.name].append(name_of(path))
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}
+
+
+def test_constants_say_what_they_bound_and_in_which_unit():
+    words = (
+        "MOST",
+        "LONGEST",
+        "LEAST",
+        "DEEPEST",
+        "LARGEST",
+        "WIDEST",
+        "PATIENCE",
+        "NAP",
+        "LINGER",
+        "SOON",
+        "DOUBT",
+    )
+    counted = Counter()
+    for path in FILES:
+        for node in TREES[path].body:
+            targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+            counted.update(t.id for t in targets if isinstance(t, ast.Name) and t.id.isupper())
+    assert [name for name in counted if set(name.strip("_").split("_")) & set(words)] == []
+
+
+def test_every_source_file_names_its_licence():
+    sources = [*FILES, *(ROOT / "tests").rglob("*.py"), *(ROOT / "docs").glob("*.py"), ROOT / ".ci" / "run"]
+    heads = {path: path.read_text(encoding="utf-8").split("\n", 3)[:2] for path in sources}
+    assert [
+        str(p) for p, head in heads.items() if "# SPDX-License-Identifier: LGPL-3.0-or-later" not in head
+    ] == []
