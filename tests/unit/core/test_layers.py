@@ -129,3 +129,17 @@ def test_every_source_file_names_its_licence():
     assert [
         str(p) for p, head in heads.items() if "# SPDX-License-Identifier: LGPL-3.0-or-later" not in head
     ] == []
+
+
+RETIRED = """
+    Afar Alarms Asking Bearing Bell Board Book Brush Ceiling Comer Contender Containment Desk Digest Direct Draft
+    Ears Errand Fences Form Glimpse Glimpses Growing Guardian Guest Halting Handles Here Incoming Intake Joined Kinship
+    Lanes LastPage Launcher Ledger LinesSource Link Matrices Member Offer Outlet Pace Past Patience PoliteContainment
+    Recovery Remains Seen Served Sheet Shelf Shorter Slots Stage Starts Surroundings Tags Tally Talk Teller Telling
+    Tidying Tireless Unfit Unstartable Verdict Walk Wanted Warden Watch Whole Workshop
+""".split()
+
+
+def test_retired_names_of_classes_do_not_come_back():
+    classes = {n.name for tree in TREES.values() for n in ast.walk(tree) if isinstance(n, ast.ClassDef)}
+    assert sorted(classes & set(RETIRED)) == []
