@@ -134,7 +134,7 @@ class Cluster:
         """All that were begun without waiting for them."""
         for log in self._awaited:
             wait_for(partial(self._has_registered, log), what=partial(self.log, log))
-        self._awaited.identified()
+        self._awaited.clear()
 
     def kill(self, process: subprocess.Popen, number: int = signal.SIGKILL) -> None:
         """That process alone."""

@@ -46,7 +46,7 @@ class Slots:
             self.engine.post(ProcessFinished(key, exit, stopped, began, self.clock.now()))
 
     def close(self) -> None:
-        self.running.identified()
+        self.running.clear()
 
 
 class Door:

@@ -120,7 +120,7 @@ class Observer:
         """Needs of jobs that came together may name each other: bound when all of them are known."""
         for seq in self.new:
             self.bind(seq, self.specs[seq])
-        self.new.identified()
+        self.new.clear()
 
     def must_be_met(self, seq: int) -> None:
         for other, when in self.needs[seq] or [

@@ -560,7 +560,7 @@ def test_a_queue_does_not_grow_by_what_has_ended(door):
                     door.slots.end(key, ExitedWith(code))
                 door.turn(2)
         assert not door.scheduler.tasks
-        door.story.events.identified()
+        door.story.events.clear()
         door.observer = Observer(1, {"net": 1})
         grown.append(sizes([door.scheduler, door.server, door.engine.metrics], set()))
     assert max(grown[1:]) < grown[0] + 200, grown

@@ -67,7 +67,7 @@ def engine(around, scheduler):
     )
     engine.executor = around
     engine.turn(ask=lambda s, now: s.add([JobSpec(f"j{n}", None) for n in range(4)], now))
-    around.records.identified()
+    around.records.clear()
     return engine
 
 

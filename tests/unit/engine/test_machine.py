@@ -59,13 +59,13 @@ def test_a_limit_on_memory_that_nobody_can_look_at_is_refused(told):
 
 
 def test_without_limits_it_bears_everything(told):
-    assert LoadMonitor().headroom(0.0, running(9)).most == float("inf")
+    assert LoadMonitor().headroom(0.0, running(9)).max_attempts == float("inf")
 
 
 def test_below_its_load_it_bears_as_many_more_as_are_missing_to_it(told):
     told.say(running=3)
-    assert LoadMonitor(load=4.0).headroom(0.0, running(2)).most == 4
-    assert LoadMonitor(load=2.5).headroom(0.0, running(0)).most == 1
+    assert LoadMonitor(load=4.0).headroom(0.0, running(2)).max_attempts == 4
+    assert LoadMonitor(load=2.5).headroom(0.0, running(0)).max_attempts == 1
 
 
 def test_at_its_load_it_bears_none_and_says_why(told):
@@ -76,7 +76,7 @@ def test_at_its_load_it_bears_none_and_says_why(told):
 
 def test_of_free_memory_each_may_take_its_part(told):
     told.say(free=5 << 30)
-    assert LoadMonitor(memfree=2 << 30).headroom(0.0, running(3)).most == 5
+    assert LoadMonitor(memfree=2 << 30).headroom(0.0, running(3)).max_attempts == 5
     found = LoadMonitor(memfree=6 << 30).headroom(0.0, running(3))
     assert (found.max_attempts, found.why) == (0, "5G of memory are free (--memfree 6G)")
 
@@ -92,10 +92,10 @@ def test_the_stricter_of_both_counts(told):
 def test_it_looks_no_more_than_once_a_second(told):
     told.say(running=9)
     busy = LoadMonitor(load=1.0)
-    assert busy.headroom(10.0, running(0)).most == 0
+    assert busy.headroom(10.0, running(0)).max_attempts == 0
     told.say(running=1)
-    assert (busy.headroom(10.9, running(0)).most, busy.next_check_at) == (0, 11.0)
-    assert busy.headroom(11.0, running(0)).most == 1
+    assert (busy.headroom(10.9, running(0)).max_attempts, busy.next_check_at) == (0, 11.0)
+    assert busy.headroom(11.0, running(0)).max_attempts == 1
 
 
 def test_a_limit_on_the_load_may_be_a_share_of_the_cpus():

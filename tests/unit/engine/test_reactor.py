@@ -80,7 +80,7 @@ def test_a_ring_in_the_midst_of_hearing_another_does_not_silence_the_bell(reacto
     monkeypatch.setattr(os, "read", read_and_ring)
     reactor.wake()
     reactor.wait(60)
-    monkeypatch.undo_submit()
+    monkeypatch.undo()
     reactor.wake()
     began = time.monotonic()
     reactor.wait(60)

@@ -81,7 +81,7 @@ def test_a_journal_without_a_thread_syncs_in_each_turn(no_room, monkeypatch, tmp
     journal = JournalWriter(str(tmp_path / "journal.jsonl"), SystemClock())
     journal.start({"pqrun": 1})
     if when == "spared later":
-        syncer = journal._syncer
+        syncer = journal._keeper
         journal.spare()
         syncer.join(10)
         assert not syncer.is_alive()

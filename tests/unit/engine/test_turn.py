@@ -112,7 +112,7 @@ def test_what_is_decided_is_recorded_before_it_is_done_and_told_after(engine, pa
 def test_an_end_and_the_next_start_are_one_turn_and_one_record(engine, parts):
     parts.capacity_ = 1
     engine.turn(ask=add(job("a"), job("b")))
-    parts.done.identified()
+    parts.done.clear()
     engine.turn(ProcessStarted(AttemptId(1, 1), 0.0, "slot 1"), ended(1))
     happened = ["AttemptStarted", "AttemptEnded", "JobEnded", "AttemptSubmitted"]
     assert parts.done == [("record", happened), ("start", AttemptId(2, 1)), ("tell", happened)]
@@ -120,7 +120,7 @@ def test_an_end_and_the_next_start_are_one_turn_and_one_record(engine, parts):
 
 def test_a_turn_without_news_asks_nobody_anything(engine, parts):
     engine.turn()
-    parts.done.identified()
+    parts.done.clear()
     engine.turn()
     assert parts.done == []
 
@@ -151,7 +151,7 @@ def test_the_first_failure_is_the_one_that_is_told(engine):
 
 def test_an_ask_that_raises_breaks_it_but_news_that_came_are_not_lost(engine, parts):
     engine.turn(ask=add(job("a")))
-    parts.done.identified()
+    parts.done.clear()
     engine.post(ended(1))
 
     def bug(_scheduler, _now):
@@ -183,7 +183,7 @@ def test_what_runs_goes_on_and_can_be_stopped_while_too_much_is_untold(engine, p
 
 def test_posted_news_run_nothing_until_the_next_turn_and_ring_if_they_are_urgent(engine, parts):
     engine.turn(ask=add(job("a")))
-    parts.done.identified()
+    parts.done.clear()
     rings = parts.rings
     engine.post(ProcessStarted(AttemptId(1, 1), 0.0, "slot 1"), urgent=False)
     assert (parts.done, parts.rings) == ([], rings)

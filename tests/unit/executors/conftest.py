@@ -159,7 +159,7 @@ class Processes(Rig):
             workspace=str(self.directory),
             token=os.urandom(8).hex(),
         )
-        self.cleanup = ProcessCleanup(self.commands.mark, self.commands.kept_marker)
+        self.cleanup = ProcessCleanup(self.commands.marker, self.commands.kept_marker)
         self.cleanup.open()
         self.around = ChildContext(
             clock=SystemClock(),

@@ -47,7 +47,7 @@ def test_a_look_without_a_descriptor_says_so(monkeypatch, sleeper, look, error):
 
 @pytest.mark.parametrize("error", [errno.ENOENT, errno.ESRCH, errno.EACCES])
 def test_a_process_that_has_gone_or_is_hidden_shows_nothing(monkeypatch, sleeper, error):
-    monkeypatch.setattr(processes, "open", failing(error, times=2), raising=False)
+    monkeypatch.setattr(processes, "open", failing(error, times=9), raising=False)
     assert read_stat(sleeper.pid) is None
     assert environment_of(sleeper.pid) == b""
 

@@ -83,7 +83,7 @@ def test_what_waits_for_another_attempt_is_undone_too(make_queue, gate, until):
     gate.open()
     early = queue.enqueue(Job("flaky-1", max_retries=1))
     until(lambda: queue.metrics().jobs_retried == 1)
-    gate._open.identified()
+    gate._open.clear()
     late = queue.enqueue(Job("flaky-2", max_retries=1))
     gate.wait_for(2)
     queued = queue.enqueue(Job("queued"))

@@ -94,7 +94,7 @@ def test_a_callback_that_raises_does_no_harm(make_queue, error, caplog):
     assert handle.result(30) == 1
     assert queue.enqueue(Job(payload=2)).result(30) == 2
     queue.join(30)
-    caplog.identified()
+    caplog.clear()
 
 
 def test_a_handler_may_put_in_more(make_queue):
