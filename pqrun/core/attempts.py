@@ -161,7 +161,7 @@ class ActiveAttempts:
                 self._log.events.append(ev.OutputGrew(now, key.seq, key.attempt, stream, upto, output))
 
     def undo_submit(self, task: Task, why: str, now: float) -> None:
-        """Put a task back in the queue because the machine refused to start its attempt, which is not counted."""
+        """Put a task back in the queue, with nothing counted, because the machine refused the start."""
         state = task.state
         assert isinstance(state, life.Submitted | life.Stopping)
         self._release(task)

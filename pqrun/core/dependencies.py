@@ -134,7 +134,7 @@ class DependencyGraph:
         self._ids.pop(task.spec.id, None)
 
     def raise_urgency(self, task: Task) -> Iterator[Task]:
-        """Give all jobs that the task needs, directly or not, at least its urgency. Yield the changed jobs."""
+        """Give all jobs that the task needs, directly or not, at least its urgency. Yield changed jobs."""
         waiting = self._unfinished(task.spec.needs)
         while waiting:
             other = waiting.pop()
