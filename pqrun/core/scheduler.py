@@ -150,7 +150,7 @@ class Scheduler:
             self._halt_if_enough(now)
 
     def stop(self, cause: str, now: float, *, drain: bool = False, force: bool = False, by: str = "") -> None:
-        """Start nothing more. Running jobs are asked to end, or killed with `force`; with `drain` they may finish."""
+        """Start nothing more, and ask running jobs to end. `drain`: let them finish; `force`: kill them."""
         self.stopping = ev.RunStopping(now, cause, drain, force, by)
         self._log.events.append(self.stopping)
         if not drain:
