@@ -37,7 +37,7 @@ class FakeClock:
 
 @dataclass(frozen=True, slots=True)
 class Fate:
-    """What a simulated attempt will do: run for `seconds`, then end with `exit`.
+    """The plan of a simulated attempt: run for `seconds`, then end with `exit`.
 
     `deaf`: only a kill ends it earlier. `refuse`: its start is rejected.
     """

@@ -173,7 +173,7 @@ class ActiveAttempts:
         """Ask the task's attempt to end, or kill it with `force`. The reason of the first request is kept."""
         state = task.state
         if isinstance(state, life.Unsettled):
-            # A cancelled job gets no retry, so its outcome does not depend on what is waited for.
+            # A cancelled job gets no retry, so the cause of its end need not be waited for.
             if reason is StopReason.CANCELLED and state.reason is not reason:
                 task.state = state = life.give_up(state, reason)
                 self._alarms.set(now, task.seq, state)

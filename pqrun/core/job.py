@@ -195,7 +195,7 @@ class AttemptId(NamedTuple):
 
 
 class Attempt(NamedTuple):
-    """One attempt of one job as handed to an executor; `pools` holds the job's share of each pool."""
+    """An attempt of a job as handed to an executor; `pools` holds the job's share of each pool."""
 
     key: AttemptId
     spec: JobSpec

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 
 class FieldSpec(NamedTuple):
-    """One key. `kind` names its type, for the field readers and the JSON Schema of `input/jobfile`."""
+    """A key of a job file. `kind` names its type, for the readers and the JSON Schema of `input/jobfile`."""
 
     name: str
     kind: str
@@ -160,4 +160,4 @@ FOREIGN_NAMES: Final = {
     "parallelism": "workers", "max_workers": "workers", "threads": "workers", "count": "max", "times": "max",
     "resources": "pools", "groups": "pools",
 }  # fmt: skip
-"""The names of keys in other tools, with ours: an unknown key gets one of these as a suggestion."""
+"""The names of keys in other tools, with the pqrun key that is suggested for each."""

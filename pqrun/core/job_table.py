@@ -24,7 +24,7 @@ from pqrun.core.text import host_name
 
 @dataclass(slots=True)
 class JobRow:
-    """One job. Times are in seconds of the engine's clock, and those of the last attempt.
+    """The row of one job. Times are in seconds of the engine's clock, and those of the last attempt.
 
     `where` is the host of the last attempt, empty for this machine.
     """

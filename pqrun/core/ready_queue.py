@@ -278,7 +278,7 @@ class ReadyQueue:
                 if any(name == own for own, _ in job.shape[1]):
                     return name
         other = self._before(entry, self._by_slots.reserved_for)
-        if other is None or self._missing_pool(other) is not None:  # it could not use the slots now
+        if other is None or self._missing_pool(other) is not None:  # slots kept for it would stay idle
             return None
         return SLOTS if self._missing_resource(other, capacity, free) == SLOTS else None
 

@@ -91,7 +91,7 @@ class Scheduler:
 
     @property
     def queue_room(self) -> int:
-        """How many more jobs may be read ahead. There is no limit if the halt rule needs the total."""
+        """The number of jobs that may still be read ahead; no limit if the halt rule needs the total."""
         if self.stopping or self.input_ended:
             return 0
         return NO_LIMIT if self._halting.needs_total else self.max_queue - self.backlog.streamed

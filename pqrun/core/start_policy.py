@@ -77,7 +77,7 @@ class AdaptiveLimit:
 
 
 class Headroom(NamedTuple):
-    """How many attempts may run at once under the load and memory limits.
+    """The number of attempts that may run at once under the load and memory limits.
 
     `why`: the reason for the limit. `option`: the option that set it.
     """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""One unfinished job as the scheduler keeps it: its spec, its state, its place, its dependents."""
+"""The scheduler's record of one unfinished job: its spec, its state, its place, its dependents."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ONE_SLOT: tuple[int, tuple[tuple[str, int], ...]] = (1, ())
 
 
 class Task:
-    """One unfinished job. `origin` says how it came into the run: listed, streamed or added.
+    """The record of one unfinished job. `origin`: how it came into the run (listed, streamed or added).
 
     `attempts`, `retries` and `lost` include those of earlier processes of the run. `unmet` counts the
     needs that are still open. `dependents` holds the number of each job that needs this one, and when.

@@ -149,7 +149,7 @@ class Engine:
         self._run_after_turn(events)
 
     def poke(self) -> None:
-        """Run a turn because something outside has changed; if the lock is taken, wake the main thread for it."""
+        """Run a turn because something outside has changed, or wake the main thread if the lock is taken."""
         self._wake_pending = True
         if self._lock.locked():
             self._reactor.wake()
@@ -215,7 +215,7 @@ class Engine:
             self.executor.stop(act.key, force=act.force)
 
     def _reactor_must_look(self) -> bool:
-        """Return whether the main thread must be woken: for an earlier timer, the run's end, or more input."""
+        """Return whether the main thread must be woken: for an earlier timer, the run's end, more input."""
         return (
             self.next_timer < self._next_check
             or self._scheduler.done

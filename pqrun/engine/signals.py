@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What signals do to pqrun, and the checks of its current directory."""
+"""The reactions of pqrun to signals, and the checks of its current directory."""
 
 from __future__ import annotations
 
