@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""pqrun runs shell commands: in priority order, some at a time, each with a limit and a record.
+"""pqrun runs shell commands in order of priority, several at a time, with time limits, retries and a log.
 
 As a library it does the same for Python functions: see `Queue`.
 """
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# Found when they are asked for: the command line starts without them.
+# Imported at the first access, because the command line starts faster without these modules.
 _WHERE = {
     "Config": "library",
     "Context": "executors.call",

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""A fake clock and a simulated executor: whole runs of hours in milliseconds.
+"""A fake clock and a simulated executor, with which runs of hours take milliseconds.
 
-For the project's own tests and for authors of executors. The executor is its own reactor: waiting
-moves the clock to the next thing that happens.
+For the project's own tests and for authors of executors. The executor also stands in for the
+reactor: its `wait` moves the clock to the next thing that happens.
 """
 
 from __future__ import annotations
@@ -21,23 +21,26 @@ from pqrun.engine.engine import Engine, LoadLimit, NoJournal, Request
 
 
 class FakeClock:
-    """A clock that stands still until somebody moves it."""
+    """A clock that stands still until a test moves it."""
 
     def __init__(self, now: float = 0.0) -> None:
         self.time = now
 
     def now(self) -> float:
-        """Seconds since the test began."""
+        """Return the seconds since the test began."""
         return self.time
 
     def wall(self, at: float) -> float:
-        """The same: the test began at the epoch."""
+        """Return the same time: the test began at the epoch."""
         return at
 
 
 @dataclass(frozen=True, slots=True)
 class Fate:
-    """What a simulated attempt will do: run for `seconds`, then end; `deaf`: only a kill ends it."""
+    """The plan of a simulated attempt: run for `seconds`, then end with `exit`.
+
+    `deaf`: only a kill ends it earlier. `refuse`: its start is rejected.
+    """
 
     seconds: float = 1.0
     exit: Exit = ExitedWith(0)
@@ -57,7 +60,10 @@ class _Life:
 
 
 class SimulatedExecutor:
-    """Runs attempts on a fake clock; each one's `Fate` comes from `fate(attempt)`."""
+    """An executor that runs attempts on a fake clock. `fate(attempt)` says what an attempt will do.
+
+    `asks` are requests with the times at which they are made. `reports` keeps all notices.
+    """
 
     def __init__(
         self,
@@ -79,11 +85,11 @@ class SimulatedExecutor:
         self._woken = False
 
     def capacity(self) -> int:
-        """Slots in all."""
+        """Return the number of slots."""
         return self.slots
 
     def start(self, attempt: Attempt) -> None:
-        """Begins at once, on the fake clock."""
+        """Start an attempt at once, or reject it if its fate says so."""
         fate = self._fate(attempt)
         if fate.refuse:
             self._report(StartRejected(attempt.key, "no room"))
@@ -93,7 +99,7 @@ class SimulatedExecutor:
         self._end_at(self.clock.now() + fate.seconds, attempt.key)
 
     def stop(self, key: AttemptId, *, force: bool) -> None:
-        """Ends it now, unless it is deaf and not killed."""
+        """End the attempt now, unless it is deaf and not killed."""
         life = self._live.get(key)
         if life is None:
             return
@@ -103,17 +109,21 @@ class SimulatedExecutor:
             self._end_at(self.clock.now(), key)
 
     def close(self) -> None:
-        """Kills what runs."""
+        """Kill all running attempts."""
         for key in list(self._live):
             self.stop(key, force=True)
             self._end(key)
 
     def wake(self) -> None:
-        """The next wait returns at once."""
+        """Let the next `wait` return at once."""
         self._woken = True
 
     def wait(self, seconds: float) -> list[Request]:
-        """Moves the clock to whatever comes first: an alarm, an end, or a scripted ask."""
+        """Move the clock to the next event (a timer, an end, or a request). Return the requests that are due.
+
+        Raises:
+            AssertionError: The run is not done, but nothing will ever happen again.
+        """
         if self._woken:
             self._woken = False
             return []
@@ -149,13 +159,13 @@ class SimulatedExecutor:
 
 @dataclass
 class RecordedRun:
-    """A listener and journal that keeps everything it hears."""
+    """A sink that keeps all events of a run."""
 
     events: list[Event] = field(default_factory=list)
     backlogged: bool = False
 
     def put(self, events: Sequence[Event]) -> None:
-        """Hears."""
+        """Keep the events."""
         self.events.extend(events)
 
 
@@ -168,7 +178,14 @@ def simulate(
     machine: LoadLimit | None = None,
     past: Sequence[Event] = (),
 ) -> RecordedRun:
-    """A whole run on the fake clock, from its first event to its last; `past` is what it goes on from."""
+    """Run the scheduler to its end on the fake clock. Return the recorded run.
+
+    `check` is called after each turn that had events. `past` holds the events of an earlier process of
+    the run, for the metrics.
+
+    Raises:
+        BaseException: The exception that broke the engine.
+    """
     story = story or RecordedRun()
     metrics = MetricsCollector(executor.clock.now())
     metrics.fold(past)

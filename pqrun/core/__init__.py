@@ -1,22 +1,28 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The pure core: what is to happen next. No clock, no file, no process, no thread; time is an argument.
+"""The pure core: decides what happens next. No clock, file, process or thread; time is an argument.
 
-Others call `Scheduler.decide`, which returns events (what happened) and commands (what to do about it).
+From outside, create a `Scheduler`, tell it what was asked for and what executors report, then call
+`Scheduler.decide`. It returns events (what happened) and commands (which attempts to start or stop).
 
-    job               jobs, retry policies, exit types and their classification
-    job_fields        the table of a job's fields
-    values            text to durations, sizes, signals, exit codes, priorities
-    settings          what a run is asked to be, as plain values
-    states            the states of a job and the transitions between them
-    events            what happened            notices   what executors report            errors   ways to fail
+    job               jobs, needs, pools, retry policies, and what the exit of an attempt means
+    job_fields        the tables of the keys of a job file: name, type, default, help
+    values            parses text: durations, sizes, signals, exit codes, priorities, tags
+    settings          the settings of a run, as plain values
+    expansion         expands `$NAME` in the values of `env`
+    states            the states of a job, and the functions that lead from one to the next
+    events            the events of a run: what happened
+    notices           the notices of executors: what they report to the scheduler
+    errors            the exceptions for expected failures, and the exit codes of a run
     task              one unfinished job: its spec, its state, its place in the queue
-    scheduler         observe and decide
-    ready_queue       the heap of ready jobs, pools, parked jobs, the starvation guard
-    attempts          the attempts that hold a slot, and their timers
-    start_policy      what holds starts back: pause, rate, load, refusals, halt conditions
+    scheduler         takes in requests and notices, decides
+    ready_queue       the heap of ready jobs, parked jobs, pools, the starvation guard
+    attempts          the attempts that hold slots, and their timers
+    start_policy      what holds back starts: slots, rate, load, refused starts; the halt condition
     dependencies      needs, skipped jobs, inherited urgency, cycles
-    metrics           the ten numbers          job_table   one row a job
-    selectors         ids, globs, `state:`, `tag:`
-    throughput        rate and ETA             text        durations, sizes, labels, escaping
-    expansion         `$NAME` in values of `env`           unicode_json   JSON that is valid Unicode
+    metrics           the ten metrics of the queue and a few more, folded from events
+    job_table         one row for each job, folded from events
+    selectors         chooses jobs by id, glob, `state:`, `priority:`, `tag:`
+    throughput        jobs per second, and the estimated time left
+    text              texts for people: durations, labels, escaping, command lines
+    unicode_json      JSON that every reader accepts
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The attempts that have a slot, from their submission to their end. No clock, no process, no file."""
+"""The attempts that hold slots, from submission to end, and the timers of jobs. No clock, process or file."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ MIN_REBUILD_SIZE = 64
 
 
 class TimerHeap:
-    """A heap of alarms; `state_of` tells a job's present state, `None` if it is gone."""
+    """A heap of timers. A timer is valid only while its job is still in the state object that set the timer.
+
+    `state_of` returns the present state of a job by number, or None if the job has ended.
+    """
 
     def __init__(self, state_of: Callable[[int], State | None]) -> None:
         self._state_of = state_of
@@ -42,9 +45,10 @@ class TimerHeap:
         self._rebuild_at = MIN_REBUILD_SIZE
 
     def set(self, when: float, seq: int, state: State) -> None:
-        """Rings at `when`, if that job is still in that very state then."""
+        """Set a timer of the job `seq` for the time `when`; it is void once the job has left `state`."""
         if len(self._heap) >= self._rebuild_at:
-            # Else 200,000 limited jobs behind a long one would leave 200,000 alarms.
+            # Drop stale timers, or 200,000 short jobs with a timeout, run beside one long job, would
+            # leave 200,000 of them in the heap.
             self._heap = [alarm for alarm in self._heap if not self._stale(alarm)]
             heapify(self._heap)
             self._rebuild_at = max(MIN_REBUILD_SIZE, 2 * len(self._heap))
@@ -52,14 +56,14 @@ class TimerHeap:
         heappush(self._heap, (when, self._order, seq, state))
 
     def due(self, now: float) -> Iterator[int]:
-        """The jobs whose alarm rings, in order; more may be set meanwhile."""
+        """Yield the jobs whose timers are due, in order. The caller may set more timers meanwhile."""
         while self._heap and self._heap[0][0] <= now:
             alarm = heappop(self._heap)
             if not self._stale(alarm):
                 yield alarm[2]
 
     def next(self) -> float:
-        """When the next one rings; `inf`: none is set."""
+        """Return the time of the next valid timer, or `inf` if no timer is set."""
         while self._heap and self._stale(self._heap[0]):
             heappop(self._heap)
         return self._heap[0][0] if self._heap else inf
@@ -72,13 +76,13 @@ MAX_UNCOUNTED_LOSSES = 20
 
 
 class StartAttempt(NamedTuple):
-    """Act: begin this attempt."""
+    """The command to start an attempt."""
 
     attempt: Attempt
 
 
 class StopAttempt(NamedTuple):
-    """Act: ask this attempt to end, or kill it."""
+    """The command to ask an attempt to end, or with `force` to kill it."""
 
     key: AttemptId
     force: bool
@@ -88,14 +92,14 @@ SchedulerCommand = StartAttempt | StopAttempt
 
 
 class Decision(NamedTuple):
-    """What happened since the last one, and what is to be done about it."""
+    """The events since the last decision (what happened), and the commands to carry out."""
 
     events: list[ev.Event]
     acts: list[SchedulerCommand]
 
 
 class ActiveAttempts:
-    """Who has a slot. What happens is appended to `log`, for the scheduler to hand on."""
+    """The attempts that hold slots. Appends events and commands to `log`, which the scheduler hands on."""
 
     def __init__(self, ready: ReadyQueue, alarms: TimerHeap, log: Decision, random: Random) -> None:
         self.tasks: dict[int, Task] = {}
@@ -108,11 +112,11 @@ class ActiveAttempts:
 
     @property
     def awaits_starts(self) -> bool:
-        """Whether the executor has yet to say of some attempt that it began, or could not."""
+        """Whether an executor has not yet reported the start, or the refusal, of some attempt."""
         return any(isinstance(task.state, life.Submitted) for task in self.tasks.values())
 
     def submit(self, task: Task, slots: int, now: float) -> None:
-        """It is the next one, and takes so many slots."""
+        """Take the task's next attempt from the queue into `slots` slots, and append its start command."""
         assert isinstance(task.state, life.Queued)
         task.state = state = life.submit(task.state)
         task.attempts = state.attempt
@@ -130,7 +134,7 @@ class ActiveAttempts:
         )
 
     def started(self, task: Task, news: nw.ProcessStarted) -> None:
-        """The executor says that it began."""
+        """Record that the executor has started the attempt, and set the timer of its timeout."""
         if isinstance(task.state, life.Submitted):
             task.state = running = life.start(task.state, news.at, task.spec.timeout, host_name(news.where))
             self._log.events.append(ev.AttemptStarted(news.at, *news.key, news.where))
@@ -143,7 +147,7 @@ class ActiveAttempts:
         news: nw.ProcessStarted | nw.ProcessRestarted | nw.OutputIdle | nw.StatusReceived | nw.OutputAdvanced,
         now: float,
     ) -> None:
-        """What is reported of it while it runs."""
+        """Record a notice about an attempt that has not ended."""
         match news:
             case nw.ProcessStarted():
                 self.started(task, news)
@@ -157,7 +161,7 @@ class ActiveAttempts:
                 self._log.events.append(ev.OutputGrew(now, key.seq, key.attempt, stream, upto, output))
 
     def undo_submit(self, task: Task, why: str, now: float) -> None:
-        """The machine could not start it: as if it had never left the queue."""
+        """Put a task back in the queue, with nothing counted, because the machine refused the start."""
         state = task.state
         assert isinstance(state, life.Submitted | life.Stopping)
         self._release(task)
@@ -166,12 +170,11 @@ class ActiveAttempts:
         self._log.events.append(ev.AttemptRefused(now, task.seq, state.attempt, why))
 
     def request_stop(self, task: Task, reason: StopReason, now: float, *, force: bool = False) -> None:
-        """Asks it to end, or kills it; what has been asked before keeps its first reason."""
+        """Ask the task's attempt to end, or kill it with `force`. The reason of the first request is kept."""
         state = task.state
         if isinstance(state, life.Unsettled):
-            if (
-                reason is StopReason.CANCELLED and state.reason is not reason
-            ):  # never tried again, so why wait
+            # A cancelled job gets no retry, so the cause of its end need not be waited for.
+            if reason is StopReason.CANCELLED and state.reason is not reason:
                 task.state = state = life.give_up(state, reason)
                 self._alarms.set(now, task.seq, state)
             return
@@ -185,9 +188,10 @@ class ActiveAttempts:
             self._tell(task, state, now)
 
     def signalled(self, now: float) -> None:
-        """A signal has told pqrun to stop: attempts that such a signal ends were meant as well.
+        """Record that a signal told pqrun to stop. An attempt that such a signal ended counts as interrupted.
 
-        From `STOP_SPAN_SECONDS` before on, since nobody knows in which order processes are signalled.
+        This holds for attempts that ended up to `STOP_SPAN_SECONDS` before `now`, because a process group or
+        a shutdown signals its processes in no particular order.
         """
         if self._signalled_at is None:
             self._signalled_at = now
@@ -196,12 +200,13 @@ class ActiveAttempts:
                     self._alarms.set(now, task.seq, task.state)
 
     def on_timer(self, task: Task, now: float) -> Outcome | None:
-        """Its alarm rings: it has run for as long as it may, its grace is over, or its end can be settled.
+        """Act on a due timer: the timeout or the grace period is over, or an unsettled end can be settled.
 
-        The job's outcome, if it has one now.
+        Return the job's outcome, or None if the job has not ended.
         """
         match task.state:
-            case life.Submitted() as state:  # its start may be in the mail: nobody was woken for that
+            # The notice of its start may lie in the engine's inbox: executors post it without a wake-up.
+            case life.Submitted() as state:
                 self._alarms.set(now + min(task.spec.timeout or 1.0, 1.0), task.seq, state)
             case life.Running():
                 self.request_stop(task, StopReason.TIMEOUT, now)
@@ -212,7 +217,10 @@ class ActiveAttempts:
         return None
 
     def finish(self, task: Task, news: nw.ProcessFinished, now: float) -> Outcome | None:
-        """It ended: the job's outcome, or `None` if it waits for another attempt, or to be settled."""
+        """Settle an attempt that ended. Return the job's outcome, or None if the job has not ended yet.
+
+        The job waits for a retry, or for the time at which the cause of its end is settled.
+        """
         state = task.state
         assert isinstance(state, life.Submitted | life.Running | life.Stopping | life.Unsettled)
         gone = is_gone(news.exit)
@@ -240,7 +248,7 @@ class ActiveAttempts:
         if not again:
             task.state = life.finish(state, verdict.outcome)
             return verdict.outcome
-        if lost:  # at once, and with its old place ahead of its equals
+        if lost:  # runs again at once, at its old place in the queue
             task.lost += isinstance(state, life.Running)
             pause = 0.0
         else:
@@ -270,7 +278,11 @@ class ActiveAttempts:
 
 
 def _may_rerun(task: Task) -> bool:
-    """After its place was lost. One that never said that it began uses up nothing, but not for ever."""
+    """Return whether a job that lost its worker may run again.
+
+    A loss before the start was reported is not counted, up to `MAX_UNCOUNTED_LOSSES` attempts: without
+    that limit, a job whose every worker dies before reporting would be submitted for ever.
+    """
     if task.spec.on_lost != "rerun":
         return False
     free = isinstance(task.state, life.Submitted) and task.attempts <= MAX_UNCOUNTED_LOSSES

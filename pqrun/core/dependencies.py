@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Which job waits for which, how urgent that makes it, and what became of those that ended.
+"""The needs of jobs: which job waits for which, inherited urgency, and how ended jobs count.
 
-No clock, no process, no file. What has ended is kept in mind only as far as somebody can ask for it.
+No clock, process or file. The outcome of an ended job is kept only while another job may need it.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from pqrun.core.task import Task
 
 
 class UnknownNeed(Exception):
-    """A job needs one that is not known, or in the end itself."""
+    """Raised for a job that needs an unknown job, or that would in the end wait for itself."""
 
 
 class DependencyGraph:
-    """Names of jobs, and what they need of each other; `tasks` are the unfinished ones.
+    """The ids of jobs, and the needs between them. `tasks` holds the unfinished jobs by number.
 
-    `remembers`: of how many jobs it is kept how they have ended, for those that may come to need
-    them; the longest ended are forgotten first.
+    `remembers_ended` limits how many outcomes of ended jobs are kept for jobs that may come to need
+    them. Above the limit, the outcome of the job that ended first is forgotten first.
     """
 
     def __init__(self, tasks: dict[int, Task]) -> None:
@@ -33,13 +33,13 @@ class DependencyGraph:
         self._ended: dict[str, tuple[Outcome, bool]] = {}
 
     def name(self, task: Task) -> None:
-        """From now on the job is found by its id, whatever was called so before and has ended."""
-        if task.spec.named or task.spec.id != str(task.seq):  # others are found by their number
+        """Register the task under its id. An ended job with the same id can no longer be found."""
+        if task.spec.named or task.spec.id != str(task.seq):  # other jobs are found by their number
             self._ids[task.spec.id] = task.seq
             self._ended.pop(task.spec.id, None)
 
     def find(self, job_id: str) -> Task | None:
-        """The unfinished job of that id."""
+        """Return the unfinished job with this id, or None."""
         seq = self._ids.get(job_id)
         if seq is None and job_id.isdecimal():
             task = self._tasks.get(int(job_id))
@@ -47,19 +47,19 @@ class DependencyGraph:
         return None if seq is None else self._tasks.get(seq)
 
     def knows(self, job_id: str) -> bool:
-        """Whether there was a job of that id, ended or not."""
+        """Return whether a job with this id is unfinished, or has ended and its outcome is kept."""
         return job_id in self._ended or self.find(job_id) is not None
 
     def outcome_of(self, job_id: str) -> tuple[Outcome, bool] | None:
-        """How that job ended, and whether that was allowed, if it is kept in mind."""
+        """Return the outcome of an ended job and whether its failure was allowed, or None if not kept."""
         return self._ended.get(job_id)
 
     def ended(self) -> Iterator[tuple[str, Outcome, bool]]:
-        """Those that are kept in mind: id, outcome, whether that was allowed."""
+        """Yield the kept outcomes of ended jobs: id, outcome, and whether the failure was allowed."""
         return ((job_id, outcome, allowed) for job_id, (outcome, allowed) in self._ended.items())
 
     def check(self, fresh: Sequence[Task]) -> None:
-        """`UnknownNeed` if one of these jobs needs what is neither known nor among them, or a ring is."""
+        """Raise `UnknownNeed` if one of these new jobs needs an unknown job, or if the needs form a cycle."""
         needy = [task for task in fresh if task.spec.needs]
         if not needy:
             return
@@ -75,7 +75,10 @@ class DependencyGraph:
             _find_cycle({task.spec.id: [need.job for need in task.spec.needs] for task in needy})
 
     def recheck(self, tasks: Iterable[Task], needs: Sequence[Need], jobs: int) -> None:
-        """The same for the new needs of jobs that are here already, when there have been so many jobs."""
+        """Raise `UnknownNeed` if these jobs of the run can't get the new `needs`: unknown, or a cycle.
+
+        `jobs` is the number of jobs that the run has had.
+        """
         for need in needs:
             if not self.may_be_needed(need.job, jobs + 1):
                 raise UnknownNeed(f"the need `{need.job}` is not known")
@@ -94,12 +97,16 @@ class DependencyGraph:
         return [task for need in needs if (task := self.find(need.job)) is not None]
 
     def may_be_needed(self, job_id: str, by: int) -> bool:
-        """Whether it is known what it means if the job of that number needs this one."""
-        # A job that is called by its number and ended well is not kept in mind.
+        """Return whether job number `by` may need `job_id`: its outcome is known, or will be."""
+        # The outcome of a job without an id of its own is not kept if it is `ok`, so that a list of
+        # millions of commands takes no memory: an earlier number without an outcome has ended ok.
         return self.knows(job_id) or (job_id.isdecimal() and self._forgotten < int(job_id) < by)
 
     def connect(self, task: Task) -> Need | None:
-        """Hangs a job on what it needs; or on nothing, if there is a need that can never be met: that one."""
+        """Register the task as a dependent of the unfinished jobs that it needs.
+
+        If one need can never be met, return this need and register nothing; else return None.
+        """
         found = []
         for need in task.spec.needs:
             if need.job in self._ended:
@@ -116,18 +123,18 @@ class DependencyGraph:
         return None
 
     def disconnect(self, task: Task) -> None:
-        """It needs nothing any more."""
+        """Remove the task from the dependents of all jobs that it needs."""
         for need in task.spec.needs:
             if (other := self.find(need.job)) is not None:
                 other.dependents = [hung for hung in other.dependents if hung[0] != task.seq]
         task.unmet = 0
 
     def forget(self, task: Task) -> None:
-        """It is no longer part of the run."""
+        """Remove the task's id, because the job was removed from the run."""
         self._ids.pop(task.spec.id, None)
 
     def raise_urgency(self, task: Task) -> Iterator[Task]:
-        """What an urgent job needs is as urgent, and so on down; those that became so."""
+        """Give all jobs that the task needs, directly or not, at least its urgency. Yield changed jobs."""
         waiting = self._unfinished(task.spec.needs)
         while waiting:
             other = waiting.pop()
@@ -137,7 +144,10 @@ class DependencyGraph:
                 yield other
 
     def lower_urgency(self, jobs: Iterable[Task], needs: Iterable[Need]) -> Iterator[Task]:
-        """Those of these jobs and needs, and so on down, for which nobody is in such a hurry any more."""
+        """Lower the urgency that jobs inherited from jobs that have ended or changed. Yield the changed jobs.
+
+        The jobs checked are `jobs`, the unfinished jobs in `needs`, and what these need, directly or not.
+        """
         waiting = [*jobs, *self._unfinished(needs)]
         while waiting:
             job = waiting.pop()
@@ -148,10 +158,11 @@ class DependencyGraph:
                 yield job
 
     def _required_urgency(self, job: Task) -> Priority:
-        """How urgent it is for itself and for those that wait for it."""
+        """Return the highest of the job's own priority and the urgencies of the jobs that wait for it."""
         urgency, hung = job.spec.priority, job.dependents
         while hung and self._is_waiting(hung[-1][0]) is None:
-            hung.pop()  # when many go, each time only those that went last are looked at
+            # Drop ended dependents for good: if thousands end one by one, each call looks at few of them.
+            hung.pop()
         for seq, _ in reversed(hung):
             if urgency >= job.urgency:
                 break
@@ -164,7 +175,11 @@ class DependencyGraph:
         return task if task is not None and isinstance(task.state, Pending) else None
 
     def settle(self, task: Task, outcome: Outcome, *, allowed: bool) -> Iterator[tuple[Task, Need | None]]:
-        """A job ended: who waited only for it (`None`), and who can never run, with the need."""
+        """Record the outcome of a job. Yield each dependent that is decided by it.
+
+        The second value is None for a dependent that is now ready, and the need that can never be met for a
+        dependent that must be skipped.
+        """
         if self.remembers_ended and (
             task.spec.named or task.spec.id != str(task.seq) or outcome is not Outcome.OK
         ):
@@ -184,19 +199,19 @@ class DependencyGraph:
                 yield other, Need(task.spec.id, when)
 
     def remember(self, job_id: str, outcome: Outcome, *, allowed: bool) -> None:
-        """A job of an earlier process ended so."""
+        """Record the outcome of a job that ended in an earlier process of this run."""
         if outcome is not Outcome.OK or not job_id.isdecimal():
             self._ended[job_id] = (outcome, allowed)
 
     def _forget_one(self) -> None:
         job_id = next(iter(self._ended))
         del self._ended[job_id]
-        if job_id.isdecimal():  # neither this one nor those before it can be said to have ended well
+        if job_id.isdecimal():  # a number up to this one without an outcome may now have failed
             self._forgotten = max(self._forgotten, int(job_id))
 
 
 def is_satisfied(when: str, outcome: Outcome, allowed: bool) -> bool:
-    """Whether a need is met by how that job ended."""
+    """Return whether a need with this `when` is met by a job that ended with `outcome`."""
     if outcome is Outcome.INTERRUPTED:
         return False
     if when == "ended":
@@ -207,6 +222,7 @@ def is_satisfied(when: str, outcome: Outcome, allowed: bool) -> bool:
 
 
 def _find_cycle(needs: dict[str, list[str]]) -> None:
+    """Raise `UnknownNeed` with the path of a cycle, if the needs have one."""
     from graphlib import CycleError, TopologicalSorter
 
     try:

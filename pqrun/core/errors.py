@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The two ways to fail on purpose; anything else that is raised is a bug. And the exit codes of a run."""
+"""The exceptions for expected failures, and the exit codes of a run. Any other exception is a bug."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ OK, SOME_FAILED, USAGE, NOT_ALL_RUN, OWN_FAILURE, BUG = 0, 1, 2, 3, 4, 70
 
 
 class UserError(Exception):
-    """What the user did; shown without a traceback, exit 2."""
+    """A mistake of the user: shown without a traceback, exit code 2."""
 
 
 class Rejected(Exception):
-    """A request to a live run that cannot be carried out; `code` is the exit code of the client."""
+    """A request to a live run that cannot be carried out. `code` is the exit code of the client."""
 
     def __init__(self, message: str, code: int = USAGE) -> None:
         super().__init__(message)
@@ -22,7 +22,7 @@ class Rejected(Exception):
 
 
 class InternalFailure(Exception):
-    """pqrun's own part can't go on (journal, run directory, its output); exit 4, or `code`."""
+    """A failure of pqrun's own part (journal, run directory, its output), exit code 4 or `code`."""
 
     def __init__(self, message: str, code: int = OWN_FAILURE) -> None:
         super().__init__(message)
@@ -30,15 +30,15 @@ class InternalFailure(Exception):
 
 
 MISUSE = frozenset({EBADF, EFAULT, EINVAL, ENOTSOCK})
-"""Errors of a system call that this program has called wrongly."""
+"""The error numbers of system calls that pqrun itself called wrongly: a bug, not the machine's fault."""
 CURES = {EMFILE: "see `ulimit -n`", EAGAIN: "see `ulimit -u`"}
 
 
 def refusal(error: BaseException) -> InternalFailure | None:
-    """Return what the machine refused, as a failure of our own part; None if the error is a bug of ours.
+    """Return what the machine refused, as an `InternalFailure`; return None if the error is a bug of pqrun.
 
-    A system call that fails and a module that can't be read are facts about the machine and the disk. They
-    are told in one line, and end the run with exit 4 wherever they were not dealt with.
+    A failed system call and a module that can't be read are facts about the machine and the disk. They are
+    told in one line, and end the run with exit code 4 unless they were handled before.
     """
     if isinstance(error, InternalFailure):
         return error
@@ -57,7 +57,10 @@ def refusal(error: BaseException) -> InternalFailure | None:
 
 
 def _hollow(module: object) -> str:
-    """The name of a package without its code: what the interpreter makes of one whose files it can't look at."""
+    """Return the name of a package without code, or an empty text if the object is something else.
+
+    The interpreter imports a package as an empty namespace if it can't read the package's files.
+    """
     is_package = isinstance(module, ModuleType) and hasattr(module, "__path__")
     return (
         str(getattr(module, "__name__", "")) if is_package and not getattr(module, "__file__", None) else ""

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What happened, as frozen data: one class a fact, facts only, never how to show them.
+"""The events of a run: what happened, as frozen data. One class for each kind of fact.
 
-`at` is seconds of the engine's clock. The stream of these is the only story that is told:
-journal, metrics, screen and reports are folds of it.
+Journal, metrics, screen and reports are all folded from this one stream. An event holds facts, not
+how they are shown. Common fields: `at` is the time in seconds of the engine's clock, `seq` the
+number of the job, `attempt` the number of the attempt (from 1), `by` the origin of a request.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pqrun.core.job import CountedAs, Exit, JobSpec, Outcome, Priority, SelfRepo
 
 
 class JobAdded(NamedTuple):
-    """A job is known to the run; `by` whom it was added, if not by the run's own input."""
+    """A job was added to the run. `by`: the origin of the request, empty for the run's own input."""
 
     at: float
     seq: int
@@ -22,7 +23,7 @@ class JobAdded(NamedTuple):
 
 
 class JobQueued(NamedTuple):
-    """It entered the queue: its needs are met, or it is to be tried again."""
+    """The job entered the queue: its needs are met, or its next attempt is due."""
 
     at: float
     seq: int
@@ -31,7 +32,7 @@ class JobQueued(NamedTuple):
 
 
 class AttemptSubmitted(NamedTuple):
-    """It left the queue for a slot, after `waited` seconds."""
+    """The job left the queue for a slot, after `waited` seconds in the queue."""
 
     at: float
     seq: int
@@ -40,7 +41,7 @@ class AttemptSubmitted(NamedTuple):
 
 
 class AttemptRefused(NamedTuple):
-    """The machine could not start it now; it is back in the queue as if it had never left."""
+    """The machine refused to start the attempt; the job is back at its place in the queue."""
 
     at: float
     seq: int
@@ -49,7 +50,7 @@ class AttemptRefused(NamedTuple):
 
 
 class AttemptStarted(NamedTuple):
-    """It runs; `where` names the slot or the host."""
+    """The attempt is running. `where`: the slot or the host."""
 
     at: float
     seq: int
@@ -58,7 +59,7 @@ class AttemptStarted(NamedTuple):
 
 
 class AttemptRestarted(NamedTuple):
-    """A cluster has begun it a second time, `where` that was; the first end that is reported counts."""
+    """A cluster has started the attempt again by itself, at `where`. The first reported end counts."""
 
     at: float
     seq: int
@@ -67,7 +68,7 @@ class AttemptRestarted(NamedTuple):
 
 
 class AttemptStopping(NamedTuple):
-    """We asked it to end (`force`: killed it)."""
+    """The attempt was asked to end, or killed if `force` is set."""
 
     at: float
     seq: int
@@ -77,9 +78,11 @@ class AttemptStopping(NamedTuple):
 
 
 class AttemptEnded(NamedTuple):
-    """It ended; `asked` is our reason if our signal met it alive, or if one met it that stopped pqrun too.
+    """The attempt ended, and `counted` says which metric counts it.
 
-    `output` is read, not compared. `where`: the host, if it was another one.
+    `asked`: why pqrun stopped the attempt, also `INTERRUPTED` if the attempt was ended by a signal that told
+    pqrun to stop as well; None if the attempt ended by itself. `output`: the captured output, or None
+    without one. `where`: the host, empty for this machine.
     """
 
     at: float
@@ -97,7 +100,7 @@ class AttemptEnded(NamedTuple):
 
 
 class JobWaiting(NamedTuple):
-    """It will be tried again at `until`."""
+    """The job waits for its next attempt, due at `until`."""
 
     at: float
     seq: int
@@ -106,14 +109,18 @@ class JobWaiting(NamedTuple):
 
 
 class JobRemoved(NamedTuple):
-    """It left the queue without an attempt."""
+    """The job left the queue without an attempt."""
 
     at: float
     seq: int
 
 
 class JobEnded(NamedTuple):
-    """It ended for good; `because` names the need for which it was skipped, `by` who cancelled it."""
+    """The job ended for good, after `attempts` attempts.
+
+    `allowed`: the failure does not make the run fail. `because`: the id of the needed job for which this
+    job was skipped. `by`: the origin of the request that cancelled it.
+    """
 
     at: float
     seq: int
@@ -125,7 +132,7 @@ class JobEnded(NamedTuple):
 
 
 class JobReopened(NamedTuple):
-    """It had ended with that outcome (or was cut short), and is to run again after all."""
+    """A job that had ended with `outcome`, or was cut short with the run, is to run again."""
 
     at: float
     seq: int
@@ -134,7 +141,7 @@ class JobReopened(NamedTuple):
 
 
 class JobDropped(NamedTuple):
-    """It is no longer part of the run; `outcome` is what it had ended with, if it had."""
+    """The job was removed from the run. `outcome`: its final outcome, or None if it had not ended."""
 
     at: float
     seq: int
@@ -142,7 +149,7 @@ class JobDropped(NamedTuple):
 
 
 class StatusReported(NamedTuple):
-    """A running attempt told its status or progress."""
+    """A running attempt reported its status or its progress (0 to 1)."""
 
     at: float
     seq: int
@@ -152,7 +159,7 @@ class StatusReported(NamedTuple):
 
 
 class JobChanged(NamedTuple):
-    """Somebody changed a job that has not ended; `front`: and put it before its equals."""
+    """An unfinished job got a new spec. `front`: it was also moved before all jobs of equal urgency."""
 
     at: float
     seq: int
@@ -162,7 +169,7 @@ class JobChanged(NamedTuple):
 
 
 class OutputGrew(NamedTuple):
-    """A running attempt's output may be shown up to `upto` bytes of `stream`."""
+    """The output of a running attempt may be shown up to `upto` bytes of `stream` (1 or 2)."""
 
     at: float
     seq: int
@@ -173,7 +180,7 @@ class OutputGrew(NamedTuple):
 
 
 class InputEnded(NamedTuple):
-    """No more jobs will come; `complete` is false when reading had to stop early, for `why`."""
+    """The input has ended, after `jobs` jobs. `complete` is false if reading ended early; `why` says why."""
 
     at: float
     jobs: int
@@ -182,7 +189,7 @@ class InputEnded(NamedTuple):
 
 
 class SlotsChanged(NamedTuple):
-    """So many jobs may run at a time from now on, for `why`."""
+    """pqrun uses `slots` slots at most from now on, because the machine refused a start for `why`."""
 
     at: float
     slots: int
@@ -190,14 +197,14 @@ class SlotsChanged(NamedTuple):
 
 
 class StartsHeld(NamedTuple):
-    """The machine's load or memory holds back starts, for the first time in this run."""
+    """A limit of load or memory holds back starts, for the first time in this run."""
 
     at: float
     why: str
 
 
 class WorkersChanged(NamedTuple):
-    """Somebody wants so many slots from now on."""
+    """A request set the number of workers."""
 
     at: float
     workers: int
@@ -205,7 +212,7 @@ class WorkersChanged(NamedTuple):
 
 
 class PoolChanged(NamedTuple):
-    """Somebody made a pool, or gave it another size."""
+    """A request created a pool, or changed its size."""
 
     at: float
     name: str
@@ -214,7 +221,7 @@ class PoolChanged(NamedTuple):
 
 
 class RunPaused(NamedTuple):
-    """Nothing new starts until somebody unpauses."""
+    """A request paused the run (nothing new starts), or ended the pause if `paused` is false."""
 
     at: float
     paused: bool
@@ -222,9 +229,9 @@ class RunPaused(NamedTuple):
 
 
 class RunStopping(NamedTuple):
-    """Nothing new starts for good; `cause` as in `signal SIGINT`, `halt`, `deadline`, `stop`.
+    """The run starts nothing more. `cause` is `signal SIGINT`, `halt`, `deadline` or `stop`, for example.
 
-    `drain`: running jobs may finish; otherwise they are asked to end (`force`: killed).
+    With `drain`, running jobs may finish; without it they are asked to end, or killed with `force`.
     """
 
     at: float

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""`$NAME` and `${NAME}` in the values of environment variables; `$$` is a dollar.
+"""Expansion of `$NAME` and `${NAME}` in the values of environment variables; `$$` is a dollar sign.
 
-A value of a job file is a `Template`. One from elsewhere (`--env`, a matrix, the caller) is a plain
-text, in which a `$` means nothing: a password may hold one. Everything else that a shell would
-expand, such as `$(date)` and `${NAME:-x}`, stays as it is.
+Only values of job files (`EnvTemplate`) are expanded. In a value from elsewhere (`--env`, a matrix,
+the caller's environment) a `$` has no meaning, because a password may hold one. Other shell syntax,
+such as `$(date)` and `${NAME:-x}`, stays as it is.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from pqrun.core.errors import UserError
 
 MAX_VARIABLE_BYTES = 131_072
-"""Bytes: Linux takes no longer variable. A bound, since each of a chain can double the one before."""
+"""Bytes; Linux accepts no longer variable. Without a limit, a chain of variables that each contain the one
+before twice would fill the memory.
+"""
 
 _REFERENCE = re.compile(r"\$(?:([A-Za-z_][A-Za-z0-9_]*)|\{([A-Za-z_][A-Za-z0-9_]*)\}|(\$))")
 
@@ -27,7 +29,7 @@ Pairs = tuple[tuple[str, str], ...]
 
 
 class ValueTooLong(Exception):
-    """A value that grows beyond what a variable can hold; `name` is the variable's."""
+    """Raised when the value of the variable `name` grows longer than a variable may be."""
 
     def __init__(self, name: str) -> None:
         super().__init__(f"the variable {name} is too long (over {MAX_VARIABLE_BYTES} bytes)")
@@ -35,23 +37,26 @@ class ValueTooLong(Exception):
 
 
 class EnvTemplate(str):
-    """A value in which variables are to be expanded; `place` is where it stands in its file."""
+    """A value of an environment variable to be expanded. `place` is its position in the job file."""
 
     place: object = None
 
 
 def references(text: str) -> list[str]:
-    """The names of the variables in a template, each once."""
+    """Return the names of the variables in a template, each once."""
     return list(dict.fromkeys(found[1] or found[2] for found in _REFERENCE.finditer(text) if not found[3]))
 
 
 def pool_variable(pool: str) -> str:
-    """The variable in which a job finds its share of a pool."""
+    """Return the name of the environment variable that holds a job's share of the pool."""
     return "PQRUN_POOL_" + "".join(c if c.isascii() and c.isalnum() else "_" for c in pool.upper())
 
 
 def unset(pairs: Pairs, expand: Iterable[str], *known: Container[str]) -> Iterator[tuple[str, str]]:
-    """Of the templates: the variable, and a name in its value that is not set, neither here nor in `known`."""
+    """Yield each unset name in a template: the variable with the template, and the name.
+
+    A name is set if it is in `pairs`, in one of `known`, or given to every job by pqrun.
+    """
     values = dict(pairs)
     for name in expand:
         for wanted in references(values[name]):
@@ -61,9 +66,12 @@ def unset(pairs: Pairs, expand: Iterable[str], *known: Container[str]) -> Iterat
 
 
 def layered(below: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:
-    """Variables over others: a template that names its own variable gets the value below it.
+    """Return the variables of `below` overlaid with `own`.
 
-    Raises UserError for a value that would grow without bound.
+    A template in `own` that names its own variable gets the value from `below` in place of the name.
+
+    Raises:
+        UserError: A value grows longer than a variable may be.
     """
     both = {**below, **own}
     for name, value in own.items():
@@ -73,6 +81,7 @@ def layered(below: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:
 
 
 def _over(name: str, template: EnvTemplate, below: str) -> EnvTemplate:
+    """Return the template with the value from `below` in place of its own name."""
     if type(below) is EnvTemplate:
         inner = _REFERENCE.sub(lambda found: found[0] if found[3] else f"${{{found[1] or found[2]}}}", below)
     else:
@@ -87,28 +96,32 @@ def _over(name: str, template: EnvTemplate, below: str) -> EnvTemplate:
 
 
 def split_templates(variables: Mapping[str, str]) -> tuple[Pairs, tuple[str, ...]]:
-    """The variables as plain texts, and the names of those that are templates."""
+    """Return the variables as plain texts, and the names of those that are templates."""
     pairs = tuple((name, str(value)) for name, value in variables.items())
     return pairs, tuple(name for name, value in variables.items() if type(value) is EnvTemplate)
 
 
 def join_templates(pairs: Pairs, expand: Iterable[str]) -> dict[str, str]:
-    """The reverse of `apart`."""
+    """Return the variables with the templates marked again; the reverse of `split_templates`."""
     names = frozenset(expand)
     return {name: EnvTemplate(value) if name in names else value for name, value in pairs}
 
 
 def expanded(pairs: Pairs, expand: Iterable[str], outside: Callable[[str], str | None]) -> Pairs:
-    """The variables with their final values; raises TooLong.
+    """Return the variables with all templates expanded.
 
-    A name stands for the value that the variable gets here, else for that `outside`. A variable that
-    needs itself, also by way of others, gets its own value from outside. An unset name is empty.
+    A name in a template stands for the variable's value here, or else for the value that `outside`
+    returns for the name. A variable that refers to itself, directly or through others, gets its own
+    value from `outside`. An unset name is replaced by an empty text.
+
+    Raises:
+        ValueTooLong: A value grows longer than a variable may be.
     """
     templates = {name: references(value) for name, value in pairs if name in frozenset(expand)}
     texts = dict(pairs)
     done = {name: value for name, value in pairs if name not in templates}
     for first in templates:
-        path = {first: None}  # in order: each needs the next; a dict, since a chain may be long
+        path = {first: None}  # each name refers to the next; a dict, because a list is slow to search
         while path:
             name = next(reversed(path))
             if name not in done:
@@ -122,10 +135,12 @@ def expanded(pairs: Pairs, expand: Iterable[str], outside: Callable[[str], str |
 
 
 def _value(name: str, done: Mapping[str, str], outside: Callable[[str], str | None]) -> Callable[[str], str]:
+    """Return the function that looks up a name in the template of the variable `name`."""
     return lambda one: (done[one] if one in done and one != name else outside(one)) or ""
 
 
 def _substituted(name: str, text: str, value: Callable[[str], str], *, dollar: str = "$") -> str:
+    """Return the text with each reference replaced by its value, and `$$` by `dollar`."""
     pieces: list[str] = []
     at = length = 0
     for found in _REFERENCE.finditer(text):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The nouns: priority, job, retry policy, how a process ended, and what that means.
+"""The vocabulary of the domain: priorities, jobs, retry policies, exits, and what an exit means.
 
-Frozen data and pure functions. No clock, no process, no file.
+Frozen data and pure functions. No clock, process or file.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 
 class Priority(IntEnum):
-    """Higher goes first; within one, first come first served."""
+    """The priority of a job. Higher starts first; jobs of equal priority start in the order they came in."""
 
     LOW = 0
     NORMAL = 1
@@ -20,7 +20,7 @@ class Priority(IntEnum):
 
 
 class Outcome(StrEnum):
-    """How a job ended for good."""
+    """The way a job ended for good."""
 
     OK = "ok"
     FAILED = "failed"
@@ -31,7 +31,7 @@ class Outcome(StrEnum):
 
 
 class StopReason(StrEnum):
-    """Why we asked a running attempt to stop."""
+    """The reason for which pqrun asked a running attempt to stop."""
 
     TIMEOUT = "timeout"
     IDLE = "idle"
@@ -40,7 +40,7 @@ class StopReason(StrEnum):
 
 
 class CountedAs(StrEnum):
-    """What one ended attempt is counted as; each attempt once."""
+    """The metric that counts an ended attempt. Each attempt is counted once."""
 
     COMPLETED = "completed"
     FAILED = "failed"
@@ -50,26 +50,32 @@ class CountedAs(StrEnum):
 
 
 class ExitedWith(NamedTuple):
-    """The process ended by itself with this code."""
+    """The exit of a process that ended by itself, with this code."""
 
     code: int
 
 
 class KilledBySignal(NamedTuple):
-    """A signal ended the process; `name` as in `SIGKILL`."""
+    """The exit of a process that a signal ended; `name` is `SIGKILL`, for example."""
 
     name: str
 
 
 class NotStarted(NamedTuple):
-    """There was never a process: 127 not found, 126 found but not to be run; `why` for people."""
+    """The exit of an attempt without a process: code 127 if the program was not found, else 126.
+
+    `why` is a text for people.
+    """
 
     code: int
     why: str
 
 
 class LostExit(NamedTuple):
-    """Nobody knows how it ended. `gone`: the place where it ran is, so it may be run again elsewhere."""
+    """The exit of an attempt whose end is unknown.
+
+    `worker_lost`: the worker or the machine of the attempt was lost, so the job may run again elsewhere.
+    """
 
     why: str
     worker_lost: bool = False
@@ -79,12 +85,15 @@ Exit = ExitedWith | KilledBySignal | NotStarted | LostExit
 
 
 def is_gone(exit: Exit | None) -> bool:
-    """Whether its place was lost, which says nothing about the job: no retry, and nothing flaky."""
+    """Return whether the attempt's worker was lost.
+
+    Such an end says nothing about the job: it is not a retry, and does not make the job flaky.
+    """
     return isinstance(exit, LostExit) and exit.worker_lost
 
 
 class RetryPolicy(NamedTuple):
-    """When and how often to try again. Times in seconds.
+    """The rules for retries: which ends are retried, how often, and after what wait in seconds.
 
     `on` and `permanent` hold exit codes, signal names and the words `timeout`, `signal`, `any`.
     """
@@ -99,7 +108,7 @@ class RetryPolicy(NamedTuple):
     permanent: frozenset[int | str] = frozenset()
 
     def wait_before(self, retry: int, chance: float) -> float:
-        """Seconds before the `retry`-th retry (1 is the first); `chance` in [0, 1) spreads it."""
+        """Return the seconds to wait before retry number `retry` (from 1). `chance` in [0, 1) spreads it."""
         if self.backoff == "constant":
             wait = self.delay
         elif self.backoff == "linear":
@@ -107,7 +116,7 @@ class RetryPolicy(NamedTuple):
         else:
             try:
                 wait = self.delay * float(self.factor) ** (retry - 1)
-            except OverflowError:  # long after the cap was reached
+            except OverflowError:  # far above the longest wait
                 wait = self.max_delay if self.delay else 0.0
         return min(wait, self.max_delay) * (1 + self.jitter * (2 * chance - 1))
 
@@ -116,14 +125,17 @@ NO_RETRIES = RetryPolicy()
 
 
 class Need(NamedTuple):
-    """A job that has to end first: `when` it went `ok` (or may fail), just `ended`, or `failed`."""
+    """A job that must end first.
+
+    `when`: the end that meets the need: `ok` (an allowed failure counts as ok), `ended` or `failed`.
+    """
 
     job: str
     when: str = "ok"
 
 
 class Pool(NamedTuple):
-    """A resource that jobs share: `size` of it, with names if it is indexed."""
+    """A resource that jobs share: `size` units of it, each with a name in `items` if the pool is indexed."""
 
     name: str
     size: int
@@ -131,9 +143,9 @@ class Pool(NamedTuple):
 
 
 class Command(NamedTuple):
-    """A shell command (`run` a string) or an argument list (`run` a tuple, no shell).
+    """A shell command (`run` is a text) or an argument list (`run` is a tuple, started without a shell).
 
-    `expand` names the variables of `env` in whose values `$NAME` stands for another.
+    `expand` names the variables of `env` whose values are templates with `$NAME`.
     """
 
     run: str | tuple[str, ...]
@@ -147,9 +159,10 @@ class Command(NamedTuple):
 
 
 class JobSpec(NamedTuple):
-    """What a job is, as its author wrote it. Times in seconds; `None` means without limit.
+    """The description of a job as its author wrote it. Times in seconds; None means no limit.
 
-    `work` is opaque here: a `Command` for a child process, or what another executor takes.
+    The core never looks into `work`: it is a `Command` for a child process, or the work of another
+    executor. `named` is false if the job has no id of its own; its id is then its number.
     """
 
     id: str
@@ -175,14 +188,14 @@ class JobSpec(NamedTuple):
 
 
 class AttemptId(NamedTuple):
-    """Names one attempt of one job for ever: late news of an earlier one is told apart by it."""
+    """The identity of one attempt of one job. A late notice of an earlier attempt is recognised by it."""
 
     seq: int
     attempt: int
 
 
 class Attempt(NamedTuple):
-    """One try of one job, as handed to an executor; `pools` holds what was assigned of each."""
+    """An attempt of a job as handed to an executor; `pools` holds the job's share of each pool."""
 
     key: AttemptId
     spec: JobSpec
@@ -191,7 +204,7 @@ class Attempt(NamedTuple):
 
 
 class Usage(NamedTuple):
-    """CPU seconds of an attempt's process and of what it waited for; most bytes of memory, if known."""
+    """The CPU seconds and the peak memory in bytes of an attempt's process and its waited-for children."""
 
     user: float = 0.0
     system: float = 0.0
@@ -199,9 +212,9 @@ class Usage(NamedTuple):
 
 
 class SelfReport(NamedTuple):
-    """What the attempt wrote about itself; `retry_after` in seconds, `progress` from 0 to 1.
+    """The status report that an attempt wrote about itself; `retry_after` in seconds, `progress` from 0 to 1.
 
-    `moved`: what became of the file that it `creates`, if it failed; it is part of the message too.
+    `moved`: where the failed attempt's `creates` file was moved to; this text is also part of `message`.
     """
 
     status: str | None = None
@@ -217,7 +230,7 @@ NO_REPORT = SelfReport()
 
 
 class ExitClass(NamedTuple):
-    """What an ended attempt means: its outcome if it is the last, and whether a retry may follow."""
+    """The meaning of an attempt's exit: the job's outcome if no retry follows, and whether one may follow."""
 
     outcome: Outcome
     retryable: bool = False
@@ -229,10 +242,11 @@ SUCCESS = ExitClass(Outcome.OK)
 def classify_exit(
     spec: JobSpec, exit: Exit, asked: StopReason | None, said: SelfReport = NO_REPORT
 ) -> ExitClass:
-    """Says what an attempt's end means.
+    """Return the meaning of an attempt's exit.
 
-    `asked` is our reason if our signal met it alive, else `None`: a job that we stopped ends for
-    our reason whatever its code, and one that ended before we asked keeps its own.
+    `asked` is the reason for which pqrun stopped the attempt, if its signal reached a live process, else
+    None. A job that pqrun stopped ends for that reason whatever its exit code; a job that had ended
+    before the request keeps its own exit.
     """
     if asked is None and type(exit) is ExitedWith and exit.code in spec.success_codes:
         return SUCCESS
@@ -249,21 +263,22 @@ def classify_exit(
             return ExitClass(Outcome.FAILED, _retryable(spec.retry, (code,), code, said))
         case KilledBySignal(name):
             return ExitClass(Outcome.FAILED, _retryable(spec.retry, (name, "signal"), None, said))
-        case LostExit(worker_lost=gone):  # what its place took with it has a budget of its own
+        case LostExit(worker_lost=gone):  # lost workers are limited by `max_lost`, not by retries
             return ExitClass(Outcome.FAILED, not gone and _retryable(spec.retry, (), None, said))
 
 
 STOP_SIGNALS = {"SIGHUP": 1, "SIGINT": 2, "SIGQUIT": 3, "SIGTERM": 15}
-"""The signals that stop pqrun, by name, with the numbers that they have everywhere."""
+"""The signals that stop pqrun, by name, with their numbers, which are the same on every system."""
 STOP_SPAN_SECONDS = 1.0
 _STOP_CODES = frozenset(128 + number for number in STOP_SIGNALS.values())
 
 
 def ended_by_stop_signal(spec: JobSpec, exit: Exit) -> bool:
-    """Say whether this is how a process ends that was told to stop, as pqrun itself may have been.
+    """Return whether the exit looks like that of a process that was told to stop, as pqrun may have been.
 
-    A terminal, `systemctl stop` or a shutdown signals all processes alike. 128+N stands for signal N:
-    a shell returns it for its child, and programs that clean up first (those of Java, for one) exit with it.
+    A terminal, `systemctl stop` and a shutdown signal all processes alike. Exit code 128+N stands for
+    signal N: a shell returns it for its child, and programs that clean up first, such as those of Java,
+    exit with it.
     """
     match exit:
         case KilledBySignal(name):
@@ -291,26 +306,29 @@ _COUNTS = {
 
 
 def counted_as(verdict: ExitClass, *, again: bool) -> CountedAs:
-    """As what an ended attempt is counted."""
+    """Return the metric that counts an ended attempt; `again`: the job will run again."""
     return CountedAs.RETRIED if again else _COUNTS.get(verdict.outcome, CountedAs.STOPPED)
 
 
 class StartRate(NamedTuple):
-    """No more than `number` starts within any `seconds`."""
+    """A limit of `number` starts within any `seconds`."""
 
     number: int
     seconds: float
 
 
 class Shard(NamedTuple):
-    """The `number`-th of so many `parts`, counted from 1."""
+    """Part `number` of `parts` of the jobs, counted from 1."""
 
     number: int
     parts: int
 
 
 class HaltRule(NamedTuple):
-    """Stop the run early: `now` or `soon`, at such a number (or percentage) of fail, success or done."""
+    """The rule that stops a run early: `number` jobs, or a percentage, of `fail`, `success` or `done`.
+
+    `when` is `now` (running jobs are stopped) or `soon` (running jobs may finish).
+    """
 
     when: str
     what: str
@@ -319,7 +337,7 @@ class HaltRule(NamedTuple):
 
 
 def format_command(work: Any) -> str:
-    """The command as a person would type it."""
+    """Return the command as a person would type it."""
     run = work.run if isinstance(work, Command) else work
     if isinstance(run, tuple):
         import shlex

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Every key of the job file: its name, its other spellings, what it takes, what it is for.
+"""The keys of a job file: the name, the other spellings, the type, the default and the help of each.
 
-The one source of truth: the reader, the JSON Schema, the reference page and the comment at the end
-of a command line are all made from these tables. Plain data, because `run` loads it.
+The reader of job files, the JSON Schema, the reference page and the comment of a command line are
+all made from these tables. Plain data only, because every `run` loads this module.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 
 class FieldSpec(NamedTuple):
-    """One key. `kind` names what it takes: a reader in `fields.py`, a shape in `schema.py`."""
+    """A key of a job file. `kind` names its type, for the readers and the JSON Schema of `input/jobfile`."""
 
     name: str
     kind: str
@@ -20,7 +20,7 @@ class FieldSpec(NamedTuple):
     example: str
     also: tuple[str, ...] = ()
     default: str = ""
-    word: bool = False  # may stand in a ` # pqrun:` comment
+    word: bool = False  # allowed in a ` # pqrun:` comment
 
 
 RETRY_FIELDS: Final = (
@@ -139,11 +139,11 @@ COMMENT_FIELDS: Final = (
     *(key._replace(name={"delay": "retry_delay", "on": "retry_on"}.get(key.name, key.name))
       for key in RETRY_FIELDS if key.name != "max"),
 )  # fmt: skip
-"""What a ` # pqrun:` comment knows: keys of a job that one word can hold, and the retry policy flat."""
+"""The keys allowed in a ` # pqrun:` comment: those of a job that take one word, and the retry policy's."""
 
 
 def by_spelling(keys: Iterable[FieldSpec]) -> dict[str, FieldSpec]:
-    """The table by every accepted spelling."""
+    """Return the keys by every accepted spelling."""
     return {spelling: key for key in keys for spelling in (key.name, *key.also)}
 
 
@@ -160,4 +160,4 @@ FOREIGN_NAMES: Final = {
     "parallelism": "workers", "max_workers": "workers", "threads": "workers", "count": "max", "times": "max",
     "resources": "pools", "groups": "pools",
 }  # fmt: skip
-"""What other tools call it."""
+"""The names of keys in other tools, with the pqrun key that is suggested for each."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The run as a table, folded from events: one row a job, as records and reports show it."""
+"""A table of the run with one row for each job, folded from events, for records and reports."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from pqrun.core.text import host_name
 
 @dataclass(slots=True)
 class JobRow:
-    """One job. Times are the engine's clock's; those of the last attempt, if there were several.
+    """The row of one job. Times are in seconds of the engine's clock, and those of the last attempt.
 
-    `where` it ran: the host, if it was another one.
+    `where` is the host of the last attempt, empty for this machine.
     """
 
     seq: int
@@ -51,22 +51,22 @@ class JobRow:
 
     @property
     def code(self) -> int | None:
-        """The exit code, if there was one."""
+        """The exit code of the last attempt, or None."""
         return self.exit.code if isinstance(self.exit, ExitedWith | NotStarted) else None
 
     @property
     def signal(self) -> str | None:
-        """The signal that ended it, if one did."""
+        """The name of the signal that ended the last attempt, or None."""
         return self.exit.name if isinstance(self.exit, KilledBySignal) else None
 
     @property
     def max_attempts(self) -> int:
-        """How many attempts it can come to."""
+        """The number of attempts that the job may have in all."""
         return max(self.attempts, self.attempts - self.retries + self.spec.retry.max, 1 + self.spec.retry.max)
 
 
 class JobTable:
-    """Folds events to rows; `rows` by sequence number."""
+    """A fold of events into rows. `rows` maps the number of a job to its row."""
 
     def __init__(self) -> None:
         self.rows: dict[int, JobRow] = {}
@@ -74,7 +74,7 @@ class JobTable:
         self.stopped = ""
 
     def on_events(self, events: Iterable[ev.Event]) -> None:
-        """Takes in what happened, in order."""
+        """Fold a batch of events, in order."""
         rows = self.rows
         for event in events:
             match event:
@@ -88,7 +88,7 @@ class JobTable:
                     row.attempts = attempt
                     row.waited = waited
                     row.state = "running"
-                    self.stopped = ""  # that was an earlier process: this one goes on
+                    self.stopped = ""  # an earlier process was stopped; the run has been resumed
                 case ev.AttemptRefused(_, seq, attempt):
                     rows[seq].state = "queued"
                     rows[seq].attempts = attempt - 1
@@ -125,7 +125,7 @@ class JobTable:
                     pass
 
     def close(self) -> None:
-        """Nothing more comes."""
+        """Do nothing; required of an observer."""
 
 
 def _ended(row: JobRow, event: ev.AttemptEnded) -> None:
@@ -137,7 +137,7 @@ def _ended(row: JobRow, event: ev.AttemptEnded) -> None:
     row.usage = event.usage
     row.message = event.said.message or _why(event.exit)
     output = event.output
-    if output is None:  # not what an attempt before it has printed
+    if output is None:  # clear the paths of an earlier attempt's output
         row.stdout = row.stderr = None
         row.stdout_bytes = row.stderr_bytes = 0
     else:

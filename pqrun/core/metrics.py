@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The run so far, folded from events: the ten numbers of the queue model and a few beside them.
+"""The ten metrics of the queue and a few more, folded from events.
 
 Two sums hold after every event:
 enqueued - dequeued = queue size, and
@@ -20,7 +20,7 @@ _STEP = log(1.01)
 
 
 class Metrics(NamedTuple):
-    """A snapshot. Times in seconds; `throughput` in ended jobs a second since the run began."""
+    """A snapshot of the metrics. Times in seconds; `throughput` in ended jobs per second since the start."""
 
     jobs_enqueued: int = 0
     jobs_dequeued: int = 0
@@ -44,7 +44,7 @@ class Metrics(NamedTuple):
     throughput: float = 0.0
 
     def as_dict(self) -> dict[str, Any]:
-        """By name, in the order above."""
+        """Return the metrics by name, in the order above."""
         return self._asdict()
 
 
@@ -52,7 +52,7 @@ CORE_METRICS = Metrics._fields[:10]
 
 
 class MetricsCollector:
-    """Folds events; `snapshot` may be asked at any moment."""
+    """A fold of events into metrics."""
 
     def __init__(self, began: float = 0.0) -> None:
         self.began = began
@@ -69,7 +69,7 @@ class MetricsCollector:
         self._entry = (began, Priority.NORMAL)
         self._submitted: dict[int, tuple[float, Priority, float]] = {}
         self._durations: Counter[int] = Counter()
-        # By type: to try one pattern after another took longer than all that is done with what it finds.
+        # Looked up by type: a `match` that tried one pattern after another took longer than the folds.
         self._folds: dict[type, Callable[[Any], None]] = {
             ev.JobAdded: self._added,
             ev.JobQueued: self._enqueue,
@@ -84,7 +84,7 @@ class MetricsCollector:
         }
 
     def fold(self, events: Iterable[ev.Event]) -> None:
-        """Takes in what happened, in order."""
+        """Fold a batch of events, in order."""
         folds = self._folds
         for event in events:
             if (fold := folds.get(type(event))) is not None:
@@ -97,7 +97,7 @@ class MetricsCollector:
         at, seq, _, priority = event
         self.enqueued += 1
         self.by_priority[priority] += 1
-        if self._entry != (at, priority):  # of a whole list that was read at once it is the same
+        if self._entry != (at, priority):  # jobs queued in one turn share one tuple, to save memory
             self._entry = (at, priority)
         self._queued[seq] = self._entry
 
@@ -126,7 +126,7 @@ class MetricsCollector:
         self.last_end = event.at
         seconds = event.ended - event.began
         self.processed += seconds
-        # Buckets 1 % wide: any percentile of any number of attempts in little memory.
+        # Buckets 1 % wide keep the percentiles of any number of attempts in little memory.
         self._durations[round(log(max(seconds, 1e-6)) / _STEP)] += 1
 
     def _remove(self, event: ev.JobRemoved) -> None:
@@ -161,7 +161,7 @@ class MetricsCollector:
             self._queued[event.seq] = (since, event.spec.priority)
 
     def snapshot(self, now: float | None = None) -> Metrics:
-        """The numbers at `now` (default: when the last attempt or job ended)."""
+        """Return the metrics at the time `now` (default: the end of the last attempt or job)."""
         now = self.last_end if now is None else now
         ends = self.counts.total()
         elapsed = now - self.began
@@ -194,6 +194,7 @@ class MetricsCollector:
         return since, priority
 
     def _percentile(self, share: float) -> float:
+        """Return the duration in seconds within which `share` (0 to 1) of all attempts ended."""
         wanted = ceil(share * self._durations.total())
         for bucket in sorted(self._durations):
             wanted -= self._durations[bucket]

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What executors report to the scheduler, as frozen data. Times are the engine's clock's."""
+"""The notices that executors report to the scheduler, as frozen data.
+
+Times are in seconds of the engine's clock; `key` names the attempt.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from pqrun.core.job import NO_REPORT, AttemptId, Exit, SelfReport, Usage
 
 
 class ProcessStarted(NamedTuple):
-    """The attempt runs since `at`; `where` names the slot or the host."""
+    """The attempt has been running since `at`; `where` is the slot or the host."""
 
     key: AttemptId
     at: float
@@ -17,20 +20,20 @@ class ProcessStarted(NamedTuple):
 
 
 class ProcessRestarted(NamedTuple):
-    """The attempt was begun a second time, without being asked for."""
+    """The cluster has started the attempt a second time, at `where`, without a request from pqrun."""
 
     key: AttemptId
     where: str
 
 
 class OutputIdle(NamedTuple):
-    """The attempt has been silent for as long as it may."""
+    """The attempt has printed nothing for its `idle_timeout`."""
 
     key: AttemptId
 
 
 class StatusReceived(NamedTuple):
-    """The attempt told its status or progress."""
+    """The attempt reported its status or its progress (0 to 1)."""
 
     key: AttemptId
     status: str | None
@@ -47,9 +50,10 @@ class OutputAdvanced(NamedTuple):
 
 
 class ProcessFinished(NamedTuple):
-    """The attempt is over and nothing of it is left; `stopped`: our signal met it alive.
+    """The attempt has ended and all its processes are gone, except leftovers that are kept.
 
-    `where`: the host, if it was another one.
+    `stopped`: pqrun's signal reached the process while it was alive. `where`: the host, empty for this
+    machine.
     """
 
     key: AttemptId
@@ -64,7 +68,7 @@ class ProcessFinished(NamedTuple):
 
 
 class StartRejected(NamedTuple):
-    """The machine could not start the attempt now (no descriptors, no processes)."""
+    """The machine can't start the attempt now, for want of file descriptors, processes or threads."""
 
     key: AttemptId
     why: str

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The ready jobs, and which of them may start next. No clock, no process, no file.
+"""The queue of ready jobs: decides which of them may start next. No clock, process or file.
 
-One heap of small tuples holds them in the promised order. A job that finds no room (slots or a
-pool) is parked with all that ask for the same, so that it is looked at again only when what it
-lacks is given back: everything is O(log n) in what is queued.
+One heap of small tuples holds the jobs in starting order. A job that lacks slots or pool units is
+parked with all jobs of the same shape (slots and pools), and is looked at again only when the
+resource that it lacks is freed. So every operation takes O(log n) for n queued jobs.
 """
 
 from __future__ import annotations
@@ -21,9 +21,11 @@ Entry = tuple[int, int, int]
 
 
 class StarvationGuard:
-    """Counts starts; `turn` is the job whose turn it is, 0 if nobody's.
+    """A guard for jobs that others pass over because they need more slots or pool units than are free.
 
-    `entry_of` tells a job's present place in the queue, None if it is out of it.
+    A job that has seen `MAX_SKIPS` starts since it was first passed over gets a reservation:
+    `reserved_for` is its number (0 if there is no reservation), and jobs behind it may not take what it
+    needs. `entry_of` returns a job's present place in the queue, or None if the job has left it.
     """
 
     def __init__(self, entry_of: Callable[[int], Entry | None]) -> None:
@@ -36,7 +38,7 @@ class StarvationGuard:
         self._lost: list[Entry] = []
 
     def start(self, seq: int) -> bool:
-        """A job starts, and passes over all that wait; whether it was its turn."""
+        """Count the start of a job. Return whether the reservation was for this job."""
         self._starts += 1
         if seq != self.reserved_for:
             return False
@@ -44,18 +46,18 @@ class StarvationGuard:
         return True
 
     def count_skip(self, seq: int) -> None:
-        """A job can't start now, and others will; it is counted from the first time on."""
+        """Record that a job can't start now while others may. Its skips are counted from the first time."""
         if seq not in self._since:
             self._since[seq] = self._starts
             self._waiting.append((self._starts, seq))
 
     def forget(self, seq: int) -> None:
-        """A job is out of the queue."""
+        """Forget a job that has left the queue, and its reservation."""
         if self._since and self._since.pop(seq, None) is not None and seq == self.reserved_for:
             self.reserved_for = 0
 
     def refresh(self) -> None:
-        """Who has lost his patience by now, and whose turn is it?"""
+        """Find the jobs that were passed over too often, and make the next reservation if one is due."""
         while self._waiting and self._starts - self._waiting[0][0] >= MAX_SKIPS:
             since, seq = self._waiting.popleft()
             if self._since.get(seq) == since and (entry := self._entry_of(seq)) is not None:
@@ -65,7 +67,7 @@ class StarvationGuard:
             now = self._entry_of(entry[2]) if entry[2] in self._since else None
             if now is entry:
                 self.reserved_for = entry[2]
-            elif now is not None:  # it has been moved
+            elif now is not None:  # the job has another place in the queue by now
                 heappush(self._lost, now)
 
 
@@ -75,7 +77,7 @@ Shape = tuple[int, tuple[tuple[str, int], ...]]
 
 
 class ResourceRequest(Protocol):
-    """What a job asks for."""
+    """The slots and pool units that a job needs."""
 
     @property
     def slots(self) -> int: ...
@@ -84,7 +86,7 @@ class ResourceRequest(Protocol):
 
 
 class ShapeHead(Protocol):
-    """What the heap knows of a job: its place, and what it asks for."""
+    """The heap's view of a job: its place in the queue and its shape (slots and pools)."""
 
     seq: int
     entry: Entry | None
@@ -92,7 +94,7 @@ class ShapeHead(Protocol):
 
 
 class ReadyJob(ShapeHead, Protocol):
-    """A job that comes into the queue: how urgent it is, and what it asks for by now."""
+    """A job that enters the queue: its urgency, and the resources that it needs now."""
 
     place: int
 
@@ -103,7 +105,7 @@ class ReadyJob(ShapeHead, Protocol):
 
 
 class Pools:
-    """Who holds how much of each pool, and which names of it."""
+    """The free units of each pool, and the names of the units if the pool is indexed."""
 
     def __init__(self, pools: Iterable[Pool]) -> None:
         self.sizes: dict[str, int] = {}
@@ -113,18 +115,18 @@ class Pools:
             self.resize(pool)
 
     def resize(self, pool: Pool) -> None:
-        """A new pool, or a new size for a counted one; what is held stays held."""
+        """Add a pool, or change the size of a counted pool. Units in use stay in use."""
         self.free[pool.name] = self.free.get(pool.name, 0) + pool.size - self.sizes.get(pool.name, 0)
         self.sizes[pool.name] = pool.size
         if pool.items:
             self._items[pool.name] = sorted(pool.items, reverse=True)
 
     def is_indexed(self, name: str) -> bool:
-        """Whether its shares have names."""
+        """Return whether the units of the pool have names."""
         return name in self._items
 
     def take(self, wanted: tuple[tuple[str, int], ...]) -> tuple[tuple[str, str], ...]:
-        """Takes what must be free; answers each pool's share as the job will see it."""
+        """Take units, which must be free. Return each pool's share as a text for the job's environment."""
         taken = []
         for name, count in wanted:
             self.free[name] -= count
@@ -134,7 +136,7 @@ class Pools:
         return tuple(taken)
 
     def give_back(self, wanted: tuple[tuple[str, int], ...], taken: tuple[tuple[str, str], ...]) -> None:
-        """The reverse of `take`."""
+        """Give back units; the reverse of `take`."""
         for (name, count), (_, share) in zip(wanted, taken, strict=True):
             self.free[name] += count
             if name in self._items:
@@ -143,9 +145,9 @@ class Pools:
 
 
 class ReadyQueue:
-    """Jobs in starting order: highest first, then first come; `take` gives the next that fits.
+    """The ready jobs in starting order: highest urgency first, then first come, first served.
 
-    `known` has all jobs by number; those with an `entry` are in here.
+    `known` holds all unfinished jobs by number; a job with an `entry` is in the queue.
     """
 
     def __init__(self, pools: Iterable[Pool], known: Mapping[int, ShapeHead]) -> None:
@@ -158,13 +160,13 @@ class ReadyQueue:
         self.places = 0
         self._by_slots = StarvationGuard(self._entry_of)
         self._by_pools = StarvationGuard(self._entry_of)
-        self._passed_over = False  # nobody has been yet, so there is nobody's patience to count
+        self._passed_over = False  # until a job is passed over, the guards need not be asked
 
     def __len__(self) -> int:
         return self._count
 
     def change(self, job: ReadyJob, *, front: bool) -> None:
-        """It asks for something else; `front`: and goes before all of its equals, now or when it comes in."""
+        """Update a job that has changed. With `front`, move it before its equals, now or when it enters."""
         if front:
             self.places += 1
             job.place = -self.places
@@ -173,29 +175,29 @@ class ReadyQueue:
             self.enter(job, again=True)
 
     def enter(self, job: ReadyJob, *, again: bool = False) -> None:
-        """Puts a job in, behind its equals; or `again` at the place that it has."""
+        """Put a job in the queue, behind its equals; with `again`, at the place that it had before."""
         if not again:
             self.places += 1
             job.place = self.places
         shape = (job.spec.slots, job.spec.pools)
-        if job.shape != shape:  # most have theirs in common
+        if job.shape != shape:  # keep the tuple that most jobs share, to save memory
             job.shape = shape
         self.push(job, (-job.urgency, job.place, job.seq))
 
     def move(self, jobs: Iterable[ReadyJob]) -> None:
-        """They are more or less urgent than they were; those that are not in stay out."""
+        """Move jobs whose urgency has changed. A job that is not in the queue stays out."""
         for job in jobs:
             if job.entry is not None:
                 self.push(job, (-job.urgency, job.place, job.seq))
 
     def push(self, job: ShapeHead, entry: Entry) -> None:
-        """Puts a job in, or to another place if it is in already."""
+        """Put a job at this place, whether it is in the queue or not."""
         self._count += job.entry is None
         job.entry = entry
         heappush(self._heap, entry)
 
     def remove(self, job: ShapeHead) -> None:
-        """Takes a job out from wherever it is; its tuples in the heaps turn stale."""
+        """Remove a job from the queue. Its tuples in the heaps become stale and are dropped later."""
         self._count -= 1
         job.entry = None
         if self._passed_over:
@@ -208,20 +210,20 @@ class ReadyQueue:
             heapify(self._heap)
 
     def give_back(self, job: ShapeHead, taken: tuple[tuple[str, str], ...]) -> None:
-        """A job's attempt ended: its slots and pool shares are free again."""
+        """Free the slots and pool units of an attempt that ended."""
         if taken:
             self.pools.give_back(job.shape[1], taken)
         if self._parked_by_resource:
             self.resource_freed(SLOTS, *(name for name, _ in taken))
 
     def resource_freed(self, *resources: str) -> None:
-        """There may be more of these now: the best of each parked shape that lacked one competes."""
+        """Unpark the best job of each shape that lacked one of these resources, because more may be free."""
         for resource in resources:
             for shape in self._parked_by_resource.pop(resource, ()):
                 self._unpark_next(shape)
 
     def take(self, capacity: int, free: int) -> ShapeHead | None:
-        """The next job that may start with `free` of `capacity` slots; it is out of the queue then."""
+        """Remove and return the next job that may start with `free` of `capacity` slots, or None."""
         if self._passed_over:
             self._by_slots.refresh()
             self._by_pools.refresh()
@@ -233,7 +235,7 @@ class ReadyQueue:
             lack = self._missing_resource(job, capacity, free)
             if lack is None and (self._by_slots.reserved_for or self._by_pools.reserved_for):
                 lack = self._reserved_for_another(entry, job, capacity, free)
-                if lack == SLOTS:  # and so for all that come after it
+                if lack == SLOTS:  # the free slots are reserved, so no job behind this one may start
                     heappush(self._heap, entry)
                     return None
             if lack is not None:
@@ -255,41 +257,45 @@ class ReadyQueue:
         return job is not None and job.entry is entry
 
     def _missing_resource(self, job: ShapeHead, capacity: int, free: int) -> str | None:
+        """Return the resource of which too little is free for the job, or None."""
         slots, pools = job.shape
         if slots > free and min(slots, capacity) > free:
             return SLOTS
         return self._missing_pool(job) if pools else None
 
     def _missing_pool(self, job: ShapeHead) -> str | None:
+        """Return the pool of which too little is free for the job, or None."""
         for name, count in job.shape[1]:
             if self.pools.free.get(name, 0) < count:
                 return name
         return None
 
     def _reserved_for_another(self, entry: Entry, job: ShapeHead, capacity: int, free: int) -> str | None:
-        """What is free, but kept for one before it that could never start otherwise."""
+        """Return the resource that is free but reserved for a job before this place, or None."""
         other = self._before(entry, self._by_pools.reserved_for)
         if other is not None and self._missing_resource(other, capacity, free) is not None:
             for name, _ in other.shape[1]:
                 if any(name == own for own, _ in job.shape[1]):
                     return name
         other = self._before(entry, self._by_slots.reserved_for)
-        if other is None or self._missing_pool(other) is not None:  # no use in keeping slots for it
+        if other is None or self._missing_pool(other) is not None:  # slots kept for it would stay idle
             return None
         return SLOTS if self._missing_resource(other, capacity, free) == SLOTS else None
 
     def _before(self, entry: Entry, seq: int) -> ShapeHead | None:
-        """That job, if it comes before this place."""
+        """Return the job number `seq` if its place is before `entry`, else None."""
         other = self._known.get(seq)
         return other if other is not None and other.entry is not None and other.entry < entry else None
 
     def _park(self, job: ShapeHead, entry: Entry, lack: str) -> None:
+        """Park a job with the others of its shape until the resource that it lacks is freed."""
         self._passed_over = True
         (self._by_slots if lack == SLOTS else self._by_pools).count_skip(job.seq)
         self._parked_by_resource.setdefault(lack, {})[job.shape] = None
         heappush(self._parked.setdefault(job.shape, []), entry)
 
     def _unpark_next(self, shape: Shape) -> None:
+        """Return the best parked job of this shape to the heap."""
         parked = self._parked.get(shape)
         while parked:
             entry = heappop(parked)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Decides what to do next. No clock, no process, no file: only facts and time.
+"""The scheduler: decides what happens next. No clock, process or file; time is an argument.
 
-Asks (`add`, `stop`, `cancel`, …) and news change its mind; `decide` says what follows from it, as
-events to record and acts to carry out. The same calls always give the same answers.
+Requests (`add`, `stop`, `cancel` and so on) and notices change its state. `decide` then returns the
+events to record and the commands to carry out. The same calls always give the same answers.
 """
 
 from __future__ import annotations
@@ -43,7 +43,10 @@ Skipped = tuple[Task, Outcome, Need]
 
 
 class Scheduler:
-    """The queue model: who runs next, when to try again, when to stop; `hopeless`: why nothing can start."""
+    """The queue model: which job runs next, when a retry is due, when the run stops.
+
+    `hopeless` says why no job can ever be started, or is empty.
+    """
 
     def __init__(
         self,
@@ -62,7 +65,7 @@ class Scheduler:
         self.backlog = Backlog()
         self.max_queue = max_queue
         self.paused = False
-        self.maintenance = ""  # what is done in several turns: nothing starts meanwhile
+        self.maintenance = ""  # a change that takes several turns, during which nothing may start
         self.stopping: ev.RunStopping | None = None
         self.input_ended = False
         self.hopeless = ""
@@ -70,50 +73,53 @@ class Scheduler:
         self._log = Decision([], [])
         self._alarms = TimerHeap(lambda seq: task.state if (task := self.tasks.get(seq)) else None)
         self._running = ActiveAttempts(self.ready, self._alarms, self._log, random or Random(0))
-        self.signalled = self._running.signalled  # to be called when a signal tells pqrun to stop
+        self.signalled = self._running.signalled  # called when a signal tells pqrun to stop
         self._halting = HaltCondition(halt)
         self._starts = StartPolicy(
             self.ready, self._running, self._log, pace or StartRateLimiter(), self.backlog, patience
         )
         self._deadline = deadline
 
-    # What people and files ask for
+    # Requests of users and of the input
 
     @property
     def done(self) -> bool:
-        """Nothing runs, and nothing more will."""
+        """Whether no attempt is running and none will be started."""
         if self.stopping is not None:
             return not self._running.tasks
         return self.input_ended and not self.tasks
 
     @property
     def queue_room(self) -> int:
-        """How many more jobs may be read ahead; all of them, if how many there are matters."""
+        """The number of jobs that may still be read ahead; no limit if the halt rule needs the total."""
         if self.stopping or self.input_ended:
             return 0
         return NO_LIMIT if self._halting.needs_total else self.max_queue - self.backlog.streamed
 
     @property
     def hold_reason(self) -> str:
-        """Why nothing starts, if it is neither slots nor pools that ready jobs lack; else empty."""
+        """Why no job starts although slots and pools would allow it, or an empty text."""
         return self._starts.hold_reason
 
     def running(self) -> list[Task]:
-        """The jobs that have a slot."""
+        """Return the jobs that hold slots."""
         return list(self._running.tasks.values())
 
     def find(self, job_id: str) -> Task | None:
-        """The unfinished job of that id."""
+        """Return the unfinished job with this id, or None."""
         return self.graph.find(job_id)
 
     def knows(self, job_id: str) -> bool:
-        """Whether there was a job of that id, ended or not."""
+        """Return whether a job with this id is unfinished, or has ended and its outcome is kept."""
         return self.graph.knows(job_id)
 
     def add(self, specs: Iterable[JobSpec], now: float, by: str = "", *, origin: int = LISTED) -> list[int]:
-        """New jobs, which may need each other and earlier ones; their numbers. `origin`: how they come in.
+        """Add jobs, which may need each other and earlier jobs. Return their numbers.
 
-        `UnknownNeed` if one needs what is not known; nothing was added then.
+        `origin` says how the jobs came in: listed, streamed or added by a client.
+
+        Raises:
+            UnknownNeed: A job needs an unknown job, or the needs form a cycle. No job was added.
         """
         fresh = [Task(number, spec, origin) for number, spec in enumerate(specs, self.jobs + 1)]
         self.graph.check(fresh)
@@ -123,7 +129,7 @@ class Scheduler:
         return [task.seq for task in fresh]
 
     def restore(self, restart: RestoredState, now: float) -> None:
-        """Goes on with what an earlier process has left."""
+        """Continue the run from the state that an earlier process left."""
         self._log.events.extend(restart.events)
         self.jobs = restart.jobs
         self.paused = restart.paused
@@ -137,14 +143,14 @@ class Scheduler:
                 self._alarms.set(task.state.until, task.seq, task.state)
 
     def end_input(self, now: float, *, complete: bool = True, why: str = "") -> None:
-        """No more jobs will come."""
+        """Record that no more jobs will come from the input."""
         if not self.input_ended:
             self.input_ended = True
             self._log.events.append(ev.InputEnded(now, self.jobs, complete, why))
             self._halt_if_enough(now)
 
     def stop(self, cause: str, now: float, *, drain: bool = False, force: bool = False, by: str = "") -> None:
-        """Start nothing new; running jobs are asked to end, or killed, unless they may finish."""
+        """Start nothing more, and ask running jobs to end. `drain`: let them finish; `force`: kill them."""
         self.stopping = ev.RunStopping(now, cause, drain, force, by)
         self._log.events.append(self.stopping)
         if not drain:
@@ -153,23 +159,23 @@ class Scheduler:
                 self._running.request_stop(task, StopReason.INTERRUPTED, now, force=force)
 
     def pause(self, *, paused: bool, now: float, by: str = "") -> None:
-        """Hold back starts, or no longer."""
+        """Hold back all starts, or end the pause."""
         if self.paused != paused:
             self.paused = paused
             self._log.events.append(ev.RunPaused(now, paused, by))
 
     def resize_pool(self, pool: Pool, now: float, by: str) -> None:
-        """A new pool, or a new size for a counted one."""
+        """Add a pool, or change the size of a counted pool."""
         self.ready.pools.resize(pool)
         self.ready.resource_freed(pool.name)
         self._log.events.append(ev.PoolChanged(now, pool.name, pool.size, by))
 
     def set_workers(self, workers: int, now: float, by: str) -> None:
-        """The executor has so many slots from now on."""
+        """Record the number of slots that a request gave to the executor."""
         self._log.events.append(ev.WorkersChanged(now, workers, by))
 
     def cancel(self, task: Task, now: float, by: str = "") -> None:
-        """Ends a job: at once if it does not run, else after its grace."""
+        """Cancel a job: end it at once if it is not running, else ask its attempt to end."""
         task.cancelled_by = task.cancelled_by or by
         match task.state:
             case life.Queued() | life.Pending() | life.Waiting():
@@ -182,7 +188,10 @@ class Scheduler:
                 assert_never(task.state)
 
     def take(self, now: float) -> Task | None:
-        """Takes the next ready job out of the queue for somebody who sees to it himself."""
+        """Remove the next ready job from the run and return its task, for a caller that does the work itself.
+
+        Return None if no job is ready.
+        """
         task = self.ready.take(max(self._starts.slots, 1), max(self._starts.slots, 1))
         if task is None:
             return None
@@ -197,7 +206,11 @@ class Scheduler:
         return task
 
     def change(self, task: Task, spec: JobSpec, now: float, by: str = "", *, front: bool = False) -> None:
-        """An unfinished job is to be otherwise; `front`: before its equals. `UnknownNeed` if it can't be."""
+        """Give an unfinished job a new spec. With `front`, move it before its equals.
+
+        Raises:
+            UnknownNeed: The new needs are unknown, or form a cycle. The job is unchanged.
+        """
         before = task.spec.needs
         reconnect = spec.needs != before and isinstance(task.state, life.Pending | life.Queued)
         if reconnect:
@@ -212,10 +225,10 @@ class Scheduler:
         self.ready.move(self.graph.lower_urgency([task], before))
         self.ready.change(task, front=front)
 
-    # What executors report
+    # Notices of executors
 
     def observe(self, news: nw.ExecutorNotice, now: float) -> None:
-        """Takes in one report; what comes too late for its attempt is dropped."""
+        """Take in a notice. Ignore the notice if its attempt has ended."""
         task = self._running.tasks.get(news.key.seq)
         if task is None or task.attempts != news.key.attempt:
             return
@@ -231,10 +244,10 @@ class Scheduler:
             case _:
                 self._running.observe(task, news, now)
 
-    # What follows from it
+    # Decisions
 
     def decide(self, now: float, capacity: int, headroom: Headroom = UNLIMITED) -> Decision:
-        """What has happened since the last decision, and what is to be done now."""
+        """Return the events since the last decision, and the commands to carry out now."""
         if now >= self._deadline:
             self.stop("deadline", now)
         self._fire_timers(now)
@@ -246,25 +259,27 @@ class Scheduler:
         return decision
 
     def next_timer(self) -> float:
-        """When `decide` has to be asked again although nothing happened; `inf`: never."""
+        """Return when `decide` must be called again if nothing else happens; `inf` for never."""
         return min(self._alarms.next(), self._deadline, self._starts.next_start_at)
 
     # Steps
 
     def _observe_notice(self, fresh: list[Task], now: float) -> None:
+        """Admit new or restored tasks: register all, connect their needs, enqueue those that are ready."""
         for task in fresh:
             self.tasks[task.seq] = task
             self.graph.name(task)
             self.backlog.came(task)
         never: dict[int, Need] = {}
         for task in fresh:
-            if task.spec.needs and isinstance(task.state, life.Pending):  # else they have been met
+            # In any other state, the needs were met in an earlier process.
+            if task.spec.needs and isinstance(task.state, life.Pending):
                 if need := self.graph.connect(task):
                     never[task.seq] = need
                 self.ready.move(self.graph.raise_urgency(task))
         for task in fresh:
             if task.seq not in self.tasks:
-                continue  # skipped with another one
+                continue  # skipped, because a job that it needs was skipped in this loop
             if task.seq in never:
                 self._drop(task, Outcome.SKIPPED, now, never[task.seq])
             elif isinstance(task.state, life.Queued) and task.entry is None:
@@ -273,7 +288,7 @@ class Scheduler:
                 self._enqueue(task, task.state, now)
 
     def _reconnect(self, task: Task, now: float) -> None:
-        """Its needs are others now: it may have to wait, or no longer, or can never run."""
+        """Apply a task's changed needs: enqueue the job, move it back to pending, or skip it."""
         never = self.graph.connect(task)
         if never:
             self._drop(task, Outcome.SKIPPED, now, never)
@@ -292,7 +307,7 @@ class Scheduler:
         self._log.events.append(ev.JobQueued(now, task.seq, task.attempts + 1, task.spec.priority))
 
     def _undo(self, task: Task, why: str, now: float) -> None:
-        """The machine could not start it: back to the front of its equals, nothing used up."""
+        """Put a task back before its equals because its start was refused; nothing is used up."""
         cancelled = isinstance(task.state, life.Stopping) and task.state.reason is StopReason.CANCELLED
         self._running.undo_submit(task, why, now)
         self.backlog.came(task)
@@ -303,13 +318,13 @@ class Scheduler:
         self.hopeless = self._starts.ceiling.hopeless
 
     def _leave(self, task: Task, now: float) -> None:
-        """If it is in the queue, it goes without an attempt."""
+        """Remove the task from the queue if it is queued."""
         if isinstance(task.state, life.Queued):
             self._log.events.append(ev.JobRemoved(now, task.seq))
             self.ready.remove(task)
 
     def _drop(self, task: Task, outcome: Outcome, now: float, need: Need | None = None) -> None:
-        """It ends without another attempt."""
+        """End a job without another attempt."""
         self._leave(task, now)
         assert isinstance(task.state, life.Pending | life.Queued | life.Waiting)
         if not isinstance(task.state, life.Waiting):
@@ -318,11 +333,12 @@ class Scheduler:
         self._conclude(task, outcome, now, need)
 
     def _conclude(self, task: Task, outcome: Outcome, now: float, need: Need | None = None) -> None:
-        """A job has ended for good: tell it, and go on with what hung on it (and so on, in turn)."""
+        """Record the end of a job, and enqueue or skip its dependents, and theirs in turn."""
         ended: list[tuple[Task, Outcome, Need | None]] = [(task, outcome, need)]
         while ended:
             task, outcome, need = ended.pop()
-            # What was to mend a failure and found none to mend is no failure itself.
+            # A job that needs a failure is skipped if there was no failure to handle. This is no fault,
+            # so it must not make the run fail.
             allowed = (need is not None and need.when == "failed") or (
                 task.spec.allow_failure and outcome in (Outcome.FAILED, Outcome.TIMEOUT)
             )
@@ -337,7 +353,7 @@ class Scheduler:
                 self.ready.move(self.graph.lower_urgency((), task.spec.needs))
 
     def _forget(self, task: Task, outcome: Outcome, now: float, *, allowed: bool) -> list[Skipped]:
-        """Who waited for it goes on; the others, which never will."""
+        """Enqueue the dependents that an ended job makes ready. Return the dependents to be skipped."""
         skipped = []
         for other, never in self.graph.settle(task, outcome, allowed=allowed):
             assert isinstance(other.state, life.Pending)

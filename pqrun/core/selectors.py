@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Which jobs somebody means: an id, a glob, `all`, `state:failed`, `priority:low`, `tag:x`."""
+"""Selectors of jobs: an id, a glob, `all`, `state:failed`, `priority:low`, `tag:x`."""
 
 from __future__ import annotations
 
@@ -24,12 +24,16 @@ _WORDS: dict[type, str] = {life.Pending: "pending", life.Queued: "queued", life.
 
 
 def state_of(state: life.State) -> str:
-    """One of the ten words."""
+    """Return the word for a state. A finished job has the word of its outcome."""
     return str(state.outcome) if isinstance(state, life.Finished) else _WORDS.get(type(state), "running")
 
 
 def selectors_of(request: Mapping[str, Any]) -> list[str]:
-    """What a request says of which jobs it means."""
+    """Return the selectors of a request.
+
+    Raises:
+        Rejected: `jobs` is not a list of texts.
+    """
     selectors = request.get("jobs")
     if not isinstance(selectors, list) or not all(isinstance(selector, str) for selector in selectors):
         raise Rejected("`jobs` is a list of selectors")
@@ -37,7 +41,7 @@ def selectors_of(request: Mapping[str, Any]) -> list[str]:
 
 
 class SelectableJob(NamedTuple):
-    """What a selector looks at."""
+    """The facts of a job that selectors compare."""
 
     id: str
     state: str
@@ -46,7 +50,7 @@ class SelectableJob(NamedTuple):
 
 
 def chosen(subjects: Iterable[tuple[int, SelectableJob]], selectors: Sequence[str]) -> list[int]:
-    """The numbers of those that any selector means, in their order. An exact id wins over a pattern."""
+    """Return the numbers of the jobs that any selector matches, in order. An exact id wins over a glob."""
     known = list(subjects)
     ids = {subject.id for _, subject in known}
     exact = ids.intersection(selectors)
@@ -55,7 +59,11 @@ def chosen(subjects: Iterable[tuple[int, SelectableJob]], selectors: Sequence[st
 
 
 def selected(selectors: Sequence[str], scheduler: Scheduler) -> list[Task]:
-    """The unfinished jobs that any of these means, each once. An exact id wins over a pattern."""
+    """Return the unfinished jobs that any selector matches, each once. An exact id wins over a glob.
+
+    Raises:
+        Rejected: More than `MAX_PATTERNS` selectors are patterns.
+    """
     found: dict[int, Task] = {}
     others = []
     for selector in selectors:
@@ -75,24 +83,24 @@ def selected(selectors: Sequence[str], scheduler: Scheduler) -> list[Task]:
 
 
 def is_an_id(selector: str) -> bool:
-    """Whether it can mean nothing but the job of that id."""
+    """Return whether the selector can only match the job with exactly this id."""
     kind, colon, _ = selector.partition(":")
     return selector != "all" and not (colon and kind in _KINDS) and not any(c in selector for c in "*?[")
 
 
 def is_a_glob(selector: str) -> bool:
-    """Whether it stands for ids that are like it, if none is it."""
+    """Return whether the selector is a glob for ids, in case no job has exactly this id."""
     return selector.partition(":")[0] not in _KINDS and any(c in selector for c in "*?[")
 
 
 def similar_ids(selectors: Iterable[str]) -> Callable[[str], object] | None:
-    """Whether an id is like one of these globs, if there is any; what is none is left out."""
+    """Return a function that tells whether an id matches one of the globs; None if no selector is a glob."""
     globs = [selector for selector in selectors if is_a_glob(selector)]
     return re.compile("|".join(map(translate, globs))).match if globs else None
 
 
 def _meaning(patterns: Sequence[str]) -> Callable[[str, str, str, tuple[str, ...]], object]:
-    """Whether a job of such id, state, priority and tags is meant by one of them."""
+    """Return a function that tells whether a job with this id, state, priority and tags is matched."""
     if "all" in patterns:
         return lambda *_subject: True
     words = {kind: {s[len(kind) + 1 :] for s in patterns if s.startswith(f"{kind}:")} for kind in _KINDS}
@@ -111,20 +119,27 @@ def _meaning(patterns: Sequence[str]) -> Callable[[str, str, str, tuple[str, ...
 
 
 def is_glob(text: str) -> bool:
-    """Whether it is a pattern."""
+    """Return whether the text contains a wildcard of a glob."""
     return any(sign in text for sign in "*?[")
 
 
 def matching(pattern: str, ids: Iterable[str]) -> list[str]:
-    """The ids that a pattern stands for. `[` may also mean itself: the ids of matrix jobs hold it."""
+    """Return the ids that match the glob.
+
+    `[` in the glob may also stand for itself, because the ids of matrix jobs contain it.
+    """
     match = re.compile(f"{translate(pattern)}|{translate(pattern.replace('[', '[[]'))}").match
     return [id for id in ids if match(id)]
 
 
 def select(jobs: Sequence[JobSpec], only: Sequence[str] = (), skip: Sequence[str] = ()) -> list[JobSpec]:
-    """The jobs that are left, in their order.
+    """Return the jobs chosen by `only` and not excluded by `skip`, in order.
 
-    What a chosen job needs comes along; what needs a skipped job is skipped too.
+    `only` also takes what a chosen job needs, directly or not. `skip` also excludes what needs a skipped
+    job, directly or not.
+
+    Raises:
+        UserError: A selector matches no job.
     """
     kept = {job.id for job in jobs}
     if only:
@@ -183,6 +198,7 @@ def _with_dependents(jobs: Sequence[JobSpec], chosen: set[str]) -> set[str]:
 
 
 def _closure(start: set[str], edges: dict[str, list[str]]) -> set[str]:
+    """Return the nodes that can be reached from `start` along the edges."""
     reached = set(start)
     todo = list(start)
     while todo:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What a run is asked to be, as plain values; no thought about how."""
+"""The settings of a run, as plain values: what the user asked for, not how it is done."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MAX_QUEUE = 1000
 
 
 class Each(NamedTuple):
-    """What `each` is to run: the words after its options, and how arguments are written."""
+    """The arguments of `each`: the words after its options, and how arguments are separated."""
 
     words: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
@@ -22,10 +22,12 @@ class Each(NamedTuple):
 
 
 class Settings(NamedTuple):
-    """Times in seconds. `given` holds what the command line says for all jobs, by field name.
+    """The settings of a run. Times in seconds; None if the option was not given.
 
-    `hooks` are those of the job file, by key; `on_finish` and `on_failure` go over them. Of a run that goes
-    on, `again` names the options that were given this time.
+    `given`: job options of the command line, by field name, for every job. `hooks`: the hooks of the job
+    file, by key; `on_finish` and `on_failure` override them. `recorded`: the options that the journal
+    keeps for a resume. Only on a resume: `again` names the options given this time, and `given_again`
+    holds the job options among them.
     """
 
     files: tuple[str, ...] = ()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Which of the ready jobs start now, and what holds back the others. No clock, no process, no file."""
+"""The start policy: which ready jobs start now, and what holds back the others. No clock, process or file."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ ROUNDS_BEFORE_PROBING = 8
 
 
 class AdaptiveLimit:
-    """How many slots the machine bears: lowered when it refuses a start, raised by and by.
+    """The number of slots that the machine can sustain: lowered when it refuses a start, raised over time.
 
-    `untold` is why it was lowered for the first time, until somebody was told. `hopeless` says why there is
-    no use in trying again: nothing of ours runs, so nothing can make room, and each start was refused for
-    `patience` seconds.
+    `unreported`: why the limit was lowered for the first time, until an event reports it. `hopeless`: why
+    no start can succeed: no attempt is running that could end and free resources, and every start was
+    refused for `patience` seconds.
     """
 
     def __init__(self, patience: float = GIVE_UP_SECONDS) -> None:
@@ -40,11 +40,11 @@ class AdaptiveLimit:
         self._pause = RETRY_AFTER_REFUSAL_SECONDS
 
     def refused(self, used: int, now: float, why: str) -> None:
-        """A start was refused while so many slots were used."""
+        """Lower the limit, because a start was refused while `used` slots were used."""
         self._unrefused = 0
         if used:
             self._refused_since = inf
-        else:  # nothing of ours can end and make room: it is tried less and less often
+        else:  # no attempt can end and free resources, so the pause between tries is doubled
             self._again_at = now + self._pause
             self._pause = min(2 * self._pause, MAX_PAUSE_SECONDS)
             self._refused_since = min(self._refused_since, now)
@@ -55,7 +55,7 @@ class AdaptiveLimit:
             self.unreported, self._told = why, True
 
     def succeeded(self) -> None:
-        """An attempt ended; after many of them one more at a time is tried."""
+        """Record the end of an attempt. After many of them, raise the limit by one slot."""
         self._pause = RETRY_AFTER_REFUSAL_SECONDS
         self._refused_since = inf
         if self.slots < inf:
@@ -65,19 +65,22 @@ class AdaptiveLimit:
                 self._unrefused = 0
 
     def closed(self, now: float) -> bool:
-        """Whether not even one may start now."""
+        """Return whether no attempt may start now."""
         if now >= self._again_at:
             self._again_at = -inf
         return self._again_at > now
 
     @property
     def next_start_at(self) -> float:
-        """When one may start again; `inf` if nothing is in the way."""
+        """The time of the next try after a refusal; `inf` if there is no pause."""
         return self._again_at if self._again_at > -inf else inf
 
 
 class Headroom(NamedTuple):
-    """How many attempts may run at once as the machine is now; `why` not more, and who asked for that."""
+    """The number of attempts that may run at once under the load and memory limits.
+
+    `why`: the reason for the limit. `option`: the option that set it.
+    """
 
     max_attempts: float = inf
     why: str = ""
@@ -88,7 +91,10 @@ UNLIMITED = Headroom()
 
 
 class StartRateLimiter:
-    """How fast starts may follow each other: `delay` seconds apart, and no more than `rate` allows."""
+    """A limit of the rate of starts: `delay` seconds between two starts, and at most `rate`.
+
+    `next_start_at`: the earliest time of the next start. `why`: the reason for that time.
+    """
 
     def __init__(self, delay: float = 0.0, rate: StartRate | None = None) -> None:
         self.next_start_at = -inf
@@ -98,7 +104,7 @@ class StartRateLimiter:
         self._starts: deque[float] = deque(maxlen=rate.number if rate else 0)
 
     def started(self, now: float) -> None:
-        """An attempt was started; says in `opens_at` when the next may be, and in `why` not before."""
+        """Record a start, and compute the earliest time of the next one."""
         if self._delay:
             self.next_start_at = now + self._delay
             self.why = f"starts are {format_duration(self._delay)} apart (--delay)"
@@ -112,14 +118,14 @@ class StartRateLimiter:
 
 
 class HaltCondition:
-    """Counts how jobs end, and says when that is enough."""
+    """A count of ended jobs, compared with the halt rule."""
 
     def __init__(self, halt: HaltRule | None) -> None:
         self._halt = halt
         self._counts = {"fail": 0, "success": 0, "done": 0}
 
     def count(self, outcome: Outcome, *, allowed: bool) -> None:
-        """A job has ended."""
+        """Count a job that has ended."""
         self._counts["done"] += 1
         if outcome is Outcome.OK:
             self._counts["success"] += 1
@@ -128,11 +134,14 @@ class HaltCondition:
 
     @property
     def needs_total(self) -> bool:
-        """Whether all jobs have to be known: a percentage is one of the whole."""
+        """Whether the rule has a percentage, for which the total number of jobs must be known."""
         return self._halt is not None and self._halt.percent
 
     def reached(self, jobs: int, *, complete: bool) -> HaltRule | None:
-        """The policy, if its number is reached among so many jobs; `complete`: no more will come."""
+        """Return the halt rule if it is met, else None.
+
+        `jobs` is the number of jobs so far; `complete` means that no more will come.
+        """
         if self._halt is None or (self._halt.percent and not complete):
             return None
         limit = self._halt.number * jobs / 100 if self._halt.percent else self._halt.number
@@ -140,11 +149,11 @@ class HaltCondition:
 
 
 LISTED, STREAMED, ADDED = range(3)
-"""Known from the beginning; read ahead from a stream; put in by clients of a live run."""
+"""The origins of a job: known from the beginning, read from a stream, or added by a client."""
 
 
 class Backlog:
-    """Counts the jobs that have not started, or not again. Each way in has a bound of its own."""
+    """The numbers of jobs that wait for a start or a retry, by origin. Each origin has a limit of its own."""
 
     def __init__(self) -> None:
         self._counts = [0, 0, 0]
@@ -154,28 +163,28 @@ class Backlog:
 
     @property
     def streamed(self) -> int:
-        """Those that were read ahead."""
+        """The number of waiting jobs that were read from a stream."""
         return self._counts[STREAMED]
 
     @property
     def added(self) -> int:
-        """Those that clients have put in."""
+        """The number of waiting jobs that clients added."""
         return self._counts[ADDED]
 
     def came(self, task: Task) -> None:
-        """It waits for its first start, or for another one."""
+        """Count a job that waits for its first start, or for another one."""
         self._counts[task.origin] += 1
 
     def left(self, task: Task) -> None:
-        """It was started, or will never be."""
+        """Uncount a job that was started, or never will be."""
         self._counts[task.origin] -= 1
 
 
 class StartPolicy:
-    """The way from the queue to a slot.
+    """The policy that takes jobs from the queue to slots.
 
-    `holding` says why nothing starts, if it is neither slots nor pools that ready jobs lack; it may
-    start again at `opens_at`, or when something else happens if that is `inf`.
+    `hold_reason`: why no job starts although slots and pools would allow it, or empty. `next_start_at`:
+    when starts may go on; `inf` if that takes another event.
     """
 
     def __init__(
@@ -199,7 +208,7 @@ class StartPolicy:
         self._told: set[str] = set()
 
     def start_ready(self, now: float, capacity: int, headroom: Headroom, held: str = "") -> None:
-        """Starts all that may start, nothing if the run is `held`."""
+        """Start all jobs that may start now, or none if `held` gives a reason to hold back the run."""
         slots = self._usable_slots(capacity, now)
         ready, running = self._ready, self._running
         if held:
@@ -219,8 +228,9 @@ class StartPolicy:
             self._pace.started(now)
 
     def _usable_slots(self, capacity: int, now: float) -> int:
-        """How many slots there are, if the machine bears as many."""
-        if self.ceiling.unreported and not self._running.awaits_starts:  # what fits is known by now
+        """Return the number of slots that may be used: the executor's capacity, or less on a full machine."""
+        # Wait for all outstanding starts, because each further refusal lowers the limit again.
+        if self.ceiling.unreported and not self._running.awaits_starts:
             self._log.events.append(ev.SlotsChanged(now, int(self.ceiling.slots), self.ceiling.unreported))
             self.ceiling.unreported = ""
         slots = int(min(capacity, self.ceiling.slots))
@@ -230,7 +240,7 @@ class StartPolicy:
         return slots
 
     def _closed(self, now: float, headroom: Headroom) -> str:
-        """Why not even one may start now."""
+        """Return why no job may start now, or an empty text."""
         if self.ceiling.closed(now):
             self.next_start_at = self.ceiling.next_start_at
             return "the machine has no room for another process"
@@ -242,6 +252,7 @@ class StartPolicy:
         return ""
 
     def _hold(self, why: str, headroom: Headroom, now: float) -> None:
+        """Record why starts are held back, with an event the first time that an option does so."""
         self.hold_reason = why
         if why == headroom.why and headroom.option not in ("", *self._told):
             self._told.add(headroom.option)

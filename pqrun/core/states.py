@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The states of one job, each with its own facts, and the only functions that change them.
+"""The states of a job, each with its own facts, and the only functions that lead from one to the next.
 
-A function's annotations say from which states it leads where; `TRANSITIONS` says the same as a
-table, and a test holds the two together. Times are seconds of the engine's clock.
+The annotations of a function give its transition; the table `TRANSITIONS` repeats them, and a test
+compares the two. Times are in seconds of the engine's clock; `attempt` is the number of the attempt.
 """
 
 from __future__ import annotations
@@ -14,25 +14,28 @@ from pqrun.core.notices import ProcessFinished
 
 
 class Pending(NamedTuple):
-    """Waits for other jobs to end."""
+    """The job waits for other jobs to end."""
 
 
 class Queued(NamedTuple):
-    """Ready; waits for a free slot since `since`."""
+    """The job is ready, and has waited for a free slot since `since`."""
 
     attempt: int
     since: float
 
 
 class Submitted(NamedTuple):
-    """Handed to the executor, which has not said that it began."""
+    """The attempt was handed to the executor, which has not yet reported its start."""
 
     attempt: int
     since: float
 
 
 class Running(NamedTuple):
-    """Began at `started`; to be stopped at `deadline`, if there is one. `host`: if it is another one."""
+    """The attempt has run since `started`, and is stopped at `deadline` if that is set.
+
+    `host`: where it runs, empty for this machine.
+    """
 
     attempt: int
     started: float
@@ -41,7 +44,7 @@ class Running(NamedTuple):
 
 
 class Stopping(NamedTuple):
-    """Asked to end; killed at `kill_at` if it does not."""
+    """The attempt was asked to end, and is killed at `kill_at` if it has not ended by then."""
 
     attempt: int
     reason: StopReason
@@ -50,9 +53,9 @@ class Stopping(NamedTuple):
 
 
 class Unsettled(NamedTuple):
-    """Has ended, by a signal that may have been sent to pqrun as well; settled when that is known.
+    """The attempt ended as if by a stop signal; whether pqrun gets that signal as well is not known yet.
 
-    `reason`: why the attempt had been asked to end, if the request came too late to reach it.
+    `reason`: why the attempt had been asked to end, if the request came too late to reach the process.
     """
 
     attempt: int
@@ -61,14 +64,14 @@ class Unsettled(NamedTuple):
 
 
 class Waiting(NamedTuple):
-    """Holds no slot until its next attempt is due."""
+    """The job waits for its next attempt, due at `until`, and holds no slot."""
 
     attempt: int
     until: float
 
 
 class Finished(NamedTuple):
-    """Ended for good after so many attempts."""
+    """The job has ended for good, after `attempts` attempts."""
 
     outcome: Outcome
     attempts: int
@@ -89,65 +92,65 @@ TRANSITIONS: dict[type, set[type]] = {
 
 
 def enqueue(state: Pending | Waiting, attempt: int, now: float) -> Queued:
-    """Its needs are met, or its next attempt is due."""
+    """Queue a job whose needs are met, or whose next attempt is due."""
     return Queued(attempt, now)
 
 
 def submit(state: Queued) -> Submitted:
-    """A slot was free."""
+    """Submit a queued job to the executor."""
     return Submitted(state.attempt, state.since)
 
 
 def block(_state: Queued) -> Pending:
-    """Somebody gave it needs that are not met."""
+    """Take a job out of the queue because its new needs are not met."""
     return Pending()
 
 
 def undo_submit(state: Submitted | Stopping, since: float) -> Queued:
-    """The machine could not start it now: undone, as if it had never left the queue."""
+    """Requeue a job whose start the machine refused, as if it had never left the queue."""
     return Queued(state.attempt, since)
 
 
 def start(state: Submitted, at: float, timeout: float | None, host: str = "") -> Running:
-    """The executor says that it began."""
+    """Record the start that the executor reported, and set the deadline."""
     return Running(state.attempt, at, None if timeout is None else at + timeout, host)
 
 
 def ask_to_stop(state: Submitted | Running, reason: StopReason, kill_at: float) -> Stopping:
-    """We ask it to end."""
+    """Record that the attempt was asked to end."""
     return Stopping(state.attempt, reason, kill_at)
 
 
 def kill(state: Stopping) -> Stopping:
-    """Its grace is over."""
+    """Record that the attempt was killed."""
     return Stopping(state.attempt, state.reason, state.kill_at, killed=True)
 
 
 def hold_back(state: Submitted | Running | Stopping, report: ProcessFinished) -> Unsettled:
-    """Keep the report of its end until it is known whether pqrun is told to stop, too."""
+    """Keep the report of the attempt's end until it is known whether pqrun is told to stop as well."""
     return Unsettled(state.attempt, report, state.reason if isinstance(state, Stopping) else None)
 
 
 def give_up(state: Unsettled, reason: StopReason) -> Unsettled:
-    """Record that nobody wants another attempt of it any more."""
+    """Record the reason for which an ended but unsettled attempt gets no retry."""
     return Unsettled(state.attempt, state.report, reason)
 
 
 def retry(state: Submitted | Running | Stopping | Unsettled, until: float) -> Waiting:
-    """It failed, or was lost, and may try again."""
+    """Let the job wait for its next attempt."""
     return Waiting(state.attempt + 1, until)
 
 
 def finish(state: Submitted | Running | Stopping | Unsettled, outcome: Outcome) -> Finished:
-    """Its last attempt ended."""
+    """End the job with the outcome of its last attempt."""
     return Finished(outcome, state.attempt)
 
 
 def end_unstarted(state: Pending | Queued | Waiting, outcome: Outcome, attempts: int) -> Finished:
-    """It ends without another attempt: skipped, or cancelled before it started."""
+    """End the job without another attempt: it was skipped, or cancelled before it started."""
     return Finished(outcome, attempts)
 
 
 def reopen(_state: Finished) -> Pending:
-    """It is to run again after all."""
+    """Let an ended job run again."""
     return Pending()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""One unfinished job as the scheduler keeps it: what was asked for, its state, what hangs on it."""
+"""The scheduler's record of one unfinished job: its spec, its state, its place, its dependents."""
 
 from __future__ import annotations
 
@@ -10,11 +10,16 @@ from pqrun.core.job import JobSpec, Outcome
 from pqrun.core.states import Pending, State
 
 ONE_SLOT: tuple[int, tuple[tuple[str, int], ...]] = (1, ())
-"""What most jobs ask for: one object for all of them."""
+"""The shape of most jobs: one shared tuple, to save memory."""
 
 
 class Task:
-    """`attempts`, `retries` and `lost` count what earlier processes used up too; `origin` is how it came in."""
+    """The record of one unfinished job. `origin`: how it came into the run (listed, streamed or added).
+
+    `attempts`, `retries` and `lost` include those of earlier processes of the run. `unmet` counts the
+    needs that are still open. `dependents` holds the number of each job that needs this one, and when.
+    `entry` is its tuple in the queue, or None. `shares` holds the units of pools that its attempt uses.
+    """
 
     __slots__ = (
         "attempts", "cancelled_by", "dependents", "entry", "held", "lost", "origin", "place", "retries", "seq",
@@ -41,7 +46,7 @@ class Task:
 
 
 class RestoredState(Protocol):
-    """What an earlier process of the run has left: events to record first, and jobs to go on with."""
+    """The state that an earlier process of the run left: events to record, and jobs to continue."""
 
     events: list[Event]
     tasks: list[Task]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Facts in few words, for people."""
+"""Texts for people: exits, durations, labels, safe output for terminals, command lines."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pqrun.core.job import (
 
 
 def describe_exit(exit: Exit | None, asked: StopReason | None, timeout: float | None = None) -> str:
-    """In two words, for people: `exit 3`, `SIGKILL`, `timeout 60s`."""
+    """Return how an attempt ended in about two words: `exit 3`, `SIGKILL`, `timeout 60s`."""
     match asked:
         case StopReason.TIMEOUT:
             return "timeout" if timeout is None else f"timeout {format_duration(timeout)}"
@@ -43,7 +43,7 @@ def describe_exit(exit: Exit | None, asked: StopReason | None, timeout: float | 
 
 
 def format_duration(seconds: float) -> str:
-    """As people write it: `0.4s`, `12.6s`, `3m04s`, `2h05m`."""
+    """Return seconds as people write them: `400ms`, `12.6s`, `3m04s`, `2h05m`."""
     if seconds < 0.9995:
         return f"{seconds * 1000:.0f}ms"
     if seconds < 59.95:
@@ -57,7 +57,7 @@ def format_duration(seconds: float) -> str:
 
 
 def host_name(where: str) -> str:
-    """The machine of a place as executors name it; empty for a slot of this one."""
+    """Return the host in the place that an executor reports; empty for a slot of this machine."""
     return "" if where == "slot" or where.startswith("slot ") else where
 
 
@@ -72,20 +72,20 @@ _SEQUENCE = re.compile(
 
 
 def escape_controls(text: str, *, keep: str = "") -> str:
-    """The text with what a terminal would obey (control, format, surrogate) written out.
+    """Return the text with characters that could steer a terminal (control, format, surrogate) escaped.
 
-    `keep` names characters that may stay as they are, such as a TAB.
+    The characters in `keep`, such as a TAB, are left as they are.
     """
     if _PLAIN.fullmatch(text):
         return text
     shown = "".join(c if c in keep else _shown(c) for c in text)
-    if unicodedata.category(shown[0])[0] == "M":  # it would sit on what stands before this text
+    if unicodedata.category(shown[0])[0] == "M":  # a combining mark would change the character before
         shown = _code(shown[0]) + shown[1:]
     return shown
 
 
 def escape_line(text: str) -> str:
-    """One line of a job's output for a terminal: colours survive, nothing else steers."""
+    """Return one line of a job's output for a terminal: colours are kept, other controls are escaped."""
     if "\x1b" not in text:
         return escape_controls(text, keep="\t")
     parts = []
@@ -102,7 +102,7 @@ def escape_line(text: str) -> str:
 
 
 def last_line(data: bytes, limit: int = 300) -> str:
-    """The last line that is not blank, without colours, safe."""
+    """Return the last line that is not blank, without colours, safe for a terminal."""
     for line in reversed(data[-8192:].replace(b"\r", b"\n").split(b"\n")):
         if line.strip() and (text := strip_ansi(line.decode("utf-8", "replace"))):
             return text[:limit]
@@ -110,7 +110,7 @@ def last_line(data: bytes, limit: int = 300) -> str:
 
 
 def strip_ansi(text: str) -> str:
-    """Safe and without colours."""
+    """Return the text without colours and escape sequences, safe for a terminal."""
     if _PLAIN.fullmatch(text):
         return text.strip()
     return escape_controls(_SEQUENCE.sub("", text).replace("\t", " ").strip())
@@ -131,7 +131,7 @@ MAX_LABEL_LENGTH = 60
 
 
 def job_label(spec: JobSpec) -> str:
-    """Its id, or its command if it has none of its own; on one line, safe."""
+    """Return the job's id, or its command if it has no id of its own, on one line, safe for a terminal."""
     name = spec.id if spec.named else format_command(spec.work)
     if len(name) > 4 * MAX_LABEL_LENGTH:
         name = name[: 4 * MAX_LABEL_LENGTH]
@@ -139,13 +139,13 @@ def job_label(spec: JobSpec) -> str:
 
 
 def shorten(text: str, longest: int = MAX_LABEL_LENGTH) -> str:
-    """Cut to so many characters."""
+    """Cut the text to at most `longest` characters."""
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
 def last_output(event: ev.AttemptEnded) -> str:
-    """What tells best why it failed: its own message, ours, or the last line that it printed."""
-    if event.said.message and event.said.message != event.said.moved:  # that is no reason
+    """Return the best reason for a failure: the attempt's own message, pqrun's, or the last line printed."""
+    if event.said.message and event.said.message != event.said.moved:  # a moved file is not the reason
         return strip_ansi(event.said.message)
     if why := getattr(event.exit, "why", ""):
         return strip_ansi(str(why))
@@ -154,12 +154,13 @@ def last_output(event: ev.AttemptEnded) -> str:
     try:
         return last_line(event.output.err.tail()) or last_line(event.output.out.tail())
     except OSError:
-        return ""  # its file is gone already
+        return ""  # the file with the output has been deleted
 
 
 _FORMAT: Final = frozenset(
-    # Joiners, breaks of words and direction marks, without which some languages can't be written; but not
-    # what turns the order of other text around (U+202A to U+202E, U+2066 to U+2069), nor hidden tags.
+    # Joiners, word breaks and direction marks, without which some languages can't be written. Left out:
+    # overrides of the direction (U+202A to U+202E, U+2066 to U+2069) and hidden tags, because with them
+    # a text can look like another.
     "\u00ad\u061c\u180e\u200b\u200c\u200d\u200e\u200f\u2060"
     "\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd"
 )
@@ -167,7 +168,7 @@ _LONE: Final = re.compile("[\ud800-\udfff]")
 
 
 def is_printable(text: str) -> bool:
-    """Whether it is text on one line, of any language: no control characters, no broken Unicode."""
+    """Return whether the text can be shown on one line: no control characters, no broken Unicode."""
     return text.isprintable() or all(map(_is_printable, text))
 
 
@@ -175,39 +176,42 @@ def _is_printable(character: str) -> bool:
     if character.isprintable() or character in _FORMAT:
         return True
     category = unicodedata.category(character)
-    if category == "Cn":  # newer than this Python, unless it never will be a character
+    if category == "Cn":  # a character newer than this Python, unless the code is reserved for good
         code = ord(character)
         return code & 0xFFFE != 0xFFFE and not 0xFDD0 <= code <= 0xFDEF
     return category == "Zs"
 
 
 def escape_unprintable(text: str) -> str:
-    """The text with what can't be in an id written as an escape."""
+    """Return the text with characters that an id may not contain written as escapes."""
     if text.isprintable():
         return text
     return "".join(c if _is_printable(c) else c.encode("unicode_escape").decode() for c in text)
 
 
 def replace_surrogates(text: str) -> str:
-    """The text as any reader of Unicode takes it: U+FFFD for each byte that was no text."""
+    """Return valid Unicode: each byte that was not text is replaced by U+FFFD."""
     return text if text.isascii() else _LONE.sub("\ufffd", text)
 
 
 def has_no_surrogates(text: str) -> bool:
-    """Whether nothing has to be replaced for that."""
+    """Return whether the text is valid Unicode."""
     return text.isascii() or not _LONE.search(text)
 
 
 def original_bytes(text: str) -> bytes:
-    """The bytes that the text was made of."""
+    """Return the bytes that the text was decoded from."""
     try:
         return text.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:  # half a pair that stands for no byte
+    except UnicodeEncodeError:  # a lone surrogate that stands for no byte
         return text.encode("utf-8", "surrogatepass")
 
 
 def quoted_word(text: str) -> str:
-    """One word for a shell. What can't be printed, bytes that are no text among it, stands in `$'…'`."""
+    """Return the text quoted as one word for a shell.
+
+    Characters that can't be printed, and bytes that are not text, are written in `$'…'`.
+    """
     if text.isprintable():
         import shlex
 
@@ -218,7 +222,7 @@ def quoted_word(text: str) -> str:
 def _in_dollar_quotes(character: str) -> str:
     if character in "'\\":
         return "\\" + character
-    # Three octal digits: after `\x` some shells take all hexadecimal digits that follow.
+    # Three octal digits, because after `\x` some shells read all hexadecimal digits that follow.
     return (
         character
         if character.isprintable()
@@ -227,17 +231,17 @@ def _in_dollar_quotes(character: str) -> str:
 
 
 def command_words(verb: str, *arguments: str, options: str = "") -> list[str]:
-    """`pqrun VERB ARGUMENTS OPTIONS`; behind `--` if one of the arguments would be taken for an option."""
+    """Return `pqrun VERB ARGUMENTS OPTIONS` as words, with `--` if an argument starts with a dash."""
     if any(one.startswith("-") for one in arguments):
         return ["pqrun", verb, *options.split(), "--", *arguments]
     return ["pqrun", verb, *arguments, *options.split()]
 
 
 def line_of(words: Iterable[str]) -> str:
-    """The words as one command line."""
+    """Return the words as one command line."""
     return " ".join(map(quoted_word, words))
 
 
 def command(verb: str, *arguments: str, options: str = "") -> str:
-    """Such a command as it is typed."""
+    """Return a command of pqrun as it is typed."""
     return line_of(command_words(verb, *arguments, options=options))

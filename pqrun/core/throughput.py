@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""How fast jobs end, and how long the rest may take: from the last minute, told once it means something."""
+"""The rate at which jobs end, and the estimated time left, both measured over the last minute."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SETTLING_SECONDS = 3.0
 
 
 class Throughput:
-    """Counts ends in slices of a second; where few end in a minute, the last few count instead."""
+    """Counts of ended jobs in slices of a second. If few ended in the last minute, the last few count."""
 
     def __init__(self, began: float) -> None:
         self.began = began
@@ -20,7 +20,7 @@ class Throughput:
         self._recent: deque[float] = deque(maxlen=MIN_ENDS)
 
     def ended(self, at: float) -> None:
-        """One more job ended."""
+        """Count a job that ended at this time."""
         self._recent.append(at)
         self._in_window += 1
         if self._slices and at - self._slices[-1][0] < 1.0:
@@ -30,7 +30,7 @@ class Throughput:
         self._forget(at)
 
     def per_second(self, now: float) -> float | None:
-        """Jobs a second; None while too few have ended to tell."""
+        """Return the jobs ended per second, or None while too few have ended to tell."""
         if len(self._recent) < MIN_ENDS or now - self.began < SETTLING_SECONDS:
             return None
         self._forget(now)
@@ -39,7 +39,7 @@ class Throughput:
         return MIN_ENDS / max(now - self._recent[0], WINDOW_SECONDS)
 
     def eta(self, now: float, left: int) -> float | None:
-        """Seconds until so many more have ended."""
+        """Return the estimated seconds until `left` more jobs have ended, or None if the rate is unknown."""
         rate = self.per_second(now)
         return left / rate if rate and left > 0 else None
 

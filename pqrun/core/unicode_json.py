@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""JSON that any reader takes: valid Unicode, with the bytes beside a text in which some had to be replaced."""
+"""JSON that every reader accepts: valid Unicode, with the original bytes beside a text that had none."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BYTES = "_bytes"
 
 
 def as_json(value: Any, **layout: Any) -> str:
-    """The text of a value, in ASCII; what is no Unicode in its texts is replaced by U+FFFD."""
+    """Return the value as JSON in ASCII. Bytes that are not text are replaced by U+FFFD."""
     text = json.dumps(value, ensure_ascii=True, **layout)
     return json.dumps(_replaced(value), ensure_ascii=True, **layout) if "\\ud" in text else text
 
@@ -29,7 +29,10 @@ def _replaced(value: Any) -> Any:
 
 
 def bytes_beside(name: str, value: Any) -> dict[str, Any]:
-    """`NAME_bytes` in base64 for a text, or for a list of them, of which `as_json` can't show all; else nothing."""
+    """Return `{NAME_bytes: BASE64}` for a text, or a list of texts, that `as_json` can't show exactly.
+
+    Return an empty dictionary for any other value.
+    """
     if isinstance(value, str):
         return {} if has_no_surrogates(value) else {name + BYTES: _base64(value)}
     if isinstance(value, list | tuple) and not all(map(has_no_surrogates, value)):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Text to values: durations, sizes, signals, code lists. Knows no file format and no option.
+"""Parsers of text: durations, sizes, signals, lists of exit codes. Independent of file formats and options.
 
-Every function takes the text as its author wrote it and raises `Unfit`, a `ValueError` that says
-what was wrong and what would be accepted.
+Every function takes the text as its author wrote it, and raises `InvalidValue`, which says what is
+wrong and what would be accepted.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from pqrun.core.job import HaltRule, Need, Priority, Shard, StartRate
 from pqrun.core.text import is_printable
 
 MAX_SECONDS: Final = 100 * 365.25 * 86400
-"""Seconds; a longer duration is a slip of the hand, and would overflow timers."""
+"""Seconds. A longer duration is a typing error, and would overflow timers."""
 
 CODE_WORDS: Final = ("timeout", "signal", "any")
 NULL_WORDS: Final = frozenset({"", "~", "null", "Null", "NULL"})
-"""Unquoted, these mean "nothing" in YAML."""
+"""The words that mean "no value" in YAML if they stand without quotes."""
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(?:(?:\d+\.?\d*|\.\d+)(?:ms|[smhd]))+", re.ASCII)
@@ -31,7 +31,7 @@ _POWERS = {"": 0, "k": 1, "K": 1, "M": 2, "G": 3, "T": 4}
 
 
 class InvalidValue(ValueError):
-    """`what` is wrong, and the `cure`; as a text both in one line."""
+    """A value that can't be accepted. `what`: what is wrong; `hint`: what to write instead, or empty."""
 
     def __init__(self, what: str, cure: str = "") -> None:
         super().__init__(f"{what} ({cure})" if cure else what)
@@ -40,7 +40,7 @@ class InvalidValue(ValueError):
 
 
 def duration(text: str) -> float:
-    """Seconds."""
+    """Parse a duration. Return seconds."""
     if len(text) <= 64 and _NUMBER.fullmatch(text):
         seconds = float(text)
     elif len(text) <= 64 and _DURATION.fullmatch(text):
@@ -57,7 +57,7 @@ def duration(text: str) -> float:
 
 
 def size(text: str) -> int:
-    """Bytes; `K`, `KiB` and so on count in 1024, `KB` in 1000."""
+    """Parse a size. Return bytes; `K` and `KiB` count in units of 1024, `KB` in units of 1000."""
     found = _SIZE.fullmatch(text) if len(text) <= 64 else None
     if not found or (found[3] == "iB" and not found[2]):
         raise InvalidValue(f"not a size: {quoted(text)}", "write bytes, or such as 64K, 10M, 1GiB")
@@ -69,7 +69,7 @@ def size(text: str) -> int:
 
 
 def priority(text: str) -> Priority:
-    """One of the four levels by name."""
+    """Parse the name of a priority."""
     for level in Priority:
         if level.name.lower() == text:
             return level
@@ -77,7 +77,7 @@ def priority(text: str) -> Priority:
 
 
 def signal_name(text: str) -> str:
-    """`TERM`, `SIGTERM`, `term` and `15` are all `SIGTERM`."""
+    """Parse a signal. `TERM`, `SIGTERM`, `term` and `15` all return `SIGTERM`."""
     from signal import Signals
 
     try:
@@ -90,14 +90,14 @@ def signal_name(text: str) -> str:
 
 
 def exit_code(text: str) -> int:
-    """0 to 255."""
+    """Parse an exit code from 0 to 255."""
     if text.isascii() and text.isdigit() and len(text) <= 9 and int(text) <= 255:
         return int(text)
     raise InvalidValue(f"not an exit code: {quoted(text)}", "write a number from 0 to 255")
 
 
 def code(text: str) -> int | str:
-    """An exit code, a signal's name as in `SIGKILL`, or one of the words `timeout`, `signal`, `any`."""
+    """Parse an exit code, a signal such as `SIGKILL`, or one of the words `timeout`, `signal`, `any`."""
     if text in CODE_WORDS:
         return text
     if text[:1].isdigit() or text[:1] == "-":
@@ -110,17 +110,17 @@ def code(text: str) -> int | str:
 
 
 def code_list(given: str | Iterable[str]) -> frozenset[int | str]:
-    """`5,6,TERM,timeout`, or the same already apart."""
+    """Parse a list such as `5,6,TERM,timeout`, or an iterable of its words."""
     return frozenset(code(word) for word in (words(given) if isinstance(given, str) else given))
 
 
 def exit_codes(given: str | Iterable[str]) -> tuple[int, ...]:
-    """Exit codes alone, in rising order."""
+    """Parse a list of exit codes. Return them in ascending order."""
     return tuple(sorted({exit_code(word) for word in (words(given) if isinstance(given, str) else given)}))
 
 
 def words(text: str) -> list[str]:
-    """What commas separate, blanks around each taken off; an empty one is refused."""
+    """Split a list at commas, and strip each word. An empty word is an error."""
     found = [word.strip() for word in text.split(",")]
     if "" in found:
         raise InvalidValue(f"an empty word in the list {quoted(text)}", "separate words by single commas")
@@ -128,7 +128,7 @@ def words(text: str) -> list[str]:
 
 
 def variable(name: str) -> str:
-    """The name of an environment variable."""
+    """Check the name of an environment variable."""
     if not name:
         raise InvalidValue("a variable without a name", "write `NAME: value`")
     if "=" in name:
@@ -139,7 +139,7 @@ def variable(name: str) -> str:
 
 
 def env_pair(text: str) -> tuple[str, str]:
-    """`K=V` apart."""
+    """Parse `NAME=VALUE`."""
     name, equals, value = text.partition("=")
     if not equals:
         raise InvalidValue(f"not a variable: {quoted(text)}", "write NAME=VALUE")
@@ -151,7 +151,7 @@ def env_pair(text: str) -> tuple[str, str]:
 
 
 def job_id(text: str) -> str:
-    """Any printable text of 1 to 200 characters."""
+    """Check the id of a job: 1 to 200 printable characters."""
     if not text:
         raise InvalidValue("an empty id", "write 1 to 200 printable characters")
     if len(text) > 200:
@@ -162,7 +162,7 @@ def job_id(text: str) -> str:
 
 
 def whole_number(text: str, least: int = 0, most: int | None = None) -> int:
-    """A number in decimal digits from `least` to `most`."""
+    """Parse a whole number from `least` to `most`."""
     digits = text.removeprefix("-")
     if not (digits.isascii() and digits.isdigit()):
         raise InvalidValue(f"not a whole number: {quoted(text)}", span(least, most))
@@ -173,7 +173,7 @@ def whole_number(text: str, least: int = 0, most: int | None = None) -> int:
 
 
 def number(text: str, least: float, most: float) -> float:
-    """A number with or without decimals from `least` to `most`; never NaN or infinite."""
+    """Parse a number from `least` to `most`, with or without decimals; never NaN or infinite."""
     if len(text) > 64 or not _NUMBER.fullmatch(text.removeprefix("-")):
         raise InvalidValue(f"not a number: {quoted(text)}", span(least, most))
     found = float(text)
@@ -183,7 +183,7 @@ def number(text: str, least: float, most: float) -> float:
 
 
 def boolean(text: str) -> bool:
-    """`true` or `false`, nothing else."""
+    """Parse `true` or `false`."""
     if text in ("true", "false"):
         return text == "true"
     likely = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
@@ -192,37 +192,37 @@ def boolean(text: str) -> bool:
 
 
 def one_of(text: str, *accepted: str) -> str:
-    """The text itself if it is one of them."""
+    """Return the text if it is one of the accepted words."""
     if text in accepted:
         return text
     raise InvalidValue(f"not known here: {quoted(text)}", f"write {' or '.join(accepted)}")
 
 
 def span(least: float, most: float | None) -> str:
-    """The accepted range, for a message."""
+    """Return the hint that names the accepted range."""
     limits = f"at least {least:,}" if most is None else f"from {least:,} to {most:,}"
     return f"write a number {limits}"
 
 
 def quoted(text: str, limit: int = 60) -> str:
-    """The text between backquotes, for a message: one line, nothing that a terminal would obey."""
+    """Return the text between backquotes for a message: shortened, on one line, safe for a terminal."""
     return f"`{printable(shorten(text, limit))}`"
 
 
 def shorten(text: str, limit: int = 60) -> str:
-    """The beginning of a long text."""
+    """Return the beginning of a long text."""
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def printable(text: str) -> str:
-    """The text, for a message, with what a terminal may not show as it is written as an escape."""
+    """Return the text with characters that can't be printed written as escapes."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def in_quotes(key: str, text: str) -> str:
-    """The cure for a text that YAML takes for something else: how to write it."""
+    """Return the hint to put a text in quotes, because YAML reads it as another type."""
     value = shorten(text.strip(), 80).replace("'", "''")
     return f"put the text in quotes: `{key}'{value}'`"
 
@@ -234,17 +234,17 @@ ON_LOST: Final = ("rerun", "fail")
 
 
 def retries(text: str) -> int:
-    """How many extra attempts."""
+    """Parse a number of retries."""
     return values.whole_number(text, 0, MAX_RETRIES)
 
 
 def count(text: str) -> int:
-    """A number of slots, or of a pool."""
+    """Parse a number of slots, or of units of a pool."""
     return values.whole_number(text, 1, MAX_SLOTS)
 
 
 def path(text: str) -> str:
-    """A file's name; it is not looked at."""
+    """Check the name of a file, without a look at the disk."""
     if not text:
         raise InvalidValue("an empty path", "leave the key out instead")
     if "\0" in text:
@@ -253,21 +253,21 @@ def path(text: str) -> str:
 
 
 def tag(text: str) -> str:
-    """A word to select jobs by."""
+    """Check a tag."""
     if not text or not is_printable(text) or "," in text:
         raise InvalidValue(f"not a tag: {values.quoted(text)}", "write printable text without commas")
     return text
 
 
 def pool_name(text: str) -> str:
-    """A name that can be the end of a variable's: jobs find theirs in `PQRUN_POOL_<NAME>`."""
+    """Check the name of a pool. It must be able to end the name of the variable `PQRUN_POOL_<NAME>`."""
     if not (text.isascii() and text.replace("-", "_").isidentifier()):
         raise InvalidValue(f"not a pool's name: {values.quoted(text)}", "write letters, digits, `_` and `-`")
     return text
 
 
 def pool_demand(text: str) -> tuple[tuple[str, int], ...]:
-    """`net`, `net:2` or `net:2,gpu`."""
+    """Parse the pools that a job needs: `net`, `net:2` or `net:2,gpu`."""
     found: dict[str, int] = {}
     for word in values.words(text):
         name, colon, amount = word.partition(":")
@@ -278,7 +278,7 @@ def pool_demand(text: str) -> tuple[tuple[str, int], ...]:
 
 
 def workers(text: str) -> str:
-    """The text itself if it says how many workers: `4`, `50%`, `+1`, `-1`, `auto`."""
+    """Check a number of workers: `4`, `50%`, `+1`, `-1` or `auto`. Return the text itself."""
     sign = text[:1] if text[:1] in ("+", "-") else ""
     digits = text.removeprefix(sign) if sign else text.removesuffix("%")
     if text != "auto" and not (digits.isascii() and digits.isdigit() and len(digits) <= 6):
@@ -289,7 +289,7 @@ def workers(text: str) -> str:
 
 
 def rate(text: str) -> StartRate:
-    """`50/1m`, `50/m` or `50` (a second)."""
+    """Parse a rate of starts: `50/1m`, `50/m`, or `50` for 50 per second."""
     number, slash, span = text.partition("/")
     found = StartRate(values.whole_number(number, 1, MAX_SLOTS), _span(span) if slash else 1.0)
     if not found.seconds:
@@ -302,13 +302,13 @@ def _span(text: str) -> float:
 
 
 def load(text: str) -> str:
-    """The text itself if it says how much load is enough: `8`, `1.5`, `80%` of the CPUs."""
+    """Check a limit of load: `8`, `1.5`, or `80%` of the CPUs. Return the text itself."""
     values.number(text.removesuffix("%"), 0, 1_000_000)
     return text
 
 
 def halt(text: str) -> HaltRule:
-    """`now|soon,fail|success|done=N|N%`, as GNU parallel has it."""
+    """Parse a halt rule, `now|soon,fail|success|done=N|N%`, the same as that of GNU parallel."""
     when, comma, rest = text.partition(",")
     what, equals, number = rest.partition("=")
     percent = number.endswith("%")
@@ -322,7 +322,7 @@ def halt(text: str) -> HaltRule:
 
 
 def shard(text: str) -> Shard:
-    """`2/4`: the second of four parts."""
+    """Parse a shard: `2/4` is the second of four parts."""
     index, slash, count_ = text.partition("/")
     if not slash:
         raise InvalidValue(f"not a part of a whole: {values.quoted(text)}", "write such as 1/4")

@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The turn, and what it needs of the machine: threads, locks, time, signals.
+"""The turn, and what it needs from the machine: threads, locks, time, signals.
 
-engine         observe, decide, record, act, tell, under one lock
-executor       the protocol of whatever runs attempts
-dispatcher     the one thread that tells observers, with backpressure
-reactor        the main thread's wait: signals, descriptors, timers
-clock          time                     signals        what signals do to pqrun
-machine_load   load, memory, CPUs       threads        the one place that starts threads
+From outside, create an `Engine` with its parts, set its `executor`, and call `run` on the main thread;
+other threads report notices through `post` and `turn`.
+
+engine         the turn: observe, decide, record, act, tell, under one lock
+executor       the protocol between the engine and an executor
+dispatcher     the one thread that calls observers, with backpressure
+reactor        the wait of the main thread: signals, file descriptors, timers
+clock          the time, without the time during which pqrun was suspended
+signals        what signals do to pqrun, and the checks of its current directory
+machine_load   load, free memory, usable CPUs, and the number of workers
+threads        the one place that starts threads
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Time, handed in; the only module that asks the machine for it."""
+"""The clock of a run. Only this module asks the machine for the time of decisions."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Seconds for decisions (`now`), and the same moments as people read them (`wall`)."""
+    """A clock. `now` is the time in seconds for decisions; `wall` converts it to seconds since the epoch."""
 
     def now(self) -> float: ...
     def wall(self, at: float) -> float: ...
 
 
 class SystemClock:
-    """Monotonic seconds without the time during which pqrun was stopped.
+    """Monotonic seconds, without the time during which pqrun was suspended.
 
-    They are counted from the epoch, by one look at the wall clock, so that moments in a journal and
-    moments of this process are on one scale; later jumps of the wall clock change nothing.
+    They are counted from the epoch, by one look at the wall clock at the start, so that times in a
+    journal and times of this process are on one scale. Later jumps of the wall clock change nothing.
     """
 
     def __init__(self) -> None:
@@ -27,20 +27,20 @@ class SystemClock:
         self._start = time.time() - time.monotonic()
 
     def now(self) -> float:
-        """Seconds; never goes back."""
+        """Return the time in seconds. It never goes back."""
         still = self._paused_at
         return time.monotonic() + self._start - self._paused_seconds if still is None else still
 
     def wall(self, at: float) -> float:
-        """Seconds since the epoch at that moment."""
+        """Return the seconds since the epoch at the time `at`."""
         return at + self._paused_seconds
 
     def pause(self) -> None:
-        """What passes from now on is spent stopped: it counts against nobody's limit."""
+        """Stop the clock before pqrun is suspended, because that time must not count against timeouts."""
         self._paused_at = self.now()
 
     def resume(self) -> None:
-        """Until now."""
+        """Let the clock go on."""
         if self._paused_at is not None:
             self._paused_seconds = time.monotonic() + self._start - self._paused_at
             self._paused_at = None

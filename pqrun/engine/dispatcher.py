@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The one thread that writes to people: batches of events to listeners.
+"""The dispatcher: one thread that hands batches of events to observers, the only one that writes to people.
 
-It holds no lock, so that a reader who is slow or stuck keeps nobody waiting but this thread; when
-too much is untold, `behind` says that nothing new should start.
+It holds no lock, so a slow or stuck reader of the output holds up only this thread. When too much is
+undelivered, `backlogged` tells the engine to start nothing new.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ COALESCE_INTERVAL_SECONDS = 0.02
 
 
 class Observer(Protocol):
-    """Hears everything, in order."""
+    """A receiver of all events, in order. Its methods are called on the dispatcher thread."""
 
     def on_events(self, events: Sequence[ev.Event]) -> None:
-        """What has happened since the last time."""
+        """Handle the events since the last call."""
 
     def close(self) -> None:
-        """Nothing more will happen."""
+        """Handle the end of the run: no more events will come."""
 
 
 class TickingObserver(Protocol):
-    """A listener that also acts while nothing happens."""
+    """An observer that also acts while nothing happens."""
 
     def tick(self) -> float:
-        """Acts; seconds until it wants to be called again."""
+        """Act, and return the seconds until the next call is wanted."""
 
 
 class EventDispatcher:
-    """Tells listeners, one batch after another, in a thread of its own.
+    """The thread that hands batches of events to observers, one batch after another.
 
-    `dropped` says which listeners could not do their part because the machine refused something.
+    `dropped` names the observers that failed because the machine refused something, with the reason.
     """
 
     def __init__(self, listeners: Sequence[Observer], caught_up: Callable[[], None]) -> None:
@@ -64,42 +64,49 @@ class EventDispatcher:
         self.thread = Thread(target=self._run, name="pqrun-teller", daemon=True)
 
     def start(self) -> None:
-        """Begins to tell. `NoThread` if there is no thread to be had for it."""
+        """Start the thread.
+
+        Raises:
+            NoThread: The machine has no room for another thread.
+        """
         start_thread(self.thread, patience=START_TIMEOUT_SECONDS)
 
     def put(self, events: Sequence[ev.Event]) -> None:
-        """Under the engine's lock: never waits."""
+        """Add a batch for delivery. Called under the engine's lock, so it never waits."""
         self._undelivered.append(events)
         self._events += len(events)
         for event in events:
             if isinstance(event, ev.AttemptEnded) and event.output is not None:
                 self._bytes += event.output.out.size + event.output.err.size
         if self._is_backlogged(MAX_UNDELIVERED_EVENTS, MAX_UNDELIVERED_BYTES):
-            self.backlogged = True  # only `_catch_up` ends that: somebody has to be told
+            self.backlogged = True  # only `_catch_up` clears it, because it also wakes the engine
         self._pending.set()
 
     def wake(self) -> None:
-        """From any thread: listeners that act by themselves are asked what they want to do now."""
+        """Let the observers with a `tick` act soon. Called on any thread."""
         self._pending.set()
 
     def close(self, seconds: float | None = None) -> bool:
-        """Tells the rest; False if that took longer than so many seconds and was given up."""
+        """Deliver the rest and end the thread. Return False if that took longer than `seconds`."""
         self._closing.set()
         self._pending.set()
         self.thread.join(seconds)
         return not self.thread.is_alive()
 
     def finish(self, last_words: Callable[[], None]) -> None:
-        """Tells the rest, and then has its thread say the last words; does not wait for it.
+        """Let the thread deliver the rest, call `last_words` and end; return without waiting for it.
 
-        The thread has ended when all is said; `failed` is what the last words have raised.
+        After the end of the thread, `failed` holds the exception that `last_words` raised, if any.
         """
         self._last_words = last_words
         self._closing.set()
         self._pending.set()
 
     def undelivered(self) -> list[Sequence[ev.Event]]:
-        """What nobody will be told by us any more, because we were given up; each batch goes to one of us."""
+        """Take the undelivered batches, after the wait for the thread was given up.
+
+        Each batch goes either to this caller or to the thread, never to both.
+        """
         batches = []
         while self._undelivered:
             batches.append(self._undelivered.popleft())
@@ -153,7 +160,7 @@ class EventDispatcher:
         return min(waits, default=None)
 
     def _guard(self, listener: Observer, act: Callable[[], object]) -> None:
-        """A listener that raises is dropped and reported; the run goes on."""
+        """Call an observer. An observer that raises is dropped and reported, and the run goes on."""
         try:
             act()
         except Exception as error:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The turn: observe, decide, record, act, tell. One lock, one way in."""
+"""The turn of the engine: observe, decide, record, act, tell. All changes pass through it, under one lock."""
 
 from __future__ import annotations
 
@@ -22,13 +22,16 @@ Request = Callable[[Scheduler, float], object]
 
 
 class EventJournal(Protocol):
-    """Where events are kept before anything is done about them; raises `OwnFailure` if it can't."""
+    """The place where events are recorded before they are acted upon.
+
+    `record` raises `InternalFailure` if it can't write.
+    """
 
     def record(self, events: Sequence[Event]) -> None: ...
 
 
 class EventSink(Protocol):
-    """Who tells people; `behind`: too much is unshown, so nothing new should start."""
+    """The receiver of events for people. `backlogged`: too much is undelivered, so start nothing new."""
 
     @property
     def backlogged(self) -> bool: ...
@@ -37,21 +40,24 @@ class EventSink(Protocol):
 
 
 class Waker(Protocol):
-    """What the main thread waits in."""
+    """The wait of the main thread."""
 
     def wake(self) -> None: ...
     def wait(self, seconds: float) -> Iterable[Request]: ...
 
 
 class NoJournal:
-    """Keeps nothing."""
+    """A journal that keeps nothing."""
 
     def record(self, events: Sequence[Event]) -> None:
-        """Forgets."""
+        """Ignore the events."""
 
 
 class LoadLimit(Protocol):
-    """Who knows how many attempts the machine bears; asked again at `looks_at` if that is too few."""
+    """A limit of concurrent attempts by load and memory.
+
+    If the limit holds back starts, the engine asks again at `next_check_at`.
+    """
 
     next_check_at: float
 
@@ -59,12 +65,12 @@ class LoadLimit(Protocol):
 
 
 class NoLoadLimit:
-    """Bears everything."""
+    """Allows any number of concurrent attempts."""
 
     next_check_at = inf
 
     def headroom(self, now: float, running: Callable[[], Sized]) -> Headroom:
-        """All of them."""
+        """Return no limit."""
         return UNLIMITED
 
 
@@ -73,7 +79,11 @@ OUTPUT_BLOCKED = Headroom(0, "what jobs print is not being read")
 
 
 class Engine:
-    """Everything that happens passes through `turn`."""
+    """The engine: every change of the run passes through `turn`.
+
+    `broken`: the exception after which nothing more starts, or None. `before_turn` is called first in each
+    turn, under the lock; `after_turn` is called with the events of a turn, without the lock.
+    """
 
     def __init__(
         self,
@@ -106,17 +116,21 @@ class Engine:
         self.after_turn: Callable[[Sequence[Event]], None] | None = None
 
     def post(self, *news: ExecutorNotice, urgent: bool = True) -> None:
-        """News for the next turn; without any: something outside has changed. Runs nothing."""
+        """Add notices for the next turn, and wake the main thread if `urgent`. Called on any thread.
+
+        Without notices, the call means that something outside the engine has changed. No turn runs here.
+        """
         self._inbox.extend(news)
         if urgent:
             self._wake_pending = True
             self._reactor.wake()
 
     def turn(self, *news: ExecutorNotice, ask: Request | None = None) -> None:
-        """One turn, from a slot's thread or the main one; what it raises breaks the engine.
+        """Run one turn, on the thread of a worker or the main thread. An exception in it breaks the engine.
 
-        Who brings news does not wait for the thread that is at its turn, which sees to them as well:
-        once two had met there, each would from then on wait for the other at every turn.
+        A thread that reports notices while another holds the lock leaves them in the inbox and returns; the
+        holder handles them. Blocking here would cause a lock convoy: once two threads had met at the lock,
+        they would wait for each other at every later turn.
         """
         if news:
             self._inbox.extend(news)
@@ -135,7 +149,7 @@ class Engine:
         self._run_after_turn(events)
 
     def poke(self) -> None:
-        """Something outside has changed: a turn, by whoever can make it now."""
+        """Run a turn because something outside has changed, or wake the main thread if the lock is taken."""
         self._wake_pending = True
         if self._lock.locked():
             self._reactor.wake()
@@ -150,7 +164,7 @@ class Engine:
             return self._turn(ask)
         except BaseException as error:
             self.fail(error)
-            if isinstance(error, KeyboardInterrupt):  # of the program in which this is a guest
+            if isinstance(error, KeyboardInterrupt):  # belongs to the program that uses the library
                 raise
             return ()
 
@@ -201,6 +215,7 @@ class Engine:
             self.executor.stop(act.key, force=act.force)
 
     def _reactor_must_look(self) -> bool:
+        """Return whether the main thread must be woken: for an earlier timer, the run's end, more input."""
         return (
             self.next_timer < self._next_check
             or self._scheduler.done
@@ -208,22 +223,22 @@ class Engine:
         )
 
     def snapshot(self) -> Metrics:
-        """The numbers of this moment; from any thread."""
+        """Return the metrics of this moment. Called on any thread."""
         with self._lock:
             return self.metrics.snapshot(self._clock.now())
 
     def fail(self, error: BaseException) -> None:
-        """Nothing more starts; `run` returns and leaves it to its caller to stop what runs."""
+        """Break the engine: nothing more starts, and `run` returns. Its caller stops the running attempts."""
         if self.broken is None:
             self.broken = refusal(error) or error
         self._reactor.wake()
 
     def want_input(self, room: int) -> None:
-        """The reactor has more jobs to read as soon as there is so much room; 0: no more."""
+        """Wake the reactor once the queue has room for `room` more jobs. 0 cancels the request."""
         self._wanted_room = room
 
     def run(self) -> None:
-        """The main thread's part: until everything is over, or broken."""
+        """Run turns on the main thread until the run is done or the engine is broken."""
         try:
             self.turn()
             while not (self._scheduler.done or self.broken):
@@ -233,5 +248,5 @@ class Engine:
                     self.turn(ask=ask)
                 self._next_check = -inf
                 self.turn()
-        except Exception as error:  # of the wait: what runs has to be stopped all the same
+        except Exception as error:  # raised by the wait; the caller must still stop running attempts
             self.fail(error)

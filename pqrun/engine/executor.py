@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The protocol between the engine and whatever runs attempts.
+"""The protocol between the engine and an executor, which runs attempts.
 
-An executor reports through `Reporter`. Each attempt gives at most one `Started`, then exactly one
-`Ended` or `Refused`; a stop that can't be obeyed is answered with `Ended(Lost(…))`. Scheduling,
-retries and priorities are never an executor's business.
+An executor reports through a `Reporter`. Each attempt gives at most one `ProcessStarted`, then
+exactly one `ProcessFinished` or `StartRejected`. A stop that can't be obeyed is answered with a
+`ProcessFinished` whose exit is `LostExit`. Scheduling, retries and priorities belong to the scheduler.
 """
 
 from __future__ import annotations
@@ -15,23 +15,26 @@ from pqrun.core.notices import ExecutorNotice
 
 
 class Reporter(Protocol):
-    """Where news go: `post` from any thread, at once; `turn` also carries out what follows."""
+    """The receiver of notices. Both methods may be called on any thread and never wait for another turn.
+
+    `post` leaves the notices for the next turn; `turn` also runs a turn, which carries out what follows.
+    """
 
     def post(self, *news: ExecutorNotice, urgent: bool = True) -> None: ...
     def turn(self, *news: ExecutorNotice) -> None: ...
 
 
 class Executor(Protocol):
-    """Runs attempts somewhere."""
+    """A place where attempts run. `capacity`, `start` and `stop` are called under the engine's lock."""
 
     def capacity(self) -> int:
-        """Slots in all; who counts what is taken is the scheduler."""
+        """Return the number of slots in all; the scheduler counts those in use."""
 
     def start(self, attempt: Attempt) -> None:
-        """Takes an attempt; never blocks, never raises for the user's fault."""
+        """Start an attempt. Never blocks, and never raises for a mistake of the user."""
 
     def stop(self, key: AttemptId, *, force: bool) -> None:
-        """Asks it to end, or kills it; unknown or ended: no-op; never blocks."""
+        """Ask the attempt to end, or kill it. Never blocks; an unknown or ended attempt is ignored."""
 
     def close(self) -> None:
-        """Nothing runs and nothing is open afterwards; may wait."""
+        """Stop everything and release all resources. May wait."""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""How busy the machine is and how much memory is free, looked at no more than once a second.
+"""Load, free memory and usable CPUs of the machine, and the limits that follow from them.
 
-Answers with how many attempts may run until the next look: of what was free then, each attempt
-that starts meanwhile is expected to take its part.
+Load and memory are measured at most once a second. Each measurement gives the number of attempts that
+may run until the next one, on the assumption that each new attempt takes its share of what was free.
 """
 
 from __future__ import annotations
@@ -20,7 +20,11 @@ MEMORY = "/proc/meminfo"
 
 
 class LoadMonitor:
-    """Watched for whoever gave `load` (processes that run or want to) or `memfree` (bytes)."""
+    """The limits `load` (number of processes that run or are ready to) and `memfree` (bytes) on starts.
+
+    Raises:
+        UserError: `memfree` was given, but the system does not tell how much memory is free.
+    """
 
     def __init__(self, load: float | None = None, memfree: int | None = None) -> None:
         self.next_check_at = -math.inf
@@ -31,7 +35,10 @@ class LoadMonitor:
             raise UserError("--memfree: this system does not tell how much memory is free")
 
     def headroom(self, now: float, running: Callable[[], Sized]) -> Headroom:
-        """How many attempts it bears, with those that are `running`; it will look again at `looks_at`."""
+        """Return how many attempts may run at once. The next measurement is due at `next_check_at`.
+
+        `running` returns the running attempts.
+        """
         if now >= self.next_check_at:
             self.next_check_at = now + CHECK_INTERVAL_SECONDS
             count = len(running())
@@ -57,7 +64,10 @@ class LoadMonitor:
 
 
 def busy_processes() -> float:
-    """Processes that run or could, ourselves left out; where that isn't told, the mean of a minute."""
+    """Return how many processes run or are ready to run, without this one.
+
+    Return the load average of the last minute if the system does not tell the present number.
+    """
     try:
         with open(LOAD, encoding="ascii") as file:
             return max(0.0, float(file.read().split()[3].partition("/")[0]) - 1)
@@ -66,7 +76,7 @@ def busy_processes() -> float:
 
 
 def free_memory() -> int | None:
-    """Bytes that can be had without swapping; None if nobody knows."""
+    """Return the bytes of memory that can be used without swapping, or None if the system does not tell."""
     try:
         with open(MEMORY, encoding="ascii") as file:
             for line in file:
@@ -78,12 +88,12 @@ def free_memory() -> int | None:
 
 
 def load_limit(text: str, cpus: int) -> float:
-    """`8`, `1.5`, or `80%` of so many CPUs."""
+    """Return the limit of load for `8`, `1.5`, or `80%` of `cpus`."""
     return float(text[:-1]) * cpus / 100 if text.endswith("%") else float(text)
 
 
 def format_load(size: int) -> str:
-    """`512M`, `1.5G`."""
+    """Return a number of bytes as `512M` or `1.5G`."""
     for power, letter in ((3, "G"), (2, "M"), (1, "K")):
         if size >= 1024**power:
             return f"{size / 1024**power:.1f}".removesuffix(".0") + letter
@@ -91,14 +101,14 @@ def format_load(size: int) -> str:
 
 
 def usable_cpus() -> int:
-    """CPUs that this process may use: its affinity, cut to its control group's quota."""
+    """Return the number of CPUs that this process may use: its affinity, cut to its control group's quota."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _cgroup_quota()
     return max(1, min(count, quota) if quota else count)
 
 
 def _cgroup_quota() -> int | None:
-    """Whole CPUs of the nearest quota, rounded up; None without one (or without control groups)."""
+    """Return the smallest quota of the control groups in whole CPUs, rounded up, or None without a quota."""
     try:
         with open("/proc/self/cgroup", encoding="utf-8") as file:
             paths = [line.strip().split(":", 2) for line in file]
@@ -132,7 +142,11 @@ def _read_numbers(path: str) -> list[int]:
 
 
 def count_workers(text: str | None, cpus: int | None = None) -> int:
-    """`4`, `50%`, `+2`, `-1` or `auto`, as a number of slots; at least one."""
+    """Return the number of slots for `4`, `50%`, `+2`, `-1` or `auto`; at least 1.
+
+    Raises:
+        UserError: The text is no number of workers.
+    """
     cpus = usable_cpus() if cpus is None else cpus
     if text is None or text == "auto":
         return cpus

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The main thread's wait: signals, descriptors to read, alarms, and a bell that others may ring."""
+"""The wait of the main thread: signals, file descriptors, timers, and a wake-up pipe for other threads."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ MAX_WAIT_SECONDS = 3600.0
 
 
 class EventSource(Protocol):
-    """Something to read from."""
+    """A source of requests with a file descriptor to read from. Called on the main thread."""
 
     def fileno(self) -> int: ...
 
     def wanted(self) -> bool:
-        """Whether it should be read now."""
+        """Return whether the source wants to be read now."""
 
     def pending(self) -> bool:
-        """Whether reading it yields something without a look at the descriptor."""
+        """Return whether the source has buffered data, so that it can be read without polling."""
 
     def read(self) -> Iterable[Request]:
-        """Reads without blocking; what follows from it."""
+        """Read without blocking. Return the requests that follow."""
 
 
 class DuplexSource(EventSource, Protocol):
-    """A source that also has something to write, as fast as its reader takes it."""
+    """A source that also writes, as fast as its reader takes the data."""
 
     @property
     def sending(self) -> bool:
-        """Whether something waits to be written."""
+        """Whether data waits to be written."""
 
     def write(self) -> None:
-        """Writes what goes without blocking."""
+        """Write as much as is possible without blocking."""
 
 
 class Reactor:
-    """Turns signals and input into asks, in the main thread."""
+    """The wait that turns signals and input into requests, on the main thread."""
 
     def __init__(self) -> None:
         self._wake_read, self._wake_write = os.pipe()
@@ -57,35 +57,35 @@ class Reactor:
         self._before: dict[int, object] = {}
 
     def wake(self) -> None:
-        """From any thread: `wait` returns soon."""
+        """Let `wait` return soon. Called on any thread."""
         if not self._woken:
             self._woken = True
             self._write(b"\0")
 
     def look_again(self, seconds: float) -> None:
-        """From a source, in the main thread: `wait` returns at the latest then, and asks what is wanted anew."""
+        """Limit the next wait to `seconds`, after which all sources are asked again. Called by a source."""
         self._longest_wait = min(self._longest_wait, seconds)
 
     def listen(self) -> None:
-        """Signals come as bytes through the bell from now on; main thread only."""
+        """Receive signals as bytes through the wake-up pipe from now on. Called on the main thread."""
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
 
     def on_signal(self, number: int, handler: Callable[[int], Iterable[Request]]) -> None:
-        """What follows from a signal."""
+        """Set the handler of a signal. It runs in `wait` and returns requests."""
         self._handlers[number] = handler
         self._before[number] = signal.signal(number, _noted)
 
     def add(self, source: EventSource) -> None:
-        """Something more to read from."""
-        # Not isinstance: from Python 3.12 on that would load inspect, for a tenth of the time of a start.
+        """Read from this source from now on."""
+        # Not isinstance: from Python 3.12 on, it would import `inspect`, a tenth of the start-up time.
         self._sources[source] = cast(DuplexSource, source) if hasattr(type(source), "sending") else None
 
     def remove(self, source: EventSource) -> None:
-        """No longer read from it."""
+        """Stop reading from this source."""
         self._sources.pop(source, None)
 
     def wait(self, seconds: float) -> list[Request]:
-        """Up to so many seconds, until something happens; what follows from it."""
+        """Wait until something happens, at most `seconds`. Return the requests that follow."""
         poll = select.poll()
         poll.register(self._wake_read, select.POLLIN)
         by_fd: dict[int, EventSource] = {}
@@ -95,7 +95,7 @@ class Reactor:
             if source.wanted():
                 if source.pending():
                     asks += source.read()
-                    seconds = 0.0  # it is not among those that are polled below
+                    seconds = 0.0  # this source is not polled below, so it must be asked again soon
                     continue
                 mask |= select.POLLIN
             if mask:
@@ -116,7 +116,7 @@ class Reactor:
         return asks
 
     def close(self) -> None:
-        """Signals go where they went before."""
+        """Restore the earlier signal handlers and close the pipe."""
         signal.set_wakeup_fd(-1)
         for number, before in self._before.items():
             signal.signal(number, before)  # type: ignore[arg-type]
@@ -129,7 +129,8 @@ class Reactor:
             heard = os.read(self._wake_read, 4096)
         except BlockingIOError:
             heard = b""
-        # Only now: a ring in the midst of the read would have left no byte, and silenced all after it.
+        # Cleared after the read: a `wake` between clearing and reading would set the flag again, its byte
+        # would be read here, and then every later `wake` would write nothing.
         self._woken = False
         for number in heard:
             if number in self._handlers:
@@ -139,27 +140,27 @@ class Reactor:
         try:
             os.write(self._wake_write, data)
         except BlockingIOError:
-            pass  # full: it will wake up in any case
+            pass  # a full pipe wakes the reader in any case
 
 
 def _noted(_number: int, _frame: FrameType | None) -> None:
-    """The interpreter writes the signal to the bell; there is nothing to do here."""
+    """Do nothing: the interpreter itself writes the signal's number to the wake-up pipe."""
 
 
 class ThreadWaker:
-    """Any thread may ring it; one waits. Waiting takes no CPU."""
+    """The wait of an engine without a reactor: any thread may wake the one thread that waits."""
 
     def __init__(self) -> None:
         self._silence = Lock()
         self._silence.acquire()
 
     def wake(self) -> None:
-        """`wait` returns soon, or the next time at once."""
+        """Let the present or the next `wait` return at once."""
         if self._silence.locked():
-            with contextlib.suppress(RuntimeError):  # another thread rang in the same moment
+            with contextlib.suppress(RuntimeError):  # another thread released the lock in this moment
                 self._silence.release()
 
     def wait(self, seconds: float) -> list[Request]:
-        """Up to so many seconds, until somebody rings."""
+        """Wait for `wake`, at most `seconds`. There are never any requests."""
         self._silence.acquire(timeout=min(max(seconds, 0.0), TIMEOUT_MAX))
         return []

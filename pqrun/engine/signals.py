@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""pqrun as a process among others: its descriptors, and what it does about signals."""
+"""The reactions of pqrun to signals, and the checks of its current directory."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 def reset_signals() -> None:
-    """Children can be waited for, nothing is blocked, and jobs start with default handlers.
+    """Reset signal handling, so that pqrun can wait for children and jobs start with default handlers.
 
-    What the caller ignores stays ignored here, but by a handler, which a job does not inherit. Until
-    there is something to clean up, an interrupt just ends us, as it ends any program.
+    A signal that the caller ignores stays ignored here, but by a handler, because jobs would inherit
+    `SIG_IGN`. Until there is something to clean up, an interrupt ends pqrun like any other program.
     """
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
@@ -40,19 +40,23 @@ def reset_signals() -> None:
 
 
 def ignored(_number: int, _frame: FrameType | None) -> None:
-    """Stands for SIG_IGN."""
+    """Do nothing; the handler in place of `SIG_IGN`."""
 
 
 def die_by_signal(number: int) -> NoReturn:
-    """Ends this process by that signal, so that a shell's loop around it stops too; without a core."""
+    """End this process by the signal, without a core dump, so that a loop in the calling shell also ends."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
-    os._exit(128 + number)  # it was blocked, or is no ending one
+    os._exit(128 + number)  # the signal was blocked, or does not end a process
 
 
 def chdir_or_error(directory: str) -> None:
-    """Makes it the current one; `UserError` if that can't be."""
+    """Change the current directory.
+
+    Raises:
+        UserError: The directory can't be entered.
+    """
     try:
         os.chdir(directory)
     except OSError as error:
@@ -60,7 +64,11 @@ def chdir_or_error(directory: str) -> None:
 
 
 def current_directory() -> str:
-    """Where this process is; `UserError` if that is nowhere any more."""
+    """Return the current directory.
+
+    Raises:
+        UserError: The current directory has been deleted or can't be read.
+    """
     try:
         return os.getcwd()
     except FileNotFoundError:
@@ -70,12 +78,20 @@ def current_directory() -> str:
 
 
 def absolute(path: str) -> str:
-    """The path from the root; `UserError` if it begins where nothing is any more."""
+    """Return the path as an absolute path.
+
+    Raises:
+        UserError: The path is relative, and the current directory has been deleted.
+    """
     return os.path.normpath(path if os.path.isabs(path) else os.path.join(current_directory(), path))
 
 
 class SignalPolicy:
-    """First stop signal: stop; second: kill. TSTP: jobs stop with us. USR1: tell what runs."""
+    """The reactions of a run to signals.
+
+    The first stop signal stops the run, the second kills the running jobs. SIGTSTP suspends the jobs
+    together with pqrun. SIGUSR1 lists the running jobs.
+    """
 
     def __init__(
         self,
@@ -114,14 +130,14 @@ class SignalPolicy:
         def ask(_scheduler: Scheduler, _now: float) -> None:
             self._pausing = False
             self._suspend(True)
-            # No thread may see the time that has passed before it is left out.
+            # Stop the clock first: a thread that saw the suspended time would end jobs by timeout.
             self._clock.pause()
             os.kill(os.getpid(), signal.SIGSTOP)
             self._clock.resume()
             self._suspend(False)
 
         if self._pausing:
-            return []  # several before we stop are one
+            return []  # the first of several signals already has a request on the way
         self._pausing = True
         return [ask]
 
@@ -130,7 +146,7 @@ class SignalPolicy:
         return []
 
     def wait_for(self, thread: Thread) -> None:
-        """Waits for a thread that tells people, but no longer than a second once we are told to stop."""
+        """Wait for the thread to end; after a stop signal, at most `SHUTDOWN_FLUSH_TIMEOUT_SECONDS`."""
         patience = inf
         while thread.is_alive() and patience > 0:
             thread.join(0.02)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Starts threads: the one place that knows how a machine without room for another one says so."""
+"""The start of threads: the one place that recognises a machine without room for another thread."""
 
 from __future__ import annotations
 
@@ -15,18 +15,21 @@ _PAUSE = 0.1
 
 
 class NoThread(InternalFailure, RuntimeError):
-    """The machine has no room for another thread; a RuntimeError too, which is what `threading` raises.
+    """Raised when the machine has no room for another thread; a `RuntimeError` too, as `threading` raises.
 
-    `why` is said in the words of a system call that fails for that.
+    `why` is the system's text for a system call that fails for the same reason.
     """
 
     why = os.strerror(errno.EAGAIN)
 
 
 def start_thread(thread: Thread, *, patience: float = 0.0) -> None:
-    """Start the thread; `NoThread` if that can't be, after trying again for `patience` seconds.
+    """Start the thread. On a machine without room for it, try again for `patience` seconds.
 
-    A thread counts as a process where the number of a user's processes is limited.
+    A thread counts as a process where the number of processes of a user is limited.
+
+    Raises:
+        NoThread: There was still no room after `patience` seconds.
     """
     until = time.monotonic() + patience
     while True:
@@ -34,7 +37,7 @@ def start_thread(thread: Thread, *, patience: float = 0.0) -> None:
             thread.start()
             return
         except RuntimeError:
-            if thread.ident is not None:  # it was started before: a mistake of ours
+            if thread.ident is not None:  # the thread was started before, a bug of pqrun
                 raise
         if time.monotonic() >= until:
             raise NoThread(f"cannot start a thread: {NoThread.why}; {CURES[errno.EAGAIN]}")
