@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Runs one Python call as an attempt, on the thread of a slot.
+"""One Python call as an attempt, on the thread of a slot.
 
 A thread can't be ended from outside. So a call can only be asked to stop, through its context.
 """
@@ -21,7 +21,7 @@ _OK, _RAISED = ExitedWith(0), ExitedWith(1)
 
 
 class PermanentError(Exception):
-    """Raised by a handler for a job that must not be retried."""
+    """An error that a handler raises for a job that must not be retried."""
 
 
 class Context:
@@ -60,7 +60,7 @@ class PythonCall(Protocol):
 
 @dataclass
 class CallContext:
-    """What all calls of a queue share.
+    """The shared parts of all calls of a queue.
 
     `at_once`: each call reports its start immediately. Otherwise the calls that still run are asked for their
     starts when these are needed: most calls have ended by then, and the end of a call includes its start.

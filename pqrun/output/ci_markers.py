@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Adds markers around job output in CI logs: folds failed jobs, and disarms commands in the output.
+"""Markers around job output in CI logs, which fold failed jobs and disarm commands in the output.
 
 GitHub's runner reads stdout and stderr on two threads, in batches, and has one token that stops commands
 for both. So the markers work only if everything goes to one stream, in whole lines.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Cuts job output at line ends, adds tags, and makes it safe for a terminal.
+"""Job output cut at line ends, tagged, and made safe for a terminal.
 
 A long line never has to fit in memory.
 """

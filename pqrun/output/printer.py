@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Prints the output of jobs on stdout and stderr: grouped or by line, in order or as the jobs end."""
+"""The printer of jobs' output: grouped or by line, in order or as the jobs end."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ FAILED = {CountedAs.FAILED, CountedAs.TIMEOUT}
 
 
 class OutputStyle(NamedTuple):
-    """How output is shown. `mode`: `group`, `line` or `raw`. `show`: the output of `all` or `failed` jobs."""
+    """The style of shown output. `mode`: `group`, `line` or `raw`. `show`: `all` or `failed` jobs."""
 
     mode: str = "group"
     keep_order: bool = False

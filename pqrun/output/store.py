@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Stores the output of attempts and reads it back, byte for byte.
+"""The store for the output of attempts, which returns it byte for byte.
 
 Small outputs stay in memory. Larger ones are moved from the pipe to a file by the kernel, without passing
 through Python. File names contain numbers, never the name of a job.

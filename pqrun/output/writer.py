@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Writes to stdout and stderr. A reader that goes away is no error; a full disk is."""
+"""Writers for stdout and stderr. A reader that goes away is no error; a full disk is."""
 
 from __future__ import annotations
 

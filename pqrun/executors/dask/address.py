@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Parses the address of a cluster from `--on`, and checks that it is safe to use."""
+"""The address of a cluster, as `--on` gives it, and the check that the address is safe to use."""
 
 from __future__ import annotations
 

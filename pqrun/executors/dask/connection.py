@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The connection to a Dask cluster: connects, checks versions, watches the connection and reconnects.
+"""The connection to a Dask cluster: made, checked, watched, and made again after a break.
 
-It has a thread of its own with an event loop. All communication with the cluster happens on that thread.
+The connection has a thread of its own with an event loop. All communication with the cluster happens on that thread.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ FIRST_MESSAGE_WAIT_SECONDS = 0.1
 
 
 class WorkerFacts(NamedTuple):
-    """What a worker offers. `lacks`: why it gets no jobs now, empty if it does."""
+    """The slots and resources of a worker. `lacks`: why the worker gets no jobs now, or empty."""
 
     slots: int
     resources: dict[str, float]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Runs attempts on the workers of a Dask cluster.
+"""The executor that runs attempts on the workers of a Dask cluster.
 
-It never blocks a turn: each request is passed to the connection's thread, which sends it, receives the
+The executor never blocks a turn: each request is passed to the connection's thread, which sends it, receives the
 answers and posts them. pqrun keeps the decisions on priorities, retries and limits; Dask gets only a few
 attempts ahead.
 """
@@ -327,7 +327,7 @@ class DaskExecutor:
         if news is not None:
             self._reporter.post(news)
 
-    # Stops
+    # Stopping attempts
 
     def _ask_to_stop(self, key: AttemptId, force: bool) -> None:
         live = self.attempts.live.get(key)
@@ -371,7 +371,7 @@ class DaskExecutor:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    # The cluster
+    # Changes of the cluster
 
     def _changed(self) -> None:
         workers, before = self._connection.workers, self._lacking
@@ -400,7 +400,7 @@ class DaskExecutor:
         self._reporter.post()
 
     def _back(self) -> None:
-        self._judges_at = self._now() + RECONNECT_TIMEOUT_SECONDS  # workers come back one by one
+        self._judges_at = self._now() + RECONNECT_TIMEOUT_SECONDS  # until then workers may still be missing
         self._sender.back()
 
     def _ask_about(self) -> None:
@@ -410,7 +410,7 @@ class DaskExecutor:
         for key in self.attempts.missing({AttemptId(*own) for own in known}, self._asked_about):
             self._lose(key, "the scheduler does not know it any more")
 
-    # Small things
+    # Helpers
 
     def _do(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._connection.loop.create_task(work)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Fetches what attempts print on a cluster: small outputs come with the report, larger ones in pieces.
+"""The output of attempts on a cluster: small outputs come with the report, larger ones in pieces.
 
 All of it runs on the connection's thread. A worker holds its slot until the output was fetched.
 """

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The plugin that a run installs in the Dask scheduler, so that no job runs twice unnoticed.
 
-It runs in the scheduler's process. The death of a worker ends the attempts there for good, and a started
+The plugin runs in the scheduler's process. The death of a worker ends the attempts there for good, and a started
 attempt is never moved: only pqrun decides to run a job again. When pqrun's client disconnects, the plugin
 removes the worker plugins, which end their jobs.
 """

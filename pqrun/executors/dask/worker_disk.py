@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Checks whether a Dask worker can write the files of its jobs: their output, scripts and status files.
+"""The check whether a Dask worker can write the files of its jobs: output, scripts and status files.
 
 A worker on a full disk takes no attempts until it can write again. Otherwise each attempt would fail at
 once there, and the worker would attract all the others. The check runs only after a write has failed.

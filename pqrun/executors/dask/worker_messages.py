@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Sends the messages of a worker in order, and those of short jobs in batches.
+"""The messages of a worker: sent in order, and those of short jobs in batches.
 
 Each message costs every process that it passes through. The report of an end is kept until pqrun
 acknowledges it, because pqrun asks for it again if the scheduler dies on the way.

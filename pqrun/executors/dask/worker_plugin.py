@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The plugin that a run installs in each Dask worker: runs commands as on the local machine.
 
-It runs in the worker's process. Watchdogs end the jobs immediately if the worker dies in any way. An
+The plugin runs in the worker's process. Watchdogs end the jobs immediately if the worker dies in any way. An
 attempt that was not reported, and that pqrun did not stop, then counts as lost.
 """
 
@@ -51,7 +51,7 @@ CODES_OF_BATCH_SYSTEMS = frozenset(128 + getattr(signal, name) for name in BATCH
 
 
 class RunConfig(NamedTuple):
-    """What all workers need to know about a run. `name`: the plugin's name and the topic of its messages.
+    """The facts about a run that all workers need. `name`: the plugin's name and the topic of its messages.
 
     `follow`: report output while jobs run. `prompt`: report starts, status and progress without delay.
     """

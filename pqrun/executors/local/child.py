@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Runs one command as a child process: spawn, read its output, wait, end its leftovers, reap.
+"""One command as a child process: spawn, read its output, wait, end its leftovers, reap.
 
 A job ends when its leader ends, not when a pipe closes: a leftover may hold a pipe open for ever. The
 leader is reaped last, and its pid is never signalled after that, because the kernel may give the number
@@ -57,7 +57,7 @@ REAPED = "another part of this program has taken its exit status, or it ignores 
 
 
 class ChildContext(NamedTuple):
-    """What all children of a run share.
+    """The shared parts of all children of a run.
 
     `capture`: store output instead of passing it to pqrun's streams. `follow`: report output while a job
     runs. `prompt`: report starts, status and progress without delay. `peak_of`: the most memory, in bytes,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Ends the leftovers of jobs: the processes that live on after the leader of their job has ended.
+"""The cleanup of leftovers: processes that live on after the leader of their job has ended.
 
 On Linux pqrun makes itself a subreaper: an orphan of a job becomes a child of pqrun's main thread, so
 that one read of the main thread's list of children shows whether anything is left. `ownership` finds the

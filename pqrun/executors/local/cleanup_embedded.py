@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Ends the leftovers of jobs in a process that has other children too, or that can't be a subreaper.
+"""The cleanup of leftovers in a process that has other children too, or that can't be a subreaper.
 
 A process is ended and reaped only if its session, process group, environment or parent shows that it
 belongs to a job. All other processes may belong to the host program and are left alone.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Builds the argument list, working directory, environment and stdin of a command, and spawns it."""
+"""The argument list, working directory, environment and stdin of a command, and its spawn."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PRIORITIES = {priority: priority.name.lower().encode() for priority in Priority}
 
 
 class StartError(Exception):
-    """The command can never be started. `code`: 127 if the program was not found, else 126."""
+    """An error that makes a start impossible. `code`: 127 if the program was not found, else 126."""
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
@@ -37,7 +37,7 @@ class StartError(Exception):
 
 
 class CommandBuilder:
-    """Starts the commands of one run.
+    """The builder and starter of one run's commands.
 
     `directory`: where jobs start. `workspace`: a private directory for status files and scripts. `token`:
     marks the environment of this run's processes. The variable `PQRUN_TREE` holds a path of tokens and jobs,

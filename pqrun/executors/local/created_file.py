@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Checks the file that a job `creates`, and moves it aside after a failed attempt.
+"""The file that a job `creates`: whether it exists, and the move aside after a failed attempt.
 
 The next run skips the job if the file exists. So a file that a failed attempt made or changed must not
 keep its name, as with `.DELETE_ON_ERROR` of make. It is renamed, not deleted, so that you can look at it.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Runs shell jobs inside a host program that may have children of its own.
+"""Shell jobs inside a host program that may have children of its own.
 
 The other children of that program are not touched (see `cleanup_embedded`). There are watchdogs only if
 the program asks for them.
@@ -27,7 +27,7 @@ from pqrun.output.store import Capture, Logs
 
 
 class ShellResult(NamedTuple):
-    """How a command ended and what it printed.
+    """The end of a command and its output.
 
     `code`: its exit code, None if a signal ended it or it was lost. `signal`: the name of that signal.
     `stdout`, `stderr`: all of the output, in memory. `how`: the end in words, such as `exit 3`.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Chooses which variables of pqrun's environment the jobs inherit, and the make jobserver.
+"""The variables of pqrun's environment that jobs inherit, and the make jobserver.
 
 `PQRUN_SHARD=1/2` or `PQRUN_RUN_DIR=…` sets an option of one run. A pqrun inside a job would inherit the
 option too, so jobs get none of pqrun's own variables, except the one that names the directory of recorded

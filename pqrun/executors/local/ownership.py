@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Finds the job that an orphan belongs to, by its session, its group, or the marker in its environment.
+"""The owner of an orphan: the job that its session, group, or the marker in its environment shows.
 
 An orphan that shows none of these may belong to any job that was running when the orphan was born; these
 jobs are its candidates.

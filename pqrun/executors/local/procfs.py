@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Reads processes from `/proc`, signals and reaps single processes, and sets the subreaper flag.
+"""Processes as `/proc` shows them; signals to single processes, reaping, and the subreaper flag.
 
 This module only looks and acts; other modules decide which job a process belongs to and what to do with
 it.

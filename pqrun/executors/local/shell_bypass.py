@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Finds the commands that need no shell: `sleep 5` can be executed directly, as make does it.
+"""Commands that need no shell: `sleep 5` can be executed directly, as make does it.
 
 A command qualifies only if the result is the same in every respect: it has no character that a shell
 interprets, its first word is no builtin or keyword, and the shell would find the same program.
@@ -108,7 +108,7 @@ MAX_CACHED_PROGRAMS = 4096
 
 
 class ShellBypass:
-    """The decision for the commands of one run, with a cache of the programs seen."""
+    """The shell-or-not decision for the commands of one run, with a cache of the programs seen."""
 
     def __init__(self) -> None:
         self._programs: dict[tuple[str, int, int, int], bool] = {}

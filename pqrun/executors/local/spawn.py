@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Starts a process in a new session, as cheaply as this Python can, and reads its output.
+"""The start of a process in a new session, as cheap as this Python allows, and the reader of its output.
 
 `subprocess` costs 100 µs a job for cases that don't occur here: it encodes the environment again for each
 job, and opens a pipe to learn whether the program could be executed. Where the internal function of
@@ -183,7 +183,7 @@ if sys.platform != "darwin":
             return _Handle(os.pidfd_open(pid))
         return None
 
-else:  # no pidfd, and no waitid before Python 3.13
+else:  # macOS has no pidfd, and Python before 3.13 has no waitid there
 
     def has_ended(pid: int) -> bool:
         """Say whether a child has ended, without reaping it."""

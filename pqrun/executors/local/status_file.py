@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Reads the status file `$PQRUN_REPORT`, in which a job reports on itself.
+"""The status file `$PQRUN_REPORT`, in which a job reports on itself.
 
-It has `key=value` lines. Only the last 64 KiB are read, and lines that can't be understood become notes.
+The file has `key=value` lines. Only the last 64 KiB are read, and lines that can't be understood become notes.
 """
 
 from __future__ import annotations

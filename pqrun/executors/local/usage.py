@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Measures once a second how much CPU and memory the running jobs use, with psutil.
+"""The CPU and memory that running jobs use, measured once a second with psutil.
 
 The measurements run in a thread of their own, so that a blocked stdout does not stop them. They begin
 when the run is a second old, so that short runs pay nothing for them.
@@ -29,7 +29,7 @@ CLOSE_TIMEOUT_SECONDS = 0.5
 
 
 class JobUsage(NamedTuple):
-    """The use of one attempt.
+    """The usage of one attempt.
 
     `cpus`: the CPUs that it kept busy since the last sample. `memory`: bytes now. `peak`: the most bytes so
     far.

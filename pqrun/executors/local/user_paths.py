@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Makes system calls on users' paths that may block for ever, such as on a dead network disk.
+"""System calls on users' paths that may block for ever, such as on a dead network disk.
 
 A caller that has to stop can abandon such a call. This module also opens a job's stdin.
 """
@@ -19,7 +19,7 @@ Result = TypeVar("Result")
 
 
 class Abandoned(Exception):
-    """The caller was told to stop before the call returned."""
+    """An error for a caller that was told to stop before its call returned."""
 
 
 class _Call(Generic[Result]):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Starts and replaces the watchdogs: processes that end the jobs if pqrun is killed.
+"""The start and replacement of the watchdogs: processes that end the jobs if pqrun is killed.
 
 There are two. They are forked before everything else, each in its own session and with its own name, and
 ignore the signals that ask a process to end. Each one waits for its pipe to close. Then one of them sends

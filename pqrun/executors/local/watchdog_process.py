@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The code that a watchdog runs: wait for pqrun's end, end the remaining jobs, restore the terminal.
 
-It must not depend on anything that a killed pqrun may have left half done.
+This code must not depend on anything that a killed pqrun may have left half done.
 """
 
 from __future__ import annotations

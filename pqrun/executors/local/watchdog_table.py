@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The memory that pqrun shares with its watchdogs: the running jobs and the state of the terminal.
 
-It is a file in memory, which outlives a `kill -9` of pqrun. Noting a job costs one write and wakes no
+The table is a file in memory, which outlives a `kill -9` of pqrun. Noting a job costs one write and wakes no
 watchdog.
 
 Layout: a page with a flag (the work is done), the pids of the watchdogs and the state of the terminal,
@@ -23,7 +23,7 @@ _EMPTY = b"\0" * ROW_BYTES
 
 
 class Terminal(NamedTuple):
-    """How to restore a terminal.
+    """The state that restores a terminal.
 
     `before`: its modes before pqrun changed them. `ours`: the modes that pqrun set. `text`: the sequences to
     send, such as those that show the cursor and leave the alternate screen.
