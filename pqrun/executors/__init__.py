@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Where jobs run: on this machine, on a Dask cluster, or as Python calls.
+"""Executors, which run attempts: on this machine, on a Dask cluster, or as Python calls.
 
-thread_pool   a pool of threads that take attempts
-python_call   one Python call as an attempt
-local/        commands as processes of this machine
-dask/         commands on the workers of a Dask cluster
+From outside: `local.backend.backend_of` for a run, `ThreadPoolExecutor` with `CallTask` for a queue in a program.
+
+thread_pool   run attempts in a pool of threads
+python_call   run one Python call as an attempt
+local/        run commands as processes of this machine
+dask/         run commands on the workers of a Dask cluster
 """

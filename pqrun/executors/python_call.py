@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""One Python call, in a slot's thread.
+"""One Python call as an attempt, on the thread of a slot.
 
-A thread can't be ended from outside: to stop a call is to ask it, through its context.
+A thread can't be ended from outside. So a call can only be asked to stop, through its context.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _OK, _RAISED = ExitedWith(0), ExitedWith(1)
 
 
 class PermanentError(Exception):
-    """Raised by a handler: this job must not be tried again."""
+    """An error that a handler raises for a job that must not be retried."""
 
 
 class Context:
-    """What a handler is told while it runs, and whether it should end."""
+    """The timeout and the cancellation of a running job, for its handler."""
 
     __slots__ = ("_cancelled", "_clock", "_deadline")
 
@@ -36,22 +36,22 @@ class Context:
 
     @property
     def cancelled(self) -> bool:
-        """Whether the job has been cancelled or its time is over: end soon, whatever the result."""
+        """Whether the job was cancelled or timed out. The handler should then end soon, with any result."""
         return self._cancelled
 
     @property
     def remaining(self) -> float | None:
-        """Seconds until the time limit, 0 when it is over; `None` without a limit."""
+        """Seconds until the timeout, 0 after it; `None` without a timeout."""
         return None if self._deadline is None else max(0.0, self._deadline - self._clock.now())
 
     def raise_if_cancelled(self) -> None:
-        """`concurrent.futures.CancelledError` if `cancelled`."""
+        """Raise `concurrent.futures.CancelledError` if the job is `cancelled`."""
         if self._cancelled:
             raise CancelledError("the job was cancelled, or its time is over")
 
 
 class PythonCall(Protocol):
-    """What a call is about, and where its result goes."""
+    """The job of a call, and the place for its result."""
 
     job: Any
     value: Any
@@ -60,10 +60,10 @@ class PythonCall(Protocol):
 
 @dataclass
 class CallContext:
-    """What all calls of a queue share. `at_once`: each says that it began as soon as it did.
+    """The shared parts of all calls of a queue.
 
-    Otherwise those that are still at it are asked when that matters: most have ended by then, and
-    an end tells when it began.
+    `at_once`: each call reports its start immediately. Otherwise the calls that still run are asked for their
+    starts when these are needed: most calls have ended by then, and the end of a call includes its start.
     """
 
     handler: Callable[[Context, Any], Any]
@@ -73,7 +73,7 @@ class CallContext:
 
 
 class CallTask:
-    """One attempt at a call. Its `spec.work` is a `Work`."""
+    """One attempt at a call. Its `spec.work` is a `PythonCall`."""
 
     __slots__ = ("_attempt", "_began", "_calls", "_context", "_slot")
 
@@ -85,11 +85,11 @@ class CallTask:
         self._slot = 0
 
     def stop(self, *, force: bool) -> None:
-        """Asks it to end; there is no force."""
+        """Ask the call to end. There is no force for a thread."""
         self._context._cancelled = True
 
     def tell_start(self) -> None:
-        """If it has begun and has not said so, it does; nobody is woken for that."""
+        """Report the start if the call has begun and has not reported it. Wakes no thread."""
         began, self._began = self._began, None
         if began is not None:
             self._calls.reporter.post(
@@ -97,7 +97,7 @@ class CallTask:
             )
 
     def run(self, slot: int) -> ProcessFinished:
-        """Calls the handler. What it returns or raises goes to its `Work`."""
+        """Call the handler and store what it returns or raises in the `PythonCall`."""
         calls, context = self._calls, self._context
         key, spec = self._attempt.key, self._attempt.spec
         work: PythonCall = spec.work
@@ -120,7 +120,8 @@ class CallTask:
                 _RAISED,
                 SelfReport(permanent=isinstance(error, PermanentError), message=_told(error)),
             )
-            # The error knows this frame, and the work knows the error: a circle, unless this forgets it.
+            # The error refers to this frame and `work` to the error. Without this `del` the cycle would keep
+            # both alive until the next garbage collection.
             del self, spec, work, trace
         return ProcessFinished(key, exit, context._cancelled, began, clock.now(), said=said)
 
@@ -128,5 +129,5 @@ class CallTask:
 def _told(error: BaseException) -> str:
     try:
         return f"{type(error).__name__}: {error}"[:MAX_MESSAGE_LENGTH]
-    except Exception:  # its author's own `__str__`
+    except Exception:  # the `__str__` of a user's error may fail
         return type(error).__name__

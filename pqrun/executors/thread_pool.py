@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""A pool of threads that take the next attempt, whatever its work.
+"""A pool of threads that run attempts, whatever their work.
 
-A slot runs the engine's turn itself with its report, and then takes what that turn started: no
-hand-over to another thread, and never a wait for the screen.
+A thread that has finished an attempt runs the engine's turn itself and then takes the next attempt. So no
+work is handed to another thread, and no thread waits for the screen.
 """
 
 from __future__ import annotations
@@ -19,19 +19,20 @@ from pqrun.engine.threads import NoThread, start_thread
 
 
 class WorkerTask(Protocol):
-    """One attempt at work."""
+    """One attempt, as a slot runs it."""
 
     def run(self, slot: int) -> ProcessFinished | StartRejected:
-        """Does the work, in a slot's thread; returns when nothing of it is left."""
+        """Do the work on the thread of a slot. Returns when no part of it is left."""
 
     def stop(self, *, force: bool) -> None:
-        """From another thread: ask it to end, or kill it; never blocks."""
+        """Ask the attempt to end, or kill it. Called on another thread; never blocks."""
 
 
 class ThreadPoolExecutor:
-    """Runs up to `count` attempts at a time, each in a thread of its own.
+    """An executor with up to `count` attempts at a time, each in a thread of its own.
 
-    `short` is called when the machine has refused a start: other parts of the run may do without something.
+    `short` is called when the machine has refused a start, so that other parts of the run can free threads
+    and descriptors.
     """
 
     def __init__(
@@ -52,20 +53,20 @@ class ThreadPoolExecutor:
         self.short: Callable[[], None] = lambda: None
 
     def capacity(self) -> int:
-        """Slots in all."""
+        """Return the number of slots."""
         return self._count
 
     @property
     def busy(self) -> int:
-        """How many attempts have not ended."""
+        """The number of attempts that have not ended."""
         return len(self._live)
 
     def resize(self, count: int) -> None:
-        """So many from now on; what runs goes on."""
+        """Change the number of slots. Running attempts continue."""
         self._count = count
 
     def start(self, attempt: Attempt) -> None:
-        """Queues an attempt for the next free thread; a new one if there are fewer than attempts."""
+        """Queue an attempt for a free thread. Starts a new thread if all are busy."""
         if len(self.threads) <= len(self._live):
             number = len(self.threads) + 1
             thread = Thread(target=self._slot, args=(number,), name=f"pqrun-slot-{number}", daemon=True)
@@ -81,26 +82,26 @@ class ThreadPoolExecutor:
         self._queue.put((attempt.key, task))
 
     def stop(self, key: AttemptId, *, force: bool) -> None:
-        """Asks an attempt to end, or kills it; unknown or ended: no-op."""
+        """Ask an attempt to end, or kill it. Does nothing if it is unknown or has ended."""
         task = self._live.get(key)
         if task is not None:
             task.stop(force=force)
 
     def output_of(self, key: AttemptId) -> Any:
-        """What a running attempt has printed so far; None if nobody knows."""
+        """Return the captured output of a running attempt so far, None if there is none."""
         return getattr(self._live.get(key), "output", None)
 
     def leaders(self) -> dict[AttemptId, int]:
-        """The processes that lead running attempts, where there are any."""
+        """Return the pids of the running attempts' leaders, without attempts that have no process."""
         found = {key: getattr(task, "leader", 0) for key, task in list(self._live.items())}
         return {key: pid for key, pid in found.items() if pid}
 
     def live(self) -> list[WorkerTask]:
-        """What has not reported its end."""
+        """Return the tasks that have not reported their end."""
         return list(self._live.values())
 
     def close(self) -> None:
-        """Kills what runs, waits for it, and ends the threads."""
+        """Kill the running attempts, wait for them, and end the threads."""
         self._closing = True
         for task in self.live():
             task.stop(force=True)
@@ -120,7 +121,7 @@ class ThreadPoolExecutor:
             except BaseException as error:
                 self._live.pop(key, None)
                 self._fail(error)
-            del work, task  # nothing of it lives on while there is nothing to do
+            del work, task  # an idle thread must not keep the job's data alive
 
     def _report(self, key: AttemptId, end: ProcessFinished | StartRejected) -> None:
         self._live.pop(key, None)
@@ -129,5 +130,5 @@ class ThreadPoolExecutor:
         if self._queue.empty():
             self._reporter.turn(end)
         else:
-            # Somebody will make a turn: this thread after the next one, or whom that wakes before.
+            # A turn follows anyway: this thread makes one after its next attempt, or another thread sooner.
             self._reporter.post(end)

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What jobs print: kept, cut into lines, and written to stdout and stderr.
+"""The output of jobs: captured, cut into lines, and written to stdout and stderr.
 
-store        output in memory, then in a file
-writer       descriptors 1 and 2, broken pipes
-printer      grouped, by line, in order
-lines        cut at line ends, tagged, made safe for a screen
-ci_markers   folds of GitHub and GitLab
+From outside: `Logs` and `Capture` store output, `OutputPrinter` prints it, and `StreamWriter` writes to one stream.
+
+store        keep output in memory, or in a file once it is large
+writer       write to stdout or stderr; handle closed pipes and full disks
+printer      print output grouped or by line, as jobs end or in their order
+lines        cut output at line ends, add tags, make it safe for a terminal
+ci_markers   fold output in the logs of GitHub and GitLab
 """

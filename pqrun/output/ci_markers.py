@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Marks around job output in the logs of CI services: failed jobs folded, commands in output harmless.
+"""Markers around job output in CI logs, which fold failed jobs and disarm commands in the output.
 
-GitHub's runner reads a step's two streams by two threads, in batches, and knows one token that stops
-commands for both. So fences hold only if everything that is printed goes to one stream, in whole lines.
+GitHub's runner reads stdout and stderr on two threads, in batches, and has one token that stops commands
+for both. So the markers work only if everything goes to one stream, in whole lines.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import NamedTuple
 
 from pqrun.core.text import escape_controls
 
-# What GitHub's runner obeys: a line whose first visible text is `::`, or `##[` anywhere in it.
+# The commands of GitHub's runner: `::` as the first visible text of a line, or `##[` anywhere.
 _COMMAND = re.compile(rb"(?:\A|[\r\n])[^!-~\r\n]*::|##\[")
 _OWN_LINE = re.compile(r"(?m)^(\s*):(?=:)|##(?=\[)")
 
 
 def ci_service(asked: str, environment: Mapping[str, str]) -> str:
-    """`github`, `gitlab` or `none`: whose marks to write."""
+    """Return the CI service whose markers to write: `github`, `gitlab` or `none`."""
     if asked != "auto":
         return asked
     if environment.get("GITHUB_ACTIONS") == "true":
@@ -28,14 +28,17 @@ def ci_service(asked: str, environment: Mapping[str, str]) -> str:
 
 
 class CIFence(NamedTuple):
-    """What goes before and after a job's output on one stream."""
+    """The markers before and after a job's output on one stream."""
 
     before: bytes = b""
     after: bytes = b""
 
 
 class CIFences:
-    """For one service: `github`, `gitlab` or `none`."""
+    """The markers of one CI service: `github`, `gitlab` or `none`.
+
+    `new_token` returns a random text that a job can't guess; `now` returns seconds since the epoch.
+    """
 
     def __init__(self, service: str, new_token: Callable[[], str], now: Callable[[], float]) -> None:
         self._service = service
@@ -44,16 +47,19 @@ class CIFences:
 
     @property
     def needed(self) -> bool:
-        """Whether there is a service at all."""
+        """Whether there is a CI service."""
         return self._service != "none"
 
     @property
     def whole_lines(self) -> bool:
-        """Whether the next mark would be overlooked behind an unfinished line."""
+        """Whether the service misses a marker that follows an unfinished line."""
         return self._service == "github"
 
     def around(self, title: str, output: bytes | None) -> CIFence:
-        """For one piece of output (None: too long to look at); folded under that title if there is one."""
+        """Return the markers for one piece of output.
+
+        `title`: the heading of the fold; empty for no fold. `output`: None if it is too long to be searched.
+        """
         if self._service == "github":
             return self._github(title, output)
         if self._service == "gitlab" and title:
@@ -71,19 +77,19 @@ class CIFences:
         return CIFence(before, after)
 
     def _gitlab(self, title: str) -> CIFence:
-        name = b"pqrun_%b" % self._new_token().encode()  # else a job could end the section
+        name = b"pqrun_%b" % self._new_token().encode()  # random, or a job could end the section
         now = int(self._now())
         start = b"\x1b[0Ksection_start:%d:%b[collapsed=true]\r\x1b[0K%b\n" % (now, name, _one_line(title))
         return CIFence(start, b"\x1b[0Ksection_end:%d:%b\r\x1b[0K\n" % (now, name))
 
 
 def neutralize_commands(text: str) -> str:
-    """Lines of ours that quote a job, so that GitHub's runner obeys nothing in them."""
+    """Change pqrun's own lines, which may quote a job, so that GitHub's runner finds no command in them."""
     return _OWN_LINE.sub(lambda found: f"{found[1]}: " if found[1] is not None else "## ", text)
 
 
 def harmless_json(text: str) -> str:
-    """The same document, in which GitHub's runner finds nothing to obey."""
+    """Return an equal JSON document in which GitHub's runner finds no command."""
     return text.replace("##[", "#\\u0023[")
 
 

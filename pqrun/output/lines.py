@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Job output cut at line ends, tagged, and made fit for a screen; a long line never has to fit in memory."""
+"""Job output cut at line ends, tagged, and made safe for a terminal.
+
+A long line never has to fit in memory.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,10 @@ _CLEAN = re.compile(rb"[ -~\t\n]*")
 
 
 def pieces_of_lines(pieces: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:
-    """The same bytes in pieces that end at line ends (or after a megabyte); whether a line begins there."""
+    """Yield the same bytes in pieces that end at a line end, or after about a megabyte.
+
+    Also yields whether a line begins with the piece.
+    """
     rest, begins = b"", True
     for piece in pieces:
         rest += piece
@@ -29,14 +35,17 @@ def pieces_of_lines(pieces: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:
 
 
 def tagged(piece: bytes, tag: bytes, *, begins: bool) -> bytes:
-    """Each line that begins in it with the tag before it."""
+    """Put the tag before each line of the piece. `begins`: whether the piece begins with a new line."""
     ends = piece.endswith(b"\n")
     lines = piece[:-1] if ends else piece
     return (tag if begins else b"") + lines.replace(b"\n", b"\n" + tag) + (b"\n" if ends else b"")
 
 
 def for_screen(piece: bytes) -> bytes:
-    """The same lines, safe; of a line that was written over, its last version."""
+    """Return the lines in a form that is safe for a terminal.
+
+    Of a line that was overwritten with carriage returns, only the last version remains.
+    """
     if _CLEAN.fullmatch(piece):
         return piece
     lines = piece.split(b"\n")
@@ -46,5 +55,5 @@ def for_screen(piece: bytes) -> bytes:
 
 
 def _last_version(line: bytes) -> bytes:
-    """What a terminal would show of a line that was written over with carriage returns."""
+    """Return what a terminal shows of a line that was overwritten with carriage returns."""
     return line.rstrip(b"\r").rpartition(b"\r")[2]

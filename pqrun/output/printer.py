@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The jobs' output on pqrun's stdout and stderr: grouped or by line, in order or as they end."""
+"""The printer of jobs' output: grouped or by line, in order or as the jobs end."""
 
 from __future__ import annotations
 
@@ -19,7 +19,11 @@ MAX_HELD_BYTES = 16 * 1024 * 1024
 
 
 class OrderedOutput:
-    """Jobs are numbered from 1. Holds what has ended too early, and how far the running ones have got."""
+    """The output that waits for its turn when output is printed in the order of the jobs.
+
+    Jobs are numbered from 1. Holds the output of jobs that have ended too early, and how many lines of each
+    running job could be shown.
+    """
 
     def __init__(self) -> None:
         self._turn = 1
@@ -29,25 +33,28 @@ class OrderedOutput:
         self._growth: dict[int, dict[int, ev.OutputGrew]] = {}
 
     def begin_with(self, seqs: Sequence[int]) -> None:
-        """Only these jobs are still to come, of those that are known already."""
+        """Of the jobs known so far, expect only these."""
         last = max(seqs, default=0)
         self._turn = min(seqs, default=1)
         self._ended = set(range(self._turn, last)) - set(seqs)
 
     def is_turn_of(self, seq: int) -> bool:
-        """Whether that job may be shown."""
+        """Say whether the job's output may be printed now."""
         return seq == self._turn
 
     def grew(self, event: ev.OutputGrew) -> None:
-        """A job has lines to show when its turn comes."""
+        """Note that a running job has lines to show when its turn comes."""
         self._growth.setdefault(event.seq, {})[event.stream] = event
 
     def forget_growth(self, seq: int) -> None:
-        """That attempt is over: all of its output is known, or none is wanted."""
+        """Drop the noted lines of an attempt that has ended."""
         self._growth.pop(seq, None)
 
     def hold(self, event: ev.AttemptEnded) -> None:
-        """Keeps output until its turn; in files, once it is much."""
+        """Keep the output of an ended attempt until its turn.
+
+        Once all held output exceeds MAX_HELD_BYTES, it is moved from memory to files.
+        """
         self._held[event.seq] = event
         self._held_bytes += event.output.in_memory
         if self._held_bytes > MAX_HELD_BYTES:
@@ -60,10 +67,14 @@ class OrderedOutput:
                                 stream.to_file()
                             stream.forget()
                         except InternalFailure:
-                            return  # no room there: it stays where it is, and nothing is lost
+                            return  # no room on the disk: the output stays in memory
 
     def ended(self, seq: int) -> Iterator[tuple[int, ev.AttemptEnded | None, list[ev.OutputGrew]]]:
-        """A job has ended: each job whose turn is over by that, and what the next after it has to show."""
+        """Note that a job has ended, and advance the turn.
+
+        For each job whose turn is over, yields its number, and the held output and noted lines of the next
+        job.
+        """
         self._ended.add(seq)
         while self._turn in self._ended:
             self._ended.discard(self._turn)
@@ -74,7 +85,7 @@ class OrderedOutput:
             yield self._turn - 1, held, list(self._growth.pop(self._turn, {}).values())
 
     def rest(self) -> list[ev.AttemptEnded]:
-        """All that is still held, in order."""
+        """Return and drop all output that is still held, in order."""
         held, self._held = self._held, {}
         return [held[seq] for seq in sorted(held)]
 
@@ -83,7 +94,7 @@ FAILED = {CountedAs.FAILED, CountedAs.TIMEOUT}
 
 
 class OutputStyle(NamedTuple):
-    """How to show output. `show` is whose output may be told: `all` or `failed`."""
+    """The style of shown output. `mode`: `group`, `line` or `raw`. `show`: `all` or `failed` jobs."""
 
     mode: str = "group"
     keep_order: bool = False
@@ -92,12 +103,15 @@ class OutputStyle(NamedTuple):
 
     @property
     def streams(self) -> bool:
-        """Whether lines are shown before it is known how their job ends."""
+        """Whether lines are shown while their job runs."""
         return self.mode == "line" and self.show == "all"
 
 
 class OutputPrinter:
-    """Prints what jobs printed. `hidden`: what would go to a terminal is not wanted there now."""
+    """An observer that prints the output of jobs.
+
+    `hidden` returns true while the user has turned off output on the terminal.
+    """
 
     def __init__(self, style: OutputStyle, out: StreamWriter, err: StreamWriter, fences: CIFences) -> None:
         self.hidden: Callable[[], bool] = lambda: False
@@ -111,7 +125,7 @@ class OutputPrinter:
         self._shown: dict[tuple[int, int], int] = {}
 
     def replay(self, events: Sequence[ev.Event]) -> None:
-        """Learns what the jobs are called that an earlier process has left."""
+        """Learn the names of the jobs from the events of an earlier process."""
         if self._names_wanted:
             for event in events:
                 if isinstance(event, ev.JobAdded):
@@ -120,12 +134,12 @@ class OutputPrinter:
                     self._specs.pop(event.seq, None)
 
     def begin_with(self, seqs: Sequence[int]) -> None:
-        """Only these jobs are still to come, of those that are known already."""
+        """Of the jobs known so far, expect only these."""
         if self._order is not None:
             self._order.begin_with(seqs)
 
     def on_events(self, events: Sequence[ev.Event]) -> None:
-        """Prints what may be printed now."""
+        """Print the output that may be printed now."""
         for event in events:
             match event:
                 case ev.JobAdded(_, seq, spec) | ev.JobReopened(_, seq, _, spec) if self._names_wanted:
@@ -140,7 +154,7 @@ class OutputPrinter:
                     pass
 
     def close(self) -> None:
-        """What was held back for the sake of order is printed, in order."""
+        """Print the output that is still held for the sake of order."""
         if self._order is not None:
             for event in self._order.rest():
                 self._print(event)
@@ -158,7 +172,7 @@ class OutputPrinter:
         order = self._order
         its_turn = order is None or order.is_turn_of(event.seq)
         if event.counted is CountedAs.RETRIED:
-            # Its lines were shown as they came, if they were; then so is the rest of the last one.
+            # If its lines were shown while it ran, show the rest of its last line too.
             wanted = self._style.streams and its_turn
         else:
             wanted = self._style.show == "all" or event.counted in FAILED
@@ -198,7 +212,10 @@ class OutputPrinter:
     def _write(
         self, seq: int, stream: Stream, start: int, end: int, *, ended: ev.AttemptEnded | None = None
     ) -> None:
-        """Bytes of one stream to where they go; from a file to a file or pipe by the kernel."""
+        """Write a range of one stream to its place.
+
+        From a file to a file or pipe, the kernel copies the bytes.
+        """
         writer, screen = self._outlets[stream.number], self._screen[stream.number]
         if start >= end or writer.gone or (screen and self.hidden()):
             return
@@ -212,7 +229,7 @@ class OutputPrinter:
             for piece, begins in pieces_of_lines(stream.pieces(start, end)):
                 lines = for_screen(piece) if screen else piece
                 writer.write(tagged(lines, tag, begins=begins) if tag else lines)
-        # Else the next job's first line would begin behind this one's tag.
+        # End the last line, or the next job's output would continue it.
         must_end = tag or screen or fence.after or self._fences.whole_lines
         if must_end and b"".join(stream.pieces(end - 1, end)) != b"\n":
             writer.write(b"\n")
@@ -237,7 +254,7 @@ class OutputPrinter:
 
 
 def _title(event: ev.AttemptEnded, spec: JobSpec | None) -> str:
-    """`test[py3.12] failed: exit 1, try 1/1, 22s`."""
+    """Return the title of a fold: `test[py3.12] failed: exit 1, try 1/1, 22s`."""
     name, limit, tries = str(event.seq), None, 1
     if spec is not None:
         name, limit, tries = job_label(spec), spec.timeout, max(event.attempt, spec.retry.max + 1)

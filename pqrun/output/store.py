@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Where a job's output goes, and how it is read back: byte for byte.
+"""The store for the output of attempts, which returns it byte for byte.
 
-Small outputs stay in memory, larger ones go from the pipe to a file without passing through
-Python. A file is named by numbers, never by what a job is called.
+Small outputs stay in memory. Larger ones are moved from the pipe to a file by the kernel, without passing
+through Python. File names contain numbers, never the name of a job.
 """
 
 from __future__ import annotations
@@ -26,26 +26,27 @@ _splice = getattr(os, "splice", None)
 
 
 class Logs:
-    """The directory for output files; `keep`: small outputs are written there too."""
+    """The directory of output files. `keep`: keep all output, small outputs included, in files."""
 
     def __init__(self, directory: str, *, keep: bool) -> None:
         self.directory = directory
         self.keep = keep
 
     def path(self, key: AttemptId, stream: int) -> str:
-        """Where that stream of that attempt is, if there was any."""
+        """Return the path for a stream of an attempt. The file exists only if there is output in it."""
         shard = f"{key.seq // FILES_PER_DIRECTORY:04d}"
         return f"{self.directory}/{shard}/{key.seq}.{key.attempt}.{SUFFIX[stream]}"
 
     def create(self, key: AttemptId, stream: int) -> int:
-        """A new file, open; `OwnFailure` if it can't be."""
+        """Create and open the file for a stream. Raises InternalFailure if that fails."""
         path = self.path(key, stream)
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             try:
                 return os.open(path, flags, 0o600)
             except FileNotFoundError:
-                # A run directory that was removed is not made anew: nobody would find in it what is missing.
+                # With `keep`, don't create a run directory again that was removed: the new one would look
+                # complete but lack the earlier files.
                 made = os.mkdir if self.keep else os.makedirs
                 with contextlib.suppress(FileExistsError):
                     made(os.path.dirname(path), 0o700)
@@ -57,7 +58,7 @@ class Logs:
 
 
 class Stream:
-    """One stream of one attempt. One thread writes; others may read what is there already."""
+    """One stream of one attempt. One thread writes it; other threads may read what is there."""
 
     __slots__ = ("_chunks", "_fd", "_key", "_logs", "last_line_end", "number", "path", "size")
 
@@ -72,7 +73,10 @@ class Stream:
         self._fd: int | None = None
 
     def take(self, pipe: int, *, limit: int = COPY_CHUNK_BYTES, by_line: bool = False) -> int:
-        """Moves what a pipe holds; 0 at its end. `by_line` keeps `last_line_end` up to date."""
+        """Move bytes from a pipe into the stream. Returns their number, 0 at the end of the pipe.
+
+        `by_line` keeps `last_line_end` up to date, the offset after the last complete line.
+        """
         if self._fd is None or by_line or _splice is None:
             data = os.read(pipe, min(limit, MAX_IN_MEMORY_BYTES))
             was_small = self._fd is None
@@ -85,7 +89,7 @@ class Stream:
         return moved
 
     def put(self, data: bytes, *, by_line: bool = False) -> None:
-        """Takes in bytes that did not come through a pipe."""
+        """Append bytes that did not come through a pipe."""
         if by_line and (end := data.rfind(b"\n")) >= 0:
             self.last_line_end = self.size + end + 1
         if self._fd is None:
@@ -99,18 +103,18 @@ class Stream:
 
     def _spill(self) -> None:
         self._fd = self._logs.create(self._key, self.number)
-        # Before anything is written: if that fails, the file has to be closed and removed all the same.
+        # Set the path before writing: if the write fails, `finish` and `drop` must still find the file.
         self.path = self._logs.path(self._key, self.number)
         write_all(self._fd, b"".join(self._chunks))
         self._chunks = []
 
     @property
     def in_memory(self) -> int:
-        """Bytes of memory that it takes."""
+        """The bytes of memory that the stream uses."""
         return self.size if self._chunks else 0
 
     def finish(self) -> None:
-        """No more will come; what is to be kept is in its file now."""
+        """Close the stream, and write it to its file if output is kept."""
         if self.size and self._fd is None and self._logs.keep:
             self.to_file()
         if self._fd is not None:
@@ -118,7 +122,7 @@ class Stream:
             self._fd = None
 
     def to_file(self) -> None:
-        """Writes what is in memory to its file too."""
+        """Write the bytes in memory to the file as well. Raises InternalFailure if that fails."""
         fd = self._logs.create(self._key, self.number)
         try:
             write_all(fd, b"".join(self._chunks))
@@ -130,18 +134,18 @@ class Stream:
         self.path = self._logs.path(self._key, self.number)
 
     def forget(self) -> None:
-        """Frees the memory of what is in a file."""
+        """Free the memory of bytes that are in the file."""
         if self.path is not None:
             self._chunks = []
 
     def drop(self) -> None:
-        """Removes a file that is not to be kept."""
+        """Remove the file, unless output is kept."""
         if self.path is not None and not self._logs.keep:
             with contextlib.suppress(OSError):
                 os.unlink(self.path)
 
     def pieces(self, start: int = 0, end: int | None = None) -> Iterator[bytes]:
-        """The bytes from `start` to `end`, a piece at a time."""
+        """Yield the bytes from `start` to `end` in pieces."""
         end = self.size if end is None else end
         chunks = self._chunks
         if self.path is None or chunks:
@@ -154,7 +158,7 @@ class Stream:
                 yield piece
 
     def copy_to(self, fd: int, start: int = 0, end: int | None = None) -> None:
-        """Writes the bytes from `start` to `end` to a descriptor, by the kernel where it can."""
+        """Write the bytes from `start` to `end` to a descriptor, copied by the kernel if possible."""
         end = self.size if end is None else end
         if self.path is None or self._chunks:
             write_all(fd, b"".join(self._chunks)[start:end])
@@ -166,12 +170,12 @@ class Stream:
             os.close(source)
 
     def tail(self, limit: int = 8192) -> bytes:
-        """The last bytes."""
+        """Return the last `limit` bytes."""
         return b"".join(self.pieces(max(0, self.size - limit)))
 
 
 class Capture:
-    """What one attempt printed."""
+    """The stdout and stderr of one attempt."""
 
     __slots__ = ("err", "out")
 
@@ -181,7 +185,7 @@ class Capture:
 
     @classmethod
     def stored(cls, logs: Logs, key: AttemptId, out: int, err: int) -> Capture:
-        """What an attempt printed in an earlier process: so many bytes, in their files."""
+        """Open the output of an attempt of an earlier process, with `out` and `err` bytes in its files."""
         capture = cls(logs, key)
         for stream, size in ((capture.out, out), (capture.err, err)):
             stream.size = size
@@ -189,44 +193,44 @@ class Capture:
         return capture
 
     def stream(self, number: int) -> Stream:
-        """1 is stdout, 2 is stderr."""
+        """Return stdout for 1, stderr for 2."""
         return self.out if number == 1 else self.err
 
     @property
     def in_memory(self) -> int:
-        """Bytes of memory that both take."""
+        """The bytes of memory that both streams use."""
         return self.out.in_memory + self.err.in_memory
 
     @property
     def on_disk(self) -> int:
-        """Bytes of files that both take."""
+        """The bytes in the files of both streams."""
         return sum(stream.size for stream in (self.out, self.err) if stream.path is not None)
 
     def finish(self) -> None:
-        """Both have ended."""
+        """Close both streams."""
         self.out.finish()
         self.err.finish()
 
     def drop(self) -> None:
-        """Nobody will read them again, unless they are kept."""
+        """Remove the files of both streams, unless output is kept."""
         self.out.drop()
         self.err.drop()
 
 
 def _widen(pipe: int) -> None:
-    """Lets a pipe hold more, as there is much to come: fewer, larger steps."""
+    """Raise the capacity of a pipe to 1 MiB, for fewer and larger steps."""
     if hasattr(fcntl, "F_SETPIPE_SZ"):
-        with contextlib.suppress(OSError):  # no pipe, or its owner has as many pages in pipes as may be
+        with contextlib.suppress(OSError):  # not a pipe, or the user's limit is reached
             fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, COPY_CHUNK_BYTES)
 
 
 def bytes_available(pipe: int) -> int:
-    """How many bytes wait in it."""
+    """Return the number of bytes that wait in a pipe."""
     return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, b"\0\0\0\0"), "little")
 
 
 def write_all(fd: int, data: bytes | memoryview) -> None:
-    """Writes everything, also to a descriptor that somebody made non-blocking."""
+    """Write all the data, waiting for room if another program made the descriptor non-blocking."""
     view = memoryview(data)
     while view:
         try:
@@ -236,7 +240,7 @@ def write_all(fd: int, data: bytes | memoryview) -> None:
 
 
 def copy_range(source: int, fd: int, start: int, end: int) -> None:
-    """Copies bytes from a file to a descriptor, by `sendfile` if the kernel can do that here."""
+    """Copy bytes from a file to a descriptor, with `sendfile` if the kernel can do that here."""
     by_kernel = True
     if end - start >= COPY_CHUNK_BYTES:
         _widen(fd)
@@ -257,7 +261,7 @@ def copy_range(source: int, fd: int, start: int, end: int) -> None:
             if not by_kernel:
                 raise
             by_kernel = (
-                False  # an append-only file, or not Linux; or a fault, and then by hand it shows whose
+                False  # sendfile can't write here, or a real error, which the copy by hand will locate
             )
             continue
         if not moved:
@@ -266,7 +270,10 @@ def copy_range(source: int, fd: int, start: int, end: int) -> None:
 
 
 def _read_at(source: int, size: int, start: int) -> bytes:
-    """Some bytes of a file with output; a failure to read it is told from one to write by its file name."""
+    """Read bytes of an output file.
+
+    An error gets a file name, by which `StreamWriter` tells it from a failed write.
+    """
     try:
         return os.pread(source, size, start)
     except OSError as error:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""stdout and stderr as pqrun writes them: a reader that goes away is no fault, a full disk is."""
+"""Writers for stdout and stderr. A reader that goes away is no error; a full disk is."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ _CLEAN = re.compile(r"[ -~\t\n]*")
 
 
 class StreamWriter:
-    """One descriptor for people. `failure` says why it could not be written, if so.
+    """One output stream. `failure`: why it could not be written, empty if it could.
 
-    `before_lines` is called before each write, so that a live table on the same terminal can step
-    aside; `harmless` may change what we say where a reader obeys some texts.
+    `gone`: a write has failed, so nothing more is written. `wrote`: something was written. `before_write` is
+    called before each write, so that a live table on the same terminal can be removed first. `neutralize`
+    changes pqrun's own texts for a reader that interprets them.
     """
 
     def __init__(self, fd: int, name: str) -> None:
@@ -32,28 +33,31 @@ class StreamWriter:
         self.neutralize: Callable[[str], str] = lambda text: text
 
     def write(self, data: bytes) -> None:
-        """Writes all of it; after the first failure nothing more."""
+        """Write all of the data, unless an earlier write has failed."""
         self.before_write()
         self._try(lambda: write_all(self.fd, data))
 
     def copy_from(self, copy: Callable[[int], None]) -> None:
-        """Lets `copy` write to the descriptor itself."""
+        """Let `copy` write to the descriptor directly."""
         self.before_write()
         self._try(lambda: copy(self.fd))
 
     def draw(self, text: str) -> None:
-        """For the live table itself: nobody steps aside."""
+        """Write for the live table itself, without calling `before_write`."""
         self._try(lambda: write_all(self.fd, text.encode("utf-8", "replace")))
 
     def say(self, text: str) -> None:
-        """A line of ours, or several; on a terminal nothing in them steers it, whoever wrote what they quote."""
+        """Write one or more lines of pqrun's own text.
+
+        On a terminal, control characters are escaped, because the text may quote a job.
+        """
         if not _CLEAN.fullmatch(text) and self.is_terminal:
             text = "\n".join(map(escape_line, text.split("\n")))
         self.write(self.neutralize(text).encode("utf-8", "backslashreplace") + b"\n")
 
     @property
     def is_terminal(self) -> bool:
-        """Whether a person may be looking."""
+        """Whether the stream is a terminal."""
         try:
             return os.isatty(self.fd)
         except OSError:
@@ -61,7 +65,7 @@ class StreamWriter:
 
     @property
     def is_pipe(self) -> bool:
-        """Whether it goes to another program."""
+        """Whether the stream is a pipe to another program."""
         try:
             return stat.S_ISFIFO(os.fstat(self.fd).st_mode)
         except OSError:
@@ -75,7 +79,7 @@ class StreamWriter:
             self.wrote = True
         except OSError as error:
             self.gone = True
-            hung_up = error.errno == errno.EIO and self._is_device  # a terminal that is gone
+            hung_up = error.errno == errno.EIO and self._is_device  # the terminal was closed
             if error.filename is not None:
                 self.failure = f"cannot read {error.filename} to show it: {error.strerror}"
             elif error.errno not in (errno.EPIPE, errno.ECONNRESET) and not hung_up:

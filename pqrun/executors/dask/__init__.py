@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Commands on the workers of a Dask cluster.
 
-backend            what a run needs; opens and closes it
-executor           attempts on the cluster, as the engine's executor
-attempts           which attempts are there, and what messages mean (pure)
-connection         the connection: made, watched, made again
-address            `--on dask://...`, TLS, versions
+From outside: `DaskBackend` for a run with `--on`, and `address.check_address` for the option itself.
+
+backend            connect to the cluster and take the run there; close the connection
+executor           run attempts on the cluster, as the engine's executor
+attempts           the attempts on the cluster, and what messages mean for them (pure)
+connection         connect to the scheduler, watch the connection, reconnect
+address            parse `--on dask://...`; TLS and versions
 output             fetch what attempts printed
-scheduler_plugin   our plugin in the Dask scheduler
-worker_plugin      our plugin in each worker
-worker_messages    messages of a worker, batched
-worker_disk        whether a worker can write
+scheduler_plugin   pqrun's plugin in the Dask scheduler
+worker_plugin      pqrun's plugin in each Dask worker
+worker_messages    send a worker's messages in batches
+worker_disk        check whether a worker can write
 """

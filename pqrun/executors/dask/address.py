@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Where a cluster is, as `--on` says it, and whether it is safe to talk to it. Connects to nothing."""
+"""The address of a cluster, as `--on` gives it, and the check that the address is safe to use."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ACCEPTED = "accepted: local, dask://HOST:PORT, tls://HOST:PORT"
 
 
 class Tls(NamedTuple):
-    """Files for an encrypted connection: who signs, who we are, and our key."""
+    """The files for an encrypted connection: the certificate authority, our certificate and our key."""
 
     ca: str | None = None
     cert: str | None = None
@@ -22,7 +22,7 @@ class Tls(NamedTuple):
 
 
 class Address(NamedTuple):
-    """A cluster's scheduler. `given` is what the user wrote, `url` what Dask calls it."""
+    """The address of a Dask scheduler. `given`: the user's text. `url`: the form that Dask takes."""
 
     given: str
     url: str
@@ -30,7 +30,7 @@ class Address(NamedTuple):
 
 
 def check_address(text: str) -> str:
-    """A cluster as `--on` names it; `ValueError` if it is none."""
+    """Return `text` if it is an address for `--on`. Raises ValueError if not."""
     from urllib.parse import urlsplit
 
     try:
@@ -44,7 +44,7 @@ def check_address(text: str) -> str:
 
 
 def address_of(text: str, tls: Tls, *, insecure: bool) -> Address:
-    """The scheduler's address; `UserError` if it must not be talked to like this."""
+    """Parse the address. Raises UserError if it is not safe: without TLS, other hosts need `--insecure`."""
     from urllib.parse import urlsplit
 
     parts = urlsplit(text)
@@ -68,7 +68,7 @@ def address_of(text: str, tls: Tls, *, insecure: bool) -> Address:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can be meant."""
+    """Say whether `host` always means this machine."""
     import ipaddress
 
     try:
@@ -82,7 +82,7 @@ MIN_VERSION = (2025, 12)
 
 
 def security_of(address: Address) -> Any:
-    """Dask's word for how the connection is encrypted."""
+    """Return Dask's security settings for this address."""
     from distributed.security import Security
 
     tls = address.tls
@@ -94,11 +94,14 @@ def security_of(address: Address) -> Any:
 
 
 async def check_versions(address: Address, here: str) -> str:
-    """Asks the scheduler and all workers; the scheduler's version of Dask, `UserError` for what does not fit."""
+    """Check that the scheduler and all workers have suitable versions of pqrun and Dask.
+
+    Returns the scheduler's version of Dask. Raises UserError if a version does not fit.
+    """
     from distributed.core import rpc
 
     try:
-        ours = version(PACKAGE)  # what the others are asked for too
+        ours = version(PACKAGE)  # the other hosts report the version of this package too
     except PackageNotFoundError:
         ours = __version__
     ask = {"packages": [PACKAGE]}

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Which attempts are at the cluster, and what the news of them mean. No clock, no connection.
+"""The attempts on the cluster, and what messages mean for them. No clock, no connection.
 
-News may come late, twice, or never. Only the runner's own report of an exit ends an attempt well or
-badly; all else that ends one is a loss. Whatever comes, each attempt is answered once.
+A message may come late, twice, or never. Only the worker plugin's own report of an exit ends an attempt
+as succeeded or failed; every other end is a loss. Whatever arrives, each attempt gets exactly one answer.
 """
 
 from __future__ import annotations
@@ -16,7 +16,12 @@ STOPPED_EARLY = "stopped before it started"
 
 
 class RemoteAttempt:
-    """An attempt that has not been answered. `nonce` names the start that was heard of first."""
+    """An attempt that has not been answered yet.
+
+    `nonce`: names the start that was reported first; empty before. `asked`, `forced`: a stop was requested,
+    with force. `finishing`: the rest of its output is being fetched. `over`: it was answered. `unknown`: how
+    many times in a row the scheduler did not know it.
+    """
 
     __slots__ = (
         "asked",
@@ -45,21 +50,24 @@ class RemoteAttempt:
 
 
 class RemoteAttempts:
-    """The attempts at the cluster. `twice` tells of those that were started more than once."""
+    """The attempts on the cluster. `twice` lists, as texts, those that were started more than once."""
 
     def __init__(self) -> None:
         self.live: dict[AttemptId, RemoteAttempt] = {}
         self.twice: list[str] = []
 
     def submit(self, attempt: Attempt) -> RemoteAttempt:
-        """It is on its way."""
+        """Add an attempt that is being sent to the cluster."""
         self.live[attempt.key] = live = RemoteAttempt(attempt)
         return live
 
     def started(
         self, key: AttemptId, nonce: str, worker: str, host: str, at: float
     ) -> ProcessStarted | ProcessRestarted | None:
-        """A runner says that it began."""
+        """Handle the report of a start at time `at`.
+
+        Returns the notice for the engine, None for a repeated or late report.
+        """
         live = self.live.get(key)
         if live is None or live.nonce == nonce:
             return None
@@ -71,7 +79,7 @@ class RemoteAttempts:
         return ProcessStarted(key, at, host)
 
     def ended(self, report: ProcessFinished | StartRejected) -> ProcessFinished | StartRejected | None:
-        """A runner reports its end; `None` if another one has done so before."""
+        """Handle the report of an end. Returns None if the attempt was answered before."""
         live = self.live.pop(report.key, None)
         if live is None:
             return None
@@ -79,7 +87,7 @@ class RemoteAttempts:
         return report
 
     def lost(self, key: AttemptId, why: str, now: float) -> ProcessFinished | None:
-        """Nobody will report its end."""
+        """Answer an attempt whose end will never be reported."""
         live = self.live.get(key)
         return (
             None
@@ -88,17 +96,20 @@ class RemoteAttempts:
         )
 
     def never_started(self, key: AttemptId, now: float) -> ProcessFinished | None:
-        """It was asked to stop, and no worker had begun it, nor will."""
+        """Answer an attempt that was stopped before a worker started it."""
         live = self.live.get(key)
         return None if live is None else self._answer(live, NotStarted(126, STOPPED_EARLY), now, stopped=True)
 
     def impossible(self, key: AttemptId, why: str, now: float) -> ProcessFinished | None:
-        """It can't be run at this cluster."""
+        """Answer an attempt that this cluster can't run."""
         live = self.live.get(key)
         return None if live is None else self._answer(live, NotStarted(126, why), now, stopped=False)
 
     def missing(self, known: set[AttemptId], asked_about: set[AttemptId]) -> list[AttemptId]:
-        """Of those that were asked about, who is unknown to the cluster for the second time running."""
+        """Return the attempts that the cluster did not know two times in a row.
+
+        `known`: the attempts that the cluster knows. `asked_about`: those that were compared.
+        """
         gone = []
         for key in asked_about & self.live.keys():
             live = self.live[key]
@@ -111,6 +122,6 @@ class RemoteAttempts:
         key = live.attempt.key
         del self.live[key]
         live.over = True
-        # What never said that it began has taken no time: by that it is told apart afterwards.
+        # An attempt without a reported start gets a duration of 0, by which it can be recognized later.
         began = now if live.began is None else live.began
         return ProcessFinished(key, exit, stopped, began, now, where=live.host)

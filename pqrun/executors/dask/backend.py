@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Where a run's commands run: on a Dask cluster. Loaded, and Dask with it, only if that is asked for."""
+"""The backend that runs a run's commands on a Dask cluster.
+
+Imported, and Dask with it, only if the user asks for a cluster.
+"""
 
 from __future__ import annotations
 
@@ -26,14 +29,18 @@ if TYPE_CHECKING:
 
 
 class ClusterLoad(LoadMonitor):
-    """Bears nothing while the cluster is out of reach, or has no worker."""
+    """A load limit that allows no attempts while the cluster is unreachable or has no usable worker."""
 
     def __init__(self, link: SchedulerConnection, load: float | None, memfree: int | None) -> None:
         super().__init__(load, memfree)
         self._link = link
 
     def headroom(self, now: float, running: Callable[[], Sized]) -> Headroom:
-        """Who comes back says so: that needs no look."""
+        """Return how many attempts may run now.
+
+        No further check is scheduled while the cluster has no slots, because the connection wakes the engine
+        when it has slots again.
+        """
         if not self._link.slots:
             self.next_check_at = inf
             away = self._link.client is None
@@ -48,7 +55,7 @@ class ClusterLoad(LoadMonitor):
 
 
 class DaskBackend:
-    """A cluster, connected to before anything of the run is created."""
+    """A backend that runs jobs on a Dask cluster. It connects before anything of the run is created."""
 
     watchdogs = guarded = None  # each worker has its own watchdogs
 
@@ -66,7 +73,7 @@ class DaskBackend:
         self._link.open()
 
     def validate_job(self, job: JobSpec) -> None:
-        """`UserError` for what a cluster can't do."""
+        """Raise UserError for a job that a cluster can't run."""
         if job.slots > 1:
             where = f"{job.file}:{job.line}: " if job.file else ""
             name = f"job `{job.id}`" if job.id else "a job"
@@ -76,29 +83,29 @@ class DaskBackend:
             )
 
     def open(self, record: RunRecord, directory: str, reactor: Reactor) -> None:
-        """Nothing has to be there on this machine."""
+        """Note the run's record and directory. Nothing has to be prepared on this machine."""
         self._record = record
         self._directory = directory
 
     def report_path(self, key: AttemptId) -> str:
-        """It is on another machine."""
+        """Return a path where no status file appears, because it is on another machine."""
         return f"{self._record.workspace}/{key.seq}.{key.attempt}.report"
 
     def set_control_socket(self, path: str) -> None:
-        """A socket of this machine is of no use there."""
+        """Do nothing: jobs on other machines can't reach a socket of this one."""
 
     def short(self, *spare: Callable[[], None]) -> None:
-        """Never: it is other machines that have no room."""
+        """Do nothing: this machine's resources don't limit the starts."""
 
     def count(self, said: str | None) -> int:
-        """How many at a time, as it was said; else as many as the cluster has slots, whenever that is."""
+        """Turn the value of `-j` into a number of slots, without it all that the cluster has now."""
         self._limited = said is not None
         return count_workers(said) if said else self._link.slots
 
     def workers(
         self, clock: Clock, engine: Engine, count: int, say: Callable[[str], None], peak_of: PeakOf
     ) -> DaskExecutor:
-        """Takes the run there."""
+        """Create the executor and install the run on the cluster."""
         from pqrun.executors.dask.executor import DaskExecutor
         from pqrun.executors.dask.worker_plugin import RunConfig
 
@@ -120,17 +127,17 @@ class DaskBackend:
         return self._executor
 
     def size(self) -> int:
-        """How many can run at a time now."""
+        """Return how many attempts can run at a time now."""
         return self._executor.slots if self._executor is not None else self._link.slots
 
     def close(self) -> list[str]:
-        """What went otherwise than it should, in words."""
+        """Close the connection. Returns one text for each attempt that was started more than once."""
         self._link.close()
         return self._executor.attempts.twice if self._executor is not None else []
 
 
 def _how_to_end(record: RunRecord) -> str:
-    """What to do about a run that waits for its cluster."""
+    """Return a sentence on how to end a run that waits for its cluster."""
     later = (
         f", and `pqrun resume {shlex.quote(record.address)}` goes on with it later" if record.address else ""
     )

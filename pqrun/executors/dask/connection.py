@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The connection to a Dask cluster: made, checked, watched, and made again after it broke.
+"""The connection to a Dask cluster: made, checked, watched, and made again after a break.
 
-It has a thread with an event loop of its own; everything that talks to the cluster happens there.
+The connection has a thread of its own with an event loop. All communication with the cluster happens on that thread.
 """
 
 from __future__ import annotations
@@ -30,7 +30,11 @@ Answered = TypeVar("Answered")
 
 
 async def result_of(work: Awaitable[Answered], seconds: float | None = None) -> Answered | None:
-    """What comes of it in time, else None. What it raises stays in it: Dask also cancels what waits for it."""
+    """Return the result of `work`, None if it fails or takes longer than `seconds`.
+
+    An error stays in the task and is not raised here: on a broken connection Dask also cancels tasks, and a
+    cancellation must not spread to the caller.
+    """
     task = asyncio.ensure_future(work)
     try:
         await asyncio.wait({task}, timeout=seconds)
@@ -41,7 +45,7 @@ async def result_of(work: Awaitable[Answered], seconds: float | None = None) -> 
 
 
 def in_words(error: BaseException) -> str:
-    """An error of the network's, in one line."""
+    """Return a network error as one line of at most 300 characters."""
     while error.__cause__ is not None and isinstance(error, OSError) and not error.errno:
         error = error.__cause__
     text = " ".join((getattr(error, "strerror", None) or str(error) or type(error).__name__).split())
@@ -64,7 +68,7 @@ FIRST_MESSAGE_WAIT_SECONDS = 0.1
 
 
 class WorkerFacts(NamedTuple):
-    """What a worker offers, and why it gets nothing now, if so."""
+    """The slots and resources of a worker. `lacks`: why the worker gets no jobs now, or empty."""
 
     slots: int
     resources: dict[str, float]
@@ -72,9 +76,13 @@ class WorkerFacts(NamedTuple):
 
 
 class ConnectionCallbacks(NamedTuple):
-    """Who is told, in the link's thread: of a runner's news, of other workers or slots, of a break, of how
-    many seconds the scheduler has been away or silent, of its return, of which attempts it knows, of a mistake
-    of ours. `heard` waits until what was told has been taken in.
+    """The functions that the connection calls on its own thread.
+
+    `on_message`: a message of a worker plugin or the scheduler plugin. `on_batch_end`: waits until the
+    messages on these attempts were handled. `on_workers_changed`: the workers or their slots have changed.
+    `on_disconnect`: the connection broke, and why. `away`: the scheduler has not answered for so many
+    seconds. `on_reconnect`: the connection is back. `asked_about`: the scheduler is about to be asked which
+    attempts it knows; `on_keys_counted`: its answer. `on_failure`: a bug in pqrun.
     """
 
     on_message: Callable[..., None]
@@ -89,7 +97,7 @@ class ConnectionCallbacks(NamedTuple):
 
 
 class SchedulerConnection:
-    """`client` is the present connection; there is none while the scheduler is away."""
+    """The connection of a run. `client`: the present Dask client, None while the scheduler is away."""
 
     def __init__(self, address: Address) -> None:
         self.address = address
@@ -107,7 +115,7 @@ class SchedulerConnection:
         self._watching: asyncio.Task[None] | None = None
 
     def open(self) -> None:
-        """Connects; `UserError` if there is no scheduler, or one that does not fit."""
+        """Connect. Raises UserError if there is no scheduler, or one with an unsuitable version."""
         try:
             import distributed
         except ImportError:
@@ -119,7 +127,7 @@ class SchedulerConnection:
             "distributed",
             *(n for n in logging.root.manager.loggerDict if n.startswith("distributed.")),
         ):
-            logging.getLogger(name).setLevel(logging.CRITICAL)  # what matters is said in our own words
+            logging.getLogger(name).setLevel(logging.CRITICAL)  # pqrun reports problems itself
         self._here = distributed.__version__
         start_thread(self._thread)
         try:
@@ -129,7 +137,7 @@ class SchedulerConnection:
             raise
 
     def begin(self, run_config: RunConfig, ears: ConnectionCallbacks) -> None:
-        """Takes this run to the cluster."""
+        """Install the run on the cluster. Raises InternalFailure if the cluster refuses it."""
         self._run_config, self._callbacks = run_config, ears
         try:
             self.wait_for(self._join())
@@ -137,28 +145,32 @@ class SchedulerConnection:
             raise InternalFailure(f"{self.address.given} does not take the run: {in_words(error)}") from error
 
     def call(self, function: Callable[..., object], *arguments: Any) -> None:
-        """Has something done in the link's thread, soon; never waits."""
-        with contextlib.suppress(RuntimeError):  # it is closed: nothing is left to be done
+        """Call a function on the connection's thread soon. Never waits."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed, so the run has ended
             self.loop.call_soon_threadsafe(function, *arguments)
 
     def wait_for(self, work: Coroutine[Any, Any, T]) -> T:
-        """Has something done there, from another thread, and waits for it."""
+        """Run a coroutine on the connection's thread and wait for its result. Called on other threads."""
         return asyncio.run_coroutine_threadsafe(work, self.loop).result()
 
     async def ask_workers(
         self, function: Callable[..., T], *arguments: Any, workers: list[str] | None = None
     ) -> list[T]:
-        """What that function returns on these workers; of some there may be no answer."""
+        """Call a function on these workers and return their answers.
+
+        The answers of unreachable workers are missing.
+        """
         if self.client is None:
             return []
         asked = self.client.run(function, self.name, *arguments, workers=workers, on_error="ignore")
-        answers = await result_of(asked) or {}  # else it is breaking, or none of these workers is left
+        answers = await result_of(asked) or {}  # None: the connection breaks, or these workers are gone
         return [answer for answer in answers.values() if answer is not None]
 
     async def stop(self, wanted: Stops, workers: list[str] | None = None) -> list[list[AttemptId]] | None:
-        """Has workers stop these; which those of each worker are, None if the scheduler doesn't answer.
+        """Stop attempts on the workers.
 
-        Then the workers are asked themselves, which also tells the ends of what has ended by that.
+        Returns, for each worker, the attempts that it has or had. Returns None if the scheduler doesn't
+        answer; then the workers are asked directly, and their reports of ended attempts are handled too.
         """
         from pqrun.executors.dask.worker_plugin import stop_here
 
@@ -169,7 +181,7 @@ class SchedulerConnection:
         return answers
 
     async def read(self, worker: str, key: AttemptId, stream: int, start: int) -> tuple[bytes, bool] | None:
-        """A piece of an attempt's output, and whether there is more; None if it can't be had."""
+        """Return a piece of an attempt's output and whether there is more, None if it can't be fetched."""
         from pqrun.executors.dask.worker_plugin import read_here
 
         answers: list[tuple[bytes, bool]] = await self.ask_workers(
@@ -181,7 +193,7 @@ class SchedulerConnection:
         return None if answer is None else (bytes(answer[0]), answer[1])
 
     def close(self) -> None:
-        """Lets go of the cluster, which ends what is left of the run there."""
+        """Disconnect, which ends the rest of the run on the cluster."""
         if self._thread.is_alive():
             with contextlib.suppress(Exception):
                 self.wait_for(self._leave())
@@ -232,19 +244,20 @@ class SchedulerConnection:
             )  # fmt: skip
 
     async def _join(self) -> None:
-        """Registers what runs there, and has its news told here."""
+        """Install the plugins on the cluster and subscribe to their messages."""
         from pqrun.executors.dask.scheduler_plugin import RunWatchPlugin, tell_workers
         from pqrun.executors.dask.worker_plugin import JobRunnerPlugin
 
         self._generation += 1
         run_config = self._run_config
-        # Another name each time: what was left of the one before may still be on its way out.
+        # A new name for each connection: the plugins of the last one may still be shutting down.
         self.name = name = f"pqrun-{run_config.run_id}-{self._generation}"
         self._hears.clear()
         self.client.subscribe_topic(name, self._hear)
         await self.client.register_plugin(JobRunnerPlugin(run_config._replace(name=name)), name=name)
         await self.client.register_plugin(RunWatchPlugin(name, run_config.run_id, self.client.id), name=name)
-        # Subscriptions take a way of their own: until the first news come, nobody knows whether it is there.
+        # Dask does not acknowledge a subscription. Request messages until one arrives, or later ones could
+        # be lost.
         async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
             while not await self._is_hearing():
                 await self.client.run_on_scheduler(tell_workers, name)
@@ -269,7 +282,7 @@ class SchedulerConnection:
                 self._callbacks.on_message(kind, seq, attempt, nonce, worker, told)
 
     async def _watch(self) -> None:
-        """Notices that the connection broke, and makes it again; asks now and then what is known there."""
+        """Reconnect when the connection breaks, and regularly ask which attempts the scheduler knows."""
         look = self.loop.time() + MISSING_CHECK_INTERVAL_SECONDS
         while True:
             await asyncio.sleep(POLL_INTERVAL_SECONDS)
@@ -298,7 +311,10 @@ class SchedulerConnection:
             self._is_silent(asked_at)
 
     def _is_silent(self, since: float) -> None:
-        """The scheduler is away, or does not answer; that is told when it has lasted, and now and then again."""
+        """Report a scheduler that is away or does not answer.
+
+        The first report comes after LONG_AWAY seconds, the next ones every TELL_AGAIN seconds.
+        """
         if self._tell_at == inf:
             self._silent_since, self._tell_at = since, since + LONG_AWAY
         elif self.loop.time() >= self._tell_at:
@@ -307,11 +323,11 @@ class SchedulerConnection:
 
     def _is_broken(self) -> bool:
         client = self.client
-        # Dask makes connections anew by itself, but not what belongs to them.
+        # Dask reconnects by itself, but without our plugins and subscriptions. So compare the comm as well.
         return client.status != "running" or client.scheduler_comm is not self._comm or self._comm.closed()
 
     async def _ask_past(self, worker: str, **question: Any) -> Any:
-        """Asks a worker itself, the scheduler being gone; None if it can't be reached like that."""
+        """Ask a worker directly, without the scheduler. Returns None if it can't be reached."""
         from distributed.core import rpc
 
         arguments = security_of(self.address).get_connection_args("client")
@@ -323,13 +339,13 @@ class SchedulerConnection:
         return await result_of(ask(), QUERY_TIMEOUT_SECONDS)
 
     async def _hear_the_rest(self, worker: str, **question: Any) -> None:
-        """What it had to report and the scheduler has not passed on."""
+        """Handle the reports of a worker that the scheduler has not passed on."""
         facts = await self._ask_past(worker, **question)
         for fact in facts or ():
             self._callbacks.on_message(*fact)
         if facts:
             await self._callbacks.on_batch_end({AttemptId(*fact[1:3]) for fact in facts})
-            await self._ask_past(worker, heard=[fact[1:3] for fact in facts])  # it waits for that
+            await self._ask_past(worker, heard=[fact[1:3] for fact in facts])  # the worker waits for this
 
     async def _make_again(self) -> None:
         client, self.client = self.client, None

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Workers of a Dask cluster as a place where attempts run.
+"""The executor that runs attempts on the workers of a Dask cluster.
 
-Never blocks a turn: whatever is asked is handed to the link's thread, which sends it, hears the
-answers, and posts them. Priorities, retries and limits stay pqrun's; Dask gets a short window.
+The executor never blocks a turn: each request is passed to the connection's thread, which sends it, receives the
+answers and posts them. pqrun keeps the decisions on priorities, retries and limits; Dask gets only a few
+attempts ahead.
 """
 
 from __future__ import annotations
@@ -30,7 +31,11 @@ SEND_INTERVAL_SECONDS = 0.01
 
 
 class SubmissionBatcher:
-    """What Dask takes to learn of one attempt it needs for some too: while enough is there, it may wait."""
+    """A batcher of attempts for Dask.
+
+    Sending several attempts costs Dask about as much as sending one. So while the cluster has enough
+    attempts, a new one waits up to SEND_INTERVAL_SECONDS for others.
+    """
 
     def __init__(
         self, link: SchedulerConnection, run_id: str, failed: Callable[[AttemptId, str], None]
@@ -42,7 +47,11 @@ class SubmissionBatcher:
         self._due = False
 
     def put(self, live: RemoteAttempt, *, again: bool, there: int) -> None:
-        """`again`: it was lost before, and goes ahead of its equals; so many are at the cluster already."""
+        """Add an attempt.
+
+        `again`: its job was lost before, so it goes ahead of others with the same priority. `there`: the
+        number of attempts that are on the cluster or on their way.
+        """
         self._outbox.append((live, again))
         if not self._due and self._link.client is not None:
             self._due = True
@@ -52,7 +61,7 @@ class SubmissionBatcher:
                 self._link.loop.call_soon(self._send)
 
     def back(self) -> None:
-        """The scheduler is: what has waited for it may go."""
+        """Send the waiting attempts, since the scheduler is back."""
         self._send()
 
     def _send(self) -> None:
@@ -74,7 +83,7 @@ class SubmissionBatcher:
                     key=[(self._run_id, *live.attempt.key) for live in lives],
                     pure=False, retries=0, priority=priority, resources=dict(pools) or None,
                 )  # fmt: skip
-            except Exception as error:  # the connection is breaking: that will be noticed
+            except Exception as error:  # the connection is breaking, which `connection` will notice
                 for live in lives:
                     self._failed(live.attempt.key, f"it could not be sent: {error}")
                 continue
@@ -92,9 +101,10 @@ RECONNECT_TIMEOUT_SECONDS = 30.0
 
 
 class DaskExecutor:
-    """Runs attempts on a cluster's workers; `limit`: no more than so many at a time.
+    """The executor of a run on a cluster.
 
-    `how_to_end` is said, as a sentence, with what a run can only wait for.
+    `limit`: the most attempts at a time, None for as many as the cluster has slots. `say` shows a message to
+    the user. `how_to_end`: a sentence that is added to messages about a run that can only wait.
     """
 
     def __init__(
@@ -133,59 +143,62 @@ class DaskExecutor:
         self._outputs = RemoteOutputs(link, reporter, logs, follow=run_config.follow, fail=fail, do=self._do)
 
     def open(self) -> None:
-        """Takes the run to the cluster."""
+        """Install the run on the cluster."""
         ears = ConnectionCallbacks(
             self._hear, self._heard, self._changed, self._broke, self._away, self._back, self._counted,
             self._ask_about, self._fail,
         )  # fmt: skip
         self._connection.begin(self._run_config, ears)
 
-    # As an executor, from any thread
+    # The executor's methods, called on any thread
 
     def capacity(self) -> int:
-        """As many as may be at the cluster: its slots, and a few more so that none of them is idle."""
+        """Return how many attempts may be on the cluster: some more than slots, so that no slot is idle.
+
+        A limit below the number of slots counts instead.
+        """
         slots, limit = self._connection.slots, self._limit
         return limit if limit is not None and limit < slots else slots * ATTEMPTS_PER_SLOT
 
     @property
     def slots(self) -> int:
-        """As many as can run at a time."""
+        """The number of attempts that can run at a time."""
         slots, limit = self._connection.slots, self._limit
         return slots if limit is None else min(slots, limit)
 
     def resize(self, count: int) -> None:
-        """So many at a time from now on."""
+        """Change the limit of attempts at a time."""
         self._limit = count
 
     def start(self, attempt: Attempt) -> None:
-        """Hands it on."""
+        """Send an attempt to the cluster."""
         self._connection.call(self._begin, attempt)
 
     def stop(self, key: AttemptId, *, force: bool) -> None:
-        """Has it asked to end, or killed, wherever it is."""
+        """Ask an attempt to end, or kill it, wherever it is."""
         self._connection.call(self._ask_to_stop, key, force)
 
     def output_of(self, key: AttemptId) -> Any:
-        """What a running attempt has printed, as far as it is here; None if nothing is."""
+        """Return the output of a running attempt as far as it was fetched, None if there is none."""
         live = self.attempts.live.get(key)
         return None if live is None else live.output
 
     def live(self) -> list[Any]:
-        """What would have to be stopped with this process: nothing, they are elsewhere."""
+        """Return no tasks: jobs on other machines are not suspended together with pqrun."""
         return []
 
     def leaders(self) -> dict[AttemptId, int]:
-        """None of them is a process of this machine that could be looked at."""
+        """Return no pids: no attempt is a process of this machine."""
         return {}
 
     def close(self) -> None:
-        """Ends what runs there, and lets go of the cluster."""
+        """End the running attempts and close the connection."""
         if not self._closed:
             self._closed = True
             self._connection.wait_for(self._end_all())
             self._connection.close()
 
-    # In the link's thread
+    # Called on the connection's thread
 
     def _begin(self, attempt: Attempt) -> None:
         live = self.attempts.submit(attempt)
@@ -200,7 +213,7 @@ class DaskExecutor:
             self._submit(live)
 
     async def _submit_where_possible(self, live: RemoteAttempt) -> None:
-        """Waits for a little while for a worker that has what the job takes."""
+        """Wait up to 3 seconds for a worker with the job's resources, then send or reject the job."""
         key, wanted = live.attempt.key, live.attempt.spec.pools
         until = self._now() + RESOURCES_TIMEOUT_SECONDS
         while not live.over:
@@ -223,7 +236,7 @@ class DaskExecutor:
         self._sender.put(live, again=again, there=len(self.attempts.live))
 
     def _hear(self, kind: str, seq: int, attempt: int, nonce: str, worker: str, told: bytes) -> None:
-        """One of the cluster's news; what comes too late is dropped."""
+        """Handle a message from the cluster. A message on an answered attempt is dropped."""
         key = AttemptId(seq, attempt)
         live = self.attempts.live.get(key)
         if kind == "gone":
@@ -232,13 +245,14 @@ class DaskExecutor:
             return
         there, *facts = pickle.loads(told)
         now = self._now()
-        # How far our clock is ahead of that worker's: what came quickest tells it best.
+        # Our clock minus the worker's. The difference includes the way of the message, so the fastest message
+        # gives the best estimate.
         ahead = self._ahead[worker] = min(now - there, self._ahead.get(worker, inf))
         match kind:
             case "started":
                 (started,) = facts
                 news = self.attempts.started(key, nonce, worker, started.where, started.at + ahead)
-                if news is not None:  # nobody is woken for it, as on this machine
+                if news is not None:  # as on this machine, a start wakes no thread without `prompt`
                     self._reporter.post(news, urgent=self._run_config.prompt)
             case "news":
                 self._reporter.post(facts[0])
@@ -250,7 +264,7 @@ class DaskExecutor:
                 report, sizes, within = facts
                 if (
                     isinstance(report.exit, LostExit) and report.exit.worker_lost
-                ):  # its worker is to blame, and says so
+                ):  # the worker is at fault, and has reported so
                     return self._lose(key, report.exit.why)
                 began = live.began if live.nonce == nonce and live.began is not None else report.began + ahead
                 ended = min(now, began + report.ended - report.began)
@@ -274,14 +288,17 @@ class DaskExecutor:
             task.add_done_callback(lambda _: self._finishing.pop(report.key))
 
     async def _heard(self, keys: set[AttemptId]) -> None:
-        """When the output of these has been taken, too."""
+        """Wait until the output of these attempts was fetched, up to 5 seconds."""
         if tasks := [task for key, task in self._finishing.items() if key in keys]:
             await asyncio.wait(tasks, timeout=FINISH_TIMEOUT_SECONDS)
 
     async def _finish(
         self, live: RemoteAttempt, worker: str, report: ProcessFinished, sizes: tuple[int, int]
     ) -> None:
-        """Without the rest of what it has printed it has not ended."""
+        """Fetch the rest of the output, then end the attempt.
+
+        If the output can't be fetched any more, the attempt is lost.
+        """
         if not await self._outputs.take_rest(live, worker, sizes):
             self._lose(report.key, f"its output was lost with its worker {worker}")
         if not live.over:
@@ -303,14 +320,14 @@ class DaskExecutor:
     def _answer(
         self, news: ProcessFinished | StartRejected | None, live: RemoteAttempt | None = None
     ) -> None:
-        """What ends an attempt; Dask forgets it."""
+        """Post the notice that ends an attempt, and release its key in Dask."""
         if live is not None and live.future is not None:
             live.future.release()
             live.future = None
         if news is not None:
             self._reporter.post(news)
 
-    # Stops
+    # Stopping attempts
 
     def _ask_to_stop(self, key: AttemptId, force: bool) -> None:
         live = self.attempts.live.get(key)
@@ -325,7 +342,7 @@ class DaskExecutor:
             self._do(self._carry_out_stop())
 
     async def _carry_out_stop(self) -> None:
-        """Tells the workers; what none of them has begun is taken back."""
+        """Pass the stops to the workers. Attempts that no worker has started are taken back."""
         while self._stops:
             wanted, self._stops = self._stops, {}
             lives = [live for key in wanted if (live := self.attempts.live.get(key)) is not None]
@@ -354,7 +371,7 @@ class DaskExecutor:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    # The cluster
+    # Changes of the cluster
 
     def _changed(self) -> None:
         workers, before = self._connection.workers, self._lacking
@@ -378,12 +395,12 @@ class DaskExecutor:
         if not self._closed:
             self._say(f"{why}; the run waits for it to come back. {self._how_to_end}".rstrip())
         for key, live in list(self.attempts.live.items()):
-            if live.future is not None:  # else it was never sent, and waits
+            if live.future is not None:  # without a future it was never sent, and waits for the reconnect
                 self._lose(key, why)
         self._reporter.post()
 
     def _back(self) -> None:
-        self._judges_at = self._now() + RECONNECT_TIMEOUT_SECONDS  # workers come back one by one
+        self._judges_at = self._now() + RECONNECT_TIMEOUT_SECONDS  # until then workers may still be missing
         self._sender.back()
 
     def _ask_about(self) -> None:
@@ -393,7 +410,7 @@ class DaskExecutor:
         for key in self.attempts.missing({AttemptId(*own) for own in known}, self._asked_about):
             self._lose(key, "the scheduler does not know it any more")
 
-    # Small things
+    # Helpers
 
     def _do(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._connection.loop.create_task(work)

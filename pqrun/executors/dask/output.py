@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Takes over what attempts print on a cluster: small outputs come with the report, others piece by piece.
+"""The output of attempts on a cluster: small outputs come with the report, larger ones in pieces.
 
-Everything here happens in the link's thread. A worker holds its slot until its output was taken.
+All of it runs on the connection's thread. A worker holds its slot until the output was fetched.
 """
 
 from __future__ import annotations
@@ -22,7 +22,11 @@ Submit = Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
 
 
 class RemoteOutputs:
-    """`follow`: output is taken as it comes, and told in `Grew`."""
+    """The fetching of attempts' outputs.
+
+    `follow`: fetch output while attempts run, and report it with `OutputAdvanced`. `fail` is called if the
+    output can't be written here. `do` starts a coroutine as a task.
+    """
 
     def __init__(
         self,
@@ -43,12 +47,15 @@ class RemoteOutputs:
         self._following: dict[AttemptId, asyncio.Task[None]] = {}
 
     def grew(self, live: RemoteAttempt, worker: str) -> None:
-        """There is more of it at its worker."""
+        """Start to fetch the new output that a running attempt has at its worker."""
         if live.attempt.key not in self._following:
             self._following[live.attempt.key] = self._do(self._take_some(live, worker))
 
     def take_at_once(self, live: RemoteAttempt, within: tuple[bytes, bytes]) -> bool:
-        """All of it came with the report; False if there is some of it here already."""
+        """Store an output that came complete with the report.
+
+        Returns False if a part of it was or is being fetched already; the caller then fetches the rest.
+        """
         if live.output is not None or live.attempt.key in self._following:
             return False
         live.output = capture = Capture(self._logs, live.attempt.key)
@@ -58,7 +65,10 @@ class RemoteOutputs:
         return True
 
     async def take_rest(self, live: RemoteAttempt, worker: str, sizes: tuple[int, int]) -> bool:
-        """All that is not here yet; False if that can't be had any more."""
+        """Fetch all output that is not here yet. `sizes`: the bytes of stdout and stderr.
+
+        Returns False if it can't be fetched any more.
+        """
         while (following := self._following.get(live.attempt.key)) is not None:
             await asyncio.wait([following])
         for number, size in enumerate(sizes, 1):
@@ -67,7 +77,7 @@ class RemoteOutputs:
         return True
 
     def finish(self, live: RemoteAttempt) -> None:
-        """No more will come."""
+        """Close the attempt's output, when no more will come."""
         if live.output is not None:
             try:
                 live.output.finish()
@@ -80,7 +90,10 @@ class RemoteOutputs:
         self._following.pop(live.attempt.key, None)
 
     async def _take(self, live: RemoteAttempt, worker: str, number: int, size: int | None = None) -> bool:
-        """What is there of a stream, all of `size` if that is known."""
+        """Fetch the new output of stream `number`: all up to `size`, if known, else what there is.
+
+        Returns False if it can't be fetched any more.
+        """
         key = live.attempt.key
         more = True
         while more and not live.over:

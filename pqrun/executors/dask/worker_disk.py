@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Whether a Dask worker can write what its jobs need written: their output, scripts and reports.
+"""The check whether a Dask worker can write the files of its jobs: output, scripts and status files.
 
-A worker without room takes no attempt until there is room again, else it would be the quickest of all to be
-free for the next one. Whether there is room is looked at only after something could not be written.
+A worker on a full disk takes no attempts until it can write again. Otherwise each attempt would fail at
+once there, and the worker would attract all the others. The check runs only after a write has failed.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ CHECK_INTERVAL_SECONDS = 2.0
 
 
 class WorkerDisk:
-    """A directory for one run. `lacks` says why nothing can be written there, empty if it can.
+    """The directory of one run on a worker. `lacks`: why it can't be written, empty if it can.
 
-    `tell(lacks)` is called in the worker's loop when that has changed, and now and then while there is no room,
-    as a scheduler that begins to listen later has to learn of it too.
+    `tell(lacks)` is called on the worker's event loop when this has changed, and every two seconds while the
+    directory can't be written, because a scheduler that connects later needs to know too.
     """
 
     def __init__(self, directory: str, tell: Callable[[str], None]) -> None:
@@ -34,7 +34,7 @@ class WorkerDisk:
         self._watching: asyncio.Task[None] | None = None
 
     def look(self) -> str:
-        """Tries to write there, from any thread."""
+        """Try to write, on any thread. Returns `lacks`."""
         path = f"{self.directory}/room-{get_ident()}"
         try:
             os.makedirs(self.directory, 0o700, exist_ok=True)
@@ -53,7 +53,7 @@ class WorkerDisk:
         return self.lacks
 
     async def close(self) -> None:
-        """Looks no more."""
+        """Stop checking."""
         self._closed.set()
         if self._watching is not None:
             await self._watching
@@ -68,10 +68,10 @@ class WorkerDisk:
             try:
                 await asyncio.wait_for(self._closed.wait(), CHECK_INTERVAL_SECONDS)
             except TimeoutError:
-                await asyncio.to_thread(self.look)  # the disk may be a distant one
+                await asyncio.to_thread(self.look)  # a network disk could block the event loop
                 self._tell(self.lacks)
 
 
 def may_be_disk_full(exit: Exit) -> bool:
-    """Whether output may have been lost, or a script or a text for stdin may not have been written."""
+    """Say whether a full disk may be the cause of this exit: lost output, or an unwritten script or stdin."""
     return isinstance(exit, LostExit) or (isinstance(exit, NotStarted) and exit.code == 126)

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""How a worker's news set out: in order, those of short jobs together. A message costs all who pass it on.
+"""The messages of a worker: sent in order, and those of short jobs in batches.
 
-The report of an end is kept until it was heard: if the scheduler dies on the way, it is asked for again.
+Each message costs every process that it passes through. The report of an end is kept until pqrun
+acknowledges it, because pqrun asks for it again if the scheduler dies on the way.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ Fact = tuple[str, int, int, str, str, bytes]
 
 
 class MessageBatcher:
-    """Any thread puts news in; the worker's loop sends them, under one topic."""
+    """A batcher of messages. Any thread adds them; the worker's event loop sends them under one topic."""
 
     def __init__(self, worker: Any, topic: str) -> None:
         self._worker = worker
@@ -31,7 +32,7 @@ class MessageBatcher:
         self._unacknowledged: dict[AttemptId, Fact] = {}
 
     def put(self, fact: Fact, *, at_once: bool) -> None:
-        """`at_once`, or within 20 ms."""
+        """Add a message, and send it immediately (`at_once`) or within 20 ms."""
         with self._lock:
             self._outbox.append(fact)
             if fact[0] == "ended":
@@ -44,18 +45,18 @@ class MessageBatcher:
                 self._loop.call_soon_threadsafe(self._loop.call_later, FLUSH_INTERVAL_SECONDS, self._tick)
 
     def acknowledged(self, keys: Iterable[AttemptId]) -> None:
-        """Pqrun has their reports."""
+        """Drop the reports of these attempts, which pqrun has received."""
         with self._lock:
             for key in keys:
                 self._unacknowledged.pop(key, None)
 
     def unacknowledged(self) -> list[Fact]:
-        """Reports of ends of which nobody knows whether they have arrived."""
+        """Return the reports of ends that pqrun may not have received."""
         with self._lock:
             return list(self._unacknowledged.values())
 
     def _tick(self) -> None:
-        with self._lock:  # it goes on while there is something to send: waking this thread costs more
+        with self._lock:  # keep ticking while there are messages: waking this thread again costs more
             self._ticking = bool(self._outbox)
         if self._ticking:
             self._send()

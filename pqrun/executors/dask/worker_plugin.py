@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What pqrun adds to a Dask worker for one run: the same runner as on this machine, and a guardian.
+"""The plugin that a run installs in each Dask worker: runs commands as on the local machine.
 
-Runs in the worker's process. A guardian process ends at once what runs there if the worker dies, in
-whatever way; whatever is neither reported nor asked to end by pqrun itself is left to be lost.
+The plugin runs in the worker's process. Watchdogs end the jobs immediately if the worker dies in any way. An
+attempt that was not reported, and that pqrun did not stop, then counts as lost.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ CODES_OF_BATCH_SYSTEMS = frozenset(128 + getattr(signal, name) for name in BATCH
 
 
 class RunConfig(NamedTuple):
-    """What all workers have to know of a run. `name` is also the topic under which news are told.
+    """The facts about a run that all workers need. `name`: the plugin's name and the topic of its messages.
 
-    `follow`: output is told as it comes; `prompt`: starts, status and progress too.
+    `follow`: report output while jobs run. `prompt`: report starts, status and progress without delay.
     """
 
     name: str
@@ -65,13 +65,17 @@ class RunConfig(NamedTuple):
 
 
 class WorkerWatchdog(WatchdogSupervisor):
-    """A warden without patience: what it guards is begun again elsewhere in this very moment."""
+    """Watchdogs with no grace period, because pqrun restarts these jobs on another worker immediately."""
 
     longest = 0.0
 
 
 class LocalRun:
-    """One start of one attempt, in this worker."""
+    """One start of one attempt on this worker.
+
+    `abandoned`: pqrun does not want it any more. `reported`: its end was sent. `told`: new output was
+    announced and not fetched yet. `fetched`: set when the output has been fetched, or is not wanted any more.
+    """
 
     __slots__ = ("abandoned", "child", "fetched", "key", "nonce", "output", "reported", "told")
 
@@ -85,14 +89,14 @@ class LocalRun:
 
 
 class JobRunnerPlugin(WorkerPlugin):
-    """Runs the commands that come to this worker."""
+    """The plugin that runs the commands of one run on this worker."""
 
     def __init__(self, run_config: RunConfig) -> None:
         self.name = run_config.name
         self._run_config = run_config
 
     def setup(self, worker: Any) -> None:
-        """Becomes a part of that worker."""
+        """Prepare the run's directory, cleanup and watchdogs when Dask installs the plugin."""
         run_config = self._run_config
         self._worker = worker
         self._host = socket.gethostname()
@@ -104,9 +108,9 @@ class JobRunnerPlugin(WorkerPlugin):
         self._clock = SystemClock()
         self._asked_at = 0.0
         self._leaving = Event()
-        # Other workers of this machine have guardians of their own, which must not end what is ours.
+        # Workers on the same machine have watchdogs of their own, which must not end this worker's jobs.
         token = run_config.token + os.urandom(4).hex()
-        # Below the worker's own directory, which Dask purges after a worker that was killed.
+        # Inside the worker's directory, which Dask removes even if the worker was killed.
         self._workspace = f"{worker.local_directory}/pqrun-{os.urandom(6).hex()}"
         self._room = WorkerDisk(self._workspace, self._tell_room)
         self._commands = CommandBuilder(
@@ -137,13 +141,13 @@ class JobRunnerPlugin(WorkerPlugin):
         )
 
     async def teardown(self, worker: Any) -> None:
-        """The run or the worker ends: nothing of it stays here."""
+        """End the jobs and remove the run's files, when the run or the worker ends."""
         self._leaving.set()
         stream = worker.batched_stream
         gone = stream is None or stream.comm is None or stream.comm.closed()
         if (
             gone
-        ):  # the scheduler is: what has done its last act may still end, and be asked about by pqrun itself
+        ):  # the scheduler is gone: jobs that are about to end may do so, and pqrun may ask for their reports
             await _wait_while(self._running, FINAL_FLUSH_SECONDS)
         for here in list(self._live.values()):
             if not (gone and here.reported):
@@ -170,7 +174,10 @@ class JobRunnerPlugin(WorkerPlugin):
         return not all(here.reported for here in list(self._live.values()))
 
     def transition(self, key: Any, start: Any, finish: Any, **_: Any) -> None:
-        """Whoever wanted it does so no longer: it is killed if it runs, else its end was heard."""
+        """Handle the release of a key: kill its attempt if it runs.
+
+        If it has ended, the release shows that pqrun has its report.
+        """
         if finish not in ("released", "cancelled", "forgotten") or type(key) is not tuple:
             return
         if key[0] == self._run_config.run_id and start in ("executing", "memory"):
@@ -179,16 +186,16 @@ class JobRunnerPlugin(WorkerPlugin):
             if (here := self._live.get(own)) is not None:
                 self._abandon(here)
 
-    # As a `Reporter`
+    # The `Reporter` of the children
 
     def post(self, *news: ExecutorNotice, urgent: bool = True) -> None:
-        """What the runner says of an attempt on its way."""
+        """Send the notices of a running attempt to pqrun, as its `Reporter`."""
         for fact in news:
             here = self._live.get(fact.key)
             if here is None or here.abandoned:
                 continue
             if isinstance(fact, OutputAdvanced):
-                if not here.told:  # until it was fetched, once is enough
+                if not here.told:  # one announcement is enough until the output is fetched
                     here.told = True
                     self._tell("grew", here)
             elif isinstance(fact, ProcessStarted):
@@ -198,11 +205,14 @@ class JobRunnerPlugin(WorkerPlugin):
 
     turn = post
 
-    # The work
+    # Running and stopping attempts
 
     def run(self, attempt: Attempt) -> None:
-        """In a thread of the worker: from the command's start until its output was taken away."""
-        if self._room.lacks:  # the scheduler knows, or will in a moment: another worker takes it
+        """Run an attempt on a thread of the worker, until its output has been fetched.
+
+        Raises Reschedule if the worker can't write now.
+        """
+        if self._room.lacks:  # the scheduler knows or will soon, and gives the attempt to another worker
             self._leaving.wait(MOMENT)
             raise Reschedule
         here = LocalRun(attempt.key, Child(attempt, self._context))
@@ -233,14 +243,16 @@ class JobRunnerPlugin(WorkerPlugin):
             if isinstance(report, StartRejected):
                 return report
             if not report.stopped and _is_killed(report.exit):
-                # Who ends a worker may have begun with what it runs: then that is lost, and not to blame.
+                # A batch system that ends this worker may signal its jobs first. Wait for the worker's own
+                # end: then the job counts as lost instead of failed.
                 self._leaving.wait(UNCERTAIN_SECONDS)
             if not may_be_disk_full(report.exit):
                 return report
         except InternalFailure as failure:
             report = ProcessFinished(here.key, LostExit(str(failure)), False, began, self._clock.now())
         output = here.child.output
-        # A command is to blame if there is room as soon as what it has printed is gone; else this worker is.
+        # The command is at fault if it has written so much output itself, or if writing works now. Otherwise
+        # the worker's disk is full, and the attempt counts as lost.
         if (output is not None and output.on_disk >= COPY_CHUNK_BYTES) or not (lacks := self._room.look()):
             return report
         if output is not None:
@@ -267,9 +279,11 @@ class JobRunnerPlugin(WorkerPlugin):
     async def answer(
         self, key: Any = None, stream: int = 1, start: int = 0, heard: Any = (), stop: Any = ()
     ) -> Any:
-        """What pqrun asks past a scheduler that is gone or silent: for output, or for reports of ends.
+        """Answer pqrun directly, without a scheduler that is gone or silent.
 
-        `stop`: of what it wants to end before that.
+        With `key`, returns a piece of that attempt's output. Otherwise returns the reports that pqrun has not
+        acknowledged. `heard`: attempts whose reports pqrun has. `stop`: attempts to stop first, with force or
+        not.
         """
         self._asked_at = time.monotonic()
         for *own, force in stop:
@@ -281,7 +295,7 @@ class JobRunnerPlugin(WorkerPlugin):
         return self._messages.unacknowledged()
 
     def stop(self, key: AttemptId, *, force: bool) -> bool:
-        """Asks it to end, or kills it; whether it is here, or was."""
+        """Ask an attempt to end, or kill it. Returns whether this worker has or had it."""
         with self._lock:
             here = self._live.get(key)
             if here is None:
@@ -293,7 +307,10 @@ class JobRunnerPlugin(WorkerPlugin):
         return True
 
     def read(self, key: AttemptId, stream: int, start: int) -> tuple[bytes, bool] | None:
-        """What it has printed from there on, a piece of it; whether there is more already."""
+        """Return a piece of an attempt's output from `start` on, and whether there is more.
+
+        Returns None if there is none.
+        """
         here = self._live.get(key)
         output = None if here is None else here.output or here.child.output
         if here is None or output is None:
@@ -318,7 +335,7 @@ class JobRunnerPlugin(WorkerPlugin):
 
 
 def _as_they_came(text: str) -> bytes:
-    """The bytes of a text of pqrun's, which keeps what is no UTF-8; this worker's locale has no say."""
+    """Encode a text of pqrun as UTF-8, whatever this worker's locale, with undecodable bytes kept."""
     return text.encode("utf-8", "surrogateescape")
 
 
@@ -326,7 +343,7 @@ def _is_killed(exit: Exit) -> bool:
     match exit:
         case KilledBySignal(name):
             return name in BATCH_SYSTEM_VARIABLES
-        case ExitedWith(code):  # of a shell, for its child
+        case ExitedWith(code):  # 128+N: a shell reports that signal N has killed its child
             return code in CODES_OF_BATCH_SYSTEMS
     return False
 
@@ -338,18 +355,18 @@ async def _wait_while(fact: Callable[[], Any], seconds: float) -> None:
 
 
 def run_attempt(name: str, attempt: bytes) -> None:
-    """The task, as Dask knows it. What is in the attempt is none of its business."""
+    """Run a pickled attempt. This is the task that Dask executes."""
     get_worker().plugins[name].run(pickle.loads(attempt))
 
 
 def stop_here(name: str, wanted: list[tuple[AttemptId, bool]], dask_worker: Any = None) -> list[AttemptId]:
-    """Stops those that are here; which those are."""
+    """Stop the attempts that are on this worker, and return their keys."""
     runner = dask_worker.plugins.get(name)
     return [key for key, force in wanted if runner is not None and runner.stop(key, force=force)]
 
 
 def read_here(name: str, key: AttemptId, stream: int, start: int, dask_worker: Any = None) -> Any:
-    """A piece of an attempt's output."""
+    """Return a piece of an attempt's output on this worker, None if there is none."""
     runner = dask_worker.plugins.get(name)
     with contextlib.suppress(OSError):
         return None if runner is None else runner.read(key, stream, start)

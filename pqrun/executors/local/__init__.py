@@ -1,18 +1,25 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Commands as processes of this machine.
 
-backend            what a run needs here; opens and closes it
-embedded           the same inside a host program
-child              one command: spawn, read, wait, end its tree, reap
-command            a job's argv, environment, directory, stdin
-shell_bypass       commands that need no shell
-spawn              fork and exec, exit watcher, pipe reader
-cleanup            end what a job leaves behind         cleanup_embedded   the same without a subreaper
-ownership          which job a process belongs to       procfs             `/proc`
-watchdog           start and replace the watchdogs      watchdog_process   what a watchdog does
-watchdog_table     memory shared with the watchdogs
-status_file        `$PQRUN_REPORT`                      usage              CPU and memory of running jobs
-user_paths         calls on users' paths that may block
+From outside: `backend_of` gives a run its backend, `EmbeddedBackend` runs the shell jobs of a queue inside a
+host program, and `UsageMonitor` measures what running jobs use.
+
+backend            choose the backend of a run; open and close the local one
+embedded           run shell jobs inside a host program
+child              run one command: spawn, read its output, wait, end its leftovers, reap
+command            build a job's argument list, environment, working directory and stdin
+shell_bypass       find the commands that need no shell
+spawn              fork and exec; watch for the exit; read the pipes
+cleanup            end the leftovers of jobs, as a subreaper
+cleanup_embedded   end the leftovers of jobs by scanning all processes, without a subreaper
+ownership          find the job that a process belongs to
+procfs             read `/proc`; signal and reap single processes
+watchdog           start and replace the watchdogs
+watchdog_process   the code that a watchdog runs
+watchdog_table     the memory that pqrun shares with its watchdogs
+status_file        read `$PQRUN_REPORT`
+usage              measure CPU and memory of running jobs
+user_paths         system calls on users' paths, which may block for ever
 created_file       the file that a job `creates`
-environment        variables and jobserver handed down
+environment        the variables and the make jobserver that jobs inherit
 """

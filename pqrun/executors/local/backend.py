@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Where a run's commands run: on this machine. What has to be there for that, and its end."""
+"""The local backend, which runs commands on this machine, and the choice between it and Dask."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PeakOf = Callable[[AttemptId], int | None]
 
 
 class BackendExecutor(Protocol):
-    """What runs attempts, as the rest of a run sees it."""
+    """The executor of a backend, as the rest of a run uses it."""
 
     def capacity(self) -> int: ...
     def start(self, attempt: Any) -> None: ...
@@ -38,11 +38,12 @@ class BackendExecutor(Protocol):
 
 
 class Backend(Protocol):
-    """Where commands run.
+    """The place where a run's commands run.
 
-    `machine` says how many of them that place bears; `fit`, if there is one, raises UserError for a job
-    that it can't run; `warden`, if there is one, sees to what runs should pqrun be killed;
-    `guarded` says whether it always could, as far as that is known.
+    `machine` limits the load there. `validate_job` raises UserError for a job that the backend can't run;
+    None accepts every job. `watchdogs` end the running jobs if pqrun is killed; None if the backend has no
+    watchdogs on this machine. `guarded` says whether a watchdog was alive for the whole run; None if that is
+    unknown.
     """
 
     machine: LoadMonitor
@@ -66,7 +67,7 @@ class Backend(Protocol):
 
 
 class LocalBackend:
-    """This machine. Nothing of a job survives it, nor the run if it is killed."""
+    """A backend that runs jobs as processes of this machine and leaves none of them behind."""
 
     validate_job = None
 
@@ -75,7 +76,11 @@ class LocalBackend:
         self._settings = settings
 
     def open(self, record: RunRecord, directory: str, reactor: Reactor) -> None:
-        """Before there are threads."""
+        """Fork the watchdogs and prepare the cleanup.
+
+        Called on the main thread before any other thread exists, because the watchdogs are forked. Raises
+        InternalFailure if `--require-watchdog` is set and no watchdog could be started.
+        """
         self._record = record
         self._commands = commands = CommandBuilder(
             run_id=record.run_id, directory=directory, workspace=record.workspace, token=record.token
@@ -92,23 +97,24 @@ class LocalBackend:
         if LINUX and not cleanup.is_subreaper:
             from pqrun.executors.local.cleanup_embedded import ScanningCleanup
 
-            # The kernel refuses it, or a filter of system calls: leftovers are searched for instead.
+            # The kernel or a filter of system calls (seccomp) refused to make us a subreaper. Orphans then go
+            # to another process, so the cleanup has to search all processes for them.
             self._cleanup = ScanningCleanup(commands.marker, commands.kept_marker)
         for watchdog in self.watchdogs.watchdogs:
             reactor.add(watchdog)
 
     def report_path(self, key: AttemptId) -> str:
-        """Where that attempt writes about itself."""
+        """Return the path of the attempt's status file."""
         return self._commands.report_path(key)
 
     def set_control_socket(self, path: str) -> None:
-        """By which jobs can talk to the run."""
+        """Set the socket through which jobs can talk to the run."""
         self._commands.socket = path
 
     def workers(
         self, clock: Clock, engine: Engine, count: int, say: Callable[[str], None], peak_of: PeakOf
     ) -> ThreadPoolExecutor:
-        """So many slots."""
+        """Create the executor with `count` slots."""
         around = ChildContext(
             clock=clock,
             reporter=engine,
@@ -127,11 +133,14 @@ class LocalBackend:
 
     @property
     def guarded(self) -> bool:
-        """Whether a `kill -9` of pqrun would have ended its jobs at any time so far."""
+        """Whether the watchdogs would have ended the jobs after a `kill -9` at any time so far."""
         return not self.watchdogs.trouble
 
     def _heed_watchdogs(self, engine: Engine, say: Callable[[str], None]) -> None:
-        """A run without a watchdog is told at once; it is the end of one that must have one."""
+        """Report a lack of watchdogs through `say`, now and later.
+
+        With `--require-watchdog` the lack fails the run instead.
+        """
 
         def tell(text: str) -> None:
             if self._settings.require_watchdog:
@@ -144,7 +153,7 @@ class LocalBackend:
             tell(self.watchdogs.trouble)
 
     def short(self, *spare: Callable[[], None]) -> None:
-        """What to call when the machine has no room for another job."""
+        """Set the functions that free resources of the run when the machine refuses a start."""
 
         def call_all() -> None:
             for act in spare:
@@ -153,22 +162,26 @@ class LocalBackend:
         self._slots.short = call_all
 
     def count(self, said: str | None) -> int:
-        """How many slots that is, as it was said."""
+        """Turn the value of `-j` into a number of slots."""
         return count_workers(said)
 
     def size(self) -> int:
-        """How many slots there are now."""
+        """Return the present number of slots."""
         return self._slots.capacity()
 
     def close(self) -> list[str]:
-        """Nothing is left of any job; what could not be ended, in words."""
+        """End the last leftovers and the watchdogs.
+
+        Returns one text for each process that could not be ended, and one if there was no watchdog for a
+        time.
+        """
         self._cleanup.close()
         self.watchdogs.close()
         return [*self._cleanup.unkillable, *([self.watchdogs.trouble] if self.watchdogs.trouble else [])]
 
 
 def backend_of(settings: Settings, jobs: Sequence[JobSpec] = ()) -> Backend:
-    """Where the commands will run; `UserError` if they can't run there."""
+    """Create the backend that the settings ask for. Raises UserError if it can't run these jobs."""
     load = None if settings.load is None else load_limit(settings.load, usable_cpus())
     if settings.on == "local":
         return LocalBackend(settings, LoadMonitor(load, settings.memfree))

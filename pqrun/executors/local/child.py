@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""One command as a child process: spawn, read its output, wait, end its tree, reap.
+"""One command as a child process: spawn, read its output, wait, end its leftovers, reap.
 
-The end of a job is the end of its leader, never the end of a pipe. Its number is never signalled
-after it was reaped: peek, signal, sweep, reap last.
+A job ends when its leader ends, not when a pipe closes: a leftover may hold a pipe open for ever. The
+leader is reaped last, and its pid is never signalled after that, because the kernel may give the number
+to a process of another program.
 """
 
 from __future__ import annotations
@@ -56,10 +57,11 @@ REAPED = "another part of this program has taken its exit status, or it ignores 
 
 
 class ChildContext(NamedTuple):
-    """What all children of a run share. `follow`: tell what they print as it comes.
+    """The shared parts of all children of a run.
 
-    `prompt`: tell their starts, status and progress as they come too. `peak_of`: most memory that an
-    attempt was seen with.
+    `capture`: store output instead of passing it to pqrun's streams. `follow`: report output while a job
+    runs. `prompt`: report starts, status and progress without delay. `peak_of`: the most memory, in bytes,
+    that an attempt was measured with.
     """
 
     clock: Clock
@@ -75,7 +77,7 @@ class ChildContext(NamedTuple):
 
 
 class Child:
-    """One attempt at a command. `run` belongs to one slot's thread, `stop` to any."""
+    """One attempt at a command. A slot's thread calls `run`; any thread may call `stop`."""
 
     def __init__(self, attempt: Attempt, around: ChildContext) -> None:
         self._attempt = attempt
@@ -96,11 +98,11 @@ class Child:
 
     @property
     def leader(self) -> int:
-        """Its process; 0 before it began and after it was reaped."""
+        """The pid of the leader; 0 before it started and after it was reaped."""
         return 0 if self._over else self._pid
 
     def stop(self, *, force: bool) -> None:
-        """Asks its group to end, or kills it. What has ended already is left alone."""
+        """Signal the process group to end, or kill it. Does nothing if the leader has ended."""
         with self._lock:
             self._stop_requested = True
             if force and self._killed_at is None:
@@ -112,7 +114,10 @@ class Child:
             self._signal_group(getattr(signal, name, signal.SIGTERM), signal.SIGCONT)
 
     def suspend(self, *, stopped: bool) -> None:
-        """Stops its group with pqrun, or lets it go on; one that is being started is waited for."""
+        """Stop the process group together with pqrun, or continue it.
+
+        Waits up to 0.2 seconds for a job that is being started, so that the signal does not miss it.
+        """
         self._suspended = stopped
         until = time.monotonic() + MAX_EXEC_SECONDS
         while stopped and self._starting and time.monotonic() < until:
@@ -122,7 +127,10 @@ class Child:
                 self._signal_group(signal.SIGSTOP if stopped else signal.SIGCONT)
 
     def run(self, slot: int) -> ProcessFinished | StartRejected:
-        """From spawn to reaping; nothing of it is left afterwards."""
+        """Run the attempt from spawn to reaping, and return the notice of its end.
+
+        When it returns, no process of the attempt is left, except those that may stay or can't be killed.
+        """
         around, attempt = self._context, self._attempt
         now = around.clock.now()
         if self._stop_requested:
@@ -131,14 +139,16 @@ class Child:
             self._creation = creation = around.commands.creation(attempt, lambda: self._stop_requested)
         except Abandoned:
             return self._unanswered(now)
-        if creation is not None and creation.exists and attempt.key.attempt == 1:  # else it may be half made
+        if creation is not None and creation.exists and attempt.key.attempt == 1:  # later: maybe half made
             codes = attempt.spec.success_codes
             said = SelfReport(message=f"cached: {creation.name} is there")
             return ProcessFinished(
                 attempt.key, ExitedWith(0 if 0 in codes else codes[0]), False, now, now, said=said
             )
         self._starting = True
-        while self._suspended:  # in this order, so that either we see that, or who sets it sees us
+        # Set `_starting` before reading `_suspended`, while `suspend` sets `_suspended` before reading
+        # `_starting`: so one of the two threads always sees the other, and no job starts unnoticed.
+        while self._suspended:
             self._starting = False
             time.sleep(EXIT_POLL_INTERVAL_SECONDS)
             self._starting = True
@@ -166,7 +176,7 @@ class Child:
         _close(*pipes[1::2])
         try:
             return self._supervise(member, pipes[::2])
-        except BaseException:  # ours to fail with, but not at the price of a job that goes on
+        except BaseException:  # an error of pqrun must not leave the job running
             if not self._over:
                 self._pid = pid
                 self.stop(force=True)
@@ -174,7 +184,7 @@ class Child:
             raise
 
     def _unanswered(self, began: float) -> ProcessFinished:
-        """It was told to stop while a disk that it needs kept it waiting."""
+        """Return the end of an attempt that was stopped while a disk that it needs did not answer."""
         why = NotStarted(126, "stopped before it started: its files do not answer")
         return ProcessFinished(self._attempt.key, why, True, began, self._context.clock.now())
 
@@ -189,7 +199,8 @@ class Child:
         self._starting = False
         if asked_early:
             self.stop(force=killed_early)
-        # Else nobody is woken for it: the scheduler looks into its mail when the limit may be over.
+        # Without `prompt` the notice wakes no thread, which saves a turn for each start. The scheduler reads
+        # it at its next turn, at the latest when the timeout may have passed.
         around.reporter.post(ProcessStarted(attempt.key, began, f"slot {member.slot}"), urgent=around.prompt)
         self.output = capture = Capture(around.logs, attempt.key) if pipes else None
         intake = PipeReader(pipes, capture, self._on_output if around.follow else None)
@@ -198,7 +209,7 @@ class Child:
             ended = around.clock.now()
             peak = around.peak_of(attempt.key)
             exit, usage = self._reap(member, intake)
-            # Not before nothing is left: what it left may have ended by now, but not without a word.
+            # Drain after the leftovers have ended, or the last output of a leftover would be lost.
             intake.drain()
         finally:
             intake.close()
@@ -223,7 +234,7 @@ class Child:
         return ProcessFinished(attempt.key, exit, stopped, began, ended, usage, said, capture)
 
     def _read_until_exit(self, intake: PipeReader) -> None:
-        """Takes in output until the leader has ended."""
+        """Read output until the leader has ended or turns out to be unkillable."""
         around = self._context
         poll = select.poll()
         intake.register(poll)
@@ -271,7 +282,7 @@ class Child:
                 end.close()
 
     def _lose(self, why: str) -> None:
-        """A disk without room ends the job."""
+        """Kill the job because its output can't be stored any more, for example on a full disk."""
         self._lost = why
         with self._lock:
             if not has_ended(self._pid):
@@ -290,12 +301,16 @@ class Child:
         return now
 
     def _is_unkillable(self) -> bool:
-        """Whether it lives on after it was killed: another user's, or for long, stuck in the kernel."""
+        """Say whether the leader lives on after SIGKILL.
+
+        True at once if the kernel refused the signal (another user's process), else after 5 seconds (a
+        process that is stuck in the kernel).
+        """
         killed_at, patience = self._killed_at, 0.0 if self._refused_by else UNKILLABLE
         return killed_at is not None and self._context.clock.now() > killed_at + patience
 
     def _reap(self, member: JobProcesses, intake: PipeReader | None = None) -> tuple[Exit, Usage]:
-        """Its leader has ended: ends what it leaves, reading what that prints, and reaps it last."""
+        """Wait for the leader's end, end the leftovers, reap the leader and return how it ended."""
         around, spec = self._context, self._attempt.spec
         while not self._ended and not has_ended(member.pid):
             if self._is_unkillable():
@@ -326,14 +341,17 @@ class Child:
         return ExitedWith(os.WEXITSTATUS(status)), usage
 
     def _leftover_wait(self, intake: PipeReader | None) -> LeftoverWait:
-        """Only what a job leaves at an end of its own may go on for a moment."""
+        """Return the time that leftovers have to end by themselves.
+
+        They have none if the job was stopped or its output was lost.
+        """
         quiet = 0.0 if self._signalled_alive or self._lost or intake is None else QUIET_SECONDS
         if intake is None:
             intake = PipeReader((), None, None)
         return LeftoverWait(intake, self._context.clock.now, quiet=quiet)
 
     def _signal_group(self, *numbers: int) -> None:
-        """Its leader is not reaped, so the number is its group's."""
+        """Signal the process group. The leader is not reaped yet, so the number is still the group's."""
         for number in numbers:
             try:
                 os.killpg(self._pid, number)

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Nothing of a job survives it.
+"""The cleanup of leftovers: processes that live on after the leader of their job has ended.
 
-On Linux pqrun is a subreaper: whatever a job leaves behind becomes a child of pqrun's main thread,
-so that one read of its list of children tells whether anything is left. Whose it is, `kinship`
-says. Nothing is signalled after it was reaped, and only what is ours is reaped.
+On Linux pqrun makes itself a subreaper: an orphan of a job becomes a child of pqrun's main thread, so
+that one read of the main thread's list of children shows whether anything is left. `ownership` finds the
+job of an orphan. A pid is never signalled after its process was reaped, and only processes of jobs are
+reaped.
 """
 
 from __future__ import annotations
@@ -38,10 +39,10 @@ TICK_SECONDS = 0.02
 
 
 class LeftoverWait:
-    """Takes in the output of leftovers while they end, by themselves or because they were asked to.
+    """A wait for leftovers to end, by themselves or after a signal, that reads their output meanwhile.
 
-    `quiet`: seconds that they have to end by themselves, counted anew with each byte that they print,
-    but never more than LONGEST; none after a stop. `now` tells the time without that spent suspended.
+    `quiet`: seconds that the leftovers have to end by themselves. Each output restarts this time, up to
+    MAX_WAIT_SECONDS in all; 0 after a stop. `now` returns seconds without the time spent suspended.
     """
 
     def __init__(self, intake: PipeReader, now: Callable[[], float], *, quiet: float = QUIET_SECONDS) -> None:
@@ -56,11 +57,14 @@ class LeftoverWait:
 
     @property
     def patient(self) -> bool:
-        """Whether they still have time to end by themselves."""
+        """Whether the leftovers still have time to end by themselves."""
         return not self._intake.lost and self._now() < self._until
 
     def until_ended(self, pid: int, seconds: float = TICK_SECONDS) -> None:
-        """Waits for the end of a process (0: none is known), for so long at most, and takes in output."""
+        """Wait for the end of process `pid`, at most `seconds`, and read output meanwhile.
+
+        With pid 0 (no process is known) the whole time is waited.
+        """
         end = watch(pid) if pid else None
         try:
             if end is not None:
@@ -74,13 +78,16 @@ class LeftoverWait:
                 end.close()
 
     def until_closed(self, hurry: Callable[[], bool]) -> None:
-        """For leftovers that may stay: waits until none of them holds the pipes, or their time is over."""
+        """Wait until no leftover holds a pipe open, or the time of the leftovers is over.
+
+        Used for jobs with `keep_leftovers`, whose leftovers are not ended.
+        """
         self._take(0.0)
         while self._intake and self.patient and not hurry():
             self._take(min(TICK_SECONDS, self._until - self._now()))
 
     def _take(self, seconds: float) -> bool:
-        """Takes in what is printed within that time; False if a process that is watched has ended."""
+        """Read output for at most `seconds`. Returns False if the watched process has ended."""
         ended = False
         for fd, _ in self._poll.poll(max(0.0, seconds) * 1000):
             if fd not in self._intake:
@@ -93,7 +100,7 @@ class LeftoverWait:
 
 
 def no_wait() -> LeftoverWait:
-    """For what belongs to no job that still runs: it has no time, and nobody reads what it prints."""
+    """Return a wait without any time, for leftovers of jobs whose output is no longer read."""
     return LeftoverWait(PipeReader((), None, None), time.monotonic, quiet=0.0)
 
 
@@ -103,9 +110,11 @@ LOOK_AGAIN = 0.001
 
 
 class ProcessCleanup:
-    """Finds and ends what jobs leave behind. Call `open` in the main thread, before any job.
+    """The cleanup of jobs' leftovers. Call `open` on the main thread, before the first job starts.
 
-    `escaped` says what could not be ended: another user's, or stuck in the kernel.
+    `mark` and `kept_mark` are the markers that jobs carry in their environment (see `ownership.markers`).
+    `unkillable` lists, as texts, the processes that could not be ended: those of another user, or stuck in
+    the kernel.
     """
 
     def __init__(self, mark: bytes, kept_mark: bytes) -> None:
@@ -120,7 +129,7 @@ class ProcessCleanup:
         self._lock = threading.Lock()
 
     def open(self) -> None:
-        """From now on orphans of jobs come to us; children that are there already aren't jobs'."""
+        """Become a subreaper, and note the present children, which belong to no job."""
         self._session = os.getsid(0)
         self._subreaper = be_subreaper()
         if not self._subreaper:
@@ -132,11 +141,15 @@ class ProcessCleanup:
 
     @property
     def is_subreaper(self) -> bool:
-        """Whether orphans come to us."""
+        """Whether orphans become children of this process."""
         return self._subreaper
 
     def adopt(self, start: Callable[[], int], *, instead_of: int = 0) -> int:
-        """Starts a child of ours that is no job's, in place of one that has been reaped."""
+        """Start a child that belongs to no job, such as a watchdog, and return its pid.
+
+        `instead_of`: the pid of the reaped child that it replaces. The lock is held meanwhile, so that no
+        scan can take the new child for an orphan.
+        """
         with self._lock:
             self._known.discard(instead_of)
             pid = start()
@@ -146,23 +159,23 @@ class ProcessCleanup:
 
     @property
     def running(self) -> int:
-        """How many jobs are entered or expected."""
+        """The number of registered jobs."""
         return len(self._ownership)
 
     def expect(self, member: JobProcesses) -> None:
-        """What the calling thread starts from now on is that job's."""
+        """Register a job that the calling thread is about to spawn."""
         self._ownership.expect(member)
 
     def enter(self, member: JobProcesses, pid: int) -> None:
-        """A job's leader runs."""
+        """Note that the job's leader runs as `pid`."""
         self._ownership.enter(member, pid)
 
     def reaped(self, member: JobProcesses) -> None:
-        """After its sweep its leader was reaped."""
+        """Note that the job's leader was reaped; call after `end_leftovers`."""
         self._ownership.reaped(member)
 
     def leave(self, member: JobProcesses) -> None:
-        """It could not be started, or (then it has escaped) not be ended."""
+        """Unregister a job that could not be started, or whose leader could not be ended."""
         with self._lock:
             if member.pid:
                 self._known.add(member.pid)
@@ -176,14 +189,15 @@ class ProcessCleanup:
         hurry: Callable[[], bool],
         waits: Callable[[], LeftoverWait],
     ) -> None:
-        """Ends what is left of a job whose leader has ended and is not reaped.
+        """End the leftovers of a job whose leader has ended and is not reaped yet.
 
-        It may end by itself for as long as the wait, made by `waits` if anything is left, is patient.
-        Then it is asked with TERM, and killed after `grace` seconds, or when `hurry` says so.
+        If there are leftovers, `waits` makes their wait. They may end by themselves while the wait is
+        patient. Then they get SIGTERM, and SIGKILL after `grace` seconds or as soon as `hurry` returns true.
         """
         wait: LeftoverWait | None = None
         if member.keep:
-            # The list of children does not tell whether anything is left of it: what may stay is calm.
+            # Leftovers that may stay are part of the calm state, so the list of children doesn't show whether
+            # any of them still writes.
             wait = waits()
             wait.until_closed(hurry)
         elif not self._subreaper and group_is_alive(member.pid):
@@ -195,14 +209,14 @@ class ProcessCleanup:
             self._end_all(lambda orphan: orphan.belongs_to(member), grace, hurry, ending=member, wait=wait)
 
     def reap_orphans(self) -> None:
-        """Reaps what a job that runs for long has left in the meantime and has ended by itself."""
+        """Reap the dead orphans of jobs that still run, so that zombies don't pile up."""
         if self._subreaper and not self._is_calm():
             with self._lock:
                 self._scan()
                 self._remember_baseline()
 
     def close(self, *, grace: float = FINAL_GRACE_SECONDS) -> None:
-        """At the end of the run, whatever is left of any job goes, save what was to be kept."""
+        """End all remaining leftovers, except those of `keep_leftovers` jobs, at the end of the run."""
         if not self._subreaper:
             return
         self._ownership.leave_all()
@@ -237,7 +251,8 @@ class ProcessCleanup:
                     self._give_up(left)
                     left, all_clear = [], True
                 if not left and (all_clear or now >= kill_at + UNKILLABLE):
-                    # It leaves in the same breath: of two that end together one finds what both leave.
+                    # Unregister under the lock of the scan. If two jobs end together and could both own an
+                    # orphan, the second scan sees the first job as over and ends it; otherwise neither would.
                     if ending is not None:
                         self._ownership.leave(ending)
                         self._ownership.drop_claims(ending)
@@ -250,20 +265,24 @@ class ProcessCleanup:
                     fresh = fresh or not (orphan.asked or orphan.killed)
                     self._kill(orphan) if now >= kill_at else self._ask(orphan)
             pause = LOOK_AGAIN if fresh or not left else min(pause * 1.5, TICK_SECONDS)
-            # All of them must end, so that one is enough to wait for.
+            # All leftovers must end, so waiting for the first of them is enough.
             wait.until_ended(left[0].pid if left else 0, TICK_SECONDS if patient and left else pause)
 
     def _scan(self) -> tuple[list[Orphan], bool]:
-        """Jobs' orphans that live, and whether it is clear whose each is; the dead ones are reaped."""
+        """Reap the dead orphans.
+
+        Returns the living orphans, and whether the owner of each of them is known.
+        """
         alive: list[Orphan] = []
         before, self._orphans = self._orphans, {}
         all_clear = True
         try:
             pids = self._listed()
-        except OSError:  # no descriptors left to look with
+        except OSError:  # no descriptor is left to read the list with
             self._orphans = before
             return list(before.values()), False
-        # Where leaders are listed too, one that has just died may be taken for an orphan.
+        # If the list also shows children of other threads, a leader that dies before it is registered looks
+        # like an orphan. Reaping it here would lose its exit status.
         may_reap = self._children.only_orphans or not self._ownership.awaits_leaders
         for pid in pids:
             if pid in self._known or self._ownership.leads(pid):
@@ -273,9 +292,9 @@ class ProcessCleanup:
                 try:
                     process = read_stat(pid)
                     if process is None or process.session == self._session:
-                        continue  # jobs have sessions of their own
+                        continue  # not a job's process: each job has its own session
                     orphan = self._ownership.identify_owner(process, orphan)
-                except OSError:  # no descriptors left to look with
+                except OSError:  # no descriptor is left to read /proc with
                     all_clear = False
                     continue
             if not (reap(pid) if may_reap else is_dead(pid)):
@@ -285,7 +304,7 @@ class ProcessCleanup:
         return alive, all_clear
 
     def _remember_baseline(self) -> None:
-        """Notes what the list of children looks like with nothing in it to be ended."""
+        """Store the list of children as the calm state, if no process in it has to be ended."""
         try:
             data = self._children.read()
         except OSError:
@@ -298,7 +317,7 @@ class ProcessCleanup:
         self._baseline = data if calm else b"?"
 
     def _ask(self, orphan: Orphan) -> None:
-        """Asks it and what is below it to end, once; what is stopped is woken for it."""
+        """Send SIGTERM and SIGCONT to an orphan and its descendants, once."""
         if orphan.asked or not orphan.identified:
             return
         orphan.asked = True
@@ -311,9 +330,11 @@ class ProcessCleanup:
                 os.kill(orphan.pid, number)
 
     def _kill(self, orphan: Orphan) -> None:
-        """Kills it, with its whole group: what forks faster than we look can't get away within that.
+        """Kill an orphan together with its process group.
 
-        Its group is not ours, and can't be another's: it is in a job's session, and not reaped.
+        The group is killed as a whole because a process that forks faster than we scan would escape single
+        signals. The group is not ours and can't belong to a stranger: it is in a job's session, and the
+        orphan in it is not reaped.
         """
         if not orphan.identified:
             return
@@ -325,7 +346,8 @@ class ProcessCleanup:
             os.kill(orphan.pid, signal.SIGKILL)
         except PermissionError:
             orphan.denied = True
-        if orphan.killed or orphan.denied:  # and lives: what is below it won't come to us by its death
+        # An orphan that survives SIGKILL does not hand its descendants over to us, so kill them directly.
+        if orphan.killed or orphan.denied:
             for process in descendants_of(orphan.pid):
                 with contextlib.suppress(PermissionError):
                     signal_if_same(process, signal.SIGKILL)
@@ -338,7 +360,7 @@ class ProcessCleanup:
             self.unkillable.append(f"cannot end process {orphan.pid}, left by a job: {why}")
 
     def _is_calm(self) -> bool:
-        """Whether the list of children shows nothing that has to be ended; not if it can't be read."""
+        """Say whether no process has to be ended. False if the list of children can't be read."""
         try:
             return self._children.read() in (self._baseline, b"")
         except OSError:
@@ -349,9 +371,9 @@ class ProcessCleanup:
 
 
 def _end_group(group: int, grace: float, hurry: Callable[[], bool], wait: LeftoverWait) -> None:
-    """Ends a job's group, all that can be found without a subreaper.
+    """End a job's process group, which is all that can be found without a subreaper.
 
-    Its leader is not reaped, so its number can't have been reused.
+    The leader is not reaped yet, so the number of the group can't have been reused.
     """
     kill_at = inf
     asked = False
@@ -364,5 +386,5 @@ def _end_group(group: int, grace: float, hurry: Callable[[], bool], wait: Leftov
                 with contextlib.suppress(OSError):
                     os.killpg(group, number)
         if force and (not LINUX or time.monotonic() >= kill_at + UNKILLABLE):
-            return  # elsewhere a zombie can't be told from what is dying
+            return  # without /proc a zombie can't be told from a living process
         wait.until_ended(0)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Nothing of a job survives it, in a program that has children of its own.
+"""The cleanup of leftovers in a process that has other children too, or that can't be a subreaper.
 
-Ended and reaped is only what shows whose it is, by session, group, variables or descent. What shows
-nothing may be the program's, and is left alone. It becomes a subreaper only if asked to.
+A process is ended and reaped only if its session, process group, environment or parent shows that it
+belongs to a job. All other processes may belong to the host program and are left alone.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ MAX_PIDS_PROBED = 300
 
 
 class ScanningCleanup(ProcessCleanup):
-    """Ends what a job leaves as far as it shows whose it is; the program's other children are not touched.
+    """A cleanup that scans all processes for the leftovers of a job when the job ends.
 
-    Orphans go where they always went, so they are searched for among all processes at a job's end.
+    It never touches other children of this program. The program becomes a subreaper only by `open`.
     """
 
     def __init__(self, mark: bytes, kept_mark: bytes) -> None:
@@ -46,26 +46,26 @@ class ScanningCleanup(ProcessCleanup):
         self._entered: dict[int, float] = {}
 
     def open(self) -> None:
-        """Orphans come to this program, if it wants that; only ours are reaped."""
+        """Become a subreaper, so that this program can reap the orphans of jobs."""
         self._unset = not is_subreaper()
         self._adopts = be_subreaper()
 
     def adopt(self, start: Callable[[], int], *, instead_of: int = 0) -> int:
-        """No sweep takes a child without a sign for a job's."""
+        """Start a child and return its pid. No note is needed: without a marker no scan matches it."""
         return start()
 
     def enter(self, member: JobProcesses, pid: int) -> None:
-        """A job's leader runs."""
+        """Note that the job's leader runs as `pid`, and since when."""
         self._entered[pid] = time.monotonic()
         super().enter(member, pid)
 
     def leave(self, member: JobProcesses) -> None:
-        """It could not be started, or not be ended."""
+        """Unregister a job that could not be started, or whose leader could not be ended."""
         self._entered.pop(member.pid, None)
         super().leave(member)
 
     def reap_orphans(self) -> None:
-        """What ends by itself meanwhile is reaped when its job ends."""
+        """Do nothing: orphans that end while their job runs are reaped when the job ends."""
 
     def end_leftovers(
         self,
@@ -75,7 +75,7 @@ class ScanningCleanup(ProcessCleanup):
         hurry: Callable[[], bool],
         waits: Callable[[], LeftoverWait],
     ) -> None:
-        """Ends what is left of a job whose leader has ended and is not reaped."""
+        """End the leftovers of a job whose leader has ended and is not reaped yet."""
         entered = self._entered.pop(member.pid, 0.0)
         if not LINUX:
             super().end_leftovers(member, grace=grace, hurry=hurry, waits=waits)
@@ -94,7 +94,7 @@ class ScanningCleanup(ProcessCleanup):
                 those, executing = _those_of(member, entered)
                 if self._adopts:
                     _reap([*ended.values(), *those])
-            except OSError:  # the living can't be listed, for want of descriptors or memory
+            except OSError:  # no descriptor or memory is left to list the processes with
                 if now >= min(kill_at, began + grace) + UNKILLABLE:
                     break
                 time.sleep(0.02)
@@ -116,19 +116,21 @@ class ScanningCleanup(ProcessCleanup):
                                 process, *((signal.SIGKILL,) if force else (signal.SIGTERM, signal.SIGCONT))
                             )
                     ended[process.pid] = process
-            wait.until_ended(left[0].pid)  # all of them must end, so that one is enough to wait for
+            wait.until_ended(left[0].pid)  # all must end, so waiting for one is enough
         self._ownership.leave(member)
 
     def close(self, *, grace: float = 0.0) -> None:
-        """Orphans go where they went before."""
+        """Stop being a subreaper, unless the program was one before `open`."""
         if self._adopts and self._unset:
             be_subreaper(wanted=False)
 
 
 def _those_of(member: JobProcesses, entered: float) -> tuple[list[Process], bool]:
-    """What there is of a job: in its session or group, with its mark, and below those; not its leader.
+    """Find the processes of a job, without its leader.
 
-    And whether there may be more of it, for some process does not show its variables yet.
+    They are in its session or group, carry its marker, or descend from such a process. Also returns whether a
+    process is in the middle of an exec and so does not show its environment yet: it may belong to the job
+    too.
     """
     leader = read_stat(member.pid)
     born = leader.start_time if leader is not None else 0
@@ -157,16 +159,17 @@ def _those_of(member: JobProcesses, entered: float) -> tuple[list[Process], bool
 
 
 def _born_since(pid: int, entered: float) -> Iterator[Process]:
-    """All processes that may have been born after that one, which was at the time `entered`.
+    """Yield all processes that may have been born after `pid`, which started at time `entered`.
 
-    Numbers are given out in turn: the few after its own, if there was no time to come round again.
+    Pids are given out in ascending order. If too little time has passed for the numbers to wrap around, the
+    few pids after `pid` are probed; otherwise all processes are listed.
     """
     newest = newest_pid()
     number = pid + 1
     if not (time.monotonic() - entered < MIN_PID_WRAP_SECONDS and pid <= newest < pid + MAX_PIDS_PROBED):
         yield from all_processes()
         number, newest = newest + 1, newest_pid()
-    # One that has forked and ended since the last look has left its child among the newest.
+    # A process that forked and ended during this scan has left a child among the newest pids.
     while number <= newest < number + MAX_PIDS_PROBED:
         with contextlib.suppress(OSError):
             if process := read_stat(number):
@@ -177,7 +180,10 @@ def _born_since(pid: int, entered: float) -> Iterator[Process]:
 
 
 def _reap(processes: list[Process]) -> None:
-    """As a subreaper: those that are dead by now. Some have another parent, who does it himself."""
+    """Reap the processes that are dead by now.
+
+    A process with another parent is skipped: that parent reaps it.
+    """
     for process in processes:
         now = read_stat(process.pid)
         if now is not None and now.start_time == process.start_time and not now.is_alive:

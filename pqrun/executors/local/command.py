@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""How a command becomes a process: its words, its directory, its environment, its stdin."""
+"""The argument list, working directory, environment and stdin of a command, and its spawn."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PRIORITIES = {priority: priority.name.lower().encode() for priority in Priority}
 
 
 class StartError(Exception):
-    """It can't be started, and never will be: 127 not found, 126 anything else."""
+    """An error that makes a start impossible. `code`: 127 if the program was not found, else 126."""
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
@@ -37,12 +37,13 @@ class StartError(Exception):
 
 
 class CommandBuilder:
-    """Starts commands of one run.
+    """The builder and starter of one run's commands.
 
-    `directory` is where jobs start, `workspace` a private directory for reports and scripts, `token`
-    marks the environment of what belongs to this process's jobs: `PQRUN_TREE` is a path of tokens and
-    jobs, so that a pqrun within a job and all that is below it still carry the outer job's mark.
-    `encode` gives the bytes of a job's texts: those of a distant pqrun are UTF-8 whatever the locale here.
+    `directory`: where jobs start. `workspace`: a private directory for status files and scripts. `token`:
+    marks the environment of this run's processes. The variable `PQRUN_TREE` holds a path of tokens and jobs,
+    so that the processes below a pqrun that runs inside a job still carry the outer job's marker. `encode`:
+    turns the texts of a job into bytes; texts from a pqrun on another machine are UTF-8, whatever the locale
+    here.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class CommandBuilder:
         self._encode = encode
         directory = self._as_path(directory)
         self.socket = ""
-        self.stdout = 1  # that of jobs whose output is passed straight through
+        self.stdout = 1  # the stdout of jobs whose output is not captured
         self._directory = directory
         self._here = is_here(directory)
         self._workspace = workspace
@@ -75,20 +76,24 @@ class CommandBuilder:
         self._descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
     def member(self, attempt: Attempt, slot: int) -> JobProcesses:
-        """The job's process tree, for containment."""
+        """Create the job's entry for the cleanup, with its marker."""
         return JobProcesses(self._marker_of(attempt), attempt.spec.work.keep_leftovers, slot)
 
     def check_room(self, descriptor: int, running: int) -> None:
-        """Raises EMFILE while there are still descriptors left for pqrun itself and what runs."""
+        """Raise EMFILE if too few descriptors would be left for pqrun and the running jobs.
+
+        `descriptor`: the highest descriptor so far. `running`: the number of running jobs, each of which may
+        still open two log files.
+        """
         if descriptor >= self._descriptors - SPARE_DESCRIPTORS - LOG_DESCRIPTORS * running:
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
     def report_path(self, key: AttemptId) -> str:
-        """The attempt's `$PQRUN_REPORT`."""
+        """Return the path of the attempt's status file, `$PQRUN_REPORT`."""
         return f"{self._workspace}/{key.seq}.{key.attempt}.report"
 
     def clean_up(self, key: AttemptId, *, report: bool = False) -> None:
-        """Removes what an attempt has left in the workspace."""
+        """Remove the attempt's script and, with `report`, its status file."""
         if report:
             with contextlib.suppress(OSError):
                 os.unlink(self.report_path(key))
@@ -99,10 +104,12 @@ class CommandBuilder:
     def spawn(
         self, attempt: Attempt, slot: int, pipes: Sequence[int], stopped: Callable[[], bool] = lambda: False
     ) -> int:
-        """Starts it; its number. `Unstartable` if it never can be; OSError if the machine can't now.
+        """Start the command and return its pid.
 
-        `pipes`: the ends of stdout's and stderr's pipe; without any it gets our own. `Abandoned` if it is
-        `stopped` while a disk that it needs does not answer.
+        `pipes`: the ends of the pipes of stdout and stderr; empty to pass pqrun's own streams.
+
+        Raises StartError if the command can never be started, OSError if the machine can't start it now, and
+        Abandoned if `stopped` returns true while a disk that the command needs does not answer.
         """
         command: Command = attempt.spec.work
         directory = self._directory_of(command)
@@ -131,7 +138,7 @@ class CommandBuilder:
             return spawn_uncaptured(
                 argv, environment, cwd=cwd, stdin=stdin, stdout=self.stdout, keep=self._jobserver
             )
-        except ValueError as error:  # text that no encoding can hold
+        except ValueError as error:  # the text can't be encoded
             self.clean_up(attempt.key)
             raise StartError(126, f"cannot be started: {error}") from None
         except OSError as error:
@@ -142,7 +149,10 @@ class CommandBuilder:
                 os.close(stdin)
 
     def creation(self, attempt: Attempt, stopped: Callable[[], bool]) -> Creation | None:
-        """What the job creates, as it is now; `Abandoned` if it is `stopped` while the disk does not answer."""
+        """Return the present state of the file that the job `creates`, None without one.
+
+        Raises Abandoned if `stopped` returns true while the disk does not answer.
+        """
         creates = attempt.spec.creates
         if creates is None:
             return None
@@ -151,7 +161,10 @@ class CommandBuilder:
         return interruptible(lambda: Creation(creates, path), stopped)
 
     def exec_failure(self, attempt: Attempt, stderr: bytes) -> NotStarted | None:
-        """What is to be said of a process that ended with 255 because it could not be executed."""
+        """Return the end of a process whose exec failed, None if the program was executed.
+
+        `stderr`: all that the process wrote there before it ended with code 255.
+        """
         error = parse_exec_failure(stderr)
         if error is None:
             return None
@@ -164,16 +177,16 @@ class CommandBuilder:
         return os.path.join(self._directory, self._as_path(command.cwd))
 
     def _as_path(self, text: str) -> str:
-        """A job's text as this Python wants names of files: the same bytes."""
+        """Return a job's text in the form that this Python takes for file names, with the same bytes."""
         return text if self._encode is os.fsencode else os.fsdecode(self._encode(text))
 
     def _direct_words(self, command: Command, directory: str | None) -> list[str] | None:
-        """The argument list of a command that needs no shell."""
+        """Return the argument list of a command that needs no shell, None if it needs one."""
         if isinstance(command.run, tuple) or command.shell is not None:
             return None
         own = dict(command.env)
         if "PWD" in own:
-            return None  # which a shell would not leave as it is
+            return None  # a shell would replace this value by the real directory
         return self._direct.words(
             command.run,
             lambda: self._as_path(own["PATH"]) if "PATH" in own else self._path,
@@ -181,7 +194,7 @@ class CommandBuilder:
         )
 
     def _words(self, command: Command) -> list[str] | None:
-        """The argument list; None if the command is too long for one argument."""
+        """Return the argument list, None if the command is too long for a single argument."""
         run = command.run
         if isinstance(run, tuple):
             return list(run)
@@ -195,7 +208,7 @@ class CommandBuilder:
         return [*shell, no_option(run)]
 
     def _script(self, key: AttemptId, command: Command) -> str:
-        """A file that holds a long command."""
+        """Write a long command to a file and return the file's path."""
         assert isinstance(command.run, str)
         path = f"{self._workspace}/{key.seq}.{key.attempt}.script"
         self._scripts[key] = path
@@ -210,7 +223,10 @@ class CommandBuilder:
         return path
 
     def _stdin(self, stdin: str, path: str, stopped: Callable[[], bool]) -> int | None:
-        """A file to read from; text of several lines is given as it is. None if the job opens it itself."""
+        """Open the job's stdin, and return None for a FIFO, which the job opens itself.
+
+        A `stdin` with a line break is the text to read; otherwise it names a file.
+        """
         is_text = "\n" in stdin
         try:
             if is_text:
@@ -223,7 +239,7 @@ class CommandBuilder:
             raise StartError(126, f"cannot {what}: {error.strerror}") from None
 
     def _with_values(self, attempt: Attempt, command: Command, slot: int) -> Command:
-        """The command with its templates expanded from what it gets otherwise."""
+        """Return the command with the variables in its `env` values expanded."""
         own = [variable.partition(b"=") for variable in self._own_variables(attempt, command, slot)]
         found = {name: value for name, _, value in own}
         ours = {name.decode() for name in found}
@@ -249,7 +265,7 @@ class CommandBuilder:
         return own + [v for v in self._inherited if v.partition(b"=")[0] not in theirs]
 
     def _own_variables(self, attempt: Attempt, command: Command, slot: int) -> list[bytes]:
-        """What a job is told by variables, whatever else is in its environment."""
+        """Return the variables that pqrun sets for every job; `env` can't override them."""
         key, spec = attempt.key, attempt.spec
         own = [
             b"PQRUN=1",
@@ -277,7 +293,7 @@ class CommandBuilder:
         return b"%b%d.%d/" % (mark, attempt.key.seq, attempt.key.attempt)
 
     def _pwd_of(self, command: Command) -> bytes:
-        """What a shell would say, for commands that are executed without one."""
+        """Return the PWD variable that a shell would set, for commands that run without a shell."""
         if command.cwd is None:
             return self._pwd
         return b"PWD=" + os.fsencode(
@@ -285,7 +301,11 @@ class CommandBuilder:
         )
 
     def _named(self, id: str) -> bytes:
-        """An id for `$PQRUN_JOB_ID`: a name in another script than the locale's keeps no job from running."""
+        """Return the id for `$PQRUN_JOB_ID`.
+
+        An id that the locale can't encode is passed as UTF-8, because it must not prevent the job from
+        running.
+        """
         try:
             return self._encode(id)
         except UnicodeEncodeError:
@@ -300,11 +320,11 @@ class CommandBuilder:
         return encoded
 
     def close(self) -> None:
-        """Starts nothing any more."""
+        """Close the descriptor of /dev/null. No command can be started after that."""
         os.close(self._null)
 
     def explain(self, error: OSError, attempt: Attempt) -> Exception:
-        """The same, for people: `Unstartable`, or the error itself if it may pass."""
+        """Turn an error of a start into a StartError, or return it as it is if the error is transient."""
         command: Command = attempt.spec.work
         if error.errno in TRANSIENT_ERRNOS:
             return error
@@ -319,5 +339,5 @@ class CommandBuilder:
 
 
 def _whole_path(above: bytes) -> bytes:
-    """The marks of the jobs that this process is in, outermost first; not more than will fit."""
+    """Return the markers of the jobs around this process, outermost first, cut at MAX_MARKER_BYTES."""
     return above[:MAX_MARKER_BYTES].rpartition(b"/")[0]

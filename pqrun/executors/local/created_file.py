@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What a job `creates`: whether it is there, and the way aside for what a failed attempt has made of it.
+"""The file that a job `creates`: whether it exists, and the move aside after a failed attempt.
 
-The next run takes what is there for done. So what an attempt that did not go well has made or changed
-must not keep its name, as with `.DELETE_ON_ERROR` of make; but it is kept, to be looked at.
+The next run skips the job if the file exists. So a file that a failed attempt made or changed must not
+keep its name, as with `.DELETE_ON_ERROR` of make. It is renamed, not deleted, so that you can look at it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ _Identity = tuple[int, int, int, int, int]
 
 
 class Creation:
-    """A file, or a directory, as an attempt finds it. `name`: as the job calls it."""
+    """The file or directory that a job `creates`, as it was before the attempt.
+
+    `name`: its name in the job.
+    """
 
     __slots__ = ("_found", "_path", "name")
 
@@ -30,11 +33,14 @@ class Creation:
 
     @property
     def exists(self) -> bool:
-        """Whether it was there before the attempt."""
+        """Whether the file existed before the attempt."""
         return self._found is not None
 
     def settle(self, spec: JobSpec, exit: Exit, said: SelfReport, *, stopped: bool) -> SelfReport:
-        """Move aside what an attempt that ended so has made; what it said, and that."""
+        """Move the file aside if the attempt failed or was stopped and has made or changed it.
+
+        Returns the attempt's report `said`, with a note on the move added.
+        """
         if not stopped and isinstance(exit, ExitedWith) and exit.code in spec.success_codes:
             return said
         now = _identity(self._path)
@@ -45,9 +51,9 @@ class Creation:
 
 
 def move_aside(name: str, path: str) -> str:
-    """Rename what is at `path`, which the job calls `name`; says where to, or why not.
+    """Rename the file at `path`, which the job calls `name`. Returns a text that says how it went.
 
-    A file that an earlier attempt has left there is replaced; a directory gets a number.
+    An earlier `.failed` file is replaced; a directory gets the next free number instead.
     """
     error: OSError | None = None
     bare = path.rstrip("/") or path
@@ -65,9 +71,9 @@ def move_aside(name: str, path: str) -> str:
 
 
 def was_changed_since(path: str, moment: float) -> bool:
-    """Whether there is something that was written after that moment of the wall clock."""
+    """Say whether `path` exists and was written after `moment`, in seconds of the wall clock."""
     with contextlib.suppress(OSError):
-        return os.stat(path).st_mtime >= moment - 0.05  # file systems count in ticks of the kernel
+        return os.stat(path).st_mtime >= moment - 0.05  # file times have the kernel's tick
     return False
 
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Commands as children of a program that has its own: pqrun is a guest there.
+"""Shell jobs inside a host program that may have children of its own.
 
-What belongs to that program is not touched (see `polite`); there is a warden only if it asks for one.
+The other children of that program are not touched (see `cleanup_embedded`). There are watchdogs only if
+the program asks for them.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ from pqrun.output.store import Capture, Logs
 
 
 class ShellResult(NamedTuple):
-    """How a command ended: its exit `code`, or the name of the `signal` that ended it; what it printed.
+    """The end of a command and its output.
 
-    `how` says it in words if there is more to say. All of the output is in memory.
+    `code`: its exit code, None if a signal ended it or it was lost. `signal`: the name of that signal.
+    `stdout`, `stderr`: all of the output, in memory. `how`: the end in words, such as `exit 3`.
     """
 
     code: int | None
@@ -39,7 +41,7 @@ class ShellResult(NamedTuple):
 
     @classmethod
     def of(cls, exit: Exit, output: Capture | None) -> ShellResult:
-        """Takes the output out of where it was kept."""
+        """Build the result from an exit and the captured output, and drop the output's files."""
         out, err = (b"".join(s.pieces()) for s in (output.out, output.err)) if output else (b"", b"")
         if output is not None:
             output.drop()
@@ -55,7 +57,7 @@ class ShellResult(NamedTuple):
 
 
 class ShellTask:
-    """One attempt at a shell job: a child, whose end goes to the job's `Work`."""
+    """One attempt at a shell job. The result goes to the job's `PythonCall`."""
 
     def __init__(self, attempt: Attempt, around: ChildContext, work: PythonCall) -> None:
         self._child = Child(attempt, around)
@@ -64,17 +66,17 @@ class ShellTask:
         self._work = work
 
     def stop(self, *, force: bool) -> None:
-        """Asks its group to end, or kills it."""
+        """Signal the process group to end, or kill it."""
         self._child.stop(force=force)
 
     def run(self, slot: int) -> ProcessFinished | StartRejected:
-        """Runs it, and reads what it printed."""
+        """Run the command and store its result in the `PythonCall`."""
         began = self._clock.now()
         try:
             report = self._child.run(slot)
             if isinstance(report, ProcessFinished):
                 self._work.value = ShellResult.of(report.exit, report.output)
-        except InternalFailure as failure:  # a full disk must not be the end of the queue
+        except InternalFailure as failure:  # a full disk fails the job, not the whole queue
             lost = LostExit(str(failure))
             self._work.value = ShellResult.of(lost, None)
             report = ProcessFinished(self._key, lost, False, began, self._clock.now())
@@ -82,9 +84,10 @@ class ShellTask:
 
 
 class EmbeddedBackend:
-    """What a queue's shell jobs share. Takes a directory and a descriptor, and gives them back by `close`.
+    """The shared parts of all shell jobs of a queue.
 
-    `contain`: orphans come to this program, and if it is killed its jobs die too.
+    Creates a temporary directory and holds a descriptor until `close`. `contain`: make this program a
+    subreaper, and end the jobs if the program is killed.
     """
 
     def __init__(self, clock: Clock, reporter: Reporter, *, contain: bool) -> None:
@@ -92,7 +95,7 @@ class EmbeddedBackend:
         token = os.urandom(8).hex()
         try:
             directory = os.getcwd()
-        except OSError:  # it has been deleted: a job without a `cwd` starts there all the same
+        except OSError:  # the current directory was deleted; a job without a `cwd` still starts in it
             directory = "."
         self._commands = CommandBuilder(
             run_id=token, directory=directory, workspace=self._workspace, token=token
@@ -114,11 +117,11 @@ class EmbeddedBackend:
         )
 
     def task(self, attempt: Attempt, work: PythonCall) -> ShellTask:
-        """For a slot."""
+        """Create the task that a slot runs for this attempt."""
         return ShellTask(attempt, self._context, work)
 
     def close(self) -> None:
-        """Nothing runs any more."""
+        """End the watchdogs and remove the temporary directory. Call it when no job runs any more."""
         if self._context.watchdog is not None:
             self._context.watchdog.close()
         self._context.cleanup.close()

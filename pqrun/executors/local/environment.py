@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Which variables of its caller pqrun hands on to the commands that it starts.
+"""The variables of pqrun's environment that jobs inherit, and the make jobserver.
 
-`PQRUN_SHARD=1/2` or `PQRUN_RUN_DIR=…` sets an option of one run. Handed on, it would also set that of
-every pqrun within a job, so no variable of pqrun's own is, but for the one that says where runs are recorded.
+`PQRUN_SHARD=1/2` or `PQRUN_RUN_DIR=…` sets an option of one run. A pqrun inside a job would inherit the
+option too, so jobs get none of pqrun's own variables, except the one that names the directory of recorded
+runs.
 """
 
 from __future__ import annotations
@@ -13,24 +14,24 @@ import re
 import stat
 
 TREE_VARIABLE = b"PQRUN_TREE"
-"""Not inherited as it is: a job adds its own mark to those of the jobs around it."""
+"""The path of markers. Jobs don't inherit it unchanged: each job appends its own marker."""
 
 STATE = b"PQRUN_STATE_DIR"
 OF_PARALLEL = (b"PARALLEL_SEQ", b"PARALLEL_JOBSLOT")
 
 
 def is_inherited(name: bytes) -> bool:
-    """Whether a command gets the variable as it is in our own environment."""
+    """Say whether jobs get the variable with the value of pqrun's own environment."""
     return name == STATE or not (name == b"PQRUN" or name.startswith(b"PQRUN_") or name in OF_PARALLEL)
 
 
 def inherited() -> dict[bytes, bytes]:
-    """Those variables."""
+    """Return the variables of pqrun's environment that jobs inherit."""
     return {name: value for name, value in os.environb.items() if is_inherited(name)}
 
 
 def inherited_names() -> frozenset[str]:
-    """The names of those variables."""
+    """Return the names of the inherited variables."""
     return frozenset(name.decode("utf-8", "surrogateescape") for name in inherited())
 
 
@@ -38,15 +39,16 @@ _DESCRIPTORS = re.compile(rb"--jobserver-(?:auth|fds)=(\d{1,9}),(\d{1,9})(?!\S)"
 
 
 def jobserver_descriptors(makeflags: bytes) -> tuple[int, ...]:
-    """The ends to read from and write to, in ascending order; none if there are none, or not any more.
+    """Return the descriptors of the make jobserver in ascending order, empty without one.
 
-    A `make` that does not take us for one of its own closes them: their numbers may be our files' by now.
-    But ours are closed in what we execute, and what was handed down to us is not.
+    A `make` that does not treat pqrun as a sub-make closes the descriptors, and their numbers may now belong
+    to files of pqrun. So a descriptor counts only if it is an inheritable pipe, which pqrun's own files are
+    not.
     """
     found = _DESCRIPTORS.findall(makeflags)
     if not found:
         return ()
-    reading, writing = map(int, found[-1])  # the last one counts
+    reading, writing = map(int, found[-1])  # make obeys the last flag
     if not (_is_end(reading, os.O_RDONLY) and _is_end(writing, os.O_WRONLY)):
         return ()
     return tuple(sorted((reading, writing)))

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Whose an orphan is: the job's in whose session it is, whose variables it carries.
+"""The owner of an orphan: the job that its session, group, or the marker in its environment shows.
 
-One that shows none of these may be any job's that ran when it was born: these are its suspects.
+An orphan that shows none of these may belong to any job that was running when the orphan was born; these
+jobs are its candidates.
 """
 
 from __future__ import annotations
@@ -12,14 +13,16 @@ from pqrun.executors.local.procfs import MAX_EXEC_SECONDS, Process, environment_
 
 
 def markers(token: str) -> tuple[bytes, bytes]:
-    """How a process's jobs begin theirs: those of which nothing may stay, and those that may leave some."""
+    """Return two marker prefixes: for jobs whose leftovers are ended, and for jobs that may keep them."""
     return b"/%b." % token.encode(), b"/%b-kept." % token.encode()
 
 
 class JobProcesses:
-    """A job's process tree. `pid` is its leader, who is also its session and group; 0 before it runs.
+    """The processes of a job.
 
-    `mark` is in the environment of all of it, unless they scrub it; `keep`: what it leaves may stay.
+    `pid`: the leader, whose pid is also the number of the job's session and group; 0 before the start.
+    `marker`: in the environment of all the job's processes, unless a program removes it. `keep`: the
+    leftovers may stay. `over`: the job has ended.
     """
 
     __slots__ = ("born", "keep", "marker", "over", "pid", "slot")
@@ -34,9 +37,11 @@ class JobProcesses:
 
 
 class Orphan:
-    """A child of ours that a job has left. `owner` is its job, if it shows it.
+    """A child of pqrun that a job has left behind.
 
-    Not `clear`: it may be just executing a program, so that there is nothing to be seen yet.
+    `owner`: the job, if known. `candidates`: the possible jobs if there is no sign. `identified`: False while
+    the process may be in the middle of an exec, where it shows no environment yet. `seen`: when it was found.
+    `spared`: not to be ended. `asked`: got SIGTERM. `killed`: got SIGKILL. `denied`: the signal was refused.
     """
 
     __slots__ = ("asked", "candidates", "denied", "identified", "killed", "owner", "pid", "seen", "spared")
@@ -58,7 +63,7 @@ class Orphan:
         self.spared = self.asked = self.killed = self.denied = False
 
     def belongs_to(self, ending: JobProcesses) -> bool:
-        """Whether it goes with a job that ends."""
+        """Say whether the orphan has to end together with the job `ending`."""
         if self.spared or not self.identified:
             return False
         if self.owner is not None:
@@ -66,12 +71,12 @@ class Orphan:
         return all(suspect is ending or suspect.over for suspect in self.candidates)
 
     def may_end_by_itself(self, ending: JobProcesses | None) -> bool:
-        """Whether it has the time that leftovers of a job that ends are given."""
+        """Say whether the orphan has the time to end by itself that the job `ending` gives its leftovers."""
         return ending is not None and self.owner in (None, ending)
 
 
 class ProcessOwnership:
-    """The jobs that run, and what is known of who belongs to whom."""
+    """The running jobs, and what is known about the owners of orphans."""
 
     def __init__(self, mark: bytes, kept_mark: bytes) -> None:
         self._marker = mark
@@ -88,18 +93,18 @@ class ProcessOwnership:
         return len(self._by_marker)
 
     def expect(self, member: JobProcesses) -> None:
-        """What the calling thread starts from now on is that job's."""
+        """Register a job that the calling thread is about to spawn."""
         self._by_marker[member.marker] = member
 
     def enter(self, member: JobProcesses, pid: int) -> None:
-        """Its leader runs."""
+        """Note that the job's leader runs as `pid`."""
         self._leaders.add(pid)
         member.pid = pid
         self._by_pid[pid] = member
         self._kept_sessions.discard(pid)
 
     def leave(self, member: JobProcesses) -> None:
-        """It is over: whatever of it shows up now is nobody's."""
+        """Mark the job as over. Orphans of the job that appear later have no living owner."""
         member.over = True
         self._by_marker.pop(member.marker, None)
         self._by_pid.pop(member.pid, None)
@@ -107,36 +112,43 @@ class ProcessOwnership:
             self._kept_sessions.add(member.pid)
 
     def reaped(self, member: JobProcesses) -> None:
-        """Its leader's number may be another's now."""
+        """Forget the leader's pid, which the kernel may now give to another process."""
         self._leaders.discard(member.pid)
 
     def leave_all(self) -> None:
-        """The run is over."""
+        """Mark all jobs as over, at the end of the run."""
         for member in list(self._by_marker.values()):
             self.leave(member)
         self._leaders.clear()
 
     def drop_claims(self, member: JobProcesses) -> None:
-        """All that was claimed for it has gone."""
+        """Forget the inherited owners of processes of this job, since all of them have gone."""
         if self._claims:
             self._claims = {pid: claim for pid, claim in self._claims.items() if claim[1] is not member}
 
     def leads(self, pid: int) -> bool:
-        """Whether it is a job's leader, alive or not yet reaped."""
+        """Say whether `pid` is a job's leader, alive or not yet reaped."""
         return pid in self._leaders
 
     @property
     def awaits_leaders(self) -> bool:
-        """Whether some job's leader may have been born, but is not known yet."""
+        """Whether a job may have a leader whose pid is not known yet."""
         return any(not member.pid for member in list(self._by_marker.values()))
 
     def inherit(self, process: Process, orphan: Orphan) -> None:
-        """What is below an orphan is the same job's, also when it becomes an orphan itself."""
+        """Note that a descendant of an orphan has the same owner.
+
+        The note counts when the descendant becomes an orphan itself.
+        """
         if orphan.owner is not None:
             self._claims[process.pid] = (process.start_time, orphan.owner)
 
     def identify_owner(self, process: Process, known: Orphan | None) -> Orphan:
-        """Whose it is; `known` if it was looked at before and nothing was to be seen."""
+        """Find the owner of an orphan.
+
+        `known`: the orphan as an earlier scan left it unidentified, None if it is new. Raises OSError if no
+        descriptor is left to read /proc with.
+        """
         now = time.monotonic()
         orphan = known or Orphan(process.pid, now)
         if not process.is_alive:
@@ -153,7 +165,8 @@ class ProcessOwnership:
         elif not known:
             orphan.candidates = [m for m in list(self._by_marker.values()) if _born(m) <= process.start_time]
         if orphan.owner is None and orphan.identified:
-            # Born before any job that runs: what jobs have left by now was looked at as each ended.
+            # Without a candidate the orphan is older than every running job. The cleanup of the job that left
+            # it has already dealt with it.
             orphan.spared = not orphan.candidates or any(suspect.keep for suspect in orphan.candidates)
         return orphan
 
@@ -175,7 +188,10 @@ class ProcessOwnership:
 
 
 def _born(member: JobProcesses) -> int:
-    """When a job's leader was born, in clock ticks; 0 before that: it may have a child by now."""
+    """Return when a job's leader was born, in clock ticks since boot.
+
+    Returns 0 while its pid is unknown, because the job may already have left a child.
+    """
     if not member.born and member.pid:
         process = read_stat(member.pid)
         member.born = process.start_time if process is not None else 0

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Processes as `/proc` shows them: who they are, what is below them, and a signal to just that one.
+"""Processes as `/proc` shows them; signals to single processes, reaping, and the subreaper flag.
 
-Looks and signals; whose a process is, and what is to become of it, others decide.
+This module only looks and acts; other modules decide which job a process belongs to and what to do with
+it.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ _PR_GET_CHILD_SUBREAPER = 37
 
 
 class Process(NamedTuple):
-    """What `/proc/PID/stat` says that matters here; `born` in clock ticks since the boot.
+    """The fields of `/proc/PID/stat` that are needed here. `start_time`: clock ticks since boot.
 
-    `bare`: the kernel does not show where its variables are. Either it executes a program in this very
-    moment, or it is not ours to look into.
+    `bare`: the kernel does not show where the environment is. Either the process is in the middle of an exec,
+    or we are not permitted to read it.
     """
 
     pid: int
@@ -43,12 +44,15 @@ class Process(NamedTuple):
 
     @property
     def is_alive(self) -> bool:
-        """Whether it is more than an entry that nobody has reaped."""
+        """Whether the process is neither a zombie nor dead."""
         return self.state not in "ZX"
 
 
 def read_stat(pid: int) -> Process | None:
-    """That process, if there is one that can be seen; OSError if there is no descriptor or memory to look with."""
+    """Return the process, None if it does not exist or can't be seen.
+
+    Raises OSError if no descriptor or memory is left to read with.
+    """
     text = _read(f"/proc/{pid}/stat", 4096)
     if not text:
         return None
@@ -58,12 +62,12 @@ def read_stat(pid: int) -> Process | None:
 
 
 def environment_of(pid: int) -> bytes | None:
-    """The variables with which it was started; empty if it has none, or we may not know.
+    """Return the environment that the process was started with.
 
-    None in the moment in which it executes a program: its variables are on their way, so look again.
-    OSError as above.
+    Empty if it has none or we are not permitted to read it. None while the process is in the middle of an
+    exec: its environment is not visible yet, so look again. Raises OSError like `read_stat`.
     """
-    for _ in range(2):  # it may have got them between the first look and the second
+    for _ in range(2):  # the exec may finish between reading `environ` and reading `stat`
         if data := _read(f"/proc/{pid}/environ", 1 << 20):
             return data
         process = read_stat(pid)
@@ -73,32 +77,32 @@ def environment_of(pid: int) -> bytes | None:
 
 
 def _read(path: str, limit: int) -> bytes:
-    """Some of a file about a process; nothing if that has gone or may not be seen."""
+    """Return the start of a file in /proc, empty if the process has gone or can't be seen."""
     try:
         with open(path, "rb", buffering=0) as file:
             return file.read(limit)
     except OSError as error:
-        if error.errno in OUT_OF_RESOURCES:  # that says nothing about the process
+        if error.errno in OUT_OF_RESOURCES:  # a fault of ours, which says nothing about the process
             raise
         return b""
 
 
 def newest_pid() -> int:
-    """The number that was given out last; 0 if the kernel does not say."""
+    """Return the pid that the kernel gave out last, 0 if unknown."""
     with contextlib.suppress(OSError, ValueError), open("/proc/loadavg", "rb", buffering=0) as file:
         return int(file.read(256).split()[-1])
     return 0
 
 
 def all_processes() -> Iterator[Process]:
-    """Every process there is, as far as it may be seen; OSError if there is nothing to look with."""
+    """Yield every visible process. Raises OSError if no descriptor or memory is left to read with."""
     for name in os.listdir("/proc"):
         if name.isdecimal() and (process := read_stat(int(name))):
             yield process
 
 
 def descendants_of(pid: int) -> list[Process]:
-    """The children of a process, and theirs, and so on."""
+    """Return the children of a process, their children, and so on."""
     found: list[Process] = []
     waiting = [pid]
     while waiting and len(found) < MAX_DESCENDANTS:
@@ -111,7 +115,7 @@ def descendants_of(pid: int) -> list[Process]:
 
 
 def children_of(pid: int) -> list[int]:
-    """The children of all its threads; none if the kernel keeps no such lists."""
+    """Return the children of all threads of a process, empty if the kernel keeps no such lists."""
     found: list[int] = []
     with contextlib.suppress(OSError):
         for thread in os.listdir(f"/proc/{pid}/task"):
@@ -122,24 +126,33 @@ def children_of(pid: int) -> list[int]:
 
 
 class Children:
-    """The children of our main thread, among whom orphans turn up; not those of other threads."""
+    """The children of the main thread, among which orphans appear.
+
+    Children that other threads started are not in this list.
+    """
 
     def __init__(self) -> None:
         self._fd = -1
 
     @property
     def only_orphans(self) -> bool:
-        """Whether what other threads have started is not among them."""
+        """Whether the list leaves out the children that other threads started."""
         return self._fd >= 0
 
     def open(self) -> None:
-        """A kernel without such a list: all of `/proc` is searched each time instead."""
+        """Open the list of children.
+
+        On a kernel without such a list, `read` searches all of `/proc` each time instead.
+        """
         with contextlib.suppress(OSError):
             path = f"/proc/self/task/{threading.main_thread().native_id}/children"
             self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
     def read(self) -> bytes:
-        """Their numbers, the eldest first; one system call if there are few. OSError if they can't be listed."""
+        """Return the pids of the children, separated by spaces, the eldest first.
+
+        A short list takes one system call. Raises OSError if the children can't be listed.
+        """
         if self._fd < 0:
             return self._search()
         try:
@@ -147,7 +160,7 @@ class Children:
             while len(piece) > PAGE_MAY_BE_FULL_BYTES:
                 piece = os.pread(self._fd, 1 << 16, len(data))
                 data += piece
-        except OSError:  # the kernel has no memory to make the list with
+        except OSError:  # the kernel has no memory for the list
             return self._search()
         return data
 
@@ -156,28 +169,31 @@ class Children:
         return b"".join(b"%d " % process.pid for process in all_processes() if process.parent == own)
 
     def close(self) -> None:
-        """Nobody asks any more."""
+        """Close the list of children."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
 
 
 def group_is_alive(group: int) -> bool:
-    """Whether more than zombies are in a group whose number can't have been reused; so if it can't be seen."""
+    """Say whether a process group has a member that is not a zombie. True if that can't be seen.
+
+    The number of the group must not have been reused.
+    """
     if LINUX:
         try:
             return any(process.group == group and process.is_alive for process in all_processes())
-        except OSError:  # no descriptors left to look with
+        except OSError:  # no descriptor is left to read /proc with
             return True
     try:
         os.killpg(group, 0)
-    except OSError:  # EPERM: nothing but zombies
+    except OSError:  # EPERM: the group has only zombies
         return False
     return True
 
 
 def reap(pid: int) -> bool:
-    """Reaps a child of ours if it is dead, and says so."""
+    """Reap a child if it is dead. Returns whether it is gone."""
     try:
         return os.waitpid(pid, os.WNOHANG)[0] != 0
     except ChildProcessError:
@@ -185,21 +201,21 @@ def reap(pid: int) -> bool:
 
 
 def is_dead(pid: int) -> bool:
-    """The same without reaping."""
+    """Say whether a process is dead, without reaping it."""
     process = read_stat(pid)
     return process is None or not process.is_alive
 
 
 def signal_if_same(process: Process, *numbers: int) -> None:
-    """Signals that process, and not another that has got its number since.
+    """Signal a process, unless its pid now belongs to another process.
 
-    PermissionError if it is not ours to signal; silent if it has gone.
+    Does nothing if the process has gone. Raises PermissionError if we are not permitted to signal it.
     """
     try:
         handle = os.pidfd_open(process.pid)
     except ProcessLookupError:
         return
-    except (AttributeError, OSError):  # no such thing here, or no descriptors left
+    except (AttributeError, OSError):  # this system has no pidfd, or no descriptor is left
         with contextlib.suppress(ProcessLookupError):
             for number in numbers:
                 os.kill(process.pid, number)
@@ -207,7 +223,7 @@ def signal_if_same(process: Process, *numbers: int) -> None:
     try:
         try:
             now = read_stat(process.pid)
-        except OSError:  # no descriptors left: a moment ago it was the one
+        except OSError:  # no descriptor is left to compare with; the caller has just seen the process
             now = process
         if now is not None and now.start_time == process.start_time:
             with contextlib.suppress(ProcessLookupError):
@@ -218,7 +234,10 @@ def signal_if_same(process: Process, *numbers: int) -> None:
 
 
 def be_subreaper(*, wanted: bool = True) -> bool:
-    """Orphans of our jobs become our children, or no longer; False where there is no such thing."""
+    """Set or clear the subreaper flag, by which orphans of our jobs become our children.
+
+    Returns False if the system has no such flag or refuses it.
+    """
     if not LINUX:
         return False
     import ctypes
@@ -227,7 +246,7 @@ def be_subreaper(*, wanted: bool = True) -> bool:
 
 
 def is_subreaper() -> bool:
-    """Whether orphans below us become our children."""
+    """Say whether this process is a subreaper."""
     if not LINUX:
         return False
     import ctypes

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Which commands need no shell: `sleep 5` can be executed as it stands, as make does it.
+"""Commands that need no shell: `sleep 5` can be executed directly, as make does it.
 
-Only where the outcome is the same in every respect: no character that means anything to a shell, no
-builtin or keyword as its first word, and a program that the shell would find at the same place.
+A command qualifies only if the result is the same in every respect: it has no character that a shell
+interprets, its first word is no builtin or keyword, and the shell would find the same program.
 """
 
 from __future__ import annotations
@@ -108,16 +108,16 @@ MAX_CACHED_PROGRAMS = 4096
 
 
 class ShellBypass:
-    """Decides for the commands of one run; what it has seen of programs it keeps in mind."""
+    """The shell-or-not decision for the commands of one run, with a cache of the programs seen."""
 
     def __init__(self) -> None:
         self._programs: dict[tuple[str, int, int, int], bool] = {}
 
     def words(self, run: str, path: Callable[[], str | None], directory: str) -> list[str] | None:
-        """The argument list, or `None` if it takes a shell; `path` tells the job's own PATH.
+        """Return the argument list of a command, None if it needs a shell.
 
-        The program is looked for as a shell in `directory` would; it may be gone a moment later, so
-        that a failure to execute it is no proof of anything.
+        `path` returns the job's own PATH. The program is searched as a shell in `directory` would search it.
+        It may be gone a moment later, so the exec can still fail.
         """
         if len(run) > 2000 or not _PLAIN.fullmatch(run):
             return None
@@ -129,7 +129,9 @@ class ShellBypass:
             return words if self._runs(os.path.join(directory, program)) else None
         for folder in (path() or "").split(":"):
             if not folder.startswith("/"):
-                return None  # an empty or relative entry: where the shell stands then is its own affair
+                return (
+                    None  # an empty or relative entry depends on the shell's directory: leave it to the shell
+                )
             candidate = f"{folder}/{program}"
             try:
                 os.stat(candidate)
@@ -139,7 +141,10 @@ class ShellBypass:
         return None
 
     def _runs(self, program: str) -> bool:
-        """Whether the kernel itself can execute it; a script without `#!` only a shell can."""
+        """Say whether the kernel can execute the program.
+
+        A script without `#!` returns False, because only a shell can run it.
+        """
         try:
             found = os.stat(program)
             if not stat.S_ISREG(found.st_mode) or not os.access(program, os.X_OK):

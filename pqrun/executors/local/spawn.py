@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Starts a process in a session of its own, as cheaply as this Python can.
+"""The start of a process in a new session, as cheap as this Python allows, and the reader of its output.
 
-`subprocess` takes 100 µs a job for the sake of cases that can't occur here: it encodes the whole
-environment anew and opens a pipe to learn whether the program could be executed. Where its engine
-is known (Linux, CPython 3.11 to 3.13) it is called directly; a failure to execute is then told
-through the job's own stderr, which nobody else has written to yet. Elsewhere `Popen` does it.
+`subprocess` costs 100 µs a job for cases that don't occur here: it encodes the environment again for each
+job, and opens a pipe to learn whether the program could be executed. Where the internal function of
+`subprocess` is known (Linux, CPython 3.11 to 3.13) this module calls that function directly. A failed
+exec is then reported through the stderr of the job, to which no process has written yet. Everywhere else
+`Popen` starts the process.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from pqrun.output.store import Capture, Stream, bytes_available
 
 DEFAULT_SHELL = ("/bin/sh", "-c")
 HAS_FORK_EXEC = sys.platform == "linux" and (3, 11) <= sys.version_info[:2] <= (3, 13)
-_FAILED = re.compile(rb"OSError:([0-9a-f]{1,4}):(noexec(?::chdir)?)?")  # the last since 3.13
+_FAILED = re.compile(rb"OSError:([0-9a-f]{1,4}):(noexec(?::chdir)?)?")  # CPython 3.13 added `:chdir`
 MAX_EXEC_FAILURE_BYTES = 32
 
 _fork_exec: Callable[..., int]
@@ -33,10 +34,10 @@ if HAS_FORK_EXEC:
 
 
 def no_option(command: str) -> str:
-    """The command such that the shell behind whose `-c` it stands does not take it for an option.
+    """Return a command that the shell does not take for an option after `-c`.
 
-    Most shells do so with what begins with `-` or `+`, and not all of them know `--`. An empty line before it
-    means nothing to any of them, nor to other interpreters.
+    Most shells read a word that begins with `-` or `+` as an option, and some of them don't know `--`. So
+    such a command gets an empty line before it, which every shell and every other interpreter ignores.
     """
     return f"\n{command}" if command[:1] in ("-", "+") else command
 
@@ -50,11 +51,13 @@ def spawn(
     pipes: Sequence[int],
     keep: tuple[int, ...] = (),
 ) -> int:
-    """The new process's number. `pipes`: stdout's ends to read and write, then stderr's.
+    """Start a process and return its pid.
 
-    `keep`: further descriptors for it, in ascending order.
+    `pipes`: the read and the write end of stdout, then those of stderr. `keep`: further descriptors for the
+    process, in ascending order.
 
-    Raises OSError if there can't be a process, or (but see `failure_told`) if it can't be executed.
+    Raises OSError if no process can be created. If the program can't be executed, either OSError is raised or
+    the process ends with code 255 (see `parse_exec_failure`).
     """
     if not HAS_FORK_EXEC:
         return _by_popen(argv, environment, cwd, stdin, pipes[1], pipes[3], keep)
@@ -83,12 +86,18 @@ def spawn_uncaptured(
     stdout: int,
     keep: tuple[int, ...] = (),
 ) -> int:
-    """The same with streams of our own, stderr among them; every failure is raised."""
+    """Start a process with `stdout` and pqrun's own stderr, and return its pid.
+
+    Raises OSError for every failure, a failed exec included.
+    """
     return _by_popen(argv, environment, cwd, stdin, stdout, 2, keep)
 
 
 def parse_exec_failure(stderr: bytes) -> OSError | None:
-    """What a process that ended with 255 has told on its stderr, if it was never executed."""
+    """Return the error of a failed exec, from the stderr of a process that ended with code 255.
+
+    Returns None if the program was executed. The error's `filename` is "cwd" if the directory is at fault.
+    """
     found = _FAILED.fullmatch(stderr)
     if found is None:
         return None
@@ -116,7 +125,7 @@ def _by_popen(
     except OSError as error:
         in_cwd = cwd is not None and error.filename is not None and os.fsencode(error.filename) == cwd
         raise OSError(error.errno, error.strerror, "cwd" if in_cwd else None) from None
-    process.returncode = 0  # whoever spawned it reaps it, by its number
+    process.returncode = 0  # so that Popen never waits for the process: the caller reaps it by its pid
     return process.pid
 
 
@@ -126,7 +135,7 @@ def _on_path(program: bytes, environment: list[bytes]) -> list[bytes]:
 
 
 def signal_name(number: int) -> str:
-    """`SIGKILL` for 9."""
+    """Return the name of a signal: `SIGKILL` for 9."""
     try:
         return signal.Signals(number).name
     except ValueError:
@@ -134,14 +143,14 @@ def signal_name(number: int) -> str:
 
 
 class ExitWatcher(Protocol):
-    """Readable when the child has ended."""
+    """An object that becomes readable when its child has ended."""
 
     def fileno(self) -> int: ...
     def close(self) -> None: ...
 
 
 class _Handle:
-    """A process by a descriptor of its own."""
+    """An exit watcher that owns a pidfd."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -156,22 +165,28 @@ class _Handle:
 if sys.platform != "darwin":
 
     def has_ended(pid: int) -> bool:
-        """Peeks. Also if somebody else in this program has reaped it."""
+        """Say whether a child has ended, without reaping it.
+
+        True also if another part of this program has reaped it.
+        """
         try:
             return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
         except ChildProcessError:
             return True
 
     def watch(pid: int) -> ExitWatcher | None:
-        """None: there is no such thing here, or there are no descriptors left; look now and then."""
+        """Return an exit watcher for a child.
+
+        Returns None if this system has no pidfd or no descriptor is left; the caller then has to poll.
+        """
         with contextlib.suppress(AttributeError, OSError):
             return _Handle(os.pidfd_open(pid))
         return None
 
-else:  # no pidfd, and no waitid before Python 3.13
+else:  # macOS has no pidfd, and Python before 3.13 has no waitid there
 
     def has_ended(pid: int) -> bool:
-        """Peeks."""
+        """Say whether a child has ended, without reaping it."""
         try:
             queue = select.kqueue()
         except OSError:
@@ -179,12 +194,15 @@ else:  # no pidfd, and no waitid before Python 3.13
         try:
             return bool(queue.control([_end_of(pid)], 1, 0))
         except OSError as error:
-            return error.errno == errno.ESRCH  # a zombie can't be watched any more
+            return error.errno == errno.ESRCH  # kqueue refuses to watch a zombie
         finally:
             queue.close()
 
     def watch(pid: int) -> ExitWatcher | None:
-        """None: it has ended, or there are no descriptors left; look now and then."""
+        """Return an exit watcher for a child.
+
+        Returns None if the child has ended or no descriptor is left; the caller then has to poll.
+        """
         with contextlib.suppress(OSError):
             queue = select.kqueue()
             try:
@@ -205,10 +223,10 @@ MAX_READ_BYTES = 1 << 20
 
 
 class PipeReader:
-    """The reading ends of a job's stdout and stderr; none if it was given our own.
+    """The read ends of a job's stdout and stderr; empty if the job writes to pqrun's own streams.
 
-    `lost` says why its output can't be kept any more, if so: the rest is thrown away. `grew` is
-    called with a stream that has a new line, if it is to be shown as it comes.
+    `lost` says why the output can't be stored any more, empty if it can; the rest is then discarded. `grew`
+    is called with each stream that has a new complete line, if output is shown while the job runs.
     """
 
     __slots__ = ("_grew", "_open", "_pipes", "lost")
@@ -225,30 +243,30 @@ class PipeReader:
         return fd in self._open
 
     def __bool__(self) -> bool:
-        """Whether some process may still hold one of them."""
+        """Whether a process may still hold a write end."""
         return bool(self._open)
 
     def register(self, poll: select.poll) -> None:
-        """Has it wait for them too."""
+        """Add the open pipes to `poll`."""
         for fd in self._open:
             poll.register(fd, select.POLLIN)
 
     def read_some(self, fd: int) -> bool:
-        """Moves some output; whether there may be more."""
+        """Store some output from one pipe. Returns False once that pipe is at its end."""
         if self._move(fd, MAX_READ_BYTES):
             return True
         del self._open[fd]
         return False
 
     def drain(self) -> None:
-        """What the pipes hold now; who else may still have them open is not waited for."""
+        """Store what the pipes hold now, without waiting for processes that hold them open."""
         for fd in self._open:
             left = bytes_available(fd)
             while left > 0 and (moved := self._move(fd, min(left, MAX_READ_BYTES))):
                 left -= moved
 
     def close(self) -> None:
-        """Whoever still writes is told that nobody reads."""
+        """Close our pipe ends. A process that still writes gets SIGPIPE."""
         pipes, self._pipes = self._pipes, ()
         self._open.clear()
         for fd in pipes:

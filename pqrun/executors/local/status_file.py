@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What a job writes about itself into `$PQRUN_REPORT`: `key=value` lines, bounded, garbage noted."""
+"""The status file `$PQRUN_REPORT`, in which a job reports on itself.
+
+The file has `key=value` lines. Only the last 64 KiB are read, and lines that can't be understood become notes.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +18,9 @@ NOTES = 5
 
 
 def read_report(path: str) -> SelfReport:
-    """What the job has said so far; of a report over 64 KiB the last part counts.
+    """Read what the job has reported so far. Of a file over 64 KiB only the last part counts.
 
-    `NOTHING_SAID` itself, and no copy of it, if there is no report.
+    Returns the object `NO_REPORT` itself, not a copy, if there is no file.
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -37,7 +40,7 @@ def read_report(path: str) -> SelfReport:
 
 
 def parse_report(lines: list[str]) -> SelfReport:
-    """Later lines win; what can't be understood becomes a note."""
+    """Parse the lines of a status file. Later lines win; lines that can't be understood become notes."""
     facts: dict[str, object] = {}
     notes = []
     for line in lines:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Looks once a second at what running jobs take, if psutil is there; without it nothing is known.
+"""The CPU and memory that running jobs use, measured once a second with psutil.
 
-In a thread of its own, which loads psutil when the run is a second old: short runs pay nothing, and
-a reader of stdout that is stuck keeps nobody from looking.
+The measurements run in a thread of their own, so that a blocked stdout does not stop them. They begin
+when the run is a second old, so that short runs pay nothing for them.
 """
 
 from __future__ import annotations
@@ -24,12 +24,16 @@ from pqrun.engine.threads import NoThread, start_thread
 from pqrun.executors.local.procfs import children_of
 
 EVERY, SOON = 1.0, 0.25
-COST_SHARE = 20  # looks may take this part of a CPU, however many processes there are
+COST_SHARE = 20  # sampling may take 1/20 of a CPU, however many processes there are
 CLOSE_TIMEOUT_SECONDS = 0.5
 
 
 class JobUsage(NamedTuple):
-    """`cpus` that it kept busy since the last look; bytes of memory now, and at most so far."""
+    """The usage of one attempt.
+
+    `cpus`: the CPUs that it kept busy since the last sample. `memory`: bytes now. `peak`: the most bytes so
+    far.
+    """
 
     cpus: float
     memory: int
@@ -37,12 +41,15 @@ class JobUsage(NamedTuple):
 
 
 def is_possible() -> bool:
-    """Whether anything can be known."""
+    """Say whether psutil is installed."""
     return find_spec("psutil") is not None
 
 
 class UsageMonitor:
-    """`leaders` says which processes lead the running attempts, `now` what time it is."""
+    """A thread that samples the usage of running attempts.
+
+    `leaders` returns the pids of the running attempts' leaders; `now` returns seconds.
+    """
 
     def __init__(self, leaders: Callable[[], Mapping[AttemptId, int]], now: Callable[[], float]) -> None:
         self._leaders = leaders
@@ -52,28 +59,31 @@ class UsageMonitor:
         self._thread = Thread(target=self._sample_repeatedly, name="pqrun-watch", daemon=True)
 
     def start(self) -> None:
-        """Begins to look."""
+        """Start the thread. Without room for another thread nothing is measured."""
         try:
             start_thread(self._thread)
-        except NoThread:  # the jobs need what there is
+        except NoThread:  # run without measurements: the jobs need the remaining threads
             self._over.set()
 
     def spare(self) -> None:
-        """From any thread: looks no more, since the jobs need the thread; what was seen stays known."""
+        """Stop measuring, because the jobs need the thread. Earlier samples stay available.
+
+        May be called on any thread.
+        """
         self._over.set()
 
     def close(self) -> None:
-        """Looks no more."""
+        """Stop measuring and wait up to 0.5 seconds for the thread."""
         self._over.set()
         if self._thread.is_alive():
             self._thread.join(CLOSE_TIMEOUT_SECONDS)
 
     def loads(self) -> Mapping[AttemptId, JobUsage]:
-        """By attempt, as of the last look; an attempt is in it from its second look on."""
+        """Return the last sample, by attempt. An attempt appears in it from its second sample on."""
         return self._loads
 
     def peak_of(self, key: AttemptId) -> int | None:
-        """Most memory that an attempt was seen with; None if it ended before its second look."""
+        """Return the most memory that the attempt was seen with, in bytes; None before its second sample."""
         load = self._loads.get(key)
         return None if load is None else load.peak
 
@@ -82,7 +92,7 @@ class UsageMonitor:
             return
         try:
             pass
-        except (ImportError, OSError):  # it is there, but of no use
+        except (ImportError, OSError):  # psutil is installed but can't be loaded
             return
         sampler, looks, pause = UsageSampler(self._leaders, self._now), 0, 0.0
         while not self._over.wait(pause):
@@ -90,7 +100,7 @@ class UsageMonitor:
             try:
                 self._loads = sampler.sample()
             except OSError:
-                pass  # out of descriptors, perhaps: the next look may do better
+                pass  # perhaps no descriptor is left; the next sample may succeed
             looks += 1
             pause = max(EVERY if looks > 1 else SOON, COST_SHARE * (time.thread_time() - began))
 
@@ -99,7 +109,7 @@ _HIGHEST = re.compile(rb"^VmHWM:\s+(\d+) kB$", re.MULTILINE)
 
 
 class UsageSampler:
-    """Looks at the processes of running attempts; `leaders` says which lead them."""
+    """Samples of the processes of running attempts. `leaders` returns the pids of their leaders."""
 
     def __init__(self, leaders: Callable[[], Mapping[AttemptId, int]], now: Callable[[], float]) -> None:
         self._leaders = leaders
@@ -109,7 +119,11 @@ class UsageSampler:
         self._loads: dict[AttemptId, JobUsage] = {}
 
     def sample(self) -> Mapping[AttemptId, JobUsage]:
-        """By attempt, those that the last look saw too: the first may meet a child that is still us."""
+        """Take a sample and return it, by attempt.
+
+        It leaves out attempts that the last sample did not see, because a new child may not have executed its
+        program yet and then shows the memory of pqrun.
+        """
         leaders = self._leaders()
         now = self._now()
         since, self._looked = max(now - self._looked, 1e-3), now
@@ -126,7 +140,10 @@ class UsageSampler:
 
 
 def _trees(leaders: Mapping[AttemptId, int]) -> dict[AttemptId, list[int]]:
-    """The processes below each leader, and those of its session that have lost their parent to us."""
+    """Return the processes of each attempt: the descendants of its leader, and its orphans.
+
+    Orphans are children of pqrun in the session of the leader.
+    """
     if not leaders:
         return {}
     children = children_of if _are_listed() else _scanned().__getitem__
@@ -139,7 +156,10 @@ def _trees(leaders: Mapping[AttemptId, int]) -> dict[AttemptId, list[int]]:
 
 
 def _are_listed() -> bool:
-    """Whether the kernel tells the children of a process: else all processes must be looked at."""
+    """Say whether the kernel lists the children of a process.
+
+    Otherwise the children have to be found among all processes.
+    """
     return os.path.exists(f"/proc/self/task/{threading.get_native_id()}/children")
 
 
@@ -151,7 +171,11 @@ def _scanned() -> dict[int, list[int]]:
 
 
 def _below(roots: list[int], children: Callable[[int], Iterable[int]]) -> list[int]:
-    """Each once: a number that was given out again while we looked may be its own grandparent."""
+    """Return the roots and their descendants, each once.
+
+    A pid that is reused during the search may appear as its own ancestor, which would make the search
+    endless.
+    """
     tree, seen = list(roots), set(roots)
     for pid in tree:
         new = [child for child in children(pid) if child not in seen]
@@ -168,7 +192,10 @@ def _session(pid: int) -> int:
 
 
 def _taken(tree: Iterable[int]) -> tuple[float, int, int]:
-    """CPU seconds, those of children that have ended included; memory; the highest that one of them had."""
+    """Return CPU seconds, bytes of memory now, and the highest memory that one of the processes had.
+
+    The CPU seconds include children that have ended.
+    """
     seconds, memory, highest = 0.0, 0, 0
     for pid in tree:
         try:
@@ -177,7 +204,7 @@ def _taken(tree: Iterable[int]) -> tuple[float, int, int]:
                 times = process.cpu_times()
                 memory += process.memory_info().rss
         except psutil.Error:
-            continue  # it has ended meanwhile, or is not ours to look at
+            continue  # the process has ended meanwhile, or we are not permitted to read it
         highest = max(highest, _highest(pid))
         seconds += times.user + times.system
         seconds += getattr(times, "children_user", 0.0) + getattr(times, "children_system", 0.0)
@@ -185,7 +212,10 @@ def _taken(tree: Iterable[int]) -> tuple[float, int, int]:
 
 
 def _highest(pid: int) -> int:
-    """Most memory that a process had since it began its program, between two looks too; 0 if unknown."""
+    """Return the most memory that the process had since its exec, in bytes; 0 if unknown.
+
+    This also covers the time between two samples.
+    """
     try:
         with open(f"/proc/{pid}/status", "rb") as file:
             found = _HIGHEST.search(file.read())

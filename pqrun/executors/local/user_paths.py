@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""A system call that may block for ever, such as one on a dead network disk, and that can be abandoned."""
+"""System calls on users' paths that may block for ever, such as on a dead network disk.
+
+A caller that has to stop can abandon such a call. This module also opens a job's stdin.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +19,11 @@ Result = TypeVar("Result")
 
 
 class Abandoned(Exception):
-    """The caller was told to stop before the call returned."""
+    """An error for a caller that was told to stop before its call returned."""
 
 
 class _Call(Generic[Result]):
-    """One call, in a thread that nobody has to wait for."""
+    """One call in a thread of its own, for which the caller need not wait."""
 
     def __init__(self, act: Callable[[], Result], drop: Callable[[Result], None]) -> None:
         self.over = Event()
@@ -32,7 +35,7 @@ class _Call(Generic[Result]):
         self._abandoned = False
 
     def run(self) -> None:
-        """In its thread."""
+        """Make the call. Runs on the thread of the call."""
         try:
             result = self._act()
         except BaseException as error:
@@ -46,13 +49,13 @@ class _Call(Generic[Result]):
         self.over.set()
 
     def abandon(self) -> bool:
-        """Has a late result dropped; False if the result has come."""
+        """Discard a result that comes later. Returns False if the result has already come."""
         with self._lock:
             self._abandoned = not self._results
             return self._abandoned
 
     def result(self) -> Result:
-        """What it returned or raised."""
+        """Return or raise what the call returned or raised."""
         if self._error is not None:
             raise self._error
         return self._results[0]
@@ -63,10 +66,10 @@ def interruptible(
     stopped: Callable[[], bool],
     drop: Callable[[Result], None] = lambda _result: None,
 ) -> Result:
-    """What `act` returns or raises; `Abandoned` as soon as `stopped` is true.
+    """Return or raise what `act` returns or raises. Raises Abandoned once `stopped` returns true.
 
-    A result that comes after that goes to `drop`. A process that ends does not wait for the call.
-    OSError (EAGAIN) if there can't be another thread.
+    A result that comes later goes to `drop`. The call runs on a daemon thread, so that it doesn't keep pqrun
+    from ending. Raises OSError (EAGAIN) if no thread can be started.
     """
     call = _Call(act, drop)
     try:
@@ -83,20 +86,20 @@ _OPEN_AND_EXECUTE: Final = b'exec "$@" <"$0"'
 
 
 def open_stdin(path: str, stopped: Callable[[], bool]) -> int | None:
-    """A descriptor of the file; None if it is a FIFO, which the job itself has to open.
+    """Return a descriptor of the file, None if it is a FIFO, which the job itself has to open.
 
-    Opening a FIFO waits for a writer, so that happens in a process that limits and signals can end.
-    Nor is it opened here for a look: a writer that waits for a reader would take this one for it.
-    `Abandoned` if the caller is `stopped` before the file's disk has answered.
+    Opening a FIFO waits for a writer, so it must happen in a process that timeouts and signals can end. It is
+    not opened here for a check either: a writer that waits for a reader would take pqrun for its reader.
+    Raises Abandoned if `stopped` returns true before the file's disk has answered.
     """
     return interruptible(lambda: _opened(path), stopped, drop=_let_go)
 
 
 def _opened(path: str) -> int | None:
-    # Below /proc are pipes without a name, such as `/dev/stdin`: they never wait, and are only ours.
+    # Paths below /proc, such as `/dev/stdin`, lead to pipes without a name. Opening these never waits.
     if stat.S_ISFIFO(os.stat(path).st_mode) and not os.path.realpath(path).startswith("/proc/"):
         return None
-    # A terminal may wait for its line to be connected; the job reads it as usual.
+    # O_NONBLOCK: opening a serial terminal may wait for its line. The job reads it in blocking mode.
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     os.set_blocking(fd, True)
     return fd
@@ -108,12 +111,12 @@ def _let_go(fd: int | None) -> None:
 
 
 def read_from_fifo(path: str, argv: list[bytes]) -> list[bytes]:
-    """The words that open a FIFO as stdin, and then execute those of the job in the same process."""
+    """Return the argument list of a shell that opens the FIFO as stdin and then executes `argv`."""
     return [b"/bin/sh", b"-c", _OPEN_AND_EXECUTE, os.fsencode(path), *argv]
 
 
 def stdin_of_text(text: bytes, workspace: str) -> int:
-    """A descriptor from which this text can be read; the file has no name."""
+    """Return a descriptor from which `text` can be read. Its temporary file has no name."""
     import tempfile
 
     with tempfile.TemporaryFile(dir=workspace) as file:
@@ -122,18 +125,21 @@ def stdin_of_text(text: bytes, workspace: str) -> int:
         return os.dup(file.fileno())
 
 
-TRUST_SECONDS = 1.0  # seconds for which a directory that was there is not looked at again
+TRUST_SECONDS = 1.0  # time for which a directory that has answered is not checked again
 MAX_DIRECTORIES = 1000
 
 
 class Directories:
-    """Those of one run."""
+    """The working directories of one run whose disks have answered lately."""
 
     def __init__(self) -> None:
         self._answered: dict[str, float] = {}
 
     def check(self, directory: str, stopped: Callable[[], bool]) -> None:
-        """Makes sure that its disk answers: who starts a process there could wait for that in vain."""
+        """Wait until the directory's disk answers. Raises Abandoned if `stopped` returns true before.
+
+        Without this check the spawn itself could block for ever, in a call that can't be abandoned.
+        """
         now = time.monotonic()
         if now < self._answered.get(directory, 0.0) + TRUST_SECONDS:
             return
@@ -144,7 +150,7 @@ class Directories:
 
 
 def logical(directory: str) -> str:
-    """The directory as `$PWD` calls it, if that is true, else without links; as a shell does."""
+    """Return the directory as `$PWD` names it if that is true, else without links, as a shell does."""
     named = os.environ.get("PWD", "")
     try:
         if named.startswith("/") and os.path.samefile(named, directory):
@@ -153,12 +159,12 @@ def logical(directory: str) -> str:
         pass
     try:
         return os.path.realpath(directory)
-    except OSError:  # the current directory, which has been deleted: that is what it was called
+    except OSError:  # the current directory was deleted: `$PWD` still has its old name
         return named
 
 
 def is_here(directory: str) -> bool:
-    """Whether it is the current directory, also if that has been deleted."""
+    """Say whether `directory` is the current directory, even if it was deleted."""
     try:
         return os.path.samefile(directory, ".")
     except OSError:

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Processes that outlive pqrun when pqrun is killed, and end its jobs: the watchdogs.
+"""The start and replacement of the watchdogs: processes that end the jobs if pqrun is killed.
 
-There are two, forked first of all, each in a session of its own, with a name of its own, deaf to
-signals that ask. Each waits for its pipe to close. Then one of them asks all that is noted in the
-`SharedTable`, and all that carries the run's mark in its environment, to end, and kills it after its
-grace; the other takes over if that one dies. Only then they let go of what they inherited, the run's
-lock among it. A pqrun that is done ends them first.
+There are two. They are forked before everything else, each in its own session and with its own name, and
+ignore the signals that ask a process to end. Each one waits for its pipe to close. Then one of them sends
+SIGTERM to the processes noted in the `SharedTable` and to those with the run's marker in their
+environment, and SIGKILL after the grace. The other one takes over if the first dies. Only after that do
+they release the run's lock and their other inherited descriptors. A pqrun that ends normally ends its
+watchdogs first.
 
-This is pqrun's side, which replaces a watchdog that dies or is stopped; `vigil` is a watchdog's side.
+This module is pqrun's side, which replaces a watchdog that died or was stopped. `watchdog_process` is the
+watchdog's side.
 """
 
 from __future__ import annotations
@@ -32,17 +34,17 @@ MAX_RETRY_DELAY = 30.0
 
 
 class Adopting(Protocol):
-    """Starts a child of ours that no sweep takes for a job's."""
+    """A function that starts a child which the cleanup does not take for a job's process."""
 
     def __call__(self, start: Callable[[], int], *, instead_of: int = 0) -> int: ...
 
 
 class Watchdog:
-    """One of them, as something that the reactor reads from: readable when it has died."""
+    """One watchdog, as an event source of the reactor: readable when the watchdog has died."""
 
     def __init__(self, index: int, mend: Callable[[Watchdog], None]) -> None:
         self.index = index
-        self.pid = 0  # 0: there is none now
+        self.pid = 0  # 0: there is no watchdog now
         self.pipe = -1
         self.last_pid = 0
         self.began = 0.0
@@ -50,24 +52,24 @@ class Watchdog:
         self._mend = mend
 
     def fileno(self) -> int:
-        """The end that is never written to, which tells when there is no reader."""
+        """Return the write end of the pipe. pqrun never writes there; it reports when the reader is gone."""
         return self.pipe
 
     def wanted(self) -> bool:
-        """Whether there is one."""
+        """Say whether there is a watchdog now."""
         return self.pid != 0
 
     def pending(self) -> bool:
-        """Never: only its end is news."""
+        """Return False: nothing is buffered."""
         return False
 
     def read(self) -> Iterable[Callable[..., None]]:
-        """It is dead: another takes its place."""
+        """Replace the watchdog, since it has died."""
         self._mend(self)
         return ()
 
     def is_lost(self) -> bool:
-        """Whether it has died, or was stopped: stopped it is no use."""
+        """Say whether the watchdog has died or was stopped: a stopped one can't act."""
         poll = select.poll()
         poll.register(self.pipe, 0)
         if poll.poll(0):
@@ -75,13 +77,13 @@ class Watchdog:
         try:
             pid, status = os.waitpid(self.pid, os.WNOHANG | os.WUNTRACED)
         except ChildProcessError:
-            return False  # another part of the program has reaped it: its pipe will tell
-        if pid and not os.WIFSTOPPED(status):  # reaped: its number may be another's from now on
+            return False  # another part of the program has reaped it; its pipe will report that
+        if pid and not os.WIFSTOPPED(status):  # reaped: the pid may be reused from now on
             self.last_pid, self.pid = pid, 0
         return pid != 0
 
     def kill(self) -> None:
-        """Kills and reaps it."""
+        """Kill and reap the watchdog."""
         if self.pid:
             killed = True
             try:
@@ -89,7 +91,7 @@ class Watchdog:
             except ProcessLookupError:
                 pass
             except OSError:
-                killed = False  # not permitted: it ends by itself when its pipe closes, and is not waited for
+                killed = False  # not permitted; don't wait: the watchdog ends when its pipe closes
             with contextlib.suppress(OSError):
                 os.waitpid(self.pid, 0 if killed else os.WNOHANG)
         self.last_pid, self.pid = self.pid or self.last_pid, 0
@@ -99,11 +101,12 @@ class Watchdog:
 
 
 class WatchdogSupervisor:
-    """Starts the watchdogs, tells them what runs, and replaces those that are lost.
+    """The watchdogs of a run: starts them, tells them which jobs run, and replaces lost ones.
 
-    `keep`: descriptors that are held until no job is left. `longest`: how many seconds what they end may
-    take to end by itself, at most. `tell` hears, in any thread, that there is no watchdog, and that there
-    is one again. Without a `mark` they guard no jobs, only the terminal.
+    `mark`: the marker of the run's jobs; without one the watchdogs guard only the terminal. `keep`:
+    descriptors that the watchdogs hold until no job is left. `longest`: the longest grace that the watchdogs
+    give a job, in seconds. `tell` is called, on any thread, with a text when the last watchdog is lost and
+    when there is one again.
     """
 
     longest = GRACE_SECONDS
@@ -120,14 +123,14 @@ class WatchdogSupervisor:
         self.watchdogs = [Watchdog(index, self._mend) for index in range(count)]
         self.tell = tell
         self.guarded = True
-        self.lost_for = ""  # why there was none for a time
+        self.lost_for = ""  # why there was no watchdog for a time
         self._mark = mark
         self._adopt = adopt
         self._keep = tuple(keep)
         self._table: SharedTable | None = None
         self._terminal_fd = -1
         self._terminal = Terminal()
-        self._lock = Lock()  # of the table
+        self._lock = Lock()  # guards the table
         self._mending = Lock()
         self._closed = False
         self._look_at = 0.0
@@ -136,35 +139,41 @@ class WatchdogSupervisor:
 
     @property
     def trouble(self) -> str:
-        """What a `kill -9` of pqrun would do, or would have done for a time; empty if all was well."""
+        """What a `kill -9` of pqrun would do now, or would have done for a time.
+
+        Empty if there was a watchdog all the time.
+        """
         if not self.lost_for:
             return ""
         when = "for a time jobs would have outlived" if self.guarded else "jobs would outlive"
         return f"{when} a kill -9 of this pqrun: {self.lost_for}"
 
     def fork(self) -> None:
-        """Starts them as copies of this process; only before there are threads."""
+        """Start the watchdogs as forks of this process. Only before any other thread exists."""
         self._begin(self._fork)
 
     def spawn(self) -> None:
-        """The same with a Python of their own, where threads run already."""
+        """Start the watchdogs as new Python processes, for programs that already have threads."""
         self._begin(lambda watchdog: self._adopt(lambda: self._spawn(watchdog)))
 
     def register(self, pid: int, grace: float) -> None:
-        """A job's leader runs."""
-        with self._lock, contextlib.suppress(OSError):  # no memory: it is found by its environment
+        """Note that a job's leader runs as `pid`, and the job's grace in seconds."""
+        with self._lock, contextlib.suppress(OSError):  # no memory: the marker still finds the job
             if self._table is not None:
                 self._table.add(pid, min(grace, self.longest))
         self.look()
 
     def unregister(self, pid: int) -> None:
-        """A job is over, before its leader is reaped."""
+        """Remove a job. Call it before the leader is reaped."""
         with self._lock, contextlib.suppress(OSError):
             if self._table is not None:
                 self._table.remove(pid)
 
     def keep_terminal(self, **facts: Any) -> None:
-        """Notes how the terminal is to be put right if pqrun is killed: fields of `Terminal`."""
+        """Note how the watchdogs restore the terminal if pqrun is killed.
+
+        `facts`: fields of `Terminal`.
+        """
         with self._lock:
             self._terminal = self._terminal._replace(**facts)
             if self._table is not None and self._terminal_fd >= 0:
@@ -172,7 +181,10 @@ class WatchdogSupervisor:
                     self._table.put_terminal(self._terminal)
 
     def look(self) -> None:
-        """Replaces a watchdog that has died or was stopped; looks once a second at most, in any thread."""
+        """Replace the watchdogs that have died or were stopped. Checks at most once a second.
+
+        May be called on any thread.
+        """
         now = time.monotonic()
         if now < self._look_at or not self._mending.acquire(blocking=False):
             return
@@ -185,7 +197,11 @@ class WatchdogSupervisor:
             self._mending.release()
 
     def close(self) -> None:
-        """Nothing runs any more: they go before they can take the end of the pipe for ours."""
+        """End the watchdogs. Call it when no job runs any more.
+
+        They are killed before their pipes close, because a watchdog takes a closed pipe for the death of
+        pqrun.
+        """
         with self._mending, self._lock:
             self._closed = True
             for watchdog in self.watchdogs:
@@ -234,7 +250,11 @@ class WatchdogSupervisor:
         return pid
 
     def _spawn(self, watchdog: Watchdog) -> int:
-        """What it is told comes through its pipe: as an argument it would make it one of pqrun's processes."""
+        """Start a watchdog as a new Python process and return its pid.
+
+        Its program goes through the pipe. As an argument it would contain the name pqrun, and `pkill -f
+        pqrun` would kill the watchdog too.
+        """
         import subprocess
 
         assert self._table is not None
@@ -256,7 +276,7 @@ class WatchdogSupervisor:
             )  # fmt: skip
         finally:
             os.close(reading)
-        process.returncode = 0  # reaped by its number, not by its object
+        process.returncode = 0  # so that Popen never waits for the process: `Watchdog` reaps it by its pid
         return process.pid
 
     def _facts(self, watchdog: Watchdog) -> tuple[int, int, int, bytes, tuple[int, ...], float, int]:
@@ -273,7 +293,10 @@ class WatchdogSupervisor:
             self._judge(now)
 
     def _check(self, watchdog: Watchdog, now: float) -> None:
-        """Replaces it if it is lost; those that die again and again are given more and more time to do so."""
+        """Replace the watchdog if it is lost.
+
+        Watchdogs that die again and again are replaced after longer and longer delays.
+        """
         if self._closed or self._table is None:
             return
         if watchdog.pid:
@@ -290,7 +313,7 @@ class WatchdogSupervisor:
             self._start(watchdog, lambda dog: self._adopt(lambda: self._spawn(dog), instead_of=last))
 
     def _judge(self, now: float) -> None:
-        """Tells when the last one is lost, and when one has stayed."""
+        """Report when the last watchdog is lost, and when a new one has lived for a second."""
         if self._closed:
             return
         lives = [watchdog for watchdog in self.watchdogs if watchdog.pid]
@@ -304,14 +327,17 @@ class WatchdogSupervisor:
 
 
 def guard_terminal() -> WatchdogSupervisor:
-    """One that guards only the terminal, for what has no jobs of its own."""
+    """Start a watchdog that guards only the terminal, for a program without jobs."""
     watchdogs = WatchdogSupervisor(b"", lambda start, **_: start(), count=1)
     watchdogs.spawn()
     return watchdogs
 
 
 def _open_terminal() -> int:
-    """The terminal of our stderr, opened anew, so that not to wait for it concerns nobody else; -1: none."""
+    """Open the terminal of stderr again and return the descriptor, -1 if there is no terminal.
+
+    A new open file is needed because O_NONBLOCK on the shared one would affect other programs too.
+    """
     if not os.isatty(2):
         return -1
     flags = os.O_RDWR | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What a watchdog does: it waits for pqrun's end, ends the jobs that are left, and frees the terminal.
+"""The code that a watchdog runs: wait for pqrun's end, end the remaining jobs, restore the terminal.
 
-Nothing here may need anything that a killed pqrun has left half done.
+This code must not depend on anything that a killed pqrun may have left half done.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from pqrun.executors.local.watchdog_table import SharedTable, Terminal
 GRACE_SECONDS = 3.0
 POLL_INTERVAL_SECONDS = 0.05
 GIVE_UP_SECONDS = 60.0
-MAX_SCANS = 3  # one that is just executing its program shows nothing yet
+MAX_SCANS = 3  # a process in the middle of an exec is not recognized by the first scan
 IGNORED_SIGNALS = (
     "SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGTSTP", "SIGTTIN", "SIGTTOU", "SIGUSR1", "SIGUSR2",
     "SIGALRM", "SIGPIPE", "SIGXCPU", "SIGVTALRM", "SIGPROF",
@@ -46,11 +46,11 @@ def run(
     longest: float = GRACE_SECONDS,
     terminal: int = -1,
 ) -> None:
-    """Waits until pqrun has gone, and returns when nothing is left of its jobs.
+    """Wait until pqrun has gone, and return when no process of its jobs is left.
 
-    `reading` is a pipe's end that closes with pqrun, `index` this watchdog's place among `count`. `keep`:
-    descriptors to hold until then. No grace is longer than `longest`. Without a `mark` there are no
-    jobs, only a terminal.
+    `reading`: the read end of a pipe that closes with pqrun. `index`: the number of this watchdog, out of
+    `count`. `keep`: descriptors to hold until then. `longest`: the longest grace, in seconds. `terminal`: a
+    descriptor of the terminal, or -1. Without a `mark` there are no jobs, only a terminal.
     """
     be_called(NAME)
     for name in IGNORED_SIGNALS:
@@ -74,16 +74,17 @@ def run(
     elif mark:
         end_groups(table.jobs())
     table.set_done()
-    for pid, born in table.other_watchdogs(index, count):  # one that was stopped would hold the lock for ever
+    for pid, born in table.other_watchdogs(index, count):  # a stopped one would hold the lock for ever
         if born and _born(pid) == born:
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
 
 
 def _take_charge(table: SharedTable, index: int, count: int) -> bool:
-    """Waits for its turn: one watchdog acts, another only if that one dies; False if all is done.
+    """Wait for the right to act. Returns False if another watchdog has done the work.
 
-    Two that act would send TERM twice, which many programs take for "at once".
+    One watchdog acts, and another one only if the first dies. If both acted, each job would get SIGTERM
+    twice, which many programs take for "at once".
     """
     while True:
         try:
@@ -98,7 +99,7 @@ def _take_charge(table: SharedTable, index: int, count: int) -> bool:
 
 
 def _born(pid: int) -> int:
-    """When a process was born, in clock ticks; 0 if there is none, or it can't be known."""
+    """Return when a process was born, in clock ticks since boot; 0 if it does not exist or can't be seen."""
     with contextlib.suppress(OSError):
         if process := read_stat(pid):
             return process.start_time
@@ -106,9 +107,10 @@ def _born(pid: int) -> int:
 
 
 def restore_terminal(fd: int, terminal: Terminal) -> None:
-    """Puts a terminal right that a killed pqrun has left. Never waits for it.
+    """Restore a terminal that a killed pqrun has left behind, without ever waiting for it.
 
-    Its modes only if they are as pqrun had set them: a shell that goes on already has set its own.
+    The modes are restored only if they are still those that pqrun set: a shell that continues may already
+    have set its own.
     """
     with contextlib.suppress(Exception):
         if terminal.before and terminal.ours:
@@ -122,7 +124,11 @@ def restore_terminal(fd: int, terminal: Terminal) -> None:
 
 
 def end_all(jobs: dict[int, float], mark: bytes, longest: float = GRACE_SECONDS, *, looks: int = 1) -> None:
-    """Asks every process of these jobs to end, kills it after the grace, until `looks` find none."""
+    """End every process of these jobs: SIGTERM first, SIGKILL after the grace.
+
+    `jobs`: the pids of the leaders, each with its grace in seconds. Returns after `looks` scans in a row have
+    found no process, or a minute after the SIGKILL.
+    """
     began = time.monotonic()
     kill_at = began + max(jobs.values(), default=longest)
     asked: dict[int, int] = {}
@@ -146,11 +152,11 @@ def end_all(jobs: dict[int, float], mark: bytes, longest: float = GRACE_SECONDS,
                     if force:
                         denied.add(process.pid)
                 except OSError:
-                    pass  # it is looked at again in a moment
+                    pass  # the next scan tries again
                 asked[process.pid] = process.start_time
-        except OSError:  # no descriptors or memory to look with, which does not prove that none lives
+        except OSError:  # no descriptor or memory is left to scan with; a process may still live
             left = True
-        # One that just executes a program shows its mark a moment later.
+        # A process in the middle of an exec shows its marker a moment later.
         left = left or (bool(executing) and time.monotonic() < began + MAX_EXEC_SECONDS)
         empty = 0 if left else empty + 1
         if time.monotonic() > kill_at + GIVE_UP_SECONDS:
@@ -159,7 +165,7 @@ def end_all(jobs: dict[int, float], mark: bytes, longest: float = GRACE_SECONDS,
 
 
 def end_groups(jobs: dict[int, float]) -> None:
-    """The same where groups are all that can be found."""
+    """End the process groups of these jobs, on systems without /proc."""
     kill_at = time.monotonic() + max(jobs.values(), default=GRACE_SECONDS)
     numbers: tuple[int, ...] = (signal.SIGTERM, signal.SIGCONT)
     while left := [group for group in jobs if group_is_alive(group)]:
@@ -174,7 +180,11 @@ def end_groups(jobs: dict[int, float]) -> None:
 
 
 def _kill(process: Process) -> None:
-    """Kills it, and its group in one go: what forks faster than we look can't get away within that."""
+    """Kill a process together with its process group.
+
+    The group is killed as a whole because a process that forks faster than we scan would escape single
+    signals.
+    """
     if process.group != os.getpgid(0):
         with contextlib.suppress(OSError):
             os.killpg(process.group, signal.SIGKILL)
@@ -184,9 +194,11 @@ def _kill(process: Process) -> None:
 def _those_of(
     jobs: dict[int, float], mark: bytes, asked: dict[int, int], executing: set[int]
 ) -> Iterator[Process]:
-    """What lives of them: by session, by the mark, below those, and whatever was found before.
+    """Yield the living processes of the jobs.
 
-    One after another as they are found: what forks to new numbers is gone a moment later.
+    They are in a job's session or group, carry the marker, descend from such a process, or were found before.
+    Each is yielded as soon as it is found, because a process that keeps forking to new pids is gone a moment
+    later.
     """
     found: set[int] = set()
     others: list[Process] = []
@@ -216,9 +228,9 @@ def _is_theirs(process: Process, jobs: dict[int, float], mark: bytes, executing:
 
 
 def be_called(name: bytes) -> None:
-    """Changes this process's name and arguments: who ends all that is called pqrun must not end this.
+    """Change the name and the arguments of this process, so that it survives a `pkill -f pqrun`.
 
-    `pkill -f pqrun` and its like look at the arguments, which lie in memory that a process may overwrite.
+    Such programs read the arguments from memory of the process, which it may overwrite.
     """
     with contextlib.suppress(OSError), open("/proc/self/comm", "wb", buffering=0) as file:
         file.write(name)
@@ -234,14 +246,14 @@ def be_called(name: bytes) -> None:
             with open("/proc/self/mem", "r+b", buffering=0) as file:
                 file.seek(start)
                 file.write(arguments)
-        except OSError:  # some sandboxes have no such file
+        except OSError:  # some sandboxes have no /proc/self/mem
             import ctypes
 
             ctypes.memmove(start, arguments, len(arguments))
 
 
 def close_all_but(kept: set[int]) -> None:
-    """Closes every other descriptor; the standard ones become /dev/null."""
+    """Close all other descriptors, and turn the standard ones into /dev/null."""
     null = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1, 2):
         if fd not in kept:

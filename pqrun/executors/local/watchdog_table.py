@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What a killed pqrun leaves to its watchdogs: which jobs run, and how its terminal was.
+"""The memory that pqrun shares with its watchdogs: the running jobs and the state of the terminal.
 
-A file in memory that pqrun and its watchdogs share. It outlives a `kill -9` of pqrun, and no watchdog
-has to be awake while jobs come and go: one write a job, no wake-up.
+The table is a file in memory, which outlives a `kill -9` of pqrun. Noting a job costs one write and wakes no
+watchdog.
 
-Layout: a page with a flag (the work is done), the watchdogs' numbers and the terminal's state, then
-one row of 16 bytes for each job that runs.
+Layout: a page with a flag (the work is done), the pids of the watchdogs and the state of the terminal,
+then one row of 16 bytes for each running job.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ _EMPTY = b"\0" * ROW_BYTES
 
 
 class Terminal(NamedTuple):
-    """How to put a terminal right: its modes `before` pqrun changed them, and as pqrun has set them.
+    """The state that restores a terminal.
 
-    `text` is what a screen has to be sent: show the cursor, leave the alternate screen.
+    `before`: its modes before pqrun changed them. `ours`: the modes that pqrun set. `text`: the sequences to
+    send, such as those that show the cursor and leave the alternate screen.
     """
 
     before: list[object] | None = None
@@ -34,9 +35,9 @@ class Terminal(NamedTuple):
 
 
 class SharedTable:
-    """The file. pqrun writes jobs and the terminal, each watchdog its own number, nobody both.
+    """The shared file. pqrun writes the jobs and the terminal; each watchdog writes its own pid.
 
-    Not thread-safe: its owner has a lock.
+    Not thread-safe: the caller holds a lock.
     """
 
     def __init__(self, fd: int) -> None:
@@ -46,7 +47,7 @@ class SharedTable:
 
     @classmethod
     def create(cls) -> SharedTable:
-        """A new one; OSError if there is no room for it."""
+        """Create a new table. Raises OSError if there is no room for it."""
         try:
             return cls(os.memfd_create("pq-watchdog"))
         except (AttributeError, OSError):
@@ -57,27 +58,27 @@ class SharedTable:
             return cls(fd)
 
     def close(self) -> None:
-        """Closes the file here; others keep it."""
+        """Close this process's descriptor. Other processes keep theirs."""
         os.close(self.fd)
 
     # Jobs
 
     def add(self, pid: int, grace: float) -> None:
-        """Notes a job's leader, and how many seconds it may take to end when it is asked to."""
+        """Note a job's leader, and the seconds that it has to end after SIGTERM."""
         row = self._free.pop() if self._free else len(self._rows)
         self._rows[pid] = row
         data = pid.to_bytes(8, "little") + int(grace * 1000).to_bytes(8, "little")
         os.pwrite(self.fd, data, HEADER_BYTES + row * ROW_BYTES)
 
     def remove(self, pid: int) -> None:
-        """Takes it out again."""
+        """Remove a job's leader."""
         row = self._rows.pop(pid, None)
         if row is not None:
             self._free.append(row)
             os.pwrite(self.fd, _EMPTY, HEADER_BYTES + row * ROW_BYTES)
 
     def jobs(self) -> dict[int, float]:
-        """All leaders, with their grace."""
+        """Return the pids of all leaders, each with its grace in seconds."""
         found: dict[int, float] = {}
         at = HEADER_BYTES
         while data := os.pread(self.fd, 1 << 16, at):
@@ -90,12 +91,12 @@ class SharedTable:
     # The terminal
 
     def put_terminal(self, terminal: Terminal) -> None:
-        """Notes how to put it right."""
+        """Note how to restore the terminal."""
         data = marshal.dumps(tuple(terminal))
         os.pwrite(self.fd, len(data).to_bytes(4, "little") + data, _TERMINAL_AT)
 
     def terminal(self) -> Terminal:
-        """How to put it right; nothing to be done if nothing was noted."""
+        """Return how to restore the terminal; an empty `Terminal` if nothing was noted."""
         data = os.pread(self.fd, HEADER_BYTES - _TERMINAL_AT, _TERMINAL_AT)
         size = int.from_bytes(data[:4], "little")
         return Terminal(*marshal.loads(data[4 : 4 + size])) if size else Terminal()
@@ -103,11 +104,11 @@ class SharedTable:
     # The watchdogs
 
     def put_watchdog(self, index: int, pid: int, born: int) -> None:
-        """Notes which process a watchdog is; 0: none yet."""
+        """Note the pid of a watchdog and when it was born, in clock ticks. Pid 0: no watchdog yet."""
         os.pwrite(self.fd, b"%20d %20d" % (pid, born), _WATCHDOGS_AT + index * _WATCHDOG_BYTES)
 
     def other_watchdogs(self, index: int, count: int) -> Sequence[tuple[int, int]]:
-        """The other watchdogs: process number and time of birth."""
+        """Return the pid and the time of birth, in clock ticks, of each other watchdog."""
         found = []
         for other in range(count):
             words = os.pread(self.fd, 41, _WATCHDOGS_AT + other * _WATCHDOG_BYTES).split()
@@ -117,9 +118,9 @@ class SharedTable:
 
     @property
     def done(self) -> bool:
-        """Whether a watchdog has ended everything."""
+        """Whether a watchdog has ended all jobs."""
         return os.pread(self.fd, 1, 0) == b"\1"
 
     def set_done(self) -> None:
-        """Everything was ended: other watchdogs need not look."""
+        """Note that all jobs were ended, so that the other watchdogs need not act."""
         os.pwrite(self.fd, b"\1", 0)
