@@ -67,7 +67,8 @@ Head = tuple[int, bytes, bool]
 
 
 class JobInput:
-    """The jobs of a run: those already known, and the descriptors from which more are read.
+    """The jobs of a run: the known jobs, and the descriptors from which more jobs are read.
+
 
     `lines` turns the bytes of `parts` into jobs. `complete` is False if the list of jobs was cut short;
     `open_end` keeps the input open after the known jobs, because clients of a queue add more. `said` holds

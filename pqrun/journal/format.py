@@ -157,7 +157,7 @@ class Encoder:
         return texts
 
     def _time(self, at: float) -> str:
-        """Return a time as text. It is cached, because most events of a turn have the same time."""
+        """Return a time as text, cached because most events of a turn have the same time."""
         if at != self._at:
             self._at, self._at_text = at, f"{self._wall(at):.7f}"
         return self._at_text

@@ -156,7 +156,7 @@ def watch(run: RunDirectory) -> Iterator[Index]:
 
 
 class StaleIndex(Exception):
-    """The index belongs to another journal than the present one, which was replaced or compacted."""
+    """Error for an index of another journal than the present one, which was replaced or compacted."""
 
 
 def _ask(path: str, run: RunDirectory, question: Callable[[Index], T]) -> T:
@@ -332,7 +332,7 @@ class Index(Queries):
         table.dropped.clear()
 
     def _stored(self, seq: int) -> Iterator[StoredJob]:
-        """Return a job and those after it, which will be needed next."""
+        """Return the job and the jobs after it, which will be needed next."""
         found = self._database.execute("SELECT * FROM job WHERE seq BETWEEN ? AND ?", (seq, seq + 255))
         return map(StoredJob.stored, found.fetchall())
 
@@ -379,7 +379,7 @@ def row_of(entry: StoredJob, logs: Logs, *, live: bool) -> JobRow:
 
 
 def exit_of(code: int | None, signal: str | None, why: str) -> Exit:
-    """Return how an attempt ended, from the values of its columns."""
+    """Return how an attempt ended, from the columns of the attempt."""
     if signal is not None:
         return KilledBySignal(signal)
     return LostExit(why) if code is None else ExitedWith(code)

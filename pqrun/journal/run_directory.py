@@ -168,7 +168,7 @@ class RunDirectory:
         self.lock_fd = fd
 
     def hold(self) -> InternalFailure | None:
-        """Lock the directory anew if its lock file was removed.
+        """Lock the directory again if its lock file was removed.
 
         Returns the failure if another pqrun has locked the directory in the meantime.
         """

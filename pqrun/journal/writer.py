@@ -152,9 +152,9 @@ class JournalWriter:
             os.close(self._fd)
 
     def _write(self, data: bytes) -> None:
-        """Write all of the data or none of it. After a failure, nothing more is written.
+        """Write all of the data or none of it. Raises InternalFailure.
 
-        So the lines that are in the file stay valid. Raises InternalFailure.
+        After a failure, nothing more is written, so that the lines in the file stay valid.
         """
         if self._failed is not None:
             raise self._failed

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The context of places in a shell command: unquoted, in quotes, in a comment, in arithmetic …
 
-A value is inserted with quotes of its own. That is safe only where the shell begins or continues an unquoted
-word; inside quotes, the value's quotes would end them. So the scanner reads a command as a POSIX shell reads
-it. Where shells differ, or where only a full parser could tell, the context is `UNSURE` from there on. The
-scanner runs nothing and knows no placeholders.
+A value is inserted with quotes of its own. These protect it only where the shell begins or continues an
+unquoted word; inside quotes, the value's quotes would end the outer ones. So the scanner reads a command as a
+POSIX shell reads it. Where shells differ, or where only a full parser could tell, the context is `UNSURE`
+from there on. The scanner runs nothing and knows no placeholders.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class ShellScanner:
 
     @property
     def end(self) -> ShellContext:
-        """The context of the command's end. It is known only after the walk."""
+        """The context of the command's end, which is known only after the walk."""
         if self._lost:
             return ShellContext.UNSURE
         if self._open and self._open[-1] == '"':

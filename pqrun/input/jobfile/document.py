@@ -175,7 +175,7 @@ class Document:
         return None if text is None else self._fields.converted(node, values.job_id, text)
 
     def _cut_by_colon(self, node: Node) -> bool:
-        """Return whether YAML took a command with a `: ` in it for a map; if so, add the problem."""
+        """Return whether a map is a command that YAML misread because of a `: `; if so, add the problem."""
         assert isinstance(node.value, dict)
         ((name, value),) = node.value.items()
         text = self._fields.text_at(node).strip()

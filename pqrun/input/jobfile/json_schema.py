@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The JSON Schema of the job file, made from the tables in `pqrun.core.job_fields`.
 
-The schema uses only the part of draft-07 on which editors agree. It is written without a library of models,
-because such a library takes longer to load than a run takes to start, and because the reader, whose messages
-name the line and the cure, does not need one.
+The schema uses only the part of draft-07 on which editors agree. No library of models is used, because such a
+library takes longer to load than a run takes to start. The reader of job files does not need such a library
+either: its own messages name the line and the cure.
 """
 
 from __future__ import annotations

@@ -154,7 +154,7 @@ def written(value: Node) -> str:
 
 
 def example(key: FieldSpec, node: Node) -> str:
-    """Return the entry as it could be right."""
+    """Return a correct form of the entry, for a hint."""
     return f"{written(node) if node.key else key.name}: {key.example}"
 
 

@@ -10,7 +10,7 @@ from pqrun.core.errors import UserError
 from pqrun.core.values import printable
 
 SHOWN: Final = 20
-_MAX_KEPT: Final = 1000  # nobody mends a file with more problems line by line
+_MAX_KEPT: Final = 1000  # more problems are never fixed line by line
 _MAX_WIDTH: Final = 160
 
 

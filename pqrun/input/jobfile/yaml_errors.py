@@ -176,7 +176,7 @@ def _escape(said: str, here: _Place) -> Problem:
 
 
 def _cure(here: _Place) -> str:
-    """Return the value on this line as it looks in quotes."""
+    """Return the value on this line with quotes around it."""
     entry = _ENTRY.match(here.text)
     if entry:
         return in_quotes(f"{entry[2]}: ", here.text[entry.end() :])
