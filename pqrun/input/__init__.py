@@ -1,5 +1,14 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What to run: job files, read whole before anything starts, and lists of commands, read as they run."""
+"""The jobs of a run: from job files, from lists of commands, and from the arguments of `each`.
+
+Job files are read whole before any job starts; lists and arguments are read while jobs run. From outside,
+call `open_input`; its `JobInput` puts the jobs into the scheduler. `read_whole` serves `pqrun check`.
+
+  command_list  parses a list of commands, one a line    list_check  checks the comments of lists early
+  defaults      merges layers of settings into JobSpecs  reader      feeds the queue while jobs run
+  shard         selects one machine's share of the jobs  sources     reads descriptors, rejects duplicates
+  each/         turns arguments into jobs                jobfile/    reads YAML and JSON job files
+"""
 
 from __future__ import annotations
 
@@ -24,7 +33,7 @@ from pqrun.input.command_list import MARK, CommandList
 from pqrun.input.reader import JobProducer, StreamReader, check_line
 from pqrun.input.sources import read_all, read_some, refuse_twice
 
-_MAX_KEY_BYTES = 4096  # bytes of one line: longer is no key
+_MAX_KEY_BYTES = 4096  # a longer line can't be a key
 _TOP = "|".join(key.name for key in TOP_LEVEL_FIELDS) + r"|x-[\w.-]+"
 _OPENS = re.compile(
     rf"(?:---(?:\s|$)|([\"']?)(?:{_TOP})\1\s*:(?:\s|$)|\{{\s*(?:$|[\"'}}]|(?:{_TOP})\s*:))".encode()
@@ -32,10 +41,11 @@ _OPENS = re.compile(
 
 
 def looks_like_job_file(head: bytes, ended: bool) -> bool | None:
-    """Whether the first line that is neither blank nor a comment opens a job file.
+    """Return whether a file that begins with `head` is a job file.
 
-    `{` opens one where JSON or a flow mapping may follow: `{ echo a; echo b; }` is a command.
-    `None`: the head does not say, more of it is needed; never when `ended`.
+    The first line that is neither blank nor a comment decides. `{` opens a job file only where JSON or a flow
+    mapping can follow: `{ echo a; echo b; }` is a command. Returns None if more bytes are needed, but never
+    if `ended` says that `head` is the whole file.
     """
     lines = head.removeprefix(b"\xef\xbb\xbf").split(b"\n")
     for number, line in enumerate(lines, 1):
@@ -51,13 +61,20 @@ KNOWN_SUFFIXES = 10_000
 NO_SETTINGS: Mapping[str, Any] = MappingProxyType({})
 JOB_FILES = (".yaml", ".yml", ".json")
 Part = tuple[str, int, bytes]
-"""A list's name, its descriptor, and what has been read of it."""
+"""A list's name, its descriptor, and the bytes already read from it."""
 Head = tuple[int, bytes, bool]
-"""A descriptor, what has been read of it, and whether that is all."""
+"""A descriptor, the bytes already read from it, and whether they are the whole file."""
 
 
 class JobInput:
-    """Jobs that are known, and descriptors from which more come."""
+    """The jobs of a run: the known jobs, and the descriptors from which more jobs are read.
+
+
+    `lines` turns the bytes of `parts` into jobs. `complete` is False if the list of jobs was cut short;
+    `open_end` keeps the input open after the known jobs, because clients of a queue add more. `said` holds
+    the run settings of the job files, `files` the names of the files read. Jobs that `wants` rejects are
+    skipped.
+    """
 
     def __init__(
         self,
@@ -90,7 +107,7 @@ class JobInput:
         self._source: StreamReader | None = None
 
     def apply_to(self, settings: Settings) -> Settings:
-        """The settings, and below them what the files say, which is then kept for a resume too."""
+        """Fill in the settings that only the job files give, and record them for a later `resume`."""
         said = {name: value for name, value in self._said.items() if getattr(settings, name) is None}
         if not said:
             return settings
@@ -98,12 +115,15 @@ class JobInput:
 
     @property
     def recorded(self) -> dict[str, Any]:
-        """What the files say for the run itself, as JSON can hold it, for a later process to go on with."""
+        """The job files' values for the run itself, as JSON can hold them, for a later `resume`."""
         said = {"workers": self.workers, "max_queue": self.max_queue, "pools": list(self.pools)}
         return {name: value for name, value in said.items() if value}
 
     def reads(self) -> Iterator[str]:
-        """The files that are read, `-` standard input; those of jobs that are read later are not known."""
+        """Yield the paths of the files read by the input; standard input is `-` or `stdin`.
+
+        The stdin files of jobs that are read later are missing, since they are not known yet.
+        """
         yield from self._files
         for spec in self.jobs:
             if isinstance(work := spec.work, Command) and work.stdin is not None and "$" not in work.stdin:
@@ -111,11 +131,11 @@ class JobInput:
 
     @property
     def wrong(self) -> str:
-        """Why reading a list had to end early, if so."""
+        """The reason why reading a list ended early; empty if it did not."""
         return self._source.wrong if self._source else ""
 
     def unread(self) -> list[int]:
-        """The descriptors that have not been read to their end, or until reading had to end."""
+        """Return the descriptors that have not been read to their end."""
         if self._source is not None:
             return self._source.unread()
         return [fd for _, fd, _ in self._parts] if self.lines is not None else []
@@ -127,7 +147,10 @@ class JobInput:
         reactor: Reactor,
         fit: Callable[[JobSpec], None] | None = None,
     ) -> None:
-        """Puts in what is known, and has the rest read as there is room; what does not `fit` ends that."""
+        """Put the known jobs into the scheduler, and read the others as the queue gets room.
+
+        `fit` raises UserError for a job that can't run where this run executes; reading ends there.
+        """
         jobs, self.jobs = self.jobs, ()
         if self.lines is None:
             engine.turn(ask=lambda scheduler, now: self._put_in(scheduler, jobs, now))
@@ -147,7 +170,7 @@ class JobInput:
             )
 
     def read_all(self) -> list[JobSpec]:
-        """All jobs, read to the end."""
+        """Read the whole input and return its jobs. Raises UserError if reading ends early."""
         scheduler = Scheduler()
         self.feed_all(scheduler)
         if self.wrong:
@@ -155,7 +178,7 @@ class JobInput:
         return [task.spec for task in scheduler.tasks.values()]
 
     def feed_all(self, scheduler: Scheduler) -> None:
-        """Puts in everything at once, for a dry run."""
+        """Put every job into the scheduler at once, for a dry run."""
         scheduler.add(self.jobs, 0.0)
         if self.lines is not None:
             scheduler.max_queue = sys.maxsize
@@ -169,7 +192,7 @@ class JobInput:
 
 
 def open_input(settings: Settings) -> JobInput:
-    """Opens and tells apart what is to be read; `UserError` for all that is wrong with it."""
+    """Open the inputs of a run and tell job files from lists. Raises UserError with every error found."""
     if settings.each is not None:
         return _arguments(settings, settings.each)
     paths = settings.files or ("-",)
@@ -192,7 +215,7 @@ def open_input(settings: Settings) -> JobInput:
 
 
 def _arguments(settings: Settings, each: Each) -> JobInput:
-    """One job for each argument; few of them are known from the beginning, many come as there is room."""
+    """Return the input of `each`: few jobs are built at once, many are built as the queue gets room."""
     from pqrun.input.each import open_arguments
 
     if settings.only or settings.skip:
@@ -210,6 +233,7 @@ def _put_together(
     lists: list[Part],
     heads: dict[str, list[Head]],
 ) -> JobInput:
+    """Load the job files, check the lists, and apply `--only`, `--skip` and `--shard`."""
     jobs: Sequence[JobSpec] = ()
     workers, max_queue = None, None
     warnings: tuple[str, ...] = ()
@@ -261,7 +285,7 @@ def _look_through(
     jobs: Sequence[JobSpec],
     pools: Sequence[Pool],
 ) -> None:
-    """Raises UserError for all comments of regular files that are wrong; a stream is read as it runs."""
+    """Raise UserError for the wrong comments in regular files; a stream is checked as it is read."""
     regular = [S_ISREG(os.fstat(fd).st_mode) for _, fd, _ in parts]
     pieces = [partial(_pieces, fd, head) for _, fd, head in parts]
     if settings.null or not any(_has_comments(read()) for read in compress(pieces, regular)):
@@ -287,7 +311,7 @@ def _look_through(
 
 
 def _pieces(fd: int, head: bytes) -> Iterator[bytes]:
-    """What a regular file holds from where it was opened, without moving on in it."""
+    """Yield a regular file's bytes from the current offset on, without moving the offset."""
     if head:
         yield head
     at = os.lseek(fd, 0, os.SEEK_CUR)
@@ -297,7 +321,7 @@ def _pieces(fd: int, head: bytes) -> Iterator[bytes]:
 
 
 def _has_comments(pieces: Iterable[bytes]) -> bool:
-    """Whether there may be one of ours in it; as fast as it can be read."""
+    """Return whether the bytes may contain a `# pqrun:` comment: a fast search before the slow check."""
     before = b""
     for piece in pieces:
         if MARK in before + piece[: len(MARK)] or MARK in piece:
@@ -307,7 +331,7 @@ def _has_comments(pieces: Iterable[bytes]) -> bool:
 
 
 def read_whole(path: str) -> tuple[bool, Iterator[bytes]]:
-    """Whether it is a job file, by its name or how it begins, and what it holds, in pieces."""
+    """Return whether a file is a job file, by its name or its beginning, and an iterator over its bytes."""
     named = path.endswith(JOB_FILES)
     fd, head, _ = _open(path, sniff=not named)
     rest = iter(partial(read_some, fd, 1 << 20), b"")
@@ -315,7 +339,7 @@ def read_whole(path: str) -> tuple[bool, Iterator[bytes]]:
 
 
 def _part_of(jobs: Sequence[JobSpec], settings: Settings) -> tuple[Sequence[JobSpec], tuple[str, ...]]:
-    """This machine's part of the jobs, and what is to be said if that is none."""
+    """Return this shard's jobs, and a warning if it has none."""
     if settings.shard is None:
         return jobs, ()
     from pqrun.input.shard import assign_shard, describe_shard
@@ -325,7 +349,7 @@ def _part_of(jobs: Sequence[JobSpec], settings: Settings) -> tuple[Sequence[JobS
 
 
 def _dealer(settings: Settings) -> Callable[[JobSpec], bool] | None:
-    """Which lines are this machine's part."""
+    """Return the function that selects this shard's lines; None without `--shard`."""
     if settings.shard is None:
         return None
     from pqrun.input.shard import ShardFilter
@@ -338,7 +362,7 @@ def _name_of(path: str) -> str:
 
 
 def _open(path: str, *, sniff: bool) -> tuple[int, bytes, bool]:
-    """A descriptor, and of what has to be known by its content so much as tells what it is."""
+    """Open a file; return its descriptor, the bytes read to `sniff` its kind, and whether it has ended."""
     if path == "-":
         fd = 0
     else:
@@ -358,7 +382,7 @@ def _open(path: str, *, sniff: bool) -> tuple[int, bytes, bool]:
 
 
 def _hint(path: str) -> str:
-    """What to do, if somebody gave a command where a file of commands is expected."""
+    """Return a hint for a user who gave a command where a file of commands is expected."""
     from shutil import which
 
     if os.path.lexists(path) or not (" " in path or which(path)):

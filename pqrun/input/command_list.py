@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Commands, one a line, to JobSpecs, as they come.
+"""The parser that turns a list of commands, one a line, into JobSpecs.
 
-Reads nothing itself: whoever feeds it decides how far ahead to read. Commands may be any bytes:
-what is not UTF-8 is kept by surrogates, so that it runs as it was written.
+The parser does no I/O: the caller feeds bytes and decides how far to read ahead. A command may contain any
+bytes; bytes that are not UTF-8 become surrogate escapes, so that the command runs as it was written.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _OURS = re.compile(r"[ \t\n]#[ \t]*pqrun:")
 
 
 def split(command: str) -> tuple[str, str | None]:
-    """The command without our comment, and what that says; `None` if there is none.
+    """Split a line into the command and the text of its `# pqrun:` comment (None if there is no comment).
 
-    Looks at quotes as a shell does, so that `echo "a # pqrun: b"` is all command.
+    Quotes are read as a shell reads them, so all of `echo "a # pqrun: b"` is the command.
     """
     for found in _COMMENT.finditer(command):
         if found["here"]:
@@ -37,7 +37,10 @@ def split(command: str) -> tuple[str, str | None]:
 
 
 def settings(text: str) -> dict[str, Any]:
-    """The layer that `key=value …` stands for; `id` is among them. Raises ValueError."""
+    """Parse `key=value …` into a layer of settings, which includes `id`.
+
+    Raises ValueError with a message for the user.
+    """
     import shlex
 
     try:
@@ -75,24 +78,27 @@ _BOM: Final = b"\xef\xbb\xbf"
 
 
 class LineTooLong(Exception):
-    """The record that `next` would give is longer than LONGEST."""
+    """Error for a record that is longer than `MAX_LINE_BYTES`."""
 
 
 class RecordSplitter:
-    """`feed` bytes, then ask for the `next` record until there is none; `end` after the last bytes."""
+    """Splitter of bytes into records: `feed` bytes, then call `next` until it returns None.
+
+    Call `end` after the last bytes.
+    """
 
     def __init__(self, separator: bytes) -> None:
         self._separator = separator
         self._waiting: deque[bytes] = deque()
         self._chunk = b""
         self._at = 0
-        self._parts: list[bytes] = []  # the beginning of a record whose end has not come
-        self._length = 0  # of those
-        self._bom: bytes | None = b""  # what may be the beginning of one
+        self._parts: list[bytes] = []  # the beginning of a record whose end has not been fed yet
+        self._length = 0  # bytes in `_parts`
+        self._bom: bytes | None = b""  # bytes that may begin a byte-order mark; None once that is decided
         self._ended = False
 
     def feed(self, data: bytes) -> None:
-        """Takes in what was read."""
+        """Take in bytes that were read."""
         if self._bom is not None:
             data = self._bom + data
             if len(data) < len(_BOM) and _BOM.startswith(data):
@@ -104,7 +110,7 @@ class RecordSplitter:
             self._waiting.append(data)
 
     def end(self) -> None:
-        """Says that nothing more will be fed: a last record needs no separator."""
+        """Mark the end of the bytes. The last record needs no separator."""
         if self._bom:
             self._waiting.append(self._bom)
         self._bom = None
@@ -112,15 +118,18 @@ class RecordSplitter:
 
     @property
     def finished(self) -> bool:
-        """Whether every record has been given."""
+        """Whether `next` has returned every record."""
         return self._ended and not (self._waiting or self._chunk or self._parts)
 
     def holds(self, byte: bytes) -> bool:
-        """Whether it is in the newest piece of a record whose end has not come."""
+        """Return whether `byte` is in the newest piece of the unfinished record."""
         return bool(self._parts) and byte in self._parts[-1]
 
     def next(self) -> bytes | None:
-        """The next record without its separator; `None` if its end has not come."""
+        """Return the next record without its separator, or None if its end has not been fed yet.
+
+        Returns None after the last record too. Raises LineTooLong.
+        """
         while True:
             end = self._chunk.find(self._separator, self._at)
             if end >= 0:
@@ -128,7 +137,7 @@ class RecordSplitter:
                 self._at = end + len(self._separator)
                 return self._whole(record) if self._parts else self._measured(record)
             more = bool(self._waiting) or not self._ended
-            # The last bytes may be the beginning of a separator.
+            # Keep the last bytes back: they may begin a separator that ends in the next chunk.
             cut = max(self._at, len(self._chunk) - len(self._separator) + 1) if more else len(self._chunk)
             if self._at < cut:
                 self._parts.append(self._chunk[self._at : cut])
@@ -158,10 +167,10 @@ _NUL: Final = "a NUL character (if the commands are NUL-separated, use -0)"
 
 
 class LineError(UserError):
-    """Where reading has to end; the jobs before it are good.
+    """Error in a line of a list; the jobs before it are valid.
 
-    `text` is the command in question, `column` that of its comment. It `ends` if the lines behind it can't
-    be read at all; `others`: it is wrong only beside the other jobs.
+    `text` is the command in question, `column` the column of its comment. `ends`: the lines below can't be
+    read either. `others`: the line is wrong only beside other jobs, for example because of a duplicate id.
     """
 
     def __init__(
@@ -181,10 +190,11 @@ class LineError(UserError):
 
 
 class CommandList:
-    """`feed` bytes, then `take` jobs until `None`; `end` when there are no more bytes.
+    """Parser of a list: `feed` bytes, then `take` jobs until None; call `end` after the last bytes.
 
-    `given` is the command line's layer of settings. A job without an id is called by its number,
-    and can be needed by the jobs below it. `after` is how many jobs there are before the first.
+    `given` is the command line's layer of settings, `after` the number of jobs before the list. With `null`,
+    commands are separated by NUL bytes. A job without an id gets its number as its name, and the jobs below
+    can need it by that number.
     """
 
     def __init__(self, given: Values, *, null: bool = False, file: str = "stdin", after: int = 0) -> None:
@@ -193,35 +203,35 @@ class CommandList:
         self._null = null
         self._specs = SpecBuilder(given)
         self._wrong: LineError | None = None
-        self._ids: set[str] = set()  # of the jobs that have one
-        self._named: set[int] = set()  # the numbers of those jobs
-        self._begun: list[bytes] = []  # the lines of a command that goes on in the next
-        self._length = 0  # of those
-        self._whole_text = ""  # of a command with a comment
+        self._ids: set[str] = set()  # the ids that jobs have of their own
+        self._named: set[int] = set()  # the numbers of the jobs with such an id
+        self._begun: list[bytes] = []  # the lines of a command that continues on the next line
+        self._length = 0  # bytes in `_begun`
+        self._whole_text = ""  # the text of a command with its comment
         self.begin(file)
 
     def begin(self, file: str) -> None:
-        """Goes on with another file, after `end` and a `take` that gave None."""
+        """Continue with another file. Call this after `end` and a `take` that returned None."""
         self._file = file
         self._records = RecordSplitter(b"\0" if self._null else b"\n")
         self._line = 0
-        self._first = 0  # the line on which a command of several began
+        self._first = 0  # the first line of a command of several lines
         plain = self._specs.make("", {}, id="", named=False, file=file, line=0)
         self._command = stamp(plain.work, "run")
         self._plain = stamp(plain, "id", "work", "line")
 
     def feed(self, data: bytes) -> None:
-        """Takes in what was read."""
+        """Take in bytes that were read."""
         self._records.feed(data)
 
     def end(self) -> None:
-        """Says that nothing more will be fed."""
+        """Mark the end of the file's bytes."""
         self._records.end()
 
     def take(self) -> JobSpec | None:
-        """The next job; `None` when more has to be fed, or after the last one.
+        """Return the next job, or None if more bytes are needed or the list is at its end.
 
-        Raises LineError where reading has to end, and again when asked again.
+        Raises LineError at a line that can't become a job, and raises it again at every later call.
         """
         if self._wrong:
             raise self._wrong
@@ -232,7 +242,7 @@ class CommandList:
                     command = line
                 elif line[-1:] in b"\\\r" or line[:1] in _BLANKS or self._begun or b"\0" in line:
                     command = self._joined(line)
-                else:  # as most are, and a million of them add up
+                else:  # most lines take this short path, because a list may hold a million of them
                     command = line
                 if command:
                     return self._job(command)
@@ -246,12 +256,12 @@ class CommandList:
         return self._job(command) if command else None
 
     def _joined(self, line: bytes) -> bytes:
-        """The command that ends with this line, as a shell would join it; empty if none does."""
+        """Return the command that this line completes, joined as a shell joins lines; empty if none."""
         if b"\0" in line:
             self._first = self._line
             raise self._error(_NUL, ends=True)
         line = line[:-1] if line[-1:] == b"\r" else line
-        if not self._begun and line.lstrip()[:1] in b"#":  # a comment, or nothing
+        if not self._begun and line.lstrip()[:1] in b"#":  # a comment, or an empty line
             return b""
         goes_on = (len(line) - len(line.rstrip(b"\\"))) % 2 and MARK not in line
         self._first = self._first or self._line
@@ -287,7 +297,7 @@ class CommandList:
         return job
 
     def _set(self, run: str, comment: str, number: int) -> JobSpec:
-        """The job of a line that ends in our comment."""
+        """Return the job of a line that ends in a `# pqrun:` comment."""
         try:
             own = settings(comment)
         except ValueError as wrong:
@@ -312,18 +322,21 @@ class CommandList:
         return self._specs.make(run, own, id=id, named=named, file=self._file, line=line)
 
     def _called_by_number(self, id: str, before: int) -> bool:
-        """Whether it is the number of a job before this one that has no id."""
+        """Return whether `id` is the number of an earlier job that has no id of its own."""
         if not (id.isascii() and id.isdigit()) or len(id) > 18 or str(int(id)) != id:
             return False
         return self._after < int(id) < before and int(id) not in self._named
 
     @property
     def ended_early(self) -> bool:
-        """Whether it stopped at a line behind which nothing can be read."""
+        """Whether parsing has stopped at a line that can't become a job."""
         return self._wrong is not None
 
     def pass_over(self) -> bool:
-        """Goes on behind a wrong comment, to find what else is wrong; False where nothing can be read."""
+        """Skip a line with a wrong comment, to find the errors below it too.
+
+        Returns False if the lines below can't be read.
+        """
         if self._wrong is None or self._wrong.ends:
             return False
         self._wrong = None
@@ -338,7 +351,7 @@ class CommandList:
         text, column = "", 1
         if comment is not None:
             text = self._whole_text
-            if line == self._line:  # else it goes over several, of which the first is named
+            if line == self._line:  # a command of several lines is reported at its first line, column 1
                 column = text.rfind("#", 0, len(text.rstrip()) - len(comment)) + 1
         self._wrong = LineError(self._file, line, message, text=text, column=column, ends=ends, others=others)
         return self._wrong

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Layers of settings to JobSpecs: what the job says, else the command line, the file, the built-in.
+"""Layers of settings, and the builder that makes JobSpecs from them.
 
-Takes values that are already converted; reads nothing and refuses nothing. What many jobs have in
-common (a policy, an environment) is one object for all of them: 100,000 queued jobs are the rule.
+From top to bottom, the layers are the job's own fields, the command line, the file's defaults, and the
+built-in defaults. Values arrive converted and checked. Equal values (a retry policy, an environment) are one
+object for all jobs, because 100,000 queued jobs are common.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ POLICY_OPTIONS: Final = {
     "on": "on",
     "permanent": "permanent",
 }
-"""How the parts of a retry policy are called where there is no `retries: {…}` to put them in."""
+"""The flat names of the parts of a retry policy, and their names inside `retries: {…}`."""
 
 STORED: Final = {"retries": "retry", "leftovers": "keep_leftovers"}
-"""What a key's value is called in a layer, where that isn't the key's own name."""
+"""The name of a key's value in a layer, where it differs from the key's own name."""
 
 _OF_COMMAND: Final = dict.fromkeys(("env", "cwd", "shell", "stdin", "signal", "keep_leftovers"))
 _OF_JOB: Final = ("retry", "timeout", "idle_timeout", "needs", "pools", "tags", "success_codes", "creates",
@@ -45,7 +46,7 @@ _MAX_CACHED: Final = 10_000
 
 
 def nested(flat: Values) -> dict[str, Any]:
-    """The same values with the parts of the retry policy under `retry`, as every layer has them."""
+    """Return the same values with the parts of the retry policy under `retry`, as in every layer."""
     layer = {key: value for key, value in flat.items() if key not in POLICY_OPTIONS}
     policy = {POLICY_OPTIONS[key]: value for key, value in flat.items() if key in POLICY_OPTIONS}
     if policy:
@@ -54,7 +55,7 @@ def nested(flat: Values) -> dict[str, Any]:
 
 
 def overlay(layer: Values, below: Values) -> dict[str, Any]:
-    """One layer on another: `env` is merged by name, `retry` part by part, all else replaced."""
+    """Merge a layer over another: `env` by name, `retry` part by part, every other value replaced."""
     both = {**below, **layer}
     if "env" in below and "env" in layer:
         both["env"] = layered(below["env"], layer["env"])
@@ -64,7 +65,7 @@ def overlay(layer: Values, below: Values) -> dict[str, Any]:
 
 
 class SpecBuilder:
-    """Makes JobSpecs. `given` is the command line's layer (flat), `defaults` the file's."""
+    """Builder of JobSpecs. `given` is the command line's layer (flat), `defaults` the file's."""
 
     def __init__(self, given: Values, defaults: Values | None = None) -> None:
         base = overlay(overlay(nested(given), defaults or {}), _BUILT_IN)
@@ -85,7 +86,7 @@ class SpecBuilder:
     def make(
         self, run: str | tuple[str, ...], own: Values, *, id: str, named: bool, file: str | None, line: int
     ) -> JobSpec:
-        """The job that runs `run` with the fields `own` over the layers below."""
+        """Return the job that runs `run`, with the fields `own` over the layers below."""
         shape = tuple(own)
         command, job = self._stamps.get(shape) or self._new_stamps(shape)
         of_command: list[Any] = []
@@ -98,7 +99,7 @@ class SpecBuilder:
         return job(id, command(run, *of_command), named, file, line, *of_job)
 
     def _new_stamps(self, shape: tuple[str, ...]) -> tuple[Callable[..., Command], Callable[..., JobSpec]]:
-        """How jobs are made that say these things themselves."""
+        """Build and cache the copy functions for jobs that set exactly the fields in `shape`."""
         _bound(self._stamps)
         own_command = (
             field
@@ -114,7 +115,7 @@ class SpecBuilder:
         return found
 
     def _settled(self, name: str, value: Any) -> Any:
-        """A value as it goes into the job, over what is below it."""
+        """Return a value as the job stores it, merged over the layers below."""
         if name == "retry":
             return self.policy({**self._retry, **value})
         if name in ("timeout", "idle_timeout"):
@@ -122,12 +123,12 @@ class SpecBuilder:
         return self.one(value)
 
     def _variables(self, own: Mapping[str, str]) -> tuple[Any, Any]:
-        """`env` and `expand` of a job with these variables over those of the layers below."""
+        """Return `env` and `expand` of a job with these variables over those of the layers below."""
         env, expand = split_templates(layered(self._env, own))
         return self.one(env), self.one(expand)
 
     def policy(self, parts: Values) -> RetryPolicy:
-        """The one policy of these parts."""
+        """Return the one RetryPolicy object for these parts."""
         if not parts:
             return NO_RETRIES
         key = tuple(sorted(parts.items()))
@@ -138,7 +139,10 @@ class SpecBuilder:
         return found
 
     def one(self, value: T) -> T:
-        """The first of all texts or tuples that equal this one; of numbers itself: 2.0 is not 2 here."""
+        """Return the first text or tuple that equals `value`, so that equal values share one object.
+
+        Other types are returned as they are: sharing would turn 2.0 into 2, which compares equal.
+        """
         if not value or not isinstance(value, str | tuple):
             return value
         found: T | None = self._same.get(value)
@@ -149,15 +153,16 @@ class SpecBuilder:
 
 
 def _bound(table: dict[Any, Any]) -> None:
-    # A stream may have no end: what it shares is then found again, at the cost of one more copy.
+    # A stream may have no end, so a full cache is emptied; equal values then exist once more.
     if len(table) >= _MAX_CACHED:
         table.clear()
 
 
 def stamp(template: T, *changing: str) -> Callable[..., T]:
-    """Copies of a named tuple that differ in some fields, given in this order.
+    """Return a function that copies a named tuple with other values for `changing`, in that order.
 
-    Like `_replace`, at a fraction of its cost: a list of a million lines is a million of these.
+    The function does the same as `_replace` at a fraction of the cost: a list of a million lines makes a
+    million such copies.
     """
     cls: Any = type(template)
     usual: tuple[Any, ...] = tuple(template)  # type: ignore[arg-type]

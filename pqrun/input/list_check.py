@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Looks through a list of commands for wrong ` # pqrun:` comments, before the first of them runs."""
+"""The check of all ` # pqrun:` comments in a list, before the first job runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from pqrun.input.jobfile.problems import Problem, Problems
 
 
 class ListPart(NamedTuple):
-    """One list: `pieces` gives its bytes. `whole`: all that stands before it was looked through too."""
+    """One list to check: `pieces` returns an iterator over its bytes.
+
+    `whole` says that every list before it is checked as well.
+    """
 
     name: str
     pieces: Callable[[], Iterator[bytes]]
@@ -21,14 +24,14 @@ class ListPart(NamedTuple):
 
 
 class ReportedLines:
-    """The lines of a list that problems are about, and no others: a list may be of any size."""
+    """The text of the lines with problems; other lines are not kept, since a list may be of any size."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.lines: dict[int, str] = {}
 
     def line(self, number: int) -> str:
-        """The text of one of them."""
+        """Return the text of a line with a problem; empty for any other line."""
         return self.lines.get(number, "")
 
 
@@ -39,10 +42,10 @@ def check_list(
     everything: bool = False,
     fits: Callable[[JobSpec], None] = lambda _job: None,
 ) -> int:
-    """How many jobs there are. Raises JobFileError with all that is wrong, each with its place.
+    """Check lists and return the number of their jobs. Raises JobFileError with every problem.
 
-    `fits` raises UserError for a job that can't be part of the run. A line at which reading has to end is
-    a problem only with `everything`: a run runs what stands above it.
+    `fits` raises UserError for a job that can't be part of the run. A line at which reading must end is a
+    problem only with `everything`, because a run executes the jobs above such a line.
     """
     problems = Problems()
     shown: dict[int, ReportedLines] = {}

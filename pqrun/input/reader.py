@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""A list of commands or arguments as something to read from while jobs run: never too far ahead."""
+"""The reader of lists and arguments while jobs run, only as far ahead as the queue has room."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_JOBS_PER_TURN = 1000
 
 
 class JobProducer(Protocol):
-    """What bytes become: commands, or arguments in a template."""
+    """Parser that turns bytes into jobs: a list of commands, or the arguments of a template."""
 
     def begin(self, file: str) -> None: ...
     def feed(self, data: bytes) -> None: ...
@@ -27,11 +27,12 @@ class JobProducer(Protocol):
 
 
 class StreamReader:
-    """Feeds the queue from descriptors, one after another; each with what was read of it before.
+    """Reactor source that reads descriptors one after another and fills the scheduler's queue.
 
-    Without any, from what needs no bytes.
-    `room` says how many more jobs the queue takes; `hungry` is told how much room to wait for. Jobs
-    that it does not `want` are passed over; `fit` raises UserError for what can't run where the run is.
+    `parts` holds, for each input, its name, its descriptor and the bytes already read from it. Without parts,
+    `lines` produces jobs without any bytes. `hungry` is called with the queue room to wait for (0: none).
+    Jobs that `wants` rejects are skipped; `fit` raises UserError for a job that can't run where this run
+    executes.
     """
 
     def __init__(
@@ -59,27 +60,27 @@ class StreamReader:
             lines.feed(self._parts[0][2])
 
     def fileno(self) -> int:
-        """The descriptor that is being read."""
+        """Return the descriptor that is being read."""
         return self._parts[0][1]
 
     def unread(self) -> list[int]:
-        """All descriptors that have not been read to their end."""
+        """Return the descriptors that have not been read to their end."""
         return [] if self.done else [fd for _, fd, _ in self._parts]
 
     def wanted(self) -> bool:
-        """Whether there is room in the queue."""
+        """Return whether the queue has room."""
         return not self.done and self._scheduler.queue_room > 0
 
     def pending(self) -> bool:
-        """Whether more jobs may be in what was read already."""
+        """Return whether the bytes already read may contain more jobs."""
         return self._may_hold_more
 
     def read(self) -> Iterable[Request]:
-        """Reads a piece, if what was read before is used up."""
+        """Read a chunk if the bytes read before are used up; return the request that adds its jobs."""
         if not self._may_hold_more:
             try:
                 data = os.read(self._parts[0][1], READ_CHUNK_BYTES)
-            except BlockingIOError:  # another program has read what was there
+            except BlockingIOError:  # another program on the same pipe or terminal was faster
                 return []
             except OSError as error:
                 self.wrong, self.done = f"cannot read {self._parts[0][0]}: {error.strerror}", True
@@ -92,7 +93,7 @@ class StreamReader:
         return [self.add]
 
     def add(self, scheduler: Scheduler, now: float) -> None:
-        """Ask: as many jobs as there is room for."""
+        """Add as many jobs as the queue has room for. The engine calls this request within a turn."""
         specs = []
         try:
             for _ in range(0 if self.done else min(scheduler.queue_room, MAX_JOBS_PER_TURN)):
@@ -116,13 +117,13 @@ class StreamReader:
         self._want_input(0 if self.done or scheduler.queue_room else self._enough)
 
     def _check(self, spec: JobSpec, scheduler: Scheduler) -> None:
-        """Raises UserError for what can't be told without the rest of the run."""
+        """Raise UserError for an error that shows only beside the rest of the run."""
         check_line(spec, spec.named and scheduler.knows(spec.id), scheduler.ready.pools.sizes)
         if self._fit is not None:
             self._fit(spec)
 
     def _open_next(self) -> bool:
-        """Moves on to the next list if this one has been read; whether there was one."""
+        """Move on to the next list if the current one is at its end. Returns whether there was a next one."""
         if not self._ended or not self._parts:
             return False
         self._ended = False
@@ -138,7 +139,7 @@ class StreamReader:
 
 
 def check_line(spec: JobSpec, twice: bool, pools: Mapping[str, int]) -> None:
-    """Raises UserError for a job whose id or pools can't be; `twice`: another job has its id."""
+    """Raise UserError for a job with a wrong id or pools. `twice`: another job has the same id."""
     if twice and spec.named:
         raise UserError(f"{spec.file}:{spec.line}: the id `{spec.id}` is given twice")
     for name, count in spec.pools:
@@ -150,12 +151,15 @@ def check_line(spec: JobSpec, twice: bool, pools: Mapping[str, int]) -> None:
 
 
 def _let_go(fd: int) -> None:
-    """Closes it; standard input stays something, else whatever is opened next would get its number."""
+    """Close a descriptor, but replace standard input by /dev/null.
+
+    Otherwise the next file to be opened would become standard input.
+    """
     if fd == 0:
         try:
             null = os.open(os.devnull, os.O_RDONLY)
         except OSError:
-            return  # out of descriptors: it stays what it was
+            return  # no descriptor is free: standard input stays open as it is
         os.dup2(null, fd)
         fd = null
     os.close(fd)

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Deals jobs out to several machines: each job to one of them, the same whatever else is in the list.
+"""The division of jobs among machines: each job belongs to one shard, whatever else is in the list.
 
-What decides is the SHA-256 of a job's id (its first eight bytes, modulo the number of parts); of a
-job without one, that of what it runs and, from its second occurrence on, which occurrence it is.
+The shard of a job follows from the SHA-256 of its id: the first eight bytes, modulo the number of shards. For
+a job without an id, the command is hashed instead, and from its second occurrence on the command together
+with the number of the occurrence.
 """
 
 from __future__ import annotations
@@ -15,18 +16,21 @@ from pqrun.core.job import Command, JobSpec, Shard
 
 
 class ShardFilter:
-    """Says of one job after the other whether it belongs to this part."""
+    """Filter that accepts the jobs of one shard."""
 
     def __init__(self, shard: Shard) -> None:
         self._shard = shard
         self._seen: dict[int, int] = {}
 
     def takes(self, spec: JobSpec) -> bool:
-        """Whether it does; jobs have to be asked for in their order, all of them."""
+        """Return whether the job belongs to the shard. Ask about all jobs, in their order."""
         return self._number(spec) % self._shard.parts == self._shard.number - 1
 
     def takes_line(self, spec: JobSpec) -> bool:
-        """The same for a list of commands, where what a job needs can't be found before it is too late."""
+        """Return whether a job of a list of commands belongs to the shard.
+
+        Raises UserError if the job has needs: a needed job of another shard may already have been skipped.
+        """
         if spec.needs:
             where = f"{spec.file}:{spec.line}: "
             raise UserError(f"{where}with --shard only jobs of a job file can need others")
@@ -47,7 +51,7 @@ def _digest(text: str) -> int:
 
 
 def assign_shard(jobs: Sequence[JobSpec], shard: Shard) -> list[JobSpec]:
-    """The part of the jobs, in their order: those that no other needs are dealt out, needs come along."""
+    """Return the shard's jobs in order: its share of the jobs that no job needs, and all jobs they need."""
     dealer = ShardFilter(shard)
     takes = {job.id: dealer.takes(job) for job in jobs}
     needed = {need.job for job in jobs for need in job.needs}
@@ -64,7 +68,7 @@ def assign_shard(jobs: Sequence[JobSpec], shard: Shard) -> list[JobSpec]:
 
 
 def describe_shard(part: Sequence[JobSpec], jobs: Sequence[JobSpec], shard: Shard) -> tuple[str, ...]:
-    """What people should know of a part: that it is none."""
+    """Return a warning if the shard has none of the jobs."""
     if part or not jobs:
         return ()
     some = f"the {len(jobs)} jobs" if len(jobs) != 1 else "the one job"

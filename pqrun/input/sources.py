@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Reads from descriptors, whatever others have made of them; which sources can be read only once."""
+"""Reading of descriptors that may be non-blocking, and the check for sources that are named twice."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ STDIN_NAMED_TWICE = "stdin can be read only once: name it (`-`) only once"
 
 
 def read_some(fd: int, size: int) -> bytes:
-    """As `os.read`, but waits too if another program has made the descriptor non-blocking.
+    """Read up to `size` bytes like `os.read`, but wait even if the descriptor is non-blocking.
 
-    Programs that share a terminal or a pipe share that flag (node and ssh set it), so it is not changed
-    back here.
+    All programs on a terminal or pipe share that flag (node and ssh set it), so it is not changed back here.
     """
     while True:
         try:
@@ -29,7 +28,7 @@ def read_some(fd: int, size: int) -> bytes:
 
 
 def read_all(fd: int, most: int | None = None) -> bytes:
-    """All of it, or its beginning of at least `most` bytes."""
+    """Read to the end of a descriptor, or until at least `most` bytes have been read."""
     pieces: list[bytes] = []
     length = 0
     while (most is None or length < most) and (data := read_some(fd, 1 << 20)):
@@ -39,7 +38,7 @@ def read_all(fd: int, most: int | None = None) -> bytes:
 
 
 def refuse_twice(paths: Sequence[str]) -> None:
-    """UserError if a source that can be read only once is named twice, by whatever names."""
+    """Raise UserError if a source that can be read only once is named twice, under whatever names."""
     if len(paths) < 2:
         return
     seen: dict[object, str] = {}
@@ -56,13 +55,17 @@ def refuse_twice(paths: Sequence[str]) -> None:
 
 
 def _once(path: str) -> object:
-    """What a pipe, a socket or a terminal is, by whatever name; None for what can be read again."""
+    """Return the identity of a source that can be read only once; None for any other source.
+
+    Pipes, sockets, terminals and standard input can be read only once.
+    """
     try:
         found = os.fstat(0) if path == "-" else os.stat(path)
         if stat.S_ISCHR(found.st_mode):
             return None if found.st_rdev == os.stat(os.devnull).st_rdev else found.st_rdev
     except OSError:
-        return None  # it is told when it is opened
+        return None  # the attempt to open it will report the error
+
     if stat.S_ISFIFO(found.st_mode) or stat.S_ISSOCK(found.st_mode) or path == "-":
         return found.st_dev, found.st_ino, stat.S_ISREG(found.st_mode)
     return None

@@ -1,12 +1,19 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What is kept of a run, and what is read out of it again.
+"""The journal of a run, and everything that is read from it later.
 
-run_directory   the directory, its lock, its files
-run_record      one process's part of the record: a new run's or a resumed one's
-format          events as lines of JSON, and back
-writer          append events, one write a turn        reader         lines with right checksums
-projection      journal lines to rows                  index          the SQLite index
-recovery        what became of a run so far            restart_plan   what is left to do
-compaction      a queue's journal made short           run_list       recorded runs, and pruning
-lock_wait       messages while another process holds the lock
+From outside, take a run's record from `run_record`, a past run's jobs from `index`, and the list of runs from
+`run_list`.
+
+  run_directory   creates, finds and locks a run's directory, and names the files in it
+  run_record      keeps one process's part of the record, for a new or a resumed run
+  format          encodes events as lines of JSON and decodes them
+  writer          appends events to the journal, with one write a turn
+  reader          reads the lines whose checksums are correct
+  projection      folds journal lines into a table of jobs
+  index           keeps that table in SQLite, so that queries are fast
+  recovery        folds the journal into the state of a run so far
+  restart_plan    decides which jobs of a recovered run run again
+  compaction      removes jobs that ended long ago from a queue's journal
+  run_list        lists the recorded runs and prunes old ones
+  lock_wait       tells the user about a lock that another process holds
 """

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Makes a queue's journal short again: what ended long ago goes, all else stays, line for line.
+"""The compaction of a queue's journal: jobs that ended long ago are removed, all other lines stay.
 
-A journal only grows, and a queue has no end of its own. The lines of a job tell of it alone, so
-without those of jobs that are over it is still the journal of a run, with the same attempts, retries
-and sums. What is left has new checksums, and takes the old file's place in one step.
+A journal only grows, and a queue has no end of its own. Each line about a job concerns that job alone, so
+without the lines of old jobs the file is still a valid journal, with the same attempts, retries and sums. The
+remaining lines get new checksums, and the new file replaces the old one in one step.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class CompactedJournal(NamedTuple):
-    """A file that says what matters of a journal's first `upto` bytes; the checksum of its last line.
+    """A shorter file for a journal's first `upto` bytes, and the checksum of the file's last line.
 
-    `gone` are the jobs that it leaves out; no other has a lower number than `oldest`.
+    `gone` are the numbers of the jobs left out; every job left has the number `oldest` or a higher one.
     """
 
     path: str
@@ -39,9 +39,10 @@ class CompactedJournal(NamedTuple):
 
 
 def compacted(journal: str, *, keep: int, worth: int) -> CompactedJournal | None:
-    """Leaves out all ended jobs but the last `keep`; None if that would be fewer than `worth`.
+    """Write a journal without its ended jobs, except for the last `keep` of them.
 
-    The journal may grow meanwhile. OSError if the file can't be written.
+    Returns None if fewer than `worth` jobs would be left out. The journal may grow meanwhile. Raises OSError
+    if the new file can't be written.
     """
     survey = _JobSurvey()
     lines = JournalReader(journal)
@@ -68,8 +69,8 @@ def compacted(journal: str, *, keep: int, worth: int) -> CompactedJournal | None
 
 
 def compact(run: RunDirectory, *, keep: int, worth: int) -> None:
-    """The same where no process writes the journal; only for who holds the run's lock."""
-    with contextlib.suppress(OSError):  # then it stays long
+    """Compact the journal of a run that no process writes. The caller must hold the run's lock."""
+    with contextlib.suppress(OSError):  # on failure the old journal stays, which is only longer
         found = compacted(run.journal, keep=keep, worth=worth)
         if found is not None:
             os.rename(found.path, run.journal)
@@ -78,7 +79,7 @@ def compact(run: RunDirectory, *, keep: int, worth: int) -> None:
 
 
 def resealed(lines: Iterable[bytes], crc: int) -> tuple[bytes, int]:
-    """The same lines with the checksums that they have behind others; the last of these."""
+    """Return the lines with the checksums for their new place, and the last checksum."""
     sealed = []
     for line in lines:
         body = line[:-_TAIL]
@@ -88,7 +89,7 @@ def resealed(lines: Iterable[bytes], crc: int) -> tuple[bytes, int]:
 
 
 def sync_directory(path: str) -> None:
-    """Makes sure that names in it are on the disk."""
+    """Flush a directory, so that the names of its files survive a power failure."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
@@ -97,7 +98,7 @@ def sync_directory(path: str) -> None:
 
 
 def remove_outputs(run: RunDirectory, shorter: CompactedJournal) -> None:
-    """What the jobs that are gone have printed goes too."""
+    """Delete the output of the jobs that were left out of the journal."""
     for shard in sorted({seq // FILES_PER_DIRECTORY for seq in shorter.gone}):
         directory = f"{run.logs}/{shard:04d}"
         with contextlib.suppress(OSError):
@@ -110,13 +111,13 @@ def remove_outputs(run: RunDirectory, shorter: CompactedJournal) -> None:
 
 
 _NO_JOB = 0
-"""Stands for the job in a line that tells of the run, but no longer matters."""
+"""The job number of a line about the run itself that can be removed."""
 _RUN = -1
-"""The same if it does."""
+"""The job number of a line about the run itself that must stay."""
 
 
 class _JobSurvey:
-    """Which line is of which job, and how these stand."""
+    """The job of each line of a journal, and the state of each job."""
 
     def __init__(self) -> None:
         self.jobs = array("q")
@@ -129,7 +130,7 @@ class _JobSurvey:
         self._last: dict[tuple[str, str], int] = {}
 
     def fold(self, lines: list[dict[str, Any]]) -> None:
-        """Takes in what happened next."""
+        """Fold the next lines."""
         for line in lines:
             what, seq = line.get("e", ""), line.get("s", _NO_JOB)
             if "pqrun" in line:
@@ -158,7 +159,11 @@ class _JobSurvey:
                     self._gone.add(seq)
 
     def gone(self, keep: int) -> set[int]:
-        """The jobs that no longer matter: nor does anybody need them, and others ended later."""
+        """Return the numbers of the jobs to leave out: dropped jobs, and ended jobs before the last `keep`.
+
+        A job that an unfinished job needs stays. So does the highest number, because new jobs are numbered
+        from there.
+        """
         needs = (self._needs.get(seq, ()) for seq in self._unfinished)
         needed = {self._by_id.get(need) for those in needs for need in those}
         ended = list(self._ended)
@@ -166,7 +171,7 @@ class _JobSurvey:
         return (self._gone | old) - needed - {self._highest}
 
     def oldest(self, gone: set[int]) -> int:
-        """The lowest number of those that stay."""
+        """Return the lowest number of a job that stays."""
         return min(
             (seq for seq in (*self._unfinished, *self._ended) if seq not in gone), default=self._highest
         )
@@ -177,7 +182,7 @@ class _JobSurvey:
             self._needs[seq] = [need[0] for need in needs]
 
     def _count_last(self, what: str, name: str) -> None:
-        """Of several lines that say the same of the run only the last one matters."""
+        """Mark the line before as removable: of lines that set the same value, only the last one counts."""
         before = self._last.get((what, name))
         if before is not None:
             self.jobs[before] = _NO_JOB

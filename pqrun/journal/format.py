@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Events as lines of JSON, and back. `docs/journal.md` describes the format for others.
+"""The format of the journal: events as lines of JSON, and back. `docs/journal.md` specifies it.
 
-Each line ends in a checksum of itself and all before it, so that damage, a missing line and a line
-in the wrong place are noticed. Times are seconds of the wall clock's epoch.
+Each line ends in a checksum of the line and all lines before, so that damage, a missing line and a misplaced
+line are noticed. Times are seconds since the epoch, on the wall clock.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ _COMMAND_FIELDS = [name for name in Command._fields if name != "run"]
 
 
 def common(spec: JobSpec) -> tuple[Any, ...]:
-    """All but its id, line and command (the first and last of their fields): what jobs made alike share."""
+    """Return the fields that jobs made alike share: all but the id, the command and the line."""
     return (*spec[2:-1], *(spec.work[1:] if isinstance(spec.work, Command) else ()))
 
 
 def spec_facts(spec: JobSpec) -> dict[str, Any]:
-    """All of a job that is not as it would be anyway."""
+    """Return the fields of a job that differ from their defaults, for JSON."""
     facts: dict[str, Any] = {"id": spec.id}
     facts.update(_differences(spec, _USUAL, _SPEC_FIELDS))
     if spec.retry is not NO_RETRIES and spec.retry != NO_RETRIES:
@@ -67,7 +67,7 @@ def _differences(found: Any, usual: Any, names: Iterable[str]) -> dict[str, Any]
 
 
 def spec_of(facts: dict[str, Any]) -> JobSpec:
-    """The job again."""
+    """Return the job that `spec_facts` described."""
     command: dict[str, Any] = {name: facts[name] for name in ("run", *_COMMAND_FIELDS) if name in facts}
     spec: dict[str, Any] = {name: facts[name] for name in ("id", *_SPEC_FIELDS) if name in facts}
     for name in ("pools", "needs", "tags", "success_codes"):
@@ -114,14 +114,14 @@ _RARE = (
 
 
 def append_checksum(body: str, crc: int) -> tuple[bytes, int]:
-    """A whole line of a JSON object's text, and the checksum that the next line builds on."""
+    """Return the journal line for a JSON object, and the checksum from which the next line continues."""
     data = body[:-1].encode()
     crc = crc32(data, crc)
     return b'%b,"c":"%08x"}\n' % (data, crc), crc
 
 
 class Encoder:
-    """Events as the text of JSON objects."""
+    """Encoder of events as the text of JSON objects."""
 
     def __init__(self, wall: Wall) -> None:
         self._wall = wall
@@ -136,10 +136,10 @@ class Encoder:
         }
 
     def __call__(self, events: Sequence[ev.Event]) -> list[str]:
-        """The texts of what is kept.
+        """Return the texts of the events that the journal keeps.
 
-        What comes together nearly always is one object: a job's end with that of its last attempt,
-        and that it is queued with that it was added.
+        Events that nearly always come together become one object: a job's end with the end of its last
+        attempt, and a job's entry into the queue with its addition.
         """
         texts: list[str] = []
         queued = _queued_at_once(events) if events and type(events[0]) is ev.JobAdded else {}
@@ -157,7 +157,7 @@ class Encoder:
         return texts
 
     def _time(self, at: float) -> str:
-        """A moment, as text; most events of a turn are of the same one."""
+        """Return a time as text, cached because most events of a turn have the same time."""
         if at != self._at:
             self._at, self._at_text = at, f"{self._wall(at):.7f}"
         return self._at_text
@@ -186,7 +186,7 @@ class Encoder:
         return f'{{"e":"add","t":{self._time(at)},"s":{seq},"job":{self._job(spec)}{more}}}'
 
     def _job(self, spec: JobSpec) -> str:
-        """A job; what it has in common with the one before is not worked out again."""
+        """Return a job as text. The fields that it shares with the previous job are not encoded again."""
         work = spec.work
         run = work.run if isinstance(work, Command) else None
         if isinstance(run, str) and (like := common(spec)) == self._like:
@@ -266,7 +266,7 @@ class Encoder:
 
 
 def _queued_at_once(events: Sequence[ev.Event]) -> dict[int, ev.JobQueued]:
-    """By job: that it was queued when it was added, as it is."""
+    """Return, by job number, the queue events that can become part of the line that adds the job."""
     added = {event.seq: event for event in events if type(event) is ev.JobAdded}
     return {
         event.seq: event
@@ -279,7 +279,7 @@ def _queued_at_once(events: Sequence[ev.Event]) -> dict[int, ev.JobQueued]:
 
 
 def _end_with(event: ev.AttemptEnded, events: Sequence[ev.Event], place: int) -> ev.JobEnded | None:
-    """The job's end, if it follows from this attempt's alone."""
+    """Return the job's end, if it can become part of the line of the attempt's end."""
     last = events[place] if place < len(events) else None
     if type(last) is not ev.JobEnded or last.seq != event.seq or last.because or last.by:
         return None
@@ -287,10 +287,10 @@ def _end_with(event: ev.AttemptEnded, events: Sequence[ev.Event], place: int) ->
 
 
 def decode(line: dict[str, Any], output: Callable[[int, int, int, int], Any]) -> list[ev.Event]:
-    """The events again; `output(seq, attempt, out, err)` stands for what was printed.
+    """Return the events of a line; `output(seq, attempt, out, err)` returns an attempt's captured output.
 
-    Nothing for a kind that is not known here: within a version only such are added as may be left out.
-    KeyError, TypeError or ValueError for what makes no sense.
+    A line of an unknown kind gives no events: within a version, only kinds that may be skipped are added.
+    Raises KeyError, TypeError or ValueError for a malformed line.
     """
     at, seq, attempt = line["t"], line.get("s", 0), line.get("n", 0)
     match line["e"]:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The index of a run: its table in SQLite, derived from the journal, so that looking at it is quick.
+"""The index of a run: a table of its jobs in SQLite, derived from the journal to make queries fast.
 
-Each reader brings it up to date: rows and how far the journal was read, in one transaction. It may
-be deleted or damaged at any time, then it is made anew; where it can't be written, it is made in
-memory. Nothing here writes to a journal or waits for a run.
+Each reader updates the index, both the rows and the position in the journal, in one transaction. An index
+that is missing or damaged is rebuilt; where no file can be written, it is built in memory. Nothing here
+writes to a journal or waits for a run.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 
 class Queries:
-    """Asks the tables. A `where` is SQL of ours, with marks for values."""
+    """Queries on the tables. A `where` is SQL from our own code, with `?` marks for the values."""
 
     def __init__(self, database: Connection) -> None:
         self.facts: dict[str, Any] = {}
@@ -53,48 +53,48 @@ class Queries:
         self._database = database
 
     def entries(self, where: str = "1", *values: Any, order: str = "seq") -> list[StoredJob]:
-        """The jobs for which that SQL holds."""
+        """Return the jobs for which the SQL condition holds."""
         found = self._database.execute(f"SELECT * FROM job WHERE {where} ORDER BY {order}", values)
         return [StoredJob.stored(row) for row in found]
 
     def rows(self, columns: str, where: str = "1", *values: Any, order: str = "seq") -> list[tuple[Any, ...]]:
-        """Some columns of them."""
+        """Return some columns of the jobs for which the SQL condition holds."""
         return self._database.execute(
             f"SELECT {columns} FROM job WHERE {where} ORDER BY {order}", values
         ).fetchall()
 
     def count(self, where: str) -> int:
-        """For how many of them that SQL holds."""
+        """Return the number of jobs for which the SQL condition holds."""
         return int(self._database.execute(f"SELECT count(*) FROM job WHERE {where}").fetchone()[0])
 
     def states(self) -> dict[str, int]:
-        """How many jobs are in which state, as far as there are any."""
+        """Return the number of jobs in each state that occurs."""
         return dict(self._database.execute("SELECT state, count(*) FROM job GROUP BY state").fetchall())
 
     def earlier_attempts(self, seq: int) -> list[dict[str, Any]]:
-        """A job's attempts before its last one that ended."""
+        """Return a job's ended attempts, without the last one."""
         found = self._database.execute("SELECT * FROM attempt WHERE seq = ? ORDER BY rowid", (seq,))
         return [dict(zip(ATTEMPT, row, strict=True)) for row in found]
 
     def ids(self, prefix: str, *, most: int) -> list[str]:
-        """Ids that begin so."""
+        """Return at most `most` ids that begin with `prefix`."""
         wanted = "substr(id, 1, ?) = ? ORDER BY seq LIMIT ?"
         found = self._database.execute(f"SELECT id FROM job WHERE {wanted}", (len(prefix), prefix, most))
         return [row[0] for row in found]
 
     def failed(self) -> int:
-        """How many jobs make the run's exit code 1."""
+        """Return the number of jobs that make the run's exit code 1."""
         if self.metrics.ended == self.metrics.outcomes[Outcome.OK]:
             return 0
         ended_badly = "state IN ('failed', 'timeout', 'cancelled', 'skipped') AND NOT allowed"
         return self.count(ended_badly) + self.cut_short_for_good()
 
     def cut_short_for_good(self) -> int:
-        """How many interrupted jobs `resume` won't run again by itself (`rerun: never`)."""
+        """Return the number of interrupted jobs that `resume` does not run again (`rerun: never`)."""
         return self.count("state = 'interrupted' AND NOT rerun")
 
     def oldest_queued(self) -> float | None:
-        """Since when the first of the queue waits."""
+        """Return the time since which the first job of the queue has waited; None for an empty queue."""
         if self.metrics.enqueued == self.metrics.dequeued:
             return None
         found: float | None = self._database.execute(
@@ -103,11 +103,11 @@ class Queries:
         return found
 
     def unfinished(self) -> set[int]:
-        """The jobs that have not ended."""
+        """Return the numbers of the jobs that have not ended."""
         return {seq for (seq,) in self.rows("seq", "state IN ('pending', 'queued', 'running', 'waiting')")}
 
     def ended_attempts(self, seq: int) -> list[int]:
-        """Which of a job's attempts have ended."""
+        """Return the numbers of a job's ended attempts."""
         last = [row[0] for row in self.rows("last", "seq = ?", seq)]
         return [number for number in [a["last"] for a in self.earlier_attempts(seq)] + last if number]
 
@@ -119,7 +119,7 @@ LOCK_TIMEOUT_SECONDS = 10.0
 BATCH_LINES = 200_000
 _MARKS = ",".join("?" * len(COLUMNS))
 _values = attrgetter(*COLUMNS)
-# What SQLite says when a place can't be written; all else means that the index is no good.
+# SQLite's errors for a place that can't be written. Any other error means that the index is damaged.
 _NO_PLACE = (
     "SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_FULL", "SQLITE_IOERR",
     "SQLITE_PERM", "SQLITE_AUTH",
@@ -127,7 +127,10 @@ _NO_PLACE = (
 
 
 def query_index(run: RunDirectory, question: Callable[[Index], T]) -> T:
-    """The answer to a question about a run. It may be asked twice: it changes nothing, prints nothing."""
+    """Return the answer to a question about a run.
+
+    `question` must change and print nothing, because it is called again if the index has to be rebuilt.
+    """
     for _ in range(2):
         try:
             path = _private(run.index)
@@ -146,21 +149,21 @@ def query_index(run: RunDirectory, question: Callable[[Index], T]) -> T:
 
 @contextlib.contextmanager
 def watch(run: RunDirectory) -> Iterator[Index]:
-    """An index in memory, to be brought up to date again and again: nothing is written for that."""
+    """Open an index in memory that can be updated again and again, without writing to the disk."""
     with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as database:
         query_index(run, lambda index: index.copy_to(database))
         yield Index(run, database, careful=False)
 
 
 class StaleIndex(Exception):
-    """The index tells of another journal than the one that is there: it was replaced, or made shorter."""
+    """Error for an index of another journal than the present one, which was replaced or compacted."""
 
 
 def _ask(path: str, run: RunDirectory, question: Callable[[Index], T]) -> T:
     with contextlib.closing(
         sqlite3.connect(path, timeout=LOCK_TIMEOUT_SECONDS, isolation_level=None)
     ) as database:
-        # The disk is not waited for: an index of before the machine was last started is made anew.
+        # No need to wait for the disk: an index from before the last boot is rebuilt anyway.
         database.execute(f"PRAGMA synchronous = {'OFF' if _boot() else 'NORMAL'}")
         index = Index(run, database)
         database.execute("BEGIN")
@@ -173,7 +176,10 @@ def _ask(path: str, run: RunDirectory, question: Callable[[Index], T]) -> T:
 
 
 def _private(path: str) -> str:
-    """The path, of a file of ours that nobody else can read; a planted one is taken away."""
+    """Return the path, after making sure that the file is ours and that no other user can read it.
+
+    A link or a file of another user at the path is removed.
+    """
     with contextlib.suppress(FileNotFoundError):
         found = os.lstat(path)
         if stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid():
@@ -186,7 +192,7 @@ def _private(path: str) -> str:
 
 
 def _boot() -> str:
-    """Names the time since the machine was started; empty where it has no name."""
+    """Return the kernel's identifier of the current boot; empty on a system without one."""
     try:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
             return file.read().strip()
@@ -201,9 +207,9 @@ def _remove(path: str) -> None:
 
 
 class Index(Queries):
-    """Open, and as the journal was a moment ago: `facts` of the run, its `metrics`, its jobs.
+    """An open index, as of its last update: the run's `facts`, its `metrics`, and its jobs.
 
-    A `careful` one reads all of a journal again that was changed but did not grow.
+    With `careful`, a journal that was modified without growing counts as another journal.
     """
 
     def __init__(self, run: RunDirectory, database: sqlite3.Connection, *, careful: bool = True) -> None:
@@ -214,15 +220,18 @@ class Index(Queries):
         self._touched: set[int] = set()
 
     def is_up_to_date(self) -> bool:
-        """Whether the journal has not changed since it was read; recalls what was read."""
+        """Load the state of the last update, and return whether the journal has not changed since."""
         return self._recall() == self._journal()
 
     def copy_to(self, database: sqlite3.Connection) -> None:
-        """Makes that one the same."""
+        """Copy the index into another database."""
         self._database.backup(database)
 
     def catch_up(self) -> set[int]:
-        """Folds what the journal has more; the jobs of which it tells."""
+        """Fold the new lines of the journal; return the numbers of the jobs that they concern.
+
+        Raises StaleIndex if the journal is not the one that was read before.
+        """
         self._touched = set()
         if self.is_up_to_date():
             return self._touched
@@ -244,7 +253,7 @@ class Index(Queries):
             raise
 
     def _journal(self) -> tuple[int, int]:
-        """Its size, and when it was changed last."""
+        """Return the size of the journal in bytes, and its modification time in nanoseconds."""
         try:
             found = os.stat(self.run.journal, follow_symlinks=False)
         except OSError as error:
@@ -252,7 +261,10 @@ class Index(Queries):
         return found.st_size, found.st_mtime_ns
 
     def _recall(self) -> tuple[int, int] | None:
-        """Size and time of the journal when it was last read; None for a new index."""
+        """Load the state of the last update; return the journal's size and time then.
+
+        Returns None for a new index. Raises StaleIndex if the state does not fit the journal.
+        """
         if self._pragma("user_version") != LAYOUT:
             if self._database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
                 raise StaleIndex
@@ -290,7 +302,7 @@ class Index(Queries):
                     self._store(table, entries)
         except (KeyError, TypeError, ValueError, InternalFailure) as error:
             if goes_on:
-                raise StaleIndex from None  # what is wrong, the index or the journal? reading all of it tells
+                raise StaleIndex from None  # a rebuild tells whether the index or the journal is wrong
             if isinstance(error, InternalFailure):
                 raise
             where = f"before line {lines.position.line + 1}"
@@ -320,7 +332,7 @@ class Index(Queries):
         table.dropped.clear()
 
     def _stored(self, seq: int) -> Iterator[StoredJob]:
-        """That job and those behind it, which will be asked for next."""
+        """Return the job and the jobs after it, which will be needed next."""
         found = self._database.execute("SELECT * FROM job WHERE seq BETWEEN ? AND ?", (seq, seq + 255))
         return map(StoredJob.stored, found.fetchall())
 
@@ -329,13 +341,13 @@ class Index(Queries):
 
 
 def run_of(entry: StoredJob) -> str | tuple[str, ...]:
-    """The job's command."""
+    """Return the job's command."""
     run = json.loads(entry.run)
     return tuple(run) if isinstance(run, list) else str(run)
 
 
 def row_of(entry: StoredJob, logs: Logs, *, live: bool) -> JobRow:
-    """The job as records and reports show it; what ran when its run died was interrupted."""
+    """Return a job as records and reports show it. A job that ran when its run died is interrupted."""
     spec = JobSpec(
         entry.id,
         Command(run_of(entry)),
@@ -367,14 +379,14 @@ def row_of(entry: StoredJob, logs: Logs, *, live: bool) -> JobRow:
 
 
 def exit_of(code: int | None, signal: str | None, why: str) -> Exit:
-    """How an attempt ended."""
+    """Return how an attempt ended, from the columns of the attempt."""
     if signal is not None:
         return KilledBySignal(signal)
     return LostExit(why) if code is None else ExitedWith(code)
 
 
 def metrics_of(index: Index, *, now: float, live: bool) -> Metrics:
-    """The run's numbers at that moment; attempts that ran when it died were stopped by that."""
+    """Return the run's metrics at `now`. Attempts that ran when the run died count as stopped."""
     metrics = index.metrics
     if not live:
         metrics.counts[CountedAs.STOPPED] += metrics.active

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What is told while a run whose pqrun was killed can't be gone on with yet: who holds its lock.
+"""The messages of a wait for the lock of a killed pqrun, which other processes still hold.
 
-Loaded only if there is something to wait for.
+The module is imported only if there is something to wait for.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Holder(NamedTuple):
 
 
 class LockWait:
-    """Says on stderr what is waited for, and after a while how to end it."""
+    """Writer of messages to stderr: the reason for the wait, and after a while how to end it."""
 
     def __init__(self, fd: int, path: str, killed: str) -> None:
         self._fd = fd
@@ -32,7 +32,7 @@ class LockWait:
         self._said = 0
 
     def tell(self, waited: float) -> None:
-        """Says what is due after so many seconds."""
+        """Write the message that is due after `waited` seconds."""
         if self._said == 0 and waited >= FIRST_AFTER_SECONDS:
             self._said = 1
             _say(f"pqrun: waiting for {self._path}: {waiting_text(self._killed, holders(self._fd))}")
@@ -43,7 +43,7 @@ class LockWait:
 
 
 def waiting_text(killed: str, found: list[Holder]) -> str:
-    """Why there is something to wait for."""
+    """Return the reason for the wait."""
     text = f"its pqrun (process {killed}) was killed, and "
     if not found:
         return text + "a process that can't be seen from here still holds its lock"
@@ -53,7 +53,7 @@ def waiting_text(killed: str, found: list[Holder]) -> str:
 
 
 def hint_text(found: list[Holder]) -> str:
-    """How to end the wait."""
+    """Return how to end the wait; empty if no holder is visible."""
     if not found:
         return ""
     pids = " ".join(str(holder.pid) for holder in found)
@@ -64,7 +64,7 @@ def hint_text(found: list[Holder]) -> str:
 
 
 def holders(fd: int) -> list[Holder]:
-    """Other processes that have the same file open, as far as `/proc` tells."""
+    """Return the other processes that have the same file open, as far as `/proc` shows them."""
     own = os.fstat(fd)
     found = []
     with contextlib.suppress(OSError):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""A run as a table, folded straight from the lines of its journal: what history shows of it.
+"""A past run as a table, folded directly from the lines of its journal.
 
-It tells what the ledger and the metrics of a live run tell (a test holds them together), but makes
-no events of the lines: of a run of 100,000 jobs half a million are read while somebody waits.
+The table equals the job table and the metrics of a live run; a test compares them. No events are made of the
+lines, because a run of 100,000 jobs has half a million of them, and a user waits for the result.
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ ATTEMPT = ("seq", "last", "began", "ended", "code", "signal", "asked", "timeout"
 
 
 class StoredJob:
-    """One job. From `last` on: of its last attempt that ended. Times are seconds of the wall clock.
+    """One job of the table. Times are seconds since the epoch; `run` and `tags` are JSON.
 
-    `run` and `tags` are JSON. What is not set is as it is here, which makes 100,000 of them quick.
+    The columns from `last` on describe the last attempt that ended. Default values are class attributes,
+    which makes it fast to create 100,000 jobs.
     """
 
     id: str
@@ -62,13 +63,13 @@ class StoredJob:
 
     @classmethod
     def stored(cls, values: Iterable[Any]) -> StoredJob:
-        """The entry again, from the values of its columns."""
+        """Return the job from the values of its columns."""
         entry = cls.__new__(cls)
         entry.__dict__.update(zip(COLUMNS, values, strict=True))
         return entry
 
     def describe(self, job: Line) -> None:
-        """What the job is, as the journal has it."""
+        """Take over the description of the job from a journal line."""
         run = job.get("run")
         self.id = storable(job["id"])
         self.run = quote(run) if isinstance(run, str) else json.dumps(run)
@@ -82,7 +83,7 @@ class StoredJob:
 
 
 class StoredJobs(dict[int, StoredJob]):
-    """Fetches what an earlier reader has stored when it is asked for."""
+    """Jobs by number. A job that an earlier reader has stored is fetched when it is asked for."""
 
     def __init__(self, stored: Callable[[int], Iterator[StoredJob]]) -> None:
         super().__init__()
@@ -103,7 +104,7 @@ class StoredJobs(dict[int, StoredJob]):
 
 
 def storable(text: str) -> str:
-    """Without what no encoding can hold."""
+    """Return the text with lone surrogates escaped, because UTF-8 can't encode them."""
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
@@ -115,10 +116,10 @@ _NUMBERS = (
 
 
 class StoredMetrics(MetricsCollector):
-    """`RunningMetrics`, told of one thing after another instead of events."""
+    """Metrics that are updated by method calls instead of events, and that can be stored as JSON."""
 
     def state(self) -> dict[str, Any]:
-        """All of it, for JSON."""
+        """Return the complete state, for JSON."""
         return {
             **{name: getattr(self, name) for name in _NUMBERS},
             "counts": self.counts, "outcomes": self.outcomes, "priorities": list(self.by_priority.values()),
@@ -127,7 +128,7 @@ class StoredMetrics(MetricsCollector):
 
     @classmethod
     def restored(cls, state: dict[str, Any]) -> StoredMetrics:
-        """The reverse of `state`."""
+        """Return the metrics of a `state`."""
         tally = cls()
         for name in _NUMBERS:
             setattr(tally, name, state[name])
@@ -138,38 +139,41 @@ class StoredMetrics(MetricsCollector):
         return tally
 
     def at(self, now: float | None, oldest: float | None) -> Metrics:
-        """The numbers at that moment; `oldest`: since when the first of the queue waits."""
+        """Return the metrics at `now`, or at the last end if `now` is None.
+
+        `oldest` is the time since which the queue's first job has waited.
+        """
         now = self.last_end if now is None else now
         waited = 0.0 if oldest is None else max(0.0, now - oldest)
         return self.snapshot(now)._replace(oldest_wait=waited)
 
     def entered(self, priority: int) -> None:
-        """A job is in the queue."""
+        """Count a job that entered the queue."""
         self.enqueued += 1
         self.by_priority[priority] += 1  # type: ignore[index]  # an IntEnum's number stands for it
 
     def left_queue(self, priority: int) -> None:
-        """It left without an attempt."""
+        """Count a job that left the queue without an attempt."""
         self.dequeued += 1
         self.removed += 1
         self.by_priority[priority] -= 1  # type: ignore[index]
 
     def submitted(self, priority: int, waited: float) -> None:
-        """It left for a slot."""
+        """Count a job that left the queue for a slot."""
         self.dequeued += 1
         self.active += 1
         self.waited += waited
         self.by_priority[priority] -= 1  # type: ignore[index]
 
     def refused(self, priority: int, waited: float) -> None:
-        """It is back as if it had never left."""
+        """Undo `submitted` for an attempt that could not be started."""
         self.dequeued -= 1
         self.active -= 1
         self.waited -= waited
         self.by_priority[priority] += 1  # type: ignore[index]
 
     def attempt_ended(self, at: float, counted: str, seconds: float, asked: str | None) -> None:
-        """An attempt is over."""
+        """Count an attempt that ended."""
         self.active -= 1
         self.counts[counted] += 1  # type: ignore[index]
         self.attempts_timeout += asked in ("timeout", "idle")
@@ -178,26 +182,26 @@ class StoredMetrics(MetricsCollector):
         self._durations[round(log(max(seconds, 1e-6)) / _STEP)] += 1
 
     def job_ended(self, at: float, outcome: str) -> None:
-        """A job is over."""
+        """Count a job that ended."""
         self.ended += 1
         self.outcomes[outcome] += 1  # type: ignore[index]
         self.last_end = at
 
     def taken_back(self, outcome: str) -> None:
-        """It was not over after all, or is no longer part of the run."""
+        """Undo `job_ended` for a job that runs again, or is no longer part of the run."""
         self.ended -= 1
         self.outcomes[outcome] -= 1  # type: ignore[index]
 
     def moved(self, before: int, after: int) -> None:
-        """A queued job's priority changed."""
+        """Count a queued job under its new priority."""
         self.by_priority[before] -= 1  # type: ignore[index]
         self.by_priority[after] += 1  # type: ignore[index]
 
 
 class RunProjection:
-    """Folds lines. `entries` may fetch what an earlier reader has stored; `metrics` go on from there.
+    """Fold of journal lines into `entries`, `metrics` and `facts`, which may continue an earlier fold.
 
-    `dropped` and `earlier` collect what is to be taken out of a store, and attempts before the last.
+    `dropped` collects the jobs to delete from a store, `earlier` the attempts before each job's last one.
     """
 
     def __init__(
@@ -217,7 +221,7 @@ class RunProjection:
         }  # fmt: skip
 
     def fold(self, lines: list[Line]) -> None:
-        """Takes in what happened, in order. KeyError or TypeError for what is no line of ours."""
+        """Fold lines in their order. Raises KeyError or TypeError for a malformed line."""
         folds = self._folds
         if lines and "pqrun" in lines[0]:
             self._run_began(lines[0])
@@ -299,7 +303,7 @@ class RunProjection:
             self._ended(line)
 
     def _set_aside(self, entry: StoredJob) -> None:
-        """Another attempt takes its place."""
+        """Keep the values of the last attempt, because another attempt replaces them."""
         self.earlier.append(tuple([getattr(entry, name) for name in ATTEMPT]))
         entry.signal = entry.asked = None
         entry.message = ""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Reads a journal: lines whose checksums are right, up to a last one that may be torn.
+"""The reader of a journal: lines with correct checksums, up to a last line that may be torn.
 
-Changes nothing. What is damaged before the last line, or of a newer version, is refused.
+Reading changes nothing. Damage before the last line, and a newer version of the format, are rejected.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _CLOSING = b',"c":"%08x"}\n'
 
 @contextmanager
 def gc_paused() -> Iterator[None]:
-    """For reading much: the collector would look through all of it again and again, and find nothing."""
+    """Pause the garbage collector while much is read: it would scan everything repeatedly, in vain."""
     collecting = gc.isenabled()
     gc.disable()
     try:
@@ -37,7 +37,7 @@ def gc_paused() -> Iterator[None]:
 
 @dataclass(slots=True)
 class JournalPosition:
-    """How far a journal has been read: bytes, the checksum of all of them, lines."""
+    """A position in a journal: the bytes and lines before it, and the checksum of these bytes."""
 
     offset: int = 0
     crc: int = 0
@@ -46,9 +46,9 @@ class JournalPosition:
 
 @dataclass(slots=True)
 class JournalReader:
-    """The lines of a journal from a position on, as JSON objects; `position` moves along.
+    """Reader of the lines after a position, as JSON objects; `position` moves along.
 
-    A last line without its end is left out: it is torn, or being written right now.
+    A last line without its end is left out, because it is torn, or is being written right now.
     """
 
     path: str
@@ -60,7 +60,7 @@ class JournalReader:
             yield from batch
 
     def first(self) -> dict[str, Any]:
-        """The first line alone: what the run was asked to be."""
+        """Return the first line, which says what the run was asked to do."""
         with _open(self.path) as file:
             batch = self._batch(file, 1)
         if not batch:
@@ -68,14 +68,14 @@ class JournalReader:
         return batch[0]
 
     def batches(self) -> Iterator[list[dict[str, Any]]]:
-        """The lines, many at a time; `position` is then behind all of them."""
+        """Yield the lines in batches; `position` is then after the batch."""
         with _open(self.path) as file:
             file.seek(self.position.offset)
             while not self.torn and (batch := self._batch(file, _READ_CHUNK_BYTES)):
                 yield batch
 
     def still_fits(self) -> bool:
-        """Whether what lies before the position is, by its last checksum, what has been read."""
+        """Return whether the journal before the position is unchanged, as far as its last checksum tells."""
         if not self.position.offset:
             return True
         try:
@@ -86,14 +86,14 @@ class JournalReader:
             return False
 
     def _batch(self, file: BinaryIO, size: int) -> list[dict[str, Any]]:
-        """Lines of about so many bytes together; at least one, if there is one."""
+        """Read lines of about `size` bytes in total, but at least one line if there is one."""
         try:
             lines = file.readlines(size)
         except OSError as error:
             raise InternalFailure(f"cannot read the journal {self.path}: {error.strerror}") from error
         whole, crc = self._count_whole(lines)
         if whole < len(lines):
-            # A line without its end is the last one, whatever a live run appends in the meantime.
+            # A line without its end was the last one when it was read, even if more has been appended since.
             if len(lines) > whole + 1 or (lines[whole].endswith(b"\n") and file.read(1)):
                 raise self._damaged(lines[:whole], lines[whole])
             self.torn = True
@@ -107,7 +107,7 @@ class JournalReader:
         return batch
 
     def _count_whole(self, lines: list[bytes]) -> tuple[int, int]:
-        """How many of the lines, from the first, have the right checksum; the last one's."""
+        """Return how many lines from the first on have correct checksums, and the last such checksum."""
         crc = self.position.crc
         for count, line in enumerate(lines):
             next_crc = crc32(line[:-_TAIL], crc)
@@ -124,7 +124,7 @@ class JournalReader:
         if len(batch) == len(lines):
             return batch
         bad = next((number for number, line in enumerate(lines) if not _is_json(line)), 0)
-        raise self._damaged(lines[:bad], lines[bad])  # somebody made a checksum for what is no JSON
+        raise self._damaged(lines[:bad], lines[bad])  # a line with a correct checksum that is not JSON
 
     def _check_version(self, header: dict[str, Any]) -> None:
         version = header.get("pqrun")
@@ -137,7 +137,7 @@ class JournalReader:
 
     def _damaged(self, before: list[bytes], line: bytes) -> InternalFailure:
         if self.position.offset == 0:
-            try:  # a newer version may have other checksums
+            try:  # a newer version may use other checksums; then say that it is newer, not damaged
                 self._check_version(json.loads(before[0] if before else line))
             except (ValueError, AttributeError):
                 pass

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What became of a run so far: a fold of its journal, with which the next process goes on.
+"""The recovery of a run: a fold of its journal, from which the next process continues.
 
-The same lifecycle as the scheduler's: what was running when pqrun died was cut short, what waited
-still waits, what ended has ended.
+The fold follows the scheduler's lifecycle: a job that ran when pqrun died was interrupted, a job that waited
+still waits, and a job that ended has ended.
 """
 
 from __future__ import annotations
@@ -32,7 +32,12 @@ from pqrun.output.store import Capture, Logs
 
 @dataclass(slots=True)
 class RecoveredJob:
-    """One job as the journal leaves it."""
+    """One job as the journal leaves it.
+
+    `lost` counts attempts whose worker was lost after they began; `astray` says that the last attempt lost
+    its worker. `place` is the job's place in the queue: 0 for none, negative if the job was moved to the
+    front. With `keeps_place`, the job keeps the place when it is queued again.
+    """
 
     seq: int
     spec: JobSpec
@@ -55,7 +60,11 @@ class RecoveredJob:
 
 @dataclass(slots=True)
 class RecoveredRun:
-    """A run as its journal tells it. `events` is all that happened, on the wall clock."""
+    """A run as its journal leaves it. `events` are all events so far; times are on the wall clock.
+
+    `tokens` mark the environment of the jobs of each process. `highest` is the highest job number, `places`
+    the last place in the queue that was given, `last` the time of the latest event.
+    """
 
     header: dict[str, Any] = field(default_factory=dict)
     tokens: list[str] = field(default_factory=list)
@@ -72,7 +81,7 @@ class RecoveredRun:
     paused: bool = False
 
     def fold(self, event: ev.Event) -> None:
-        """Takes in what happened next."""
+        """Fold the next event."""
         self.last = max(self.last, event.at)
         match event:
             case ev.JobAdded(_, seq, spec, by):
@@ -96,7 +105,7 @@ class RecoveredRun:
                 job = self.jobs[seq]
                 job.state, job.counted, job.asked = "ended", counted, asked
                 job.astray = is_gone(exit)
-                job.lost += job.astray and ended > began  # else it never said that it began
+                job.lost += job.astray and ended > began  # equal times: the attempt never reported a start
             case ev.JobWaiting(_, seq, _, until):
                 job = self.jobs[seq]
                 job.state, job.until = "waiting", until
@@ -135,7 +144,10 @@ class RecoveredRun:
 
 
 def has_jobs(run: RunDirectory) -> bool:
-    """Whether a list of jobs is recorded there: a run that died before that has nothing to resume."""
+    """Return whether the journal holds the complete list of jobs.
+
+    A run that died before its list was recorded has started no job, so there is nothing to resume.
+    """
     if not run.has_journal():
         return False
     listed, added = 0, 0
@@ -149,12 +161,12 @@ def has_jobs(run: RunDirectory) -> bool:
 
 
 def first_header(run: RunDirectory) -> dict[str, Any]:
-    """What the run was asked to be; `OwnFailure` if even that can't be read."""
+    """Return what the run was asked to do. Raises InternalFailure if the first line can't be read."""
     return JournalReader(run.journal).first()
 
 
 def recover(run: RunDirectory) -> RecoveredRun:
-    """Reads a run's journal to its end; `OwnFailure` if that can't be gone on from."""
+    """Read a run's journal to its end. Raises InternalFailure if the run can't continue from it."""
     found = RecoveredRun()
     lines = JournalReader(run.journal)
     logs = Logs(run.logs, keep=True)
@@ -196,7 +208,7 @@ def _apply(
 
 
 def cut_short(job: RecoveredJob, now: float) -> list[ev.Event]:
-    """What the journal has to learn of a job that was running when pqrun died."""
+    """Return the events that end a job which was running when pqrun died."""
     lost = LostExit("pqrun was killed while it ran")
     return [
         ev.AttemptEnded(

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What is left to do of a recovered run: which jobs run again, with what behind them.
+"""The plan for a recovered run: which jobs run again, with which attempts and retries counted.
 
-Jobs of an edited file are matched by id and by what they run; those without an id by what they run
-and its how-manieth occurrence; never by position.
+Jobs of an edited file are matched by id and command, jobs without an id by their command and the number of
+its occurrence. Positions in the file are never compared.
 """
 
 from __future__ import annotations
@@ -22,7 +22,11 @@ from pqrun.journal.recovery import RecoveredJob, RecoveredRun, cut_short
 
 @dataclass(slots=True)
 class RestartPlan:
-    """What the scheduler begins with: events to record first, jobs to do, jobs that have ended."""
+    """The start state of the scheduler: events to record first, jobs to run, and jobs that have ended.
+
+    `ended` holds id, outcome and whether the failure was allowed; `jobs` is the highest job number; `said`
+    sums up, for the user, how an edited list differs.
+    """
 
     events: list[ev.Event] = field(default_factory=list)
     tasks: list[Task] = field(default_factory=list)
@@ -37,7 +41,10 @@ class RestartPlan:
 def plan_restart(
     found: RecoveredRun, now: float, *, failed: bool, specs: Sequence[JobSpec] | None = None
 ) -> RestartPlan:
-    """Goes on with a run; `failed`: what is not ok runs again; `specs`: the edited list of jobs."""
+    """Plan the rest of a run. New events get the time `now`, on the wall clock.
+
+    With `failed`, every ended job that is not ok runs again. `specs` is the edited list of jobs.
+    """
     restart = RestartPlan(jobs=found.highest, paused=found.paused)
     for job in found.jobs.values():
         _tell(restart, found, _unfinished(job, now))
@@ -47,7 +54,7 @@ def plan_restart(
     for job in order:
         _decide(restart, found, job, now, failed=failed)
     if specs is None:
-        restart.tasks.sort(key=lambda task: task.place or inf)  # as they stood in the queue
+        restart.tasks.sort(key=lambda task: task.place or inf)  # keeps the order of the queue
     if found.paused:
         _tell(restart, found, [ev.RunPaused(now, True, "resume")])
     return restart
@@ -60,7 +67,7 @@ def _tell(restart: RestartPlan, found: RecoveredRun, events: Iterable[ev.Event])
 
 
 def _unfinished(job: RecoveredJob, now: float) -> list[ev.Event]:
-    """What a crash has kept from being written."""
+    """Return the events that a crash kept from being recorded."""
     if job.state == "running":
         return cut_short(job, now)
     if job.state != "ended":
@@ -113,7 +120,10 @@ def _state(job: RecoveredJob, now: float) -> State:
 def _match(
     restart: RestartPlan, found: RecoveredRun, specs: Sequence[JobSpec], now: float
 ) -> list[RecoveredJob]:
-    """Pairs the edited list with what is known; drops, changes and adds; the new order."""
+    """Match the edited list with the recorded jobs, and return the jobs in the new order.
+
+    Records which jobs are dropped, changed or added.
+    """
     by_id = {job.spec.id: job for job in found.jobs.values() if job.spec.named}
     by_work: dict[object, list[RecoveredJob]] = defaultdict(list)
     for job in found.jobs.values():

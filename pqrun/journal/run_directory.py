@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The directory of a run: where it is, who may use it, what lies in it.
+"""The directory of a run: its place, its lock, its owner, and the names of the files in it.
 
-Directories 0700, files 0600 whatever the umask; what somebody else owns is refused, and a planted
-link is not followed. A lock of the kernel's says whether anything of the run is alive: it is held
-by pqrun and by its warden, so it is free only when no job is left either.
+Directories have mode 0700 and files 0600, whatever the umask. A directory of another user is rejected, and a
+planted link is not followed. A kernel lock says whether any process of the run is alive: pqrun and its
+watchdog hold it, so it is free only when no job is left either.
 """
 
 from __future__ import annotations
@@ -27,10 +27,13 @@ _ALPHABET = "23456789abcdefghjkmnpqrstuvwxyz"
 
 
 def state_directory() -> str:
-    """`$PQRUN_STATE_DIR`, else the user's directory for states."""
+    """Return `$PQRUN_STATE_DIR`, or else the user's directory for program states.
+
+    Raises UserError if the user has no home directory.
+    """
     if given := os.environ.get("PQRUN_STATE_DIR"):
         return os.path.abspath(given)
-    if sys.platform == "linux":  # what platformdirs says there, without 3 ms of every start for it
+    if sys.platform == "linux":  # the result of platformdirs, without the 3 ms that its import takes
         state = os.environ.get("XDG_STATE_HOME", "").strip()
         path = f"{state if state.startswith('/') else f'{_home()}/.local/state'}/pqrun"
     else:
@@ -43,7 +46,7 @@ def state_directory() -> str:
 
 
 def _home() -> str:
-    """The user's home, by variable or by the list of users; relative if there is none."""
+    """Return the user's home, from `$HOME` or the user database; a relative path if there is none."""
     if home := os.environ.get("HOME"):
         return home
     import pwd
@@ -55,14 +58,14 @@ def _home() -> str:
 
 
 def new_run_id() -> str:
-    """Short, random, easy to type; never mistaken for a number."""
+    """Return a short random id that is easy to type and never looks like a number."""
     letters = [_ALPHABET[byte % len(_ALPHABET)] for byte in os.urandom(6)]
     letters[0] = _ALPHABET[8 + os.urandom(1)[0] % 23]
     return "".join(letters)
 
 
 class RunDirectory:
-    """One run's directory, open for this process; `lock` before anything is written."""
+    """One run's directory, as this process sees it. Call `lock` before anything is written."""
 
     def __init__(self, path: str) -> None:
         self.path = os.path.abspath(path)
@@ -70,47 +73,47 @@ class RunDirectory:
 
     @property
     def address(self) -> str:
-        """How to call it on a command line: by its id, or by path if it is not among the others."""
+        """The run's name on a command line: its id, or its path if it is not in the state directory."""
         name = os.path.basename(self.path)
         try:
             return name if self.path == f"{runs_directory()}/{name}" else self.path
-        except UserError:  # there are no others, for want of a home
+        except UserError:  # without a home there is no state directory
             return self.path
 
     @property
     def journal(self) -> str:
-        """The truth."""
+        """The path of the journal, which is the only source of truth about the run."""
         return f"{self.path}/{JOURNAL}"
 
     @property
     def logs(self) -> str:
-        """What the jobs printed."""
+        """The path of the directory with the jobs' output."""
         return f"{self.path}/{LOGS}"
 
     @property
     def index(self) -> str:
-        """What is derived from the journal, for who looks back."""
+        """The path of the index, which is derived from the journal for queries."""
         return f"{self.path}/{INDEX}"
 
     @property
     def workspace(self) -> str:
-        """What is gone when the run has ended: reports, scripts."""
+        """The path of the directory for files that are deleted when the run ends, such as scripts."""
         return f"{self.path}/work"
 
     @property
     def socket(self) -> str:
-        """Where a live run can be talked to."""
+        """The path of the socket that controls a live run."""
         return f"{self.path}/{SOCKET}"
 
     def has_journal(self) -> bool:
-        """Whether a run is recorded there."""
+        """Return whether a run is recorded in the directory."""
         try:
             return os.stat(self.journal).st_size > 0
         except OSError:
             return False
 
     def require_free(self) -> None:
-        """`UserError` for a directory that holds anything but what a run leaves."""
+        """Raise UserError if the directory holds anything but the files of a run."""
         try:
             names = os.listdir(self.path)
         except FileNotFoundError:
@@ -124,7 +127,7 @@ class RunDirectory:
             )
 
     def create(self) -> None:
-        """Makes it, with its parents, or makes sure that it is ours."""
+        """Create the directory and its parents, or check that an existing one belongs to the user."""
         try:
             _make_parents(self.path)
             for path in (self.path, self.logs, self.workspace):
@@ -133,11 +136,14 @@ class RunDirectory:
             raise InternalFailure(f"cannot create {error.filename or self.path}: {error.strerror}") from error
 
     def check(self) -> None:
-        """Makes sure that it is a directory, and ours."""
+        """Check that the path is a directory that belongs to the user. Raises InternalFailure if not."""
         _check_private(self.path)
 
     def lock(self) -> None:
-        """Waits for what a dead pqrun has left, and says so; `OwnFailure` 5 if a living one uses it."""
+        """Lock the directory. Wait, and tell the user, while processes of a dead pqrun hold the lock.
+
+        Raises InternalFailure with the code 5 if a living pqrun uses the directory.
+        """
         path = f"{self.path}/{LOCK}"
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
@@ -162,14 +168,17 @@ class RunDirectory:
         self.lock_fd = fd
 
     def hold(self) -> InternalFailure | None:
-        """Locks it anew if the lock's file was removed; why that can't be, if so: another one has it now."""
+        """Lock the directory again if its lock file was removed.
+
+        Returns the failure if another pqrun has locked the directory in the meantime.
+        """
         path = f"{self.path}/{LOCK}"
         if self.lock_fd < 0 or os.path.lexists(path):
             return None
         try:
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         except OSError:
-            return None  # as long as nothing can be made there, nobody else can take it
+            return None  # if no file can be created here, no other pqrun can take the lock either
         try:
             if not _try_lock(fd):
                 return InternalFailure(f"{path} was removed, and another pqrun has taken the run directory")
@@ -180,7 +189,7 @@ class RunDirectory:
         return None
 
     def holder(self) -> int:
-        """The living pqrun that has locked it, 0 if there is none; for whoever only looks."""
+        """Return the process id of the living pqrun that has locked the directory; 0 if there is none."""
         if not self.in_use():
             return 0
         try:
@@ -192,7 +201,7 @@ class RunDirectory:
         return int(pid) if pid.isdecimal() and _is_alive(text) else 0
 
     def in_use(self) -> bool:
-        """Whether anything of the run is alive; for whoever only looks."""
+        """Return whether any process of the run is alive. The answer may be outdated at once."""
         try:
             fd = os.open(f"{self.path}/{LOCK}", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError:
@@ -206,19 +215,19 @@ class RunDirectory:
         return False
 
     def unlock(self) -> None:
-        """Lets go of it."""
+        """Release the lock."""
         if self.lock_fd >= 0:
             os.close(self.lock_fd)
             self.lock_fd = -1
 
 
 def runs_directory() -> str:
-    """Where runs are kept that were not given a directory."""
+    """Return the parent of all runs that were not given a directory of their own."""
     return f"{state_directory()}/runs"
 
 
 def make_state_directory() -> None:
-    """Makes it, for us alone."""
+    """Create the state directory, readable by the user alone."""
     try:
         _make_parents(state_directory())
         for path in (state_directory(), runs_directory()):
@@ -231,7 +240,7 @@ def make_state_directory() -> None:
 
 
 def run_directories() -> Iterator[RunDirectory]:
-    """All runs in the state directory, in no order."""
+    """Yield the runs in the state directory, in no particular order."""
     try:
         names = os.listdir(runs_directory())
     except OSError:
@@ -243,7 +252,10 @@ def run_directories() -> Iterator[RunDirectory]:
 
 
 def find_run(name: str) -> RunDirectory:
-    """By path, id, unique prefix of an id, or `latest`; `UserError` if there is none or several."""
+    """Find a run by its path, its id, a unique prefix of its id, or `latest`.
+
+    Raises UserError if no run or several runs match.
+    """
     if "/" in name or (os.path.isdir(name) and not _is_meant_as_id(name)):
         run = RunDirectory(name)
         if not run.has_journal():
@@ -267,12 +279,12 @@ def find_run(name: str) -> RunDirectory:
 
 
 def _is_meant_as_id(name: str) -> bool:
-    """Whether a directory here only happens to be called like a run: no run is recorded in it."""
+    """Return whether a name is the id of a run, although a directory without a run has that name too."""
     return not RunDirectory(name).has_journal() and RunDirectory(f"{runs_directory()}/{name}").has_journal()
 
 
 def _began(journal: str) -> float:
-    """When a run began, from its journal's first line; 0 if it can't be read."""
+    """Return when a run began, from the first line of its journal; 0 if the line can't be read."""
     import json
 
     try:
@@ -283,7 +295,7 @@ def _began(journal: str) -> float:
 
 
 def _make_parents(path: str) -> None:
-    """Those that are missing, each 0700: `os.makedirs` gives its mode to the last one alone."""
+    """Create the missing parents, each with mode 0700: `os.makedirs` gives its mode only to the last one."""
     parent = os.path.dirname(path)
     if parent and not os.path.isdir(parent):
         _make_parents(parent)
@@ -323,6 +335,7 @@ def _try_lock(fd: int) -> bool:
 
 
 def _born(pid: int) -> int:
+    """Return a process's start time in clock ticks since boot; 0 if it is unknown."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             text = file.read()
@@ -332,7 +345,7 @@ def _born(pid: int) -> int:
 
 
 def _is_alive(holder: str) -> bool:
-    """Whether the pqrun that wrote this into the lock still runs, or nobody can say."""
+    """Return whether the pqrun that wrote `holder` into the lock file is alive, or may be."""
     pid, _, born = holder.partition(" ")
     if not pid.isdecimal():
         return True

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The runs that are recorded, and how each of them went.
+"""The list of recorded runs, with how each of them went, and the pruning of old runs.
 
-Of a run that ended in peace the first and the last line of its journal tell that; of others the
-index is asked.
+For a run that ended normally, the first and the last line of its journal are enough; for any other run, the
+index is queried.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _TAIL = 4096
 
 @dataclass(slots=True)
 class RunListing:
-    """A run as a list shows it. Times on the wall clock; `ended` is None while it is live."""
+    """A run as a list shows it. Times are on the wall clock; `ended` is None while the run is live."""
 
     run: RunDirectory
     state: str
@@ -49,22 +49,22 @@ class RunListing:
 
     @property
     def id(self) -> str:
-        """What the run is called."""
+        """The run's id, which is the name of its directory."""
         return os.path.basename(self.run.path)
 
     @property
     def left(self) -> int:
-        """Jobs that have not ended, or were cut short."""
+        """The number of jobs that have not ended, or were interrupted."""
         return self.jobs - sum(self.outcomes.values()) + self.outcomes["interrupted"]
 
 
 def past_runs() -> list[RunListing]:
-    """All runs of the state directory, the newest first."""
+    """Return all runs of the state directory, the newest first."""
     return sorted(map(read_listing, run_directories()), key=lambda past: past.began, reverse=True)
 
 
 def read_listing(run: RunDirectory) -> RunListing:
-    """How that run went; one that can't be read is shown as damaged."""
+    """Return how a run went; a run that can't be read is listed as damaged."""
     live = run.in_use()
     try:
         if not live and (past := _from_its_ends(run)):
@@ -80,7 +80,7 @@ def read_listing(run: RunDirectory) -> RunListing:
 
 
 def state_of(facts: dict[str, Any], *, live: bool, unfinished: int) -> str:
-    """In a word: whether it runs, was stopped, has done all, or was killed before."""
+    """Return the state of a run in one word: live, stopped, ended, or died."""
     if live:
         return LIVE
     if facts["stopped"]:
@@ -106,7 +106,7 @@ def _from_index(run: RunDirectory, index: Index, *, live: bool) -> RunListing:
 
 
 def _from_its_ends(run: RunDirectory) -> RunListing | None:
-    """From its first line and a last one that says how all went; None if the last one doesn't."""
+    """Build a listing from the first and the last line; None if the last line does not close the run."""
     try:
         with open(os.open(run.journal, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
@@ -137,7 +137,7 @@ def _time_of(run: RunDirectory) -> float:
 
 
 def shortest_prefixes(ids: Iterable[str]) -> dict[str, int]:
-    """How many letters of each id name it alone."""
+    """Return, for each id, how many letters are enough to identify it."""
     ordered = sorted(ids)
     lengths = dict.fromkeys(ordered, 1)
     for one, other in pairwise(ordered):
@@ -152,7 +152,7 @@ ABANDONED_AFTER_SECONDS = 3600.0
 
 
 class PrunePolicy(NamedTuple):
-    """What is kept: runs that ended in so many days, so many runs, so many bytes; the newest first."""
+    """The limits for runs to keep, newest first: days since the end, number of runs, bytes in all."""
 
     days: int
     runs: int
@@ -160,12 +160,12 @@ class PrunePolicy(NamedTuple):
 
 
 def prune_runs(policy: PrunePolicy, now: float, *, dry_run: bool) -> Iterator[tuple[RunListing, int]]:
-    """The runs that go (they are gone when the next one is asked for), and their bytes."""
+    """Remove the runs over the limits; yield each with its size in bytes. `dry_run` removes nothing."""
     kept = together = 0
     for past in past_runs():
         size = _size_of(past.run.path)
         kept += 1
-        together += size  # also of what goes: what is older than a run that finds no room finds none either
+        together += size  # includes removed runs: a run older than one that doesn't fit must go as well
         age = now - (past.began if past.ended is None else past.ended)
         if past.state == LIVE or (
             age <= policy.days * DAY_SECONDS and kept <= policy.runs and together <= policy.size
@@ -178,7 +178,7 @@ def prune_runs(policy: PrunePolicy, now: float, *, dry_run: bool) -> Iterator[tu
 
 
 def _remove(run: RunDirectory) -> bool:
-    """Removes a run, unless somebody has begun to go on with it."""
+    """Remove a run, unless another process has begun to resume it. Returns whether it was removed."""
     with contextlib.ExitStack() as held:
         try:
             fd = os.open(f"{run.path}/{LOCK}", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -189,7 +189,7 @@ def _remove(run: RunDirectory) -> bool:
         except OSError:
             return False
         try:
-            os.unlink(run.journal)  # first of all: it is no run any more
+            os.unlink(run.journal)  # first, so that a half-removed directory no longer counts as a run
             shutil.rmtree(run.path)
         except OSError as error:
             raise InternalFailure(f"cannot remove {error.filename or run.path}: {error.strerror}") from error
@@ -197,7 +197,7 @@ def _remove(run: RunDirectory) -> bool:
 
 
 def _remove_remains(now: float) -> None:
-    """Directories without a journal: of runs that died before they began, or while they were removed."""
+    """Remove directories without a journal: of runs that died early, or whose removal was cut off."""
     with contextlib.suppress(OSError):
         for entry in os.scandir(runs_directory()):
             run = RunDirectory(entry.path)
@@ -208,7 +208,7 @@ def _remove_remains(now: float) -> None:
 
 
 def _size_of(path: str) -> int:
-    """Bytes on the disk of all that lies there."""
+    """Return the bytes on the disk of all files in a directory."""
     total = 0
     with contextlib.suppress(OSError):
         for entry in os.scandir(path):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Where one process keeps what it does: a new run's record, an old one's to go on with, or none."""
+"""The record of one process: of a new run, of a resumed run, or none at all."""
 
 from __future__ import annotations
 
@@ -31,7 +31,10 @@ if TYPE_CHECKING:
 
 
 class RunRecord:
-    """The run's id, where its files go, and its journal. Take the lock before anything is forked."""
+    """The run's id, the places of its files, and its journal.
+
+    Create the record before anything is forked, so that the watchdog can hold the lock too.
+    """
 
     def __init__(self, *, run_dir: str | None, keep: bool, durable: bool = False) -> None:
         self.run_id = new_run_id()
@@ -43,7 +46,7 @@ class RunRecord:
         self._writer: JournalWriter | None = None
         self._clock: Clock | None = None
         self._temporary = ""
-        self._made: list[str] = []  # the run's directory and its parents, as far as they were not there
+        self._made: list[str] = []  # the run's directory and its parents, as far as we created them
         if keep or run_dir is not None:
             if run_dir is None:
                 make_state_directory()
@@ -66,9 +69,9 @@ class RunRecord:
 
     @classmethod
     def reopen(cls, name: str, *, durable: bool = False, keep: int | None = None) -> RunRecord:
-        """An old run, locked and read. The caller ends what that run left running before it starts anything.
+        """Lock and read an old run. The caller must end its surviving processes before starting any job.
 
-        `keep`: of a queue, the journal is kept short by leaving out all but so many of the ended jobs.
+        With `keep`, the journal of a queue is compacted: only the last `keep` ended jobs stay.
         """
         directory = find_run(name)
         directory.lock()
@@ -97,19 +100,20 @@ class RunRecord:
 
     @property
     def keeps(self) -> bool:
-        """Whether anything can be resumed or looked at afterwards."""
+        """Whether the run can be resumed or looked at later."""
         return self.directory is not None
 
     @property
     def address(self) -> str:
-        """How to call the run on a command line, if it is there: by its id, or by path if it was given one."""
+        """The run's name on a command line: its id or its path; empty if the directory is gone."""
         gone = self.directory is None or not os.path.exists(self.directory.path)
         return "" if self.directory is None or gone else self.directory.address
 
     def begin(self, clock: Clock, *, listed: int, facts: dict[str, Any], began: float | None = None) -> None:
-        """Opens the journal, with what this process is asked to be as its first line.
+        """Open the journal and write its first line, which says what this process was asked to do.
 
-        `listed` jobs are known before anything starts; `began` is when a new run began [now].
+        `listed` is the number of jobs known before anything starts. `began` is when a new run began (default:
+        now), on `clock`.
         """
         if self.directory is None:
             return
@@ -132,18 +136,18 @@ class RunRecord:
         self.journal = self._writer
 
     def watch(self, look: Callable[[], None]) -> None:
-        """Has that called now and then, from a thread of its own, until the record is closed."""
+        """Have `look` called about once a second, on the journal's thread, until the record is closed."""
         if self._writer is not None:
             self._writer.watch = look
 
     def failure(self) -> InternalFailure | None:
-        """Why nothing more can be recorded, if so: the disk failed, or the directory was removed or taken."""
+        """Return why nothing more can be recorded: the disk failed, or the directory was removed or taken."""
         if self._writer is None or self.directory is None:
             return None
         return self._writer.failure() or self.directory.hold()
 
     def spare(self) -> None:
-        """From any thread: no thread of ours is needed, since jobs need what there is."""
+        """Give up the journal's own thread, because jobs need all threads there are. Called on any thread."""
         if self._writer is not None:
             self._writer.spare()
 
@@ -158,11 +162,11 @@ class RunRecord:
         complete: bool,
         guarded: bool | None = None,
     ) -> None:
-        """The last line of this process: what a list of runs shows without reading the rest.
+        """Write the last line of this process, from which a list of runs is shown without reading the rest.
 
-        `exit` is the run's exit code, `failed` counts the jobs that make it 1, `stopped` says that the
-        run was told to end, `complete` that its list of jobs was read to the end, `guarded` that there was
-        always a watchdog.
+        `exit` is the run's exit code, and `failed` the number of jobs that make it 1. `stopped` says that the
+        run was told to end, `complete` that its list of jobs was read to the end, `guarded` that a watchdog
+        was always there.
         """
         if self._writer is None or self._clock is None:
             return
@@ -173,10 +177,14 @@ class RunRecord:
         try:
             self._writer.note({**end, **facts})
         except InternalFailure:
-            pass  # it only repeats what is recorded already
+            pass  # the line only repeats facts that are recorded already
 
     def close(self, *, nothing: bool = False) -> None:
-        """Everything is on the disk; the workspace goes, and all of it if there was `nothing` to do."""
+        """Flush everything to the disk, delete the workspace, and unlock the directory.
+
+        A directory that this process made is deleted too if there was `nothing` to do, or if no journal was
+        begun.
+        """
         try:
             if self._writer is not None:
                 self._writer.close()
@@ -185,21 +193,21 @@ class RunRecord:
             if self.directory is not None:
                 if (nothing or self._writer is None) and self._made:
                     _remove(self.directory.path)
-                    with contextlib.suppress(OSError):  # others may have put something there
+                    with contextlib.suppress(OSError):  # another program may have put files there
                         for parent in self._made[1:]:
                             os.rmdir(parent)
                 self.directory.unlock()
 
 
 def _missing(path: str) -> Iterator[str]:
-    """What of this path has yet to be made, from below."""
+    """Yield the parts of a path that don't exist yet, from the bottom up."""
     while not os.path.lexists(path):
         yield path
         path = os.path.dirname(path)
 
 
 def _remove(path: str) -> None:
-    """A directory and all that is in it; mostly there is nothing."""
+    """Remove a directory and its content; usually the directory is empty."""
     try:
         os.rmdir(path)
     except OSError:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Appends a run's events to its journal: one `write(2)` a turn, before anything is done about them.
+"""The writer of a journal: one `write(2)` a turn, before any command of the turn is carried out.
 
-The disk is made sure of once a second, by a thread of its own, or in the turn if that is asked for. The
-same thread looks whether the file is still there: whoever removes it leaves us a descriptor that takes
-everything and keeps nothing.
+A thread of the writer flushes the file to the disk once a second; a durable writer flushes it in the turn.
+The same thread checks that the file still exists: if it was removed, the open descriptor still accepts
+writes, but nothing is kept.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ _fdatasync = getattr(os, "fdatasync", os.fsync)
 
 
 class JournalWriter:
-    """Open for writing; `header` goes first: of a new run, or of the process that goes on with one.
+    """A journal that is open for writing after its first `size` bytes, whose checksum is `crc`.
 
-    `watch` is called now and then, from the journal's own thread, until it is closed.
+    The callback `watch` is called about once a second, on the journal's thread, until the journal is closed.
     """
 
     def __init__(
@@ -54,12 +54,15 @@ class JournalWriter:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             self._fd = os.open(path, flags, 0o600)
-            os.ftruncate(self._fd, size)  # a torn last record goes
+            os.ftruncate(self._fd, size)  # cut off a torn last line
         except OSError as error:
             raise self._failure(error) from error
 
     def start(self, header: dict[str, Any]) -> None:
-        """Writes the first line of this process."""
+        """Write the first line of this process, and start the journal's thread.
+
+        If no thread can be started, every turn flushes the file.
+        """
         self.note(header)
         self._keeper = Thread(target=self._keep, name="pqrun-journal", daemon=True)
         try:
@@ -69,28 +72,30 @@ class JournalWriter:
             self._durable = True
 
     def spare(self) -> None:
-        """From any thread: does without the thread, since the jobs need it; each turn syncs from now on."""
+        """Give up the journal's thread, because jobs need it; every turn flushes from now on.
+
+        Called on any thread.
+        """
         self._durable = True
         self._closing.set()
         self._dirty.set()
 
     def note(self, facts: dict[str, Any]) -> None:
-        """Writes a line that is no event: how this process begins, how it ends."""
+        """Write a line that is not an event: the beginning or the end of this process."""
         line, self._crc = append_checksum(
             json.dumps(facts, ensure_ascii=True, separators=(",", ":")), self._crc
         )
         self._write(line)
 
     def record(self, events: Sequence[Event]) -> None:
-        """Keeps them; `OwnFailure` if they can't be kept."""
+        """Write events. Raises InternalFailure if they can't be written. Called within a turn."""
         lines = []
         crc = self._crc
         for text in self._encode(events):
             line, crc = append_checksum(text, crc)
             lines.append(line)
-            if (
-                len(lines) == MAX_LINES_PER_WRITE
-            ):  # a list of 100,000 jobs: the last of them says that it is whole
+            if len(lines) == MAX_LINES_PER_WRITE:
+                # A list of 100,000 jobs is written in parts; `listed` shows a reader whether all arrived.
                 self._write(b"".join(lines))
                 self._crc = crc
                 lines.clear()
@@ -103,9 +108,10 @@ class JournalWriter:
                 self._dirty.set()
 
     def go_on_in(self, shorter: CompactedJournal) -> bool:
-        """Goes on in that file and puts it in this one's place; false if that can't be, and nothing changed.
+        """Continue in a compacted file, and move it to the place of this one.
 
-        Only where nothing is recorded meanwhile.
+        Returns False, with nothing changed, if that fails. Call this only within a turn, so that nothing is
+        recorded at the same time.
         """
         from pqrun.journal.compaction import resealed, sync_directory
 
@@ -128,12 +134,12 @@ class JournalWriter:
         with contextlib.suppress(OSError):
             os.close(before)
         self._size = os.fstat(fd).st_size
-        with contextlib.suppress(OSError):  # after a loss of power it may be the old one then
+        with contextlib.suppress(OSError):  # on failure, a power cut may bring the old file back
             sync_directory(os.path.dirname(self._path))
         return True
 
     def close(self) -> None:
-        """Everything is on the disk now, or `OwnFailure`."""
+        """Flush everything to the disk and close the file. Raises InternalFailure if anything was lost."""
         self._closing.set()
         self._dirty.set()
         if self._keeper is not None:
@@ -146,7 +152,10 @@ class JournalWriter:
             os.close(self._fd)
 
     def _write(self, data: bytes) -> None:
-        """All of it or nothing; nothing more after a failure, so that what is there stays whole."""
+        """Write all of the data or none of it. Raises InternalFailure.
+
+        After a failure, nothing more is written, so that the lines in the file stay valid.
+        """
         if self._failed is not None:
             raise self._failed
         view = memoryview(data)
@@ -167,7 +176,7 @@ class JournalWriter:
             raise self._failure(error) from error
 
     def failure(self) -> InternalFailure | None:
-        """Why nothing more can be kept, if so; from any thread."""
+        """Return why nothing more can be recorded, or None. Called on any thread."""
         with self._moving:
             if self._failed is None and not is_at(self._path, self._fd):
                 self._failed = gone(self._path)
@@ -180,7 +189,7 @@ class JournalWriter:
                 with self._moving:
                     try:
                         _fdatasync(self._fd)
-                    except OSError as error:  # the kernel says it once: the last sync may well succeed
+                    except OSError as error:  # the kernel reports it only once, so the error is kept
                         self._failed = self._failed or self._failure(error)
             self.watch()
             self._closing.wait(SYNC_INTERVAL_SECONDS)
@@ -190,7 +199,7 @@ class JournalWriter:
 
 
 def is_at(path: str, fd: int) -> bool:
-    """Whether that open file is still the one of that name, as far as can be told."""
+    """Return whether an open file is still the one at the path, as far as the system can tell."""
     try:
         there = os.stat(path, follow_symlinks=False)
         here = os.fstat(fd)
@@ -198,12 +207,12 @@ def is_at(path: str, fd: int) -> bool:
         return False
     except OSError:
         return True
-    # Some file systems change the numbers of a file that is open: only one that was removed is gone.
+    # Some file systems change the inode number of an open file, so only a file without links is gone.
     return os.path.samestat(there, here) or here.st_nlink > 0
 
 
 def gone(path: str) -> InternalFailure:
-    """Says what was removed, and what that means."""
+    """Return the failure that says which file was removed, and what follows from it."""
     where = os.path.dirname(path)
     what = path if os.path.isdir(where) else f"the run directory {where}"
     return InternalFailure(

@@ -1,5 +1,12 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""From the words of `each` to its jobs: opens what is to be read, and refuses what can't be right."""
+"""The jobs of `pqrun each`: its words are split, its sources opened, and wrong combinations rejected.
+
+From outside, call `open_arguments`.
+
+  arguments      combines the sources' values into jobs
+  template       replaces the placeholders of a command by quoted values
+  shell_context  tells where in a shell command a quoted value is safe
+"""
 
 from __future__ import annotations
 
@@ -28,10 +35,11 @@ _MARKS: Final = (":::", ":::+", "::::", "::::+")
 
 
 class ArgumentSyntax(NamedTuple):
-    """One source of arguments: these `values`, or the lines of a file (`-` is stdin).
+    """One source of arguments: literal `values`, or the lines of the file `path` (`-` is stdin).
 
-    `linked`: its values go with those of the source before it, one with one; otherwise each goes
-    with each.
+    The values of a `linked` source are paired with those of the source before, one with one; otherwise every
+    combination is made.
+
     """
 
     values: tuple[str, ...] = ()
@@ -40,7 +48,10 @@ class ArgumentSyntax(NamedTuple):
 
 
 def split_sources(words: Sequence[str], files: Sequence[str] = ()) -> tuple[str, list[ArgumentSyntax]]:
-    """The command (empty if there is none), and the sources: `files` first, then in their order."""
+    """Split words into the command (maybe empty) and the sources: `files` first, then those in the words.
+
+    Raises UserError for a mark without a file, or a link without a source before.
+    """
     marks = [place for place, word in enumerate(words) if word in _MARKS]
     command = " ".join(words[: marks[0]] if marks else words)
     sources = [ArgumentSyntax(path=path) for path in files]
@@ -63,14 +74,14 @@ Part = tuple[str, int, bytes]
 
 
 class ArgumentSource(NamedTuple):
-    """A source that is there as a whole: its rows, and the names of its columns."""
+    """A source that was read to its end: its rows, and the names of its columns."""
 
     rows: list[Columns]
     names: Columns
 
 
 def open_arguments(settings: Settings, each: Each) -> tuple[Arguments, list[Part]]:
-    """The jobs-to-be, and the descriptor from which the first source is fed, if it is a file."""
+    """Return the producer of the jobs, and the descriptor to feed it from if the first source is a file."""
     command, sources = split_sources(each.words, each.files)
     sources = sources or [ArgumentSyntax(path="-")]
     _check_stdin(sources, given=bool(each.words or each.files))
@@ -133,7 +144,7 @@ def _read(source: ArgumentSyntax, written: SplitRules) -> ArgumentSource:
 
 
 def _header(fd: int, records: RecordSplitter, written: SplitRules, name: str) -> Columns:
-    """The names of the columns: no job can be made before they are known."""
+    """Return the names of the columns. No job can be built before they are read."""
     while (record := next_of(records, name, 1)) is None:
         try:
             data = read_some(fd, _READ_CHUNK_BYTES)

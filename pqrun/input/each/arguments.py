@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Arguments to jobs, one after the other, as they come: all combinations of all sources.
+"""The producer of jobs from arguments, one after another, for all combinations of all sources.
 
-Reads nothing itself: of the first source it is fed bytes, as far ahead as somebody wants jobs; the
-others are there as a whole, as each of their values is needed again and again.
+`Arguments` is fed bytes of the first source, only as far ahead as jobs are wanted. The other sources are held
+in memory, because each of their values is needed again for every row of the first source.
 """
 
 from __future__ import annotations
@@ -29,10 +29,11 @@ _READ_CHUNK_BYTES: Final = 1 << 20
 
 
 class SplitRules(NamedTuple):
-    """What separates values, and columns in them; whether the first value of a source names its columns.
+    """The rules by which a source is split into values, and a value into columns.
 
-    Columns lose the blanks around them if somebody has said what separates them. Where values are
-    `lines`, the CR of a line end CRLF is no part of them, as in a list of commands.
+    With `header`, the first value of a source names its columns. `trims` removes the blanks around columns;
+    this applies if `--colsep` was given. Where values are `lines`, the CR of a line end CRLF is removed, as
+    in a list of commands.
     """
 
     separator: bytes = b"\n"
@@ -42,14 +43,14 @@ class SplitRules(NamedTuple):
     lines: bool = True
 
     def split(self, value: str) -> Columns:
-        """A value's columns; where there are none, the value as it is."""
+        """Return a value's columns; without a column separator, the value is the only column."""
         if self.columns is None:
             return (value,)
         parts = [part or "" for part in self.columns.split(value)]
         return tuple(part.strip(_WHITE) for part in parts) if self.trims else tuple(parts)
 
     def text(self, record: bytes, where: str) -> str:
-        """A value as text; UserError for what no argument can hold."""
+        """Decode a value. Raises UserError for a NUL character, which no argument can hold."""
         if b"\0" in record:
             raise UserError(f"{where}: a NUL character (if NULs separate the arguments, use -0)")
         if self.lines and record[-1:] == b"\r":
@@ -58,7 +59,7 @@ class SplitRules(NamedTuple):
 
 
 def split_rules(*, null: bool, delimiter: str | None, colsep: str | None, header: bool) -> SplitRules:
-    """From options as they are typed."""
+    """Build the rules from options as the user typed them. Raises UserError if the options are wrong."""
     if null and delimiter is not None:
         raise UserError("-0 says what separates the arguments, and so does -d: give one of them")
     separator = b"\0" if null else b"\n"
@@ -85,7 +86,7 @@ def _unescaped(found: re.Match[str]) -> str:
 
 
 def opened(path: str) -> int:
-    """A descriptor of a file of arguments; `-` is stdin."""
+    """Open a file of arguments and return its descriptor; `-` is stdin."""
     if path == "-":
         return 0
     try:
@@ -99,12 +100,12 @@ def opened(path: str) -> int:
 
 
 def called(path: str) -> str:
-    """The file's name in messages."""
+    """Return the file's name for messages."""
     return "stdin" if path == "-" else path
 
 
 def values_of(path: str, form: SplitRules) -> list[str]:
-    """All values of a file, read to its end."""
+    """Read a file to its end and return its values."""
     fd = opened(path)
     records = RecordSplitter(form.separator)
     try:
@@ -123,7 +124,10 @@ def values_of(path: str, form: SplitRules) -> list[str]:
 
 
 def next_of(records: RecordSplitter, name: str, number: int) -> bytes | None:
-    """The next value's bytes; None if its end has not come, or there is none."""
+    """Return the bytes of the next value, or None if its end has not been fed or no value is left.
+
+    Raises UserError for a value over the limit.
+    """
     try:
         return records.next()
     except LineTooLong:
@@ -131,16 +135,17 @@ def next_of(records: RecordSplitter, name: str, number: int) -> bytes | None:
 
 
 def side_by_side(sources: Sequence[Sequence[Columns]]) -> list[Columns]:
-    """Linked sources as one: row by row, as many as the shortest has."""
+    """Join linked sources row by row; the result has as many rows as the shortest source."""
     return [tuple(chain(*rows)) for rows in zip(*sources, strict=False)]
 
 
 class Arguments:
-    """`feed` bytes of the first source, then `take` jobs until None; `end` when there are no more bytes.
+    """Producer of jobs: `feed` bytes of the first source, then `take` jobs until None.
 
-    `first`: its rows, if it is not fed. `beside`: rows linked with those of the first source.
-    `others`: the sources whose rows go with every row of those. `records` may have been read from,
-    for a header. Without a template the arguments are commands. `files` are those that are read.
+    Call `end` after the last bytes. `first` holds the rows of the first source if they are known and nothing
+    is fed. `beside` holds rows linked with those of the first source, `others` the sources whose rows are
+    combined with every row. A header may have been read from `records` before. Without a template, the
+    arguments are commands. `files` names the files that are read.
     """
 
     def __init__(
@@ -181,18 +186,18 @@ class Arguments:
         return rows * prod(map(len, others))
 
     def feed(self, data: bytes) -> None:
-        """Takes in what was read."""
+        """Take in bytes that were read."""
         self._records.feed(data)
 
     def end(self) -> None:
-        """Says that nothing more will be fed."""
+        """Mark the end of the bytes."""
         self._records.end()
 
     def begin(self, file: str) -> None:
-        """There is one file only that is fed."""
+        """Do nothing: at most one file is fed."""
 
     def take(self) -> JobSpec | None:
-        """The next job; None when more has to be fed, or after the last one."""
+        """Return the next job, or None if more bytes are needed or no job is left."""
         if self._wrong:
             raise self._wrong
         while True:

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Where in a shell command something stands: free, in quotes, in a comment, in arithmetic …
+"""The context of places in a shell command: unquoted, in quotes, in a comment, in arithmetic …
 
-A value is put into a command in quotes of its own. That is safe where the shell would begin a new
-word or go on with one, and nowhere else: inside of quotes it would take them off. So the command is
-read as a POSIX shell reads it, and where shells differ or only a full parser could tell, the answer
-is `UNSURE` from there on. Runs nothing and knows no placeholder.
+A value is inserted with quotes of its own. These protect it only where the shell begins or continues an
+unquoted word; inside quotes, the value's quotes would end the outer ones. So the scanner reads a command as a
+POSIX shell reads it. Where shells differ, or where only a full parser could tell, the context is `UNSURE`
+from there on. The scanner runs nothing and knows no placeholders.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Final
 
 
 class ShellContext(StrEnum):
-    """What surrounds a place in a command; the text says it to people."""
+    """The surroundings of a place in a command. The text is used in messages."""
 
     FREE = ""
     SINGLE = "in single quotes"
@@ -38,17 +38,17 @@ _CASE = re.compile(r"case\b")
 
 
 class ShellScanner:
-    """Goes through a command once; finds what `wanted` matches, with its context."""
+    """Scanner that walks through a command once and finds each match of `wanted` with its context."""
 
     def __init__(self, command: str, wanted: re.Pattern[str]) -> None:
         self._text = command
         self._wanted = wanted
-        self._open: list[str] = []  # of `"`, `(` and `$(`, those that are not closed
+        self._open: list[str] = []  # each `"`, `(` and `$(` that is not closed yet
         self._at = 0
         self._fresh = True  # whether a `#` here would begin a comment
-        self._here = False  # whether a here-document begins with the next line
+        self._here = False  # whether a here-document begins on the next line
         self._in_comment = False
-        self._lost = False
+        self._lost = False  # whether the rest of the command is UNSURE
 
     def __iter__(self) -> Iterator[tuple[re.Match[str], ShellContext]]:
         text = self._text
@@ -62,7 +62,7 @@ class ShellScanner:
 
     @property
     def end(self) -> ShellContext:
-        """What something at the end of the command would stand in; after the walk."""
+        """The context of the command's end, which is known only after the walk."""
         if self._lost:
             return ShellContext.UNSURE
         if self._open and self._open[-1] == '"':
@@ -90,7 +90,7 @@ class ShellScanner:
             end = text.find("\n", at)
             self._in_comment = end < 0
             yield from self._all(len(text) if end < 0 else end, ShellContext.COMMENT)
-        elif text.startswith(("((", "=("), at):  # arithmetic, a list: not every shell has them
+        elif text.startswith(("((", "=("), at):  # arithmetic or an array, but not in every shell
             self._lost = True
         elif sign == "<":
             yield from self._redirection()
@@ -107,7 +107,7 @@ class ShellScanner:
         elif sign == "\n" and self._here:
             self._lost = True
         elif self._fresh and "$(" in self._open and _CASE.match(self._text, self._at):
-            self._lost = True  # its patterns end in `)`
+            self._lost = True  # the `)` after a pattern of `case` would seem to close the `$(`
         self._step(self._at + 1, fresh=sign in _SEPARATORS)
 
     def _in_double_quotes(self) -> Iterator[tuple[re.Match[str], ShellContext]]:
@@ -126,7 +126,7 @@ class ShellScanner:
             self._step(at + 1)
 
     def _expansion(self) -> Iterator[tuple[re.Match[str], ShellContext]]:
-        """What begins with `$` or a backquote, inside of double quotes or not."""
+        """Scan text that begins with `$` or a backquote, inside or outside double quotes."""
         text, at = self._text, self._at
         quoted = bool(self._open) and self._open[-1] == '"'
         if text[at] == "`":
@@ -153,7 +153,7 @@ class ShellScanner:
             self._step(at + 1)
 
     def _arithmetic(self) -> Iterator[tuple[re.Match[str], ShellContext]]:
-        """Up to the brackets that close it; quotes in it are too much for us."""
+        """Scan up to the closing bracket. The context is lost at a quote, which would need a full parser."""
         opening, closing = ("(", ")") if self._text.startswith("$(", self._at) else ("[", "]")
         depth, end = 0, self._at + 1
         while end < len(self._text):
@@ -172,15 +172,15 @@ class ShellScanner:
     ) -> Iterator[tuple[re.Match[str], ShellContext]]:
         end = self._text.find("'", begin)
         yield from self._all(len(self._text) if end < 0 else end + 1, ShellContext.SINGLE)
-        # Some shells take the backslash in `$'…\'` for an escape, and go on.
+        # Some shells read the backslash in `$'…\'` as an escape, and the string continues there.
         self._lost = end < 0 or (escapes and self._text[end - 1] == "\\" and end > begin)
 
     def _escape(self, context: ShellContext) -> Iterator[tuple[re.Match[str], ShellContext]]:
         if found := self._wanted.match(self._text, self._at + 1):
             yield found, context
             self._step(found.end())
-        elif self._text.startswith("\n", self._at + 1):  # a line goes on in the next as if there were none
-            self._lost = self._text[self._at - 1 : self._at] not in ("", " ", "\t", "\n")  # in half a word
+        elif self._text.startswith("\n", self._at + 1):  # the shell removes a backslash before a line end
+            self._lost = self._text[self._at - 1 : self._at] not in ("", " ", "\t", "\n")  # inside a word
             self._step(self._at + 2, fresh=self._fresh)
         else:
             self._step(self._at + 2)
@@ -203,7 +203,7 @@ class ShellScanner:
             self._step(at + 1, fresh=True)
 
     def _word_of_both(self, at: int) -> Iterator[tuple[re.Match[str], ShellContext]]:
-        """The word behind `>&`: its quotes are taken off twice, so that there must be nothing in it."""
+        """Scan the word after `>&`. Some shells expand it twice, so only a plain word keeps the context."""
         word = _PLAIN_WORD.match(self._text, at)
         assert word is not None
         self._step(word.end())
@@ -215,7 +215,7 @@ class ShellScanner:
             self._lost = True
 
     def _all(self, end: int, context: ShellContext) -> Iterator[tuple[re.Match[str], ShellContext]]:
-        """Everything up to there stands in one context."""
+        """Give every match up to `end` the same context, and continue at `end`."""
         if self._here and self._lost:
             context = ShellContext.HERE_DOCUMENT
         for found in self._wanted.finditer(self._text, self._at, end):

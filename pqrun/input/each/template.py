@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""A command with placeholders, which become a job's arguments, quoted for the shell.
+"""A command whose placeholders are replaced by a job's arguments, quoted for the shell.
 
-The placeholders and what they make of a value are GNU parallel's. A value is quoted always, so
-where quotes would not hold, a placeholder is refused before anything starts.
+The placeholders and their effects are those of GNU parallel. Values are always quoted, so a placeholder at a
+place where quotes would not protect a value is rejected before any job starts.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ _LAST_SLASH = re.compile(r"(.*/)?(.*)", re.DOTALL)
 
 
 def quote(value: str, *, always: bool = False) -> str:
-    """The value as one word of a shell command, whatever it holds; `always` with quotes."""
+    """Return the value as one word of a shell command, whatever it holds. `always`: even if it is plain."""
     if not always and _PLAIN.fullmatch(value) and value not in _WORDS_OF_SHELLS:
         return value
     return "'" + value.replace("'", "'\"'\"'") + "'"
 
 
 def without_extension(value: str) -> str:
-    """`{.}`"""
+    """Return the value without its extension (`{.}`)."""
     return re.sub(r"\.[^/.]*$", "", value, count=1)
 
 
 def base_name(value: str) -> str:
-    """`{/}`"""
+    """Return the last part of a path (`{/}`)."""
     return re.sub(r".*/", "", value, count=1)
 
 
 def directory(value: str) -> str:
-    """`{//}`: as `dirname` says it."""
+    """Return the directory of a path, as `dirname` prints it (`{//}`)."""
     path = _without_slashes(_parts(value)[0])
     if _parts(value)[1]:
         return path
@@ -74,9 +74,10 @@ _SLOT_OF_JOB: Final = "${PQRUN_SLOT}"
 
 
 class Argument(NamedTuple):
-    """A placeholder for the `number`-th value (0: for all, from the end if negative), `change`d.
+    """Placeholder for the value of this `number`, passed through `change`.
 
-    `always` in quotes: after `$x` and before `>` the shell would make something else of plain text.
+    The number 0 stands for all values, a negative number counts from the end. With `always`, even plain text
+    is quoted, because the shell would read it differently after `$x` and before `>`.
     """
 
     number: int
@@ -84,7 +85,7 @@ class Argument(NamedTuple):
     always: bool = False
 
     def text(self, values: Sequence[str]) -> str:
-        """What stands there in one job's command; nothing for a value that there is not."""
+        """Return the text for the values of one job; empty if the job has no value of that number."""
         number, change = self.number, self.change
         if number:
             if not -len(values) <= number <= len(values):
@@ -98,15 +99,15 @@ class Argument(NamedTuple):
 
 
 class JobNumber(NamedTuple):
-    """A placeholder for the job's number."""
+    """Placeholder for the job's number."""
 
     always: bool = False
 
 
 class Template:
-    """`command` with its placeholders; `names` are the columns' that a header has named.
+    """A command with placeholders; `names` are the column names from a header.
 
-    UserError, with the place, if one of them stands where a quoted value would not be safe.
+    Raises UserError, with the place, for a placeholder where a quoted value would not be safe.
     """
 
     def __init__(self, command: str, names: Sequence[str] = (), shell: Sequence[str] | None = None) -> None:
@@ -118,7 +119,7 @@ class Template:
             _check_shell(shell)
 
     def command(self, values: Sequence[str], number: int) -> str:
-        """What the job of these values runs."""
+        """Return the command of the job with these values."""
         found = []
         for part in self._parts:
             if isinstance(part, str):
@@ -147,14 +148,14 @@ class Template:
         self._parts = [part for part in self._parts if part != ""]
 
     def _append(self, context: ShellContext) -> None:
-        """No placeholder: the values come last."""
+        """Append the values to a command without placeholders."""
         if context is not ShellContext.FREE:
             place = f"there is no placeholder, and at the end of the command it would stand {context}"
             raise UserError(f"{place} (put a {{}} where the argument belongs)")
         self._parts += (" ", Argument(0, None))
 
     def _tokens(self) -> re.Pattern[str]:
-        """What the placeholders look like."""
+        """Return the pattern that matches the placeholders."""
         changes = "|".join(map(re.escape, sorted(_CHANGES, key=len, reverse=True)))
         names = "|".join(map(re.escape, sorted(self._numbers, key=len, reverse=True)))
         which = (
@@ -165,13 +166,13 @@ class Template:
         return re.compile(rf"\{{(?:(?P<own>[#%])|(?:{which})?(?P<change>{changes}))\}}")
 
     def _part(self, found: re.Match[str], context: ShellContext) -> str | Argument | JobNumber | None:
-        """What takes the place of a placeholder; None if it is none there."""
+        """Return the replacement of a placeholder; None if the shell gives the text another meaning."""
         token = found.group()
         always = bool(_VARIABLE.search(self._command[: found.start()])) or (
             self._command[found.end() : found.end() + 1] in ("<", ">")
         )
         if token == SEQUENCE:
-            # Digits are safe anywhere; but `${#}` is the shell's own.
+            # Digits are safe anywhere, but `${#}` already has a meaning in the shell.
             if context is ShellContext.DOLLAR:
                 return None
             return JobNumber(always and context is ShellContext.FREE)
@@ -193,7 +194,7 @@ class Template:
         return Argument(which, _CHANGES[found["change"]], always)
 
     def _refuse(self, found: re.Match[str], what: str, cure: str) -> None:
-        """Says it with the line and a mark below it."""
+        """Raise UserError with the line of the placeholder and a caret below it."""
         begin = self._command.rfind("\n", 0, found.start()) + 1
         line = self._command[begin:].partition("\n")[0]
         mark = " " * (found.start() - begin) + "^"

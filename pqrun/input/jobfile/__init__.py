@@ -1,5 +1,15 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Job files and lists of commands to JobSpecs. Loads neither yaml nor a model until it has to."""
+"""Job files in YAML or JSON, read into JobSpecs. YAML is imported only when a file is loaded.
+
+From outside, call `load`.
+
+  source_text  a file's bytes and nodes with places     problems     errors and warnings to show
+  yaml_tree    builds nodes from libyaml's events       yaml_errors  rewrites libyaml's messages
+  node_reader  reads texts and entries from nodes       fields       converts the values of keys
+  expand       expands matrices and loops               needs        resolves needs, finds cycles
+  document     reads one file                           merge        joins several files
+  loading      loads files, from bytes to jobs          json_schema  the schema for editors
+"""
 
 from __future__ import annotations
 
@@ -14,10 +24,11 @@ __all__ = ["JobFile", "JobFileError", "Problem", "load"]
 
 
 class JobFile(NamedTuple):
-    """What one or more job files say. `workers` as written (`4`, `50%`, `auto`); None: not said.
+    """The content of one or more job files.
 
-    `settings` holds `delay`, `rate` and what else an option of that name could say, if they do;
-    `reads` are the files beside the job files that were read.
+    `workers` is the text in the file (`4`, `50%`, `auto`), or None. `settings` holds `delay`, `rate` and
+    other values for which there is an option too, as far as the files give them. `reads` names the files that
+    were read beside the job files.
     """
 
     jobs: list[JobSpec]
@@ -38,12 +49,12 @@ def load(
     pools: Sequence[Pool] = (),
     environment: Container[str] | None = None,
 ) -> JobFile:
-    """Reads job files (`-` is stdin). Raises JobFileError with all that is wrong in any of them.
+    """Read job files (`-` is stdin). Raises JobFileError with every problem in any of the files.
 
-    `given` are the command line's settings, converted: they go over the files' `defaults` and under
-    what a job says. `pools` of the command line go over those of the files. YAML and JSON are read
-    the same way, so `format` decides nothing: it is there for whoever has to name one. With `environment`,
-    the names of variables that jobs inherit, there is a warning for each other that a value of `env` needs.
+    `given` are the command line's settings, converted: they override the files' `defaults`, and a job's own
+    fields override them. `pools` of the command line override those of the files. `format` has no effect,
+    since YAML and JSON are read the same way; callers may still pass it. `environment` names the variables
+    that jobs inherit: with it, there is a warning for every other variable that a value of `env` refers to.
     """
     from pqrun.input.jobfile import loading
     from pqrun.input.jobfile import source_text as text

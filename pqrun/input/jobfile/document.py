@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""One job file: its settings, and its jobs as drafts, in which other jobs and files have no say yet."""
+"""One job file: its settings, and its jobs as entries that no other file has influenced yet."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ _RUN: Final = _JOB["run"]
 
 
 class JobEntry(NamedTuple):
-    """A job as its file has it. `own` is its layer of settings, `at` its place or its id's.
+    """A job as its file describes it.
 
-    `run` is empty where it couldn't be read, which has been told.
+    `own` is the job's layer of settings, `at` the place of its id, or of the job. `run` is empty where it
+    could not be read; that problem has been added already.
     """
 
     id: str | None
@@ -42,7 +43,7 @@ class JobEntry(NamedTuple):
 
 
 class Document:
-    """Reads a file; `sound` says whether it could be read to its end."""
+    """One job file that was read. `sound` says whether it could be read to the end."""
 
     def __init__(self, file: SourceText, problems: Problems) -> None:
         self.file = file
@@ -63,23 +64,23 @@ class Document:
 
     @property
     def defaults(self) -> dict[str, Any]:
-        """What its jobs have that don't say otherwise."""
+        """The settings of jobs that don't set their own."""
         return self.settings["defaults"][0] if "defaults" in self.settings else {}
 
     def default(self, name: str) -> Any:
-        """One of those; None if there is none."""
+        """Return one of the file's defaults, or None."""
         return self.defaults.get(name)
 
     def report(self, at: Mark, message: str, hint: str = "") -> None:
-        """Adds a problem with a place in this file."""
+        """Add a problem with a place in the file."""
         self._fields.report(Node("", True, at), message, hint)
 
     def warn(self, at: Mark, message: str, hint: str) -> None:
-        """Adds a warning with a place in this file."""
+        """Add a warning with a place in the file."""
         self._fields.warn(Node("", True, at), message, hint)
 
     def _top(self, top: Node, streamed: Node | None) -> None:
-        """The file as a whole; its jobs have been read if they were `streamed`."""
+        """Read the file's top-level map. Jobs that were `streamed` have been read already."""
         if not isinstance(top.value, dict):
             if top.value == "" and top.plain:
                 self.report(None, "no jobs: the file is empty", "list them under `jobs:`")
@@ -126,7 +127,7 @@ class Document:
         self.settings["defaults"] = self._fields.layer(node, _DEFAULTS), node.mark
 
     def _entry(self, key: Node | None, node: Node) -> None:
-        """One entry of `jobs`."""
+        """Read one entry of `jobs`."""
         if len(self.entries) < MAX_JOBS:
             self.entries.append(self._draft(key, node))
         else:
@@ -149,7 +150,7 @@ class Document:
         return JobEntry(id, run, found, self._id_at, needs, matrix, loop, pools_at, line)
 
     def _found(self, key: Node | None, node: Node) -> dict[str, Any]:
-        """What a job's node says."""
+        """Return the settings in a job's node."""
         fields = self._fields
         if isinstance(node.value, dict):
             if len(node.value) == 1 and self._cut_by_colon(node):
@@ -158,7 +159,7 @@ class Document:
             if "run" not in found and (
                 _entry_of(node, _RUN) is not node or not node.value.keys() <= _JOB.keys()
             ):
-                found["run"] = ""  # or the command is what the unknown key was meant to be
+                found["run"] = ""  # reported already: `run` is wrong, or misspelled as the unknown key
             return found
         if isinstance(node.value, list):
             fields.report_of(node, "expected a job, found a list", "write `run: [program, argument]`")
@@ -174,7 +175,7 @@ class Document:
         return None if text is None else self._fields.converted(node, values.job_id, text)
 
     def _cut_by_colon(self, node: Node) -> bool:
-        """Whether a map is a command that YAML took for one, because of a `: ` in it."""
+        """Return whether a map is a command that YAML misread because of a `: `; if so, add the problem."""
         assert isinstance(node.value, dict)
         ((name, value),) = node.value.items()
         text = self._fields.text_at(node).strip()
@@ -191,7 +192,7 @@ class Document:
 
 
 def _entry_of(node: Node, key: FieldSpec) -> Node:
-    """The value of one of a map's keys; the map itself if it hasn't got it."""
+    """Return the value of a map's key, or the map itself if it lacks the key."""
     assert isinstance(node.value, dict)
     for entries in (node.value, node.merged or {}):
         for name in (key.name, *key.also):

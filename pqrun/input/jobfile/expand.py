@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Axes to combinations of environment variables: the product, less `exclude`, plus `include`."""
+"""The expansion of matrices and loops into combinations of environment variables.
+
+A matrix stands for the product of its axes, less `exclude`, plus `include`.
+"""
 
 from __future__ import annotations
 
@@ -28,19 +31,19 @@ Combination = tuple[tuple[str, str], ...]
 
 
 def label(combination: Combination) -> str:
-    """What is put behind the id of a job for one combination."""
+    """Return the suffix of a job's id for one combination."""
     return "[" + ",".join(f"{name}={value}" for name, value in combination) + "]"
 
 
 class MatrixExpander:
-    """Reads the matrices of one file, and keeps count of what they come to."""
+    """Reader of one file's matrices, which also limits the number of their combinations."""
 
     def __init__(self, reader: NodeReader) -> None:
         self._reader = reader
         self._count = 0
 
     def combinations(self, key: FieldSpec, node: Node) -> tuple[Combination, ...] | None:
-        """All combinations that a matrix stands for, each once; None if there are none."""
+        """Return each combination of a matrix once, or None if there are none."""
         say = self._reader.report_of
         if not isinstance(node.value, dict):
             self._reader.unexpected(key, node)
@@ -79,7 +82,7 @@ class MatrixExpander:
         kept = [one for one in found if not _holds_any(dict(one), unwanted)]
         kept += [tuple(extra.items()) for _, extra in include]
         if not kept and not all(axes.values()):
-            return None  # told above
+            return None  # the problem was added above
         if not kept:
             say(node, "no combination", 'write `{PY: ["3.11", "3.12"]}`')
             return None
@@ -102,7 +105,7 @@ class MatrixExpander:
         return list(found)
 
     def _maps(self, node: Node | None) -> list[tuple[Node, dict[str, str]]]:
-        """The list of maps under `include` or `exclude`."""
+        """Return the maps under `include` or `exclude`, with their nodes."""
         if node is None:
             return []
         found = []
@@ -137,7 +140,7 @@ _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)(?:(%%?|##?)([^{}]*))?\})")
 
 
 class LoopSpec(NamedTuple):
-    """Once for each of some values, which become the variable `name`."""
+    """A loop as its file describes it: the job runs once per value, which becomes the variable `name`."""
 
     kind: str
     what: str | tuple[str, ...]
@@ -146,7 +149,7 @@ class LoopSpec(NamedTuple):
 
 
 def loop(fields: FieldReader, key: FieldSpec, node: Node) -> LoopSpec | None:
-    """What a `for` asks for."""
+    """Read the value of a `for`."""
     if not isinstance(node.value, dict):
         fields.unexpected(key, node)
         return None
@@ -163,7 +166,7 @@ def loop(fields: FieldReader, key: FieldSpec, node: Node) -> LoopSpec | None:
 
 
 class LoopExpander:
-    """Which combinations the jobs of all files stand for; each file and pattern is looked at once."""
+    """Expander of the jobs of all files into combinations. Each file and each pattern is read once."""
 
     def __init__(self, problems: Problems) -> None:
         self._problems = problems
@@ -179,7 +182,7 @@ class LoopExpander:
     def combinations(
         self, matrix: Sequence[Combination] | None, loop: LoopSpec | None, directory: str, file: SourceText
     ) -> Sequence[Combination | None]:
-        """Of one job that starts in `directory`; only `None`: it is just itself."""
+        """Return the combinations of a job that starts in `directory`; `(None,)` for a job without any."""
         if loop is None:
             return matrix or (None,)
         values = self._values(loop, directory, file)
@@ -188,7 +191,7 @@ class LoopExpander:
     def _values(self, loop: LoopSpec, directory: str, file: SourceText) -> Sequence[str]:
         if isinstance(loop.what, tuple):
             return loop.what
-        if "$" in directory:  # it depends on the value
+        if "$" in directory:  # the directory depends on the loop's value, so it is not known yet
             directory = ""
         key = loop.kind, loop.what, directory
         if key not in self._known:
@@ -225,7 +228,7 @@ class LoopExpander:
         return self._bounded(found, loop, file)
 
     def _bounded(self, found: Sequence[str], loop: LoopSpec, file: SourceText) -> tuple[str, ...]:
-        """Each value once, if they aren't too many."""
+        """Return each value once; add a problem if there are too many."""
         if len(found) > MAX_COMBINATIONS_IN_FILE:
             hint = "a list of commands, or `pqrun each`, may be of any length"
             self._say(loop, file, f"{len(found):,} values; at most {MAX_COMBINATIONS_IN_FILE:,}", hint)
@@ -245,9 +248,9 @@ def _problem(loop: LoopSpec, file: SourceText, what: str, hint: str) -> Problem:
 
 
 def derived_id(base: str, combination: Combination, taken: Container[str]) -> str:
-    """The id of a job for one combination, whatever its values are: printable, and not too long.
+    """Return a job's id for one combination: printable and not too long, whatever the values are.
 
-    Where it is cut short, or different values would look alike, a digest tells them apart.
+    A digest keeps ids apart that were cut short, or that look alike although the values differ.
     """
     text = escape_unprintable(base + label(combination))
     if len(text) <= _MAX_ID_LENGTH and text not in taken:
@@ -261,7 +264,7 @@ def derived_id(base: str, combination: Combination, taken: Container[str]) -> st
 
 
 def with_paths(own: Mapping[str, Any], below: Mapping[str, Any], combination: Combination) -> dict[str, Any]:
-    """A job's own values with its combination's variables put into its paths."""
+    """Return a job's own values with the combination's variables inserted into its paths."""
     found = dict(own)
     values = dict(combination)
     for key in _PATHS:
@@ -272,7 +275,10 @@ def with_paths(own: Mapping[str, Any], below: Mapping[str, Any], combination: Co
 
 
 def _filled(found: re.Match[str], values: Mapping[str, str]) -> str:
-    """As a shell would: `$NAME`, `${NAME}`, `${NAME%.*}`, `${NAME##*/}`; others are left alone."""
+    """Expand `$NAME`, `${NAME}`, `${NAME%.*}` and `${NAME##*/}` as a shell does.
+
+    Variables that the combination does not have stay as they are.
+    """
     value = values.get(found[1] or found[2])
     if value is None:
         return found.group()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Nodes to values, by the kind of their key."""
+"""The conversion of nodes to values, by the kind of their key."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _MAX_CACHED: Final = 10_000
 
 
 class FieldReader(NodeReader):
-    """Reads the values of one file's keys. What can't be had is `None`, and the problem is added."""
+    """Reader of the values of one file's keys. A wrong value becomes None, and the problem is added."""
 
     def __init__(self, file: SourceText, problems: Problems) -> None:
         super().__init__(file, problems)
-        self._words: dict[tuple[str, str, bool], Any] = {}  # as they were converted before
+        self._words: dict[tuple[str, str, bool], Any] = {}  # values that were converted before
         self._maps: dict[Any, dict[str, Any]] = {}
         self._ways: dict[int, dict[str, tuple[str, Callable[[FieldSpec, Node], Any], FieldSpec]]] = {}
         self.converters: dict[str, Callable[[FieldSpec, Node], Any]] = {
@@ -52,12 +52,12 @@ class FieldReader(NodeReader):
         }
 
     def layer(self, node: Node, known: Mapping[str, FieldSpec]) -> dict[str, Any]:
-        """The values of a map's keys, as a layer of settings has them."""
+        """Return the values of a map's keys as a layer of settings."""
         found: dict[str, Any] = {}
         ways = self._ways.get(id(known)) or self._find_ways(known)
         entries = node.value
         assert isinstance(entries, dict)
-        if node.merged is None and entries.keys() <= ways.keys():  # as nearly all: nothing to explain
+        if node.merged is None and entries.keys() <= ways.keys():  # nearly all maps, so it must be fast
             for name, value in entries.items():
                 stored, read, key = ways[name]
                 if (got := read(key, value)) is not None:
@@ -72,7 +72,7 @@ class FieldReader(NodeReader):
     def _find_ways(
         self, known: Mapping[str, FieldSpec]
     ) -> dict[str, tuple[str, Callable[[FieldSpec, Node], Any], FieldSpec]]:
-        """How the keys of a table are read and stored, by their proper names."""
+        """Return, by the keys' own names, how the keys of a table are read and stored."""
         self._ways[id(known)] = ways = {
             key.name: (STORED.get(key.name, key.name), self.converters.get(key.kind, self.word), key)
             for key in known.values()
@@ -80,7 +80,7 @@ class FieldReader(NodeReader):
         return ways
 
     def word(self, key: FieldSpec, node: Node) -> Any:
-        """The value of a key that takes one word."""
+        """Return the value of a key that takes one word."""
         value = node.value
         if type(value) is str and (known := self._words.get((key.kind, value, node.plain))) is not None:
             return known
@@ -222,7 +222,7 @@ class FieldReader(NodeReader):
         return None
 
     def _shared(self, found: dict[str, Any]) -> dict[str, Any]:
-        """The first of all maps that equal this one."""
+        """Return the first map that equals `found`, so that equal maps share one object."""
         if len(self._maps) < _MAX_CACHED:
             return self._maps.setdefault(tuple(found.items()), found)
         return self._maps.get(tuple(found.items()), found)

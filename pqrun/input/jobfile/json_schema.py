@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The JSON Schema of the job file, made from the tables in `keys.py`.
+"""The JSON Schema of the job file, made from the tables in `pqrun.core.job_fields`.
 
-Draft-07, and of it only what editors agree on. Written without a library of models: those take
-longer to load than a run takes to start, and the reader, whose messages name the line and the cure,
-needs nothing of them.
+The schema uses only the part of draft-07 on which editors agree. No library of models is used, because such a
+library takes longer to load than a run takes to start. The reader of job files does not need such a library
+either: its own messages name the line and the cure.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ _SHAPES: Final[dict[str, Shape]] = {
 
 
 def schema() -> dict[str, Any]:
-    """The schema as a document."""
+    """Return the schema as a document."""
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "pqrun job file",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Job files to the jobs of a run."""
+"""The loading of job files, from their paths to the jobs of a run."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def load(
     pools: Sequence[Pool],
     environment: Container[str] | None = None,
 ) -> JobFile:
-    """As `pqrun.input.jobfile.load`, without collecting garbage, of which a growing tree makes none.
+    """Load files like `pqrun.input.jobfile.load`, with the garbage collector switched off.
 
-    Looking for it again and again doubles the time that 100,000 jobs take.
+    A growing tree produces no garbage. Searching it again and again doubles the time for 100,000 jobs.
     """
     enabled = gc.isenabled()
     gc.disable()
@@ -45,7 +45,7 @@ def _load(
     pools: Sequence[Pool],
     environment: Container[str] | None,
 ) -> JobFile:
-    """Reads and joins the files; raises JobFileError with everything that is wrong in any of them."""
+    """Read and join the files. Raises JobFileError with every problem in any of them."""
     problems = Problems()
     texts = [_text(rank, path, read, problems) for rank, path in enumerate(paths)]
     joined = _joined(texts, problems, pools)
@@ -56,7 +56,7 @@ def _load(
 
 
 def _joined(texts: Sequence[SourceText], problems: Problems, pools: Sequence[Pool]) -> MergedFiles:
-    """The files together; what is wrong is added to the problems."""
+    """Return the files joined; problems are added."""
     sheets = [Document(text, problems) for text in texts if text.is_there and text.is_sound(problems)]
     joined = MergedFiles(sheets, problems)
     joined.settle(pools)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Job files as one: ids and numbers over all files, needs, pools, layers of settings."""
+"""Several job files as one: ids and numbers over all files, needs, pools, and layers of settings."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ from pqrun.input.jobfile.needs import MAX_MATCHES, NeedResolver, cycles, format_
 from pqrun.input.jobfile.problems import Problems
 from pqrun.input.jobfile.source_text import Mark
 
-_OWN = ("run", "needs", "matrix", "for")  # defaults that are not a layer of settings
+_OWN = ("run", "needs", "matrix", "for")  # defaults that don't belong to a layer of settings
 
 
 class MergedFiles:
-    """The files together."""
+    """The files of a run, joined step by step: `settle`, `check_pools`, `name`, `connect`, then `specs`."""
 
     def __init__(self, sheets: Sequence[Document], problems: Problems) -> None:
         self.settings: dict[str, Any] = {}
         self.pools: dict[str, Pool] = {}
         self._sheets = sheets
         self._problems = problems
-        self._ids: list[str] = []  # of all jobs, in order
+        self._ids: list[str] = []  # the ids of all jobs, in order
         self._needs: dict[str, tuple[Need, ...]] = {}
         self._fan_out = LoopExpander(problems)
 
     def settle(self, pools: Sequence[Pool]) -> None:
-        """Joins the settings at the top of the files."""
+        """Join the settings at the top of the files; add a problem where files differ."""
         where: dict[str, str] = {}
         for sheet in self._sheets:
             for name, (value, at) in sheet.settings.items():
@@ -68,11 +68,11 @@ class MergedFiles:
         where.setdefault(what, place)
 
     def _rows(self) -> Iterator[tuple[Document, JobEntry, Combination | None]]:
-        """The jobs in order, each combination of a matrix one."""
+        """Yield the jobs in order, a job with a matrix or loop once for each combination."""
         for sheet in self._sheets:
             alone = sheet.default("matrix") is None and sheet.default("for") is None
             for draft in sheet.entries:
-                if alone and draft.matrix is None and draft.loop is None:  # as most
+                if alone and draft.matrix is None and draft.loop is None:  # most jobs
                     yield sheet, draft, None
                 else:
                     for combination in self._combinations(sheet, draft):
@@ -86,13 +86,13 @@ class MergedFiles:
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """The files beside the job files that were read."""
+        """The files that were read beside the job files."""
         return self._fan_out.reads
 
     def name(self) -> bool:
-        """Gives every job its id; says which are there twice, and what has nothing to run.
+        """Give every job its id; add a problem for a duplicate id, and for a job without a command.
 
-        False if there are too many: `defaults` may hold a matrix.
+        Returns False if there are too many combinations: `defaults` may hold a matrix.
         """
         expanded = 0
         named: dict[str, tuple[Document, JobEntry]] = {}
@@ -131,7 +131,7 @@ class MergedFiles:
         return True
 
     def check_pools(self) -> None:
-        """Says which pools are unknown or too small for a job."""
+        """Add a problem for each pool that is unknown, or too small for a job."""
         for sheet in self._sheets:
             _, defaults_at = sheet.settings.get("defaults", ({}, None))
             self._check_wants(sheet, sheet.default("pools"), defaults_at)
@@ -153,7 +153,7 @@ class MergedFiles:
                 )
 
     def connect(self) -> None:
-        """Finds what jobs need; says what is unknown, and which jobs wait for one another."""
+        """Resolve the needs of all jobs; add a problem for unknown needs and for cycles."""
         if not any(
             sheet.default("needs") or any(draft.needs for draft in sheet.entries) for sheet in self._sheets
         ):
@@ -164,13 +164,14 @@ class MergedFiles:
                 bases.setdefault(draft.id, []).append(id)
         for draft in (draft for sheet in self._sheets for draft in sheet.entries):
             if draft.loop and draft.id is not None:
-                bases.setdefault(draft.id, [])  # of no file or line: there is nothing to wait for
+                bases.setdefault(draft.id, [])  # a loop over nothing has no jobs, but its id may be needed
+
         needs = NeedResolver(self._ids, bases)
         defaults = {sheet: self._default_needs(sheet, needs) for sheet in self._sheets}
         needed = {sheet: {need.job for need in found} for sheet, found in defaults.items()}
         places: dict[str, tuple[Document, Mark]] = {}
         before: set[str] = set()
-        upward = True  # all needs so far are of jobs before: there can be no cycle
+        upward = True  # all needs so far name earlier jobs, so there can be no cycle
         for id, (sheet, draft, _) in zip(self._ids, self._rows(), strict=True):
             if draft.needs is not None:
                 found = needs.found(draft.needs, id, sheet.report)
@@ -204,9 +205,10 @@ class MergedFiles:
         return found
 
     def specs(self, given: Values, environment: Container[str] | None = None) -> list[JobSpec]:
-        """The jobs. Gives up the drafts: of each job, one form exists at a time.
+        """Return the jobs, and discard the entries on the way, so that each job exists in one form at a time.
 
-        With the names of variables that jobs inherit, adds a warning for what `env` needs beside them.
+        `environment` names the variables that jobs inherit: with it, a warning is added for every other
+        variable that a value of `env` refers to.
         """
         found: list[JobSpec] = []
         for sheet in self._sheets:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What jobs need: read as they were asked for, found among all jobs, and proven to be without cycles."""
+"""The needs of jobs: read as expressions, resolved among all jobs, and checked for cycles."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SHOWN: Final = 20
 
 
 class NeedExpr(NamedTuple):
-    """A need as it was written, an id or a pattern, and where."""
+    """A need as its file describes it: an id or a pattern, the condition, and the place."""
 
     what: str
     when: str
@@ -29,7 +29,7 @@ class NeedExpr(NamedTuple):
 
 
 def need_expr(reader: NodeReader, key: FieldSpec, node: Node) -> tuple[NeedExpr, ...]:
-    """What a `needs` asks for."""
+    """Read the value of a `needs`."""
     if not isinstance(node.value, dict):
         return tuple(NeedExpr(text, "ok", item.mark) for item, text in reader.texts(node))
     found: list[NeedExpr] = []
@@ -46,7 +46,7 @@ Say = Callable[[Mark, str, str], None]
 
 
 class NeedResolver:
-    """Finds what is asked for among `ids`; `bases` names the jobs that a matrix job became."""
+    """Resolver of needs among `ids`; `bases` lists the jobs into which a job was expanded."""
 
     def __init__(self, ids: Sequence[str], bases: Mapping[str, Sequence[str]]) -> None:
         self._ids = ids
@@ -57,8 +57,8 @@ class NeedResolver:
         self._hints = _SHOWN
 
     def found(self, wanted: Sequence[NeedExpr], by: str, say: Say) -> tuple[Need, ...]:
-        """The jobs that the job `by` asks for, each once."""
-        if len(wanted) == 1 and wanted[0].what in self._known:  # as most
+        """Return the needs of the job `by`, each once. Problems are passed to `say`."""
+        if len(wanted) == 1 and wanted[0].what in self._known:  # most jobs
             return (Need(wanted[0].what, wanted[0].when),)
         needs: dict[Need, None] = {}
         for one in wanted:
@@ -86,7 +86,7 @@ class NeedResolver:
         return ()
 
     def _meant(self, what: str) -> str:
-        self._hints -= 1  # looking through all ids takes long, and more than a few hints are not shown
+        self._hints -= 1  # a search through all ids is slow, and only a few hints are shown
         close: list[str] = []
         if self._hints >= 0 and len(what) <= 200:
             close = get_close_matches(what, (*self._bases, *self._ids[:10_000]), 1)
@@ -105,9 +105,9 @@ class NeedResolver:
 
 
 def cycles(needs: Mapping[str, Sequence[Need]]) -> list[list[str]]:
-    """Jobs that wait for one another, each such ring from its first job round to it again."""
+    """Return the cycles of needs, each from its first job round to that job again."""
     found: list[list[str]] = []
-    state: dict[str, int] = {}  # 1: on the way, 2: done
+    state: dict[str, int] = {}  # 1: on the current path, 2: done
     for start in needs:
         if start in state:
             continue
@@ -131,7 +131,7 @@ def cycles(needs: Mapping[str, Sequence[Need]]) -> list[list[str]]:
 
 
 def format_cycle(ids: Sequence[str]) -> str:
-    """A cycle in one line: `a -> c -> b -> a`, the middle of a long one left out."""
+    """Format a cycle as one line, `a -> c -> b -> a`, without the middle of a long cycle."""
     if len(ids) > _SHOWN:
         ids = [*ids[: _SHOWN // 2], f"… {len(ids) - _SHOWN} more …", *ids[-_SHOWN // 2 :]]
     return " -> ".join(ids)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Nodes to texts and entries, with what can be wrong with any of them."""
+"""The reading of texts and map entries from nodes, with the problems that any node can have."""
 
 from __future__ import annotations
 
@@ -41,26 +41,26 @@ _TEXTS: Final = ("run", "path", "id", "shell")
 
 
 class NodeReader:
-    """Reads one file's nodes. What can't be had is `None`, and the problem is added."""
+    """Reader of one file's nodes. A wrong value becomes None, and the problem is added."""
 
     def __init__(self, file: SourceText, problems: Problems) -> None:
         self.file = file
         self.problems = problems
 
     def report(self, node: Node, message: str, hint: str = "") -> None:
-        """Adds a problem with a node's place."""
+        """Add a problem with a node's place."""
         self.problems.add(Problem(self.file.rank, node.line, node.column, message, hint))
 
     def report_of(self, node: Node, what: str, cure: str = "") -> None:
-        """Adds a problem with a value; its key is named as it was written."""
+        """Add a problem with a value, and name its key as it was written."""
         self.report(node, f"{quoted(written(node))}: {what}" if node.key else what, cure)
 
     def warn(self, node: Node, message: str, hint: str) -> None:
-        """Adds a warning with a node's place."""
+        """Add a warning with a node's place."""
         self.problems.warn(Problem(self.file.rank, node.line, node.column, message, hint))
 
     def unexpected(self, key: FieldSpec, node: Node) -> None:
-        """Adds that a value is nothing, or of the wrong kind."""
+        """Add the problem that a value is empty or of the wrong kind."""
         cure = f"write `{example(key, node)}`"
         if is_null(node):
             self.report_of(node, _nothing(node), cure if key.kind == "run" else f"{cure}, or leave it out")
@@ -70,11 +70,11 @@ class NodeReader:
         self.report_of(node, f"expected {EXPECTED.get(key.kind, 'a text')}, found {node.what}", cure)
 
     def text_at(self, node: Node) -> str:
-        """What stands on a node's line from it on."""
+        """Return the rest of a node's line, from the node on."""
         return self.file.line(node.line)[node.column - 1 :]
 
     def text(self, key: FieldSpec | None, node: Node) -> str | None:
-        """A text as it was written; `key` is None where any text will do."""
+        """Return a node's text as it was written. `key` is None where any text is allowed."""
         text = node.value
         if isinstance(text, str) and not is_null(node):
             if "\0" not in text:
@@ -89,12 +89,12 @@ class NodeReader:
         return None
 
     def texts(self, node: Node) -> list[tuple[Node, str]]:
-        """A list of texts, or one for a list of one."""
+        """Return a list of texts with their nodes; a single text counts as a list of one."""
         items = node.value if isinstance(node.value, list) else [node]
         return [(item, text) for item in items if (text := self.text(None, item)) is not None]
 
     def converted(self, node: Node, convert: Callable[[str], T], text: str) -> T | None:
-        """What `convert` makes of the text."""
+        """Return the text as converted by `convert`, or add a problem and return None."""
         try:
             return convert(text)
         except InvalidValue as wrong:
@@ -102,7 +102,7 @@ class NodeReader:
         return None
 
     def entries(self, node: Node, known: Mapping[str, FieldSpec]) -> Iterator[tuple[FieldSpec, Node]]:
-        """The entries of a map with their keys, each once; adds what is unknown or there twice."""
+        """Yield the keys and values of a map, each key once; add a problem for unknown and repeated keys."""
         assert isinstance(node.value, dict)
         seen: dict[str, Node] = {}
         for name, value in node.value.items():
@@ -128,7 +128,7 @@ class NodeReader:
                 yield key, value
 
     def unknown(self, value: Node, known: Mapping[str, FieldSpec]) -> None:
-        """Adds that a key is unknown, and what may have been meant."""
+        """Add the problem that a key is unknown, and suggest a known key."""
         if "jobs" in known and written(value).startswith("x-"):
             return
         name = written(value)
@@ -140,7 +140,7 @@ class NodeReader:
 
 
 def is_null(node: Node) -> bool:
-    """Whether it is nothing, or one of YAML's words for nothing."""
+    """Return whether a node is empty, or is one of YAML's words for null."""
     return node.plain and node.value in values.NULL_WORDS
 
 
@@ -149,12 +149,12 @@ def _nothing(node: Node) -> str:
 
 
 def written(value: Node) -> str:
-    """The key of an entry's value as it was written."""
+    """Return the key of an entry's value as it was written."""
     return str(value.place_of_key.value)
 
 
 def example(key: FieldSpec, node: Node) -> str:
-    """How the entry would be right."""
+    """Return a correct form of the entry, for a hint."""
     return f"{written(node) if node.key else key.name}: {key.example}"
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What is wrong with a job file: all of it, each thing with its place and its cure."""
+"""The problems of job files, collected so that all are reported at once, each with its place and cure."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from pqrun.core.errors import UserError
 from pqrun.core.values import printable
 
 SHOWN: Final = 20
-_MAX_KEPT: Final = 1000  # a file with more is not one that anybody mends line by line
+_MAX_KEPT: Final = 1000  # more problems are never fixed line by line
 _MAX_WIDTH: Final = 160
 
 
 class Problem(NamedTuple):
-    """`line` and `column` count from 1; line 0 is the file as a whole. `rank` is the file's."""
+    """A problem and its place: `line` and `column` count from 1, line 0 is the file as a whole.
+
+    `rank` is the number of the file among the files that were given.
+    """
 
     rank: int
     line: int
@@ -26,16 +29,16 @@ class Problem(NamedTuple):
 
 
 class HasLines(Protocol):
-    """What a problem's place is shown from."""
+    """A source whose lines can be shown with a problem."""
 
     name: str
 
     def line(self, number: int) -> str:
-        """The text of a line, counted from 1."""
+        """Return the text of a line, counted from 1."""
 
 
 class JobFileError(UserError):
-    """Carries all `problems`; as a text it is complete: to be shown as it is, without a prefix."""
+    """Error that carries all `problems`. Show its text as it is, without a prefix."""
 
     def __init__(self, problems: tuple[Problem, ...], text: str) -> None:
         super().__init__(text)
@@ -43,41 +46,41 @@ class JobFileError(UserError):
 
 
 class Problems:
-    """Collects problems and warnings of one or more files, each known by its rank."""
+    """Collection of the problems and warnings of one or more files, each file known by its rank."""
 
     def __init__(self) -> None:
-        self._found: dict[Problem, None] = {}  # an anchored mistake is one, however often it is used
+        self._found: dict[Problem, None] = {}  # a mistake at an anchor counts once, despite its aliases
         self.count = 0
         self._warnings: dict[Problem, None] = {}
 
     def add(self, problem: Problem) -> None:
-        """One more; a repeated one is the same."""
+        """Add a problem. Equal problems count once."""
         if problem not in self._found:
             self.count += 1
             if len(self._found) < _MAX_KEPT:
                 self._found[problem] = None
 
     def warn(self, problem: Problem) -> None:
-        """Something that is no error but may not be meant."""
+        """Add a warning about text that is valid but may not be intended."""
         if len(self._warnings) < SHOWN:
             self._warnings[problem._replace(kind="warning")] = None
 
     @property
     def any(self) -> bool:
-        """Whether there is anything to be said."""
+        """Whether there is a problem or a warning."""
         return bool(self._found or self._warnings)
 
     @property
     def many(self) -> bool:
-        """Whether there are so many that the cost of a hint is wasted."""
+        """Whether there are so many problems that another hint is not worth its cost."""
         return len(self._found) >= _MAX_KEPT
 
     def warnings(self, sources: Mapping[int, HasLines]) -> tuple[str, ...]:
-        """Each warning as it is to be shown."""
+        """Return each warning as text to show."""
         return tuple(rendered(problem, sources[problem.rank]) for problem in self._warnings)
 
     def error(self, sources: Mapping[int, HasLines]) -> JobFileError:
-        """All problems in the order of their places, the first twenty of them shown."""
+        """Return an error with all problems, sorted by place; its text shows the first twenty."""
         found = sorted(self._found)
         shown = [rendered(problem, sources[problem.rank]) for problem in found[:SHOWN]]
         if self.count > SHOWN:
@@ -86,7 +89,7 @@ class Problems:
 
 
 def rendered(problem: Problem, source: HasLines) -> str:
-    """The problem with the line it is about, a caret, and the hint."""
+    """Return a problem as text: the message, the line with a caret, and the hint."""
     name, message = printable(source.name), printable(problem.message)
     if not problem.line:
         lines = [f"{name}: {problem.kind}: {message}"]
@@ -103,7 +106,7 @@ def rendered(problem: Problem, source: HasLines) -> str:
 
 
 def _window(line: str, column: int) -> tuple[str, str]:
-    """The part of a line around a column, fit for a terminal, and what stands below it up to there."""
+    """Return the part of a line around a column that fits a terminal, and the blanks up to the caret."""
     begin = max(0, column - _MAX_WIDTH // 2) if len(line) > _MAX_WIDTH else 0
     part = line[begin : begin + _MAX_WIDTH]
     text = "".join(c if c.isprintable() or c == "\t" else "�" for c in part)

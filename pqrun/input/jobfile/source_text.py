@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The bytes of a job file: read within a limit, proven to be text, and cut into lines to show."""
+"""The bytes of a job file: read within a limit, checked to be text, and cut into lines to show."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 
 
 class SourceText:
-    """One file's bytes, without a byte-order mark; `rank` is its place among the files given.
+    """The bytes of one file, without a byte-order mark; `rank` is its place among the files given.
 
-    It `is_there` if it could be opened.
+    `is_there` says whether the file could be opened.
     """
 
     def __init__(self, name: str, data: bytes, rank: int = 0, *, is_there: bool = True) -> None:
@@ -31,10 +31,10 @@ class SourceText:
         self.rank = rank
         self.is_there = is_there
         self.data = data.removeprefix(b"\xef\xbb\xbf")
-        self._begins: array[int] | None = None  # of its lines
+        self._begins: array[int] | None = None  # the offsets of the lines, once they are needed
 
     def line(self, number: int) -> str:
-        """The text of a line, counted from 1; empty if there is none."""
+        """Return the text of a line, counted from 1; empty if there is no such line."""
         if self._begins is None:
             self._begins = array("Q", [0])
             self._begins.extend(found.end() for found in _BREAK.finditer(self.data))
@@ -45,16 +45,16 @@ class SourceText:
 
     @cached_property
     def may_cut_texts(self) -> bool:
-        """Whether it may hold a text such as `echo a #b`, of which YAML takes the end for a comment."""
+        """Whether the file may hold a text such as `echo a #b`, whose end YAML takes for a comment."""
         return b" #" in self.data and bool(_CUT.search(self.data))
 
     @property
     def is_json(self) -> bool:
-        """Whether it may be JSON: it begins with `{`."""
+        """Whether the file may be JSON, because it begins with `{`."""
         return self.data[:1000].lstrip()[:1] == b"{"
 
     def is_sound(self, problems: Problems) -> bool:
-        """Whether it is UTF-8 without control characters; if not, the problem is added."""
+        """Return whether the bytes are UTF-8 without control characters; if not, add the problem."""
         if len(self.data) > MAX_FILE_BYTES:
             hint = "a list of commands, one a line, may be of any size"
             problems.add(Problem(self.rank, 0, 0, f"larger than {MAX_FILE_BYTES // 1024 // 1024} MiB", hint))
@@ -82,12 +82,12 @@ class SourceText:
         return False
 
     def _refuse(self, problems: Problems, offset: int, message: str, hint: str) -> None:
-        before = (self.data[:offset] + b".").splitlines()  # the dot: as many lines as were begun
+        before = (self.data[:offset] + b".").splitlines()  # the dot makes a line just begun count too
         column = len(before[-1].decode("utf-8", "replace"))
         problems.add(Problem(self.rank, len(before), column, message, hint))
 
     def readable(self) -> bytes:
-        """The bytes as libyaml wants them: it does not know JSON's pairs of surrogates."""
+        """Return the bytes for libyaml, with JSON's surrogate pairs, which libyaml rejects, replaced."""
         if self.is_json and _PAIR.search(self.data):
             return _STRING.sub(lambda found: _PAIR.sub(_joined, found.group()), self.data)
         return self.data
@@ -102,7 +102,7 @@ def _joined(pair: re.Match[bytes]) -> bytes:
 
 
 def read(path: str) -> bytes:
-    """A file's bytes, or stdin's for `-`; no more of them than needed to see that it is too large."""
+    """Read a file, or stdin for `-`, but no more than is needed to see that it is too large."""
     if path == "-":
         return read_all(0, MAX_FILE_BYTES + 4)
     with open(path, "rb") as file:
@@ -110,14 +110,15 @@ def read(path: str) -> bytes:
 
 
 Mark = Any
-"""libyaml's place of something: a line and a column, counted from 0. None: the file as a whole."""
+"""libyaml's form of a place: a line and a column, counted from 0. None is the file as a whole."""
 
 
 class Node:
-    """A text, a list or a map (by name), where it stands, and the key before it if there is one.
+    """A text, a list or a map, with its place, and with the key before it if it is a map's value.
 
-    `plain`: a text without quotes. `merged`: what `<<` brought into a map, below its own entries.
-    `mark` and `named` (the event of its key) are libyaml's: most are never asked for their place.
+    `plain` marks a text without quotes. `merged` holds the entries that `<<` brought into a map; the map's
+    own entries override them. `mark` and `named` (the event of the key) stay libyaml's objects, because the
+    place of most nodes is never needed.
     """
 
     __slots__ = ("mark", "merged", "named", "plain", "value")
@@ -131,26 +132,26 @@ class Node:
 
     @property
     def line(self) -> int:
-        """Counted from 1; 0 for the file as a whole."""
+        """The line, counted from 1; 0 for the file as a whole."""
         return int(self.mark.line) + 1 if self.mark else 0
 
     @property
     def column(self) -> int:
-        """Counted from 1."""
+        """The column, counted from 1; 0 for the file as a whole."""
         return int(self.mark.column) + 1 if self.mark else 0
 
     @property
     def key(self) -> Node | None:
-        """What stands before the colon, if it is an entry's value."""
+        """The key before the colon, if the node is the value of an entry."""
         named = self.named
         return None if named is None else Node(named.value, not named.style, named.start_mark)
 
     @property
     def place_of_key(self) -> Node:
-        """Its key, or where there is none, itself."""
+        """The node's key, or the node itself if it has no key."""
         return self.key or self
 
     @property
     def what(self) -> str:
-        """What it is, for a message."""
+        """The kind of the node, for a message."""
         return {str: "a text", list: "a list"}.get(type(self.value), "a map")

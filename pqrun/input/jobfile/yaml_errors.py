@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What libyaml says of a text that it can't read, in words that name the cure."""
+"""The translation of libyaml's error messages into messages that name the cure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _WORD = re.compile(r"([\w-]+)(:?)\s*(.*)")
 
 
 def translated(wrong: Any, file: SourceText) -> Problem:
-    """The problem that a YAML error stands for."""
+    """Return the problem that a YAML error stands for."""
     mark, context = getattr(wrong, "problem_mark", None), getattr(wrong, "context_mark", None)
     said = str(getattr(wrong, "problem", None) or wrong).split("\n")[0]
     if mark is None:
@@ -28,7 +28,7 @@ def translated(wrong: Any, file: SourceText) -> Problem:
 
 
 class _Place:
-    """Where something is, with the text around it."""
+    """A place in a file, with the text around it."""
 
     def __init__(self, file: SourceText, mark: Any) -> None:
         self.file = file
@@ -42,7 +42,7 @@ class _Place:
         return Problem(self.file.rank, self.line, self.column, message, hint)
 
     def above(self) -> tuple[int, str]:
-        """The nearest line above that holds anything but a comment."""
+        """Return the nearest line above that is neither empty nor a comment, and its number."""
         number = self.line - 1
         while number > 0 and self.file.line(number).lstrip()[:1] in ("", "#"):
             number -= 1
@@ -91,7 +91,7 @@ def _by_words(said: str, here: _Place, about: _Place) -> Problem:
         return here.problem("a list item where none can be", hint)
     if "mapping keys are not allowed" in said:
         return here.problem("a text that begins with `? `", _cure(here))
-    if "nesting depth" in said:  # a limit of the parser itself, since PyYAML 6.0.4
+    if "nesting depth" in said:  # PyYAML has had a limit of its own since version 6.0.4
         return here.problem("nesting deeper than 40 levels", "put text that holds brackets in quotes")
     if about.rest.startswith("%") or "directive" in said or "incompatible YAML" in said:
         return about.problem("a line that begins with `%`", "take it out")
@@ -176,7 +176,7 @@ def _escape(said: str, here: _Place) -> Problem:
 
 
 def _cure(here: _Place) -> str:
-    """How the value on this line is written with quotes around it."""
+    """Return the value on this line with quotes around it."""
     entry = _ENTRY.match(here.text)
     if entry:
         return in_quotes(f"{entry[2]}: ", here.text[entry.end() :])

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""YAML and JSON to small nodes that know their place; every scalar stays the text that it is.
+"""The tree of a YAML or JSON file: small nodes that know their place; every scalar stays a text.
 
-Built from libyaml's events, never by its composer, which crashes on deep nesting. Depth and what
-aliases stand for are limited while reading. The entries of the top-level key `jobs` are handed
-over one by one as they end and not kept: 100,000 of them never exist as nodes at once.
+The tree is built from libyaml's events. libyaml's composer is not used, because it crashes on deep nesting.
+Depth and the expansion of aliases are limited while reading. The entries of the top-level key `jobs` are
+handed over one by one as they end, and not kept: 100,000 of them never exist as nodes at once.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from pqrun.input.jobfile.yaml_errors import translated
 
 try:
     from yaml import _yaml
-except ImportError:  # built without libyaml: slower, nothing else
+except ImportError:  # PyYAML was built without libyaml: its own parser works too, but slowly
     _yaml = None  # type: ignore[assignment]
 
 
 def events(file: SourceText) -> Iterator[Any]:
-    """One after another; raises yaml.YAMLError where the text can't be read."""
+    """Yield the parser's events. Raises yaml.YAMLError where the text can't be parsed."""
     data = file.readable()
     if _yaml is None:
-        if file.is_json:  # libyaml takes tabs between JSON's tokens, this parser does not
+        if file.is_json:  # unlike libyaml, this parser rejects tabs between JSON's tokens
             data = re.sub(rb"(?m)^[\t ]+", lambda found: b" " * len(found.group()), data)
         return _checked(yaml.parse(data, yaml.Loader))
     return iter(_yaml.CParser(data).get_event, None)
 
 
 def _checked(found: Iterator[Any]) -> Iterator[Any]:
-    """The same without halves of surrogate pairs, which libyaml does not let pass either."""
+    """Yield the same events, but reject halves of surrogate pairs, as libyaml does."""
     for event in found:
         value = getattr(event, "value", "")
         if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
@@ -46,33 +46,36 @@ def _checked(found: Iterator[Any]) -> Iterator[Any]:
 
 
 MAX_DEPTH: Final = 40
-MAX_EXPANDED_NODES: Final = 1_000_000  # nodes that aliases stand for, beside 20 for each node of the file
+MAX_EXPANDED_NODES: Final = 1_000_000  # for aliases, in addition to 20 for each node of the file
 
 
 Visit = Callable[[Node | None, Node], None]
 
 
 class _Stop(Exception):
-    """Reading can't go on; the problem has been added."""
+    """Signal that reading can't continue; the problem has been added."""
 
 
 class _Frame:
-    """A list or map that has not ended."""
+    """A list or a map that has not ended."""
 
     __slots__ = ("anchor", "before", "is_map", "key", "merges", "node", "visited")
 
     def __init__(self, node: Node, anchor: str | None, before: int, visited: bool) -> None:
         self.node = node
         self.is_map = isinstance(node.value, dict)
-        self.key: Any = None  # the event of a key whose value has not come
+        self.key: Any = None  # the event of a key whose value has not been read yet
         self.anchor = anchor
-        self.before = before  # how many nodes there were
-        self.visited = visited  # whether its entries are handed over
+        self.before = before  # the number of nodes before this list or map
+        self.visited = visited  # whether its entries are handed over instead of kept
         self.merges: list[Node] = []
 
 
 class YamlTree:
-    """Reads one document: `read` gives its top node, or None if it can't be had."""
+    """Reader of one document: `read` returns its top node, or None if the text can't be read.
+
+    `visit` is called with the key and the node of each entry of `jobs`.
+    """
 
     def __init__(self, file: SourceText, problems: Problems, visit: Visit) -> None:
         self._file = file
@@ -80,14 +83,14 @@ class YamlTree:
         self._visit = visit
         self._stack: list[_Frame] = []
         self._anchors: dict[str, tuple[Node, int]] = {}
-        self._nodes = 0  # with what aliases stand for
-        self._expanded = 0  # that part of it
+        self._nodes = 0  # the number of nodes, including those that aliases stand for
+        self._expanded = 0  # the number of nodes that aliases stand for
         self._top: Node | None = None
-        self._suspects: list[Problem] = []  # to be told unless a worse mistake explains them
+        self._suspects: list[Problem] = []  # added at the end, unless a worse mistake ends the reading
         self.jobs: Node | None = None  # the value of `jobs` whose entries were handed over
 
     def read(self) -> Node | None:
-        """The top node; None if the text is not YAML, and the problem says why."""
+        """Return the top node, or None if the text is not YAML; the problem is added then."""
         try:
             self._read()
         except yaml.YAMLError as wrong:
@@ -103,7 +106,7 @@ class YamlTree:
         stack, frame, scalar = self._stack, None, yaml.ScalarEvent
         for event in events(self._file):
             kind = type(event)
-            if kind is scalar:  # nearly all: a million of them must not take long
+            if kind is scalar:  # nearly all events, so this path has to be fast
                 self._nodes += 1
                 mark, plain = event.start_mark, not event.style
                 odd = event.tag is not None or event.anchor or (plain and event.end_mark.line > mark.line)
@@ -133,7 +136,7 @@ class YamlTree:
             frame = stack[-1] if stack else None
 
     def _look_at(self, event: Any, node: Node) -> None:
-        """A scalar with a tag, with an anchor, or of several lines."""
+        """Check a scalar that has a tag, an anchor or several lines."""
         self._refuse_tag(event, node)
         if event.anchor:
             self._anchors[event.anchor] = node, 1
@@ -184,7 +187,7 @@ class YamlTree:
         self._add(node)
 
     def _add(self, node: Node, event: Any = None) -> None:
-        """Puts a whole node where it belongs; `event` if it is a text that may be a key."""
+        """Put a complete node into its list or map. `event` is given for a text, which may be a key."""
         if not self._stack:
             self._top = node
             return
@@ -192,7 +195,7 @@ class YamlTree:
         value = frame.node.value
         if type(value) is list:
             if frame.visited:
-                value[:] = (node,)  # enough to know that there was one
+                value[:] = (node,)  # one node is enough to know that the list is not empty
                 self._visit(None, node)
             else:
                 value.append(node)
@@ -215,7 +218,7 @@ class YamlTree:
             line = entries[name].place_of_key.line
             self._problem(node.place_of_key, f"duplicate key {quoted(name)}", f"it is on line {line} already")
         elif frame.visited:
-            entries[name] = Node("", True, node.named.start_mark)  # enough to say where
+            entries[name] = Node("", True, node.named.start_mark)  # keeps the place for a duplicate key
             self._visit(node.key, node)
         else:
             entries[name] = node
@@ -249,7 +252,7 @@ class YamlTree:
             self._problem(node, f"a tag: {tag}", "take it out; a command that begins with `!` needs quotes")
 
     def _look_at_lines(self, node: Node, last: int) -> None:
-        """Finds lines that were meant to be entries and became part of the text above them."""
+        """Find lines that were meant as entries but became part of the text above them."""
         for number in range(node.line + 1, last + 1):
             line = self._file.line(number)
             text = line.lstrip(" ")
@@ -269,7 +272,7 @@ class YamlTree:
         self._problems.add(Problem(self._file.rank, node.line, node.column, message, hint))
 
     def _stop(self, at: Any, message: str, hint: str) -> NoReturn:
-        """`at` is a node or an event."""
+        """Add a problem at a node or an event, and raise _Stop."""
         node = at if isinstance(at, Node) else Node("", True, at.start_mark)
         self._problem(node, message, hint)
         raise _Stop
