@@ -143,8 +143,8 @@ class BottomLines:
         self._closed = True
 
     def _leave(self) -> None:
-        # The thread that holds the lock may hang in a write to a blocked terminal, which would take no text of
-        # ours either. Without a timeout, pqrun could then not be stopped.
+        # The thread that holds the lock may hang in a write to a blocked terminal, which would take no text
+        # of ours either. Without a timeout, pqrun could then not be stopped.
         held = self._lock.acquire(timeout=DRAW_TIMEOUT_SECONDS)
         try:
             self._suspended = True
