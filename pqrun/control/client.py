@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The other end of the socket: finds a live run, asks it, and gives back what it answers."""
+"""The client side of the control socket: find a live run, connect to it, and ask."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ BUSY_AGAIN, BUSY_AT_MOST = 0.05, 1.0
 
 
 class ControlClient:
-    """A conversation with a live run; ends with its `with` block.
+    """A connection to a live run, closed at the end of its `with` block.
 
-    The run is the one of that name, else the one that this job belongs to, else the only live one.
+    The run is the one named `run`; without a name, the run that the calling job belongs to
+    (`$PQRUN_SOCKET`); else the only live run.
     """
 
     def __init__(self, run: str | None = None) -> None:
@@ -37,17 +38,23 @@ class ControlClient:
         self.close()
 
     def close(self) -> None:
-        """Nothing more is asked."""
+        """Close the connection."""
         self._received.close()
         self._socket.close()
 
     def ask(
         self, verb: str, *, timeout: float | None = None, again: bool = True, **facts: Any
     ) -> dict[str, Any]:
-        """The answer; `OwnFailure` with the fitting exit code for a refusal.
+        """Send a request and return the run's answer.
 
-        TimeoutError after `timeout` seconds: what was asked may be done all the same. A busy run is asked
-        `again`, unless this only makes sense with what was said before.
+        A run that answers "busy" is asked again over a new connection, with a growing pause of at
+        most 1 second. Pass `again=False` for a request that depends on an earlier request of the
+        same connection, because the run forgets those when the connection closes.
+
+        Raises:
+            TimeoutError: `timeout` seconds have passed. The run may still carry out the request.
+            InternalFailure: The run refused the request or is gone; `code` is the exit code.
+            UserError: The request is longer than 1 MiB.
         """
         request = encode({"pqrun": VERSION, "verb": verb, "by": _who(), **facts})
         if len(request) > MAX_MESSAGE_BYTES:
@@ -60,7 +67,7 @@ class ControlClient:
                 return answer
             if answer.get("busy") is not True or not again:
                 raise InternalFailure(str(answer.get("error")), int(answer.get("code", 2)))
-            self.close()  # others are served meanwhile
+            self.close()  # frees the place for another client during the pause
             time.sleep(min(pause * self._random.uniform(0.5, 1.0), _left(end) or pause))
             pause = min(2 * pause, BUSY_AT_MOST)
             self._connect_again()
@@ -71,7 +78,7 @@ class ControlClient:
             try:
                 self._socket.sendall(request)
             except (BrokenPipeError, ConnectionResetError):
-                pass  # it may have said why
+                pass  # the run may have sent its reason before it closed the connection
             line = self._received.readline()
         except TimeoutError:
             raise
@@ -103,7 +110,7 @@ def _connect(run: str | None) -> tuple[str, socket.socket]:
         return (path, found) if found is not None else _no_answer(path)
     live: dict[str, socket.socket | None] = {}
     for one in run_directories():
-        if one.in_use():  # without its lock a socket is only a file
+        if one.in_use():  # the socket file of a dead run may be left over; only a live run holds the lock
             found = _opened(f"{one.path}/{SOCKET}")
             if found is not None or one.holder():
                 live[one.path] = found
@@ -127,7 +134,7 @@ def _by_name(run: str) -> RunDirectory:
 
 
 def make_sure_it_is_not_live(path: str) -> None:
-    """`OwnFailure` that says what is the matter if the run lives, and only its socket does not answer."""
+    """Raise `InternalFailure` if the run of the socket at `path` is live but does not answer."""
     if pid := RunDirectory(os.path.dirname(path)).holder():
         what = "does not answer" if os.path.lexists(path) else "is not there"
         raise InternalFailure(
@@ -154,11 +161,11 @@ def _no_answer(path: str) -> NoReturn:
 
 
 def _left(end: float | None) -> float | None:
-    """Seconds until then, as a socket takes them: a moment at least."""
+    """Return the seconds until `end` for `settimeout`, at least 1 ms because 0 means non-blocking."""
     return None if end is None else max(0.001, end - time.monotonic())
 
 
 def _who() -> str:
-    """Who asks, for the record: a job by its id, else the process."""
+    """Return the origin that the run records for a request: the job's id, else the process id."""
     job = os.environ.get("PQRUN_JOB_ID")
     return f"job {job}" if job else f"pid {os.getpid()}"

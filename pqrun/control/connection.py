@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""One connection to a live run. It may send garbage, stop reading, or go: that is its own affair.
+"""One client's connection to a live run, which reads and writes without blocking.
 
-One request at a time: the next is looked at when the last has been answered and the answer taken.
+A client may send garbage, stop reading or disconnect without harm to the run. The connection
+handles one request at a time: it reads the next request when the answer to the last one has
+been sent.
 """
 
 from __future__ import annotations
@@ -22,16 +24,17 @@ PIECES_PER_TURN = 4
 
 
 class ConnectionHost(Protocol):
-    """Who has requests carried out, and keeps the connections."""
+    """The owner of the connections, which carries out their requests."""
 
     def carry_out(self, client: ClientConnection, line: bytes, scheduler: Scheduler, now: float) -> None: ...
     def forget(self, client: ClientConnection) -> None: ...
 
 
 class ClientConnection:
-    """Reads requests and writes answers, without ever waiting for its peer.
+    """A connection to a client. All methods run on the reactor's thread.
 
-    `last_heard` is when its last request came, or itself; `asked`: it has not been answered yet.
+    `last_heard` is the engine's time of the last request, or of the connection itself. `asked`
+    is true while a request has no answer yet.
     """
 
     def __init__(self, connection: socket.socket, host: ConnectionHost, now: float) -> None:
@@ -47,30 +50,29 @@ class ClientConnection:
         self._piece = memoryview(b"")
         self._pieces: Iterator[bytes] = iter(())
 
-    # As something that the reactor reads from and writes to
+    # The reactor's side: `DuplexSource`
 
     def fileno(self) -> int:
-        """The connection."""
         return self._connection.fileno()
 
     def wanted(self) -> bool:
-        """Whether to read: not while it does not take what it was sent."""
+        """Return whether to read now: not while the client still has to take an answer."""
         if self.gone or self.sending:
             return False
         room = not self.asked or len(self._received) <= MAX_MESSAGE_BYTES
         return self.pending() or (room and not self._end_of_file)
 
     def pending(self) -> bool:
-        """Whether a whole request is here already, and it is its turn."""
+        """Return whether a whole request has been received and can be handled now."""
         return self._end_of_line >= 0 and not self.asked
 
     @property
     def sending(self) -> bool:
-        """Whether a part of an answer is on its way."""
+        """Whether a part of an answer still has to be written."""
         return bool(self._piece)
 
     def read(self) -> Iterable[Request]:
-        """Its next request, as an ask."""
+        """Return the client's next request as an engine request, or nothing if it is incomplete."""
         if not self.pending():
             self._receive()
         while self.pending():
@@ -89,7 +91,11 @@ class ClientConnection:
         return []
 
     def write(self) -> None:
-        """Sends what goes without blocking, but of a long answer only so much at a time."""
+        """Write what the socket takes without blocking.
+
+        A long answer is written in at most `PIECES_PER_TURN` pieces a call, so that one client
+        does not hold up the others.
+        """
         try:
             for _ in range(PIECES_PER_TURN):
                 if not self._piece:
@@ -106,27 +112,27 @@ class ClientConnection:
             if self._end_of_file and not (self.sending or self.asked or self.pending()):
                 self.hang_up()
 
-    # What its host does with it
+    # The host's side
 
     def answer(self, answer: dict[str, Any] | Listing) -> None:
-        """Puts an answer on its way; the next request may come."""
+        """Begin to send an answer, and allow the client's next request."""
         self.asked = False
         if not self.gone:
             self._pieces = iter([encode_answer(answer)]) if isinstance(answer, dict) else answer.pieces()
             self._piece = memoryview(next(self._pieces))
 
     def send_away(self, answer: dict[str, Any]) -> None:
-        """The last that it is told: nothing more of it is read."""
+        """Send a last answer, and hang up when it is sent. Later requests are not read."""
         self._received.clear()
         self._end_of_line, self._end_of_file = -1, True
         self.answer(answer)
 
     def take_back(self) -> None:
-        """What was to be answered has not been done."""
+        """Drop the answer that is being sent, because its request was not carried out."""
         self._piece, self._pieces = memoryview(b""), iter(())
 
     def hang_up(self) -> None:
-        """It has gone, or is sent away."""
+        """Close the connection and tell the host. A second call does nothing."""
         if not self.gone:
             self.gone = True
             self.take_back()
@@ -158,12 +164,15 @@ class ClientConnection:
         self._received += data
 
     def _is_closed(self) -> bool:
-        """Whether it takes no answers either: else it has only said all that it has to say."""
+        """Return whether the client closed both directions, and not only its writing side.
+
+        A client that closed only its writing side still expects its answers.
+        """
         poll = select.poll()
         poll.register(self._connection, 0)
         return any(happened & (select.POLLHUP | select.POLLERR) for _, happened in poll.poll(0))
 
     def _too_long(self) -> Iterable[Request]:
-        """There is no way to tell where the next request begins."""
+        """Refuse an overlong message and hang up: the start of the next one cannot be found."""
         self.send_away(refusal(Rejected("a message is at most 1 MiB")))
         return []

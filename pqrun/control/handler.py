@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Finds what a request asks for, and has it done: what each verb leads to is in a room of its own."""
+"""From a request's verb to the function that carries it out.
+
+`ps`, `cancel`, `set`, `pool`, `pause` and `stop` need only the scheduler and stand in `VERBS`.
+`RequestHandler` adds the verbs that need more of the run.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +41,7 @@ Verb = Callable[[ClientRequest, Scheduler, float], Answer | Listing | Incrementa
 
 
 def ps(request: ClientRequest, scheduler: Scheduler, now: float) -> Answer | Listing:
-    """The unfinished jobs, or those of them that are meant; with `why` also what they wait for."""
+    """List the unfinished jobs, or those selected by `jobs`. With `why`, explain what each waits for."""
     chosen = selected(selectors_of(request), scheduler) if request.get("jobs") else scheduler.tasks.values()
     facts: Answer = {"paused": scheduler.paused, "stopping": scheduler.stopping is not None}
     if flag(request, "why"):
@@ -47,7 +51,7 @@ def ps(request: ClientRequest, scheduler: Scheduler, now: float) -> Answer | Lis
 
 
 def cancel(request: ClientRequest, scheduler: Scheduler, now: float) -> IncrementalAnswer:
-    """Ends jobs: at once if they don't run, else after their grace."""
+    """Cancel jobs: at once if they do not run, else after their grace."""
     tasks, by = selected(selectors_of(request), scheduler), origin_of(request)
 
     def each(task: Task, now: float) -> bool:
@@ -55,12 +59,12 @@ def cancel(request: ClientRequest, scheduler: Scheduler, now: float) -> Incremen
             scheduler.cancel(task, now, by)
         return True
 
-    # The last ones first, because what needs a cancelled job is skipped.
+    # In reverse order: cancelling a job skips its dependents, which would then end as skipped.
     return _in_steps(tasks[::-1], each, now)
 
 
 def change(request: ClientRequest, scheduler: Scheduler, now: float) -> IncrementalAnswer:
-    """Sets fields of jobs that have no slot; of all that are meant, or of none."""
+    """Change fields of the selected jobs that hold no slot. The whole request is checked first."""
     changes, front, by = request.get("change", {}), flag(request, "front"), origin_of(request)
     if not isinstance(changes, dict) or not (changes or front):
         raise Rejected("`change` is an object of fields")
@@ -86,7 +90,7 @@ def change(request: ClientRequest, scheduler: Scheduler, now: float) -> Incremen
 
 
 def _may_change(task: Task, changes: dict[str, Any]) -> bool:
-    if "needs" in changes:  # those of a job that was tried have been met
+    if "needs" in changes:  # a job that was tried had its needs met, so a new need would come too late
         return isinstance(task.state, life.Pending | life.Queued)
     return isinstance(task.state, life.Pending | life.Queued | life.Waiting)
 
@@ -108,13 +112,16 @@ def _in_steps(tasks: Sequence[Task], each: Callable[[Task, float], bool], now: f
 
 
 def pause(request: ClientRequest, scheduler: Scheduler, now: float) -> Answer:
-    """Holds back starts, or no longer."""
+    """Stop starting jobs, or start them again (`unpause`)."""
     scheduler.pause(paused=request["verb"] == "pause", now=now, by=origin_of(request))
     return {"paused": scheduler.paused}
 
 
 def stop(request: ClientRequest, scheduler: Scheduler, now: float) -> Answer:
-    """Lets running jobs finish and ends the run; `now`: stops them, and kills them the second time."""
+    """End the run when its running jobs have finished.
+
+    With `now`, stop the running jobs too; a second such request kills them.
+    """
     before, at_once, by = scheduler.stopping, flag(request, "now"), origin_of(request)
     if at_once:
         scheduler.stop("stop", now, force=before is not None and not before.drain, by=by)
@@ -124,7 +131,7 @@ def stop(request: ClientRequest, scheduler: Scheduler, now: float) -> Answer:
 
 
 def set_pool(request: ClientRequest, scheduler: Scheduler, now: float) -> Answer:
-    """A new pool, or a new size for a counted one."""
+    """Add a pool, or resize a counted one."""
     name, size = request.get("pool"), request.get("size")
     if not isinstance(name, str) or not isinstance(size, int) or not is_whole(size, 1, MAX_SLOTS):
         raise Rejected("a `pool` has a name and a `size` of at least 1")
@@ -159,11 +166,12 @@ Result = Answer | Listing | IncrementalAnswer | WaitForJobs | WaitForRoom
 
 
 class RequestHandler:
-    """What a live run knows and can do beside its scheduler.
+    """Everything that a live run does for a client.
 
-    `facts` tells of the run itself, `output_of` gives a running job's output, `defaults` is what the
-    run says for jobs that don't say otherwise, and what does not `fit` it raises UserError; an `endless`
-    one does not end when it is empty.
+    `facts` describes the run, and `output_of` returns what a running attempt has printed.
+    `defaults` are the run's own values for the fields that a job leaves out. `fit` raises
+    `UserError` for a job that cannot run here. An `endless` run (a queue) does not end when
+    no jobs are left.
     """
 
     def __init__(
@@ -186,7 +194,10 @@ class RequestHandler:
         self._offers: dict[object, AddRequest] = {}
 
     def begin(self, client: object, request: ClientRequest, scheduler: Scheduler, now: float) -> Result:
-        """The answer, or what leads to it; `Rejected` if it can't be done."""
+        """Begin a request: return its answer, its remaining steps, or a wait.
+
+        Raises `Rejected` if the request cannot be carried out.
+        """
         match request["verb"]:
             case "add":
                 return self._add(client, request, scheduler, now)
@@ -204,11 +215,11 @@ class RequestHandler:
                 raise Rejected(f"unknown verb {verb!r:.40}")
 
     def is_maintenance(self, client: object) -> bool:
-        """Whether it has said that there is more to come."""
+        """Return whether a client has sent only a part of an `add` (`more`)."""
         return client in self._offers
 
     def forget(self, client: object) -> None:
-        """It has gone, and what it had not finished with it."""
+        """Drop the unfinished `add` of a client that has disconnected."""
         self._offers.pop(client, None)
 
     def _add(self, client: object, request: ClientRequest, scheduler: Scheduler, now: float) -> Result:
@@ -235,7 +246,7 @@ class RequestHandler:
         return {"workers": workers}
 
     def _output(self, request: ClientRequest, scheduler: Scheduler) -> Answer:
-        """A piece of what the present attempt of a job has printed so far."""
+        """Return a piece of what the current attempt of a job has printed so far."""
         seq, stream, offset = request.get("seq"), request.get("stream", 1), request.get("offset", 0)
         job = request.get("job")
         if isinstance(job, str) and (found := scheduler.find(job)) is not None:
@@ -256,7 +267,7 @@ class RequestHandler:
             try:
                 data = b"".join(printed.pieces(offset, min(size, offset + OUTPUT_CHUNK_BYTES)))
             except OSError:
-                size = 0  # just now moved or gone: nothing to be had at this moment
+                size = 0  # the output is being moved or removed; the client asks again
         return {
             "state": state, "seq": task.seq, "attempt": task.attempts, "size": size,
             "data": base64.b64encode(data).decode(),

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What goes over the socket: one JSON object a line, each way. `docs/control.md` describes it.
+"""The messages of the control socket: one JSON object a line, in both directions.
 
-Whoever may open the socket may run commands as its owner, so there is nothing to authorise; but
-nothing that comes in is believed.
+`docs/control.md` describes them. A process that may open the socket may run commands as its
+owner, so there is no authorisation; but every value of a request is checked before its use.
 """
 
 from __future__ import annotations
@@ -28,21 +28,28 @@ NONE, GONE, FULL = 1, 6, 75
 ClientRequest = dict[str, Any]
 Answer = dict[str, Any]
 IncrementalAnswer = Generator[None, float, Answer]
-"""An answer that takes several turns; each is told what time it is."""
+"""An answer that takes several turns. Each turn sends the engine's time in seconds."""
 
 
 def encode(message: dict[str, Any]) -> bytes:
-    """One line."""
+    """Return a message as one line of bytes."""
     return json.dumps(message, ensure_ascii=True, separators=(",", ":")).encode() + b"\n"
 
 
 def encode_answer(answer: Answer) -> bytes:
-    """One line for a client, who may take valid Unicode alone. (A request's commands have to stay exact.)"""
+    """Return an answer as one line of valid Unicode.
+
+    Lone surrogates are replaced, because a JSON reader may refuse them. `encode` keeps them, so
+    that the bytes of a request's command stay exact.
+    """
     return as_json(answer, separators=(",", ":")).encode() + b"\n"
 
 
 def decode(line: bytes | bytearray) -> ClientRequest:
-    """A request; `Rejected` for what is none of ours."""
+    """Parse a line into a request.
+
+    Raises `Rejected` if the line is not JSON, has no verb, or is of another protocol version.
+    """
     try:
         message = json.loads(line, parse_constant=_refuse)
     except (ValueError, RecursionError):
@@ -56,23 +63,23 @@ def decode(line: bytes | bytearray) -> ClientRequest:
 
 
 def refusal(error: Rejected) -> Answer:
-    """The answer to what can't be done."""
+    """Return the answer to a request that cannot be carried out."""
     return {"ok": False, "error": str(error), "code": error.code, "pqrun": VERSION}
 
 
 def busy(why: str) -> Answer:
-    """The answer to what was not even looked at: ask again a little later."""
+    """Return the answer to a request that was not looked at. The client should ask again later."""
     return {**refusal(Rejected(why, FULL)), "busy": True}
 
 
 def origin_of(request: ClientRequest) -> str:
-    """Who asks, for the record."""
+    """Return the origin that a request states in `by`, shortened and printable, for the journal."""
     by = request.get("by", "")
     return "".join(c for c in by[:MAX_ORIGIN_LENGTH] if is_printable(c)) if isinstance(by, str) else ""
 
 
 def flag(request: ClientRequest, name: str) -> bool:
-    """A yes or no; no if it isn't said."""
+    """Return a boolean field of a request; False if it is absent. Raises `Rejected` for other types."""
     value = request.get(name, False)
     if not isinstance(value, bool):
         raise Rejected(f"`{name}` is true or false")
@@ -80,7 +87,7 @@ def flag(request: ClientRequest, name: str) -> bool:
 
 
 def is_whole(value: Any, least: int, most: int = 1 << 53) -> bool:
-    """Whether it is a number without a fraction within these."""
+    """Return whether a value is an integer from `least` to `most`; a boolean is not one."""
     return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
@@ -90,13 +97,14 @@ def _refuse(_text: str) -> float:
 
 BACKLOG = 128
 MAX_SOCKET_NAME_LENGTH = 100
-"""Bytes of an address: 103 are the most where there are fewest."""
+"""In bytes. The smallest limit of the supported systems is 103 (macOS)."""
 
 
 def listen(path: str) -> socket.socket:
-    """A socket at that path, for its owner alone; what a dead run left there is replaced.
+    """Open a listening socket at `path`, with mode 0600.
 
-    Only for who holds the run's lock. `OwnFailure` if it can't be.
+    A socket file that a dead run left there is replaced, so the caller must hold the run's lock.
+    Raises `InternalFailure` if the socket cannot be opened.
     """
     try:
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -110,7 +118,7 @@ def listen(path: str) -> socket.socket:
             os.unlink(path)
         with short_path(path) as name:
             listening.bind(name)
-        os.chmod(path, 0o600)  # until here the directory's mode has kept others out
+        os.chmod(path, 0o600)  # until now the directory's mode (0700) kept other users out
         listening.listen(BACKLOG)
     except OSError as error:
         listening.close()
@@ -120,7 +128,10 @@ def listen(path: str) -> socket.socket:
 
 @contextlib.contextmanager
 def short_path(path: str) -> Iterator[str]:
-    """A name for that path that fits into an address."""
+    """Give a name of `path` that fits into a socket address, valid inside the `with` block.
+
+    A longer path is reached through `/proc/self/fd`, or else through a temporary symbolic link.
+    """
     if len(os.fsencode(path)) <= MAX_SOCKET_NAME_LENGTH:
         yield path
         return
@@ -139,8 +150,8 @@ def short_path(path: str) -> Iterator[str]:
 
 
 def is_ours(connection: socket.socket) -> bool:
-    """Whether the peer is our own user, or root."""
+    """Return whether the peer's user is our own or root."""
     if not hasattr(socket, "SO_PEERCRED"):
-        return True  # the directory's mode has to do there
+        return True  # without SO_PEERCRED, only the directory's mode (0700) keeps other users out
     credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     return struct.unpack("3i", credentials)[1] in (os.geteuid(), 0)

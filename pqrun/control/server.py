@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The socket of a live run, as something that the reactor reads from.
+"""The control socket of a live run, as a source of the reactor.
 
-Most runs are never talked to: what serves clients is loaded when the first one comes.
+`ControlServer` listens. It creates a `ClientService` when the first client connects, because most
+runs never have one.
 """
 
 from __future__ import annotations
@@ -44,7 +45,10 @@ DEAF_SECONDS = 0.5
 
 
 class ControlServer:
-    """Listens at a path, for who holds the run's lock. `desk` makes what answers; `now` tells the time."""
+    """The listening socket at `path`. The caller must hold the run's lock.
+
+    `handler` creates the request handler at the first connection; `now` returns the engine's time.
+    """
 
     def __init__(
         self, path: str, reactor: Reactor, handler: Callable[[], RequestHandler], now: Callable[[], float]
@@ -61,19 +65,18 @@ class ControlServer:
         reactor.add(self)
 
     def fileno(self) -> int:
-        """The listening socket."""
         return self._socket.fileno()
 
     def wanted(self) -> bool:
-        """Whether somebody may come."""
+        """Return whether to accept a connection or to bind the socket again."""
         return self._lost or self._deaf_until == -inf or self._now() >= self._deaf_until
 
     def pending(self) -> bool:
-        """Whether there is something to do that nobody has to come for."""
+        """Return whether the socket file is lost, so that `read` has work without a connection."""
         return self._lost
 
     def read(self) -> Iterable[Request]:
-        """Lets a client in, if it is one of ours; or binds the socket anew."""
+        """Accept one client, or bind the socket again if its file was lost."""
         if self._lost:
             self._lost = False
             self._bind_anew()
@@ -82,7 +85,10 @@ class ControlServer:
         return []
 
     def look_after(self) -> None:
-        """From any thread: if the socket was removed or replaced, it is bound anew soon."""
+        """Check the socket file; if it was removed or replaced, have the reactor bind it again.
+
+        Can be called on any thread.
+        """
         if _identity(self.path) != self._place:
             self._lost = True
             self._reactor.wake()
@@ -91,19 +97,20 @@ class ControlServer:
         try:
             bound = listen(self.path)
         except InternalFailure:
-            return  # tried again at the next look
-        while self._let_in():  # those that had come before it was removed
+            return  # `look_after` notices it again at its next call
+        while self._let_in():  # accept the connections that the old socket still holds
             pass
         before, self._socket = self._socket, bound
         self._place = _identity(self.path)
         before.close()
 
     def _let_in(self) -> bool:
-        """Whether somebody came."""
+        """Accept one connection; return whether there was one."""
         try:
             connection, _ = self._socket.accept()
         except OSError as error:
-            # Without a descriptor for it, it would be called again at once: not before one may be free.
+            # Out of descriptors: poll would report the socket at once again and use up a CPU, so don't
+            # listen until an event may have freed a descriptor, or for half a second.
             if not isinstance(error, BlockingIOError | InterruptedError | ConnectionError):
                 self._deaf_until = self._now() + DEAF_SECONDS
                 self._reactor.look_again(DEAF_SECONDS)
@@ -117,7 +124,7 @@ class ControlServer:
         return True
 
     def heard(self, events: Sequence[Event]) -> None:
-        """From any thread, after each turn: what has happened in the run."""
+        """Take in the events of a turn. Can be called on any thread."""
         if self._deaf_until > -inf:
             self._deaf_until = -inf
             self._reactor.wake()
@@ -125,12 +132,15 @@ class ControlServer:
             self._service.heard(events)
 
     def look(self, scheduler: Scheduler, now: float) -> None:
-        """Ask: answers those for whom it is time."""
+        """Answer the clients whose wait is over. An engine request."""
         if self._service is not None:
             self._service.look(scheduler, now)
 
     def close(self, *, broken: bool = False) -> None:
-        """Everybody is told that the run is over, and nothing else if it could not be recorded."""
+        """Stop listening, tell the clients that the run is over, and close their connections.
+
+        With `broken`, the journal may lack what was done last, so answers in progress are dropped.
+        """
         self._reactor.remove(self)
         self._socket.close()
         with contextlib.suppress(OSError):
@@ -145,7 +155,7 @@ class ControlServer:
 
 
 def _identity(path: str) -> tuple[int, int] | None:
-    """Which file that is."""
+    """Return the device and inode of the file at `path`, or None if it does not exist."""
     try:
         found = os.lstat(path)
     except OSError:
@@ -162,7 +172,10 @@ _TELLING = (ev.JobEnded, ev.AttemptSubmitted, ev.JobRemoved, ev.JobAdded, ev.Run
 
 
 class ClientService:
-    """Keeps the connections, and has the desk do what they ask; `now` tells the time."""
+    """All connections of a run: carry out their requests, and answer those that wait.
+
+    Methods run on the reactor's thread unless stated otherwise. `now` returns the engine's time.
+    """
 
     def __init__(self, reactor: Reactor, handler: RequestHandler, now: Callable[[], float]) -> None:
         self._reactor = reactor
@@ -175,29 +188,29 @@ class ClientService:
         self._stirred = False
         reactor.add(self)
 
-    # As something that the reactor reads from, but for the sake of what is to be done here alone
+    # The reactor's side: an `EventSource` without a descriptor
 
     def fileno(self) -> int:
-        """None: nothing is awaited."""
+        """Return -1: this source has no descriptor, only work that is left over from other sources."""
         return -1
 
     def wanted(self) -> bool:
-        """Whether a request is half done, or somebody's waiting may be over."""
+        """Return whether a request is unfinished, or an event may have ended a client's wait."""
         return bool(self._todo) or self._stirred
 
     def pending(self) -> bool:
-        """There is nothing to wait for."""
+        """Return True: there is no descriptor to wait for."""
         return True
 
     def read(self) -> Iterable[Request]:
-        """Goes on with what is half done, and looks after those who wait."""
+        """Return the engine requests that continue the unfinished one and check the waits."""
         stirred, self._stirred = self._stirred, False
         return [*([self._go_on] if self._todo else ()), *([self.look] if stirred else ())]
 
-    # What happens in the run
+    # Events of the run
 
     def heard(self, events: Sequence[ev.Event]) -> None:
-        """From any thread: what may be what somebody waits for."""
+        """Note events that a waiting client may be waiting for. Can be called on any thread."""
         if self._waiting and any(isinstance(event, _TELLING) for event in events):
             self._ended.extend(
                 EndedJob(e.seq, e.outcome, e.allowed) for e in events if isinstance(e, ev.JobEnded)
@@ -206,20 +219,23 @@ class ClientService:
             self._reactor.wake()
 
     def look(self, scheduler: Scheduler, now: float) -> None:
-        """Ask: answers those for whom it is time."""
+        """Answer the clients whose wait is over. An engine request."""
         ended = []
         while self._ended:
             ended.append(self._ended.popleft())
         for client, waiting in list(self._waiting.items()):
             if self._todo and isinstance(waiting, WaitForRoom):
-                continue  # as all who deal with jobs
+                continue  # an unfinished request goes first, as it does before every request of `IN_TURN`
             answer = waiting.look(ended, scheduler, now)
             if answer is not None:
                 del self._waiting[client]
                 client.answer(answer)
 
     def close(self, *, broken: bool) -> None:
-        """The run is over: last words, but nobody is told that something was done if it was not recorded."""
+        """Send the last answers and close all connections.
+
+        With `broken`, answers are dropped, because their requests may not be in the journal.
+        """
         self._reactor.remove(self)
         for client in self._clients:
             if broken:
@@ -230,10 +246,13 @@ class ClientService:
         for client in list(self._clients):
             client.hang_up()
 
-    # What clients want
+    # Requests
 
     def carry_out(self, client: ClientConnection, line: bytes, scheduler: Scheduler, now: float) -> None:
-        """Inside a turn: does what the request says, or begins to."""
+        """Carry out one line of a client, or put it in line behind an unfinished request.
+
+        Called inside a turn of the engine.
+        """
         try:
             request = decode(line)
         except Rejected as error:
@@ -247,7 +266,10 @@ class ClientService:
             self._do(client, request, scheduler, now)
 
     def _go_on(self, scheduler: Scheduler, now: float) -> None:
-        """Ask: all requests that have to wait for each other, up to this turn's part of a long one."""
+        """Carry out the requests of `IN_TURN` in their order, until one needs another turn.
+
+        An engine request. Nothing starts while a request is half done.
+        """
         scheduler.maintenance = ""
         while self._todo:
             client, what = self._todo[0]
@@ -266,7 +288,10 @@ class ClientService:
         scheduler: Scheduler,
         now: float,
     ) -> IncrementalAnswer | None:
-        """Has it answered, or the answer looked for; steps if there are more to go."""
+        """Begin or continue a request: answer it, or note that its client waits.
+
+        Returns the remaining steps if the request needs another turn, else None.
+        """
         try:
             begun = isinstance(what, Generator)
             result = what if isinstance(what, Generator) else self._desk.begin(client, what, scheduler, now)
@@ -303,10 +328,10 @@ class ClientService:
             self._waiting[client] = waiting
             self._stirred = True
 
-    # Who is here
+    # Connections
 
     def admit(self, connection: socket.socket) -> None:
-        """Another client; if there is no room, it or an idle one is asked to come again."""
+        """Add a client. If all places are taken, an idle client is sent away, or else the new one."""
         if len(self._clients) < MAX_CLIENTS or self._make_room():
             client = ClientConnection(connection, self, self._now())
             self._clients.append(client)
@@ -317,14 +342,21 @@ class ClientService:
         connection.close()
 
     def forget(self, client: ClientConnection) -> None:
-        """It has gone. What it has asked for is done all the same, but for what was to wait."""
+        """Remove a client that has disconnected.
+
+        Its requests are still carried out, except that it no longer waits for anything.
+        """
         self._reactor.remove(client)
         self._desk.forget(client)
         self._waiting.pop(client, None)
         self._clients.remove(client)
 
     def _make_room(self) -> bool:
-        """Sends away who has asked nothing for the longest time, if that is long enough."""
+        """Send away the client that has been idle longest, if that is long enough.
+
+        The threshold is `IDLE` seconds; `STUCK` seconds for a client that is taking an answer or is
+        in the middle of an `add`. Returns whether a place is free.
+        """
         now = self._now()
         for client in sorted(self._clients, key=lambda client: client.last_heard):
             patience = STUCK if client.sending or self._desk.is_maintenance(client) else IDLE
@@ -337,7 +369,7 @@ class ClientService:
         return False
 
     def _linger(self) -> None:
-        """Lets clients take what they are being sent, for a moment."""
+        """Let clients take the rest of their answers, for at most `HANG_UP_DELAY_SECONDS`."""
         end = self._now() + HANG_UP_DELAY_SECONDS
         while (sending := [c for c in self._clients if c.sending]) and self._now() < end:
             poll = select.poll()
@@ -349,9 +381,9 @@ class ClientService:
 
 
 def _next_step(steps: IncrementalAnswer, now: float | None) -> Result:
-    """The steps, or the answer at their end."""
+    """Run one step; return the generator, or its answer if that was the last step."""
     try:
-        steps.send(now)  # type: ignore[arg-type]  # None begins
+        steps.send(now)  # type: ignore[arg-type]  # send(None) starts a generator
     except StopIteration as end:
         answer: Result = end.value
         return answer

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """What people see of a run.
 
-observers     which parts there are, and in which order they observe
-terminal      what the terminal can do, colours
-plain_log     lines where nobody watches
-run_summary   the end of a run
-live/         the live table
-top/          the full screen
+Enter here: the run creates `observers.RunDisplay`, which builds the parts below and names the
+observers for the dispatcher. `top.app.TopApp` is the full screen of the command `top`.
+
+observers     Build the parts of a run's display, in the order in which they observe.
+terminal      Decide between live table and log, and between colours and none.
+plain_log     Write one line for each finished job, for logs and CI.
+run_summary   Collect and format the summary at the end of a run.
+live/         Draw the live table below the jobs' output.
+top/          Show a live or past run on the full screen.
 """

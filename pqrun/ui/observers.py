@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Everything that shows one run to people: which parts there are, in which order they hear."""
+"""All parts that show one run to people, in the order in which they observe."""
 
 from __future__ import annotations
 
@@ -35,7 +35,10 @@ if TYPE_CHECKING:
 def outlets(
     settings: Settings, environment: Mapping[str, str] = os.environ
 ) -> tuple[StreamWriter, StreamWriter]:
-    """stdout and stderr; for GitHub's runner, which mixes two streams as it likes, stdout is both."""
+    """Return the writers of stdout and stderr.
+
+    For GitHub's runner, which mixes the two streams in any order, stdout is used for both.
+    """
     out = StreamWriter(1, "standard output")
     together = not settings.json and ci_service(settings.ci, environment) == "github"
     return out, out if together else StreamWriter(2, "standard error")
@@ -53,11 +56,14 @@ class ReplayingObserver(Protocol):
         """Take in events as they happen. Called on the dispatcher thread."""
 
     def close(self) -> None:
-        """Nothing more will happen."""
+        """End the observation, after the last event."""
 
 
 class RunDisplay:
-    """The screen's side of a run; `open_live` before its `listeners` are asked for, `close` in any case."""
+    """The display of a run: live table, keys, log, output printer and summary.
+
+    Call `open_live` before `listeners`, and `close` in any case.
+    """
 
     def __init__(
         self,
@@ -122,9 +128,9 @@ class RunDisplay:
         reactor: Reactor,
         watchdogs: WatchdogSupervisor | None,
     ) -> None:
-        """Prepares the live table, if there is to be one: only then is what it needs loaded.
+        """Prepare the live table if it is wanted; its modules are only loaded then.
 
-        `warden` sees to the terminal should pqrun be killed; without one it gets one of its own.
+        `watchdogs` restore the terminal if pqrun is killed; without them the display starts its own.
         """
         if self._kind != "live":
             return
@@ -175,12 +181,12 @@ class RunDisplay:
         reactor.on_signal(signal.SIGCONT, self._continued)
 
     def listeners(self) -> list[Any]:
-        """Who hears, in this order: who reads output before who may remove it."""
+        """Return the observers in their order: readers of output before those that may remove it."""
         parts = (self.live, self.results, self.page, self.plain, self.printer)
         return [part for part in parts if part is not None]
 
     def replay(self, events: Sequence[ev.Event]) -> None:
-        """Takes in what earlier processes of this run have told already."""
+        """Take in the events of earlier processes of this run."""
         self.page.replay(events)
         self.plain.replay(events)
         if self.printer is not None:
@@ -191,24 +197,24 @@ class RunDisplay:
             self.results.replay(events)
 
     def suspend(self) -> None:
-        """pqrun is going to be stopped: the terminal is left as it was found."""
+        """Restore the terminal, because pqrun is about to be stopped (Ctrl-Z)."""
         if self.live is not None and self.keys is not None:
             self.live.suspend()
             self.keys.suspend()
 
     def resume(self) -> None:
-        """pqrun goes on."""
+        """Use the terminal again, because pqrun continues."""
         if self.live is not None and self.keys is not None:
             self.keys.resume()
             self.live.resume()
 
     def _continued(self, _number: int) -> Iterable[Request]:
-        """Somebody may have stopped us without a word (SIGSTOP)."""
+        """Handle SIGCONT: pqrun may have been stopped by SIGSTOP, without a call of `suspend`."""
         self.resume()
         return ()
 
     def close(self) -> None:
-        """Whatever happens, the terminal is left as it was found."""
+        """Restore the terminal. This is safe to call in any state."""
         if self.live is not None and self.keys is not None:
             self.live.close()
             self.keys.close()
@@ -216,13 +222,13 @@ class RunDisplay:
             self._warden.close()
 
     def say_last_page(self, metrics: Metrics, seconds: float, *, run: str = "") -> None:
-        """The end of it all. `run`: what to call the run on a command line, if it is recorded."""
+        """Print the summary. `run` is the run's name on a command line, if it is recorded."""
         if self._settings.quiet and not self.page.failed:
             return
         self.err.say(format_summary(self.page, metrics, seconds, self._paint, run=run))
 
     def failures(self) -> list[str]:
-        """What could not be written, and why."""
+        """Return the messages of all parts that could not be written."""
         parts = dict.fromkeys((self.out, self.err, self.results))
         return [part.failure for part in parts if part is not None and part.failure]
 
@@ -236,7 +242,10 @@ class RunDisplay:
     def _acts(
         self, workers: Callable[[], int], resize: Callable[[int], None]
     ) -> dict[str, Callable[[], Iterable[Request]]]:
-        """What keys do. An ask is carried out in a turn; the rest is a matter of the table alone."""
+        """Return the function of each key.
+
+        A returned request is carried out in a turn; other keys only change the table.
+        """
 
         def drain(scheduler: Scheduler, now: float) -> None:
             if scheduler.stopping is None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The log for where nobody watches: one line a finished job, a counter line now and then."""
+"""The log for CI and files: one line for each finished job, and a counter line now and then."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MAX_LISTED_LINES = 500
 
 
 class _AttemptTimes:
-    """A job that has been started; `last`: how its last attempt ended."""
+    """The attempts of an unfinished job. `last`: the end of the latest attempt that has ended."""
 
     __slots__ = ("attempt", "last", "runs", "started")
 
@@ -33,7 +33,11 @@ class _AttemptTimes:
 
 
 class PlainLog:
-    """Writes lines to stderr; `quiet`: only what went wrong with the run itself."""
+    """An observer that writes log lines to stderr.
+
+    `quiet`: only messages about the run itself. `verbose`: also a line for each start.
+    Methods run on the dispatcher thread unless stated otherwise.
+    """
 
     def __init__(
         self, err: StreamWriter, clock: Clock, paint: Style, *, quiet: bool = False, verbose: bool = False
@@ -56,29 +60,29 @@ class PlainLog:
         self._warnings: deque[str] = deque()
 
     def warn(self, text: str) -> None:
-        """From another thread: tell this, at the next tick."""
+        """Print a warning at the next tick. Can be called on any thread."""
         self._warnings.append(f"pqrun: {text}")
 
     def list_running(self) -> None:
-        """From another thread: tell what runs, at the next tick."""
+        """Print the running jobs at the next tick. Can be called on any thread."""
         self._asked_to_list = True
 
     def replay(self, events: Sequence[ev.Event]) -> None:
-        """Takes in what an earlier process has told already."""
+        """Take in the events of earlier processes without printing anything."""
         for event in events:
             self._note(event)
         self._lines.clear()
         self._total = None
 
     def on_events(self, events: Sequence[ev.Event]) -> None:
-        """Notes what is worth a line; written at the next tick, after what jobs have printed."""
+        """Collect lines. They are written at the next tick, after the jobs' output."""
         for event in events:
             self._note(event)
         if len(self._lines) > MAX_LISTED_LINES:
             self._flush()
 
     def tick(self) -> float:
-        """The counter line, if it is time; seconds until the next."""
+        """Write the lines, with the counter line if it is due; return the seconds until it is."""
         now = self._clock.now()
         if self._asked_to_list:
             self._asked_to_list = False
@@ -93,7 +97,7 @@ class PlainLog:
         return self._counter_at - now
 
     def close(self) -> None:
-        """Nothing is held back here."""
+        """Write the remaining lines."""
         self._flush()
 
     def _note(self, event: ev.Event) -> None:
@@ -101,7 +105,7 @@ class PlainLog:
             case ev.JobAdded(_, seq, spec):
                 self._added += 1
                 if self._total is not None:
-                    self._total += 1  # somebody added it after the list had ended
+                    self._total += 1  # a client added it after the input had ended
                 self._specs[seq] = spec
             case ev.JobReopened(_, seq, outcome, spec):
                 self._ended -= 1
@@ -155,7 +159,7 @@ class PlainLog:
                 pass
 
     def _try_of(self, seq: int) -> _AttemptTimes:
-        """What is known of its attempts; of those of an earlier process that may be nothing."""
+        """Return the attempt of a job; a new entry if an earlier process started it."""
         return self._tried.setdefault(seq, _AttemptTimes())
 
     def _job_ended(self, event: ev.JobEnded) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What the last page needs, collected from events in little memory."""
+"""The summary at the end of a run, collected from events in bounded memory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MAX_LINE_LENGTH = 300
 
 
 class SummaryFailure(NamedTuple):
-    """One job that did not end well, with the last that it said."""
+    """A job that did not end well, with its last lines of output."""
 
     seq: int
     spec: JobSpec
@@ -33,12 +33,12 @@ class SummaryFailure(NamedTuple):
 
     @property
     def is_final(self) -> bool:
-        """Whether `resume` won't run the job again by itself."""
+        """Whether `resume` will leave the job as it is, unless asked for failed jobs."""
         return self.outcome is not Outcome.INTERRUPTED or not self.spec.rerun
 
 
 class RunSummary:
-    """Hears everything; of failures it keeps the first few."""
+    """An observer that counts outcomes and keeps the first `MAX_FAILURES` failures."""
 
     def __init__(self) -> None:
         self.failures: list[SummaryFailure] = []
@@ -57,16 +57,19 @@ class RunSummary:
 
     @property
     def flaky(self) -> int:
-        """How many went well only when tried again; going on after an interruption is no other try."""
+        """The number of jobs that succeeded only after a failed attempt.
+
+        An attempt that was interrupted with its run does not count as failed.
+        """
         return len(self._flaky)
 
     @property
     def left_undone(self) -> bool:
-        """Whether some of the jobs have not ended, or only because the run did."""
+        """Whether some jobs have not ended, or were interrupted by the end of the run."""
         return sum(self.outcomes.values()) < self.added or bool(self.outcomes.get(Outcome.INTERRUPTED))
 
     def on_events(self, events: Sequence[ev.Event]) -> None:
-        """Takes in what happened."""
+        """Take in events. Called on the dispatcher thread."""
         for event in events:
             match event:
                 case ev.JobReopened(_, seq, outcome, spec):
@@ -97,15 +100,15 @@ class RunSummary:
                     pass
 
     def replay(self, events: Sequence[ev.Event]) -> None:
-        """Takes in what earlier processes have told; what had stopped them is over."""
+        """Take in the events of earlier processes; the reason why those stopped is dropped."""
         self.on_events(events)
         self.stopped = ""
 
     def close(self) -> None:
-        """Nothing more comes."""
+        """Do nothing: the summary is printed later, by `RunDisplay.say_last_page`."""
 
     def _take_back(self, seq: int, outcome: Outcome) -> None:
-        """A job that had ended so runs again, or is no longer part of the run."""
+        """Undo the outcome of a job that runs again or is removed from the run."""
         self.outcomes[outcome] -= 1
         self.failed -= seq in self._bad
         self._bad.discard(seq)
@@ -124,7 +127,7 @@ class RunSummary:
 
     @property
     def slowest(self) -> list[tuple[str, float]]:
-        """The longest attempts: name and seconds."""
+        """The longest attempts, as pairs of label and seconds."""
         return [(name, seconds) for seconds, _, _, name in sorted(self._slowest, reverse=True)]
 
     def _ended(self, event: ev.JobEnded) -> None:
@@ -167,7 +170,7 @@ def _last_lines(event: ev.AttemptEnded) -> list[str]:
     try:
         text = event.output.err.tail() or event.output.out.tail()
     except OSError:
-        return said  # its file is gone already
+        return said  # the output file has been removed
     lines = [strip_ansi(line) for line in text.decode("utf-8", "replace").replace("\r", "\n").split("\n")]
     return said + [line[:MAX_LINE_LENGTH] for line in lines if line][-MAX_TAIL_LINES:]
 
@@ -177,7 +180,10 @@ MAX_COMMAND_LENGTH = 300
 
 
 def format_summary(page: RunSummary, metrics: Metrics, seconds: float, paint: Style, *, run: str = "") -> str:
-    """The page. With `run`, the id under which it is recorded, also the commands to see and do more."""
+    """Return the summary as text.
+
+    With `run`, the name of a recorded run, the commands for its logs and for `resume` are added.
+    """
     lines: list[str] = []
     bad = [failure for failure in page.failures if failure.is_final]
     if bad:

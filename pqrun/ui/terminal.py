@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What to show where: a live table or plain lines, colours or none, fences for a CI service or none."""
+"""Terminal capabilities: live table or plain log, colours or none."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ def progress_kind(
     raw: bool,
     environment: Mapping[str, str],
 ) -> str:
-    """`live`, `plain` or `none`. Where the cursor can't be moved it never is, whoever asks for it.
+    """Return how progress is shown: `live`, `plain` or `none`.
 
-    Output that goes past us (`raw`) would tear the table, so only an explicit wish brings it then.
+    A terminal that cannot move the cursor never gets the live table. With `raw`, jobs write to the
+    terminal directly and would tear the table, so it is shown only on request (`asked`).
     """
     if asked in ("plain", "none"):
         return asked
@@ -34,12 +35,15 @@ def progress_kind(
 
 
 def in_ci(environment: Mapping[str, str]) -> bool:
-    """Whether a CI service runs us: people will read a log, not watch a screen."""
+    """Return whether a CI service runs pqrun, where people read a log and watch no screen."""
     return any(environment.get(name, "").lower() not in ("", "0", "false") for name in CI_SERVICES)
 
 
 def wants_colour(asked: str, *, terminal: bool, environment: Mapping[str, str]) -> bool:
-    """An option beats `NO_COLOR`, which beats `FORCE_COLOR`, which beats a look at the terminal."""
+    """Return whether to use colours.
+
+    The option beats `NO_COLOR`, `NO_COLOR` beats `FORCE_COLOR`, and that beats the kind of terminal.
+    """
     if asked != "auto":
         return asked == "always"
     if environment.get("NO_COLOR"):
@@ -60,7 +64,7 @@ OUTCOME_STYLES = {
 
 
 class Style:
-    """`paint("bold red", text)`: the text in that style, or as it is."""
+    """A function that colours text, as in `paint("bold red", text)`; without `on` it returns the text."""
 
     def __init__(self, *, on: bool) -> None:
         self._on = on

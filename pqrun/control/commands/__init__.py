@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What the verbs of the control socket do.
+"""The larger verbs of the control socket, one file each.
 
-add    put jobs in
-ps     list unfinished jobs, and why they wait
-wait   answer when jobs have ended or there is room
+add    Check the jobs of a request and add them to the queue.
+ps     List the unfinished jobs, and explain why a job does not run.
+wait   Answer once jobs have ended, or once the queue has room.
 """

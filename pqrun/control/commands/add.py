@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Jobs that others put in: all of a request or none, in steps if they are many, or as there is room.
+"""The verb `add`: add all jobs of a request or none, in several turns if they are many.
 
-A request is one message, or several of which all but the last say that there is `more`.
+With `wait`, jobs are added as the queue gets room. A request is one message, or several of which
+all but the last have `more` set.
 """
 
 from __future__ import annotations
@@ -39,9 +40,9 @@ _WHEN = ("ok", "ended", "failed")
 
 
 class JobPayload:
-    """Makes jobs of what comes in; `defaults` has what the run says for jobs that don't say otherwise.
+    """A parser of jobs. `defaults` are the run's values for the fields that a job leaves out.
 
-    `fit` raises UserError for what can't run where the run is.
+    `fit` raises `UserError` for a job that cannot run here.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class JobPayload:
         self._template = JobSpec("", Command(""))
 
     def job(self, facts: Any) -> JobSpec:
-        """One job. What it has in common with the one before is not checked again."""
+        """Return the spec of a job, or raise `Rejected`. Fields equal to the last job's are not checked."""
         if not isinstance(facts, dict):
             raise Rejected("a job is an object")
         common = {name: value for name, value in facts.items() if name not in OWN}
@@ -79,13 +80,17 @@ class JobPayload:
 
 
 def settings_for_all(given: Mapping[str, Any]) -> dict[str, Any]:
-    """What a command line says for all jobs, as facts of one that says nothing itself."""
+    """Return the values that a command line gives to every job, as fields of the journal."""
     facts = spec_facts(SpecBuilder(given).make("", {}, id="", named=False, file=None, line=0))
     return {name: value for name, value in facts.items() if name not in OWN}
 
 
 def plain(facts: dict[str, Any]) -> dict[str, Any]:
-    """The same as the journal writes it: a priority by name, `retries` alone and so on are told here too."""
+    """Return a job's fields in the form of the journal.
+
+    Clients may also send a priority by name, `retries` alone, `env` and `pools` as objects, and
+    needs as plain ids. Raises `Rejected` for an unknown field.
+    """
     found = dict(facts)
     for name in found:
         if name not in _FIELDS:
@@ -112,7 +117,7 @@ def plain(facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def checked(facts: dict[str, Any]) -> JobSpec:
-    """The job of all its facts; `Rejected` if one of them can't be so."""
+    """Return the spec with these fields. Raises `Rejected` if a value is not allowed."""
     try:
         spec = spec_of(facts)
         _check_spec(spec)
@@ -124,7 +129,7 @@ def checked(facts: dict[str, Any]) -> JobSpec:
 
 
 def _over(own: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
-    """Own facts over the run's: `env` by name, `retry` part by part, all else replaced."""
+    """Return a job's own fields over the defaults: `env` merged by name, `retry` by part."""
     both = {**defaults, **own}
     try:
         if "retry" in own and "retry" in defaults:
@@ -200,7 +205,7 @@ def _must(good: bool, name: str) -> None:
 
 
 def _is_text(value: Any) -> bool:
-    """Whether it can be given to a process."""
+    """Return whether a value is a string that can be passed to a process."""
     if not isinstance(value, str) or "\0" in value:
         return False
     if not value.isascii():
@@ -221,7 +226,7 @@ JOBS_PER_TURN = 250
 
 
 class AddRequest:
-    """What one client wants to add. `wait`: what finds no room now may come later."""
+    """The jobs that one client wants to add. `wait`: add them later if the queue is full now."""
 
     def __init__(self, request: ClientRequest) -> None:
         self.specs: list[JobSpec] = []
@@ -231,11 +236,11 @@ class AddRequest:
         self._once = flag(request, "once")
 
     def take(self, more: Iterable[JobSpec], scheduler: Scheduler) -> None:
-        """More jobs, but those that are not wanted again."""
+        """Append more jobs, except those that `if_absent` or `once` leaves out."""
         self.specs += self._wanted(more, scheduler)
 
     def look_again(self, scheduler: Scheduler) -> None:
-        """What was not known may be known by now."""
+        """Apply `if_absent` and `once` again, because jobs may have been added since."""
         if self._if_absent or self._once:
             self.specs = list(self._wanted(self.specs, scheduler))
 
@@ -247,10 +252,7 @@ class AddRequest:
 
 
 class JobAdmission:
-    """Where jobs come in. `defaults` has what the run says for jobs that don't say otherwise.
-
-    `fit` raises UserError for what can't run where the run is.
-    """
+    """Admission of jobs from clients. `defaults` and `fit` are those of `JobPayload`."""
 
     def __init__(
         self, defaults: dict[str, Any] | None = None, fit: Callable[[JobSpec], None] | None = None
@@ -260,7 +262,12 @@ class JobAdmission:
     def add(
         self, request: ClientRequest, scheduler: Scheduler, now: float, offer: AddRequest | None = None
     ) -> Answer | AddRequest | IncrementalAnswer:
-        """An answer; steps to it; or an offer that is not complete yet, or finds no room and is to wait."""
+        """Add the jobs of a message, or take them in as a part of the request `offer`.
+
+        Returns an answer, or the steps that lead to one. Returns the request itself if it is not
+        complete yet (`more`) or if the queue has no room for it yet (`wait`).
+        Raises `Rejected` if the jobs cannot be added.
+        """
         if scheduler.stopping is not None:
             raise Rejected("the run is stopping: it takes no more jobs", GONE)
         jobs, more = request.get("add"), flag(request, "more")
@@ -290,7 +297,7 @@ class JobAdmission:
 
 
 def as_many_as_fit(offer: AddRequest, scheduler: Scheduler, now: float) -> list[str]:
-    """Puts in what there is room for; the ids. `Rejected` if what is left can't come in any more."""
+    """Add the jobs that the queue has room for; return their ids. Raises `Rejected` if one is refused."""
     fit = min(scheduler.max_queue - scheduler.backlog.added, JOBS_PER_TURN)
     if fit <= 0 or not offer.specs:
         return []
@@ -300,7 +307,7 @@ def as_many_as_fit(offer: AddRequest, scheduler: Scheduler, now: float) -> list[
 
 
 def make_sure_of_room(specs: Sequence[JobSpec], scheduler: Scheduler) -> None:
-    """`Rejected` if there isn't enough for all of them."""
+    """Raise `Rejected` if the queue has no room for all of these jobs."""
     added = scheduler.backlog.added
     if added + len(specs) > scheduler.max_queue:
         full = f"the queue is full ({added} of {scheduler.max_queue})"
@@ -308,7 +315,10 @@ def make_sure_of_room(specs: Sequence[JobSpec], scheduler: Scheduler) -> None:
 
 
 def needs_first(specs: list[JobSpec]) -> list[JobSpec]:
-    """The same jobs, in their order as far as what others need comes before them; `Rejected` for a ring."""
+    """Return the jobs with each one after those that it needs, else in their own order.
+
+    Raises `Rejected` if jobs need one another in a cycle.
+    """
     if not any(spec.needs for spec in specs):
         return specs
     place = {spec.id: number for number, spec in enumerate(specs) if spec.named}
@@ -332,7 +342,7 @@ def needs_first(specs: list[JobSpec]) -> list[JobSpec]:
 
 
 def _in_steps(offer: AddRequest, scheduler: Scheduler, now: float) -> IncrementalAnswer:
-    """Looks whether all of them can come in, then puts them in."""
+    """Check all jobs, then add them, `JOBS_PER_TURN` in each turn."""
     seen: set[str] = set()
     for specs in _slices(offer.specs):
         _check(specs, scheduler, seen)
@@ -352,7 +362,10 @@ def _slices(specs: list[JobSpec]) -> Iterator[list[JobSpec]]:
 
 
 def _check(specs: Sequence[JobSpec], scheduler: Scheduler, seen: set[str] | None = None) -> None:
-    """`Rejected` for what can't be told of a job alone; `seen` are the ids of those before."""
+    """Raise `Rejected` if a job's id is taken, or if a pool or a need of it does not exist.
+
+    `seen` are the ids of the jobs before these in the same request.
+    """
     seen = set() if seen is None else seen
     pools = scheduler.ready.pools.sizes
     for spec in specs:

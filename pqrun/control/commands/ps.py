@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The jobs of a moment as a long answer, written out piece by piece as it is sent."""
+"""The verb `ps`: a long list of jobs, encoded piece by piece as it is sent."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ROWS_PER_PIECE = 200
 
 
 class _Row(NamedTuple):
-    """A job as it was: what changes later is another object."""
+    """A job at the time of the request. Its fields are immutable, so later changes don't show."""
 
     seq: int
     spec: JobSpec
@@ -31,7 +31,10 @@ class _Row(NamedTuple):
 
 
 class Listing:
-    """Jobs, the running ones first, then in starting order; with what else is to be told."""
+    """The answer to `ps`: running jobs first, then the others in starting order.
+
+    `facts` are the further members of the answer.
+    """
 
     def __init__(self, tasks: Iterable[Task], now: float, facts: dict[str, Any]) -> None:
         self._rows = [_Row(t.seq, t.spec, t.state, t.entry, t.attempts, t.retries) for t in tasks]
@@ -44,7 +47,7 @@ class Listing:
         return len(self._rows)
 
     def pieces(self) -> Iterator[bytes]:
-        """The answer, a line of JSON."""
+        """Yield the answer as pieces of one line of JSON."""
         beginning = as_json({"ok": True, **self._facts}, separators=(",", ":"))
         yield f'{beginning[:-1]},"jobs":['.encode()
         rows = self._in_order()
@@ -54,7 +57,7 @@ class Listing:
         yield b"]}\n"
 
     def entries(self) -> list[dict[str, Any]]:
-        """The jobs of the answer."""
+        """Return the jobs as a client would read them."""
         found: list[dict[str, Any]] = json.loads(b"".join(self.pieces()))["jobs"]
         return found
 
@@ -103,7 +106,7 @@ class Listing:
 
 
 def _rest(spec: JobSpec) -> str:
-    """What many jobs have in common: one after the other it is not worked out again."""
+    """Return the fields that many jobs share; `Listing` reuses the text while they stay equal."""
     facts = {
         "priority": spec.priority.name.lower(),
         "tags": spec.tags,
@@ -114,7 +117,7 @@ def _rest(spec: JobSpec) -> str:
 
 
 def _command(run: str | tuple[str, ...]) -> str:
-    """A command, and the bytes of one that is no text as another field behind it."""
+    """Return a command as JSON, followed by its exact bytes (`run_bytes`) if it is not Unicode."""
     more = "".join(f',"{name}":{json.dumps(value)}' for name, value in bytes_beside("run", run).items())
     return as_json(run) + more
 
@@ -123,7 +126,7 @@ MAX_NAMED_JOBS = 5
 
 
 def why(task: Task, scheduler: Scheduler, now: float) -> str:
-    """Why it does not run; or since when it does."""
+    """Explain why a job does not run, or how long it has run."""
     match task.state:
         case life.Pending():
             return _why_pending(task, scheduler)

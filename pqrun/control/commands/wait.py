@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What a client may wait for: that jobs end, or that there is room in the queue.
+"""Waiting clients: for jobs to end (the verb `wait`), or for room in the queue (`add` with `wait`).
 
-Each is told what has happened, and answers when it is time; `last_word` is for when the run is over.
+The server passes the jobs that have ended to each wait, which returns its answer when it is over.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MAX_NAMED_JOBS = 20
 
 
 class EndedJob(NamedTuple):
-    """A job has ended so."""
+    """How a job ended. `allowed`: its failure does not count."""
 
     seq: int
     outcome: Outcome
@@ -29,24 +29,24 @@ class EndedJob(NamedTuple):
 
 
 class PendingAnswer(Protocol):
-    """A client's wish that can't be answered yet."""
+    """A wait of a client."""
 
     def look(self, ended: Iterable[EndedJob], scheduler: Scheduler, now: float) -> Answer | None:
-        """The answer, if it is time for it."""
+        """Return the answer if the wait is over, else None."""
 
     def on_run_ended(self) -> Answer:
-        """The run is over before it was."""
+        """Return the answer for a run that ended before the wait was over."""
 
 
 class WaitForRoom:
-    """For room in the queue; what fits goes in at once, the rest by and by."""
+    """A wait for room in the queue, which adds as many jobs as fit each time."""
 
     def __init__(self, offer: AddRequest) -> None:
         self._offer = offer
         self._ids: list[str] = []
 
     def look(self, ended: Iterable[EndedJob], scheduler: Scheduler, now: float) -> Answer | None:
-        """All ids when all jobs are in."""
+        """Add the jobs that fit; return all ids when all jobs are added."""
         if scheduler.stopping is not None and self._offer.specs:
             return self.on_run_ended()
         try:
@@ -56,12 +56,15 @@ class WaitForRoom:
         return None if self._offer.specs else {"ok": True, "ids": self._ids}
 
     def on_run_ended(self) -> Answer:
-        """What was added stays added."""
+        """Return a refusal with the ids of the jobs that were added, which stay in the run."""
         return {**refusal(Rejected("the run ended before there was room", GONE)), "ids": self._ids}
 
 
 class WaitForJobs:
-    """For the end of jobs, or of `any` of them; without `jobs`: until none is left, and none is read."""
+    """A wait until the selected jobs have ended, or with `any` until one of them has.
+
+    Without `jobs`, it ends when no job is left and, unless the run is `endless`, the input has ended.
+    """
 
     def __init__(self, request: ClientRequest, scheduler: Scheduler, *, endless: bool) -> None:
         self._one = flag(request, "any")
@@ -77,7 +80,7 @@ class WaitForJobs:
             self._choose(selectors_of(request), scheduler)
 
     def look(self, ended: Iterable[EndedJob], scheduler: Scheduler, now: float) -> Answer | None:
-        """How they ended."""
+        """Return how many jobs ended and failed, if the wait is over."""
         for end in ended:
             name = self._awaited.pop(end.seq, None)
             if name is None and self._all and end.seq > self._before:
@@ -93,7 +96,7 @@ class WaitForJobs:
         return self._answer() if over else None
 
     def on_run_ended(self) -> Answer:
-        """With jobs left that never ran."""
+        """Return a refusal, because the run was stopped while jobs were left."""
         return refusal(Rejected("the run was stopped before they had ended", STOPPED))
 
     def _choose(self, selectors: list[str], scheduler: Scheduler) -> None:

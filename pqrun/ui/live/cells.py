@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Lines of a fixed number of terminal cells, and the bars in them. Only for where rich is loaded."""
+"""Text of a fixed width in terminal cells, and bars. Needs rich, so import this only for a table."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STYLES = {
     }.items()
 }  # fmt: skip
 
-# Cells of a line from which on there are more columns; a window has one more.
+# The widths of a line, in cells, from which more columns are shown. The window is one cell wider.
 WIDE, MIDDLE, NARROW = 109, 79, 55
 
 _SYSTEMS = {
@@ -36,12 +36,12 @@ StyledText = tuple[str, str]
 
 
 def width_of(text: str) -> int:
-    """Its cells."""
+    """Return the width of a text in terminal cells."""
     return len(text) if text.isascii() else cell_len(text)
 
 
 def fit(text: str, width: int, *, right: bool = False) -> str:
-    """The text in exactly so many cells, cut with an ellipsis if it is longer."""
+    """Return the text in exactly `width` cells: padded, or cut with an ellipsis."""
     if width <= 0:
         return ""
     size = width_of(text)
@@ -51,35 +51,35 @@ def fit(text: str, width: int, *, right: bool = False) -> str:
 
 
 def bar(share: float, width: int) -> tuple[str, str]:
-    """A bar of so many cells in two parts: what is done, and the rest; exact to half a cell."""
+    """Return a bar of `width` cells as two parts, done and rest, rounded to half a cell."""
     halves = round(min(max(share, 0.0), 1.0) * width * 2)
     done = "━" * (halves // 2) + "╸" * (halves % 2)
     return done, "─" * (width - len(done))
 
 
 class StyledLine:
-    """One line under construction: pieces of text, each in a style of the table above."""
+    """A line under construction: pieces of text, each with a style of `STYLES`."""
 
     def __init__(self, *pieces: StyledText) -> None:
         self.pieces: list[StyledText] = list(pieces)
 
     def add(self, text: str, style: str = "") -> StyledLine:
-        """One more piece."""
+        """Append a piece of text; return the line itself."""
         if text:
             self.pieces.append((text, style))
         return self
 
     @property
     def width(self) -> int:
-        """Its cells so far."""
+        """The width so far, in cells."""
         return sum([len(text) if text.isascii() else cell_len(text) for text, _ in self.pieces])
 
     def pad_to(self, width: int, style: str = "") -> StyledLine:
-        """Blanks up to that cell."""
+        """Append blanks up to a width of `width` cells."""
         return self.add(" " * (width - self.width), style)
 
     def within(self, width: int) -> list[StyledText]:
-        """Its pieces, cut after so many cells."""
+        """Return the pieces, cut after `width` cells."""
         if self.width <= width:
             return self.pieces
         pieces = []
@@ -93,7 +93,7 @@ class StyledLine:
 
 
 class AnsiPainter:
-    """Turns pieces into text for a terminal; colours as far as `console` has them."""
+    """A painter that turns pieces into text with escape sequences, for the colours of `console`."""
 
     def __init__(self, console: Console) -> None:
         self._around: dict[str, tuple[str, str]] = {}
@@ -104,7 +104,7 @@ class AnsiPainter:
             self._around[name] = (before, after)
 
     def text(self, pieces: Iterable[StyledText]) -> str:
-        """All of them in a row."""
+        """Return the painted pieces as one text."""
         around = self._around
         parts = []
         for text, style in pieces:
@@ -114,7 +114,7 @@ class AnsiPainter:
 
 
 def join(parts: Iterable[list[StyledText]], gap: int, width: int) -> StyledLine:
-    """As many whole parts as fit, with gaps between them."""
+    """Return a line of as many whole parts as fit into `width` cells, with gaps between them."""
     line = StyledLine()
     for pieces in parts:
         part = StyledLine(*pieces)

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Single keys from the terminal while the live table is there: something to read for the reactor.
+"""Single keys from the terminal while the live table is shown, as a source of the reactor.
 
-Keys come from the terminal itself, since stdin may be the list of jobs. Reading or changing a terminal
-from the background would stop us, so both happen only while it is ours.
+Keys are read from the terminal itself, because stdin may be the list of jobs. A background process
+that reads a terminal or changes its modes is stopped by the kernel, so both happen only while pqrun
+is in the foreground.
 """
 
 from __future__ import annotations
@@ -27,11 +28,12 @@ Modes = list[object]
 
 
 class KeyReader:
-    """`acts` says what follows from a key. Without a terminal of ours it never wants to be read.
+    """A reader of keys. `acts` maps a key to the function that returns its requests.
 
-    `shared`: somebody else may be reading it, such as a pager behind us in a pipe. While jobs are `typed`
-    on it, its modes are left alone, so that lines can be edited and Ctrl-D ends them. `keep_modes` hears the
-    terminal's modes as they were found and as they are now, so that they can be set back if pqrun is killed.
+    `shared`: another program, such as a pager behind us in a pipe, may read the terminal, so no key is
+    read. While jobs are `typed` on the terminal its modes are left alone, so that lines can be edited
+    and Ctrl-D ends them. `keep_modes` is told the modes before and after our change, which a watchdog
+    needs to restore them if pqrun is killed.
     """
 
     def __init__(
@@ -51,26 +53,25 @@ class KeyReader:
 
     @property
     def on(self) -> bool:
-        """Whether keys are understood now."""
+        """Whether keys are read now."""
         return self._modes is not None
 
     def fileno(self) -> int:
-        """The terminal."""
         return self._fd
 
     def wanted(self) -> bool:
-        """Whether it should be read now; if so, keys come one by one and are not shown."""
+        """Return whether to read the terminal now; if so, switch off echo and line mode."""
         if self._fd < 0 or self._resting or self._typed() or not in_foreground(self._fd):
             return False
         self._enter()
         return self.on
 
     def pending(self) -> bool:
-        """Nothing is read ahead."""
+        """Return False: keys are not read ahead."""
         return False
 
     def read(self) -> list[Request]:
-        """What follows from the keys pressed. A text pasted by mistake does nothing."""
+        """Return the requests of the keys that were pressed. Text pasted by mistake is ignored."""
         if not in_foreground(self._fd):
             return []
         try:
@@ -88,18 +89,18 @@ class KeyReader:
         return [ask for key in typed if key in self._acts for ask in self._acts[key]()]
 
     def suspend(self) -> None:
-        """Leaves the terminal as it was found, until `resume`."""
+        """Restore the terminal's modes until `resume`."""
         self._resting = True
         self._leave()
 
     def resume(self) -> None:
-        """We go on, whoever had stopped us: keys are understood again."""
+        """Read keys again after pqrun was stopped and continued."""
         self._resting = False
         if self._modes is not None and in_foreground(self._fd):
-            self._change()  # a shell may have set its own meanwhile
+            self._change()  # a shell may have set its own modes meanwhile
 
     def close(self) -> None:
-        """Leaves the terminal as it was found, for good."""
+        """Restore the terminal's modes and close the terminal."""
         self._leave()
         if self._fd >= 0:
             os.close(self._fd)
@@ -128,11 +129,11 @@ class KeyReader:
             try:
                 self._set(modes)
             except termios.error:
-                pass  # it is gone, and its modes with it
+                pass  # the terminal is gone
         self._keep_modes(None, None)
 
     def _set(self, modes: Modes) -> None:
-        # Should it have become another's just now, this must not stop us.
+        # If pqrun is moved to the background just now, SIGTTOU would stop it.
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})
         try:
             termios.tcsetattr(self._fd, termios.TCSANOW, modes)  # type: ignore[arg-type]
@@ -141,7 +142,7 @@ class KeyReader:
 
 
 def _open_terminal() -> int:
-    """Our controlling terminal; -1 if there is none."""
+    """Open the controlling terminal; return its descriptor, or -1 if there is none."""
     try:
         # macOS can't poll /dev/tty, only the terminal by its own name.
         path = os.ttyname(2) if sys.platform == "darwin" else "/dev/tty"
@@ -157,7 +158,7 @@ def _open_terminal() -> int:
 
 
 class Typed:
-    """`unread` gives the descriptors of input that has not ended."""
+    """Detection of jobs that are typed on the terminal. `unread`: the inputs that have not ended."""
 
     def __init__(self, unread: Callable[[], Sequence[int]]) -> None:
         self._unread = unread
@@ -165,11 +166,14 @@ class Typed:
         self._fed: dict[int, bool] = {}
 
     def here(self) -> bool:
-        """Whether that is read from the terminal itself."""
+        """Return whether an input is the terminal itself."""
         return any(self._once(fd, self._here, _is_our_terminal) for fd in self._unread())
 
     def maybe(self) -> bool:
-        """The same, or whether a program that feeds us may read from there, as in `cat | pqrun run`."""
+        """Return whether an input is the terminal, or a pipe from a program that may read the terminal.
+
+        An example of the latter is `cat | pqrun run`.
+        """
         return self.here() or any(self._once(fd, self._fed, _may_be_fed) for fd in self._unread())
 
     @staticmethod
@@ -181,16 +185,17 @@ class Typed:
 
 def _is_our_terminal(fd: int) -> bool:
     try:
-        os.tcgetpgrp(fd)  # which only our controlling terminal tells
+        os.tcgetpgrp(fd)  # succeeds only for our controlling terminal
     except OSError:
         return False
     return True
 
 
 def _may_be_fed(fd: int) -> bool:
-    """Whether it is a pipe, and a program of our pipeline has the terminal as its own stdin.
+    """Return whether `fd` is a pipe and a program of our pipeline has the terminal as its stdin.
 
-    Whether that reads it can't be told before it does; the keys of the table are the lesser loss.
+    Whether that program will read its stdin is not known in advance. Giving up the keys of the table
+    then is better than taking away lines that the user types.
     """
     try:
         mode = os.fstat(fd).st_mode
@@ -207,7 +212,7 @@ def _may_be_fed(fd: int) -> bool:
 
 
 def _stdin_of(pid: int) -> int:
-    """The device that it reads; 0 if that is none, or not ours to know."""
+    """Return the device number of a process's stdin; 0 if it is no device or may not be read."""
     try:
         return os.stat(f"/proc/{pid}/fd/0").st_rdev
     except OSError:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The live table at one moment, as lines: a pure function of facts and the window's size.
+"""The layout of the live table: a pure function of its view and the window's size.
 
-Columns fall away at 110, 80 and 56 columns, sections at 40, 24 and 16 rows. The last column of the
-window stays free, so that no line ever wraps.
+Columns disappear below 110, 80 and 56 columns, sections below 40, 24 and 16 rows. The last column of
+the window stays free, so that no line wraps.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ MAX_FAILURES = {TALL: 6, USUAL: 3}
 
 
 class LiveFrame:
-    """A renderable that yields its segments itself: laid out already, so it costs little to show."""
+    """A frame of laid out lines, which rich can render too."""
 
     def __init__(self, lines: list[StyledLine], width: int) -> None:
         self.lines = lines
@@ -56,30 +56,30 @@ class LiveFrame:
         return "\n".join("".join(text for text, _ in line.within(self.width)).rstrip() for line in self.lines)
 
     def painted(self, painter: AnsiPainter) -> list[str]:
-        """The same for a terminal, without the detour over segments."""
+        """Return the lines for a terminal, without rich's slower rendering."""
         return [painter.text(line.within(self.width)) for line in self.lines]
 
 
 def room(rows: int) -> int:
-    """How many rows of the window the table may take.
+    """Return how many rows of the window the table may take.
 
-    The rest is for what jobs print; and what a window loses when it is made smaller is not ours then.
+    The other rows show the jobs' output. They are also the ones that a shrinking window pushes out.
     """
     return max(1, min(rows - 2, max(12, rows * 2 // 3)))
 
 
 def max_running(rows: int) -> int:
-    """More running jobs than this are never shown in a window of so many rows."""
+    """Return the most running jobs that a window of `rows` rows can show."""
     return max(1, room(rows) - MIN_ROWS)
 
 
 def max_failures(rows: int) -> int:
-    """As many failures are shown at most."""
+    """Return the most failures that a window of `rows` rows can show."""
     return MAX_FAILURES[TALL] if rows >= TALL else MAX_FAILURES[USUAL] if rows >= USUAL else 0
 
 
 def frame(facts: TableView, columns: int, rows: int) -> LiveFrame:
-    """The table for a window of that size."""
+    """Lay out the table for a window of `columns` by `rows`."""
     width = max(1, columns - 1)
     budget = room(rows)
     top = [sections.header(facts, width), sections.progress(facts, width), sections.counts(facts, width)]
@@ -92,7 +92,7 @@ def frame(facts: TableView, columns: int, rows: int) -> LiveFrame:
 
 
 def _middle(facts: TableView, width: int, rows: int, budget: int) -> tuple[list[list[StyledLine]], bool]:
-    """Running jobs, failures and numbers: in as many words, and with as much air, as there is room for."""
+    """Lay out jobs, failures and numbers in `budget` rows; also return whether blank lines fit."""
     wanted = max(len(facts.running) + bool(facts.more_running), facts.reserve, 1)
     words, few, gap, left = next(_plans(facts, width, rows, budget, wanted))
     running = tables.running(facts, width, max(1, min(wanted, left)))
@@ -103,7 +103,10 @@ def _middle(facts: TableView, width: int, rows: int, budget: int) -> tuple[list[
 def _plans(
     facts: TableView, width: int, rows: int, budget: int, wanted: int
 ) -> Iterator[tuple[list[StyledLine], int, bool, int]]:
-    """What fits, best first: numbers, how many failures, whether with air, rows for running jobs."""
+    """Yield the ways to fill `budget` rows, best first.
+
+    Each is a tuple: lines of numbers, count of failures, blank lines or not, rows for running jobs.
+    """
     most = len(facts.failures[: max_failures(rows)])
     ways = _numbers(facts, width, rows)
     for words in map(_tell, ways):
@@ -120,7 +123,7 @@ def _plans(
 
 
 def _left(budget: int, words: list[StyledLine], failures: int, rows: int, *, gap: bool) -> int:
-    """Rows for running jobs, beside their header."""
+    """Return the rows that are left for running jobs, without their header."""
     blocks = 2 + bool(failures) + bool(words)
     air = blocks + (rows >= TALL) if gap else 0
     return budget - len(words) - (failures + 1 if failures else 0) - air - 1
@@ -131,7 +134,7 @@ def _tell(way: Callable[[], list[StyledLine]]) -> list[StyledLine]:
 
 
 def _numbers(facts: TableView, width: int, rows: int) -> list[Callable[[], list[StyledLine]]]:
-    """The ways to tell the numbers in a window of that size, from many words to few."""
+    """Return the functions that lay out the numbers in a window of that size, longest first."""
     ways: list[Callable[[], list[StyledLine]]] = []
     if rows >= TALL and width >= MIDDLE:
         ways.append(lambda: sections.numbers(facts, width))
@@ -143,7 +146,7 @@ def _numbers(facts: TableView, width: int, rows: int) -> list[Callable[[], list[
 
 
 def _spread(blocks: list[list[StyledLine]], *, apart: bool) -> list[StyledLine]:
-    """All lines; with blank ones between the blocks where there is room."""
+    """Join the blocks, with blank lines between them if `apart`."""
     lines: list[StyledLine] = []
     for block in blocks:
         if block and lines and apart:
@@ -183,7 +186,7 @@ METRIC_WORDS = {
 
 
 def header(facts: TableView, width: int) -> StyledLine:
-    """What runs, for how long, and for how long still."""
+    """Return the line of title, elapsed time, rate and ETA."""
     right = StyledLine()
     if facts.state:
         right.add(f" {facts.state.upper()} ", STATES[facts.state])
@@ -209,7 +212,7 @@ def header(facts: TableView, width: int) -> StyledLine:
 
 
 def progress(facts: TableView, width: int) -> StyledLine:
-    """A bar of all jobs that are known: ended well, ended otherwise, running."""
+    """Return the bar of all known jobs: succeeded, ended otherwise, running."""
     ended = facts.ended
     known = f"{ended}/{facts.total}" + ("" if facts.complete else "+")
     percent = f"{100 * ended // facts.total}%" if facts.total and facts.complete else ""
@@ -225,7 +228,7 @@ def progress(facts: TableView, width: int) -> StyledLine:
 
 
 def counts(facts: TableView, width: int) -> StyledLine:
-    """How many are where."""
+    """Return the line of job counts by state."""
     parts: list[list[StyledText]] = [[_count(facts.outcomes.get(Outcome.OK, 0), "bold ok"), (" ok", "ok")]]
     for outcome in Outcome:
         if outcome is not Outcome.OK and (number := facts.outcomes.get(outcome, 0)):
@@ -243,7 +246,7 @@ def counts(facts: TableView, width: int) -> StyledLine:
 
 
 def numbers(facts: TableView, width: int) -> list[StyledLine]:
-    """The queue by priority, and the ten metrics of the queue model (and more where there is room)."""
+    """Return the queue by priority beside the ten core metrics, and more metrics if there is room."""
     metrics = facts.metrics
     queue = metrics.queue_by_priority or {}
     most = max([*queue.values(), 1])
@@ -278,7 +281,7 @@ def numbers(facts: TableView, width: int) -> list[StyledLine]:
 
 
 def few_numbers(facts: TableView, width: int) -> list[StyledLine]:
-    """The same in two or three lines."""
+    """Return the queue and the core metrics in two or three lines."""
     parts: list[list[StyledText]] = []
     for name in CORE_METRICS:
         value = _value(name, facts.metrics, facts.workers)
@@ -293,7 +296,7 @@ def few_numbers(facts: TableView, width: int) -> list[StyledLine]:
 
 
 def queue_line(facts: TableView, width: int) -> StyledLine:
-    """The same in one line."""
+    """Return the queue and the average times in one line."""
     line = StyledLine(("queue", "label"), *_by_priority(facts))
     line.add("   wait ", "label").add(format_duration(facts.metrics.average_wait_time))
     line.add("  run ", "label").add(format_duration(facts.metrics.average_processing))
@@ -312,7 +315,7 @@ def _by_priority(facts: TableView) -> list[StyledText]:
 
 
 def footer(facts: TableView, width: int) -> StyledLine:
-    """What to press, if the keys are ours."""
+    """Return the line of keys; only Ctrl-C if keys are not read."""
     keys = KEYS if facts.keys else KEYS[:1]
     parts: list[list[StyledText]] = []
     for key, long, brief in keys:
@@ -326,7 +329,7 @@ def footer(facts: TableView, width: int) -> StyledLine:
 
 
 def help(width: int) -> list[StyledLine]:
-    """What the keys do."""
+    """Return one line for each key."""
     return [StyledLine((fit(key, 5), "key"), (fit(text, width - 5), "")) for key, text in HELP]
 
 
@@ -335,7 +338,10 @@ def _count(number: int, style: str) -> StyledText:
 
 
 def _cells(number: int, total: int, size: int) -> int:
-    """Cells for so many of all; something is never nothing, and not all is never all."""
+    """Return the length of a bar for `number` of `total`.
+
+    It is never empty for some and never full for less than all.
+    """
     cells = size * number // total
     if 0 < number < total and size > 2:
         cells = min(max(cells, 1), size - 1)

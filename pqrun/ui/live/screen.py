@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Some lines at the bottom of a terminal that are drawn again and again, while others write above.
+"""Lines at the bottom of a terminal that are redrawn while jobs print above them.
 
-Between two drawings the cursor stays where the next output of a job will go, above the lines. So
-whatever a terminal does to lines when its window changes, "below the cursor" is always exactly what
-is to be taken away: no count of lines has to be right for that. (Counting upwards from the end of
-what was drawn, as `rich.live` does, leaves debris where a narrower window wraps lines.) And since the
-lines are the last ones of the window, what a terminal pushes out at its top is never theirs, unless
-they take most of the window.
+Between two drawings the cursor stays where the next output of a job will go, above the lines. When
+the window is resized, everything below the cursor is therefore ours to erase, and no count of lines
+has to be right. (`rich.live` counts upwards from the end of its lines and leaves debris where a
+narrower window wraps them.) The lines are the last ones of the window, so what a terminal scrolls
+out at the top is output of jobs, unless the lines take most of the window.
 """
 
 from __future__ import annotations
@@ -17,29 +16,31 @@ from threading import Lock
 
 from pqrun.output.writer import StreamWriter
 
-# Terminals that know it show everything up to its end at once; the others ignore it.
+# Synchronized output: terminals that support it show the whole update at once; others ignore it.
 _TOGETHER, _AT_ONCE = "\x1b[?2026h", "\x1b[?2026l"
 _HIDE_CURSOR, _SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
 _NO_WRAP, _WRAP = "\x1b[?7l", "\x1b[?7h"
 _REST_OF_LINE = "\x1b[K"
 _SAVE, _BACK = "\x1b7", "\x1b8"
-# Not from the first cell of the window: tmux keeps what is erased so among the lines scrolled out.
+# Two steps, because tmux adds the screen to its history when it is erased from the window's first cell.
 _ERASE_BELOW = f"\r{_REST_OF_LINE}{_SAVE}\x1b[B\x1b[J{_BACK}"
-# Ends whatever was being drawn, and erases the lines below; a prompt that is there already stays.
+# Ends an unfinished drawing and erases the lines below the cursor; a prompt printed meanwhile stays.
 _AFTER_A_KILL = f"{_AT_ONCE}{_WRAP}\x1b[0m{_SHOW_CURSOR}\x1b[J".encode()
 _KEEPING = (
     "TMUX", "STY", "TERM_PROGRAM", "VTE_VERSION", "KITTY_WINDOW_ID", "ALACRITTY_WINDOW_ID", "WEZTERM_PANE",
     "KONSOLE_VERSION", "WT_SESSION", "XTERM_VERSION", "WINDOWID", "SSH_TTY",
 )  # fmt: skip
 DRAW_TIMEOUT_SECONDS = 0.5
-# All lines are drawn again this often, should something else have written over them.
+# Every 20th frame draws all lines again, in case another program has written over them.
 REDRAW_INTERVAL_SECONDS = 20
 
 
 class BottomLines:
-    """Draws in the teller's thread; `suspend` and `close` may come from another.
+    """The lines at the bottom of a terminal.
 
-    `keep_text` hears what the terminal has to be sent if pqrun is killed.
+    `draw` runs on the dispatcher thread; `suspend` and `close` may run on another. `keep_text` is told
+    the bytes that restore the terminal, for a watchdog to send if pqrun is killed. `came_back` is
+    called when pqrun is in the foreground again.
     """
 
     def __init__(
@@ -66,11 +67,11 @@ class BottomLines:
 
     @property
     def drawn(self) -> bool:
-        """Whether the lines are there now."""
+        """Whether the lines are on the screen now."""
         return self._drawn
 
     def size(self) -> tuple[int, int]:
-        """Columns and rows of the window."""
+        """Return the columns and rows of the window."""
         try:
             columns, rows = os.get_terminal_size(self._outlet.fd)
         except OSError:
@@ -78,9 +79,9 @@ class BottomLines:
         return columns or 80, rows or 24
 
     def draw(self, lines: Sequence[str]) -> None:
-        """Puts these lines in the place of the last ones; each must be shorter than the window is wide.
+        """Replace the lines. Each must be shorter than the window is wide.
 
-        In the background nothing is drawn: the terminal is somebody else's then.
+        In the background nothing is drawn, because the terminal then belongs to another program.
         """
         with self._lock:
             if self._suspended or self._closed:
@@ -121,7 +122,7 @@ class BottomLines:
             self._outlet.draw(text)
 
     def step_aside(self) -> None:
-        """Takes the lines away, so that something else can be written in their place."""
+        """Erase the lines, so that output can be written in their place."""
         if self._drawn:
             with self._lock:
                 if self._drawn and not self._closed:
@@ -129,20 +130,21 @@ class BottomLines:
                     self._outlet.draw(_TOGETHER + self._all_of_the_last(self.size()[1]) + _ERASE_BELOW)
 
     def suspend(self) -> None:
-        """Leaves the terminal as it was found, until `resume`."""
+        """Erase the lines and show the cursor, until `resume`."""
         self._leave()
 
     def resume(self) -> None:
-        """Draws again from now on, whatever has become of what was drawn."""
+        """Allow drawing again; the lines on the screen are taken to be lost."""
         self._drawn = self._cursor_hidden = self._suspended = False
 
     def close(self) -> None:
-        """Leaves the terminal as it was found, for good."""
+        """Erase the lines and show the cursor, for good."""
         self._leave()
         self._closed = True
 
     def _leave(self) -> None:
-        # Who holds the lock may be stuck in a terminal that takes nothing: then neither would it take this.
+        # The thread that holds the lock may hang in a write to a blocked terminal, which would take no text
+        # of ours either. Without a timeout, pqrun could then not be stopped.
         held = self._lock.acquire(timeout=DRAW_TIMEOUT_SECONDS)
         try:
             self._suspended = True
@@ -156,7 +158,10 @@ class BottomLines:
                 self._lock.release()
 
     def _all_of_the_last(self, rows: int) -> str:
-        """To where the last lines may begin, in a window that lost rows and left the cursor where it was."""
+        """Return the sequence that moves the cursor to the first row that the last lines may be in.
+
+        It is needed in a window that lost rows, on a terminal that then left the cursor where it was.
+        """
         height, _, before = self._shape
         if self._cursor_kept or not self._drawn or rows >= before:
             return ""
@@ -164,15 +169,16 @@ class BottomLines:
 
 
 def keeps_cursor(environment: Mapping[str, str]) -> bool:
-    """Whether this is a terminal that is known to keep the cursor with its line in a lower window.
+    """Return whether the terminal is known to keep the cursor on its line in a lower window.
 
-    All that people use do; simple emulators cut lines off at the top and leave the cursor where it was.
+    All terminals in common use do. Simple emulators cut lines off at the top and leave the cursor
+    where it was.
     """
     return environment.get("TERM") == "linux" or any(name in environment for name in _KEEPING)
 
 
 def in_foreground(fd: int) -> bool:
-    """Whether the terminal is ours now; one that has no job control always is."""
+    """Return whether the terminal is ours now; always true for one without job control."""
     try:
         return os.tcgetpgrp(fd) in (os.getpgrp(), 0)
     except OSError:

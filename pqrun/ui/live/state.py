@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What the live table must know, folded from events: unfinished jobs, what runs, what failed lately."""
+"""The state of the live table, folded from events: unfinished jobs, running attempts, recent failures."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TAIL_BYTES = 4096
 
 
 class JobPreview(NamedTuple):
-    """`progress` from 0 to 1."""
+    """What a running job reports: its status, its progress from 0 to 1, its last line of output."""
 
     status: str = ""
     progress: float | None = None
@@ -42,7 +42,7 @@ class _Look:
 
 
 class JobPreviews:
-    """Looks at what has changed since the last time, and only at jobs that are to be shown."""
+    """Previews of the running jobs on the screen, read again only where a file or output has changed."""
 
     def __init__(
         self, output_of: Callable[[AttemptId], Capture | None], report_path: Callable[[AttemptId], str]
@@ -52,7 +52,7 @@ class JobPreviews:
         self._looks: dict[AttemptId, _Look] = {}
 
     def at(self, keys: Iterable[AttemptId]) -> dict[AttemptId, JobPreview]:
-        """By key, of those that show anything; others are forgotten."""
+        """Return the previews of these attempts, without empty ones; forget all other attempts."""
         self._looks = {key: self._looks.get(key) or _Look() for key in keys}
         for key, look in self._looks.items():
             self._renew(key, look)
@@ -64,7 +64,7 @@ class JobPreviews:
                 self._read_output(output, look)
             found = os.stat(self._report_path(key))
         except OSError:
-            return  # the job has just ended, or has nothing to report
+            return  # the job has just ended, or has no status file
         if look.report != (found.st_mtime_ns, found.st_size):
             look.report = (found.st_mtime_ns, found.st_size)
             said = read_report(self._report_path(key))
@@ -82,9 +82,9 @@ class JobPreviews:
 
 
 class RunningJob(NamedTuple):
-    """One running attempt; `seconds` it has run, of `limit`; `ending`: why we asked it to end.
+    """A running attempt as a row. `seconds` it has run, of `limit`; `ending`: why it is being stopped.
 
-    `cpus` that it keeps busy and bytes of memory, if that was looked at.
+    `cpus` (CPUs kept busy) and `memory` (bytes) are None if they are not measured.
     """
 
     seq: int
@@ -103,7 +103,7 @@ class RunningJob(NamedTuple):
 
 
 class FailedAttempt(NamedTuple):
-    """One failed attempt; `final`: no other follows."""
+    """A failed attempt as a row. `final`: the job is not tried again."""
 
     seq: int
     name: str
@@ -117,12 +117,11 @@ class FailedAttempt(NamedTuple):
 
 
 class TableView(NamedTuple):
-    """The run. `total` jobs are known so far, and no more will come if `complete`.
+    """The whole run as the table shows it. `total`: jobs known so far, all of them if `complete`.
 
-    `rate` in jobs a second, `eta` in seconds, None while neither means anything. `state` is `paused`,
-    `draining`, `stopping`, `killing` or nothing special.
-    `holding` says why nothing starts though slots are free. `reserve` rows keep the table's height steady.
-    `measured`: somebody looks at what jobs take of the machine.
+    `rate` is in jobs a second and `eta` in seconds; None if they cannot be estimated yet. `state` is
+    `paused`, `draining`, `stopping`, `killing` or empty. `hold_reason` says why nothing starts though
+    slots are free. `reserve` rows keep the table's height steady. `measured`: usage is measured.
     """
 
     title: str
@@ -151,12 +150,12 @@ class TableView(NamedTuple):
 
     @property
     def ended(self) -> int:
-        """Jobs that have ended, in whatever way."""
+        """The number of jobs that have ended, with any outcome."""
         return sum(self.outcomes.values())
 
     @property
     def active(self) -> int:
-        """Attempts that have a slot."""
+        """The number of attempts that hold a slot."""
         return len(self.running) + self.more_running
 
 
@@ -177,7 +176,7 @@ class _Running:
 
 
 class _Failure:
-    """A failed attempt. What it said last is read when shown, unless its output may be gone by then."""
+    """A failed attempt. Output in a file is read at once, since the file may be removed; else when shown."""
 
     __slots__ = ("_event", "_line", "event_at", "how", "key", "of", "spec", "timeout")
 
@@ -195,7 +194,7 @@ class _Failure:
 
     @property
     def line(self) -> str:
-        """The line that tells best why."""
+        """The line that best explains the failure."""
         self._read()
         return self._line
 
@@ -205,7 +204,7 @@ class _Failure:
 
 
 class LiveTableState:
-    """Folds events in order; its size follows the unfinished jobs, not those that have ended."""
+    """A fold of events in order. Its size grows with the unfinished jobs, not with the ended ones."""
 
     def __init__(self, began: float, now: float) -> None:
         self.began = began
@@ -241,14 +240,14 @@ class LiveTableState:
         }
 
     def on_events(self, events: Sequence[ev.Event]) -> None:
-        """Takes in what happened, in order."""
+        """Take in events. Called on the dispatcher thread."""
         folds = self._folds
         for event in events:
             if fold := folds.get(type(event)):
                 fold(event)
 
     def replay(self, events: Sequence[ev.Event]) -> None:
-        """Takes in what an earlier process has seen; how that one ended is no matter now."""
+        """Take in the events of earlier processes; forget how those were paused or stopped."""
         self.on_events(events)
         self.rate = Throughput(self.rate.began)
         self.complete = self.paused = False
@@ -256,28 +255,28 @@ class LiveTableState:
 
     @property
     def unfinished(self) -> int:
-        """Jobs that have not ended."""
+        """The number of jobs that have not ended."""
         return len(self._specs)
 
     @property
     def running_count(self) -> int:
-        """Attempts that have a slot."""
+        """The number of attempts that hold a slot."""
         return len(self._running)
 
     @property
     def waiting_count(self) -> int:
-        """Jobs that wait for their next attempt."""
+        """The number of jobs that wait for their next attempt."""
         return len(self._waiting)
 
     @property
     def state(self) -> str:
-        """As in `Facts`."""
+        """The run's state, as in `TableView.state`."""
         if self.stopping is not None:
             return "killing" if self.stopping.force else "draining" if self.stopping.drain else "stopping"
         return "paused" if self.paused else ""
 
     def running_keys(self, most: int) -> list[AttemptId]:
-        """The attempts that have run longest."""
+        """Return the `most` attempts that have run longest."""
         return [job.key for _, job in zip(range(most), self._running.values(), strict=False)]
 
     def running(
@@ -287,7 +286,7 @@ class LiveTableState:
         previews: Mapping[AttemptId, JobPreview],
         loads: Mapping[AttemptId, JobUsage] = NO_LOADS,
     ) -> tuple[RunningJob, ...]:
-        """Of those, what is to be shown."""
+        """Return the rows of the `most` attempts that have run longest."""
         rows = []
         for _, job in zip(range(most), self._running.values(), strict=False):
             spec, key = job.spec, job.key
@@ -303,7 +302,7 @@ class LiveTableState:
         return tuple(rows)
 
     def failures(self, now: float, most: int) -> tuple[FailedAttempt, ...]:
-        """The latest first; those for good before those that will be tried again, if not all fit."""
+        """Return the latest failures first. If not all fit, final ones replace those to be retried."""
         final = list(self._failed)[-most:] if most else []
         rest = list(self._retried)[-(most - len(final)) :] if most > len(final) else []
         shown = [(failure, True) for failure in final] + [(failure, False) for failure in rest]
@@ -335,7 +334,7 @@ class LiveTableState:
     def _started(self, event: ev.AttemptStarted) -> None:
         if job := self._running.get(event.seq):
             job.since = event.at
-            if host := host_name(event.where):  # until it says more, that is told
+            if host := host_name(event.where):  # shown until the job reports a status
                 job.said = JobPreview(status=f"on {strip_ansi(host)}")
 
     def _asked_to_stop(self, event: ev.AttemptStopping) -> None:

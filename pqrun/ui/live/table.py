@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The live table: four times a second, in the teller's thread, what the board knows on the screen."""
+"""The live table: an observer that draws its state up to four times a second."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ COST_SHARE = 50
 
 
 class LiveTable:
-    """A listener that draws. `metrics`, `workers`, `keys_on` and `loads` are asked at each frame.
+    """An observer that draws the live table on the dispatcher thread.
 
-    Nothing is drawn while jobs are `typed` on this terminal.
+    `metrics`, `workers`, `holding`, `keys_on` and `loads` are called for each frame. Nothing is drawn
+    while jobs are `typed` on this terminal.
     """
 
     def __init__(
@@ -66,15 +67,15 @@ class LiveTable:
         self._next = clock.now() + FIRST_DRAW_DELAY_SECONDS
 
     def on_events(self, events: Sequence[ev.Event]) -> None:
-        """Remembers; drawn is at the next tick."""
+        """Take in events. They are drawn at the next tick."""
         self._or_leave(lambda: self._state.on_events(events))
 
     def replay(self, events: Sequence[ev.Event]) -> None:
-        """Takes in what an earlier process of this run has seen."""
+        """Take in the events of earlier processes of this run."""
         self._state.replay(events)
 
     def tick(self) -> float:
-        """Draws if it is time, or if what was drawn had to step aside."""
+        """Draw if a frame is due or the lines were erased; return the seconds until the next frame."""
         now = self._clock.now()
         if self._typed():
             return REFRESH_INTERVAL_SECONDS
@@ -87,19 +88,19 @@ class LiveTable:
         return max(0.0, self._next - self._clock.now())
 
     def suspend(self) -> None:
-        """The terminal is to be as it was found, until `resume`."""
+        """Erase the table until `resume`. Called on the main thread."""
         self._screen.suspend()
 
     def resume(self) -> None:
-        """Draws again."""
+        """Draw the table again. Called on the main thread."""
         self._screen.resume()
 
     def close(self) -> None:
-        """Leaves no trace."""
+        """Erase the table for good."""
         self._screen.close()
 
     def _or_leave(self, act: Callable[[], None]) -> None:
-        """A fault of ours must not leave half a table behind."""
+        """Call `act`; if it raises, erase the table, so that no half-drawn table is left behind."""
         try:
             act()
         except BaseException:
@@ -112,7 +113,7 @@ class LiveTable:
         self._screen.draw(self._lines)
 
     def facts(self, rows: int) -> TableView:
-        """All that a window of so many rows can show."""
+        """Return everything that a window of `rows` rows can show."""
         now = self._clock.now()
         live_state = self._state
         most = max_running(rows)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The two tables of the live table: running jobs and recent failures."""
+"""The rows of the live table: running jobs and recent failures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ALMOST, SOON = 0.9, 0.6
 
 
 def running(facts: TableView, width: int, rows: int) -> list[StyledLine]:
-    """A header and so many rows; what doesn't fit is counted in the last."""
+    """Return a header and `rows` lines. If not all jobs fit, the last line counts the rest."""
     jobs = facts.running
     hidden = len(jobs) + facts.more_running - rows
     if hidden > 0:
@@ -34,7 +34,7 @@ def running(facts: TableView, width: int, rows: int) -> list[StyledLine]:
 
 
 class _RunningLayout:
-    """Which columns there are, and how wide. All but the last have two blanks after them."""
+    """The columns and their widths. Two blanks follow every column but the last."""
 
     def __init__(self, facts: TableView, jobs: Sequence[RunningJob], width: int) -> None:
         self.width = width
@@ -58,7 +58,7 @@ class _RunningLayout:
             self.name = left
 
     def head(self) -> StyledLine:
-        """The names of the columns."""
+        """Return the line of column names."""
         names = [
             (self.seq, "#", True), (self.priority, "P", False), (self.name, "running", False),
             (self.tries, "try", False), (self.time, "time", True), (self.limit, "of limit", False),
@@ -69,7 +69,7 @@ class _RunningLayout:
         return heads(names, self.width)
 
     def row(self, job: RunningJob) -> StyledLine:
-        """One job."""
+        """Return the line of a job."""
         pieces: list[StyledText] = []
         share = job.seconds / job.limit if job.limit else 0.0
         if self.seq:
@@ -105,7 +105,7 @@ class _RunningLayout:
 
 
 def failures(failed: Sequence[FailedAttempt], width: int) -> list[StyledLine]:
-    """A header and a row for each."""
+    """Return a header and a line for each failed attempt."""
     seq = max(3, len(str(max((one.seq for one in failed), default=0))))
     how = max([3, *(len(one.how) for one in failed)])
     tries = max([3, *(len(f"{one.attempt}/{one.of}") for one in failed)]) if width >= MIDDLE else 0
@@ -132,7 +132,7 @@ def failures(failed: Sequence[FailedAttempt], width: int) -> list[StyledLine]:
 
 
 def heads(columns: Sequence[tuple[int, str, bool]], width: int) -> StyledLine:
-    """A line of column names, underlined up to the edge."""
+    """Return a line of column names, underlined to the edge."""
     names = [fit(name, size, right=right) for size, name, right in columns if size]
     return StyledLine((fit("  ".join(names), width), "head"))
 
@@ -158,7 +158,7 @@ def _urgency(share: float) -> str:
 
 
 def _memory(size: int) -> str:
-    """At most six cells: `812K`, `57M`, `1.25G`."""
+    """Return a size in at most six cells: `812K`, `57M`, `1.25G`."""
     if size < 1000 << 20:
         return f"{size >> 20}M" if size >= 1 << 20 else f"{size >> 10}K"
     return f"{size / (1 << 30):.2f}G" if size < 100 << 30 else f"{size >> 30}G"
@@ -169,6 +169,6 @@ def _clock(seconds: float) -> str:
 
 
 def _round(seconds: float) -> str:
-    """A limit as its author may have written it: `2m`, not `2m00s`."""
+    """Return a time limit the way people write it: `2m`, not `2m00s`."""
     text = format_duration(seconds)
     return text[:-3] if text.endswith(("m00s", "h00m")) else text

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""`top`: a run on a full screen.
+"""The full screen of the command `top`, built with textual.
 
-app              what keys do
-view             keeps the screen up to date
-widgets          what the screen is made of
-rendering        rows, numbers, curves as styled text (pure)
-jobs             the list of jobs: filtered, sorted (pure)
-run_source       the run that is shown, live or past
-terminal_guard   restores the terminal if `top` is killed
+Enter here: open the run with `run_source.which_run` and `RecordedRunSource`, and run `app.TopApp`
+inside `terminal_guard.guarded`.
+
+app              Act on keys: change the list, or ask the run for something.
+view             Poll the run and keep the screen up to date.
+widgets          Draw the job table and the log.
+rendering        Style rows, numbers and curves as text (pure).
+jobs             Filter and sort the list of jobs (pure).
+run_source       Read a live or past run.
+terminal_guard   Have a watchdog restore the terminal if `top` is killed.
 """

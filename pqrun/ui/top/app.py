@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What keys do on the screen of `top`: choose what is listed, read, and act on the run."""
+"""The keys of the screen of `top`: change the list, read output, and act on the run."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ The time of a queued job is how long it has waited. Output of stderr is yellow."
 
 
 class QuestionDialog(ModalScreen[bool]):
-    """Yes or no; whatever isn't a yes is a no."""
+    """A dialog with a yes-or-no question. `y` means yes; every other key that closes it means no."""
 
     BINDINGS = [
         Binding("y", "answer(True)", show=False),
@@ -52,18 +52,17 @@ class QuestionDialog(ModalScreen[bool]):
         self._text = text
 
     def compose(self) -> ComposeResult:
-        """The question, and the keys."""
         with Vertical(classes="dialog"):
             yield Static(self._text, markup=False)
             yield Static("\ny  yes     n  no", markup=False, classes="keys")
 
     def action_answer(self, yes: bool) -> None:
-        """It is decided."""
+        """Close the dialog with the answer."""
         self.dismiss(yes)
 
 
 class TextDialog(ModalScreen[None]):
-    """Something to read."""
+    """A dialog that shows a text."""
 
     BINDINGS = [Binding("escape,q,enter,question_mark", "close", show=False)]
 
@@ -73,19 +72,17 @@ class TextDialog(ModalScreen[None]):
         self._text = text
 
     def compose(self) -> ComposeResult:
-        """The text, as much as fits."""
         with VerticalScroll(classes="dialog wide") as box:
             box.border_title = self._title
             box.border_subtitle = "Esc"
             yield Static(self._text, markup=False)
 
     def action_close(self) -> None:
-        """It was read."""
         self.dismiss(None)
 
 
 class TopApp(RunScreen):
-    """A run on the screen, and keys to act on it."""
+    """The screen of a run, with keys to act on the run."""
 
     BINDINGS = [
         Binding("q,ctrl+c", "quit", show=False),
@@ -113,31 +110,31 @@ class TopApp(RunScreen):
         Binding("escape", "step_back", show=False),
     ]
 
-    # What happens on the screen
+    # Messages of textual
 
     def on_resize(self, event: Resize) -> None:
-        """A low window has room for what matters most."""
+        """Hide the less important lines in a low window."""
         self._ground.set_class(event.size.height < 26, "low")
         self._ground.set_class(event.size.height < 17, "flat")
 
     def on_job_table_selected(self) -> None:
-        """Another job's output is to be read, soon."""
+        """Read the output of the job that is now selected."""
         self._attempt = None
         self._stir.set()
         self._facts_lines.refresh()
 
     def on_job_table_opened(self) -> None:
-        """The output alone."""
+        """Show the output of the selected job alone."""
         self._ground.add_class("reading")
         self.log_view.focus()
 
     def on_input_changed(self, event: Input.Changed) -> None:
-        """Filters while somebody types."""
+        """Filter the list while the user types."""
         if not self._asks_for_search and self._box.display:
             self._want(JobFilter.parsed(event.value))
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        """The filter stays; or searches."""
+        """Keep the filter, or search the log."""
         text = event.value
         searches = self._asks_for_search
         self._close_input()
@@ -170,7 +167,7 @@ class TopApp(RunScreen):
     # Keys
 
     def action_look_for(self) -> None:
-        """Asks for a filter, or in the log for what to search."""
+        """Open the input: for a filter, or for a search if the log has the focus."""
         self._asks_for_search = self.log_view.has_focus
         box = self._box
         box.placeholder = (
@@ -182,7 +179,7 @@ class TopApp(RunScreen):
         box.focus()
 
     def action_step_back(self) -> None:
-        """One step back: the input, the log, the filter."""
+        """Go back one step: close the input, leave the log, or remove the filter."""
         if self._box.display:
             searches = self._asks_for_search
             self._close_input()
@@ -196,58 +193,58 @@ class TopApp(RunScreen):
             self._want(JobFilter())
 
     def action_found(self, step: int) -> None:
-        """The next line with what was searched for."""
+        """Go to the next or previous line that matches the search."""
         view = self.log_view
         if view.wanted:
             self._tell_unless(view.look_for(view.wanted, back=step < 0, again=True), "no such line")
 
     def action_next_state(self) -> None:
-        """Only jobs in the next of the states that there are."""
+        """List only the jobs in the next state that occurs."""
         wanted = self.jobs.wanted
         self._want(wanted._replace(state=next_of(self.jobs.states_there(), wanted.state)))
 
     def action_next_tag(self) -> None:
-        """Only jobs with the next tag."""
+        """List only the jobs with the next tag."""
         wanted = self.jobs.wanted
         self._want(wanted._replace(tag=next_of(self.jobs.tags_there(), wanted.tag)))
 
     def action_next_priority(self) -> None:
-        """Only jobs of the next priority."""
+        """List only the jobs with the next priority."""
         wanted = self.jobs.wanted
         self._want(wanted._replace(priority=next_of(PRIORITIES[::-1], wanted.priority)))
 
     def action_next_sort(self) -> None:
-        """Another order."""
+        """Sort the list by the next key."""
         self.jobs.sort_by(next_of(SORTS, self.jobs.sort) or SORTS[0])
         self._list_anew()
 
     def action_turn_round(self) -> None:
-        """The last ones first."""
+        """Reverse the order of the list."""
         self.jobs.sort_by(self.jobs.sort, reverse=not self.jobs.reverse)
         self._list_anew()
 
     def action_next_attempt(self) -> None:
-        """The output of the attempt before, after the first again that of the last."""
+        """Show the output of the attempt before; after the first attempt, that of the last."""
         if (job := self.table.job) is not None and job.attempts:
             present = self._attempt or job.attempts
             self._attempt = present - 1 or None
             self._stir.set()
 
     def action_next_stream(self) -> None:
-        """Both streams, stdout, stderr."""
+        """Show the next of: both streams, stdout, stderr."""
         self._stream = (self._stream + 1) % 3
         self._stir.set()
 
     def action_numbers(self) -> None:
-        """All numbers and curves make room, or come back."""
+        """Hide or show the numbers and curves."""
         self._ground.toggle_class("full" if self._ground.has_class("low") else "bare")
 
     def action_help(self) -> None:
-        """What keys there are."""
+        """Show the list of keys."""
         self.push_screen(TextDialog("Keys", HELP))
 
     def action_retry(self) -> None:
-        """A job that has ended is put in again; all that failed, if the run has ended too."""
+        """Add a job like the selected one, which has ended; if the run has ended, offer to resume it."""
         run, job = self.run_now, self.table.job
         if run is None or job is None:
             return
@@ -261,7 +258,7 @@ class TopApp(RunScreen):
             self._if_sure(text, lambda: self._act(done, self._source.again, job.seq))
 
     def _resume(self, run: RunState) -> None:
-        """Leaves for the command that goes on with the run, in the same terminal."""
+        """Exit with the command that resumes the run in the same terminal, after a confirmation."""
         words = self._resume_words()
         if run.ended == run.added and "--failed" not in words:
             self._tell("everything ended well: there is nothing to run again")
@@ -270,7 +267,7 @@ class TopApp(RunScreen):
         self._if_sure(text, lambda: self.exit(words))
 
     def action_stop(self) -> None:
-        """Ends the run, if somebody is sure."""
+        """Stop the run, after a confirmation."""
         run = self.run_now
         if run is None or not run.live:
             self._tell("the run has ended already")
@@ -280,7 +277,7 @@ class TopApp(RunScreen):
         self._if_sure(text, lambda: self._do("stop", "the run is stopping"))
 
     def action_front(self) -> None:
-        """Puts the selected job before all of its priority."""
+        """Move the selected job before all others of its priority."""
         job = self._changeable("moved")
         if job is not None and job.state not in CHANGEABLE:
             self._tell(f"{job.name} runs already: its place no longer matters")
@@ -288,7 +285,7 @@ class TopApp(RunScreen):
             self._do("set", f"{job.name} goes first", jobs=[job.id], seq=job.seq, front=True)
 
     def action_cancel(self) -> None:
-        """Ends the selected job, if somebody is sure."""
+        """Cancel the selected job, after a confirmation."""
         job = self._changeable("cancelled")
         if job is None:
             return
@@ -301,7 +298,7 @@ class TopApp(RunScreen):
         self._if_sure(text, lambda: self._do("cancel", done, jobs=[job.id], seq=job.seq))
 
     def action_priority(self, step: int) -> None:
-        """Raises or lowers the selected job's priority."""
+        """Raise or lower the priority of the selected job by one step."""
         job = self._changeable("changed")
         if job is None:
             return
@@ -310,7 +307,7 @@ class TopApp(RunScreen):
             return
         present = self._wanted_priorities.get(
             job.seq, job.priority
-        )  # what was asked for may not be told of yet
+        )  # the last request may not be in the journal yet
         new = present + step
         if not 0 <= new < len(PRIORITIES):
             self._tell(f"{job.name}: {PRIORITIES[present]} is the {'highest' if step > 0 else 'lowest'}")
@@ -320,12 +317,12 @@ class TopApp(RunScreen):
         self._do("set", f"{job.name}: {name}", jobs=[job.id], seq=job.seq, change={"priority": name})
 
     def action_pause(self) -> None:
-        """Nothing starts any more, or again."""
+        """Pause or unpause the run."""
         paused = self.run_now is not None and self.run_now.paused
         self._do("unpause" if paused else "pause", "goes on" if paused else "paused: what runs goes on")
 
     def action_workers(self, step: int) -> None:
-        """So many more jobs at a time."""
+        """Change the number of workers by `step`."""
         present = self._wanted_workers or (self.run_now.workers if self.run_now is not None else None)
         if present is None or present + step < 1:
             self._tell("there is no fewer than 1 worker" if present else "how many workers is not known")

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The jobs of a run as `top` lists them: filtered and sorted, kept so while they change. Pure.
+"""The list of jobs in `top`, filtered and sorted. Pure.
 
-Of 10,000 jobs a few change in a second, so a change moves one entry of a sorted list; only a new
-filter, another order or very many changes sort anew.
+Of 10,000 jobs a few change in a second, so a change moves one entry of the sorted list. Only a new
+filter, a new order or more than `MAX_SORTED_LIVE` changes sort the whole list again.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ Key = tuple[Any, ...]
 
 
 class ListedJob(NamedTuple):
-    """One job. All text is safe already; times are seconds of the wall clock."""
+    """A job as `top` lists it. Times are seconds of the wall clock.
+
+    All text but the id is free of control characters.
+    """
 
     seq: int
     id: str
@@ -44,11 +47,11 @@ class ListedJob(NamedTuple):
 
     @property
     def unfinished(self) -> bool:
-        """Whether it can still be acted on."""
+        """Whether the job has not ended, so that it can be changed."""
         return self.state in UNFINISHED
 
     def seconds(self, now: float) -> float | None:
-        """How long it has run, or has been in the queue."""
+        """Return how long the job has run, or has been in the queue, in seconds."""
         if self.state == "running":
             return None if self.began is None else max(0.0, now - self.began)
         if self.state == "queued":
@@ -59,7 +62,7 @@ class ListedJob(NamedTuple):
 
 
 class JobFilter(NamedTuple):
-    """Which jobs are listed; what is empty lets all pass. `state` may also be `bad` or `unfinished`."""
+    """A filter of jobs; an empty field accepts every job. `state` may also be `bad` or `unfinished`."""
 
     state: str = ""
     priority: str = ""
@@ -68,7 +71,7 @@ class JobFilter(NamedTuple):
 
     @classmethod
     def parsed(cls, text: str) -> JobFilter:
-        """From what somebody has typed: `state:failed priority:low tag:x`, all else is looked for."""
+        """Parse what the user typed: `state:failed priority:low tag:x`, and words to find in a job."""
         found = {"state": "", "priority": "", "tag": ""}
         words = []
         for word in text.split():
@@ -84,7 +87,7 @@ class JobFilter(NamedTuple):
         return " ".join([*(f"{kind}:{value}" for kind, value in kinds if value), *self.words])
 
     def lets_pass(self, job: ListedJob) -> bool:
-        """Whether that job is listed."""
+        """Return whether a job is listed."""
         if self.state and job.state != self.state:
             group = {"bad": BAD, "unfinished": UNFINISHED}.get(self.state, ())
             if job.state not in group:
@@ -129,7 +132,7 @@ _KEYS = {
 
 
 class JobList:
-    """All jobs by number, and the listed ones in order."""
+    """All jobs of a run by number, and the listed ones in order."""
 
     def __init__(self) -> None:
         self.all: dict[int, ListedJob] = {}
@@ -144,11 +147,11 @@ class JobList:
         return len(self._keys)
 
     def at(self, row: int) -> ListedJob:
-        """The job in that row."""
+        """Return the job in a row."""
         return self.all[self._keys[-1 - row if self.reverse else row][-1]]
 
     def row_of(self, seq: int) -> int | None:
-        """In which row that job is, if it is listed."""
+        """Return the row of a job, or None if it is not listed."""
         job = self.all.get(seq)
         if job is None:
             return None
@@ -159,7 +162,7 @@ class JobList:
         return len(self._keys) - 1 - at if self.reverse else at
 
     def update(self, changed: Sequence[ListedJob], gone: Iterable[int] = (), *, anew: bool = False) -> None:
-        """Takes in what has become of some jobs; `anew`: these are all there are."""
+        """Add, replace and remove jobs; with `anew`, `changed` replaces all jobs."""
         if anew:
             self.all.clear()
             self.counts.clear()
@@ -180,22 +183,22 @@ class JobList:
             self._sort()
 
     def want(self, wanted: JobFilter) -> None:
-        """Lists these from now on."""
+        """Set the filter."""
         self.wanted = wanted
         self._sort()
 
     def sort_by(self, name: str, *, reverse: bool = False) -> None:
-        """Lists them in that order from now on."""
+        """Set the order."""
         self.sort, self.reverse = name, reverse
         self._sort()
 
     def states_there(self) -> list[str]:
-        """The states in which there are jobs, with `bad` for failed ones of every kind."""
+        """Return the states that occur, after `bad` if a job failed or timed out."""
         found = [state for state in STATES if self.counts[state]]
         return [*(["bad"] if any(self.counts[state] for state in BAD) else []), *found]
 
     def tags_there(self) -> list[str]:
-        """The tags that some job has."""
+        """Return the tags that occur, sorted."""
         return sorted(tag for tag, count in self.tags.items() if count > 0)
 
     def _key(self, job: ListedJob) -> Key:
@@ -216,6 +219,6 @@ class JobList:
 
 
 def next_of(choices: Sequence[str], present: str) -> str:
-    """The choice after the present one; the empty one comes before the first."""
+    """Return the choice after the present one, in a ring that starts with the empty choice."""
     ring = ["", *choices]
     return ring[(ring.index(present) + 1) % len(ring)] if present in ring else ring[0]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The lines of the screen as pieces of text with named styles: rows, numbers, curves, keys. Pure."""
+"""The lines of the screen as styled text: rows, numbers, curves and keys. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SETTLING_SECONDS = 2.0
 
 
 def curve(values: Sequence[float], width: int) -> str:
-    """The last values as bars of up to one line's height, the newest at the right."""
+    """Return the last values as bars of one line's height, the newest at the right."""
     shown = list(values)[-width:] if width > 0 else []
     most = max(shown, default=0.0)
     if most <= 0:
@@ -31,7 +31,7 @@ def curve(values: Sequence[float], width: int) -> str:
 
 
 class TopHistory:
-    """A value of each curve for each `step` seconds."""
+    """The samples of the three curves, one for each `step` seconds."""
 
     def __init__(self) -> None:
         self.step = 1.0
@@ -43,7 +43,10 @@ class TopHistory:
         self._counted = 0
 
     def begin(self, jobs: Iterable[ListedJob], run: RunState) -> None:
-        """The curves up to now. A past run's are drawn over its whole length, a live one's by the second."""
+        """Fill the curves from the jobs so far.
+
+        The curves of a live run have a sample a second; those of a past run span its whole length.
+        """
         known = list(jobs)
         until = run.now
         span = max(1.0, until - run.began)
@@ -84,7 +87,7 @@ class TopHistory:
         self._sampled, self._counted = until, run.ended
 
     def sample(self, run: RunState) -> None:
-        """The numbers of this moment, if a second has passed since the last ones."""
+        """Add a sample of a live run, if a second has passed since the last one."""
         if not run.live or (passed := run.now - self._sampled) < 0.95:
             return
         self.queue.append(run.metrics.current_queue_size)
@@ -96,7 +99,10 @@ class TopHistory:
             self._ends.popleft()
 
     def per_second(self, run: RunState) -> float | None:
-        """Jobs a second: of the last minute, of a past run's whole length; None if that says nothing."""
+        """Return the jobs that end in a second, or None if too few have ended.
+
+        The time span is the last minute of a live run, or the whole length of a past run.
+        """
         if not run.live:
             span = run.now - run.began
             return run.ended / span if span > 0 and run.ended else None
@@ -107,7 +113,7 @@ class TopHistory:
         return ended / span if ended >= MIN_ENDS and span >= SETTLING_SECONDS else None
 
     def eta(self, run: RunState) -> float | None:
-        """Seconds until the rest has ended, if it goes on like that."""
+        """Return the seconds until all jobs have ended at the present rate, or None if it is unknown."""
         rate, left = self.per_second(run), run.added - run.ended
         return left / rate if run.live and rate and left > 0 and not run.paused else None
 
@@ -125,7 +131,7 @@ MAIN_KEYS = ("?", "q", "/", "k", "+", "-", "p", "r", "s", "f", "Enter")
 
 
 class TopColumn(NamedTuple):
-    """One column of the table; `width` 0 takes what is left."""
+    """A column of the table. A column of width 0 takes the rest of the line."""
 
     title: str
     width: int
@@ -133,7 +139,7 @@ class TopColumn(NamedTuple):
 
 
 def columns(width: int, widest: int = 24) -> list[TopColumn]:
-    """Which columns fit into so many cells."""
+    """Return the columns that fit into `width` cells."""
     number, prio, state = TopColumn("#", 6, True), TopColumn("prio", 8), TopColumn("state", 11)
     said = TopColumn("status", 0)
     if width >= 100:
@@ -155,7 +161,7 @@ def columns(width: int, widest: int = 24) -> list[TopColumn]:
 
 
 def heading(cells: list[TopColumn], width: int, sort: str) -> list[StyledText]:
-    """The titles; the one by which is sorted stands out."""
+    """Return the line of column titles, with the sort column emphasized."""
     by = {"number": "#", "name": "job", "priority": "prio", "tries": "try"}.get(sort, sort)
     line = StyledLine((" ", ""))
     for column in cells:
@@ -165,7 +171,7 @@ def heading(cells: list[TopColumn], width: int, sort: str) -> list[StyledText]:
 
 
 def row(job: ListedJob, cells: list[TopColumn], width: int, now: float, said: str) -> list[StyledText]:
-    """A job in the table."""
+    """Return a job's line. `said` is its last line of output."""
     line = StyledLine((" ", ""))
     for column in cells:
         size = _width(column, cells, width)
@@ -232,7 +238,7 @@ def _status(job: ListedJob, said: str) -> list[StyledText]:
 
 
 def title(run: RunState, history: TopHistory, width: int) -> StyledLine:
-    """What is looked at, and how far it is."""
+    """Return the title line: the run's name, state, progress and ETA."""
     state = "bold running" if run.live else "bold ok" if run.state == "ended" else "bold retry"
     parts: list[list[StyledText]] = [[("pqrun top", "strong")]]
     if run.name:
@@ -251,7 +257,7 @@ def title(run: RunState, history: TopHistory, width: int) -> StyledLine:
 
 
 def dashboard(run: RunState, jobs: JobList, history: TopHistory, width: int) -> list[list[StyledText]]:
-    """Five lines: the jobs by state, the ten numbers, the three curves."""
+    """Return five lines: jobs by state, the ten core metrics, and three curves."""
     numbers = run.metrics
     counts: list[list[StyledText]] = [
         [(f"{jobs.counts[state]:,} ", STYLES[state]), (state, "label")]
@@ -299,7 +305,7 @@ def _rate(rate: float) -> str:
 
 
 def table_title(jobs: JobList, width: int) -> list[StyledText]:
-    """Which jobs are listed, in which order."""
+    """Return the line with the number of listed jobs, the filter and the order."""
     wanted = str(jobs.wanted)
     line = StyledLine(
         (f" {len(jobs):,}", "strong"), (f" of {len(jobs.all):,} jobs" if wanted else " jobs", "label")
@@ -311,7 +317,7 @@ def table_title(jobs: JobList, width: int) -> list[StyledText]:
 
 
 def keys(width: int) -> list[StyledText]:
-    """As many keys as fit, the most needed first, in a fixed order."""
+    """Return the line of keys. If they don't all fit, the less needed ones are left out."""
     names = dict(KEYS)
     chosen: list[str] = []
     room = width - 1

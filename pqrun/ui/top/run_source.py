@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""A run to look at: its jobs from the index of its journal, the rest from the run itself while it lives.
+"""The source of what `top` shows: the index of a run's journal, and the run itself while it is live.
 
-All calls come from one thread, which is not the screen's. Nothing is asked about 10,000 jobs: the
-journal tells which ones changed, whoever changed them, and goes on telling when the run has ended.
+Calls may block, so `view` makes them all on one thread of its own. The journal tells which jobs
+changed, so no call asks the run about all of its jobs, and `top` can go on when the run has ended.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from pqrun.ui.top.jobs import ListedJob
 
 
 class RunState(NamedTuple):
-    """The run as a whole, at the moment `now`; `trouble`: why nothing new can be learnt of it.
+    """The whole run at the time `now`. `trouble`: why the run can no longer be read.
 
-    `address` is how to call it on a command line.
+    `address` is the run's name on a command line.
     """
 
     id: str
@@ -54,7 +54,7 @@ class RunState(NamedTuple):
 
 
 class RunUpdate(NamedTuple):
-    """What has changed since the last time; `anew`: these are all jobs."""
+    """The changes since the last poll; with `anew`, `changed` holds all jobs."""
 
     run: RunState
     changed: Sequence[ListedJob] = ()
@@ -63,7 +63,7 @@ class RunUpdate(NamedTuple):
 
 
 class PastAttempt(NamedTuple):
-    """One attempt that has ended, or runs (then `seconds` is None)."""
+    """An attempt that has ended, or that runs (then `seconds` is None)."""
 
     number: int
     how: str
@@ -72,7 +72,7 @@ class PastAttempt(NamedTuple):
 
 
 class JobDetails(NamedTuple):
-    """More of one job: its attempts, and what it waits for."""
+    """The attempts of a job, and why it does not run."""
 
     seq: int
     attempts: Sequence[PastAttempt] = ()
@@ -80,7 +80,7 @@ class JobDetails(NamedTuple):
 
 
 class OutputPiece(NamedTuple):
-    """Output from byte `start` on; `over`: that attempt prints no more."""
+    """A piece of output that begins at byte `start`. `over`: the attempt will print no more."""
 
     data: bytes = b""
     start: int = 0
@@ -88,42 +88,42 @@ class OutputPiece(NamedTuple):
 
 
 class RunSource(Protocol):
-    """A run to look at. Every call may wait for a disk or for the run, so none comes from the screen."""
+    """A run to show. Every method may block on the disk or on the run."""
 
     def poll(self) -> RunUpdate:
-        """What is new."""
+        """Return what has changed since the last call."""
 
     def details(self, seq: int) -> JobDetails:
-        """More of that job."""
+        """Return the details of a job."""
 
     def words(self, seqs: Iterable[int]) -> dict[int, str]:
-        """What those jobs printed last, on one line, safe; only where it has changed."""
+        """Return the last output of those jobs as one safe line each, where it may have changed."""
 
     def read(self, seq: int, attempt: int, stream: int, offset: int | None) -> OutputPiece:
-        """Output of an attempt from that byte on; None: the last part of it."""
+        """Return output of an attempt from byte `offset`; with None, its last part."""
 
     def act(self, verb: str, **facts: Any) -> dict[str, Any]:
-        """Has the run do something; `OwnFailure` or `UserError` if it can't."""
+        """Send a request to the run. Raises `InternalFailure` or `UserError` if it is refused."""
 
     def again(self, seq: int) -> dict[str, Any]:
-        """Has the run take a new job like that one, which has ended; fails as `act` does."""
+        """Ask the run to add a job like the ended job `seq`. Raises as `act` does."""
 
     def close(self) -> None:
-        """Nothing more is asked."""
+        """Close the connection and the files."""
 
 
 LOCK_TIMEOUT_SECONDS = 10.0
 TAIL_BYTES = 256 * 1024
 PREVIEW_INTERVAL_SECONDS = 2048
 FAR_FUTURE = 1 << 40
-"""An offset behind all output: the answer tells the size."""
+"""An offset behind all output, so that the answer holds only the size."""
 MAX_LINE_LENGTH = 300
 NO_CLIENT = "\0"
-"""What no job is called: asking about it tells of the run alone."""
+"""An id that no job has. `ps` for it returns the state of the run without any jobs."""
 
 
 def which_run(name: str | None) -> RunDirectory:
-    """The run that is meant: the named one, a job's own, the only live one, else the latest."""
+    """Return the run to show: the named one, the job's own, the only live one, or the latest."""
     if name is not None:
         return find_run(name)
     if path := os.environ.get("PQRUN_SOCKET", ""):
@@ -136,7 +136,7 @@ def which_run(name: str | None) -> RunDirectory:
 
 
 class RecordedRunSource:
-    """A recorded run, live or past; one that ends meanwhile, or comes back, is still the same."""
+    """A recorded run, live or past. It may end or be resumed while it is shown."""
 
     def __init__(self, run: RunDirectory) -> None:
         self._run = run
@@ -151,7 +151,7 @@ class RecordedRunSource:
         self._now: RunState | None = None
 
     def poll(self) -> RunUpdate:
-        """What is new; if nothing can be learnt any more, that and why."""
+        """Return what has changed; if the run can no longer be read, its last state and the trouble."""
         try:
             news = self._poll()
         except (InternalFailure, UserError, OSError) as failure:
@@ -172,7 +172,7 @@ class RecordedRunSource:
         if (stamp := (journal.st_size, journal.st_mtime_ns)) != self._seen:
             try:
                 changed = index.catch_up()
-            except StaleIndex:  # a queue has made its journal shorter
+            except StaleIndex:  # a queue has compacted its journal
                 self._forget_index()
                 index, anew = self._opened(), True
             self._seen = stamp
@@ -184,10 +184,11 @@ class RecordedRunSource:
             gone = self._known.keys() - {seq for (seq,) in index.rows("seq")}
             for seq in gone:
                 del self._known[seq]
-        died = self._now is not None and self._now.live and not self._live  # what ran was interrupted
+        # When the run has died, its running jobs count as interrupted, so all jobs are read again.
+        died = self._now is not None and self._now.live and not self._live
         entries = index.entries() if died else _chosen(index, changed - gone)
         jobs = [self._job(entry) for entry in entries]
-        # The index tells of more jobs than have changed: those that lie beside them.
+        # `changed` also holds unchanged jobs, because the index loads and reports neighbouring rows too.
         jobs = [job for job in jobs if self._known.get(job.seq) != job]
         self._known.update((job.seq, job) for job in jobs)
         return RunUpdate(self._run_now(index), tuple(jobs), tuple(sorted(gone)))
@@ -243,7 +244,7 @@ class RecordedRunSource:
         )  # fmt: skip
 
     def details(self, seq: int) -> JobDetails:
-        """Its attempts, and what it waits for: the run's own words while it lives."""
+        """Return a job's attempts from the index, and from a live run why the job does not run."""
         if self._index is None or not (found := self._index.entries("seq = ?", seq)):
             return JobDetails(seq)
         entry = found[0]
@@ -269,7 +270,7 @@ class RecordedRunSource:
         return JobDetails(seq, attempts, why)
 
     def words(self, seqs: Iterable[int]) -> dict[int, str]:
-        """The last line of what each has printed: of the run's memory, or of files."""
+        """Return the last lines of output: from the run for running jobs, else from files."""
         wanted = sorted(set(seqs))
         found: dict[int, str] = {}
         if self._index is None:
@@ -284,7 +285,7 @@ class RecordedRunSource:
         return found
 
     def _glance(self, seq: int, attempt: int) -> str | None:
-        """The newest line of a running job; None if there is nothing newer."""
+        """Return the newest line of a running job, or None if there is no newer one."""
         before = self._glances.get(seq)
         sizes = before[1] if before is not None and before[0] == attempt else [0, 0]
         line = "" if before is None or before[0] != attempt else None
@@ -316,7 +317,7 @@ class RecordedRunSource:
         return ""
 
     def read(self, seq: int, attempt: int, stream: int, offset: int | None) -> OutputPiece:
-        """From the run while the attempt runs, from its file when it has ended."""
+        """Return output: from the run while the attempt runs, from its file when it has ended."""
         if self._index is None or not (found := self._index.entries("seq = ?", seq)):
             return OutputPiece(over=True)
         ended = [one for one in self._index.earlier_attempts(seq) if one["last"] == attempt]
@@ -342,15 +343,15 @@ class RecordedRunSource:
         return OutputPiece(base64.b64decode(answer.get("data", "")) if fits else b"", offset)
 
     def _stored(self, key: AttemptId, sizes: tuple[int, int], stream: int, start: int) -> bytes:
-        """What a file has from there on, up to a piece."""
+        """Return at most `TAIL_BYTES` of an output file from byte `start`."""
         try:
             capture = Capture.stored(self._logs, key, *sizes).stream(stream)
             return b"".join(capture.pieces(start, min(capture.size, start + TAIL_BYTES)))
         except OSError:
-            return b""  # removed, or never kept
+            return b""  # the output was removed, or never kept
 
     def act(self, verb: str, **facts: Any) -> dict[str, Any]:
-        """Asks the run. `seq` beside `jobs` makes sure that it is this job and no namesake."""
+        """Send a request to the run; with `seq`, only if `jobs` selects that job and no namesake."""
         if not self._live:
             raise InternalFailure("the run has ended: nothing can be changed any more", NO_LIVE_RUN)
         if (seq := facts.pop("seq", None)) is not None:
@@ -363,7 +364,7 @@ class RecordedRunSource:
             raise InternalFailure("the run has not answered yet: it may still do it") from None
 
     def again(self, seq: int) -> dict[str, Any]:
-        """Asks the run for a new job like an ended one; what that one needed has ended too."""
+        """Ask the run to add a job like an ended one, without its needs: those have ended too."""
         facts: dict[str, Any] = {}
         for line in JournalReader(self._run.journal):
             if line.get("s") == seq and line.get("e") in ("add", "change"):
@@ -373,14 +374,14 @@ class RecordedRunSource:
         return self.act("add", add=[{name: value for name, value in facts.items() if name != "needs"}])
 
     def _ask(self, verb: str, **facts: Any) -> dict[str, Any]:
-        """An answer, over the connection that is there or a new one: the run may drop one that is idle."""
+        """Send a request. A connection that the run dropped while idle is replaced once."""
         for last in (False, True):
             fresh = self._talk is None
             try:
                 self._talk = self._talk or ControlClient(self._run.path)
                 return self._talk.ask(verb, timeout=LOCK_TIMEOUT_SECONDS, **facts)
             except TimeoutError:
-                self._hang_up()  # its answer would be taken for that to the next question
+                self._hang_up()  # else a late answer would be read as that to the next request
                 raise
             except InternalFailure as failure:
                 if failure.code != NO_LIVE_RUN:
@@ -396,13 +397,12 @@ class RecordedRunSource:
             self._talk = None
 
     def close(self) -> None:
-        """Lets go of the run and of the index."""
         self._hang_up()
         self._forget_index()
 
 
 def _chosen(index: Index, seqs: set[int]) -> list[StoredJob]:
-    """These jobs; SQLite takes only so many marks at a time."""
+    """Return these jobs from the index, 500 at a time: SQLite limits the parameters of a query."""
     wanted = sorted(seqs)
     found: list[StoredJob] = []
     for start in range(0, len(wanted), 500):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The terminal of `top` is put right by a watchdog should `top` be killed."""
+"""A watchdog that restores the terminal if `top` is killed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from textual.app import App
 
 from pqrun.executors.local.watchdog import guard_terminal
 
-# Keyboard protocol, paste, size and mouse reports, focus reports; line wrap, alternate screen, cursor, colours.
+# Turns off: keyboard protocol; paste, size, mouse and focus reports; synchronized output; alternate screen.
+# Restores: line wrap, cursor, colours.
 AFTER_A_KILL = (
     b"\x1b[<u\x1b[?2004l\x1b[?2048l\x1b[?1000l\x1b[?1003l\x1b[?1015l\x1b[?1006l\x1b[?1016l\x1b[?1004l"
     b"\x1b[?2026l\x1b[?7h\x1b[?1049l\x1b[?25h\x1b[0m"
@@ -21,7 +22,10 @@ AFTER_A_KILL = (
 
 @contextlib.contextmanager
 def guarded(app: App[Any]) -> Iterator[None]:
-    """While the app runs and is not suspended, its death puts the terminal right."""
+    """Have a watchdog restore the terminal if the process dies while the app runs, inside the `with` block.
+
+    The guard is off while the app is suspended.
+    """
     before = termios.tcgetattr(0)
     watchdogs = guard_terminal()
 

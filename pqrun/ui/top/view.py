@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The screen of `top` as it is looked at: keeps up with what a source tells, and draws it.
+"""The screen of `top` without its keys: poll a source, and draw what it returns.
 
-The source is only ever asked in a thread of its own, one question after the other, so that a slow disk
-or a busy run holds up nothing on the screen. What keys do is elsewhere.
+The source is called on one thread of its own, one call at a time, so that a slow disk or a busy run
+does not block the screen.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ STREAM_NAMES = ("stdout+stderr", "stdout", "stderr")
 
 
 class RunScreen(App[list[str]]):
-    """A run on the screen; nothing is done to it. `return_value`: what to run next, if anything."""
+    """The screen of a run, without actions. `return_value`: the command to run next, if any."""
 
     CSS = CSS
     ENABLE_COMMAND_PALETTE = False
@@ -116,11 +116,11 @@ class RunScreen(App[list[str]]):
 
     @property
     def _ground(self) -> Screen[Any]:
-        """The screen itself, also while a dialog lies over it."""
+        """The main screen, even while a dialog lies over it."""
         return self.screen_stack[0]
 
     def compose(self) -> ComposeResult:
-        """From top to bottom."""
+        """Yield the widgets from top to bottom."""
         yield from (self._title_line, self._banner_line, self._board_lines, self._heading, self.table)
         with Vertical(id="bottom"):
             yield self._facts_lines
@@ -129,18 +129,18 @@ class RunScreen(App[list[str]]):
         yield StyledLines(lambda width: [keys(width)], id="keys")
 
     def on_mount(self) -> None:
-        """Begins to look."""
+        """Start polling the source."""
         self._box.cursor_blink = False
         self.table.focus()
         self.run_worker(self._watch(), name="watch")
 
     def on_unmount(self) -> None:
-        """Lets go of the run."""
+        """Close the source, on its own thread."""
         self._left = True
         self._asker.submit(self._source.close)
         self._asker.shutdown(wait=False)
 
-    # Looking
+    # Polling
 
     async def _watch(self) -> None:
         while True:
@@ -181,7 +181,7 @@ class RunScreen(App[list[str]]):
     def _take(self, news: RunUpdate) -> None:
         first = self.run_now is None
         if news == RunUpdate(self.run_now or news.run) and not first:
-            return  # a past run: nothing is to be drawn anew
+            return  # nothing has changed, as in every poll of a past run
         if news.run.workers == self._wanted_workers:
             self._wanted_workers = None
         run = self.run_now = news.run
@@ -201,7 +201,7 @@ class RunScreen(App[list[str]]):
             lines.refresh()
 
     async def _read(self) -> None:
-        """Goes on with the output of the selected job."""
+        """Read on in the output of the selected job."""
         job, log = self.table.job, self.log_view
         if job is None:
             if self._reads is not None:
@@ -274,7 +274,7 @@ class RunScreen(App[list[str]]):
         return [line.within(width)]
 
     def _resume_words(self) -> list[str]:
-        """The command that goes on with the run, when it has ended."""
+        """Return the words of the command that resumes the run, when it has ended."""
         assert self.run_now is not None
         options = "--failed" if self.jobs.counts["failed"] + self.jobs.counts["timeout"] else ""
         return hints.command_words("resume", self.run_now.address or self.run_now.id, options=options)
@@ -306,4 +306,4 @@ class RunScreen(App[list[str]]):
         search = f" · “{escape_controls(found)}” in {self.log_view.text.count(found)} lines" if found else ""
         tries = f" · try {attempt}/{job.most}" if attempt else ""
         text = f"{job.seq} {job.name[:60]}{tries} · {STREAM_NAMES[self._stream]}{search}"
-        return text.replace("[", "\\[")  # a title is read as markup: nothing of a job's is to be
+        return text.replace("[", "\\[")  # textual reads a title as markup, which a job's name must not be

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What the screen is made of. Each draws the lines that are seen and no others; none reads markup."""
+"""The widgets of the screen. Each draws only its visible lines, and none reads markup."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ _COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
 
 
 class LogLine(NamedTuple):
-    """One line, and which stream it came from: 1 stdout, 2 stderr, 0 a remark of ours."""
+    """A line of the log. `stream`: 1 for stdout, 2 for stderr, 0 for a remark of pqrun."""
 
     text: str
     stream: int
 
 
 class LogText:
-    """The lines of one attempt so far; at most 20,000, the oldest go."""
+    """The lines of one attempt so far. Beyond `MAX_LINES` the oldest are dropped."""
 
     def __init__(self) -> None:
         self.lines: list[LogLine] = []
@@ -47,7 +47,7 @@ class LogText:
         self._decoders = {n: getincrementaldecoder("utf-8")("replace") for n in (1, 2)}
 
     def feed(self, stream: int, data: bytes) -> bool:
-        """Takes in what was printed next; whether that changed a line."""
+        """Append output; return whether a line changed."""
         if not data:
             return False
         text = self._rest[stream] + self._decoders[stream].decode(data)
@@ -67,11 +67,11 @@ class LogText:
         return True
 
     def remark(self, text: str) -> None:
-        """A line of ours between those of the job."""
+        """Append a line that is not output of the job."""
         self.lines.append(LogLine(text, 0))
 
     def find(self, wanted: str, start: int, *, back: bool = False) -> int | None:
-        """The next line with that text, from there on and around the end; case does not matter."""
+        """Return the next line that contains a text, from `start` around the end, ignoring case."""
         count = len(self.lines)
         wanted = wanted.lower()
         for step in range(count):
@@ -81,7 +81,7 @@ class LogText:
         return None
 
     def count(self, wanted: str) -> int:
-        """In how many lines it is."""
+        """Return the number of lines that contain a text, ignoring case."""
         wanted = wanted.lower()
         return sum(wanted in line.text.lower() for line in self.lines) if wanted else 0
 
@@ -96,32 +96,31 @@ class LogText:
 
 
 def _shown(line: str) -> str:
-    """Without colours, with blanks for tabs."""
+    """Return a line without colours and with blanks for tabs."""
     return _COLOUR.sub("", escape_line(line)).expandtabs(8)
 
 
 def strip(pieces: Iterable[StyledText], width: int, base: Style) -> Strip:
-    """A line of that width."""
+    """Return a strip of `width` cells."""
     made = Strip([Segment(text, base + STYLES[style]) for text, style in pieces])
     return made.adjust_cell_length(width, base)
 
 
 class StyledLines(Widget):
-    """A few lines, drawn by a function of the width."""
+    """A widget of a few lines, drawn by a function of the width."""
 
     def __init__(self, draw: Callable[[int], list[list[StyledText]]], *, id: str) -> None:
         super().__init__(id=id)
         self._draw = draw
 
     def render_line(self, y: int) -> Strip:
-        """That line of it."""
         width = self.size.width
         lines = self._draw(width)
         return strip(lines[y] if y < len(lines) else [], width, self.rich_style)
 
 
 class JobTableView(ScrollView):
-    """The listed jobs, one a line; the selected one stays selected wherever it moves to."""
+    """The listed jobs, one a line. The selected job stays selected when it moves in the list."""
 
     can_focus = True
     COMPONENT_CLASSES = {"jobs--cursor", "jobs--odd"}
@@ -136,10 +135,10 @@ class JobTableView(ScrollView):
     ]
 
     class Selected(Message):
-        """Another job is selected."""
+        """Sent when another job is selected."""
 
     class Opened(Message):
-        """Its output is to be seen in full."""
+        """Sent when the user wants to read the selected job's output."""
 
     def __init__(self, jobs: JobList, words: dict[int, str], now: Callable[[], float]) -> None:
         super().__init__(id="jobs")
@@ -152,21 +151,21 @@ class JobTableView(ScrollView):
 
     @property
     def job(self) -> ListedJob | None:
-        """The selected one."""
+        """The selected job."""
         return None if self.selected is None else self._jobs.all.get(self.selected)
 
     @property
     def page(self) -> int:
-        """How many jobs are seen at a time."""
+        """The number of visible rows."""
         return max(1, int(self.size.height))
 
     def visible_jobs(self) -> list[ListedJob]:
-        """The jobs that are seen."""
+        """Return the jobs in the visible rows."""
         top = self.scroll_offset.y
         return [self._jobs.at(row) for row in range(top, min(top + self.page, len(self._jobs)))]
 
     def changed(self) -> None:
-        """The jobs have changed: shows them, and sees to it that one is selected."""
+        """Redraw after a change of the list, and select the first job if no job is selected."""
         count = len(self._jobs)
         self.virtual_size = Size(self.size.width, count)
         widest = max((cell_len(job.name) for job in self.visible_jobs()), default=0)
@@ -176,13 +175,13 @@ class JobTableView(ScrollView):
         self.refresh()
 
     def begin_again(self) -> None:
-        """From the top: the list is another."""
+        """Redraw after a change of filter or order, and scroll to the selected job."""
         self._moved = self._moved and self.selected is not None and self._row() is not None
         self.changed()
         self._show()
 
     def move(self, step: int, *, to: int | None = None) -> None:
-        """Selects a job further down, or the one in that row."""
+        """Move the selection by `step` rows, or to the row `to`."""
         count = len(self._jobs)
         if not count:
             return
@@ -194,19 +193,18 @@ class JobTableView(ScrollView):
         self.refresh()
 
     def action_step(self, step: int) -> None:
-        """A line up or down."""
+        """Move the selection up or down a row."""
         self.move(step)
 
     def action_leaf(self, step: int) -> None:
-        """A page up or down."""
+        """Move the selection up or down a page."""
         self.move(step * max(1, self.page - 1))
 
     def action_end_at(self, last: int) -> None:
-        """To the first or the last one."""
+        """Select the first or the last job."""
         self.move(0, to=len(self._jobs) - 1 if last else 0)
 
     def action_open(self) -> None:
-        """Its output is to be seen in full."""
         self.post_message(self.Opened())
 
     def _row(self) -> int | None:
@@ -219,7 +217,7 @@ class JobTableView(ScrollView):
             self.post_message(self.Selected())
 
     def _show(self) -> None:
-        """Scrolls as far as needed to see the selected job."""
+        """Scroll until the selected job is visible."""
         row, top = self._row(), self.scroll_offset.y
         if row is None:
             self.scroll_to(y=0, animate=False, immediate=True)
@@ -229,26 +227,25 @@ class JobTableView(ScrollView):
             self.scroll_to(y=row - self.page + 1, animate=False, immediate=True)
 
     def on_resize(self, event: Resize) -> None:
-        """The selected job is still seen."""
+        """Keep the selected job visible."""
         self.virtual_size = Size(self.size.width, len(self._jobs))
         self.call_after_refresh(self._show)
 
     def on_click(self, event: Click) -> None:
-        """Selects the job under the pointer; a second click opens it."""
+        """Select the job under the pointer; a double click opens it."""
         self.move(0, to=self.scroll_offset.y + event.y)
         if event.chain == 2:
             self.post_message(self.Opened())
 
     def columns(self) -> list[TopColumn]:
-        """What is shown of each."""
+        """Return the columns for the present width."""
         return columns(self.size.width, self._widest)
 
     def heading(self, width: int) -> list[list[StyledText]]:
-        """The lines above the table."""
+        """Return the lines above the table."""
         return [table_title(self._jobs, width), heading(self.columns(), width, self._jobs.sort)]
 
     def render_line(self, y: int) -> Strip:
-        """The job in that line of the window."""
         width = self.size.width
         at = self.scroll_offset.y + y
         if at >= len(self._jobs):
@@ -264,7 +261,7 @@ class JobTableView(ScrollView):
 
 
 class LogView(ScrollView):
-    """What an attempt prints; stays at the end unless somebody scrolls up."""
+    """The output of an attempt. It stays at the end until the user scrolls up."""
 
     can_focus = True
     COMPONENT_CLASSES = {"log--found", "log--here"}
@@ -278,7 +275,7 @@ class LogView(ScrollView):
         self._widest = 1
 
     def begin(self) -> None:
-        """Another text."""
+        """Clear the text for another attempt or stream."""
         self.text = LogText()
         self.here = None
         self._follows = True
@@ -286,7 +283,7 @@ class LogView(ScrollView):
         self.changed()
 
     def changed(self) -> None:
-        """There is more."""
+        """Redraw after lines were added."""
         follows = self._follows
         widest = max((cell_len(line.text) for line in self.text.lines[-2000:]), default=0)
         self._widest = max(self._widest, widest + 1)
@@ -294,7 +291,8 @@ class LogView(ScrollView):
         self._follows = follows
         if follows:
             self._to_end()
-            self.call_after_refresh(self._to_end)  # a scroll bar that comes or goes makes it higher or lower
+            # Again after the layout: a scroll bar that appears or disappears changes the height.
+            self.call_after_refresh(self._to_end)
         self.refresh()
 
     def _to_end(self) -> None:
@@ -303,7 +301,7 @@ class LogView(ScrollView):
             self._follows = True
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
-        """Follows again when somebody comes back to the end."""
+        """Follow the end again when the user scrolls back to it."""
         super().watch_scroll_y(old_value, new_value)
         if new_value < old_value and self.max_scroll_y > new_value:
             self._follows = False
@@ -311,11 +309,11 @@ class LogView(ScrollView):
             self._follows = True
 
     def on_resize(self, event: Resize) -> None:
-        """Stays at the end."""
+        """Stay at the end."""
         self.call_after_refresh(self._to_end)
 
     def look_for(self, wanted: str, *, back: bool = False, again: bool = False) -> bool:
-        """Goes to the next line with that text; whether there is one."""
+        """Go to the next line that contains a text; return whether there is one."""
         self.wanted = wanted
         begin = self.here if self.here is not None else self.scroll_offset.y
         found = (
@@ -331,7 +329,6 @@ class LogView(ScrollView):
         return found is not None
 
     def render_line(self, y: int) -> Strip:
-        """That line of the window."""
         width = self.size.width
         x, top = self.scroll_offset
         if top + y >= len(self.text.lines):
