@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Check the README and the pages that belong to it: console blocks run, names exist, links lead somewhere."""
 
+import json
 import os
 import re
 import shutil
@@ -34,12 +35,16 @@ def test_what_the_page_on_troubles_shows_is_what_happens(console, block):
     console.check(block)
 
 
-def test_the_first_example_of_the_readme_runs(console):
+def test_the_examples_for_a_first_look_run(console):
     shutil.copytree(ROOT / "examples", console.directory / "examples")
     console.check(
         "$ pqrun run examples/quickstart.yaml -q -k --tag\n1\thello\ncount\t1\ncount\t2\ncount\t3\n"
         "words[WORD=one]\tword one\nwords[WORD=two]\tword two\n"
     )
+    console.run("pqrun run -q -j2 < examples/nightly.txt")
+    jobs = json.loads(console.run("pqrun show --json"))["jobs"]
+    assert [job["id"] for job in jobs] == ["docs", "backup", "flaky", "slow"]
+    assert [job["state"] for job in jobs] == ["ok", "ok", "ok", "timeout"]
 
 
 @pytest.mark.parametrize("name", MAX_LINES)
