@@ -15,8 +15,8 @@ from pqrun.core.metrics import Metrics
 
 from .pages import ROOT, explained, page, script
 
-EXITING = ("OwnFailure", "Rejected", "Exit", "exit", "_exit", "SystemExit")
-RETURNING = ("app.py", "main.py", "detaching.py")
+EXITING = ("InternalFailure", "Rejected", "Exit", "exit", "_exit", "SystemExit")
+RETURNING = ("run.py", "main.py", "daemon.py")
 REFERENCE = page("cli.md")
 CODE = re.compile(r"^\| ([\d, ]+) \| \S.* \|$", re.MULTILINE)
 

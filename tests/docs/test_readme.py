@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The README does not lie: its console blocks are run, what it names is there, its links lead somewhere."""
+"""Check the README and the pages that belong to it: console blocks run, names exist, links lead somewhere."""
 
+import json
 import os
 import re
 import shutil
@@ -14,19 +15,41 @@ from .pages import DOCS, ROOT, blocks
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = {"README.md": README} | {
     str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
-    for path in sorted([*DOCS.glob("*.md"), ROOT / "examples" / "README.md"])
+    for path in sorted([*DOCS.rglob("*.md"), ROOT / "CHANGELOG.md", ROOT / "examples" / "README.md"])
 }
-BLOCKS = blocks(README, "console")
+TROUBLE = blocks(PAGES["docs/troubleshooting.md"], "console")
+MAX_LINES = {"README.md": 160, "docs/architecture.md": 150}
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.split("\n", 1)[0].removeprefix("$ ")[:40])
-def test_what_the_readme_shows_is_what_happens(console, block):
-    shutil.copytree(ROOT / "examples", console.directory / "examples")
+def test_what_the_readme_shows_is_what_happens(console):
+    for file in blocks(README, "yaml"):  # the first line names the file
+        (console.directory / file.partition("\n")[0].removeprefix("# ")).write_text(file)
+    shown = blocks(README, "console")
+    assert len(shown) >= 4
+    for block in shown:
+        console.check(block)
+
+
+@pytest.mark.parametrize("block", TROUBLE, ids=lambda block: block.split("\n", 1)[0].removeprefix("$ ")[:40])
+def test_what_the_page_on_troubles_shows_is_what_happens(console, block):
     console.check(block)
 
 
-def test_it_is_not_too_long():
-    assert len(README.splitlines()) <= 400
+def test_the_examples_for_a_first_look_run(console):
+    shutil.copytree(ROOT / "examples", console.directory / "examples")
+    console.check(
+        "$ pqrun run examples/quickstart.yaml -q -k --tag\n1\thello\ncount\t1\ncount\t2\ncount\t3\n"
+        "words[WORD=one]\tword one\nwords[WORD=two]\tword two\n"
+    )
+    console.run("pqrun run -q -j2 < examples/nightly.txt")
+    jobs = json.loads(console.run("pqrun show --json"))["jobs"]
+    assert [job["id"] for job in jobs] == ["docs", "backup", "flaky", "slow"]
+    assert [job["state"] for job in jobs] == ["ok", "ok", "ok", "timeout"]
+
+
+@pytest.mark.parametrize("name", MAX_LINES)
+def test_pages_for_a_first_look_are_short(name):
+    assert len(PAGES[name].splitlines()) <= MAX_LINES[name]
 
 
 def heading_of(line):
@@ -66,10 +89,11 @@ def test_each_of_its_two_commands_is_one_line_of_a_block():
     assert all(block.startswith("python3 -m venv .venv && ") for block in shown)
 
 
-def test_options_that_it_names_are_there():
+@pytest.mark.parametrize("name", ["README.md", "docs/compared.md", "docs/troubleshooting.md"])
+def test_options_that_it_names_are_there(name):
     options = set(re.findall(r"`(--?[a-z][a-z-]*)", PAGES["docs/cli.md"]))
     theirs = {"--joblog", "--resume", "--each-line", "--journal", "-y", "--color"}
-    assert set(re.findall(r"`(--?[a-z][a-z-]*)", README)) - options - theirs == set()
+    assert set(re.findall(r"`(--?[a-z][a-z-]*)", PAGES[name])) - options - theirs == set()
 
 
 @pytest.mark.parametrize("name", PAGES)
