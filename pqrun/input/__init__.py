@@ -274,7 +274,7 @@ def _put_together(
         max_queue=max_queue,
         pools=pools,
         said=said,
-        files=(*job_files, *(name for name, _fd, _head in lists), *reads),
+        files=(*job_files, *("-" if fd == 0 else name for name, fd, _head in lists), *reads),
         wants=_dealer(settings),
     )
 

@@ -259,11 +259,11 @@ class WatchdogSupervisor:
 
         assert self._table is not None
         reading, watchdog.pipe = os.pipe()
-        package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+        package = _above(os.path.abspath(__file__), 4)
         program = (
             f"import sys\nsys.path.insert(0, {package!a})\n"
-            "from pqrun.executors.local.watchdog_process import keep_watch\n"
-            f"keep_watch({reading}, *{self._facts(watchdog)!a})\n"
+            "from pqrun.executors.local.watchdog_process import run\n"
+            f"run({reading}, *{self._facts(watchdog)!a})\n"
         )
         try:
             self._table.put_watchdog(watchdog.index, 0, 0)
@@ -345,3 +345,10 @@ def _open_terminal() -> int:
         with contextlib.suppress(OSError):
             return os.open(path, flags)
     return -1
+
+
+def _above(path: str, levels: int) -> str:
+    """The directory so many levels above a path."""
+    for _ in range(levels):
+        path = os.path.dirname(path)
+    return path

@@ -157,7 +157,7 @@ def test_several_files_may_say_the_same_or_each_its_own(files):
             "b.yaml": "workers: 4\nmax_queue: 5\npools: {net: 1, gpu: [0]}\njobs: [{run: y, pools: net}]",
         }
     )
-    assert found[1:] == ("4", 5, (Pool("net", 1), Pool("gpu", 1, ("0",))), (), {})
+    assert found[1:-1] == ("4", 5, (Pool("net", 1), Pool("gpu", 1, ("0",))), (), {})
 
 
 def test_files_that_differ_are_told_at_once(files):
