@@ -40,8 +40,8 @@ class ReportedCase(NamedTuple):
         """One of `ok`, `flaky`, `failed`, `error`, `allowed`, `skipped`, `unneeded`, `left`.
 
         `error`: a failure without an exit code or signal of the job's own, as after a timeout.
-        `allowed`: a failure that the job may have. `unneeded`: skipped because its work was done.
-        `left`: the job has not ended.
+        `allowed`: a failure that the job may have. `unneeded`: skipped because the job was to run
+        after a failure that did not happen. `left`: the job has not ended.
         """
         row = self.row
         match row.state:
