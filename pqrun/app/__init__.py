@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Puts a run together and runs it.
+"""The assembly of a run: `run(settings)` returns an exit code, `serve.serve(settings)` does for a queue.
 
-run           a run from its input to its exit code
-resume        a recorded run, to be continued
-dry_run       `--dry-run`
-serve         a queue that waits for jobs
-daemon        `serve --detach`
-maintenance   keeps a live queue's files short, and its directory and socket there
+run           A run, from its input to its exit code: creates all parts and connects them.
+resume        A recorded run that is continued: its jobs, workers and pools.
+dry_run       `--dry-run`: prints the commands.
+serve         `pqrun serve`: a run that waits for jobs.
+daemon        `serve --detach`: the background process.
+maintenance   For a live queue: short files, and a run directory and socket that stay in place.
 """

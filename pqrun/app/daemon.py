@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Goes on in the background: a session of its own, a log for a screen, nothing open of the caller's."""
+"""`serve --detach`: a background process with its own session and log, and no descriptor of the caller."""
 
 from __future__ import annotations
 
@@ -19,7 +19,11 @@ Ready = Callable[[], None]
 
 
 def detached(directory: RunDirectory, serve: Callable[[Ready], int]) -> int:
-    """Has it served in the background; returns when that is ready, or raises why it is not."""
+    """Run `serve` in the background; return 0 when the queue is ready.
+
+    `serve` gets a function to call when it is ready. Raises the background process's failure:
+    `UserError`, or `InternalFailure` with the exit code.
+    """
     reading, writing = os.pipe()
     first = os.fork()
     if first == 0:
@@ -40,7 +44,11 @@ def detached(directory: RunDirectory, serve: Callable[[Ready], int]) -> int:
 
 
 def _daemonize(directory: RunDirectory, serve: Callable[[Ready], int], told: int) -> None:
-    """Never returns: as a grandchild it serves, as a child it is gone at once."""
+    """Fork again: the child exits at once, and the grandchild runs `serve`. Neither returns.
+
+    The grandchild is not a session leader, so it can never get a controlling terminal. `told` is the
+    pipe to the caller, for one message.
+    """
     code = OWN_FAILURE
     told_yet = False
 
@@ -73,7 +81,7 @@ def _daemonize(directory: RunDirectory, serve: Callable[[Ready], int], told: int
 
 
 def _heard(pipe: int) -> str:
-    """What is said, to its end or the speaker's."""
+    """Return the message from a pipe, up to its end mark or the end of the writer."""
     said = b""
     while not said.endswith(_END) and (data := os.read(pipe, 4096)):
         said += data
@@ -82,7 +90,7 @@ def _heard(pipe: int) -> str:
 
 
 def _close_all_but(told: int) -> None:
-    """Whatever the caller had open: who waits for the end of a pipe would wait as long as the queue lives."""
+    """Close the caller's descriptors: a reader of one of its pipes would wait as long as the queue lives."""
     try:
         numbers = [int(name) for name in os.listdir("/dev/fd")]
     except OSError:
@@ -92,7 +100,7 @@ def _close_all_but(told: int) -> None:
             try:
                 os.close(number)
             except OSError:
-                pass  # it was none
+                pass  # the descriptor of the directory listing, which is closed already
 
 
 def _take_log(directory: RunDirectory) -> None:
@@ -111,4 +119,4 @@ def _say(text: str) -> None:
     try:
         os.write(2, escape_controls(text, keep="\t\n").encode() + b"\n")
     except OSError:
-        pass  # there is nobody to be told
+        pass  # the log cannot be written, and there is no other place for a message

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""`--dry-run`: the same scheduler and engine with an executor that prints commands instead of running them."""
+"""`--dry-run`: the scheduler and engine of a real run, with an executor that prints the commands."""
 
 from __future__ import annotations
 
@@ -31,9 +31,10 @@ JOB_SECONDS = 1.0
 
 
 class PrintingExecutor:
-    """Prints each command and reports its success a second of a made-up time later.
+    """An executor that prints each command and reports its success after one second of simulated time.
 
-    It is the engine's clock and reactor as well: waiting moves the time to the next end or timer.
+    It is also the engine's clock, reactor and dispatcher: to wait is to set the time to the next end
+    or timer.
     """
 
     backlogged = False
@@ -46,42 +47,42 @@ class PrintingExecutor:
         self._ends: deque[tuple[float, AttemptId]] = deque()
 
     def now(self) -> float:
-        """Seconds since the dry run began."""
+        """Return the simulated seconds since the dry run began."""
         return self._time
 
     def wall(self, at: float) -> float:
-        """The made-up time has no other clock."""
+        """Return the time unchanged, because the simulated time has no date."""
         return at
 
     def put(self, events: Sequence[Event]) -> None:
-        """Drop the events: a dry run tells nobody."""
+        """Drop the events, because a dry run has no observers."""
 
     def capacity(self) -> int:
-        """Number of slots."""
+        """Return the number of slots."""
         return self._slots
 
     def start(self, attempt: Attempt) -> None:
-        """Print the command."""
+        """Print the command of the attempt."""
         assert self.engine is not None
         self._show(attempt)
         self.engine.post(ProcessStarted(attempt.key, self._time, "slot"))
         self._ends.append((self._time + JOB_SECONDS, attempt.key))
 
     def stop(self, key: AttemptId, *, force: bool) -> None:
-        """Report the end at once."""
+        """Report the end of the attempt at once."""
         assert self.engine is not None
         for end in [end for end in self._ends if end[1] == key]:
             self._ends.remove(end)
             self.engine.post(ProcessFinished(key, ExitedWith(0), True, self._time, self._time))
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: no job runs and nothing is open."""
 
     def wake(self) -> None:
-        """Nothing waits in another thread."""
+        """Do nothing: there is only one thread."""
 
     def wait(self, seconds: float) -> list[Request]:
-        """Move the time to the next timer or end, and report the ends that are due then."""
+        """Set the time to the next end or timer, and report the ends that are due."""
         assert self.engine is not None
         self._time = max(self._time, min(self._time + seconds, self._ends[0][0] if self._ends else inf))
         while self._ends and self._ends[0][0] <= self._time:
@@ -93,9 +94,9 @@ class PrintingExecutor:
 def dry_run(
     settings: Settings, source: JobInput, record: RunRecord | None = None, restart: RestartPlan | None = None
 ) -> int:
-    """Prints the commands, one a line, in the order in which they would start.
+    """Print the commands, one on each line, in the order in which they would start; return the exit code.
 
-    Of a run to go on with, those that are left of it: its record is let go of as it was found.
+    Of a resumed run only the remaining jobs are printed, and its record is left unchanged.
     """
     if record is not None:
         record.close()

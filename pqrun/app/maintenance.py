@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Keeps what a live queue leaves behind from growing for ever: its journal, its jobs' output, its log."""
+"""The maintenance of a live queue: its journal, output files and log must not grow for ever."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ MAX_LOG_BYTES = 8 << 20
 
 
 class QueueMaintenance:
-    """Hears how many jobs have ended; when it is worth while, a thread makes the journal short again.
+    """The maintenance of a queue. When enough jobs have ended, a thread compacts the journal.
 
-    The long part of the work is done beside the run, on what was written before; the run then only
-    waits for what has been written since to be added.
+    The thread compacts the part of the journal that was there when it began, while the queue goes on.
+    A turn of the engine then only has to append the lines written since. `keep`: the number of ended
+    jobs whose record and output are kept.
     """
 
     def __init__(self, record: RunRecord, engine: Engine, keep: int) -> None:
@@ -38,7 +39,7 @@ class QueueMaintenance:
         self._thread: Thread | None = None
 
     def heard(self, events: Sequence[ev.Event]) -> None:
-        """From any thread, after each turn."""
+        """Count the jobs that ended. Called after each turn, on any thread."""
         ended = sum(isinstance(event, ev.JobEnded) for event in events)
         if not ended:
             return
@@ -47,12 +48,12 @@ class QueueMaintenance:
             if self._ended < self._worth or (self._thread is not None and self._thread.is_alive()):
                 return
             thread = Thread(target=self._tidy, name="pqrun-tidying", daemon=True)
-            with contextlib.suppress(NoThread):  # then at the next end of a job
+            with contextlib.suppress(NoThread):  # no thread can be created: try again at a later end
                 start_thread(thread)
                 self._thread, self._ended = thread, 0
 
     def close(self) -> None:
-        """Waits for what is being done."""
+        """Wait for a compaction that is going on."""
         if self._thread is not None:
             self._thread.join()
 
@@ -64,7 +65,7 @@ class QueueMaintenance:
         try:
             shorter = compacted(directory.journal, keep=self._keep, worth=self._worth // 2)
         except (OSError, InternalFailure):
-            return  # it stays long; if the disk is full, the run's own next line will say so
+            return  # the journal stays long; if the disk is full, the journal's next line reports it
         if shorter is None:
             return
         done: list[bool] = []
@@ -77,7 +78,7 @@ class QueueMaintenance:
 
 
 def shorten_log(path: str) -> None:
-    """What a detached queue has said goes aside when it has become much, and what had gone there goes."""
+    """Move the content of a long log to `PATH.1`, in place of what is there."""
     if os.stat(path, follow_symlinks=False).st_size <= MAX_LOG_BYTES:
         return
     aside = f"{path}.1"
@@ -91,13 +92,17 @@ def shorten_log(path: str) -> None:
                 os.write(out, data)
         finally:
             os.close(out)
-        os.ftruncate(fd, 0)  # whoever appends to it goes on at its beginning
+        os.ftruncate(fd, 0)  # descriptors opened with O_APPEND continue at the start of the file
     finally:
         os.close(fd)
 
 
 def upkeep(record: RunRecord, engine: Engine, server: ControlServer) -> Callable[[], None]:
-    """What is to be called now and then, from any thread, while the run goes on."""
+    """Return a function to call now and then while the run goes on, on any thread.
+
+    The function breaks the engine if nothing more can be recorded, and restores a socket that was
+    removed or replaced.
+    """
 
     def look() -> None:
         if (failure := record.failure()) is not None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Opens a run to go on with: its record, what is left of it, and what the command line changes."""
+"""The reopening of a recorded run: its record, its remaining jobs, and the changes of the command line."""
 
 from __future__ import annotations
 
@@ -31,7 +31,11 @@ _POLICY = {
 
 
 def open_resumed(settings: Settings, edited: JobInput | None) -> tuple[JobInput, RunRecord, RestartPlan]:
-    """The run of that name, locked; the jobs of `edited` files are matched to its."""
+    """Open and lock the recorded run `settings.resume`; return its input, record and restart plan.
+
+    `edited`: job files given this time, whose jobs are matched with the recorded ones. Raises
+    `UserError` if no job is recorded.
+    """
     assert settings.resume is not None
     specs = None if edited is None else edited.read_all()
     record = RunRecord.reopen(settings.resume, durable=settings.durable)
@@ -61,9 +65,9 @@ def open_resumed(settings: Settings, edited: JobInput | None) -> tuple[JobInput,
 
 
 def end_survivors(tokens: Sequence[str]) -> None:
-    """End what still runs of earlier processes of this run, found by the markers in its environment.
+    """Kill the processes of earlier processes of this run, found by the markers in their environment.
 
-    Usually the watchdog has done that already; it does not if it was killed as well.
+    Usually the watchdog has killed them already. It has not if it was killed together with pqrun.
     """
     if not os.path.isdir("/proc/self"):
         return
@@ -75,7 +79,10 @@ def end_survivors(tokens: Sequence[str]) -> None:
 
 
 def put_half_made_aside(found: RecoveredRun) -> None:
-    """Move aside what jobs `create` that ran when pqrun was killed. To be called before they are planned."""
+    """Rename the `creates` files of jobs that ran when pqrun was killed, because they may be incomplete.
+
+    Called before the restart is planned: a job whose file exists would be skipped.
+    """
     for job in found.jobs.values():
         if job.state == "running" and (name := job.spec.creates) is not None:
             from pqrun.executors.local.created_file import move_aside, was_changed_since
@@ -88,12 +95,12 @@ def put_half_made_aside(found: RecoveredRun) -> None:
 
 
 def is_queue(found: RecoveredRun) -> bool:
-    """Whether it is a run that never ends by itself: there is no list that could be incomplete."""
+    """Return whether the run is a queue, which has no list of jobs that could be incomplete."""
     return "serve" in found.header
 
 
 def settings_before(found: RecoveredRun) -> JobInput:
-    """What the job files of the first process said for the run."""
+    """Return the workers, queue size and pools that the first process read from its job files."""
     said = found.header.get("file") or {}
     pools = [Pool(name, size, tuple(items)) for name, size, items in said.get("pools", ())]
     return JobInput((), None, (), workers=said.get("workers"), max_queue=said.get("max_queue"), pools=pools)
@@ -102,9 +109,9 @@ def settings_before(found: RecoveredRun) -> JobInput:
 def as_left(
     restart: RestartPlan, found: RecoveredRun, settings: Settings, source: JobInput, *, anew: bool
 ) -> None:
-    """Gives it the workers and pools that the run was left with, but for what is said this time.
+    """Set the workers and pools of the restart: as the run was left, unless this command changes them.
 
-    `anew`: all that `settings` and `source` say is said this time.
+    `anew`: whether `settings` and `source` are complete, because the job files were given this time.
     """
     by, now = "resume", found.last
     workers = settings.jobs if anew or settings.again & {"jobs", "preset"} else None
@@ -126,7 +133,7 @@ def as_left(
 
 
 def _overridden(spec: JobSpec, given: dict[str, Any]) -> JobSpec:
-    """A job of the first run with what the command line says this time."""
+    """Return the recorded job with the options that this command line gives."""
     changes = {name: value for name, value in given.items() if name in JobSpec._fields}
     for name in ("timeout", "idle_timeout"):
         if changes.get(name) == 0:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Builds everything from `Settings`, runs it, and says how it went as an exit code."""
+"""A run, from its `Settings` to its exit code."""
 
 from __future__ import annotations
 
@@ -35,12 +35,16 @@ if TYPE_CHECKING:
 
 
 def run(settings: Settings) -> int:
-    """A whole run, from its input to its exit code; `UserError` before anything was started."""
+    """Run all jobs and return the exit code.
+
+    Called on the main thread. Raises `UserError` before anything was started. If a signal stopped the
+    run, ends this process by that signal.
+    """
     reset_signals()
     if settings.cwd is not None:
         chdir_or_error(settings.cwd)
     elif settings.resume is None:
-        current_directory()  # before anything is made: without one no job could start
+        current_directory()  # raises before anything is created: no job could start in a deleted directory
     source = open_input(settings) if settings.files or settings.resume is None else None
     settings = source.apply_to(settings) if source is not None else settings
     reports = None if settings.dry_run else reports_of(settings, source)
@@ -66,7 +70,7 @@ def run(settings: Settings) -> int:
 
 
 class Run:
-    """One process's part of a run: its pieces, and how they are put together."""
+    """One process's part of a run: all parts, created and connected."""
 
     def __init__(
         self,
@@ -115,7 +119,7 @@ class Run:
         self._begun = False
 
     def run(self) -> int:
-        """Runs all; ends this process by a signal if one stopped the run."""
+        """Run all jobs and return the exit code; end this process by a signal if one stopped the run."""
         try:
             code = self._run()
         finally:
@@ -198,7 +202,7 @@ class Run:
             self.source.feed(self.engine, self.scheduler, self.reactor, self.place.validate_job)
             if not self.engine.broken:
                 self.ready()
-        except Exception as error:  # what runs already has to be stopped all the same
+        except Exception as error:  # jobs may run already, and `engine.run` has to stop them
             self.engine.fail(error)
         self.engine.run()
         slots.close()
@@ -212,7 +216,7 @@ class Run:
         return self._conclude(dispatcher)
 
     def _open_socket(self) -> None:
-        """Lets others talk to the run, jobs of its own among them."""
+        """Open the socket for other processes, also for the run's own jobs. A queue cannot do without."""
         from pqrun.app.maintenance import upkeep
         from pqrun.control.server import ControlServer
 
@@ -222,7 +226,7 @@ class Run:
                 self.record.directory.socket, self.reactor, self._request_handler, self.clock.now
             )
         except InternalFailure as failure:
-            if self.settings.serve is not None:  # a queue to which nobody can talk is no use
+            if self.settings.serve is not None:  # a queue without a socket could get no jobs
                 raise
             self.err.say(f"pqrun: {failure}; the run goes on without `add`, `ps` and their like")
             return
@@ -231,13 +235,14 @@ class Run:
         self.record.watch(upkeep(self.record, self.engine, self.server))
 
     def _request_handler(self) -> RequestHandler:
-        """What answers those who talk to the run."""
+        """Return the handler of requests from the socket."""
         from pqrun.control.commands.add import settings_for_all
         from pqrun.control.handler import RequestHandler
 
         return RequestHandler(
             facts=lambda: self._facts(live=True),
-            metrics=lambda: self.metrics.snapshot(self.clock.now()),  # in a turn: the lock is held
+            # Called in a turn, under the engine's lock, so `engine.snapshot` would deadlock.
+            metrics=lambda: self.metrics.snapshot(self.clock.now()),
             resize=self.slots.resize,
             output_of=self.slots.output_of,
             defaults=settings_for_all(self.settings.given),
@@ -246,7 +251,7 @@ class Run:
         )
 
     def _directory(self) -> str:
-        """Where jobs start: here, or where the run began."""
+        """Return the directory where jobs start: the current one, or that in which the run began."""
         if self.record.found is not None and self.settings.cwd is None:
             return str(self.record.found.header["cwd"])
         return current_directory()
@@ -360,5 +365,5 @@ class Run:
         try:
             self.record.close(nothing=not self._begun or (bool(self.source.wrong) and not self.summary.added))
         except InternalFailure:
-            if self._begun and self.engine.broken is None:  # else the first one is told
+            if self._begun and self.engine.broken is None:  # else an earlier failure was reported
                 raise

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""A queue that waits for jobs: a run without an end of its own, gone on with whenever it is started."""
+"""`pqrun serve`: a queue, that is a run that waits for jobs and continues whenever it is started."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ _NOT_FOR_A_QUEUE = ("json", "dry_run", "only", "skip", "shard", "keep_order")
 
 
 def directory_of(name: str, run_dir: str | None) -> RunDirectory:
-    """Where the queue of that name is, or is going to be."""
+    """Return the run directory of the queue with that name, which need not exist yet.
+
+    Raises `UserError` if the name is not allowed.
+    """
     if not _NAME.fullmatch(name) or name == "latest":
         raise UserError(f"not a name for a queue: `{name}` (letters, digits, `-`, `_` and `.`)")
     if run_dir is None:
@@ -36,20 +39,21 @@ def directory_of(name: str, run_dir: str | None) -> RunDirectory:
 
 
 def is_begun(directory: RunDirectory) -> bool:
-    """Whether a queue is recorded there to go on with; `UserError` if it is another run."""
+    """Return whether a queue is recorded in the directory; raise `UserError` if it is another run."""
     if not directory.has_journal():
         return False
     for header in JournalReader(directory.journal):
         if "serve" not in header:
             raise UserError(f"the run in {directory.path} is no queue: `pqrun resume` goes on with it")
         return True
-    return False  # of its first line not even the end was written
+    return False  # pqrun was killed before the journal's first line was complete
 
 
 def serve(settings: Settings, *, detach: bool, keep: int = KEEP) -> int:
-    """Serves in `run_dir` until it is stopped; the exit code. Detached, that of the start.
+    """Run the queue in `settings.run_dir` until it is stopped; return the exit code.
 
-    Of the jobs that have ended the last `keep` are kept, with what they have printed.
+    With `detach`, return the exit code of the start. `keep`: the number of ended jobs whose record
+    and output are kept. Raises `UserError` for options that a queue cannot have.
     """
     assert settings.run_dir is not None
     for name in _NOT_FOR_A_QUEUE:
@@ -90,7 +94,7 @@ def _serve(settings: Settings, directory: RunDirectory, keep: int, ready: Callab
 
 
 class QueueRun(Run):
-    """A run that is kept from growing for ever, and tells when it is ready."""
+    """The run of a queue: with maintenance, and a call of `ready` when it accepts jobs."""
 
     def __init__(
         self,

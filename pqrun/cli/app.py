@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""All commands, as typer knows them: `app` reads a command line and runs one."""
+"""The typer application `app`, which reads a command line and runs the command."""
 
 from __future__ import annotations
 
@@ -38,32 +38,35 @@ MODULES = {
     "logs": "runs",
     "prune": "runs",
 }
-"""Which module of this package has which command, in the order of the help."""
+"""The module in `pqrun.cli.commands` of each command, in the order of the help."""
 
 
 def commands() -> typer.Typer:
-    """Where a module puts its commands. What installs completion is the program's own option, not theirs."""
+    """Return an application for one module's commands, without the options that install completion."""
     settings = {"help_option_names": ["-h", "--help"]}
     return typer.Typer(add_completion=False, rich_markup_mode="rich", context_settings=settings)
 
 
 class LazyGroup(TyperGroup):
-    """Knows its commands by name, and builds one when it is asked for."""
+    """A group of commands that loads a command's module when the command is called.
+
+    The import of all modules would slow down the start of each command.
+    """
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
         self.commands = dict.fromkeys(MODULES)  # type: ignore[assignment]
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """In the order of the help."""
+        """Return the names in the order of the help."""
         return list(MODULES)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """The command of that name, loaded now."""
+        """Load and return the command with that name."""
         if cmd_name not in MODULES:
             return None
         module = import_module(f"pqrun.cli.commands.{MODULES[cmd_name]}")
-        alone = copy(module.app)  # building a command takes milliseconds: not those beside it
+        alone = copy(module.app)  # to build a command takes milliseconds: leave out the module's others
         alone.registered_commands = [info for info in alone.registered_commands if info.name == cmd_name]
         return typer.main.get_command(alone)
 
@@ -109,7 +112,7 @@ T = TypeVar("T")
 
 
 def parser(parse: Callable[[str], T]) -> Callable[[str], T]:
-    """A parser whose complaint reaches the user."""
+    """Wrap a parser so that typer shows the message of its ValueError to the user."""
 
     @wraps(parse)
     def parser(text: str) -> T:
@@ -136,7 +139,7 @@ def _for_typer(flag: OptionSpec) -> Any:
 
 
 def with_options(options: type[OptionGroup]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Gives a command the options of that class; it gets them as one object, its last argument."""
+    """Return a decorator that gives a command the options of that class as its last argument."""
     declared = options.declared()
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What a shell may offer on TAB: ids of runs and of their jobs."""
+"""The words that a shell completes on TAB: ids of runs and of their jobs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _EASY = re.compile(r"[A-Za-z0-9_.:@/-]+")
 
 
 def run_ids(incomplete: str = "") -> list[str]:
-    """Ids of runs that begin so, for completion."""
+    """Return the ids of runs that begin with `incomplete`."""
     import os
 
     from pqrun.core.errors import UserError
@@ -27,7 +27,7 @@ def run_ids(incomplete: str = "") -> list[str]:
 
 
 def job_ids(ctx: typer.Context, incomplete: str = "") -> list[str]:
-    """Ids of jobs of the run that the command line names, for completion."""
+    """Return the ids of jobs of the run that the command line names, or of the latest run."""
     import os
 
     from pqrun.core.errors import InternalFailure, UserError
@@ -37,7 +37,7 @@ def job_ids(ctx: typer.Context, incomplete: str = "") -> list[str]:
     try:
         run = find_run(str(ctx.params.get("name") or ctx.params.get("run") or "latest"))
         if not os.path.exists(run.index) and os.path.getsize(run.journal) > MAX_INDEX_BYTES:
-            return []  # nobody waits for a completion until that is read
+            return []  # to index a long journal takes longer than a user waits for a completion
         ids = query_index(run, lambda index: index.ids(incomplete, most=MAX_OFFERED))
     except (OSError, UserError, InternalFailure):
         return []
@@ -45,5 +45,5 @@ def job_ids(ctx: typer.Context, incomplete: str = "") -> list[str]:
 
 
 def _offered(words: list[str], incomplete: str) -> list[str]:
-    """What a shell takes as it is."""
+    """Return the matching words that a shell takes without quotes."""
     return [word for word in words if word.startswith(incomplete) and _EASY.fullmatch(word)]

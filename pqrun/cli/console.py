@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Where commands that look back write: colours for a terminal, plain text for everything else."""
+"""stdout and stderr of commands that print facts about runs: coloured for a terminal, else plain."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TAIL_BYTES = 8192
 
 
 class Console:
-    """stdout, and stderr for remarks. `width` is None where nobody's window limits a line."""
+    """stdout for the answer, stderr for notes. `width`: the terminal's columns, else None."""
 
     def __init__(self) -> None:
         self.out = StreamWriter(1, "standard output")
@@ -24,21 +24,21 @@ class Console:
         self.width = _columns() if self.is_terminal else None
 
     def say(self, text: str) -> None:
-        """A line, or several."""
+        """Print one or more lines to stdout."""
         self.out.say(text)
 
     def note(self, text: str) -> None:
-        """What isn't part of the answer."""
+        """Print a message to stderr that is not a part of the answer."""
         self.err.say(f"pqrun: {text}")
 
     def end(self) -> None:
-        """`OwnFailure` if not all could be written; a reader that went away has had enough."""
+        """Raise `InternalFailure` if a write failed. A reader that closed its pipe is no failure."""
         if self.out.failure:
             raise InternalFailure(self.out.failure)
 
 
 def last_line_of(*paths: str | None) -> str:
-    """The last line that is not blank, of the first of these files that has one."""
+    """Return the last line that is not blank from the first of these files that has such a line."""
     for path in paths:
         if path is None:
             continue
@@ -48,7 +48,7 @@ def last_line_of(*paths: str | None) -> str:
                 if line := last_line(file.read(TAIL_BYTES)):
                     return line
         except OSError:
-            continue  # somebody has removed it
+            continue  # the file was removed, for example by `prune`
     return ""
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""`run` and `each` with a plain command line: read by the options' declarations alone.
+"""`run` and `each` with a plain command line, read with the options' declarations alone.
 
-To load typer takes a third of the time of a short run. Whatever is not plain is left to it: help,
-mistakes, completion, variables that set options. A test holds the two to the same answers.
+To load typer takes a third of the time of a short run. A command line that is not plain is left to
+typer: help, mistakes, completion, and variables that set options. A test compares both parsers.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ ParsedOptions = TypeVar("ParsedOptions", bound=OptionGroup)
 
 
 def run_if_plain(command: str, words: Sequence[str], environment: Mapping[str, str]) -> int | None:
-    """Does what `run` or `each` is asked to, if that is plain: its exit code."""
+    """Run the command and return its exit code; return None if the command line is not plain."""
     if command == "run":
         found = read(ListOptions, words, environment)
         if found is not None and (found[0] or not (found[1].resume or is_terminal(0))):
             return run_lists(*found)
-    elif "--header" not in words:  # which may be followed by a colon
+    elif "--header" not in words:  # `--header :` is read by `EachCommand` alone
         every = read(EachOptions, words, environment, mixed=False)
         if every is not None and (every[0] or every[1].arg_file or not is_terminal(0)):
             return run_each(*every)
@@ -33,7 +33,10 @@ def run_if_plain(command: str, words: Sequence[str], environment: Mapping[str, s
 def read(
     options: type[ParsedOptions], words: Sequence[str], environment: Mapping[str, str], *, mixed: bool = True
 ) -> tuple[list[str], ParsedOptions] | None:
-    """Arguments and options; None if that takes more than this. `mixed`: options may come behind arguments."""
+    """Return arguments and options, or None if the words are not plain.
+
+    `mixed`: whether options may follow arguments.
+    """
     declared = options.declared()
     variables = {one.flag.variable or COMPLETES for one in declared.values()}
     if not variables.isdisjoint(environment):
@@ -47,7 +50,7 @@ def read(
 
 
 def run_lists(files: Iterable[str], options: ListOptions) -> int:
-    """Runs them; the exit code."""
+    """Run the jobs of files or stdin; return the exit code."""
     from pqrun.app.run import run
     from pqrun.cli.settings import settings_of
 
@@ -56,7 +59,7 @@ def run_lists(files: Iterable[str], options: ListOptions) -> int:
 
 
 def run_each(words: Iterable[str], options: EachOptions) -> int:
-    """Runs a command for each argument; the exit code."""
+    """Run a command for each argument; return the exit code."""
     from pqrun.app.run import run
     from pqrun.cli.settings import settings_of
     from pqrun.core.settings import Each
@@ -67,7 +70,7 @@ def run_each(words: Iterable[str], options: EachOptions) -> int:
 
 
 def is_terminal(fd: int) -> bool:
-    """Whether it is one, and open at all."""
+    """Return whether the descriptor is open and a terminal."""
     try:
         return os.isatty(fd)
     except OSError:
@@ -77,7 +80,10 @@ def is_terminal(fd: int) -> bool:
 def _sorted_out(
     words: Iterator[str], declared: Mapping[str, DeclaredOption], *, mixed: bool
 ) -> tuple[list[str], dict[str, list[str]]]:
-    """Arguments, and the words given for each option; LookupError or ValueError for what is not plain."""
+    """Return the arguments, and the words given for each option.
+
+    Raises `LookupError` or `ValueError` if the words are not plain.
+    """
     named = {spelling: name for name, one in declared.items() for spelling in one.flag.names}
     arguments: list[str] = []
     given: dict[str, list[str]] = {}
@@ -105,7 +111,10 @@ def _sorted_out(
 def _short(
     word: str, named: Mapping[str, str], declared: Mapping[str, DeclaredOption], words: Iterator[str]
 ) -> Iterator[tuple[str, str]]:
-    """`-kq`, `-j4`, `-kj 4`: switches up to one that takes a value, which is the rest or the next word."""
+    """Yield the options of `-kq`, `-j4` or `-kj 4`, up to the first with a value, each with its value.
+
+    The value is the rest of the word, or the next word.
+    """
     for place in range(1, len(word)):
         name = named[f"-{word[place]}"]
         if not declared[name].is_switch:

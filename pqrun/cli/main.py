@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The program: reads its command line, runs, and says what became of it; `commands` has the commands."""
+"""The program: runs a command, and turns its failure into a message and an exit code."""
 
 from __future__ import annotations
 
@@ -9,18 +9,20 @@ from errno import EDQUOT, EFBIG, EIO, ENOSPC
 
 from pqrun.core.errors import BUG, OWN_FAILURE, USAGE, UserError, refusal
 
-NO_ROOM = {ENOSPC, EDQUOT, EFBIG, EIO}  # what we print has no file name; our own files have one
+# On stdout, these errors mean that its disk is full or broken. They have no file name there; errors of
+# our own files have one.
+NO_ROOM = {ENOSPC, EDQUOT, EFBIG, EIO}
 
 
 def main() -> None:
-    """Runs, and raises SystemExit with the exit code."""
+    """Run the command line, and raise SystemExit with the exit code."""
     sys.exit(run())
 
 
 def entry() -> None:
-    """The program: runs, and leaves at once with the exit code.
+    """Run the command line, and end the process with the exit code, without Python's own clean-up.
 
-    Python's own tidying up takes 10 ms of a command's time, and there is nothing left to tidy.
+    That clean-up takes 10 ms, and everything has been closed before.
     """
     if sys.getfilesystemencoding() != "utf-8":
         from pqrun.cli.utf8_mode import restart_in_utf8
@@ -34,14 +36,17 @@ def entry() -> None:
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        code = code or 1  # nobody reads it any more
+        code = code or 1  # the reader has closed the pipe
     except (OSError, ValueError) as error:
         code = code or _not_written(error)
     os._exit(code)
 
 
 def run() -> int:
-    """The exit code: what the user did is told in a line, what we did with a traceback."""
+    """Run the command line and return the exit code.
+
+    A failure that the user caused is shown as one line, a bug of pqrun with a traceback.
+    """
     try:
         _make_sure_of_streams()
         return _run()
@@ -50,7 +55,7 @@ def run() -> int:
     except UserError as error:
         _tell(f"{error}" if "\n" in str(error) else f"pqrun: {error}")
         return USAGE
-    except KeyboardInterrupt:  # before there was a run that deals with it
+    except KeyboardInterrupt:  # Ctrl-C before the run's own signal handlers were there
         from signal import SIGINT
 
         from pqrun.engine.signals import die_by_signal
@@ -62,7 +67,7 @@ def run() -> int:
         if isinstance(error, FileNotFoundError) and error.filename is None and _is_nowhere():
             from pqrun.engine.signals import NO_DIRECTORY
 
-            _tell(f"pqrun: {NO_DIRECTORY}")  # a relative path, which begins nowhere now
+            _tell(f"pqrun: {NO_DIRECTORY}")  # a relative path has no meaning without a current directory
             return USAGE
         if (failure := refusal(error)) is not None:
             _tell(f"pqrun: {failure}")
@@ -90,7 +95,11 @@ def _run() -> int:
 
 
 def _make_sure_of_streams() -> None:
-    """0, 1 and 2 lead nowhere if the caller has closed them, so that nothing else gets these numbers."""
+    """Open /dev/null in place of each standard stream that the caller closed.
+
+    Without this, the next file that is opened, such as the journal, would get the number 0, 1 or 2,
+    and output would be written into it.
+    """
     while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(fd, True)
     os.close(fd)
@@ -100,7 +109,7 @@ def _make_sure_of_streams() -> None:
 
 
 def _is_nowhere() -> bool:
-    """Whether the current directory has been deleted."""
+    """Return whether the current directory has been deleted."""
     try:
         os.getcwd()
     except FileNotFoundError:
@@ -111,20 +120,20 @@ def _is_nowhere() -> bool:
 
 
 def _not_written(error: Exception) -> int:
-    """Says so; the exit code."""
+    """Print a message about a failed write to stdout; return the exit code."""
     _tell(f"pqrun: cannot write to standard output: {getattr(error, 'strerror', None) or error}")
     return OWN_FAILURE
 
 
 def _tell(text: str) -> None:
-    """Says it on stderr; names and texts in it may have been written by anybody."""
+    """Write a message to stderr, with control characters escaped: names in it may come from anywhere."""
     from pqrun.core.text import escape_controls
 
     text = "\n".join(escape_controls(line, keep="\t") for line in text.split("\n"))
     try:
         os.write(2, text.encode("utf-8", "backslashreplace") + b"\n")
     except OSError:
-        pass  # nobody is there to be told; the exit code tells
+        pass  # stderr is broken as well; the exit code still tells of the failure
 
 
 if __name__ == "__main__":

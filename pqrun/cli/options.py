@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Options as data: how each is spelled, explained and read. Who reads a command line is not known here.
+"""Options as data: names, help text, parser. Both parsers of the command line read these declarations.
 
-A class of options declares each of them once, as an annotated attribute with its default.
+A class of options declares each option once, as an annotated attribute with its default.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ FOR_JOBS = {"PQRUN_PRIORITY", "PQRUN_SLOT", "PQRUN_SEQ", "PQRUN_REPORT", "PQRUN_
 
 
 class OptionSpec(NamedTuple):
-    """One option; `variable` of the environment sets it too, `read` makes a value of its word (ValueError)."""
+    """One option. `variable`: an environment variable that sets it. `read`: its parser (ValueError)."""
 
     names: tuple[str, ...]
     help: str
@@ -30,7 +30,7 @@ class OptionSpec(NamedTuple):
 
 
 class DeclaredOption(NamedTuple):
-    """An option as a class has it: what its value is (`bool`, a list, one value), and without it."""
+    """An option of a class. `kind`: the type of its value, for example `bool` or a list."""
 
     flag: OptionSpec
     kind: Any
@@ -38,17 +38,17 @@ class DeclaredOption(NamedTuple):
 
     @property
     def is_switch(self) -> bool:
-        """Whether it stands alone, without a value."""
+        """Whether the option has no value."""
         return self.kind is bool
 
     @property
     def is_repeated(self) -> bool:
-        """Whether it may be given several times, each time with another value."""
+        """Whether the option may be repeated, each time with another value."""
         return bool(self.kind == list[str] | None)
 
 
 class OptionGroup:
-    """What a command line says: an attribute for each option, its default if it was not given."""
+    """The options of a command line: an attribute for each, with its default if it was not given."""
 
     def __init__(self, **given: Any) -> None:
         unknown = given.keys() - self.declared().keys()
@@ -58,10 +58,10 @@ class OptionGroup:
 
     @classmethod
     def declared(cls) -> dict[str, DeclaredOption]:
-        """All options, those of base classes first."""
+        """Return all options, those of base classes first."""
         found: dict[str, DeclaredOption] = {}
         for kind in reversed(cls.__mro__):
-            # What `inspect` has for this does the same, but takes 8 ms to load.
+            # `inspect.get_annotations` does the same, but `inspect` takes 8 ms to load.
             for name, hint in kind.__dict__.get("__annotations__", {}).items():  # noqa: RUF063
                 found[name] = DeclaredOption(hint.__metadata__[0], hint.__origin__, getattr(cls, name))
         return found
@@ -70,8 +70,8 @@ class OptionGroup:
 def option(
     *names: str, help: str, panel: str, metavar: str | None = None, read: Callable[[str], Any] | None = None
 ) -> OptionSpec:
-    """An option; its long name also names a variable, unless jobs get one of that name."""
-    # In a class, a name that its own option hides is already the default.
+    """Return an option. A variable sets it as well, unless jobs get a variable of that name."""
+    # In a class body, an option declared before may hide the name of its parser.
     assert read is None or callable(read)
     long = next(name for name in names if name.startswith("--"))
     variable = "PQRUN_" + long[2:].upper().replace("-", "_")
@@ -79,12 +79,12 @@ def option(
 
 
 def choice(*accepted: str) -> Callable[[str], str]:
-    """One of these words."""
+    """Return a parser that accepts these words."""
     return lambda text: values.one_of(text, *accepted)
 
 
 class PacingOptions(OptionGroup):
-    """How fast a run may go, and which part of it is this machine's."""
+    """Options for the pace of a run, and for the part of the jobs that this machine takes."""
 
     delay: Annotated[
         float | None,
@@ -142,7 +142,7 @@ LOCAL = "local"
 
 
 def place(text: str) -> str:
-    """Checks what `--on` says; what knows about clusters is loaded for one only."""
+    """Check the value of `--on`. The module for clusters is loaded only if one is named."""
     if text == LOCAL:
         return text
     from pqrun.executors.dask.address import check_address
@@ -151,7 +151,7 @@ def place(text: str) -> str:
 
 
 class PlaceOptions(OptionGroup):
-    """On this machine, or on which cluster."""
+    """Options for the place where jobs run: this machine, or a cluster."""
 
     on: Annotated[
         str,
@@ -174,7 +174,7 @@ class PlaceOptions(OptionGroup):
 
 
 def pool(text: str) -> Pool:
-    """`NAME=N`."""
+    """Parse `NAME=N`; raise ValueError if the text is something else."""
     name, equals, number = text.partition("=")
     if not equals or not name:
         raise ValueError(f"not NAME=N: `{text}`")
@@ -182,7 +182,7 @@ def pool(text: str) -> Pool:
 
 
 class JobOptions(OptionGroup):
-    """What the command line says for all jobs that don't say otherwise."""
+    """Options for all jobs that set no other value themselves."""
 
     priority: Annotated[
         Priority | None,
@@ -239,7 +239,7 @@ class JobOptions(OptionGroup):
 
 
 class ReportOptions(OptionGroup):
-    """Files that tell other programs how a run went, while it runs or afterwards."""
+    """Options for files that tell other programs how a run goes or went."""
 
     junit: Annotated[
         str | None, option("--junit", help="JUnit XML, for CI services", panel=REPORTS, metavar="FILE")
@@ -272,7 +272,7 @@ class ReportOptions(OptionGroup):
 
 
 class RunOptions(PlaceOptions, PacingOptions, ReportOptions, JobOptions):
-    """What a run is asked to be."""
+    """Options of a run."""
 
     jobs: Annotated[
         str | None,
@@ -380,7 +380,7 @@ class RunOptions(PlaceOptions, PacingOptions, ReportOptions, JobOptions):
 
 
 class ListOptions(RunOptions):
-    """What `run` is told of its lists besides."""
+    """Options of `run`."""
 
     format: Annotated[
         str | None,
@@ -396,7 +396,7 @@ class ListOptions(RunOptions):
 
 
 class EachOptions(RunOptions):
-    """What `each` is told of its arguments besides."""
+    """Options of `each`."""
 
     arg_file: Annotated[
         list[str] | None,

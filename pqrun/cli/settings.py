@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""From options, as they were typed, to `Settings`."""
+"""The conversion of options to `Settings`, and of recorded options back to options."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PRESETS = {"small": ("2", 100, 300.0), "medium": ("10", 1000, 1800.0), "large": 
 
 
 def settings_of(options: RunOptions, **more: Any) -> Settings:
-    """What a run is asked to be; `UserError` if options contradict each other."""
+    """Return the settings of a run; raise `UserError` if options contradict each other."""
     given = given_of(options)
     workers, max_queue, limit = PRESETS.get(options.preset or "", (None, None, None))
     if limit is not None:
@@ -83,7 +83,10 @@ def settings_of(options: RunOptions, **more: Any) -> Settings:
 
 
 def given_of(options: JobOptions) -> dict[str, Any]:
-    """What the command line says for all jobs: only what was said."""
+    """Return the options for all jobs that the command line gives, without defaults.
+
+    Raises `UserError` if a value is invalid.
+    """
     given: dict[str, Any] = {}
     for name in ("priority", "retries", "retry_delay", "max_delay", "backoff", "permanent", "grace", "signal",
                  "timeout", "idle_timeout"):  # fmt: skip
@@ -111,19 +114,19 @@ def _output(options: RunOptions) -> str:
 
 
 def recorded(options: RunOptions) -> dict[str, Any]:
-    """What was given, as JSON can hold it, for a later process to go on with."""
+    """Return the given options in a form that JSON can hold, for a later process that resumes the run."""
     given: dict[str, Any] = {}
     for name, declared in options.declared().items():
         value = getattr(options, name)
         if name in REPORT_FILES and value is not None and value.startswith(("/dev/", "/proc/")):
-            continue  # a descriptor of this process means nothing in a later one
+            continue  # a descriptor of this process does not exist in a later one
         if value != declared.default and name not in NOT_RECORDED:
             given[name] = sorted(value, key=str) if isinstance(value, frozenset) else value
     return given
 
 
 def recalled(given: dict[str, Any]) -> dict[str, Any]:
-    """The reverse of `recorded`."""
+    """Return options from their recorded form: the reverse of `recorded`."""
     options = RunOptions.declared()
     found = {name: value for name, value in given.items() if name in options}
     for name in ("retry_on", "permanent"):
@@ -138,13 +141,17 @@ def recalled(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def resumed_settings(name: str, options: RunOptions, *, failed: bool) -> Settings:
-    """What a run was asked to be, with what is asked this time over it."""
+    """Return the settings of a recorded run, replaced by the options of this command line.
+
+    Raises `UserError` if the run is not found or options contradict each other.
+    """
     from pqrun.journal.recovery import first_header
     from pqrun.journal.run_directory import find_run
 
     header = first_header(find_run(name))
     before = recalled(header.get("options", {}))
-    before.pop("cwd", None)  # the header has where that led to, and jobs start there
+    # The header has the resulting directory, and jobs start there.
+    before.pop("cwd", None)
     for option in (*REPORT_FILES, "results"):
         if before.get(option, "-") != "-":
             before[option] = os.path.join(header["cwd"], before[option])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Keeps the caller's bytes: texts are UTF-8 here whatever the locale, and jobs get the caller's environment."""
+"""UTF-8 in every locale. Texts keep the caller's bytes, and jobs get the caller's environment."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ _COERCED = (b"C.UTF-8", b"C.utf8", b"UTF-8")
 
 
 def restart_in_utf8() -> None:
-    """Executes this program anew in Python's UTF-8 mode, unless it is in it.
+    """Execute this program again in Python's UTF-8 mode, unless it runs in that mode already.
 
-    Elsewhere Python reads words, variables and names of files in the locale's encoding. The same text is
-    then other bytes than in a job file or a journal, and a command would name another file. In UTF-8 mode
-    bytes that are no UTF-8 are kept too. Returns if it can't be done.
+    In other locales Python decodes arguments, variables and file names with the locale's encoding. The
+    same text would then stand for other bytes than in a job file or journal, and a command would name
+    another file. UTF-8 mode also keeps bytes that are not UTF-8. Returns if the program cannot be
+    executed.
     """
     if sys.flags.utf8_mode or "utf8" in sys._xoptions:
         return
@@ -26,7 +27,10 @@ def restart_in_utf8() -> None:
 
 
 def _words() -> list[bytes]:
-    """The words of this process: from the kernel, since the locale's encoding may not give them back."""
+    """Return the arguments of this process as bytes, from the kernel if possible.
+
+    The locale's encoding may not give back the bytes that it decoded.
+    """
     try:
         with open("/proc/self/cmdline", "rb") as file:
             words = file.read().split(b"\0")[:-1]
@@ -36,7 +40,7 @@ def _words() -> list[bytes]:
 
 
 def undo_coercion() -> None:
-    """Takes back what Python itself has set: in the C locale it sets LC_CTYPE, and jobs would inherit that."""
+    """Restore the caller's LC_CTYPE: Python sets it in the C locale, and jobs would inherit that value."""
     if os.environb.get(b"LC_CTYPE") not in _COERCED or os.environb.get(b"LC_ALL"):
         return
     try:

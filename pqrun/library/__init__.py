@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The queue in a Python program.
+"""The job queue as a Python library: `from pqrun import Queue, Config, Job`.
 
-queue       `Queue`
-config      settings, jobs, errors
-futures     handles of unfinished jobs
-admission   how jobs get in
-runtime     engine, slots and threads behind a queue
+All public names are imported from `pqrun`; nothing here is imported by a program directly.
+
+queue       `Queue`: the class that a program works with.
+config      `Config`, `Job` and the exceptions: plain values and their checks.
+futures     The futures that `enqueue` returns, and when they are resolved.
+admission   The way of a job into the queue: checks, room, blocking.
+runtime     The engine thread, the worker threads and the subscribers behind a queue.
 """

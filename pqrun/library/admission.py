@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""How jobs get into a queue: checked, all or none if there is room, else after a wait if that is wanted.
+"""The admission of jobs to a queue: checks, room, and blocking until there is room.
 
-Whoever puts a job in does not make a turn for it while all slots are busy: it arrives, and the next
-turn takes in all that have arrived. Lock order: the engine's, then this one's.
+While all slots are busy, `put` makes no turn: the jobs are collected, and the next turn of the engine
+queues all of them at once. Lock order: the engine's lock, then the lock of `Admission`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ from pqrun.library.futures import Handle, JobHandles
 
 
 class Admission:
-    """The way in. `knock` is called when somebody has arrived, `cancel` by handles."""
+    """The entrance of a queue.
+
+    `knock` is called without a lock when jobs have been put in; `cancel` is called by a future's `cancel`.
+    """
 
     def __init__(
         self,
@@ -45,7 +48,10 @@ class Admission:
         self._blocked = 0
 
     def put(self, jobs: Sequence[Job[Any]], *, block: bool, timeout: float | None) -> list[Handle]:
-        """All of them, or `QueueFull`; with `block` one part after the other."""
+        """Put in all jobs or raise `QueueFull`; with `block`, put in parts as room appears.
+
+        Raises `QueueClosed`, and `ValueError` for an invalid job. `timeout` in seconds.
+        """
         offers = [self._offer(job) for job in jobs]
         with self._lock:
             done = self._admit(offers, 0, all_or_none=not block)
@@ -58,7 +64,10 @@ class Admission:
         return [handle for _, handle in offers]
 
     def take_in(self, scheduler: Scheduler, now: float) -> None:
-        """At the beginning of a turn: who has arrived is queued."""
+        """Queue the jobs that were put in since the last turn.
+
+        Called at the beginning of each turn, under the engine's lock.
+        """
         if self._arrived:
             with self._lock:
                 arrived, self._arrived = self._arrived, []
@@ -68,19 +77,19 @@ class Admission:
                     self._handles.by_seq[number] = handle
 
     def recheck(self) -> None:
-        """After a turn: whoever waits for room is told how much there is."""
+        """Wake as many blocked `put` calls as there is room for. Called after each turn."""
         if self._blocked:
             with self._lock:
                 if (room := self._left()) > 0:
                     self._room.notify(room)
 
     def size(self) -> int:
-        """How many are queued."""
+        """Return the number of queued jobs, including those that the next turn will queue."""
         with self._lock:
             return self._config.max_queue_size - self._left()
 
     def close(self, why: BaseException | None = None) -> None:
-        """Nobody gets in any more."""
+        """Refuse all further jobs and wake blocked `put` calls. `why`: the failure of the queue, if any."""
         with self._lock:
             self._closed = why or True
             self._room.notify_all()
@@ -104,7 +113,10 @@ class Admission:
         return policy
 
     def _admit(self, offers: Sequence[tuple[JobSpec, Handle]], done: int, *, all_or_none: bool) -> int:
-        """Lets in who fits, from number `done` on; how many are in then."""
+        """Admit the jobs that fit, beginning with number `done`; return how many are in then.
+
+        The caller holds the lock. Raises `QueueClosed`, and `ValueError` for the id of an unfinished job.
+        """
         if self._closed:
             cause = None if self._closed is True else self._closed
             raise QueueClosed("the queue has failed" if cause else "the queue has been shut down") from cause
@@ -127,7 +139,7 @@ class Admission:
                 handle.job.submitted_at = now
                 handle.job.retry_count = 0
             self._arrived += fresh
-        except BaseException:  # the main thread was interrupted: then none of them has come
+        except BaseException:  # Ctrl-C in the main thread: without this the ids would stay taken for ever
             for spec, _ in fresh:
                 unfinished.pop(spec.id, None)
             raise

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What a Python program and its queue hand each other: settings, jobs, errors.
+"""The values that a program and its queue exchange: `Config`, `Job` and the exceptions.
 
-Plain values and their checks; how a queue works is in `queue`. All times in seconds.
+All times are in seconds. `queue` has the queue itself.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ MAX_RETRIES = 1_000_000
 
 
 class QueueFull(Full):
-    """There is no room in the queue: come back later, or do without.
+    """Raised by `enqueue` if the queue has no room: try again later, or reject the work.
 
-    `accepted` has the handles of what `enqueue_many(block=True)` had put in before its time ran out.
+    `accepted` has the futures of the jobs that `enqueue_many(block=True)` added before its timeout.
     """
 
     def __init__(self, message: str, accepted: Sequence[Future[Any]] = ()) -> None:
@@ -40,17 +40,18 @@ class QueueFull(Full):
 
 
 class QueueEmpty(Empty):
-    """There is nothing to take out of the queue."""
+    """Raised by `dequeue` if no job is queued."""
 
 
 class QueueClosed(RuntimeError):
-    """The queue has been shut down: it takes no more jobs."""
+    """Raised if the queue has been shut down or has failed, and accepts no more jobs."""
 
 
 class JobFailed(Exception):
-    """A shell job did not end well, or (as `JobTimeout`) a job ran out of time.
+    """The exception of the future of a shell job that failed, and the base class of `JobTimeout`.
 
-    `outcome` says how it ended; `result` is what a shell job has left, if it ran.
+    `outcome`: the job's final outcome. `result`: the `ShellResult` of a shell job's last attempt, or
+    `None` if the job is not a shell job or did not run.
     """
 
     def __init__(self, message: str) -> None:
@@ -60,7 +61,7 @@ class JobFailed(Exception):
 
 
 class JobTimeout(JobFailed, TimeoutError):
-    """The last attempt did not end within the job's time limit."""
+    """The exception of the future of a job whose last attempt exceeded the job's timeout."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -69,12 +70,18 @@ class JobTimeout(JobFailed, TimeoutError):
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """How large a queue is, and what holds for all its jobs.
+    """The size of a queue and the defaults of its jobs. All times are in seconds.
 
-    `default_timeout` is for jobs without a `timeout` of their own; 0 or `None`: no limit. Before
-    the n-th retry a job waits `retry_delay` × 2^(n−1) (`exponential`), × n (`linear`) or just that
-    (`constant`), at most `max_delay`. A job that is asked to end is given `grace`: a shell job is
-    killed then, a handler is reported. `ValueError` names the field that can't be so.
+    `max_workers`: the maximum number of jobs that run at the same time.
+    `max_queue_size`: the maximum number of queued jobs.
+    `default_timeout`: the timeout of each attempt of a job that has no `timeout`; 0 or `None`: no limit.
+    `enable_metrics`: whether `Queue.metrics` is available.
+    `retry_delay`, `backoff`, `max_delay`: the wait before the n-th retry is `retry_delay` × 2^(n−1)
+    (`exponential`), `retry_delay` × n (`linear`) or `retry_delay` (`constant`), and at most `max_delay`.
+    `grace`: the time between asking a job to end and killing it (shell job), or logging that it still
+    runs (handler, which cannot be killed).
+
+    Raises `ValueError`, which names the field, if a value is invalid.
     """
 
     max_workers: int = 10
@@ -99,27 +106,32 @@ class Config:
 
     @classmethod
     def small(cls) -> Config:
-        """2 workers, room for 100 jobs, 5 minutes for each."""
+        """Return a config with 2 workers, 100 queued jobs and a timeout of 5 minutes."""
         return cls(2, 100, 300.0)
 
     @classmethod
     def medium(cls) -> Config:
-        """10 workers, room for 1,000 jobs, half an hour for each: what a queue has without a config."""
+        """Return the default config: 10 workers, 1,000 queued jobs and a timeout of 30 minutes."""
         return cls()
 
     @classmethod
     def large(cls) -> Config:
-        """50 workers, room for 10,000 jobs, an hour for each."""
+        """Return a config with 50 workers, 10,000 queued jobs and a timeout of 1 hour."""
         return cls(50, 10_000, 3600.0)
 
 
 @dataclass(slots=True, eq=False)
 class Job(Generic[P]):
-    """Something to do: `payload` is for the handler, the rest for the queue.
+    """A job for a queue. The handler gets the whole job; `payload` is the handler's own data.
 
-    `id` is unique among unfinished jobs. `max_retries` are extra attempts. `timeout` in seconds for
-    each attempt; 0: no limit, `None`: the queue's default. `submitted_at` (seconds since the epoch)
-    and `retry_count` are the queue's to set. `ValueError` names the field that can't be so.
+    `id`: 1 to 200 printable characters, unique among the unfinished jobs; `""`: an id is generated.
+    `priority`: jobs of a higher priority start first.
+    `max_retries`: the maximum number of attempts after the first one.
+    `timeout`: seconds for each attempt; 0: no limit, `None`: the queue's `default_timeout`.
+    `submitted_at` and `retry_count` are set by the queue: seconds since the epoch when the job was
+    added, and the number of retries so far.
+
+    Raises `ValueError`, which names the field, if a value is invalid.
     """
 
     id: str = ""
@@ -139,7 +151,7 @@ class Job(Generic[P]):
         self.check()
 
     def check(self) -> None:
-        """`ValueError` if a field can't be so."""
+        """Raise `ValueError`, which names the field, if a field is invalid. `enqueue` calls this again."""
         _check_id(self.id)
         if type(self.priority) is not Priority:
             self.priority = as_priority(self.priority)
@@ -159,9 +171,16 @@ class Job(Generic[P]):
         max_retries: int = 0,
         timeout: float | None = None,
     ) -> Job[Command]:
-        """A command: a text for `/bin/sh -c`, or a list of arguments without a shell.
+        """Return a shell job: a string for `/bin/sh -c`, or a sequence of arguments without a shell.
 
-        `env` is added to the program's environment; without `cwd` it starts where the program is.
+        `cwd`: the working directory; `None`: the program's current directory.
+        `env`: variables that are added to the program's environment, or replace those of the same name.
+        `timeout`: seconds for each attempt; 0: no limit, `None`: the queue's `default_timeout`.
+
+        The future's result is a `ShellResult`.
+
+        Raises `ValueError` if an argument is invalid, and `FileNotFoundError` if `cwd` is relative and
+        the current directory has been deleted.
         """
         words = (command,) if isinstance(command, str) else tuple(command)
         if not words or not words[0] or not all(isinstance(word, str) for word in words):
@@ -176,7 +195,7 @@ class Job(Generic[P]):
 
 
 class WaitDeadline:
-    """So many seconds from now; `None`: never."""
+    """The moment `seconds` from now, for several waits with one limit in total. `None`: no limit."""
 
     def __init__(self, seconds: float | None) -> None:
         self.seconds = seconds
@@ -184,12 +203,15 @@ class WaitDeadline:
 
     @property
     def left(self) -> float | None:
-        """Seconds until then, as what waits wants it."""
+        """Seconds until the deadline, as a timeout for the `threading` module; `None`: no limit.
+
+        Capped at `TIMEOUT_MAX`, because `threading` raises `OverflowError` for a longer timeout.
+        """
         return None if self._at is None else min(max(self._at - monotonic(), 0.0), TIMEOUT_MAX)
 
 
 def as_priority(value: Any) -> Priority:
-    """`ValueError` if it is none."""
+    """Return `value` as a `Priority`; raise `ValueError` if `value` is not one."""
     try:
         return Priority(value)
     except ValueError:

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The handles of a queue's unfinished jobs: resolved as the engine's turns tell, never under its lock."""
+"""The futures of a queue's unfinished jobs.
+
+Futures are resolved after a turn of the engine and never under the engine's lock, because callbacks
+are the program's code and may call the queue.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +22,7 @@ TAIL_BYTES = 500
 
 
 class Handle(Future[Any]):
-    """A job's result, when there is one. `job` is what was put in."""
+    """The future of a job's result. `job` is the job that was added."""
 
     seq = 0
     started = False
@@ -32,17 +36,17 @@ class Handle(Future[Any]):
         self._ask_to_cancel = cancel
 
     def cancel(self) -> bool:
-        """Takes the job out, or asks it to end if it runs; whether it is cancelled by now."""
+        """Cancel the job, or ask it to end if it is running; return whether it is cancelled now."""
         if not self.done():
             self._ask_to_cancel(self)
         return self.cancelled()
 
     def running(self) -> bool:
-        """Whether it has been begun, and has not ended for good."""
+        """Return whether the job's first attempt has started and the job has not ended."""
         return self.started and not self.done()
 
     def settle(self, outcome: Outcome) -> None:
-        """The job ended so. Runs callbacks."""
+        """Resolve the future with the job's final outcome. Runs the callbacks on the calling thread."""
         value, error = self.value, self.error
         self.value = self.error = None
         if outcome is Outcome.OK:
@@ -55,7 +59,7 @@ class Handle(Future[Any]):
             self.give_up()
 
     def give_up(self) -> None:
-        """There will be no result. Runs callbacks."""
+        """Cancel the future, because no result will come. Runs the callbacks on the calling thread."""
         if super().cancel():
             self.set_running_or_notify_cancel()
 
@@ -72,7 +76,10 @@ def _failure(kind: type[JobFailed], job: Job[Any], result: Any) -> JobFailed:
 
 
 class JobHandles:
-    """By id those of unfinished jobs, by number those that are not resolved. `whose` handler is called."""
+    """The futures by id (unfinished jobs) and by sequence number (jobs that are not yet resolved).
+
+    `whose`: the name of the handler, for log messages. `grace` in seconds.
+    """
 
     def __init__(self, whose: str, grace: float) -> None:
         self.by_id: dict[str, Handle] = {}
@@ -84,11 +91,14 @@ class JobHandles:
         self._waiting = 0
 
     def resolve(self, events: Sequence[ev.Event]) -> None:
-        """In whatever thread made that turn, after it. Runs callbacks."""
+        """Resolve the futures of the jobs that ended in these events. Runs callbacks.
+
+        Called after each turn, without the engine's lock, on the thread that made the turn.
+        """
         self._resolving.append(get_ident())
         try:
             self._hear(events)
-        except BaseException:  # the main thread was interrupted, but what has happened has happened
+        except BaseException:  # Ctrl-C in the main thread: these events come only once, so resolve the rest
             self._hear(events)
             raise
         finally:
@@ -96,11 +106,11 @@ class JobHandles:
             self._look()
 
     def resolving_here(self) -> bool:
-        """Whether the calling thread is in one of the callbacks."""
+        """Return whether the calling thread is in a callback of one of these futures."""
         return get_ident() in self._resolving
 
     def wait(self, deadline: WaitDeadline) -> bool:
-        """Until all are resolved and their callbacks have run; false if that took too long."""
+        """Wait until all futures are resolved and their callbacks have run; return False on timeout."""
         with self._none_left:
             self._waiting += 1
             try:
@@ -109,7 +119,7 @@ class JobHandles:
                 self._waiting -= 1
 
     def break_off(self, error: BaseException) -> None:
-        """The engine has failed: nothing will end any more."""
+        """Resolve all futures with `error`, because the engine has failed and no more jobs will end."""
         for handle in list(self.by_id.values()):
             handle.error = error
             self._settle(handle, Outcome.FAILED)
@@ -130,16 +140,16 @@ class JobHandles:
                 self._none_left.notify_all()
 
     def _settle(self, handle: Handle, outcome: Outcome | None) -> None:
-        # First, so that whoever has its result may put in another one of that id.
+        # The id goes first, so that a callback can add another job with the same id.
         self.by_id.pop(handle.id, None)
         try:
             if not handle.done():
                 handle.settle(outcome or Outcome.CANCELLED)
-        except BaseException as error:  # of a callback
+        except BaseException as error:  # raised by a callback
             if isinstance(error, KeyboardInterrupt) and current_thread() is main_thread():
                 raise
             logging.getLogger("pqrun").exception("a callback of job `%s` failed", handle.id)
-        # Last, so that whoever waits for all of them finds them resolved.
+        # The number goes last: `wait` must not return before the future is resolved.
         self.by_seq.pop(handle.seq, None)
 
     def _complain(self, event: ev.AttemptStopping) -> None:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The queue as a Python library: the engine of the command line, for a program's own functions.
+"""The job queue for a Python program, built on the engine of the command line.
 
-It is a guest in that program: no signal handlers, nothing written to its streams, and after
-`shutdown` no thread or descriptor left.
+The queue installs no signal handlers and writes nothing to the program's streams. After `shutdown`
+no thread and no file descriptor of the queue is left.
 """
 
 from __future__ import annotations
@@ -31,14 +31,22 @@ Answer = TypeVar("Answer")
 
 
 class Queue(Generic[P]):
-    """Jobs in order of priority, some at a time, each in a thread of a pool or as a child process.
+    """A priority queue of jobs with a fixed number of workers.
 
-    `handler(context, job)` is called for each job that is not a shell job: what it returns is the
-    result; when it raises, the job is tried again if it has retries left. All methods may be called
-    from any thread, also by handlers, callbacks and listeners, but these must not `join` or `shutdown`.
-    `contain=True`: what shell jobs leave behind comes to this process, and they die if it is killed.
-    It belongs to the process that made it: a forked child has none of its threads, and every method
-    raises `RuntimeError` there.
+    Each job is a call of `handler(context, job)` in a thread of the queue, or a shell job
+    (`Job.shell`) in a child process. The handler's return value is the job's result. If the handler
+    raises, the job is retried while it has retries left; `PermanentError` prevents the retries.
+
+    `contain=True` is for shell jobs: their leftover processes become children of this process, and
+    shell jobs are killed if this process is killed.
+
+    Threads: all methods may be called from any thread, also from handlers, callbacks of futures and
+    event listeners. Those three must not call `join` or `shutdown`, which would wait for their caller.
+
+    A queue belongs to the process that created it. In a forked child its methods raise
+    `RuntimeError`, because the child has none of the queue's threads.
+
+    Raises `TypeError` if `handler` cannot be called.
     """
 
     def __init__(
@@ -70,9 +78,9 @@ class Queue(Generic[P]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Waits for all jobs; if the block has raised, they are cancelled instead.
+        """Wait for all jobs and shut down. If the block raised, cancel the jobs instead of waiting.
 
-        Does nothing in a forked child that leaves the block: the jobs are its parent's.
+        Does nothing in a forked child that leaves the block, because the jobs belong to its parent.
         """
         if os.getpid() != self._process:
             return
@@ -84,29 +92,44 @@ class Queue(Generic[P]):
             raise
         self.shutdown(cancel=kind is not None)
 
-    # Putting in and taking out
+    # Adding and taking jobs
 
     def enqueue(
         self, job: Job[P] | Job[Command], block: bool = False, timeout: float | None = None
     ) -> Future[Any]:
-        """Puts a job in; its result comes by the handle.
+        """Add a job and return the future of its result.
 
-        `QueueFull` if there is no room: at once, or with `block` if there was none for `timeout`
-        seconds (`None`: it waits as long as it takes). `QueueClosed` after `shutdown`. `ValueError`
-        if a job of that id is unfinished, or a field of the job can't be so.
+        If the queue is full, raise `QueueFull` at once; with `block=True`, wait for room for at most
+        `timeout` seconds first (`None`: without limit).
+
+        The future raises the handler's exception if the last attempt failed (a failed shell job:
+        `JobFailed`), `JobTimeout` if the last attempt ran out of time, and `CancelledError` if the
+        job was cancelled.
+
+        Raises `QueueClosed` after `shutdown`, and `ValueError` if an unfinished job has the same id or
+        if a field of the job is invalid.
         """
         return self._put((job,), block, timeout)[0]
 
     def enqueue_many(
         self, jobs: Iterable[Job[P] | Job[Command]], block: bool = False, timeout: float | None = None
     ) -> list[Future[Any]]:
-        """Puts all of them in, or none; with `block` one part after the other, as there is room."""
+        """Add several jobs and return their futures in the same order.
+
+        Without `block` either all jobs are added or none, and `QueueFull` is raised if they do not all
+        fit. With `block=True` the jobs are added in parts as room appears. If `timeout` seconds pass
+        without room, `QueueFull` is raised, and its `accepted` has the futures of the jobs that were added.
+
+        Raises the same errors as `enqueue`. For an invalid field no job is added.
+        """
         return [*self._put(tuple(jobs), block, timeout)]
 
     def dequeue(self) -> Job[P]:
-        """Takes the next job out for a caller who sees to it himself; `QueueEmpty` if there is none.
+        """Remove the next job from the queue and return it, for a caller that does the job itself.
 
-        Its handle is cancelled: no result will come by it.
+        The job's future is cancelled, because the queue will never have a result for it.
+
+        Raises `QueueEmpty` if no job is queued.
         """
 
         def take(scheduler: Scheduler, now: float) -> Job[Any] | None:
@@ -119,11 +142,20 @@ class Queue(Generic[P]):
         return job
 
     def cancel(self, job_id: str) -> bool:
-        """Ends a job: at once if it does not run, else it is asked to; false if there is none."""
+        """Cancel the unfinished job with this id; return False if there is no such job.
+
+        A job that is not running is removed at once. A shell job that is running gets a signal, and is
+        killed after the grace period. A running handler sees `context.cancelled` and has to return.
+        """
         return self._end(lambda scheduler: scheduler.find(job_id))
 
     def set_priority(self, job_id: str, priority: Priority, *, front: bool = False) -> bool:
-        """Moves a job among those of that priority, or to their front; false if there is none."""
+        """Change the priority of the unfinished job with this id; return False if there is no such job.
+
+        `front=True` puts the job before all queued jobs of that priority.
+
+        Raises `ValueError` if `priority` is not a `Priority`.
+        """
         priority = as_priority(priority)
 
         def change(scheduler: Scheduler, now: float) -> bool:
@@ -137,63 +169,78 @@ class Queue(Generic[P]):
         return self._ask(change)
 
     def pause(self) -> None:
-        """Starts nothing new until `unpause`; what runs goes on."""
+        """Stop starting jobs until `unpause`. Running jobs continue."""
         self._ask(lambda scheduler, now: scheduler.pause(paused=True, now=now))
 
     def unpause(self) -> None:
-        """Goes on after `pause`."""
+        """Start jobs again after `pause`."""
         self._ask(lambda scheduler, now: scheduler.pause(paused=False, now=now))
 
-    # Looking at it
+    # Reading the state of the queue
 
     def size(self) -> int:
-        """How many jobs are queued; neither those that run nor those that wait for another attempt."""
+        """Return the number of queued jobs, without running jobs and jobs that wait for a retry."""
         self._refuse_forked()
         return self._admission.size()
 
     __len__ = size
 
     def is_empty(self) -> bool:
-        """Whether no job is queued."""
+        """Return whether no job is queued."""
         return self.size() == 0
 
     def is_full(self) -> bool:
-        """Whether there is no room for one more."""
+        """Return whether the queue has no room for another job."""
         return self.size() >= self._config.max_queue_size
 
     def metrics(self) -> Metrics:
-        """A snapshot, whose numbers add up. `RuntimeError` without `enable_metrics`."""
+        """Return a consistent snapshot of the queue's metrics. Times are in seconds.
+
+        Raises `RuntimeError` if the queue was created with `enable_metrics=False`.
+        """
         self._refuse_forked()
         if not self._config.enable_metrics:
             raise RuntimeError("this queue has no metrics: its config says enable_metrics=False")
         return self._runtime.snapshot()
 
     def unresponsive(self) -> int:
-        """How many handlers go on although they were asked to end more than a `grace` ago."""
+        """Return the number of handlers that still run `grace` seconds after they were asked to end."""
         return self._ask(lambda scheduler, now: sum(map(_goes_on, scheduler.running())))
 
     def subscribe(self, listener: Observer | EventCallback) -> Callable[[], None]:
-        """Calls `listener(events)` with what happens, batch by batch, in a thread for that.
+        """Call `listener(events)` with each batch of events, in order, until the returned function is called.
 
-        Answers the function that ends it. An object with `hear(events)` and `close()` will do too.
+        `listener` is a function, or an object with the methods `on_events(events)` and `close()`. It is
+        called on one thread that all listeners share, so a slow listener delays the others, and in the
+        end the start of jobs. A listener that raises is dropped, and the failure is logged to the
+        logger `pqrun`.
         """
         self._refuse_forked()
         return self._runtime.subscribe(listener)
 
-    # Coming to an end
+    # Ending
 
     def join(self, timeout: float | None = None) -> None:
-        """Waits until all jobs have ended and all handles are resolved; `TimeoutError` after `timeout`."""
+        """Wait until all jobs have ended, all futures are resolved and their callbacks have run.
+
+        Raises `TimeoutError` after `timeout` seconds (`None`: without limit), and `RuntimeError` in a
+        handler, callback or listener of this queue.
+        """
         self._refuse_forked()
         self._refuse_inside("join")
         if not self._handles.wait(WaitDeadline(timeout)):
             raise TimeoutError(f"after {timeout} s {len(self._handles.by_id)} jobs have not ended")
 
     def shutdown(self, timeout: float | None = None, cancel: bool = False) -> list[Job[P]]:
-        """Takes nothing more in, and waits for what runs (or cancels it); the jobs that stay undone.
+        """Stop accepting jobs, wait for the running jobs, and return the jobs that never ended.
 
-        They come in starting order, their handles are cancelled. `TimeoutError` if a job still runs
-        after `timeout` seconds: it goes on, and `shutdown` may be called again.
+        `cancel=True` cancels the running jobs instead of letting them finish. The returned jobs are in
+        the order in which they would have started, followed by those that waited for a retry; the
+        futures of all of them are cancelled. `shutdown` may be called again.
+
+        Raises `TimeoutError` if a job or a callback still runs after `timeout` seconds (`None`: without
+        limit); the job continues, and a second `shutdown` waits for it. Raises `RuntimeError` in a
+        handler, callback or listener of this queue.
         """
         self._refuse_forked()
         self._refuse_inside("shutdown")
@@ -211,7 +258,7 @@ class Queue(Generic[P]):
         self._runtime.close()
         return list(self._runtime.undone)
 
-    # Steps
+    # Internals
 
     def _put(self, jobs: Sequence[Job[Any]], block: bool, timeout: float | None) -> list[Handle]:
         self._refuse_forked()
@@ -241,7 +288,11 @@ class Queue(Generic[P]):
         self._handles.break_off(error)
 
     def _refuse_forked(self) -> None:
-        """Before any lock is taken: one that another thread held at the fork stays locked in the child."""
+        """Raise `RuntimeError` in a forked child.
+
+        Every method checks this before it takes a lock: a lock that another thread held during the fork
+        stays locked in the child for ever.
+        """
         if os.getpid() != self._process:
             raise RuntimeError(
                 f"this queue belongs to process {self._process}, from which this one was forked and which alone "
@@ -254,6 +305,6 @@ class Queue(Generic[P]):
 
 
 def _goes_on(task: Task) -> bool:
-    """Whether it can't be ended, and does not end."""
+    """Return whether the task is a handler that still runs after its grace period."""
     state = task.state
     return isinstance(state, Stopping) and state.killed and not isinstance(task.spec.work, Command)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What a queue works with in its program: an engine in a thread of its own, slots, room for commands."""
+"""The parts behind a queue: the engine and its thread, the worker threads, child processes, subscribers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,11 @@ EventCallback = Callable[[Sequence[Event]], object]
 
 
 class Subscribers:
-    """Hears for all of them. One that raises is dropped and reported; the queue goes on."""
+    """All event listeners of a queue, as one observer for the dispatcher.
+
+    A listener that raises is dropped and logged; the queue goes on. `caught_up` is called when a
+    backlog of events has been delivered. The dispatcher's thread is started with the first listener.
+    """
 
     def __init__(self, caught_up: Callable[[], None]) -> None:
         self._caught_up = caught_up
@@ -40,16 +44,16 @@ class Subscribers:
 
     @property
     def backlogged(self) -> bool:
-        """Too much is untold, so nothing new should start."""
+        """Whether so many events are undelivered that no job should start."""
         return self._dispatcher is not None and self._dispatcher.backlogged
 
     @property
     def thread(self) -> Thread | None:
-        """In which they hear."""
+        """The thread on which the listeners are called, or None before the first listener."""
         return None if self._dispatcher is None else self._dispatcher.thread
 
     def add(self, listener: Observer | EventCallback) -> Callable[[], None]:
-        """From now on it hears everything, in order; answers the function that ends it."""
+        """Deliver all events from now on to the listener; return the function that removes the listener."""
         with self._lock:
             if self._dispatcher is None:
                 dispatcher = EventDispatcher([self], self._caught_up)
@@ -59,23 +63,23 @@ class Subscribers:
         return lambda: self._drop(listener)
 
     def put(self, events: Sequence[Event]) -> None:
-        """Under the engine's lock: never waits."""
+        """Pass a batch of events to the dispatcher. Called under the engine's lock; never blocks."""
         if self._dispatcher is not None:
             self._dispatcher.put(events)
 
     def end(self) -> None:
-        """They hear the rest, and nothing more."""
+        """Deliver the remaining events, and close the listeners."""
         if self._dispatcher is not None:
             self._dispatcher.close()
 
     def on_events(self, events: Sequence[Event]) -> None:
-        """In the teller's thread."""
+        """Call each listener. Called on the dispatcher thread."""
         for listener in list(self._observers):
             hear: EventCallback = listener.on_events if hasattr(listener, "on_events") else listener
             self._guard(listener, lambda hear=hear: hear(events))  # type: ignore[misc]
 
     def close(self) -> None:
-        """In the teller's thread: nothing more will happen."""
+        """Close each listener that can be closed. Called on the dispatcher thread."""
         for listener in list(self._observers):
             if hasattr(listener, "on_events") and hasattr(listener, "close"):
                 self._guard(listener, listener.close)
@@ -96,11 +100,11 @@ class Subscribers:
 
 Answer = TypeVar("Answer")
 SHUTDOWN_FLUSH_TIMEOUT_SECONDS = 2.0
-STARVED_TIMEOUT_SECONDS = 60.0  # a program may itself make room for a thread or a process meanwhile
+STARVED_TIMEOUT_SECONDS = 60.0  # the program itself may free a thread or a process in this time
 
 
 class QueueRuntime:
-    """Everything that has to be opened and closed."""
+    """The parts of a queue that have to be opened and closed."""
 
     def __init__(
         self, handler: Callable[..., Any], config: Config, handles: JobHandles, *, contain: bool = False
@@ -136,10 +140,10 @@ class QueueRuntime:
         resolve: Callable[[Sequence[Event]], None],
         fail: Callable[[BaseException], None],
     ) -> None:
-        """Begins to work.
+        """Start the engine thread.
 
-        `arrive` is called at the beginning of each turn, under the engine's lock, `resolve` after it
-        without, and `fail` if there can't be any more.
+        `arrive(scheduler, now)` is called at the beginning of each turn, under the engine's lock;
+        `resolve(events)` after each turn, without the lock; `fail(error)` if the engine has failed.
         """
         self._take_in = arrive
         self.engine.before_turn = self._arrive
@@ -149,12 +153,16 @@ class QueueRuntime:
 
     @property
     def threads(self) -> list[Thread]:
-        """All of its own; who waits for a queue in one of these waits for himself."""
+        """All threads of the queue. On one of them, `join` and `shutdown` would wait for themselves."""
         dispatcher = self.subscribers.thread
         return [self.thread, *self._slots.threads, *([dispatcher] if dispatcher else [])]
 
     def ask(self, ask: Callable[[Scheduler, float], Answer]) -> Answer:
-        """Has the engine do that in a turn; what it raises is raised here, and breaks nothing."""
+        """Call `ask(scheduler, now)` in a turn of the engine and return its result.
+
+        An exception of `ask` is raised here and does not break the engine. Raises `QueueClosed` if
+        the engine has failed.
+        """
         answers: list[Answer] = []
         errors: list[Exception] = []
 
@@ -172,19 +180,23 @@ class QueueRuntime:
         return answers[0]
 
     def snapshot(self) -> Metrics:
-        """The numbers of this moment, with everybody who has arrived."""
+        """Return the current metrics, including the jobs that the last `put` calls brought."""
         self.engine.turn(ask=_nothing)
         return self.engine.snapshot()
 
     def notify(self) -> None:
-        """Somebody has arrived: at once if there is a free slot, else with whatever happens next."""
+        """Tell the engine about new jobs: make a turn now if a slot is free, else wake the engine thread."""
         if self._slots.busy < self._slots.capacity():
             self.engine.poke()
         else:
             self.engine.post()
 
     def subscribe(self, listener: Observer | EventCallback) -> Callable[[], None]:
-        """Who listens wants to hear at once what begins."""
+        """Add a listener; return the function that removes the listener.
+
+        From now on each handler call reports its start at once, and those that have started report it
+        now. Without listeners a start is reported together with the end, which saves a turn.
+        """
         self._calls.at_once = True
         end = self.subscribers.add(listener)
         self._ask_who_began()
@@ -192,33 +204,36 @@ class QueueRuntime:
         return end
 
     def make_room_for_commands(self) -> None:
-        """Before the first of them is put in. OSError if there can be no directory for them."""
+        """Open the backend for shell jobs before the first of them is added. Later calls do nothing.
+
+        Raises `OSError` if the directory for the output of shell jobs cannot be created.
+        """
         with self._lock:
             if self._backend is None:
                 self._backend = EmbeddedBackend(self.clock, self.engine, contain=self._contain)
                 atexit.register(self._at_exit)
 
     def stop(self, *, cancel: bool) -> None:
-        """Nothing new is begun any more; what runs may finish, or is asked to end. May be said again."""
+        """Start no more jobs; let running jobs finish, or cancel them. May be called again."""
 
         def stop(scheduler: Scheduler, now: float) -> None:
             if scheduler.stopping is None:
                 scheduler.stop("shutdown", now, drain=True)
             self._drop_unstarted(scheduler, now)
             if cancel:
-                scheduler.signalled(now)  # most often by Ctrl-C, which commands may have got as well
+                scheduler.signalled(now)  # after Ctrl-C the terminal has sent SIGINT to the children as well
                 for task in scheduler.running():
                     scheduler.cancel(task, now)
 
         self.ask(stop)
 
     def drop_unstarted(self) -> None:
-        """At the end: an attempt that failed after `stop` may have wanted another one."""
+        """Drop the jobs that wait for a retry: an attempt may have failed after `stop`."""
         if self.engine.broken is None:
             self.ask(self._drop_unstarted)
 
     def close(self) -> None:
-        """Nothing runs any more: everything that was taken is given back."""
+        """Close the slots, the subscribers and the backend. Called when no job runs. May be called again."""
         with self._lock:
             if not self._closed:
                 self._closed = True
@@ -231,7 +246,7 @@ class QueueRuntime:
     def _arrive(self, scheduler: Scheduler, now: float) -> None:
         self._take_in(scheduler, now)
         if self.engine.next_timer <= now and not self._calls.at_once:
-            self._ask_who_began()  # the time of one of them may be over
+            self._ask_who_began()  # a timeout may be due, and the time limit counts from the reported start
 
     def _ask_who_began(self) -> None:
         for task in self._slots.live():
@@ -239,7 +254,7 @@ class QueueRuntime:
                 task.tell_start()
 
     def _begin(self, attempt: Attempt) -> Work:
-        """Under the engine's lock: what a slot is to do for an attempt."""
+        """Return the work of a slot for this attempt. Called under the engine's lock."""
         handle = self._handles.by_seq[attempt.key.seq]
         handle.started = True
         handle.job.retry_count = attempt.key.attempt - 1
@@ -248,7 +263,7 @@ class QueueRuntime:
         return CallTask(attempt, self._calls)
 
     def _drop_unstarted(self, scheduler: Scheduler, now: float) -> None:
-        """What has no slot stays undone: first what is queued, then what waits for another attempt."""
+        """Drop all jobs without a slot: queued jobs in starting order, then jobs that wait for a retry."""
         running = {task.seq for task in scheduler.running()}
         rest = [task for task in scheduler.tasks.values() if task.seq not in running]
         for task in sorted(rest, key=lambda task: (task.entry is None, task.entry or ())):
@@ -256,13 +271,13 @@ class QueueRuntime:
             scheduler.cancel(task, now)
 
     def _run(self) -> None:
-        """The engine's thread: alarms, and the end."""
+        """Run the engine's loop until the end. This is the engine thread."""
         self.engine.run()
         if self.engine.broken is not None:
             self._fail(self.engine.broken)
 
     def _at_exit(self) -> None:
-        """The program ends without a shutdown: its commands must not outlive it."""
+        """Kill the shell jobs if the program exits without `shutdown`, so that they do not outlive it."""
         if os.getpid() == self._process and self.engine.broken is None:
 
             def stop(scheduler: Scheduler, now: float) -> None:
@@ -274,11 +289,11 @@ class QueueRuntime:
 
 
 def _nothing(scheduler: Scheduler, now: float) -> None:
-    """To ask for a turn is enough."""
+    """Do nothing. The turn itself takes in the new jobs."""
 
 
 class _NoMetrics(MetricsCollector):
-    """Counts nothing."""
+    """Metrics that count nothing, for `enable_metrics=False`."""
 
     def fold(self, events: Iterable[Event]) -> None:
-        """Forgets."""
+        """Ignore the events, which saves their cost."""

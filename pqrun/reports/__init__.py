@@ -1,5 +1,26 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What a run tells other programs: one file a format, each loaded only when it is asked for."""
+"""Reports of a run for other programs. `reports_of` is for a new run, `write_after` for a recorded one.
+
+Each report's module is loaded only if a setting asks for that report.
+
+report_set      All reports of a run as one observer; the exit code after them.
+run_info        What a report knows of a run besides its events.
+targets         The file, pipe or descriptor of a report, and its failure.
+file_clashes    Refusal of reports that would overwrite an input or a run's files.
+cases           The jobs one by one as they end, with the end of their output; shared text helpers.
+digest          A run's counts, failures, flaky and slowest jobs, in bounded memory.
+spool           Text of a report that waits on the disk until the report is complete.
+junit           JUnit XML.
+json_document   The final JSON document, shared by `run --json` and `show --json`.
+event_log       Events as JSON lines.
+job_log         GNU parallel's job log.
+chrome_trace    A timeline for ui.perfetto.dev.
+markdown        A page of Markdown.
+github          Annotations and the step summary of GitHub Actions.
+prometheus      Metrics as a file or over HTTP.
+hooks           Commands that run at the end.
+results_dir     A directory for each job.
+"""
 
 from __future__ import annotations
 
@@ -23,27 +44,30 @@ OPTIONS = (
 
 
 class NoReports:
-    """What most runs ask for."""
+    """The stand-in for a `ReportSet` in a run without reports, which saves the loading of that module."""
 
     failures: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
     def begin(self, run: RunInfo) -> None:
-        """Opens nothing."""
+        """Do nothing: no report is open."""
 
     def on_events(self, events: Sequence[ev.Event]) -> None:
-        """Tells nobody."""
+        """Ignore the events."""
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: no report is open."""
 
     def finish(self, ending: Ending, **_how: Any) -> int:
-        """The run's exit code as it was."""
+        """Return the run's exit code unchanged."""
         return ending.code
 
 
 def reports_of(settings: Any, source: JobInput | None = None) -> ReportSet | NoReports:
-    """What those settings ask for; `UserError` for what can't be had, or would destroy what `source` reads."""
+    """Return the reports that the settings ask for.
+
+    Raises `UserError` if a report cannot be written, or would overwrite a file that `source` reads.
+    """
     if any(getattr(settings, name) for name in (*OPTIONS, "results")) or _into_files():
         from pqrun.reports.file_clashes import refuse_clashes
 
@@ -57,7 +81,7 @@ def reports_of(settings: Any, source: JobInput | None = None) -> ReportSet | NoR
 
 
 def _into_files() -> bool:
-    """Whether what we print goes into a file, which may be one that is read."""
+    """Return whether stdout or stderr is a regular file, which may be a file that the run reads."""
     try:
         return any(stat.S_ISREG(os.fstat(fd).st_mode) for fd in (1, 2))
     except OSError:
@@ -65,10 +89,10 @@ def _into_files() -> bool:
 
 
 def write_after(settings: Any, events: Sequence[ev.Event], run: RunInfo, ending: Ending) -> list[str]:
-    """The reports of a recorded run, made from its events; what could not be written.
+    """Write the reports of a recorded run from its events; return what could not be written.
 
     `settings` has an attribute for each report that is wanted (`junit`, `trace`, `summary`, `metrics`,
-    `joblog`, `events`). Jobs of a run that is not `ending.live` count as interrupted where they ran.
+    `joblog`, `events`). Unless `ending.live`, jobs that were still running count as interrupted.
     """
     from pqrun.reports.file_clashes import refuse_clashes
     from pqrun.reports.report_set import ReportSet

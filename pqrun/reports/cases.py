@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The jobs of a run one by one as they end, each with the end of what it printed.
+"""The jobs of a run one by one as they end, each with the end of its output.
 
-A job that has ended is handed on and forgotten, so that a run may have any number of them.
+A job that has ended is handed on and forgotten, so memory does not grow with the number of jobs.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ NEVER_RAN = ("pending", "queued", "waiting")
 
 
 class ReportedCase(NamedTuple):
-    """One job. `out` and `err` are the last bytes of its last attempt, empty if that went well."""
+    """One job of a report. `out` and `err`: the end of its last attempt's output, empty after success."""
 
     row: JobRow
     out: bytes = b""
@@ -37,7 +37,12 @@ class ReportedCase(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """`ok`, `flaky`, `failed`, `error` (no code tells), `allowed`, `skipped`, `unneeded`, `left`."""
+        """One of `ok`, `flaky`, `failed`, `error`, `allowed`, `skipped`, `unneeded`, `left`.
+
+        `error`: a failure without an exit code or signal of the job's own, as after a timeout.
+        `allowed`: a failure that the job may have. `unneeded`: skipped because the job was to run
+        after a failure that did not happen. `left`: the job has not ended.
+        """
         row = self.row
         match row.state:
             case "ok":
@@ -58,11 +63,11 @@ class ReportedCase(NamedTuple):
 
 
 class ReportedCases:
-    """Folds events. `tail`: so many bytes of each stream of what did not go well are wanted.
+    """Turn events into cases.
 
-    `ended` gets each job when it has ended for good; `again` the number of one that is to be forgotten,
-    because it runs once more or is no longer part of the run; `tried` each attempt that is followed by
-    another.
+    `ended` gets each job that has ended for good. `again` gets the sequence number of a job whose
+    case must be forgotten, because the job runs again or was removed from the run. `tried` gets each
+    attempt that is followed by a retry. `tail`: bytes to keep of each stream of an attempt that failed.
     """
 
     def __init__(
@@ -81,7 +86,7 @@ class ReportedCases:
         self._tails: dict[int, tuple[bytes, bytes]] = {}
 
     def hear(self, events: Iterable[ev.Event]) -> None:
-        """Takes in what happened, in order."""
+        """Process the events, in order."""
         rows = self.table.rows
         for event in events:
             match event:
@@ -103,7 +108,7 @@ class ReportedCases:
                     self._ended(ReportedCase(rows.pop(seq), out, err))
 
     def rest(self, *, live: bool = False) -> list[ReportedCase]:
-        """The jobs that have not ended; what runs in a run that is over was interrupted."""
+        """Return the jobs that have not ended. Unless `live`, the running ones become interrupted."""
         cases = []
         for row in self.table.rows.values():
             if row.state == "running" and not live:
@@ -124,7 +129,7 @@ class ReportedCases:
 
 
 def end_of(stream: Any, limit: int) -> bytes:
-    """The last bytes of what an attempt printed; none if they are gone."""
+    """Return the last `limit` bytes of a stream; empty if its file is gone."""
     try:
         return bytes(stream.tail(limit)) if stream.size else b""
     except OSError:
@@ -137,58 +142,58 @@ _ESCAPES = re.compile(
     r"|\x1b[\]PX^_][^\x07\x1b]{0,4096}(?:\x07|\x1b\\)"  # titles, links
     r"|\x1b[ -/]{0,4}[0-~]"
 )
-# Of what Unicode has, XML 1.0 can't hold these; DEL and its followers it can, but no screen should.
+# XML 1.0 forbids most of these characters. It allows U+007F to U+009F, but terminals obey them.
 _NOT_TEXT = re.compile("[^\t\n -~\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _HARMLESS = re.compile(r"[^`|\\]+")
 
 
 def printed(data: bytes) -> str:
-    """Output as text: without colours and control characters, lines ending in a newline."""
+    """Return output as text: without colours and control characters, with `\n` as line end."""
     text = _ESCAPES.sub("", data.decode("utf-8", "replace"))
     return _NOT_TEXT.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
 def last_lines(data: bytes, most: int, longest: int = 1000) -> list[str]:
-    """The last lines that are not blank at the end, each cut to so many characters."""
+    """Return the last `most` lines before trailing blank ones, each cut to `longest` characters."""
     lines = printed(data).rstrip().split("\n")[-most:]
     return [line[:longest] for line in lines] if any(lines) else []
 
 
 def one_line(text: str, longest: int = 500) -> str:
-    """Any text on one line, without what steers; cut to so many characters."""
+    """Return text on one line, without escape sequences and control characters, cut to `longest`."""
     text = _NOT_TEXT.sub("\ufffd", strip_ansi(" ".join(text[: 4 * longest].split())))
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
 def case_name(row: JobRow) -> str:
-    """What to call a job: its id, or its command if it has none of its own."""
+    """Return a job's name in reports: its id, or its command if the user gave no id."""
     return case_name_for(row.spec)
 
 
 def case_name_for(spec: JobSpec) -> str:
-    """The same, of one that has not begun."""
+    """Return the name for a job that has not begun. See `case_name`."""
     name = spec.id if spec.named else format_command(spec.work)
     return one_line(name, MAX_NAME_LENGTH if not spec.named else 1000) or spec.id
 
 
 def describe_case(row: JobRow) -> str:
-    """How it ended, in a few words; `lost` tells why."""
+    """Return how a job ended, in a few words, with the reason if its exit is unknown (lost)."""
     if isinstance(row.exit, LostExit) and row.asked is None:
         return f"lost: {one_line(row.exit.why)}"
     return describe_exit(row.exit, row.asked, row.spec.timeout)
 
 
 def code_span(text: str) -> str:
-    """For one cell of a Markdown table: shown as it is, whatever is in it."""
+    """Return Markdown for a table cell that shows the text as it is."""
     text = one_line(text, 200) or " "
     if _HARMLESS.fullmatch(text) and text == text.strip():
         return f"`{text}`"
-    # Readers disagree about backslashes and bars in cells, but not about these.
+    # Markdown readers disagree about backslashes and bars in cells; all of them read entities.
     return f"<code>{''.join(c if c.isalnum() or c == ' ' else f'&#{ord(c)};' for c in text)}</code>"
 
 
 def code_block(text: str) -> str:
-    """Markdown that shows text as it is."""
+    """Return a Markdown block that shows the text as it is."""
     longest = max((len(run) for run in re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}text\n{text}\n{fence}"
@@ -199,7 +204,7 @@ def is_error(row: JobRow) -> bool:
 
 
 def about(row: JobRow) -> dict[str, str]:
-    """Type and message of what went wrong."""
+    """Return the type and message of a failure, as JUnit's attributes."""
     match row.exit, row.asked:
         case _, StopReason.TIMEOUT | StopReason.IDLE:
             kind = "timeout"
@@ -225,7 +230,7 @@ def why_skipped(case: ReportedCase) -> str:
 
 
 def story(case: ReportedCase) -> str:
-    """What a reader shows under the failed case's name."""
+    """Return the text of a failed case: command, failure, and the last 20 lines of output."""
     row = case.row
     command = one_line(format_command(row.spec.work), 2000)
     tries = f", attempt {row.attempts}" if row.attempts > 1 else ""

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Chrome trace events, for ui.perfetto.dev: a lane a worker, waits, kills, and how full the queue was."""
+"""A timeline in Chrome's trace event format, for ui.perfetto.dev.
+
+Each worker has a lane with its attempts; the queue has the waits; counters show jobs and workers.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ from pqrun.reports.targets import AtomicFile
 
 
 class TraceLanes:
-    """Who is in which lane: the worker's number if it is known, else the lowest that is free."""
+    """The lane of each running job: its worker's number if that is known, else the lowest free number."""
 
     def __init__(self) -> None:
         self.highest = 0
@@ -28,7 +31,7 @@ class TraceLanes:
         self._since: dict[int, float] = {}
 
     def enter(self, seq: int, at: float) -> None:
-        """A job gets a lane."""
+        """Give the job the lowest free lane. `at`: the start, in seconds on the engine's clock."""
         self._since[seq] = at
         if not self._free:
             self.highest += 1
@@ -36,7 +39,7 @@ class TraceLanes:
         self._taken[seq] = heappop(self._free)
 
     def move(self, seq: int, where: str) -> None:
-        """It runs in that worker, as in `slot 3`."""
+        """Move the job to its worker's lane, as in `slot 3`; another job in that lane takes the old one."""
         word, _, number = where.partition(" ")
         if word == "slot" and number.isdigit() and seq in self._taken:
             wanted, has = int(number), self._taken[seq]
@@ -53,32 +56,32 @@ class TraceLanes:
             self._taken[seq] = wanted
 
     def leave(self, seq: int) -> int:
-        """Its lane, free again."""
+        """Free the job's lane and return its number."""
         lane = self._taken.pop(seq)
         del self._since[seq]
         heappush(self._free, lane)
         return lane
 
     def of(self, seq: int) -> int:
-        """Its lane."""
+        """Return the job's lane, or 0 if the job has none."""
         return self._taken.get(seq, 0)
 
     @property
     def taken(self) -> int:
-        """How many are taken."""
+        """The number of lanes in use."""
         return len(self._taken)
 
     def all(self) -> list[tuple[int, float, int]]:
-        """Who is in which, and since when."""
+        """Return the sequence number, start and lane of each running job."""
         return [(seq, self._since[seq], lane) for seq, lane in self._taken.items()]
 
 
-WORKERS, QUEUE = 1, 2  # as processes of the trace
+WORKERS, QUEUE = 1, 2  # process ids in the trace
 ACTIVE = "active workers"
 
 
 class ChromeTrace:
-    """Collects trace events in a spool; `finish` writes the file."""
+    """The trace of a run. Events are kept in a spool; `finish` writes the file."""
 
     def __init__(self, target: AtomicFile, run: RunInfo) -> None:
         self.target = target
@@ -91,14 +94,14 @@ class ChromeTrace:
         self._last = run.began
 
     def on_events(self, events: Sequence[ev.Event]) -> None:
-        """Takes in what happened."""
+        """Add the events to the spool."""
         for event in events:
             self._last = event.at
             for fact in self._facts(event):
                 self._spool.put(as_json(fact, separators=(",", ":")).encode() + b",\n")
 
     def finish(self, ending: Ending) -> None:
-        """Writes the file."""
+        """Write the file."""
         self.target.write(self._pieces(ending))
         self._spool.close()
 
@@ -152,7 +155,7 @@ class ChromeTrace:
         return self._event("X", self._name(event.seq), event.began, WORKERS, lane, **more, args=args)
 
     def _wait(self, seq: int, attempt: int, since: float, until: float) -> Iterator[dict[str, Any]]:
-        """Waits overlap, so they are spans of their own, told apart by job and attempt."""
+        """Yield the begin and end of a wait. Waits overlap, so each has an id of job and attempt."""
         for phase, at in (("b", since), ("e", until)):
             name = self._name(seq)
             yield self._event(phase, name, at, QUEUE, 0, cat="wait", id=f"{seq}.{attempt}")
@@ -168,7 +171,7 @@ class ChromeTrace:
         return one_line(spec.id if spec.named else format_command(spec.work), 200)
 
     def _event(self, phase: str, name: str, at: float, pid: int, tid: int, **more: Any) -> dict[str, Any]:
-        """`ts` in microseconds since the run began."""
+        """Return a trace event. `ts` is in microseconds since the run began."""
         ts = round((at - self._run.began) * 1e6)
         return {"ph": phase, "name": name, "ts": max(0, ts), "pid": pid, "tid": tid, **more}
 
@@ -178,10 +181,10 @@ class ChromeTrace:
             names.append(_named("thread_name", WORKERS, lane, f"worker {lane}"))
         yield b'{"traceEvents":[\n'
         yield from self._spool.pieces()
-        for seq, since, lane in self._lanes.all():  # what has no end gets none
+        for seq, since, lane in self._lanes.all():  # a job without an end gets a begin event alone
             args = {"id": self._specs[seq].id, "seq": seq}
             names.append(self._event("B", self._name(seq), since, WORKERS, lane, cat="running", args=args))
-        if self._lanes.taken and not ending.live:  # but it was cut short
+        if self._lanes.taken and not ending.live:  # else the last count would last past the run's end
             names.append(self._event("C", ACTIVE, self._last, QUEUE, 0, args={"count": 0}))
         yield b",\n".join(as_json(name, separators=(",", ":")).encode() for name in names)
         facts = {"run": ending.run, "metrics": numbers(ending.metrics)}

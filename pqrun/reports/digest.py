@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""A run in short, in little memory: how many of each, the failures, the flaky ones, the slowest."""
+"""A run in bounded memory: counts, the failures, the flaky jobs, the slowest jobs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ UNSUCCESSFUL = ("failed", "error", "allowed")
 
 
 class DigestFailure:
-    """A job that did not go well, with the last lines that it printed."""
+    """A job that failed, with the last lines of its output."""
 
     __slots__ = ("allowed", "lines", "row")
 
@@ -33,7 +33,7 @@ class DigestFailure:
 
 
 class RunDigest:
-    """Hears everything; keeps the first few of each kind, and counts the rest."""
+    """The digest of a run. It keeps the first jobs of each kind, up to a maximum, and counts the rest."""
 
     def __init__(self) -> None:
         self.added = 0
@@ -46,7 +46,7 @@ class RunDigest:
         self._slowest: list[tuple[float, int, JobRow]] = []
 
     def on_events(self, events: Sequence[ev.Event]) -> None:
-        """Takes in what happened."""
+        """Process the events, in order."""
         for event in events:
             match event:
                 case ev.JobAdded():
@@ -59,28 +59,28 @@ class RunDigest:
         self._cases.hear(events)
 
     def finish(self, ending: Ending) -> None:
-        """Adds what was running when the run ended."""
+        """Add the jobs that were running when the run ended."""
         for case in self._cases.rest(live=ending.live):
             if case.verdict == "error":
                 self._put(case)
 
     @property
     def stopped(self) -> str:
-        """Why the run was stopped, if it was."""
+        """The cause if the run was stopped, else an empty string."""
         return self._cases.table.stopped
 
     @property
     def ended(self) -> int:
-        """Jobs that have ended."""
+        """The number of jobs that have ended."""
         return self.outcomes.total()
 
     @property
     def slowest(self) -> list[tuple[float, JobRow]]:
-        """The longest jobs, with their seconds."""
+        """The jobs that ran longest, longest first, with their seconds."""
         return [(seconds, row) for seconds, _, row in sorted(self._slowest, reverse=True)]
 
     def headline(self) -> str:
-        """`10 jobs: 7 ok, 2 failed, 1 skipped`."""
+        """Return the counts as text: `10 jobs: 7 ok, 2 failed, 1 skipped`."""
         parts = [f"{self.outcomes[outcome]} {outcome}" for outcome in Outcome if self.outcomes[outcome]]
         if left := self.added - self.ended:
             parts.append(f"{left} not run")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What happens, as it happens: a JSON object a line, as `docs/events.md` describes them."""
+"""The event log: each event of a run as a line of JSON, as soon as it happens. See `docs/events.md`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EventFacts = tuple[str, dict[str, Any]]
 
 
 def event_facts(event: ev.Event, moment: Moment) -> EventFacts | None:
-    """What is told of it beside its time and its job; `None` for what nobody is told."""
+    """Return an event's name and facts, without its time and job; None for events that are not logged."""
     match event:
         case ev.JobAdded(spec=spec, by=by):
             return "job_added", {**_spec(spec), "by": by or None}
@@ -118,7 +118,7 @@ SCHEMA = 1
 
 
 class EventLog:
-    """Writes each batch of events in one go."""
+    """The log of a run. Each batch of events is written at once."""
 
     def __init__(self, target: StreamingFile, run: RunInfo) -> None:
         self.target = target
@@ -137,17 +137,17 @@ class EventLog:
         )
 
     def on_events(self, events: Sequence[ev.Event]) -> None:
-        """Writes what has happened."""
+        """Write the lines of the events."""
         lines = [line for event in events if (line := self._told(event))]
         if lines:
             self.target.write(b"".join(lines))
 
     def tick(self) -> float:
-        """A slow reader gets what it has not taken yet."""
+        """Write what a slow reader has left; return the seconds until the next try."""
         return self.target.flush()
 
     def finish(self, ending: Ending) -> None:
-        """The last line says how it ended."""
+        """Write the last line, with the run's exit code, and close the log."""
         if not ending.live:
             facts = {"state": ending.run["state"], "exit": ending.code, "metrics": numbers(ending.metrics)}
             ended = ending.run["ended_at"] or self._moment(self._last)

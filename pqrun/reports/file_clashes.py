@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What is written must not be what is read, nor a file of a run directory: refused before anything starts."""
+"""Refusal of outputs that would overwrite an input or a file of a run directory, before the run starts."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ from pqrun.reports.targets import DESCRIPTOR, STANDARD
 
 OPTIONS = ("junit", "trace", "summary", "metrics", "joblog", "events")
 RESULTS = ("stdout", "stderr", "meta.json")
-_WITH_OTHERS = (INDEX, JOURNAL, LOG_NAME)  # SQLite has files beside its own; a log goes aside when it is long
+# The prefixes of files beside ours: SQLite's `-wal` and `-shm`, and the old log `.1`.
+_WITH_OTHERS = (INDEX, JOURNAL, LOG_NAME)
 _LEVELS = 3
 
 
 def refuse_clashes(settings: Any, reads: Iterable[str] = ()) -> None:
-    """`UserError` if a report, the results or our own output would go into a file that is read or kept.
+    """Raise `UserError` if a report, the results or stdout would overwrite an input or a run's files.
 
-    `reads` are the files that are read, `-` standard input; directories of runs are found by themselves.
+    `reads`: the files that the run reads, `-` for stdin. Run directories are found in `settings` and
+    above the outputs.
     """
     inputs = [(name, found) for name in dict.fromkeys(reads) if (found := _status(name, 0)) is not None]
     runs = list(_runs(settings))
@@ -70,18 +72,18 @@ def _check_results(results: str, inputs: list[tuple[str, os.stat_result]], runs:
 
 
 def _runs(settings: Any) -> Iterator[str]:
-    """The directories of the run itself, as far as they are known."""
+    """Yield the directories of this run, as far as the settings name them."""
     if run_dir := getattr(settings, "run_dir", None):
         yield os.path.realpath(run_dir)
     if resumed := getattr(settings, "resume", None):
         try:
             yield os.path.realpath(find_run(resumed).path)
         except (InternalFailure, UserError):
-            return  # it is told by what opens it
+            return  # whatever opens the run reports this failure
 
 
 def _recorded_above(real: str) -> Iterator[str]:
-    """The directories above, as far as a run's files lie below, in which one is recorded."""
+    """Yield the directories above, up to the depth of a run's files, that have a journal."""
     for _ in range(_LEVELS):
         real = os.path.dirname(real)
         if RunDirectory(real).has_journal():
@@ -99,7 +101,7 @@ def _is_of(real: str, found: os.stat_result | None, run: str) -> bool:
 
 
 def _files_of(run: str) -> Iterator[os.stat_result]:
-    """Those that may have another name elsewhere, too."""
+    """Yield the status of a run's files, which may have hard links outside of the run directory."""
     for path in (run, f"{run}/{LOGS}"):
         for where, directories, names in os.walk(path):
             if where == run:
@@ -110,7 +112,7 @@ def _files_of(run: str) -> Iterator[os.stat_result]:
 
 
 def _status(path: str, standard: int) -> os.stat_result | None:
-    """Of the file that is meant; `standard` is the descriptor that `-` names."""
+    """Return a file's status, or None if it has none. `standard`: the descriptor that `-` stands for."""
     try:
         if path == "-":
             return os.fstat(standard)

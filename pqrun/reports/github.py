@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What GitHub shows of a step beside its log: a few annotations, and the page of its summary."""
+"""GitHub Actions: annotations in the log of a step, and the step's summary page."""
 
 import os
 from collections.abc import Iterator
@@ -12,12 +12,12 @@ from pqrun.reports.digest import RunDigest
 from pqrun.reports.markdown import MAX_PAGE_BYTES, page
 from pqrun.reports.run_info import Ending, RunInfo
 
-MAX_ANNOTATIONS = 9  # GitHub shows ten of a step
+MAX_ANNOTATIONS = 9  # GitHub shows ten for a step, and the tenth counts the rest
 MIN_SUMMARY_BYTES = 4096
 
 
 class Annotation(NamedTuple):
-    """One annotation; `place` is the job's in its file."""
+    """One annotation. `place`: the job whose line in its job file is marked."""
 
     level: str
     place: JobRow | None
@@ -34,14 +34,17 @@ class Annotation(NamedTuple):
 
 
 def annotate(step: str, digest: RunDigest, run: RunInfo, ending: Ending, err: StreamWriter | None) -> str:
-    """All of it; why the summary could not be written, if so. `step` names its file, `err` is for the log."""
+    """Write the annotations to `err` and the page to the file `step`.
+
+    Returns why the page could not be written, or an empty string.
+    """
     if err is not None and (lines := annotations(digest)):
         err.write(lines.encode("utf-8", "backslashreplace"))
     return add_to_step(step, digest, run, ending) if step else ""
 
 
 def annotations(digest: RunDigest) -> str:
-    """Lines for the log, failures first: at most ten, the last of which counts the others."""
+    """Return the lines for the log, failures first: at most ten, the last of which counts the others."""
     notes = list(_notes(digest))
     total = sum(digest.verdicts[verdict] for verdict in ("failed", "error", "allowed", "flaky"))
     shown = notes[:MAX_ANNOTATIONS]
@@ -64,14 +67,14 @@ def _notes(digest: RunDigest) -> Iterator[Annotation]:
 
 
 def add_to_step(path: str, digest: RunDigest, run: RunInfo, ending: Ending) -> str:
-    """Appends the page to the step's summary, as far as there is room; why it could not, if so."""
+    """Append the page to the step's summary; return why that failed, or an empty string."""
     try:
         with open(path, "ab+") as file:
             size = os.fstat(file.fileno()).st_size
             if (room := MAX_PAGE_BYTES - size - 1) < MIN_SUMMARY_BYTES:
                 return "the step's summary is full"
             file.seek(max(0, size - 1))
-            if file.read(1) not in (b"", b"\n"):  # a heading begins a line
+            if file.read(1) not in (b"", b"\n"):  # a heading must begin a line
                 file.write(b"\n")
             file.write(page(digest, run, ending, room))
     except OSError as error:
@@ -80,10 +83,10 @@ def add_to_step(path: str, digest: RunDigest, run: RunInfo, ending: Ending) -> s
 
 
 def _data(text: str) -> str:
-    """A message as GitHub's runner reads it: `%`, CR and LF written out."""
+    """Escape a message for GitHub's runner: `%`, CR and LF."""
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
 def _fact(text: str) -> str:
-    """A property of it: also no colon and no comma."""
+    """Escape a property for GitHub's runner: also `:` and `,`."""
     return _data(one_line(text)).replace(":", "%3A").replace(",", "%2C")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Commands that are run when a run has ended. What becomes of them never changes what became of it."""
+"""Commands that run after a run has ended. Their failures never change the run's exit code."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MAX_JOBS = 100
 
 
 class Hook(NamedTuple):
-    """One command, as an option or a key called `name` said it; `limit`: the seconds it may take, 0 for ever."""
+    """One command and the option or key `name` that asked for it. `limit` in seconds; 0: no limit."""
 
     name: str
     run: str | tuple[str, ...]
@@ -36,16 +36,16 @@ class Hook(NamedTuple):
 
 
 def hooks_of(settings: Any) -> list[Hook]:
-    """Those of the command line, and of the job file those that it does not replace.
+    """Return the hooks of the command line, and those of the job file that it does not replace.
 
-    The file's may come out of a journal's header, where JSON made a list of a tuple and left out nothing.
+    The job file's hooks may come from a journal's header, where JSON has turned tuples into lists.
     """
     said = getattr(settings, "hooks", None) or {}
     limit = said.get("timeout", TIMEOUT_SECONDS)
     found = []
     for key in ("on_failure", "on_finish"):
         name, run = f"--{key.replace('_', '-')}", getattr(settings, key, None)
-        if run is None:  # an empty one stands for none
+        if run is None:  # an empty string is a hook that was switched off
             name, run = f"hooks: {key}", said.get(key)
         if run:
             words = run if isinstance(run, str) else tuple(run)
@@ -56,7 +56,7 @@ def hooks_of(settings: Any) -> list[Hook]:
 def run_hooks(
     hooks: Iterable[Hook], digest: RunDigest, run: RunInfo, ending: Ending, wait: Callable[[float], bool]
 ) -> Iterator[str]:
-    """Runs those that are due, one after another; what went wrong."""
+    """Run the hooks that are due, one after another; yield what went wrong."""
     summary, variables = summary_of(digest, run, ending), variables_of(digest, run, ending)
     for hook in hooks:
         if (ending.code or not hook.on_failure) and (
@@ -72,10 +72,10 @@ def run_hook(
     wait: Callable[[float], bool],
     cwd: str | None = None,
 ) -> str:
-    """Runs it where jobs start, with the summary as its stdin; what went wrong with it, if anything did.
+    """Run a hook where jobs start, with the summary on its stdin; return what went wrong, if anything.
 
-    `wait` waits for so many seconds and says whether somebody wants us to stop. Its output goes to our
-    stderr, since stdout is the jobs'.
+    `wait(seconds)` waits and returns whether the user wants pqrun to stop. The hook's output goes to
+    our stderr, because stdout belongs to the jobs.
     """
     words = [*DEFAULT_SHELL, no_option(hook.run)] if isinstance(hook.run, str) else list(hook.run)
     with tempfile.TemporaryFile() as stdin:
@@ -101,7 +101,11 @@ def run_hook(
 
 
 def _environment(variables: Mapping[str, str]) -> dict[bytes, bytes]:
-    """As jobs get it, without what is for them; the mark of a job around us finds a hook too."""
+    """Return the environment of a hook: that of jobs, without the variables meant for jobs.
+
+    If pqrun itself runs in a job of another pqrun, the hook keeps that job's marker, so that the outer
+    run finds the hook when it cleans up.
+    """
     found = inherited()
     if (mark := os.environb.get(TREE_VARIABLE)) is not None:
         found[TREE_VARIABLE] = mark
@@ -109,7 +113,10 @@ def _environment(variables: Mapping[str, str]) -> dict[bytes, bytes]:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Its group is asked to end, then killed; its leader is reaped last, so that no number is another's."""
+    """Send SIGTERM to the hook's process group, then SIGKILL after the grace period.
+
+    The leader is reaped last: as long as it is a zombie, its process group id cannot be reused.
+    """
     os.killpg(process.pid, signal.SIGTERM)
     limit = time.monotonic() + GRACE_SECONDS
     while not os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
@@ -127,7 +134,7 @@ def _how(code: int) -> str:
 
 
 def summary_of(digest: RunDigest, run: RunInfo, ending: Ending) -> bytes:
-    """What a hook reads: the final document, with the jobs that did not go well alone."""
+    """Return the hook's stdin: the final JSON document, with only the jobs that failed."""
     rows = [failure.row for failure in digest.failures.values()][:MAX_JOBS]
     bad = sum(digest.verdicts[verdict] for verdict in ("failed", "error", "allowed"))
     document: dict[str, Any] = {
@@ -141,7 +148,10 @@ def summary_of(digest: RunDigest, run: RunInfo, ending: Ending) -> bytes:
 
 
 def variables_of(digest: RunDigest, run: RunInfo, ending: Ending) -> dict[str, str]:
-    """The same in short. No name is one that an option of a pqrun in the hook would read."""
+    """Return the summary as variables.
+
+    No name is that of a variable which sets an option: a pqrun that the hook runs would obey it.
+    """
     return {
         "PQRUN_RUN_ID": run.run_id,
         "PQRUN_STATUS": "ok" if ending.code == 0 else "failed",

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""GNU parallel's job log: a line a job when it ends, nine columns, for all that reads such files.
+"""GNU parallel's job log: a line with nine columns for each job that has ended.
 
-As there, a job that was cut short is not in it, since it is to run again.
+As in GNU parallel, an interrupted job is left out, because it will run again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ HEADER = b"Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCom
 
 
 class JobLog:
-    """Writes a line when a job has ended."""
+    """The job log of a run."""
 
     def __init__(self, target: StreamingFile, run: RunInfo) -> None:
         self.target = target
@@ -29,14 +29,14 @@ class JobLog:
         self._lines = [HEADER]
 
     def on_events(self, events: Sequence[ev.Event]) -> None:
-        """Writes what has ended."""
+        """Write a line for each job that has ended."""
         self._cases.hear(events)
         if self._lines:
             self.target.write(b"".join(self._lines))
             self._lines.clear()
 
     def finish(self, ending: Ending) -> None:
-        """It is complete."""
+        """Write the header if no job has ended, and close the file."""
         self.on_events(())
         self.target.close()
 
@@ -53,20 +53,20 @@ class JobLog:
             str(row.seq), ":", f"{self._run.wall(began):10.3f}", f"{max(0.0, row.ended - began):10.3f}",
             "0", str(row.stdout_bytes), str(code), str(number),
         )  # fmt: skip
-        command = format_command(row.spec.work).replace("\n", "\0")  # as there: a job is a line
+        command = format_command(row.spec.work).replace("\n", "\0")  # as GNU parallel does: a line is a job
         return "\t".join(facts).encode() + b"\t" + _as_it_was(command) + b"\n"
 
 
 def _as_it_was(command: str) -> bytes:
-    """The bytes of which the command was read."""
+    """Return the bytes from which the command was read."""
     try:
         return command.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:  # it was never bytes
+    except UnicodeEncodeError:  # a surrogate that stands for no byte, as JSON can have
         return command.encode("utf-8", "replace")
 
 
 def _how(row: JobRow) -> tuple[int, int]:
-    """Exitval and Signal; what we stopped ended by the signal with which parallel would have stopped it."""
+    """Return Exitval and Signal. A job that we stopped gets SIGTERM, which GNU parallel would have sent."""
     match row.exit, row.asked:
         case _, StopReason():
             return -1, int(signal.SIGTERM)
@@ -78,6 +78,6 @@ def _how(row: JobRow) -> tuple[int, int]:
 
 
 def _number_of(name: str) -> int:
-    """Those for programs' own use have numbers alone, as in `SIG40`."""
+    """Return a signal's number. Real-time signals have a name made of their number, as in `SIG40`."""
     number = name.removeprefix("SIG")
     return int(number) if number.isdigit() else int(getattr(signal, name, 0))

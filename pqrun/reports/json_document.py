@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The final JSON document: the run, its metrics, its jobs."""
+"""The final JSON document: the run, its metrics and its jobs."""
 
 from __future__ import annotations
 
@@ -16,12 +16,15 @@ Wall = Callable[[float], float]
 
 
 def timestamp(wall: float) -> str:
-    """RFC 3339, UTC, microseconds."""
+    """Return a time as text: RFC 3339, UTC, microseconds. `wall` is in seconds since the epoch."""
     return datetime.fromtimestamp(wall, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def job_entry(row: JobRow, wall: Wall) -> dict[str, Any]:
-    """One job as records show it; `memory_peak_bytes` only where somebody has looked."""
+    """Return a job as the document and records show it.
+
+    `memory_peak_bytes` is there only if the job's memory was measured.
+    """
 
     def moment(at: float | None) -> str | None:
         return None if at is None else timestamp(wall(at))
@@ -61,18 +64,18 @@ def job_entry(row: JobRow, wall: Wall) -> dict[str, Any]:
 
 
 def document(run: dict[str, Any], metrics: Metrics, rows: Iterable[JobRow], wall: Wall) -> dict[str, Any]:
-    """The whole, as `show --json` prints it."""
+    """Return the whole document, as `show --json` prints it."""
     jobs = [job_entry(row, wall) for row in rows]
     return {"schema": SCHEMA, "run": run, "metrics": numbers(metrics), "jobs": jobs}
 
 
 def numbers(metrics: Metrics) -> dict[str, Any]:
-    """The metrics by name, to a millionth: the same numbers in every report."""
+    """Return the metrics by name, rounded to six digits, so that all reports have equal numbers."""
     return {k: round(v, 6) if isinstance(v, float) else v for k, v in metrics.as_dict().items()}
 
 
 def as_text(document: dict[str, Any]) -> str:
-    """JSON that any reader takes."""
+    """Return the document as ASCII JSON, which every reader accepts."""
     return as_json(document, indent=1)
 
 
@@ -88,9 +91,10 @@ def run_facts(
     directory: str | None,
     guarded: bool | None = None,
 ) -> dict[str, Any]:
-    """What the document says of the run itself.
+    """Return the document's facts about the run itself. `began` and `ended` in seconds since the epoch.
 
-    `guarded`: whether a watchdog stood by all the time, to end the jobs should pqrun be killed; None: unknown.
+    `guarded`: whether a watchdog was ready all the time to end the jobs if pqrun was killed; None if
+    that is unknown.
     """
     return {
         "id": run_id,

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""JUnit XML in the dialect that Jenkins, GitLab and GitHub's readers accept: a suite a file, a case a job.
+"""JUnit XML that Jenkins, GitLab and GitHub's readers accept: a suite for each file, a case for each job.
 
-Cases wait in a spool, because their totals come before them.
+The cases wait in a spool, because the totals stand before them in the file.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from pqrun.reports.targets import AtomicFile
 
 MAX_CASE_BYTES = 32 * 1024  # bytes of each stream
 MAX_RETRY_BYTES = 4 * 1024
-MAX_FILE_BYTES = 20 * 1024 * 1024  # GitLab refuses more than 30 MB; what comes later keeps a little
+MAX_FILE_BYTES = 20 * 1024 * 1024  # GitLab refuses more than 30 MB: later cases keep 1 KiB of output
 REDUCED_CASE_BYTES = 1024
 MAX_RETRIES_SHOWN = 10
 PASSED, FAILURE, ERROR, SKIPPED = 1, 2, 3, 4
@@ -43,7 +43,7 @@ KINDS = {
 
 
 class JUnitReport:
-    """Collects cases; `finish` writes the file."""
+    """The JUnit report of a run. Cases are collected in a spool; `finish` writes the file."""
 
     def __init__(self, target: AtomicFile, run: RunInfo) -> None:
         self.target = target
@@ -56,7 +56,7 @@ class JUnitReport:
         self._dropped: set[int] = set()
 
     def on_events(self, events: Sequence[ev.Event]) -> None:
-        """Takes in what happened. Who is known first has his name first, whoever ends first."""
+        """Process the events. A job reserves its name when it is added, so names do not depend on ends."""
         for event in events:
             match event:
                 case ev.JobAdded(_, seq, spec):
@@ -66,7 +66,7 @@ class JUnitReport:
         self._cases.hear(events)
 
     def finish(self, ending: Ending) -> None:
-        """Adds what never ended, and writes the file."""
+        """Add the jobs that have not ended, and write the file."""
         why = self._cases.table.stopped or "the run ended"
         for case in self._cases.rest(live=ending.live):
             if case.verdict == "left":
@@ -97,7 +97,7 @@ class JUnitReport:
         elif kind == SKIPPED:
             ET.SubElement(element, "skipped", message=why_skipped(case))
         for place, gone in self._tries.pop(row.seq, ()):
-            if gone and row.state == "ok":  # it would make a job flaky that has never failed
+            if gone and row.state == "ok":  # the worker was lost: the job itself has never failed
                 continue
             tried = ET.fromstring(self._spool.get(place))
             if row.state == "ok":
@@ -108,14 +108,14 @@ class JUnitReport:
         self._shelf.put(row.seq, text, kind=kind, suite=suite, seconds=seconds)
 
     def _name(self, suite: str, row: JobRow) -> str:
-        """Two jobs of a suite never have the same, because a reader would drop one of them."""
+        """Return a name that is unique in its suite, because readers drop a second case of one name."""
         name = case_name_for(row.spec)
         while not self._is_free(suite, name, row.seq):
             name = f"{name} #{row.seq}"
         return name
 
     def _is_free(self, suite: str, name: str, seq: int) -> bool:
-        """Whether a job may be called so; then it is."""
+        """Return whether the job may have this name, and reserve the name if so."""
         key = hash((suite, name))
         if self._names.setdefault(key, seq) in self._dropped:
             self._names[key] = seq
@@ -163,6 +163,6 @@ def _opening(element: ET.Element) -> bytes:
 
 
 def _suite_of(spec: JobSpec) -> str:
-    """The job's file; a dot would begin a package."""
+    """Return the name of a job's suite: its file, without dots, which readers take for packages."""
     name = os.path.splitext(spec.file or "pqrun")[0].removeprefix("./")
     return one_line(name.replace(".", "_"), 200) or "pqrun"

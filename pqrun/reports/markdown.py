@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""A run as one page of Markdown: totals, failures, folded ends of what they printed."""
+"""A run as one page of Markdown: totals, failures, and the folded end of their output."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from pqrun.reports.json_document import numbers
 from pqrun.reports.run_info import Ending, RunInfo
 from pqrun.reports.targets import AtomicFile
 
-MAX_PAGE_BYTES = 1024 * 1024 - 1  # what GitHub takes from one step
+MAX_PAGE_BYTES = 1024 * 1024 - 1  # GitHub's limit for the summary of a step
 MAX_ROWS = 200
 
 
 class MarkdownSummary:
-    """Writes the page into a file of its own."""
+    """The page in a file of its own."""
 
     def __init__(self, target: AtomicFile, run: RunInfo, digest: RunDigest) -> None:
         self.target = target
@@ -30,15 +30,15 @@ class MarkdownSummary:
         self._digest = digest
 
     def on_events(self, events: Sequence[ev.Event]) -> None:
-        """The digest hears for it."""
+        """Ignore the events: the digest has them already."""
 
     def finish(self, ending: Ending) -> None:
-        """Writes it."""
+        """Write the page."""
         self.target.write([page(self._digest, self._run, ending)])
 
 
 def page(digest: RunDigest, run: RunInfo, ending: Ending, room: int = MAX_PAGE_BYTES) -> bytes:
-    """The page in at most so many bytes: details go first, and that is said."""
+    """Return the page in at most `room` bytes. Output is left out first, and the page says so."""
     top, metrics = list(_top(digest, ending)), list(_numbers(run, ending))
     parts, end = [*top, *_failures(digest)], [*_flaky(digest), *_slowest(digest), *metrics]
     if _size(parts + end) > room:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""A run's numbers for Prometheus: as a file for the textfile collector, or to be asked for over HTTP.
+"""Prometheus metrics: a file for the textfile collector, or an HTTP endpoint. Needs prometheus-client.
 
-Needs prometheus-client. Priority and outcome are the only labels: what jobs are called would be too many.
+The only labels are priority and outcome. Job names as labels would make far too many time series.
 """
 
 from __future__ import annotations
@@ -32,24 +32,24 @@ BUCKETS = [*(str(bound) for bound in BOUNDS), "+Inf"]
 
 
 class Histogram:
-    """How many took how long."""
+    """A histogram of durations in seconds."""
 
     def __init__(self) -> None:
         self.sum = 0.0
         self._counts = [0] * len(BUCKETS)
 
     def observe(self, seconds: float) -> None:
-        """One more."""
+        """Count one duration."""
         self.sum += seconds
         self._counts[bisect_left(BOUNDS, seconds)] += 1
 
     def cumulated(self) -> list[int]:
-        """How many took at most so long, by bucket."""
+        """Return for each bucket how many durations were at most its bound."""
         return list(accumulate(self._counts))
 
 
 class PrometheusTotals:
-    """Folds events. What counts up never goes down, as those who compute rates of it rely on."""
+    """The totals of a run. Counters never decrease, because Prometheus takes a decrease for a restart."""
 
     def __init__(self, began: float, workers: int) -> None:
         self.metrics = MetricsCollector(began)
@@ -66,7 +66,7 @@ class PrometheusTotals:
         self._refused: dict[int, Priority] = {}
 
     def on_events(self, events: Iterable[ev.Event]) -> None:
-        """Takes in what happened, in order."""
+        """Process the events, in order."""
         for event in events:
             self.metrics.fold((event,))
             match event:
@@ -98,7 +98,11 @@ class PrometheusTotals:
                     self.workers = workers
 
     def close(self, *, live: bool) -> None:
-        """What came back and did not leave again has not left; what runs in a run that is over was cut short."""
+        """Make the totals final. Unless `live`, the running attempts count as interrupted.
+
+        A job whose start was refused is back in the queue, so it is taken out of the count of jobs that
+        left. Done here and not earlier, because a counter must not decrease during the run.
+        """
         for priority in self._refused.values():
             self.dequeued[priority] -= 1
         self._refused.clear()
@@ -110,14 +114,14 @@ class PrometheusTotals:
             self.processing[priority].observe(0.0)
 
     def _take_back(self, outcome: Outcome, *priorities: Priority) -> None:
-        """A job has not ended so after all; only when a run is gone on with, before anybody asks."""
+        """Undo the count of a job's end. This happens only on `resume`, before the first scrape."""
         for priority in priorities:
             if self.jobs[priority, str(outcome)] > 0:
                 self.jobs[priority, str(outcome)] -= 1
                 return
 
     def _leaves(self, seq: int) -> None:
-        if self._refused.pop(seq, None) is None:  # else it was counted before it came back
+        if self._refused.pop(seq, None) is None:  # a refused job was counted when it left the first time
             self.dequeued[self._priority[seq]] += 1
 
     def _ended(self, event: ev.AttemptEnded) -> None:
@@ -133,7 +137,7 @@ LEVELS = {priority: priority.name.lower() for priority in Priority}
 
 
 class RunMetrics(Collector):
-    """The run as metric families, whenever somebody asks."""
+    """The metric families of a run, made from the totals at each scrape. Safe to call on any thread."""
 
     def __init__(self, run: RunInfo, last_success: float | None = None) -> None:
         self.tally = PrometheusTotals(run.began, run.workers or 0)
@@ -145,12 +149,12 @@ class RunMetrics(Collector):
         self.registry.register(self)
 
     def on_events(self, events: Sequence[ev.Event]) -> None:
-        """Takes in what happened."""
+        """Process the events. Called on the dispatcher thread."""
         with self._lock:
             self.tally.on_events(events)
 
     def finish(self, ending: Ending) -> None:
-        """It is known how it ended."""
+        """Set the run's exit code and end."""
         with self._lock:
             self._ending = ending
             self.tally.close(live=ending.live)
@@ -158,11 +162,11 @@ class RunMetrics(Collector):
                 self._last_success = self._run.wall(self.tally.metrics.last_end)
 
     def describe(self) -> Iterable[Any]:
-        """Nothing is asked for before the run has begun."""
+        """Return no families: without this the registry would collect before the run has begun."""
         return ()
 
     def collect(self) -> Iterator[Any]:
-        """All families."""
+        """Return all metric families. Called on an HTTP thread, or on the thread that writes the file."""
         with self._lock:
             return iter([*self._counters(), *self._histograms(), *self._gauges()])
 
@@ -230,7 +234,7 @@ _LAST_SUCCESS = re.compile(rb"^pqrun_run_last_success_timestamp_seconds (\S+)$",
 
 
 class PromFile:
-    """Writes the file at the beginning, now and then, and at the end."""
+    """The metrics file, written at the start, every 15 seconds and at the end."""
 
     def __init__(self, target: AtomicFile, run: RunInfo, now: Callable[[], float]) -> None:
         self.target = target
@@ -239,18 +243,18 @@ class PromFile:
         self._next = 0.0
 
     def on_events(self, events: Sequence[ev.Event]) -> None:
-        """Takes in what happened."""
+        """Process the events."""
         self._numbers.on_events(events)
 
     def tick(self) -> float:
-        """Writes it if that is due."""
+        """Write the file if that is due; return the seconds until the next time."""
         if self._now() >= self._next:
             self._next = self._now() + WRITE_INTERVAL_SECONDS
             self._write()
         return self._next - self._now()
 
     def finish(self, ending: Ending) -> None:
-        """Writes it for the last time."""
+        """Write the file for the last time."""
         self._numbers.finish(ending)
         self._write()
 
@@ -259,7 +263,7 @@ class PromFile:
 
 
 class MetricsEndpoint:
-    """Answers while the run lives."""
+    """An HTTP endpoint that answers Prometheus until the run ends."""
 
     def __init__(self, address: str, run: RunInfo) -> None:
         self._numbers = RunMetrics(run)
@@ -270,17 +274,17 @@ class MetricsEndpoint:
             raise cannot_listen(address, error) from None
 
     def on_events(self, events: Sequence[ev.Event]) -> None:
-        """Takes in what happened."""
+        """Process the events."""
         self._numbers.on_events(events)
 
     def finish(self, ending: Ending) -> None:
-        """Nobody is answered any more."""
+        """Stop the HTTP server."""
         self._server.shutdown()
         self._server.server_close()
 
 
 def check_address(address: str) -> None:
-    """`UserError` if nobody can listen there."""
+    """Raise `UserError` if no server can listen at the address."""
     host, port = host_and_port(address)
     try:
         family, kind, protocol, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -292,7 +296,10 @@ def check_address(address: str) -> None:
 
 
 def host_and_port(address: str) -> tuple[str, int]:
-    """`127.0.0.1:9464`, `[::1]:9464`, or a port of this machine alone."""
+    """Return host and port of `127.0.0.1:9464`, `[::1]:9464`, or of a port alone (this machine only).
+
+    Raises `UserError` if the text is no address.
+    """
     host, _, port = address.rpartition(":")
     if address.startswith(":") or not (port.isascii() and port.isdigit() and 0 < int(port[:6]) < 65536):
         hint = "write 127.0.0.1:9464, or 0.0.0.0:9464 to be asked by other machines"
@@ -301,13 +308,13 @@ def host_and_port(address: str) -> tuple[str, int]:
 
 
 def cannot_listen(address: str, error: OSError | UnicodeError) -> UserError:
-    """What to tell the user."""
+    """Return the error for the user."""
     why = getattr(error, "strerror", None) or error
     return UserError(f"--metrics-listen: cannot listen on {address}: {why}")
 
 
 def _last_success(path: str) -> float | None:
-    """What the file of an earlier run says, for this one may go wrong."""
+    """Return the time of the last successful run from an earlier file, in case this run fails."""
     try:
         if not os.path.isfile(path):
             return None

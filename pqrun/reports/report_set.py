@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""All reports of a run, as one listener that never raises."""
+"""All reports of a run, as one observer that never raises."""
 
 from __future__ import annotations
 
@@ -31,9 +31,10 @@ WHOLE, GROWING = ("junit", "trace", "summary", "metrics"), ("joblog", "events")
 
 
 class ReportRequest:
-    """What some settings ask for; `UserError` for what can't be had.
+    """The reports that settings ask for, checked.
 
-    `settings` has an attribute a report; what it lacks is not wanted.
+    `settings` may have an attribute for each report; a missing attribute means that the report is not
+    wanted. Raises `UserError` if a report cannot be written.
     """
 
     def __init__(self, settings: Any, environment: Mapping[str, str]) -> None:
@@ -52,12 +53,12 @@ class ReportRequest:
 
     @property
     def digest(self) -> bool:
-        """Whether anybody wants the run in short."""
+        """Whether a report needs the digest."""
         return "summary" in self.targets or self.service == "github"
 
     @property
     def growing(self) -> list[StreamingFile]:
-        """What is written as things happen."""
+        """The files that are written while the run goes on."""
         return [target for target in self.targets.values() if isinstance(target, StreamingFile)]
 
     def _check(self) -> None:
@@ -80,7 +81,7 @@ class ReportRequest:
             check_address(self.address)
 
     def make(self, run: RunInfo, digest: RunDigest | None) -> list[RunReport]:
-        """Opens all of it."""
+        """Open all files and return the reports."""
         reports: list[RunReport] = [] if digest is None else [digest]
         for target in self.growing:
             target.open()
@@ -132,10 +133,11 @@ def _sleep(seconds: float) -> bool:
 
 
 class ReportSet:
-    """All reports of a run: a listener that never raises. `failures` says what could not be written.
+    """All reports of a run, as an observer that never raises. `failures`: what could not be written.
 
-    Make it before anything is created: what its user got wrong is known then. `begin` it before it
-    hears anything, and `finish` it when all is over, whether or not it was told everything.
+    Create the set before anything of the run is created, because the constructor finds the user's
+    mistakes (`UserError`). Call `begin` before the first event, and `finish` when the run is over, even
+    if some events were not delivered.
     """
 
     def __init__(self, settings: Any, *, environment: Mapping[str, str] = os.environ) -> None:
@@ -154,11 +156,11 @@ class ReportSet:
 
     @property
     def warnings(self) -> Sequence[str]:
-        """What its user should know before it begins."""
+        """Messages for the user before the run begins."""
         return self._wanted.warnings
 
     def begin(self, run: RunInfo) -> None:
-        """Opens what was asked for."""
+        """Open the reports."""
         self._run = run
         if self._wanted.digest or self._hooks:
             from pqrun.reports.digest import RunDigest
@@ -167,7 +169,7 @@ class ReportSet:
         self._reports = self._wanted.make(run, self.digest)
 
     def on_events(self, events: Sequence[ev.Event]) -> None:
-        """Tells all of them."""
+        """Pass the events to all reports. Called on the dispatcher thread."""
         with self._lock:
             for start in range(0, 0 if self._over else len(events), EVENTS_PER_BATCH):
                 batch = events[start : start + EVENTS_PER_BATCH]
@@ -176,7 +178,7 @@ class ReportSet:
                         report.on_events(batch)
 
     def tick(self) -> float:
-        """Those act that do while nothing happens."""
+        """Let those reports act that do so without events; return the seconds until the next time."""
         waits = [3600.0]
         with self._lock:
             for report in [] if self._over else list(self._reports):
@@ -186,7 +188,7 @@ class ReportSet:
         return min(waits)
 
     def close(self) -> None:
-        """How the run ended is not known yet: `finish` tells."""
+        """Do nothing: `finish` closes the reports, because the exit code is not known yet."""
 
     def finish(
         self,
@@ -197,10 +199,11 @@ class ReportSet:
         hurry: bool = False,
         wait: Callable[[float], bool] = _sleep,
     ) -> int:
-        """Completes all of them, and runs hooks; the run's exit code after that.
+        """Complete all reports and run the hooks; return the run's exit code after that.
 
-        `untold` is what nobody has told us yet; `hurry`: slow readers are not waited for any more;
-        `wait` waits and says whether somebody wants us to stop. What is to be said is said on `err`.
+        `untold`: batches of events that the dispatcher has not delivered. `hurry`: do not wait for slow
+        readers. `wait(seconds)` waits and returns whether the user wants pqrun to stop. `err`: the
+        stream for messages, or None if another thread still writes to it.
         """
         for target in self._wanted.targets.values():
             target.patience = FLUSH_TIMEOUT_SECONDS if hurry else target.patience
@@ -232,7 +235,7 @@ class ReportSet:
 
     @contextmanager
     def _guarded(self, report: RunReport) -> Iterator[None]:
-        """One that fails is dropped and told of; the run and the others go on."""
+        """Drop a report that raises and record the failure; the run and the other reports go on."""
         try:
             yield
         except OSError as error:
@@ -249,7 +252,7 @@ class ReportSet:
         self.failures.append(why)
 
     def _considered(self, ending: Ending) -> Ending:
-        """A report that could not be written is graver than a job that failed."""
+        """Return the ending with exit code 4 if a report failed, unless the run's own code is graver."""
         for target in self._wanted.targets.values():
             if target.failure and target.failure not in self.failures:
                 self.failures.append(target.failure)
@@ -259,5 +262,5 @@ class ReportSet:
     def _step_failed(self, why: str, err: StreamWriter | None) -> None:
         if not self._wanted.ci_autodetected:
             self.failures.append(why)
-        elif err is not None:  # nobody asked for it, and in a container it may well not be there
+        elif err is not None:  # the user did not ask for a summary, and a container may lack its file
             err.say(f"pqrun: {why}")

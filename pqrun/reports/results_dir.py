@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""A directory for each job with its last output and its record: `DIR/<seq>-<safe id>/`."""
+"""`--results`: a directory for each job, with its last output and its record: `DIR/SEQ-ID/`."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9._+=,@-]+")
 
 
 def safe_name(text: str) -> str:
-    """As part of a file's name: ASCII, no slash, not too long."""
+    """Return text for a part of a file name: ASCII, without slashes, at most 80 characters."""
     return _UNSAFE.sub("_", text)[:MAX_NAME_LENGTH]
 
 
 class ResultsDirectory:
-    """Writes each job's directory when it ends. `failure` says why one could not be written."""
+    """The writer of the job directories. `failure`: why a directory could not be written, if so."""
 
     def __init__(self, directory: str, wall: Callable[[float], float]) -> None:
         self.failure = ""
@@ -38,11 +38,14 @@ class ResultsDirectory:
             raise UserError(f"cannot create {directory}: {error.strerror}") from None
 
     def replay(self, events: Sequence[ev.Event]) -> None:
-        """Takes in what an earlier process of this run has written already."""
+        """Process the events of earlier processes of this run, which have written their directories."""
         self._ledger.on_events(events)
 
     def on_events(self, events: Sequence[ev.Event]) -> None:
-        """Writes output before anybody else drops it, and the record when the job has ended."""
+        """Write a job's output when its last attempt has ended, and its record when the job has ended.
+
+        Called on the dispatcher thread before the output is dropped.
+        """
         for event in events:
             self._ledger.on_events((event,))
             match event:
@@ -56,7 +59,7 @@ class ResultsDirectory:
                     pass
 
     def close(self) -> None:
-        """Nothing is held back here."""
+        """Do nothing: all files are written and closed."""
 
     def _path(self, row: JobRow) -> str:
         return f"{self._directory}/{row.seq}-{safe_name(row.spec.id)}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What reports know of a run besides its events: when it began, and how it ended."""
+"""The facts about a run that reports get besides its events, and the protocols of reports."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from pqrun.core.metrics import Metrics
 
 
 class RunInfo(NamedTuple):
-    """Known when it begins. `began` is on the clock of its events, which `wall` turns into epoch seconds.
+    """The facts that are known when a run begins.
 
-    `directory` has its record; in `cwd` its jobs start, and its hooks.
+    `began`: seconds on the clock of the events. `wall` turns such a time into seconds since the epoch.
+    `directory`: the run directory, if any. `cwd`: the directory where jobs and hooks start.
     """
 
     run_id: str
@@ -26,7 +27,10 @@ class RunInfo(NamedTuple):
 
 
 class Ending(NamedTuple):
-    """Known when it has ended. `run` and `metrics` as the final document has them; `live`: not over yet."""
+    """The facts that are known when a run has ended, or so far if it is `live`.
+
+    `code`: the exit code. `run` and `metrics` are those of the final document.
+    """
 
     code: int
     metrics: Metrics
@@ -35,7 +39,7 @@ class Ending(NamedTuple):
 
 
 class RunReport(Protocol):
-    """Hears everything, and is complete after `finish`."""
+    """A report: it gets all events, and is complete after `finish`."""
 
     def on_events(self, events: Sequence[ev.Event]) -> None: ...
     def finish(self, ending: Ending) -> None: ...
@@ -43,6 +47,6 @@ class RunReport(Protocol):
 
 @runtime_checkable
 class TickingReport(Protocol):
-    """A report that also acts while nothing happens; the seconds until it wants to again."""
+    """A report that also acts without events. `tick` returns the seconds until its next call."""
 
     def tick(self) -> float: ...

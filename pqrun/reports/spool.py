@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Text of a report that waits on the disk until the report is complete, not in memory."""
+"""Text that waits on the disk until a report is complete, so that memory does not grow with the jobs."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ COPY_CHUNK_BYTES = 1024 * 1024
 
 
 class SpooledText(NamedTuple):
-    """Where something lies."""
+    """The place of a text in a spool, in bytes."""
 
     at: int
     length: int
 
 
 class TextSpool:
-    """A nameless file: it is gone with the process, whatever becomes of that."""
+    """A file without a name, so that the kernel removes it even if the process is killed."""
 
     def __init__(self) -> None:
         self._file = tempfile.TemporaryFile()  # noqa: SIM115
@@ -27,8 +27,8 @@ class TextSpool:
         self.size = 0
 
     def put(self, data: bytes) -> SpooledText:
-        """Appends it."""
-        if not self._at_end:  # a seek would empty the buffer each time
+        """Append the text and return its place."""
+        if not self._at_end:  # a seek before each write would empty Python's buffer each time
             self._file.seek(self.size)
             self._at_end = True
         self._file.write(data)
@@ -37,25 +37,28 @@ class TextSpool:
         return place
 
     def get(self, place: SpooledText) -> bytes:
-        """What lies there."""
+        """Return the text at that place."""
         self._at_end = False
         self._file.seek(place.at)
         return self._file.read(place.length)
 
     def pieces(self) -> Iterator[bytes]:
-        """All of it."""
+        """Yield the whole spool in pieces of 1 MiB."""
         self._at_end = False
         self._file.seek(0)
         while piece := self._file.read(COPY_CHUNK_BYTES):
             yield piece
 
     def close(self) -> None:
-        """Forgets it."""
+        """Close and remove the file."""
         self._file.close()
 
 
 class SpooledTexts:
-    """A run may have a million jobs, so what is kept of each lies in columns, by its number."""
+    """The texts of jobs in a spool, by sequence number.
+
+    The facts about a job are in typed arrays, because a run may have a million jobs.
+    """
 
     def __init__(self, spool: TextSpool) -> None:
         self.suites: dict[str, int] = {}
@@ -67,7 +70,7 @@ class SpooledTexts:
         self._seconds = array("d", [0.0])
 
     def put(self, seq: int, text: bytes, *, kind: int, suite: str, seconds: float) -> None:
-        """A job's text, in place of what was there of it."""
+        """Set a job's text, in place of an earlier one. `kind` must not be 0, which means no text."""
         for column in (self._kind, self._suite, self._at, self._length, self._seconds):
             column.extend([0] * max(0, seq + 1 - len(column)))
         self._kind[seq] = kind
@@ -76,24 +79,24 @@ class SpooledTexts:
         self._seconds[seq] = seconds
 
     def remove(self, seq: int) -> None:
-        """It is not there any more."""
+        """Remove a job's text."""
         if seq < len(self._kind):
             self._kind[seq] = 0
 
     def get(self, seq: int) -> bytes:
-        """The text again."""
+        """Return a job's text."""
         return self._spool.get(SpooledText(self._at[seq], self._length[seq]))
 
     def all(self, suite: str | None = None) -> Sequence[int]:
-        """The jobs of a suite, or of all, in order."""
+        """Return the sequence numbers of a suite's jobs, or of all jobs, in order."""
         wanted = None if suite is None else self.suites[suite]
         there = [seq for seq, kind in enumerate(self._kind) if kind]
         return there if wanted is None else [seq for seq in there if self._suite[seq] == wanted]
 
     def count(self, jobs: Sequence[int], kind: int) -> int:
-        """How many of them are of that kind."""
+        """Return how many of the jobs have that kind."""
         return sum(self._kind[seq] == kind for seq in jobs)
 
     def seconds(self, jobs: Sequence[int]) -> float:
-        """How long they took together."""
+        """Return the sum of the jobs' durations in seconds."""
         return sum(self._seconds[seq] for seq in jobs)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Where a report goes, as an option named it, and why it could not be written, if so."""
+"""The targets of reports: files, pipes and descriptors, written at once or step by step."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ STDOUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 
 
 class ReportTarget:
-    """One report's file, as an option named it. `failure` says why it could not be written, if so.
+    """One report's target, as an option named it. `failure`: why it could not be written, if so.
 
-    `patience`: so many seconds a reader may take nothing before it is given up; `wanted_to_stop` says
-    whether somebody wants that now.
+    `patience`: the seconds for which a reader may read nothing before the report is given up.
+    `wanted_to_stop` returns whether the user wants pqrun to stop now.
     """
 
     def __init__(self, option: str, path: str) -> None:
@@ -38,7 +38,7 @@ class ReportTarget:
         self.wanted_to_stop: Callable[[], bool] = lambda: False
 
     def check(self) -> None:
-        """`UserError` if it could not be written; makes its directory if there is none."""
+        """Create the target's directory; raise `UserError` if the target cannot be written."""
         if not self.path:
             raise UserError(f"{self.option} needs the name of a file")
         import tempfile
@@ -55,28 +55,31 @@ class ReportTarget:
                     pass
         except (OSError, ValueError) as error:
             why = getattr(error, "strerror", None) or error
-            if isinstance(error, FileExistsError):  # as makedirs has it
+            if isinstance(error, FileExistsError):  # `makedirs` raises this for a file in the path
                 why = os.strerror(errno.ENOTDIR)
             raise UserError(f"{self.option}: cannot write {self.path}: {why}") from None
 
     def failed(self, error: OSError | str) -> None:
-        """The first failure is the one to tell."""
+        """Record a failure. The first one counts, because later ones only follow from it."""
         if not self.failure:
             why = error if isinstance(error, str) else error.strerror or str(error)
             self.failure = f"cannot write {self.path} ({self.option}): {why}"
 
 
 def same_file(one: str, other: str) -> bool:
-    """Whether two reports would write over each other, or into each other; a terminal and /dev/null may be."""
+    """Return whether two reports would overwrite or mix with each other.
+
+    Two reports may share a terminal or /dev/null.
+    """
     try:
         found = _status(one)
         return os.path.samestat(found, _status(other)) and not stat.S_ISCHR(found.st_mode)
-    except (OSError, ValueError):  # one of them is not there yet
+    except (OSError, ValueError):  # at least one of the files does not exist yet
         return not is_special(one) and os.path.realpath(one) == os.path.realpath(other)
 
 
 def is_stdout(path: str) -> bool:
-    """Whether it is where `--json` writes its document."""
+    """Return whether the path is stdout, where `--json` writes its document."""
     return path in STDOUT
 
 
@@ -85,7 +88,7 @@ def _status(path: str) -> os.stat_result:
 
 
 def is_special(path: str) -> bool:
-    """Whether it is a pipe, a device or an open descriptor: nothing that could be replaced."""
+    """Return whether the path is a pipe, a device or an open descriptor, which cannot be replaced."""
     if path in STANDARD or DESCRIPTOR.fullmatch(path):
         return True
     try:
@@ -99,7 +102,7 @@ PIPE_CHUNK_BYTES = 4096
 
 
 class StreamingFile(ReportTarget):
-    """A file or pipe that is written as things happen."""
+    """A file or pipe that is written while the run goes on."""
 
     def __init__(self, option: str, path: str) -> None:
         super().__init__(option, path)
@@ -110,18 +113,18 @@ class StreamingFile(ReportTarget):
         self._screen: IncrementalDecoder | None = None
 
     def open(self) -> None:
-        """Opens it; a named pipe that nobody reads yet is tried again later."""
+        """Open the target. A named pipe without a reader is tried again by `flush`."""
         try:
             self._fd = _open(self.path)
             self._is_file = stat.S_ISREG(os.fstat(self._fd).st_mode)
-            if os.isatty(self._fd):  # who has a report shown there wants to read it, not to obey it
+            if os.isatty(self._fd):  # job output in a report must not control the terminal
                 self._screen = getincrementaldecoder("utf-8")("replace")
         except OSError as error:
             if error.errno != errno.ENXIO:
                 self._give_up(error)
 
     def write(self, data: bytes) -> None:
-        """Writes it, or keeps it until the reader takes it; waits only when far too much is kept."""
+        """Write the data, or keep it until the reader reads; blocks only if more than 16 MiB are kept."""
         if self._over:
             return
         if self._screen is not None:
@@ -132,7 +135,7 @@ class StreamingFile(ReportTarget):
             self._wait_for_less_than(MAX_PENDING_BYTES // 2)
 
     def flush(self) -> float:
-        """Writes what goes without waiting; seconds until it is worth another look."""
+        """Write what can be written without blocking; return the seconds until the next try."""
         try:
             if self._fd is None and not self._over:
                 self.open()
@@ -146,7 +149,7 @@ class StreamingFile(ReportTarget):
         return 0.1 if self._pending else 3600.0
 
     def close(self) -> None:
-        """Waits for a reader, but not for ever."""
+        """Wait for the reader, for at most `patience` seconds without progress, and close the target."""
         self._wait_for_less_than(1)
         self._let_go()
 
@@ -165,7 +168,8 @@ class StreamingFile(ReportTarget):
                 left, since = len(self._pending), time.monotonic()
 
     def _give_up(self, error: OSError | str) -> None:
-        if not isinstance(error, OSError) or error.errno != errno.EPIPE:  # a reader may leave when it likes
+        # A reader that closes its end, as `head` does, is no failure.
+        if not isinstance(error, OSError) or error.errno != errno.EPIPE:
             self.failed(error)
         self._over = True
         self._pending.clear()
@@ -187,17 +191,17 @@ def _open(path: str) -> int:
 
 
 def _has_room(fd: int, milliseconds: int) -> bool:
-    """Whether a pipe takes something without keeping us waiting, now or within that time."""
+    """Return whether a pipe can be written without blocking, now or within that time."""
     poll = select.poll()
     poll.register(fd, select.POLLOUT)
     return bool(poll.poll(milliseconds))
 
 
 class AtomicFile(ReportTarget):
-    """A file that appears when it is complete, in place of what was there."""
+    """A file that is written completely under another name and then put in place of the old one."""
 
     def write(self, pieces: Iterable[bytes]) -> None:
-        """All of it at once."""
+        """Write all pieces. A pipe or device is written in place."""
         if is_special(self.path):
             growing = StreamingFile(self.option, self.path)
             growing.patience, growing.wanted_to_stop = self.patience, self.wanted_to_stop
@@ -215,7 +219,7 @@ class AtomicFile(ReportTarget):
                 with open(unfinished, "wb") as file:
                     file.writelines(pieces)
                 os.replace(unfinished, path)
-                self.failure = ""  # what could not be written earlier is in it now
+                self.failure = ""  # this write contains what an earlier, failed one could not write
             finally:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(unfinished)

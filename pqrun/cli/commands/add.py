@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""`add`: from its options to jobs as they go over the socket, and there in messages that fit."""
+"""`add`: turns options or a file into jobs, and sends them to a live run in messages of limited size."""
 
 import json
 import os
@@ -31,12 +31,12 @@ MAX_REQUEST_BYTES = MAX_MESSAGE_BYTES // 2
 
 
 def own(name: str, help: str, panel: str, metavar: str | None = None, read: Any = None) -> OptionSpec:
-    """An option of this job alone: no variable of the environment sets it."""
+    """Return an option of one job, which no environment variable sets."""
     return OptionSpec((name,), help, panel, metavar, read)
 
 
 def needed(text: str) -> tuple[tuple[str, str], ...]:
-    """`a`, `a,ended:b` or `failed:c`; nothing for none."""
+    """Parse `a`, `a,ended:b` or `failed:c` to pairs of a job and `ok`, `ended` or `failed`."""
     found = []
     for word in values.words(text) if text.strip() else ():
         when, colon, job = word.partition(":")
@@ -48,7 +48,7 @@ _FACTOR, _SHARE = kinds.CONVERTERS["factor"], kinds.CONVERTERS["fraction"]
 
 
 class AddOptions(JobOptions):
-    """A job's own fields."""
+    """Options of `add`: the fields of a job."""
 
     id: Annotated[
         str | None, own("--id", "What to call it, if not by its number", INPUT, "ID", values.job_id)
@@ -104,7 +104,7 @@ class AddOptions(JobOptions):
 
 
 def jobs_of_command(words: list[str], options: AddOptions) -> Jobs:
-    """One job; of several words each is one argument."""
+    """Return one job as a list. Several words are the arguments of one command, and are quoted."""
     run = words[0] if len(words) == 1 else shlex.join(words)
     given = _given(options)
     own: dict[str, Any] = {"cwd": _directory(options.cwd)}
@@ -118,7 +118,10 @@ def jobs_of_command(words: list[str], options: AddOptions) -> Jobs:
 
 
 def jobs_of_file(path: str, options: AddOptions) -> Jobs:
-    """All jobs of a job file or a list of commands; options are for those that don't say otherwise."""
+    """Return all jobs of a job file or list. Options apply to jobs that set no other value.
+
+    Raises `UserError` for options that are for one job, and for an invalid file.
+    """
     from pqrun.input import open_input
 
     for name in ("id", "creates", "stdin"):
@@ -137,7 +140,7 @@ def jobs_of_file(path: str, options: AddOptions) -> Jobs:
 
 
 def _given(options: AddOptions) -> dict[str, Any]:
-    """What is said of jobs, but for what can only be said of one."""
+    """Return the given options, without those that can apply to one job only."""
     given = given_of(options)
     for name in ("slots", "pools", "tags", "success_codes", "factor", "jitter"):
         if (value := getattr(options, name)) not in (None, ()):
@@ -156,7 +159,11 @@ def _given(options: AddOptions) -> dict[str, Any]:
 def send_jobs(
     talk: ControlClient, jobs: Jobs, *, wait: bool, if_absent: bool, once: bool
 ) -> Iterator[list[str]]:
-    """Sends them; their ids, as they are told. All of them are added or none, unless they are to wait."""
+    """Send the jobs and yield their ids for each message.
+
+    Without `wait` the run adds all jobs or none. With `wait` each message is added for itself, as soon
+    as the queue has room.
+    """
     told = {"if_absent": if_absent, "once": once, "wait": wait}
     batches = list(_batches(jobs))
     for number, batch in enumerate(batches, 1):
@@ -166,7 +173,7 @@ def send_jobs(
 
 
 def _batches(jobs: Jobs) -> Iterator[Jobs]:
-    """As many at a time as go into one message."""
+    """Yield the jobs in parts that fit into a message."""
     batch: Jobs = []
     size = 0
     for job in jobs:
@@ -183,7 +190,10 @@ def _batches(jobs: Jobs) -> Iterator[Jobs]:
 
 
 def _facts(facts: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """A job's facts, with what was said although it is usual: else what the run says would hold for it."""
+    """Return a job's facts, including given values that equal the default.
+
+    Without those, the run's own options would apply to the job instead of the options of `add`.
+    """
     for name, value in given.items():
         if part := POLICY_OPTIONS.get(name):
             facts.setdefault("retry", {}).setdefault(part, _plain(value))
@@ -197,7 +207,7 @@ def _plain(value: Any) -> Any:
 
 
 def _directory(cwd: str | None) -> str:
-    """Where the job starts: where `add` was called, as a person in that directory expects."""
+    """Return the directory where the job starts: by default the one in which `add` was called."""
     return absolute(cwd) if cwd else current_directory()
 
 

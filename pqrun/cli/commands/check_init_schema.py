@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""`check`, `schema` and `init`: what is done with job files without running them."""
+"""`check`, `schema` and `init`: commands for job files that run no job."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ jobs:
 
 
 def check_files(paths: Sequence[str]) -> int:
-    """Says what is wrong with job files and lists of commands, on stderr; 0 if nothing is, else 2."""
+    """Print all errors of job files and lists to stderr; return 2 if there are any, else 0."""
     from pqrun.core.values import printable
     from pqrun.executors.local.environment import inherited_names
     from pqrun.input.jobfile import JobFileError, load
@@ -91,9 +91,9 @@ def check_files(paths: Sequence[str]) -> int:
 
 
 def _sorted_out(paths: Sequence[str]) -> tuple[list[str], list[ListPart], Callable[[str], bytes] | None]:
-    """Job files, lists of commands, and how to read the job files."""
+    """Return the job files, the lists of commands, and the function that reads the job files."""
     if all(path.endswith((".yaml", ".yml", ".json")) for path in paths):
-        return list(paths), [], None  # as mostly: nothing has to be looked into
+        return list(paths), [], None  # the usual case: the names tell, and no file has to be opened
     from pqrun.input import read_whole
     from pqrun.input.jobfile import source_text as text
     from pqrun.input.list_check import ListPart
@@ -119,7 +119,7 @@ def _sorted_out(paths: Sequence[str]) -> tuple[list[str], list[ListPart], Callab
 
 
 def schema_text() -> str:
-    """The JSON Schema of the job file."""
+    """Return the JSON Schema of the job file."""
     import json
 
     from pqrun.input.jobfile.json_schema import schema
@@ -128,7 +128,7 @@ def schema_text() -> str:
 
 
 def write_example(path: str) -> None:
-    """Writes a commented example; never over something that is there."""
+    """Write the commented example; raise `UserError` if the file exists or cannot be written."""
     try:
         with open(path, "x", encoding="utf-8") as file:
             file.write(EXAMPLE)

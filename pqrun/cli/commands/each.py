@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""`each`: one command for many arguments, written as for GNU parallel."""
+"""`each`: run one command for many arguments, in the notation of GNU parallel."""
 
 from __future__ import annotations
 
@@ -32,14 +32,17 @@ without extension, [bold]{n}[/bold] the n-th of several (also [bold]{n.}[/bold] 
 
 
 class EachCommand(TyperCommand):
-    """Takes GNU parallel's `--header :` beside `--header`."""
+    """A command that accepts GNU parallel's `--header :` as well as `--header`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """As usual, but for that."""
+        """Remove the colon after `--header` and parse the arguments."""
         return super().parse_args(ctx, list(self._without_colons(args)))
 
     def _without_colons(self, args: Sequence[str]) -> Iterator[str]:
-        """Up to the first word that is no option: from there on everything is the command's."""
+        """Yield the words without the colon of `--header :`.
+
+        Only the words before the first argument are searched, because the rest belongs to the command.
+        """
         takes_value = {
             name: not param.is_flag
             for param in self.params
@@ -62,7 +65,7 @@ class EachCommand(TyperCommand):
 
     @staticmethod
     def _wants_more(word: str, takes_value: dict[str, bool]) -> bool:
-        """Whether the next word is this option's value."""
+        """Return whether the next word is this option's value."""
         if word.startswith("--"):
             return takes_value.get(word, False)
         for place in range(1, len(word)):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What the commands that talk to a live run share: the option `--run`, selectors, asking, and printing ids."""
+"""The parts shared by commands that talk to a live run: `--run`, selectors, requests, printed ids."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Jobs = Annotated[list[str] | None, typer.Argument(metavar="[JOB]...", help=SELEC
 
 
 def live_commands(**found: Callable[..., None]) -> typer.Typer:
-    """The typer application of one module of commands, by their names."""
+    """Return the typer application of one module, with these commands by name."""
     app = commands()
     for name, command in found.items():
         app.command(name, rich_help_panel=PANEL)(command)
@@ -38,7 +38,7 @@ def live_commands(**found: Callable[..., None]) -> typer.Typer:
 
 
 def option_value(read: Any, *names: str, metavar: str, help: str) -> Any:
-    """An option whose text is converted by `read`."""
+    """Return an option whose text is parsed by `read`."""
     return typer.Option(*names, metavar=metavar, parser=parser(read), help=help)
 
 
@@ -51,7 +51,7 @@ def ask(run: str | None, verb: str, **facts: Any) -> dict[str, Any]:
 
 
 def print_ids(ids: Iterable[str]) -> None:
-    """As they are for another program; on a terminal nothing in them steers it."""
+    """Print ids, one on each line: unchanged for a program, without control characters on a terminal."""
     screen = sys.stdout.isatty()
     sys.stdout.write("".join(f"{escape_controls(job_id) if screen else job_id}\n" for job_id in ids))
     sys.stdout.flush()

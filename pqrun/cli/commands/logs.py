@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""`logs`: which jobs are meant, and their output printed as it is, or followed."""
+"""`logs`: selects jobs and prints their output byte for byte, or follows it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from pqrun.output.writer import StreamWriter
 
 
 class LiveOutput:
-    """Asks a live run, as long as it answers."""
+    """The output that a live run still holds in memory, read over its socket."""
 
     def __init__(self, run: RunDirectory) -> None:
         self._run = run
@@ -36,7 +36,7 @@ class LiveOutput:
         self._silent = False
 
     def pieces(self, key: AttemptId, stream: int, offset: int) -> Iterator[bytes]:
-        """What there is from that byte on; nothing if that attempt is over, or nobody answers."""
+        """Yield output from a byte on; end if that attempt is over or the run does not answer."""
         while data := self._ask(key, stream, offset):
             offset += len(data)
             yield data
@@ -48,7 +48,7 @@ class LiveOutput:
             self._talk = self._talk or ControlClient(self._run.path)
             answer = self._talk.ask("output", seq=key.seq, stream=stream, offset=offset)
         except (InternalFailure, UserError):
-            self._silent = True  # it has just ended: the rest is in files
+            self._silent = True  # the run has just ended, and its files have the rest
             return b""
         if answer.get("attempt") != key.attempt:
             return b""
@@ -59,7 +59,7 @@ _KINDS = ("state:", "priority:", "tag:")
 
 
 class JobOutput(NamedTuple):
-    """An attempt's output; its `sizes` (of stdout and stderr) are known when it has ended."""
+    """The output of an attempt. `sizes`: bytes of stdout and stderr, None without a recorded end."""
 
     key: AttemptId
     id: str
@@ -67,7 +67,11 @@ class JobOutput(NamedTuple):
 
 
 def resolve_jobs(index: Index, selectors: Sequence[str], *, live: bool) -> list[int]:
-    """Their numbers, in order of submission; `UserError` for an id that no job has."""
+    """Return the sequence numbers of the selected jobs, in order.
+
+    `live`: whether the run is live; else running jobs count as interrupted. Raises `UserError` for an
+    id that no job has.
+    """
     if not selectors:
         return [seq for (seq,) in index.rows("seq")]
     if len(selectors) == 1 and (found := index.rows("seq", "id = ?", selectors[0])):
@@ -89,7 +93,7 @@ def resolve_jobs(index: Index, selectors: Sequence[str], *, live: bool) -> list[
 
 
 def output_of(index: Index, seq: int, attempt: int | None) -> JobOutput | None:
-    """Of that attempt, or of the last one; None if there was none."""
+    """Return the output of that attempt, or of the last one; None if there was no such attempt."""
     found = index.rows("id, state, attempts, last, out, err", "seq = ?", seq)
     if not found:
         return None
@@ -107,7 +111,7 @@ def output_of(index: Index, seq: int, attempt: int | None) -> JobOutput | None:
 
 
 class LogPrinter:
-    """Writes outputs; remembers how much of each it has written."""
+    """The printer of outputs. It remembers how much of each it has printed, for `--follow`."""
 
     def __init__(
         self, page: Console, run: RunDirectory, *, live: bool, stderr_only: bool, headings: bool
@@ -124,11 +128,11 @@ class LogPrinter:
 
     @property
     def gone(self) -> bool:
-        """Whether nobody reads any more."""
+        """Whether the reader of stdout has closed the pipe."""
         return self.page.out.gone
 
     def print(self, output: JobOutput) -> None:
-        """What there is of it and was not written yet."""
+        """Print the part of the output that was not printed yet."""
         for stream, writer in self._outlets.items():
             if output.sizes is None:
                 self._print_so_far(output, stream, writer)
@@ -136,7 +140,7 @@ class LogPrinter:
                 self._print_file(output, stream, size, writer)
 
     def _print_so_far(self, output: JobOutput, stream: int, writer: StreamWriter) -> None:
-        """Of an attempt that runs, or was cut short: from its file, or else from who runs it."""
+        """Print the output of an attempt that runs or was cut short: from its file, or from the live run."""
         with contextlib.suppress(FileNotFoundError):
             self._print_file(output, stream, os.stat(self._logs.path(output.key, stream)).st_size, writer)
             return
@@ -169,7 +173,10 @@ class LogPrinter:
 
     @contextlib.contextmanager
     def _fenced(self, writer: StreamWriter, last: bytes) -> Iterator[None]:
-        """In a step of a CI service what jobs have printed tells it nothing; `last`: the last byte of it."""
+        """Write marks around the output of the `with` block, so that a CI service obeys no command in it.
+
+        `last`: the last byte of the output.
+        """
         fence = self._fences.around("", None)
         if fence.before:
             writer.write(fence.before)
@@ -205,7 +212,7 @@ NOTHING_CHOSEN = 1
 def print_logs(
     name: str, selectors: Sequence[str], *, attempt: int | None, stderr_only: bool, follow: bool
 ) -> int:
-    """Prints; the exit code: 1 if patterns or words mean no job."""
+    """Print the output of the selected jobs; return the exit code, 1 if the selectors match no job."""
     page = Console()
     run = find_run(name)
     live = run.in_use()
@@ -239,13 +246,13 @@ POLL_INTERVAL_SECONDS = 0.1
 def follow_run(
     printer: LogPrinter, run: RunDirectory, selectors: Sequence[str], seqs: Sequence[int], attempt: int | None
 ) -> None:
-    """Prints what the chosen jobs have printed, then what they go on to print."""
+    """Print the output of the selected jobs, and go on until they or the run have ended."""
     told = dict.fromkeys(seqs, 0)
     try:
         with watch(run) as index:
             _print_ended(printer, index, told, attempt, since_last=False)
         while not _follow(printer, run, selectors, told, attempt):
-            pass  # the journal of a queue was made shorter: what was told of stays told of
+            pass  # the journal of a queue was compacted: read it again, but print nothing twice
     except KeyboardInterrupt:
         die_by_signal(signal.SIGINT)
 
@@ -257,7 +264,10 @@ def _follow(
     told: dict[int, int],
     attempt: int | None,
 ) -> bool:
-    """Whether all is over; if not, the journal has to be read from its beginning again."""
+    """Follow the run; return False if its journal was replaced and has to be read from the beginning.
+
+    `told`: for each job the last attempt that was printed.
+    """
     with watch(run) as index, contextlib.suppress(StaleIndex):
         touched = set(told)
         while not printer.gone:
@@ -281,7 +291,7 @@ def _follow(
 def _print_ended(
     printer: LogPrinter, index: Index, told: dict[int, int], attempt: int | None, *, since_last: bool
 ) -> None:
-    """The attempts that have ended since the last that was told of each job; or the last one alone."""
+    """Print the attempts that have ended: with `since_last` all since the last call, else the last one."""
     for seq, last_told in told.items():
         ended = index.ended_attempts(seq)
         wanted = [attempt] if attempt is not None else ended if since_last else ended[-1:]

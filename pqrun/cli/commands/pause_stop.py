@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""`pause`, `unpause` and `stop`: hold a live run's starts, let it go on, or end it."""
+"""`pause`, `unpause` and `stop`: stop starting jobs of a live run, start again, or end the run."""
 
 from __future__ import annotations
 

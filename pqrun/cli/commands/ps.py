@@ -47,7 +47,7 @@ def ps(
             except InternalFailure as failure:
                 if first or failure.code != NO_LIVE_RUN:
                     raise
-                return  # it has ended while it was watched
+                return  # the run has ended while it was watched
             if watch and not json and sys.stdout.isatty():
                 typer.echo("\x1b[H\x1b[2J", nl=False)
             typer.echo(text)
@@ -60,7 +60,7 @@ def ps(
 
 
 def shown(answer: dict[str, Any], *, fits: bool = False) -> str:
-    """A line a job under one of titles, then how many there are; not more than fits on the screen."""
+    """Return a table with a line for each job, and the counts. `fits`: cut the table to the screen."""
     jobs = answer["jobs"]
     most = max(1, shutil.get_terminal_size((80, 1000)).lines - 4) if fits else len(jobs)
     rows = [TITLES, *map(_row, jobs[:most])]
@@ -83,13 +83,13 @@ def shown(answer: dict[str, Any], *, fits: bool = False) -> str:
 
 
 def document(answer: dict[str, Any], info: dict[str, Any], *, a_line: bool = False) -> str:
-    """The same for programs."""
+    """Return the answer as a JSON document; `a_line`: on one line."""
     facts = {"schema": SCHEMA, "run": info["run"], "metrics": info["metrics"], "paused": answer["paused"]}
     return as_json({**facts, "jobs": answer["jobs"]}, indent=None if a_line else 1)
 
 
 def reasons(answer: dict[str, Any]) -> str:
-    """What each job waits for."""
+    """Return the reasons why jobs wait, one job on each line."""
     return "\n".join(
         f"{escape_controls(job_id)}: {escape_controls(reason)}" for job_id, reason in answer["why"].items()
     )

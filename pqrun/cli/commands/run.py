@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""`run` and `resume`."""
+"""`run` and `resume`: run jobs, or continue a recorded run."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""`runs` and `prune`: the recorded runs as a table, and what became of those that are too many."""
+"""`runs`, `show`, `logs` and `prune`: the commands for recorded runs; the tables of `runs` and `prune`."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _STATES = {LIVE: "cyan", STOPPED: "yellow", DIED: "bold yellow", DAMAGED: "bold 
 
 
 def print_runs(*, as_json: bool) -> None:
-    """The table on stdout, or one document."""
+    """Print the recorded runs as a table or a JSON document."""
     page = Console()
     past = past_runs()
     if as_json:
@@ -55,7 +55,7 @@ def print_runs(*, as_json: bool) -> None:
 
 
 def print_pruned(*, days: int, runs: int, size: int, dry_run: bool) -> None:
-    """Deletes, and says what."""
+    """Delete old runs, and print each. `size` in bytes; `dry_run`: delete nothing."""
     page = Console()
     now = time.time()
     freed = count = 0
@@ -136,7 +136,7 @@ def _styles(past: RunListing) -> list[str]:
 
 
 def _when(at: float, now: float, *, screen: bool) -> str:
-    """As people say it on a screen; elsewhere so that it can be sorted."""
+    """Return a time for people on a terminal (`today 14:05`), else in a form that sorts."""
     moment, today = datetime.fromtimestamp(at), datetime.fromtimestamp(now)
     if not screen:
         return moment.strftime("%Y-%m-%d %H:%M:%S")
@@ -148,7 +148,7 @@ def _when(at: float, now: float, *, screen: bool) -> str:
 
 
 def size_text(size: int) -> str:
-    """As people write it: `512 B`, `38 MB`."""
+    """Return a number of bytes for people: `512 B`, `38 MB`."""
     amount = float(size)
     for unit in ("B", "KB", "MB", "GB"):
         if amount < 999.5 or unit == "GB":
@@ -166,7 +166,7 @@ PANEL = "Past runs"
 
 
 def _size(text: str) -> int:
-    """Bytes."""
+    """Parse a size to bytes."""
     from pqrun.core.values import size
 
     try:
@@ -222,7 +222,10 @@ def show(
 
 
 def _asked_for(ctx: typer.Context, options: ReportOptions) -> ReportOptions | None:
-    """Those that the command line names. A variable that is there for runs must not have `show` write files."""
+    """Return the reports that the command line names, or None.
+
+    An environment variable such as PQRUN_JUNIT is meant for runs and must not make `show` write a file.
+    """
     typed = {
         name: getattr(options, name)
         for name in options.declared()

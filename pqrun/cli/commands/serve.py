@@ -49,6 +49,6 @@ def serve(
     begun = is_begun(path)
     settings = resumed_settings(path.path, options, failed=False) if begun else settings_of(options)
     if detach and "output" not in settings.recorded:
-        settings = settings._replace(output="none")  # there is nobody to see it, and it is kept
+        settings = settings._replace(output="none")  # no terminal shows it, and the run directory keeps it
     settings = settings._replace(resume=None, serve=name, run_dir=path.path)
     raise typer.Exit(serve_queue(settings, detach=detach, keep=keep))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""`show --json` and what the page of `show` shares with it: a run as its journal tells it."""
+"""`show`: a recorded or live run as a page, as JSON, or as reports, all read from its journal's index."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ STATES = (
 
 @dataclass(slots=True)
 class ViewedRun:
-    """A run at one moment, as its journal tells it; `counts` of jobs by state."""
+    """A run at one moment. `counts`: the number of jobs in each state."""
 
     run: RunDirectory
     live: bool
@@ -53,7 +53,7 @@ class ViewedRun:
     counts: dict[str, int]
 
     def run_facts(self) -> dict[str, Any]:
-        """What the document says of the run itself."""
+        """Return the facts about the run itself for the JSON document."""
         from pqrun.reports.json_document import run_facts
 
         return run_facts(
@@ -70,7 +70,7 @@ class ViewedRun:
 
 
 def view_run(index: Index, *, live: bool) -> ViewedRun:
-    """What is to be said of the run as a whole."""
+    """Return the facts about the run as a whole."""
     facts, metrics = index.facts, index.metrics
     state = state_of(facts, live=live, unfinished=metrics.added - metrics.ended)
     now = time.time() if live else facts["until"]
@@ -84,13 +84,13 @@ def view_run(index: Index, *, live: bool) -> ViewedRun:
 
 
 def rows_of(index: Index, *, live: bool) -> Iterator[JobRow]:
-    """All jobs, in order of submission, as the ledger of a live run has them."""
+    """Yield all jobs in order of submission, as rows of the job table."""
     logs = Logs(index.run.logs, keep=True)
     return (row_of(entry, logs, live=live) for entry in index.entries())
 
 
 def print_document(name: str) -> None:
-    """One document, with a job a line."""
+    """Print the JSON document, with one job on each line."""
     page = Console()
     run = find_run(name)
     live = run.in_use()
@@ -108,7 +108,7 @@ def print_document(name: str) -> None:
 
 
 def print_lines(name: str) -> None:
-    """A line of JSON for each job."""
+    """Print a line of JSON for each job."""
     page = Console()
     run = find_run(name)
     live = run.in_use()
@@ -132,7 +132,7 @@ _STYLES = {**OUTCOME_STYLES, "running": "cyan", "waiting": "yellow"}
 
 
 class ShownJob(NamedTuple):
-    """One job, or one of its earlier attempts (without a number)."""
+    """A line of the page: a job, or an earlier attempt (with an empty `seq`)."""
 
     seq: str
     name: str
@@ -144,7 +144,7 @@ class ShownJob(NamedTuple):
 
 
 class ShownPage(NamedTuple):
-    """What the page says of jobs; `hidden` counts those that it leaves out, by state."""
+    """The jobs of the page. `hidden`: for each state the number of jobs that are left out."""
 
     seen: ViewedRun
     lines: list[ShownJob]
@@ -152,7 +152,7 @@ class ShownPage(NamedTuple):
 
 
 def print_page(name: str, *, everything: bool) -> None:
-    """The page on stdout. Of many jobs that are alike it lists the first, unless asked for everything."""
+    """Print the page. Of many jobs in one state only the first are listed, unless `everything`."""
     page = Console()
     run = find_run(name)
     live = run.in_use()
@@ -177,7 +177,7 @@ def _look(index: Index, *, live: bool, most: int) -> ShownPage:
 
 
 def _lines(index: Index, where: str, seen: ViewedRun, most: int) -> list[ShownJob]:
-    """What can be said of each of these jobs, with their earlier attempts."""
+    """Return the lines of the jobs that match, each followed by those of its earlier attempts."""
     lines: list[ShownJob] = []
     logs = Logs(index.run.logs, keep=True)
     for entry in index.entries(where, order=f"seq LIMIT {most}"):
@@ -202,7 +202,7 @@ def _line(row: JobRow, now: float, *, read: bool) -> ShownJob:
 
 
 def _earlier(index: Index, entry: StoredJob, logs: Logs) -> list[ShownJob]:
-    """The attempts before the last one that is told of with the job itself."""
+    """Return the lines of the attempts before the last one, which the job's own line shows."""
     lines = []
     before = index.earlier_attempts(entry.seq)
     if entry.state == "running" and entry.last:
@@ -223,7 +223,7 @@ def _earlier(index: Index, entry: StoredJob, logs: Logs) -> list[ShownJob]:
 
 
 def _went_well(index: Index, most: int) -> list[ShownJob]:
-    """The many that need little said of them."""
+    """Return the lines of jobs that succeeded at once. No file is read for these, because many may exist."""
     found = index.rows(
         "seq, id, named, run, code, began, ended", "state = 'ok' AND attempts = 1", order=f"seq LIMIT {most}"
     )
@@ -323,7 +323,10 @@ UNFINISHED = ("interrupted", "running", "waiting", "queued", "pending")
 
 
 def write_reports(name: str, options: ReportOptions, *, json: bool) -> None:
-    """Writes them; `OwnFailure` if one could not be written. `json`: a document goes to stdout besides."""
+    """Write reports of a run. `json`: whether a JSON document goes to stdout as well.
+
+    Raises `InternalFailure` if a report cannot be written.
+    """
     run = find_run(name)
     live = run.in_use()
     found = recover(run)
@@ -343,9 +346,9 @@ def write_reports(name: str, options: ReportOptions, *, json: bool) -> None:
 
 
 def _code_of(seen: ViewedRun) -> int:
-    """The run's exit code, as its reports have it; of one that lives or was killed, as far as it got.
+    """Return the run's exit code for its reports; of a run that is live or was killed, the code so far.
 
-    It is never that of the command that shows it.
+    The command `show` has an exit code of its own.
     """
     if not seen.live and (recorded := seen.facts["exit"]) is not None:
         return int(recorded)

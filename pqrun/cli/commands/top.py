@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The command `top`: a run on a full screen, if there is a screen and what draws on it."""
+"""`top`: a run on a full screen, if there is a terminal and textual is installed."""
 
 from __future__ import annotations
 
