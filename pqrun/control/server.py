@@ -149,7 +149,6 @@ class ControlServer:
             self._service.close(broken=broken)
 
     def _opened(self) -> ClientService:
-        pass
 
         return ClientService(self._reactor, self._make_desk(), self._now)
 

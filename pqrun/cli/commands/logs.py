@@ -223,8 +223,6 @@ def print_logs(
     headings = len(seqs) != 1 and page.is_terminal
     printer = LogPrinter(page, run, live=live, stderr_only=stderr_only, headings=headings)
     if follow and live:
-        pass
-
         follow_run(printer, run, selectors, seqs, attempt)
     else:
         for output in query_index(run, lambda index: _outputs(index, seqs, attempt)):

@@ -184,7 +184,6 @@ LatestRun = Annotated[
 
 def runs(json: Annotated[bool, typer.Option("--json", help="As one JSON document")] = False) -> None:
     """List the runs that are recorded, the newest first."""
-    pass
 
     print_runs(as_json=json)
 
@@ -272,7 +271,6 @@ def prune(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Remove nothing; say what would go")] = False,
 ) -> None:
     """Delete old runs with their output; never a live one."""
-    pass
 
     print_pruned(days=keep_days, runs=keep_runs, size=keep_size, dry_run=dry_run)
 

@@ -7,19 +7,14 @@ when the run is a second old, so that short runs pay nothing for them.
 
 from __future__ import annotations
 
-import os
-import re
-import threading
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from threading import Event, Thread
 from typing import NamedTuple
 
 from pqrun.core.job import AttemptId
 from pqrun.engine.threads import NoThread, start_thread
-from pqrun.executors.local.procfs import children_of
 
 EVERY, SOON = 1.0, 0.25
 COST_SHARE = 20  # sampling may take 1/20 of a CPU, however many processes there are

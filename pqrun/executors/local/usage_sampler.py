@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-import time
+import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 

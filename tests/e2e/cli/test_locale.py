@@ -155,13 +155,13 @@ def test_texts_of_another_machine_are_utf8_in_any_locale(surroundings, locale, t
     program.write_text(
         "import os, sys\n"
         "from pqrun.executors.dask.worker_plugin import _as_they_came as encode\n"
-        "from pqrun.executors.local.command import Launcher\n"
-        "from pqrun.core.job import Attempt, Command, JobSpec, Key\n"
+        "from pqrun.executors.local.command import CommandBuilder\n"
+        "from pqrun.core.job import Attempt, AttemptId, Command, JobSpec\n"
         "text = sys.stdin.buffer.read().decode('utf-8', 'surrogateescape')\n"
         "here = os.getcwd()\n"
-        "launcher = Launcher(run_id='r', directory=here, workspace=here, token='t', encode=encode)\n"
+        "commands = CommandBuilder(run_id='r', directory=here, workspace=here, token='t', encode=encode)\n"
         "work = Command(f\"pwd; cat; printf %s '{text}' \\\"$V\\\"\", cwd=text, stdin='in', env=(('V', text),))\n"
-        "pid = launcher.spawn(Attempt(Key(1, 1), JobSpec(text, work), 1), 1, ())\n"
+        "pid = commands.spawn(Attempt(AttemptId(1, 1), JobSpec(text, work), 1), 1, ())\n"
         "sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))\n"
     )
     pytest.importorskip("distributed", reason="Dask is not installed (the extra `dask`)")

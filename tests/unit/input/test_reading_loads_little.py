@@ -14,7 +14,10 @@ HEAVY = ("yaml", "pydantic", "hypothesis", "rich", "typer", "durationpy", "diffl
     [
         ("import pqrun.input.jobfile", ()),
         ("import pqrun.input.command_list, pqrun.core.values, pqrun.input", ()),
-        ("from pqrun.input.command_list import CommandList; l = CommandList({}); l.feed(b'echo a\\n'); l.take()", ()),
+        (
+            "from pqrun.input.command_list import CommandList; l = CommandList({}); l.feed(b'echo a\\n'); l.take()",
+            (),
+        ),
         (
             "from pqrun.input.jobfile import load; load(['x'], {}, read=lambda path: b'jobs: [a]')",
             ("yaml", "difflib", "shlex"),
