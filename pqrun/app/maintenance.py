@@ -5,10 +5,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from threading import Lock, Thread
 
-from pqrun.control.server import ControlServer
 from pqrun.core import events as ev
 from pqrun.core.errors import InternalFailure
 from pqrun.engine.engine import Engine
@@ -95,19 +94,3 @@ def shorten_log(path: str) -> None:
         os.ftruncate(fd, 0)  # descriptors opened with O_APPEND continue at the start of the file
     finally:
         os.close(fd)
-
-
-def upkeep(record: RunRecord, engine: Engine, server: ControlServer) -> Callable[[], None]:
-    """Return a function to call now and then while the run goes on, on any thread.
-
-    The function breaks the engine if nothing more can be recorded, and restores a socket that was
-    removed or replaced.
-    """
-
-    def look() -> None:
-        if (failure := record.failure()) is not None:
-            engine.fail(failure)
-        else:
-            server.look_after()
-
-    return look

@@ -217,7 +217,7 @@ class Run:
 
     def _open_socket(self) -> None:
         """Open the socket for other processes, also for the run's own jobs. A queue cannot do without."""
-        from pqrun.app.maintenance import upkeep
+        from pqrun.app.upkeep import upkeep
         from pqrun.control.server import ControlServer
 
         assert self.record.directory is not None

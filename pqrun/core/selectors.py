@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from difflib import get_close_matches
 from fnmatch import translate
 from typing import Any, NamedTuple
 
@@ -154,6 +153,8 @@ def _chosen(jobs: Sequence[JobSpec], selectors: Sequence[str], option: str) -> s
     for selector in selectors:
         found = _selected(jobs, selector, option)
         if not found:
+            from difflib import get_close_matches  # loaded for an error only
+
             close = (
                 []
                 if len(selector) > 200

@@ -8,9 +8,9 @@ import pytest
 from pure.test_simulation import check_metrics_add_up
 
 from pqrun.control import handler as verbs
+from pqrun.control.client_service import ClientService
 from pqrun.control.commands import add as adding
 from pqrun.control.handler import RequestHandler
-from pqrun.control.server import ClientService
 from pqrun.core.job import Command, ExitedWith, JobSpec, Need, Pool, Priority, RetryPolicy
 from pqrun.core.metrics import Metrics, MetricsCollector
 from pqrun.core.scheduler import Scheduler
