@@ -39,7 +39,7 @@ def told(monkeypatch):
     def keep(settings):
         raise Kept(settings)
 
-    monkeypatch.setattr(pqrun.app, "run", keep)
+    monkeypatch.setattr(pqrun.app.run, "run", keep)
 
     def by_typer(command, words):
         try:

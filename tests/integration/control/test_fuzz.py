@@ -7,7 +7,7 @@ import socket
 from random import Random
 
 import pytest
-from pure.test_simulation import check_metrics_add_up
+from core.test_simulation import check_metrics_add_up
 
 from pqrun.control.protocol import VERSION
 from pqrun.core.job import ExitedWith

@@ -5,7 +5,7 @@ import json
 from random import Random
 
 import pytest
-from pure.test_simulation import check_metrics_add_up
+from core.test_simulation import check_metrics_add_up
 
 from pqrun.control import handler as verbs
 from pqrun.control.client_service import ClientService

@@ -188,7 +188,7 @@ class Processes(Rig):
         found = []
         for name in os.listdir("/proc") if os.path.isdir("/proc/self") else ():
             try:
-                if name.isdecimal() and self.commands.mark in Path(f"/proc/{name}/environ").read_bytes():
+                if name.isdecimal() and self.commands.marker in Path(f"/proc/{name}/environ").read_bytes():
                     found.append(Path(f"/proc/{name}/cmdline").read_bytes())
             except OSError:
                 continue

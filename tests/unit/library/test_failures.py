@@ -334,7 +334,7 @@ def test_a_queue_that_can_start_nothing_breaks_off_with_the_reason_instead_of_wa
     def no_thread(thread):
         raise NoThread("no room")
 
-    monkeypatch.setattr(workshop, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(workshop, "STARVED_TIMEOUT_SECONDS", 0.2)
     monkeypatch.setattr(slots, "start_thread", no_thread)
     queue = Queue(lambda payload: payload, Config(max_workers=2))
     handle = queue.enqueue(Job("x"))

@@ -29,7 +29,7 @@ assert first.result(30) == "first" and second.result(30) == "second"
 queue.shutdown()
 print(code)
 """
-LOCKED = "locked = (queue._shop.engine._lock, queue._admission._lock)\nfor lock in locked: lock.acquire()"
+LOCKED = "locked = (queue._runtime.engine._lock, queue._admission._lock)\nfor lock in locked: lock.acquire()"
 USES = [
     "queue.enqueue(Job(payload=1))",
     "queue.enqueue(Job(payload=1), block=True)",

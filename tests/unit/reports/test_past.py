@@ -120,4 +120,4 @@ def test_show_loads_no_writer_of_reports_that_nobody_asked_for(words, tmp_path):
     assert "pqrun.cli.commands.runs" in loaded and not (tmp_path / "junit.xml").exists()
     own = {name for name in loaded if name.startswith("pqrun.reports.")}
     assert own <= {"pqrun.reports.json_document", "pqrun.reports.run_info"}
-    assert not loaded & {"pqrun.cli.commands.show", "pqrun.journal.recovery", "xml.etree.ElementTree"}
+    assert not loaded & {"pqrun.journal.recovery", "xml.etree.ElementTree"}

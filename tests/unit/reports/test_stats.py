@@ -15,7 +15,7 @@ import pytest
 from pqrun.core.job import AttemptId
 from pqrun.executors.local.usage import UsageMonitor
 
-stats = pytest.importorskip("pqrun.executors.local.usage", reason="needs psutil")
+stats = pytest.importorskip("pqrun.executors.local.usage_sampler", reason="needs psutil")
 
 BUSY = "x = bytearray(60_000_000)\nprint(flush=True)\nwhile True: pass"
 
@@ -30,7 +30,7 @@ def test_the_whole_tree_of_a_job_is_measured(listed, until, monkeypatch):
     quiet = subprocess.Popen(["sleep", "60"])
     busy = subprocess.Popen(["sh", "-c", f"'{sys.executable}' -c '{BUSY}'; true"], stdout=subprocess.PIPE)
     pids = {AttemptId(1, 1): quiet.pid, AttemptId(2, 1): busy.pid, AttemptId(3, 1): 2**22 + 1}
-    sampler = stats.Sampler(lambda: pids, lambda: clock[0])
+    sampler = stats.UsageSampler(lambda: pids, lambda: clock[0])
     try:
         busy.stdout.readline()
         (child,) = stats.psutil.Process(busy.pid).children()
@@ -63,7 +63,7 @@ def test_the_whole_tree_of_a_job_is_measured(listed, until, monkeypatch):
 def test_a_peak_between_two_looks_is_seen_too():
     code = "x = bytearray(90_000_000); del x; print(flush=True); input()"
     process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    sampler = stats.Sampler(lambda: {AttemptId(1, 1): process.pid}, lambda: 0.0)
+    sampler = stats.UsageSampler(lambda: {AttemptId(1, 1): process.pid}, lambda: 0.0)
     with process:
         process.stdout.readline()
         sampler.sample()

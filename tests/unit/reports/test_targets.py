@@ -65,20 +65,6 @@ def test_one_report_to_a_stream_not_two(tmp_path):
         wanted(junit=path, json=False)
 
 
-def test_another_file_of_ours_beside_a_prom_file_is_told(tmp_path):
-    pytest.importorskip("prometheus_client")
-    (tmp_path / "other.prom").write_text("# HELP node_x y\nnode_x 1\n")
-    play(tmp_path, CELLS["ok"])
-    assert wanted(metrics=str(tmp_path / "run.prom")).warnings == []
-    (warning,) = wanted(metrics=str(tmp_path / "new.prom")).warnings
-    assert "run.prom beside it has the same series" in warning
-    assert wanted(metrics=str(tmp_path / "new" / "new.prom")).warnings == []
-    os.mkfifo(tmp_path / "pipe.prom")
-    (tmp_path / "run.prom").rename(tmp_path / "\x1b]0;x.prom")
-    (warning,) = wanted(metrics=str(tmp_path / "new.prom")).warnings
-    assert "\x1b" not in warning
-
-
 def test_a_run_without_reports_gets_none(tmp_path):
     played = play(tmp_path, CELLS["ok"], settings=SimpleNamespace())
     assert (played.code, played.said, os.listdir(tmp_path)) == (0, "", ["stderr"])
