@@ -10,7 +10,7 @@ import struct
 
 import pytest
 
-from pqrun.control import server as service
+from pqrun.control import client_service as service
 from pqrun.control.protocol import MAX_MESSAGE_BYTES, is_ours, listen, short_path
 from pqrun.core.errors import InternalFailure
 
