@@ -25,19 +25,19 @@ __version__ = "0.1.0"
 
 # Found when they are asked for: the command line starts without them.
 _WHERE = {
-    "Config": "library",
-    "Context": "executors.call",
-    "Job": "library",
-    "JobFailed": "library",
-    "JobTimeout": "library",
-    "Metrics": "metrics",
-    "PermanentError": "executors.call",
-    "Priority": "model",
-    "Queue": "queue",
-    "QueueClosed": "library",
-    "QueueEmpty": "library",
-    "QueueFull": "library",
-    "ShellResult": "executors.guest",
+    "Config": "library.config",
+    "Context": "executors.python_call",
+    "Job": "library.config",
+    "JobFailed": "library.config",
+    "JobTimeout": "library.config",
+    "Metrics": "core.metrics",
+    "PermanentError": "executors.python_call",
+    "Priority": "core.job",
+    "Queue": "library.queue",
+    "QueueClosed": "library.config",
+    "QueueEmpty": "library.config",
+    "QueueFull": "library.config",
+    "ShellResult": "executors.local.embedded",
 }
 __all__ = [
     "Config", "Context", "Job", "JobFailed", "JobTimeout", "Metrics", "PermanentError", "Priority", "Queue",
