@@ -76,8 +76,9 @@ def table(kind: Kind, found: dict[int, list[float]]) -> str:
     """Return the kind's curve as a table of Markdown; the longest bar is the best throughput."""
     medians = {number: statistics.median(values) for number, values in found.items()}
     best = max(medians.values())
+    command = kind.command.replace(sys.executable, "python3")
     lines = [
-        f"\n{kind.name}: `{kind.command}`, {kind.jobs} jobs\n",
+        f"\n{kind.name}: `{command}`, {kind.jobs} jobs\n",
         "| `-j` | throughput | |",
         "|---|---|---|",
     ]
