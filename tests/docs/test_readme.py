@@ -14,7 +14,12 @@ from .pages import DOCS, ROOT, blocks
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = {"README.md": README} | {
     str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
-    for path in sorted([*DOCS.glob("*.md"), ROOT / "examples" / "README.md"])
+    for path in sorted(
+        [
+            *DOCS.glob("*.md"),
+            *(ROOT / name for name in ("examples/README.md", "CONTRIBUTING.md", "SECURITY.md")),
+        ]
+    )
 }
 BLOCKS = blocks(README, "console")
 
