@@ -137,7 +137,7 @@ RETIRED = """
     Lanes LastPage Launcher Ledger LinesSource Link Matrices Member Offer Outlet Pace Past Patience PoliteContainment
     Recovery Remains Seen Served Sheet Shelf Shorter Slots Stage Starts Surroundings Tags Tally Talk Teller Telling
     Tidying Tireless Unfit Unstartable Verdict Walk Wanted Warden Watch Whole Workshop
-""".split()
+""".split()  # noqa: SIM905
 
 
 def test_retired_names_of_classes_do_not_come_back():
