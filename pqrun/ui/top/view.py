@@ -28,7 +28,7 @@ from pqrun.ui.top.widgets import JobTableView, LogView, StyledLines
 
 CSS = """
 Screen { background: #15181c; color: #d7dae0; }
-Lines { height: 1; }
+StyledLines { height: 1; }
 #title { background: #22303a; }
 #banner { background: #2a2620; display: none; }
 #board { height: 5; }
@@ -54,7 +54,7 @@ Lines { height: 1; }
 .reading #board, .reading #head, .reading #jobs { display: none; }
 .reading #facts { display: block; height: 3; }
 .reading #bottom { height: 1fr; }
-Question, Sheet { align: center middle; background: #000000 55%; }
+QuestionDialog, TextDialog { align: center middle; background: #000000 55%; }
 .dialog { width: auto; max-width: 90%; height: auto; max-height: 90%; padding: 1 2;
           border: round #2f97e8; background: #1f252b; }
 .dialog Static { width: auto; }
