@@ -120,13 +120,13 @@ class TopApp(RunScreen):
         self._ground.set_class(event.size.height < 26, "low")
         self._ground.set_class(event.size.height < 17, "flat")
 
-    def on_job_table_selected(self) -> None:
+    def on_job_table_view_selected(self) -> None:
         """Another job's output is to be read, soon."""
         self._attempt = None
         self._stir.set()
         self._facts_lines.refresh()
 
-    def on_job_table_opened(self) -> None:
+    def on_job_table_view_opened(self) -> None:
         """The output alone."""
         self._ground.add_class("reading")
         self.log_view.focus()
