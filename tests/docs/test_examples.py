@@ -18,6 +18,10 @@ SAYS = 'echo "$(basename "$0") $*" >> "$CALLS"\n'
 ELSEWHERE = {  # tested beside what they show
     "crawler.py": "tests/integration/control/test_examples.py",
     "pqrun.service": "tests/integration/control/test_examples.py",
+    "export_queue.py": "tests/unit/library/test_recipes.py",
+    "dashboard.py": "tests/unit/library/test_recipes.py",
+    "try_later.py": "tests/unit/library/test_recipes.py",
+    "idempotent.py": "tests/unit/library/test_recipes.py",
     "alerts.yml": "tests/unit/reports/test_alerts.py",
     "github-workflow.yml": "tests/unit/reports/test_documents.py",
     "gitlab-ci.yml": "tests/unit/reports/test_documents.py",

@@ -103,7 +103,7 @@ def test_extras_are_declared_and_one_is_all_of_them(built):
     assert extras == set(PROJECT["optional-dependencies"])
     assert PROJECT["optional-dependencies"]["all"] == [f"pqrun-cli[{','.join(sorted(for_users))}]"]
     assert metadata["Requires-Python"] == PROJECT["requires-python"]
-    contributing = (ROOT / "docs" / "contributing.md").read_text(encoding="utf-8")
+    contributing = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     assert [extra for extra in extras if f"`{extra}`" not in contributing] == []
 
 

@@ -15,7 +15,12 @@ from .pages import DOCS, ROOT, blocks
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = {"README.md": README} | {
     str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
-    for path in sorted([*DOCS.rglob("*.md"), ROOT / "CHANGELOG.md", ROOT / "examples" / "README.md"])
+    for path in sorted(
+        [
+            *DOCS.rglob("*.md"),
+            *(ROOT / name for name in ("CHANGELOG.md", "examples/README.md", "CONTRIBUTING.md", "SECURITY.md")),
+        ]
+    )
 }
 TROUBLE = blocks(PAGES["docs/troubleshooting.md"], "console")
 MAX_LINES = {"README.md": 160, "docs/architecture.md": 150}

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import pqrun
 
 ROOT = Path(__file__).parents[3]
@@ -14,8 +16,10 @@ PROGRAM = re.compile(r"^```python\n(.*?)^```\n\n^```text\n(.*?)^```\n", re.MULTI
 RECIPES = (
     "Fixed kinds of jobs", "A batch that can be cancelled", "Priority by customer tier",
     "Errors that will not go away", "Metrics every five seconds", "When the queue is full", "asyncio",
-    "Shell commands", "Stopping a service",
+    "Shell commands", "Stopping a service", "An export queue", "A dashboard", "Try again later",
+    "Idempotent handlers",
 )  # fmt: skip
+EXAMPLES = ("export_queue.py", "dashboard.py", "try_later.py", "idempotent.py")
 
 
 def test_every_program_of_the_page_prints_what_it_says(tmp_path):
@@ -23,15 +27,24 @@ def test_every_program_of_the_page_prints_what_it_says(tmp_path):
     assert len(programs) == PAGE.count("```python") == len(RECIPES) + 1
     running = []
     for number, (program, printed) in enumerate(programs):
-        path = tmp_path / f"recipe_{number}.py"
+        path = tmp_path / str(number) / "recipe.py"
+        path.parent.mkdir()
         path.write_text(program, encoding="utf-8")
         process = subprocess.Popen(
             [sys.executable, "-W", "error", str(path)],
-            cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            cwd=path.parent, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         running.append((process, printed))
     told = [(*process.communicate(timeout=60), process.returncode) for process, _ in running]
     assert told == [(printed, "", 0) for _, printed in running]
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example_is_a_program_of_the_page(name):
+    _, licence, program = (ROOT / "examples" / name).read_text(encoding="utf-8").split("\n", 2)
+    assert licence.startswith("# SPDX-License-Identifier")
+    assert program in [shown for shown, _ in PROGRAM.findall(PAGE)]
+    assert f"](../examples/{name})" in PAGE
 
 
 def test_the_recipes_are_those_that_are_promised():
