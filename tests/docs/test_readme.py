@@ -18,7 +18,10 @@ PAGES = {"README.md": README} | {
     for path in sorted(
         [
             *DOCS.rglob("*.md"),
-            *(ROOT / name for name in ("CHANGELOG.md", "examples/README.md", "CONTRIBUTING.md", "SECURITY.md")),
+            *(
+                ROOT / name
+                for name in ("CHANGELOG.md", "examples/README.md", "CONTRIBUTING.md", "SECURITY.md")
+            ),
         ]
     )
 }
