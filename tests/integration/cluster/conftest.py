@@ -2,6 +2,7 @@
 """Clusters for tests: one that all share who break nothing, one to be killed and mended, and new ones."""
 
 import importlib.util
+from pathlib import Path
 
 import pytest
 from cluster import Cluster, Pqrun
@@ -15,14 +16,19 @@ NEED_DASK = {
     "test_slurm",
     "test_waiting",
 }
+STARTS_A_CLUSTER = {"cluster", "_fragile", "new_cluster", "pqrun"}
 
 
 def pytest_collection_modifyitems(items):
-    if importlib.util.find_spec("distributed") is None:
-        missing = pytest.mark.skip(reason="Dask is not installed (the extra `dask`)")
-        for item in items:
-            if item.module.__name__.rpartition(".")[2] in NEED_DASK:
-                item.add_marker(missing)
+    """Mark the tests of this folder that start a cluster, and skip those that need Dask where it is missing."""
+    missing = importlib.util.find_spec("distributed") is None
+    for item in items:
+        if item.path.parent != Path(__file__).parent:
+            continue
+        if STARTS_A_CLUSTER.intersection(item.fixturenames):
+            item.add_marker(pytest.mark.cluster)
+        if missing and item.path.stem in NEED_DASK:
+            item.add_marker(pytest.mark.skip(reason="Dask is not installed (the extra `dask`)"))
 
 
 @pytest.fixture(scope="session")
