@@ -5,7 +5,7 @@ import shlex
 import subprocess
 import sys
 
-from .conftest import PQRUN
+from support.process import PQRUN
 
 
 def test_a_resumed_run_that_went_well_was_not_stopped_and_a_job_cut_short_was_not_flaky(run, pqrun):

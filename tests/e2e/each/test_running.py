@@ -83,12 +83,12 @@ def test_without_a_command_lines_are_commands(each):
 @pytest.mark.parametrize("words", [("echo",), (), ("echo", ":::"), ("echo", ":::", "a", "::::", "/dev/null")])
 def test_nothing_to_do_is_no_failure(each, words):
     done = each(*words)
-    assert (done.code, done.out) == (0, b"")
+    assert (done.code, done.stdout) == (0, b"")
 
 
 def test_what_is_refused_is_refused_before_anything_starts(each, tmp_path):
     done = each('touch {1}; echo "{2}"', ":::", "made", ":::", "x")
-    assert (done.code, done.out) == (2, b"")
+    assert (done.code, done.stdout) == (2, b"")
     assert "in double quotes" in done.err and "hint: " in done.err
     assert not (tmp_path / "made").exists()
     assert os.listdir(os.environ["PQRUN_STATE_DIR"]) == []
@@ -124,7 +124,9 @@ def test_options_of_run_hold(pqrun):
 
 
 def test_options_end_where_the_command_begins(each):
-    assert each("printf '<%s>' -j9 --header", ":", "-q {}", ":::", "-k").out == b"<-j9><--header><:><-q><-k>"
+    assert (
+        each("printf '<%s>' -j9 --header", ":", "-q {}", ":::", "-k").stdout == b"<-j9><--header><:><-q><-k>"
+    )
     assert each("--", "echo", "--", "{}", ":::", "x").lines == ["-- x"]
 
 

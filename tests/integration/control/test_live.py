@@ -8,11 +8,10 @@ import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from support.process import PQRUN, environment
 
 from pqrun.cli.main import main
 from pqrun.control.client import ControlClient
-
-from .conftest import PQRUN, environment
 
 
 def lines(result):
@@ -368,7 +367,11 @@ def test_what_a_running_job_prints_can_be_had_as_it_comes(queue, gate, until):
 def test_ps_watches_until_the_run_ends(live, gate):
     one = live("-j1", "-", input=f"{gate.wait}\n")
     watching = subprocess.Popen(
-        [*PQRUN, "ps", "--watch"], stdout=subprocess.PIPE, env=environment(one.state), cwd=one.cwd, text=True
+        [*PQRUN, "ps", "--watch"],
+        stdout=subprocess.PIPE,
+        env=environment(state=one.state),
+        cwd=one.cwd,
+        text=True,
     )
     assert watching.stdout.readline().split()[0] == "id"
     gate.open()
@@ -385,7 +388,7 @@ def test_a_reader_that_goes_away_is_no_trouble(queue):
         f"{shlex.join(PQRUN)} ps | head -n 1",
         shell=True,
         capture_output=True,
-        env=environment(one.state),
+        env=environment(state=one.state),
         cwd=one.cwd,
     )
     assert (done.stderr, done.stdout.count(b"\n")) == (b"", 1)

@@ -8,9 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pqrun.control.client import ControlClient
+from support.process import PQRUN, environment
 
-from .conftest import PQRUN, environment
+from pqrun.control.client import ControlClient
 
 
 def detached(pqrun, *options, **more):
@@ -202,7 +202,13 @@ def test_a_second_one_of_the_same_name_is_refused(queue, pqrun):
 def test_detached_it_holds_nothing_of_its_caller_open(pqrun, state, tmp_path, until):
     command = f"{shlex.join(PQRUN)} serve --detach 3>&1 4</dev/null | cat"
     done = subprocess.run(
-        command, shell=True, capture_output=True, timeout=60, env=environment(state), cwd=tmp_path, text=True
+        command,
+        shell=True,
+        capture_output=True,
+        timeout=60,
+        env=environment(state=state),
+        cwd=tmp_path,
+        text=True,
     )
     directory = f"{state}/runs/queue"
     assert done.stdout.startswith(f"pqrun: serving {directory} (pid ") and done.stderr == ""
@@ -265,7 +271,11 @@ def test_a_run_that_was_changed_and_paused_is_resumed_so(live, until):
     one.kill()
     with one.said.open("ab") as said:
         one.process = subprocess.Popen(
-            [*PQRUN, "resume", one.run], env=environment(one.state), cwd=one.cwd, stdout=said, stderr=said
+            [*PQRUN, "resume", one.run],
+            env=environment(state=one.state),
+            cwd=one.cwd,
+            stdout=said,
+            stderr=said,
         )
     until(lambda: one.answers)
     assert one.ask("ps")["paused"] is True

@@ -105,7 +105,7 @@ def test_a_full_disk_under_a_log_is_told_of_and_the_run_goes_on_when_there_is_ro
     assert "No space left on device" in result.err and "disk/rd/logs" in result.err
     filler.unlink()
     assert world.pqrun("resume", "disk/rd", "--failed").code == 0
-    assert world.look("logs", "disk/rd", "b").out == b"\0" * 60000
+    assert world.look("logs", "disk/rd", "b").stdout == b"\0" * 60000
 
 
 def test_after_a_power_cut_the_last_second_is_lost_at_most(world, unmount):

@@ -41,7 +41,7 @@ def test_a_dry_run_of_a_resume_prints_what_is_left_and_changes_nothing(world):
     world.wait_until_all_is_gone()
     journal = (world.only_run / "journal.jsonl").read_bytes()
     done = world.pqrun("resume", "latest", "--dry-run")
-    assert (done.code, sorted(done.out.decode().splitlines())) == (0, sorted(lines[1:]))
+    assert (done.code, sorted(done.out.splitlines())) == (0, sorted(lines[1:]))
     assert world.counted("ran") == {"a": 1, "b": 1}
     assert (world.only_run / "journal.jsonl").read_bytes() == journal
 
@@ -85,7 +85,7 @@ def test_rerun_never_is_reported_instead_of_run_again(world):
     assert {job["id"]: job["state"] for job in result.document["jobs"]} == {"1": "interrupted", "2": "ok"}
     assert world.counted("ran") == {"a": 1, "b": 2}
     shown = world.look("show", "latest")
-    assert b"--failed" in shown.out and b"go on" not in shown.out
+    assert b"--failed" in shown.stdout and b"go on" not in shown.stdout
     again = world.pqrun("resume", "latest", "--failed", "--timeout", "50ms", "--json")
     assert {job["id"]: job["state"] for job in again.document["jobs"]} == {"1": "timeout", "2": "ok"}
 
@@ -203,7 +203,7 @@ def test_options_of_the_first_run_hold_unless_given_again(world):
     world.kill_when(lambda: world.recorded("start"), "run", *options, lines=lines)
     world.write("go", "")
     result = world.pqrun("resume", "latest", "--timeout", "300ms")
-    assert result.out == b"1\tfirst\n"
+    assert result.stdout == b"1\tfirst\n"
     assert result.code == 1
     assert states(world) == {"1": "ok", "2": "timeout"}
 
@@ -232,7 +232,7 @@ def test_of_a_stream_what_was_read_is_kept_and_its_end_is_missed(world):
     assert result.code == 3
     assert "not read to its end" in result.err
     assert world.counted("ran") == {"0": 1, "1": 1, "2": 1, "x": 2, "y": 1}
-    assert "not read to its end" in world.look("show").err + world.look("show").out.decode()
+    assert "not read to its end" in world.look("show").err + world.look("show").out
 
 
 def test_a_run_whose_list_was_stopped_says_so(world):

@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 import pytest
-from control.conftest import environment
+from support.process import environment
 
 from pqrun.core.errors import InternalFailure, UserError
 from pqrun.journal.run_directory import RunDirectory
@@ -132,7 +132,7 @@ def test_a_live_run_on_the_screen(play, watched, gate, state, monkeypatch):
 
 def test_without_a_terminal_it_says_so(state, tmp_path):
     done = subprocess.run(
-        [sys.executable, "-m", "pqrun", "top"], capture_output=True, cwd=tmp_path, env=environment(state),
+        [sys.executable, "-m", "pqrun", "top"], capture_output=True, cwd=tmp_path, env=environment(state=state),
         stdin=subprocess.DEVNULL, check=False,
     )  # fmt: skip
     wanted = b"draws on a terminal" if importlib.util.find_spec("textual") else b"needs textual"
@@ -145,7 +145,11 @@ def test_without_textual_it_says_what_to_install(state, tmp_path):
     hide += "u.find_spec = lambda name, *p: None if name == 'textual' else f(name, *p); "
     hide += "from pqrun.cli.main import entry; entry()"
     done = subprocess.run(
-        [sys.executable, "-c", hide], capture_output=True, cwd=tmp_path, env=environment(state), check=False
+        [sys.executable, "-c", hide],
+        capture_output=True,
+        cwd=tmp_path,
+        env=environment(state=state),
+        check=False,
     )
     assert done.returncode == 2
     assert done.stderr == b"pqrun: `pqrun top` needs textual: `pip install 'pqrun-cli[top]'` installs it\n"
@@ -155,7 +159,11 @@ def test_no_other_command_loads_textual(state, tmp_path):
     code = "import sys; sys.argv = ['pqrun', 'top', '--help']; from pqrun.cli.main import run; run(); "
     code += "print([name for name in sys.modules if name.startswith('textual')])"
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, cwd=tmp_path, env=environment(state), check=False
+        [sys.executable, "-c", code],
+        capture_output=True,
+        cwd=tmp_path,
+        env=environment(state=state),
+        check=False,
     )
     assert done.stdout.rstrip().endswith(b"[]"), done.stdout
 
@@ -166,7 +174,7 @@ def test_in_a_terminal_it_draws_and_leaves(watched, until):
     os.set_blocking(ours, False)
     process = subprocess.Popen(
         [sys.executable, "-m", "pqrun", "top", watched.run], stdin=theirs, stdout=theirs, stderr=theirs,
-        env={**environment(watched.state), "TERM": "xterm-256color", "COLUMNS": "100", "LINES": "30"},
+        env={**environment(state=watched.state), "TERM": "xterm-256color", "COLUMNS": "100", "LINES": "30"},
     )  # fmt: skip
     os.close(theirs)
     seen = bytearray()

@@ -10,7 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from real import HOOKS, PQRUN, Real, reports
+from real import HOOKS, Real, reports
+from support.process import PQRUN
 from test_hostile import NAMES, OUTPUT
 
 from pqrun.reports.cases import one_line
@@ -170,7 +171,7 @@ def test_prometheus_is_told_no_name(hostile):
 def test_show_writes_the_same(hostile, tmp_path):
     real, _ = hostile
     done = real.show(*reports(f"{tmp_path}/"))
-    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    assert (done.code, done.out, done.err) == (0, "", "")
     for name in ("junit", "joblog"):
         assert (tmp_path / real.path(name).name).read_bytes() == real.path(name).read_bytes()
 

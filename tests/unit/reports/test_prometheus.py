@@ -12,8 +12,8 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
-from real import PQRUN
 from reported import CELLS, play
+from support.process import PQRUN
 
 from pqrun.core import events as ev
 from pqrun.core.errors import UserError

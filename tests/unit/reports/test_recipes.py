@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from real import PQRUN
+from support.process import PQRUN
 
 ROOT = Path(__file__).parents[3]
 EXAMPLES = ROOT / "examples"
