@@ -5,6 +5,7 @@ import shlex
 import subprocess
 import sys
 
+import pytest
 from support.process import PQRUN
 
 
@@ -26,6 +27,7 @@ def test_a_job_that_is_added_later_is_counted(run, surroundings):
     assert "[2/2] ok" in run("-j1", lines=[add]).err
 
 
+@pytest.mark.slow
 def test_a_pause_is_told_also_when_the_run_goes_on(start, pqrun, until, gate, surroundings):
     live = start("-j1", lines=[gate.wait, "true"])
     until(lambda: "running" in pqrun("ps").out, what=lambda: live.err)

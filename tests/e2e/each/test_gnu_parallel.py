@@ -54,6 +54,7 @@ def test_every_recorded_case_gives_the_same_arguments(commands, tmp_path):
     assert wrong == []
 
 
+@pytest.mark.slow
 @needs_it
 @pytest.mark.parametrize("seed", range(1000, 1005))
 def test_gnu_parallel_itself_gives_the_same_arguments(seed, commands, tmp_path):

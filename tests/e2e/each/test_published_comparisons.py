@@ -83,6 +83,7 @@ def test_a_very_long_line_of_output_is_passed_on(each):
     assert (done.code, len(done.stdout), done.stdout.count(b"\n")) == (0, 50_000_001, 1)
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_arguments_are_a_hundred_thousand_jobs(commands, tmp_path, pqrun):
     (tmp_path / "numbers").write_text("".join(f"{n}\n" for n in range(100_000)))
     found = commands("echo {#} {.}.txt", ":::", "x", "::::", "numbers")
@@ -93,6 +94,7 @@ def test_a_hundred_thousand_arguments_are_a_hundred_thousand_jobs(commands, tmp_
     assert done.lines == [f"echo {n + 1} {n}" for n in range(5000)]
 
 
+@pytest.mark.slow
 def test_two_thousand_arguments_for_real(each, tmp_path):
     done = each("-j4", "echo {#} {}", input="".join(f"a{n}\n" for n in range(2000)))
     assert (done.code, done.lines) == (0, [f"{n + 1} a{n}" for n in range(2000)])

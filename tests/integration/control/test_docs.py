@@ -54,6 +54,7 @@ def shell(tmp_path, state):
     call(["stop", "--now"], state=state, cwd=tmp_path)
 
 
+@pytest.mark.slow
 def test_a_day_with_a_queue_goes_as_it_is_told(shell):
     for block in blocks(QUEUE, "console"):
         for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:

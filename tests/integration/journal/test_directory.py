@@ -60,6 +60,7 @@ def test_a_directory_of_another_owner_is_refused(world):
     assert (world.read("ran"), os.listdir(world.here / "rd")) == ("", [])
 
 
+@pytest.mark.slow
 @BY_ROOT
 def test_a_recorded_run_of_another_owner_is_neither_gone_on_with_nor_shown(world):
     assert world.pqrun("run", "--run-dir", "rd", lines=["echo x >> ran"]).code == 0
@@ -100,6 +101,7 @@ def test_a_planted_link_in_place_of_the_directory_is_not_followed(world):
     assert os.listdir(world.here / "victim") == []
 
 
+@pytest.mark.slow
 def test_a_link_planted_where_output_goes_is_not_followed(world):
     assert world.pqrun("run", "--run-dir", "rd", lines=["exit 1"]).code == 1
     logs = world.here / "rd" / "logs" / "0000"
@@ -210,6 +212,7 @@ def test_durable_makes_sure_of_the_disk_in_each_turn(world):
     assert counts[("--durable",)] >= 20 > counts[()]
 
 
+@pytest.mark.slow
 def test_a_list_whose_first_line_is_wrong_leaves_no_directory(world):
     for options in [(), ("--run-dir", "given"), ("--run-dir", "given/below/deep")]:
         done = world.pqrun("run", *options, lines=["echo a # pqrun: tiemout=3", "echo b"])

@@ -71,6 +71,7 @@ def on_a_terminal(world, *words) -> str:
 # runs
 
 
+@pytest.mark.slow
 def test_runs_are_listed_the_newest_first_with_how_they_went(world):
     world.write("jobs.yaml", "jobs: [{id: a, run: 'exit 3'}, {id: b, run: 'true', needs: [a]}, 'true']\n")
     world.pqrun("run", "jobs.yaml")
@@ -195,6 +196,7 @@ def test_show_begins_with_what_went_wrong_and_has_attempts_and_metrics(world):
     assert "\x1b" not in text
 
 
+@pytest.mark.slow
 def test_in_a_live_run_states_are_the_live_ones(world):
     process = world.start("run", "-j1", lines=["true", "echo x > ran; exec sleep 60", "true"])
     world.until(lambda: world.read("ran"))
@@ -573,6 +575,7 @@ def added(seq, name):
     return [ev.JobAdded(BEGAN, seq, JobSpec(name, Command("true")))]
 
 
+@pytest.mark.slow
 def test_the_record_tells_which_workers_and_files_there_were(world):
     world.write("jobs.yaml", "workers: 3\njobs: [echo a]\n")
     assert world.pqrun("run", "jobs.yaml").code == 0

@@ -85,6 +85,7 @@ def test_a_source_tells_first_all_then_what_changed(watched, gate, until):
     source.close()
 
 
+@pytest.mark.slow
 def test_what_ran_when_its_run_was_killed_was_interrupted(watched, until):
     source = source_of(watched)
     source.poll()
@@ -104,6 +105,7 @@ def test_which_run_is_meant(watched, state, monkeypatch):
         which_run("nowhere")
 
 
+@pytest.mark.slow
 def test_a_live_run_on_the_screen(play, watched, gate, state, monkeypatch):
     monkeypatch.setenv("PQRUN_STATE_DIR", str(state))
 
@@ -168,6 +170,7 @@ def test_no_other_command_loads_textual(state, tmp_path):
     assert done.stdout.rstrip().endswith(b"[]"), done.stdout
 
 
+@pytest.mark.slow
 def test_in_a_terminal_it_draws_and_leaves(watched, until):
     pytest.importorskip("textual", reason="the extra `top` is not installed")
     ours, theirs = pty.openpty()

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import pqrun
 
 ROOT = Path(__file__).parents[3]
@@ -18,6 +20,7 @@ RECIPES = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_every_program_of_the_page_prints_what_it_says(tmp_path):
     programs = PROGRAM.findall(PAGE)
     assert len(programs) == PAGE.count("```python") == len(RECIPES) + 1

@@ -231,6 +231,7 @@ def test_hooks_are_told_the_same(really_run, name):
     assert (variables["PQRUN_EXIT_CODE"], variables["PQRUN_HEADLINE"]) == (str(real.code), headline)
 
 
+@pytest.mark.slow
 def test_show_writes_the_same_and_tells_the_same(really_run, name, tmp_path):
     real = really_run(name)
     done = real.show(*reports(f"{tmp_path}/"))

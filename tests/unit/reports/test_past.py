@@ -20,6 +20,7 @@ def first_line(path):
     return path.read_text().partition("\n")[0]
 
 
+@pytest.mark.slow
 def test_show_writes_reports_of_a_run_that_lives_and_of_one_that_was_killed(tmp_path, until):
     lines = b"true\necho > begun; exec sleep 60\ntrue\n"
     process = start(tmp_path, "run", "--run-dir", "r", "-j1", stdin=lines)
@@ -41,6 +42,7 @@ def test_show_writes_reports_of_a_run_that_lives_and_of_one_that_was_killed(tmp_
     assert (last["event"], last["exit"], last["state"]) == ("run_ended", 3, "died")
 
 
+@pytest.mark.slow
 def test_a_run_that_was_gone_on_with_was_not_stopped(tmp_path, until):
     process = start(
         tmp_path, "run", "--run-dir", "r", "-j1", "--summary", "first.md", "--junit", "first.xml",
@@ -75,6 +77,7 @@ def test_an_attempt_that_never_started_has_no_time_and_no_output_of_the_one_befo
     assert [line["stdout_bytes"] for line in lines if line["event"] == "attempt_ended"] == [6, 0]
 
 
+@pytest.mark.slow
 def test_a_report_and_a_document_do_not_both_go_to_stdout_and_a_full_disk_is_exit_4(tmp_path):
     run(tmp_path, "run", "--run-dir", "r", "-q", stdin=b"true\n")
     both = run(tmp_path, "show", "./r", "--json", "--junit", "junit.xml")

@@ -86,6 +86,7 @@ def test_arguments_too(place):
     assert "run_bytes" not in jobs[1]
 
 
+@pytest.mark.slow
 def test_a_live_run_too(place):
     words = ["serve", "--run-dir", b"queue-\xfe"]
     queue = subprocess.Popen([*PQRUN, *words], cwd=place, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
