@@ -18,7 +18,7 @@ GENERATORS = ("cli", "manpage", "completions", "jobfile_page", "live_svg", "top_
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the whole suite but for the slow tests."""
+    """Run the whole suite but for the exhaustive tests."""
     session.install("-e", ".[test]")
     session.run("python", "-m", "pytest", *session.posargs)
 

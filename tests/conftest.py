@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What all tests share: a place of their own, and waiting for facts instead of time."""
+"""What all tests share: options, a place of their own, and waiting for facts instead of time."""
 
 import os
 import signal
@@ -14,11 +14,45 @@ settings.register_profile("pqrun", deadline=None, suppress_health_check=[HealthC
 settings.load_profile("pqrun")
 
 
+MOST_WORKERS = 4
+SECONDS_FOR_A_TEST = 120
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at its own options
+def pytest_cmdline_main(config):
+    """Run files side by side and end tests that hang, where the plugins for that are installed.
+
+    What the command line, the environment or an ini option says wins; without the plugins all tests run one
+    after the other, without a limit.
+    """
+    options = config.option
+    is_worker = hasattr(config, "workerinput")
+    if hasattr(options, "numprocesses") and not is_worker and not options.tx and options.dist == "no":
+        if options.numprocesses is None and not options.distload:
+            options.numprocesses = "auto"
+            options.maxprocesses = options.maxprocesses or MOST_WORKERS
+        if options.numprocesses and not options.distload:
+            options.dist = "loadfile"  # fixtures of a session or a module are made once
+    if hasattr(options, "timeout") and options.timeout is None:
+        said = os.environ.get("PYTEST_TIMEOUT") or config.getini("timeout")
+        options.timeout = None if said else float(SECONDS_FOR_A_TEST)
+
+
 def pytest_configure(config):
     """Whoever starts the tests may ignore signals (nohup does); pqrun would then do so too, as it should."""
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGTSTP):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
+
+
+def pytest_collection_modifyitems(config, items):
+    """Deselect tests marked `exhaustive`, unless `-m` names that marker: `-m slow` does not mean them."""
+    if "exhaustive" in config.option.markexpr:
+        return
+    exhaustive = [item for item in items if item.get_closest_marker("exhaustive")]
+    if exhaustive:
+        config.hook.pytest_deselected(items=exhaustive)
+        items[:] = [item for item in items if item not in exhaustive]
 
 
 @pytest.fixture(autouse=True)

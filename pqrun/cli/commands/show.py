@@ -24,7 +24,6 @@ from pqrun.core.text import describe_exit, escape_controls, format_duration, job
 from pqrun.core.unicode_json import as_json
 from pqrun.journal.index import Index, exit_of, metrics_of, query_index, row_of
 from pqrun.journal.projection import ATTEMPT, StoredJob
-from pqrun.journal.recovery import recover
 from pqrun.journal.run_directory import RunDirectory, find_run
 from pqrun.journal.run_list import DIED, LIVE, state_of
 from pqrun.output.store import Logs
@@ -327,6 +326,8 @@ def write_reports(name: str, options: ReportOptions, *, json: bool) -> None:
 
     Raises `InternalFailure` if a report cannot be written.
     """
+    from pqrun.journal.recovery import recover  # only here: most looks at a run need no reports
+
     run = find_run(name)
     live = run.in_use()
     found = recover(run)

@@ -1,62 +1,24 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """pqrun from outside: as a process, with its streams, files and exit code."""
 
-import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-
-import pqrun as package
-
-PQRUN = (sys.executable, "-m", "pqrun")
-LONGEST = 60
-
-
-@dataclass
-class Result:
-    """How it went. `code` is as a shell sees it: 128 and the signal's number if one ended it."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def document(self):
-        """What `--json` printed."""
-        return json.loads(self.out)
-
-    @property
-    def metrics(self):
-        return self.document["metrics"]
-
-    @property
-    def jobs(self):
-        """The jobs of the document by id."""
-        return {job["id"]: job for job in self.document["jobs"]}
-
-    @property
-    def states(self):
-        return {job["id"]: job["state"] for job in self.document["jobs"]}
-
-    def __iter__(self):
-        return iter((self.code, self.out))
-
-
-def text(data: bytes) -> str:
-    return data.decode("utf-8", "surrogateescape")
-
-
-def result_of(returncode: int, out: bytes, err: bytes) -> Result:
-    for slip in (b"Traceback", b"<built-in", b"<bound method", b"<function"):
-        assert slip not in err, err.decode("utf-8", "replace")
-    return Result(128 - returncode if returncode < 0 else returncode, text(out), text(err))
+from support.process import (
+    MAX_SECONDS,
+    Result,
+    environment,
+    kill_and_close,
+    result_of,
+    run_pqrun,
+    start_pqrun,
+    text,
+)
 
 
 class Live:
@@ -101,7 +63,7 @@ class Live:
         words = self._until(answer, what=lambda: self.err)
         return int(words[0].split()[0]), int(words[1].split()[0])
 
-    def end(self, input: bytes | None = None, timeout: float = LONGEST) -> Result:
+    def end(self, input: bytes | None = None, timeout: float = MAX_SECONDS) -> Result:
         """Waits for it."""
         out, _ = self.process.communicate(input, timeout=timeout)
         return result_of(self.process.returncode, out or b"", self._err.read_bytes())
@@ -117,27 +79,15 @@ class Live:
 @pytest.fixture
 def surroundings(tmp_path):
     """The environment in which pqrun is started: the tests' own, and the package that they test."""
-    return {**os.environ, "PYTHONPATH": str(Path(package.__file__).parents[1])}
+    return environment()
 
 
 @pytest.fixture
 def pqrun(tmp_path, surroundings):
     """`pqrun(*words, input=…)` runs it to its end."""
 
-    def to_its_end(*words, input=b"", env=None, cwd=tmp_path, **more):
-        data = input.encode("utf-8", "surrogateescape") if isinstance(input, str) else input
-        if "stdin" not in more:
-            more["input"] = data
-        done = subprocess.run(
-            [*PQRUN, *map(str, words)],
-            capture_output=True,
-            env={**surroundings, **(env or {})},
-            cwd=cwd,
-            timeout=LONGEST,
-            check=False,
-            **more,
-        )
-        return result_of(done.returncode, done.stdout, done.stderr)
+    def to_its_end(*words, env=None, cwd=tmp_path, **more):
+        return run_pqrun(*words, env={**surroundings, **(env or {})}, cwd=cwd, **more)
 
     return to_its_end
 
@@ -171,8 +121,9 @@ def start(tmp_path, surroundings, until):
 
     def begin(*options, lines=None, env=None, stdout=subprocess.PIPE, **more):
         err = (tmp_path / "stderr").open("wb")
-        process = subprocess.Popen(
-            [*PQRUN, "run", *map(str, options)],
+        process = start_pqrun(
+            "run",
+            *options,
             stdin=subprocess.PIPE,
             stdout=stdout,
             stderr=err,
@@ -192,12 +143,7 @@ def start(tmp_path, surroundings, until):
 
     yield begin
     for process in begun:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
-        for stream in (process.stdin, process.stdout):
-            if stream is not None:
-                stream.close()
+        kill_and_close(process)
 
 
 @pytest.fixture

@@ -97,6 +97,7 @@ def shell_for(name, env, tmp_path):
     return Shell(["fish", "--no-config", "-i", "-C", start], env, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["bash", "zsh"])
 def test_the_first_tab_completes_commands_runs_and_jobs(name, environment, tmp_path):
     (run,) = (tmp_path / "state" / "runs").iterdir()

@@ -4,6 +4,8 @@
 import re
 from datetime import datetime
 
+import pytest
+
 JOB = """
     id seq run state exit signal attempts max_attempts priority tags queued_at started_at ended_at wait_s
     run_s stdout stderr stdout_bytes stderr_bytes message user_s sys_s
@@ -93,6 +95,7 @@ def test_times_are_rfc_3339_in_utc_and_durations_seconds(run):
     assert 0.1 < job["run_s"] < 30 and job["wait_s"] >= 0
 
 
+@pytest.mark.slow
 def test_stdout_and_stderr_name_files_with_the_last_attempts_output(run):
     lines = ["echo try $PQRUN_ATTEMPT; echo e >&2; [ $PQRUN_ATTEMPT = 2 ]", "true"]
     first, silent = run("--json", "-r1", "--retry-delay", "0", lines=lines).document["jobs"]
@@ -102,11 +105,13 @@ def test_stdout_and_stderr_name_files_with_the_last_attempts_output(run):
     assert (silent["stdout"], silent["stderr"], silent["stdout_bytes"]) == (None, None, 0)
 
 
+@pytest.mark.slow
 def test_cpu_time_is_told(run):
     job = run("--json", lines=["i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done"]).jobs["1"]
     assert job["user_s"] + job["sys_s"] > 0.01
 
 
+@pytest.mark.slow
 def test_jobs_that_never_ran_are_in_it_too_and_the_sums_hold(run):
     done = run(
         "--json", "-j1", "--fail-fast", lines=["false", "true", "true # pqrun: id=a", "true # pqrun: needs=a"]
@@ -117,6 +122,7 @@ def test_jobs_that_never_ran_are_in_it_too_and_the_sums_hold(run):
     assert done.jobs["2"]["started_at"] is None and done.jobs["2"]["exit"] is None
 
 
+@pytest.mark.slow
 def test_stdout_is_only_the_document_and_output_goes_to_stderr_if_it_is_asked_for(run):
     without = run("--json", "-q", lines=["echo words"])
     assert without.document and "words\n" not in without.err

@@ -68,6 +68,7 @@ def test_a_job_that_goes_well_at_last_is_ok(run, tmp_path):
     assert (done.metrics["jobs_retried"], done.metrics["jobs_completed"]) == (2, 1)
 
 
+@pytest.mark.slow
 def test_permanent_codes_are_never_retried_and_the_others_only_if_the_policy_names_them(run, side_by_side):
     def attempts(options):
         ends = ["exit 5", "exit 22", "exit 75", "exit 127", "kill -SEGV $$"]
@@ -108,6 +109,7 @@ def test_whatever_its_code_a_job_that_was_stopped_at_its_limit_is_a_timeout(run)
     assert done.jobs["1"]["exit"] == 0
 
 
+@pytest.mark.slow
 def test_one_that_does_not_listen_is_killed_after_its_grace(run):
     done = run(
         "--json", "-t", "600ms", "--grace", "50ms", lines=["trap '' TERM INT; while :; do sleep 0.01; done"]
@@ -115,12 +117,14 @@ def test_one_that_does_not_listen_is_killed_after_its_grace(run):
     assert (done.jobs["1"]["state"], done.jobs["1"]["signal"]) == ("timeout", "SIGKILL")
 
 
+@pytest.mark.slow
 def test_silence_has_a_limit_of_its_own_and_every_word_starts_it_anew(run):
     talks = "for n in 1 2 3 4 5 6 7 8 9 10; do echo $n; sleep 0.1; done"
     done = run("--json", "--idle-timeout", "800ms", lines=["echo a; sleep 60", talks])
     assert done.states == {"1": "timeout", "2": "ok"}
 
 
+@pytest.mark.slow
 def test_no_limit_and_a_limit_of_nothing_are_the_same(run):
     assert run("-t", "0", lines=["sleep 0.05"]).code == 0
     assert run("-t", "50ms", lines=["sleep 0.2 # pqrun: timeout=0"]).code == 0
@@ -129,6 +133,7 @@ def test_no_limit_and_a_limit_of_nothing_are_the_same(run):
 # Stopping early
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("halt", "code", "ended"),
     [
@@ -154,6 +159,7 @@ def test_halted_without_a_failure_is_not_success(run):
     assert "1 not run" in done.err
 
 
+@pytest.mark.slow
 def test_now_stops_what_runs_and_soon_lets_it_finish(run):
     lines = ["echo finished", "sleep 0.3; false", "sleep 0.6; echo finished"]
     soon = run("-q", "-j3", "--halt", "soon,fail=1", lines=lines)
@@ -178,6 +184,7 @@ def test_what_needs_an_interrupted_job_stays_pending(run):
     }
 
 
+@pytest.mark.slow
 def test_the_deadline_of_a_run_stops_what_runs_and_starts_nothing_more(run):
     done = run("--json", "-j1", "--deadline", "1s", lines=["true", "sleep 60", "true"])
     assert done.code == 3
@@ -185,6 +192,7 @@ def test_the_deadline_of_a_run_stops_what_runs_and_starts_nothing_more(run):
     assert "deadline" in done.err
 
 
+@pytest.mark.slow
 def test_a_failure_counts_more_than_a_deadline(run):
     assert run("-j1", "--deadline", "1s", lines=["false", "sleep 60"]).code == 1
 

@@ -5,7 +5,8 @@ import shlex
 import subprocess
 import sys
 
-from .conftest import PQRUN
+import pytest
+from support.process import PQRUN
 
 
 def test_a_resumed_run_that_went_well_was_not_stopped_and_a_job_cut_short_was_not_flaky(run, pqrun):
@@ -26,6 +27,7 @@ def test_a_job_that_is_added_later_is_counted(run, surroundings):
     assert "[2/2] ok" in run("-j1", lines=[add]).err
 
 
+@pytest.mark.slow
 def test_a_pause_is_told_also_when_the_run_goes_on(start, pqrun, until, gate, surroundings):
     live = start("-j1", lines=[gate.wait, "true"])
     until(lambda: "running" in pqrun("ps").out, what=lambda: live.err)

@@ -56,6 +56,7 @@ def hints(data):
 RECORDS = [b"plain", b"-dash", b"with space", b"it's", b"latin-\xe9", b"-\xff'\n\\x41", b"$HOME"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("record", RECORDS, ids=ascii)
 @pytest.mark.parametrize("name", ["plain", "-x", "--failed", "it's $HOME", "-é\u200d"], ids=ascii)
 def test_the_last_page_can_be_copied(place, record, name):
@@ -74,6 +75,7 @@ def test_the_last_page_can_be_copied(place, record, name):
     assert typed(place, hints(again.stderr)["see more"]).returncode == 0
 
 
+@pytest.mark.slow
 def test_a_record_that_is_there_already_and_the_page_of_show(place):
     record = b"-\xe9"
     run(place, b"--run-dir=-\xe9", jobs="jobs: ['false']")

@@ -43,6 +43,7 @@ def queue(pqrun, until):
     assert pqrun("stop", "--now", "--run", "queue").code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="there is no /proc here")
 @pytest.mark.parametrize("reader", READERS)
 def test_a_stdin_that_another_program_made_non_blocking_is_read_all_the_same(
@@ -94,6 +95,7 @@ TWICE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/dev/stdin"), reason="there is no /dev/stdin here")
 @pytest.mark.parametrize("words", TWICE.values(), ids=TWICE)
 def test_what_can_be_read_only_once_is_not_named_twice(pqrun, tmp_path, words):
@@ -117,6 +119,7 @@ def test_nothing_can_be_read_twice_from_dev_null(pqrun):
 WINDOWS = b"x\ty\r\none\ttwo\r\nlast\tone\r"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", [[], ["-a", "file"]], ids=["stdin", "file"])
 def test_the_line_ends_of_windows_are_no_part_of_arguments(pqrun, tmp_path, source):
     (tmp_path / "file").write_bytes(b"a b\r\nc\r\r\nd")
@@ -128,6 +131,7 @@ def test_the_line_ends_of_windows_are_no_part_of_arguments(pqrun, tmp_path, sour
     assert done.out == "one-two.\nlast-one.\n"
 
 
+@pytest.mark.slow
 def test_what_is_not_separated_by_lines_keeps_every_byte(pqrun):
     show = "printf '[%s]' {} | od -An -c | tr -d ' \\n'; echo"
     assert pqrun("each", "-q", "-k", "-0", show, input=b"a\r\0b\r\n").out == "[a\\r]\n[b\\r\\n]\n"

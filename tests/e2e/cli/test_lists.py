@@ -54,6 +54,7 @@ def test_check_reads_lists_and_job_files_together(pqrun, tmp_path):
     assert done.code == 2 and len(errors(done)) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["file", "stdin", "dry-run", "two"])
 def test_nothing_of_a_file_runs_if_a_comment_in_it_is_wrong(pqrun, wrong, how):
     (wrong / "first").write_text("touch ran\n")
@@ -80,6 +81,7 @@ def test_what_a_comment_asks_for_has_to_be_there(pqrun, tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_behind_a_stream_only_what_stands_in_the_file_itself_is_known(pqrun, tmp_path):
     (tmp_path / "list").write_text("echo # pqrun: needs=above\n")
     done = pqrun("run", "-q", "-", "list", input="true # pqrun: id=above\n")
@@ -93,6 +95,7 @@ def test_behind_a_stream_only_what_stands_in_the_file_itself_is_known(pqrun, tmp
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.slow
 def test_what_was_looked_through_is_read_from_its_beginning(pqrun, tmp_path):
     lines = "".join(f"echo {n} # pqrun: id=n{n}\n" for n in range(20_000))
     (tmp_path / "list").write_text(lines)

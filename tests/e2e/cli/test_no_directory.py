@@ -24,6 +24,7 @@ def gone(tmp_path):
     return {"preexec_fn": enter}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [
@@ -51,12 +52,14 @@ def test_each_runs_in_a_directory_that_is_named_in_full(pqrun, tmp_path, gone):
     assert tuple(pqrun("each", "-q", "-C", tmp_path, "pwd", ":::", "-P", **gone)) == (0, f"{tmp_path}\n")
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_where_it_began(pqrun, tmp_path, gone):
     assert pqrun("run", "--run-dir", tmp_path / "kept", input="pwd; test -e go\n").code == 1
     (tmp_path / "go").touch()
     assert tuple(pqrun("resume", "-q", "--failed", tmp_path / "kept", **gone)) == (0, f"{tmp_path}\n")
 
 
+@pytest.mark.slow
 def test_jobs_are_added_to_a_queue_that_began_elsewhere(pqrun, tmp_path, gone):
     assert pqrun("serve", "--detach", "-C", tmp_path, **gone).code == 0
     try:
@@ -120,6 +123,7 @@ def nobodys(surroundings):
     return {name: value for name, value in surroundings.items() if name not in without}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere platformdirs knows")
 @pytest.mark.parametrize(
     "variables", [{}, {"HOME": ""}, {"HOME": "here"}, {"XDG_STATE_HOME": "state"}], ids=str
@@ -133,6 +137,7 @@ def test_without_a_home_nothing_is_made_and_the_cure_is_told(nobodys, tmp_path, 
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere platformdirs knows")
 @pytest.mark.parametrize("words", [["--no-journal"], ["--run-dir", "kept"]], ids=" ".join)
 def test_without_a_home_a_run_needs_none_that_says_where_or_that_keeps_nothing(nobodys, tmp_path, words):

@@ -13,6 +13,7 @@ def workers(run, *options, **more):
     return run("--json", *options, lines=["true"], **more).document["run"]["workers"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="there is no affinity here")
 def test_how_many_run_at_a_time_may_be_said_in_many_ways(run, side_by_side):
     usable = len(os.sched_getaffinity(0))
@@ -23,6 +24,7 @@ def test_how_many_run_at_a_time_may_be_said_in_many_ways(run, side_by_side):
     assert side_by_side(lambda way: workers(run, f"-j{way}"), ways) == list(ways.values())
 
 
+@pytest.mark.slow
 def test_so_many_run_at_a_time_and_no_more(start, gate, until):
     live = start("-q", "-j3", lines=[f'{gate.wait}; echo "$PQRUN_SLOT"'] * 5)
     until(lambda: live.running_and_waiting() == (3, 2))
@@ -33,6 +35,7 @@ def test_so_many_run_at_a_time_and_no_more(start, gate, until):
     assert sorted(out[:3]) == ["1", "2", "3"] and set(out[3:]) <= {"1", "2", "3"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", ["small", "medium", "large"])
 def test_a_preset_sets_workers_and_a_limit_and_gives_way_to_what_is_said(run, size):
     many = {"small": 2, "medium": 10, "large": 50}[size]
@@ -41,6 +44,7 @@ def test_a_preset_sets_workers_and_a_limit_and_gives_way_to_what_is_said(run, si
     assert run("--preset", size, "-t", "100ms", lines=["sleep 60"]).code == 1
 
 
+@pytest.mark.slow
 def test_options_have_twins_among_the_variables_and_the_command_line_wins(run):
     assert workers(run, env={"PQRUN_JOBS": "3"}) == 3
     assert workers(run, "-j2", env={"PQRUN_JOBS": "3"}) == 2
@@ -54,6 +58,7 @@ def test_options_have_twins_among_the_variables_and_the_command_line_wins(run):
     assert wrong.code == 2 and "soon" in wrong.err
 
 
+@pytest.mark.slow
 def test_a_pqrun_inside_a_job_does_not_take_its_jobs_variables_for_options(run):
     """`PQRUN_PRIORITY` and others are told to jobs, so they are no options."""
     ours = {
@@ -67,6 +72,7 @@ def test_a_pqrun_inside_a_job_does_not_take_its_jobs_variables_for_options(run):
     assert run("-q", lines=[show], env={"PQRUN_PRIORITY": "no such level"}).code == 0
 
 
+@pytest.mark.slow
 def test_a_dry_run_prints_the_commands_in_starting_order_and_runs_nothing(run, tmp_path):
     lines = [
         f"touch {tmp_path}/ran # pqrun: priority=low",
@@ -82,6 +88,7 @@ def test_a_dry_run_prints_the_commands_in_starting_order_and_runs_nothing(run, t
     assert run("--dry-run", input="echo a\0b\n").code == 2
 
 
+@pytest.mark.slow
 def test_a_list_and_a_job_file_are_told_apart_and_format_decides(run, tmp_path):
     assert run("-q", lines=["{ echo braces; echo too; }"]).out == "braces\ntoo\n"
     assert run("-q", lines=["jobs-are-fun: 2>/dev/null || echo a command"]).out == "a command\n"
@@ -129,6 +136,7 @@ WRONG = [
 ]
 
 
+@pytest.mark.slow
 def test_what_is_wrong_is_said_in_words_exits_with_two_and_starts_nothing(run, tmp_path, side_by_side):
     results = side_by_side(lambda case: run(*case[0], lines=[f"touch {tmp_path}/ran"]), WRONG)
     for (options, named), done in zip(WRONG, results, strict=True):
@@ -137,6 +145,7 @@ def test_what_is_wrong_is_said_in_words_exits_with_two_and_starts_nothing(run, t
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.slow
 def test_help_names_every_option_in_panels_and_lists_nothing_that_does_not_work(pqrun, side_by_side):
     done = pqrun("run", "--help")
     assert done.code == 0 and ANSI not in done.out and "Examples" in done.out
@@ -184,6 +193,7 @@ def test_without_a_command_it_helps(pqrun):
     assert done.code == 2 and "Usage" in done.out + done.err
 
 
+@pytest.mark.slow
 def test_who_gives_a_command_where_a_file_is_expected_is_told_where_it_goes(pqrun):
     for words in (["echo hi"], ["echo", "hi"]):
         refused = pqrun("run", *words)

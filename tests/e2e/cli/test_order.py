@@ -25,6 +25,7 @@ def held_back(start, gate, until, lines, *options):
     return live
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_ten_thousand_jobs_of_mixed_priority_run_one_by_one_in_exactly_the_promised_order(start, gate, until):
     lines, promised = shuffled(10_000, 1, lambda n: f"echo {n}")
@@ -33,6 +34,7 @@ def test_ten_thousand_jobs_of_mixed_priority_run_one_by_one_in_exactly_the_promi
     assert [int(line) for line in done.out.split()] == promised
 
 
+@pytest.mark.slow
 def test_with_eight_slots_no_job_starts_while_a_higher_one_is_ready(start, gate, until, tmp_path):
     slots = 8
     log = tmp_path / "log"

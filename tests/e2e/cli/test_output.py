@@ -162,6 +162,7 @@ def test_an_output_that_cannot_be_written_is_told_and_is_no_success(run, surroun
     assert b"standard output" in done.stderr and b"No space left on device" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_a_reader_that_is_stuck_holds_back_starts_and_never_hangs_the_run(start, until, tmp_path, stop):
     """Nobody reads its stdout here."""
@@ -187,6 +188,7 @@ def test_a_reader_that_is_stuck_holds_back_starts_and_never_hangs_the_run(start,
     assert live.process.returncode == -stop
 
 
+@pytest.mark.slow
 def test_a_reader_that_reads_on_gets_everything(start, until, tmp_path):
     lines = ["head -c 4000000 /dev/zero" for _ in range(40)]
     live = start("-q", "-j2", lines=lines)

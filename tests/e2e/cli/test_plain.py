@@ -81,6 +81,7 @@ def some_words(chance, command):
     return [word for group in words for word in group] + chance.choice(ENDS[command])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", OPTIONS)
 def test_both_readers_take_thousands_of_command_lines_for_the_same(told, command):
     chance = random.Random(5)

@@ -104,6 +104,7 @@ def test_usr1_tells_what_runs_and_changes_nothing(start, until, tmp_path, gate):
     assert live.end().code == 0
 
 
+@pytest.mark.slow
 def test_stopped_by_ctrl_z_the_jobs_stop_too_and_the_time_does_not_count(start, until, tmp_path):
     def state(pid):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]

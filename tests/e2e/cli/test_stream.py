@@ -7,6 +7,8 @@ import subprocess
 import sys
 from contextlib import suppress
 
+import pytest
+
 
 def test_the_first_job_starts_before_the_input_ends(start, until, tmp_path):
     live = start("-q")
@@ -20,6 +22,7 @@ def test_the_first_job_starts_before_the_input_ends(start, until, tmp_path):
     assert tuple(live.end()) == (0, "last, without a newline\n")
 
 
+@pytest.mark.slow
 def test_when_the_queue_is_full_the_producer_has_to_wait(start, gate, until):
     live = start("-q", "-j1", "--max-queue", 10)
     fd = live.stdin.fileno()
@@ -119,6 +122,7 @@ def test_a_line_over_sixteen_mebibytes_ends_the_reading(run):
     assert run("-q", input=just_so + b"xx").code == 2
 
 
+@pytest.mark.slow
 def test_a_comment_of_ours_that_is_wrong_ends_the_reading(run, side_by_side):
     wrong = {
         "priorty=high": "did you mean `priority`",

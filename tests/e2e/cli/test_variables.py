@@ -135,6 +135,7 @@ jobs: ['echo "$A $B $C $D $E"']
     assert run_file(text, env={"D": "0", "E": "1"}) == "abc bc c de0 e0\n"
 
 
+@pytest.mark.slow
 def test_long_chains_and_those_that_grow_without_bound(run_file, pqrun):
     chain = {f"V{n}": f"$V{n + 1}" for n in range(3000)} | {"V3000": "end"}
     assert run_file(json.dumps({"env": chain, "jobs": ["echo $V0"]})) == "end\n"
@@ -156,6 +157,7 @@ def test_bytes_that_are_no_text_stay_as_they_are(pqrun, tmp_path):
 # Where jobs have been elsewhere before
 
 
+@pytest.mark.slow
 def test_it_is_kept_for_a_resume_and_expanded_anew(pqrun, run_file):
     text = """\
 jobs:
@@ -168,6 +170,7 @@ jobs:
     assert done.out == "a-second b-2\n", done.err
 
 
+@pytest.mark.slow
 def test_a_value_of_the_resumes_command_line_is_literal(pqrun, run_file):
     run_file('jobs: [{run: "echo $A; false", env: {A: "$CALLER"}}]', code=1, env={"CALLER": "x"})
     assert (

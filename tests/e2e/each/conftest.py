@@ -1,72 +1,32 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """`pqrun` as a process, and the commands that `each` makes, without one."""
 
-import contextlib
-import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from support import process
 
-import pqrun as package
 from pqrun.core.settings import Each, Settings
 from pqrun.input.each import open_arguments
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-PQRUN = (sys.executable, "-m", "pqrun")
-LONGEST = 60
-
-
-@dataclass
-class Result:
-    """How it went. `code` is as a shell sees it: 128 and the signal's number if one ended it."""
-
-    code: int
-    out: bytes
-    err: str
-
-    @property
-    def lines(self):
-        return self.out.decode("utf-8", "surrogateescape").splitlines()
-
-    @property
-    def document(self):
-        """What `--json` printed."""
-        return json.loads(self.out)
-
-    @property
-    def jobs(self):
-        return {job["id"]: job for job in self.document["jobs"]}
-
-    @property
-    def states(self):
-        return {job["id"]: job["state"] for job in self.document["jobs"]}
-
 
 @pytest.fixture
 def environment():
     """The tests' own, with the package that they test."""
-    return {**os.environ, "PYTHONPATH": str(Path(package.__file__).parents[1])}
+    return process.environment()
 
 
 @pytest.fixture
 def pqrun(tmp_path, environment):
     """`pqrun(*words, input=…)` runs it to its end."""
 
-    def to_its_end(*words, input=b"", env=None, **more):
-        data = input.encode("utf-8", "surrogateescape") if isinstance(input, str) else input
-        done = subprocess.run(
-            [*PQRUN, *map(str, words)],
-            input=data, capture_output=True, env={**environment, **(env or {})}, cwd=tmp_path,
-            timeout=LONGEST, check=False, **more,
-        )  # fmt: skip
-        assert b"Traceback" not in done.stderr, done.stderr.decode("utf-8", "replace")
-        code = 128 - done.returncode if done.returncode < 0 else done.returncode
-        return Result(code, done.stdout, done.stderr.decode("utf-8", "surrogateescape"))
+    def to_its_end(*words, env=None, **more):
+        return process.run_pqrun(*words, env={**environment, **(env or {})}, cwd=tmp_path, **more)
 
     return to_its_end
 
@@ -94,22 +54,17 @@ def live(tmp_path, environment):
     begun = []
 
     def begin(*words, **more):
-        process = subprocess.Popen(
-            [*PQRUN, *map(str, words)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path,
-            env=environment, **more,
+        begun.append(
+            process.start_pqrun(
+                *words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path,
+                env=environment, **more,
+            )
         )  # fmt: skip
-        begun.append(process)
-        return process
+        return begun[-1]
 
     yield begin
-    for process in begun:
-        if process.poll() is None:
-            process.kill()
-        for stream in (process.stdin, process.stdout, process.stderr):
-            with contextlib.suppress(OSError):
-                stream.close()
-        process.wait()
+    for one in begun:
+        process.kill_and_close(one)
 
 
 @pytest.fixture

@@ -217,6 +217,7 @@ def test_a_file_that_a_failed_attempt_has_left_does_not_count(run, tmp_path):
 ENDS = {"fails": "exit 3", "is killed": "kill -9 $$", "takes too long": "sleep 100"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ENDS)
 def test_what_a_job_that_does_not_end_well_has_made_is_moved_aside_and_made_again(run, tmp_path, end):
     job = {"id": "a", "run": f"echo half > out.gz; {ENDS[end]}", "creates": "out.gz", "timeout": 2}

@@ -35,6 +35,7 @@ def test_a_job_file_may_say_it(run):
     assert moments(run(text, "--json", "-j3", "--delay", "0"))[2] < 30
 
 
+@pytest.mark.slow
 def test_what_a_job_file_says_holds_for_a_resume_too(run, pqrun, tmp_path):
     text = "delay: 100ms\njobs: ['true', 'true', 'true', 'true']"
     assert run(text, "-q", "--run-dir", "r", "--halt", "soon,done=1", "-j1").code == 3

@@ -22,14 +22,14 @@ def test_output_of_jobs_that_run_at_once_does_not_mix(each, tmp_path):
     script.chmod(0o755)
     done = each("-j", "8", "./mycommand", "::::", "-", input="".join(f"{n}\n" for n in range(12)))
     whole = "".join(sign * 300_000 for sign in "ace")
-    assert (done.code, done.out == f"{whole}\n".encode() * 12) == (0, True)
+    assert (done.code, done.stdout == f"{whole}\n".encode() * 12) == (0, True)
     others = "".join(sign * 300_000 for sign in "bdf")
     assert done.err.count(f"{others}\n") == 12
 
 
 def test_stderr_is_kept_apart_from_stdout(each):
     done = each("echo out; echo err >&2; echo out; echo err >&2; :", ":::", "x")
-    assert (done.code, done.out, done.err) == (0, b"out\nout\n", "err\nerr\n")
+    assert (done.code, done.stdout, done.err) == (0, b"out\nout\n", "err\nerr\n")
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
@@ -50,7 +50,7 @@ def test_output_larger_than_the_memory_that_is_used(live, most_memory):
 def test_names_that_shells_stumble_over(each, tmp_path):
     (tmp_path / NAME).write_text("found")
     found = "".join(f"{path.name}\n" for path in tmp_path.glob("My*jpg"))
-    assert each("cat", input=found).out == b"found"
+    assert each("cat", input=found).stdout == b"found"
     assert each("cat {} && echo {.} {/}", input=found).lines == [f"found{NAME[:-4]} {NAME}"]
 
 
@@ -67,7 +67,7 @@ def test_the_length_of_an_argument_has_no_small_limit(each):
     """Longer than any argument of a program may be: what the shell does itself gets it all the same."""
     long = "x" * 1_000_000
     done = each("echo {.}", input=f"{long}.foo\n")
-    assert (done.code, len(done.out)) == (0, len(long) + 1)
+    assert (done.code, len(done.stdout)) == (0, len(long) + 1)
     done = each("printf %s {} | wc -c", input="x" * 131_000)
     assert [int(line) for line in done.lines] == [131_000]
 
@@ -75,14 +75,15 @@ def test_the_length_of_an_argument_has_no_small_limit(each):
 def test_many_words_take_no_longer_than_their_bytes(each):
     words = "w " * 1000
     done = each("-j4", f"yes '{words}' | head -c 2000000; : ", ":::", *"abcde")
-    assert (done.code, len(done.out)) == (0, 10_000_000)
+    assert (done.code, len(done.stdout)) == (0, 10_000_000)
 
 
 def test_a_very_long_line_of_output_is_passed_on(each):
     done = each("printf '%050000000d\\n' 0; :", ":::", "a")
-    assert (done.code, len(done.out), done.out.count(b"\n")) == (0, 50_000_001, 1)
+    assert (done.code, len(done.stdout), done.stdout.count(b"\n")) == (0, 50_000_001, 1)
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_arguments_are_a_hundred_thousand_jobs(commands, tmp_path, pqrun):
     (tmp_path / "numbers").write_text("".join(f"{n}\n" for n in range(100_000)))
     found = commands("echo {#} {.}.txt", ":::", "x", "::::", "numbers")
@@ -93,6 +94,7 @@ def test_a_hundred_thousand_arguments_are_a_hundred_thousand_jobs(commands, tmp_
     assert done.lines == [f"echo {n + 1} {n}" for n in range(5000)]
 
 
+@pytest.mark.slow
 def test_two_thousand_arguments_for_real(each, tmp_path):
     done = each("-j4", "echo {#} {}", input="".join(f"a{n}\n" for n in range(2000)))
     assert (done.code, done.lines) == (0, [f"{n + 1} a{n}" for n in range(2000)])

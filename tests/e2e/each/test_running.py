@@ -49,6 +49,7 @@ def test_when_the_queue_is_full_the_producer_has_to_wait(live, until, tmp_path):
     assert given < 400_000, "it reads far ahead of what it may queue"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
 def test_memory_stays_flat_however_much_there_is_to_do(live, most_memory):
     """Each job's argument is long enough that a thousand of them would be seen."""
@@ -80,15 +81,16 @@ def test_without_a_command_lines_are_commands(each):
     assert each(":::", "echo a", "exit 3").code == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [("echo",), (), ("echo", ":::"), ("echo", ":::", "a", "::::", "/dev/null")])
 def test_nothing_to_do_is_no_failure(each, words):
     done = each(*words)
-    assert (done.code, done.out) == (0, b"")
+    assert (done.code, done.stdout) == (0, b"")
 
 
 def test_what_is_refused_is_refused_before_anything_starts(each, tmp_path):
     done = each('touch {1}; echo "{2}"', ":::", "made", ":::", "x")
-    assert (done.code, done.out) == (2, b"")
+    assert (done.code, done.stdout) == (2, b"")
     assert "in double quotes" in done.err and "hint: " in done.err
     assert not (tmp_path / "made").exists()
     assert os.listdir(os.environ["PQRUN_STATE_DIR"]) == []
@@ -124,10 +126,13 @@ def test_options_of_run_hold(pqrun):
 
 
 def test_options_end_where_the_command_begins(each):
-    assert each("printf '<%s>' -j9 --header", ":", "-q {}", ":::", "-k").out == b"<-j9><--header><:><-q><-k>"
+    assert (
+        each("printf '<%s>' -j9 --header", ":", "-q {}", ":::", "-k").stdout == b"<-j9><--header><:><-q><-k>"
+    )
     assert each("--", "echo", "--", "{}", ":::", "x").lines == ["-- x"]
 
 
+@pytest.mark.slow
 def test_a_header_may_be_asked_for_as_in_gnu_parallel(each, tmp_path):
     (tmp_path / "table").write_text("a\tb\n1\t2\n")
     assert each("--header", ":", "echo {b} {a}", "::::", "table").lines == ["2 1"]
@@ -142,6 +147,7 @@ def test_slots_are_numbered_from_one_and_never_shared(each, tmp_path):
     assert set(done.lines) <= {"1", "2", "3"}
 
 
+@pytest.mark.slow
 def test_a_stopped_each_can_be_gone_on_with(pqrun, tmp_path):
     done = pqrun("each", "-q", "-j1", "--run-dir", "r", "--halt", "soon,done=2", "echo {}", ":::", *"abcd")
     assert (done.code, done.lines) == (3, ["a", "b"])

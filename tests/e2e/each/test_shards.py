@@ -97,6 +97,7 @@ def test_in_a_list_of_commands_a_need_is_an_error():
         ShardFilter(Shard(1, 2)).takes_line(job("a", "b"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["lines", "jobs.yaml", "each"])
 def test_machines_together_run_everything_once(pqrun, tmp_path, kind):
     names = [f"job{n}" for n in range(30)]

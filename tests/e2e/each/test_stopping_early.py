@@ -17,6 +17,7 @@ CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("policy", "fails", "count", "code"), CASES)
 def test_it_stops_at_the_number_and_the_exit_code_says_so(pqrun, policy, fails, count, code):
     command = f"echo {{}}; for n in {fails or '-'}; do test {{}} != $n || exit 1; done"

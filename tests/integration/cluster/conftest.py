@@ -16,17 +16,19 @@ NEED_DASK = {
     "test_slurm",
     "test_waiting",
 }
+STARTS_A_CLUSTER = {"cluster", "_fragile", "new_cluster", "pqrun"}
 
 
 def pytest_collection_modifyitems(items):
-    here = Path(__file__).parent  # another directory may have a file of the same name
-    real = [item for item in items if item.path.parent == here and item.path.stem in NEED_DASK]
-    for item in real:
-        item.add_marker(pytest.mark.cluster)
-    if importlib.util.find_spec("distributed") is None:
-        missing = pytest.mark.skip(reason="Dask is not installed (the extra `dask`)")
-        for item in real:
-            item.add_marker(missing)
+    """Mark the tests of this folder that start a cluster, and skip those that need Dask where it is missing."""
+    missing = importlib.util.find_spec("distributed") is None
+    for item in items:
+        if item.path.parent != Path(__file__).parent:
+            continue
+        if STARTS_A_CLUSTER.intersection(item.fixturenames):
+            item.add_marker(pytest.mark.cluster)
+        if missing and item.path.stem in NEED_DASK:
+            item.add_marker(pytest.mark.skip(reason="Dask is not installed (the extra `dask`)"))
 
 
 @pytest.fixture(scope="session")

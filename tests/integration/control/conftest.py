@@ -6,55 +6,17 @@ import os
 import signal
 import socket
 import subprocess
-import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from support.process import MAX_SECONDS, Result, environment, run_pqrun, start_pqrun
 
-import pqrun as package
 from pqrun.control.client import ControlClient
-
-PQRUN = (sys.executable, "-m", "pqrun")
-LONGEST = 60
-
-
-@dataclass
-class Result:
-    """How a command went."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def document(self):
-        return json.loads(self.out)
-
-
-def environment(state, more=None):
-    return {
-        **os.environ,
-        "PYTHONPATH": str(Path(package.__file__).parents[1]),
-        "PQRUN_STATE_DIR": str(state),
-        **(more or {}),
-    }
 
 
 def call(words, *, state, cwd, input="", env=None) -> Result:
     """A `pqrun` in another terminal."""
-    done = subprocess.run(
-        [*PQRUN, *map(str, words)],
-        input=input.encode(),
-        capture_output=True,
-        cwd=cwd,
-        env=environment(state, env),
-        timeout=LONGEST,
-        check=False,
-    )
-    err = done.stderr.decode()
-    assert "Traceback" not in err, err
-    return Result(done.returncode, done.stdout.decode(), err)
+    return run_pqrun(*words, input=input, cwd=cwd, env=environment(env, state=state))
 
 
 class Terminal:
@@ -67,13 +29,13 @@ class Terminal:
         self.directory = state / "runs" / run
         self.said = cwd / f"said-{run}-{os.urandom(4).hex()}"
         with self.said.open("wb") as said:
-            self.process = subprocess.Popen(
-                [*PQRUN, *map(str, words)],
+            self.process = start_pqrun(
+                *words,
                 stdin=subprocess.DEVNULL if input is None else subprocess.PIPE,
                 stdout=said,
                 stderr=said,
                 cwd=cwd,
-                env=environment(state, env),
+                env=environment(env, state=state),
             )
         if input is not None:
             self.process.stdin.write(input.encode())
@@ -115,7 +77,7 @@ class Terminal:
 
     def end(self) -> int:
         """Its exit code, when it has ended."""
-        return self.process.wait(LONGEST)
+        return self.process.wait(MAX_SECONDS)
 
     def stop(self) -> int:
         self.ask("stop", now=True)

@@ -7,11 +7,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from support.process import PQRUN, environment
 
 from pqrun.cli.app import MODULES
 from pqrun.control.handler import VERBS, RequestHandler
 
-from .conftest import PQRUN, call, environment
+from .conftest import call
 from .door import Door
 
 DOCS = Path(__file__).parents[3] / "docs"
@@ -43,7 +44,7 @@ def shell(tmp_path, state):
             stdin=subprocess.DEVNULL,
             capture_output=True,
             cwd=tmp_path / "home",
-            env=environment(state, {"PATH": path}),
+            env=environment({"PATH": path}, state=state),
             timeout=60,
             text=True,
         )
@@ -53,6 +54,7 @@ def shell(tmp_path, state):
     call(["stop", "--now"], state=state, cwd=tmp_path)
 
 
+@pytest.mark.slow
 def test_a_day_with_a_queue_goes_as_it_is_told(shell):
     for block in blocks(QUEUE, "console"):
         for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:

@@ -6,9 +6,9 @@ import sys
 from configparser import ConfigParser
 from pathlib import Path
 
-from pqrun.cli.main import main
+from support.process import PQRUN, environment
 
-from .conftest import PQRUN, environment
+from pqrun.cli.main import main
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 
@@ -31,7 +31,7 @@ def test_the_crawler_visits_each_page_once(tmp_path, state):
     done = subprocess.run(
         [sys.executable, EXAMPLES / "crawler.py", f"file://{site}/page1.html", "9"],
         capture_output=True,
-        env=environment(state, path),
+        env=environment(path, state=state),
         timeout=100,
         text=True,
     )

@@ -103,6 +103,7 @@ def odd_line(random: Random) -> bytes:
     return line.replace(b"\n", b" ").strip() or b"x"
 
 
+@pytest.mark.slow
 def test_ten_thousand_odd_messages_are_answered_and_harm_nobody(tmp_path):
     random = Random(2718)
     door = Door(tmp_path / "s", slots=2, max_queue=2)

@@ -8,11 +8,10 @@ import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from support.process import PQRUN, environment
 
 from pqrun.cli.main import main
 from pqrun.control.client import ControlClient
-
-from .conftest import PQRUN, environment
 
 
 def lines(result):
@@ -40,6 +39,7 @@ def here(monkeypatch, capfd, state):
     return command
 
 
+@pytest.mark.slow
 def test_a_run_in_the_foreground_is_steered_from_another_terminal(live, gate, tmp_path):
     one = live("-j1", "-", input=f"{gate.wait}; echo first\necho second # pqrun: id=second\n")
     assert lines(one("add", "--id", "third", "-p", "high", "echo third")) == ["third"]
@@ -95,6 +95,7 @@ def test_the_only_live_run_is_meant_or_one_has_to_be_named(queue, here, tmp_path
         assert talk.ask("info")["run"]["id"] == "one", "a socket is still there, but nobody listens"
 
 
+@pytest.mark.slow
 def test_wait_gives_an_exit_code_as_of_the_jobs(queue):
     one = queue("-j4")
     good, bad = one.add("true", "false")
@@ -111,6 +112,7 @@ def test_wait_gives_an_exit_code_as_of_the_jobs(queue):
     assert one("wait").code == 0, "nothing is left to wait for"
 
 
+@pytest.mark.slow
 def test_who_waits_in_a_run_that_is_stopped_is_told(queue, gate, until):
     one = queue("-j1")
     one.add(gate.wait, "true")
@@ -139,6 +141,7 @@ def test_stop_now_stops_what_runs_and_the_second_time_kills_it(queue, until):
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_file_of_jobs_is_added_whole_and_a_full_queue_says_so(queue, tmp_path, gate):
     one = queue("-j1", "--max-queue", "3")
     one.add(gate.wait)
@@ -162,6 +165,7 @@ def test_a_file_of_jobs_is_added_whole_and_a_full_queue_says_so(queue, tmp_path,
     assert one.ask("wait")["failed"] == 0
 
 
+@pytest.mark.slow
 def test_all_fields_of_a_job_can_be_given_as_options(queue, tmp_path):
     one = queue("--pool", "net=4")
     one.ask("pause")
@@ -184,6 +188,7 @@ def test_all_fields_of_a_job_can_be_given_as_options(queue, tmp_path):
     }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "command"),
     [
@@ -220,6 +225,7 @@ def test_wrong_usage_is_told_before_anything_is_done(here, words):
     assert (code, out) == (2, "") and err
 
 
+@pytest.mark.slow
 def test_pause_and_unpause_hold_back_starts(queue, tmp_path):
     one = queue("-j1")
     assert one("pause").code == 0
@@ -247,6 +253,7 @@ def test_set_changes_the_runs_workers_and_pools(queue):
     assert all(line["by"].startswith("pid ") for line in changes)
 
 
+@pytest.mark.slow
 def test_a_job_is_added_to_a_big_run_whose_jobs_count_for_no_bound(live, gate, tmp_path):
     jobs = [{"id": "first", "run": gate.wait}, *({"run": "true"} for _ in range(10_000))]
     (tmp_path / "big.json").write_text(json.dumps({"jobs": jobs}))
@@ -271,6 +278,7 @@ def test_what_is_read_ahead_and_what_was_added_have_bounds_of_their_own(live, ga
     assert one.end() == 0
 
 
+@pytest.mark.slow
 def test_a_queue_that_comes_back_is_as_full_as_it_was(queue, gate):
     one = queue("-j1", "--max-queue", "2")
     one.add(gate.wait)
@@ -282,6 +290,7 @@ def test_a_queue_that_comes_back_is_as_full_as_it_was(queue, gate):
     assert one.ask("wait")["failed"] == 0
 
 
+@pytest.mark.slow
 def test_a_critical_job_behind_ten_thousand_low_ones_starts_in_the_next_free_slot(queue, gate, tmp_path):
     one = queue("-j1", "--max-queue", "20000", "-q")
     one.add(gate.wait)
@@ -295,6 +304,7 @@ def test_a_critical_job_behind_ten_thousand_low_ones_starts_in_the_next_free_slo
     assert one("ps").out == "no unfinished jobs\n"
 
 
+@pytest.mark.slow
 def test_fifty_clients_at_once_lose_nothing(queue, tmp_path):
     one = queue("-j2", "-q")
     with ControlClient(str(one.directory)) as first:
@@ -318,6 +328,7 @@ def test_fifty_clients_at_once_lose_nothing(queue, tmp_path):
     assert sorted(told) == sorted(f"{client}.{n}" for client in range(50) for n in range(10))
 
 
+@pytest.mark.slow
 def test_more_clients_than_there_may_be_come_again_until_they_are_served(queue, until):
     one = queue("-j1", "-q")
     one.add("sleep 60", id="long")
@@ -329,6 +340,7 @@ def test_more_clients_than_there_may_be_come_again_until_they_are_served(queue, 
         assert [done.result()["failed_ids"] for done in waiting] == [["long"]] * 80
 
 
+@pytest.mark.slow
 def test_a_job_adds_jobs_to_the_run_that_it_belongs_to(queue):
     one, other = queue("-j2"), queue(run="other")
     one.add(f"{shlex.join(PQRUN)} add --id child echo hello", id="parent")
@@ -365,10 +377,15 @@ def test_what_a_running_job_prints_can_be_had_as_it_comes(queue, gate, until):
         assert have(0)[0] == {"ok": True, "state": "ended"}
 
 
+@pytest.mark.slow
 def test_ps_watches_until_the_run_ends(live, gate):
     one = live("-j1", "-", input=f"{gate.wait}\n")
     watching = subprocess.Popen(
-        [*PQRUN, "ps", "--watch"], stdout=subprocess.PIPE, env=environment(one.state), cwd=one.cwd, text=True
+        [*PQRUN, "ps", "--watch"],
+        stdout=subprocess.PIPE,
+        env=environment(state=one.state),
+        cwd=one.cwd,
+        text=True,
     )
     assert watching.stdout.readline().split()[0] == "id"
     gate.open()
@@ -385,12 +402,13 @@ def test_a_reader_that_goes_away_is_no_trouble(queue):
         f"{shlex.join(PQRUN)} ps | head -n 1",
         shell=True,
         capture_output=True,
-        env=environment(one.state),
+        env=environment(state=one.state),
         cwd=one.cwd,
     )
     assert (done.stderr, done.stdout.count(b"\n")) == (b"", 1)
 
 
+@pytest.mark.slow
 def test_json_of_ps_is_one_document(queue):
     one = queue("-j1")
     one.add("sleep 60", id="a", tags=["x"])

@@ -323,6 +323,7 @@ def kept(seed: int, go) -> World:
     return world
 
 
+@pytest.mark.slow
 def test_whatever_is_asked_every_promise_is_kept():
     said = set()
     for seed in range(RUNS):

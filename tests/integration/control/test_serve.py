@@ -8,9 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pqrun.control.client import ControlClient
+import pytest
+from support.process import PQRUN, environment
 
-from .conftest import PQRUN, environment
+from pqrun.control.client import ControlClient
 
 
 def detached(pqrun, *options, **more):
@@ -28,6 +29,7 @@ def gone(pid) -> bool:
         return True
 
 
+@pytest.mark.slow
 def test_a_socket_that_is_removed_is_bound_anew_and_meanwhile_clients_say_so(queue, until):
     one = queue("-j1")
     path = one.directory / "control.sock"
@@ -50,6 +52,7 @@ def test_a_socket_that_is_removed_is_bound_anew_and_meanwhile_clients_say_so(que
     assert not path.exists()
 
 
+@pytest.mark.slow
 def test_no_job_goes_to_another_queue_because_the_socket_of_one_is_missing(queue, until):
     one, other = queue(run="one"), queue(run="other")
     os.kill(one.process.pid, signal.SIGSTOP)
@@ -60,6 +63,7 @@ def test_no_job_goes_to_another_queue_because_the_socket_of_one_is_missing(queue
     assert other.jobs() == {}
 
 
+@pytest.mark.slow
 def test_a_lock_that_is_removed_is_taken_again(queue, until):
     one = queue()
     os.kill(one.process.pid, signal.SIGSTOP)
@@ -71,6 +75,7 @@ def test_a_lock_that_is_removed_is_taken_again(queue, until):
     assert one("add", "true").code == 0
 
 
+@pytest.mark.slow
 def test_a_killed_queue_comes_back_with_all_jobs_in_their_order_and_all_changes(queue, gate, until, tmp_path):
     one = queue("-j1", "--pool", "net=2")
     one.add("false", id="flaky", retries=3, retry={"delay": 3600, "max_delay": 3600})
@@ -107,6 +112,7 @@ def test_a_killed_queue_comes_back_with_all_jobs_in_their_order_and_all_changes(
     assert one.stop() == 1
 
 
+@pytest.mark.slow
 def test_what_must_not_run_twice_is_told_instead(queue, gate, until, tmp_path):
     one = queue("-j1")
     one.add(f"echo once >> runs; {gate.wait}", id="never", rerun=False, cwd=str(tmp_path))
@@ -119,6 +125,7 @@ def test_what_must_not_run_twice_is_told_instead(queue, gate, until, tmp_path):
     assert (tmp_path / "runs").read_text() == "once\n"
 
 
+@pytest.mark.slow
 def test_numbers_go_on_where_they_were(queue):
     one = queue()
     one.ask("pause")
@@ -130,6 +137,7 @@ def test_numbers_go_on_where_they_were(queue):
     assert one.ask("ps")["paused"] is True
 
 
+@pytest.mark.slow
 def test_a_queue_that_was_only_paused_and_changed_is_restored_too(queue):
     one = queue("-j3")
     one.ask("pause")
@@ -154,6 +162,7 @@ def test_a_queue_that_was_only_paused_and_changed_is_restored_too(queue):
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_first_line_that_was_not_written_to_its_end_is_no_queue_yet(queue):
     one = queue()
     one.kill()
@@ -163,6 +172,7 @@ def test_a_first_line_that_was_not_written_to_its_end_is_no_queue_yet(queue):
     assert one.add("true") == ["1"]
 
 
+@pytest.mark.slow
 def test_a_stopped_queue_exits_by_what_became_of_its_jobs_and_goes_on_when_it_is_started(queue):
     one = queue()
     assert one.stop() == 0, "an empty queue has done all that it was asked for"
@@ -181,6 +191,7 @@ def test_a_stopped_queue_exits_by_what_became_of_its_jobs_and_goes_on_when_it_is
     assert one.stop() == 1
 
 
+@pytest.mark.slow
 def test_signals_stop_a_queue_as_any_run(queue):
     one = queue("-j1")
     one.add("sleep 60", "true")
@@ -190,6 +201,7 @@ def test_signals_stop_a_queue_as_any_run(queue):
     assert set(one.jobs()) <= {"1", "2"} and "1" in one.jobs()
 
 
+@pytest.mark.slow
 def test_a_second_one_of_the_same_name_is_refused(queue, pqrun):
     one = queue()
     for words in (["serve"], ["serve", "--detach"]):
@@ -202,7 +214,13 @@ def test_a_second_one_of_the_same_name_is_refused(queue, pqrun):
 def test_detached_it_holds_nothing_of_its_caller_open(pqrun, state, tmp_path, until):
     command = f"{shlex.join(PQRUN)} serve --detach 3>&1 4</dev/null | cat"
     done = subprocess.run(
-        command, shell=True, capture_output=True, timeout=60, env=environment(state), cwd=tmp_path, text=True
+        command,
+        shell=True,
+        capture_output=True,
+        timeout=60,
+        env=environment(state=state),
+        cwd=tmp_path,
+        text=True,
     )
     directory = f"{state}/runs/queue"
     assert done.stdout.startswith(f"pqrun: serving {directory} (pid ") and done.stderr == ""
@@ -219,6 +237,7 @@ def test_detached_it_holds_nothing_of_its_caller_open(pqrun, state, tmp_path, un
     )
 
 
+@pytest.mark.slow
 def test_detached_it_tells_what_is_wrong_before_it_returns(pqrun, state, tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "something").touch()
@@ -242,6 +261,7 @@ def test_a_queue_may_be_in_a_directory_of_its_own(queue, pqrun, tmp_path, until)
     until(lambda: gone(pid))
 
 
+@pytest.mark.slow
 def test_what_ended_long_ago_is_gone_when_it_is_started_again(queue):
     one = queue("-q", "-j2")
     with ControlClient(str(one.directory)) as talk:
@@ -257,6 +277,7 @@ def test_what_ended_long_ago_is_gone_when_it_is_started_again(queue):
     assert one.add("true") == ["152"]
 
 
+@pytest.mark.slow
 def test_a_run_that_was_changed_and_paused_is_resumed_so(live, until):
     one = live("-j1", "--pool", "net=1", "-", input="sleep 60\ntrue\ntrue # pqrun: id=b pools=net\n")
     one.ask("workers", workers=3)
@@ -265,7 +286,11 @@ def test_a_run_that_was_changed_and_paused_is_resumed_so(live, until):
     one.kill()
     with one.said.open("ab") as said:
         one.process = subprocess.Popen(
-            [*PQRUN, "resume", one.run], env=environment(one.state), cwd=one.cwd, stdout=said, stderr=said
+            [*PQRUN, "resume", one.run],
+            env=environment(state=one.state),
+            cwd=one.cwd,
+            stdout=said,
+            stderr=said,
         )
     until(lambda: one.answers)
     assert one.ask("ps")["paused"] is True

@@ -56,6 +56,7 @@ def some_of(story: list, random: Random) -> list:
     return [event for event in story if event.at <= at]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keep", [0, 3])
 def test_a_shortened_journal_says_the_same_of_what_is_left_to_do(tmp_path, keep):
     gone = 0

@@ -12,6 +12,7 @@ jobs:
 """
 
 
+@pytest.mark.slow
 def test_values_are_expanded_where_the_job_runs(queue, tmp_path):
     one = queue("--env", "P=run:$x", "--env", "LITERAL=$HOME", env={"CALLER": "of the queue"})
     (tmp_path / "jobs.yaml").write_text(JOBS)

@@ -539,6 +539,7 @@ def sizes(thing, seen) -> int:
     return sum(sizes(part, seen) for part in [*parts, *(getattr(thing, name, None) for name in slots)])
 
 
+@pytest.mark.slow
 def test_a_queue_does_not_grow_by_what_has_ended(door):
     door.scheduler.graph.remembers_ended = 50
     door.ask("pool", pool="net", size=1)

@@ -7,34 +7,12 @@ import signal
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from support.process import Result, environment, kill_and_close, run_pqrun, start_pqrun, text
 
-import pqrun as package
 from pqrun.journal.run_directory import RunDirectory
-
-PQRUN = (sys.executable, "-m", "pqrun")
-LONGEST = 60
-
-
-@dataclass
-class Result:
-    """How it went; `code` is negative if a signal ended it."""
-
-    code: int
-    out: bytes
-    err: str
-
-    @property
-    def document(self):
-        return json.loads(self.out)
-
-    @property
-    def jobs(self):
-        """The jobs of the document by id."""
-        return {job["id"]: job for job in self.document["jobs"]}
 
 
 class World:
@@ -44,7 +22,7 @@ class World:
         self.here = here
         self.until = until
         self.begun = []
-        self.environment = {**os.environ, "PYTHONPATH": str(Path(package.__file__).parents[1])}
+        self.environment = environment()
 
     @property
     def state(self) -> Path:
@@ -67,20 +45,13 @@ class World:
 
     def pqrun(self, *words, lines=None, input=b"", env=None, **more) -> Result:
         """Runs it to its end."""
-        data = "".join(f"{line}\n" for line in lines).encode() if lines is not None else input
-        done = subprocess.run(
-            [*PQRUN, *map(str, words)],
-            input=data,
-            capture_output=True,
+        return run_pqrun(
+            *words,
+            input=input if lines is None else "".join(f"{line}\n" for line in lines),
             env={**self.environment, **(env or {})},
             cwd=more.pop("cwd", self.here),
-            timeout=LONGEST,
-            check=False,
             **more,
         )
-        err = done.stderr.decode("utf-8", "surrogateescape")
-        assert "Traceback" not in err, err
-        return Result(done.returncode, done.stdout, err)
 
     def look(self, *words) -> Result:
         """A command that only looks back, in this process: much quicker."""
@@ -105,12 +76,12 @@ class World:
                 sys.argv = arguments
             out.seek(0)
             err.seek(0)
-            return Result(code, out.read(), err.read().decode("utf-8", "surrogateescape"))
+            return Result(code, out.read(), text(err.read()))
 
     def start(self, *words, lines=None, stdin=subprocess.PIPE, **more) -> subprocess.Popen:
         """Starts it; it is killed at the test's end."""
-        process = subprocess.Popen(
-            [*PQRUN, *map(str, words)],
+        process = start_pqrun(
+            *words,
             stdin=stdin,
             stdout=more.pop("stdout", subprocess.DEVNULL),
             stderr=more.pop("stderr", subprocess.DEVNULL),
@@ -173,9 +144,4 @@ def world(tmp_path, until):
     world = World(tmp_path, until)
     yield world
     for process in world.begun:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
-        for stream in (process.stdin, process.stdout, process.stderr):
-            if stream is not None:
-                stream.close()
+        kill_and_close(process)

@@ -60,6 +60,7 @@ def test_a_directory_of_another_owner_is_refused(world):
     assert (world.read("ran"), os.listdir(world.here / "rd")) == ("", [])
 
 
+@pytest.mark.slow
 @BY_ROOT
 def test_a_recorded_run_of_another_owner_is_neither_gone_on_with_nor_shown(world):
     assert world.pqrun("run", "--run-dir", "rd", lines=["echo x >> ran"]).code == 0
@@ -100,6 +101,7 @@ def test_a_planted_link_in_place_of_the_directory_is_not_followed(world):
     assert os.listdir(world.here / "victim") == []
 
 
+@pytest.mark.slow
 def test_a_link_planted_where_output_goes_is_not_followed(world):
     assert world.pqrun("run", "--run-dir", "rd", lines=["exit 1"]).code == 1
     logs = world.here / "rd" / "logs" / "0000"
@@ -122,8 +124,8 @@ def test_ids_never_become_part_of_a_path(world):
     names = {path.name for path in (world.here / "deep/rd/logs").rglob("*")}
     assert names == {"0000"} | {f"{seq}.1.out" for seq in range(1, len(IDS) + 1)}
     assert sorted(path.name for path in world.here.iterdir()) == ["deep", "jobs.json"]
-    assert world.look("logs", "deep/rd", "--", "-rf").out == b"-rf"
-    assert world.look("logs", "deep/rd", "--", "*", "..", "~").out == b"..*~"
+    assert world.look("logs", "deep/rd", "--", "-rf").stdout == b"-rf"
+    assert world.look("logs", "deep/rd", "--", "*", "..", "~").stdout == b"..*~"
 
 
 def test_a_line_break_is_no_part_of_an_id(world):
@@ -157,7 +159,7 @@ def test_without_a_journal_nothing_is_left_behind(world):
     temporary.mkdir()
     lines = ["echo out", "echo err >&2; head -c 300000 /dev/zero | tr '\\0' x"]
     result = world.pqrun("run", "--no-journal", "-k", lines=lines, env={"TMPDIR": str(temporary)})
-    assert (result.code, len(result.out)) == (0, 300004)
+    assert (result.code, len(result.stdout)) == (0, 300004)
     assert list(temporary.iterdir()) == []
     assert list(world.state.iterdir()) == []
 
@@ -210,10 +212,11 @@ def test_durable_makes_sure_of_the_disk_in_each_turn(world):
     assert counts[("--durable",)] >= 20 > counts[()]
 
 
+@pytest.mark.slow
 def test_a_list_whose_first_line_is_wrong_leaves_no_directory(world):
     for options in [(), ("--run-dir", "given"), ("--run-dir", "given/below/deep")]:
         done = world.pqrun("run", *options, lines=["echo a # pqrun: tiemout=3", "echo b"])
-        assert (done.code, done.out) == (2, b"")
+        assert (done.code, done.stdout) == (2, b"")
         assert list(world.state.glob("runs/*")) == []
         assert not (world.here / "given").exists()
     assert world.pqrun("run", "--results", "/proc/none", lines=["echo a"]).code == 2

@@ -22,6 +22,7 @@ def job(number: int) -> str:
     return f"echo {number} >> ran; sleep 0.0{number % 3}"
 
 
+@pytest.mark.slow
 def test_a_crash_loop_loses_nothing_and_repeats_no_job_that_had_ended(world):
     random = Random(7)
     world.write("jobs.json", json.dumps({"jobs": [job(number) for number in range(1, JOBS + 1)]}))
@@ -75,6 +76,7 @@ def fill(place: Path, *, but: int) -> Path:
     return filler
 
 
+@pytest.mark.slow
 def test_a_full_disk_under_the_journal_stops_the_run_and_it_goes_on_when_there_is_room(world, unmount):
     disk = mounted(world.here / "disk", "-t", "tmpfs", "-o", "size=256k", "none")
     unmount(disk)
@@ -94,6 +96,7 @@ def test_a_full_disk_under_the_journal_stops_the_run_and_it_goes_on_when_there_i
     assert sum(counts.values()) - len(counts) <= 2
 
 
+@pytest.mark.slow
 def test_a_full_disk_under_a_log_is_told_of_and_the_run_goes_on_when_there_is_room(world, unmount):
     disk = mounted(world.here / "disk", "-t", "tmpfs", "-o", "size=256k", "none")
     unmount(disk)
@@ -105,9 +108,10 @@ def test_a_full_disk_under_a_log_is_told_of_and_the_run_goes_on_when_there_is_ro
     assert "No space left on device" in result.err and "disk/rd/logs" in result.err
     filler.unlink()
     assert world.pqrun("resume", "disk/rd", "--failed").code == 0
-    assert world.look("logs", "disk/rd", "b").out == b"\0" * 60000
+    assert world.look("logs", "disk/rd", "b").stdout == b"\0" * 60000
 
 
+@pytest.mark.slow
 def test_after_a_power_cut_the_last_second_is_lost_at_most(world, unmount):
     """A file system in an image; a copy of the image is what the disk has at that moment."""
     image, copy = world.here / "image", world.here / "copy"
@@ -141,6 +145,7 @@ def whole_lines(journal: Path) -> list[dict]:
     return [json.loads(line) for line in journal.read_bytes().split(b"\n")[:-1] if line.strip(b"\0")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["directory", "moved", "journal"])
 @pytest.mark.parametrize("busy", [True, False], ids=["busy", "idle"])
 def test_a_run_directory_that_disappears_ends_the_run_at_once_and_is_said(world, what, busy):

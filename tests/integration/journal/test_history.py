@@ -10,11 +10,12 @@ import subprocess
 import time
 
 import pytest
+from support.process import PQRUN
 
 from pqrun.core.job import Command, JobSpec
 from pqrun.journal.run_list import past_runs, shortest_prefixes
 
-from .conftest import PQRUN, World, first_line
+from .conftest import World, first_line
 from .records import BEGAN, Record
 
 
@@ -70,6 +71,7 @@ def on_a_terminal(world, *words) -> str:
 # runs
 
 
+@pytest.mark.slow
 def test_runs_are_listed_the_newest_first_with_how_they_went(world):
     world.write("jobs.yaml", "jobs: [{id: a, run: 'exit 3'}, {id: b, run: 'true', needs: [a]}, 'true']\n")
     world.pqrun("run", "jobs.yaml")
@@ -87,7 +89,7 @@ def test_runs_are_listed_the_newest_first_with_how_they_went(world):
     assert [run["ended_at"] is None for run in found] == [True, False, False]
     process.send_signal(signal.SIGTERM)
     process.wait()
-    text = world.look("runs").out.decode().split("\n")
+    text = world.look("runs").out.split("\n")
     assert [line.split()[0] for line in text[:4]] == ["run", *(run["id"] for run in found)]
     assert [line.split()[-3:][0] for line in text[1:2]] == ["(pqrun"]
     assert [" stopped " in text[1], " died " in text[2], " ended " in text[3]] == [True] * 3
@@ -168,7 +170,7 @@ def test_show_json_is_what_run_json_printed(world):
     shown = world.look("show", "latest", "--json")
     assert ran.document["jobs"] == shown.document["jobs"]
     assert shown.document == ran.document
-    assert [json.loads(line) for line in world.look("show", "--jsonl").out.splitlines()] == ran.document[
+    assert [json.loads(line) for line in world.look("show", "--jsonl").stdout.splitlines()] == ran.document[
         "jobs"
     ]
 
@@ -181,7 +183,7 @@ def test_show_begins_with_what_went_wrong_and_has_attempts_and_metrics(world):
     ]}  # fmt: skip
     world.write("jobs.json", json.dumps(jobs))
     world.pqrun("run", "jobs.json", "-j1")
-    text = world.look("show").out.decode()
+    text = world.look("show").out
     words = [line.split() for line in text.split("\n")]
     names = [line[1] for line in words if line and line[0].isdigit() and len(line) > 2]
     assert names[:3] == ["broken", "flaky", "fine"]
@@ -194,6 +196,7 @@ def test_show_begins_with_what_went_wrong_and_has_attempts_and_metrics(world):
     assert "\x1b" not in text
 
 
+@pytest.mark.slow
 def test_in_a_live_run_states_are_the_live_ones(world):
     process = world.start("run", "-j1", lines=["true", "echo x > ran; exec sleep 60", "true"])
     world.until(lambda: world.read("ran"))
@@ -202,7 +205,7 @@ def test_in_a_live_run_states_are_the_live_ones(world):
     assert [job["state"] for job in document["jobs"]] == ["ok", "running", "queued"]
     metrics = document["metrics"]
     assert (metrics["active_workers"], metrics["current_queue_size"]) == (1, 1)
-    assert " running " in world.look("show").out.decode()
+    assert " running " in world.look("show").out
     world.kill(process)
     world.wait_until_all_is_gone()
     document = world.look("show", "--json").document
@@ -269,14 +272,14 @@ def test_of_many_jobs_that_went_well_show_lists_some_and_all_if_asked(world):
             "y": 0.0,
         }
         record.note({**end, "o": "ok"})
-    text = world.look("show").out.decode()
+    text = world.look("show").out
     assert (" j1000 " in text, " j1001 " in text, "… and 500 ok (--all lists them)" in text) == (
         True,
         False,
         True,
     )
-    assert " j1500 " in world.look("show", "--all").out.decode()
-    assert len(world.look("show", "--jsonl").out.splitlines()) == 1500
+    assert " j1500 " in world.look("show", "--all").out
+    assert len(world.look("show", "--jsonl").stdout.splitlines()) == 1500
 
 
 def test_a_reader_that_goes_away_is_no_error_and_a_full_disk_is(world, some_runs):
@@ -352,7 +355,7 @@ def printed(old_world, world):
 )  # fmt: skip
 def test_logs_prints_the_bytes_of_the_jobs_that_are_meant(printed, words, out, err):
     result = printed.look("logs", "./rd", *words)
-    assert (result.code, result.out, result.err.encode("utf-8", "surrogateescape")) == (0, out, err)
+    assert (result.code, result.stdout, result.err.encode("utf-8", "surrogateescape")) == (0, out, err)
 
 
 @pytest.mark.parametrize(
@@ -367,7 +370,7 @@ def test_logs_prints_the_bytes_of_the_jobs_that_are_meant(printed, words, out, e
 )
 def test_logs_of_what_is_not_there(printed, words, code, said):
     result = printed.look("logs", "./rd", *words)
-    assert (result.code, result.out, said in result.err) == (code, b"", True)
+    assert (result.code, result.stdout, said in result.err) == (code, b"", True)
 
 
 def test_several_jobs_get_a_heading_each_on_a_terminal_only(printed):
@@ -426,7 +429,7 @@ def test_following_one_job_prints_little_output_as_it_comes_too(world):
     world.until(lambda: world.recorded("start"))
     follower = world.start("logs", "latest", "1", "-f", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert follower.stdout.readline() == b"little\n"
-    assert world.pqrun("logs", "latest", "1").out == b"little\n"
+    assert world.pqrun("logs", "latest", "1").stdout == b"little\n"
     fifo.write_text("end\n")
     assert follower.communicate(timeout=30) == (b"end\n", b"oh\n")
 
@@ -472,7 +475,7 @@ def test_following_goes_on_when_the_journal_of_a_queue_is_made_shorter(world, tm
 
 
 def test_following_what_is_over_prints_it_and_ends(printed):
-    assert printed.look("logs", "./rd", "twice", "-f").out == b"2\n"
+    assert printed.look("logs", "./rd", "twice", "-f").stdout == b"2\n"
 
 
 # prune
@@ -484,11 +487,11 @@ def ids(world):
 
 def test_prune_keeps_the_newest_and_says_what_it_removed(world, some_runs):
     some_runs("aaaaa2", "bbbbb2", "ccccc2", ended=time.time() - 1000)
-    dry = world.look("prune", "--keep-runs", "1", "--dry-run").out.decode()
+    dry = world.look("prune", "--keep-runs", "1", "--dry-run").out
     assert ids(world) == ["aaaaa2", "bbbbb2", "ccccc2"]
     assert [line.split()[0] for line in dry.split("\n")[:2]] == ["bbbbb2", "aaaaa2"]
     assert "2 runs would be removed" in dry
-    done = world.look("prune", "--keep-runs", "1").out.decode()
+    done = world.look("prune", "--keep-runs", "1").out
     assert ids(world) == ["ccccc2"]
     assert "2 runs removed" in done and "aaaaa2" in done
 
@@ -572,6 +575,7 @@ def added(seq, name):
     return [ev.JobAdded(BEGAN, seq, JobSpec(name, Command("true")))]
 
 
+@pytest.mark.slow
 def test_the_record_tells_which_workers_and_files_there_were(world):
     world.write("jobs.yaml", "workers: 3\njobs: [echo a]\n")
     assert world.pqrun("run", "jobs.yaml").code == 0

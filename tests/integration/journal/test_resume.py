@@ -22,6 +22,7 @@ def states(world, *words):
     return {job["id"]: job["state"] for job in result.document["jobs"]}
 
 
+@pytest.mark.slow
 def test_a_job_that_ran_when_pqrun_died_runs_again_and_what_had_ended_does_not(world):
     lines = [append("a"), "echo b >> ran; test -e go || exec sleep 60", append("c")]
     world.kill_when(lambda: "b" in world.read("ran"), "run", "-j1", lines=lines)
@@ -35,17 +36,19 @@ def test_a_job_that_ran_when_pqrun_died_runs_again_and_what_had_ended_does_not(w
     assert result.document["metrics"]["jobs_completed"] == 3
 
 
+@pytest.mark.slow
 def test_a_dry_run_of_a_resume_prints_what_is_left_and_changes_nothing(world):
     lines = [append("a"), "echo b >> ran; exec sleep 60", append("c")]
     world.kill_when(lambda: "b" in world.read("ran"), "run", "-j1", lines=lines)
     world.wait_until_all_is_gone()
     journal = (world.only_run / "journal.jsonl").read_bytes()
     done = world.pqrun("resume", "latest", "--dry-run")
-    assert (done.code, sorted(done.out.decode().splitlines())) == (0, sorted(lines[1:]))
+    assert (done.code, sorted(done.out.splitlines())) == (0, sorted(lines[1:]))
     assert world.counted("ran") == {"a": 1, "b": 1}
     assert (world.only_run / "journal.jsonl").read_bytes() == journal
 
 
+@pytest.mark.slow
 def test_an_attempt_that_was_cut_short_uses_up_no_retry(world):
     line = "echo x >> ran; test -e go && exit 3; exec sleep 60"
     options = ("run", "--retries", "1", "--retry-delay", "10ms")
@@ -58,6 +61,7 @@ def test_an_attempt_that_was_cut_short_uses_up_no_retry(world):
     assert world.counted("ran") == {"x": 3}
 
 
+@pytest.mark.slow
 def test_retries_that_were_used_up_before_stay_used_up_and_a_wait_goes_on(world):
     line = "echo x >> ran; exit 3"
     options = ("run", "--retries", "2", "--retry-delay", "1s", "--backoff", "constant")
@@ -72,6 +76,7 @@ def test_retries_that_were_used_up_before_stay_used_up_and_a_wait_goes_on(world)
     assert second[0]["t"] >= wait["until"]
 
 
+@pytest.mark.slow
 def test_rerun_never_is_reported_instead_of_run_again(world):
     lines = [
         "echo a >> ran; exec sleep 60 # pqrun: rerun=never",
@@ -85,11 +90,12 @@ def test_rerun_never_is_reported_instead_of_run_again(world):
     assert {job["id"]: job["state"] for job in result.document["jobs"]} == {"1": "interrupted", "2": "ok"}
     assert world.counted("ran") == {"a": 1, "b": 2}
     shown = world.look("show", "latest")
-    assert b"--failed" in shown.out and b"go on" not in shown.out
+    assert b"--failed" in shown.stdout and b"go on" not in shown.stdout
     again = world.pqrun("resume", "latest", "--failed", "--timeout", "50ms", "--json")
     assert {job["id"]: job["state"] for job in again.document["jobs"]} == {"1": "timeout", "2": "ok"}
 
 
+@pytest.mark.slow
 def test_rerun_never_of_a_job_file_holds_for_a_stop_by_signal_too(world):
     jobs = {"jobs": [{"id": "a", "run": "echo a >> ran; exec sleep 60", "rerun": "never", "grace": 0}]}
     world.write("jobs.json", json.dumps(jobs))
@@ -103,6 +109,7 @@ def test_rerun_never_of_a_job_file_holds_for_a_stop_by_signal_too(world):
     assert world.counted("ran") == {"a": 2}
 
 
+@pytest.mark.slow
 def test_what_needs_a_job_that_is_never_run_again_is_skipped(world):
     jobs = [
         {"id": "a", "run": "echo a >> ran; exec sleep 60", "rerun": "never"},
@@ -125,6 +132,7 @@ def test_a_run_that_is_stopped_while_such_a_job_runs_has_failed(world):
     assert world.pqrun("run", "jobs.json", "--deadline", "1").code == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["kill", "signal"])
 def test_what_a_job_had_half_made_when_the_run_ended_is_moved_aside(world, end):
     job = {
@@ -148,6 +156,7 @@ def test_what_a_job_had_half_made_when_the_run_ended_is_moved_aside(world, end):
     assert (world.read("out"), world.read("out.failed")) == ("", "half\n")
 
 
+@pytest.mark.slow
 def test_what_a_signal_stopped_goes_on(world):
     lines = [append("a"), "echo b >> ran; test -e go || exec sleep 60", append("c")]
     process = world.start("run", "-j1", lines=lines)
@@ -160,6 +169,7 @@ def test_what_a_signal_stopped_goes_on(world):
     assert world.counted("ran") == {"a": 1, "b": 2, "c": 1}
 
 
+@pytest.mark.slow
 def test_what_needs_an_interrupted_job_waits_for_it_and_runs_then(world):
     jobs = {"jobs": [{"id": "a", "run": "echo a >> ran; test -e go || exec sleep 60"},
                      {"id": "b", "run": append("b"), "needs": ["a"]}]}  # fmt: skip
@@ -171,6 +181,7 @@ def test_what_needs_an_interrupted_job_waits_for_it_and_runs_then(world):
     assert world.counted("ran") == {"a": 2, "b": 1}
 
 
+@pytest.mark.slow
 def test_failed_runs_all_again_that_is_not_ok_with_fresh_retries(world):
     jobs = {"jobs": [
         {"id": "good", "run": append("good")},
@@ -190,6 +201,7 @@ def test_failed_runs_all_again_that_is_not_ok_with_fresh_retries(world):
     assert result.jobs["after"]["state"] == "skipped"
 
 
+@pytest.mark.slow
 def test_the_exit_code_is_that_of_the_whole_run(world):
     lines = ["exit 3", "echo b >> ran; test -e go || exec sleep 60"]
     world.kill_when(lambda: world.read("ran"), "run", "-j1", lines=lines)
@@ -197,17 +209,19 @@ def test_the_exit_code_is_that_of_the_whole_run(world):
     assert world.pqrun("resume", "latest").code == 1
 
 
+@pytest.mark.slow
 def test_options_of_the_first_run_hold_unless_given_again(world):
     lines = ["echo $A; test -e go || exec sleep 60", "exec sleep 60"]
     options = ("--timeout", "70s", "--env", "A=first", "--tag", "-j1")
     world.kill_when(lambda: world.recorded("start"), "run", *options, lines=lines)
     world.write("go", "")
     result = world.pqrun("resume", "latest", "--timeout", "300ms")
-    assert result.out == b"1\tfirst\n"
+    assert result.stdout == b"1\tfirst\n"
     assert result.code == 1
     assert states(world) == {"1": "ok", "2": "timeout"}
 
 
+@pytest.mark.slow
 def test_jobs_start_where_they_started_the_first_time(world):
     lines = ["pwd > where; test -e go || exec sleep 60"]
     world.kill_when(lambda: world.read("where"), "run", lines=lines)
@@ -219,6 +233,7 @@ def test_jobs_start_where_they_started_the_first_time(world):
     assert world.read("where") == f"{world.here}\n"
 
 
+@pytest.mark.slow
 def test_of_a_stream_what_was_read_is_kept_and_its_end_is_missed(world):
     process = world.start("run", "-j1", "--max-queue", "5")
     for n in range(3):
@@ -232,7 +247,7 @@ def test_of_a_stream_what_was_read_is_kept_and_its_end_is_missed(world):
     assert result.code == 3
     assert "not read to its end" in result.err
     assert world.counted("ran") == {"0": 1, "1": 1, "2": 1, "x": 2, "y": 1}
-    assert "not read to its end" in world.look("show").err + world.look("show").out.decode()
+    assert "not read to its end" in world.look("show").err + world.look("show").out
 
 
 def test_a_run_whose_list_was_stopped_says_so(world):
@@ -245,6 +260,7 @@ def test_a_run_whose_list_was_stopped_says_so(world):
     assert world.look("show", "--json").document["run"]["input_complete"] is False
 
 
+@pytest.mark.slow
 def test_going_on_with_what_is_over_runs_nothing(world):
     assert world.pqrun("run", lines=[append("a")]).code == 0
     size = (world.only_run / "journal.jsonl").stat().st_size
@@ -254,6 +270,7 @@ def test_going_on_with_what_is_over_runs_nothing(world):
     assert (world.only_run / "journal.jsonl").stat().st_size < size + 2000
 
 
+@pytest.mark.slow
 def test_resume_after_resume_after_resume(world):
     """Each process does one more job before it is killed."""
     lines = [f"echo {n} >> ran; grep -q x$ go{n} 2>/dev/null || exec sleep 60" for n in (1, 2, 3)]
@@ -274,6 +291,7 @@ def test_resume_after_resume_after_resume(world):
 EDITED = ("run", "list", "-j1")
 
 
+@pytest.mark.slow
 def test_of_an_edited_list_only_what_is_new_or_changed_runs(world):
     world.write("list", "echo a >> ran\necho b >> ran\necho c >> ran\n")
     assert world.pqrun(*EDITED).code == 0
@@ -287,6 +305,7 @@ def test_of_an_edited_list_only_what_is_new_or_changed_runs(world):
     )
 
 
+@pytest.mark.slow
 def test_the_same_command_several_times_is_counted_not_matched_by_position(world):
     world.write("list", "echo a >> ran\n" * 3 + "echo b >> ran\n")
     assert world.pqrun(*EDITED).code == 0
@@ -299,6 +318,7 @@ def test_the_same_command_several_times_is_counted_not_matched_by_position(world
     assert len(result.document["jobs"]) == 2
 
 
+@pytest.mark.slow
 def test_jobs_with_ids_are_matched_by_id_and_by_what_they_run(world):
     def jobs(**commands):
         world.write("jobs.json", json.dumps({"jobs": {id: f"{run} >> ran" for id, run in commands.items()}}))
@@ -312,6 +332,7 @@ def test_jobs_with_ids_are_matched_by_id_and_by_what_they_run(world):
     assert sorted(result.jobs) == ["b", "c", "d"]
 
 
+@pytest.mark.slow
 def test_an_edited_list_after_a_crash_goes_on_where_it_was(world):
     world.write("list", "echo a >> ran\necho b >> ran; test -e go || exec sleep 60\necho c >> ran\n")
     world.kill_when(lambda: "b" in world.read("ran"), *EDITED)
@@ -356,6 +377,7 @@ def environment_of(pid: int) -> bytes:
         return file.read()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 @pytest.mark.parametrize("watchdogs_too", [False, True], ids=["", "with its watchdogs"])
 def test_what_a_killed_pqrun_left_running_is_gone_before_its_job_starts_again(world, watchdogs_too):
@@ -389,6 +411,7 @@ def test_a_run_that_is_alive_is_not_gone_on_with(world):
     assert process.poll() is None
 
 
+@pytest.mark.slow
 def test_two_runs_on_one_directory_the_second_is_refused(world):
     process = world.start("run", "--run-dir", "rd", lines=["echo x >> ran; exec sleep 60"])
     world.until(lambda: world.read("ran"))
@@ -399,6 +422,7 @@ def test_two_runs_on_one_directory_the_second_is_refused(world):
     assert process.poll() is None
 
 
+@pytest.mark.slow
 def test_a_lock_that_names_a_process_long_gone_keeps_nobody_out(world):
     world.kill_when(
         lambda: world.read("ran"), "run", "--run-dir", "rd", lines=["echo x >> ran; test -e go || sleep 60"]

@@ -27,6 +27,7 @@ def findings(points) -> list[str]:
     return [f"{finding.point}: {finding.what}\n{finding.point.text}\n{finding.said}" for finding in found]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_whichever_system_call_fails_the_promises_hold(points):
     """Each call with each of its errors once, and some of them at another place."""
@@ -36,6 +37,7 @@ def test_whichever_system_call_fails_the_promises_hold(points):
     assert "\n\n".join(findings(chosen)) == ""
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_the_promises_hold_at_every_point(points):

@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 import pytest
-from control.conftest import environment
+from support.process import environment
 
 from pqrun.core.errors import InternalFailure, UserError
 from pqrun.journal.run_directory import RunDirectory
@@ -85,6 +85,7 @@ def test_a_source_tells_first_all_then_what_changed(watched, gate, until):
     source.close()
 
 
+@pytest.mark.slow
 def test_what_ran_when_its_run_was_killed_was_interrupted(watched, until):
     source = source_of(watched)
     source.poll()
@@ -104,6 +105,7 @@ def test_which_run_is_meant(watched, state, monkeypatch):
         which_run("nowhere")
 
 
+@pytest.mark.slow
 def test_a_live_run_on_the_screen(play, watched, gate, state, monkeypatch):
     monkeypatch.setenv("PQRUN_STATE_DIR", str(state))
 
@@ -132,7 +134,7 @@ def test_a_live_run_on_the_screen(play, watched, gate, state, monkeypatch):
 
 def test_without_a_terminal_it_says_so(state, tmp_path):
     done = subprocess.run(
-        [sys.executable, "-m", "pqrun", "top"], capture_output=True, cwd=tmp_path, env=environment(state),
+        [sys.executable, "-m", "pqrun", "top"], capture_output=True, cwd=tmp_path, env=environment(state=state),
         stdin=subprocess.DEVNULL, check=False,
     )  # fmt: skip
     wanted = b"draws on a terminal" if importlib.util.find_spec("textual") else b"needs textual"
@@ -145,7 +147,11 @@ def test_without_textual_it_says_what_to_install(state, tmp_path):
     hide += "u.find_spec = lambda name, *p: None if name == 'textual' else f(name, *p); "
     hide += "from pqrun.cli.main import entry; entry()"
     done = subprocess.run(
-        [sys.executable, "-c", hide], capture_output=True, cwd=tmp_path, env=environment(state), check=False
+        [sys.executable, "-c", hide],
+        capture_output=True,
+        cwd=tmp_path,
+        env=environment(state=state),
+        check=False,
     )
     assert done.returncode == 2
     assert done.stderr == b"pqrun: `pqrun top` needs textual: `pip install 'pqrun-cli[top]'` installs it\n"
@@ -155,18 +161,23 @@ def test_no_other_command_loads_textual(state, tmp_path):
     code = "import sys; sys.argv = ['pqrun', 'top', '--help']; from pqrun.cli.main import run; run(); "
     code += "print([name for name in sys.modules if name.startswith('textual')])"
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, cwd=tmp_path, env=environment(state), check=False
+        [sys.executable, "-c", code],
+        capture_output=True,
+        cwd=tmp_path,
+        env=environment(state=state),
+        check=False,
     )
     assert done.stdout.rstrip().endswith(b"[]"), done.stdout
 
 
+@pytest.mark.slow
 def test_in_a_terminal_it_draws_and_leaves(watched, until):
     pytest.importorskip("textual", reason="the extra `top` is not installed")
     ours, theirs = pty.openpty()
     os.set_blocking(ours, False)
     process = subprocess.Popen(
         [sys.executable, "-m", "pqrun", "top", watched.run], stdin=theirs, stdout=theirs, stderr=theirs,
-        env={**environment(watched.state), "TERM": "xterm-256color", "COLUMNS": "100", "LINES": "30"},
+        env={**environment(state=watched.state), "TERM": "xterm-256color", "COLUMNS": "100", "LINES": "30"},
     )  # fmt: skip
     os.close(theirs)
     seen = bytearray()

@@ -39,6 +39,7 @@ def test_the_screen_is_as_it_was(play, size):
     assert found + "\n" == golden.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_a_filter_works_while_it_is_typed_and_escape_ends_it(play):
     async def script(app, pilot):
         await pilot.press("slash", *"render")
@@ -55,6 +56,7 @@ def test_a_filter_works_while_it_is_typed_and_escape_ends_it(play):
     play(told(), script)
 
 
+@pytest.mark.slow
 def test_filters_by_key_go_through_what_is_there(play):
     async def script(app, pilot):
         await pilot.press("t")
@@ -77,6 +79,7 @@ def test_orders(play):
     play(told(), script)
 
 
+@pytest.mark.slow
 def test_nothing_is_cancelled_before_somebody_is_sure(play):
     source = told()
 
@@ -105,6 +108,7 @@ def test_what_has_ended_is_not_cancelled(play):
     play(source, script)
 
 
+@pytest.mark.slow
 def test_priority_goes_up_and_down_but_not_of_what_runs(play):
     source = told()
 
@@ -151,6 +155,7 @@ def test_a_refusal_is_told(play):
     play(source, script)
 
 
+@pytest.mark.slow
 def test_a_job_that_has_ended_is_run_again_if_somebody_is_sure(play):
     source = told()
 
@@ -192,6 +197,7 @@ def test_a_run_in_which_nothing_is_left_is_not_gone_on_with(play):
     play(source, script)
 
 
+@pytest.mark.slow
 def test_the_run_is_stopped_and_a_job_put_first(play):
     source = told()
 
@@ -210,6 +216,7 @@ def test_the_run_is_stopped_and_a_job_put_first(play):
     play(source, script)
 
 
+@pytest.mark.slow
 def test_the_log_grows_is_searched_and_opened(play):
     source = told()
 
@@ -312,6 +319,7 @@ def test_of_many_jobs_only_those_that_are_seen_are_drawn(play):
     play(source, script)
 
 
+@pytest.mark.slow
 def test_names_and_output_are_never_markup(play):
     source = Fake([job(1, "running", name="[red]x[/red] [@click=app.quit]y[/]", command="echo [b]")])
 

@@ -4,6 +4,8 @@
 from collections import Counter, defaultdict
 from random import Random
 
+import pytest
+
 from pqrun.core import events as ev
 from pqrun.core.job import (
     CountedAs,
@@ -196,6 +198,7 @@ def check_story(story: RecordedRun, jobs: list[JobSpec], slots: int, scheduler: 
         assert len(ended) == len(jobs), "a job was lost"
 
 
+@pytest.mark.slow
 def test_random_runs_keep_every_promise():
     for seed in range(2500):
         story, jobs, slots, scheduler = one_run(seed)

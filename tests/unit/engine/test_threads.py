@@ -95,6 +95,7 @@ def test_a_journal_without_a_thread_syncs_in_each_turn(no_room, monkeypatch, tmp
     assert [json.loads(line).get("e") for line in (tmp_path / "journal.jsonl").open()] == [None, "remove"]
 
 
+@pytest.mark.slow
 def test_who_could_not_listen_for_want_of_a_thread_may_try_again(no_room):
     no_room(1000)
     subscribers = Subscribers(lambda: None)

@@ -98,6 +98,7 @@ def outcome(argv, executable, path, place):
     return done.returncode, sorted(done.stdout.split(b"\n")), done.stderr
 
 
+@pytest.mark.slow
 def test_a_command_without_a_shell_does_what_it_does_through_one(place):
     random = Random(7)
     direct, compared = ShellBypass(), set()

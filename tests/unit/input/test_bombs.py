@@ -45,6 +45,7 @@ MERGES = "x-a0: &a0 {k0: 1}\n" + "".join(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("expression", "said"),
     [
@@ -72,6 +73,7 @@ def test_aliases_may_stand_for_as_much_as_many_jobs_need(files):
     assert len(files.load(text).jobs) == 3000
 
 
+@pytest.mark.slow
 def test_many_unknown_needs_do_not_take_long(files):
     text = "jobs:\n" + "".join(
         f"  - {{id: job-number-{n}, run: x, needs: [job-nunber-{n}]}}\n" for n in range(3000)

@@ -6,11 +6,13 @@ import subprocess
 import sys
 
 import mutated
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mutated import WORDS, parse
 
 
+@pytest.mark.slow
 def test_10_000_mutated_files_are_jobs_or_problems():
     done = subprocess.run(
         [sys.executable, mutated.__file__], capture_output=True, text=True, timeout=100, check=False
@@ -21,6 +23,7 @@ def test_10_000_mutated_files_are_jobs_or_problems():
     assert peak < 150
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_jobs_or_problems(data):
@@ -73,6 +76,7 @@ KEYS = st.sampled_from(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=400)
 @given(
     st.fixed_dictionaries(

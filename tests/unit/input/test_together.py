@@ -81,6 +81,7 @@ def test_a_chain_of_many_jobs_is_no_problem_and_a_ring_of_many_is_shown_in_short
     assert said.splitlines()[0] == f"jobs.yaml:2:29: error: cyclic needs: {ring}"
 
 
+@pytest.mark.slow
 def test_patterns_in_needs_can_not_make_a_million_of_them(files):
     jobs = "".join(f"  - {{id: a{n}, run: x}}\n  - {{id: b{n}, run: x, needs: 'a*'}}\n" for n in range(1200))
     assert "patterns in `needs` that stand for more than 1,000,000 jobs" in files.says("jobs:\n" + jobs)

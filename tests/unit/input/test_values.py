@@ -42,6 +42,7 @@ def test_a_duration_survives_being_written_as_seconds(seconds):
     assert math.isclose(values.duration(f"{seconds:.9f}"), seconds, abs_tol=1e-8)
 
 
+@pytest.mark.slow
 @given(st.text())
 def test_no_text_makes_a_converter_fail_otherwise_than_by_refusing(text):
     for convert in (*kinds.CONVERTERS.values(), values.size, values.env_pair, values.variable):

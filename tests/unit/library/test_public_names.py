@@ -56,6 +56,7 @@ def test_the_library_does_without_what_only_the_command_line_needs():
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("mypy") is None, reason="needs mypy")
 def test_a_queue_is_generic_in_what_its_handler_takes(tmp_path):
     (tmp_path / "typed.py").write_text(TYPED, encoding="utf-8")

@@ -22,6 +22,7 @@ RECIPES = (
 EXAMPLES = ("export_queue.py", "dashboard.py", "try_later.py", "idempotent.py")
 
 
+@pytest.mark.slow
 def test_every_program_of_the_page_prints_what_it_says(tmp_path):
     programs = PROGRAM.findall(PAGE)
     assert len(programs) == PAGE.count("```python") == len(RECIPES) + 1

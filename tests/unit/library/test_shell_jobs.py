@@ -155,6 +155,7 @@ def test_calls_and_commands_share_order_and_slots(make_queue, gate, tmp_path):
     assert order.read_text().split() == ["shell", "python", "shell", "low"]
 
 
+@pytest.mark.slow
 def test_it_is_ended_at_its_time_limit(make_queue, begun, tmp_path):
     queue = make_queue(echo, grace=5.0)
     handle = queue.enqueue(
@@ -179,6 +180,7 @@ def test_a_deaf_one_is_killed_after_its_grace(make_queue, begun, until, tmp_path
     assert caplog.messages == [], "only handlers can't be ended"
 
 
+@pytest.mark.slow
 @linux
 @pytest.mark.parametrize("contain", [False, True])
 @pytest.mark.parametrize(
@@ -225,6 +227,7 @@ def test_a_leftover_that_just_executes_its_program_is_not_overlooked(
     assert not lives(begun("pid"))
 
 
+@pytest.mark.slow
 @linux
 @pytest.mark.parametrize("contain", [False, True])
 def test_no_leftover_survives_a_race_with_the_end_of_its_job(make_queue, contain):
@@ -368,6 +371,7 @@ def test_orphans_that_have_ended_by_themselves_are_not_left_unreaped(make_queue)
     assert len(found) == 2, "the watchdogs alone"
 
 
+@pytest.mark.slow
 @linux
 @pytest.mark.parametrize("contain", [False, True])
 def test_children_of_the_program_are_never_reaped_or_ended(make_queue, contain, until):

@@ -35,6 +35,7 @@ def in_threads(count, act):
         raise errors[0]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_fifty_threads_put_in_two_thousand_jobs_each_of_mixed_priority():
     ran = deque()

@@ -262,6 +262,7 @@ with Queue(lambda context, job: job.id, Config(max_workers=4, max_queue_size=50_
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [1, 5, 20])
 @pytest.mark.parametrize("wait", [False, True])
 def test_an_interrupt_in_the_middle_of_it_all_ends_the_program(after, wait):

@@ -19,7 +19,10 @@ def really_run(tmp_path_factory):
     return run
 
 
-@pytest.fixture(params=[*CELLS, *RUNS, *KILLED], ids=lambda name: name.replace(" ", "-"))
+REAL = [pytest.param(name, marks=pytest.mark.slow) for name in (*RUNS, *KILLED)]
+
+
+@pytest.fixture(params=[*CELLS, *REAL], ids=lambda name: name.replace(" ", "-"))
 def cell(request, tmp_path, really_run):
     """Each of them, at its end."""
     if request.param not in CELLS:

@@ -2,17 +2,14 @@
 """Runs by the program itself, with all reports: one for every way in which a run can end."""
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from reported import FILES, Written
-
-PQRUN = [sys.executable, "-m", "pqrun"]
+from support.process import PQRUN, environment, run_pqrun, shell_code, start_pqrun
 
 
 @dataclass
@@ -83,9 +80,22 @@ class Real(Written):
 
     def show(self, *arguments):
         """`pqrun show` of it."""
-        return subprocess.run(
-            [*PQRUN, "show", "./record", *arguments], cwd=self.directory, capture_output=True, timeout=60
-        )
+        return run_pqrun("show", "./record", *arguments, cwd=self.directory)
+
+
+def run(directory, *arguments, stdin=b"", **more):
+    """Run pqrun in a directory to its end."""
+    return run_pqrun(*arguments, cwd=directory, input=stdin, **more)
+
+
+def start(directory, *arguments, stdin, stderr=subprocess.DEVNULL, **more):
+    """Start pqrun in a directory; `stdin` is all of its input."""
+    process = start_pqrun(
+        *arguments, cwd=directory, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=stderr, **more
+    )
+    process.stdin.write(stdin)
+    process.stdin.close()
+    return process
 
 
 def reports(directory=""):
@@ -93,7 +103,7 @@ def reports(directory=""):
     return [word for name, file in FILES.items() for word in (f"--{name}", f"{directory}{file}")]
 
 
-def really(directory, asked, *, environment=None):
+def really(directory, asked):
     """Runs it, on what looks like GitHub."""
     source = ["-"]
     if asked.jobs:
@@ -101,14 +111,8 @@ def really(directory, asked, *, environment=None):
         source = ["jobs.yaml"]
     step = directory / "step.md"
     step.touch()
-    environment = {
-        **os.environ,
-        "GITHUB_ACTIONS": "true",
-        "GITHUB_STEP_SUMMARY": str(step),
-        **(environment or {}),
-    }
+    github = {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(step)}
     words = [
-        *PQRUN,
         "run",
         *source,
         "-j2",
@@ -119,9 +123,9 @@ def really(directory, asked, *, environment=None):
         *HOOKS,
         *asked.options,
     ]
-    process = subprocess.Popen(
-        words, cwd=directory, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True,
+    process = start_pqrun(
+        *words, cwd=directory, env=environment(github), stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     until = time.monotonic() + 30
     while asked.by and not (directory / "begun").exists() and time.monotonic() < until:
@@ -131,7 +135,7 @@ def really(directory, asked, *, environment=None):
     out, err = process.communicate(timeout=60)
     if asked.by == "SIGKILL":
         return _shown(Real(directory, {}, asked.code, err, ""))
-    code = process.returncode if process.returncode >= 0 else 128 - process.returncode
+    code = shell_code(process.returncode)
     assert code == asked.code, err
     return Real(directory, json.loads(out), code, err, step.read_text())
 
@@ -139,9 +143,9 @@ def really(directory, asked, *, environment=None):
 def _shown(real):
     """A run that was killed, as `show` tells it once the last of its jobs is gone."""
     until = time.monotonic() + 30
-    while b"interrupted" not in real.show("--json").stdout and time.monotonic() < until:
+    while "interrupted" not in real.show("--json").out and time.monotonic() < until:
         time.sleep(0.02)
     done = real.show("--json", *reports())
-    assert done.returncode == 0, done.stderr
-    real.document = json.loads(done.stdout)
+    assert done.code == 0, done.err
+    real.document = done.document
     return real

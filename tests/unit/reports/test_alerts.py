@@ -73,6 +73,7 @@ def test_each_alert_has_a_test():
     assert CASES.keys() == RULES.keys()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool (Prometheus) is not installed")
 @pytest.mark.parametrize("alert", RULES)
 def test_an_alert_fires_for_the_machine_that_it_is_about_and_for_no_other(alert, tmp_path):

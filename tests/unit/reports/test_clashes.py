@@ -41,6 +41,7 @@ def refused(result, *words):
     assert all(word in err for word in words), err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", REPORTS)
 def test_a_report_that_names_an_input_is_refused(pqrun, option):
     for words in (["list"], ["./list"], ["link"], ["hard"], ["jobs.yaml", "list"]):
@@ -71,6 +72,7 @@ def test_our_own_output_does_not_go_into_what_is_read(pqrun, stream):
         assert pqrun("run", "list", **{stream: out})[0] == 0
 
 
+@pytest.mark.slow
 def test_files_of_a_run_directory_are_not_written_over(pqrun):
     assert pqrun("run", "--run-dir", "rd", "list")[0] == 0
     (pqrun.here / "ran").unlink()

@@ -10,7 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from real import HOOKS, PQRUN, Real, reports
+from real import HOOKS, Real, reports
+from support.process import PQRUN
 from test_hostile import NAMES, OUTPUT
 
 from pqrun.reports.cases import one_line
@@ -73,6 +74,7 @@ def hostile(tmp_path_factory):
     return real, peak
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="sizes are read from /proc")
 def test_it_stays_out_of_memory(hostile):
     real, peak = hostile
@@ -97,6 +99,7 @@ def test_junit_is_read_and_has_them_all(hostile):
     assert re.match(r"\[\d+ bytes before this are left out\]\n", big)
 
 
+@pytest.mark.slow
 def test_githubs_runner_obeys_us_alone(hostile):
     real, _ = hostile
     assert (real.directory / "stderr").read_bytes() == b"", "the runner knows one token for two streams"
@@ -124,6 +127,7 @@ def test_pages_are_small_and_balanced(hostile):
         assert "<script>" not in outside and "\x1b" not in page
 
 
+@pytest.mark.slow
 def test_json_is_as_its_schemas_say(hostile, tmp_path):
     if find_spec("check_jsonschema") is None:
         pytest.skip("needs check-jsonschema")
@@ -170,7 +174,7 @@ def test_prometheus_is_told_no_name(hostile):
 def test_show_writes_the_same(hostile, tmp_path):
     real, _ = hostile
     done = real.show(*reports(f"{tmp_path}/"))
-    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    assert (done.code, done.out, done.err) == (0, "", "")
     for name in ("junit", "joblog"):
         assert (tmp_path / real.path(name).name).read_bytes() == real.path(name).read_bytes()
 

@@ -29,6 +29,7 @@ def log_of(directory, cell, **more):
     return path.read_bytes()
 
 
+@pytest.mark.slow
 def test_it_is_what_parallel_writes_but_for_the_times(tmp_path):
     if shutil.which("parallel") is None:
         pytest.skip("needs GNU parallel")

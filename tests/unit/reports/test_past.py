@@ -9,23 +9,7 @@ import sys
 import xml.etree.ElementTree as ET
 
 import pytest
-from real import PQRUN
-
-
-def run(directory, *arguments, stdin=b"", **more):
-    return subprocess.run(
-        [*PQRUN, *arguments], cwd=directory, input=stdin, capture_output=True, timeout=60, **more
-    )
-
-
-def start(directory, *arguments, stdin):
-    process = subprocess.Popen(
-        [*PQRUN, *arguments], cwd=directory, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    process.stdin.write(stdin)
-    process.stdin.close()
-    return process
+from real import run, start
 
 
 def cases(path):
@@ -36,12 +20,13 @@ def first_line(path):
     return path.read_text().partition("\n")[0]
 
 
+@pytest.mark.slow
 def test_show_writes_reports_of_a_run_that_lives_and_of_one_that_was_killed(tmp_path, until):
     lines = b"true\necho > begun; exec sleep 60\ntrue\n"
     process = start(tmp_path, "run", "--run-dir", "r", "-j1", stdin=lines)
     until(lambda: (tmp_path / "begun").exists() or process.poll() is not None)
     done = run(tmp_path, "show", "./r", "--summary", "live.md", "--junit", "live.xml", "--events", "live")
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.err
     assert "3 jobs: 1 ok" in first_line(tmp_path / "live.md")
     assert cases(tmp_path / "live.xml") == [(), ("skipped",), ("skipped",)]
     assert '"run_ended"' not in (tmp_path / "live").read_text()
@@ -50,13 +35,14 @@ def test_show_writes_reports_of_a_run_that_lives_and_of_one_that_was_killed(tmp_
     # Its warden holds the run's lock until the last of its jobs is gone.
     until(lambda: b"interrupted" in run(tmp_path, "show", "./r").stdout)
     done = run(tmp_path, "show", "./r", "--summary", "dead.md", "--junit", "dead.xml", "--events", "dead")
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.err
     assert "3 jobs: 1 ok, 1 interrupted, 1 not run" in first_line(tmp_path / "dead.md")
     assert cases(tmp_path / "dead.xml") == [(), ("error",), ("skipped",)]
     last = json.loads((tmp_path / "dead").read_text().splitlines()[-1])
     assert (last["event"], last["exit"], last["state"]) == ("run_ended", 3, "died")
 
 
+@pytest.mark.slow
 def test_a_run_that_was_gone_on_with_was_not_stopped(tmp_path, until):
     process = start(
         tmp_path, "run", "--run-dir", "r", "-j1", "--summary", "first.md", "--junit", "first.xml",
@@ -67,12 +53,12 @@ def test_a_run_that_was_gone_on_with_was_not_stopped(tmp_path, until):
     assert process.wait(20) == -signal.SIGINT
     assert "Stopped by `signal SIGINT`" in (tmp_path / "first.md").read_text()
     again = run(tmp_path, "resume", "./r", "--summary", "again.md")
-    assert again.returncode == 0, again.stderr
-    assert b"pqrun: 2 jobs in " in again.stderr and b"2 ok)" in again.stderr
+    assert again.code == 0, again.err
+    assert "pqrun: 2 jobs in " in again.err and "2 ok)" in again.err
     assert first_line(tmp_path / "again.md") == "### ✅ 2 jobs: 2 ok"
     assert "Stopped" not in (tmp_path / "again.md").read_text()
     shown = run(tmp_path, "show", "./r", "--summary", "shown.md")
-    assert shown.returncode == 0, shown.stderr
+    assert shown.code == 0, shown.err
     assert (tmp_path / "shown.md").read_text() == (tmp_path / "again.md").read_text()
 
 
@@ -91,15 +77,16 @@ def test_an_attempt_that_never_started_has_no_time_and_no_output_of_the_one_befo
     assert [line["stdout_bytes"] for line in lines if line["event"] == "attempt_ended"] == [6, 0]
 
 
+@pytest.mark.slow
 def test_a_report_and_a_document_do_not_both_go_to_stdout_and_a_full_disk_is_exit_4(tmp_path):
     run(tmp_path, "run", "--run-dir", "r", "-q", stdin=b"true\n")
     both = run(tmp_path, "show", "./r", "--json", "--junit", "junit.xml")
     assert json.loads(both.stdout)["jobs"][0]["state"] == "ok" and cases(tmp_path / "junit.xml") == [()]
     clash = run(tmp_path, "show", "./r", "--json", "--junit", "-")
-    assert (clash.returncode, clash.stdout) == (2, b"")
-    assert b"--json and --junit both write to standard output" in clash.stderr
+    assert (clash.code, clash.stdout) == (2, b"")
+    assert "--json and --junit both write to standard output" in clash.err
     full = run(tmp_path, "show", "./r", "--junit", "/dev/full", "--trace", "/dev/full")
-    assert (full.returncode, full.stderr.decode().splitlines()) == (
+    assert (full.code, full.err.splitlines()) == (
         4,
         [f"pqrun: cannot write /dev/full (--{name}): No space left on device" for name in ("junit", "trace")],
     )

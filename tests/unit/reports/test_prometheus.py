@@ -12,8 +12,8 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
-from real import PQRUN
 from reported import CELLS, play
+from support.process import PQRUN
 
 from pqrun.core import events as ev
 from pqrun.core.errors import UserError
@@ -129,6 +129,7 @@ def test_an_address_answers_while_the_run_lives(tmp_path):
         urllib.request.urlopen(f"http://{address}/metrics", timeout=2).close()
 
 
+@pytest.mark.slow
 def test_a_job_may_ask_for_the_numbers_of_its_own_run(tmp_path):
     address = f"127.0.0.1:{free_port()}"
     ask = "import sys, urllib.request as u; print(u.urlopen(sys.argv[1]).read().decode())"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from real import PQRUN
+from support.process import PQRUN
 
 ROOT = Path(__file__).parents[3]
 EXAMPLES = ROOT / "examples"
@@ -52,6 +52,7 @@ def would_run(words, directory):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["github-workflow.yml", "gitlab-ci.yml"])
 def test_a_ci_file_runs_what_there_is(name, tmp_path):
     commands = commands_of(steps_of(yaml.safe_load((EXAMPLES / name).read_text(encoding="utf-8"))))
@@ -71,6 +72,7 @@ def test_a_job_file_is_right_and_a_shell_can_read_its_commands(name):
         assert subprocess.run(["/bin/sh", "-nc", command]).returncode == 0
 
 
+@pytest.mark.slow
 def test_every_run_in_the_page_would_run(tmp_path):
     blocks = re.findall(r"```(?:sh|yaml)\n(.*?)```", CI, re.DOTALL)
     commands = commands_of(line for block in blocks for line in block.splitlines())

@@ -44,6 +44,7 @@ def test_the_schemas_are_schemas():
     check("--check-metaschema", *sorted(SCHEMAS.glob("*.json")))
 
 
+@pytest.mark.slow
 def test_every_line_of_events(all_cells, tmp_path):
     schema = json.loads((SCHEMAS / "events.json").read_text())
     line = {name: schema.pop(name) for name in ("oneOf", "type", "required")}

@@ -98,6 +98,7 @@ def big_and_small(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_records_have_the_peak_of_the_job_itself(big_and_small):
     done = pqrun(
         big_and_small, "run", "jobs.yaml", "-j3", "--json", "--run-dir", "r", "--events", "events",
@@ -124,6 +125,7 @@ def test_records_have_the_peak_of_the_job_itself(big_and_small):
             assert subprocess.run([*command, big_and_small / file]).returncode == 0
 
 
+@pytest.mark.slow
 def test_without_psutil_nothing_is_said_of_memory_and_all_else_is_as_it_was(big_and_small):
     (big_and_small / "sitecustomize.py").write_text("import sys; sys.modules['psutil'] = None\n")
     environment = {**os.environ, "PYTHONPATH": str(big_and_small)}

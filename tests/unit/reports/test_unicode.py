@@ -5,16 +5,15 @@ import base64
 import json
 import os
 import subprocess
-import sys
 import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
+from support.process import PQRUN, run_pqrun
 
 from pqrun.core.unicode_json import as_json, bytes_beside
 
-PQRUN = (sys.executable, "-m", "pqrun")
 COMMAND = b"echo \xe9 '\xf0\x9f\x98\x80' \\\\udcff > /dev/null"
 
 
@@ -50,9 +49,7 @@ def place(tmp_path):
 
 
 def pqrun(place, *words, stdin=b""):
-    done = subprocess.run([*PQRUN, *words], cwd=place, input=stdin, capture_output=True, timeout=60)
-    assert b"Traceback" not in done.stderr, done.stderr
-    return done
+    return run_pqrun(*words, cwd=place, input=stdin)
 
 
 def exact(job):
@@ -89,14 +86,13 @@ def test_arguments_too(place):
     assert "run_bytes" not in jobs[1]
 
 
+@pytest.mark.slow
 def test_a_live_run_too(place):
     words = ["serve", "--run-dir", b"queue-\xfe"]
     queue = subprocess.Popen([*PQRUN, *words], cwd=place, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         limit = time.monotonic() + 60
-        while pqrun(
-            place, "add", "--run", b"./queue-\xfe", "--id", "long", b": \xe9; exec sleep 60"
-        ).returncode:
+        while pqrun(place, "add", "--run", b"./queue-\xfe", "--id", "long", b": \xe9; exec sleep 60").code:
             assert time.monotonic() < limit
         found = strictly(pqrun(place, "ps", "--run", b"./queue-\xfe", "--json").stdout)
         assert found["jobs"][0]["run"] == ": \ufffd; exec sleep 60"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "pqrun"
 FLOORS = (
     {"core"}, {"output"}, {"engine"}, {"input"}, {"journal"}, {"executors"}, {"control"}, {"ui", "reports"},
