@@ -98,7 +98,7 @@ def escape_line(text: str) -> str:
             coloured = True
         at = sequence.end()
     parts.append(escape_controls(text[at:], keep="\t"))
-    return "".join(parts) + ("\x1b[0m" if coloured else "")
+    return "".join(parts) + ("\x1b[0m" if coloured and not text.endswith(("\x1b[0m", "\x1b[m")) else "")
 
 
 def last_line(data: bytes, limit: int = 300) -> str:

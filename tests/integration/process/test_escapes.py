@@ -91,10 +91,12 @@ def test_a_job_is_over_when_it_is_said_to_be_over(world: World) -> None:
     look = f"grep -lE {shlex.quote(scripts)} /proc/[0-9]*/cmdline | wc -l\n"
     other = f"{world.tell('other')}; {world.forever}\n"
 
+    # A daemon that left its session and scrubbed its environment may stay until `other` has ended.
+    kinds = [kind for kind in ESCAPES if kind != "scrubbed"]
     run = world.start(
-        other + escape(world, *ESCAPES, then=world.wait_at_the_gate) + look + world.tell("end"), "-j2", *GRACE
+        other + escape(world, *kinds, then=world.wait_at_the_gate) + look + world.tell("end"), "-j2", *GRACE
     )
-    world.told(len(ESCAPES) + 1)
+    world.told(len(kinds) + 1)
     world.let_through()
     assert world.told() == ["end"]
     run.signal(signal.SIGTERM)
