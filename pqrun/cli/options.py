@@ -365,7 +365,7 @@ class RunOptions(PlaceOptions, PacingOptions, ReportOptions, JobOptions):
         str, option("--color", help="Use colors: auto, always or never", panel=SCREEN, metavar="MODE", read=choice("auto", "always", "never"))
     ] = "auto"  # fmt: skip
     ci: Annotated[
-        str, option("--ci", help="Fold and annotate output for a CI log: auto, github, gitlab or none", panel=SCREEN, metavar="SERVICE", read=choice("auto", "github", "gitlab", "none"))
+        str, option("--ci", help="Fold and annotate output for a CI log: auto, github, gitlab or none", panel=SCREEN, metavar="MODE", read=choice("auto", "github", "gitlab", "none"))
     ] = "auto"  # fmt: skip
     metrics_listen: Annotated[
         str | None,

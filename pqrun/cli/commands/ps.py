@@ -58,7 +58,7 @@ def ps(
             first = False
             time.sleep(1.0)
     if jobs:
-        expect_some(len(answer["jobs"]), "no such unfinished job")
+        expect_some(len(answer["jobs"]), "no unfinished job matches")
 
 
 def shown(answer: dict[str, Any], *, fits: bool = False) -> str:

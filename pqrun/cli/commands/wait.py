@@ -39,7 +39,7 @@ def wait(
         try:
             answer = talk.ask("wait", timeout=timeout, jobs=jobs or [], any=any_)
         except TimeoutError:
-            typer.echo("pqrun: jobs have not ended yet: the time limit of `wait` is over", err=True)
+            typer.echo("pqrun: jobs have not ended yet", err=True)
             raise typer.Exit(NOT_YET) from None
     if any_:
         print_ids(answer["ids"])

@@ -20,8 +20,8 @@ SAID = [
     "list:3:8: error: unknown key `tiemout` after `# pqrun:` (did you mean `timeout`?)",
     "list:5:8: error: duplicate id `b`",
     "list:6:1: error: `priority`: not a priority: `urgent` (write critical, high, normal or low)",
-    "list:8:8: error: unknown need `nobody` (a line can need the jobs above it)",
-    "list:9:8: error: `timeout`: not a duration: `x` (write seconds, or such as 250ms, 90s, 10m, 1h30m)",
+    "list:8:8: error: unknown need `nobody` (a line can only need jobs above it)",
+    "list:9:8: error: `timeout`: not a duration: `x` (write seconds, or a value such as 250ms, 90s, 10m, 1h30m)",
 ]
 
 

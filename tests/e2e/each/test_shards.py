@@ -93,7 +93,7 @@ def test_a_chain_stays_together_where_its_end_belongs():
 
 
 def test_in_a_list_of_commands_a_need_is_an_error():
-    with pytest.raises(UserError, match="with --shard only jobs of a job file can need others"):
+    with pytest.raises(UserError, match="with --shard, only jobs of a job file can have needs"):
         ShardFilter(Shard(1, 2)).takes_line(job("a", "b"))
 
 

@@ -118,7 +118,7 @@ def test_who_waits_in_a_run_that_is_stopped_is_told(queue, gate, until):
         for_one, for_all = pool.submit(one, "wait", "1"), pool.submit(one, "wait")
         until(lambda: clients_of(one) == 2)
         stopped = one("stop")
-        assert (stopped.code, "letting them end" in stopped.err) == (0, True)
+        assert (stopped.code, "waiting for them" in stopped.err) == (0, True)
         assert one("add", "true").code == 6, "it takes no more"
         gate.open()
         assert for_one.result().code == 0
@@ -203,7 +203,7 @@ def test_options_end_at_the_first_word_of_the_command(queue, words, command):
 
 @pytest.mark.parametrize("words", [[""], [" \n\t"], ["", "x"], ["--", ""]])
 def test_an_empty_command_is_called_so(here, words):
-    assert here("add", *words) == (2, "", "pqrun: the command is empty: say what to run\n")
+    assert here("add", *words) == (2, "", "pqrun: the command is empty: give a command to run\n")
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,7 @@ def test_pause_and_unpause_hold_back_starts(queue, tmp_path):
     one = queue("-j1")
     assert one("pause").code == 0
     one.add("true")
-    assert one("ps").out.split("\n")[-2] == "paused: nothing starts until `pqrun unpause`"
+    assert one("ps").out.split("\n")[-2] == "paused: no job starts until `pqrun unpause`"
     assert one("ps", "--why", "1").out == "1: the run is paused\n"
     assert one("unpause").code == 0
     assert one.ask("wait")["failed"] == 0

@@ -215,7 +215,7 @@ def test_detached_it_holds_nothing_of_its_caller_open(pqrun, state, tmp_path, un
     until(lambda: gone(pid))
     log = Path(f"{directory}/serve.log").read_text()
     assert "FAILED" in log and log.count("hello world") == 2, (
-        "of what jobs print only the last words of those that failed"
+        "of what jobs print only the last output of those that failed"
     )
 
 
