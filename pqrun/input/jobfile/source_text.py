@@ -154,4 +154,4 @@ class Node:
     @property
     def what(self) -> str:
         """The kind of the node, for a message."""
-        return {str: "a text", list: "a list"}.get(type(self.value), "a map")
+        return {str: "a string", list: "a list"}.get(type(self.value), "a map")

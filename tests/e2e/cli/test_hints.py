@@ -79,7 +79,7 @@ def test_a_record_that_is_there_already_and_the_page_of_show(place):
     run(place, b"--run-dir=-\xe9", jobs="jobs: ['false']")
     done = run(place, b"--run-dir=-\xe9", jobs="jobs: ['false']")
     assert done.returncode == 2
-    told = re.search(r"go on with it by `(.*)`", done.stderr.decode())[1]
+    told = re.search(r"continue it with `(.*)`", done.stderr.decode())[1]
     assert told == r"pqrun resume -- $'-\351'"
     shown = subprocess.run(["pqrun", "show", "--", record], cwd=place, capture_output=True)
     line = next(

@@ -51,7 +51,7 @@ def test_a_run_in_the_foreground_is_steered_from_another_terminal(live, gate, tm
     assert table[4] == "1 running, 2 queued"
     assert one("set", "second", "-p", "critical").code == 0
     assert list(one.jobs()) == ["1", "second", "third"]
-    assert one("ps", "--why", "third").out == "third: 1 job running, 1 job before it in the queue\n"
+    assert one("ps", "--why", "third").out == "third: 1 job running, 1 job ahead in the queue\n"
     assert one("cancel", "third").code == 0
     assert one("cancel", "third").code == 1
     gate.open()
@@ -81,7 +81,7 @@ def test_commands_without_a_live_run_say_how_to_start_one(here, pqrun, state, mo
 
 def test_the_only_live_run_is_meant_or_one_has_to_be_named(queue, here, tmp_path, monkeypatch):
     one, two = queue(run="one"), queue(run="two")
-    several = "pqrun: several runs are live (one, two): say which one with --run\n"
+    several = "pqrun: several runs are live (one, two): choose one with --run\n"
     assert here("pause") == (2, "", several)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "one").mkdir()  # in which no run is recorded
@@ -237,7 +237,7 @@ def test_set_changes_the_runs_workers_and_pools(queue):
     assert one("set", "-j4", "--pool", "net=1").code == 0
     assert set(one.states().values()) == {"running"}
     one.add("sleep 60", "sleep 60", pools={"net": 1})
-    assert one.ask("ps", jobs=["4"], why=True)["why"] == {"4": "the pool `net` has 0 free, it wants 1"}
+    assert one.ask("ps", jobs=["4"], why=True)["why"] == {"4": "the pool `net` has 0 free, the job needs 1"}
     one.ask("pool", pool="net", size=2)
     assert set(one.states().values()) == {"running"}
     changes = [line for line in one.events() if line.get("e") in ("workers", "pool")]

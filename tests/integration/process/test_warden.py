@@ -269,7 +269,7 @@ def test_who_goes_on_says_for_what_it_waits_and_how_to_end_that(world: World) ->
         f"pqrun: waiting for {world.directory}/run: its pqrun (process {run.pid}) was killed, "
         f"and its watchdog (process {', '.join(pids)}) is stopped\n"
     )
-    assert f"hint: `kill -CONT {' '.join(pids)}` lets it go on; `kill -9 {' '.join(pids)}` ends" in hint
+    assert f"hint: `kill -CONT {' '.join(pids)}` continues it; `kill -9 {' '.join(pids)}` ends" in hint
     again.communicate(timeout=20)
     assert again.returncode == 0
 
