@@ -20,70 +20,71 @@ SHARING = ("run", "each", "resume", "serve")
 """Commands with the options of a run."""
 
 EXIT_CODES = {
-    "0": "every job ended `ok`, or was allowed to fail",
-    "1": "some job ended otherwise (also one that was interrupted and has `rerun: never`), or a list could not be read to its end",
-    "2": "wrong usage or a bad job file: nothing was started",
-    "3": "stopped by `--halt`, `--deadline` or `stop` before all jobs ran, and none of them went wrong; "
-    "`wait`: not ended yet",
-    "4": "pqrun's own part failed: journal, run directory or its output could not be written, or nothing could be started here",
-    "5": "that run is in use by another pqrun",
-    "6": "a command that talks to a live run found none",
+    "0": "every job ended `ok`, or had `allow_failure`",
+    "1": "a job failed, timed out, or was cancelled, skipped or interrupted (with `rerun: never`); or a list could not be read to its end",
+    "2": "wrong usage, or an error in a job file; no job was started",
+    "3": "stopped by `--halt`, `--deadline` or `stop` before all jobs ran, and no job failed; "
+    "`wait`: the jobs have not ended yet",
+    "4": "pqrun itself failed: the journal, the run directory or the output could not be written, or no process could be started",
+    "5": "another pqrun is using this run",
+    "6": "no live run was found",
     "70": "a bug in pqrun",
     "75": "`add`: the queue is full",
-    "129, 130, 131, 143": "stopped by HUP, INT, QUIT, TERM, after cleaning up",
+    "129, 130, 131, 143": "stopped by HUP, INT, QUIT or TERM, after cleanup",
 }
 READ = {
-    "PQRUN_STATE_DIR": "Where runs are recorded. Without it `$XDG_STATE_HOME/pqrun`, or `~/.local/state/pqrun`; "
-    "needed where there is no home, unless `--run-dir` or `--no-journal` does without.",
-    "HOME": "Without it, or with an empty one, the system's list of users tells where the home is.",
-    "LC_ALL, LC_CTYPE, LANG": "Are passed on to jobs, and change nothing in pqrun: it reads and writes UTF-8, and "
-    "keeps all other bytes as they are.",
-    "PQRUN_SOCKET": "Which live run `add`, `ps` and so on talk to, if `--run` does not say.",
-    "NO_COLOR, FORCE_COLOR": "No colours; colours also where there is no terminal. `--color` goes over both.",
-    "MAKEFLAGS": "Under `make -j` (`+pqrun run …`): the jobserver in which a `make` in a job takes part.",
-    "CI": "Also `GITHUB_ACTIONS`, `GITLAB_CI`, `TF_BUILD`, `BUILDKITE`, `TEAMCITY_VERSION`, `JENKINS_URL`: a line "
-    "a job, even on a terminal. `--progress live` goes over it.",
-    "GITHUB_STEP_SUMMARY": "With `--ci github`: where the page of the step's summary goes.",
+    "PQRUN_STATE_DIR": "The directory for recorded runs. Default: `$XDG_STATE_HOME/pqrun`, or `~/.local/state/pqrun`. "
+    "Set this variable if you have no home directory, or use `--run-dir` or `--no-journal`.",
+    "HOME": "Your home directory. If this variable is empty or not set, the system's user database is asked.",
+    "LC_ALL, LC_CTYPE, LANG": "Passed on to jobs. pqrun itself always reads and writes UTF-8, and "
+    "keeps all other bytes unchanged.",
+    "PQRUN_SOCKET": "The live run that `add`, `ps` and similar commands talk to, unless `--run` is given.",
+    "NO_COLOR, FORCE_COLOR": "No colors; or colors even without a terminal. `--color` overrides both.",
+    "MAKEFLAGS": "Under `make -j` (`+pqrun run …`): the jobserver that a `make` in a job uses, too.",
+    "CI": "Also `GITHUB_ACTIONS`, `GITLAB_CI`, `TF_BUILD`, `BUILDKITE`, `TEAMCITY_VERSION`, `JENKINS_URL`: one "
+    "line per job, even on a terminal. `--progress live` overrides this.",
+    "GITHUB_STEP_SUMMARY": "With `--ci github`: the file for the step's summary.",
 }
 GIVEN = {
     "PQRUN": "`1`",
     "PQRUN_RUN_ID": "the id of the run",
     "PQRUN_JOB_ID": "the job's id",
     "PQRUN_SEQ": "the job's number, from 1 in order of submission; also `PARALLEL_SEQ`",
-    "PQRUN_SLOT": "the number of its slot, from 1: two jobs that run at once never have the same; also `PARALLEL_JOBSLOT`",
-    "PQRUN_ATTEMPT, PQRUN_MAX_ATTEMPTS": "which attempt this is, from 1, and how many there may be",
+    "PQRUN_SLOT": "the number of the job's worker, from 1; jobs that run at the same time have different numbers; also `PARALLEL_JOBSLOT`",
+    "PQRUN_ATTEMPT, PQRUN_MAX_ATTEMPTS": "the number of this attempt, from 1, and the maximum number of attempts",
     "PQRUN_PRIORITY": "`critical`, `high`, `normal` or `low`",
-    "PQRUN_POOL_<NAME>": "its share of that pool: a number, or the names that it took, separated by commas",
-    "PQRUN_SOCKET": "the socket of the run, for `pqrun add` and the like in a job",
-    "PQRUN_REPORT": "a file to which the job may append what it says of itself, below",
-    "PQRUN_TREE": "marks the processes of the run; not for use",
+    "PQRUN_POOL_<NAME>": "the units of this pool that the job has: a number, or their names separated by commas",
+    "PQRUN_SOCKET": "the socket of the run, for `pqrun add` and similar commands in a job",
+    "PQRUN_REPORT": "a file to which the job may append lines about itself, see below",
+    "PQRUN_TREE": "marks the processes of the run; for pqrun itself",
 }
 SAID = {
-    "status=TEXT": "what it is doing, shown while it runs",
-    "progress=0.5": "how far it is, 0 to 1",
-    "permanent=true": "it need not be tried again",
-    "retry_after=60s": "not before that time",
-    "message=TEXT": "why it failed, for the last page and reports",
+    "status=TEXT": "what the job is doing, shown while it runs",
+    "progress=0.5": "the progress of the job, 0 to 1",
+    "permanent=true": "don't retry the job",
+    "retry_after=60s": "wait at least this long before the next attempt",
+    "message=TEXT": "why the job failed, for the summary and the reports",
 }
 VALUES = {
-    "DUR": "A duration: seconds (`90`, `1.5`), or with units `ms` `s` `m` `h` `d` (`250ms`, `1h30m`). For limits 0 is none.",
-    "SIZE": "Bytes, or `64K`, `10M`, `2G`, `1GiB` in 1024; `10MB` in 1000.",
-    "LIST": "Ends of a job, separated by commas: exit codes (`75`), signals (`TERM`, `SIGKILL`), `timeout`, `signal` (any), "
-    "`any`.",
+    "DUR": "A duration: seconds (`90`, `1.5`), or with units `ms` `s` `m` `h` `d` (`250ms`, `1h30m`). For time limits, 0 means none.",
+    "SIZE": "A number of bytes, or with a unit: `64K`, `10M`, `2G`, `1GiB` (powers of 1024), `10MB` (powers of 1000).",
+    "LIST": "Failures of a job, separated by commas: exit codes (`75`), signals (`TERM`, `SIGKILL`), `timeout`, `signal` (any signal), "
+    "`any` (any failure).",
     "SIG": "A signal's name or number: `INT`, `SIGINT`, `2`.",
     "LEVEL": "`critical`, `high`, `normal` or `low`.",
-    "WHEN of `--halt`": "`now` or `soon` (what runs may end), then `fail=`, `success=` or `done=`, then a number of jobs or a "
+    "RULE": "`now` (stop running jobs) or `soon` (let running jobs end), then `fail=`, `success=` or `done=`, then a number of jobs or a "
     "percentage: `soon,fail=10%`.",
-    "RUN": "A run's id, any unique beginning of one, `latest`, or a path: what holds a `/` or is a directory.",
-    "JOB, SELECTOR": "A job's id; a glob (`'fetch-*'`); `all`; `state:failed`, `priority:low`, `tag:nightly`. An exact id goes "
-    "before a glob: ids of matrix jobs hold `[`. States: `pending` `queued` `running` `waiting` `ok` `failed` `timeout` "
+    "RUN": "A run's id, a unique prefix of an id, `latest`, or a path (an existing directory, or a name with a `/`).",
+    "JOB, SELECTOR": "A job's id; a glob (`'fetch-*'`); `all`; `state:failed`, `priority:low`, `tag:nightly`. An exact id wins "
+    "over a glob, because ids of matrix jobs contain `[`. States: `pending` `queued` `running` `waiting` `ok` `failed` `timeout` "
     "`cancelled` `skipped` `interrupted`.",
 }
-OPENING = "pqrun runs shell commands: in priority order, so many at a time, each with a time limit, retries and a record."
+OPENING = "pqrun runs shell commands in parallel, with priorities, retries, time limits and a journal."
 BY_VARIABLE = (
-    "Each option of a run can also be set by a variable: `PQRUN_` and its name in capitals, `_` for `-`, as in "
-    "`PQRUN_JOBS=3`, `PQRUN_KEEP_ORDER=1`. The command line wins. Not by variable: {exceptions}, since jobs get "
-    "variables of those names. A job gets none of them: they would set the options of a pqrun within it too. To hand one on, name it: `--env PQRUN_JOBS=3`, or `env` in a job file."
+    "You can set each option of a run by an environment variable, too: `PQRUN_` and the option's name in capitals, with `_` "
+    "for `-`, as in `PQRUN_JOBS=3` or `PQRUN_KEEP_ORDER=1`. The command line wins. Exceptions are {exceptions}, because jobs "
+    "get variables with these names. Jobs don't inherit variables that set options, because these would change a pqrun in a "
+    "job. To pass one on, set it explicitly: `--env PQRUN_JOBS=3`, or `env` in a job file."
 )
 
 
@@ -203,7 +204,10 @@ def _command(command: Command) -> Iterator[str]:
 
 def _pages(found: Program) -> Iterator[str]:
     yield from ("# Commands and options", "", "<!-- Made by `python docs/cli.py`: change it there. -->", "")
-    yield from ("`pqrun COMMAND --help` says the same in the terminal, `man pqrun` on one page.", "")
+    yield from (
+        "`pqrun COMMAND --help` prints this reference in the terminal; `man pqrun` shows it on one page.",
+        "",
+    )
     for panel in dict.fromkeys(command.panel for command in found.commands):
         names = [c.name for c in found.commands if c.panel == panel]
         yield f"- {panel}: " + " · ".join(f"[`{name}`](#{name})" for name in names)
@@ -216,14 +220,14 @@ def _pages(found: Program) -> Iterator[str]:
         yield from _table(panel, ((option.spelled, option.about) for option in options))
     yield from (BY_VARIABLE.format(exceptions=not_by_variable(found)), "")
     yield from ("## Values", "")
-    yield from _table("is", VALUES.items())
+    yield from _table("value", VALUES.items())
     yield from ("## Exit codes", "")
     yield from _table("code", EXIT_CODES.items())
     yield from (
-        "If several hold: 70, a signal, 4, 1, 3. `resume` tells of the whole run, not only of its own part.",
+        "If several codes apply, the first of these counts: 70, a signal, 4, 1, 3. The exit code of `resume` is that of the whole run.",
         "",
     )
-    yield from ("## Variables that pqrun reads", "", "Beside those that set options:", "")
+    yield from ("## Variables that pqrun reads", "", "In addition to the variables that set options:", "")
     yield from _table("variable", ((_coded(name), about) for name, about in READ.items()))
     yield from ("## Variables that jobs get", "")
     yield from _table("variable", ((_coded(name), about) for name, about in GIVEN.items()))

@@ -28,7 +28,7 @@ env: {LANG: C.UTF-8}
 pools: {net: 4, gpu: [0, 1]}
 
 jobs:
-  - echo hello                      # a text alone is a job
+  - echo hello                      # a string is a job
   - id: fetch
     run: curl -fsS "$URL" -o data.gz
     env: {URL: "https://example.org/data.gz"}
@@ -49,9 +49,10 @@ _TOP_OF_PAGE: Final = """\
 
 <!-- Made from pqrun/core/job_fields.py by `python docs/jobfile_page.py`: change it there. -->
 
-A job file says what `pqrun run` is to run. It is YAML or JSON: one document, UTF-8, read whole and checked
-whole before anything starts. `pqrun check FILE` only checks it (and [lists of commands](#a-list-of-commands) too); every mistake is shown at once, each with
-its place and a hint. `pqrun init` writes an example, `pqrun schema` prints a JSON Schema for editors.
+A job file lists the jobs of a run. The file is one YAML or JSON document in UTF-8. `pqrun run` checks the whole file
+before the first job starts. `pqrun check FILE` only checks the file (or a [list of commands](#a-list-of-commands)) and
+lists every error with its place and a hint. `pqrun init` writes an example; `pqrun schema` prints a JSON Schema for
+editors.
 
 ```yaml
 {example}```
@@ -66,34 +67,34 @@ jobs:
     needs: build
 ```
 
-Top-level keys that begin with `x-` are ignored: a place for anchors. Anchors, aliases and merge keys (`<<`)
-work as in other YAML tools; what a job says itself goes over what it merges in.
+Top-level keys that begin with `x-` are ignored, so that you can put anchors there. Anchors, aliases and merge keys
+(`<<`) work as in other YAML tools: a job's own keys override merged keys.
 """
 
 _REST: Final = """\
 ## Values
 
-- A **text** is what it looks like: `no`, `017`, `1e3`, `12:30:45` stay as they are in commands, ids and
-  variables. An unquoted `null`, `~` or nothing at all is an error; write `""` for an empty text.
-- Text needs quotes if it begins with one of ``{{ }} [ ] & * ! | > % @ ` ``, or holds `: ` or ` #`. A
-  command of several lines goes below `run: |`.
-- A **duration** is seconds (`90`, `1.5`) or has units: `250ms`, `90s`, `10m`, `1h30m`, `2d`.
-- `true` and `false` are the only truth values; `yes` and `on` are refused.
-- An **exit code** is 0 to 255. Where ends are listed, signal names (`TERM`, `SIGKILL`) and the words
-  `timeout`, `signal` and `any` are possible too.
+- A **string** is kept as you write it: `no`, `017`, `1e3` and `12:30:45` are not converted in commands, ids and
+  variables. An unquoted `null`, `~` or a missing value is an error; write `""` for an empty string.
+- A string needs quotes if it begins with one of ``{{ }} [ ] & * ! | > % @ ` ``, or contains `: ` or ` #`. Write a
+  command of several lines below `run: |`.
+- A **duration** is a number of seconds (`90`, `1.5`) or has units: `250ms`, `90s`, `10m`, `1h30m`, `2d`.
+- `true` and `false` are the only truth values; `yes` and `on` are errors.
+- An **exit code** is a number from 0 to 255. Lists of failures may also contain signal names (`TERM`, `SIGKILL`) and
+  the words `timeout`, `signal` and `any`.
 
 ## Which setting wins
 
-What the job says itself, then the command line, then the file's `defaults` and its `env`, then the
-default. `env` is put together variable by variable, and `retries` part by part: a job that says `retries:
-{{delay: 5s}}` keeps the number of attempts given by `--retries`. Lists are replaced, not joined. A need
-in `defaults` does not hold for the jobs that are needed. `defaults` and `env` hold for the jobs of their
-own file.
+The first of these that sets a value wins: the job, the command line, the file's `defaults` and `env`, the built-in
+default. `env` is merged variable by variable, and `retries` key by key: a job with `retries: {{delay: 5s}}` keeps the
+number of retries given by `--retries`. Lists are replaced, not joined. `needs` in `defaults` does not apply to the jobs
+that are needed. `defaults` and `env` apply to the jobs of their own file only.
 
 ## Ids and numbers
 
-A job without an id is called by its number: its position among all jobs of all files, combinations of a
-matrix counted. An id that is the number of such a job is an error, and so is an id that is there twice.
+The id of a job without an `id` is its number: its position among all jobs of all files, where each combination of a
+matrix counts as a job. Two jobs with the same id are an error, and so is an `id` that equals the number of a job
+without an `id`.
 
 ## Needs
 
@@ -105,10 +106,10 @@ jobs:
   - {{id: alarm, run: ./alarm, needs: {{failed: [build]}}}}
 ```
 
-A need is an id, the id of a matrix job (all of its combinations), or a pattern with `*`, `?` or `[…]`; an
-exact id goes first. `needs: [a]` waits until `a` has ended `ok` (or failed with `allow_failure`); if it
-ends otherwise, the job is skipped, and so is what needs that. `ended` waits for the end, whatever it is;
-`failed` for a failure. Jobs that wait for one another are an error.
+A need is an id, the id of a matrix job (all of its combinations), or a pattern with `*`, `?` or `[…]`. An exact id
+wins over a pattern. A job with `needs: [a]` waits until `a` has ended `ok`, or has failed with `allow_failure`. If `a`
+ends in another way, the job is skipped, and so are the jobs that need the skipped job. `ended` waits until the needed
+job ends in any way; `failed` waits until it fails. A cycle of needs is an error.
 
 ## Matrix
 
@@ -123,11 +124,11 @@ jobs:
       include: [{{PY: "3.13", DB: sqlite, EXTRA: "1"}}]
 ```
 
-The job runs once for each combination, with the axes as environment variables and ids such as
-`test[PY=3.11,DB=sqlite]`. `exclude` takes away the combinations that hold all of its pairs; `include`
-adds combinations as they are written, which may have more variables. A job has at most {most:,}
-combinations. Values may be any text. In an id what can't be printed is written as an escape (`\\n`), one that would be
-longer than 200 characters is cut, and where it was cut or would equal another a digest of the values ends it.
+The job runs once for each combination, with the values in environment variables and with ids such as
+`test[PY=3.11,DB=sqlite]`. `exclude` removes the combinations that contain all of its pairs; `include` adds
+combinations, which may have more variables. A job has at most {most:,} combinations. Values may be any string. In
+an id, characters that can't be printed are escaped (`\\n`). An id longer than 200 characters is shortened. A shortened
+id, and an id that would equal another, ends with a hash of the values.
 
 ## For each file, line or value
 
@@ -145,14 +146,14 @@ jobs:
     run: ./report
 ```
 
-The job runs once for each value, which it finds in a variable; ids are such as
-`thumb[PHOTO=photos/a.png]`, and the id alone stands for all of them, also if there are none: a pattern or
-a file without values is a warning. With a `matrix` too, each combination runs for each value. Values are
-found when the file is read; those of a file or pattern that are there twice count once.
+The job runs once for each value, with the value in an environment variable and with ids such as
+`thumb[PHOTO=photos/a.png]`. In `needs`, the id `thumb` means all of these jobs. A pattern or a file without values is
+a warning, and the id then means no job. If the job has a `matrix` as well, each combination runs for each value. The
+values are read when pqrun reads the job file. A value that a file or a pattern gives twice counts once.
 
 {loop}
-In `creates`, `stdin` and `cwd` the variables of `matrix` and `for` are put in as a shell would do it:
-`$NAME`, `${{NAME}}`, without an ending (`${{NAME%.png}}`, `${{NAME%.*}}`) or a beginning (`${{NAME##*/}}`).
+In `creates`, `stdin` and `cwd`, the variables of `matrix` and `for` are expanded as in a shell: `$NAME`, `${{NAME}}`,
+without a suffix (`${{NAME%.png}}`, `${{NAME%.*}}`) or without a prefix (`${{NAME##*/}}`).
 
 ## Variables in the values of `env`
 
@@ -166,27 +167,26 @@ jobs:
     env: {{CUDA_VISIBLE_DEVICES: "$PQRUN_POOL_GPU", RUN_NAME: "${{USER}}-$PQRUN_SEQ"}}
 ```
 
-`$NAME` and `${{NAME}}` in a value of `env` stand for a variable that the job would otherwise get: one of those that
-it inherits, those that pqrun adds (`PQRUN_POOL_GPU`, `PQRUN_ATTEMPT` and so on), those of its matrix, the others of
-its `env`. In a value of the same name it is the one below: a job's `PATH: "x:$PATH"` goes over the file's. A variable
-that is not set is empty, of which `pqrun check` warns. `$$` is a dollar. All else stays as it is, as `$(date)`
-and `${{NAME:-x}}`: those are for the command. It happens when the job starts, anew for each attempt, also after
-`resume`, `add -f` and on the workers of a cluster. Values that come from elsewhere are literal: those of `--env`, of a
-matrix, and what is inherited.
+In a value of `env`, `$NAME` and `${{NAME}}` insert another variable of the job: an inherited one, one that pqrun sets
+(`PQRUN_POOL_GPU`, `PQRUN_ATTEMPT` and so on), one of the matrix, or another of its `env`. A value that names its own
+variable gets the value from the next level: a job's `PATH: "x:$PATH"` inserts the `PATH` of the file's `env`. A
+variable that is not set is empty; `pqrun check` warns about that. `$$` is a dollar sign. Other forms, such as `$(date)`
+and `${{NAME:-x}}`, are left unchanged for the command. Variables are inserted at the start of each attempt, also after
+`resume`, with `add -f`, and on the workers of a cluster. Values from `--env`, from a matrix and from the environment
+are literal.
 
 ## How fast
 
-`delay`, `rate`, `load` and `memfree` at the top hold back starts, and only those; what runs goes on. While
-they do, the live table and `pqrun ps --why` say so. `rate: 50/1m` means that no minute ever sees more than
-50 starts, retries among them. `load` counts the processes on the machine that run or could; on a system that
-does not tell, it is the mean of the last minute. What starts between two looks, a second apart, is counted
-as if it took its part of the load, or `memfree` of the memory, at once.
+The top-level keys `delay`, `rate`, `load` and `memfree` delay the start of jobs; running jobs continue. The live table
+and `pqrun ps --why` show which key delays a job. `rate: 50/1m` allows at most 50 starts in any minute, retries
+included. `load` is the number of runnable processes on the machine; on a system that doesn't report this number, it is
+the load average of the last minute. Load and memory are measured once a second. A job that starts between two
+measurements counts as one process, and as `memfree` of memory.
 
 ## Pools
 
-`pools: {{net: 4}}` at the top says that there are four of `net`; a job with `pools: {{net: 1}}` runs only
-while one of them is free. A list names them: with `gpu: [0, 1]` a job that takes one finds which in
-`$PQRUN_POOL_GPU`.
+The top-level `pools: {{net: 4}}` makes a pool `net` of four units; a job with `pools: {{net: 1}}` starts when one unit
+is free. With a list of names, such as `gpu: [0, 1]`, the job finds the name of its unit in `$PQRUN_POOL_GPU`.
 
 ## Hooks
 
@@ -200,17 +200,16 @@ jobs:
 ```
 
 {hooks}
-A hook reads the run's summary as JSON on its standard input and finds the most important of it in variables
-([CI and operations](ci.md#hooks) has them all). It starts where jobs start. `--on-finish` and
-`--on-failure` replace the command of their key; the time limit of the file holds for them too. `resume` runs
-the same hooks again. Whatever becomes of a hook, the run's outcome stays as it is, and what went wrong is told.
+A hook gets the run's summary as JSON on its standard input, and the main facts in environment variables
+([CI and operations](ci.md#hooks) lists them). A hook starts in the directory where jobs start. `--on-finish` and
+`--on-failure` replace the command of the key; the file's `timeout` applies to them, too. `resume` runs the hooks again.
+A hook that fails is reported, but does not change the exit code of the run.
 
 ## Part of a file
 
-`--only SELECTOR` runs the selected jobs and what they need. `--skip SELECTOR` leaves out the selected
-jobs and what needs them. A selector is an id (an exact one goes before a pattern), the id of a matrix
-job, a pattern such as `'fetch-*'`, `all`, `priority:low` or `tag:nightly`. Both options may be given
-several times.
+`--only SELECTOR` runs the selected jobs and the jobs that they need. `--skip SELECTOR` leaves out the selected jobs and
+the jobs that need them. A selector is an id, the id of a matrix job, a pattern such as `'fetch-*'`, `all`,
+`priority:low` or `tag:nightly`. An exact id wins over a pattern. You may give both options several times.
 
 ## Part of the jobs on each of several machines
 
@@ -218,46 +217,44 @@ several times.
 pqrun run ci.yaml --shard 1/4     # and 2/4, 3/4, 4/4 on the other machines
 ```
 
-Each job belongs to one of the parts, by its id alone: new jobs don't move the others, and the order does not
-matter. Only jobs that no other job needs are dealt out; what a job needs comes along with it, so a `build`
-that all tests need runs on each machine, and a job that needs all others brings all others along: keep
-that out of the file, or `--skip` it. `--only` and `--skip` choose first. A part without jobs is a success.
+The id of a job alone decides to which part the job belongs: new jobs don't move the others, and the order does not
+matter. Only jobs that no other job needs are distributed; each part also contains the jobs that its jobs need. A
+`build` that all tests need runs on each machine. A job that needs all others brings all others into its part: keep
+such a job out of the file, or `--skip` it. `--only` and `--skip` are applied first. A part without jobs is a success.
 
-A job without an id is known by what it runs, and from the second time on by how often it was there. This
-holds for lists of commands and for `pqrun each` too, but there no job can need another. The part is the
-SHA-256 of the id, its first eight bytes as a number, modulo the number of parts, plus one.
+Instead of an id, a job without `id` is distributed by its command, and by a count if the same command occurs several
+times. This is also true for lists of commands and for `pqrun each`. To compute the part, pqrun takes the first eight
+bytes of the SHA-256 of the id as a number, modulo the number of parts, plus one.
 
 ## Several files
 
-`pqrun run a.yaml b.yaml` runs the jobs of both as if they were one file: ids are unique across them,
-needs may point from one to the other, and settings at the top that differ are an error.
+`pqrun run a.yaml b.yaml` runs the jobs of both files as one run: ids must be unique across the files, jobs may need
+jobs of the other file, and top-level settings that differ are an error.
 
 ## Limits
 
 A file has at most {mib} MiB and 1,000,000 jobs, and is nested at most {deepest} levels deep; aliases may
-expand to {expanded:,} values, and to more in a large file. For more jobs than that, use a list of
-commands.
+expand to {expanded:,} values (more in a large file). For more jobs, use a list of commands.
 
 ## A list of commands
 
-A file that is not called `*.yaml`, `*.yml` or `*.json`, and what comes in on stdin, is a list of
-commands, one a line, unless its first line is a key of the table above, `---` or `{{`. Blank lines and
-lines that begin with `#` are skipped, a `\\` at the end of a line goes on in the next, and with `-0` NUL
-characters separate the commands. The CR of a line end CRLF is no part of a command, nor of an argument
-of `each` (with `-0` it is). Bytes that are no UTF-8 reach the shell as they are. A comment at the end of
-a line sets keys of that job, so that the list still runs under `sh`:
+Standard input, and a file with a name other than `*.yaml`, `*.yml` or `*.json`, is a list of commands, one per line,
+unless its first line is a top-level key of a job file, `---` or `{{`. Blank lines and lines that begin with `#` are
+skipped. A line that ends with `\\` continues on the next line. With `-0`, NUL characters separate the commands. Line
+ends may be CRLF (but not with `-0`). Bytes that are not UTF-8 reach the shell unchanged. A comment at the end of a line
+sets keys of the job, so that the list still runs under `sh`:
 
 ```sh
 make docs   # pqrun: id=docs priority=high timeout=10m retries=5
 make upload # pqrun: needs=docs tags=net,nightly
 ```
 
-The comments of a file are looked through before its first command runs: if one is wrong, all that are wrong are told with
-their places, and nothing runs. `pqrun check` does the same. On a pipe, where a command runs before the next is read, reading
-ends at the first that is wrong.
+The comments of a file are checked before its first command runs. If there are errors, all of them are listed and no
+command runs. `pqrun check` does the same check. On a pipe, commands run before the rest of the list is read, so reading
+ends at the first error.
 
-Keys that such a comment may have: {comment}. Values are words as in a shell, lists are separated by
-commas, and needs are ids of jobs further up.
+A comment may set these keys: {comment}. Values are words as in a shell, lists are separated by commas, and `needs`
+lists ids of jobs further up.
 """
 
 
@@ -282,7 +279,7 @@ def jobfile_page() -> str:
 
 
 def _table(keys: Iterable[FieldSpec]) -> str:
-    rows = ["| key | for example | without it | what it is for |", "|---|---|---|---|"]
+    rows = ["| key | example | default | meaning |", "|---|---|---|---|"]
     for key in keys:
         names = " or ".join(f"`{name}`" for name in (key.name, *key.also))
         default = f"`{key.default}`" if key.default and " " not in key.default else key.default

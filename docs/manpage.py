@@ -28,14 +28,14 @@ def beside(name: str) -> Any:
 cli = beside("cli")
 DOCUMENT = Path(__file__).with_name("pqrun.1")
 FILES = {
-    "~/.local/state/pqrun/runs/RUN/": "the record of a run and what its jobs printed; see `PQRUN_STATE_DIR`",
-    "jobs.yaml": "a job file, as `pqrun init` writes one",
+    "~/.local/state/pqrun/runs/RUN/": "the journal of a run and the output of its jobs; see `PQRUN_STATE_DIR`",
+    "jobs.yaml": "a job file, as written by `pqrun init`",
 }
 EXAMPLES = {
-    "printf 'make a\\nmake b\\n' | pqrun run -j4": "Commands, one a line, four at a time.",
-    "pqrun run jobs.yaml --retries 2 --timeout 10m": "The jobs of a job file, with limits.",
-    "pqrun each 'gzip -9 {}' ::: *.log": "One command for many files.",
-    "pqrun resume latest --failed": "Go on with what was left undone or went wrong.",
+    "printf 'make a\\nmake b\\n' | pqrun run -j4": "Run commands, one per line, four at a time.",
+    "pqrun run jobs.yaml --retries 2 --timeout 10m": "Run the jobs of a job file, with retries and a time limit.",
+    "pqrun each 'gzip -9 {}' ::: *.log": "Run one command for many files.",
+    "pqrun resume latest --failed": "Continue the last run, and run its failed jobs again.",
 }
 
 
@@ -79,7 +79,7 @@ def page(program: cli.Program) -> Iterator[str]:
     yield f'.TH PQRUN 1 "" "pqrun {__version__}" "User Commands"'
     yield from (
         ".SH NAME",
-        "pqrun \\- run shell commands in priority order, with limits, retries and a record",
+        "pqrun \\- run shell commands in parallel, with priorities, retries and a journal",
     )
     yield from (".SH SYNOPSIS", "\\fBpqrun\\fP \\fICOMMAND\\fP [\\fIOPTIONS\\fP] [\\fIARGUMENTS\\fP]")
     yield from (".SH DESCRIPTION", text(cli.OPENING))

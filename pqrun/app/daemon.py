@@ -74,8 +74,8 @@ def _daemonize(directory: RunDirectory, serve: Callable[[Ready], int], told: int
             tell(f"{code} {told_of}")
         else:
             code = BUG
-            _say(traceback.format_exc() + "pqrun: this is a bug in pqrun; please report the lines above")
-            tell(f"{code} this is a bug in pqrun: {directory.path}/{LOG_NAME} tells more")
+            _say(traceback.format_exc() + "pqrun: this is a bug in pqrun: please report the lines above")
+            tell(f"{code} this is a bug in pqrun: {directory.path}/{LOG_NAME} has the details")
     finally:
         os._exit(code)
 

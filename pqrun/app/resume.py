@@ -44,7 +44,7 @@ def open_resumed(settings: Settings, edited: JobInput | None) -> tuple[JobInput,
     end_survivors(found.tokens)
     if not found.jobs and not specs:
         record.close()
-        raise UserError(f"nothing is recorded of {settings.resume} that could be resumed")
+        raise UserError(f"cannot resume {settings.resume}: its journal has no jobs")
     if specs is None and settings.given_again:
         for job in found.jobs.values():
             if job.state != "done" or settings.failed:

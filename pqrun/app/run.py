@@ -228,7 +228,9 @@ class Run:
         except InternalFailure as failure:
             if self.settings.serve is not None:  # a queue without a socket could get no jobs
                 raise
-            self.err.say(f"pqrun: {failure}; the run goes on without `add`, `ps` and their like")
+            self.err.say(
+                f"pqrun: {failure}; the run continues, but `add`, `ps` and similar commands can't reach it"
+            )
             return
         self.place.set_control_socket(self.record.directory.socket)
         self.engine.after_turn = self.server.heard

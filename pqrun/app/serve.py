@@ -32,7 +32,7 @@ def directory_of(name: str, run_dir: str | None) -> RunDirectory:
     Raises `UserError` if the name is not allowed.
     """
     if not _NAME.fullmatch(name) or name == "latest":
-        raise UserError(f"not a name for a queue: `{name}` (letters, digits, `-`, `_` and `.`)")
+        raise UserError(f"invalid name of a queue: `{name}` (letters, digits, `-`, `_` and `.`)")
     if run_dir is None:
         make_state_directory()
     return RunDirectory(run_dir or f"{runs_directory()}/{name}")
@@ -44,7 +44,7 @@ def is_begun(directory: RunDirectory) -> bool:
         return False
     for header in JournalReader(directory.journal):
         if "serve" not in header:
-            raise UserError(f"the run in {directory.path} is no queue: `pqrun resume` goes on with it")
+            raise UserError(f"the run in {directory.path} is not a queue: continue it with `pqrun resume`")
         return True
     return False  # pqrun was killed before the journal's first line was complete
 
@@ -58,9 +58,9 @@ def serve(settings: Settings, *, detach: bool, keep: int = KEEP) -> int:
     assert settings.run_dir is not None
     for name in _NOT_FOR_A_QUEUE:
         if getattr(settings, name):
-            raise UserError(f"--{name.replace('_', '-')} is for runs that end: not for a queue")
+            raise UserError(f"--{name.replace('_', '-')} can't be used with a queue, which has no end")
     if not settings.journal:
-        raise UserError("--no-journal is not for a queue: its journal is what it is restored from")
+        raise UserError("--no-journal can't be used with a queue, which is restored from its journal")
     reset_signals()
     directory = RunDirectory(settings.run_dir)
     if settings.cwd is not None:

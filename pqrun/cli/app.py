@@ -66,7 +66,7 @@ class LazyGroup(TyperGroup):
         if cmd_name not in MODULES:
             return None
         module = import_module(f"pqrun.cli.commands.{MODULES[cmd_name]}")
-        alone = copy(module.app)  # to build a command takes milliseconds: leave out the module's others
+        alone = copy(module.app)  # building a command takes milliseconds, so leave out the others
         alone.registered_commands = [info for info in alone.registered_commands if info.name == cmd_name]
         return typer.main.get_command(alone)
 
@@ -84,7 +84,7 @@ EXAMPLES = """
 app = typer.Typer(
     name="pqrun",
     cls=LazyGroup,
-    help="Run shell commands: in priority order, some at a time, each with a limit and a record.",
+    help="Run shell commands in parallel, with priorities, retries, time limits and a journal.",
     epilog=EXAMPLES,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -102,10 +102,10 @@ def _version(asked: bool) -> None:
 @app.callback()
 def pqrun(
     version: Annotated[
-        bool, typer.Option("-V", "--version", help="Print the version.", callback=_version, is_eager=True)
+        bool, typer.Option("-V", "--version", help="Print the version", callback=_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Run shell commands: in priority order, some at a time, each with a limit and a record."""
+    """Run shell commands in parallel, with priorities, retries, time limits and a journal."""
 
 
 T = TypeVar("T")

@@ -55,7 +55,7 @@ def jobs_of_file(path: str, options: AddOptions) -> Jobs:
 
     for name in ("id", "creates", "stdin"):
         if getattr(options, name) is not None:
-            raise UserError(f"--{name} is for one job, not for all of a file")
+            raise UserError(f"--{name} applies to one job: don't use it with -f")
     given = _given(options)
     directory = _directory(options.cwd)
     try:

@@ -78,7 +78,7 @@ def run() -> int:
         import traceback
 
         _tell(traceback.format_exc())
-        _tell("pqrun: this is a bug in pqrun; please report the lines above to its issue tracker")
+        _tell("pqrun: this is a bug in pqrun: please report the lines above to the issue tracker")
         return BUG
 
 

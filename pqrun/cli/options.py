@@ -90,7 +90,7 @@ class PacingOptions(OptionGroup):
         float | None,
         option(
             "--delay",
-            help="Wait at least so long between starts",
+            help="Wait at least DUR between two starts",
             panel=SCHEDULING,
             metavar="DUR",
             read=values.duration,
@@ -100,7 +100,7 @@ class PacingOptions(OptionGroup):
         StartRate | None,
         option(
             "--rate",
-            help="Start no more than N jobs in any such time, as in 50/1m",
+            help="Start at most N jobs in any DUR: 50/1m",
             panel=SCHEDULING,
             metavar="N/DUR",
             read=kinds.rate,
@@ -110,7 +110,7 @@ class PacingOptions(OptionGroup):
         str | None,
         option(
             "--load",
-            help="Start nothing while so many processes run here: 8, 1.5 or 80% of the CPUs",
+            help="Start no job while MAX or more processes run on this machine: 8, 1.5, or 80% of the CPUs",
             panel=SCHEDULING,
             metavar="MAX",
             read=kinds.load,
@@ -120,7 +120,7 @@ class PacingOptions(OptionGroup):
         int | None,
         option(
             "--memfree",
-            help="Start nothing while less memory is free, as in 2G",
+            help="Start no job while less than SIZE of memory is free: 2G",
             panel=SCHEDULING,
             metavar="SIZE",
             read=values.size,
@@ -130,7 +130,7 @@ class PacingOptions(OptionGroup):
         Shard | None,
         option(
             "--shard",
-            help="Only the I-th of N parts of the jobs, as in 1/4; needs come along",
+            help="Run only part I of N of the jobs, and the jobs that they need: 1/4",
             panel=SCHEDULING,
             metavar="I/N",
             read=kinds.shard,
@@ -155,21 +155,24 @@ class PlaceOptions(OptionGroup):
 
     on: Annotated[
         str,
-        option("--on", help="Where jobs run: local, dask://HOST:PORT or tls://HOST:PORT", panel=PLACE, metavar="PLACE", read=place),
+        option("--on", help="Where to run the jobs: local, dask://HOST:PORT or tls://HOST:PORT", panel=PLACE, metavar="PLACE", read=place),
     ] = LOCAL  # fmt: skip
     tls_ca: Annotated[
         str | None,
-        option("--tls-ca", help="With tls://: who signs the cluster's certificates", panel=PLACE, metavar="FILE"),
+        option("--tls-ca", help="CA certificates that verify the cluster (for tls://)", panel=PLACE, metavar="FILE"),
     ] = None  # fmt: skip
     tls_cert: Annotated[
-        str | None, option("--tls-cert", help="With tls://: our certificate", panel=PLACE, metavar="FILE")
+        str | None, option("--tls-cert", help="Your certificate (for tls://)", panel=PLACE, metavar="FILE")
     ] = None
     tls_key: Annotated[
-        str | None, option("--tls-key", help="With tls://: our key", panel=PLACE, metavar="FILE")
+        str | None,
+        option(
+            "--tls-key", help="The private key of your certificate (for tls://)", panel=PLACE, metavar="FILE"
+        ),
     ] = None
     insecure: Annotated[
         bool,
-        option("--insecure", help="Talk to a cluster on another machine without TLS", panel=PLACE),
+        option("--insecure", help="Connect to a cluster on another machine without TLS", panel=PLACE),
     ] = False
 
 
@@ -186,55 +189,57 @@ class JobOptions(OptionGroup):
 
     priority: Annotated[
         Priority | None,
-        option("-p", "--priority", help="critical, high, normal or low", panel=SCHEDULING, metavar="LEVEL", read=values.priority),
+        option("-p", "--priority", help="Priority: critical, high, normal or low [normal]", panel=SCHEDULING, metavar="LEVEL", read=values.priority),
     ] = None  # fmt: skip
     retries: Annotated[
         int | None,
-        option("-r", "--retries", help="Try a failed job again up to N more times (N+1 attempts)", panel=FAILURE, metavar="N", read=kinds.retries),
+        option("-r", "--retries", help="Retry a failed job up to N times (N+1 attempts) [0]", panel=FAILURE, metavar="N", read=kinds.retries),
     ] = None  # fmt: skip
     retry_delay: Annotated[
         float | None,
-        option("--retry-delay", help="Wait before the first retry [1s]", panel=FAILURE, metavar="DUR", read=values.duration),
+        option("--retry-delay", help="Time to wait before the first retry [1s]", panel=FAILURE, metavar="DUR", read=values.duration),
     ] = None  # fmt: skip
     max_delay: Annotated[
         float | None,
-        option("--max-delay", help="Never wait longer than this between attempts [1m]", panel=FAILURE, metavar="DUR", read=values.duration),
+        option("--max-delay", help="Longest time to wait between two attempts [1m]", panel=FAILURE, metavar="DUR", read=values.duration),
     ] = None  # fmt: skip
     backoff: Annotated[
         str | None,
-        option("--backoff", help="How the wait grows: exponential, linear or constant", panel=FAILURE, metavar="HOW", read=choice("exponential", "linear", "constant")),
+        option("--backoff", help="How the wait grows from retry to retry: exponential, linear or constant [exponential]", panel=FAILURE, metavar="MODE", read=choice("exponential", "linear", "constant")),
     ] = None  # fmt: skip
     retry_on: Annotated[
         frozenset[Any] | None,
-        option("--retry-on", help="Retry only after these: exit codes, signals, timeout, signal, any", panel=FAILURE, metavar="LIST", read=values.code_list),
+        option("--retry-on", help="Retry only after these failures: exit codes, signal names, timeout, signal, any [any]", panel=FAILURE, metavar="LIST", read=values.code_list),
     ] = None  # fmt: skip
     permanent: Annotated[
         frozenset[Any] | None,
-        option("--permanent", help="Never retry after these", panel=FAILURE, metavar="LIST", read=values.code_list),
+        option("--permanent", help="Never retry after these failures: exit codes, signal names, timeout, signal", panel=FAILURE, metavar="LIST", read=values.code_list),
     ] = None  # fmt: skip
     timeout: Annotated[
         float | None,
-        option("-t", "--timeout", help="Stop a job that takes longer; 0: no limit", panel=TIME, metavar="DUR", read=values.duration),
+        option("-t", "--timeout", help="Time limit of one attempt; 0: none [none]", panel=TIME, metavar="DUR", read=values.duration),
     ] = None  # fmt: skip
     idle_timeout: Annotated[
         float | None,
-        option("--idle-timeout", help="Stop a job that prints nothing for so long", panel=TIME, metavar="DUR", read=values.duration),
+        option("--idle-timeout", help="Stop an attempt that prints nothing for DUR; 0: never [never]", panel=TIME, metavar="DUR", read=values.duration),
     ] = None  # fmt: skip
     grace: Annotated[
         float | None,
-        option("--grace", help="From asking a job to end to killing it [5s]", panel=TIME, metavar="DUR", read=values.duration),
+        option("--grace", help="Time a job has to stop after --signal, before it is killed [5s]", panel=TIME, metavar="DUR", read=values.duration),
     ] = None  # fmt: skip
     signal: Annotated[
         str | None,
-        option("--signal", help="How to ask a job to end [TERM]", panel=TIME, metavar="SIG", read=values.signal_name),
+        option("--signal", help="Signal that asks a job to stop [TERM]", panel=TIME, metavar="SIG", read=values.signal_name),
     ] = None  # fmt: skip
     env: Annotated[
         list[str] | None,
-        option("--env", help="A variable for all jobs; may be repeated", panel=INPUT, metavar="K=V"),
+        option(
+            "--env", help="Set an environment variable for all jobs; repeatable", panel=INPUT, metavar="K=V"
+        ),
     ] = None
     shell: Annotated[
         str | None,
-        option("--shell", help="What runs the commands ['/bin/sh -c']", panel=INPUT, metavar="WORDS"),
+        option("--shell", help="Shell that runs the commands ['/bin/sh -c']", panel=INPUT, metavar="SHELL"),
     ] = None
 
 
@@ -242,32 +247,43 @@ class ReportOptions(OptionGroup):
     """Options for files that tell other programs how a run goes or went."""
 
     junit: Annotated[
-        str | None, option("--junit", help="JUnit XML, for CI services", panel=REPORTS, metavar="FILE")
+        str | None,
+        option("--junit", help="Write a JUnit XML report, for CI services", panel=REPORTS, metavar="FILE"),
     ] = None
     trace: Annotated[
         str | None,
         option(
             "--trace",
-            help="Chrome trace events: a timeline for ui.perfetto.dev",
+            help="Write a timeline in Chrome's trace format, for ui.perfetto.dev",
             panel=REPORTS,
             metavar="FILE",
         ),
     ] = None
     summary: Annotated[
-        str | None, option("--summary", help="The run as a page of Markdown", panel=REPORTS, metavar="FILE")
+        str | None,
+        option("--summary", help="Write a summary of the run in Markdown", panel=REPORTS, metavar="FILE"),
     ] = None
     metrics: Annotated[
         str | None,
         option(
-            "--metrics", help="Numbers for Prometheus's textfile collector", panel=REPORTS, metavar="FILE"
+            "--metrics",
+            help="Write metrics for Prometheus's textfile collector",
+            panel=REPORTS,
+            metavar="FILE",
         ),
     ] = None
     joblog: Annotated[
-        str | None, option("--joblog", help="GNU parallel's job log", panel=REPORTS, metavar="FILE")
+        str | None,
+        option("--joblog", help="Write a job log in GNU parallel's format", panel=REPORTS, metavar="FILE"),
     ] = None
     events: Annotated[
         str | None,
-        option("--events", help="What happens, as JSON lines; a pipe will do", panel=REPORTS, metavar="FILE"),
+        option(
+            "--events",
+            help="Write each event as a line of JSON, to a file or a pipe",
+            panel=REPORTS,
+            metavar="FILE",
+        ),
     ] = None
 
 
@@ -276,106 +292,133 @@ class RunOptions(PlaceOptions, PacingOptions, ReportOptions, JobOptions):
 
     jobs: Annotated[
         str | None,
-        option("-j", "--jobs", help="So many at a time: N, N%, +N, -N or auto [usable CPUs]", panel=SCHEDULING, metavar="N", read=kinds.workers),
+        option("-j", "--jobs", help="Run up to N jobs at a time: N, N%, +N, -N or auto [usable CPUs]", panel=SCHEDULING, metavar="N", read=kinds.workers),
     ] = None  # fmt: skip
     max_queue: Annotated[
         int | None,
-        option("--max-queue", help="Jobs to read ahead, and apart from them added ones that wait [1000]", panel=SCHEDULING, metavar="N", read=CONVERTERS["max_queue"]),
+        option("--max-queue", help="Read up to N jobs ahead, and let up to N added jobs wait [1000]", panel=SCHEDULING, metavar="N", read=CONVERTERS["max_queue"]),
     ] = None  # fmt: skip
     pool: Annotated[
         list[str] | None,
         option(
-            "--pool", help="A resource that jobs share; may be repeated", panel=SCHEDULING, metavar="NAME=N"
+            "--pool",
+            help="Share N units of a resource between the jobs; repeatable",
+            panel=SCHEDULING,
+            metavar="NAME=N",
         ),
     ] = None
     only: Annotated[
         list[str] | None,
-        option("--only", help="Only these jobs and what they need: id, glob, priority:x, tag:x", panel=SCHEDULING, metavar="SELECTOR"),
+        option("--only", help="Run only these jobs and their needs: id, glob, priority:x, tag:x; repeatable", panel=SCHEDULING, metavar="SELECTOR"),
     ] = None  # fmt: skip
     skip: Annotated[
         list[str] | None,
-        option("--skip", help="Not these jobs, nor what needs them", panel=SCHEDULING, metavar="SELECTOR"),
+        option(
+            "--skip",
+            help="Leave out these jobs and the jobs that need them; repeatable",
+            panel=SCHEDULING,
+            metavar="SELECTOR",
+        ),
     ] = None
     preset: Annotated[
         str | None,
-        option("--preset", help="small, medium or large: 2/100/5m, 10/1000/30m, 50/10000/1h workers/queue/timeout", panel=SCHEDULING, metavar="SIZE", read=choice("small", "medium", "large")),
+        option("--preset", help="Workers/queue/timeout: small 2/100/5m, medium 10/1000/30m, large 50/10000/1h", panel=SCHEDULING, metavar="SIZE", read=choice("small", "medium", "large")),
     ] = None  # fmt: skip
     fail_fast: Annotated[
         bool,
-        option("--fail-fast", help="Stop everything at the first failure (--halt now,fail=1)", panel=FAILURE),
+        option(
+            "--fail-fast", help="Stop the run at the first failure (same as --halt now,fail=1)", panel=FAILURE
+        ),
     ] = False
     halt: Annotated[
         HaltRule | None,
-        option("--halt", help="Stop early, as in now,fail=1 or soon,done=10%", panel=FAILURE, metavar="WHEN", read=kinds.halt),
+        option("--halt", help="Stop the run early: now,fail=1 or soon,done=10%", panel=FAILURE, metavar="RULE", read=kinds.halt),
     ] = None  # fmt: skip
     deadline: Annotated[
         float | None,
-        option("--deadline", help="Stop the whole run after this", panel=TIME, metavar="DUR", read=values.duration),
+        option("--deadline", help="Stop the whole run after DUR", panel=TIME, metavar="DUR", read=values.duration),
     ] = None  # fmt: skip
     output: Annotated[
         str | None,
-        option("--output", help="group: when a job ends [default]; line: as lines come; raw: straight through; none", panel=OUTPUT, metavar="HOW", read=choice("group", "line", "raw", "none")),
+        option("--output", help="Print output when a job ends (group), line by line (line), unchanged (raw) or never (none)", panel=OUTPUT, metavar="MODE", read=choice("group", "line", "raw", "none")),
     ] = None  # fmt: skip
     keep_order: Annotated[
-        bool, option("-k", "--keep-order", help="Print in the order of the jobs", panel=OUTPUT)
+        bool, option("-k", "--keep-order", help="Print the output in the order of the jobs", panel=OUTPUT)
     ] = False
     tag: Annotated[
-        bool, option("--tag", help="Begin each line of output with the job's id", panel=OUTPUT)
+        bool, option("--tag", help="Put the job's id in front of each line of output", panel=OUTPUT)
     ] = False
     show: Annotated[
-        str, option("--show", help="all, or failed: only what failed jobs printed", panel=OUTPUT, metavar="WHOSE", read=choice("all", "failed"))
+        str, option("--show", help="Print the output of all jobs, or only of failed ones: all or failed", panel=OUTPUT, metavar="SCOPE", read=choice("all", "failed"))
     ] = "all"  # fmt: skip
     results: Annotated[
-        str | None, option("--results", help="Write DIR/SEQ-ID/{stdout,stderr,meta.json} for each job", panel=OUTPUT, metavar="DIR")
+        str | None, option("--results", help="Write each job's output to DIR/SEQ-ID/: stdout, stderr and meta.json", panel=OUTPUT, metavar="DIR")
     ] = None  # fmt: skip
-    json: Annotated[bool, option("--json", help="One JSON document on stdout at the end", panel=OUTPUT)] = (
-        False
-    )
+    json: Annotated[
+        bool, option("--json", help="Print the result as one JSON document on stdout", panel=OUTPUT)
+    ] = False
     progress: Annotated[
         str,
-        option("--progress", help="auto, live (a table), plain (a line a job) or none", panel=SCREEN, metavar="HOW", read=choice("auto", "live", "plain", "none")),
+        option("--progress", help="Progress display: auto, live (a table), plain (one line per job) or none", panel=SCREEN, metavar="MODE", read=choice("auto", "live", "plain", "none")),
     ] = "auto"  # fmt: skip
     color: Annotated[
-        str, option("--color", help="auto, always or never", panel=SCREEN, metavar="WHEN", read=choice("auto", "always", "never"))
+        str, option("--color", help="Use colors: auto, always or never", panel=SCREEN, metavar="MODE", read=choice("auto", "always", "never"))
     ] = "auto"  # fmt: skip
     ci: Annotated[
-        str, option("--ci", help="Marks for a CI log: auto, github, gitlab or none", panel=SCREEN, metavar="WHOSE", read=choice("auto", "github", "gitlab", "none"))
+        str, option("--ci", help="Fold and annotate output for a CI log: auto, github, gitlab or none", panel=SCREEN, metavar="MODE", read=choice("auto", "github", "gitlab", "none"))
     ] = "auto"  # fmt: skip
     metrics_listen: Annotated[
         str | None,
-        option("--metrics-listen", help="Answer Prometheus at this address while the run lives", panel=REPORTS, metavar="ADDR"),
+        option("--metrics-listen", help="Serve metrics to Prometheus at ADDR during the run", panel=REPORTS, metavar="ADDR"),
     ] = None  # fmt: skip
     on_finish: Annotated[
         str | None,
-        option("--on-finish", help="A command to run at the end; the summary is its stdin", panel=REPORTS, metavar="CMD"),
+        option("--on-finish", help="Run this command when the run ends; its stdin is the run's summary", panel=REPORTS, metavar="CMD"),
     ] = None  # fmt: skip
     on_failure: Annotated[
         str | None,
-        option("--on-failure", help="The same, unless all went well", panel=REPORTS, metavar="CMD"),
+        option(
+            "--on-failure",
+            help="Run this command if the run's exit code is not 0; its stdin is the run's summary",
+            panel=REPORTS,
+            metavar="CMD",
+        ),
     ] = None
-    quiet: Annotated[bool, option("-q", "--quiet", help="Say only what went wrong", panel=SCREEN)] = False
-    verbose: Annotated[bool, option("-v", "--verbose", help="Say also when a job starts", panel=SCREEN)] = (
-        False
-    )
+    quiet: Annotated[bool, option("-q", "--quiet", help="Print only errors", panel=SCREEN)] = False
+    verbose: Annotated[
+        bool, option("-v", "--verbose", help="Print a line when a job starts, too", panel=SCREEN)
+    ] = False
     dry_run: Annotated[
-        bool, option("--dry-run", help="Print the commands in starting order; run nothing", panel=INPUT)
+        bool,
+        option(
+            "--dry-run", help="Print the commands in the order they would start; run nothing", panel=INPUT
+        ),
     ] = False
     run_dir: Annotated[
         str | None,
-        option("--run-dir", help="Keep the run's record in this directory", panel=RECORD, metavar="DIR"),
+        option(
+            "--run-dir",
+            help="Keep the journal and the output of the run in this directory",
+            panel=RECORD,
+            metavar="DIR",
+        ),
     ] = None
     no_journal: Annotated[
-        bool, option("--no-journal", help="Keep no record: nothing can be resumed", panel=RECORD)
+        bool,
+        option("--no-journal", help="Keep no journal: the run can't be resumed or shown later", panel=RECORD),
     ] = False
     durable: Annotated[
-        bool, option("--durable", help="Make sure of the disk at every step, not once a second", panel=RECORD)
+        bool,
+        option(
+            "--durable", help="fsync the journal after every write (default: once a second)", panel=RECORD
+        ),
     ] = False
     require_watchdog: Annotated[
         bool,
-        option("--require-watchdog", help="Run nothing that would outlive a kill -9 of pqrun: exit 4 if no watchdog can be had", panel=FAILURE),
+        option("--require-watchdog", help="Exit with 4 if no watchdog can end the jobs after a kill -9 of pqrun", panel=FAILURE),
     ] = False  # fmt: skip
     cwd: Annotated[
-        str | None, option("-C", "--cwd", help="Start the jobs in this directory", panel=INPUT, metavar="DIR")
+        str | None, option("-C", "--cwd", help="Directory where the jobs start", panel=INPUT, metavar="DIR")
     ] = None
 
 
@@ -384,14 +427,14 @@ class ListOptions(RunOptions):
 
     format: Annotated[
         str | None,
-        option("--format", help="yaml, json or lines", panel=INPUT, metavar="KIND", read=choice("yaml", "json", "lines")),
+        option("--format", help="Format of the input: yaml, json or lines [by name and content]", panel=INPUT, metavar="KIND", read=choice("yaml", "json", "lines")),
     ] = None  # fmt: skip
-    null: Annotated[bool, option("-0", "--null", help="Commands end in NUL, not newline", panel=INPUT)] = (
-        False
-    )
+    null: Annotated[
+        bool, option("-0", "--null", help="Commands end in NUL instead of newline", panel=INPUT)
+    ] = False
     resume: Annotated[
         str | None,
-        OptionSpec(("--resume",), "Go on from that run with this, edited, list", RECORD, metavar="RUN"),
+        OptionSpec(("--resume",), "Continue a run with this edited list of jobs", RECORD, metavar="RUN"),
     ] = None
 
 
@@ -400,18 +443,22 @@ class EachOptions(RunOptions):
 
     arg_file: Annotated[
         list[str] | None,
-        OptionSpec(("-a", "--arg-file"), "A file of arguments, one a line; may be repeated", INPUT, "FILE"),
+        OptionSpec(
+            ("-a", "--arg-file"), "Read arguments from a file, one per line; repeatable", INPUT, "FILE"
+        ),
     ] = None
-    null: Annotated[bool, OptionSpec(("-0", "--null"), "Arguments end in NUL, not newline", INPUT)] = False
+    null: Annotated[bool, OptionSpec(("-0", "--null"), "Arguments end in NUL instead of newline", INPUT)] = (
+        False
+    )
     delimiter: Annotated[
         str | None,
-        OptionSpec(("-d", "--delimiter"), "What separates arguments, instead of newline", INPUT, "TEXT"),
+        OptionSpec(("-d", "--delimiter"), "Arguments end in TEXT instead of newline", INPUT, "TEXT"),
     ] = None
     colsep: Annotated[
         str | None,
-        OptionSpec(("--colsep",), "What separates the columns {1}, {2}… of an argument", INPUT, "REGEX"),
+        OptionSpec(("--colsep",), "Split each argument at REGEX into the columns {1}, {2}…", INPUT, "REGEX"),
     ] = None
     header: Annotated[
         bool,
-        OptionSpec(("--header",), "The first argument of each source names its columns, as in {name}", INPUT),
+        OptionSpec(("--header",), "Use the first argument of each source as column names, for {name}", INPUT),
     ] = False

@@ -46,9 +46,14 @@ def print_runs(*, as_json: bool) -> None:
             page.say(line)
         if page.is_terminal:
             count = f"{len(past)} run{'s' if len(past) != 1 else ''} in {escape_controls(_home(runs_directory()))}"
-            page.say("\n" + page.paint("dim", f"bold letters name a run, `latest` is the newest · {count}"))
+            page.say(
+                "\n"
+                + page.paint(
+                    "dim", f"the bold letters are enough to name a run; `latest` is the newest · {count}"
+                )
+            )
     else:
-        page.note(f"no run is recorded in {escape_controls(runs_directory())}")
+        page.note(f"no runs are recorded in {escape_controls(runs_directory())}")
     page.end()
 
 

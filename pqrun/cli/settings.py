@@ -27,7 +27,7 @@ def settings_of(options: RunOptions, **more: Any) -> Settings:
     if limit is not None:
         given.setdefault("timeout", limit)
     if options.fail_fast and options.halt:
-        raise UserError("--fail-fast is --halt now,fail=1: give one of them")
+        raise UserError("--fail-fast and --halt: give only one of them (--fail-fast is --halt now,fail=1)")
     try:
         pools = tuple(pool(text) for text in options.pool or ())
     except ValueError as error:
@@ -109,7 +109,7 @@ def given_of(options: JobOptions) -> dict[str, Any]:
 
 def _output(options: RunOptions) -> str:
     if options.output == "raw" and (options.keep_order or options.tag):
-        raise UserError("--output raw passes output straight through: it can't be ordered or tagged")
+        raise UserError("--output raw can't be combined with --keep-order or --tag")
     return options.output or ("none" if options.json else "group")
 
 

@@ -58,7 +58,7 @@ class ControlClient:
         """
         request = encode({"pqrun": VERSION, "verb": verb, "by": _who(), **facts})
         if len(request) > MAX_MESSAGE_BYTES:
-            raise UserError("that is more than 1 MiB, which is the most that a run takes in one message")
+            raise UserError("the request is larger than 1 MiB, the limit of one message")
         end = None if timeout is None else time.monotonic() + timeout
         pause = BUSY_AGAIN
         while True:
@@ -119,7 +119,7 @@ def _connect(run: str | None) -> tuple[str, socket.socket]:
             if found is not None:
                 found.close()
         names = ", ".join(sorted(map(os.path.basename, live)))
-        raise UserError(f"several runs are live ({names}): say which one with --run")
+        raise UserError(f"several runs are live ({names}): choose one with --run")
     for directory, found in live.items():
         path = f"{directory}/{SOCKET}"
         return (path, found) if found is not None else _no_answer(path)
@@ -136,10 +136,10 @@ def _by_name(run: str) -> RunDirectory:
 def make_sure_it_is_not_live(path: str) -> None:
     """Raise `InternalFailure` if the run of the socket at `path` is live but does not answer."""
     if pid := RunDirectory(os.path.dirname(path)).holder():
-        what = "does not answer" if os.path.lexists(path) else "is not there"
+        what = "does not answer" if os.path.lexists(path) else "does not exist"
         raise InternalFailure(
-            f"the run is live (pid {pid}), but its socket {path} {what}: it begins or ends just now, or the "
-            "socket was removed and is made anew within a few seconds; try again",
+            f"the run is live (pid {pid}), but its socket {path} {what}: it is starting or ending, or the "
+            "socket was removed and will be back in a few seconds; try again",
             NO_LIVE_RUN,
         )
 

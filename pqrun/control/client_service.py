@@ -195,7 +195,7 @@ class ClientService:
         if answer is not None:
             client.answer(answer)
         elif len(self._waiting) >= MAX_WAITING_CLIENTS:
-            client.send_away(busy(f"{MAX_WAITING_CLIENTS} clients wait already"))
+            client.send_away(busy(f"{MAX_WAITING_CLIENTS} clients are waiting already"))
         else:
             self._waiting[client] = waiting
             self._stirred = True
@@ -234,7 +234,7 @@ class ClientService:
             patience = STUCK if client.sending or self._desk.is_maintenance(client) else IDLE
             if not client.asked and now - client.last_heard >= patience:
                 if not client.sending:
-                    client.send_away(busy("others came while you asked nothing"))
+                    client.send_away(busy("the connection was idle, and other clients needed its place"))
                     client.write()
                 client.hang_up()
                 return True

@@ -144,7 +144,7 @@ def set_pool(request: ClientRequest, scheduler: Scheduler, now: float) -> Answer
     if size < scheduler.ready.pools.sizes.get(name, 0):
         wants = next((t for t in scheduler.tasks.values() if dict(t.spec.pools).get(name, 0) > size), None)
         if wants is not None:
-            raise Rejected(f"job `{wants.spec.id}` wants more than {size} of the pool `{name}`")
+            raise Rejected(f"job `{wants.spec.id}` needs more than {size} units of the pool `{name}`")
     scheduler.resize_pool(Pool(name, size), now, origin_of(request))
     return {}
 

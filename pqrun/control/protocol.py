@@ -58,7 +58,7 @@ def decode(line: bytes | bytearray) -> ClientRequest:
         raise Rejected("not a request: an object with a `verb`")
     version = message.get("pqrun")
     if version != VERSION or isinstance(version, bool):
-        raise Rejected(f'this run speaks version {VERSION} of the protocol: say `"pqrun": {VERSION}`')
+        raise Rejected(f'this run uses version {VERSION} of the protocol: send `"pqrun": {VERSION}`')
     return message
 
 

@@ -70,7 +70,7 @@ class DependencyGraph:
                 if (other := place.get(need.job)) is not None:
                     ring_possible = ring_possible or other >= place[task.spec.id]
                 elif not self.may_be_needed(need.job, task.seq):
-                    raise UnknownNeed(f"job `{task.spec.id}` needs `{need.job}`, which is not known")
+                    raise UnknownNeed(f"job `{task.spec.id}` needs `{need.job}`, which does not exist")
         if ring_possible:
             _find_cycle({task.spec.id: [need.job for need in task.spec.needs] for task in needy})
 
@@ -81,7 +81,7 @@ class DependencyGraph:
         """
         for need in needs:
             if not self.may_be_needed(need.job, jobs + 1):
-                raise UnknownNeed(f"the need `{need.job}` is not known")
+                raise UnknownNeed(f"the needed job `{need.job}` does not exist")
         above: set[int] = set()
         todo = self._unfinished(needs)
         while todo:
@@ -91,7 +91,7 @@ class DependencyGraph:
                 todo += self._unfinished(other.spec.needs)
         for task in tasks:
             if task.seq in above:
-                raise UnknownNeed(f"job `{task.spec.id}` would wait for itself")
+                raise UnknownNeed(f"job `{task.spec.id}` would need itself")
 
     def _unfinished(self, needs: Iterable[Need]) -> list[Task]:
         return [task for need in needs if (task := self.find(need.job)) is not None]
@@ -230,4 +230,4 @@ def _find_cycle(needs: dict[str, list[str]]) -> None:
     except CycleError as error:
         ring = [str(job_id) for job_id in reversed(error.args[1])]
         shown = ring if len(ring) <= 6 else [*ring[:3], "…", ring[-1]]
-        raise UnknownNeed(f"jobs wait for one another: {' -> '.join(shown)}") from None
+        raise UnknownNeed(f"jobs need each other: {' -> '.join(shown)}") from None

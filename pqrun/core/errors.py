@@ -49,7 +49,7 @@ def refusal(error: BaseException) -> InternalFailure | None:
     elif isinstance(error, OSError) and error.errno is not None and error.errno not in MISUSE:
         where = "" if error.filename is None else f" ({error.filename})"
         cure = f"; {CURES[error.errno]}" if error.errno in CURES else ""
-        failure = InternalFailure(f"cannot go on: {error.strerror}{where}{cure}")
+        failure = InternalFailure(f"cannot continue: {error.strerror}{where}{cure}")
     else:
         return None
     failure.__cause__ = error

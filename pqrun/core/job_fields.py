@@ -24,113 +24,117 @@ class FieldSpec(NamedTuple):
 
 
 RETRY_FIELDS: Final = (
-    FieldSpec("max", "retries", "How many extra attempts at most.", "5", default="0"),
-    FieldSpec("delay", "duration", "The wait before the first retry.", "1s", default="1s"),
+    FieldSpec("max", "retries", "The maximum number of retries after the first attempt.", "5", default="0"),
+    FieldSpec("delay", "duration", "The time to wait before the first retry.", "1s", default="1s"),
     FieldSpec("backoff", "backoff", "How the wait before the n-th retry grows: `exponential` (delay × "
         "factor^(n−1)), `linear` (delay × n) or `constant`.", "exponential", default="exponential"),
-    FieldSpec("factor", "factor", "With `exponential`: what each wait is multiplied by to get the next.", "2",
-        default="2"),
-    FieldSpec("max_delay", "duration", "No wait is longer than this.", "1m", default="1m"),
-    FieldSpec("jitter", "fraction", "Spreads each wait by up to this fraction, up or down.", "0.1", default="0"),
-    FieldSpec("on", "codes", "Which ends are tried again: exit codes, signal names, and the words `timeout`, "
+    FieldSpec("factor", "factor", "With `exponential`: the number by which the wait is multiplied after each retry.",
+        "2", default="2"),
+    FieldSpec("max_delay", "duration", "The longest time to wait between two attempts.", "1m", default="1m"),
+    FieldSpec("jitter", "fraction", "Varies each wait at random by up to this fraction, up or down.", "0.1",
+        default="0"),
+    FieldSpec("on", "codes", "The failures that are retried: exit codes, signal names, and the words `timeout`, "
         "`signal`, `any`.", "[5, 6, timeout]", default="any"),
-    FieldSpec("permanent", "codes", "Which ends are never tried again. (126 and 127 are not either, unless `on` "
-        "names them.)", "[22]", default="none"),
+    FieldSpec("permanent", "codes", "The failures that are never retried, written as for `on`. Exit codes 126 and 127 "
+        "are not retried either, unless `on` lists them.", "[22]", default="none"),
 )  # fmt: skip
 
 LOOP_FIELDS: Final = (
-    FieldSpec("glob", "path", "Once for each file or directory of this pattern, sorted; `**` stands for any number "
-        "of directories. Where the job starts is where it is looked for.", '"*.png"'),
-    FieldSpec("lines", "path", "Once for each line of this file that is not blank.", "hosts.txt"),
-    FieldSpec("values", "values", "Once for each of these.", "[small, large]"),
-    FieldSpec("as", "variable", "The variable that holds the value.", "PICTURE",
+    FieldSpec("glob", "path", "Runs the job once for each file or directory that matches this pattern, sorted; `**` "
+        "matches any number of directories. The pattern is relative to the directory where the job starts.",
+        '"*.png"'),
+    FieldSpec("lines", "path", "Runs the job once for each line of this file that is not blank.", "hosts.txt"),
+    FieldSpec("values", "values", "Runs the job once for each value of this list.", "[small, large]"),
+    FieldSpec("as", "variable", "The environment variable that holds the value.", "PICTURE",
         default="`FILE`, `LINE` or `VALUE`"),
 )  # fmt: skip
 
 HOOK_FIELDS: Final = (
-    FieldSpec("on_finish", "run", "Runs at the end of every run, as `--on-finish`: a text goes through `/bin/sh -c`; a "
+    FieldSpec("on_finish", "run", "Runs when the run ends, as `--on-finish`: a string is run by `/bin/sh -c`; a "
         "list is a program and its arguments.", "./tell-us"),
-    FieldSpec("on_failure", "run", "Runs before that if the exit code of the run is not 0, as `--on-failure`.",
+    FieldSpec("on_failure", "run", "Runs before `on_finish` if the exit code of the run is not 0, as `--on-failure`.",
         "[./tell-us, --loudly]"),
-    FieldSpec("timeout", "duration", "How long each of them may take; 0 is for ever.", "30s", default="1m"),
+    FieldSpec("timeout", "duration", "The time limit of each hook; 0 is none.", "30s", default="1m"),
 )  # fmt: skip
 
 JOB_FIELDS: Final = (
-    FieldSpec("id", "id", "A unique name, 1 to 200 printable characters. A job without one gets its number in the "
-        "file.", "fetch", also=("name",), default="the job's number", word=True),
-    FieldSpec("run", "run", "What to run: a text goes through the shell; a list is a program and its arguments, "
-        "without a shell.", "make test", also=("command", "cmd")),
-    FieldSpec("env", "env", "Environment variables, on top of those that pqrun itself has; `$NAME` and `${NAME}` in a "
-        "value stand for another, `$$` for a dollar.", "{LANG: C.UTF-8}"),
-    FieldSpec("cwd", "path", "The directory in which the job starts, relative to where pqrun was started.", "app",
-        word=True),
-    FieldSpec("priority", "priority", "Among jobs that are ready, higher goes first: `critical`, `high`, `normal` "
-        "or `low`.", "high", default="normal", word=True),
-    FieldSpec("needs", "needs", "Jobs that have to end `ok` before this one starts, by id or pattern (`fetch-*`); "
-        "the id of a job with `matrix` or `for` stands for all that it becomes. If one of them does not, "
-        "this job is skipped. `{ended: […]}` waits for their end, whatever it is; `{failed: […]}` for "
-        "their failure.",
+    FieldSpec("id", "id", "A unique name of 1 to 200 printable characters.", "fetch", also=("name",),
+        default="the job's number", word=True),
+    FieldSpec("run", "run", "The command: a string is run by the shell; a list is a program and its arguments, "
+        "run without a shell.", "make test", also=("command", "cmd")),
+    FieldSpec("env", "env", "Environment variables, added to those of pqrun itself. In a value, `$NAME` and `${NAME}` "
+        "insert another variable; `$$` is a dollar sign.", "{LANG: C.UTF-8}"),
+    FieldSpec("cwd", "path", "The directory where the job starts, relative to the directory where you started pqrun.",
+        "app", word=True),
+    FieldSpec("priority", "priority", "`critical`, `high`, `normal` or `low`. Of the jobs that are ready, those with "
+        "the highest priority start first.", "high", default="normal", word=True),
+    FieldSpec("needs", "needs", "Jobs that must end `ok` before this job starts: ids or patterns (`fetch-*`). "
+        "The id of a job with `matrix` or `for` means all jobs made from it. If a needed job does not end `ok`, "
+        "this job is skipped. `{ended: […]}` waits until the jobs end in any way, `{failed: […]}` until they "
+        "fail.",
         "[fetch]", word=True),
-    FieldSpec("matrix", "matrix", "Runs the job once for each combination of these axes, which become environment "
-        "variables. `include` adds combinations, `exclude` takes some away.", "{PY: [\"3.11\", \"3.12\"]}"),
-    FieldSpec("for", "loop", "Runs the job once for each of some values, each in a variable: the files of a "
-        "pattern (`glob`), the lines of a file, or `values`; see below.", '{glob: "*.png"}'),
+    FieldSpec("matrix", "matrix", "Runs the job once for each combination of these values, each in an environment "
+        "variable. `include` adds combinations, `exclude` removes some.", "{PY: [\"3.11\", \"3.12\"]}"),
+    FieldSpec("for", "loop", "Runs the job once for each of several values, each in an environment variable: the files "
+        "that match a pattern (`glob`), the `lines` of a file, or a list of `values`; see below.",
+        '{glob: "*.png"}'),
     FieldSpec("timeout", "duration", "The time limit of one attempt; 0 is none.", "10m", default="none", word=True),
-    FieldSpec("idle_timeout", "duration", "Ends an attempt that has printed nothing for so long; 0 is never.", "2m",
+    FieldSpec("idle_timeout", "duration", "Stops an attempt that prints nothing for this time; 0 is never.", "2m",
         default="none", word=True),
-    FieldSpec("grace", "duration", "How long a job that was asked to stop may take before it is killed.", "10s",
+    FieldSpec("grace", "duration", "The time that a job has to stop after its `signal`, before it is killed.", "10s",
         default="5s", word=True),
     FieldSpec("signal", "signal", "The signal that asks a job to stop.", "INT", default="TERM", word=True),
-    FieldSpec("retries", "policy", "How many extra attempts a failed job gets; or a map that also says when, and "
-        "how long to wait.", "2", default="0", word=True),
-    FieldSpec("slots", "slots", "How many of the workers the job takes up.", "2", default="1", word=True),
-    FieldSpec("pools", "wants", "How much the job takes of each of the file's `pools`; a name alone takes one.",
+    FieldSpec("retries", "policy", "The maximum number of retries of a failed job; or a map that also sets which "
+        "failures are retried, and when.", "2", default="0", word=True),
+    FieldSpec("slots", "slots", "The number of workers that the job takes up.", "2", default="1", word=True),
+    FieldSpec("pools", "wants", "How many units the job takes of each of the file's `pools`; a name alone takes one.",
         "{net: 1}", word=True),
     FieldSpec("tags", "tags", "Words to select jobs by, as in `--only tag:nightly`.", "[nightly]", word=True),
-    FieldSpec("success_codes", "exits", "Exit codes that mean `ok`.", "[0, 5]", default="[0]", word=True),
-    FieldSpec("allow_failure", "truth", "If it fails, the run is a success all the same, and whoever needs it "
-        "runs.", "true", default="false", word=True),
-    FieldSpec("rerun", "rerun", "`never`: if pqrun dies or is stopped while the job runs, `resume` reports it instead of "
-        "running it again, and exits with 1.", "never", default="always", word=True),
-    FieldSpec("on_lost", "on_lost", "On a cluster, when the machine dies on which the job runs, or may have begun: "
-        "`rerun` runs it again elsewhere; `fail` is for commands that must not run twice.", "fail",
+    FieldSpec("success_codes", "exits", "The exit codes that mean `ok`.", "[0, 5]", default="[0]", word=True),
+    FieldSpec("allow_failure", "truth", "If true, a failure of this job does not make the run fail, and the jobs that "
+        "need this job start all the same.", "true", default="false", word=True),
+    FieldSpec("rerun", "rerun", "`never`: if pqrun dies or is stopped while the job runs, `resume` does not run the "
+        "job again; it reports the job and exits with 1.", "never", default="always", word=True),
+    FieldSpec("on_lost", "on_lost", "On a cluster, if the worker machine dies while it runs the job: `rerun` runs the "
+        "job again on another machine; `fail` is for commands that must not run twice.", "fail",
         default="rerun", word=True),
-    FieldSpec("max_lost", "retries", "How many times the job may be lost so while it runs and is run again; no "
-        "retry is used up.", "1", default="3", word=True),
-    FieldSpec("creates", "path", "A file that the job makes: if it is there before the first attempt, the job is "
-        "`ok` without being run. What an attempt that does not end well has made or changed of it is moved to "
+    FieldSpec("max_lost", "retries", "On a cluster, how many times a job is run again because its machine died. Such "
+        "a new attempt does not count as a retry.", "1", default="3", word=True),
+    FieldSpec("creates", "path", "A file that the job makes. If the file exists before the first attempt, the job is "
+        "`ok` without being run. If an attempt fails, a file that it made or changed is renamed to "
         "`FILE.failed`.", "out/data.gz", word=True),
-    FieldSpec("stdin", "path", "A file that the job reads as its standard input. Waiting for the writer of "
-        "a FIFO is part of the job: its `timeout` counts.", "words.txt", default="/dev/null",
+    FieldSpec("stdin", "path", "The file that the job reads as its standard input. If the file is a FIFO, the wait for "
+        "its writer counts towards the `timeout`.", "words.txt", default="/dev/null",
         word=True),
-    FieldSpec("shell", "shell", "The shell that runs the command: a program and its options, a text or a list.",
+    FieldSpec("shell", "shell", "The shell that runs the command: a program and its options, as a string or a list.",
         "bash -eu -c", default="/bin/sh -c"),
-    FieldSpec("leftovers", "leftovers", "`keep`: processes that outlive the job are left alone. `end`: they are "
-        "asked to end, 150 ms after the job's end or after the last byte that they print.", "keep",
+    FieldSpec("leftovers", "leftovers", "What to do with processes that outlive the job. `keep` leaves them alone; "
+        "`end` ends them 150 ms after the job's end, or after the last byte that they print.", "keep",
         default="end", word=True),
 )  # fmt: skip
 
 TOP_LEVEL_FIELDS: Final = (
-    FieldSpec("workers", "workers", "How many jobs run at once, as `--jobs`: a number, a percentage of the CPUs, "
-        "`+N` or `-N` from them, or `auto`.", "4", default="auto"),
-    FieldSpec("max_queue", "max_queue", "How many jobs are read ahead from a stream and, apart from them, how "
-        "many that `add` has put in may wait; the jobs of a file are all queued at once and don't count.", "1000", default="1000"),
-    FieldSpec("delay", "duration", "The least time between starts, as `--delay`.", "500ms", default="none"),
-    FieldSpec("rate", "rate", "No more starts than these in any such time, as `--rate`.", "50/1m",
+    FieldSpec("workers", "workers", "The maximum number of jobs that run at a time, as `--jobs`: a number, a percentage "
+        "of the CPUs, `+N` or `-N` (more or fewer than the CPUs), or `auto`.", "4", default="auto"),
+    FieldSpec("max_queue", "max_queue", "How many jobs are read ahead from a stream, and how many jobs from `add` may "
+        "wait. The jobs of a job file are all queued at once and don't count.", "1000", default="1000"),
+    FieldSpec("delay", "duration", "The shortest time between two starts, as `--delay`.", "500ms", default="none"),
+    FieldSpec("rate", "rate", "The maximum number of starts in any period of this length, as `--rate`.", "50/1m",
         default="unlimited"),
-    FieldSpec("load", "load", "Nothing starts while so many processes run on the machine, as `--load`: a number, "
+    FieldSpec("load", "load", "No job starts while this many processes run on the machine, as `--load`: a number, "
         "or a percentage of the CPUs.", "80%", default="unlimited"),
-    FieldSpec("memfree", "size", "Nothing starts while less memory is free, as `--memfree`.", "2G", default="none"),
-    FieldSpec("halt", "halt", "When to stop early, as `--halt`.", "soon,fail=10%", default="never"),
-    FieldSpec("deadline", "duration", "Stops the whole run after this, as `--deadline`.", "2h", default="none"),
-    FieldSpec("defaults", "defaults", "What every job of this file has that does not say otherwise: any key of a "
-        "job but `id`.", "{timeout: 30m, retries: 1}"),
-    FieldSpec("env", "env", "Environment variables of every job of this file.", "{LANG: C.UTF-8}"),
-    FieldSpec("pools", "pools", "Resources that jobs share: a number of each, or a list of their names.",
+    FieldSpec("memfree", "size", "No job starts while less than this much memory is free, as `--memfree`.", "2G",
+        default="none"),
+    FieldSpec("halt", "halt", "When to stop the run early, as `--halt`.", "soon,fail=10%", default="never"),
+    FieldSpec("deadline", "duration", "The time limit of the whole run, as `--deadline`.", "2h", default="none"),
+    FieldSpec("defaults", "defaults", "Values for all jobs of this file that set no other value: any key of a job "
+        "except `id`.", "{timeout: 30m, retries: 1}"),
+    FieldSpec("env", "env", "Environment variables for all jobs of this file.", "{LANG: C.UTF-8}"),
+    FieldSpec("pools", "pools", "Resources that jobs share: the number of units of each, or a list of their names.",
         "{net: 4, gpu: [0, 1]}"),
-    FieldSpec("hooks", "hooks", "Commands that are run when the run has ended, with its summary on their standard "
-        "input.", "{on_failure: ./tell-us}"),
-    FieldSpec("jobs", "jobs", "The jobs: a list, or a map keyed by id. A text alone is a job that runs it.",
+    FieldSpec("hooks", "hooks", "Commands that run when the run has ended. Their standard input is the run's summary.",
+        "{on_failure: ./tell-us}"),
+    FieldSpec("jobs", "jobs", "The jobs: a list, or a map from id to job. A string is a job that runs this command.",
         "[echo hello]"),
 )  # fmt: skip
 

@@ -161,7 +161,7 @@ def _chosen(jobs: Sequence[JobSpec], selectors: Sequence[str], option: str) -> s
                 else get_close_matches(selector, [job.id for job in jobs[:10_000]], 1)
             )
             meant = f" (did you mean `{close[0]}`?)" if close else ""
-            raise UserError(f"{option}: no job is {quoted(selector)}{meant}")
+            raise UserError(f"{option}: no job matches {quoted(selector)}{meant}")
         chosen.update(found)
     return chosen
 

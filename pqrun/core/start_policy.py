@@ -107,14 +107,14 @@ class StartRateLimiter:
         """Record a start, and compute the earliest time of the next one."""
         if self._delay:
             self.next_start_at = now + self._delay
-            self.why = f"starts are {format_duration(self._delay)} apart (--delay)"
+            self.why = f"the last start was less than {format_duration(self._delay)} ago (--delay)"
         rate = self._rate
         if rate is None:
             return
         self._starts.append(now)
         if len(self._starts) == rate.number and self._starts[0] + rate.seconds > self.next_start_at:
             self.next_start_at = self._starts[0] + rate.seconds
-            self.why = f"{rate.number} starts in {format_duration(rate.seconds)} are enough (--rate)"
+            self.why = f"{rate.number} jobs have started in the last {format_duration(rate.seconds)} (--rate)"
 
 
 class HaltCondition:
@@ -243,7 +243,7 @@ class StartPolicy:
         """Return why no job may start now, or an empty text."""
         if self.ceiling.closed(now):
             self.next_start_at = self.ceiling.next_start_at
-            return "the machine has no room for another process"
+            return "the machine can't start another process"
         if len(self._running.tasks) >= headroom.max_attempts:
             return headroom.why
         if self._pace.next_start_at > now:

@@ -27,7 +27,7 @@ def describe_exit(exit: Exit | None, asked: StopReason | None, timeout: float | 
         case StopReason.TIMEOUT:
             return "timeout" if timeout is None else f"timeout {format_duration(timeout)}"
         case StopReason.IDLE:
-            return "silent too long"
+            return "no output for too long"
         case StopReason.CANCELLED | StopReason.INTERRUPTED:
             return str(asked)
     match exit:

@@ -49,7 +49,7 @@ def duration(text: str) -> float:
         raise InvalidValue(f"a negative duration: {quoted(text)}", "write 0 or more")
     else:
         raise InvalidValue(
-            f"not a duration: {quoted(text)}", "write seconds, or such as 250ms, 90s, 10m, 1h30m"
+            f"not a duration: {quoted(text)}", "write seconds, or a value such as 250ms, 90s, 10m, 1h30m"
         )
     if seconds > MAX_SECONDS:
         raise InvalidValue(f"too long a duration: {quoted(text)}", "at most a hundred years")
@@ -60,7 +60,7 @@ def size(text: str) -> int:
     """Parse a size. Return bytes; `K` and `KiB` count in units of 1024, `KB` in units of 1000."""
     found = _SIZE.fullmatch(text) if len(text) <= 64 else None
     if not found or (found[3] == "iB" and not found[2]):
-        raise InvalidValue(f"not a size: {quoted(text)}", "write bytes, or such as 64K, 10M, 1GiB")
+        raise InvalidValue(f"not a size: {quoted(text)}", "write bytes, or a value such as 64K, 10M, 1GiB")
     number, letter, rest = found.groups()
     amount = float(number) * (1000 if letter and rest == "B" else 1024) ** _POWERS[letter]
     if amount >= 2**63:
@@ -134,7 +134,7 @@ def variable(name: str) -> str:
     if "=" in name:
         raise InvalidValue(f"a variable's name with `=` in it: {quoted(name)}", "write `NAME: value`")
     if "\0" in name:
-        raise InvalidValue("a NUL character in a variable's name", "take it out")
+        raise InvalidValue("a NUL character in a variable's name", "remove it")
     return name
 
 
@@ -146,7 +146,7 @@ def env_pair(text: str) -> tuple[str, str]:
     if not name:
         raise InvalidValue(f"a variable without a name: {quoted(text)}", "write NAME=VALUE")
     if "\0" in value:
-        raise InvalidValue("a NUL character in a variable's value", "take it out")
+        raise InvalidValue("a NUL character in a variable's value", "remove it")
     return variable(name), value
 
 
@@ -157,7 +157,7 @@ def job_id(text: str) -> str:
     if len(text) > 200:
         raise InvalidValue(f"an id of {len(text)} characters: {quoted(text)}", "write at most 200")
     if not is_printable(text):
-        raise InvalidValue(f"an id with a character that can't be printed: {quoted(text)}", "take it out")
+        raise InvalidValue(f"an id with a character that can't be printed: {quoted(text)}", "remove it")
     return text
 
 
@@ -188,14 +188,14 @@ def boolean(text: str) -> bool:
         return text == "true"
     likely = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
     meant = likely.get(text.lower(), text.lower() if text.lower() in likely.values() else "true or false")
-    raise InvalidValue(f"neither true nor false: {quoted(text)}", f"write {meant}")
+    raise InvalidValue(f"not true or false: {quoted(text)}", f"write {meant}")
 
 
 def one_of(text: str, *accepted: str) -> str:
     """Return the text if it is one of the accepted words."""
     if text in accepted:
         return text
-    raise InvalidValue(f"not known here: {quoted(text)}", f"write {' or '.join(accepted)}")
+    raise InvalidValue(f"unknown value: {quoted(text)}", f"write {' or '.join(accepted)}")
 
 
 def span(least: float, most: float | None) -> str:
@@ -224,7 +224,7 @@ def printable(text: str) -> str:
 def in_quotes(key: str, text: str) -> str:
     """Return the hint to put a text in quotes, because YAML reads it as another type."""
     value = shorten(text.strip(), 80).replace("'", "''")
-    return f"put the text in quotes: `{key}'{value}'`"
+    return f"put the string in quotes: `{key}'{value}'`"
 
 
 MAX_RETRIES: Final = 1_000_000
@@ -248,7 +248,7 @@ def path(text: str) -> str:
     if not text:
         raise InvalidValue("an empty path", "leave the key out instead")
     if "\0" in text:
-        raise InvalidValue("a NUL character in a path", "take it out")
+        raise InvalidValue("a NUL character in a path", "remove it")
     return text
 
 
@@ -272,7 +272,7 @@ def pool_demand(text: str) -> tuple[tuple[str, int], ...]:
     for word in values.words(text):
         name, colon, amount = word.partition(":")
         if name in found:
-            raise InvalidValue(f"the pool {values.quoted(name)} twice", "name it once: `net:2`")
+            raise InvalidValue(f"the pool {values.quoted(name)} twice", "name the pool once: `net:2`")
         found[pool_name(name)] = count(amount) if colon else 1
     return tuple(found.items())
 
@@ -293,7 +293,7 @@ def rate(text: str) -> StartRate:
     number, slash, span = text.partition("/")
     found = StartRate(values.whole_number(number, 1, MAX_SLOTS), _span(span) if slash else 1.0)
     if not found.seconds:
-        raise InvalidValue(f"no time at all: {values.quoted(text)}", "write such as 50/1m")
+        raise InvalidValue(f"a period of zero: {values.quoted(text)}", "write a value such as 50/1m")
     return found
 
 
@@ -314,7 +314,7 @@ def halt(text: str) -> HaltRule:
     percent = number.endswith("%")
     if when not in ("now", "soon") or what not in ("fail", "success", "done") or not comma or not equals:
         raise InvalidValue(
-            f"not known here: {values.quoted(text)}",
+            f"unknown value: {values.quoted(text)}",
             "write now or soon, then fail, success or done, as in now,fail=1 or soon,done=10%",
         )
     most = 100 if percent else 10**9
@@ -325,7 +325,7 @@ def shard(text: str) -> Shard:
     """Parse a shard: `2/4` is the second of four parts."""
     index, slash, count_ = text.partition("/")
     if not slash:
-        raise InvalidValue(f"not a part of a whole: {values.quoted(text)}", "write such as 1/4")
+        raise InvalidValue(f"not a shard: {values.quoted(text)}", "write a value such as 1/4")
     parts = values.whole_number(count_, 1, MAX_SLOTS)
     return Shard(values.whole_number(index, 1, parts), parts)
 

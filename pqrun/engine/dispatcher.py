@@ -169,5 +169,5 @@ class EventDispatcher:
             if failure := refusal(error):
                 self.dropped.append(f"{name}: {failure}")
                 return
-            sys.stderr.write(f"pqrun: {name} failed and was dropped; the run goes on\n")
+            sys.stderr.write(f"pqrun: {name} failed and was dropped; the run continues\n")
             sys.__excepthook__(*sys.exc_info())

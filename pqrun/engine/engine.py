@@ -75,7 +75,7 @@ class NoLoadLimit:
 
 
 SEE = "; `ulimit -n` shows the limit of open files, `ulimit -u` that of processes"
-OUTPUT_BLOCKED = Headroom(0, "what jobs print is not being read")
+OUTPUT_BLOCKED = Headroom(0, "the output of jobs is not being read")
 
 
 class Engine:
@@ -203,7 +203,7 @@ class Engine:
             if scheduler.hold_reason:
                 self.next_timer = min(self.next_timer, self._load_limit.next_check_at)
             if scheduler.hopeless:
-                self.fail(InternalFailure(f"nothing can be started: {scheduler.hopeless}{SEE}"))
+                self.fail(InternalFailure(f"cannot start any job: {scheduler.hopeless}{SEE}"))
             elif self._reactor_must_look():
                 self._reactor.wake()
         return decision.events

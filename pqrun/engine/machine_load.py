@@ -32,7 +32,7 @@ class LoadMonitor:
         self._memfree = memfree
         self._headroom = UNLIMITED
         if memfree is not None and free_memory() is None:
-            raise UserError("--memfree: this system does not tell how much memory is free")
+            raise UserError("--memfree: this system does not report how much memory is free")
 
     def headroom(self, now: float, running: Callable[[], Sized]) -> Headroom:
         """Return how many attempts may run at once. The next measurement is due at `next_check_at`.
@@ -161,5 +161,5 @@ def count_workers(text: str | None, cpus: int | None = None) -> int:
     if text.startswith("-"):
         return max(1, cpus - number)
     if number < 1:
-        raise UserError("-j 0 would run nothing (accepted: 4, 50%, +2, -1, auto)")
+        raise UserError("-j 0 would run no jobs (accepted: 4, 50%, +2, -1, auto)")
     return number

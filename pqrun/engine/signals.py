@@ -19,7 +19,7 @@ from pqrun.engine.engine import Request
 from pqrun.engine.reactor import Reactor
 
 SHUTDOWN_FLUSH_TIMEOUT_SECONDS = 1.0
-NO_DIRECTORY = "the current directory has been deleted: go to another one, or name one in full with -C"
+NO_DIRECTORY = "the current directory has been deleted: change to another one, or give -C an absolute path"
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
@@ -74,7 +74,7 @@ def current_directory() -> str:
     except FileNotFoundError:
         raise UserError(NO_DIRECTORY) from None
     except OSError as error:
-        raise UserError(f"cannot tell the current directory: {error.strerror}") from None
+        raise UserError(f"cannot find the current directory: {error.strerror}") from None
 
 
 def absolute(path: str) -> str:

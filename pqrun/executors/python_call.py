@@ -47,7 +47,7 @@ class Context:
     def raise_if_cancelled(self) -> None:
         """Raise `concurrent.futures.CancelledError` if the job is `cancelled`."""
         if self._cancelled:
-            raise CancelledError("the job was cancelled, or its time is over")
+            raise CancelledError("the job was cancelled, or its time limit is over")
 
 
 class PythonCall(Protocol):

@@ -219,7 +219,7 @@ def _arguments(settings: Settings, each: Each) -> JobInput:
     from pqrun.input.each import open_arguments
 
     if settings.only or settings.skip:
-        raise UserError("--only and --skip choose among the jobs of a job file, not among arguments")
+        raise UserError("--only and --skip need a job file: they can't select arguments")
     arguments, parts = open_arguments(settings, each)
     if arguments.count is None or arguments.count > KNOWN_SUFFIXES:
         return JobInput((), arguments, parts, wants=_dealer(settings), files=arguments.files)
@@ -260,9 +260,7 @@ def _put_together(
         from pqrun.core.selectors import select
 
         if lists:
-            raise UserError(
-                "--only and --skip choose among the jobs of a job file, not of a list of commands"
-            )
+            raise UserError("--only and --skip need a job file: they can't select commands of a list")
         jobs = select(list(jobs), settings.only, settings.skip)
     jobs, empty = _part_of(jobs, settings)
     return JobInput(
@@ -387,7 +385,7 @@ def _hint(path: str) -> str:
 
     if os.path.lexists(path) or not (" " in path or which(path)):
         return ""
-    return " (`run` reads files; a command goes to its stdin, or after `pqrun each :::`)"
+    return " (`run` reads files: give a command on stdin, or after `pqrun each :::`)"
 
 
 def _read(read: Callable[[], bytes], path: str) -> bytes:

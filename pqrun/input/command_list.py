@@ -289,7 +289,7 @@ class CommandList:
                 self._whole_text = text
                 return self._set(run, comment, number)
         if self._ids and str(number) in self._ids:
-            message = f"this job's number is {number}, and an earlier job has that as its id"
+            message = f"this job's number is {number}, which is the id of an earlier job"
             raise self._error(message, others=True)
         self.number = number
         job: JobSpec = self._plain(str(number), self._command(text), self._first or self._line)
@@ -309,10 +309,12 @@ class CommandList:
         if id in self._ids:
             raise self._error(f"duplicate id {quoted(id)}", comment, others=True)
         if named and self._called_by_number(id, number):
-            raise self._error(f"the id {quoted(id)} is the number of a job without one", comment, others=True)
+            raise self._error(
+                f"the id {quoted(id)} is the number of a job without an id", comment, others=True
+            )
         for need in own.get("needs", ()):
             if need.job not in self._ids and not self._called_by_number(need.job, number):
-                message = f"unknown need {quoted(need.job)} (a line can need the jobs above it)"
+                message = f"unknown need {quoted(need.job)} (a line can only need jobs above it)"
                 raise self._error(message, comment, others=True)
         if named:
             self._ids.add(id)

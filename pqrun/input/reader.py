@@ -141,11 +141,13 @@ class StreamReader:
 def check_line(spec: JobSpec, twice: bool, pools: Mapping[str, int]) -> None:
     """Raise UserError for a job with a wrong id or pools. `twice`: another job has the same id."""
     if twice and spec.named:
-        raise UserError(f"{spec.file}:{spec.line}: the id `{spec.id}` is given twice")
+        raise UserError(f"{spec.file}:{spec.line}: duplicate id `{spec.id}`")
     for name, count in spec.pools:
         size = pools.get(name)
         if size is None:
-            raise UserError(f"{spec.file}:{spec.line}: unknown pool `{name}` (say --pool {name}={count})")
+            raise UserError(
+                f"{spec.file}:{spec.line}: unknown pool `{name}` (create it with --pool {name}={count})"
+            )
         if count > size:
             raise UserError(f"{spec.file}:{spec.line}: {count} of the pool `{name}`, which has {size}")
 

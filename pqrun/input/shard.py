@@ -33,7 +33,7 @@ class ShardFilter:
         """
         if spec.needs:
             where = f"{spec.file}:{spec.line}: "
-            raise UserError(f"{where}with --shard only jobs of a job file can need others")
+            raise UserError(f"{where}with --shard, only jobs of a job file can have needs")
         return self.takes(spec)
 
     def _number(self, spec: JobSpec) -> int:
@@ -72,4 +72,4 @@ def describe_shard(part: Sequence[JobSpec], jobs: Sequence[JobSpec], shard: Shar
     if part or not jobs:
         return ()
     some = f"the {len(jobs)} jobs" if len(jobs) != 1 else "the one job"
-    return (f"pqrun: part {shard.number}/{shard.parts} has none of {some}",)
+    return (f"pqrun: part {shard.number}/{shard.parts} contains none of {some}",)

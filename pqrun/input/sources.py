@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from pqrun.core.errors import UserError
 
-STDIN_NAMED_TWICE = "stdin can be read only once: name it (`-`) only once"
+STDIN_NAMED_TWICE = "stdin can be read only once: give `-` only once"
 
 
 def read_some(fd: int, size: int) -> bytes:
@@ -50,7 +50,7 @@ def refuse_twice(paths: Sequence[str]) -> None:
             if path == seen[identity] == "-":
                 raise UserError(STDIN_NAMED_TWICE)
             both = f"{_called(seen[identity])} and {_called(path)}"
-            raise UserError(f"{both} are one source that can be read only once: name it only once")
+            raise UserError(f"{both} are the same source, which can be read only once: give it only once")
         seen[identity] = path
 
 

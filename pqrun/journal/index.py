@@ -306,9 +306,9 @@ class Index(Queries):
             if isinstance(error, InternalFailure):
                 raise
             where = f"before line {lines.position.line + 1}"
-            raise InternalFailure(f"{self.run.journal} is damaged {where}; left as it is") from error
+            raise InternalFailure(f"{self.run.journal} is damaged {where}; it was not changed") from error
         if not self.facts:
-            raise InternalFailure(f"{self.run.journal} is damaged at line 1; left as it is")
+            raise InternalFailure(f"{self.run.journal} is damaged at line 1; it was not changed")
         self._store(table, entries)
         position = (lines.position.offset, lines.position.crc, lines.position.line)
         state = {"position": position, "journal": (size, changed), "boot": _boot(),

@@ -46,7 +46,7 @@ def waiting_text(killed: str, found: list[Holder]) -> str:
     """Return the reason for the wait."""
     text = f"its pqrun (process {killed}) was killed, and "
     if not found:
-        return text + "a process that can't be seen from here still holds its lock"
+        return text + "a process that pqrun can't see still holds its lock"
     pids = ", ".join(str(holder.pid) for holder in found)
     stopped = " is stopped" if all(holder.stopped for holder in found) else " is ending its jobs"
     return f"{text}{_what(found)} (process {pids}){stopped}"
@@ -57,9 +57,9 @@ def hint_text(found: list[Holder]) -> str:
     if not found:
         return ""
     pids = " ".join(str(holder.pid) for holder in found)
-    kill = f"`kill -9 {pids}` ends {_what(found)}, and this command then ends what it finds of the jobs"
+    kill = f"`kill -9 {pids}` ends {_what(found)}, and this command then ends the remaining jobs"
     if all(holder.stopped for holder in found):
-        return f"`kill -CONT {pids}` lets it go on; {kill}"
+        return f"`kill -CONT {pids}` continues it; {kill}"
     return kill
 
 
@@ -90,7 +90,7 @@ def _has_open(pid: str, file: os.stat_result) -> bool:
 def _what(found: list[Holder]) -> str:
     if all(holder.name == "pq-warden" for holder in found):
         return "its watchdog"
-    return "what holds its lock"
+    return "the process that holds its lock"
 
 
 def _say(text: str) -> None:

@@ -129,10 +129,10 @@ class JournalReader:
     def _check_version(self, header: dict[str, Any]) -> None:
         version = header.get("pqrun")
         if not isinstance(version, int):
-            raise InternalFailure(f"{self.path} is no journal of pqrun's; left as it is")
+            raise InternalFailure(f"{self.path} is not a journal of pqrun; it was not changed")
         if version > VERSION:
             raise InternalFailure(
-                f"{self.path} was written by a newer pqrun (format {version}, this one knows {VERSION})"
+                f"{self.path} was written by a newer pqrun (format {version}; this pqrun reads up to {VERSION}): update pqrun"
             )
 
     def _damaged(self, before: list[bytes], line: bytes) -> InternalFailure:
@@ -142,7 +142,7 @@ class JournalReader:
             except (ValueError, AttributeError):
                 pass
         number = self.position.line + len(before) + 1
-        return InternalFailure(f"{self.path} is damaged at line {number}; left as it is")
+        return InternalFailure(f"{self.path} is damaged at line {number}; it was not changed")
 
 
 def _open(path: str) -> BinaryIO:

@@ -182,13 +182,13 @@ def recover(run: RunDirectory) -> RecoveredRun:
             for number, line in enumerate(lines, 1):  # noqa: B007
                 _apply(found, line, output)
     except (KeyError, TypeError, ValueError) as error:
-        raise InternalFailure(f"{run.journal} is damaged at line {number}; left as it is") from error
+        raise InternalFailure(f"{run.journal} is damaged at line {number}; it was not changed") from error
     found.position = lines.position
     if not found.header:
-        raise InternalFailure(f"{run.journal} is damaged at line 1; left as it is")
+        raise InternalFailure(f"{run.journal} is damaged at line 1; it was not changed")
     if len(found.jobs) < found.header["listed"] and found.highest < found.header["listed"]:
         raise InternalFailure(
-            f"{run.journal}: its list of jobs is incomplete; left as it is: nothing of it ran"
+            f"{run.journal}: its list of jobs is incomplete; no job ran, and nothing was changed"
         )
     return found
 

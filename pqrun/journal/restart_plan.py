@@ -147,7 +147,7 @@ def _match(
     changed = sum(1 for spec, known in kept if known is None and spec.named and spec.id in old_ids)
     new = sum(1 for _, known in kept if known is None) - changed
     removed = len(gone) - changed
-    restart.said = f"{len(used)} jobs as they were, {changed} changed, {new} new, {removed} removed"
+    restart.said = f"{len(used)} jobs unchanged, {changed} changed, {new} new, {removed} removed"
     return order
 
 

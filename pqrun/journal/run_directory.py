@@ -22,7 +22,7 @@ JOURNAL, LOCK, LOGS, INDEX, SOCKET = "journal.jsonl", "lock", "logs", "index.db"
 LOG_NAME = "serve.log"
 OUR_FILES = (JOURNAL, LOCK, LOGS, INDEX, SOCKET, LOG_NAME, "work")
 IN_USE = 5
-ELSEWHERE = "set PQRUN_STATE_DIR, give --run-dir, or keep no record by --no-journal"
+ELSEWHERE = "set PQRUN_STATE_DIR, or use --run-dir or --no-journal"
 _ALPHABET = "23456789abcdefghjkmnpqrstuvwxyz"
 
 
@@ -41,7 +41,7 @@ def state_directory() -> str:
 
         path = str(user_state_path("pqrun"))
     if not path.startswith("/"):
-        raise UserError(f"there is no home directory to keep runs in: {ELSEWHERE}")
+        raise UserError(f"no home directory to keep runs in: {ELSEWHERE}")
     return path
 
 
@@ -123,7 +123,7 @@ class RunDirectory:
         strange = [name for name in names if not name.startswith(OUR_FILES)]
         if strange:
             raise UserError(
-                f"{self.path} holds other things ({strange[0]}): give a run a directory of its own"
+                f"{self.path} contains other files ({strange[0]}): use a new or empty directory for the run"
             )
 
     def create(self) -> None:
@@ -265,7 +265,7 @@ def find_run(name: str) -> RunDirectory:
     runs = list(run_directories())
     if name == "latest":
         if not runs:
-            raise UserError("no run is recorded yet")
+            raise UserError("no runs are recorded yet")
         return max(runs, key=lambda run: _began(run.journal))
     found = [run for run in runs if os.path.basename(run.path).startswith(name)] if name else []
     exact = [run for run in found if os.path.basename(run.path) == name]
@@ -275,7 +275,7 @@ def find_run(name: str) -> RunDirectory:
     if not found:
         raise UserError(f"no run `{name}` (`pqrun runs` lists them)")
     ids = ", ".join(sorted(os.path.basename(run.path) for run in found)[:5])
-    raise UserError(f"several runs begin with `{name}`: {ids}")
+    raise UserError(f"several runs match `{name}`: {ids}")
 
 
 def _is_meant_as_id(name: str) -> bool:
@@ -317,7 +317,7 @@ def _check_private(path: str) -> None:
     except OSError as error:
         raise InternalFailure(f"cannot use {path}: {error.strerror}") from None
     if stat.S_ISLNK(found.st_mode) or not stat.S_ISDIR(found.st_mode):
-        raise InternalFailure(f"{path} is not a directory of its own")
+        raise InternalFailure(f"{path} is not a directory, or is a symbolic link")
     if found.st_uid != os.geteuid():
         raise InternalFailure(f"{path} is owned by uid {found.st_uid}, not by you")
     if found.st_mode & 0o077:

@@ -58,7 +58,9 @@ class RunRecord:
             if self.directory.has_journal() and _has_jobs(self.directory):
                 path = run_dir or self.run_id
                 go_on = hints.command("resume", path)
-                raise UserError(f"a run is recorded in {hints.quoted_word(path)}: go on with it by `{go_on}`")
+                raise UserError(
+                    f"{hints.quoted_word(path)} contains a run already: continue it with `{go_on}`"
+                )
             self.workspace = self.directory.workspace
             self.logs = Logs(self.directory.logs, keep=True)
         else:

@@ -216,6 +216,6 @@ def gone(path: str) -> InternalFailure:
     where = os.path.dirname(path)
     what = path if os.path.isdir(where) else f"the run directory {where}"
     return InternalFailure(
-        f"{what} was removed while the run went on: what ran was stopped, and there is nothing to resume; "
-        "--run-dir keeps the record where nothing cleans up"
+        f"{what} was removed during the run: running jobs were stopped, and the run can't be resumed; "
+        "use --run-dir with a directory that is not cleaned up"
     )

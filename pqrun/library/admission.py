@@ -130,7 +130,7 @@ class Admission:
         ids: set[str] = set()
         for spec, _ in fresh:
             if spec.id in unfinished or spec.id in ids:
-                raise ValueError(f"id: there is an unfinished job `{spec.id}` already")
+                raise ValueError(f"id: an unfinished job `{spec.id}` exists already")
             ids.add(spec.id)
         now = self._clock.now()
         try:
@@ -160,7 +160,7 @@ class Admission:
                 self._notify()
             elif not in_time:
                 accepted = [handle for _, handle in offers[:done]]
-                raise self._full(f"no room came up within {deadline.seconds} s", accepted)
+                raise self._full(f"no room within {deadline.seconds} s", accepted)
 
     def _full(self, why: str, accepted: Sequence[Handle] = ()) -> QueueFull:
         return QueueFull(f"the queue is full ({self._config.max_queue_size} jobs): {why}", accepted)

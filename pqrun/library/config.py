@@ -223,7 +223,7 @@ def _absolute(path: str) -> str:
     try:
         return os.path.abspath(path)
     except FileNotFoundError:
-        why = "the current directory has been deleted: a `cwd` has to be named in full"
+        why = "the current directory has been deleted: give `cwd` as an absolute path"
         raise FileNotFoundError(ENOENT, why) from None
 
 

@@ -157,6 +157,6 @@ class JobHandles:
         if not event.force or handle is None or isinstance(handle.job.payload, Command):
             return
         logging.getLogger("pqrun").warning(
-            "%s goes on with job `%s` (%s) %g s after it was asked to end; it keeps its thread and its slot",
+            "%s still runs job `%s` (%s) %g s after it was asked to end; the job keeps its thread and its worker",
             self._whose, handle.job.id, event.reason, self._grace,
         )  # fmt: skip

@@ -251,10 +251,10 @@ class Queue(Generic[P]):
         self._runtime.thread.join(deadline.left)
         if self._runtime.thread.is_alive():
             names = ", ".join(task.spec.id for task in self._runtime.scheduler.running())
-            raise TimeoutError(f"after {timeout} s there still runs: {names}")
+            raise TimeoutError(f"after {timeout} s these jobs still run: {names}")
         self._runtime.drop_unstarted()
         if not self._handles.wait(deadline):
-            raise TimeoutError(f"after {timeout} s there still are callbacks at work")
+            raise TimeoutError(f"after {timeout} s callbacks still run")
         self._runtime.close()
         return list(self._runtime.undone)
 
@@ -295,7 +295,7 @@ class Queue(Generic[P]):
         """
         if os.getpid() != self._process:
             raise RuntimeError(
-                f"this queue belongs to process {self._process}, from which this one was forked and which alone "
+                f"this queue belongs to process {self._process}, from which this process was forked; only that process "
                 "has its threads: make a new Queue here"
             )
 

@@ -90,7 +90,7 @@ class Subscribers:
         except Exception:
             self._drop(listener)
             name = getattr(listener, "__qualname__", type(listener).__name__)
-            logging.getLogger("pqrun").exception("%s failed and was dropped; the queue goes on", name)
+            logging.getLogger("pqrun").exception("%s failed and was dropped; the queue continues", name)
 
     def _drop(self, listener: Observer | EventCallback) -> None:
         with self._lock:

@@ -277,7 +277,7 @@ def _read_at(source: int, size: int, start: int) -> bytes:
     try:
         return os.pread(source, size, start)
     except OSError as error:
-        error.filename = "what a job has printed"
+        error.filename = "the output of a job"
         raise
 
 

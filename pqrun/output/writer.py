@@ -81,7 +81,7 @@ class StreamWriter:
             self.gone = True
             hung_up = error.errno == errno.EIO and self._is_device  # the terminal was closed
             if error.filename is not None:
-                self.failure = f"cannot read {error.filename} to show it: {error.strerror}"
+                self.failure = f"cannot read {error.filename} to print it: {error.strerror}"
             elif error.errno not in (errno.EPIPE, errno.ECONNRESET) and not hung_up:
                 self.failure = f"cannot write to {self.name}: {error.strerror}"
 

@@ -225,7 +225,7 @@ def about(row: JobRow) -> dict[str, str]:
 def why_skipped(case: ReportedCase) -> str:
     row = case.row
     if case.verdict == "allowed":
-        return f"may fail, and did: {describe_case(row)}"
+        return f"failed, with allow_failure: {describe_case(row)}"
     return one_line(row.message) or row.state
 
 

@@ -36,7 +36,7 @@ def refuse_clashes(settings: Any, reads: Iterable[str] = ()) -> None:
             for other, read in inputs:
                 if os.path.samestat(found, read):
                     raise UserError(
-                        f"{name} goes into {_called(other)}, which is read: write to another file"
+                        f"{name} is written to {_called(other)}, which is an input: choose another file"
                     )
     if results := getattr(settings, "results", None):
         _check_results(results, inputs, runs)
@@ -48,26 +48,26 @@ def _check(option: str, path: str, inputs: list[tuple[str, os.stat_result]], run
         for name, read in inputs:
             if os.path.samestat(found, read):
                 raise UserError(
-                    f"{option} {path} would overwrite {_called(name)}, which is read: name another file"
+                    f"{option} {path} would overwrite {_called(name)}, which is an input: choose another file"
                 )
     if path in STANDARD or DESCRIPTOR.fullmatch(path):
         return
     real = os.path.realpath(path)
     for run in (*runs, *_recorded_above(real)):
         if _is_of(real, found, run):
-            raise UserError(f"{option} {path} is a file of the run directory {run}: name another file")
+            raise UserError(f"{option} {path} is a file of the run directory {run}: choose another file")
 
 
 def _check_results(results: str, inputs: list[tuple[str, os.stat_result]], runs: list[str]) -> None:
     real = os.path.realpath(results)
     for run in (*runs, *_recorded_above(f"{real}/x")):
         if real == run or _is_of(real, None, run):
-            raise UserError(f"--results {results} is in the run directory {run}: name another directory")
+            raise UserError(f"--results {results} is in the run directory {run}: choose another directory")
     for name, _ in inputs:
         read = os.path.realpath(name)
         if os.path.dirname(os.path.dirname(read)) == real and os.path.basename(read) in RESULTS:
             raise UserError(
-                f"--results {results} may overwrite {name}, which is read: name another directory"
+                f"--results {results} may overwrite {name}, which is an input: choose another directory"
             )
 
 

@@ -62,7 +62,7 @@ def run_hooks(
         if (ending.code or not hook.on_failure) and (
             why := run_hook(hook, summary, variables, wait, run.cwd)
         ):
-            yield f"{hook.name}: {why}; the run's outcome stays as it is"
+            yield f"{hook.name}: {why}; the exit code of the run is not affected"
 
 
 def run_hook(

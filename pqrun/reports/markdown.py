@@ -42,7 +42,7 @@ def page(digest: RunDigest, run: RunInfo, ending: Ending, room: int = MAX_PAGE_B
     top, metrics = list(_top(digest, ending)), list(_numbers(run, ending))
     parts, end = [*top, *_failures(digest)], [*_flaky(digest), *_slowest(digest), *metrics]
     if _size(parts + end) > room:
-        parts, end = [*top, "There is no room here for more."], metrics
+        parts, end = [*top, "The page is full: more was left out."], metrics
     left_out = 0
     room -= _size(parts + end) + 100
     for failure in digest.failures.values():
@@ -69,7 +69,7 @@ def _top(digest: RunDigest, ending: Ending) -> Iterator[str]:
         yield f"Stopped by {code_span(digest.stopped)} before all jobs had ended."
     rows = [("jobs", digest.added), *((str(outcome), digest.outcomes[outcome]) for outcome in Outcome)]
     rows += [("not run", digest.added - digest.ended), ("flaky", digest.verdicts["flaky"])]
-    rows += [("failed, and may", digest.verdicts["allowed"])]
+    rows += [("failed (allowed)", digest.verdicts["allowed"])]
     shown = [(name, count) for name, count in rows if count or name in ("jobs", "ok", "failed")]
     yield _table([name for name, _ in shown], [[str(count) for _, count in shown]])
 
@@ -83,14 +83,14 @@ def _failures(digest: RunDigest) -> Iterator[str]:
          _seconds(failure.row), code_span(_last_word(failure))]
         for failure in list(digest.failures.values())[:MAX_ROWS]
     ]  # fmt: skip
-    yield _table(["job", "how it ended", "attempts", "time", "last words"], rows)
+    yield _table(["job", "how it ended", "attempts", "time", "last output"], rows)
     if bad > len(rows):
         yield f"and {bad - len(rows)} more"
 
 
 def _flaky(digest: RunDigest) -> Iterator[str]:
     if digest.flaky:
-        yield "#### Passed only when tried again"
+        yield "#### Passed only after a retry"
         shown = list(digest.flaky.values())[:MAX_ROWS]
         rows = [[code_span(case_name(row)), str(row.attempts)] for row in shown]
         yield _table(["job", "attempts"], rows)

@@ -302,7 +302,7 @@ def host_and_port(address: str) -> tuple[str, int]:
     """
     host, _, port = address.rpartition(":")
     if address.startswith(":") or not (port.isascii() and port.isdigit() and 0 < int(port[:6]) < 65536):
-        hint = "write 127.0.0.1:9464, or 0.0.0.0:9464 to be asked by other machines"
+        hint = "write 127.0.0.1:9464, or 0.0.0.0:9464 to allow other machines to read it"
         raise UserError(f"--metrics-listen: not an address: `{address}` ({hint})")
     return host.removeprefix("[").removesuffix("]") or "127.0.0.1", int(port)
 

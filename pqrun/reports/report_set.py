@@ -69,12 +69,16 @@ class ReportRequest:
                 raise UserError(f"{one.option} and {other.option} name the same file: {one.path}")
         for target in self.targets.values() if self._json else ():
             if is_stdout(target.path):
-                raise UserError(f"--json and {target.option} both write to standard output: name a file")
+                raise UserError(
+                    f"--json and {target.option} both write to standard output: give {target.option} a file"
+                )
         if "metrics" not in self.targets and self.address is None:
             return
         if find_spec("prometheus_client") is None:
             option = "--metrics" if "metrics" in self.targets else "--metrics-listen"
-            raise UserError(f"{option} needs prometheus-client: install it, or pqrun's extra `metrics`")
+            raise UserError(
+                f"{option} needs prometheus-client: install it with `pip install 'pqrun-cli[metrics]'`"
+            )
         if self.address is not None:
             from pqrun.reports.prometheus import check_address
 

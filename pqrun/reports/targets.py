@@ -157,7 +157,7 @@ class StreamingFile(ReportTarget):
         left, since = len(self._pending), time.monotonic()
         while len(self._pending) >= size and not self._over:
             if time.monotonic() > since + self.patience or self.wanted_to_stop():
-                self._give_up("nobody reads it" if self._fd is None else "its reader does not read")
+                self._give_up("it has no reader" if self._fd is None else "its reader does not keep up")
                 return
             if self._fd is None:
                 time.sleep(0.05)

@@ -134,7 +134,7 @@ class PlainLog:
                 self._try_of(seq).last = event
                 for note in event.said.notes:
                     self._line(
-                        event.at, "note", seq, f"not understood in its report: {escape_controls(note)}"
+                        event.at, "note", seq, f"invalid line in $PQRUN_REPORT: {escape_controls(note)}"
                     )
                 if event.said.moved:
                     self._line(event.at, "note", seq, escape_controls(event.said.moved))
@@ -148,11 +148,11 @@ class PlainLog:
             case ev.InputEnded(_, jobs, complete, why):
                 self._total = jobs
                 if not complete:
-                    self._say(f"the list of jobs was not read to its end: {why}")
+                    self._say(f"the list of jobs was not read completely: {why}")
             case ev.SlotsChanged(_, slots, why):
                 self._say(f"{why}: running at most {slots} jobs at a time")
             case ev.RunPaused(_, paused) if not self._quiet:
-                self._say("paused: nothing starts until `pqrun unpause`" if paused else "jobs start again")
+                self._say("paused: no job starts until `pqrun unpause`" if paused else "jobs start again")
             case ev.RunStopping():
                 self._stopping(event)
             case _:
@@ -194,11 +194,13 @@ class PlainLog:
         running = sum(job.runs for job in self._tried.values())
         cause = event.cause.removeprefix("signal ")
         if event.force:
-            self._say(f"{cause}: killing what still runs")
+            self._say(f"{cause}: killing the jobs that still run")
         elif event.drain:
-            self._say(f"{cause}: starting no more jobs, letting {running} finish")
+            self._say(f"{cause}: starting no more jobs, waiting for {running} to finish")
         elif running:
-            self._say(f"{cause}: stopping {running} job{'s' if running > 1 else ''} (again: kill now)")
+            self._say(
+                f"{cause}: stopping {running} job{'s' if running > 1 else ''} (press Ctrl-C again to kill)"
+            )
         else:
             self._say(f"{cause}: stopping")
 

@@ -196,7 +196,7 @@ def format_summary(page: RunSummary, metrics: Metrics, seconds: float, paint: St
     if sum(page.outcomes.values()):
         lines += _details(page, metrics, paint)
     if not page.input_complete:
-        lines.append("pqrun: the list of jobs was not read to its end")
+        lines.append("pqrun: the list of jobs was not read completely")
     return "\n".join(lines + (_next_commands(page, run, bad, paint) if run else []))
 
 
@@ -247,7 +247,7 @@ def _next_commands(page: RunSummary, run: str, bad: list[SummaryFailure], paint:
         one = bad[0].spec.id
         name = one if one.isprintable() else str(bad[0].seq)
         commands.append(("see a log", hints.command("logs", run, name)))
-        commands.append(("run the failed again", hints.command("resume", run, options="--failed")))
+        commands.append(("run failed jobs again", hints.command("resume", run, options="--failed")))
     elif sum(page.outcomes.values()) < page.added or page.outcomes.get(Outcome.INTERRUPTED):
         commands.append(("go on", hints.command("resume", run)))
     else:

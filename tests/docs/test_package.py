@@ -128,7 +128,7 @@ def test_it_runs_from_an_empty_environment_with_the_lowest_versions(installed, t
     assert pqrun("each", "-q", "echo {}", ":::", "a b")[:2] == (0, "a b\n")
     assert pqrun("show")[0] == pqrun("schema")[0] == 0
     needed = pqrun("run", "--metrics", "x.prom", input="true\n")
-    assert needed[0] == 2 and "extra `metrics`" in needed[2]
+    assert needed[0] == 2 and "pqrun-cli[metrics]" in needed[2]
     installed("metrics", "stats", "top")
     home["PQRUN_JOBS"] = "3"
     assert '"workers": 3' in pqrun("run", "--metrics", "x.prom", "--json", input="true\n")[1]

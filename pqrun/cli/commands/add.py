@@ -33,56 +33,83 @@ _FACTOR, _SHARE = kinds.CONVERTERS["factor"], kinds.CONVERTERS["fraction"]
 class AddOptions(JobOptions):
     """Options of `add`: the fields of a job."""
 
-    id: Annotated[
-        str | None, own("--id", "What to call it, if not by its number", INPUT, "ID", values.job_id)
-    ] = None
+    id: Annotated[str | None, own("--id", "Id of the job [its number]", INPUT, "ID", values.job_id)] = None
     needs: Annotated[
         Any,
         own(
-            "--needs", "Jobs that have to end well first; or ended:ID, failed:ID", SCHEDULING, "ID,…", needed
+            "--needs",
+            "Start after these jobs are ok, or have ended (ended:ID) or failed (failed:ID)",
+            SCHEDULING,
+            "ID,…",
+            needed,
         ),
     ] = ()
     slots: Annotated[
-        int | None, own("--slots", "So many slots at a time [1]", SCHEDULING, "N", kinds.count)
+        int | None,
+        own("--slots", "Number of workers that the job takes up [1]", SCHEDULING, "N", kinds.count),
     ] = None
     pools: Annotated[
-        Any, own("--pools", "Shares of pools that it takes", SCHEDULING, "NAME[:N],…", kinds.pool_demand)
+        Any,
+        own(
+            "--pools",
+            "Pools that the job uses, with the number of units of each",
+            SCHEDULING,
+            "NAME[:N],…",
+            kinds.pool_demand,
+        ),
     ] = ()
     tags: Annotated[
-        Any, own("--tags", "Words to select it by", INPUT, "WORD,…", kinds.CONVERTERS["tags"])
+        Any,
+        own(
+            "--tags",
+            "Tags to select the job by, as in tag:nightly",
+            INPUT,
+            "WORD,…",
+            kinds.CONVERTERS["tags"],
+        ),
     ] = ()
-    factor: Annotated[Any, own("--factor", "By what the wait grows each time [2]", FAILURE, "N", _FACTOR)] = (
-        None
-    )
-    jitter: Annotated[
-        Any, own("--jitter", "Vary waits by this share of them, as in 0.1", FAILURE, "N", _SHARE)
+    factor: Annotated[
+        Any,
+        own(
+            "--factor",
+            "With exponential backoff, multiply the wait by N after each retry [2]",
+            FAILURE,
+            "N",
+            _FACTOR,
+        ),
     ] = None
-    allow_failure: Annotated[bool, own("--allow-failure", "Its failure is none of the run's", FAILURE)] = (
-        False
-    )
+    jitter: Annotated[
+        Any, own("--jitter", "Vary each wait at random by this fraction: 0.1", FAILURE, "N", _SHARE)
+    ] = None
+    allow_failure: Annotated[
+        bool, own("--allow-failure", "Count a failure of the job as a success of the run", FAILURE)
+    ] = False
     success_codes: Annotated[
-        Any, own("--success-codes", "Exit codes that count as ok [0]", FAILURE, "N,…", values.exit_codes)
+        Any, own("--success-codes", "Exit codes that mean success [0]", FAILURE, "N,…", values.exit_codes)
     ] = ()
-    no_rerun: Annotated[bool, own("--no-rerun", "Don't run it again if pqrun dies meanwhile", FAILURE)] = (
-        False
-    )
+    no_rerun: Annotated[
+        bool, own("--no-rerun", "Don't run the job again if pqrun dies while it runs", FAILURE)
+    ] = False
     leftovers: Annotated[
         str | None,
         own(
             "--leftovers",
-            "What becomes of what it leaves: end or keep",
+            "Processes that the job leaves behind: end or keep them [end]",
             FAILURE,
-            "WHAT",
+            "MODE",
             choice("end", "keep"),
         ),
     ] = None
     creates: Annotated[
-        str | None, own("--creates", "Nothing is to be done if this is there", INPUT, "FILE", kinds.path)
+        str | None, own("--creates", "Skip the job if this file exists", INPUT, "FILE", kinds.path)
     ] = None
-    stdin: Annotated[str | None, own("--stdin", "A file to read from", INPUT, "FILE", kinds.path)] = None
+    stdin: Annotated[
+        str | None,
+        own("--stdin", "Read the job's standard input from this file [/dev/null]", INPUT, "FILE", kinds.path),
+    ] = None
     cwd: Annotated[
         str | None,
-        OptionSpec(("-C", "--cwd"), "Start it in this directory, not where you are", INPUT, "DIR"),
+        OptionSpec(("-C", "--cwd"), "Directory where the job starts [the current directory]", INPUT, "DIR"),
     ] = None
 
 
@@ -90,25 +117,28 @@ class AddOptions(JobOptions):
 def add(
     command: Annotated[
         list[str] | None,
-        typer.Argument(metavar="CMD", help="A command; options end at its first word; several are quoted"),
+        typer.Argument(
+            metavar="CMD", help="The command. Put options before it; several words are quoted as one command"
+        ),
     ] = None,
     file: Annotated[
-        str | None, typer.Option("-f", "--file", help="Add the jobs of this file; - is stdin", metavar="FILE")
+        str | None,
+        typer.Option("-f", "--file", help="Add the jobs of a job file or list; - is stdin", metavar="FILE"),
     ] = None,
     if_absent: Annotated[
-        bool, typer.Option("--if-absent", help="Leave out jobs of whose id one is unfinished")
+        bool, typer.Option("--if-absent", help="Skip a job if a job with its id is still unfinished")
     ] = False,
     once: Annotated[
-        bool, typer.Option("--once", help="Leave out jobs of whose id there ever was one")
+        bool, typer.Option("--once", help="Skip a job if its id was ever used in the run")
     ] = False,
     wait: Annotated[
-        bool, typer.Option("--wait", help="If the queue is full, wait for room (else exit 75)")
+        bool, typer.Option("--wait", help="Wait if the queue is full (default: exit with 75)")
     ] = False,
     run: RunName = None,
     *,
     options: AddOptions,
 ) -> None:
-    """Add a job (or a file of jobs) to a live run; prints the ids."""
+    """Add a job, or a file of jobs, to a live run, and print the ids."""
     from pqrun.cli.job_messages import jobs_of_command, jobs_of_file, send_jobs
     from pqrun.control.client import ControlClient
     from pqrun.control.commands.add import EMPTY

@@ -13,7 +13,7 @@ from pqrun.cli.commands.live_run import SELECTORS, RunName, ask, expect_some, li
 def cancel(
     jobs: Annotated[list[str], typer.Argument(metavar="JOB...", help=SELECTORS)], run: RunName = None
 ) -> None:
-    """End jobs: at once if they don't run, else after their grace."""
+    """Cancel jobs: waiting jobs at once, running jobs with their signal and grace period."""
     expect_some(ask(run, "cancel", jobs=jobs)["count"])
 
 

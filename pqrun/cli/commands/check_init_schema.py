@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 SCHEMA_FILE: Final = "pqrun.schema.json"
 EXAMPLE: Final = f"""\
 # yaml-language-server: $schema={SCHEMA_FILE}
-# For help in an editor: pqrun schema > {SCHEMA_FILE}
+# For completion in your editor: pqrun schema > {SCHEMA_FILE}
 #
 # Check this file:  pqrun check jobs.yaml
 # Run it:           pqrun run jobs.yaml
 
-# workers: 4                    # how many at once; without it, one for each CPU
+# workers: 4                    # how many jobs run at a time; default: one per CPU
 
-defaults:                       # for every job that does not say otherwise
+defaults:                       # for every job that sets no other value
   timeout: 10m
   retries: 1
 
 jobs:
-  - echo hello                  # a text alone is a job: it goes through the shell
+  - echo hello                  # a string is a job: the shell runs it
 
   - id: fetch
     run: 'echo "fetching for $NAME"'
@@ -40,7 +40,7 @@ jobs:
     priority: high              # critical, high, normal or low
 
   - id: test
-    needs: [fetch]              # starts when that has ended well
+    needs: [fetch]              # starts when `fetch` is ok
     matrix:                     # runs once for each combination
       SIZE: [small, large]
     run: echo "a $SIZE test"
@@ -133,7 +133,7 @@ def write_example(path: str) -> None:
         with open(path, "x", encoding="utf-8") as file:
             file.write(EXAMPLE)
     except FileExistsError:
-        raise UserError(f"{path} is there already: move it away, or name another file") from None
+        raise UserError(f"{path} exists already: move it away, or name another file") from None
     except OSError as error:
         raise UserError(f"cannot write {path}: {(error.strerror or str(error)).lower()}") from None
 
@@ -146,10 +146,10 @@ app = commands()
 @app.command("check", rich_help_panel=PANEL)
 def check(
     files: Annotated[
-        list[str], typer.Argument(metavar="FILE...", help="Job files, and lists of commands; - is stdin")
+        list[str], typer.Argument(metavar="FILE...", help="Job files or lists of commands; - is stdin")
     ],
 ) -> None:
-    """Say all that is wrong with job files and lists of commands, at once and with its place; exit 0 or 2."""
+    """Check job files and lists of commands, and list every error with its line. Exit with 0 or 2."""
     from pqrun.cli.commands import check_init_schema as jobfiles
 
     raise typer.Exit(jobfiles.check_files(files))
@@ -157,9 +157,9 @@ def check(
 
 @app.command("init", rich_help_panel=PANEL)
 def init(
-    file: Annotated[str, typer.Argument(metavar="[FILE]", help="What to call it")] = "jobs.yaml",
+    file: Annotated[str, typer.Argument(metavar="[FILE]", help="Name of the new file")] = "jobs.yaml",
 ) -> None:
-    """Write a commented example of a job file; never over another file."""
+    """Write a commented example of a job file. Existing files are not overwritten."""
     from pqrun.cli.commands import check_init_schema as jobfiles
 
     jobfiles.write_example(file)
@@ -167,7 +167,7 @@ def init(
 
 @app.command("schema", rich_help_panel=PANEL)
 def schema() -> None:
-    """Print the JSON Schema of the job file, for editors."""
+    """Print the JSON Schema of job files, for editors."""
     from pqrun.cli.commands import check_init_schema as jobfiles
 
     typer.echo(jobfiles.schema_text().rstrip("\n"))

@@ -24,10 +24,10 @@ EXAMPLES = """
   pqrun each 'resize {1} {2}' ::: *.png ::: small large
 """
 PLACEHOLDERS = """
-Placeholders, each put in with quotes of its own: [bold]{}[/bold] the argument, [bold]{.}[/bold] without its
-extension, [bold]{/}[/bold] its last part, [bold]{//}[/bold] its directory, [bold]{/.}[/bold] its last part
-without extension, [bold]{n}[/bold] the n-th of several (also [bold]{n.}[/bold] and so on),
-[bold]{name}[/bold] the column of that name, [bold]{#}[/bold] the job's number, [bold]{%}[/bold] its slot.
+Placeholders (each value is quoted for the shell): [bold]{}[/bold] the argument, [bold]{.}[/bold] without its
+extension, [bold]{/}[/bold] its base name, [bold]{//}[/bold] its directory, [bold]{/.}[/bold] its base name
+without extension, [bold]{n}[/bold] the n-th argument (also [bold]{n.}[/bold] and so on),
+[bold]{name}[/bold] the column of that name, [bold]{#}[/bold] the job's number, [bold]{%}[/bold] the number of its worker.
 """
 
 
@@ -91,8 +91,8 @@ def each(
         list[str] | None,
         typer.Argument(
             metavar="[COMMAND] [::: ARG...]",
-            help="The command, and its arguments: after :::, in files after ::::, or on stdin; "
-            ":::+ and ::::+ link a source with the one before; without a command, arguments are commands",
+            help="The command, and its arguments: after :::, in files after ::::, or on stdin. "
+            ":::+ and ::::+ pair a source with the one before. Without a command, each argument is one",
         ),
     ] = None,
     *,

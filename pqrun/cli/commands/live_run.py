@@ -15,12 +15,12 @@ from pqrun.cli.options import RECORD
 from pqrun.core.text import escape_controls
 
 PANEL = "Live runs"
-SELECTORS = "Ids, globs, all, state:x, priority:x, tag:x"
+SELECTORS = "Jobs: ids, globs, all, state:x, priority:x, tag:x"
 RunName = Annotated[
     str | None,
     typer.Option(
         "--run",
-        help="Which run, if several are live",
+        help="Name of the run, if several are live",
         metavar="RUN",
         rich_help_panel=RECORD,
         autocompletion=run_ids,
@@ -57,7 +57,7 @@ def print_ids(ids: Iterable[str]) -> None:
     sys.stdout.flush()
 
 
-def expect_some(count: int, otherwise: str = "no such job that could still change") -> None:
+def expect_some(count: int, otherwise: str = "no job changed: none of these jobs is unfinished") -> None:
     """Exit with 1 and the message `otherwise` if a selector matched no job."""
     if not count:
         typer.echo(f"pqrun: {escape_controls(otherwise)}", err=True)

@@ -218,7 +218,7 @@ def print_logs(
     live = run.in_use()
     seqs = query_index(run, lambda index: resolve_jobs(index, selectors, live=live))
     if not seqs and selectors:
-        page.note(f"no job is {' or '.join(escape_controls(text) for text in selectors)}")
+        page.note(f"no job matches {' or '.join(escape_controls(text) for text in selectors)}")
         return NOTHING_CHOSEN
     headings = len(seqs) != 1 and page.is_terminal
     printer = LogPrinter(page, run, live=live, stderr_only=stderr_only, headings=headings)
@@ -234,7 +234,7 @@ def print_logs(
 def _outputs(index: Index, seqs: Sequence[int], attempt: int | None) -> list[JobOutput]:
     outputs = [output for seq in seqs if (output := output_of(index, seq, attempt)) is not None]
     if attempt is not None and not outputs:
-        raise UserError(f"there was no attempt {attempt}")
+        raise UserError(f"no job has an attempt {attempt}")
     return outputs
 
 

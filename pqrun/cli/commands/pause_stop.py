@@ -11,7 +11,7 @@ from pqrun.cli.commands.live_run import RunName, ask, live_commands
 
 
 def pause(run: RunName = None) -> None:
-    """Start no more jobs until `unpause`; what runs goes on."""
+    """Start no more jobs until `unpause`. Running jobs continue."""
     ask(run, "pause")
 
 
@@ -21,13 +21,19 @@ def unpause(run: RunName = None) -> None:
 
 
 def stop(
-    now: Annotated[bool, typer.Option("--now", help="Stop what runs; a second time: kill it")] = False,
+    now: Annotated[
+        bool, typer.Option("--now", help="Stop running jobs, too; given a second time, kill them")
+    ] = False,
     run: RunName = None,
 ) -> None:
-    """Let a live run finish what runs, and end; the rest can be resumed."""
+    """End a live run after its running jobs. You can resume the rest later."""
     answer = ask(run, "stop", now=now)
     if answer["running"]:
-        hint = "stopping them; again: kill them" if now else "letting them end; `pqrun stop --now` stops them"
+        hint = (
+            "stopping them (repeat the command to kill them)"
+            if now
+            else "waiting for them (`pqrun stop --now` stops them)"
+        )
         typer.echo(f"pqrun: running jobs: {answer['running']}; {hint}", err=True)
 
 

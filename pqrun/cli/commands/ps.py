@@ -25,12 +25,14 @@ STATES = ("running", "queued", "waiting", "pending")
 
 def ps(
     jobs: Jobs = None,
-    json: Annotated[bool, typer.Option("--json", help="As a JSON document")] = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Again every second, until the run ends")] = False,
-    why: Annotated[str | None, typer.Option("--why", help="What that job waits for", metavar="JOB")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print a JSON document")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Repeat every second until the run ends")] = False,
+    why: Annotated[
+        str | None, typer.Option("--why", help="Print what a job waits for", metavar="JOB")
+    ] = None,
     run: RunName = None,
 ) -> None:
-    """List the jobs of a live run that have not ended."""
+    """List the unfinished jobs of a live run."""
     from pqrun.control.client import NO_LIVE_RUN, ControlClient
 
     with ControlClient(run) as talk:
@@ -56,7 +58,7 @@ def ps(
             first = False
             time.sleep(1.0)
     if jobs:
-        expect_some(len(answer["jobs"]), "no such unfinished job")
+        expect_some(len(answer["jobs"]), "no unfinished job matches")
 
 
 def shown(answer: dict[str, Any], *, fits: bool = False) -> str:
@@ -76,9 +78,9 @@ def shown(answer: dict[str, Any], *, fits: bool = False) -> str:
         ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state]) or "no unfinished jobs"
     )
     if answer["stopping"]:
-        lines.append("stopping: nothing starts any more")
+        lines.append("stopping: no more jobs start")
     elif answer["paused"]:
-        lines.append("paused: nothing starts until `pqrun unpause`")
+        lines.append("paused: no job starts until `pqrun unpause`")
     return "\n".join(lines)
 
 

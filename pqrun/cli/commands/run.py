@@ -32,17 +32,17 @@ def run(
     context: typer.Context,
     files: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[FILE]...", help="Job files, or lists of commands; - is stdin"),
+        typer.Argument(metavar="[FILE]...", help="Job files or lists of commands; - is stdin"),
     ] = None,
     *,
     options: ListOptions,
 ) -> None:
-    """Run the jobs of job files, or commands, one a line, from files or stdin."""
+    """Run jobs from job files, or commands (one per line) from files or stdin."""
     if not files and is_terminal(0):
         typer.echo(context.get_help())
         raise typer.Exit(2)
     if options.resume is not None and not files:
-        raise typer.BadParameter("name the edited file too, or use pqrun resume", param_hint="--resume")
+        raise typer.BadParameter("name the edited file as well, or use `pqrun resume`", param_hint="--resume")
     raise typer.Exit(run_lists(files or (), options))
 
 
@@ -52,16 +52,16 @@ def resume(
     name: Annotated[
         str,
         typer.Argument(
-            metavar="RUN", help="A run's id, a prefix of it, latest, or a path", autocompletion=run_ids
+            metavar="RUN", help="A run: its id, a prefix of the id, latest, or a path", autocompletion=run_ids
         ),
     ],
     failed: Annotated[
-        bool, typer.Option("--failed", help="Run again also what failed", rich_help_panel="Failure")
+        bool, typer.Option("--failed", help="Run failed jobs again, too", rich_help_panel="Failure")
     ] = False,
     *,
     options: RunOptions,
 ) -> None:
-    """Go on with a run where it was left; what isn't given here stays as in its first process."""
+    """Continue a run. Options you don't give keep their first values."""
     from pqrun.app.run import run as run_all
     from pqrun.cli.settings import resumed_settings
 

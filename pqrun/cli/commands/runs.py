@@ -24,15 +24,15 @@ def _size(text: str) -> int:
         raise typer.BadParameter(str(error)) from None
 
 
-RUN = "A run's id, a prefix of it, latest, or a path"
+RUN = "A run: its id, a prefix of the id, latest, or a path"
 RunName = Annotated[str, typer.Argument(metavar="RUN", help=RUN, autocompletion=run_ids)]
 LatestRun = Annotated[
     str, typer.Argument(metavar="[RUN]", help=RUN, autocompletion=run_ids, show_default=False)
 ]
 
 
-def runs(json: Annotated[bool, typer.Option("--json", help="As one JSON document")] = False) -> None:
-    """List the runs that are recorded, the newest first."""
+def runs(json: Annotated[bool, typer.Option("--json", help="Print one JSON document")] = False) -> None:
+    """List recorded runs, newest first."""
 
     from pqrun.cli.run_table import print_runs
 
@@ -43,19 +43,15 @@ def runs(json: Annotated[bool, typer.Option("--json", help="As one JSON document
 def show(
     ctx: typer.Context,
     name: LatestRun = "latest",
-    json: Annotated[
-        bool, typer.Option("--json", help="As one JSON document, as `run --json` prints it")
-    ] = False,
-    jsonl: Annotated[bool, typer.Option("--jsonl", help="A line of JSON for each job")] = False,
-    all: Annotated[
-        bool, typer.Option("--all", help="On a terminal too, list all jobs that went well")
-    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document, like `run --json`")] = False,
+    jsonl: Annotated[bool, typer.Option("--jsonl", help="Print one line of JSON per job")] = False,
+    all: Annotated[bool, typer.Option("--all", help="List all jobs, even if there are many")] = False,
     *,
     options: ReportOptions,
 ) -> None:
-    """Show a run: its jobs, failures first, their attempts, its metrics; or write reports of it."""
+    """Show a run: jobs (failed ones first), attempts and metrics. Or write reports of it."""
     if json and jsonl:
-        raise typer.BadParameter("one of --json and --jsonl", param_hint="--jsonl")
+        raise typer.BadParameter("give --json or --jsonl, not both", param_hint="--jsonl")
     if reports := _asked_for(ctx, options):
         from pqrun.cli.commands.show import write_reports
 
@@ -90,19 +86,18 @@ def logs(
         list[str] | None,
         typer.Argument(
             metavar="[JOB]...",
-            help="Ids, numbers, globs, all, state:failed, priority:low, tag:x [all]",
+            help="Jobs: ids, numbers, globs, all, state:failed, priority:low, tag:x [all]",
             autocompletion=job_ids,
         ),
     ] = None,
     attempt: Annotated[
-        int | None, typer.Option("--attempt", metavar="N", min=1, help="Of the N-th attempt [the last]")
+        int | None,
+        typer.Option("--attempt", metavar="N", min=1, help="Print the output of the N-th attempt [the last]"),
     ] = None,
-    stderr: Annotated[bool, typer.Option("--stderr", help="Only stderr, and on stdout")] = False,
-    follow: Annotated[
-        bool, typer.Option("-f", "--follow", help="Of a live run: go on until its end")
-    ] = False,
+    stderr: Annotated[bool, typer.Option("--stderr", help="Print only stderr, on stdout")] = False,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Keep printing until the run ends")] = False,
 ) -> None:
-    """Print what jobs have printed, byte for byte: stdout on stdout, stderr on stderr."""
+    """Print the output of jobs byte for byte: stdout on stdout, stderr on stderr."""
     from pqrun.cli.commands.logs import print_logs
 
     raise typer.Exit(print_logs(name, jobs or [], attempt=attempt, stderr_only=stderr, follow=follow))
@@ -113,15 +108,17 @@ def prune(
         int, typer.Option("--keep-days", metavar="N", min=0, help="Keep runs that ended in the last N days")
     ] = 30,
     keep_runs: Annotated[
-        int, typer.Option("--keep-runs", metavar="N", min=0, help="Keep no more than N runs")
+        int, typer.Option("--keep-runs", metavar="N", min=0, help="Keep at most N runs")
     ] = 100,
     keep_size: Annotated[
         Any,
-        typer.Option("--keep-size", metavar="SIZE", parser=_size, help="Keep no more than this together"),
+        typer.Option("--keep-size", metavar="SIZE", parser=_size, help="Keep at most SIZE of runs in total"),
     ] = "1G",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Remove nothing; say what would go")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be deleted; delete nothing")
+    ] = False,
 ) -> None:
-    """Delete old runs with their output; never a live one."""
+    """Delete old runs with their output. Live runs are kept."""
 
     from pqrun.cli.run_table import print_pruned
 

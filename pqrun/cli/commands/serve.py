@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""`serve`: a queue that waits for jobs."""
+"""`serve`: starts a queue that waits for jobs."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ app = commands()
 def serve(
     name: Annotated[
         str,
-        typer.Option(
-            "--run", help="Which queue, if there are several", metavar="NAME", rich_help_panel=RECORD
-        ),
+        typer.Option("--run", help="Name of the queue", metavar="NAME", rich_help_panel=RECORD),
     ] = "queue",
     detach: Annotated[
         bool,
-        typer.Option("--detach", help="In the background; says when it is ready", rich_help_panel=RECORD),
+        typer.Option(
+            "--detach", help="Run in the background; return when the queue is ready", rich_help_panel=RECORD
+        ),
     ] = False,
     keep: Annotated[
         int,
         typer.Option(
             "--keep",
-            help="Keep the record and output of so many ended jobs",
+            help="Keep the record and output of the last N ended jobs",
             metavar="N",
             parser=parser(lambda text: whole_number(text, 0, 10**9)),
             rich_help_panel=RECORD,
@@ -40,7 +40,7 @@ def serve(
     *,
     options: RunOptions,
 ) -> None:
-    """A run that does not end when it is empty: `add` jobs to it; restored from its journal."""
+    """Start a queue: a run that waits for jobs from `add`. A restart restores it from its journal."""
     from pqrun.app.serve import directory_of, is_begun
     from pqrun.app.serve import serve as serve_queue
     from pqrun.cli.settings import resumed_settings, settings_of
@@ -49,6 +49,8 @@ def serve(
     begun = is_begun(path)
     settings = resumed_settings(path.path, options, failed=False) if begun else settings_of(options)
     if detach and "output" not in settings.recorded:
-        settings = settings._replace(output="none")  # no terminal shows it, and the run directory keeps it
+        settings = settings._replace(
+            output="none"
+        )  # no terminal shows the output; the run directory keeps it
     settings = settings._replace(resume=None, serve=name, run_dir=path.path)
     raise typer.Exit(serve_queue(settings, detach=detach, keep=keep))

@@ -19,26 +19,33 @@ def set_(
     priority: Annotated[
         Any,
         option_value(
-            values.priority, "-p", "--priority", metavar="LEVEL", help="critical, high, normal or low"
+            values.priority,
+            "-p",
+            "--priority",
+            metavar="LEVEL",
+            help="New priority: critical, high, normal or low",
         ),
     ] = None,
     timeout: Annotated[
         Any,
-        option_value(values.duration, "-t", "--timeout", metavar="DUR", help="Another time limit; 0: none"),
+        option_value(values.duration, "-t", "--timeout", metavar="DUR", help="New time limit; 0: none"),
     ] = None,
     tries: Annotated[
-        Any, option_value(retries, "-r", "--retries", metavar="N", help="Up to N attempts after the first")
+        Any, option_value(retries, "-r", "--retries", metavar="N", help="Retry up to N times")
     ] = None,
     needs: Annotated[
-        Any, option_value(needed, "--needs", metavar="ID,…", help="It needs these instead; '': nothing")
+        Any,
+        option_value(needed, "--needs", metavar="ID,…", help="Replace the needs of the jobs; '': no needs"),
     ] = None,
-    front: Annotated[bool, typer.Option("--front", help="Before all of the same priority")] = False,
+    front: Annotated[
+        bool, typer.Option("--front", help="Move the jobs before all others of their priority")
+    ] = False,
     at_once: Annotated[
         Any,
-        option_value(workers, "-j", "--jobs", "--workers", metavar="N", help="The run: so many at a time"),
+        option_value(workers, "-j", "--jobs", "--workers", metavar="N", help="Run up to N jobs at a time"),
     ] = None,
     pool: Annotated[
-        list[str] | None, typer.Option("--pool", metavar="NAME=N", help="The run: a pool's size")
+        list[str] | None, typer.Option("--pool", metavar="NAME=N", help="Set the size of a pool")
     ] = None,
     run: RunName = None,
 ) -> None:
@@ -50,11 +57,11 @@ def set_(
     given = {"priority": priority, "timeout": timeout, "retries": tries, "needs": needs}
     change = {name: value for name, value in given.items() if value is not None}
     if not jobs and (change or front):
-        raise typer.BadParameter("which jobs?", param_hint="JOB")
+        raise typer.BadParameter("name the jobs to change", param_hint="JOB")
     if jobs and not (change or front):
-        raise typer.BadParameter("what is to be changed?", param_hint="JOB")
+        raise typer.BadParameter("give an option that changes the jobs, such as --priority", param_hint="JOB")
     if not (jobs or at_once or pool):
-        raise typer.BadParameter("nothing to set")
+        raise typer.BadParameter("nothing to set: give jobs and an option, or -j, or --pool")
     pools = [parser(read_pool)(text) for text in pool or ()]
     with ControlClient(run) as talk:
         if at_once is not None:

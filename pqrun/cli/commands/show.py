@@ -126,7 +126,7 @@ def _lines_of_json(rows: Iterable[JobRow]) -> Iterator[str]:
 MOST, MOST_ON_A_SCREEN = 1000, 100
 MAX_TAILS_READ = 200
 LONGEST_NAME, LONGEST_SAID = 40, 120
-TITLES = ("#", "job", "state", "how", "tries", "time", "last words")
+TITLES = ("#", "job", "state", "how", "tries", "time", "last output")
 _STYLES = {**OUTCOME_STYLES, "running": "cyan", "waiting": "yellow"}
 
 
@@ -246,7 +246,7 @@ def _page(told: ShownPage, page: Console, name: str) -> list[str]:
             lines.append(paint("dim", f"… and {more} (--all lists them)"))
     lines += ["", *_totals(seen, paint)]
     if not seen.facts["complete"]:
-        lines.append("the list of jobs was not read to its end")
+        lines.append("the list of jobs was not read completely")
     if seen.state != LIVE and (undone := _what_to_do(seen)):
         lines.append(f"{undone[0]}: {paint('bold', hints.command('resume', name, options=undone[1]))}")
     return lines
@@ -306,8 +306,8 @@ def _totals(seen: ViewedRun, paint: Style) -> list[str]:
 def _what_to_do(seen: ViewedRun) -> tuple[str, str] | None:
     ended = sum(seen.counts.get(outcome, 0) for outcome in Outcome if outcome is not Outcome.INTERRUPTED)
     if ended + seen.cut_short_for_good < sum(seen.counts.values()):
-        return "go on", ""
-    return ("run the failed again", " --failed") if seen.failed else None
+        return "continue", ""
+    return ("run failed jobs again", " --failed") if seen.failed else None
 
 
 def _word(name: str) -> str:

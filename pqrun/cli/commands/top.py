@@ -12,7 +12,7 @@ from pqrun.cli.commands.runs import RUN
 from pqrun.cli.completion import run_ids
 
 PANEL = "Live runs"
-NEEDED = "`pqrun top` needs textual: `pip install 'pqrun-cli[top]'` installs it"
+NEEDED = "`pqrun top` needs textual: install it with `pip install 'pqrun-cli[top]'`"
 
 
 def top(
@@ -21,7 +21,7 @@ def top(
         typer.Argument(metavar="[RUN]", help=f"{RUN} [the live one]", autocompletion=run_ids),
     ] = None,
 ) -> None:
-    """Look at a run on a full screen, live or past, and act on its jobs."""
+    """Watch a live or past run on a full screen, and act on its jobs."""
     import os
     import sys
     from importlib.util import find_spec
@@ -34,7 +34,7 @@ def top(
         raise UserError(NEEDED)
     if not all(map(os.isatty, (0, 1, 2))) or os.environ.get("TERM", "") in DUMB_TERMINALS:
         show = hints.command("show", *([name] if name else []))
-        raise UserError(f"`pqrun top` draws on a terminal, and this is none: `{show}` or `pqrun ps` print")
+        raise UserError(f"`pqrun top` needs a terminal: use `{show}` or `pqrun ps` instead")
     from pqrun.ui.top.run_source import RecordedRunSource, which_run
 
     source = RecordedRunSource(which_run(name))

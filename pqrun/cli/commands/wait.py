@@ -18,26 +18,28 @@ def wait(
     jobs: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[JOB]...", help="Ids, globs; without: until none is left", autocompletion=job_ids
+            metavar="[JOB]...", help="Jobs: ids, globs [all unfinished jobs]", autocompletion=job_ids
         ),
     ] = None,
-    any_: Annotated[bool, typer.Option("--any", help="Until one of them has ended; prints its id")] = False,
+    any_: Annotated[
+        bool, typer.Option("--any", help="Return when one of the jobs has ended, and print its id")
+    ] = False,
     timeout: Annotated[
         Any,
         option_value(
-            values.duration, "-t", "--timeout", metavar="DUR", help="No longer than this (then exit 3)"
+            values.duration, "-t", "--timeout", metavar="DUR", help="Wait at most DUR, then exit with 3"
         ),
     ] = None,
     run: RunName = None,
 ) -> None:
-    """Wait until jobs have ended; exit 0 if all of them went well, else 1."""
+    """Wait until jobs have ended. Exit with 0 if all of them are ok, else with 1."""
     from pqrun.control.client import ControlClient
 
     with ControlClient(run) as talk:
         try:
             answer = talk.ask("wait", timeout=timeout, jobs=jobs or [], any=any_)
         except TimeoutError:
-            typer.echo("pqrun: they have not ended yet", err=True)
+            typer.echo("pqrun: jobs have not ended yet", err=True)
             raise typer.Exit(NOT_YET) from None
     if any_:
         print_ids(answer["ids"])

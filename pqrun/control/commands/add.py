@@ -33,7 +33,7 @@ from pqrun.core.text import is_printable
 from pqrun.input.defaults import SpecBuilder
 from pqrun.journal.format import spec_facts, spec_of
 
-EMPTY = "the command is empty: say what to run"
+EMPTY = "the command is empty: give a command to run"
 OWN = ("id", "run", "named", "line")
 _FIELDS = {*JobSpec._fields, *Command._fields, "retries"} - {"work"}
 _WHEN = ("ok", "ended", "failed")
@@ -66,7 +66,7 @@ class JobPayload:
         named = facts.get("named", job_id != "")
         _must(isinstance(named, bool) and (job_id != "" or not named), "named")
         if named and job_id.isdecimal():
-            raise Rejected(f"the id `{job_id}` is a number: those are for jobs without an id of their own")
+            raise Rejected(f"the id `{job_id}` is a number: numbers are the ids of jobs without an id")
         _must(is_whole(line, 0), "line")
         run = _checked_run(run)
         template = self._template
@@ -124,7 +124,7 @@ def checked(facts: dict[str, Any]) -> JobSpec:
         _check_command(spec.work)
         _check_policy(spec.retry)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
-        raise Rejected("not a job: its fields are not as `docs/control.md` has them") from None
+        raise Rejected("not a job: see `docs/control.md` for its fields") from None
     return spec
 
 
@@ -140,7 +140,7 @@ def _over(own: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
             )
             both["env"], both["expand"] = split_templates(layered(below, above))
     except (TypeError, ValueError):
-        raise Rejected("not a job: its fields are not as `docs/control.md` has them") from None
+        raise Rejected("not a job: see `docs/control.md` for its fields") from None
     except UserError as error:
         raise Rejected(str(error)) from None
     return both
@@ -201,7 +201,7 @@ def _check_policy(policy: RetryPolicy) -> None:
 
 def _must(good: bool, name: str) -> None:
     if not good:
-        raise Rejected(f"not a job: its `{name}` is not as it must be")
+        raise Rejected(f"not a job: its `{name}` is invalid")
 
 
 def _is_text(value: Any) -> bool:
@@ -269,18 +269,18 @@ class JobAdmission:
         Raises `Rejected` if the jobs cannot be added.
         """
         if scheduler.stopping is not None:
-            raise Rejected("the run is stopping: it takes no more jobs", GONE)
+            raise Rejected("the run is stopping and takes no more jobs", GONE)
         jobs, more = request.get("add"), flag(request, "more")
         if not isinstance(jobs, list) or not (jobs or offer):
             raise Rejected("`add` is a list of jobs")
         if len(jobs) > MAX_JOBS_PER_REQUEST:
             raise Rejected(
-                f"more than {MAX_JOBS_PER_REQUEST:,} jobs in one message: say that there is `more`"
+                f"more than {MAX_JOBS_PER_REQUEST:,} jobs in one message: send several messages, with `more` set"
             )
         offer = offer or AddRequest(request)
         offer.take(map(self._incoming.job, jobs), scheduler)
         if more and offer.wait:
-            raise Rejected("an `add` that may `wait` is complete in itself: there can't be `more`")
+            raise Rejected("an `add` with `wait` must be complete: `more` can't be set")
         if more:
             make_sure_of_room(offer.specs, scheduler)
             return offer
@@ -335,7 +335,7 @@ def needs_first(specs: list[JobSpec]) -> list[JobSpec]:
                 ordered.append(specs[number])
                 todo.pop()
             elif begun[other]:
-                raise Rejected(f"jobs wait for one another: `{specs[other].id}` is among them")
+                raise Rejected(f"jobs need each other: `{specs[other].id}` is one of them")
             else:
                 todo.append((other, iter(specs[other].needs)))
     return ordered
@@ -371,18 +371,18 @@ def _check(specs: Sequence[JobSpec], scheduler: Scheduler, seen: set[str] | None
     for spec in specs:
         if spec.named:
             if spec.id in seen or scheduler.find(spec.id) is not None:
-                raise Rejected(f"there is an unfinished job `{spec.id}` already")
+                raise Rejected(f"an unfinished job `{spec.id}` exists already")
             seen.add(spec.id)
         for name, count in spec.pools:
             if name not in pools:
-                raise Rejected(f"there is no pool `{name}` (`pqrun set --pool {name}={count}` makes it)")
+                raise Rejected(f"unknown pool `{name}`: create it with `pqrun set --pool {name}={count}`")
             if count > pools[name]:
-                raise Rejected(f"a job wants {count} of the pool `{name}`, which has {pools[name]}")
+                raise Rejected(f"a job needs {count} units of the pool `{name}`, which has {pools[name]}")
     for spec in specs:
         for need in spec.needs:
             if need.job not in seen and not scheduler.graph.may_be_needed(need.job, scheduler.jobs + 1):
                 by = f"job `{spec.id}`" if spec.named else "a job"
-                raise Rejected(f"{by} needs `{need.job}`, which is not known")
+                raise Rejected(f"{by} needs `{need.job}`, which does not exist")
 
 
 def _put_in(specs: Sequence[JobSpec], scheduler: Scheduler, now: float, by: str) -> list[str]:

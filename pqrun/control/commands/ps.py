@@ -131,7 +131,7 @@ def why(task: Task, scheduler: Scheduler, now: float) -> str:
         case life.Pending():
             return _why_pending(task, scheduler)
         case life.Waiting(attempt, until):
-            return f"waits {format_duration(max(0.0, until - now))} for its attempt {attempt}"
+            return f"waits {format_duration(max(0.0, until - now))} before attempt {attempt}"
         case life.Queued():
             return _why_queued(task, scheduler)
         case life.Running(attempt, started):
@@ -139,7 +139,7 @@ def why(task: Task, scheduler: Scheduler, now: float) -> str:
         case life.Stopping(reason=reason):
             return f"is being stopped ({reason})"
         case life.Unsettled():
-            return "has ended by a signal; will be settled when pqrun has not been stopped within a second"
+            return "has ended by a signal; the outcome is known in a second, if pqrun is not stopped, too"
         case _:
             return "is about to start"
 
@@ -161,11 +161,11 @@ def _why_queued(task: Task, scheduler: Scheduler) -> str:
     for name, count in task.spec.pools:
         free = scheduler.ready.pools.free.get(name, 0)
         if free < count:
-            return f"the pool `{name}` has {max(free, 0)} free, it wants {count}"
+            return f"the pool `{name}` has {max(free, 0)} free, the job needs {count}"
     mine = task.entry or (0, 0, 0)
     before = sum(1 for t in scheduler.tasks.values() if t.entry is not None and t.entry < mine)
-    busy = f"{_jobs(len(scheduler.running()))} running, {_jobs(before)} before it in the queue"
-    return f"wants {task.spec.slots} slots at a time: {busy}" if task.spec.slots > 1 else busy
+    busy = f"{_jobs(len(scheduler.running()))} running, {_jobs(before)} ahead in the queue"
+    return f"needs {task.spec.slots} workers: {busy}" if task.spec.slots > 1 else busy
 
 
 def _jobs(count: int) -> str:

@@ -57,7 +57,7 @@ class WaitForRoom:
 
     def on_run_ended(self) -> Answer:
         """Return a refusal with the ids of the jobs that were added, which stay in the run."""
-        return {**refusal(Rejected("the run ended before there was room", GONE)), "ids": self._ids}
+        return {**refusal(Rejected("the run ended before the queue had room", GONE)), "ids": self._ids}
 
 
 class WaitForJobs:
@@ -97,7 +97,7 @@ class WaitForJobs:
 
     def on_run_ended(self) -> Answer:
         """Return a refusal, because the run was stopped while jobs were left."""
-        return refusal(Rejected("the run was stopped before they had ended", STOPPED))
+        return refusal(Rejected("the run was stopped before the jobs had ended", STOPPED))
 
     def _choose(self, selectors: list[str], scheduler: Scheduler) -> None:
         for selector in selectors:

@@ -39,7 +39,7 @@ def check_address(text: str) -> str:
     except ValueError:
         whole = None
     if not whole or parts.path.strip("/") or parts.query or parts.username:
-        raise ValueError(f"not a place where jobs can run: `{text}` ({_ACCEPTED})")
+        raise ValueError(f"jobs can't run at `{text}` ({_ACCEPTED})")
     return text
 
 
@@ -58,10 +58,12 @@ def address_of(text: str, tls: Tls, *, insecure: bool) -> Address:
                 raise UserError(f"{option}: cannot read {path}")
         return Address(text, f"tls://{where}", tls)
     if any(tls):
-        raise UserError(f"--tls-ca, --tls-cert and --tls-key are for tls://, not for --on {text}")
+        raise UserError(
+            f"--tls-ca, --tls-cert and --tls-key need tls://: they can't be used with --on {text}"
+        )
     if not (insecure or is_loopback(host)):
         raise UserError(
-            f"--on {text}: without TLS whoever reaches that port runs commands there as you; "
+            f"--on {text}: without TLS, anyone who reaches this port can run commands as you: "
             f"use tls://{where}, or --insecure in a network that you trust"
         )
     return Address(text, f"tcp://{where}", None)
@@ -120,11 +122,11 @@ async def check_versions(address: Address, here: str) -> str:
             raise UserError(f"--on {address.given}: {who} has no pqrun: {cure}")
         if there != ours:
             raise UserError(
-                f"--on {address.given}: pqrun {ours} here, {there} on {who}: they have to be the same"
+                f"--on {address.given}: pqrun {ours} here, {there} on {who}: install the same version on both"
             )
         if tuple(int(n) for n in dask.split(".")[:2] if n.isdigit()) < MIN_VERSION:
             oldest = ".".join(map(str, MIN_VERSION))
             raise UserError(
-                f"--on {address.given}: distributed {here} here, {dask} on {who}: it takes {oldest} or newer"
+                f"--on {address.given}: distributed {here} here, {dask} on {who}: install {oldest} or newer"
             )
     return scheduler_has

@@ -62,7 +62,7 @@ class DaskBackend:
     def __init__(self, settings: Settings, jobs: Iterable[JobSpec], load: float | None) -> None:
         self._settings = settings
         if settings.output == "raw":
-            raise UserError("--output raw passes output straight through: that can't be done from afar")
+            raise UserError("--output raw passes output straight through: this is not possible on a cluster")
         for job in jobs:
             self.validate_job(job)
         tls = Tls(settings.tls_ca, settings.tls_cert, settings.tls_key)
@@ -79,7 +79,7 @@ class DaskBackend:
             name = f"job `{job.id}`" if job.id else "a job"
             raise UserError(
                 f"{where}{name} asks for {job.slots} slots: with --on {self._settings.on} a job takes one; "
-                "say what it needs of a worker with `pools`"
+                "use `pools` for the resources of a worker that it needs"
             )
 
     def open(self, record: RunRecord, directory: str, reactor: Reactor) -> None:
@@ -138,7 +138,5 @@ class DaskBackend:
 
 def _how_to_end(record: RunRecord) -> str:
     """Return a sentence on how to end a run that waits for its cluster."""
-    later = (
-        f", and `pqrun resume {shlex.quote(record.address)}` goes on with it later" if record.address else ""
-    )
+    later = f", and `pqrun resume {shlex.quote(record.address)}` continues it later" if record.address else ""
     return f"Ctrl-C ends it{later}"

@@ -142,7 +142,7 @@ class SchedulerConnection:
         try:
             self.wait_for(self._join())
         except Exception as error:
-            raise InternalFailure(f"{self.address.given} does not take the run: {in_words(error)}") from error
+            raise InternalFailure(f"{self.address.given} rejected the run: {in_words(error)}") from error
 
     def call(self, function: Callable[..., object], *arguments: Any) -> None:
         """Call a function on the connection's thread soon. Never waits."""
@@ -225,7 +225,7 @@ class SchedulerConnection:
             self.client = await self._connected(CONNECT_TIMEOUT_SECONDS)
         except Exception as error:
             raise UserError(
-                f"--on {given}: distributed {self._here} here and {there} there do not work together: "
+                f"--on {given}: distributed {self._here} here and {there} there are incompatible: "
                 f"{in_words(error)}"
             ) from None
         self._comm = self.client.scheduler_comm

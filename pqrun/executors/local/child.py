@@ -53,7 +53,7 @@ POLL_INTERVAL_SECONDS = 2.0
 STATUS_INTERVAL_SECONDS = 1.0
 EXIT_POLL_INTERVAL_SECONDS = 0.02
 MAX_EXEC_SECONDS = 0.2
-REAPED = "another part of this program has taken its exit status, or it ignores SIGCHLD"
+REAPED = "its exit status is lost: another part of this program took it, or the program ignores SIGCHLD"
 
 
 class ChildContext(NamedTuple):
@@ -141,7 +141,7 @@ class Child:
             return self._unanswered(now)
         if creation is not None and creation.exists and attempt.key.attempt == 1:  # later: maybe half made
             codes = attempt.spec.success_codes
-            said = SelfReport(message=f"cached: {creation.name} is there")
+            said = SelfReport(message=f"cached: {creation.name} exists")
             return ProcessFinished(
                 attempt.key, ExitedWith(0 if 0 in codes else codes[0]), False, now, now, said=said
             )
@@ -185,7 +185,7 @@ class Child:
 
     def _unanswered(self, began: float) -> ProcessFinished:
         """Return the end of an attempt that was stopped while a disk that it needs did not answer."""
-        why = NotStarted(126, "stopped before it started: its files do not answer")
+        why = NotStarted(126, "stopped before it started: the file system of its files does not respond")
         return ProcessFinished(self._attempt.key, why, True, began, self._context.clock.now())
 
     def _supervise(self, member: JobProcesses, pipes: list[int]) -> ProcessFinished:
@@ -315,7 +315,7 @@ class Child:
         while not self._ended and not has_ended(member.pid):
             if self._is_unkillable():
                 around.cleanup.leave(member)
-                why = "not permitted" if self._refused_by else "it does not die"
+                why = "not permitted" if self._refused_by else "it does not end after SIGKILL"
                 return LostExit(f"cannot end it (process {member.pid}): {why}"), Usage()
             time.sleep(EXIT_POLL_INTERVAL_SECONDS)
         grace = spec.grace if self._signalled_alive else min(spec.grace, LEFTOVER_GRACE_SECONDS)

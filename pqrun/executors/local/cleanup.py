@@ -356,7 +356,7 @@ class ProcessCleanup:
     def _give_up(self, left: list[Orphan]) -> None:
         for orphan in left:
             orphan.spared = True
-            why = "not permitted" if orphan.denied else "it does not die"
+            why = "not permitted" if orphan.denied else "it does not end after SIGKILL"
             self.unkillable.append(f"cannot end process {orphan.pid}, left by a job: {why}")
 
     def _is_calm(self) -> bool:

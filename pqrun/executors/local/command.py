@@ -125,7 +125,7 @@ class CommandBuilder:
             argv = [self._encode(word) for word in words]
             environment = self._environment_of(attempt, command, slot)
             if any(b"\0" in word for word in argv):
-                raise StartError(126, "cannot be started: there is a NUL character in the command")
+                raise StartError(126, "cannot be started: the command contains a NUL character")
             if command.stdin is not None:
                 path = os.path.join(directory or self._directory, self._as_path(command.stdin))
                 if (opened := self._stdin(command.stdin, path, stopped)) is None:
@@ -316,7 +316,7 @@ class CommandBuilder:
         if len(self._encode(name)) + len(encoded) + 2 > MAX_VARIABLE_BYTES:
             raise StartError(126, f"cannot be started: variable {name} is too long ({len(encoded)} bytes)")
         if b"\0" in encoded:
-            raise StartError(126, f"cannot be started: there is a NUL character in variable {name}")
+            raise StartError(126, f"cannot be started: variable {name} contains a NUL character")
         return encoded
 
     def close(self) -> None:

@@ -66,8 +66,8 @@ def move_aside(name: str, path: str) -> str:
                 continue
             break
         return f"moved {name} to {name.rstrip('/')}{suffix}"
-    why = error.strerror if error is not None else "nothing is there"
-    return f"cannot move {name} aside ({why}): the next run will take it for done"
+    why = error.strerror if error is not None else "the file does not exist"
+    return f"cannot move {name} aside ({why}): the next run will skip the job"
 
 
 def was_changed_since(path: str, moment: float) -> bool:

@@ -145,7 +145,7 @@ class WatchdogSupervisor:
         """
         if not self.lost_for:
             return ""
-        when = "for a time jobs would have outlived" if self.guarded else "jobs would outlive"
+        when = "for some time, jobs would have survived" if self.guarded else "jobs would survive"
         return f"{when} a kill -9 of this pqrun: {self.lost_for}"
 
     def fork(self) -> None:
@@ -306,7 +306,7 @@ class WatchdogSupervisor:
             watchdog.kill()
             excess = self._short_lives - MAX_SHORT_LIVES
             if excess > 0:
-                self._why = "its watchdogs die again and again"
+                self._why = "its watchdogs keep dying"
                 watchdog.retry_at = now + min(MAX_RETRY_DELAY, CHECK_INTERVAL_SECONDS * 2.0 ** (excess - 1))
         if now >= watchdog.retry_at:
             last = watchdog.last_pid
@@ -323,7 +323,7 @@ class WatchdogSupervisor:
             self.tell(self.trouble)
         elif not self.guarded and any(now - watchdog.began >= SHORT_LIFE_SECONDS for watchdog in lives):
             self.guarded = True
-            self.tell("there is a watchdog again: jobs end if this pqrun is killed")
+            self.tell("a watchdog runs again: jobs end if this pqrun is killed")
 
 
 def guard_terminal() -> WatchdogSupervisor:

@@ -59,10 +59,10 @@ def split_sources(words: Sequence[str], files: Sequence[str] = ()) -> tuple[str,
         mark, found = words[begin], tuple(words[begin + 1 : end])
         linked = mark.endswith("+")
         if linked and not sources:
-            raise UserError(f"`{mark}` links its arguments with those before it, and there are none")
+            raise UserError(f"`{mark}` pairs its arguments with the ones before, but there are none")
         if mark.startswith("::::"):
             if not found:
-                raise UserError(f"`{mark}` names no file")
+                raise UserError(f"`{mark}` needs a file")
             sources += [ArgumentSyntax(path=path, linked=linked) for path in found]
         else:
             sources.append(ArgumentSyntax(found, linked=linked))

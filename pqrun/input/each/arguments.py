@@ -61,17 +61,17 @@ class SplitRules(NamedTuple):
 def split_rules(*, null: bool, delimiter: str | None, colsep: str | None, header: bool) -> SplitRules:
     """Build the rules from options as the user typed them. Raises UserError if the options are wrong."""
     if null and delimiter is not None:
-        raise UserError("-0 says what separates the arguments, and so does -d: give one of them")
+        raise UserError("-0 and -d both set the separator of arguments: give only one of them")
     separator = b"\0" if null else b"\n"
     if delimiter is not None:
         separator = os.fsencode(_ESCAPE.sub(_unescaped, delimiter))
     if not separator:
-        raise UserError("-d: nothing separates the arguments")
+        raise UserError("-d needs a separator")
     pattern = colsep if colsep is not None else "\t" if header else None
     try:
         columns = None if pattern is None else re.compile(pattern)
     except re.error as error:
-        raise UserError(f"--colsep: `{pattern}` is not a regular expression: {error}") from None
+        raise UserError(f"--colsep: invalid regular expression `{pattern}`: {error}") from None
     by_lines = delimiter is None and not null
     return SplitRules(separator, columns, header, trims=colsep is not None, lines=by_lines)
 

@@ -28,7 +28,7 @@ class ShellContext(StrEnum):
     COMMENT = "in a comment"
     HERE_DOCUMENT = "in or behind a here-document"
     BOTH = "behind `>&`, where some shells expand it again"
-    UNSURE = "where only the shell can tell what is quoted"
+    UNSURE = "where pqrun can't tell how the shell quotes"
 
 
 _SEPARATORS: Final = frozenset(" \t\n;&|()<>")

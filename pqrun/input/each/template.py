@@ -133,7 +133,9 @@ class Template:
     def _read(self, command: str) -> None:
         if expression := _EXPRESSION.search(command):
             self._refuse(
-                expression, "is a Perl expression, which only GNU parallel knows", "let the command do it"
+                expression,
+                "is a Perl expression, which pqrun does not support",
+                "do this in the command instead",
             )
         walk = ShellScanner(command, self._tokens())
         at = 0
@@ -150,8 +152,8 @@ class Template:
     def _append(self, context: ShellContext) -> None:
         """Append the values to a command without placeholders."""
         if context is not ShellContext.FREE:
-            place = f"there is no placeholder, and at the end of the command it would stand {context}"
-            raise UserError(f"{place} (put a {{}} where the argument belongs)")
+            place = f"the command has no placeholder, and at its end the argument would stand {context}"
+            raise UserError(f"{place} (put {{}} where the argument belongs)")
         self._parts += (" ", Argument(0, None))
 
     def _tokens(self) -> re.Pattern[str]:
@@ -203,16 +205,16 @@ class Template:
         )
 
 
-_OFF: Final = "values are quoted already: take the quotes off"
+_OFF: Final = "values are quoted already: remove the quotes"
 _HINTS: Final = {
     ShellContext.SINGLE: f"{_OFF} (for the text itself write {{''}})",
     ShellContext.DOUBLE: f'{_OFF}, as in {{}}.txt or "$HOME"/{{}}',
-    ShellContext.ESCAPED: "values are quoted already: take the backslash off",
-    ShellContext.DOLLAR: "take the `$` off, or give the variable another name",
+    ShellContext.ESCAPED: "values are quoted already: remove the backslash",
+    ShellContext.DOLLAR: "remove the `$`, or give the variable another name",
     ShellContext.BACKQUOTES: "write $(…) instead",
-    ShellContext.ARITHMETIC: "put the value into a variable before: n={}",
-    ShellContext.COMMENT: "take the comment out",
-    ShellContext.HERE_DOCUMENT: 'put the value into a variable before: x={}; and quote that: "$x"',
+    ShellContext.ARITHMETIC: "put the value into a variable first: n={}",
+    ShellContext.COMMENT: "remove the comment",
+    ShellContext.HERE_DOCUMENT: 'put the value into a variable first: x={}; and quote that: "$x"',
     ShellContext.BOTH: "write > FILE 2>&1",
     ShellContext.UNSURE: 'put the value into a variable at the beginning: x={}; and quote that: "$x"',
 }

@@ -20,7 +20,7 @@ MAX_JOBS: Final = 1_000_000
 _TOP: Final = keys.by_spelling(keys.TOP_LEVEL_FIELDS)
 _JOB: Final = keys.by_spelling(keys.JOB_FIELDS)
 _DEFAULTS: Final = {name: key for name, key in _JOB.items() if key.name != "id"}
-_EXAMPLE: Final = "a job is a line such as `- echo hello`"
+_EXAMPLE: Final = "write each job as a line such as `- echo hello`"
 _RUN: Final = _JOB["run"]
 
 
@@ -131,7 +131,7 @@ class Document:
         if len(self.entries) < MAX_JOBS:
             self.entries.append(self._draft(key, node))
         else:
-            hint = "a list of commands, one a line, may be of any length"
+            hint = "use a list of commands (one per line), which may be of any length"
             self.report(self.entries[-1].at, f"more than {MAX_JOBS:,} jobs", hint)
 
     def _draft(self, key: Node | None, node: Node) -> JobEntry:
@@ -140,9 +140,7 @@ class Document:
         id, run = found.pop("id", None), found.pop("run", None)
         if key is not None:
             if id is not None:
-                self.report(
-                    self._id_at, "an id in a job that is named by its key already", "keep one of them"
-                )
+                self.report(self._id_at, "an id in a job that has its key as id already", "keep one of them")
             id = self._id(None, key)
         pools_at = _entry_of(node, _JOB["pools"]).mark if "pools" in found else None
         needs, matrix, loop = found.pop("needs", None), found.pop("matrix", None), found.pop("for", None)
@@ -164,7 +162,7 @@ class Document:
         if isinstance(node.value, list):
             fields.report_of(node, "expected a job, found a list", "write `run: [program, argument]`")
         elif is_null(node):
-            fields.report_of(node, "an empty job", "say what to run, as in `- echo hello`")
+            fields.report_of(node, "an empty job", "give a command, as in `- echo hello`")
         else:
             return {"run": fields.converters["run"](_RUN, node) or ""}
         return {"run": ""}
@@ -186,7 +184,7 @@ class Document:
             or not (braces or any(sign in name for sign in " \"'$/"))
         ):
             return False
-        what = "a text that begins with `{`" if braces else "a `: ` in a text without quotes"
+        what = "a string that begins with `{`" if braces else "a `: ` in a string without quotes"
         self._fields.report(node, what, values.in_quotes("- ", text))
         return True
 

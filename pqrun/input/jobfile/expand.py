@@ -60,13 +60,17 @@ class MatrixExpander:
                     say(where, f"unknown axis {quoted(name)}", f"axes are: {', '.join(axes) or 'none'}")
         size = (prod(map(len, axes.values())) if axes else 0) + len(include)
         if len(exclude) > MAX_EXCLUDED:
-            say(node, f"more than {MAX_EXCLUDED:,} maps under `exclude`", "name fewer axes in each")
+            say(
+                node,
+                f"more than {MAX_EXCLUDED:,} maps under `exclude`",
+                "use fewer maps, each with fewer axes",
+            )
             return None
         if size > MAX_COMBINATIONS:
             say(
                 node,
                 f"{size:,} combinations",
-                f"at most {MAX_COMBINATIONS:,}: take out values, or make it several jobs",
+                f"at most {MAX_COMBINATIONS:,}: remove values, or split the job",
             )
             return None
         self._count += size
@@ -74,7 +78,7 @@ class MatrixExpander:
             say(
                 node,
                 f"more than {MAX_COMBINATIONS_IN_FILE:,} combinations in the file",
-                "make it several files",
+                "split the file",
             )
             return None
         found = [tuple(zip(axes, chosen, strict=True)) for chosen in product(*axes.values())] if axes else []
@@ -97,7 +101,7 @@ class MatrixExpander:
         for item, text in self._reader.texts(axis):
             if text in found:
                 self._reader.report(
-                    item, f"the value {quoted(text)} again", "each value of an axis is there once"
+                    item, f"the value {quoted(text)} again", "list each value of an axis once"
                 )
             found[text] = None
         if not found and not axis.value:
@@ -205,7 +209,7 @@ class LoopExpander:
         assert isinstance(loop.what, str)
         found = sorted(iglob(loop.what, root_dir=directory or None, recursive=True))
         if not found:
-            self._warn(loop, file, f"no file for the pattern {quoted(loop.what)}")
+            self._warn(loop, file, f"no file matches the pattern {quoted(loop.what)}")
         return self._bounded(found, loop, file)
 
     def _lines(self, loop: LoopSpec, directory: str, file: SourceText) -> tuple[str, ...]:
@@ -239,7 +243,7 @@ class LoopExpander:
         self._problems.add(_problem(loop, file, what, hint))
 
     def _warn(self, loop: LoopSpec, file: SourceText, what: str) -> None:
-        self._problems.warn(_problem(loop, file, what, "so the job does not run"))
+        self._problems.warn(_problem(loop, file, what, "so this job runs zero times"))
 
 
 def _problem(loop: LoopSpec, file: SourceText, what: str, hint: str) -> Problem:

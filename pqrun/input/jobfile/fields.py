@@ -89,7 +89,7 @@ class FieldReader(NodeReader):
             return None
         found = self.converted(node, kinds.CONVERTERS[key.kind], text)
         if found is not None and not node.plain and key.kind in _BARE:
-            self.report_of(node, f"a text in quotes: {quoted(text)}", "take the quotes off")
+            self.report_of(node, f"a string in quotes: {quoted(text)}", "remove the quotes")
             return None
         if found is not None and len(self._words) < _MAX_CACHED:
             self._words[key.kind, text, node.plain] = found
@@ -104,7 +104,7 @@ class FieldReader(NodeReader):
                 if node.plain and self.file.may_cut_texts:
                     self._warn_if_cut(node, text)
                 return text
-            self.report_of(node, "an empty command", "say what to run")
+            self.report_of(node, "an empty command", "give a command")
             return None
         found = tuple(text for _, text in self.texts(node))
         if len(found) == len(node.value):
@@ -117,7 +117,7 @@ class FieldReader(NodeReader):
         line = self.file.line(node.line)[node.column - 1 :]
         rest = line[len(text) :].lstrip() if line.startswith(text) else ""
         if rest.startswith("#") and rest[1:2].strip():
-            hint = "put it in quotes if it does; if not, a blank after `#` says so"
+            hint = "quote it if it does; if it is a comment, put a blank after `#`"
             self.warn(node, f"{quoted(rest)} is a comment and does not belong to the command", hint)
 
     def _env(self, key: FieldSpec, node: Node) -> dict[str, str] | None:
@@ -152,7 +152,7 @@ class FieldReader(NodeReader):
         found: dict[str, None] = {}
         for item, text in self.texts(node):
             if text in found:
-                self.report(item, f"the value {quoted(text)} again", "each value is there once")
+                self.report(item, f"the value {quoted(text)} again", "list each value once")
             found[text] = None
         if not found and not node.value:
             self.report_of(node, "no values", "write `[a, b]`")
@@ -202,9 +202,11 @@ class FieldReader(NodeReader):
                 items = tuple(text for _, text in self.texts(value))
                 found.append(Pool(name, len(items), items))
                 if not items:
-                    self.report_of(value, "a pool of nothing", "write how many there are, or their names")
+                    self.report_of(
+                        value, "a pool of size zero", "write the number of units, or a list of their names"
+                    )
                 elif len(set(items)) < len(items):
-                    self.report_of(value, "a name twice", "each is one: give them different names")
+                    self.report_of(value, "a name twice", "give each unit its own name")
             elif isinstance(value.value, dict):
                 self.report_of(
                     value, "expected a number or a list, found a map", "write `net: 4` or `gpu: [0, 1]`"

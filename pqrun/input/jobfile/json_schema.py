@@ -132,18 +132,18 @@ def schema() -> dict[str, Any]:
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "pqrun job file",
-        "description": "Jobs for `pqrun run`: what to run, in which order, how long and how often.",
+        "description": "Jobs for `pqrun run`: their commands, order, time limits and retries.",
         "type": "object",
         "properties": _properties(TOP_LEVEL_FIELDS),
-        "patternProperties": {"^x-": {"description": "Ignored: a place for anchors."}},
+        "patternProperties": {"^x-": {"description": "Ignored by pqrun; you can put anchors here."}},
         "additionalProperties": False,
         "required": ["jobs"],
         "definitions": {
             "job": _map("A job.", JOB_FIELDS),
-            "defaults": _map("What jobs have that don't say otherwise.", JOB_FIELDS[1:]),
-            "hooks": _map("What to run when the run has ended.", HOOK_FIELDS),
-            "loop": _map("Values for which the job is run.", LOOP_FIELDS),
-            "retries": _map("How often, when and after which wait to try again.", RETRY_FIELDS),
+            "defaults": _map("Values for all jobs that set no other value.", JOB_FIELDS[1:]),
+            "hooks": _map("Commands that run when the run has ended.", HOOK_FIELDS),
+            "loop": _map("The values for which the job runs, each in a variable.", LOOP_FIELDS),
+            "retries": _map("Which failures are retried, how often, and when.", RETRY_FIELDS),
         },
     }
 

@@ -64,7 +64,7 @@ class MergedFiles:
     ) -> None:
         place = f"{sheet.file.name}:{at.line + 1}"
         if into.setdefault(name, value) != value:
-            sheet.report(at, f"{what} differs from that in {where[what]}", "files that run together agree")
+            sheet.report(at, f"{what} differs from {where[what]}", "use the same value in all files")
         where.setdefault(what, place)
 
     def _rows(self) -> Iterator[tuple[Document, JobEntry, Combination | None]]:
@@ -104,11 +104,11 @@ class MergedFiles:
                 sheet.report(
                     draft.at,
                     f"more than {MAX_COMBINATIONS_IN_FILE:,} combinations in all",
-                    "make it several runs",
+                    "split the run",
                 )
                 return False
             if draft.run is None and sheet.default("run") is None:
-                sheet.report(draft.at, "a job without a command", "say what to run: `run: make test`")
+                sheet.report(draft.at, "a job without a command", "add a command: `run: make test`")
             if draft.id is None:
                 unnamed[number] = draft.at.line + 1
                 self._ids.append(number)
@@ -121,13 +121,15 @@ class MergedFiles:
                     if first is sheet
                     else f"{first.file.name}:{other.at.line + 1}"
                 )
-                sheet.report(draft.at, f"duplicate id {quoted(id)}", f"it is on {place} already")
+                sheet.report(draft.at, f"duplicate id {quoted(id)}", f"the other one is on {place}")
             named[id] = sheet, draft
             self._ids.append(id)
         for id in named.keys() & unnamed.keys():
             sheet, draft = named[id]
-            message = f"the id {quoted(id)} is the number of a job without one"
-            sheet.report(draft.at, message, f"give it another; that job is on line {unnamed[id]}")
+            message = f"the id {quoted(id)} is the number of a job without an id"
+            sheet.report(
+                draft.at, message, f"use another id; the job with this number is on line {unnamed[id]}"
+            )
         return True
 
     def check_pools(self) -> None:
@@ -144,12 +146,14 @@ class MergedFiles:
             pool = self.pools.get(name)
             if pool is None:
                 close = get_close_matches(name, self.pools, 1)
-                declare = f"say how much there is: `pools: {{{name}: 4}}` at the top"
+                declare = f"add it at the top level: `pools: {{{name}: 4}}`"
                 hint = f"did you mean {quoted(close[0])}?" if close else declare
                 sheet.report(at, f"unknown pool {quoted(name)}", hint)
             elif amount > pool.size:
                 sheet.report(
-                    at, f"{amount} of the pool {quoted(name)}, which has {pool.size}", "ask for less"
+                    at,
+                    f"{amount} of the pool {quoted(name)}, which has {pool.size}",
+                    "use at most the size of the pool",
                 )
 
     def connect(self) -> None:
@@ -184,7 +188,7 @@ class MergedFiles:
             before.add(id)
         for cycle in () if upward else cycles(self._needs):
             sheet, at = places[cycle[0]]
-            sheet.report(at, f"cyclic needs: {format_cycle(cycle)}", "take one of these needs out")
+            sheet.report(at, f"cyclic needs: {format_cycle(cycle)}", "remove one of these needs")
 
     def _warn_of_unset(
         self, sheet: Document, job: JobSpec, environment: Container[str], layers: Sequence[Values]
@@ -193,14 +197,14 @@ class MergedFiles:
         for name, missing in unset(job.work.env, job.work.expand, environment, pools):
             written = next((layer[name] for layer in reversed(layers) if name in layer), None)
             place = written.place if isinstance(written, EnvTemplate) else None
-            hint = f"`$${missing}` is the text itself" if missing.isidentifier() else ""
+            hint = f"`$${missing}` is a literal dollar sign" if missing.isidentifier() else ""
             sheet.warn(place, f"`${missing}` is not set, so it is empty in `{name}`", hint)
 
     def _default_needs(self, sheet: Document, needs: NeedResolver) -> tuple[Need, ...]:
         found = needs.found(sheet.default("needs") or (), "", sheet.report)
         if len(found) * len(sheet.entries) > MAX_MATCHES:
             _, at = sheet.settings["defaults"]
-            sheet.report(at, f"needs that come to more than {MAX_MATCHES:,} in all", "put a job in between")
+            sheet.report(at, f"more than {MAX_MATCHES:,} needs in total", "put a job in between")
             return ()
         return found
 

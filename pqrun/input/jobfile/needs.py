@@ -80,7 +80,11 @@ class NeedResolver:
             found = [id for id in self._patterns[one.what] if id != by] if self._room > 0 else []
             if found or self._room <= 0:
                 return self._counted(found, one, say)
-            say(one.at, f"no job for the need {quoted(one.what)}", "it is a pattern: `*` stands for any text")
+            say(
+                one.at,
+                f"no job matches the need {quoted(one.what)}",
+                "it is a pattern: `*` matches any characters",
+            )
             return ()
         say(one.at, f"unknown need {quoted(one.what)}", self._meant(one.what))
         return ()
@@ -90,7 +94,7 @@ class NeedResolver:
         close: list[str] = []
         if self._hints >= 0 and len(what) <= 200:
             close = get_close_matches(what, (*self._bases, *self._ids[:10_000]), 1)
-        return f"did you mean {quoted(close[0])}?" if close else "no job has that id"
+        return f"did you mean {quoted(close[0])}?" if close else "no job has this id"
 
     def _counted(self, found: Sequence[str], one: NeedExpr, say: Say) -> Sequence[str]:
         self._room -= len(found)
@@ -98,7 +102,7 @@ class NeedResolver:
             return found
         say(
             one.at,
-            f"patterns in `needs` that stand for more than {MAX_MATCHES:,} jobs",
+            f"patterns in `needs` that match more than {MAX_MATCHES:,} jobs",
             "put a job in between",
         )
         return ()

@@ -26,12 +26,12 @@ _OF_JOBS: Final = by_spelling(JOB_FIELDS)
 _OF_TOP: Final = by_spelling(TOP_LEVEL_FIELDS)
 _OF_HOOKS: Final = by_spelling(HOOK_FIELDS)
 EXPECTED: Final = {
-    "run": "a text or a list of texts", "env": "a map of variables", "needs": "ids", "duration": "a duration",
+    "run": "a string or a list of strings", "env": "a map of variables", "needs": "ids", "duration": "a duration",
     "priority": "a priority", "signal": "a signal", "truth": "true or false", "slots": "a number",
     "retries": "a number", "policy": "a number or a map", "factor": "a number", "fraction": "a number",
-    "max_queue": "a number", "wants": "pools", "tags": "a list of texts", "codes": "a list of codes",
+    "max_queue": "a number", "wants": "pools", "tags": "a list of strings", "codes": "a list of codes",
     "exits": "a list of exit codes", "workers": "a number of workers", "pools": "a map of pools",
-    "shell": "a text or a list of texts", "matrix": "a map of axes",
+    "shell": "a string or a list of strings", "matrix": "a map of axes",
     "loop": "a map with `glob`, `lines` or `values`", "values": "a list of values", "variable": "a name",
     "rate": "a rate", "load": "a number or a percentage", "size": "a size", "halt": "a policy",
     "defaults": "a map", "hooks": "a map",
@@ -66,8 +66,8 @@ class NodeReader:
             self.report_of(node, _nothing(node), cure if key.kind == "run" else f"{cure}, or leave it out")
             return
         if key.kind in _TEXTS and isinstance(node.value, dict) and self.text_at(node).startswith("{"):
-            cure = "a text that begins with `{` needs quotes"
-        self.report_of(node, f"expected {EXPECTED.get(key.kind, 'a text')}, found {node.what}", cure)
+            cure = "a string that begins with `{` needs quotes"
+        self.report_of(node, f"expected {EXPECTED.get(key.kind, 'a string')}, found {node.what}", cure)
 
     def text_at(self, node: Node) -> str:
         """Return the rest of a node's line, from the node on."""
@@ -79,13 +79,15 @@ class NodeReader:
         if isinstance(text, str) and not is_null(node):
             if "\0" not in text:
                 return text
-            self.report_of(node, "a NUL character", "take it out")
+            self.report_of(node, "a NUL character", "remove it")
         elif key:
             self.unexpected(key, node)
         elif isinstance(text, str):
-            self.report_of(node, _nothing(node), 'write `""` for an empty text')
+            self.report_of(node, _nothing(node), 'write `""` for an empty string')
         else:
-            self.report_of(node, f"expected a text, found {node.what}", "put it in quotes if it is a text")
+            self.report_of(
+                node, f"expected a string, found {node.what}", "put it in quotes if it is a string"
+            )
         return None
 
     def texts(self, node: Node) -> list[tuple[Node, str]]:
@@ -164,16 +166,16 @@ def _meant(name: str, known: Mapping[str, FieldSpec]) -> str:
         return f"did you mean `{lower}`?"
     other = FOREIGN_NAMES.get(name.lower(), FOREIGN_NAMES.get(lower, ""))
     if other in known:
-        return f"here it is called `{other}`"
+        return f"pqrun calls it `{other}`"
     if "run" in known and name in _OF_JOBS:
-        return "every job has its own"
+        return "each job needs its own id"
     if "jobs" in known and name in _OF_JOBS:
-        return "that is for a job; for every job, put it under `defaults:`"
+        return "this is a key of jobs: to set it for all jobs, put it under `defaults:`"
     if "run" in known and name in _OF_TOP:
-        return "that is for the whole file: put it at the top, without indentation"
+        return "this key is for the whole file: put it at the top level, without indentation"
     if "jobs" in known and lower in _OF_HOOKS:
         return f"put it under `hooks:`, as in `hooks: {{{lower}: {_OF_HOOKS[lower].example}}}`"
     close = get_close_matches(lower, known, 1) if len(lower) <= 100 else []
     if close:
         return f"did you mean `{close[0]}`?"
-    return f"known here: {', '.join(dict.fromkeys(key.name for key in known.values()))}"
+    return f"known keys: {', '.join(dict.fromkeys(key.name for key in known.values()))}"

@@ -56,7 +56,7 @@ class SourceText:
     def is_sound(self, problems: Problems) -> bool:
         """Return whether the bytes are UTF-8 without control characters; if not, add the problem."""
         if len(self.data) > MAX_FILE_BYTES:
-            hint = "a list of commands, one a line, may be of any size"
+            hint = "use a list of commands (one per line), which may be of any size"
             problems.add(Problem(self.rank, 0, 0, f"larger than {MAX_FILE_BYTES // 1024 // 1024} MiB", hint))
             return False
         if self.data.isascii() and len(self.data.translate(None, _CONTROLS)) == len(self.data):
@@ -74,10 +74,10 @@ class SourceText:
             return True
         code = ord(found.group())
         if code == 0:
-            what, hint = "a NUL character", "a job file is text: take it out"
+            what, hint = "a NUL character", "remove it: a job file is a text file"
         else:
             what = f"the {'' if code >= 0x2000 else 'control '}character U+{code:04X}"
-            hint = f'take it out, or write it in double quotes as `"\\u{code:04x}"`'
+            hint = f'remove it, or write it in double quotes as `"\\u{code:04x}"`'
         self._refuse(problems, len(text[: found.start()].encode()), what, hint)
         return False
 
@@ -116,7 +116,7 @@ Mark = Any
 class Node:
     """A text, a list or a map, with its place, and with the key before it if it is a map's value.
 
-    `plain` marks a text without quotes. `merged` holds the entries that `<<` brought into a map; the map's
+    `plain` marks a string without quotes. `merged` holds the entries that `<<` brought into a map; the map's
     own entries override them. `mark` and `named` (the event of the key) stay libyaml's objects, because the
     place of most nodes is never needed.
     """
@@ -154,4 +154,4 @@ class Node:
     @property
     def what(self) -> str:
         """The kind of the node, for a message."""
-        return {str: "a text", list: "a list"}.get(type(self.value), "a map")
+        return {str: "a string", list: "a list"}.get(type(self.value), "a map")

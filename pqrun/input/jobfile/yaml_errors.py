@@ -71,9 +71,9 @@ def _by_words(said: str, here: _Place, about: _Place) -> Problem:
     if "<document start>" in said:
         return _after_the_end(here)
     if "alphabetic or numeric" in said:
-        return about.problem(f"a text that begins with `{about.rest[:1]}`", _cure(about))
+        return about.problem(f"a string that begins with `{about.rest[:1]}`", _cure(about))
     if "cannot start any token" in said:
-        return here.problem(f"a text that begins with `{here.rest[:1]}`", _cure(here))
+        return here.problem(f"a string that begins with `{here.rest[:1]}`", _cure(here))
     if "unexpected end of stream" in said:
         return about.problem(f"a quote `{about.rest[:1]}` that is never closed", "close it on the same line")
     if "escape" in said:
@@ -82,27 +82,27 @@ def _by_words(said: str, here: _Place, about: _Place) -> Problem:
         return here.problem("an escape that lacks digits", "write `\\xNN` or `\\uNNNN`, or use single quotes")
     if "comment or" in said and about.before.rstrip().endswith((":", "-")):
         return here.problem(
-            "text after `|` or `>`", "begin it on the next line, indented; or put it in quotes"
+            "a string after `|` or `>`", "start it on the next line, indented; or put it in quotes"
         )
     if "comment or" in said:
         return about.problem("more text after the end of a value", _cure(about))
     if "sequence entries are not allowed" in said:
-        hint = "begin the list on the next line; a text that begins with `- ` needs quotes"
-        return here.problem("a list item where none can be", hint)
+        hint = "begin the list on the next line; a string that begins with `- ` needs quotes"
+        return here.problem("a list item in the wrong place", hint)
     if "mapping keys are not allowed" in said:
-        return here.problem("a text that begins with `? `", _cure(here))
+        return here.problem("a string that begins with `? `", _cure(here))
     if "nesting depth" in said:  # PyYAML has had a limit of its own since version 6.0.4
-        return here.problem("nesting deeper than 40 levels", "put text that holds brackets in quotes")
+        return here.problem("nesting deeper than 40 levels", "put strings that contain brackets in quotes")
     if about.rest.startswith("%") or "directive" in said or "incompatible YAML" in said:
-        return about.problem("a line that begins with `%`", "take it out")
-    hint = "a text that holds `: ` or ` #`, or begins with one of {}[]*&!|>%@`, needs quotes"
+        return about.problem("a line that begins with `%`", "remove it")
+    hint = "a string that contains `: ` or ` #`, or begins with one of {}[]*&!|>%@`, needs quotes"
     return here.problem(f"not YAML: {said}", hint)
 
 
 def _colon_too_many(here: _Place) -> Problem:
     entry = _ENTRY.match(here.before)
     if entry and here.before[entry.end() :].strip():
-        return here.problem("a `: ` in a text without quotes", _cure(here))
+        return here.problem("a `: ` in a string without quotes", _cure(here))
     number, above = here.above()
     column = len(here.before) - len(here.before.lstrip()) + 1
     word = here.before.strip().removeprefix("- ").strip()
@@ -123,7 +123,7 @@ def _colon_missing(about: _Place) -> Problem:
     if found and found[1] in _KNOWN:
         message = "no blank after a colon" if found[2] else "a key without a colon"
         return about.problem(message, f"write `{found[1]}: {shorten(found[3])}`".replace(": `", ":`"))
-    hint = "write `key: value`; a text of several lines goes below `key: |`, indented"
+    hint = "write `key: value`; put a string of several lines below `key: |`, indented"
     return about.problem("a key without a colon", hint)
 
 
@@ -160,15 +160,15 @@ def _flow(here: _Place, about: _Place) -> Problem:
 
 def _after_the_end(here: _Place) -> Problem:
     if here.above()[1].rstrip() == "..." or here.rest.startswith(("---", "%")):
-        return here.problem("several documents", "one file holds one document: make it two files")
+        return here.problem("several documents", "a file has one document: split it")
     if here.before.strip():
-        return here.problem("text after the end", "take it out")
+        return here.problem("text after the end", "remove it")
     return here.problem("wrong indentation", "align it with the first key of the file")
 
 
 def _escape(said: str, here: _Place) -> Problem:
     if "unknown" not in said:
-        return here.problem("an escape that stands for no character", "write the character itself")
+        return here.problem("an escape of no character", "write the character itself")
     escape = here.rest[:2] if here.rest.startswith("\\") else "\\" + here.rest[:1]
     return here.problem(
         f"`{escape}` in double quotes means nothing", f"write `\\{escape}`, or use single quotes"

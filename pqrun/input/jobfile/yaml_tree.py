@@ -131,7 +131,7 @@ class YamlTree:
             elif kind is yaml.AliasEvent:
                 self._alias(event)
             elif kind is yaml.DocumentStartEvent and self._top is not None:
-                hint = "one file holds one document: take out the `---`, or make it two files"
+                hint = "a file has one document: remove the `---`, or split the file"
                 self._stop(event, "several documents", hint)
             frame = stack[-1] if stack else None
 
@@ -148,7 +148,9 @@ class YamlTree:
         self._refuse_tag(event, node)
         if len(self._stack) >= MAX_DEPTH:
             self._stop(
-                event, f"nesting deeper than {MAX_DEPTH} levels", "put text that holds brackets in quotes"
+                event,
+                f"nesting deeper than {MAX_DEPTH} levels",
+                "put strings that contain brackets in quotes",
             )
         visited = False
         if len(self._stack) == 1 and not event.anchor:
@@ -172,9 +174,9 @@ class YamlTree:
         name = event.anchor
         if name not in self._anchors:
             if any(frame.anchor == name for frame in self._stack):
-                self._stop(event, f"the alias {quoted('*' + name)} contains itself", "take it out")
-            hint = f"name it before by `&{shorten(name)}`; a text that begins with `*` needs quotes"
-            self._stop(event, f"the alias {quoted('*' + name)} stands for nothing", hint)
+                self._stop(event, f"the alias {quoted('*' + name)} contains itself", "remove it")
+            hint = f"define it first with `&{shorten(name)}`; a string that begins with `*` needs quotes"
+            self._stop(event, f"the alias {quoted('*' + name)} is not defined", hint)
         target, size = self._anchors[name]
         node = Node(target.value, target.plain, event.start_mark)
         node.merged = target.merged
@@ -206,7 +208,7 @@ class YamlTree:
             frame.key = event
         else:
             what = "an alias" if isinstance(node.value, str) else node.what
-            hint = "keys are texts; put text that begins with `[`, `{` or `*` in quotes"
+            hint = "keys are strings; put strings that begin with `[`, `{` or `*` in quotes"
             self._stop(node, f"{what} as a key", hint)
 
     def _put(self, frame: _Frame, node: Node) -> None:
@@ -216,7 +218,9 @@ class YamlTree:
             frame.merges.append(node)
         elif name in entries:
             line = entries[name].place_of_key.line
-            self._problem(node.place_of_key, f"duplicate key {quoted(name)}", f"it is on line {line} already")
+            self._problem(
+                node.place_of_key, f"duplicate key {quoted(name)}", f"the other one is on line {line}"
+            )
         elif frame.visited:
             entries[name] = Node("", True, node.named.start_mark)  # keeps the place for a duplicate key
             self._visit(node.key, node)
@@ -249,7 +253,7 @@ class YamlTree:
     def _refuse_tag(self, event: Any, node: Node) -> None:
         if event.tag is not None:
             tag = quoted(event.tag.replace("tag:yaml.org,2002:", "!!"))
-            self._problem(node, f"a tag: {tag}", "take it out; a command that begins with `!` needs quotes")
+            self._problem(node, f"a tag: {tag}", "remove it; a command that begins with `!` needs quotes")
 
     def _look_at_lines(self, node: Node, last: int) -> None:
         """Find lines that were meant as entries but became part of the text above them."""
@@ -260,9 +264,7 @@ class YamlTree:
             if text.startswith("\t"):
                 self._suspect(number, column, "a tab as indentation", "indent with spaces")
             elif text.startswith("- ") or text.rstrip() == "-":
-                hint = (
-                    f"align it with its list, or, if it belongs to the text on line {node.line}, quote that"
-                )
+                hint = f"align it with its list, or, if it belongs to the string on line {node.line}, quote this string"
                 self._suspect(number, column, "a list item that is indented too far", hint)
 
     def _suspect(self, line: int, column: int, message: str, hint: str) -> None:

@@ -161,16 +161,16 @@ STYLE_OF = {
     Outcome.SKIPPED: "retry", Outcome.INTERRUPTED: "retry",
 }  # fmt: skip
 KEYS = (
-    ("^C", "stop now", "stop"), ("q", "finish running, start no more", "drain"), ("p", "pause", "pause"),
+    ("^C", "stop now", "stop"), ("q", "start no more jobs, finish running ones", "drain"), ("p", "pause", "pause"),
     ("+/-", "workers", "jobs"), ("o", "hide output", "output"), ("?", "keys", "keys"),
 )  # fmt: skip
 HELP = (
-    ("^C", "ask running jobs to end, kill them after their grace; again: kill now"),
-    ("^Z", "suspend pqrun and its jobs; their time limits stand still"),
+    ("^C", "stop running jobs (killed after their grace); again: kill now"),
+    ("^Z", "suspend pqrun and its jobs, with their time limits"),
     ("q", "start no more jobs, let the running ones finish"),
-    ("p", "start nothing new until p is pressed again"),
-    ("+ -", "one job more or less at a time"),
-    ("o", "show or hide what jobs print"),
+    ("p", "start no more jobs until you press p again"),
+    ("+ -", "one worker more or less"),
+    ("o", "show or hide the output of jobs"),
     ("?", "back to the table"),
 )
 BRIEF = {

@@ -26,9 +26,9 @@ def running(facts: TableView, width: int, rows: int) -> list[StyledLine]:
     if hidden > 0:
         lines.append(StyledLine((f"{'':{layout.seq}}  … and {hidden} more", "label")))
     elif facts.hold_reason and len(lines) <= rows:
-        lines.append(StyledLine((f"{'':{layout.seq}}  nothing starts: {facts.hold_reason}", "label")))
+        lines.append(StyledLine((f"{'':{layout.seq}}  no job starts: {facts.hold_reason}", "label")))
     elif not jobs:
-        waits = "nothing starts until p is pressed again" if facts.state == "paused" else "nothing runs now"
+        waits = "no job starts until you press p again" if facts.state == "paused" else "no job runs now"
         lines.append(StyledLine((f"{'':{layout.seq}}  {waits}", "label")))
     return lines + [StyledLine() for _ in range(rows + 1 - len(lines))]
 
@@ -115,7 +115,7 @@ def failures(failed: Sequence[FailedAttempt], width: int) -> list[StyledLine]:
     line_width = left - name - 2 if width >= MIDDLE else 0
     names = [
         (seq, "#", True), (name, "recent failures", False), (how, "how", False), (tries, "try", False),
-        (ago, "ago", True), (line_width, "last words", False),
+        (ago, "ago", True), (line_width, "last output", False),
     ]  # fmt: skip
     lines = [heads(names, width)]
     for one in failed:

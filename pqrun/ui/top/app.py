@@ -251,9 +251,9 @@ class TopApp(RunScreen):
         if not run.live:
             self._resume(run)
         elif job.unfinished:
-            self._tell(f"{job.name} has not ended: it is tried again by itself as often as it may")
+            self._tell(f"{job.name} has not ended: it is retried automatically")
         else:
-            text = f"Run {job.name} again?\n\nA new job like it is added; this one stays as it ended ({job.state})."
+            text = f"Run {job.name} again?\n\nA copy of the job is added; this job stays {job.state}."
             done = f"{job.name} is in the queue again"
             self._if_sure(text, lambda: self._act(done, self._source.again, job.seq))
 
@@ -261,7 +261,7 @@ class TopApp(RunScreen):
         """Exit with the command that resumes the run in the same terminal, after a confirmation."""
         words = self._resume_words()
         if run.ended == run.added and "--failed" not in words:
-            self._tell("everything ended well: there is nothing to run again")
+            self._tell("no job failed: there is nothing to run again")
             return
         text = f"Leave this screen and run\n\n    {escape_controls(hints.line_of(words))} ?"
         self._if_sure(text, lambda: self.exit(words))
@@ -273,14 +273,16 @@ class TopApp(RunScreen):
             self._tell("the run has ended already")
             return
         left = run.added - run.ended
-        text = f"Stop the run?\n\nWhat runs may finish, nothing more starts: {left:,} jobs have not ended."
+        text = (
+            f"Stop the run?\n\nRunning jobs may finish, and no more jobs start: {left:,} jobs have not ended."
+        )
         self._if_sure(text, lambda: self._do("stop", "the run is stopping"))
 
     def action_front(self) -> None:
         """Move the selected job before all others of its priority."""
         job = self._changeable("moved")
         if job is not None and job.state not in CHANGEABLE:
-            self._tell(f"{job.name} runs already: its place no longer matters")
+            self._tell(f"{job.name} runs already: it is no longer in the queue")
         elif job is not None:
             self._do("set", f"{job.name} goes first", jobs=[job.id], seq=job.seq, front=True)
 
@@ -290,9 +292,11 @@ class TopApp(RunScreen):
         if job is None:
             return
         loss = (
-            "It runs: what it has done so far may be lost." if job.state == "running" else "It will not run."
+            "The job is running: its work so far may be lost."
+            if job.state == "running"
+            else "The job will not run."
         )
-        text = f"Cancel {job.name}?\n\n{loss}\nWhat needs it will be skipped."
+        text = f"Cancel {job.name}?\n\n{loss}\nJobs that need it will be skipped."
 
         done = f"{job.name} is being cancelled"
         self._if_sure(text, lambda: self._do("cancel", done, jobs=[job.id], seq=job.seq))
@@ -303,7 +307,7 @@ class TopApp(RunScreen):
         if job is None:
             return
         if job.state not in CHANGEABLE:
-            self._tell(f"{job.name} runs already: its priority no longer matters")
+            self._tell(f"{job.name} runs already: its priority has no effect any more")
             return
         present = self._wanted_priorities.get(
             job.seq, job.priority
@@ -319,13 +323,13 @@ class TopApp(RunScreen):
     def action_pause(self) -> None:
         """Pause or unpause the run."""
         paused = self.run_now is not None and self.run_now.paused
-        self._do("unpause" if paused else "pause", "goes on" if paused else "paused: what runs goes on")
+        self._do("unpause" if paused else "pause", "goes on" if paused else "paused: running jobs continue")
 
     def action_workers(self, step: int) -> None:
         """Change the number of workers by `step`."""
         present = self._wanted_workers or (self.run_now.workers if self.run_now is not None else None)
         if present is None or present + step < 1:
-            self._tell("there is no fewer than 1 worker" if present else "how many workers is not known")
+            self._tell("at least 1 worker is needed" if present else "the number of workers is not known")
             return
         self._wanted_workers = present + step
         self._do("workers", f"up to {present + step} at a time", workers=present + step)
@@ -336,7 +340,7 @@ class TopApp(RunScreen):
             self._tell(f"{job.name} has ended ({job.state}): it can't be {what}")
             return None
         if self.run_now is None or not self.run_now.live:
-            self._tell("the run has ended: nothing can be changed any more", bad=True)
+            self._tell("the run has ended: you can't change it any more", bad=True)
             return None
         return job
 
@@ -362,7 +366,7 @@ class TopApp(RunScreen):
             self._tell(str(failure), bad=True)
             return
         if answer.get("count") == 0:
-            self._tell("nothing was changed: the job has got its slot, or has ended, meanwhile", bad=True)
+            self._tell("nothing was changed: the job has just started or ended", bad=True)
         else:
             self._tell(done)
         self._stir.set()

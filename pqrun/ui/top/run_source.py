@@ -131,7 +131,7 @@ def which_run(name: str | None) -> RunDirectory:
     live = [run for run in run_directories() if run.in_use()]
     if len(live) > 1:
         names = ", ".join(sorted(os.path.basename(run.path) for run in live))
-        raise UserError(f"several runs are live ({names}): say which one, `pqrun top RUN`")
+        raise UserError(f"several runs are live ({names}): choose one with `pqrun top RUN`")
     return live[0] if live else find_run("latest")
 
 
@@ -353,15 +353,15 @@ class RecordedRunSource:
     def act(self, verb: str, **facts: Any) -> dict[str, Any]:
         """Send a request to the run; with `seq`, only if `jobs` selects that job and no namesake."""
         if not self._live:
-            raise InternalFailure("the run has ended: nothing can be changed any more", NO_LIVE_RUN)
+            raise InternalFailure("the run has ended: you can't change it any more", NO_LIVE_RUN)
         if (seq := facts.pop("seq", None)) is not None:
             meant = self._ask("ps", jobs=facts["jobs"])["jobs"]
             if [job["seq"] for job in meant] != [seq]:
-                raise InternalFailure("the job has ended meanwhile: nothing was changed", 1)
+                raise InternalFailure("the job has just ended: nothing was changed", 1)
         try:
             return self._ask(verb, **facts)
         except TimeoutError:
-            raise InternalFailure("the run has not answered yet: it may still do it") from None
+            raise InternalFailure("the run has not answered in time: the change may still happen") from None
 
     def again(self, seq: int) -> dict[str, Any]:
         """Ask the run to add a job like an ended one, without its needs: those have ended too."""
@@ -370,7 +370,7 @@ class RecordedRunSource:
             if line.get("s") == seq and line.get("e") in ("add", "change"):
                 facts = line["job"]
         if not facts:
-            raise InternalFailure("the journal no longer tells what the job was", 1)
+            raise InternalFailure("the journal no longer contains the job", 1)
         return self.act("add", add=[{name: value for name, value in facts.items() if name != "needs"}])
 
     def _ask(self, verb: str, **facts: Any) -> dict[str, Any]:

@@ -259,9 +259,11 @@ class RunScreen(App[list[str]]):
         if run is None or (run.live and not run.paused and not run.stopping):
             return []
         if run.trouble:
-            return [[(" the run is gone: ", "stop"), (f" {run.trouble}; what was seen stays here", "")]]
+            return [
+                [(" the run is gone: ", "stop"), (f" {run.trouble}; the last state stays on the screen", "")]
+            ]
         if run.live:
-            text = "stopping: nothing starts any more" if run.stopping else "paused: nothing starts until p"
+            text = "stopping: no more jobs start" if run.stopping else "paused: no job starts until p"
             return [[(f" {text} ", "state")]]
         left = run.added - run.ended
         line = StyledLine((f" the run has {'ended' if run.state == 'ended' else run.state} ", "state"))

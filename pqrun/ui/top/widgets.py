@@ -249,7 +249,7 @@ class JobTableView(ScrollView):
         width = self.size.width
         at = self.scroll_offset.y + y
         if at >= len(self._jobs):
-            text = "no job is like that" if not y and self._jobs.all else "no jobs yet" if not y else ""
+            text = "no job matches" if not y and self._jobs.all else "no jobs yet" if not y else ""
             return strip([(f"   {text}", "label")], width, self.rich_style)
         job = self._jobs.at(at)
         pieces = row(job, self.columns(), width, self._now(), self._words.get(job.seq, ""))

@@ -12,7 +12,7 @@ from support.process import PQRUN
 def test_a_resumed_run_that_went_well_was_not_stopped_and_a_job_cut_short_was_not_flaky(run, pqrun):
     job = '[ "$PQRUN_ATTEMPT" -gt 1 ] || { kill -INT "$PPID"; sleep 60; }'
     first = run("-j1", lines=[job, "true"])
-    assert first.code == 130 and "stopping 1 job (again: kill now)" in first.err
+    assert first.code == 130 and "stopping 1 job (press Ctrl-C again to kill)" in first.err
     second = pqrun("resume", "latest")
     assert second.code == 0
     assert "pqrun: 2 jobs in " in second.err and "(2 ok)" in second.err, second.err
@@ -32,7 +32,7 @@ def test_a_pause_is_told_also_when_the_run_goes_on(start, pqrun, until, gate, su
     live = start("-j1", lines=[gate.wait, "true"])
     until(lambda: "running" in pqrun("ps").out, what=lambda: live.err)
     pqrun("pause")
-    until(lambda: "pqrun: paused: nothing starts until `pqrun unpause`\n" in live.err)
+    until(lambda: "pqrun: paused: no job starts until `pqrun unpause`\n" in live.err)
     gate.open()
     until(lambda: "[1/2] ok" in live.err)
     live.signal(2)
@@ -41,5 +41,5 @@ def test_a_pause_is_told_also_when_the_run_goes_on(start, pqrun, until, gate, su
     until(lambda: pqrun("ps").code == 0)
     pqrun("unpause")
     assert [line for line in again.communicate(timeout=60)[1].decode().splitlines() if line.startswith("pqrun: ")][:2] == [
-        "pqrun: paused: nothing starts until `pqrun unpause`", "pqrun: jobs start again",
+        "pqrun: paused: no job starts until `pqrun unpause`", "pqrun: jobs start again",
     ]  # fmt: skip

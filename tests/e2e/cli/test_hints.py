@@ -70,7 +70,7 @@ def test_the_last_page_can_be_copied(place, record, name):
     shown = typed(place, found["see a log"])
     assert (shown.returncode, shown.stdout) == (0, b"printed\n"), (found, shown.stderr)
     (place / "good").touch()
-    again = typed(place, found["run the failed again"])
+    again = typed(place, found["run failed jobs again"])
     assert again.returncode == 0, (found, again.stderr)
     assert typed(place, hints(again.stderr)["see more"]).returncode == 0
 
@@ -81,13 +81,13 @@ def test_a_record_that_is_there_already_and_the_page_of_show(place):
     run(place, b"--run-dir=-\xe9", jobs="jobs: ['false']")
     done = run(place, b"--run-dir=-\xe9", jobs="jobs: ['false']")
     assert done.returncode == 2
-    told = re.search(r"go on with it by `(.*)`", done.stderr.decode())[1]
+    told = re.search(r"continue it with `(.*)`", done.stderr.decode())[1]
     assert told == r"pqrun resume -- $'-\351'"
     shown = subprocess.run(["pqrun", "show", "--", record], cwd=place, capture_output=True)
     line = next(
-        line for line in shown.stdout.decode().splitlines() if line.startswith("run the failed again: ")
+        line for line in shown.stdout.decode().splitlines() if line.startswith("run failed jobs again: ")
     )
-    assert line == r"run the failed again: pqrun resume --failed -- $'-\351'"
+    assert line == r"run failed jobs again: pqrun resume --failed -- $'-\351'"
     assert typed(place, line.partition(": ")[2]).returncode == 1
 
 

@@ -20,8 +20,8 @@ SAID = [
     "list:3:8: error: unknown key `tiemout` after `# pqrun:` (did you mean `timeout`?)",
     "list:5:8: error: duplicate id `b`",
     "list:6:1: error: `priority`: not a priority: `urgent` (write critical, high, normal or low)",
-    "list:8:8: error: unknown need `nobody` (a line can need the jobs above it)",
-    "list:9:8: error: `timeout`: not a duration: `x` (write seconds, or such as 250ms, 90s, 10m, 1h30m)",
+    "list:8:8: error: unknown need `nobody` (a line can only need jobs above it)",
+    "list:9:8: error: `timeout`: not a duration: `x` (write seconds, or a value such as 250ms, 90s, 10m, 1h30m)",
 ]
 
 
@@ -77,7 +77,7 @@ def test_what_a_comment_asks_for_has_to_be_there(pqrun, tmp_path):
     assert errors(done) == [
         "list:2:1: error: 3 of the pool `net`, which has 2",
         "list:3:1: error: unknown pool `cpu` (say --pool cpu=1)",
-        "list:4:1: error: the id `taken` is given twice",
+        "list:4:1: error: duplicate id `taken`",
     ]
 
 

@@ -7,7 +7,9 @@ import sys
 
 import pytest
 
-DELETED = "pqrun: the current directory has been deleted: go to another one, or name one in full with -C\n"
+DELETED = (
+    "pqrun: the current directory has been deleted: change to another one, or give -C an absolute path\n"
+)
 
 
 @pytest.fixture
@@ -94,7 +96,7 @@ def test_a_program_without_a_directory_has_a_queue(surroundings, tmp_path, gone)
     out = subprocess.check_output(
         [sys.executable, program], env=surroundings, stderr=subprocess.STDOUT, text=True, timeout=60, **gone
     )
-    said = "the current directory has been deleted: a `cwd` has to be named in full"
+    said = "the current directory has been deleted: give `cwd` as an absolute path"
     assert out == f"b'ran\\n'\n{f'{tmp_path}{chr(10)}'.encode()}\n{said}\n"
 
 
@@ -132,7 +134,7 @@ def test_without_a_home_nothing_is_made_and_the_cure_is_told(nobodys, tmp_path, 
     for words in (["run"], ["serve", "--detach"], ["runs"], ["add", "true"]):
         done = as_nobody_known(words, tmp_path, nobodys, **variables)
         assert (done.returncode, done.stdout) == (2, b"")
-        told = b"pqrun: there is no home directory to keep runs in: set PQRUN_STATE_DIR, give --run-dir, or"
+        told = b"pqrun: no home directory to keep runs in: set PQRUN_STATE_DIR, give --run-dir, or"
         assert done.stderr.startswith(told) and done.stderr.count(b"\n") == 1
     assert os.listdir(tmp_path) == []
 

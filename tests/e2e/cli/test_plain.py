@@ -13,11 +13,11 @@ from pqrun.cli.options import EachOptions, ListOptions
 
 VALUES = {
     "LEVEL": ("high", "low", "nonsense"), "N": ("3", "0", "-1", "50%", "+1", "auto", "x", ""),
-    "DUR": ("90", "1.5s", "1h30m", "250ms", "-1", "soon"), "HOW": ("linear", "none", "group", "line", "live"),
+    "DUR": ("90", "1.5s", "1h30m", "250ms", "-1", "soon"), "MODE": ("linear", "none", "group", "line", "live"),
     "LIST": ("1,2", "SIGKILL,timeout", "any", "TERM", "oops"), "SIG": ("INT", "SIGTERM", "nosig"),
-    "K=V": ("A=1", "B=x y", "=", "C"), "WORDS": ("bash -c", "", "sh -eu -c"), "FILE": ("out.x", "-", "/tmp/a b"),
+    "K=V": ("A=1", "B=x y", "=", "C"), "SHELL": ("bash -c", "", "sh -eu -c"), "FILE": ("out.x", "-", "/tmp/a b"),
     "NAME=N": ("net=2", "net", "gpu=0"), "SELECTOR": ("a*", "tag:x", "priority:low"), "SIZE": ("small", "2G"),
-    "WHEN": ("now,fail=1", "soon,done=10%", "always", "never"), "WHOSE": ("all", "failed", "github"),
+    "RULE": ("now,fail=1", "soon,done=10%", "always", "never"), "SCOPE": ("all", "failed", "github"),
     "DIR": ("d", "/tmp"), "ADDR": ("127.0.0.1:0",), "CMD": ("mail -s x", "true"), "N/DUR": ("50/1m", "1"),
     "MAX": ("8", "80%"), "I/N": ("1/4", "5/4"), "KIND": ("yaml", "lines", "toml"), "RUN": ("latest", "x/y"),
     "PLACE": ("local", "dask://127.0.0.1:8786", "tls://head:1", "dask://head", "x"),

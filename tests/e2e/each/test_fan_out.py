@@ -123,7 +123,7 @@ def test_a_pattern_of_no_file_is_a_warning_and_nobody_waits_for_it(read):
     loaded = read('jobs: [{id: a, run: x, for: {glob: "*.nope"}}, {id: b, run: y, needs: [a]}]')
     assert [(job.id, job.needs) for job in loaded.jobs] == [("b", ())]
     (warning,) = loaded.warnings
-    assert "jobs.yaml:1:29: warning: `for`: no file for the pattern `*.nope`" in warning
+    assert "jobs.yaml:1:29: warning: `for`: no file matches the pattern `*.nope`" in warning
 
 
 def test_an_empty_list_of_lines_is_a_warning_too(read, tmp_path):
@@ -268,7 +268,7 @@ def test_what_cannot_be_moved_aside_is_told(tmp_path, monkeypatch):
     (tmp_path / "out").touch()
     monkeypatch.setattr(os, "rename", refuse)
     told = found.settle(A_JOB, ExitedWith(3), SelfReport(), stopped=False).moved
-    assert told == "cannot move out aside (Permission denied): the next run will take it for done"
+    assert told == "cannot move out aside (Permission denied): the next run will skip the job"
 
 
 def test_what_creates_names_is_looked_for_where_the_job_starts(run, tmp_path):

@@ -93,7 +93,7 @@ def test_a_chain_stays_together_where_its_end_belongs():
 
 
 def test_in_a_list_of_commands_a_need_is_an_error():
-    with pytest.raises(UserError, match="with --shard only jobs of a job file can need others"):
+    with pytest.raises(UserError, match="with --shard, only jobs of a job file can have needs"):
         ShardFilter(Shard(1, 2)).takes_line(job("a", "b"))
 
 
@@ -126,7 +126,7 @@ def test_a_part_without_jobs_is_no_failure_and_that_is_said(pqrun):
     dones = [pqrun("each", "--shard", f"{index}/2", "true", ":::", "only") for index in (1, 2)]
     assert [done.code for done in dones] == [0, 0]
     told = [
-        f"pqrun: part {index}/2 has none of the one job" in done.err for index, done in enumerate(dones, 1)
+        f"pqrun: part {index}/2 contains none of the one job" in done.err for index, done in enumerate(dones, 1)
     ]
     assert sorted(told) == [False, True]
 

@@ -124,13 +124,13 @@ def test_a_placeholder_is_refused_before_anything_is_read(commands):
     ("words", "more", "said"),
     [
         ((":::+", "a"), {}, "links its arguments with those before it"),
-        (("::::",), {}, "names no file"),
+        (("::::",), {}, "needs a file"),
         (("::::", "nowhere"), {}, "cannot read nowhere: No such file or directory"),
         (("::::", "."), {}, "cannot read .: it is a directory"),
         ((":::", "a", "::::", "-", "-"), {}, "stdin can be read only once"),
         ((":::", "a"), {"delimiter": ",", "null": True}, "give one of them"),
         ((":::", "a"), {"delimiter": ""}, "nothing separates"),
-        ((":::", "a"), {"colsep": "("}, "is not a regular expression"),
+        ((":::", "a"), {"colsep": "("}, "invalid regular expression"),
     ],
 )
 def test_what_cannot_be_is_said(commands, words, more, said):

@@ -56,7 +56,9 @@ def test_there_has_to_be_a_scheduler(tmp_path):
 def test_pqrun_has_to_be_the_same_there(cluster, monkeypatch):
     monkeypatch.setattr("pqrun.executors.dask.address.version", lambda _package: "9.9")
     link = SchedulerConnection(Address(cluster.on, cluster.address, None))
-    with pytest.raises(UserError, match=r"pqrun 9\.9 here, \S+ on the scheduler: they have to be the same"):
+    with pytest.raises(
+        UserError, match=r"pqrun 9\.9 here, \S+ on the scheduler: install the same version on both"
+    ):
         link.open()
 
 

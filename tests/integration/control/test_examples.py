@@ -52,4 +52,4 @@ def test_the_unit_starts_a_queue_with_options_that_there_are(monkeypatch, capfd)
         main()
     except SystemExit as ended:
         assert ended.code == 2
-    assert "not a name for a queue" in capfd.readouterr().err, "all options before that were understood"
+    assert "invalid name of a queue" in capfd.readouterr().err, "all options before that were understood"

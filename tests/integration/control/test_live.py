@@ -51,7 +51,7 @@ def test_a_run_in_the_foreground_is_steered_from_another_terminal(live, gate, tm
     assert table[4] == "1 running, 2 queued"
     assert one("set", "second", "-p", "critical").code == 0
     assert list(one.jobs()) == ["1", "second", "third"]
-    assert one("ps", "--why", "third").out == "third: 1 job running, 1 job before it in the queue\n"
+    assert one("ps", "--why", "third").out == "third: 1 job running, 1 job ahead in the queue\n"
     assert one("cancel", "third").code == 0
     assert one("cancel", "third").code == 1
     gate.open()
@@ -81,7 +81,7 @@ def test_commands_without_a_live_run_say_how_to_start_one(here, pqrun, state, mo
 
 def test_the_only_live_run_is_meant_or_one_has_to_be_named(queue, here, tmp_path, monkeypatch):
     one, two = queue(run="one"), queue(run="two")
-    several = "pqrun: several runs are live (one, two): say which one with --run\n"
+    several = "pqrun: several runs are live (one, two): choose one with --run\n"
     assert here("pause") == (2, "", several)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "one").mkdir()  # in which no run is recorded
@@ -120,7 +120,7 @@ def test_who_waits_in_a_run_that_is_stopped_is_told(queue, gate, until):
         for_one, for_all = pool.submit(one, "wait", "1"), pool.submit(one, "wait")
         until(lambda: clients_of(one) == 2)
         stopped = one("stop")
-        assert (stopped.code, "letting them end" in stopped.err) == (0, True)
+        assert (stopped.code, "waiting for them" in stopped.err) == (0, True)
         assert one("add", "true").code == 6, "it takes no more"
         gate.open()
         assert for_one.result().code == 0
@@ -208,7 +208,7 @@ def test_options_end_at_the_first_word_of_the_command(queue, words, command):
 
 @pytest.mark.parametrize("words", [[""], [" \n\t"], ["", "x"], ["--", ""]])
 def test_an_empty_command_is_called_so(here, words):
-    assert here("add", *words) == (2, "", "pqrun: the command is empty: say what to run\n")
+    assert here("add", *words) == (2, "", "pqrun: the command is empty: give a command to run\n")
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ def test_pause_and_unpause_hold_back_starts(queue, tmp_path):
     one = queue("-j1")
     assert one("pause").code == 0
     one.add("true")
-    assert one("ps").out.split("\n")[-2] == "paused: nothing starts until `pqrun unpause`"
+    assert one("ps").out.split("\n")[-2] == "paused: no job starts until `pqrun unpause`"
     assert one("ps", "--why", "1").out == "1: the run is paused\n"
     assert one("unpause").code == 0
     assert one.ask("wait")["failed"] == 0
@@ -243,7 +243,7 @@ def test_set_changes_the_runs_workers_and_pools(queue):
     assert one("set", "-j4", "--pool", "net=1").code == 0
     assert set(one.states().values()) == {"running"}
     one.add("sleep 60", "sleep 60", pools={"net": 1})
-    assert one.ask("ps", jobs=["4"], why=True)["why"] == {"4": "the pool `net` has 0 free, it wants 1"}
+    assert one.ask("ps", jobs=["4"], why=True)["why"] == {"4": "the pool `net` has 0 free, the job needs 1"}
     one.ask("pool", pool="net", size=2)
     assert set(one.states().values()) == {"running"}
     changes = [line for line in one.events() if line.get("e") in ("workers", "pool")]

@@ -40,7 +40,7 @@ def test_a_socket_that_is_removed_is_bound_anew_and_meanwhile_clients_say_so(que
         answer = one(*words)
         os.kill(one.process.pid, signal.SIGCONT)
         assert (answer.code, answer.out) == (6, "")
-        assert f"the run is live (pid {one.process.pid}), but its socket {path} is not there" in answer.err
+        assert f"the run is live (pid {one.process.pid}), but its socket {path} does not exist" in answer.err
         until(lambda: one.answers)
         assert one("add", "true").code == 0
     path.unlink()
@@ -233,7 +233,7 @@ def test_detached_it_holds_nothing_of_its_caller_open(pqrun, state, tmp_path, un
     until(lambda: gone(pid))
     log = Path(f"{directory}/serve.log").read_text()
     assert "FAILED" in log and log.count("hello world") == 2, (
-        "of what jobs print only the last words of those that failed"
+        "of what jobs print only the last output of those that failed"
     )
 
 
@@ -242,14 +242,14 @@ def test_detached_it_tells_what_is_wrong_before_it_returns(pqrun, state, tmp_pat
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "something").touch()
     result, _ = detached(pqrun, "--run-dir", "full")
-    assert (result.code, "holds other things (something)" in result.err) == (2, True)
+    assert (result.code, "contains other files (something)" in result.err) == (2, True)
     result, _ = detached(pqrun, "--run-dir", "/proc/nowhere")
     assert (result.code, "cannot create" in result.err) == (4, True)
     result, _ = detached(pqrun, "-C", "nowhere")
     assert (result.code, "cannot enter nowhere" in result.err) == (2, True)
     assert pqrun("run", "--run-dir", "ended", "-", input="true\n").code == 0
     result, _ = detached(pqrun, "--run-dir", "ended")
-    assert (result.code, "is no queue" in result.err) == (2, True)
+    assert (result.code, "is not a queue" in result.err) == (2, True)
 
 
 def test_a_queue_may_be_in_a_directory_of_its_own(queue, pqrun, tmp_path, until):
@@ -313,5 +313,5 @@ def test_detached_it_tells_what_the_machine_refuses_in_a_line(pqrun, state, tmp_
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert (result.returncode, result.stderr) == (
         4,
-        "pqrun: cannot go on: Too many open files (/somewhere); see `ulimit -n`\n",
+        "pqrun: cannot continue: Too many open files (/somewhere); see `ulimit -n`\n",
     )

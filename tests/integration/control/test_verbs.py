@@ -244,8 +244,8 @@ def test_why_says_what_a_job_waits_for(tmp_path):
 
     assert why("a") == "runs for 0ms, attempt 1"
     assert why("b") == "waits for a (running)"
-    assert why("c") == "the pool `net` has 0 free, it wants 1"
-    assert why("d") == "1 job running, 1 job before it in the queue"
+    assert why("c") == "the pool `net` has 0 free, the job needs 1"
+    assert why("d") == "1 job running, 1 job ahead in the queue"
     door.ask("pause")
     assert why("d") == "the run is paused"
     assert door.ask("ps", jobs=["nobody"], why=True)["why"] == {}
@@ -308,8 +308,8 @@ def test_set_needs_holds_a_job_back_or_lets_it_go(door):
 
 def test_a_job_can_not_be_made_to_wait_for_itself(held):
     added(held, {"id": "a"}, {"id": "b", "needs": ["a"]}, {"id": "c", "needs": ["b"]})
-    rejected(held.ask("set", jobs=["a"], change={"needs": ["c"]}), 2, "`a` would wait for itself")
-    rejected(held.ask("set", jobs=["all"], change={"needs": ["a"]}), 2, "`a` would wait for itself")
+    rejected(held.ask("set", jobs=["a"], change={"needs": ["c"]}), 2, "`a` would need itself")
+    rejected(held.ask("set", jobs=["all"], change={"needs": ["a"]}), 2, "`a` would need itself")
     rejected(held.ask("set", jobs=["a"], change={"needs": ["nobody"]}), 2, "nobody")
     assert states(held) == {"a": "queued", "b": "pending", "c": "pending"}
 
@@ -375,7 +375,7 @@ def test_workers_and_pools_of_the_run_can_be_changed(door):
     door.ask("pool", pool="net", size=4)
     door.turn()
     assert set(states(door).values()) == {"running"}
-    rejected(door.ask("pool", pool="net", size=1), 2, "wants more than 1")
+    rejected(door.ask("pool", pool="net", size=1), 2, "needs more than 1")
     rejected(door.ask("pool", pool="a b", size=1), 2, "a b")
     rejected(door.ask("workers", workers=0), 2)
     changes = [

@@ -146,7 +146,7 @@ def test_a_run_that_is_not_there_is_a_mistake_of_the_users(world, some_runs):
     some_runs("abcde2", "abxyz2")
     for command, name, said in (
         ("show", "nosuch", "no run `nosuch`"),
-        ("logs", "ab", "several runs begin with `ab`: abcde2, abxyz2"),
+        ("logs", "ab", "several runs match `ab`: abcde2, abxyz2"),
         ("resume", "./here", "no run is recorded in ./here"),
     ):
         result = world.pqrun(command, name)
@@ -362,8 +362,8 @@ def test_logs_prints_the_bytes_of_the_jobs_that_are_meant(printed, words, out, e
     ("words", "code", "said"),
     [
         (("nosuch",), 2, "no job `nosuch`"),
-        (("x*",), 1, "no job is x*"),
-        (("state:timeout",), 1, "no job is state:timeout"),
+        (("x*",), 1, "no job matches x*"),
+        (("state:timeout",), 1, "no job matches state:timeout"),
         (("raw", "--attempt", "2"), 2, "no attempt 2"),
         (("999",), 2, "no job `999`"),
     ],

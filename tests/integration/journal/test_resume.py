@@ -299,7 +299,7 @@ def test_of_an_edited_list_only_what_is_new_or_changed_runs(world):
     result = world.pqrun(*EDITED, "--resume", "latest", "--json")
     assert result.code == 0
     assert world.counted("ran") == {"a": 1, "b": 1, "c": 1, "new": 1, "B": 1}
-    assert "2 jobs as they were, 0 changed, 2 new, 1 removed" in result.err
+    assert "2 jobs unchanged, 0 changed, 2 new, 1 removed" in result.err
     assert sorted(job["run"] for job in result.document["jobs"]) == sorted(
         world.read("list").split("\n")[:-1]
     )
@@ -328,7 +328,7 @@ def test_jobs_with_ids_are_matched_by_id_and_by_what_they_run(world):
     jobs(c="echo c1", b="echo b2", d="echo a1")
     result = world.pqrun("run", "jobs.json", "--resume", "latest", "--json")
     assert world.counted("ran") == {"a1": 2, "b1": 1, "b2": 1, "c1": 1}
-    assert "1 jobs as they were, 1 changed, 1 new, 1 removed" in result.err
+    assert "1 jobs unchanged, 1 changed, 1 new, 1 removed" in result.err
     assert sorted(result.jobs) == ["b", "c", "d"]
 
 

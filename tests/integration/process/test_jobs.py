@@ -197,7 +197,7 @@ def test_what_a_job_reports_is_believed_within_limits(world: World) -> None:
 
     found = [(job["state"], job["attempts"], job["message"]) for job in facts.document["jobs"][:3]]
     assert found == [("failed", 1, "disk quota exceeded"), ("ok", 2, None), ("ok", 1, None)]
-    assert "not understood in its report: garbage" in facts.err
+    assert "invalid line in $PQRUN_REPORT: garbage" in facts.err
 
 
 def test_what_stays_by_request_stays_and_nothing_else(world: World) -> None:

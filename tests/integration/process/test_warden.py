@@ -177,13 +177,13 @@ def test_a_run_that_lost_its_watchdogs_says_so_at_once_and_at_its_end(world: Wor
     lose_watchdogs(run)
     assert run.process.stderr is not None
     said = run.process.stderr.readline()
-    assert said == b"pqrun: jobs would outlive a kill -9 of this pqrun: its watchdogs die again and again\n"
+    assert said == b"pqrun: jobs would survive a kill -9 of this pqrun: its watchdogs keep dying\n"
     world.let_through()
     facts = run.end()
 
     assert (facts.code, facts.states) == (0, ["ok"])
     assert facts.document["run"]["guarded"] is False
-    assert "a kill -9 of this pqrun: its watchdogs die again and again" in facts.err
+    assert "a kill -9 of this pqrun: its watchdogs keep dying" in facts.err
     shown = subprocess.run(
         [sys.executable, "-m", "pqrun", "show", "./run", "--json"],
         cwd=world.directory, env=world.environment(), stdout=subprocess.PIPE, check=True,
@@ -200,7 +200,7 @@ def test_watchdogs_come_back_once_they_are_let_live(world: World) -> None:
     world.told()
     lose_watchdogs(run)
     assert run.process.stderr is not None
-    assert b"jobs would outlive" in run.process.stderr.readline()
+    assert b"jobs would survive" in run.process.stderr.readline()
     run.watchdogs()
     assert b"there is a watchdog again" in run.process.stderr.readline()
     run.signal(signal.SIGKILL)
@@ -215,7 +215,7 @@ def test_a_run_that_must_have_a_watchdog_ends_without_one(world: World) -> None:
     facts = run.end()
 
     assert facts.code == 4
-    assert "pqrun: --require-watchdog: jobs would outlive a kill -9 of this pqrun" in facts.err
+    assert "pqrun: --require-watchdog: jobs would survive a kill -9 of this pqrun" in facts.err
     assert world.alive() == []
 
 
@@ -230,7 +230,7 @@ def test_a_run_that_must_have_a_watchdog_does_not_begin_without_one(world: World
 
     assert (facts.code, facts.out) == (4, "")
     assert facts.err == (
-        "pqrun: --require-watchdog: jobs would outlive a kill -9 of this pqrun: Resource temporarily unavailable\n"
+        "pqrun: --require-watchdog: jobs would survive a kill -9 of this pqrun: Resource temporarily unavailable\n"
     )
     assert not (world.directory / "run").exists()
 
@@ -239,7 +239,7 @@ def test_a_watchdog_that_could_not_be_had_at_first_is_had_later(world: World) ->
     run = world.start(f"exec {world.script('deaf')}\n", "--grace", "200ms", without=NO_FORK)
     world.told()
     assert run.process.stderr is not None
-    assert b"jobs would outlive a kill -9 of this pqrun: Resource" in run.process.stderr.readline()
+    assert b"jobs would survive a kill -9 of this pqrun: Resource" in run.process.stderr.readline()
     assert b"there is a watchdog again" in run.process.stderr.readline()
     run.signal(signal.SIGKILL)
 
@@ -269,7 +269,7 @@ def test_who_goes_on_says_for_what_it_waits_and_how_to_end_that(world: World) ->
         f"pqrun: waiting for {world.directory}/run: its pqrun (process {run.pid}) was killed, "
         f"and its watchdog (process {', '.join(pids)}) is stopped\n"
     )
-    assert f"hint: `kill -CONT {' '.join(pids)}` lets it go on; `kill -9 {' '.join(pids)}` ends" in hint
+    assert f"hint: `kill -CONT {' '.join(pids)}` continues it; `kill -9 {' '.join(pids)}` ends" in hint
     again.communicate(timeout=20)
     assert again.returncode == 0
 

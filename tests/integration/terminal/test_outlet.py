@@ -51,4 +51,4 @@ def test_output_that_can_not_be_read_back_is_no_fault_of_stdout(writer, printed,
     failing("sendfile", errno.EIO, monkeypatch)
     failing("pread", errno.EIO, monkeypatch)
     writer.copy_from(printed.copy_to)
-    assert writer.failure == "cannot read what a job has printed to show it: Input/output error"
+    assert writer.failure == "cannot read the output of a job to print it: Input/output error"

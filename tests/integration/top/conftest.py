@@ -56,7 +56,7 @@ class Fake:
         self.refuses = None
         self.output = {}
         self.attempts = {}
-        self.why = "4 jobs running, 1 job before it in the queue"
+        self.why = "4 jobs running, 1 job ahead in the queue"
         self.closed = False
         self._told = {}
 

@@ -137,7 +137,7 @@ def test_without_a_terminal_it_says_so(state, tmp_path):
         [sys.executable, "-m", "pqrun", "top"], capture_output=True, cwd=tmp_path, env=environment(state=state),
         stdin=subprocess.DEVNULL, check=False,
     )  # fmt: skip
-    wanted = b"draws on a terminal" if importlib.util.find_spec("textual") else b"needs textual"
+    wanted = b"needs a terminal" if importlib.util.find_spec("textual") else b"needs textual"
     assert done.returncode == 2 and wanted in done.stderr and b"Traceback" not in done.stderr
 
 

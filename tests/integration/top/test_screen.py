@@ -131,7 +131,7 @@ def test_pause_and_workers(play):
     async def script(app, pilot):
         await pilot.press("p")
         await settled(app, pilot)
-        assert "PAUSED" in text(app) and "nothing starts until p" in text(app)
+        assert "PAUSED" in text(app) and "no job starts until p" in text(app)
         await pilot.press("p", "greater_than_sign", "greater_than_sign", "less_than_sign")
         await settled(app, pilot)
         assert "PAUSED" not in text(app)

@@ -84,7 +84,7 @@ def test_a_listener_that_raises_is_dropped_and_reported_and_the_others_hear_on(t
     assert dispatcher.close(10)
     assert len(good.heard) == 3 and not bad.closed
     told = capfd.readouterr().err
-    assert "Keeper failed and was dropped; the run goes on" in told and "seq 7" in told
+    assert "Keeper failed and was dropped; the run continues" in told and "seq 7" in told
     assert told.count("Traceback") == 1
 
 
@@ -199,7 +199,7 @@ def test_a_listener_that_the_machine_refuses_something_is_dropped_without_a_trac
     dispatcher = telling(bad, good)
     dispatcher.put(some(1))
     assert dispatcher.close(10)
-    assert dispatcher.dropped == ["Keeper: cannot go on: Too many open files; see `ulimit -n`"]
+    assert dispatcher.dropped == ["Keeper: cannot continue: Too many open files; see `ulimit -n`"]
     assert good.heard and capfd.readouterr() == ("", "")
 
 

@@ -303,7 +303,7 @@ def test_turns_of_many_threads_come_one_after_another_and_none_is_lost(engine, p
 def test_what_the_machine_refuses_is_a_failure_of_our_own_part_and_no_bug(engine):
     engine.fail(OSError(errno.EMFILE, "Too many open files", "/x"))
     assert isinstance(engine.broken, InternalFailure)
-    assert str(engine.broken) == "cannot go on: Too many open files (/x); see `ulimit -n`"
+    assert str(engine.broken) == "cannot continue: Too many open files (/x); see `ulimit -n`"
 
 
 def test_a_wait_that_fails_breaks_it_instead_of_leaving_what_runs(engine, parts):
@@ -312,7 +312,7 @@ def test_a_wait_that_fails_breaks_it_instead_of_leaving_what_runs(engine, parts)
 
     parts.script = [lambda: [add(job("a"))], out_of_memory]
     engine.run()
-    assert str(engine.broken) == "cannot go on: Cannot allocate memory"
+    assert str(engine.broken) == "cannot continue: Cannot allocate memory"
     assert ("start", AttemptId(1, 1)) in parts.done
 
 
@@ -336,7 +336,7 @@ hollow.__path__ = []
     ("error", "why"),
     [
         (ImportError("no memory", name="zlib"), "cannot load zlib: no memory"),
-        (OSError(errno.EIO, "Input/output error"), "cannot go on: Input/output error"),
+        (OSError(errno.EIO, "Input/output error"), "cannot continue: Input/output error"),
         (InternalFailure("the disk is full"), "the disk is full"),
         (OSError(errno.EBADF, "Bad file descriptor"), None),
         (OSError("no number"), None),

@@ -100,4 +100,4 @@ def test_defaults_can_not_multiply_what_every_job_has(files):
     assert said.startswith("jobs.yaml:14:5: error: more than 100,000 combinations in all\n")
     jobs = "".join(f"  - {{id: a{n}, run: x}}\n  - {{id: b{n}, run: x}}\n" for n in range(1000))
     said = files.says("defaults: {needs: 'a*'}\njobs:\n" + jobs)
-    assert said.startswith("jobs.yaml:1:11: error: needs that come to more than 1,000,000 in all\n")
+    assert said.startswith("jobs.yaml:1:11: error: more than 1,000,000 needs in total\n")

@@ -312,4 +312,4 @@ def test_the_pure_parser_reads_the_same(files, monkeypatch):
     assert files.load(FULL) == expected
     assert files.load('{\n\t"jobs": [\n\t\t"a\\tb"\n\t]\n}').jobs[0].work.run == "a\tb"
     assert "a tab as indentation" in files.says("jobs:\n\t- a\n")
-    assert "an escape that stands for no character" in files.says('jobs:\n  - "\\ud83d"\n')
+    assert "an escape of no character" in files.says('jobs:\n  - "\\ud83d"\n')

@@ -142,10 +142,10 @@ def test_with_null_only_nul_characters_separate():
         (b"a\nb\0", "stdin:2: a NUL character (if the commands are NUL-separated, use -0)"),
         (b"a\nb \\\nc\0\n", "stdin:3: a NUL character (if the commands are NUL-separated, use -0)"),
         (b"a\nb # pqrun: id=x\nc # pqrun: id=x\n", "stdin:3: duplicate id `x`"),
-        (b"a\nb # pqrun: id=1\n", "stdin:2: the id `1` is the number of a job without one"),
+        (b"a\nb # pqrun: id=1\n", "stdin:2: the id `1` is the number of a job without an id"),
         (
             b"a # pqrun: id=2\nb\n",
-            "stdin:2: this job's number is 2, and an earlier job has that as its id",
+            "stdin:2: this job's number is 2, which is the id of an earlier job",
         ),
         (b"a # pqrun: id\n", "stdin:1: `id` after `# pqrun:` is not key=value"),
         (
@@ -154,12 +154,12 @@ def test_with_null_only_nul_characters_separate():
         ),
         (
             b"a # pqrun: timeout=ten\n",
-            "stdin:1: `timeout`: not a duration: `ten` (write seconds, or such as 250ms, 90s, 10m, 1h30m)",
+            "stdin:1: `timeout`: not a duration: `ten` (write seconds, or a value such as 250ms, 90s, 10m, 1h30m)",
         ),
         (b"a # pqrun: id=x name=y\n", "stdin:1: `id` is given twice after `# pqrun:`"),
         (b"a # pqrun: id='x\n", "stdin:1: a quote that is not closed after `# pqrun:`"),
-        (b"a # pqrun: needs=b\n", "stdin:1: unknown need `b` (a line can need the jobs above it)"),
-        (b"a # pqrun: needs=1\n", "stdin:1: unknown need `1` (a line can need the jobs above it)"),
+        (b"a # pqrun: needs=b\n", "stdin:1: unknown need `b` (a line can only need jobs above it)"),
+        (b"a # pqrun: needs=1\n", "stdin:1: unknown need `1` (a line can only need jobs above it)"),
     ],
 )
 def test_reading_ends_where_it_has_to_and_what_was_before_is_good(data, expected):

@@ -59,21 +59,21 @@ def test_messages_are_in_lower_case_and_without_a_full_stop(files):
             "jobs.yaml:2:6: error: a NUL character\n"
             "    2 |   - a\ufffdb\n"
             "      |      ^\n"
-            "  hint: a job file is text: take it out",
+            "  hint: remove it: a job file is a text file",
         ),
         (
             b"jobs:\n  - \x1b[31m\n",
             "jobs.yaml:2:5: error: the control character U+001B\n"
             "    2 |   - \ufffd[31m\n"
             "      |     ^\n"
-            '  hint: take it out, or write it in double quotes as `"\\u001b"`',
+            '  hint: remove it, or write it in double quotes as `"\\u001b"`',
         ),
         (
             "jobs:\n  - é\u2028x\n".encode(),
             "jobs.yaml:2:6: error: the character U+2028\n"
             "    2 |   - é\ufffdx\n"
             "      |      ^\n"
-            '  hint: take it out, or write it in double quotes as `"\\u2028"`',
+            '  hint: remove it, or write it in double quotes as `"\\u2028"`',
         ),
     ],
 )
@@ -103,9 +103,9 @@ def test_a_hash_that_cuts_a_command_short_is_warned_about(files):
         "jobs.yaml:2:10: warning: `#b` is a comment and does not belong to the command\n"
         "    2 |   - run: echo a #b\n"
         "      |          ^\n"
-        "  hint: put it in quotes if it does; if not, a blank after `#` says so",
+        "  hint: quote it if it does; if it is a comment, put a blank after `#`",
         "jobs.yaml:4:5: warning: `#e'` is a comment and does not belong to the command\n"
         "    4 |   - echo 'd #e'\n"
         "      |     ^\n"
-        "  hint: put it in quotes if it does; if not, a blank after `#` says so",
+        "  hint: quote it if it does; if it is a comment, put a blank after `#`",
     )

@@ -199,7 +199,7 @@ def test_init_writes_an_example_that_is_right_and_never_over_a_file(tmp_path):
     ]  # fmt: skip
     assert accepts(SCHEMA, yaml.load(EXAMPLE, Plain))
     path.write_text("mine")
-    with pytest.raises(UserError, match="is there already"):
+    with pytest.raises(UserError, match="exists already"):
         write_example(str(path))
     assert path.read_text() == "mine"
     with pytest.raises(UserError, match="no such file or directory"):

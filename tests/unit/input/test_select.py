@@ -71,9 +71,9 @@ def test_all_is_every_job_unless_one_is_called_so(files):
 @pytest.mark.parametrize(
     ("selector", "message"),
     [
-        ("biuld", "--only: no job is `biuld` (did you mean `build`?)"),
-        ("tag:x", "--only: no job is `tag:x`"),
-        ("zzz*", "--only: no job is `zzz*`"),
+        ("biuld", "--only: no job matches `biuld` (did you mean `build`?)"),
+        ("tag:x", "--only: no job matches `tag:x`"),
+        ("zzz*", "--only: no job matches `zzz*`"),
         ("priority:urgent", "--only: not a priority: `urgent` (write critical, high, normal or low)"),
     ],
 )

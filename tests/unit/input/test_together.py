@@ -84,7 +84,7 @@ def test_a_chain_of_many_jobs_is_no_problem_and_a_ring_of_many_is_shown_in_short
 @pytest.mark.slow
 def test_patterns_in_needs_can_not_make_a_million_of_them(files):
     jobs = "".join(f"  - {{id: a{n}, run: x}}\n  - {{id: b{n}, run: x, needs: 'a*'}}\n" for n in range(1200))
-    assert "patterns in `needs` that stand for more than 1,000,000 jobs" in files.says("jobs:\n" + jobs)
+    assert "patterns in `needs` that match more than 1,000,000 jobs" in files.says("jobs:\n" + jobs)
     jobs = "".join(f"  - {{id: a{n}, run: x}}\n  - {{run: x, needs: 'a{n}*'}}\n" for n in range(1001))
     assert "more than 1,000 patterns in `needs`" in files.says("jobs:\n" + jobs)
 
@@ -169,22 +169,22 @@ def test_files_that_differ_are_told_at_once(files):
         }
     )
     assert said == (
-        "b.yaml:1:10: error: `workers` differs from that in a.yaml:1\n"
+        "b.yaml:1:10: error: `workers` differs from a.yaml:1\n"
         "    1 | workers: 3\n"
         "      |          ^\n"
-        "  hint: files that run together agree\n"
-        "b.yaml:2:8: error: the pool `net` differs from that in a.yaml:2\n"
+        "  hint: use the same value in all files\n"
+        "b.yaml:2:8: error: the pool `net` differs from a.yaml:2\n"
         "    2 | pools: {net: 2}\n"
         "      |        ^\n"
-        "  hint: files that run together agree\n"
-        "b.yaml:3:6: error: `env` differs from that in a.yaml:3\n"
+        "  hint: use the same value in all files\n"
+        "b.yaml:3:6: error: `env` differs from a.yaml:3\n"
         "    3 | env: {A: 2}\n"
         "      |      ^\n"
-        "  hint: files that run together agree\n"
+        "  hint: use the same value in all files\n"
         "b.yaml:5:8: error: duplicate id `x`\n"
         "    5 | - {id: x, run: z, tiemout: 1}\n"
         "      |        ^\n"
-        "  hint: it is on a.yaml:4 already\n"
+        "  hint: the other one is on a.yaml:4\n"
         "b.yaml:5:19: error: unknown key `tiemout`\n"
         "    5 | - {id: x, run: z, tiemout: 1}\n"
         "      |                   ^\n"
@@ -194,7 +194,7 @@ def test_files_that_differ_are_told_at_once(files):
 
 def test_an_id_in_one_file_may_not_be_a_number_in_another(files):
     said = files.says({"a.yaml": "jobs: [{id: '2', run: x}]", "b.yaml": "jobs: [y]"})
-    assert said.splitlines()[0] == "a.yaml:1:13: error: the id `2` is the number of a job without one"
+    assert said.splitlines()[0] == "a.yaml:1:13: error: the id `2` is the number of a job without an id"
 
 
 @pytest.mark.parametrize("id", ["01", "+1", "1.0", "0", "3"])

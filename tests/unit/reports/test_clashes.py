@@ -45,7 +45,7 @@ def refused(result, *words):
 @pytest.mark.parametrize("option", REPORTS)
 def test_a_report_that_names_an_input_is_refused(pqrun, option):
     for words in (["list"], ["./list"], ["link"], ["hard"], ["jobs.yaml", "list"]):
-        refused(pqrun("run", option, "list", *words), f"{option} list would overwrite", "name another file")
+        refused(pqrun("run", option, "list", *words), f"{option} list would overwrite", "choose another file")
     refused(pqrun("run", option, "jobs.yaml", "jobs.yaml"), option)
     refused(pqrun("run", option, "link", "list"), option)
     with (pqrun.here / "list").open() as stdin:

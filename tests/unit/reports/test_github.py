@@ -66,7 +66,7 @@ def test_the_steps_summary_stays_below_a_mebibyte(tmp_path):
     on_github(tmp_path, cell, outputs={"all": (b"y" * 9000 + b"\n", b"")})
     data = (tmp_path / "step.md").read_bytes()
     assert 1_040_000 < len(data) <= 1 << 20
-    assert "There is no room here for more" in data.decode()
+    assert "The page is full: more was left out" in data.decode()
     (tmp_path / "step.md").write_bytes(b"x" * (1 << 20))
     played = on_github(tmp_path, CELLS["failed"])
     assert "pqrun: the step's summary is full" in played.said

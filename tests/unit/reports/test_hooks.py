@@ -58,7 +58,7 @@ def test_on_failure_runs_unless_all_went_well_and_on_finish_always(cell, tmp_pat
 def test_what_goes_wrong_in_a_hook_is_told_and_changes_nothing(command, told, tmp_path):
     played = with_hooks(tmp_path, "ok", on_finish=f"{command} 2>/dev/null")
     assert played.code == 0
-    assert played.said == f"pqrun: --on-finish: {told}; the run's outcome stays as it is\n"
+    assert played.said == f"pqrun: --on-finish: {told}; the exit code of the run is not affected\n"
 
 
 def never(_seconds):

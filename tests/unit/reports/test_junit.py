@@ -108,7 +108,7 @@ def test_what_was_not_a_failure_of_the_job_is_an_error_or_skipped_with_its_reaso
     assert told["not started", "a"] == [("error", "exit 127: cannot run nope: No such file")]
     assert told["deadline", "b"] == [("error", "interrupted")]
     assert told["deadline", "d"] == [("skipped", "not run: deadline")]
-    assert told["allowed", "a"] == [("skipped", "may fail, and did: exit 1")]
+    assert told["allowed", "a"] == [("skipped", "failed, with allow_failure: exit 1")]
 
 
 def test_what_was_not_run_tells_what_stopped_this_process_and_not_one_before(tmp_path):

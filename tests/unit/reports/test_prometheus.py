@@ -172,7 +172,7 @@ def test_without_the_library_it_is_said_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setattr(wanted, "find_spec", lambda name: None)
     for settings in ({"metrics": str(tmp_path / "x")}, {"metrics_listen": "9464"}):
         with pytest.raises(
-            UserError, match="needs prometheus-client: install it, or pqrun's extra `metrics`"
+            UserError, match="needs prometheus-client: install it with `pip install 'pqrun-cli\\[metrics\\]'`"
         ):
             wanted.ReportRequest(SimpleNamespace(**settings), {})
 

@@ -216,7 +216,7 @@ def test_the_command_lines_hook_replaces_that_of_the_file_alone(tmp_path):
     done = run(tmp_path, "run", "jobs.yaml", "--on-failure", "echo mine >> ran; exit 9", "-q")
     assert done.code == 1
     assert (tmp_path / "ran").read_text().splitlines() == ["mine", "finish"]
-    assert "--on-failure: exit 9; the run's outcome stays as it is" in done.err
+    assert "--on-failure: exit 9; the exit code of the run is not affected" in done.err
 
 
 def test_a_hook_of_a_file_that_takes_too_long_is_ended_and_named(tmp_path):

@@ -274,7 +274,7 @@ def test_somebody_who_wants_to_stop_at_the_end_is_not_kept_by_a_reader(tmp_path)
         tmp_path, CELLS["ok"], settings=SimpleNamespace(events=str(path)), wait=lambda _seconds: True
     )
     assert time.monotonic() - began < 5
-    assert (played.code, played.said) == (4, f"pqrun: cannot write {path} (--events): nobody reads it\n")
+    assert (played.code, played.said) == (4, f"pqrun: cannot write {path} (--events): it has no reader\n")
 
 
 def test_what_could_not_be_written_for_a_while_is_no_failure_in_the_end(tmp_path):
