@@ -243,11 +243,11 @@ class ReportSet:
         try:
             yield
         except OSError as error:
-            self._drop(report, f"cannot write the {type(report).__name__} report: {error.strerror or error}")
+            self._drop(report, f"cannot write the report of {_option(report)}: {error.strerror or error}")
         except Exception as error:
             failure = refusal(error)
             why = "failed and was dropped" if failure is None else f"was dropped: {failure}"
-            self._drop(report, f"the {type(report).__name__} report {why}")
+            self._drop(report, f"the report of {_option(report)} {why}")
             if failure is None:
                 sys.stderr.write(traceback.format_exc())
 
@@ -268,3 +268,9 @@ class ReportSet:
             self.failures.append(why)
         elif err is not None:  # the user did not ask for a summary, and a container may lack its file
             err.say(f"pqrun: {why}")
+
+
+def _option(report: RunReport) -> str:
+    """Return the option that asked for a report, as messages name it."""
+    target = getattr(report, "target", None)
+    return str(target.option) if target is not None else "--metrics-listen"

@@ -125,7 +125,7 @@ def test_what_fails_in_a_report_costs_that_report_and_is_told(tmp_path, capsys):
     reports.on_events([object()])
     reports.on_events(played.events)
     assert reports.finish(played.ending) == 4
-    assert "the EventLog report failed and was dropped" in reports.failures
+    assert "the report of --events failed and was dropped" in reports.failures
     assert "Traceback" in capsys.readouterr().err
 
 
