@@ -24,6 +24,7 @@ CALLS = ("pidfd_open", "pread64", "poll", "clock_nanosleep")
 bash = pytest.mark.skipif(not shutil.which("bash"), reason="needs bash")
 
 
+@pytest.mark.slow
 @bash
 @pytest.mark.parametrize("leftovers", ["end", "keep"])
 @pytest.mark.parametrize("reader", READERS)
@@ -82,6 +83,7 @@ def test_after_a_limit_nothing_is_waited_for(world: World) -> None:
     assert "asked" in facts.err
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("strace"), reason="needs strace")
 def test_a_job_that_leaves_nothing_costs_no_system_call_more(world: World) -> None:
     counted = [_calls(world, jobs) for jobs in (20, 60)]

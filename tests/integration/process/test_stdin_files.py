@@ -28,6 +28,7 @@ def job(**fields: object) -> str:
 RUNS = ["cat", ["cat"], ": ; cat"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("run", RUNS, ids=["direct", "words", "shell"])
 def test_a_time_limit_ends_a_job_whose_fifo_has_no_writer(world: World, fifo: Path, run: object) -> None:
     facts = world.run(job(run=run, stdin=str(fifo), timeout=0.3), "--json", kind="yaml")
