@@ -73,6 +73,7 @@ def exit_codes():
                         yield number, f"{path.relative_to(ROOT)}:{node.lineno}"
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_every_exit_code_is_in_the_table():
     table = REFERENCE.partition("## Exit codes")[2].partition("\n## ")[0]
