@@ -193,6 +193,7 @@ def test_checks_of_a_project_go_side_by_side_and_a_new_python_may_fail(place):
     assert (len(calls) == 11 and calls[-1] == "python3 -m build") or "py3.15" in calls[-1]
 
 
+@pytest.mark.slow
 def test_a_night_is_dumped_copied_and_checked_in_this_order(place):
     place.stand_in(SAYS, "pg_dump", "rsync", "ssh", "logger")
     assert place.run("pqrun run -q examples/nightly-backup.yaml") == ""

@@ -93,6 +93,7 @@ def test_the_source_archive_is_complete_and_the_wheel_has_the_program_alone(buil
         assert zipfile.ZipFile(wheel).read(shared[name]) == (ROOT / source).read_bytes()
 
 
+@pytest.mark.slow
 def test_extras_are_declared_and_one_is_all_of_them(built):
     _, wheel = built
     with zipfile.ZipFile(wheel) as opened:

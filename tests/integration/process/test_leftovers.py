@@ -64,6 +64,7 @@ def test_its_slot_is_free_when_nothing_is_left(world: World) -> None:
     assert (world.directory / "order").read_text() == "left\nnext\n"
 
 
+@pytest.mark.slow
 def test_what_does_not_end_by_itself_is_asked_however_much_it_prints(world: World) -> None:
     left = "(trap 'echo bye; exit' TERM; while :; do echo more; done) &"
 
@@ -73,6 +74,7 @@ def test_what_does_not_end_by_itself_is_asked_however_much_it_prints(world: Worl
     assert set(facts.out.splitlines()) == {"more", "bye"}
 
 
+@pytest.mark.slow
 def test_after_a_limit_nothing_is_waited_for(world: World) -> None:
     """What is asked together with its leader has no time to print anything in between."""
     told = f"trap 'echo asked; exit' TERM; {world.tell('ready')}; while :; do sleep 0.01; done"

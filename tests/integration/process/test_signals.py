@@ -170,6 +170,7 @@ def test_suspended_time_counts_against_no_limit(world: World) -> None:
     assert facts.document["jobs"][0]["run_s"] < 2
 
 
+@pytest.mark.slow
 def test_a_suspended_run_that_is_killed_leaves_nobody(world: World) -> None:
     run = world.start(f"exec {world.script('stay')}\n")
     job_pid = world.told_pids()["stay"]

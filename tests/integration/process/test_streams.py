@@ -55,6 +55,7 @@ def test_closed_descriptors_make_no_difference(world: World) -> None:
     assert shown.read_text().split() == ["0", "1", "2", "3"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("closing", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_a_run_that_goes_well_ends_with_0_whatever_is_closed(world: World, closing: str) -> None:
     facts = world.run("echo out; echo err >&2\n", wrap=("sh", "-c", f'exec "$@" {closing}', "sh"))
@@ -131,6 +132,7 @@ def _is_quiet(pid: int) -> bool:
     return len(children) == 2
 
 
+@pytest.mark.slow
 def test_stuck_readers_of_both_streams_do_not_keep_jobs_alive(world: World) -> None:
     reading, writing = os.pipe()
     jobs = "head -c 1000000 /dev/zero; head -c 1000000 /dev/zero >&2\n" * 9 + f"exec {world.script('stay')}\n"
