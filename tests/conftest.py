@@ -14,8 +14,8 @@ settings.register_profile("pqrun", deadline=None, suppress_health_check=[HealthC
 settings.load_profile("pqrun")
 
 
-MOST_WORKERS = 4
-SECONDS_FOR_A_TEST = 120
+MAX_WORKERS = 4
+TEST_TIMEOUT_SECONDS = 120
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at its own options
@@ -30,12 +30,12 @@ def pytest_cmdline_main(config):
     if hasattr(options, "numprocesses") and not is_worker and not options.tx and options.dist == "no":
         if options.numprocesses is None and not options.distload:
             options.numprocesses = "auto"
-            options.maxprocesses = options.maxprocesses or MOST_WORKERS
+            options.maxprocesses = options.maxprocesses or MAX_WORKERS
         if options.numprocesses and not options.distload:
             options.dist = "loadfile"  # fixtures of a session or a module are made once
     if hasattr(options, "timeout") and options.timeout is None:
         said = os.environ.get("PYTEST_TIMEOUT") or config.getini("timeout")
-        options.timeout = None if said else float(SECONDS_FOR_A_TEST)
+        options.timeout = None if said else float(TEST_TIMEOUT_SECONDS)
 
 
 def pytest_configure(config):

@@ -78,6 +78,7 @@ def test_archives_are_whole(place):
         assert archive.getnames() == ["south wing", "south wing/plan"]
 
 
+@pytest.mark.slow
 def test_images_are_made_once(place):
     place.stand_in(SAYS + 'for last; do :; done; echo x > "$last"\n', "convert")
     (place.directory / "photos").mkdir()
@@ -92,6 +93,7 @@ def test_images_are_made_once(place):
     assert sorted(os.listdir(place.directory / "out" / "web")) == ["a b.jpg", "c.jpg"]
 
 
+@pytest.mark.slow
 def test_a_film_tells_how_far_it_is_and_half_a_film_is_none(place):
     place.stand_in("echo 10.0\n", "ffprobe")
     place.stand_in(
@@ -120,6 +122,7 @@ def server(place):
     process.communicate()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
 def test_what_is_busy_is_asked_again_and_what_is_gone_is_not(place, server):
     (place.directory / "urls.txt").write_text(f"{server}a.txt\n{server}gone/b.txt\n")
@@ -132,6 +135,7 @@ def test_what_is_busy_is_asked_again_and_what_is_gone_is_not(place, server):
     assert (gone["state"], gone["attempts"], gone["message"]) == ("failed", 1, "the server answers 404")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
 def test_links_are_checked_once_each(place, server):
     (place.directory / "page.md").write_text(f"[a]({server}a) and {server}a, [b]({server}gone).\n")
@@ -151,6 +155,7 @@ def test_who_pays_more_is_served_first(place):
     )
 
 
+@pytest.mark.slow
 def test_a_sweep_ends_in_a_table_and_does_nothing_twice(place):
     table = place.run("pqrun run -q examples/sweep.yaml").splitlines()
     assert (
@@ -164,6 +169,7 @@ def test_a_sweep_ends_in_a_table_and_does_nothing_twice(place):
     assert sum(part.count("awk -v") for part in parts) == 12
 
 
+@pytest.mark.slow
 def test_dumps_never_ask_a_server_twice_at_a_time(place):
     place.stand_in(
         'mkdir "$CALLS.$2" || { echo "two at a time" >&2; exit 9; }\n' + SAYS
@@ -183,6 +189,7 @@ def test_dumps_never_ask_a_server_twice_at_a_time(place):
     ]
 
 
+@pytest.mark.slow
 def test_checks_of_a_project_go_side_by_side_and_a_new_python_may_fail(place):
     place.stand_in(SAYS + 'case "$*" in *py3.15*) exit 1;; esac\n', "ruff", "mypy", "tox", "python3")
     assert place.run("pqrun run -q --show failed examples/ci.yaml && echo fine").endswith("fine\n")
@@ -190,12 +197,14 @@ def test_checks_of_a_project_go_side_by_side_and_a_new_python_may_fail(place):
     assert (len(calls) == 11 and calls[-1] == "python3 -m build") or "py3.15" in calls[-1]
 
 
+@pytest.mark.slow
 def test_a_night_is_dumped_copied_and_checked_in_this_order(place):
     place.stand_in(SAYS, "pg_dump", "rsync", "ssh", "logger")
     assert place.run("pqrun run -q examples/nightly-backup.yaml") == ""
     assert [line.split()[0] for line in place.says("calls").splitlines()] == ["pg_dump", "rsync", "ssh"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["examples/limits.yaml", "examples/pipeline.yaml"])
 def test_the_others_run(place, name):
     assert place.run(f"pqrun run -q --output none {name} && echo fine").endswith("fine\n")

@@ -73,6 +73,7 @@ def exit_codes():
                         yield number, f"{path.relative_to(ROOT)}:{node.lineno}"
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_every_exit_code_is_in_the_table():
     table = REFERENCE.partition("## Exit codes")[2].partition("\n## ")[0]
@@ -87,6 +88,7 @@ def test_every_number_of_a_run_is_explained():
     assert set(Metrics._fields) - explained(page("metrics.md")) == set()
 
 
+@pytest.mark.slow
 def test_every_number_for_prometheus_is_explained(tmp_path, run):
     run("--metrics", "numbers.prom", lines=["true"])
     families = text_string_to_metric_families((tmp_path / "numbers.prom").read_text())

@@ -43,6 +43,7 @@ def test_the_check_finds_such_a_message():
     assert methods_shown("quoted(str(shard.count))") == ["line 1: shard.count"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_no_message_shows_a_method(path):
     assert methods_shown(path.read_text()) == []

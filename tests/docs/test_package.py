@@ -72,6 +72,7 @@ def installed(built, tmp_path_factory):
     return install
 
 
+@pytest.mark.slow
 def test_the_source_archive_is_complete_and_the_wheel_has_the_program_alone(built):
     archive, wheel = built
     with tarfile.open(archive) as opened:
@@ -92,6 +93,7 @@ def test_the_source_archive_is_complete_and_the_wheel_has_the_program_alone(buil
         assert zipfile.ZipFile(wheel).read(shared[name]) == (ROOT / source).read_bytes()
 
 
+@pytest.mark.slow
 def test_extras_are_declared_and_one_is_all_of_them(built):
     _, wheel = built
     with zipfile.ZipFile(wheel) as opened:
@@ -107,6 +109,7 @@ def test_extras_are_declared_and_one_is_all_of_them(built):
     assert [extra for extra in extras if f"`{extra}`" not in contributing] == []
 
 
+@pytest.mark.slow
 def test_it_runs_from_an_empty_environment_with_the_lowest_versions(installed, tmp_path):
     environment = installed()
     assert [name for name in SHARED if not (environment / name).exists()] == []

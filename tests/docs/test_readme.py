@@ -29,6 +29,7 @@ TROUBLE = blocks(PAGES["docs/troubleshooting.md"], "console")
 MAX_LINES = {"README.md": 160, "docs/architecture.md": 150}
 
 
+@pytest.mark.slow
 def test_what_the_readme_shows_is_what_happens(console):
     for file in blocks(README, "yaml"):  # the first line names the file
         (console.directory / file.partition("\n")[0].removeprefix("# ")).write_text(file)
@@ -38,11 +39,13 @@ def test_what_the_readme_shows_is_what_happens(console):
         console.check(block)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", TROUBLE, ids=lambda block: block.split("\n", 1)[0].removeprefix("$ ")[:40])
 def test_what_the_page_on_troubles_shows_is_what_happens(console, block):
     console.check(block)
 
 
+@pytest.mark.slow
 def test_the_examples_for_a_first_look_run(console):
     shutil.copytree(ROOT / "examples", console.directory / "examples")
     console.check(

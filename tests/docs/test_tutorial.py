@@ -3,11 +3,14 @@
 
 import re
 
+import pytest
+
 from .pages import DOCS, page
 
 BLOCK = re.compile(r"^```(console|text|yaml)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_the_tutorial_goes_as_it_is_told(console):
     for kind, text in BLOCK.findall(page("tutorial.md")):
         if kind != "console":

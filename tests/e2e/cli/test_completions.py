@@ -114,6 +114,7 @@ def test_the_first_tab_completes_commands_runs_and_jobs(name, environment, tmp_p
         shell.close()
 
 
+@pytest.mark.slow
 def test_fish_completes_commands_runs_and_jobs(environment, tmp_path):
     if shutil.which("fish") is None:
         pytest.skip("fish is not installed")

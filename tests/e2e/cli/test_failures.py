@@ -12,6 +12,7 @@ def test_the_exit_code_tells_whether_all_went_well(run, side_by_side):
     assert [done.code for done in side_by_side(lambda lines: run(lines=lines), lists)] == [0, 1, 1, 0]
 
 
+@pytest.mark.slow
 def test_every_exit_code_and_signal_is_kept_as_it_was(run):
     signals = {1: "HUP", 2: "INT", 6: "ABRT", 9: "KILL", 10: "USR1", 11: "SEGV", 13: "PIPE", 15: "TERM"}
     codes = [0, 1, 2, 99, 125, 128, 137, 254, 255]

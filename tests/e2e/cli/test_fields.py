@@ -3,6 +3,8 @@
 
 import subprocess
 
+import pytest
+
 
 def test_a_comment_at_its_end_sets_the_fields_of_a_job(run):
     show = 'echo "$PQRUN_JOB_ID $PQRUN_PRIORITY $PQRUN_ATTEMPT/$PQRUN_MAX_ATTEMPTS"'
@@ -50,6 +52,7 @@ def test_the_list_still_runs_in_a_shell(run, tmp_path):
     assert run("-q", "-k", "list").out == by_shell == "one\ntwo and more\n"
 
 
+@pytest.mark.slow
 def test_each_field_does_what_it_says(run, tmp_path):
     (tmp_path / "words").write_text("from a file\n")
     (tmp_path / "sub").mkdir()

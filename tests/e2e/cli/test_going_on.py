@@ -9,6 +9,7 @@ import pytest
 from support.process import PQRUN
 
 
+@pytest.mark.slow
 def test_a_resumed_run_that_went_well_was_not_stopped_and_a_job_cut_short_was_not_flaky(run, pqrun):
     job = '[ "$PQRUN_ATTEMPT" -gt 1 ] || { kill -INT "$PPID"; sleep 60; }'
     first = run("-j1", lines=[job, "true"])

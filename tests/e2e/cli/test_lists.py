@@ -43,6 +43,7 @@ def test_check_says_all_that_is_wrong_with_a_list(pqrun, wrong):
     assert (done.code, errors(done)) == (2, [line.replace("list", "stdin") for line in SAID])
 
 
+@pytest.mark.slow
 def test_check_reads_lists_and_job_files_together(pqrun, tmp_path):
     (tmp_path / "jobs.yaml").write_text("jobs: [true, {run: 'true', timeout: x}]\n")
     (tmp_path / "list").write_text("echo a\necho b # pqrun: id=b\n\necho c # pqrun: needs=b\n")

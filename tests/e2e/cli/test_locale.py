@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 LOCALES = {"de_DE.ISO-8859-1": ("de_DE", "ISO-8859-1"), "ja_JP.EUC-JP": ("ja_JP", "EUC-JP")}
 UTF8 = "é日"
 # Of UTF-8, of no encoding, and two that the C library and Python read differently in EUC-JP.
@@ -46,14 +48,12 @@ def octets(out):
     return bytes.fromhex("".join(out.split()))
 
 
-@pytest.mark.slow
 def test_commands_reach_the_shell_as_they_were_written(run, locale):
     for data in BYTES:
         done = run("-q", input=b"printf %s '" + data + b"' | od -An -tx1\n", env=locale)
         assert (done.code, octets(done.out)) == (0, data)
 
 
-@pytest.mark.slow
 def test_arguments_name_the_files_that_were_found(pqrun, locale, tmp_path):
     names = [os.fsencode(tmp_path) + b"/" + data for data in BYTES]
     others = {data.decode("latin-1").encode() for data in BYTES}  # what they would become
@@ -65,7 +65,6 @@ def test_arguments_name_the_files_that_were_found(pqrun, locale, tmp_path):
     assert set(os.listdir(os.fsencode(tmp_path))) >= others
 
 
-@pytest.mark.slow
 def test_words_of_the_command_line_reach_jobs_unchanged(surroundings, locale, tmp_path):
     for data in BYTES:
         words = ["each", "-q", "--env", b"V=" + data, 'printf %s {} "$V" | od -An -tx1', ":::", data]
@@ -75,7 +74,6 @@ def test_words_of_the_command_line_reach_jobs_unchanged(surroundings, locale, tm
         assert octets(out.decode()) == data * 2
 
 
-@pytest.mark.slow
 def test_a_job_file_means_the_same_everywhere(pqrun, locale, tmp_path):
     (tmp_path / UTF8).mkdir()
     (tmp_path / UTF8 / "in-é").write_text("read\n")
@@ -97,7 +95,6 @@ def test_a_job_file_means_the_same_everywhere(pqrun, locale, tmp_path):
     assert inside.out == f"{tmp_path}/{UTF8}\n"
 
 
-@pytest.mark.slow
 def test_what_was_begun_in_one_locale_goes_on_in_another(pqrun, run, locale, tmp_path):
     for before, after in ((locale, {"LC_ALL": "C.UTF-8"}), ({"LC_ALL": "C.UTF-8"}, locale)):
         record = tmp_path / f"run-{len(before)}"
@@ -108,7 +105,6 @@ def test_what_was_begun_in_one_locale_goes_on_in_another(pqrun, run, locale, tmp
         assert (done.code, octets(done.out)) == (0, b"x" + BYTES[1])
 
 
-@pytest.mark.slow
 def test_added_jobs_are_the_same_in_the_queues_locale(surroundings, locale, tmp_path, until):
     for theirs, ours in ((locale, {"LC_ALL": "C.UTF-8"}), ({"LC_ALL": "C.UTF-8"}, locale)):
         record = tmp_path / f"queue-{len(theirs)}"
@@ -132,7 +128,6 @@ def test_added_jobs_are_the_same_in_the_queues_locale(surroundings, locale, tmp_
         assert (served.returncode, octets(out.decode())) == (0, BYTES[1]), err
 
 
-@pytest.mark.slow
 def test_a_program_with_a_queue_passes_on_what_it_was_given(surroundings, locale, tmp_path):
     program = tmp_path / "program.py"
     program.write_text(
@@ -157,7 +152,6 @@ def test_a_program_with_a_queue_passes_on_what_it_was_given(surroundings, locale
         assert out == (data + b"\n" + data + b"\n" + where + b"\n" + data + b"\n\n") * 2
 
 
-@pytest.mark.slow
 def test_texts_of_another_machine_are_utf8_in_any_locale(surroundings, locale, tmp_path):
     program = tmp_path / "launch.py"
     program.write_text(
@@ -183,7 +177,6 @@ def test_texts_of_another_machine_are_utf8_in_any_locale(surroundings, locale, t
         assert out == os.fsencode(directory) + b"\nread\n" + data * 2
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/proc/self/environ"), reason="there is no /proc here")
 @pytest.mark.parametrize("given", [{}, {"LC_CTYPE": "C"}, {"LANG": "C"}, {"LC_CTYPE": "C.UTF-8"}], ids=str)
 def test_jobs_get_the_callers_locale_and_not_what_python_makes_of_it(surroundings, tmp_path, given):

@@ -167,6 +167,7 @@ def test_help_names_every_option_in_panels_and_lists_nothing_that_does_not_work(
         assert "--install-completion" not in helped.out  # an option of the program, not of its commands
 
 
+@pytest.mark.slow
 def test_every_option_that_help_lists_is_understood(run, pqrun):
     """Each with a value as its help shows it, in one run or a few."""
     listed = set(re.findall(r"--[a-z][a-z-]*", pqrun("run", "--help", env={"COLUMNS": "200"}).out))

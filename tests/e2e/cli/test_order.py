@@ -90,6 +90,7 @@ def test_a_job_that_cannot_run_yet_holds_back_nobody_of_lower_priority(run):
     assert run("-q", "-j2", lines=lines).out.split() == ["low", "need", "urgent"]
 
 
+@pytest.mark.slow
 def test_jobs_that_share_a_pool_do_not_run_together_and_others_do(run, tmp_path):
     alone = f"mkdir {tmp_path}/alone && sleep 0.02 && rmdir {tmp_path}/alone"
     lines = [f"{alone} # pqrun: pools=net", f"{alone} # pqrun: pools=net", f"{alone} # pqrun: pools=net:2"]
@@ -98,6 +99,7 @@ def test_jobs_that_share_a_pool_do_not_run_together_and_others_do(run, tmp_path)
     assert run("-j3", "--pool", "net=1", lines=lines[:2] * 2).code == 0
 
 
+@pytest.mark.slow
 def test_a_job_of_many_slots_runs_alone(run, tmp_path):
     alone = f"test ! -e {tmp_path}/small && sleep 0.02 && test ! -e {tmp_path}/small"
     small = f"touch {tmp_path}/small; sleep 0.01; rm {tmp_path}/small"

@@ -143,6 +143,7 @@ def test_what_jobs_are_called_and_print_cannot_steer_a_terminal_through_our_own_
 # Those who read
 
 
+@pytest.mark.slow
 def test_when_the_reader_goes_away_the_jobs_go_on(start, tmp_path):
     lines = [f"echo {'x' * 100}; echo {n} >> {tmp_path}/log" for n in range(300)]
     live = start("-q", "-j2", lines=lines)

@@ -69,6 +69,7 @@ def test_completing_a_command_loads_nothing_of_a_run():
     assert not modules & ((HEAVY - {"rich"}) | OF_A_RUN)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [["--help"], ["run", "--help"]], ids=" ".join)
 def test_help_loads_rich_and_nothing_of_a_run(words):
     modules, done = loaded(words)

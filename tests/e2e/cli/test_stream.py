@@ -114,6 +114,7 @@ def test_a_nul_among_lines_ends_the_reading(run):
     assert "stdin:3" in later.err and "not read to its end" in later.err
 
 
+@pytest.mark.slow
 def test_a_line_over_sixteen_mebibytes_ends_the_reading(run):
     just_so = b": " + b"x" * (16 * 1024 * 1024 - 2)
     too_long = run("-q", input=b"echo before\n" + just_so + b"x\necho after\n")

@@ -61,6 +61,7 @@ def test_it_has_a_session_and_a_group_of_its_own(run):
     assert run("-q", "--shell", f"{sys.executable} -c", lines=[script]).out == "True\n"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="there is no /proc here")
 def test_it_gets_no_descriptor_of_pqruns(run, tmp_path):
     looking = "import os; print(sorted(int(n) for n in os.listdir('/proc/self/fd'))[:-1])"

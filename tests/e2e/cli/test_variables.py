@@ -39,6 +39,7 @@ def test_of_variables_of_pqruns_own_a_job_gets_those_that_are_documented(run):
     assert set(done.out.split()) == TOLD
 
 
+@pytest.mark.slow
 def test_options_of_a_run_are_not_those_of_a_pqrun_in_its_jobs(pqrun, tmp_path):
     (tmp_path / "inner").write_text("".join(f"echo {n}\n" for n in range(20)))
     (tmp_path / "jobs.yaml").write_text("jobs:\n  - {id: a, run: pqrun run -q -k inner}\n")

@@ -43,6 +43,7 @@ def test_a_few_hundred_cases_are_recorded_as_they_are_made():
     assert [found[n] for n in (0, 7, 299)] == [case(SEEDS[n]) for n in (0, 7, 299)]
 
 
+@pytest.mark.slow
 def test_every_recorded_case_gives_the_same_arguments(commands, tmp_path):
     wrong = []
     for found, expected in recorded():

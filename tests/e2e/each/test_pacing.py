@@ -43,6 +43,7 @@ def test_what_a_job_file_says_holds_for_a_resume_too(run, pqrun, tmp_path):
     assert found[3] - found[1] > 0.199
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("option", "value", "said"),
     [("--memfree", "8388607T", "of memory are free (--memfree "), ("--load", "0", "the load is ")],

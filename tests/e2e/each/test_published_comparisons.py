@@ -63,6 +63,7 @@ def test_an_argument_may_be_put_in_more_than_once(each):
     assert each("echo", "{}", "foo", "{}", input="bar\n").lines == ["bar foo bar"]
 
 
+@pytest.mark.slow
 def test_the_length_of_an_argument_has_no_small_limit(each):
     """Longer than any argument of a program may be: what the shell does itself gets it all the same."""
     long = "x" * 1_000_000
@@ -78,6 +79,7 @@ def test_many_words_take_no_longer_than_their_bytes(each):
     assert (done.code, len(done.stdout)) == (0, 10_000_000)
 
 
+@pytest.mark.slow
 def test_a_very_long_line_of_output_is_passed_on(each):
     done = each("printf '%050000000d\\n' 0; :", ":::", "a")
     assert (done.code, len(done.stdout), done.stdout.count(b"\n")) == (0, 50_000_001, 1)
@@ -100,6 +102,7 @@ def test_two_thousand_arguments_for_real(each, tmp_path):
     assert (done.code, done.lines) == (0, [f"{n + 1} a{n}" for n in range(2000)])
 
 
+@pytest.mark.slow
 def test_many_empty_lines_are_as_many_empty_arguments(each):
     done = each("-j4", "printf '<%s>\\n'", input="\n" * 500)
     assert (done.code, done.lines) == (0, ["<>"] * 500)
@@ -113,7 +116,7 @@ def test_nothing_is_left_in_the_place_for_temporary_files(each, tmp_path):
 
 
 def test_the_page_lists_them_all():
-    page = (os.path.dirname(__file__), "..", "..", "docs", "from-gnu-parallel.md")
+    page = (os.path.dirname(__file__), "..", "..", "..", "docs", "from-gnu-parallel.md")
     with open(os.path.join(*page), encoding="utf-8") as file:
         text = file.read()
     with open(__file__, encoding="utf-8") as file:

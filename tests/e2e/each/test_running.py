@@ -125,6 +125,7 @@ def test_options_of_run_hold(pqrun):
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_options_end_where_the_command_begins(each):
     assert (
         each("printf '<%s>' -j9 --header", ":", "-q {}", ":::", "-k").stdout == b"<-j9><--header><:><-q><-k>"
@@ -140,6 +141,7 @@ def test_a_header_may_be_asked_for_as_in_gnu_parallel(each, tmp_path):
     assert each("-ja", "--header", ":", "echo", ":::", "x").code == 2
 
 
+@pytest.mark.slow
 def test_slots_are_numbered_from_one_and_never_shared(each, tmp_path):
     command = 'test "$PQRUN_SLOT" = {%} && mkdir "slot {%}" && rmdir "slot {%}" && echo {%}'
     done = each("-j3", command, input="".join(f"{n}\n" for n in range(60)))
@@ -155,6 +157,7 @@ def test_a_stopped_each_can_be_gone_on_with(pqrun, tmp_path):
     assert (again.code, again.lines) == (0, ["c", "d"])
 
 
+@pytest.mark.slow
 def test_without_anything_on_a_terminal_it_shows_how_it_is_used(environment, tmp_path):
     def at_a_terminal(*words):
         master, slave = pty.openpty()

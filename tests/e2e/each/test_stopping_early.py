@@ -31,6 +31,7 @@ def test_of_a_stream_a_percentage_is_one_of_all_that_comes(pqrun):
     assert (done.code, done.lines) == (3, ["0", "1", "2", "3"])
 
 
+@pytest.mark.slow
 def test_soon_lets_running_jobs_finish_and_now_does_not(live, tmp_path):
     for how, code in (("soon", 1), ("now", 1)):
         for name in ("gate", "began", "ended"):
@@ -49,6 +50,7 @@ def test_soon_lets_running_jobs_finish_and_now_does_not(live, tmp_path):
         assert not (tmp_path / "three").exists()
 
 
+@pytest.mark.slow
 def test_fail_fast_is_now_at_the_first_failure(pqrun):
     done = pqrun("each", "-q", "-j1", "--fail-fast", "echo {}; test {} != 2", ":::", "1", "2", "3")
     assert (done.code, done.lines) == (1, ["1", "2"])
@@ -77,6 +79,7 @@ def test_what_is_no_policy_is_refused(policy):
         CONVERTERS["halt"](policy)
 
 
+@pytest.mark.slow
 def test_a_job_file_may_say_it_and_the_command_line_goes_over_it(run):
     text = "halt: soon,done=1\njobs: [echo 1, echo 2, echo 3]"
     assert run(text, "-q", "-j1").lines == ["1"]

@@ -9,6 +9,8 @@ from heapq import heappop, heappush
 from math import inf
 from random import Random
 
+import pytest
+
 from pqrun.core import events as ev
 from pqrun.core.job import (
     AttemptId,
@@ -239,6 +241,7 @@ def check(story, jobs, cluster):
             assert lost[seq] <= 1
 
 
+@pytest.mark.slow
 def test_whatever_becomes_of_the_news_each_job_ends_once_and_as_a_runner_has_found():
     twice = lost = 0
     for seed in range(2000):

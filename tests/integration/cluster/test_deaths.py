@@ -61,6 +61,7 @@ def test_a_killed_worker_takes_its_jobs_with_it_and_is_missed_at_once(fragile, p
     wait_for(lambda: not any(map(lives, before)), 5.0)
 
 
+@pytest.mark.slow
 def test_what_a_guardian_was_not_told_of_yet_is_killed_at_once_too():
     from pqrun.executors.dask.worker_plugin import WorkerWatchdog
 

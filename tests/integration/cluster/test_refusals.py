@@ -48,6 +48,7 @@ def test_output_can_not_be_passed_straight_through(cluster, tmp_path):
     assert "--output raw" in refused(tmp_path, "--on", cluster.on, "--output", "raw")
 
 
+@pytest.mark.slow
 def test_there_has_to_be_a_scheduler(tmp_path):
     told = refused(tmp_path, "--on", "dask://127.0.0.1:9")
     assert "no Dask scheduler answers at tcp://127.0.0.1:9" in told

@@ -6,6 +6,7 @@ import sys
 from configparser import ConfigParser
 from pathlib import Path
 
+import pytest
 from support.process import PQRUN, environment
 
 from pqrun.cli.main import main
@@ -13,6 +14,7 @@ from pqrun.cli.main import main
 EXAMPLES = Path(__file__).parents[3] / "examples"
 
 
+@pytest.mark.slow
 def test_the_crawler_visits_each_page_once(tmp_path, state):
     site = tmp_path / "site"
     site.mkdir()

@@ -79,6 +79,7 @@ def test_commands_without_a_live_run_say_how_to_start_one(here, pqrun, state, mo
     assert pqrun("add", "true").code == 6
 
 
+@pytest.mark.slow
 def test_the_only_live_run_is_meant_or_one_has_to_be_named(queue, here, tmp_path, monkeypatch):
     one, two = queue(run="one"), queue(run="two")
     several = "pqrun: several runs are live (one, two): choose one with --run\n"
@@ -268,6 +269,7 @@ def test_a_job_is_added_to_a_big_run_whose_jobs_count_for_no_bound(live, gate, t
     one.stop()
 
 
+@pytest.mark.slow
 def test_what_is_read_ahead_and_what_was_added_have_bounds_of_their_own(live, gate, until):
     one = live("-j1", "-q", "--max-queue", "3", "-", input=f"{gate.wait}\n" + "true\n" * 50)
     until(lambda: len(one.jobs()) == 4)
@@ -350,6 +352,7 @@ def test_a_job_adds_jobs_to_the_run_that_it_belongs_to(queue):
     assert not [line for line in other.events() if line.get("e") == "add"]
 
 
+@pytest.mark.slow
 def test_what_a_running_job_prints_can_be_had_as_it_comes(queue, gate, until):
     one = queue("-j1", "-q")
     one.add(
@@ -394,6 +397,7 @@ def test_ps_watches_until_the_run_ends(live, gate):
     watching.stdout.close()
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away_is_no_trouble(queue):
     one = queue()
     one.ask("pause")

@@ -332,6 +332,7 @@ def test_whatever_is_asked_every_promise_is_kept():
     assert said == {True, False}
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_goes_on_as_it_was_changed():
     for seed in range(RUNS // 5):
         kept(seed, lambda world: world.die_and_go_on(world.random.uniform(0, 12)))

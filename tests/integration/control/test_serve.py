@@ -252,6 +252,7 @@ def test_detached_it_tells_what_is_wrong_before_it_returns(pqrun, state, tmp_pat
     assert (result.code, "is not a queue" in result.err) == (2, True)
 
 
+@pytest.mark.slow
 def test_a_queue_may_be_in_a_directory_of_its_own(queue, pqrun, tmp_path, until):
     result, pid = detached(pqrun, "--run-dir", "here")
     assert result.code == 0

@@ -186,6 +186,7 @@ def test_who_leaves_while_he_waits_is_forgotten(door):
 # Clients who are a burden
 
 
+@pytest.mark.slow
 def test_who_does_not_read_costs_little_and_holds_up_nobody(door):
     door.scheduler.max_queue = 10_000
     door.ask("pause")

@@ -21,6 +21,7 @@ def modes(directory: Path) -> dict[str, int]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("umask", [0o000, 0o077], ids=oct)
 def test_directories_are_0700_and_files_0600_whatever_the_umask(world, umask):
     result = world.pqrun("run", lines=["echo out; echo err >&2; head -c 100000 /dev/zero"], umask=umask)
@@ -78,6 +79,7 @@ def test_a_state_directory_of_another_owner_is_refused(world):
     assert (result.code, "owned by uid 12345" in result.err, world.read("ran")) == (4, True, "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["journal.jsonl", "lock", "logs", "work"])
 def test_a_planted_link_is_not_followed(world, name):
     victim = world.here / "victim"

@@ -422,6 +422,7 @@ def test_following_one_job_prints_much_output_as_it_grows_and_ends_with_the_job(
     assert follower.returncode == 0
 
 
+@pytest.mark.slow
 def test_following_one_job_prints_little_output_as_it_comes_too(world):
     fifo = world.here / "fifo"
     os.mkfifo(fifo)
@@ -434,6 +435,7 @@ def test_following_one_job_prints_little_output_as_it_comes_too(world):
     assert follower.communicate(timeout=30) == (b"end\n", b"oh\n")
 
 
+@pytest.mark.slow
 def test_following_shows_each_attempt_of_a_job_that_is_tried_again(world):
     fifo = world.here / "fifo"
     os.mkfifo(fifo)

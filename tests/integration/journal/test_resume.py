@@ -126,6 +126,7 @@ def test_what_needs_a_job_that_is_never_run_again_is_skipped(world):
     assert world.counted("ran") == {"a": 1}
 
 
+@pytest.mark.slow
 def test_a_run_that_is_stopped_while_such_a_job_runs_has_failed(world):
     jobs = {"jobs": [{"id": "a", "run": "echo a >> ran; exec sleep 60", "rerun": "never"}]}
     world.write("jobs.json", json.dumps(jobs))
@@ -342,6 +343,7 @@ def test_an_edited_list_after_a_crash_goes_on_where_it_was(world):
     assert world.counted("ran") == {"a": 1, "b": 2, "d": 1}
 
 
+@pytest.mark.slow
 def test_an_edited_list_that_is_wrong_changes_nothing(world):
     world.write("jobs.json", '{"jobs": {"a": "echo a >> ran"}}')
     assert world.pqrun("run", "jobs.json").code == 0

@@ -8,6 +8,8 @@ import signal
 import pytest
 from world import AS_SOMEBODY, World, until
 
+pytestmark = pytest.mark.slow
+
 QUIET = "> /dev/null 2>&1"
 ESCAPES = {
     "background": "{stay} background {quiet} &",

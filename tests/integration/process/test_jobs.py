@@ -111,6 +111,7 @@ SHELLS = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SHELLS)
 def test_a_command_is_no_option_of_its_shell(world: World, name: str) -> None:
     if not shutil.which(name):
@@ -169,6 +170,7 @@ def test_a_jobserver_that_is_a_fifo_reaches_the_jobs(world: World) -> None:
     assert (facts.code, facts.out) == (0, "done\n")
 
 
+@pytest.mark.slow
 def test_silence_for_too_long_is_a_timeout_and_output_is_not(world: World) -> None:
     limit = ("--idle-timeout", "700ms", "-j3", "--json")
     silent = f"{world.forever}\n"
@@ -220,6 +222,7 @@ def test_what_stays_by_request_stays_and_nothing_else(world: World) -> None:
     until(world.none_alive)
 
 
+@pytest.mark.slow
 def test_what_may_stay_may_go_on_to_start_others(world: World) -> None:
     later = f"( {world.wait_at_the_gate}; {world.script('stay', 'later')} & ) > /dev/null 2>&1 &"
     jobs = (
@@ -255,6 +258,7 @@ def test_a_scrubbed_daemon_without_a_tag_goes_with_the_last_job_that_may_be_its(
     assert facts.states == ["ok", "ok"]
 
 
+@pytest.mark.slow
 def test_a_leftover_of_another_user_is_given_up_and_told(somebodys_world: World) -> None:
     world = somebodys_world
     program = world.directory / "as-root"

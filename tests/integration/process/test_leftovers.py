@@ -24,6 +24,7 @@ CALLS = ("pidfd_open", "pread64", "poll", "clock_nanosleep")
 bash = pytest.mark.skipif(not shutil.which("bash"), reason="needs bash")
 
 
+@pytest.mark.slow
 @bash
 @pytest.mark.parametrize("leftovers", ["end", "keep"])
 @pytest.mark.parametrize("reader", READERS)
@@ -63,6 +64,7 @@ def test_its_slot_is_free_when_nothing_is_left(world: World) -> None:
     assert (world.directory / "order").read_text() == "left\nnext\n"
 
 
+@pytest.mark.slow
 def test_what_does_not_end_by_itself_is_asked_however_much_it_prints(world: World) -> None:
     left = "(trap 'echo bye; exit' TERM; while :; do echo more; done) &"
 
@@ -72,6 +74,7 @@ def test_what_does_not_end_by_itself_is_asked_however_much_it_prints(world: Worl
     assert set(facts.out.splitlines()) == {"more", "bye"}
 
 
+@pytest.mark.slow
 def test_after_a_limit_nothing_is_waited_for(world: World) -> None:
     """What is asked together with its leader has no time to print anything in between."""
     told = f"trap 'echo asked; exit' TERM; {world.tell('ready')}; while :; do sleep 0.01; done"
@@ -82,6 +85,7 @@ def test_after_a_limit_nothing_is_waited_for(world: World) -> None:
     assert "asked" in facts.err
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("strace"), reason="needs strace")
 def test_a_job_that_leaves_nothing_costs_no_system_call_more(world: World) -> None:
     counted = [_calls(world, jobs) for jobs in (20, 60)]

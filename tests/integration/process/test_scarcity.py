@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from world import AS_SOMEBODY, World
 
+pytestmark = pytest.mark.slow
+
 FEW_DESCRIPTORS = ("sh", "-c", 'ulimit -n 64; exec "$@"', "sh")
 
 

@@ -12,6 +12,7 @@ STOPPING = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT]
 TARGETS = (False, True)  # whether the signal goes to the whole group
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", STOPPING, ids=lambda number: number.name)
 def test_the_first_stop_signal_asks_every_job_to_end(world: World, number: int) -> None:
     jobs = f"exec {world.script('stay')}\n" * 2 + "never started\n"
@@ -28,6 +29,7 @@ def test_the_first_stop_signal_asks_every_job_to_end(world: World, number: int) 
         assert [job["signal"] for job in facts.document["jobs"]] == ["SIGTERM", "SIGTERM", None]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", STOPPING, ids=lambda number: number.name)
 def test_the_second_stop_signal_kills(world: World, number: int) -> None:
     runs = [world.start(f"exec {world.script('asked', 'job')}\n", "--grace", "1h", "--json") for _ in TARGETS]
@@ -149,6 +151,7 @@ def test_quit_leaves_no_core(world: World) -> None:
     assert list(world.directory.glob("*core*")) == []
 
 
+@pytest.mark.slow
 def test_suspended_time_counts_against_no_limit(world: World) -> None:
     limits = ("-t", "2s", "--idle-timeout", "2s")
     job = f"echo job $$ > {world.fifo}; {world.wait_at_the_gate}\n"
@@ -167,6 +170,7 @@ def test_suspended_time_counts_against_no_limit(world: World) -> None:
     assert facts.document["jobs"][0]["run_s"] < 2
 
 
+@pytest.mark.slow
 def test_a_suspended_run_that_is_killed_leaves_nobody(world: World) -> None:
     run = world.start(f"exec {world.script('stay')}\n")
     job_pid = world.told_pids()["stay"]

@@ -28,6 +28,7 @@ def job(**fields: object) -> str:
 RUNS = ["cat", ["cat"], ": ; cat"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("run", RUNS, ids=["direct", "words", "shell"])
 def test_a_time_limit_ends_a_job_whose_fifo_has_no_writer(world: World, fifo: Path, run: object) -> None:
     facts = world.run(job(run=run, stdin=str(fifo), timeout=0.3), "--json", kind="yaml")
@@ -35,6 +36,7 @@ def test_a_time_limit_ends_a_job_whose_fifo_has_no_writer(world: World, fifo: Pa
     assert (facts.code, facts.states) == (1, ["timeout"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("numbers", [[signal.SIGTERM], [signal.SIGINT, signal.SIGINT], [signal.SIGHUP]])
 def test_a_signal_ends_a_run_whose_job_waits_for_a_writer(
     world: World, fifo: Path, numbers: list[int]

@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 from world import Facts, World, look, until
 
+pytestmark = pytest.mark.slow
+
 STOPPING = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT]
 REPEAT = int(os.environ.get("FAULTS_REPEAT", "2"))
 

@@ -28,6 +28,7 @@ def test_jobs_go_on_when_the_reader_of_stdout_goes_away(world: World) -> None:
     assert "1 of 52 jobs failed" in facts.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options", [(), ("--json",), ("--output", "line"), ("-k",)], ids=lambda o: " ".join(o)
 )
@@ -54,6 +55,7 @@ def test_closed_descriptors_make_no_difference(world: World) -> None:
     assert shown.read_text().split() == ["0", "1", "2", "3"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("closing", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_a_run_that_goes_well_ends_with_0_whatever_is_closed(world: World, closing: str) -> None:
     facts = world.run("echo out; echo err >&2\n", wrap=("sh", "-c", f'exec "$@" {closing}', "sh"))
@@ -65,6 +67,7 @@ def test_a_run_that_goes_well_ends_with_0_whatever_is_closed(world: World, closi
 PRINTING = (("check", "-"), ("schema",), ("--version",), ("run", "--help"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", PRINTING, ids=" ".join)
 def test_commands_that_only_print_say_that_they_can_not(tmp_path: Path, command: tuple[str, ...]) -> None:
     with Path("/dev/full").open("wb") as full:
@@ -77,6 +80,7 @@ def test_commands_that_only_print_say_that_they_can_not(tmp_path: Path, command:
     assert (done.returncode, done.stderr) == (4, said)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", PRINTING, ids=" ".join)
 def test_commands_that_only_print_do_so_to_nobody_if_stdout_is_closed(
     tmp_path: Path, command: tuple[str, ...]
@@ -99,6 +103,7 @@ def test_an_ignored_sigchld_makes_no_difference(world: World) -> None:
     assert found == [("ok", 0, None), ("failed", 7, None), ("failed", None, "SIGKILL")]
 
 
+@pytest.mark.slow
 def test_a_stuck_reader_holds_back_starts_and_an_interrupt_still_ends_all(world: World) -> None:
     jobs = f"head -c 1000000 /dev/zero; echo job > {world.fifo}\n" * 300
     reading, writing = os.pipe()
@@ -127,6 +132,7 @@ def _is_quiet(pid: int) -> bool:
     return len(children) == 2
 
 
+@pytest.mark.slow
 def test_stuck_readers_of_both_streams_do_not_keep_jobs_alive(world: World) -> None:
     reading, writing = os.pipe()
     jobs = "head -c 1000000 /dev/zero; head -c 1000000 /dev/zero >&2\n" * 9 + f"exec {world.script('stay')}\n"

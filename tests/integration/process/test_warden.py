@@ -12,6 +12,8 @@ from contextlib import suppress
 import pytest
 from world import Proc, Run, World, look, processes, until
 
+pytestmark = pytest.mark.slow
+
 PQRUN = f"{sys.executable} -m pqrun run"
 
 

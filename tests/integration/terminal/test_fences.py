@@ -53,6 +53,7 @@ def test_failed_jobs_are_folded_and_commands_in_output_harmless(run):
     assert "\nquiet\n" in out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [("--output", "line"), ("--tag",), ("--tag", "--output", "line")])
 def test_whatever_the_mode(run, options):
     jobs = "echo '::error::x'; sleep 0.1; echo ' ##[error]y' >&2; exit 1  # pqrun: id=::debug::\n" * 1
@@ -144,6 +145,7 @@ EVIL = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(10))
 @pytest.mark.parametrize("options", [("-j4",), ("-j2", "--output", "line"), ("-j3", "--tag", "-k")])
 def test_nothing_that_jobs_print_on_two_streams_is_obeyed(run, tmp_path, seed, options):

@@ -101,6 +101,7 @@ def plain(arguments):
     return re.sub(r"[^ -~]+", "?", " ".join(arguments))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", RUNS, ids=plain)
 def test_no_command_lets_through_what_would_steer_the_terminal(window, arguments):
     window(*arguments)
@@ -116,12 +117,14 @@ PAST = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_no_command_about_a_past_run_does(window):
     window("run", "list")
     for arguments in PAST:
         window(*arguments)
 
 
+@pytest.mark.slow
 def test_no_command_about_a_live_run_does(window, tmp_path, until):
     os.mkfifo(tmp_path / "go")
     jobs = f"{PRINTF}; {PRINTF} | sed 's/^/status=/' > $PQRUN_REPORT; read x < go # pqrun: id=waits\necho {EVIL}\n"

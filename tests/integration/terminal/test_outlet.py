@@ -28,6 +28,7 @@ def writer(tmp_path):
 @pytest.fixture
 def printed(tmp_path):
     """A stream that lies in a file."""
+    (tmp_path / "logs").mkdir()
     stream = Stream(Logs(str(tmp_path / "logs"), keep=True), AttemptId(1, 1), 1)
     stream.put(b"x" * 100_000)
     stream.finish()

@@ -53,6 +53,7 @@ AS_PARALLEL_HAS_IT = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", RECORDED, ids=" ".join)
 def test_output_is_as_recorded(run, options):
     ended = run("-j3", "-q", *options, jobs=JOBS)
@@ -63,6 +64,7 @@ def test_output_is_as_recorded(run, options):
         assert err in ended.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not PARALLEL, reason="GNU parallel is not installed")
 @pytest.mark.parametrize("options", AS_PARALLEL_HAS_IT, ids=" ".join)
 def test_output_is_as_gnu_parallel_has_it(run, options, tmp_path):
@@ -95,6 +97,7 @@ def test_lines_are_never_torn(run):
     assert sorted(lines) == sorted(f"{n}-{n}" for n in range(8) for _ in range(5))
 
 
+@pytest.mark.slow
 def test_a_resumed_job_is_tagged_by_its_name(run, tmp_path):
     jobs = "echo a; [ -e flag ]  # pqrun: id=first\necho b  # pqrun: id=other\n"
     run("-q", "--run-dir", "kept", jobs=jobs)
@@ -109,6 +112,7 @@ def test_raw_goes_straight_through(run):
     assert run("-j1", "-q", "--output", "raw", jobs="printf a\nprintf 'b\\n'\n").stdout == b"ab\n"
 
 
+@pytest.mark.slow
 def test_of_retried_jobs_the_last_attempt_is_printed(run):
     jobs = "echo try $PQRUN_ATTEMPT; [ $PQRUN_ATTEMPT = 3 ]\necho other\n"
     for options in ((), ("-k",), ("-k", "--output", "line", "--show", "failed")):
@@ -118,6 +122,7 @@ def test_of_retried_jobs_the_last_attempt_is_printed(run):
         )
 
 
+@pytest.mark.slow
 def test_output_of_a_job_may_be_larger_than_what_is_kept_in_memory(run):
     jobs = "".join(f"head -c 300000 /dev/zero | tr '\\0' {letter}\n" for letter in "abcdefgh")
     expected = b"".join(letter.encode() * 300000 for letter in "abcdefgh")
@@ -126,6 +131,7 @@ def test_output_of_a_job_may_be_larger_than_what_is_kept_in_memory(run):
     assert run("-j8", "-k", "-q", "--output", "line", jobs=jobs).stdout == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options", [(), ("-k",), ("--output", "line"), ("--output", "line", "-k"), ("--show", "failed")]
 )
@@ -162,6 +168,7 @@ def test_in_order_by_line_the_next_job_is_shown_as_soon_as_it_is_its_turn(tmp_pa
     assert running.wait(30) == 0
 
 
+@pytest.mark.slow
 def test_no_escape_sequence_where_there_is_no_terminal(run):
     jobs = "printf '\\033[2Jx\\n' >&2; exit 1\n"
     ended = run(jobs=jobs)

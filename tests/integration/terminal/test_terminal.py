@@ -49,6 +49,7 @@ def let_go(tmp_path):
         pipe.write("\n")
 
 
+@pytest.mark.slow
 def test_the_table_shows_the_run_and_leaves_nothing_behind(waiting, tmp_path):
     window = waiting(jobs="echo from above\n" + WAITS, columns=110)
     window.until_shown("waits")
@@ -68,6 +69,7 @@ def test_the_table_shows_the_run_and_leaves_nothing_behind(waiting, tmp_path):
     assert window.raw.count(b"\x1b[?7l") == window.raw.count(b"\x1b[?7h")
 
 
+@pytest.mark.slow
 def test_jobs_cannot_steer_the_screen(terminal):
     window = terminal(100, 40, "--output", "line", jobs=one_line(EVIL))
     window.until_shown("last version")
@@ -96,6 +98,7 @@ def test_what_a_job_is_called_cannot_forge_a_line(terminal):
     window.finish()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("columns", "rows"), [(56, 24), (110, 16), (60, 12), (130, 45), (40, 10)])
 def test_a_resize_leaves_no_debris(waiting, tmp_path, columns, rows):
     window = waiting(columns=90, rows=30, jobs="seq 5\n" + WAITS)
@@ -114,6 +117,7 @@ def test_a_resize_leaves_no_debris(waiting, tmp_path, columns, rows):
     assert [line for line in window.read_all().split("\n") if "^C stop" in line] == []
 
 
+@pytest.mark.slow
 def test_many_resizes_in_a_row(waiting, tmp_path):
     window = waiting(jobs="".join(f"echo line {n}\n" for n in range(60)) + WAITS)
     for columns, rows in [(70, 20), (100, 35), (57, 13), (91, 31), (120, 24), (80, 40)]:
@@ -127,6 +131,7 @@ def test_many_resizes_in_a_row(waiting, tmp_path):
     assert "1 of 61 jobs failed" in window.text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
 def test_every_signal_leaves_the_terminal_as_it_was(waiting, number):
     window = waiting()
@@ -169,6 +174,7 @@ def test_a_stop_without_a_word_is_got_over(waiting, tmp_path):
     assert window.finish() == 1
 
 
+@pytest.mark.slow
 def test_keys(waiting, tmp_path):
     window = waiting("-j2", jobs="read x < go; exit 0  # pqrun: id=waits\n" * 1 + "sleep 0.01\n" * 3)
     window.until(lambda: not window.echoes())
@@ -195,6 +201,7 @@ def test_keys(waiting, tmp_path):
     assert window.finish() in (0, 3)
 
 
+@pytest.mark.slow
 def test_hidden_output_is_not_shown_and_a_pasted_text_does_nothing(waiting, tmp_path):
     os.mkfifo(tmp_path / "then")
     window = waiting("-j1", jobs="read x < go; echo secret\nread x < then; echo public\nread x < go\n")
@@ -227,6 +234,7 @@ def test_status_progress_and_last_lines_of_running_jobs(waiting, tmp_path):
     window.finish()
 
 
+@pytest.mark.slow
 def test_what_running_jobs_take_of_the_machine(waiting, tmp_path):
     pytest.importorskip("psutil", reason="an extra")
     code = "x = bytearray(90000000)\nwhile True: pass"
@@ -241,6 +249,7 @@ def test_what_running_jobs_take_of_the_machine(waiting, tmp_path):
     assert window.finish() == -signal.SIGINT
 
 
+@pytest.mark.slow
 def test_the_job_list_may_come_through_stdin(tmp_path):
     os.mkfifo(tmp_path / "go")
     shell = f"printf 'read x < go\\n' | {sys.executable} -m pqrun run --no-journal"
@@ -267,6 +276,7 @@ def test_keys_are_left_to_a_pager_behind_us(tmp_path):
     window.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "env"),
     [
@@ -336,6 +346,7 @@ def shell(tmp_path):
         window.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
 def test_a_killed_run_leaves_the_terminal_as_it_was_found(shell, tmp_path, number):
     window = shell("run", "jobs.txt", "--no-journal")
@@ -360,6 +371,7 @@ def is_guarded(pid):
     return False
 
 
+@pytest.mark.slow
 def test_a_killed_top_leaves_the_terminal_as_it_was_found(shell, tmp_path):
     pytest.importorskip("textual", reason="the extra `top` is not installed")
     window = shell("run", "jobs.txt", "-q", "--progress", "none", "--run-dir", "record", jobs="true\n")

@@ -61,6 +61,7 @@ def tables(text):
     return text.count("pqrun jobs.txt")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("columns", "rows"),
     [(70, 40), (110, 20), (60, 18), (140, 50)],
@@ -85,6 +86,7 @@ def test_no_debris_in_the_window_nor_above_it(pane, tmp_path, columns, rows):
     assert one("display", "-p", "#{cursor_flag}").strip() == "1"
 
 
+@pytest.mark.slow
 def test_no_debris_when_little_was_printed(pane, tmp_path):
     one = pane("echo hello\nread x < go; exit 3\n", 110, 40)
     one.until(lambda text: "1 ok" in text)

@@ -38,6 +38,7 @@ FROM = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shell", FROM.values(), ids=FROM)
 def test_typed_commands_are_shown_edited_and_ended_as_in_a_shell(typing, tmp_path, shell):
     window = typing(shell)

@@ -3,6 +3,8 @@
 
 import random
 
+import pytest
+
 from pqrun.ui.top.jobs import SORTS, STATES, JobFilter, JobList, next_of
 from pqrun.ui.top.rendering import TopHistory, columns, curve, keys, row
 from pqrun.ui.top.widgets import MAX_LINES, LogText
@@ -109,6 +111,7 @@ def test_a_character_in_two_pieces_is_one():
     assert [line.text for line in text.lines] == ["é"]
 
 
+@pytest.mark.slow
 def test_the_oldest_lines_go():
     text = LogText()
     text.feed(1, b"x\n" * (MAX_LINES + 5) + b"rest")

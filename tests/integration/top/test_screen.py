@@ -125,6 +125,7 @@ def test_priority_goes_up_and_down_but_not_of_what_runs(play):
     play(source, script)
 
 
+@pytest.mark.slow
 def test_pause_and_workers(play):
     source = told()
 
@@ -269,6 +270,7 @@ def test_the_selected_job_stays_selected_when_it_moves(play):
     play(source, script)
 
 
+@pytest.mark.slow
 def test_the_end_of_the_run_is_told_and_all_of_it_stays(play):
     source = told()
 
@@ -286,6 +288,7 @@ def test_the_end_of_the_run_is_told_and_all_of_it_stays(play):
     play(source, script)
 
 
+@pytest.mark.slow
 def test_a_window_of_another_size_shows_the_same(play):
     source = told()
     source.jobs.update({n: job(n) for n in range(100, 400)})
@@ -335,6 +338,7 @@ def test_names_and_output_are_never_markup(play):
     play(source, script, size=(160, 40))
 
 
+@pytest.mark.slow
 def test_help_and_an_empty_run(play):
     async def script(app, pilot):
         assert "no jobs yet" in text(app)

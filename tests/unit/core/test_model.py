@@ -112,6 +112,7 @@ policies = some.builds(
 )
 
 
+@pytest.mark.slow
 @given(policies, some.integers(1, 1_000_000), some.floats(0, 1, exclude_max=True))
 def test_no_policy_waits_less_than_nothing_or_longer_than_its_cap_and_jitter(policy, retry, chance):
     wait = policy.wait_before(retry, chance)

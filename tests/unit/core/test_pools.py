@@ -72,6 +72,7 @@ def check_use(story, jobs, slots):
     assert (free, pools) == (slots, POOLS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", range(0, 40, 10))
 def test_the_slots_are_used_nine_tenths_as_well_as_by_starting_whatever_fits(first):
     for seed in range(first, first + 10):

@@ -231,7 +231,6 @@ def test_hooks_are_told_the_same(really_run, name):
     assert (variables["PQRUN_EXIT_CODE"], variables["PQRUN_HEADLINE"]) == (str(real.code), headline)
 
 
-@pytest.mark.slow
 def test_show_writes_the_same_and_tells_the_same(really_run, name, tmp_path):
     real = really_run(name)
     done = real.show(*reports(f"{tmp_path}/"))
@@ -257,7 +256,10 @@ def played(request, tmp_path):
     return play(tmp_path, CELLS[request.param], outputs={"all": (b"some output\n", b"and an error\n")})
 
 
-@pytest.fixture(params=RUNS, ids=lambda name: name.replace(" ", "-"))
+@pytest.fixture(
+    params=[pytest.param(name, marks=pytest.mark.slow) for name in RUNS],
+    ids=lambda name: name.replace(" ", "-"),
+)
 def name(request):
     """Of a run by the program itself."""
     return request.param

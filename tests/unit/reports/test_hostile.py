@@ -178,6 +178,7 @@ def test_huge_output_is_cut_to_its_end_and_that_is_said(tmp_path):
     assert "the end" in (tmp_path / "summary").read_text()
 
 
+@pytest.mark.slow
 def test_a_million_bytes_from_each_of_many_jobs_stay_below_what_readers_take(tmp_path):
     settings = type("S", (), {name: str(tmp_path / name) for name in ("junit", "summary")})
     reports = ReportSet(settings, environment={})

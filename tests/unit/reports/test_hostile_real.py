@@ -16,6 +16,8 @@ from test_hostile import NAMES, OUTPUT
 
 from pqrun.reports.cases import one_line
 
+pytestmark = pytest.mark.slow
+
 SCHEMAS = Path(__file__).parents[3] / "docs" / "schema"
 MEGABYTES = 100
 IDS = [name for name in NAMES if name.isprintable()]
@@ -74,7 +76,6 @@ def hostile(tmp_path_factory):
     return real, peak
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="sizes are read from /proc")
 def test_it_stays_out_of_memory(hostile):
     real, peak = hostile
@@ -99,7 +100,6 @@ def test_junit_is_read_and_has_them_all(hostile):
     assert re.match(r"\[\d+ bytes before this are left out\]\n", big)
 
 
-@pytest.mark.slow
 def test_githubs_runner_obeys_us_alone(hostile):
     real, _ = hostile
     assert (real.directory / "stderr").read_bytes() == b"", "the runner knows one token for two streams"
@@ -127,7 +127,6 @@ def test_pages_are_small_and_balanced(hostile):
         assert "<script>" not in outside and "\x1b" not in page
 
 
-@pytest.mark.slow
 def test_json_is_as_its_schemas_say(hostile, tmp_path):
     if find_spec("check_jsonschema") is None:
         pytest.skip("needs check-jsonschema")

@@ -6,6 +6,7 @@ import tracemalloc
 import xml.etree.ElementTree as ET
 from types import SimpleNamespace
 
+import pytest
 from reported import CELLS, Cell, job, play
 
 from pqrun.core import events as ev
@@ -220,6 +221,7 @@ def _umask():
     return mask
 
 
+@pytest.mark.slow
 def test_many_jobs_take_little_memory(tmp_path):
     reports = ReportSet(SimpleNamespace(junit=str(tmp_path / "junit.xml")), environment={})
     reports.begin(RunInfo("r", (), 1, 0.0, lambda at: at))

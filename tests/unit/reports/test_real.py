@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from real import run, start
 
+pytestmark = pytest.mark.slow
+
 ALL = ["--junit", "junit.xml", "--trace", "trace.json", "--summary", "summary.md", "--joblog", "joblog",
        "--events", "events.jsonl"]  # fmt: skip
 

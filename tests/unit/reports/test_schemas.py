@@ -15,7 +15,10 @@ from pqrun.reports.hooks import summary_of
 
 SCHEMAS = Path(__file__).parents[3] / "docs" / "schema"
 
-pytestmark = pytest.mark.skipif(find_spec("check_jsonschema") is None, reason="needs check-jsonschema")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(find_spec("check_jsonschema") is None, reason="needs check-jsonschema"),
+]
 
 
 def check(*arguments):
@@ -44,7 +47,6 @@ def test_the_schemas_are_schemas():
     check("--check-metaschema", *sorted(SCHEMAS.glob("*.json")))
 
 
-@pytest.mark.slow
 def test_every_line_of_events(all_cells, tmp_path):
     schema = json.loads((SCHEMAS / "events.json").read_text())
     line = {name: schema.pop(name) for name in ("oneOf", "type", "required")}

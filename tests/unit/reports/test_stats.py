@@ -20,6 +20,7 @@ stats = pytest.importorskip("pqrun.executors.local.usage_sampler", reason="needs
 BUSY = "x = bytearray(60_000_000)\nprint(flush=True)\nwhile True: pass"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("listed", [True, False], ids=["by the kernel's lists", "by a look at all"])
 def test_the_whole_tree_of_a_job_is_measured(listed, until, monkeypatch):
     if listed:

@@ -189,6 +189,7 @@ def test_a_pipe_costs_its_report_in_the_end_never_the_run(make, tmp_path, monkey
         os.close(reader)
 
 
+@pytest.mark.slow
 def test_a_reader_of_a_real_run_hears_at_once_what_a_job_does_and_says(tmp_path):
     os.mkfifo(tmp_path / "fifo")
     os.mkfifo(tmp_path / "go")

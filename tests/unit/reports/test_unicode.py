@@ -60,6 +60,7 @@ def check_job(job):
     assert job["run"] == COMMAND.decode("utf-8", "replace") and exact(job) == COMMAND
 
 
+@pytest.mark.slow
 def test_every_document_is_valid_unicode_with_the_bytes_beside(place):
     done = pqrun(place, "run", "--json", "--events", "events", "--trace", "trace", "--results", "results", "--on-finish", "cat > hook",
                  "--run-dir", b"record-\xfe", b"list-\xff")  # fmt: skip
