@@ -10,7 +10,7 @@ import contextlib
 import os
 from typing import NamedTuple
 
-FIRST_AFTER_SECONDS = 0.5
+FIRST_AFTER_SECONDS = 2.0
 HINT_AFTER_SECONDS = 5.0
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """pqrun from outside: as a process, with its streams, files and exit code."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -157,6 +158,11 @@ def gate(tmp_path):
         def open(self):
             """Lets in all that wait now."""
             self.path.open("w").close()
+
+        def nudge(self):
+            """Let in all that wait now, if any does; return None at once."""
+            with contextlib.suppress(OSError):
+                os.close(os.open(self.path, os.O_WRONLY | os.O_NONBLOCK))
 
     os.mkfifo(Gate.path)
     return Gate()

@@ -154,7 +154,9 @@ def test_without_textual_it_says_what_to_install(state, tmp_path):
         check=False,
     )
     assert done.returncode == 2
-    assert done.stderr == b"pqrun: `pqrun top` needs textual: `pip install 'pqrun-cli[top]'` installs it\n"
+    assert (
+        done.stderr == b"pqrun: `pqrun top` needs textual: install it with `pip install 'pqrun-cli[top]'`\n"
+    )
 
 
 def test_no_other_command_loads_textual(state, tmp_path):

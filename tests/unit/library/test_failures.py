@@ -338,7 +338,7 @@ def test_a_queue_that_can_start_nothing_breaks_off_with_the_reason_instead_of_wa
     monkeypatch.setattr(slots, "start_thread", no_thread)
     queue = Queue(lambda payload: payload, Config(max_workers=2))
     handle = queue.enqueue(Job("x"))
-    with pytest.raises(Exception, match="nothing can be started: Resource temporarily unavailable"):
+    with pytest.raises(Exception, match="cannot start any job: Resource temporarily unavailable"):
         try:
             handle.result(60)
         except Exception as error:
