@@ -75,7 +75,7 @@ def test_what_a_comment_asks_for_has_to_be_there(pqrun, tmp_path):
     assert done.code == 2 and not (tmp_path / "ran").exists()
     assert errors(done) == [
         "list:2:1: error: 3 of the pool `net`, which has 2",
-        "list:3:1: error: unknown pool `cpu` (say --pool cpu=1)",
+        "list:3:1: error: unknown pool `cpu` (create it with --pool cpu=1)",
         "list:4:1: error: duplicate id `taken`",
     ]
 

@@ -130,7 +130,7 @@ def test_without_a_home_nothing_is_made_and_the_cure_is_told(nobodys, tmp_path, 
     for words in (["run"], ["serve", "--detach"], ["runs"], ["add", "true"]):
         done = as_nobody_known(words, tmp_path, nobodys, **variables)
         assert (done.returncode, done.stdout) == (2, b"")
-        told = b"pqrun: no home directory to keep runs in: set PQRUN_STATE_DIR, give --run-dir, or"
+        told = b"pqrun: no home directory to keep runs in: set PQRUN_STATE_DIR, or use --run-dir or"
         assert done.stderr.startswith(told) and done.stderr.count(b"\n") == 1
     assert os.listdir(tmp_path) == []
 
@@ -151,4 +151,4 @@ def test_a_home_that_can_not_be_written_is_told_with_the_cure(nobodys, tmp_path,
     done = as_nobody_known(["run"], tmp_path, nobodys, HOME=str(tmp_path / home))
     assert (done.returncode, done.stdout) == (4, b"")
     assert done.stderr.startswith(f"pqrun: {'cannot create /' if home != 'file' else tmp_path}".encode())
-    assert b" (set PQRUN_STATE_DIR, give --run-dir, or" in done.stderr
+    assert b" (set PQRUN_STATE_DIR, or use --run-dir or" in done.stderr

@@ -58,7 +58,7 @@ def _made(files, n):
 
 
 def test_tls_files_are_for_tls(tmp_path):
-    with pytest.raises(UserError, match="are for tls://"):
+    with pytest.raises(UserError, match="need tls://"):
         address_of("dask://127.0.0.1:1", Tls(ca="x"), insecure=False)
 
 

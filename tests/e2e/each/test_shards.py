@@ -125,7 +125,8 @@ def test_a_part_without_jobs_is_no_failure_and_that_is_said(pqrun):
     dones = [pqrun("each", "--shard", f"{index}/2", "true", ":::", "only") for index in (1, 2)]
     assert [done.code for done in dones] == [0, 0]
     told = [
-        f"pqrun: part {index}/2 contains none of the one job" in done.err for index, done in enumerate(dones, 1)
+        f"pqrun: part {index}/2 contains none of the one job" in done.err
+        for index, done in enumerate(dones, 1)
     ]
     assert sorted(told) == [False, True]
 

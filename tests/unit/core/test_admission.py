@@ -101,7 +101,10 @@ def test_no_window_ever_holds_more_starts_than_the_rate(number, seconds, delay, 
 def test_while_the_pace_holds_back_it_says_why_and_when_to_look_again():
     scheduler = queue(*jobs(3), pace=StartRateLimiter(5.0))
     assert started(scheduler.decide(0.0, 9)) == [1]
-    assert (scheduler.hold_reason, scheduler.next_timer()) == ("starts are 5s apart (--delay)", 5.0)
+    assert (scheduler.hold_reason, scheduler.next_timer()) == (
+        "the last start was less than 5s ago (--delay)",
+        5.0,
+    )
     assert started(scheduler.decide(4.9, 9)) == []
     assert started(scheduler.decide(5.0, 9)) == [2]
 

@@ -54,7 +54,7 @@ def test_free_memory_is_what_can_be_had_without_swapping(told):
 
 
 def test_a_limit_on_memory_that_nobody_can_look_at_is_refused(told):
-    with pytest.raises(UserError, match="does not tell how much memory is free"):
+    with pytest.raises(UserError, match="does not report how much memory is free"):
         LoadMonitor(memfree=1)
 
 

@@ -324,7 +324,7 @@ def test_it_breaks_when_no_start_has_succeeded_for_some_seconds_and_nothing_runs
         clock.time = engine.next_timer
         engine.turn()
     engine.turn(StartRejected(AttemptId(1, 1), "no room"))
-    assert str(engine.broken).startswith("nothing can be started: no room")
+    assert str(engine.broken).startswith("cannot start any job: no room")
     assert parts.done[-1] == ("tell", ["AttemptRefused"]), "the refusal is recorded: nothing has begun"
 
 
