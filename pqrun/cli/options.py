@@ -189,27 +189,27 @@ class JobOptions(OptionGroup):
 
     priority: Annotated[
         Priority | None,
-        option("-p", "--priority", help="Priority: critical, high, normal or low [normal]", panel=SCHEDULING, metavar="LEVEL", read=values.priority),
+        option("-p", "--priority", help="Priority: critical, high, normal or low (default: normal)", panel=SCHEDULING, metavar="LEVEL", read=values.priority),
     ] = None  # fmt: skip
     retries: Annotated[
         int | None,
-        option("-r", "--retries", help="Retry a failed job up to N times (N+1 attempts) [0]", panel=FAILURE, metavar="N", read=kinds.retries),
+        option("-r", "--retries", help="Retry a failed job up to N times (N+1 attempts) (default: 0)", panel=FAILURE, metavar="N", read=kinds.retries),
     ] = None  # fmt: skip
     retry_delay: Annotated[
         float | None,
-        option("--retry-delay", help="Time to wait before the first retry [1s]", panel=FAILURE, metavar="DUR", read=values.duration),
+        option("--retry-delay", help="Time to wait before the first retry (default: 1s)", panel=FAILURE, metavar="DUR", read=values.duration),
     ] = None  # fmt: skip
     max_delay: Annotated[
         float | None,
-        option("--max-delay", help="Longest time to wait between two attempts [1m]", panel=FAILURE, metavar="DUR", read=values.duration),
+        option("--max-delay", help="Longest time to wait between two attempts (default: 1m)", panel=FAILURE, metavar="DUR", read=values.duration),
     ] = None  # fmt: skip
     backoff: Annotated[
         str | None,
-        option("--backoff", help="How the wait grows from retry to retry: exponential, linear or constant [exponential]", panel=FAILURE, metavar="MODE", read=choice("exponential", "linear", "constant")),
+        option("--backoff", help="How the wait grows from retry to retry: exponential, linear or constant (default: exponential)", panel=FAILURE, metavar="MODE", read=choice("exponential", "linear", "constant")),
     ] = None  # fmt: skip
     retry_on: Annotated[
         frozenset[Any] | None,
-        option("--retry-on", help="Retry only after these failures: exit codes, signal names, timeout, signal, any [any]", panel=FAILURE, metavar="LIST", read=values.code_list),
+        option("--retry-on", help="Retry only after these failures: exit codes, signal names, timeout, signal, any (default: any)", panel=FAILURE, metavar="LIST", read=values.code_list),
     ] = None  # fmt: skip
     permanent: Annotated[
         frozenset[Any] | None,
@@ -217,19 +217,19 @@ class JobOptions(OptionGroup):
     ] = None  # fmt: skip
     timeout: Annotated[
         float | None,
-        option("-t", "--timeout", help="Time limit of one attempt; 0: none [none]", panel=TIME, metavar="DUR", read=values.duration),
+        option("-t", "--timeout", help="Time limit of one attempt; 0: none (default: none)", panel=TIME, metavar="DUR", read=values.duration),
     ] = None  # fmt: skip
     idle_timeout: Annotated[
         float | None,
-        option("--idle-timeout", help="Stop an attempt that prints nothing for DUR; 0: never [never]", panel=TIME, metavar="DUR", read=values.duration),
+        option("--idle-timeout", help="Stop an attempt that prints nothing for DUR; 0: never (default: never)", panel=TIME, metavar="DUR", read=values.duration),
     ] = None  # fmt: skip
     grace: Annotated[
         float | None,
-        option("--grace", help="Time a job has to stop after --signal, before it is killed [5s]", panel=TIME, metavar="DUR", read=values.duration),
+        option("--grace", help="Time a job has to stop after --signal, before it is killed (default: 5s)", panel=TIME, metavar="DUR", read=values.duration),
     ] = None  # fmt: skip
     signal: Annotated[
         str | None,
-        option("--signal", help="Signal that asks a job to stop [TERM]", panel=TIME, metavar="SIG", read=values.signal_name),
+        option("--signal", help="Signal that asks a job to stop (default: TERM)", panel=TIME, metavar="SIG", read=values.signal_name),
     ] = None  # fmt: skip
     env: Annotated[
         list[str] | None,
@@ -239,7 +239,12 @@ class JobOptions(OptionGroup):
     ] = None
     shell: Annotated[
         str | None,
-        option("--shell", help="Shell that runs the commands ['/bin/sh -c']", panel=INPUT, metavar="SHELL"),
+        option(
+            "--shell",
+            help="Shell that runs the commands (default: '/bin/sh -c')",
+            panel=INPUT,
+            metavar="SHELL",
+        ),
     ] = None
 
 
@@ -292,11 +297,11 @@ class RunOptions(PlaceOptions, PacingOptions, ReportOptions, JobOptions):
 
     jobs: Annotated[
         str | None,
-        option("-j", "--jobs", help="Run up to N jobs at a time: N, N%, +N, -N or auto [usable CPUs]", panel=SCHEDULING, metavar="N", read=kinds.workers),
+        option("-j", "--jobs", help="Run up to N jobs at a time: N, N%, +N, -N or auto (default: usable CPUs)", panel=SCHEDULING, metavar="N", read=kinds.workers),
     ] = None  # fmt: skip
     max_queue: Annotated[
         int | None,
-        option("--max-queue", help="Read up to N jobs ahead, and let up to N added jobs wait [1000]", panel=SCHEDULING, metavar="N", read=CONVERTERS["max_queue"]),
+        option("--max-queue", help="Read up to N jobs ahead, and let up to N added jobs wait (default: 1000)", panel=SCHEDULING, metavar="N", read=CONVERTERS["max_queue"]),
     ] = None  # fmt: skip
     pool: Annotated[
         list[str] | None,
@@ -410,7 +415,9 @@ class RunOptions(PlaceOptions, PacingOptions, ReportOptions, JobOptions):
     durable: Annotated[
         bool,
         option(
-            "--durable", help="fsync the journal after every write (default: once a second)", panel=RECORD
+            "--durable",
+            help="Call fsync on the journal after every write (default: once a second)",
+            panel=RECORD,
         ),
     ] = False
     require_watchdog: Annotated[
@@ -427,7 +434,7 @@ class ListOptions(RunOptions):
 
     format: Annotated[
         str | None,
-        option("--format", help="Format of the input: yaml, json or lines [by name and content]", panel=INPUT, metavar="KIND", read=choice("yaml", "json", "lines")),
+        option("--format", help="Format of the input: yaml, json or lines (default: by name and content)", panel=INPUT, metavar="KIND", read=choice("yaml", "json", "lines")),
     ] = None  # fmt: skip
     null: Annotated[
         bool, option("-0", "--null", help="Commands end in NUL instead of newline", panel=INPUT)

@@ -92,7 +92,7 @@ JOB_FIELDS: Final = (
     FieldSpec("tags", "tags", "Words to select jobs by, as in `--only tag:nightly`.", "[nightly]", word=True),
     FieldSpec("success_codes", "exits", "The exit codes that mean `ok`.", "[0, 5]", default="[0]", word=True),
     FieldSpec("allow_failure", "truth", "If true, a failure of this job does not make the run fail, and the jobs that "
-        "need this job start all the same.", "true", default="false", word=True),
+        "need this job still start.", "true", default="false", word=True),
     FieldSpec("rerun", "rerun", "`never`: if pqrun dies or is stopped while the job runs, `resume` does not run the "
         "job again; it reports the job and exits with 1.", "never", default="always", word=True),
     FieldSpec("on_lost", "on_lost", "On a cluster, if the worker machine dies while it runs the job: `rerun` runs the "

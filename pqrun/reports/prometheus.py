@@ -218,7 +218,7 @@ class RunMetrics(Collector):
             yield GaugeMetricFamily("pqrun_run_end_timestamp_seconds", "When its last job ended", end)
             yield GaugeMetricFamily("pqrun_run_exit_code", "How the run ended", ending.code)
         if self._last_success is not None:
-            about = "When the last job of the last run that went well ended"
+            about = "When the last job of the last successful run ended"
             yield GaugeMetricFamily("pqrun_run_last_success_timestamp_seconds", about, self._last_success)
 
 

@@ -33,7 +33,9 @@ _FACTOR, _SHARE = kinds.CONVERTERS["factor"], kinds.CONVERTERS["fraction"]
 class AddOptions(JobOptions):
     """Options of `add`: the fields of a job."""
 
-    id: Annotated[str | None, own("--id", "Id of the job [its number]", INPUT, "ID", values.job_id)] = None
+    id: Annotated[
+        str | None, own("--id", "Id of the job (default: its number)", INPUT, "ID", values.job_id)
+    ] = None
     needs: Annotated[
         Any,
         own(
@@ -46,7 +48,7 @@ class AddOptions(JobOptions):
     ] = ()
     slots: Annotated[
         int | None,
-        own("--slots", "Number of workers that the job takes up [1]", SCHEDULING, "N", kinds.count),
+        own("--slots", "Number of workers that the job takes up (default: 1)", SCHEDULING, "N", kinds.count),
     ] = None
     pools: Annotated[
         Any,
@@ -72,7 +74,7 @@ class AddOptions(JobOptions):
         Any,
         own(
             "--factor",
-            "With exponential backoff, multiply the wait by N after each retry [2]",
+            "With exponential backoff, multiply the wait by N after each retry (default: 2)",
             FAILURE,
             "N",
             _FACTOR,
@@ -85,7 +87,10 @@ class AddOptions(JobOptions):
         bool, own("--allow-failure", "Count a failure of the job as a success of the run", FAILURE)
     ] = False
     success_codes: Annotated[
-        Any, own("--success-codes", "Exit codes that mean success [0]", FAILURE, "N,…", values.exit_codes)
+        Any,
+        own(
+            "--success-codes", "Exit codes that mean success (default: 0)", FAILURE, "N,…", values.exit_codes
+        ),
     ] = ()
     no_rerun: Annotated[
         bool, own("--no-rerun", "Don't run the job again if pqrun dies while it runs", FAILURE)
@@ -94,7 +99,7 @@ class AddOptions(JobOptions):
         str | None,
         own(
             "--leftovers",
-            "Processes that the job leaves behind: end or keep them [end]",
+            "Processes that the job leaves behind: end or keep them (default: end)",
             FAILURE,
             "MODE",
             choice("end", "keep"),
@@ -105,11 +110,19 @@ class AddOptions(JobOptions):
     ] = None
     stdin: Annotated[
         str | None,
-        own("--stdin", "Read the job's standard input from this file [/dev/null]", INPUT, "FILE", kinds.path),
+        own(
+            "--stdin",
+            "Read the job's standard input from this file (default: /dev/null)",
+            INPUT,
+            "FILE",
+            kinds.path,
+        ),
     ] = None
     cwd: Annotated[
         str | None,
-        OptionSpec(("-C", "--cwd"), "Directory where the job starts [the current directory]", INPUT, "DIR"),
+        OptionSpec(
+            ("-C", "--cwd"), "Directory where the job starts (default: the current directory)", INPUT, "DIR"
+        ),
     ] = None
 
 

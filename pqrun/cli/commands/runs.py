@@ -86,13 +86,15 @@ def logs(
         list[str] | None,
         typer.Argument(
             metavar="[JOB]...",
-            help="Jobs: ids, numbers, globs, all, state:failed, priority:low, tag:x [all]",
+            help="Jobs: ids, numbers, globs, all, state:failed, priority:low, tag:x (default: all)",
             autocompletion=job_ids,
         ),
     ] = None,
     attempt: Annotated[
         int | None,
-        typer.Option("--attempt", metavar="N", min=1, help="Print the output of the N-th attempt [the last]"),
+        typer.Option(
+            "--attempt", metavar="N", min=1, help="Print the output of the N-th attempt (default: the last)"
+        ),
     ] = None,
     stderr: Annotated[bool, typer.Option("--stderr", help="Print only stderr, on stdout")] = False,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Keep printing until the run ends")] = False,

@@ -18,7 +18,7 @@ NEEDED = "`pqrun top` needs textual: install it with `pip install 'pqrun-cli[top
 def top(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[RUN]", help=f"{RUN} [the live one]", autocompletion=run_ids),
+        typer.Argument(metavar="[RUN]", help=f"{RUN} (default: the live one)", autocompletion=run_ids),
     ] = None,
 ) -> None:
     """Watch a live or past run on a full screen, and act on its jobs."""

@@ -18,7 +18,7 @@ def wait(
     jobs: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[JOB]...", help="Jobs: ids, globs [all unfinished jobs]", autocompletion=job_ids
+            metavar="[JOB]...", help="Jobs: ids, globs (default: all unfinished jobs)", autocompletion=job_ids
         ),
     ] = None,
     any_: Annotated[

@@ -22,21 +22,21 @@ from pqrun.ui.top.view import RunScreen
 
 HELP = """\
 Moving     ↑ ↓  PgUp PgDn  Home End    select a job (Tab: between table and log)
-           Enter                       its output in full; Esc: back
+           Enter                       show the whole output (Esc: back)
 Listing    /      filter: words, state:failed, priority:low, tag:x; in the log: search
            f      next state            t   next tag             l   next priority
-           s      next order            S   the other way round  Esc all jobs again
+           s      next order            S   reverse the order     Esc show all jobs
 Log        a      another attempt       o   both streams, stdout, stderr
-           n N    next, previous line that was searched for      End follows again
+           n N    next, previous match           End follow the output again
 The job    k      cancel (asks first)   + - raise, lower its priority
-           r      run it again          u   before all others of its priority
-The run    p      pause, go on          > < more, fewer workers at a time
-           X      stop (asks first)     r   when it has ended: leave, and go on with it
-Screen     m      numbers on, off       ?   this help            q   leave; the run goes on
+           r      run it again          u   move before its priority's others
+The run    p      pause, unpause        > < more, fewer workers
+           X      stop (asks first)     r   after the end: leave and resume it
+Screen     m      numbers on, off       ?   this help            q   leave; the run continues
 
-A live run is not disturbed by being looked at, and goes on when you leave. When it ends
-the screen stays: all of it can still be read, nothing can be changed any more.
-The time of a queued job is how long it has waited. Output of stderr is yellow."""
+Watching a live run does not change it, and the run continues when you leave. After its
+end the screen stays for reading. The time of a queued job is the time it has waited.
+Output on stderr is yellow."""
 
 
 class QuestionDialog(ModalScreen[bool]):
@@ -323,7 +323,10 @@ class TopApp(RunScreen):
     def action_pause(self) -> None:
         """Pause or unpause the run."""
         paused = self.run_now is not None and self.run_now.paused
-        self._do("unpause" if paused else "pause", "goes on" if paused else "paused: running jobs continue")
+        self._do(
+            "unpause" if paused else "pause",
+            "jobs start again" if paused else "paused: running jobs continue",
+        )
 
     def action_workers(self, step: int) -> None:
         """Change the number of workers by `step`."""

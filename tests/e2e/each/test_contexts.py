@@ -88,7 +88,7 @@ def test_the_refusal_names_the_place_and_a_cure(command, said):
 
 @pytest.mark.parametrize("command", ["f # a", "f 'a", 'f "a', "f a\\", "f ${x:-'}", "cat <<E\na\nE"])
 def test_a_value_is_not_put_behind_what_would_swallow_it(command):
-    with pytest.raises(UserError, match="there is no placeholder"):
+    with pytest.raises(UserError, match="the command has no placeholder"):
         Template(command)
 
 

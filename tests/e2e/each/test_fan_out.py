@@ -194,7 +194,7 @@ def test_what_is_there_already_is_not_made_again(run, tmp_path):
     first = run(text, "--json", "--output", "none")
     assert first.states == {"make[FILE=a.in]": "ok", "make[FILE=b.in]": "ok", "use": "ok"}
     jobs = first.jobs
-    assert jobs["make[FILE=a.in]"]["message"] == "cached: a.in.out is there"
+    assert jobs["make[FILE=a.in]"]["message"] == "cached: a.in.out exists"
     assert (jobs["make[FILE=a.in]"]["exit"], jobs["make[FILE=b.in]"]["message"]) == (0, None)
     metrics = first.document["metrics"]
     assert [metrics[name] for name in ("jobs_enqueued", "jobs_dequeued", "jobs_completed")] == [3, 3, 3]

@@ -105,7 +105,7 @@ def test_any_text_is_one_word(text):
 
 
 def test_a_perl_expression_is_refused():
-    with pytest.raises(UserError, match="only GNU parallel knows"):
+    with pytest.raises(UserError, match="which pqrun does not support"):
         Template("echo {= s/a/b/ =}")
 
 

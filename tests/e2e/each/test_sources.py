@@ -123,13 +123,13 @@ def test_a_placeholder_is_refused_before_anything_is_read(commands):
 @pytest.mark.parametrize(
     ("words", "more", "said"),
     [
-        ((":::+", "a"), {}, "links its arguments with those before it"),
+        ((":::+", "a"), {}, "pairs its arguments with the ones before"),
         (("::::",), {}, "needs a file"),
         (("::::", "nowhere"), {}, "cannot read nowhere: No such file or directory"),
         (("::::", "."), {}, "cannot read .: it is a directory"),
         ((":::", "a", "::::", "-", "-"), {}, "stdin can be read only once"),
-        ((":::", "a"), {"delimiter": ",", "null": True}, "give one of them"),
-        ((":::", "a"), {"delimiter": ""}, "nothing separates"),
+        ((":::", "a"), {"delimiter": ",", "null": True}, "give only one of them"),
+        ((":::", "a"), {"delimiter": ""}, "needs a separator"),
         ((":::", "a"), {"colsep": "("}, "invalid regular expression"),
     ],
 )
