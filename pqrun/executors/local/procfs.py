@@ -57,7 +57,10 @@ def read_stat(pid: int) -> Process | None:
     if not text:
         return None
     facts = text[text.rfind(b")") + 2 :].split()
-    bare = facts[48:49] == [b"0"] and not int(facts[6]) & _PF_KTHREAD
+    # The first process of a system may have no variables for ever; it is nobody's job.
+    # To other users the kernel shows 1 as the beginning of the code, and zeros for the variables.
+    is_hidden = facts[23] == b"1"
+    bare = facts[48:49] == [b"0"] and not is_hidden and pid != 1 and not int(facts[6]) & _PF_KTHREAD
     return Process(pid, facts[0].decode(), int(facts[1]), int(facts[2]), int(facts[3]), int(facts[19]), bare)
 
 

@@ -67,6 +67,6 @@ def test_dask_must_not_be_too_old_there(cluster, monkeypatch):
     monkeypatch.setattr("pqrun.executors.dask.address.MIN_VERSION", (9999, 1))
     link = SchedulerConnection(Address(cluster.on, cluster.address, None))
     with pytest.raises(
-        UserError, match=r"distributed \S+ here, \S+ on the scheduler: it takes 9999\.1 or newer"
+        UserError, match=r"distributed \S+ here, \S+ on the scheduler: install 9999\.1 or newer"
     ):
         link.open()

@@ -36,15 +36,17 @@ def test_with_few_processes_fewer_run_at_a_time(somebodys_world: World) -> None:
 def test_with_hardly_any_processes_one_runs_at_a_time_or_the_run_ends_and_says_why(
     somebodys_world: World, room: int
 ) -> None:
-    """pqrun itself is one; with its watchdog, a thread that tells, a slot and a job there are five."""
+    """pqrun itself is one; with its two watchdogs, a thread that tells, a slot and a job there are six."""
     world = somebodys_world
     limited = ("prlimit", f"--nproc={1 + room}", *AS_SOMEBODY)
 
     facts = world.run("exec sleep 0.01\n" * 5, "-j3", "--run-dir", "here", wrap=limited)
 
     assert "Traceback" not in facts.err
-    if room >= 4:
+    if room > 5:
         assert facts.code == 0, facts.err
+    elif room in (4, 5) and facts.code == 0:
+        pass  # enough for one at a time, if a watchdog or a thread was refused first
     else:
         assert facts.code == 4
         assert "Resource temporarily unavailable" in facts.err

@@ -66,7 +66,7 @@ def test_a_signal_to_each_process_in_any_order_interrupts_and_resume_completes(
     for order in orders if REPEAT > 2 else orders[::7]:
         directory = world.directory / "-".join(order)
         run = world.start(job, "-r1", "--json", "--run-dir", str(directory))
-        pids = world.told_pids(2) | {"pqrun": run.pid, "watchdog": run.watchdogs()}
+        pids = world.told_pids(2) | {"pqrun": run.pid, "watchdog": run.watchdogs()[0]}
         for name in order:
             try:
                 os.kill(pids[name], number)

@@ -204,7 +204,7 @@ def test_watchdogs_come_back_once_they_are_let_live(world: World) -> None:
     assert run.process.stderr is not None
     assert b"jobs would survive" in run.process.stderr.readline()
     run.watchdogs()
-    assert b"there is a watchdog again" in run.process.stderr.readline()
+    assert b"a watchdog runs again" in run.process.stderr.readline()
     run.signal(signal.SIGKILL)
 
     until(world.none_alive, within=5.0)
@@ -242,7 +242,7 @@ def test_a_watchdog_that_could_not_be_had_at_first_is_had_later(world: World) ->
     world.told()
     assert run.process.stderr is not None
     assert b"jobs would survive a kill -9 of this pqrun: Resource" in run.process.stderr.readline()
-    assert b"there is a watchdog again" in run.process.stderr.readline()
+    assert b"a watchdog runs again" in run.process.stderr.readline()
     run.signal(signal.SIGKILL)
 
     until(world.none_alive, within=5.0)

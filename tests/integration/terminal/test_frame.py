@@ -99,7 +99,7 @@ def test_what_the_state_of_the_run_is_can_be_seen(events):
     assert "p go on" in str(frame(facts._replace(state="paused"), 80, 24))
     assert "DRAINING" in str(frame(facts._replace(state="draining"), 80, 24))
     assert "show output" in str(frame(facts._replace(output_hidden=True), 80, 24))
-    assert "one job more or less" in str(frame(facts._replace(help=True), 80, 24))
+    assert "one worker more or less" in str(frame(facts._replace(help=True), 80, 24))
     assert str(frame(facts._replace(keys=False), 80, 24)).endswith("^C stop now")
 
 
@@ -138,4 +138,4 @@ def test_what_holds_back_starts_stands_below_the_running_jobs(events):
     facts = night.facts_at(205.0, 30, events)._replace(
         more_running=0, reserve=12, hold_reason="load 9 (--load)"
     )
-    assert "nothing starts: load 9 (--load)" in str(frame(facts, 80, 30))
+    assert "no job starts: load 9 (--load)" in str(frame(facts, 80, 30))

@@ -189,9 +189,9 @@ def test_keys(waiting, tmp_path):
     window.press("-")
     window.until_shown("1/1")
     window.press("?")
-    window.until_shown("one job more or less")
+    window.until_shown("one worker more or less")
     window.press("?")
-    window.until(lambda: "one job more or less" not in window.text())
+    window.until(lambda: "one worker more or less" not in window.text())
     window.press("\x1b[A\x1bOq")  # an arrow, a keypad key
     window.press("o")
     window.until_shown("show output")
@@ -321,10 +321,10 @@ def test_the_last_page_has_colours_on_a_terminal_unless_not_wanted(terminal):
 
 def test_the_table_says_why_nothing_starts(waiting, tmp_path):
     window = waiting("--delay", "1h", "-j2", jobs=WAITS + "true\n")
-    window.until_shown("nothing starts: starts are 1h00m apart (--delay)")
+    window.until_shown("no job starts: the last start was less than 1h00m ago (--delay)")
     let_go(tmp_path)
     window.until_shown("exit 3")
-    window.until_shown("nothing starts: starts are 1h00m apart (--delay)")
+    window.until_shown("no job starts: the last start was less than 1h00m ago (--delay)")
 
 
 @pytest.fixture
