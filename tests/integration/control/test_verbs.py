@@ -78,13 +78,13 @@ def test_all_jobs_of_a_request_are_added_or_none(held):
 def test_jobs_of_a_request_may_need_each_other_in_any_order_but_not_in_a_ring(held):
     assert added(held, {"id": "b", "needs": ["a"]}, {"id": "a"})["ids"] == ["a", "b"]
     assert states(held) == {"a": "queued", "b": "pending"}
-    rejected(added(held, {"id": "c", "needs": ["d"]}, {"id": "d", "needs": ["c"]}), 2, "wait for one another")
-    rejected(added(held, {"id": "c", "needs": ["c"]}), 2, "wait for one another")
+    rejected(added(held, {"id": "c", "needs": ["d"]}, {"id": "d", "needs": ["c"]}), 2, "need each other")
+    rejected(added(held, {"id": "c", "needs": ["c"]}), 2, "need each other")
 
 
 def test_an_id_may_be_used_again_when_its_job_has_ended(door):
     named(door, "a")
-    rejected(named(door, "a"), 2, "unfinished job `a` already")
+    rejected(named(door, "a"), 2, "unfinished job `a` exists already")
     end(door, "a", 1)
     assert named(door, "a")["ids"] == ["a"]
     added(door, {"id": "b", "needs": ["a"]})
@@ -521,7 +521,7 @@ def test_what_has_ended_is_forgotten_by_and_by(door):
     assert door.ask("wait", jobs=["12"])["failed_ids"] == ["12"]
     rejected(door.ask("wait", jobs=["j0"]), 1)
     rejected(door.ask("wait", jobs=["2"]), 1)
-    rejected(added(door, {"needs": ["2"]}), 2, "not known")
+    rejected(added(door, {"needs": ["2"]}), 2, "does not exist")
     assert not door.scheduler.tasks and not door.scheduler.graph._ids
 
 

@@ -361,7 +361,7 @@ def test_logs_prints_the_bytes_of_the_jobs_that_are_meant(printed, words, out, e
         (("nosuch",), 2, "no job `nosuch`"),
         (("x*",), 1, "no job matches x*"),
         (("state:timeout",), 1, "no job matches state:timeout"),
-        (("raw", "--attempt", "2"), 2, "no attempt 2"),
+        (("raw", "--attempt", "2"), 2, "no job has an attempt 2"),
         (("999",), 2, "no job `999`"),
     ],
 )
