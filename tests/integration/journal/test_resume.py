@@ -230,9 +230,9 @@ def test_of_a_stream_what_was_read_is_kept_and_its_end_is_missed(world):
     world.write("go", "")
     result = world.pqrun("resume", "latest")
     assert result.code == 3
-    assert "not read to its end" in result.err
+    assert "not read completely" in result.err
     assert world.counted("ran") == {"0": 1, "1": 1, "2": 1, "x": 2, "y": 1}
-    assert "not read to its end" in world.look("show").err + world.look("show").out.decode()
+    assert "not read completely" in world.look("show").err + world.look("show").out.decode()
 
 
 def test_a_run_whose_list_was_stopped_says_so(world):
