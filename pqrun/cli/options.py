@@ -193,7 +193,7 @@ class JobOptions(OptionGroup):
     ] = None  # fmt: skip
     retries: Annotated[
         int | None,
-        option("-r", "--retries", help="Retry a failed job up to N times (N+1 attempts) (default: 0)", panel=FAILURE, metavar="N", read=kinds.retries),
+        option("-r", "--retries", help="Retry a failed job up to N times (default: 0)", panel=FAILURE, metavar="N", read=kinds.retries),
     ] = None  # fmt: skip
     retry_delay: Annotated[
         float | None,

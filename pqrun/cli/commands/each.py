@@ -90,7 +90,7 @@ def each(
     words: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[COMMAND] (default: ::: ARG...)",
+            metavar="[COMMAND] [::: ARG...]",
             help="The command, and its arguments: after :::, in files after ::::, or on stdin. "
             ":::+ and ::::+ pair a source with the one before. Without a command, each argument is one",
         ),

@@ -84,7 +84,7 @@ def test_jobs_of_a_request_may_need_each_other_in_any_order_but_not_in_a_ring(he
 
 def test_an_id_may_be_used_again_when_its_job_has_ended(door):
     named(door, "a")
-    rejected(named(door, "a"), 2, "an unfinished job `a` exists already")
+    rejected(named(door, "a"), 2, "unfinished job `a` exists already")
     end(door, "a", 1)
     assert named(door, "a")["ids"] == ["a"]
     added(door, {"id": "b", "needs": ["a"]})

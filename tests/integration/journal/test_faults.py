@@ -90,7 +90,7 @@ def test_a_full_disk_under_the_journal_stops_the_run_and_it_goes_on_when_there_i
     shown = world.look("show", "disk/rd", "--json")
     assert shown.code == 0 and first <= len(shown.document["jobs"]) < 300
     filler.unlink()
-    assert world.pqrun("resume", "disk/rd").code == 3, "the list was not read to its end"
+    assert world.pqrun("resume", "disk/rd").code == 3, "the list was not read completely"
     counts = world.counted("ran")
     assert set(counts) >= {job["run"].split()[1] for job in shown.document["jobs"]}
     assert sum(counts.values()) - len(counts) <= 2

@@ -43,7 +43,7 @@ pqrun: 3 of 109 jobs failed in 6m41s (106 ok, 3 failed, 3 retried, 1 flaky)
   slowest  render/chapter-07 1m52s, db:backup --full 1m14s, page-66 16.9s
   metrics  enqueued 112, dequeued 112, completed 106, failed 3, timeout 0, retried 3,
            queue size 0, active workers 0, avg wait time 2m20s, avg processing 11.4s
-  see a log             pqrun logs k3f9mw lint
+  see a log              pqrun logs k3f9mw lint
   run failed jobs again  pqrun resume k3f9mw --failed"""
     )
 
