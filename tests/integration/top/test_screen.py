@@ -192,7 +192,7 @@ def test_a_run_in_which_nothing_is_left_is_not_gone_on_with(play):
     async def script(app, pilot):
         await pilot.press("r")
         await settled(app, pilot)
-        assert "everything ended well" in text(app) and len(app.screen_stack) == 1
+        assert "no job failed" in text(app) and len(app.screen_stack) == 1
 
     source = Fake([job(1, "ok")], live=False)
     play(source, script)
