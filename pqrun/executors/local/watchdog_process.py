@@ -28,7 +28,7 @@ from pqrun.executors.local.watchdog_table import SharedTable, Terminal
 GRACE_SECONDS = 3.0
 POLL_INTERVAL_SECONDS = 0.05
 GIVE_UP_SECONDS = 60.0
-MAX_SCANS = 3  # a process in the middle of an exec is not recognized by the first scan
+MAX_SCANS = 20  # a fifth of a second: a chain of short processes can slip past one scan, or ten
 IGNORED_SIGNALS = (
     "SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGTSTP", "SIGTTIN", "SIGTTOU", "SIGUSR1", "SIGUSR2",
     "SIGALRM", "SIGPIPE", "SIGXCPU", "SIGVTALRM", "SIGPROF",

@@ -23,7 +23,7 @@ class OnCluster(Processes):
         from pqrun.executors.dask.worker_plugin import RunConfig
 
         token = os.urandom(8).hex()
-        self.mark = b"/" + token.encode()
+        self.marker = b"/" + token.encode()
         self.link = SchedulerConnection(Address(self.cluster.on, self.cluster.address, None))
         self.link.open()
         executor = DaskExecutor(

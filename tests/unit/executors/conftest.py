@@ -159,7 +159,8 @@ class Processes(Rig):
             workspace=str(self.directory),
             token=os.urandom(8).hex(),
         )
-        self.cleanup = ProcessCleanup(self.commands.marker, self.commands.kept_marker)
+        self.marker = self.commands.marker
+        self.cleanup = ProcessCleanup(self.marker, self.commands.kept_marker)
         self.cleanup.open()
         self.around = ChildContext(
             clock=SystemClock(),
@@ -188,7 +189,7 @@ class Processes(Rig):
         found = []
         for name in os.listdir("/proc") if os.path.isdir("/proc/self") else ():
             try:
-                if name.isdecimal() and self.commands.marker in Path(f"/proc/{name}/environ").read_bytes():
+                if name.isdecimal() and self.marker in Path(f"/proc/{name}/environ").read_bytes():
                     found.append(Path(f"/proc/{name}/cmdline").read_bytes())
             except OSError:
                 continue
