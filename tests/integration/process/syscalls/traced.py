@@ -97,7 +97,8 @@ def main() -> None:
         keep_watch = watchdogs.run
 
         def traced_watch(*arguments) -> None:
-            enter()
+            if arguments[2] == 0:  # the other one is to take over if this one fails
+                enter()
             keep_watch(*arguments)
 
         watchdogs.run = traced_watch
