@@ -131,6 +131,7 @@ class ProcessCleanup:
     def open(self) -> None:
         """Become a subreaper, and note the present children, which belong to no job."""
         self._session = os.getsid(0)
+        self._ownership.open()
         self._subreaper = be_subreaper()
         if not self._subreaper:
             return

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 
 from pqrun.executors.local.procfs import MAX_EXEC_SECONDS, Process, environment_of, read_stat
+from pqrun.executors.local.slot_tags import SlotTags
 
 
 def markers(token: str) -> tuple[bytes, bytes]:
@@ -83,6 +84,8 @@ class ProcessOwnership:
         self._kept_marker = kept_mark
         self._by_marker: dict[bytes, JobProcesses] = {}
         self._by_pid: dict[int, JobProcesses] = {}
+        self._by_slot: dict[int, JobProcesses] = {}
+        self._tags = SlotTags()
         self._leaders: set[int] = set()
         self._claims: dict[int, tuple[int, JobProcesses]] = {}
         self._kept_sessions: set[int] = set()
@@ -92,9 +95,16 @@ class ProcessOwnership:
     def __len__(self) -> int:
         return len(self._by_marker)
 
+    def open(self) -> None:
+        """Find out which tags can be set here."""
+        self._tags.open()
+
     def expect(self, member: JobProcesses) -> None:
         """Register a job that the calling thread is about to spawn."""
+        # A process that may stay must not look like one of a later job in the same slot.
+        self._tags.set_slot(0 if member.keep else member.slot)
         self._by_marker[member.marker] = member
+        self._by_slot[member.slot] = member
 
     def enter(self, member: JobProcesses, pid: int) -> None:
         """Note that the job's leader runs as `pid`."""
@@ -108,6 +118,8 @@ class ProcessOwnership:
         member.over = True
         self._by_marker.pop(member.marker, None)
         self._by_pid.pop(member.pid, None)
+        if self._by_slot.get(member.slot) is member:
+            del self._by_slot[member.slot]
         if member.keep and member.pid:
             self._kept_sessions.add(member.pid)
 
@@ -156,7 +168,7 @@ class ProcessOwnership:
         orphan.owner = self._by_place(process)
         if orphan.owner is None:
             environment = environment_of(process.pid)
-            orphan.owner = self._by_variables(environment or b"")
+            orphan.owner = self._by_variables(environment or b"") or self._by_tag(process.pid)
             orphan.identified = (
                 bool(orphan.owner) or environment is not None or now - orphan.seen > MAX_EXEC_SECONDS
             )
@@ -185,6 +197,10 @@ class ProcessOwnership:
             mark = environment[at : environment.find(b"/", at + 1) + 1]
             return self._by_marker.get(mark, self._gone)
         return self._kept if self._kept_marker in environment else None
+
+    def _by_tag(self, pid: int) -> JobProcesses | None:
+        slot = self._tags.slot_of(pid)
+        return self._by_slot.get(slot, self._gone) if slot else None
 
 
 def _born(member: JobProcesses) -> int:

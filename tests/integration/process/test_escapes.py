@@ -93,8 +93,7 @@ def test_a_job_is_over_when_it_is_said_to_be_over(world: World) -> None:
     look = f"grep -lE {shlex.quote(scripts)} /proc/[0-9]*/cmdline | wc -l\n"
     other = f"{world.tell('other')}; {world.forever}\n"
 
-    # A daemon that left its session and scrubbed its environment may stay until `other` has ended.
-    kinds = [kind for kind in ESCAPES if kind != "scrubbed"]
+    kinds = list(ESCAPES)
     run = world.start(
         other + escape(world, *kinds, then=world.wait_at_the_gate) + look + world.tell("end"), "-j2", *GRACE
     )
@@ -110,9 +109,10 @@ def test_a_job_is_over_when_it_is_said_to_be_over(world: World) -> None:
     "without",
     [
         "from pqrun.executors.local.procfs import Children; Children.open = lambda self: None",
+        "from pqrun.executors.local.slot_tags import SlotTags; SlotTags.open = lambda self: None",
         "import os; del os.pidfd_open",
     ],
-    ids=["list of children", "pidfds"],
+    ids=["list of children", "tags", "pidfds"],
 )
 def test_nobody_outlives_a_job_on_a_kernel_that_lacks_something(world: World, without: str) -> None:
     kinds = list(ESCAPES)
