@@ -13,12 +13,14 @@ spawn              fork and exec; watch for the exit; read the pipes
 cleanup            end the leftovers of jobs, as a subreaper
 cleanup_embedded   end the leftovers of jobs by scanning all processes, without a subreaper
 ownership          find the job that a process belongs to
+slot_tags          the number of a slot as a tag that a process can't shed
 procfs             read `/proc`; signal and reap single processes
 watchdog           start and replace the watchdogs
 watchdog_process   the code that a watchdog runs
 watchdog_table     the memory that pqrun shares with its watchdogs
 status_file        read `$PQRUN_REPORT`
 usage              measure CPU and memory of running jobs
+usage_sampler      one sample of them, from psutil; loaded by the monitor's thread
 user_paths         system calls on users' paths, which may block for ever
 created_file       the file that a job `creates`
 environment        the variables and the make jobserver that jobs inherit
