@@ -18,16 +18,20 @@ if not sys.platform.startswith("linux"):
     collect_ignore_glob = ["test_*.py"]
 
 
+def assert_nothing_is_left(world: World) -> None:
+    """A watchdog that pqrun could not end, for want of descriptors or processes, goes by itself soon."""
+    end = time.monotonic() + 8.0
+    while any(left.command == "pq-warden" for left in world.alive()) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert world.clean() == []
+
+
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
     """A world of its own for each test, in which nobody is left when the test has ended."""
     world = World(tmp_path)
     yield world
-    # A watchdog whose pqrun could not end it, for want of descriptors, goes by itself soon.
-    end = time.monotonic() + 5.0
-    while any(left.command == "pq-warden" for left in world.alive()) and time.monotonic() < end:
-        time.sleep(0.05)
-    assert world.clean() == []
+    assert_nothing_is_left(world)
 
 
 @pytest.fixture
