@@ -53,6 +53,7 @@ def somebodys_world() -> Iterator[World]:
     for path in (directory, *directory.iterdir()):
         os.chown(path, SOMEBODY, SOMEBODY)
     yield world
-    left = world.clean()
-    shutil.rmtree(directory)
-    assert left == []
+    try:
+        assert_nothing_is_left(world)
+    finally:
+        shutil.rmtree(directory)
