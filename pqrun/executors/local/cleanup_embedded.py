@@ -19,19 +19,20 @@ from pqrun.executors.local.ownership import JobProcesses
 from pqrun.executors.local.procfs import (
     LINUX,
     MAX_EXEC_SECONDS,
+    MAX_PIDS_PROBED,
     UNKILLABLE,
     Process,
-    all_processes,
+    all_processes_to_the_newest,
     be_subreaper,
     environment_of,
     is_subreaper,
     newest_pid,
+    processes_since,
     read_stat,
     signal_if_same,
 )
 
 MIN_PID_WRAP_SECONDS = 0.3
-MAX_PIDS_PROBED = 300
 
 
 class ScanningCleanup(ProcessCleanup):
@@ -164,19 +165,11 @@ def _born_since(pid: int, entered: float) -> Iterator[Process]:
     Pids are given out in ascending order. If too little time has passed for the numbers to wrap around, the
     few pids after `pid` are probed; otherwise all processes are listed.
     """
-    newest = newest_pid()
-    number = pid + 1
-    if not (time.monotonic() - entered < MIN_PID_WRAP_SECONDS and pid <= newest < pid + MAX_PIDS_PROBED):
-        yield from all_processes()
-        number, newest = newest + 1, newest_pid()
-    # A process that forked and ended during this scan has left a child among the newest pids.
-    while number <= newest < number + MAX_PIDS_PROBED:
-        with contextlib.suppress(OSError):
-            if process := read_stat(number):
-                yield process
-        number += 1
-        if number > newest:
-            newest = newest_pid()
+    few = pid <= newest_pid() < pid + MAX_PIDS_PROBED
+    if time.monotonic() - entered < MIN_PID_WRAP_SECONDS and few:
+        yield from processes_since(pid)
+    else:
+        yield from all_processes_to_the_newest()
 
 
 def _reap(processes: list[Process]) -> None:

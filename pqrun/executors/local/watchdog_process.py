@@ -17,7 +17,7 @@ from pqrun.executors.local.procfs import (
     LINUX,
     MAX_EXEC_SECONDS,
     Process,
-    all_processes,
+    all_processes_to_the_newest,
     environment_of,
     group_is_alive,
     read_stat,
@@ -28,7 +28,6 @@ from pqrun.executors.local.watchdog_table import SharedTable, Terminal
 GRACE_SECONDS = 3.0
 POLL_INTERVAL_SECONDS = 0.05
 GIVE_UP_SECONDS = 60.0
-MAX_SCANS = 20  # a fifth of a second: a chain of short processes can slip past one scan, or ten
 IGNORED_SIGNALS = (
     "SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGTSTP", "SIGTTIN", "SIGTTOU", "SIGUSR1", "SIGUSR2",
     "SIGALRM", "SIGPIPE", "SIGXCPU", "SIGVTALRM", "SIGPROF",
@@ -68,9 +67,7 @@ def run(
     if terminal >= 0:
         restore_terminal(terminal, table.terminal())
     if mark and LINUX:
-        end_all(
-            {pid: min(grace, longest) for pid, grace in table.jobs().items()}, mark, longest, looks=MAX_SCANS
-        )
+        end_all({pid: min(grace, longest) for pid, grace in table.jobs().items()}, mark, longest)
     elif mark:
         end_groups(table.jobs())
     table.set_done()
@@ -123,18 +120,18 @@ def restore_terminal(fd: int, terminal: Terminal) -> None:
             os.write(fd, terminal.text)
 
 
-def end_all(jobs: dict[int, float], mark: bytes, longest: float = GRACE_SECONDS, *, looks: int = 1) -> None:
+def end_all(jobs: dict[int, float], mark: bytes, longest: float = GRACE_SECONDS) -> None:
     """End every process of these jobs: SIGTERM first, SIGKILL after the grace.
 
-    `jobs`: the pids of the leaders, each with its grace in seconds. Returns after `looks` scans in a row have
-    found no process, or a minute after the SIGKILL.
+    `jobs`: the pids of the leaders, each with its grace in seconds. Returns after a scan that has found no
+    process, or a minute after the SIGKILL.
     """
     began = time.monotonic()
     kill_at = began + max(jobs.values(), default=longest)
     asked: dict[int, int] = {}
     denied: set[int] = set()
-    empty = 0
-    while empty < looks:
+    left = True
+    while left:
         executing: set[int] = set()
         left = False
         try:
@@ -158,7 +155,6 @@ def end_all(jobs: dict[int, float], mark: bytes, longest: float = GRACE_SECONDS,
             left = True
         # A process in the middle of an exec shows its marker a moment later.
         left = left or (bool(executing) and time.monotonic() < began + MAX_EXEC_SECONDS)
-        empty = 0 if left else empty + 1
         if time.monotonic() > kill_at + GIVE_UP_SECONDS:
             return
         time.sleep(0.01)
@@ -202,7 +198,7 @@ def _those_of(
     """
     found: set[int] = set()
     others: list[Process] = []
-    for process in all_processes():
+    for process in all_processes_to_the_newest():
         if not process.is_alive or process.pid == os.getpid():
             continue
         if asked.get(process.pid) == process.start_time or _is_theirs(process, jobs, mark, executing):
