@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pqrun.engine.reactor import Reactor
     from pqrun.executors.local.usage import JobUsage
     from pqrun.executors.local.watchdog import WatchdogSupervisor
-    from pqrun.ui.live.keys import KeyReader
+    from pqrun.ui.live.keys import Key, KeyReader
     from pqrun.ui.live.table import LiveTable
 
 
@@ -152,7 +152,9 @@ class RunDisplay:
             keep_text=lambda text: keep(text=text),
         )
         self.keys = keys = KeyReader(
-            self._acts(workers, resize),
+            self._keys(metrics, workers, resize),
+            self._clock.now,
+            reactor.look_again,
             shared=self.out.is_pipe,
             typed=typed.maybe,
             keep_modes=lambda before, ours: keep(before=before, ours=ours),
@@ -168,6 +170,7 @@ class RunDisplay:
             workers=workers,
             holding=holding,
             keys_on=lambda: keys.on,
+            prompt=lambda: keys.prompt,
             colour=self._colour,
             loads=loads if is_possible() else None,
             typed=typed.here,
@@ -239,13 +242,14 @@ class RunDisplay:
             out = self.err if settings.json else self.out
             self.printer = OutputPrinter(style, out, self.err, self._fences)
 
-    def _acts(
-        self, workers: Callable[[], int], resize: Callable[[int], None]
-    ) -> dict[str, Callable[[], Iterable[Request]]]:
-        """Return the function of each key.
+    def _keys(
+        self, metrics: Callable[[], Metrics], workers: Callable[[], int], resize: Callable[[int], None]
+    ) -> dict[str, Key]:
+        """Return the keys of the table.
 
         A returned request is carried out in a turn; other keys only change the table.
         """
+        from pqrun.ui.live.keys import Key
 
         def drain(scheduler: Scheduler, now: float) -> None:
             if scheduler.stopping is None:
@@ -264,14 +268,24 @@ class RunDisplay:
 
             return act
 
+        def ask_to_drain() -> str:
+            running = metrics().active_workers
+            jobs = "1 running job" if running == 1 else f"{running} running jobs"
+            return f"q again within 2s: let the {jobs} finish, start no more.  Esc: no"
+
+        def ask_to_pause() -> str:
+            if self.live is not None and self.live.paused:
+                return "p again within 2s: start jobs again.  Esc: no"
+            return "p again within 2s: start no more jobs for now.  Esc: no"
+
         return {
-            "q": lambda: [drain],
-            "p": lambda: [pause],
-            "+": lambda: change(1),
-            "=": lambda: change(1),
-            "-": lambda: change(-1),
-            "o": switch("output_hidden"),
-            "?": switch("help"),
+            "q": Key(lambda: [drain], ask_to_drain),
+            "p": Key(lambda: [pause], ask_to_pause),
+            "+": Key(lambda: change(1)),
+            "=": Key(lambda: change(1)),
+            "-": Key(lambda: change(-1)),
+            "o": Key(switch("output_hidden")),
+            "?": Key(switch("help")),
         }
 
 

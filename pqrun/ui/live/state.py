@@ -145,6 +145,7 @@ class TableView(NamedTuple):
     state: str = ""
     hold_reason: str = ""
     keys: bool = False
+    prompt: str = ""
     help: bool = False
     output_hidden: bool = False
 

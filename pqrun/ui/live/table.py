@@ -43,6 +43,7 @@ class LiveTable:
         workers: Callable[[], int],
         holding: Callable[[], str],
         keys_on: Callable[[], bool],
+        prompt: Callable[[], str] = str,
         colour: bool,
         loads: Callable[[], Mapping[AttemptId, JobUsage]] | None = None,
         typed: Callable[[], bool] = lambda: False,
@@ -59,6 +60,7 @@ class LiveTable:
         self._workers = workers
         self._holding = holding
         self._keys_on = keys_on
+        self._prompt = prompt
         self._loads = loads
         self._typed = typed
         console = Console(file=io.StringIO(), force_terminal=True, no_color=not colour, legacy_windows=False)
@@ -86,6 +88,11 @@ class LiveTable:
         elif self._lines and not self._screen.drawn:
             self._screen.draw(self._lines)
         return max(0.0, self._next - self._clock.now())
+
+    @property
+    def paused(self) -> bool:
+        """Whether the run is paused."""
+        return self._state.paused
 
     def suspend(self) -> None:
         """Erase the table until `resume`. Called on the main thread."""
@@ -149,6 +156,7 @@ class LiveTable:
             state=live_state.state,
             hold_reason=holding,
             keys=self._keys_on(),
+            prompt=self._prompt(),
             help=self.help,
             output_hidden=self.output_hidden,
         )
