@@ -88,8 +88,12 @@ class LeftoverWait:
 
     def _take(self, seconds: float) -> bool:
         """Read output for at most `seconds`. Returns False if the watched process has ended."""
-        ended = False
-        for fd, _ in self._poll.poll(max(0.0, seconds) * 1000):
+        ended, seconds, began = False, max(0.0, seconds), self._now()
+        ready = self._poll.poll(seconds * 1000)
+        # On a machine that is too busy for this thread, the leftovers had no time either.
+        if (overslept := self._now() - began - seconds) > 0:
+            self._until = min(self._until + overslept, self._longest)
+        for fd, _ in ready:
             if fd not in self._intake:
                 ended = True
             elif self._intake.read_some(fd):
