@@ -38,7 +38,7 @@ REDRAW_INTERVAL_SECONDS = 20
 class BottomLines:
     """The lines at the bottom of a terminal.
 
-    `draw` runs on the dispatcher thread; `suspend` and `close` may run on another. `keep_text` is told
+    `draw` runs on the dispatcher thread; `suspend` and `close` may run on another. `keep_text` gets
     the bytes that restore the terminal, for a watchdog to send if pqrun is killed. `came_back` is
     called when pqrun is in the foreground again.
     """
