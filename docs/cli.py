@@ -80,12 +80,12 @@ VALUES = {
     "`cancelled` `skipped` `interrupted`.",
 }
 OPENING = "pqrun runs shell commands in parallel, with priorities, retries, time limits and a journal."
-BY_VARIABLE = (
-    "You can set each option of a run by an environment variable, too: `PQRUN_` and the option's name in capitals, with `_` "
-    "for `-`, as in `PQRUN_JOBS=3` or `PQRUN_KEEP_ORDER=1`. The command line wins. Exceptions are {exceptions}, because jobs "
-    "get variables with these names. Jobs don't inherit variables that set options, because these would change a pqrun in a "
-    "job. To pass one on, set it explicitly: `--env PQRUN_JOBS=3`, or `env` in a job file."
-)
+BY_VARIABLE = """\
+You can set each option of a run by an environment variable, too: `PQRUN_` and the option's name in
+capitals, with `_` for `-`, as in `PQRUN_JOBS=3` or `PQRUN_KEEP_ORDER=1`. The command line wins.
+Exceptions are {exceptions}, because jobs get variables with these
+names. Jobs don't inherit variables that set options, because these would change a pqrun in a job.
+To pass one on, set it explicitly: `--env PQRUN_JOBS=3`, or `env` in a job file."""
 
 
 NO_NEWS = (None, (), "all", "auto")
@@ -224,7 +224,8 @@ def _pages(found: Program) -> Iterator[str]:
     yield from ("## Exit codes", "")
     yield from _table("code", EXIT_CODES.items())
     yield from (
-        "If several codes apply, the first of these counts: 70, a signal, 4, 1, 3. The exit code of `resume` is that of the whole run.",
+        "If several codes apply, the first of these counts: 70, a signal, 4, 1, 3. The exit code of `resume`",
+        "is that of the whole run.",
         "",
     )
     yield from ("## Variables that pqrun reads", "", "In addition to the variables that set options:", "")

@@ -23,7 +23,7 @@ MAX_LOG_BYTES = 8 << 20
 class QueueMaintenance:
     """The maintenance of a queue. When enough jobs have ended, a thread compacts the journal.
 
-    The thread compacts the part of the journal that was there when it began, while the queue goes on.
+    The thread compacts the part of the journal that was there when it began, while the queue continues.
     A turn of the engine then only has to append the lines written since. `keep`: the number of ended
     jobs whose record and output are kept.
     """

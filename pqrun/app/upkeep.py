@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def upkeep(record: RunRecord, engine: Engine, server: ControlServer) -> Callable[[], None]:
-    """Return a function to call now and then while the run goes on, on any thread.
+    """Return a function to call now and then during the run, on any thread.
 
     The function breaks the engine if nothing more can be recorded, and restores a socket that was
     removed or replaced.

@@ -134,7 +134,7 @@ def matching(pattern: str, ids: Iterable[str]) -> list[str]:
 def select(jobs: Sequence[JobSpec], only: Sequence[str] = (), skip: Sequence[str] = ()) -> list[JobSpec]:
     """Return the jobs chosen by `only` and not excluded by `skip`, in order.
 
-    `only` also takes what a chosen job needs, directly or not. `skip` also excludes what needs a skipped
+    `only` also takes what a chosen job needs, directly or not. `skip` also excludes jobs that need a skipped
     job, directly or not.
 
     Raises:

@@ -4,7 +4,7 @@
 Job files are read whole before any job starts; lists and arguments are read while jobs run. From outside,
 call `open_input`; its `JobInput` puts the jobs into the scheduler. `read_whole` serves `pqrun check`.
 
-  command_list  parses a list of commands, one a line    list_check  checks the comments of lists early
+  command_list  parses a list of commands, one per line  list_check  checks the comments of lists early
   defaults      merges layers of settings into JobSpecs  reader      feeds the queue while jobs run
   shard         selects one machine's share of the jobs  sources     reads descriptors, rejects duplicates
   each/         turns arguments into jobs                jobfile/    reads YAML and JSON job files

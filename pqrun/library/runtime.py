@@ -32,7 +32,7 @@ EventCallback = Callable[[Sequence[Event]], object]
 class Subscribers:
     """All event listeners of a queue, as one observer for the dispatcher.
 
-    A listener that raises is dropped and logged; the queue goes on. `caught_up` is called when a
+    A listener that raises is dropped and logged; the queue continues. `caught_up` is called when a
     backlog of events has been delivered. The dispatcher's thread is started with the first listener.
     """
 
@@ -44,7 +44,7 @@ class Subscribers:
 
     @property
     def backlogged(self) -> bool:
-        """Whether so many events are undelivered that no job should start."""
+        """Whether too many events are undelivered for another job to start."""
         return self._dispatcher is not None and self._dispatcher.backlogged
 
     @property

@@ -58,7 +58,7 @@ class ReportRequest:
 
     @property
     def growing(self) -> list[StreamingFile]:
-        """The files that are written while the run goes on."""
+        """The files that are written during the run."""
         return [target for target in self.targets.values() if isinstance(target, StreamingFile)]
 
     def _check(self) -> None:

@@ -80,8 +80,8 @@ class ConnectionCallbacks(NamedTuple):
 
     `on_message`: a message of a worker plugin or the scheduler plugin. `on_batch_end`: waits until the
     messages on these attempts were handled. `on_workers_changed`: the workers or their slots have changed.
-    `on_disconnect`: the connection broke, and why. `away`: the scheduler has not answered for so many
-    seconds. `on_reconnect`: the connection is back. `asked_about`: the scheduler is about to be asked which
+    `on_disconnect`: the connection broke, and why. `away`: the scheduler has not answered for a number
+    of seconds. `on_reconnect`: the connection is back. `asked_about`: the scheduler is about to be asked which
     attempts it knows; `on_keys_counted`: its answer. `on_failure`: a bug in pqrun.
     """
 

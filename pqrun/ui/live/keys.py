@@ -44,7 +44,7 @@ class KeyReader:
     be polled for, so their number is looked at.
     `shared`: another program, such as a pager behind us in a pipe, may read the terminal, so no key is
     read. While jobs are `typed` on the terminal its modes are left alone, so that lines can be edited
-    and Ctrl-D ends them. `keep_modes` is told the modes before and after our change, which a watchdog
+    and Ctrl-D ends them. `keep_modes` gets the modes before and after our change, which a watchdog
     needs to restore them if pqrun is killed.
     """
 

@@ -3,7 +3,7 @@
 
 Between two drawings the cursor stays where the next output of a job will go, above the lines. When
 the window is resized, everything below the cursor is therefore ours to erase, and no count of lines
-has to be right. (`rich.live` counts upwards from the end of its lines and leaves debris where a
+has to be right. (`rich.live` counts upwards from the end of its lines and leaves parts of them where a
 narrower window wraps them.) The lines are the last ones of the window, so what a terminal scrolls
 out at the top is output of jobs, unless the lines take most of the window.
 """
@@ -38,7 +38,7 @@ REDRAW_INTERVAL_SECONDS = 20
 class BottomLines:
     """The lines at the bottom of a terminal.
 
-    `draw` runs on the dispatcher thread; `suspend` and `close` may run on another. `keep_text` is told
+    `draw` runs on the dispatcher thread; `suspend` and `close` may run on another. `keep_text` gets
     the bytes that restore the terminal, for a watchdog to send if pqrun is killed. `came_back` is
     called when pqrun is in the foreground again.
     """

@@ -29,7 +29,7 @@ def codes(cell):
 def idioms():
     return [
         code
-        for row in rows("| there | here |")
+        for row in rows("| GNU parallel, xargs | pqrun |")
         for code in codes(row[-1])
         if "pqrun each" in code or "pqrun run" in code
     ]

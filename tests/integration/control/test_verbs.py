@@ -565,3 +565,10 @@ def test_a_queue_does_not_grow_by_what_has_ended(door):
         door.observer = Observer(1, {"net": 1})
         grown.append(sizes([door.scheduler, door.server, door.engine.metrics], set()))
     assert max(grown[1:]) < grown[0] + 200, grown
+
+
+def test_a_pool_can_shrink_to_what_the_largest_job_needs(door):
+    door.ask("pool", pool="net", size=4)
+    added(door, {"id": "a", "pools": {"net": 2}})
+    rejected(door.ask("pool", pool="net", size=1), 2, "needs more than 1")
+    assert door.ask("pool", pool="net", size=2)["ok"] is True

@@ -96,7 +96,7 @@ def shown(token):
     return "".join(child.content for child in token.children if child.type in kinds)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, "a\n```\nb", "````\n```"])
 def test_a_span_and_a_block_show_text_as_it_is(name):
     markdown = pytest.importorskip("markdown_it").MarkdownIt("gfm-like", {"linkify": False})
     table = markdown.parse(f"| a | b |\n| --- | --- |\n| {code_span(name)} | x |")

@@ -77,3 +77,15 @@ def test_lanes_are_the_workers_own_where_they_are_known_and_never_shared():
                     free.add(slot)
             taken = [lane for _, _, lane in lanes.all()]
             assert len(set(taken)) == len(taken) == lanes.taken
+
+
+def test_a_lane_that_a_job_gives_up_is_free_in_its_order():
+    lanes = TraceLanes()
+    for number in (1, 2, 3):
+        lanes.enter(number, 0.0)
+    lanes.leave(1)
+    lanes.leave(2)
+    lanes.move(3, "slot 1")
+    lanes.enter(4, 0.0)
+    lanes.enter(5, 0.0)
+    assert [lanes.of(number) for number in (3, 4, 5)] == [1, 2, 3]
