@@ -27,7 +27,7 @@ from pqrun.reports.run_info import Ending, RunInfo
 from pqrun.ui.observers import RunDisplay, outlets
 
 if TYPE_CHECKING:
-    from pqrun.control.handler import RequestHandler
+    from pqrun.control.protocol import Verb
     from pqrun.control.server import ControlServer
     from pqrun.core.job_table import JobTable
     from pqrun.journal.restart_plan import RestartPlan
@@ -223,7 +223,7 @@ class Run:
         assert self.record.directory is not None
         try:
             self.server = ControlServer(
-                self.record.directory.socket, self.reactor, self._request_handler, self.clock.now
+                self.record.directory.socket, self.reactor, self._verbs, self.clock.now
             )
         except InternalFailure as failure:
             if self.settings.serve is not None:  # a queue without a socket could get no jobs
@@ -233,15 +233,15 @@ class Run:
             )
             return
         self.place.set_control_socket(self.record.directory.socket)
-        self.engine.after_turn = self.server.heard
+        self.engine.after_turn = self.server.on_events
         self.record.watch(upkeep(self.record, self.engine, self.server))
 
-    def _request_handler(self) -> RequestHandler:
-        """Return the handler of requests from the socket."""
+    def _verbs(self) -> dict[str, Verb]:
+        """Return the functions for requests from the socket."""
         from pqrun.control.commands.add import settings_for_all
-        from pqrun.control.handler import RequestHandler
+        from pqrun.control.connection import verbs_of
 
-        return RequestHandler(
+        return verbs_of(
             facts=lambda: self._facts(live=True),
             # Called in a turn, under the engine's lock, so `engine.snapshot` would deadlock.
             metrics=lambda: self.metrics.snapshot(self.clock.now()),
