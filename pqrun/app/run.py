@@ -198,7 +198,7 @@ class Run:
         self._begun = True
         try:
             if (restart := self.restart) is not None:
-                self.engine.turn(ask=lambda scheduler, now: scheduler.restore(restart, now))
+                self.engine.turn(request=lambda scheduler, now: scheduler.restore(restart, now))
             self.source.feed(self.engine, self.scheduler, self.reactor, self.place.validate_job)
             if not self.engine.broken:
                 self.ready()
@@ -208,9 +208,11 @@ class Run:
         slots.close()
         watch.close()
         if not (self.scheduler.input_ended or self.engine.broken or self.settings.serve is not None):
-            self.engine.turn(ask=lambda s, now: s.end_input(now, complete=False, why="the run was stopped"))
+            self.engine.turn(
+                request=lambda s, now: s.end_input(now, complete=False, why="the run was stopped")
+            )
         if self.server is not None:
-            self.engine.turn(ask=self.server.look)
+            self.engine.turn(request=self.server.look)
             self.server.close(broken=self.engine.broken is not None)
         self.trouble = self.place.close()
         return self._conclude(dispatcher)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pqrun.cli.settings import given_of
 from pqrun.control.client import ControlClient
-from pqrun.control.commands.add import needs_first
+from pqrun.core.dependencies import needs_first
 from pqrun.core.errors import Rejected, UserError
 from pqrun.core.job import Need
 from pqrun.core.settings import Settings

@@ -26,7 +26,7 @@ from pqrun.control.protocol import (
 )
 from pqrun.core import values
 from pqrun.core import values as kinds
-from pqrun.core.dependencies import UnknownNeed
+from pqrun.core.dependencies import UnknownNeed, needs_first
 from pqrun.core.errors import Rejected, UserError
 from pqrun.core.expansion import Pairs, join_templates, layered, split_templates
 from pqrun.core.job import Command, JobSpec, Need, Priority, RetryPolicy
@@ -342,33 +342,6 @@ def make_sure_of_room(specs: Sequence[JobSpec], scheduler: Scheduler) -> None:
     if added + len(specs) > scheduler.max_queue:
         full = f"the queue is full ({added} of {scheduler.max_queue})"
         raise Rejected(full if len(specs) == 1 else f"{full}: no room for {len(specs)} jobs", FULL)
-
-
-def needs_first(specs: list[JobSpec]) -> list[JobSpec]:
-    """Return the jobs with each one after those that it needs, else in their own order.
-
-    Raises `Rejected` if jobs need one another in a cycle.
-    """
-    if not any(spec.needs for spec in specs):
-        return specs
-    place = {spec.id: number for number, spec in enumerate(specs) if spec.named}
-    begun, done = [False] * len(specs), [False] * len(specs)
-    ordered: list[JobSpec] = []
-    for first in range(len(specs)):
-        todo = [] if done[first] else [(first, iter(specs[first].needs))]
-        while todo:
-            number, needs = todo[-1]
-            begun[number] = True
-            other = next((place[n.job] for n in needs if n.job in place and not done[place[n.job]]), None)
-            if other is None:
-                done[number] = True
-                ordered.append(specs[number])
-                todo.pop()
-            elif begun[other]:
-                raise Rejected(f"jobs need each other: `{specs[other].id}` is one of them")
-            else:
-                todo.append((other, iter(specs[other].needs)))
-    return ordered
 
 
 def _in_steps(specs: list[JobSpec], scheduler: Scheduler, now: float, by: str) -> IncrementalAnswer:

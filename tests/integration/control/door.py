@@ -93,7 +93,7 @@ class Door:
     def turn(self, times: int = 1) -> None:
         for _ in range(times):
             for ask in self.reactor.wait(0):
-                self.engine.turn(ask=ask)
+                self.engine.turn(request=ask)
                 self.turns += 1
             self.engine.turn()
             if self.engine.broken:

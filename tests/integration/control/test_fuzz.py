@@ -116,7 +116,7 @@ def test_ten_thousand_odd_messages_are_answered_and_harm_nobody(tmp_path):
         caller.send(line + b"\n")
         answer = caller.answer(turns=12)
         while answer is None:  # it waits for jobs, which end by and by
-            door.engine.turn(ask=lambda scheduler, now: scheduler.pause(paused=False, now=now))
+            door.engine.turn(request=lambda scheduler, now: scheduler.pause(paused=False, now=now))
             for key in list(door.slots.running):
                 door.slots.end(key)
             door.turn(3)

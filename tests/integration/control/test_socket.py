@@ -294,7 +294,7 @@ def test_without_a_descriptor_for_another_client_the_loop_does_not_spin(door, mo
         door.turn(20)
         assert len(calls) == 1
         door.server._socket = accept
-        door.engine.turn(ask=lambda scheduler, now: scheduler.pause(paused=True, now=now))
+        door.engine.turn(request=lambda scheduler, now: scheduler.pause(paused=True, now=now))
         door.turn(2)
         caller.sendall(b'{"pqrun":1,"verb":"ps"}\n')
         door.turn(3)

@@ -545,8 +545,8 @@ def test_wait_in_a_run_that_still_reads_its_input_is_until_that_has_ended_too(tm
     with door.call() as caller:
         caller.say("wait")
         assert caller.answer(turns=3) is None
-        door.engine.turn(ask=lambda scheduler, now: scheduler.end_input(now))
-        door.engine.turn(ask=door.server.look)
+        door.engine.turn(request=lambda scheduler, now: scheduler.end_input(now))
+        door.engine.turn(request=door.server.look)
         assert caller.answer()["ok"] is True
     door.close()
 
