@@ -61,8 +61,9 @@ def some_of(story: list, random: Random) -> list:
 def test_a_shortened_journal_says_the_same_of_what_is_left_to_do(tmp_path, keep):
     gone = 0
     for seed in range(60):
-        world = World(seed)
+        world = World(seed, f"{tmp_path}/s")
         world.run()
+        world.executor.server.close()
         events = some_of(world.story.events, world.random)
         run = written(tmp_path / f"{keep}-{seed}", events)
         before = recover(run)
