@@ -269,7 +269,10 @@ class AddRequest(RequestWithLines):
         """Parse lines of a job each. A mistake is kept for `complete`, and no more lines are parsed."""
         if self._refused is None:
             try:
-                self._parsed = [self._payload.job(parse_json(line)) for line in lines]
+                jobs = parse_json(b"[%b]" % b",".join(lines))  # at once: it is twice as fast
+                if len(jobs) != len(lines):
+                    raise Rejected("not a job in each line")
+                self._parsed = [self._payload.job(job) for job in jobs]
             except Rejected as error:
                 self._refuse(error)
 
