@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import select
 import socket
 import time
 from collections.abc import Iterator, Sequence
@@ -88,11 +90,7 @@ class ControlClient:
     def _answer_to(self, message: Iterator[bytes], end: float | None) -> dict[str, Any]:
         try:
             self._socket.settimeout(_left(end))
-            try:
-                for part in message:
-                    self._socket.sendall(part)
-            except (BrokenPipeError, ConnectionResetError):
-                pass  # the run may have sent its reason before it closed the connection
+            self._send(message, end)
             line = self._received.readline()
         except TimeoutError:
             raise
@@ -102,6 +100,26 @@ class ControlClient:
             raise InternalFailure("the run ended before it answered", NO_LIVE_RUN)
         answer: dict[str, Any] = json.loads(line)
         return answer
+
+    def _send(self, message: Iterator[bytes], end: float | None) -> None:
+        """Send a message, up to an early answer.
+
+        A run that refuses a message answers before it has read all of it. If the client went on, both sides
+        could wait for each other to read.
+        """
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN | select.POLLOUT)
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the run may have said why before
+            for part in message:
+                rest = memoryview(part)
+                while rest:
+                    ready = poll.poll(None if end is None else 1000 * max(0.0, end - time.monotonic()))
+                    if not ready:
+                        raise TimeoutError
+                    if ready[0][1] & select.POLLIN:
+                        return
+                    with contextlib.suppress(BlockingIOError):
+                        rest = rest[self._socket.send(rest, socket.MSG_DONTWAIT) :]
 
     def _connect_again(self) -> None:
         found = _opened(self.path)

@@ -25,6 +25,7 @@ from pqrun.control.protocol import (
     RequestWithLines,
     StreamedAnswer,
     encode_answer,
+    is_whole,
     parse_json,
     refusal,
 )
@@ -180,8 +181,6 @@ class ClientConnection:
         self.last_active = now
         try:
             self._unfinished = request = _decode(line)
-            if request["verb"] not in self._server.verbs:
-                raise Rejected(f"unknown verb {request['verb']!r:.40}")
         except Rejected as error:
             self.answer(refusal(error))
             return
@@ -218,11 +217,12 @@ class ClientConnection:
             elif isinstance(request, RequestWithLines):
                 result = request.complete(scheduler, now)
             else:
-                result = self._server.verbs[request["verb"]](request, scheduler, now)
+                result = self._verb(request)(request, scheduler, now)
             if isinstance(result, Generator) and result is not request:
                 result = _next_step(result, None)
         except Rejected as error:
-            result = refusal(error)
+            lines_follow = isinstance(request, dict) and request.get("lines") is True
+            result = RequestWithLines(error) if lines_follow else refusal(error)
         if isinstance(result, Generator):
             self._unfinished = result
             return True
@@ -234,6 +234,20 @@ class ClientConnection:
         elif not self.gone:
             self._server.wait(self, result, scheduler, now)
         return False
+
+    def _verb(self, request: ClientRequest) -> Verb:
+        """Return the function of a request. Raises `Rejected` for an unknown version or verb."""
+        version, verb = request.get("pqrun"), request["verb"]
+        if not is_whole(version, MIN_VERSION):
+            raise Rejected(f'this run uses version {VERSION} of the protocol: send `"pqrun": {VERSION}`')
+        if version > VERSION:
+            raise Rejected(
+                f"the run is of an older pqrun, with version {VERSION} of the protocol instead of {version}: "
+                "restart the run with the pqrun that you call, or call the older one"
+            )
+        if verb not in self._server.verbs:
+            raise Rejected(f"unknown verb {verb!r:.40}")
+        return self._server.verbs[verb]
 
     def _next_line(self) -> bytes:
         line = bytes(self._received[: self._end_of_line])
@@ -323,20 +337,10 @@ class ClientConnection:
 
 
 def _decode(line: bytes) -> ClientRequest:
-    """Parse a line into a request.
-
-    Raises `Rejected` if the line is not JSON, has no verb, or is of an unknown protocol version.
-    """
+    """Parse a line into a request. Raises `Rejected` if the line is not JSON or has no verb."""
     message = parse_json(line)
     if not isinstance(message, dict) or not isinstance(message.get("verb"), str):
         raise Rejected("not a request: an object with a `verb`")
-    version = message.get("pqrun")
-    if isinstance(version, bool) or not isinstance(version, int) or version < MIN_VERSION:
-        raise Rejected(f'this run uses version {VERSION} of the protocol: send `"pqrun": {VERSION}`')
-    if version > VERSION:
-        raise Rejected(
-            f"the run is of an older pqrun (version {VERSION} of the protocol, not {version}): restart the run"
-        )
     return message
 
 

@@ -14,7 +14,7 @@ import socket
 import stat
 import struct
 from collections.abc import Callable, Generator, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
 from pqrun.core.errors import InternalFailure, Rejected
 from pqrun.core.text import is_printable
@@ -57,19 +57,20 @@ class PendingAnswer:
 
 
 class RequestWithLines:
-    """A request whose message goes on with a line for each job, up to an empty line."""
+    """A request whose message goes on with lines, up to an empty line. If it is `refused`, the lines are ignored."""
+
+    def __init__(self, refused: Rejected | None = None) -> None:
+        self.refused = refused
 
     def read(self, lines: Sequence[bytes]) -> None:
-        """Parse the next lines. Called outside of turns. A mistake is kept for `complete`."""
-        raise NotImplementedError
+        """Parse the next lines. Called outside of turns."""
 
     def take(self, scheduler: Scheduler) -> None:
         """Compare the parsed lines with the run. Called in a turn after each `read`."""
-        raise NotImplementedError
 
     def complete(self, scheduler: Scheduler, now: float) -> Result:
-        """Carry out the request. Raises `Rejected` if that can't be done."""
-        raise NotImplementedError
+        """Carry out the request at the end of its message. Raises `Rejected` if it is refused."""
+        raise self.refused or NotImplementedError
 
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def flag(request: ClientRequest, name: str) -> bool:
     return value
 
 
-def is_whole(value: Any, least: int, most: int = 1 << 53) -> bool:
+def is_whole(value: Any, least: int, most: int = 1 << 53) -> TypeGuard[int]:
     """Return whether a value is an integer from `least` to `most`; a boolean is not one."""
     return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 

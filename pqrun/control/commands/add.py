@@ -37,7 +37,7 @@ from pqrun.input.defaults import SpecBuilder
 from pqrun.journal.format import spec_facts, spec_of
 
 if TYPE_CHECKING:
-    from pqrun.control.protocol import IncrementalAnswer
+    from pqrun.control.protocol import IncrementalAnswer, Result
     from pqrun.core.events import JobEnded
 
 EMPTY = "the command is empty: give a command to run"
@@ -231,24 +231,21 @@ def _is_duration(value: Any) -> bool:
 MAX_LISTED_JOBS = 1000
 
 
-def add(
-    payload: JobPayload, request: ClientRequest, scheduler: Scheduler, now: float
-) -> AddRequest | IncrementalAnswer | WaitForRoom:
+def add(payload: JobPayload, request: ClientRequest, scheduler: Scheduler, now: float) -> Result:
     """Add all jobs of a request or none; with `wait`, each as soon as the queue has room.
 
     Returns the request itself if its jobs follow in `lines`. Raises `Rejected` if the jobs cannot be added.
     """
-    if scheduler.stopping is not None:
-        raise Rejected("the run is stopping and takes no more jobs", GONE)
     adding = AddRequest(request, payload)
     adding.take(scheduler)
     return adding if flag(request, "lines") else adding.complete(scheduler, now)
 
 
 class AddRequest(RequestWithLines):
-    """The jobs that one client wants to add. `wait`: add them later if the queue is full now."""
+    """The jobs that one client wants to add, as far as they have been read."""
 
     def __init__(self, request: ClientRequest, payload: JobPayload) -> None:
+        super().__init__()
         jobs = request.get("add", [])
         if not isinstance(jobs, list) or not (jobs or flag(request, "lines")):
             raise Rejected("`add` is a list of jobs")
@@ -258,18 +255,16 @@ class AddRequest(RequestWithLines):
             raise Rejected(f"`add` lists more than {MAX_LISTED_JOBS:,} jobs: send them as `lines`")
         self.specs: list[JobSpec] = []
         self.by = origin_of(request)
-        self._wait = flag(request, "wait")
+        self._wait, self._once = flag(request, "wait"), flag(request, "once")
         self._if_absent = flag(request, "if_absent")
-        self._once = flag(request, "once")
         self._payload = payload
         self._parsed = [payload.job(job) for job in jobs]
-        self._refused: Rejected | None = None
 
     def read(self, lines: Sequence[bytes]) -> None:
-        """Parse lines of a job each. A mistake is kept for `complete`, and no more lines are parsed."""
-        if self._refused is None:
+        """Parse lines of a job each."""
+        if self.refused is None:
             try:
-                jobs = parse_json(b"[%b]" % b",".join(lines))  # at once: it is twice as fast
+                jobs = parse_json(b"[%b]" % b",".join(lines))  # four times as fast as line by line
                 if len(jobs) != len(lines):
                     raise Rejected("not a job in each line")
                 self._parsed = [self._payload.job(job) for job in jobs]
@@ -277,31 +272,35 @@ class AddRequest(RequestWithLines):
                 self._refuse(error)
 
     def take(self, scheduler: Scheduler) -> None:
-        """Take over the parsed jobs, unless `if_absent` or `once` leaves a job out or the queue is too full."""
+        """Take over the parsed jobs, without those that `if_absent` or `once` leaves out."""
         self.specs += self._wanted(self._parsed, scheduler)
         self._parsed = []
-        if not self._wait:
-            try:
-                make_sure_of_room(self.specs, scheduler)
-            except Rejected as error:
-                self._refuse(error)
-        elif len(self.specs) > MAX_LISTED_JOBS:
-            self._refuse(Rejected(f"an `add` with `wait` has at most {MAX_LISTED_JOBS:,} jobs: send several"))
+        try:
+            self._check_count(scheduler)
+        except Rejected as error:
+            self._refuse(error)
 
-    def complete(self, scheduler: Scheduler, now: float) -> IncrementalAnswer | WaitForRoom:
+    def complete(self, scheduler: Scheduler, now: float) -> Result:
         """Carry out the request when all its jobs have been taken."""
-        if self._refused is not None:
-            raise self._refused
+        if self.refused is not None:
+            raise self.refused
+        self.specs = needs_first(list(self._wanted(self.specs, scheduler)))
+        self._check_count(scheduler)
+        if not self._wait:
+            return _in_steps(self.specs, scheduler, now, self.by)
+        _check(self.specs, scheduler, set())
+        return WaitForRoom(self)
+
+    def _check_count(self, scheduler: Scheduler) -> None:
         if scheduler.stopping is not None:
             raise Rejected("the run is stopping and takes no more jobs", GONE)
-        self.specs = needs_first(list(self._wanted(self.specs, scheduler)))
-        if self._wait:
-            _check(self.specs, scheduler)
-            return WaitForRoom(self)
-        return _in_steps(self.specs, scheduler, now, self.by)
+        if not self._wait:
+            make_sure_of_room(self.specs, scheduler)
+        elif len(self.specs) > MAX_LISTED_JOBS:
+            raise Rejected(f"an `add` with `wait` has at most {MAX_LISTED_JOBS:,} jobs: send several")
 
     def _refuse(self, error: Rejected) -> None:
-        self._refused = self._refused or error
+        self.refused = self.refused or error
         self._parsed, self.specs = [], []
 
     def _wanted(self, specs: Iterable[JobSpec], scheduler: Scheduler) -> Iterable[JobSpec]:
@@ -328,7 +327,7 @@ class WaitForRoom(PendingAnswer):
         fit = max(0, min(scheduler.max_queue - scheduler.backlog.added, JOBS_PER_TURN))
         specs, request.specs = request.specs[:fit], request.specs[fit:]
         try:
-            _check(specs, scheduler)
+            _check(specs, scheduler, set())
             self._ids += _put_in(specs, scheduler, now, request.by) if specs else []
         except Rejected as error:
             return {**refusal(error), "ids": self._ids}
@@ -366,12 +365,11 @@ def _in_steps(specs: list[JobSpec], scheduler: Scheduler, now: float, by: str) -
     return {"ids": ids}
 
 
-def _check(specs: Sequence[JobSpec], scheduler: Scheduler, seen: set[str] | None = None) -> None:
+def _check(specs: Sequence[JobSpec], scheduler: Scheduler, seen: set[str]) -> None:
     """Raise `Rejected` if a job's id is taken, or if a pool or a need of it does not exist.
 
     `seen` are the ids of the jobs before these in the same request.
     """
-    seen = set() if seen is None else seen
     pools = scheduler.ready.pools.sizes
     for spec in specs:
         if spec.named:

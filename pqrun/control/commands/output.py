@@ -31,7 +31,7 @@ def output(
         return {"state": "ended"}
     if not (is_whole(seq, 1) and is_whole(stream, 1, 2) and is_whole(offset, 0)):
         raise Rejected("`seq` (or `job`, an id), `stream` (1 or 2) and `offset` are whole numbers")
-    task = scheduler.tasks.get(seq)  # type: ignore[arg-type]
+    task = scheduler.tasks.get(seq)
     if task is None:
         return {"state": "ended"}
     state = state_of(task.state)

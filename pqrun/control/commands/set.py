@@ -68,7 +68,7 @@ def set_workers(
 ) -> Answer:
     """Change how many attempts run at a time, by `resize`."""
     workers = request.get("workers")
-    if not isinstance(workers, int) or not is_whole(workers, 1, MAX_WORKERS):
+    if not is_whole(workers, 1, MAX_WORKERS):
         raise Rejected(f"`workers` is a number from 1 to {MAX_WORKERS:,}")
     resize(workers)
     scheduler.set_workers(workers, now, origin_of(request))
@@ -78,7 +78,7 @@ def set_workers(
 def set_pool(request: ClientRequest, scheduler: Scheduler, now: float) -> Answer:
     """Add a pool, or resize a counted one."""
     name, size = request.get("pool"), request.get("size")
-    if not isinstance(name, str) or not isinstance(size, int) or not is_whole(size, 1, MAX_SLOTS):
+    if not isinstance(name, str) or not is_whole(size, 1, MAX_SLOTS):
         raise Rejected("a `pool` has a name and a `size` of at least 1")
     try:
         pool_name(name)

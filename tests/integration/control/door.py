@@ -146,7 +146,7 @@ class Caller:
 
     def send_lines(self, verb: str, *lines: dict, **facts) -> None:
         """Says it with `lines`, as far as they go: the message has no end yet."""
-        self.say(verb, pqrun=2, lines=True, **facts)
+        self.say(verb, **{"pqrun": 2, "lines": True} | facts)
         self.send(b"".join(json.dumps(line).encode() + b"\n" for line in lines))
 
     def end_lines(self):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The socket itself: who may use it, how many, what they may send, and what they can't do to anybody."""
 
+import contextlib
 import errno
 import json
 import os
@@ -138,9 +139,9 @@ def test_a_run_of_an_older_version_is_told_by_the_client(tmp_path, monkeypatch):
         connection, _ = listening.accept()
         with connection, connection.makefile("rb") as lines:
             for line in lines:
-                known = json.loads(line or b"{}").get("pqrun") == 1 if line.strip() else False
+                known = line.strip() and json.loads(line).get("pqrun") == 1
                 error = {"ok": False, "error": 'send `"pqrun": 1`', "code": 2, "pqrun": 1}
-                if line.strip():
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                     connection.sendall(
                         json.dumps({"ok": True, "ids": ["1"]} if known else error).encode() + b"\n"
                     )
@@ -152,7 +153,7 @@ def test_a_run_of_an_older_version_is_told_by_the_client(tmp_path, monkeypatch):
             with pytest.raises(
                 InternalFailure, match="the run is of an older pqrun.*: restart the run"
             ) as told:
-                client.request("add", lines=[{"run": "true"}] * 2)
+                client.request("add", lines=[{"run": "true"}] * 20_000)
         run.result()
     listening.close()
     assert told.value.code == 2
@@ -239,6 +240,43 @@ def test_who_does_not_read_costs_little_and_holds_up_nobody(door):
         caller.socket.close()
     door.turn(3)
     assert not door.server._clients
+
+
+def test_a_client_that_stops_in_the_midst_of_a_message_holds_up_nobody(door):
+    with door.call() as slow, door.call() as other:
+        slow.send_lines("add", *[{"run": "true"}] * 300)
+        slow.send(b'{"run": "tr')
+        door.turn(5)
+        assert other.ask("add", **add("true"))["ids"] == ["1"]
+        assert other.ask("cancel", jobs=["all"])["count"] == 1
+        slow.send(b'ue"}\n')
+        assert len(slow.end_lines()["ids"]) == 301
+
+
+def test_a_client_in_the_midst_of_a_message_keeps_its_place_longer_than_an_idle_one(door):
+    slow = door.call()
+    slow.send_lines("add", {"run": "true"})
+    door.turn(3)
+    callers = [door.call() for _ in range(server.MAX_CLIENTS - 1)]
+    door.clock.time += 5
+    late = door.call()
+    assert late.ask("ps")["ok"] is True and callers[0].answer()["busy"] is True
+    assert slow.end_lines()["ids"] == ["1"]
+    for caller in (*callers, slow, late):
+        caller.socket.close()
+
+
+def test_a_message_has_a_bound_and_a_longer_one_ends_the_conversation(door, monkeypatch):
+    monkeypatch.setattr("pqrun.control.connection.MAX_MESSAGE_BYTES", 10_000)
+    with door.call() as caller:
+        for _ in range(2):
+            caller.send_lines("add", *[{"run": "true"}] * 500)
+            assert len(caller.end_lines()["ids"]) == 500, "the bound is one for each message"
+        caller.send_lines("add", *[{"run": "true"}] * 1000)
+        answer = caller.answer()
+        assert (answer["code"], "64 MiB" in answer["error"]) == (2, True)
+        assert caller.answer() is None and caller.hung_up
+    assert len(door.ask("ps")["jobs"]) == 1000
 
 
 def test_there_are_at_most_64_and_one_more_is_asked_to_come_again(door):

@@ -195,6 +195,21 @@ def test_a_request_that_would_overfill_the_queue_is_refused_and_keeps_no_memory(
     door.close()
 
 
+def test_lines_of_a_refused_request_are_no_requests(held):
+    named(held, "a")
+    with held.call() as caller:
+        for wrong in ({"once": 1}, {"pqrun": 3}, {"add": 7}):
+            caller.send_lines("add", {"pqrun": 1, "verb": "cancel", "jobs": ["all"]}, **wrong)
+            assert caller.end_lines()["code"] == 2
+        caller.send_lines("dance", {"pqrun": 1, "verb": "cancel", "jobs": ["all"]})
+        rejected(caller.end_lines(), 2, "dance")
+        assert caller.ask("ps")["ok"] is True
+        held.ask("stop")
+        caller.send_lines("add", *[{"run": "true"}] * 5000)
+        rejected(caller.end_lines(), 6, "stopping")
+    assert list(states(held)) == ["a"]
+
+
 def test_a_client_of_version_1_is_told_to_be_upgraded_if_it_sends_one_request_in_several(held):
     with held.call() as caller:
         rejected(
