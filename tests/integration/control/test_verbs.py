@@ -422,6 +422,22 @@ def test_thousands_of_jobs_are_changed_and_cancelled_in_steps(tmp_path):
     door.close()
 
 
+def test_a_client_that_waits_for_room_is_told_of_a_stop_in_the_midst_of_another_request(tmp_path):
+    door = Door(tmp_path / "s", max_queue=1000)
+    added(door, *[{}] * 1000)
+    with door.call() as waits, door.call() as changes:
+        added(door, {})
+        waits.say("add", add=[{"run": "true"}], wait=True)
+        door.turn(3)
+        changes.say("set", jobs=["all"], change={"priority": "low"})
+        door.turn(2)
+        assert door.scheduler.maintenance
+        assert door.ask("stop")["running"] == 1
+        assert changes.answer()["count"] == 1000
+        rejected(waits.answer(), 6, "ended before")
+    door.close()
+
+
 def test_workers_and_pools_of_the_run_can_be_changed(door):
     assert door.ask("pool", pool="net", size=2)["ok"] is True
     added(door, *[{"id": f"n{n}", "pools": {"net": 2}} for n in range(2)], {"id": "x"}, {"id": "y"})
