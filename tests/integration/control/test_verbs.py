@@ -422,7 +422,8 @@ def test_thousands_of_jobs_are_changed_and_cancelled_in_steps(tmp_path):
     door.close()
 
 
-def test_a_client_that_waits_for_room_is_told_of_a_stop_in_the_midst_of_another_request(tmp_path):
+def test_a_client_that_waits_for_room_is_told_of_a_stop_in_the_midst_of_another_request(tmp_path, monkeypatch):
+    monkeypatch.setattr("pqrun.control.commands.set.JOBS_PER_TURN", 10)
     door = Door(tmp_path / "s", max_queue=1000)
     added(door, *[{}] * 1000)
     with door.call() as waits, door.call() as changes:
@@ -433,6 +434,7 @@ def test_a_client_that_waits_for_room_is_told_of_a_stop_in_the_midst_of_another_
         door.turn(2)
         assert door.scheduler.maintenance
         assert door.ask("stop")["running"] == 1
+        assert waits.answer(turns=3) is None and door.scheduler.maintenance
         assert changes.answer()["count"] == 1000
         rejected(waits.answer(), 6, "ended before")
     door.close()
