@@ -310,7 +310,7 @@ def test_a_critical_job_behind_ten_thousand_low_ones_starts_in_the_next_free_slo
 def test_fifty_clients_at_once_lose_nothing(queue, tmp_path):
     one = queue("-j2", "-q")
     with ControlClient(str(one.directory)) as first:
-        first.ask("pause")
+        first.request("pause")
 
     def client(number):
         with ControlClient(str(one.directory)) as talk:
