@@ -422,7 +422,9 @@ def test_thousands_of_jobs_are_changed_and_cancelled_in_steps(tmp_path):
     door.close()
 
 
-def test_a_client_that_waits_for_room_is_told_of_a_stop_in_the_midst_of_another_request(tmp_path, monkeypatch):
+def test_a_client_that_waits_for_room_is_told_of_a_stop_in_the_midst_of_another_request(
+    tmp_path, monkeypatch
+):
     monkeypatch.setattr("pqrun.control.commands.set.JOBS_PER_TURN", 10)
     door = Door(tmp_path / "s", max_queue=1000)
     added(door, *[{}] * 1000)
