@@ -68,7 +68,7 @@ class QueueMaintenance:
         if shorter is None:
             return
         done: list[bool] = []
-        self._engine.turn(ask=lambda _scheduler, _now: done.append(journal.go_on_in(shorter)))
+        self._engine.turn(request=lambda _scheduler, _now: done.append(journal.go_on_in(shorter)))
         if done == [True]:
             remove_outputs(directory, shorter)
         else:

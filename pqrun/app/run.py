@@ -27,7 +27,7 @@ from pqrun.reports.run_info import Ending, RunInfo
 from pqrun.ui.observers import RunDisplay, outlets
 
 if TYPE_CHECKING:
-    from pqrun.control.handler import RequestHandler
+    from pqrun.control.protocol import Verb
     from pqrun.control.server import ControlServer
     from pqrun.core.job_table import JobTable
     from pqrun.journal.restart_plan import RestartPlan
@@ -198,7 +198,7 @@ class Run:
         self._begun = True
         try:
             if (restart := self.restart) is not None:
-                self.engine.turn(ask=lambda scheduler, now: scheduler.restore(restart, now))
+                self.engine.turn(request=lambda scheduler, now: scheduler.restore(restart, now))
             self.source.feed(self.engine, self.scheduler, self.reactor, self.place.validate_job)
             if not self.engine.broken:
                 self.ready()
@@ -208,9 +208,11 @@ class Run:
         slots.close()
         watch.close()
         if not (self.scheduler.input_ended or self.engine.broken or self.settings.serve is not None):
-            self.engine.turn(ask=lambda s, now: s.end_input(now, complete=False, why="the run was stopped"))
+            self.engine.turn(
+                request=lambda s, now: s.end_input(now, complete=False, why="the run was stopped")
+            )
         if self.server is not None:
-            self.engine.turn(ask=self.server.look)
+            self.engine.turn(request=self.server.look)
             self.server.close(broken=self.engine.broken is not None)
         self.trouble = self.place.close()
         return self._conclude(dispatcher)
@@ -223,7 +225,7 @@ class Run:
         assert self.record.directory is not None
         try:
             self.server = ControlServer(
-                self.record.directory.socket, self.reactor, self._request_handler, self.clock.now
+                self.record.directory.socket, self.reactor, self._verbs, self.clock.now
             )
         except InternalFailure as failure:
             if self.settings.serve is not None:  # a queue without a socket could get no jobs
@@ -233,15 +235,15 @@ class Run:
             )
             return
         self.place.set_control_socket(self.record.directory.socket)
-        self.engine.after_turn = self.server.heard
+        self.engine.after_turn = self.server.on_events
         self.record.watch(upkeep(self.record, self.engine, self.server))
 
-    def _request_handler(self) -> RequestHandler:
-        """Return the handler of requests from the socket."""
+    def _verbs(self) -> dict[str, Verb]:
+        """Return the functions for requests from the socket."""
         from pqrun.control.commands.add import settings_for_all
-        from pqrun.control.handler import RequestHandler
+        from pqrun.control.connection import verbs_of
 
-        return RequestHandler(
+        return verbs_of(
             facts=lambda: self._facts(live=True),
             # Called in a turn, under the engine's lock, so `engine.snapshot` would deadlock.
             metrics=lambda: self.metrics.snapshot(self.clock.now()),

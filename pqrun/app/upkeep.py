@@ -26,6 +26,6 @@ def upkeep(record: RunRecord, engine: Engine, server: ControlServer) -> Callable
         if (failure := record.failure()) is not None:
             engine.fail(failure)
         else:
-            server.look_after()
+            server.check_socket_file()
 
     return look

@@ -153,10 +153,10 @@ class JobInput:
         """
         jobs, self.jobs = self.jobs, ()
         if self.lines is None:
-            engine.turn(ask=lambda scheduler, now: self._put_in(scheduler, jobs, now))
+            engine.turn(request=lambda scheduler, now: self._put_in(scheduler, jobs, now))
             return
         if jobs:
-            engine.turn(ask=lambda s, now: s.add(jobs, now))
+            engine.turn(request=lambda s, now: s.add(jobs, now))
         self._source = StreamReader(
             self.lines, self._parts, scheduler=scheduler, hungry=engine.want_input, wants=self._wants, fit=fit
         )

@@ -172,7 +172,7 @@ class QueueRuntime:
             except Exception as error:
                 errors.append(error)
 
-        self.engine.turn(ask=guarded)
+        self.engine.turn(request=guarded)
         if errors:
             raise errors.pop()
         if not answers:
@@ -181,7 +181,7 @@ class QueueRuntime:
 
     def snapshot(self) -> Metrics:
         """Return the current metrics, including the jobs that the last `put` calls brought."""
-        self.engine.turn(ask=_nothing)
+        self.engine.turn(request=_nothing)
         return self.engine.snapshot()
 
     def notify(self) -> None:
@@ -284,7 +284,7 @@ class QueueRuntime:
                 scheduler.signalled(now)
                 scheduler.stop("exit", now, force=True)
 
-            self.engine.turn(ask=stop)
+            self.engine.turn(request=stop)
             self.thread.join(SHUTDOWN_FLUSH_TIMEOUT_SECONDS)
 
 

@@ -160,9 +160,9 @@ def add(
         raise typer.BadParameter("give a command, or a file with -f", param_hint="CMD")
     if command and not command[0].strip():
         raise UserError(EMPTY)
-    with ControlClient(run) as talk:
+    with ControlClient(run) as client:
         jobs = jobs_of_command(command or [], options) if file is None else jobs_of_file(file, options)
-        for ids in send_jobs(talk, jobs, wait=wait, if_absent=if_absent, once=once):
+        for ids in send_jobs(client, jobs, wait=wait, if_absent=if_absent, once=once):
             print_ids(ids)
 
 

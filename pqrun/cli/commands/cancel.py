@@ -7,14 +7,16 @@ from typing import Annotated
 
 import typer
 
-from pqrun.cli.commands.live_run import SELECTORS, RunName, ask, expect_some, live_commands
+from pqrun.cli.commands.live_run import SELECTORS, RunName, expect_some, live_commands
 
 
 def cancel(
     jobs: Annotated[list[str], typer.Argument(metavar="JOB...", help=SELECTORS)], run: RunName = None
 ) -> None:
     """Cancel jobs: waiting jobs at once, running jobs with their signal and grace period."""
-    expect_some(ask(run, "cancel", jobs=jobs)["count"])
+    from pqrun.control.client import request
+
+    expect_some(request(run, "cancel", jobs=jobs)["count"])
 
 
 app = live_commands(cancel=cancel)

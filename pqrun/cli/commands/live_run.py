@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The parts shared by commands that talk to a live run: `--run`, selectors, requests, printed ids."""
+"""The parts shared by commands that talk to a live run: `--run`, selectors, printed ids."""
 
 from __future__ import annotations
 
@@ -40,14 +40,6 @@ def live_commands(**found: Callable[..., None]) -> typer.Typer:
 def option_value(read: Any, *names: str, metavar: str, help: str) -> Any:
     """Return an option whose text is parsed by `read`."""
     return typer.Option(*names, metavar=metavar, parser=parser(read), help=help)
-
-
-def ask(run: str | None, verb: str, **facts: Any) -> dict[str, Any]:
-    """Send one request to the live run and return its answer."""
-    from pqrun.control.client import ControlClient
-
-    with ControlClient(run) as talk:
-        return talk.ask(verb, **facts)
 
 
 def print_ids(ids: Iterable[str]) -> None:

@@ -46,7 +46,7 @@ class LiveOutput:
             return b""
         try:
             self._talk = self._talk or ControlClient(self._run.path)
-            answer = self._talk.ask("output", seq=key.seq, stream=stream, offset=offset)
+            answer = self._talk.request("output", seq=key.seq, stream=stream, offset=offset)
         except (InternalFailure, UserError):
             self._silent = True  # the run has just ended, and its files have the rest
             return b""

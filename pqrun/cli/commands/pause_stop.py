@@ -7,17 +7,21 @@ from typing import Annotated
 
 import typer
 
-from pqrun.cli.commands.live_run import RunName, ask, live_commands
+from pqrun.cli.commands.live_run import RunName, live_commands
 
 
 def pause(run: RunName = None) -> None:
     """Start no more jobs until `unpause`. Running jobs continue."""
-    ask(run, "pause")
+    from pqrun.control.client import request
+
+    request(run, "pause")
 
 
 def unpause(run: RunName = None) -> None:
     """Start jobs again."""
-    ask(run, "unpause")
+    from pqrun.control.client import request
+
+    request(run, "unpause")
 
 
 def stop(
@@ -27,7 +31,9 @@ def stop(
     run: RunName = None,
 ) -> None:
     """End a live run after its running jobs. You can resume the rest later."""
-    answer = ask(run, "stop", now=now)
+    from pqrun.control.client import request
+
+    answer = request(run, "stop", now=now)
     if answer["running"]:
         hint = (
             "stopping them (repeat the command to kill them)"

@@ -35,17 +35,20 @@ def ps(
     """List the unfinished jobs of a live run."""
     from pqrun.control.client import NO_LIVE_RUN, ControlClient
 
-    with ControlClient(run) as talk:
+    with ControlClient(run) as client:
         if why is not None:
-            answer = talk.ask("ps", jobs=[why], why=True)
+            answer = client.request("ps", jobs=[why], why=True)
             expect_some(len(answer["why"]), f"no unfinished job `{why}`")
             typer.echo(reasons(answer))
             return
         first = True
         while True:
             try:
-                answer = talk.ask("ps", jobs=jobs or [])
-                text = document(answer, talk.ask("info"), a_line=watch) if json else shown(answer, fits=watch)
+                answer = client.request("ps", jobs=jobs or [])
+                if json:
+                    text = document(answer, client.request("info"), a_line=watch)
+                else:
+                    text = shown(answer, fits=watch)
             except InternalFailure as failure:
                 if first or failure.code != NO_LIVE_RUN:
                     raise

@@ -63,13 +63,13 @@ def set_(
     if not (jobs or at_once or pool):
         raise typer.BadParameter("nothing to set: give jobs and an option, or -j, or --pool")
     pools = [parser(read_pool)(text) for text in pool or ()]
-    with ControlClient(run) as talk:
+    with ControlClient(run) as client:
         if at_once is not None:
-            talk.ask("workers", workers=count_workers(at_once))
+            client.request("workers", workers=count_workers(at_once))
         for wanted in pools:
-            talk.ask("pool", pool=wanted.name, size=wanted.size)
+            client.request("pool", pool=wanted.name, size=wanted.size)
         if jobs:
-            expect_some(talk.ask("set", jobs=jobs, change=change, front=front)["count"])
+            expect_some(client.request("set", jobs=jobs, change=change, front=front)["count"])
 
 
 app = live_commands(set=set_)

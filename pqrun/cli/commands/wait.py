@@ -35,9 +35,9 @@ def wait(
     """Wait until jobs have ended. Exit with 0 if all of them are ok, else with 1."""
     from pqrun.control.client import ControlClient
 
-    with ControlClient(run) as talk:
+    with ControlClient(run) as client:
         try:
-            answer = talk.ask("wait", timeout=timeout, jobs=jobs or [], any=any_)
+            answer = client.request("wait", timeout=timeout, jobs=jobs or [], any=any_)
         except TimeoutError:
             typer.echo("pqrun: jobs have not ended yet", err=True)
             raise typer.Exit(NOT_YET) from None

@@ -379,7 +379,7 @@ class RecordedRunSource:
             fresh = self._talk is None
             try:
                 self._talk = self._talk or ControlClient(self._run.path)
-                return self._talk.ask(verb, timeout=LOCK_TIMEOUT_SECONDS, **facts)
+                return self._talk.request(verb, timeout=LOCK_TIMEOUT_SECONDS, **facts)
             except TimeoutError:
                 self._hang_up()  # else a late answer would be read as that to the next request
                 raise

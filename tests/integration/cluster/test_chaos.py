@@ -205,7 +205,7 @@ def cancel_one(cluster, scheduler, random):
         if scheduler.tasks:
             scheduler.cancel(random.choice(list(scheduler.tasks.values())), now)
 
-    cluster.engine.turn(ask=ask)
+    cluster.engine.turn(request=ask)
 
 
 def check(story, jobs, cluster):

@@ -4,7 +4,7 @@
 import json
 import socket
 
-from pqrun.control.handler import RequestHandler
+from pqrun.control.connection import verbs_of
 from pqrun.control.protocol import short_path
 from pqrun.control.server import ControlServer
 from pqrun.core.job import AttemptId, ExitedWith, KilledBySignal
@@ -70,14 +70,14 @@ class Door:
         )
         self.engine.executor = self.slots
         self.slots.engine = self.engine
-        self.server = ControlServer(self.path, self.reactor, self.handler, self.clock.now)
+        self.server = ControlServer(self.path, self.reactor, self.verbs, self.clock.now)
         self.engine.after_turn = self.on_events
         self.endless = endless
         self.defaults = defaults
         self.turns = 0
 
-    def handler(self) -> RequestHandler:
-        return RequestHandler(
+    def verbs(self) -> dict:
+        return verbs_of(
             facts=lambda: {"id": "here"},
             metrics=Metrics,
             resize=self.slots.resize,
@@ -88,12 +88,12 @@ class Door:
 
     def on_events(self, events) -> None:
         self.observer.on_events(events)
-        self.server.heard(events)
+        self.server.on_events(events)
 
     def turn(self, times: int = 1) -> None:
         for _ in range(times):
             for ask in self.reactor.wait(0):
-                self.engine.turn(ask=ask)
+                self.engine.turn(request=ask)
                 self.turns += 1
             self.engine.turn()
             if self.engine.broken:
@@ -142,7 +142,17 @@ class Caller:
                 patience -= 1
 
     def say(self, verb: str, **facts) -> None:
-        self.send(json.dumps({"pqrun": 1, "verb": verb, "by": "test", **facts}).encode() + b"\n")
+        self.send(json.dumps({"pqrun": 1, "verb": verb, "by": "test"} | facts).encode() + b"\n")
+
+    def send_lines(self, verb: str, *lines: dict, **facts) -> None:
+        """Says it with `lines`, as far as they go: the message has no end yet."""
+        self.say(verb, **{"pqrun": 2, "lines": True} | facts)
+        self.send(b"".join(json.dumps(line).encode() + b"\n" for line in lines))
+
+    def end_lines(self):
+        """The answer to a message that ends here."""
+        self.send(b"\n")
+        return self.answer()
 
     def answer(self, turns: int = 200):
         """The next answer; None if there is none after so many turns, or it hung up."""

@@ -2,15 +2,14 @@
 """Random verbs against simulated runs: whatever is asked, and whenever, the promises hold."""
 
 import json
+import socket
 from random import Random
 
 import pytest
 from core.test_simulation import check_metrics_add_up
 
-from pqrun.control import handler as verbs
-from pqrun.control.client_service import ClientService
-from pqrun.control.commands import add as adding
-from pqrun.control.handler import RequestHandler
+from pqrun.control.connection import ClientConnection, verbs_of
+from pqrun.control.server import ControlServer
 from pqrun.core.job import Command, ExitedWith, JobSpec, Need, Pool, Priority, RetryPolicy
 from pqrun.core.metrics import Metrics, MetricsCollector
 from pqrun.core.scheduler import Scheduler
@@ -27,15 +26,16 @@ POOLS = {"net": 2, "gpu": 2}
 RUNS = 1000
 
 
-class Client:
-    """Somebody who asks, and keeps what he is answered."""
+class Client(ClientConnection):
+    """A client that sends lines, or a request at once, and keeps the answers."""
 
-    gone = False
-
-    def __init__(self) -> None:
+    def __init__(self, server: ControlServer) -> None:
+        super().__init__(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM), server, 0.0)
+        self._connection.close()
         self.answers = []
 
     def answer(self, answer) -> None:
+        self.busy = False
         if not isinstance(answer, dict):
             answer = json.loads(b"".join(answer.pieces()))
         self.answers.append(json.loads(json.dumps(answer)))
@@ -44,10 +44,10 @@ class Client:
 class Live(SimulatedExecutor):
     """A simulated run that can be talked to."""
 
-    service: ClientService
+    server: ControlServer
 
     def wait(self, seconds):
-        return list(self.service.read()) if self.service.wanted() else super().wait(seconds)
+        return list(self.server.read()) if self.server.pending() else super().wait(seconds)
 
     def add(self, _source) -> None:
         pass
@@ -61,7 +61,8 @@ class Live(SimulatedExecutor):
 class World:
     """One random run with one random conversation."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, path: str) -> None:
+        self.path = path
         self.random = random = Random(seed)
         self.scheduler = self.new_scheduler()
         self.names = 0
@@ -83,13 +84,13 @@ class World:
             self.fate,
             asks=asks,
         )
-        handler = RequestHandler(
+        executor.server = ControlServer(self.path, executor, dict, executor.clock.now)
+        executor.server.verbs = verbs_of(
             facts=dict,
             metrics=Metrics,
             resize=lambda slots: setattr(executor, "slots", slots),
             output_of=lambda _key: None,
         )
-        executor.service = ClientService(executor, handler, executor.clock.now)
         return executor
 
     def fate(self, _attempt) -> Fate:
@@ -143,8 +144,10 @@ class World:
                     self.job([*known, *(f"j{self.names + n}" for n in range(3))])
                     for _ in range(random.randint(1, 6))
                 ]
+                jobs = [spec_facts(spec) for spec in specs]
+                in_lines = random.random() < 0.3
                 return {
-                    "add": [spec_facts(spec) for spec in specs],
+                    **({"pqrun": 2, "lines": True, "jobs": jobs} if in_lines else {"add": jobs}),
                     **self.flags("if_absent", "once", "wait"),
                 }
             case "set":
@@ -181,7 +184,7 @@ class World:
         """A request as a turn sees it."""
 
         def asked(scheduler: Scheduler, now: float) -> None:
-            client = Client()
+            client = Client(self.executor.server)
             self.clients.append(client)
             facts = {
                 "pqrun": 1,
@@ -189,9 +192,32 @@ class World:
                 "by": "test",
                 **(self.request(verb) if request is None else request),
             }
-            self.executor.service.carry_out(client, json.dumps(facts).encode(), scheduler, now)
+            lines = facts.pop("jobs") if "lines" in facts else []
+            client.busy = True
+            client.carry_out(json.dumps(facts).encode(), scheduler, now)
+            if "lines" in facts:
+                self.executor.ask_first(self.send(client, lines))
 
         return asked
+
+    def send(self, client: Client, lines: list[dict]):
+        """The next lines of a message as a turn sees them, and its end after the last."""
+
+        def sent(scheduler: Scheduler, now: float) -> None:
+            if client.busy:  # the request is in line behind another
+                self.executor.ask_first(self.send(client, lines))
+            elif client.in_message:
+                part, rest = lines[:2], lines[2:]
+                for fact in part:
+                    client._received += json.dumps(fact).encode() + b"\n"
+                client._received += b"" if rest else b"\n"
+                client._end_of_line = client._received.find(b"\n")
+                for request in client.read():
+                    request(scheduler, now)
+                if rest:
+                    self.executor.ask_first(self.send(client, rest))
+
+        return sent
 
     def reshape(self, scheduler: Scheduler, now: float) -> None:
         """What no verb does: a job asks for other slots and pools."""
@@ -244,7 +270,7 @@ class World:
                 self.recovery.fold(event)
             self.observer.on_events(events)
             check_that_the_journal_knows(scheduler, self.recovery)
-            executor.service.heard(events)
+            executor.server.on_events(events)
             if until is not None and executor.clock.now() >= until:
                 raise _Killed
 
@@ -271,6 +297,7 @@ class World:
             self.scheduler.ready.pools.resize(Pool(name, size))
         self.slots = found.workers or self.slots
         self.observer.begin_again()
+        self.executor.server.close()
         self.executor = self.new_executor([(now + 1, self.ask("unpause", {})), (now + 1, end_input)])
         self.executor.clock.time = now
         self.executor.ask_first(lambda scheduler, now: scheduler.restore(restart, now))
@@ -304,14 +331,14 @@ def check_that_the_journal_knows(scheduler: Scheduler, recovery: RecoveredRun) -
 @pytest.fixture(autouse=True)
 def small_steps(monkeypatch):
     """What is done in steps for thousands of jobs is done so for a few."""
-    monkeypatch.setattr(verbs, "JOBS_PER_TURN", 3)
-    monkeypatch.setattr(adding, "JOBS_PER_TURN", 3)
+    for verb in ("add", "cancel", "set"):
+        monkeypatch.setattr(f"pqrun.control.commands.{verb}.JOBS_PER_TURN", 3)
     monkeypatch.setattr("pqrun.core.ready_queue.MAX_SKIPS", 4)
 
 
-def kept(seed: int, go) -> World:
+def kept(seed: int, go, path) -> World:
     """A world that has gone its way, and kept its promises."""
-    world = World(seed)
+    world = World(seed, f"{path}/s")
     try:
         go(world)
         world.observer.at_the_end()
@@ -320,19 +347,21 @@ def kept(seed: int, go) -> World:
             assert len(client.answers) <= 1
     except BaseException as error:
         raise AssertionError(f"seed {seed}: {error!r}") from error
+    finally:
+        world.executor.server.close()
     return world
 
 
 @pytest.mark.slow
-def test_whatever_is_asked_every_promise_is_kept():
+def test_whatever_is_asked_every_promise_is_kept(tmp_path):
     said = set()
     for seed in range(RUNS):
-        world = kept(seed, World.run)
+        world = kept(seed, World.run, tmp_path)
         said.update(answer["ok"] for client in world.clients for answer in client.answers)
     assert said == {True, False}
 
 
 @pytest.mark.slow
-def test_a_run_that_is_killed_goes_on_as_it_was_changed():
+def test_a_run_that_is_killed_goes_on_as_it_was_changed(tmp_path):
     for seed in range(RUNS // 5):
-        kept(seed, lambda world: world.die_and_go_on(world.random.uniform(0, 12)))
+        kept(seed, lambda world: world.die_and_go_on(world.random.uniform(0, 12)), tmp_path)

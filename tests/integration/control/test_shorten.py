@@ -61,8 +61,9 @@ def some_of(story: list, random: Random) -> list:
 def test_a_shortened_journal_says_the_same_of_what_is_left_to_do(tmp_path, keep):
     gone = 0
     for seed in range(60):
-        world = World(seed)
+        world = World(seed, f"{tmp_path}/s")
         world.run()
+        world.executor.server.close()
         events = some_of(world.story.events, world.random)
         run = written(tmp_path / f"{keep}-{seed}", events)
         before = recover(run)
@@ -142,14 +143,14 @@ def test_a_full_disk_leaves_it_as_it_is(tmp_path, monkeypatch):
 
 
 class Engine:
-    """Has asks done, one turn at a time."""
+    """Carries out requests, one turn at a time."""
 
     def __init__(self):
         self.lock = Lock()
 
-    def turn(self, *, ask):
+    def turn(self, *, request):
         with self.lock:
-            ask(None, 0.0)
+            request(None, 0.0)
 
 
 class Record:
@@ -174,7 +175,7 @@ def test_a_live_queue_goes_on_in_its_shortened_journal(tmp_path):
     outputs(run, *range(1, 600))
     for seq in range(1, 1001):
         events = [*job(seq), *(over(seq) if seq % 100 else [])]
-        engine.turn(ask=lambda _scheduler, _now, events=events: journal.record(events))
+        engine.turn(request=lambda _scheduler, _now, events=events: journal.record(events))
         maintenance.heard(events)
         if seq % 250 == 0:
             maintenance.close()
