@@ -57,7 +57,7 @@ class PendingAnswer:
 
 
 class RequestWithLines:
-    """A request whose message goes on with lines, up to an empty line. If it is `refused`, the lines are ignored."""
+    """A request followed by lines, up to an empty line. If it is `refused`, the lines are ignored."""
 
     def __init__(self, refused: Rejected | None = None) -> None:
         self.refused = refused
