@@ -102,8 +102,8 @@ def dry_run(
         record.close()
     out = StreamWriter(1, "standard output")
     scheduler = Scheduler(
-        pools=restart.pools if restart is not None else settings.pools or source.pools,
-        max_queue=settings.max_queue or source.max_queue or MAX_QUEUE,
+        pools=restart.pools if restart is not None else settings.input.pools or source.pools,
+        max_queue=settings.limits.max_queue or source.max_queue or MAX_QUEUE,
     )
 
     screen = out.is_terminal
@@ -114,7 +114,7 @@ def dry_run(
             command = escape_controls(command, keep="\t")
         out.write(command.encode("utf-8", "surrogateescape") + b"\n")
 
-    executor = PrintingExecutor(count_workers(settings.jobs or source.workers), show)
+    executor = PrintingExecutor(count_workers(settings.limits.jobs or source.workers), show)
     if restart is not None:
         scheduler.restore(restart, executor.now())
     source.feed_all(scheduler)

@@ -24,7 +24,7 @@ from pqrun.input import JobInput, open_input
 from pqrun.journal.run_record import RunRecord
 from pqrun.reports import NoReports, reports_of
 from pqrun.reports.run_info import Ending, RunInfo
-from pqrun.ui.observers import RunDisplay, outlets
+from pqrun.ui.observers import RunDisplay, outlets, title_of
 
 if TYPE_CHECKING:
     from pqrun.control.handler import RequestHandler
@@ -41,26 +41,28 @@ def run(settings: Settings) -> int:
     run, ends this process by that signal.
     """
     reset_signals()
-    if settings.cwd is not None:
-        chdir_or_error(settings.cwd)
-    elif settings.resume is None:
+    if settings.place.cwd is not None:
+        chdir_or_error(settings.place.cwd)
+    elif settings.record.resume is None:
         current_directory()  # raises before anything is created: no job could start in a deleted directory
-    source = open_input(settings) if settings.files or settings.resume is None else None
+    source = open_input(settings.input) if settings.input.files or settings.record.resume is None else None
     settings = source.apply_to(settings) if source is not None else settings
-    reports = None if settings.dry_run else reports_of(settings, source)
+    reports = None if settings.place.dry_run else reports_of(settings, source.reads() if source else ())
     record, restart = None, None
-    if settings.resume is not None:
+    if settings.record.resume is not None:
         from pqrun.app.resume import open_resumed
 
         source, record, restart = open_resumed(settings, source)
     assert source is not None
-    if settings.dry_run:
+    if settings.place.dry_run:
         from pqrun.app.dry_run import dry_run
 
         return dry_run(settings, source, record, restart)
-    place = backend_of(settings, source.jobs if restart is None else [task.spec for task in restart.tasks])
+    jobs = source.jobs if restart is None else [task.spec for task in restart.tasks]
+    place = backend_of(settings.place, settings.output, jobs, prompt=settings.reports.events is not None)
     if record is None:
-        record = RunRecord(run_dir=settings.run_dir, keep=settings.journal, durable=settings.durable)
+        kept = settings.record
+        record = RunRecord(run_dir=kept.run_dir, keep=not kept.no_journal, durable=kept.durable)
     try:
         run = Run(settings, source, record, restart, reports, place)
     except BaseException:
@@ -87,31 +89,33 @@ class Run:
         self.restart = restart
         self.reports = reports or reports_of(settings)
         self.clock = SystemClock()
-        self.place = place or backend_of(settings, source.jobs)
-        self.files = tuple(settings.files or (record.found.header["files"] if record.found else ()))
-        said = settings.jobs or source.workers
+        self.place = place or backend_of(
+            settings.place, settings.output, source.jobs, prompt=settings.reports.events is not None
+        )
+        self.files = tuple(settings.input.files or (record.found.header["files"] if record.found else ()))
+        said = settings.limits.jobs or source.workers
         self.workers = (restart and restart.workers) or self.place.count(said)
-        self.out, self.err = outlets(settings)
+        self.out, self.err = outlets(settings.output)
         self.reactor = Reactor()
         self.metrics = MetricsCollector(record.found.header["at"] if record.found else self.clock.now())
         results = None
-        if settings.results is not None:
+        if settings.reports.results is not None:
             from pqrun.reports.results_dir import ResultsDirectory
 
-            results = ResultsDirectory(settings.results, self.clock.wall)
-        self.display = RunDisplay(settings, self.clock, self.out, self.err, results=results)
+            results = ResultsDirectory(settings.reports.results, self.clock.wall)
+        self.display = RunDisplay(settings.output, self.clock, self.out, self.err, results=results)
         self.summary = self.display.page
         self.jobs: JobTable | None = None
         self.trouble: list[str] = []
         self.dropped = False
         self.scheduler = Scheduler(
-            pools=restart.pools if restart is not None else settings.pools or source.pools,
-            max_queue=settings.max_queue or source.max_queue or MAX_QUEUE,
-            halt=settings.halt,
-            pace=StartRateLimiter(settings.delay or 0.0, settings.rate),
-            deadline=inf if settings.deadline is None else self.clock.now() + settings.deadline,
+            pools=restart.pools if restart is not None else settings.input.pools or source.pools,
+            max_queue=settings.limits.max_queue or source.max_queue or MAX_QUEUE,
+            halt=settings.limits.halt,
+            pace=StartRateLimiter(settings.limits.delay or 0.0, settings.limits.rate),
+            deadline=inf if settings.limits.deadline is None else self.clock.now() + settings.limits.deadline,
             random=Random(record.run_id),
-            patience=GIVE_UP_SECONDS if settings.serve is None else inf,
+            patience=GIVE_UP_SECONDS if settings.record.serve is None else inf,
         )
 
         self.server: ControlServer | None = None
@@ -133,18 +137,18 @@ class Run:
         record = self.record
         self.place.open(record, self._directory(), self.reactor)
         facts = {
-            "files": list(self.settings.files),
+            "files": list(self.settings.input.files),
             "cwd": self._directory(),
-            "options": self.settings.recorded,
+            "options": self.settings.record.recorded,
             "file": self.source.recorded,
             "workers": self.workers,
         }
-        if self.settings.serve is not None:
-            facts["serve"] = self.settings.serve
+        if self.settings.record.serve is not None:
+            facts["serve"] = self.settings.record.serve
         record.begin(self.clock, listed=len(self.source.jobs), facts=facts, began=self.metrics.began)
         self.display.open_live(
             began=self.metrics.began,
-            files=self.files,
+            title=title_of(self.settings.input, self.files),
             run=record.address,
             metrics=lambda: self.engine.snapshot(),
             workers=self.place.size,
@@ -207,7 +211,7 @@ class Run:
         self.engine.run()
         slots.close()
         watch.close()
-        if not (self.scheduler.input_ended or self.engine.broken or self.settings.serve is not None):
+        if not (self.scheduler.input_ended or self.engine.broken or self.settings.record.serve is not None):
             self.engine.turn(ask=lambda s, now: s.end_input(now, complete=False, why="the run was stopped"))
         if self.server is not None:
             self.engine.turn(ask=self.server.look)
@@ -226,7 +230,7 @@ class Run:
                 self.record.directory.socket, self.reactor, self._request_handler, self.clock.now
             )
         except InternalFailure as failure:
-            if self.settings.serve is not None:  # a queue without a socket could get no jobs
+            if self.settings.record.serve is not None:  # a queue without a socket could get no jobs
                 raise
             self.err.say(
                 f"pqrun: {failure}; the run continues, but `add`, `ps` and similar commands can't reach it"
@@ -247,14 +251,14 @@ class Run:
             metrics=lambda: self.metrics.snapshot(self.clock.now()),
             resize=self.slots.resize,
             output_of=self.slots.output_of,
-            defaults=settings_for_all(self.settings.given),
-            endless=self.settings.serve is not None,
+            defaults=settings_for_all(self.settings.input.given),
+            endless=self.settings.record.serve is not None,
             fit=self.place.validate_job,
         )
 
     def _directory(self) -> str:
         """Return the directory where jobs start: the current one, or that in which the run began."""
-        if self.record.found is not None and self.settings.cwd is None:
+        if self.record.found is not None and self.settings.place.cwd is None:
             return str(self.record.found.header["cwd"])
         return current_directory()
 
@@ -268,7 +272,7 @@ class Run:
 
     def _listeners(self) -> Sequence[Observer]:
         listeners: list[Observer] = [self.reports, *self.display.listeners()]
-        if self.settings.json:
+        if self.settings.output.json:
             from pqrun.core.job_table import JobTable
 
             self.jobs = JobTable()

@@ -50,41 +50,42 @@ def is_begun(directory: RunDirectory) -> bool:
 
 
 def serve(settings: Settings, *, detach: bool, keep: int = KEEP) -> int:
-    """Run the queue in `settings.run_dir` until it is stopped; return the exit code.
+    """Run the queue in `settings.record.run_dir` until it is stopped; return the exit code.
 
     With `detach`, return the exit code of the start. `keep`: the number of ended jobs whose record
     and output are kept. Raises `UserError` for options that a queue cannot have.
     """
-    assert settings.run_dir is not None
+    assert settings.record.run_dir is not None
     for name in _NOT_FOR_A_QUEUE:
-        if getattr(settings, name):
+        if settings.value_of(name):
             raise UserError(f"--{name.replace('_', '-')} can't be used with a queue, which has no end")
-    if not settings.journal:
+    if settings.record.no_journal:
         raise UserError("--no-journal can't be used with a queue, which is restored from its journal")
     reset_signals()
-    directory = RunDirectory(settings.run_dir)
-    if settings.cwd is not None:
-        chdir_or_error(settings.cwd)
+    directory = RunDirectory(settings.record.run_dir)
+    if settings.place.cwd is not None:
+        chdir_or_error(settings.place.cwd)
     elif not is_begun(directory):
         current_directory()
     if not detach:
         return _serve(settings, directory, keep, lambda: None)
     from pqrun.app.daemon import detached
 
-    settings = settings._replace(progress="plain" if settings.progress == "auto" else settings.progress)
+    if settings.output.progress == "auto":
+        settings = settings.with_values({"progress": "plain"})
     return detached(directory, lambda ready: _serve(settings, directory, keep, ready))
 
 
 def _serve(settings: Settings, directory: RunDirectory, keep: int, ready: Callable[[], None]) -> int:
     source = JobInput((), None, (), open_end=True)
     if not is_begun(directory):
-        record = RunRecord(run_dir=directory.path, keep=True, durable=settings.durable)
-        record.run_id = settings.serve or record.run_id
+        record = RunRecord(run_dir=directory.path, keep=True, durable=settings.record.durable)
+        record.run_id = settings.record.serve or record.run_id
         return QueueRun(settings, source, record, None, keep, ready).run()
     from pqrun.app.resume import as_left, end_survivors, put_half_made_aside, settings_before
     from pqrun.journal.restart_plan import plan_restart
 
-    record = RunRecord.reopen(directory.path, durable=settings.durable, keep=keep)
+    record = RunRecord.reopen(directory.path, durable=settings.record.durable, keep=keep)
     assert record.found is not None
     end_survivors(record.found.tokens)
     put_half_made_aside(record.found)

@@ -12,7 +12,7 @@ from pqrun.core import events as ev
 from pqrun.core.job import AttemptId
 from pqrun.core.metrics import Metrics
 from pqrun.core.scheduler import Scheduler
-from pqrun.core.settings import Settings
+from pqrun.core.settings import InputSettings, OutputSettings
 from pqrun.core.text import strip_ansi
 from pqrun.engine.clock import Clock
 from pqrun.engine.engine import Request
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 def outlets(
-    settings: Settings, environment: Mapping[str, str] = os.environ
+    settings: OutputSettings, environment: Mapping[str, str] = os.environ
 ) -> tuple[StreamWriter, StreamWriter]:
     """Return the writers of stdout and stderr.
 
@@ -67,7 +67,7 @@ class RunDisplay:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: OutputSettings,
         clock: Clock,
         out: StreamWriter,
         err: StreamWriter,
@@ -115,7 +115,7 @@ class RunDisplay:
         self,
         *,
         began: float,
-        files: Sequence[str],
+        title: str,
         run: str,
         metrics: Callable[[], Metrics],
         workers: Callable[[], int],
@@ -162,7 +162,7 @@ class RunDisplay:
             self._clock,
             LiveTableState(began, self._clock.now()),
             JobPreviews(output_of, report_path),
-            title=_title(self._settings, files),
+            title=title,
             run=strip_ansi(run),
             metrics=metrics,
             workers=workers,
@@ -275,7 +275,8 @@ class RunDisplay:
         }
 
 
-def _title(settings: Settings, files: Sequence[str]) -> str:
+def title_of(settings: InputSettings, files: Sequence[str]) -> str:
+    """Return the title of the live table: the command of `each`, or the names of the files."""
     if settings.each is not None and settings.each.words:
         return strip_ansi(" ".join(settings.each.words))
     if list(files) in ([], ["-"]):

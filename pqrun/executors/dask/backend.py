@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from pqrun.core.errors import UserError
 from pqrun.core.job import AttemptId, JobSpec
-from pqrun.core.settings import Settings
+from pqrun.core.settings import OutputSettings, PlaceSettings
 from pqrun.core.start_policy import Headroom
 from pqrun.engine.clock import Clock
 from pqrun.engine.engine import Engine
@@ -59,9 +59,19 @@ class DaskBackend:
 
     watchdogs = guarded = None  # each worker has its own watchdogs
 
-    def __init__(self, settings: Settings, jobs: Iterable[JobSpec], load: float | None) -> None:
+    def __init__(
+        self,
+        settings: PlaceSettings,
+        output: OutputSettings,
+        jobs: Iterable[JobSpec],
+        load: float | None,
+        *,
+        prompt: bool,
+    ) -> None:
         self._settings = settings
-        if settings.output == "raw":
+        self._follow = output.output == "line"
+        self._prompt = self._follow or prompt
+        if output.output == "raw":
             raise UserError("--output raw passes output straight through: this is not possible on a cluster")
         for job in jobs:
             self.validate_job(job)
@@ -110,11 +120,9 @@ class DaskBackend:
         from pqrun.executors.dask.worker_plugin import RunConfig
 
         record = self._record
-        follow = self._settings.output == "line"
-        prompt = follow or self._settings.events is not None
         self._executor = DaskExecutor(
             self._link,
-            RunConfig("", record.run_id, self._directory, record.token, follow, prompt),
+            RunConfig("", record.run_id, self._directory, record.token, self._follow, self._prompt),
             clock=clock,
             reporter=engine,
             logs=record.logs,

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from pqrun.core.errors import InternalFailure
 from pqrun.core.job import AttemptId, JobSpec
-from pqrun.core.settings import Settings
+from pqrun.core.settings import OutputSettings, PlaceSettings
 from pqrun.engine.clock import Clock
 from pqrun.engine.engine import Engine
 from pqrun.engine.machine_load import LoadMonitor, count_workers, load_limit, usable_cpus
@@ -71,9 +71,13 @@ class LocalBackend:
 
     validate_job = None
 
-    def __init__(self, settings: Settings, machine: LoadMonitor) -> None:
+    def __init__(
+        self, settings: PlaceSettings, output: OutputSettings, machine: LoadMonitor, *, prompt: bool
+    ) -> None:
         self.machine = machine
         self._settings = settings
+        self._output = output
+        self._prompt = prompt
 
     def open(self, record: RunRecord, directory: str, reactor: Reactor) -> None:
         """Fork the watchdogs and prepare the cleanup.
@@ -85,7 +89,7 @@ class LocalBackend:
         self._commands = commands = CommandBuilder(
             run_id=record.run_id, directory=directory, workspace=record.workspace, token=record.token
         )
-        commands.stdout = 2 if self._settings.json else 1
+        commands.stdout = 2 if self._output.json else 1
         self._cleanup = cleanup = ProcessCleanup(commands.marker, commands.kept_marker)
         lock = () if record.directory is None else (record.directory.lock_fd,)
         self.watchdogs = WatchdogSupervisor(commands.marker, cleanup.adopt, keep=lock)
@@ -122,9 +126,9 @@ class LocalBackend:
             logs=self._record.logs,
             cleanup=self._cleanup,
             watchdog=self.watchdogs,
-            capture=self._settings.output != "raw",
-            follow=self._settings.output == "line",
-            prompt=self._settings.output == "line" or self._settings.events is not None,
+            capture=self._output.output != "raw",
+            follow=self._output.output == "line",
+            prompt=self._output.output == "line" or self._prompt,
             peak_of=peak_of,
         )
         self._heed_watchdogs(engine, say)
@@ -180,11 +184,16 @@ class LocalBackend:
         return [*self._cleanup.unkillable, *([self.watchdogs.trouble] if self.watchdogs.trouble else [])]
 
 
-def backend_of(settings: Settings, jobs: Sequence[JobSpec] = ()) -> Backend:
-    """Create the backend that the settings ask for. Raises UserError if it can't run these jobs."""
+def backend_of(
+    settings: PlaceSettings, output: OutputSettings, jobs: Sequence[JobSpec] = (), *, prompt: bool
+) -> Backend:
+    """Create the backend that the settings ask for. Raises UserError if it can't run these jobs.
+
+    `prompt`: report the end of each attempt at once, because a program reads the events.
+    """
     load = None if settings.load is None else load_limit(settings.load, usable_cpus())
     if settings.on == "local":
-        return LocalBackend(settings, LoadMonitor(load, settings.memfree))
+        return LocalBackend(settings, output, LoadMonitor(load, settings.memfree), prompt=prompt)
     from pqrun.executors.dask.backend import DaskBackend
 
-    return DaskBackend(settings, jobs, load)
+    return DaskBackend(settings, output, jobs, load, prompt=prompt)
