@@ -3,25 +3,35 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 from collections.abc import Callable, Sequence
+from threading import Lock, Thread
 from typing import TYPE_CHECKING
 
-from pqrun.app.run import Run
-from pqrun.core.errors import UserError
+from pqrun.app.parts import RunParts
+from pqrun.app.run import backend_for, carry_out
+from pqrun.core import events as ev
+from pqrun.core.errors import InternalFailure, UserError
 from pqrun.core.settings import Settings
+from pqrun.engine.engine import AfterTurn, Request
 from pqrun.engine.signals import chdir_or_error, current_directory, reset_signals
+from pqrun.engine.threads import NoThread, start_thread
 from pqrun.input import JobInput
 from pqrun.journal.reader import JournalReader
-from pqrun.journal.run_directory import RunDirectory, make_state_directory, runs_directory
+from pqrun.journal.run_directory import LOG_NAME, RunDirectory, make_state_directory, runs_directory
 from pqrun.journal.run_record import RunRecord
+from pqrun.journal.writer import JournalWriter
+from pqrun.reports import NoReports, reports_of
 
 if TYPE_CHECKING:
-    from pqrun.app.maintenance import QueueMaintenance
-    from pqrun.core.events import Event
+    from pqrun.engine.executor import Backend
     from pqrun.journal.restart_plan import RestartPlan
+    from pqrun.reports.report_set import ReportSet
 
 KEEP = 10_000
+MAX_LOG_BYTES = 8 << 20
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,60}")
 _NOT_FOR_A_QUEUE = ("json", "dry_run", "only", "skip", "shard", "keep_order")
 
@@ -77,11 +87,19 @@ def serve(settings: Settings, *, detach: bool, keep: int = KEEP) -> int:
 
 
 def _serve(settings: Settings, directory: RunDirectory, keep: int, ready: Callable[[], None]) -> int:
-    source = JobInput((), None, (), open_end=True)
+    restart = None
     if not is_begun(directory):
         record = RunRecord(run_dir=directory.path, keep=True, durable=settings.record.durable)
         record.run_id = settings.record.serve or record.run_id
-        return QueueRun(settings, source, record, None, keep, ready).run()
+    else:
+        record, restart = _restored(settings, directory, keep)
+    source = JobInput((), None, (), open_end=True)
+    backend, reports = backend_for(settings, source.jobs), reports_of(settings)
+    return carry_out(QueueParts(settings, source, record, backend, reports, restart, keep, ready))
+
+
+def _restored(settings: Settings, directory: RunDirectory, keep: int) -> tuple[RunRecord, RestartPlan]:
+    """Reopen the record of the queue; return it and the plan for its unfinished jobs."""
     from pqrun.app.resume import as_left, end_survivors, put_half_made_aside, settings_before
     from pqrun.journal.restart_plan import plan_restart
 
@@ -91,43 +109,121 @@ def _serve(settings: Settings, directory: RunDirectory, keep: int, ready: Callab
     put_half_made_aside(record.found)
     restart = plan_restart(record.found, record.found.last, failed=False)
     as_left(restart, record.found, settings, settings_before(record.found), anew=False)
-    return QueueRun(settings, source, record, restart, keep, ready).run()
+    return record, restart
 
 
-class QueueRun(Run):
-    """The run of a queue: with maintenance, and a call of `ready` when it accepts jobs."""
+class QueueParts(RunParts):
+    """The parts of a queue: those of a run, with maintenance, and a call of `ready` when it accepts jobs."""
 
     def __init__(
         self,
         settings: Settings,
         source: JobInput,
         record: RunRecord,
+        backend: Backend,
+        reports: ReportSet | NoReports,
         restart: RestartPlan | None,
         keep: int,
         ready: Callable[[], None],
     ) -> None:
-        super().__init__(settings, source, record, restart)
-        self.scheduler.graph.remembers_ended = keep
+        self.remembers_ended = keep
+        super().__init__(settings, source, record, backend, reports, restart)
+        self._ready = ready
+        self._maintenance = QueueMaintenance(record, self.in_a_turn, keep)
+
+    def in_a_turn(self, ask: Request) -> None:
+        """Carry out a request in a turn of the engine."""
+        self.engine.turn(ask=ask)
+
+    def after_turn(self) -> Sequence[AfterTurn]:
+        """Return the functions to call with the events of each turn."""
+        return (*super().after_turn(), self._maintenance.heard)
+
+    def accept_jobs(self) -> None:
+        """Tell the caller that clients can add jobs now."""
+        self._ready()
+
+    def close(self) -> None:
+        """Wait for a compaction that is going on, then close the run."""
+        self._maintenance.close()
+        super().close()
+
+
+class QueueMaintenance:
+    """The maintenance of a queue, whose journal, output files and log must not grow for ever.
+
+    When enough jobs have ended, a thread compacts the journal.
+
+    The thread compacts the part of the journal that was there when it began, while the queue goes on.
+    A turn of the engine then only has to append the lines written since. `keep`: the number of ended
+    jobs whose record and output are kept.
+    """
+
+    def __init__(self, record: RunRecord, in_a_turn: Callable[[Request], None], keep: int) -> None:
+        self._record = record
+        self._in_a_turn = in_a_turn
         self._keep = keep
-        self._tell = ready
-        self.ready = self._begin
-        self._tidying: QueueMaintenance | None = None
+        self._worth = max(1000, keep // 2)
+        self._ended = 0
+        self._lock = Lock()
+        self._thread: Thread | None = None
 
-    def _begin(self) -> None:
-        from pqrun.app.maintenance import QueueMaintenance
+    def heard(self, events: Sequence[ev.Event]) -> None:
+        """Count the jobs that ended. Called after each turn, on any thread."""
+        ended = sum(isinstance(event, ev.JobEnded) for event in events)
+        if not ended:
+            return
+        with self._lock:
+            self._ended += ended
+            if self._ended < self._worth or (self._thread is not None and self._thread.is_alive()):
+                return
+            thread = Thread(target=self._tidy, name="pqrun-tidying", daemon=True)
+            with contextlib.suppress(NoThread):  # no thread can be created: try again at a later end
+                start_thread(thread)
+                self._thread, self._ended = thread, 0
 
-        self._tidying = maintenance = QueueMaintenance(self.record, self.engine, self._keep)
-        tell = self.engine.after_turn
+    def close(self) -> None:
+        """Wait for a compaction that is going on."""
+        if self._thread is not None:
+            self._thread.join()
 
-        def both(events: Sequence[Event]) -> None:
-            if tell is not None:
-                tell(events)
-            maintenance.heard(events)
+    def _tidy(self) -> None:
+        from pqrun.journal.compaction import compacted, remove_outputs
 
-        self.engine.after_turn = both
-        self._tell()
+        directory, journal = self._record.directory, self._record.journal
+        assert directory is not None and isinstance(journal, JournalWriter)
+        with contextlib.suppress(OSError):
+            shorten_log(f"{directory.path}/{LOG_NAME}")
+        try:
+            shorter = compacted(directory.journal, keep=self._keep, worth=self._worth // 2)
+        except (OSError, InternalFailure):
+            return  # the journal stays long; if the disk is full, the journal's next line reports it
+        if shorter is None:
+            return
+        done: list[bool] = []
+        self._in_a_turn(lambda _scheduler, _now: done.append(journal.go_on_in(shorter)))
+        if done == [True]:
+            remove_outputs(directory, shorter)
+        else:
+            with contextlib.suppress(OSError):
+                os.unlink(shorter.path)
 
-    def _close_record(self) -> None:
-        if self._tidying is not None:
-            self._tidying.close()
-        super()._close_record()
+
+def shorten_log(path: str) -> None:
+    """Move the content of a long log to `PATH.1`, in place of what is there."""
+    if os.stat(path, follow_symlinks=False).st_size <= MAX_LOG_BYTES:
+        return
+    aside = f"{path}.1"
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(aside)
+    fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        out = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            while data := os.read(fd, 1 << 20):
+                os.write(out, data)
+        finally:
+            os.close(out)
+        os.ftruncate(fd, 0)  # descriptors opened with O_APPEND continue at the start of the file
+    finally:
+        os.close(fd)

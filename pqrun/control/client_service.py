@@ -207,7 +207,7 @@ class ClientService:
         if len(self._clients) < MAX_CLIENTS or self._make_room():
             client = ClientConnection(connection, self, self._now())
             self._clients.append(client)
-            self._reactor.add(client)
+            self._reactor.add_duplex(client)
             return
         with contextlib.suppress(OSError):
             connection.send(encode(busy(f"{MAX_CLIENTS} clients are connected already")))

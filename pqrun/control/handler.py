@@ -11,7 +11,7 @@ import base64
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pqrun.control.commands.add import AddRequest, JobAdmission, checked, plain
+from pqrun.control.commands.add import AddRequest, JobAdmission, checked, plain, settings_for_all
 from pqrun.control.commands.ps import Listing, why
 from pqrun.control.commands.wait import WaitForJobs, WaitForRoom
 from pqrun.control.protocol import (
@@ -27,12 +27,11 @@ from pqrun.core import states as life
 from pqrun.core.dependencies import UnknownNeed
 from pqrun.core.errors import Rejected
 from pqrun.core.job import AttemptId, JobSpec, Pool
-from pqrun.core.metrics import Metrics
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.selectors import selected, selectors_of, state_of
 from pqrun.core.task import Task
 from pqrun.core.values import MAX_SLOTS, pool_name
-from pqrun.output.store import Capture
+from pqrun.engine.live_run import LiveRun
 
 JOBS_PER_TURN = 250
 MAX_REASONS = 100
@@ -166,31 +165,11 @@ Result = Answer | Listing | IncrementalAnswer | WaitForJobs | WaitForRoom
 
 
 class RequestHandler:
-    """Everything that a live run does for a client.
+    """Everything that a live run does for a client."""
 
-    `facts` describes the run, and `output_of` returns what a running attempt has printed.
-    `defaults` are the run's own values for the fields that a job leaves out. `fit` raises
-    `UserError` for a job that cannot run here. An `endless` run (a queue) does not end when
-    no jobs are left.
-    """
-
-    def __init__(
-        self,
-        *,
-        facts: Callable[[], dict[str, Any]],
-        metrics: Callable[[], Metrics],
-        resize: Callable[[int], None],
-        output_of: Callable[[AttemptId], Capture | None],
-        defaults: dict[str, Any] | None = None,
-        endless: bool = False,
-        fit: Callable[[JobSpec], None] | None = None,
-    ) -> None:
-        self._facts = facts
-        self._metrics = metrics
-        self._resize = resize
-        self._output_of = output_of
-        self._endless = endless
-        self._intake = JobAdmission(defaults, fit)
+    def __init__(self, run: LiveRun) -> None:
+        self._run = run
+        self._intake = JobAdmission(settings_for_all(run.job_options()), run.validate_job)
         self._offers: dict[object, AddRequest] = {}
 
     def begin(self, client: object, request: ClientRequest, scheduler: Scheduler, now: float) -> Result:
@@ -202,9 +181,9 @@ class RequestHandler:
             case "add":
                 return self._add(client, request, scheduler, now)
             case "wait":
-                return WaitForJobs(request, scheduler, endless=self._endless)
+                return WaitForJobs(request, scheduler, endless=self._run.endless)
             case "info":
-                return self._info()
+                return self._info(now)
             case "workers":
                 return self._set_workers(request, scheduler, now)
             case "output":
@@ -231,17 +210,16 @@ class RequestHandler:
         self._offers[client] = result
         return {"ids": []}
 
-    def _info(self) -> Answer:
-        numbers = {
-            k: round(v, 6) if isinstance(v, float) else v for k, v in self._metrics().as_dict().items()
-        }
-        return {"pqrun": VERSION, "run": self._facts(), "metrics": numbers}
+    def _info(self, now: float) -> Answer:
+        metrics = self._run.metrics_in_turn(now).as_dict()
+        numbers = {k: round(v, 6) if isinstance(v, float) else v for k, v in metrics.items()}
+        return {"pqrun": VERSION, "run": self._run.facts(), "metrics": numbers}
 
     def _set_workers(self, request: ClientRequest, scheduler: Scheduler, now: float) -> Answer:
         workers = request.get("workers")
         if not isinstance(workers, int) or not is_whole(workers, 1, MAX_WORKERS):
             raise Rejected(f"`workers` is a number from 1 to {MAX_WORKERS:,}")
-        self._resize(workers)
+        self._run.resize(workers)
         scheduler.set_workers(workers, now, origin_of(request))
         return {"workers": workers}
 
@@ -259,7 +237,7 @@ class RequestHandler:
         if task is None:
             return {"state": "ended"}
         state = state_of(task.state)
-        capture = self._output_of(AttemptId(task.seq, task.attempts)) if state == "running" else None
+        capture = self._run.output_of(AttemptId(task.seq, task.attempts)) if state == "running" else None
         data, size = b"", 0
         if capture is not None:
             printed = capture.stream(stream)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -25,25 +25,20 @@ from pqrun.engine.reactor import Reactor
 
 if TYPE_CHECKING:
     from pqrun.control.client_service import ClientService
-    from pqrun.control.handler import RequestHandler
+    from pqrun.engine.live_run import LiveRun
 
 
 DEAF_SECONDS = 0.5
 
 
 class ControlServer:
-    """The listening socket at `path`. The caller must hold the run's lock.
+    """The listening socket at `path`, for clients of the run. The caller must hold the run's lock."""
 
-    `handler` creates the request handler at the first connection; `now` returns the engine's time.
-    """
-
-    def __init__(
-        self, path: str, reactor: Reactor, handler: Callable[[], RequestHandler], now: Callable[[], float]
-    ) -> None:
+    def __init__(self, path: str, reactor: Reactor, run: LiveRun) -> None:
         self.path = path
         self._reactor = reactor
-        self._make_desk = handler
-        self._now = now
+        self._run = run
+        self._now = run.clock.now
         self._service: ClientService | None = None
         self._deaf_until = -inf
         self._lost = False
@@ -136,10 +131,10 @@ class ControlServer:
             self._service.close(broken=broken)
 
     def _opened(self) -> ClientService:
-
         from pqrun.control.client_service import ClientService
+        from pqrun.control.handler import RequestHandler
 
-        return ClientService(self._reactor, self._make_desk(), self._now)
+        return ClientService(self._reactor, RequestHandler(self._run), self._now)
 
 
 def _identity(path: str) -> tuple[int, int] | None:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pqrun.core import events as ev
-from pqrun.core.job import AttemptId
 from pqrun.core.metrics import Metrics
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.settings import InputSettings, OutputSettings
@@ -18,15 +17,15 @@ from pqrun.engine.clock import Clock
 from pqrun.engine.engine import Request
 from pqrun.output.ci_markers import CIFences, ci_service, harmless_json, neutralize_commands
 from pqrun.output.printer import OutputPrinter, OutputStyle
-from pqrun.output.store import Capture
 from pqrun.output.writer import StreamWriter
 from pqrun.ui.plain_log import PlainLog
 from pqrun.ui.run_summary import RunSummary, format_summary
 from pqrun.ui.terminal import Style, progress_kind, wants_colour
 
 if TYPE_CHECKING:
+    from pqrun.engine.executor import TerminalGuard
+    from pqrun.engine.live_run import LiveRun
     from pqrun.engine.reactor import Reactor
-    from pqrun.executors.local.usage import JobUsage
     from pqrun.executors.local.watchdog import WatchdogSupervisor
     from pqrun.ui.live.keys import KeyReader
     from pqrun.ui.live.table import LiveTable
@@ -113,20 +112,14 @@ class RunDisplay:
 
     def open_live(
         self,
+        run: LiveRun,
+        reactor: Reactor,
+        watchdogs: TerminalGuard | None,
         *,
         began: float,
         title: str,
-        run: str,
-        metrics: Callable[[], Metrics],
-        workers: Callable[[], int],
-        holding: Callable[[], str],
-        resize: Callable[[int], None],
-        output_of: Callable[[AttemptId], Capture | None],
-        report_path: Callable[[AttemptId], str],
-        loads: Callable[[], Mapping[AttemptId, JobUsage]],
+        address: str,
         unread: Callable[[], Sequence[int]],
-        reactor: Reactor,
-        watchdogs: WatchdogSupervisor | None,
     ) -> None:
         """Prepare the live table if it is wanted; its modules are only loaded then.
 
@@ -135,41 +128,24 @@ class RunDisplay:
         if self._kind != "live":
             return
         from pqrun.executors.local.usage import is_possible
-        from pqrun.executors.local.watchdog import guard_terminal
         from pqrun.ui.live.keys import KeyReader, Typed
         from pqrun.ui.live.screen import BottomLines, keeps_cursor
-        from pqrun.ui.live.state import JobPreviews, LiveTableState
+        from pqrun.ui.live.state import LiveTableState
         from pqrun.ui.live.table import LiveTable
 
-        if watchdogs is None:
-            watchdogs = self._warden = guard_terminal()
-        keep = watchdogs.keep_terminal
-        typed = Typed(unread)
-        screen = BottomLines(
-            self.err,
-            reactor.wake,
-            cursor_kept=keeps_cursor(self._environment),
-            keep_text=lambda text: keep(text=text),
-        )
-        self.keys = keys = KeyReader(
-            self._acts(workers, resize),
-            shared=self.out.is_pipe,
-            typed=typed.maybe,
-            keep_modes=lambda before, ours: keep(before=before, ours=ours),
-        )
+        guard = watchdogs or self._guard_terminal()
+        cursor_kept, typed = keeps_cursor(self._environment), Typed(unread)
+        screen = BottomLines(self.err, reactor.wake, guard, cursor_kept=cursor_kept)
+        self.keys = keys = KeyReader(self._acts(run), guard, shared=self.out.is_pipe, typed=typed.maybe)
         self.live = live = LiveTable(
             screen,
-            self._clock,
+            run,
             LiveTableState(began, self._clock.now()),
-            JobPreviews(output_of, report_path),
             title=title,
-            run=strip_ansi(run),
-            metrics=metrics,
-            workers=workers,
-            holding=holding,
-            keys_on=lambda: keys.on,
+            run=strip_ansi(address),
+            keys=keys,
             colour=self._colour,
-            loads=loads if is_possible() else None,
+            measured=is_possible(),
             typed=typed.here,
         )
         for writer in (self.out, self.err):
@@ -179,6 +155,12 @@ class RunDisplay:
             self.printer.hidden = lambda: live.output_hidden
         reactor.add(keys)
         reactor.on_signal(signal.SIGCONT, self._continued)
+
+    def _guard_terminal(self) -> TerminalGuard:
+        from pqrun.executors.local.watchdog import guard_terminal
+
+        self._warden = guard_terminal()
+        return self._warden
 
     def listeners(self) -> list[Any]:
         """Return the observers in their order: readers of output before those that may remove it."""
@@ -239,9 +221,7 @@ class RunDisplay:
             out = self.err if settings.json else self.out
             self.printer = OutputPrinter(style, out, self.err, self._fences)
 
-    def _acts(
-        self, workers: Callable[[], int], resize: Callable[[int], None]
-    ) -> dict[str, Callable[[], Iterable[Request]]]:
+    def _acts(self, run: LiveRun) -> dict[str, Callable[[], Iterable[Request]]]:
         """Return the function of each key.
 
         A returned request is carried out in a turn; other keys only change the table.
@@ -255,14 +235,12 @@ class RunDisplay:
             scheduler.pause(paused=not scheduler.paused, now=now, by="key")
 
         def change(more: int) -> Iterable[Request]:
-            return [lambda _scheduler, _now: resize(max(1, workers() + more))]
+            return [lambda _scheduler, _now: run.resize(max(1, run.workers() + more))]
 
-        def switch(name: str) -> Callable[[], Iterable[Request]]:
-            def act() -> Iterable[Request]:
-                setattr(self.live, name, not getattr(self.live, name))
-                return ()
-
-            return act
+        def toggle(*, help: bool = False, output: bool = False) -> Iterable[Request]:
+            if self.live is not None:
+                self.live.toggle(help=help, output=output)
+            return ()
 
         return {
             "q": lambda: [drain],
@@ -270,8 +248,8 @@ class RunDisplay:
             "+": lambda: change(1),
             "=": lambda: change(1),
             "-": lambda: change(-1),
-            "o": switch("output_hidden"),
-            "?": switch("help"),
+            "o": lambda: toggle(output=True),
+            "?": lambda: toggle(help=True),
         }
 
 

@@ -19,7 +19,7 @@ from pqrun.executors.local.ownership import JobProcesses
 from pqrun.executors.local.procfs import (
     LINUX,
     MAX_EXEC_SECONDS,
-    UNKILLABLE,
+    UNKILLABLE_SECONDS,
     Process,
     all_processes,
     be_subreaper,
@@ -95,12 +95,14 @@ class ScanningCleanup(ProcessCleanup):
                 if self._adopts:
                     _reap([*ended.values(), *those])
             except OSError:  # no descriptor or memory is left to list the processes with
-                if now >= min(kill_at, began + grace) + UNKILLABLE:
+                if now >= min(kill_at, began + grace) + UNKILLABLE_SECONDS:
                     break
                 time.sleep(0.02)
                 continue
             left = [process for process in those if process.is_alive]
-            if now >= kill_at + UNKILLABLE or not (left or (executing and now < began + MAX_EXEC_SECONDS)):
+            if now >= kill_at + UNKILLABLE_SECONDS or not (
+                left or (executing and now < began + MAX_EXEC_SECONDS)
+            ):
                 break
             if not left:
                 time.sleep(LOOK_AGAIN)

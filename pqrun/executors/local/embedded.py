@@ -65,6 +65,16 @@ class ShellTask:
         self._clock = around.clock
         self._work = work
 
+    @property
+    def output(self) -> Capture | None:
+        """What the command has printed so far."""
+        return self._child.output
+
+    @property
+    def leader(self) -> int:
+        """The pid of the leader; 0 before it started and after it was reaped."""
+        return self._child.leader
+
     def stop(self, *, force: bool) -> None:
         """Signal the process group to end, or kill it."""
         self._child.stop(force=force)

@@ -19,7 +19,7 @@ from typing import NamedTuple
 LINUX = sys.platform == "linux"
 MAX_DESCENDANTS = 100_000
 PAGE_MAY_BE_FULL_BYTES = 2048
-UNKILLABLE = 5.0
+UNKILLABLE_SECONDS = 5.0
 MAX_EXEC_SECONDS = 1.0
 _PF_KTHREAD = 0x00200000
 OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})

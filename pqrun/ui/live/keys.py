@@ -17,6 +17,7 @@ import termios
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from pqrun.engine.engine import Request
+from pqrun.engine.executor import TerminalGuard
 from pqrun.executors.local.procfs import LINUX, all_processes
 from pqrun.ui.live.screen import in_foreground
 
@@ -32,19 +33,19 @@ class KeyReader:
 
     `shared`: another program, such as a pager behind us in a pipe, may read the terminal, so no key is
     read. While jobs are `typed` on the terminal its modes are left alone, so that lines can be edited
-    and Ctrl-D ends them. `keep_modes` is told the modes before and after our change, which a watchdog
-    needs to restore them if pqrun is killed.
+    and Ctrl-D ends them. `guard` is told the modes before and after our change, to restore them if
+    pqrun is killed.
     """
 
     def __init__(
         self,
         acts: Mapping[str, Act],
+        guard: TerminalGuard,
         *,
-        shared: bool = False,
-        typed: Callable[[], bool] = lambda: False,
-        keep_modes: Callable[[Modes | None, Modes | None], None] = lambda _before, _ours: None,
+        shared: bool,
+        typed: Callable[[], bool],
     ) -> None:
-        self._keep_modes = keep_modes
+        self._guard = guard
         self._acts = acts
         self._fd = -1 if shared else _open_terminal()
         self._modes: Modes | None = None
@@ -120,7 +121,7 @@ class KeyReader:
         ours = termios.tcgetattr(self._fd)
         ours[3] &= ~(termios.ECHO | termios.ICANON)
         ours[6][termios.VMIN], ours[6][termios.VTIME] = 1, 0
-        self._keep_modes(self._modes, ours)
+        self._guard.keep_terminal(before=self._modes, ours=ours)
         self._set(ours)
 
     def _leave(self) -> None:
@@ -130,7 +131,7 @@ class KeyReader:
                 self._set(modes)
             except termios.error:
                 pass  # the terminal is gone
-        self._keep_modes(None, None)
+        self._guard.keep_terminal(before=None, ours=None)
 
     def _set(self, modes: Modes) -> None:
         # If pqrun is moved to the background just now, SIGTTOU would stop it.

@@ -58,6 +58,10 @@ class BadCluster:
         self._todo = []
         self._count = 0
         self._woken = False
+
+    def report_to(self, engine):
+        self.engine = engine
+        return self
         self._runs: dict[AttemptId, list[Run]] = defaultdict(list)
         self._coming: set[AttemptId] = set()
         self._refused: set[AttemptId] = set()

@@ -32,7 +32,6 @@ class OnCluster(Processes):
             clock=SystemClock(),
             reporter=self,
             logs=Logs(str(self.directory / "logs"), keep=False),
-            fail=self.failures.append,
             limit=4,
         )
         executor.open()

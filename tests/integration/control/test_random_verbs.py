@@ -6,13 +6,14 @@ from random import Random
 
 import pytest
 from core.test_simulation import check_metrics_add_up
+from support.fake_run import FakeRun
 
 from pqrun.control import handler as verbs
 from pqrun.control.client_service import ClientService
 from pqrun.control.commands import add as adding
 from pqrun.control.handler import RequestHandler
 from pqrun.core.job import Command, ExitedWith, JobSpec, Need, Pool, Priority, RetryPolicy
-from pqrun.core.metrics import Metrics, MetricsCollector
+from pqrun.core.metrics import MetricsCollector
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.selectors import state_of
 from pqrun.engine.engine import Engine, NoJournal
@@ -52,7 +53,7 @@ class Live(SimulatedExecutor):
     def add(self, _source) -> None:
         pass
 
-    remove = add
+    remove = add_duplex = add
 
     def ask_first(self, ask) -> None:
         self._asks.insert(0, (self.clock.now(), ask))
@@ -83,12 +84,7 @@ class World:
             self.fate,
             asks=asks,
         )
-        handler = RequestHandler(
-            facts=dict,
-            metrics=Metrics,
-            resize=lambda slots: setattr(executor, "slots", slots),
-            output_of=lambda _key: None,
-        )
+        handler = RequestHandler(FakeRun(executor, executor.clock))
         executor.service = ClientService(executor, handler, executor.clock.now)
         return executor
 
@@ -226,18 +222,6 @@ class World:
     def run(self, until: float | None = None) -> None:
         """To the end, or until it is killed at that moment."""
         executor, scheduler = self.executor, self.scheduler
-        metrics = MetricsCollector()
-        metrics.fold(self.story.events)
-        engine = Engine(
-            clock=executor.clock,
-            scheduler=scheduler,
-            reactor=executor,
-            journal=NoJournal(),
-            metrics=metrics,
-            dispatcher=self.story,
-        )
-        engine.executor = executor
-        executor.engine = engine
 
         def resolve(events) -> None:
             for event in events:
@@ -248,7 +232,18 @@ class World:
             if until is not None and executor.clock.now() >= until:
                 raise _Killed
 
-        engine.after_turn = resolve
+        metrics = MetricsCollector()
+        metrics.fold(self.story.events)
+        engine = Engine(
+            clock=executor.clock,
+            scheduler=scheduler,
+            reactor=executor,
+            journal=NoJournal(),
+            metrics=metrics,
+            dispatcher=self.story,
+            executor=executor.report_to,
+            after_turn=(resolve,),
+        )
         try:
             engine.run()
         except _Killed:

@@ -8,7 +8,7 @@ from threading import Lock
 
 import pytest
 
-from pqrun.app.maintenance import MAX_LOG_BYTES, QueueMaintenance, shorten_log
+from pqrun.app.serve import MAX_LOG_BYTES, QueueMaintenance, shorten_log
 from pqrun.core import events as ev
 from pqrun.core.job import Command, JobSpec, Need, Outcome
 from pqrun.core.metrics import MetricsCollector
@@ -169,7 +169,7 @@ def test_a_live_queue_goes_on_in_its_shortened_journal(tmp_path):
     journal = JournalWriter(run.journal, FakeClock())
     journal.start(HEADER)
     engine = Engine()
-    maintenance = QueueMaintenance(Record(run, journal), engine, keep=10)
+    maintenance = QueueMaintenance(Record(run, journal), lambda ask: engine.turn(ask=ask), keep=10)
     maintenance._worth = 100
     outputs(run, *range(1, 600))
     for seq in range(1, 1001):

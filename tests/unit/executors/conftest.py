@@ -71,6 +71,9 @@ class Rig:
 
     turn = post
 
+    def fail(self, error):
+        self.failures.append(error)
+
     # For tests
 
     def start(self, kind: str | JobSpec, seq: int = 1, attempt: int = 1) -> AttemptId:
@@ -117,8 +120,7 @@ class Simulated(Rig):
 
     def build(self):
         executor = SimulatedExecutor(FakeClock(), 4, lambda attempt: self.FATES[attempt.spec.work])
-        executor.engine = self
-        return executor
+        return executor.report_to(self)
 
     def spec(self, kind, key):
         return JobSpec(kind, kind)
@@ -169,7 +171,7 @@ class Processes(Rig):
             logs=Logs(str(self.directory / "logs"), keep=False),
             cleanup=self.cleanup,
         )
-        return ThreadPoolExecutor(4, lambda attempt: Child(attempt, self.around), self, self.failures.append)
+        return ThreadPoolExecutor(4, lambda attempt: Child(attempt, self.around), self)
 
     def spec(self, kind, key):
         command = self.COMMANDS[kind].replace("$0", str(self._sign(key)))
@@ -209,7 +211,7 @@ class PythonCalls(Rig):
 
     def build(self):
         calls = CallContext(self._handle, SystemClock(), self)
-        return ThreadPoolExecutor(4, lambda attempt: CallTask(attempt, calls), self, self.failures.append)
+        return ThreadPoolExecutor(4, lambda attempt: CallTask(attempt, calls), self)
 
     def spec(self, kind, key):
         return JobSpec(kind, SimpleNamespace(job=kind, value=None, error=None))
