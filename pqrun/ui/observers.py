@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pqrun.engine.reactor import Reactor
     from pqrun.executors.local.watchdog import WatchdogSupervisor
     from pqrun.ui.live.keys import KeyReader
+    from pqrun.ui.live.screen import BottomLines
     from pqrun.ui.live.table import LiveTable
 
 
@@ -137,7 +138,7 @@ class RunDisplay:
         cursor_kept, typed = keeps_cursor(self._environment), Typed(unread)
         screen = BottomLines(self.err, reactor.wake, guard, cursor_kept=cursor_kept)
         self.keys = keys = KeyReader(self._acts(run), guard, shared=self.out.is_pipe, typed=typed.maybe)
-        self.live = live = LiveTable(
+        self.live = LiveTable(
             screen,
             run,
             LiveTableState(began, self._clock.now()),
@@ -148,13 +149,17 @@ class RunDisplay:
             measured=is_possible(),
             typed=typed.here,
         )
+        self._share_terminal(screen)
+        reactor.add(keys)
+        reactor.on_signal(signal.SIGCONT, self._continued)
+
+    def _share_terminal(self, screen: BottomLines) -> None:
+        """Have the table erased before other parts write to the terminal, and hide output on request."""
         for writer in (self.out, self.err):
             if writer.is_terminal:
                 writer.before_write = screen.step_aside
-        if self.printer is not None:
+        if (live := self.live) is not None and self.printer is not None:
             self.printer.hidden = lambda: live.output_hidden
-        reactor.add(keys)
-        reactor.on_signal(signal.SIGCONT, self._continued)
 
     def _guard_terminal(self) -> TerminalGuard:
         from pqrun.executors.local.watchdog import guard_terminal

@@ -48,8 +48,8 @@ def in_words(error: BaseException) -> str:
     """Return a network error as one line of at most 300 characters."""
     while error.__cause__ is not None and isinstance(error, OSError) and not error.errno:
         error = error.__cause__
-    text = " ".join((getattr(error, "strerror", None) or str(error) or type(error).__name__).split())
-    return text[:300]
+    why = error.strerror if isinstance(error, OSError) else None
+    return " ".join((why or str(error) or type(error).__name__).split())[:300]
 
 
 T = TypeVar("T")

@@ -15,6 +15,7 @@ class OnCluster(Processes):
     """Four of its eight slots."""
 
     cluster = None
+    runs_processes = False  # of this machine
 
     def build(self):
         from pqrun.executors.dask.address import Address
