@@ -58,10 +58,6 @@ class BadCluster:
         self._todo = []
         self._count = 0
         self._woken = False
-
-    def report_to(self, engine):
-        self.engine = engine
-        return self
         self._runs: dict[AttemptId, list[Run]] = defaultdict(list)
         self._coming: set[AttemptId] = set()
         self._refused: set[AttemptId] = set()
@@ -93,6 +89,10 @@ class BadCluster:
         return self._random.random() < self._trouble
 
     # As an executor
+
+    def report_to(self, engine):
+        self.engine = engine
+        return self
 
     def capacity(self):
         return self._slots
