@@ -16,7 +16,7 @@ from pqrun.core.settings import MAX_QUEUE, Settings
 from pqrun.core.start_policy import GIVE_UP_SECONDS, StartRateLimiter
 from pqrun.engine.clock import SystemClock
 from pqrun.engine.dispatcher import EventDispatcher, Observer
-from pqrun.engine.engine import AfterTurn, Engine
+from pqrun.engine.engine import Engine
 from pqrun.engine.reactor import Reactor
 from pqrun.engine.signals import SignalPolicy, current_directory
 from pqrun.executors.local.usage import UsageMonitor
@@ -27,6 +27,7 @@ from pqrun.reports.run_info import RunInfo
 from pqrun.ui.observers import RunDisplay, outlets, title_of
 
 if TYPE_CHECKING:
+    from pqrun.app.serve import QueueMaintenance
     from pqrun.control.server import ControlServer
     from pqrun.core.job import AttemptId, JobSpec
     from pqrun.core.job_table import JobTable
@@ -42,10 +43,8 @@ class RunParts:
     """The parts of one process's part of a run. They ask it, as a `LiveRun`, for what other parts know.
 
     Created without a thread, process or file; `open` adds these. `begun`: whether the record was begun and
-    the run's threads have started. A queue has its own `after_turn`, `accept_jobs` and `close`.
+    the run's threads have started. Only a queue has `maintenance`.
     """
-
-    remembers_ended = inf
 
     def __init__(
         self,
@@ -55,6 +54,7 @@ class RunParts:
         backend: Backend,
         reports: ReportSet | NoReports,
         restart: RestartPlan | None,
+        maintenance: QueueMaintenance | None = None,
     ) -> None:
         self.settings = settings
         self.source = source
@@ -62,6 +62,7 @@ class RunParts:
         self.backend = backend
         self.reports = reports
         self.restart = restart
+        self.maintenance = maintenance
         self.clock = SystemClock()
         self.files = tuple(settings.input.files or (record.found.header["files"] if record.found else ()))
         said = settings.limits.jobs or source.workers
@@ -95,7 +96,7 @@ class RunParts:
             deadline=inf if limits.deadline is None else self.clock.now() + limits.deadline,
             random=Random(self.record.run_id),
             patience=inf if self.endless else GIVE_UP_SECONDS,
-            remembers_ended=self.remembers_ended,
+            remembers_ended=self.maintenance.keep if self.maintenance is not None else inf,
         )
 
     # Opening and closing
@@ -127,7 +128,7 @@ class RunParts:
             dispatcher=self.dispatcher,
             executor=partial(self.backend.executor, self.first_workers, self),
             machine=self.backend.machine,
-            after_turn=self.after_turn(),
+            after_turn=[part.heard for part in (self.server, self.maintenance) if part is not None],
         )
 
     def begin(self) -> None:
@@ -139,16 +140,11 @@ class RunParts:
         self.record.watch(self._look_after)
         self.begun = True
 
-    def after_turn(self) -> Sequence[AfterTurn]:
-        """Return the functions to call with the events of each turn."""
-        return () if self.server is None else (self.server.heard,)
-
-    def accept_jobs(self) -> None:
-        """Do what a run does when its first jobs are queued and others may be added."""
-
     def close(self) -> None:
         """Restore the terminal, and close the record. Safe to call in any state."""
         self.display.close()
+        if self.maintenance is not None:
+            self.maintenance.close()
         if self.server is not None and not self.begun:
             self.server.close(broken=True)
         nothing_ran = bool(self.source.wrong) and not self.display.page.added
@@ -243,21 +239,17 @@ class RunParts:
 
     @property
     def control_socket(self) -> str:
-        """The path of the control socket, "" without one."""
         return "" if self.server is None else self.server.path
 
     @property
     def endless(self) -> bool:
-        """Whether the run is a queue."""
         return self.settings.record.serve is not None
 
     @property
     def validate_job(self) -> Callable[[JobSpec], None] | None:
-        """The check for jobs that can't run here."""
         return self.backend.validate_job
 
     def metrics(self) -> Metrics:
-        """Return the metrics of this moment."""
         return self.engine.snapshot()
 
     def metrics_in_turn(self, now: float) -> Metrics:
@@ -282,47 +274,36 @@ class RunParts:
         )
 
     def job_options(self) -> Mapping[str, Any]:
-        """Return the options of the command line that are for every job."""
         return self.settings.input.given
 
     def workers(self) -> int:
-        """Return the present number of workers."""
         return self.backend.workers()
 
     def resize(self, count: int) -> None:
-        """Change the number of workers."""
         self.engine.executor.resize(count)
 
     def hold_reason(self) -> str:
-        """Return what keeps queued jobs from starting although workers are free."""
         return self.scheduler.hold_reason
 
     def output_of(self, key: AttemptId) -> Capture | None:
-        """Return what a running attempt has printed so far."""
         return self.engine.executor.output_of(key)
 
     def status_path(self, key: AttemptId) -> str:
-        """Return the path of the attempt's status file."""
         return self.backend.status_path(key)
 
     def pids(self) -> Mapping[AttemptId, int]:
-        """Return the leaders of the running attempts on this machine."""
         return self.engine.executor.pids()
 
     def usage(self) -> Mapping[AttemptId, JobUsage]:
-        """Return the last measurement of the running attempts."""
         return self.usage_monitor.loads()
 
     def peak_of(self, key: AttemptId) -> int | None:
-        """Return the most memory that the attempt was measured with, in bytes."""
         return self.usage_monitor.peak_of(key)
 
     def warn(self, text: str) -> None:
-        """Show a message to the user."""
         self.display.plain.warn(text)
         self.dispatcher.wake()
 
     def spare(self) -> None:
-        """Give up the threads of the usage monitor and the journal."""
         self.usage_monitor.spare()
         self.record.spare()

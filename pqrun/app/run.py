@@ -99,8 +99,8 @@ def _feed(run: RunParts) -> None:
         if (restart := run.restart) is not None:
             run.engine.turn(ask=lambda scheduler, now: scheduler.restore(restart, now))
         run.source.feed(run.engine, run.scheduler, run.reactor, run.backend.validate_job)
-        if not run.engine.broken:
-            run.accept_jobs()
+        if run.maintenance is not None and not run.engine.broken:
+            run.maintenance.begin(run.engine)
     except Exception as error:  # jobs may run already, and `engine.run` has to stop them
         run.engine.fail(error)
 

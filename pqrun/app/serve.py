@@ -15,7 +15,7 @@ from pqrun.app.run import backend_for, carry_out
 from pqrun.core import events as ev
 from pqrun.core.errors import InternalFailure, UserError
 from pqrun.core.settings import Settings
-from pqrun.engine.engine import AfterTurn, Request
+from pqrun.engine.engine import Engine
 from pqrun.engine.signals import chdir_or_error, current_directory, reset_signals
 from pqrun.engine.threads import NoThread, start_thread
 from pqrun.input import JobInput
@@ -23,12 +23,10 @@ from pqrun.journal.reader import JournalReader
 from pqrun.journal.run_directory import LOG_NAME, RunDirectory, make_state_directory, runs_directory
 from pqrun.journal.run_record import RunRecord
 from pqrun.journal.writer import JournalWriter
-from pqrun.reports import NoReports, reports_of
+from pqrun.reports import reports_of
 
 if TYPE_CHECKING:
-    from pqrun.engine.executor import Backend
     from pqrun.journal.restart_plan import RestartPlan
-    from pqrun.reports.report_set import ReportSet
 
 KEEP = 10_000
 MAX_LOG_BYTES = 8 << 20
@@ -95,7 +93,8 @@ def _serve(settings: Settings, directory: RunDirectory, keep: int, ready: Callab
         record, restart = _restored(settings, directory, keep)
     source = JobInput((), None, (), open_end=True)
     backend, reports = backend_for(settings, source.jobs), reports_of(settings)
-    return carry_out(QueueParts(settings, source, record, backend, reports, restart, keep, ready))
+    maintenance = QueueMaintenance(record, keep, ready)
+    return carry_out(RunParts(settings, source, record, backend, reports, restart, maintenance))
 
 
 def _restored(settings: Settings, directory: RunDirectory, keep: int) -> tuple[RunRecord, RestartPlan]:
@@ -112,66 +111,33 @@ def _restored(settings: Settings, directory: RunDirectory, keep: int) -> tuple[R
     return record, restart
 
 
-class QueueParts(RunParts):
-    """The parts of a queue: those of a run, with maintenance, and a call of `ready` when it accepts jobs."""
-
-    def __init__(
-        self,
-        settings: Settings,
-        source: JobInput,
-        record: RunRecord,
-        backend: Backend,
-        reports: ReportSet | NoReports,
-        restart: RestartPlan | None,
-        keep: int,
-        ready: Callable[[], None],
-    ) -> None:
-        self.remembers_ended = keep
-        super().__init__(settings, source, record, backend, reports, restart)
-        self._ready = ready
-        self._maintenance = QueueMaintenance(record, self.in_a_turn, keep)
-
-    def in_a_turn(self, ask: Request) -> None:
-        """Carry out a request in a turn of the engine."""
-        self.engine.turn(ask=ask)
-
-    def after_turn(self) -> Sequence[AfterTurn]:
-        """Return the functions to call with the events of each turn."""
-        return (*super().after_turn(), self._maintenance.heard)
-
-    def accept_jobs(self) -> None:
-        """Tell the caller that clients can add jobs now."""
-        self._ready()
-
-    def close(self) -> None:
-        """Wait for a compaction that is going on, then close the run."""
-        self._maintenance.close()
-        super().close()
-
-
 class QueueMaintenance:
     """The maintenance of a queue, whose journal, output files and log must not grow for ever.
 
-    When enough jobs have ended, a thread compacts the journal.
-
-    The thread compacts the part of the journal that was there when it began, while the queue goes on.
-    A turn of the engine then only has to append the lines written since. `keep`: the number of ended
-    jobs whose record and output are kept.
+    When enough jobs have ended, a thread compacts the part of the journal that was there when it began,
+    while the queue goes on. A turn of the engine then only has to append the lines written since. `keep`:
+    the number of ended jobs whose record and output are kept. `ready` is called when the queue accepts jobs.
     """
 
-    def __init__(self, record: RunRecord, in_a_turn: Callable[[Request], None], keep: int) -> None:
+    def __init__(self, record: RunRecord, keep: int, ready: Callable[[], None]) -> None:
+        self.keep = keep
         self._record = record
-        self._in_a_turn = in_a_turn
-        self._keep = keep
+        self._ready = ready
+        self._engine: Engine | None = None
         self._worth = max(1000, keep // 2)
         self._ended = 0
         self._lock = Lock()
         self._thread: Thread | None = None
 
+    def begin(self, engine: Engine) -> None:
+        """Count jobs from now on, and say that the queue accepts jobs."""
+        self._engine = engine
+        self._ready()
+
     def heard(self, events: Sequence[ev.Event]) -> None:
         """Count the jobs that ended. Called after each turn, on any thread."""
         ended = sum(isinstance(event, ev.JobEnded) for event in events)
-        if not ended:
+        if not ended or self._engine is None:
             return
         with self._lock:
             self._ended += ended
@@ -191,17 +157,17 @@ class QueueMaintenance:
         from pqrun.journal.compaction import compacted, remove_outputs
 
         directory, journal = self._record.directory, self._record.journal
-        assert directory is not None and isinstance(journal, JournalWriter)
+        assert directory is not None and isinstance(journal, JournalWriter) and self._engine is not None
         with contextlib.suppress(OSError):
             shorten_log(f"{directory.path}/{LOG_NAME}")
         try:
-            shorter = compacted(directory.journal, keep=self._keep, worth=self._worth // 2)
+            shorter = compacted(directory.journal, keep=self.keep, worth=self._worth // 2)
         except (OSError, InternalFailure):
             return  # the journal stays long; if the disk is full, the journal's next line reports it
         if shorter is None:
             return
         done: list[bool] = []
-        self._in_a_turn(lambda _scheduler, _now: done.append(journal.go_on_in(shorter)))
+        self._engine.turn(ask=lambda _scheduler, _now: done.append(journal.go_on_in(shorter)))
         if done == [True]:
             remove_outputs(directory, shorter)
         else:

@@ -28,9 +28,9 @@ class JobUsage(NamedTuple):
 class LiveRun(Protocol):
     """A run that goes on, for the live table, the control socket, the usage monitor and the executor.
 
-    Its methods may be called on any thread. `control_socket`: the path of the socket, "" without one.
-    `validate_job` raises UserError for a job that can't run here; None accepts every job. A run that is
-    `endless` (a queue) does not end when no jobs are left.
+    Its methods may be called on any thread. `control_socket`: the path of the socket, "" without one. A run
+    that is `endless` (a queue) does not end when no jobs are left. `validate_job` raises UserError for a job
+    that can't run here; None accepts every job.
     """
 
     @property
@@ -42,35 +42,26 @@ class LiveRun(Protocol):
     @property
     def validate_job(self) -> Callable[[JobSpec], None] | None: ...
 
-    def metrics(self) -> Metrics:
-        """Return the metrics of this moment. Not for use within a turn, which holds the engine's lock."""
-
     def facts(self) -> dict[str, Any]:
         """Return what is known of the run as a whole, as in `--json`."""
+
+    def job_options(self) -> Mapping[str, Any]:
+        """Return the options of the command line that are for every job."""
+
+    def metrics(self) -> Metrics:
+        """Return the metrics of this moment. Not for use within a turn, which holds the engine's lock."""
 
     def metrics_in_turn(self, now: float) -> Metrics:
         """Return the metrics within a turn."""
 
-    def job_options(self) -> Mapping[str, Any]:
-        """Return the options of the run that are values for the fields of its jobs."""
-
-    def workers(self) -> int:
-        """Return the present number of workers."""
-
-    def resize(self, count: int) -> None:
-        """Change the number of workers. Running attempts continue."""
-
     def hold_reason(self) -> str:
         """Return what keeps queued jobs from starting although workers are free; "" if nothing does."""
 
-    def output_of(self, key: AttemptId) -> Capture | None:
-        """Return what a running attempt has printed so far."""
-
-    def status_path(self, key: AttemptId) -> str:
-        """Return the path of the attempt's status file."""
-
-    def pids(self) -> Mapping[AttemptId, int]:
-        """Return the leaders of the running attempts that are processes of this machine."""
+    def workers(self) -> int: ...
+    def resize(self, count: int) -> None: ...
+    def output_of(self, key: AttemptId) -> Capture | None: ...
+    def pids(self) -> Mapping[AttemptId, int]: ...
+    def status_path(self, key: AttemptId) -> str: ...
 
     def usage(self) -> Mapping[AttemptId, JobUsage]:
         """Return the last measurement of the running attempts."""

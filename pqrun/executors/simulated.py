@@ -91,7 +91,6 @@ class SimulatedExecutor:
         return self
 
     def capacity(self) -> int:
-        """Return the number of slots."""
         return self.slots
 
     def start(self, attempt: Attempt) -> None:
@@ -115,7 +114,6 @@ class SimulatedExecutor:
             self._end_at(self.clock.now(), key)
 
     def resize(self, count: int) -> None:
-        """Change the number of slots. Running attempts continue."""
         self.slots = count
 
     def output_of(self, key: AttemptId) -> Capture | None:

@@ -71,7 +71,6 @@ class ThreadPoolExecutor(Generic[Work]):
         self._closing = False
 
     def capacity(self) -> int:
-        """Return the number of slots."""
         return self._count
 
     @property
@@ -80,7 +79,6 @@ class ThreadPoolExecutor(Generic[Work]):
         return len(self._live)
 
     def resize(self, count: int) -> None:
-        """Change the number of slots. Running attempts continue."""
         self._count = count
 
     def start(self, attempt: Attempt) -> None:
@@ -106,12 +104,10 @@ class ThreadPoolExecutor(Generic[Work]):
             task.stop(force=force)
 
     def output_of(self, key: AttemptId) -> Capture | None:
-        """Return the captured output of a running attempt so far, None if there is none."""
         task = self._live.get(key)
         return None if task is None else task.output
 
     def pids(self) -> Mapping[AttemptId, int]:
-        """Return the pids of the running attempts' leaders, without attempts that have no process."""
         return {key: pid for key, task in list(self._live.items()) if (pid := task.leader)}
 
     def live(self) -> list[Work]:

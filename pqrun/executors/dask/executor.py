@@ -91,15 +91,12 @@ class DaskExecutor:
         return slots if limit is None else min(slots, limit)
 
     def resize(self, count: int) -> None:
-        """Change the limit of attempts at a time."""
         self._limit = count
 
     def start(self, attempt: Attempt) -> None:
-        """Send an attempt to the cluster."""
         self._connection.call(self._begin, attempt)
 
     def stop(self, key: AttemptId, *, force: bool) -> None:
-        """Ask an attempt to end, or kill it, wherever it is."""
         self._connection.call(self._ask_to_stop, key, force)
 
     def output_of(self, key: AttemptId) -> Capture | None:

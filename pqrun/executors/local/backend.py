@@ -83,11 +83,9 @@ class LocalBackend:
         return self._slots
 
     def status_path(self, key: AttemptId) -> str:
-        """Return the path of the attempt's status file."""
         return self._commands.report_path(key)
 
     def suspend(self, *, stopped: bool) -> None:
-        """Stop the process groups of the running jobs, or continue them."""
         for child in self._slots.live():
             child.suspend(stopped=stopped)
 
@@ -113,11 +111,9 @@ class LocalBackend:
             tell(self.watchdogs.trouble)
 
     def count_workers(self, said: str | None) -> int:
-        """Turn the value of `-j` into a number of slots."""
         return count_workers(said)
 
     def workers(self) -> int:
-        """Return the present number of slots."""
         return self._slots.capacity()
 
     def close(self) -> list[str]:

@@ -67,16 +67,13 @@ class ShellTask:
 
     @property
     def output(self) -> Capture | None:
-        """What the command has printed so far."""
         return self._child.output
 
     @property
     def leader(self) -> int:
-        """The pid of the leader; 0 before it started and after it was reaped."""
         return self._child.leader
 
     def stop(self, *, force: bool) -> None:
-        """Signal the process group to end, or kill it."""
         self._child.stop(force=force)
 
     def run(self, slot: int) -> ProcessFinished | StartRejected:

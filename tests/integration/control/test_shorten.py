@@ -169,7 +169,8 @@ def test_a_live_queue_goes_on_in_its_shortened_journal(tmp_path):
     journal = JournalWriter(run.journal, FakeClock())
     journal.start(HEADER)
     engine = Engine()
-    maintenance = QueueMaintenance(Record(run, journal), lambda ask: engine.turn(ask=ask), keep=10)
+    maintenance = QueueMaintenance(Record(run, journal), 10, ready=lambda: None)
+    maintenance.begin(engine)
     maintenance._worth = 100
     outputs(run, *range(1, 600))
     for seq in range(1, 1001):
