@@ -36,22 +36,23 @@ def open_resumed(settings: Settings, edited: JobInput | None) -> tuple[JobInput,
     `edited`: job files given this time, whose jobs are matched with the recorded ones. Raises
     `UserError` if no job is recorded.
     """
-    assert settings.record.resume is not None
+    asked = settings.record
+    assert asked.resume is not None
     specs = None if edited is None else edited.read_all()
-    record = RunRecord.reopen(settings.record.resume, durable=settings.record.durable)
+    record = RunRecord.reopen(asked.resume, durable=asked.durable)
     found = record.found
     assert found is not None
     end_survivors(found.tokens)
     if not found.jobs and not specs:
         record.close()
-        raise UserError(f"cannot resume {settings.record.resume}: its journal has no jobs")
-    if specs is None and settings.record.given_again:
+        raise UserError(f"cannot resume {asked.resume}: its journal has no jobs")
+    if specs is None and asked.given_again:
         for job in found.jobs.values():
-            if job.state != "done" or settings.record.failed:
-                job.spec = _overridden(job.spec, settings.record.given_again)
+            if job.state != "done" or asked.failed:
+                job.spec = _overridden(job.spec, asked.given_again)
     if not settings.place.dry_run:
         put_half_made_aside(found)
-    restart = plan_restart(found, found.last, failed=settings.record.failed, specs=specs)
+    restart = plan_restart(found, found.last, failed=asked.failed, specs=specs)
     if restart.said:
         StreamWriter(2, "standard error").say(f"pqrun: {restart.said}")
     complete = edited is not None or is_queue(found) or (found.input_complete and found.input_ended)
