@@ -62,8 +62,8 @@ RECONNECT_INTERVAL_SECONDS = 0.3
 QUERY_TIMEOUT_SECONDS = 3.0
 CLOSE_TIMEOUT_SECONDS = 2.0
 PROBE_TIMEOUT_SECONDS = 1.0
-LONG_AWAY = 30.0
-TELL_AGAIN = 600.0
+LONG_SILENCE_SECONDS = 30.0
+SILENCE_REMINDER_SECONDS = 600.0
 FIRST_MESSAGE_WAIT_SECONDS = 0.1
 
 
@@ -325,12 +325,12 @@ class SchedulerConnection:
     def _is_silent(self, since: float) -> None:
         """Report a scheduler that is away or does not answer.
 
-        The first report comes after LONG_AWAY seconds, the next ones every TELL_AGAIN seconds.
+        The first report comes after LONG_SILENCE_SECONDS seconds, the next ones every SILENCE_REMINDER_SECONDS seconds.
         """
         if self._tell_at == inf:
-            self._silent_since, self._tell_at = since, since + LONG_AWAY
+            self._silent_since, self._tell_at = since, since + LONG_SILENCE_SECONDS
         elif self.loop.time() >= self._tell_at:
-            self._tell_at = self.loop.time() + TELL_AGAIN
+            self._tell_at = self.loop.time() + SILENCE_REMINDER_SECONDS
             self._listener.on_silence(self.loop.time() - self._silent_since)
 
     def _is_broken(self) -> bool:

@@ -42,7 +42,7 @@ CLOSE_TIMEOUT_SECONDS = 5.0
 FINAL_FLUSH_SECONDS = 0.5
 REPORT_TIMEOUT_SECONDS = 3.0
 POLL_INTERVAL_SECONDS = 0.005
-MOMENT = 0.05
+REFUSAL_DELAY_SECONDS = 0.05
 UNCERTAIN_SECONDS = 1.0
 BATCH_SYSTEM_SIGNALS = frozenset(
     ("SIGTERM", "SIGKILL", "SIGHUP", "SIGINT", "SIGQUIT", "SIGXCPU", "SIGUSR1", "SIGUSR2")
@@ -216,7 +216,7 @@ class JobRunnerPlugin(WorkerPlugin):
         Raises Reschedule if the worker can't write now.
         """
         if self._room.lacks:  # the scheduler knows or will soon, and gives the attempt to another worker
-            self._leaving.wait(MOMENT)
+            self._leaving.wait(REFUSAL_DELAY_SECONDS)
             raise Reschedule
         here = LocalRun(attempt.key, Child(attempt, self._context))
         with self._lock:
