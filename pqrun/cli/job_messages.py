@@ -16,7 +16,7 @@ from pqrun.control.client import ControlClient
 from pqrun.core.dependencies import needs_first
 from pqrun.core.errors import Rejected, UserError
 from pqrun.core.job import Need
-from pqrun.core.settings import Settings
+from pqrun.core.settings import InputSettings
 from pqrun.engine.signals import absolute, current_directory
 from pqrun.input.defaults import POLICY_OPTIONS, SpecBuilder
 from pqrun.journal.format import spec_facts
@@ -56,7 +56,7 @@ def jobs_of_file(path: str, options: AddOptions) -> Jobs:
     given = _given(options)
     directory = _directory(options.cwd)
     try:
-        specs = needs_first(open_input(Settings(files=(path,), given=given)).read_all())
+        specs = needs_first(open_input(InputSettings(files=(path,), given=given)).read_all())
     except Rejected as error:
         raise UserError(str(error)) from None
     jobs = [_facts(spec_facts(spec), given) for spec in specs]

@@ -10,7 +10,7 @@ from typing import Any
 from pqrun.cli.options import JobOptions, ReportOptions, RunOptions, pool
 from pqrun.core.errors import UserError
 from pqrun.core.job import HaltRule, Priority, Shard, StartRate
-from pqrun.core.settings import Settings
+from pqrun.core.settings import GROUP_OF, Settings
 from pqrun.core.values import env_pair
 
 NOT_RECORDED = (
@@ -32,54 +32,18 @@ def settings_of(options: RunOptions, **more: Any) -> Settings:
         pools = tuple(pool(text) for text in options.pool or ())
     except ValueError as error:
         raise UserError(f"--pool: {error}") from None
-    return Settings(
-        jobs=options.jobs or workers,
-        max_queue=options.max_queue or max_queue,
-        given=given,
-        pools=pools,
-        only=tuple(options.only or ()),
-        skip=tuple(options.skip or ()),
-        halt=HaltRule("now", "fail", 1) if options.fail_fast else options.halt,
-        deadline=options.deadline,
-        delay=options.delay,
-        rate=options.rate,
-        load=options.load,
-        memfree=options.memfree,
-        shard=options.shard,
-        cwd=options.cwd,
-        output=_output(options),
-        keep_order=options.keep_order,
-        tag=options.tag,
-        show=options.show,
-        results=options.results,
-        progress=options.progress,
-        color=options.color,
-        ci=options.ci,
-        junit=options.junit,
-        trace=options.trace,
-        summary=options.summary,
-        metrics=options.metrics,
-        metrics_listen=options.metrics_listen,
-        joblog=options.joblog,
-        events=options.events,
-        on_finish=options.on_finish,
-        on_failure=options.on_failure,
-        quiet=options.quiet,
-        verbose=options.verbose,
-        json=options.json,
-        dry_run=options.dry_run,
-        run_dir=options.run_dir,
-        journal=not options.no_journal,
-        durable=options.durable,
-        require_watchdog=options.require_watchdog,
-        on=options.on,
-        tls_ca=options.tls_ca,
-        tls_cert=options.tls_cert,
-        tls_key=options.tls_key,
-        insecure=options.insecure,
-        recorded=recorded(options),
-        **more,
-    )
+    named = {name: getattr(options, name) for name in options.declared() if name in GROUP_OF}
+    named |= {name: tuple(named[name] or ()) for name in ("only", "skip")}
+    named |= {
+        "jobs": options.jobs or workers,
+        "max_queue": options.max_queue or max_queue,
+        "given": given,
+        "pools": pools,
+        "halt": HaltRule("now", "fail", 1) if options.fail_fast else options.halt,
+        "output": _output(options),
+        "recorded": recorded(options),
+    }
+    return Settings().with_values({**named, **more})
 
 
 def given_of(options: JobOptions) -> dict[str, Any]:
@@ -164,4 +128,4 @@ def resumed_settings(name: str, options: RunOptions, *, failed: bool) -> Setting
         before = {key: value for key, value in before.items() if key not in ("jobs", "max_queue")}
     settings = settings_of(RunOptions(**{**before, **now}), resume=name, failed=failed)
     hooks = header.get("options", {}).get("hooks")
-    return settings._replace(given_again=given_of(options), again=frozenset(now), hooks=hooks)
+    return settings.with_values({"given_again": given_of(options), "again": frozenset(now), "hooks": hooks})

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import select
 import socket
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pqrun.control.commands import add, cancel, output, pause_stop, ps, wait
 from pqrun.control.commands import set as set_
@@ -30,15 +30,13 @@ from pqrun.control.protocol import (
     refusal,
 )
 from pqrun.core.errors import Rejected
-from pqrun.core.job import AttemptId, JobSpec
-from pqrun.core.metrics import Metrics
 from pqrun.core.scheduler import Scheduler
 from pqrun.engine.engine import Request
-from pqrun.output.store import Capture
 
 if TYPE_CHECKING:
     from pqrun.control.protocol import IncrementalAnswer, Result, Verb
     from pqrun.control.server import ControlServer
+    from pqrun.engine.live_run import LiveRun
 
 READ_CHUNK_BYTES = 65536
 LINES_PER_TURN = 500
@@ -46,35 +44,22 @@ PIECES_PER_TURN = 4
 IN_ORDER = ("add", "set", "cancel")
 
 
-def verbs_of(
-    *,
-    facts: Callable[[], dict[str, Any]],
-    metrics: Callable[[], Metrics],
-    resize: Callable[[int], None],
-    output_of: Callable[[AttemptId], Capture | None],
-    defaults: dict[str, Any] | None = None,
-    endless: bool = False,
-    fit: Callable[[JobSpec], None] | None = None,
-) -> dict[str, Verb]:
-    """Return the function of each verb, bound to what the function needs of the run.
-
-    `facts` describes the run, and `output_of` returns what a running attempt has printed. `defaults` are the
-    run's own values for the fields that a job leaves out. `fit` raises `UserError` for a job that cannot run
-    here. An `endless` run (a queue) does not end when no jobs are left.
-    """
+def verbs_of(run: LiveRun) -> dict[str, Verb]:
+    """Return the function of each verb, bound to what the function needs of the run."""
+    payload = add.JobPayload(add.settings_for_all(run.job_options()), run.validate_job)
     return {
-        "add": partial(add.add, add.JobPayload(defaults, fit)),
+        "add": partial(add.add, payload),
         "cancel": cancel.cancel,
-        "info": partial(ps.info, facts, metrics),
-        "output": partial(output.output, output_of),
+        "info": partial(ps.info, run),
+        "output": partial(output.output, run.output_of),
         "pause": pause_stop.pause,
         "pool": set_.set_pool,
         "ps": ps.ps,
         "set": set_.set_jobs,
         "stop": pause_stop.stop,
         "unpause": pause_stop.pause,
-        "wait": partial(wait.WaitForJobs, endless=endless),
-        "workers": partial(set_.set_workers, resize),
+        "wait": partial(wait.WaitForJobs, endless=run.endless),
+        "workers": partial(set_.set_workers, run.resize),
     }
 
 

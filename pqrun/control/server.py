@@ -7,7 +7,7 @@ import contextlib
 import os
 import select
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from pqrun.engine.reactor import Reactor
 if TYPE_CHECKING:
     from pqrun.control.connection import ClientConnection
     from pqrun.control.protocol import Verb
+    from pqrun.engine.live_run import LiveRun
 
 PAUSE_WITHOUT_DESCRIPTORS_SECONDS = 0.5
 MAX_CLIENTS = 64
@@ -33,24 +34,17 @@ _MAY_END_A_WAIT = (ev.JobEnded, ev.AttemptSubmitted, ev.JobRemoved, ev.JobAdded,
 class ControlServer:
     """The listening socket at `path` and all connections. The caller must hold the run's lock.
 
-    `load_verbs` returns the function of each verb, for the first connection; `now` returns the engine's time.
     `in_order` are the clients whose requests have to be carried out one after the other.
     Methods run on the reactor's thread unless stated otherwise.
     """
 
-    def __init__(
-        self,
-        path: str,
-        reactor: Reactor,
-        load_verbs: Callable[[], Mapping[str, Verb]],
-        now: Callable[[], float],
-    ) -> None:
+    def __init__(self, path: str, reactor: Reactor, run: LiveRun) -> None:
         self.path = path
         self.verbs: Mapping[str, Verb] = {}
         self.in_order: deque[ClientConnection] = deque()
-        self._load_verbs = load_verbs
         self._reactor = reactor
-        self._now = now
+        self._run = run
+        self._now = run.clock.now
         self._paused_until = -inf
         self._lost = False
         self._socket = listen(path)
@@ -125,12 +119,12 @@ class ControlServer:
         if not is_ours(connection):
             connection.close()
         elif len(self._clients) < MAX_CLIENTS or self._make_room():
-            from pqrun.control.connection import ClientConnection
+            from pqrun.control.connection import ClientConnection, verbs_of
 
-            self.verbs = self.verbs or self._load_verbs()
+            self.verbs = self.verbs or verbs_of(self._run)
             client = ClientConnection(connection, self, self._now())
             self._clients.append(client)
-            self._reactor.add(client)
+            self._reactor.add_duplex(client)
         else:
             with contextlib.suppress(OSError):
                 connection.send(encode_answer(busy(f"{MAX_CLIENTS} clients are connected already")))

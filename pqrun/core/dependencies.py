@@ -26,8 +26,8 @@ class DependencyGraph:
     them. Above the limit, the outcome of the job that ended first is forgotten first.
     """
 
-    def __init__(self, tasks: dict[int, Task]) -> None:
-        self.remembers_ended = inf
+    def __init__(self, tasks: dict[int, Task], remembers_ended: float = inf) -> None:
+        self.remembers_ended = remembers_ended
         self._forgotten = 0
         self._tasks = tasks
         self._ids: dict[str, int] = {}

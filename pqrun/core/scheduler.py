@@ -58,9 +58,10 @@ class Scheduler:
         deadline: float = inf,
         random: Random | None = None,
         patience: float = GIVE_UP_SECONDS,
+        remembers_ended: float = inf,
     ) -> None:
         self.tasks: dict[int, Task] = {}
-        self.graph = DependencyGraph(self.tasks)
+        self.graph = DependencyGraph(self.tasks, remembers_ended)
         self.ready = ReadyQueue(pools, self.tasks)
         self.backlog = Backlog()
         self.max_queue = max_queue

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The settings of a run, as plain values: what the user asked for, not how it is done."""
+"""The settings of a run, as plain values in groups: what the user asked for, not how it is done.
+
+Each part of the program gets its group. Times in seconds; None if the option was not given. A field's name
+is unique over all groups.
+"""
 
 from __future__ import annotations
 
@@ -21,43 +25,53 @@ class Each(NamedTuple):
     header: bool = False
 
 
-class Settings(NamedTuple):
-    """The settings of a run. Times in seconds; None if the option was not given.
-
-    `given`: job options of the command line, by field name, for every job. `hooks`: the hooks of the job
-    file, by key; `on_finish` and `on_failure` override them. `recorded`: the options that the journal
-    keeps for a resume. Only on a resume: `again` names the options given this time, and `given_again`
-    holds the job options among them.
-    """
+class InputSettings(NamedTuple):
+    """The jobs of the run. `given`: job options of the command line, by field name, for every job."""
 
     files: tuple[str, ...] = ()
     format: str | None = None
     null: bool = False
     each: Each | None = None
-    jobs: str | None = None
-    max_queue: int | None = None
     given: Mapping[str, Any] = {}
     pools: tuple[Pool, ...] = ()
     only: tuple[str, ...] = ()
     skip: tuple[str, ...] = ()
+    shard: Shard | None = None
+
+
+class LimitSettings(NamedTuple):
+    """How many jobs run, how fast they start, and when the run stops early."""
+
+    jobs: str | None = None
+    max_queue: int | None = None
     halt: HaltRule | None = None
     deadline: float | None = None
     delay: float | None = None
     rate: StartRate | None = None
-    load: str | None = None
-    memfree: int | None = None
-    shard: Shard | None = None
-    cwd: str | None = None
+
+
+class OutputSettings(NamedTuple):
+    """What the run prints to stdout and stderr."""
+
     output: str = "group"
     keep_order: bool = False
     tag: bool = False
     show: str = "all"
+    json: bool = False
     progress: str = "auto"
     quiet: bool = False
     verbose: bool = False
     color: str = "auto"
-    results: str | None = None
     ci: str = "auto"
+
+
+class ReportSettings(NamedTuple):
+    """The files, the address and the commands that receive reports.
+
+    `hooks`: the hooks of the job file, by key; `on_finish` and `on_failure` override them.
+    """
+
+    results: str | None = None
     junit: str | None = None
     trace: str | None = None
     summary: str | None = None
@@ -68,20 +82,64 @@ class Settings(NamedTuple):
     on_finish: str | None = None
     on_failure: str | None = None
     hooks: Mapping[str, Any] | None = None
-    json: bool = False
-    dry_run: bool = False
+
+
+class RecordSettings(NamedTuple):
+    """The journal that the run writes, or the recorded run that it continues.
+
+    `recorded`: the options that the journal keeps for a resume. Only on a resume: `again` names the options
+    given this time, and `given_again` holds the job options among them.
+    """
+
     run_dir: str | None = None
-    journal: bool = True
+    no_journal: bool = False
     durable: bool = False
-    require_watchdog: bool = False
     resume: str | None = None
     failed: bool = False
     serve: str | None = None
+    given_again: Mapping[str, Any] = {}
+    again: frozenset[str] = frozenset()
+    recorded: Mapping[str, Any] = {}
+
+
+class PlaceSettings(NamedTuple):
+    """Where the jobs run: the directory, this machine or a cluster, and the load that is allowed there."""
+
+    cwd: str | None = None
+    dry_run: bool = False
+    load: str | None = None
+    memfree: int | None = None
+    require_watchdog: bool = False
     on: str = "local"
     tls_ca: str | None = None
     tls_cert: str | None = None
     tls_key: str | None = None
     insecure: bool = False
-    given_again: dict[str, Any] = {}
-    again: frozenset[str] = frozenset()
-    recorded: dict[str, Any] = {}
+
+
+class Settings(NamedTuple):
+    """All settings of a run."""
+
+    input: InputSettings = InputSettings()
+    limits: LimitSettings = LimitSettings()
+    output: OutputSettings = OutputSettings()
+    reports: ReportSettings = ReportSettings()
+    record: RecordSettings = RecordSettings()
+    place: PlaceSettings = PlaceSettings()
+
+    def value_of(self, name: str) -> Any:
+        """Return the value of a field."""
+        return getattr(getattr(self, GROUP_OF[name]), name)
+
+    def with_values(self, values: Mapping[str, Any]) -> Settings:
+        """Return the settings with these values of fields, each put into the group that has the field."""
+        changed: dict[str, dict[str, Any]] = {}
+        for name, value in values.items():
+            changed.setdefault(GROUP_OF[name], {})[name] = value
+        return self._replace(
+            **{group: getattr(self, group)._replace(**new) for group, new in changed.items()}
+        )
+
+
+GROUP_OF = {name: group for group, default in Settings._field_defaults.items() for name in default._fields}
+"""The group of each field."""

@@ -19,6 +19,7 @@ from pqrun.engine.clock import Clock
 from pqrun.engine.executor import Executor
 
 Request = Callable[[Scheduler, float], object]
+AfterTurn = Callable[[Sequence[Event]], object]
 
 
 class EventJournal(Protocol):
@@ -81,8 +82,9 @@ OUTPUT_BLOCKED = Headroom(0, "the output of jobs is not being read")
 class Engine:
     """The engine: every change of the run passes through `turn`.
 
-    `broken`: the exception after which nothing more starts, or None. `before_turn` is called first in each
-    turn, under the lock; `after_turn` is called with the events of a turn, without the lock.
+    `broken`: the exception after which nothing more starts, or None. `executor` creates the executor, which
+    reports to the engine. `before_turn` is called first in each turn, under the lock; the functions of
+    `after_turn` are called with the events of a turn, without the lock.
     """
 
     def __init__(
@@ -94,11 +96,13 @@ class Engine:
         journal: EventJournal,
         metrics: MetricsCollector,
         dispatcher: EventSink,
+        executor: Callable[[Engine], Executor],
         machine: LoadLimit | None = None,
+        before_turn: Request | None = None,
+        after_turn: Iterable[AfterTurn] = (),
     ) -> None:
         self.broken: BaseException | None = None
         self.metrics = metrics
-        self.executor: Executor
         self._clock = clock
         self._scheduler = scheduler
         self._reactor = reactor
@@ -112,8 +116,9 @@ class Engine:
         self._wake_pending = True
         self._contended = False
         self._wanted_room = 0
-        self.before_turn: Request | None = None
-        self.after_turn: Callable[[Sequence[Event]], None] | None = None
+        self._before_turn = before_turn
+        self._after_turn = tuple(after_turn)
+        self.executor = executor(self)
 
     def post(self, *notices: ExecutorNotice, urgent: bool = True) -> None:
         """Add notices for the next turn, and wake the main thread if `urgent`. Called on any thread.
@@ -169,8 +174,9 @@ class Engine:
             return ()
 
     def _run_after_turn(self, events: Sequence[Event]) -> None:
-        if self.after_turn is not None and events:
-            self.after_turn(events)
+        if events:
+            for tell in self._after_turn:
+                tell(events)
 
     def _turn(self, request: Request | None) -> Sequence[Event]:
         now = self._clock.now()
@@ -179,8 +185,8 @@ class Engine:
         self._wake_pending = False
         scheduler = self._scheduler
         try:
-            if self.before_turn is not None:
-                self.before_turn(scheduler, now)
+            if self._before_turn is not None:
+                self._before_turn(scheduler, now)
             if request is not None:
                 request(scheduler, now)
         finally:

@@ -26,7 +26,7 @@ from pqrun.core.errors import UserError
 from pqrun.core.job import Command, JobSpec, Pool
 from pqrun.core.job_fields import TOP_LEVEL_FIELDS
 from pqrun.core.scheduler import Scheduler
-from pqrun.core.settings import Each, Settings
+from pqrun.core.settings import Each, InputSettings, Settings
 from pqrun.engine.engine import Engine
 from pqrun.engine.reactor import Reactor
 from pqrun.input.command_list import MARK, CommandList
@@ -108,10 +108,10 @@ class JobInput:
 
     def apply_to(self, settings: Settings) -> Settings:
         """Fill in the settings that only the job files give, and record them for a later `resume`."""
-        said = {name: value for name, value in self._said.items() if getattr(settings, name) is None}
+        said = {name: value for name, value in self._said.items() if settings.value_of(name) is None}
         if not said:
             return settings
-        return settings._replace(**said, recorded={**said, **settings.recorded})
+        return settings.with_values({**said, "recorded": {**said, **settings.record.recorded}})
 
     @property
     def recorded(self) -> dict[str, Any]:
@@ -191,7 +191,7 @@ class JobInput:
         scheduler.end_input(0.0)
 
 
-def open_input(settings: Settings) -> JobInput:
+def open_input(settings: InputSettings) -> JobInput:
     """Open the inputs of a run and tell job files from lists. Raises UserError with every error found."""
     if settings.each is not None:
         return _arguments(settings, settings.each)
@@ -214,7 +214,7 @@ def open_input(settings: Settings) -> JobInput:
     return _put_together(settings, job_files, lists, heads)
 
 
-def _arguments(settings: Settings, each: Each) -> JobInput:
+def _arguments(settings: InputSettings, each: Each) -> JobInput:
     """Return the input of `each`: few jobs are built at once, many are built as the queue gets room."""
     from pqrun.input.each import open_arguments
 
@@ -228,7 +228,7 @@ def _arguments(settings: Settings, each: Each) -> JobInput:
 
 
 def _put_together(
-    settings: Settings,
+    settings: InputSettings,
     job_files: list[str],
     lists: list[Part],
     heads: dict[str, list[Head]],
@@ -278,7 +278,7 @@ def _put_together(
 
 
 def _look_through(
-    settings: Settings,
+    settings: InputSettings,
     parts: Sequence[tuple[str, int, bytes]],
     jobs: Sequence[JobSpec],
     pools: Sequence[Pool],
@@ -336,7 +336,7 @@ def read_whole(path: str) -> tuple[bool, Iterator[bytes]]:
     return named or bool(looks_like_job_file(head, True)), chain((head,) if head else (), rest)
 
 
-def _part_of(jobs: Sequence[JobSpec], settings: Settings) -> tuple[Sequence[JobSpec], tuple[str, ...]]:
+def _part_of(jobs: Sequence[JobSpec], settings: InputSettings) -> tuple[Sequence[JobSpec], tuple[str, ...]]:
     """Return this shard's jobs, and a warning if it has none."""
     if settings.shard is None:
         return jobs, ()
@@ -346,7 +346,7 @@ def _part_of(jobs: Sequence[JobSpec], settings: Settings) -> tuple[Sequence[JobS
     return part, describe_shard(part, jobs, settings.shard)
 
 
-def _dealer(settings: Settings) -> Callable[[JobSpec], bool] | None:
+def _dealer(settings: InputSettings) -> Callable[[JobSpec], bool] | None:
     """Return the function that selects this shard's lines; None without `--shard`."""
     if settings.shard is None:
         return None

@@ -106,6 +106,11 @@ class RunRecord:
         return self.directory is not None
 
     @property
+    def lock_fds(self) -> tuple[int, ...]:
+        """The descriptors that hold the lock of the run's directory."""
+        return () if self.directory is None else (self.directory.lock_fd,)
+
+    @property
     def address(self) -> str:
         """The run's name on a command line: its id or its path; empty if the directory is gone."""
         gone = self.directory is None or not os.path.exists(self.directory.path)

@@ -48,9 +48,8 @@ def serve(
     path = directory_of(name, options.run_dir)
     begun = is_begun(path)
     settings = resumed_settings(path.path, options, failed=False) if begun else settings_of(options)
-    if detach and "output" not in settings.recorded:
-        settings = settings._replace(
-            output="none"
-        )  # no terminal shows the output; the run directory keeps it
-    settings = settings._replace(resume=None, serve=name, run_dir=path.path)
+    if detach and "output" not in settings.record.recorded:
+        # No terminal shows the output; the run directory keeps it.
+        settings = settings.with_values({"output": "none"})
+    settings = settings.with_values({"resume": None, "serve": name, "run_dir": path.path})
     raise typer.Exit(serve_queue(settings, detach=detach, keep=keep))

@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from pqrun.cli.console import Console, last_line_of
@@ -20,6 +19,7 @@ from pqrun.core.errors import NOT_ALL_RUN, OK, SOME_FAILED, InternalFailure
 from pqrun.core.job import AttemptId, Outcome, StopReason
 from pqrun.core.job_table import JobRow
 from pqrun.core.metrics import CORE_METRICS, Metrics
+from pqrun.core.settings import ReportSettings
 from pqrun.core.text import describe_exit, escape_controls, format_duration, job_label, shorten, strip_ansi
 from pqrun.core.unicode_json import as_json
 from pqrun.journal.index import Index, exit_of, metrics_of, query_index, row_of
@@ -336,11 +336,9 @@ def write_reports(name: str, options: ReportOptions, *, json: bool) -> None:
         seen.facts["run"], tuple(seen.facts["files"]), seen.facts["workers"], seen.facts["began"],
         lambda at: at, run.path, found.header["cwd"],
     )  # fmt: skip
-    wanted = SimpleNamespace(
-        **{name: getattr(options, name) for name in options.declared()}, json=json, run_dir=run.path
-    )
+    wanted = ReportSettings(**{name: getattr(options, name) for name in options.declared()})
     ending = Ending(_code_of(seen), seen.metrics, seen.run_facts(), live)
-    if failures := write_after(wanted, found.events, facts, ending):
+    if failures := write_after(wanted, found.events, facts, ending, json=json):
         for failure in failures[:-1]:
             StreamWriter(2, "standard error").say(f"pqrun: {failure}")
         raise InternalFailure(failures[-1])

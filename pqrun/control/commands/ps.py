@@ -4,19 +4,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from json.encoder import encode_basestring_ascii as quote
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pqrun.control.protocol import VERSION, Answer, ClientRequest, flag
 from pqrun.core import states as life
 from pqrun.core.job import JobSpec
-from pqrun.core.metrics import Metrics
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.selectors import selected, selectors_of, state_of
 from pqrun.core.task import Task
 from pqrun.core.text import format_duration
 from pqrun.core.unicode_json import as_json, bytes_beside
+
+if TYPE_CHECKING:
+    from pqrun.engine.live_run import LiveRun
 
 ROWS_PER_PIECE = 200
 MAX_REASONS = 100
@@ -33,16 +35,11 @@ def ps(request: ClientRequest, scheduler: Scheduler, now: float) -> Listing:
     return Listing(chosen, now, facts)
 
 
-def info(
-    facts: Callable[[], dict[str, Any]],
-    metrics: Callable[[], Metrics],
-    _request: ClientRequest,
-    _scheduler: Scheduler,
-    _now: float,
-) -> Answer:
+def info(run: LiveRun, _request: ClientRequest, _scheduler: Scheduler, now: float) -> Answer:
     """Return the facts and the metrics of the run."""
-    numbers = {k: round(v, 6) if isinstance(v, float) else v for k, v in metrics().as_dict().items()}
-    return {"pqrun": VERSION, "run": facts(), "metrics": numbers}
+    metrics = run.metrics_in_turn(now).as_dict()
+    numbers = {k: round(v, 6) if isinstance(v, float) else v for k, v in metrics.items()}
+    return {"pqrun": VERSION, "run": run.facts(), "metrics": numbers}
 
 
 class _Row(NamedTuple):

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from pqrun.core.errors import UserError
-from pqrun.core.settings import Each, Settings
+from pqrun.core.settings import Each, InputSettings
 from pqrun.input.command_list import RecordSplitter
 from pqrun.input.each.arguments import (
     Arguments,
@@ -80,7 +80,7 @@ class ArgumentSource(NamedTuple):
     names: Columns
 
 
-def open_arguments(settings: Settings, each: Each) -> tuple[Arguments, list[Part]]:
+def open_arguments(settings: InputSettings, each: Each) -> tuple[Arguments, list[Part]]:
     """Return the producer of the jobs, and the descriptor to feed it from if the first source is a file."""
     command, sources = split_sources(each.words, each.files)
     sources = sources or [ArgumentSyntax(path="-")]

@@ -90,6 +90,10 @@ class BadCluster:
 
     # As an executor
 
+    def report_to(self, engine):
+        self.engine = engine
+        return self
+
     def capacity(self):
         return self._slots
 

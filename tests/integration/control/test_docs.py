@@ -7,11 +7,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from support.fake_run import FakeRun
 from support.process import PQRUN, environment
 
 from pqrun.cli.app import MODULES
 from pqrun.control.connection import verbs_of
-from pqrun.core.metrics import Metrics
 
 from .conftest import call
 from .door import Door
@@ -88,7 +88,7 @@ def test_every_verb_is_described_and_no_other():
     described = set(
         re.findall(r"`([a-z]+)`", "".join(re.findall(r"^\| (`[a-z`, ]+) \|", CONTROL, re.MULTILINE)))
     )
-    verbs = verbs_of(facts=dict, metrics=Metrics, resize=lambda _count: None, output_of=lambda _key: None)
+    verbs = verbs_of(FakeRun())
     assert described == set(verbs)
 
 

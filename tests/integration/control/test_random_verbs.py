@@ -7,11 +7,12 @@ from random import Random
 
 import pytest
 from core.test_simulation import check_metrics_add_up
+from support.fake_run import FakeRun
 
-from pqrun.control.connection import ClientConnection, verbs_of
+from pqrun.control.connection import ClientConnection
 from pqrun.control.server import ControlServer
 from pqrun.core.job import Command, ExitedWith, JobSpec, Need, Pool, Priority, RetryPolicy
-from pqrun.core.metrics import Metrics, MetricsCollector
+from pqrun.core.metrics import MetricsCollector
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.selectors import state_of
 from pqrun.engine.engine import Engine, NoJournal
@@ -52,7 +53,7 @@ class Live(SimulatedExecutor):
     def add(self, _source) -> None:
         pass
 
-    remove = add
+    remove = add_duplex = add
 
     def ask_first(self, ask) -> None:
         self._asks.insert(0, (self.clock.now(), ask))
@@ -84,13 +85,7 @@ class World:
             self.fate,
             asks=asks,
         )
-        executor.server = ControlServer(self.path, executor, dict, executor.clock.now)
-        executor.server.verbs = verbs_of(
-            facts=dict,
-            metrics=Metrics,
-            resize=lambda slots: setattr(executor, "slots", slots),
-            output_of=lambda _key: None,
-        )
+        executor.server = ControlServer(self.path, executor, FakeRun(executor, executor.clock))
         return executor
 
     def fate(self, _attempt) -> Fate:
@@ -252,18 +247,6 @@ class World:
     def run(self, until: float | None = None) -> None:
         """To the end, or until it is killed at that moment."""
         executor, scheduler = self.executor, self.scheduler
-        metrics = MetricsCollector()
-        metrics.fold(self.story.events)
-        engine = Engine(
-            clock=executor.clock,
-            scheduler=scheduler,
-            reactor=executor,
-            journal=NoJournal(),
-            metrics=metrics,
-            dispatcher=self.story,
-        )
-        engine.executor = executor
-        executor.engine = engine
 
         def resolve(events) -> None:
             for event in events:
@@ -274,7 +257,18 @@ class World:
             if until is not None and executor.clock.now() >= until:
                 raise _Killed
 
-        engine.after_turn = resolve
+        metrics = MetricsCollector()
+        metrics.fold(self.story.events)
+        engine = Engine(
+            clock=executor.clock,
+            scheduler=scheduler,
+            reactor=executor,
+            journal=NoJournal(),
+            metrics=metrics,
+            dispatcher=self.story,
+            executor=executor.report_to,
+            after_turn=(resolve,),
+        )
         try:
             engine.run()
         except _Killed:

@@ -8,7 +8,7 @@ from threading import Lock
 
 import pytest
 
-from pqrun.app.maintenance import MAX_LOG_BYTES, QueueMaintenance, shorten_log
+from pqrun.app.serve import MAX_LOG_BYTES, QueueMaintenance, shorten_log
 from pqrun.core import events as ev
 from pqrun.core.job import Command, JobSpec, Need, Outcome
 from pqrun.core.metrics import MetricsCollector
@@ -170,13 +170,14 @@ def test_a_live_queue_goes_on_in_its_shortened_journal(tmp_path):
     journal = JournalWriter(run.journal, FakeClock())
     journal.start(HEADER)
     engine = Engine()
-    maintenance = QueueMaintenance(Record(run, journal), engine, keep=10)
+    maintenance = QueueMaintenance(Record(run, journal), 10, ready=lambda: None)
+    maintenance.begin(engine)
     maintenance._worth = 100
     outputs(run, *range(1, 600))
     for seq in range(1, 1001):
         events = [*job(seq), *(over(seq) if seq % 100 else [])]
         engine.turn(request=lambda _scheduler, _now, events=events: journal.record(events))
-        maintenance.heard(events)
+        maintenance.on_events(events)
         if seq % 250 == 0:
             maintenance.close()
     journal.record(job(1001))

@@ -241,10 +241,11 @@ def test_what_the_run_says_for_all_jobs_holds_for_added_ones_that_do_not_say_oth
     said = {
         "timeout": 60.0,
         "priority": Priority.LOW,
-        "retry": {"max": 2, "delay": 5.0},
-        "env": [("A", "1"), ("B", "2")],
+        "retries": 2,
+        "retry_delay": 5.0,
+        "env": {"A": "1", "B": "2"},
     }
-    door = Door(tmp_path / "s", defaults=said)
+    door = Door(tmp_path / "s", options=said)
     door.ask("pause")
     named(door, "usual")
     added(door, {"id": "own", "timeout": 0, "priority": "high", "retries": 0, "env": {"B": "3"}})

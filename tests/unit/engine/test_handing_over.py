@@ -44,6 +44,9 @@ class Around:
     def wake(self):
         self.rings += 1
 
+    def arrive(self, scheduler, now):
+        """Brings nobody."""
+
 
 @pytest.fixture
 def around():
@@ -64,8 +67,9 @@ def engine(around, scheduler):
         journal=around,
         metrics=MetricsCollector(),
         dispatcher=around,
+        executor=lambda _engine: around,
+        before_turn=lambda scheduler, now: around.arrive(scheduler, now),
     )
-    engine.executor = around
     engine.turn(request=lambda s, now: s.add([JobSpec(f"j{n}", None) for n in range(4)], now))
     around.records.clear()
     return engine
@@ -122,7 +126,7 @@ def test_an_ask_waits_for_its_turn(engine, around, scheduler):
 
 def test_a_look_is_a_turn_or_a_ring_if_another_thread_is_at_one(engine, around, scheduler):
     looked = []
-    engine.before_turn = lambda scheduler, now: looked.append(now)
+    around.arrive = lambda scheduler, now: looked.append(now)
     engine.poke()
     assert len(looked) == 1
     thread = while_slow(around, lambda: engine.turn(end_of(around.started[0])))
@@ -137,7 +141,7 @@ def test_a_look_is_a_turn_or_a_ring_if_another_thread_is_at_one(engine, around, 
 
 def test_who_arrives_is_there_before_what_is_asked_and_reported(engine, around):
     order = []
-    engine.before_turn = lambda scheduler, now: order.append("arrive")
+    around.arrive = lambda scheduler, now: order.append("arrive")
     engine.post(ProcessStarted(around.started[0], 0.0, "slot 1"), urgent=False)
     engine.turn(request=lambda scheduler, now: order.append("ask"))
     assert order == ["arrive", "ask"]

@@ -31,6 +31,11 @@ class Parts:
     rings: int = 0
     waits: list = field(default_factory=list)
     script: list = field(default_factory=list)
+    resolve: object = None
+
+    def after_turn(self, events):
+        if self.resolve is not None:
+            self.resolve(events)
 
     def record(self, events):
         if self.journal_fails:
@@ -84,8 +89,9 @@ def engine(clock, parts, scheduler):
         journal=parts,
         metrics=MetricsCollector(),
         dispatcher=parts,
+        executor=lambda _engine: parts,
+        after_turn=(parts.after_turn,),
     )
-    engine.executor = parts
     return engine
 
 
@@ -275,7 +281,7 @@ def test_what_follows_from_events_may_turn_the_engine_again(engine, parts):
         if any(isinstance(e, ev.JobEnded) and e.outcome is Outcome.FAILED for e in events):
             engine.turn(request=add(job("mend")))
 
-    engine.after_turn = resolve
+    parts.resolve = resolve
     engine.turn(request=add(job("a")))
     engine.turn(ended(1, code=1))
     assert parts.acts() == [("start", AttemptId(1, 1)), ("start", AttemptId(2, 1))]
