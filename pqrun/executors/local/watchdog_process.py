@@ -24,6 +24,7 @@ from pqrun.executors.local.procfs import (
     signal_if_same,
 )
 from pqrun.executors.local.watchdog_table import SharedTable, Terminal
+from pqrun.journal.run_directory import WATCHDOG_NAME
 
 GRACE_SECONDS = 3.0
 POLL_INTERVAL_SECONDS = 0.05
@@ -33,7 +34,6 @@ IGNORED_SIGNALS = (
     "SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGTSTP", "SIGTTIN", "SIGTTOU", "SIGUSR1", "SIGUSR2",
     "SIGALRM", "SIGPIPE", "SIGXCPU", "SIGVTALRM", "SIGPROF",
 )  # fmt: skip
-NAME = b"pq-warden"
 
 
 def run(
@@ -52,7 +52,7 @@ def run(
     `count`. `keep`: descriptors to hold until then. `longest`: the longest grace, in seconds. `terminal`: a
     descriptor of the terminal, or -1. Without a `mark` there are no jobs, only a terminal.
     """
-    be_called(NAME)
+    be_called(WATCHDOG_NAME.encode())
     for name in IGNORED_SIGNALS:
         signal.signal(getattr(signal, name), signal.SIG_IGN)
     signal.set_wakeup_fd(-1)

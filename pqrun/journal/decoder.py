@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The decoder of the journal's lines to events, the way back from `format`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pqrun.core import events as ev
+from pqrun.core.job import (
+    NO_REPORT,
+    Command,
+    CountedAs,
+    Exit,
+    ExitedWith,
+    JobSpec,
+    KilledBySignal,
+    LostExit,
+    NotStarted,
+    Outcome,
+    Priority,
+    SelfReport,
+    StopReason,
+    Usage,
+)
+from pqrun.journal.format import UNKNOWN, spec_of
+
+Facts = dict[str, Any]
+_RARE_KINDS = (
+    "queue", "wait", "refuse", "twice", "remove", "again", "drop", "change", "input", "workers", "pool", "pause",
+    "stop", "slots",
+)  # fmt: skip
+_OWN_FACTS = frozenset({"id", "run", "line"})
+_EXIT_OK = ExitedWith(0)
+_COUNTED = {str(counted): counted for counted in CountedAs}
+_OUTCOMES = {str(outcome): outcome for outcome in Outcome}
+
+
+class Decoder:
+    """Decoder of journal lines to events.
+
+    `output(seq, attempt, out, err)` returns the captured output of an attempt, `spec(seq)` the present
+    description of a job.
+    """
+
+    def __init__(
+        self, output: Callable[[int, int, int, int], Any], spec: Callable[[int], JobSpec] = lambda _: UNKNOWN
+    ) -> None:
+        self._output = output
+        self._spec_of = spec
+        self._like = UNKNOWN
+        self._rest: Facts | None = None
+        self._by_kind: dict[str, Callable[[Facts, float], Sequence[ev.Event]]] = {
+            "add": self._added,
+            "start": lambda line, at: (ev.AttemptSubmitted(at, line["s"], line["n"], line["w"]),),
+            "end": self._ended,
+            "done": lambda line, at: (_job_ended(line, at),),
+            **dict.fromkeys(_RARE_KINDS, self._rare),
+        }
+
+    def __call__(self, line: Facts) -> Sequence[ev.Event]:
+        """Return the events of a line.
+
+        A line of an unknown kind gives no events: within a version, only kinds that may be skipped are
+        added. Raises KeyError, TypeError or ValueError for a malformed line.
+        """
+        decode = self._by_kind.get(line["e"])
+        return () if decode is None else decode(line, line["t"])
+
+    def _added(self, line: Facts, at: float) -> Sequence[ev.Event]:
+        seq, spec = line["s"], self._spec(line["job"])
+        added = ev.JobAdded(at, seq, spec, line.get("by", ""))
+        return (added, ev.JobQueued(at, seq, 1, spec.priority)) if "q" in line else (added,)
+
+    def _spec(self, facts: Facts) -> JobSpec:
+        """Return a job. The fields that it shares with the previous job are not decoded again."""
+        run = facts.get("run")
+        rest = {name: value for name, value in facts.items() if name not in _OWN_FACTS}
+        if type(run) is str and rest == self._rest:
+            like = self._like
+            work = Command._make((run, *like.work[1:]))
+            return JobSpec._make((facts["id"], work, *like[2:-1], facts.get("line", 0)))
+        spec = spec_of(facts)
+        if type(run) is str:
+            self._like, self._rest = spec, rest
+        return spec
+
+    def _ended(self, line: Facts, at: float) -> Sequence[ev.Event]:
+        get, seq, attempt = line.get, line["s"], line["n"]
+        asked, message = get("asked"), get("message")
+        ended = ev.AttemptEnded(
+            at, seq, attempt, _COUNTED[line["as"]], _exit(line), None if asked is None else StopReason(asked),
+            line["b"], line["f"], Usage(line["u"], line["y"], get("m")),
+            NO_REPORT if message is None else SelfReport(message=message),
+            self._output(seq, attempt, get("out", 0), get("err", 0)), get("where", ""),
+        )  # fmt: skip
+        return (ended, _job_ended(line, at)) if "o" in line else (ended,)
+
+    def _rare(self, line: Facts, at: float) -> Sequence[ev.Event]:
+        return (self._job_event(line, at) if "s" in line else _run_event(line, at),)
+
+    def _job_event(self, line: Facts, at: float) -> ev.Event:
+        seq = line["s"]
+        match line["e"]:
+            case "queue":
+                return ev.JobQueued(at, seq, line["n"], Priority(line["p"]))
+            case "wait":
+                return ev.JobWaiting(at, seq, line["n"], line["until"])
+            case "refuse":
+                return ev.AttemptRefused(at, seq, line["n"], line["why"])
+            case "twice":
+                return ev.AttemptRestarted(at, seq, line["n"], line["where"])
+            case "remove":
+                return ev.JobRemoved(at, seq)
+            case "again":
+                return ev.JobReopened(at, seq, Outcome(line["o"]), self._spec_of(seq))
+            case "drop":
+                return ev.JobDropped(at, seq, Outcome(line["o"]) if line["o"] else None)
+            case "change":
+                return ev.JobChanged(at, seq, self._spec(line["job"]), line["by"], line.get("front", False))
+        raise ValueError(line["e"])
+
+
+def _run_event(line: Facts, at: float) -> ev.Event:
+    match line["e"]:
+        case "input":
+            return ev.InputEnded(at, line["jobs"], line["complete"], line["why"])
+        case "workers":
+            return ev.WorkersChanged(at, line["workers"], line["by"])
+        case "pool":
+            return ev.PoolChanged(at, line["name"], line["size"], line["by"])
+        case "pause":
+            return ev.RunPaused(at, line["on"], line["by"])
+        case "stop":
+            return ev.RunStopping(at, line["cause"], line["drain"], line["force"], line.get("by", ""))
+        case "slots":
+            return ev.SlotsChanged(at, line["slots"], line["why"])
+    raise ValueError(line["e"])
+
+
+def _job_ended(line: Facts, at: float) -> ev.JobEnded:
+    get = line.get
+    outcome = _OUTCOMES[line["o"]]
+    return ev.JobEnded(at, line["s"], outcome, line["n"], get("ok", False), get("because", ""), get("by", ""))
+
+
+def _exit(line: Facts) -> Exit:
+    if "lost" in line:
+        return LostExit(line["lost"], line.get("gone", False))
+    if "sig" in line:
+        return KilledBySignal(line["sig"])
+    if "not" in line:
+        return NotStarted(line["x"], line["not"])
+    code = line["x"]
+    return ExitedWith(code) if code else _EXIT_OK
