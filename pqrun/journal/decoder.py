@@ -30,7 +30,8 @@ _RARE_KINDS = (
     "queue", "wait", "refuse", "twice", "remove", "again", "drop", "change", "input", "workers", "pool", "pause",
     "stop", "slots",
 )  # fmt: skip
-_OWN_FACTS = frozenset({"id", "run", "line"})
+_new = tuple.__new__
+"""The constructor of a tuple's class, without the check of its arguments: each job needs eight of them."""
 _EXIT_OK = ExitedWith(0)
 _COUNTED = {str(counted): counted for counted in CountedAs}
 _OUTCOMES = {str(outcome): outcome for outcome in Outcome}
@@ -47,12 +48,13 @@ class Decoder:
         self, output: Callable[[int, int, int, int], Any], spec: Callable[[int], JobSpec] = lambda _: UNKNOWN
     ) -> None:
         self._output = output
+        self._nothing = output(0, 0, 0, 0)
         self._spec_of = spec
         self._like = UNKNOWN
         self._rest: Facts | None = None
         self._by_kind: dict[str, Callable[[Facts, float], Sequence[ev.Event]]] = {
             "add": self._added,
-            "start": lambda line, at: (ev.AttemptSubmitted(at, line["s"], line["n"], line["w"]),),
+            "start": lambda line, at: (_new(ev.AttemptSubmitted, (at, line["s"], line["n"], line["w"])),),
             "end": self._ended,
             "done": lambda line, at: (_job_ended(line, at),),
             **dict.fromkeys(_RARE_KINDS, self._rare),
@@ -69,31 +71,30 @@ class Decoder:
 
     def _added(self, line: Facts, at: float) -> Sequence[ev.Event]:
         seq, spec = line["s"], self._spec(line["job"])
-        added = ev.JobAdded(at, seq, spec, line.get("by", ""))
-        return (added, ev.JobQueued(at, seq, 1, spec.priority)) if "q" in line else (added,)
+        added = _new(ev.JobAdded, (at, seq, spec, line.get("by", "")))
+        return (added, _new(ev.JobQueued, (at, seq, 1, spec.priority))) if "q" in line else (added,)
 
     def _spec(self, facts: Facts) -> JobSpec:
         """Return a job. The fields that it shares with the previous job are not decoded again."""
-        run = facts.get("run")
-        rest = {name: value for name, value in facts.items() if name not in _OWN_FACTS}
-        if type(run) is str and rest == self._rest:
-            like = self._like
-            work = Command._make((run, *like.work[1:]))
-            return JobSpec._make((facts["id"], work, *like[2:-1], facts.get("line", 0)))
+        run, like = facts.get("run"), self._like
+        rest = facts.copy()
+        job_id, line = rest.pop("id"), rest.pop("line", 0)
+        if rest.pop("run", None).__class__ is str and rest == self._rest:
+            return _new(JobSpec, (job_id, _new(Command, (run, *like.work[1:])), *like[2:-1], line))
         spec = spec_of(facts)
-        if type(run) is str:
+        if isinstance(run, str):
             self._like, self._rest = spec, rest
         return spec
 
     def _ended(self, line: Facts, at: float) -> Sequence[ev.Event]:
         get, seq, attempt = line.get, line["s"], line["n"]
         asked, message = get("asked"), get("message")
-        ended = ev.AttemptEnded(
+        out = self._output(seq, attempt, line["out"], line["err"]) if "out" in line else self._nothing
+        ended = _new(ev.AttemptEnded, (
             at, seq, attempt, _COUNTED[line["as"]], _exit(line), None if asked is None else StopReason(asked),
-            line["b"], line["f"], Usage(line["u"], line["y"], get("m")),
-            NO_REPORT if message is None else SelfReport(message=message),
-            self._output(seq, attempt, get("out", 0), get("err", 0)), get("where", ""),
-        )  # fmt: skip
+            line["b"], line["f"], _new(Usage, (line["u"], line["y"], get("m"))),
+            NO_REPORT if message is None else SelfReport(message=message), out, get("where", ""),
+        ))  # fmt: skip
         return (ended, _job_ended(line, at)) if "o" in line else (ended,)
 
     def _rare(self, line: Facts, at: float) -> Sequence[ev.Event]:

@@ -24,13 +24,10 @@ from pqrun.journal.projection import RunProjection, fold_journal
 from pqrun.journal.reader import JournalPosition, JournalReader
 from pqrun.journal.run_directory import RunDirectory
 from pqrun.journal.stored_rows import (
-    ATTEMPT,
-    ATTEMPT_MARKS,
     COLUMNS,
     MARKS,
     StoredMetrics,
     StoredRows,
-    attempt_of,
     row_of,
     values_of,
 )
@@ -68,10 +65,11 @@ class Queries:
         """Return the number of jobs in each state that occurs."""
         return dict(self._database.execute("SELECT state, count(*) FROM job GROUP BY state").fetchall())
 
-    def earlier_attempts(self, seq: int) -> list[dict[str, Any]]:
-        """Return a job's ended attempts, without the last one."""
-        found = self._database.execute("SELECT * FROM attempt WHERE seq = ? ORDER BY rowid", (seq,))
-        return [dict(zip(ATTEMPT, row, strict=True)) for row in found]
+    def attempts(self, seq: int) -> list[JobRow]:
+        """Return rows of a job, each as one of its ended attempts left it."""
+        earlier = self._database.execute("SELECT * FROM attempt WHERE seq = ? ORDER BY rowid", (seq,))
+        rows = [row_of(values, self._logs) for values in earlier.fetchall()]
+        return rows + [row for row in self.jobs("seq = ?", seq) if row.last]
 
     def ids(self, prefix: str, *, most: int) -> list[str]:
         """Return at most `most` ids that begin with `prefix`."""
@@ -93,11 +91,6 @@ class Queries:
     def unfinished(self) -> set[int]:
         """Return the numbers of the jobs that have not ended."""
         return {seq for (seq,) in self.rows("seq", "state IN ('pending', 'queued', 'running', 'waiting')")}
-
-    def ended_attempts(self, seq: int) -> list[int]:
-        """Return the numbers of a job's ended attempts."""
-        last = [row[0] for row in self.rows("last", "seq = ?", seq)]
-        return [number for number in [a["last"] for a in self.earlier_attempts(seq)] + last if number]
 
 
 T = TypeVar("T")
@@ -282,15 +275,15 @@ class Index(Queries):
         self._database.execute(f"PRAGMA user_version = {LAYOUT}")
         self._database.execute("CREATE TABLE progress (state TEXT NOT NULL)")
         self._database.execute(f"CREATE TABLE job (seq INTEGER PRIMARY KEY, {', '.join(COLUMNS[1:])})")
-        self._database.execute(f"CREATE TABLE attempt ({', '.join(ATTEMPT)})")
+        self._database.execute(f"CREATE TABLE attempt ({', '.join(COLUMNS)})")
         self._database.execute("CREATE INDEX attempt_of ON attempt (seq)")
 
     def _fold(self, size: int, changed: int) -> None:
         goes_on = self._position.offset > 0
         lines = JournalReader(self.run.journal, self._position)
         rows, metrics = StoredRows(self._stored), self.metrics
-        earlier: list[dict[str, Any]] = []
-        past = RunProjection(rows, self.facts, metrics, set_aside=lambda row: earlier.append(attempt_of(row)))
+        earlier: list[tuple[Any, ...]] = []
+        past = RunProjection(rows, self.facts, metrics, set_aside=lambda row: earlier.append(values_of(row)))
         stored = metrics.ended
         try:
             for _ in fold_journal(lines, past):
@@ -310,11 +303,11 @@ class Index(Queries):
         self._database.execute("DELETE FROM progress")
         self._database.execute("INSERT INTO progress VALUES (?)", (json.dumps(state),))
 
-    def _store(self, leaving: list[JobRow], rows: StoredRows, earlier: list[dict[str, Any]]) -> None:
+    def _store(self, leaving: list[JobRow], rows: StoredRows, earlier: list[tuple[Any, ...]]) -> None:
         """Write rows, and forget them. Attempts before the last one of a job, and dropped jobs, go first."""
         execute, many = self._database.execute, self._database.executemany
         many(f"INSERT OR REPLACE INTO job VALUES ({MARKS})", map(values_of, leaving))
-        many(f"INSERT INTO attempt VALUES ({ATTEMPT_MARKS})", map(tuple, map(dict.values, earlier)))
+        many(f"INSERT INTO attempt VALUES ({MARKS})", earlier)
         for seq in rows.dropped:
             execute("DELETE FROM job WHERE seq = ?", (seq,))
             execute("DELETE FROM attempt WHERE seq = ?", (seq,))

@@ -35,12 +35,9 @@ class OutputSizes(NamedTuple):
     err: StreamSize
 
 
-_NOTHING = OutputSizes(StreamSize(0), StreamSize(0))
-
-
 def output_sizes(_seq: int, _attempt: int, out: int, err: int) -> OutputSizes:
     """Return the output of an attempt by its size alone."""
-    return OutputSizes(StreamSize(out), StreamSize(err)) if out or err else _NOTHING
+    return OutputSizes(StreamSize(out), StreamSize(err))
 
 
 class RunProjection:
@@ -72,7 +69,9 @@ class RunProjection:
         self.pools: dict[str, int] = {}
         self.paused = False
         self._set_aside = set_aside
-        self._decode = Decoder(output, lambda seq: self.table.rows[seq].spec)
+        self._decode = Decoder(output, lambda seq: self._row(seq).spec)
+        self._events: list[Event] = []
+        self._folded = 0
 
     def fold(self, lines: Sequence[Line]) -> list[Event]:
         """Fold lines in their order, and return their events.
@@ -80,24 +79,32 @@ class RunProjection:
         Raises KeyError, TypeError or ValueError for a malformed line.
         """
         events: list[Event] = []
-        rows, decode, fold = self.table.rows, self._decode, self.table.on_events
+        self._events, self._folded = events, 0
+        decode = self._decode
         for line in lines:
-            if "t" not in line:
-                self._process_began(line)
-                continue
             if "s" not in line:
                 self._fold_run(line)
-            elif line["e"] == "end" and (row := rows[line["s"]]).last:
+            elif line["e"] == "end" and line["n"] > 1 and (row := self._row(line["s"])).last:
                 self._set_aside(row)
-            told = decode(line)
-            fold(told)
-            events += told
+            if "t" in line:
+                events += decode(line)
+        self._fold_events()
         if self.metrics is not None:
             self.metrics.fold(events)
         if lines:
             last = lines[-1]
             self.facts["until"] = last["t"] if "t" in last else last["at"]
         return events
+
+    def _fold_events(self) -> None:
+        """Fold the events that were decoded since the last call."""
+        self.table.on_events(self._events[self._folded :] if self._folded else self._events)
+        self._folded = len(self._events)
+
+    def _row(self, seq: int) -> JobRow:
+        """Return the row of a job, up to date."""
+        self._fold_events()
+        return self.table.rows[seq]
 
     def _process_began(self, line: Line) -> None:
         """Fold the first line of a process, which begins the run or resumes it."""
@@ -114,7 +121,9 @@ class RunProjection:
     def _fold_run(self, line: Line) -> None:
         """Fold a line about the run itself."""
         facts = self.facts
-        match line["e"]:
+        match line.get("e"):
+            case None | "resume":
+                self._process_began(line)
             case "input":
                 self.input_ended = True
                 facts.update(input_ended=True, complete=line["complete"])

@@ -63,10 +63,9 @@ def has_jobs(run: RunDirectory) -> bool:
 def recover(run: RunDirectory) -> RecoveredRun:
     """Read a run's journal to its end. Raises InternalFailure if the run can't continue from it."""
     logs = Logs(run.logs, keep=True)
-    nothing = Capture.stored(logs, AttemptId(0, 0), 0, 0)
 
     def output(seq: int, attempt: int, out: int, err: int) -> Capture:
-        return Capture.stored(logs, AttemptId(seq, attempt), out, err) if out or err else nothing
+        return Capture.stored(logs, AttemptId(seq, attempt), out, err)
 
     found = RecoveredRun(output)
     lines = JournalReader(run.journal, found.position)

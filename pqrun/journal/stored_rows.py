@@ -37,13 +37,11 @@ COLUMNS = (
     "last", "began", "ended", "code", "signal", "gone", "asked", "user", "system", "memory", "message",
     "out", "err", "host", "rerun",
 )  # fmt: skip
-ATTEMPT = ("seq", "last", "began", "ended", "code", "signal", "asked", "timeout", "message", "out", "err")
 _NULLABLE = {
     "timeout", "queued", "submitted", "waited", "began", "ended", "code", "signal", "asked", "memory",
 }  # fmt: skip
 # The `sqlite3` module takes five times as long for None, or a bool, as for a text or a number.
 MARKS = ",".join("nullif(?, '')" if name in _NULLABLE else "?" for name in COLUMNS)
-ATTEMPT_MARKS = ",".join("?" * len(ATTEMPT))
 
 
 def values_of(row: JobRow) -> tuple[Any, ...]:
@@ -86,7 +84,7 @@ def row_of(values: Sequence[Any], logs: Logs) -> JobRow:
     key = AttemptId(seq, last)
     return JobRow(
         seq, spec, state, attempts, retries, queued, began, ended, waited,
-        exit=exit_of(code, signal, message, gone=bool(gone)) if last else None,
+        exit=_exit_of(code, signal, message, gone=bool(gone)) if last else None,
         asked=StopReason(asked) if asked else None,
         usage=Usage(user, system, memory),
         message=message,
@@ -101,14 +99,7 @@ def row_of(values: Sequence[Any], logs: Logs) -> JobRow:
     )  # fmt: skip
 
 
-def attempt_of(row: JobRow) -> dict[str, Any]:
-    """Return the columns of the row's last attempt that ended."""
-    values = dict(zip(COLUMNS, values_of(row), strict=True))
-    return {name: None if values[name] == "" and name in _NULLABLE else values[name] for name in ATTEMPT}
-
-
-def exit_of(code: int | None, signal: str | None, why: str, *, gone: bool = False) -> Exit:
-    """Return how an attempt ended, from the columns of the attempt."""
+def _exit_of(code: int | None, signal: str | None, why: str, *, gone: bool) -> Exit:
     if signal is not None:
         return KilledBySignal(signal)
     return LostExit(why, gone) if code is None else ExitedWith(code)

@@ -17,7 +17,7 @@ from pqrun.cli.console import Console, last_line_of
 from pqrun.cli.options import ReportOptions
 from pqrun.core import text as hints
 from pqrun.core.errors import NOT_ALL_RUN, OK, SOME_FAILED, InternalFailure
-from pqrun.core.job import AttemptId, Outcome, StopReason
+from pqrun.core.job import Outcome
 from pqrun.core.job_table import JobRow
 from pqrun.core.metrics import CORE_METRICS, Metrics
 from pqrun.core.text import describe_exit, escape_controls, format_duration, job_label, shorten, strip_ansi
@@ -25,8 +25,6 @@ from pqrun.core.unicode_json import as_json
 from pqrun.journal.index import Index, as_seen, metrics_of, query_index
 from pqrun.journal.run_directory import RunDirectory, find_run
 from pqrun.journal.run_list import DIED, LIVE, state_of
-from pqrun.journal.stored_rows import attempt_of, exit_of
-from pqrun.output.store import Logs
 from pqrun.output.writer import StreamWriter
 from pqrun.reports import write_after
 from pqrun.reports.run_info import Ending, RunInfo
@@ -200,22 +198,16 @@ def _line(row: JobRow, now: float, *, read: bool) -> ShownJob:
 def _earlier(index: Index, row: JobRow) -> list[ShownJob]:
     """Return the lines of the attempts before the last one, which the job's own line shows."""
     lines = []
-    logs = Logs(index.run.logs, keep=True)
-    before = index.earlier_attempts(row.seq)
-    if row.state == "running" and row.last:
-        before.append(attempt_of(row))
+    before = index.attempts(row.seq)
+    if row.state != "running":
+        before = before[:-1]
     for attempt in before:
-        asked = StopReason(attempt["asked"]) if attempt["asked"] else None
-        exit = exit_of(attempt["code"], attempt["signal"], attempt["message"])
-        key = AttemptId(row.seq, attempt["last"])
-        said = attempt["message"] or last_line_of(
-            logs.path(key, 2) if attempt["err"] else None, logs.path(key, 1) if attempt["out"] else None
-        )
-        took = format_duration(max(0.0, attempt["ended"] - (attempt["began"] or attempt["ended"])))
-        how = describe_exit(exit, asked, attempt["timeout"])
-        lines.append(
-            ShownJob("", f"  try {key.attempt}", "", how, "", took, shorten(strip_ansi(said), LONGEST_SAID))
-        )
+        said = attempt.message or last_line_of(attempt.stderr, attempt.stdout)
+        ended = attempt.ended or 0.0
+        took = format_duration(max(0.0, ended - (attempt.started or ended)))
+        how = "" if attempt.exit is None else describe_exit(attempt.exit, attempt.asked, attempt.spec.timeout)
+        name = f"  try {attempt.last}"
+        lines.append(ShownJob("", name, "", how, "", took, shorten(strip_ansi(said), LONGEST_SAID)))
     return lines
 
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol
 
 from pqrun.control.client import NO_LIVE_RUN, ControlClient
 from pqrun.core.errors import InternalFailure, UserError
-from pqrun.core.job import AttemptId, StopReason, format_command
+from pqrun.core.job import AttemptId, format_command
 from pqrun.core.job_table import JobRow
 from pqrun.core.metrics import Metrics
 from pqrun.core.text import describe_exit, escape_controls, last_line, strip_ansi
@@ -24,7 +24,6 @@ from pqrun.journal.index import Index, StaleIndex, as_seen, metrics_of, watch
 from pqrun.journal.reader import JournalReader
 from pqrun.journal.run_directory import RunDirectory, find_run, run_directories
 from pqrun.journal.run_list import state_of
-from pqrun.journal.stored_rows import attempt_of, exit_of
 from pqrun.output.store import Capture, Logs
 from pqrun.ui.top.jobs import ListedJob
 
@@ -225,11 +224,10 @@ class RecordedRunSource:
         spec = row.spec
         command = escape_controls(" ".join(format_command(spec.work)[:MAX_LINE_LENGTH].split()))
         name = escape_controls(" ".join(spec.id[:MAX_LINE_LENGTH].split())) if spec.named else command
-        how = "" if row.exit is None else escape_controls(describe_exit(row.exit, row.asked, spec.timeout))
         return ListedJob(
             row.seq, spec.id, name or "?", command, row.state, spec.priority,
             tuple(escape_controls(str(tag)) for tag in spec.tags), row.attempts, row.max_attempts, spec.timeout,
-            row.queued, row.started, row.ended, how, strip_ansi(row.message[:MAX_LINE_LENGTH]),
+            row.queued, row.started, row.ended, _how(row), strip_ansi(row.message[:MAX_LINE_LENGTH]),
         )  # fmt: skip
 
     def details(self, seq: int) -> JobDetails:
@@ -237,16 +235,13 @@ class RecordedRunSource:
         if self._index is None or not (found := self._index.jobs("seq = ?", seq)):
             return JobDetails(seq)
         row = found[0]
-        ended = self._index.earlier_attempts(seq) + ([attempt_of(row)] if row.last else [])
         attempts = [
             PastAttempt(
-                one["last"],
-                _how(one["code"], one["signal"], one["asked"], one["message"] or "", one["timeout"]),
-                _length(one["began"], one["ended"]),
-                strip_ansi((one["message"] or "")[:MAX_LINE_LENGTH]),
+                ended.last, _how(ended), _length(ended.started, ended.ended),
+                strip_ansi(ended.message[:MAX_LINE_LENGTH]),
             )
-            for one in ended
-        ]
+            for ended in self._index.attempts(seq)
+        ]  # fmt: skip
         if row.state == "running":
             attempts.append(PastAttempt(row.attempts, "running" if self._live else "interrupted", None))
         why = ""
@@ -307,11 +302,9 @@ class RecordedRunSource:
         """Return output: from the run while the attempt runs, from its file when it has ended."""
         if self._index is None or not (found := self._index.jobs("seq = ?", seq)):
             return OutputPiece(over=True)
-        ended = [one for one in self._index.earlier_attempts(seq) if one["last"] == attempt]
         row = found[0]
-        sizes = (ended[0]["out"], ended[0]["err"]) if ended else None
-        if sizes is None and row.last == attempt:
-            sizes = (row.stdout_bytes, row.stderr_bytes)
+        ended = [one for one in self._index.attempts(seq) if one.last == attempt]
+        sizes = (ended[0].stdout_bytes, ended[0].stderr_bytes) if ended else None
         if sizes is not None:
             size = sizes[stream - 1]
             start = max(0, size - TAIL_BYTES) if offset is None else offset
@@ -398,10 +391,8 @@ def _chosen(index: Index, seqs: set[int]) -> list[JobRow]:
     return found
 
 
-def _how(code: int | None, signal: str | None, asked: str | None, why: str, timeout: float | None) -> str:
-    return escape_controls(
-        describe_exit(exit_of(code, signal, why), StopReason(asked) if asked else None, timeout)
-    )
+def _how(row: JobRow) -> str:
+    return "" if row.exit is None else escape_controls(describe_exit(row.exit, row.asked, row.spec.timeout))
 
 
 def _length(began: float | None, ended: float | None) -> float | None:

@@ -312,8 +312,6 @@ def test_an_attempt_that_was_not_the_last_is_kept_too(tmp_path):
             "e": "end", "t": BEGAN, "s": 1, "n": attempt, "as": str(counted), "x": 2 - attempt,
             "b": BEGAN, "f": BEGAN + 1, "u": 0.0, "y": 0.0, "out": attempt * 10, "err": 0,
         })  # fmt: skip
-    (earlier,), ended = query_index(
-        record.run, lambda index: (index.earlier_attempts(1), index.ended_attempts(1))
-    )
-    assert (earlier["last"], earlier["code"], earlier["out"]) == (1, 1, 10)
-    assert ended == [1, 2]
+    earlier, last = query_index(record.run, lambda index: index.attempts(1))
+    assert (earlier.last, earlier.code, earlier.stdout_bytes) == (1, 1, 10)
+    assert (last.last, last.code, last.stdout_bytes) == (2, 0, 20)
