@@ -84,10 +84,11 @@ class RunProjection:
         for line in lines:
             if "s" not in line:
                 self._fold_run(line)
+                if "t" not in line:
+                    continue
             elif line["e"] == "end" and line["n"] > 1 and (row := self._row(line["s"])).last:
                 self._set_aside(row)
-            if "t" in line:
-                events += decode(line)
+            events += decode(line)
         self._fold_events()
         if self.metrics is not None:
             self.metrics.fold(events)

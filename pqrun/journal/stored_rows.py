@@ -43,6 +43,8 @@ _NULLABLE = {
 # The `sqlite3` module takes five times as long for None, or a bool, as for a text or a number.
 MARKS = ",".join("nullif(?, '')" if name in _NULLABLE else "?" for name in COLUMNS)
 
+_WITH_CODE = (ExitedWith, NotStarted)
+
 
 def values_of(row: JobRow) -> tuple[Any, ...]:
     """Return the values of the columns, with an empty text for None. `run` and `tags` are JSON."""
@@ -56,8 +58,7 @@ def values_of(row: JobRow) -> tuple[Any, ...]:
         "" if row.queued is None else row.queued, "" if row.submitted is None else row.submitted,
         "" if row.waited is None else row.waited, row.last,
         "" if row.started is None else row.started, "" if row.ended is None else row.ended,
-        exit.code if isinstance(exit, ExitedWith | NotStarted) else "",
-        exit.name if isinstance(exit, KilledBySignal) else "",
+        exit.code if isinstance(exit, _WITH_CODE) else "", exit.name if isinstance(exit, KilledBySignal) else "",
         +is_gone(exit), "" if row.asked is None else row.asked._value_,
         usage.user, usage.system, "" if usage.memory is None else usage.memory, _storable(row.message),
         row.stdout_bytes, row.stderr_bytes, _storable(row.where), +spec.rerun,

@@ -315,3 +315,27 @@ def test_an_attempt_that_was_not_the_last_is_kept_too(tmp_path):
     earlier, last = query_index(record.run, lambda index: index.attempts(1))
     assert (earlier.last, earlier.code, earlier.stdout_bytes) == (1, 1, 10)
     assert (last.last, last.code, last.stdout_bytes) == (2, 0, 20)
+
+
+def test_a_lost_worker_is_no_retry_though_the_index_was_asked_in_between(tmp_path):
+    record = Record(tmp_path / "abc")
+    record.note({"e": "add", "t": BEGAN, "s": 1, "job": {"id": "a", "run": "x"}, "q": True})
+    record.note({"e": "start", "t": BEGAN, "s": 1, "n": 1, "w": 0.0})
+    end = {"e": "end", "t": BEGAN, "s": 1, "n": 1, "as": "retried", "lost": "gone", "gone": True}
+    record.note({**end, "b": BEGAN, "f": BEGAN + 1, "u": 0.0, "y": 0.0})
+    query_index(record.run, told_by)
+    record.note({"e": "wait", "t": BEGAN + 1, "s": 1, "n": 2, "until": BEGAN + 1})
+    (row,) = query_index(record.run, lambda index: index.jobs())
+    assert (row.state, row.retries, row.last) == ("waiting", 0, 1)
+    assert query_index(record.run, told_by) == told_live(record)
+
+
+def test_what_died_is_counted_as_stopped_for_one_answer_only(tmp_path):
+    record = Record(tmp_path / "abc")
+    record.note({"e": "add", "t": BEGAN, "s": 1, "job": {"id": "a", "run": "x"}, "q": True})
+    record.note({"e": "start", "t": BEGAN, "s": 1, "n": 1, "w": 0.0})
+    with watch(record.run) as index:
+        index.catch_up()
+        for live in (False, True, False):
+            found = metrics_of(index, now=BEGAN, live=live)
+            assert (found.attempts_stopped, found.active_workers) == ((0, 1) if live else (1, 0))
