@@ -26,10 +26,6 @@ from pqrun.core.job import (
 from pqrun.journal.format import UNKNOWN, spec_of
 
 Facts = dict[str, Any]
-_RARE_KINDS = (
-    "queue", "wait", "refuse", "twice", "remove", "again", "drop", "change", "input", "workers", "pool", "pause",
-    "stop", "slots",
-)  # fmt: skip
 _new = tuple.__new__
 """The constructor of a tuple's class, without the check of its arguments: each job needs eight of them."""
 _EXIT_OK = ExitedWith(0)
@@ -49,15 +45,18 @@ class Decoder:
     ) -> None:
         self._output = output
         self._nothing = output(0, 0, 0, 0)
-        self._spec_of = spec
         self._like = UNKNOWN
         self._rest: Facts | None = None
-        self._by_kind: dict[str, Callable[[Facts, float], Sequence[ev.Event]]] = {
+        self._several: dict[str, Callable[[Facts, float], Sequence[ev.Event]]] = {
             "add": self._added,
-            "start": lambda line, at: (_new(ev.AttemptSubmitted, (at, line["s"], line["n"], line["w"])),),
             "end": self._ended,
-            "done": lambda line, at: (_job_ended(line, at),),
-            **dict.fromkeys(_RARE_KINDS, self._rare),
+        }
+        self._single: dict[str, Callable[[Facts, float], ev.Event]] = {
+            **_SINGLE,
+            "again": lambda line, at: ev.JobReopened(at, line["s"], _OUTCOMES[line["o"]], spec(line["s"])),
+            "change": lambda line, at: ev.JobChanged(
+                at, line["s"], self._spec(line["job"]), line["by"], line.get("front", False)
+            ),
         }
 
     def __call__(self, line: Facts) -> Sequence[ev.Event]:
@@ -66,8 +65,11 @@ class Decoder:
         A line of an unknown kind gives no events: within a version, only kinds that may be skipped are
         added. Raises KeyError, TypeError or ValueError for a malformed line.
         """
-        decode = self._by_kind.get(line["e"])
-        return () if decode is None else decode(line, line["t"])
+        kind, at = line["e"], line["t"]
+        if several := self._several.get(kind):
+            return several(line, at)
+        single = self._single.get(kind)
+        return () if single is None else (single(line, at),)
 
     def _added(self, line: Facts, at: float) -> Sequence[ev.Event]:
         seq, spec = line["s"], self._spec(line["job"])
@@ -97,47 +99,6 @@ class Decoder:
         ))  # fmt: skip
         return (ended, _job_ended(line, at)) if "o" in line else (ended,)
 
-    def _rare(self, line: Facts, at: float) -> Sequence[ev.Event]:
-        return (self._job_event(line, at) if "s" in line else _run_event(line, at),)
-
-    def _job_event(self, line: Facts, at: float) -> ev.Event:
-        seq = line["s"]
-        match line["e"]:
-            case "queue":
-                return ev.JobQueued(at, seq, line["n"], Priority(line["p"]))
-            case "wait":
-                return ev.JobWaiting(at, seq, line["n"], line["until"])
-            case "refuse":
-                return ev.AttemptRefused(at, seq, line["n"], line["why"])
-            case "twice":
-                return ev.AttemptRestarted(at, seq, line["n"], line["where"])
-            case "remove":
-                return ev.JobRemoved(at, seq)
-            case "again":
-                return ev.JobReopened(at, seq, Outcome(line["o"]), self._spec_of(seq))
-            case "drop":
-                return ev.JobDropped(at, seq, Outcome(line["o"]) if line["o"] else None)
-            case "change":
-                return ev.JobChanged(at, seq, self._spec(line["job"]), line["by"], line.get("front", False))
-        raise ValueError(line["e"])
-
-
-def _run_event(line: Facts, at: float) -> ev.Event:
-    match line["e"]:
-        case "input":
-            return ev.InputEnded(at, line["jobs"], line["complete"], line["why"])
-        case "workers":
-            return ev.WorkersChanged(at, line["workers"], line["by"])
-        case "pool":
-            return ev.PoolChanged(at, line["name"], line["size"], line["by"])
-        case "pause":
-            return ev.RunPaused(at, line["on"], line["by"])
-        case "stop":
-            return ev.RunStopping(at, line["cause"], line["drain"], line["force"], line.get("by", ""))
-        case "slots":
-            return ev.SlotsChanged(at, line["slots"], line["why"])
-    raise ValueError(line["e"])
-
 
 def _job_ended(line: Facts, at: float) -> ev.JobEnded:
     get = line.get
@@ -154,3 +115,24 @@ def _exit(line: Facts) -> Exit:
         return NotStarted(line["x"], line["not"])
     code = line["x"]
     return ExitedWith(code) if code else _EXIT_OK
+
+
+_SINGLE: dict[str, Callable[[Facts, float], ev.Event]] = {
+    "start": lambda line, at: _new(ev.AttemptSubmitted, (at, line["s"], line["n"], line["w"])),
+    "done": _job_ended,
+    "queue": lambda line, at: ev.JobQueued(at, line["s"], line["n"], Priority(line["p"])),
+    "wait": lambda line, at: ev.JobWaiting(at, line["s"], line["n"], line["until"]),
+    "refuse": lambda line, at: ev.AttemptRefused(at, line["s"], line["n"], line["why"]),
+    "twice": lambda line, at: ev.AttemptRestarted(at, line["s"], line["n"], line["where"]),
+    "remove": lambda line, at: ev.JobRemoved(at, line["s"]),
+    "drop": lambda line, at: ev.JobDropped(at, line["s"], _OUTCOMES[line["o"]] if line["o"] else None),
+    "input": lambda line, at: ev.InputEnded(at, line["jobs"], line["complete"], line["why"]),
+    "workers": lambda line, at: ev.WorkersChanged(at, line["workers"], line["by"]),
+    "pool": lambda line, at: ev.PoolChanged(at, line["name"], line["size"], line["by"]),
+    "pause": lambda line, at: ev.RunPaused(at, line["on"], line["by"]),
+    "stop": lambda line, at: ev.RunStopping(
+        at, line["cause"], line["drain"], line["force"], line.get("by", "")
+    ),
+    "slots": lambda line, at: ev.SlotsChanged(at, line["slots"], line["why"]),
+}
+"""What a line of each kind says that is one event, and needs nothing but the line."""
