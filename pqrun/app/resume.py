@@ -48,14 +48,14 @@ def open_resumed(settings: Settings, edited: JobInput | None) -> tuple[JobInput,
         raise UserError(f"cannot resume {asked.resume}: its journal has no jobs")
     if specs is None and asked.given_again:
         for job in found.jobs.values():
-            if job.state != "done" or asked.failed:
+            if job.outcome is None or asked.failed:
                 job.spec = _overridden(job.spec, asked.given_again)
     if not settings.place.dry_run:
         put_half_made_aside(found)
     restart = plan_restart(found, found.last, failed=asked.failed, specs=specs)
     if restart.said:
         StreamWriter(2, "standard error").say(f"pqrun: {restart.said}")
-    complete = edited is not None or is_queue(found) or (found.input_complete and found.input_ended)
+    complete = edited is not None or is_queue(found) or (found.table.input_complete and found.input_ended)
     source = settings_before(found) if edited is None else edited
     as_left(restart, found, settings, source, anew=edited is not None)
     return (
@@ -85,11 +85,12 @@ def put_half_made_aside(found: RecoveredRun) -> None:
     Called before the restart is planned: a job whose file exists would be skipped.
     """
     for job in found.jobs.values():
-        if job.state == "running" and (name := job.spec.creates) is not None:
+        ran = job.state == "running" and job.last < job.attempts
+        if ran and (name := job.spec.creates) is not None:
             from pqrun.executors.local.created_file import move_aside, was_changed_since
 
             path = os.path.join(str(found.header["cwd"]), job.spec.work.cwd or "", name)
-            if was_changed_since(path, job.started_at):
+            if was_changed_since(path, job.submitted or 0.0):
                 StreamWriter(2, "standard error").say(
                     f"pqrun: job {escape_controls(job.spec.id)}: {escape_controls(move_aside(name, path))}"
                 )

@@ -109,10 +109,10 @@ def resumed_settings(name: str, options: RunOptions, *, failed: bool) -> Setting
 
     Raises `UserError` if the run is not found or options contradict each other.
     """
-    from pqrun.journal.recovery import first_header
+    from pqrun.journal.reader import JournalReader
     from pqrun.journal.run_directory import find_run
 
-    header = first_header(find_run(name))
+    header = JournalReader(find_run(name).journal).first()
     before = recalled(header.get("options", {}))
     # The header has the resulting directory, and jobs start there.
     before.pop("cwd", None)

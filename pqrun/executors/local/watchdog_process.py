@@ -24,6 +24,7 @@ from pqrun.executors.local.procfs import (
     signal_if_same,
 )
 from pqrun.executors.local.watchdog_table import SharedTable, Terminal
+from pqrun.journal.run_directory import WATCHDOG_NAME
 
 GRACE_SECONDS = 3.0
 POLL_INTERVAL_SECONDS = 0.05
@@ -32,7 +33,6 @@ IGNORED_SIGNALS = (
     "SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGTSTP", "SIGTTIN", "SIGTTOU", "SIGUSR1", "SIGUSR2",
     "SIGALRM", "SIGPIPE", "SIGXCPU", "SIGVTALRM", "SIGPROF",
 )  # fmt: skip
-NAME = b"pq-warden"
 
 
 def run(
@@ -73,7 +73,7 @@ def run(
 
 def _leave_everything_but(fds: set[int]) -> None:
     """Become a process of its own: a name, ignored signals, a session, and only these descriptors."""
-    be_called(NAME)
+    be_called(WATCHDOG_NAME.encode())
     for name in IGNORED_SIGNALS:
         signal.signal(getattr(signal, name), signal.SIG_IGN)
     signal.set_wakeup_fd(-1)

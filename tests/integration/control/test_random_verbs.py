@@ -9,14 +9,14 @@ import pytest
 from core.test_simulation import check_metrics_add_up
 from support.fake_run import FakeRun
 
-from pqrun.control.connection import ClientConnection
+from pqrun.control.connection import ClientConnection, verbs_of
 from pqrun.control.server import ControlServer
 from pqrun.core.job import Command, ExitedWith, JobSpec, Need, Pool, Priority, RetryPolicy
 from pqrun.core.metrics import MetricsCollector
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.selectors import state_of
 from pqrun.engine.engine import Engine, NoJournal
-from pqrun.journal.format import spec_facts
+from pqrun.journal.format import Encoder, spec_facts
 from pqrun.journal.recovery import RecoveredRun
 from pqrun.journal.restart_plan import plan_restart
 from pqrun.testing import FakeClock, Fate, RecordedRun, SimulatedExecutor
@@ -85,7 +85,9 @@ class World:
             self.fate,
             asks=asks,
         )
-        executor.server = ControlServer(self.path, executor, FakeRun(executor, executor.clock))
+        run = FakeRun(executor, executor.clock)
+        executor.server = ControlServer(self.path, executor, run)
+        executor.server.verbs = verbs_of(run)
         return executor
 
     def fate(self, _attempt) -> Fate:
@@ -249,8 +251,7 @@ class World:
         executor, scheduler = self.executor, self.scheduler
 
         def resolve(events) -> None:
-            for event in events:
-                self.recovery.fold(event)
+            self.recovery.fold(lines_of(events))
             self.observer.on_events(events)
             check_that_the_journal_knows(scheduler, self.recovery)
             executor.server.on_events(events)
@@ -282,8 +283,7 @@ class World:
         if self.scheduler.done:
             return
         found = RecoveredRun()
-        for event in self.story.events:
-            found.fold(event)
+        found.fold(lines_of(self.story.events))
         now = max(at, found.last)
         restart = plan_restart(found, now, failed=False)
         self.scheduler = self.new_scheduler()
@@ -298,6 +298,11 @@ class World:
         self.run()
 
 
+def lines_of(events) -> list[dict]:
+    """The lines of a journal that say that."""
+    return [json.loads(text) for text in Encoder(lambda at: at)(events)]
+
+
 class _Killed(BaseException):
     pass
 
@@ -308,7 +313,7 @@ def end_input(scheduler: Scheduler, now: float) -> None:
 
 def check_that_the_journal_knows(scheduler: Scheduler, recovery: RecoveredRun) -> None:
     """Who goes on from the events finds each job as the scheduler has it."""
-    unfinished = {seq: job for seq, job in recovery.jobs.items() if job.state != "done"}
+    unfinished = {seq: job for seq, job in recovery.jobs.items() if job.outcome is None}
     assert unfinished.keys() == scheduler.tasks.keys()
     for seq, task in scheduler.tasks.items():
         job = unfinished[seq]

@@ -38,11 +38,11 @@ def written(path, events, more=()) -> RunDirectory:
 
 
 def unfinished(found: RecoveredRun) -> dict:
-    return {seq: job for seq, job in found.jobs.items() if job.state != "done"}
+    return {seq: job for seq, job in found.jobs.items() if job.outcome is None}
 
 
 def without_place(job):
-    return [(name, getattr(job, name)) for name in job.__slots__ if name not in ("place", "keeps_place")]
+    return [(name, getattr(job, name)) for name in job.__slots__ if name != "place"]
 
 
 def in_queue(found: RecoveredRun) -> list[int]:
@@ -78,7 +78,7 @@ def test_a_shortened_journal_says_the_same_of_what_is_left_to_do(tmp_path, keep)
         )  # fmt: skip
         assert after.header == before.header
         gone += len(before.jobs) - len(after.jobs)
-        ended = sum(job.state == "done" for job in after.jobs.values())
+        ended = sum(job.outcome is not None for job in after.jobs.values())
         needed = {need.job for job in unfinished(after).values() for need in job.spec.needs}
         assert ended <= keep + len(needed) + 1
         metrics = MetricsCollector()
@@ -203,7 +203,7 @@ def test_what_is_recorded_while_it_is_made_short_is_not_lost(tmp_path):
     journal.record(job(4))
     journal.close()
     found = recover(run)
-    assert {seq: job.state for seq, job in found.jobs.items()} == {2: "done", 3: "pending", 4: "pending"}
+    assert {seq: job.state for seq, job in found.jobs.items()} == {2: "cancelled", 3: "pending", 4: "pending"}
     remove_outputs(run, shorter)
 
 
