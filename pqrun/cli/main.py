@@ -55,6 +55,10 @@ def run() -> int:
     except UserError as error:
         _tell(f"{error}" if "\n" in str(error) else f"pqrun: {error}")
         return USAGE
+    except BrokenPipeError as error:
+        if error.filename is None:
+            return 1  # the reader of stdout has closed the pipe
+        raise
     except KeyboardInterrupt:  # Ctrl-C before the run's own signal handlers were there
         from signal import SIGINT
 
@@ -83,7 +87,7 @@ def run() -> int:
 
 
 def _run() -> int:
-    if sys.argv[1:2] in (["run"], ["each"]):
+    if len(sys.argv) > 1:
         from pqrun.cli.fast_parser import run_if_plain
 
         if (code := run_if_plain(sys.argv[1], sys.argv[2:], os.environ)) is not None:

@@ -1,12 +1,9 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Options as data: names, help text, parser. Both parsers of the command line read these declarations.
+"""The options of the commands that run or add jobs, each declared once with its default."""
 
-A class of options declares each option once, as an annotated attribute with its default.
-"""
+from typing import Annotated, Any
 
-from collections.abc import Callable
-from typing import Annotated, Any, NamedTuple
-
+from pqrun.cli.declarations import DeclaredOption, OptionGroup, OptionSpec, choice, option
 from pqrun.core import values
 from pqrun.core import values as kinds
 from pqrun.core.job import HaltRule, Pool, Priority, Shard, StartRate
@@ -15,72 +12,6 @@ from pqrun.core.values import CONVERTERS
 SCHEDULING, FAILURE, TIME, OUTPUT, SCREEN, RECORD, INPUT, REPORTS, PLACE = (
     "Scheduling", "Failure", "Time", "Output", "Screen", "Record", "Input", "Reports", "Cluster",
 )  # fmt: skip
-FOR_JOBS = {"PQRUN_PRIORITY", "PQRUN_SLOT", "PQRUN_SEQ", "PQRUN_REPORT", "PQRUN_SOCKET", "PQRUN_ENV"}
-
-
-class OptionSpec(NamedTuple):
-    """One option. `variable`: an environment variable that sets it. `read`: its parser (ValueError)."""
-
-    names: tuple[str, ...]
-    help: str
-    panel: str
-    metavar: str | None = None
-    read: Callable[[str], Any] | None = None
-    variable: str | None = None
-
-
-class DeclaredOption(NamedTuple):
-    """An option of a class. `kind`: the type of its value, for example `bool` or a list."""
-
-    flag: OptionSpec
-    kind: Any
-    default: Any
-
-    @property
-    def is_switch(self) -> bool:
-        """Whether the option has no value."""
-        return self.kind is bool
-
-    @property
-    def is_repeated(self) -> bool:
-        """Whether the option may be repeated, each time with another value."""
-        return bool(self.kind == list[str] | None)
-
-
-class OptionGroup:
-    """The options of a command line: an attribute for each, with its default if it was not given."""
-
-    def __init__(self, **given: Any) -> None:
-        unknown = given.keys() - self.declared().keys()
-        if unknown:
-            raise TypeError(f"no such options: {', '.join(sorted(unknown))}")
-        vars(self).update(given)
-
-    @classmethod
-    def declared(cls) -> dict[str, DeclaredOption]:
-        """Return all options, those of base classes first."""
-        found: dict[str, DeclaredOption] = {}
-        for kind in reversed(cls.__mro__):
-            # `inspect.get_annotations` does the same, but `inspect` takes 8 ms to load.
-            for name, hint in kind.__dict__.get("__annotations__", {}).items():  # noqa: RUF063
-                found[name] = DeclaredOption(hint.__metadata__[0], hint.__origin__, getattr(cls, name))
-        return found
-
-
-def option(
-    *names: str, help: str, panel: str, metavar: str | None = None, read: Callable[[str], Any] | None = None
-) -> OptionSpec:
-    """Return an option. A variable sets it as well, unless jobs get a variable of that name."""
-    # In a class body, an option declared before may hide the name of its parser.
-    assert read is None or callable(read)
-    long = next(name for name in names if name.startswith("--"))
-    variable = "PQRUN_" + long[2:].upper().replace("-", "_")
-    return OptionSpec(names, help, panel, metavar, read, None if variable in FOR_JOBS else variable)
-
-
-def choice(*accepted: str) -> Callable[[str], str]:
-    """Return a parser that accepts these words."""
-    return lambda text: values.one_of(text, *accepted)
 
 
 class PacingOptions(OptionGroup):
@@ -290,6 +221,18 @@ class ReportOptions(OptionGroup):
             metavar="FILE",
         ),
     ] = None
+
+
+class RecordedReportOptions(ReportOptions):
+    """The same options for a recorded run. The variables are meant for runs, so they don't set these."""
+
+    @classmethod
+    def declared(cls) -> dict[str, DeclaredOption]:
+        """Return all options, without variables."""
+        return {
+            name: one._replace(flag=one.flag._replace(variable=None))
+            for name, one in super().declared().items()
+        }
 
 
 class RunOptions(PlaceOptions, PacingOptions, ReportOptions, JobOptions):

@@ -32,7 +32,7 @@ def settings_of(options: RunOptions, **more: Any) -> Settings:
         pools = tuple(pool(text) for text in options.pool or ())
     except ValueError as error:
         raise UserError(f"--pool: {error}") from None
-    named = {name: getattr(options, name) for name in options.declared() if name in GROUP_OF}
+    named = {name: value for name, value in options.values().items() if name in GROUP_OF}
     named |= {name: tuple(named[name] or ()) for name in ("only", "skip")}
     named |= {
         "jobs": options.jobs or workers,

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from pqrun.cli.console import Console, last_line_of
-from pqrun.cli.options import ReportOptions
+from pqrun.cli.options import RecordedReportOptions
 from pqrun.core import text as hints
 from pqrun.core.errors import NOT_ALL_RUN, OK, SOME_FAILED, InternalFailure
 from pqrun.core.job import AttemptId, Outcome, StopReason
@@ -321,7 +321,7 @@ def _number(value: float) -> str:
 UNFINISHED = ("interrupted", "running", "waiting", "queued", "pending")
 
 
-def write_reports(name: str, options: ReportOptions, *, json: bool) -> None:
+def write_reports(name: str, options: RecordedReportOptions, *, json: bool) -> None:
     """Write reports of a run. `json`: whether a JSON document goes to stdout as well.
 
     Raises `InternalFailure` if a report cannot be written.
@@ -336,7 +336,7 @@ def write_reports(name: str, options: ReportOptions, *, json: bool) -> None:
         seen.facts["run"], tuple(seen.facts["files"]), seen.facts["workers"], seen.facts["began"],
         lambda at: at, run.path, found.header["cwd"],
     )  # fmt: skip
-    wanted = ReportSettings(**{name: getattr(options, name) for name in options.declared()})
+    wanted = ReportSettings(**options.values())
     ending = Ending(_code_of(seen), seen.metrics, seen.run_facts(), live)
     if failures := write_after(wanted, found.events, facts, ending, json=json):
         for failure in failures[:-1]:

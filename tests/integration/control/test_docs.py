@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from support.process import PQRUN, environment
 
-from pqrun.cli.app import MODULES
+from pqrun.cli.commands import MODULES
 from pqrun.control.handler import VERBS, RequestHandler
 
 from .conftest import call

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""How commands, arguments and options are declared. Both parsers of the command line read these declarations.
+
+A command is a function. Each parameter declares an argument or an option; a parameter whose type is a class of
+options stands for all options of that class.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, get_type_hints
+
+from pqrun.core import values
+
+FOR_JOBS = {"PQRUN_PRIORITY", "PQRUN_SLOT", "PQRUN_SEQ", "PQRUN_REPORT", "PQRUN_SOCKET", "PQRUN_ENV"}
+REQUIRED: Any = object()
+"""The default of an argument that has to be given."""
+_LISTS = (list[str], list[str] | None)
+
+
+class OptionSpec(NamedTuple):
+    """One option. `variable`: an environment variable that sets it. `read`: its parser (ValueError).
+
+    `completes`: whether a shell completes the value as one of the `runs`.
+    """
+
+    names: tuple[str, ...]
+    help: str
+    panel: str | None = None
+    metavar: str | None = None
+    read: Callable[[str], Any] | None = None
+    variable: str | None = None
+    completes: str | None = None
+
+
+class ArgumentSpec(NamedTuple):
+    """One argument; if its type is a list, all words from there on. `completes`: `runs` or `jobs`."""
+
+    metavar: str
+    help: str
+    completes: str | None = None
+    show_default: bool = True
+
+
+class DeclaredArgument(NamedTuple):
+    """An argument of a command. `kind`: the type of its value."""
+
+    spec: ArgumentSpec
+    kind: Any
+    default: Any
+
+    @property
+    def is_list(self) -> bool:
+        """Whether the argument takes all words from there on."""
+        return self.kind in _LISTS
+
+
+class DeclaredOption(NamedTuple):
+    """An option of a command. `kind`: the type of its value, for example `bool` or a list."""
+
+    flag: OptionSpec
+    kind: Any
+    default: Any
+
+    @property
+    def is_switch(self) -> bool:
+        """Whether the option has no value."""
+        return self.kind is bool
+
+    @property
+    def is_repeated(self) -> bool:
+        """Whether the option may be repeated, each time with another value."""
+        return self.kind in _LISTS
+
+
+class OptionGroup:
+    """The options of a command line: an attribute for each, with its default if it was not given."""
+
+    def __init__(self, **given: Any) -> None:
+        unknown = given.keys() - self.declared().keys()
+        if unknown:
+            raise TypeError(f"no such options: {', '.join(sorted(unknown))}")
+        vars(self).update(given)
+
+    @classmethod
+    def declared(cls) -> dict[str, DeclaredOption]:
+        """Return all options, those of base classes first."""
+        found: dict[str, DeclaredOption] = {}
+        for kind in reversed(cls.__mro__):
+            # `inspect.get_annotations` does the same, but `inspect` takes 8 ms to load.
+            for name, hint in kind.__dict__.get("__annotations__", {}).items():  # noqa: RUF063
+                found[name] = DeclaredOption(hint.__metadata__[0], hint.__origin__, getattr(cls, name))
+        return found
+
+    def values(self) -> dict[str, Any]:
+        """Return the values of all options."""
+        return {name: getattr(self, name) for name in self.declared()}
+
+
+class WrongUsage(Exception):
+    """A command line that the command does not accept. `hint`: the argument or option that is wrong."""
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class HelpWanted(Exception):
+    """A command line without anything to do: the help is shown instead."""
+
+
+class CommandSpec:
+    """A command: its name, its function and what its help shows besides the function's docstring.
+
+    `mixed`: whether options may follow arguments. `rewrite` changes the words before they are read.
+    The function returns the exit code, or None for 0.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        function: Callable[..., int | None],
+        panel: str,
+        *,
+        epilog: str | None = None,
+        mixed: bool = True,
+        rewrite: Callable[[list[str], Mapping[str, DeclaredOption]], list[str]] | None = None,
+    ) -> None:
+        self.name = name
+        self.panel = panel
+        self.epilog = epilog
+        self.mixed = mixed
+        self.rewrite = rewrite
+        self.function = function
+        self.arguments: dict[str, DeclaredArgument] = {}
+        self.options: dict[str, DeclaredOption] = {}
+        self._groups: dict[str, type[OptionGroup]] = {}
+        hints = get_type_hints(function, include_extras=True)
+        code = function.__code__
+        names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+        # `inspect.signature` does the same, but `inspect` takes 8 ms to load.
+        given = dict(
+            zip(reversed(names[: code.co_argcount]), reversed(function.__defaults__ or ()), strict=False)
+        )
+        for name in names:
+            hint = hints[name]
+            default = given.get(name, REQUIRED)
+            if isinstance(hint, type) and issubclass(hint, OptionGroup):
+                self._groups[name] = hint
+                self.options |= hint.declared()
+            elif isinstance(spec := hint.__metadata__[0], ArgumentSpec):
+                self.arguments[name] = DeclaredArgument(spec, hint.__origin__, default)
+            else:
+                self.options[name] = DeclaredOption(spec, hint.__origin__, default)
+
+    def call(self, given: Mapping[str, Any]) -> int:
+        """Run the command with these values of its arguments and options; return the exit code."""
+        values = dict(given)
+        for name, group in self._groups.items():
+            values[name] = group(
+                **{option: values.pop(option) for option in group.declared() if option in values}
+            )
+        return self.function(**values) or 0
+
+
+def option(
+    *names: str, help: str, panel: str, metavar: str | None = None, read: Callable[[str], Any] | None = None
+) -> OptionSpec:
+    """Return an option. A variable sets it as well, unless jobs get a variable of that name."""
+    # In a class body, an option declared before may hide the name of its parser.
+    assert read is None or callable(read)
+    long = next(name for name in names if name.startswith("--"))
+    variable = "PQRUN_" + long[2:].upper().replace("-", "_")
+    return OptionSpec(names, help, panel, metavar, read, None if variable in FOR_JOBS else variable)
+
+
+def switch(*names: str, help: str) -> OptionSpec:
+    """Return an option of one command, without a value."""
+    return OptionSpec(names, help)
+
+
+def choice(*accepted: str) -> Callable[[str], str]:
+    """Return a parser that accepts these words."""
+    return lambda text: values.one_of(text, *accepted)
