@@ -6,29 +6,13 @@ options stands for all options of that class.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, get_type_hints
+from typing import Any, ClassVar, NamedTuple, get_type_hints
 
-from pqrun.core import values
+from pqrun.core.option_spec import OptionSpec
 
-FOR_JOBS = {"PQRUN_PRIORITY", "PQRUN_SLOT", "PQRUN_SEQ", "PQRUN_REPORT", "PQRUN_SOCKET", "PQRUN_ENV"}
 REQUIRED: Any = object()
 """The default of an argument that has to be given."""
 _LISTS = (list[str], list[str] | None)
-
-
-class OptionSpec(NamedTuple):
-    """One option. `variable`: an environment variable that sets it. `read`: its parser (ValueError).
-
-    `completes`: whether a shell completes the value as one of the `runs`.
-    """
-
-    names: tuple[str, ...]
-    help: str
-    panel: str | None = None
-    metavar: str | None = None
-    read: Callable[[str], Any] | None = None
-    variable: str | None = None
-    completes: str | None = None
 
 
 class ArgumentSpec(NamedTuple):
@@ -71,28 +55,48 @@ class DeclaredOption(NamedTuple):
         return self.kind in _LISTS
 
 
+def options_of(settings: type[NamedTuple]) -> dict[str, DeclaredOption]:
+    """Return the fields of a group of settings that are options."""
+    found = {}
+    for name, hint in settings.__annotations__.items():
+        if isinstance(spec := getattr(hint, "__metadata__", ("",))[0], OptionSpec):
+            default = settings._field_defaults[name]
+            # Both parsers know a repeated option as a list.
+            kind, default = (_LISTS[1], None) if default == () else (hint.__origin__, default)
+            found[name] = DeclaredOption(spec, kind, default)
+    return found
+
+
 class OptionGroup:
-    """The options of a command line: an attribute for each, with its default if it was not given."""
+    """The options of a command line: an attribute for each, with its default if it was not given.
+
+    `settings`: groups of settings whose options are options of the command line, too.
+    """
+
+    settings: ClassVar[tuple[type[NamedTuple], ...]] = ()
 
     def __init__(self, **given: Any) -> None:
-        unknown = given.keys() - self.declared().keys()
-        if unknown:
+        declared = self.declared()
+        if unknown := given.keys() - declared.keys():
             raise TypeError(f"no such options: {', '.join(sorted(unknown))}")
-        vars(self).update(given)
+        vars(self).update({name: one.default for name, one in declared.items()}, **given)
 
     @classmethod
     def declared(cls) -> dict[str, DeclaredOption]:
-        """Return all options, those of base classes first."""
+        """Return all options: those of base classes first, then those of settings."""
         found: dict[str, DeclaredOption] = {}
         for kind in reversed(cls.__mro__):
             # `inspect.get_annotations` does the same, but `inspect` takes 8 ms to load.
             for name, hint in kind.__dict__.get("__annotations__", {}).items():  # noqa: RUF063
-                found[name] = DeclaredOption(hint.__metadata__[0], hint.__origin__, getattr(cls, name))
+                if hasattr(hint, "__metadata__"):
+                    found[name] = DeclaredOption(hint.__metadata__[0], hint.__origin__, getattr(cls, name))
+        for group in cls.settings:
+            found |= options_of(group)
         return found
 
     def values(self) -> dict[str, Any]:
         """Return the values of all options."""
-        return {name: getattr(self, name) for name in self.declared()}
+        return dict(vars(self))
 
 
 class WrongUsage(Exception):
@@ -161,22 +165,6 @@ class CommandSpec:
         return self.function(**values) or 0
 
 
-def option(
-    *names: str, help: str, panel: str, metavar: str | None = None, read: Callable[[str], Any] | None = None
-) -> OptionSpec:
-    """Return an option. A variable sets it as well, unless jobs get a variable of that name."""
-    # In a class body, an option declared before may hide the name of its parser.
-    assert read is None or callable(read)
-    long = next(name for name in names if name.startswith("--"))
-    variable = "PQRUN_" + long[2:].upper().replace("-", "_")
-    return OptionSpec(names, help, panel, metavar, read, None if variable in FOR_JOBS else variable)
-
-
 def switch(*names: str, help: str) -> OptionSpec:
     """Return an option of one command, without a value."""
     return OptionSpec(names, help)
-
-
-def choice(*accepted: str) -> Callable[[str], str]:
-    """Return a parser that accepts these words."""
-    return lambda text: values.one_of(text, *accepted)

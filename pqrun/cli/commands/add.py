@@ -4,11 +4,12 @@
 from typing import Annotated, Any
 
 from pqrun.cli.commands.live_run import PANEL, RunName, print_ids
-from pqrun.cli.declarations import ArgumentSpec, CommandSpec, OptionSpec, WrongUsage, choice, switch
-from pqrun.cli.options import FAILURE, INPUT, SCHEDULING, JobOptions
+from pqrun.cli.declarations import ArgumentSpec, CommandSpec, WrongUsage, switch
+from pqrun.cli.options import JobOptions
 from pqrun.core import values
 from pqrun.core import values as kinds
 from pqrun.core.errors import UserError
+from pqrun.core.option_spec import FAILURE, INPUT, SCHEDULING, OptionSpec, choice
 
 
 def own(name: str, help: str, panel: str, metavar: str | None = None, read: Any = None) -> OptionSpec:

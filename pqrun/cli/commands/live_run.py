@@ -7,9 +7,9 @@ import sys
 from collections.abc import Iterable
 from typing import Annotated, Any
 
-from pqrun.cli.declarations import ArgumentSpec, CommandSpec, OptionSpec, switch
-from pqrun.cli.options import RECORD
+from pqrun.cli.declarations import ArgumentSpec, CommandSpec, switch
 from pqrun.core import values
+from pqrun.core.option_spec import RECORD, OptionSpec
 from pqrun.core.text import escape_controls
 
 PANEL = "Live runs"

@@ -11,8 +11,9 @@ from collections import Counter
 from typing import Annotated, Any
 
 from pqrun.cli.commands.live_run import PANEL, Jobs, RunName, some
-from pqrun.cli.declarations import CommandSpec, OptionSpec, switch
+from pqrun.cli.declarations import CommandSpec, switch
 from pqrun.core.errors import InternalFailure
+from pqrun.core.option_spec import OptionSpec
 from pqrun.core.text import escape_controls, format_duration
 from pqrun.core.unicode_json import as_json
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pqrun.cli.declarations import ArgumentSpec, CommandSpec, HelpWanted, OptionSpec, WrongUsage
+from pqrun.cli.declarations import ArgumentSpec, CommandSpec, HelpWanted, WrongUsage
 from pqrun.cli.fast_parser import is_terminal
-from pqrun.cli.options import FAILURE, RECORD, ListOptions, RunOptions
+from pqrun.cli.options import ListOptions, RunOptions
+from pqrun.core.option_spec import FAILURE, RECORD, OptionSpec
 from pqrun.core.values import whole_number
 
 PANEL = "Run jobs"
@@ -76,7 +77,7 @@ def serve(
     from pqrun.app.serve import serve as serve_queue
     from pqrun.cli.settings import resumed_settings, settings_of
 
-    path = directory_of(name, options.run_dir)
+    path = directory_of(name, options.values()["run_dir"])
     begun = is_begun(path)
     settings = resumed_settings(path.path, options, failed=False) if begun else settings_of(options)
     if detach and "output" not in settings.record.recorded:

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from typing import Annotated
 
 from pqrun.cli.commands.live_run import RUN
-from pqrun.cli.declarations import ArgumentSpec, CommandSpec, OptionSpec, WrongUsage, switch
-from pqrun.cli.options import RecordedReportOptions
+from pqrun.cli.declarations import ArgumentSpec, CommandSpec, WrongUsage, switch
+from pqrun.cli.options import ReportOptions
 from pqrun.core import values
+from pqrun.core.option_spec import OptionSpec
 
 PANEL = "Past runs"
 KEPT_BYTES = 1 << 30
@@ -36,7 +37,7 @@ def show(
     jsonl: Annotated[bool, switch("--jsonl", help="Print one line of JSON per job")] = False,
     all: Annotated[bool, switch("--all", help="List all jobs, even if there are many")] = False,
     *,
-    options: RecordedReportOptions,
+    options: ReportOptions,
 ) -> None:
     """Show a run: jobs (failed ones first), attempts and metrics. Or write reports of it."""
     if json and jsonl:

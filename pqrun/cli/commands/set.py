@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 from pqrun.cli.commands.add import needed
 from pqrun.cli.commands.live_run import PANEL, Jobs, RunName, option_value, some
-from pqrun.cli.declarations import CommandSpec, OptionSpec, WrongUsage, switch
+from pqrun.cli.declarations import CommandSpec, WrongUsage, switch
 from pqrun.core import values
+from pqrun.core.option_spec import OptionSpec
 from pqrun.core.values import retries, workers
 
 

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from pqrun.cli.console import Console, last_line_of
-from pqrun.cli.options import RecordedReportOptions
+from pqrun.cli.options import ReportOptions
 from pqrun.core import text as hints
 from pqrun.core.errors import NOT_ALL_RUN, OK, SOME_FAILED, InternalFailure
 from pqrun.core.job import AttemptId, Outcome, StopReason
@@ -321,7 +321,7 @@ def _number(value: float) -> str:
 UNFINISHED = ("interrupted", "running", "waiting", "queued", "pending")
 
 
-def write_reports(name: str, options: RecordedReportOptions, *, json: bool) -> None:
+def write_reports(name: str, options: ReportOptions, *, json: bool) -> None:
     """Write reports of a run. `json`: whether a JSON document goes to stdout as well.
 
     Raises `InternalFailure` if a report cannot be written.
