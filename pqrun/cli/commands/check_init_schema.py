@@ -92,9 +92,9 @@ def _sorted_out(paths: Sequence[str]) -> tuple[list[str], list[ListPart], Callab
     """Return the job files, the lists of commands, and the function that reads the job files."""
     if all(path.endswith((".yaml", ".yml", ".json")) for path in paths):
         return list(paths), [], None  # the usual case: the names tell, and no file has to be opened
-    from pqrun.input import read_whole
     from pqrun.input.jobfile import source_text as text
     from pqrun.input.list_check import ListPart
+    from pqrun.input.sources import read_whole
 
     job_files: list[str] = []
     lists: list[ListPart] = []
