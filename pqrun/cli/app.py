@@ -87,6 +87,28 @@ def pqrun(
 def _for_typer(command: CommandSpec) -> Any:
     """Return the command as typer has it."""
 
+    class Rewritten(TyperCommand):
+        def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+            words = args if command.rewrite is None else command.rewrite(args, command.options)
+            return super().parse_args(ctx, words)
+
+    alone = typer.Typer(add_completion=False, rich_markup_mode="rich")
+    alone.command(
+        command.name,
+        cls=Rewritten,
+        rich_help_panel=command.panel,
+        epilog=command.epilog,
+        context_settings={
+            "help_option_names": ["-h", "--help"],
+            "allow_interspersed_args": command.mixed,
+        },
+    )(_function(command))
+    return typer.main.get_command(alone)
+
+
+def _function(command: CommandSpec) -> Callable[..., None]:
+    """Return a function whose signature tells typer the arguments and options of the command."""
+
     def wrapper(context: typer.Context, **given: Any) -> None:
         try:
             raise typer.Exit(command.call(given))
@@ -95,11 +117,6 @@ def _for_typer(command: CommandSpec) -> Any:
             raise typer.Exit(2) from None
         except WrongUsage as wrong:
             raise typer.BadParameter(str(wrong), param_hint=wrong.hint) from None
-
-    class Rewritten(TyperCommand):
-        def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-            words = args if command.rewrite is None else command.rewrite(args, command.options)
-            return super().parse_args(ctx, words)
 
     declared = {
         "context": (typer.Context, inspect.Parameter.empty),
@@ -114,18 +131,7 @@ def _for_typer(command: CommandSpec) -> Any:
         ]
     )
     wrapper.__doc__, wrapper.__name__ = command.function.__doc__, command.function.__name__
-    alone = typer.Typer(add_completion=False, rich_markup_mode="rich")
-    alone.command(
-        command.name,
-        cls=Rewritten,
-        rich_help_panel=command.panel,
-        epilog=command.epilog,
-        context_settings={
-            "help_option_names": ["-h", "--help"],
-            "allow_interspersed_args": command.mixed,
-        },
-    )(wrapper)
-    return typer.main.get_command(alone)
+    return wrapper
 
 
 def _argument(one: DeclaredArgument) -> tuple[Any, Any]:

@@ -55,10 +55,6 @@ def run() -> int:
     except UserError as error:
         _tell(f"{error}" if "\n" in str(error) else f"pqrun: {error}")
         return USAGE
-    except BrokenPipeError as error:
-        if error.filename is None:
-            return 1  # the reader of stdout has closed the pipe
-        raise
     except KeyboardInterrupt:  # Ctrl-C before the run's own signal handlers were there
         from signal import SIGINT
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Final
 
+from pqrun.cli.commands.live_run import print_text
 from pqrun.cli.declarations import ArgumentSpec, CommandSpec
 from pqrun.core.errors import UserError
 
@@ -155,7 +156,7 @@ def init(
 
 def schema() -> None:
     """Print the JSON Schema of job files, for editors."""
-    sys.stdout.write(schema_text())
+    print_text(schema_text())
 
 
 COMMANDS = tuple(CommandSpec(function.__name__, function, PANEL) for function in (check, init, schema))

@@ -40,13 +40,24 @@ def ask(run: str | None, verb: str, **facts: Any) -> dict[str, Any]:
 def print_ids(ids: Iterable[str]) -> None:
     """Print ids, one on each line: unchanged for a program, without control characters on a terminal."""
     screen = sys.stdout.isatty()
-    sys.stdout.write("".join(f"{escape_controls(job_id) if screen else job_id}\n" for job_id in ids))
-    sys.stdout.flush()
+    print_text("".join(f"{escape_controls(job_id) if screen else job_id}\n" for job_id in ids))
+
+
+def print_text(text: str) -> None:
+    """Print to stdout. Exit with 1, and without a message, if its reader has closed the pipe."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise SystemExit(1) from None
 
 
 def note(text: str) -> None:
     """Print a message to stderr."""
-    sys.stderr.write(f"pqrun: {text}\n")
+    try:
+        sys.stderr.write(f"pqrun: {text}\n")
+    except OSError:
+        pass  # stderr is broken; the exit code still tells of the failure
 
 
 def some(count: int, otherwise: str = "no job changed: none of these jobs is unfinished") -> int:

@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from typing import Annotated, Any
 
-from pqrun.cli.commands.live_run import PANEL, Jobs, RunName, some
+from pqrun.cli.commands.live_run import PANEL, Jobs, RunName, print_text, some
 from pqrun.cli.declarations import CommandSpec, switch
 from pqrun.core.errors import InternalFailure
 from pqrun.core.option_spec import OptionSpec
@@ -37,7 +37,7 @@ def ps(
         if why is not None:
             answer = talk.ask("ps", jobs=[why], why=True)
             if answer["why"]:
-                _print(reasons(answer))
+                print_text(reasons(answer) + "\n")
             return some(len(answer["why"]), f"no unfinished job `{why}`")
         first = True
         while True:
@@ -49,17 +49,12 @@ def ps(
                     raise
                 return 0  # the run has ended while it was watched
             clear = "\x1b[H\x1b[2J" if watch and not json and sys.stdout.isatty() else ""
-            _print(clear + text)
+            print_text(f"{clear}{text}\n")
             if not watch:
                 break
             first = False
             time.sleep(1.0)
     return some(len(answer["jobs"]), "no unfinished job matches") if jobs else 0
-
-
-def _print(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
 
 
 def shown(answer: dict[str, Any], *, fits: bool = False) -> str:

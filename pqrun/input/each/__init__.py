@@ -96,10 +96,7 @@ def open_arguments(settings: InputSettings, each: Each) -> tuple[Arguments, list
         if written.header:
             names = _header(fd, records, written, called(first.path))
     others = [_read(source, written) for source in rest]
-    for other in others:
-        names += other.names
-    shell = settings.given.get("shell")
-    template = Template(command, names, shell) if command else None
+    names = sum((other.names for other in others), names)
     groups: list[list[list[Columns]]] = [[]]
     for source, other in zip(rest, others, strict=True):
         if source.linked:
@@ -107,7 +104,7 @@ def open_arguments(settings: InputSettings, each: Each) -> tuple[Arguments, list
         else:
             groups.append([other.rows])
     arguments = Arguments(
-        template,
+        Template(command, names, settings.given.get("shell")) if command else None,
         written,
         settings.given,
         name=":::" if first.path is None else called(first.path),
