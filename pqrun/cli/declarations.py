@@ -6,6 +6,7 @@ options stands for all options of that class.
 """
 
 from collections.abc import Callable, Mapping
+from functools import cache, cached_property
 from typing import Any, ClassVar, NamedTuple, get_type_hints
 
 from pqrun.core.option_spec import OptionSpec
@@ -82,6 +83,7 @@ class OptionGroup:
         vars(self).update({name: one.default for name, one in declared.items()}, **given)
 
     @classmethod
+    @cache
     def declared(cls) -> dict[str, DeclaredOption]:
         """Return all options: those of base classes first, then those of settings."""
         found: dict[str, DeclaredOption] = {}
@@ -111,6 +113,14 @@ class HelpWanted(Exception):
     """A command line without anything to do: the help is shown instead."""
 
 
+class DeclaredParameters(NamedTuple):
+    """What the parameters of a command declare, by name. `groups`: those that stand for a class of options."""
+
+    arguments: dict[str, DeclaredArgument]
+    options: dict[str, DeclaredOption]
+    groups: dict[str, type[OptionGroup]]
+
+
 class CommandSpec:
     """A command: its name, its function and what its help shows besides the function's docstring.
 
@@ -134,34 +144,42 @@ class CommandSpec:
         self.mixed = mixed
         self.rewrite = rewrite
         self.function = function
-        self.arguments: dict[str, DeclaredArgument] = {}
-        self.options: dict[str, DeclaredOption] = {}
-        self._groups: dict[str, type[OptionGroup]] = {}
-        hints = get_type_hints(function, include_extras=True)
-        code = function.__code__
-        names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+
+    @cached_property
+    def _declared(self) -> DeclaredParameters:
+        """What the function's parameters declare. Found only when the command is used: this takes a millisecond."""
+        found = DeclaredParameters({}, {}, {})
+        hints = get_type_hints(self.function, include_extras=True)
+        code = self.function.__code__
         # `inspect.signature` does the same, but `inspect` takes 8 ms to load.
-        given = dict(
-            zip(reversed(names[: code.co_argcount]), reversed(function.__defaults__ or ()), strict=False)
-        )
-        for name in names:
-            hint = hints[name]
-            default = given.get(name, REQUIRED)
+        names = code.co_varnames[: code.co_argcount]
+        defaults = dict(zip(reversed(names), reversed(self.function.__defaults__ or ()), strict=False))
+        for name in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]:
+            hint, default = hints[name], defaults.get(name, REQUIRED)
             if isinstance(hint, type) and issubclass(hint, OptionGroup):
-                self._groups[name] = hint
-                self.options |= hint.declared()
+                found.groups[name] = hint
+                found.options.update(hint.declared())
             elif isinstance(spec := hint.__metadata__[0], ArgumentSpec):
-                self.arguments[name] = DeclaredArgument(spec, hint.__origin__, default)
+                found.arguments[name] = DeclaredArgument(spec, hint.__origin__, default)
             else:
-                self.options[name] = DeclaredOption(spec, hint.__origin__, default)
+                found.options[name] = DeclaredOption(spec, hint.__origin__, default)
+        return found
+
+    @property
+    def arguments(self) -> dict[str, DeclaredArgument]:
+        """The arguments by parameter, in their order."""
+        return self._declared.arguments
+
+    @property
+    def options(self) -> dict[str, DeclaredOption]:
+        """The options by parameter."""
+        return self._declared.options
 
     def call(self, given: Mapping[str, Any]) -> int:
         """Run the command with these values of its arguments and options; return the exit code."""
         values = dict(given)
-        for name, group in self._groups.items():
-            values[name] = group(
-                **{option: values.pop(option) for option in group.declared() if option in values}
-            )
+        for name, group in self._declared.groups.items():
+            values[name] = group(**{one: values.pop(one) for one in group.declared() if one in values})
         return self.function(**values) or 0
 
 

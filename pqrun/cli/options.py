@@ -5,6 +5,7 @@ Most options of a run are fields of `core/settings.py`. Here are those of jobs, 
 as they are.
 """
 
+from functools import cache
 from typing import Annotated, Any, ClassVar, NamedTuple
 
 from pqrun.cli.declarations import DeclaredOption, OptionGroup, options_of
@@ -109,6 +110,7 @@ class ReportOptions(OptionGroup):
     """Options for reports of a recorded run. The variables are meant for runs, so they don't set these."""
 
     @classmethod
+    @cache
     def declared(cls) -> dict[str, DeclaredOption]:
         """Return the options of reports that are files."""
         options = options_of(ReportSettings)
