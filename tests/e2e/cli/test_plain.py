@@ -3,11 +3,12 @@
 
 import random
 import shlex
+from functools import cache, partial
 
 import pytest
 
 from pqrun.cli import fast_parser as plain
-from pqrun.cli.app import app
+from pqrun.cli.app import LazyGroup, app
 from pqrun.cli.commands import MODULES, find_command
 from pqrun.cli.declarations import CommandSpec
 
@@ -45,6 +46,9 @@ def told(monkeypatch):
         raise Kept(self.name, {name: None if value == [] else value for name, value in values.items()})
 
     monkeypatch.setattr(CommandSpec, "call", keep)
+    # typer takes longer to build a command than to read a command line.
+    build = cache(partial(LazyGroup.get_command, None, None))
+    monkeypatch.setattr(LazyGroup, "get_command", lambda _self, _context, name: build(name))
 
     def kept(parse, *words):
         try:
