@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 import typer
 
-from pqrun.cli.app import MODULES, app
+from pqrun.cli.app import app
+from pqrun.cli.commands import MODULES
 
 DOCUMENT = Path(__file__).with_name("cli.md")
 SHARING = ("run", "each", "resume", "serve")
@@ -147,8 +148,9 @@ def program() -> Program:
     context = group.make_context("pqrun", [], resilient_parsing=True)
     made = {name: group.get_command(context, name) for name in MODULES}
     run = _options(made["run"])
-    everywhere = set.intersection(*(set(_options(made[name])) for name in SHARING))
-    of_a_run = tuple(option for option in run if option in everywhere)
+    everywhere = set.intersection(*({option.names for option in _options(made[name])} for name in SHARING))
+    of_a_run = tuple(option for option in run if option.names in everywhere)
+    told = {(option.names, option.about) for option in of_a_run}
     commands = []
     for name, command in made.items():
         options = _options(command)
@@ -161,8 +163,8 @@ def program() -> Program:
                 command.rich_help_panel,
                 usage if options else usage.replace(" [OPTIONS]", ""),
                 tuple((p.metavar, p.help.rstrip(".")) for p in arguments),
-                tuple(option for option in options if option not in everywhere),
-                tuple(option for option in options if option in everywhere),
+                tuple(option for option in options if (option.names, option.about) not in told),
+                tuple(option for option in options if (option.names, option.about) in told),
             )
         )
     return Program(_options(group), of_a_run, tuple(commands))

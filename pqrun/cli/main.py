@@ -83,7 +83,7 @@ def run() -> int:
 
 
 def _run() -> int:
-    if sys.argv[1:2] in (["run"], ["each"]):
+    if len(sys.argv) > 1:
         from pqrun.cli.fast_parser import run_if_plain
 
         if (code := run_if_plain(sys.argv[1], sys.argv[2:], os.environ)) is not None:

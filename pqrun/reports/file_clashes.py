@@ -8,11 +8,10 @@ import stat
 from collections.abc import Iterable, Iterator
 
 from pqrun.core.errors import InternalFailure, UserError
-from pqrun.core.settings import RecordSettings, ReportSettings
+from pqrun.core.settings import REPORT_FILES, RecordSettings, ReportSettings
 from pqrun.journal.run_directory import INDEX, JOURNAL, LOG_NAME, LOGS, OUR_FILES, RunDirectory, find_run
 from pqrun.reports.targets import DESCRIPTOR, STANDARD
 
-FILES = ("junit", "trace", "summary", "metrics", "joblog", "events")
 RESULTS = ("stdout", "stderr", "meta.json")
 # The prefixes of files beside ours: SQLite's `-wal` and `-shm`, and the old log `.1`.
 _WITH_OTHERS = (INDEX, JOURNAL, LOG_NAME)
@@ -27,7 +26,7 @@ def refuse_clashes(settings: ReportSettings, record: RecordSettings, reads: Iter
     """
     inputs = [(name, found) for name in dict.fromkeys(reads) if (found := _status(name, 0)) is not None]
     runs = list(_runs(record))
-    for name in FILES:
+    for name in REPORT_FILES:
         if path := getattr(settings, name):
             _check(f"--{name}", path, inputs, runs)
     for fd, name in ((1, "standard output"), (2, "standard error")):

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import typer
 
-from pqrun.cli.app import MODULES, app
+from pqrun.cli.app import app
+from pqrun.cli.commands import MODULES
 from pqrun.core.job_fields import HOOK_FIELDS, JOB_FIELDS, LOOP_FIELDS, RETRY_FIELDS, TOP_LEVEL_FIELDS
 
 from .pages import DOCS, EXAMPLES, PAGES, PROGRAMS, ROOT, messages, name_of, remarks

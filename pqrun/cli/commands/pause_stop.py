@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""`pause`, `unpause` and `stop`: stop starting jobs of a live run, start again, or end the run."""
+"""The commands `pause`, `unpause` and `stop`."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-import typer
-
-from pqrun.cli.commands.live_run import RunName, live_commands
+from pqrun.cli.commands.live_run import PANEL, RunName, note
+from pqrun.cli.declarations import CommandSpec, switch
 
 
 def pause(run: RunName = None) -> None:
@@ -26,7 +25,7 @@ def unpause(run: RunName = None) -> None:
 
 def stop(
     now: Annotated[
-        bool, typer.Option("--now", help="Stop running jobs, too; given a second time, kill them")
+        bool, switch("--now", help="Stop running jobs, too; given a second time, kill them")
     ] = False,
     run: RunName = None,
 ) -> None:
@@ -40,7 +39,11 @@ def stop(
             if now
             else "waiting for them (`pqrun stop --now` stops them)"
         )
-        typer.echo(f"pqrun: running jobs: {answer['running']}; {hint}", err=True)
+        note(f"running jobs: {answer['running']}; {hint}")
 
 
-app = live_commands(pause=pause, unpause=unpause, stop=stop)
+COMMANDS = (
+    CommandSpec("pause", pause, PANEL),
+    CommandSpec("unpause", unpause, PANEL),
+    CommandSpec("stop", stop, PANEL),
+)

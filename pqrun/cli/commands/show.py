@@ -326,7 +326,7 @@ def write_reports(name: str, options: ReportOptions, *, json: bool) -> None:
         seen.facts["run"], tuple(seen.facts["files"]), seen.facts["workers"], seen.facts["began"],
         lambda at: at, run.path, found.header["cwd"],
     )  # fmt: skip
-    wanted = ReportSettings(**{name: getattr(options, name) for name in options.declared()})
+    wanted = ReportSettings(**options.values())
     ending = Ending(_code_of(seen), seen.metrics, seen.run_facts(), live)
     if failures := write_after(wanted, found.events, facts, ending, json=json):
         for failure in failures[:-1]:

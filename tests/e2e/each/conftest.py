@@ -81,11 +81,11 @@ def commands(tmp_path, monkeypatch):
     def commands(*words, given=None, null=False, **more):
         settings = InputSettings(given=given or {}, null=null)
         arguments, parts = open_arguments(settings, Each(tuple(words), **more))
-        for _, fd, head in parts:
-            arguments.feed(head)
-            while data := os.read(fd, 7):
+        for part in parts:
+            arguments.feed(part.head)
+            while data := os.read(part.fd, 7):
                 arguments.feed(data)
-            os.close(fd)
+            os.close(part.fd)
             arguments.end()
         return [job.work.run for job in iter(arguments.take, None)]
 

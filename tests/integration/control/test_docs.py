@@ -10,7 +10,7 @@ import pytest
 from support.fake_run import FakeRun
 from support.process import PQRUN, environment
 
-from pqrun.cli.app import MODULES
+from pqrun.cli.commands import MODULES
 from pqrun.control.connection import verbs_of
 
 from .conftest import call
