@@ -9,7 +9,8 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from pqrun.core.errors import UserError
-from pqrun.core.job import Attempt, AttemptId, ExitedWith, format_command
+from pqrun.core.job import Attempt, AttemptId, Command, ExitedWith, JobSpec, format_command
+from pqrun.core.job_fields import STORED_FIELDS, value_of
 from pqrun.core.metrics import MetricsCollector
 from pqrun.core.notices import ProcessFinished, ProcessStarted
 from pqrun.core.scheduler import Scheduler
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from pqrun.journal.run_record import RunRecord
 
 JOB_SECONDS = 1.0
+USUAL = JobSpec("", Command(""))
 
 
 class PrintingExecutor:
@@ -91,6 +93,16 @@ class PrintingExecutor:
         return []
 
 
+def _comment(spec: JobSpec) -> str:
+    """Return the comment of a command line that sets the fields that a dry run shows; empty if none is set."""
+    shown = [
+        f"{field.flat_name}={value}"
+        for field in STORED_FIELDS
+        if field.shown and (value := value_of(spec, field)) != value_of(USUAL, field)
+    ]
+    return f" # pqrun: {' '.join(shown)}" if shown else ""
+
+
 def dry_run(
     settings: Settings, source: JobInput, record: RunRecord | None = None, restart: RestartPlan | None = None
 ) -> int:
@@ -109,7 +121,7 @@ def dry_run(
     screen = out.is_terminal
 
     def show(attempt: Attempt) -> None:
-        command = format_command(attempt.spec.work).replace("\n", "\\n")
+        command = format_command(attempt.spec.work).replace("\n", "\\n") + _comment(attempt.spec)
         if screen:
             command = escape_controls(command, keep="\t")
         out.write(command.encode("utf-8", "surrogateescape") + b"\n")

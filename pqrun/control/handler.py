@@ -20,23 +20,24 @@ from pqrun.control.protocol import (
     ClientRequest,
     IncrementalAnswer,
     flag,
-    is_whole,
     origin_of,
 )
 from pqrun.core import states as life
 from pqrun.core.dependencies import UnknownNeed
 from pqrun.core.errors import Rejected
 from pqrun.core.job import AttemptId, JobSpec, Pool
+from pqrun.core.job_fields import fields_with_option, put, value_of
 from pqrun.core.metrics import Metrics
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.selectors import selected, selectors_of, state_of
 from pqrun.core.task import Task
-from pqrun.core.values import MAX_SLOTS, pool_name
+from pqrun.core.values import MAX_SLOTS, is_whole, pool_name
+from pqrun.input.defaults import replaced
 from pqrun.output.store import Capture
 
 JOBS_PER_TURN = 250
 MAX_REASONS = 100
-CHANGEABLE = ("priority", "timeout", "idle_timeout", "grace", "retries", "needs")
+CHANGEABLE = {field.flat_name: field for field, _ in fields_with_option("set")}
 Verb = Callable[[ClientRequest, Scheduler, float], Answer | Listing | IncrementalAnswer]
 
 
@@ -72,6 +73,9 @@ def change(request: ClientRequest, scheduler: Scheduler, now: float) -> Incremen
         if name not in CHANGEABLE:
             raise Rejected(f"`{name:.40}` of a job can't be changed")
     wanted = checked({**plain(changes), "id": "", "run": "true"})
+    layer: dict[str, Any] = {}
+    for name in changes:
+        put(layer, CHANGEABLE[name], value_of(wanted, CHANGEABLE[name]))
     tasks = [task for task in selected(selectors_of(request), scheduler) if _may_change(task, changes)]
     try:
         scheduler.graph.recheck(tasks, wanted.needs, scheduler.jobs)
@@ -81,7 +85,7 @@ def change(request: ClientRequest, scheduler: Scheduler, now: float) -> Incremen
     def each(task: Task, now: float) -> bool:
         if task.seq not in scheduler.tasks or not _may_change(task, changes):
             return False
-        spec = _changed(task.spec, changes, wanted)
+        spec = replaced(task.spec, layer)
         if spec != task.spec or front:
             scheduler.change(task, spec, now, by, front=front)
         return True
@@ -93,13 +97,6 @@ def _may_change(task: Task, changes: dict[str, Any]) -> bool:
     if "needs" in changes:  # a job that was tried had its needs met, so a new need would come too late
         return isinstance(task.state, life.Pending | life.Queued)
     return isinstance(task.state, life.Pending | life.Queued | life.Waiting)
-
-
-def _changed(spec: JobSpec, changes: dict[str, Any], wanted: JobSpec) -> JobSpec:
-    new = {name: getattr(wanted, name) for name in changes if name != "retries"}
-    if "retries" in changes:
-        new["retry"] = spec.retry._replace(max=wanted.retry.max)
-    return spec._replace(**new)
 
 
 def _in_steps(tasks: Sequence[Task], each: Callable[[Task, float], bool], now: float) -> IncrementalAnswer:

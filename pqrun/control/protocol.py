@@ -86,11 +86,6 @@ def flag(request: ClientRequest, name: str) -> bool:
     return value
 
 
-def is_whole(value: Any, least: int, most: int = 1 << 53) -> bool:
-    """Return whether a value is an integer from `least` to `most`; a boolean is not one."""
-    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
-
-
 def _refuse(_text: str) -> float:
     raise ValueError
 

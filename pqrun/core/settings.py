@@ -24,7 +24,7 @@ class Each(NamedTuple):
 class Settings(NamedTuple):
     """The settings of a run. Times in seconds; None if the option was not given.
 
-    `given`: job options of the command line, by field name, for every job. `hooks`: the hooks of the job
+    `given`: the layer of job fields that the command line sets, for every job. `hooks`: the hooks of the job
     file, by key; `on_finish` and `on_failure` override them. `recorded`: the options that the journal
     keeps for a resume. Only on a resume: `again` names the options given this time, and `given_again`
     holds the job options among them.
