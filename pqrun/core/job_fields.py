@@ -156,6 +156,11 @@ JOB_FIELDS: Final = (
         "[fetch]", comment=True,
         option=FieldOption(("--needs",), "Start after these jobs are ok, or have ended (ended:ID) or failed (failed:ID); '': none",
             SCHEDULING, "ID,…", ("add", "set"), types.needed)),
+    FieldSpec("nice", types.optional(types.integer(-20, 19)), "The niceness of the job's processes: 19 leaves the CPUs to "
+        "all others, -20 takes them first. A niceness below that of pqrun needs the privilege to raise priorities "
+        "(`CAP_SYS_NICE`).", "5", default="that of pqrun", comment=True, shown=True,
+        option=FieldOption(("--nice",), "Niceness of the job's processes, -20 to 19 (default: that of pqrun)", SCHEDULING,
+            "N", CHANGEABLE)),
     FieldSpec("matrix", types.MATRIX, "Runs the job once for each combination of these values, "
         "each in an environment variable. `include` adds combinations, `exclude` removes some.",
         "{PY: [\"3.11\", \"3.12\"]}"),
@@ -316,7 +321,7 @@ FOREIGN_NAMES: Final = {
     "retry": "retries", "max_retries": "retries", "attempts": "retries",
     "timeout-minutes": "timeout", "time_limit": "timeout",
     "continue-on-error": "allow_failure", "ignore_error": "allow_failure", "soft_fail": "allow_failure",
-    "prio": "priority", "nice": "priority", "label": "tags", "labels": "tags", "input": "stdin",
+    "prio": "priority", "label": "tags", "labels": "tags", "input": "stdin",
     "tasks": "jobs", "steps": "jobs", "concurrency": "workers", "parallel": "workers",
     "parallelism": "workers", "max_workers": "workers", "threads": "workers", "count": "max", "times": "max",
     "resources": "pools", "groups": "pools",
