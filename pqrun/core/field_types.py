@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from pqrun.core import values
 from pqrun.core.job import Need, Priority, RetryPolicy
-from pqrun.core.values import MAX_RETRIES, MAX_SLOTS, is_duration, is_text, is_whole
+from pqrun.core.values import MAX_RETRIES, MAX_SECONDS, MAX_SLOTS, is_number, is_text, is_whole
 
 
 class FieldType(NamedTuple):
@@ -30,25 +30,19 @@ class FieldType(NamedTuple):
 
 def integer(least: int, most: int) -> FieldType:
     """Return the type of whole numbers from `least` to `most`."""
-    return FieldType(
-        "integer",
-        lambda text: values.whole_number(text, least, most),
-        "a number",
-        lambda value: is_whole(value, least, most),
-        True,
-        (least, most),
-    )
+    return _numeric("integer", values.whole_number, is_whole, (least, most))
 
 
 def number(least: int, most: int) -> FieldType:
     """Return the type of numbers from `least` to `most`, with or without decimals."""
+    return _numeric("number", values.number, is_number, (least, most))
+
+
+def _numeric(
+    name: str, parse: Callable[..., float], check: Callable[..., bool], bounds: tuple[int, int]
+) -> FieldType:
     return FieldType(
-        "number",
-        lambda text: values.number(text, least, most),
-        "a number",
-        lambda value: is_duration(value) and least <= value <= most,
-        True,
-        (least, most),
+        name, lambda text: parse(text, *bounds), "a number", lambda value: check(value, *bounds), True, bounds
     )
 
 
@@ -121,7 +115,9 @@ def needed(text: str) -> tuple[Need, ...]:
 NEEDED: Final = ("ok", "ended", "failed")
 """The ends of a needed job that meet a need."""
 
-DURATION: Final = FieldType("duration", values.duration, "a duration", is_duration)
+DURATION: Final = FieldType(
+    "duration", values.duration, "a duration", lambda value: is_number(value, 0, MAX_SECONDS)
+)
 LIMIT: Final = optional(DURATION)
 """The type of durations of which zero means that there is no limit."""
 PATH: Final = FieldType("path", values.path)

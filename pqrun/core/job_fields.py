@@ -263,10 +263,11 @@ LIMITS: Final = frozenset(field.attribute for field in JOB_FIELDS if field.type 
 """The fields whose zero means that there is no limit. JobSpec has None for it."""
 
 
+_OF_JOB, _OF_COMMAND = frozenset(JobSpec._fields), frozenset(Command._fields)
 STORED_FIELDS: Final = tuple(
     field
     for field in (*JOB_FIELDS[2:], *RETRY_FIELDS)
-    if field.attribute in (*JobSpec._fields, *Command._fields, *RetryPolicy._fields)
+    if field.attribute in _OF_JOB | _OF_COMMAND or field in RETRY_FIELDS
 )
 """The fields that a job keeps, but for its id and its command."""
 
@@ -291,9 +292,9 @@ def put(layer: dict[str, Any], field: FieldSpec, value: Any) -> None:
 
 def value_of(spec: JobSpec, field: FieldSpec) -> Any:
     """Return the value of a field of a job that runs a command."""
-    if field.name in RetryPolicy._fields:
-        return getattr(spec.retry, field.name)
-    return getattr(spec if field.attribute in JobSpec._fields else spec.work, field.attribute)
+    name = field.stored or field.name
+    part = spec if name in _OF_JOB else spec.work if name in _OF_COMMAND else spec.retry
+    return getattr(part, name)
 
 
 def wrong_field(spec: JobSpec) -> str | None:

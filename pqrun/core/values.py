@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from math import isfinite
 from typing import Any, Final
 
 from pqrun.core.job import HaltRule, Priority, Shard, StartRate
@@ -248,11 +247,6 @@ def in_quotes(key: str, text: str) -> str:
     return f"put the string in quotes: `{key}'{value}'`"
 
 
-def retries(text: str) -> int:
-    """Parse a number of retries."""
-    return whole_number(text, 0, MAX_RETRIES)
-
-
 def count(text: str) -> int:
     """Parse a number of slots, or of units of a pool."""
     return whole_number(text, 1, MAX_SLOTS)
@@ -355,10 +349,9 @@ def is_whole(value: Any, least: int, most: int = 1 << 53) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
-def is_duration(value: Any) -> bool:
-    """Return whether a value is a finite number from 0 to `MAX_SECONDS`; a boolean is not one."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and isfinite(value) and 0 <= value <= MAX_SECONDS
+def is_number(value: Any, least: float, most: float) -> bool:
+    """Return whether a value is a number from `least` to `most`; a boolean, NaN and infinity are not."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most
 
 
 def is_text(value: Any) -> bool:
