@@ -8,9 +8,10 @@ line are noticed. Times are seconds since the epoch, on the wall clock.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from json.encoder import encode_basestring_ascii as quote
 from math import nan
+from types import MappingProxyType
 from typing import Any
 from zlib import crc32
 
@@ -31,7 +32,6 @@ from pqrun.core.job import (
 _USUAL = JobSpec("", None)
 _COMMAND = Command("")
 _SPEC_FIELDS = [name for name in JobSpec._fields if name not in ("id", "work", "retry")]
-_COMMAND_FIELDS = [name for name in Command._fields if name != "run"]
 
 
 def common(spec: JobSpec) -> tuple[Any, ...]:
@@ -39,50 +39,48 @@ def common(spec: JobSpec) -> tuple[Any, ...]:
     return (*spec[2:-1], *(spec.work[1:] if isinstance(spec.work, Command) else ()))
 
 
-def spec_facts(spec: JobSpec) -> dict[str, Any]:
-    """Return the fields of a job that differ from their defaults, for JSON."""
+def spec_facts(spec: JobSpec, always: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
+    """Return the fields of a job that differ from their defaults or are in the layer `always`, for JSON."""
     facts: dict[str, Any] = {"id": spec.id}
-    facts.update(_differences(spec, _USUAL, _SPEC_FIELDS))
-    if spec.retry is not NO_RETRIES and spec.retry != NO_RETRIES:
-        facts["retry"] = _differences(spec.retry, NO_RETRIES, RetryPolicy._fields)
+    facts.update(_differences(spec, _USUAL, _SPEC_FIELDS, always))
+    if (always or spec.retry is not NO_RETRIES) and (
+        parts := _differences(spec.retry, NO_RETRIES, RetryPolicy._fields, always.get("retry", ()))
+    ):
+        facts["retry"] = parts
     if isinstance(spec.work, Command):
         facts["run"] = spec.work.run
-        facts.update(_differences(spec.work, _COMMAND, _COMMAND_FIELDS))
+        facts.update(_differences(spec.work, _COMMAND, Command._fields[1:], always))
     return facts
 
 
-def _differences(found: Any, usual: Any, names: Iterable[str]) -> dict[str, Any]:
+def _differences(found: Any, usual: Any, names: Iterable[str], always: Container[str]) -> dict[str, Any]:
     different = {}
     for name in names:
-        value = getattr(found, name)
-        if value is not getattr(usual, name) and value != getattr(usual, name):
+        value, default = getattr(found, name), getattr(usual, name)
+        if (value is not default and value != default) or name in always:
             different[name] = sorted(value, key=str) if isinstance(value, frozenset) else value
     return different
 
 
 def spec_of(facts: dict[str, Any]) -> JobSpec:
     """Return the job that `spec_facts` described."""
-    command: dict[str, Any] = {name: facts[name] for name in ("run", *_COMMAND_FIELDS) if name in facts}
-    spec: dict[str, Any] = {name: facts[name] for name in ("id", *_SPEC_FIELDS) if name in facts}
-    for name in ("pools", "needs", "tags", "success_codes"):
-        if name in spec:
-            spec[name] = tuple(tuple(v) if isinstance(v, list) else v for v in spec[name])
+    facts = {name: _frozen(value) for name, value in facts.items()}
+    command = {name: facts[name] for name in Command._fields if name in facts}
+    spec = {name: facts[name] for name in ("id", *_SPEC_FIELDS) if name in facts}
     if "needs" in spec:
         spec["needs"] = tuple(Need(*need) for need in spec["needs"])
     if "priority" in spec:
         spec["priority"] = Priority(spec["priority"])
     if "retry" in facts:
-        policy = {name: value for name, value in facts["retry"].items() if name in RetryPolicy._fields}
-        sets = {name: frozenset(policy[name]) for name in ("on", "permanent") if name in policy}
-        spec["retry"] = RetryPolicy(**{**policy, **sets})
-    if isinstance(command.get("run"), list):
-        command["run"] = tuple(command["run"])
-    if "env" in command:
-        command["env"] = tuple((name, value) for name, value in command["env"])
-    for name in ("shell", "expand"):
-        if name in command:
-            command[name] = tuple(command[name])
+        parts = {name: value for name, value in facts["retry"].items() if name in RetryPolicy._fields}
+        sets = {name: frozenset(parts[name]) for name in ("on", "permanent") if name in parts}
+        spec["retry"] = RetryPolicy(**{**parts, **sets})
     return JobSpec(work=Command(**command) if command else None, **spec)
+
+
+def _frozen(value: Any) -> Any:
+    """Return a value of JSON with tuples in place of lists, as jobs have them."""
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
 __all__ = [

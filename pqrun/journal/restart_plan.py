@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The plan for a recovered run: which jobs `resume` runs again, and why. Read it from the top.
 
-1. What a crash kept from being recorded is told: an attempt that ran is interrupted, an attempt whose end was
+1. What a crash kept from being recorded is added: an attempt that ran is interrupted, an attempt whose end was
    recorded without its consequence gets the consequence.
 2. An edited list is matched with the recorded jobs: by id and command, or for jobs without an id by their
    command and the number of its occurrence. Positions in the file are never compared.
