@@ -13,7 +13,7 @@ from pqrun.core.errors import InternalFailure, refusal
 from pqrun.core.events import Event
 from pqrun.core.metrics import Metrics, MetricsCollector
 from pqrun.core.notices import ExecutorNotice
-from pqrun.core.scheduler import Scheduler, SchedulerCommand, StartAttempt, StopAttempt
+from pqrun.core.scheduler import Scheduler, SchedulerCommand, StopAttempt
 from pqrun.core.start_policy import UNLIMITED, Headroom
 from pqrun.engine.clock import Clock
 from pqrun.engine.executor import Executor
@@ -209,10 +209,10 @@ class Engine:
         return decision.events
 
     def _act(self, act: SchedulerCommand) -> None:
-        if type(act) is StartAttempt:
-            self.executor.start(act.attempt)
-        elif type(act) is StopAttempt:
+        if isinstance(act, StopAttempt):
             self.executor.stop(act.key, force=act.force)
+        else:
+            self.executor.start(act)
 
     def _reactor_must_look(self) -> bool:
         """Return whether the main thread must be woken: for an earlier timer, the run's end, more input."""
