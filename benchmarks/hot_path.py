@@ -154,7 +154,7 @@ def _system_calls(directory: Path, name: str, slots: int) -> Counter[str]:
     traces = directory / f"traces-{name}"
     traces.mkdir()
     process = subprocess.Popen(
-        ["strace", "-ff", "-o", str(traces / "t"), sys.executable, "-m", "pqrun", *_command(name, slots)],
+        ["strace", "-ff", "-b", "execve", "-o", str(traces / "t"), sys.executable, "-m", "pqrun", *_command(name, slots)],
         cwd=directory, env={**os.environ, "PYTHONPATH": _root()}, stdout=subprocess.DEVNULL,
     )  # fmt: skip
     process.wait()

@@ -135,6 +135,7 @@ class JobRunnerPlugin(WorkerPlugin):
             commands=self._commands,
             logs=Logs(f"{self._workspace}/logs", keep=False),
             cleanup=cleanup,
+            talkative=set(),
             watchdog=self._watchdog,
             follow=run_config.follow,
             prompt=run_config.prompt,

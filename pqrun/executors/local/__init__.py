@@ -9,7 +9,8 @@ embedded           run shell jobs inside a host program
 child              run one command: spawn, read its output, wait, end its leftovers, reap
 command            build a job's argument list, environment, working directory and stdin
 shell_bypass       find the commands that need no shell
-spawn              fork and exec; watch for the exit; read the pipes
+spawn              fork and exec; watch for the exit
+pipe_reader        read what a job prints
 cleanup            end the leftovers of jobs, as a subreaper
 cleanup_embedded   end the leftovers of jobs by scanning all processes, without a subreaper
 ownership          find the job that a process belongs to

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 from pqrun.core.errors import InternalFailure
@@ -109,7 +110,7 @@ class LocalBackend:
 
     def set_control_socket(self, path: str) -> None:
         """Set the socket through which jobs can talk to the run."""
-        self._commands.socket = path
+        self._commands.set_socket(path)
 
     def workers(
         self, clock: Clock, engine: Engine, count: int, say: Callable[[str], None], peak_of: PeakOf
@@ -121,6 +122,7 @@ class LocalBackend:
             commands=self._commands,
             logs=self._record.logs,
             cleanup=self._cleanup,
+            talkative=set(),
             watchdog=self.watchdogs,
             capture=self._settings.output != "raw",
             follow=self._settings.output == "line",
@@ -128,7 +130,7 @@ class LocalBackend:
             peak_of=peak_of,
         )
         self._heed_watchdogs(engine, say)
-        self._slots = ThreadPoolExecutor(count, lambda attempt: Child(attempt, around), engine, engine.fail)
+        self._slots = ThreadPoolExecutor(count, partial(Child, around=around), engine, engine.fail)
         return self._slots
 
     @property

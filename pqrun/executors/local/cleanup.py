@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The cleanup of leftovers: processes that live on after the leader of their job has ended.
+"""[hot path] The cleanup of leftovers: processes that live on after the leader of their job has ended.
 
 On Linux pqrun makes itself a subreaper: an orphan of a job becomes a child of pqrun's main thread, so
 that one read of the main thread's list of children shows whether anything is left. `ownership` finds the
@@ -19,6 +19,7 @@ from collections.abc import Callable
 from math import inf
 
 from pqrun.executors.local.ownership import JobProcesses, Orphan, ProcessOwnership
+from pqrun.executors.local.pipe_reader import NO_PIPES, PipeReader
 from pqrun.executors.local.procfs import (
     LINUX,
     UNKILLABLE,
@@ -31,7 +32,7 @@ from pqrun.executors.local.procfs import (
     reap,
     signal_if_same,
 )
-from pqrun.executors.local.spawn import PipeReader, watch
+from pqrun.executors.local.spawn import watch
 
 QUIET_SECONDS = 0.15
 MAX_WAIT_SECONDS = 1.0
@@ -65,17 +66,17 @@ class LeftoverWait:
 
         With pid 0 (no process is known) the whole time is waited.
         """
-        end = watch(pid) if pid else None
+        end = watch(pid) if pid else -1
         try:
-            if end is not None:
+            if end >= 0:
                 self._poll.register(end, select.POLLIN)
             until = time.monotonic() + seconds
             while (left := until - time.monotonic()) > 0 and self._take(left):
                 pass
         finally:
-            if end is not None:
+            if end >= 0:
                 self._poll.unregister(end)
-                end.close()
+                os.close(end)
 
     def until_closed(self, hurry: Callable[[], bool]) -> None:
         """Wait until no leftover holds a pipe open, or the time of the leftovers is over.
@@ -101,7 +102,7 @@ class LeftoverWait:
 
 def no_wait() -> LeftoverWait:
     """Return a wait without any time, for leftovers of jobs whose output is no longer read."""
-    return LeftoverWait(PipeReader((), None, None), time.monotonic, quiet=0.0)
+    return LeftoverWait(NO_PIPES, time.monotonic, quiet=0.0)
 
 
 LEFTOVER_GRACE_SECONDS = 2.0
@@ -174,6 +175,16 @@ class ProcessCleanup:
     def reaped(self, member: JobProcesses) -> None:
         """Note that the job's leader was reaped; call after `end_leftovers`."""
         self._ownership.reaped(member)
+
+    def leave_if_calm(self, member: JobProcesses) -> bool:
+        """Unregister a job whose leader has ended, if one look shows that it has left nothing.
+
+        Returns False if that can't be seen at one look; then `end_leftovers` has to be called.
+        """
+        if member.keep or not (self._subreaper and self._is_calm()):
+            return False
+        self._ownership.leave(member)
+        return True
 
     def leave(self, member: JobProcesses) -> None:
         """Unregister a job that could not be started, or whose leader could not be ended."""
@@ -363,9 +374,10 @@ class ProcessCleanup:
     def _is_calm(self) -> bool:
         """Say whether no process has to be ended. False if the list of children can't be read."""
         try:
-            return self._children.read() in (self._baseline, b"")
+            children = self._children.read()
         except OSError:
             return False
+        return children == self._baseline or not children
 
     def _listed(self) -> list[int]:
         return list(map(int, self._children.read().split()))

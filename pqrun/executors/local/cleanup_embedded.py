@@ -64,6 +64,10 @@ class ScanningCleanup(ProcessCleanup):
         self._entered.pop(member.pid, None)
         super().leave(member)
 
+    def leave_if_calm(self, member: JobProcesses) -> bool:
+        """Return False: only a scan shows what is left."""
+        return False
+
     def reap_orphans(self) -> None:
         """Do nothing: orphans that end while their job runs are reaped when the job ends."""
 

@@ -113,6 +113,7 @@ class EmbeddedBackend:
             commands=self._commands,
             logs=Logs(f"{self._workspace}/logs", keep=False),
             cleanup=cleanup,
+            talkative=set(),
             watchdog=watchdogs,
         )
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The start of a process in a new session, as cheap as this Python allows, and the reader of its output.
+"""[hot path] The start of a process in a new session, as cheap as this Python allows.
 
 `subprocess` costs 100 µs a job for cases that don't occur here: it encodes the environment again for each
 job, and opens a pipe to learn whether the program could be executed. Where the internal function of
@@ -18,10 +18,7 @@ import select
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
-
-from pqrun.core.errors import InternalFailure
-from pqrun.output.store import Capture, Stream, bytes_available
+from typing import Any
 
 DEFAULT_SHELL = ("/bin/sh", "-c")
 HAS_FORK_EXEC = sys.platform == "linux" and (3, 11) <= sys.version_info[:2] <= (3, 13)
@@ -66,7 +63,7 @@ def spawn(
     out_read, out_write, err_read, err_write = pipes
     return _fork_exec(
         argv, programs,
-        True, tuple(sorted((err_write, *keep))),
+        True, tuple(sorted((err_write, *keep))) if keep else (err_write,),
         cwd, environment,
         stdin, -1, -1, out_write,
         err_read, err_write,
@@ -142,26 +139,6 @@ def signal_name(number: int) -> str:
         return f"SIG{number}"
 
 
-class ExitWatcher(Protocol):
-    """An object that becomes readable when its child has ended."""
-
-    def fileno(self) -> int: ...
-    def close(self) -> None: ...
-
-
-class _Handle:
-    """An exit watcher that owns a pidfd."""
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-
-    def fileno(self) -> int:
-        return self._fd
-
-    def close(self) -> None:
-        os.close(self._fd)
-
-
 if sys.platform != "darwin":
 
     def has_ended(pid: int) -> bool:
@@ -174,14 +151,15 @@ if sys.platform != "darwin":
         except ChildProcessError:
             return True
 
-    def watch(pid: int) -> ExitWatcher | None:
-        """Return an exit watcher for a child.
+    def watch(pid: int) -> int:
+        """Return a descriptor that becomes readable when the child has ended. The caller closes it.
 
-        Returns None if this system has no pidfd or no descriptor is left; the caller then has to poll.
+        Returns -1 if this system has no pidfd or no descriptor is left; the caller then has to poll.
         """
-        with contextlib.suppress(AttributeError, OSError):
-            return _Handle(os.pidfd_open(pid))
-        return None
+        try:
+            return os.pidfd_open(pid)
+        except (AttributeError, OSError):
+            return -1
 
 else:  # macOS has no pidfd, and Python before 3.13 has no waitid there
 
@@ -198,91 +176,17 @@ else:  # macOS has no pidfd, and Python before 3.13 has no waitid there
         finally:
             queue.close()
 
-    def watch(pid: int) -> ExitWatcher | None:
-        """Return an exit watcher for a child.
+    def watch(pid: int) -> int:
+        """Return a descriptor that becomes readable when the child has ended. The caller closes it.
 
-        Returns None if the child has ended or no descriptor is left; the caller then has to poll.
+        Returns -1 if the child has ended or no descriptor is left; the caller then has to poll.
         """
-        with contextlib.suppress(OSError):
-            queue = select.kqueue()
-            try:
-                queue.control([_end_of(pid)], 0, 0)
-            except OSError:
-                queue.close()
-                raise
-            return queue
-        return None
+        with contextlib.suppress(OSError), contextlib.closing(select.kqueue()) as queue:
+            queue.control([_end_of(pid)], 0, 0)
+            return os.dup(queue.fileno())
+        return -1
 
     def _end_of(pid: int) -> select.kevent:
         return select.kevent(
             pid, select.KQ_FILTER_PROC, select.KQ_EV_ADD | select.KQ_EV_ONESHOT, select.KQ_NOTE_EXIT
         )
-
-
-MAX_READ_BYTES = 1 << 20
-
-
-class PipeReader:
-    """The read ends of a job's stdout and stderr; empty if the job writes to pqrun's own streams.
-
-    `lost` says why the output can't be stored any more, empty if it can; the rest is then discarded. `grew`
-    is called with each stream that has a new complete line, if output is shown while the job runs.
-    """
-
-    __slots__ = ("_grew", "_open", "_pipes", "lost")
-
-    def __init__(
-        self, pipes: Sequence[int], capture: Capture | None, grew: Callable[[Stream], None] | None
-    ) -> None:
-        self.lost = ""
-        self._pipes = pipes
-        self._grew = grew
-        self._open = {} if capture is None else dict(zip(pipes, (capture.out, capture.err), strict=True))
-
-    def __contains__(self, fd: int) -> bool:
-        return fd in self._open
-
-    def __bool__(self) -> bool:
-        """Whether a process may still hold a write end."""
-        return bool(self._open)
-
-    def register(self, poll: select.poll) -> None:
-        """Add the open pipes to `poll`."""
-        for fd in self._open:
-            poll.register(fd, select.POLLIN)
-
-    def read_some(self, fd: int) -> bool:
-        """Store some output from one pipe. Returns False once that pipe is at its end."""
-        if self._move(fd, MAX_READ_BYTES):
-            return True
-        del self._open[fd]
-        return False
-
-    def drain(self) -> None:
-        """Store what the pipes hold now, without waiting for processes that hold them open."""
-        for fd in self._open:
-            left = bytes_available(fd)
-            while left > 0 and (moved := self._move(fd, min(left, MAX_READ_BYTES))):
-                left -= moved
-
-    def close(self) -> None:
-        """Close our pipe ends. A process that still writes gets SIGPIPE."""
-        pipes, self._pipes = self._pipes, ()
-        self._open.clear()
-        for fd in pipes:
-            os.close(fd)
-
-    def _move(self, fd: int, limit: int) -> int:
-        if self.lost:
-            return len(os.read(fd, 65536))
-        stream = self._open[fd]
-        try:
-            moved = stream.take(fd, limit=limit, by_line=self._grew is not None)
-        except InternalFailure:
-            raise
-        except OSError as error:
-            self.lost = f"cannot write its output to {stream.path}: {error.strerror}"
-            return len(os.read(fd, 65536)) if bytes_available(fd) else 1
-        if self._grew is not None and stream.last_line_end:
-            self._grew(stream)
-        return moved

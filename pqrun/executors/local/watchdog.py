@@ -130,7 +130,7 @@ class WatchdogSupervisor:
         self._table: SharedTable | None = None
         self._terminal_fd = -1
         self._terminal = Terminal()
-        self._lock = Lock()  # guards the table
+        self._lock = Lock()  # guards the terminal's part of the table
         self._mending = Lock()
         self._closed = False
         self._look_at = 0.0
@@ -156,18 +156,17 @@ class WatchdogSupervisor:
         """Start the watchdogs as new Python processes, for programs that already have threads."""
         self._begin(lambda watchdog: self._adopt(lambda: self._spawn(watchdog)))
 
-    def register(self, pid: int, grace: float) -> None:
-        """Note that a job's leader runs as `pid`, and the job's grace in seconds."""
-        with self._lock, contextlib.suppress(OSError):  # no memory: the marker still finds the job
-            if self._table is not None:
-                self._table.add(pid, min(grace, self.longest))
-        self.look()
+    def register(self, slot: int, pid: int, grace: float) -> None:
+        """Note that the leader of the job in a slot runs as `pid`, and the job's grace in seconds."""
+        if self._table is not None:
+            self._table.set_job(slot, pid, grace if grace < self.longest else self.longest)
+        if time.monotonic() >= self._look_at:
+            self.look()
 
-    def unregister(self, pid: int) -> None:
-        """Remove a job. Call it before the leader is reaped."""
-        with self._lock, contextlib.suppress(OSError):
-            if self._table is not None:
-                self._table.remove(pid)
+    def unregister(self, slot: int) -> None:
+        """Remove the job in a slot. Call it before the leader is reaped."""
+        if self._table is not None:
+            self._table.clear_job(slot)
 
     def keep_terminal(self, **facts: Any) -> None:
         """Note how the watchdogs restore the terminal if pqrun is killed.

@@ -308,7 +308,7 @@ class Run:
     def noted(self, pids: set[int]) -> None:
         """Waits until the watchdogs could know these jobs: a job may speak before pqrun has noted it."""
         fds = Path(f"/proc/{self.pid}/fd")
-        (table,) = [fd for fd in fds.iterdir() if "memfd:pq-watchdog" in os.readlink(fd)]
+        table, *_ = [fd for fd in fds.iterdir() if "memfd:pq-watchdog" in os.readlink(fd)]
         fd = os.open(table, os.O_RDONLY)
         try:
             until(lambda: pids <= SharedTable(fd).jobs().keys())

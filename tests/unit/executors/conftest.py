@@ -168,6 +168,7 @@ class Processes(Rig):
             commands=self.commands,
             logs=Logs(str(self.directory / "logs"), keep=False),
             cleanup=self.cleanup,
+            talkative=set(),
         )
         return ThreadPoolExecutor(4, lambda attempt: Child(attempt, self.around), self, self.failures.append)
 
