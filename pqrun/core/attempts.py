@@ -28,6 +28,7 @@ from pqrun.core.job import (
     counted_as,
     ended_by_stop_signal,
     is_gone,
+    new,
 )
 from pqrun.core.ready_queue import ReadyQueue
 from pqrun.core.states import State
@@ -130,18 +131,18 @@ class ActiveAttempts:
             task.shares = self._ready.pools.take(spec.pools)
         self.used += slots
         self.tasks[seq] = task
-        self._log.events.append(ev.AttemptSubmitted(now, seq, attempt, now - state.since))
+        self._log.events.append(new(ev.AttemptSubmitted, (now, seq, attempt, now - state.since)))
         if spec.timeout is not None:
             self._alarms.set(now + spec.timeout, seq, state)
         last = attempt + spec.retry.max - task.retries
-        self._log.acts.append(Attempt(AttemptId(seq, attempt), spec, last, task.shares))
+        self._log.acts.append(new(Attempt, (new(AttemptId, (seq, attempt)), spec, last, task.shares)))
 
     def started(self, task: Task, news: nw.ProcessStarted) -> None:
         """Record that the executor has started the attempt, and set the timer of its timeout."""
         if type(task.state) is life.Submitted:
             (seq, attempt), at, where = news
             task.state = running = life.start(task.state, at, task.spec.timeout, host_name(where))
-            self._log.events.append(ev.AttemptStarted(at, seq, attempt, where))
+            self._log.events.append(new(ev.AttemptStarted, (at, seq, attempt, where)))
             if running.deadline is not None:
                 self._alarms.set(running.deadline, task.seq, running)
 
@@ -274,9 +275,8 @@ class ActiveAttempts:
     ) -> None:
         self._release(task)
         (seq, attempt), exit, _, began, ended, usage, said, output, where = news
-        self._log.events.append(
-            ev.AttemptEnded(now, seq, attempt, counted, exit, asked, began, ended, usage, said, output, where)
-        )
+        end = (now, seq, attempt, counted, exit, asked, began, ended, usage, said, output, where)
+        self._log.events.append(new(ev.AttemptEnded, end))
 
     def _release(self, task: Task) -> None:
         del self.tasks[task.seq]

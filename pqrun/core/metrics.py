@@ -119,14 +119,13 @@ class MetricsCollector:
         self._queued[event.seq] = entry
 
     def _end_attempt(self, event: ev.AttemptEnded) -> None:
-        at, seq, _, counted, _, asked, began, ended, *_ = event
         self.active -= 1
-        self._submitted.pop(seq, None)
-        self.counts[counted] += 1
-        if asked is StopReason.TIMEOUT or asked is StopReason.IDLE:
+        self._submitted.pop(event.seq, None)
+        self.counts[event.counted] += 1
+        if (asked := event.asked) is StopReason.TIMEOUT or asked is StopReason.IDLE:
             self.attempts_timeout += 1
-        self.last_end = at
-        seconds = ended - began
+        self.last_end = event.at
+        seconds = event.ended - event.began
         self.processed += seconds
         # Buckets 1 % wide keep the percentiles of any number of attempts in little memory.
         self._durations[round(log(seconds if seconds > 1e-6 else 1e-6) / _STEP)] += 1

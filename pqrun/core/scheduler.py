@@ -23,7 +23,7 @@ from pqrun.core.attempts import (
     TimerHeap,
 )
 from pqrun.core.dependencies import DependencyGraph, UnknownNeed
-from pqrun.core.job import HaltRule, JobSpec, Need, Outcome, Pool, StopReason
+from pqrun.core.job import HaltRule, JobSpec, Need, Outcome, Pool, StopReason, new
 from pqrun.core.ready_queue import ReadyQueue
 from pqrun.core.start_policy import (
     GIVE_UP_SECONDS,
@@ -257,7 +257,7 @@ class Scheduler:
         held = "stopping" if self.stopping else "paused" if self.paused else self.maintenance
         self._starts.start_ready(now, capacity, headroom, held and f"the run is {held}")
         events, acts = self._log
-        decision = Decision(events.copy(), acts.copy())
+        decision = new(Decision, (events.copy(), acts.copy()))
         events.clear()
         acts.clear()
         return decision
@@ -339,7 +339,7 @@ class Scheduler:
     def _conclude(self, task: Task, outcome: Outcome, now: float, need: Need | None = None) -> None:
         """Record the end of a job, and enqueue or skip its dependents, and theirs in turn."""
         if outcome is Outcome.OK and not (task.dependents or task.spec.needs):
-            self._log.events.append(ev.JobEnded(now, task.seq, outcome, task.attempts))
+            self._log.events.append(new(ev.JobEnded, (now, task.seq, outcome, task.attempts, False, "", "")))
             del self.tasks[task.seq]
             self.graph.record_outcome(task, outcome, allowed=False)
             self._count_for_halt(outcome, now, allowed=False)

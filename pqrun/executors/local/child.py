@@ -30,6 +30,7 @@ from pqrun.core.job import (
     NotStarted,
     SelfReport,
     Usage,
+    new,
 )
 from pqrun.core.notices import (
     OutputAdvanced,
@@ -252,7 +253,7 @@ class Child:
             self.stop(force=killed_early)
         # Without `prompt` the notice wakes no thread, which saves a turn for each start. The scheduler reads
         # it at its next turn, at the latest when the timeout may have passed.
-        around.reporter.post(ProcessStarted(key, began, f"slot {member.slot}"), urgent=around.prompt)
+        around.reporter.post(new(ProcessStarted, (key, began, f"slot {member.slot}")), urgent=around.prompt)
         try:
             self._wait_for_exit(member.slot)
             ended = around.clock.now()
@@ -273,7 +274,7 @@ class Child:
         stopped = self._signalled_alive and not isinstance(exit, LostExit)
         if self._creation is not None:
             said = self._creation.settle(attempt.spec, exit, said, stopped=stopped)
-        return ProcessFinished(key, exit, stopped, began, ended, usage, said, capture)
+        return new(ProcessFinished, (key, exit, stopped, began, ended, usage, said, capture, ""))
 
     def _wait_for_exit(self, slot: int) -> None:
         """Wait until the leader has ended or turns out to be unkillable, and read its output meanwhile."""
@@ -403,7 +404,7 @@ class Child:
                 return LostExit(REAPED), Usage()
             finally:
                 around.cleanup.reaped(member)
-        usage = Usage(used.ru_utime, used.ru_stime, self._peak)
+        usage = new(Usage, (used.ru_utime, used.ru_stime, self._peak))
         code = os.waitstatus_to_exitcode(status)
         return EXITED[code] if code >= 0 else KilledBySignal(signal_name(-code)), usage
 

@@ -120,7 +120,9 @@ class ProcessCleanup:
 
     def __init__(self, mark: bytes, kept_mark: bytes) -> None:
         self.unkillable: list[str] = []
-        self._ownership = ProcessOwnership(mark, kept_mark)
+        self._ownership = ownership = ProcessOwnership(mark, kept_mark)
+        self.expect = ownership.expect  # call before the spawn, on its thread
+        self.reaped = ownership.reaped  # call after `end_leftovers`
         self._orphans: dict[int, Orphan] = {}
         self._known: set[int] = set()
         self._baseline = b""
@@ -164,17 +166,9 @@ class ProcessCleanup:
         """The number of registered jobs."""
         return len(self._ownership)
 
-    def expect(self, member: JobProcesses) -> None:
-        """Register a job that the calling thread is about to spawn."""
-        self._ownership.expect(member)
-
     def enter(self, member: JobProcesses, pid: int) -> None:
         """Note that the job's leader runs as `pid`."""
         self._ownership.enter(member, pid)
-
-    def reaped(self, member: JobProcesses) -> None:
-        """Note that the job's leader was reaped; call after `end_leftovers`."""
-        self._ownership.reaped(member)
 
     def leave_if_calm(self, member: JobProcesses) -> bool:
         """Unregister a job whose leader has ended, if one look shows that it has left nothing.

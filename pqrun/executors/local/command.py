@@ -7,7 +7,9 @@ import contextlib
 import errno
 import os
 import resource
+import sys
 from collections.abc import Callable, Sequence
+from operator import methodcaller
 
 from pqrun.core.expansion import ValueTooLong, expanded, pool_variable
 from pqrun.core.job import Attempt, AttemptId, Command, NotStarted, Priority
@@ -26,6 +28,10 @@ SPARE_DESCRIPTORS = 12
 LOG_DESCRIPTORS = 2
 TRANSIENT_ERRNOS = frozenset({errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 PRIORITY_VARIABLES = {p: b"PQRUN_PRIORITY=%b" % p.name.lower().encode() for p in Priority}
+FSENCODE: Callable[[str], bytes] = methodcaller(
+    "encode", sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
+)
+"""`os.fsencode` of texts, without a call of Python code."""
 SHELL_ARGV = [word.encode() for word in DEFAULT_SHELL]
 
 
@@ -57,7 +63,7 @@ class CommandBuilder:
         directory: str,
         workspace: str,
         token: str,
-        encode: Callable[[str], bytes] = os.fsencode,
+        encode: Callable[[str], bytes] = FSENCODE,
     ) -> None:
         self._encode = encode
         directory = self._as_path(directory)
@@ -198,7 +204,7 @@ class CommandBuilder:
 
     def _as_path(self, text: str) -> str:
         """Return a job's text in the form that this Python takes for file names, with the same bytes."""
-        return text if self._encode is os.fsencode else os.fsdecode(self._encode(text))
+        return text if self._encode is FSENCODE else os.fsdecode(self._encode(text))
 
     def _argv(self, key: AttemptId, command: Command, directory: str | None) -> list[bytes]:
         """Return the argument list: that of the command if it needs no shell, else that of its shell."""

@@ -19,7 +19,7 @@ from typing import NamedTuple
 HEADER_BYTES = 4096
 CELL_BYTES = 8
 SLOTS = 1 << 16  # jobs in slots beyond are found by their marker; unused pages take no memory
-MAX_GRACE_MILLISECONDS = (1 << 32) - 1
+GRACE_BITS = (1 << 32) - 1
 _WATCHDOGS_AT, _WATCHDOG_BYTES = 64, 64
 _TERMINAL_AT = 1024
 
@@ -36,16 +36,22 @@ class Terminal(NamedTuple):
     text: bytes = b""
 
 
+def cell_of(pid: int, grace: float) -> int:
+    """Return the cell of a job with the leader `pid`, and the seconds that it has to end after SIGTERM."""
+    return pid << 32 | int(grace * 1000)
+
+
 class SharedTable:
     """The shared file. pqrun writes the jobs and the terminal; each watchdog writes its own pid.
 
-    Not thread-safe, except for the cells: each slot has its own.
+    `cells`: one for each slot, in the process that created the table; see `cell_of`. Not thread-safe, except for
+    the cells.
     """
 
     def __init__(self, fd: int, memory: mmap | None = None) -> None:
         self.fd = fd
         self._memory = memory
-        self._cells = None if memory is None else memoryview(memory)[HEADER_BYTES:].cast("Q")
+        self.cells = None if memory is None else memoryview(memory)[HEADER_BYTES:].cast("Q")
 
     @classmethod
     def create(cls) -> SharedTable:
@@ -66,23 +72,13 @@ class SharedTable:
 
     def close(self) -> None:
         """Close this process's descriptor. Other processes keep theirs."""
-        if self._cells is not None and self._memory is not None:
-            self._cells.release()
-            self._cells = None
+        if self.cells is not None and self._memory is not None:
+            self.cells.release()
+            self.cells = None
             self._memory.close()
         os.close(self.fd)
 
     # Jobs
-
-    def set_job(self, slot: int, pid: int, grace: float) -> None:
-        """Note that the job in a slot has the leader `pid`, and the seconds that it has to end after SIGTERM."""
-        if slot < SLOTS and self._cells is not None:
-            self._cells[slot] = pid << 32 | min(int(grace * 1000), MAX_GRACE_MILLISECONDS)
-
-    def clear_job(self, slot: int) -> None:
-        """Note that no job runs in a slot."""
-        if slot < SLOTS and self._cells is not None:
-            self._cells[slot] = 0
 
     def jobs(self) -> dict[int, float]:
         """Return the pids of all leaders, each with its grace in seconds."""
@@ -92,7 +88,7 @@ class SharedTable:
             at += len(data)
             if data.strip(b"\0"):
                 cells = memoryview(data).cast("Q")
-                found.update((cell >> 32, (cell & MAX_GRACE_MILLISECONDS) / 1000) for cell in cells if cell)
+                found.update((cell >> 32, (cell & GRACE_BITS) / 1000) for cell in cells if cell)
         return found
 
     # The terminal
