@@ -141,7 +141,8 @@ class ActiveAttempts:
         """Record that the executor has started the attempt, and set the timer of its timeout."""
         if type(task.state) is life.Submitted:
             (seq, attempt), at, where = news
-            task.state = running = life.start(task.state, at, task.spec.timeout, host_name(where))
+            host = "" if where.startswith("slot ") else host_name(where)
+            task.state = running = life.start(task.state, at, task.spec.timeout, host)
             self._log.events.append(new(ev.AttemptStarted, (at, seq, attempt, where)))
             if running.deadline is not None:
                 self._alarms.set(running.deadline, task.seq, running)

@@ -151,11 +151,7 @@ class Encoder:
             self._queued = _queued_at_once(events)
         before: ev.Event | None = None
         for event in events:
-            if (
-                isinstance(event, ev.JobEnded)
-                and isinstance(before, ev.AttemptEnded)
-                and _is_end_of(before, event)
-            ):
+            if type(event) is ev.JobEnded and type(before) is ev.AttemptEnded and _is_end_of(before, event):
                 more = ',"ok":true}' if event.allowed else "}"
                 texts[-1] = f'{texts[-1][:-1]},"o":"{event.outcome._value_}"{more}'
             elif (encode := by_type.get(type(event))) is not None and (text := encode(event)):

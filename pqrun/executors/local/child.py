@@ -281,7 +281,10 @@ class Child:
         around = self._context
         watcher = watch(self._pid)
         try:
-            if watcher >= 0 and self._may_wait_for_leader_alone(slot):
+            # Nobody waits for its output, and its pipes can hold what it prints: wait for the leader alone.
+            if watcher >= 0 and not (
+                around.follow or slot in around.talkative or self._attempt.spec.idle_timeout
+            ):
                 poll = select.poll()
                 poll.register(watcher, select.POLLIN)
                 if poll.poll(SHORT_JOB_MILLISECONDS):
@@ -292,11 +295,6 @@ class Child:
         finally:
             if watcher >= 0:
                 os.close(watcher)
-
-    def _may_wait_for_leader_alone(self, slot: int) -> bool:
-        """Whether the pipes need not be read for a moment: nobody waits for output, and they can hold it."""
-        around = self._context
-        return not (around.follow or slot in around.talkative or self._attempt.spec.idle_timeout)
 
     def _finish(self, capture: Capture, slot: int) -> None:
         """Close the output, and note whether the next job of the slot may print more than a pipe holds."""

@@ -81,7 +81,10 @@ class PipeReader:
         poll = select.poll()
         for fd in self._pipes:
             poll.register(fd, select.POLLIN)
-        return any(what & select.POLLIN for _, what in poll.poll(0))
+        found = 0
+        for _, what in poll.poll(0):
+            found |= what
+        return bool(found & select.POLLIN)
 
     def _begin(self) -> None:
         if self._pipes:
