@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """What one job of a list costs in Python and in system calls, counted instead of measured.
 
-    python -m benchmarks.hot_path [--jobs 60] [--least 20] [--json]
+    python -m benchmarks.hot_path [--jobs 40] [--least 20] [--json]
 
 A run of N jobs and one of 2N jobs are traced, at -j1 with journal and capture; their difference, divided by N,
 is the cost of one job in the steady state. The counts hardly depend on the machine: on a busy one the dispatcher
@@ -30,11 +30,14 @@ MAIN = "MainThread"
 NOT_COUNTED = {"futex", "clock_gettime", "clock_nanosleep", "restart_syscall", "exit", "+++", "---"}
 
 
+Counts = dict[tuple[str, str, str], float]
+
+
 class Cost(NamedTuple):
     """The cost of one job. `opcodes` and `calls` by (thread, module, function); `syscalls` by name, or None."""
 
-    opcodes: dict[tuple[str, str, str], float]
-    calls: dict[tuple[str, str, str], float]
+    opcodes: Counts
+    calls: Counts
     syscalls: dict[str, float] | None
 
     def totals(self) -> dict[str, Any]:
@@ -54,7 +57,7 @@ class Cost(NamedTuple):
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.hot_path", description=__doc__)
-    parser.add_argument("--jobs", type=int, default=60, help="jobs of the shorter run [60]")
+    parser.add_argument("--jobs", type=int, default=40, help="jobs of the shorter run [40]")
     parser.add_argument("--least", type=float, default=20, help="leave out functions below this [20]")
     parser.add_argument("--slots", type=int, default=1, help="slots [1]")
     parser.add_argument("--line", default="true", help="the command of a job [true]")
@@ -65,7 +68,11 @@ def main() -> None:
         for name, count in (("short", options.jobs), ("long", 2 * options.jobs)):
             (directory / name).write_text(f"{options.line}\n" * count)
         _traced(directory, "short", options.slots)  # compiles the modules
-        costs = [cost_of_a_job(directory, options.jobs, options.slots) for _ in range(options.rounds)]
+        syscalls = system_calls_of_a_job(directory, options.jobs, options.slots)
+        costs = [
+            Cost(*python_of_a_job(directory, options.jobs, options.slots), syscalls)
+            for _ in range(options.rounds)
+        ]
     if options.json:
         totals = [cost.totals() for cost in costs]
         print(json.dumps({name: min(one[name] for one in totals) for name in totals[0]}))
@@ -73,15 +80,19 @@ def main() -> None:
         print(table(min(costs, key=lambda cost: cost.totals()["opcodes"]), options.least))
 
 
-def cost_of_a_job(directory: Path, jobs: int, slots: int) -> Cost:
-    """Return the cost of one job, from a run of `jobs` and one of twice as many."""
+def python_of_a_job(directory: Path, jobs: int, slots: int) -> tuple[Counts, Counts]:
+    """Return the opcodes and the calls of one job, from a run of `jobs` and one of twice as many."""
     short, long = (_traced(directory, name, slots) for name in ("short", "long"))
     opcodes, calls = ({key: (b[key] - a[key]) / jobs for key in b} for a, b in zip(short, long, strict=True))
-    syscalls = None
-    if _can_strace():
-        few, many = (_system_calls(directory, name, slots) for name in ("short", "long"))
-        syscalls = {key: (many[key] - few[key]) / jobs for key in many}
-    return Cost(opcodes, calls, syscalls)
+    return opcodes, calls
+
+
+def system_calls_of_a_job(directory: Path, jobs: int, slots: int) -> dict[str, float] | None:
+    """Return the system calls of one job by name, None if nothing can be traced here."""
+    if not _can_strace():
+        return None
+    few, many = (_system_calls(directory, name, slots) for name in ("short", "long"))
+    return {key: (many[key] - few[key]) / jobs for key in many}
 
 
 def table(cost: Cost, least: float) -> str:
@@ -91,10 +102,10 @@ def table(cost: Cost, least: float) -> str:
         if opcodes >= least:
             thread, module, function = key
             lines.append(f"| {opcodes:.0f} | {cost.calls[key]:.1f} | {thread} | {module}: {function} |")
-    by_thread: Counter[str] = Counter()
+    by_thread: dict[str, float] = dict.fromkeys((key[0] for key in cost.opcodes), 0.0)
     for (thread, _, _), opcodes in cost.opcodes.items():
-        by_thread[thread] += opcodes  # type: ignore[assignment]
-    lines += ["", "By thread: " + ", ".join(f"{name} {n:.0f}" for name, n in by_thread.most_common())]
+        by_thread[thread] += opcodes
+    lines += ["", "By thread: " + ", ".join(f"{name} {n:.0f}" for name, n in by_thread.items())]
     if cost.syscalls is not None:
         most = sorted(cost.syscalls.items(), key=lambda item: -item[1])
         lines.append("System calls: " + ", ".join(f"{name} {n:.1f}" for name, n in most if n >= 0.05))
@@ -103,14 +114,11 @@ def table(cost: Cost, least: float) -> str:
     return "\n".join(lines)
 
 
-Counts = tuple[Counter[tuple[str, str, str]], Counter[tuple[str, str, str]]]
-
-
 def _command(name: str, slots: int) -> list[str]:
     return ["run", "-q", f"-j{slots}", name]
 
 
-def _traced(directory: Path, name: str, slots: int) -> Counts:
+def _traced(directory: Path, name: str, slots: int) -> tuple[Counter[tuple[str, str, str]], ...]:
     """Run pqrun under a tracer in a process of its own, and return its opcodes and calls."""
     found = directory / "counts"
     subprocess.run(
@@ -142,7 +150,7 @@ def count() -> None:
 
     def leave(code: int) -> None:
         sys.settrace(None)
-        threading.settrace(None)  # type: ignore[arg-type]
+        threading.settrace(None)
         Path(target).write_text(json.dumps([list(part.items()) for part in (opcodes, calls)]))
         end(code)
 

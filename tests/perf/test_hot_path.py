@@ -19,7 +19,7 @@ OTHER_VERSIONS = 1.1  # the limits are those of CPython 3.11; other versions com
 @pytest.fixture(scope="module")
 def cost():
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.hot_path", "--json", "--rounds", "3"],
+        [sys.executable, "-m", "benchmarks.hot_path", "--json", "--rounds", "2"],
         cwd=ROOT,
         capture_output=True,
         text=True,

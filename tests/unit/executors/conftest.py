@@ -260,3 +260,9 @@ def check_what_was_reported(reports):
         by_attempt.setdefault(news.key, []).append(type(news))
     for key, kinds in by_attempt.items():
         assert kinds in ([ProcessStarted, ProcessFinished], [ProcessFinished], [StartRejected]), key
+
+
+@pytest.fixture
+def processes(tmp_path):
+    """The local executor alone."""
+    yield from used("processes", tmp_path)
