@@ -14,7 +14,8 @@ from pqrun.engine.clock import Clock
 from pqrun.engine.engine import Engine
 from pqrun.engine.machine_load import LoadMonitor, count_workers, load_limit, usable_cpus
 from pqrun.engine.reactor import Reactor
-from pqrun.executors.local.child import Child, ChildContext
+from pqrun.executors.local.child import Child
+from pqrun.executors.local.child_context import ChildContext
 from pqrun.executors.local.cleanup import ProcessCleanup
 from pqrun.executors.local.command import CommandBuilder
 from pqrun.executors.local.procfs import LINUX

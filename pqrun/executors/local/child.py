@@ -15,20 +15,17 @@ import os
 import select
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from threading import Lock
-from typing import NamedTuple
 
 from pqrun.core.job import (
     NO_REPORT,
     Attempt,
-    AttemptId,
     Exit,
     ExitedWith,
     KilledBySignal,
     LostExit,
     NotStarted,
-    SelfReport,
     Usage,
     new,
 )
@@ -40,19 +37,24 @@ from pqrun.core.notices import (
     StartRejected,
     StatusReceived,
 )
-from pqrun.engine.clock import Clock
-from pqrun.engine.executor import Reporter
-from pqrun.executors.local.cleanup import LEFTOVER_GRACE_SECONDS, QUIET_SECONDS, LeftoverWait, ProcessCleanup
-from pqrun.executors.local.command import TRANSIENT_ERRNOS, CommandBuilder, StartError
+from pqrun.executors.local.child_context import ChildContext
+from pqrun.executors.local.cleanup import LEFTOVER_GRACE_SECONDS, QUIET_SECONDS, LeftoverWait
 from pqrun.executors.local.created_file import Creation
 from pqrun.executors.local.ownership import JobProcesses
-from pqrun.executors.local.pipe_reader import NO_PIPES, NOTHING_PRINTED, PipeReader
 from pqrun.executors.local.procfs import UNKILLABLE
-from pqrun.executors.local.spawn import MAX_EXEC_FAILURE_BYTES, has_ended, signal_name, watch
+from pqrun.executors.local.spawn import (
+    MAX_EXEC_FAILURE_BYTES,
+    NO_PIPES,
+    NOTHING_PRINTED,
+    PipeReader,
+    has_ended,
+    signal_name,
+    watch,
+)
 from pqrun.executors.local.status_file import read_report
+from pqrun.executors.local.unstarted import already_created, failed_start, stopped_before
 from pqrun.executors.local.user_paths import Abandoned
-from pqrun.executors.local.watchdog import WatchdogSupervisor
-from pqrun.output.store import Capture, Logs, Stream
+from pqrun.output.store import Capture, Stream
 
 POLL_INTERVAL_SECONDS = 2.0
 STATUS_INTERVAL_SECONDS = 1.0
@@ -63,27 +65,6 @@ TALKATIVE_BYTES = 32 * 1024
 EXITED = [ExitedWith(code) for code in range(256)]
 FAILED_EXEC = EXITED[255]
 REAPED = "its exit status is lost: another part of this program took it, or the program ignores SIGCHLD"
-
-
-class ChildContext(NamedTuple):
-    """The shared parts of all children of a run.
-
-    `capture`: store output instead of passing it to pqrun's streams. `follow`: report output while a job
-    runs. `prompt`: report starts, status and progress without delay. `peak_of`: the most memory, in bytes,
-    that an attempt was measured with. `talkative`: the slots whose last job printed more than a pipe may hold.
-    """
-
-    clock: Clock
-    reporter: Reporter
-    commands: CommandBuilder
-    logs: Logs
-    cleanup: ProcessCleanup
-    talkative: set[int]
-    watchdog: WatchdogSupervisor | None = None
-    capture: bool = True
-    follow: bool = False
-    prompt: bool = False
-    peak_of: Callable[[AttemptId], int | None] = lambda _key: None
 
 
 class Child:
@@ -153,7 +134,7 @@ class Child:
         around, attempt = self._context, self._attempt
         commands, cleanup = around.commands, around.cleanup
         if self._stop_requested:
-            return self._not_started("stopped before it started")
+            return stopped_before(attempt.key, around.clock.now())
         if attempt.spec.creates is not None and (end := self._look_for_creation()) is not None:
             return end
         self._starting = True
@@ -198,29 +179,14 @@ class Child:
     def _is_stop_requested(self) -> bool:
         return self._stop_requested
 
-    def _not_started(self, why: str) -> ProcessFinished:
-        now = self._context.clock.now()
-        return ProcessFinished(self._attempt.key, NotStarted(126, why), True, now, now)
-
-    def _unanswered(self) -> ProcessFinished:
-        """Return the end of an attempt that was stopped while a disk that it needs did not answer."""
-        return self._not_started("stopped before it started: the file system of its files does not respond")
-
-    def _look_for_creation(self) -> ProcessFinished | None:
+    def _look_for_creation(self) -> ProcessFinished | StartRejected | None:
         """Look for the file that the job creates. Return the job's end if it need not run."""
-        attempt = self._attempt
+        around, attempt = self._context, self._attempt
         try:
-            self._creation = creation = self._context.commands.creation(attempt, self._is_stop_requested)
-        except Abandoned:
-            return self._unanswered()
-        if creation is None or not creation.exists or attempt.key.attempt > 1:  # later: maybe half made
-            return None
-        now = self._context.clock.now()
-        codes = attempt.spec.success_codes
-        said = SelfReport(message=f"cached: {creation.name} exists")
-        return ProcessFinished(
-            attempt.key, ExitedWith(0 if 0 in codes else codes[0]), False, now, now, said=said
-        )
+            self._creation = creation = around.commands.creation(attempt, self._is_stop_requested)
+        except Abandoned as error:
+            return failed_start(attempt.key, error, around.clock.now())
+        return None if creation is None else already_created(attempt, creation, around.clock.now())
 
     def _spawn_failed(
         self, error: BaseException, member: JobProcesses, pipes: Sequence[int]
@@ -230,14 +196,7 @@ class Child:
             os.close(fd)
         self._context.cleanup.leave(member)
         self._starting = False
-        if isinstance(error, Abandoned):
-            return self._unanswered()
-        if isinstance(error, StartError):
-            now = self._context.clock.now()
-            return ProcessFinished(self._attempt.key, NotStarted(error.code, str(error)), False, now, now)
-        if isinstance(error, OSError) and error.errno in TRANSIENT_ERRNOS:
-            return StartRejected(self._attempt.key, error.strerror or str(error))
-        raise error
+        return failed_start(self._attempt.key, error, self._context.clock.now())
 
     def _supervise(self, member: JobProcesses) -> ProcessFinished:
         around, attempt, intake = self._context, self._attempt, self._intake
@@ -299,10 +258,9 @@ class Child:
     def _finish(self, capture: Capture, slot: int) -> None:
         """Close the output, and note whether the next job of the slot may print more than a pipe holds."""
         capture.finish()
-        if capture.out.size + capture.err.size > TALKATIVE_BYTES:
-            self._context.talkative.add(slot)
-        else:
-            self._context.talkative.discard(slot)
+        talkative = self._context.talkative
+        much = capture.out.size + capture.err.size > TALKATIVE_BYTES
+        talkative.add(slot) if much else talkative.discard(slot)
 
     def _exec_failure(self, capture: Capture | None) -> NotStarted | None:
         """Return the end of a process whose exec failed, None if its program was executed."""
@@ -418,11 +376,9 @@ class Child:
 
     def _end_leftovers(self, member: JobProcesses) -> None:
         grace = self._attempt.spec.grace
+        grace = grace if self._signalled_alive else min(grace, LEFTOVER_GRACE_SECONDS)
         self._context.cleanup.end_leftovers(
-            member,
-            grace=grace if self._signalled_alive else min(grace, LEFTOVER_GRACE_SECONDS),
-            hurry=lambda: self._killed_at is not None,
-            waits=self._leftover_wait,
+            member, grace=grace, hurry=lambda: self._killed_at is not None, waits=self._leftover_wait
         )
 
     def _leftover_wait(self) -> LeftoverWait:

@@ -19,7 +19,6 @@ from collections.abc import Callable
 from math import inf
 
 from pqrun.executors.local.ownership import JobProcesses, Orphan, ProcessOwnership
-from pqrun.executors.local.pipe_reader import NO_PIPES, PipeReader
 from pqrun.executors.local.procfs import (
     LINUX,
     UNKILLABLE,
@@ -32,7 +31,7 @@ from pqrun.executors.local.procfs import (
     reap,
     signal_if_same,
 )
-from pqrun.executors.local.spawn import watch
+from pqrun.executors.local.spawn import NO_PIPES, PipeReader, watch
 
 QUIET_SECONDS = 0.15
 MAX_WAIT_SECONDS = 1.0

@@ -7,7 +7,7 @@ import pytest
 
 from pqrun.core.job import Command, ExitedWith, JobSpec
 from pqrun.executors.local import child
-from pqrun.executors.local.pipe_reader import NOTHING_PRINTED
+from pqrun.executors.local.spawn import NOTHING_PRINTED
 from pqrun.executors.local.watchdog_table import SLOTS, SharedTable, cell_of
 
 MUCH = 300_000
