@@ -3,18 +3,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from itertools import chain
 from math import inf
 from random import Random
 from typing import TYPE_CHECKING, Any
 
 from pqrun.core.errors import BUG, NOT_ALL_RUN, OK, OWN_FAILURE, SOME_FAILED, USAGE, InternalFailure
+from pqrun.core.job_table import JobTable, Observer
 from pqrun.core.metrics import MetricsCollector
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.settings import MAX_QUEUE, Settings
 from pqrun.core.start_policy import GIVE_UP_SECONDS, StartRateLimiter
 from pqrun.engine.clock import SystemClock
-from pqrun.engine.dispatcher import EventDispatcher, Observer
+from pqrun.engine.dispatcher import EventDispatcher, Observers
 from pqrun.engine.engine import Engine
 from pqrun.engine.reactor import Reactor
 from pqrun.engine.signals import SignalPolicy, chdir_or_error, current_directory, die_by_signal, reset_signals
@@ -22,16 +24,15 @@ from pqrun.executors.local.backend import Backend, backend_of
 from pqrun.executors.local.usage import UsageMonitor
 from pqrun.input import JobInput, open_input
 from pqrun.journal.run_record import RunRecord
-from pqrun.reports import NoReports, reports_of
-from pqrun.reports.run_info import Ending, RunInfo
+from pqrun.reports import Ending, NoReports, RunInfo, reports_of
 from pqrun.ui.observers import RunDisplay, outlets
 
 if TYPE_CHECKING:
     from pqrun.control.handler import RequestHandler
     from pqrun.control.server import ControlServer
-    from pqrun.core.job_table import JobTable
     from pqrun.journal.restart_plan import RestartPlan
     from pqrun.reports.report_set import ReportSet
+    from pqrun.reports.results_dir import ResultsDirectory
 
 
 def run(settings: Settings) -> int:
@@ -94,14 +95,13 @@ class Run:
         self.out, self.err = outlets(settings)
         self.reactor = Reactor()
         self.metrics = MetricsCollector(record.found.header["at"] if record.found else self.clock.now())
-        results = None
+        self.results: ResultsDirectory | None = None
         if settings.results is not None:
             from pqrun.reports.results_dir import ResultsDirectory
 
-            results = ResultsDirectory(settings.results, self.clock.wall)
-        self.display = RunDisplay(settings, self.clock, self.out, self.err, results=results)
-        self.summary = self.display.page
-        self.jobs: JobTable | None = None
+            self.results = ResultsDirectory(settings.results, self.clock.wall)
+        self.table = JobTable(self.clock.now(), keeps_ended=settings.json)
+        self.display = RunDisplay(settings, self.table, self.clock, self.out, self.err)
         self.trouble: list[str] = []
         self.dropped = False
         self.scheduler = Scheduler(
@@ -160,9 +160,11 @@ class Run:
         where = record.directory.path if record.directory else None
         began, wall = self.metrics.began, self.clock.wall
         self.reports.begin(
-            RunInfo(record.run_id, self.files, self.workers, began, wall, where, self._directory())
+            RunInfo(record.run_id, self.files, self.workers, began, wall, where, self._directory()),
+            self.table,
         )
-        dispatcher = EventDispatcher(self._listeners(), lambda: self.engine.post())
+        self.observers = self._observers()
+        dispatcher = EventDispatcher(self.observers, lambda: self.engine.post())
         self.engine = Engine(
             clock=self.clock,
             scheduler=self.scheduler,
@@ -191,7 +193,7 @@ class Run:
         self.signals = SignalPolicy(self.reactor, self.clock, suspend=self._suspend, tell=list_running)
         if record.directory is not None:
             self._open_socket()
-        for warning in (*self.source.warnings, *self.reports.warnings):
+        for warning in self.source.warnings:
             self.err.say(warning)
         dispatcher.start()
         watch.start()
@@ -266,24 +268,18 @@ class Run:
         if not stopped:
             self.display.resume()
 
-    def _listeners(self) -> Sequence[Observer]:
-        listeners: list[Observer] = [self.reports, *self.display.listeners()]
-        if self.settings.json:
-            from pqrun.core.job_table import JobTable
-
-            self.jobs = JobTable()
-            listeners.append(self.jobs)
+    def _observers(self) -> Observers[Observer]:
+        """Return the observers in their order, and give them the events of earlier processes."""
+        results = [] if self.results is None else [self.results]
+        observers = Observers(self.table, [self.reports, *results, *self.display.observers()])
         if self.record.found is not None:
             past = self.record.found.events
             self.metrics.fold(past)
-            self.reports.on_events(past)
-            self.display.replay(past)
-            if self.jobs is not None:
-                self.jobs.on_events(past)
+            observers.replay(past)
             past.clear()
         if self.restart is not None and self.display.printer is not None:
             self.display.printer.begin_with(sorted(task.seq for task in self.restart.tasks))
-        return listeners
+        return observers
 
     def _conclude(self, dispatcher: EventDispatcher) -> int:
         self.over = self.clock.now()
@@ -294,8 +290,8 @@ class Run:
         def last_words() -> None:
             if isinstance(broken, InternalFailure):
                 self.err.say(f"pqrun: {broken}")
-            self.trouble += dispatcher.dropped
-            self.dropped = bool(dispatcher.dropped)
+            self.trouble += self.observers.dropped
+            self.dropped = bool(self.observers.dropped)
             self._final_messages()
 
         dispatcher.finish(last_words)
@@ -304,12 +300,12 @@ class Run:
             raise dispatcher.failed
         if broken is not None and not isinstance(broken, InternalFailure):
             raise broken
-        page, stopped = self.summary, bool(self.scheduler.stopping)
+        table, stopped = self.table, bool(self.scheduler.stopping)
         code, signal = self._exit_code(broken), self.signals.stopped_by
         exit = 128 + signal if signal else code
         self.record.conclude(
-            self.metrics, self.over, exit, failed=page.failed, stopped=stopped,
-            complete=page.input_complete, guarded=self.place.guarded,
+            self.metrics, self.over, exit, failed=table.failed, stopped=stopped,
+            complete=table.input_complete, guarded=self.place.guarded,
         )  # fmt: skip
         if isinstance(self.reports, NoReports):
             return code
@@ -317,7 +313,7 @@ class Run:
         final = self.reports.finish(
             ending,
             err=None if dispatcher.thread.is_alive() else self.err,
-            untold=dispatcher.undelivered(),
+            untold=chain(self.observers.take_rest(), *dispatcher.undelivered()),
             hurry=bool(signal),
             wait=lambda seconds: bool(self.reactor.wait(seconds)),
         )
@@ -325,16 +321,15 @@ class Run:
 
     def _final_messages(self) -> None:
         snapshot = self.metrics.snapshot(self.over)
-        if self.jobs is not None:
+        if self.settings.json:
             from pqrun.reports.json_document import as_text, document
 
-            rows = sorted(self.jobs.rows.values(), key=lambda row: row.seq)
-            self.out.say(as_text(document(self._facts(), snapshot, rows, self.clock.wall)))
-        if self.summary.added or not self.source.wrong:
+            self.out.say(as_text(document(self._facts(), snapshot, self.table.all_rows(), self.clock.wall)))
+        if self.table.added or not self.source.wrong:
             self.display.say_last_page(
                 snapshot, self.clock.now() - self.metrics.began, run=self.record.address
             )
-        for trouble in (*self.trouble, *self.display.failures()):
+        for trouble in (*self.trouble, *self._write_failures()):
             self.err.say(f"pqrun: {trouble}")
 
     def _facts(self, *, live: bool = False) -> dict[str, Any]:
@@ -347,7 +342,7 @@ class Run:
             workers=self.place.size() if live else self.workers,
             began=self.metrics.began,
             ended=None if live else self.clock.wall(self.over),
-            input_complete=self.summary.input_complete,
+            input_complete=self.table.input_complete,
             directory=self.record.directory.path if self.record.directory else None,
             guarded=self.place.guarded,
         )
@@ -355,17 +350,23 @@ class Run:
     def _exit_code(self, broken: BaseException | None) -> int:
         if isinstance(broken, InternalFailure):
             return broken.code
-        if self.dropped or self.display.failures():
+        table = self.table
+        if self.dropped or self._write_failures():
             return OWN_FAILURE
         if self.source.wrong:
-            return SOME_FAILED if self.summary.added else USAGE
-        if self.summary.failed:
+            return SOME_FAILED if table.added else USAGE
+        if table.failed:
             return SOME_FAILED
-        return NOT_ALL_RUN if self.summary.left_undone or not self.summary.input_complete else OK
+        return NOT_ALL_RUN if table.left_undone or not table.input_complete else OK
+
+    def _write_failures(self) -> list[str]:
+        """Return the messages of all outputs that could not be written."""
+        results = self.results.failure if self.results is not None else ""
+        return self.display.failures() + ([results] if results else [])
 
     def _close_record(self) -> None:
         try:
-            self.record.close(nothing=not self._begun or (bool(self.source.wrong) and not self.summary.added))
+            self.record.close(nothing=not self._begun or (bool(self.source.wrong) and not self.table.added))
         except InternalFailure:
             if self._begun and self.engine.broken is None:  # else an earlier failure was reported
                 raise

@@ -10,9 +10,9 @@ from typing import Any
 
 from pqrun.core.errors import InternalFailure, UserError
 from pqrun.journal.run_directory import INDEX, JOURNAL, LOG_NAME, LOGS, OUR_FILES, RunDirectory, find_run
+from pqrun.reports import FILES
 from pqrun.reports.targets import DESCRIPTOR, STANDARD
 
-OPTIONS = ("junit", "trace", "summary", "metrics", "joblog", "events")
 RESULTS = ("stdout", "stderr", "meta.json")
 # The prefixes of files beside ours: SQLite's `-wal` and `-shm`, and the old log `.1`.
 _WITH_OTHERS = (INDEX, JOURNAL, LOG_NAME)
@@ -27,7 +27,7 @@ def refuse_clashes(settings: Any, reads: Iterable[str] = ()) -> None:
     """
     inputs = [(name, found) for name in dict.fromkeys(reads) if (found := _status(name, 0)) is not None]
     runs = list(_runs(settings))
-    for name in OPTIONS:
+    for name in FILES:
         if path := getattr(settings, name, None):
             _check(f"--{name}", path, inputs, runs)
     for fd, name in ((1, "standard output"), (2, "standard error")):

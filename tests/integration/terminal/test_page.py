@@ -6,7 +6,9 @@ import re
 import pytest
 
 from pqrun.core.events import RunStopping
+from pqrun.core.job_table import JobTable
 from pqrun.core.metrics import MetricsCollector
+from pqrun.engine.dispatcher import Observers
 from pqrun.ui.run_summary import MAX_FAILURES, RunSummary, format_summary
 from pqrun.ui.terminal import Style
 
@@ -17,8 +19,8 @@ night = load_picture()
 
 @pytest.fixture(scope="module")
 def told():
-    events, page, metrics = night.simulated_events(), RunSummary(), MetricsCollector(0.0)
-    page.on_events(events)
+    events, page, metrics = night.simulated_events(), RunSummary(JobTable()), MetricsCollector(0.0)
+    Observers(page.table, [page]).deliver(events)
     metrics.fold(events)
     return page, metrics.snapshot()
 
@@ -96,6 +98,6 @@ def test_the_plain_log_is_one_line_a_job(run):
 
 
 def test_what_stopped_an_earlier_process_is_not_told_of_the_one_that_went_on(told):
-    page = RunSummary()
-    page.replay([RunStopping(1.0, "signal SIGINT", drain=False, force=False)])
-    assert page.stopped == ""
+    page = RunSummary(JobTable())
+    Observers(page.table, [page]).replay([RunStopping(1.0, "signal SIGINT", drain=False, force=False)])
+    assert page.table.stopped == ""
