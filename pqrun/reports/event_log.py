@@ -126,7 +126,9 @@ class EventLog(Report):
         self._target = target
         self._run = run
         self._last = run.began
-        self.handlers = dict.fromkeys(set(get_args(ev.Event)) - {ev.OutputGrew}, self._log)
+        self.handlers = dict.fromkeys(get_args(ev.Event), self._log)
+        # The printer may block at these events, so what happened before is written first.
+        self.handlers |= {ev.OutputGrew: self._before_output, ev.AttemptEnded: self._log_end}
         files = list(run.files)
         facts = {"run": run.run_id, "files": files, "workers": run.workers, **bytes_beside("files", files)}
         facts |= {"directory": run.directory, **bytes_beside("directory", run.directory)}
@@ -150,6 +152,13 @@ class EventLog(Report):
         if row is not None:
             facts = {"seq": row.seq, "id": row.spec.id, **facts}
         self._target.add(_line(name, self._moment(event.at), facts))
+
+    def _log_end(self, event: ev.AttemptEnded, row: JobRow) -> None:
+        self._log(event, row)
+        self._target.flush()
+
+    def _before_output(self, _: ev.OutputGrew, __: JobRow | None) -> None:
+        self._target.flush()
 
     def _moment(self, at: float) -> str:
         return timestamp(self._run.wall(at))

@@ -25,10 +25,10 @@ class JobLog(Report):
         self._target = target
         self._run = run
         self.handlers = {ev.JobEnded: self._ended}
-        target.add(HEADER)
+        target.write(HEADER)
 
     def tick(self) -> float:
-        """Write the lines of jobs that have ended; return the seconds until the next try."""
+        """Write what a slow reader has left; return the seconds until the next try."""
         return self._target.flush()
 
     def finish(self, ending: Ending) -> None:
@@ -37,7 +37,7 @@ class JobLog(Report):
 
     def _ended(self, _: ev.JobEnded, row: JobRow) -> None:
         if row.seconds is not None and row.asked is not StopReason.INTERRUPTED:
-            self._target.add(self._line(row))
+            self._target.write(self._line(row))
 
     def _line(self, row: JobRow) -> bytes:
         began = row.ended if row.started is None or isinstance(row.exit, NotStarted) else row.started

@@ -148,6 +148,17 @@ def test_events_go_into_a_pipe_as_they_happen(tmp_path):
     assert lines == played.path("events").read_bytes().splitlines()
 
 
+def test_the_log_has_what_happened_before_output_is_printed_which_may_block(tmp_path):
+    played = play(tmp_path, CELLS["ok"])
+    reports = ReportSet(SimpleNamespace(events=str(tmp_path / "log")), environment={})
+    reports.begin(played.run, JobTable())
+    for event in played.events:
+        reports.deliver([event])
+        if isinstance(event, ev.AttemptEnded):
+            assert '"event":"attempt_ended"' in (tmp_path / "log").read_text().splitlines()[-1]
+    reports.finish(played.ending)
+
+
 def test_a_named_pipe_may_get_its_reader_later(tmp_path):
     path = tmp_path / "fifo"
     os.mkfifo(path)
