@@ -100,7 +100,8 @@ class Run:
             from pqrun.reports.results_dir import ResultsDirectory
 
             self.results = ResultsDirectory(settings.results, self.clock.wall)
-        self.table = JobTable(self.clock.now(), keeps_ended=settings.json)
+        began = self.clock.now() if record.found else self.metrics.began
+        self.table = JobTable(began, keeps_ended=settings.json)
         self.display = RunDisplay(settings, self.table, self.clock, self.out, self.err)
         self.trouble: list[str] = []
         self.dropped = False

@@ -25,9 +25,11 @@ from pqrun.core.job import (
 from pqrun.core.job_table import JobTable
 from pqrun.core.metrics import MetricsCollector
 from pqrun.core.scheduler import Scheduler
+from pqrun.engine.dispatcher import Observers
 from pqrun.output.store import Capture, Logs
 from pqrun.output.writer import StreamWriter
 from pqrun.reports import Ending, RunInfo, write_after
+from pqrun.reports.digest import RunDigest
 from pqrun.reports.json_document import document, run_facts
 from pqrun.reports.report_set import ReportSet
 from pqrun.testing import FakeClock, Fate, RecordedRun, SimulatedExecutor, simulate
@@ -139,6 +141,14 @@ class Played(Written):
     reports: ReportSet
     run: RunInfo
     ending: Ending
+
+
+def digest_of(played):
+    """The digest of a run that has been played."""
+    digest = RunDigest(JobTable())
+    Observers(digest.table, [digest]).deliver(played.events)
+    digest.finish(played.ending)
+    return digest
 
 
 def settings_for(directory, **more):

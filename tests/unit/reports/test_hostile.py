@@ -7,7 +7,7 @@ import tracemalloc
 import xml.etree.ElementTree as ET
 
 import pytest
-from reported import Cell, job, play
+from reported import Cell, digest_of, job, play
 
 from pqrun.core import events as ev
 from pqrun.core.job import (
@@ -24,23 +24,12 @@ from pqrun.core.job import (
 from pqrun.core.job_table import JobTable
 from pqrun.core.metrics import Metrics
 from pqrun.core.text import replace_surrogates
-from pqrun.engine.dispatcher import Observers
 from pqrun.output.store import Capture, Logs
 from pqrun.reports import Ending, RunInfo
 from pqrun.reports.cases import code_block, code_span, one_line, printed
-from pqrun.reports.digest import RunDigest
 from pqrun.reports.github import annotations
 from pqrun.reports.hooks import summary_of, variables_of
 from pqrun.reports.report_set import ReportSet
-
-
-def digest_of(played):
-    """The digest of a run that has been played."""
-    digest = RunDigest(JobTable())
-    Observers(digest.table, [digest]).deliver(played.events)
-    digest.finish(played.ending)
-    return digest
-
 
 NAMES = [
     "plain", "a|b", "a\\|b", "`tick`", "``", "<script>alert(1)</script>", "x]]>y", "::error::no",
