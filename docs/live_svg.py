@@ -122,7 +122,7 @@ def facts_at(moment: float, rows: int, events: list[Event]) -> TableView:
         failures=live_state.failures(moment, max_failures(rows)),
         limits=live_state.limits,
         rate=table.rate.per_second(moment),
-        eta=table.rate.eta(moment, len(table.rows)),
+        eta=table.rate.eta(moment, table.unfinished),
         keys=True,
     )
 

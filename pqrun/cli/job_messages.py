@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Jobs of `pqrun add` as messages to a live run: made of its options and files, and cut into requests that fit.
+"""Jobs of `pqrun add`, made of its options and files and sent to a live run.
 
 Loaded by `add` alone: the help of commands must not load what a run needs.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 from collections.abc import Iterator
@@ -14,11 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from pqrun.cli.settings import given_of
 from pqrun.control.client import ControlClient
-from pqrun.control.commands.add import MAX_JOBS_PER_REQUEST, needs_first
-from pqrun.control.protocol import MAX_MESSAGE_BYTES
+from pqrun.core.dependencies import needs_first
 from pqrun.core.errors import Rejected, UserError
 from pqrun.core.job import Need
-from pqrun.core.settings import Settings
+from pqrun.core.settings import InputSettings
 from pqrun.engine.signals import absolute, current_directory
 from pqrun.input.defaults import POLICY_OPTIONS, SpecBuilder
 from pqrun.journal.format import spec_facts
@@ -28,8 +26,7 @@ Jobs = list[dict[str, Any]]
 if TYPE_CHECKING:
     from pqrun.cli.commands.add import AddOptions
 
-JOBS_PER_MESSAGE = 500
-MAX_REQUEST_BYTES = MAX_MESSAGE_BYTES // 2
+JOBS_PER_WAIT = 500
 
 
 def jobs_of_command(words: list[str], options: AddOptions) -> Jobs:
@@ -59,7 +56,7 @@ def jobs_of_file(path: str, options: AddOptions) -> Jobs:
     given = _given(options)
     directory = _directory(options.cwd)
     try:
-        specs = needs_first(open_input(Settings(files=(path,), given=given)).read_all())
+        specs = needs_first(open_input(InputSettings(files=(path,), given=given)).read_all())
     except Rejected as error:
         raise UserError(str(error)) from None
     jobs = [_facts(spec_facts(spec), given) for spec in specs]
@@ -86,36 +83,20 @@ def _given(options: AddOptions) -> dict[str, Any]:
 
 
 def send_jobs(
-    talk: ControlClient, jobs: Jobs, *, wait: bool, if_absent: bool, once: bool
+    client: ControlClient, jobs: Jobs, *, wait: bool, if_absent: bool, once: bool
 ) -> Iterator[list[str]]:
-    """Send the jobs and yield their ids for each message.
+    """Send the jobs and yield their ids for each request.
 
-    Without `wait` the run adds all jobs or none. With `wait` each message is added for itself, as soon
+    Without `wait` the run adds all jobs or none. With `wait` each request is added for itself, as soon
     as the queue has room.
     """
-    told = {"if_absent": if_absent, "once": once, "wait": wait}
-    batches = list(_batches(jobs))
-    for number, batch in enumerate(batches, 1):
-        more = not wait and number < len(batches)
-        alone = wait or number == 1
-        yield talk.ask("add", add=batch, more=more, again=alone, **told)["ids"]
-
-
-def _batches(jobs: Jobs) -> Iterator[Jobs]:
-    """Yield the jobs in parts that fit into a message."""
-    batch: Jobs = []
-    size = 0
-    for job in jobs:
-        length = len(json.dumps(job))
-        if batch and (
-            size + length > MAX_REQUEST_BYTES or len(batch) >= min(JOBS_PER_MESSAGE, MAX_JOBS_PER_REQUEST)
-        ):
-            yield batch
-            batch, size = [], 0
-        batch.append(job)
-        size += length
-    if batch:
-        yield batch
+    flags: dict[str, Any] = {"if_absent": if_absent, "once": once, "wait": wait}
+    if len(jobs) == 1:  # in a form that a run of an older pqrun knows, too
+        yield client.request("add", add=jobs, **flags)["ids"]
+        return
+    size = JOBS_PER_WAIT if wait else len(jobs)
+    for start in range(0, len(jobs), size or 1):
+        yield client.request("add", lines=jobs[start : start + size], **flags)["ids"]
 
 
 def _facts(facts: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:

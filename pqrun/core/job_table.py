@@ -14,6 +14,7 @@ from typing import Any
 
 from pqrun.core import events as ev
 from pqrun.core.job import (
+    CountedAs,
     Exit,
     ExitedWith,
     JobSpec,
@@ -31,6 +32,7 @@ from pqrun.core.throughput import Throughput
 
 NO_USAGE = Usage()
 PENDING, QUEUED, RUNNING, WAITING = "pending", "queued", "running", "waiting"
+_OUTCOMES = {str(outcome): outcome for outcome in Outcome}
 
 
 class JobRow:
@@ -40,12 +42,18 @@ class JobRow:
     a job may inherit. `since`: when the running attempt left the queue, or began as soon as that is known.
     `stopping`: how the running attempt was asked to end (`ending`, `killed`). `status` and `progress`: what it
     has reported. `seconds`: how long the last attempt took, None if none has ended since the job was opened.
+    `submitted`: when the last attempt left the queue. `last`: the number of the last attempt that ended.
+
+    A restart needs `by` (the request that added the job), `counted`, `lost` (attempts whose worker was lost
+    after they began), `place` in the queue (0: a new one is due; negative: before its equals) and `until`, when a
+    waiting job is due.
     """
 
     __slots__ = (
-        "allowed", "asked", "attempts", "ended", "exit", "message", "priority", "progress", "queued", "retries",
-        "seconds", "seq", "since", "spec", "started", "state", "status", "stderr", "stderr_bytes", "stdout",
-        "stdout_bytes", "stopping", "usage", "waited", "where",
+        "allowed", "asked", "attempts", "by", "counted", "ended", "exit", "last", "lost", "message", "place",
+        "priority", "progress", "queued", "retries", "seconds", "seq", "since", "spec", "started", "state",
+        "status", "stderr", "stderr_bytes", "stdout", "stdout_bytes", "stopping", "submitted", "until", "usage",
+        "waited", "where",
     )  # fmt: skip
 
     def __init__(
@@ -56,6 +64,8 @@ class JobRow:
         attempts: int = 0,
         retries: int = 0,
         queued: float | None = None,
+        *,
+        by: str = "",
     ) -> None:
         self.seq = seq
         self.spec = spec
@@ -65,6 +75,7 @@ class JobRow:
         self.retries = retries
         self.queued = queued
         self.since = 0.0
+        self.submitted: float | None = None
         self.started: float | None = None
         self.ended: float | None = None
         self.waited: float | None = None
@@ -81,6 +92,10 @@ class JobRow:
         self.stopping = ""
         self.status: str | None = None
         self.progress: float | None = None
+        self.by = by
+        self.counted: CountedAs | None = None
+        self.last = self.lost = self.place = 0
+        self.until = 0.0
 
     def copy(self) -> JobRow:
         """Return a row with the same values."""
@@ -88,6 +103,11 @@ class JobRow:
         for name in self.__slots__:
             setattr(row, name, getattr(self, name))
         return row
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """The way the job ended, or None for a job that has not ended."""
+        return _OUTCOMES.get(self.state)
 
     @property
     def code(self) -> int | None:
@@ -130,16 +150,15 @@ class JobRow:
 class JobTable:
     """A fold of events into rows and counts.
 
-    `rows`: the unfinished jobs by number. A row leaves it when its job ends; `ended` has those rows only while
-    `keeps_ended`. `running`: the rows of jobs that hold a slot, in the order in which they got it. `states`:
-    how many unfinished jobs are in each state. `folds`: the method for each type of event. `failed`: jobs that make the run fail; `allowed`: jobs that
-    failed but may. `stopped`: the first cause for which the run was stopped. `rate`: the ends of late.
+    `rows`: the jobs by number. A row leaves it when its job ends, except while `keeps_ended`. `running`: the
+    rows of jobs that hold a slot, in the order in which they got it. `states`: how many unfinished jobs are in
+    each state. `folds`: the method for each type of event. `failed`: jobs that make the run fail; `allowed`:
+    jobs that failed but may. `stopped`: the first cause for which the run was stopped. `rate`: the recent ends.
     """
 
     def __init__(self, began: float = 0.0, *, keeps_ended: bool = False) -> None:
         self.rows: dict[int, JobRow] = {}
         self.running: dict[int, JobRow] = {}
-        self.ended: dict[int, JobRow] = {}
         self.keeps_ended = keeps_ended
         self.states = dict.fromkeys((PENDING, QUEUED, RUNNING, WAITING), 0)
         self.outcomes: Counter[Outcome] = Counter()
@@ -150,11 +169,12 @@ class JobTable:
         self.stopped = ""
         self.last_end = began
         self.rate = Throughput(began)
+        self._places = 0
         self.folds: dict[type, Callable[[Any], JobRow | None]] = {
             ev.JobAdded: self._added, ev.JobQueued: self._queued, ev.AttemptSubmitted: self._submitted,
             ev.AttemptRefused: self._refused, ev.AttemptStarted: self._started,
             ev.AttemptRestarted: self._row, ev.AttemptStopping: self._attempt_stopping,
-            ev.AttemptEnded: self._attempt_ended, ev.JobWaiting: self._waiting, ev.JobRemoved: self._row,
+            ev.AttemptEnded: self._attempt_ended, ev.JobWaiting: self._waiting, ev.JobRemoved: self._removed,
             ev.JobEnded: self._ended, ev.JobReopened: self._reopened, ev.JobDropped: self._dropped,
             ev.StatusReported: self._reported, ev.JobChanged: self._changed, ev.OutputGrew: self._row,
             ev.InputEnded: self._input_ended, ev.RunPaused: self._paused, ev.RunStopping: self._run_stopping,
@@ -185,15 +205,20 @@ class JobTable:
         return self.outcomes.total()
 
     @property
+    def unfinished(self) -> int:
+        """The number of jobs that have not ended."""
+        return self.added - self.outcomes.total()
+
+    @property
     def left_undone(self) -> bool:
         """Whether some jobs have not ended, or were interrupted by the end of the run."""
-        return bool(self.rows) or self.outcomes[Outcome.INTERRUPTED] > 0
+        return self.unfinished > 0 or self.outcomes[Outcome.INTERRUPTED] > 0
 
     def all_rows(self) -> list[JobRow]:
-        """Return the rows of all jobs by number, of the ended ones only while they are kept."""
-        return sorted((*self.rows.values(), *self.ended.values()), key=lambda row: row.seq)
+        """Return the rows in the order of their numbers."""
+        return sorted(self.rows.values(), key=lambda row: row.seq)
 
-    def _row(self, event: ev.OutputGrew | ev.AttemptRestarted | ev.JobRemoved) -> JobRow | None:
+    def _row(self, event: ev.OutputGrew | ev.AttemptRestarted) -> JobRow | None:
         return self.rows.get(event.seq)
 
     def _enters(self, row: JobRow, state: str) -> None:
@@ -202,10 +227,10 @@ class JobTable:
         row.state = state
 
     def _added(self, event: ev.JobAdded) -> JobRow:
-        _, seq, spec, _ = event
+        _, seq, spec, by = event
         self.added += 1
         self.states[PENDING] += 1
-        self.rows[seq] = row = JobRow(seq, spec)
+        self.rows[seq] = row = JobRow(seq, spec, by=by)
         return row
 
     def _queued(self, event: ev.JobQueued) -> JobRow:
@@ -216,6 +241,8 @@ class JobTable:
         row.state = QUEUED
         row.queued = at
         row.priority = priority
+        if not row.place:
+            self._places = row.place = self._places + 1
         return row
 
     def _submitted(self, event: ev.AttemptSubmitted) -> JobRow:
@@ -227,7 +254,7 @@ class JobTable:
         row.state = RUNNING
         row.attempts = attempt
         row.waited = waited
-        row.since = at
+        row.since = row.submitted = at
         row.stopping = ""
         row.status = row.progress = None
         self.stopped = ""  # an earlier process was stopped; the run has been resumed
@@ -238,6 +265,12 @@ class JobTable:
         self.running.pop(event.seq, None)
         self._enters(row, QUEUED)
         row.attempts = event.attempt - 1
+        return row
+
+    def _removed(self, event: ev.JobRemoved) -> JobRow:
+        row = self.rows[event.seq]
+        self._enters(row, PENDING)
+        row.place = min(row.place, 0)
         return row
 
     def _started(self, event: ev.AttemptStarted) -> JobRow:
@@ -259,7 +292,11 @@ class JobTable:
         row.started = None if isinstance(exit, NotStarted) else event.began
         row.ended = event.ended
         row.seconds = event.ended - event.began
+        row.last = event.attempt
         row.exit = exit
+        row.counted = event.counted
+        if isinstance(exit, LostExit) and exit.worker_lost and event.ended > event.began:
+            row.lost += 1  # equal times: the attempt never reported a start
         row.where = event.where
         row.asked = event.asked
         row.usage = event.usage
@@ -278,12 +315,17 @@ class JobTable:
     def _waiting(self, event: ev.JobWaiting) -> JobRow:
         row = self.rows[event.seq]
         self._enters(row, WAITING)
-        row.retries += not is_gone(row.exit)
+        row.until = event.until
+        if not is_gone(row.exit):
+            row.retries += 1
+            row.place = 0
         return row
 
     def _ended(self, event: ev.JobEnded) -> JobRow:
         at, seq, outcome, attempts, allowed, because, _ = event
-        row = self.rows.pop(seq)
+        row = self.rows[seq]
+        if not self.keeps_ended:
+            del self.rows[seq]
         self.running.pop(seq, None)
         self.states[row.state] -= 1
         row.state = str(outcome)
@@ -299,8 +341,6 @@ class JobTable:
             self._count(row, 1)
         if attempts:
             self.rate.count(at)
-        if self.keeps_ended:
-            self.ended[seq] = row
         return row
 
     def _count(self, row: JobRow, by: int) -> None:
@@ -312,23 +352,26 @@ class JobTable:
     def _reopened(self, event: ev.JobReopened) -> JobRow:
         _, seq, outcome, spec = event
         self.outcomes[outcome] -= 1
-        if row := self.ended.pop(seq, None):
+        if row := self.rows.get(seq):
             self._count(row, -1)
             row.state, row.message, row.seconds, row.allowed = PENDING, "", None, False
-            row.retries = row.retries if outcome is Outcome.INTERRUPTED else 0
+            if outcome is not Outcome.INTERRUPTED:
+                row.retries = row.lost = row.place = 0
         else:
-            row = JobRow(seq, spec)
+            self.rows[seq] = row = JobRow(seq, spec)
         self.states[PENDING] += 1
-        self.rows[seq] = row
         return row
 
     def _dropped(self, event: ev.JobDropped) -> JobRow | None:
         self.added -= 1
+        row = self.rows.get(event.seq)
+        if row is not None:
+            del self.rows[event.seq]
         if event.outcome is not None:
             self.outcomes[event.outcome] -= 1
-            if row := self.ended.pop(event.seq, None):
+            if row is not None:
                 self._count(row, -1)
-        elif row := self.rows.pop(event.seq, None):
+        elif row is not None:
             self.running.pop(event.seq, None)
             self.states[row.state] -= 1
         return row
@@ -340,11 +383,15 @@ class JobTable:
 
     def _changed(self, event: ev.JobChanged) -> JobRow | None:
         if row := self.rows.get(event.seq):
+            has_ended = row.outcome is not None
+            if has_ended:
+                self._count(row, -1)
             row.spec, row.priority = event.spec, event.spec.priority
-        elif row := self.ended.get(event.seq):
-            self._count(row, -1)
-            row.spec = event.spec
-            self._count(row, 1)
+            if has_ended:
+                self._count(row, 1)
+            if event.front:
+                self._places += 1
+                row.place = -self._places
         return row
 
     def _input_ended(self, event: ev.InputEnded) -> None:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from pqrun.core import states as life
 from pqrun.core.errors import Rejected, UserError
-from pqrun.core.job import JobSpec
+from pqrun.core.job import JobSpec, Outcome
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.task import Task
 from pqrun.core.values import InvalidValue, priority, quoted
@@ -81,6 +81,19 @@ def selected(selectors: Sequence[str], scheduler: Scheduler) -> list[Task]:
     return list(found.values())
 
 
+def selected_ended(selectors: Sequence[str], scheduler: Scheduler) -> list[tuple[str, Outcome, bool]]:
+    """Return the ended jobs that ids and globs match: id, outcome, and whether the failure was allowed."""
+    graph = scheduler.graph
+    found = [
+        (selector, *(graph.outcome_of(selector) or (Outcome.OK, False)))
+        for selector in selectors
+        if scheduler.find(selector) is None and graph.may_be_needed(selector, scheduler.jobs + 1)
+    ]
+    if like := similar_ids(s for s in selectors if not scheduler.knows(s)):
+        found += [ended for ended in graph.ended() if like(ended[0])]
+    return found
+
+
 def is_an_id(selector: str) -> bool:
     """Return whether the selector can only match the job with exactly this id."""
     kind, colon, _ = selector.partition(":")
@@ -134,7 +147,7 @@ def matching(pattern: str, ids: Iterable[str]) -> list[str]:
 def select(jobs: Sequence[JobSpec], only: Sequence[str] = (), skip: Sequence[str] = ()) -> list[JobSpec]:
     """Return the jobs chosen by `only` and not excluded by `skip`, in order.
 
-    `only` also takes what a chosen job needs, directly or not. `skip` also excludes what needs a skipped
+    `only` also takes what a chosen job needs, directly or not. `skip` also excludes jobs that need a skipped
     job, directly or not.
 
     Raises:

@@ -321,6 +321,22 @@ def halt(text: str) -> HaltRule:
     return HaltRule(when, what, values.whole_number(number.removesuffix("%"), 1, most), percent)
 
 
+def place(text: str) -> str:
+    """Check the value of `--on`: this machine, or the address of a cluster."""
+    if text == "local":
+        return text
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(text)
+        whole = parts.scheme in ("dask", "tls") and parts.hostname and parts.port
+    except ValueError:
+        whole = None
+    if not whole or parts.path.strip("/") or parts.query or parts.username:
+        raise ValueError(f"jobs can't run at `{text}` (accepted: local, dask://HOST:PORT, tls://HOST:PORT)")
+    return text
+
+
 def shard(text: str) -> Shard:
     """Parse a shard: `2/4` is the second of four parts."""
     index, slash, count_ = text.partition("/")

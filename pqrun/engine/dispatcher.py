@@ -153,7 +153,7 @@ class Observers(Generic[ObserverT]):
 class EventDispatcher:
     """The thread that hands batches of events to a receiver, one batch after another.
 
-    `failed`: the first exception that the receiver or the last words raised.
+    `failed`: the first exception of the receiver, or of the function that `finish` got.
     """
 
     def __init__(self, receiver: EventReceiver, caught_up: Callable[[], None]) -> None:

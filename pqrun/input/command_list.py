@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The parser that turns a list of commands, one a line, into JobSpecs.
+"""The parser that turns a list of commands, one per line, into JobSpecs.
 
 The parser does no I/O: the caller feeds bytes and decides how far to read ahead. A command may contain any
 bytes; bytes that are not UTF-8 become surrogate escapes, so that the command runs as it was written.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The format of the journal: events as lines of JSON, and back. `docs/journal.md` specifies it.
+"""The format of the journal: events as lines of JSON, which `decoder` reads. `docs/journal.md` specifies it.
 
 Each line ends in a checksum of the line and all lines before, so that damage, a missing line and a misplaced
 line are noticed. Times are seconds since the epoch, on the wall clock.
@@ -18,20 +18,14 @@ from pqrun.core import events as ev
 from pqrun.core.job import (
     NO_RETRIES,
     Command,
-    CountedAs,
-    Exit,
     ExitedWith,
     JobSpec,
     KilledBySignal,
     LostExit,
     Need,
     NotStarted,
-    Outcome,
     Priority,
     RetryPolicy,
-    SelfReport,
-    StopReason,
-    Usage,
 )
 
 _USUAL = JobSpec("", None)
@@ -98,7 +92,6 @@ __all__ = [
     "Encoder",
     "Wall",
     "append_checksum",
-    "decode",
     "spec_facts",
     "spec_of",
 ]
@@ -284,86 +277,6 @@ def _end_with(event: ev.AttemptEnded, events: Sequence[ev.Event], place: int) ->
     if type(last) is not ev.JobEnded or last.seq != event.seq or last.because or last.by:
         return None
     return last if (last.at, last.attempts) == (event.at, event.attempt) else None
-
-
-def decode(line: dict[str, Any], output: Callable[[int, int, int, int], Any]) -> list[ev.Event]:
-    """Return the events of a line; `output(seq, attempt, out, err)` returns an attempt's captured output.
-
-    A line of an unknown kind gives no events: within a version, only kinds that may be skipped are added.
-    Raises KeyError, TypeError or ValueError for a malformed line.
-    """
-    at, seq, attempt = line["t"], line.get("s", 0), line.get("n", 0)
-    match line["e"]:
-        case "end":
-            ended = _attempt_ended(line, output(seq, attempt, line.get("out", 0), line.get("err", 0)))
-            return [ended, _job_ended(line)] if "o" in line else [ended]
-        case "add":
-            spec = spec_of(line["job"])
-            queued = [ev.JobQueued(at, seq, 1, spec.priority)] if "q" in line else []
-            return [ev.JobAdded(at, seq, spec, line.get("by", "")), *queued]
-    event = _event(line, at, seq, attempt)
-    return [] if event is None else [event]
-
-
-def _attempt_ended(line: dict[str, Any], output: Any) -> ev.AttemptEnded:
-    asked = StopReason(line["asked"]) if "asked" in line else None
-    return ev.AttemptEnded(
-        line["t"], line["s"], line["n"], CountedAs(line["as"]), _exit(line), asked, line["b"], line["f"],
-        Usage(line["u"], line["y"], line.get("m")), SelfReport(message=line.get("message")), output,
-        line.get("where", ""),
-    )  # fmt: skip
-
-
-def _job_ended(line: dict[str, Any]) -> ev.JobEnded:
-    because, by = line.get("because", ""), line.get("by", "")
-    return ev.JobEnded(
-        line["t"], line["s"], Outcome(line["o"]), line["n"], line.get("ok", False), because, by
-    )
-
-
-def _event(line: dict[str, Any], at: float, seq: int, attempt: int) -> ev.Event | None:
-    match line["e"]:
-        case "start":
-            return ev.AttemptSubmitted(at, seq, attempt, line["w"])
-        case "done":
-            return _job_ended(line)
-        case "queue":
-            return ev.JobQueued(at, seq, attempt, Priority(line["p"]))
-        case "wait":
-            return ev.JobWaiting(at, seq, attempt, line["until"])
-        case "refuse":
-            return ev.AttemptRefused(at, seq, attempt, line["why"])
-        case "twice":
-            return ev.AttemptRestarted(at, seq, attempt, line["where"])
-        case "remove":
-            return ev.JobRemoved(at, seq)
-        case "again":
-            return ev.JobReopened(at, seq, Outcome(line["o"]), UNKNOWN)
-        case "drop":
-            return ev.JobDropped(at, seq, Outcome(line["o"]) if line["o"] else None)
-        case "change":
-            return ev.JobChanged(at, seq, spec_of(line["job"]), line["by"], line.get("front", False))
-        case "input":
-            return ev.InputEnded(at, line["jobs"], line["complete"], line["why"])
-        case "workers":
-            return ev.WorkersChanged(at, line["workers"], line["by"])
-        case "pool":
-            return ev.PoolChanged(at, line["name"], line["size"], line["by"])
-        case "pause":
-            return ev.RunPaused(at, line["on"], line["by"])
-        case "stop":
-            return ev.RunStopping(at, line["cause"], line["drain"], line["force"], line.get("by", ""))
-        case "slots":
-            return ev.SlotsChanged(at, line["slots"], line["why"])
-    return None
-
-
-def _exit(line: dict[str, Any]) -> Exit:
-    if "lost" in line:
-        return LostExit(line["lost"], line.get("gone", False))
-    if "sig" in line:
-        return KilledBySignal(line["sig"])
-    return NotStarted(line["x"], line["not"]) if "not" in line else ExitedWith(line["x"])
 
 
 def _bool(value: bool) -> str:

@@ -24,23 +24,23 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pqrun.core import events as ev
 from pqrun.core.job_table import JobTable, Observer
 from pqrun.core.metrics import Metrics
+from pqrun.core.settings import OutputSettings, RecordSettings, ReportSettings, Settings
 from pqrun.output.ci_markers import ci_service
 
 if TYPE_CHECKING:
-    from pqrun.input import JobInput
     from pqrun.reports.report_set import ReportSet
 
 
 class ReportKind(NamedTuple):
     """A report that is written to a file: the setting with the file's name, and the report's class.
 
-    `grows`: the file is written while the run goes on, so that a pipe can be read meanwhile.
+    `grows`: the file is written during the run, so that a pipe can be read meanwhile.
     """
 
     name: str
@@ -57,9 +57,6 @@ REPORTS = (
     ReportKind("joblog", "pqrun.reports.job_log", "JobLog", grows=True),
     ReportKind("events", "pqrun.reports.event_log", "EventLog", grows=True),
 )
-FILES = tuple(kind.name for kind in REPORTS)
-HOOKS = ("on_finish", "on_failure", "hooks")
-OPTIONS = (*FILES, "metrics_listen", *HOOKS)
 
 
 class RunInfo(NamedTuple):
@@ -113,21 +110,22 @@ class NoReports(Observer):
         return ending.code
 
 
-def reports_of(settings: Any, source: JobInput | None = None) -> ReportSet | NoReports:
+def reports_of(settings: Settings, reads: Iterable[str] = ()) -> ReportSet | NoReports:
     """Return the reports that the settings ask for.
 
-    Raises `UserError` if a report cannot be written, or would overwrite a file that `source` reads.
+    Raises `UserError` if a report cannot be written, or would overwrite one of the files `reads`.
     """
-    if any(getattr(settings, name) for name in (*OPTIONS, "results")) or _into_files():
+    reports, output = settings.reports, settings.output
+    if any(reports) or _into_files():
         from pqrun.reports.file_clashes import refuse_clashes
 
-        refuse_clashes(settings, () if source is None else source.reads())
-    on_github = ci_service(settings.ci, os.environ) == "github"
-    if not (on_github or any(getattr(settings, name) is not None for name in OPTIONS)):
+        refuse_clashes(reports, settings.record, reads)
+    on_github = ci_service(output.ci, os.environ) == "github"
+    if not on_github and reports._replace(results=None) == ReportSettings():
         return NoReports()
     from pqrun.reports.report_set import ReportSet
 
-    return ReportSet(settings)
+    return ReportSet(reports, output)
 
 
 def _into_files() -> bool:
@@ -138,17 +136,20 @@ def _into_files() -> bool:
         return False
 
 
-def write_after(settings: Any, events: Sequence[ev.Event], run: RunInfo, ending: Ending) -> list[str]:
+def write_after(
+    settings: ReportSettings, events: Sequence[ev.Event], run: RunInfo, ending: Ending, *, json: bool = False
+) -> list[str]:
     """Write the reports of a recorded run from its events; return what could not be written.
 
-    `settings` has an attribute for each report that is wanted (`junit`, `trace`, `summary`, `metrics`,
-    `joblog`, `events`). Unless `ending.live`, jobs that were still running count as interrupted.
+    `json`: whether a JSON document goes to stdout as well. Unless `ending.live`, jobs that were still running
+    count as interrupted.
     """
     from pqrun.reports.file_clashes import refuse_clashes
     from pqrun.reports.report_set import ReportSet
 
-    refuse_clashes(settings, [os.path.join(run.cwd or "", name) for name in run.files if name != "-"])
-    reports = ReportSet(settings, environment={})
+    record = RecordSettings(run_dir=run.directory)
+    refuse_clashes(settings, record, [os.path.join(run.cwd or "", name) for name in run.files if name != "-"])
+    reports = ReportSet(settings, OutputSettings(json=json), environment={})
     reports.begin(run, JobTable(run.began, keeps_ended=True))
     reports.finish(ending, untold=events)
     return reports.failures

@@ -89,6 +89,8 @@ class CaseReport(Report):
         """Return the jobs that have not ended. Unless `live`, the running ones become interrupted."""
         cases = []
         for row in self.table.rows.values():
+            if row.outcome is not None:
+                continue
             if row.state == RUNNING:
                 row = row.copy()
                 row.ended = row.seconds = None

@@ -13,14 +13,15 @@ from importlib.util import find_spec
 from itertools import combinations
 from math import inf
 from threading import RLock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pqrun.core import events as ev
 from pqrun.core.errors import BUG, OWN_FAILURE, UserError, refusal
 from pqrun.core.job_table import JobRow, JobTable, Observer
+from pqrun.core.settings import OutputSettings, ReportSettings
 from pqrun.engine.dispatcher import Observers
 from pqrun.output.ci_markers import ci_service
-from pqrun.reports import HOOKS, REPORTS, Ending, Report, ReportKind, RunInfo
+from pqrun.reports import REPORTS, Ending, Report, ReportKind, RunInfo
 from pqrun.reports.targets import AtomicFile, ReportTarget, StreamingFile, is_stdout, same_file
 
 if TYPE_CHECKING:
@@ -32,20 +33,21 @@ if TYPE_CHECKING:
 class ReportRequest:
     """The reports that settings ask for, checked.
 
-    `settings` may have an attribute for each report; a missing attribute means that the report is not
-    wanted. Raises `UserError` if a report cannot be written.
+    Raises `UserError` if a report cannot be written.
     """
 
-    def __init__(self, settings: Any, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, settings: ReportSettings, output: OutputSettings, environment: Mapping[str, str]
+    ) -> None:
         self.targets: dict[ReportKind, ReportTarget] = {}
         for kind in REPORTS:
-            if (path := getattr(settings, kind.name, None)) is not None:
+            if (path := getattr(settings, kind.name)) is not None:
                 target = StreamingFile if kind.grows else AtomicFile
                 self.targets[kind] = target(f"--{kind.name}", path)
-        self._json = getattr(settings, "json", False)
-        self.address: str | None = getattr(settings, "metrics_listen", None)
-        self.ci_autodetected = getattr(settings, "ci", "none") == "auto"
-        self.service = ci_service(getattr(settings, "ci", "none"), environment)
+        self._json = output.json
+        self.address = settings.metrics_listen
+        self.ci_autodetected = output.ci == "auto"
+        self.service = ci_service(output.ci, environment)
         self.step = environment.get("GITHUB_STEP_SUMMARY", "") if self.service == "github" else ""
         self._check()
 
@@ -108,12 +110,18 @@ class ReportSet(Observer):
 
     wants_past = True
 
-    def __init__(self, settings: Any, *, environment: Mapping[str, str] = os.environ) -> None:
+    def __init__(
+        self,
+        settings: ReportSettings,
+        output: OutputSettings = OutputSettings(),
+        *,
+        environment: Mapping[str, str] = os.environ,
+    ) -> None:
         self.failures: list[str] = []
         self.digest: RunDigest | None = None
-        self._wanted = ReportRequest(settings, environment)
+        self._wanted = ReportRequest(settings, output, environment)
         self._hooks: Sequence[Hook] = ()
-        if any(getattr(settings, name, None) for name in HOOKS):
+        if settings.on_finish or settings.on_failure or settings.hooks:
             from pqrun.reports.hooks import hooks_of
 
             self._hooks = hooks_of(settings)

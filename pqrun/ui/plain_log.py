@@ -166,15 +166,15 @@ class PlainLog(Observer):
         table = self._table
         running = len(table.running)
         parts = [f"{count} {outcome}" for outcome, count in table.outcomes.items() if count]
-        parts += [f"{running} running", f"{len(table.rows) - running} waiting"]
-        if table.input_ended and (eta := table.rate.eta(now, len(table.rows))) is not None:
+        parts += [f"{running} running", f"{table.unfinished - running} waiting"]
+        if table.input_ended and (eta := table.rate.eta(now, table.unfinished)) is not None:
             parts.append(f"ETA {format_duration(eta)}")
         return ", ".join(parts)
 
     def _list(self, now: float) -> None:
         table = self._table
         running = list(table.running.values())
-        waiting = len(table.rows) - len(running)
+        waiting = table.unfinished - len(running)
         self._say(f"{len(running)} running, {waiting} waiting, {table.ended_count} ended")
         for row in running:
             self._lines.append(

@@ -171,8 +171,8 @@ def _headline(page: RunSummary, metrics: Metrics, seconds: float, paint: Style) 
     counts = [paint(OUTCOME_STYLES[o], f"{table.outcomes[o]} {o}") for o in Outcome if table.outcomes[o]]
     if metrics.jobs_retried:
         counts.append(paint("yellow", f"{metrics.jobs_retried} retried"))
-    if table.rows:
-        counts.append(f"{len(table.rows)} not run")
+    if table.unfinished:
+        counts.append(f"{table.unfinished} not run")
     if table.flaky:
         counts.append(f"{table.flaky} flaky")
     took = f"in {format_duration(seconds)} ({', '.join(counts)})"
@@ -199,7 +199,7 @@ def _next_commands(page: RunSummary, run: str, bad: list[SummaryFailure], paint:
         commands.append(("see a log", hints.command("logs", run, name)))
         commands.append(("run failed jobs again", hints.command("resume", run, options="--failed")))
     elif page.table.left_undone:
-        commands.append(("go on", hints.command("resume", run)))
+        commands.append(("continue", hints.command("resume", run)))
     else:
         commands.append(("see more", hints.command("show", run)))
     width = max(len(what) for what, _ in commands)

@@ -3,14 +3,13 @@
 
 from typing import Annotated, Any
 
-import typer
-
-from pqrun.cli.app import commands, with_options
 from pqrun.cli.commands.live_run import PANEL, RunName, print_ids
-from pqrun.cli.options import FAILURE, INPUT, SCHEDULING, JobOptions, OptionSpec, choice
+from pqrun.cli.declarations import ArgumentSpec, CommandSpec, WrongUsage, switch
+from pqrun.cli.options import JobOptions
 from pqrun.core import values
 from pqrun.core import values as kinds
 from pqrun.core.errors import UserError
+from pqrun.core.option_spec import FAILURE, INPUT, SCHEDULING, OptionSpec, choice
 
 
 def own(name: str, help: str, panel: str, metavar: str | None = None, read: Any = None) -> OptionSpec:
@@ -126,27 +125,20 @@ class AddOptions(JobOptions):
     ] = None
 
 
-@with_options(AddOptions)
 def add(
     command: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="CMD", help="The command. Put options before it; several words are quoted as one command"
-        ),
+        ArgumentSpec("CMD", "The command. Put options before it; several words are quoted as one command"),
     ] = None,
     file: Annotated[
         str | None,
-        typer.Option("-f", "--file", help="Add the jobs of a job file or list; - is stdin", metavar="FILE"),
+        OptionSpec(("-f", "--file"), "Add the jobs of a job file or list; - is stdin", None, "FILE"),
     ] = None,
     if_absent: Annotated[
-        bool, typer.Option("--if-absent", help="Skip a job if a job with its id is still unfinished")
+        bool, switch("--if-absent", help="Skip a job if a job with its id is still unfinished")
     ] = False,
-    once: Annotated[
-        bool, typer.Option("--once", help="Skip a job if its id was ever used in the run")
-    ] = False,
-    wait: Annotated[
-        bool, typer.Option("--wait", help="Wait if the queue is full (default: exit with 75)")
-    ] = False,
+    once: Annotated[bool, switch("--once", help="Skip a job if its id was ever used in the run")] = False,
+    wait: Annotated[bool, switch("--wait", help="Wait if the queue is full (default: exit with 75)")] = False,
     run: RunName = None,
     *,
     options: AddOptions,
@@ -157,15 +149,14 @@ def add(
     from pqrun.control.commands.add import EMPTY
 
     if (file is None) == (not command):
-        raise typer.BadParameter("give a command, or a file with -f", param_hint="CMD")
+        raise WrongUsage("give a command, or a file with -f", "CMD")
     if command and not command[0].strip():
         raise UserError(EMPTY)
-    with ControlClient(run) as talk:
+    with ControlClient(run) as client:
         jobs = jobs_of_command(command or [], options) if file is None else jobs_of_file(file, options)
-        for ids in send_jobs(talk, jobs, wait=wait, if_absent=if_absent, once=once):
+        for ids in send_jobs(client, jobs, wait=wait, if_absent=if_absent, once=once):
             print_ids(ids)
 
 
-app = commands()
 # As with `env` and `timeout`, options end at the first word of the command.
-app.command("add", rich_help_panel=PANEL, context_settings={"allow_interspersed_args": False})(add)
+COMMANDS = (CommandSpec("add", add, PANEL, mixed=False),)

@@ -5,12 +5,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-import typer
-
-from pqrun.cli.app import parser
 from pqrun.cli.commands.add import needed
-from pqrun.cli.commands.live_run import Jobs, RunName, expect_some, live_commands, option_value
+from pqrun.cli.commands.live_run import PANEL, Jobs, RunName, option_value, some
+from pqrun.cli.declarations import CommandSpec, WrongUsage, switch
 from pqrun.core import values
+from pqrun.core.option_spec import OptionSpec
 from pqrun.core.values import retries, workers
 
 
@@ -38,17 +37,17 @@ def set_(
         option_value(needed, "--needs", metavar="ID,…", help="Replace the needs of the jobs; '': no needs"),
     ] = None,
     front: Annotated[
-        bool, typer.Option("--front", help="Move the jobs before all others of their priority")
+        bool, switch("--front", help="Move the jobs before all others of their priority")
     ] = False,
     at_once: Annotated[
         Any,
         option_value(workers, "-j", "--jobs", "--workers", metavar="N", help="Run up to N jobs at a time"),
     ] = None,
     pool: Annotated[
-        list[str] | None, typer.Option("--pool", metavar="NAME=N", help="Set the size of a pool")
+        list[str] | None, OptionSpec(("--pool",), "Set the size of a pool", None, "NAME=N")
     ] = None,
     run: RunName = None,
-) -> None:
+) -> int:
     """Change jobs that have not started, or the run's workers and pools."""
     from pqrun.cli.options import pool as read_pool
     from pqrun.control.client import ControlClient
@@ -57,19 +56,23 @@ def set_(
     given = {"priority": priority, "timeout": timeout, "retries": tries, "needs": needs}
     change = {name: value for name, value in given.items() if value is not None}
     if not jobs and (change or front):
-        raise typer.BadParameter("name the jobs to change", param_hint="JOB")
+        raise WrongUsage("name the jobs to change", "JOB")
     if jobs and not (change or front):
-        raise typer.BadParameter("give an option that changes the jobs, such as --priority", param_hint="JOB")
+        raise WrongUsage("give an option that changes the jobs, such as --priority", "JOB")
     if not (jobs or at_once or pool):
-        raise typer.BadParameter("nothing to set: give jobs and an option, or -j, or --pool")
-    pools = [parser(read_pool)(text) for text in pool or ()]
-    with ControlClient(run) as talk:
+        raise WrongUsage("nothing to set: give jobs and an option, or -j, or --pool")
+    try:
+        pools = [read_pool(text) for text in pool or ()]
+    except ValueError as error:
+        raise WrongUsage(str(error)) from None
+    with ControlClient(run) as client:
         if at_once is not None:
-            talk.ask("workers", workers=count_workers(at_once))
+            client.request("workers", workers=count_workers(at_once))
         for wanted in pools:
-            talk.ask("pool", pool=wanted.name, size=wanted.size)
+            client.request("pool", pool=wanted.name, size=wanted.size)
         if jobs:
-            expect_some(talk.ask("set", jobs=jobs, change=change, front=front)["count"])
+            return some(client.request("set", jobs=jobs, change=change, front=front)["count"])
+    return 0
 
 
-app = live_commands(set=set_)
+COMMANDS = (CommandSpec("set", set_, PANEL),)

@@ -24,6 +24,7 @@ MAX_VARIABLE_BYTES = 131_072
 MAX_MARKER_BYTES = 4096
 SPARE_DESCRIPTORS = 12
 LOG_DESCRIPTORS = 2
+RUNNING_DESCRIPTORS = 3 + LOG_DESCRIPTORS  # with the reading ends of both pipes and the pidfd
 TRANSIENT_ERRNOS = frozenset({errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 PRIORITIES = {priority: priority.name.lower().encode() for priority in Priority}
 
@@ -74,6 +75,7 @@ class CommandBuilder:
         self._jobserver = jobserver_descriptors(os.environb.get(b"MAKEFLAGS", b""))
         self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         self._descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        self._first_pipe = self._descriptors
 
     def member(self, attempt: Attempt, slot: int) -> JobProcesses:
         """Create the job's entry for the cleanup, with its marker."""
@@ -82,10 +84,16 @@ class CommandBuilder:
     def check_room(self, descriptor: int, running: int) -> None:
         """Raise EMFILE if too few descriptors would be left for pqrun and the running jobs.
 
-        `descriptor`: the highest descriptor so far. `running`: the number of running jobs, each of which may
-        still open two log files.
+        `descriptor`: the number that the job's last pipe got. `running`: the number of running jobs, with those
+        that are about to start. Each of them may still open two log files.
+
+        The number alone does not tell: the kernel gives out the lowest free one, which is a low one where a job
+        has just ended, even if all above it are in use. So the jobs are counted, too.
         """
-        if descriptor >= self._descriptors - SPARE_DESCRIPTORS - LOG_DESCRIPTORS * running:
+        self._first_pipe = min(self._first_pipe, descriptor)
+        by_number = descriptor + LOG_DESCRIPTORS * running
+        by_count = self._first_pipe + RUNNING_DESCRIPTORS * (running - 1)
+        if max(by_number, by_count) >= self._descriptors - SPARE_DESCRIPTORS:
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
     def report_path(self, key: AttemptId) -> str:

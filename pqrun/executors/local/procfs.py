@@ -19,9 +19,10 @@ from typing import NamedTuple
 LINUX = sys.platform == "linux"
 MAX_DESCENDANTS = 100_000
 PAGE_MAY_BE_FULL_BYTES = 2048
-UNKILLABLE = 5.0
+UNKILLABLE_SECONDS = 5.0
 MAX_EXEC_SECONDS = 1.0
 _PF_KTHREAD = 0x00200000
+MAX_PIDS_PROBED = 300
 OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_GET_CHILD_SUBREAPER = 37
@@ -102,6 +103,32 @@ def all_processes() -> Iterator[Process]:
     for name in os.listdir("/proc"):
         if name.isdecimal() and (process := read_stat(int(name))):
             yield process
+
+
+def all_processes_to_the_newest() -> Iterator[Process]:
+    """Yield every visible process, and those that begin during the scan. Raises OSError like `all_processes`.
+
+    A list of processes is old when it is read: a process that forked and ended meanwhile is gone, and its
+    child is not in the list. A chain of such processes would escape scan after scan.
+    """
+    newest = newest_pid()
+    yield from all_processes()
+    yield from processes_since(newest)
+
+
+def processes_since(pid: int) -> Iterator[Process]:
+    """Yield the processes with pids above `pid`, up to the newest one when all others were yielded.
+
+    Pids are given out in ascending order. Nothing is yielded for more than `MAX_PIDS_PROBED` new pids.
+    """
+    number, newest = pid + 1, newest_pid()
+    while number <= newest < number + MAX_PIDS_PROBED:
+        with contextlib.suppress(OSError):
+            if process := read_stat(number):
+                yield process
+        number += 1
+        if number > newest:
+            newest = newest_pid()
 
 
 def descendants_of(pid: int) -> list[Process]:

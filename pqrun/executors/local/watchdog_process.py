@@ -17,23 +17,22 @@ from pqrun.executors.local.procfs import (
     LINUX,
     MAX_EXEC_SECONDS,
     Process,
-    all_processes,
+    all_processes_to_the_newest,
     environment_of,
     group_is_alive,
     read_stat,
     signal_if_same,
 )
 from pqrun.executors.local.watchdog_table import SharedTable, Terminal
+from pqrun.journal.run_directory import WATCHDOG_NAME
 
 GRACE_SECONDS = 3.0
 POLL_INTERVAL_SECONDS = 0.05
 GIVE_UP_SECONDS = 60.0
-MAX_SCANS = 20  # a fifth of a second: a chain of short processes can slip past one scan, or ten
 IGNORED_SIGNALS = (
     "SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGTSTP", "SIGTTIN", "SIGTTOU", "SIGUSR1", "SIGUSR2",
     "SIGALRM", "SIGPIPE", "SIGXCPU", "SIGVTALRM", "SIGPROF",
 )  # fmt: skip
-NAME = b"pq-warden"
 
 
 def run(
@@ -52,13 +51,7 @@ def run(
     `count`. `keep`: descriptors to hold until then. `longest`: the longest grace, in seconds. `terminal`: a
     descriptor of the terminal, or -1. Without a `mark` there are no jobs, only a terminal.
     """
-    be_called(NAME)
-    for name in IGNORED_SIGNALS:
-        signal.signal(getattr(signal, name), signal.SIG_IGN)
-    signal.set_wakeup_fd(-1)
-    if os.getsid(0) != os.getpid():
-        os.setsid()
-    close_all_but({reading, table_fd, terminal, *keep} - {-1})
+    _leave_everything_but({reading, table_fd, terminal, *keep} - {-1})
     table = SharedTable(table_fd)
     table.put_watchdog(index, os.getpid(), _born(os.getpid()))
     while os.read(reading, 4096):
@@ -68,9 +61,7 @@ def run(
     if terminal >= 0:
         restore_terminal(terminal, table.terminal())
     if mark and LINUX:
-        end_all(
-            {pid: min(grace, longest) for pid, grace in table.jobs().items()}, mark, longest, looks=MAX_SCANS
-        )
+        end_all({pid: min(grace, longest) for pid, grace in table.jobs().items()}, mark, longest)
     elif mark:
         end_groups(table.jobs())
     table.set_done()
@@ -78,6 +69,17 @@ def run(
         if born and _born(pid) == born:
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
+
+
+def _leave_everything_but(fds: set[int]) -> None:
+    """Become a process of its own: a name, ignored signals, a session, and only these descriptors."""
+    be_called(WATCHDOG_NAME.encode())
+    for name in IGNORED_SIGNALS:
+        signal.signal(getattr(signal, name), signal.SIG_IGN)
+    signal.set_wakeup_fd(-1)
+    if os.getsid(0) != os.getpid():
+        os.setsid()
+    close_all_but(fds)
 
 
 def _take_charge(table: SharedTable, index: int, count: int) -> bool:
@@ -123,18 +125,18 @@ def restore_terminal(fd: int, terminal: Terminal) -> None:
             os.write(fd, terminal.text)
 
 
-def end_all(jobs: dict[int, float], mark: bytes, longest: float = GRACE_SECONDS, *, looks: int = 1) -> None:
+def end_all(jobs: dict[int, float], mark: bytes, longest: float = GRACE_SECONDS) -> None:
     """End every process of these jobs: SIGTERM first, SIGKILL after the grace.
 
-    `jobs`: the pids of the leaders, each with its grace in seconds. Returns after `looks` scans in a row have
-    found no process, or a minute after the SIGKILL.
+    `jobs`: the pids of the leaders, each with its grace in seconds. Returns after a scan that has found no
+    process, or a minute after the SIGKILL.
     """
     began = time.monotonic()
     kill_at = began + max(jobs.values(), default=longest)
     asked: dict[int, int] = {}
     denied: set[int] = set()
-    empty = 0
-    while empty < looks:
+    left = True
+    while left:
         executing: set[int] = set()
         left = False
         try:
@@ -158,7 +160,6 @@ def end_all(jobs: dict[int, float], mark: bytes, longest: float = GRACE_SECONDS,
             left = True
         # A process in the middle of an exec shows its marker a moment later.
         left = left or (bool(executing) and time.monotonic() < began + MAX_EXEC_SECONDS)
-        empty = 0 if left else empty + 1
         if time.monotonic() > kill_at + GIVE_UP_SECONDS:
             return
         time.sleep(0.01)
@@ -202,7 +203,7 @@ def _those_of(
     """
     found: set[int] = set()
     others: list[Process] = []
-    for process in all_processes():
+    for process in all_processes_to_the_newest():
         if not process.is_alive or process.pid == os.getpid():
             continue
         if asked.get(process.pid) == process.start_time or _is_theirs(process, jobs, mark, executing):

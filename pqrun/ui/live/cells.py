@@ -16,7 +16,7 @@ STYLES = {
         "": "none", "label": "dim", "head": "dim underline", "strong": "bold", "name": "none",
         "ok": "green", "failed": "red", "timeout": "magenta", "retry": "yellow", "running": "blue",
         "track": "dim", "file": "bold cyan", "run": "cyan", "key": "bold",
-        "state": "bold reverse yellow", "stop": "bold reverse red", "output": "dim", "status": "cyan",
+        "state": "bold reverse yellow", "prompt": "reverse yellow", "stop": "bold reverse red", "output": "dim", "status": "cyan",
         "bold ok": "bold green", "bold failed": "bold red", "bold timeout": "bold magenta",
         "bold retry": "bold yellow", "bold running": "bold blue",
         "critical": "bold red", "high": "yellow", "normal": "cyan", "low": "dim",

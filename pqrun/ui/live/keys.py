@@ -15,37 +15,56 @@ import stat
 import sys
 import termios
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from pqrun.engine.engine import Request
+from pqrun.engine.executor import TerminalGuard
 from pqrun.executors.local.procfs import LINUX, all_processes
+from pqrun.output.store import bytes_available
 from pqrun.ui.live.screen import in_foreground
+from pqrun.ui.live.type_ahead import CANCEL, CONFIRM, Confirmation, TypeAhead
 
-_FUNCTION_KEY = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|O.|.)?", re.DOTALL)
-MAX_TYPED_BYTES = 4
+_FUNCTION_KEY = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|O.|.)", re.DOTALL)
+TEXT_IS_KEPT = "typed text is kept for the shell; a key after a pause of a second drops it"
 
 Act = Callable[[], Iterable[Request]]
 Modes = list[object]
 
 
-class KeyReader:
-    """A reader of keys. `acts` maps a key to the function that returns its requests.
+class Key(NamedTuple):
+    """A key of the table. `act` returns its requests; `question` is what is asked first, if anything."""
 
+    act: Act
+    question: Callable[[], str] | None = None
+
+
+class KeyReader:
+    """A reader of keys.
+
+    `look_again` limits the reactor's next wait: bytes that are left for the shell (see `type_ahead`) can't
+    be polled for, so their number is looked at.
     `shared`: another program, such as a pager behind us in a pipe, may read the terminal, so no key is
     read. While jobs are `typed` on the terminal its modes are left alone, so that lines can be edited
-    and Ctrl-D ends them. `keep_modes` is told the modes before and after our change, which a watchdog
-    needs to restore them if pqrun is killed.
+    and Ctrl-D ends them. `guard` gets the modes before and after our change, to restore them if
+    pqrun is killed.
     """
 
     def __init__(
         self,
-        acts: Mapping[str, Act],
+        keys: Mapping[str, Key],
+        guard: TerminalGuard,
+        now: Callable[[], float],
+        look_again: Callable[[float], None],
         *,
-        shared: bool = False,
-        typed: Callable[[], bool] = lambda: False,
-        keep_modes: Callable[[Modes | None, Modes | None], None] = lambda _before, _ours: None,
+        shared: bool,
+        typed: Callable[[], bool],
     ) -> None:
-        self._keep_modes = keep_modes
-        self._acts = acts
+        self._keys = keys
+        self._guard = guard
+        self._now = now
+        self._look_again = look_again
+        self._type_ahead = TypeAhead()
+        self._confirmation = Confirmation()
         self._fd = -1 if shared else _open_terminal()
         self._modes: Modes | None = None
         self._resting = False
@@ -59,20 +78,39 @@ class KeyReader:
     def fileno(self) -> int:
         return self._fd
 
+    @property
+    def prompt(self) -> str:
+        """What is asked before a key acts, or what became of other text; an empty text usually."""
+        key = self._keys.get(self._confirmation.pending(self._now()))
+        if key is not None and key.question is not None:
+            return key.question()
+        return TEXT_IS_KEPT if self._type_ahead.is_text and _bytes_waiting(self._fd) else ""
+
     def wanted(self) -> bool:
         """Return whether to read the terminal now; if so, switch off echo and line mode."""
         if self._fd < 0 or self._resting or self._typed() or not in_foreground(self._fd):
             return False
         self._enter()
-        return self.on
+        return self.on and self._may_read()
+
+    def _may_read(self) -> bool:
+        waiting = _bytes_waiting(self._fd)
+        if not waiting:
+            return True  # to be polled
+        delay = self._type_ahead.delay(waiting, self._now())
+        if delay:
+            if self._type_ahead.is_text:
+                self._confirmation.cancel()
+            self._look_again(delay)
+        return not delay
 
     def pending(self) -> bool:
         """Return False: keys are not read ahead."""
         return False
 
     def read(self) -> list[Request]:
-        """Return the requests of the keys that were pressed. Text pasted by mistake is ignored."""
-        if not in_foreground(self._fd):
+        """Return the requests of the key that was pressed; leave text for the shell unread."""
+        if not in_foreground(self._fd) or (_bytes_waiting(self._fd) and not self._may_read()):
             return []
         try:
             data = os.read(self._fd, 4096)
@@ -83,10 +121,17 @@ class KeyReader:
         if not data:
             self.close()
             return []
-        typed = _FUNCTION_KEY.sub(b"", data).decode("latin-1")
-        if len(typed) > MAX_TYPED_BYTES and len(set(typed)) > 1:
+        now = self._now()
+        pressed = _FUNCTION_KEY.sub(b"", data).decode("latin-1")[-1:]
+        pending = self._confirmation.pending(now)
+        known = pressed in self._keys or bool(pending and pressed in CONFIRM) or pressed == CANCEL
+        self._type_ahead.read(pressed, now, known=known)
+        if not known:
+            self._confirmation.cancel()
             return []
-        return [ask for key in typed if key in self._acts for ask in self._acts[key]()]
+        key = self._keys.get(pressed)
+        act = self._keys.get(self._confirmation.press(pressed, now, asks=bool(key and key.question)))
+        return list(act.act()) if act is not None else []
 
     def suspend(self) -> None:
         """Restore the terminal's modes until `resume`."""
@@ -120,7 +165,7 @@ class KeyReader:
         ours = termios.tcgetattr(self._fd)
         ours[3] &= ~(termios.ECHO | termios.ICANON)
         ours[6][termios.VMIN], ours[6][termios.VTIME] = 1, 0
-        self._keep_modes(self._modes, ours)
+        self._guard.keep_terminal(before=self._modes, ours=ours)
         self._set(ours)
 
     def _leave(self) -> None:
@@ -130,7 +175,7 @@ class KeyReader:
                 self._set(modes)
             except termios.error:
                 pass  # the terminal is gone
-        self._keep_modes(None, None)
+        self._guard.keep_terminal(before=None, ours=None)
 
     def _set(self, modes: Modes) -> None:
         # If pqrun is moved to the background just now, SIGTTOU would stop it.
@@ -139,6 +184,14 @@ class KeyReader:
             termios.tcsetattr(self._fd, termios.TCSANOW, modes)  # type: ignore[arg-type]
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
+def _bytes_waiting(terminal: int) -> int:
+    """Return the number of bytes in the queue of a terminal, 0 if that is not known."""
+    try:
+        return bytes_available(terminal)
+    except OSError:
+        return 0
 
 
 def _open_terminal() -> int:

@@ -161,14 +161,14 @@ STYLE_OF = {
     Outcome.SKIPPED: "retry", Outcome.INTERRUPTED: "retry",
 }  # fmt: skip
 KEYS = (
-    ("^C", "stop now", "stop"), ("q", "start no more jobs, finish running ones", "drain"), ("p", "pause", "pause"),
+    ("^C", "stop now", "stop"), ("q q", "start no more jobs, finish running ones", "drain"), ("p p", "pause", "pause"),
     ("+/-", "workers", "jobs"), ("o", "hide output", "output"), ("?", "keys", "keys"),
 )  # fmt: skip
 HELP = (
     ("^C", "stop running jobs (killed after their grace); again: kill now"),
     ("^Z", "suspend pqrun and its jobs, with their time limits"),
-    ("q", "start no more jobs, let the running ones finish"),
-    ("p", "start no more jobs until you press p again"),
+    ("q q", "start no more jobs, let the running ones finish"),
+    ("p p", "start no more jobs until you press p p again"),
     ("+ -", "one worker more or less"),
     ("o", "show or hide the output of jobs"),
     ("?", "back to the table"),
@@ -315,12 +315,14 @@ def _by_priority(facts: TableView) -> list[StyledText]:
 
 
 def footer(facts: TableView, width: int) -> StyledLine:
-    """Return the line of keys; only Ctrl-C if keys are not read."""
+    """Return the line of keys, or the question of one; only Ctrl-C if keys are not read."""
+    if facts.prompt:
+        return StyledLine((fit(f" {facts.prompt}", width), "prompt"))
     keys = KEYS if facts.keys else KEYS[:1]
     parts: list[list[StyledText]] = []
     for key, long, brief in keys:
-        does = long if width >= WIDE or (width >= MIDDLE and key != "q") else brief
-        if key == "p" and facts.state == "paused":
+        does = long if width >= WIDE or (width >= MIDDLE and key != "q q") else brief
+        if key == "p p" and facts.state == "paused":
             does = "go on"
         if key == "o" and facts.output_hidden and width >= MIDDLE:
             does = "show output"

@@ -4,16 +4,14 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from rich.console import Console
 
-from pqrun.core.job import AttemptId
 from pqrun.core.job_table import WAITING, Observer
-from pqrun.core.metrics import Metrics
-from pqrun.engine.clock import Clock
-from pqrun.executors.local.usage import JobUsage
+from pqrun.engine.live_run import LiveRun
 from pqrun.ui.live.cells import AnsiPainter
+from pqrun.ui.live.keys import KeyReader
 from pqrun.ui.live.layout import frame, max_failures, max_running
 from pqrun.ui.live.screen import BottomLines
 from pqrun.ui.live.state import NO_LOADS, JobPreviews, LiveTableState, TableView
@@ -26,8 +24,8 @@ COST_SHARE = 50
 class LiveTable(Observer):
     """An observer that draws the live table of a run that `began` then, on the dispatcher thread.
 
-    `metrics`, `workers`, `holding`, `keys_on` and `loads` are called for each frame. Nothing is drawn
-    while jobs are `typed` on this terminal.
+    `live` is asked for each frame. `measured`: whether the usage of jobs can be measured.
+    Nothing is drawn while jobs are `typed` on this terminal.
     """
 
     wants_past = True
@@ -35,41 +33,35 @@ class LiveTable(Observer):
     def __init__(
         self,
         screen: BottomLines,
-        clock: Clock,
-        began: float,
+        live: LiveRun,
         live_state: LiveTableState,
-        previews: JobPreviews,
         *,
+        began: float,
         title: str,
         run: str,
-        metrics: Callable[[], Metrics],
-        workers: Callable[[], int],
-        holding: Callable[[], str],
-        keys_on: Callable[[], bool],
+        keys: KeyReader,
         colour: bool,
-        loads: Callable[[], Mapping[AttemptId, JobUsage]] | None = None,
+        measured: bool,
         typed: Callable[[], bool] = lambda: False,
     ) -> None:
         self.help = False
         self.output_hidden = False
         self._screen = screen
-        self._clock = clock
+        self._clock = live.clock
+        self._live = live
         self._began = began
         self._state = live_state
         self.handlers = live_state.handlers
-        self._previews = previews
+        self._previews = JobPreviews(live)
         self._title = title
         self._run = run
-        self._metrics = metrics
-        self._workers = workers
-        self._holding = holding
-        self._keys_on = keys_on
-        self._loads = loads
+        self._keys = keys
+        self._measured = measured
         self._typed = typed
         console = Console(file=io.StringIO(), force_terminal=True, no_color=not colour, legacy_windows=False)
         self._painter = AnsiPainter(console)
         self._lines: list[str] = []
-        self._next = clock.now() + FIRST_DRAW_DELAY_SECONDS
+        self._next = live.clock.now() + FIRST_DRAW_DELAY_SECONDS
 
     def tick(self) -> float:
         """Draw if a frame is due or the lines were erased; return the seconds until the next frame."""
@@ -83,6 +75,16 @@ class LiveTable(Observer):
         elif self._lines and not self._screen.drawn:
             self._screen.draw(self._lines)
         return max(0.0, self._next - self._clock.now())
+
+    @property
+    def paused(self) -> bool:
+        """Whether the run is paused."""
+        return self._state.table.paused
+
+    def toggle(self, *, help: bool, output: bool) -> None:
+        """Show or hide the help, or the output of jobs on the terminal. Called on the main thread."""
+        self.help ^= help
+        self.output_hidden ^= output
 
     def suspend(self) -> None:
         """Erase the table until `resume`. Called on the main thread."""
@@ -112,13 +114,13 @@ class LiveTable(Observer):
         live_state, table = self._state, self._state.table
         most = max_running(rows)
         previews = self._previews.at(live_state.running_keys(most))
-        loads = self._loads() if self._loads is not None else NO_LOADS
+        loads = self._live.usage() if self._measured else NO_LOADS
         running = live_state.running(now, most, previews, loads)
-        metrics = self._metrics()
-        workers = self._workers()
-        holding = self._holding()
+        metrics = self._live.metrics()
+        workers = self._live.workers()
+        holding = self._live.hold_reason()
         queued = metrics.current_queue_size
-        unfinished, active, waiting = len(table.rows), len(table.running), table.states[WAITING]
+        unfinished, active, waiting = table.unfinished, len(table.running), table.states[WAITING]
         steady = not table.stopping and not table.paused
         return TableView(
             title=self._title,
@@ -132,7 +134,7 @@ class LiveTable(Observer):
             running=running,
             more_running=active - len(running),
             reserve=min(most, workers, active + queued + bool(holding)) if steady else 0,
-            measured=self._loads is not None,
+            measured=self._measured,
             waiting=waiting,
             pending=max(0, unfinished - active - queued - waiting),
             failures=live_state.failures(now, max_failures(rows)),
@@ -141,7 +143,8 @@ class LiveTable(Observer):
             eta=table.rate.eta(now, unfinished) if steady and table.input_ended else None,
             state=live_state.state,
             hold_reason=holding,
-            keys=self._keys_on(),
+            keys=self._keys.on,
+            prompt=self._keys.prompt,
             help=self.help,
             output_hidden=self.output_hidden,
         )

@@ -42,7 +42,7 @@ class RunClient:
             fresh = self._connection is None
             try:
                 self._connection = self._connection or ControlClient(self._path)
-                return self._connection.ask(verb, timeout=REQUEST_TIMEOUT_SECONDS, **facts)
+                return self._connection.request(verb, timeout=REQUEST_TIMEOUT_SECONDS, **facts)
             except TimeoutError:
                 self.close()  # else a late answer would be read as that to the next request
                 raise

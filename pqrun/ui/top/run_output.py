@@ -8,8 +8,8 @@ from collections.abc import Iterable
 
 from pqrun.core.errors import InternalFailure, UserError
 from pqrun.core.job import AttemptId
+from pqrun.core.job_table import RUNNING, JobRow
 from pqrun.core.text import last_line
-from pqrun.journal.projection import StoredJob
 from pqrun.output.store import Capture, Logs
 from pqrun.ui.top.run_client import RunClient
 from pqrun.ui.top.run_source import OutputPiece
@@ -28,17 +28,17 @@ class RunOutput:
         self._client = client
         self._previews: dict[int, tuple[int, list[int]]] = {}
 
-    def words(self, entries: Iterable[StoredJob], *, live: bool) -> dict[int, str]:
+    def words(self, rows: Iterable[JobRow], *, live: bool) -> dict[int, str]:
         """Return the last lines of output: from the run for running jobs, else from files."""
         found: dict[int, str] = {}
         wanted = set()
-        for entry in entries:
-            wanted.add(entry.seq)
-            if entry.state == "running" and live:
-                if (line := self._newest_line(entry.seq, entry.attempts)) is not None:
-                    found[entry.seq] = line
-            elif entry.last:
-                found[entry.seq] = self._last_line(entry)
+        for row in rows:
+            wanted.add(row.seq)
+            if row.state == RUNNING and live:
+                if (line := self._newest_line(row.seq, row.attempts)) is not None:
+                    found[row.seq] = line
+            elif row.last:
+                found[row.seq] = self._last_line(row)
         self._previews = {seq: preview for seq, preview in self._previews.items() if seq in wanted}
         return found
 
@@ -62,14 +62,13 @@ class RunOutput:
         self._previews[seq] = (attempt, sizes)
         return line
 
-    def _last_line(self, entry: StoredJob) -> str:
-        failed = entry.state not in ("ok", "running")
-        sizes = (entry.out, entry.err)
+    def _last_line(self, row: JobRow) -> str:
+        failed = row.state not in ("ok", RUNNING)
+        sizes = (row.stdout_bytes, row.stderr_bytes)
         for stream in (2, 1) if failed else (1, 2):
             if size := sizes[stream - 1]:
-                data = self._stored(
-                    AttemptId(entry.seq, entry.last), sizes, stream, max(0, size - PREVIEW_BYTES)
-                )
+                key = AttemptId(row.seq, row.last)
+                data = self._stored(key, sizes, stream, max(0, size - PREVIEW_BYTES))
                 if line := last_line(data):
                     return line
         return ""

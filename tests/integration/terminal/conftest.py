@@ -84,6 +84,12 @@ class Terminal:
         self.stream.feed(data)
         return True
 
+    def listen_for(self, seconds):
+        """Take in what is written during that time: for what must not happen, or wants time itself."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            self.listen(left)
+
     def until(self, fact, seconds=30.0):
         end = time.monotonic() + seconds
         while not fact():

@@ -5,7 +5,8 @@ import re
 
 import pytest
 
-from pqrun.core.events import RunStopping
+from pqrun.core.events import JobAdded, JobEnded, JobReopened, RunStopping
+from pqrun.core.job import Command, JobSpec, Outcome
 from pqrun.core.job_table import JobTable
 from pqrun.core.metrics import MetricsCollector
 from pqrun.engine.dispatcher import Observers
@@ -101,3 +102,13 @@ def test_what_stopped_an_earlier_process_is_not_told_of_the_one_that_went_on(tol
     page = RunSummary(JobTable())
     Observers(page.table, [page]).replay([RunStopping(1.0, "signal SIGINT", drain=False, force=False)])
     assert page.table.stopped == ""
+
+
+def test_a_failure_is_not_counted_once_its_job_runs_again():
+    page, spec = RunSummary(JobTable(keeps_ended=True)), JobSpec("a", Command("true"))
+    observers = Observers(page.table, [page])
+    observers.deliver([JobAdded(0.0, 1, spec), JobEnded(1.0, 1, Outcome.FAILED, 1, False)])
+    assert page.table.failed == 1
+    observers.deliver([JobReopened(2.0, 1, Outcome.FAILED, spec), JobEnded(3.0, 1, Outcome.OK, 2, False)])
+    table = page.table
+    assert (table.failed, page.failures, table.outcomes) == (0, [], {Outcome.FAILED: 0, Outcome.OK: 1})

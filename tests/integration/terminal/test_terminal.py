@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from pqrun.ui.live.type_ahead import PAUSE_SECONDS
+
 from .conftest import ROOT, Terminal
 
 EVIL = r"""
@@ -42,6 +44,20 @@ def waiting(terminal, tmp_path):
         return window
 
     return open_window
+
+
+def press_twice(window, key):
+    """Press a key that asks first, and answer."""
+    window.press(key)
+    window.until_shown(f"{key} again")
+    window.press(key)
+
+
+def press_after_a_pause(window, key):
+    """Press a key after other text, of which the run takes no notice."""
+    window.until_shown("typed text is kept for the shell")
+    window.listen_for(PAUSE_SECONDS + 0.3)
+    window.press(key)
 
 
 def let_go(tmp_path):
@@ -178,24 +194,26 @@ def test_a_stop_without_a_word_is_got_over(waiting, tmp_path):
 def test_keys(waiting, tmp_path):
     window = waiting("-j2", jobs="read x < go; exit 0  # pqrun: id=waits\n" * 1 + "sleep 0.01\n" * 3)
     window.until(lambda: not window.echoes())
-    window.press("p")
+    press_twice(window, "p")
     window.until_shown("PAUSED")
-    window.press("p")
+    press_twice(window, "p")
     window.until(lambda: "PAUSED" not in window.text())
     window.press("+")
     window.until_shown("1/3")
-    window.press("-")
-    window.press("-")
-    window.press("-")
-    window.until_shown("1/1")
+    for workers in (2, 1):
+        window.press("-")
+        window.until_shown(f"1/{workers}")
+    window.press("-")  # there is always one worker
+    window.listen_for(PAUSE_SECONDS)
+    assert "1/1" in window.text()
     window.press("?")
     window.until_shown("one worker more or less")
     window.press("?")
     window.until(lambda: "one worker more or less" not in window.text())
     window.press("\x1b[A\x1bOq")  # an arrow, a keypad key
-    window.press("o")
+    press_after_a_pause(window, "o")
     window.until_shown("show output")
-    window.press("q")
+    press_twice(window, "q")
     window.until_shown("DRAINING")
     let_go(tmp_path)
     assert window.finish() in (0, 3)
@@ -207,8 +225,7 @@ def test_hidden_output_is_not_shown_and_a_pasted_text_does_nothing(waiting, tmp_
     window = waiting("-j1", jobs="read x < go; echo secret\nread x < then; echo public\nread x < go\n")
     window.until(lambda: not window.echoes())
     window.press("quit please")
-    time.sleep(0.5)  # a paste and a key that are read together would count as one paste
-    window.press("o")
+    press_after_a_pause(window, "o")
     window.until_shown("show output")
     assert "DRAINING" not in window.text()
     let_go(tmp_path)
@@ -255,8 +272,8 @@ def test_the_job_list_may_come_through_stdin(tmp_path):
     shell = f"printf 'read x < go\\n' | {sys.executable} -m pqrun run --no-journal"
     window = Terminal(["/bin/sh", "-c", shell], 90, 30, env={"PYTHONPATH": str(ROOT)}, cwd=tmp_path)
     window.until_shown("stdin")
-    window.until_shown("q drain")
-    window.press("q")
+    window.until_shown("q q drain")
+    press_twice(window, "q")
     window.until_shown("DRAINING")
     let_go(tmp_path)
     assert window.finish() == 0
@@ -268,7 +285,7 @@ def test_keys_are_left_to_a_pager_behind_us(tmp_path):
     shell = f"printf 'read x < go; echo end\\n' | {sys.executable} -m pqrun run --no-journal | cat"
     window = Terminal(["/bin/sh", "-c", shell], 90, 30, env={"PYTHONPATH": str(ROOT)}, cwd=tmp_path)
     window.until_shown("^C stop now")
-    assert "q drain" not in window.text()
+    assert "q q drain" not in window.text()
     assert window.echoes()
     let_go(tmp_path)
     assert window.finish() == 0
@@ -391,3 +408,55 @@ def test_a_killed_top_leaves_the_terminal_as_it_was_found(shell, tmp_path):
     assert b"\x1b[?1003l" in window.raw
     window.press("typo\x7fes\n")
     window.until_shown("got types")
+
+
+NEXT_COMMAND = "pqrun ps; echo quit"
+
+
+def typed_slowly(window):
+    for letter in NEXT_COMMAND:
+        window.press(letter)
+        window.listen_for(0.15)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("type_in", "lost"), [(typed_slowly, 1), (lambda window: window.press(NEXT_COMMAND), 0)],
+    ids=["typed", "pasted"],
+)  # fmt: skip
+def test_the_next_command_is_left_to_the_shell(tmp_path, type_in, lost):
+    """Also with the keys of the table in it. The letter that was taken for a key may be lost."""
+    os.mkfifo(tmp_path / "go")
+    (tmp_path / "jobs.txt").write_text("read x < go\necho second\n")
+    shell = f'{sys.executable} -m pqrun run -j1 --no-journal jobs.txt; read -r next; echo "next: <$next>"'
+    window = Terminal(["/bin/sh", "-c", shell], 90, 30, env={"PYTHONPATH": str(ROOT)}, cwd=tmp_path)
+    window.until_shown("q q drain")
+    window.until(lambda: not window.echoes())
+    type_in(window)
+    window.until_shown("typed text is kept for the shell")
+    assert "PAUSED" not in window.text() and "DRAINING" not in window.text()
+    let_go(tmp_path)
+    window.until_shown("second")
+    window.until(window.echoes)
+    window.press("\n")
+    assert window.finish() == 0
+    assert f"next: <{NEXT_COMMAND[lost:]}>" in window.lines()
+
+
+@pytest.mark.slow
+def test_a_question_is_taken_back_by_escape_or_by_time(waiting, tmp_path):
+    window = waiting("-j1")
+    window.until(lambda: not window.echoes())
+    window.press("q")
+    window.until_shown("q again within 2s: let the 1 running job finish")
+    window.press("\x1b")
+    window.until(lambda: "q again" not in window.text())
+    window.press("p")
+    window.until_shown("p again")
+    window.until(lambda: "p again" not in window.text())
+    window.press("p")
+    window.until_shown("p again")
+    window.press("\r")
+    window.until_shown("PAUSED")
+    let_go(tmp_path)
+    window.finish()

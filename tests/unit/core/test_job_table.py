@@ -59,8 +59,10 @@ PASSED = [*attempt(2, ExitedWith(0), CountedAs.COMPLETED), ev.JobEnded(6.0, 1, O
     ids=["flaky", "worker lost", "failed", "may fail", "skipped", "not needed", "interrupted"],
 )
 def test_an_end_is_counted_and_its_row_leaves_and_a_resume_undoes_both(events, expected):
+    table = told(*events)
+    assert (facts(table), table.rows, table.running, table.unfinished) == (expected, {}, {}, 0)
     table = told(*events, keeps_ended=True)
-    assert (facts(table), table.rows, table.running) == (expected, {}, {})
+    assert (facts(table), table.running, table.unfinished) == (expected, {}, 0)
     outcome = next(iter(expected[3]))
     table.fold(ev.JobReopened(9.0, 1, outcome, SPEC))
     assert (facts(table), table.rows[1].state) == ((0, 0, 0, {}), "pending")
@@ -97,3 +99,27 @@ def test_a_row_knows_what_its_running_attempt_is_asked_and_says():
     assert (row.status, row.progress, row.stopping) == ("half", 0.5, "ending")
     table.fold(ev.AttemptRefused(3.0, 1, 1, "no room"))
     assert (table.running, row.state, row.attempts, table.states["queued"]) == ({}, "queued", 0, 1)
+
+
+def test_a_row_keeps_its_place_in_the_queue_until_a_retry_of_its_own():
+    table = told(*LOST)
+    row = table.rows[1]
+    assert (row.place, row.lost, row.last, row.counted, row.until) == (1, 1, 1, CountedAs.RETRIED, 4.0)
+    table.fold(ev.JobChanged(5.0, 1, SPEC, "x", front=True))
+    table.fold(ev.JobQueued(5.0, 1, 2, Priority.HIGH))
+    assert row.place == -2
+    table.fold_all([*attempt(2, ExitedWith(3), CountedAs.RETRIED), ev.JobWaiting(7.0, 1, 3, 8.0)])
+    assert (row.place, row.lost, row.submitted) == (0, 1, 1.0)
+
+
+def test_a_job_that_leaves_the_queue_loses_its_place_and_waits_for_its_needs_again():
+    table = told(ev.JobQueued(1.0, 1, 1, Priority.HIGH), ev.JobRemoved(2.0, 1))
+    row = table.rows[1]
+    assert (row.state, row.place, row.outcome, table.states["queued"]) == ("pending", 0, None, 0)
+
+
+def test_a_job_that_failed_is_tried_anew_when_it_is_reopened():
+    end = ev.JobEnded(9.0, 1, Outcome.FAILED, 1)
+    table = told(*LOST, end, ev.JobReopened(10.0, 1, Outcome.FAILED, SPEC), keeps_ended=True)
+    row = table.rows[1]
+    assert (row.retries, row.lost, row.place, row.attempts, row.outcome) == (0, 0, 0, 1, None)

@@ -25,7 +25,9 @@ class Keeper(Observer):
         self.wants_past = wants_past
         self._stuck = stuck
         self._fails = fails
-        kinds = (ev.JobAdded, ev.JobQueued, ev.JobRemoved, ev.AttemptEnded, ev.JobEnded, ev.RunPaused)
+        kinds = (
+            ev.JobAdded, ev.JobQueued, ev.JobRemoved, ev.AttemptRestarted, ev.AttemptEnded, ev.JobEnded, ev.RunPaused
+        )  # fmt: skip
         self.handlers = dict.fromkeys(kinds, self._hear)
 
     def _hear(self, event, row):
@@ -41,7 +43,7 @@ class Keeper(Observer):
 
 
 def some(count, at=0):
-    return [ev.JobRemoved(at, seq) for seq in range(count)]
+    return [ev.AttemptRestarted(at, seq, 1, "host") for seq in range(count)]
 
 
 def added(seq):
@@ -238,7 +240,7 @@ def test_an_event_is_folded_once_and_every_handler_gets_the_row_as_it_is_then():
         [added(1), ev.JobQueued(0, 1, 1, 1), ev.JobRemoved(1, 1), ev.JobEnded(1, 1, Outcome.CANCELLED, 0)]
     )
     observers.deliver([ev.RunPaused(2, True, "key")])
-    assert one.rows == two.rows == [(1, "pending"), (1, "queued"), (1, "queued"), (1, "cancelled"), None]
+    assert one.rows == two.rows == [(1, "pending"), (1, "queued"), (1, "pending"), (1, "cancelled"), None]
     assert observers.table.rows == {} and observers.table.paused
 
 

@@ -11,7 +11,14 @@ import pytest
 from pqrun.executors.local import procfs as processes
 from pqrun.executors.local import watchdog_process as vigil
 from pqrun.executors.local.cleanup import ProcessCleanup
-from pqrun.executors.local.procfs import Children, all_processes, environment_of, group_is_alive, read_stat
+from pqrun.executors.local.procfs import (
+    Children,
+    all_processes,
+    all_processes_to_the_newest,
+    environment_of,
+    group_is_alive,
+    read_stat,
+)
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc")
 
@@ -89,7 +96,42 @@ def test_the_watch_over_a_killed_run_goes_on_when_the_processes_can_not_be_liste
             raise OSError(errno.EMFILE, "Too many open files")
         return (process for process in all_processes() if process.pid == sleeper.pid)
 
-    monkeypatch.setattr(vigil, "all_processes", flaky)
-    vigil.end_all({sleeper.pid: 1.0}, b"/no-such-mark.", looks=3)
+    monkeypatch.setattr(vigil, "all_processes_to_the_newest", flaky)
+    vigil.end_all({sleeper.pid: 1.0}, b"/no-such-mark.")
     assert sleeper.poll() == -15
-    assert len(looks) >= 6, "three looks that find none, not counting those that could see nothing"
+    assert len(looks) >= 4, "the last look finds none, and the first two could see nothing"
+
+
+def stat_of(pid, *, start_code=b"4096", env_start=b"8192", flags=b"4194304"):
+    """Return the text of `/proc/PID/stat` of a process, as far as `read_stat` looks at it."""
+    fields = [b"0"] * 50
+    fields[0], fields[6], fields[19], fields[23], fields[48] = b"S", flags, b"77", start_code, env_start
+    return b"%d (a name) b) " % pid + b" ".join(fields)
+
+
+@pytest.mark.parametrize(
+    ("pid", "fields", "executing"),
+    [
+        (500, {}, False),
+        (500, {"env_start": b"0"}, True),
+        (1, {"env_start": b"0"}, False),  # the first process of a system may never have had variables
+        (500, {"env_start": b"0", "start_code": b"1"}, False),  # another user's, whose addresses are hidden
+        (500, {"env_start": b"0", "flags": b"%d" % 0x00200000}, False),  # a thread of the kernel
+    ],
+)
+def test_only_a_process_in_the_middle_of_an_exec_has_variables_that_show_later(
+    monkeypatch, pid, fields, executing
+):
+    monkeypatch.setattr(processes, "_read", lambda path, limit: stat_of(pid, **fields))
+    assert read_stat(pid).bare is executing
+
+
+def test_a_chain_of_processes_that_each_fork_and_end_during_a_scan_is_seen(monkeypatch):
+    """The list knows process 10 alone; while it is read, 10 becomes 11, 11 becomes 12, and 12 stays."""
+    newest = iter([10, 11, 12, 12])
+    monkeypatch.setattr(processes, "newest_pid", lambda: next(newest))
+    monkeypatch.setattr(processes.os, "listdir", lambda path: ["10"])
+    monkeypatch.setattr(
+        processes, "_read", lambda path, limit: stat_of(12) if path == "/proc/12/stat" else b""
+    )
+    assert [process.pid for process in all_processes_to_the_newest()] == [12]

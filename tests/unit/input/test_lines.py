@@ -245,3 +245,14 @@ def test_it_does_not_matter_how_the_bytes_come(data, null, size):
 def test_no_bytes_make_it_fail_otherwise_than_by_ending(parts):
     read(b"".join(parts))
     read(b"".join(parts), null=True)
+
+
+def test_a_line_that_is_passed_over_keeps_its_number():
+    lines = CommandList({})
+    lines.feed(b"true # pqrun: bogus=1\ntrue\ntrue # pqrun: needs=2\n")
+    lines.end()
+    with pytest.raises(LineError, match="unknown key `bogus`"):
+        lines.take()
+    assert lines.pass_over()
+    assert lines.take().id == "2"
+    assert lines.take().needs == (Need("2"),)

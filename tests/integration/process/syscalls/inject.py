@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import re
 import shutil
 import signal
 import sys
@@ -40,6 +41,9 @@ class Finding(NamedTuple):
     what: str
     said: str
     hit: bool
+
+
+STDERR_FAILED = re.compile(r"write\(2<[^>\n]*/err>.*\(INJECTED\)")  # then the exit code alone can tell
 
 
 def find_points(roles: Sequence[str] = ROLES) -> list[Point]:
@@ -83,7 +87,7 @@ def wrong_at(place: Place, ended: Ended) -> str:
         return "exit 70"
     if "Traceback" in ended.err or "Traceback" in ended.out or "Exception ignored" in ended.err:
         return "a traceback"
-    if ended.code and not ended.err.strip():
+    if ended.code and not ended.err.strip() and not STDERR_FAILED.search(ended.log):
         return f"exit {ended.code} without a word"
     if again := twice(ran):
         return f"ran twice: {again}"
