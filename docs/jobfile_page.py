@@ -1,18 +1,26 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The reference page of the job file: `python docs/jobfile_page.py` writes docs/jobfile.md."""
+"""The reference page of the job file: `python docs/jobfile_page.py` writes docs/jobfile.md.
+
+The same program writes the lists of a job's fields in docs/control.md and docs/journal.md.
+"""
 
 from __future__ import annotations
 
+import re
+import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
+from pqrun.control.commands.set import CHANGEABLE
+from pqrun.core.job import Command, JobSpec, RetryPolicy
 from pqrun.core.job_fields import (
     COMMENT_FIELDS,
     HOOK_FIELDS,
     JOB_FIELDS,
     LOOP_FIELDS,
     RETRY_FIELDS,
+    STORED_FIELDS,
     TOP_LEVEL_FIELDS,
     FieldSpec,
 )
@@ -282,7 +290,7 @@ def jobfile_page() -> str:
         expanded=MAX_EXPANDED_NODES,
         loop=_table(LOOP_FIELDS),
         hooks=_table(HOOK_FIELDS),
-        comment=", ".join(f"`{key.name}`" for key in COMMENT_FIELDS),
+        comment=", ".join(f"`{name}`" for name in COMMENT_FIELDS),
     )
     tables = (
         f"## The file\n\n{_table(TOP_LEVEL_FIELDS)}",
@@ -301,5 +309,34 @@ def _table(keys: Iterable[FieldSpec]) -> str:
     return "\n".join(rows) + "\n"
 
 
+def pages() -> dict[Path, str]:
+    """All pages that name the fields of a job, as they should be."""
+    kept = (*JobSpec._fields[2:], *Command._fields[1:])
+    sent = (
+        "id",
+        "retries",
+        *(field.attribute for field in STORED_FIELDS if field not in RETRY_FIELDS),
+        "expand",
+    )
+    return {
+        DOCUMENT: jobfile_page(),
+        DOCUMENT.with_name("control.md"): _with_lists("control.md", sent, RetryPolicy._fields, CHANGEABLE),
+        DOCUMENT.with_name("journal.md"): _with_lists("journal.md", kept),
+    }
+
+
+def _with_lists(name: str, *lists: Iterable[str]) -> str:
+    """The page with these lists of fields between its marks, in order."""
+    found = iter(lists)
+    text = DOCUMENT.with_name(name).read_text(encoding="utf-8")
+    return re.sub(
+        r"(<!-- fields -->\n).*?(\n<!-- end of fields -->)",
+        lambda mark: mark[1] + textwrap.fill(" ".join(f"`{field}`" for field in next(found)), 100) + mark[2],
+        text,
+        flags=re.DOTALL,
+    )
+
+
 if __name__ == "__main__":
-    DOCUMENT.write_text(jobfile_page(), encoding="utf-8")
+    for path, text in pages().items():
+        path.write_text(text, encoding="utf-8")

@@ -7,7 +7,8 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from pqrun.core.errors import UserError
-from pqrun.core.job import Attempt, format_command
+from pqrun.core.job import Attempt, Command, JobSpec, format_command
+from pqrun.core.job_fields import STORED_FIELDS, value_of
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.settings import MAX_QUEUE, Settings
 from pqrun.core.text import escape_controls
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from pqrun.journal.run_record import RunRecord
 
 JOB_SECONDS = 1.0
+USUAL = JobSpec("", Command(""))
 
 
 class CommandPrinter:
@@ -32,11 +34,21 @@ class CommandPrinter:
 
     def fate(self, attempt: Attempt) -> Fate:
         """Print the command of the attempt, one line."""
-        command = format_command(attempt.spec.work).replace("\n", "\\n")
+        command = format_command(attempt.spec.work).replace("\n", "\\n") + _comment(attempt.spec)
         if self._escape:
             command = escape_controls(command, keep="\t")
         self._out.write(command.encode("utf-8", "surrogateescape") + b"\n")
         return Fate(min(JOB_SECONDS, (attempt.spec.timeout or inf) / 2))
+
+
+def _comment(spec: JobSpec) -> str:
+    """Return the comment of a command line that sets the fields that a dry run shows; empty if none is set."""
+    shown = [
+        f"{field.flat_name}={value}"
+        for field in STORED_FIELDS
+        if field.shown and (value := value_of(spec, field)) != value_of(USUAL, field)
+    ]
+    return f" # pqrun: {' '.join(shown)}" if shown else ""
 
 
 def dry_run(

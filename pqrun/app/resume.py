@@ -4,30 +4,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from pqrun.core import events as ev
 from pqrun.core.errors import UserError
-from pqrun.core.expansion import join_templates, layered, split_templates
-from pqrun.core.job import JobSpec, Pool
+from pqrun.core.job import Pool
 from pqrun.core.settings import Settings
 from pqrun.core.text import escape_controls
 from pqrun.engine.machine_load import count_workers
 from pqrun.input import JobInput
+from pqrun.input.defaults import replaced
 from pqrun.journal.recovery import RecoveredRun
 from pqrun.journal.restart_plan import RestartPlan, plan_restart
 from pqrun.journal.run_record import RunRecord
 from pqrun.output.writer import StreamWriter
-
-_POLICY = {
-    "retries": "max",
-    "retry_delay": "delay",
-    "max_delay": "max_delay",
-    "backoff": "backoff",
-    "on": "on",
-    "permanent": "permanent",
-}
 
 
 def open_resumed(settings: Settings, edited: JobInput | None) -> tuple[JobInput, RunRecord, RestartPlan]:
@@ -49,7 +39,7 @@ def open_resumed(settings: Settings, edited: JobInput | None) -> tuple[JobInput,
     if specs is None and asked.given_again:
         for job in found.jobs.values():
             if job.outcome is None or asked.failed:
-                job.spec = _overridden(job.spec, asked.given_again)
+                job.spec = replaced(job.spec, asked.given_again)
     if not settings.place.dry_run:
         put_half_made_aside(found)
     restart = plan_restart(found, found.last, failed=asked.failed, specs=specs)
@@ -132,23 +122,3 @@ def as_left(
         if found.pools.get(pool.name, pool.size) != pool.size:
             restart.events.append(ev.PoolChanged(now, pool.name, pool.size, by))
     restart.pools = tuple(pools.values())
-
-
-def _overridden(spec: JobSpec, given: Mapping[str, Any]) -> JobSpec:
-    """Return the recorded job with the options that this command line gives."""
-    changes = {name: value for name, value in given.items() if name in JobSpec._fields}
-    for name in ("timeout", "idle_timeout"):
-        if changes.get(name) == 0:
-            changes[name] = None
-    policy = {_POLICY[name]: value for name, value in given.items() if name in _POLICY}
-    if policy:
-        changes["retry"] = spec.retry._replace(**policy)
-    work = spec.work
-    if "signal" in given:
-        work = work._replace(signal=given["signal"])
-    if "shell" in given and isinstance(work.run, str):
-        work = work._replace(shell=given["shell"])
-    if "env" in given:
-        env, expand = split_templates(layered(join_templates(work.env, work.expand), given["env"]))
-        work = work._replace(env=env, expand=expand)
-    return spec._replace(work=work, **changes)

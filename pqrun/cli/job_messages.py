@@ -11,14 +11,14 @@ import shlex
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from pqrun.cli.options import fields_given
 from pqrun.cli.settings import given_of
 from pqrun.control.client import ControlClient
 from pqrun.core.dependencies import needs_first
 from pqrun.core.errors import Rejected, UserError
-from pqrun.core.job import Need
 from pqrun.core.settings import InputSettings
 from pqrun.engine.signals import absolute, current_directory
-from pqrun.input.defaults import POLICY_OPTIONS, SpecBuilder
+from pqrun.input.defaults import SpecBuilder
 from pqrun.journal.format import spec_facts
 
 Jobs = list[dict[str, Any]]
@@ -32,15 +32,15 @@ JOBS_PER_WAIT = 500
 def jobs_of_command(words: list[str], options: AddOptions) -> Jobs:
     """Return one job as a list. Several words are the arguments of one command, and are quoted."""
     run = words[0] if len(words) == 1 else shlex.join(words)
-    given = _given(options)
-    own: dict[str, Any] = {"cwd": _directory(options.cwd)}
-    if options.creates is not None:
-        own["creates"] = options.creates
-    if options.stdin is not None:
-        own["stdin"] = absolute(options.stdin)
-    named = options.id is not None
-    spec = SpecBuilder(given).make(run, own, id=options.id or "", named=named, file="add", line=0)
-    return [_facts(spec_facts(spec), given)]
+    # Values that equal the default are sent, too: else the run's own options would apply to the job.
+    given = given_of(options)
+    own = {field.attribute: value for field, option, value in fields_given(options) if option.single}
+    id = own.pop("id", None)
+    own["cwd"] = _directory(own.get("cwd"))
+    if "stdin" in own:
+        own["stdin"] = absolute(own["stdin"])
+    spec = SpecBuilder(given).make(run, own, id=id or "", named=id is not None, file="add", line=0)
+    return [spec_facts(spec, given)]
 
 
 def jobs_of_file(path: str, options: AddOptions) -> Jobs:
@@ -50,36 +50,19 @@ def jobs_of_file(path: str, options: AddOptions) -> Jobs:
     """
     from pqrun.input import open_input
 
-    for name in ("id", "creates", "stdin"):
-        if getattr(options, name) is not None:
-            raise UserError(f"--{name} applies to one job: don't use it with -f")
-    given = _given(options)
-    directory = _directory(options.cwd)
+    single = {option.names[-1]: value for _, option, value in fields_given(options) if option.single}
+    directory = _directory(single.pop("--cwd", None))
+    for name in single:
+        raise UserError(f"{name} applies to one job: don't use it with -f")
+    given = given_of(options)
     try:
         specs = needs_first(open_input(InputSettings(files=(path,), given=given)).read_all())
     except Rejected as error:
         raise UserError(str(error)) from None
-    jobs = [_facts(spec_facts(spec), given) for spec in specs]
+    jobs = [spec_facts(spec, given) for spec in specs]
     for job in jobs:
         job["cwd"] = os.path.join(directory, job["cwd"]) if "cwd" in job else directory
     return jobs
-
-
-def _given(options: AddOptions) -> dict[str, Any]:
-    """Return the given options, without those that can apply to one job only."""
-    given = given_of(options)
-    for name in ("slots", "pools", "tags", "success_codes", "factor", "jitter"):
-        if (value := getattr(options, name)) not in (None, ()):
-            given[name] = value
-    if options.needs:
-        given["needs"] = tuple(Need(job, when) for job, when in options.needs)
-    if options.allow_failure:
-        given["allow_failure"] = True
-    if options.no_rerun:
-        given["rerun"] = False
-    if options.leftovers is not None:
-        given["keep_leftovers"] = options.leftovers == "keep"
-    return given
 
 
 def send_jobs(
@@ -97,23 +80,6 @@ def send_jobs(
     size = JOBS_PER_WAIT if wait else len(jobs)
     for start in range(0, len(jobs), size or 1):
         yield client.request("add", lines=jobs[start : start + size], **flags)["ids"]
-
-
-def _facts(facts: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """Return a job's facts, including given values that equal the default.
-
-    Without those, the run's own options would apply to the job instead of the options of `add`.
-    """
-    for name, value in given.items():
-        if part := POLICY_OPTIONS.get(name):
-            facts.setdefault("retry", {}).setdefault(part, _plain(value))
-        elif name not in ("env", "shell"):
-            facts.setdefault(name, value or None if name in ("timeout", "idle_timeout") else value)
-    return facts
-
-
-def _plain(value: Any) -> Any:
-    return sorted(value, key=str) if isinstance(value, frozenset) else value
 
 
 def _directory(cwd: str | None) -> str:

@@ -5,20 +5,21 @@ Most options of a run are fields of `core/settings.py`. Here are those of jobs, 
 as they are.
 """
 
+from collections.abc import Iterator
 from functools import cache
 from typing import Annotated, Any, ClassVar, NamedTuple
 
 from pqrun.cli.declarations import DeclaredOption, OptionGroup, options_of
 from pqrun.core import values
-from pqrun.core import values as kinds
-from pqrun.core.job import Pool, Priority
+from pqrun.core.errors import UserError
+from pqrun.core.job import Pool
+from pqrun.core.job_fields import FieldOption, FieldSpec, fields_with_option
 from pqrun.core.option_spec import (
     FAILURE,
     INPUT,
     OUTPUT,
     RECORD,
     SCHEDULING,
-    TIME,
     OptionSpec,
     choice,
     option,
@@ -42,68 +43,61 @@ def pool(text: str) -> Pool:
     return Pool(name, values.whole_number(number, 1, 10**6))
 
 
-class JobOptions(OptionGroup):
+class FieldOptions(OptionGroup):
+    """Options that set the fields of a job, made from the table of fields. `command` is the one that has them.
+
+    An option that a run has is set by a variable as well; `set` changes single jobs, so it has no variables.
+    """
+
+    command: ClassVar[str]
+
+    @classmethod
+    @cache
+    def declared(cls) -> dict[str, DeclaredOption]:
+        """Return the options of fields, then all others."""
+        fields = {
+            found.attribute: _declared(field, found, cls.command)
+            for field, found in fields_with_option(cls.command)
+        }
+        return fields | super().declared()
+
+
+def _declared(field: FieldSpec, found: FieldOption, command: str) -> DeclaredOption:
+    read = None if found.raw or found.metavar is None else found.read or field.type.parse
+    spec = option(*found.names, help=found.help, panel=found.panel, metavar=found.metavar, read=read)
+    if "run" not in found.commands:
+        spec = spec._replace(variable=None)
+    elif command == "set":
+        spec = spec._replace(variable=None, help=found.help.partition(" (default")[0])
+    if found.metavar is None:
+        return DeclaredOption(spec, bool, False)
+    return DeclaredOption(spec, list[str] | None if found.repeated else str | None, None)
+
+
+def fields_given(options: FieldOptions) -> Iterator[tuple[FieldSpec, FieldOption, Any]]:
+    """Yield the fields of a job that a command line sets, with the option and the value of each.
+
+    Raises `UserError` for a wrong value of a raw option.
+    """
+    given = options.values()
+    for field, found in fields_with_option(options.command):
+        value = given[found.attribute]
+        if value is None or (value is False and found.metavar is None):
+            continue
+        if found.metavar is None:
+            value = found.switched
+        elif found.raw:
+            try:
+                value = (found.read or field.type.parse)(value)
+            except ValueError as error:
+                raise UserError(f"{found.names[-1]}: {error}") from None
+        yield field, found, value
+
+
+class JobOptions(FieldOptions):
     """Options for all jobs that set no other value themselves."""
 
-    priority: Annotated[
-        Priority | None,
-        option("-p", "--priority", help="Priority: critical, high, normal or low (default: normal)", panel=SCHEDULING, metavar="LEVEL", read=values.priority),
-    ] = None  # fmt: skip
-    retries: Annotated[
-        int | None,
-        option("-r", "--retries", help="Retry a failed job up to N times (default: 0)", panel=FAILURE, metavar="N", read=kinds.retries),
-    ] = None  # fmt: skip
-    retry_delay: Annotated[
-        float | None,
-        option("--retry-delay", help="Time to wait before the first retry (default: 1s)", panel=FAILURE, metavar="DUR", read=values.duration),
-    ] = None  # fmt: skip
-    max_delay: Annotated[
-        float | None,
-        option("--max-delay", help="Longest time to wait between two attempts (default: 1m)", panel=FAILURE, metavar="DUR", read=values.duration),
-    ] = None  # fmt: skip
-    backoff: Annotated[
-        str | None,
-        option("--backoff", help="How the wait grows from retry to retry: exponential, linear or constant (default: exponential)", panel=FAILURE, metavar="MODE", read=choice("exponential", "linear", "constant")),
-    ] = None  # fmt: skip
-    retry_on: Annotated[
-        frozenset[Any] | None,
-        option("--retry-on", help="Retry only after these failures: exit codes, signal names, timeout, signal, any (default: any)", panel=FAILURE, metavar="LIST", read=values.code_list),
-    ] = None  # fmt: skip
-    permanent: Annotated[
-        frozenset[Any] | None,
-        option("--permanent", help="Never retry after these failures: exit codes, signal names, timeout, signal", panel=FAILURE, metavar="LIST", read=values.code_list),
-    ] = None  # fmt: skip
-    timeout: Annotated[
-        float | None,
-        option("-t", "--timeout", help="Time limit of one attempt; 0: none (default: none)", panel=TIME, metavar="DUR", read=values.duration),
-    ] = None  # fmt: skip
-    idle_timeout: Annotated[
-        float | None,
-        option("--idle-timeout", help="Stop an attempt that prints nothing for DUR; 0: never (default: never)", panel=TIME, metavar="DUR", read=values.duration),
-    ] = None  # fmt: skip
-    grace: Annotated[
-        float | None,
-        option("--grace", help="Time a job has to stop after --signal, before it is killed (default: 5s)", panel=TIME, metavar="DUR", read=values.duration),
-    ] = None  # fmt: skip
-    signal: Annotated[
-        str | None,
-        option("--signal", help="Signal that asks a job to stop (default: TERM)", panel=TIME, metavar="SIG", read=values.signal_name),
-    ] = None  # fmt: skip
-    env: Annotated[
-        list[str] | None,
-        option(
-            "--env", help="Set an environment variable for all jobs; repeatable", panel=INPUT, metavar="K=V"
-        ),
-    ] = None
-    shell: Annotated[
-        str | None,
-        option(
-            "--shell",
-            help="Shell that runs the commands (default: '/bin/sh -c')",
-            panel=INPUT,
-            metavar="SHELL",
-        ),
-    ] = None
+    command = "run"
 
 
 class ReportOptions(OptionGroup):

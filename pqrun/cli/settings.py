@@ -4,14 +4,13 @@
 from __future__ import annotations
 
 import os
-import shlex
 from typing import Any
 
-from pqrun.cli.options import JobOptions, RunOptions, pool
+from pqrun.cli.options import FieldOptions, RunOptions, fields_given, pool
 from pqrun.core.errors import UserError
 from pqrun.core.job import HaltRule, Priority, Shard, StartRate
+from pqrun.core.job_fields import put
 from pqrun.core.settings import GROUP_OF, REPORT_FILES, Settings
-from pqrun.core.values import env_pair
 
 NOT_RECORDED = (
     "dry_run", "run_dir", "no_journal", "json", "quiet", "verbose", "env", "ci", "format", "null", "resume",
@@ -49,28 +48,15 @@ def settings_of(options: RunOptions, **more: Any) -> Settings:
     return Settings().with_values({**fields, **more})
 
 
-def given_of(options: JobOptions) -> dict[str, Any]:
-    """Return the options for all jobs that the command line gives, without defaults.
+def given_of(options: FieldOptions) -> dict[str, Any]:
+    """Return the layer of settings for all jobs that the command line gives.
 
     Raises `UserError` if a value is invalid.
     """
     given: dict[str, Any] = {}
-    for name in ("priority", "retries", "retry_delay", "max_delay", "backoff", "permanent", "grace", "signal",
-                 "timeout", "idle_timeout"):  # fmt: skip
-        value = getattr(options, name)
-        if value is not None:
-            given[name] = value
-    if options.retry_on is not None:
-        given["on"] = options.retry_on
-    try:
-        if options.env:
-            given["env"] = dict(env_pair(text) for text in options.env)
-        if options.shell is not None:
-            given["shell"] = tuple(shlex.split(options.shell))
-    except ValueError as error:
-        raise UserError(f"--env or --shell: {error}") from None
-    if given.get("shell") == ():
-        raise UserError("--shell needs a program")
+    for field, option, value in fields_given(options):
+        if not option.single:
+            put(given, field, value)
     return given
 
 

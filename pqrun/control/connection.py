@@ -25,12 +25,12 @@ from pqrun.control.protocol import (
     RequestWithLines,
     StreamedAnswer,
     encode_answer,
-    is_whole,
     parse_json,
     refusal,
 )
 from pqrun.core.errors import Rejected
 from pqrun.core.scheduler import Scheduler
+from pqrun.core.values import is_whole
 from pqrun.engine.engine import Request
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import socket
 import stat
 import struct
 from collections.abc import Callable, Generator, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pqrun.core.errors import InternalFailure, Rejected
 from pqrun.core.text import is_printable
@@ -115,11 +115,6 @@ def flag(request: ClientRequest, name: str) -> bool:
     if not isinstance(value, bool):
         raise Rejected(f"`{name}` is true or false")
     return value
-
-
-def is_whole(value: Any, least: int, most: int = 1 << 53) -> TypeGuard[int]:
-    """Return whether a value is an integer from `least` to `most`; a boolean is not one."""
-    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
 def _refuse(_text: str) -> float:

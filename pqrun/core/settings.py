@@ -11,6 +11,7 @@ from typing import Annotated, Any, NamedTuple
 
 from pqrun.core import values
 from pqrun.core.job import HaltRule, Pool, Shard, StartRate
+from pqrun.core.job_fields import TOP_LEVEL_FIELDS, by_spelling
 from pqrun.core.option_spec import (
     FAILURE,
     INPUT,
@@ -42,7 +43,7 @@ class Each(NamedTuple):
 
 # fmt: off
 class InputSettings(NamedTuple):
-    """The jobs of the run. `given`: job options of the command line, by field name, for every job."""
+    """The jobs of the run. `given`: the layer of job fields that the command line sets, for every job."""
 
     files: tuple[str, ...] = ()
     format: str | None = None
@@ -72,7 +73,7 @@ class LimitSettings(NamedTuple):
         help="Run up to N jobs at a time: N, N%, +N, -N or auto (default: usable CPUs)",
     )] = None
     max_queue: Annotated[int | None, option(
-        "--max-queue", panel=SCHEDULING, metavar="N", read=values.CONVERTERS["max_queue"],
+        "--max-queue", panel=SCHEDULING, metavar="N", read=by_spelling(TOP_LEVEL_FIELDS)["max_queue"].type.parse,
         help="Read up to N jobs ahead, and let up to N added jobs wait (default: 1000)",
     )] = None
     halt: Annotated[HaltRule | None, option(

@@ -174,4 +174,4 @@ class StoredMetrics(MetricsCollector):
             if state == "queued":
                 self._queued[seq] = (queued, Priority(priority))
             else:
-                self._submitted[seq] = (queued, Priority(priority), waited)
+                self._submitted[seq] = ((queued, Priority(priority)), waited)

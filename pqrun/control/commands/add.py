@@ -7,7 +7,6 @@ With `wait`, jobs are added as the queue gets room. A request lists its jobs, or
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from pqrun.control.protocol import (
@@ -19,20 +18,20 @@ from pqrun.control.protocol import (
     PendingAnswer,
     RequestWithLines,
     flag,
-    is_whole,
     origin_of,
     parse_json,
     refusal,
 )
 from pqrun.core import values
-from pqrun.core import values as kinds
 from pqrun.core.dependencies import UnknownNeed, needs_first
 from pqrun.core.errors import Rejected, UserError
 from pqrun.core.expansion import Pairs, join_templates, layered, split_templates
-from pqrun.core.job import Command, JobSpec, Need, Priority, RetryPolicy
+from pqrun.core.job import Command, JobSpec
+from pqrun.core.job_fields import LIMITS, wrong_field
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.start_policy import ADDED
 from pqrun.core.text import is_printable
+from pqrun.core.values import is_text, is_whole
 from pqrun.input.defaults import SpecBuilder
 from pqrun.journal.format import spec_facts, spec_of
 
@@ -43,7 +42,6 @@ if TYPE_CHECKING:
 EMPTY = "the command is empty: give a command to run"
 OWN = ("id", "run", "named", "line")
 _FIELDS = {*JobSpec._fields, *Command._fields, "retries"} - {"work"}
-_WHEN = ("ok", "ended", "failed")
 
 
 class JobPayload:
@@ -117,8 +115,8 @@ def plain(facts: dict[str, Any]) -> dict[str, Any]:
             found[name] = list(found[name].items())
     if isinstance(found.get("needs"), list):
         found["needs"] = [[need, "ok"] if isinstance(need, str) else need for need in found["needs"]]
-    for name in ("timeout", "idle_timeout"):
-        if name in found and found[name] in (0, None):
+    for name in LIMITS & found.keys():
+        if found[name] == 0:
             found[name] = None
     return found
 
@@ -127,9 +125,10 @@ def checked(facts: dict[str, Any]) -> JobSpec:
     """Return the spec with these fields. Raises `Rejected` if a value is not allowed."""
     try:
         spec = spec_of(facts)
-        _check_spec(spec)
-        _check_command(spec.work)
-        _check_policy(spec.retry)
+        wrong = wrong_field(spec)
+        _must(wrong is None, str(wrong))
+        _must(spec.file is None or is_text(spec.file), "file")
+        _must(set(spec.work.expand) <= dict(spec.work.env).keys(), "expand")
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         raise Rejected("not a job: see `docs/control.md` for its fields") from None
     return spec
@@ -157,75 +156,17 @@ def _pairs(env: Any) -> Pairs:
     return tuple((name, value) for name, value in env)
 
 
-def _check_spec(spec: JobSpec) -> None:
-    _must(isinstance(spec.priority, Priority), "priority")
-    for name in ("timeout", "idle_timeout"):
-        _must(getattr(spec, name) is None or _is_duration(getattr(spec, name)), name)
-    _must(_is_duration(spec.grace), "grace")
-    _must(is_whole(spec.slots, 1, kinds.MAX_SLOTS), "slots")
-    for name, count in spec.pools:
-        _must(isinstance(name, str) and is_whole(count, 1, kinds.MAX_SLOTS), "pools")
-    _must(len(dict(spec.pools)) == len(spec.pools), "pools")
-    _must(all(map(_is_text, spec.tags)), "tags")
-    _must(all(is_whole(code, 0, 255) for code in spec.success_codes), "success_codes")
-    for need in spec.needs:
-        _must(isinstance(need, Need) and _is_text(need.job) and need.when in _WHEN, "needs")
-    for name in ("allow_failure", "rerun"):
-        _must(isinstance(getattr(spec, name), bool), name)
-    _must(spec.on_lost in kinds.ON_LOST, "on_lost")
-    _must(is_whole(spec.max_lost, 0, kinds.MAX_RETRIES), "max_lost")
-    _must(spec.creates is None or _is_text(spec.creates), "creates")
-    _must(spec.file is None or _is_text(spec.file), "file")
-
-
 def _checked_run(run: Any) -> str | tuple[str, ...]:
     words = run if isinstance(run, list) else [run]
-    _must(words != [] and all(_is_text(word) for word in words), "run")
+    _must(words != [] and all(is_text(word) for word in words), "run")
     if not words[0].strip():
         raise Rejected(EMPTY)
     return tuple(words) if isinstance(run, list) else str(run)
 
 
-def _check_command(command: Command) -> None:
-    _must(all(value is None or _is_text(value) for value in (command.cwd, command.stdin)), "cwd or stdin")
-    for name, value in command.env:
-        _must(_is_text(name) and _is_text(value) and name != "" and "=" not in name, "env")
-    _must(set(command.expand) <= dict(command.env).keys(), "expand")
-    _must(command.shell is None or (command.shell != () and all(map(_is_text, command.shell))), "shell")
-    _must(command.shell is None or command.shell[0] != "", "shell")
-    _must(isinstance(command.signal, str) and values.signal_name(command.signal) == command.signal, "signal")
-    _must(isinstance(command.keep_leftovers, bool), "keep_leftovers")
-
-
-def _check_policy(policy: RetryPolicy) -> None:
-    _must(is_whole(policy.max, 0, kinds.MAX_RETRIES), "retries")
-    _must(_is_duration(policy.delay) and _is_duration(policy.max_delay), "retry")
-    _must(_is_duration(policy.factor) and policy.factor <= 1000, "retry")
-    _must(_is_duration(policy.jitter) and policy.jitter <= 1 and policy.backoff in kinds.BACKOFFS, "retry")
-    for code in (*policy.on, *policy.permanent):
-        _must(is_whole(code, 0, 255) or (isinstance(code, str) and values.code(code) == code), "retry")
-
-
 def _must(good: bool, name: str) -> None:
     if not good:
         raise Rejected(f"not a job: its `{name}` is invalid")
-
-
-def _is_text(value: Any) -> bool:
-    """Return whether a value is a string that can be passed to a process."""
-    if not isinstance(value, str) or "\0" in value:
-        return False
-    if not value.isascii():
-        try:
-            value.encode("utf-8", "surrogateescape")
-        except UnicodeEncodeError:
-            return False
-    return True
-
-
-def _is_duration(value: Any) -> bool:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and isfinite(value) and 0 <= value <= values.MAX_SECONDS
 
 
 MAX_LISTED_JOBS = 1000

@@ -6,11 +6,12 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable
 
-from pqrun.control.protocol import Answer, ClientRequest, is_whole
+from pqrun.control.protocol import Answer, ClientRequest
 from pqrun.core.errors import Rejected
 from pqrun.core.job import AttemptId
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.selectors import state_of
+from pqrun.core.values import is_whole
 from pqrun.output.store import Capture
 
 OUTPUT_CHUNK_BYTES = 256 * 1024

@@ -7,21 +7,23 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pqrun.control.commands.add import checked, plain
-from pqrun.control.protocol import JOBS_PER_TURN, Answer, ClientRequest, flag, is_whole, origin_of
+from pqrun.control.protocol import JOBS_PER_TURN, Answer, ClientRequest, flag, origin_of
 from pqrun.core import states as life
 from pqrun.core.dependencies import UnknownNeed
 from pqrun.core.errors import Rejected
-from pqrun.core.job import JobSpec, Pool
+from pqrun.core.job import Pool
+from pqrun.core.job_fields import fields_with_option, put, value_of
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.selectors import selected, selectors_of
 from pqrun.core.task import Task
-from pqrun.core.values import MAX_SLOTS, pool_name
+from pqrun.core.values import MAX_SLOTS, is_whole, pool_name
+from pqrun.input.defaults import replaced
 
 if TYPE_CHECKING:
     from pqrun.control.protocol import IncrementalAnswer
 
 MAX_WORKERS = 100_000
-CHANGEABLE = ("priority", "timeout", "idle_timeout", "grace", "retries", "needs")
+CHANGEABLE = {field.flat_name: field for field, _ in fields_with_option("set")}
 
 
 def set_jobs(request: ClientRequest, scheduler: Scheduler, now: float) -> IncrementalAnswer:
@@ -33,6 +35,9 @@ def set_jobs(request: ClientRequest, scheduler: Scheduler, now: float) -> Increm
         if name not in CHANGEABLE:
             raise Rejected(f"`{name:.40}` of a job can't be changed")
     wanted = checked({**plain(changes), "id": "", "run": "true"})
+    layer: dict[str, Any] = {}
+    for name in changes:
+        put(layer, CHANGEABLE[name], value_of(wanted, CHANGEABLE[name]))
     tasks = [task for task in selected(selectors_of(request), scheduler) if _may_change(task, changes)]
     try:
         scheduler.graph.recheck(tasks, wanted.needs, scheduler.jobs)
@@ -42,7 +47,7 @@ def set_jobs(request: ClientRequest, scheduler: Scheduler, now: float) -> Increm
     for number, task in enumerate(tasks[::-1] if front else tasks, 1):
         if task.seq in scheduler.tasks and _may_change(task, changes):
             count += 1
-            spec = _changed(task.spec, changes, wanted)
+            spec = replaced(task.spec, layer)
             if spec != task.spec or front:
                 scheduler.change(task, spec, now, by, front=front)
         if number % JOBS_PER_TURN == 0:
@@ -54,13 +59,6 @@ def _may_change(task: Task, changes: dict[str, Any]) -> bool:
     if "needs" in changes:  # a job that was tried had its needs met, so a new need would come too late
         return isinstance(task.state, life.Pending | life.Queued)
     return isinstance(task.state, life.Pending | life.Queued | life.Waiting)
-
-
-def _changed(spec: JobSpec, changes: dict[str, Any], wanted: JobSpec) -> JobSpec:
-    new = {name: getattr(wanted, name) for name in changes if name != "retries"}
-    if "retries" in changes:
-        new["retry"] = spec.retry._replace(max=wanted.retry.max)
-    return spec._replace(**new)
 
 
 def set_workers(

@@ -241,8 +241,7 @@ def test_what_the_run_says_for_all_jobs_holds_for_added_ones_that_do_not_say_oth
     said = {
         "timeout": 60.0,
         "priority": Priority.LOW,
-        "retries": 2,
-        "retry_delay": 5.0,
+        "retry": {"max": 2, "delay": 5.0},
         "env": {"A": "1", "B": "2"},
     }
     door = Door(tmp_path / "s", options=said)

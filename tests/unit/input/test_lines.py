@@ -32,7 +32,7 @@ def commands(data, **more):
 def test_a_plain_line_is_a_job_with_all_that_the_command_line_says():
     given = {
         "timeout": 5.0,
-        "retries": 2,
+        "retry": {"max": 2},
         "env": {"A": "b"},
         "priority": Priority.LOW,
         "shell": ("bash", "-c"),
@@ -58,7 +58,7 @@ def test_a_comment_sets_the_fields_of_its_line():
     line = (
         b"make docs # pqrun: id=docs priority=high timeout=10m retries=5 retry_delay=2s retry_on=5,timeout\n"
     )
-    found, _ = read(line, {"timeout": 1.0, "max_delay": 9.0})
+    found, _ = read(line, {"timeout": 1.0, "retry": {"max_delay": 9.0}})
     assert found == [
         JobSpec(
             "docs",
