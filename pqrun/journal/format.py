@@ -201,10 +201,10 @@ class Encoder:
     def _attempt_ended(self, event: ev.AttemptEnded) -> str:
         at, seq, attempt, counted, exit, asked, began, ended, usage, said, output, where = event
         user, system, memory = usage
-        wall = self._wall
+        shift = self._wall(0.0)  # the same for all times of the event
         text = (
             f'{{"e":"end","t":{self._time(at)},"s":{seq},"n":{attempt},"as":"{counted._value_}",{_exit_text(exit)}'
-            f',"b":{wall(began):.7f},"f":{wall(ended):.7f},"u":{user:.6f},"y":{system:.6f}'
+            f',"b":{began + shift:.7f},"f":{ended + shift:.7f},"u":{user:.6f},"y":{system:.6f}'
         )
         if memory is not None:
             text += f',"m":{memory}'
