@@ -223,6 +223,10 @@ class ActiveAttempts:
     def finish(self, task: Task, news: nw.ProcessFinished, now: float) -> Outcome | None:
         """Settle an attempt that ended. Return the job's outcome, or None if the job has not ended yet."""
         state = task.state
+        if news.slot and type(state) is life.Submitted:  # a short attempt tells its start with its end
+            (seq, attempt), began = news.key, news.began
+            task.state = state = life.start(state, began, None)
+            self._log.events.append(new(ev.AttemptStarted, (began, seq, attempt, news.slot)))
         if (
             type(state) is life.Running  # nobody asked it to stop
             and type(news.exit) is ExitedWith
@@ -275,7 +279,7 @@ class ActiveAttempts:
         self, task: Task, news: nw.ProcessFinished, now: float, counted: CountedAs, asked: StopReason | None
     ) -> None:
         self._release(task)
-        (seq, attempt), exit, _, began, ended, usage, said, output, where = news
+        (seq, attempt), exit, _, began, ended, usage, said, output, where, _ = news
         end = (now, seq, attempt, counted, exit, asked, began, ended, usage, said, output, where)
         self._log.events.append(new(ev.AttemptEnded, end))
 

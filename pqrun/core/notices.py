@@ -53,7 +53,7 @@ class ProcessFinished(NamedTuple):
     """The attempt has ended and all its processes are gone, except leftovers that are kept.
 
     `stopped`: pqrun's signal reached the process while it was alive. `where`: the host, empty for this
-    machine.
+    machine. `slot`: the slot, from an attempt so short that no `ProcessStarted` was posted; else empty.
     """
 
     key: AttemptId
@@ -65,6 +65,7 @@ class ProcessFinished(NamedTuple):
     said: SelfReport = NO_REPORT
     output: Any = None
     where: str = ""
+    slot: str = ""
 
 
 class StartRejected(NamedTuple):

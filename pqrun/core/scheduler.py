@@ -124,7 +124,7 @@ class Scheduler:
         fresh = [Task(number, spec, origin) for number, spec in enumerate(specs, self.jobs + 1)]
         self.graph.check(fresh)
         self.jobs += len(fresh)
-        self._log.events.extend(ev.JobAdded(now, task.seq, task.spec, by) for task in fresh)
+        self._log.events.extend([new(ev.JobAdded, (now, task.seq, task.spec, by)) for task in fresh])
         self._admit(fresh, now)
         return [task.seq for task in fresh]
 
@@ -309,7 +309,7 @@ class Scheduler:
         self.ready.enter(task, again=task.place < 0 or (waited and task.place > 0))
         if waited:
             self.backlog.came(task)
-        self._log.events.append(ev.JobQueued(now, task.seq, task.attempts + 1, task.spec.priority))
+        self._log.events.append(new(ev.JobQueued, (now, task.seq, task.attempts + 1, task.spec.priority)))
 
     def _undo(self, task: Task, why: str, now: float) -> None:
         """Put a task back before its equals because its start was refused; nothing is used up."""

@@ -93,7 +93,7 @@ TRANSITIONS: dict[type, set[type]] = {
 
 def enqueue(state: Pending | Waiting, attempt: int, now: float) -> Queued:
     """Queue a job whose needs are met, or whose next attempt is due."""
-    return Queued(attempt, now)
+    return new(Queued, (attempt, now))
 
 
 def submit(state: Queued) -> Submitted:

@@ -183,14 +183,17 @@ class EventDispatcher:
         """Add a batch for delivery. Called under the engine's lock, so it never waits."""
         size = 0
         for event in events:
-            if isinstance(event, ev.AttemptEnded) and event.output is not None:
+            if type(event) is ev.AttemptEnded and event.output is not None:
                 size += event.output.out.size + event.output.err.size
         self._undelivered.append((events, size))
         self._events += len(events)
         self._bytes += size
         if self._is_backlogged(MAX_UNDELIVERED_EVENTS, MAX_UNDELIVERED_BYTES):
             self.backlogged = True  # only `_catch_up` clears it, because it also wakes the engine
-        self._pending.set()
+        if (
+            not self._pending.is_set()
+        ):  # mostly true: the thread waits between batches, and setting costs more
+            self._pending.set()
 
     def wake(self) -> None:
         """Let the observers act soon. Called on any thread."""

@@ -2,7 +2,8 @@
 """The protocols of the places where attempts run: an executor runs them, a backend opens the executor.
 
 An executor reports through a `Reporter`. Each attempt gives at most one `ProcessStarted`, then
-exactly one `ProcessFinished` or `StartRejected`. A stop that can't be obeyed is answered with a
+exactly one `ProcessFinished` or `StartRejected`. The end of a short attempt can tell its start
+(`ProcessFinished.slot`), which saves a notice. A stop that can't be obeyed is answered with a
 `ProcessFinished` whose exit is `LostExit`. Scheduling, retries and priorities belong to the scheduler.
 """
 

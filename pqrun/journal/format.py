@@ -124,7 +124,10 @@ class Encoder:
         self._like = common(UNKNOWN)
         self._rest = ""
         self._queued: dict[int, ev.JobQueued] = {}
-        self._by_type: dict[type[Any], Callable[[Any], str]] = {
+        self._merged: dict[int, ev.JobQueued] = {}
+        self._ended: ev.AttemptEnded | None = None
+        self._ended_at = 0
+        self._by_type: dict[type[Any], Callable[[Any, list[str]], None]] = {
             ev.AttemptSubmitted: self._submitted,
             ev.AttemptEnded: self._attempt_ended,
             ev.JobEnded: self._job_ended,
@@ -140,18 +143,15 @@ class Encoder:
         attempt, and a job's entry into the queue with its addition.
         """
         texts: list[str] = []
-        by_type = self._by_type
+        encoder_of = self._by_type.get
         if events and type(events[0]) is ev.JobAdded:
-            self._queued = _queued_at_once(events)
-        before: ev.Event | None = None
+            self._queued = {event.seq: event for event in events if type(event) is ev.JobQueued}
         for event in events:
-            if type(event) is ev.JobEnded and type(before) is ev.AttemptEnded and _is_end_of(before, event):
-                more = ',"ok":true}' if event.allowed else "}"
-                texts[-1] = f'{texts[-1][:-1]},"o":"{event.outcome._value_}"{more}'
-            elif (encode := by_type.get(type(event))) is not None and (text := encode(event)):
-                texts.append(text)
-            before = event
-        self._queued = {}
+            if (encode := encoder_of(type(event))) is not None:
+                encode(event, texts)
+        self._ended = None
+        if self._queued:
+            self._queued, self._merged = {}, {}
         return texts
 
     def _time(self, at: float) -> str:
@@ -160,30 +160,39 @@ class Encoder:
             self._at, self._at_text = at, f"{self._wall(at):.7f}"
         return self._at_text
 
-    def _submitted(self, event: ev.AttemptSubmitted) -> str:
+    def _submitted(self, event: ev.AttemptSubmitted, texts: list[str]) -> None:
         at, seq, attempt, waited = event
-        return f'{{"e":"start","t":{self._time(at)},"s":{seq},"n":{attempt},"w":{waited:.9f}}}'
+        texts.append(f'{{"e":"start","t":{self._time(at)},"s":{seq},"n":{attempt},"w":{waited:.9f}}}')
 
-    def _job_queued(self, event: ev.JobQueued) -> str:
-        if event is self._queued.get(event.seq):
-            return ""  # part of the line that adds the job
+    def _job_queued(self, event: ev.JobQueued, texts: list[str]) -> None:
         at, seq, attempt, priority = event
-        return f'{{"e":"queue","t":{self._time(at)},"s":{seq},"n":{attempt},"p":{priority._value_}}}'
+        if event is not self._merged.get(seq):  # else it is a part of the line that adds the job
+            texts.append(
+                f'{{"e":"queue","t":{self._time(at)},"s":{seq},"n":{attempt},"p":{priority._value_}}}'
+            )
 
-    def _job_ended(self, event: ev.JobEnded) -> str:
+    def _job_ended(self, event: ev.JobEnded, texts: list[str]) -> None:
         at, seq, outcome, attempts, allowed, because, by = event
         more = ',"ok":true' if allowed else ""
+        end = self._ended
+        if end is not None and self._ended_at == len(texts) and _is_end_of(end, event):
+            texts[-1] = f'{texts[-1][:-1]},"o":"{outcome._value_}"{more}}}'
+            return
         if because:
             more += f',"because":{quote(because)}'
         if by:
             more += f',"by":{quote(by)}'
-        end = f'"o":"{outcome._value_}","n":{attempts}{more}'
-        return f'{{"e":"done","t":{self._time(at)},"s":{seq},{end}}}'
+        facts = f'"o":"{outcome._value_}","n":{attempts}{more}'
+        texts.append(f'{{"e":"done","t":{self._time(at)},"s":{seq},{facts}}}')
 
-    def _added(self, event: ev.JobAdded) -> str:
+    def _added(self, event: ev.JobAdded, texts: list[str]) -> None:
         at, seq, spec, by = event
-        more = (',"q":true' if seq in self._queued else "") + (f',"by":{quote(by)}' if by else "")
-        return f'{{"e":"add","t":{self._time(at)},"s":{seq},"job":{self._job(spec)}{more}}}'
+        more = f',"by":{quote(by)}' if by else ""
+        queued = self._queued.get(seq)
+        if queued is not None and queued == (at, seq, 1, spec.priority):
+            self._merged[seq] = queued
+            more = f',"q":true{more}'
+        texts.append(f'{{"e":"add","t":{self._time(at)},"s":{seq},"job":{self._job(spec)}{more}}}')
 
     def _job(self, spec: JobSpec) -> str:
         """Return a job as text. The fields that it shares with the previous job are not encoded again."""
@@ -198,13 +207,13 @@ class Encoder:
             self._rest = "," + json.dumps(rest, separators=(",", ":"))[1:-1] if rest else ""
         return json.dumps(facts, ensure_ascii=True, separators=(",", ":"))
 
-    def _attempt_ended(self, event: ev.AttemptEnded) -> str:
+    def _attempt_ended(self, event: ev.AttemptEnded, texts: list[str]) -> None:
         at, seq, attempt, counted, exit, asked, began, ended, usage, said, output, where = event
         user, system, memory = usage
-        wall = self._wall
+        shift = self._wall(0.0)  # the same for all times of the event
         text = (
             f'{{"e":"end","t":{self._time(at)},"s":{seq},"n":{attempt},"as":"{counted._value_}",{_exit_text(exit)}'
-            f',"b":{wall(began):.7f},"f":{wall(ended):.7f},"u":{user:.6f},"y":{system:.6f}'
+            f',"b":{began + shift:.7f},"f":{ended + shift:.7f},"u":{user:.6f},"y":{system:.6f}'
         )
         if memory is not None:
             text += f',"m":{memory}'
@@ -216,9 +225,13 @@ class Encoder:
             text += f',"message":{quote(said.message)}'
         if where:
             text += f',"where":{quote(where)}'
-        return text + "}"
+        texts.append(text + "}")
+        self._ended, self._ended_at = event, len(texts)
 
-    def _rare(self, event: ev.Event) -> str:
+    def _rare(self, event: ev.Event, texts: list[str]) -> None:
+        texts.append(self._text_of_rare(event))
+
+    def _text_of_rare(self, event: ev.Event) -> str:
         at = self._time(event.at)
         match event:
             case ev.JobWaiting(_, seq, attempt, until):
@@ -253,19 +266,6 @@ class Encoder:
             case ev.SlotsChanged(_, slots, why):
                 return f'{{"e":"slots","t":{at},"slots":{slots},"why":{quote(why)}}}'
         raise TypeError(f"no event of the journal's: {event!r}")
-
-
-def _queued_at_once(events: Sequence[ev.Event]) -> dict[int, ev.JobQueued]:
-    """Return, by job number, the queue events that can become part of the line that adds the job."""
-    added = {event.seq: event for event in events if type(event) is ev.JobAdded}
-    return {
-        event.seq: event
-        for event in events
-        if type(event) is ev.JobQueued
-        and event.attempt == 1
-        and (job := added.get(event.seq)) is not None
-        and (event.at, event.priority) == (job.at, job.spec.priority)
-    }
 
 
 def _is_end_of(event: ev.AttemptEnded, last: ev.JobEnded) -> bool:

@@ -211,11 +211,8 @@ class Child:
         self._starting = False
         if asked_early:
             self.stop(force=killed_early)
-        # Without `prompt` the notice wakes no thread, which saves a turn for each start. The scheduler reads
-        # it at its next turn, at the latest when the timeout may have passed.
-        around.reporter.post(new(ProcessStarted, (key, began, f"slot {member.slot}")), urgent=around.prompt)
         try:
-            self._wait_for_exit(member.slot)
+            told = self._wait_for_exit(member.slot, began)
             ended = around.clock.now()
             exit, usage = self._reap(member)
             # Read the rest after the leftovers have ended, or the last output of a leftover would be lost.
@@ -234,13 +231,19 @@ class Child:
         stopped = self._signalled_alive and not isinstance(exit, LostExit)
         if self._creation is not None:
             said = self._creation.settle(attempt.spec, exit, said, stopped=stopped)
-        return new(ProcessFinished, (key, exit, stopped, began, ended, usage, said, capture, ""))
+        slot = "" if told else f"slot {member.slot}"
+        return new(ProcessFinished, (key, exit, stopped, began, ended, usage, said, capture, "", slot))
 
-    def _wait_for_exit(self, slot: int) -> None:
-        """Wait until the leader has ended or turns out to be unkillable, and read its output meanwhile."""
+    def _wait_for_exit(self, slot: int, began: float) -> bool:
+        """Wait until the leader has ended or turns out to be unkillable, and read its output meanwhile.
+
+        Return whether the start was posted. A short attempt does not post it, because its end tells it.
+        """
         around = self._context
         watcher = watch(self._pid)
         try:
+            if around.prompt:
+                self._post_start(slot, began)
             # No observer waits for its output, and its pipes can hold it: wait for the leader alone.
             if watcher >= 0 and not (
                 around.follow or slot in around.talkative or self._attempt.spec.idle_timeout
@@ -249,12 +252,24 @@ class Child:
                 poll.register(watcher, select.POLLIN)
                 if poll.poll(SHORT_JOB_MILLISECONDS):
                     self._ended = True
-                    return
+                    return around.prompt
+            if not around.prompt:
+                self._post_start(slot, began)
             self._read_until_exit(watcher)
             self._peak = around.peak_of(self._attempt.key)
+            return True
         finally:
             if watcher >= 0:
                 os.close(watcher)
+
+    def _post_start(self, slot: int, began: float) -> None:
+        """Post the start.
+
+        Without `prompt` the notice wakes no thread, which saves a turn. The scheduler reads it at its next turn, at
+        the latest when the timeout may have passed.
+        """
+        start = ProcessStarted(self._attempt.key, began, f"slot {slot}")
+        self._context.reporter.post(start, urgent=self._context.prompt)
 
     def _finish(self, capture: Capture, slot: int) -> None:
         """Close the output, and note whether the next job of the slot may print more than a pipe holds."""

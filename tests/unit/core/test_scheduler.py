@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
+from math import inf
+
 import pytest
 
 from pqrun.core import events as ev
@@ -10,6 +12,7 @@ from pqrun.core.job import (
     JobSpec,
     LostExit,
     Need,
+    NotStarted,
     Outcome,
     Pool,
     Priority,
@@ -221,6 +224,27 @@ def test_a_job_that_ends_before_our_signal_meets_it_keeps_its_own_exit():
     )
     ended = scheduler.decide(1.0, 1).events[-1]
     assert isinstance(ended, ev.JobEnded) and ended.outcome is Outcome.OK
+
+
+def test_the_end_of_a_short_attempt_tells_its_start():
+    scheduler = Scheduler()
+    scheduler.add([job("a", timeout=1), job("b")], 0.0)
+    scheduler.decide(0.0, 2)
+    for seq, code in ((1, 0), (2, 1)):
+        end = ProcessFinished(AttemptId(seq, 1), ExitedWith(code), False, began=0.1, ended=0.2, slot="slot 5")
+        scheduler.observe(end, 0.3)
+        start, ended, done = scheduler.decide(0.3, 2).events
+        assert start == ev.AttemptStarted(0.1, seq, 1, "slot 5")
+        assert isinstance(ended, ev.AttemptEnded) and isinstance(done, ev.JobEnded)
+    assert scheduler.next_timer() == inf
+
+
+def test_an_attempt_without_a_process_has_no_start():
+    scheduler = Scheduler()
+    scheduler.add([job("a")], 0.0)
+    scheduler.decide(0.0, 1)
+    scheduler.observe(ProcessFinished(AttemptId(1, 1), NotStarted(127, "x"), False, 0.1, 0.1), 0.1)
+    assert [type(event) for event in scheduler.decide(0.1, 1).events] == [ev.AttemptEnded, ev.JobEnded]
 
 
 def test_a_refused_start_goes_back_to_the_front_and_uses_up_nothing():

@@ -6,6 +6,7 @@ import os
 import pytest
 
 from pqrun.core.job import Command, ExitedWith, JobSpec
+from pqrun.core.notices import ProcessStarted
 from pqrun.executors.local import child
 from pqrun.executors.local.spawn import NOTHING_PRINTED
 from pqrun.executors.local.watchdog_table import SLOTS, SharedTable, cell_of
@@ -39,6 +40,26 @@ def test_a_short_job_that_prints_nothing_costs_no_capture(always_short, processe
     assert output_of(end) == (b"", b"")
 
 
+def test_a_short_job_tells_its_start_with_its_end(always_short, processes):
+    key = processes.start("quick")
+    assert processes.end_of(key).slot == "slot 1"
+    assert processes.of(key, ProcessStarted) == []
+
+
+def test_a_job_that_is_not_short_tells_its_start_while_it_runs(processes):
+    key = processes.begin("endless")
+    processes.executor.stop(key, force=True)
+    assert processes.end_of(key).slot == ""
+    assert [news.where for news in processes.of(key, ProcessStarted)] == ["slot 1"]
+
+
+def test_where_starts_are_reported_at_once_a_short_job_does_so_too(always_short, processes):
+    processes.around = processes.around._replace(prompt=True)
+    key = processes.start("quick")
+    assert processes.end_of(key).slot == ""
+    assert len(processes.of(key, ProcessStarted)) == 1
+
+
 def test_more_than_a_pipe_holds_is_read_when_the_moment_is_over(processes):
     end = processes.end_of(processes.start(printing(MUCH, MUCH)))
     assert output_of(end) == (bytes(MUCH), bytes(MUCH))
@@ -62,7 +83,8 @@ def test_the_output_of_a_job_that_is_not_short_is_there_while_it_runs(processes)
 
 
 def test_a_short_job_is_stopped_while_its_leader_is_waited_for_alone(always_short, processes):
-    key = processes.begin("endless")
+    key = processes.start("endless")
+    processes.wait(processes.executor.pids)
     processes.executor.stop(key, force=False)
     assert processes.end_of(key).stopped
 
