@@ -135,6 +135,7 @@ class Run:
         facts = {
             "files": list(self.settings.files),
             "cwd": self._directory(),
+            "command": self.settings.command,
             "options": self.settings.recorded,
             "file": self.source.recorded,
             "workers": self.workers,
@@ -159,8 +160,9 @@ class Run:
         )
         where = record.directory.path if record.directory else None
         began, wall = self.metrics.began, self.clock.wall
+        typed = record.found.header.get("command", "") if record.found else self.settings.command
         self.reports.begin(
-            RunInfo(record.run_id, self.files, self.workers, began, wall, where, self._directory())
+            RunInfo(record.run_id, self.files, self.workers, began, wall, where, self._directory(), typed)
         )
         dispatcher = EventDispatcher(self._listeners(), lambda: self.engine.post())
         self.engine = Engine(

@@ -255,6 +255,10 @@ class ReportOptions(OptionGroup):
         str | None,
         option("--junit", help="Write a JUnit XML report, for CI services", panel=REPORTS, metavar="FILE"),
     ] = None
+    html: Annotated[
+        str | None,
+        option("--html", help="Write the run as a page for a browser", panel=REPORTS, metavar="FILE"),
+    ] = None
     trace: Annotated[
         str | None,
         option(

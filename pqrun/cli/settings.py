@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from pqrun.cli.options import JobOptions, ReportOptions, RunOptions, pool
 from pqrun.core.errors import UserError
 from pqrun.core.job import HaltRule, Priority, Shard, StartRate
 from pqrun.core.settings import Settings
+from pqrun.core.text import line_of
 from pqrun.core.values import env_pair
 
 NOT_RECORDED = (
@@ -56,6 +59,7 @@ def settings_of(options: RunOptions, **more: Any) -> Settings:
         color=options.color,
         ci=options.ci,
         junit=options.junit,
+        html=options.html,
         trace=options.trace,
         summary=options.summary,
         metrics=options.metrics,
@@ -78,8 +82,29 @@ def settings_of(options: RunOptions, **more: Any) -> Settings:
         tls_key=options.tls_key,
         insecure=options.insecure,
         recorded=recorded(options),
+        command=typed_command(sys.argv[1:]),
         **more,
     )
+
+
+MAX_COMMAND_LENGTH = 2000
+
+
+def typed_command(words: Iterable[str]) -> str:
+    """Return the command line for reports, on one line and shortened. Values of `--env` are left out."""
+    line = line_of(["pqrun", *_without_values(words)])
+    return line if len(line) <= MAX_COMMAND_LENGTH else line[: MAX_COMMAND_LENGTH - 1] + "…"
+
+
+def _without_values(words: Iterable[str]) -> Iterator[str]:
+    """Yield the words with `…` for the value of each variable, which may be a secret."""
+    is_variable = False
+    for word in words:
+        start = "--env=" if word.startswith("--env=") else ""
+        if start or is_variable:
+            word = f"{start}{word.removeprefix(start).partition('=')[0]}=…"
+        is_variable = word == "--env"
+        yield word
 
 
 def given_of(options: JobOptions) -> dict[str, Any]:

@@ -26,8 +26,8 @@ class Settings(NamedTuple):
 
     `given`: job options of the command line, by field name, for every job. `hooks`: the hooks of the job
     file, by key; `on_finish` and `on_failure` override them. `recorded`: the options that the journal
-    keeps for a resume. Only on a resume: `again` names the options given this time, and `given_again`
-    holds the job options among them.
+    keeps for a resume. `command`: the command line, without values of variables. Only on a resume: `again`
+    names the options given this time, and `given_again` holds the job options among them.
     """
 
     files: tuple[str, ...] = ()
@@ -59,6 +59,7 @@ class Settings(NamedTuple):
     results: str | None = None
     ci: str = "auto"
     junit: str | None = None
+    html: str | None = None
     trace: str | None = None
     summary: str | None = None
     metrics: str | None = None
@@ -75,6 +76,7 @@ class Settings(NamedTuple):
     durable: bool = False
     require_watchdog: bool = False
     resume: str | None = None
+    command: str = ""
     failed: bool = False
     serve: str | None = None
     on: str = "local"

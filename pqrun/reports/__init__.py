@@ -11,6 +11,9 @@ cases           The jobs one by one as they end, with the end of their output; s
 digest          A run's counts, failures, flaky and slowest jobs, in bounded memory.
 spool           Text of a report that waits on the disk until the report is complete.
 junit           JUnit XML.
+html            A page for a browser, in one file.
+page_data       The page's data as columns of JSON.
+page_files      The page's own files (in `page/`), joined into one.
 json_document   The final JSON document, shared by `run --json` and `show --json`.
 event_log       Events as JSON lines.
 job_log         GNU parallel's job log.
@@ -38,7 +41,7 @@ if TYPE_CHECKING:
     from pqrun.reports.run_info import Ending, RunInfo
 
 OPTIONS = (
-    "junit", "trace", "summary", "metrics", "metrics_listen", "joblog", "events", "on_finish", "on_failure",
+    "junit", "html", "trace", "summary", "metrics", "metrics_listen", "joblog", "events", "on_finish", "on_failure",
     "hooks",
 )  # fmt: skip
 
@@ -91,7 +94,7 @@ def _into_files() -> bool:
 def write_after(settings: Any, events: Sequence[ev.Event], run: RunInfo, ending: Ending) -> list[str]:
     """Write the reports of a recorded run from its events; return what could not be written.
 
-    `settings` has an attribute for each report that is wanted (`junit`, `trace`, `summary`, `metrics`,
+    `settings` has an attribute for each report that is wanted (`junit`, `html`, `trace`, `summary`, `metrics`,
     `joblog`, `events`). Unless `ending.live`, jobs that were still running count as interrupted.
     """
     from pqrun.reports.file_clashes import refuse_clashes

@@ -12,7 +12,7 @@ from pqrun.core.errors import InternalFailure, UserError
 from pqrun.journal.run_directory import INDEX, JOURNAL, LOG_NAME, LOGS, OUR_FILES, RunDirectory, find_run
 from pqrun.reports.targets import DESCRIPTOR, STANDARD
 
-OPTIONS = ("junit", "trace", "summary", "metrics", "joblog", "events")
+OPTIONS = ("junit", "html", "trace", "summary", "metrics", "joblog", "events")
 RESULTS = ("stdout", "stderr", "meta.json")
 # The prefixes of files beside ours: SQLite's `-wal` and `-shm`, and the old log `.1`.
 _WITH_OTHERS = (INDEX, JOURNAL, LOG_NAME)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pqrun.reports.hooks import Hook
 
 
-WHOLE, GROWING = ("junit", "trace", "summary", "metrics"), ("joblog", "events")
+WHOLE, GROWING = ("junit", "html", "trace", "summary", "metrics"), ("joblog", "events")
 
 
 class ReportRequest:
@@ -103,6 +103,10 @@ def _made(name: str, target: Any, run: RunInfo, digest: RunDigest | None) -> Run
             from pqrun.reports.junit import JUnitReport
 
             return JUnitReport(target, run)
+        case "html":
+            from pqrun.reports.html import HtmlReport
+
+            return HtmlReport(target, run)
         case "trace":
             from pqrun.reports.chrome_trace import ChromeTrace
 

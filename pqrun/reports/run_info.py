@@ -15,6 +15,7 @@ class RunInfo(NamedTuple):
 
     `began`: seconds on the clock of the events. `wall` turns such a time into seconds since the epoch.
     `directory`: the run directory, if any. `cwd`: the directory where jobs and hooks start.
+    `command`: the command line of the run, empty if it is unknown.
     """
 
     run_id: str
@@ -24,6 +25,7 @@ class RunInfo(NamedTuple):
     wall: Callable[[float], float]
     directory: str | None = None
     cwd: str | None = None
+    command: str = ""
 
 
 class Ending(NamedTuple):

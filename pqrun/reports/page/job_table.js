@@ -1,0 +1,452 @@
+/* The table of jobs. Only the rows in sight are elements, so that a hundred thousand jobs scroll fluently. */
+
+import { h, icon, s, say, sectionTitle } from "./dom.js";
+import { bytes, duration, percent, plural } from "./format.js";
+import { JobFilter } from "./job_filter.js";
+import { PRIORITIES } from "./run_data.js";
+
+/** @typedef {import("./run_data.js").RunData} RunData */
+
+/**
+ * @typedef {object} TableColumn
+ * @property {string} key
+ * @property {string} title
+ * @property {string} width for `grid-template-columns`
+ * @property {boolean} [right]
+ * @property {(job: number) => string | number} sort NaN and empty texts come last
+ * @property {(job: number) => (Node | string | number)[]} cell
+ * @property {(job: number) => string | number} [exact] the value in the CSV file, if it is not that of `sort`
+ * @property {(job: number) => boolean} [usual] whether the value needs no attention
+ * @property {boolean} [hidden]
+ */
+
+const ROW = 27, NARROW_ROW = 51;
+const MAX_HEIGHT = 15_000_000; // browsers do not make elements much higher
+const MAX_PRINTED = 2000;
+const ORDER = ["state", "seq", "name", "priority", "tries", "waited", "ran", "cpu", "memory", "how", "last"];
+
+/** Return the time without an unknown one. @param {number} value */
+const seconds = (value) => (Number.isNaN(value) ? NaN : value / 1e6);
+
+/**
+ * Return the columns of the table.
+ * @param {RunData} data
+ * @returns {TableColumn[]}
+ */
+function columnsOf(data) {
+  const { jobs } = data;
+  const longest = jobs.ran.reduce((most, ran) => (ran > most ? ran : most), 1);
+  /** @type {TableColumn[]} */
+  const found = [
+    {
+      key: "state", title: "State", width: "104px", sort: (job) => data.kind[job] + (jobs.allowed[job] && data.kind[job] < 2 ? 1.5 : 0),
+      cell: (job) => [h("span", { class: "state" }, icon(data.kindOf(job)), data.kindOf(job) === "flaky" ? "ok, flaky" : jobs.state[job])],
+      exact: (job) => jobs.state[job],
+    },
+    { key: "seq", title: "#", width: "64px", right: true, sort: (job) => jobs.seq[job], cell: (job) => [jobs.seq[job]], usual: () => true },
+    { key: "name", title: "Job", width: "minmax(150px, 1.2fr)", sort: (job) => data.name(job), cell: (job) => [data.name(job)], exact: (job) => jobs.id[job] },
+    {
+      key: "priority", title: "Priority", width: "76px", sort: (job) => -jobs.priority[job], cell: (job) => [PRIORITIES[jobs.priority[job]]],
+      exact: (job) => PRIORITIES[jobs.priority[job]], usual: (job) => jobs.priority[job] < 2,
+    },
+    {
+      key: "tries", title: "Tries", width: "60px", right: true, sort: (job) => jobs.attempts[job],
+      cell: (job) => [jobs.attempts[job] ? `${jobs.attempts[job]}/${jobs.max_attempts[job]}` : ""], usual: (job) => jobs.attempts[job] < 2,
+    },
+    {
+      key: "waited", title: "Waited", width: "82px", right: true, sort: (job) => jobs.waited[job],
+      cell: (job) => [duration(jobs.waited[job])], usual: () => true, exact: (job) => seconds(jobs.waited[job]),
+    },
+    {
+      key: "ran", title: "Ran", width: "132px", right: true, sort: (job) => jobs.ran[job], exact: (job) => seconds(jobs.ran[job]),
+      cell: (job) => {
+        const bar = h("span", { class: "bar" });
+        bar.style.width = `${(60 * (jobs.ran[job] || 0)) / longest}px`;
+        return [bar, duration(jobs.ran[job])];
+      },
+    },
+    {
+      key: "cpu", title: "CPU", width: "62px", right: true, sort: (job) => (jobs.user[job] + jobs.system[job]) / jobs.ran[job],
+      cell: (job) => [jobs.user[job] + jobs.system[job] ? percent((jobs.user[job] + jobs.system[job]) / jobs.ran[job]) : ""],
+      usual: () => true, exact: (job) => seconds(jobs.user[job] + jobs.system[job]),
+    },
+    { key: "memory", title: "Memory", width: "74px", right: true, sort: (job) => jobs.memory[job], cell: (job) => [bytes(jobs.memory[job])], usual: () => true },
+    { key: "how", title: "How", width: "108px", sort: (job) => data.how(job), cell: (job) => [data.how(job)], exact: (job) => jobs.how[job] },
+  ];
+  const axes = new Set(jobs.values.flatMap((values) => values.map(([name]) => name)));
+  for (const axis of [...axes].slice(0, 12)) {
+    const value = (/** @type {number} */ job) => jobs.values[job].find(([name]) => name === axis)?.[1] ?? "";
+    found.splice(found.findIndex((one) => one.key === "priority"), 0, {
+      key: `value-${axis}`, title: axis, width: "minmax(64px, 100px)", sort: (job) => {
+        const text = value(job);
+        return text !== "" && !Number.isNaN(Number(text)) ? Number(text) : text;
+      }, cell: (job) => [value(job)], exact: value,
+    });
+  }
+  found.push(...argumentColumns(data));
+  found.push(
+    { key: "last", title: "Last output", width: "minmax(160px, 2fr)", sort: (job) => data.lastOutput(job), cell: (job) => [h("span", { class: "mono" }, data.lastOutput(job))], usual: () => true },
+    { key: "tags", title: "Tags", width: "110px", hidden: true, sort: (job) => jobs.tags[job].join(" "), cell: (job) => [jobs.tags[job].join(" ")] },
+    { key: "host", title: "Host", width: "110px", hidden: true, sort: (job) => jobs.where[job], cell: (job) => [jobs.where[job]] },
+    { key: "command", title: "Command", width: "minmax(160px, 1fr)", hidden: true, sort: (job) => jobs.command[job], cell: (job) => [h("span", { class: "mono" }, jobs.command[job].slice(0, 300))], exact: (job) => jobs.command[job] },
+    { key: "exit", title: "Exit", width: "56px", right: true, hidden: true, sort: (job) => jobs.exit[job], cell: (job) => [Number.isNaN(jobs.exit[job]) ? "" : jobs.exit[job]] },
+  );
+  return found;
+}
+
+/**
+ * Return a column for each word in which the commands of jobs without ids differ: the arguments of `each`.
+ * @param {RunData} data
+ * @returns {TableColumn[]}
+ */
+function argumentColumns(data) {
+  const { jobs, count } = data;
+  if (count < 2 || jobs.named.some((named) => named === 1)) return [];
+  const words = (/** @type {number} */ job) => jobs.command[job].match(/(?:'[^']*'|"(?:[^"\\]|\\.)*"|\\.|[^\s'"\\])+/g) ?? [];
+  const first = words(0);
+  if (first.length > 40) return [];
+  const differs = first.map(() => false);
+  for (let job = 1; job < Math.min(count, 500); job++) {
+    const other = words(job);
+    if (other.length !== first.length) return [];
+    first.forEach((word, place) => { if (other[place] !== word) differs[place] = true; });
+  }
+  const places = [...differs.keys()].filter((place) => differs[place]);
+  if (!places.length || places.length > 4) return [];
+  return places.map((place, number) => {
+    const value = (/** @type {number} */ job) => (words(job)[place] ?? "").replace(/^'([^']*)'$/, "$1");
+    return {
+      key: `argument-${number + 1}`, title: places.length > 1 ? `Argument ${number + 1}` : "Argument", width: "minmax(80px, 140px)",
+      sort: (job) => (value(job) !== "" && !Number.isNaN(Number(value(job))) ? Number(value(job)) : value(job)),
+      cell: (job) => [value(job)], exact: value,
+    };
+  });
+}
+
+export class JobTable {
+  /**
+   * @param {HTMLElement} section
+   * @param {RunData} data
+   * @param {(job: number) => void} open
+   */
+  constructor(section, data, open) {
+    this._data = data;
+    this._open = open;
+    this._columns = columnsOf(data);
+    this._filter = new JobFilter(data);
+    this._sorted = { key: "state", down: false };
+    this._found = new Int32Array();
+    this._selected = -1;
+    this._narrow = matchMedia("(max-width: 760px)");
+    this._printing = false;
+    /** @type {Map<number, HTMLElement>} the rows in sight by their place */
+    this._rows = new Map();
+
+    this._count = h("p", { role: "status", "aria-live": "polite" });
+    this._input = h("input", {
+      type: "search", placeholder: "Filter: text, state:failed, priority:low, tag:x, ran>10s", spellcheck: "false", autocomplete: "off",
+      "aria-label": "Filter the jobs", input: () => this._changed(), keydown: (event) => this._inInput(event),
+    });
+    this._problem = h("p", { class: "problem", role: "alert", hidden: true });
+    this._chips = this._makeChips();
+    this._head = h("div", { class: "head", role: "row", "aria-rowindex": 1 });
+    this._body = h("div", { class: "body", role: "rowgroup" });
+    this._box = h(
+      "div", { class: "table", role: "grid", tabindex: 0, "aria-label": "Jobs", scroll: () => this._wanted() },
+      h("div", { role: "rowgroup", class: "head-group" }, this._head), this._body,
+    );
+    this._box.addEventListener("keydown", (event) => this._key(event));
+    this._box.addEventListener("focus", () => { if (this._selected < 0 && this._found.length) this._select(0, false); });
+    section.append(
+      sectionTitle("jobs", "Jobs", this._count),
+      h(
+        "div", { class: "filters" },
+        h("span", { class: "search" }, s("svg", { viewBox: "0 0 16 16", "aria-hidden": "true" },
+          s("circle", { cx: 7, cy: 7, r: 4.6, fill: "none", stroke: "currentColor", "stroke-width": 1.4 }),
+          s("path", { d: "M10.5 10.5L14 14", stroke: "currentColor", "stroke-width": 1.4 })), this._input, h("kbd", { "aria-hidden": "true" }, "/")),
+        ...this._chips,
+        h("span", { class: "end" }, this._chooser(), h("button", { type: "button", class: "button", click: () => this._saveCsv() }, "CSV")),
+        this._problem,
+      ),
+      this._box,
+    );
+    this._narrow.addEventListener("change", () => this._arrange());
+    addEventListener("resize", () => this._wanted());
+    addEventListener("beforeprint", () => { this._printing = true; this._draw(); });
+    addEventListener("afterprint", () => { this._printing = false; this._arrange(); });
+    this._frame = 0;
+    this._arrange();
+    this._changed();
+  }
+
+  /** Show the jobs that match. @param {string} query */
+  filter(query) {
+    this._input.value = query;
+    this._changed();
+  }
+
+  focusFilter() {
+    this._input.focus();
+    this._input.select();
+  }
+
+  /** Select the next or previous row. @param {number} step */
+  move(step) {
+    this._box.focus({ preventScroll: true });
+    this._select(Math.min(this._found.length - 1, Math.max(0, this._selected + step)));
+    this._box.scrollIntoView({ block: "nearest" });
+  }
+
+  /**
+   * Return the job before or after another in the table; -1 at its ends.
+   * @param {number} job
+   * @param {number} step
+   */
+  neighbour(job, step) {
+    const place = this._found.indexOf(job);
+    const next = place < 0 ? 0 : place + step;
+    if (next < 0 || next >= this._found.length) return -1;
+    this._select(next);
+    return this._found[next];
+  }
+
+  _makeChips() {
+    const counts = this._data.counts();
+    const number = (/** @type {string[]} */ ...kinds) => kinds.reduce((sum, kind) => sum + (counts.get(kind) ?? 0), 0);
+    /** @type {[string, string, number, string][]} */
+    const chips = [
+      ["", "All", this._data.count, ""], ["state:failed", "Failed", number("failed"), "failed"],
+      ["state:timeout", "Timeout", number("timeout"), "timeout"], ["is:flaky", "Flaky", number("flaky"), "flaky"],
+      ["state:skipped", "Skipped", number("skipped"), "skipped"],
+    ];
+    const found = chips.filter(([query, , count]) => count || !query).map(([query, text, count, kind]) => (
+      h("button", { type: "button", class: "chip", "data-query": query, click: () => this.filter(query) },
+        kind && icon(kind), text, h("span", { class: "dim" }, count.toLocaleString("en")))
+    ));
+    found.push(h("button", { type: "button", class: "chip", click: () => { this._sorted = { key: "ran", down: true }; this._arrange(); this.filter(""); } }, "Slowest"));
+    return found;
+  }
+
+  _chooser() {
+    const list = h("div");
+    for (const column of this._columns) {
+      if (column.key === "name") continue;
+      const box = h("input", { type: "checkbox", checked: !column.hidden });
+      box.addEventListener("change", () => { column.hidden = !box.checked; this._arrange(); });
+      list.append(h("label", {}, box, " ", column.title));
+    }
+    return h("details", { class: "columns" }, h("summary", { class: "button" }, "Columns"), list);
+  }
+
+  /** Set up the columns and heads anew, and draw. */
+  _arrange() {
+    const shown = this._columns.filter((column) => !column.hidden);
+    this._shown = shown;
+    this._grid = shown.map((column) => column.width).join(" ");
+    this._head.style.gridTemplateColumns = this._grid;
+    this._head.replaceChildren(...shown.map((column, place) => {
+      const isSorted = this._sorted.key === column.key;
+      const button = h("button", { type: "button", tabindex: -1, click: () => this._sortBy(column.key) }, column.title, isSorted && (this._sorted.down ? " ↓" : " ↑"));
+      return h("div", {
+        role: "columnheader", class: column.right ? "right" : null, "aria-colindex": place + 1,
+        "aria-sort": isSorted ? (this._sorted.down ? "descending" : "ascending") : null,
+      }, button);
+    }));
+    this._box.setAttribute("aria-colcount", String(shown.length));
+    this._clear();
+    this._sort();
+    this._wanted();
+  }
+
+  /** @param {string} key */
+  _sortBy(key) {
+    this._sorted = { key, down: this._sorted.key === key ? !this._sorted.down : ["ran", "waited", "cpu", "memory", "tries"].includes(key) };
+    this._arrange();
+    this._box.scrollTop = 0;
+  }
+
+  _changed() {
+    const query = this._input.value.trim();
+    this._found = this._filter.matches(query).slice();
+    this._problem.textContent = this._filter.problem;
+    this._problem.hidden = !this._filter.problem;
+    this._selected = -1;
+    for (const chip of this._chips) {
+      chip.setAttribute("aria-pressed", String(chip.dataset.query === query && (query !== "" || this._sorted.key === "state")));
+    }
+    this._count.textContent = this._found.length === this._data.count
+      ? this._data.count.toLocaleString("en") : `${this._found.length.toLocaleString("en")} of ${this._data.count.toLocaleString("en")}`;
+    this._box.scrollTop = 0;
+    this._clear();
+    this._sort();
+    this._wanted();
+  }
+
+  _sort() {
+    const column = this._columns.find((one) => one.key === this._sorted.key);
+    if (!column) return;
+    const sign = this._sorted.down ? -1 : 1;
+    const keys = new Array(this._data.count);
+    for (const job of this._found) keys[job] = column.sort(job);
+    const isLast = (/** @type {string | number} */ key) => key === "" || (typeof key === "number" && Number.isNaN(key));
+    const selected = this._found[this._selected];
+    this._found.sort((one, other) => {
+      const a = keys[one], b = keys[other];
+      if (a === b) return one - other;
+      if (isLast(a) || isLast(b)) return Number(isLast(a)) - Number(isLast(b)) || one - other;
+      if (typeof a === "number" && typeof b === "number") return sign * (a - b);
+      return sign * (String(a) < String(b) ? -1 : 1);
+    });
+    if (selected !== undefined) this._selected = this._found.indexOf(selected);
+  }
+
+  get _height() {
+    return this._narrow.matches ? NARROW_ROW : ROW;
+  }
+
+  _wanted() {
+    this._frame ||= requestAnimationFrame(() => { this._frame = 0; this._draw(); });
+  }
+
+  _clear() {
+    this._rows.clear();
+    this._body.replaceChildren();
+  }
+
+  /** Make the rows in sight, and remove the others. */
+  _draw() {
+    const height = this._height;
+    const total = this._found.length * height;
+    const full = Math.min(total, MAX_HEIGHT);
+    const view = this._box.clientHeight || 600;
+    this._body.style.height = `${full}px`;
+    this._box.setAttribute("aria-rowcount", String(this._found.length + 1));
+    const top = Math.max(0, this._box.scrollTop);
+    // Where all rows together would be too high, the scroll bar moves by more than what it shows.
+    const shift = total > full ? (top / Math.max(1, full - view)) * (total - full) : 0;
+    const from = this._printing ? 0 : Math.max(0, Math.floor((top + shift) / height) - 6);
+    const to = this._printing ? Math.min(this._found.length, MAX_PRINTED) : Math.min(this._found.length, Math.ceil((top + shift + view) / height) + 6);
+    for (const [place, row] of this._rows) {
+      if (place < from || place >= to) {
+        row.remove();
+        this._rows.delete(place);
+      }
+    }
+    for (let place = from; place < to; place++) {
+      let row = this._rows.get(place);
+      if (!row) {
+        row = this._row(place);
+        this._rows.set(place, row);
+        this._body.append(row);
+      }
+      row.style.top = `${place * height - shift}px`;
+      row.setAttribute("aria-selected", String(place === this._selected));
+    }
+  }
+
+  /** @param {number} place */
+  _row(place) {
+    const job = this._found[place];
+    const row = h("div", {
+      class: "row", role: "row", id: `row-${place}`, "aria-rowindex": place + 2, "data-seq": this._data.jobs.seq[job],
+      click: () => { this._select(place, false); this._open(job); },
+    });
+    if (this._narrow.matches) {
+      row.append(...this._narrowCells(job));
+      return row;
+    }
+    row.style.gridTemplateColumns = this._grid ?? "";
+    (this._shown ?? []).forEach((column, index) => {
+      const names = [column.right && "right", column.usual?.(job) && "usual"].filter(Boolean).join(" ");
+      row.append(h("div", { role: "gridcell", "aria-colindex": index + 1, class: names || null, "data-column": column.key }, ...column.cell(job)));
+    });
+    return row;
+  }
+
+  /** Return the two lines of a row on a narrow screen. @param {number} job */
+  _narrowCells(job) {
+    const data = this._data;
+    const how = data.how(job) || (data.kindOf(job) === "ok" ? "" : data.kindOf(job));
+    const cells = [
+      h("div", { role: "gridcell" }, icon(data.kindOf(job)), h("span", { class: "hidden" }, data.kindOf(job))),
+      h("div", { role: "gridcell" }, data.name(job)), h("div", { role: "gridcell" }, how),
+      h("div", { role: "gridcell", class: "usual" }, duration(data.jobs.ran[job])),
+      h("div", { role: "gridcell", class: "usual mono" }, data.lastOutput(job)),
+    ];
+    cells[4].style.gridColumn = "2 / -1";
+    return cells;
+  }
+
+  /**
+   * @param {number} place
+   * @param {boolean} [scroll]
+   */
+  _select(place, scroll = true) {
+    this._selected = place;
+    if (scroll) {
+      const height = this._height, head = this._narrow.matches ? 0 : ROW + 1;
+      const total = this._found.length * height, full = Math.min(total, MAX_HEIGHT);
+      const top = place * height * (total ? full / total : 1);
+      if (top < this._box.scrollTop) this._box.scrollTop = top;
+      const bottom = top + height + head - this._box.clientHeight;
+      if (bottom > this._box.scrollTop) this._box.scrollTop = bottom;
+    }
+    this._draw();
+    this._box.setAttribute("aria-activedescendant", `row-${place}`);
+  }
+
+  /** @param {KeyboardEvent} event */
+  _key(event) {
+    const page = Math.max(1, Math.floor(this._box.clientHeight / this._height) - 2);
+    const last = this._found.length - 1;
+    const moves = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -Infinity, End: Infinity };
+    const step = /** @type {{[key: string]: number}} */ (moves)[event.key];
+    if (step !== undefined && last >= 0) {
+      event.preventDefault();
+      this._select(Math.min(last, Math.max(0, this._selected + step)));
+      const job = this._found[this._selected];
+      say(`${this._data.name(job)}, ${this._data.kindOf(job)}`);
+    } else if (event.key === "Enter" && this._selected >= 0 && event.target === this._box) {
+      event.preventDefault();
+      this._open(this._found[this._selected]);
+    }
+  }
+
+  /** @param {KeyboardEvent} event */
+  _inInput(event) {
+    if (event.key === "Escape") {
+      event.preventDefault();
+      event.stopPropagation();
+      if (this._input.value) this.filter("");
+      else this._input.blur();
+    } else if (event.key === "Enter" || event.key === "ArrowDown") {
+      event.preventDefault();
+      this._box.focus();
+      say(plural(this._found.length, "job"));
+    }
+  }
+
+  /** Save the jobs in the table, with exact values. */
+  _saveCsv() {
+    const columns = [...this._columns].sort((one, other) => place(one.key) - place(other.key));
+    const field = (/** @type {string | number} */ value) => {
+      const text = typeof value === "number" && Number.isNaN(value) ? "" : String(value);
+      // A spreadsheet takes a text that begins so as a formula.
+      const safe = typeof value === "string" && /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
+      return /[",\n\r]/.test(safe) ? `"${safe.replace(/"/g, '""')}"` : safe;
+    };
+    const lines = [columns.map((column) => field(column.key))];
+    for (const job of this._found) lines.push(columns.map((column) => field((column.exact ?? column.sort)(job))));
+    const link = h("a", { download: `${this._data.head.run.id}.csv` });
+    link.href = URL.createObjectURL(new Blob([lines.map((line) => line.join(",")).join("\n"), "\n"], { type: "text/csv" }));
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+  }
+}
+
+/** @param {string} key */
+function place(key) {
+  const found = ORDER.indexOf(key);
+  return found < 0 ? ORDER.length : found;
+}
+
