@@ -105,7 +105,7 @@ class AttemptRecord(NamedTuple):
 
 
 class RetryWait(NamedTuple):
-    """The wait of a job for its next attempt, with times as in `JobRecord`."""
+    """The wait of a job for an attempt, with times as in `JobRecord`."""
 
     seq: int
     attempt: int

@@ -8,32 +8,53 @@ import { bytes, duration, plural } from "./format.js";
 const MAX_LISTED = 200;
 const MAX_LINES = 400;
 
+/** @typedef {"both" | "out" | "err"} Shown */
+
 /**
- * Return the text of a stream as an element, with numbered lines left to the reader's own tools.
+ * Return the text of a stream, or of both one after the other, as an element.
  * @param {RunData} data
  * @param {number} job
  * @param {number} attempt
- * @param {"out" | "err"} stream
- * @param {number} [most] the number of lines to show
+ * @param {Shown} shown
+ * @param {number} [most] the number of lines to show of each
  */
-export function outputOf(data, job, attempt, stream, most = Infinity) {
+export function outputOf(data, job, attempt, shown, most = Infinity) {
+  const label = { both: "stdout and stderr", out: "stdout", err: "stderr" }[shown];
+  const box = h("pre", { class: "output", tabindex: 0, role: "region", "aria-label": label });
   const found = data.output(job, attempt);
-  const box = h("pre", { class: `output ${stream}`, tabindex: 0, "aria-label": stream === "out" ? "stdout" : "stderr" });
-  const path = data.path(job, attempt, stream);
-  const text = found ? found[stream] : "";
-  if (!text) {
+  for (const stream of /** @type {("out" | "err")[]} */ (["out", "err"])) {
     const size = sizeOf(data, job, attempt, stream);
-    box.classList.add("empty");
-    if (!size) box.append("no output");
-    else if (path) box.append(`${bytes(size)} in ${path}`);
-    else box.append(`${bytes(size)}, not kept`);
-    return box;
+    if (shown !== "both" && shown !== stream) continue;
+    if (shown === "both" && !size) continue;
+    if (box.childNodes.length) box.append(h("span", { class: "ours" }, "── stderr ──\n"));
+    const path = data.path(job, attempt, stream);
+    const text = found?.[stream];
+    if (!text) {
+      box.append(h("span", { class: "ours" }, !size ? "no output\n" : path ? `${bytes(size)} in ${path}\n` : `${bytes(size)}, not kept\n`));
+      continue;
+    }
+    const cut = found[stream === "out" ? "outCut" : "errCut"];
+    if (cut > 0) box.append(h("span", { class: "ours" }, `[${bytes(cut)} before this are left out${path ? `: ${path}` : ""}]\n`));
+    const lines = text.replace(/\n$/, "").split("\n");
+    box.append(h("span", { class: stream }, `${(lines.length > most ? lines.slice(-most) : lines).join("\n")}\n`));
   }
-  const cut = found ? found[stream === "out" ? "outCut" : "errCut"] : 0;
-  if (cut > 0) box.append(h("span", { class: "ours" }, `[${bytes(cut)} before this are left out${path ? `: ${path}` : ""}]\n`));
-  const lines = text.split("\n");
-  box.append(lines.length > most ? lines.slice(-most).join("\n") : text);
+  if (!box.childNodes.length) box.append(h("span", { class: "ours" }, "no output\n"));
   return box;
+}
+
+/**
+ * Return buttons for the streams of an attempt.
+ * @param {RunData} data
+ * @param {number} job
+ * @param {number} attempt
+ * @param {Shown} shown
+ * @param {(value: Shown) => void} act
+ */
+export function streamChoice(data, job, attempt, shown, act) {
+  const named = (/** @type {string} */ name, /** @type {"out" | "err"} */ stream) => `${name} ${bytes(sizeOf(data, job, attempt, stream))}`;
+  return choice("Stream", [["both", "both"], ["out", named("stdout", "out")], ["err", named("stderr", "err")]], shown, (value) => (
+    act(/** @type {Shown} */ (value))
+  ));
 }
 
 /**
@@ -49,17 +70,6 @@ export function sizeOf(data, job, attempt, stream) {
     if (attempts.attempt[one] === attempt) return stream === "out" ? attempts.out_bytes[one] : attempts.err_bytes[one];
   }
   return 0;
-}
-
-/**
- * Return the stream that likely says why the attempt failed.
- * @param {RunData} data
- * @param {number} job
- * @param {number} attempt
- * @returns {"out" | "err"}
- */
-export function tellingStream(data, job, attempt) {
-  return sizeOf(data, job, attempt, "err") ? "err" : "out";
 }
 
 /**
@@ -145,7 +155,7 @@ function failureButton(data, job) {
   return h(
     "button", { type: "button", class: "failure", "aria-pressed": "false" },
     icon(data.kindOf(job)),
-    h("span", { class: "name" }, data.name(job), " ", jobs.allowed[job] && h("span", { class: "tag" }, "allowed to fail"),
+    h("span", { class: "name" }, data.name(job), " ", jobs.allowed[job] === 1 && h("span", { class: "tag" }, "allowed to fail"),
       h("span", { class: "hidden" }, ` ${jobs.state[job]}`)),
     h("span", { class: "how" }, [how, jobs.attempts[job] ? tries : ""].filter(Boolean).join(", ")),
     h("span", { class: "took" }, duration(jobs.ran[job])),
@@ -161,10 +171,9 @@ function failureButton(data, job) {
  */
 function fillTail(tail, data, job, open) {
   const attempt = data.jobs.attempts[job];
-  const stream = tellingStream(data, job, attempt);
-  let box = outputOf(data, job, attempt, stream, MAX_LINES);
-  const show = (/** @type {string} */ value) => {
-    const next = outputOf(data, job, attempt, value === "err" ? "err" : "out", MAX_LINES);
+  let box = outputOf(data, job, attempt, "both", MAX_LINES);
+  const show = (/** @type {Shown} */ shown) => {
+    const next = outputOf(data, job, attempt, shown, MAX_LINES);
     box.replaceWith(next);
     box = next;
     box.scrollTop = box.scrollHeight;
@@ -172,10 +181,7 @@ function fillTail(tail, data, job, open) {
   tail.replaceChildren(
     h(
       "div", { class: "top" }, h("code", { class: "cut" }, `$ ${data.jobs.command[job].split("\n")[0]}`),
-      choice("Stream", [
-        ["out", `stdout ${bytes(sizeOf(data, job, attempt, "out"))}`],
-        ["err", `stderr ${bytes(sizeOf(data, job, attempt, "err"))}`],
-      ], stream, show),
+      streamChoice(data, job, attempt, "both", show),
       h("button", { type: "button", class: "button", click: () => open(job) }, "Open job"),
     ),
     box,

@@ -1,7 +1,7 @@
 /* The pane of one job: how it ended, its attempts, its output, its command and its neighbours. */
 
 import { choice, copyable, h, icon, s, say } from "./dom.js";
-import { outputOf, sizeOf, tellingStream } from "./failures.js";
+import { outputOf, streamChoice } from "./failures.js";
 import { bytes, capital, clock, duration, percent, plural } from "./format.js";
 import { PRIORITIES } from "./run_data.js";
 
@@ -140,7 +140,7 @@ export class JobPane {
   _then(job, one, isLast) {
     const { attempts, waits, jobs } = this._data;
     for (let wait = 0; wait < waits.job.length; wait++) {
-      if (waits.job[wait] === job && waits.attempt[wait] === attempts.attempt[one]) {
+      if (waits.job[wait] === job && waits.attempt[wait] === attempts.attempt[one] + 1) {
         return `waited ${duration(waits.until[wait] - waits.since[wait])}`;
       }
     }
@@ -183,17 +183,14 @@ export class JobPane {
     const from = first[job], to = first[job + 1];
     if (from === to) return [];
     let attempt = attempts.attempt[to - 1];
-    let stream = tellingStream(this._data, job, attempt);
-    if (!sizeOf(this._data, job, attempt, stream)) stream = "out";
+    /** @type {import("./failures.js").Shown} */
+    let shown = "both";
     const place = h("div");
     const show = () => {
-      const box = outputOf(this._data, job, attempt, stream);
+      const box = outputOf(this._data, job, attempt, shown);
       place.replaceChildren(box);
       box.scrollTop = box.scrollHeight;
-      streams.replaceChildren(choice("Stream", [
-        ["out", `stdout ${bytes(sizeOf(this._data, job, attempt, "out"))}`],
-        ["err", `stderr ${bytes(sizeOf(this._data, job, attempt, "err"))}`],
-      ], stream, (value) => { stream = value === "err" ? "err" : "out"; show(); }));
+      streams.replaceChildren(streamChoice(this._data, job, attempt, shown, (value) => { shown = value; show(); }));
     };
     const streams = h("span");
     /** @type {[string, string][]} */

@@ -1,127 +1,15 @@
 /* The table of jobs. Only the rows in sight are elements, so that a hundred thousand jobs scroll fluently. */
 
 import { h, icon, s, say, sectionTitle } from "./dom.js";
-import { bytes, duration, percent, plural } from "./format.js";
+import { duration, plural } from "./format.js";
+import { asCsv, columnsOf } from "./job_columns.js";
 import { JobFilter } from "./job_filter.js";
-import { PRIORITIES } from "./run_data.js";
 
 /** @typedef {import("./run_data.js").RunData} RunData */
-
-/**
- * @typedef {object} TableColumn
- * @property {string} key
- * @property {string} title
- * @property {string} width for `grid-template-columns`
- * @property {boolean} [right]
- * @property {(job: number) => string | number} sort NaN and empty texts come last
- * @property {(job: number) => (Node | string | number)[]} cell
- * @property {(job: number) => string | number} [exact] the value in the CSV file, if it is not that of `sort`
- * @property {(job: number) => boolean} [usual] whether the value needs no attention
- * @property {boolean} [hidden]
- */
 
 const ROW = 27, NARROW_ROW = 51;
 const MAX_HEIGHT = 15_000_000; // browsers do not make elements much higher
 const MAX_PRINTED = 2000;
-const ORDER = ["state", "seq", "name", "priority", "tries", "waited", "ran", "cpu", "memory", "how", "last"];
-
-/** Return the time without an unknown one. @param {number} value */
-const seconds = (value) => (Number.isNaN(value) ? NaN : value / 1e6);
-
-/**
- * Return the columns of the table.
- * @param {RunData} data
- * @returns {TableColumn[]}
- */
-function columnsOf(data) {
-  const { jobs } = data;
-  const longest = jobs.ran.reduce((most, ran) => (ran > most ? ran : most), 1);
-  /** @type {TableColumn[]} */
-  const found = [
-    {
-      key: "state", title: "State", width: "104px", sort: (job) => data.kind[job] + (jobs.allowed[job] && data.kind[job] < 2 ? 1.5 : 0),
-      cell: (job) => [h("span", { class: "state" }, icon(data.kindOf(job)), data.kindOf(job) === "flaky" ? "ok, flaky" : jobs.state[job])],
-      exact: (job) => jobs.state[job],
-    },
-    { key: "seq", title: "#", width: "64px", right: true, sort: (job) => jobs.seq[job], cell: (job) => [jobs.seq[job]], usual: () => true },
-    { key: "name", title: "Job", width: "minmax(150px, 1.2fr)", sort: (job) => data.name(job), cell: (job) => [data.name(job)], exact: (job) => jobs.id[job] },
-    {
-      key: "priority", title: "Priority", width: "76px", sort: (job) => -jobs.priority[job], cell: (job) => [PRIORITIES[jobs.priority[job]]],
-      exact: (job) => PRIORITIES[jobs.priority[job]], usual: (job) => jobs.priority[job] < 2,
-    },
-    {
-      key: "tries", title: "Tries", width: "60px", right: true, sort: (job) => jobs.attempts[job],
-      cell: (job) => [jobs.attempts[job] ? `${jobs.attempts[job]}/${jobs.max_attempts[job]}` : ""], usual: (job) => jobs.attempts[job] < 2,
-    },
-    {
-      key: "waited", title: "Waited", width: "82px", right: true, sort: (job) => jobs.waited[job],
-      cell: (job) => [duration(jobs.waited[job])], usual: () => true, exact: (job) => seconds(jobs.waited[job]),
-    },
-    {
-      key: "ran", title: "Ran", width: "132px", right: true, sort: (job) => jobs.ran[job], exact: (job) => seconds(jobs.ran[job]),
-      cell: (job) => {
-        const bar = h("span", { class: "bar" });
-        bar.style.width = `${(60 * (jobs.ran[job] || 0)) / longest}px`;
-        return [bar, duration(jobs.ran[job])];
-      },
-    },
-    {
-      key: "cpu", title: "CPU", width: "62px", right: true, sort: (job) => (jobs.user[job] + jobs.system[job]) / jobs.ran[job],
-      cell: (job) => [jobs.user[job] + jobs.system[job] ? percent((jobs.user[job] + jobs.system[job]) / jobs.ran[job]) : ""],
-      usual: () => true, exact: (job) => seconds(jobs.user[job] + jobs.system[job]),
-    },
-    { key: "memory", title: "Memory", width: "74px", right: true, sort: (job) => jobs.memory[job], cell: (job) => [bytes(jobs.memory[job])], usual: () => true },
-    { key: "how", title: "How", width: "108px", sort: (job) => data.how(job), cell: (job) => [data.how(job)], exact: (job) => jobs.how[job] },
-  ];
-  const axes = new Set(jobs.values.flatMap((values) => values.map(([name]) => name)));
-  for (const axis of [...axes].slice(0, 12)) {
-    const value = (/** @type {number} */ job) => jobs.values[job].find(([name]) => name === axis)?.[1] ?? "";
-    found.splice(found.findIndex((one) => one.key === "priority"), 0, {
-      key: `value-${axis}`, title: axis, width: "minmax(64px, 100px)", sort: (job) => {
-        const text = value(job);
-        return text !== "" && !Number.isNaN(Number(text)) ? Number(text) : text;
-      }, cell: (job) => [value(job)], exact: value,
-    });
-  }
-  found.push(...argumentColumns(data));
-  found.push(
-    { key: "last", title: "Last output", width: "minmax(160px, 2fr)", sort: (job) => data.lastOutput(job), cell: (job) => [h("span", { class: "mono" }, data.lastOutput(job))], usual: () => true },
-    { key: "tags", title: "Tags", width: "110px", hidden: true, sort: (job) => jobs.tags[job].join(" "), cell: (job) => [jobs.tags[job].join(" ")] },
-    { key: "host", title: "Host", width: "110px", hidden: true, sort: (job) => jobs.where[job], cell: (job) => [jobs.where[job]] },
-    { key: "command", title: "Command", width: "minmax(160px, 1fr)", hidden: true, sort: (job) => jobs.command[job], cell: (job) => [h("span", { class: "mono" }, jobs.command[job].slice(0, 300))], exact: (job) => jobs.command[job] },
-    { key: "exit", title: "Exit", width: "56px", right: true, hidden: true, sort: (job) => jobs.exit[job], cell: (job) => [Number.isNaN(jobs.exit[job]) ? "" : jobs.exit[job]] },
-  );
-  return found;
-}
-
-/**
- * Return a column for each word in which the commands of jobs without ids differ: the arguments of `each`.
- * @param {RunData} data
- * @returns {TableColumn[]}
- */
-function argumentColumns(data) {
-  const { jobs, count } = data;
-  if (count < 2 || jobs.named.some((named) => named === 1)) return [];
-  const words = (/** @type {number} */ job) => jobs.command[job].match(/(?:'[^']*'|"(?:[^"\\]|\\.)*"|\\.|[^\s'"\\])+/g) ?? [];
-  const first = words(0);
-  if (first.length > 40) return [];
-  const differs = first.map(() => false);
-  for (let job = 1; job < Math.min(count, 500); job++) {
-    const other = words(job);
-    if (other.length !== first.length) return [];
-    first.forEach((word, place) => { if (other[place] !== word) differs[place] = true; });
-  }
-  const places = [...differs.keys()].filter((place) => differs[place]);
-  if (!places.length || places.length > 4) return [];
-  return places.map((place, number) => {
-    const value = (/** @type {number} */ job) => (words(job)[place] ?? "").replace(/^'([^']*)'$/, "$1");
-    return {
-      key: `argument-${number + 1}`, title: places.length > 1 ? `Argument ${number + 1}` : "Argument", width: "minmax(80px, 140px)",
-      sort: (job) => (value(job) !== "" && !Number.isNaN(Number(value(job))) ? Number(value(job)) : value(job)),
-      cell: (job) => [value(job)], exact: value,
-    };
-  });
-}
 
 export class JobTable {
   /**
@@ -242,8 +130,10 @@ export class JobTable {
   _arrange() {
     const shown = this._columns.filter((column) => !column.hidden);
     this._shown = shown;
-    this._grid = shown.map((column) => column.width).join(" ");
+    this._grid = shown.map(({ min, grow }) => (grow ? `minmax(${min}px, ${grow}fr)` : `${min}px`)).join(" ");
     this._head.style.gridTemplateColumns = this._grid;
+    const least = this._narrow.matches ? 0 : shown.reduce((sum, column) => sum + column.min, 0);
+    for (const part of [this._head, this._body]) part.style.minWidth = `${least}px`;
     this._head.replaceChildren(...shown.map((column, place) => {
       const isSorted = this._sorted.key === column.key;
       const button = h("button", { type: "button", tabindex: -1, click: () => this._sortBy(column.key) }, column.title, isSorted && (this._sorted.down ? " ↓" : " ↑"));
@@ -428,25 +318,9 @@ export class JobTable {
 
   /** Save the jobs in the table, with exact values. */
   _saveCsv() {
-    const columns = [...this._columns].sort((one, other) => place(one.key) - place(other.key));
-    const field = (/** @type {string | number} */ value) => {
-      const text = typeof value === "number" && Number.isNaN(value) ? "" : String(value);
-      // A spreadsheet takes a text that begins so as a formula.
-      const safe = typeof value === "string" && /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
-      return /[",\n\r]/.test(safe) ? `"${safe.replace(/"/g, '""')}"` : safe;
-    };
-    const lines = [columns.map((column) => field(column.key))];
-    for (const job of this._found) lines.push(columns.map((column) => field((column.exact ?? column.sort)(job))));
     const link = h("a", { download: `${this._data.head.run.id}.csv` });
-    link.href = URL.createObjectURL(new Blob([lines.map((line) => line.join(",")).join("\n"), "\n"], { type: "text/csv" }));
+    link.href = URL.createObjectURL(new Blob([asCsv(this._columns, this._found)], { type: "text/csv" }));
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
   }
 }
-
-/** @param {string} key */
-function place(key) {
-  const found = ORDER.indexOf(key);
-  return found < 0 ? ORDER.length : found;
-}
-

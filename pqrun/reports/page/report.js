@@ -59,7 +59,7 @@ function fillSections(data) {
   for (const [id, title, count] of named) {
     const section = byId(String(id));
     if (!section.childElementCount) continue;
-    const link = h("a", { href: `#${id}` }, title, count && h("span", { class: "dim" }, Number(count).toLocaleString("en")));
+    const link = h("a", { href: `#${id}` }, title, count !== 0 && h("span", { class: "dim" }, Number(count).toLocaleString("en")));
     links.set(section, link);
     bar.append(link);
   }

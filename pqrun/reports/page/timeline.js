@@ -239,7 +239,7 @@ export class Timeline {
   _aboutWait(wait) {
     const { waits } = this._data;
     return [
-      h("div", {}, icon("waiting"), " ", h("b", {}, this._data.name(waits.job[wait])), h("span", { class: "dim" }, ` before try ${waits.attempt[wait] + 1}`)),
+      h("div", {}, icon("waiting"), " ", h("b", {}, this._data.name(waits.job[wait])), h("span", { class: "dim" }, ` before try ${waits.attempt[wait]}`)),
       h("div", { class: "dim" }, `waited ${duration(waits.until[wait] - waits.since[wait])} to retry · click: open job`),
     ];
   }

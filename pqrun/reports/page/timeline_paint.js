@@ -2,13 +2,10 @@
 
 import { duration, tick } from "./format.js";
 import { groupOf } from "./job_filter.js";
-import { PRIORITIES } from "./run_data.js";
-import { after, ends, queueDepths, running } from "./series.js";
-import { roundStep } from "./timeline_scale.js";
+import { ChartPainter } from "./timeline_charts.js";
 
 /** @typedef {import("./run_data.js").RunData} RunData */
 /** @typedef {import("./timeline_scale.js").Scale} Scale */
-/** @typedef {import("./series.js").Steps} Steps */
 
 /** The classes of bars. Where many fall on one pixel, the last of these is seen. */
 const OK = 0, RUNNING = 1, STOPPED = 2, RETRIED = 3, TIMEOUT = 4, FAILED = 5;
@@ -18,7 +15,7 @@ const CLASSES = new Map([
 const COLOURS = ["ok-area", "running-area", "line", "failed-area", "timeout-area", "failed-area"];
 const MAX_LANES_HEIGHT = 900, AXIS = 22, WAIT_ROW = 15, MAX_WAIT_ROWS = 5, MAX_WAITS_PACKED = 400;
 const FONT = '11px system-ui, -apple-system, "Segoe UI", Roboto, "Liberation Sans", sans-serif';
-const MERGED_BELOW_PX = 2;
+const MERGED_BELOW_PX = 2, MIN_ROUNDED_PX = 9;
 
 export class TimelinePainter {
   /**
@@ -33,9 +30,6 @@ export class TimelinePainter {
     this.lanes = lanesOf(data);
     this.classes = Uint8Array.from(data.attempts.counted, (counted) => CLASSES.get(counted) ?? STOPPED);
     this._wasTimeout = data.attempts.how.map((how) => how.startsWith("timeout"));
-    this._queues = queueDepths(data);
-    this._running = running(data);
-    this._ends = ends(data);
     const order = [...data.waits.job.keys()].sort((one, other) => data.waits.since[one] - data.waits.since[other]);
     this._waits = order;
     /** The waits as drawn, so that the pointer finds them. @type {{x: number, y: number, width: number, wait: number}[]} */
@@ -46,10 +40,9 @@ export class TimelinePainter {
     this.hovered = -1;
     /** @type {{[name: string]: string}} */
     this._colours = {};
-    this._peak = Math.max(1, ...this._queues.map((steps) => steps.highest));
-    this._queuePeak = sumPeak(this._queues);
     this.lane = { height: 21, gap: 3, top: AXIS + 4 };
     this.narrow = false;
+    this._charts = new ChartPainter(data, scale, (name) => this._colour(name));
   }
 
   /** Read the colours of the theme anew at the next drawing. */
@@ -109,7 +102,7 @@ export class TimelinePainter {
     this._drawWaits(to);
     to.restore();
     this._drawNames(to);
-    this._drawCharts(to);
+    this._charts.draw(to, this._chartsTop ?? 0, this.narrow);
   }
 
   /** @param {CanvasRenderingContext2D} to @param {number} height */
@@ -192,6 +185,11 @@ export class TimelinePainter {
     const x = Math.max(left, this._scale.left - 4), width = Math.max(1, Math.min(right, this._scale.left + this._scale.width + 4) - x - 1);
     const retried = kind === RETRIED;
     const colour = this._colour(retried && this._wasTimeout[one] ? "timeout-area" : COLOURS[kind]);
+    if (width < MIN_ROUNDED_PX && kind !== STOPPED && !retried) { // thousands of these may be in sight
+      to.fillStyle = colour;
+      to.fillRect(x, y, width, height);
+      return;
+    }
     to.beginPath();
     if (height >= 8 && width >= 4) to.roundRect(x, y, width, height, 2);
     else to.rect(x, y, width, height);
@@ -321,7 +319,7 @@ export class TimelinePainter {
       to.strokeRect(Math.round(x) + 0.5, y + 0.5, width, 9);
       to.setLineDash([]);
       this.drawnWaits.push({ x, y, width, wait });
-      const label = `${this._data.name(waits.job[wait])}, ${duration(waits.until[wait] - waits.since[wait])}, try ${waits.attempt[wait] + 1}`;
+      const label = `${this._data.name(waits.job[wait])}, ${duration(waits.until[wait] - waits.since[wait])}, try ${waits.attempt[wait]}`;
       rows[row] = x + width + 4;
       const fits = !this.narrow && rows.length > 1 && x + width + 6 + this._width(to, label) < this._scale.left + this._scale.width;
       if (fits && label.length < 120) {
@@ -342,136 +340,6 @@ export class TimelinePainter {
       to.fillText(this.narrow ? `w${place + 1}` : `worker ${place + 1}`, 0, this.yOf(place) + this.lane.height / 2);
     });
     if (this._waits.length) to.fillText(this.narrow ? "wait" : "retry waits", 0, (this._waitsTop ?? 0) + 6);
-  }
-
-  /** @param {CanvasRenderingContext2D} to */
-  _drawCharts(to) {
-    let top = this._chartsTop ?? 0;
-    this._drawQueue(to, top, 44);
-    top += 56;
-    if (!this.narrow) {
-      this._drawRunning(to, top, 20);
-      top += 32;
-    }
-    this._drawEnds(to, top, 34);
-  }
-
-  /**
-   * Draw how many jobs were queued, by priority.
-   * @param {CanvasRenderingContext2D} to
-   * @param {number} top
-   * @param {number} height
-   */
-  _drawQueue(to, top, height) {
-    const { left, width, from, to: until } = this._scale;
-    const count = Math.max(2, Math.floor(width));
-    const below = new Float64Array(count);
-    this._queues.forEach((steps, priority) => {
-      if (!steps.highest) return;
-      const peaks = steps.peaks(from, until, count);
-      to.beginPath();
-      for (let x = 0; x < count; x++) {
-        const y = top + height - (height * below[x]) / this._queuePeak;
-        if (x) to.lineTo(left + x, y);
-        else to.moveTo(left, y);
-      }
-      for (let x = count - 1; x >= 0; x--) {
-        below[x] += peaks[x];
-        to.lineTo(left + x, top + height - Math.min(height + 2, (height * below[x]) / this._queuePeak));
-      }
-      to.closePath();
-      to.fillStyle = this._colour(PRIORITIES[priority]);
-      to.fill();
-    });
-    to.fillStyle = this._colour("line");
-    to.fillRect(left, top + height, width, 1);
-    to.fillStyle = this._colour("dim");
-    to.textAlign = "left";
-    to.fillText(this.narrow ? "queue" : "queued", 0, top + 7);
-    if (this.narrow) return;
-    to.textAlign = "right";
-    to.fillText(String(this._queuePeak), left - 6, top + 7);
-    to.fillText("0", left - 6, top + height - 3);
-    to.textAlign = "left";
-    let y = top + 6;
-    for (let priority = PRIORITIES.length - 1; priority >= 0; priority--) {
-      if (!this._queues[priority].highest) continue;
-      to.fillStyle = this._colour(PRIORITIES[priority]);
-      to.fillRect(left + width + 12, y - 4, 9, 9);
-      to.fillStyle = this._colour("dim");
-      to.fillText(PRIORITIES[priority], left + width + 26, y + 0.5);
-      y += 12;
-    }
-  }
-
-  /**
-   * @param {CanvasRenderingContext2D} to
-   * @param {number} top
-   * @param {number} height
-   */
-  _drawRunning(to, top, height) {
-    const { left, width, from, to: until } = this._scale;
-    const peaks = this._running.peaks(from, until, Math.max(2, Math.floor(width)));
-    const most = Math.max(1, this._running.highest);
-    to.beginPath();
-    to.moveTo(left, top + height);
-    peaks.forEach((value, x) => to.lineTo(left + x, top + height - (height * value) / most));
-    to.lineTo(left + width, top + height);
-    to.fillStyle = this._colour("grid");
-    to.fill();
-    to.strokeStyle = this._colour("strong-line");
-    to.lineWidth = 1;
-    to.beginPath();
-    peaks.forEach((value, x) => to.lineTo(left + x, Math.round(top + height - (height * value) / most) + 0.5));
-    to.stroke();
-    to.fillStyle = this._colour("dim");
-    to.textAlign = "left";
-    to.fillText("running", 0, top + 6);
-    const workers = this._data.head.run.workers || most;
-    to.fillText(`${Math.round((100 * this._running.mean(from, until)) / workers)} % busy`, left + width + 12, top + 6);
-    to.textAlign = "right";
-    to.fillText(String(this._running.highest), left - 6, top + 6);
-  }
-
-  /**
-   * Draw how many attempts ended in each part of the time.
-   * @param {CanvasRenderingContext2D} to
-   * @param {number} top
-   * @param {number} height
-   */
-  _drawEnds(to, top, height) {
-    const { left, width, from, to: until } = this._scale;
-    const span = (until - from) / 1000;
-    const step = roundStep((span * 14) / width) * 1000;
-    const begin = Math.floor(from / step);
-    const parts = Math.ceil(until / step) - begin;
-    const count = (/** @type {Float64Array} */ times, /** @type {number} */ part) => (
-      after(times, (begin + part + 1) * step) - after(times, (begin + part) * step)
-    );
-    /** @type {[number, number][]} */
-    const numbers = [];
-    for (let part = 0; part < parts; part++) numbers.push([count(this._ends.well, part), count(this._ends.badly, part)]);
-    const most = numbers.reduce((found, [well, badly]) => Math.max(found, well + badly), 1);
-    numbers.forEach(([well, badly], part) => {
-      const x = Math.max(left, this._scale.x((begin + part) * step)), end = Math.min(left + width, this._scale.x((begin + part + 1) * step));
-      const high = (height * well) / most, bad = badly ? Math.max(2, (height * badly) / most) : 0;
-      to.fillStyle = this._colour("ok-area");
-      to.fillRect(x, top + height - high, Math.max(1, end - x - 1), high);
-      to.fillStyle = this._colour("failed-area");
-      to.fillRect(x, top + height - high - bad, Math.max(1, end - x - 1), bad);
-    });
-    const all = after(this._ends.well, until) - after(this._ends.well, from) + after(this._ends.badly, until) - after(this._ends.badly, from);
-    const perSecond = span ? (all / span) * 1000 : 0;
-    const [unit, rate] = perSecond >= 1 ? ["s", perSecond] : perSecond * 60 >= 1 ? ["min", perSecond * 60] : ["h", perSecond * 3600];
-    to.fillStyle = this._colour("dim");
-    to.textAlign = "left";
-    to.fillText("ended", 0, top + 7);
-    if (this.narrow) return;
-    to.fillText(`${rate >= 100 ? Math.round(rate) : rate.toFixed(1)} / ${unit}`, left + width + 12, top + 7);
-    to.textAlign = "right";
-    to.fillText(String(most), left - 6, top + 7);
-    to.textAlign = "left";
-    to.fillText(`in ${duration(step)}`, 0, top + 20);
   }
 }
 
@@ -501,13 +369,4 @@ export function firstAfter(lane, ended, at) {
     else high = middle;
   }
   return low;
-}
-
-/** Return the highest sum of several numbers over time. @param {Steps[]} all */
-function sumPeak(all) {
-  const count = 2000;
-  const end = all.reduce((most, steps) => Math.max(most, steps.times.at(-1) ?? 0), 1);
-  const sum = new Float64Array(count);
-  for (const steps of all) steps.peaks(0, end, count).forEach((value, place) => { sum[place] += value; });
-  return Math.max(1, ...sum);
 }
