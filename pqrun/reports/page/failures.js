@@ -20,7 +20,7 @@ const MAX_LINES = 400;
  */
 export function outputOf(data, job, attempt, shown, most = Infinity) {
   const label = { both: "stdout and stderr", out: "stdout", err: "stderr" }[shown];
-  const box = h("pre", { class: "output", tabindex: 0, role: "region", "aria-label": label });
+  const box = h("pre", { class: "output", tabindex: 0, role: "group", "aria-label": label });
   const found = data.output(job, attempt);
   for (const stream of /** @type {("out" | "err")[]} */ (["out", "err"])) {
     const size = sizeOf(data, job, attempt, stream);
