@@ -59,7 +59,7 @@ export class JobPane {
   _contents(job) {
     const { jobs } = this._data;
     const key = (/** @type {string} */ name, /** @type {string} */ label, /** @type {() => void} */ act) => (
-      h("button", { type: "button", class: "button", "aria-label": `${label} (${name})`, title: label, click: act }, h("kbd", {}, name))
+      h("button", { type: "button", class: "button", title: label, click: act }, h("kbd", {}, name), h("span", { class: "hidden" }, label))
     );
     return [
       h(

@@ -24,7 +24,9 @@ def browser():
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     path = next(filter(None, map(shutil.which, NAMES)), None) or pytest.skip("Chromium is not installed")
     with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        browser = driver.chromium.launch(
+            executable_path=path, args=["--no-sandbox", "--disable-dev-shm-usage"]
+        )
         yield browser
         browser.close()
 
@@ -47,8 +49,8 @@ def open_page(browser):
         page.on("request", lambda request: wrong.append(request.url) if request.url != address else None)
         if before:
             page.add_init_script(before)
-        address = Path(path).resolve().as_uri() + anchor
-        page.goto(address)
+        address = Path(path).resolve().as_uri()
+        page.goto(address + anchor)
         page.wait_for_selector("html[data-ready]", state="attached")
         return page
 

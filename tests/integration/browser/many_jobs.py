@@ -51,5 +51,7 @@ def write_many(path: Path, count: int) -> None:
         directory=None,
     )  # fmt: skip
     run = RunInfo("many", ("jobs.yaml",), 64, BEGAN, lambda at: at)
-    failures = write_after(SimpleNamespace(html=str(path)), events, run, Ending(1, metrics.snapshot(end), facts))
+    failures = write_after(
+        SimpleNamespace(html=str(path)), events, run, Ending(1, metrics.snapshot(end), facts)
+    )
     assert failures == []

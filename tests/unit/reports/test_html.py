@@ -88,7 +88,9 @@ def test_less_than_a_chunk_is_in_memory():
     assert text.size == 0
     spool.put("waits", RetryWait(ROWS_PER_CHUNK, 2, 0, 1))
     assert text.size > 0 and spool._records["waits"] == []
-    assert [json.loads(found[1])["rows"] for found in SCRIPT.findall(b"".join(spool.pieces()))] == [ROWS_PER_CHUNK]
+    assert [json.loads(found[1])["rows"] for found in SCRIPT.findall(b"".join(spool.pieces()))] == [
+        ROWS_PER_CHUNK
+    ]
 
 
 def spec_of(job_id, **env):
@@ -112,7 +114,10 @@ def test_matrix_values_are_those_that_the_id_shows(spec, expected):
 
 def test_retries_are_said_in_words():
     assert describe_retries(RetryPolicy()) == ""
-    assert describe_retries(RetryPolicy(max=2)) == "up to 2, after 1s × 2 each time, at most 1m00s; after any failure"
+    assert (
+        describe_retries(RetryPolicy(max=2))
+        == "up to 2, after 1s × 2 each time, at most 1m00s; after any failure"
+    )
     fixed = RetryPolicy(3, 5.0, "constant", on=frozenset({75, "timeout"}), permanent=frozenset({2}))
     assert describe_retries(fixed) == "up to 3, after 5s; after 75, timeout, never after 2"
 
@@ -131,21 +136,33 @@ def test_the_policy_allows_the_style_and_the_script_of_the_page_alone(tmp_path):
     )
     assert text.index("Content-Security-Policy") < text.index("<style>")
     outside = text.replace(style, "").replace(script, "")
-    assert not re.search(r"\ssrc=|href=\"(?!#)|\sstyle=|\son[a-z]+=|url\(", SCRIPT.sub(b"", outside.encode()).decode())
+    assert not re.search(
+        r"\ssrc=|href=\"(?!#)|\sstyle=|\son[a-z]+=|url\(", SCRIPT.sub(b"", outside.encode()).decode()
+    )
     assert re.findall(r"https?://(?!www\.w3\.org/2000/svg)\S+", style + script) == []
 
 
 def test_modules_can_be_joined_and_never_make_markup_of_text():
     top = re.compile(r"^(?:export )?(?:async )?(?:function|class|const|let) (\w+)", re.MULTILINE)
     lists = re.compile(r"^const \w+ = [^;\n]*?(?:, (\w+) = )", re.MULTILINE)
-    names = [name for module in MODULES for name in top.findall(page_file(module)) + lists.findall(page_file(module))]
+    names = [
+        name
+        for module in MODULES
+        for name in top.findall(page_file(module)) + lists.findall(page_file(module))
+    ]
     assert sorted(names) == sorted(set(names))
     joined = joined_modules()
     assert [name for name in names if name not in joined] == []
     assert not re.search(r"^(import|export) ", joined, re.MULTILINE)
     for module in MODULES:
         text = page_file(module)
-        assert re.findall(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|new Function|DOMParser", text) == []
+        assert (
+            re.findall(
+                r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|new Function|DOMParser",
+                text,
+            )
+            == []
+        )
         assert len(text.splitlines()) <= 400, module
         wanted = re.findall(r'^import .* from "\./(\w+\.js)";', text, re.MULTILINE)
         assert set(wanted) <= set(MODULES)
@@ -197,7 +214,16 @@ def test_a_job_that_runs_again_is_reported_by_its_last_record(tmp_path):
 def test_values_of_variables_are_not_in_the_file(tmp_path):
     state = {"PQRUN_STATE_DIR": str(tmp_path / "state")}
     (tmp_path / "jobs.yaml").write_text('jobs: {a: {run: "exit 1", env: {PASSWORD: hunter2}}}\n')
-    words = ("run", "jobs.yaml", "-q", "--env", "TOKEN=swordfish", "--env=KEY=opensesame", "--html", "page.html")
+    words = (
+        "run",
+        "jobs.yaml",
+        "-q",
+        "--env",
+        "TOKEN=swordfish",
+        "--env=KEY=opensesame",
+        "--html",
+        "page.html",
+    )
     assert run_pqrun(*words, env=state, cwd=tmp_path).code == 1
     assert run_pqrun("show", "--html", "again.html", env=state, cwd=tmp_path).code == 0
     for name in ("page.html", "again.html"):
