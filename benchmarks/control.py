@@ -52,7 +52,7 @@ class Queue:
         """Milliseconds from connecting to having the answer."""
         began = time.perf_counter()
         with ControlClient(self.path) as talk:
-            talk.ask(verb, **facts)
+            talk.request(verb, **facts)
         return (time.perf_counter() - began) * 1000
 
 
@@ -111,7 +111,7 @@ def growth(queue: Queue) -> None:
     with ControlClient(queue.path) as talk:
         began = time.perf_counter()
         for _ in range(300):
-            talk.ask("add", add=[{"run": "true"}])
+            talk.request("add", add=[{"run": "true"}])
         say("adding one by one with 100,000 queued, a second", f"{300 / (time.perf_counter() - began):.0f}")
     say("ps of 100,000 jobs, ms", f"{queue.ask('ps'):.0f}")
 
@@ -119,7 +119,7 @@ def growth(queue: Queue) -> None:
 def fifty(queue: Queue) -> None:
     def client(_number: int) -> int:
         with ControlClient(queue.path) as talk:
-            return sum(len(talk.ask("add", add=[{"run": "true"}])["ids"]) for _ in range(20))
+            return sum(len(talk.request("add", add=[{"run": "true"}])["ids"]) for _ in range(20))
 
     began = time.perf_counter()
     with ThreadPoolExecutor(50) as pool:

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 import typer
 
-from pqrun.cli.app import MODULES, app
+from pqrun.cli.app import app
+from pqrun.cli.commands import MODULES
 
 DOCUMENT = Path(__file__).with_name("cli.md")
 SHARING = ("run", "each", "resume", "serve")
@@ -80,12 +81,12 @@ VALUES = {
     "`cancelled` `skipped` `interrupted`.",
 }
 OPENING = "pqrun runs shell commands in parallel, with priorities, retries, time limits and a journal."
-BY_VARIABLE = (
-    "You can set each option of a run by an environment variable, too: `PQRUN_` and the option's name in capitals, with `_` "
-    "for `-`, as in `PQRUN_JOBS=3` or `PQRUN_KEEP_ORDER=1`. The command line wins. Exceptions are {exceptions}, because jobs "
-    "get variables with these names. Jobs don't inherit variables that set options, because these would change a pqrun in a "
-    "job. To pass one on, set it explicitly: `--env PQRUN_JOBS=3`, or `env` in a job file."
-)
+BY_VARIABLE = """\
+You can set each option of a run by an environment variable, too: `PQRUN_` and the option's name in
+capitals, with `_` for `-`, as in `PQRUN_JOBS=3` or `PQRUN_KEEP_ORDER=1`. The command line wins.
+Exceptions are {exceptions}, because jobs get variables with these
+names. Jobs don't inherit variables that set options, because these would change a pqrun in a job.
+To pass one on, set it explicitly: `--env PQRUN_JOBS=3`, or `env` in a job file."""
 
 
 NO_NEWS = (None, (), "all", "auto")
@@ -147,8 +148,9 @@ def program() -> Program:
     context = group.make_context("pqrun", [], resilient_parsing=True)
     made = {name: group.get_command(context, name) for name in MODULES}
     run = _options(made["run"])
-    everywhere = set.intersection(*(set(_options(made[name])) for name in SHARING))
-    of_a_run = tuple(option for option in run if option in everywhere)
+    everywhere = set.intersection(*({option.names for option in _options(made[name])} for name in SHARING))
+    of_a_run = tuple(option for option in run if option.names in everywhere)
+    told = {(option.names, option.about) for option in of_a_run}
     commands = []
     for name, command in made.items():
         options = _options(command)
@@ -161,8 +163,8 @@ def program() -> Program:
                 command.rich_help_panel,
                 usage if options else usage.replace(" [OPTIONS]", ""),
                 tuple((p.metavar, p.help.rstrip(".")) for p in arguments),
-                tuple(option for option in options if option not in everywhere),
-                tuple(option for option in options if option in everywhere),
+                tuple(option for option in options if (option.names, option.about) not in told),
+                tuple(option for option in options if (option.names, option.about) in told),
             )
         )
     return Program(_options(group), of_a_run, tuple(commands))
@@ -224,7 +226,8 @@ def _pages(found: Program) -> Iterator[str]:
     yield from ("## Exit codes", "")
     yield from _table("code", EXIT_CODES.items())
     yield from (
-        "If several codes apply, the first of these counts: 70, a signal, 4, 1, 3. The exit code of `resume` is that of the whole run.",
+        "If several codes apply, the first of these counts: 70, a signal, 4, 1, 3. The exit code of `resume`",
+        "is that of the whole run.",
         "",
     )
     yield from ("## Variables that pqrun reads", "", "In addition to the variables that set options:", "")

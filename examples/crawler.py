@@ -65,8 +65,8 @@ def visit(url: str, depth: int, within: str) -> int:
     if not wanted or depth == 0:
         return 0
     jobs = [{"id": link, "run": command(link, depth - 1, within), "tags": ["page"]} for link in wanted]
-    # `once`: a page that was ever added is not added again. No `wait` for room here: if all jobs that
-    # run waited for room, nothing would ever make it. This job is tried again later instead.
+    # `once`: a page that was ever added is not added again. Don't `wait` for room here: if all
+    # running jobs waited for room, no job could make room. This job is retried later instead.
     answer = ask(verb="add", add=jobs, once=True, by=f"job {os.environ['PQRUN_JOB_ID']}")
     if not answer["ok"]:
         sys.stderr.write(f"{answer['error']}\n")

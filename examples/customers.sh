@@ -1,11 +1,12 @@
 #!/bin/sh
 # SPDX-License-Identifier: LGPL-3.0-or-later
-# Invoices in the order of what customers pay for: from a table to a list of commands.
+# Invoices in the order of the customers' levels: makes a list of commands from a table.
 #
 #   sh examples/customers.sh < orders.csv | pqrun run -j4
 #
-# orders.csv has lines such as `1042,gold,Maria Lopez`. Someone who pays waits for nobody who does not; a rush
-# order added an hour later (`pqrun add -p critical …`) still goes before all of them.
+# orders.csv has lines such as `1042,gold,Maria Lopez`. Orders of paying
+# customers run before all others. A rush order that is added an hour later
+# (`pqrun add -p critical …`) still runs before all of them.
 set -eu
 awk -F, '
     BEGIN { level["gold"] = "high"; level["silver"] = "normal"; level["free"] = "low" }

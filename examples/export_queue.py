@@ -20,14 +20,14 @@ class Machine:
 
 def export_from_azure(context, machine, attempt):
     for _ in range(machine.disks):
-        context.raise_if_cancelled()  # between two disks: cancelled, or out of time?
+        context.raise_if_cancelled()  # between two disks: cancelled or timed out?
         time.sleep(0.01)  # the copy of a disk
     return f"exported from Azure, disks: {machine.disks}"
 
 
 def export_from_vmware(context, machine, attempt):
     if attempt == 1:
-        raise ConnectionError("vCenter closed the connection")  # may pass: tried again
+        raise ConnectionError("vCenter closed the connection")  # may pass: retried
     context.raise_if_cancelled()
     return f"exported from VMware, disks: {machine.disks}"
 
@@ -60,7 +60,7 @@ machines = [
     Machine("payroll", "azure", disks=3, critical=True),
     Machine("old-fax", "openvz"),
 ]
-# One worker keeps the order of this example; retry_delay is in seconds, 30 would suit a real provider.
+# One worker keeps the order of this example. `retry_delay` is in seconds: use 30 for a real one.
 with Queue(export, Config(max_workers=1, max_queue_size=10_000, retry_delay=0.05)) as queue:
     handles = queue.enqueue_many(map(job_for, machines))
 

@@ -4,8 +4,8 @@
 #
 #   sh examples/linkcheck.sh README.md docs/*.md
 #
-# Exit code 1 and a list of them if links are broken. Busy servers are asked again, dead names are not
-# (6: no such host).
+# Ends with exit code 1 and a list if links are broken. Requests to busy servers are retried,
+# requests to unknown hosts (6: no such host) are not.
 set -eu
 grep -ohE 'https?://[^] )>"`]+' "$@" | sed 's/[.,;:]*$//' | sort -u |
     pqrun each --quiet --show failed -j8 --rate 20/1s --timeout 30s \

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The assembly of a run: `run(settings)` returns an exit code, `serve.serve(settings)` does for a queue.
 
-run           A run, from its input to its exit code: creates all parts and connects them.
+run           A run, from its settings to its exit code.
+parts         All parts of a run, opened in dependency order; they ask it for what other parts know.
 resume        A recorded run that is continued: its jobs, workers and pools.
 dry_run       `--dry-run`: prints the commands.
-serve         `pqrun serve`: a run that waits for jobs.
+serve         `pqrun serve`: a run that waits for jobs, and the maintenance of its files.
 daemon        `serve --detach`: the background process.
-maintenance   For a live queue: short files, and a run directory and socket that stay in place.
 """

@@ -5,56 +5,47 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
 
 from pqrun.core import events as ev
 from pqrun.core.errors import UserError
-from pqrun.core.expansion import join_templates, layered, split_templates
-from pqrun.core.job import JobSpec, Pool
+from pqrun.core.job import Pool
 from pqrun.core.settings import Settings
 from pqrun.core.text import escape_controls
 from pqrun.engine.machine_load import count_workers
 from pqrun.input import JobInput
+from pqrun.input.defaults import replaced
 from pqrun.journal.recovery import RecoveredRun
 from pqrun.journal.restart_plan import RestartPlan, plan_restart
 from pqrun.journal.run_record import RunRecord
 from pqrun.output.writer import StreamWriter
 
-_POLICY = {
-    "retries": "max",
-    "retry_delay": "delay",
-    "max_delay": "max_delay",
-    "backoff": "backoff",
-    "on": "on",
-    "permanent": "permanent",
-}
-
 
 def open_resumed(settings: Settings, edited: JobInput | None) -> tuple[JobInput, RunRecord, RestartPlan]:
-    """Open and lock the recorded run `settings.resume`; return its input, record and restart plan.
+    """Open and lock the recorded run `settings.record.resume`; return its input, record and restart plan.
 
     `edited`: job files given this time, whose jobs are matched with the recorded ones. Raises
     `UserError` if no job is recorded.
     """
-    assert settings.resume is not None
+    asked = settings.record
+    assert asked.resume is not None
     specs = None if edited is None else edited.read_all()
-    record = RunRecord.reopen(settings.resume, durable=settings.durable)
+    record = RunRecord.reopen(asked.resume, durable=asked.durable)
     found = record.found
     assert found is not None
     end_survivors(found.tokens)
     if not found.jobs and not specs:
         record.close()
-        raise UserError(f"cannot resume {settings.resume}: its journal has no jobs")
-    if specs is None and settings.given_again:
+        raise UserError(f"cannot resume {asked.resume}: its journal has no jobs")
+    if specs is None and asked.given_again:
         for job in found.jobs.values():
-            if job.state != "done" or settings.failed:
-                job.spec = _overridden(job.spec, settings.given_again)
-    if not settings.dry_run:
+            if job.outcome is None or asked.failed:
+                job.spec = replaced(job.spec, asked.given_again)
+    if not settings.place.dry_run:
         put_half_made_aside(found)
-    restart = plan_restart(found, found.last, failed=settings.failed, specs=specs)
+    restart = plan_restart(found, found.last, failed=asked.failed, specs=specs)
     if restart.said:
         StreamWriter(2, "standard error").say(f"pqrun: {restart.said}")
-    complete = edited is not None or is_queue(found) or (found.input_complete and found.input_ended)
+    complete = edited is not None or is_queue(found) or (found.table.input_complete and found.input_ended)
     source = settings_before(found) if edited is None else edited
     as_left(restart, found, settings, source, anew=edited is not None)
     return (
@@ -84,11 +75,12 @@ def put_half_made_aside(found: RecoveredRun) -> None:
     Called before the restart is planned: a job whose file exists would be skipped.
     """
     for job in found.jobs.values():
-        if job.state == "running" and (name := job.spec.creates) is not None:
+        ran = job.state == "running" and job.last < job.attempts
+        if ran and (name := job.spec.creates) is not None:
             from pqrun.executors.local.created_file import move_aside, was_changed_since
 
             path = os.path.join(str(found.header["cwd"]), job.spec.work.cwd or "", name)
-            if was_changed_since(path, job.started_at):
+            if was_changed_since(path, job.submitted or 0.0):
                 StreamWriter(2, "standard error").say(
                     f"pqrun: job {escape_controls(job.spec.id)}: {escape_controls(move_aside(name, path))}"
                 )
@@ -114,14 +106,14 @@ def as_left(
     `anew`: whether `settings` and `source` are complete, because the job files were given this time.
     """
     by, now = "resume", found.last
-    workers = settings.jobs if anew or settings.again & {"jobs", "preset"} else None
+    workers = settings.limits.jobs if anew or settings.record.again & {"jobs", "preset"} else None
     workers = workers or (source.workers if anew else None)
     if workers is None:
         restart.workers = found.workers
     elif found.workers is not None:
         restart.events.append(ev.WorkersChanged(now, count_workers(workers), by))
-    said = settings.pools if anew or "pool" in settings.again else ()
-    pools = {pool.name: pool for pool in (*source.pools, *(() if said else settings.pools))}
+    said = settings.input.pools if anew or "pool" in settings.record.again else ()
+    pools = {pool.name: pool for pool in (*source.pools, *(() if said else settings.input.pools))}
     for name, size in found.pools.items():
         if name not in pools or not (anew or pools[name].items):
             pools[name] = Pool(name, size)
@@ -130,23 +122,3 @@ def as_left(
         if found.pools.get(pool.name, pool.size) != pool.size:
             restart.events.append(ev.PoolChanged(now, pool.name, pool.size, by))
     restart.pools = tuple(pools.values())
-
-
-def _overridden(spec: JobSpec, given: dict[str, Any]) -> JobSpec:
-    """Return the recorded job with the options that this command line gives."""
-    changes = {name: value for name, value in given.items() if name in JobSpec._fields}
-    for name in ("timeout", "idle_timeout"):
-        if changes.get(name) == 0:
-            changes[name] = None
-    policy = {_POLICY[name]: value for name, value in given.items() if name in _POLICY}
-    if policy:
-        changes["retry"] = spec.retry._replace(**policy)
-    work = spec.work
-    if "signal" in given:
-        work = work._replace(signal=given["signal"])
-    if "shell" in given and isinstance(work.run, str):
-        work = work._replace(shell=given["shell"])
-    if "env" in given:
-        env, expand = split_templates(layered(join_templates(work.env, work.expand), given["env"]))
-        work = work._replace(env=env, expand=expand)
-    return spec._replace(work=work, **changes)

@@ -3,25 +3,33 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 from collections.abc import Callable, Sequence
+from threading import Lock, Thread
 from typing import TYPE_CHECKING
 
-from pqrun.app.run import Run
-from pqrun.core.errors import UserError
+from pqrun.app.parts import RunParts
+from pqrun.app.run import backend_for, carry_out
+from pqrun.core import events as ev
+from pqrun.core.errors import InternalFailure, UserError
 from pqrun.core.settings import Settings
+from pqrun.engine.engine import Engine
 from pqrun.engine.signals import chdir_or_error, current_directory, reset_signals
+from pqrun.engine.threads import NoThread, start_thread
 from pqrun.input import JobInput
 from pqrun.journal.reader import JournalReader
-from pqrun.journal.run_directory import RunDirectory, make_state_directory, runs_directory
+from pqrun.journal.run_directory import LOG_NAME, RunDirectory, make_state_directory, runs_directory
 from pqrun.journal.run_record import RunRecord
+from pqrun.journal.writer import JournalWriter
+from pqrun.reports import reports_of
 
 if TYPE_CHECKING:
-    from pqrun.app.maintenance import QueueMaintenance
-    from pqrun.core.events import Event
     from pqrun.journal.restart_plan import RestartPlan
 
 KEEP = 10_000
+MAX_LOG_BYTES = 8 << 20
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,60}")
 _NOT_FOR_A_QUEUE = ("json", "dry_run", "only", "skip", "shard", "keep_order")
 
@@ -50,83 +58,138 @@ def is_begun(directory: RunDirectory) -> bool:
 
 
 def serve(settings: Settings, *, detach: bool, keep: int = KEEP) -> int:
-    """Run the queue in `settings.run_dir` until it is stopped; return the exit code.
+    """Run the queue in `settings.record.run_dir` until it is stopped; return the exit code.
 
     With `detach`, return the exit code of the start. `keep`: the number of ended jobs whose record
     and output are kept. Raises `UserError` for options that a queue cannot have.
     """
-    assert settings.run_dir is not None
+    assert settings.record.run_dir is not None
     for name in _NOT_FOR_A_QUEUE:
-        if getattr(settings, name):
+        if settings.value_of(name):
             raise UserError(f"--{name.replace('_', '-')} can't be used with a queue, which has no end")
-    if not settings.journal:
+    if settings.record.no_journal:
         raise UserError("--no-journal can't be used with a queue, which is restored from its journal")
     reset_signals()
-    directory = RunDirectory(settings.run_dir)
-    if settings.cwd is not None:
-        chdir_or_error(settings.cwd)
+    directory = RunDirectory(settings.record.run_dir)
+    if settings.place.cwd is not None:
+        chdir_or_error(settings.place.cwd)
     elif not is_begun(directory):
         current_directory()
     if not detach:
         return _serve(settings, directory, keep, lambda: None)
     from pqrun.app.daemon import detached
 
-    settings = settings._replace(progress="plain" if settings.progress == "auto" else settings.progress)
+    if settings.output.progress == "auto":
+        settings = settings.with_values({"progress": "plain"})
     return detached(directory, lambda ready: _serve(settings, directory, keep, ready))
 
 
 def _serve(settings: Settings, directory: RunDirectory, keep: int, ready: Callable[[], None]) -> int:
-    source = JobInput((), None, (), open_end=True)
+    restart = None
     if not is_begun(directory):
-        record = RunRecord(run_dir=directory.path, keep=True, durable=settings.durable)
-        record.run_id = settings.serve or record.run_id
-        return QueueRun(settings, source, record, None, keep, ready).run()
+        record = RunRecord(run_dir=directory.path, keep=True, durable=settings.record.durable)
+        record.run_id = settings.record.serve or record.run_id
+    else:
+        record, restart = _restored(settings, directory, keep)
+    source = JobInput((), None, (), open_end=True)
+    backend, reports = backend_for(settings, source.jobs), reports_of(settings)
+    maintenance = QueueMaintenance(record, keep, ready)
+    return carry_out(RunParts(settings, source, record, backend, reports, restart, maintenance))
+
+
+def _restored(settings: Settings, directory: RunDirectory, keep: int) -> tuple[RunRecord, RestartPlan]:
+    """Reopen the record of the queue; return it and the plan for its unfinished jobs."""
     from pqrun.app.resume import as_left, end_survivors, put_half_made_aside, settings_before
     from pqrun.journal.restart_plan import plan_restart
 
-    record = RunRecord.reopen(directory.path, durable=settings.durable, keep=keep)
+    record = RunRecord.reopen(directory.path, durable=settings.record.durable, keep=keep)
     assert record.found is not None
     end_survivors(record.found.tokens)
     put_half_made_aside(record.found)
     restart = plan_restart(record.found, record.found.last, failed=False)
     as_left(restart, record.found, settings, settings_before(record.found), anew=False)
-    return QueueRun(settings, source, record, restart, keep, ready).run()
+    return record, restart
 
 
-class QueueRun(Run):
-    """The run of a queue: with maintenance, and a call of `ready` when it accepts jobs."""
+class QueueMaintenance:
+    """The maintenance of a queue, whose journal, output files and log must not grow for ever.
 
-    def __init__(
-        self,
-        settings: Settings,
-        source: JobInput,
-        record: RunRecord,
-        restart: RestartPlan | None,
-        keep: int,
-        ready: Callable[[], None],
-    ) -> None:
-        super().__init__(settings, source, record, restart)
-        self.scheduler.graph.remembers_ended = keep
-        self._keep = keep
-        self._tell = ready
-        self.ready = self._begin
-        self._tidying: QueueMaintenance | None = None
+    When enough jobs have ended, a thread compacts the part of the journal that was there when it began,
+    while the queue continues. A turn of the engine then only has to append the lines written since. `keep`:
+    the number of ended jobs whose record and output are kept. `ready` is called when the queue accepts jobs.
+    """
 
-    def _begin(self) -> None:
-        from pqrun.app.maintenance import QueueMaintenance
+    def __init__(self, record: RunRecord, keep: int, ready: Callable[[], None]) -> None:
+        self.keep = keep
+        self._record = record
+        self._ready = ready
+        self._engine: Engine | None = None
+        self._worth = max(1000, keep // 2)
+        self._ended = 0
+        self._lock = Lock()
+        self._thread: Thread | None = None
 
-        self._tidying = maintenance = QueueMaintenance(self.record, self.engine, self._keep)
-        tell = self.engine.after_turn
+    def begin(self, engine: Engine) -> None:
+        """Count jobs from now on, and say that the queue accepts jobs."""
+        self._engine = engine
+        self._ready()
 
-        def both(events: Sequence[Event]) -> None:
-            if tell is not None:
-                tell(events)
-            maintenance.heard(events)
+    def on_events(self, events: Sequence[ev.Event]) -> None:
+        """Count the jobs that ended. Called after each turn, on any thread."""
+        ended = sum(isinstance(event, ev.JobEnded) for event in events)
+        if not ended or self._engine is None:
+            return
+        with self._lock:
+            self._ended += ended
+            if self._ended < self._worth or (self._thread is not None and self._thread.is_alive()):
+                return
+            thread = Thread(target=self._tidy, name="pqrun-tidying", daemon=True)
+            with contextlib.suppress(NoThread):  # no thread can be created: try again at a later end
+                start_thread(thread)
+                self._thread, self._ended = thread, 0
 
-        self.engine.after_turn = both
-        self._tell()
+    def close(self) -> None:
+        """Wait for a compaction that is going on."""
+        if self._thread is not None:
+            self._thread.join()
 
-    def _close_record(self) -> None:
-        if self._tidying is not None:
-            self._tidying.close()
-        super()._close_record()
+    def _tidy(self) -> None:
+        from pqrun.journal.compaction import compacted, remove_outputs
+
+        directory, journal = self._record.directory, self._record.journal
+        assert directory is not None and isinstance(journal, JournalWriter) and self._engine is not None
+        with contextlib.suppress(OSError):
+            shorten_log(f"{directory.path}/{LOG_NAME}")
+        try:
+            shorter = compacted(directory.journal, keep=self.keep, worth=self._worth // 2)
+        except (OSError, InternalFailure):
+            return  # the journal stays long; if the disk is full, the journal's next line reports it
+        if shorter is None:
+            return
+        done: list[bool] = []
+        self._engine.turn(request=lambda _scheduler, _now: done.append(journal.go_on_in(shorter)))
+        if done == [True]:
+            remove_outputs(directory, shorter)
+        else:
+            with contextlib.suppress(OSError):
+                os.unlink(shorter.path)
+
+
+def shorten_log(path: str) -> None:
+    """Move the content of a long log to `PATH.1`, in place of what is there."""
+    if os.stat(path, follow_symlinks=False).st_size <= MAX_LOG_BYTES:
+        return
+    aside = f"{path}.1"
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(aside)
+    fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        out = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            while data := os.read(fd, 1 << 20):
+                os.write(out, data)
+        finally:
+            os.close(out)
+        os.ftruncate(fd, 0)  # descriptors opened with O_APPEND continue at the start of the file
+    finally:
+        os.close(fd)

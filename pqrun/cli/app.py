@@ -1,50 +1,40 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The typer application `app`, which reads a command line and runs the command."""
+"""The typer application `app`: help, completion, and command lines that are not plain."""
 
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
-from copy import copy
 from functools import wraps
-from importlib import import_module
 from typing import Annotated, Any, TypeVar
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from pqrun import __version__
-from pqrun.cli.options import OptionGroup, OptionSpec
+from pqrun.cli.commands import MODULES, find_command
+from pqrun.cli.declarations import (
+    REQUIRED,
+    CommandSpec,
+    DeclaredArgument,
+    DeclaredOption,
+    HelpWanted,
+    WrongUsage,
+)
 
-MODULES = {
-    "run": "run",
-    "each": "each",
-    "resume": "run",
-    "check": "check_init_schema",
-    "init": "check_init_schema",
-    "schema": "check_init_schema",
-    "serve": "serve",
-    "add": "add",
-    "ps": "ps",
-    "set": "set",
-    "pause": "pause_stop",
-    "unpause": "pause_stop",
-    "cancel": "cancel",
-    "wait": "wait",
-    "stop": "pause_stop",
-    "top": "top",
-    "runs": "runs",
-    "show": "runs",
-    "logs": "runs",
-    "prune": "runs",
-}
-"""The module in `pqrun.cli.commands` of each command, in the order of the help."""
+MAX_OFFERED = 200
+MAX_INDEX_BYTES = 4_000_000
+_EASY = re.compile(r"[A-Za-z0-9_.:@/-]+")
+EXAMPLES = """
+[bold]Examples[/bold]
 
+  printf 'make a\\nmake b\\n' | pqrun run -j4
 
-def commands() -> typer.Typer:
-    """Return an application for one module's commands, without the options that install completion."""
-    settings = {"help_option_names": ["-h", "--help"]}
-    return typer.Typer(add_completion=False, rich_markup_mode="rich", context_settings=settings)
+  pqrun run jobs.yaml --retries 2 --timeout 10m
+
+  pqrun resume latest --failed
+"""
 
 
 class LazyGroup(TyperGroup):
@@ -63,23 +53,9 @@ class LazyGroup(TyperGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Load and return the command with that name."""
-        if cmd_name not in MODULES:
-            return None
-        module = import_module(f"pqrun.cli.commands.{MODULES[cmd_name]}")
-        alone = copy(module.app)  # building a command takes milliseconds, so leave out the others
-        alone.registered_commands = [info for info in alone.registered_commands if info.name == cmd_name]
-        return typer.main.get_command(alone)
+        command = find_command(cmd_name)
+        return None if command is None else _for_typer(command)
 
-
-EXAMPLES = """
-[bold]Examples[/bold]
-
-  printf 'make a\\nmake b\\n' | pqrun run -j4
-
-  pqrun run jobs.yaml --retries 2 --timeout 10m
-
-  pqrun resume latest --failed
-"""
 
 app = typer.Typer(
     name="pqrun",
@@ -108,10 +84,88 @@ def pqrun(
     """Run shell commands in parallel, with priorities, retries, time limits and a journal."""
 
 
+def _for_typer(command: CommandSpec) -> Any:
+    """Return the command as typer has it."""
+
+    class Rewritten(TyperCommand):
+        def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+            words = args if command.rewrite is None else command.rewrite(args, command.options)
+            return super().parse_args(ctx, words)
+
+    alone = typer.Typer(add_completion=False, rich_markup_mode="rich")
+    alone.command(
+        command.name,
+        cls=Rewritten,
+        rich_help_panel=command.panel,
+        epilog=command.epilog,
+        context_settings={
+            "help_option_names": ["-h", "--help"],
+            "allow_interspersed_args": command.mixed,
+        },
+    )(_function(command))
+    return typer.main.get_command(alone)
+
+
+def _function(command: CommandSpec) -> Callable[..., None]:
+    """Return a function whose signature tells typer the arguments and options of the command."""
+
+    def wrapper(context: typer.Context, **given: Any) -> None:
+        try:
+            raise typer.Exit(command.call(given))
+        except HelpWanted:
+            typer.echo(context.get_help())
+            raise typer.Exit(2) from None
+        except WrongUsage as wrong:
+            raise typer.BadParameter(str(wrong), param_hint=wrong.hint) from None
+
+    declared = {
+        "context": (typer.Context, inspect.Parameter.empty),
+        **{name: _argument(one) for name, one in command.arguments.items()},
+        **{name: _option(one) for name, one in command.options.items()},
+    }
+    wrapper.__annotations__ = {name: hint for name, (hint, _) in declared.items()}
+    wrapper.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint)
+            for name, (hint, default) in declared.items()
+        ]
+    )
+    wrapper.__doc__, wrapper.__name__ = command.function.__doc__, command.function.__name__
+    return wrapper
+
+
+def _argument(one: DeclaredArgument) -> tuple[Any, Any]:
+    """Return the annotation and the default of an argument."""
+    spec = one.spec
+    shown = typer.Argument(
+        metavar=spec.metavar,
+        help=spec.help,
+        show_default=spec.show_default,
+        autocompletion=COMPLETIONS.get(spec.completes or ""),
+    )
+    return Annotated[one.kind, shown], inspect.Parameter.empty if one.default is REQUIRED else one.default
+
+
+def _option(one: DeclaredOption) -> tuple[Any, Any]:
+    """Return the annotation and the default of an option."""
+    flag = one.flag
+    shown = typer.Option(
+        *flag.names,
+        help=flag.help,
+        rich_help_panel=flag.panel,
+        metavar=flag.metavar,
+        parser=None if flag.read is None else _told(flag.read),
+        envvar=flag.variable,
+        show_envvar=False,
+        autocompletion=COMPLETIONS.get(flag.completes or ""),
+    )
+    return Annotated[one.kind, shown], one.default
+
+
 T = TypeVar("T")
 
 
-def parser(parse: Callable[[str], T]) -> Callable[[str], T]:
+def _told(parse: Callable[[str], T]) -> Callable[[str], T]:
     """Wrap a parser so that typer shows the message of its ValueError to the user."""
 
     @wraps(parse)
@@ -126,44 +180,41 @@ def parser(parse: Callable[[str], T]) -> Callable[[str], T]:
     return parser
 
 
-def _for_typer(flag: OptionSpec) -> Any:
-    return typer.Option(
-        *flag.names,
-        help=flag.help,
-        rich_help_panel=flag.panel,
-        metavar=flag.metavar,
-        parser=None if flag.read is None else parser(flag.read),
-        envvar=flag.variable,
-        show_envvar=False,
-    )
+def run_ids(incomplete: str = "") -> list[str]:
+    """Return the ids of runs that begin with `incomplete`."""
+    import os
+
+    from pqrun.core.errors import UserError
+    from pqrun.journal.run_directory import runs_directory
+
+    try:
+        names = os.listdir(runs_directory())
+    except (OSError, UserError):
+        names = []
+    return _offered([*sorted(names), "latest"], incomplete)
 
 
-def with_options(options: type[OptionGroup]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Return a decorator that gives a command the options of that class as its last argument."""
-    declared = options.declared()
+def job_ids(ctx: typer.Context, incomplete: str = "") -> list[str]:
+    """Return the ids of jobs of the run that the command line names, or of the latest run."""
+    import os
 
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        own = list(inspect.signature(command, eval_str=True).parameters.values())[:-1]
+    from pqrun.core.errors import InternalFailure, UserError
+    from pqrun.journal.index import query_index
+    from pqrun.journal.run_directory import find_run
 
-        def wrapper(**given: Any) -> None:
-            facts = {name: given.pop(name) for name in declared}
-            command(**given, options=options(**facts))
+    try:
+        run = find_run(str(ctx.params.get("name") or ctx.params.get("run") or "latest"))
+        if not os.path.exists(run.index) and os.path.getsize(run.journal) > MAX_INDEX_BYTES:
+            return []  # to index a long journal takes longer than a user waits for a completion
+        ids = query_index(run, lambda index: index.ids(incomplete, most=MAX_OFFERED))
+    except (OSError, UserError, InternalFailure):
+        return []
+    return _offered(ids, incomplete)
 
-        parameters = [
-            *own,
-            *(
-                inspect.Parameter(
-                    name,
-                    inspect.Parameter.KEYWORD_ONLY,
-                    default=one.default,
-                    annotation=Annotated[one.kind, _for_typer(one.flag)],
-                )
-                for name, one in declared.items()
-            ),
-        ]
-        wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        wrapper.__annotations__ = {p.name: p.annotation for p in parameters}
-        wrapper.__doc__, wrapper.__name__ = command.__doc__, command.__name__
-        return wrapper
 
-    return decorate
+COMPLETIONS: dict[str, Callable[..., list[str]]] = {"runs": run_ids, "jobs": job_ids}
+
+
+def _offered(words: list[str], incomplete: str) -> list[str]:
+    """Return the matching words that a shell takes without quotes."""
+    return [word for word in words if word.startswith(incomplete) and _EASY.fullmatch(word)]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""`run` and `each` with a plain command line, read with the options' declarations alone.
+"""A plain command line, read with the declarations of its command alone.
 
 To load typer takes a third of the time of a short run. A command line that is not plain is left to
 typer: help, mistakes, completion, and variables that set options. A test compares both parsers.
@@ -8,73 +8,60 @@ typer: help, mistakes, completion, and variables that set options. A test compar
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
-from pqrun.cli.options import DeclaredOption, EachOptions, ListOptions, OptionGroup
+from pqrun.cli.commands import find_command
+from pqrun.cli.declarations import (
+    REQUIRED,
+    CommandSpec,
+    DeclaredArgument,
+    DeclaredOption,
+    HelpWanted,
+    WrongUsage,
+)
 
 COMPLETES = "_PQRUN_COMPLETE"
-ParsedOptions = TypeVar("ParsedOptions", bound=OptionGroup)
 
 
-def run_if_plain(command: str, words: Sequence[str], environment: Mapping[str, str]) -> int | None:
+def run_if_plain(name: str, words: Sequence[str], environment: Mapping[str, str]) -> int | None:
     """Run the command and return its exit code; return None if the command line is not plain."""
-    if command == "run":
-        found = read(ListOptions, words, environment)
-        if found is not None and (found[0] or not (found[1].resume or is_terminal(0))):
-            return run_lists(*found)
-    elif "--header" not in words:  # `--header :` is read by `EachCommand` alone
-        every = read(EachOptions, words, environment, mixed=False)
-        if every is not None and (every[0] or every[1].arg_file or not is_terminal(0)):
-            return run_each(*every)
-    return None
+    command = find_command(name)
+    if command is None or (values := read(command, words, environment)) is None:
+        return None
+    try:
+        return command.call(values)
+    except (WrongUsage, HelpWanted):
+        return None
 
 
-def read(
-    options: type[ParsedOptions], words: Sequence[str], environment: Mapping[str, str], *, mixed: bool = True
-) -> tuple[list[str], ParsedOptions] | None:
-    """Return arguments and options, or None if the words are not plain.
-
-    `mixed`: whether options may follow arguments.
-    """
-    declared = options.declared()
-    variables = {one.flag.variable or COMPLETES for one in declared.values()}
+def read(command: CommandSpec, words: Sequence[str], environment: Mapping[str, str]) -> dict[str, Any] | None:
+    """Return the values of arguments and options by parameter, or None if the words are not plain."""
+    options = command.options
+    variables = {one.flag.variable or COMPLETES for one in options.values()} | {COMPLETES}
     if not variables.isdisjoint(environment):
         return None
+    rewritten = list(words) if command.rewrite is None else command.rewrite(list(words), options)
     try:
-        arguments, given = _sorted_out(iter(words), declared, mixed=mixed)
-        values = {name: _value(declared[name], found) for name, found in given.items()}
+        arguments, given = _sorted_out(iter(rewritten), options, mixed=command.mixed)
+        values = {name: _value(options[name], found) for name, found in given.items()}
+        return {**_placed(arguments, command.arguments), **values}
     except (LookupError, ValueError):
         return None
-    return arguments, options(**values)
 
 
-def run_lists(files: Iterable[str], options: ListOptions) -> int:
-    """Run the jobs of files or stdin; return the exit code."""
-    from pqrun.app.run import run
-    from pqrun.cli.settings import settings_of
-
-    more = {"format": options.format, "null": options.null, "resume": options.resume}
-    return run(settings_of(options, files=tuple(files), **more))
-
-
-def run_each(words: Iterable[str], options: EachOptions) -> int:
-    """Run a command for each argument; return the exit code."""
-    from pqrun.app.run import run
-    from pqrun.cli.settings import settings_of
-    from pqrun.core.settings import Each
-
-    files = tuple(options.arg_file or ())
-    each = Each(tuple(words), files, options.delimiter, options.colsep, options.header)
-    return run(settings_of(options, each=each, files=each.files, null=options.null))
-
-
-def is_terminal(fd: int) -> bool:
-    """Return whether the descriptor is open and a terminal."""
-    try:
-        return os.isatty(fd)
-    except OSError:
-        return False
+def _placed(words: list[str], declared: Mapping[str, DeclaredArgument]) -> dict[str, Any]:
+    """Return the value of each argument. Raises `LookupError` if words are missing or left over."""
+    found: dict[str, Any] = {}
+    for name, argument in declared.items():
+        if words:
+            found[name] = words[:] if argument.is_list else words[0]
+            del words[: len(words) if argument.is_list else 1]
+        elif argument.default is REQUIRED:
+            raise LookupError(name)
+    if words:
+        raise LookupError(words[0])
+    return found
 
 
 def _sorted_out(
@@ -135,3 +122,11 @@ def _value(one: DeclaredOption, found: list[str]) -> Any:
     if one.is_repeated:
         return found
     return found[-1] if one.flag.read is None else one.flag.read(found[-1])
+
+
+def is_terminal(fd: int) -> bool:
+    """Return whether the descriptor is open and a terminal."""
+    try:
+        return os.isatty(fd)
+    except OSError:
+        return False

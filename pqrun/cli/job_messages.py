@@ -1,26 +1,24 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Jobs of `pqrun add` as messages to a live run: made of its options and files, and cut into requests that fit.
+"""Jobs of `pqrun add`, made of its options and files and sent to a live run.
 
 Loaded by `add` alone: the help of commands must not load what a run needs.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from pqrun.cli.options import fields_given
 from pqrun.cli.settings import given_of
 from pqrun.control.client import ControlClient
-from pqrun.control.commands.add import MAX_JOBS_PER_REQUEST, needs_first
-from pqrun.control.protocol import MAX_MESSAGE_BYTES
+from pqrun.core.dependencies import needs_first
 from pqrun.core.errors import Rejected, UserError
-from pqrun.core.job import Need
-from pqrun.core.settings import Settings
+from pqrun.core.settings import InputSettings
 from pqrun.engine.signals import absolute, current_directory
-from pqrun.input.defaults import POLICY_OPTIONS, SpecBuilder
+from pqrun.input.defaults import SpecBuilder
 from pqrun.journal.format import spec_facts
 
 Jobs = list[dict[str, Any]]
@@ -28,22 +26,21 @@ Jobs = list[dict[str, Any]]
 if TYPE_CHECKING:
     from pqrun.cli.commands.add import AddOptions
 
-JOBS_PER_MESSAGE = 500
-MAX_REQUEST_BYTES = MAX_MESSAGE_BYTES // 2
+JOBS_PER_WAIT = 500
 
 
 def jobs_of_command(words: list[str], options: AddOptions) -> Jobs:
     """Return one job as a list. Several words are the arguments of one command, and are quoted."""
     run = words[0] if len(words) == 1 else shlex.join(words)
-    given = _given(options)
-    own: dict[str, Any] = {"cwd": _directory(options.cwd)}
-    if options.creates is not None:
-        own["creates"] = options.creates
-    if options.stdin is not None:
-        own["stdin"] = absolute(options.stdin)
-    named = options.id is not None
-    spec = SpecBuilder(given).make(run, own, id=options.id or "", named=named, file="add", line=0)
-    return [_facts(spec_facts(spec), given)]
+    # Values that equal the default are sent, too: else the run's own options would apply to the job.
+    given = given_of(options)
+    own = {field.attribute: value for field, option, value in fields_given(options) if option.single}
+    id = own.pop("id", None)
+    own["cwd"] = _directory(own.get("cwd"))
+    if "stdin" in own:
+        own["stdin"] = absolute(own["stdin"])
+    spec = SpecBuilder(given).make(run, own, id=id or "", named=id is not None, file="add", line=0)
+    return [spec_facts(spec, given)]
 
 
 def jobs_of_file(path: str, options: AddOptions) -> Jobs:
@@ -53,86 +50,36 @@ def jobs_of_file(path: str, options: AddOptions) -> Jobs:
     """
     from pqrun.input import open_input
 
-    for name in ("id", "creates", "stdin"):
-        if getattr(options, name) is not None:
-            raise UserError(f"--{name} applies to one job: don't use it with -f")
-    given = _given(options)
-    directory = _directory(options.cwd)
+    single = {option.names[-1]: value for _, option, value in fields_given(options) if option.single}
+    directory = _directory(single.pop("--cwd", None))
+    for name in single:
+        raise UserError(f"{name} applies to one job: don't use it with -f")
+    given = given_of(options)
     try:
-        specs = needs_first(open_input(Settings(files=(path,), given=given)).read_all())
+        specs = needs_first(open_input(InputSettings(files=(path,), given=given)).read_all())
     except Rejected as error:
         raise UserError(str(error)) from None
-    jobs = [_facts(spec_facts(spec), given) for spec in specs]
+    jobs = [spec_facts(spec, given) for spec in specs]
     for job in jobs:
         job["cwd"] = os.path.join(directory, job["cwd"]) if "cwd" in job else directory
     return jobs
 
 
-def _given(options: AddOptions) -> dict[str, Any]:
-    """Return the given options, without those that can apply to one job only."""
-    given = given_of(options)
-    for name in ("slots", "pools", "tags", "success_codes", "factor", "jitter"):
-        if (value := getattr(options, name)) not in (None, ()):
-            given[name] = value
-    if options.needs:
-        given["needs"] = tuple(Need(job, when) for job, when in options.needs)
-    if options.allow_failure:
-        given["allow_failure"] = True
-    if options.no_rerun:
-        given["rerun"] = False
-    if options.leftovers is not None:
-        given["keep_leftovers"] = options.leftovers == "keep"
-    return given
-
-
 def send_jobs(
-    talk: ControlClient, jobs: Jobs, *, wait: bool, if_absent: bool, once: bool
+    client: ControlClient, jobs: Jobs, *, wait: bool, if_absent: bool, once: bool
 ) -> Iterator[list[str]]:
-    """Send the jobs and yield their ids for each message.
+    """Send the jobs and yield their ids for each request.
 
-    Without `wait` the run adds all jobs or none. With `wait` each message is added for itself, as soon
+    Without `wait` the run adds all jobs or none. With `wait` each request is added for itself, as soon
     as the queue has room.
     """
-    told = {"if_absent": if_absent, "once": once, "wait": wait}
-    batches = list(_batches(jobs))
-    for number, batch in enumerate(batches, 1):
-        more = not wait and number < len(batches)
-        alone = wait or number == 1
-        yield talk.ask("add", add=batch, more=more, again=alone, **told)["ids"]
-
-
-def _batches(jobs: Jobs) -> Iterator[Jobs]:
-    """Yield the jobs in parts that fit into a message."""
-    batch: Jobs = []
-    size = 0
-    for job in jobs:
-        length = len(json.dumps(job))
-        if batch and (
-            size + length > MAX_REQUEST_BYTES or len(batch) >= min(JOBS_PER_MESSAGE, MAX_JOBS_PER_REQUEST)
-        ):
-            yield batch
-            batch, size = [], 0
-        batch.append(job)
-        size += length
-    if batch:
-        yield batch
-
-
-def _facts(facts: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """Return a job's facts, including given values that equal the default.
-
-    Without those, the run's own options would apply to the job instead of the options of `add`.
-    """
-    for name, value in given.items():
-        if part := POLICY_OPTIONS.get(name):
-            facts.setdefault("retry", {}).setdefault(part, _plain(value))
-        elif name not in ("env", "shell"):
-            facts.setdefault(name, value or None if name in ("timeout", "idle_timeout") else value)
-    return facts
-
-
-def _plain(value: Any) -> Any:
-    return sorted(value, key=str) if isinstance(value, frozenset) else value
+    flags: dict[str, Any] = {"if_absent": if_absent, "once": once, "wait": wait}
+    if len(jobs) == 1:  # in a form that a run of an older pqrun knows, too
+        yield client.request("add", add=jobs, **flags)["ids"]
+        return
+    size = JOBS_PER_WAIT if wait else len(jobs)
+    for start in range(0, len(jobs), size or 1):
+        yield client.request("add", lines=jobs[start : start + size], **flags)["ids"]
 
 
 def _directory(cwd: str | None) -> str:

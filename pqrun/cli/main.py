@@ -20,9 +20,9 @@ def main() -> None:
 
 
 def entry() -> None:
-    """Run the command line, and end the process with the exit code, without Python's own clean-up.
+    """Run the command line, and end the process with the exit code, without the cleanup of Python itself.
 
-    That clean-up takes 10 ms, and everything has been closed before.
+    That cleanup takes 10 ms, and everything has been closed before.
     """
     if sys.getfilesystemencoding() != "utf-8":
         from pqrun.cli.utf8_mode import restart_in_utf8
@@ -83,7 +83,7 @@ def run() -> int:
 
 
 def _run() -> int:
-    if sys.argv[1:2] in (["run"], ["each"]):
+    if len(sys.argv) > 1:
         from pqrun.cli.fast_parser import run_if_plain
 
         if (code := run_if_plain(sys.argv[1], sys.argv[2:], os.environ)) is not None:

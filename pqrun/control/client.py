@@ -1,22 +1,33 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The client side of the control socket: find a live run, connect to it, and ask."""
+"""The client side of the control socket: find a live run, connect to it, and send requests."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import select
 import socket
 import time
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from random import Random
 from typing import Any, NoReturn
 
-from pqrun.control.protocol import MAX_MESSAGE_BYTES, VERSION, encode, short_path
-from pqrun.core.errors import InternalFailure, UserError
+from pqrun.control.protocol import MAX_LINE_BYTES, MIN_VERSION, VERSION, short_path
+from pqrun.core.errors import USAGE, InternalFailure, UserError
 from pqrun.journal.run_directory import SOCKET, RunDirectory, find_run, run_directories
 
 NO_LIVE_RUN = 6
 HOW_TO_START = "`pqrun serve --detach` starts a queue"
-BUSY_AGAIN, BUSY_AT_MOST = 0.05, 1.0
+MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.05, 1.0
+LINES_PER_WRITE = 500
+
+
+def request(run: str | None, verb: str, **facts: Any) -> dict[str, Any]:
+    """Send one request to a live run and return its answer."""
+    with ControlClient(run) as client:
+        return client.request(verb, **facts)
 
 
 class ControlClient:
@@ -42,43 +53,44 @@ class ControlClient:
         self._received.close()
         self._socket.close()
 
-    def ask(
-        self, verb: str, *, timeout: float | None = None, again: bool = True, **facts: Any
+    def request(
+        self,
+        verb: str,
+        *,
+        timeout: float | None = None,
+        lines: Sequence[dict[str, Any]] | None = None,
+        **facts: Any,
     ) -> dict[str, Any]:
-        """Send a request and return the run's answer.
+        """Send a request and return the run's answer. `lines`: the objects that follow, one in each line.
 
         A run that answers "busy" is asked again over a new connection, with a growing pause of at
-        most 1 second. Pass `again=False` for a request that depends on an earlier request of the
-        same connection, because the run forgets those when the connection closes.
+        most 1 second.
 
         Raises:
             TimeoutError: `timeout` seconds have passed. The run may still carry out the request.
             InternalFailure: The run refused the request or is gone; `code` is the exit code.
-            UserError: The request is longer than 1 MiB.
+            UserError: A line of the request is longer than 1 MiB.
         """
-        request = encode({"pqrun": VERSION, "verb": verb, "by": _who(), **facts})
-        if len(request) > MAX_MESSAGE_BYTES:
-            raise UserError("the request is larger than 1 MiB, the limit of one message")
+        head = {"pqrun": MIN_VERSION, "verb": verb, "by": _origin(), **facts}
+        if lines is not None:
+            head |= {"pqrun": VERSION, "lines": True}
         end = None if timeout is None else time.monotonic() + timeout
-        pause = BUSY_AGAIN
+        pause = MIN_PAUSE_SECONDS
         while True:
-            answer = self._answer_to(request, end)
+            answer = self._answer_to(_message(head, lines), end)
             if answer.get("ok") is True:
                 return answer
-            if answer.get("busy") is not True or not again:
-                raise InternalFailure(str(answer.get("error")), int(answer.get("code", 2)))
+            if answer.get("busy") is not True:
+                raise _failure(head, answer)
             self.close()  # frees the place for another client during the pause
             time.sleep(min(pause * self._random.uniform(0.5, 1.0), _left(end) or pause))
-            pause = min(2 * pause, BUSY_AT_MOST)
+            pause = min(2 * pause, MAX_PAUSE_SECONDS)
             self._connect_again()
 
-    def _answer_to(self, request: bytes, end: float | None) -> dict[str, Any]:
+    def _answer_to(self, message: Iterator[bytes], end: float | None) -> dict[str, Any]:
         try:
             self._socket.settimeout(_left(end))
-            try:
-                self._socket.sendall(request)
-            except (BrokenPipeError, ConnectionResetError):
-                pass  # the run may have sent its reason before it closed the connection
+            self._send(message, end)
             line = self._received.readline()
         except TimeoutError:
             raise
@@ -88,6 +100,26 @@ class ControlClient:
             raise InternalFailure("the run ended before it answered", NO_LIVE_RUN)
         answer: dict[str, Any] = json.loads(line)
         return answer
+
+    def _send(self, message: Iterator[bytes], end: float | None) -> None:
+        """Send a message, up to an early answer.
+
+        A run that refuses a message answers before it has read all of it. If the client went on, both sides
+        could wait for each other to read.
+        """
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN | select.POLLOUT)
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the run may have said why before
+            for part in message:
+                rest = memoryview(part)
+                while rest:
+                    ready = poll.poll(None if end is None else 1000 * max(0.0, end - time.monotonic()))
+                    if not ready:
+                        raise TimeoutError
+                    if ready[0][1] & select.POLLIN:
+                        return
+                    with contextlib.suppress(BlockingIOError):
+                        rest = rest[self._socket.send(rest, socket.MSG_DONTWAIT) :]
 
     def _connect_again(self) -> None:
         found = _opened(self.path)
@@ -160,12 +192,41 @@ def _no_answer(path: str) -> NoReturn:
     raise InternalFailure(f"no run answers at {path}: {HOW_TO_START}", NO_LIVE_RUN)
 
 
+def _message(head: dict[str, Any], lines: Sequence[dict[str, Any]] | None) -> Iterator[bytes]:
+    """Yield a message in parts. Raises `UserError` if a line is longer than 1 MiB."""
+    yield _encode(head)
+    if lines is not None:
+        rest = iter(lines)
+        while part := b"".join(map(_encode, islice(rest, LINES_PER_WRITE))):
+            yield part
+        yield b"\n"
+
+
+def _encode(fact: dict[str, Any]) -> bytes:
+    """Return a line. Lone surrogates stay as they are, so that the bytes of a command stay exact."""
+    line = json.dumps(fact, ensure_ascii=True, separators=(",", ":")).encode() + b"\n"
+    if len(line) > MAX_LINE_BYTES:
+        raise UserError("the request has a line of more than 1 MiB, the limit of a run")
+    return line
+
+
+def _failure(head: dict[str, Any], answer: dict[str, Any]) -> InternalFailure:
+    version = answer.get("pqrun")
+    if isinstance(version, int) and version < head["pqrun"]:
+        return InternalFailure(
+            f"the run is of an older pqrun, which cannot take this `{head['verb']}`: restart the run with "
+            "the pqrun that you call, or call the older one",
+            USAGE,
+        )
+    return InternalFailure(str(answer.get("error")), int(answer.get("code", USAGE)))
+
+
 def _left(end: float | None) -> float | None:
     """Return the seconds until `end` for `settimeout`, at least 1 ms because 0 means non-blocking."""
     return None if end is None else max(0.001, end - time.monotonic())
 
 
-def _who() -> str:
+def _origin() -> str:
     """Return the origin that the run records for a request: the job's id, else the process id."""
     job = os.environ.get("PQRUN_JOB_ID")
     return f"job {job}" if job else f"pid {os.getpid()}"

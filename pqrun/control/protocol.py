@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The messages of the control socket: one JSON object a line, in both directions.
+"""What both sides of the control socket agree on: versions, bounds, checks of values, and the socket file.
 
-`docs/control.md` describes them. A process that may open the socket may run commands as its
+`docs/control.md` describes the messages. A process that may open the socket may run commands as its
 owner, so there is no authorisation; but every value of a request is checked before its use.
 """
 
@@ -13,58 +13,89 @@ import os
 import socket
 import stat
 import struct
-from collections.abc import Generator, Iterator
-from typing import Any
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pqrun.core.errors import InternalFailure, Rejected
 from pqrun.core.text import is_printable
 from pqrun.core.unicode_json import as_json
 
-VERSION = 1
-MAX_MESSAGE_BYTES = 1 << 20
+if TYPE_CHECKING:  # a client that loads this module needs no scheduler
+    from pqrun.core.events import JobEnded
+    from pqrun.core.scheduler import Scheduler
+
+VERSION, MIN_VERSION = 2, 1
+"""A request states the lowest version that has all it uses: 2 for `lines`, 1 for everything else."""
+MAX_LINE_BYTES = 1 << 20
+MAX_MESSAGE_BYTES = 64 << 20
+JOBS_PER_TURN = 250
 MAX_ORIGIN_LENGTH = 100
 NONE, GONE, FULL = 1, 6, 75
 
 ClientRequest = dict[str, Any]
 Answer = dict[str, Any]
-IncrementalAnswer = Generator[None, float, Answer]
-"""An answer that takes several turns. Each turn sends the engine's time in seconds."""
 
 
-def encode(message: dict[str, Any]) -> bytes:
-    """Return a message as one line of bytes."""
-    return json.dumps(message, ensure_ascii=True, separators=(",", ":")).encode() + b"\n"
+class StreamedAnswer(Protocol):
+    """A long answer, encoded piece by piece as it is sent."""
+
+    def pieces(self) -> Iterator[bytes]: ...
 
 
-def encode_answer(answer: Answer) -> bytes:
-    """Return an answer as one line of valid Unicode.
+class PendingAnswer:
+    """A wait of a client. With `adds`, it changes the run, so it waits for unfinished requests."""
 
-    Lone surrogates are replaced, because a JSON reader may refuse them. `encode` keeps them, so
-    that the bytes of a request's command stay exact.
-    """
-    return as_json(answer, separators=(",", ":")).encode() + b"\n"
+    adds = False
+
+    def look(self, ended: Sequence[JobEnded], scheduler: Scheduler, now: float) -> Answer | None:
+        """Return the answer if the wait is over, else None. `ended`: the jobs that have ended since."""
+        raise NotImplementedError
+
+    def on_run_ended(self) -> Answer:
+        """Return the answer for a run that ended before the wait was over."""
+        raise NotImplementedError
 
 
-def decode(line: bytes | bytearray) -> ClientRequest:
-    """Parse a line into a request.
+class RequestWithLines:
+    """A request followed by lines, up to an empty line. If it is `refused`, the lines are ignored."""
 
-    Raises `Rejected` if the line is not JSON, has no verb, or is of another protocol version.
-    """
+    def __init__(self, refused: Rejected | None = None) -> None:
+        self.refused = refused
+
+    def read(self, lines: Sequence[bytes]) -> None:
+        """Parse the next lines. Called outside of turns."""
+
+    def take(self, scheduler: Scheduler) -> None:
+        """Compare the parsed lines with the run. Called in a turn after each `read`."""
+
+    def complete(self, scheduler: Scheduler, now: float) -> Result:
+        """Carry out the request at the end of its message. Raises `Rejected` if it is refused."""
+        raise self.refused or NotImplementedError
+
+
+if TYPE_CHECKING:
+    IncrementalAnswer = Generator[None, float, Answer | PendingAnswer]
+    """An answer that takes several turns. Each turn sends the engine's time in seconds."""
+    Result = Answer | IncrementalAnswer | PendingAnswer | RequestWithLines | StreamedAnswer
+    Verb = Callable[[ClientRequest, Scheduler, float], Result]
+
+
+def parse_json(line: bytes) -> Any:
+    """Parse a line of a message. Raises `Rejected` if it is not JSON."""
     try:
-        message = json.loads(line, parse_constant=_refuse)
+        return json.loads(line, parse_constant=_refuse)
     except (ValueError, RecursionError):
         raise Rejected("not a line of JSON") from None
-    if not isinstance(message, dict) or not isinstance(message.get("verb"), str):
-        raise Rejected("not a request: an object with a `verb`")
-    version = message.get("pqrun")
-    if version != VERSION or isinstance(version, bool):
-        raise Rejected(f'this run uses version {VERSION} of the protocol: send `"pqrun": {VERSION}`')
-    return message
 
 
 def refusal(error: Rejected) -> Answer:
     """Return the answer to a request that cannot be carried out."""
     return {"ok": False, "error": str(error), "code": error.code, "pqrun": VERSION}
+
+
+def encode_answer(answer: Answer) -> bytes:
+    """Return an answer as one line of valid Unicode: a JSON reader may refuse lone surrogates."""
+    return as_json(answer, separators=(",", ":")).encode() + b"\n"
 
 
 def busy(why: str) -> Answer:
@@ -84,11 +115,6 @@ def flag(request: ClientRequest, name: str) -> bool:
     if not isinstance(value, bool):
         raise Rejected(f"`{name}` is true or false")
     return value
-
-
-def is_whole(value: Any, least: int, most: int = 1 << 53) -> bool:
-    """Return whether a value is an integer from `least` to `most`; a boolean is not one."""
-    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
 def _refuse(_text: str) -> float:

@@ -5,9 +5,11 @@ From outside, create a `Scheduler`, tell it what was asked for and what executor
 `Scheduler.decide`. It returns events (what happened) and commands (which attempts to start or stop).
 
     job               jobs, needs, pools, retry policies, and what the exit of an attempt means
-    job_fields        the tables of the keys of a job file: name, type, default, help
+    job_fields        the one table of a job's fields: name, type, default, help, option
+    field_types       their types: how a text becomes a value, which values are allowed
     values            parses text: durations, sizes, signals, exit codes, priorities, tags
-    settings          the settings of a run, as plain values
+    settings          the settings of a run in groups, and the options that set them
+    option_spec       how an option is declared: names, help, parser
     expansion         expands `$NAME` in the values of `env`
     states            the states of a job, and the functions that lead from one to the next
     events            the events of a run: what happened

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from math import inf
 
-from pqrun.core.job import Need, Outcome, Priority
+from pqrun.core.errors import Rejected
+from pqrun.core.job import JobSpec, Need, Outcome, Priority
 from pqrun.core.states import Pending
 from pqrun.core.task import Task
 
@@ -25,8 +26,8 @@ class DependencyGraph:
     them. Above the limit, the outcome of the job that ended first is forgotten first.
     """
 
-    def __init__(self, tasks: dict[int, Task]) -> None:
-        self.remembers_ended = inf
+    def __init__(self, tasks: dict[int, Task], remembers_ended: float = inf) -> None:
+        self.remembers_ended = remembers_ended
         self._forgotten = 0
         self._tasks = tasks
         self._ids: dict[str, int] = {}
@@ -231,3 +232,30 @@ def _find_cycle(needs: dict[str, list[str]]) -> None:
         ring = [str(job_id) for job_id in reversed(error.args[1])]
         shown = ring if len(ring) <= 6 else [*ring[:3], "…", ring[-1]]
         raise UnknownNeed(f"jobs need each other: {' -> '.join(shown)}") from None
+
+
+def needs_first(specs: list[JobSpec]) -> list[JobSpec]:
+    """Return the jobs with each one after those that it needs, else in their own order.
+
+    Raises `Rejected` if jobs need one another in a cycle.
+    """
+    if not any(spec.needs for spec in specs):
+        return specs
+    place = {spec.id: number for number, spec in enumerate(specs) if spec.named}
+    begun, done = [False] * len(specs), [False] * len(specs)
+    ordered: list[JobSpec] = []
+    for first in range(len(specs)):
+        todo = [] if done[first] else [(first, iter(specs[first].needs))]
+        while todo:
+            number, needs = todo[-1]
+            begun[number] = True
+            other = next((place[n.job] for n in needs if n.job in place and not done[place[n.job]]), None)
+            if other is None:
+                done[number] = True
+                ordered.append(specs[number])
+                todo.pop()
+            elif begun[other]:
+                raise Rejected(f"jobs need each other: `{specs[other].id}` is one of them")
+            else:
+                todo.append((other, iter(specs[other].needs)))
+    return ordered

@@ -38,7 +38,7 @@ def refusal(error: BaseException) -> InternalFailure | None:
     """Return what the machine refused, as an `InternalFailure`; return None if the error is a bug of pqrun.
 
     A failed system call and a module that can't be read are facts about the machine and the disk. They are
-    told in one line, and end the run with exit code 4 unless they were handled before.
+    reported in one line, and end the run with exit code 4 unless they were handled before.
     """
     if isinstance(error, InternalFailure):
         return error

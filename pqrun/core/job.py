@@ -145,7 +145,8 @@ class Pool(NamedTuple):
 class Command(NamedTuple):
     """A shell command (`run` is a text) or an argument list (`run` is a tuple, started without a shell).
 
-    `expand` names the variables of `env` whose values are templates with `$NAME`.
+    `expand` names the variables of `env` whose values are templates with `$NAME`. `nice` is the niceness of the
+    processes; None means that of pqrun.
     """
 
     run: str | tuple[str, ...]
@@ -156,6 +157,7 @@ class Command(NamedTuple):
     stdin: str | None = None
     signal: str = "SIGTERM"
     keep_leftovers: bool = False
+    nice: int | None = None
 
 
 class JobSpec(NamedTuple):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from pqrun.core import events as ev
 from pqrun.core.job import (
+    CountedAs,
     Exit,
     ExitedWith,
     JobSpec,
@@ -21,12 +22,16 @@ from pqrun.core.job import (
 )
 from pqrun.core.text import host_name
 
+_OUTCOMES = {str(outcome): outcome for outcome in Outcome}
+
 
 @dataclass(slots=True)
 class JobRow:
     """The row of one job. Times are in seconds of the engine's clock, and those of the last attempt.
 
-    `where` is the host of the last attempt, empty for this machine.
+    `where` is the host of the last attempt, empty for this machine. `last` is the number of the last attempt
+    that ended. The fields from `by` on are for a restart: `place` is the job's place in the queue (0: a new
+    one is due; negative: before its equals), `lost` counts attempts whose worker was lost after they began.
     """
 
     seq: int
@@ -48,6 +53,18 @@ class JobRow:
     stderr_bytes: int = 0
     allowed: bool = False
     where: str = ""
+    last: int = 0
+    submitted: float | None = None
+    by: str = ""
+    counted: CountedAs | None = None
+    lost: int = 0
+    place: int = 0
+    until: float = 0.0
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """The way the job ended, or None for a job that has not ended."""
+        return _OUTCOMES.get(self.state)
 
     @property
     def code(self) -> int | None:
@@ -72,20 +89,26 @@ class JobTable:
         self.rows: dict[int, JobRow] = {}
         self.input_complete = True
         self.stopped = ""
+        self._places = 0
 
     def on_events(self, events: Iterable[ev.Event]) -> None:
         """Fold a batch of events, in order."""
         rows = self.rows
         for event in events:
             match event:
-                case ev.JobAdded(_, seq, spec):
-                    rows[seq] = JobRow(seq, spec)
+                case ev.JobAdded(_, seq, spec, by):
+                    rows[seq] = JobRow(seq, spec, by=by)
                 case ev.JobQueued(at, seq):
-                    rows[seq].state = "queued"
-                    rows[seq].queued = at
-                case ev.AttemptSubmitted(_, seq, attempt, waited):
+                    row = rows[seq]
+                    row.state = "queued"
+                    row.queued = at
+                    if not row.place:
+                        self._places += 1
+                        row.place = self._places
+                case ev.AttemptSubmitted(at, seq, attempt, waited):
                     row = rows[seq]
                     row.attempts = attempt
+                    row.submitted = at
                     row.waited = waited
                     row.state = "running"
                     self.stopped = ""  # an earlier process was stopped; the run has been resumed
@@ -97,9 +120,16 @@ class JobTable:
                     rows[seq].where = host_name(where)
                 case ev.AttemptEnded():
                     _ended(rows[event.seq], event)
-                case ev.JobWaiting(_, seq):
-                    rows[seq].state = "waiting"
-                    rows[seq].retries += not is_gone(rows[seq].exit)
+                case ev.JobWaiting(_, seq, _, until):
+                    row = rows[seq]
+                    row.state = "waiting"
+                    row.until = until
+                    if not is_gone(row.exit):
+                        row.retries += 1
+                        row.place = 0
+                case ev.JobRemoved(_, seq):
+                    rows[seq].state = "pending"
+                    rows[seq].place = min(rows[seq].place, 0)
                 case ev.JobEnded(at, seq, outcome, attempts, allowed, because):
                     row = rows[seq]
                     row.state = str(outcome)
@@ -112,11 +142,15 @@ class JobTable:
                 case ev.JobReopened(_, seq, outcome, _):
                     row = rows[seq]
                     row.state, row.message = "pending", ""
-                    row.retries = row.retries if outcome is Outcome.INTERRUPTED else 0
+                    if outcome is not Outcome.INTERRUPTED:
+                        row.retries = row.lost = row.place = 0
                 case ev.JobDropped(_, seq):
                     del rows[seq]
-                case ev.JobChanged(_, seq, spec):
+                case ev.JobChanged(_, seq, spec, _, front):
                     rows[seq].spec = spec
+                    if front:
+                        self._places += 1
+                        rows[seq].place = -self._places
                 case ev.InputEnded(complete=complete):
                     self.input_complete = complete
                 case ev.RunStopping(cause=cause):
@@ -131,7 +165,10 @@ class JobTable:
 def _ended(row: JobRow, event: ev.AttemptEnded) -> None:
     row.started = None if isinstance(event.exit, NotStarted) else event.began
     row.ended = event.ended
+    row.last = event.attempt
     row.exit = event.exit
+    row.counted = event.counted
+    row.lost += is_gone(event.exit) and event.ended > event.began  # equal times: it never reported a start
     row.where = event.where
     row.asked = event.asked
     row.usage = event.usage

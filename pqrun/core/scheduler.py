@@ -58,9 +58,10 @@ class Scheduler:
         deadline: float = inf,
         random: Random | None = None,
         patience: float = GIVE_UP_SECONDS,
+        remembers_ended: float = inf,
     ) -> None:
         self.tasks: dict[int, Task] = {}
-        self.graph = DependencyGraph(self.tasks)
+        self.graph = DependencyGraph(self.tasks, remembers_ended)
         self.ready = ReadyQueue(pools, self.tasks)
         self.backlog = Backlog()
         self.max_queue = max_queue
@@ -125,7 +126,7 @@ class Scheduler:
         self.graph.check(fresh)
         self.jobs += len(fresh)
         self._log.events.extend(ev.JobAdded(now, task.seq, task.spec, by) for task in fresh)
-        self._observe_notice(fresh, now)
+        self._admit(fresh, now)
         return [task.seq for task in fresh]
 
     def restore(self, restart: RestoredState, now: float) -> None:
@@ -135,7 +136,7 @@ class Scheduler:
         self.paused = restart.paused
         for job_id, outcome, allowed in restart.ended:
             self.graph.remember(job_id, outcome, allowed=allowed)
-        self._observe_notice(restart.tasks, now)
+        self._admit(restart.tasks, now)
         for task in restart.tasks:
             self.ready.places = max(self.ready.places, -task.place)
             if isinstance(task.state, life.Waiting):
@@ -264,7 +265,7 @@ class Scheduler:
 
     # Steps
 
-    def _observe_notice(self, fresh: list[Task], now: float) -> None:
+    def _admit(self, fresh: list[Task], now: float) -> None:
         """Admit new or restored tasks: register all, connect their needs, enqueue those that are ready."""
         for task in fresh:
             self.tasks[task.seq] = task

@@ -10,15 +10,13 @@ from typing import Any, NamedTuple
 
 from pqrun.core import states as life
 from pqrun.core.errors import Rejected, UserError
-from pqrun.core.job import JobSpec
+from pqrun.core.job import JobSpec, Outcome
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.task import Task
 from pqrun.core.values import InvalidValue, priority, quoted
 
 MAX_PATTERNS = 100
 _KINDS = ("state", "priority", "tag")
-
-
 _WORDS: dict[type, str] = {life.Pending: "pending", life.Queued: "queued", life.Waiting: "waiting"}
 
 
@@ -68,7 +66,7 @@ def selected(selectors: Sequence[str], scheduler: Scheduler) -> list[Task]:
     for selector in selectors:
         if (task := scheduler.find(selector)) is not None:
             found[task.seq] = task
-        elif not is_an_id(selector) and not (is_a_glob(selector) and scheduler.knows(selector)):
+        elif (kind := kind_of(selector)) != "id" and not (kind == "glob" and scheduler.knows(selector)):
             others.append(selector)
     if len(others) > MAX_PATTERNS:
         raise Rejected(f"more than {MAX_PATTERNS} patterns at once")
@@ -81,20 +79,30 @@ def selected(selectors: Sequence[str], scheduler: Scheduler) -> list[Task]:
     return list(found.values())
 
 
-def is_an_id(selector: str) -> bool:
-    """Return whether the selector can only match the job with exactly this id."""
+def selected_ended(selectors: Sequence[str], scheduler: Scheduler) -> list[tuple[str, Outcome, bool]]:
+    """Return the ended jobs that ids and globs match: id, outcome, and whether the failure was allowed."""
+    graph = scheduler.graph
+    found = [
+        (selector, *(graph.outcome_of(selector) or (Outcome.OK, False)))
+        for selector in selectors
+        if scheduler.find(selector) is None and graph.may_be_needed(selector, scheduler.jobs + 1)
+    ]
+    if like := similar_ids(s for s in selectors if not scheduler.knows(s)):
+        found += [ended for ended in graph.ended() if like(ended[0])]
+    return found
+
+
+def kind_of(selector: str) -> str:
+    """Return `all`, `state`, `priority`, `tag`, `glob`, or `id` for a selector that only that id can match."""
     kind, colon, _ = selector.partition(":")
-    return selector != "all" and not (colon and kind in _KINDS) and not any(c in selector for c in "*?[")
-
-
-def is_a_glob(selector: str) -> bool:
-    """Return whether the selector is a glob for ids, in case no job has exactly this id."""
-    return selector.partition(":")[0] not in _KINDS and any(c in selector for c in "*?[")
+    if colon and kind in _KINDS:
+        return kind
+    return "all" if selector == "all" else "glob" if has_wildcard(selector) else "id"
 
 
 def similar_ids(selectors: Iterable[str]) -> Callable[[str], object] | None:
     """Return a function that tells whether an id matches one of the globs; None if no selector is a glob."""
-    globs = [selector for selector in selectors if is_a_glob(selector)]
+    globs = [selector for selector in selectors if kind_of(selector) == "glob"]
     return re.compile("|".join(map(translate, globs))).match if globs else None
 
 
@@ -117,8 +125,8 @@ def _meaning(patterns: Sequence[str]) -> Callable[[str, str, str, tuple[str, ...
     return means
 
 
-def is_glob(text: str) -> bool:
-    """Return whether the text contains a wildcard of a glob."""
+def has_wildcard(text: str) -> bool:
+    """Return whether the text is a glob, unless an id is exactly this text."""
     return any(sign in text for sign in "*?[")
 
 
@@ -134,7 +142,7 @@ def matching(pattern: str, ids: Iterable[str]) -> list[str]:
 def select(jobs: Sequence[JobSpec], only: Sequence[str] = (), skip: Sequence[str] = ()) -> list[JobSpec]:
     """Return the jobs chosen by `only` and not excluded by `skip`, in order.
 
-    `only` also takes what a chosen job needs, directly or not. `skip` also excludes what needs a skipped
+    `only` also takes what a chosen job needs, directly or not. `skip` also excludes jobs that need a skipped
     job, directly or not.
 
     Raises:
@@ -170,20 +178,21 @@ def _selected(jobs: Sequence[JobSpec], selector: str, option: str) -> list[str]:
     ids = [job.id for job in jobs]
     if selector in ids:
         return [selector]
-    kind, colon, word = selector.partition(":")
-    if colon and kind == "tag":
-        return [job.id for job in jobs if word in job.tags]
-    if colon and kind == "priority":
-        try:
-            level = priority(word)
-        except InvalidValue as wrong:
-            raise UserError(f"{option}: {wrong}") from None
-        return [job.id for job in jobs if job.priority == level]
-    if selector == "all":
-        return ids
+    _, _, word = selector.partition(":")
+    match kind_of(selector):
+        case "tag":
+            return [job.id for job in jobs if word in job.tags]
+        case "priority":
+            try:
+                level = priority(word)
+            except InvalidValue as wrong:
+                raise UserError(f"{option}: {wrong}") from None
+            return [job.id for job in jobs if job.priority == level]
+        case "all":
+            return ids
     if combinations := [id for id in ids if id.startswith(f"{selector}[") and id.endswith("]")]:
         return combinations
-    return matching(selector, ids) if is_glob(selector) else []
+    return matching(selector, ids) if has_wildcard(selector) else []
 
 
 def _with_needs(jobs: Sequence[JobSpec], chosen: set[str]) -> set[str]:

@@ -1,14 +1,34 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The settings of a run, as plain values: what the user asked for, not how it is done."""
+"""The settings of a run, as plain values in groups: what the user asked for, not how it is done.
 
-from __future__ import annotations
+Each part of the program gets its group. Times in seconds; None if the option was not given. A field's name
+is unique over all groups. A field with an `option` is an option of `run`, `each`, `resume` and `serve` as well:
+nothing else declares that option.
+"""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
+from pqrun.core import values
 from pqrun.core.job import HaltRule, Pool, Shard, StartRate
+from pqrun.core.job_fields import TOP_LEVEL_FIELDS, by_spelling
+from pqrun.core.option_spec import (
+    FAILURE,
+    INPUT,
+    OUTPUT,
+    PLACE,
+    RECORD,
+    REPORTS,
+    SCHEDULING,
+    SCREEN,
+    TIME,
+    choice,
+    option,
+)
 
 MAX_QUEUE = 1000
+REPORT_FILES = ("junit", "html", "trace", "summary", "metrics", "joblog", "events")
+"""The reports that are files."""
 
 
 class Each(NamedTuple):
@@ -21,69 +41,252 @@ class Each(NamedTuple):
     header: bool = False
 
 
-class Settings(NamedTuple):
-    """The settings of a run. Times in seconds; None if the option was not given.
-
-    `given`: job options of the command line, by field name, for every job. `hooks`: the hooks of the job
-    file, by key; `on_finish` and `on_failure` override them. `recorded`: the options that the journal
-    keeps for a resume. `command`: the command line, without values of variables. Only on a resume: `again`
-    names the options given this time, and `given_again` holds the job options among them.
-    """
+# fmt: off
+class InputSettings(NamedTuple):
+    """The jobs of the run. `given`: the layer of job fields that the command line sets, for every job."""
 
     files: tuple[str, ...] = ()
     format: str | None = None
     null: bool = False
     each: Each | None = None
-    jobs: str | None = None
-    max_queue: int | None = None
     given: Mapping[str, Any] = {}
     pools: tuple[Pool, ...] = ()
-    only: tuple[str, ...] = ()
-    skip: tuple[str, ...] = ()
-    halt: HaltRule | None = None
-    deadline: float | None = None
-    delay: float | None = None
-    rate: StartRate | None = None
-    load: str | None = None
-    memfree: int | None = None
-    shard: Shard | None = None
-    cwd: str | None = None
+    only: Annotated[tuple[str, ...], option(
+        "--only", panel=SCHEDULING, metavar="SELECTOR",
+        help="Run only these jobs and their needs: id, glob, priority:x, tag:x; repeatable",
+    )] = ()
+    skip: Annotated[tuple[str, ...], option(
+        "--skip", panel=SCHEDULING, metavar="SELECTOR",
+        help="Leave out these jobs and the jobs that need them; repeatable",
+    )] = ()
+    shard: Annotated[Shard | None, option(
+        "--shard", panel=SCHEDULING, metavar="I/N", read=values.shard,
+        help="Run only part I of N of the jobs, and the jobs that they need: 1/4",
+    )] = None
+
+
+class LimitSettings(NamedTuple):
+    """How many jobs run, how fast they start, and when the run stops early."""
+
+    jobs: Annotated[str | None, option(
+        "-j", "--jobs", panel=SCHEDULING, metavar="N", read=values.workers,
+        help="Run up to N jobs at a time: N, N%, +N, -N or auto (default: usable CPUs)",
+    )] = None
+    max_queue: Annotated[int | None, option(
+        "--max-queue", panel=SCHEDULING, metavar="N", read=by_spelling(TOP_LEVEL_FIELDS)["max_queue"].type.parse,
+        help="Read up to N jobs ahead, and let up to N added jobs wait (default: 1000)",
+    )] = None
+    halt: Annotated[HaltRule | None, option(
+        "--halt", panel=FAILURE, metavar="RULE", read=values.halt,
+        help="Stop the run early: now,fail=1 or soon,done=10%",
+    )] = None
+    deadline: Annotated[float | None, option(
+        "--deadline", panel=TIME, metavar="DUR", read=values.duration,
+        help="Stop the whole run after DUR",
+    )] = None
+    delay: Annotated[float | None, option(
+        "--delay", panel=SCHEDULING, metavar="DUR", read=values.duration,
+        help="Wait at least DUR between two starts",
+    )] = None
+    rate: Annotated[StartRate | None, option(
+        "--rate", panel=SCHEDULING, metavar="N/DUR", read=values.rate,
+        help="Start at most N jobs in any DUR: 50/1m",
+    )] = None
+
+
+class OutputSettings(NamedTuple):
+    """What the run prints to stdout and stderr."""
+
     output: str = "group"
-    keep_order: bool = False
-    tag: bool = False
-    show: str = "all"
-    progress: str = "auto"
-    quiet: bool = False
-    verbose: bool = False
-    color: str = "auto"
-    results: str | None = None
-    ci: str = "auto"
-    junit: str | None = None
-    html: str | None = None
-    trace: str | None = None
-    summary: str | None = None
-    metrics: str | None = None
-    metrics_listen: str | None = None
-    joblog: str | None = None
-    events: str | None = None
-    on_finish: str | None = None
-    on_failure: str | None = None
+    keep_order: Annotated[bool, option(
+        "-k", "--keep-order", panel=OUTPUT,
+        help="Print the output in the order of the jobs",
+    )] = False
+    tag: Annotated[bool, option(
+        "--tag", panel=OUTPUT,
+        help="Put the job's id in front of each line of output",
+    )] = False
+    show: Annotated[str, option(
+        "--show", panel=OUTPUT, metavar="SCOPE", read=choice("all", "failed"),
+        help="Print the output of all jobs, or only of failed ones: all or failed",
+    )] = "all"
+    json: Annotated[bool, option(
+        "--json", panel=OUTPUT,
+        help="Print the result as one JSON document on stdout",
+    )] = False
+    progress: Annotated[str, option(
+        "--progress", panel=SCREEN, metavar="MODE", read=choice("auto", "live", "plain", "none"),
+        help="Progress display: auto, live (a table), plain (one line per job) or none",
+    )] = "auto"
+    quiet: Annotated[bool, option(
+        "-q", "--quiet", panel=SCREEN,
+        help="Print only errors",
+    )] = False
+    verbose: Annotated[bool, option(
+        "-v", "--verbose", panel=SCREEN,
+        help="Print a line when a job starts, too",
+    )] = False
+    color: Annotated[str, option(
+        "--color", panel=SCREEN, metavar="MODE", read=choice("auto", "always", "never"),
+        help="Use colors: auto, always or never",
+    )] = "auto"
+    ci: Annotated[str, option(
+        "--ci", panel=SCREEN, metavar="MODE", read=choice("auto", "github", "gitlab", "none"),
+        help="Fold and annotate output for a CI log: auto, github, gitlab or none",
+    )] = "auto"
+
+
+class ReportSettings(NamedTuple):
+    """The files, the address and the commands that receive reports.
+
+    `hooks`: the hooks of the job file, by key; `on_finish` and `on_failure` override them.
+    """
+
+    results: Annotated[str | None, option(
+        "--results", panel=OUTPUT, metavar="DIR",
+        help="Write each job's output to DIR/SEQ-ID/: stdout, stderr and meta.json",
+    )] = None
+    junit: Annotated[str | None, option(
+        "--junit", panel=REPORTS, metavar="FILE",
+        help="Write a JUnit XML report, for CI services",
+    )] = None
+    html: Annotated[str | None, option(
+        "--html", panel=REPORTS, metavar="FILE",
+        help="Write the run as a page for a browser",
+    )] = None
+    trace: Annotated[str | None, option(
+        "--trace", panel=REPORTS, metavar="FILE",
+        help="Write a timeline in Chrome's trace format, for ui.perfetto.dev",
+    )] = None
+    summary: Annotated[str | None, option(
+        "--summary", panel=REPORTS, metavar="FILE",
+        help="Write a summary of the run in Markdown",
+    )] = None
+    metrics: Annotated[str | None, option(
+        "--metrics", panel=REPORTS, metavar="FILE",
+        help="Write metrics for Prometheus's textfile collector",
+    )] = None
+    metrics_listen: Annotated[str | None, option(
+        "--metrics-listen", panel=REPORTS, metavar="ADDR",
+        help="Serve metrics to Prometheus at ADDR during the run",
+    )] = None
+    joblog: Annotated[str | None, option(
+        "--joblog", panel=REPORTS, metavar="FILE",
+        help="Write a job log in GNU parallel's format",
+    )] = None
+    events: Annotated[str | None, option(
+        "--events", panel=REPORTS, metavar="FILE",
+        help="Write each event as a line of JSON, to a file or a pipe",
+    )] = None
+    on_finish: Annotated[str | None, option(
+        "--on-finish", panel=REPORTS, metavar="CMD",
+        help="Run this command when the run ends; its stdin is the run's summary",
+    )] = None
+    on_failure: Annotated[str | None, option(
+        "--on-failure", panel=REPORTS, metavar="CMD",
+        help="Run this command if the run's exit code is not 0; its stdin is the run's summary",
+    )] = None
     hooks: Mapping[str, Any] | None = None
-    json: bool = False
-    dry_run: bool = False
-    run_dir: str | None = None
-    journal: bool = True
-    durable: bool = False
-    require_watchdog: bool = False
+
+
+class RecordSettings(NamedTuple):
+    """The journal that the run writes, or the recorded run that it continues.
+
+    `command`: the command line, without values of variables. `recorded`: the options that the journal keeps
+    for a resume. Only on a resume: `again` names the options given this time, and `given_again` holds the job
+    options among them.
+    """
+
+    run_dir: Annotated[str | None, option(
+        "--run-dir", panel=RECORD, metavar="DIR",
+        help="Keep the journal and the output of the run in this directory",
+    )] = None
+    no_journal: Annotated[bool, option(
+        "--no-journal", panel=RECORD,
+        help="Keep no journal: the run can't be resumed or shown later",
+    )] = False
+    durable: Annotated[bool, option(
+        "--durable", panel=RECORD,
+        help="Call fsync on the journal after every write (default: once a second)",
+    )] = False
     resume: str | None = None
-    command: str = ""
     failed: bool = False
     serve: str | None = None
-    on: str = "local"
-    tls_ca: str | None = None
-    tls_cert: str | None = None
-    tls_key: str | None = None
-    insecure: bool = False
-    given_again: dict[str, Any] = {}
+    command: str = ""
+    given_again: Mapping[str, Any] = {}
     again: frozenset[str] = frozenset()
-    recorded: dict[str, Any] = {}
+    recorded: Mapping[str, Any] = {}
+
+
+class PlaceSettings(NamedTuple):
+    """Where the jobs run: the directory, this machine or a cluster, and the load that is allowed there."""
+
+    cwd: Annotated[str | None, option(
+        "-C", "--cwd", panel=INPUT, metavar="DIR",
+        help="Directory where the jobs start",
+    )] = None
+    dry_run: Annotated[bool, option(
+        "--dry-run", panel=INPUT,
+        help="Print the commands in the order they would start; run nothing",
+    )] = False
+    load: Annotated[str | None, option(
+        "--load", panel=SCHEDULING, metavar="MAX", read=values.load,
+        help="Start no job while MAX or more processes run on this machine: 8, 1.5, or 80% of the CPUs",
+    )] = None
+    memfree: Annotated[int | None, option(
+        "--memfree", panel=SCHEDULING, metavar="SIZE", read=values.size,
+        help="Start no job while less than SIZE of memory is free: 2G",
+    )] = None
+    require_watchdog: Annotated[bool, option(
+        "--require-watchdog", panel=FAILURE,
+        help="Exit with 4 if no watchdog can end the jobs after a kill -9 of pqrun",
+    )] = False
+    on: Annotated[str, option(
+        "--on", panel=PLACE, metavar="PLACE", read=values.place,
+        help="Where to run the jobs: local, dask://HOST:PORT or tls://HOST:PORT",
+    )] = "local"
+    tls_ca: Annotated[str | None, option(
+        "--tls-ca", panel=PLACE, metavar="FILE",
+        help="CA certificates that verify the cluster (for tls://)",
+    )] = None
+    tls_cert: Annotated[str | None, option(
+        "--tls-cert", panel=PLACE, metavar="FILE",
+        help="Your certificate (for tls://)",
+    )] = None
+    tls_key: Annotated[str | None, option(
+        "--tls-key", panel=PLACE, metavar="FILE",
+        help="The private key of your certificate (for tls://)",
+    )] = None
+    insecure: Annotated[bool, option(
+        "--insecure", panel=PLACE,
+        help="Connect to a cluster on another machine without TLS",
+    )] = False
+
+
+# fmt: on
+class Settings(NamedTuple):
+    """All settings of a run."""
+
+    input: InputSettings = InputSettings()
+    limits: LimitSettings = LimitSettings()
+    output: OutputSettings = OutputSettings()
+    reports: ReportSettings = ReportSettings()
+    record: RecordSettings = RecordSettings()
+    place: PlaceSettings = PlaceSettings()
+
+    def value_of(self, name: str) -> Any:
+        """Return the value of a field."""
+        return getattr(getattr(self, GROUP_OF[name]), name)
+
+    def with_values(self, values: Mapping[str, Any]) -> "Settings":
+        """Return the settings with these values of fields, each put into the group that has the field."""
+        changed: dict[str, dict[str, Any]] = {}
+        for name, value in values.items():
+            changed.setdefault(GROUP_OF[name], {})[name] = value
+        return self._replace(
+            **{group: getattr(self, group)._replace(**new) for group, new in changed.items()}
+        )
+
+
+GROUP_OF = {name: group for group, default in Settings._field_defaults.items() for name in default._fields}
+"""The group of each field."""

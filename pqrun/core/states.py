@@ -127,7 +127,7 @@ def kill(state: Stopping) -> Stopping:
 
 
 def hold_back(state: Submitted | Running | Stopping, report: ProcessFinished) -> Unsettled:
-    """Keep the report of the attempt's end until it is known whether pqrun is told to stop as well."""
+    """Keep the report of the attempt's end until it is known whether pqrun has to stop as well."""
     return Unsettled(state.attempt, report, state.reason if isinstance(state, Stopping) else None)
 
 

@@ -8,16 +8,18 @@ wrong and what would be accepted.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
-from typing import Any, Final
+from collections.abc import Iterable
+from typing import Any, Final, TypeGuard
 
-from pqrun.core import values
-from pqrun.core.job import HaltRule, Need, Priority, Shard, StartRate
+from pqrun.core.job import HaltRule, Priority, Shard, StartRate
 from pqrun.core.text import is_printable
 
 MAX_SECONDS: Final = 100 * 365.25 * 86400
 """Seconds. A longer duration is a typing error, and would overflow timers."""
 
+MAX_RETRIES: Final = 1_000_000
+MAX_SLOTS: Final = 1_000_000
+BACKOFFS: Final = ("exponential", "linear", "constant")
 CODE_WORDS: Final = ("timeout", "signal", "any")
 NULL_WORDS: Final = frozenset({"", "~", "null", "Null", "NULL"})
 """The words that mean "no value" in YAML if they stand without quotes."""
@@ -150,6 +152,24 @@ def env_pair(text: str) -> tuple[str, str]:
     return variable(name), value
 
 
+def env_pairs(texts: Iterable[str]) -> dict[str, str]:
+    """Parse each `NAME=VALUE`."""
+    return dict(map(env_pair, texts))
+
+
+def shell(text: str) -> tuple[str, ...]:
+    """Parse a shell and its options, quoted as for a shell."""
+    import shlex
+
+    try:
+        words = tuple(shlex.split(text))
+    except ValueError:
+        raise InvalidValue(f"a quote that is not closed: {quoted(text)}", "close it") from None
+    if not words or not words[0]:
+        raise InvalidValue("a shell without a program", "write `bash -eu -c`")
+    return words
+
+
 def job_id(text: str) -> str:
     """Check the id of a job: 1 to 200 printable characters."""
     if not text:
@@ -227,20 +247,9 @@ def in_quotes(key: str, text: str) -> str:
     return f"put the string in quotes: `{key}'{value}'`"
 
 
-MAX_RETRIES: Final = 1_000_000
-MAX_SLOTS: Final = 1_000_000
-BACKOFFS: Final = ("exponential", "linear", "constant")
-ON_LOST: Final = ("rerun", "fail")
-
-
-def retries(text: str) -> int:
-    """Parse a number of retries."""
-    return values.whole_number(text, 0, MAX_RETRIES)
-
-
 def count(text: str) -> int:
     """Parse a number of slots, or of units of a pool."""
-    return values.whole_number(text, 1, MAX_SLOTS)
+    return whole_number(text, 1, MAX_SLOTS)
 
 
 def path(text: str) -> str:
@@ -255,24 +264,29 @@ def path(text: str) -> str:
 def tag(text: str) -> str:
     """Check a tag."""
     if not text or not is_printable(text) or "," in text:
-        raise InvalidValue(f"not a tag: {values.quoted(text)}", "write printable text without commas")
+        raise InvalidValue(f"not a tag: {quoted(text)}", "write printable text without commas")
     return text
+
+
+def tags(text: str) -> tuple[str, ...]:
+    """Parse a list of tags. Return each tag once."""
+    return tuple(dict.fromkeys(map(tag, words(text))))
 
 
 def pool_name(text: str) -> str:
     """Check the name of a pool. It must be able to end the name of the variable `PQRUN_POOL_<NAME>`."""
     if not (text.isascii() and text.replace("-", "_").isidentifier()):
-        raise InvalidValue(f"not a pool's name: {values.quoted(text)}", "write letters, digits, `_` and `-`")
+        raise InvalidValue(f"not a pool's name: {quoted(text)}", "write letters, digits, `_` and `-`")
     return text
 
 
 def pool_demand(text: str) -> tuple[tuple[str, int], ...]:
     """Parse the pools that a job needs: `net`, `net:2` or `net:2,gpu`."""
     found: dict[str, int] = {}
-    for word in values.words(text):
+    for word in words(text):
         name, colon, amount = word.partition(":")
         if name in found:
-            raise InvalidValue(f"the pool {values.quoted(name)} twice", "name the pool once: `net:2`")
+            raise InvalidValue(f"the pool {quoted(name)} twice", "name the pool once: `net:2`")
         found[pool_name(name)] = count(amount) if colon else 1
     return tuple(found.items())
 
@@ -282,28 +296,28 @@ def workers(text: str) -> str:
     sign = text[:1] if text[:1] in ("+", "-") else ""
     digits = text.removeprefix(sign) if sign else text.removesuffix("%")
     if text != "auto" and not (digits.isascii() and digits.isdigit() and len(digits) <= 6):
-        raise InvalidValue(f"not a number of workers: {values.quoted(text)}", "write 4, 50%, +1, -1 or auto")
+        raise InvalidValue(f"not a number of workers: {quoted(text)}", "write 4, 50%, +1, -1 or auto")
     if not sign and digits.strip("0") == "":
-        raise InvalidValue(f"out of range: {values.quoted(text)}", "write at least 1")
+        raise InvalidValue(f"out of range: {quoted(text)}", "write at least 1")
     return text
 
 
 def rate(text: str) -> StartRate:
     """Parse a rate of starts: `50/1m`, `50/m`, or `50` for 50 per second."""
     number, slash, span = text.partition("/")
-    found = StartRate(values.whole_number(number, 1, MAX_SLOTS), _span(span) if slash else 1.0)
+    found = StartRate(whole_number(number, 1, MAX_SLOTS), _span(span) if slash else 1.0)
     if not found.seconds:
-        raise InvalidValue(f"a period of zero: {values.quoted(text)}", "write a value such as 50/1m")
+        raise InvalidValue(f"a period of zero: {quoted(text)}", "write a value such as 50/1m")
     return found
 
 
 def _span(text: str) -> float:
-    return values.duration(f"1{text}" if text[:1].isalpha() else text)
+    return duration(f"1{text}" if text[:1].isalpha() else text)
 
 
 def load(text: str) -> str:
     """Check a limit of load: `8`, `1.5`, or `80%` of the CPUs. Return the text itself."""
-    values.number(text.removesuffix("%"), 0, 1_000_000)
+    number(text.removesuffix("%"), 0, 1_000_000)
     return text
 
 
@@ -314,48 +328,55 @@ def halt(text: str) -> HaltRule:
     percent = number.endswith("%")
     if when not in ("now", "soon") or what not in ("fail", "success", "done") or not comma or not equals:
         raise InvalidValue(
-            f"unknown value: {values.quoted(text)}",
+            f"unknown value: {quoted(text)}",
             "write now or soon, then fail, success or done, as in now,fail=1 or soon,done=10%",
         )
     most = 100 if percent else 10**9
-    return HaltRule(when, what, values.whole_number(number.removesuffix("%"), 1, most), percent)
+    return HaltRule(when, what, whole_number(number.removesuffix("%"), 1, most), percent)
+
+
+def place(text: str) -> str:
+    """Check the value of `--on`: this machine, or the address of a cluster."""
+    if text == "local":
+        return text
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(text)
+        whole = parts.scheme in ("dask", "tls") and parts.hostname and parts.port
+    except ValueError:
+        whole = None
+    if not whole or parts.path.strip("/") or parts.query or parts.username:
+        raise ValueError(f"jobs can't run at `{text}` (accepted: local, dask://HOST:PORT, tls://HOST:PORT)")
+    return text
 
 
 def shard(text: str) -> Shard:
     """Parse a shard: `2/4` is the second of four parts."""
     index, slash, count_ = text.partition("/")
     if not slash:
-        raise InvalidValue(f"not a shard: {values.quoted(text)}", "write a value such as 1/4")
-    parts = values.whole_number(count_, 1, MAX_SLOTS)
-    return Shard(values.whole_number(index, 1, parts), parts)
+        raise InvalidValue(f"not a shard: {quoted(text)}", "write a value such as 1/4")
+    parts = whole_number(count_, 1, MAX_SLOTS)
+    return Shard(whole_number(index, 1, parts), parts)
 
 
-CONVERTERS: Final[dict[str, Callable[[str], Any]]] = {
-    "id": values.job_id,
-    "path": path,
-    "priority": values.priority,
-    "duration": values.duration,
-    "signal": values.signal_name,
-    "policy": retries,
-    "retries": retries,
-    "slots": count,
-    "truth": values.boolean,
-    "tags": lambda text: tuple(dict.fromkeys(tag(word) for word in values.words(text))),
-    "needs": lambda text: tuple(Need(name) for name in dict.fromkeys(values.words(text))),
-    "exits": values.exit_codes,
-    "codes": values.code_list,
-    "wants": pool_demand,
-    "rerun": lambda text: values.one_of(text, "always", "never") == "always",
-    "on_lost": lambda text: values.one_of(text, *ON_LOST),
-    "leftovers": lambda text: values.one_of(text, "end", "keep") == "keep",
-    "backoff": lambda text: values.one_of(text, *BACKOFFS),
-    "factor": lambda text: values.number(text, 0, 1000),
-    "rate": rate,
-    "load": load,
-    "size": values.size,
-    "halt": halt,
-    "variable": values.variable,
-    "fraction": lambda text: values.number(text, 0, 1),
-    "workers": workers,
-    "max_queue": lambda text: values.whole_number(text, 1, 100_000_000),
-}
+def is_whole(value: Any, least: int, most: int = 1 << 53) -> TypeGuard[int]:
+    """Return whether a value is an integer from `least` to `most`; a boolean is not one."""
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+
+
+def is_number(value: Any, least: float, most: float) -> bool:
+    """Return whether a value is a number from `least` to `most`; a boolean, NaN and infinity are not."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most
+
+
+def is_text(value: Any) -> bool:
+    """Return whether a value is a string that can be passed to a process."""
+    if not isinstance(value, str) or "\0" in value:
+        return False
+    if not value.isascii():
+        try:
+            value.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:
+            return False
+    return True

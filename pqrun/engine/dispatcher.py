@@ -160,7 +160,7 @@ class EventDispatcher:
         return min(waits, default=None)
 
     def _guard(self, listener: Observer, act: Callable[[], object]) -> None:
-        """Call an observer. An observer that raises is dropped and reported, and the run goes on."""
+        """Call an observer. An observer that raises is dropped and reported, and the run continues."""
         try:
             act()
         except Exception as error:

@@ -19,6 +19,7 @@ from pqrun.engine.clock import Clock
 from pqrun.engine.executor import Executor
 
 Request = Callable[[Scheduler, float], object]
+AfterTurn = Callable[[Sequence[Event]], object]
 
 
 class EventJournal(Protocol):
@@ -81,8 +82,9 @@ OUTPUT_BLOCKED = Headroom(0, "the output of jobs is not being read")
 class Engine:
     """The engine: every change of the run passes through `turn`.
 
-    `broken`: the exception after which nothing more starts, or None. `before_turn` is called first in each
-    turn, under the lock; `after_turn` is called with the events of a turn, without the lock.
+    `broken`: the exception after which nothing more starts, or None. `executor` creates the executor, which
+    reports to the engine. `before_turn` is called first in each turn, under the lock; the functions of
+    `after_turn` are called with the events of a turn, without the lock.
     """
 
     def __init__(
@@ -94,11 +96,13 @@ class Engine:
         journal: EventJournal,
         metrics: MetricsCollector,
         dispatcher: EventSink,
+        executor: Callable[[Engine], Executor],
         machine: LoadLimit | None = None,
+        before_turn: Request | None = None,
+        after_turn: Iterable[AfterTurn] = (),
     ) -> None:
         self.broken: BaseException | None = None
         self.metrics = metrics
-        self.executor: Executor
         self._clock = clock
         self._scheduler = scheduler
         self._reactor = reactor
@@ -112,28 +116,29 @@ class Engine:
         self._wake_pending = True
         self._contended = False
         self._wanted_room = 0
-        self.before_turn: Request | None = None
-        self.after_turn: Callable[[Sequence[Event]], None] | None = None
+        self._before_turn = before_turn
+        self._after_turn = tuple(after_turn)
+        self.executor = executor(self)
 
-    def post(self, *news: ExecutorNotice, urgent: bool = True) -> None:
+    def post(self, *notices: ExecutorNotice, urgent: bool = True) -> None:
         """Add notices for the next turn, and wake the main thread if `urgent`. Called on any thread.
 
         Without notices, the call means that something outside the engine has changed. No turn runs here.
         """
-        self._inbox.extend(news)
+        self._inbox.extend(notices)
         if urgent:
             self._wake_pending = True
             self._reactor.wake()
 
-    def turn(self, *news: ExecutorNotice, ask: Request | None = None) -> None:
+    def turn(self, *notices: ExecutorNotice, request: Request | None = None) -> None:
         """Run one turn, on the thread of a worker or the main thread. An exception in it breaks the engine.
 
         A thread that reports notices while another holds the lock leaves them in the inbox and returns; the
         holder handles them. Blocking here would cause a lock convoy: once two threads had met at the lock,
         they would wait for each other at every later turn.
         """
-        if news:
-            self._inbox.extend(news)
+        if notices:
+            self._inbox.extend(notices)
             self._contended = True
             while self._contended and self._lock.acquire(blocking=False):
                 try:
@@ -143,7 +148,7 @@ class Engine:
                 self._run_after_turn(events)
             return
         with self._lock:
-            events = self._safe_turn(ask)
+            events = self._safe_turn(request)
         if self._contended:
             self._reactor.wake()
         self._run_after_turn(events)
@@ -156,12 +161,12 @@ class Engine:
         else:
             self.turn()
 
-    def _safe_turn(self, ask: Request | None) -> Sequence[Event]:
+    def _safe_turn(self, request: Request | None) -> Sequence[Event]:
         self._contended = False
         if self.broken:
             return ()
         try:
-            return self._turn(ask)
+            return self._turn(request)
         except BaseException as error:
             self.fail(error)
             if isinstance(error, KeyboardInterrupt):  # belongs to the program that uses the library
@@ -169,20 +174,21 @@ class Engine:
             return ()
 
     def _run_after_turn(self, events: Sequence[Event]) -> None:
-        if self.after_turn is not None and events:
-            self.after_turn(events)
+        if events:
+            for tell in self._after_turn:
+                tell(events)
 
-    def _turn(self, ask: Request | None) -> Sequence[Event]:
+    def _turn(self, request: Request | None) -> Sequence[Event]:
         now = self._clock.now()
-        if not (self._inbox or ask or self._wake_pending or self.next_timer <= now):
+        if not (self._inbox or request or self._wake_pending or self.next_timer <= now):
             return ()
         self._wake_pending = False
         scheduler = self._scheduler
         try:
-            if self.before_turn is not None:
-                self.before_turn(scheduler, now)
-            if ask is not None:
-                ask(scheduler, now)
+            if self._before_turn is not None:
+                self._before_turn(scheduler, now)
+            if request is not None:
+                request(scheduler, now)
         finally:
             while self._inbox:
                 scheduler.observe(self._inbox.popleft(), now)
@@ -243,9 +249,9 @@ class Engine:
             self.turn()
             while not (self._scheduler.done or self.broken):
                 self._next_check = self.next_timer
-                for ask in self._reactor.wait(self.next_timer - self._clock.now()):
+                for request in self._reactor.wait(self.next_timer - self._clock.now()):
                     self._next_check = -inf
-                    self.turn(ask=ask)
+                    self.turn(request=request)
                 self._next_check = -inf
                 self.turn()
         except Exception as error:  # raised by the wait; the caller must still stop running attempts

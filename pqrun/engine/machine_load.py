@@ -59,7 +59,7 @@ class LoadMonitor:
             return UNLIMITED
         free = free_memory() or 0
         room = free // max(self._memfree, 1)
-        why = f"{format_load(free)} of memory are free (--memfree {format_load(self._memfree)})"
+        why = f"{format_bytes(free)} of memory are free (--memfree {format_bytes(self._memfree)})"
         return Headroom(running + room if room > 0 else 0, why, "memfree")
 
 
@@ -92,7 +92,7 @@ def load_limit(text: str, cpus: int) -> float:
     return float(text[:-1]) * cpus / 100 if text.endswith("%") else float(text)
 
 
-def format_load(size: int) -> str:
+def format_bytes(size: int) -> str:
     """Return a number of bytes as `512M` or `1.5G`."""
     for power, letter in ((3, "G"), (2, "M"), (1, "K")):
         if size >= 1024**power:

@@ -10,7 +10,7 @@ import signal
 from collections.abc import Callable, Iterable
 from threading import TIMEOUT_MAX, Lock
 from types import FrameType
-from typing import Protocol, cast
+from typing import Protocol
 
 from pqrun.engine.engine import Request
 
@@ -77,8 +77,11 @@ class Reactor:
 
     def add(self, source: EventSource) -> None:
         """Read from this source from now on."""
-        # Not isinstance: from Python 3.12 on, it would import `inspect`, a tenth of the start-up time.
-        self._sources[source] = cast(DuplexSource, source) if hasattr(type(source), "sending") else None
+        self._sources[source] = None
+
+    def add_duplex(self, source: DuplexSource) -> None:
+        """Read from this source from now on, and write when it has data to send."""
+        self._sources[source] = source
 
     def remove(self, source: EventSource) -> None:
         """Stop reading from this source."""

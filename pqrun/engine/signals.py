@@ -120,14 +120,14 @@ class SignalPolicy:
         self.stopped_by = self.stopped_by or number
         name = signal.Signals(number).name
 
-        def ask(scheduler: Scheduler, now: float) -> None:
+        def request(scheduler: Scheduler, now: float) -> None:
             scheduler.signalled(now)
             scheduler.stop(f"signal {name}", now, force=again)
 
-        return [ask]
+        return [request]
 
     def _pause(self, _number: int) -> Iterable[Request]:
-        def ask(_scheduler: Scheduler, _now: float) -> None:
+        def request(_scheduler: Scheduler, _now: float) -> None:
             self._pausing = False
             self._suspend(True)
             # Stop the clock first: a thread that saw the suspended time would end jobs by timeout.
@@ -139,7 +139,7 @@ class SignalPolicy:
         if self._pausing:
             return []  # the first of several signals already has a request on the way
         self._pausing = True
-        return [ask]
+        return [request]
 
     def _list(self, _number: int) -> Iterable[Request]:
         self._tell()

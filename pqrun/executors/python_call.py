@@ -77,6 +77,9 @@ class CallTask:
 
     __slots__ = ("_attempt", "_began", "_calls", "_context", "_slot")
 
+    output = None
+    leader = 0
+
     def __init__(self, attempt: Attempt, calls: CallContext) -> None:
         self._attempt = attempt
         self._calls = calls

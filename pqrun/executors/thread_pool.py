@@ -7,19 +7,31 @@ work is handed to another thread, and no thread waits for the screen.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from queue import SimpleQueue
 from threading import Thread
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from pqrun.core.job import Attempt, AttemptId
 from pqrun.core.notices import ProcessFinished, StartRejected
 from pqrun.engine.executor import Reporter
 from pqrun.engine.threads import NoThread, start_thread
 
+if TYPE_CHECKING:
+    from pqrun.output.store import Capture
+
 
 class WorkerTask(Protocol):
-    """One attempt, as a slot runs it."""
+    """One attempt, as a slot runs it.
+
+    `output`: what it has printed so far, None if nothing is captured. `leader`: the pid of its leader, 0 if
+    it has no process now.
+    """
+
+    @property
+    def output(self) -> Capture | None: ...
+    @property
+    def leader(self) -> int: ...
 
     def run(self, slot: int) -> ProcessFinished | StartRejected:
         """Do the work on the thread of a slot. Returns when no part of it is left."""
@@ -28,32 +40,37 @@ class WorkerTask(Protocol):
         """Ask the attempt to end, or kill it. Called on another thread; never blocks."""
 
 
-class ThreadPoolExecutor:
+Work = TypeVar("Work", bound=WorkerTask)
+
+
+def _spare_nothing() -> None:
+    """Free no resources."""
+
+
+class ThreadPoolExecutor(Generic[Work]):
     """An executor with up to `count` attempts at a time, each in a thread of its own.
 
-    `short` is called when the machine has refused a start, so that other parts of the run can free threads
+    `spare` is called when the machine has refused a start, so that other parts of the run can free threads
     and descriptors.
     """
 
     def __init__(
         self,
         count: int,
-        make: Callable[[Attempt], WorkerTask],
+        make: Callable[[Attempt], Work],
         reporter: Reporter,
-        fail: Callable[[BaseException], None],
+        spare: Callable[[], None] = _spare_nothing,
     ) -> None:
         self._count = count
         self._make = make
         self._reporter = reporter
-        self._fail = fail
-        self._live: dict[AttemptId, WorkerTask] = {}
-        self._queue: SimpleQueue[tuple[AttemptId, WorkerTask] | None] = SimpleQueue()
+        self._spare = spare
+        self._live: dict[AttemptId, Work] = {}
+        self._queue: SimpleQueue[tuple[AttemptId, Work] | None] = SimpleQueue()
         self.threads: list[Thread] = []
         self._closing = False
-        self.short: Callable[[], None] = lambda: None
 
     def capacity(self) -> int:
-        """Return the number of slots."""
         return self._count
 
     @property
@@ -62,7 +79,6 @@ class ThreadPoolExecutor:
         return len(self._live)
 
     def resize(self, count: int) -> None:
-        """Change the number of slots. Running attempts continue."""
         self._count = count
 
     def start(self, attempt: Attempt) -> None:
@@ -73,7 +89,7 @@ class ThreadPoolExecutor:
             try:
                 start_thread(thread)
             except NoThread as error:
-                self.short()
+                self._spare()
                 self._reporter.post(StartRejected(attempt.key, error.why))
                 return
             self.threads.append(thread)
@@ -87,16 +103,14 @@ class ThreadPoolExecutor:
         if task is not None:
             task.stop(force=force)
 
-    def output_of(self, key: AttemptId) -> Any:
-        """Return the captured output of a running attempt so far, None if there is none."""
-        return getattr(self._live.get(key), "output", None)
+    def output_of(self, key: AttemptId) -> Capture | None:
+        task = self._live.get(key)
+        return None if task is None else task.output
 
-    def leaders(self) -> dict[AttemptId, int]:
-        """Return the pids of the running attempts' leaders, without attempts that have no process."""
-        found = {key: getattr(task, "leader", 0) for key, task in list(self._live.items())}
-        return {key: pid for key, pid in found.items() if pid}
+    def pids(self) -> Mapping[AttemptId, int]:
+        return {key: pid for key, task in list(self._live.items()) if (pid := task.leader)}
 
-    def live(self) -> list[WorkerTask]:
+    def live(self) -> list[Work]:
         """Return the tasks that have not reported their end."""
         return list(self._live.values())
 
@@ -120,13 +134,13 @@ class ThreadPoolExecutor:
                 self._report(key, task.run(number))
             except BaseException as error:
                 self._live.pop(key, None)
-                self._fail(error)
+                self._reporter.fail(error)
             del work, task  # an idle thread must not keep the job's data alive
 
     def _report(self, key: AttemptId, end: ProcessFinished | StartRejected) -> None:
         self._live.pop(key, None)
         if type(end) is StartRejected:
-            self.short()
+            self._spare()
         if self._queue.empty():
             self._reporter.turn(end)
         else:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The parser that turns a list of commands, one a line, into JobSpecs.
+"""The parser that turns a list of commands, one per line, into JobSpecs.
 
 The parser does no I/O: the caller feeds bytes and decides how far to read ahead. A command may contain any
 bytes; bytes that are not UTF-8 become surrogate escapes, so that the command runs as it was written.
@@ -13,11 +13,11 @@ from typing import Any, Final
 
 from pqrun.core.errors import UserError
 from pqrun.core.job import JobSpec
-from pqrun.core.job_fields import COMMENT_FIELDS, by_spelling
-from pqrun.core.values import CONVERTERS, quoted
-from pqrun.input.defaults import STORED, SpecBuilder, Values, nested, stamp
+from pqrun.core.job_fields import COMMENT_FIELDS, put
+from pqrun.core.values import quoted
+from pqrun.input.defaults import SpecBuilder, Values, stamp
 
-_KEYS = by_spelling(COMMENT_FIELDS)
+_KEYS = {spelling: key for name, key in COMMENT_FIELDS.items() for spelling in (name, *key.also)}
 _COMMENT = re.compile(r"\\.|'[^']*(?:'|$)|\"(?:[^\"\\]|\\.)*+(?:\"|$)|(?P<here>[ \t\n]#)", re.DOTALL)
 _OURS = re.compile(r"[ \t\n]#[ \t]*pqrun:")
 
@@ -47,20 +47,21 @@ def settings(text: str) -> dict[str, Any]:
         pairs = shlex.split(text)
     except ValueError:
         raise ValueError("a quote that is not closed after `# pqrun:`") from None
-    flat: dict[str, Any] = {}
+    layer: dict[str, Any] = {}
+    seen: set[str] = set()
     for pair in pairs:
         name, equals, value = pair.partition("=")
         key = _KEYS.get(name)
         if not equals or key is None:
             raise ValueError(_unknown(name, bool(equals)))
-        into = "on" if key.name == "retry_on" else key.name
-        if into in flat:
-            raise ValueError(f"`{key.name}` is given twice after `# pqrun:`")
+        if key.name in seen:
+            raise ValueError(f"`{key.flat_name}` is given twice after `# pqrun:`")
+        seen.add(key.name)
         try:
-            flat[into] = CONVERTERS[key.kind](value)
+            put(layer, key, key.type.parse(value))
         except ValueError as wrong:
             raise ValueError(f"`{name}`: {wrong}") from None
-    return {STORED.get(key, key): value for key, value in nested(flat).items()}
+    return layer
 
 
 def _unknown(name: str, assigned: bool) -> str:

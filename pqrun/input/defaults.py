@@ -12,30 +12,14 @@ from collections.abc import Callable, Mapping
 from operator import itemgetter
 from typing import Any, Final, TypeVar
 
-from pqrun.core.expansion import layered, split_templates
+from pqrun.core.expansion import join_templates, layered, split_templates
 from pqrun.core.job import NO_RETRIES, Command, JobSpec, RetryPolicy
+from pqrun.core.job_fields import LIMITS, STORED_FIELDS
 
 T = TypeVar("T")
 Values = Mapping[str, Any]
 
-POLICY_OPTIONS: Final = {
-    "retries": "max",
-    "retry_delay": "delay",
-    "max_delay": "max_delay",
-    "backoff": "backoff",
-    "factor": "factor",
-    "jitter": "jitter",
-    "on": "on",
-    "permanent": "permanent",
-}
-"""The flat names of the parts of a retry policy, and their names inside `retries: {…}`."""
-
-STORED: Final = {"retries": "retry", "leftovers": "keep_leftovers"}
-"""The name of a key's value in a layer, where it differs from the key's own name."""
-
-_OF_COMMAND: Final = dict.fromkeys(("env", "cwd", "shell", "stdin", "signal", "keep_leftovers"))
-_OF_JOB: Final = ("retry", "timeout", "idle_timeout", "needs", "pools", "tags", "success_codes", "creates",
-                  "priority", "grace", "slots", "allow_failure", "rerun", "on_lost", "max_lost")  # fmt: skip
+_COMMAND_FIELDS: Final = frozenset(Command._fields)
 _BUILT_IN: Final[dict[str, Any]] = {
     **Command._field_defaults,
     **JobSpec._field_defaults,
@@ -43,15 +27,6 @@ _BUILT_IN: Final[dict[str, Any]] = {
     "retry": {},
 }
 _MAX_CACHED: Final = 10_000
-
-
-def nested(flat: Values) -> dict[str, Any]:
-    """Return the same values with the parts of the retry policy under `retry`, as in every layer."""
-    layer = {key: value for key, value in flat.items() if key not in POLICY_OPTIONS}
-    policy = {POLICY_OPTIONS[key]: value for key, value in flat.items() if key in POLICY_OPTIONS}
-    if policy:
-        layer["retry"] = policy
-    return layer
 
 
 def overlay(layer: Values, below: Values) -> dict[str, Any]:
@@ -64,24 +39,39 @@ def overlay(layer: Values, below: Values) -> dict[str, Any]:
     return both
 
 
+def replaced(spec: JobSpec, layer: Values) -> JobSpec:
+    """Return the job with the values of a layer in place of its own; `env` and `retry` are merged."""
+    job: dict[str, Any] = {}
+    command: dict[str, Any] = {}
+    for name, value in layer.items():
+        if name == "retry":
+            job["retry"] = spec.retry._replace(**value)
+        elif name == "env":
+            env = layered(join_templates(spec.work.env, spec.work.expand), value)
+            command["env"], command["expand"] = split_templates(env)
+        else:
+            stored = value or None if name in LIMITS else value
+            (command if name in _COMMAND_FIELDS else job)[name] = stored
+    return spec._replace(work=spec.work._replace(**command), **job)
+
+
 class SpecBuilder:
-    """Builder of JobSpecs. `given` is the command line's layer (flat), `defaults` the file's."""
+    """Builder of JobSpecs. `given` is the command line's layer, `defaults` the file's."""
 
     def __init__(self, given: Values, defaults: Values | None = None) -> None:
-        base = overlay(overlay(nested(given), defaults or {}), _BUILT_IN)
+        base = overlay(overlay(given, defaults or {}), _BUILT_IN)
         self._env: Values = base["env"]
         self._retry: Values = base["retry"]
         self._same: dict[Any, Any] = {}
         self._policies: dict[Any, RetryPolicy] = {}
         self._stamps: dict[tuple[str, ...], tuple[Callable[..., Command], Callable[..., JobSpec]]] = {}
-        settled = {
-            name: self._settled(name, base[name]) for name in (*_OF_COMMAND, *_OF_JOB) if name != "env"
-        }
-        env, expand = self._variables({})
-        self._command = Command(
-            "", env=env, expand=expand, **{name: settled[name] for name in _OF_COMMAND if name != "env"}
-        )
-        self._job = JobSpec("", None, **{name: settled[name] for name in _OF_JOB})
+        of_command: dict[str, Any] = {}
+        of_job: dict[str, Any] = {}
+        for name in (field.attribute for field in STORED_FIELDS if field.attribute in base):
+            (of_command if name in _COMMAND_FIELDS else of_job)[name] = self._settled(name, base[name])
+        of_command["env"], of_command["expand"] = self._variables({})
+        self._command = Command("", **of_command)
+        self._job = JobSpec("", None, **of_job)
 
     def make(
         self, run: str | tuple[str, ...], own: Values, *, id: str, named: bool, file: str | None, line: int
@@ -95,7 +85,7 @@ class SpecBuilder:
             if name == "env":
                 of_command += self._variables(value)
                 continue
-            (of_command if name in _OF_COMMAND else of_job).append(self._settled(name, value))
+            (of_command if name in _COMMAND_FIELDS else of_job).append(self._settled(name, value))
         return job(id, command(run, *of_command), named, file, line, *of_job)
 
     def _new_stamps(self, shape: tuple[str, ...]) -> tuple[Callable[..., Command], Callable[..., JobSpec]]:
@@ -104,10 +94,10 @@ class SpecBuilder:
         own_command = (
             field
             for name in shape
-            if name in _OF_COMMAND
+            if name in _COMMAND_FIELDS
             for field in (("env", "expand") if name == "env" else (name,))
         )
-        own_job = (name for name in shape if name not in _OF_COMMAND)
+        own_job = (name for name in shape if name not in _COMMAND_FIELDS)
         self._stamps[shape] = found = (
             stamp(self._command, "run", *own_command),
             stamp(self._job, "id", "work", "named", "file", "line", *own_job),
@@ -118,7 +108,7 @@ class SpecBuilder:
         """Return a value as the job stores it, merged over the layers below."""
         if name == "retry":
             return self.policy({**self._retry, **value})
-        if name in ("timeout", "idle_timeout"):
+        if name in LIMITS:
             return value or None
         return self.one(value)
 

@@ -12,8 +12,8 @@ from pqrun.core.job import JobSpec
 from pqrun.core.scheduler import Scheduler, UnknownNeed
 from pqrun.core.start_policy import STREAMED
 from pqrun.engine.engine import Request
+from pqrun.input.sources import READ_CHUNK_BYTES, OpenedFile
 
-READ_CHUNK_BYTES = 65536
 MAX_JOBS_PER_TURN = 1000
 
 
@@ -29,8 +29,7 @@ class JobProducer(Protocol):
 class StreamReader:
     """Reactor source that reads descriptors one after another and fills the scheduler's queue.
 
-    `parts` holds, for each input, its name, its descriptor and the bytes already read from it. Without parts,
-    `lines` produces jobs without any bytes. `hungry` is called with the queue room to wait for (0: none).
+    `parts` are the inputs. Without parts, `lines` produces jobs without any bytes. `hungry` is called with the queue room to wait for (0: none).
     Jobs that `wants` rejects are skipped; `fit` raises UserError for a job that can't run where this run
     executes.
     """
@@ -38,7 +37,7 @@ class StreamReader:
     def __init__(
         self,
         lines: JobProducer,
-        parts: Iterable[tuple[str, int, bytes]],
+        parts: Iterable[OpenedFile],
         *,
         scheduler: Scheduler,
         hungry: Callable[[int], None],
@@ -57,15 +56,15 @@ class StreamReader:
         self._may_hold_more = True
         self._ended = False
         if self._parts:
-            lines.feed(self._parts[0][2])
+            lines.feed(self._parts[0].head)
 
     def fileno(self) -> int:
         """Return the descriptor that is being read."""
-        return self._parts[0][1]
+        return self._parts[0].fd
 
     def unread(self) -> list[int]:
         """Return the descriptors that have not been read to their end."""
-        return [] if self.done else [fd for _, fd, _ in self._parts]
+        return [] if self.done else [part.fd for part in self._parts]
 
     def wanted(self) -> bool:
         """Return whether the queue has room."""
@@ -79,11 +78,11 @@ class StreamReader:
         """Read a chunk if the bytes read before are used up; return the request that adds its jobs."""
         if not self._may_hold_more:
             try:
-                data = os.read(self._parts[0][1], READ_CHUNK_BYTES)
+                data = os.read(self._parts[0].fd, READ_CHUNK_BYTES)
             except BlockingIOError:  # another program on the same pipe or terminal was faster
                 return []
             except OSError as error:
-                self.wrong, self.done = f"cannot read {self._parts[0][0]}: {error.strerror}", True
+                self.wrong, self.done = f"cannot read {self._parts[0].name}: {error.strerror}", True
                 return [self.add]
             if data:
                 self._lines.feed(data)
@@ -127,13 +126,13 @@ class StreamReader:
         if not self._ended or not self._parts:
             return False
         self._ended = False
-        name, _, head = self._parts[0]
-        self._lines.begin(name)
-        self._lines.feed(head)
+        part = self._parts[0]
+        self._lines.begin(part.name)
+        self._lines.feed(part.head)
         return True
 
     def _end_of_file(self) -> None:
-        _let_go(self._parts.pop(0)[1])
+        _let_go(self._parts.pop(0).fd)
         self._lines.end()
         self._ended = True
 

@@ -1,16 +1,101 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Reading of descriptors that may be non-blocking, and the check for sources that are named twice."""
+"""The files and descriptors of a run: opened, told apart (job file or list), and read even if non-blocking."""
 
 from __future__ import annotations
 
 import os
+import re
 import select
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import chain
+from typing import NamedTuple
 
 from pqrun.core.errors import UserError
+from pqrun.core.job_fields import TOP_LEVEL_FIELDS
 
 STDIN_NAMED_TWICE = "stdin can be read only once: give `-` only once"
+JOB_FILES = (".yaml", ".yml", ".json")
+READ_CHUNK_BYTES = 65536
+WHOLE_CHUNK_BYTES = 1 << 20
+_MAX_KEY_BYTES = 4096  # a longer line can't be a key
+_TOP = "|".join(key.name for key in TOP_LEVEL_FIELDS) + r"|x-[\w.-]+"
+_OPENS = re.compile(
+    rf"(?:---(?:\s|$)|([\"']?)(?:{_TOP})\1\s*:(?:\s|$)|\{{\s*(?:$|[\"'}}]|(?:{_TOP})\s*:))".encode()
+)
+
+
+class OpenedFile(NamedTuple):
+    """A file that is read from. `head`: the bytes read already; with `ended`, they are the whole file."""
+
+    name: str
+    fd: int
+    head: bytes = b""
+    ended: bool = False
+
+    def pieces(self) -> Iterator[bytes]:
+        """Yield the bytes of a regular file from the current offset on, without moving the offset."""
+        if self.head:
+            yield self.head
+        at = os.lseek(self.fd, 0, os.SEEK_CUR)
+        while piece := os.pread(self.fd, WHOLE_CHUNK_BYTES, at):
+            yield piece
+            at += len(piece)
+
+    def is_regular(self) -> bool:
+        """Return whether the file can be read twice."""
+        return stat.S_ISREG(os.fstat(self.fd).st_mode)
+
+
+def open_file(path: str, *, sniff: bool) -> OpenedFile:
+    """Open a file; with `sniff`, read as much of it as tells whether it is a job file."""
+    if path == "-":
+        fd = 0
+    else:
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise UserError(f"cannot read {path}: {error.strerror}{_hint(path)}") from None
+        if os.path.isdir(path):
+            os.close(fd)
+            raise UserError(f"cannot read {path}: it is a directory")
+    name, head, ended = _called(path), b"", False
+    while sniff and not ended and looks_like_job_file(head, False) is None:
+        data = _read(lambda: read_some(fd, READ_CHUNK_BYTES), name)
+        head += data
+        ended = not data
+    return OpenedFile(name, fd, head, ended)
+
+
+def read_to_end(file: OpenedFile) -> bytes:
+    """Return the whole content of a file that is open."""
+    return file.head if file.ended else file.head + _read(lambda: read_all(file.fd), file.name)
+
+
+def read_whole(path: str) -> tuple[bool, Iterator[bytes]]:
+    """Return whether a file is a job file, by its name or its beginning, and an iterator over its bytes."""
+    named = path.endswith(JOB_FILES)
+    file = open_file(path, sniff=not named)
+    rest = iter(partial(read_some, file.fd, WHOLE_CHUNK_BYTES), b"")
+    whole = chain((file.head,) if file.head else (), rest)
+    return named or bool(looks_like_job_file(file.head, True)), whole
+
+
+def looks_like_job_file(head: bytes, ended: bool) -> bool | None:
+    """Return whether a file that begins with `head` is a job file.
+
+    The first line that is neither blank nor a comment decides. `{` opens a job file only where JSON or a flow
+    mapping can follow: `{ echo a; echo b; }` is a command. Returns None if more bytes are needed, but never
+    if `ended` says that `head` is the whole file.
+    """
+    lines = head.removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    for number, line in enumerate(lines, 1):
+        text = line.strip()
+        whole = number < len(lines) or ended or len(text) > _MAX_KEY_BYTES
+        if whole and text and not text.startswith(b"#"):
+            return bool(_OPENS.match(text))
+    return False if ended else None
 
 
 def read_some(fd: int, size: int) -> bytes:
@@ -31,7 +116,7 @@ def read_all(fd: int, most: int | None = None) -> bytes:
     """Read to the end of a descriptor, or until at least `most` bytes have been read."""
     pieces: list[bytes] = []
     length = 0
-    while (most is None or length < most) and (data := read_some(fd, 1 << 20)):
+    while (most is None or length < most) and (data := read_some(fd, WHOLE_CHUNK_BYTES)):
         pieces.append(data)
         length += len(data)
     return b"".join(pieces)
@@ -73,3 +158,19 @@ def _once(path: str) -> object:
 
 def _called(path: str) -> str:
     return "stdin" if path == "-" else path
+
+
+def _hint(path: str) -> str:
+    """Return a hint for a user who gave a command where a file of commands is expected."""
+    from shutil import which
+
+    if os.path.lexists(path) or not (" " in path or which(path)):
+        return ""
+    return " (`run` reads files: give a command on stdin, or after `pqrun each :::`)"
+
+
+def _read(read: Callable[[], bytes], name: str) -> bytes:
+    try:
+        return read()
+    except OSError as error:
+        raise UserError(f"cannot read {name}: {error.strerror}") from None

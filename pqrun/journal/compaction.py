@@ -15,7 +15,9 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 from zlib import crc32
 
+from pqrun.core.job_table import JobRow
 from pqrun.journal.format import CRC_LENGTH
+from pqrun.journal.projection import RunProjection
 from pqrun.journal.reader import JournalReader
 from pqrun.journal.run_directory import RunDirectory
 from pqrun.output.store import FILES_PER_DIRECTORY
@@ -44,11 +46,9 @@ def compacted(journal: str, *, keep: int, worth: int) -> CompactedJournal | None
     Returns None if fewer than `worth` jobs would be left out. The journal may grow meanwhile. Raises OSError
     if the new file can't be written.
     """
-    survey = _JobSurvey()
     lines = JournalReader(journal)
-    for batch in lines.batches():
-        survey.fold(batch)
-    gone = survey.gone(keep)
+    jobs, rows = _jobs_of_lines(lines)
+    gone = _gone(jobs, rows, keep)
     if len(gone) < max(worth, 1):
         return None
     path = f"{journal}.new"
@@ -57,7 +57,7 @@ def compacted(journal: str, *, keep: int, worth: int) -> CompactedJournal | None
     upto = lines.position.offset
     try:
         with open(journal, "rb") as old, open(os.open(path, _FLAGS, 0o600), "wb") as new:
-            kept = (line for line, of in zip(old, survey.jobs, strict=False) if of not in gone)
+            kept = (line for line, of in zip(old, jobs, strict=False) if of not in gone)
             crc = _write(new, kept)
             new.flush()
             os.fsync(new.fileno())
@@ -65,7 +65,8 @@ def compacted(journal: str, *, keep: int, worth: int) -> CompactedJournal | None
         with contextlib.suppress(OSError):
             os.unlink(path)
         raise
-    return CompactedJournal(path, upto, crc, frozenset(gone - {_NO_JOB}), survey.oldest(gone))
+    oldest = min((seq for seq in rows if seq not in gone), default=max(jobs, default=0))
+    return CompactedJournal(path, upto, crc, frozenset(gone - {_NO_JOB}), oldest)
 
 
 def compact(run: RunDirectory, *, keep: int, worth: int) -> None:
@@ -116,77 +117,40 @@ _RUN = -1
 """The job number of a line about the run itself that must stay."""
 
 
-class _JobSurvey:
-    """The job of each line of a journal, and the state of each job."""
+def _jobs_of_lines(lines: JournalReader) -> tuple[array[int], dict[int, JobRow]]:
+    """Read a journal, and return the number of the job of each line, and the rows of the jobs.
 
-    def __init__(self) -> None:
-        self.jobs = array("q")
-        self._unfinished: dict[int, None] = {}
-        self._needs: dict[int, list[str]] = {}
-        self._ended: dict[int, None] = {}
-        self._gone = {_NO_JOB}
-        self._by_id: dict[str, int] = {}
-        self._highest = 0
-        self._last: dict[tuple[str, str], int] = {}
+    Of lines about the run that set the same value, only the last one counts.
+    """
+    jobs = array("q")
+    last: dict[tuple[str, str], int] = {}
+    run = RunProjection()
+    for batch in lines.batches():
+        for line in batch:
+            seq, kind = line.get("s", _NO_JOB), line.get("e", "")
+            if kind in _LAST_COUNTS:
+                key = (kind, line.get("name", ""))
+                if key in last:
+                    jobs[last[key]] = _NO_JOB
+                last[key] = len(jobs)
+            jobs.append(_RUN if "pqrun" in line or kind in _LAST_COUNTS else seq)
+        run.fold(batch)
+    return jobs, run.table.rows
 
-    def fold(self, lines: list[dict[str, Any]]) -> None:
-        """Fold the next lines."""
-        for line in lines:
-            what, seq = line.get("e", ""), line.get("s", _NO_JOB)
-            if "pqrun" in line:
-                seq = _RUN
-            elif what in _LAST_COUNTS:
-                self._count_last(what, line.get("name", ""))
-                seq = _RUN
-            self.jobs.append(seq)
-            match what:
-                case "add":
-                    self._by_id[line["job"]["id"]] = seq
-                    self._highest = max(self._highest, seq)
-                    self._unfinished[seq] = None
-                    self._note_needs(seq, line["job"])
-                case "change":
-                    self._note_needs(seq, line["job"])
-                case "end" | "done" if "o" in line:
-                    self._unfinished.pop(seq, None)
-                    self._ended[seq] = None
-                case "again":
-                    self._ended.pop(seq, None)
-                    self._unfinished[seq] = None
-                case "drop":
-                    self._ended.pop(seq, None)
-                    self._unfinished.pop(seq, None)
-                    self._gone.add(seq)
 
-    def gone(self, keep: int) -> set[int]:
-        """Return the numbers of the jobs to leave out: dropped jobs, and ended jobs before the last `keep`.
+def _gone(jobs: array[int], rows: dict[int, JobRow], keep: int) -> set[int]:
+    """Return the numbers of the jobs to leave out: dropped jobs, and ended jobs before the last `keep`.
 
-        A job that an unfinished job needs stays. So does the highest number, because new jobs are numbered
-        from there.
-        """
-        needs = (self._needs.get(seq, ()) for seq in self._unfinished)
-        needed = {self._by_id.get(need) for those in needs for need in those}
-        ended = list(self._ended)
-        old = set(ended[: len(ended) - keep] if keep else ended)
-        return (self._gone | old) - needed - {self._highest}
-
-    def oldest(self, gone: set[int]) -> int:
-        """Return the lowest number of a job that stays."""
-        return min(
-            (seq for seq in (*self._unfinished, *self._ended) if seq not in gone), default=self._highest
-        )
-
-    def _note_needs(self, seq: int, job: dict[str, Any]) -> None:
-        self._needs.pop(seq, None)
-        if needs := job.get("needs"):
-            self._needs[seq] = [need[0] for need in needs]
-
-    def _count_last(self, what: str, name: str) -> None:
-        """Mark the line before as removable: of lines that set the same value, only the last one counts."""
-        before = self._last.get((what, name))
-        if before is not None:
-            self.jobs[before] = _NO_JOB
-        self._last[what, name] = len(self.jobs)
+    A job that an unfinished job needs stays. So does the highest number, because new jobs are numbered from
+    there.
+    """
+    by_id = {row.spec.id: seq for seq, row in rows.items()}
+    unfinished = [row for row in rows.values() if row.outcome is None]
+    needed = {by_id.get(need.job) for row in unfinished for need in row.spec.needs}
+    # The last line of an ended job is that of its end, so this is the order of the ends, the last one first.
+    ended = [seq for seq in dict.fromkeys(reversed(jobs)) if seq in rows and rows[seq].outcome]
+    dropped = set(jobs) - rows.keys() - {_RUN}
+    return ({_NO_JOB} | dropped | set(ended[keep:])) - needed - {max(jobs, default=0)}
 
 
 def _write(file: Any, lines: Iterable[bytes]) -> int:

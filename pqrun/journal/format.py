@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The format of the journal: events as lines of JSON, and back. `docs/journal.md` specifies it.
+"""The format of the journal: events as lines of JSON, which `decoder` reads. `docs/journal.md` specifies it.
 
 Each line ends in a checksum of the line and all lines before, so that damage, a missing line and a misplaced
 line are noticed. Times are seconds since the epoch, on the wall clock.
@@ -8,9 +8,10 @@ line are noticed. Times are seconds since the epoch, on the wall clock.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from json.encoder import encode_basestring_ascii as quote
 from math import nan
+from types import MappingProxyType
 from typing import Any
 from zlib import crc32
 
@@ -18,26 +19,19 @@ from pqrun.core import events as ev
 from pqrun.core.job import (
     NO_RETRIES,
     Command,
-    CountedAs,
-    Exit,
     ExitedWith,
     JobSpec,
     KilledBySignal,
     LostExit,
     Need,
     NotStarted,
-    Outcome,
     Priority,
     RetryPolicy,
-    SelfReport,
-    StopReason,
-    Usage,
 )
 
 _USUAL = JobSpec("", None)
 _COMMAND = Command("")
 _SPEC_FIELDS = [name for name in JobSpec._fields if name not in ("id", "work", "retry")]
-_COMMAND_FIELDS = [name for name in Command._fields if name != "run"]
 
 
 def common(spec: JobSpec) -> tuple[Any, ...]:
@@ -45,50 +39,48 @@ def common(spec: JobSpec) -> tuple[Any, ...]:
     return (*spec[2:-1], *(spec.work[1:] if isinstance(spec.work, Command) else ()))
 
 
-def spec_facts(spec: JobSpec) -> dict[str, Any]:
-    """Return the fields of a job that differ from their defaults, for JSON."""
+def spec_facts(spec: JobSpec, always: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
+    """Return the fields of a job that differ from their defaults or are in the layer `always`, for JSON."""
     facts: dict[str, Any] = {"id": spec.id}
-    facts.update(_differences(spec, _USUAL, _SPEC_FIELDS))
-    if spec.retry is not NO_RETRIES and spec.retry != NO_RETRIES:
-        facts["retry"] = _differences(spec.retry, NO_RETRIES, RetryPolicy._fields)
+    facts.update(_differences(spec, _USUAL, _SPEC_FIELDS, always))
+    if (always or spec.retry is not NO_RETRIES) and (
+        parts := _differences(spec.retry, NO_RETRIES, RetryPolicy._fields, always.get("retry", ()))
+    ):
+        facts["retry"] = parts
     if isinstance(spec.work, Command):
         facts["run"] = spec.work.run
-        facts.update(_differences(spec.work, _COMMAND, _COMMAND_FIELDS))
+        facts.update(_differences(spec.work, _COMMAND, Command._fields[1:], always))
     return facts
 
 
-def _differences(found: Any, usual: Any, names: Iterable[str]) -> dict[str, Any]:
+def _differences(found: Any, usual: Any, names: Iterable[str], always: Container[str]) -> dict[str, Any]:
     different = {}
     for name in names:
-        value = getattr(found, name)
-        if value is not getattr(usual, name) and value != getattr(usual, name):
+        value, default = getattr(found, name), getattr(usual, name)
+        if (value is not default and value != default) or name in always:
             different[name] = sorted(value, key=str) if isinstance(value, frozenset) else value
     return different
 
 
 def spec_of(facts: dict[str, Any]) -> JobSpec:
     """Return the job that `spec_facts` described."""
-    command: dict[str, Any] = {name: facts[name] for name in ("run", *_COMMAND_FIELDS) if name in facts}
-    spec: dict[str, Any] = {name: facts[name] for name in ("id", *_SPEC_FIELDS) if name in facts}
-    for name in ("pools", "needs", "tags", "success_codes"):
-        if name in spec:
-            spec[name] = tuple(tuple(v) if isinstance(v, list) else v for v in spec[name])
+    facts = {name: _frozen(value) for name, value in facts.items()}
+    command = {name: facts[name] for name in Command._fields if name in facts}
+    spec = {name: facts[name] for name in ("id", *_SPEC_FIELDS) if name in facts}
     if "needs" in spec:
         spec["needs"] = tuple(Need(*need) for need in spec["needs"])
     if "priority" in spec:
         spec["priority"] = Priority(spec["priority"])
     if "retry" in facts:
-        policy = {name: value for name, value in facts["retry"].items() if name in RetryPolicy._fields}
-        sets = {name: frozenset(policy[name]) for name in ("on", "permanent") if name in policy}
-        spec["retry"] = RetryPolicy(**{**policy, **sets})
-    if isinstance(command.get("run"), list):
-        command["run"] = tuple(command["run"])
-    if "env" in command:
-        command["env"] = tuple((name, value) for name, value in command["env"])
-    for name in ("shell", "expand"):
-        if name in command:
-            command[name] = tuple(command[name])
+        parts = {name: value for name, value in facts["retry"].items() if name in RetryPolicy._fields}
+        sets = {name: frozenset(parts[name]) for name in ("on", "permanent") if name in parts}
+        spec["retry"] = RetryPolicy(**{**parts, **sets})
     return JobSpec(work=Command(**command) if command else None, **spec)
+
+
+def _frozen(value: Any) -> Any:
+    """Return a value of JSON with tuples in place of lists, as jobs have them."""
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
 __all__ = [
@@ -98,7 +90,6 @@ __all__ = [
     "Encoder",
     "Wall",
     "append_checksum",
-    "decode",
     "spec_facts",
     "spec_of",
 ]
@@ -284,86 +275,6 @@ def _end_with(event: ev.AttemptEnded, events: Sequence[ev.Event], place: int) ->
     if type(last) is not ev.JobEnded or last.seq != event.seq or last.because or last.by:
         return None
     return last if (last.at, last.attempts) == (event.at, event.attempt) else None
-
-
-def decode(line: dict[str, Any], output: Callable[[int, int, int, int], Any]) -> list[ev.Event]:
-    """Return the events of a line; `output(seq, attempt, out, err)` returns an attempt's captured output.
-
-    A line of an unknown kind gives no events: within a version, only kinds that may be skipped are added.
-    Raises KeyError, TypeError or ValueError for a malformed line.
-    """
-    at, seq, attempt = line["t"], line.get("s", 0), line.get("n", 0)
-    match line["e"]:
-        case "end":
-            ended = _attempt_ended(line, output(seq, attempt, line.get("out", 0), line.get("err", 0)))
-            return [ended, _job_ended(line)] if "o" in line else [ended]
-        case "add":
-            spec = spec_of(line["job"])
-            queued = [ev.JobQueued(at, seq, 1, spec.priority)] if "q" in line else []
-            return [ev.JobAdded(at, seq, spec, line.get("by", "")), *queued]
-    event = _event(line, at, seq, attempt)
-    return [] if event is None else [event]
-
-
-def _attempt_ended(line: dict[str, Any], output: Any) -> ev.AttemptEnded:
-    asked = StopReason(line["asked"]) if "asked" in line else None
-    return ev.AttemptEnded(
-        line["t"], line["s"], line["n"], CountedAs(line["as"]), _exit(line), asked, line["b"], line["f"],
-        Usage(line["u"], line["y"], line.get("m")), SelfReport(message=line.get("message")), output,
-        line.get("where", ""),
-    )  # fmt: skip
-
-
-def _job_ended(line: dict[str, Any]) -> ev.JobEnded:
-    because, by = line.get("because", ""), line.get("by", "")
-    return ev.JobEnded(
-        line["t"], line["s"], Outcome(line["o"]), line["n"], line.get("ok", False), because, by
-    )
-
-
-def _event(line: dict[str, Any], at: float, seq: int, attempt: int) -> ev.Event | None:
-    match line["e"]:
-        case "start":
-            return ev.AttemptSubmitted(at, seq, attempt, line["w"])
-        case "done":
-            return _job_ended(line)
-        case "queue":
-            return ev.JobQueued(at, seq, attempt, Priority(line["p"]))
-        case "wait":
-            return ev.JobWaiting(at, seq, attempt, line["until"])
-        case "refuse":
-            return ev.AttemptRefused(at, seq, attempt, line["why"])
-        case "twice":
-            return ev.AttemptRestarted(at, seq, attempt, line["where"])
-        case "remove":
-            return ev.JobRemoved(at, seq)
-        case "again":
-            return ev.JobReopened(at, seq, Outcome(line["o"]), UNKNOWN)
-        case "drop":
-            return ev.JobDropped(at, seq, Outcome(line["o"]) if line["o"] else None)
-        case "change":
-            return ev.JobChanged(at, seq, spec_of(line["job"]), line["by"], line.get("front", False))
-        case "input":
-            return ev.InputEnded(at, line["jobs"], line["complete"], line["why"])
-        case "workers":
-            return ev.WorkersChanged(at, line["workers"], line["by"])
-        case "pool":
-            return ev.PoolChanged(at, line["name"], line["size"], line["by"])
-        case "pause":
-            return ev.RunPaused(at, line["on"], line["by"])
-        case "stop":
-            return ev.RunStopping(at, line["cause"], line["drain"], line["force"], line.get("by", ""))
-        case "slots":
-            return ev.SlotsChanged(at, line["slots"], line["why"])
-    return None
-
-
-def _exit(line: dict[str, Any]) -> Exit:
-    if "lost" in line:
-        return LostExit(line["lost"], line.get("gone", False))
-    if "sig" in line:
-        return KilledBySignal(line["sig"])
-    return NotStarted(line["x"], line["not"]) if "not" in line else ExitedWith(line["x"])
 
 
 def _bool(value: bool) -> str:

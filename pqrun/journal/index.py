@@ -14,30 +14,23 @@ import os
 import sqlite3
 import stat
 from collections.abc import Callable, Iterator
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pqrun.core.errors import InternalFailure
-from pqrun.core.job import (
-    AttemptId,
-    Command,
-    CountedAs,
-    Exit,
-    ExitedWith,
-    JobSpec,
-    KilledBySignal,
-    LostExit,
-    Outcome,
-    Priority,
-    RetryPolicy,
-    StopReason,
-    Usage,
-)
+from pqrun.core.job import CountedAs, Outcome
 from pqrun.core.job_table import JobRow
 from pqrun.core.metrics import Metrics
-from pqrun.journal.projection import ATTEMPT, COLUMNS, RunProjection, StoredJob, StoredJobs, StoredMetrics
-from pqrun.journal.reader import JournalPosition, JournalReader, gc_paused
+from pqrun.journal.projection import RunProjection, fold_journal
+from pqrun.journal.reader import JournalPosition, JournalReader
 from pqrun.journal.run_directory import RunDirectory
+from pqrun.journal.stored_rows import (
+    COLUMNS,
+    MARKS,
+    StoredMetrics,
+    StoredRows,
+    row_of,
+    values_of,
+)
 from pqrun.output.store import Logs
 
 if TYPE_CHECKING:
@@ -47,15 +40,16 @@ if TYPE_CHECKING:
 class Queries:
     """Queries on the tables. A `where` is SQL from our own code, with `?` marks for the values."""
 
-    def __init__(self, database: Connection) -> None:
+    def __init__(self, database: Connection, logs: Logs) -> None:
         self.facts: dict[str, Any] = {}
         self.metrics = StoredMetrics()
         self._database = database
+        self._logs = logs
 
-    def entries(self, where: str = "1", *values: Any, order: str = "seq") -> list[StoredJob]:
-        """Return the jobs for which the SQL condition holds."""
+    def jobs(self, where: str = "1", *values: Any, order: str = "seq") -> list[JobRow]:
+        """Return the rows of the jobs for which the SQL condition holds."""
         found = self._database.execute(f"SELECT * FROM job WHERE {where} ORDER BY {order}", values)
-        return [StoredJob.stored(row) for row in found]
+        return [row_of(row, self._logs) for row in found]
 
     def rows(self, columns: str, where: str = "1", *values: Any, order: str = "seq") -> list[tuple[Any, ...]]:
         """Return some columns of the jobs for which the SQL condition holds."""
@@ -71,10 +65,11 @@ class Queries:
         """Return the number of jobs in each state that occurs."""
         return dict(self._database.execute("SELECT state, count(*) FROM job GROUP BY state").fetchall())
 
-    def earlier_attempts(self, seq: int) -> list[dict[str, Any]]:
-        """Return a job's ended attempts, without the last one."""
-        found = self._database.execute("SELECT * FROM attempt WHERE seq = ? ORDER BY rowid", (seq,))
-        return [dict(zip(ATTEMPT, row, strict=True)) for row in found]
+    def attempts(self, seq: int) -> list[JobRow]:
+        """Return rows of a job, each as one of its ended attempts left it."""
+        earlier = self._database.execute("SELECT * FROM attempt WHERE seq = ? ORDER BY rowid", (seq,))
+        rows = [row_of(values, self._logs) for values in earlier.fetchall()]
+        return rows + [row for row in self.jobs("seq = ?", seq) if row.last]
 
     def ids(self, prefix: str, *, most: int) -> list[str]:
         """Return at most `most` ids that begin with `prefix`."""
@@ -93,32 +88,18 @@ class Queries:
         """Return the number of interrupted jobs that `resume` does not run again (`rerun: never`)."""
         return self.count("state = 'interrupted' AND NOT rerun")
 
-    def oldest_queued(self) -> float | None:
-        """Return the time since which the first job of the queue has waited; None for an empty queue."""
-        if self.metrics.enqueued == self.metrics.dequeued:
-            return None
-        found: float | None = self._database.execute(
-            "SELECT min(queued) FROM job WHERE state = 'queued'"
-        ).fetchone()[0]
-        return found
-
     def unfinished(self) -> set[int]:
         """Return the numbers of the jobs that have not ended."""
         return {seq for (seq,) in self.rows("seq", "state IN ('pending', 'queued', 'running', 'waiting')")}
 
-    def ended_attempts(self, seq: int) -> list[int]:
-        """Return the numbers of a job's ended attempts."""
-        last = [row[0] for row in self.rows("last", "seq = ?", seq)]
-        return [number for number in [a["last"] for a in self.earlier_attempts(seq)] + last if number]
-
 
 T = TypeVar("T")
-LAYOUT = 4
+LAYOUT = 5
 APPLICATION = 0x70717275
 LOCK_TIMEOUT_SECONDS = 10.0
-BATCH_LINES = 200_000
-_MARKS = ",".join("?" * len(COLUMNS))
-_values = attrgetter(*COLUMNS)
+MAX_ENDED_ROWS = 20_000
+MAX_ROWS = 200_000
+"""The number of rows that are kept in memory while a journal is read: of ended jobs, and of all."""
 # SQLite's errors for a place that can't be written. Any other error means that the index is damaged.
 _NO_PLACE = (
     "SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_FULL", "SQLITE_IOERR",
@@ -213,7 +194,7 @@ class Index(Queries):
     """
 
     def __init__(self, run: RunDirectory, database: sqlite3.Connection, *, careful: bool = True) -> None:
-        super().__init__(database)
+        super().__init__(database, Logs(run.logs, keep=True))
         self.run = run
         self._careful = careful
         self._position = JournalPosition()
@@ -243,8 +224,7 @@ class Index(Queries):
                 self._create()
             elif size < self._position.offset or (self._careful and size == last[0] and changed != last[1]):
                 raise StaleIndex
-            with gc_paused():
-                self._fold(size, changed)
+            self._fold(size, changed)
             self._database.execute("COMMIT")
             return self._touched
         except BaseException:
@@ -271,8 +251,10 @@ class Index(Queries):
             return None
         try:
             state = json.loads(self._database.execute("SELECT state FROM progress").fetchone()[0])
-            self._position = JournalPosition(*state["position"])
-            self.facts, self.metrics = state["facts"], StoredMetrics.restored(state["metrics"])
+            position = JournalPosition(*state["position"])
+            if position != self._position or not self.facts:
+                self._position, self.facts = position, state["facts"]
+                self._restore_metrics(state["metrics"])
             size, changed = state["journal"]
             boot = state["boot"]
         except (KeyError, TypeError, ValueError):
@@ -282,113 +264,85 @@ class Index(Queries):
             raise StaleIndex
         return size, changed
 
+    def _restore_metrics(self, state: dict[str, Any]) -> None:
+        self.metrics = metrics = StoredMetrics.restored(state)
+        if metrics.active or metrics.enqueued > metrics.dequeued:
+            columns = "seq, state, queued, waited, priority"
+            metrics.restore_queue(self.rows(columns, "state IN ('queued', 'running')", order="queued, seq"))
+
     def _create(self) -> None:
         self._database.execute(f"PRAGMA application_id = {APPLICATION}")
         self._database.execute(f"PRAGMA user_version = {LAYOUT}")
         self._database.execute("CREATE TABLE progress (state TEXT NOT NULL)")
         self._database.execute(f"CREATE TABLE job (seq INTEGER PRIMARY KEY, {', '.join(COLUMNS[1:])})")
-        self._database.execute(f"CREATE TABLE attempt ({', '.join(ATTEMPT)})")
+        self._database.execute(f"CREATE TABLE attempt ({', '.join(COLUMNS)})")
         self._database.execute("CREATE INDEX attempt_of ON attempt (seq)")
 
     def _fold(self, size: int, changed: int) -> None:
         goes_on = self._position.offset > 0
         lines = JournalReader(self.run.journal, self._position)
-        entries = StoredJobs(self._stored)
-        table = RunProjection(entries, self.metrics, self.facts)
+        rows, metrics = StoredRows(self._stored), self.metrics
+        earlier: list[tuple[Any, ...]] = []
+        past = RunProjection(rows, self.facts, metrics, set_aside=lambda row: earlier.append(values_of(row)))
+        stored = metrics.ended
         try:
-            for batch in lines.batches():
-                table.fold(batch)
-                if len(entries) > BATCH_LINES:
-                    self._store(table, entries)
-        except (KeyError, TypeError, ValueError, InternalFailure) as error:
+            for _ in fold_journal(lines, past):
+                if metrics.ended - stored > MAX_ENDED_ROWS:
+                    self._store([row for row in rows.values() if row.outcome], rows, earlier)
+                    stored = metrics.ended
+                if len(rows) > MAX_ROWS:
+                    self._store(list(rows.values()), rows, earlier)
+        except InternalFailure:
             if goes_on:
                 raise StaleIndex from None  # a rebuild tells whether the index or the journal is wrong
-            if isinstance(error, InternalFailure):
-                raise
-            where = f"before line {lines.position.line + 1}"
-            raise InternalFailure(f"{self.run.journal} is damaged {where}; it was not changed") from error
-        if not self.facts:
-            raise InternalFailure(f"{self.run.journal} is damaged at line 1; it was not changed")
-        self._store(table, entries)
+            raise
+        self._store(list(rows.values()), rows, earlier)
         position = (lines.position.offset, lines.position.crc, lines.position.line)
         state = {"position": position, "journal": (size, changed), "boot": _boot(),
-                 "facts": self.facts, "metrics": self.metrics.state()}  # fmt: skip
+                 "facts": self.facts, "metrics": metrics.state()}  # fmt: skip
         self._database.execute("DELETE FROM progress")
         self._database.execute("INSERT INTO progress VALUES (?)", (json.dumps(state),))
 
-    def _store(self, table: RunProjection, entries: StoredJobs) -> None:
-        self._database.executemany(
-            f"INSERT OR REPLACE INTO job VALUES ({_MARKS})", map(_values, entries.values())
-        )
-        self._database.executemany(
-            f"INSERT INTO attempt VALUES ({','.join('?' * len(ATTEMPT))})", table.earlier
-        )
-        for seq in table.dropped:
-            self._database.execute("DELETE FROM job WHERE seq = ?", (seq,))
-            self._database.execute("DELETE FROM attempt WHERE seq = ?", (seq,))
-        self._touched.update(entries)
-        entries.clear()
-        table.earlier.clear()
-        table.dropped.clear()
+    def _store(self, leaving: list[JobRow], rows: StoredRows, earlier: list[tuple[Any, ...]]) -> None:
+        """Write rows, and forget them. Attempts before the last one of a job, and dropped jobs, go first."""
+        execute, many = self._database.execute, self._database.executemany
+        many(f"INSERT OR REPLACE INTO job VALUES ({MARKS})", map(values_of, leaving))
+        many(f"INSERT INTO attempt VALUES ({MARKS})", earlier)
+        for seq in rows.dropped:
+            execute("DELETE FROM job WHERE seq = ?", (seq,))
+            execute("DELETE FROM attempt WHERE seq = ?", (seq,))
+        for row in leaving:
+            self._touched.add(row.seq)
+            rows.pop(row.seq)
+        earlier.clear()
+        rows.dropped.clear()
 
-    def _stored(self, seq: int) -> Iterator[StoredJob]:
+    def _stored(self, seq: int) -> Iterator[JobRow]:
         """Return the job and the jobs after it, which will be needed next."""
         found = self._database.execute("SELECT * FROM job WHERE seq BETWEEN ? AND ?", (seq, seq + 255))
-        return map(StoredJob.stored, found.fetchall())
+        return (row_of(values, self._logs) for values in found.fetchall())
 
     def _pragma(self, name: str) -> int:
         return int(self._database.execute(f"PRAGMA {name}").fetchone()[0])
 
 
-def run_of(entry: StoredJob) -> str | tuple[str, ...]:
-    """Return the job's command."""
-    run = json.loads(entry.run)
-    return tuple(run) if isinstance(run, list) else str(run)
-
-
-def row_of(entry: StoredJob, logs: Logs, *, live: bool) -> JobRow:
-    """Return a job as records and reports show it. A job that ran when its run died is interrupted."""
-    spec = JobSpec(
-        entry.id,
-        Command(run_of(entry)),
-        priority=Priority(entry.priority),
-        timeout=entry.timeout,
-        retry=RetryPolicy(max=entry.most_retries),
-        tags=() if entry.tags == "[]" else tuple(json.loads(entry.tags)),
-        named=bool(entry.named),
-    )
-    row = JobRow(entry.seq, spec, entry.state, entry.attempts, entry.retries, entry.queued)
-    row.waited = entry.waited
-    row.allowed = bool(entry.allowed)
-    if entry.state == "running":
-        row.state = "running" if live else "interrupted"
-        row.started = entry.submitted
+def as_seen(row: JobRow, *, live: bool) -> JobRow:
+    """Return a row as records and reports show it. A job that ran when its run died is interrupted."""
+    if row.state != "running":
         return row
-    row.started, row.ended = entry.began, entry.ended
-    row.message = entry.message
-    if entry.last:
-        key = AttemptId(entry.seq, entry.last)
-        row.exit = exit_of(entry.code, entry.signal, entry.message)
-        row.asked = StopReason(entry.asked) if entry.asked else None
-        row.where = entry.host
-        row.usage = Usage(entry.user, entry.system, entry.memory)
-        row.stdout_bytes, row.stderr_bytes = entry.out, entry.err
-        row.stdout = logs.path(key, 1) if entry.out else None
-        row.stderr = logs.path(key, 2) if entry.err else None
-    return row
+    return JobRow(
+        row.seq, row.spec, "running" if live else "interrupted", row.attempts, row.retries, row.queued,
+        row.submitted, waited=row.waited, allowed=row.allowed,
+    )  # fmt: skip
 
 
-def exit_of(code: int | None, signal: str | None, why: str) -> Exit:
-    """Return how an attempt ended, from the columns of the attempt."""
-    if signal is not None:
-        return KilledBySignal(signal)
-    return LostExit(why) if code is None else ExitedWith(code)
-
-
-def metrics_of(index: Index, *, now: float, live: bool) -> Metrics:
+def metrics_of(index: Index, *, now: float | None, live: bool) -> Metrics:
     """Return the run's metrics at `now`. Attempts that ran when the run died count as stopped."""
     metrics = index.metrics
-    if not live:
-        metrics.counts[CountedAs.STOPPED] += metrics.active
-        metrics.active = 0
-    return metrics.at(now, index.oldest_queued())
+    cut_short = 0 if live else metrics.active
+    metrics.counts[CountedAs.STOPPED] += cut_short
+    metrics.active -= cut_short
+    numbers = metrics.snapshot(now)
+    metrics.counts[CountedAs.STOPPED] -= cut_short
+    metrics.active += cut_short
+    return numbers

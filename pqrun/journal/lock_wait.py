@@ -10,6 +10,8 @@ import contextlib
 import os
 from typing import NamedTuple
 
+from pqrun.journal.run_directory import WATCHDOG_NAME
+
 FIRST_AFTER_SECONDS = 2.0
 HINT_AFTER_SECONDS = 5.0
 
@@ -88,7 +90,7 @@ def _has_open(pid: str, file: os.stat_result) -> bool:
 
 
 def _what(found: list[Holder]) -> str:
-    if all(holder.name == "pq-warden" for holder in found):
+    if all(holder.name == WATCHDOG_NAME for holder in found):
         return "its watchdog"
     return "the process that holds its lock"
 

@@ -1,8 +1,14 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The plan for a recovered run: which jobs run again, with which attempts and retries counted.
+"""The plan for a recovered run: which jobs `resume` runs again, and why. Read it from the top.
 
-Jobs of an edited file are matched by id and command, jobs without an id by their command and the number of
-its occurrence. Positions in the file are never compared.
+1. What a crash kept from being recorded is added: an attempt that ran is interrupted, an attempt whose end was
+   recorded without its consequence gets the consequence.
+2. An edited list is matched with the recorded jobs: by id and command, or for jobs without an id by their
+   command and the number of its occurrence. Positions in the file are never compared.
+3. A job that has ended stays ended, except for an interrupted one, and a failed one with `--failed`.
+4. All others continue in their state, with attempts and retries counted on, in the order of the queue.
+
+Each decision is an event, folded into the rows of the job table like those of the journal.
 """
 
 from __future__ import annotations
@@ -13,11 +19,12 @@ from dataclasses import dataclass, field
 from math import inf
 
 from pqrun.core import events as ev
-from pqrun.core.job import CountedAs, JobSpec, Outcome, Pool, StopReason
+from pqrun.core.job import CountedAs, JobSpec, LostExit, Outcome, Pool, SelfReport, StopReason, Usage
+from pqrun.core.job_table import JobRow
 from pqrun.core.start_policy import ADDED, LISTED
 from pqrun.core.states import Pending, Queued, State, Waiting
 from pqrun.core.task import Task
-from pqrun.journal.recovery import RecoveredJob, RecoveredRun, cut_short
+from pqrun.journal.recovery import RecoveredRun
 
 
 @dataclass(slots=True)
@@ -46,13 +53,21 @@ def plan_restart(
     With `failed`, every ended job that is not ok runs again. `specs` is the edited list of jobs.
     """
     restart = RestartPlan(jobs=found.highest, paused=found.paused)
-    for job in found.jobs.values():
-        _tell(restart, found, _unfinished(job, now))
+    for row in found.jobs.values():
+        _tell(restart, found, _unrecorded(row, now))
     order = list(found.jobs.values())
     if specs is not None:
         order = _match(restart, found, specs, now)
-    for job in order:
-        _decide(restart, found, job, now, failed=failed)
+    for row in order:
+        outcome = row.outcome
+        if outcome is None or _runs_again(row, outcome, failed=failed):
+            if outcome is not None:
+                _tell(restart, found, [ev.JobReopened(now, row.seq, outcome, row.spec)])
+                if failed:
+                    row.retries = row.lost = row.place = 0
+            restart.tasks.append(_task(row, now, added=bool(row.by or "serve" in found.header)))
+        else:
+            restart.ended.append((row.spec.id, outcome, row.allowed))
     if specs is None:
         restart.tasks.sort(key=lambda task: task.place or inf)  # keeps the order of the queue
     if found.paused:
@@ -62,19 +77,19 @@ def plan_restart(
 
 def _tell(restart: RestartPlan, found: RecoveredRun, events: Iterable[ev.Event]) -> None:
     for event in events:
-        found.fold(event)
+        found.table.on_events((event,))
         restart.events.append(event)
 
 
-def _unfinished(job: RecoveredJob, now: float) -> list[ev.Event]:
+def _unrecorded(row: JobRow, now: float) -> list[ev.Event]:
     """Return the events that a crash kept from being recorded."""
-    if job.state == "running":
-        return cut_short(job, now)
-    if job.state != "ended":
+    if row.state != "running":
         return []
-    match job.counted:
+    if row.last < row.attempts:
+        return cut_short(row, now)
+    match row.counted:
         case CountedAs.RETRIED:
-            return [ev.JobWaiting(now, job.seq, job.attempts + 1, now)]
+            return [ev.JobWaiting(now, row.seq, row.attempts + 1, now)]
         case CountedAs.COMPLETED:
             outcome = Outcome.OK
         case CountedAs.FAILED:
@@ -82,56 +97,60 @@ def _unfinished(job: RecoveredJob, now: float) -> list[ev.Event]:
         case CountedAs.TIMEOUT:
             outcome = Outcome.TIMEOUT
         case _:
-            cancelled = job.asked is StopReason.CANCELLED
+            cancelled = row.asked is StopReason.CANCELLED
             outcome = Outcome.CANCELLED if cancelled else Outcome.INTERRUPTED
-    allowed = job.spec.allow_failure and outcome in (Outcome.FAILED, Outcome.TIMEOUT)
-    return [ev.JobEnded(now, job.seq, outcome, job.attempts, allowed)]
+    allowed = row.spec.allow_failure and outcome in (Outcome.FAILED, Outcome.TIMEOUT)
+    return [ev.JobEnded(now, row.seq, outcome, row.attempts, allowed)]
 
 
-def _decide(
-    restart: RestartPlan, found: RecoveredRun, job: RecoveredJob, now: float, *, failed: bool
-) -> None:
-    if job.state == "done" and job.outcome is not None:
-        again = failed and job.outcome is not Outcome.OK
-        if job.outcome is Outcome.INTERRUPTED and job.spec.rerun:
-            again = True
-        if not again:
-            restart.ended.append((job.spec.id, job.outcome, job.allowed))
-            return
-        fresh = failed or job.outcome is not Outcome.INTERRUPTED
-        _tell(restart, found, [ev.JobReopened(now, job.seq, job.outcome, job.spec)])
-        if fresh:
-            job.retries = job.lost = job.place = 0
-    added = job.by or "serve" in found.header
-    task = Task(job.seq, job.spec, ADDED if added else LISTED)
-    task.attempts, task.retries, task.lost, task.place = job.attempts, job.retries, job.lost, job.place
-    task.state = _state(job, now)
-    restart.tasks.append(task)
+def cut_short(row: JobRow, now: float) -> list[ev.Event]:
+    """Return the events that end a job which was running when pqrun died."""
+    lost = LostExit("pqrun was killed while it ran")
+    since = row.submitted or now
+    return [
+        ev.AttemptEnded(
+            now, row.seq, row.attempts, CountedAs.STOPPED, lost, StopReason.INTERRUPTED, since, since,
+            Usage(), SelfReport(),
+        ),
+        ev.JobEnded(now, row.seq, Outcome.INTERRUPTED, row.attempts),
+    ]  # fmt: skip
 
 
-def _state(job: RecoveredJob, now: float) -> State:
-    if job.state == "queued":
-        return Queued(job.attempts + 1, now)
-    if job.state == "waiting":
-        return Waiting(job.attempts + 1, job.until)
+def _runs_again(row: JobRow, outcome: Outcome, *, failed: bool) -> bool:
+    if outcome is Outcome.INTERRUPTED and row.spec.rerun:
+        return True
+    return failed and outcome is not Outcome.OK
+
+
+def _task(row: JobRow, now: float, *, added: bool) -> Task:
+    """Return the job as the scheduler continues it."""
+    task = Task(row.seq, row.spec, ADDED if added else LISTED)
+    task.attempts, task.retries, task.lost, task.place = row.attempts, row.retries, row.lost, row.place
+    task.state = _state(row, now)
+    return task
+
+
+def _state(row: JobRow, now: float) -> State:
+    if row.state == "queued":
+        return Queued(row.attempts + 1, now)
+    if row.state == "waiting":
+        return Waiting(row.attempts + 1, row.until)
     return Pending()
 
 
-def _match(
-    restart: RestartPlan, found: RecoveredRun, specs: Sequence[JobSpec], now: float
-) -> list[RecoveredJob]:
+def _match(restart: RestartPlan, found: RecoveredRun, specs: Sequence[JobSpec], now: float) -> list[JobRow]:
     """Match the edited list with the recorded jobs, and return the jobs in the new order.
 
     Records which jobs are dropped, changed or added.
     """
     by_id = {job.spec.id: job for job in found.jobs.values() if job.spec.named}
-    by_work: dict[object, list[RecoveredJob]] = defaultdict(list)
+    by_work: dict[object, list[JobRow]] = defaultdict(list)
     for job in found.jobs.values():
         if not job.spec.named:
             by_work[job.spec.work].append(job)
     for left in by_work.values():
         left.reverse()
-    kept: list[tuple[JobSpec, RecoveredJob | None]] = []
+    kept: list[tuple[JobSpec, JobRow | None]] = []
     for spec in specs:
         if spec.named:
             known = by_id.get(spec.id)
@@ -152,8 +171,8 @@ def _match(
 
 
 def _settle(
-    restart: RestartPlan, found: RecoveredRun, spec: JobSpec, known: RecoveredJob | None, now: float
-) -> RecoveredJob:
+    restart: RestartPlan, found: RecoveredRun, spec: JobSpec, known: JobRow | None, now: float
+) -> JobRow:
     if known is None:
         restart.jobs += 1
         _tell(restart, found, [ev.JobAdded(now, restart.jobs, spec)])

@@ -22,6 +22,8 @@ JOURNAL, LOCK, LOGS, INDEX, SOCKET = "journal.jsonl", "lock", "logs", "index.db"
 LOG_NAME = "serve.log"
 OUR_FILES = (JOURNAL, LOCK, LOGS, INDEX, SOCKET, LOG_NAME, "work")
 IN_USE = 5
+WATCHDOG_NAME = "pq-warden"
+"""The name of a watchdog's process, by which a wait for the lock recognizes who holds it."""
 ELSEWHERE = "set PQRUN_STATE_DIR, or use --run-dir or --no-journal"
 _ALPHABET = "23456789abcdefghjkmnpqrstuvwxyz"
 

@@ -55,12 +55,8 @@ class RunRecord:
             self._made = list(_missing(self.directory.path))
             self.directory.create()
             self.directory.lock()
-            if self.directory.has_journal() and _has_jobs(self.directory):
-                path = run_dir or self.run_id
-                go_on = hints.command("resume", path)
-                raise UserError(
-                    f"{hints.quoted_word(path)} contains a run already: continue it with `{go_on}`"
-                )
+            if self.directory.has_journal():
+                self._require_no_jobs(self.directory, run_dir or self.run_id)
             self.workspace = self.directory.workspace
             self.logs = Logs(self.directory.logs, keep=True)
         else:
@@ -68,6 +64,14 @@ class RunRecord:
 
             self._temporary = self.workspace = tempfile.mkdtemp(prefix="pqrun-")
             self.logs = Logs(self._temporary + "/logs", keep=False)
+
+    @staticmethod
+    def _require_no_jobs(directory: RunDirectory, name: str) -> None:
+        from pqrun.journal.recovery import has_jobs
+
+        if has_jobs(directory):
+            go_on = hints.command("resume", name)
+            raise UserError(f"{hints.quoted_word(name)} contains a run already: continue it with `{go_on}`")
 
     @classmethod
     def reopen(cls, name: str, *, durable: bool = False, keep: int | None = None) -> RunRecord:
@@ -104,6 +108,11 @@ class RunRecord:
     def keeps(self) -> bool:
         """Whether the run can be resumed or looked at later."""
         return self.directory is not None
+
+    @property
+    def lock_fds(self) -> tuple[int, ...]:
+        """The descriptors that hold the lock of the run's directory."""
+        return () if self.directory is None else (self.directory.lock_fd,)
 
     @property
     def address(self) -> str:
@@ -216,9 +225,3 @@ def _remove(path: str) -> None:
         import shutil
 
         shutil.rmtree(path, ignore_errors=True)
-
-
-def _has_jobs(directory: RunDirectory) -> bool:
-    from pqrun.journal.recovery import has_jobs
-
-    return has_jobs(directory)

@@ -14,7 +14,6 @@ from threading import current_thread
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
-from pqrun.core.events import Event
 from pqrun.core.job import Command, Priority
 from pqrun.core.metrics import Metrics
 from pqrun.core.scheduler import Scheduler
@@ -22,7 +21,6 @@ from pqrun.core.states import Stopping
 from pqrun.core.task import Task
 from pqrun.engine.dispatcher import Observer
 from pqrun.executors.python_call import Context
-from pqrun.library.admission import Admission
 from pqrun.library.config import Config, Job, P, QueueEmpty, WaitDeadline, as_priority
 from pqrun.library.futures import Handle, JobHandles
 from pqrun.library.runtime import EventCallback, QueueRuntime
@@ -62,15 +60,7 @@ class Queue(Generic[P]):
         self._process = os.getpid()
         self._handles = JobHandles(getattr(handler, "__qualname__", repr(handler)), self._config.grace)
         self._runtime = QueueRuntime(handler, self._config, self._handles, contain=contain)
-        self._admission = Admission(
-            self._config,
-            self._runtime.clock,
-            self._runtime.scheduler,
-            self._handles,
-            knock=self._runtime.notify,
-            cancel=lambda handle: self._end(lambda scheduler: scheduler.tasks.get(handle.seq)),
-        )
-        self._runtime.open(arrive=self._admission.take_in, resolve=self._resolve, fail=self._fail)
+        self._admission = self._runtime.admission
 
     def __enter__(self) -> Queue[P]:
         return self
@@ -136,7 +126,7 @@ class Queue(Generic[P]):
             task = scheduler.take(now)
             return None if task is None else self._handles.by_seq[task.seq].job
 
-        job = self._ask(take)
+        job = self._runtime.ask(take)
         if job is None:
             raise QueueEmpty("the queue is empty")
         return job
@@ -147,7 +137,7 @@ class Queue(Generic[P]):
         A job that is not running is removed at once. A shell job that is running gets a signal, and is
         killed after the grace period. A running handler sees `context.cancelled` and has to return.
         """
-        return self._end(lambda scheduler: scheduler.find(job_id))
+        return self._runtime.cancel(lambda scheduler: scheduler.find(job_id))
 
     def set_priority(self, job_id: str, priority: Priority, *, front: bool = False) -> bool:
         """Change the priority of the unfinished job with this id; return False if there is no such job.
@@ -166,21 +156,21 @@ class Queue(Generic[P]):
             self._handles.by_seq[task.seq].job.priority = priority
             return True
 
-        return self._ask(change)
+        return self._runtime.ask(change)
 
     def pause(self) -> None:
         """Stop starting jobs until `unpause`. Running jobs continue."""
-        self._ask(lambda scheduler, now: scheduler.pause(paused=True, now=now))
+        self._runtime.ask(lambda scheduler, now: scheduler.pause(paused=True, now=now))
 
     def unpause(self) -> None:
         """Start jobs again after `pause`."""
-        self._ask(lambda scheduler, now: scheduler.pause(paused=False, now=now))
+        self._runtime.ask(lambda scheduler, now: scheduler.pause(paused=False, now=now))
 
     # Reading the state of the queue
 
     def size(self) -> int:
         """Return the number of queued jobs, without running jobs and jobs that wait for a retry."""
-        self._refuse_forked()
+        self._runtime.refuse_forked()
         return self._admission.size()
 
     __len__ = size
@@ -198,14 +188,14 @@ class Queue(Generic[P]):
 
         Raises `RuntimeError` if the queue was created with `enable_metrics=False`.
         """
-        self._refuse_forked()
+        self._runtime.refuse_forked()
         if not self._config.enable_metrics:
             raise RuntimeError("this queue has no metrics: its config says enable_metrics=False")
-        return self._runtime.snapshot()
+        return self._runtime.metrics()
 
     def unresponsive(self) -> int:
         """Return the number of handlers that still run `grace` seconds after they were asked to end."""
-        return self._ask(lambda scheduler, now: sum(map(_goes_on, scheduler.running())))
+        return self._runtime.ask(lambda scheduler, now: sum(map(_goes_on, scheduler.running())))
 
     def subscribe(self, listener: Observer | EventCallback) -> Callable[[], None]:
         """Call `listener(events)` with each batch of events, in order, until the returned function is called.
@@ -215,7 +205,7 @@ class Queue(Generic[P]):
         end the start of jobs. A listener that raises is dropped, and the failure is logged to the
         logger `pqrun`.
         """
-        self._refuse_forked()
+        self._runtime.refuse_forked()
         return self._runtime.subscribe(listener)
 
     # Ending
@@ -226,7 +216,7 @@ class Queue(Generic[P]):
         Raises `TimeoutError` after `timeout` seconds (`None`: without limit), and `RuntimeError` in a
         handler, callback or listener of this queue.
         """
-        self._refuse_forked()
+        self._runtime.refuse_forked()
         self._refuse_inside("join")
         if not self._handles.wait(WaitDeadline(timeout)):
             raise TimeoutError(f"after {timeout} s {len(self._handles.by_id)} jobs have not ended")
@@ -242,7 +232,7 @@ class Queue(Generic[P]):
         limit); the job continues, and a second `shutdown` waits for it. Raises `RuntimeError` in a
         handler, callback or listener of this queue.
         """
-        self._refuse_forked()
+        self._runtime.refuse_forked()
         self._refuse_inside("shutdown")
         deadline = WaitDeadline(timeout)
         if self._runtime.engine.broken is None:
@@ -261,43 +251,11 @@ class Queue(Generic[P]):
     # Internals
 
     def _put(self, jobs: Sequence[Job[Any]], block: bool, timeout: float | None) -> list[Handle]:
-        self._refuse_forked()
+        self._runtime.refuse_forked()
         for job in jobs:
             if isinstance(job.payload, Command):
                 self._runtime.make_room_for_commands()
         return self._admission.put(jobs, block=block, timeout=timeout)
-
-    def _ask(self, ask: Callable[[Scheduler, float], Answer]) -> Answer:
-        self._refuse_forked()
-        return self._runtime.ask(ask)
-
-    def _end(self, find: Callable[[Scheduler], Task | None]) -> bool:
-        def cancel(scheduler: Scheduler, now: float) -> bool:
-            if (task := find(scheduler)) is not None:
-                scheduler.cancel(task, now)
-            return task is not None
-
-        return self._ask(cancel)
-
-    def _resolve(self, events: Sequence[Event]) -> None:
-        self._admission.recheck()
-        self._handles.resolve(events)
-
-    def _fail(self, error: BaseException) -> None:
-        self._admission.close(error)
-        self._handles.break_off(error)
-
-    def _refuse_forked(self) -> None:
-        """Raise `RuntimeError` in a forked child.
-
-        Every method checks this before it takes a lock: a lock that another thread held during the fork
-        stays locked in the child for ever.
-        """
-        if os.getpid() != self._process:
-            raise RuntimeError(
-                f"this queue belongs to process {self._process}, from which this process was forked; only that process "
-                "has its threads: make a new Queue here"
-            )
 
     def _refuse_inside(self, what: str) -> None:
         if current_thread() in self._runtime.threads or self._handles.resolving_here():

@@ -7,6 +7,7 @@ import atexit
 import logging
 import os
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from threading import Lock, Thread
 from typing import Any, TypeVar
 
@@ -14,17 +15,18 @@ from pqrun.core.events import Event
 from pqrun.core.job import Attempt, Command
 from pqrun.core.metrics import Metrics, MetricsCollector
 from pqrun.core.scheduler import Scheduler
-from pqrun.engine.clock import SystemClock
+from pqrun.core.task import Task
+from pqrun.engine.clock import Clock, SystemClock
 from pqrun.engine.dispatcher import EventDispatcher, Observer
 from pqrun.engine.engine import Engine, NoJournal
 from pqrun.engine.reactor import ThreadWaker
 from pqrun.engine.threads import start_thread
-from pqrun.executors.local.embedded import EmbeddedBackend
+from pqrun.executors.local.embedded import EmbeddedBackend, ShellTask
 from pqrun.executors.python_call import CallContext, CallTask
 from pqrun.executors.thread_pool import ThreadPoolExecutor
-from pqrun.executors.thread_pool import WorkerTask as Work
+from pqrun.library.admission import Admission
 from pqrun.library.config import Config, Job, QueueClosed
-from pqrun.library.futures import JobHandles
+from pqrun.library.futures import Handle, JobHandles
 
 EventCallback = Callable[[Sequence[Event]], object]
 
@@ -32,7 +34,7 @@ EventCallback = Callable[[Sequence[Event]], object]
 class Subscribers:
     """All event listeners of a queue, as one observer for the dispatcher.
 
-    A listener that raises is dropped and logged; the queue goes on. `caught_up` is called when a
+    A listener that raises is dropped and logged; the queue continues. `caught_up` is called when a
     backlog of events has been delivered. The dispatcher's thread is started with the first listener.
     """
 
@@ -44,7 +46,7 @@ class Subscribers:
 
     @property
     def backlogged(self) -> bool:
-        """Whether so many events are undelivered that no job should start."""
+        """Whether too many events are undelivered for another job to start."""
         return self._dispatcher is not None and self._dispatcher.backlogged
 
     @property
@@ -111,45 +113,51 @@ class QueueRuntime:
     ) -> None:
         self._handles = handles
         self._contain = contain
-        self.clock = SystemClock()
         self._backend: EmbeddedBackend | None = None
         self._closed = False
         self._lock = Lock()
         self.undone: list[Job[Any]] = []
         self._process = os.getpid()
-        self.scheduler = Scheduler(max_queue=config.max_queue_size, patience=STARVED_TIMEOUT_SECONDS)
-        self.scheduler.graph.remembers_ended = 0
-        self.subscribers = Subscribers(lambda: self.engine.post())
+        clock = SystemClock()
+        patience = STARVED_TIMEOUT_SECONDS
+        self.scheduler = Scheduler(max_queue=config.max_queue_size, patience=patience, remembers_ended=0)
+        self.admission = Admission(
+            config, clock, self.scheduler, handles, knock=self._notify, cancel=self._cancel_job_of
+        )
+        self.subscribers = Subscribers(self._caught_up)
         self.engine = Engine(
-            clock=self.clock,
+            clock=clock,
             scheduler=self.scheduler,
             reactor=ThreadWaker(),
             journal=NoJournal(),
-            metrics=(MetricsCollector if config.enable_metrics else _NoMetrics)(self.clock.now()),
+            metrics=(MetricsCollector if config.enable_metrics else _NoMetrics)(clock.now()),
             dispatcher=self.subscribers,
+            executor=partial(self._open_slots, handler, config.max_workers, clock),
+            before_turn=self._arrive,
+            after_turn=(self._resolve,),
         )
-        self._calls = CallContext(handler, self.clock, self.engine, at_once=False)
-        self._slots = ThreadPoolExecutor(config.max_workers, self._begin, self.engine, self.engine.fail)
-        self.engine.executor = self._slots
         self.thread = Thread(target=self._run, name="pqrun-engine", daemon=True)
-
-    def open(
-        self,
-        *,
-        arrive: Callable[[Scheduler, float], None],
-        resolve: Callable[[Sequence[Event]], None],
-        fail: Callable[[BaseException], None],
-    ) -> None:
-        """Start the engine thread.
-
-        `arrive(scheduler, now)` is called at the beginning of each turn, under the engine's lock;
-        `resolve(events)` after each turn, without the lock; `fail(error)` if the engine has failed.
-        """
-        self._take_in = arrive
-        self.engine.before_turn = self._arrive
-        self.engine.after_turn = resolve
-        self._fail = fail
         start_thread(self.thread)
+
+    def _open_slots(
+        self, handler: Callable[..., Any], count: int, clock: Clock, engine: Engine
+    ) -> ThreadPoolExecutor[CallTask | ShellTask]:
+        self._clock = clock
+        self._calls = CallContext(handler, clock, engine, at_once=False)
+        self._slots = ThreadPoolExecutor(count, self._begin, engine)
+        return self._slots
+
+    def refuse_forked(self) -> None:
+        """Raise `RuntimeError` in a forked child.
+
+        Every method of a queue checks this before it takes a lock: a lock that another thread held during the
+        fork stays locked in the child for ever.
+        """
+        if os.getpid() != self._process:
+            raise RuntimeError(
+                f"this queue belongs to process {self._process}, from which this process was forked; only that process "
+                "has its threads: make a new Queue here"
+            )
 
     @property
     def threads(self) -> list[Thread]:
@@ -161,8 +169,9 @@ class QueueRuntime:
         """Call `ask(scheduler, now)` in a turn of the engine and return its result.
 
         An exception of `ask` is raised here and does not break the engine. Raises `QueueClosed` if
-        the engine has failed.
+        the engine has failed, and `RuntimeError` in a forked child.
         """
+        self.refuse_forked()
         answers: list[Answer] = []
         errors: list[Exception] = []
 
@@ -172,24 +181,27 @@ class QueueRuntime:
             except Exception as error:
                 errors.append(error)
 
-        self.engine.turn(ask=guarded)
+        self.engine.turn(request=guarded)
         if errors:
             raise errors.pop()
         if not answers:
             raise QueueClosed("the queue has failed") from self.engine.broken
         return answers[0]
 
-    def snapshot(self) -> Metrics:
-        """Return the current metrics, including the jobs that the last `put` calls brought."""
-        self.engine.turn(ask=_nothing)
-        return self.engine.snapshot()
+    def cancel(self, find: Callable[[Scheduler], Task | None]) -> bool:
+        """Cancel the job that `find` returns; return whether there is one."""
 
-    def notify(self) -> None:
-        """Tell the engine about new jobs: make a turn now if a slot is free, else wake the engine thread."""
-        if self._slots.busy < self._slots.capacity():
-            self.engine.poke()
-        else:
-            self.engine.post()
+        def cancel(scheduler: Scheduler, now: float) -> bool:
+            if (task := find(scheduler)) is not None:
+                scheduler.cancel(task, now)
+            return task is not None
+
+        return self.ask(cancel)
+
+    def metrics(self) -> Metrics:
+        """Return the current metrics, including the jobs that the last `put` calls brought."""
+        self.engine.turn(request=_nothing)
+        return self.engine.snapshot()
 
     def subscribe(self, listener: Observer | EventCallback) -> Callable[[], None]:
         """Add a listener; return the function that removes the listener.
@@ -210,7 +222,7 @@ class QueueRuntime:
         """
         with self._lock:
             if self._backend is None:
-                self._backend = EmbeddedBackend(self.clock, self.engine, contain=self._contain)
+                self._backend = EmbeddedBackend(self._clock, self.engine, contain=self._contain)
                 atexit.register(self._at_exit)
 
     def stop(self, *, cancel: bool) -> None:
@@ -243,17 +255,36 @@ class QueueRuntime:
                     atexit.unregister(self._at_exit)
                     self._backend.close()
 
+    def _notify(self) -> None:
+        """Tell the engine about new jobs: make a turn now if a slot is free, else wake the engine thread."""
+        if self._slots.busy < self._slots.capacity():
+            self.engine.poke()
+        else:
+            self.engine.post()
+
+    def _cancel_job_of(self, handle: Handle) -> None:
+        self.cancel(lambda scheduler: scheduler.tasks.get(handle.seq))
+
+    def _caught_up(self) -> None:
+        self.engine.post()
+
     def _arrive(self, scheduler: Scheduler, now: float) -> None:
-        self._take_in(scheduler, now)
+        """Queue the new jobs. Called at the beginning of each turn, under the engine's lock."""
+        self.admission.take_in(scheduler, now)
         if self.engine.next_timer <= now and not self._calls.at_once:
             self._ask_who_began()  # a timeout may be due, and the time limit counts from the reported start
+
+    def _resolve(self, events: Sequence[Event]) -> None:
+        """Resolve the futures of ended jobs. Called after each turn, without the engine's lock."""
+        self.admission.recheck()
+        self._handles.resolve(events)
 
     def _ask_who_began(self) -> None:
         for task in self._slots.live():
             if isinstance(task, CallTask):
                 task.tell_start()
 
-    def _begin(self, attempt: Attempt) -> Work:
+    def _begin(self, attempt: Attempt) -> CallTask | ShellTask:
         """Return the work of a slot for this attempt. Called under the engine's lock."""
         handle = self._handles.by_seq[attempt.key.seq]
         handle.started = True
@@ -274,7 +305,8 @@ class QueueRuntime:
         """Run the engine's loop until the end. This is the engine thread."""
         self.engine.run()
         if self.engine.broken is not None:
-            self._fail(self.engine.broken)
+            self.admission.close(self.engine.broken)
+            self._handles.break_off(self.engine.broken)
 
     def _at_exit(self) -> None:
         """Kill the shell jobs if the program exits without `shutdown`, so that they do not outlive it."""
@@ -284,7 +316,7 @@ class QueueRuntime:
                 scheduler.signalled(now)
                 scheduler.stop("exit", now, force=True)
 
-            self.engine.turn(ask=stop)
+            self.engine.turn(request=stop)
             self.thread.join(SHUTDOWN_FLUSH_TIMEOUT_SECONDS)
 
 

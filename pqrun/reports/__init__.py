@@ -29,21 +29,16 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pqrun.core import events as ev
+from pqrun.core.settings import OutputSettings, RecordSettings, ReportSettings, Settings
 from pqrun.output.ci_markers import ci_service
 
 if TYPE_CHECKING:
-    from pqrun.input import JobInput
     from pqrun.reports.report_set import ReportSet
     from pqrun.reports.run_info import Ending, RunInfo
-
-OPTIONS = (
-    "junit", "html", "trace", "summary", "metrics", "metrics_listen", "joblog", "events", "on_finish", "on_failure",
-    "hooks",
-)  # fmt: skip
 
 
 class NoReports:
@@ -66,21 +61,22 @@ class NoReports:
         return ending.code
 
 
-def reports_of(settings: Any, source: JobInput | None = None) -> ReportSet | NoReports:
+def reports_of(settings: Settings, reads: Iterable[str] = ()) -> ReportSet | NoReports:
     """Return the reports that the settings ask for.
 
-    Raises `UserError` if a report cannot be written, or would overwrite a file that `source` reads.
+    Raises `UserError` if a report cannot be written, or would overwrite one of the files `reads`.
     """
-    if any(getattr(settings, name) for name in (*OPTIONS, "results")) or _into_files():
+    reports, output = settings.reports, settings.output
+    if any(reports) or _into_files():
         from pqrun.reports.file_clashes import refuse_clashes
 
-        refuse_clashes(settings, () if source is None else source.reads())
-    on_github = ci_service(settings.ci, os.environ) == "github"
-    if not (on_github or any(getattr(settings, name) is not None for name in OPTIONS)):
+        refuse_clashes(reports, settings.record, reads)
+    on_github = ci_service(output.ci, os.environ) == "github"
+    if not on_github and reports._replace(results=None) == ReportSettings():
         return NoReports()
     from pqrun.reports.report_set import ReportSet
 
-    return ReportSet(settings)
+    return ReportSet(reports, output)
 
 
 def _into_files() -> bool:
@@ -91,17 +87,19 @@ def _into_files() -> bool:
         return False
 
 
-def write_after(settings: Any, events: Sequence[ev.Event], run: RunInfo, ending: Ending) -> list[str]:
+def write_after(
+    settings: ReportSettings, events: Sequence[ev.Event], run: RunInfo, ending: Ending, *, json: bool = False
+) -> list[str]:
     """Write the reports of a recorded run from its events; return what could not be written.
 
-    `settings` has an attribute for each report that is wanted (`junit`, `html`, `trace`, `summary`, `metrics`,
-    `joblog`, `events`). Unless `ending.live`, jobs that were still running count as interrupted.
+    `json`: whether a JSON document goes to stdout as well. Unless `ending.live`, jobs that were still running count as interrupted.
     """
     from pqrun.reports.file_clashes import refuse_clashes
     from pqrun.reports.report_set import ReportSet
 
-    refuse_clashes(settings, [os.path.join(run.cwd or "", name) for name in run.files if name != "-"])
-    reports = ReportSet(settings, environment={})
+    record = RecordSettings(run_dir=run.directory)
+    refuse_clashes(settings, record, [os.path.join(run.cwd or "", name) for name in run.files if name != "-"])
+    reports = ReportSet(settings, OutputSettings(json=json), environment={})
     reports.begin(run)
     reports.on_events(events)
     reports.finish(ending)

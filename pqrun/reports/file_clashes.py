@@ -6,29 +6,28 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 from pqrun.core.errors import InternalFailure, UserError
+from pqrun.core.settings import REPORT_FILES, RecordSettings, ReportSettings
 from pqrun.journal.run_directory import INDEX, JOURNAL, LOG_NAME, LOGS, OUR_FILES, RunDirectory, find_run
 from pqrun.reports.targets import DESCRIPTOR, STANDARD
 
-OPTIONS = ("junit", "html", "trace", "summary", "metrics", "joblog", "events")
 RESULTS = ("stdout", "stderr", "meta.json")
 # The prefixes of files beside ours: SQLite's `-wal` and `-shm`, and the old log `.1`.
 _WITH_OTHERS = (INDEX, JOURNAL, LOG_NAME)
 _LEVELS = 3
 
 
-def refuse_clashes(settings: Any, reads: Iterable[str] = ()) -> None:
+def refuse_clashes(settings: ReportSettings, record: RecordSettings, reads: Iterable[str] = ()) -> None:
     """Raise `UserError` if a report, the results or stdout would overwrite an input or a run's files.
 
-    `reads`: the files that the run reads, `-` for stdin. Run directories are found in `settings` and
+    `reads`: the files that the run reads, `-` for stdin. Run directories are found in `record` and
     above the outputs.
     """
     inputs = [(name, found) for name in dict.fromkeys(reads) if (found := _status(name, 0)) is not None]
-    runs = list(_runs(settings))
-    for name in OPTIONS:
-        if path := getattr(settings, name, None):
+    runs = list(_runs(record))
+    for name in REPORT_FILES:
+        if path := getattr(settings, name):
             _check(f"--{name}", path, inputs, runs)
     for fd, name in ((1, "standard output"), (2, "standard error")):
         found = _status(f"/dev/fd/{fd}", fd)
@@ -38,8 +37,8 @@ def refuse_clashes(settings: Any, reads: Iterable[str] = ()) -> None:
                     raise UserError(
                         f"{name} is written to {_called(other)}, which is an input: choose another file"
                     )
-    if results := getattr(settings, "results", None):
-        _check_results(results, inputs, runs)
+    if settings.results:
+        _check_results(settings.results, inputs, runs)
 
 
 def _check(option: str, path: str, inputs: list[tuple[str, os.stat_result]], runs: list[str]) -> None:
@@ -71,13 +70,13 @@ def _check_results(results: str, inputs: list[tuple[str, os.stat_result]], runs:
             )
 
 
-def _runs(settings: Any) -> Iterator[str]:
+def _runs(record: RecordSettings) -> Iterator[str]:
     """Yield the directories of this run, as far as the settings name them."""
-    if run_dir := getattr(settings, "run_dir", None):
-        yield os.path.realpath(run_dir)
-    if resumed := getattr(settings, "resume", None):
+    if record.run_dir:
+        yield os.path.realpath(record.run_dir)
+    if record.resume:
         try:
-            yield os.path.realpath(find_run(resumed).path)
+            yield os.path.realpath(find_run(record.resume).path)
         except (InternalFailure, UserError):
             return  # whatever opens the run reports this failure
 

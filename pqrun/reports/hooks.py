@@ -13,6 +13,7 @@ from math import inf
 from typing import Any, NamedTuple
 
 from pqrun.core.job import Outcome
+from pqrun.core.settings import ReportSettings
 from pqrun.core.text import format_duration
 from pqrun.core.unicode_json import as_json
 from pqrun.executors.local.environment import TREE_VARIABLE, inherited
@@ -35,16 +36,16 @@ class Hook(NamedTuple):
     limit: float = TIMEOUT_SECONDS
 
 
-def hooks_of(settings: Any) -> list[Hook]:
+def hooks_of(settings: ReportSettings) -> list[Hook]:
     """Return the hooks of the command line, and those of the job file that it does not replace.
 
     The job file's hooks may come from a journal's header, where JSON has turned tuples into lists.
     """
-    said = getattr(settings, "hooks", None) or {}
+    said = settings.hooks or {}
     limit = said.get("timeout", TIMEOUT_SECONDS)
     found = []
-    for key in ("on_failure", "on_finish"):
-        name, run = f"--{key.replace('_', '-')}", getattr(settings, key, None)
+    for key, run in (("on_failure", settings.on_failure), ("on_finish", settings.on_finish)):
+        name: str = f"--{key.replace('_', '-')}"
         if run is None:  # an empty string is a hook that was switched off
             name, run = f"hooks: {key}", said.get(key)
         if run:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from pqrun.core import events as ev
 from pqrun.core.errors import BUG, OWN_FAILURE, UserError, refusal
+from pqrun.core.settings import OutputSettings, ReportSettings
 from pqrun.output.ci_markers import ci_service
 from pqrun.reports.run_info import Ending, RunInfo, RunReport, TickingReport
 from pqrun.reports.targets import AtomicFile, ReportTarget, StreamingFile, is_stdout, same_file
@@ -33,21 +34,22 @@ WHOLE, GROWING = ("junit", "html", "trace", "summary", "metrics"), ("joblog", "e
 class ReportRequest:
     """The reports that settings ask for, checked.
 
-    `settings` may have an attribute for each report; a missing attribute means that the report is not
-    wanted. Raises `UserError` if a report cannot be written.
+    Raises `UserError` if a report cannot be written.
     """
 
-    def __init__(self, settings: Any, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, settings: ReportSettings, output: OutputSettings, environment: Mapping[str, str]
+    ) -> None:
         self.targets: dict[str, ReportTarget] = {}
         for names, kind in ((WHOLE, AtomicFile), (GROWING, StreamingFile)):
             for name in names:
-                if (path := getattr(settings, name, None)) is not None:
+                if (path := getattr(settings, name)) is not None:
                     self.targets[name] = kind(f"--{name}", path)
         self.warnings: list[str] = []
-        self._json = getattr(settings, "json", False)
-        self.address: str | None = getattr(settings, "metrics_listen", None)
-        self.ci_autodetected = getattr(settings, "ci", "none") == "auto"
-        self.service = ci_service(getattr(settings, "ci", "none"), environment)
+        self._json = output.json
+        self.address = settings.metrics_listen
+        self.ci_autodetected = output.ci == "auto"
+        self.service = ci_service(output.ci, environment)
         self.step = environment.get("GITHUB_STEP_SUMMARY", "") if self.service == "github" else ""
         self._check()
 
@@ -58,7 +60,7 @@ class ReportRequest:
 
     @property
     def growing(self) -> list[StreamingFile]:
-        """The files that are written while the run goes on."""
+        """The files that are written during the run."""
         return [target for target in self.targets.values() if isinstance(target, StreamingFile)]
 
     def _check(self) -> None:
@@ -148,12 +150,18 @@ class ReportSet:
     if some events were not delivered.
     """
 
-    def __init__(self, settings: Any, *, environment: Mapping[str, str] = os.environ) -> None:
+    def __init__(
+        self,
+        settings: ReportSettings,
+        output: OutputSettings = OutputSettings(),
+        *,
+        environment: Mapping[str, str] = os.environ,
+    ) -> None:
         self.failures: list[str] = []
         self.digest: RunDigest | None = None
-        self._wanted = ReportRequest(settings, environment)
+        self._wanted = ReportRequest(settings, output, environment)
         self._hooks: Sequence[Hook] = ()
-        if any(getattr(settings, name, None) for name in ("on_finish", "on_failure", "hooks")):
+        if settings.on_finish or settings.on_failure or settings.hooks:
             from pqrun.reports.hooks import hooks_of
 
             self._hooks = hooks_of(settings)

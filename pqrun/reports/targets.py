@@ -102,7 +102,7 @@ PIPE_CHUNK_BYTES = 4096
 
 
 class StreamingFile(ReportTarget):
-    """A file or pipe that is written while the run goes on."""
+    """A file or pipe that is written during the run."""
 
     def __init__(self, option: str, path: str) -> None:
         super().__init__(option, path)

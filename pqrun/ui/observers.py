@@ -9,31 +9,31 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pqrun.core import events as ev
-from pqrun.core.job import AttemptId
 from pqrun.core.metrics import Metrics
 from pqrun.core.scheduler import Scheduler
-from pqrun.core.settings import Settings
+from pqrun.core.settings import InputSettings, OutputSettings
 from pqrun.core.text import strip_ansi
 from pqrun.engine.clock import Clock
 from pqrun.engine.engine import Request
 from pqrun.output.ci_markers import CIFences, ci_service, harmless_json, neutralize_commands
 from pqrun.output.printer import OutputPrinter, OutputStyle
-from pqrun.output.store import Capture
 from pqrun.output.writer import StreamWriter
 from pqrun.ui.plain_log import PlainLog
 from pqrun.ui.run_summary import RunSummary, format_summary
 from pqrun.ui.terminal import Style, progress_kind, wants_colour
 
 if TYPE_CHECKING:
+    from pqrun.engine.executor import TerminalGuard
+    from pqrun.engine.live_run import LiveRun
     from pqrun.engine.reactor import Reactor
-    from pqrun.executors.local.usage import JobUsage
     from pqrun.executors.local.watchdog import WatchdogSupervisor
     from pqrun.ui.live.keys import Key, KeyReader
+    from pqrun.ui.live.screen import BottomLines
     from pqrun.ui.live.table import LiveTable
 
 
 def outlets(
-    settings: Settings, environment: Mapping[str, str] = os.environ
+    settings: OutputSettings, environment: Mapping[str, str] = os.environ
 ) -> tuple[StreamWriter, StreamWriter]:
     """Return the writers of stdout and stderr.
 
@@ -67,7 +67,7 @@ class RunDisplay:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: OutputSettings,
         clock: Clock,
         out: StreamWriter,
         err: StreamWriter,
@@ -113,20 +113,14 @@ class RunDisplay:
 
     def open_live(
         self,
+        run: LiveRun,
+        reactor: Reactor,
+        watchdogs: TerminalGuard | None,
         *,
         began: float,
-        files: Sequence[str],
-        run: str,
-        metrics: Callable[[], Metrics],
-        workers: Callable[[], int],
-        holding: Callable[[], str],
-        resize: Callable[[int], None],
-        output_of: Callable[[AttemptId], Capture | None],
-        report_path: Callable[[AttemptId], str],
-        loads: Callable[[], Mapping[AttemptId, JobUsage]],
+        title: str,
+        address: str,
         unread: Callable[[], Sequence[int]],
-        reactor: Reactor,
-        watchdogs: WatchdogSupervisor | None,
     ) -> None:
         """Prepare the live table if it is wanted; its modules are only loaded then.
 
@@ -135,53 +129,46 @@ class RunDisplay:
         if self._kind != "live":
             return
         from pqrun.executors.local.usage import is_possible
-        from pqrun.executors.local.watchdog import guard_terminal
         from pqrun.ui.live.keys import KeyReader, Typed
         from pqrun.ui.live.screen import BottomLines, keeps_cursor
-        from pqrun.ui.live.state import JobPreviews, LiveTableState
+        from pqrun.ui.live.state import LiveTableState
         from pqrun.ui.live.table import LiveTable
 
-        if watchdogs is None:
-            watchdogs = self._warden = guard_terminal()
-        keep = watchdogs.keep_terminal
-        typed = Typed(unread)
-        screen = BottomLines(
-            self.err,
-            reactor.wake,
-            cursor_kept=keeps_cursor(self._environment),
-            keep_text=lambda text: keep(text=text),
-        )
+        guard = watchdogs or self._guard_terminal()
+        cursor_kept, typed = keeps_cursor(self._environment), Typed(unread)
+        screen = BottomLines(self.err, reactor.wake, guard, cursor_kept=cursor_kept)
         self.keys = keys = KeyReader(
-            self._keys(metrics, workers, resize),
-            self._clock.now,
-            reactor.look_again,
-            shared=self.out.is_pipe,
-            typed=typed.maybe,
-            keep_modes=lambda before, ours: keep(before=before, ours=ours),
-        )
-        self.live = live = LiveTable(
+            self._keys(run), guard, self._clock.now, reactor.look_again,
+            shared=self.out.is_pipe, typed=typed.maybe,
+        )  # fmt: skip
+        self.live = LiveTable(
             screen,
-            self._clock,
+            run,
             LiveTableState(began, self._clock.now()),
-            JobPreviews(output_of, report_path),
-            title=_title(self._settings, files),
-            run=strip_ansi(run),
-            metrics=metrics,
-            workers=workers,
-            holding=holding,
-            keys_on=lambda: keys.on,
-            prompt=lambda: keys.prompt,
+            title=title,
+            run=strip_ansi(address),
+            keys=keys,
             colour=self._colour,
-            loads=loads if is_possible() else None,
+            measured=is_possible(),
             typed=typed.here,
         )
+        self._share_terminal(screen)
+        reactor.add(keys)
+        reactor.on_signal(signal.SIGCONT, self._continued)
+
+    def _share_terminal(self, screen: BottomLines) -> None:
+        """Have the table erased before other parts write to the terminal, and hide output on request."""
         for writer in (self.out, self.err):
             if writer.is_terminal:
                 writer.before_write = screen.step_aside
-        if self.printer is not None:
+        if (live := self.live) is not None and self.printer is not None:
             self.printer.hidden = lambda: live.output_hidden
-        reactor.add(keys)
-        reactor.on_signal(signal.SIGCONT, self._continued)
+
+    def _guard_terminal(self) -> TerminalGuard:
+        from pqrun.executors.local.watchdog import guard_terminal
+
+        self._warden = guard_terminal()
+        return self._warden
 
     def listeners(self) -> list[Any]:
         """Return the observers in their order: readers of output before those that may remove it."""
@@ -242,9 +229,7 @@ class RunDisplay:
             out = self.err if settings.json else self.out
             self.printer = OutputPrinter(style, out, self.err, self._fences)
 
-    def _keys(
-        self, metrics: Callable[[], Metrics], workers: Callable[[], int], resize: Callable[[int], None]
-    ) -> dict[str, Key]:
+    def _keys(self, run: LiveRun) -> dict[str, Key]:
         """Return the keys of the table.
 
         A returned request is carried out in a turn; other keys only change the table.
@@ -259,17 +244,15 @@ class RunDisplay:
             scheduler.pause(paused=not scheduler.paused, now=now, by="key")
 
         def change(more: int) -> Iterable[Request]:
-            return [lambda _scheduler, _now: resize(max(1, workers() + more))]
+            return [lambda _scheduler, _now: run.resize(max(1, run.workers() + more))]
 
-        def switch(name: str) -> Callable[[], Iterable[Request]]:
-            def act() -> Iterable[Request]:
-                setattr(self.live, name, not getattr(self.live, name))
-                return ()
-
-            return act
+        def toggle(*, help: bool = False, output: bool = False) -> Iterable[Request]:
+            if self.live is not None:
+                self.live.toggle(help=help, output=output)
+            return ()
 
         def ask_to_drain() -> str:
-            running = metrics().active_workers
+            running = run.metrics().active_workers
             jobs = "1 running job" if running == 1 else f"{running} running jobs"
             return f"q again within 2s: let the {jobs} finish, start no more.  Esc: no"
 
@@ -284,12 +267,13 @@ class RunDisplay:
             "+": Key(lambda: change(1)),
             "=": Key(lambda: change(1)),
             "-": Key(lambda: change(-1)),
-            "o": Key(switch("output_hidden")),
-            "?": Key(switch("help")),
+            "o": Key(lambda: toggle(output=True)),
+            "?": Key(lambda: toggle(help=True)),
         }
 
 
-def _title(settings: Settings, files: Sequence[str]) -> str:
+def title_of(settings: InputSettings, files: Sequence[str]) -> str:
+    """Return the title of the live table: the command of `each`, or the names of the files."""
     if settings.each is not None and settings.each.words:
         return strip_ansi(" ".join(settings.each.words))
     if list(files) in ([], ["-"]):

@@ -249,7 +249,7 @@ def _next_commands(page: RunSummary, run: str, bad: list[SummaryFailure], paint:
         commands.append(("see a log", hints.command("logs", run, name)))
         commands.append(("run failed jobs again", hints.command("resume", run, options="--failed")))
     elif sum(page.outcomes.values()) < page.added or page.outcomes.get(Outcome.INTERRUPTED):
-        commands.append(("go on", hints.command("resume", run)))
+        commands.append(("continue", hints.command("resume", run)))
     else:
         commands.append(("see more", hints.command("show", run)))
     width = max(len(what) for what, _ in commands)

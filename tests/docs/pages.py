@@ -1,12 +1,18 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The pages, the scripts that make some of them, and what a page explains."""
 
+import ast
 import importlib.util
+import io
 import re
+import tokenize
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
+PAGES = sorted([*DOCS.rglob("*.md"), *ROOT.glob("*.md"), ROOT / "examples" / "README.md"])
+EXAMPLES = sorted(path for path in (ROOT / "examples").iterdir() if path.suffix != ".md")
+PROGRAMS = sorted((ROOT / "pqrun").rglob("*.py"))
 
 
 def script(name):
@@ -36,3 +42,45 @@ def explained(text):
 def blocks(text, language):
     """The fenced blocks of that language."""
     return re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+
+
+def name_of(path):
+    """Return the path below the root, as the id of a test."""
+    return str(path.relative_to(ROOT))
+
+
+def messages(tree):
+    """Yield the line and the text of each string of a module, without docstrings. `{}` marks a value."""
+    skipped = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            skipped.add(id(node.value))
+        elif isinstance(node, ast.JoinedStr):
+            skipped.update(id(part) for part in node.values)
+            parts = (part.value if isinstance(part, ast.Constant) else "{}" for part in node.values)
+            yield node.lineno, "".join(parts)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in skipped:
+            yield node.lineno, node.value
+
+
+def remarks(source):
+    """Yield the line and the text of each docstring and of each block of comments of a module."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            yield node.lineno, str(node.value.value)
+    block, at = "", 0
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            if token.start[0] != at + 1 and block:
+                yield at, block
+                block = ""
+            block, at = f"{block} {token.string.lstrip('# ')}", token.start[0]
+    if block:
+        yield at, block
+
+
+def prose(text):
+    """Return a page without its blocks, the text in backticks and the targets of its links."""
+    text = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+    return re.sub(r"``.+?``|`[^`\n]*`|\]\([^)]*\)|\{#.*\}", "", text)

@@ -8,7 +8,7 @@ import shutil
 
 import pytest
 
-from pqrun.cli.app import MODULES
+from pqrun.cli.commands import MODULES
 
 from .pages import DOCS, ROOT, blocks
 

@@ -1,14 +1,55 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The commands: one module for each, or for a family of commands that share their code.
+"""The commands: a module for each, or for a family of commands. `find_command` loads and returns a command.
 
-run                 `run` and `resume`.
+run                 `run`, `resume` and `serve`.
 each                `each`.
 check_init_schema   `check`, `init` and `schema`.
-serve               `serve`.
-add, ps, set, cancel, wait, top   The command of that name.
+add, cancel, ps,
+set, top, wait      The command of that name.
 pause_stop          `pause`, `unpause` and `stop`.
-runs                `runs`, `show`, `logs` and `prune`; prints the tables of `runs` and `prune`.
+live_run            The parts that the commands for live runs share.
+runs                `runs`, `show`, `logs` and `prune`.
 show                The page and the documents of `show`.
 logs                The output of jobs for `logs`.
-live_run            The parts shared by commands that talk to a live run.
 """
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pqrun.cli.declarations import CommandSpec
+
+MODULES = {
+    "run": "run",
+    "each": "each",
+    "resume": "run",
+    "check": "check_init_schema",
+    "init": "check_init_schema",
+    "schema": "check_init_schema",
+    "serve": "run",
+    "add": "add",
+    "ps": "ps",
+    "set": "set",
+    "pause": "pause_stop",
+    "unpause": "pause_stop",
+    "cancel": "cancel",
+    "wait": "wait",
+    "stop": "pause_stop",
+    "top": "top",
+    "runs": "runs",
+    "show": "runs",
+    "logs": "runs",
+    "prune": "runs",
+}
+"""The module of each command, in the order of the help. A module is loaded only when its command is called."""
+
+
+def find_command(name: str) -> CommandSpec | None:
+    """Load the module of a command and return the command; return None if there is no such command."""
+    if name not in MODULES:
+        return None
+    module = import_module(f"pqrun.cli.commands.{MODULES[name]}")
+    found: CommandSpec = next(command for command in module.COMMANDS if command.name == name)
+    return found

@@ -1,20 +1,19 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""`cancel`: end jobs of a live run."""
+"""The command `cancel`."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-import typer
+from pqrun.cli.commands.live_run import PANEL, SELECTORS, RunName, some
+from pqrun.cli.declarations import ArgumentSpec, CommandSpec
 
-from pqrun.cli.commands.live_run import SELECTORS, RunName, ask, expect_some, live_commands
 
-
-def cancel(
-    jobs: Annotated[list[str], typer.Argument(metavar="JOB...", help=SELECTORS)], run: RunName = None
-) -> None:
+def cancel(jobs: Annotated[list[str], ArgumentSpec("JOB...", SELECTORS)], run: RunName = None) -> int:
     """Cancel jobs: waiting jobs at once, running jobs with their signal and grace period."""
-    expect_some(ask(run, "cancel", jobs=jobs)["count"])
+    from pqrun.control.client import request
+
+    return some(request(run, "cancel", jobs=jobs)["count"])
 
 
-app = live_commands(cancel=cancel)
+COMMANDS = (CommandSpec("cancel", cancel, PANEL),)

@@ -7,9 +7,8 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Final
 
-import typer
-
-from pqrun.cli.app import commands
+from pqrun.cli.commands.live_run import print_text
+from pqrun.cli.declarations import ArgumentSpec, CommandSpec
 from pqrun.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -94,9 +93,9 @@ def _sorted_out(paths: Sequence[str]) -> tuple[list[str], list[ListPart], Callab
     """Return the job files, the lists of commands, and the function that reads the job files."""
     if all(path.endswith((".yaml", ".yml", ".json")) for path in paths):
         return list(paths), [], None  # the usual case: the names tell, and no file has to be opened
-    from pqrun.input import read_whole
     from pqrun.input.jobfile import source_text as text
     from pqrun.input.list_check import ListPart
+    from pqrun.input.sources import read_whole
 
     job_files: list[str] = []
     lists: list[ListPart] = []
@@ -140,34 +139,24 @@ def write_example(path: str) -> None:
 
 PANEL = "Job files"
 
-app = commands()
 
-
-@app.command("check", rich_help_panel=PANEL)
 def check(
-    files: Annotated[
-        list[str], typer.Argument(metavar="FILE...", help="Job files or lists of commands; - is stdin")
-    ],
-) -> None:
+    files: Annotated[list[str], ArgumentSpec("FILE...", "Job files or lists of commands; - is stdin")],
+) -> int:
     """Check job files and lists of commands, and list every error with its line. Exit with 0 or 2."""
-    from pqrun.cli.commands import check_init_schema as jobfiles
-
-    raise typer.Exit(jobfiles.check_files(files))
+    return check_files(files)
 
 
-@app.command("init", rich_help_panel=PANEL)
 def init(
-    file: Annotated[str, typer.Argument(metavar="[FILE]", help="Name of the new file")] = "jobs.yaml",
+    file: Annotated[str, ArgumentSpec("[FILE]", "Name of the new file")] = "jobs.yaml",
 ) -> None:
     """Write a commented example of a job file. Existing files are not overwritten."""
-    from pqrun.cli.commands import check_init_schema as jobfiles
-
-    jobfiles.write_example(file)
+    write_example(file)
 
 
-@app.command("schema", rich_help_panel=PANEL)
 def schema() -> None:
     """Print the JSON Schema of job files, for editors."""
-    from pqrun.cli.commands import check_init_schema as jobfiles
+    print_text(schema_text())
 
-    typer.echo(jobfiles.schema_text().rstrip("\n"))
+
+COMMANDS = tuple(CommandSpec(function.__name__, function, PANEL) for function in (check, init, schema))

@@ -1,64 +1,56 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The parts shared by commands that talk to a live run: `--run`, selectors, requests, printed ids."""
+"""The parts that the commands for live runs share: `--run`, selectors, and what they print."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Annotated, Any
 
-import typer
-
-from pqrun.cli.app import commands, parser
-from pqrun.cli.completion import job_ids, run_ids
-from pqrun.cli.options import RECORD
+from pqrun.cli.declarations import ArgumentSpec
+from pqrun.core.option_spec import RECORD, OptionSpec
 from pqrun.core.text import escape_controls
 
 PANEL = "Live runs"
 SELECTORS = "Jobs: ids, globs, all, state:x, priority:x, tag:x"
+RUN = "A run: its id, a prefix of the id, latest, or a path"
 RunName = Annotated[
     str | None,
-    typer.Option(
-        "--run",
-        help="Name of the run, if several are live",
-        metavar="RUN",
-        rich_help_panel=RECORD,
-        autocompletion=run_ids,
-    ),
+    OptionSpec(("--run",), "Name of the run, if several are live", RECORD, "RUN", completes="runs"),
 ]
-Jobs = Annotated[list[str] | None, typer.Argument(metavar="[JOB]...", help=SELECTORS, autocompletion=job_ids)]
+Jobs = Annotated[list[str] | None, ArgumentSpec("[JOB]...", SELECTORS, "jobs")]
 
 
-def live_commands(**found: Callable[..., None]) -> typer.Typer:
-    """Return the typer application of one module, with these commands by name."""
-    app = commands()
-    for name, command in found.items():
-        app.command(name, rich_help_panel=PANEL)(command)
-    return app
-
-
-def option_value(read: Any, *names: str, metavar: str, help: str) -> Any:
+def option_value(read: Any, *names: str, metavar: str, help: str) -> OptionSpec:
     """Return an option whose text is parsed by `read`."""
-    return typer.Option(*names, metavar=metavar, parser=parser(read), help=help)
-
-
-def ask(run: str | None, verb: str, **facts: Any) -> dict[str, Any]:
-    """Send one request to the live run and return its answer."""
-    from pqrun.control.client import ControlClient
-
-    with ControlClient(run) as talk:
-        return talk.ask(verb, **facts)
+    return OptionSpec(names, help, None, metavar, read)
 
 
 def print_ids(ids: Iterable[str]) -> None:
     """Print ids, one on each line: unchanged for a program, without control characters on a terminal."""
     screen = sys.stdout.isatty()
-    sys.stdout.write("".join(f"{escape_controls(job_id) if screen else job_id}\n" for job_id in ids))
-    sys.stdout.flush()
+    print_text("".join(f"{escape_controls(job_id) if screen else job_id}\n" for job_id in ids))
 
 
-def expect_some(count: int, otherwise: str = "no job changed: none of these jobs is unfinished") -> None:
-    """Exit with 1 and the message `otherwise` if a selector matched no job."""
+def print_text(text: str) -> None:
+    """Print to stdout. Exit with 1, and without a message, if its reader has closed the pipe."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise SystemExit(1) from None
+
+
+def note(text: str) -> None:
+    """Print a message to stderr."""
+    try:
+        sys.stderr.write(f"pqrun: {text}\n")
+    except OSError:
+        pass  # stderr is broken; the exit code still tells of the failure
+
+
+def some(count: int, otherwise: str = "no job changed: none of these jobs is unfinished") -> int:
+    """Return exit code 0; or 1, and print the message `otherwise`, if a selector matched no job."""
     if not count:
-        typer.echo(f"pqrun: {escape_controls(otherwise)}", err=True)
-        raise typer.Exit(1)
+        note(escape_controls(otherwise))
+    return 0 if count else 1

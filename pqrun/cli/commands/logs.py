@@ -46,7 +46,7 @@ class LiveOutput:
             return b""
         try:
             self._talk = self._talk or ControlClient(self._run.path)
-            answer = self._talk.ask("output", seq=key.seq, stream=stream, offset=offset)
+            answer = self._talk.request("output", seq=key.seq, stream=stream, offset=offset)
         except (InternalFailure, UserError):
             self._silent = True  # the run has just ended, and its files have the rest
             return b""
@@ -94,19 +94,19 @@ def resolve_jobs(index: Index, selectors: Sequence[str], *, live: bool) -> list[
 
 def output_of(index: Index, seq: int, attempt: int | None) -> JobOutput | None:
     """Return the output of that attempt, or of the last one; None if there was no such attempt."""
-    found = index.rows("id, state, attempts, last, out, err", "seq = ?", seq)
+    found = index.jobs("seq = ?", seq)
     if not found:
         return None
-    job_id, state, attempts, last, out, err = found[0]
+    row = found[0]
+    running = row.state == "running"
     if attempt is None:
-        attempt = attempts if state == "running" else last
-    if attempt == last and last:
-        return JobOutput(AttemptId(seq, attempt), job_id, (out, err))
-    for earlier in index.earlier_attempts(seq):
-        if earlier["last"] == attempt:
-            return JobOutput(AttemptId(seq, attempt), job_id, (earlier["out"], earlier["err"]))
-    if state == "running" and attempt == attempts:
-        return JobOutput(AttemptId(seq, attempt), job_id, None)
+        attempt = row.attempts if running else row.last
+    for ended in [row] if attempt == row.last else index.attempts(seq):
+        if ended.last == attempt and attempt:
+            sizes = (ended.stdout_bytes, ended.stderr_bytes)
+            return JobOutput(AttemptId(seq, attempt), row.spec.id, sizes)
+    if running and attempt == row.attempts:
+        return JobOutput(AttemptId(seq, attempt), row.spec.id, None)
     return None
 
 
@@ -291,7 +291,7 @@ def _print_ended(
 ) -> None:
     """Print the attempts that have ended: with `since_last` all since the last call, else the last one."""
     for seq, last_told in told.items():
-        ended = index.ended_attempts(seq)
+        ended = [row.last for row in index.attempts(seq)]
         wanted = [attempt] if attempt is not None else ended if since_last else ended[-1:]
         for number in wanted:
             if last_told < number and number in ended and (output := output_of(index, seq, number)):

@@ -1,40 +1,49 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""`pause`, `unpause` and `stop`: stop starting jobs of a live run, start again, or end the run."""
+"""The commands `pause`, `unpause` and `stop`."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-import typer
-
-from pqrun.cli.commands.live_run import RunName, ask, live_commands
+from pqrun.cli.commands.live_run import PANEL, RunName, note
+from pqrun.cli.declarations import CommandSpec, switch
 
 
 def pause(run: RunName = None) -> None:
     """Start no more jobs until `unpause`. Running jobs continue."""
-    ask(run, "pause")
+    from pqrun.control.client import request
+
+    request(run, "pause")
 
 
 def unpause(run: RunName = None) -> None:
     """Start jobs again."""
-    ask(run, "unpause")
+    from pqrun.control.client import request
+
+    request(run, "unpause")
 
 
 def stop(
     now: Annotated[
-        bool, typer.Option("--now", help="Stop running jobs, too; given a second time, kill them")
+        bool, switch("--now", help="Stop running jobs, too; given a second time, kill them")
     ] = False,
     run: RunName = None,
 ) -> None:
     """End a live run after its running jobs. You can resume the rest later."""
-    answer = ask(run, "stop", now=now)
+    from pqrun.control.client import request
+
+    answer = request(run, "stop", now=now)
     if answer["running"]:
         hint = (
             "stopping them (repeat the command to kill them)"
             if now
             else "waiting for them (`pqrun stop --now` stops them)"
         )
-        typer.echo(f"pqrun: running jobs: {answer['running']}; {hint}", err=True)
+        note(f"running jobs: {answer['running']}; {hint}")
 
 
-app = live_commands(pause=pause, unpause=unpause, stop=stop)
+COMMANDS = (
+    CommandSpec("pause", pause, PANEL),
+    CommandSpec("unpause", unpause, PANEL),
+    CommandSpec("stop", stop, PANEL),
+)

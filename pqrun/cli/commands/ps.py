@@ -10,10 +10,10 @@ import time
 from collections import Counter
 from typing import Annotated, Any
 
-import typer
-
-from pqrun.cli.commands.live_run import Jobs, RunName, expect_some, live_commands
+from pqrun.cli.commands.live_run import PANEL, Jobs, RunName, print_text, some
+from pqrun.cli.declarations import CommandSpec, switch
 from pqrun.core.errors import InternalFailure
+from pqrun.core.option_spec import OptionSpec
 from pqrun.core.text import escape_controls, format_duration
 from pqrun.core.unicode_json import as_json
 
@@ -25,40 +25,39 @@ STATES = ("running", "queued", "waiting", "pending")
 
 def ps(
     jobs: Jobs = None,
-    json: Annotated[bool, typer.Option("--json", help="Print a JSON document")] = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Repeat every second until the run ends")] = False,
-    why: Annotated[
-        str | None, typer.Option("--why", help="Print what a job waits for", metavar="JOB")
-    ] = None,
+    json: Annotated[bool, switch("--json", help="Print a JSON document")] = False,
+    watch: Annotated[bool, switch("--watch", help="Repeat every second until the run ends")] = False,
+    why: Annotated[str | None, OptionSpec(("--why",), "Print what a job waits for", None, "JOB")] = None,
     run: RunName = None,
-) -> None:
+) -> int:
     """List the unfinished jobs of a live run."""
     from pqrun.control.client import NO_LIVE_RUN, ControlClient
 
-    with ControlClient(run) as talk:
+    with ControlClient(run) as client:
         if why is not None:
-            answer = talk.ask("ps", jobs=[why], why=True)
-            expect_some(len(answer["why"]), f"no unfinished job `{why}`")
-            typer.echo(reasons(answer))
-            return
+            answer = client.request("ps", jobs=[why], why=True)
+            if answer["why"]:
+                print_text(reasons(answer) + "\n")
+            return some(len(answer["why"]), f"no unfinished job `{why}`")
         first = True
         while True:
             try:
-                answer = talk.ask("ps", jobs=jobs or [])
-                text = document(answer, talk.ask("info"), a_line=watch) if json else shown(answer, fits=watch)
+                answer = client.request("ps", jobs=jobs or [])
+                if json:
+                    text = document(answer, client.request("info"), a_line=watch)
+                else:
+                    text = shown(answer, fits=watch)
             except InternalFailure as failure:
                 if first or failure.code != NO_LIVE_RUN:
                     raise
-                return  # the run has ended while it was watched
-            if watch and not json and sys.stdout.isatty():
-                typer.echo("\x1b[H\x1b[2J", nl=False)
-            typer.echo(text)
+                return 0  # the run has ended while it was watched
+            clear = "\x1b[H\x1b[2J" if watch and not json and sys.stdout.isatty() else ""
+            print_text(f"{clear}{text}\n")
             if not watch:
                 break
             first = False
             time.sleep(1.0)
-    if jobs:
-        expect_some(len(answer["jobs"]), "no unfinished job matches")
+    return some(len(answer["jobs"]), "no unfinished job matches") if jobs else 0
 
 
 def shown(answer: dict[str, Any], *, fits: bool = False) -> str:
@@ -106,4 +105,4 @@ def _row(job: dict[str, Any]) -> tuple[str, ...]:
     return escape_controls(job["id"]), job["state"], job["priority"], tries, seconds, command
 
 
-app = live_commands(ps=ps)
+COMMANDS = (CommandSpec("ps", ps, PANEL),)

@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""`run` and `resume`: run jobs, or continue a recorded run."""
+"""`run`, `resume` and `serve`: run jobs, continue a recorded run, or start a queue that waits for jobs."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-import typer
-
-from pqrun.cli.app import commands, with_options
-from pqrun.cli.completion import run_ids
-from pqrun.cli.fast_parser import is_terminal, run_lists
+from pqrun.cli.declarations import ArgumentSpec, CommandSpec, HelpWanted, WrongUsage
+from pqrun.cli.fast_parser import is_terminal
 from pqrun.cli.options import ListOptions, RunOptions
+from pqrun.core.option_spec import FAILURE, RECORD, OptionSpec
+from pqrun.core.values import whole_number
 
 PANEL = "Run jobs"
 EXAMPLES = """
@@ -23,46 +22,73 @@ EXAMPLES = """
   pqrun run nightly.txt -k --tag
 """
 
-app = commands()
 
-
-@app.command("run", rich_help_panel=PANEL, epilog=EXAMPLES)
-@with_options(ListOptions)
 def run(
-    context: typer.Context,
     files: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[FILE]...", help="Job files or lists of commands; - is stdin"),
+        list[str] | None, ArgumentSpec("[FILE]...", "Job files or lists of commands; - is stdin")
     ] = None,
     *,
     options: ListOptions,
-) -> None:
+) -> int:
     """Run jobs from job files, or commands (one per line) from files or stdin."""
     if not files and is_terminal(0):
-        typer.echo(context.get_help())
-        raise typer.Exit(2)
+        raise HelpWanted
     if options.resume is not None and not files:
-        raise typer.BadParameter("name the edited file as well, or use `pqrun resume`", param_hint="--resume")
-    raise typer.Exit(run_lists(files or (), options))
+        raise WrongUsage("name the edited file as well, or use `pqrun resume`", "--resume")
+    from pqrun.app.run import run as run_jobs
+    from pqrun.cli.settings import settings_of
+
+    return run_jobs(settings_of(options, files=tuple(files or ())))
 
 
-@app.command("resume", rich_help_panel=PANEL)
-@with_options(RunOptions)
 def resume(
-    name: Annotated[
-        str,
-        typer.Argument(
-            metavar="RUN", help="A run: its id, a prefix of the id, latest, or a path", autocompletion=run_ids
-        ),
-    ],
-    failed: Annotated[
-        bool, typer.Option("--failed", help="Run failed jobs again, too", rich_help_panel="Failure")
-    ] = False,
+    name: Annotated[str, ArgumentSpec("RUN", "A run: its id, a prefix of the id, latest, or a path", "runs")],
+    failed: Annotated[bool, OptionSpec(("--failed",), "Run failed jobs again, too", FAILURE)] = False,
     *,
     options: RunOptions,
-) -> None:
+) -> int:
     """Continue a run. Options you don't give keep their first values."""
-    from pqrun.app.run import run as run_all
+    from pqrun.app.run import run as run_jobs
     from pqrun.cli.settings import resumed_settings
 
-    raise typer.Exit(run_all(resumed_settings(name, options, failed=failed)))
+    return run_jobs(resumed_settings(name, options, failed=failed))
+
+
+def serve(
+    name: Annotated[str, OptionSpec(("--run",), "Name of the queue", RECORD, "NAME")] = "queue",
+    detach: Annotated[
+        bool, OptionSpec(("--detach",), "Run in the background; return when the queue is ready", RECORD)
+    ] = False,
+    keep: Annotated[
+        int,
+        OptionSpec(
+            ("--keep",),
+            "Keep the record and output of the last N ended jobs",
+            RECORD,
+            "N",
+            lambda text: whole_number(text, 0, 10**9),
+        ),
+    ] = 10_000,
+    *,
+    options: RunOptions,
+) -> int:
+    """Start a queue: a run that waits for jobs from `add`. A restart restores it from its journal."""
+    from pqrun.app.serve import directory_of, is_begun
+    from pqrun.app.serve import serve as serve_queue
+    from pqrun.cli.settings import resumed_settings, settings_of
+
+    path = directory_of(name, options.values()["run_dir"])
+    begun = is_begun(path)
+    settings = resumed_settings(path.path, options, failed=False) if begun else settings_of(options)
+    if detach and "output" not in settings.record.recorded:
+        # No terminal shows the output; the run directory keeps it.
+        settings = settings.with_values({"output": "none"})
+    settings = settings.with_values({"resume": None, "serve": name, "run_dir": path.path})
+    return serve_queue(settings, detach=detach, keep=keep)
+
+
+COMMANDS = (
+    CommandSpec("run", run, PANEL, epilog=EXAMPLES),
+    CommandSpec("resume", resume, PANEL),
+    CommandSpec("serve", serve, "Live runs"),
+)

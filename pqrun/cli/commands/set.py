@@ -5,71 +5,64 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-import typer
+from pqrun.cli.commands.live_run import PANEL, Jobs, RunName, option_value, some
+from pqrun.cli.declarations import CommandSpec, WrongUsage, switch
+from pqrun.cli.options import FieldOptions, fields_given
+from pqrun.cli.options import pool as read_pool
+from pqrun.core.option_spec import OptionSpec
+from pqrun.core.values import workers
 
-from pqrun.cli.app import parser
-from pqrun.cli.commands.add import needed
-from pqrun.cli.commands.live_run import Jobs, RunName, expect_some, live_commands, option_value
-from pqrun.core import values
-from pqrun.core.values import retries, workers
+
+class SetOptions(FieldOptions):
+    """Options of `set`: the fields of a job that can be changed before it starts."""
+
+    command = "set"
 
 
 def set_(
     jobs: Jobs = None,
-    priority: Annotated[
-        Any,
-        option_value(
-            values.priority,
-            "-p",
-            "--priority",
-            metavar="LEVEL",
-            help="New priority: critical, high, normal or low",
-        ),
-    ] = None,
-    timeout: Annotated[
-        Any,
-        option_value(values.duration, "-t", "--timeout", metavar="DUR", help="New time limit; 0: none"),
-    ] = None,
-    tries: Annotated[
-        Any, option_value(retries, "-r", "--retries", metavar="N", help="Retry up to N times")
-    ] = None,
-    needs: Annotated[
-        Any,
-        option_value(needed, "--needs", metavar="ID,…", help="Replace the needs of the jobs; '': no needs"),
-    ] = None,
     front: Annotated[
-        bool, typer.Option("--front", help="Move the jobs before all others of their priority")
+        bool, switch("--front", help="Move the jobs before all others of their priority")
     ] = False,
     at_once: Annotated[
         Any,
         option_value(workers, "-j", "--jobs", "--workers", metavar="N", help="Run up to N jobs at a time"),
     ] = None,
     pool: Annotated[
-        list[str] | None, typer.Option("--pool", metavar="NAME=N", help="Set the size of a pool")
+        list[str] | None, OptionSpec(("--pool",), "Set the size of a pool", None, "NAME=N")
     ] = None,
     run: RunName = None,
-) -> None:
+    *,
+    options: SetOptions,
+) -> int:
     """Change jobs that have not started, or the run's workers and pools."""
-    from pqrun.cli.options import pool as read_pool
     from pqrun.control.client import ControlClient
     from pqrun.engine.machine_load import count_workers
 
-    given = {"priority": priority, "timeout": timeout, "retries": tries, "needs": needs}
-    change = {name: value for name, value in given.items() if value is not None}
-    if not jobs and (change or front):
-        raise typer.BadParameter("name the jobs to change", param_hint="JOB")
-    if jobs and not (change or front):
-        raise typer.BadParameter("give an option that changes the jobs, such as --priority", param_hint="JOB")
-    if not (jobs or at_once or pool):
-        raise typer.BadParameter("nothing to set: give jobs and an option, or -j, or --pool")
-    pools = [parser(read_pool)(text) for text in pool or ()]
-    with ControlClient(run) as talk:
+    change = {field.flat_name: value for field, _, value in fields_given(options)}
+    _check_words(bool(jobs), changes=bool(change or front), resizes=bool(at_once or pool))
+    try:
+        pools = [read_pool(text) for text in pool or ()]
+    except ValueError as error:
+        raise WrongUsage(str(error)) from None
+    with ControlClient(run) as client:
         if at_once is not None:
-            talk.ask("workers", workers=count_workers(at_once))
+            client.request("workers", workers=count_workers(at_once))
         for wanted in pools:
-            talk.ask("pool", pool=wanted.name, size=wanted.size)
+            client.request("pool", pool=wanted.name, size=wanted.size)
         if jobs:
-            expect_some(talk.ask("set", jobs=jobs, change=change, front=front)["count"])
+            return some(client.request("set", jobs=jobs, change=change, front=front)["count"])
+    return 0
 
 
-app = live_commands(set=set_)
+def _check_words(named: bool, *, changes: bool, resizes: bool) -> None:
+    """Raise `WrongUsage` unless the command line names jobs with their changes, or a new size."""
+    if changes and not named:
+        raise WrongUsage("name the jobs to change", "JOB")
+    if named and not changes:
+        raise WrongUsage("give an option that changes the jobs, such as --priority", "JOB")
+    if not (named or resizes):
+        raise WrongUsage("nothing to set: give jobs and an option, or -j, or --pool")
+
+
+COMMANDS = (CommandSpec("set", set_, PANEL),)

@@ -10,23 +10,21 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from pqrun.cli.console import Console, last_line_of
 from pqrun.cli.options import ReportOptions
 from pqrun.core import text as hints
 from pqrun.core.errors import NOT_ALL_RUN, OK, SOME_FAILED, InternalFailure
-from pqrun.core.job import AttemptId, Outcome, StopReason
+from pqrun.core.job import Outcome
 from pqrun.core.job_table import JobRow
 from pqrun.core.metrics import CORE_METRICS, Metrics
+from pqrun.core.settings import ReportSettings
 from pqrun.core.text import describe_exit, escape_controls, format_duration, job_label, shorten, strip_ansi
 from pqrun.core.unicode_json import as_json
-from pqrun.journal.index import Index, exit_of, metrics_of, query_index, row_of
-from pqrun.journal.projection import ATTEMPT, StoredJob
+from pqrun.journal.index import Index, as_seen, metrics_of, query_index
 from pqrun.journal.run_directory import RunDirectory, find_run
 from pqrun.journal.run_list import DIED, LIVE, state_of
-from pqrun.output.store import Logs
 from pqrun.output.writer import StreamWriter
 from pqrun.reports import write_after
 from pqrun.reports.run_info import Ending, RunInfo
@@ -84,8 +82,7 @@ def view_run(index: Index, *, live: bool) -> ViewedRun:
 
 def rows_of(index: Index, *, live: bool) -> Iterator[JobRow]:
     """Yield all jobs in order of submission, as rows of the job table."""
-    logs = Logs(index.run.logs, keep=True)
-    return (row_of(entry, logs, live=live) for entry in index.entries())
+    return (as_seen(row, live=live) for row in index.jobs())
 
 
 def print_document(name: str) -> None:
@@ -178,12 +175,10 @@ def _look(index: Index, *, live: bool, most: int) -> ShownPage:
 def _lines(index: Index, where: str, seen: ViewedRun, most: int) -> list[ShownJob]:
     """Return the lines of the jobs that match, each followed by those of its earlier attempts."""
     lines: list[ShownJob] = []
-    logs = Logs(index.run.logs, keep=True)
-    for entry in index.entries(where, order=f"seq LIMIT {most}"):
-        row = row_of(entry, logs, live=seen.live)
-        lines.append(_line(row, seen.now, read=len(lines) < MAX_TAILS_READ))
-        if entry.attempts > 1 and len(lines) < MAX_TAILS_READ:
-            lines += _earlier(index, entry, logs)
+    for row in index.jobs(where, order=f"seq LIMIT {most}"):
+        lines.append(_line(as_seen(row, live=seen.live), seen.now, read=len(lines) < MAX_TAILS_READ))
+        if row.attempts > 1 and len(lines) < MAX_TAILS_READ:
+            lines += _earlier(index, row)
     return lines
 
 
@@ -200,24 +195,19 @@ def _line(row: JobRow, now: float, *, read: bool) -> ShownJob:
     )  # fmt: skip
 
 
-def _earlier(index: Index, entry: StoredJob, logs: Logs) -> list[ShownJob]:
+def _earlier(index: Index, row: JobRow) -> list[ShownJob]:
     """Return the lines of the attempts before the last one, which the job's own line shows."""
     lines = []
-    before = index.earlier_attempts(entry.seq)
-    if entry.state == "running" and entry.last:
-        before.append({name: getattr(entry, name) for name in ATTEMPT})
+    before = index.attempts(row.seq)
+    if row.state != "running":
+        before = before[:-1]
     for attempt in before:
-        asked = StopReason(attempt["asked"]) if attempt["asked"] else None
-        exit = exit_of(attempt["code"], attempt["signal"], attempt["message"])
-        key = AttemptId(entry.seq, attempt["last"])
-        said = attempt["message"] or last_line_of(
-            logs.path(key, 2) if attempt["err"] else None, logs.path(key, 1) if attempt["out"] else None
-        )
-        took = format_duration(max(0.0, attempt["ended"] - (attempt["began"] or attempt["ended"])))
-        how = describe_exit(exit, asked, attempt["timeout"])
-        lines.append(
-            ShownJob("", f"  try {key.attempt}", "", how, "", took, shorten(strip_ansi(said), LONGEST_SAID))
-        )
+        said = attempt.message or last_line_of(attempt.stderr, attempt.stdout)
+        ended = attempt.ended or 0.0
+        took = format_duration(max(0.0, ended - (attempt.started or ended)))
+        how = "" if attempt.exit is None else describe_exit(attempt.exit, attempt.asked, attempt.spec.timeout)
+        name = f"  try {attempt.last}"
+        lines.append(ShownJob("", name, "", how, "", took, shorten(strip_ansi(said), LONGEST_SAID)))
     return lines
 
 
@@ -336,11 +326,9 @@ def write_reports(name: str, options: ReportOptions, *, json: bool) -> None:
         seen.facts["run"], tuple(seen.facts["files"]), seen.facts["workers"], seen.facts["began"],
         lambda at: at, run.path, found.header["cwd"], found.header.get("command", ""),
     )  # fmt: skip
-    wanted = SimpleNamespace(
-        **{name: getattr(options, name) for name in options.declared()}, json=json, run_dir=run.path
-    )
+    wanted = ReportSettings(**options.values())
     ending = Ending(_code_of(seen), seen.metrics, seen.run_facts(), live)
-    if failures := write_after(wanted, found.events, facts, ending):
+    if failures := write_after(wanted, found.events, facts, ending, json=json):
         for failure in failures[:-1]:
             StreamWriter(2, "standard error").say(f"pqrun: {failure}")
         raise InternalFailure(failures[-1])

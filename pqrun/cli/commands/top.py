@@ -1,29 +1,22 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""`top`: a run on a full screen, if there is a terminal and textual is installed."""
+"""The command `top`."""
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
-import typer
+from pqrun.cli.commands.live_run import PANEL, RUN
+from pqrun.cli.declarations import ArgumentSpec, CommandSpec
 
-from pqrun.cli.app import commands
-from pqrun.cli.commands.runs import RUN
-from pqrun.cli.completion import run_ids
-
-PANEL = "Live runs"
-NEEDED = "`pqrun top` needs textual: install it with `pip install 'pqrun-cli[top]'`"
+NEEDS_TEXTUAL = "`pqrun top` needs textual: install it with `pip install 'pqrun-cli[top]'`"
 
 
 def top(
-    name: Annotated[
-        str | None,
-        typer.Argument(metavar="[RUN]", help=f"{RUN} (default: the live one)", autocompletion=run_ids),
-    ] = None,
+    name: Annotated[str | None, ArgumentSpec("[RUN]", f"{RUN} (default: the live one)", "runs")] = None,
 ) -> None:
     """Watch a live or past run on a full screen, and act on its jobs."""
     import os
-    import sys
     from importlib.util import find_spec
 
     from pqrun.core import text as hints
@@ -31,7 +24,7 @@ def top(
     from pqrun.ui.terminal import DUMB_TERMINALS
 
     if find_spec("textual") is None:
-        raise UserError(NEEDED)
+        raise UserError(NEEDS_TEXTUAL)
     if not all(map(os.isatty, (0, 1, 2))) or os.environ.get("TERM", "") in DUMB_TERMINALS:
         show = hints.command("show", *([name] if name else []))
         raise UserError(f"`pqrun top` needs a terminal: use `{show}` or `pqrun ps` instead")
@@ -48,5 +41,4 @@ def top(
         os.execv(sys.executable, [sys.executable, "-m", *words])
 
 
-app = commands()
-app.command("top", rich_help_panel=PANEL)(top)
+COMMANDS = (CommandSpec("top", top, PANEL),)

@@ -1,14 +1,12 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""`wait`: wait until jobs of a live run have ended."""
+"""The command `wait`."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
-import typer
-
-from pqrun.cli.commands.live_run import RunName, live_commands, option_value, print_ids
-from pqrun.cli.completion import job_ids
+from pqrun.cli.commands.live_run import PANEL, RunName, note, option_value, print_ids
+from pqrun.cli.declarations import ArgumentSpec, CommandSpec, switch
 from pqrun.core import values
 
 NOT_YET = 3
@@ -16,34 +14,30 @@ NOT_YET = 3
 
 def wait(
     jobs: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[JOB]...", help="Jobs: ids, globs (default: all unfinished jobs)", autocompletion=job_ids
-        ),
+        list[str] | None, ArgumentSpec("[JOB]...", "Jobs: ids, globs (default: all unfinished jobs)", "jobs")
     ] = None,
     any_: Annotated[
-        bool, typer.Option("--any", help="Return when one of the jobs has ended, and print its id")
+        bool, switch("--any", help="Return when one of the jobs has ended, and print its id")
     ] = False,
     timeout: Annotated[
-        Any,
+        float | None,
         option_value(
             values.duration, "-t", "--timeout", metavar="DUR", help="Wait at most DUR, then exit with 3"
         ),
     ] = None,
     run: RunName = None,
-) -> None:
+) -> int:
     """Wait until jobs have ended. Exit with 0 if all of them are ok, else with 1."""
-    from pqrun.control.client import ControlClient
+    from pqrun.control.client import request
 
-    with ControlClient(run) as talk:
-        try:
-            answer = talk.ask("wait", timeout=timeout, jobs=jobs or [], any=any_)
-        except TimeoutError:
-            typer.echo("pqrun: jobs have not ended yet", err=True)
-            raise typer.Exit(NOT_YET) from None
+    try:
+        answer = request(run, "wait", timeout=timeout, jobs=jobs or [], any=any_)
+    except TimeoutError:
+        note("jobs have not ended yet")
+        return NOT_YET
     if any_:
         print_ids(answer["ids"])
-    raise typer.Exit(1 if answer["failed"] else 0)
+    return 1 if answer["failed"] else 0
 
 
-app = live_commands(wait=wait)
+COMMANDS = (CommandSpec("wait", wait, PANEL),)

@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The larger verbs of the control socket, one file each.
+"""The verbs of the control socket. `connection.verbs_of` lists their functions.
 
-add    Check the jobs of a request and add them to the queue.
-ps     List the unfinished jobs, and explain why a job does not run.
-wait   Answer once jobs have ended, or once the queue has room.
+add         Check the jobs of a request and add them to the queue.
+cancel      End jobs.
+output      Return what a running job has printed so far.
+pause_stop  Stop starting jobs, start again, or end the run.
+ps          List the unfinished jobs, explain why a job does not run, and describe the run.
+set         Change jobs that hold no slot, a pool, or the number of workers.
+wait        Answer once jobs have ended.
 """

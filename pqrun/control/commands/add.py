@@ -1,42 +1,47 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The verb `add`: add all jobs of a request or none, in several turns if they are many.
 
-With `wait`, jobs are added as the queue gets room. A request is one message, or several of which
-all but the last have `more` set.
+With `wait`, jobs are added as the queue gets room. A request lists its jobs, or sends each in a line.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from math import isfinite
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from pqrun.control.protocol import (
     FULL,
     GONE,
+    JOBS_PER_TURN,
     Answer,
     ClientRequest,
-    IncrementalAnswer,
+    PendingAnswer,
+    RequestWithLines,
     flag,
-    is_whole,
     origin_of,
+    parse_json,
+    refusal,
 )
 from pqrun.core import values
-from pqrun.core import values as kinds
-from pqrun.core.dependencies import UnknownNeed
+from pqrun.core.dependencies import UnknownNeed, needs_first
 from pqrun.core.errors import Rejected, UserError
 from pqrun.core.expansion import Pairs, join_templates, layered, split_templates
-from pqrun.core.job import Command, JobSpec, Need, Priority, RetryPolicy
+from pqrun.core.job import Command, JobSpec
+from pqrun.core.job_fields import LIMITS, wrong_field
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.start_policy import ADDED
 from pqrun.core.text import is_printable
+from pqrun.core.values import is_text, is_whole
 from pqrun.input.defaults import SpecBuilder
 from pqrun.journal.format import spec_facts, spec_of
+
+if TYPE_CHECKING:
+    from pqrun.control.protocol import IncrementalAnswer, Result
+    from pqrun.core.events import JobEnded
 
 EMPTY = "the command is empty: give a command to run"
 OWN = ("id", "run", "named", "line")
 _FIELDS = {*JobSpec._fields, *Command._fields, "retries"} - {"work"}
-_WHEN = ("ok", "ended", "failed")
 
 
 class JobPayload:
@@ -110,8 +115,8 @@ def plain(facts: dict[str, Any]) -> dict[str, Any]:
             found[name] = list(found[name].items())
     if isinstance(found.get("needs"), list):
         found["needs"] = [[need, "ok"] if isinstance(need, str) else need for need in found["needs"]]
-    for name in ("timeout", "idle_timeout"):
-        if name in found and found[name] in (0, None):
+    for name in LIMITS & found.keys():
+        if found[name] == 0:
             found[name] = None
     return found
 
@@ -120,9 +125,10 @@ def checked(facts: dict[str, Any]) -> JobSpec:
     """Return the spec with these fields. Raises `Rejected` if a value is not allowed."""
     try:
         spec = spec_of(facts)
-        _check_spec(spec)
-        _check_command(spec.work)
-        _check_policy(spec.retry)
+        wrong = wrong_field(spec)
+        _must(wrong is None, str(wrong))
+        _must(spec.file is None or is_text(spec.file), "file")
+        _must(set(spec.work.expand) <= dict(spec.work.env).keys(), "expand")
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         raise Rejected("not a job: see `docs/control.md` for its fields") from None
     return spec
@@ -150,53 +156,12 @@ def _pairs(env: Any) -> Pairs:
     return tuple((name, value) for name, value in env)
 
 
-def _check_spec(spec: JobSpec) -> None:
-    _must(isinstance(spec.priority, Priority), "priority")
-    for name in ("timeout", "idle_timeout"):
-        _must(getattr(spec, name) is None or _is_duration(getattr(spec, name)), name)
-    _must(_is_duration(spec.grace), "grace")
-    _must(is_whole(spec.slots, 1, kinds.MAX_SLOTS), "slots")
-    for name, count in spec.pools:
-        _must(isinstance(name, str) and is_whole(count, 1, kinds.MAX_SLOTS), "pools")
-    _must(len(dict(spec.pools)) == len(spec.pools), "pools")
-    _must(all(map(_is_text, spec.tags)), "tags")
-    _must(all(is_whole(code, 0, 255) for code in spec.success_codes), "success_codes")
-    for need in spec.needs:
-        _must(isinstance(need, Need) and _is_text(need.job) and need.when in _WHEN, "needs")
-    for name in ("allow_failure", "rerun"):
-        _must(isinstance(getattr(spec, name), bool), name)
-    _must(spec.on_lost in kinds.ON_LOST, "on_lost")
-    _must(is_whole(spec.max_lost, 0, kinds.MAX_RETRIES), "max_lost")
-    _must(spec.creates is None or _is_text(spec.creates), "creates")
-    _must(spec.file is None or _is_text(spec.file), "file")
-
-
 def _checked_run(run: Any) -> str | tuple[str, ...]:
     words = run if isinstance(run, list) else [run]
-    _must(words != [] and all(_is_text(word) for word in words), "run")
+    _must(words != [] and all(is_text(word) for word in words), "run")
     if not words[0].strip():
         raise Rejected(EMPTY)
     return tuple(words) if isinstance(run, list) else str(run)
-
-
-def _check_command(command: Command) -> None:
-    _must(all(value is None or _is_text(value) for value in (command.cwd, command.stdin)), "cwd or stdin")
-    for name, value in command.env:
-        _must(_is_text(name) and _is_text(value) and name != "" and "=" not in name, "env")
-    _must(set(command.expand) <= dict(command.env).keys(), "expand")
-    _must(command.shell is None or (command.shell != () and all(map(_is_text, command.shell))), "shell")
-    _must(command.shell is None or command.shell[0] != "", "shell")
-    _must(isinstance(command.signal, str) and values.signal_name(command.signal) == command.signal, "signal")
-    _must(isinstance(command.keep_leftovers, bool), "keep_leftovers")
-
-
-def _check_policy(policy: RetryPolicy) -> None:
-    _must(is_whole(policy.max, 0, kinds.MAX_RETRIES), "retries")
-    _must(_is_duration(policy.delay) and _is_duration(policy.max_delay), "retry")
-    _must(_is_duration(policy.factor) and policy.factor <= 1000, "retry")
-    _must(_is_duration(policy.jitter) and policy.jitter <= 1 and policy.backoff in kinds.BACKOFFS, "retry")
-    for code in (*policy.on, *policy.permanent):
-        _must(is_whole(code, 0, 255) or (isinstance(code, str) and values.code(code) == code), "retry")
 
 
 def _must(good: bool, name: str) -> None:
@@ -204,106 +169,114 @@ def _must(good: bool, name: str) -> None:
         raise Rejected(f"not a job: its `{name}` is invalid")
 
 
-def _is_text(value: Any) -> bool:
-    """Return whether a value is a string that can be passed to a process."""
-    if not isinstance(value, str) or "\0" in value:
-        return False
-    if not value.isascii():
-        try:
-            value.encode("utf-8", "surrogateescape")
-        except UnicodeEncodeError:
-            return False
-    return True
+MAX_LISTED_JOBS = 1000
 
 
-def _is_duration(value: Any) -> bool:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and isfinite(value) and 0 <= value <= values.MAX_SECONDS
+def add(payload: JobPayload, request: ClientRequest, scheduler: Scheduler, now: float) -> Result:
+    """Add all jobs of a request or none; with `wait`, each as soon as the queue has room.
+
+    Returns the request itself if its jobs follow in `lines`. Raises `Rejected` if the jobs cannot be added.
+    """
+    adding = AddRequest(request, payload)
+    adding.take(scheduler)
+    return adding if flag(request, "lines") else adding.complete(scheduler, now)
 
 
-MAX_JOBS_PER_REQUEST = 1000
-JOBS_PER_TURN = 250
+class AddRequest(RequestWithLines):
+    """The jobs that one client wants to add, as far as they have been read."""
 
-
-class AddRequest:
-    """The jobs that one client wants to add. `wait`: add them later if the queue is full now."""
-
-    def __init__(self, request: ClientRequest) -> None:
+    def __init__(self, request: ClientRequest, payload: JobPayload) -> None:
+        super().__init__()
+        jobs = request.get("add", [])
+        if not isinstance(jobs, list) or not (jobs or flag(request, "lines")):
+            raise Rejected("`add` is a list of jobs")
+        if flag(request, "more"):  # a part of a request, as version 1 of the protocol knew them
+            raise Rejected("the run takes an `add` in one message: upgrade the pqrun that sends several")
+        if len(jobs) > MAX_LISTED_JOBS:
+            raise Rejected(f"`add` lists more than {MAX_LISTED_JOBS:,} jobs: send them as `lines`")
         self.specs: list[JobSpec] = []
         self.by = origin_of(request)
-        self.wait = flag(request, "wait")
+        self._wait, self._once = flag(request, "wait"), flag(request, "once")
         self._if_absent = flag(request, "if_absent")
-        self._once = flag(request, "once")
+        self._payload = payload
+        self._parsed = [payload.job(job) for job in jobs]
 
-    def take(self, more: Iterable[JobSpec], scheduler: Scheduler) -> None:
-        """Append more jobs, except those that `if_absent` or `once` leaves out."""
-        self.specs += self._wanted(more, scheduler)
+    def read(self, lines: Sequence[bytes]) -> None:
+        """Parse lines of a job each."""
+        if self.refused is None:
+            try:
+                jobs = parse_json(b"[%b]" % b",".join(lines))  # four times as fast as line by line
+                if len(jobs) != len(lines):
+                    raise Rejected("not a job in each line")
+                self._parsed = [self._payload.job(job) for job in jobs]
+            except Rejected as error:
+                self._refuse(error)
 
-    def look_again(self, scheduler: Scheduler) -> None:
-        """Apply `if_absent` and `once` again, because jobs may have been added since."""
-        if self._if_absent or self._once:
-            self.specs = list(self._wanted(self.specs, scheduler))
+    def take(self, scheduler: Scheduler) -> None:
+        """Take over the parsed jobs, without those that `if_absent` or `once` leaves out."""
+        self.specs += self._wanted(self._parsed, scheduler)
+        self._parsed = []
+        try:
+            self._check_count(scheduler)
+        except Rejected as error:
+            self._refuse(error)
 
-    def _wanted(self, specs: Iterable[JobSpec], scheduler: Scheduler) -> Iterator[JobSpec]:
+    def complete(self, scheduler: Scheduler, now: float) -> Result:
+        """Carry out the request when all its jobs have been taken."""
+        if self.refused is not None:
+            raise self.refused
+        self.specs = needs_first(list(self._wanted(self.specs, scheduler)))
+        self._check_count(scheduler)
+        if not self._wait:
+            return _in_steps(self.specs, scheduler, now, self.by)
+        _check(self.specs, scheduler, set())
+        return WaitForRoom(self)
+
+    def _check_count(self, scheduler: Scheduler) -> None:
+        if scheduler.stopping is not None:
+            raise Rejected("the run is stopping and takes no more jobs", GONE)
+        if not self._wait:
+            make_sure_of_room(self.specs, scheduler)
+        elif len(self.specs) > MAX_LISTED_JOBS:
+            raise Rejected(f"an `add` with `wait` has at most {MAX_LISTED_JOBS:,} jobs: send several")
+
+    def _refuse(self, error: Rejected) -> None:
+        self.refused = self.refused or error
+        self._parsed, self.specs = [], []
+
+    def _wanted(self, specs: Iterable[JobSpec], scheduler: Scheduler) -> Iterable[JobSpec]:
         if not (self._if_absent or self._once):
-            return iter(specs)
+            return specs
         known = scheduler.knows if self._once else scheduler.find
         return (spec for spec in specs if not (spec.named and known(spec.id)))
 
 
-class JobAdmission:
-    """Admission of jobs from clients. `defaults` and `fit` are those of `JobPayload`."""
+class WaitForRoom(PendingAnswer):
+    """A wait for room in the queue, which adds as many jobs as fit each time."""
 
-    def __init__(
-        self, defaults: dict[str, Any] | None = None, fit: Callable[[JobSpec], None] | None = None
-    ) -> None:
-        self._incoming = JobPayload(defaults, fit)
+    adds = True
 
-    def add(
-        self, request: ClientRequest, scheduler: Scheduler, now: float, offer: AddRequest | None = None
-    ) -> Answer | AddRequest | IncrementalAnswer:
-        """Add the jobs of a message, or take them in as a part of the request `offer`.
+    def __init__(self, request: AddRequest) -> None:
+        self._request = request
+        self._ids: list[str] = []
 
-        Returns an answer, or the steps that lead to one. Returns the request itself if it is not
-        complete yet (`more`) or if the queue has no room for it yet (`wait`).
-        Raises `Rejected` if the jobs cannot be added.
-        """
-        if scheduler.stopping is not None:
-            raise Rejected("the run is stopping and takes no more jobs", GONE)
-        jobs, more = request.get("add"), flag(request, "more")
-        if not isinstance(jobs, list) or not (jobs or offer):
-            raise Rejected("`add` is a list of jobs")
-        if len(jobs) > MAX_JOBS_PER_REQUEST:
-            raise Rejected(
-                f"more than {MAX_JOBS_PER_REQUEST:,} jobs in one message: send several messages, with `more` set"
-            )
-        offer = offer or AddRequest(request)
-        offer.take(map(self._incoming.job, jobs), scheduler)
-        if more and offer.wait:
-            raise Rejected("an `add` with `wait` must be complete: `more` can't be set")
-        if more:
-            make_sure_of_room(offer.specs, scheduler)
-            return offer
-        offer.look_again(scheduler)
-        offer.specs = needs_first(offer.specs)
-        if offer.wait:
-            _check(offer.specs, scheduler)
-            return offer
-        make_sure_of_room(offer.specs, scheduler)
-        if len(offer.specs) > JOBS_PER_TURN:
-            return _in_steps(offer, scheduler, now)
-        _check(offer.specs, scheduler)
-        return {"ids": _put_in(offer.specs, scheduler, now, offer.by)}
+    def look(self, ended: Sequence[JobEnded], scheduler: Scheduler, now: float) -> Answer | None:
+        """Add the jobs that fit; return all ids when all jobs are added."""
+        request = self._request
+        if scheduler.stopping is not None and request.specs:
+            return self.on_run_ended()
+        fit = max(0, min(scheduler.max_queue - scheduler.backlog.added, JOBS_PER_TURN))
+        specs, request.specs = request.specs[:fit], request.specs[fit:]
+        try:
+            _check(specs, scheduler, set())
+            self._ids += _put_in(specs, scheduler, now, request.by) if specs else []
+        except Rejected as error:
+            return {**refusal(error), "ids": self._ids}
+        return None if request.specs else {"ok": True, "ids": self._ids}
 
-
-def as_many_as_fit(offer: AddRequest, scheduler: Scheduler, now: float) -> list[str]:
-    """Add the jobs that the queue has room for; return their ids. Raises `Rejected` if one is refused."""
-    fit = min(scheduler.max_queue - scheduler.backlog.added, JOBS_PER_TURN)
-    if fit <= 0 or not offer.specs:
-        return []
-    specs, offer.specs = offer.specs[:fit], offer.specs[fit:]
-    _check(specs, scheduler)
-    return _put_in(specs, scheduler, now, offer.by)
+    def on_run_ended(self) -> Answer:
+        """Return a refusal with the ids of the jobs that were added, which stay in the run."""
+        return {**refusal(Rejected("the run ended before the queue had room", GONE)), "ids": self._ids}
 
 
 def make_sure_of_room(specs: Sequence[JobSpec], scheduler: Scheduler) -> None:
@@ -314,59 +287,30 @@ def make_sure_of_room(specs: Sequence[JobSpec], scheduler: Scheduler) -> None:
         raise Rejected(full if len(specs) == 1 else f"{full}: no room for {len(specs)} jobs", FULL)
 
 
-def needs_first(specs: list[JobSpec]) -> list[JobSpec]:
-    """Return the jobs with each one after those that it needs, else in their own order.
-
-    Raises `Rejected` if jobs need one another in a cycle.
-    """
-    if not any(spec.needs for spec in specs):
-        return specs
-    place = {spec.id: number for number, spec in enumerate(specs) if spec.named}
-    begun, done = [False] * len(specs), [False] * len(specs)
-    ordered: list[JobSpec] = []
-    for first in range(len(specs)):
-        todo = [] if done[first] else [(first, iter(specs[first].needs))]
-        while todo:
-            number, needs = todo[-1]
-            begun[number] = True
-            other = next((place[n.job] for n in needs if n.job in place and not done[place[n.job]]), None)
-            if other is None:
-                done[number] = True
-                ordered.append(specs[number])
-                todo.pop()
-            elif begun[other]:
-                raise Rejected(f"jobs need each other: `{specs[other].id}` is one of them")
-            else:
-                todo.append((other, iter(specs[other].needs)))
-    return ordered
-
-
-def _in_steps(offer: AddRequest, scheduler: Scheduler, now: float) -> IncrementalAnswer:
+def _in_steps(specs: list[JobSpec], scheduler: Scheduler, now: float, by: str) -> IncrementalAnswer:
     """Check all jobs, then add them, `JOBS_PER_TURN` in each turn."""
+    starts = range(0, len(specs), JOBS_PER_TURN)
     seen: set[str] = set()
-    for specs in _slices(offer.specs):
-        _check(specs, scheduler, seen)
-        now = yield
-    make_sure_of_room(offer.specs, scheduler)
+    for start in starts:
+        _check(specs[start : start + JOBS_PER_TURN], scheduler, seen)
+        if len(starts) > 1:
+            now = yield
+    make_sure_of_room(specs, scheduler)
     ids: list[str] = []
-    for specs in _slices(offer.specs):
+    for start in starts:
         if scheduler.stopping is not None:
-            raise Rejected(f"the run stopped when {len(ids)} of {len(offer.specs)} jobs were added", GONE)
-        ids += _put_in(specs, scheduler, now, offer.by)
-        now = yield
+            raise Rejected(f"the run stopped when {len(ids)} of {len(specs)} jobs were added", GONE)
+        ids += _put_in(specs[start : start + JOBS_PER_TURN], scheduler, now, by)
+        if len(starts) > 1:
+            now = yield
     return {"ids": ids}
 
 
-def _slices(specs: list[JobSpec]) -> Iterator[list[JobSpec]]:
-    return (specs[start : start + JOBS_PER_TURN] for start in range(0, len(specs), JOBS_PER_TURN))
-
-
-def _check(specs: Sequence[JobSpec], scheduler: Scheduler, seen: set[str] | None = None) -> None:
+def _check(specs: Sequence[JobSpec], scheduler: Scheduler, seen: set[str]) -> None:
     """Raise `Rejected` if a job's id is taken, or if a pool or a need of it does not exist.
 
     `seen` are the ids of the jobs before these in the same request.
     """
-    seen = set() if seen is None else seen
     pools = scheduler.ready.pools.sizes
     for spec in specs:
         if spec.named:

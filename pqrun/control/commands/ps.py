@@ -1,22 +1,45 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The verb `ps`: a long list of jobs, encoded piece by piece as it is sent."""
+"""The verbs `ps` and `info`: the unfinished jobs, why each does not run, and the state of the run."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
 from json.encoder import encode_basestring_ascii as quote
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pqrun.control.protocol import VERSION, Answer, ClientRequest, flag
 from pqrun.core import states as life
 from pqrun.core.job import JobSpec
 from pqrun.core.scheduler import Scheduler
-from pqrun.core.selectors import state_of
+from pqrun.core.selectors import selected, selectors_of, state_of
 from pqrun.core.task import Task
 from pqrun.core.text import format_duration
 from pqrun.core.unicode_json import as_json, bytes_beside
 
+if TYPE_CHECKING:
+    from pqrun.engine.live_run import LiveRun
+
 ROWS_PER_PIECE = 200
+MAX_REASONS = 100
+MAX_NAMED_JOBS = 5
+
+
+def ps(request: ClientRequest, scheduler: Scheduler, now: float) -> Listing:
+    """List the unfinished jobs, or those selected by `jobs`. With `why`, explain what each waits for."""
+    chosen = selected(selectors_of(request), scheduler) if request.get("jobs") else scheduler.tasks.values()
+    facts: Answer = {"paused": scheduler.paused, "stopping": scheduler.stopping is not None}
+    if flag(request, "why"):
+        some = list(chosen)[:MAX_REASONS]
+        facts["why"] = {task.spec.id: why(task, scheduler, now) for task in some}
+    return Listing(chosen, now, facts)
+
+
+def info(run: LiveRun, _request: ClientRequest, _scheduler: Scheduler, now: float) -> Answer:
+    """Return the facts and the metrics of the run."""
+    metrics = run.metrics_in_turn(now).as_dict()
+    numbers = {k: round(v, 6) if isinstance(v, float) else v for k, v in metrics.items()}
+    return {"pqrun": VERSION, "run": run.facts(), "metrics": numbers}
 
 
 class _Row(NamedTuple):
@@ -43,9 +66,6 @@ class Listing:
         self._alike: tuple[Any, ...] = ()
         self._rest = ""
 
-    def __len__(self) -> int:
-        return len(self._rows)
-
     def pieces(self) -> Iterator[bytes]:
         """Yield the answer as pieces of one line of JSON."""
         beginning = as_json({"ok": True, **self._facts}, separators=(",", ":"))
@@ -55,11 +75,6 @@ class Listing:
             comma = "," if start else ""
             yield (comma + ",".join(map(self._entry, rows[start : start + ROWS_PER_PIECE]))).encode("ascii")
         yield b"]}\n"
-
-    def entries(self) -> list[dict[str, Any]]:
-        """Return the jobs as a client would read them."""
-        found: list[dict[str, Any]] = json.loads(b"".join(self.pieces()))["jobs"]
-        return found
 
     def _in_order(self) -> list[_Row]:
         running, queued, waiting, pending = [], [], [], []
@@ -120,9 +135,6 @@ def _command(run: str | tuple[str, ...]) -> str:
     """Return a command as JSON, followed by its exact bytes (`run_bytes`) if it is not Unicode."""
     more = "".join(f',"{name}":{json.dumps(value)}' for name, value in bytes_beside("run", run).items())
     return as_json(run) + more
-
-
-MAX_NAMED_JOBS = 5
 
 
 def why(task: Task, scheduler: Scheduler, now: float) -> str:

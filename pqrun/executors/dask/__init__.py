@@ -5,6 +5,7 @@ From outside: `DaskBackend` for a run with `--on`, and `address.check_address` f
 
 backend            connect to the cluster and take the run there; close the connection
 executor           run attempts on the cluster, as the engine's executor
+submission         send attempts in batches, where a worker has their resources
 attempts           the attempts on the cluster, and what messages mean for them (pure)
 connection         connect to the scheduler, watch the connection, reconnect
 address            parse `--on dask://...`; TLS and versions

@@ -10,8 +10,6 @@ from typing import Any, NamedTuple
 from pqrun import __version__
 from pqrun.core.errors import UserError
 
-_ACCEPTED = "accepted: local, dask://HOST:PORT, tls://HOST:PORT"
-
 
 class Tls(NamedTuple):
     """The files for an encrypted connection: the certificate authority, our certificate and our key."""
@@ -27,20 +25,6 @@ class Address(NamedTuple):
     given: str
     url: str
     tls: Tls | None
-
-
-def check_address(text: str) -> str:
-    """Return `text` if it is an address for `--on`. Raises ValueError if not."""
-    from urllib.parse import urlsplit
-
-    try:
-        parts = urlsplit(text)
-        whole = parts.scheme in ("dask", "tls") and parts.hostname and parts.port
-    except ValueError:
-        whole = None
-    if not whole or parts.path.strip("/") or parts.query or parts.username:
-        raise ValueError(f"jobs can't run at `{text}` ({_ACCEPTED})")
-    return text
 
 
 def address_of(text: str, tls: Tls, *, insecure: bool) -> Address:

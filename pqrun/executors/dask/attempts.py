@@ -7,12 +7,21 @@ as succeeded or failed; every other end is a loss. Whatever arrives, each attemp
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Protocol
 
 from pqrun.core.job import Attempt, AttemptId, Exit, LostExit, NotStarted
 from pqrun.core.notices import ProcessFinished, ProcessRestarted, ProcessStarted, StartRejected
 
+if TYPE_CHECKING:
+    from pqrun.output.store import Capture
+
 STOPPED_EARLY = "stopped before it started"
+
+
+class DaskFuture(Protocol):
+    """The part of a future of Dask that is used here."""
+
+    def release(self) -> None: ...
 
 
 class RemoteAttempt:
@@ -45,14 +54,19 @@ class RemoteAttempt:
         self.began: float | None = None
         self.asked = self.forced = self.finishing = self.over = False
         self.unknown = 0
-        self.future: Any = None
-        self.output: Any = None
+        self.future: DaskFuture | None = None
+        self.output: Capture | None = None
 
 
 class RemoteAttempts:
-    """The attempts on the cluster. `twice` lists, as texts, those that were started more than once."""
+    """The attempts on the cluster.
+
+    `twice` lists, as texts, those that were started more than once. `lost_jobs`: the numbers of jobs of which
+    an attempt was lost.
+    """
 
     def __init__(self) -> None:
+        self.lost_jobs: set[int] = set()
         self.live: dict[AttemptId, RemoteAttempt] = {}
         self.twice: list[str] = []
 
@@ -89,11 +103,10 @@ class RemoteAttempts:
     def lost(self, key: AttemptId, why: str, now: float) -> ProcessFinished | None:
         """Answer an attempt whose end will never be reported."""
         live = self.live.get(key)
-        return (
-            None
-            if live is None
-            else self._answer(live, LostExit(why, worker_lost=True), now, stopped=live.asked)
-        )
+        if live is None:
+            return None
+        self.lost_jobs.add(key.seq)
+        return self._answer(live, LostExit(why, worker_lost=True), now, stopped=live.asked)
 
     def never_started(self, key: AttemptId, now: float) -> ProcessFinished | None:
         """Answer an attempt that was stopped before a worker started it."""

@@ -13,18 +13,16 @@ from typing import TYPE_CHECKING
 
 from pqrun.core.errors import UserError
 from pqrun.core.job import AttemptId, JobSpec
-from pqrun.core.settings import Settings
+from pqrun.core.settings import OutputSettings, PlaceSettings
 from pqrun.core.start_policy import Headroom
-from pqrun.engine.clock import Clock
-from pqrun.engine.engine import Engine
 from pqrun.engine.machine_load import LoadMonitor, count_workers
-from pqrun.engine.reactor import Reactor
 from pqrun.executors.dask.address import Tls, address_of
 from pqrun.executors.dask.connection import SchedulerConnection
-from pqrun.executors.local.backend import PeakOf
-from pqrun.journal.run_record import RunRecord
 
 if TYPE_CHECKING:
+    from pqrun.engine.executor import Reporter, RunFiles
+    from pqrun.engine.live_run import LiveRun
+    from pqrun.engine.reactor import Reactor
     from pqrun.executors.dask.executor import DaskExecutor
 
 
@@ -59,9 +57,19 @@ class DaskBackend:
 
     watchdogs = guarded = None  # each worker has its own watchdogs
 
-    def __init__(self, settings: Settings, jobs: Iterable[JobSpec], load: float | None) -> None:
+    def __init__(
+        self,
+        settings: PlaceSettings,
+        output: OutputSettings,
+        jobs: Iterable[JobSpec],
+        load: float | None,
+        *,
+        prompt: bool,
+    ) -> None:
         self._settings = settings
-        if settings.output == "raw":
+        self._follow = output.output == "line"
+        self._prompt = self._follow or prompt
+        if output.output == "raw":
             raise UserError("--output raw passes output straight through: this is not possible on a cluster")
         for job in jobs:
             self.validate_job(job)
@@ -82,51 +90,43 @@ class DaskBackend:
                 "use `pools` for the resources of a worker that it needs"
             )
 
-    def open(self, record: RunRecord, directory: str, reactor: Reactor) -> None:
-        """Note the run's record and directory. Nothing has to be prepared on this machine."""
-        self._record = record
+    def open(self, files: RunFiles, directory: str, reactor: Reactor) -> None:
+        """Note the run's files and directory. Nothing has to be prepared on this machine."""
+        self._files = files
         self._directory = directory
 
-    def report_path(self, key: AttemptId) -> str:
+    def status_path(self, key: AttemptId) -> str:
         """Return a path where no status file appears, because it is on another machine."""
-        return f"{self._record.workspace}/{key.seq}.{key.attempt}.report"
+        return f"{self._files.workspace}/{key.seq}.{key.attempt}.report"
 
-    def set_control_socket(self, path: str) -> None:
-        """Do nothing: jobs on other machines can't reach a socket of this one."""
+    def suspend(self, *, stopped: bool) -> None:
+        """Do nothing: jobs on other machines are not suspended together with pqrun."""
 
-    def short(self, *spare: Callable[[], None]) -> None:
-        """Do nothing: this machine's resources don't limit the starts."""
-
-    def count(self, said: str | None) -> int:
+    def count_workers(self, said: str | None) -> int:
         """Turn the value of `-j` into a number of slots, without it all that the cluster has now."""
         self._limited = said is not None
         return count_workers(said) if said else self._link.slots
 
-    def workers(
-        self, clock: Clock, engine: Engine, count: int, say: Callable[[str], None], peak_of: PeakOf
-    ) -> DaskExecutor:
+    def executor(self, count: int, live: LiveRun, reporter: Reporter) -> DaskExecutor:
         """Create the executor and install the run on the cluster."""
         from pqrun.executors.dask.executor import DaskExecutor
         from pqrun.executors.dask.worker_plugin import RunConfig
 
-        record = self._record
-        follow = self._settings.output == "line"
-        prompt = follow or self._settings.events is not None
+        files = self._files
         self._executor = DaskExecutor(
             self._link,
-            RunConfig("", record.run_id, self._directory, record.token, follow, prompt),
-            clock=clock,
-            reporter=engine,
-            logs=record.logs,
-            fail=engine.fail,
+            RunConfig("", files.run_id, self._directory, files.token, self._follow, self._prompt),
+            clock=live.clock,
+            reporter=reporter,
+            logs=files.logs,
             limit=count if self._limited else None,
-            say=say,
-            how_to_end=_how_to_end(record),
+            say=live.warn,
+            how_to_end=_how_to_end(files),
         )
         self._executor.open()
         return self._executor
 
-    def size(self) -> int:
+    def workers(self) -> int:
         """Return how many attempts can run at a time now."""
         return self._executor.slots if self._executor is not None else self._link.slots
 
@@ -136,7 +136,7 @@ class DaskBackend:
         return self._executor.attempts.twice if self._executor is not None else []
 
 
-def _how_to_end(record: RunRecord) -> str:
+def _how_to_end(files: RunFiles) -> str:
     """Return a sentence on how to end a run that waits for its cluster."""
-    later = f", and `pqrun resume {shlex.quote(record.address)}` continues it later" if record.address else ""
+    later = f", and `pqrun resume {shlex.quote(files.address)}` continues it later" if files.address else ""
     return f"Ctrl-C ends it{later}"

@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Awaitable, Callable, Coroutine
 from math import inf
 from threading import Thread
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from pqrun.core.errors import InternalFailure, UserError
 from pqrun.core.job import AttemptId
@@ -48,8 +48,8 @@ def in_words(error: BaseException) -> str:
     """Return a network error as one line of at most 300 characters."""
     while error.__cause__ is not None and isinstance(error, OSError) and not error.errno:
         error = error.__cause__
-    text = " ".join((getattr(error, "strerror", None) or str(error) or type(error).__name__).split())
-    return text[:300]
+    why = error.strerror if isinstance(error, OSError) else None
+    return " ".join((why or str(error) or type(error).__name__).split())[:300]
 
 
 T = TypeVar("T")
@@ -62,8 +62,8 @@ RECONNECT_INTERVAL_SECONDS = 0.3
 QUERY_TIMEOUT_SECONDS = 3.0
 CLOSE_TIMEOUT_SECONDS = 2.0
 PROBE_TIMEOUT_SECONDS = 1.0
-LONG_AWAY = 30.0
-TELL_AGAIN = 600.0
+LONG_SILENCE_SECONDS = 30.0
+SILENCE_REMINDER_SECONDS = 600.0
 FIRST_MESSAGE_WAIT_SECONDS = 0.1
 
 
@@ -75,25 +75,37 @@ class WorkerFacts(NamedTuple):
     lacks: str = ""
 
 
-class ConnectionCallbacks(NamedTuple):
-    """The functions that the connection calls on its own thread.
+class ConnectionListener(Protocol):
+    """The receiver of what comes through the connection. Called on the connection's thread."""
 
-    `on_message`: a message of a worker plugin or the scheduler plugin. `on_batch_end`: waits until the
-    messages on these attempts were handled. `on_workers_changed`: the workers or their slots have changed.
-    `on_disconnect`: the connection broke, and why. `away`: the scheduler has not answered for so many
-    seconds. `on_reconnect`: the connection is back. `asked_about`: the scheduler is about to be asked which
-    attempts it knows; `on_keys_counted`: its answer. `on_failure`: a bug in pqrun.
-    """
+    def on_message(
+        self, kind: str, seq: int, attempt: int, nonce: str, worker: str, told: bytes, /
+    ) -> object:
+        """Handle a message of a worker plugin or the scheduler plugin."""
 
-    on_message: Callable[..., None]
-    on_batch_end: Callable[[set[AttemptId]], Coroutine[Any, Any, None]]
-    on_workers_changed: Callable[[], None]
-    on_disconnect: Callable[[str], None]
-    away: Callable[[float], None]
-    on_reconnect: Callable[[], None]
-    on_keys_counted: Callable[[set[tuple[int, int]]], None]
-    asked_about: Callable[[], None]
-    on_failure: Callable[[BaseException], None]
+    async def on_batch_end(self, keys: set[AttemptId], /) -> None:
+        """Wait until the messages on these attempts were handled."""
+
+    def on_workers_changed(self) -> None:
+        """Handle a change of the workers or their slots."""
+
+    def on_disconnect(self, why: str, /) -> None:
+        """Handle the break of the connection."""
+
+    def on_silence(self, seconds: float, /) -> None:
+        """Handle a scheduler that has not answered for a time."""
+
+    def on_reconnect(self) -> None:
+        """Handle the return of the connection."""
+
+    def before_count(self) -> None:
+        """Note which attempts the scheduler is about to be asked for."""
+
+    def on_keys_counted(self, known: set[tuple[int, int]], /) -> None:
+        """Handle the scheduler's answer: the attempts that it knows."""
+
+    def on_failure(self, error: BaseException, /) -> None:
+        """Handle a bug in pqrun."""
 
 
 class SchedulerConnection:
@@ -136,9 +148,9 @@ class SchedulerConnection:
             self.close()
             raise
 
-    def begin(self, run_config: RunConfig, ears: ConnectionCallbacks) -> None:
+    def begin(self, run_config: RunConfig, listener: ConnectionListener) -> None:
         """Install the run on the cluster. Raises InternalFailure if the cluster refuses it."""
-        self._run_config, self._callbacks = run_config, ears
+        self._run_config, self._listener = run_config, listener
         try:
             self.wait_for(self._join())
         except Exception as error:
@@ -277,9 +289,9 @@ class SchedulerConnection:
                 self._hears.set()
                 self.workers = {name: WorkerFacts(*facts) for name, facts in pickle.loads(told).items()}
                 self.slots = sum(facts.slots for facts in self.workers.values() if not facts.lacks)
-                self._callbacks.on_workers_changed()
+                self._listener.on_workers_changed()
             else:
-                self._callbacks.on_message(kind, seq, attempt, nonce, worker, told)
+                self._listener.on_message(kind, seq, attempt, nonce, worker, told)
 
     async def _watch(self) -> None:
         """Reconnect when the connection breaks, and regularly ask which attempts the scheduler knows."""
@@ -294,32 +306,32 @@ class SchedulerConnection:
 
     def _watch_ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._callbacks.on_failure(error)
+            self._listener.on_failure(error)
 
     async def _count(self) -> None:
         from pqrun.executors.dask.scheduler_plugin import known_keys
 
-        self._callbacks.asked_about()
+        self._listener.before_count()
         asked_at = self.loop.time()
         known = await result_of(
             self.client.run_on_scheduler(known_keys, self._run_config.run_id), CONNECT_TIMEOUT_SECONDS
         )
         if known is not None:
             self._tell_at = inf
-            self._callbacks.on_keys_counted({(key[0], key[1]) for key in known})
+            self._listener.on_keys_counted({(key[0], key[1]) for key in known})
         else:
             self._is_silent(asked_at)
 
     def _is_silent(self, since: float) -> None:
         """Report a scheduler that is away or does not answer.
 
-        The first report comes after LONG_AWAY seconds, the next ones every TELL_AGAIN seconds.
+        The first report comes after LONG_SILENCE_SECONDS seconds, the next ones every SILENCE_REMINDER_SECONDS seconds.
         """
         if self._tell_at == inf:
-            self._silent_since, self._tell_at = since, since + LONG_AWAY
+            self._silent_since, self._tell_at = since, since + LONG_SILENCE_SECONDS
         elif self.loop.time() >= self._tell_at:
-            self._tell_at = self.loop.time() + TELL_AGAIN
-            self._callbacks.away(self.loop.time() - self._silent_since)
+            self._tell_at = self.loop.time() + SILENCE_REMINDER_SECONDS
+            self._listener.on_silence(self.loop.time() - self._silent_since)
 
     def _is_broken(self) -> bool:
         client = self.client
@@ -342,16 +354,16 @@ class SchedulerConnection:
         """Handle the reports of a worker that the scheduler has not passed on."""
         facts = await self._ask_past(worker, **question)
         for fact in facts or ():
-            self._callbacks.on_message(*fact)
+            self._listener.on_message(*fact)
         if facts:
-            await self._callbacks.on_batch_end({AttemptId(*fact[1:3]) for fact in facts})
+            await self._listener.on_batch_end({AttemptId(*fact[1:3]) for fact in facts})
             await self._ask_past(worker, heard=[fact[1:3] for fact in facts])  # the worker waits for this
 
     async def _make_again(self) -> None:
         client, self.client = self.client, None
         workers, self.workers, self.slots = list(self.workers), {}, 0
         await asyncio.gather(*map(self._hear_the_rest, workers))
-        self._callbacks.on_disconnect(f"the connection to the scheduler at {self.address.url} broke")
+        self._listener.on_disconnect(f"the connection to the scheduler at {self.address.url} broke")
         await result_of(client._close(fast=True), CLOSE_TIMEOUT_SECONDS)
         self._tell_at = inf
         since = self.loop.time()
@@ -362,7 +374,7 @@ class SchedulerConnection:
                 await result_of(client._close(fast=True), CLOSE_TIMEOUT_SECONDS)
             await asyncio.sleep(RECONNECT_INTERVAL_SECONDS)
         self._tell_at = inf
-        self._callbacks.on_reconnect()
+        self._listener.on_reconnect()
 
     async def _enter(self) -> bool:
         self.client = await self._connected(CONNECT_TIMEOUT_SECONDS)

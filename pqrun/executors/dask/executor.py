@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
-from collections import defaultdict
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from math import inf
 from typing import Any
 
@@ -21,87 +20,20 @@ from pqrun.core.text import format_duration
 from pqrun.engine.clock import Clock
 from pqrun.engine.executor import Reporter
 from pqrun.executors.dask.attempts import RemoteAttempt, RemoteAttempts
-from pqrun.executors.dask.connection import ConnectionCallbacks, SchedulerConnection
+from pqrun.executors.dask.connection import SchedulerConnection
 from pqrun.executors.dask.output import RemoteOutputs
-from pqrun.executors.dask.worker_plugin import RunConfig, run_attempt
-from pqrun.output.store import Logs
-
-DASK_PRIORITY = 10
-SEND_INTERVAL_SECONDS = 0.01
-
-
-class SubmissionBatcher:
-    """A batcher of attempts for Dask.
-
-    Sending several attempts costs Dask about as much as sending one. So while the cluster has enough
-    attempts, a new one waits up to SEND_INTERVAL_SECONDS for others.
-    """
-
-    def __init__(
-        self, link: SchedulerConnection, run_id: str, failed: Callable[[AttemptId, str], None]
-    ) -> None:
-        self._link = link
-        self._run_id = run_id
-        self._failed = failed
-        self._outbox: list[tuple[RemoteAttempt, bool]] = []
-        self._due = False
-
-    def put(self, live: RemoteAttempt, *, again: bool, there: int) -> None:
-        """Add an attempt.
-
-        `again`: its job was lost before, so it goes ahead of others with the same priority. `there`: the
-        number of attempts that are on the cluster or on their way.
-        """
-        self._outbox.append((live, again))
-        if not self._due and self._link.client is not None:
-            self._due = True
-            if there - len(self._outbox) >= 2 * self._link.slots:
-                self._link.loop.call_later(SEND_INTERVAL_SECONDS, self._send)
-            else:
-                self._link.loop.call_soon(self._send)
-
-    def back(self) -> None:
-        """Send the waiting attempts, since the scheduler is back."""
-        self._send()
-
-    def _send(self) -> None:
-        self._due = False
-        if self._link.client is None:
-            return
-        outbox, self._outbox = self._outbox, []
-        alike: dict[tuple[int, tuple[tuple[str, int], ...]], list[RemoteAttempt]] = defaultdict(list)
-        for live, again in outbox:
-            if not live.over:
-                spec = live.attempt.spec
-                alike[spec.priority * DASK_PRIORITY + again, spec.pools].append(live)
-        for (priority, pools), lives in alike.items():
-            try:
-                futures = self._link.client.map(
-                    run_attempt,
-                    [self._link.name] * len(lives),
-                    [pickle.dumps(live.attempt) for live in lives],
-                    key=[(self._run_id, *live.attempt.key) for live in lives],
-                    pure=False, retries=0, priority=priority, resources=dict(pools) or None,
-                )  # fmt: skip
-            except Exception as error:  # the connection is breaking, which `connection` will notice
-                for live in lives:
-                    self._failed(live.attempt.key, f"it could not be sent: {error}")
-                continue
-            for live, future in zip(lives, futures, strict=True):
-                live.future = future
-
+from pqrun.executors.dask.submission import SubmissionBatcher
+from pqrun.executors.dask.worker_plugin import RunConfig
+from pqrun.output.store import Capture, Logs
 
 ATTEMPTS_PER_SLOT = 4
-RESOURCES_TIMEOUT_SECONDS = 3.0
-RESOURCES_CHECK_INTERVAL_SECONDS = 0.25
 MAX_SILENCE_SECONDS = 30.0
 CLOSE_TIMEOUT_SECONDS = 8.0
 FINISH_TIMEOUT_SECONDS = 5.0
-RECONNECT_TIMEOUT_SECONDS = 30.0
 
 
 class DaskExecutor:
-    """The executor of a run on a cluster.
+    """The executor of a run on a cluster, and the listener of its connection.
 
     `limit`: the most attempts at a time, None for as many as the cluster has slots. `say` shows a message to
     the user. `how_to_end`: a sentence that is added to messages about a run that can only wait.
@@ -115,7 +47,6 @@ class DaskExecutor:
         clock: Clock,
         reporter: Reporter,
         logs: Logs,
-        fail: Callable[[BaseException], None],
         limit: int | None = None,
         say: Callable[[str], object] = lambda _text: None,
         how_to_end: str = "",
@@ -125,30 +56,23 @@ class DaskExecutor:
         self._run_config = run_config
         self._clock = clock
         self._reporter = reporter
-        self._fail = fail
         self._limit = limit
         self._say = say
         self._how_to_end = how_to_end
         self._lacking: dict[str, str] = {}
         self._ahead: dict[str, float] = {}
-        self._was_lost: set[int] = set()
         self._stops: dict[AttemptId, bool] = {}
         self._stopping = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._finishing: dict[AttemptId, asyncio.Task[None]] = {}
         self._asked_about: set[AttemptId] = set()
         self._closed = False
-        self._judges_at = -inf
-        self._sender = SubmissionBatcher(link, run_config.run_id, self._lose)
-        self._outputs = RemoteOutputs(link, reporter, logs, follow=run_config.follow, fail=fail, do=self._do)
+        self._sender = SubmissionBatcher(link, run_config.run_id, self.attempts, clock, self._lose)
+        self._outputs = RemoteOutputs(link, reporter, logs, follow=run_config.follow, do=self._do)
 
     def open(self) -> None:
         """Install the run on the cluster."""
-        ears = ConnectionCallbacks(
-            self._hear, self._heard, self._changed, self._broke, self._away, self._back, self._counted,
-            self._ask_about, self._fail,
-        )  # fmt: skip
-        self._connection.begin(self._run_config, ears)
+        self._connection.begin(self._run_config, self)
 
     # The executor's methods, called on any thread
 
@@ -167,27 +91,20 @@ class DaskExecutor:
         return slots if limit is None else min(slots, limit)
 
     def resize(self, count: int) -> None:
-        """Change the limit of attempts at a time."""
         self._limit = count
 
     def start(self, attempt: Attempt) -> None:
-        """Send an attempt to the cluster."""
         self._connection.call(self._begin, attempt)
 
     def stop(self, key: AttemptId, *, force: bool) -> None:
-        """Ask an attempt to end, or kill it, wherever it is."""
         self._connection.call(self._ask_to_stop, key, force)
 
-    def output_of(self, key: AttemptId) -> Any:
+    def output_of(self, key: AttemptId) -> Capture | None:
         """Return the output of a running attempt as far as it was fetched, None if there is none."""
         live = self.attempts.live.get(key)
         return None if live is None else live.output
 
-    def live(self) -> list[Any]:
-        """Return no tasks: jobs on other machines are not suspended together with pqrun."""
-        return []
-
-    def leaders(self) -> dict[AttemptId, int]:
+    def pids(self) -> Mapping[AttemptId, int]:
         """Return no pids: no attempt is a process of this machine."""
         return {}
 
@@ -210,32 +127,15 @@ class DaskExecutor:
         elif spec.pools:
             self._do(self._submit_where_possible(live))
         else:
-            self._submit(live)
+            self._sender.put(live)
 
     async def _submit_where_possible(self, live: RemoteAttempt) -> None:
-        """Wait up to 3 seconds for a worker with the job's resources, then send or reject the job."""
-        key, wanted = live.attempt.key, live.attempt.spec.pools
-        until = self._now() + RESOURCES_TIMEOUT_SECONDS
-        while not live.over:
-            offers = [facts.resources for facts in self._connection.workers.values()]
-            if any(all(offer.get(name, 0) >= count for name, count in wanted) for offer in offers):
-                return self._submit(live)
-            if self._connection.client is None:
-                until = self._now() + RESOURCES_TIMEOUT_SECONDS
-            elif self._now() >= max(until, self._judges_at):
-                asks = " ".join(f"{name}={count}" for name, count in wanted)
-                why = (
-                    f"no worker of the cluster has {asks}: start one with `dask worker --resources '{asks}'`"
-                )
-                self._say(f"job {live.attempt.spec.id}: {why}")
-                return self._answer(self.attempts.impossible(key, why, self._now()))
-            await asyncio.sleep(RESOURCES_CHECK_INTERVAL_SECONDS)
+        why = await self._sender.put_where_possible(live)
+        if why:
+            self._say(f"job {live.attempt.spec.id}: {why}")
+            self._answer(self.attempts.impossible(live.attempt.key, why, self._now()))
 
-    def _submit(self, live: RemoteAttempt) -> None:
-        again = live.attempt.key.seq in self._was_lost
-        self._sender.put(live, again=again, there=len(self.attempts.live))
-
-    def _hear(self, kind: str, seq: int, attempt: int, nonce: str, worker: str, told: bytes) -> None:
+    def on_message(self, kind: str, seq: int, attempt: int, nonce: str, worker: str, told: bytes) -> None:
         """Handle a message from the cluster. A message on an answered attempt is dropped."""
         key = AttemptId(seq, attempt)
         live = self.attempts.live.get(key)
@@ -287,7 +187,7 @@ class DaskExecutor:
             self._finishing[report.key] = task
             task.add_done_callback(lambda _: self._finishing.pop(report.key))
 
-    async def _heard(self, keys: set[AttemptId]) -> None:
+    async def on_batch_end(self, keys: set[AttemptId]) -> None:
         """Wait until the output of these attempts was fetched, up to 5 seconds."""
         if tasks := [task for key, task in self._finishing.items() if key in keys]:
             await asyncio.wait(tasks, timeout=FINISH_TIMEOUT_SECONDS)
@@ -313,7 +213,6 @@ class DaskExecutor:
     def _lose(self, key: AttemptId, why: str) -> None:
         live = self.attempts.live.get(key)
         if live is not None:
-            self._was_lost.add(key.seq)
             self._outputs.finish(live)
             self._answer(self.attempts.lost(key, why, self._now()), live)
 
@@ -373,7 +272,7 @@ class DaskExecutor:
 
     # Changes of the cluster
 
-    def _changed(self) -> None:
+    def on_workers_changed(self) -> None:
         workers, before = self._connection.workers, self._lacking
         self._lacking = {worker: facts.lacks for worker, facts in workers.items() if facts.lacks}
         for worker, lacks in self._lacking.items():
@@ -385,13 +284,13 @@ class DaskExecutor:
             self._say(f"no worker of the cluster can write: the run waits until one can. {self._how_to_end}")
         self._reporter.post()
 
-    def _away(self, seconds: float) -> None:
+    def on_silence(self, seconds: float) -> None:
         self._say(
             f"the scheduler at {self._connection.address.url} has not answered for {format_duration(seconds)}: the run "
             f"waits for it. {self._how_to_end}"
         )
 
-    def _broke(self, why: str) -> None:
+    def on_disconnect(self, why: str) -> None:
         if not self._closed:
             self._say(f"{why}; the run waits for it to come back. {self._how_to_end}".rstrip())
         for key, live in list(self.attempts.live.items()):
@@ -399,14 +298,16 @@ class DaskExecutor:
                 self._lose(key, why)
         self._reporter.post()
 
-    def _back(self) -> None:
-        self._judges_at = self._now() + RECONNECT_TIMEOUT_SECONDS  # until then workers may still be missing
-        self._sender.back()
+    def on_reconnect(self) -> None:
+        self._sender.reconnected()
 
-    def _ask_about(self) -> None:
+    def on_failure(self, error: BaseException) -> None:
+        self._reporter.fail(error)
+
+    def before_count(self) -> None:
         self._asked_about = {key for key, live in self.attempts.live.items() if live.future is not None}
 
-    def _counted(self, known: set[tuple[int, int]]) -> None:
+    def on_keys_counted(self, known: set[tuple[int, int]]) -> None:
         for key in self.attempts.missing({AttemptId(*own) for own in known}, self._asked_about):
             self._lose(key, "the scheduler does not know it any more")
 
@@ -421,7 +322,7 @@ class DaskExecutor:
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._fail(error)
+            self._reporter.fail(error)
 
     def _now(self) -> float:
         return self._clock.now()

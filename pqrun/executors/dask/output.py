@@ -24,8 +24,8 @@ Submit = Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
 class RemoteOutputs:
     """The fetching of attempts' outputs.
 
-    `follow`: fetch output while attempts run, and report it with `OutputAdvanced`. `fail` is called if the
-    output can't be written here. `do` starts a coroutine as a task.
+    `follow`: fetch output while attempts run, and report it with `OutputAdvanced`. `do` starts a coroutine as
+    a task.
     """
 
     def __init__(
@@ -35,14 +35,12 @@ class RemoteOutputs:
         logs: Logs,
         *,
         follow: bool,
-        fail: Callable[[BaseException], None],
         do: Submit,
     ) -> None:
         self._link = link
         self._reporter = reporter
         self._logs = logs
         self._follow = follow
-        self._fail = fail
         self._do = do
         self._following: dict[AttemptId, asyncio.Task[None]] = {}
 
@@ -82,7 +80,7 @@ class RemoteOutputs:
             try:
                 live.output.finish()
             except InternalFailure as failure:
-                self._fail(failure)
+                self._reporter.fail(failure)
 
     async def _take_some(self, live: RemoteAttempt, worker: str) -> None:
         for number in (1, 2):
@@ -112,10 +110,10 @@ class RemoteOutputs:
             try:
                 stream.put(data, by_line=self._follow)
             except InternalFailure as failure:
-                self._fail(failure)
+                self._reporter.fail(failure)
                 return True
             except OSError as error:
-                self._fail(InternalFailure(f"cannot write {stream.path}: {error.strerror}"))
+                self._reporter.fail(InternalFailure(f"cannot write {stream.path}: {error.strerror}"))
                 return True
             if self._follow and stream.last_line_end:
                 self._reporter.post(OutputAdvanced(key, number, stream.last_line_end, stream))

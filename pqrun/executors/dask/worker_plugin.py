@@ -42,12 +42,12 @@ CLOSE_TIMEOUT_SECONDS = 5.0
 FINAL_FLUSH_SECONDS = 0.5
 REPORT_TIMEOUT_SECONDS = 3.0
 POLL_INTERVAL_SECONDS = 0.005
-MOMENT = 0.05
+REFUSAL_DELAY_SECONDS = 0.05
 UNCERTAIN_SECONDS = 1.0
-BATCH_SYSTEM_VARIABLES = frozenset(
+BATCH_SYSTEM_SIGNALS = frozenset(
     ("SIGTERM", "SIGKILL", "SIGHUP", "SIGINT", "SIGQUIT", "SIGXCPU", "SIGUSR1", "SIGUSR2")
 )
-CODES_OF_BATCH_SYSTEMS = frozenset(128 + getattr(signal, name) for name in BATCH_SYSTEM_VARIABLES)
+BATCH_SYSTEM_CODES = frozenset(128 + signal.Signals[name] for name in BATCH_SYSTEM_SIGNALS)
 
 
 class RunConfig(NamedTuple):
@@ -97,7 +97,6 @@ class JobRunnerPlugin(WorkerPlugin):
 
     def setup(self, worker: Any) -> None:
         """Prepare the run's directory, cleanup and watchdogs when Dask installs the plugin."""
-        run_config = self._run_config
         self._worker = worker
         self._host = socket.gethostname()
         self._live: dict[AttemptId, LocalRun] = {}
@@ -108,11 +107,19 @@ class JobRunnerPlugin(WorkerPlugin):
         self._clock = SystemClock()
         self._asked_at = 0.0
         self._leaving = Event()
-        # Workers on the same machine have watchdogs of their own, which must not end this worker's jobs.
-        token = run_config.token + os.urandom(4).hex()
+        self._loop = asyncio.get_running_loop()
+        self._messages = MessageBatcher(worker, self.name)
         # Inside the worker's directory, which Dask removes even if the worker was killed.
         self._workspace = f"{worker.local_directory}/pqrun-{os.urandom(6).hex()}"
         self._room = WorkerDisk(self._workspace, self._tell_room)
+        self._room.look()
+        self._context = self._child_context(self._run_config)
+        worker.handlers[self.name] = self.answer
+
+    def _child_context(self, run_config: RunConfig) -> ChildContext:
+        """Open the cleanup, start the watchdogs, and return the shared parts of all jobs."""
+        # Workers on the same machine have watchdogs of their own, which must not end this worker's jobs.
+        token = run_config.token + os.urandom(4).hex()
         self._commands = CommandBuilder(
             run_id=run_config.run_id,
             directory=run_config.directory,
@@ -125,11 +132,7 @@ class JobRunnerPlugin(WorkerPlugin):
         say = logging.getLogger("pqrun").warning
         self._watchdog = WorkerWatchdog(self._commands.marker, cleanup.adopt, tell=say)
         self._watchdog.spawn()
-        self._loop = asyncio.get_running_loop()
-        self._messages = MessageBatcher(worker, self.name)
-        self._room.look()
-        worker.handlers[self.name] = self.answer
-        self._context = ChildContext(
+        return ChildContext(
             clock=self._clock,
             reporter=self,
             commands=self._commands,
@@ -213,7 +216,7 @@ class JobRunnerPlugin(WorkerPlugin):
         Raises Reschedule if the worker can't write now.
         """
         if self._room.lacks:  # the scheduler knows or will soon, and gives the attempt to another worker
-            self._leaving.wait(MOMENT)
+            self._leaving.wait(REFUSAL_DELAY_SECONDS)
             raise Reschedule
         here = LocalRun(attempt.key, Child(attempt, self._context))
         with self._lock:
@@ -342,9 +345,9 @@ def _as_they_came(text: str) -> bytes:
 def _is_killed(exit: Exit) -> bool:
     match exit:
         case KilledBySignal(name):
-            return name in BATCH_SYSTEM_VARIABLES
+            return name in BATCH_SYSTEM_SIGNALS
         case ExitedWith(code):  # 128+N: a shell reports that signal N has killed its child
-            return code in CODES_OF_BATCH_SYSTEMS
+            return code in BATCH_SYSTEM_CODES
     return False
 
 

@@ -42,7 +42,7 @@ from pqrun.executors.local.cleanup import LEFTOVER_GRACE_SECONDS, QUIET_SECONDS,
 from pqrun.executors.local.command import TRANSIENT_ERRNOS, CommandBuilder, StartError
 from pqrun.executors.local.created_file import Creation
 from pqrun.executors.local.ownership import JobProcesses
-from pqrun.executors.local.procfs import UNKILLABLE
+from pqrun.executors.local.procfs import UNKILLABLE_SECONDS
 from pqrun.executors.local.spawn import MAX_EXEC_FAILURE_BYTES, PipeReader, has_ended, signal_name, watch
 from pqrun.executors.local.status_file import read_report
 from pqrun.executors.local.user_paths import Abandoned
@@ -306,7 +306,7 @@ class Child:
         True at once if the kernel refused the signal (another user's process), else after 5 seconds (a
         process that is stuck in the kernel).
         """
-        killed_at, patience = self._killed_at, 0.0 if self._refused_by else UNKILLABLE
+        killed_at, patience = self._killed_at, 0.0 if self._refused_by else UNKILLABLE_SECONDS
         return killed_at is not None and self._context.clock.now() > killed_at + patience
 
     def _reap(self, member: JobProcesses, intake: PipeReader | None = None) -> tuple[Exit, Usage]:

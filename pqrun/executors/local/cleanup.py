@@ -21,7 +21,7 @@ from math import inf
 from pqrun.executors.local.ownership import JobProcesses, Orphan, ProcessOwnership
 from pqrun.executors.local.procfs import (
     LINUX,
-    UNKILLABLE,
+    UNKILLABLE_SECONDS,
     Children,
     be_subreaper,
     descendants_of,
@@ -252,10 +252,14 @@ class ProcessCleanup:
                     kill_at = min(kill_at, now)
                 elif not patient and kill_at == inf:
                     kill_at = now + grace
-                if left and now >= kill_at and (now >= kill_at + UNKILLABLE or all(o.denied for o in left)):
+                if (
+                    left
+                    and now >= kill_at
+                    and (now >= kill_at + UNKILLABLE_SECONDS or all(o.denied for o in left))
+                ):
                     self._give_up(left)
                     left, all_clear = [], True
-                if not left and (all_clear or now >= kill_at + UNKILLABLE):
+                if not left and (all_clear or now >= kill_at + UNKILLABLE_SECONDS):
                     # Unregister under the lock of the scan. If two jobs end together and could both own an
                     # orphan, the second scan sees the first job as over and ends it; otherwise neither would.
                     if ending is not None:
@@ -390,6 +394,6 @@ def _end_group(group: int, grace: float, hurry: Callable[[], bool], wait: Leftov
             for number in (signal.SIGKILL,) if force else (signal.SIGTERM, signal.SIGCONT):
                 with contextlib.suppress(OSError):
                     os.killpg(group, number)
-        if force and (not LINUX or time.monotonic() >= kill_at + UNKILLABLE):
+        if force and (not LINUX or time.monotonic() >= kill_at + UNKILLABLE_SECONDS):
             return  # without /proc a zombie can't be told from a living process
         wait.until_ended(0)

@@ -20,7 +20,7 @@ from pqrun.executors.local.procfs import (
     LINUX,
     MAX_EXEC_SECONDS,
     MAX_PIDS_PROBED,
-    UNKILLABLE,
+    UNKILLABLE_SECONDS,
     Process,
     all_processes_to_the_newest,
     be_subreaper,
@@ -85,45 +85,77 @@ class ScanningCleanup(ProcessCleanup):
             waits().until_closed(hurry)
             self._ownership.leave(member)
             return
-        wait: LeftoverWait | None = None
-        kill_at = inf
-        ended: dict[int, Process] = {}
-        began = time.monotonic()
-        while True:
-            now = time.monotonic()
-            try:
-                those, executing = _those_of(member, entered)
-                if self._adopts:
-                    _reap([*ended.values(), *those])
-            except OSError:  # no descriptor or memory is left to list the processes with
-                if now >= min(kill_at, began + grace) + UNKILLABLE:
-                    break
-                time.sleep(0.02)
-                continue
-            left = [process for process in those if process.is_alive]
-            if now >= kill_at + UNKILLABLE or not (left or (executing and now < began + MAX_EXEC_SECONDS)):
-                break
-            if not left:
-                time.sleep(LOOK_AGAIN)
-                continue
-            wait = wait or waits()
-            force = hurry() or now >= kill_at
-            if force or not wait.patient:
-                kill_at = min(kill_at, now if force else now + grace)
-                for process in left:
-                    if force or process.pid not in ended:
-                        with contextlib.suppress(PermissionError):
-                            signal_if_same(
-                                process, *((signal.SIGKILL,) if force else (signal.SIGTERM, signal.SIGCONT))
-                            )
-                    ended[process.pid] = process
-            wait.until_ended(left[0].pid)  # all must end, so waiting for one is enough
+        LeftoverEnd(member, entered, grace, hurry, waits, reaps=self._adopts).run()
         self._ownership.leave(member)
 
     def close(self, *, grace: float = 0.0) -> None:
         """Stop being a subreaper, unless the program was one before `open`."""
         if self._adopts and self._unset:
             be_subreaper(wanted=False)
+
+
+class LeftoverEnd:
+    """The end of the leftovers of one job, by repeated scans of all processes.
+
+    `entered`: when the job's leader was started. `reaps`: whether orphans of the job are our children.
+    """
+
+    def __init__(
+        self,
+        member: JobProcesses,
+        entered: float,
+        grace: float,
+        hurry: Callable[[], bool],
+        waits: Callable[[], LeftoverWait],
+        *,
+        reaps: bool,
+    ) -> None:
+        self._member = member
+        self._entered = entered
+        self._grace = grace
+        self._hurry = hurry
+        self._waits = waits
+        self._reaps = reaps
+        self._wait: LeftoverWait | None = None
+        self._began = time.monotonic()
+        self._kill_at = inf
+        self._signalled: dict[int, Process] = {}
+
+    def run(self) -> None:
+        """Signal the leftovers until none is left, or some don't end 5 seconds after they were killed."""
+        while True:
+            now = time.monotonic()
+            try:
+                those, executing = _those_of(self._member, self._entered)
+                if self._reaps:
+                    _reap([*self._signalled.values(), *those])
+            except OSError:  # no descriptor or memory is left to list the processes with
+                if now >= min(self._kill_at, self._began + self._grace) + UNKILLABLE_SECONDS:
+                    return
+                time.sleep(0.02)
+                continue
+            left = [process for process in those if process.is_alive]
+            may_appear = executing and now < self._began + MAX_EXEC_SECONDS
+            if now >= self._kill_at + UNKILLABLE_SECONDS or not (left or may_appear):
+                return
+            if left:
+                self._signal(left, now)
+            else:
+                time.sleep(LOOK_AGAIN)
+
+    def _signal(self, left: list[Process], now: float) -> None:
+        """Signal the processes unless they may still end by themselves; wait until one has ended."""
+        self._wait = wait = self._wait or self._waits()
+        force = self._hurry() or now >= self._kill_at
+        if force or not wait.patient:
+            self._kill_at = min(self._kill_at, now if force else now + self._grace)
+            signals = (signal.SIGKILL,) if force else (signal.SIGTERM, signal.SIGCONT)
+            for process in left:
+                if force or process.pid not in self._signalled:
+                    with contextlib.suppress(PermissionError):
+                        signal_if_same(process, *signals)
+                self._signalled[process.pid] = process
+        wait.until_ended(left[0].pid)  # all must end, so waiting for one is enough
 
 
 def _those_of(member: JobProcesses, entered: float) -> tuple[list[Process], bool]:

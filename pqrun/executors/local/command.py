@@ -7,7 +7,9 @@ import contextlib
 import errno
 import os
 import resource
+import sys
 from collections.abc import Callable, Sequence
+from typing import ParamSpec
 
 from pqrun.core.expansion import ValueTooLong, expanded, pool_variable
 from pqrun.core.job import Attempt, AttemptId, Command, NotStarted, Priority
@@ -26,6 +28,7 @@ SPARE_DESCRIPTORS = 12
 LOG_DESCRIPTORS = 2
 RUNNING_DESCRIPTORS = 3 + LOG_DESCRIPTORS  # with the reading ends of both pipes and the pidfd
 TRANSIENT_ERRNOS = frozenset({errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+Arguments = ParamSpec("Arguments")
 PRIORITIES = {priority: priority.name.lower().encode() for priority in Priority}
 
 
@@ -35,6 +38,53 @@ class StartError(Exception):
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+def niced(nice: int, start: Callable[Arguments, int]) -> Callable[Arguments, int]:
+    """Return a function that calls `start` in a thread of that niceness, and so starts a process that has it.
+
+    On Linux, niceness belongs to a thread, and a new process inherits that of the thread that starts it: the process
+    has it from its first instruction on. A thread without privileges can't lower its niceness again, so the worker's
+    own thread must keep its niceness for the next job. To set the niceness of the process after its start would be
+    too late: the process may have started others by then. The program `nice` would only print a warning if it may not
+    set the niceness, and would report a missing program in its own way.
+
+    The function raises StartError if this niceness is not permitted.
+    """
+
+    def act(*words: Arguments.args, **more: Arguments.kwargs) -> int:
+        try:
+            os.setpriority(os.PRIO_PROCESS, 0, nice)
+        except OSError as error:
+            ours = os.getpriority(os.PRIO_PROCESS, 0)
+            raise StartError(
+                126,
+                f"cannot be started with niceness {nice}: {(error.strerror or str(error)).lower()}; "
+                f"set `nice` to {ours} or more, or run pqrun with the capability CAP_SYS_NICE",
+            ) from None
+        pid = start(*words, **more)
+        _set_autogroup(pid, nice)
+        return pid
+
+    def begin(*words: Arguments.args, **more: Arguments.kwargs) -> int:
+        if sys.platform != "linux":  # there, niceness belongs to the whole process
+            raise StartError(126, "cannot be started with a niceness: only Linux has one for each thread")
+        return interruptible(lambda: act(*words, **more), lambda: False)
+
+    return begin
+
+
+def _set_autogroup(pid: int, nice: int) -> None:
+    """Give the session of a job the niceness of its processes, on a kernel that has autogroups.
+
+    Such a kernel shares the CPUs between sessions first, and each job is a session: the niceness of its processes
+    alone would count only among themselves. Without privileges, the kernel takes ten such changes a second; a job
+    above that is not slowed down for it. The file is that of pqrun's own session until the process has left it.
+    """
+    with contextlib.suppress(OSError):
+        if os.getsid(pid) == pid:
+            with open(f"/proc/{pid}/autogroup", "w") as file:
+                file.write(str(nice))
 
 
 class CommandBuilder:
@@ -142,10 +192,10 @@ class CommandBuilder:
                     stdin = opened
             cwd = None if directory is None else os.fsencode(directory)
             if pipes:
-                return spawn(argv, environment, cwd=cwd, stdin=stdin, pipes=pipes, keep=self._jobserver)
-            return spawn_uncaptured(
-                argv, environment, cwd=cwd, stdin=stdin, stdout=self.stdout, keep=self._jobserver
-            )
+                start = spawn if command.nice is None else niced(command.nice, spawn)
+                return start(argv, environment, cwd=cwd, stdin=stdin, pipes=pipes, keep=self._jobserver)
+            alone = spawn_uncaptured if command.nice is None else niced(command.nice, spawn_uncaptured)
+            return alone(argv, environment, cwd=cwd, stdin=stdin, stdout=self.stdout, keep=self._jobserver)
         except ValueError as error:  # the text can't be encoded
             self.clean_up(attempt.key)
             raise StartError(126, f"cannot be started: {error}") from None

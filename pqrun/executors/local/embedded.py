@@ -65,8 +65,15 @@ class ShellTask:
         self._clock = around.clock
         self._work = work
 
+    @property
+    def output(self) -> Capture | None:
+        return self._child.output
+
+    @property
+    def leader(self) -> int:
+        return self._child.leader
+
     def stop(self, *, force: bool) -> None:
-        """Signal the process group to end, or kill it."""
         self._child.stop(force=force)
 
     def run(self, slot: int) -> ProcessFinished | StartRejected:

@@ -8,29 +8,20 @@ when the run is a second old, so that short runs pay nothing for them.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib.util import find_spec
 from threading import Event, Thread
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
 from pqrun.core.job import AttemptId
 from pqrun.engine.threads import NoThread, start_thread
 
+if TYPE_CHECKING:
+    from pqrun.engine.live_run import JobUsage, LiveRun
+
 EVERY, SOON = 1.0, 0.25
 COST_SHARE = 20  # sampling may take 1/20 of a CPU, however many processes there are
 CLOSE_TIMEOUT_SECONDS = 0.5
-
-
-class JobUsage(NamedTuple):
-    """The usage of one attempt.
-
-    `cpus`: the CPUs that it kept busy since the last sample. `memory`: bytes now. `peak`: the most bytes so
-    far.
-    """
-
-    cpus: float
-    memory: int
-    peak: int
 
 
 def is_possible() -> bool:
@@ -39,14 +30,10 @@ def is_possible() -> bool:
 
 
 class UsageMonitor:
-    """A thread that samples the usage of running attempts.
+    """A thread that samples the usage of the attempts of a run."""
 
-    `leaders` returns the pids of the running attempts' leaders; `now` returns seconds.
-    """
-
-    def __init__(self, leaders: Callable[[], Mapping[AttemptId, int]], now: Callable[[], float]) -> None:
-        self._leaders = leaders
-        self._now = now
+    def __init__(self, live: LiveRun) -> None:
+        self._live = live
         self._loads: Mapping[AttemptId, JobUsage] = {}
         self._over = Event()
         self._thread = Thread(target=self._sample_repeatedly, name="pqrun-watch", daemon=True)
@@ -87,7 +74,7 @@ class UsageMonitor:
             from pqrun.executors.local.usage_sampler import UsageSampler
         except (ImportError, OSError):  # psutil is installed but can't be loaded
             return
-        sampler, looks, pause = UsageSampler(self._leaders, self._now), 0, 0.0
+        sampler, looks, pause = UsageSampler(self._live.pids, self._live.clock.now), 0, 0.0
         while not self._over.wait(pause):
             began = time.thread_time()
             try:

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable, Mapping
 import psutil
 
 from pqrun.core.job import AttemptId
+from pqrun.engine.live_run import JobUsage
 from pqrun.executors.local.procfs import children_of
-from pqrun.executors.local.usage import JobUsage
 
 _HIGHEST = re.compile(rb"^VmHWM:\s+(\d+) kB$", re.MULTILINE)
 

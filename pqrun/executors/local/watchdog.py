@@ -348,7 +348,7 @@ def _open_terminal() -> int:
 
 
 def _above(path: str, levels: int) -> str:
-    """The directory so many levels above a path."""
+    """The directory that is the given number of levels above a path."""
     for _ in range(levels):
         path = os.path.dirname(path)
     return path

@@ -24,6 +24,7 @@ from pqrun.executors.local.procfs import (
     signal_if_same,
 )
 from pqrun.executors.local.watchdog_table import SharedTable, Terminal
+from pqrun.journal.run_directory import WATCHDOG_NAME
 
 GRACE_SECONDS = 3.0
 POLL_INTERVAL_SECONDS = 0.05
@@ -32,7 +33,6 @@ IGNORED_SIGNALS = (
     "SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGTSTP", "SIGTTIN", "SIGTTOU", "SIGUSR1", "SIGUSR2",
     "SIGALRM", "SIGPIPE", "SIGXCPU", "SIGVTALRM", "SIGPROF",
 )  # fmt: skip
-NAME = b"pq-warden"
 
 
 def run(
@@ -51,13 +51,7 @@ def run(
     `count`. `keep`: descriptors to hold until then. `longest`: the longest grace, in seconds. `terminal`: a
     descriptor of the terminal, or -1. Without a `mark` there are no jobs, only a terminal.
     """
-    be_called(NAME)
-    for name in IGNORED_SIGNALS:
-        signal.signal(getattr(signal, name), signal.SIG_IGN)
-    signal.set_wakeup_fd(-1)
-    if os.getsid(0) != os.getpid():
-        os.setsid()
-    close_all_but({reading, table_fd, terminal, *keep} - {-1})
+    _leave_everything_but({reading, table_fd, terminal, *keep} - {-1})
     table = SharedTable(table_fd)
     table.put_watchdog(index, os.getpid(), _born(os.getpid()))
     while os.read(reading, 4096):
@@ -75,6 +69,17 @@ def run(
         if born and _born(pid) == born:
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
+
+
+def _leave_everything_but(fds: set[int]) -> None:
+    """Become a process of its own: a name, ignored signals, a session, and only these descriptors."""
+    be_called(WATCHDOG_NAME.encode())
+    for name in IGNORED_SIGNALS:
+        signal.signal(getattr(signal, name), signal.SIG_IGN)
+    signal.set_wakeup_fd(-1)
+    if os.getsid(0) != os.getpid():
+        os.setsid()
+    close_all_but(fds)
 
 
 def _take_charge(table: SharedTable, index: int, count: int) -> bool:

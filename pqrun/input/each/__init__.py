@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from pqrun.core.errors import UserError
-from pqrun.core.settings import Each, Settings
+from pqrun.core.settings import Each, InputSettings
 from pqrun.input.command_list import RecordSplitter
 from pqrun.input.each.arguments import (
     Arguments,
@@ -29,7 +29,7 @@ from pqrun.input.each.arguments import (
     values_of,
 )
 from pqrun.input.each.template import Template
-from pqrun.input.sources import STDIN_NAMED_TWICE, read_some, refuse_twice
+from pqrun.input.sources import READ_CHUNK_BYTES, STDIN_NAMED_TWICE, OpenedFile, read_some, refuse_twice
 
 _MARKS: Final = (":::", ":::+", "::::", "::::+")
 
@@ -69,10 +69,6 @@ def split_sources(words: Sequence[str], files: Sequence[str] = ()) -> tuple[str,
     return command, sources
 
 
-_READ_CHUNK_BYTES = 65536
-Part = tuple[str, int, bytes]
-
-
 class ArgumentSource(NamedTuple):
     """A source that was read to its end: its rows, and the names of its columns."""
 
@@ -80,7 +76,7 @@ class ArgumentSource(NamedTuple):
     names: Columns
 
 
-def open_arguments(settings: Settings, each: Each) -> tuple[Arguments, list[Part]]:
+def open_arguments(settings: InputSettings, each: Each) -> tuple[Arguments, list[OpenedFile]]:
     """Return the producer of the jobs, and the descriptor to feed it from if the first source is a file."""
     command, sources = split_sources(each.words, each.files)
     sources = sources or [ArgumentSyntax(path="-")]
@@ -100,10 +96,7 @@ def open_arguments(settings: Settings, each: Each) -> tuple[Arguments, list[Part
         if written.header:
             names = _header(fd, records, written, called(first.path))
     others = [_read(source, written) for source in rest]
-    for other in others:
-        names += other.names
-    shell = settings.given.get("shell")
-    template = Template(command, names, shell) if command else None
+    names = sum((other.names for other in others), names)
     groups: list[list[list[Columns]]] = [[]]
     for source, other in zip(rest, others, strict=True):
         if source.linked:
@@ -111,7 +104,7 @@ def open_arguments(settings: Settings, each: Each) -> tuple[Arguments, list[Part
         else:
             groups.append([other.rows])
     arguments = Arguments(
-        template,
+        Template(command, names, settings.given.get("shell")) if command else None,
         written,
         settings.given,
         name=":::" if first.path is None else called(first.path),
@@ -121,7 +114,7 @@ def open_arguments(settings: Settings, each: Each) -> tuple[Arguments, list[Part
         others=[side_by_side(group) for group in groups[1:]],
     )
     arguments.files = [source.path for source in sources if source.path is not None]
-    return arguments, [] if first.path is None else [(called(first.path), fd, b"")]
+    return arguments, [] if first.path is None else [OpenedFile(called(first.path), fd)]
 
 
 def _check_stdin(sources: Sequence[ArgumentSyntax], *, given: bool) -> None:
@@ -147,7 +140,7 @@ def _header(fd: int, records: RecordSplitter, written: SplitRules, name: str) ->
     """Return the names of the columns. No job can be built before they are read."""
     while (record := next_of(records, name, 1)) is None:
         try:
-            data = read_some(fd, _READ_CHUNK_BYTES)
+            data = read_some(fd, READ_CHUNK_BYTES)
         except OSError as error:
             raise UserError(f"cannot read {name}: {error.strerror}") from None
         if data:

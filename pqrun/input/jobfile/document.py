@@ -93,7 +93,7 @@ class Document:
                 self._fields.report(top, f"expected the key `jobs`, found {top.what}", cure)
             return
         for key, node in self._fields.entries(top, _TOP):
-            if key.kind == "jobs":
+            if key.name == "jobs":
                 empty = (
                     not node.value if node is streamed or not isinstance(node.value, str) else is_null(node)
                 )
@@ -101,10 +101,10 @@ class Document:
                     self._fields.report(node, "no jobs", _EXAMPLE)
                 elif node is not streamed:
                     self._jobs(node)
-            elif key.kind == "defaults":
+            elif key.name == "defaults":
                 self._defaults(key, node)
             else:
-                read = self._fields.converters.get(key.kind, self._fields.word)(key, node)
+                read = self._fields.converters.get(key.type.name, self._fields.word)(key, node)
                 if read is not None:
                     self.settings[key.name] = read, node.mark
         if "jobs" not in top.value and "jobs" not in (top.merged or ()):

@@ -3,26 +3,22 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from pqrun.core import values
-from pqrun.core import values as kinds
 from pqrun.core.expansion import EnvTemplate
 from pqrun.core.job import Pool
 from pqrun.core.job_fields import HOOK_FIELDS, RETRY_FIELDS, FieldSpec, by_spelling
 from pqrun.core.values import InvalidValue, quoted
-from pqrun.input.defaults import STORED
 from pqrun.input.jobfile.node_reader import NodeReader
 from pqrun.input.jobfile.problems import Problems
 from pqrun.input.jobfile.source_text import Node, SourceText
 
 _RETRIES: Final = by_spelling(RETRY_FIELDS)
 _HOOKS: Final = by_spelling(HOOK_FIELDS)
-_BARE: Final = ("truth", "retries", "slots", "policy", "max_queue", "factor", "fraction")
 _ITEMS: Final[dict[str, tuple[Callable[[str], Any], Callable[[Iterable[Any]], Any]]]] = {
-    "tags": (kinds.tag, lambda found: tuple(dict.fromkeys(found))),
+    "tags": (values.tag, lambda found: tuple(dict.fromkeys(found))),
     "codes": (values.code, frozenset),
     "exits": (values.exit_code, lambda found: tuple(sorted(set(found)))),
 }
@@ -34,7 +30,9 @@ class FieldReader(NodeReader):
 
     def __init__(self, file: SourceText, problems: Problems) -> None:
         super().__init__(file, problems)
-        self._words: dict[tuple[str, str, bool], Any] = {}  # values that were converted before
+        self._words: dict[
+            tuple[Callable[[str], Any], str, bool], Any
+        ] = {}  # values that were converted before
         self._maps: dict[Any, dict[str, Any]] = {}
         self._ways: dict[int, dict[str, tuple[str, Callable[[FieldSpec, Node], Any], FieldSpec]]] = {}
         self.converters: dict[str, Callable[[FieldSpec, Node], Any]] = {
@@ -74,25 +72,25 @@ class FieldReader(NodeReader):
     ) -> dict[str, tuple[str, Callable[[FieldSpec, Node], Any], FieldSpec]]:
         """Return, by the keys' own names, how the keys of a table are read and stored."""
         self._ways[id(known)] = ways = {
-            key.name: (STORED.get(key.name, key.name), self.converters.get(key.kind, self.word), key)
+            key.name: (key.attribute, self.converters.get(key.type.name, self.word), key)
             for key in known.values()
         }
         return ways
 
     def word(self, key: FieldSpec, node: Node) -> Any:
         """Return the value of a key that takes one word."""
-        value = node.value
-        if type(value) is str and (known := self._words.get((key.kind, value, node.plain))) is not None:
+        value, parse = node.value, key.type.parse
+        if type(value) is str and (known := self._words.get((parse, value, node.plain))) is not None:
             return known
         text = self.text(key, node)
         if text is None:
             return None
-        found = self.converted(node, kinds.CONVERTERS[key.kind], text)
-        if found is not None and not node.plain and key.kind in _BARE:
+        found = self.converted(node, parse, text)
+        if found is not None and not node.plain and key.type.bare:
             self.report_of(node, f"a string in quotes: {quoted(text)}", "remove the quotes")
             return None
         if found is not None and len(self._words) < _MAX_CACHED:
-            self._words[key.kind, text, node.plain] = found
+            self._words[parse, text, node.plain] = found
         return found
 
     def _run(self, key: FieldSpec, node: Node) -> str | tuple[str, ...] | None:
@@ -136,12 +134,12 @@ class FieldReader(NodeReader):
         return self._shared(found)
 
     def _list(self, key: FieldSpec, node: Node) -> Any:
-        convert, collect = _ITEMS[key.kind]
+        convert, collect = _ITEMS[key.type.name]
         if isinstance(node.value, dict):
             self.unexpected(key, node)
             return None
         found = [self.converted(item, convert, text) for item, text in self.texts(node)]
-        if key.kind == "exits" and not found:
+        if key.type.name == "exits" and not found:
             self.report_of(node, "no exit code", "write `[0]`")
         return collect(item for item in found if item is not None)
 
@@ -169,11 +167,11 @@ class FieldReader(NodeReader):
         if isinstance(node.value, dict):
             for name, amount in ((node.merged or {}) | node.value).items():
                 text = self.text(None, amount)
-                if self.converted(amount.place_of_key, kinds.pool_name, name) and text is not None:
-                    found[name] = self.converted(amount, kinds.count, text)
+                if self.converted(amount.place_of_key, values.pool_name, name) and text is not None:
+                    found[name] = self.converted(amount, values.count, text)
         else:
             for item, text in self.texts(node):
-                if self.converted(item, kinds.pool_name, text):
+                if self.converted(item, values.pool_name, text):
                     found[text] = 1
         return tuple((name, amount) for name, amount in found.items() if amount)
 
@@ -184,7 +182,7 @@ class FieldReader(NodeReader):
             text = self.text(key, node)
             if text is None:
                 return None
-            found = self.converted(node, _split, text) or ()
+            return self.converted(node, values.shell, text)
         if not found or not found[0]:
             self.report_of(node, "a shell without a program", "write `bash -eu -c`")
             return None
@@ -196,7 +194,7 @@ class FieldReader(NodeReader):
             return ()
         found = []
         for name, value in ((node.merged or {}) | node.value).items():
-            if self.converted(value.place_of_key, kinds.pool_name, name) is None:
+            if self.converted(value.place_of_key, values.pool_name, name) is None:
                 continue
             if isinstance(value.value, list):
                 items = tuple(text for _, text in self.texts(value))
@@ -212,7 +210,7 @@ class FieldReader(NodeReader):
                     value, "expected a number or a list, found a map", "write `net: 4` or `gpu: [0, 1]`"
                 )
             elif (text := self.text(None, value)) is not None:
-                size = self.converted(value, kinds.count, text)
+                size = self.converted(value, values.count, text)
                 if size:
                     found.append(Pool(name, size))
         return tuple(found)
@@ -234,10 +232,3 @@ def _template(text: str, node: Node) -> EnvTemplate:
     template = EnvTemplate(text)
     template.place = node.mark
     return template
-
-
-def _split(text: str) -> tuple[str, ...]:
-    try:
-        return tuple(shlex.split(text))
-    except ValueError:
-        raise InvalidValue(f"a quote that is not closed: {quoted(text)}", "close it") from None

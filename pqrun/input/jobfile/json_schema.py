@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
+from pqrun.core.field_types import FieldType
 from pqrun.core.job_fields import (
     HOOK_FIELDS,
     JOB_FIELDS,
@@ -19,7 +20,7 @@ from pqrun.core.job_fields import (
     TOP_LEVEL_FIELDS,
     FieldSpec,
 )
-from pqrun.core.values import BACKOFFS, MAX_RETRIES, MAX_SLOTS, ON_LOST
+from pqrun.core.values import MAX_RETRIES, MAX_SLOTS
 
 Shape = dict[str, Any]
 
@@ -96,22 +97,13 @@ _SHAPES: Final[dict[str, Shape]] = {
     "duration": _DURATION,
     "signal": {"type": ["string", "integer"]},
     "policy": {"anyOf": [_whole(0, MAX_RETRIES), _ref("retries")]},
-    "retries": _whole(0, MAX_RETRIES),
-    "slots": _whole(1, MAX_SLOTS),
     "wants": {"anyOf": [*_one_or_many(_TEXT)["anyOf"], _COUNTS]},
     "tags": _one_or_many(_SCALAR),
     "exits": _one_or_many(_EXIT_CODE, 1),
     "codes": _one_or_many(_CODE),
     "truth": {"type": "boolean"},
-    "rerun": {"enum": ["always", "never"]},
-    "on_lost": {"enum": list(ON_LOST)},
-    "leftovers": {"enum": ["end", "keep"]},
     "shell": _one_or_many(_TEXT, 1),
-    "backoff": {"enum": list(BACKOFFS)},
-    "factor": {"type": "number", "minimum": 0, "maximum": 1000},
-    "fraction": {"type": "number", "minimum": 0, "maximum": 1},
     "workers": {"anyOf": [_whole(1, 999_999), {"type": "string", "pattern": r"^(auto|[+-]?\d+|\d+%)$"}]},
-    "max_queue": _whole(1, 100_000_000),
     "defaults": _ref("defaults"),
     "hooks": _ref("hooks"),
     "pools": {
@@ -125,6 +117,14 @@ _SHAPES: Final[dict[str, Shape]] = {
         ]
     },
 }
+
+
+def _shape(type: FieldType) -> Shape:
+    """Return the shape of a type's values."""
+    if type.words:
+        return {"enum": list(type.words)}
+    least, most = type.bounds
+    return _SHAPES.get(type.name) or {"type": type.name, "minimum": least, "maximum": most}
 
 
 def schema() -> dict[str, Any]:
@@ -161,10 +161,10 @@ def _properties(keys: Iterable[FieldSpec]) -> Shape:
     found: Shape = {}
     for key in keys:
         default = f" Default: `{key.default}`." if key.default else ""
-        found[key.name] = {"description": key.about + default, **_SHAPES[key.kind]}
+        found[key.name] = {"description": key.about + default, **_shape(key.type)}
         for other in key.also:
             found[other] = {
                 "description": f"Another spelling of `{key.name}`. {key.about}",
-                **_SHAPES[key.kind],
+                **_shape(key.type),
             }
     return found

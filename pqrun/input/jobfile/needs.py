@@ -7,16 +7,16 @@ from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Final, NamedTuple
 
+from pqrun.core.field_types import NEEDED
 from pqrun.core.job import Need
 from pqrun.core.job_fields import FieldSpec
-from pqrun.core.selectors import is_glob, matching
+from pqrun.core.selectors import has_wildcard, matching
 from pqrun.core.values import quoted
 from pqrun.input.jobfile.node_reader import NodeReader
 from pqrun.input.jobfile.source_text import Mark, Node
 
 MAX_PATTERNS: Final = 1_000
 MAX_MATCHES: Final = 1_000_000
-_WHEN: Final = ("ok", "ended", "failed")
 _SHOWN: Final = 20
 
 
@@ -34,7 +34,7 @@ def need_expr(reader: NodeReader, key: FieldSpec, node: Node) -> tuple[NeedExpr,
         return tuple(NeedExpr(text, "ok", item.mark) for item, text in reader.texts(node))
     found: list[NeedExpr] = []
     for when, items in ((node.merged or {}) | node.value).items():
-        if when not in _WHEN:
+        if when not in NEEDED:
             hint = "write `{ended: [a]}`, `{failed: [a]}` or just `[a]`"
             reader.report(items.key or items, f"unknown key {quoted(when)}", hint)
         else:
@@ -71,7 +71,7 @@ class NeedResolver:
             return (one.what,)
         if one.what in self._bases:
             return self._counted(self._bases[one.what], one, say)
-        if is_glob(one.what):
+        if has_wildcard(one.what):
             if one.what not in self._patterns and len(self._patterns) == MAX_PATTERNS:
                 say(one.at, f"more than {MAX_PATTERNS:,} patterns in `needs`", "name the jobs")
                 return ()
@@ -109,7 +109,10 @@ class NeedResolver:
 
 
 def cycles(needs: Mapping[str, Sequence[Need]]) -> list[list[str]]:
-    """Return the cycles of needs, each from its first job round to that job again."""
+    """Return the cycles of needs, each from its first job round to that job again.
+
+    `graphlib` would find one cycle only, and would take twice the time for 100,000 jobs without a cycle.
+    """
     found: list[list[str]] = []
     state: dict[str, int] = {}  # 1: on the current path, 2: done
     for start in needs:

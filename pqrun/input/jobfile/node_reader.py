@@ -25,18 +25,6 @@ T = TypeVar("T")
 _OF_JOBS: Final = by_spelling(JOB_FIELDS)
 _OF_TOP: Final = by_spelling(TOP_LEVEL_FIELDS)
 _OF_HOOKS: Final = by_spelling(HOOK_FIELDS)
-EXPECTED: Final = {
-    "run": "a string or a list of strings", "env": "a map of variables", "needs": "ids", "duration": "a duration",
-    "priority": "a priority", "signal": "a signal", "truth": "true or false", "slots": "a number",
-    "retries": "a number", "policy": "a number or a map", "factor": "a number", "fraction": "a number",
-    "max_queue": "a number", "wants": "pools", "tags": "a list of strings", "codes": "a list of codes",
-    "exits": "a list of exit codes", "workers": "a number of workers", "pools": "a map of pools",
-    "shell": "a string or a list of strings", "matrix": "a map of axes",
-    "loop": "a map with `glob`, `lines` or `values`", "values": "a list of values", "variable": "a name",
-    "rate": "a rate", "load": "a number or a percentage", "size": "a size", "halt": "a policy",
-    "defaults": "a map", "hooks": "a map",
-}  # fmt: skip
-
 _TEXTS: Final = ("run", "path", "id", "shell")
 
 
@@ -63,11 +51,13 @@ class NodeReader:
         """Add the problem that a value is empty or of the wrong kind."""
         cure = f"write `{example(key, node)}`"
         if is_null(node):
-            self.report_of(node, _nothing(node), cure if key.kind == "run" else f"{cure}, or leave it out")
+            self.report_of(
+                node, _nothing(node), cure if key.type.name == "run" else f"{cure}, or leave it out"
+            )
             return
-        if key.kind in _TEXTS and isinstance(node.value, dict) and self.text_at(node).startswith("{"):
+        if key.type.name in _TEXTS and isinstance(node.value, dict) and self.text_at(node).startswith("{"):
             cure = "a string that begins with `{` needs quotes"
-        self.report_of(node, f"expected {EXPECTED.get(key.kind, 'a string')}, found {node.what}", cure)
+        self.report_of(node, f"expected {key.type.expected}, found {node.what}", cure)
 
     def text_at(self, node: Node) -> str:
         """Return the rest of a node's line, from the node on."""

@@ -72,7 +72,7 @@ class Problems:
 
     @property
     def many(self) -> bool:
-        """Whether there are so many problems that another hint is not worth its cost."""
+        """Whether there are too many problems for another hint to be worth its cost."""
         return len(self._found) >= _MAX_KEPT
 
     def warnings(self, sources: Mapping[int, HasLines]) -> tuple[str, ...]:

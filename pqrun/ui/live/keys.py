@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from pqrun.engine.engine import Request
+from pqrun.engine.executor import TerminalGuard
 from pqrun.executors.local.procfs import LINUX, all_processes
 from pqrun.output.store import bytes_available
 from pqrun.ui.live.screen import in_foreground
@@ -44,22 +45,22 @@ class KeyReader:
     be polled for, so their number is looked at.
     `shared`: another program, such as a pager behind us in a pipe, may read the terminal, so no key is
     read. While jobs are `typed` on the terminal its modes are left alone, so that lines can be edited
-    and Ctrl-D ends them. `keep_modes` is told the modes before and after our change, which a watchdog
-    needs to restore them if pqrun is killed.
+    and Ctrl-D ends them. `guard` gets the modes before and after our change, to restore them if
+    pqrun is killed.
     """
 
     def __init__(
         self,
         keys: Mapping[str, Key],
+        guard: TerminalGuard,
         now: Callable[[], float],
         look_again: Callable[[float], None],
         *,
-        shared: bool = False,
-        typed: Callable[[], bool] = lambda: False,
-        keep_modes: Callable[[Modes | None, Modes | None], None] = lambda _before, _ours: None,
+        shared: bool,
+        typed: Callable[[], bool],
     ) -> None:
-        self._keep_modes = keep_modes
         self._keys = keys
+        self._guard = guard
         self._now = now
         self._look_again = look_again
         self._type_ahead = TypeAhead()
@@ -164,7 +165,7 @@ class KeyReader:
         ours = termios.tcgetattr(self._fd)
         ours[3] &= ~(termios.ECHO | termios.ICANON)
         ours[6][termios.VMIN], ours[6][termios.VTIME] = 1, 0
-        self._keep_modes(self._modes, ours)
+        self._guard.keep_terminal(before=self._modes, ours=ours)
         self._set(ours)
 
     def _leave(self) -> None:
@@ -174,7 +175,7 @@ class KeyReader:
                 self._set(modes)
             except termios.error:
                 pass  # the terminal is gone
-        self._keep_modes(None, None)
+        self._guard.keep_terminal(before=None, ours=None)
 
     def _set(self, modes: Modes) -> None:
         # If pqrun is moved to the background just now, SIGTTOU would stop it.

@@ -3,7 +3,7 @@
 
 Between two drawings the cursor stays where the next output of a job will go, above the lines. When
 the window is resized, everything below the cursor is therefore ours to erase, and no count of lines
-has to be right. (`rich.live` counts upwards from the end of its lines and leaves debris where a
+has to be right. (`rich.live` counts upwards from the end of its lines and leaves parts of them where a
 narrower window wraps them.) The lines are the last ones of the window, so what a terminal scrolls
 out at the top is output of jobs, unless the lines take most of the window.
 """
@@ -14,6 +14,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from threading import Lock
 
+from pqrun.engine.executor import TerminalGuard
 from pqrun.output.writer import StreamWriter
 
 # Synchronized output: terminals that support it show the whole update at once; others ignore it.
@@ -38,20 +39,20 @@ REDRAW_INTERVAL_SECONDS = 20
 class BottomLines:
     """The lines at the bottom of a terminal.
 
-    `draw` runs on the dispatcher thread; `suspend` and `close` may run on another. `keep_text` is told
-    the bytes that restore the terminal, for a watchdog to send if pqrun is killed. `came_back` is
+    `draw` runs on the dispatcher thread; `suspend` and `close` may run on another. `guard` gets
+    the bytes that restore the terminal, to send them if pqrun is killed. `came_back` is
     called when pqrun is in the foreground again.
     """
 
     def __init__(
         self,
         writer: StreamWriter,
-        came_back: Callable[[], None] = lambda: None,
+        came_back: Callable[[], None],
+        guard: TerminalGuard,
         *,
-        cursor_kept: bool = True,
-        keep_text: Callable[[bytes], None] = lambda _text: None,
+        cursor_kept: bool,
     ) -> None:
-        self._keep_text = keep_text
+        self._guard = guard
         self._outlet = writer
         self._cursor_kept = cursor_kept
         self._came_back = came_back
@@ -98,7 +99,7 @@ class BottomLines:
             text = _TOGETHER
             if not self._cursor_hidden:
                 text += _HIDE_CURSOR
-                self._keep_text(_AFTER_A_KILL)
+                self._guard.keep_terminal(text=_AFTER_A_KILL)
             first = rows - len(lines) + 1
             self._frames += 1
             if self._drawn and shape == self._shape and self._frames % REDRAW_INTERVAL_SECONDS:
@@ -152,7 +153,7 @@ class BottomLines:
                 erase = self._all_of_the_last(self.size()[1]) + _ERASE_BELOW if self._drawn else ""
                 self._drawn = self._cursor_hidden = False
                 self._outlet.draw(erase + _SHOW_CURSOR + _AT_ONCE)
-                self._keep_text(b"")
+                self._guard.keep_terminal(text=b"")
         finally:
             if held:
                 self._lock.release()

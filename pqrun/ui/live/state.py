@@ -14,8 +14,8 @@ from pqrun.core.job import AttemptId, CountedAs, JobSpec, Outcome, Priority
 from pqrun.core.metrics import Metrics
 from pqrun.core.text import describe_exit, host_name, job_label, last_line, last_output, strip_ansi
 from pqrun.core.throughput import Throughput
+from pqrun.engine.live_run import JobUsage, LiveRun
 from pqrun.executors.local.status_file import read_report
-from pqrun.executors.local.usage import JobUsage
 from pqrun.output.store import Capture
 
 TAIL_BYTES = 4096
@@ -44,11 +44,8 @@ class _Look:
 class JobPreviews:
     """Previews of the running jobs on the screen, read again only where a file or output has changed."""
 
-    def __init__(
-        self, output_of: Callable[[AttemptId], Capture | None], report_path: Callable[[AttemptId], str]
-    ) -> None:
-        self._output_of = output_of
-        self._report_path = report_path
+    def __init__(self, live: LiveRun) -> None:
+        self._live = live
         self._looks: dict[AttemptId, _Look] = {}
 
     def at(self, keys: Iterable[AttemptId]) -> dict[AttemptId, JobPreview]:
@@ -60,14 +57,15 @@ class JobPreviews:
 
     def _renew(self, key: AttemptId, look: _Look) -> None:
         try:
-            if (output := self._output_of(key)) is not None:
+            if (output := self._live.output_of(key)) is not None:
                 self._read_output(output, look)
-            found = os.stat(self._report_path(key))
+            path = self._live.status_path(key)
+            found = os.stat(path)
         except OSError:
             return  # the job has just ended, or has no status file
         if look.report != (found.st_mtime_ns, found.st_size):
             look.report = (found.st_mtime_ns, found.st_size)
-            said = read_report(self._report_path(key))
+            said = read_report(path)
             look.glimpse = look.glimpse._replace(status=strip_ansi(said.status or ""), progress=said.progress)
 
     @staticmethod

@@ -4,16 +4,14 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from rich.console import Console
 
 from pqrun.core import events as ev
-from pqrun.core.job import AttemptId
-from pqrun.core.metrics import Metrics
-from pqrun.engine.clock import Clock
-from pqrun.executors.local.usage import JobUsage
+from pqrun.engine.live_run import LiveRun
 from pqrun.ui.live.cells import AnsiPainter
+from pqrun.ui.live.keys import KeyReader
 from pqrun.ui.live.layout import frame, max_failures, max_running
 from pqrun.ui.live.screen import BottomLines
 from pqrun.ui.live.state import NO_LOADS, JobPreviews, LiveTableState, TableView
@@ -26,47 +24,39 @@ COST_SHARE = 50
 class LiveTable:
     """An observer that draws the live table on the dispatcher thread.
 
-    `metrics`, `workers`, `holding`, `keys_on` and `loads` are called for each frame. Nothing is drawn
-    while jobs are `typed` on this terminal.
+    `live` is asked for each frame. `measured`: whether the usage of jobs can be measured.
+    Nothing is drawn while jobs are `typed` on this terminal.
     """
 
     def __init__(
         self,
         screen: BottomLines,
-        clock: Clock,
+        live: LiveRun,
         live_state: LiveTableState,
-        previews: JobPreviews,
         *,
         title: str,
         run: str,
-        metrics: Callable[[], Metrics],
-        workers: Callable[[], int],
-        holding: Callable[[], str],
-        keys_on: Callable[[], bool],
-        prompt: Callable[[], str] = str,
+        keys: KeyReader,
         colour: bool,
-        loads: Callable[[], Mapping[AttemptId, JobUsage]] | None = None,
+        measured: bool,
         typed: Callable[[], bool] = lambda: False,
     ) -> None:
         self.help = False
         self.output_hidden = False
         self._screen = screen
-        self._clock = clock
+        self._clock = live.clock
+        self._live = live
         self._state = live_state
-        self._previews = previews
+        self._previews = JobPreviews(live)
         self._title = title
         self._run = run
-        self._metrics = metrics
-        self._workers = workers
-        self._holding = holding
-        self._keys_on = keys_on
-        self._prompt = prompt
-        self._loads = loads
+        self._keys = keys
+        self._measured = measured
         self._typed = typed
         console = Console(file=io.StringIO(), force_terminal=True, no_color=not colour, legacy_windows=False)
         self._painter = AnsiPainter(console)
         self._lines: list[str] = []
-        self._next = clock.now() + FIRST_DRAW_DELAY_SECONDS
+        self._next = live.clock.now() + FIRST_DRAW_DELAY_SECONDS
 
     def on_events(self, events: Sequence[ev.Event]) -> None:
         """Take in events. They are drawn at the next tick."""
@@ -93,6 +83,11 @@ class LiveTable:
     def paused(self) -> bool:
         """Whether the run is paused."""
         return self._state.paused
+
+    def toggle(self, *, help: bool, output: bool) -> None:
+        """Show or hide the help, or the output of jobs on the terminal. Called on the main thread."""
+        self.help ^= help
+        self.output_hidden ^= output
 
     def suspend(self) -> None:
         """Erase the table until `resume`. Called on the main thread."""
@@ -125,11 +120,11 @@ class LiveTable:
         live_state = self._state
         most = max_running(rows)
         previews = self._previews.at(live_state.running_keys(most))
-        loads = self._loads() if self._loads is not None else NO_LOADS
+        loads = self._live.usage() if self._measured else NO_LOADS
         running = live_state.running(now, most, previews, loads)
-        metrics = self._metrics()
-        workers = self._workers()
-        holding = self._holding()
+        metrics = self._live.metrics()
+        workers = self._live.workers()
+        holding = self._live.hold_reason()
         queued = metrics.current_queue_size
         steady = not live_state.stopping and not live_state.paused
         return TableView(
@@ -144,7 +139,7 @@ class LiveTable:
             running=running,
             more_running=live_state.running_count - len(running),
             reserve=min(most, workers, live_state.running_count + queued + bool(holding)) if steady else 0,
-            measured=self._loads is not None,
+            measured=self._measured,
             waiting=live_state.waiting_count,
             pending=max(
                 0, live_state.unfinished - live_state.running_count - queued - live_state.waiting_count
@@ -155,8 +150,8 @@ class LiveTable:
             eta=live_state.rate.eta(now, live_state.unfinished) if steady and live_state.complete else None,
             state=live_state.state,
             hold_reason=holding,
-            keys=self._keys_on(),
-            prompt=self._prompt(),
+            keys=self._keys.on,
+            prompt=self._keys.prompt,
             help=self.help,
             output_hidden=self.output_hidden,
         )

@@ -9,20 +9,18 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import json
 import os
-import shlex
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from pqrun.control.client import NO_LIVE_RUN, ControlClient
 from pqrun.core.errors import InternalFailure, UserError
-from pqrun.core.job import AttemptId, StopReason
+from pqrun.core.job import AttemptId, format_command
+from pqrun.core.job_table import JobRow
 from pqrun.core.metrics import Metrics
 from pqrun.core.text import describe_exit, escape_controls, last_line, strip_ansi
-from pqrun.journal.index import Index, StaleIndex, exit_of, metrics_of, run_of, watch
-from pqrun.journal.projection import StoredJob
+from pqrun.journal.index import Index, StaleIndex, as_seen, metrics_of, watch
 from pqrun.journal.reader import JournalReader
 from pqrun.journal.run_directory import RunDirectory, find_run, run_directories
 from pqrun.journal.run_list import state_of
@@ -177,7 +175,7 @@ class RecordedRunSource:
                 index, anew = self._opened(), True
             self._seen = stamp
         if anew:
-            self._known = {entry.seq: self._job(entry) for entry in index.entries()}
+            self._known = {row.seq: self._job(row) for row in index.jobs()}
             return RunUpdate(self._run_now(index), list(self._known.values()), (), True)
         gone: set[int] = set()
         if len(self._known.keys() | changed) != index.metrics.added:
@@ -186,8 +184,8 @@ class RecordedRunSource:
                 del self._known[seq]
         # When the run has died, its running jobs count as interrupted, so all jobs are read again.
         died = self._now is not None and self._now.live and not self._live
-        entries = index.entries() if died else _chosen(index, changed - gone)
-        jobs = [self._job(entry) for entry in entries]
+        rows = index.jobs() if died else _chosen(index, changed - gone)
+        jobs = [self._job(row) for row in rows]
         # `changed` also holds unchanged jobs, because the index loads and reports neighbouring rows too.
         jobs = [job for job in jobs if self._known.get(job.seq) != job]
         self._known.update((job.seq, job) for job in jobs)
@@ -221,52 +219,37 @@ class RecordedRunSource:
             address=self._run.address,
         )  # fmt: skip
 
-    def _job(self, entry: StoredJob) -> ListedJob:
-        run = run_of(entry)
-        text = run if isinstance(run, str) else shlex.join(run)
-        command = escape_controls(" ".join(text[:MAX_LINE_LENGTH].split()))
-        name = escape_controls(" ".join(entry.id[:MAX_LINE_LENGTH].split())) if entry.named else command
-        running = entry.state == "running"
-        state = "interrupted" if running and not self._live else entry.state
-        how = ""
-        if entry.last and not running:
-            how = _how(entry.code, entry.signal, entry.asked, entry.message, entry.timeout)
-        most = max(
-            entry.attempts, entry.attempts - entry.retries + entry.most_retries, 1 + entry.most_retries
-        )
-        tags = (
-            () if entry.tags == "[]" else tuple(escape_controls(str(tag)) for tag in json.loads(entry.tags))
-        )
+    def _job(self, row: JobRow) -> ListedJob:
+        row = as_seen(row, live=self._live)
+        spec = row.spec
+        command = escape_controls(" ".join(format_command(spec.work)[:MAX_LINE_LENGTH].split()))
+        name = escape_controls(" ".join(spec.id[:MAX_LINE_LENGTH].split())) if spec.named else command
         return ListedJob(
-            entry.seq, entry.id, name or "?", command, state, entry.priority, tags, entry.attempts, most,
-            entry.timeout, entry.queued, entry.submitted if running else entry.began, entry.ended, how,
-            strip_ansi(entry.message[:MAX_LINE_LENGTH]),
+            row.seq, spec.id, name or "?", command, row.state, spec.priority,
+            tuple(escape_controls(str(tag)) for tag in spec.tags), row.attempts, row.max_attempts, spec.timeout,
+            row.queued, row.started, row.ended, _how(row), strip_ansi(row.message[:MAX_LINE_LENGTH]),
         )  # fmt: skip
 
     def details(self, seq: int) -> JobDetails:
         """Return a job's attempts from the index, and from a live run why the job does not run."""
-        if self._index is None or not (found := self._index.entries("seq = ?", seq)):
+        if self._index is None or not (found := self._index.jobs("seq = ?", seq)):
             return JobDetails(seq)
-        entry = found[0]
+        row = found[0]
         attempts = [
             PastAttempt(
-                one["last"],
-                _how(one["code"], one["signal"], one["asked"], one["message"] or "", one["timeout"]),
-                _length(one["began"], one["ended"]),
-                strip_ansi((one["message"] or "")[:MAX_LINE_LENGTH]),
+                ended.last, _how(ended), _length(ended.started, ended.ended),
+                strip_ansi(ended.message[:MAX_LINE_LENGTH]),
             )
-            for one in self._index.earlier_attempts(seq)
-        ]
-        if entry.last:
-            how = _how(entry.code, entry.signal, entry.asked, entry.message, entry.timeout)
-            message = strip_ansi(entry.message[:MAX_LINE_LENGTH])
-            attempts.append(PastAttempt(entry.last, how, _length(entry.began, entry.ended), message))
-        if entry.state == "running":
-            attempts.append(PastAttempt(entry.attempts, "running" if self._live else "interrupted", None))
+            for ended in self._index.attempts(seq)
+        ]  # fmt: skip
+        if row.state == "running":
+            attempts.append(PastAttempt(row.attempts, "running" if self._live else "interrupted", None))
         why = ""
-        if self._live and entry.state in ("running", "waiting", "queued", "pending"):
+        if self._live and row.state in ("running", "waiting", "queued", "pending"):
             with contextlib.suppress(InternalFailure, UserError, TimeoutError):
-                why = escape_controls(self._ask("ps", jobs=[entry.id], why=True)["why"].get(entry.id, ""))
+                why = escape_controls(
+                    self._ask("ps", jobs=[row.spec.id], why=True)["why"].get(row.spec.id, "")
+                )
         return JobDetails(seq, attempts, why)
 
     def words(self, seqs: Iterable[int]) -> dict[int, str]:
@@ -275,12 +258,12 @@ class RecordedRunSource:
         found: dict[int, str] = {}
         if self._index is None:
             return found
-        for entry in _chosen(self._index, set(wanted)):
-            if entry.state == "running" and self._live:
-                if (line := self._glance(entry.seq, entry.attempts)) is not None:
-                    found[entry.seq] = line
-            elif entry.last:
-                found[entry.seq] = self._last_words(entry)
+        for row in _chosen(self._index, set(wanted)):
+            if row.state == "running" and self._live:
+                if (line := self._glance(row.seq, row.attempts)) is not None:
+                    found[row.seq] = line
+            elif row.last:
+                found[row.seq] = self._last_words(row)
         self._glances = {seq: glance for seq, glance in self._glances.items() if seq in wanted}
         return found
 
@@ -304,33 +287,30 @@ class RecordedRunSource:
         self._glances[seq] = (attempt, sizes)
         return line
 
-    def _last_words(self, entry: StoredJob) -> str:
-        failed = entry.state not in ("ok", "running")
-        sizes = (entry.out, entry.err)
+    def _last_words(self, row: JobRow) -> str:
+        failed = row.state not in ("ok", "running")
+        sizes = (row.stdout_bytes, row.stderr_bytes)
         for stream in (2, 1) if failed else (1, 2):
             if size := sizes[stream - 1]:
-                data = self._stored(
-                    AttemptId(entry.seq, entry.last), sizes, stream, max(0, size - PREVIEW_INTERVAL_SECONDS)
-                )
+                start = max(0, size - PREVIEW_INTERVAL_SECONDS)
+                data = self._stored(AttemptId(row.seq, row.last), sizes, stream, start)
                 if line := last_line(data):
                     return line
         return ""
 
     def read(self, seq: int, attempt: int, stream: int, offset: int | None) -> OutputPiece:
         """Return output: from the run while the attempt runs, from its file when it has ended."""
-        if self._index is None or not (found := self._index.entries("seq = ?", seq)):
+        if self._index is None or not (found := self._index.jobs("seq = ?", seq)):
             return OutputPiece(over=True)
-        ended = [one for one in self._index.earlier_attempts(seq) if one["last"] == attempt]
-        entry = found[0]
-        sizes = (ended[0]["out"], ended[0]["err"]) if ended else None
-        if sizes is None and entry.last == attempt:
-            sizes = (entry.out, entry.err)
+        row = found[0]
+        ended = [one for one in self._index.attempts(seq) if one.last == attempt]
+        sizes = (ended[0].stdout_bytes, ended[0].stderr_bytes) if ended else None
         if sizes is not None:
             size = sizes[stream - 1]
             start = max(0, size - TAIL_BYTES) if offset is None else offset
             data = self._stored(AttemptId(seq, attempt), sizes, stream, start)
             return OutputPiece(data, start, start + len(data) >= size or not data)
-        if not self._live or entry.state != "running":
+        if not self._live or row.state != "running":
             return OutputPiece(b"", offset or 0, over=not self._live)
         try:
             if offset is None:
@@ -379,7 +359,7 @@ class RecordedRunSource:
             fresh = self._talk is None
             try:
                 self._talk = self._talk or ControlClient(self._run.path)
-                return self._talk.ask(verb, timeout=LOCK_TIMEOUT_SECONDS, **facts)
+                return self._talk.request(verb, timeout=LOCK_TIMEOUT_SECONDS, **facts)
             except TimeoutError:
                 self._hang_up()  # else a late answer would be read as that to the next request
                 raise
@@ -401,20 +381,18 @@ class RecordedRunSource:
         self._forget_index()
 
 
-def _chosen(index: Index, seqs: set[int]) -> list[StoredJob]:
+def _chosen(index: Index, seqs: set[int]) -> list[JobRow]:
     """Return these jobs from the index, 500 at a time: SQLite limits the parameters of a query."""
     wanted = sorted(seqs)
-    found: list[StoredJob] = []
+    found: list[JobRow] = []
     for start in range(0, len(wanted), 500):
         part = wanted[start : start + 500]
-        found += index.entries(f"seq IN ({','.join('?' * len(part))})", *part)
+        found += index.jobs(f"seq IN ({','.join('?' * len(part))})", *part)
     return found
 
 
-def _how(code: int | None, signal: str | None, asked: str | None, why: str, timeout: float | None) -> str:
-    return escape_controls(
-        describe_exit(exit_of(code, signal, why), StopReason(asked) if asked else None, timeout)
-    )
+def _how(row: JobRow) -> str:
+    return "" if row.exit is None else escape_controls(describe_exit(row.exit, row.asked, row.spec.timeout))
 
 
 def _length(began: float | None, ended: float | None) -> float | None:

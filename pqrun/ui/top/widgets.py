@@ -120,7 +120,7 @@ class StyledLines(Widget):
 
 
 class JobTableView(ScrollView):
-    """The listed jobs, one a line. The selected job stays selected when it moves in the list."""
+    """The listed jobs, one per line. The selected job stays selected when it moves in the list."""
 
     can_focus = True
     COMPONENT_CLASSES = {"jobs--cursor", "jobs--odd"}

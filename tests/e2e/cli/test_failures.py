@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """What counts as a failure, what is tried again, and what the run makes of it."""
 
+import os
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -202,3 +205,13 @@ def test_the_deadline_holds_for_a_run_that_is_being_drained_too(run):
     lines = ["false", "sleep 60"]
     done = run("-j2", "--halt", "soon,fail=1", "--deadline", "500ms", lines=lines)
     assert done.code == 1 and "deadline" in done.err
+
+
+def test_a_command_whose_reader_is_gone_exits_with_1_and_without_a_message():
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "pqrun", "schema"], stdout=writer, stderr=subprocess.PIPE, check=False
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, b"")

@@ -86,6 +86,13 @@ def test_a_dry_run_prints_the_commands_in_starting_order_and_runs_nothing(run, t
     assert run("--dry-run", input="echo a\0b\n").code == 2
 
 
+def test_a_dry_run_prints_a_job_with_a_short_time_limit_once_and_what_needs_it(run, tmp_path):
+    (tmp_path / "jobs.yaml").write_text(
+        "jobs:\n  - {id: a, run: echo a, timeout: 100ms, retries: 1}\n  - {id: b, run: echo b, needs: [a]}\n"
+    )
+    assert run("--dry-run", str(tmp_path / "jobs.yaml")).out == "echo a\necho b\n"
+
+
 @pytest.mark.slow
 def test_a_list_and_a_job_file_are_told_apart_and_format_decides(run, tmp_path):
     assert run("-q", lines=["{ echo braces; echo too; }"]).out == "braces\ntoo\n"

@@ -3,8 +3,8 @@
 
 import pytest
 
-from pqrun.cli.options import place
 from pqrun.core.errors import UserError
+from pqrun.core.values import place
 from pqrun.executors.dask.address import Address, Tls, address_of, is_loopback
 
 NO_TLS = Tls()

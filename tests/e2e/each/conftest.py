@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from support import process
 
-from pqrun.core.settings import Each, Settings
+from pqrun.core.settings import Each, InputSettings
 from pqrun.input.each import open_arguments
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -79,13 +79,13 @@ def commands(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def commands(*words, given=None, null=False, **more):
-        settings = Settings(given=given or {}, null=null)
+        settings = InputSettings(given=given or {}, null=null)
         arguments, parts = open_arguments(settings, Each(tuple(words), **more))
-        for _, fd, head in parts:
-            arguments.feed(head)
-            while data := os.read(fd, 7):
+        for part in parts:
+            arguments.feed(part.head)
+            while data := os.read(part.fd, 7):
                 arguments.feed(data)
-            os.close(fd)
+            os.close(part.fd)
             arguments.end()
         return [job.work.run for job in iter(arguments.take, None)]
 

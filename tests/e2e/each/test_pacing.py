@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from pqrun.core.values import CONVERTERS
+from pqrun.core import values
 
 
 def moments(done):
@@ -81,11 +81,11 @@ def test_while_the_machine_is_too_busy_nothing_starts_and_anyone_can_see_why(
 )
 def test_what_cannot_be_is_refused(kind, text):
     with pytest.raises(ValueError):
-        CONVERTERS[kind](text)
+        getattr(values, kind)(text)
 
 
 def test_a_rate_may_be_written_in_short():
-    assert [CONVERTERS["rate"](text) for text in ("50/1m", "50/m", "50/90", "50")] == [
+    assert [values.rate(text) for text in ("50/1m", "50/m", "50/90", "50")] == [
         (50, 60.0), (50, 60.0), (50, 90.0), (50, 1.0),
     ]  # fmt: skip
 

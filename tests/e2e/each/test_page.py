@@ -29,7 +29,7 @@ def codes(cell):
 def idioms():
     return [
         code
-        for row in rows("| there | here |")
+        for row in rows("| GNU parallel, xargs | pqrun |")
         for code in codes(row[-1])
         if "pqrun each" in code or "pqrun run" in code
     ]
@@ -55,9 +55,10 @@ def test_every_idiom_is_understood(tmp_path, monkeypatch):
         app(arguments, standalone_mode=False)
     assert len(asked) == len(found)
     for settings in asked:
-        if settings.each is not None and not settings.each.header:
-            command, sources = split_sources(settings.each.words, settings.each.files)
-            assert sources or "-a" not in settings.each.words
+        each = settings.input.each
+        if each is not None and not each.header:
+            command, sources = split_sources(each.words, each.files)
+            assert sources or "-a" not in each.words
             if command:
                 Template(command)
 

@@ -155,11 +155,11 @@ def test_an_argument_may_be_long_but_not_endless(commands, tmp_path):
 
 
 def test_what_the_command_line_says_for_all_jobs_holds(tmp_path, monkeypatch):
-    from pqrun.core.settings import Each, Settings
+    from pqrun.core.settings import Each, InputSettings
     from pqrun.input.each import open_arguments
 
-    given = {"timeout": 5.0, "retries": 2, "env": {"A": "b"}}
-    arguments, _ = open_arguments(Settings(given=given), Each(("f", ":::", "x", "y")))
+    given = {"timeout": 5.0, "retry": {"max": 2}, "env": {"A": "b"}}
+    arguments, _ = open_arguments(InputSettings(given=given), Each(("f", ":::", "x", "y")))
     one, two = arguments.take(), arguments.take()
     assert (one.id, one.named, two.id, two.timeout, two.retry.max) == ("1", False, "2", 5.0, 2)
     assert two.work.env == (("A", "b"),)

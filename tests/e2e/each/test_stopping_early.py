@@ -3,7 +3,7 @@
 
 import pytest
 
-from pqrun.core.values import CONVERTERS
+from pqrun.core import values
 
 CASES = [
     # policy, which fail, how many run, exit code
@@ -76,7 +76,7 @@ def test_a_failure_counts_only_when_it_is_final_and_not_allowed(run):
 )
 def test_what_is_no_policy_is_refused(policy):
     with pytest.raises(ValueError):
-        CONVERTERS["halt"](policy)
+        values.halt(policy)
 
 
 @pytest.mark.slow

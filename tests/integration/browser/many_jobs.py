@@ -4,11 +4,11 @@
 import random
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 from pqrun.core import events as ev
 from pqrun.core.job import NO_REPORT, Command, CountedAs, ExitedWith, JobSpec, Need, Outcome, Priority, Usage
 from pqrun.core.metrics import MetricsCollector
+from pqrun.core.settings import ReportSettings
 from pqrun.reports import write_after
 from pqrun.reports.json_document import run_facts
 from pqrun.reports.run_info import Ending, RunInfo
@@ -52,6 +52,6 @@ def write_many(path: Path, count: int) -> None:
     )  # fmt: skip
     run = RunInfo("many", ("jobs.yaml",), 64, BEGAN, lambda at: at)
     failures = write_after(
-        SimpleNamespace(html=str(path)), events, run, Ending(1, metrics.snapshot(end), facts)
+        ReportSettings(html=str(path)), events, run, Ending(1, metrics.snapshot(end), facts)
     )
     assert failures == []

@@ -90,6 +90,10 @@ class BadCluster:
 
     # As an executor
 
+    def report_to(self, engine):
+        self.engine = engine
+        return self
+
     def capacity(self):
         return self._slots
 
@@ -205,7 +209,7 @@ def cancel_one(cluster, scheduler, random):
         if scheduler.tasks:
             scheduler.cancel(random.choice(list(scheduler.tasks.values())), now)
 
-    cluster.engine.turn(ask=ask)
+    cluster.engine.turn(request=ask)
 
 
 def check(story, jobs, cluster):

@@ -15,6 +15,7 @@ class OnCluster(Processes):
     """Four of its eight slots."""
 
     cluster = None
+    runs_processes = False  # of this machine
 
     def build(self):
         from pqrun.executors.dask.address import Address
@@ -32,7 +33,6 @@ class OnCluster(Processes):
             clock=SystemClock(),
             reporter=self,
             logs=Logs(str(self.directory / "logs"), keep=False),
-            fail=self.failures.append,
             limit=4,
         )
         executor.open()

@@ -55,6 +55,12 @@ def test_output_is_the_same_byte_for_byte(cluster, pqrun):
     assert run.out == b"".join(bytes([size % 64 + 64]) * size for size in SIZES)
 
 
+def test_a_job_has_its_niceness_on_a_worker(cluster, pqrun):
+    run = pqrun(cluster, "nice # pqrun: nice=7\nnice\n", "-k", "-q")
+    assert run.end() == 0, run.err
+    assert run.out.split() == [b"7", b"%d" % os.getpriority(os.PRIO_PROCESS, 0)]
+
+
 SIZES = (1, 16_383, 16_384, 16_385, 65_536, 65_537, 1_000_000, 3_000_000, 0, 5)
 
 

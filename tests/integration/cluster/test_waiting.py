@@ -6,7 +6,7 @@ import signal
 
 from cluster import lives, marks, wait_for
 
-SOON = "import pqrun.executors.dask.connection as l; l.LONG_AWAY = 0.3; l.LOOK_FOR_MISSING = l.PATIENCE = 0.5"
+SOON = "import pqrun.executors.dask.connection as l; l.LONG_SILENCE_SECONDS = 0.3; l.MISSING_CHECK_INTERVAL_SECONDS = l.CONNECT_TIMEOUT_SECONDS = 0.5"
 STAY = "echo $$ >> {}/pids; trap '' TERM; echo some words; sleep 1000; :\n"
 
 

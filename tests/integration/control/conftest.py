@@ -58,7 +58,7 @@ class Terminal:
     def ask(self, verb: str, **facts) -> dict:
         """The answer to a client that speaks for itself: a hundred times quicker than a command."""
         with ControlClient(str(self.directory)) as talk:
-            return talk.ask(verb, **facts)
+            return talk.request(verb, **facts)
 
     def add(self, *runs: str, **facts) -> list[str]:
         return self.ask("add", add=[{"run": run, **facts} for run in runs])["ids"]

@@ -4,11 +4,12 @@
 import json
 import socket
 
-from pqrun.control.handler import RequestHandler
+from support.fake_run import FakeRun
+
 from pqrun.control.protocol import short_path
 from pqrun.control.server import ControlServer
 from pqrun.core.job import AttemptId, ExitedWith, KilledBySignal
-from pqrun.core.metrics import Metrics, MetricsCollector
+from pqrun.core.metrics import MetricsCollector
 from pqrun.core.notices import ProcessFinished, ProcessStarted
 from pqrun.core.scheduler import Scheduler
 from pqrun.engine.engine import Engine, NoJournal
@@ -25,7 +26,10 @@ class Slots:
         self.count = count
         self.clock = clock
         self.running: dict[AttemptId, float] = {}
-        self.engine: Engine
+
+    def report_to(self, engine: Engine) -> "Slots":
+        self.engine = engine
+        return self
 
     def capacity(self) -> int:
         return self.count
@@ -52,7 +56,7 @@ class Slots:
 class Door:
     """A live run and its socket. `turn` lets it do what it has to do now."""
 
-    def __init__(self, path, *, slots=1, max_queue=1000, journal=None, endless=True, defaults=None) -> None:
+    def __init__(self, path, *, slots=1, max_queue=1000, journal=None, endless=True, options=()) -> None:
         self.path = str(path)
         self.clock = FakeClock()
         self.scheduler = Scheduler(max_queue=max_queue)
@@ -60,6 +64,8 @@ class Door:
         self.story = RecordedRun()
         self.slots = Slots(slots, self.clock)
         self.observer = Observer(slots, {})
+        run = FakeRun(self.slots, self.clock, endless=endless, options=options)
+        self.server = ControlServer(self.path, self.reactor, run)
         self.engine = Engine(
             clock=self.clock,
             scheduler=self.scheduler,
@@ -67,33 +73,15 @@ class Door:
             journal=journal or NoJournal(),
             metrics=MetricsCollector(),
             dispatcher=self.story,
+            executor=self.slots.report_to,
+            after_turn=(lambda events: self.observer.on_events(events), self.server.on_events),
         )
-        self.engine.executor = self.slots
-        self.slots.engine = self.engine
-        self.server = ControlServer(self.path, self.reactor, self.handler, self.clock.now)
-        self.engine.after_turn = self.on_events
-        self.endless = endless
-        self.defaults = defaults
         self.turns = 0
-
-    def handler(self) -> RequestHandler:
-        return RequestHandler(
-            facts=lambda: {"id": "here"},
-            metrics=Metrics,
-            resize=self.slots.resize,
-            output_of=lambda _key: None,
-            defaults=self.defaults,
-            endless=self.endless,
-        )
-
-    def on_events(self, events) -> None:
-        self.observer.on_events(events)
-        self.server.heard(events)
 
     def turn(self, times: int = 1) -> None:
         for _ in range(times):
             for ask in self.reactor.wait(0):
-                self.engine.turn(ask=ask)
+                self.engine.turn(request=ask)
                 self.turns += 1
             self.engine.turn()
             if self.engine.broken:
@@ -142,7 +130,17 @@ class Caller:
                 patience -= 1
 
     def say(self, verb: str, **facts) -> None:
-        self.send(json.dumps({"pqrun": 1, "verb": verb, "by": "test", **facts}).encode() + b"\n")
+        self.send(json.dumps({"pqrun": 1, "verb": verb, "by": "test"} | facts).encode() + b"\n")
+
+    def send_lines(self, verb: str, *lines: dict, **facts) -> None:
+        """Says it with `lines`, as far as they go: the message has no end yet."""
+        self.say(verb, **{"pqrun": 2, "lines": True} | facts)
+        self.send(b"".join(json.dumps(line).encode() + b"\n" for line in lines))
+
+    def end_lines(self):
+        """The answer to a message that ends here."""
+        self.send(b"\n")
+        return self.answer()
 
     def answer(self, turns: int = 200):
         """The next answer; None if there is none after so many turns, or it hung up."""

@@ -7,10 +7,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from support.fake_run import FakeRun
 from support.process import PQRUN, environment
 
-from pqrun.cli.app import MODULES
-from pqrun.control.handler import VERBS, RequestHandler
+from pqrun.cli.commands import MODULES
+from pqrun.control.connection import verbs_of
 
 from .conftest import call
 from .door import Door
@@ -68,7 +69,7 @@ def test_a_conversation_goes_as_it_is_told(tmp_path):
     [talk] = blocks(CONTROL, "text")
     with door.call() as caller:
         for line in talk.splitlines():
-            if line.startswith("> "):
+            if line.startswith(">"):
                 caller.send(line[2:].encode() + b"\n")
             else:
                 assert caller.answer() == json.loads(line[2:]), line
@@ -87,8 +88,8 @@ def test_every_verb_is_described_and_no_other():
     described = set(
         re.findall(r"`([a-z]+)`", "".join(re.findall(r"^\| (`[a-z`, ]+) \|", CONTROL, re.MULTILINE)))
     )
-    own = set(re.findall(r'case "([a-z]+)":', Path(RequestHandler.__init__.__code__.co_filename).read_text()))
-    assert described == {*VERBS, *own}
+    verbs = verbs_of(FakeRun())
+    assert described == set(verbs)
 
 
 def test_commands_that_the_documents_name_are_there():

@@ -36,7 +36,7 @@ VERBS = [
 ]
 FIELDS = [
     "add", "jobs", "change", "front", "pool", "size", "workers", "seq", "stream", "offset", "job", "wait", "any", "why",
-    "more", "if_absent", "once", "by", "pqrun", "verb",
+    "more", "lines", "if_absent", "once", "by", "pqrun", "verb",
 ]  # fmt: skip
 JOB = [
     "id", "run", "named", "line", "priority", "timeout", "idle_timeout", "grace", "retry", "retries", "needs", "slots",
@@ -116,10 +116,11 @@ def test_ten_thousand_odd_messages_are_answered_and_harm_nobody(tmp_path):
         caller.send(line + b"\n")
         answer = caller.answer(turns=12)
         while answer is None:  # it waits for jobs, which end by and by
-            door.engine.turn(ask=lambda scheduler, now: scheduler.pause(paused=False, now=now))
+            door.engine.turn(request=lambda scheduler, now: scheduler.pause(paused=False, now=now))
             for key in list(door.slots.running):
                 door.slots.end(key)
             door.turn(3)
+            caller.send(b"\n")  # ends a message with `lines`; elsewhere an empty line means nothing
             answer = caller.answer(turns=2)
             assert not caller.hung_up, line
         assert isinstance(answer["ok"], bool), line
@@ -148,7 +149,7 @@ def test_streams_of_bytes_without_an_end_of_line_harm_nobody(tmp_path):
                 door.turn()
         assert door.ask("ps")["ok"] is True
     door.turn(5)
-    assert not door.server._service._clients
+    assert not door.server._clients
     door.close()
 
 

@@ -89,11 +89,11 @@ def test_the_only_live_run_is_meant_or_one_has_to_be_named(queue, here, tmp_path
     for name in ("one", "on", str(one.directory)):
         assert one.ask("unpause")["paused"] is False
         with ControlClient(name) as talk:
-            talk.ask("pause")
+            talk.request("pause")
         assert one.ask("ps")["paused"] is True
     two.kill()
     with ControlClient() as talk:
-        assert talk.ask("info")["run"]["id"] == "one", "a socket is still there, but nobody listens"
+        assert talk.request("info")["run"]["id"] == "one", "a socket is still there, but nobody listens"
 
 
 @pytest.mark.slow
@@ -310,14 +310,14 @@ def test_a_critical_job_behind_ten_thousand_low_ones_starts_in_the_next_free_slo
 def test_fifty_clients_at_once_lose_nothing(queue, tmp_path):
     one = queue("-j2", "-q")
     with ControlClient(str(one.directory)) as first:
-        first.ask("pause")
+        first.request("pause")
 
     def client(number):
         with ControlClient(str(one.directory)) as talk:
             return [
-                talk.ask("add", add=[{"run": f"echo {number}.{n} >> all", "cwd": str(tmp_path)}], wait=True)[
-                    "ids"
-                ][0]
+                talk.request(
+                    "add", add=[{"run": f"echo {number}.{n} >> all", "cwd": str(tmp_path)}], wait=True
+                )["ids"][0]
                 for n in range(10)
             ]
 
@@ -361,7 +361,7 @@ def test_what_a_running_job_prints_can_be_had_as_it_comes(queue, gate, until):
     with ControlClient(str(one.directory)) as talk:
 
         def have(offset, stream=1):
-            answer = talk.ask("output", job="a", stream=stream, offset=offset)
+            answer = talk.request("output", job="a", stream=stream, offset=offset)
             return answer, base64.b64decode(answer.get("data", ""))
 
         until(lambda: have(0)[1] == b"begun\n")
@@ -376,7 +376,7 @@ def test_what_a_running_job_prints_can_be_had_as_it_comes(queue, gate, until):
             got += have(len(got))[1]
         assert got == b"begun\n" + b"x" * 300_000
         gate.open()
-        assert talk.ask("wait", jobs=["a"])["failed"] == 0
+        assert talk.request("wait", jobs=["a"])["failed"] == 0
         assert have(0)[0] == {"ok": True, "state": "ended"}
 
 

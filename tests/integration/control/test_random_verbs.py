@@ -2,21 +2,21 @@
 """Random verbs against simulated runs: whatever is asked, and whenever, the promises hold."""
 
 import json
+import socket
 from random import Random
 
 import pytest
 from core.test_simulation import check_metrics_add_up
+from support.fake_run import FakeRun
 
-from pqrun.control import handler as verbs
-from pqrun.control.client_service import ClientService
-from pqrun.control.commands import add as adding
-from pqrun.control.handler import RequestHandler
+from pqrun.control.connection import ClientConnection, verbs_of
+from pqrun.control.server import ControlServer
 from pqrun.core.job import Command, ExitedWith, JobSpec, Need, Pool, Priority, RetryPolicy
-from pqrun.core.metrics import Metrics, MetricsCollector
+from pqrun.core.metrics import MetricsCollector
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.selectors import state_of
 from pqrun.engine.engine import Engine, NoJournal
-from pqrun.journal.format import spec_facts
+from pqrun.journal.format import Encoder, spec_facts
 from pqrun.journal.recovery import RecoveredRun
 from pqrun.journal.restart_plan import plan_restart
 from pqrun.testing import FakeClock, Fate, RecordedRun, SimulatedExecutor
@@ -27,15 +27,16 @@ POOLS = {"net": 2, "gpu": 2}
 RUNS = 1000
 
 
-class Client:
-    """Somebody who asks, and keeps what he is answered."""
+class Client(ClientConnection):
+    """A client that sends lines, or a request at once, and keeps the answers."""
 
-    gone = False
-
-    def __init__(self) -> None:
+    def __init__(self, server: ControlServer) -> None:
+        super().__init__(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM), server, 0.0)
+        self._connection.close()
         self.answers = []
 
     def answer(self, answer) -> None:
+        self.busy = False
         if not isinstance(answer, dict):
             answer = json.loads(b"".join(answer.pieces()))
         self.answers.append(json.loads(json.dumps(answer)))
@@ -44,15 +45,15 @@ class Client:
 class Live(SimulatedExecutor):
     """A simulated run that can be talked to."""
 
-    service: ClientService
+    server: ControlServer
 
     def wait(self, seconds):
-        return list(self.service.read()) if self.service.wanted() else super().wait(seconds)
+        return list(self.server.read()) if self.server.pending() else super().wait(seconds)
 
     def add(self, _source) -> None:
         pass
 
-    remove = add
+    remove = add_duplex = add
 
     def ask_first(self, ask) -> None:
         self._asks.insert(0, (self.clock.now(), ask))
@@ -61,7 +62,8 @@ class Live(SimulatedExecutor):
 class World:
     """One random run with one random conversation."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, path: str) -> None:
+        self.path = path
         self.random = random = Random(seed)
         self.scheduler = self.new_scheduler()
         self.names = 0
@@ -83,13 +85,9 @@ class World:
             self.fate,
             asks=asks,
         )
-        handler = RequestHandler(
-            facts=dict,
-            metrics=Metrics,
-            resize=lambda slots: setattr(executor, "slots", slots),
-            output_of=lambda _key: None,
-        )
-        executor.service = ClientService(executor, handler, executor.clock.now)
+        run = FakeRun(executor, executor.clock)
+        executor.server = ControlServer(self.path, executor, run)
+        executor.server.verbs = verbs_of(run)
         return executor
 
     def fate(self, _attempt) -> Fate:
@@ -143,8 +141,10 @@ class World:
                     self.job([*known, *(f"j{self.names + n}" for n in range(3))])
                     for _ in range(random.randint(1, 6))
                 ]
+                jobs = [spec_facts(spec) for spec in specs]
+                in_lines = random.random() < 0.3
                 return {
-                    "add": [spec_facts(spec) for spec in specs],
+                    **({"pqrun": 2, "lines": True, "jobs": jobs} if in_lines else {"add": jobs}),
                     **self.flags("if_absent", "once", "wait"),
                 }
             case "set":
@@ -181,7 +181,7 @@ class World:
         """A request as a turn sees it."""
 
         def asked(scheduler: Scheduler, now: float) -> None:
-            client = Client()
+            client = Client(self.executor.server)
             self.clients.append(client)
             facts = {
                 "pqrun": 1,
@@ -189,9 +189,32 @@ class World:
                 "by": "test",
                 **(self.request(verb) if request is None else request),
             }
-            self.executor.service.carry_out(client, json.dumps(facts).encode(), scheduler, now)
+            lines = facts.pop("jobs") if "lines" in facts else []
+            client.busy = True
+            client.carry_out(json.dumps(facts).encode(), scheduler, now)
+            if "lines" in facts:
+                self.executor.ask_first(self.send(client, lines))
 
         return asked
+
+    def send(self, client: Client, lines: list[dict]):
+        """The next lines of a message as a turn sees them, and its end after the last."""
+
+        def sent(scheduler: Scheduler, now: float) -> None:
+            if client.busy:  # the request is in line behind another
+                self.executor.ask_first(self.send(client, lines))
+            elif client.in_message:
+                part, rest = lines[:2], lines[2:]
+                for fact in part:
+                    client._received += json.dumps(fact).encode() + b"\n"
+                client._received += b"" if rest else b"\n"
+                client._end_of_line = client._received.find(b"\n")
+                for request in client.read():
+                    request(scheduler, now)
+                if rest:
+                    self.executor.ask_first(self.send(client, rest))
+
+        return sent
 
     def reshape(self, scheduler: Scheduler, now: float) -> None:
         """What no verb does: a job asks for other slots and pools."""
@@ -226,6 +249,15 @@ class World:
     def run(self, until: float | None = None) -> None:
         """To the end, or until it is killed at that moment."""
         executor, scheduler = self.executor, self.scheduler
+
+        def resolve(events) -> None:
+            self.recovery.fold(lines_of(events))
+            self.observer.on_events(events)
+            check_that_the_journal_knows(scheduler, self.recovery)
+            executor.server.on_events(events)
+            if until is not None and executor.clock.now() >= until:
+                raise _Killed
+
         metrics = MetricsCollector()
         metrics.fold(self.story.events)
         engine = Engine(
@@ -235,20 +267,9 @@ class World:
             journal=NoJournal(),
             metrics=metrics,
             dispatcher=self.story,
+            executor=executor.report_to,
+            after_turn=(resolve,),
         )
-        engine.executor = executor
-        executor.engine = engine
-
-        def resolve(events) -> None:
-            for event in events:
-                self.recovery.fold(event)
-            self.observer.on_events(events)
-            check_that_the_journal_knows(scheduler, self.recovery)
-            executor.service.heard(events)
-            if until is not None and executor.clock.now() >= until:
-                raise _Killed
-
-        engine.after_turn = resolve
         try:
             engine.run()
         except _Killed:
@@ -262,8 +283,7 @@ class World:
         if self.scheduler.done:
             return
         found = RecoveredRun()
-        for event in self.story.events:
-            found.fold(event)
+        found.fold(lines_of(self.story.events))
         now = max(at, found.last)
         restart = plan_restart(found, now, failed=False)
         self.scheduler = self.new_scheduler()
@@ -271,10 +291,16 @@ class World:
             self.scheduler.ready.pools.resize(Pool(name, size))
         self.slots = found.workers or self.slots
         self.observer.begin_again()
+        self.executor.server.close()
         self.executor = self.new_executor([(now + 1, self.ask("unpause", {})), (now + 1, end_input)])
         self.executor.clock.time = now
         self.executor.ask_first(lambda scheduler, now: scheduler.restore(restart, now))
         self.run()
+
+
+def lines_of(events) -> list[dict]:
+    """The lines of a journal that say that."""
+    return [json.loads(text) for text in Encoder(lambda at: at)(events)]
 
 
 class _Killed(BaseException):
@@ -287,7 +313,7 @@ def end_input(scheduler: Scheduler, now: float) -> None:
 
 def check_that_the_journal_knows(scheduler: Scheduler, recovery: RecoveredRun) -> None:
     """Who goes on from the events finds each job as the scheduler has it."""
-    unfinished = {seq: job for seq, job in recovery.jobs.items() if job.state != "done"}
+    unfinished = {seq: job for seq, job in recovery.jobs.items() if job.outcome is None}
     assert unfinished.keys() == scheduler.tasks.keys()
     for seq, task in scheduler.tasks.items():
         job = unfinished[seq]
@@ -304,14 +330,14 @@ def check_that_the_journal_knows(scheduler: Scheduler, recovery: RecoveredRun) -
 @pytest.fixture(autouse=True)
 def small_steps(monkeypatch):
     """What is done in steps for thousands of jobs is done so for a few."""
-    monkeypatch.setattr(verbs, "JOBS_PER_TURN", 3)
-    monkeypatch.setattr(adding, "JOBS_PER_TURN", 3)
+    for verb in ("add", "cancel", "set"):
+        monkeypatch.setattr(f"pqrun.control.commands.{verb}.JOBS_PER_TURN", 3)
     monkeypatch.setattr("pqrun.core.ready_queue.MAX_SKIPS", 4)
 
 
-def kept(seed: int, go) -> World:
+def kept(seed: int, go, path) -> World:
     """A world that has gone its way, and kept its promises."""
-    world = World(seed)
+    world = World(seed, f"{path}/s")
     try:
         go(world)
         world.observer.at_the_end()
@@ -320,19 +346,21 @@ def kept(seed: int, go) -> World:
             assert len(client.answers) <= 1
     except BaseException as error:
         raise AssertionError(f"seed {seed}: {error!r}") from error
+    finally:
+        world.executor.server.close()
     return world
 
 
 @pytest.mark.slow
-def test_whatever_is_asked_every_promise_is_kept():
+def test_whatever_is_asked_every_promise_is_kept(tmp_path):
     said = set()
     for seed in range(RUNS):
-        world = kept(seed, World.run)
+        world = kept(seed, World.run, tmp_path)
         said.update(answer["ok"] for client in world.clients for answer in client.answers)
     assert said == {True, False}
 
 
 @pytest.mark.slow
-def test_a_run_that_is_killed_goes_on_as_it_was_changed():
+def test_a_run_that_is_killed_goes_on_as_it_was_changed(tmp_path):
     for seed in range(RUNS // 5):
-        kept(seed, lambda world: world.die_and_go_on(world.random.uniform(0, 12)))
+        kept(seed, lambda world: world.die_and_go_on(world.random.uniform(0, 12)), tmp_path)

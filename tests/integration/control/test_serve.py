@@ -227,9 +227,9 @@ def test_detached_it_holds_nothing_of_its_caller_open(pqrun, state, tmp_path, un
     pid = int(done.stdout.rpartition("(pid ")[2].partition(")")[0])
     with ControlClient(directory) as talk:
         assert os.getsid(pid) not in (os.getsid(0), pid), "it has no terminal, and can't get one"
-        talk.ask("add", add=[{"run": "printf 'hel%s wor%s\\n' lo ld; false"}])
-        talk.ask("wait")
-        talk.ask("stop")
+        talk.request("add", add=[{"run": "printf 'hel%s wor%s\\n' lo ld; false"}])
+        talk.request("wait")
+        talk.request("stop")
     until(lambda: gone(pid))
     log = Path(f"{directory}/serve.log").read_text()
     assert "FAILED" in log and log.count("hello world") == 2, (
@@ -266,7 +266,7 @@ def test_a_queue_may_be_in_a_directory_of_its_own(queue, pqrun, tmp_path, until)
 def test_what_ended_long_ago_is_gone_when_it_is_started_again(queue):
     one = queue("-q", "-j2")
     with ControlClient(str(one.directory)) as talk:
-        talk.ask("add", add=[{"run": "echo x"}] * 150 + [{"run": "sleep 60", "id": "stays"}])
+        talk.request("add", add=[{"run": "echo x"}] * 150 + [{"run": "sleep 60", "id": "stays"}])
     one.ask("cancel", jobs=["nobody"])
     assert one.ask("wait", jobs=["150"])["failed"] == 0
     one.kill()

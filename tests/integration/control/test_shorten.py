@@ -8,7 +8,7 @@ from threading import Lock
 
 import pytest
 
-from pqrun.app.maintenance import MAX_LOG_BYTES, QueueMaintenance, shorten_log
+from pqrun.app.serve import MAX_LOG_BYTES, QueueMaintenance, shorten_log
 from pqrun.core import events as ev
 from pqrun.core.job import Command, JobSpec, Need, Outcome
 from pqrun.core.metrics import MetricsCollector
@@ -38,11 +38,11 @@ def written(path, events, more=()) -> RunDirectory:
 
 
 def unfinished(found: RecoveredRun) -> dict:
-    return {seq: job for seq, job in found.jobs.items() if job.state != "done"}
+    return {seq: job for seq, job in found.jobs.items() if job.outcome is None}
 
 
 def without_place(job):
-    return [(name, getattr(job, name)) for name in job.__slots__ if name not in ("place", "keeps_place")]
+    return [(name, getattr(job, name)) for name in job.__slots__ if name != "place"]
 
 
 def in_queue(found: RecoveredRun) -> list[int]:
@@ -61,8 +61,9 @@ def some_of(story: list, random: Random) -> list:
 def test_a_shortened_journal_says_the_same_of_what_is_left_to_do(tmp_path, keep):
     gone = 0
     for seed in range(60):
-        world = World(seed)
+        world = World(seed, f"{tmp_path}/s")
         world.run()
+        world.executor.server.close()
         events = some_of(world.story.events, world.random)
         run = written(tmp_path / f"{keep}-{seed}", events)
         before = recover(run)
@@ -77,7 +78,7 @@ def test_a_shortened_journal_says_the_same_of_what_is_left_to_do(tmp_path, keep)
         )  # fmt: skip
         assert after.header == before.header
         gone += len(before.jobs) - len(after.jobs)
-        ended = sum(job.state == "done" for job in after.jobs.values())
+        ended = sum(job.outcome is not None for job in after.jobs.values())
         needed = {need.job for job in unfinished(after).values() for need in job.spec.needs}
         assert ended <= keep + len(needed) + 1
         metrics = MetricsCollector()
@@ -142,14 +143,14 @@ def test_a_full_disk_leaves_it_as_it_is(tmp_path, monkeypatch):
 
 
 class Engine:
-    """Has asks done, one turn at a time."""
+    """Carries out requests, one turn at a time."""
 
     def __init__(self):
         self.lock = Lock()
 
-    def turn(self, *, ask):
+    def turn(self, *, request):
         with self.lock:
-            ask(None, 0.0)
+            request(None, 0.0)
 
 
 class Record:
@@ -169,13 +170,14 @@ def test_a_live_queue_goes_on_in_its_shortened_journal(tmp_path):
     journal = JournalWriter(run.journal, FakeClock())
     journal.start(HEADER)
     engine = Engine()
-    maintenance = QueueMaintenance(Record(run, journal), engine, keep=10)
+    maintenance = QueueMaintenance(Record(run, journal), 10, ready=lambda: None)
+    maintenance.begin(engine)
     maintenance._worth = 100
     outputs(run, *range(1, 600))
     for seq in range(1, 1001):
         events = [*job(seq), *(over(seq) if seq % 100 else [])]
-        engine.turn(ask=lambda _scheduler, _now, events=events: journal.record(events))
-        maintenance.heard(events)
+        engine.turn(request=lambda _scheduler, _now, events=events: journal.record(events))
+        maintenance.on_events(events)
         if seq % 250 == 0:
             maintenance.close()
     journal.record(job(1001))
@@ -201,7 +203,7 @@ def test_what_is_recorded_while_it_is_made_short_is_not_lost(tmp_path):
     journal.record(job(4))
     journal.close()
     found = recover(run)
-    assert {seq: job.state for seq, job in found.jobs.items()} == {2: "done", 3: "pending", 4: "pending"}
+    assert {seq: job.state for seq, job in found.jobs.items()} == {2: "cancelled", 3: "pending", 4: "pending"}
     remove_outputs(run, shorter)
 
 

@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The socket itself: who may use it, how many, what they may send, and what they can't do to anybody."""
 
+import contextlib
 import errno
 import json
 import os
 import socket
 import stat
 import struct
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pqrun.control import client_service as service
-from pqrun.control.protocol import MAX_MESSAGE_BYTES, is_ours, listen, short_path
+from pqrun.control import server
+from pqrun.control.client import ControlClient
+from pqrun.control.protocol import MAX_LINE_BYTES, is_ours, listen, short_path
 from pqrun.core.errors import InternalFailure
 
 from .door import Door
@@ -114,13 +117,46 @@ def test_a_request_may_come_in_pieces_and_with_blank_lines_around_it(door):
         assert caller.answer(turns=3) is None
 
 
-def test_another_version_is_told_which_one_is_spoken(door):
-    for version in (2, 0, "1", None, True):
-        with door.call() as caller:
-            caller.send(json.dumps({"pqrun": version, "verb": "ps"}).encode() + b"\n")
-            answer = caller.answer()
-        assert (answer["ok"], answer["code"], answer["pqrun"]) == (False, 2, 1)
-        assert "version 1" in answer["error"]
+@pytest.mark.parametrize(
+    ("version", "told"),
+    [(0, "version 2"), ("1", "version 2"), (None, "version 2"), (True, "version 2"), (3, "restart the run")],
+)
+def test_another_version_is_told_what_to_do(door, version, told):
+    with door.call() as caller:
+        answer = caller.ask("ps", pqrun=version)
+        assert [caller.ask("ps", pqrun=known)["ok"] for known in (1, 2)] == [True, True]
+    assert (answer["ok"], answer["code"], answer["pqrun"]) == (False, 2, 2)
+    assert told in answer["error"]
+
+
+def test_a_run_of_an_older_version_is_told_by_the_client(tmp_path, monkeypatch):
+    """The older one knows no `lines`, and takes each line for a request."""
+    monkeypatch.setenv("PQRUN_SOCKET", f"{tmp_path}/s")
+    listening = listen(f"{tmp_path}/s")
+    listening.setblocking(True)
+
+    def old_run():
+        connection, _ = listening.accept()
+        with connection, connection.makefile("rb") as lines:
+            for line in lines:
+                known = line.strip() and json.loads(line).get("pqrun") == 1
+                error = {"ok": False, "error": 'send `"pqrun": 1`', "code": 2, "pqrun": 1}
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                    connection.sendall(
+                        json.dumps({"ok": True, "ids": ["1"]} if known else error).encode() + b"\n"
+                    )
+
+    with ThreadPoolExecutor(1) as pool:
+        run = pool.submit(old_run)
+        with ControlClient() as client:
+            assert client.request("add", add=[{"run": "true"}])["ids"] == ["1"]
+            with pytest.raises(
+                InternalFailure, match="the run is of an older pqrun.*: restart the run"
+            ) as told:
+                client.request("add", lines=[{"run": "true"}] * 20_000)
+        run.result()
+    listening.close()
+    assert told.value.code == 2
 
 
 @pytest.mark.parametrize(
@@ -135,12 +171,12 @@ def test_garbage_is_answered_with_an_error_and_the_next_request_as_usual(door, l
         assert caller.ask("ps")["ok"] is True
 
 
-def test_a_message_of_a_mebibyte_is_taken_and_a_longer_one_ends_the_conversation(door):
+def test_a_line_of_a_mebibyte_is_taken_and_a_longer_one_ends_the_conversation(door):
     with door.call() as caller:
         request = json.dumps({"pqrun": 1, "verb": "ps", "by": ""}).encode()
-        caller.send(request[:-2] + b"x" * (MAX_MESSAGE_BYTES - len(request)) + b'"}\n')
+        caller.send(request[:-2] + b"x" * (MAX_LINE_BYTES - len(request)) + b'"}\n')
         assert caller.answer()["ok"] is True
-        caller.send(b"x" * (MAX_MESSAGE_BYTES + 1))
+        caller.send(b"x" * (MAX_LINE_BYTES + 1))
         assert "1 MiB" in caller.answer()["error"]
         assert caller.answer() is None and caller.hung_up
     assert door.ask("ps")["ok"] is True
@@ -178,9 +214,9 @@ def test_who_leaves_while_he_waits_is_forgotten(door):
     with door.call() as caller:
         caller.say("wait")
         door.turn(3)
-        assert len(door.server._service._waiting) == 1
+        assert len(door.server._waiting) == 1
     door.turn(3)
-    assert not door.server._service._waiting and not door.server._service._clients
+    assert not door.server._waiting and not door.server._clients
 
 
 # Clients who are a burden
@@ -198,16 +234,53 @@ def test_who_does_not_read_costs_little_and_holds_up_nobody(door):
             caller.say("ps")
     door.turn(50)
     assert door.ask("ps", jobs=["7"])["jobs"][0]["id"] == "7"
-    held = [len(client._piece) + len(client._received) for client in door.server._service._clients]
+    held = [len(client._piece) + len(client._received) for client in door.server._clients]
     assert max(held) < 256 * 1024
     for caller in lazy:
         caller.socket.close()
     door.turn(3)
-    assert not door.server._service._clients
+    assert not door.server._clients
+
+
+def test_a_client_that_stops_in_the_midst_of_a_message_holds_up_nobody(door):
+    with door.call() as slow, door.call() as other:
+        slow.send_lines("add", *[{"run": "true"}] * 300)
+        slow.send(b'{"run": "tr')
+        door.turn(5)
+        assert other.ask("add", **add("true"))["ids"] == ["1"]
+        assert other.ask("cancel", jobs=["all"])["count"] == 1
+        slow.send(b'ue"}\n')
+        assert len(slow.end_lines()["ids"]) == 301
+
+
+def test_a_client_in_the_midst_of_a_message_keeps_its_place_longer_than_an_idle_one(door):
+    slow = door.call()
+    slow.send_lines("add", {"run": "true"})
+    door.turn(3)
+    callers = [door.call() for _ in range(server.MAX_CLIENTS - 1)]
+    door.clock.time += 5
+    late = door.call()
+    assert late.ask("ps")["ok"] is True and callers[0].answer()["busy"] is True
+    assert slow.end_lines()["ids"] == ["1"]
+    for caller in (*callers, slow, late):
+        caller.socket.close()
+
+
+def test_a_message_has_a_bound_and_a_longer_one_ends_the_conversation(door, monkeypatch):
+    monkeypatch.setattr("pqrun.control.connection.MAX_MESSAGE_BYTES", 10_000)
+    with door.call() as caller:
+        for _ in range(2):
+            caller.send_lines("add", *[{"run": "true"}] * 500)
+            assert len(caller.end_lines()["ids"]) == 500, "the bound is one for each message"
+        caller.send_lines("add", *[{"run": "true"}] * 1000)
+        answer = caller.answer()
+        assert (answer["code"], "64 MiB" in answer["error"]) == (2, True)
+        assert caller.answer() is None and caller.hung_up
+    assert len(door.ask("ps")["jobs"]) == 1000
 
 
 def test_there_are_at_most_64_and_one_more_is_asked_to_come_again(door):
-    callers = [door.call() for _ in range(service.MAX_CLIENTS)]
+    callers = [door.call() for _ in range(server.MAX_CLIENTS)]
     late = door.call()
     answer = late.answer()
     assert (answer["ok"], answer["busy"]) == (False, True) and late.answer() is None
@@ -223,18 +296,18 @@ def test_there_are_at_most_64_and_one_more_is_asked_to_come_again(door):
 
 def test_who_waits_is_not_sent_away_and_leaves_room_for_others(door):
     door.ask("add", **add("true"))
-    callers = [door.call() for _ in range(service.MAX_CLIENTS)]
+    callers = [door.call() for _ in range(server.MAX_CLIENTS)]
     for caller in callers:
         caller.say("wait")
     door.turn(100)
     busy = [caller for caller in callers if (answer := caller.answer(turns=1)) and answer.get("busy")]
-    assert len(busy) == service.MAX_CLIENTS - service.MAX_WAITING_CLIENTS
+    assert len(busy) == server.MAX_CLIENTS - server.MAX_WAITING_CLIENTS
     door.clock.time += 100
     assert door.ask("ps")["ok"] is True
     door.slots.end(next(iter(door.slots.running)))
     assert [caller.answer()["ended"] for caller in callers if caller not in busy] == [
         1
-    ] * service.MAX_WAITING_CLIENTS
+    ] * server.MAX_WAITING_CLIENTS
     for caller in callers:
         caller.socket.close()
 
@@ -259,7 +332,7 @@ def test_without_a_descriptor_for_another_client_the_loop_does_not_spin(door, mo
         door.turn(20)
         assert len(calls) == 1
         door.server._socket = accept
-        door.engine.turn(ask=lambda scheduler, now: scheduler.pause(paused=True, now=now))
+        door.engine.turn(request=lambda scheduler, now: scheduler.pause(paused=True, now=now))
         door.turn(2)
         caller.sendall(b'{"pqrun":1,"verb":"ps"}\n')
         door.turn(3)

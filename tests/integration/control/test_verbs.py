@@ -135,37 +135,95 @@ def test_more_jobs_than_the_queue_holds_come_in_one_after_another(tmp_path):
     door.close()
 
 
-def test_a_request_of_several_messages_is_carried_out_as_one(held):
+def test_a_request_in_lines_is_carried_out_as_a_whole_when_its_end_has_come(held):
     with held.call() as caller:
-        assert caller.ask("add", add=[{"id": "b", "run": "true", "needs": ["a"]}], more=True)["ids"] == []
+        caller.send_lines("add", {"id": "b", "run": "true", "needs": ["a"]}, {"id": "a", "run": "true"})
+        held.turn(3)
         assert states(held) == {}
-        assert caller.ask("add", add=[{"id": "a", "run": "true"}])["ids"] == ["a", "b"]
-        caller.ask("add", add=[{"id": "c", "run": "true"}], more=True)
-        rejected(caller.ask("add", add=[{"id": "c", "run": "true"}]), 2, "`c`")
-        assert caller.ask("add", add=[{"id": "c", "run": "true"}])["ids"] == ["c"]
+        assert caller.end_lines()["ids"] == ["a", "b"]
+        caller.send_lines("add", {"id": "c", "run": "true"}, {"id": "c", "run": "true"})
+        rejected(caller.end_lines(), 2, "`c`")
+        caller.send_lines("add", {"id": "c", "run": "true"}, add=[{"id": "d", "run": "true"}])
+        assert caller.end_lines()["ids"] == ["d", "c"], "a list may come before the lines"
+        caller.send_lines("add")
+        assert caller.end_lines() == {"ok": True, "ids": []}
     with held.call() as caller:
-        caller.ask("add", add=[{"id": "d", "run": "true"}], more=True)
+        caller.send_lines("add", {"id": "e", "run": "true"})
     held.turn(3)
-    assert sorted(states(held)) == ["a", "b", "c"], "who leaves in the midst of it has added nothing"
+    assert sorted(states(held)) == ["a", "b", "c", "d"], (
+        "a client that leaves before the end has added nothing"
+    )
 
 
-def test_a_request_that_would_overfill_the_queue_is_refused_as_soon_as_that_is_known(tmp_path):
+def test_a_wrong_line_refuses_the_request_at_its_end_and_the_next_request_is_carried_out(held):
+    with held.call() as caller:
+        for wrong in ({"run": ""}, {"run": "true", "tiemout": 1}, 7):
+            caller.send_lines("add", {"id": "a", "run": "true"}, wrong, {"id": "b", "run": "true"})
+            assert caller.answer(turns=5) is None, "the request is not over"
+            assert caller.end_lines()["code"] == 2
+        caller.send_lines("add", {"run": "true"})
+        caller.send(b"no JSON\n")
+        rejected(caller.end_lines(), 2, "not a line of JSON")
+        caller.send_lines("add", {"id": "a", "run": "true"})
+        assert caller.end_lines()["ids"] == ["a"]
+    assert list(states(held)) == ["a"]
+
+
+def test_jobs_that_are_there_are_left_out_of_lines_as_of_a_list(held):
+    named(held, "a")
+    with held.call() as caller:
+        jobs = [{"id": name, "run": "true"} for name in "abc"]
+        caller.send_lines("add", *jobs, if_absent=True)
+        held.turn(3)
+        named(held, "b")
+        assert caller.end_lines()["ids"] == ["c"]
+
+
+def test_a_request_that_would_overfill_the_queue_is_refused_and_keeps_no_memory(tmp_path):
     door = Door(tmp_path / "s", max_queue=1500)
     door.ask("pause")
     with door.call() as caller:
-        assert caller.ask("add", add=[{"run": "true"}] * 1000, more=True)["ok"] is True
-        rejected(caller.ask("add", add=[{"run": "true"}] * 1000, more=True), 75, "no room for 2000")
+        caller.send_lines("add", *[{"run": "true"}] * 5000)
+        door.turn(20)
+        (client,) = door.server._clients
+        assert client.in_message and client._with_lines.specs == []
+        rejected(caller.end_lines(), 75, "the queue is full (0 of 1500)", "no room for")
         rejected(caller.ask("add", add=[{"run": "true"}] * 1001), 2, "1,000")
+        caller.send_lines("add", *[{"run": "true"}] * 1001, wait=True)
+        rejected(caller.end_lines(), 2, "1,000", "send several")
     assert states(door) == {}
     door.close()
+
+
+def test_lines_of_a_refused_request_are_no_requests(held):
+    named(held, "a")
+    with held.call() as caller:
+        for wrong in ({"once": 1}, {"pqrun": 3}, {"add": 7}):
+            caller.send_lines("add", {"pqrun": 1, "verb": "cancel", "jobs": ["all"]}, **wrong)
+            assert caller.end_lines()["code"] == 2
+        caller.send_lines("dance", {"pqrun": 1, "verb": "cancel", "jobs": ["all"]})
+        rejected(caller.end_lines(), 2, "dance")
+        assert caller.ask("ps")["ok"] is True
+        held.ask("stop")
+        caller.send_lines("add", *[{"run": "true"}] * 5000)
+        rejected(caller.end_lines(), 6, "stopping")
+    assert list(states(held)) == ["a"]
+
+
+def test_a_client_of_version_1_is_told_to_be_upgraded_if_it_sends_one_request_in_several(held):
+    with held.call() as caller:
+        rejected(
+            caller.ask("add", add=[{"run": "true"}], more=True), 2, "upgrade the pqrun that sends several"
+        )
+        assert caller.ask("add", add=[{"run": "true"}], more=False)["ids"] == ["1"]
 
 
 def test_thousands_of_jobs_are_added_in_steps_while_nothing_starts(tmp_path):
     door = Door(tmp_path / "s", max_queue=5000, slots=2)
     with door.call() as caller, door.call() as other, door.call() as looks:
-        for _ in range(2):
-            caller.ask("add", add=[{"run": "true", "priority": "low"}] * 1000, more=True)
-        caller.say("add", add=[{"id": "urgent", "run": "true", "priority": "critical"}])
+        caller.send_lines("add", *[{"run": "true", "priority": "low"}] * 2000)
+        door.turn(10)
+        caller.send(b'{"id": "urgent", "run": "true", "priority": "critical"}\n\n')
         door.turn()
         other.say("cancel", jobs=["1", "urgent"])
         turns = 0
@@ -184,9 +242,9 @@ def test_what_the_run_says_for_all_jobs_holds_for_added_ones_that_do_not_say_oth
         "timeout": 60.0,
         "priority": Priority.LOW,
         "retry": {"max": 2, "delay": 5.0},
-        "env": [("A", "1"), ("B", "2")],
+        "env": {"A": "1", "B": "2"},
     }
-    door = Door(tmp_path / "s", defaults=said)
+    door = Door(tmp_path / "s", options=said)
     door.ask("pause")
     named(door, "usual")
     added(door, {"id": "own", "timeout": 0, "priority": "high", "retries": 0, "env": {"B": "3"}})
@@ -364,6 +422,26 @@ def test_thousands_of_jobs_are_changed_and_cancelled_in_steps(tmp_path):
     door.close()
 
 
+def test_a_client_that_waits_for_room_is_told_of_a_stop_in_the_midst_of_another_request(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr("pqrun.control.commands.set.JOBS_PER_TURN", 10)
+    door = Door(tmp_path / "s", max_queue=1000)
+    added(door, *[{}] * 1000)
+    with door.call() as waits, door.call() as changes:
+        added(door, {})
+        waits.say("add", add=[{"run": "true"}], wait=True)
+        door.turn(3)
+        changes.say("set", jobs=["all"], change={"priority": "low"})
+        door.turn(2)
+        assert door.scheduler.maintenance
+        assert door.ask("stop")["running"] == 1
+        assert waits.answer(turns=3) is None and door.scheduler.maintenance
+        assert changes.answer()["count"] == 1000
+        rejected(waits.answer(), 6, "ended before")
+    door.close()
+
+
 def test_workers_and_pools_of_the_run_can_be_changed(door):
     assert door.ask("pool", pool="net", size=2)["ok"] is True
     added(door, *[{"id": f"n{n}", "pools": {"net": 2}} for n in range(2)], {"id": "x"}, {"id": "y"})
@@ -502,8 +580,8 @@ def test_wait_in_a_run_that_still_reads_its_input_is_until_that_has_ended_too(tm
     with door.call() as caller:
         caller.say("wait")
         assert caller.answer(turns=3) is None
-        door.engine.turn(ask=lambda scheduler, now: scheduler.end_input(now))
-        door.engine.turn(ask=door.server.look)
+        door.engine.turn(request=lambda scheduler, now: scheduler.end_input(now))
+        door.engine.turn(request=door.server.look)
         assert caller.answer()["ok"] is True
     door.close()
 
@@ -565,3 +643,10 @@ def test_a_queue_does_not_grow_by_what_has_ended(door):
         door.observer = Observer(1, {"net": 1})
         grown.append(sizes([door.scheduler, door.server, door.engine.metrics], set()))
     assert max(grown[1:]) < grown[0] + 200, grown
+
+
+def test_a_pool_can_shrink_to_what_the_largest_job_needs(door):
+    door.ask("pool", pool="net", size=4)
+    added(door, {"id": "a", "pools": {"net": 2}})
+    rejected(door.ask("pool", pool="net", size=1), 2, "needs more than 1")
+    assert door.ask("pool", pool="net", size=2)["ok"] is True

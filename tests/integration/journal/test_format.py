@@ -29,7 +29,8 @@ from pqrun.core.job import (
     StopReason,
     Usage,
 )
-from pqrun.journal.format import VERSION, Encoder, append_checksum, decode, spec_facts, spec_of
+from pqrun.journal.decoder import Decoder
+from pqrun.journal.format import VERSION, Encoder, append_checksum, spec_facts, spec_of
 from pqrun.journal.index import query_index
 from pqrun.journal.reader import JournalReader
 from pqrun.journal.recovery import recover
@@ -150,7 +151,8 @@ def with_output(event):
 def there_and_back(events):
     texts = Encoder(lambda at: at)([with_output(event) for event in events])
     lines = [json.loads(text) for text in texts]
-    return [event for line in lines for event in decode(line, lambda _seq, _attempt, out, err: (out, err))]
+    decode = Decoder(lambda _seq, _attempt, out, err: (out, err))
+    return [event for line in lines for event in decode(line)]
 
 
 def nothing_printed(event):

@@ -557,7 +557,7 @@ def test_prune_with_nonsense_removes_nothing(world, some_runs, words):
 def test_only_what_a_shell_takes_as_it_is_is_offered(world, some_runs):
     from types import SimpleNamespace
 
-    from pqrun.cli.commands.runs import job_ids, run_ids
+    from pqrun.cli.app import job_ids, run_ids
 
     (record,) = some_runs("abcde2")
     (world.state / "runs" / "$(evil)").mkdir()

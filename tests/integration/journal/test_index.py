@@ -12,10 +12,9 @@ import pytest
 from pqrun.core.job import CountedAs
 from pqrun.core.job_table import JobTable
 from pqrun.core.metrics import MetricsCollector
-from pqrun.journal.format import decode
-from pqrun.journal.index import Index, metrics_of, query_index, row_of, watch
+from pqrun.journal.decoder import Decoder
+from pqrun.journal.index import Index, as_seen, metrics_of, query_index, watch
 from pqrun.journal.reader import JournalReader
-from pqrun.output.store import Logs
 from pqrun.reports.json_document import job_entry, numbers
 
 from .records import BEGAN, Record, random_story
@@ -24,10 +23,11 @@ from .records import BEGAN, Record, random_story
 def told_live(record):
     """Jobs and numbers by the ledger and the metrics, from the same events."""
     table, metrics = JobTable(), MetricsCollector(BEGAN)
+    decode = Decoder(lambda *_: None)
     for line in JournalReader(str(record.journal)):
         if "pqrun" in line or line["e"] in ("resume", "close"):
             continue
-        events = decode(line, lambda *_: None)
+        events = decode(line)
         table.on_events(events)
         metrics.fold(events)
     rows = sorted(table.rows.values(), key=lambda row: row.seq)
@@ -36,8 +36,7 @@ def told_live(record):
 
 def told_by(index: Index):
     """The same by an index."""
-    logs = Logs(index.run.logs, keep=True)
-    jobs = [job_entry(row_of(entry, logs, live=True), float) for entry in index.entries()]
+    jobs = [job_entry(as_seen(row, live=True), float) for row in index.jobs()]
     return jobs, numbers(metrics_of(index, now=index.metrics.last_end, live=True))
 
 
@@ -64,7 +63,7 @@ def test_brought_up_to_date_after_every_line_it_tells_the_same_as_made_at_once(t
         assert found == wanted
     at_once = tmp_path / "again"
     os.rename(record.run.index, at_once)
-    assert query_index(record.run, lambda index: index.entries()) != []
+    assert query_index(record.run, lambda index: index.jobs()) != []
     with sqlite3.connect(at_once) as one, sqlite3.connect(record.run.index) as other:
         for table in ("job", "attempt"):
             query = f"SELECT * FROM {table} ORDER BY 1, 2"
@@ -72,7 +71,8 @@ def test_brought_up_to_date_after_every_line_it_tells_the_same_as_made_at_once(t
 
 
 def test_more_jobs_than_are_kept_in_memory_make_no_difference(tmp_path, monkeypatch):
-    monkeypatch.setattr("pqrun.journal.index.BATCH_LINES", 2)
+    monkeypatch.setattr("pqrun.journal.index.MAX_ROWS", 2)
+    monkeypatch.setattr("pqrun.journal.index.MAX_ENDED_ROWS", 1)
     monkeypatch.setattr("pqrun.journal.reader._READ_CHUNK_BYTES", 200)
     record = Record(tmp_path / "abc")
     record.tell(*random_story(8))
@@ -90,8 +90,7 @@ def test_what_ran_when_the_run_died_counts_as_stopped(tmp_path):
         ended = metrics.jobs_completed + metrics.jobs_failed + metrics.jobs_timeout + metrics.jobs_retried
         assert metrics.jobs_dequeued == ended + metrics.attempts_stopped + metrics.jobs_removed
         assert metrics.active_workers == 0 and metrics.attempts_stopped > 0
-        logs = Logs(index.run.logs, keep=True)
-        return {row_of(entry, logs, live=False).state for entry in index.entries()}
+        return {as_seen(row, live=False).state for row in index.jobs()}
 
     assert "interrupted" in query_index(record.run, numbers_of_a_dead_run)
 
@@ -305,13 +304,38 @@ def test_an_attempt_that_was_not_the_last_is_kept_too(tmp_path):
         {"e": "add", "t": BEGAN, "s": 1, "job": {"id": "a", "run": "x", "retry": {"max": 1}}, "q": True}
     )
     for attempt, counted in ((1, CountedAs.RETRIED), (2, CountedAs.COMPLETED)):
+        if attempt > 1:
+            record.note({"e": "wait", "t": BEGAN, "s": 1, "n": 2, "until": BEGAN})
+            record.note({"e": "queue", "t": BEGAN, "s": 1, "n": 2, "p": 1})
         record.note({"e": "start", "t": BEGAN, "s": 1, "n": attempt, "w": 0.0})
         record.note({
             "e": "end", "t": BEGAN, "s": 1, "n": attempt, "as": str(counted), "x": 2 - attempt,
             "b": BEGAN, "f": BEGAN + 1, "u": 0.0, "y": 0.0, "out": attempt * 10, "err": 0,
         })  # fmt: skip
-    (earlier,), ended = query_index(
-        record.run, lambda index: (index.earlier_attempts(1), index.ended_attempts(1))
-    )
-    assert (earlier["last"], earlier["code"], earlier["out"]) == (1, 1, 10)
-    assert ended == [1, 2]
+    earlier, last = query_index(record.run, lambda index: index.attempts(1))
+    assert (earlier.last, earlier.code, earlier.stdout_bytes) == (1, 1, 10)
+    assert (last.last, last.code, last.stdout_bytes) == (2, 0, 20)
+
+
+def test_a_lost_worker_is_no_retry_though_the_index_was_asked_in_between(tmp_path):
+    record = Record(tmp_path / "abc")
+    record.note({"e": "add", "t": BEGAN, "s": 1, "job": {"id": "a", "run": "x"}, "q": True})
+    record.note({"e": "start", "t": BEGAN, "s": 1, "n": 1, "w": 0.0})
+    end = {"e": "end", "t": BEGAN, "s": 1, "n": 1, "as": "retried", "lost": "gone", "gone": True}
+    record.note({**end, "b": BEGAN, "f": BEGAN + 1, "u": 0.0, "y": 0.0})
+    query_index(record.run, told_by)
+    record.note({"e": "wait", "t": BEGAN + 1, "s": 1, "n": 2, "until": BEGAN + 1})
+    (row,) = query_index(record.run, lambda index: index.jobs())
+    assert (row.state, row.retries, row.last) == ("waiting", 0, 1)
+    assert query_index(record.run, told_by) == told_live(record)
+
+
+def test_what_died_is_counted_as_stopped_for_one_answer_only(tmp_path):
+    record = Record(tmp_path / "abc")
+    record.note({"e": "add", "t": BEGAN, "s": 1, "job": {"id": "a", "run": "x"}, "q": True})
+    record.note({"e": "start", "t": BEGAN, "s": 1, "n": 1, "w": 0.0})
+    with watch(record.run) as index:
+        index.catch_up()
+        for live in (False, True, False):
+            found = metrics_of(index, now=BEGAN, live=live)
+            assert (found.attempts_stopped, found.active_workers) == ((0, 1) if live else (1, 0))

@@ -90,7 +90,7 @@ def test_rerun_never_is_reported_instead_of_run_again(world):
     assert {job["id"]: job["state"] for job in result.document["jobs"]} == {"1": "interrupted", "2": "ok"}
     assert world.counted("ran") == {"a": 1, "b": 2}
     shown = world.look("show", "latest")
-    assert b"--failed" in shown.stdout and b"go on" not in shown.stdout
+    assert b"--failed" in shown.stdout and b"continue" not in shown.stdout
     again = world.pqrun("resume", "latest", "--failed", "--timeout", "50ms", "--json")
     assert {job["id"]: job["state"] for job in again.document["jobs"]} == {"1": "timeout", "2": "ok"}
 

@@ -3,6 +3,7 @@
 
 import re
 import shutil
+import time
 from collections import Counter
 from datetime import datetime
 
@@ -72,6 +73,17 @@ def test_what_does_not_end_by_itself_is_asked_however_much_it_prints(world: Worl
 
     assert facts.code == 0
     assert set(facts.out.splitlines()) == {"more", "bye"}
+
+
+@pytest.mark.slow
+def test_a_long_grace_is_for_the_job_and_not_for_its_leftovers(world: World) -> None:
+    """A leftover that ignores TERM is killed two seconds after it was asked, not a minute."""
+    began = time.monotonic()
+
+    facts = world.run("(trap '' TERM; exec sleep 300) & # pqrun: grace=1m\n", "-q", "--progress", "none")
+
+    assert facts.code == 0
+    assert time.monotonic() - began < 30
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from collections import deque
 from random import Random
 
 import pytest
+from support.fake_run import FakeRun
 
 from pqrun.core import events as ev
 from pqrun.core.job import AttemptId, Command, ExitedWith, JobSpec, Outcome, Priority, RetryPolicy, SelfReport
@@ -98,7 +99,7 @@ class Output:
 
 def test_a_running_job_is_read_only_when_it_has_printed_more(tmp_path):
     output, key = Output(), AttemptId(1, 1)
-    previews = JobPreviews({key: output}.get, lambda key: str(tmp_path / f"report{key.seq}"))
+    previews = JobPreviews(FakeRun(outputs={key: output}, status=tmp_path))
     assert previews.at([key]) == {}
     output.out.data = b"one\n"
     assert previews.at([key])[key].line == "one"
@@ -121,7 +122,7 @@ def test_a_job_that_ends_while_it_is_looked_at_does_no_harm(tmp_path):
     output = Output()
     output.out = Gone()
     output.out.data = b"x"
-    assert JobPreviews(lambda key: output, lambda key: "/nowhere").at([AttemptId(1, 1)]) == {}
+    assert JobPreviews(FakeRun(outputs={AttemptId(1, 1): output})).at([AttemptId(1, 1)]) == {}
 
 
 def test_memory_follows_the_unfinished_jobs():

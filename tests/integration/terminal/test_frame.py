@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from pqrun.core.job import Priority
+from pqrun.core.job import Outcome, Priority
 from pqrun.ui.live.cells import AnsiPainter, width_of
-from pqrun.ui.live.layout import frame, room
+from pqrun.ui.live.layout import frame, progress, room
 from pqrun.ui.live.state import RunningJob
 
 from .conftest import load_picture
@@ -139,3 +139,14 @@ def test_what_holds_back_starts_stands_below_the_running_jobs(events):
         more_running=0, reserve=12, hold_reason="load 9 (--load)"
     )
     assert "no job starts: load 9 (--load)" in str(frame(facts, 80, 30))
+
+
+def test_the_bar_is_full_only_when_all_jobs_have_ended(events):
+    facts = night.facts_at(205.0, 24, events)._replace(total=100_000, running=[], more_running=0)
+
+    def bar(number):
+        return "".join(text for text, _ in progress(facts._replace(outcomes={Outcome.OK: number}), 80).pieces)
+
+    assert "─" in bar(99_999)
+    assert "─" not in bar(100_000)
+    assert "━" in bar(1)

@@ -5,7 +5,8 @@ import re
 
 import pytest
 
-from pqrun.core.events import RunStopping
+from pqrun.core.events import JobAdded, JobEnded, JobReopened, RunStopping
+from pqrun.core.job import Command, JobSpec, Outcome
 from pqrun.core.metrics import MetricsCollector
 from pqrun.ui.run_summary import MAX_FAILURES, RunSummary, format_summary
 from pqrun.ui.terminal import Style
@@ -99,3 +100,11 @@ def test_what_stopped_an_earlier_process_is_not_told_of_the_one_that_went_on(tol
     page = RunSummary()
     page.replay([RunStopping(1.0, "signal SIGINT", drain=False, force=False)])
     assert page.stopped == ""
+
+
+def test_a_failure_is_not_counted_once_its_job_runs_again():
+    page, spec = RunSummary(), JobSpec("a", Command("true"))
+    page.on_events([JobAdded(0.0, 1, spec), JobEnded(1.0, 1, Outcome.FAILED, 1, False)])
+    assert page.failed == 1
+    page.on_events([JobReopened(2.0, 1, Outcome.FAILED, spec), JobEnded(3.0, 1, Outcome.OK, 2, False)])
+    assert (page.failed, page.failures, page.outcomes) == (0, [], {Outcome.FAILED: 0, Outcome.OK: 1})

@@ -10,7 +10,7 @@ from hypothesis import strategies as some
 from pqrun.core import events as ev
 from pqrun.core.job import ExitedWith, HaltRule, JobSpec, Pool, RetryPolicy, StartRate
 from pqrun.core.scheduler import Scheduler
-from pqrun.core.start_policy import AdaptiveLimit, Headroom, StartRateLimiter
+from pqrun.core.start_policy import AdaptiveLimit, HaltCondition, Headroom, StartRateLimiter
 from pqrun.testing import FakeClock, Fate, SimulatedExecutor, simulate
 
 BUSY = Headroom(0, "the load is 9 (--load 4)", "load")
@@ -170,6 +170,10 @@ def test_a_percentage_is_one_of_all_jobs():
 
 def test_a_percentage_of_what_is_not_known_is_not_reached_until_the_end_is():
     assert halted(10, HaltRule("soon", "done", 50, percent=True), complete=False) == (10, True)
+
+
+def test_a_percentage_of_no_jobs_is_not_reached():
+    assert HaltCondition(HaltRule("soon", "fail", 10, percent=True)).reached(0, complete=True) is None
 
 
 def test_for_a_percentage_all_is_read_ahead():

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
+import pytest
+
 from pqrun.core import events as ev
+from pqrun.core.dependencies import UnknownNeed
 from pqrun.core.job import (
     AttemptId,
     ExitedWith,
@@ -120,6 +123,24 @@ def test_clean_up_runs_whatever_the_outcome_and_roll_back_only_after_a_failure()
     good = run(jobs)
     assert outcomes(good) == {1: "ok", 2: "ok", 3: "skipped"}
     assert [e.allowed for e in good.events if isinstance(e, ev.JobEnded)] == [False, True, False]
+
+
+def test_a_job_that_needs_itself_is_refused():
+    scheduler = Scheduler()
+    with pytest.raises(UnknownNeed, match="a"):
+        scheduler.add([job("a", needs=(Need("a"),))], 0.0)
+    assert scheduler.tasks == {}
+
+
+def test_a_need_for_a_failure_is_never_met_by_a_job_without_an_id_that_ended_ok():
+    late = job("undo", needs=(Need("1", "failed"),))
+    story = run(
+        [job("1", named=False), job("long")],
+        slots=2,
+        fates={"long": Fate(10.0)},
+        asks=[(5.0, lambda scheduler, now: scheduler.add([late], now))],
+    )
+    assert outcomes(story) == {1: "ok", 2: "ok", 3: "skipped"}
 
 
 def test_what_an_urgent_job_needs_is_as_urgent():

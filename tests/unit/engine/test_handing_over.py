@@ -44,6 +44,9 @@ class Around:
     def wake(self):
         self.rings += 1
 
+    def arrive(self, scheduler, now):
+        """Brings nobody."""
+
 
 @pytest.fixture
 def around():
@@ -64,9 +67,10 @@ def engine(around, scheduler):
         journal=around,
         metrics=MetricsCollector(),
         dispatcher=around,
+        executor=lambda _engine: around,
+        before_turn=lambda scheduler, now: around.arrive(scheduler, now),
     )
-    engine.executor = around
-    engine.turn(ask=lambda s, now: s.add([JobSpec(f"j{n}", None) for n in range(4)], now))
+    engine.turn(request=lambda s, now: s.add([JobSpec(f"j{n}", None) for n in range(4)], now))
     around.records.clear()
     return engine
 
@@ -97,7 +101,7 @@ def test_the_thread_that_is_at_a_turn_sees_to_what_others_bring(engine, around, 
 
 
 def test_who_asked_for_something_leaves_what_others_bring_to_the_reactor(engine, around, scheduler):
-    thread = while_slow(around, lambda: engine.turn(ask=lambda s, now: s.pause(paused=True, now=now)))
+    thread = while_slow(around, lambda: engine.turn(request=lambda s, now: s.pause(paused=True, now=now)))
     engine.turn(end_of(around.started[0]))
     before = around.rings
     around.resume.set()
@@ -110,7 +114,7 @@ def test_who_asked_for_something_leaves_what_others_bring_to_the_reactor(engine,
 def test_an_ask_waits_for_its_turn(engine, around, scheduler):
     asked = []
     thread = while_slow(around, lambda: engine.turn(end_of(around.started[0])))
-    asking = Thread(target=lambda: engine.turn(ask=lambda s, now: asked.append(len(s.tasks))))
+    asking = Thread(target=lambda: engine.turn(request=lambda s, now: asked.append(len(s.tasks))))
     asking.start()
     asking.join(0.05)
     assert asked == []
@@ -122,7 +126,7 @@ def test_an_ask_waits_for_its_turn(engine, around, scheduler):
 
 def test_a_look_is_a_turn_or_a_ring_if_another_thread_is_at_one(engine, around, scheduler):
     looked = []
-    engine.before_turn = lambda scheduler, now: looked.append(now)
+    around.arrive = lambda scheduler, now: looked.append(now)
     engine.poke()
     assert len(looked) == 1
     thread = while_slow(around, lambda: engine.turn(end_of(around.started[0])))
@@ -137,9 +141,9 @@ def test_a_look_is_a_turn_or_a_ring_if_another_thread_is_at_one(engine, around, 
 
 def test_who_arrives_is_there_before_what_is_asked_and_reported(engine, around):
     order = []
-    engine.before_turn = lambda scheduler, now: order.append("arrive")
+    around.arrive = lambda scheduler, now: order.append("arrive")
     engine.post(ProcessStarted(around.started[0], 0.0, "slot 1"), urgent=False)
-    engine.turn(ask=lambda scheduler, now: order.append("ask"))
+    engine.turn(request=lambda scheduler, now: order.append("ask"))
     assert order == ["arrive", "ask"]
     assert around.records == [["AttemptStarted"]]
 
@@ -149,7 +153,7 @@ def test_an_interrupt_of_the_program_goes_through_and_breaks_it(engine, around, 
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        engine.turn(ask=interrupted)
+        engine.turn(request=interrupted)
     assert isinstance(engine.broken, KeyboardInterrupt)
     engine.turn(end_of(around.started[0]))
     assert len(scheduler.tasks) == 4

@@ -8,7 +8,7 @@ from pqrun.core.errors import UserError
 from pqrun.core.job import JobSpec
 from pqrun.core.scheduler import Scheduler
 from pqrun.engine import machine_load as machine
-from pqrun.engine.machine_load import LoadMonitor, busy_processes, format_load, free_memory, load_limit
+from pqrun.engine.machine_load import LoadMonitor, busy_processes, format_bytes, free_memory, load_limit
 from pqrun.testing import FakeClock, Fate, SimulatedExecutor, simulate
 
 
@@ -103,7 +103,7 @@ def test_a_limit_on_the_load_may_be_a_share_of_the_cpus():
 
 
 def test_sizes_are_shown_as_people_write_them():
-    assert [format_load(size) for size in (10, 2048, 1536 << 20, 4 << 40)] == [
+    assert [format_bytes(size) for size in (10, 2048, 1536 << 20, 4 << 40)] == [
         "10 bytes",
         "2K",
         "1.5G",

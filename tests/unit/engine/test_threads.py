@@ -66,8 +66,7 @@ def test_a_slot_without_a_thread_refuses_and_asks_others_to_spare_theirs(no_room
         def post(self, *news, urgent=True):
             posted.extend(news)
 
-    slots = ThreadPoolExecutor(1, lambda attempt: None, Reporter(), posted.append)
-    slots.short = lambda: spared.append(True)
+    slots = ThreadPoolExecutor(1, lambda attempt: None, Reporter(), lambda: spared.append(True))
     slots.start(Attempt(AttemptId(1, 1), JobSpec("a", None), 1, ()))
     assert posted == [StartRejected(AttemptId(1, 1), os.strerror(11))]
     assert spared == [True]

@@ -31,6 +31,11 @@ class Parts:
     rings: int = 0
     waits: list = field(default_factory=list)
     script: list = field(default_factory=list)
+    resolve: object = None
+
+    def after_turn(self, events):
+        if self.resolve is not None:
+            self.resolve(events)
 
     def record(self, events):
         if self.journal_fails:
@@ -84,8 +89,9 @@ def engine(clock, parts, scheduler):
         journal=parts,
         metrics=MetricsCollector(),
         dispatcher=parts,
+        executor=lambda _engine: parts,
+        after_turn=(parts.after_turn,),
     )
-    engine.executor = parts
     return engine
 
 
@@ -104,14 +110,14 @@ def ended(seq, code=0, attempt=1):
 
 
 def test_what_is_decided_is_recorded_before_it_is_done_and_told_after(engine, parts):
-    engine.turn(ask=add(job("a")))
+    engine.turn(request=add(job("a")))
     happened = ["JobAdded", "JobQueued", "AttemptSubmitted"]
     assert parts.done == [("record", happened), ("start", AttemptId(1, 1)), ("tell", happened)]
 
 
 def test_an_end_and_the_next_start_are_one_turn_and_one_record(engine, parts):
     parts.capacity_ = 1
-    engine.turn(ask=add(job("a"), job("b")))
+    engine.turn(request=add(job("a"), job("b")))
     parts.done.clear()
     engine.turn(ProcessStarted(AttemptId(1, 1), 0.0, "slot 1"), ended(1))
     happened = ["AttemptStarted", "AttemptEnded", "JobEnded", "AttemptSubmitted"]
@@ -127,11 +133,11 @@ def test_a_turn_without_news_asks_nobody_anything(engine, parts):
 
 def test_a_journal_that_fails_marks_it_broken_and_nothing_is_done(engine, parts):
     parts.journal_fails = "no room on the disk"
-    engine.turn(ask=add(job("a")))
+    engine.turn(request=add(job("a")))
     assert isinstance(engine.broken, InternalFailure)
     assert parts.done == []
     parts.journal_fails = ""
-    engine.turn(ask=add(job("b")))
+    engine.turn(request=add(job("b")))
     assert parts.done == [], "a broken engine does nothing more"
 
 
@@ -150,21 +156,21 @@ def test_the_first_failure_is_the_one_that_is_told(engine):
 
 
 def test_an_ask_that_raises_breaks_it_but_news_that_came_are_not_lost(engine, parts):
-    engine.turn(ask=add(job("a")))
+    engine.turn(request=add(job("a")))
     parts.done.clear()
     engine.post(ended(1))
 
     def bug(_scheduler, _now):
         raise ZeroDivisionError
 
-    engine.turn(ask=bug)
+    engine.turn(request=bug)
     assert isinstance(engine.broken, ZeroDivisionError)
     assert ("record", ["AttemptEnded", "JobEnded"]) in parts.done
 
 
 def test_while_too_much_is_untold_nothing_new_starts(engine, parts):
     parts.backlogged = True
-    engine.turn(ask=add(job("a")))
+    engine.turn(request=add(job("a")))
     assert parts.acts() == []
     parts.backlogged = False
     engine.post()
@@ -173,16 +179,16 @@ def test_while_too_much_is_untold_nothing_new_starts(engine, parts):
 
 
 def test_what_runs_goes_on_and_can_be_stopped_while_too_much_is_untold(engine, parts, scheduler):
-    engine.turn(ask=add(job("a")))
+    engine.turn(request=add(job("a")))
     parts.backlogged = True
-    engine.turn(ask=lambda s, now: s.stop("signal SIGINT", now))
+    engine.turn(request=lambda s, now: s.stop("signal SIGINT", now))
     assert parts.acts() == [("start", AttemptId(1, 1)), ("stop", AttemptId(1, 1))]
     engine.turn(ended(1))
     assert scheduler.done
 
 
 def test_posted_news_run_nothing_until_the_next_turn_and_ring_if_they_are_urgent(engine, parts):
-    engine.turn(ask=add(job("a")))
+    engine.turn(request=add(job("a")))
     parts.done.clear()
     rings = parts.rings
     engine.post(ProcessStarted(AttemptId(1, 1), 0.0, "slot 1"), urgent=False)
@@ -194,7 +200,7 @@ def test_posted_news_run_nothing_until_the_next_turn_and_ring_if_they_are_urgent
 
 
 def test_a_start_that_woke_nobody_counts_from_its_beginning_when_the_limit_may_be_over(engine, parts, clock):
-    engine.turn(ask=add(job("a", timeout=5.0)))
+    engine.turn(request=add(job("a", timeout=5.0)))
     clock.time = 2.0
     engine.post(ProcessStarted(AttemptId(1, 1), 2.0, "slot 1"), urgent=False)
     clock.time = 5.0
@@ -206,7 +212,7 @@ def test_a_start_that_woke_nobody_counts_from_its_beginning_when_the_limit_may_b
 
 
 def test_late_news_of_an_earlier_attempt_are_dropped(engine, parts, clock):
-    engine.turn(ask=add(job("a", retry=RetryPolicy(max=1, delay=1.0))))
+    engine.turn(request=add(job("a", retry=RetryPolicy(max=1, delay=1.0))))
     engine.turn(ended(1, code=1))
     clock.time = 1.0
     engine.turn()
@@ -217,7 +223,7 @@ def test_late_news_of_an_earlier_attempt_are_dropped(engine, parts, clock):
 
 
 def test_an_earlier_alarm_than_the_reactor_waits_for_rings_it(engine, parts, scheduler):
-    parts.script = [lambda: engine.turn(ask=add(job("a", timeout=9.0))) or [], lambda: []]
+    parts.script = [lambda: engine.turn(request=add(job("a", timeout=9.0))) or [], lambda: []]
     rings = []
     parts.script[1] = lambda: rings.append(parts.rings) or [lambda s, now: s.stop("stop", now, force=True)]
     parts.script.append(lambda: engine.turn(ended(1)) or [])
@@ -229,7 +235,7 @@ def test_an_earlier_alarm_than_the_reactor_waits_for_rings_it(engine, parts, sch
 def test_a_later_alarm_does_not_ring_it(engine, parts):
     def meanwhile():
         before = parts.rings
-        engine.turn(ask=add(job("b", timeout=60.0)))
+        engine.turn(request=add(job("b", timeout=60.0)))
         assert parts.rings == before
         return [lambda s, now: s.stop("stop", now), lambda s, now: s.stop("stop", now, force=True)]
 
@@ -244,7 +250,7 @@ def test_a_later_alarm_does_not_ring_it(engine, parts):
 
 def test_whoever_has_jobs_to_read_is_rung_as_soon_as_there_is_the_room_asked_for(engine, parts, scheduler):
     scheduler.max_queue = 4
-    engine.turn(ask=lambda s, now: s.add([job(f"j{n}") for n in range(6)], now, origin=STREAMED))
+    engine.turn(request=lambda s, now: s.add([job(f"j{n}") for n in range(6)], now, origin=STREAMED))
     assert scheduler.queue_room == 0
     engine.want_input(2)
     rings = parts.rings
@@ -258,8 +264,8 @@ def test_whoever_has_jobs_to_read_is_rung_as_soon_as_there_is_the_room_asked_for
 
 
 def test_the_last_end_rings_so_that_run_returns(engine, parts, scheduler):
-    engine.turn(ask=add(job("a")))
-    engine.turn(ask=lambda s, now: s.end_input(now))
+    engine.turn(request=add(job("a")))
+    engine.turn(request=lambda s, now: s.end_input(now))
     rings = parts.rings
     engine.turn(ended(1))
     assert scheduler.done and parts.rings == rings + 1
@@ -273,10 +279,10 @@ def test_what_follows_from_events_may_turn_the_engine_again(engine, parts):
     def resolve(events):
         heard.extend(type(e).__name__ for e in events)
         if any(isinstance(e, ev.JobEnded) and e.outcome is Outcome.FAILED for e in events):
-            engine.turn(ask=add(job("mend")))
+            engine.turn(request=add(job("mend")))
 
-    engine.after_turn = resolve
-    engine.turn(ask=add(job("a")))
+    parts.resolve = resolve
+    engine.turn(request=add(job("a")))
     engine.turn(ended(1, code=1))
     assert parts.acts() == [("start", AttemptId(1, 1)), ("start", AttemptId(2, 1))]
     assert heard.count("JobAdded") == 2
@@ -284,7 +290,7 @@ def test_what_follows_from_events_may_turn_the_engine_again(engine, parts):
 
 def test_turns_of_many_threads_come_one_after_another_and_none_is_lost(engine, parts, scheduler):
     parts.capacity_ = 400
-    engine.turn(ask=add(*(job(f"j{n}") for n in range(400))))
+    engine.turn(request=add(*(job(f"j{n}") for n in range(400))))
 
     def end_some(first):
         for seq in range(first, 401, 4):
@@ -317,7 +323,7 @@ def test_a_wait_that_fails_breaks_it_instead_of_leaving_what_runs(engine, parts)
 
 
 def test_it_breaks_when_no_start_has_succeeded_for_some_seconds_and_nothing_runs(engine, parts, clock):
-    engine.turn(ask=add(job("a")))
+    engine.turn(request=add(job("a")))
     for _ in range(5):
         engine.turn(StartRejected(AttemptId(1, 1), "no room"))
         assert engine.broken is None

@@ -4,6 +4,7 @@
 import ctypes
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 from types import SimpleNamespace
@@ -11,15 +12,18 @@ from typing import ClassVar
 
 import pytest
 
+from pqrun.app.dry_run import CommandPrinter
 from pqrun.core.job import Attempt, AttemptId, Command, Exit, ExitedWith, JobSpec
 from pqrun.core.notices import ProcessFinished, ProcessStarted, StartRejected
 from pqrun.engine.clock import SystemClock
 from pqrun.executors.local.child import Child, ChildContext
 from pqrun.executors.local.cleanup import ProcessCleanup
 from pqrun.executors.local.command import CommandBuilder
+from pqrun.executors.local.embedded import EmbeddedBackend
 from pqrun.executors.python_call import CallContext, CallTask
 from pqrun.executors.thread_pool import ThreadPoolExecutor
 from pqrun.output.store import Logs
+from pqrun.output.writer import StreamWriter
 from pqrun.testing import FakeClock, Fate, SimulatedExecutor
 
 
@@ -27,12 +31,13 @@ class Rig:
     """An executor at work. A new kind of executor: a subclass, and a line in `RIGS`.
 
     Kinds of work: `quick` (ends by itself), `failing` (with the exit `failed`), `endless` (until it is
-    asked to end), `deaf` (until it is killed, if it `can_kill`), `polite` (asked to end, it ends with
-    code 0). `faults` are jobs that can't be started through a fault of their author.
+    asked to end), `deaf` (until it is killed), `polite` (asked to end, it ends with code 0). The executor
+    `lacks` some of them. `faults` are jobs that can't be started through a fault of their author.
     """
 
     failed: Exit = ExitedWith(7)
-    can_kill = True
+    lacks: ClassVar[frozenset[str]] = frozenset()
+    runs_processes = False
     faults: ClassVar[dict[str, JobSpec]] = {}
 
     def __init__(self, directory: Path) -> None:
@@ -71,6 +76,9 @@ class Rig:
 
     turn = post
 
+    def fail(self, error):
+        self.failures.append(error)
+
     # For tests
 
     def start(self, kind: str | JobSpec, seq: int = 1, attempt: int = 1) -> AttemptId:
@@ -81,8 +89,8 @@ class Rig:
 
     def begin(self, kind: str, seq: int = 1, attempt: int = 1) -> AttemptId:
         """Starts it, and waits until it is at work."""
-        if kind == "deaf" and not self.can_kill:
-            pytest.skip("here nothing can be killed")
+        if kind in self.lacks:
+            pytest.skip(f"here nothing is {kind}")
         key = self.start(kind, seq, attempt)
         self.wait(lambda: self.of(key, ProcessStarted))
         return key
@@ -117,8 +125,7 @@ class Simulated(Rig):
 
     def build(self):
         executor = SimulatedExecutor(FakeClock(), 4, lambda attempt: self.FATES[attempt.spec.work])
-        executor.engine = self
-        return executor
+        return executor.report_to(self)
 
     def spec(self, kind, key):
         return JobSpec(kind, kind)
@@ -127,7 +134,30 @@ class Simulated(Rig):
         self.executor.wait(0.5)
 
 
+class DryRun(Simulated):
+    """Every attempt succeeds, or is stopped."""
+
+    failed = ExitedWith(0)
+    lacks = frozenset(("deaf", "polite"))
+
+    def build(self):
+        self.file = os.open(self.directory / "commands", os.O_WRONLY | os.O_CREAT)
+        self.printer = CommandPrinter(StreamWriter(self.file, "a file"))
+        return SimulatedExecutor(FakeClock(), 4, self.fate).report_to(self)
+
+    def fate(self, attempt):
+        fate = self.printer.fate(attempt)
+        return replace(fate, seconds=1e6) if attempt.spec.id == "endless" else fate
+
+    def spec(self, kind, key):
+        return JobSpec(kind, Command(kind))
+
+    def tear_down(self):
+        os.close(self.file)
+
+
 class Processes(Rig):
+    runs_processes = True
     COMMANDS: ClassVar = {
         "quick": "true",
         "failing": "exit 7",
@@ -169,7 +199,7 @@ class Processes(Rig):
             logs=Logs(str(self.directory / "logs"), keep=False),
             cleanup=self.cleanup,
         )
-        return ThreadPoolExecutor(4, lambda attempt: Child(attempt, self.around), self, self.failures.append)
+        return ThreadPoolExecutor(4, lambda attempt: Child(attempt, self.around), self)
 
     def spec(self, kind, key):
         command = self.COMMANDS[kind].replace("$0", str(self._sign(key)))
@@ -201,15 +231,27 @@ class Processes(Rig):
             ctypes.CDLL(None).prctl(36, 0, 0, 0, 0)  # no longer whom orphans go to
 
 
+class ShellJobs(Processes):
+    """The commands of a queue inside a program that has other children too."""
+
+    def build(self):
+        self.backend = EmbeddedBackend(SystemClock(), self, contain=False)
+        self.marker = self.backend._commands.marker
+        return ThreadPoolExecutor(4, lambda attempt: self.backend.task(attempt, SimpleNamespace()), self)
+
+    def tear_down(self):
+        self.backend.close()
+
+
 class PythonCalls(Rig):
     """A thread can't be killed, so nothing is deaf here."""
 
     failed = ExitedWith(1)
-    can_kill = False
+    lacks = frozenset(("deaf",))
 
     def build(self):
         calls = CallContext(self._handle, SystemClock(), self)
-        return ThreadPoolExecutor(4, lambda attempt: CallTask(attempt, calls), self, self.failures.append)
+        return ThreadPoolExecutor(4, lambda attempt: CallTask(attempt, calls), self)
 
     def spec(self, kind, key):
         return JobSpec(kind, SimpleNamespace(job=kind, value=None, error=None))
@@ -224,7 +266,13 @@ class PythonCalls(Rig):
             context.raise_if_cancelled()
 
 
-RIGS = {"simulated": Simulated, "processes": Processes, "calls": PythonCalls}
+RIGS = {
+    "simulated": Simulated,
+    "dry run": DryRun,
+    "processes": Processes,
+    "shell jobs": ShellJobs,
+    "calls": PythonCalls,
+}
 FAULTS = [(name, fault) for name, rig in RIGS.items() for fault in rig.faults]
 
 

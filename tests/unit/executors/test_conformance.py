@@ -103,8 +103,22 @@ def test_a_stop_for_an_earlier_attempt_leaves_the_next_alone(rig):
     assert rig.end_of(key).key == key
 
 
-def test_it_has_a_capacity(rig):
+def test_it_has_a_capacity_that_can_be_changed(rig):
     assert rig.executor.capacity() == 4
+    rig.executor.resize(2)
+    assert rig.executor.capacity() == 2
+
+
+def test_only_what_runs_has_output_and_a_process(rig):
+    key = rig.begin("endless")
+    pids = rig.executor.pids()
+    assert set(pids) == ({key} if rig.runs_processes else set()) and all(pids.values())
+    output = rig.executor.output_of(key)
+    assert output is None or (output.out.size, output.err.size) == (0, 0)
+    rig.executor.stop(key, force=True)
+    rig.end_of(key)
+    assert rig.executor.pids() == {}
+    assert rig.executor.output_of(key) is rig.executor.output_of(AttemptId(9, 9)) is None
 
 
 def test_what_its_author_did_wrong_ends_that_attempt_and_raises_nothing(faulty):
@@ -117,7 +131,7 @@ def test_what_its_author_did_wrong_ends_that_attempt_and_raises_nothing(faulty):
 
 def test_after_closing_nothing_runs_and_nothing_is_open(rig):
     before = rig.open_descriptors()
-    kinds = ("endless", "deaf" if rig.can_kill else "endless", "polite", "endless")
+    kinds = ["endless", *({"deaf", "polite"} - rig.lacks), "endless"]
     keys = [rig.begin(kind, seq) for seq, kind in enumerate(kinds, 1)]
     keys += [rig.start("endless", seq) for seq in range(5, 9)]
     rig.executor.close()

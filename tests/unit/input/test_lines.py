@@ -32,7 +32,7 @@ def commands(data, **more):
 def test_a_plain_line_is_a_job_with_all_that_the_command_line_says():
     given = {
         "timeout": 5.0,
-        "retries": 2,
+        "retry": {"max": 2},
         "env": {"A": "b"},
         "priority": Priority.LOW,
         "shell": ("bash", "-c"),
@@ -58,7 +58,7 @@ def test_a_comment_sets_the_fields_of_its_line():
     line = (
         b"make docs # pqrun: id=docs priority=high timeout=10m retries=5 retry_delay=2s retry_on=5,timeout\n"
     )
-    found, _ = read(line, {"timeout": 1.0, "max_delay": 9.0})
+    found, _ = read(line, {"timeout": 1.0, "retry": {"max_delay": 9.0}})
     assert found == [
         JobSpec(
             "docs",
@@ -245,3 +245,14 @@ def test_it_does_not_matter_how_the_bytes_come(data, null, size):
 def test_no_bytes_make_it_fail_otherwise_than_by_ending(parts):
     read(b"".join(parts))
     read(b"".join(parts), null=True)
+
+
+def test_a_line_that_is_passed_over_keeps_its_number():
+    lines = CommandList({})
+    lines.feed(b"true # pqrun: bogus=1\ntrue\ntrue # pqrun: needs=2\n")
+    lines.end()
+    with pytest.raises(LineError, match="unknown key `bogus`"):
+        lines.take()
+    assert lines.pass_over()
+    assert lines.take().id == "2"
+    assert lines.take().needs == (Need("2"),)

@@ -135,9 +135,11 @@ def test_an_editor_sees_the_mistake_too(name):
     assert not accepts(SCHEMA, yaml.load(text, Plain))
 
 
-def test_the_page_in_docs_is_the_one_that_is_made():
-    written = (TOP_DIRECTORY / "docs" / "jobfile.md").read_text(encoding="utf-8")
-    assert written == jobfile_page(), "run: python docs/jobfile_page.py"
+def test_the_pages_in_docs_are_those_that_are_made():
+    pages = _page.pages()
+    assert {path.name for path in pages} == {"jobfile.md", "control.md", "journal.md"}
+    for path, made in pages.items():
+        assert path.read_text(encoding="utf-8") == made, "run: python docs/jobfile_page.py"
 
 
 def test_the_page_has_every_key():

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 import pytest
 
-from pqrun.input import looks_like_job_file
+from pqrun.input.sources import looks_like_job_file
 
 
 @pytest.mark.parametrize(

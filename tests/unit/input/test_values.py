@@ -6,10 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pqrun.core import values
-from pqrun.core import values as kinds
 from pqrun.core.job import Priority
 from pqrun.core.job_fields import JOB_FIELDS, RETRY_FIELDS, TOP_LEVEL_FIELDS
 from pqrun.core.values import InvalidValue
+
+FIELDS = (*JOB_FIELDS, *RETRY_FIELDS, *TOP_LEVEL_FIELDS)
 
 
 @pytest.mark.parametrize(
@@ -45,7 +46,7 @@ def test_a_duration_survives_being_written_as_seconds(seconds):
 @pytest.mark.slow
 @given(st.text())
 def test_no_text_makes_a_converter_fail_otherwise_than_by_refusing(text):
-    for convert in (*kinds.CONVERTERS.values(), values.size, values.env_pair, values.variable):
+    for convert in (*(field.type.parse for field in FIELDS), values.size, values.env_pair, values.variable):
         try:
             convert(text)
         except InvalidValue as refused:
@@ -130,6 +131,6 @@ def test_a_number_out_of_range_is_refused(text):
 
 
 def test_every_example_of_a_key_that_takes_a_word_is_accepted():
-    for key in (*JOB_FIELDS, *RETRY_FIELDS, *TOP_LEVEL_FIELDS):
-        if key.kind in kinds.CONVERTERS and key.example[0] not in "[{":
-            kinds.CONVERTERS[key.kind](key.example)
+    for key in FIELDS:
+        if key.example[0] not in "[{":
+            key.type.parse(key.example)

@@ -15,9 +15,8 @@ PAGE = (ROOT / "docs" / "library.md").read_text(encoding="utf-8")
 PROGRAM = re.compile(r"^```python\n(.*?)^```\n\n^```text\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
 RECIPES = (
     "Fixed kinds of jobs", "A batch that can be cancelled", "Priority by customer tier",
-    "Errors that will not go away", "Metrics every five seconds", "When the queue is full", "asyncio",
-    "Shell commands", "Stopping a service", "An export queue", "A dashboard", "Try again later",
-    "Idempotent handlers",
+    "Permanent errors", "When the queue is full", "asyncio", "Shell commands", "Stopping a service",
+    "An export queue", "A dashboard", "Try again later", "Idempotent handlers",
 )  # fmt: skip
 EXAMPLES = ("export_queue.py", "dashboard.py", "try_later.py", "idempotent.py")
 

@@ -107,7 +107,7 @@ def test_one_that_is_signalled_together_with_the_program_is_cancelled_with_the_o
         os.kill(leader, signal.SIGINT)
         until(lambda: not os.path.exists(f"/proc/{leader}"))
 
-    queue._ask(end_it)
+    queue._runtime.ask(end_it)
     queue.shutdown(30, cancel=True)
     assert handle.cancelled()
 

@@ -6,7 +6,6 @@ import os
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from types import SimpleNamespace
 
 from pqrun.core import events as ev
 from pqrun.core.job import (
@@ -25,6 +24,7 @@ from pqrun.core.job import (
 from pqrun.core.job_table import JobTable
 from pqrun.core.metrics import MetricsCollector
 from pqrun.core.scheduler import Scheduler
+from pqrun.core.settings import OutputSettings, ReportSettings
 from pqrun.output.store import Capture, Logs
 from pqrun.output.writer import StreamWriter
 from pqrun.reports import write_after
@@ -144,10 +144,20 @@ class Played(Written):
 
 
 def settings_for(directory, **more):
-    return SimpleNamespace(**{name: str(directory / file) for name, file in FILES.items()}, **more)
+    return ReportSettings(**{name: str(directory / file) for name, file in FILES.items()}, **more)
 
 
-def play(directory, cell, *, outputs=None, settings=None, environment=None, began=1_700_000_000.0, wait=None):
+def play(
+    directory,
+    cell,
+    *,
+    outputs=None,
+    settings=None,
+    ci="none",
+    environment=None,
+    began=1_700_000_000.0,
+    wait=None,
+):
     """Plays it and finishes all reports, as the program does."""
     fates = {spec.id: (exits, seconds) for spec, exits, seconds in cell.jobs}
 
@@ -162,8 +172,11 @@ def play(directory, cell, *, outputs=None, settings=None, environment=None, bega
     scheduler = Scheduler(**options)
     scheduler.add([spec for spec, _, _ in cell.jobs], began)
     scheduler.end_input(began)
-    wanted = settings if settings is not None else settings_for(directory)
-    reports = ReportSet(wanted, environment={} if environment is None else environment)
+    if settings is None:
+        settings = settings_for(directory) if ci == "none" else ReportSettings()
+    reports = ReportSet(
+        settings, OutputSettings(ci=ci), environment={} if environment is None else environment
+    )
     run = RunInfo("r1", ("ci/jobs.yaml",), cell.slots, began, clock.wall, None)
     reports.begin(run)
     logs = Logs(str(directory / "logs"), keep=True)

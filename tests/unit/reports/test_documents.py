@@ -13,6 +13,7 @@ from reported import CELLS, play
 
 from pqrun.cli.options import RunOptions
 from pqrun.core import events as ev
+from pqrun.core.settings import ReportSettings
 from pqrun.reports.hooks import variables_of
 
 ROOT = Path(__file__).parents[3]
@@ -50,7 +51,7 @@ def test_every_option_and_example_of_the_page_exists():
 
 
 def test_every_variable_of_a_hook_is_described(tmp_path):
-    played = play(tmp_path, CELLS["ok"], settings=type("S", (), {"on_finish": "true", "on_failure": None}))
+    played = play(tmp_path, CELLS["ok"], settings=ReportSettings(**{"on_finish": "true", "on_failure": None}))
     variables = variables_of(played.reports.digest, played.run, played.ending).keys()
     assert variables == set(re.findall(r"`(PQRUN_[A-Z_]+)`", CI)) - {"PQRUN_JUNIT", "PQRUN_ON_FINISH"}
 

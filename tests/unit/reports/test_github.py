@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Annotations and the step's summary on GitHub, and silence elsewhere."""
 
-from types import SimpleNamespace
-
 from reported import CELLS, Cell, job, play
 
 from pqrun.core.job import ExitedWith
@@ -12,7 +10,7 @@ GITHUB = {"GITHUB_ACTIONS": "true"}
 
 def on_github(directory, cell, *, ci="auto", **more):
     environment = {**GITHUB, "GITHUB_STEP_SUMMARY": str(directory / "step.md")}
-    return play(directory, cell, settings=SimpleNamespace(ci=ci), environment=environment, **more)
+    return play(directory, cell, ci=ci, environment=environment, **more)
 
 
 def test_each_failure_is_an_error_at_its_line_with_how_it_ended_and_its_last_words(tmp_path):
@@ -74,9 +72,9 @@ def test_the_steps_summary_stays_below_a_mebibyte(tmp_path):
 
 def test_a_guessed_summary_that_is_not_there_is_told_but_changes_nothing(tmp_path):
     environment = {**GITHUB, "GITHUB_STEP_SUMMARY": str(tmp_path / "no" / "step.md")}
-    guessed = play(tmp_path, CELLS["ok"], settings=SimpleNamespace(ci="auto"), environment=environment)
+    guessed = play(tmp_path, CELLS["ok"], ci="auto", environment=environment)
     assert guessed.code == 0 and "cannot write the step's summary" in guessed.said
-    asked = play(tmp_path, CELLS["ok"], settings=SimpleNamespace(ci="github"), environment=environment)
+    asked = play(tmp_path, CELLS["ok"], ci="github", environment=environment)
     assert asked.code == 4 and "No such file or directory" in asked.said
 
 
@@ -88,5 +86,5 @@ def test_other_places_get_neither(tmp_path):
         ("auto", {"GITLAB_CI": "true"}),
     ):
         environment = {**environment, "GITHUB_STEP_SUMMARY": str(tmp_path / "step.md")}
-        played = play(tmp_path, CELLS["failed"], settings=SimpleNamespace(ci=ci), environment=environment)
+        played = play(tmp_path, CELLS["failed"], ci=ci, environment=environment)
         assert played.said == "" and not (tmp_path / "step.md").exists()

@@ -3,19 +3,17 @@
 
 import json
 import time
-from types import SimpleNamespace
 
 import pytest
 from reported import CELLS, play
 
 from pqrun.cli.options import RunOptions
+from pqrun.core.settings import ReportSettings
 from pqrun.reports.hooks import Hook, hooks_of, run_hook, variables_of
 
 
 def with_hooks(directory, cell, **hooks):
-    return play(
-        directory, CELLS[cell], settings=SimpleNamespace(**{"on_finish": None, "on_failure": None, **hooks})
-    )
+    return play(directory, CELLS[cell], settings=ReportSettings(**hooks))
 
 
 def test_a_hook_gets_the_summary_as_its_stdin_and_the_numbers_as_variables(tmp_path):
@@ -111,7 +109,7 @@ def test_no_variable_of_a_hook_is_an_option_to_a_pqrun_in_it(tmp_path):
 
 def test_a_files_hooks_survive_json_and_the_command_line_goes_over_them():
     said = {"on_finish": ("a", "b"), "on_failure": "c", "timeout": 5.0}
-    settings = SimpleNamespace(on_finish=None, on_failure="d", hooks=json.loads(json.dumps(said)))
+    settings = ReportSettings(on_failure="d", hooks=json.loads(json.dumps(said)))
     assert hooks_of(settings) == [
         Hook("--on-failure", "d", on_failure=True, limit=5.0),
         Hook("hooks: on_finish", ("a", "b"), limit=5.0),
@@ -119,7 +117,7 @@ def test_a_files_hooks_survive_json_and_the_command_line_goes_over_them():
 
 
 def test_an_empty_command_runs_nothing_of_what_the_file_says():
-    settings = SimpleNamespace(on_finish="", on_failure=None, hooks={"on_finish": "a", "on_failure": "b"})
+    settings = ReportSettings(on_finish="", hooks={"on_finish": "a", "on_failure": "b"})
     assert hooks_of(settings) == [Hook("hooks: on_failure", "b", on_failure=True)]
 
 

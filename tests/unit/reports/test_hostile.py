@@ -22,6 +22,7 @@ from pqrun.core.job import (
     Usage,
 )
 from pqrun.core.metrics import Metrics
+from pqrun.core.settings import ReportSettings
 from pqrun.core.text import replace_surrogates
 from pqrun.output.store import Capture, Logs
 from pqrun.reports.cases import code_block, code_span, one_line, printed
@@ -96,7 +97,7 @@ def shown(token):
     return "".join(child.content for child in token.children if child.type in kinds)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, "a\n```\nb", "````\n```"])
 def test_a_span_and_a_block_show_text_as_it_is(name):
     markdown = pytest.importorskip("markdown_it").MarkdownIt("gfm-like", {"linkify": False})
     table = markdown.parse(f"| a | b |\n| --- | --- |\n| {code_span(name)} | x |")
@@ -162,7 +163,9 @@ def test_huge_output_is_cut_to_its_end_and_that_is_said(tmp_path):
             file.write(b"y" * (1 << 20))
         file.write(b"\nthe end\n")
     size = path.stat().st_size
-    settings = type("S", (), {name: str(tmp_path / name) for name in ("junit", "summary", "trace", "events")})
+    settings = ReportSettings(
+        **{name: str(tmp_path / name) for name in ("junit", "summary", "trace", "events")}
+    )
     reports = ReportSet(settings, environment={})
     reports.begin(RunInfo("r", (), 1, 0.0, lambda at: at))
     output = Capture.stored(logs, AttemptId(1, 1), size, 0)
@@ -180,7 +183,7 @@ def test_huge_output_is_cut_to_its_end_and_that_is_said(tmp_path):
 
 @pytest.mark.slow
 def test_a_million_bytes_from_each_of_many_jobs_stay_below_what_readers_take(tmp_path):
-    settings = type("S", (), {name: str(tmp_path / name) for name in ("junit", "summary")})
+    settings = ReportSettings(**{name: str(tmp_path / name) for name in ("junit", "summary")})
     reports = ReportSet(settings, environment={})
     reports.begin(RunInfo("r", (), 1, 0.0, lambda at: at))
     output = type("C", (), {"out": Endless(1 << 20), "err": Endless(1 << 20)})

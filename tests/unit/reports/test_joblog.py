@@ -4,12 +4,12 @@
 import re
 import shutil
 import subprocess
-from types import SimpleNamespace
 
 import pytest
 from reported import CELLS, Cell, job, play
 
 from pqrun.core.job import Command, ExitedWith, JobSpec, KilledBySignal, NotStarted
+from pqrun.core.settings import ReportSettings
 
 COMMANDS = [
     "echo out; echo err >&2",
@@ -25,7 +25,7 @@ LINE = re.compile(rb"(\d+)\t:\t( *\d+\.\d{3})\t( *\d+\.\d{3})\t0\t(\d+)\t(-?\d+)
 
 def log_of(directory, cell, **more):
     path = directory / "joblog"
-    play(directory, cell, settings=SimpleNamespace(joblog=str(path)), **more)
+    play(directory, cell, settings=ReportSettings(joblog=str(path)), **more)
     return path.read_bytes()
 
 

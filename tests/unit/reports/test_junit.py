@@ -4,13 +4,13 @@
 import os
 import tracemalloc
 import xml.etree.ElementTree as ET
-from types import SimpleNamespace
 
 import pytest
 from reported import CELLS, Cell, job, play
 
 from pqrun.core import events as ev
 from pqrun.core.job import Command, CountedAs, ExitedWith, JobSpec, KilledBySignal, Outcome, SelfReport, Usage
+from pqrun.core.settings import ReportSettings
 from pqrun.reports import write_after
 from pqrun.reports.report_set import ReportSet
 from pqrun.reports.run_info import RunInfo
@@ -31,7 +31,7 @@ def case_of(played, name):
 
 def only(directory, cell, **more):
     """A run of which JUnit alone is wanted."""
-    return play(directory, cell, settings=SimpleNamespace(junit=str(directory / "junit.xml")), **more)
+    return play(directory, cell, settings=ReportSettings(junit=str(directory / "junit.xml")), **more)
 
 
 def test_the_rules_of_jenkins_schema_hold(cell):
@@ -120,7 +120,7 @@ def test_what_was_not_run_tells_what_stopped_this_process_and_not_one_before(tmp
         ev.AttemptRefused(at, 4, 1, "no room"),
         ev.RunStopping(at, "deadline", False, False),
     ]
-    settings = SimpleNamespace(junit=str(tmp_path / "both.xml"), summary=str(tmp_path / "both.md"))
+    settings = ReportSettings(junit=str(tmp_path / "both.xml"), summary=str(tmp_path / "both.md"))
     assert write_after(settings, played.events + later, played.run, played.ending) == []
     (case,) = (c for c in ET.parse(tmp_path / "both.xml").iter("testcase") if c.get("name") == "d")
     assert case[0].get("message") == "not run: deadline"
@@ -166,7 +166,7 @@ def test_a_job_that_takes_the_place_of_a_dropped_one_has_its_name(tmp_path):
         ev.AttemptEnded(at, 3, 1, CountedAs.COMPLETED, ExitedWith(0), None, at, at, Usage(), SelfReport()),
         ev.JobEnded(at, 3, Outcome.OK, 1),
     ]
-    settings = SimpleNamespace(junit=str(tmp_path / "both.xml"))
+    settings = ReportSettings(junit=str(tmp_path / "both.xml"))
     assert write_after(settings, first.events + later, first.run, first.ending) == []
     names = [case.get("name") for case in ET.parse(tmp_path / "both.xml").iter("testcase")]
     assert names == ["a", "b"]
@@ -180,7 +180,7 @@ def test_a_job_that_runs_again_after_all_is_there_once_with_its_new_end(tmp_path
     reopened = [ev.JobReopened(at, seq, Outcome.FAILED, spec) for seq, spec in enumerate(specs, 1)]
     later = [event for event in again.events if not isinstance(event, ev.JobAdded | ev.JobDropped)]
     dropped = [ev.JobDropped(again.events[-1].at, 2, Outcome.OK)]
-    settings = SimpleNamespace(junit=str(tmp_path / "both.xml"), summary=str(tmp_path / "both.md"))
+    settings = ReportSettings(junit=str(tmp_path / "both.xml"), summary=str(tmp_path / "both.md"))
     failures = write_after(settings, first.events + reopened + later + dropped, again.run, again.ending)
     assert failures == []
     cases = list(ET.parse(tmp_path / "both.xml").iter("testcase"))
@@ -195,14 +195,14 @@ def test_of_a_run_that_died_what_ran_is_an_error_and_of_a_live_one_it_still_runs
     for live, expected in ((False, died), (True, lives)):
         path = tmp_path / f"{live}.xml"
         ending = played.ending._replace(live=live)
-        assert write_after(SimpleNamespace(junit=str(path)), cut, played.run, ending) == []
+        assert write_after(ReportSettings(junit=str(path)), cut, played.run, ending) == []
         case = next(ET.parse(path).iter("testcase"))
         assert (case[0].tag, case[0].get("message")) == expected
 
 
 def test_the_file_appears_when_it_is_complete_and_replaces_the_old_one(tmp_path):
     path = tmp_path / "new" / "junit.xml"
-    reports = ReportSet(SimpleNamespace(junit=str(path)), environment={})
+    reports = ReportSet(ReportSettings(junit=str(path)), environment={})
     reports.begin(RunInfo("r", (), 1, 0.0, lambda at: at))
     assert path.parent.is_dir() and not path.exists()
     path.write_text("old")
@@ -223,7 +223,7 @@ def _umask():
 
 @pytest.mark.slow
 def test_many_jobs_take_little_memory(tmp_path):
-    reports = ReportSet(SimpleNamespace(junit=str(tmp_path / "junit.xml")), environment={})
+    reports = ReportSet(ReportSettings(junit=str(tmp_path / "junit.xml")), environment={})
     reports.begin(RunInfo("r", (), 1, 0.0, lambda at: at))
     jobs = 1500
     tracemalloc.start()

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import urllib.request
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -18,6 +17,7 @@ from support.process import PQRUN
 from pqrun.core import events as ev
 from pqrun.core.errors import UserError
 from pqrun.core.job import JobSpec, Outcome, Priority
+from pqrun.core.settings import OutputSettings, ReportSettings
 from pqrun.reports import report_set as wanted
 from pqrun.reports.prometheus import PrometheusTotals
 from pqrun.reports.report_set import ReportSet
@@ -46,7 +46,7 @@ def value(text, name):
 
 def only(directory, cell, **more):
     played = play(
-        directory, CELLS[cell], settings=SimpleNamespace(metrics=str(directory / "run.prom")), **more
+        directory, CELLS[cell], settings=ReportSettings(metrics=str(directory / "run.prom")), **more
     )
     return played, (directory / "run.prom").read_text()
 
@@ -90,8 +90,8 @@ def test_a_run_that_went_wrong_keeps_the_last_success_of_an_earlier_one(tmp_path
 def test_the_file_is_there_from_the_beginning_and_now_and_then(tmp_path, monkeypatch):
     now = [100.0]
     monkeypatch.setattr(wanted, "monotonic", lambda: now[0])
-    played = play(tmp_path, CELLS["ok"], settings=SimpleNamespace())
-    reports = ReportSet(SimpleNamespace(metrics=str(tmp_path / "run.prom")), environment={})
+    played = play(tmp_path, CELLS["ok"], settings=ReportSettings())
+    reports = ReportSet(ReportSettings(metrics=str(tmp_path / "run.prom")), environment={})
     reports.begin(played.run)
     assert reports.tick() == 15.0
     assert value((tmp_path / "run.prom").read_text(), "pqrun_jobs") == 0
@@ -115,8 +115,8 @@ def free_port():
 
 def test_an_address_answers_while_the_run_lives(tmp_path):
     address = f"127.0.0.1:{free_port()}"
-    played = play(tmp_path, CELLS["failed"], settings=SimpleNamespace())
-    reports = ReportSet(SimpleNamespace(metrics_listen=address), environment={})
+    played = play(tmp_path, CELLS["failed"], settings=ReportSettings())
+    reports = ReportSet(ReportSettings(metrics_listen=address), environment={})
     reports.begin(played.run)
     half = next(n for n, event in enumerate(played.events) if isinstance(event, ev.AttemptEnded))
     reports.on_events(played.events[:half])
@@ -174,7 +174,7 @@ def test_without_the_library_it_is_said_what_to_install(monkeypatch, tmp_path):
         with pytest.raises(
             UserError, match="needs prometheus-client: install it with `pip install 'pqrun-cli\\[metrics\\]'`"
         ):
-            wanted.ReportRequest(SimpleNamespace(**settings), {})
+            wanted.ReportRequest(ReportSettings(**settings), OutputSettings(), {})
 
 
 def test_a_refused_start_never_makes_a_counter_go_down():

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from support.fake_run import FakeRun
 
 from pqrun.core.job import AttemptId
 from pqrun.executors.local.usage import UsageMonitor
@@ -75,7 +76,7 @@ def test_a_peak_between_two_looks_is_seen_too():
 
 def test_it_is_not_loaded_before_a_run_is_a_second_old_and_gives_nothing_then():
     began = time.monotonic()
-    watch = UsageMonitor(lambda: {}, time.monotonic)
+    watch = UsageMonitor(FakeRun())
     watch.start()
     watch.close()
     assert time.monotonic() - began < 0.9

@@ -7,22 +7,21 @@ import subprocess
 import sys
 import threading
 import time
-from types import SimpleNamespace
 
 import pytest
 from reported import CELLS, FILES, play, settings_for
 
 from pqrun.core.errors import UserError
-from pqrun.core.settings import Settings
-from pqrun.reports import OPTIONS, NoReports, reports_of
+from pqrun.core.settings import OutputSettings, ReportSettings, Settings
+from pqrun.reports import NoReports, reports_of
 from pqrun.reports.report_set import ReportRequest, ReportSet
 from pqrun.reports.targets import AtomicFile, StreamingFile
 
 NAMES = [name for name in FILES if name != "metrics"]
 
 
-def wanted(**settings):
-    return ReportRequest(SimpleNamespace(**settings), {})
+def wanted(json=False, **settings):
+    return ReportRequest(ReportSettings(**settings), OutputSettings(json=json), {})
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -66,7 +65,7 @@ def test_one_report_to_a_stream_not_two(tmp_path):
 
 
 def test_a_run_without_reports_gets_none(tmp_path):
-    played = play(tmp_path, CELLS["ok"], settings=SimpleNamespace())
+    played = play(tmp_path, CELLS["ok"], settings=ReportSettings())
     assert (played.code, played.said, os.listdir(tmp_path)) == (0, "", ["stderr"])
     reports = reports_of(Settings())
     assert isinstance(reports, NoReports)
@@ -77,14 +76,14 @@ def test_a_run_without_reports_gets_none(tmp_path):
 
 
 def test_each_option_brings_reports(tmp_path, monkeypatch):
-    for name in OPTIONS:
+    for name in set(ReportSettings._fields) - {"results"}:
         if name.startswith("metrics"):
             pytest.importorskip("prometheus_client")
         value = {"metrics_listen": "127.0.0.1:1", "hooks": {"on_finish": "true"}}.get(
             name, str(tmp_path / name)
         )
-        assert isinstance(reports_of(Settings(**{name: value})), ReportSet), name
-    assert isinstance(reports_of(Settings(ci="github")), ReportSet)
+        assert isinstance(reports_of(Settings(reports=ReportSettings(**{name: value}))), ReportSet), name
+    assert isinstance(reports_of(Settings(output=OutputSettings(ci="github"))), ReportSet)
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     assert isinstance(reports_of(Settings()), ReportSet)
 
@@ -93,7 +92,7 @@ def test_each_option_brings_reports(tmp_path, monkeypatch):
 def test_a_full_disk_is_exit_4_and_says_which_file(name, tmp_path):
     if name == "metrics":
         pytest.importorskip("prometheus_client")
-    played = play(tmp_path, CELLS["failed"], settings=SimpleNamespace(**{name: "/dev/full"}))
+    played = play(tmp_path, CELLS["failed"], settings=ReportSettings(**{name: "/dev/full"}))
     assert played.code == 4
     assert played.said == f"pqrun: cannot write /dev/full (--{name}): No space left on device\n"
 
@@ -107,13 +106,13 @@ def test_a_directory_that_went_away_is_exit_4_too(name, tmp_path):
 
     cell = CELLS["ok"]
     cell = type(cell)(cell.jobs, cell.code, asks=[(0.5, sabotage)])
-    played = play(tmp_path, cell, settings=SimpleNamespace(**{name: str(where / "x")}))
+    played = play(tmp_path, cell, settings=ReportSettings(**{name: str(where / "x")}))
     assert played.code == 4
     assert f"cannot write {where}/x (--{name}): No such file or directory" in played.said
 
 
 def test_a_signal_stays_the_exit_code_when_a_report_fails_too(tmp_path):
-    played = play(tmp_path, CELLS["int"], settings=SimpleNamespace(junit="/dev/full"))
+    played = play(tmp_path, CELLS["int"], settings=ReportSettings(junit="/dev/full"))
     assert played.code == 130
     assert "No space left on device" in played.said
 
@@ -131,7 +130,7 @@ def test_what_fails_in_a_report_costs_that_report_and_is_told(tmp_path, capsys):
 
 def test_events_go_into_a_pipe_as_they_happen(tmp_path):
     reader, writer = os.pipe()
-    reports = ReportSet(SimpleNamespace(events=f"/dev/fd/{writer}"), environment={})
+    reports = ReportSet(ReportSettings(events=f"/dev/fd/{writer}"), environment={})
     played = play(tmp_path, CELLS["ok"])
     reports.begin(played.run)
     os.close(writer)
@@ -150,7 +149,7 @@ def test_a_named_pipe_may_get_its_reader_later(tmp_path):
     path = tmp_path / "fifo"
     os.mkfifo(path)
     played = play(tmp_path, CELLS["ok"])
-    reports = ReportSet(SimpleNamespace(events=str(path)), environment={})
+    reports = ReportSet(ReportSettings(events=str(path)), environment={})
     reports.begin(played.run)
     reports.on_events(played.events)
     found = []
@@ -164,7 +163,7 @@ def test_a_named_pipe_may_get_its_reader_later(tmp_path):
 def test_a_reader_that_goes_away_is_no_failure(tmp_path):
     reader, writer = os.pipe()
     os.close(reader)
-    played = play(tmp_path, CELLS["ok"], settings=SimpleNamespace(events=f"/dev/fd/{writer}"))
+    played = play(tmp_path, CELLS["ok"], settings=ReportSettings(events=f"/dev/fd/{writer}"))
     os.close(writer)
     assert (played.code, played.said) == (0, "")
 
@@ -250,7 +249,7 @@ def test_a_descriptor_of_a_file_is_written_from_where_it_is(tmp_path):
 
 def test_the_name_of_a_file_may_be_as_long_as_the_system_takes_it(tmp_path):
     path = tmp_path / ("日" * 83 + ".xml")
-    assert play(tmp_path, CELLS["ok"], settings=SimpleNamespace(junit=str(path))).said == ""
+    assert play(tmp_path, CELLS["ok"], settings=ReportSettings(junit=str(path))).said == ""
     assert path.stat().st_size
 
 
@@ -272,7 +271,7 @@ def test_somebody_who_wants_to_stop_at_the_end_is_not_kept_by_a_reader(tmp_path)
     os.mkfifo(path)
     began = time.monotonic()
     played = play(
-        tmp_path, CELLS["ok"], settings=SimpleNamespace(events=str(path)), wait=lambda _seconds: True
+        tmp_path, CELLS["ok"], settings=ReportSettings(events=str(path)), wait=lambda _seconds: True
     )
     assert time.monotonic() - began < 5
     assert (played.code, played.said) == (4, f"pqrun: cannot write {path} (--events): it has no reader\n")

@@ -3,17 +3,17 @@
 
 import json
 from random import Random
-from types import SimpleNamespace
 
 from reported import CELLS, Cell, job, play
 
 from pqrun.core import events as ev
+from pqrun.core.settings import ReportSettings
 from pqrun.reports import write_after
 from pqrun.reports.chrome_trace import TraceLanes
 
 
 def trace_of(directory, cell):
-    played = play(directory, cell, settings=SimpleNamespace(trace=str(directory / "t.json")))
+    played = play(directory, cell, settings=ReportSettings(trace=str(directory / "t.json")))
     return played, json.loads((directory / "t.json").read_text())["traceEvents"]
 
 
@@ -47,7 +47,7 @@ def test_an_attempt_without_an_end_is_begun_and_never_ends(tmp_path):
     played, _ = trace_of(tmp_path, CELLS["ok"])
     end = next(n for n, event in enumerate(played.events) if isinstance(event, ev.AttemptEnded))
     path = tmp_path / "cut.json"
-    write_after(SimpleNamespace(trace=str(path)), played.events[:end], played.run, played.ending)
+    write_after(ReportSettings(trace=str(path)), played.events[:end], played.run, played.ending)
     found = json.loads(path.read_text())["traceEvents"]
     assert sorted(event["name"] for event in found if event["ph"] == "B") == ["a", "b"]
     assert not [event for event in found if event["ph"] == "X"]
@@ -77,3 +77,15 @@ def test_lanes_are_the_workers_own_where_they_are_known_and_never_shared():
                     free.add(slot)
             taken = [lane for _, _, lane in lanes.all()]
             assert len(set(taken)) == len(taken) == lanes.taken
+
+
+def test_a_lane_that_a_job_gives_up_is_free_in_its_order():
+    lanes = TraceLanes()
+    for number in (1, 2, 3):
+        lanes.enter(number, 0.0)
+    lanes.leave(1)
+    lanes.leave(2)
+    lanes.move(3, "slot 1")
+    lanes.enter(4, 0.0)
+    lanes.enter(5, 0.0)
+    assert [lanes.of(number) for number in (3, 4, 5)] == [1, 2, 3]

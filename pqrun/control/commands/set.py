@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The verbs `set`, `pool` and `workers`: change jobs that hold no slot, a pool, or the number of workers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from pqrun.control.commands.add import checked, plain
+from pqrun.control.protocol import JOBS_PER_TURN, Answer, ClientRequest, flag, origin_of
+from pqrun.core import states as life
+from pqrun.core.dependencies import UnknownNeed
+from pqrun.core.errors import Rejected
+from pqrun.core.job import Pool
+from pqrun.core.job_fields import fields_with_option, put, value_of
+from pqrun.core.scheduler import Scheduler
+from pqrun.core.selectors import selected, selectors_of
+from pqrun.core.task import Task
+from pqrun.core.values import MAX_SLOTS, is_whole, pool_name
+from pqrun.input.defaults import replaced
+
+if TYPE_CHECKING:
+    from pqrun.control.protocol import IncrementalAnswer
+
+MAX_WORKERS = 100_000
+CHANGEABLE = {field.flat_name: field for field, _ in fields_with_option("set")}
+
+
+def set_jobs(request: ClientRequest, scheduler: Scheduler, now: float) -> IncrementalAnswer:
+    """Change fields of the selected jobs that hold no slot. The whole request is checked first."""
+    changes, front, by = request.get("change", {}), flag(request, "front"), origin_of(request)
+    if not isinstance(changes, dict) or not (changes or front):
+        raise Rejected("`change` is an object of fields")
+    for name in changes:
+        if name not in CHANGEABLE:
+            raise Rejected(f"`{name:.40}` of a job can't be changed")
+    wanted = checked({**plain(changes), "id": "", "run": "true"})
+    layer: dict[str, Any] = {}
+    for name in changes:
+        put(layer, CHANGEABLE[name], value_of(wanted, CHANGEABLE[name]))
+    tasks = [task for task in selected(selectors_of(request), scheduler) if _may_change(task, changes)]
+    try:
+        scheduler.graph.recheck(tasks, wanted.needs, scheduler.jobs)
+    except UnknownNeed as error:
+        raise Rejected(str(error)) from None
+    count = 0
+    for number, task in enumerate(tasks[::-1] if front else tasks, 1):
+        if task.seq in scheduler.tasks and _may_change(task, changes):
+            count += 1
+            spec = replaced(task.spec, layer)
+            if spec != task.spec or front:
+                scheduler.change(task, spec, now, by, front=front)
+        if number % JOBS_PER_TURN == 0:
+            now = yield
+    return {"count": count}
+
+
+def _may_change(task: Task, changes: dict[str, Any]) -> bool:
+    if "needs" in changes:  # a job that was tried had its needs met, so a new need would come too late
+        return isinstance(task.state, life.Pending | life.Queued)
+    return isinstance(task.state, life.Pending | life.Queued | life.Waiting)
+
+
+def set_workers(
+    resize: Callable[[int], None], request: ClientRequest, scheduler: Scheduler, now: float
+) -> Answer:
+    """Change how many attempts run at a time, by `resize`."""
+    workers = request.get("workers")
+    if not is_whole(workers, 1, MAX_WORKERS):
+        raise Rejected(f"`workers` is a number from 1 to {MAX_WORKERS:,}")
+    resize(workers)
+    scheduler.set_workers(workers, now, origin_of(request))
+    return {"workers": workers}
+
+
+def set_pool(request: ClientRequest, scheduler: Scheduler, now: float) -> Answer:
+    """Add a pool, or resize a counted one."""
+    name, size = request.get("pool"), request.get("size")
+    if not isinstance(name, str) or not is_whole(size, 1, MAX_SLOTS):
+        raise Rejected("a `pool` has a name and a `size` of at least 1")
+    try:
+        pool_name(name)
+    except ValueError as error:
+        raise Rejected(str(error)) from None
+    if scheduler.ready.pools.is_indexed(name):
+        raise Rejected(f"the pool `{name}` is indexed: its size can't be changed")
+    if size < scheduler.ready.pools.sizes.get(name, 0):
+        wants = next((t for t in scheduler.tasks.values() if dict(t.spec.pools).get(name, 0) > size), None)
+        if wants is not None:
+            raise Rejected(f"job `{wants.spec.id}` needs more than {size} units of the pool `{name}`")
+    scheduler.resize_pool(Pool(name, size), now, origin_of(request))
+    return {}

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The protocol between a live run and the parts that show it, measure it or change it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from pqrun.core.job import AttemptId, JobSpec
+    from pqrun.core.metrics import Metrics
+    from pqrun.engine.clock import Clock
+    from pqrun.output.store import Capture
+
+
+class JobUsage(NamedTuple):
+    """The usage of one attempt.
+
+    `cpus`: the CPUs that it kept busy since the last sample. `memory`: bytes now. `peak`: the most bytes so
+    far.
+    """
+
+    cpus: float
+    memory: int
+    peak: int
+
+
+class LiveRun(Protocol):
+    """A live run, for the live table, the control socket, the usage monitor and the executor.
+
+    Its methods may be called on any thread. `control_socket`: the path of the socket, "" without one. A run
+    that is `endless` (a queue) does not end when no jobs are left. `validate_job` raises UserError for a job
+    that can't run here; None accepts every job.
+    """
+
+    @property
+    def clock(self) -> Clock: ...
+    @property
+    def control_socket(self) -> str: ...
+    @property
+    def endless(self) -> bool: ...
+    @property
+    def validate_job(self) -> Callable[[JobSpec], None] | None: ...
+
+    def facts(self) -> dict[str, Any]:
+        """Return what is known of the run as a whole, as in `--json`."""
+
+    def job_options(self) -> Mapping[str, Any]:
+        """Return the options of the command line that are for every job."""
+
+    def metrics(self) -> Metrics:
+        """Return the metrics of this moment. Not for use within a turn, which holds the engine's lock."""
+
+    def metrics_in_turn(self, now: float) -> Metrics:
+        """Return the metrics within a turn."""
+
+    def hold_reason(self) -> str:
+        """Return what keeps queued jobs from starting although workers are free; "" if nothing does."""
+
+    def workers(self) -> int: ...
+    def resize(self, count: int) -> None: ...
+    def output_of(self, key: AttemptId) -> Capture | None: ...
+    def pids(self) -> Mapping[AttemptId, int]: ...
+    def status_path(self, key: AttemptId) -> str: ...
+
+    def usage(self) -> Mapping[AttemptId, JobUsage]:
+        """Return the last measurement of the running attempts."""
+
+    def peak_of(self, key: AttemptId) -> int | None:
+        """Return the most memory that the attempt was measured with, in bytes."""
+
+    def warn(self, text: str) -> None:
+        """Show a message to the user."""
+
+    def spare(self) -> None:
+        """Give up threads and descriptors that the run can do without, because the jobs need them."""

@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The rows and the metrics of a run as the index stores them, and back."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from json.encoder import encode_basestring_ascii as quote
+from typing import Any
+
+from pqrun.core.job import (
+    NO_RETRIES,
+    AttemptId,
+    Command,
+    CountedAs,
+    Exit,
+    ExitedWith,
+    JobSpec,
+    KilledBySignal,
+    LostExit,
+    NotStarted,
+    Outcome,
+    Priority,
+    RetryPolicy,
+    StopReason,
+    Usage,
+    is_gone,
+)
+from pqrun.core.job_table import JobRow
+from pqrun.core.metrics import MetricsCollector
+from pqrun.output.store import Logs
+
+COLUMNS = (
+    "seq", "id", "run", "named", "priority", "tags", "timeout", "most_retries", "state", "allowed",
+    "attempts", "retries", "queued", "submitted", "waited",
+    "last", "began", "ended", "code", "signal", "gone", "asked", "user", "system", "memory", "message",
+    "out", "err", "host", "rerun",
+)  # fmt: skip
+_NULLABLE = {
+    "timeout", "queued", "submitted", "waited", "began", "ended", "code", "signal", "asked", "memory",
+}  # fmt: skip
+# The `sqlite3` module takes five times as long for None, or a bool, as for a text or a number.
+MARKS = ",".join("nullif(?, '')" if name in _NULLABLE else "?" for name in COLUMNS)
+
+_WITH_CODE = (ExitedWith, NotStarted)
+
+
+def values_of(row: JobRow) -> tuple[Any, ...]:
+    """Return the values of the columns, with an empty text for None. `run` and `tags` are JSON."""
+    spec, exit, usage = row.spec, row.exit, row.usage
+    run = spec.work.run if isinstance(spec.work, Command) else None
+    return (
+        row.seq, _storable(spec.id), quote(run) if type(run) is str else json.dumps(run), +spec.named,
+        spec.priority._value_, json.dumps(spec.tags) if spec.tags else "[]",
+        "" if spec.timeout is None else spec.timeout, spec.retry.max, row.state, +row.allowed,
+        row.attempts, row.retries,
+        "" if row.queued is None else row.queued, "" if row.submitted is None else row.submitted,
+        "" if row.waited is None else row.waited, row.last,
+        "" if row.started is None else row.started, "" if row.ended is None else row.ended,
+        exit.code if isinstance(exit, _WITH_CODE) else "", exit.name if isinstance(exit, KilledBySignal) else "",
+        +is_gone(exit), "" if row.asked is None else row.asked._value_,
+        usage.user, usage.system, "" if usage.memory is None else usage.memory, _storable(row.message),
+        row.stdout_bytes, row.stderr_bytes, _storable(row.where), +spec.rerun,
+    )  # fmt: skip
+
+
+def row_of(values: Sequence[Any], logs: Logs) -> JobRow:
+    """Return a row from the values of its columns. Of the spec, only what the columns hold is there."""
+    (
+        seq, job_id, run, named, priority, tags, timeout, most_retries, state, allowed, attempts, retries, queued,
+        submitted, waited, last, began, ended, code, signal, gone, asked, user, system, memory, message, out, err,
+        host, rerun,
+    ) = values  # fmt: skip
+    spec = JobSpec(
+        job_id,
+        Command(_run_of(run)),
+        Priority(priority),
+        timeout,
+        retry=RetryPolicy(max=most_retries) if most_retries else NO_RETRIES,
+        tags=() if tags == "[]" else tuple(json.loads(tags)),
+        rerun=bool(rerun),
+        named=bool(named),
+    )
+    key = AttemptId(seq, last)
+    return JobRow(
+        seq, spec, state, attempts, retries, queued, began, ended, waited,
+        exit=_exit_of(code, signal, message, gone=bool(gone)) if last else None,
+        asked=StopReason(asked) if asked else None,
+        usage=Usage(user, system, memory),
+        message=message,
+        stdout=logs.path(key, 1) if out else None,
+        stderr=logs.path(key, 2) if err else None,
+        stdout_bytes=out,
+        stderr_bytes=err,
+        allowed=bool(allowed),
+        where=host,
+        last=last,
+        submitted=submitted,
+    )  # fmt: skip
+
+
+def _exit_of(code: int | None, signal: str | None, why: str, *, gone: bool) -> Exit:
+    if signal is not None:
+        return KilledBySignal(signal)
+    return LostExit(why, gone) if code is None else ExitedWith(code)
+
+
+def _run_of(run: str) -> str | tuple[str, ...]:
+    found = json.loads(run)
+    return tuple(found) if isinstance(found, list) else str(found)
+
+
+def _storable(text: str) -> str:
+    """Return the text with lone surrogates escaped, because UTF-8 can't encode them."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
+class StoredRows(dict[int, JobRow]):
+    """Rows by number. A row that is stored already is fetched when it is asked for."""
+
+    def __init__(self, stored: Callable[[int], Iterable[JobRow]]) -> None:
+        super().__init__()
+        self.dropped: set[int] = set()
+        self._stored = stored
+
+    def __missing__(self, seq: int) -> JobRow:
+        for row in self._stored(seq):
+            if row.seq not in self.dropped:
+                self.setdefault(row.seq, row)
+        if seq in self:
+            return self[seq]
+        raise KeyError(seq)
+
+    def __delitem__(self, seq: int) -> None:
+        self.dropped.add(seq)
+        self.pop(seq, None)
+
+
+_NUMBERS = (
+    "began", "enqueued", "dequeued", "removed", "active", "attempts_timeout", "added", "ended", "waited",
+    "processed", "last_end",
+)  # fmt: skip
+
+
+class StoredMetrics(MetricsCollector):
+    """Metrics that can be stored as JSON. The queue is not stored with them, because the rows have it."""
+
+    def state(self) -> dict[str, Any]:
+        """Return the state, for JSON."""
+        return {
+            **{name: getattr(self, name) for name in _NUMBERS},
+            "counts": self.counts, "outcomes": self.outcomes, "priorities": list(self.by_priority.values()),
+            "durations": list(self._durations.items()),
+        }  # fmt: skip
+
+    @classmethod
+    def restored(cls, state: dict[str, Any]) -> StoredMetrics:
+        """Return the metrics of a `state`."""
+        metrics = cls()
+        for name in _NUMBERS:
+            setattr(metrics, name, state[name])
+        metrics.counts = Counter({CountedAs(name): count for name, count in state["counts"].items()})
+        metrics.outcomes = Counter({Outcome(name): count for name, count in state["outcomes"].items()})
+        metrics.by_priority = dict(zip(Priority, state["priorities"], strict=True))
+        metrics._durations = Counter(dict(state["durations"]))
+        return metrics
+
+    def restore_queue(self, rows: Iterable[tuple[int, str, float, float, int]]) -> None:
+        """Take over the queued and the running jobs: number, state, since when queued, waited, priority."""
+        for seq, state, queued, waited, priority in rows:
+            if state == "queued":
+                self._queued[seq] = (queued, Priority(priority))
+            else:
+                self._submitted[seq] = (queued, Priority(priority), waited)

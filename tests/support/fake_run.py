@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""A run, as the parts that show it or talk to others ask it: answers that a test sets."""
+
+from pqrun.core.metrics import Metrics
+from pqrun.testing import FakeClock
+
+
+class FakeRun:
+    """A `LiveRun` with plain attributes for answers, and an executor to resize."""
+
+    control_socket = ""
+
+    def __init__(
+        self,
+        executor=None,
+        clock=None,
+        *,
+        endless=False,
+        validate_job=None,
+        options=(),
+        outputs=(),
+        status=None,
+    ) -> None:
+        self.clock = clock or FakeClock()
+        self.endless = endless
+        self.validate_job = validate_job
+        self._executor = executor
+        self._options = dict(options)
+        self._outputs = dict(outputs)
+        self._status = status
+
+    def metrics(self):
+        return Metrics()
+
+    def metrics_in_turn(self, now):
+        return Metrics()
+
+    def facts(self):
+        return {"id": "here"}
+
+    def job_options(self):
+        return self._options
+
+    def workers(self):
+        return self._executor.capacity()
+
+    def resize(self, count):
+        self._executor.resize(count)
+
+    def hold_reason(self):
+        return ""
+
+    def output_of(self, key):
+        return self._outputs.get(key)
+
+    def status_path(self, key):
+        return "/nowhere" if self._status is None else str(self._status / f"report{key.seq}")
+
+    def pids(self):
+        return {}
+
+    def usage(self):
+        return {}
