@@ -150,14 +150,14 @@ export function fillFailures(section, data, open, show) {
  */
 function failureButton(data, job) {
   const { jobs } = data;
-  const tries = `try ${jobs.attempts[job]}/${jobs.max_attempts[job]}`;
   const how = jobs.state[job] === "timeout" || jobs.state[job] === "failed" ? data.how(job) : jobs.state[job];
   return h(
     "button", { type: "button", class: "failure", "aria-pressed": "false" },
     icon(data.kindOf(job)),
     h("span", { class: "name" }, data.name(job), " ", jobs.allowed[job] === 1 && h("span", { class: "tag" }, "allowed to fail"),
       h("span", { class: "hidden" }, ` ${jobs.state[job]}`)),
-    h("span", { class: "how" }, [how, jobs.attempts[job] ? tries : ""].filter(Boolean).join(", ")),
+    h("span", { class: "how" }, how, jobs.attempts[job] > 0
+      && h("span", { class: "tries" }, `${how ? ", " : ""}try ${jobs.attempts[job]}/${jobs.max_attempts[job]}`)),
     h("span", { class: "took" }, duration(jobs.ran[job])),
     h("span", { class: "last mono cut" }, data.lastOutput(job)),
   );

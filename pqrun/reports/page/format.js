@@ -3,7 +3,7 @@
 const SECOND = 1e6;
 
 /**
- * Return a duration as people write it: `400ms`, `12.6s`, `3m 04s`, `2h 05m`. Empty if it is unknown.
+ * Return a duration as people write it: `400ms`, `12.6s`, `3m04s`, `2h05m`. Empty if it is unknown.
  * @param {number} micros
  */
 export function duration(micros) {
@@ -14,9 +14,9 @@ export function duration(micros) {
   if (seconds < 59.95) return `${seconds.toFixed(1).replace(/\.0$/, "")}s`;
   const whole = Math.round(seconds);
   const two = (/** @type {number} */ number) => String(number).padStart(2, "0");
-  if (whole < 3600) return `${Math.floor(whole / 60)}m ${two(whole % 60)}s`;
-  if (whole < 86400) return `${Math.floor(whole / 3600)}h ${two(Math.floor((whole % 3600) / 60))}m`;
-  return `${Math.floor(whole / 86400)}d ${two(Math.floor((whole % 86400) / 3600))}h`;
+  if (whole < 3600) return `${Math.floor(whole / 60)}m${two(whole % 60)}s`;
+  if (whole < 86400) return `${Math.floor(whole / 3600)}h${two(Math.floor((whole % 3600) / 60))}m`;
+  return `${Math.floor(whole / 86400)}d${two(Math.floor((whole % 86400) / 3600))}h`;
 }
 
 /**

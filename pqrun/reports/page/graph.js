@@ -41,8 +41,14 @@ export function fillGraph(section, data, needs, critical, open, show) {
     h("div", { class: "graph", tabindex: 0, role: "group", "aria-label": "Graph of needs" }, drawing(data, wanted, boxes, chain, open, show)),
   );
   if (alone.length && isWhole) {
-    const some = alone.slice(0, 12).map((box) => (box.jobs.length > 1 ? `${box.name} × ${box.jobs.length}` : box.name));
-    section.append(h("p", { class: "dim" }, `Without needs: ${some.join(", ")}${alone.length > 12 ? ` and ${alone.length - 12} more` : ""}`));
+    /** @type {Map<string, number>} */
+    const groups = new Map();
+    for (const box of alone) {
+      const name = box.name.split("/")[0] || box.name;
+      groups.set(name, (groups.get(name) ?? 0) + box.jobs.length);
+    }
+    const some = [...groups].slice(0, 12).map(([name, count]) => (count > 1 ? `${name} × ${count}` : name));
+    section.append(h("p", { class: "dim" }, `Without needs: ${some.join(", ")}${groups.size > 12 ? ` and ${groups.size - 12} more` : ""}`));
   }
 }
 

@@ -156,8 +156,9 @@ export class JobPane {
     const x = (/** @type {number} */ at) => 4 + (592 * (at - from)) / Math.max(1, to - from);
     const strip = s(
       "svg", { class: "strip", viewBox: "0 0 600 34", role: "img", "aria-label": "The attempts over time", preserveAspectRatio: "none" },
-      s("defs", {}, s("pattern", { id: "hatch", width: 5, height: 5, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" },
-        s("rect", { width: 1.6, height: 5, fill: "var(--failed)" }))),
+      s("defs", {}, ...["failed", "timeout"].map((colour) => (
+        s("pattern", { id: `hatch-${colour}`, width: 5, height: 5, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" },
+          s("rect", { width: 1.6, height: 5, fill: `var(--${colour})` }))))),
       s("line", { x1: x(from), x2: x(to), y1: 17, y2: 17, stroke: "var(--strong-line)" }),
     );
     for (let one = 0; one < waits.job.length; one++) {
@@ -168,10 +169,11 @@ export class JobPane {
     for (let one = first[job]; one < first[job + 1]; one++) {
       const retried = attempts.counted[one] === "retried";
       const colour = { completed: "ok-area", timeout: "timeout-area", failed: "failed-area" }[attempts.counted[one]] ?? "strong-line";
+      const hatch = attempts.how[one].startsWith("timeout") ? "timeout" : "failed";
       const began = x(attempts.began[one]);
       strip.append(s("rect", {
         x: began, y: 7, width: Math.max(2, x(attempts.ended[one]) - began), height: 20, rx: 2,
-        fill: retried ? "url(#hatch)" : `var(--${colour})`, stroke: retried ? "var(--failed)" : "none",
+        fill: retried ? `url(#hatch-${hatch})` : `var(--${colour})`, stroke: retried ? `var(--${hatch})` : "none",
       }));
     }
     return strip;
