@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The run as a page for a browser: one file that needs no network.
 
-Records of jobs and attempts wait in a spool while the run goes on. The files of the page are in `page/`.
+Records of jobs and attempts wait in a spool during the run. The files of the page are in `page/`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ MAX_STREAM_BYTES = 64 * 1024
 MAX_OUTPUT_BYTES = 16 * 1024 * 1024  # of all jobs; later ones keep 2 KiB, up to 18 MiB
 REDUCED_STREAM_BYTES = 2 * 1024
 MAX_REDUCED_BYTES = MAX_OUTPUT_BYTES + 2 * 1024 * 1024
-FEW_JOBS = 200  # of so many jobs all output is in the file
+FEW_JOBS = 200  # up to this number of jobs, the file has the output of successful jobs as well
 
 
 class HtmlReport:

@@ -91,6 +91,6 @@ export function criticalPath(data, needs) {
   }
   /** @type {number[]} */
   const jobs = [];
-  for (let job = last; job >= 0 && jobs.length <= data.count; job = before[job]) jobs.unshift(job);
-  return { jobs, micros: last < 0 ? 0 : until[last], edges };
+  for (let job = last; job >= 0 && jobs.length <= data.count; job = before[job]) jobs.push(job);
+  return { jobs: jobs.reverse(), micros: last < 0 ? 0 : until[last], edges };
 }

@@ -68,8 +68,8 @@ export class TimelinePainter {
     const room = Math.min(24, MAX_LANES_HEIGHT / count);
     const most = this.narrow ? 15 : 21;
     const height = room >= 8 ? Math.min(most, Math.floor(room) - 3) : Math.max(1, Math.floor(room));
-    this.lane = { height, gap: room >= 8 ? 3 : 0, top: AXIS + 4 };
-    this._bottomOfLanes = this.lane.top + Math.min(count * (height + this.lane.gap), 4000);
+    this.lane = { height, gap: room >= 8 ? 3 : room - height, top: AXIS + 4 };
+    this._bottomOfLanes = this.lane.top + count * (height + this.lane.gap);
     const packed = this._waits.length > MAX_WAITS_PACKED ? 1 : Math.min(MAX_WAIT_ROWS, this._waits.length);
     this._waitsTop = this._bottomOfLanes + 6;
     this._chartsTop = this._waitsTop + (packed ? packed * WAIT_ROW + 8 : 0) + 8;
