@@ -7,6 +7,7 @@ Records of jobs and attempts wait in a spool during the run. The files of the pa
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -197,7 +198,8 @@ class HtmlReport:
         address = "" if directory is None else RunDirectory(directory).address
         return {
             "schema": SCHEMA, "version": __version__, "run": ending.run, "metrics": numbers(ending.metrics),
-            "code": ending.code, "live": ending.live, "began": run.wall(run.began), "host": os.uname().nodename,
+            "code": ending.code, "live": ending.live, "began": run.wall(run.began),
+            "now": time.time(), "host": os.uname().nodename,
             "cwd": run.cwd, "command": run.command, "stopped": self._table.stopped,
             "resume": command("resume", address) if address else None,
             "resumeFailed": command("resume", address, options="--failed") if address else None,

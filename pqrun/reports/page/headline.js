@@ -27,7 +27,7 @@ export function outcome(data) {
 /** Return what the run was read from. @param {RunData} data */
 export function sourceOf(data) {
   const files = data.head.run.files.filter((file) => file !== "-").map((file) => file.replace(/^.*\//, ""));
-  return files.join(", ") || (data.head.run.files.length ? "stdin" : data.head.command ? "" : "run");
+  return files.join(", ") || (data.head.run.files.length ? "stdin" : /^pqrun (\w+)/.exec(data.head.command)?.[1] ?? "");
 }
 
 /**

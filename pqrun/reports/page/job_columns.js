@@ -112,9 +112,9 @@ function argumentColumns(data) {
   const places = [...differs.keys()].filter((place) => differs[place]);
   if (!places.length || places.length > 4) return [];
   return places.map((place, number) => {
-    const value = (/** @type {number} */ job) => (words(job)[place] ?? "").replace(/^'([^']*)'$/, "$1");
+    const value = (/** @type {number} */ job) => (words(job)[place] ?? "").replace(/[;,)]+$/, "").replace(/^'([^']*)'$/, "$1");
     return {
-      key: `argument-${number + 1}`, title: places.length > 1 ? `Argument ${number + 1}` : "Argument", min: 80, grow: 0.3,
+      key: `argument-${number + 1}`, title: places.length > 1 ? `Argument ${number + 1}` : "Argument", min: 100, grow: 0.3,
       sort: (job) => (value(job) !== "" && !Number.isNaN(Number(value(job))) ? Number(value(job)) : value(job)),
       cell: (job) => [value(job)], exact: value,
     };

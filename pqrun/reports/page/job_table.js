@@ -208,8 +208,8 @@ export class JobTable {
     const height = this._height;
     const total = this._found.length * height;
     const full = Math.min(total, MAX_HEIGHT);
-    const view = this._box.clientHeight || 600;
     this._body.style.height = `${full}px`;
+    const view = this._box.clientHeight || 600; // read after the height is set, which the box follows
     this._box.setAttribute("aria-rowcount", String(this._found.length + 1));
     const top = Math.max(0, this._box.scrollTop);
     // Where all rows together would be too high, the scroll bar moves by more than what it shows.

@@ -9,7 +9,7 @@ from random import Random
 import pytest
 from random_cells import random_cell
 from reported import CELLS, Cell, job, play
-from support.process import run_pqrun
+from support.process import run_pqrun, start_pqrun
 
 from pqrun.core.job import Command, ExitedWith, JobSpec, Need, Priority
 from pqrun.core.metrics import CORE_METRICS
@@ -228,6 +228,40 @@ def test_the_critical_path_and_the_time_with_unlimited_workers(page):
     ]  # fmt: skip
     page.locator(".box", has_text="test").click()
     assert page.get_by_role("searchbox").input_value() == 'group:"test"'
+
+
+def test_arguments_are_columns(tmp_path, open_page):
+    state = {"PQRUN_STATE_DIR": str(tmp_path / "state")}
+    words = ("each", "-q", "--html", "page.html", "echo {1} to {2}", ":::", "a", "b c", ":::", "10", "9")
+    assert run_pqrun(*words, cwd=tmp_path, env=state).code == 0
+    page = open_page(tmp_path / "page.html")
+    assert page.locator(".row").count() == 4
+    page.get_by_role("columnheader", name="Argument 2").get_by_role("button").click()
+    page.wait_for_timeout(50)
+    rows = [
+        [row.locator(f"[data-column=argument-{number}]").inner_text() for number in (1, 2)]
+        for row in page.locator(".row").all()
+    ]
+    assert rows == [["a", "9"], ["b c", "9"], ["a", "10"], ["b c", "10"]]
+    assert [row["name"] for row in saved(page, tmp_path)] == ["2", "4", "1", "3"]
+
+
+def test_a_run_that_is_under_way(tmp_path, open_page, until):
+    state = {"PQRUN_STATE_DIR": str(tmp_path / "state")}
+    jobs = {
+        "jobs": [{"id": "a", "run": "touch begun; exec sleep 60"}, {"id": "b", "run": "true", "needs": "a"}]
+    }
+    (tmp_path / "jobs.yaml").write_text(json.dumps(jobs))
+    process = start_pqrun("run", "-q", "jobs.yaml", cwd=tmp_path, env=state)
+    try:
+        until((tmp_path / "begun").exists)
+        assert run_pqrun("show", "--html", "page.html", cwd=tmp_path, env=state).code == 0
+    finally:
+        process.terminate()
+        process.wait()
+    page = open_page(tmp_path / "page.html")
+    assert page.locator("h1").inner_text().split() == ["Running", "jobs.yaml"]
+    assert page.locator(".row [data-column=state]").all_inner_texts() == ["running", "pending"]
 
 
 def test_light_and_dark(page, tmp_path, open_page):
