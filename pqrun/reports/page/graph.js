@@ -96,12 +96,16 @@ function layOut(wanted, boxes, chain) {
     for (const need of needs[at]) if (done.has(need)) wanted[at].layer = Math.max(wanted[at].layer, wanted[need].layer + 1);
     done.add(at);
   }
-  /** @type {number[][]} */
-  const layers = [];
-  wanted.forEach((box, at) => (layers[box.layer] ??= []).push(at));
   const onPath = new Set(chain.map((box) => boxes[box]));
   const users = needs.map(() => /** @type {number[]} */ ([]));
   needs.forEach((some, at) => some.forEach((need) => users[need].push(at)));
+  wanted.forEach((box, at) => { // a box without needs stands just before the first that needs it, which makes edges short
+    if (needs[at].length || !users[at].length || onPath.has(box)) return;
+    box.layer = Math.max(0, users[at].reduce((least, user) => Math.min(least, wanted[user].layer), Infinity) - 1);
+  });
+  /** @type {number[][]} */
+  const layers = [];
+  wanted.forEach((box, at) => (layers[box.layer] ??= []).push(at));
   for (let round = 0; round < 4; round++) {
     for (const layer of layers) {
       const middle = (/** @type {number} */ at) => {
@@ -114,7 +118,7 @@ function layOut(wanted, boxes, chain) {
       layer.forEach((at, row) => { wanted[at].row = row; });
     }
   }
-  return { columns: layers.length, rows: Math.max(...layers.map((layer) => layer.length)) };
+  return { columns: layers.length, rows: layers.reduce((most, layer) => Math.max(most, layer.length), 1) };
 }
 
 /**

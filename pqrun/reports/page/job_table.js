@@ -9,7 +9,7 @@ import { JobFilter } from "./job_filter.js";
 
 const ROW = 27, NARROW_ROW = 51;
 const MAX_HEIGHT = 15_000_000; // browsers do not make elements much higher
-const MAX_PRINTED = 2000;
+const MAX_PRINTED = 2000, PRINTED = 0.62;
 
 export class JobTable {
   /**
@@ -60,7 +60,7 @@ export class JobTable {
     );
     this._narrow.addEventListener("change", () => this._arrange());
     addEventListener("resize", () => this._wanted());
-    addEventListener("beforeprint", () => { this._printing = true; this._draw(); });
+    addEventListener("beforeprint", () => { this._printing = true; this._arrange(); this._draw(); });
     addEventListener("afterprint", () => { this._printing = false; this._arrange(); });
     this._frame = 0;
     this._arrange();
@@ -130,9 +130,12 @@ export class JobTable {
   _arrange() {
     const shown = this._columns.filter((column) => !column.hidden);
     this._shown = shown;
-    this._grid = shown.map(({ min, grow }) => (grow ? `minmax(${min}px, ${grow}fr)` : `${min}px`)).join(" ");
+    this._grid = shown.map(({ min, grow = 0 }) => (
+      // Paper cannot be scrolled, so there all columns are narrower, as their letters are.
+      this._printing ? (grow ? `minmax(0, ${grow}fr)` : `${PRINTED * min}px`) : grow ? `minmax(${min}px, ${grow}fr)` : `${min}px`
+    )).join(" ");
     this._head.style.gridTemplateColumns = this._grid;
-    const least = this._narrow.matches ? 0 : shown.reduce((sum, column) => sum + column.min, 0);
+    const least = this._narrow.matches || this._printing ? 0 : shown.reduce((sum, column) => sum + column.min, 0);
     for (const part of [this._head, this._body]) part.style.minWidth = `${least}px`;
     this._head.replaceChildren(...shown.map((column, place) => {
       const isSorted = this._sorted.key === column.key;

@@ -28,6 +28,11 @@ function setUpTheme() {
   };
   const apply = () => { root.dataset.theme = remembered() ?? (dark.matches ? "dark" : "light"); };
   apply();
+  addEventListener("beforeprint", () => {
+    root.dataset.theme = "light"; // a dark page would take much ink
+    dispatchEvent(new Event("themechange"));
+  });
+  addEventListener("afterprint", () => { apply(); dispatchEvent(new Event("themechange")); });
   dark.addEventListener("change", () => { apply(); dispatchEvent(new Event("themechange")); });
   const button = byId("theme");
   button.append(

@@ -47,7 +47,8 @@ export class Timeline {
     );
     this._listen(this._canvas);
     new ResizeObserver(() => this._wanted()).observe(this._canvas);
-    addEventListener("themechange", () => { this._painter.forgetColours(); this._wanted(); });
+    addEventListener("themechange", () => { this._painter.forgetColours(); this._draw(); });
+    addEventListener("beforeprint", () => this._draw());
     this._wanted();
   }
 

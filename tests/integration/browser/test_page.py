@@ -283,8 +283,16 @@ def test_all_rows_are_printed(tmp_path, open_page):
     jobs = [job(f"job-{number}", 0.1) for number in range(300)]
     page = open_page(play(tmp_path, Cell(jobs, 0)).path("html"))
     assert page.locator(".row").count() < 100
+    page.keyboard.press("t")
+    page.emulate_media(media="print")
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert page.locator(".row").count() == 300
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1440
+    assert page.evaluate("document.documentElement.dataset.theme") == "light"
+    page.emulate_media(media="screen")
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    page.wait_for_timeout(100)
+    assert page.locator(".row").count() < 100
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
