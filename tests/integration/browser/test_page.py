@@ -17,6 +17,11 @@ from pqrun.core.metrics import CORE_METRICS
 PRINTED = {"all": (b"some output\n", b"and an error\n")}
 
 
+def drawn(page):
+    """Wait for the next frame, with which rows are drawn."""
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
 def rows_of(page):
     """The names of the jobs in the table, as far as they are in sight."""
     return page.locator(".row [data-column=name]").all_inner_texts()
@@ -33,7 +38,7 @@ def saved(page, tmp_path):
 
 def filtered(page, query):
     page.get_by_role("searchbox").fill(query)
-    page.wait_for_timeout(50)  # the rows are drawn with the next frame
+    drawn(page)
     return rows_of(page)
 
 
@@ -147,12 +152,12 @@ def test_a_filter_that_is_not_understood_is_told(page):
 def test_a_click_on_a_head_sorts_and_another_turns_the_order(page):
     head = page.get_by_role("columnheader", name="Ran")
     head.get_by_role("button").click()
-    page.wait_for_timeout(50)
+    drawn(page)
     longest = rows_of(page)
     assert longest[:3] == ["test[DB=pg]", "test[DB=mysql]", "sync"] and longest[-1] == "publish"
     assert head.get_attribute("aria-sort") == "descending"
     head.get_by_role("button").click()
-    page.wait_for_timeout(50)
+    drawn(page)
     assert head.get_attribute("aria-sort") == "ascending"
     assert rows_of(page) == [*reversed(longest[3:-1]), "test[DB=mysql]", "sync", longest[0], "publish"]
 
@@ -237,7 +242,7 @@ def test_arguments_are_columns(tmp_path, open_page):
     page = open_page(tmp_path / "page.html")
     assert page.locator(".row").count() == 4
     page.get_by_role("columnheader", name="Argument 2").get_by_role("button").click()
-    page.wait_for_timeout(50)
+    drawn(page)
     rows = [
         [row.locator(f"[data-column=argument-{number}]").inner_text() for number in (1, 2)]
         for row in page.locator(".row").all()
@@ -291,7 +296,7 @@ def test_all_rows_are_printed(tmp_path, open_page):
     assert page.evaluate("document.documentElement.dataset.theme") == "light"
     page.emulate_media(media="screen")
     page.evaluate("dispatchEvent(new Event('afterprint'))")
-    page.wait_for_timeout(100)
+    drawn(page)
     assert page.locator(".row").count() < 100
 
 
