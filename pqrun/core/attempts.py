@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The attempts that hold slots, from submission to end, and the timers of jobs. No clock, process or file."""
+"""[hot path] The attempts that hold slots, from submission to end, and the timers of jobs.
+
+No clock, process or file.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,8 @@ from pqrun.core.job import (
     STOP_SPAN_SECONDS,
     Attempt,
     AttemptId,
+    CountedAs,
+    ExitedWith,
     Outcome,
     SelfReport,
     StopReason,
@@ -23,6 +28,7 @@ from pqrun.core.job import (
     counted_as,
     ended_by_stop_signal,
     is_gone,
+    new,
 )
 from pqrun.core.ready_queue import ReadyQueue
 from pqrun.core.states import State
@@ -55,6 +61,10 @@ class TimerHeap:
         self._order += 1
         heappush(self._heap, (when, self._order, seq, state))
 
+    def __bool__(self) -> bool:
+        """Whether there are timers, valid or stale."""
+        return bool(self._heap)
+
     def due(self, now: float) -> Iterator[int]:
         """Yield the jobs whose timers are due, in order. The caller may set more timers meanwhile."""
         while self._heap and self._heap[0][0] <= now:
@@ -75,12 +85,6 @@ class TimerHeap:
 MAX_UNCOUNTED_LOSSES = 20
 
 
-class StartAttempt(NamedTuple):
-    """The command to start an attempt."""
-
-    attempt: Attempt
-
-
 class StopAttempt(NamedTuple):
     """The command to ask an attempt to end, or with `force` to kill it."""
 
@@ -88,7 +92,8 @@ class StopAttempt(NamedTuple):
     force: bool
 
 
-SchedulerCommand = StartAttempt | StopAttempt
+SchedulerCommand = Attempt | StopAttempt
+"""An `Attempt` is the command to start it."""
 
 
 class Decision(NamedTuple):
@@ -117,40 +122,39 @@ class ActiveAttempts:
 
     def submit(self, task: Task, slots: int, now: float) -> None:
         """Take the task's next attempt from the queue into `slots` slots, and append its start command."""
-        assert isinstance(task.state, life.Queued)
+        assert type(task.state) is life.Queued
+        seq, spec = task.seq, task.spec
         task.state = state = life.submit(task.state)
-        task.attempts = state.attempt
+        task.attempts = attempt = state.attempt
         task.held = slots
-        if task.spec.pools:
-            task.shares = self._ready.pools.take(task.spec.pools)
+        if spec.pools:
+            task.shares = self._ready.pools.take(spec.pools)
         self.used += slots
-        self.tasks[task.seq] = task
-        self._log.events.append(ev.AttemptSubmitted(now, task.seq, state.attempt, now - state.since))
-        if task.spec.timeout is not None:
-            self._alarms.set(now + task.spec.timeout, task.seq, state)
-        last = state.attempt + task.spec.retry.max - task.retries
-        self._log.acts.append(
-            StartAttempt(Attempt(AttemptId(task.seq, state.attempt), task.spec, last, task.shares))
-        )
+        self.tasks[seq] = task
+        self._log.events.append(new(ev.AttemptSubmitted, (now, seq, attempt, now - state.since)))
+        if spec.timeout is not None:
+            self._alarms.set(now + spec.timeout, seq, state)
+        last = attempt + spec.retry.max - task.retries
+        self._log.acts.append(new(Attempt, (new(AttemptId, (seq, attempt)), spec, last, task.shares)))
 
     def started(self, task: Task, news: nw.ProcessStarted) -> None:
         """Record that the executor has started the attempt, and set the timer of its timeout."""
-        if isinstance(task.state, life.Submitted):
-            task.state = running = life.start(task.state, news.at, task.spec.timeout, host_name(news.where))
-            self._log.events.append(ev.AttemptStarted(news.at, *news.key, news.where))
+        if type(task.state) is life.Submitted:
+            (seq, attempt), at, where = news
+            host = "" if where.startswith("slot ") else host_name(where)
+            task.state = running = life.start(task.state, at, task.spec.timeout, host)
+            self._log.events.append(new(ev.AttemptStarted, (at, seq, attempt, where)))
             if running.deadline is not None:
                 self._alarms.set(running.deadline, task.seq, running)
 
     def observe(
         self,
         task: Task,
-        news: nw.ProcessStarted | nw.ProcessRestarted | nw.OutputIdle | nw.StatusReceived | nw.OutputAdvanced,
+        news: nw.ProcessRestarted | nw.OutputIdle | nw.StatusReceived | nw.OutputAdvanced,
         now: float,
     ) -> None:
-        """Record a notice about an attempt that has not ended."""
+        """Record a notice about an attempt that runs."""
         match news:
-            case nw.ProcessStarted():
-                self.started(task, news)
             case nw.ProcessRestarted(key, where):
                 self._log.events.append(ev.AttemptRestarted(now, *key, where))
             case nw.OutputIdle():
@@ -217,9 +221,22 @@ class ActiveAttempts:
         return None
 
     def finish(self, task: Task, news: nw.ProcessFinished, now: float) -> Outcome | None:
-        """Settle an attempt that ended. Return the job's outcome, or None if the job has not ended yet.
+        """Settle an attempt that ended. Return the job's outcome, or None if the job has not ended yet."""
+        state = task.state
+        if (
+            type(state) is life.Running  # nobody asked it to stop
+            and type(news.exit) is ExitedWith
+            and news.exit.code in task.spec.success_codes
+        ):
+            self._record_end(task, news, now, CountedAs.COMPLETED, None)
+            task.state = life.finish(state, Outcome.OK)
+            return Outcome.OK
+        return self._finish_otherwise(task, news, now)
 
-        The job waits for a retry, or for the time at which the cause of its end is settled.
+    def _finish_otherwise(self, task: Task, news: nw.ProcessFinished, now: float) -> Outcome | None:
+        """Settle an attempt that failed or was asked to stop.
+
+        If this returns None, the job waits for a retry, or until the cause of its end is settled.
         """
         state = task.state
         assert isinstance(state, life.Submitted | life.Running | life.Stopping | life.Unsettled)
@@ -238,13 +255,7 @@ class ActiveAttempts:
         lost = gone and asked is None and _may_rerun(task)
         again = lost or (verdict.retryable and task.retries < task.spec.retry.max)
         again = again and reason is not StopReason.CANCELLED
-        self._release(task)
-        self._log.events.append(
-            ev.AttemptEnded(
-                now, task.seq, state.attempt, counted_as(verdict, again=again), news.exit, asked,
-                news.began, news.ended, news.usage, news.said, news.output, news.where,
-            )
-        )  # fmt: skip
+        self._record_end(task, news, now, counted_as(verdict, again=again), asked)
         if not again:
             task.state = life.finish(state, verdict.outcome)
             return verdict.outcome
@@ -260,11 +271,20 @@ class ActiveAttempts:
         self._alarms.set(waiting.until, task.seq, waiting)
         return None
 
+    def _record_end(
+        self, task: Task, news: nw.ProcessFinished, now: float, counted: CountedAs, asked: StopReason | None
+    ) -> None:
+        self._release(task)
+        (seq, attempt), exit, _, began, ended, usage, said, output, where = news
+        end = (now, seq, attempt, counted, exit, asked, began, ended, usage, said, output, where)
+        self._log.events.append(new(ev.AttemptEnded, end))
+
     def _release(self, task: Task) -> None:
         del self.tasks[task.seq]
         self.used -= task.held
-        self._ready.give_back(task, task.shares)
-        task.shares = ()
+        if task.shares or self._ready.passed_over:
+            self._ready.give_back(task, task.shares)
+            task.shares = ()
 
     def _tell(self, task: Task, state: life.Stopping, now: float) -> None:
         self._log.events.append(ev.AttemptStopping(now, task.seq, state.attempt, state.reason, state.killed))

@@ -175,19 +175,24 @@ class DependencyGraph:
         task = self._tasks.get(seq)
         return task if task is not None and isinstance(task.state, Pending) else None
 
+    def record_outcome(self, task: Task, outcome: Outcome, *, allowed: bool) -> None:
+        """Record the outcome of a job."""
+        spec = task.spec
+        if outcome is Outcome.OK and not spec.named and spec.id == str(task.seq):
+            return  # see `may_be_needed`
+        if self.remembers_ended:
+            self._ended[spec.id] = (outcome, allowed)
+            while len(self._ended) > self.remembers_ended:
+                self._forget_one()
+        self._ids.pop(spec.id, None)
+
     def settle(self, task: Task, outcome: Outcome, *, allowed: bool) -> Iterator[tuple[Task, Need | None]]:
         """Record the outcome of a job. Yield each dependent that is decided by it.
 
         The second value is None for a dependent that is now ready, and the need that can never be met for a
         dependent that must be skipped.
         """
-        if self.remembers_ended and (
-            task.spec.named or task.spec.id != str(task.seq) or outcome is not Outcome.OK
-        ):
-            self._ended[task.spec.id] = (outcome, allowed)
-            while len(self._ended) > self.remembers_ended:
-                self._forget_one()
-        self._ids.pop(task.spec.id, None)
+        self.record_outcome(task, outcome, allowed=allowed)
         for seq, when in task.dependents:
             other = self._tasks.get(seq)
             if other is None or not isinstance(other.state, Pending):

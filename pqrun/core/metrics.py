@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The ten metrics of the queue and a few more, folded from events.
+"""[hot path] The ten metrics of the queue and a few more, folded from events.
 
 Two sums hold after every event:
 enqueued - dequeued = queue size, and
@@ -67,7 +67,7 @@ class MetricsCollector:
         self.last_end = began
         self._queued: dict[int, tuple[float, Priority]] = {}
         self._entry = (began, Priority.NORMAL)
-        self._submitted: dict[int, tuple[float, Priority, float]] = {}
+        self._submitted: dict[int, tuple[tuple[float, Priority], float]] = {}
         self._durations: Counter[int] = Counter()
         # Looked up by type: a `match` that tried one pattern after another took longer than the folds.
         self._folds: dict[type, Callable[[Any], None]] = {
@@ -106,28 +106,29 @@ class MetricsCollector:
         self.dequeued += 1
         self.active += 1
         self.waited += waited
-        since, priority = self._leave(seq)
-        self._submitted[seq] = (since, priority, waited)
+        entry = self._queued.pop(seq)
+        self.by_priority[entry[1]] -= 1
+        self._submitted[seq] = (entry, waited)
 
     def _refuse(self, event: ev.AttemptRefused) -> None:
         self.dequeued -= 1
         self.active -= 1
-        since, priority, waited = self._submitted.pop(event.seq)
+        entry, waited = self._submitted.pop(event.seq)
         self.waited -= waited
-        self.by_priority[priority] += 1
-        self._queued[event.seq] = (since, priority)
+        self.by_priority[entry[1]] += 1
+        self._queued[event.seq] = entry
 
     def _end_attempt(self, event: ev.AttemptEnded) -> None:
         self.active -= 1
         self._submitted.pop(event.seq, None)
         self.counts[event.counted] += 1
-        if event.asked is StopReason.TIMEOUT or event.asked is StopReason.IDLE:
+        if (asked := event.asked) is StopReason.TIMEOUT or asked is StopReason.IDLE:
             self.attempts_timeout += 1
         self.last_end = event.at
         seconds = event.ended - event.began
         self.processed += seconds
         # Buckets 1 % wide keep the percentiles of any number of attempts in little memory.
-        self._durations[round(log(max(seconds, 1e-6)) / _STEP)] += 1
+        self._durations[round(log(seconds if seconds > 1e-6 else 1e-6) / _STEP)] += 1
 
     def _remove(self, event: ev.JobRemoved) -> None:
         self.dequeued += 1
@@ -188,10 +189,9 @@ class MetricsCollector:
             throughput=self.ended / elapsed if elapsed > 0 else 0.0,
         )
 
-    def _leave(self, seq: int) -> tuple[float, Priority]:
-        since, priority = self._queued.pop(seq)
+    def _leave(self, seq: int) -> None:
+        _, priority = self._queued.pop(seq)
         self.by_priority[priority] -= 1
-        return since, priority
 
     def _percentile(self, share: float) -> float:
         """Return the duration in seconds within which `share` (0 to 1) of all attempts ended."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The queue of ready jobs: decides which of them may start next. No clock, process or file.
+"""[hot path] The queue of ready jobs: decides which of them may start next. No clock, process or file.
 
 One heap of small tuples holds the jobs in starting order. A job that lacks slots or pool units is
 parked with all jobs of the same shape (slots and pools), and is looked at again only when the
@@ -147,23 +147,25 @@ class Pools:
 class ReadyQueue:
     """The ready jobs in starting order: highest urgency first, then first come, first served.
 
-    `known` holds all unfinished jobs by number; a job with an `entry` is in the queue.
+    `known` holds all unfinished jobs by number; a job with an `entry` is in the queue. `count`: the number of
+    jobs in the queue. `passed_over`: whether a job was ever passed over; until then nothing is parked, and the
+    guards need not be asked.
     """
 
     def __init__(self, pools: Iterable[Pool], known: Mapping[int, ShapeHead]) -> None:
         self.pools = Pools(pools)
         self._heap: list[Entry] = []
         self._known = known
-        self._count = 0
+        self.count = 0
         self._parked: dict[Shape, list[Entry]] = {}
         self._parked_by_resource: dict[str, dict[Shape, None]] = {}
         self.places = 0
         self._by_slots = StarvationGuard(self._entry_of)
         self._by_pools = StarvationGuard(self._entry_of)
-        self._passed_over = False  # until a job is passed over, the guards need not be asked
+        self.passed_over = False
 
     def __len__(self) -> int:
-        return self._count
+        return self.count
 
     def change(self, job: ReadyJob, *, front: bool) -> None:
         """Update a job that has changed. With `front`, move it before its equals, now or when it enters."""
@@ -192,20 +194,19 @@ class ReadyQueue:
 
     def push(self, job: ShapeHead, entry: Entry) -> None:
         """Put a job at this place, whether it is in the queue or not."""
-        self._count += job.entry is None
+        self.count += job.entry is None
         job.entry = entry
         heappush(self._heap, entry)
 
     def remove(self, job: ShapeHead) -> None:
         """Remove a job from the queue. Its tuples in the heaps become stale and are dropped later."""
-        self._count -= 1
+        self.count -= 1
         job.entry = None
-        if self._passed_over:
+        if self.passed_over:
             self._by_slots.forget(job.seq)
             self._by_pools.forget(job.seq)
-        if self._parked:
             self._unpark_next(job.shape)
-        if len(self._heap) > 64 and len(self._heap) > 4 * self._count:
+        if len(self._heap) > 64 and len(self._heap) > 4 * self.count:
             self._heap = [entry for entry in self._heap if self._valid(entry)]
             heapify(self._heap)
 
@@ -224,7 +225,7 @@ class ReadyQueue:
 
     def take(self, capacity: int, free: int) -> ShapeHead | None:
         """Remove and return the next job that may start with `free` of `capacity` slots, or None."""
-        if self._passed_over:
+        if self.passed_over:
             self._by_slots.refresh()
             self._by_pools.refresh()
         while free > 0 and self._heap:
@@ -232,8 +233,9 @@ class ReadyQueue:
             job = self._known.get(entry[2])
             if job is None or job.entry is not entry:  # stale
                 continue
-            lack = self._missing_resource(job, capacity, free)
-            if lack is None and (self._by_slots.reserved_for or self._by_pools.reserved_for):
+            slots, pools = job.shape
+            lack = self._missing_resource(job, capacity, free) if slots > 1 or pools else None
+            if self.passed_over and lack is None:
                 lack = self._reserved_for_another(entry, job, capacity, free)
                 if lack == SLOTS:  # the free slots are reserved, so no job behind this one may start
                     heappush(self._heap, entry)
@@ -241,12 +243,16 @@ class ReadyQueue:
             if lack is not None:
                 self._park(job, entry, lack)
                 continue
-            its_turn = self._passed_over and self._by_slots.start(job.seq) | self._by_pools.start(job.seq)
+            if self.passed_over:
+                self._count_start(job)
             self.remove(job)
-            if its_turn:
-                self.resource_freed(*list(self._parked_by_resource))
             return job
         return None
+
+    def _count_start(self, job: ShapeHead) -> None:
+        """Count a start, and unpark all shapes if the reservation was for this job."""
+        if self._by_slots.start(job.seq) | self._by_pools.start(job.seq):
+            self.resource_freed(*list(self._parked_by_resource))
 
     def _entry_of(self, seq: int) -> Entry | None:
         job = self._known.get(seq)
@@ -272,6 +278,8 @@ class ReadyQueue:
 
     def _reserved_for_another(self, entry: Entry, job: ShapeHead, capacity: int, free: int) -> str | None:
         """Return the resource that is free but reserved for a job before this place, or None."""
+        if not (self._by_slots.reserved_for or self._by_pools.reserved_for):
+            return None
         other = self._before(entry, self._by_pools.reserved_for)
         if other is not None and self._missing_resource(other, capacity, free) is not None:
             for name, _ in other.shape[1]:
@@ -289,7 +297,7 @@ class ReadyQueue:
 
     def _park(self, job: ShapeHead, entry: Entry, lack: str) -> None:
         """Park a job with the others of its shape until the resource that it lacks is freed."""
-        self._passed_over = True
+        self.passed_over = True
         (self._by_slots if lack == SLOTS else self._by_pools).count_skip(job.seq)
         self._parked_by_resource.setdefault(lack, {})[job.shape] = None
         heappush(self._parked.setdefault(job.shape, []), entry)

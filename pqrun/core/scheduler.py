@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The scheduler: decides what happens next. No clock, process or file; time is an argument.
+"""[hot path] The scheduler: decides what happens next. No clock, process or file; time is an argument.
 
 Requests (`add`, `stop`, `cancel` and so on) and notices change its state. `decide` then returns the
 events to record and the commands to carry out. The same calls always give the same answers.
@@ -19,12 +19,11 @@ from pqrun.core.attempts import (
     ActiveAttempts,
     Decision,
     SchedulerCommand,
-    StartAttempt,
     StopAttempt,
     TimerHeap,
 )
 from pqrun.core.dependencies import DependencyGraph, UnknownNeed
-from pqrun.core.job import HaltRule, JobSpec, Need, Outcome, Pool, StopReason
+from pqrun.core.job import HaltRule, JobSpec, Need, Outcome, Pool, StopReason, new
 from pqrun.core.ready_queue import ReadyQueue
 from pqrun.core.start_policy import (
     GIVE_UP_SECONDS,
@@ -93,7 +92,7 @@ class Scheduler:
     @property
     def queue_room(self) -> int:
         """The number of jobs that may still be read ahead; no limit if the halt rule needs the total."""
-        if self.stopping or self.input_ended:
+        if self.input_ended or self.stopping:
             return 0
         return NO_LIMIT if self._halting.needs_total else self.max_queue - self.backlog.streamed
 
@@ -230,20 +229,23 @@ class Scheduler:
 
     def observe(self, news: nw.ExecutorNotice, now: float) -> None:
         """Take in a notice. Ignore the notice if its attempt has ended."""
-        task = self._running.tasks.get(news.key.seq)
-        if task is None or task.attempts != news.key.attempt:
+        seq, attempt = news.key
+        task = self._running.tasks.get(seq)
+        if task is None or task.attempts != attempt:
             return
-        match news:
-            case nw.StartRejected(_, why):
-                if isinstance(task.state, life.Submitted | life.Stopping):
-                    self._undo(task, why, now)
-            case nw.ProcessFinished():
-                outcome = self._running.finish(task, news, now)
+        if isinstance(news, nw.ProcessFinished):
+            outcome = self._running.finish(task, news, now)
+            if self._starts.ceiling.slots < inf:
                 self._starts.ceiling.succeeded()
-                if outcome is not None:
-                    self._conclude(task, outcome, now)
-            case _:
-                self._running.observe(task, news, now)
+            if outcome is not None:
+                self._conclude(task, outcome, now)
+        elif isinstance(news, nw.ProcessStarted):
+            self._running.started(task, news)
+        elif isinstance(news, nw.StartRejected):
+            if isinstance(task.state, life.Submitted | life.Stopping):
+                self._undo(task, news.why, now)
+        else:
+            self._running.observe(task, news, now)
 
     # Decisions
 
@@ -251,12 +253,14 @@ class Scheduler:
         """Return the events since the last decision, and the commands to carry out now."""
         if now >= self._deadline:
             self.stop("deadline", now)
-        self._fire_timers(now)
+        if self._alarms:
+            self._fire_timers(now)
         held = "stopping" if self.stopping else "paused" if self.paused else self.maintenance
         self._starts.start_ready(now, capacity, headroom, held and f"the run is {held}")
-        decision = Decision(self._log.events.copy(), self._log.acts.copy())
-        self._log.events.clear()
-        self._log.acts.clear()
+        events, acts = self._log
+        decision = new(Decision, (events.copy(), acts.copy()))
+        events.clear()
+        acts.clear()
         return decision
 
     def next_timer(self) -> float:
@@ -335,6 +339,12 @@ class Scheduler:
 
     def _conclude(self, task: Task, outcome: Outcome, now: float, need: Need | None = None) -> None:
         """Record the end of a job, and enqueue or skip its dependents, and theirs in turn."""
+        if outcome is Outcome.OK and not (task.dependents or task.spec.needs):
+            self._log.events.append(new(ev.JobEnded, (now, task.seq, outcome, task.attempts, False, "", "")))
+            del self.tasks[task.seq]
+            self.graph.record_outcome(task, outcome, allowed=False)
+            self._count_for_halt(outcome, now, allowed=False)
+            return
         ended: list[tuple[Task, Outcome, Need | None]] = [(task, outcome, need)]
         while ended:
             task, outcome, need = ended.pop()
@@ -347,8 +357,7 @@ class Scheduler:
             by = task.cancelled_by if outcome is Outcome.CANCELLED else ""
             self._log.events.append(ev.JobEnded(now, task.seq, outcome, task.attempts, allowed, because, by))
             del self.tasks[task.seq]
-            self._halting.count(outcome, allowed=allowed)
-            self._halt_if_enough(now)
+            self._count_for_halt(outcome, now, allowed=allowed)
             ended += self._forget(task, outcome, now, allowed=allowed)
             if task.spec.needs:
                 self.ready.move(self.graph.lower_urgency((), task.spec.needs))
@@ -366,6 +375,11 @@ class Scheduler:
                 skipped.append((other, Outcome.SKIPPED, never))
         return skipped
 
+    def _count_for_halt(self, outcome: Outcome, now: float, *, allowed: bool) -> None:
+        if self._halting.rule is not None:
+            self._halting.count(outcome, allowed=allowed)
+            self._halt_if_enough(now)
+
     def _halt_if_enough(self, now: float) -> None:
         if self.stopping is None and (halt := self._halting.reached(self.jobs, complete=self.input_ended)):
             self.stop("halt", now, drain=halt.when == "soon")
@@ -379,4 +393,4 @@ class Scheduler:
                 self._conclude(task, outcome, now)
 
 
-__all__ = "Decision", "Scheduler", "SchedulerCommand", "StartAttempt", "StopAttempt", "UnknownNeed"
+__all__ = "Decision", "Scheduler", "SchedulerCommand", "StopAttempt", "UnknownNeed"

@@ -93,12 +93,14 @@ UNLIMITED = Headroom()
 class StartRateLimiter:
     """A limit of the rate of starts: `delay` seconds between two starts, and at most `rate`.
 
-    `next_start_at`: the earliest time of the next start. `why`: the reason for that time.
+    `limits`: whether there is a limit at all. `next_start_at`: the earliest time of the next start. `why`: the
+    reason for that time.
     """
 
     def __init__(self, delay: float = 0.0, rate: StartRate | None = None) -> None:
         self.next_start_at = -inf
         self.why = ""
+        self.limits = bool(delay or rate)
         self._delay = delay
         self._rate = rate
         self._starts: deque[float] = deque(maxlen=rate.number if rate else 0)
@@ -118,10 +120,10 @@ class StartRateLimiter:
 
 
 class HaltCondition:
-    """A count of ended jobs, compared with the halt rule."""
+    """A count of ended jobs, compared with the halt `rule`, if there is one."""
 
     def __init__(self, halt: HaltRule | None) -> None:
-        self._halt = halt
+        self.rule = halt
         self._counts = {"fail": 0, "success": 0, "done": 0}
 
     def count(self, outcome: Outcome, *, allowed: bool) -> None:
@@ -135,17 +137,18 @@ class HaltCondition:
     @property
     def needs_total(self) -> bool:
         """Whether the rule has a percentage, for which the total number of jobs must be known."""
-        return self._halt is not None and self._halt.percent
+        return self.rule is not None and self.rule.percent
 
     def reached(self, jobs: int, *, complete: bool) -> HaltRule | None:
         """Return the halt rule if it is met, else None.
 
         `jobs` is the number of jobs so far; `complete` means that no more will come.
         """
-        if self._halt is None or (self._halt.percent and not complete):
+        rule = self.rule
+        if rule is None or (rule.percent and not complete):
             return None
-        limit = self._halt.number * jobs / 100 if self._halt.percent else self._halt.number
-        return self._halt if self._counts[self._halt.what] >= max(limit, 1) else None
+        limit = rule.number * jobs / 100 if rule.percent else rule.number
+        return rule if self._counts[rule.what] >= max(limit, 1) else None
 
 
 LISTED, STREAMED, ADDED = range(3)
@@ -209,14 +212,15 @@ class StartPolicy:
 
     def start_ready(self, now: float, capacity: int, headroom: Headroom, held: str = "") -> None:
         """Start all jobs that may start now, or none if `held` gives a reason to hold back the run."""
+        ready, running, pace = self._ready, self._running, self._pace
         slots = self._usable_slots(capacity, now)
-        ready, running = self._ready, self._running
         if held:
-            self.hold_reason, self.next_start_at = (held if len(ready) else ""), inf
+            self.hold_reason, self.next_start_at = (held if ready.count else ""), inf
             return
         self.hold_reason, self.next_start_at = "", inf
-        while slots > running.used and len(ready):
-            if why := self._closed(now, headroom):
+        may_hold = headroom is not UNLIMITED or pace.limits or self.ceiling.slots < inf
+        while slots > running.used and ready.count:
+            if may_hold and (why := self._closed(now, headroom)):
                 self._hold(why, headroom, now)
                 break
             task = ready.take(slots, slots - running.used)
@@ -225,7 +229,8 @@ class StartPolicy:
             assert isinstance(task, Task)
             running.submit(task, min(task.spec.slots, slots), now)
             self._backlog.left(task)
-            self._pace.started(now)
+            if pace.limits:
+                pace.started(now)
 
     def _usable_slots(self, capacity: int, now: float) -> int:
         """Return the number of slots that may be used: the executor's capacity, or less on a full machine."""
@@ -233,7 +238,7 @@ class StartPolicy:
         if self.ceiling.unreported and not self._running.awaits_starts:
             self._log.events.append(ev.SlotsChanged(now, int(self.ceiling.slots), self.ceiling.unreported))
             self.ceiling.unreported = ""
-        slots = int(min(capacity, self.ceiling.slots))
+        slots = capacity if self.ceiling.slots == inf else int(min(capacity, self.ceiling.slots))
         if slots != self.slots:
             self._ready.resource_freed(SLOTS)
             self.slots = slots

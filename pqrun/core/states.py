@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from pqrun.core.job import Outcome, StopReason
+from pqrun.core.job import Outcome, StopReason, new
 from pqrun.core.notices import ProcessFinished
 
 
@@ -98,7 +98,7 @@ def enqueue(state: Pending | Waiting, attempt: int, now: float) -> Queued:
 
 def submit(state: Queued) -> Submitted:
     """Submit a queued job to the executor."""
-    return Submitted(state.attempt, state.since)
+    return new(Submitted, state)
 
 
 def block(_state: Queued) -> Pending:
@@ -113,7 +113,7 @@ def undo_submit(state: Submitted | Stopping, since: float) -> Queued:
 
 def start(state: Submitted, at: float, timeout: float | None, host: str = "") -> Running:
     """Record the start that the executor reported, and set the deadline."""
-    return Running(state.attempt, at, None if timeout is None else at + timeout, host)
+    return new(Running, (state.attempt, at, None if timeout is None else at + timeout, host))
 
 
 def ask_to_stop(state: Submitted | Running, reason: StopReason, kill_at: float) -> Stopping:
@@ -143,7 +143,7 @@ def retry(state: Submitted | Running | Stopping | Unsettled, until: float) -> Wa
 
 def finish(state: Submitted | Running | Stopping | Unsettled, outcome: Outcome) -> Finished:
     """End the job with the outcome of its last attempt."""
-    return Finished(outcome, state.attempt)
+    return new(Finished, (outcome, state.attempt))
 
 
 def end_unstarted(state: Pending | Queued | Waiting, outcome: Outcome, attempts: int) -> Finished:

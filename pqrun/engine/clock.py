@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from time import monotonic
 from typing import Protocol
 
 
@@ -24,12 +25,12 @@ class SystemClock:
     def __init__(self) -> None:
         self._paused_seconds = 0.0
         self._paused_at: float | None = None
-        self._start = time.time() - time.monotonic()
+        self._start = self._offset = time.time() - monotonic()
 
     def now(self) -> float:
         """Return the time in seconds. It never goes back."""
         still = self._paused_at
-        return time.monotonic() + self._start - self._paused_seconds if still is None else still
+        return monotonic() + self._offset if still is None else still
 
     def wall(self, at: float) -> float:
         """Return the seconds since the epoch at the time `at`."""
@@ -42,5 +43,6 @@ class SystemClock:
     def resume(self) -> None:
         """Let the clock go on."""
         if self._paused_at is not None:
-            self._paused_seconds = time.monotonic() + self._start - self._paused_at
+            self._offset = self._paused_at - monotonic()
+            self._paused_seconds = self._start - self._offset
             self._paused_at = None

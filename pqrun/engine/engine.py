@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The turn of the engine: observe, decide, record, act, tell. All changes pass through it, under one lock."""
+"""[hot path] The turn of the engine: observe, decide, record, act, tell. All changes pass through it, under one lock."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pqrun.core.errors import InternalFailure, refusal
 from pqrun.core.events import Event
 from pqrun.core.metrics import Metrics, MetricsCollector
 from pqrun.core.notices import ExecutorNotice
-from pqrun.core.scheduler import Scheduler, SchedulerCommand, StartAttempt, StopAttempt
+from pqrun.core.scheduler import Scheduler, StopAttempt
 from pqrun.core.start_policy import UNLIMITED, Headroom
 from pqrun.engine.clock import Clock
 from pqrun.engine.executor import Executor
@@ -180,7 +180,8 @@ class Engine:
 
     def _turn(self, request: Request | None) -> Sequence[Event]:
         now = self._clock.now()
-        if not (self._inbox or request or self._wake_pending or self.next_timer <= now):
+        inbox = self._inbox
+        if not (inbox or request or self._wake_pending or self.next_timer <= now):
             return ()
         self._wake_pending = False
         scheduler = self._scheduler
@@ -190,21 +191,24 @@ class Engine:
             if request is not None:
                 request(scheduler, now)
         finally:
-            while self._inbox:
-                scheduler.observe(self._inbox.popleft(), now)
+            while inbox:
+                scheduler.observe(inbox.popleft(), now)
             headroom = (
                 OUTPUT_BLOCKED
                 if self._dispatcher.backlogged
                 else self._load_limit.headroom(now, scheduler.running)
             )
-            decision = scheduler.decide(now, self.executor.capacity(), headroom)
-            if decision.events:
-                self._journal.record(decision.events)
-            for act in decision.acts:
-                self._act(act)
-            if decision.events:
-                self.metrics.fold(decision.events)
-                self._dispatcher.put(decision.events)
+            events, acts = scheduler.decide(now, self.executor.capacity(), headroom)
+            if events:
+                self._journal.record(events)
+            for act in acts:
+                if isinstance(act, StopAttempt):
+                    self.executor.stop(act.key, force=act.force)
+                else:
+                    self.executor.start(act)
+            if events:
+                self.metrics.fold(events)
+                self._dispatcher.put(events)
             self.next_timer = scheduler.next_timer()
             if scheduler.hold_reason:
                 self.next_timer = min(self.next_timer, self._load_limit.next_check_at)
@@ -212,13 +216,7 @@ class Engine:
                 self.fail(InternalFailure(f"cannot start any job: {scheduler.hopeless}{SEE}"))
             elif self._reactor_must_look():
                 self._reactor.wake()
-        return decision.events
-
-    def _act(self, act: SchedulerCommand) -> None:
-        if type(act) is StartAttempt:
-            self.executor.start(act.attempt)
-        elif type(act) is StopAttempt:
-            self.executor.stop(act.key, force=act.force)
+        return events
 
     def _reactor_must_look(self) -> bool:
         """Return whether the main thread must be woken: for an earlier timer, the run's end, more input."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""A pool of threads that run attempts, whatever their work.
+"""[hot path] A pool of threads that run attempts, whatever their work.
 
 A thread that has finished an attempt runs the engine's turn itself and then takes the next attempt. So no
 work is handed to another thread, and no thread waits for the screen.
@@ -131,18 +131,17 @@ class ThreadPoolExecutor(Generic[Work]):
             try:
                 if self._closing:
                     task.stop(force=True)
-                self._report(key, task.run(number))
+                end = task.run(number)
+                self._live.pop(key, None)
+                if type(end) is StartRejected:
+                    self._spare()
+                if self._queue.empty():
+                    self._reporter.turn(end)
+                else:
+                    # A turn follows anyway: this thread makes one after its next attempt, or another thread
+                    # sooner.
+                    self._reporter.post(end)
             except BaseException as error:
                 self._live.pop(key, None)
                 self._reporter.fail(error)
             del work, task  # an idle thread must not keep the job's data alive
-
-    def _report(self, key: AttemptId, end: ProcessFinished | StartRejected) -> None:
-        self._live.pop(key, None)
-        if type(end) is StartRejected:
-            self._spare()
-        if self._queue.empty():
-            self._reporter.turn(end)
-        else:
-            # A turn follows anyway: this thread makes one after its next attempt, or another thread sooner.
-            self._reporter.post(end)

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The format of the journal: events as lines of JSON, which `decoder` reads. `docs/journal.md` specifies it.
+"""[hot path] The format of the journal: events as lines of JSON, which `decoder` reads.
+
+`docs/journal.md` specifies it.
 
 Each line ends in a checksum of the line and all lines before, so that damage, a missing line and a misplaced
 line are noticed. Times are seconds since the epoch, on the wall clock.
@@ -17,8 +19,10 @@ from zlib import crc32
 
 from pqrun.core import events as ev
 from pqrun.core.job import (
+    NO_REPORT,
     NO_RETRIES,
     Command,
+    Exit,
     ExitedWith,
     JobSpec,
     KilledBySignal,
@@ -119,10 +123,13 @@ class Encoder:
         self._at, self._at_text = nan, ""
         self._like = common(UNKNOWN)
         self._rest = ""
+        self._queued: dict[int, ev.JobQueued] = {}
         self._by_type: dict[type[Any], Callable[[Any], str]] = {
             ev.AttemptSubmitted: self._submitted,
+            ev.AttemptEnded: self._attempt_ended,
             ev.JobEnded: self._job_ended,
-            ev.JobQueued: self._queued,
+            ev.JobAdded: self._added,
+            ev.JobQueued: self._job_queued,
             **dict.fromkeys(_RARE, self._rare),
         }
 
@@ -133,18 +140,18 @@ class Encoder:
         attempt, and a job's entry into the queue with its addition.
         """
         texts: list[str] = []
-        queued = _queued_at_once(events) if events and type(events[0]) is ev.JobAdded else {}
-        told: ev.JobEnded | None = None
-        for place, event in enumerate(events, 1):
-            if isinstance(event, ev.AttemptEnded):
-                told = _end_with(event, events, place)
-                texts.append(self._ended(event, told))
-            elif isinstance(event, ev.JobAdded):
-                texts.append(self._added(event, queued=event.seq in queued))
-            elif isinstance(event, ev.JobQueued) and event is queued.get(event.seq):
-                pass
-            elif event is not told and (encode := self._by_type.get(type(event))):
-                texts.append(encode(event))
+        by_type = self._by_type
+        if events and type(events[0]) is ev.JobAdded:
+            self._queued = _queued_at_once(events)
+        before: ev.Event | None = None
+        for event in events:
+            if type(event) is ev.JobEnded and type(before) is ev.AttemptEnded and _is_end_of(before, event):
+                more = ',"ok":true}' if event.allowed else "}"
+                texts[-1] = f'{texts[-1][:-1]},"o":"{event.outcome._value_}"{more}'
+            elif (encode := by_type.get(type(event))) is not None and (text := encode(event)):
+                texts.append(text)
+            before = event
+        self._queued = {}
         return texts
 
     def _time(self, at: float) -> str:
@@ -157,7 +164,9 @@ class Encoder:
         at, seq, attempt, waited = event
         return f'{{"e":"start","t":{self._time(at)},"s":{seq},"n":{attempt},"w":{waited:.9f}}}'
 
-    def _queued(self, event: ev.JobQueued) -> str:
+    def _job_queued(self, event: ev.JobQueued) -> str:
+        if event is self._queued.get(event.seq):
+            return ""  # part of the line that adds the job
         at, seq, attempt, priority = event
         return f'{{"e":"queue","t":{self._time(at)},"s":{seq},"n":{attempt},"p":{priority._value_}}}'
 
@@ -171,9 +180,9 @@ class Encoder:
         end = f'"o":"{outcome._value_}","n":{attempts}{more}'
         return f'{{"e":"done","t":{self._time(at)},"s":{seq},{end}}}'
 
-    def _added(self, event: ev.JobAdded, *, queued: bool) -> str:
+    def _added(self, event: ev.JobAdded) -> str:
         at, seq, spec, by = event
-        more = (',"q":true' if queued else "") + (f',"by":{quote(by)}' if by else "")
+        more = (',"q":true' if seq in self._queued else "") + (f',"by":{quote(by)}' if by else "")
         return f'{{"e":"add","t":{self._time(at)},"s":{seq},"job":{self._job(spec)}{more}}}'
 
     def _job(self, spec: JobSpec) -> str:
@@ -189,34 +198,24 @@ class Encoder:
             self._rest = "," + json.dumps(rest, separators=(",", ":"))[1:-1] if rest else ""
         return json.dumps(facts, ensure_ascii=True, separators=(",", ":"))
 
-    def _ended(self, event: ev.AttemptEnded, last: ev.JobEnded | None) -> str:
+    def _attempt_ended(self, event: ev.AttemptEnded) -> str:
         at, seq, attempt, counted, exit, asked, began, ended, usage, said, output, where = event
+        user, system, memory = usage
         wall = self._wall
-        match exit:
-            case ExitedWith(code):
-                how = f'"x":{code}'
-            case KilledBySignal(name):
-                how = f'"sig":"{name}"'
-            case NotStarted(code, why):
-                how = f'"x":{code},"not":{quote(why)}'
-            case LostExit(why, gone):
-                how = f'"lost":{quote(why)}' + (',"gone":true' if gone else "")
         text = (
-            f'{{"e":"end","t":{self._time(at)},"s":{seq},"n":{attempt},"as":"{counted._value_}",{how}'
-            f',"b":{wall(began):.7f},"f":{wall(ended):.7f},"u":{usage.user:.6f},"y":{usage.system:.6f}'
+            f'{{"e":"end","t":{self._time(at)},"s":{seq},"n":{attempt},"as":"{counted._value_}",{_exit_text(exit)}'
+            f',"b":{wall(began):.7f},"f":{wall(ended):.7f},"u":{user:.6f},"y":{system:.6f}'
         )
-        if usage.memory is not None:
-            text += f',"m":{usage.memory}'
+        if memory is not None:
+            text += f',"m":{memory}'
         if asked is not None:
             text += f',"asked":"{asked}"'
         if output is not None and (output.out.size or output.err.size):
             text += f',"out":{output.out.size},"err":{output.err.size}'
-        if said.message is not None:
+        if said is not NO_REPORT and said.message is not None:
             text += f',"message":{quote(said.message)}'
         if where:
             text += f',"where":{quote(where)}'
-        if last is not None:
-            text += f',"o":"{last.outcome._value_}"' + (',"ok":true' if last.allowed else "")
         return text + "}"
 
     def _rare(self, event: ev.Event) -> str:
@@ -269,12 +268,22 @@ def _queued_at_once(events: Sequence[ev.Event]) -> dict[int, ev.JobQueued]:
     }
 
 
-def _end_with(event: ev.AttemptEnded, events: Sequence[ev.Event], place: int) -> ev.JobEnded | None:
-    """Return the job's end, if it can become part of the line of the attempt's end."""
-    last = events[place] if place < len(events) else None
-    if type(last) is not ev.JobEnded or last.seq != event.seq or last.because or last.by:
-        return None
-    return last if (last.at, last.attempts) == (event.at, event.attempt) else None
+def _is_end_of(event: ev.AttemptEnded, last: ev.JobEnded) -> bool:
+    """Return whether the end of a job can become part of the line of its last attempt's end."""
+    at, seq, _, attempts, _, because, by = last
+    return not (because or by) and seq == event.seq and attempts == event.attempt and at == event.at
+
+
+def _exit_text(exit: Exit) -> str:
+    if isinstance(exit, ExitedWith):
+        return f'"x":{exit.code}'
+    match exit:
+        case KilledBySignal(name):
+            return f'"sig":"{name}"'
+        case NotStarted(code, why):
+            return f'"x":{code},"not":{quote(why)}'
+        case LostExit(why, gone):
+            return f'"lost":{quote(why)}' + (',"gone":true' if gone else "")
 
 
 def _bool(value: bool) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The writer of a journal: one `write(2)` a turn, before any command of the turn is carried out.
+"""[hot path] The writer of a journal: one `write(2)` a turn, before any command of the turn is carried out.
 
 A thread of the writer flushes the file to the disk once a second; a durable writer flushes it in the turn.
 The same thread checks that the file still exists: if it was removed, the open descriptor still accepts
@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from threading import Event as Flag
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
 from pqrun.core.errors import InternalFailure
 from pqrun.core.events import Event
@@ -92,8 +93,9 @@ class JournalWriter:
         lines = []
         crc = self._crc
         for text in self._encode(events):
-            line, crc = append_checksum(text, crc)
-            lines.append(line)
+            data = text[:-1].encode()  # `append_checksum`, without a call for each line
+            crc = crc32(data, crc)
+            lines.append(b'%b,"c":"%08x"}\n' % (data, crc))
             if len(lines) == MAX_LINES_PER_WRITE:
                 # A list of 100,000 jobs is written in parts; `listed` shows a reader whether all arrived.
                 self._write(b"".join(lines))
@@ -158,10 +160,10 @@ class JournalWriter:
         """
         if self._failed is not None:
             raise self._failed
-        view = memoryview(data)
         try:
-            while view:
-                view = view[os.write(self._fd, view) :]
+            written = os.write(self._fd, data)
+            while written < len(data):
+                written += os.write(self._fd, memoryview(data)[written:])
         except OSError as error:
             self._failed = self._failure(error)
             with contextlib.suppress(OSError):

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from pqrun import __version__
 from pqrun.core import events as ev
 from pqrun.core.job import CountedAs, Outcome
-from pqrun.core.job_table import JobRow, JobTable
+from pqrun.core.job_table import RUNNING, JobRow, JobTable
 from pqrun.core.text import command, last_output
 from pqrun.journal.run_directory import LOGS, RunDirectory
+from pqrun.reports import Ending, Report, RunInfo
 from pqrun.reports.cases import end_of, printed
 from pqrun.reports.chrome_trace import TraceLanes
 from pqrun.reports.json_document import numbers
@@ -30,9 +31,7 @@ from pqrun.reports.page_data import (
     script_of,
 )
 from pqrun.reports.page_files import single_file
-from pqrun.reports.run_info import Ending, RunInfo
-from pqrun.reports.spool import TextSpool
-from pqrun.reports.targets import AtomicFile
+from pqrun.reports.targets import AtomicFile, TextSpool
 
 SCHEMA = 1
 MAX_STREAM_BYTES = 64 * 1024
@@ -42,13 +41,14 @@ MAX_REDUCED_BYTES = MAX_OUTPUT_BYTES + 2 * 1024 * 1024
 FEW_JOBS = 200  # up to this number of jobs, the file has the output of successful jobs as well
 
 
-class HtmlReport:
+class HtmlReport(Report):
     """The page of a run. Records are collected in a spool; `finish` writes the file."""
 
-    def __init__(self, target: AtomicFile, run: RunInfo) -> None:
-        self.target = target
+    def __init__(self, target: AtomicFile, run: RunInfo, table: JobTable) -> None:
+        self.option = target.option
+        self._target = target
         self._run = run
-        self._table = JobTable()
+        self._table = table
         self._spool = TextSpool()
         self._records = RecordSpool(self._spool)
         self._output = TextSpool()
@@ -58,11 +58,9 @@ class HtmlReport:
         self._jobs = self._ended = 0
         self._dropped: list[int] = []
         self._submitted: dict[int, tuple[float, float, int]] = {}
-        self._priorities: dict[int, int] = {}
         self._last: dict[int, str] = {}
-        self._handlers: dict[type, Callable[[Any, Any], None]] = {
+        self.handlers = {
             ev.JobAdded: self._added,
-            ev.JobQueued: self._queued,
             ev.AttemptSubmitted: self._attempt_submitted,
             ev.AttemptRefused: self._refused,
             ev.AttemptStarted: self._started,
@@ -72,46 +70,22 @@ class HtmlReport:
             ev.JobDropped: self._job_dropped,
         }
 
-    def on_events(self, events: Sequence[ev.Event]) -> None:
-        """Add the events to the spool."""
-        rows = self._table.rows
-        for event in events:
-            seq: int | None = getattr(event, "seq", None)
-            if isinstance(event, ev.JobReopened) and event.seq not in rows:
-                rows[event.seq] = JobRow(event.seq, event.spec)
-            if isinstance(event, ev.StatusReported | ev.OutputGrew) or (
-                isinstance(event, ev.JobDropped) and event.seq not in rows
-            ):
-                row = None
-            else:
-                row = rows.get(seq) if seq is not None else None
-                self._table.on_events((event,))
-                row = rows.get(seq, row) if seq is not None else None
-            if (handler := self._handlers.get(type(event))) is not None:
-                handler(event, row)
-            if isinstance(event, ev.JobEnded):
-                del rows[event.seq]
-
     def finish(self, ending: Ending) -> None:
         """Add the jobs that have not ended, and write the file."""
-        self.target.write(single_file(self._pieces(ending)))
+        self._target.write(single_file(self._pieces(ending)))
         for spool in (self._spool, self._output, self._output_of_ok):
             spool.close()
 
     def _added(self, _event: ev.JobAdded, _row: JobRow) -> None:
         self._jobs += 1
 
-    def _queued(self, event: ev.JobQueued, _: JobRow) -> None:
-        self._priorities[event.seq] = int(event.priority)
-
-    def _attempt_submitted(self, event: ev.AttemptSubmitted, _: JobRow) -> None:
-        at, seq, _attempt, waited = event
-        self._lanes.enter(seq, at)
-        self._submitted[seq] = (at, waited, self._priorities.pop(seq, 1))
+    def _attempt_submitted(self, event: ev.AttemptSubmitted, row: JobRow) -> None:
+        self._lanes.enter(event.seq, event.at)
+        self._submitted[event.seq] = (event.at, event.waited, int(row.priority))
 
     def _refused(self, event: ev.AttemptRefused, _: JobRow) -> None:
         self._lanes.leave(event.seq)
-        self._priorities[event.seq] = self._submitted.pop(event.seq)[2]
+        self._submitted.pop(event.seq, None)
 
     def _started(self, event: ev.AttemptStarted, _: JobRow) -> None:
         self._lanes.move(event.seq, event.where)
@@ -133,15 +107,13 @@ class HtmlReport:
         began = self._run.began
         self._records.put("waits", RetryWait(seq, attempt, micros(at - began), micros(until - began)))
 
-    def _job_ended(self, event: ev.JobEnded, row: JobRow) -> None:
+    def _job_ended(self, _: ev.JobEnded, row: JobRow) -> None:
         self._ended += 1
-        self._priorities.pop(event.seq, None)
         self._put(row)
 
     def _job_dropped(self, event: ev.JobDropped, _: JobRow | None) -> None:
         self._jobs -= 1
         self._dropped.append(event.seq)
-        self._priorities.pop(event.seq, None)
         self._last.pop(event.seq, None)
 
     def _put(self, row: JobRow) -> None:
@@ -187,10 +159,15 @@ class HtmlReport:
                 ),
             )  # fmt: skip
         for row in self._table.rows.values():
-            if row.state == "running" and not ending.live:
-                row.state = str(Outcome.INTERRUPTED)
-                row.message = row.message or "pqrun ended while it ran"
-                row.exit = row.asked = None
+            if row.outcome is not None:
+                continue
+            if row.state == RUNNING:
+                row = row.copy()
+                row.ended = row.seconds = None
+                if not ending.live:
+                    row.state = str(Outcome.INTERRUPTED)
+                    row.message = row.message or "pqrun ended while it ran"
+                    row.exit = row.asked = None
             self._put(row)
 
     def _head(self, ending: Ending) -> dict[str, Any]:
@@ -199,7 +176,7 @@ class HtmlReport:
         return {
             "schema": SCHEMA, "version": __version__, "run": ending.run, "metrics": numbers(ending.metrics),
             "code": ending.code, "live": ending.live, "began": run.wall(run.began),
-            "now": time.time(), "host": os.uname().nodename,
+            "now": time.time() if ending.live else None, "host": os.uname().nodename,
             "cwd": run.cwd, "command": run.command, "stopped": self._table.stopped,
             "resume": command("resume", address) if address else None,
             "resumeFailed": command("resume", address, options="--failed") if address else None,

@@ -17,7 +17,7 @@ from pqrun.core.job_table import JobRow
 from pqrun.core.text import describe_exit, format_duration
 from pqrun.core.unicode_json import as_json
 from pqrun.reports.cases import describe_case, one_line
-from pqrun.reports.spool import TextSpool
+from pqrun.reports.targets import TextSpool
 
 ROWS_PER_CHUNK = 2000
 MAX_COMMAND_LENGTH = 10_000

@@ -30,7 +30,8 @@ from pqrun.core.notices import ExecutorNotice, OutputAdvanced, ProcessFinished, 
 from pqrun.engine.clock import SystemClock
 from pqrun.executors.dask.worker_disk import WorkerDisk, may_be_disk_full
 from pqrun.executors.dask.worker_messages import MessageBatcher
-from pqrun.executors.local.child import Child, ChildContext
+from pqrun.executors.local.child import Child
+from pqrun.executors.local.child_context import ChildContext
 from pqrun.executors.local.cleanup_embedded import ScanningCleanup
 from pqrun.executors.local.command import CommandBuilder
 from pqrun.executors.local.watchdog import WatchdogSupervisor
@@ -138,6 +139,7 @@ class JobRunnerPlugin(WorkerPlugin):
             commands=self._commands,
             logs=Logs(f"{self._workspace}/logs", keep=False),
             cleanup=cleanup,
+            talkative=set(),
             watchdog=self._watchdog,
             follow=run_config.follow,
             prompt=run_config.prompt,

@@ -6,7 +6,9 @@ host program, and `UsageMonitor` measures what running jobs use.
 
 backend            choose the backend of a run; open and close the local one
 embedded           run shell jobs inside a host program
-child              run one command: spawn, read its output, wait, end its leftovers, reap
+child              run one command: spawn, wait, end its leftovers, reap, read its output
+child_context      what the children of a run share
+unstarted          the ends of attempts whose command was not started
 command            build a job's argument list, environment, working directory and stdin
 shell_bypass       find the commands that need no shell
 spawn              fork and exec; watch for the exit; read the pipes

@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pqrun.core.errors import InternalFailure
 from pqrun.core.job import AttemptId, JobSpec
 from pqrun.core.settings import OutputSettings, PlaceSettings
 from pqrun.engine.machine_load import LoadMonitor, count_workers, load_limit, usable_cpus
-from pqrun.executors.local.child import Child, ChildContext
+from pqrun.executors.local.child import Child
+from pqrun.executors.local.child_context import ChildContext
 from pqrun.executors.local.cleanup import ProcessCleanup
 from pqrun.executors.local.command import CommandBuilder
 from pqrun.executors.local.procfs import LINUX
@@ -65,13 +67,14 @@ class LocalBackend:
 
     def executor(self, count: int, live: LiveRun, reporter: Reporter) -> ThreadPoolExecutor[Child]:
         """Create the executor, with `count` slots."""
-        self._commands.socket = live.control_socket
+        self._commands.set_socket(live.control_socket)
         around = ChildContext(
             clock=live.clock,
             reporter=reporter,
             commands=self._commands,
             logs=self._files.logs,
             cleanup=self._cleanup,
+            talkative=set(),
             watchdog=self.watchdogs,
             capture=self._output.output != "raw",
             follow=self._output.output == "line",
@@ -79,7 +82,7 @@ class LocalBackend:
             peak_of=live.peak_of,
         )
         self._heed_watchdogs(live, reporter)
-        self._slots = ThreadPoolExecutor(count, lambda attempt: Child(attempt, around), reporter, live.spare)
+        self._slots = ThreadPoolExecutor(count, partial(Child, around=around), reporter, live.spare)
         return self._slots
 
     def status_path(self, key: AttemptId) -> str:

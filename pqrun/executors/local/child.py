@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""One command as a child process: spawn, read its output, wait, end its leftovers, reap.
+"""[hot path] One command as a child process: spawn, wait, end its leftovers, reap, read its output.
 
 A job ends when its leader ends, not when a pipe closes: a leftover may hold a pipe open for ever. The
 leader is reaped last, and its pid is never signalled after that, because the kernel may give the number
 to a process of another program.
+
+Most jobs are short and print little: the first wait is for the leader alone, and its pipes hold the output. Only
+a job that takes longer, or whose slot printed much before, gets a reader of its pipes at once.
 """
 
 from __future__ import annotations
@@ -12,21 +15,19 @@ import os
 import select
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from threading import Lock
-from typing import NamedTuple
 
 from pqrun.core.job import (
     NO_REPORT,
     Attempt,
-    AttemptId,
     Exit,
     ExitedWith,
     KilledBySignal,
     LostExit,
     NotStarted,
-    SelfReport,
     Usage,
+    new,
 )
 from pqrun.core.notices import (
     OutputAdvanced,
@@ -36,65 +37,65 @@ from pqrun.core.notices import (
     StartRejected,
     StatusReceived,
 )
-from pqrun.engine.clock import Clock
-from pqrun.engine.executor import Reporter
-from pqrun.executors.local.cleanup import LEFTOVER_GRACE_SECONDS, QUIET_SECONDS, LeftoverWait, ProcessCleanup
-from pqrun.executors.local.command import TRANSIENT_ERRNOS, CommandBuilder, StartError
+from pqrun.executors.local.child_context import ChildContext
+from pqrun.executors.local.cleanup import LEFTOVER_GRACE_SECONDS
 from pqrun.executors.local.created_file import Creation
+from pqrun.executors.local.leftover_wait import QUIET_SECONDS, LeftoverWait
 from pqrun.executors.local.ownership import JobProcesses
 from pqrun.executors.local.procfs import UNKILLABLE_SECONDS
-from pqrun.executors.local.spawn import MAX_EXEC_FAILURE_BYTES, PipeReader, has_ended, signal_name, watch
+from pqrun.executors.local.spawn import (
+    MAX_EXEC_FAILURE_BYTES,
+    NO_PIPES,
+    NOTHING_PRINTED,
+    PipeReader,
+    has_ended,
+    signal_name,
+    watch,
+)
 from pqrun.executors.local.status_file import read_report
+from pqrun.executors.local.unstarted import already_created, failed_start, stopped_before
 from pqrun.executors.local.user_paths import Abandoned
-from pqrun.executors.local.watchdog import WatchdogSupervisor
-from pqrun.output.store import Capture, Logs, Stream
+from pqrun.output.store import Capture, Stream
 
 POLL_INTERVAL_SECONDS = 2.0
 STATUS_INTERVAL_SECONDS = 1.0
 EXIT_POLL_INTERVAL_SECONDS = 0.02
 MAX_EXEC_SECONDS = 0.2
+SHORT_JOB_MILLISECONDS = 5
+TALKATIVE_BYTES = 32 * 1024
+EXITED = [ExitedWith(code) for code in range(256)]
+FAILED_EXEC = EXITED[255]
 REAPED = "its exit status is lost: another part of this program took it, or the program ignores SIGCHLD"
-
-
-class ChildContext(NamedTuple):
-    """The shared parts of all children of a run.
-
-    `capture`: store output instead of passing it to pqrun's streams. `follow`: report output while a job
-    runs. `prompt`: report starts, status and progress without delay. `peak_of`: the most memory, in bytes,
-    that an attempt was measured with.
-    """
-
-    clock: Clock
-    reporter: Reporter
-    commands: CommandBuilder
-    logs: Logs
-    cleanup: ProcessCleanup
-    watchdog: WatchdogSupervisor | None = None
-    capture: bool = True
-    follow: bool = False
-    prompt: bool = False
-    peak_of: Callable[[AttemptId], int | None] = lambda _key: None
 
 
 class Child:
     """One attempt at a command. A slot's thread calls `run`; any thread may call `stop`."""
 
+    # What most attempts never change stands here, not in each object.
+    _pid = 0
+    _over = False
+    _stop_requested = False
+    _suspended = False
+    _starting = False
+    _signalled_alive = False
+    _killed_at: float | None = None
+    _refused_by = False
+    _ended = False
+    _lost = ""
+    _peak: int | None = None
+    _status: tuple[str | None, float | None] = (None, None)
+    _creation: Creation | None = None
+    _intake = NO_PIPES
+
     def __init__(self, attempt: Attempt, around: ChildContext) -> None:
         self._attempt = attempt
         self._context = around
         self._lock = Lock()
-        self._pid = 0
-        self._over = False
-        self._stop_requested = False
-        self._suspended = False
-        self._starting = False
-        self._signalled_alive = False
-        self._killed_at: float | None = None
-        self._refused_by = False
-        self._ended = False
-        self._lost = ""
-        self._creation: Creation | None = None
-        self.output: Capture | None = None
+
+    @property
+    def output(self) -> Capture | None:
+        """The output so far; None if there is none, or none was read yet."""
+        return self._intake.capture
 
     @property
     def leader(self) -> int:
@@ -132,19 +133,11 @@ class Child:
         When it returns, no process of the attempt is left, except those that may stay or can't be killed.
         """
         around, attempt = self._context, self._attempt
-        now = around.clock.now()
+        commands, cleanup = around.commands, around.cleanup
         if self._stop_requested:
-            return ProcessFinished(attempt.key, NotStarted(126, "stopped before it started"), True, now, now)
-        try:
-            self._creation = creation = around.commands.creation(attempt, lambda: self._stop_requested)
-        except Abandoned:
-            return self._unanswered(now)
-        if creation is not None and creation.exists and attempt.key.attempt == 1:  # later: maybe half made
-            codes = attempt.spec.success_codes
-            said = SelfReport(message=f"cached: {creation.name} exists")
-            return ProcessFinished(
-                attempt.key, ExitedWith(0 if 0 in codes else codes[0]), False, now, now, said=said
-            )
+            return stopped_before(attempt.key, around.clock.now())
+        if attempt.spec.creates is not None and (end := self._look_for_creation()) is not None:
+            return end
         self._starting = True
         # Set `_starting` before reading `_suspended`, while `suspend` sets `_suspended` before reading
         # `_starting`: so one of the two threads always sees the other, and no job starts unnoticed.
@@ -152,47 +145,66 @@ class Child:
             self._starting = False
             time.sleep(EXIT_POLL_INTERVAL_SECONDS)
             self._starting = True
-        member = around.commands.member(attempt, slot)
-        around.cleanup.expect(member)
-        pipes: list[int] = []
+        member = commands.member(attempt, slot)
+        cleanup.expect(member)
+        pipes: tuple[int, ...] = ()
         try:
             if around.capture:
+                pipes = os.pipe()
                 pipes += os.pipe()
-                pipes += os.pipe()
-                around.commands.check_room(pipes[-1], around.cleanup.running)
-            pid = around.commands.spawn(attempt, slot, pipes, lambda: self._stop_requested)
+                if slot > commands.room.most_slots or commands.room.is_tight:
+                    commands.room.make_sure(slot, pipes[3], cleanup.running)
+            pid = commands.spawn(attempt, member, pipes, self._is_stop_requested)
         except BaseException as error:
-            _close(*pipes)
-            around.cleanup.leave(member)
-            self._starting = False
-            if isinstance(error, Abandoned):
-                return self._unanswered(now)
-            if isinstance(error, StartError):
-                return ProcessFinished(attempt.key, NotStarted(error.code, str(error)), False, now, now)
-            if isinstance(error, OSError) and error.errno in TRANSIENT_ERRNOS:
-                return StartRejected(attempt.key, error.strerror or str(error))
-            raise
-        around.cleanup.enter(member, pid)
-        _close(*pipes[1::2])
+            return self._spawn_failed(error, member, pipes)
+        cleanup.enter(member, pid)
+        if pipes:
+            os.close(pipes[1])
+            os.close(pipes[3])
+            grew = self._on_output if around.follow else None
+            self._intake = PipeReader(pipes[::2], around.logs, attempt.key, grew)
         try:
-            return self._supervise(member, pipes[::2])
+            return self._supervise(member)
         except BaseException:  # an error of pqrun must not leave the job running
-            if not self._over:
-                self._pid = pid
-                self.stop(force=True)
-                self._reap(member)
+            self._kill(member)
             raise
 
-    def _unanswered(self, began: float) -> ProcessFinished:
-        """Return the end of an attempt that was stopped while a disk that it needs did not answer."""
-        why = NotStarted(126, "stopped before it started: the file system of its files does not respond")
-        return ProcessFinished(self._attempt.key, why, True, began, self._context.clock.now())
+    def _kill(self, member: JobProcesses) -> None:
+        """End a job that can't be supervised any more. Its output is lost."""
+        if not self._over:
+            self._lost = "pqrun failed"
+            self._pid = member.pid
+            self.stop(force=True)
+            self._reap(member)
 
-    def _supervise(self, member: JobProcesses, pipes: list[int]) -> ProcessFinished:
+    def _is_stop_requested(self) -> bool:
+        return self._stop_requested
+
+    def _look_for_creation(self) -> ProcessFinished | StartRejected | None:
+        """Look for the file that the job creates. Return the job's end if it need not run."""
         around, attempt = self._context, self._attempt
+        try:
+            self._creation = creation = around.commands.creation(attempt, self._is_stop_requested)
+        except Abandoned as error:
+            return failed_start(attempt.key, error, around.clock.now())
+        return None if creation is None else already_created(attempt, creation, around.clock.now())
+
+    def _spawn_failed(
+        self, error: BaseException, member: JobProcesses, pipes: Sequence[int]
+    ) -> ProcessFinished | StartRejected:
+        """Return the end of an attempt that could not be started, or raise an error that is pqrun's own."""
+        for fd in pipes:
+            os.close(fd)
+        self._context.cleanup.leave(member)
+        self._starting = False
+        return failed_start(self._attempt.key, error, self._context.clock.now())
+
+    def _supervise(self, member: JobProcesses) -> ProcessFinished:
+        around, attempt, intake = self._context, self._attempt, self._intake
+        key = attempt.key
         began = around.clock.now()
         if around.watchdog is not None:
-            around.watchdog.register(member.pid, attempt.spec.grace)
+            around.watchdog.register(member.slot, member.pid, attempt.spec.grace)
         with self._lock:
             self._pid = member.pid
             asked_early, killed_early = self._stop_requested, self._killed_at is not None
@@ -201,85 +213,108 @@ class Child:
             self.stop(force=killed_early)
         # Without `prompt` the notice wakes no thread, which saves a turn for each start. The scheduler reads
         # it at its next turn, at the latest when the timeout may have passed.
-        around.reporter.post(ProcessStarted(attempt.key, began, f"slot {member.slot}"), urgent=around.prompt)
-        self.output = capture = Capture(around.logs, attempt.key) if pipes else None
-        intake = PipeReader(pipes, capture, self._on_output if around.follow else None)
+        around.reporter.post(new(ProcessStarted, (key, began, f"slot {member.slot}")), urgent=around.prompt)
         try:
-            self._read_until_exit(intake)
+            self._wait_for_exit(member.slot)
             ended = around.clock.now()
-            peak = around.peak_of(attempt.key)
-            exit, usage = self._reap(member, intake)
-            # Drain after the leftovers have ended, or the last output of a leftover would be lost.
-            intake.drain()
+            exit, usage = self._reap(member)
+            # Read the rest after the leftovers have ended, or the last output of a leftover would be lost.
+            intake.read_rest()
         finally:
             intake.close()
+        capture: Capture | None = intake.capture
         if intake.lost and not isinstance(exit, LostExit):
             exit = LostExit(intake.lost)
-        if capture is not None:
-            told = (
-                capture.err.tail()
-                if exit == ExitedWith(255) and capture.err.size <= MAX_EXEC_FAILURE_BYTES
-                else b""
-            )
-            if never_ran := around.commands.exec_failure(attempt, told):
-                exit, capture, began = never_ran, None, ended
-            else:
-                capture.finish()
-        said = read_report(around.commands.report_path(attempt.key))
-        around.commands.clean_up(attempt.key, report=said is not NO_REPORT)
+        if exit == FAILED_EXEC and (never_ran := self._exec_failure(capture)) is not None:
+            exit, capture, began = never_ran, None, ended
+        elif capture is not None and capture is not NOTHING_PRINTED:
+            self._finish(capture, member.slot)
+        said = read_report(around.commands.report_path(key))
+        around.commands.clean_up(key, report=said is not NO_REPORT)
         stopped = self._signalled_alive and not isinstance(exit, LostExit)
         if self._creation is not None:
             said = self._creation.settle(attempt.spec, exit, said, stopped=stopped)
-        usage = usage._replace(memory=peak)
-        return ProcessFinished(attempt.key, exit, stopped, began, ended, usage, said, capture)
+        return new(ProcessFinished, (key, exit, stopped, began, ended, usage, said, capture, ""))
 
-    def _read_until_exit(self, intake: PipeReader) -> None:
-        """Read output until the leader has ended or turns out to be unkillable."""
+    def _wait_for_exit(self, slot: int) -> None:
+        """Wait until the leader has ended or turns out to be unkillable, and read its output meanwhile."""
         around = self._context
+        watcher = watch(self._pid)
+        try:
+            # No observer waits for its output, and its pipes can hold it: wait for the leader alone.
+            if watcher >= 0 and not (
+                around.follow or slot in around.talkative or self._attempt.spec.idle_timeout
+            ):
+                poll = select.poll()
+                poll.register(watcher, select.POLLIN)
+                if poll.poll(SHORT_JOB_MILLISECONDS):
+                    self._ended = True
+                    return
+            self._read_until_exit(watcher)
+            self._peak = around.peak_of(self._attempt.key)
+        finally:
+            if watcher >= 0:
+                os.close(watcher)
+
+    def _finish(self, capture: Capture, slot: int) -> None:
+        """Close the output, and note whether the next job of the slot may print more than a pipe holds."""
+        capture.finish()
+        talkative = self._context.talkative
+        much = capture.out.size + capture.err.size > TALKATIVE_BYTES
+        talkative.add(slot) if much else talkative.discard(slot)
+
+    def _exec_failure(self, capture: Capture | None) -> NotStarted | None:
+        """Return the end of a process whose exec failed, None if its program was executed."""
+        if capture is None or capture.err.size > MAX_EXEC_FAILURE_BYTES:
+            return None
+        return self._context.commands.exec_failure(self._attempt, capture.err.tail())
+
+    def _read_until_exit(self, watcher: int) -> None:
+        """Read output until the leader has ended or turns out to be unkillable."""
+        around, intake = self._context, self._intake
         poll = select.poll()
         intake.register(poll)
-        end = watch(self._pid)
-        if end is not None:
-            poll.register(end, select.POLLIN)
-        tick = POLL_INTERVAL_SECONDS if end is not None else EXIT_POLL_INTERVAL_SECONDS
+        if watcher >= 0:
+            poll.register(watcher, select.POLLIN)
+        tick = POLL_INTERVAL_SECONDS if watcher >= 0 else EXIT_POLL_INTERVAL_SECONDS
         if around.prompt:
             tick = min(tick, STATUS_INTERVAL_SECONDS)
         idle = self._attempt.spec.idle_timeout
         heard = around.clock.now()
-        told = ""
         look = heard + tick
-        try:
-            while True:
-                until = look if idle is None else min(look, heard + idle)
-                ready = poll.poll(max(0.0, until - around.clock.now()) * 1000 + 1)
-                now = around.clock.now()
-                for fd, _ in ready:
-                    if fd not in intake:
-                        self._ended = True
-                        continue
-                    heard = now
-                    if not intake.read_some(fd):
-                        poll.unregister(fd)
-                if intake.lost and not self._lost:
-                    self._lose(intake.lost)
-                if self._ended:
+        while True:
+            until = look if idle is None else min(look, heard + idle)
+            ready = poll.poll(max(0.0, until - around.clock.now()) * 1000 + 1)
+            now = around.clock.now()
+            for fd, _ in ready:
+                if fd not in intake:
+                    self._ended = True
+                    continue
+                heard = now
+                if not intake.read_some(fd):
+                    poll.unregister(fd)
+            if intake.lost and not self._lost:
+                self._lose(intake.lost)
+            if self._ended:
+                break
+            if idle is not None and now >= heard + idle:
+                around.reporter.post(OutputIdle(self._attempt.key))
+                idle = None
+            if now >= look:
+                look = now + tick
+                self._ended = has_ended(self._pid)
+                if self._ended or self._is_unkillable():
                     break
-                if idle is not None and now >= heard + idle:
-                    around.reporter.post(OutputIdle(self._attempt.key))
-                    idle = None
-                if now >= look:
-                    look = now + tick
-                    self._ended = has_ended(self._pid)
-                    if self._ended or self._is_unkillable():
-                        break
-                    around.cleanup.reap_orphans()
-                    if around.watchdog is not None:
-                        around.watchdog.look()
-                    if around.prompt:
-                        told = self._tell(told)
-        finally:
-            if end is not None:
-                end.close()
+                self._look_around()
+
+    def _look_around(self) -> None:
+        """Do what long jobs need now and then: reap orphans, see after the watchdogs, report the status."""
+        around = self._context
+        around.cleanup.reap_orphans()
+        if around.watchdog is not None:
+            around.watchdog.look()
+        if around.prompt:
+            self._report_status()
 
     def _lose(self, why: str) -> None:
         """Kill the job because its output can't be stored any more, for example on a full disk."""
@@ -293,12 +328,12 @@ class Child:
             OutputAdvanced(self._attempt.key, stream.number, stream.last_line_end, stream), urgent=True
         )
 
-    def _tell(self, told: str) -> str:
+    def _report_status(self) -> None:
         said = read_report(self._context.commands.report_path(self._attempt.key))
-        now = f"{said.status} {said.progress}"
-        if now != told and (said.status is not None or said.progress is not None):
-            self._context.reporter.post(StatusReceived(self._attempt.key, said.status, said.progress))
-        return now
+        now = (said.status, said.progress)
+        if now != self._status and now != (None, None):
+            self._context.reporter.post(StatusReceived(self._attempt.key, *now))
+        self._status = now
 
     def _is_unkillable(self) -> bool:
         """Say whether the leader lives on after SIGKILL.
@@ -309,24 +344,15 @@ class Child:
         killed_at, patience = self._killed_at, 0.0 if self._refused_by else UNKILLABLE_SECONDS
         return killed_at is not None and self._context.clock.now() > killed_at + patience
 
-    def _reap(self, member: JobProcesses, intake: PipeReader | None = None) -> tuple[Exit, Usage]:
+    def _reap(self, member: JobProcesses) -> tuple[Exit, Usage]:
         """Wait for the leader's end, end the leftovers, reap the leader and return how it ended."""
-        around, spec = self._context, self._attempt.spec
-        while not self._ended and not has_ended(member.pid):
-            if self._is_unkillable():
-                around.cleanup.leave(member)
-                why = "not permitted" if self._refused_by else "it does not end after SIGKILL"
-                return LostExit(f"cannot end it (process {member.pid}): {why}"), Usage()
-            time.sleep(EXIT_POLL_INTERVAL_SECONDS)
-        grace = spec.grace if self._signalled_alive else min(spec.grace, LEFTOVER_GRACE_SECONDS)
-        around.cleanup.end_leftovers(
-            member,
-            grace=grace,
-            hurry=lambda: self._killed_at is not None,
-            waits=lambda: self._leftover_wait(intake),
-        )
+        around = self._context
+        if not self._ended and (why := self._wait_unkillable(member)):
+            return LostExit(why), Usage()
+        if not around.cleanup.leave_if_calm(member):
+            self._end_leftovers(member)
         if around.watchdog is not None:
-            around.watchdog.unregister(member.pid)
+            around.watchdog.unregister(member.slot)
         with self._lock:
             self._over = True
             try:
@@ -335,20 +361,34 @@ class Child:
                 return LostExit(REAPED), Usage()
             finally:
                 around.cleanup.reaped(member)
-        usage = Usage(used.ru_utime, used.ru_stime)
-        if os.WIFSIGNALED(status):
-            return KilledBySignal(signal_name(os.WTERMSIG(status))), usage
-        return ExitedWith(os.WEXITSTATUS(status)), usage
+        usage = new(Usage, (used.ru_utime, used.ru_stime, self._peak))
+        code = os.waitstatus_to_exitcode(status)
+        return EXITED[code] if code >= 0 else KilledBySignal(signal_name(-code)), usage
 
-    def _leftover_wait(self, intake: PipeReader | None) -> LeftoverWait:
+    def _wait_unkillable(self, member: JobProcesses) -> str:
+        """Wait for the end of a leader that may be unkillable. Return why it can't be ended, or an empty text."""
+        while not has_ended(member.pid):
+            if self._is_unkillable():
+                self._context.cleanup.leave(member)
+                why = "not permitted" if self._refused_by else "it does not end after SIGKILL"
+                return f"cannot end it (process {member.pid}): {why}"
+            time.sleep(EXIT_POLL_INTERVAL_SECONDS)
+        return ""
+
+    def _end_leftovers(self, member: JobProcesses) -> None:
+        grace = self._attempt.spec.grace
+        grace = grace if self._signalled_alive else min(grace, LEFTOVER_GRACE_SECONDS)
+        self._context.cleanup.end_leftovers(
+            member, grace=grace, hurry=lambda: self._killed_at is not None, waits=self._leftover_wait
+        )
+
+    def _leftover_wait(self) -> LeftoverWait:
         """Return the time that leftovers have to end by themselves.
 
         They have none if the job was stopped or its output was lost.
         """
-        quiet = 0.0 if self._signalled_alive or self._lost or intake is None else QUIET_SECONDS
-        if intake is None:
-            intake = PipeReader((), None, None)
-        return LeftoverWait(intake, self._context.clock.now, quiet=quiet)
+        quiet = 0.0 if self._signalled_alive or self._lost else QUIET_SECONDS
+        return LeftoverWait(self._intake, self._context.clock.now, quiet=quiet)
 
     def _signal_group(self, *numbers: int) -> None:
         """Signal the process group. The leader is not reaped yet, so the number is still the group's."""
@@ -359,8 +399,3 @@ class Child:
                 pass
             except PermissionError:
                 self._refused_by = True
-
-
-def _close(*fds: int) -> None:
-    for fd in fds:
-        os.close(fd)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The cleanup of leftovers: processes that live on after the leader of their job has ended.
+"""[hot path] The cleanup of leftovers: processes that live on after the leader of their job has ended.
 
 On Linux pqrun makes itself a subreaper: an orphan of a job becomes a child of pqrun's main thread, so
 that one read of the main thread's list of children shows whether anything is left. `ownership` finds the
@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import signal
 import threading
 import time
 from collections.abc import Callable
 from math import inf
 
+from pqrun.executors.local.leftover_wait import TICK_SECONDS, LeftoverWait, no_wait
 from pqrun.executors.local.ownership import JobProcesses, Orphan, ProcessOwnership
 from pqrun.executors.local.procfs import (
     LINUX,
@@ -31,82 +31,6 @@ from pqrun.executors.local.procfs import (
     reap,
     signal_if_same,
 )
-from pqrun.executors.local.spawn import PipeReader, watch
-
-QUIET_SECONDS = 0.15
-MAX_WAIT_SECONDS = 1.0
-TICK_SECONDS = 0.02
-
-
-class LeftoverWait:
-    """A wait for leftovers to end, by themselves or after a signal, that reads their output meanwhile.
-
-    `quiet`: seconds that the leftovers have to end by themselves. Each output restarts this time, up to
-    MAX_WAIT_SECONDS in all; 0 after a stop. `now` returns seconds without the time spent suspended.
-    """
-
-    def __init__(self, intake: PipeReader, now: Callable[[], float], *, quiet: float = QUIET_SECONDS) -> None:
-        self._intake = intake
-        self._now = now
-        self._quiet = quiet
-        began = now()
-        self._until = began + quiet
-        self._longest = began + (MAX_WAIT_SECONDS if quiet else 0.0)
-        self._poll = select.poll()
-        intake.register(self._poll)
-
-    @property
-    def patient(self) -> bool:
-        """Whether the leftovers still have time to end by themselves."""
-        return not self._intake.lost and self._now() < self._until
-
-    def until_ended(self, pid: int, seconds: float = TICK_SECONDS) -> None:
-        """Wait for the end of process `pid`, at most `seconds`, and read output meanwhile.
-
-        With pid 0 (no process is known) the whole time is waited.
-        """
-        end = watch(pid) if pid else None
-        try:
-            if end is not None:
-                self._poll.register(end, select.POLLIN)
-            until = time.monotonic() + seconds
-            while (left := until - time.monotonic()) > 0 and self._take(left):
-                pass
-        finally:
-            if end is not None:
-                self._poll.unregister(end)
-                end.close()
-
-    def until_closed(self, hurry: Callable[[], bool]) -> None:
-        """Wait until no leftover holds a pipe open, or the time of the leftovers is over.
-
-        Used for jobs with `keep_leftovers`, whose leftovers are not ended.
-        """
-        self._take(0.0)
-        while self._intake and self.patient and not hurry():
-            self._take(min(TICK_SECONDS, self._until - self._now()))
-
-    def _take(self, seconds: float) -> bool:
-        """Read output for at most `seconds`. Returns False if the watched process has ended."""
-        ended, seconds, began = False, max(0.0, seconds), self._now()
-        ready = self._poll.poll(seconds * 1000)
-        # On a machine that is too busy for this thread, the leftovers had no time either.
-        if (overslept := self._now() - began - seconds) > 0:
-            self._until = min(self._until + overslept, self._longest)
-        for fd, _ in ready:
-            if fd not in self._intake:
-                ended = True
-            elif self._intake.read_some(fd):
-                self._until = min(self._now() + self._quiet, self._longest)
-            else:
-                self._poll.unregister(fd)
-        return not ended
-
-
-def no_wait() -> LeftoverWait:
-    """Return a wait without any time, for leftovers of jobs whose output is no longer read."""
-    return LeftoverWait(PipeReader((), None, None), time.monotonic, quiet=0.0)
-
 
 LEFTOVER_GRACE_SECONDS = 2.0
 FINAL_GRACE_SECONDS = 0.5
@@ -123,7 +47,9 @@ class ProcessCleanup:
 
     def __init__(self, mark: bytes, kept_mark: bytes) -> None:
         self.unkillable: list[str] = []
-        self._ownership = ProcessOwnership(mark, kept_mark)
+        self._ownership = ownership = ProcessOwnership(mark, kept_mark)
+        self.expect = ownership.expect  # call before the spawn, on its thread
+        self.reaped = ownership.reaped  # call after `end_leftovers`
         self._orphans: dict[int, Orphan] = {}
         self._known: set[int] = set()
         self._baseline = b""
@@ -167,17 +93,19 @@ class ProcessCleanup:
         """The number of registered jobs."""
         return len(self._ownership)
 
-    def expect(self, member: JobProcesses) -> None:
-        """Register a job that the calling thread is about to spawn."""
-        self._ownership.expect(member)
-
     def enter(self, member: JobProcesses, pid: int) -> None:
         """Note that the job's leader runs as `pid`."""
         self._ownership.enter(member, pid)
 
-    def reaped(self, member: JobProcesses) -> None:
-        """Note that the job's leader was reaped; call after `end_leftovers`."""
-        self._ownership.reaped(member)
+    def leave_if_calm(self, member: JobProcesses) -> bool:
+        """Unregister a job whose leader has ended, if one look shows that it has left nothing.
+
+        Returns False if that can't be seen at one look; then `end_leftovers` has to be called.
+        """
+        if member.keep or not (self._subreaper and self._is_calm()):
+            return False
+        self._ownership.leave(member)
+        return True
 
     def leave(self, member: JobProcesses) -> None:
         """Unregister a job that could not be started, or whose leader could not be ended."""
@@ -371,9 +299,10 @@ class ProcessCleanup:
     def _is_calm(self) -> bool:
         """Say whether no process has to be ended. False if the list of children can't be read."""
         try:
-            return self._children.read() in (self._baseline, b"")
+            children = self._children.read()
         except OSError:
             return False
+        return children == self._baseline or not children
 
     def _listed(self) -> list[int]:
         return list(map(int, self._children.read().split()))

@@ -14,7 +14,8 @@ import time
 from collections.abc import Callable, Iterator
 from math import inf
 
-from pqrun.executors.local.cleanup import LOOK_AGAIN, LeftoverWait, ProcessCleanup
+from pqrun.executors.local.cleanup import LOOK_AGAIN, ProcessCleanup
+from pqrun.executors.local.leftover_wait import LeftoverWait
 from pqrun.executors.local.ownership import JobProcesses
 from pqrun.executors.local.procfs import (
     LINUX,
@@ -64,6 +65,10 @@ class ScanningCleanup(ProcessCleanup):
         """Unregister a job that could not be started, or whose leader could not be ended."""
         self._entered.pop(member.pid, None)
         super().leave(member)
+
+    def leave_if_calm(self, member: JobProcesses) -> bool:
+        """Return False: only a scan shows leftovers."""
+        return False
 
     def reap_orphans(self) -> None:
         """Do nothing: orphans that end while their job runs are reaped when the job ends."""

@@ -1,21 +1,22 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The argument list, working directory, environment and stdin of a command, and its spawn."""
+"""[hot path] The argument list, working directory, environment and stdin of a command, and its spawn."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import os
-import resource
 import sys
 from collections.abc import Callable, Sequence
-from typing import ParamSpec
+from operator import methodcaller
 
 from pqrun.core.expansion import ValueTooLong, expanded, pool_variable
 from pqrun.core.job import Attempt, AttemptId, Command, NotStarted, Priority
 from pqrun.executors.local import user_paths as stdins
 from pqrun.executors.local.created_file import Creation
+from pqrun.executors.local.descriptor_room import DescriptorRoom
 from pqrun.executors.local.environment import TREE_VARIABLE, inherited, jobserver_descriptors
+from pqrun.executors.local.niceness import StartError, niced
 from pqrun.executors.local.ownership import JobProcesses, markers
 from pqrun.executors.local.shell_bypass import ShellBypass
 from pqrun.executors.local.spawn import DEFAULT_SHELL, no_option, parse_exec_failure, spawn, spawn_uncaptured
@@ -24,67 +25,14 @@ from pqrun.executors.local.user_paths import Directories, interruptible, is_here
 MAX_ARGUMENT_BYTES = 100_000
 MAX_VARIABLE_BYTES = 131_072
 MAX_MARKER_BYTES = 4096
-SPARE_DESCRIPTORS = 12
-LOG_DESCRIPTORS = 2
-RUNNING_DESCRIPTORS = 3 + LOG_DESCRIPTORS  # with the reading ends of both pipes and the pidfd
 TRANSIENT_ERRNOS = frozenset({errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
-Arguments = ParamSpec("Arguments")
-PRIORITIES = {priority: priority.name.lower().encode() for priority in Priority}
-
-
-class StartError(Exception):
-    """An error that makes a start impossible. `code`: 127 if the program was not found, else 126."""
-
-    def __init__(self, code: int, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-
-
-def niced(nice: int, start: Callable[Arguments, int]) -> Callable[Arguments, int]:
-    """Return a function that calls `start` in a thread of that niceness, and so starts a process that has it.
-
-    On Linux, niceness belongs to a thread, and a new process inherits that of the thread that starts it: the process
-    has it from its first instruction on. A thread without privileges can't lower its niceness again, so the worker's
-    own thread must keep its niceness for the next job. To set the niceness of the process after its start would be
-    too late: the process may have started others by then. The program `nice` would only print a warning if it may not
-    set the niceness, and would report a missing program in its own way.
-
-    The function raises StartError if this niceness is not permitted.
-    """
-
-    def act(*words: Arguments.args, **more: Arguments.kwargs) -> int:
-        try:
-            os.setpriority(os.PRIO_PROCESS, 0, nice)
-        except OSError as error:
-            ours = os.getpriority(os.PRIO_PROCESS, 0)
-            raise StartError(
-                126,
-                f"cannot be started with niceness {nice}: {(error.strerror or str(error)).lower()}; "
-                f"set `nice` to {ours} or more, or run pqrun with the capability CAP_SYS_NICE",
-            ) from None
-        pid = start(*words, **more)
-        _set_autogroup(pid, nice)
-        return pid
-
-    def begin(*words: Arguments.args, **more: Arguments.kwargs) -> int:
-        if sys.platform != "linux":  # there, niceness belongs to the whole process
-            raise StartError(126, "cannot be started with a niceness: only Linux has one for each thread")
-        return interruptible(lambda: act(*words, **more), lambda: False)
-
-    return begin
-
-
-def _set_autogroup(pid: int, nice: int) -> None:
-    """Give the session of a job the niceness of its processes, on a kernel that has autogroups.
-
-    Such a kernel shares the CPUs between sessions first, and each job is a session: the niceness of its processes
-    alone would count only among themselves. Without privileges, the kernel takes ten such changes a second; a job
-    above that is not slowed down for it. The file is that of pqrun's own session until the process has left it.
-    """
-    with contextlib.suppress(OSError):
-        if os.getsid(pid) == pid:
-            with open(f"/proc/{pid}/autogroup", "w") as file:
-                file.write(str(nice))
+PRIORITY_VARIABLES = {p: b"PQRUN_PRIORITY=%b" % p.name.lower().encode() for p in Priority}
+FSENCODE: Callable[[str], bytes] = methodcaller(
+    "encode", sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
+)
+"""`os.fsencode` of texts, without a call of Python code."""
+SHELL_ARGV = [word.encode() for word in DEFAULT_SHELL]
+NUL = "cannot be started: the command contains a NUL character"
 
 
 class CommandBuilder:
@@ -104,11 +52,11 @@ class CommandBuilder:
         directory: str,
         workspace: str,
         token: str,
-        encode: Callable[[str], bytes] = os.fsencode,
+        encode: Callable[[str], bytes] = FSENCODE,
     ) -> None:
         self._encode = encode
         directory = self._as_path(directory)
-        self.socket = ""
+        self._socket = ""
         self.stdout = 1  # the stdout of jobs whose output is not captured
         self._directory = directory
         self._here = is_here(directory)
@@ -122,29 +70,23 @@ class CommandBuilder:
         self._path = os.environ.get("PATH")
         self._pwd = b"PWD=" + os.fsencode(logical(directory))
         self._run = b"PQRUN_RUN_ID=%b" % run_id.encode()
+        self._report_variable = b"PQRUN_REPORT=%b/" % os.fsencode(workspace)
+        self._tree_variable = b"%b=%b" % (TREE_VARIABLE, self._ancestors)
+        self._variables_of_slots: dict[int, list[bytes]] = {}
         self._jobserver = jobserver_descriptors(os.environb.get(b"MAKEFLAGS", b""))
         self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        self._descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        self._first_pipe = self._descriptors
+        self.room = DescriptorRoom()
+
+    def set_socket(self, path: str) -> None:
+        """Set the socket through which jobs can talk to the run. Call it before the first job starts."""
+        self._socket = path
 
     def member(self, attempt: Attempt, slot: int) -> JobProcesses:
         """Create the job's entry for the cleanup, with its marker."""
-        return JobProcesses(self._marker_of(attempt), attempt.spec.work.keep_leftovers, slot)
-
-    def check_room(self, descriptor: int, running: int) -> None:
-        """Raise EMFILE if too few descriptors would be left for pqrun and the running jobs.
-
-        `descriptor`: the number that the job's last pipe got. `running`: the number of running jobs, with those
-        that are about to start. Each of them may still open two log files.
-
-        The number alone does not tell: the kernel gives out the lowest free one, which is a low one where a job
-        has just ended, even if all above it are in use. So the jobs are counted, too.
-        """
-        self._first_pipe = min(self._first_pipe, descriptor)
-        by_number = descriptor + LOG_DESCRIPTORS * running
-        by_count = self._first_pipe + RUNNING_DESCRIPTORS * (running - 1)
-        if max(by_number, by_count) >= self._descriptors - SPARE_DESCRIPTORS:
-            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        keep = attempt.spec.work.keep_leftovers
+        return JobProcesses(
+            b"%b%d.%d/" % (self.kept_marker if keep else self.marker, *attempt.key), keep, slot
+        )
 
     def report_path(self, key: AttemptId) -> str:
         """Return the path of the attempt's status file, `$PQRUN_REPORT`."""
@@ -152,6 +94,8 @@ class CommandBuilder:
 
     def clean_up(self, key: AttemptId, *, report: bool = False) -> None:
         """Remove the attempt's script and, with `report`, its status file."""
+        if not (report or self._scripts):
+            return
         if report:
             with contextlib.suppress(OSError):
                 os.unlink(self.report_path(key))
@@ -160,7 +104,11 @@ class CommandBuilder:
                 os.unlink(script)
 
     def spawn(
-        self, attempt: Attempt, slot: int, pipes: Sequence[int], stopped: Callable[[], bool] = lambda: False
+        self,
+        attempt: Attempt,
+        member: JobProcesses,
+        pipes: Sequence[int],
+        stopped: Callable[[], bool] = lambda: False,
     ) -> int:
         """Start the command and return its pid.
 
@@ -170,32 +118,21 @@ class CommandBuilder:
         Abandoned if `stopped` returns true while a disk that the command needs does not answer.
         """
         command: Command = attempt.spec.work
-        directory = self._directory_of(command)
         stdin = self._null
         if command.expand:
-            command = self._with_values(attempt, command, slot)
+            command = self._with_values(attempt, command, member)
         try:
-            if directory is not None:
-                self._directories.check(directory, stopped)
-            words = self._direct_words(command, directory) or self._words(command)
-            if words is None:
-                words = [*(command.shell or DEFAULT_SHELL)[:-1], self._script(attempt.key, command)]
-            argv = [self._encode(word) for word in words]
-            environment = self._environment_of(attempt, command, slot)
-            if any(b"\0" in word for word in argv):
-                raise StartError(126, "cannot be started: the command contains a NUL character")
+            cwd = self._checked_directory(command, stopped)
+            argv = self._argv(attempt.key, command, cwd)
+            environment = self._environment_of(attempt, command, member)
             if command.stdin is not None:
-                path = os.path.join(directory or self._directory, self._as_path(command.stdin))
-                if (opened := self._stdin(command.stdin, path, stopped)) is None:
-                    argv = stdins.read_from_fifo(path, argv)
-                else:
-                    stdin = opened
-            cwd = None if directory is None else os.fsencode(directory)
+                stdin, argv = self._redirected(command.stdin, argv, cwd, stopped)
+            where = None if cwd is None else os.fsencode(cwd)
             if pipes:
                 start = spawn if command.nice is None else niced(command.nice, spawn)
-                return start(argv, environment, cwd=cwd, stdin=stdin, pipes=pipes, keep=self._jobserver)
+                return start(argv, environment, cwd=where, stdin=stdin, pipes=pipes, keep=self._jobserver)
             alone = spawn_uncaptured if command.nice is None else niced(command.nice, spawn_uncaptured)
-            return alone(argv, environment, cwd=cwd, stdin=stdin, stdout=self.stdout, keep=self._jobserver)
+            return alone(argv, environment, cwd=where, stdin=stdin, stdout=self.stdout, keep=self._jobserver)
         except ValueError as error:  # the text can't be encoded
             self.clean_up(attempt.key)
             raise StartError(126, f"cannot be started: {error}") from None
@@ -229,6 +166,15 @@ class CommandBuilder:
         told = self.explain(error, attempt)
         return NotStarted(told.code if isinstance(told, StartError) else 126, str(told))
 
+    def _checked_directory(self, command: Command, stopped: Callable[[], bool]) -> str | None:
+        """Return the job's directory once its disk has answered, None for the current directory."""
+        if command.cwd is None and self._here:
+            return None
+        directory = self._directory_of(command)
+        assert directory is not None
+        self._directories.check(directory, stopped)
+        return directory
+
     def _directory_of(self, command: Command) -> str | None:
         if command.cwd is None:
             return None if self._here else self._directory
@@ -236,20 +182,38 @@ class CommandBuilder:
 
     def _as_path(self, text: str) -> str:
         """Return a job's text in the form that this Python takes for file names, with the same bytes."""
-        return text if self._encode is os.fsencode else os.fsdecode(self._encode(text))
+        return text if self._encode is FSENCODE else os.fsdecode(self._encode(text))
 
-    def _direct_words(self, command: Command, directory: str | None) -> list[str] | None:
+    def _argv(self, key: AttemptId, command: Command, directory: str | None) -> list[bytes]:
+        """Return the argument list: that of the command if it needs no shell, else that of its shell."""
+        run = command.run
+        if type(run) is str and command.shell is None:
+            words = self._direct_words(run, command, directory)
+            if words is None and len(run) * 4 <= MAX_ARGUMENT_BYTES:
+                argv = [*SHELL_ARGV, self._encode(no_option(run))]
+                if b"\0" in argv[2]:
+                    raise StartError(126, NUL)
+                return argv
+        else:
+            words = None
+        if words is None:
+            words = self._words(command)
+        if words is None:
+            words = [*(command.shell or DEFAULT_SHELL)[:-1], self._script(key, command)]
+        argv = [self._encode(word) for word in words]
+        if any(b"\0" in word for word in argv):
+            raise StartError(126, NUL)
+        return argv
+
+    def _direct_words(self, run: str, command: Command, directory: str | None) -> list[str] | None:
         """Return the argument list of a command that needs no shell, None if it needs one."""
-        if isinstance(command.run, tuple) or command.shell is not None:
-            return None
-        own = dict(command.env)
-        if "PWD" in own:
-            return None  # a shell would replace this value by the real directory
-        return self._direct.words(
-            command.run,
-            lambda: self._as_path(own["PATH"]) if "PATH" in own else self._path,
-            directory or self._directory,
-        )
+        path = self._path
+        if command.env:
+            own = dict(command.env)
+            if "PWD" in own:
+                return None  # a shell would replace this value by the real directory
+            path = self._as_path(own["PATH"]) if "PATH" in own else path
+        return self._direct.words(run, path, directory or self._directory)
 
     def _words(self, command: Command) -> list[str] | None:
         """Return the argument list, None if the command is too long for a single argument."""
@@ -280,6 +244,14 @@ class CommandBuilder:
             raise StartError(126, f"cannot write its script {path}: {error.strerror}") from None
         return path
 
+    def _redirected(
+        self, stdin: str, argv: list[bytes], directory: str | None, stopped: Callable[[], bool]
+    ) -> tuple[int, list[bytes]]:
+        """Return the descriptor of the job's stdin, and the argument list of a job that reads it."""
+        path = os.path.join(directory or self._directory, self._as_path(stdin))
+        opened = self._stdin(stdin, path, stopped)
+        return (self._null, stdins.read_from_fifo(path, argv)) if opened is None else (opened, argv)
+
     def _stdin(self, stdin: str, path: str, stopped: Callable[[], bool]) -> int | None:
         """Open the job's stdin, and return None for a FIFO, which the job opens itself.
 
@@ -296,9 +268,9 @@ class CommandBuilder:
             what = f"write its stdin in {self._workspace}" if is_text else f"read its stdin {stdin}"
             raise StartError(126, f"cannot {what}: {error.strerror}") from None
 
-    def _with_values(self, attempt: Attempt, command: Command, slot: int) -> Command:
+    def _with_values(self, attempt: Attempt, command: Command, member: JobProcesses) -> Command:
         """Return the command with the variables in its `env` values expanded."""
-        own = [variable.partition(b"=") for variable in self._own_variables(attempt, command, slot)]
+        own = [variable.partition(b"=") for variable in self._own_variables(attempt, command, member)]
         found = {name: value for name, _, value in own}
         ours = {name.decode() for name in found}
         found = {name: value for name, _, value in (v.partition(b"=") for v in self._inherited)} | found
@@ -313,8 +285,8 @@ class CommandBuilder:
         except ValueTooLong as error:
             raise StartError(126, f"cannot be started: {error}") from None
 
-    def _environment_of(self, attempt: Attempt, command: Command, slot: int) -> list[bytes]:
-        own = self._own_variables(attempt, command, slot)
+    def _environment_of(self, attempt: Attempt, command: Command, member: JobProcesses) -> list[bytes]:
+        own = self._own_variables(attempt, command, member)
         if not command.env:
             return own + self._inherited
         theirs = {self._encode(name): self._value(name, value) for name, value in command.env}
@@ -322,41 +294,36 @@ class CommandBuilder:
         own += [b"%b=%b" % pair for pair in theirs.items() if pair[0] not in ours]
         return own + [v for v in self._inherited if v.partition(b"=")[0] not in theirs]
 
-    def _own_variables(self, attempt: Attempt, command: Command, slot: int) -> list[bytes]:
+    def _own_variables(self, attempt: Attempt, command: Command, member: JobProcesses) -> list[bytes]:
         """Return the variables that pqrun sets for every job; `env` can't override them."""
-        key, spec = attempt.key, attempt.spec
+        (seq, number), spec, last, pools = attempt
         own = [
-            b"PQRUN=1",
-            self._run,
             b"PQRUN_JOB_ID=%b" % self._named(spec.id),
-            b"PQRUN_SEQ=%d" % key.seq,
-            b"PQRUN_SLOT=%d" % slot,
-            b"PQRUN_ATTEMPT=%d" % key.attempt,
-            b"PQRUN_MAX_ATTEMPTS=%d" % attempt.max_attempts,
-            b"PQRUN_PRIORITY=%b" % PRIORITIES[spec.priority],
-            b"PQRUN_REPORT=%b" % os.fsencode(self.report_path(key)),
-            b"PARALLEL_SEQ=%d" % key.seq,
-            b"PARALLEL_JOBSLOT=%d" % slot,
+            b"PQRUN_SEQ=%d" % seq,
+            b"PARALLEL_SEQ=%d" % seq,
+            b"PQRUN_ATTEMPT=%d" % number,
+            b"PQRUN_MAX_ATTEMPTS=%d" % last,
+            PRIORITY_VARIABLES[spec.priority],
+            b"%b%d.%d.report" % (self._report_variable, seq, number),
+            self._tree_variable + member.marker,
+            self._pwd if command.cwd is None else self._pwd_of(command.cwd),
+            *(self._variables_of_slots.get(member.slot) or self._variables_of(member.slot)),
         ]
-        own.append(self._pwd_of(command))
-        own.append(b"%b=%b%b" % (TREE_VARIABLE, self._ancestors, self._marker_of(attempt)))
-        if self.socket:
-            own.append(b"PQRUN_SOCKET=%b" % os.fsencode(self.socket))
-        for pool, share in attempt.pools:
-            own.append(b"%b=%b" % (pool_variable(pool).encode(), share.encode()))
+        if pools:
+            own += [b"%b=%b" % (pool_variable(pool).encode(), share.encode()) for pool, share in pools]
         return own
 
-    def _marker_of(self, attempt: Attempt) -> bytes:
-        mark = self.kept_marker if attempt.spec.work.keep_leftovers else self.marker
-        return b"%b%d.%d/" % (mark, attempt.key.seq, attempt.key.attempt)
+    def _variables_of(self, slot: int) -> list[bytes]:
+        """Build the variables that all jobs of a slot have."""
+        fixed = [b"PQRUN=1", self._run, b"PQRUN_SLOT=%d" % slot, b"PARALLEL_JOBSLOT=%d" % slot]
+        if self._socket:
+            fixed.append(b"PQRUN_SOCKET=%b" % os.fsencode(self._socket))
+        self._variables_of_slots[slot] = fixed
+        return fixed
 
-    def _pwd_of(self, command: Command) -> bytes:
+    def _pwd_of(self, cwd: str) -> bytes:
         """Return the PWD variable that a shell would set, for commands that run without a shell."""
-        if command.cwd is None:
-            return self._pwd
-        return b"PWD=" + os.fsencode(
-            os.path.realpath(os.path.join(self._directory, self._as_path(command.cwd)))
-        )
+        return b"PWD=" + os.fsencode(os.path.realpath(os.path.join(self._directory, self._as_path(cwd))))
 
     def _named(self, id: str) -> bytes:
         """Return the id for `$PQRUN_JOB_ID`.

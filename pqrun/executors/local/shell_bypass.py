@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Callable
 
 _PLAIN = re.compile(r"[ \t]*[A-Za-z0-9_./+:@%^,-]+(?:[ \t]+[A-Za-z0-9_./+:@%^,=-]+)*[ \t]*")
 SHELL_BUILTINS = frozenset(
@@ -113,10 +112,10 @@ class ShellBypass:
     def __init__(self) -> None:
         self._programs: dict[tuple[str, int, int, int], bool] = {}
 
-    def words(self, run: str, path: Callable[[], str | None], directory: str) -> list[str] | None:
+    def words(self, run: str, path: str | None, directory: str) -> list[str] | None:
         """Return the argument list of a command, None if it needs a shell.
 
-        `path` returns the job's own PATH. The program is searched as a shell in `directory` would search it.
+        `path` is the job's own PATH. The program is searched as a shell in `directory` would search it.
         It may be gone a moment later, so the exec can still fail.
         """
         if len(run) > 2000 or not _PLAIN.fullmatch(run):
@@ -127,7 +126,7 @@ class ShellBypass:
             return None
         if "/" in program:
             return words if self._runs(os.path.join(directory, program)) else None
-        for folder in (path() or "").split(":"):
+        for folder in (path or "").split(":"):
             if not folder.startswith("/"):
                 return (
                     None  # an empty or relative entry depends on the shell's directory: leave it to the shell

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The start of a process in a new session, as cheap as this Python allows, and the reader of its output.
+"""[hot path] The start of a process in a new session, as cheap as this Python allows, and the reader of its output.
 
 `subprocess` costs 100 µs a job for cases that don't occur here: it encodes the environment again for each
 job, and opens a pipe to learn whether the program could be executed. Where the internal function of
@@ -18,10 +18,11 @@ import select
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from pqrun.core.errors import InternalFailure
-from pqrun.output.store import Capture, Stream, bytes_available
+from pqrun.core.job import AttemptId
+from pqrun.output.store import Capture, Logs, Stream, bytes_available
 
 DEFAULT_SHELL = ("/bin/sh", "-c")
 HAS_FORK_EXEC = sys.platform == "linux" and (3, 11) <= sys.version_info[:2] <= (3, 13)
@@ -66,7 +67,7 @@ def spawn(
     out_read, out_write, err_read, err_write = pipes
     return _fork_exec(
         argv, programs,
-        True, tuple(sorted((err_write, *keep))),
+        True, tuple(sorted((err_write, *keep))) if keep else (err_write,),
         cwd, environment,
         stdin, -1, -1, out_write,
         err_read, err_write,
@@ -142,26 +143,6 @@ def signal_name(number: int) -> str:
         return f"SIG{number}"
 
 
-class ExitWatcher(Protocol):
-    """An object that becomes readable when its child has ended."""
-
-    def fileno(self) -> int: ...
-    def close(self) -> None: ...
-
-
-class _Handle:
-    """An exit watcher that owns a pidfd."""
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-
-    def fileno(self) -> int:
-        return self._fd
-
-    def close(self) -> None:
-        os.close(self._fd)
-
-
 if sys.platform != "darwin":
 
     def has_ended(pid: int) -> bool:
@@ -174,14 +155,15 @@ if sys.platform != "darwin":
         except ChildProcessError:
             return True
 
-    def watch(pid: int) -> ExitWatcher | None:
-        """Return an exit watcher for a child.
+    def watch(pid: int) -> int:
+        """Return a descriptor that becomes readable when the child has ended. The caller closes it.
 
-        Returns None if this system has no pidfd or no descriptor is left; the caller then has to poll.
+        Returns -1 if this system has no pidfd or no descriptor is left; the caller then has to poll.
         """
-        with contextlib.suppress(AttributeError, OSError):
-            return _Handle(os.pidfd_open(pid))
-        return None
+        try:
+            return os.pidfd_open(pid)
+        except (AttributeError, OSError):
+            return -1
 
 else:  # macOS has no pidfd, and Python before 3.13 has no waitid there
 
@@ -198,20 +180,15 @@ else:  # macOS has no pidfd, and Python before 3.13 has no waitid there
         finally:
             queue.close()
 
-    def watch(pid: int) -> ExitWatcher | None:
-        """Return an exit watcher for a child.
+    def watch(pid: int) -> int:
+        """Return a descriptor that becomes readable when the child has ended. The caller closes it.
 
-        Returns None if the child has ended or no descriptor is left; the caller then has to poll.
+        Returns -1 if the child has ended or no descriptor is left; the caller then has to poll.
         """
-        with contextlib.suppress(OSError):
-            queue = select.kqueue()
-            try:
-                queue.control([_end_of(pid)], 0, 0)
-            except OSError:
-                queue.close()
-                raise
-            return queue
-        return None
+        with contextlib.suppress(OSError), contextlib.closing(select.kqueue()) as queue:
+            queue.control([_end_of(pid)], 0, 0)
+            return os.dup(queue.fileno())
+        return -1
 
     def _end_of(pid: int) -> select.kevent:
         return select.kevent(
@@ -220,24 +197,30 @@ else:  # macOS has no pidfd, and Python before 3.13 has no waitid there
 
 
 MAX_READ_BYTES = 1 << 20
+NO_LOGS, NO_ATTEMPT = Logs("", keep=False), AttemptId(0, 0)
+NOTHING_PRINTED = Capture(NO_LOGS, NO_ATTEMPT)
 
 
 class PipeReader:
-    """The read ends of a job's stdout and stderr; empty if the job writes to pqrun's own streams.
+    """The reader of the pipes of a job; without pipes, the job writes to pqrun's own streams.
 
-    `lost` says why the output can't be stored any more, empty if it can; the rest is then discarded. `grew`
-    is called with each stream that has a new complete line, if output is shown while the job runs.
+    `capture`: the output so far, None while nothing had to be read. `lost` says why the output can't be stored any
+    more, empty if it can; the rest is then discarded. `grew` is called with each stream that has a new complete
+    line, if output is shown while the job runs.
     """
 
-    __slots__ = ("_grew", "_open", "_pipes", "lost")
+    __slots__ = ("_grew", "_key", "_logs", "_open", "_pipes", "capture", "lost")
 
     def __init__(
-        self, pipes: Sequence[int], capture: Capture | None, grew: Callable[[Stream], None] | None
+        self, pipes: Sequence[int], logs: Logs, key: AttemptId, grew: Callable[[Stream], None] | None = None
     ) -> None:
+        self.capture: Capture | None = None
         self.lost = ""
         self._pipes = pipes
+        self._logs = logs
+        self._key = key
         self._grew = grew
-        self._open = {} if capture is None else dict(zip(pipes, (capture.out, capture.err), strict=True))
+        self._open: dict[int, Stream] = {}
 
     def __contains__(self, fd: int) -> bool:
         return fd in self._open
@@ -248,6 +231,8 @@ class PipeReader:
 
     def register(self, poll: select.poll) -> None:
         """Add the open pipes to `poll`."""
+        if self.capture is None:
+            self._begin()
         for fd in self._open:
             poll.register(fd, select.POLLIN)
 
@@ -258,8 +243,13 @@ class PipeReader:
         del self._open[fd]
         return False
 
-    def drain(self) -> None:
+    def read_rest(self) -> None:
         """Store what the pipes hold now, without waiting for processes that hold them open."""
+        if self.capture is None and self._pipes:
+            if not self._is_anything_printed():
+                self.capture = NOTHING_PRINTED
+                return
+            self._begin()
         for fd in self._open:
             left = bytes_available(fd)
             while left > 0 and (moved := self._move(fd, min(left, MAX_READ_BYTES))):
@@ -271,6 +261,20 @@ class PipeReader:
         self._open.clear()
         for fd in pipes:
             os.close(fd)
+
+    def _is_anything_printed(self) -> bool:
+        poll = select.poll()
+        for fd in self._pipes:
+            poll.register(fd, select.POLLIN)
+        found = 0
+        for _, what in poll.poll(0):
+            found |= what
+        return bool(found & select.POLLIN)
+
+    def _begin(self) -> None:
+        if self._pipes:
+            self.capture = capture = Capture(self._logs, self._key)
+            self._open = dict(zip(self._pipes, (capture.out, capture.err), strict=True))
 
     def _move(self, fd: int, limit: int) -> int:
         if self.lost:
@@ -286,3 +290,7 @@ class PipeReader:
         if self._grew is not None and stream.last_line_end:
             self._grew(stream)
         return moved
+
+
+NO_PIPES = PipeReader((), NO_LOGS, NO_ATTEMPT)
+"""The reader of a job whose output is no longer read."""

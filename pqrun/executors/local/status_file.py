@@ -22,6 +22,8 @@ def read_report(path: str) -> SelfReport:
 
     Returns the object `NO_REPORT` itself, not a copy, if there is no file.
     """
+    if not os.access(path, os.F_OK):  # no exception is made for a file that is nearly always missing
+        return NO_REPORT
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:

@@ -2,7 +2,7 @@
 """The CPU and memory that running jobs use, measured once a second with psutil.
 
 The measurements run in a thread of their own, so that a blocked stdout does not stop them. They begin
-when the run is a second old, so that short runs pay nothing for them.
+when an attempt is a second old, so that short jobs pay nothing for them.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pqrun.engine.threads import NoThread, start_thread
 
 if TYPE_CHECKING:
     from pqrun.engine.live_run import JobUsage, LiveRun
+    from pqrun.executors.local.usage_sampler import UsageSampler
 
 EVERY, SOON = 1.0, 0.25
 COST_SHARE = 20  # sampling may take 1/20 of a CPU, however many processes there are
@@ -68,18 +69,42 @@ class UsageMonitor:
         return None if load is None else load.peak
 
     def _sample_repeatedly(self) -> None:
-        if self._over.wait(EVERY) or not is_possible():
+        if not self._wait_for_long_attempt() or not is_possible():
             return
         try:
             from pqrun.executors.local.usage_sampler import UsageSampler
         except (ImportError, OSError):  # psutil is installed but can't be loaded
             return
-        sampler, looks, pause = UsageSampler(self._live.pids, self._live.clock.now), 0, 0.0
+        sampler = UsageSampler(self._live.pids, self._live.clock.now)
+        self._sample_while_long(sampler)
+        while self._wait_for_long_attempt():
+            self._sample_while_long(sampler)
+
+    def _wait_for_long_attempt(self) -> bool:
+        """Wait until some attempt has lived for about a second. Returns False if the monitor was closed.
+
+        Without this wait, a run of short jobs would load psutil and measure processes that are gone a moment
+        later, for up to 5 % of a CPU.
+        """
+        looks: dict[AttemptId, int] = {}
+        pause = SOON
+        while not self._over.wait(pause):
+            looks = {key: looks.get(key, 0) + 1 for key in self._live.pids()}
+            if max(looks.values(), default=0) * SOON >= EVERY:
+                return True
+            pause = SOON if looks else EVERY
+        return False
+
+    def _sample_while_long(self, sampler: UsageSampler) -> None:
+        """Sample until no attempt lives from one sample to the next."""
+        samples, pause = 0, 0.0
         while not self._over.wait(pause):
             began = time.thread_time()
             try:
                 self._loads = sampler.sample()
             except OSError:
                 pass  # perhaps no descriptor is left; the next sample may succeed
-            looks += 1
-            pause = max(EVERY if looks > 1 else SOON, COST_SHARE * (time.thread_time() - began))
+            samples += 1
+            if samples > 1 and not self._loads:
+                return
+            pause = max(EVERY if samples > 1 else SOON, COST_SHARE * (time.thread_time() - began))

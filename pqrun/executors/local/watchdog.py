@@ -25,7 +25,7 @@ from threading import Lock
 from typing import Any, Protocol
 
 from pqrun.executors.local.watchdog_process import GRACE_SECONDS, run
-from pqrun.executors.local.watchdog_table import SharedTable, Terminal
+from pqrun.executors.local.watchdog_table import SLOTS, SharedTable, Terminal, cell_of
 
 CHECK_INTERVAL_SECONDS = 1.0
 SHORT_LIFE_SECONDS = 1.0
@@ -128,9 +128,10 @@ class WatchdogSupervisor:
         self._adopt = adopt
         self._keep = tuple(keep)
         self._table: SharedTable | None = None
+        self._cells: memoryview | None = None
         self._terminal_fd = -1
         self._terminal = Terminal()
-        self._lock = Lock()  # guards the table
+        self._lock = Lock()  # guards the terminal's part of the table
         self._mending = Lock()
         self._closed = False
         self._look_at = 0.0
@@ -156,18 +157,19 @@ class WatchdogSupervisor:
         """Start the watchdogs as new Python processes, for programs that already have threads."""
         self._begin(lambda watchdog: self._adopt(lambda: self._spawn(watchdog)))
 
-    def register(self, pid: int, grace: float) -> None:
-        """Note that a job's leader runs as `pid`, and the job's grace in seconds."""
-        with self._lock, contextlib.suppress(OSError):  # no memory: the marker still finds the job
-            if self._table is not None:
-                self._table.add(pid, min(grace, self.longest))
-        self.look()
+    def register(self, slot: int, pid: int, grace: float) -> None:
+        """Note that the leader of the job in a slot runs as `pid`, and the job's grace in seconds."""
+        cells = self._cells
+        if cells is not None and slot < SLOTS:
+            cells[slot] = cell_of(pid, grace if grace < self.longest else self.longest)
+        if time.monotonic() >= self._look_at:
+            self.look()
 
-    def unregister(self, pid: int) -> None:
-        """Remove a job. Call it before the leader is reaped."""
-        with self._lock, contextlib.suppress(OSError):
-            if self._table is not None:
-                self._table.remove(pid)
+    def unregister(self, slot: int) -> None:
+        """Remove the job in a slot. Call it before the leader is reaped."""
+        cells = self._cells
+        if cells is not None and slot < SLOTS:
+            cells[slot] = 0
 
     def keep_terminal(self, **facts: Any) -> None:
         """Note how the watchdogs restore the terminal if pqrun is killed.
@@ -206,7 +208,7 @@ class WatchdogSupervisor:
             self._closed = True
             for watchdog in self.watchdogs:
                 watchdog.kill()
-            table, self._table = self._table, None
+            table, self._table, self._cells = self._table, None, None
             if table is not None:
                 table.close()
             if self._terminal_fd >= 0:
@@ -215,7 +217,8 @@ class WatchdogSupervisor:
 
     def _begin(self, start: Callable[[Watchdog], int]) -> None:
         try:
-            self._table = SharedTable.create()
+            self._table = table = SharedTable.create()
+            self._cells = table.cells
         except OSError as error:
             self._why = error.strerror or str(error)
         else:

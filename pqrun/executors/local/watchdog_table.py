@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The memory that pqrun shares with its watchdogs: the running jobs and the state of the terminal.
 
-The table is a file in memory, which outlives a `kill -9` of pqrun. Noting a job costs one write and wakes no
-watchdog.
+The table is a file in memory, which outlives a `kill -9` of pqrun. pqrun maps the jobs' part: noting a job is
+one store of 8 bytes, without a system call or a lock, and wakes no watchdog.
 
 Layout: a page with a flag (the work is done), the pids of the watchdogs and the state of the terminal,
-then one row of 16 bytes for each running job.
+then one cell of 8 bytes for each slot: the pid of the job's leader and the grace in milliseconds, 0 if no job runs.
 """
 
 from __future__ import annotations
@@ -13,13 +13,15 @@ from __future__ import annotations
 import marshal
 import os
 from collections.abc import Sequence
+from mmap import mmap
 from typing import NamedTuple
 
 HEADER_BYTES = 4096
-ROW_BYTES = 16
+CELL_BYTES = 8
+SLOTS = 1 << 16  # jobs in slots beyond are found by their marker; unused pages take no memory
+GRACE_BITS = (1 << 32) - 1
 _WATCHDOGS_AT, _WATCHDOG_BYTES = 64, 64
 _TERMINAL_AT = 1024
-_EMPTY = b"\0" * ROW_BYTES
 
 
 class Terminal(NamedTuple):
@@ -34,48 +36,49 @@ class Terminal(NamedTuple):
     text: bytes = b""
 
 
+def cell_of(pid: int, grace: float) -> int:
+    """Return the cell of a job with the leader `pid`, and the seconds that it has to end after SIGTERM."""
+    return pid << 32 | int(grace * 1000)
+
+
 class SharedTable:
     """The shared file. pqrun writes the jobs and the terminal; each watchdog writes its own pid.
 
-    Not thread-safe: the caller holds a lock.
+    `cells`: one for each slot, in the process that created the table; see `cell_of`. Not thread-safe, except for
+    the cells.
     """
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, memory: mmap | None = None) -> None:
         self.fd = fd
-        self._rows: dict[int, int] = {}
-        self._free: list[int] = []
+        self._memory = memory
+        self.cells = None if memory is None else memoryview(memory)[HEADER_BYTES:].cast("Q")
 
     @classmethod
     def create(cls) -> SharedTable:
         """Create a new table. Raises OSError if there is no room for it."""
         try:
-            return cls(os.memfd_create("pq-watchdog"))
+            fd = os.memfd_create("pq-watchdog")
         except (AttributeError, OSError):
             import tempfile
 
             fd, path = tempfile.mkstemp()
             os.unlink(path)
-            return cls(fd)
+        try:
+            os.ftruncate(fd, HEADER_BYTES + SLOTS * CELL_BYTES)
+            return cls(fd, mmap(fd, 0))
+        except OSError:
+            os.close(fd)
+            raise
 
     def close(self) -> None:
         """Close this process's descriptor. Other processes keep theirs."""
+        if self.cells is not None and self._memory is not None:
+            self.cells.release()
+            self.cells = None
+            self._memory.close()
         os.close(self.fd)
 
     # Jobs
-
-    def add(self, pid: int, grace: float) -> None:
-        """Note a job's leader, and the seconds that it has to end after SIGTERM."""
-        row = self._free.pop() if self._free else len(self._rows)
-        self._rows[pid] = row
-        data = pid.to_bytes(8, "little") + int(grace * 1000).to_bytes(8, "little")
-        os.pwrite(self.fd, data, HEADER_BYTES + row * ROW_BYTES)
-
-    def remove(self, pid: int) -> None:
-        """Remove a job's leader."""
-        row = self._rows.pop(pid, None)
-        if row is not None:
-            self._free.append(row)
-            os.pwrite(self.fd, _EMPTY, HEADER_BYTES + row * ROW_BYTES)
 
     def jobs(self) -> dict[int, float]:
         """Return the pids of all leaders, each with its grace in seconds."""
@@ -83,9 +86,9 @@ class SharedTable:
         at = HEADER_BYTES
         while data := os.pread(self.fd, 1 << 16, at):
             at += len(data)
-            for start in range(0, len(data) - ROW_BYTES + 1, ROW_BYTES):
-                if pid := int.from_bytes(data[start : start + 8], "little"):
-                    found[pid] = int.from_bytes(data[start + 8 : start + 16], "little") / 1000
+            if data.strip(b"\0"):
+                cells = memoryview(data).cast("Q")
+                found.update((cell >> 32, (cell & GRACE_BITS) / 1000) for cell in cells if cell)
         return found
 
     # The terminal

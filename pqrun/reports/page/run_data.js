@@ -10,7 +10,7 @@
  * @property {number} code
  * @property {boolean} live
  * @property {number} began seconds since the epoch
- * @property {number} now when the page was written, in seconds since the epoch
+ * @property {number | null} now when the page of a live run was written, in seconds since the epoch
  * @property {string} host
  * @property {string | null} cwd
  * @property {string} command
@@ -241,7 +241,7 @@ export class RunData {
 
   _end() {
     const { ended_at: text } = this.head.run;
-    let end = text ? (Date.parse(text) - this.head.began * 1000) * 1000 : this.head.live ? (this.head.now - this.head.began) * 1e6 : 0;
+    let end = text ? (Date.parse(text) - this.head.began * 1000) * 1000 : this.head.now === null ? 0 : (this.head.now - this.head.began) * 1e6;
     for (const column of [this.attempts.ended, this.attempts.began, this.jobs.ended]) {
       for (const at of column) if (at > end) end = at;
     }

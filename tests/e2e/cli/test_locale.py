@@ -163,7 +163,8 @@ def test_texts_of_another_machine_are_utf8_in_any_locale(surroundings, locale, t
         "here = os.getcwd()\n"
         "commands = CommandBuilder(run_id='r', directory=here, workspace=here, token='t', encode=encode)\n"
         "work = Command(f\"pwd; cat; printf %s '{text}' \\\"$V\\\"\", cwd=text, stdin='in', env=(('V', text),))\n"
-        "pid = commands.spawn(Attempt(AttemptId(1, 1), JobSpec(text, work), 1), 1, ())\n"
+        "attempt = Attempt(AttemptId(1, 1), JobSpec(text, work), 1)\n"
+        "pid = commands.spawn(attempt, commands.member(attempt, 1), ())\n"
         "sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))\n"
     )
     pytest.importorskip("distributed", reason="Dask is not installed (the extra `dask`)")

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
-from world import World
+from world import World, until
 
 OURS = os.getpriority(os.PRIO_PROCESS, 0)
 WITHOUT_PRIVILEGE = (
@@ -89,3 +89,4 @@ def test_it_can_be_given_with_resume_and_to_a_live_run(world: World) -> None:
     for words in (["unpause"], ["wait", "x"], ["stop"]):
         assert world.command(*words).code == 0
     assert (world.directory / "niceness").read_text() == "6\n"
+    until(world.none_alive)

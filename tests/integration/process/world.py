@@ -7,6 +7,7 @@ that something has happened by then: a deadline only makes a test fail.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -307,13 +308,21 @@ class Run:
 
     def noted(self, pids: set[int]) -> None:
         """Waits until the watchdogs could know these jobs: a job may speak before pqrun has noted it."""
-        fds = Path(f"/proc/{self.pid}/fd")
-        (table,) = [fd for fd in fds.iterdir() if "memfd:pq-watchdog" in os.readlink(fd)]
+        table = until(self._table)
         fd = os.open(table, os.O_RDONLY)
         try:
             until(lambda: pids <= SharedTable(fd).jobs().keys())
         finally:
             os.close(fd)
+
+    def _table(self) -> str:
+        """The file that it shares with its watchdogs; other descriptors come and go meanwhile."""
+        for fd in os.listdir(f"/proc/{self.pid}/fd"):
+            path = f"/proc/{self.pid}/fd/{fd}"
+            with contextlib.suppress(FileNotFoundError):
+                if "memfd:pq-watchdog" in os.readlink(path):
+                    return path
+        return ""
 
     def new_watchdogs(self, before: list[int]) -> list[int]:
         """The same once none of those before is left."""

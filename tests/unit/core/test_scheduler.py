@@ -312,5 +312,5 @@ def test_a_loss_before_the_start_uses_up_nothing_but_not_for_ever():
     while not scheduler.done:
         for act in scheduler.decide(0.0, 1).acts:
             attempts += 1
-            scheduler.observe(ProcessFinished(act.attempt.key, GONE.exit, False, 0.0, 0.0), 0.0)
+            scheduler.observe(ProcessFinished(act.key, GONE.exit, False, 0.0, 0.0), 0.0)
     assert attempts == 21

@@ -16,7 +16,8 @@ from pqrun.app.dry_run import CommandPrinter
 from pqrun.core.job import Attempt, AttemptId, Command, Exit, ExitedWith, JobSpec
 from pqrun.core.notices import ProcessFinished, ProcessStarted, StartRejected
 from pqrun.engine.clock import SystemClock
-from pqrun.executors.local.child import Child, ChildContext
+from pqrun.executors.local.child import Child
+from pqrun.executors.local.child_context import ChildContext
 from pqrun.executors.local.cleanup import ProcessCleanup
 from pqrun.executors.local.command import CommandBuilder
 from pqrun.executors.local.embedded import EmbeddedBackend
@@ -198,6 +199,7 @@ class Processes(Rig):
             commands=self.commands,
             logs=Logs(str(self.directory / "logs"), keep=False),
             cleanup=self.cleanup,
+            talkative=set(),
         )
         return ThreadPoolExecutor(4, lambda attempt: Child(attempt, self.around), self)
 
@@ -307,3 +309,9 @@ def check_what_was_reported(reports):
         by_attempt.setdefault(news.key, []).append(type(news))
     for key, kinds in by_attempt.items():
         assert kinds in ([ProcessStarted, ProcessFinished], [ProcessFinished], [StartRejected]), key
+
+
+@pytest.fixture
+def processes(tmp_path):
+    """The local executor alone."""
+    yield from used("processes", tmp_path)

@@ -104,7 +104,7 @@ def test_a_command_without_a_shell_does_what_it_does_through_one(place):
     direct, compared = ShellBypass(), set()
     for command in commands(random):
         path = random.choice(paths(place))
-        words = direct.words(command, lambda path=path: path, str(place))
+        words = direct.words(command, path, str(place))
         if words is None or "date" in command or (command, path) in compared or len(compared) > 700:
             continue
         compared.add((command, path))
@@ -120,16 +120,16 @@ def test_a_command_without_a_shell_does_what_it_does_through_one(place):
 
 @pytest.mark.parametrize("word", SHELLS)
 def test_what_a_shell_does_itself_goes_through_a_shell(word):
-    assert ShellBypass().words(f"{word} a", lambda: os.environ["PATH"], "/") is None
+    assert ShellBypass().words(f"{word} a", os.environ["PATH"], "/") is None
 
 
 @pytest.mark.parametrize("word", TRICKY)
 def test_what_means_something_to_a_shell_goes_through_a_shell(word):
-    assert ShellBypass().words(f"ls {word}", lambda: os.environ["PATH"], "/") is None
+    assert ShellBypass().words(f"ls {word}", os.environ["PATH"], "/") is None
 
 
 @pytest.mark.parametrize(
     "command", ["a=b ls", "ls\nls", "", "  ", "-x", "A=1", "./without-shebang", "./bad-interpreter"]
 )
 def test_what_only_a_shell_can_run_goes_through_a_shell(command, place):
-    assert ShellBypass().words(command, lambda: os.environ["PATH"], str(place)) is None
+    assert ShellBypass().words(command, os.environ["PATH"], str(place)) is None

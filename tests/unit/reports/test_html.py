@@ -26,7 +26,7 @@ from pqrun.reports.page_data import (
     script_of,
 )
 from pqrun.reports.page_files import DIRECTORY, joined_modules, page_file
-from pqrun.reports.spool import TextSpool
+from pqrun.reports.targets import TextSpool
 
 MODULES = sorted(name for name in os.listdir(DIRECTORY) if name.endswith(".js"))
 SCRIPT = re.compile(rb'<script type="application/json"([^>]*)>(.*?)</script>\n', re.DOTALL)

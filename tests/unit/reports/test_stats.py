@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from support.fake_run import FakeRun
 
 from pqrun.core.job import AttemptId
+from pqrun.executors.local import usage
 from pqrun.executors.local.usage import UsageMonitor
 
 stats = pytest.importorskip("pqrun.executors.local.usage_sampler", reason="needs psutil")
@@ -81,6 +83,29 @@ def test_it_is_not_loaded_before_a_run_is_a_second_old_and_gives_nothing_then():
     watch.close()
     assert time.monotonic() - began < 0.9
     assert watch.loads() == {} and watch.peak_of(AttemptId(1, 1)) is None
+
+
+@pytest.mark.parametrize(("lives", "measured"), [(1, False), (1000, True)])
+def test_nothing_is_measured_before_an_attempt_has_lived_for_an_interval(monkeypatch, lives, measured):
+    looks = []
+    enough, asked = threading.Event(), threading.Event()
+
+    def leaders():
+        looks.append(1)
+        if len(looks) == 20:
+            enough.set()
+        return {AttemptId(len(looks) // lives, 1): os.getpid()}
+
+    monkeypatch.setattr(usage, "EVERY", 0.004)
+    monkeypatch.setattr(usage, "SOON", 0.001)
+    monkeypatch.setattr(usage, "is_possible", lambda: asked.set())
+    run = FakeRun()
+    run.pids = leaders
+    watch = UsageMonitor(run)
+    watch.start()
+    assert (asked if measured else enough).wait(30)
+    watch.close()
+    assert asked.is_set() == measured
 
 
 def pqrun(directory, *arguments, **more):

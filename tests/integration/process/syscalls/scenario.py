@@ -33,7 +33,7 @@ def batch(ran: Path, python: str) -> dict[str, object]:
             "needs": {"run": f"{tell('needs')}; echo status=there >> $PQRUN_REPORT; sleep 0.05", "needs": ["plain"]},
             "direct": {"run": ["/bin/sh", "-c", tell("direct")], "grace": 0.2},
             "late": {"run": f"{tell('late')}; exec sleep 60", "timeout": 0.2, "allow_failure": True},
-            "asks": {"run": [python, "-I", "-S", "-c", f"{CLIENT}open({str(ran)!r}, 'a').write('asks.1\\n')"],
+            "asks": {"run": [python, "-I", "-S", "-c", f"open({str(ran)!r}, 'a').write('asks.1\\n')\n{CLIENT}"],
                      "allow_failure": True},
         },
     }  # fmt: skip

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""One job of a list costs no more Python and no more system calls than the budget of the hot path.
+
+Counted, not measured: `python -m benchmarks.hot_path` prints where they go. `docs/design/hot-path.md` explains them.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+LIMITS = {"opcodes": 4_900, "slot": 3_470, "calls": 140, "reading": 1_050, "syscalls": 18}
+OTHER_VERSIONS = 1.1  # the limits are those of CPython 3.11; other versions compile to other opcodes
+
+
+@pytest.fixture(scope="module")
+def cost():
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.hot_path", "--json", "--rounds", "2"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("what", ["opcodes", "slot", "calls", "reading"])
+def test_one_job_executes_no_more_python_than_its_budget(cost, what):
+    assert cost[what] <= LIMITS[what] * (1 if sys.version_info[:2] == (3, 11) else OTHER_VERSIONS)
+
+
+def test_one_job_makes_no_more_system_calls_than_its_budget(cost):
+    if cost["syscalls"] is None:
+        pytest.skip("strace is not installed, or may not trace here")
+    assert cost["syscalls"] <= LIMITS["syscalls"]
