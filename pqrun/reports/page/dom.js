@@ -76,7 +76,11 @@ const SHAPES = {
   interrupted: { frame: "ring", mark: "M6 6h4v4H6z", colour: "waiting" },
   flaky: { frame: "diamond", mark: "M5.6 8.1l1.7 1.7 3.1-3.2", colour: "flaky" },
   running: { frame: "ring", mark: "M6.6 5.2v5.6L11 8z", colour: "running" },
-  waiting: { frame: "none", mark: "M4.5 2.5h7M4.5 13.5h7M5.3 2.5c0 4 5.4 7 5.4 11M10.7 2.5c0 4-5.4 7-5.4 11", colour: "waiting" },
+  waiting: {
+    frame: "none",
+    mark: "M4.5 2.5h7M4.5 13.5h7M5.3 2.5c0 4 5.4 7 5.4 11M10.7 2.5c0 4-5.4 7-5.4 11",
+    colour: "waiting",
+  },
   queued: { frame: "ring", mark: "", colour: "skipped" },
   pending: { frame: "ring", dashes: "1 2", mark: "", colour: "skipped" },
   stopped: { frame: "ring", mark: "M6 6h4v4H6z", colour: "waiting" },
@@ -91,13 +95,19 @@ export function icon(kind) {
   const colour = `var(--${shape.colour})`;
   const outline = { fill: shape.full ? colour : "none", stroke: colour, "stroke-width": 1.4 };
   return s(
-    "svg", { class: "icon", viewBox: "0 0 16 16", "aria-hidden": "true" },
+    "svg",
+    { class: "icon", viewBox: "0 0 16 16", "aria-hidden": "true" },
     shape.frame === "ring" && s("circle", { cx: 8, cy: 8, r: 6.6, "stroke-dasharray": shape.dashes, ...outline }),
     shape.frame === "diamond" && s("path", { d: "M8 1l7 7-7 7-7-7z", "stroke-linejoin": "round", ...outline }),
-    shape.mark && s("path", {
-      d: shape.mark, fill: kind === "running" ? colour : "none", stroke: shape.full ? "var(--page)" : colour,
-      "stroke-width": 1.5, "stroke-linecap": "round", "stroke-linejoin": "round",
-    }),
+    shape.mark &&
+      s("path", {
+        d: shape.mark,
+        fill: kind === "running" ? colour : "none",
+        stroke: shape.full ? "var(--page)" : colour,
+        "stroke-width": 1.5,
+        "stroke-linecap": "round",
+        "stroke-linejoin": "round",
+      }),
   );
 }
 
@@ -107,7 +117,11 @@ export function icon(kind) {
  * @param {string} label what the button copies, for screen readers
  */
 export function copyable(text, label) {
-  const button = h("button", { type: "button", "aria-label": `Copy ${label}`, click: () => copy(text, button) }, "copy");
+  const button = h(
+    "button",
+    { type: "button", "aria-label": `Copy ${label}`, click: () => copy(text, button) },
+    "copy",
+  );
   return h("div", { class: "command" }, h("code", { tabindex: 0 }, text), button);
 }
 
@@ -129,7 +143,9 @@ export async function copy(text, button) {
     area.remove();
   }
   button.textContent = "copied";
-  setTimeout(() => { button.textContent = before; }, 1500);
+  setTimeout(() => {
+    button.textContent = before;
+  }, 1500);
 }
 
 /**

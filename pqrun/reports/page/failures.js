@@ -30,11 +30,18 @@ export function outputOf(data, job, attempt, shown, most = Infinity) {
     const path = data.path(job, attempt, stream);
     const text = found?.[stream];
     if (!text) {
-      box.append(h("span", { class: "ours" }, !size ? "no output\n" : path ? `${bytes(size)} in ${path}\n` : `${bytes(size)}, not kept\n`));
+      box.append(
+        h(
+          "span",
+          { class: "ours" },
+          !size ? "no output\n" : path ? `${bytes(size)} in ${path}\n` : `${bytes(size)}, not kept\n`,
+        ),
+      );
       continue;
     }
     const cut = found[stream === "out" ? "outCut" : "errCut"];
-    if (cut > 0) box.append(h("span", { class: "ours" }, `[${bytes(cut)} before this are left out${path ? `: ${path}` : ""}]\n`));
+    if (cut > 0)
+      box.append(h("span", { class: "ours" }, `[${bytes(cut)} before this are left out${path ? `: ${path}` : ""}]\n`));
     const lines = text.replace(/\n$/, "").split("\n");
     box.append(h("span", { class: stream }, `${(lines.length > most ? lines.slice(-most) : lines).join("\n")}\n`));
   }
@@ -51,10 +58,18 @@ export function outputOf(data, job, attempt, shown, most = Infinity) {
  * @param {(value: Shown) => void} act
  */
 export function streamChoice(data, job, attempt, shown, act) {
-  const named = (/** @type {string} */ name, /** @type {"out" | "err"} */ stream) => `${name} ${bytes(sizeOf(data, job, attempt, stream))}`;
-  return choice("Stream", [["both", "both"], ["out", named("stdout", "out")], ["err", named("stderr", "err")]], shown, (value) => (
-    act(/** @type {Shown} */ (value))
-  ));
+  const named = (/** @type {string} */ name, /** @type {"out" | "err"} */ stream) =>
+    `${name} ${bytes(sizeOf(data, job, attempt, stream))}`;
+  return choice(
+    "Stream",
+    [
+      ["both", "both"],
+      ["out", named("stdout", "out")],
+      ["err", named("stderr", "err")],
+    ],
+    shown,
+    (value) => act(/** @type {Shown} */ (value)),
+  );
 }
 
 /**
@@ -120,9 +135,15 @@ export function fillFailures(section, data, open, show) {
   for (const { names, why, query } of skipped.slice(0, 20)) {
     list.append(
       h(
-        "li", {}, h(
-          "button", { type: "button", class: "failure", click: () => show(query) }, icon("skipped"),
-          h("span", { class: "name" }, names), h("span", { class: "how" }, "skipped"), h("span", {}),
+        "li",
+        {},
+        h(
+          "button",
+          { type: "button", class: "failure", click: () => show(query) },
+          icon("skipped"),
+          h("span", { class: "name" }, names),
+          h("span", { class: "how" }, "skipped"),
+          h("span", {}),
           h("span", { class: "last cut" }, why),
         ),
       ),
@@ -130,18 +151,30 @@ export function fillFailures(section, data, open, show) {
   }
   const split = h("div", { class: "split" }, list);
   const count = skipped.reduce((sum, one) => sum + one.count, 0);
-  const and = count ? `${failed.length ? ", and " : ""}${count} skipped because of ${failed.length === 1 ? "it" : "them"}` : "";
+  const and = count
+    ? `${failed.length ? ", and " : ""}${count} skipped because of ${failed.length === 1 ? "it" : "them"}`
+    : "";
   section.append(
-    sectionTitle("failures", failed.length ? "Failures" : "Skipped",
+    sectionTitle(
+      "failures",
+      failed.length ? "Failures" : "Skipped",
       h("p", {}, `${failed.length ? plural(failed.length, "job") : ""}${and}`),
-      failed.length > 1 && h("p", { class: "end" }, "the first to fail stands first, those allowed to fail last")),
+      failed.length > 1 && h("p", { class: "end" }, "the first to fail stands first, those allowed to fail last"),
+    ),
     split,
   );
   if (failed.length > MAX_LISTED) {
     section.append(h("p", { class: "more" }, `The table lists all ${failed.length.toLocaleString("en")}.`));
   }
   if (failed.length) choose(0, false);
-  narrow.addEventListener("change", () => choose(Math.max(0, buttons.findIndex((one) => one.getAttribute("aria-pressed") === "true"))));
+  narrow.addEventListener("change", () =>
+    choose(
+      Math.max(
+        0,
+        buttons.findIndex((one) => one.getAttribute("aria-pressed") === "true"),
+      ),
+    ),
+  );
 }
 
 /**
@@ -152,12 +185,24 @@ function failureButton(data, job) {
   const { jobs } = data;
   const how = jobs.state[job] === "timeout" || jobs.state[job] === "failed" ? data.how(job) : jobs.state[job];
   return h(
-    "button", { type: "button", class: "failure", "aria-pressed": "false" },
+    "button",
+    { type: "button", class: "failure", "aria-pressed": "false" },
     icon(data.kindOf(job)),
-    h("span", { class: "name" }, data.name(job), " ", jobs.allowed[job] === 1 && h("span", { class: "tag" }, "allowed to fail"),
-      h("span", { class: "hidden" }, ` ${jobs.state[job]}`)),
-    h("span", { class: "how" }, how, jobs.attempts[job] > 0
-      && h("span", { class: "tries" }, `${how ? ", " : ""}try ${jobs.attempts[job]}/${jobs.max_attempts[job]}`)),
+    h(
+      "span",
+      { class: "name" },
+      data.name(job),
+      " ",
+      jobs.allowed[job] === 1 && h("span", { class: "tag" }, "allowed to fail"),
+      h("span", { class: "hidden" }, ` ${jobs.state[job]}`),
+    ),
+    h(
+      "span",
+      { class: "how" },
+      how,
+      jobs.attempts[job] > 0 &&
+        h("span", { class: "tries" }, `${how ? ", " : ""}try ${jobs.attempts[job]}/${jobs.max_attempts[job]}`),
+    ),
     h("span", { class: "took" }, duration(jobs.ran[job])),
     h("span", { class: "last mono cut" }, data.lastOutput(job)),
   );
@@ -180,7 +225,9 @@ function fillTail(tail, data, job, open) {
   };
   tail.replaceChildren(
     h(
-      "div", { class: "top" }, h("code", { class: "cut" }, `$ ${data.jobs.command[job].split("\n")[0]}`),
+      "div",
+      { class: "top" },
+      h("code", { class: "cut" }, `$ ${data.jobs.command[job].split("\n")[0]}`),
       streamChoice(data, job, attempt, "both", show),
       h("button", { type: "button", class: "button", click: () => open(job) }, "Open job"),
     ),
@@ -203,7 +250,11 @@ function skippedBy(data) {
     else groups.set(why, [job]);
   });
   return [...groups].map(([why, jobs]) => ({
-    names: jobs.slice(0, 5).map((job) => data.name(job)).join(", ") + (jobs.length > 5 ? ` and ${jobs.length - 5} more` : ""),
+    names:
+      jobs
+        .slice(0, 5)
+        .map((job) => data.name(job))
+        .join(", ") + (jobs.length > 5 ? ` and ${jobs.length - 5} more` : ""),
     why,
     count: jobs.length,
     query: jobs.length === 1 ? `seq:${data.jobs.seq[jobs[0]]}` : `state:skipped "${why.replace(/"/g, "")}"`,

@@ -6,7 +6,11 @@ import { clock, dateAndTime, duration, plural } from "./format.js";
 /** @typedef {import("./run_data.js").RunData} RunData */
 
 const AREAS = {
-  failed: "failed-area", timeout: "timeout-area", flaky: "ok-area", ok: "ok-area", running: "running-area",
+  failed: "failed-area",
+  timeout: "timeout-area",
+  flaky: "ok-area",
+  ok: "ok-area",
+  running: "running-area",
 };
 
 /**
@@ -19,7 +23,8 @@ export function outcome(data) {
   if (head.live) return ["running", "Running"];
   if (head.run.state === "stopped" || head.code > 128) return ["stopped", "Stopped"];
   const bad = data.failures().filter((job) => !data.jobs.allowed[job]);
-  if (bad.length) return bad.some((job) => data.jobs.state[job] !== "timeout") ? ["failed", "Failed"] : ["timeout", "Timeout"];
+  if (bad.length)
+    return bad.some((job) => data.jobs.state[job] !== "timeout") ? ["failed", "Failed"] : ["timeout", "Timeout"];
   if (head.code === 3) return ["skipped", "Not all jobs ran"];
   return head.code ? ["failed", "Failed"] : ["ok", "OK"];
 }
@@ -27,7 +32,9 @@ export function outcome(data) {
 /** Return what the run was read from. @param {RunData} data */
 export function sourceOf(data) {
   const files = data.head.run.files.filter((file) => file !== "-").map((file) => file.replace(/^.*\//, ""));
-  return files.join(", ") || (data.head.run.files.length ? "stdin" : /^pqrun (\w+)/.exec(data.head.command)?.[1] ?? "");
+  return (
+    files.join(", ") || (data.head.run.files.length ? "stdin" : (/^pqrun (\w+)/.exec(data.head.command)?.[1] ?? ""))
+  );
 }
 
 /**
@@ -62,11 +69,18 @@ function facts(data) {
   const sameDay = new Date(began).toDateString() === new Date(end).toDateString();
   const until = head.live ? "" : ` – ${sameDay ? clock(end) : dateAndTime(end)}`;
   return h(
-    "div", { class: "facts" },
+    "div",
+    { class: "facts" },
     h("span", {}, "run ", h("b", { class: "mono" }, head.run.id)),
     h("span", {}, `${dateAndTime(began)}${until}`),
     h("span", {}, head.live ? "for " : "took ", h("b", {}, duration(data.end))),
-    h("span", {}, head.run.workers === null ? "" : `${plural(head.run.workers, "worker")} `, "on ", h("b", {}, head.host)),
+    h(
+      "span",
+      {},
+      head.run.workers === null ? "" : `${plural(head.run.workers, "worker")} `,
+      "on ",
+      h("b", {}, head.host),
+    ),
     !head.live && h("span", {}, "exit code ", h("b", {}, head.code)),
     h("span", {}, `pqrun ${head.version}`),
   );
@@ -102,18 +116,26 @@ function counts(data, show) {
   number.set("ok", (number.get("ok") ?? 0) + flaky);
   number.delete("flaky");
   if (flaky) number.set("flaky", flaky);
-  const allowed = jobs.state.filter((state, job) => jobs.allowed[job] && (state === "failed" || state === "timeout")).length;
+  const allowed = jobs.state.filter(
+    (state, job) => jobs.allowed[job] && (state === "failed" || state === "timeout"),
+  ).length;
   for (const [kind, count] of number) {
     if (!count) continue;
     const note = kind === "flaky" ? "ok after a retry" : kind === "failed" && allowed ? `${allowed} allowed` : "";
     found.append(
       h(
-        "button", { type: "button", click: () => show(kind === "flaky" ? "is:flaky" : `state:${kind}`), "data-count": kind },
-        icon(kind), h("b", {}, count), h("span", { class: "word" }, kind), note && h("span", { class: "dim" }, note),
+        "button",
+        { type: "button", click: () => show(kind === "flaky" ? "is:flaky" : `state:${kind}`), "data-count": kind },
+        icon(kind),
+        h("b", {}, count),
+        h("span", { class: "word" }, kind),
+        note && h("span", { class: "dim" }, note),
       ),
     );
   }
-  found.append(h("span", { class: "dim" }, `${plural(data.count, "job")}, ${plural(data.attempts.job.length, "attempt")}`));
+  found.append(
+    h("span", { class: "dim" }, `${plural(data.count, "job")}, ${plural(data.attempts.job.length, "attempt")}`),
+  );
   return found;
 }
 
@@ -121,15 +143,20 @@ function counts(data, show) {
 function commands(data) {
   const { head } = data;
   const failed = data.failures().some((job) => !data.jobs.allowed[job]);
-  const undone = !head.live && [...data.counts()].some(([kind, count]) => (
-    count && ["interrupted", "running", "waiting", "queued", "pending"].includes(kind)
-  ));
+  const undone =
+    !head.live &&
+    [...data.counts()].some(
+      ([kind, count]) => count && ["interrupted", "running", "waiting", "queued", "pending"].includes(kind),
+    );
   const found = h("div", { class: "commands" });
   if (head.command) found.append(h("span", {}, "ran"), copyable(head.command, "the command that ran"));
   if (!head.live && undone && head.resume) {
     found.append(h("span", {}, "continue"), copyable(head.resume, "the command that continues the run"));
   } else if (!head.live && failed && head.resumeFailed) {
-    found.append(h("span", {}, "run the failed again"), copyable(head.resumeFailed, "the command that runs failed jobs again"));
+    found.append(
+      h("span", {}, "run the failed again"),
+      copyable(head.resumeFailed, "the command that runs failed jobs again"),
+    );
   }
   return found;
 }

@@ -31,17 +31,31 @@ function comparison(operator, text, unit) {
   const limit = amount(text) * (bare ? unit : 1);
   if (Number.isNaN(limit)) return null;
   switch (operator) {
-    case ">": return (value) => value > limit;
-    case "<": return (value) => value < limit;
-    case ">=": return (value) => value >= limit;
-    case "<=": return (value) => value <= limit;
-    default: return (value) => value === limit;
+    case ">":
+      return (value) => value > limit;
+    case "<":
+      return (value) => value < limit;
+    case ">=":
+      return (value) => value >= limit;
+    case "<=":
+      return (value) => value <= limit;
+    default:
+      return (value) => value === limit;
   }
 }
 
 /** What can be compared: the numbers, and the unit of a number without one. */
 const NUMBERS = {
-  seq: 1, attempts: 1, tries: 1, exit: 1, ran: 1e6, time: 1e6, waited: 1e6, cpu: 1e6, memory: 1, line: 1,
+  seq: 1,
+  attempts: 1,
+  tries: 1,
+  exit: 1,
+  ran: 1e6,
+  time: 1e6,
+  waited: 1e6,
+  cpu: 1e6,
+  memory: 1,
+  line: 1,
 };
 
 export class JobFilter {
@@ -85,7 +99,8 @@ export class JobFilter {
   /** @param {number} job */
   _text(job) {
     const { jobs } = this._data;
-    return (this._texts[job] ??= `${jobs.id[job]}\n${jobs.command[job]}\n${jobs.how[job]}\n${jobs.message[job]}\n${jobs.last[job]}`.toLowerCase());
+    return (this._texts[job] ??=
+      `${jobs.id[job]}\n${jobs.command[job]}\n${jobs.how[job]}\n${jobs.message[job]}\n${jobs.last[job]}`.toLowerCase());
   }
 
   /**
@@ -100,23 +115,37 @@ export class JobFilter {
     const wanted = text.toLowerCase();
     if (key in NUMBERS) return this._number(key, operator, text);
     switch (operator === ":" || operator === "=" ? key : "") {
-      case "state": return (job) => jobs.state[job].startsWith(wanted);
-      case "is": return (job) => this._data.kindOf(job).startsWith(wanted) || (wanted === "allowed" && jobs.allowed[job] === 1);
-      case "priority": return (job) => PRIORITIES[jobs.priority[job]].startsWith(wanted);
-      case "tag": return (job) => jobs.tags[job].some((tag) => tag.toLowerCase() === wanted);
-      case "id": return (job) => jobs.id[job].toLowerCase().includes(wanted);
-      case "group": return (job) => groupOf(jobs.id[job]).toLowerCase() === wanted;
-      case "signal": return (job) => (jobs.signal[job] ?? "").toLowerCase().endsWith(wanted);
-      case "how": return (job) => jobs.how[job].toLowerCase().includes(wanted);
-      case "host": return (job) => jobs.where[job].toLowerCase().includes(wanted);
-      case "needs": return (job) => jobs.needs[job].some(([id]) => id.toLowerCase() === wanted);
+      case "state":
+        return (job) => jobs.state[job].startsWith(wanted);
+      case "is":
+        return (job) => this._data.kindOf(job).startsWith(wanted) || (wanted === "allowed" && jobs.allowed[job] === 1);
+      case "priority":
+        return (job) => PRIORITIES[jobs.priority[job]].startsWith(wanted);
+      case "tag":
+        return (job) => jobs.tags[job].some((tag) => tag.toLowerCase() === wanted);
+      case "id":
+        return (job) => jobs.id[job].toLowerCase().includes(wanted);
+      case "group":
+        return (job) => groupOf(jobs.id[job]).toLowerCase() === wanted;
+      case "signal":
+        return (job) => (jobs.signal[job] ?? "").toLowerCase().endsWith(wanted);
+      case "how":
+        return (job) => jobs.how[job].toLowerCase().includes(wanted);
+      case "host":
+        return (job) => jobs.where[job].toLowerCase().includes(wanted);
+      case "needs":
+        return (job) => jobs.needs[job].some(([id]) => id.toLowerCase() === wanted);
     }
     if (this.axes.has(key)) {
       const compare = comparison(operator, text, 1);
-      return (job) => jobs.values[job].some(([axis, value]) => (
-        axis.toLowerCase() === key
-        && (operator === ":" || operator === "=" ? value.toLowerCase() === wanted : compare !== null && compare(Number(value)))
-      ));
+      return (job) =>
+        jobs.values[job].some(
+          ([axis, value]) =>
+            axis.toLowerCase() === key &&
+            (operator === ":" || operator === "="
+              ? value.toLowerCase() === wanted
+              : compare !== null && compare(Number(value))),
+        );
     }
     return this._contains(`${name}${operator}${text}`);
   }
@@ -135,14 +164,24 @@ export class JobFilter {
       return null;
     }
     switch (key) {
-      case "attempts": case "tries": return (job) => compare(jobs.attempts[job]);
-      case "ran": case "time": return (job) => compare(jobs.ran[job]);
-      case "waited": return (job) => compare(jobs.waited[job]);
-      case "cpu": return (job) => compare(jobs.user[job] + jobs.system[job]);
-      case "memory": return (job) => compare(jobs.memory[job]);
-      case "exit": return (job) => compare(jobs.exit[job]);
-      case "line": return (job) => compare(jobs.line[job]);
-      default: return (job) => compare(jobs.seq[job]);
+      case "attempts":
+      case "tries":
+        return (job) => compare(jobs.attempts[job]);
+      case "ran":
+      case "time":
+        return (job) => compare(jobs.ran[job]);
+      case "waited":
+        return (job) => compare(jobs.waited[job]);
+      case "cpu":
+        return (job) => compare(jobs.user[job] + jobs.system[job]);
+      case "memory":
+        return (job) => compare(jobs.memory[job]);
+      case "exit":
+        return (job) => compare(jobs.exit[job]);
+      case "line":
+        return (job) => compare(jobs.line[job]);
+      default:
+        return (job) => compare(jobs.seq[job]);
     }
   }
 }

@@ -1,6 +1,7 @@
 /* The pane of one job: how it ended, its attempts, its output, its command and its neighbours. */
 
-import { choice, copyable, h, icon, s, say } from "./dom.js";
+import { attemptStrip } from "./attempt_strip.js";
+import { choice, copyable, h, icon, say } from "./dom.js";
 import { outputOf, streamChoice } from "./failures.js";
 import { bytes, capital, clock, duration, percent, plural } from "./format.js";
 import { PRIORITIES } from "./run_data.js";
@@ -58,19 +59,38 @@ export class JobPane {
   /** @param {number} job */
   _contents(job) {
     const { jobs } = this._data;
-    const key = (/** @type {string} */ name, /** @type {string} */ label, /** @type {() => void} */ act) => (
-      h("button", { type: "button", class: "button", title: label, click: act }, h("kbd", {}, name), h("span", { class: "hidden" }, label))
-    );
+    const key = (/** @type {string} */ name, /** @type {string} */ label, /** @type {() => void} */ act) =>
+      h(
+        "button",
+        { type: "button", class: "button", title: label, click: act },
+        h("kbd", {}, name),
+        h("span", { class: "hidden" }, label),
+      );
     return [
       h(
-        "div", { class: "pane-top" }, icon(this._data.kindOf(job)),
-        h("h2", { id: "pane-title", tabindex: -1 }, this._data.name(job)), h("span", { class: "dim" }, `#${jobs.seq[job]}`),
-        h("span", { class: "end" }, key("k", "Previous job", () => this.step(-1)), key("j", "Next job", () => this.step(1)),
-          key("Esc", "Close", () => this.close())),
+        "div",
+        { class: "pane-top" },
+        icon(this._data.kindOf(job)),
+        h("h2", { id: "pane-title", tabindex: -1 }, this._data.name(job)),
+        h("span", { class: "dim" }, `#${jobs.seq[job]}`),
+        h(
+          "span",
+          { class: "end" },
+          key("k", "Previous job", () => this.step(-1)),
+          key("j", "Next job", () => this.step(1)),
+          key("Esc", "Close", () => this.close()),
+        ),
       ),
       h(
-        "div", { class: "inside" }, this._sentence(job), ...this._attempts(job), ...this._output(job),
-        h("h3", {}, "Command"), copyable(jobs.command[job], "the job's command"), this._facts(job), ...this._again(job),
+        "div",
+        { class: "inside" },
+        this._sentence(job),
+        ...this._attempts(job),
+        ...this._output(job),
+        h("h3", {}, "Command"),
+        copyable(jobs.command[job], "the job's command"),
+        this._facts(job),
+        ...this._again(job),
       ),
     ];
   }
@@ -80,28 +100,45 @@ export class JobPane {
     const { jobs, attempts, first, waits } = this._data;
     const kind = this._data.kindOf(job);
     const state = jobs.state[job];
-    const how = this._data.how(job).replace(/^timeout /, "after ").replace(/^timeout$/, "");
+    const how = this._data
+      .how(job)
+      .replace(/^timeout /, "after ")
+      .replace(/^timeout$/, "");
     const tries = jobs.attempts[job] && `try ${jobs.attempts[job]} of ${jobs.max_attempts[job]}`;
-    let ran = 0, queued = 0, waited = 0;
+    let ran = 0,
+      queued = 0,
+      waited = 0;
     for (let one = first[job]; one < first[job + 1]; one++) {
       ran += attempts.ended[one] - attempts.began[one];
       queued += attempts.waited[one];
     }
-    for (let one = 0; one < waits.job.length; one++) if (waits.job[one] === job) waited += waits.until[one] - waits.since[one];
+    for (let one = 0; one < waits.job.length; one++)
+      if (waits.job[one] === job) waited += waits.until[one] - waits.since[one];
     const word = h("b", {}, kind === "flaky" ? "OK after a retry" : capital(state));
     word.style.color = `var(--${kind in { ok: 1, failed: 1, timeout: 1, flaky: 1, running: 1, waiting: 1 } ? kind : "dim"})`;
-    const parts = [how, tries, jobs.allowed[job] && state !== "skipped" && "allowed to fail"].filter(Boolean).join(", ");
-    const times = first[job + 1] > first[job]
-      ? `Ran ${duration(ran)}${first[job + 1] - first[job] > 1 ? " in all" : ""}, waited ${duration(queued)} in the queue${waited ? ` and ${duration(waited)} to retry` : ""}.`
-      : "";
-    return h("p", {}, word, parts && ` ${parts}`, ". ", h("span", { class: "dim" }, times),
-      jobs.message[job] && h("span", {}, ` ${capital(jobs.message[job])}`));
+    const parts = [how, tries, jobs.allowed[job] && state !== "skipped" && "allowed to fail"]
+      .filter(Boolean)
+      .join(", ");
+    const times =
+      first[job + 1] > first[job]
+        ? `Ran ${duration(ran)}${first[job + 1] - first[job] > 1 ? " in all" : ""}, waited ${duration(queued)} in the queue${waited ? ` and ${duration(waited)} to retry` : ""}.`
+        : "";
+    return h(
+      "p",
+      {},
+      word,
+      parts && ` ${parts}`,
+      ". ",
+      h("span", { class: "dim" }, times),
+      jobs.message[job] && h("span", {}, ` ${capital(jobs.message[job])}`),
+    );
   }
 
   /** @param {number} job */
   _attempts(job) {
     const { attempts, first, jobs } = this._data;
-    const from = first[job], to = first[job + 1];
+    const from = first[job],
+      to = first[job + 1];
     if (from === to) return [];
     const heads = ["Try", "Started", "Worker", "Ran", "How", "CPU", "Memory", "Then"];
     const right = new Set(["Ran", "CPU", "Memory"]);
@@ -112,23 +149,39 @@ export class JobPane {
       const isLast = one === to - 1;
       body.append(
         h(
-          "tr", { "aria-current": isLast && to - from > 1 ? "true" : null },
-          h("td", {}, attempts.attempt[one]), h("td", {}, clock(this._data.wall(attempts.began[one]))),
-          h("td", {}, attempts.where[one] || attempts.lane[one]), h("td", { class: "right", title: `${ran / 1e6} s` }, duration(ran)),
-          h("td", {}, attempts.how[one]), h("td", { class: "right" }, cpu ? percent(cpu / ran) : ""),
-          h("td", { class: "right" }, bytes(attempts.memory[one])), h("td", { class: "dim" }, this._then(job, one, isLast)),
+          "tr",
+          { "aria-current": isLast && to - from > 1 ? "true" : null },
+          h("td", {}, attempts.attempt[one]),
+          h("td", {}, clock(this._data.wall(attempts.began[one]))),
+          h("td", {}, attempts.where[one] || attempts.lane[one]),
+          h("td", { class: "right", title: `${ran / 1e6} s` }, duration(ran)),
+          h("td", {}, attempts.how[one]),
+          h("td", { class: "right" }, cpu ? percent(cpu / ran) : ""),
+          h("td", { class: "right" }, bytes(attempts.memory[one])),
+          h("td", { class: "dim" }, this._then(job, one, isLast)),
         ),
       );
     }
     const table = h(
-      "table", { class: "tries" },
-      h("thead", {}, h("tr", {}, ...heads.map((name) => h("th", { scope: "col", class: right.has(name) ? "right" : null }, name)))),
+      "table",
+      { class: "tries" },
+      h(
+        "thead",
+        {},
+        h("tr", {}, ...heads.map((name) => h("th", { scope: "col", class: right.has(name) ? "right" : null }, name))),
+      ),
       body,
     );
-    const strip = to - from > 1 || jobs.attempts[job] > 1 ? this._strip(job) : null;
+    const strip = to - from > 1 || jobs.attempts[job] > 1 ? attemptStrip(this._data, job) : null;
     return [
-      h("h3", {}, "Attempts", strip && h("span", { class: "end" }, "solid: last · hatched: retried · dashed: wait · thin: queued")),
-      ...(strip ? [strip] : []), h("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": "Attempts" }, table),
+      h(
+        "h3",
+        {},
+        "Attempts",
+        strip && h("span", { class: "end" }, "solid: last · hatched: retried · dashed: wait · thin: queued"),
+      ),
+      ...(strip ? [strip] : []),
+      h("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": "Attempts" }, table),
     ];
   }
 
@@ -148,41 +201,11 @@ export class JobPane {
     return ["failed", "timeout"].includes(jobs.state[job]) && jobs.max_attempts[job] > 1 ? "gave up" : "";
   }
 
-  /** Return the attempts on a line of time. @param {number} job */
-  _strip(job) {
-    const { attempts, first, waits } = this._data;
-    const from = attempts.submitted[first[job]] - attempts.waited[first[job]];
-    const to = attempts.ended[first[job + 1] - 1];
-    const x = (/** @type {number} */ at) => 4 + (592 * (at - from)) / Math.max(1, to - from);
-    const strip = s(
-      "svg", { class: "strip", viewBox: "0 0 600 34", role: "img", "aria-label": "The attempts over time", preserveAspectRatio: "none" },
-      s("defs", {}, ...["failed", "timeout"].map((colour) => (
-        s("pattern", { id: `hatch-${colour}`, width: 5, height: 5, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" },
-          s("rect", { width: 1.6, height: 5, fill: `var(--${colour})` }))))),
-      s("line", { x1: x(from), x2: x(to), y1: 17, y2: 17, stroke: "var(--strong-line)" }),
-    );
-    for (let one = 0; one < waits.job.length; one++) {
-      if (waits.job[one] !== job) continue;
-      const since = x(waits.since[one]);
-      strip.append(s("rect", { x: since, y: 12, width: Math.max(1, x(waits.until[one]) - since), height: 10, fill: "var(--page)", stroke: "var(--waiting)", "stroke-dasharray": "3 2" }));
-    }
-    for (let one = first[job]; one < first[job + 1]; one++) {
-      const retried = attempts.counted[one] === "retried";
-      const colour = { completed: "ok-area", timeout: "timeout-area", failed: "failed-area" }[attempts.counted[one]] ?? "strong-line";
-      const hatch = attempts.how[one].startsWith("timeout") ? "timeout" : "failed";
-      const began = x(attempts.began[one]);
-      strip.append(s("rect", {
-        x: began, y: 7, width: Math.max(2, x(attempts.ended[one]) - began), height: 20, rx: 2,
-        fill: retried ? `url(#hatch-${hatch})` : `var(--${colour})`, stroke: retried ? `var(--${hatch})` : "none",
-      }));
-    }
-    return strip;
-  }
-
   /** @param {number} job */
   _output(job) {
     const { attempts, first } = this._data;
-    const from = first[job], to = first[job + 1];
+    const from = first[job],
+      to = first[job + 1];
     if (from === to) return [];
     let attempt = attempts.attempt[to - 1];
     /** @type {import("./failures.js").Shown} */
@@ -192,17 +215,29 @@ export class JobPane {
       const box = outputOf(this._data, job, attempt, shown);
       place.replaceChildren(box);
       box.scrollTop = box.scrollHeight;
-      streams.replaceChildren(streamChoice(this._data, job, attempt, shown, (value) => { shown = value; show(); }));
+      streams.replaceChildren(
+        streamChoice(this._data, job, attempt, shown, (value) => {
+          shown = value;
+          show();
+        }),
+      );
     };
     const streams = h("span");
     /** @type {[string, string][]} */
     const tries = [];
-    for (let one = Math.max(from, to - 8); one < to; one++) tries.push([String(attempts.attempt[one]), `try ${attempts.attempt[one]}`]);
+    for (let one = Math.max(from, to - 8); one < to; one++)
+      tries.push([String(attempts.attempt[one]), `try ${attempts.attempt[one]}`]);
     show();
     return [
       h(
-        "h3", {}, "Output",
-        tries.length > 1 && choice("Attempt", tries, String(attempt), (value) => { attempt = Number(value); show(); }),
+        "h3",
+        {},
+        "Output",
+        tries.length > 1 &&
+          choice("Attempt", tries, String(attempt), (value) => {
+            attempt = Number(value);
+            show();
+          }),
         streams,
       ),
       place,
@@ -221,17 +256,24 @@ export class JobPane {
     const code = (/** @type {string | null} */ text) => (text ? h("code", {}, text) : null);
     const limits = [
       jobs.timeout[job] && !Number.isNaN(jobs.timeout[job]) && `${duration(jobs.timeout[job] * 1e6)} a try`,
-      jobs.idle_timeout[job] && !Number.isNaN(jobs.idle_timeout[job]) && `${duration(jobs.idle_timeout[job] * 1e6)} without output`,
-    ].filter(Boolean).join(", ");
+      jobs.idle_timeout[job] &&
+        !Number.isNaN(jobs.idle_timeout[job]) &&
+        `${duration(jobs.idle_timeout[job] * 1e6)} without output`,
+    ]
+      .filter(Boolean)
+      .join(", ");
     const attempt = jobs.attempts[job];
     add("Directory", code(jobs.cwd[job] ?? head.cwd));
     add("Variables", code(jobs.variables[job].join(" ")), jobs.variables[job].length > 0 && " (names only)");
     add("Values", code(jobs.values[job].map(([name, value]) => `${name}=${value}`).join(" ")));
     add("Priority", PRIORITIES[jobs.priority[job]]);
     add("Tags", jobs.tags[job].join(", "));
-    add("Limit", limits && `${limits}, then ${jobs.stop_signal[job]}, SIGKILL after ${duration(jobs.grace[job] * 1e6)}`);
+    add(
+      "Limit",
+      limits && `${limits}, then ${jobs.stop_signal[job]}, SIGKILL after ${duration(jobs.grace[job] * 1e6)}`,
+    );
     add("Retries", jobs.retry[job]);
-    add("Exit", Number.isNaN(jobs.exit[job]) ? jobs.signal[job] ?? "" : jobs.exit[job]);
+    add("Exit", Number.isNaN(jobs.exit[job]) ? (jobs.signal[job] ?? "") : jobs.exit[job]);
     add("CPU", attempt > 0 && `${duration(jobs.user[job])} user, ${duration(jobs.system[job])} system`);
     add("Memory", bytes(jobs.memory[job]) && `${bytes(jobs.memory[job])} at most`);
     add("Needs", ...this._links(this._needs[job], jobs.needs[job].length));
@@ -239,8 +281,16 @@ export class JobPane {
     add("Host", jobs.where[job]);
     add("From", code(jobs.file[job] && `${jobs.file[job]}${jobs.line[job] ? `:${jobs.line[job]}` : ""}`));
     if (attempt) {
-      add("stdout", jobs.out_bytes[job] > 0 && code(this._data.path(job, attempt, "out")), ` ${bytes(jobs.out_bytes[job])}`);
-      add("stderr", jobs.err_bytes[job] > 0 && code(this._data.path(job, attempt, "err")), ` ${bytes(jobs.err_bytes[job])}`);
+      add(
+        "stdout",
+        jobs.out_bytes[job] > 0 && code(this._data.path(job, attempt, "out")),
+        ` ${bytes(jobs.out_bytes[job])}`,
+      );
+      add(
+        "stderr",
+        jobs.err_bytes[job] > 0 && code(this._data.path(job, attempt, "err")),
+        ` ${bytes(jobs.err_bytes[job])}`,
+      );
     }
     return list;
   }
@@ -255,7 +305,10 @@ export class JobPane {
     /** @type {(Node | string)[]} */
     const links = [];
     for (const job of found.slice(0, MAX_LINKS)) {
-      links.push(h("button", { type: "button", class: "link", click: () => this.open(job) }, this._data.name(job)), ", ");
+      links.push(
+        h("button", { type: "button", class: "link", click: () => this.open(job) }, this._data.name(job)),
+        ", ",
+      );
     }
     links.pop();
     const more = count - Math.min(found.length, MAX_LINKS);
@@ -278,9 +331,14 @@ export class JobPane {
     const { address } = this._data.head;
     if (!address) return [];
     const id = quoted(this._data.jobs.id[job]);
-    const found = [h("h3", {}, "In a terminal"), copyable(`pqrun logs ${quoted(address)} ${id}`, "the command that prints the output")];
+    const found = [
+      h("h3", {}, "In a terminal"),
+      copyable(`pqrun logs ${quoted(address)} ${id}`, "the command that prints the output"),
+    ];
     if (["failed", "timeout", "cancelled", "interrupted"].includes(this._data.jobs.state[job])) {
-      found.push(copyable(`pqrun resume ${quoted(address)} --failed --only ${id}`, "the command that runs the job again"));
+      found.push(
+        copyable(`pqrun resume ${quoted(address)} --failed --only ${id}`, "the command that runs the job again"),
+      );
     }
     return found;
   }

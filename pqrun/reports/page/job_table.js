@@ -1,15 +1,18 @@
 /* The table of jobs. Only the rows in sight are elements, so that a hundred thousand jobs scroll fluently. */
 
-import { h, icon, s, say, sectionTitle } from "./dom.js";
-import { duration, plural } from "./format.js";
-import { asCsv, columnsOf } from "./job_columns.js";
+import { h, s, say, sectionTitle } from "./dom.js";
+import { plural } from "./format.js";
+import { asCsv, columnsOf, narrowCells } from "./job_columns.js";
+import { columnChooser, filterChips } from "./table_controls.js";
 import { JobFilter } from "./job_filter.js";
 
 /** @typedef {import("./run_data.js").RunData} RunData */
 
-const ROW = 27, NARROW_ROW = 51;
+const ROW = 27,
+  NARROW_ROW = 51;
 const MAX_HEIGHT = 15_000_000; // browsers do not make elements much higher
-const MAX_PRINTED = 2000, PRINTED = 0.62;
+const MAX_PRINTED = 2000,
+  PRINTED = 0.62;
 
 export class JobTable {
   /**
@@ -32,36 +35,75 @@ export class JobTable {
 
     this._count = h("p", { role: "status", "aria-live": "polite" });
     this._input = h("input", {
-      type: "search", placeholder: "Filter: text, state:failed, priority:low, tag:x, ran>10s", spellcheck: "false", autocomplete: "off",
-      "aria-label": "Filter the jobs", input: () => this._changed(), keydown: (event) => this._inInput(event),
+      type: "search",
+      placeholder: "Filter: text, state:failed, priority:low, tag:x, ran>10s",
+      spellcheck: "false",
+      autocomplete: "off",
+      "aria-label": "Filter the jobs",
+      input: () => this._changed(),
+      keydown: (event) => this._inInput(event),
     });
     this._problem = h("p", { class: "problem", role: "alert", hidden: true });
-    this._chips = this._makeChips();
+    this._chips = filterChips(
+      data,
+      (query) => this.filter(query),
+      () => {
+        this._sorted = { key: "ran", down: true };
+        this._arrange();
+        this.filter("");
+      },
+    );
     this._head = h("div", { class: "head", role: "row", "aria-rowindex": 1 });
     this._body = h("div", { class: "body", role: "rowgroup" });
     this._box = h(
-      "div", { class: "table", role: "grid", tabindex: 0, "aria-label": "Jobs", scroll: () => this._wanted() },
-      h("div", { role: "rowgroup", class: "head-group" }, this._head), this._body,
+      "div",
+      { class: "table", role: "grid", tabindex: 0, "aria-label": "Jobs", scroll: () => this._wanted() },
+      h("div", { role: "rowgroup", class: "head-group" }, this._head),
+      this._body,
     );
     this._box.addEventListener("keydown", (event) => this._key(event));
-    this._box.addEventListener("focus", () => { if (this._selected < 0 && this._found.length) this._select(0, false); });
+    this._box.addEventListener("focus", () => {
+      if (this._selected < 0 && this._found.length) this._select(0, false);
+    });
     section.append(
       sectionTitle("jobs", "Jobs", this._count),
       h(
-        "div", { class: "filters" },
-        h("span", { class: "search" }, s("svg", { viewBox: "0 0 16 16", "aria-hidden": "true" },
-          s("circle", { cx: 7, cy: 7, r: 4.6, fill: "none", stroke: "currentColor", "stroke-width": 1.4 }),
-          s("path", { d: "M10.5 10.5L14 14", stroke: "currentColor", "stroke-width": 1.4 })), this._input, h("kbd", { "aria-hidden": "true" }, "/")),
+        "div",
+        { class: "filters" },
+        h(
+          "span",
+          { class: "search" },
+          s(
+            "svg",
+            { viewBox: "0 0 16 16", "aria-hidden": "true" },
+            s("circle", { cx: 7, cy: 7, r: 4.6, fill: "none", stroke: "currentColor", "stroke-width": 1.4 }),
+            s("path", { d: "M10.5 10.5L14 14", stroke: "currentColor", "stroke-width": 1.4 }),
+          ),
+          this._input,
+          h("kbd", { "aria-hidden": "true" }, "/"),
+        ),
         ...this._chips,
-        h("span", { class: "end" }, this._chooser(), h("button", { type: "button", class: "button", click: () => this._saveCsv() }, "CSV")),
+        h(
+          "span",
+          { class: "end" },
+          columnChooser(this._columns, () => this._arrange()),
+          h("button", { type: "button", class: "button", click: () => this._saveCsv() }, "CSV"),
+        ),
         this._problem,
       ),
       this._box,
     );
     this._narrow.addEventListener("change", () => this._arrange());
     addEventListener("resize", () => this._wanted());
-    addEventListener("beforeprint", () => { this._printing = true; this._arrange(); this._draw(); });
-    addEventListener("afterprint", () => { this._printing = false; this._arrange(); });
+    addEventListener("beforeprint", () => {
+      this._printing = true;
+      this._arrange();
+      this._draw();
+    });
+    addEventListener("afterprint", () => {
+      this._printing = false;
+      this._arrange();
+    });
     this._frame = 0;
     this._arrange();
     this._changed();
@@ -98,53 +140,46 @@ export class JobTable {
     return this._found[next];
   }
 
-  _makeChips() {
-    const counts = this._data.counts();
-    const number = (/** @type {string[]} */ ...kinds) => kinds.reduce((sum, kind) => sum + (counts.get(kind) ?? 0), 0);
-    /** @type {[string, string, number, string][]} */
-    const chips = [
-      ["", "All", this._data.count, ""], ["state:failed", "Failed", number("failed"), "failed"],
-      ["state:timeout", "Timeout", number("timeout"), "timeout"], ["is:flaky", "Flaky", number("flaky"), "flaky"],
-      ["state:skipped", "Skipped", number("skipped"), "skipped"],
-    ];
-    const found = chips.filter(([query, , count]) => count || !query).map(([query, text, count, kind]) => (
-      h("button", { type: "button", class: "chip", "data-query": query, click: () => this.filter(query) },
-        kind && icon(kind), text, h("span", { class: "dim" }, count.toLocaleString("en")))
-    ));
-    found.push(h("button", { type: "button", class: "chip", click: () => { this._sorted = { key: "ran", down: true }; this._arrange(); this.filter(""); } }, "Slowest"));
-    return found;
-  }
-
-  _chooser() {
-    const list = h("div");
-    for (const column of this._columns) {
-      if (column.key === "name") continue;
-      const box = h("input", { type: "checkbox", checked: !column.hidden });
-      box.addEventListener("change", () => { column.hidden = !box.checked; this._arrange(); });
-      list.append(h("label", {}, box, " ", column.title));
-    }
-    return h("details", { class: "columns" }, h("summary", { class: "button" }, "Columns"), list);
-  }
-
   /** Set up the columns and heads anew, and draw. */
   _arrange() {
     const shown = this._columns.filter((column) => !column.hidden);
     this._shown = shown;
-    this._grid = shown.map(({ min, grow = 0 }) => (
-      // Paper cannot be scrolled, so there all columns are narrower, as their letters are.
-      this._printing ? (grow ? `minmax(0, ${grow}fr)` : `${PRINTED * min}px`) : grow ? `minmax(${min}px, ${grow}fr)` : `${min}px`
-    )).join(" ");
+    this._grid = shown
+      .map(({ min, grow = 0 }) =>
+        // Paper cannot be scrolled, so there all columns are narrower, as their letters are.
+        this._printing
+          ? grow
+            ? `minmax(0, ${grow}fr)`
+            : `${PRINTED * min}px`
+          : grow
+            ? `minmax(${min}px, ${grow}fr)`
+            : `${min}px`,
+      )
+      .join(" ");
     this._head.style.gridTemplateColumns = this._grid;
     const least = this._narrow.matches || this._printing ? 0 : shown.reduce((sum, column) => sum + column.min, 0);
     for (const part of [this._head, this._body]) part.style.minWidth = `${least}px`;
-    this._head.replaceChildren(...shown.map((column, place) => {
-      const isSorted = this._sorted.key === column.key;
-      const button = h("button", { type: "button", tabindex: -1, click: () => this._sortBy(column.key) }, column.title, isSorted && (this._sorted.down ? " ↓" : " ↑"));
-      return h("div", {
-        role: "columnheader", class: column.right ? "right" : null, "aria-colindex": place + 1,
-        "aria-sort": isSorted ? (this._sorted.down ? "descending" : "ascending") : null,
-      }, button);
-    }));
+    this._head.replaceChildren(
+      ...shown.map((column, place) => {
+        const isSorted = this._sorted.key === column.key;
+        const button = h(
+          "button",
+          { type: "button", tabindex: -1, click: () => this._sortBy(column.key) },
+          column.title,
+          isSorted && (this._sorted.down ? " ↓" : " ↑"),
+        );
+        return h(
+          "div",
+          {
+            role: "columnheader",
+            class: column.right ? "right" : null,
+            "aria-colindex": place + 1,
+            "aria-sort": isSorted ? (this._sorted.down ? "descending" : "ascending") : null,
+          },
+          button,
+        );
+      }),
+    );
     this._box.setAttribute("aria-colcount", String(shown.length));
     this._clear();
     this._sort();
@@ -153,7 +188,10 @@ export class JobTable {
 
   /** @param {string} key */
   _sortBy(key) {
-    this._sorted = { key, down: this._sorted.key === key ? !this._sorted.down : ["ran", "waited", "cpu", "memory", "tries"].includes(key) };
+    this._sorted = {
+      key,
+      down: this._sorted.key === key ? !this._sorted.down : ["ran", "waited", "cpu", "memory", "tries"].includes(key),
+    };
     this._arrange();
     this._box.scrollTop = 0;
   }
@@ -165,10 +203,15 @@ export class JobTable {
     this._problem.hidden = !this._filter.problem;
     this._selected = -1;
     for (const chip of this._chips) {
-      chip.setAttribute("aria-pressed", String(chip.dataset.query === query && (query !== "" || this._sorted.key === "state")));
+      chip.setAttribute(
+        "aria-pressed",
+        String(chip.dataset.query === query && (query !== "" || this._sorted.key === "state")),
+      );
     }
-    this._count.textContent = this._found.length === this._data.count
-      ? this._data.count.toLocaleString("en") : `${this._found.length.toLocaleString("en")} of ${this._data.count.toLocaleString("en")}`;
+    this._count.textContent =
+      this._found.length === this._data.count
+        ? this._data.count.toLocaleString("en")
+        : `${this._found.length.toLocaleString("en")} of ${this._data.count.toLocaleString("en")}`;
     this._box.scrollTop = 0;
     this._clear();
     this._sort();
@@ -184,7 +227,8 @@ export class JobTable {
     const isLast = (/** @type {string | number} */ key) => key === "" || (typeof key === "number" && Number.isNaN(key));
     const selected = this._found[this._selected];
     this._found.sort((one, other) => {
-      const a = keys[one], b = keys[other];
+      const a = keys[one],
+        b = keys[other];
       if (a === b) return one - other;
       if (isLast(a) || isLast(b)) return Number(isLast(a)) - Number(isLast(b)) || one - other;
       if (typeof a === "number" && typeof b === "number") return sign * (a - b);
@@ -198,7 +242,10 @@ export class JobTable {
   }
 
   _wanted() {
-    this._frame ||= requestAnimationFrame(() => { this._frame = 0; this._draw(); });
+    this._frame ||= requestAnimationFrame(() => {
+      this._frame = 0;
+      this._draw();
+    });
   }
 
   _clear() {
@@ -218,7 +265,9 @@ export class JobTable {
     // Where all rows together would be too high, the scroll bar moves by more than what it shows.
     const shift = total > full ? (top / Math.max(1, full - view)) * (total - full) : 0;
     const from = this._printing ? 0 : Math.max(0, Math.floor((top + shift) / height) - 6);
-    const to = this._printing ? Math.min(this._found.length, MAX_PRINTED) : Math.min(this._found.length, Math.ceil((top + shift + view) / height) + 6);
+    const to = this._printing
+      ? Math.min(this._found.length, MAX_PRINTED)
+      : Math.min(this._found.length, Math.ceil((top + shift + view) / height) + 6);
     for (const [place, row] of this._rows) {
       if (place < from || place >= to) {
         row.remove();
@@ -241,33 +290,32 @@ export class JobTable {
   _row(place) {
     const job = this._found[place];
     const row = h("div", {
-      class: "row", role: "row", id: `row-${place}`, "aria-rowindex": place + 2, "data-seq": this._data.jobs.seq[job],
-      click: () => { this._select(place, false); this._open(job); },
+      class: "row",
+      role: "row",
+      id: `row-${place}`,
+      "aria-rowindex": place + 2,
+      "data-seq": this._data.jobs.seq[job],
+      click: () => {
+        this._select(place, false);
+        this._open(job);
+      },
     });
     if (this._narrow.matches) {
-      row.append(...this._narrowCells(job));
+      row.append(...narrowCells(this._data, job));
       return row;
     }
     row.style.gridTemplateColumns = this._grid ?? "";
     (this._shown ?? []).forEach((column, index) => {
       const names = [column.right && "right", column.usual?.(job) && "usual"].filter(Boolean).join(" ");
-      row.append(h("div", { role: "gridcell", "aria-colindex": index + 1, class: names || null, "data-column": column.key }, ...column.cell(job)));
+      row.append(
+        h(
+          "div",
+          { role: "gridcell", "aria-colindex": index + 1, class: names || null, "data-column": column.key },
+          ...column.cell(job),
+        ),
+      );
     });
     return row;
-  }
-
-  /** Return the two lines of a row on a narrow screen. @param {number} job */
-  _narrowCells(job) {
-    const data = this._data;
-    const how = data.how(job) || (data.kindOf(job) === "ok" ? "" : data.kindOf(job));
-    const cells = [
-      h("div", { role: "gridcell" }, icon(data.kindOf(job)), h("span", { class: "hidden" }, data.kindOf(job))),
-      h("div", { role: "gridcell" }, data.name(job)), h("div", { role: "gridcell" }, how),
-      h("div", { role: "gridcell", class: "usual" }, duration(data.jobs.ran[job])),
-      h("div", { role: "gridcell", class: "usual mono" }, data.lastOutput(job)),
-    ];
-    cells[4].style.gridColumn = "2 / -1";
-    return cells;
   }
 
   /**
@@ -277,8 +325,10 @@ export class JobTable {
   _select(place, scroll = true) {
     this._selected = place;
     if (scroll) {
-      const height = this._height, head = this._narrow.matches ? 0 : ROW + 1;
-      const total = this._found.length * height, full = Math.min(total, MAX_HEIGHT);
+      const height = this._height,
+        head = this._narrow.matches ? 0 : ROW + 1;
+      const total = this._found.length * height,
+        full = Math.min(total, MAX_HEIGHT);
       const top = place * height * (total ? full / total : 1);
       if (top < this._box.scrollTop) this._box.scrollTop = top;
       const bottom = top + height + head - this._box.clientHeight;

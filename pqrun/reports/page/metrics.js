@@ -33,14 +33,21 @@ export function fillMetrics(section, data) {
     let text = isTime ? duration(value * 1e6) : String(value);
     let means = meaning;
     if (name === "active_workers" && run.workers !== null) text += ` / ${run.workers}`;
-    if (name === "average_wait_time" && metrics.oldest_wait) means += `; longest at this moment ${duration(metrics.oldest_wait * 1e6)}`;
+    if (name === "average_wait_time" && metrics.oldest_wait)
+      means += `; longest at this moment ${duration(metrics.oldest_wait * 1e6)}`;
     if (name === "average_processing") {
       means += `; p50 ${duration(metrics.p50_processing * 1e6)}, p95 ${duration(metrics.p95_processing * 1e6)}`;
     }
     list.append(
       h(
-        "div", {}, h("dt", {}, title),
-        h("dd", { class: "number", "data-metric": name, "data-value": value, title: isTime ? `${value} s` : null }, text),
+        "div",
+        {},
+        h("dt", {}, title),
+        h(
+          "dd",
+          { class: "number", "data-metric": name, "data-value": value, title: isTime ? `${value} s` : null },
+          text,
+        ),
         h("dd", { class: "means" }, means),
       ),
     );

@@ -26,25 +26,38 @@ function setUpTheme() {
       return null; // a page from the disk may have no storage
     }
   };
-  const apply = () => { root.dataset.theme = remembered() ?? (dark.matches ? "dark" : "light"); };
+  const apply = () => {
+    root.dataset.theme = remembered() ?? (dark.matches ? "dark" : "light");
+  };
   apply();
   addEventListener("beforeprint", () => {
     root.dataset.theme = "light"; // a dark page would take much ink
     dispatchEvent(new Event("themechange"));
   });
-  addEventListener("afterprint", () => { apply(); dispatchEvent(new Event("themechange")); });
-  dark.addEventListener("change", () => { apply(); dispatchEvent(new Event("themechange")); });
+  addEventListener("afterprint", () => {
+    apply();
+    dispatchEvent(new Event("themechange"));
+  });
+  dark.addEventListener("change", () => {
+    apply();
+    dispatchEvent(new Event("themechange"));
+  });
   const button = byId("theme");
   button.append(
-    s("svg", { viewBox: "0 0 16 16", class: "icon", "aria-hidden": "true" },
+    s(
+      "svg",
+      { viewBox: "0 0 16 16", class: "icon", "aria-hidden": "true" },
       s("circle", { cx: 8, cy: 8, r: 6, fill: "none", stroke: "currentColor", "stroke-width": 1.4 }),
-      s("path", { d: "M8 2a6 6 0 010 12z", fill: "currentColor" })),
+      s("path", { d: "M8 2a6 6 0 010 12z", fill: "currentColor" }),
+    ),
   );
   button.addEventListener("click", () => {
     root.dataset.theme = root.dataset.theme === "dark" ? "light" : "dark";
     try {
       localStorage.setItem(THEME, root.dataset.theme);
-    } catch { /* the choice then lasts as long as the page */ }
+    } catch {
+      /* the choice then lasts as long as the page */
+    }
     dispatchEvent(new Event("themechange"));
   });
 }
@@ -56,22 +69,30 @@ function setUpTheme() {
 function fillSections(data) {
   const bar = byId("sections");
   const named = [
-    ["failures", "Failures", data.failures().length], ["timeline", "Timeline", 0], ["jobs", "Jobs", data.count],
-    ["graph", "Graph", 0], ["metrics", "Metrics", 0],
+    ["failures", "Failures", data.failures().length],
+    ["timeline", "Timeline", 0],
+    ["jobs", "Jobs", data.count],
+    ["graph", "Graph", 0],
+    ["metrics", "Metrics", 0],
   ];
   /** @type {Map<Element, HTMLElement>} */
   const links = new Map();
   for (const [id, title, count] of named) {
     const section = byId(String(id));
     if (!section.childElementCount) continue;
-    const link = h("a", { href: `#${id}` }, title, count !== 0 && h("span", { class: "dim" }, Number(count).toLocaleString("en")));
+    const link = h(
+      "a",
+      { href: `#${id}` },
+      title,
+      count !== 0 && h("span", { class: "dim" }, Number(count).toLocaleString("en")),
+    );
     links.set(section, link);
     bar.append(link);
   }
   const mark = () => {
     const tops = [...links].filter(([section]) => section.getBoundingClientRect().top < innerHeight / 3);
     const atEnd = innerHeight + scrollY >= document.documentElement.scrollHeight - 2 && scrollY > 0;
-    const current = atEnd ? [...links.values()].at(-1) : tops.at(-1)?.[1] ?? [...links.values()][0];
+    const current = atEnd ? [...links.values()].at(-1) : (tops.at(-1)?.[1] ?? [...links.values()][0]);
     for (const link of links.values()) {
       if (link === current) link.setAttribute("aria-current", "true");
       else link.removeAttribute("aria-current");
@@ -82,9 +103,15 @@ function fillSections(data) {
 }
 
 const KEYS = [
-  ["/", "filter the jobs"], ["j k ↑ ↓", "next and previous job"], ["Enter", "open the job"], ["Esc", "close the job"],
-  ["+ − 0", "zoom the timeline in, out, to all of it"], ["← →", "in the timeline: the attempt before and after"],
-  ["[ ]", "move the timeline"], ["t", "light or dark"], ["?", "this list"],
+  ["/", "filter the jobs"],
+  ["j k ↑ ↓", "next and previous job"],
+  ["Enter", "open the job"],
+  ["Esc", "close the job"],
+  ["+ − 0", "zoom the timeline in, out, to all of it"],
+  ["← →", "in the timeline: the attempt before and after"],
+  ["[ ]", "move the timeline"],
+  ["t", "light or dark"],
+  ["?", "this list"],
 ];
 
 function setUpKeys() {
@@ -95,7 +122,8 @@ function setUpKeys() {
     list.append(h("dt", {}, ...words), h("dd", {}, meaning));
   }
   dialog.append(
-    h("h2", { id: "keys-title" }, "Keys"), list,
+    h("h2", { id: "keys-title" }, "Keys"),
+    list,
     h("button", { type: "button", class: "button", click: () => dialog.close() }, "Close"),
   );
   byId("show-keys").addEventListener("click", () => dialog.showModal());
@@ -133,16 +161,28 @@ function start() {
     }
     if (target.closest("input, select, textarea")) return;
     switch (event.key) {
-      case "/": event.preventDefault(); return table.focusFilter();
-      case "?": return keys.showModal();
-      case "t": return byId("theme").click();
-      case "j": return pane.job >= 0 ? pane.step(1) : table.move(1);
-      case "k": return pane.job >= 0 ? pane.step(-1) : table.move(-1);
-      case "+": case "=": return timeline.zoom(2);
-      case "-": return timeline.zoom(0.5);
-      case "0": return timeline.fit();
-      case "[": return timeline.pan(-0.3);
-      case "]": return timeline.pan(0.3);
+      case "/":
+        event.preventDefault();
+        return table.focusFilter();
+      case "?":
+        return keys.showModal();
+      case "t":
+        return byId("theme").click();
+      case "j":
+        return pane.job >= 0 ? pane.step(1) : table.move(1);
+      case "k":
+        return pane.job >= 0 ? pane.step(-1) : table.move(-1);
+      case "+":
+      case "=":
+        return timeline.zoom(2);
+      case "-":
+        return timeline.zoom(0.5);
+      case "0":
+        return timeline.fit();
+      case "[":
+        return timeline.pan(-0.3);
+      case "]":
+        return timeline.pan(0.3);
     }
   });
   const seq = /^#job-(\d+)$/.exec(location.hash);

@@ -1,119 +1,48 @@
 /* The data of a run: records in columns, read from the chunks that the report wrote. See page_data.py. */
 
-/**
- * @typedef {object} Head
- * @property {number} schema
- * @property {string} version
- * @property {{id: string, state: string, files: string[], workers: number | null, started_at: string,
- *   ended_at: string | null, input_complete: boolean, directory: string | null, guarded: boolean | null}} run
- * @property {{[name: string]: any}} metrics
- * @property {number} code
- * @property {boolean} live
- * @property {number} began seconds since the epoch
- * @property {number | null} now when the page of a live run was written, in seconds since the epoch
- * @property {string} host
- * @property {string | null} cwd
- * @property {string} command
- * @property {string} stopped
- * @property {string | null} resume
- * @property {string | null} resumeFailed
- * @property {string} address
- * @property {string | null} logs
- * @property {number} lanes
- * @property {number[]} dropped
- * @property {number} fewJobs
- */
-
-/** @typedef {unknown[] | {all: unknown} | {values: unknown[], at: number[]}} Column */
-/** @typedef {{kind: string, rows: number, columns: {[name: string]: Column}}} Chunk */
-
-/**
- * The jobs in order of their numbers. Times in microseconds since the run began; NaN if there is none.
- * @typedef {object} Jobs
- * @property {Float64Array} seq
- * @property {string[]} id
- * @property {Float64Array} named
- * @property {string[]} command
- * @property {string[]} state
- * @property {Float64Array} allowed
- * @property {Float64Array} attempts
- * @property {Float64Array} max_attempts
- * @property {Float64Array} flaky
- * @property {Float64Array} priority
- * @property {Float64Array} queued
- * @property {Float64Array} started
- * @property {Float64Array} ended
- * @property {Float64Array} waited
- * @property {Float64Array} ran
- * @property {Float64Array} user
- * @property {Float64Array} system
- * @property {Float64Array} memory
- * @property {Float64Array} exit
- * @property {(string | null)[]} signal
- * @property {string[]} how
- * @property {string[]} message
- * @property {string[]} last
- * @property {Float64Array} out_bytes
- * @property {Float64Array} err_bytes
- * @property {(1 | string | null)[]} out_path
- * @property {(1 | string | null)[]} err_path
- * @property {string[][]} tags
- * @property {[string, string][][]} needs
- * @property {[string, string][][]} values
- * @property {string[][]} variables
- * @property {(string | null)[]} cwd
- * @property {string[]} where
- * @property {(string | null)[]} file
- * @property {Float64Array} line
- * @property {Float64Array} timeout
- * @property {Float64Array} idle_timeout
- * @property {Float64Array} grace
- * @property {string[]} stop_signal
- * @property {string[]} retry
- */
-
-/**
- * The attempts by job and number. `job`: the position of the job in `Jobs`.
- * @typedef {object} Attempts
- * @property {Int32Array} job
- * @property {Float64Array} attempt
- * @property {Float64Array} priority
- * @property {Float64Array} submitted
- * @property {Float64Array} waited
- * @property {Float64Array} began
- * @property {Float64Array} ended the end of the run for an attempt that has not ended
- * @property {Float64Array} lane
- * @property {string[]} counted
- * @property {string[]} how
- * @property {Float64Array} user
- * @property {Float64Array} system
- * @property {Float64Array} memory
- * @property {Float64Array} out_bytes
- * @property {Float64Array} err_bytes
- * @property {string[]} last
- * @property {string[]} where
- */
-
-/**
- * The waits for a retry. `attempt`: the one that came after the wait.
- * @typedef {object} Waits
- * @property {Int32Array} job
- * @property {Float64Array} attempt
- * @property {Float64Array} since
- * @property {Float64Array} until
- */
+/** @typedef {import("./records.js").Head} Head */
+/** @typedef {import("./records.js").Chunk} Chunk */
+/** @typedef {import("./records.js").Jobs} Jobs */
+/** @typedef {import("./records.js").Attempts} Attempts */
+/** @typedef {import("./records.js").Waits} Waits */
 
 export const PRIORITIES = ["low", "normal", "high", "critical"];
 
 /** The kinds of jobs in the order of the table: what went wrong first. A flaky job is a kind of its own. */
 export const KINDS = [
-  "failed", "timeout", "interrupted", "cancelled", "skipped", "flaky", "running", "waiting", "queued", "pending", "ok",
+  "failed",
+  "timeout",
+  "interrupted",
+  "cancelled",
+  "skipped",
+  "flaky",
+  "running",
+  "waiting",
+  "queued",
+  "pending",
+  "ok",
 ];
 
 const TEXTS = {
   jobs: new Set([
-    "id", "command", "state", "signal", "how", "message", "last", "out_path", "err_path", "tags", "needs", "values",
-    "variables", "cwd", "where", "file", "stop_signal", "retry",
+    "id",
+    "command",
+    "state",
+    "signal",
+    "how",
+    "message",
+    "last",
+    "out_path",
+    "err_path",
+    "tags",
+    "needs",
+    "values",
+    "variables",
+    "cwd",
+    "where",
+    "file",
+    "stop_signal",
+    "retry",
   ]),
   attempts: new Set(["counted", "how", "last", "where"]),
   waits: new Set(/** @type {string[]} */ ([])),
@@ -161,7 +90,9 @@ function positions(seqs) {
   let highest = 0;
   for (const seq of seqs) highest = Math.max(highest, seq);
   const found = new Int32Array(highest + 1).fill(-1);
-  seqs.forEach((seq, place) => { found[seq] = place; });
+  seqs.forEach((seq, place) => {
+    found[seq] = place;
+  });
   return found;
 }
 
@@ -171,14 +102,64 @@ function upTo(count) {
 }
 
 const JOB_NAMES = [
-  "seq", "id", "named", "command", "state", "allowed", "attempts", "max_attempts", "flaky", "priority", "queued",
-  "started", "ended", "waited", "ran", "user", "system", "memory", "exit", "signal", "how", "message", "last",
-  "out_bytes", "err_bytes", "out_path", "err_path", "tags", "needs", "values", "variables", "cwd", "where", "file",
-  "line", "timeout", "idle_timeout", "grace", "stop_signal", "retry",
+  "seq",
+  "id",
+  "named",
+  "command",
+  "state",
+  "allowed",
+  "attempts",
+  "max_attempts",
+  "flaky",
+  "priority",
+  "queued",
+  "started",
+  "ended",
+  "waited",
+  "ran",
+  "user",
+  "system",
+  "memory",
+  "exit",
+  "signal",
+  "how",
+  "message",
+  "last",
+  "out_bytes",
+  "err_bytes",
+  "out_path",
+  "err_path",
+  "tags",
+  "needs",
+  "values",
+  "variables",
+  "cwd",
+  "where",
+  "file",
+  "line",
+  "timeout",
+  "idle_timeout",
+  "grace",
+  "stop_signal",
+  "retry",
 ];
 const ATTEMPT_NAMES = [
-  "attempt", "priority", "submitted", "waited", "began", "ended", "lane", "counted", "how", "user", "system",
-  "memory", "out_bytes", "err_bytes", "last", "where",
+  "attempt",
+  "priority",
+  "submitted",
+  "waited",
+  "began",
+  "ended",
+  "lane",
+  "counted",
+  "how",
+  "user",
+  "system",
+  "memory",
+  "out_bytes",
+  "err_bytes",
+  "last",
+  "where",
 ];
 
 export class RunData {
@@ -207,7 +188,8 @@ export class RunData {
     const attempts = of("attempts");
     const jobOf = this._jobsOf(attempts, counted(attempts));
     const number = gathered(attempts, "attempt", upTo(jobOf.length), false);
-    const byJob = upTo(jobOf.length).filter((one) => jobOf[one] >= 0)
+    const byJob = upTo(jobOf.length)
+      .filter((one) => jobOf[one] >= 0)
       .sort((one, other) => jobOf[one] - jobOf[other] || Number(number[one]) - Number(number[other]));
     /** @type {Attempts} */
     this.attempts = /** @type {any} */ (recordColumns("attempts", attempts, byJob, ATTEMPT_NAMES));
@@ -241,7 +223,11 @@ export class RunData {
 
   _end() {
     const { ended_at: text } = this.head.run;
-    let end = text ? (Date.parse(text) - this.head.began * 1000) * 1000 : this.head.now === null ? 0 : (this.head.now - this.head.began) * 1e6;
+    let end = text
+      ? (Date.parse(text) - this.head.began * 1000) * 1000
+      : this.head.now === null
+        ? 0
+        : (this.head.now - this.head.began) * 1e6;
     for (const column of [this.attempts.ended, this.attempts.began, this.jobs.ended]) {
       for (const at of column) if (at > end) end = at;
     }
@@ -313,7 +299,9 @@ export class RunData {
     const { ended, allowed } = this.jobs;
     /** @type {number[]} */
     const found = [];
-    this.kind.forEach((kind, job) => { if (kind <= KINDS.indexOf("interrupted")) found.push(job); });
+    this.kind.forEach((kind, job) => {
+      if (kind <= KINDS.indexOf("interrupted")) found.push(job);
+    });
     return found.sort((one, other) => allowed[one] - allowed[other] || ended[one] - ended[other] || one - other);
   }
 }
@@ -322,7 +310,10 @@ export class RunData {
 export function readData() {
   const head = JSON.parse(document.getElementById("head")?.textContent ?? "{}");
   const elements = [...document.querySelectorAll("script.chunk")];
-  const data = new RunData(head, elements.map((one) => JSON.parse(one.textContent ?? "{}")));
+  const data = new RunData(
+    head,
+    elements.map((one) => JSON.parse(one.textContent ?? "{}")),
+  );
   for (const one of elements) one.remove(); // the records are in columns now, so the text only takes memory
   return data;
 }

@@ -13,7 +13,8 @@ export class Steps {
     const falling = Float64Array.from(downs).sort();
     const times = new Float64Array(rising.length + falling.length);
     const values = new Int32Array(times.length);
-    let up = 0, down = 0;
+    let up = 0,
+      down = 0;
     for (let place = 0; place < times.length; place++) {
       // Of changes at one moment the falls come first: a slot that changes hands is one slot.
       if (down < falling.length && !(rising[up] < falling[down])) times[place] = falling[down++];
@@ -55,7 +56,8 @@ export class Steps {
 
   /** Return the mean over a span. @param {number} from @param {number} to */
   mean(from, to) {
-    let sum = 0, since = from;
+    let sum = 0,
+      since = from;
     let value = this.at(from);
     for (let place = after(this.times, from); place < this.times.length && this.times[place] < to; place++) {
       sum += value * (this.times[place] - since);
@@ -72,7 +74,8 @@ export class Steps {
  * @param {number} at
  */
 export function after(times, at) {
-  let low = 0, high = times.length;
+  let low = 0,
+    high = times.length;
   while (low < high) {
     const middle = (low + high) >> 1;
     if (times[middle] <= at) low = middle + 1;

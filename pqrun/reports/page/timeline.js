@@ -1,13 +1,17 @@
 /* The timeline: what the reader does with it. The drawing is in timeline_paint.js. */
 
-import { byId, h, icon, s, say, sectionTitle } from "./dom.js";
+import { byId, h, icon, say, sectionTitle } from "./dom.js";
 import { clock, duration } from "./format.js";
-import { TimelinePainter, firstAfter } from "./timeline_paint.js";
+import { firstAfter } from "./lanes.js";
+import { legend } from "./timeline_legend.js";
+import { TimelinePainter } from "./timeline_paint.js";
 import { Scale } from "./timeline_scale.js";
 
 /** @typedef {import("./run_data.js").RunData} RunData */
 
-const CLICK_PX = 4, NEAR_PX = 3, WHEEL_ZOOM = 1.0015;
+const CLICK_PX = 4,
+  NEAR_PX = 3,
+  WHEEL_ZOOM = 1.0015;
 
 export class Timeline {
   /**
@@ -30,54 +34,48 @@ export class Timeline {
     this._moved = false;
     if (!data.attempts.job.length) return;
     const took = `took ${duration(data.end)}`;
-    const endless = critical.micros ? `; with unlimited workers ${duration(critical.micros)}${critical.edges ? ", the critical path" : ", the longest job"}` : "";
+    const endless = critical.micros
+      ? `; with unlimited workers ${duration(critical.micros)}${critical.edges ? ", the critical path" : ", the longest job"}`
+      : "";
     this._canvas = h("canvas", {
-      tabindex: 0, role: "application", "aria-roledescription": "timeline",
+      tabindex: 0,
+      role: "application",
+      "aria-roledescription": "timeline",
       "aria-label": `Timeline of ${data.attempts.job.length} attempts. Arrow keys move between attempts, Enter opens the job, plus and minus zoom.`,
     });
     this._fitButton = h("button", { type: "button", "aria-pressed": "true", click: () => this.fit() }, "fit");
     section.append(
       sectionTitle(
-        "timeline", "Timeline", h("p", {}, took + endless), h("span", { class: "legend end" }, ...this._legend(path.length > 0)),
-        h("span", { class: "choice", role: "group", "aria-label": "Zoom" },
-          h("button", { type: "button", "aria-label": "Zoom out", click: () => this.zoom(0.5) }, "−"), this._fitButton,
-          h("button", { type: "button", "aria-label": "Zoom in", click: () => this.zoom(2) }, "+")),
+        "timeline",
+        "Timeline",
+        h("p", {}, took + endless),
+        h("span", { class: "legend end" }, ...legend(data, path.length > 0)),
+        h(
+          "span",
+          { class: "choice", role: "group", "aria-label": "Zoom" },
+          h("button", { type: "button", "aria-label": "Zoom out", click: () => this.zoom(0.5) }, "−"),
+          this._fitButton,
+          h("button", { type: "button", "aria-label": "Zoom in", click: () => this.zoom(2) }, "+"),
+        ),
       ),
       h("div", { class: "plot" }, this._canvas),
     );
     this._listen(this._canvas);
     new ResizeObserver(() => this._wanted()).observe(this._canvas);
-    addEventListener("themechange", () => { this._painter.forgetColours(); this._draw(); });
+    addEventListener("themechange", () => {
+      this._painter.forgetColours();
+      this._draw();
+    });
     addEventListener("beforeprint", () => this._draw());
     this._wanted();
-  }
-
-  /** @param {boolean} hasPath */
-  _legend(hasPath) {
-    const counted = new Set(this._data.attempts.counted);
-    const box = (/** @type {string} */ colour) => s("svg", { viewBox: "0 0 15 10", "aria-hidden": "true" }, s("rect", { width: 15, height: 10, rx: 2, fill: `var(--${colour})` }));
-    const outline = (/** @type {string} */ colour, /** @type {string} */ dashes, /** @type {boolean} */ hatched) => s(
-      "svg", { viewBox: "0 0 15 10", "aria-hidden": "true" },
-      s("rect", { x: 0.5, y: 0.5, width: 14, height: 9, rx: 2, fill: "none", stroke: `var(--${colour})`, "stroke-dasharray": dashes || null }),
-      hatched && s("path", { d: "M2 9l6-8M6 9l6-8M10 9l4-6", stroke: `var(--${colour})` }),
-    );
-    const path = s("svg", { viewBox: "0 0 15 10", "aria-hidden": "true" }, s("rect", { y: 4, width: 15, height: 3, fill: "var(--accent)" }));
-    /** @type {[boolean, SVGElement, string][]} */
-    const all = [
-      [counted.has("completed"), box("ok-area"), "ok"], [counted.has("failed"), box("failed-area"), "failed"],
-      [counted.has("timeout"), box("timeout-area"), "timeout"], [counted.has("running"), box("running-area"), "running"],
-      [counted.has("stopped"), outline("strong-line", "3 2", false), "stopped"],
-      [counted.has("retried"), outline("failed", "", true), "failed, then retried"],
-      [this._data.waits.job.length > 0, outline("waiting", "3 2", false), "waiting to retry"], [hasPath, path, "critical path"],
-    ];
-    return all.filter(([is]) => is).map(([, sign, text]) => h("span", {}, sign, text));
   }
 
   /** Outline the attempts of a job; -1: of none. @param {number} job */
   mark(job) {
     this._painter.marked = job;
     const { first, attempts } = this._data;
-    if (job >= 0 && first[job + 1] > first[job]) this._scale.reveal(attempts.submitted[first[job]], attempts.ended[first[job + 1] - 1]);
+    if (job >= 0 && first[job + 1] > first[job])
+      this._scale.reveal(attempts.submitted[first[job]], attempts.ended[first[job + 1] - 1]);
     this._wanted();
   }
 
@@ -99,13 +97,18 @@ export class Timeline {
   }
 
   _wanted() {
-    this._frame ||= requestAnimationFrame(() => { this._frame = 0; this._draw(); });
+    this._frame ||= requestAnimationFrame(() => {
+      this._frame = 0;
+      this._draw();
+    });
   }
 
   _draw() {
     const canvas = this._canvas;
     if (!canvas || !canvas.clientWidth) return;
-    const width = canvas.clientWidth, height = this._painter.layOut(width), ratio = devicePixelRatio || 1;
+    const width = canvas.clientWidth,
+      height = this._painter.layOut(width),
+      ratio = devicePixelRatio || 1;
     if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
       canvas.width = Math.round(width * ratio);
       canvas.height = Math.round(height * ratio);
@@ -120,15 +123,19 @@ export class Timeline {
 
   /** @param {HTMLCanvasElement} canvas */
   _listen(canvas) {
-    canvas.addEventListener("wheel", (event) => {
-      if (event.ctrlKey || event.metaKey || event.altKey) {
-        event.preventDefault();
-        this.zoom(WHEEL_ZOOM ** -event.deltaY, this._scale.at(event.offsetX));
-      } else if (Math.abs(event.deltaX) > Math.abs(event.deltaY) || event.shiftKey) {
-        event.preventDefault();
-        this.pan((event.deltaX || event.deltaY) / this._scale.width);
-      }
-    }, { passive: false });
+    canvas.addEventListener(
+      "wheel",
+      (event) => {
+        if (event.ctrlKey || event.metaKey || event.altKey) {
+          event.preventDefault();
+          this.zoom(WHEEL_ZOOM ** -event.deltaY, this._scale.at(event.offsetX));
+        } else if (Math.abs(event.deltaX) > Math.abs(event.deltaY) || event.shiftKey) {
+          event.preventDefault();
+          this.pan((event.deltaX || event.deltaY) / this._scale.width);
+        }
+      },
+      { passive: false },
+    );
     canvas.addEventListener("dblclick", (event) => this.zoom(3, this._scale.at(event.offsetX)));
     canvas.addEventListener("pointerdown", (event) => {
       if (event.button) return;
@@ -147,7 +154,11 @@ export class Timeline {
     });
     canvas.addEventListener("pointercancel", (event) => this._down.delete(event.pointerId));
     canvas.addEventListener("pointerleave", () => this._hover(-1, null));
-    canvas.addEventListener("blur", () => { this._painter.hovered = -1; this._hideTip(); this._wanted(); });
+    canvas.addEventListener("blur", () => {
+      this._painter.hovered = -1;
+      this._hideTip();
+      this._wanted();
+    });
     canvas.addEventListener("keydown", (event) => this._key(event));
   }
 
@@ -181,14 +192,21 @@ export class Timeline {
   _attemptAt(x, y) {
     const { lane, lanes, classes } = this._painter;
     const place = Math.floor((y - lane.top) / (lane.height + lane.gap));
-    if (place < 0 || place >= lanes.length || x < this._scale.left || x > this._scale.left + this._scale.width) return -1;
+    if (place < 0 || place >= lanes.length || x < this._scale.left || x > this._scale.left + this._scale.width)
+      return -1;
     const { submitted, ended } = this._data.attempts;
-    const until = this._scale.at(x + NEAR_PX), exact = this._scale.at(x);
+    const until = this._scale.at(x + NEAR_PX),
+      exact = this._scale.at(x);
     let found = -1;
     for (let at = firstAfter(lanes[place], ended, this._scale.at(x - NEAR_PX)); at < lanes[place].length; at++) {
       const one = lanes[place][at];
       if (submitted[one] > until) break;
-      if (this._scale.x(ended[one]) - this._scale.x(submitted[one]) > 2 * NEAR_PX && submitted[one] <= exact && exact <= ended[one]) return one;
+      if (
+        this._scale.x(ended[one]) - this._scale.x(submitted[one]) > 2 * NEAR_PX &&
+        submitted[one] <= exact &&
+        exact <= ended[one]
+      )
+        return one;
       if (found < 0 || classes[one] > classes[found]) found = one;
     }
     return found;
@@ -196,7 +214,9 @@ export class Timeline {
 
   /** @param {number} x @param {number} y */
   _waitAt(x, y) {
-    const found = this._painter.drawnWaits.find((one) => x >= one.x - 2 && x <= one.x + one.width + 2 && y >= one.y - 1 && y <= one.y + 11);
+    const found = this._painter.drawnWaits.find(
+      (one) => x >= one.x - 2 && x <= one.x + one.width + 2 && y >= one.y - 1 && y <= one.y + 11,
+    );
     return found ? found.wait : -1;
   }
 
@@ -225,12 +245,33 @@ export class Timeline {
     const { attempts, jobs } = this._data;
     const job = attempts.job[one];
     const counted = attempts.counted[one];
-    const kind = { completed: "ok", retried: attempts.how[one].startsWith("timeout") ? "timeout" : "failed", stopped: "cancelled" }[counted] ?? counted;
+    const kind =
+      {
+        completed: "ok",
+        retried: attempts.how[one].startsWith("timeout") ? "timeout" : "failed",
+        stopped: "cancelled",
+      }[counted] ?? counted;
     const how = attempts.how[one] === "exit 0" ? "ok" : attempts.how[one];
     const where = attempts.where[one] || `worker ${attempts.lane[one]}`;
     return [
-      h("div", {}, icon(kind), " ", h("b", {}, this._data.name(job)), h("span", { class: "dim" }, ` try ${attempts.attempt[one]} of ${jobs.max_attempts[job]}, ${where}`)),
-      h("div", {}, how, h("span", { class: "dim" }, ` ${clock(this._data.wall(attempts.began[one]))} – ${clock(this._data.wall(attempts.ended[one]))}, ran ${duration(attempts.ended[one] - attempts.began[one])}, waited ${duration(attempts.waited[one])} in the queue`)),
+      h(
+        "div",
+        {},
+        icon(kind),
+        " ",
+        h("b", {}, this._data.name(job)),
+        h("span", { class: "dim" }, ` try ${attempts.attempt[one]} of ${jobs.max_attempts[job]}, ${where}`),
+      ),
+      h(
+        "div",
+        {},
+        how,
+        h(
+          "span",
+          { class: "dim" },
+          ` ${clock(this._data.wall(attempts.began[one]))} – ${clock(this._data.wall(attempts.ended[one]))}, ran ${duration(attempts.ended[one] - attempts.began[one])}, waited ${duration(attempts.waited[one])} in the queue`,
+        ),
+      ),
       attempts.last[one] && h("div", { class: "mono dim" }, attempts.last[one]),
       h("div", { class: "dim" }, `${counted === "retried" ? "then tried again · " : ""}click: open job`),
     ];
@@ -240,8 +281,19 @@ export class Timeline {
   _aboutWait(wait) {
     const { waits } = this._data;
     return [
-      h("div", {}, icon("waiting"), " ", h("b", {}, this._data.name(waits.job[wait])), h("span", { class: "dim" }, ` before try ${waits.attempt[wait]}`)),
-      h("div", { class: "dim" }, `waited ${duration(waits.until[wait] - waits.since[wait])} to retry · click: open job`),
+      h(
+        "div",
+        {},
+        icon("waiting"),
+        " ",
+        h("b", {}, this._data.name(waits.job[wait])),
+        h("span", { class: "dim" }, ` before try ${waits.attempt[wait]}`),
+      ),
+      h(
+        "div",
+        { class: "dim" },
+        `waited ${duration(waits.until[wait] - waits.since[wait])} to retry · click: open job`,
+      ),
     ];
   }
 
@@ -293,7 +345,13 @@ export class Timeline {
     if (!canvas) return;
     const box = canvas.getBoundingClientRect();
     this._draw();
-    this._showTip(this._about(next), box.left + this._scale.x(submitted[next]), box.top + this._painter.yOf(this._painter.place(next)));
-    say(`${this._data.name(job[next])}, worker ${lane[next]}, ${this._data.attempts.how[next]}, ran ${duration(ended[next] - this._data.attempts.began[next])}`);
+    this._showTip(
+      this._about(next),
+      box.left + this._scale.x(submitted[next]),
+      box.top + this._painter.yOf(this._painter.place(next)),
+    );
+    say(
+      `${this._data.name(job[next])}, worker ${lane[next]}, ${this._data.attempts.how[next]}, ran ${duration(ended[next] - this._data.attempts.began[next])}`,
+    );
   }
 }

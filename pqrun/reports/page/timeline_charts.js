@@ -132,24 +132,31 @@ export class ChartPainter {
     const step = roundStep((span * 14) / width) * 1000;
     const begin = Math.floor(from / step);
     const parts = Math.ceil(until / step) - begin;
-    const count = (/** @type {Float64Array} */ times, /** @type {number} */ part) => (
-      after(times, (begin + part + 1) * step) - after(times, (begin + part) * step)
-    );
+    const count = (/** @type {Float64Array} */ times, /** @type {number} */ part) =>
+      after(times, (begin + part + 1) * step) - after(times, (begin + part) * step);
     /** @type {[number, number][]} */
     const numbers = [];
-    for (let part = 0; part < parts; part++) numbers.push([count(this._ends.well, part), count(this._ends.badly, part)]);
+    for (let part = 0; part < parts; part++)
+      numbers.push([count(this._ends.well, part), count(this._ends.badly, part)]);
     const most = numbers.reduce((found, [well, badly]) => Math.max(found, well + badly), 1);
     numbers.forEach(([well, badly], part) => {
-      const x = Math.max(left, this._scale.x((begin + part) * step)), end = Math.min(left + width, this._scale.x((begin + part + 1) * step));
-      const high = (height * well) / most, bad = badly ? Math.max(2, (height * badly) / most) : 0;
+      const x = Math.max(left, this._scale.x((begin + part) * step)),
+        end = Math.min(left + width, this._scale.x((begin + part + 1) * step));
+      const high = (height * well) / most,
+        bad = badly ? Math.max(2, (height * badly) / most) : 0;
       to.fillStyle = this._colour("ok-area");
       to.fillRect(x, top + height - high, Math.max(1, end - x - 1), high);
       to.fillStyle = this._colour("failed-area");
       to.fillRect(x, top + height - high - bad, Math.max(1, end - x - 1), bad);
     });
-    const all = after(this._ends.well, until) - after(this._ends.well, from) + after(this._ends.badly, until) - after(this._ends.badly, from);
+    const all =
+      after(this._ends.well, until) -
+      after(this._ends.well, from) +
+      after(this._ends.badly, until) -
+      after(this._ends.badly, from);
     const perSecond = span ? (all / span) * 1000 : 0;
-    const [unit, rate] = perSecond >= 1 ? ["s", perSecond] : perSecond * 60 >= 1 ? ["min", perSecond * 60] : ["h", perSecond * 3600];
+    const [unit, rate] =
+      perSecond >= 1 ? ["s", perSecond] : perSecond * 60 >= 1 ? ["min", perSecond * 60] : ["h", perSecond * 3600];
     to.fillStyle = this._colour("dim");
     to.textAlign = "left";
     to.fillText("ended", 0, top + 7);
@@ -167,6 +174,9 @@ function sumPeak(all) {
   const count = 2000;
   const end = all.reduce((most, steps) => Math.max(most, steps.times.at(-1) ?? 0), 1);
   const sum = new Float64Array(count);
-  for (const steps of all) steps.peaks(0, end, count).forEach((value, place) => { sum[place] += value; });
+  for (const steps of all)
+    steps.peaks(0, end, count).forEach((value, place) => {
+      sum[place] += value;
+    });
   return Math.max(1, ...sum);
 }

@@ -2,20 +2,21 @@
 
 import { duration, tick } from "./format.js";
 import { groupOf } from "./job_filter.js";
+import { CLASSES, FAILED, RETRIED, RUNNING, STOPPED, TIMEOUT, firstAfter, lanesOf } from "./lanes.js";
 import { ChartPainter } from "./timeline_charts.js";
 
 /** @typedef {import("./run_data.js").RunData} RunData */
 /** @typedef {import("./timeline_scale.js").Scale} Scale */
 
-/** The classes of bars. Where many fall on one pixel, the last of these is seen. */
-const OK = 0, RUNNING = 1, STOPPED = 2, RETRIED = 3, TIMEOUT = 4, FAILED = 5;
-const CLASSES = new Map([
-  ["completed", OK], ["running", RUNNING], ["stopped", STOPPED], ["retried", RETRIED], ["timeout", TIMEOUT], ["failed", FAILED],
-]);
 const COLOURS = ["ok-area", "running-area", "line", "failed-area", "timeout-area", "failed-area"];
-const MAX_LANES_HEIGHT = 900, AXIS = 22, WAIT_ROW = 15, MAX_WAIT_ROWS = 5, MAX_WAITS_PACKED = 400;
+const MAX_LANES_HEIGHT = 900,
+  AXIS = 22,
+  WAIT_ROW = 15,
+  MAX_WAIT_ROWS = 5,
+  MAX_WAITS_PACKED = 400;
 const FONT = '11px system-ui, -apple-system, "Segoe UI", Roboto, "Liberation Sans", sans-serif';
-const MERGED_BELOW_PX = 2, MIN_ROUNDED_PX = 9;
+const MERGED_BELOW_PX = 2,
+  MIN_ROUNDED_PX = 9;
 
 export class TimelinePainter {
   /**
@@ -32,7 +33,10 @@ export class TimelinePainter {
     this._wasTimeout = data.attempts.how.map((how) => how.startsWith("timeout"));
     const order = [...data.waits.job.keys()].sort((one, other) => data.waits.since[one] - data.waits.since[other]);
     this._waits = order;
-    /** The waits as drawn, so that the pointer finds them. @type {{x: number, y: number, width: number, wait: number}[]} */
+    /**
+     * The waits as drawn, so that the pointer finds them.
+     * @type {{x: number, y: number, width: number, wait: number}[]}
+     */
     this.drawnWaits = [];
     /** @type {Map<string, number>} */
     this._widths = new Map();
@@ -134,7 +138,11 @@ export class TimelinePainter {
   _drawLane(to, lane, y) {
     const { submitted, ended } = this._data.attempts;
     const { from, to: until } = this._scale;
-    let cell = -1, worst = -1, start = -1, end = -1, kind = -1;
+    let cell = -1,
+      worst = -1,
+      start = -1,
+      end = -1,
+      kind = -1;
     const flushRun = () => {
       if (kind < 0) return;
       to.fillStyle = this._colour(COLOURS[kind]);
@@ -155,7 +163,8 @@ export class TimelinePainter {
     for (let place = firstAfter(lane, ended, from); place < lane.length; place++) {
       const one = lane[place];
       if (submitted[one] > until) break;
-      const left = this._scale.x(submitted[one]), right = this._scale.x(ended[one]);
+      const left = this._scale.x(submitted[one]),
+        right = this._scale.x(ended[one]);
       if (right - left < MERGED_BELOW_PX) {
         const x = Math.floor(left);
         if (x !== cell) {
@@ -181,11 +190,14 @@ export class TimelinePainter {
    * @param {number} y
    */
   _drawBar(to, one, left, right, y) {
-    const height = this.lane.height, kind = this.classes[one];
-    const x = Math.max(left, this._scale.left - 4), width = Math.max(1, Math.min(right, this._scale.left + this._scale.width + 4) - x - 1);
+    const height = this.lane.height,
+      kind = this.classes[one];
+    const x = Math.max(left, this._scale.left - 4),
+      width = Math.max(1, Math.min(right, this._scale.left + this._scale.width + 4) - x - 1);
     const retried = kind === RETRIED;
     const colour = this._colour(retried && this._wasTimeout[one] ? "timeout-area" : COLOURS[kind]);
-    if (width < MIN_ROUNDED_PX && kind !== STOPPED && !retried) { // thousands of these may be in sight
+    if (width < MIN_ROUNDED_PX && kind !== STOPPED && !retried) {
+      // thousands of these may be in sight
       to.fillStyle = colour;
       to.fillRect(x, y, width, height);
       return;
@@ -249,7 +261,9 @@ export class TimelinePainter {
       to.fillStyle = this._colour("page");
       to.fillRect(x + 3, y + 4, this._width(to, label) + 2, this.lane.height - 8);
     }
-    to.fillStyle = this._colour(retried || kind === STOPPED || kind === RUNNING ? "text" : kind >= TIMEOUT ? "on-solid" : "on-area");
+    to.fillStyle = this._colour(
+      retried || kind === STOPPED || kind === RUNNING ? "text" : kind >= TIMEOUT ? "on-solid" : "on-area",
+    );
     to.textAlign = "left";
     to.fillText(label, x + 4, y + this.lane.height / 2 + 0.5);
   }
@@ -274,7 +288,12 @@ export class TimelinePainter {
       for (let one = first[job]; one < first[job + 1]; one++) {
         if (attempts.ended[one] < this._scale.from || attempts.submitted[one] > this._scale.to) continue;
         const x = this._scale.x(attempts.submitted[one]);
-        to.fillRect(x, this.yOf(this.place(one)) + this.lane.height - thick, Math.max(1, this._scale.x(attempts.ended[one]) - x - 1), thick);
+        to.fillRect(
+          x,
+          this.yOf(this.place(one)) + this.lane.height - thick,
+          Math.max(1, this._scale.x(attempts.ended[one]) - x - 1),
+          thick,
+        );
       }
     }
   }
@@ -291,9 +310,15 @@ export class TimelinePainter {
       const x = this._scale.x(attempts.submitted[one]);
       to.strokeStyle = this._colour(colour);
       to.lineWidth = 2;
-      to.strokeRect(x - 1, this.yOf(this.place(one)) - 1, Math.max(3, this._scale.x(attempts.ended[one]) - x + 1), this.lane.height + 2);
+      to.strokeRect(
+        x - 1,
+        this.yOf(this.place(one)) - 1,
+        Math.max(3, this._scale.x(attempts.ended[one]) - x + 1),
+        this.lane.height + 2,
+      );
     };
-    if (this.marked >= 0) for (let one = first[this.marked]; one < first[this.marked + 1]; one++) outline(one, "accent");
+    if (this.marked >= 0)
+      for (let one = first[this.marked]; one < first[this.marked + 1]; one++) outline(one, "accent");
     if (this.hovered >= 0) outline(this.hovered, "text");
   }
 
@@ -309,7 +334,8 @@ export class TimelinePainter {
     for (const wait of this._waits) {
       const until = Math.min(waits.until[wait], this._data.end);
       if (until < this._scale.from || waits.since[wait] > this._scale.to) continue;
-      const x = this._scale.x(waits.since[wait]), width = Math.max(2, this._scale.x(until) - x);
+      const x = this._scale.x(waits.since[wait]),
+        width = Math.max(2, this._scale.x(until) - x);
       if (rows.length === 1 && Math.floor(x) === last) continue;
       last = Math.floor(x);
       let row = rows.findIndex((free) => free < x);
@@ -321,7 +347,10 @@ export class TimelinePainter {
       this.drawnWaits.push({ x, y, width, wait });
       const label = `${this._data.name(waits.job[wait])}, ${duration(waits.until[wait] - waits.since[wait])}, try ${waits.attempt[wait]}`;
       rows[row] = x + width + 4;
-      const fits = !this.narrow && rows.length > 1 && x + width + 6 + this._width(to, label) < this._scale.left + this._scale.width;
+      const fits =
+        !this.narrow &&
+        rows.length > 1 &&
+        x + width + 6 + this._width(to, label) < this._scale.left + this._scale.width;
       if (fits && label.length < 120) {
         to.fillStyle = this._colour("dim");
         to.fillText(label, x + width + 5, y + 5.5);
@@ -341,32 +370,4 @@ export class TimelinePainter {
     });
     if (this._waits.length) to.fillText(this.narrow ? "wait" : "retry waits", 0, (this._waitsTop ?? 0) + 6);
   }
-}
-
-/**
- * Return the attempts of each lane in order of time.
- * @param {RunData} data
- */
-function lanesOf(data) {
-  const { lane, submitted } = data.attempts;
-  /** @type {number[][]} */
-  const found = Array.from({ length: data.head.lanes }, () => []);
-  lane.forEach((number, one) => found[Math.max(0, number - 1)]?.push(one));
-  return found.map((ones) => Int32Array.from(ones.sort((one, other) => submitted[one] - submitted[other])));
-}
-
-/**
- * Return the first place in a lane whose attempt ends after a moment.
- * @param {Int32Array} lane
- * @param {Float64Array} ended
- * @param {number} at
- */
-export function firstAfter(lane, ended, at) {
-  let low = 0, high = lane.length;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (ended[lane[middle]] < at) low = middle + 1;
-    else high = middle;
-  }
-  return low;
 }

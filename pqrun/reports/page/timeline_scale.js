@@ -85,7 +85,11 @@ export class Scale {
     const zone = new Date(began).getTimezoneOffset() * 60_000; // so that marks are at round local times
     /** @type {number[]} */
     const found = [];
-    for (let ms = Math.ceil((wall(this.from) - zone) / step) * step + zone; ms <= wall(this.to) && found.length < 200; ms += step) {
+    for (
+      let ms = Math.ceil((wall(this.from) - zone) / step) * step + zone;
+      ms <= wall(this.to) && found.length < 200;
+      ms += step
+    ) {
       found.push((ms - began) * 1000);
     }
     return { moments: found, step };
