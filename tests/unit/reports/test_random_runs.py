@@ -33,6 +33,7 @@ def test_all_reports_agree(seed, tmp_path):
     played = play(tmp_path, cell, outputs={"all": (b"some output\n", b"and an error\n")})
     assert played.reports.failures == []
     for check in (
+        cells.test_html_has_every_job_with_the_numbers_of_the_document,
         cells.test_joblog_has_every_job_that_ended_by_itself_or_by_its_limit,
         cells.test_trace_has_every_attempt_in_a_lane_of_its_own,
         cells.test_prometheus_adds_up_to_the_metrics,
