@@ -163,6 +163,7 @@ class RunParts:
         facts = {
             "files": list(self.settings.input.files),
             "cwd": self.directory,
+            "command": self.settings.record.command,
             "options": self.settings.record.recorded,
             "file": self.source.recorded,
             "workers": self.first_workers,
@@ -175,10 +176,12 @@ class RunParts:
     def _begin_reports(self) -> None:
         path = self.record.directory.path if self.record.directory else None
         began, wall = self.collector.began, self.clock.wall
-        self.reports.begin(
-            RunInfo(self.record.run_id, self.files, self.first_workers, began, wall, path, self.directory),
-            self.table,
-        )
+        header = self.record.found.header if self.record.found else None
+        command = self.settings.record.command if header is None else header.get("command", "")
+        run = RunInfo(
+            self.record.run_id, self.files, self.first_workers, began, wall, path, self.directory, command
+        )  # fmt: skip
+        self.reports.begin(run, self.table)
 
     def _observers(self) -> Observers[Observer]:
         """Return the observers in their order, and give them the events of earlier processes."""

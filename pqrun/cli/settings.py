@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from pqrun.cli.options import FieldOptions, RunOptions, fields_given, pool
@@ -11,6 +13,7 @@ from pqrun.core.errors import UserError
 from pqrun.core.job import HaltRule, Priority, Shard, StartRate
 from pqrun.core.job_fields import put
 from pqrun.core.settings import GROUP_OF, REPORT_FILES, Settings
+from pqrun.core.text import line_of
 
 NOT_RECORDED = (
     "dry_run", "run_dir", "no_journal", "json", "quiet", "verbose", "env", "ci", "format", "null", "resume",
@@ -43,9 +46,30 @@ def settings_of(options: RunOptions, **more: Any) -> Settings:
         "skip": tuple(said["skip"] or ()),
         "halt": HaltRule("now", "fail", 1) if options.fail_fast else said["halt"],
         "output": options.output or ("none" if said["json"] else "group"),
+        "command": typed_command(sys.argv[1:]),
         "recorded": recorded(options),
     }
     return Settings().with_values({**fields, **more})
+
+
+MAX_COMMAND_LENGTH = 2000
+
+
+def typed_command(words: Iterable[str]) -> str:
+    """Return the command line for reports, on one line and shortened. Values of `--env` are left out."""
+    line = line_of(["pqrun", *_without_values(words)])
+    return line if len(line) <= MAX_COMMAND_LENGTH else line[: MAX_COMMAND_LENGTH - 1] + "…"
+
+
+def _without_values(words: Iterable[str]) -> Iterator[str]:
+    """Yield the words with `…` for the value of each variable, which may be a secret."""
+    is_variable = False
+    for word in words:
+        start = "--env=" if word.startswith("--env=") else ""
+        if start or is_variable:
+            word = f"{start}{word.removeprefix(start).partition('=')[0]}=…"
+        is_variable = word == "--env"
+        yield word
 
 
 def given_of(options: FieldOptions) -> dict[str, Any]:

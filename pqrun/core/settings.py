@@ -27,7 +27,7 @@ from pqrun.core.option_spec import (
 )
 
 MAX_QUEUE = 1000
-REPORT_FILES = ("junit", "trace", "summary", "metrics", "joblog", "events")
+REPORT_FILES = ("junit", "html", "trace", "summary", "metrics", "joblog", "events")
 """The reports that are files."""
 
 
@@ -150,6 +150,10 @@ class ReportSettings(NamedTuple):
         "--junit", panel=REPORTS, metavar="FILE",
         help="Write a JUnit XML report, for CI services",
     )] = None
+    html: Annotated[str | None, option(
+        "--html", panel=REPORTS, metavar="FILE",
+        help="Write the run as a page for a browser",
+    )] = None
     trace: Annotated[str | None, option(
         "--trace", panel=REPORTS, metavar="FILE",
         help="Write a timeline in Chrome's trace format, for ui.perfetto.dev",
@@ -188,8 +192,9 @@ class ReportSettings(NamedTuple):
 class RecordSettings(NamedTuple):
     """The journal that the run writes, or the recorded run that it continues.
 
-    `recorded`: the options that the journal keeps for a resume. Only on a resume: `again` names the options
-    given this time, and `given_again` holds the job options among them.
+    `command`: the command line, without values of variables. `recorded`: the options that the journal keeps
+    for a resume. Only on a resume: `again` names the options given this time, and `given_again` holds the job
+    options among them.
     """
 
     run_dir: Annotated[str | None, option(
@@ -207,6 +212,7 @@ class RecordSettings(NamedTuple):
     resume: str | None = None
     failed: bool = False
     serve: str | None = None
+    command: str = ""
     given_again: Mapping[str, Any] = {}
     again: frozenset[str] = frozenset()
     recorded: Mapping[str, Any] = {}

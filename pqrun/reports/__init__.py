@@ -9,6 +9,9 @@ file_clashes    Refusal of reports that would overwrite an input or a run's file
 cases           Jobs as they end, each with the end of its output; shared text helpers.
 digest          A run's failures, flaky and slowest jobs, in bounded memory.
 junit           JUnit XML.
+html            A page for a browser, in one file.
+page_data       The page's data as columns of JSON.
+page_files      The page's own files (in `page/`), joined into one.
 json_document   The final JSON document, shared by `run --json` and `show --json`.
 event_log       Events as JSON lines.
 job_log         GNU parallel's job log.
@@ -51,6 +54,7 @@ class ReportKind(NamedTuple):
 
 REPORTS = (
     ReportKind("junit", "pqrun.reports.junit", "JUnitReport"),
+    ReportKind("html", "pqrun.reports.html", "HtmlReport"),
     ReportKind("trace", "pqrun.reports.chrome_trace", "ChromeTrace"),
     ReportKind("summary", "pqrun.reports.markdown", "MarkdownSummary"),
     ReportKind("metrics", "pqrun.reports.prometheus", "PromFile"),
@@ -64,6 +68,7 @@ class RunInfo(NamedTuple):
 
     `began`: seconds on the clock of the events. `wall` turns such a time into seconds since the epoch.
     `directory`: the run directory, if any. `cwd`: the directory where jobs and hooks start.
+    `command`: the command line of the run, empty if it is unknown.
     """
 
     run_id: str
@@ -73,6 +78,7 @@ class RunInfo(NamedTuple):
     wall: Callable[[float], float]
     directory: str | None = None
     cwd: str | None = None
+    command: str = ""
 
 
 class Ending(NamedTuple):

@@ -86,8 +86,9 @@ def test_the_source_archive_is_complete_and_the_wheel_has_the_program_alone(buil
     assert tracked - sources == set()
     files = zipfile.ZipFile(wheel).namelist()
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "pqrun").rglob("*.py")}
+    page = {str(path.relative_to(ROOT)) for path in (ROOT / "pqrun" / "reports" / "page").iterdir()}
     shared = {name.partition(".data/data/")[2]: name for name in files if ".data/data/" in name}
-    assert modules <= set(files) and shared.keys() == SHARED.keys()
+    assert modules | page <= set(files) and shared.keys() == SHARED.keys()
     assert {name for name in files if not name.startswith(("pqrun/", "pqrun_cli-"))} == set()
     for name, source in SHARED.items():
         assert zipfile.ZipFile(wheel).read(shared[name]) == (ROOT / source).read_bytes()
@@ -130,6 +131,7 @@ def test_it_runs_from_an_empty_environment_with_the_lowest_versions(installed, t
     assert (code, out) == (0, "hello\n1\n2\n3\nword one\nword two\n"), err
     assert pqrun("each", "-q", "echo {}", ":::", "a b")[:2] == (0, "a b\n")
     assert pqrun("show")[0] == pqrun("schema")[0] == 0
+    assert pqrun("show", "--html", "page.html")[0] == 0 and (tmp_path / "page.html").stat().st_size > 50_000
     needed = pqrun("run", "--metrics", "x.prom", input="true\n")
     assert needed[0] == 2 and "pqrun-cli[metrics]" in needed[2]
     installed("metrics", "stats", "top")

@@ -323,7 +323,7 @@ def write_reports(name: str, options: ReportOptions, *, json: bool) -> None:
     seen = query_index(run, lambda index: view_run(index, live=live))
     facts = RunInfo(
         seen.facts["run"], tuple(seen.facts["files"]), seen.facts["workers"], seen.facts["began"],
-        lambda at: at, run.path, found.header["cwd"],
+        lambda at: at, run.path, found.header["cwd"], found.header.get("command", ""),
     )  # fmt: skip
     wanted = ReportSettings(**options.values())
     ending = Ending(_code_of(seen), seen.metrics, seen.run_facts(), live)

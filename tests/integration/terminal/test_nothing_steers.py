@@ -72,6 +72,7 @@ RUNS = [
     ("run", "list", "--summary", "-", "-q"),
     ("run", "list", "--events", "-", "-q"),
     ("run", "list", "--junit", "-", "-q"),
+    ("run", "list", "--html", "-", "-q"),
     ("run", f"list{EVIL}"),
     ("run", f"list{EVIL}", "--dry-run"),
     ("run", f"no{EVIL}"),

@@ -36,7 +36,7 @@ from pqrun.testing import FakeClock, Fate, RecordedRun, SimulatedExecutor, simul
 
 FILES = {
     "junit": "junit.xml", "trace": "trace.json", "summary": "summary.md", "metrics": "run.prom",
-    "joblog": "joblog", "events": "events.jsonl",
+    "joblog": "joblog", "events": "events.jsonl", "html": "run.html",
 }  # fmt: skip
 if find_spec("prometheus_client") is None:
     del FILES["metrics"]

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-REPORTS = ("--junit", "--trace", "--summary", "--joblog", "--events")
+REPORTS = ("--junit", "--html", "--trace", "--summary", "--joblog", "--events")
 
 
 @pytest.fixture

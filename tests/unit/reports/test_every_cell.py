@@ -9,6 +9,7 @@ from datetime import datetime
 import pytest
 from real import RUNS, reports
 from reported import CELLS, FILES, play, write_again
+from test_html import parts, values
 
 from pqrun.core.metrics import CORE_METRICS
 from pqrun.journal.format import VERSION
@@ -54,6 +55,31 @@ def test_junit_has_every_job_once_with_what_became_of_it(cell):
     assert found.tests == len(cell.document["jobs"])
     for name, entry in cell.jobs().items():
         assert cases[name].time == pytest.approx(entry["run_s"] or 0.0, abs=0.0006)
+
+
+def test_html_has_every_job_with_the_numbers_of_the_document(cell):
+    head, chunks, _ = parts(cell.path("html").read_bytes())
+    assert (head["run"], head["code"]) == (cell.document["run"], cell.code)
+    assert head["metrics"] == cell.document["metrics"]
+    names = ("id", "state", "attempts", "max_attempts", "exit", "signal", "ran", "waited", "user", "system",
+             "out_bytes", "err_bytes", "allowed")  # fmt: skip
+    columns = [values(chunks, "jobs", name) for name in names]
+    found = dict(zip(values(chunks, "jobs", "seq"), zip(*columns, strict=True), strict=True))
+    assert found.keys() - set(head["dropped"]) == {entry["seq"] for entry in cell.document["jobs"]}
+
+    def micros(seconds):
+        return None if seconds is None else round(seconds * 1e6)
+
+    for entry in cell.document["jobs"]:
+        assert found[entry["seq"]][:-1] == (
+            entry["id"], entry["state"], entry["attempts"], entry["max_attempts"], entry["exit"], entry["signal"],
+            micros(entry["run_s"]), micros(entry["wait_s"]), micros(entry["user_s"]), micros(entry["sys_s"]),
+            entry["stdout_bytes"], entry["stderr_bytes"],
+        )  # fmt: skip
+    attempts = Counter(values(chunks, "attempts", "counted"))
+    metrics = cell.document["metrics"]
+    for name in ("completed", "failed", "timeout", "retried"):
+        assert attempts[name] == metrics[f"jobs_{name}"]
 
 
 def test_joblog_has_every_job_that_ended_by_itself_or_by_its_limit(cell):

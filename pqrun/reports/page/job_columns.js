@@ -1,0 +1,287 @@
+/* The columns of the table of jobs, and the same as a CSV file. */
+
+import { h, icon } from "./dom.js";
+import { bytes, duration, percent } from "./format.js";
+import { PRIORITIES } from "./run_data.js";
+
+/** @typedef {import("./run_data.js").RunData} RunData */
+
+/**
+ * @typedef {object} TableColumn
+ * @property {string} key
+ * @property {string} title
+ * @property {number} min the least width in pixels
+ * @property {number} [grow] its share of the room that is left
+ * @property {boolean} [right]
+ * @property {(job: number) => string | number} sort NaN and empty texts come last
+ * @property {(job: number) => (Node | string | number)[]} cell
+ * @property {(job: number) => string | number} [exact] the value in the CSV file, if it is not that of `sort`
+ * @property {(job: number) => boolean} [usual] whether the value needs no attention
+ * @property {boolean} [hidden]
+ */
+
+const ORDER = ["state", "seq", "name", "priority", "tries", "waited", "ran", "cpu", "memory", "how", "last"];
+const MIN_CPU_MICROS = 20_000; // below this a share says nothing
+/** Return the time without an unknown one. @param {number} value */
+const seconds = (value) => (Number.isNaN(value) ? NaN : value / 1e6);
+
+/**
+ * Return the columns of the table.
+ * @param {RunData} data
+ * @returns {TableColumn[]}
+ */
+export function columnsOf(data) {
+  const { jobs } = data;
+  const longest = jobs.ran.reduce((most, ran) => (ran > most ? ran : most), 1);
+  /** @type {TableColumn[]} */
+  const found = [
+    {
+      key: "state",
+      title: "State",
+      min: 104,
+      sort: (job) => data.kind[job] + (jobs.allowed[job] && data.kind[job] < 2 ? 1.5 : 0),
+      cell: (job) => [
+        h(
+          "span",
+          { class: "state" },
+          icon(data.kindOf(job)),
+          data.kindOf(job) === "flaky" ? "ok, flaky" : jobs.state[job],
+        ),
+      ],
+      exact: (job) => jobs.state[job],
+    },
+    {
+      key: "seq",
+      title: "#",
+      min: 64,
+      right: true,
+      sort: (job) => jobs.seq[job],
+      cell: (job) => [jobs.seq[job]],
+      usual: () => true,
+    },
+    {
+      key: "name",
+      title: "Job",
+      min: 210,
+      grow: 1.4,
+      sort: (job) => data.name(job),
+      cell: (job) => [data.name(job)],
+      exact: (job) => jobs.id[job],
+    },
+    {
+      key: "priority",
+      title: "Priority",
+      min: 76,
+      sort: (job) => -jobs.priority[job],
+      cell: (job) => [PRIORITIES[jobs.priority[job]]],
+      exact: (job) => PRIORITIES[jobs.priority[job]],
+      usual: (job) => jobs.priority[job] < 2,
+    },
+    {
+      key: "tries",
+      title: "Tries",
+      min: 60,
+      right: true,
+      sort: (job) => jobs.attempts[job],
+      cell: (job) => [jobs.attempts[job] ? `${jobs.attempts[job]}/${jobs.max_attempts[job]}` : ""],
+      usual: (job) => jobs.attempts[job] < 2,
+    },
+    {
+      key: "waited",
+      title: "Waited",
+      min: 82,
+      right: true,
+      sort: (job) => jobs.waited[job],
+      cell: (job) => [duration(jobs.waited[job])],
+      usual: () => true,
+      exact: (job) => seconds(jobs.waited[job]),
+    },
+    {
+      key: "ran",
+      title: "Ran",
+      min: 132,
+      right: true,
+      sort: (job) => jobs.ran[job],
+      exact: (job) => seconds(jobs.ran[job]),
+      cell: (job) => {
+        const bar = h("span", { class: "bar" });
+        bar.style.width = `${(60 * (jobs.ran[job] || 0)) / longest}px`;
+        return [bar, duration(jobs.ran[job])];
+      },
+    },
+    {
+      key: "cpu",
+      title: "CPU",
+      min: 62,
+      right: true,
+      sort: (job) => (jobs.user[job] + jobs.system[job]) / jobs.ran[job],
+      cell: (job) => [
+        jobs.user[job] + jobs.system[job] && jobs.ran[job] > MIN_CPU_MICROS
+          ? percent((jobs.user[job] + jobs.system[job]) / jobs.ran[job])
+          : "",
+      ],
+      usual: () => true,
+      exact: (job) => seconds(jobs.user[job] + jobs.system[job]),
+    },
+    {
+      key: "memory",
+      title: "Memory",
+      min: 74,
+      right: true,
+      sort: (job) => jobs.memory[job],
+      cell: (job) => [bytes(jobs.memory[job])],
+      usual: () => true,
+    },
+    {
+      key: "how",
+      title: "How",
+      min: 122,
+      sort: (job) => data.how(job),
+      cell: (job) => [data.how(job)],
+      exact: (job) => jobs.how[job],
+    },
+  ];
+  const axes = new Set(jobs.values.flatMap((values) => values.map(([name]) => name)));
+  for (const axis of [...axes].slice(0, 12)) {
+    const value = (/** @type {number} */ job) => jobs.values[job].find(([name]) => name === axis)?.[1] ?? "";
+    found.splice(
+      found.findIndex((one) => one.key === "priority"),
+      0,
+      {
+        key: `value-${axis}`,
+        title: axis,
+        min: 64,
+        grow: 0.3,
+        sort: (job) => {
+          const text = value(job);
+          return text !== "" && !Number.isNaN(Number(text)) ? Number(text) : text;
+        },
+        cell: (job) => [value(job)],
+        exact: value,
+        hidden: jobs.values.filter((values) => values.some(([name]) => name === axis)).length * 2 < data.count,
+      },
+    );
+  }
+  found.push(...argumentColumns(data));
+  found.push(
+    {
+      key: "last",
+      title: "Last output",
+      min: 160,
+      grow: 2,
+      sort: (job) => data.lastOutput(job),
+      cell: (job) => [h("span", { class: "mono" }, data.lastOutput(job))],
+      usual: () => true,
+    },
+    {
+      key: "tags",
+      title: "Tags",
+      min: 110,
+      hidden: true,
+      sort: (job) => jobs.tags[job].join(" "),
+      cell: (job) => [jobs.tags[job].join(" ")],
+    },
+    {
+      key: "host",
+      title: "Host",
+      min: 110,
+      hidden: true,
+      sort: (job) => jobs.where[job],
+      cell: (job) => [jobs.where[job]],
+    },
+    {
+      key: "command",
+      title: "Command",
+      min: 160,
+      grow: 1,
+      hidden: true,
+      sort: (job) => jobs.command[job],
+      cell: (job) => [h("span", { class: "mono" }, jobs.command[job].slice(0, 300))],
+      exact: (job) => jobs.command[job],
+    },
+    {
+      key: "exit",
+      title: "Exit",
+      min: 56,
+      right: true,
+      hidden: true,
+      sort: (job) => jobs.exit[job],
+      cell: (job) => [Number.isNaN(jobs.exit[job]) ? "" : jobs.exit[job]],
+    },
+  );
+  return found;
+}
+
+/**
+ * Return a column for each word in which the commands of jobs without ids differ: the arguments of `each`.
+ * @param {RunData} data
+ * @returns {TableColumn[]}
+ */
+function argumentColumns(data) {
+  const { jobs, count } = data;
+  if (count < 2 || jobs.named.some((named) => named === 1)) return [];
+  const words = (/** @type {number} */ job) =>
+    jobs.command[job].match(/(?:'[^']*'|"(?:[^"\\]|\\.)*"|\\.|[^\s'"\\])+/g) ?? [];
+  const first = words(0);
+  if (first.length > 40) return [];
+  const differs = first.map(() => false);
+  for (let job = 1; job < Math.min(count, 500); job++) {
+    const other = words(job);
+    if (other.length !== first.length) return [];
+    first.forEach((word, place) => {
+      if (other[place] !== word) differs[place] = true;
+    });
+  }
+  const places = [...differs.keys()].filter((place) => differs[place]);
+  if (!places.length || places.length > 4) return [];
+  return places.map((place, number) => {
+    const value = (/** @type {number} */ job) =>
+      (words(job)[place] ?? "").replace(/[;,)]+$/, "").replace(/^'([^']*)'$/, "$1");
+    return {
+      key: `argument-${number + 1}`,
+      title: places.length > 1 ? `Argument ${number + 1}` : "Argument",
+      min: 100,
+      grow: 0.3,
+      sort: (job) => (value(job) !== "" && !Number.isNaN(Number(value(job))) ? Number(value(job)) : value(job)),
+      cell: (job) => [value(job)],
+      exact: value,
+    };
+  });
+}
+
+/**
+ * Return jobs as a CSV file, with exact values.
+ * @param {TableColumn[]} all
+ * @param {Int32Array} jobs
+ */
+export function asCsv(all, jobs) {
+  const place = (/** @type {TableColumn} */ { key }) => (ORDER.includes(key) ? ORDER.indexOf(key) : ORDER.length);
+  const columns = [...all].sort((one, other) => place(one) - place(other));
+  const field = (/** @type {string | number} */ value) => {
+    const text = typeof value === "number" && Number.isNaN(value) ? "" : String(value);
+    // A spreadsheet takes a text that begins so as a formula.
+    const safe = typeof value === "string" && /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
+    return /[",\n\r]/.test(safe) ? `"${safe.replace(/"/g, '""')}"` : safe;
+  };
+  const lines = [columns.map((column) => field(column.key)).join(",")];
+  for (const job of jobs) lines.push(columns.map((column) => field((column.exact ?? column.sort)(job))).join(","));
+  return `${lines.join("\n")}\n`;
+}
+
+/**
+ * Return the two lines of a row on a narrow screen.
+ * @param {RunData} data
+ * @param {number} job
+ */
+export function narrowCells(data, job) {
+  const how = data.how(job) || (data.kindOf(job) === "ok" ? "" : data.kindOf(job));
+  const cells = [
+    h("div", { role: "gridcell" }, icon(data.kindOf(job)), h("span", { class: "hidden" }, data.kindOf(job))),
+    h("div", { role: "gridcell" }, data.name(job)),
+    h("div", { role: "gridcell" }, how),
+    h("div", { role: "gridcell", class: "usual" }, duration(data.jobs.ran[job])),
+    h("div", { role: "gridcell", class: "usual mono" }, data.lastOutput(job)),
+  ];
+  cells[4].style.gridColumn = "2 / -1";
+  return cells;
+}

@@ -1,0 +1,53 @@
+/* The controls above the table: ready filters, and the choice of columns. */
+
+import { h, icon } from "./dom.js";
+
+/** @typedef {import("./run_data.js").RunData} RunData */
+
+/**
+ * Return a button for each filter that finds something.
+ * @param {RunData} data
+ * @param {(query: string) => void} show
+ * @param {() => void} showSlowest
+ */
+export function filterChips(data, show, showSlowest) {
+  const counts = data.counts();
+  const number = (/** @type {string} */ kind) => counts.get(kind) ?? 0;
+  /** @type {[string, string, number, string][]} */
+  const chips = [
+    ["", "All", data.count, ""],
+    ["state:failed", "Failed", number("failed"), "failed"],
+    ["state:timeout", "Timeout", number("timeout"), "timeout"],
+    ["is:flaky", "Flaky", number("flaky"), "flaky"],
+    ["state:skipped", "Skipped", number("skipped"), "skipped"],
+  ];
+  const found = [];
+  for (const [query, text, count, kind] of chips) {
+    if (!count && query) continue;
+    const attributes = { type: "button", class: "chip", "data-query": query, click: () => show(query) };
+    found.push(
+      h("button", attributes, kind && icon(kind), text, h("span", { class: "dim" }, count.toLocaleString("en"))),
+    );
+  }
+  found.push(h("button", { type: "button", class: "chip", click: showSlowest }, "Slowest"));
+  return found;
+}
+
+/**
+ * Return the list of columns to choose from.
+ * @param {import("./job_columns.js").TableColumn[]} columns
+ * @param {() => void} changed
+ */
+export function columnChooser(columns, changed) {
+  const list = h("div");
+  for (const column of columns) {
+    if (column.key === "name") continue;
+    const box = h("input", { type: "checkbox", checked: !column.hidden });
+    box.addEventListener("change", () => {
+      column.hidden = !box.checked;
+      changed();
+    });
+    list.append(h("label", {}, box, " ", column.title));
+  }
+  return h("details", { class: "columns" }, h("summary", { class: "button" }, "Columns"), list);
+}

@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The data of the page as columns of JSON, in chunks that wait on the disk.
+
+A chunk holds some records of one kind: `{"kind": KIND, "rows": N, "columns": {NAME: COLUMN}}`. A column is a
+list with a value for each record; `{"all": VALUE}` if all are equal; or `{"values": LIST, "at": POSITIONS}`
+if few differ. A later record of the same job replaces an earlier one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from pqrun.core import events as ev
+from pqrun.core.job import Command, JobSpec, KilledBySignal, NotStarted, RetryPolicy, format_command
+from pqrun.core.job_table import JobRow
+from pqrun.core.text import describe_exit, format_duration
+from pqrun.core.unicode_json import as_json
+from pqrun.reports.cases import describe_case, one_line
+from pqrun.reports.targets import TextSpool
+
+ROWS_PER_CHUNK = 2000
+MAX_COMMAND_LENGTH = 10_000
+MAX_NEEDS_SHOWN = 2000
+
+
+def script_of(value: Any, attributes: str = "") -> bytes:
+    """Return a script element that holds the value as JSON: ASCII, and without `<`, so nothing can end it."""
+    text = as_json(value, separators=(",", ":")).replace("<", "\\u003c")
+    return f'<script type="application/json"{attributes}>{text}</script>\n'.encode("ascii")
+
+
+class JobRecord(NamedTuple):
+    """A job as the page gets it. Times in microseconds since the run began, durations in microseconds.
+
+    `shown` is the text that names the job if it has no id. `out_path` and `err_path`: 1 for a file at the
+    usual place below the run directory, a path, or None.
+    """
+
+    seq: int
+    id: str
+    named: int
+    command: str
+    state: str
+    allowed: int
+    attempts: int
+    max_attempts: int
+    flaky: int
+    priority: int
+    queued: int | None
+    started: int | None
+    ended: int | None
+    waited: int | None
+    ran: int | None
+    user: int
+    system: int
+    memory: int | None
+    exit: int | None
+    signal: str | None
+    how: str
+    message: str
+    last: str
+    out_bytes: int
+    err_bytes: int
+    out_path: int | str | None
+    err_path: int | str | None
+    tags: tuple[str, ...]
+    needs: tuple[tuple[str, str], ...]
+    values: tuple[tuple[str, str], ...]
+    variables: tuple[str, ...]
+    cwd: str | None
+    where: str
+    file: str | None
+    line: int
+    timeout: float | None
+    idle_timeout: float | None
+    grace: float
+    stop_signal: str
+    retry: str
+
+
+class AttemptRecord(NamedTuple):
+    """An attempt as the page gets it, with times as in `JobRecord`. `submitted`: when it left the queue.
+
+    `priority` is the one that the job had in the queue. `ended` is None while the attempt runs.
+    """
+
+    seq: int
+    attempt: int
+    priority: int
+    submitted: int
+    waited: int
+    began: int
+    ended: int | None
+    lane: int
+    counted: str
+    how: str
+    user: int
+    system: int
+    memory: int | None
+    out_bytes: int
+    err_bytes: int
+    last: str
+    where: str
+
+
+class RetryWait(NamedTuple):
+    """The wait of a job for an attempt, with times as in `JobRecord`."""
+
+    seq: int
+    attempt: int
+    since: int
+    until: int
+
+
+Record = JobRecord | AttemptRecord | RetryWait
+
+
+class RecordSpool:
+    """Records on the disk, as script elements. Less than one chunk of each kind is in memory."""
+
+    def __init__(self, spool: TextSpool) -> None:
+        self._spool = spool
+        self._records: dict[str, list[Record]] = {"jobs": [], "attempts": [], "waits": []}
+
+    def put(self, kind: str, record: Record) -> None:
+        """Add a record."""
+        records = self._records[kind]
+        records.append(record)
+        if len(records) >= ROWS_PER_CHUNK:
+            self._write(kind)
+
+    def pieces(self) -> Iterator[bytes]:
+        """Yield all script elements."""
+        for kind in self._records:
+            self._write(kind)
+        yield from self._spool.pieces()
+
+    def _write(self, kind: str) -> None:
+        if records := self._records[kind]:
+            self._spool.put(script_of(chunk(kind, records), ' class="chunk"'))
+            self._records[kind] = []
+
+
+def chunk(kind: str, records: Sequence[Record]) -> dict[str, Any]:
+    """Return the records as one chunk of columns."""
+    names = records[0]._fields
+    columns = {name: _column(values) for name, values in zip(names, zip(*records, strict=True), strict=True)}
+    return {"kind": kind, "rows": len(records), "columns": columns}
+
+
+def _column(values: Sequence[Any]) -> Any:
+    distinct = dict.fromkeys(values)
+    if len(distinct) == 1:
+        return {"all": values[0]}
+    if isinstance(values[0], int | float | None) or 2 * len(distinct) > len(values):
+        return values
+    places = {value: place for place, value in enumerate(distinct)}
+    return {"values": list(distinct), "at": [places[value] for value in values]}
+
+
+def micros(seconds: float) -> int:
+    """Return the seconds in microseconds, the resolution of the other reports."""
+    return round(seconds * 1e6)
+
+
+def job_record(row: JobRow, began: float, *, last: str, logs: str) -> JobRecord:
+    """Return the record of a job. `began`: when the run began. `logs`: the directory of kept output."""
+
+    def moment(at: float | None) -> int | None:
+        return None if at is None else micros(at - began)
+
+    spec = row.spec
+    work = spec.work if isinstance(spec.work, Command) else Command("")
+    ran = None if row.started is None or row.ended is None else micros(max(0.0, row.ended - row.started))
+    return JobRecord(
+        seq=row.seq, id=spec.id, named=int(spec.named),
+        command=format_command(spec.work)[:MAX_COMMAND_LENGTH], state=row.state, allowed=int(row.allowed),
+        attempts=row.attempts, max_attempts=row.max_attempts,
+        flaky=int(row.state == "ok" and row.retries > 0), priority=int(spec.priority),
+        queued=moment(row.queued), started=moment(row.started), ended=moment(row.ended),
+        waited=None if row.waited is None else micros(row.waited), ran=ran, user=micros(row.usage.user),
+        system=micros(row.usage.system), memory=row.usage.memory, exit=row.code, signal=row.signal,
+        how=describe_case(row) if row.exit is not None or row.asked is not None else "",
+        message=one_line(row.message), last=last, out_bytes=row.stdout_bytes, err_bytes=row.stderr_bytes,
+        out_path=_short(row.stdout, row, logs, "out"), err_path=_short(row.stderr, row, logs, "err"),
+        tags=spec.tags, needs=tuple((need.job, need.when) for need in spec.needs[:MAX_NEEDS_SHOWN]),
+        values=matrix_values(spec), variables=tuple(name for name, _ in work.env), cwd=work.cwd,
+        where=row.where, file=spec.file, line=spec.line, timeout=spec.timeout,
+        idle_timeout=spec.idle_timeout, grace=spec.grace, stop_signal=work.signal,
+        retry=describe_retries(spec.retry),
+    )  # fmt: skip
+
+
+def attempt_record(
+    event: ev.AttemptEnded, row: JobRow, began: float, *,
+    lane: int, submitted: float, waited: float, priority: int, last: str,
+) -> AttemptRecord:  # fmt: skip
+    """Return the record of an ended attempt."""
+    never = isinstance(event.exit, NotStarted)
+    output = event.output
+    return AttemptRecord(
+        seq=event.seq, attempt=event.attempt, priority=priority, submitted=micros(submitted - began),
+        waited=micros(waited), began=micros((submitted if never else event.began) - began),
+        ended=micros(max(event.began, event.ended) - began), lane=lane, counted=str(event.counted),
+        how=_how(event, row.spec), user=micros(event.usage.user), system=micros(event.usage.system),
+        memory=event.usage.memory, out_bytes=0 if output is None else output.out.size,
+        err_bytes=0 if output is None else output.err.size, last=last, where=event.where,
+    )  # fmt: skip
+
+
+def _how(event: ev.AttemptEnded, spec: JobSpec) -> str:
+    """Return how an attempt ended, with the signal that ended it if pqrun sent one."""
+    how = describe_exit(event.exit, event.asked, spec.timeout)
+    if event.asked is not None and isinstance(event.exit, KilledBySignal):
+        return f"{how}, {event.exit.name}"
+    return how
+
+
+def _short(path: str | None, row: JobRow, logs: str, suffix: str) -> int | str | None:
+    """Return 1 for a path that the page can make of the job's number, to save space."""
+    usual = f"{logs}/{row.seq // 500:04d}/{row.seq}.{row.attempts}.{suffix}"
+    return 1 if path == usual else path
+
+
+def matrix_values(spec: JobSpec) -> tuple[tuple[str, str], ...]:
+    """Return the names and values in the last brackets of a job's id, as matrices and loops write them.
+
+    Only values that the id shows are returned: a variable may hold a secret.
+    """
+    if not spec.named or not spec.id.endswith("]") or not isinstance(spec.work, Command):
+        return ()
+    inside = spec.id[spec.id.find("[") + 1 : -1]
+    values = dict(spec.work.env)
+    found: list[tuple[str, str]] = []
+    while inside:
+        name = inside.partition("=")[0]
+        shown = f"{name}={values[name]}" if name in values else None
+        if shown is None or not (inside == shown or inside.startswith(f"{shown},")):
+            return ()
+        found.append((name, values[name]))
+        inside = inside[len(shown) + 1 :]
+    return tuple(found)
+
+
+def describe_retries(policy: RetryPolicy) -> str:
+    """Return a retry policy in a few words; empty without retries."""
+    if not policy.max:
+        return ""
+    wait = format_duration(policy.delay)
+    if policy.backoff == "exponential":
+        wait += f" × {policy.factor:g} each time"
+    elif policy.backoff == "linear":
+        wait += " × the number of the retry"
+    most = f", at most {format_duration(policy.max_delay)}" if policy.backoff != "constant" else ""
+    words = "any failure" if policy.on == {"any"} else ", ".join(sorted(map(str, policy.on)))
+    never = f", never after {', '.join(sorted(map(str, policy.permanent)))}" if policy.permanent else ""
+    return f"up to {policy.max}, after {wait}{most}; after {words}{never}"

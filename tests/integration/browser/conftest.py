@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""A browser for the tests of the page: Chromium, driven by playwright. Without either the tests are skipped."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+def pytest_collection_modifyitems(items):
+    """All tests of this directory need a browser."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.browser)
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Chromium without a window."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    path = next(filter(None, map(shutil.which, NAMES)), None) or pytest.skip("Chromium is not installed")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(
+            executable_path=path, args=["--no-sandbox", "--disable-dev-shm-usage"]
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser):
+    """`open_page(path)` opens a page from the disk. At the end no error and no request may have been seen."""
+    contexts, wrong = [], []
+
+    def open_file(path, *, width=1440, height=1000, theme="light", strict=True, before=None, anchor=""):
+        context = browser.new_context(
+            viewport={"width": width, "height": height}, color_scheme=theme, bypass_csp=not strict,
+            timezone_id="UTC", locale="en-GB",
+        )  # fmt: skip
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: wrong.append(message.text))
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("dialog", lambda dialog: wrong.append(dialog.message))
+        page.on("request", lambda request: wrong.append(request.url) if request.url != address else None)
+        if before:
+            page.add_init_script(before)
+        address = Path(path).resolve().as_uri()
+        page.goto(address + anchor)
+        page.wait_for_selector("html[data-ready]", state="attached")
+        return page
+
+    yield open_file
+    for context in contexts:
+        context.close()
+    assert [one for one in wrong if not one.startswith("blob:")] == []
+
+
+@pytest.fixture(scope="session")
+def axe():
+    """The text of axe-core, which finds what a screen reader cannot use."""
+    for place in os.environ.get("NODE_PATH", "").split(os.pathsep):
+        if place and (script := Path(place, "axe-core", "axe.min.js")).exists():
+            return script.read_text(encoding="utf-8")
+    pytest.skip("axe-core is not installed (npm install axe-core, and NODE_PATH)")

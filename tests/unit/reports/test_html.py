@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The HTML report: one file that nothing in it can break, whose script is that of the modules, and no secret."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from base64 import b64encode
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+from reported import CELLS, Cell, job, play
+from support.process import run_pqrun
+
+from pqrun.core.job import Command, ExitedWith, JobSpec, RetryPolicy
+from pqrun.reports import html
+from pqrun.reports.page_data import (
+    ROWS_PER_CHUNK,
+    RecordSpool,
+    RetryWait,
+    chunk,
+    describe_retries,
+    matrix_values,
+    script_of,
+)
+from pqrun.reports.page_files import DIRECTORY, joined_modules, page_file
+from pqrun.reports.targets import TextSpool
+
+ROOT = Path(__file__).parents[3]
+MODULES = sorted(name for name in os.listdir(DIRECTORY) if name.endswith(".js"))
+SCRIPT = re.compile(rb'<script type="application/json"([^>]*)>(.*?)</script>\n', re.DOTALL)
+
+
+def tool(name):
+    """The path of a program from npm, or of the system; skips the test without it."""
+    for place in os.environ.get("NODE_PATH", "").split(os.pathsep):
+        if place and os.access(path := f"{place}/.bin/{name}", os.X_OK):
+            return path
+    return shutil.which(name) or pytest.skip(f"{name} is not installed (npm install, and NODE_PATH)")
+
+
+def parts(data):
+    """The head, the chunks, and the kept outputs by element id."""
+    found = [(attributes.decode(), json.loads(text)) for attributes, text in SCRIPT.findall(data)]
+    outputs = {name.split('"')[1]: value for name, value in found if 'id="output-' in name}
+    return found[0][1], [value for name, value in found if "chunk" in name], outputs
+
+
+def values(chunks, kind, name):
+    """A column of all chunks of a kind."""
+    found = []
+    for one in chunks:
+        if one["kind"] == kind:
+            column = one["columns"][name]
+            if isinstance(column, list):
+                found += column
+            elif "all" in column:
+                found += [column["all"]] * one["rows"]
+            else:
+                found += [column["values"][at] for at in column["at"]]
+    return found
+
+
+def test_no_text_ends_a_script_element():
+    nasty = ["</script><script>alert(1)</script>", "<!-- <script>", "\u2028\u2029", "\udcff", "]]>", "é"]
+    data = script_of(nasty, ' id="x"')
+    assert data.isascii() and data.count(b"<") == 2 and data.count(b"\n") == 1
+    (found,) = SCRIPT.findall(data)
+    assert json.loads(found[1]) == [*nasty[:3], "\ufffd", *nasty[4:]]
+
+
+def test_columns_are_short_where_values_repeat():
+    records = [RetryWait(seq, 2, seq, 7 if seq % 2 else 8) for seq in range(1, 6)]
+    found = chunk("waits", records)
+    assert found == {
+        "kind": "waits", "rows": 5,
+        "columns": {"seq": (1, 2, 3, 4, 5), "attempt": {"all": 2}, "since": (1, 2, 3, 4, 5), "until": (7, 8, 7, 8, 7)},
+    }  # fmt: skip
+    assert values([json.loads(json.dumps(found))], "waits", "until") == [7, 8, 7, 8, 7]
+
+
+def test_less_than_a_chunk_is_in_memory():
+    text = TextSpool()
+    spool = RecordSpool(text)
+    for seq in range(ROWS_PER_CHUNK - 1):
+        spool.put("waits", RetryWait(seq, 2, 0, 1))
+    assert text.size == 0
+    spool.put("waits", RetryWait(ROWS_PER_CHUNK, 2, 0, 1))
+    assert text.size > 0 and spool._records["waits"] == []
+    assert [json.loads(found[1])["rows"] for found in SCRIPT.findall(b"".join(spool.pieces()))] == [
+        ROWS_PER_CHUNK
+    ]
+
+
+def spec_of(job_id, **env):
+    return JobSpec(job_id, Command("true", env=tuple(env.items())))
+
+
+@pytest.mark.parametrize(
+    "spec, expected",
+    [
+        (spec_of("test[PY=3.11,DB=mysql]", PY="3.11", DB="mysql", TOKEN="secret"), (("PY", "3.11"), ("DB", "mysql"))),
+        (spec_of("x[A=1,B=2]", A="1,B=2"), (("A", "1,B=2"),)),
+        (spec_of("x[A=1]", A="2"), ()),
+        (spec_of("x[one]", TOKEN="secret"), ()),
+        (spec_of("x", TOKEN="secret"), ()),
+        (JobSpec("7", Command("echo ]"), named=False), ()),
+    ],
+)  # fmt: skip
+def test_matrix_values_are_those_that_the_id_shows(spec, expected):
+    assert matrix_values(spec) == expected
+
+
+def test_retries_are_said_in_words():
+    assert describe_retries(RetryPolicy()) == ""
+    assert (
+        describe_retries(RetryPolicy(max=2))
+        == "up to 2, after 1s × 2 each time, at most 1m00s; after any failure"
+    )
+    fixed = RetryPolicy(3, 5.0, "constant", on=frozenset({75, "timeout"}), permanent=frozenset({2}))
+    assert describe_retries(fixed) == "up to 3, after 5s; after 75, timeout, never after 2"
+
+
+def test_the_policy_allows_the_style_and_the_script_of_the_page_alone(tmp_path):
+    play(tmp_path, CELLS["failed"])
+    text = (tmp_path / "run.html").read_text(encoding="utf-8")
+    policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]+)"', text)[1]
+    (style,), (script,) = (
+        re.findall("<style>(.*?)</style>", text, re.S),
+        re.findall('<script type="module">(.*?)</script>', text, re.S),
+    )
+    hashes = [f"'sha256-{b64encode(sha256(part.encode()).digest()).decode()}'" for part in (script, style)]
+    assert policy == (
+        f"default-src 'none'; script-src {hashes[0]}; style-src {hashes[1]}; base-uri 'none'; form-action 'none'"
+    )
+    assert text.index("Content-Security-Policy") < text.index("<style>")
+    outside = text.replace(style, "").replace(script, "")
+    assert not re.search(
+        r"\ssrc=|href=\"(?!#)|\sstyle=|\son[a-z]+=|url\(", SCRIPT.sub(b"", outside.encode()).decode()
+    )
+    assert re.findall(r"https?://(?!www\.w3\.org/2000/svg)\S+", style + script) == []
+
+
+def test_modules_can_be_joined_and_never_make_markup_of_text():
+    top = re.compile(r"^(?:export )?(?:async )?(?:function|class|const|let) (\w+)", re.MULTILINE)
+    lists = re.compile(r"^  ([A-Z][A-Z_]+) = ", re.MULTILINE)  # the second and later names of one `const`
+    names = [
+        name
+        for module in MODULES
+        for name in top.findall(page_file(module)) + lists.findall(page_file(module))
+    ]
+    assert sorted(names) == sorted(set(names))
+    joined = joined_modules()
+    assert [name for name in names if name not in joined] == []
+    assert not re.search(r"^(import|export) ", joined, re.MULTILINE)
+    for module in MODULES:
+        text = page_file(module)
+        assert (
+            re.findall(
+                r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|new Function|DOMParser",
+                text,
+            )
+            == []
+        )
+        assert len(text.splitlines()) <= 400, module
+        wanted = re.findall(r'^import .* from "\./(\w+\.js)";', text, re.MULTILINE)
+        assert set(wanted) <= set(MODULES)
+
+
+@pytest.mark.slow
+def test_style_of_the_modules():
+    words = [tool("eslint"), "-c", str(ROOT / "eslint.config.mjs"), str(DIRECTORY)]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=100)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+@pytest.mark.slow
+def test_types_of_the_modules():
+    done = subprocess.run([tool("tsc"), "-p", DIRECTORY], capture_output=True, text=True, timeout=100)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_output_is_in_the_file_for_jobs_that_failed_were_retried_or_are_few(tmp_path, monkeypatch):
+    monkeypatch.setattr(html, "FEW_JOBS", 3)
+    few = [job("a"), job("b", exit=ExitedWith(1)), job("c", tries=[ExitedWith(1)])]
+    told = {"all": (b"out\n", b"err\n")}
+    play(tmp_path, Cell(few, 1), outputs=told)
+    head, _, outputs = parts((tmp_path / "run.html").read_bytes())
+    assert outputs.keys() == {"output-1-1", "output-2-1", "output-3-1", "output-3-2"}
+    assert outputs["output-1-1"] == {"out": "out\n", "err": "err\n", "outCut": 0, "errCut": 0}
+    assert head["fewJobs"] == 3
+    play(tmp_path, Cell([*few, job("d")], 1), outputs=told)
+    assert parts((tmp_path / "run.html").read_bytes())[2].keys() == outputs.keys() - {"output-1-1"}
+
+
+def test_long_output_is_cut_and_all_of_it_is_limited(tmp_path, monkeypatch):
+    monkeypatch.setattr(html, "MAX_OUTPUT_BYTES", 150_000)
+    monkeypatch.setattr(html, "MAX_REDUCED_BYTES", 205_000)
+    jobs = [job(f"j{number}", exit=ExitedWith(1)) for number in range(9)]
+    play(tmp_path, Cell(jobs, 1, slots=1), outputs={"all": (b"x" * 5_000_000, b"")})
+    outputs = parts((tmp_path / "run.html").read_bytes())[2]
+    sizes = [len(one["out"]) for one in outputs.values()]
+    assert sizes == [65536, 65536, 65536, *[2048] * (len(sizes) - 3)] and 3 < len(sizes) < 9
+    assert {one["outCut"] + len(one["out"]) for one in outputs.values()} == {5_000_000}
+
+
+def test_a_job_that_runs_again_is_reported_by_its_last_record(tmp_path):
+    state = {"PQRUN_STATE_DIR": str(tmp_path / "state")}
+    (tmp_path / "list").write_text("# pqrun: id=a\ntest -e there\n# pqrun: id=b\ntrue\n")
+    page = str(tmp_path / "page.html")
+    assert run_pqrun("run", "-q", "list", "--html", page, env=state, cwd=tmp_path).code == 1
+    (tmp_path / "there").touch()
+    assert run_pqrun("resume", "latest", "--failed", env=state, cwd=tmp_path).code == 0
+    head, chunks, _ = parts(Path(page).read_bytes())
+    found = dict(zip(values(chunks, "jobs", "seq"), values(chunks, "jobs", "state"), strict=True))
+    assert found == {1: "ok", 2: "ok"} and head["code"] == 0
+    assert sorted(values(chunks, "attempts", "attempt")) == [1, 1, 2]
+
+
+def test_values_of_variables_are_not_in_the_file(tmp_path):
+    state = {"PQRUN_STATE_DIR": str(tmp_path / "state")}
+    (tmp_path / "jobs.yaml").write_text('jobs: {a: {run: "exit 1", env: {PASSWORD: hunter2}}}\n')
+    words = (
+        "run",
+        "jobs.yaml",
+        "-q",
+        "--env",
+        "TOKEN=swordfish",
+        "--env=KEY=opensesame",
+        "--html",
+        "page.html",
+    )
+    assert run_pqrun(*words, env=state, cwd=tmp_path).code == 1
+    assert run_pqrun("show", "--html", "again.html", env=state, cwd=tmp_path).code == 0
+    for name in ("page.html", "again.html"):
+        text = (tmp_path / name).read_text()
+        assert [secret for secret in ("hunter2", "swordfish", "opensesame") if secret in text] == []
+        head, chunks, _ = parts(text.encode())
+        assert sorted(values(chunks, "jobs", "variables")[0]) == ["KEY", "PASSWORD", "TOKEN"]
+        assert head["command"] == "pqrun run jobs.yaml -q --env 'TOKEN=…' '--env=KEY=…' --html page.html"
