@@ -132,12 +132,16 @@ class JobEnded(NamedTuple):
 
 
 class JobReopened(NamedTuple):
-    """A job that had ended with `outcome`, or was cut short with the run, is to run again."""
+    """A job that had ended with `outcome`, or was cut short with the run, is to run again.
+
+    `by`: the origin of the request to restart it, empty if the run was resumed.
+    """
 
     at: float
     seq: int
     outcome: Outcome
     spec: JobSpec
+    by: str = ""
 
 
 class JobDropped(NamedTuple):

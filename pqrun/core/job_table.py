@@ -139,10 +139,10 @@ class JobTable:
                         row.ended = at
                     if because and not row.message:
                         row.message = f"needs {because}"
-                case ev.JobReopened(_, seq, outcome, _):
+                case ev.JobReopened(_, seq, outcome, _, by):
                     row = rows[seq]
                     row.state, row.message = "pending", ""
-                    if outcome is not Outcome.INTERRUPTED:
+                    if by or outcome is not Outcome.INTERRUPTED:
                         row.retries = row.lost = row.place = 0
                 case ev.JobDropped(_, seq):
                     del rows[seq]

@@ -53,7 +53,9 @@ class Decoder:
         }
         self._single: dict[str, Callable[[Facts, float], ev.Event]] = {
             **_SINGLE,
-            "again": lambda line, at: ev.JobReopened(at, line["s"], _OUTCOMES[line["o"]], spec(line["s"])),
+            "again": lambda line, at: ev.JobReopened(
+                at, line["s"], _OUTCOMES[line["o"]], spec(line["s"]), line.get("by", "")
+            ),
             "change": lambda line, at: ev.JobChanged(
                 at, line["s"], self._spec(line["job"]), line["by"], line.get("front", False)
             ),

@@ -229,8 +229,9 @@ class Encoder:
                 return f'{{"e":"twice","t":{at},"s":{seq},"n":{attempt},"where":{quote(where)}}}'
             case ev.JobRemoved(_, seq):
                 return f'{{"e":"remove","t":{at},"s":{seq}}}'
-            case ev.JobReopened(_, seq, outcome, _):
-                return f'{{"e":"again","t":{at},"s":{seq},"o":"{outcome}"}}'
+            case ev.JobReopened(_, seq, outcome, _, by):
+                more = f',"by":{quote(by)}' if by else ""
+                return f'{{"e":"again","t":{at},"s":{seq},"o":"{outcome}"{more}}}'
             case ev.JobDropped(_, seq, dropped):
                 return f'{{"e":"drop","t":{at},"s":{seq},"o":"{dropped or ""}"}}'
             case ev.JobChanged(_, seq, spec, by, front):

@@ -43,8 +43,8 @@ def event_facts(event: ev.Event, moment: Moment) -> EventFacts | None:
         case ev.JobEnded(_, _, outcome, attempts, allowed, because, by):
             facts = {"state": str(outcome), "attempts": attempts, "allowed": allowed}
             return "job_ended", {**facts, "because": because or None, "by": by or None}
-        case ev.JobReopened(_, _, outcome):
-            return "job_reopened", {"was": str(outcome)}
+        case ev.JobReopened(_, _, outcome, _, by):
+            return "job_reopened", {"was": str(outcome), "by": by or None}
         case ev.JobDropped(_, _, dropped):
             return "job_dropped", {"was": str(dropped) if dropped else None}
         case ev.StatusReported(_, _, attempt, status, progress):

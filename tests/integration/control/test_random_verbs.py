@@ -85,7 +85,7 @@ class World:
             self.fate,
             asks=asks,
         )
-        run = FakeRun(executor, executor.clock)
+        run = FakeRun(executor, executor.clock, story=self.story)
         executor.server = ControlServer(self.path, executor, run)
         executor.server.verbs = verbs_of(run)
         return executor
@@ -164,6 +164,11 @@ class World:
                 return {
                     "jobs": random.choice([self.some(), ["j3*"], ["state:pending"], ["priority:critical"]])
                 }
+            case "restart":
+                ended = [self.some(), ["all"], ["state:failed", "state:skipped"], ["j1", "j2", "j3"]]
+                return random.choice(
+                    [{"failed": True}, {"jobs": random.choice(ended), **self.flags("failed")}]
+                )
             case "pool":
                 return {"pool": random.choice(["net", "net", "gpu", "new"]), "size": random.randint(1, 3)}
             case "workers":
@@ -228,7 +233,12 @@ class World:
 
     def random_asks(self):
         random = self.random
-        words = ["add"] * 5 + ["set"] * 6 + ["cancel", "pool", "workers", "pause", "unpause", "wait", "ps"]
+        words = (
+            ["add"] * 5
+            + ["set"] * 6
+            + ["restart"] * 3
+            + ["cancel", "pool", "workers", "pause", "unpause", "wait", "ps"]
+        )
         asks = [(0.0, self.ask("add")), (0.0, self.ask("add"))]
         asks += [
             (random.uniform(0, 12), self.ask(random.choice(words))) for _ in range(random.randint(2, 14))
@@ -330,7 +340,7 @@ def check_that_the_journal_knows(scheduler: Scheduler, recovery: RecoveredRun) -
 @pytest.fixture(autouse=True)
 def small_steps(monkeypatch):
     """What is done in steps for thousands of jobs is done so for a few."""
-    for verb in ("add", "cancel", "set"):
+    for verb in ("add", "cancel", "restart", "set"):
         monkeypatch.setattr(f"pqrun.control.commands.{verb}.JOBS_PER_TURN", 3)
     monkeypatch.setattr("pqrun.core.ready_queue.MAX_SKIPS", 4)
 

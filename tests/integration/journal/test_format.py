@@ -127,7 +127,7 @@ kept = {
         ev.JobEnded, moments, seqs, st.sampled_from(Outcome), st.integers(0, 99), st.booleans(), texts, texts
     ),
     ev.JobReopened: st.builds(
-        ev.JobReopened, moments, seqs, st.sampled_from(Outcome), st.just(JobSpec("", Command("")))
+        ev.JobReopened, moments, seqs, st.sampled_from(Outcome), st.just(JobSpec("", Command(""))), texts
     ),
     ev.JobDropped: st.builds(ev.JobDropped, moments, seqs, st.none() | st.sampled_from(Outcome)),
     ev.JobChanged: st.builds(ev.JobChanged, moments, seqs, specs, texts, st.booleans()),
