@@ -172,6 +172,15 @@ class JobChanged(NamedTuple):
     front: bool = False
 
 
+class JobHeld(NamedTuple):
+    """The job does not start until it is released, or if not `held`, it has been released."""
+
+    at: float
+    seq: int
+    held: bool
+    by: str
+
+
 class OutputGrew(NamedTuple):
     """The output of a running attempt may be shown up to `upto` bytes of `stream` (1 or 2)."""
 
@@ -261,6 +270,7 @@ Event = (
     | JobDropped
     | StatusReported
     | JobChanged
+    | JobHeld
     | OutputGrew
     | InputEnded
     | SlotsChanged

@@ -144,6 +144,10 @@ class JobTable:
                     row.state, row.message = "pending", ""
                     if by or outcome is not Outcome.INTERRUPTED:
                         row.retries = row.lost = row.place = 0
+                case ev.JobHeld(_, seq, held):
+                    row = rows[seq]
+                    row.state = "held" if held else "pending"
+                    row.place = min(row.place, 0)
                 case ev.JobDropped(_, seq):
                     del rows[seq]
                 case ev.JobChanged(_, seq, spec, _, front):

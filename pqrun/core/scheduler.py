@@ -188,6 +188,31 @@ class Scheduler:
             case _:
                 assert_never(task.state)
 
+    def hold(self, task: Task, now: float, by: str) -> bool:
+        """Keep a job without a slot from starting until it is released. Return whether that changed the job."""
+        state = task.state
+        if isinstance(state, life.Held) or not isinstance(state, life.Pending | life.Queued | life.Waiting):
+            return False
+        self._leave(task, now)
+        if isinstance(state, life.Waiting):
+            self.backlog.came(task)
+        task.state = life.hold(state)
+        task.unmet += 1
+        task.place = min(task.place, 0)
+        self._log.events.append(ev.JobHeld(now, task.seq, True, by))
+        return True
+
+    def release(self, task: Task, now: float, by: str) -> bool:
+        """Let a held job start. Return whether the job was held."""
+        if not isinstance(task.state, life.Held):
+            return False
+        task.state = pending = life.release(task.state)
+        task.unmet -= 1
+        self._log.events.append(ev.JobHeld(now, task.seq, False, by))
+        if not task.unmet:
+            self._enqueue(task, pending, now)
+        return True
+
     def reopen(self, ended: Sequence[EndedTask], now: float, by: str) -> None:
         """Run ended jobs again, with all their retries.
 
@@ -234,6 +259,7 @@ class Scheduler:
         if reconnect:
             self.graph.recheck([task], spec.needs, self.jobs)
             self.graph.disconnect(task)
+            task.unmet += isinstance(task.state, life.Held)
         task.spec = spec
         task.urgency = max(task.urgency, spec.priority)
         self._log.events.append(ev.JobChanged(now, task.seq, spec, by, front))

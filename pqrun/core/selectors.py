@@ -19,7 +19,12 @@ from pqrun.core.values import InvalidValue, priority, quoted
 
 MAX_PATTERNS = 100
 _KINDS = ("state", "priority", "tag")
-_WORDS: dict[type, str] = {life.Pending: "pending", life.Queued: "queued", life.Waiting: "waiting"}
+_WORDS: dict[type, str] = {
+    life.Pending: "pending",
+    life.Held: "held",
+    life.Queued: "queued",
+    life.Waiting: "waiting",
+}
 
 
 def state_of(state: life.State) -> str:

@@ -104,7 +104,7 @@ CRC_LENGTH = len(b',"c":"00000000"}')
 UNKNOWN = JobSpec("", Command(""))
 _RARE = (
     ev.JobWaiting, ev.AttemptRefused, ev.AttemptRestarted, ev.JobRemoved, ev.JobReopened, ev.JobDropped,
-    ev.JobChanged, ev.InputEnded, ev.WorkersChanged, ev.PoolChanged, ev.RunPaused, ev.RunStopping, ev.SlotsChanged,
+    ev.JobChanged, ev.JobHeld, ev.InputEnded, ev.WorkersChanged, ev.PoolChanged, ev.RunPaused, ev.RunStopping, ev.SlotsChanged,
 )  # fmt: skip
 
 
@@ -237,6 +237,8 @@ class Encoder:
             case ev.JobChanged(_, seq, spec, by, front):
                 more = ',"front":true' if front else ""
                 return f'{{"e":"change","t":{at},"s":{seq},"job":{self._job(spec)},"by":{quote(by)}{more}}}'
+            case ev.JobHeld(_, seq, held, by):
+                return f'{{"e":"hold","t":{at},"s":{seq},"on":{_bool(held)},"by":{quote(by)}}}'
             case ev.InputEnded(_, jobs, complete, why):
                 body = f'"jobs":{jobs},"complete":{_bool(complete)},"why":{quote(why)}'
                 return f'{{"e":"input","t":{at},{body}}}'

@@ -25,7 +25,7 @@ from pqrun.core.job import (
 from pqrun.core.job_table import JobRow, JobTable
 from pqrun.core.text import describe_exit, strip_ansi
 
-NEVER_RAN = ("pending", "queued", "waiting")
+NEVER_RAN = ("pending", "held", "queued", "waiting")
 
 
 class ReportedCase(NamedTuple):

@@ -51,6 +51,8 @@ def event_facts(event: ev.Event, moment: Moment) -> EventFacts | None:
             return "job_said", {"attempt": attempt, "status": status, "progress": progress}
         case ev.JobChanged(_, _, spec, by, front):
             return "job_changed", {**_spec(spec), "by": by or None, "front": front}
+        case ev.JobHeld(_, _, held, by):
+            return "job_held", {"held": held, "by": by or None}
         case ev.OutputGrew():
             return None
         case _:

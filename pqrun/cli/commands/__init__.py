@@ -7,6 +7,7 @@ check_init_schema   `check`, `init` and `schema`.
 add, cancel, ps,
 restart, set, top,
 wait                The command of that name.
+hold                `hold` and `release`.
 pause_stop          `pause`, `unpause` and `stop`.
 live_run            The parts that the commands for live runs share.
 runs                `runs`, `show`, `logs` and `prune`.
@@ -35,6 +36,8 @@ MODULES = {
     "set": "set",
     "pause": "pause_stop",
     "unpause": "pause_stop",
+    "hold": "hold",
+    "release": "hold",
     "cancel": "cancel",
     "restart": "restart",
     "wait": "wait",

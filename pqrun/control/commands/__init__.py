@@ -3,6 +3,7 @@
 
 add         Check the jobs of a request and add them to the queue.
 cancel      End jobs.
+hold        Hold jobs, or release them.
 output      Return what a running job has printed so far.
 pause_stop  Stop starting jobs, start again, or end the run.
 ps          List the unfinished jobs, explain why a job does not run, and describe the run.

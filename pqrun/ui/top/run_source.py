@@ -245,7 +245,7 @@ class RecordedRunSource:
         if row.state == "running":
             attempts.append(PastAttempt(row.attempts, "running" if self._live else "interrupted", None))
         why = ""
-        if self._live and row.state in ("running", "waiting", "queued", "pending"):
+        if self._live and row.state in ("running", "waiting", "queued", "pending", "held"):
             with contextlib.suppress(InternalFailure, UserError, TimeoutError):
                 why = escape_controls(
                     self._ask("ps", jobs=[row.spec.id], why=True)["why"].get(row.spec.id, "")

@@ -85,6 +85,11 @@ class Observer:
                 assert self.state[seq] == "queued"
                 self.state[seq] = "pending"
                 self.met.discard(seq)
+            case ev.JobHeld(_, seq, held):
+                assert self.state[seq] in (("pending", "waiting") if held else ("held",))
+                self.state[seq] = "held" if held else "pending"
+                self.place[seq] = min(self.place.get(seq, 0), 0)
+                self.interrupted.discard(seq)
             case ev.JobEnded(_, seq, outcome, attempts, allowed):
                 assert seq not in self.ended, "a job ended twice"
                 assert self.state.pop(seq) != "running"
@@ -122,7 +127,7 @@ class Observer:
         """Another process goes on: it knows by their ids the jobs that others wait for."""
         self.stopped = False
         for seq, state in self.state.items():
-            if state == "pending":
+            if state in ("pending", "held"):
                 self.bind(seq, self.specs[seq])
 
     def bind(self, seq: int, spec: JobSpec) -> None:
@@ -179,7 +184,7 @@ class Observer:
         while changed:
             changed = False
             for seq, state in self.state.items():
-                if state == "pending":
+                if state in ("pending", "held"):
                     for other, _ in self.needs[seq]:
                         if other in urgent and urgent[other] < urgent[seq]:
                             urgent[other] = urgent[seq]

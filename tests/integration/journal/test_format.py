@@ -131,6 +131,7 @@ kept = {
     ),
     ev.JobDropped: st.builds(ev.JobDropped, moments, seqs, st.none() | st.sampled_from(Outcome)),
     ev.JobChanged: st.builds(ev.JobChanged, moments, seqs, specs, texts, st.booleans()),
+    ev.JobHeld: st.builds(ev.JobHeld, moments, seqs, st.booleans(), texts),
     ev.InputEnded: st.builds(ev.InputEnded, moments, seqs, st.booleans(), texts),
     ev.SlotsChanged: st.builds(ev.SlotsChanged, moments, seqs, texts),
     ev.WorkersChanged: st.builds(ev.WorkersChanged, moments, seqs, texts),
