@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pqrun.control.server import ControlServer
     from pqrun.core.job import AttemptId, JobSpec
     from pqrun.engine.executor import Backend
-    from pqrun.engine.live_run import JobUsage
+    from pqrun.engine.live_run import JobHistory, JobUsage
     from pqrun.journal.restart_plan import RestartPlan
     from pqrun.output.store import Capture
     from pqrun.reports.report_set import ReportSet
@@ -274,6 +274,13 @@ class RunParts:
             directory=self.record.directory.path if self.record.directory else None,
             guarded=self.backend.guarded,
         )
+
+    def history(self) -> JobHistory | None:
+        if self.record.directory is None:
+            return None
+        from pqrun.journal.recovery import RecordedHistory
+
+        return RecordedHistory(self.record.directory.journal)
 
     def job_options(self) -> Mapping[str, Any]:
         return self.settings.input.given

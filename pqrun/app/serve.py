@@ -14,6 +14,7 @@ from pqrun.app.parts import RunParts
 from pqrun.app.run import backend_for, carry_out
 from pqrun.core import events as ev
 from pqrun.core.errors import InternalFailure, UserError
+from pqrun.core.scheduler import Scheduler
 from pqrun.core.settings import Settings
 from pqrun.engine.engine import Engine
 from pqrun.engine.signals import chdir_or_error, current_directory, reset_signals
@@ -160,6 +161,8 @@ class QueueMaintenance:
         assert directory is not None and isinstance(journal, JournalWriter) and self._engine is not None
         with contextlib.suppress(OSError):
             shorten_log(f"{directory.path}/{LOG_NAME}")
+        before: list[int] = []
+        self._engine.turn(request=lambda scheduler, _now: before.append(scheduler.reopened))
         try:
             shorter = compacted(directory.journal, keep=self.keep, worth=self._worth // 2)
         except (OSError, InternalFailure):
@@ -167,7 +170,12 @@ class QueueMaintenance:
         if shorter is None:
             return
         done: list[bool] = []
-        self._engine.turn(request=lambda _scheduler, _now: done.append(journal.go_on_in(shorter)))
+
+        def replace_journal(scheduler: Scheduler, _now: float) -> None:
+            # A job restarted meanwhile may be one that was left out: its next lines would have no first one.
+            done.append([scheduler.reopened] == before and journal.go_on_in(shorter))
+
+        self._engine.turn(request=replace_journal)
         if done == [True]:
             remove_outputs(directory, shorter)
         else:

@@ -94,6 +94,21 @@ class DependencyGraph:
             if task.seq in above:
                 raise UnknownNeed(f"job `{task.spec.id}` would need itself")
 
+    def check_reopened(self, specs: Sequence[JobSpec]) -> None:
+        """Raise `UnknownNeed` if one of these ended jobs would, once reopened, wait for itself.
+
+        The id of an ended job may have been used again, for a job that needs the ended one.
+        """
+        needs = {spec.id: [need.job for need in spec.needs] for spec in specs}
+        todo = [job_id for needed in needs.values() for job_id in needed]
+        while todo:
+            job_id = todo.pop()
+            if job_id not in needs and (task := self.find(job_id)) is not None:
+                needs[job_id] = [need.job for need in task.spec.needs]
+                todo += needs[job_id]
+        if any(needs.values()):
+            _find_cycle(needs)
+
     def _unfinished(self, needs: Iterable[Need]) -> list[Task]:
         return [task for need in needs if (task := self.find(need.job)) is not None]
 
@@ -208,6 +223,24 @@ class DependencyGraph:
         """Record the outcome of a job that ended in an earlier process of this run."""
         if outcome is not Outcome.OK or not job_id.isdecimal():
             self._ended[job_id] = (outcome, allowed)
+
+    def reopen(self, tasks: Sequence[Task]) -> list[Task]:
+        """Drop the outcomes of jobs that are to run again. Return the pending jobs that wait for them now.
+
+        Called before `name`.
+        """
+        again = {task.spec.id: task for task in tasks}
+        for job_id in again:
+            self._ended.pop(job_id, None)
+        waiting = []
+        for other in self._tasks.values():
+            if other.spec.needs and isinstance(other.state, Pending):
+                needed = [(again[need.job], need.when) for need in other.spec.needs if need.job in again]
+                for task, when in needed:
+                    task.dependents = [*task.dependents, (other.seq, when)]
+                other.unmet += len(needed)
+                waiting += [other] if needed else []
+        return waiting
 
     def _forget_one(self) -> None:
         job_id = next(iter(self._ended))

@@ -132,12 +132,16 @@ class JobEnded(NamedTuple):
 
 
 class JobReopened(NamedTuple):
-    """A job that had ended with `outcome`, or was cut short with the run, is to run again."""
+    """A job that had ended with `outcome`, or was cut short with the run, is to run again.
+
+    `by`: the origin of the request to restart it, empty if the run was resumed.
+    """
 
     at: float
     seq: int
     outcome: Outcome
     spec: JobSpec
+    by: str = ""
 
 
 class JobDropped(NamedTuple):
@@ -166,6 +170,15 @@ class JobChanged(NamedTuple):
     spec: JobSpec
     by: str
     front: bool = False
+
+
+class JobHeld(NamedTuple):
+    """The job does not start until it is released, or if not `held`, it has been released."""
+
+    at: float
+    seq: int
+    held: bool
+    by: str
 
 
 class OutputGrew(NamedTuple):
@@ -257,6 +270,7 @@ Event = (
     | JobDropped
     | StatusReported
     | JobChanged
+    | JobHeld
     | OutputGrew
     | InputEnded
     | SlotsChanged

@@ -31,7 +31,7 @@ from pqrun.core.text import host_name
 from pqrun.core.throughput import Throughput
 
 NO_USAGE = Usage()
-PENDING, QUEUED, RUNNING, WAITING = "pending", "queued", "running", "waiting"
+PENDING, HELD, QUEUED, RUNNING, WAITING = "pending", "held", "queued", "running", "waiting"
 _OUTCOMES = {str(outcome): outcome for outcome in Outcome}
 
 
@@ -160,7 +160,7 @@ class JobTable:
         self.rows: dict[int, JobRow] = {}
         self.running: dict[int, JobRow] = {}
         self.keeps_ended = keeps_ended
-        self.states = dict.fromkeys((PENDING, QUEUED, RUNNING, WAITING), 0)
+        self.states = dict.fromkeys((PENDING, HELD, QUEUED, RUNNING, WAITING), 0)
         self.outcomes: Counter[Outcome] = Counter()
         self.added = self.failed = self.flaky = self.allowed = 0
         self.input_complete = True
@@ -175,6 +175,7 @@ class JobTable:
             ev.AttemptRefused: self._refused, ev.AttemptStarted: self._started,
             ev.AttemptRestarted: self._row, ev.AttemptStopping: self._attempt_stopping,
             ev.AttemptEnded: self._attempt_ended, ev.JobWaiting: self._waiting, ev.JobRemoved: self._removed,
+            ev.JobHeld: self._held,
             ev.JobEnded: self._ended, ev.JobReopened: self._reopened, ev.JobDropped: self._dropped,
             ev.StatusReported: self._reported, ev.JobChanged: self._changed, ev.OutputGrew: self._row,
             ev.InputEnded: self._input_ended, ev.RunPaused: self._paused, ev.RunStopping: self._run_stopping,
@@ -273,6 +274,12 @@ class JobTable:
         row.place = min(row.place, 0)
         return row
 
+    def _held(self, event: ev.JobHeld) -> JobRow:
+        row = self.rows[event.seq]
+        self._enters(row, HELD if event.held else PENDING)
+        row.place = min(row.place, 0)
+        return row
+
     def _started(self, event: ev.AttemptStarted) -> JobRow:
         at, seq, _, where = event
         row = self.rows[seq]
@@ -350,12 +357,12 @@ class JobTable:
         self.allowed += by * (row.allowed and row.state in (Outcome.FAILED, Outcome.TIMEOUT))
 
     def _reopened(self, event: ev.JobReopened) -> JobRow:
-        _, seq, outcome, spec = event
+        _, seq, outcome, spec, by = event
         self.outcomes[outcome] -= 1
         if row := self.rows.get(seq):
             self._count(row, -1)
             row.state, row.message, row.seconds, row.allowed = PENDING, "", None, False
-            if outcome is not Outcome.INTERRUPTED:
+            if by or outcome is not Outcome.INTERRUPTED:
                 row.retries = row.lost = row.place = 0
         else:
             self.rows[seq] = row = JobRow(seq, spec)

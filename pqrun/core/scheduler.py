@@ -7,7 +7,7 @@ events to record and the commands to carry out. The same calls always give the s
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import inf
 from random import Random
 from typing import assert_never
@@ -35,7 +35,7 @@ from pqrun.core.start_policy import (
     StartPolicy,
     StartRateLimiter,
 )
-from pqrun.core.task import RestoredState, Task
+from pqrun.core.task import EndedTask, RestoredState, Task
 
 NO_LIMIT = 1 << 60
 Skipped = tuple[Task, Outcome, Need]
@@ -44,7 +44,7 @@ Skipped = tuple[Task, Outcome, Need]
 class Scheduler:
     """The queue model: which job runs next, when a retry is due, when the run stops.
 
-    `hopeless` says why no job can ever be started, or is empty.
+    `hopeless` says why no job can ever be started, or is empty. `reopened` counts the restarts of ended jobs.
     """
 
     def __init__(
@@ -70,6 +70,7 @@ class Scheduler:
         self.input_ended = False
         self.hopeless = ""
         self.jobs = 0
+        self.reopened = 0
         self._log = Decision([], [])
         self._alarms = TimerHeap(lambda seq: task.state if (task := self.tasks.get(seq)) else None)
         self._running = ActiveAttempts(self.ready, self._alarms, self._log, random or Random(0))
@@ -187,6 +188,48 @@ class Scheduler:
             case _:
                 assert_never(task.state)
 
+    def hold(self, task: Task, now: float, by: str) -> bool:
+        """Keep a job without a slot from starting until it is released. Return whether that changed the job."""
+        state = task.state
+        if isinstance(state, life.Held) or not isinstance(state, life.Pending | life.Queued | life.Waiting):
+            return False
+        self._leave(task, now)
+        if isinstance(state, life.Waiting):
+            self.backlog.came(task)
+        task.state = life.hold(state)
+        task.unmet += 1
+        task.place = min(task.place, 0)
+        self._log.events.append(ev.JobHeld(now, task.seq, True, by))
+        return True
+
+    def release(self, task: Task, now: float, by: str) -> bool:
+        """Let a held job start. Return whether the job was held."""
+        if not isinstance(task.state, life.Held):
+            return False
+        task.state = pending = life.release(task.state)
+        task.unmet -= 1
+        self._log.events.append(ev.JobHeld(now, task.seq, False, by))
+        if not task.unmet:
+            self._enqueue(task, pending, now)
+        return True
+
+    def reopen(self, ended: Sequence[EndedTask], now: float, by: str) -> None:
+        """Run ended jobs again, with all their retries.
+
+        Raises:
+            UnknownNeed: A job would in the end wait for itself. No job was reopened.
+        """
+        self.graph.check_reopened([task.spec for task, _, _ in ended])
+        for task, outcome, allowed in ended:
+            self._log.events.append(ev.JobReopened(now, task.seq, outcome, task.spec, by))
+            self._halting.uncount(outcome, allowed=allowed)
+        self.reopened += len(ended)
+        fresh = [task for task, _, _ in ended]
+        waiting = self.graph.reopen(fresh)
+        self._admit(fresh, now)
+        for other in waiting:
+            self.ready.move(self.graph.raise_urgency(other))
+
     def take(self, now: float) -> Task | None:
         """Remove the next ready job from the run and return its task, for a caller that does the work itself.
 
@@ -216,6 +259,7 @@ class Scheduler:
         if reconnect:
             self.graph.recheck([task], spec.needs, self.jobs)
             self.graph.disconnect(task)
+            task.unmet += isinstance(task.state, life.Held)
         task.spec = spec
         task.urgency = max(task.urgency, spec.priority)
         self._log.events.append(ev.JobChanged(now, task.seq, spec, by, front))

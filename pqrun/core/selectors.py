@@ -9,15 +9,22 @@ from fnmatch import translate
 from typing import Any, NamedTuple
 
 from pqrun.core import states as life
+from pqrun.core.dependencies import is_satisfied
 from pqrun.core.errors import Rejected, UserError
-from pqrun.core.job import JobSpec, Outcome
+from pqrun.core.job import JobSpec, Need, Outcome
+from pqrun.core.job_table import JobRow
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.task import Task
 from pqrun.core.values import InvalidValue, priority, quoted
 
 MAX_PATTERNS = 100
 _KINDS = ("state", "priority", "tag")
-_WORDS: dict[type, str] = {life.Pending: "pending", life.Queued: "queued", life.Waiting: "waiting"}
+_WORDS: dict[type, str] = {
+    life.Pending: "pending",
+    life.Held: "held",
+    life.Queued: "queued",
+    life.Waiting: "waiting",
+}
 
 
 def state_of(state: life.State) -> str:
@@ -89,6 +96,59 @@ def selected_ended(selectors: Sequence[str], scheduler: Scheduler) -> list[tuple
     ]
     if like := similar_ids(s for s in selectors if not scheduler.knows(s)):
         found += [ended for ended in graph.ended() if like(ended[0])]
+    return found
+
+
+def ended_jobs(
+    rows: Iterable[JobRow], selectors: Sequence[str], *, failed: bool
+) -> tuple[list[JobRow], list[JobRow]]:
+    """Return the ended jobs that any selector matches, and the skipped jobs that can run if these run again.
+
+    Of jobs with the same id, only the last one counts. With `failed`, jobs that ended ok are left out, and
+    no selector means all jobs.
+
+    Raises:
+        Rejected: More than `MAX_PATTERNS` selectors are patterns.
+    """
+    if sum(kind_of(selector) != "id" for selector in selectors) > MAX_PATTERNS:
+        raise Rejected(f"more than {MAX_PATTERNS} patterns at once")
+    latest = {row.spec.id: row for row in rows}
+    subjects = [
+        (row.seq, SelectableJob(row.spec.id, row.state, row.spec.priority.name.lower(), row.spec.tags))
+        for row in latest.values()
+        if row.outcome is not None and not (failed and row.outcome is Outcome.OK)
+    ]
+    numbers = {seq for seq, _ in subjects} if failed and not selectors else set(chosen(subjects, selectors))
+    found = [row for row in latest.values() if row.seq in numbers]
+    return found, _skipped_dependents(latest, {row.spec.id for row in found})
+
+
+def _skipped_dependents(latest: Mapping[str, JobRow], again: set[str]) -> list[JobRow]:
+    """Return the skipped jobs whose needs can all be met if the jobs `again` run, and their dependents in turn.
+
+    `latest` are the jobs by id.
+    """
+    by_need: dict[str, list[JobRow]] = {}
+    for row in latest.values():
+        if row.outcome is Outcome.SKIPPED and row.spec.id not in again:
+            for need in row.spec.needs:
+                by_need.setdefault(need.job, []).append(row)
+
+    def may_be_met(need: Need) -> bool:
+        other = latest.get(need.job)
+        if need.job in again or (other is not None and other.outcome is None):
+            return True
+        if other is None or other.outcome is None:  # its record was removed
+            return need.when != "failed"
+        return is_satisfied(need.when, other.outcome, other.allowed)
+
+    again, todo, found = set(again), list(again), []
+    while todo:
+        for row in by_need.get(todo.pop(), ()):
+            if row.spec.id not in again and all(map(may_be_met, row.spec.needs)):
+                again.add(row.spec.id)
+                todo.append(row.spec.id)
+                found.append(row)
     return found
 
 

@@ -134,6 +134,12 @@ class HaltCondition:
         elif outcome in (Outcome.FAILED, Outcome.TIMEOUT) and not allowed:
             self._counts["fail"] += 1
 
+    def uncount(self, outcome: Outcome, *, allowed: bool) -> None:
+        """Take back the count of an ended job that is to run again."""
+        ended = HaltCondition(None)
+        ended.count(outcome, allowed=allowed)
+        self._counts = {what: count - ended._counts[what] for what, count in self._counts.items()}
+
     @property
     def needs_total(self) -> bool:
         """Whether the rule has a percentage, for which the total number of jobs must be known."""

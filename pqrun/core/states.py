@@ -17,6 +17,12 @@ class Pending(NamedTuple):
     """The job waits for other jobs to end."""
 
 
+class Held(Pending):
+    """The job does not start before a user releases it. A pending job, with the release as one more need."""
+
+    __slots__ = ()
+
+
 class Queued(NamedTuple):
     """The job is ready, and has waited for a free slot since `since`."""
 
@@ -77,16 +83,17 @@ class Finished(NamedTuple):
     attempts: int
 
 
-State = Pending | Queued | Submitted | Running | Stopping | Unsettled | Waiting | Finished
+State = Pending | Held | Queued | Submitted | Running | Stopping | Unsettled | Waiting | Finished
 
 TRANSITIONS: dict[type, set[type]] = {
-    Pending: {Queued, Finished},
-    Queued: {Submitted, Pending, Finished},
+    Pending: {Queued, Held, Finished},
+    Held: {Pending, Finished},
+    Queued: {Submitted, Pending, Held, Finished},
     Submitted: {Queued, Running, Stopping, Unsettled, Waiting, Finished},
     Running: {Stopping, Unsettled, Waiting, Finished},
     Stopping: {Queued, Stopping, Unsettled, Waiting, Finished},
     Unsettled: {Unsettled, Waiting, Finished},
-    Waiting: {Queued, Finished},
+    Waiting: {Queued, Held, Finished},
     Finished: {Pending},
 }
 
@@ -103,6 +110,16 @@ def submit(state: Queued) -> Submitted:
 
 def block(_state: Queued) -> Pending:
     """Take a job out of the queue because its new needs are not met."""
+    return Pending()
+
+
+def hold(_state: Pending | Queued | Waiting) -> Held:
+    """Keep a job from starting until it is released."""
+    return Held()
+
+
+def release(_state: Held) -> Pending:
+    """Let a held job start when its other needs are met."""
     return Pending()
 
 
@@ -146,7 +163,7 @@ def finish(state: Submitted | Running | Stopping | Unsettled, outcome: Outcome) 
     return new(Finished, (outcome, state.attempt))
 
 
-def end_unstarted(state: Pending | Queued | Waiting, outcome: Outcome, attempts: int) -> Finished:
+def end_unstarted(state: Pending | Held | Queued | Waiting, outcome: Outcome, attempts: int) -> Finished:
     """End the job without another attempt: it was skipped, or cancelled before it started."""
     return Finished(outcome, attempts)
 

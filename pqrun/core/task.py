@@ -45,6 +45,10 @@ class Task:
         self.shares: tuple[tuple[str, str], ...] = ()
 
 
+EndedTask = tuple[Task, Outcome, bool]
+"""An ended job that is to run again, its outcome, and whether its failure was allowed."""
+
+
 class RestoredState(Protocol):
     """The state that an earlier process of the run left: events to record, and jobs to continue."""
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from pqrun.core.job import AttemptId, JobSpec
+    from pqrun.core.job_table import JobRow
     from pqrun.core.metrics import Metrics
     from pqrun.engine.clock import Clock
     from pqrun.output.store import Capture
@@ -23,6 +24,16 @@ class JobUsage(NamedTuple):
     cpus: float
     memory: int
     peak: int
+
+
+class JobHistory(Protocol):
+    """The rows of all jobs that a run has recorded, read in parts. Used within turns."""
+
+    @property
+    def rows(self) -> Mapping[int, JobRow]: ...
+
+    def read(self) -> bool:
+        """Read the next part; return whether all is read, up to the last turn. Raises `Rejected`."""
 
 
 class LiveRun(Protocol):
@@ -44,6 +55,9 @@ class LiveRun(Protocol):
 
     def facts(self) -> dict[str, Any]:
         """Return what is known of the run as a whole, as in `--json`."""
+
+    def history(self) -> JobHistory | None:
+        """Return a reader of what the run has recorded of its jobs, or None if it keeps no journal."""
 
     def job_options(self) -> Mapping[str, Any]:
         """Return the options of the command line that are for every job."""

@@ -53,7 +53,9 @@ class Decoder:
         }
         self._single: dict[str, Callable[[Facts, float], ev.Event]] = {
             **_SINGLE,
-            "again": lambda line, at: ev.JobReopened(at, line["s"], _OUTCOMES[line["o"]], spec(line["s"])),
+            "again": lambda line, at: ev.JobReopened(
+                at, line["s"], _OUTCOMES[line["o"]], spec(line["s"]), line.get("by", "")
+            ),
             "change": lambda line, at: ev.JobChanged(
                 at, line["s"], self._spec(line["job"]), line["by"], line.get("front", False)
             ),
@@ -126,6 +128,7 @@ _SINGLE: dict[str, Callable[[Facts, float], ev.Event]] = {
     "twice": lambda line, at: ev.AttemptRestarted(at, line["s"], line["n"], line["where"]),
     "remove": lambda line, at: ev.JobRemoved(at, line["s"]),
     "drop": lambda line, at: ev.JobDropped(at, line["s"], _OUTCOMES[line["o"]] if line["o"] else None),
+    "hold": lambda line, at: ev.JobHeld(at, line["s"], line["on"], line["by"]),
     "input": lambda line, at: ev.InputEnded(at, line["jobs"], line["complete"], line["why"]),
     "workers": lambda line, at: ev.WorkersChanged(at, line["workers"], line["by"]),
     "pool": lambda line, at: ev.PoolChanged(at, line["name"], line["size"], line["by"]),

@@ -104,7 +104,7 @@ CRC_LENGTH = len(b',"c":"00000000"}')
 UNKNOWN = JobSpec("", Command(""))
 _RARE = (
     ev.JobWaiting, ev.AttemptRefused, ev.AttemptRestarted, ev.JobRemoved, ev.JobReopened, ev.JobDropped,
-    ev.JobChanged, ev.InputEnded, ev.WorkersChanged, ev.PoolChanged, ev.RunPaused, ev.RunStopping, ev.SlotsChanged,
+    ev.JobChanged, ev.JobHeld, ev.InputEnded, ev.WorkersChanged, ev.PoolChanged, ev.RunPaused, ev.RunStopping, ev.SlotsChanged,
 )  # fmt: skip
 
 
@@ -242,13 +242,16 @@ class Encoder:
                 return f'{{"e":"twice","t":{at},"s":{seq},"n":{attempt},"where":{quote(where)}}}'
             case ev.JobRemoved(_, seq):
                 return f'{{"e":"remove","t":{at},"s":{seq}}}'
-            case ev.JobReopened(_, seq, outcome, _):
-                return f'{{"e":"again","t":{at},"s":{seq},"o":"{outcome}"}}'
+            case ev.JobReopened(_, seq, outcome, _, by):
+                more = f',"by":{quote(by)}' if by else ""
+                return f'{{"e":"again","t":{at},"s":{seq},"o":"{outcome}"{more}}}'
             case ev.JobDropped(_, seq, dropped):
                 return f'{{"e":"drop","t":{at},"s":{seq},"o":"{dropped or ""}"}}'
             case ev.JobChanged(_, seq, spec, by, front):
                 more = ',"front":true' if front else ""
                 return f'{{"e":"change","t":{at},"s":{seq},"job":{self._job(spec)},"by":{quote(by)}{more}}}'
+            case ev.JobHeld(_, seq, held, by):
+                return f'{{"e":"hold","t":{at},"s":{seq},"on":{_bool(held)},"by":{quote(by)}}}'
             case ev.InputEnded(_, jobs, complete, why):
                 body = f'"jobs":{jobs},"complete":{_bool(complete)},"why":{quote(why)}'
                 return f'{{"e":"input","t":{at},{body}}}'

@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from pqrun.core.errors import InternalFailure
+from pqrun.core.errors import InternalFailure, Rejected
 from pqrun.core.events import Event, JobAdded
 from pqrun.core.job import AttemptId
 from pqrun.core.job_table import JobRow
@@ -41,6 +41,40 @@ class RecoveredRun(RunProjection):
         self.highest = max((event.seq for event in events if type(event) is JobAdded), default=self.highest)
         self.last = max(self.last, max((event.at for event in events), default=0.0))
         return events
+
+
+class RecordedHistory:
+    """The rows of a live run's jobs, read from its journal in parts, from within turns of the engine.
+
+    A turn can't wait until a long journal has been read. So each call reads a part, and the part that
+    was written meanwhile is read last.
+    """
+
+    def __init__(self, journal: str) -> None:
+        self._lines = JournalReader(journal)
+        self._run = RunProjection()
+
+    @property
+    def rows(self) -> Mapping[int, JobRow]:
+        """The rows of the jobs, by number, as far as the journal has been read."""
+        return self._run.table.rows
+
+    def read(self) -> bool:
+        """Read the next part of the journal; return whether that was all. Raises `Rejected` for a damaged one.
+
+        Begins anew if the journal was compacted since the last call.
+        """
+        try:
+            if not self._lines.still_fits():
+                self._lines, self._run = JournalReader(self._lines.path), RunProjection()
+            lines = next(self._lines.batches(), None)
+            if lines is None:
+                return True
+            self._run.fold(lines)
+        except (InternalFailure, KeyError, TypeError, ValueError) as error:
+            why = str(error) if isinstance(error, InternalFailure) else f"{self._lines.path} is damaged"
+            raise Rejected(f"ended jobs can't be looked up: {why}") from None
+        return False
 
 
 def has_jobs(run: RunDirectory) -> bool:

@@ -22,7 +22,7 @@ from pqrun.core import events as ev
 from pqrun.core.job import CountedAs, JobSpec, LostExit, Outcome, Pool, SelfReport, StopReason, Usage
 from pqrun.core.job_table import JobRow
 from pqrun.core.start_policy import ADDED, LISTED
-from pqrun.core.states import Pending, Queued, State, Waiting
+from pqrun.core.states import Held, Pending, Queued, State, Waiting
 from pqrun.core.task import Task
 from pqrun.journal.recovery import RecoveredRun
 
@@ -127,6 +127,7 @@ def _task(row: JobRow, now: float, *, added: bool) -> Task:
     task = Task(row.seq, row.spec, ADDED if added else LISTED)
     task.attempts, task.retries, task.lost, task.place = row.attempts, row.retries, row.lost, row.place
     task.state = _state(row, now)
+    task.unmet = int(isinstance(task.state, Held))
     return task
 
 
@@ -135,6 +136,8 @@ def _state(row: JobRow, now: float) -> State:
         return Queued(row.attempts + 1, now)
     if row.state == "waiting":
         return Waiting(row.attempts + 1, row.until)
+    if row.state == "held":
+        return Held()
     return Pending()
 
 

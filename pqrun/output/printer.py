@@ -42,8 +42,8 @@ class OrderedOutput:
         self._ended = set(range(self._turn, last)) - set(seqs)
 
     def is_turn_of(self, seq: int) -> bool:
-        """Say whether the job's output may be printed now."""
-        return seq == self._turn
+        """Return whether the job's output may be printed now: its turn is now, or is over (a restarted job)."""
+        return seq <= self._turn
 
     def grew(self, event: ev.OutputGrew, row: JobRow | None) -> None:
         """Note that a running job has lines to show when its turn comes."""

@@ -44,14 +44,16 @@ def event_facts(event: ev.Event, moment: Moment) -> EventFacts:
         case ev.JobEnded(_, _, outcome, attempts, allowed, because, by):
             facts = {"state": str(outcome), "attempts": attempts, "allowed": allowed}
             return "job_ended", {**facts, "because": because or None, "by": by or None}
-        case ev.JobReopened(_, _, outcome):
-            return "job_reopened", {"was": str(outcome)}
+        case ev.JobReopened(_, _, outcome, _, by):
+            return "job_reopened", {"was": str(outcome), "by": by or None}
         case ev.JobDropped(_, _, dropped):
             return "job_dropped", {"was": str(dropped) if dropped else None}
         case ev.StatusReported(_, _, attempt, status, progress):
             return "job_said", {"attempt": attempt, "status": status, "progress": progress}
         case ev.JobChanged(_, _, spec, by, front):
             return "job_changed", {**_spec(spec), "by": by or None, "front": front}
+        case ev.JobHeld(_, _, held, by):
+            return "job_held", {"held": held, "by": by or None}
         case ev.OutputGrew():
             raise TypeError("the growth of output is not logged")
         case _:

@@ -1,8 +1,28 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """A run, as the parts that show it or talk to others ask it: answers that a test sets."""
 
+from pqrun.core.job_table import JobTable
 from pqrun.core.metrics import Metrics
 from pqrun.testing import FakeClock
+
+
+class FakeHistory:
+    """The rows of a run's jobs, folded from its events in parts."""
+
+    def __init__(self, events) -> None:
+        self._events = events
+        self._read = 0
+        self._table = JobTable()
+
+    @property
+    def rows(self):
+        return self._table.rows
+
+    def read(self) -> bool:
+        part = self._events[self._read : self._read + 40]
+        self._table.on_events(part)
+        self._read += len(part)
+        return not part
 
 
 class FakeRun:
@@ -20,6 +40,7 @@ class FakeRun:
         options=(),
         outputs=(),
         status=None,
+        story=None,
     ) -> None:
         self.clock = clock or FakeClock()
         self.endless = endless
@@ -28,6 +49,7 @@ class FakeRun:
         self._options = dict(options)
         self._outputs = dict(outputs)
         self._status = status
+        self._story = story
 
     def metrics(self):
         return Metrics()
@@ -37,6 +59,9 @@ class FakeRun:
 
     def facts(self):
         return {"id": "here"}
+
+    def history(self):
+        return None if self._story is None else FakeHistory(self._story.events)
 
     def job_options(self):
         return self._options

@@ -5,7 +5,9 @@ run                 `run`, `resume` and `serve`.
 each                `each`.
 check_init_schema   `check`, `init` and `schema`.
 add, cancel, ps,
-set, top, wait      The command of that name.
+restart, set, top,
+wait                The command of that name.
+hold                `hold` and `release`.
 pause_stop          `pause`, `unpause` and `stop`.
 live_run            The parts that the commands for live runs share.
 runs                `runs`, `show`, `logs` and `prune`.
@@ -34,7 +36,10 @@ MODULES = {
     "set": "set",
     "pause": "pause_stop",
     "unpause": "pause_stop",
+    "hold": "hold",
+    "release": "hold",
     "cancel": "cancel",
+    "restart": "restart",
     "wait": "wait",
     "stop": "pause_stop",
     "top": "top",

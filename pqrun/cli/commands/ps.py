@@ -20,7 +20,7 @@ from pqrun.core.unicode_json import as_json
 SCHEMA = 1
 MAX_COMMAND_LENGTH = 60
 TITLES = ("id", "state", "priority", "try", "time", "command")
-STATES = ("running", "queued", "waiting", "pending")
+STATES = ("running", "queued", "waiting", "pending", "held")
 
 
 def ps(

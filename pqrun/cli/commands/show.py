@@ -31,6 +31,7 @@ from pqrun.ui.terminal import OUTCOME_STYLES, Style
 
 STATES = (
     "ok", "failed", "timeout", "cancelled", "skipped", "interrupted", "running", "waiting", "queued", "pending",
+    "held",
 )  # fmt: skip
 
 
@@ -163,7 +164,7 @@ def _look(index: Index, *, live: bool, most: int) -> ShownPage:
     if not live:
         bad.append("running")
     lines: list[ShownJob] = []
-    for states in (bad, ["running"] if live else [], ["waiting"], ["queued", "pending"]):
+    for states in (bad, ["running"] if live else [], ["waiting"], ["queued", "pending", "held"]):
         lines += _lines(index, f"state IN ({', '.join(map(repr, states))})", seen, most)
     lines += _lines(index, "state = 'ok' AND attempts > 1", seen, most)
     lines += _went_well(index, most)
@@ -307,7 +308,7 @@ def _number(value: float) -> str:
     return str(value) if isinstance(value, int) else format_duration(value)
 
 
-UNFINISHED = ("interrupted", "running", "waiting", "queued", "pending")
+UNFINISHED = ("interrupted", "running", "waiting", "queued", "pending", "held")
 
 
 def write_reports(name: str, options: ReportOptions, *, json: bool) -> None:

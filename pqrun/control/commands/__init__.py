@@ -3,9 +3,11 @@
 
 add         Check the jobs of a request and add them to the queue.
 cancel      End jobs.
+hold        Hold jobs, or release them.
 output      Return what a running job has printed so far.
 pause_stop  Stop starting jobs, start again, or end the run.
 ps          List the unfinished jobs, explain why a job does not run, and describe the run.
+restart     Run ended jobs again.
 set         Change jobs that hold no slot, a pool, or the number of workers.
 wait        Answer once jobs have ended.
 """

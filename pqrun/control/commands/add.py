@@ -317,16 +317,21 @@ def _check(specs: Sequence[JobSpec], scheduler: Scheduler, seen: set[str]) -> No
             if spec.id in seen or scheduler.find(spec.id) is not None:
                 raise Rejected(f"an unfinished job `{spec.id}` exists already")
             seen.add(spec.id)
-        for name, count in spec.pools:
-            if name not in pools:
-                raise Rejected(f"unknown pool `{name}`: create it with `pqrun set --pool {name}={count}`")
-            if count > pools[name]:
-                raise Rejected(f"a job needs {count} units of the pool `{name}`, which has {pools[name]}")
+        check_pools(spec, pools)
     for spec in specs:
         for need in spec.needs:
             if need.job not in seen and not scheduler.graph.may_be_needed(need.job, scheduler.jobs + 1):
                 by = f"job `{spec.id}`" if spec.named else "a job"
                 raise Rejected(f"{by} needs `{need.job}`, which does not exist")
+
+
+def check_pools(spec: JobSpec, pools: Mapping[str, int]) -> None:
+    """Raise `Rejected` if the job could never start with pools of these sizes."""
+    for name, count in spec.pools:
+        if name not in pools:
+            raise Rejected(f"unknown pool `{name}`: create it with `pqrun set --pool {name}={count}`")
+        if count > pools[name]:
+            raise Rejected(f"a job needs {count} units of the pool `{name}`, which has {pools[name]}")
 
 
 def _put_in(specs: Sequence[JobSpec], scheduler: Scheduler, now: float, by: str) -> list[str]:

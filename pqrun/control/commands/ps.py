@@ -84,7 +84,7 @@ class Listing:
                 queued.append((row.entry or (0, 0, row.seq), row))
             elif kind is life.Waiting:
                 waiting.append((row.state.until, row.seq, row))  # type: ignore[union-attr]
-            elif kind is life.Pending:
+            elif isinstance(row.state, life.Pending):
                 pending.append(row)
             else:
                 running.append(row)
@@ -98,7 +98,7 @@ class Listing:
         kind = type(state)
         if kind is life.Queued:
             seconds = f"{self._now - state.since:.3f}"  # type: ignore[union-attr]
-        elif kind is life.Pending:
+        elif isinstance(state, life.Pending):
             seconds = "null"
         elif kind is life.Waiting:
             seconds = f"{state.until - self._now:.3f}"  # type: ignore[union-attr]
@@ -140,6 +140,8 @@ def _command(run: str | tuple[str, ...]) -> str:
 def why(task: Task, scheduler: Scheduler, now: float) -> str:
     """Explain why a job does not run, or how long it has run."""
     match task.state:
+        case life.Held():
+            return "is held: `pqrun release` lets it start"
         case life.Pending():
             return _why_pending(task, scheduler)
         case life.Waiting(attempt, until):

@@ -12,16 +12,18 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from pqrun.core.job_table import PENDING, QUEUED, RUNNING, WAITING
+from pqrun.core.job_table import HELD, PENDING, QUEUED, RUNNING, WAITING
 
-CHANGEABLE = (WAITING, QUEUED, PENDING)
+CHANGEABLE = (WAITING, QUEUED, PENDING, HELD)
 UNFINISHED = (RUNNING, *CHANGEABLE)
 BAD = ("failed", "timeout")
 STATES = (*UNFINISHED, *BAD, "interrupted", "cancelled", "skipped", "ok")
 PRIORITIES = ("low", "normal", "high", "critical")
 SORTS = ("urgent", "number", "name", "state", "priority", "tries", "time")
 MAX_SORTED_LIVE = 400
-_RANK = {"running": 0, "waiting": 1, "failed": 2, "timeout": 2, "interrupted": 3, "queued": 4, "pending": 5}
+_RANK = {
+    "running": 0, "waiting": 1, "failed": 2, "timeout": 2, "interrupted": 3, "queued": 4, "pending": 5, "held": 6,
+}  # fmt: skip
 Key = tuple[Any, ...]
 
 
@@ -58,7 +60,7 @@ class ListedJob(NamedTuple):
             return None if self.began is None else max(0.0, now - self.began)
         if self.state == "queued":
             return None if self.queued is None else max(0.0, now - self.queued)
-        if self.began is None or self.ended is None or self.state == "pending":
+        if self.began is None or self.ended is None or self.state in ("pending", "held"):
             return None
         return max(0.0, self.ended - self.began)
 

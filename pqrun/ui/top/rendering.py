@@ -68,7 +68,7 @@ class TopHistory:
             left = job.began if job.began is not None else job.ended
             if job.queued is not None:
                 into[slot(job.queued)] += 1
-                if left is not None and job.state not in ("queued", "waiting", "pending"):
+                if left is not None and job.state not in ("queued", "waiting", "pending", "held"):
                     into[slot(max(left, job.queued))] -= 1
             if job.began is not None and (job.state == "running" or job.ended is not None):
                 out[slot(job.began)] += 1
@@ -113,7 +113,7 @@ class TopHistory:
 STYLES = {
     "running": "running", "waiting": "retry", "failed": "bold failed", "timeout": "bold timeout",
     "interrupted": "retry", "cancelled": "retry", "skipped": "retry", "ok": "ok", "queued": "label",
-    "pending": "label",
+    "pending": "label", "held": "retry",
 }  # fmt: skip
 KEYS = (
     ("k", "Cancel"), ("r", "Retry"), ("+", "Raise"), ("-", "Lower"), ("/", "Filter"), ("f", "State"),
@@ -225,7 +225,7 @@ def _status(job: ListedJob, said: str) -> list[StyledText]:
         return [(said, "output")]
     parts = [job.how if job.state not in ("ok", job.how) else "", job.message or said]
     text = ": ".join(part for part in parts if part)
-    return [(text, "output" if job.state in ("ok", "queued", "pending") else "")]
+    return [(text, "output" if job.state in ("ok", "queued", "pending", "held") else "")]
 
 
 def title(run: RunState, history: TopHistory, width: int) -> StyledLine:

@@ -64,7 +64,7 @@ class Door:
         self.story = RecordedRun()
         self.slots = Slots(slots, self.clock)
         self.observer = Observer(slots, {})
-        run = FakeRun(self.slots, self.clock, endless=endless, options=options)
+        run = FakeRun(self.slots, self.clock, endless=endless, options=options, story=self.story)
         self.server = ControlServer(self.path, self.reactor, run)
         self.engine = Engine(
             clock=self.clock,

@@ -23,6 +23,8 @@ class Observer:
         self.ended: dict[int, tuple[Outcome, bool]] = {}
         self.latest: dict[str, int] = {}
         self.new: list[int] = []
+        self.reopened: list[int] = []
+        self.met: set[int] = set()
         self.interrupted: set[int] = set()
         self.using: dict[int, JobSpec] = {}
         self.held: dict[int, int] = {}
@@ -31,7 +33,7 @@ class Observer:
 
     def on_events(self, events) -> None:
         for event in events:
-            if not isinstance(event, ev.JobAdded):
+            if not isinstance(event, ev.JobAdded | ev.JobReopened):
                 self.bind_new()
             self.note(event)
         self.bind_new()
@@ -64,7 +66,9 @@ class Observer:
                     self.places += 1
                     self.place[seq] = self.places
                 self.interrupted.discard(seq)
-                self.must_be_met(seq)
+                if seq not in self.met:  # a retry needs nothing, even if a job that it needed was restarted
+                    self.must_be_met(seq)
+                    self.met.add(seq)
             case ev.AttemptSubmitted(_, seq, attempt):
                 self.start(seq, attempt)
             case ev.AttemptRefused(_, seq):
@@ -80,15 +84,29 @@ class Observer:
             case ev.JobRemoved(_, seq):
                 assert self.state[seq] == "queued"
                 self.state[seq] = "pending"
+                self.met.discard(seq)
+            case ev.JobHeld(_, seq, held):
+                assert self.state[seq] in (("pending", "waiting") if held else ("held",))
+                self.state[seq] = "held" if held else "pending"
+                self.place[seq] = min(self.place.get(seq, 0), 0)
+                self.interrupted.discard(seq)
             case ev.JobEnded(_, seq, outcome, attempts, allowed):
                 assert seq not in self.ended, "a job ended twice"
                 assert self.state.pop(seq) != "running"
                 assert len(self.attempts[seq]) == attempts
                 self.ended[seq] = (outcome, allowed)
-            case ev.JobReopened(_, seq, outcome):
-                assert outcome is Outcome.INTERRUPTED and self.ended.pop(seq)[0] is outcome
+            case ev.JobReopened(_, seq, outcome, spec, by):
+                assert self.ended.pop(seq)[0] is outcome
+                assert spec == self.specs[seq]
                 self.state[seq] = "pending"
-                self.interrupted.add(seq)
+                self.met.discard(seq)
+                if by:
+                    assert self.latest[spec.id] == seq, "another job has the id of a restarted job"
+                    self.place[seq] = 0
+                    self.reopened.append(seq)
+                else:
+                    assert outcome is Outcome.INTERRUPTED
+                    self.interrupted.add(seq)
             case ev.JobDropped(_, seq):
                 assert self.state.pop(seq) == "pending"
                 del self.specs[seq]
@@ -109,7 +127,7 @@ class Observer:
         """Another process goes on: it knows by their ids the jobs that others wait for."""
         self.stopped = False
         for seq, state in self.state.items():
-            if state == "pending":
+            if state in ("pending", "held"):
                 self.bind(seq, self.specs[seq])
 
     def bind(self, seq: int, spec: JobSpec) -> None:
@@ -118,9 +136,10 @@ class Observer:
 
     def bind_new(self) -> None:
         """Needs of jobs that came together may name each other: bound when all of them are known."""
-        for seq in self.new:
+        for seq in (*self.new, *self.reopened):
             self.bind(seq, self.specs[seq])
         self.new.clear()
+        self.reopened.clear()
 
     def must_be_met(self, seq: int) -> None:
         for other, when in self.needs[seq] or [
@@ -165,7 +184,7 @@ class Observer:
         while changed:
             changed = False
             for seq, state in self.state.items():
-                if state == "pending":
+                if state in ("pending", "held"):
                     for other, _ in self.needs[seq]:
                         if other in urgent and urgent[other] < urgent[seq]:
                             urgent[other] = urgent[seq]

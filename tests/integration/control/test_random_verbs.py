@@ -85,7 +85,7 @@ class World:
             self.fate,
             asks=asks,
         )
-        run = FakeRun(executor, executor.clock)
+        run = FakeRun(executor, executor.clock, story=self.story)
         executor.server = ControlServer(self.path, executor, run)
         executor.server.verbs = verbs_of(run)
         return executor
@@ -164,6 +164,15 @@ class World:
                 return {
                     "jobs": random.choice([self.some(), ["j3*"], ["state:pending"], ["priority:critical"]])
                 }
+            case "hold" | "release":
+                return {
+                    "jobs": random.choice([self.some(), ["state:waiting"], ["state:held"], ["state:pending"]])
+                }
+            case "restart":
+                ended = [self.some(), ["all"], ["state:failed", "state:skipped"], ["j1", "j2", "j3"]]
+                return random.choice(
+                    [{"failed": True}, {"jobs": random.choice(ended), **self.flags("failed")}]
+                )
             case "pool":
                 return {"pool": random.choice(["net", "net", "gpu", "new"]), "size": random.randint(1, 3)}
             case "workers":
@@ -228,7 +237,13 @@ class World:
 
     def random_asks(self):
         random = self.random
-        words = ["add"] * 5 + ["set"] * 6 + ["cancel", "pool", "workers", "pause", "unpause", "wait", "ps"]
+        words = (
+            ["add"] * 5
+            + ["set"] * 6
+            + ["restart"] * 3
+            + ["hold", "hold", "release"]
+            + ["cancel", "pool", "workers", "pause", "unpause", "wait", "ps"]
+        )
         asks = [(0.0, self.ask("add")), (0.0, self.ask("add"))]
         asks += [
             (random.uniform(0, 12), self.ask(random.choice(words))) for _ in range(random.randint(2, 14))
@@ -242,7 +257,12 @@ class World:
                 (at + n, self.ask("stop", {"now": random.random() < 0.5}))
                 for n in range(random.randint(1, 3))
             ]
-        return [*asks, (12.5, self.ask("unpause")), (13.0, end_input)]
+        return [
+            *asks,
+            (12.5, self.ask("unpause")),
+            (12.6, self.ask("release", {"jobs": ["all"]})),
+            (13.0, end_input),
+        ]
 
     # Running it
 
@@ -292,7 +312,13 @@ class World:
         self.slots = found.workers or self.slots
         self.observer.begin_again()
         self.executor.server.close()
-        self.executor = self.new_executor([(now + 1, self.ask("unpause", {})), (now + 1, end_input)])
+        self.executor = self.new_executor(
+            [
+                (now + 1, self.ask("unpause", {})),
+                (now + 1, self.ask("release", {"jobs": ["all"]})),
+                (now + 1, end_input),
+            ]
+        )
         self.executor.clock.time = now
         self.executor.ask_first(lambda scheduler, now: scheduler.restore(restart, now))
         self.run()
@@ -323,14 +349,16 @@ def check_that_the_journal_knows(scheduler: Scheduler, recovery: RecoveredRun) -
     by_place = sorted(queued, key=lambda task: task.place)
     assert [t.seq for t in by_place] == sorted((t.seq for t in queued), key=lambda seq: unfinished[seq].place)
     assert recovery.paused == scheduler.paused
-    waiting = [task for task in scheduler.tasks.values() if state_of(task.state) in ("pending", "queued")]
+    waiting = [
+        task for task in scheduler.tasks.values() if state_of(task.state) in ("pending", "held", "queued")
+    ]
     assert scheduler.backlog.added == len(scheduler.backlog) == len(waiting)
 
 
 @pytest.fixture(autouse=True)
 def small_steps(monkeypatch):
     """What is done in steps for thousands of jobs is done so for a few."""
-    for verb in ("add", "cancel", "set"):
+    for verb in ("add", "cancel", "hold", "restart", "set"):
         monkeypatch.setattr(f"pqrun.control.commands.{verb}.JOBS_PER_TURN", 3)
     monkeypatch.setattr("pqrun.core.ready_queue.MAX_SKIPS", 4)
 

@@ -127,10 +127,11 @@ kept = {
         ev.JobEnded, moments, seqs, st.sampled_from(Outcome), st.integers(0, 99), st.booleans(), texts, texts
     ),
     ev.JobReopened: st.builds(
-        ev.JobReopened, moments, seqs, st.sampled_from(Outcome), st.just(JobSpec("", Command("")))
+        ev.JobReopened, moments, seqs, st.sampled_from(Outcome), st.just(JobSpec("", Command(""))), texts
     ),
     ev.JobDropped: st.builds(ev.JobDropped, moments, seqs, st.none() | st.sampled_from(Outcome)),
     ev.JobChanged: st.builds(ev.JobChanged, moments, seqs, specs, texts, st.booleans()),
+    ev.JobHeld: st.builds(ev.JobHeld, moments, seqs, st.booleans(), texts),
     ev.InputEnded: st.builds(ev.InputEnded, moments, seqs, st.booleans(), texts),
     ev.SlotsChanged: st.builds(ev.SlotsChanged, moments, seqs, texts),
     ev.WorkersChanged: st.builds(ev.WorkersChanged, moments, seqs, texts),
