@@ -359,13 +359,14 @@ class JobTable:
     def _reopened(self, event: ev.JobReopened) -> JobRow:
         _, seq, outcome, spec, by = event
         self.outcomes[outcome] -= 1
-        if row := self.rows.get(seq):
-            self._count(row, -1)
-            row.state, row.message, row.seconds, row.allowed = PENDING, "", None, False
-            if by or outcome is not Outcome.INTERRUPTED:
-                row.retries = row.lost = row.place = 0
-        else:
-            self.rows[seq] = row = JobRow(seq, spec)
+        row = self.rows.get(seq)
+        if row is None:  # it has left the table
+            self.rows[seq] = row = JobRow(seq, spec, str(outcome))
+            row.allowed = spec.allow_failure
+        self._count(row, -1)
+        row.state, row.message, row.seconds, row.allowed = PENDING, "", None, False
+        if by or outcome is not Outcome.INTERRUPTED:
+            row.retries = row.lost = row.place = 0
         self.states[PENDING] += 1
         return row
 

@@ -12,7 +12,7 @@ class FakeHistory:
     def __init__(self, events) -> None:
         self._events = events
         self._read = 0
-        self._table = JobTable()
+        self._table = JobTable(keeps_ended=True)
 
     @property
     def rows(self):
@@ -20,7 +20,7 @@ class FakeHistory:
 
     def read(self) -> bool:
         part = self._events[self._read : self._read + 40]
-        self._table.on_events(part)
+        self._table.fold_all(part)
         self._read += len(part)
         return not part
 

@@ -7,7 +7,8 @@ The limits are those of an idle machine. A busy one is slower, so that they are 
 import time
 
 import pytest
-from many_jobs import write_many
+
+from .many_jobs import write_many
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

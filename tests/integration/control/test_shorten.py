@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from random import Random
 from threading import Lock
+from types import SimpleNamespace
 
 import pytest
 
@@ -150,7 +151,7 @@ class Engine:
 
     def turn(self, *, request):
         with self.lock:
-            request(None, 0.0)
+            request(SimpleNamespace(reopened=0), 0.0)
 
 
 class Record:
