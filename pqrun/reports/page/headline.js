@@ -127,7 +127,7 @@ function counts(data, show) {
         "button",
         { type: "button", click: () => show(kind === "flaky" ? "is:flaky" : `state:${kind}`), "data-count": kind },
         icon(kind),
-        h("b", {}, count),
+        h("b", {}, count.toLocaleString("en")),
         h("span", { class: "word" }, kind),
         note && h("span", { class: "dim" }, note),
       ),

@@ -50,7 +50,7 @@ def check_numbers(page, document, tmp_path):
     """Everything countable on the page is what the document says."""
     counts = Counter(entry["state"] for entry in document["jobs"])
     shown = {
-        one.get_attribute("data-count"): int(one.locator("b").inner_text())
+        one.get_attribute("data-count"): int(one.locator("b").inner_text().replace(",", ""))
         for one in page.locator("[data-count]").all()
     }
     shown.pop("flaky", None)
