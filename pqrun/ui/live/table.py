@@ -24,8 +24,9 @@ COST_SHARE = 50
 class LiveTable(Observer):
     """An observer that draws the live table of a run that `began` then, on the dispatcher thread.
 
-    `live` is asked for each frame. `measured`: whether the usage of jobs can be measured.
-    Nothing is drawn while jobs are `typed` on this terminal.
+    `live` is asked for each frame. `measured`: whether the usage of jobs can be measured. `listed` returns
+    how many jobs the run's input has, None while that is not known. Nothing is drawn while jobs are `typed`
+    on this terminal.
     """
 
     wants_past = True
@@ -42,6 +43,7 @@ class LiveTable(Observer):
         keys: KeyReader,
         colour: bool,
         measured: bool,
+        listed: Callable[[], int | None] = lambda: None,
         typed: Callable[[], bool] = lambda: False,
     ) -> None:
         self.help = False
@@ -57,6 +59,7 @@ class LiveTable(Observer):
         self._run = run
         self._keys = keys
         self._measured = measured
+        self._listed = listed
         self._typed = typed
         console = Console(file=io.StringIO(), force_terminal=True, no_color=not colour, legacy_windows=False)
         self._painter = AnsiPainter(console)
@@ -116,18 +119,21 @@ class LiveTable(Observer):
         previews = self._previews.at(live_state.running_keys(most))
         loads = self._live.usage() if self._measured else NO_LOADS
         running = live_state.running(now, most, previews, loads)
+        waiting = live_state.waiting(now, most)
         metrics = self._live.metrics()
         workers = self._live.workers()
         holding = self._live.hold_reason()
         queued = metrics.current_queue_size
-        unfinished, active, waiting = table.unfinished, len(table.running), table.states[WAITING]
+        active, waits = len(table.running), table.states[WAITING]
+        unread = self._unread()
+        total, complete = table.added + (unread or 0), unread is not None
         steady = not table.stopping and not table.paused
         return TableView(
             title=self._title,
             run=self._run,
             elapsed=now - self._began,
-            total=table.added,
-            complete=table.input_ended,
+            total=total,
+            complete=complete,
             outcomes=table.outcomes,
             metrics=metrics,
             workers=workers,
@@ -136,15 +142,32 @@ class LiveTable(Observer):
             reserve=min(most, workers, active + queued + bool(holding)) if steady else 0,
             measured=self._measured,
             waiting=waiting,
-            pending=max(0, unfinished - active - queued - waiting),
+            more_waiting=max(0, waits - len(waiting)),
+            pending=max(0, total - table.ended_count - active - queued - waits),
             failures=live_state.failures(now, max_failures(rows)),
-            limits=live_state.limits,
+            has_progress=live_state.has_progress,
             rate=table.rate.per_second(now),
-            eta=table.rate.eta(now, unfinished) if steady and table.input_ended else None,
+            eta=self._eta(now, total - table.ended_count, metrics.average_processing)
+            if steady and complete
+            else None,
             state=live_state.state,
             hold_reason=holding,
             keys=self._keys.on,
             prompt=self._keys.prompt,
             help=self.help,
             output_hidden=self.output_hidden,
+        )
+
+    def _unread(self) -> int | None:
+        """Return how many jobs of the input are still to be read; None if that is not known."""
+        if self._state.table.input_ended:
+            return 0
+        listed = self._listed()
+        # A file that has grown since it was counted has more jobs than that; how many is not known.
+        return None if listed is None or listed < self._state.listed else listed - self._state.listed
+
+    def _eta(self, now: float, left: int, average: float) -> float | None:
+        table = self._state.table
+        return table.rate.eta(
+            now, left, waiting=table.states[WAITING], last_retry=self._state.longest_wait(now) + average
         )
