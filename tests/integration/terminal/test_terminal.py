@@ -460,3 +460,23 @@ def test_a_question_is_taken_back_by_escape_or_by_time(waiting, tmp_path):
     window.until_shown("PAUSED")
     let_go(tmp_path)
     window.finish()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("columns", "rows"), [(56, 20), (80, 24)])
+def test_a_retry_that_waits_is_on_the_screen_with_its_countdown_and_its_reason(terminal, columns, rows):
+    jobs = "true\necho cannot reach the host >&2; exit 7  # pqrun: id=flaky retries=2 retry_delay=50s\n"
+    window = terminal(columns, rows, jobs=jobs)
+    window.until_shown("again in ")
+    text = window.text()
+    assert "1 waiting to retry   1 ok" in text
+    assert "no job runs" not in text
+    (head,) = [line for line in window.lines() if "try  then" in line]
+    assert head.split()[:3] == ["#", "P", "waiting"]
+    (row,) = [line for line in window.lines() if "again in " in line]
+    assert row.split()[:4] == ["2", "N", "flaky", "2/3"]
+    assert "exit 7: cannot" in text
+    (to_go,) = [line for line in window.lines() if line.startswith("pqrun jobs.txt")]
+    assert re.search(r"about \d+s to go$", to_go)
+    before = re.search(r"again in (\d+)s", text)[1]
+    window.until(lambda: f"again in {int(before) - 1}s" in window.text())
