@@ -42,6 +42,15 @@ SHOWS = {
 }
 
 
+RETRIED = JobSpec(
+    "fetch[exchange-rates]",
+    Command("curl …"),
+    priority=Priority.HIGH,
+    timeout=60.0,
+    retry=RetryPolicy(max=3, delay=60.0),
+)
+
+
 def first_jobs() -> list[JobSpec]:
     """What a night may hold."""
     tries = RetryPolicy(max=2, delay=5.0)
@@ -71,18 +80,11 @@ def urgent_jobs() -> list[JobSpec]:
             timeout=300.0,
             retry=RetryPolicy(max=2),
         ),
-        JobSpec(
-            "fetch[exchange-rates]",
-            Command("curl …"),
-            priority=Priority.HIGH,
-            timeout=60.0,
-            retry=RetryPolicy(max=3, delay=60.0),
-        ),
     ]
 
 
-def simulated_events() -> list[Event]:
-    """All that happens in that night."""
+def simulated_events(*more: JobSpec) -> list[Event]:
+    """All that happens in that night; `more` jobs are added to those that go first."""
     random = Random(7)
 
     def fate(attempt: Attempt) -> Fate:
@@ -97,7 +99,7 @@ def simulated_events() -> list[Event]:
     scheduler.add(first_jobs(), 0.0)
 
     def add_and_end(scheduler: Scheduler, now: float) -> None:
-        scheduler.add(urgent_jobs(), now)
+        scheduler.add([*urgent_jobs(), *more], now)
         scheduler.end_input(now)
 
     executor = SimulatedExecutor(FakeClock(), WORKERS, fate, asks=[(118.0, add_and_end)])
@@ -148,7 +150,7 @@ def picture() -> str:
         color_system="truecolor",
         _environ={},
     )
-    table = frame(facts_at(MOMENT, ROWS, simulated_events()), COLUMNS, ROWS)
+    table = frame(facts_at(MOMENT, ROWS, simulated_events(RETRIED)), COLUMNS, ROWS)
     console.print(table, crop=False)
     return without_fonts(console.export_svg(title="pqrun run nightly.yaml", unique_id="pqrun"))
 

@@ -27,7 +27,7 @@ night = load_picture()
 
 @pytest.fixture(scope="module")
 def events():
-    return night.simulated_events()
+    return night.simulated_events(night.RETRIED)
 
 
 def last_retry():

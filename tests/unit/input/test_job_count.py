@@ -16,8 +16,10 @@ from pqrun.input.job_count import JobCount
 from pqrun.input.sources import open_file
 
 LINES = st.sampled_from(
-    [b"true", b"", b" ", b"# a comment", b"  # one more", b"a \\", b"a \\\\", b"b\r", b"c \\\r", b"\r", b"#\\"]
-    + [b"x # pqrun: id=one", b"d # pqrun: timeout=1s \\", "é".encode(), b"\xff"]
+    [
+        b"true", b"", b" ", b"# a comment", b"  # one more", b"a \\", b"a \\\\", b"b\r", b"c \\\r", b"\r", b"#\\",
+        b"x # pqrun: id=one", b"d # pqrun: timeout=1s \\", "é".encode(), b"\xff",
+    ]
 )  # fmt: skip
 
 
