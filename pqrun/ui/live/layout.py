@@ -286,7 +286,7 @@ def numbers(facts: TableView, width: int) -> list[StyledLine]:
 
 
 def queue_line(facts: TableView, width: int) -> list[StyledLine]:
-    """Return the queue by priority in one line; nothing if only waiting retries are left."""
+    """Return the queue by priority and the workers in one line; nothing if only waiting retries are left."""
     if not facts.active and not facts.metrics.current_queue_size:
         return []
     parts: list[list[StyledText]] = [[("queue", "label")]]
@@ -294,6 +294,7 @@ def queue_line(facts: TableView, width: int) -> list[StyledLine]:
         name = priority.name.lower()
         number = (facts.metrics.queue_by_priority or {}).get(name, 0)
         parts.append([(f"{name} ", "label"), (str(number), "strong" if number else "")])
+    parts.append([("workers ", "label"), (f"{facts.active}/{facts.workers}", "")])
     return [join(parts, 2, width)]
 
 

@@ -24,7 +24,7 @@ from pqrun.ui.live.state import FailedAttempt, RunningJob, TableView, WaitingJob
 PROGRESS_BAR_CELLS = 7
 PROGRESS_CELLS = PROGRESS_BAR_CELLS + 5
 SHORT_WAIT_SECONDS = 60
-MAX_NAME_CELLS, MIN_NAME_CELLS = 48, 20
+MAX_NAME_CELLS, USUAL_NAME_CELLS, MIN_NAME_CELLS = 48, 26, 20
 
 
 def wanted_rows(facts: TableView, width: int) -> int:
@@ -97,8 +97,8 @@ class _JobColumns:
         left = width - sum(n + 2 for n in columns if n)
         self.name, self.output = left, 0
         if width >= MIDDLE:
-            share = left * 2 // 5 if self.only_waiting else left * 3 // 5
-            self.name = min(MAX_NAME_CELLS, max(MIN_NAME_CELLS, share))
+            usual = MIN_NAME_CELLS if self.only_waiting else min(USUAL_NAME_CELLS, left * 3 // 5)
+            self.name = min(MAX_NAME_CELLS, max(usual, left * 2 // 5))
             self.output = left - self.name - 2
 
     def head(self) -> StyledLine:

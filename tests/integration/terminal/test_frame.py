@@ -117,7 +117,8 @@ def test_columns_and_sections_fall_away(events):
     assert "progress" in words(56, 24) and "progress" not in words(55, 24)
     assert "queue size" in words(80, 40) and "queue size" not in words(110, 39)
     assert "failed   " in words(110, 20) and "failed   " not in words(110, 19).replace("2 failed", "")
-    assert "queue  critical 0  high 0  normal 31  low 12" in words(56, 16)
+    assert "queue  critical 0  high 0  normal 31  low 12\n" in words(56, 16)
+    assert "normal 31  low 12  workers 4/4\n" in words(80, 16)
     assert "queue" not in words(110, 15).replace("43 queued", "")
     assert "+ - workers" in words(80, 24) and "? keys" in words(56, 20) and "+ -" not in words(56, 20)
 
