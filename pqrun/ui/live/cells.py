@@ -50,6 +50,14 @@ def fit(text: str, width: int, *, right: bool = False) -> str:
     return " " * (width - size) + text if right else text + " " * (width - size)
 
 
+def fit_words(text: str, width: int) -> str:
+    """Return a sentence in exactly `width` cells, cut between two words."""
+    if width_of(text) > width:
+        before, blank, _ = fit(text, width).rpartition(" ")
+        text = f"{before} …" if blank and before.strip() else text
+    return fit(text, width)
+
+
 def fit_name(text: str, width: int) -> str:
     """Return the text in exactly `width` cells, cut in the middle: names of a matrix differ at their ends."""
     if width_of(text) <= width or width < 8:

@@ -8,6 +8,7 @@ the window stays free, so that no line wraps.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from math import ceil
 
 from rich.console import Console, ConsoleOptions
 from rich.segment import Segment
@@ -26,6 +27,7 @@ from pqrun.ui.live.cells import (
     StyledText,
     bar,
     fit,
+    fit_words,
     join,
     join_all,
     width_of,
@@ -193,7 +195,7 @@ def header(facts: TableView, width: int) -> StyledLine:
         right.add(f" {facts.state.upper()} ", STATES[facts.state])
     if facts.eta is not None:
         right.add("  " if right.pieces else "").add("about ", "label")
-        right.add(_clock(facts.eta), "strong").add(" to go", "label")
+        right.add(_clock(ceil(facts.eta)), "strong").add(" to go", "label")
     if facts.rate is not None and width >= MIDDLE:
         right.add("  " if right.pieces else "").add(_speed(facts.rate), "label")
     clock = _clock(facts.elapsed)
@@ -301,7 +303,7 @@ def queue_line(facts: TableView, width: int) -> list[StyledLine]:
 def footer(facts: TableView, width: int) -> StyledLine:
     """Return the line of keys, or the question of one; only Ctrl-C if keys are not read."""
     if facts.prompt:
-        return StyledLine((fit(f" {facts.prompt}", width), "prompt"))
+        return StyledLine((fit_words(f" {facts.prompt}", width), "prompt"))
     keys: list[list[StyledText]] = []
     for key, does in KEYS if facts.keys else KEYS[:1]:
         if key == "p p" and facts.state == "paused":
@@ -315,7 +317,7 @@ def footer(facts: TableView, width: int) -> StyledLine:
 
 def help(width: int) -> list[StyledLine]:
     """Return one line for each key."""
-    return [StyledLine((fit(key, 5), "key"), (fit(text, width - 5), "")) for key, text in HELP]
+    return [StyledLine((fit(key, 5), "key"), (fit_words(text, width - 5), "")) for key, text in HELP]
 
 
 def _cells(number: int, total: int, size: int) -> int:

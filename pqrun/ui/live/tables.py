@@ -16,6 +16,7 @@ from pqrun.ui.live.cells import (
     bar,
     fit,
     fit_name,
+    fit_words,
     urgency,
     width_of,
 )
@@ -53,7 +54,7 @@ def jobs(facts: TableView, width: int, rows: int) -> list[StyledLine]:
                 StyledLine((" " * layout.indent, ""), (fit(job.why, width - layout.indent), "output"))
             )
     if note := _note(facts, active - len(running), waits - len(waiting)):
-        lines.append(StyledLine((fit(" " * layout.indent + note, width), "label")))
+        lines.append(StyledLine((fit_words(" " * layout.indent + note, width), "label")))
     return lines[: rows + 1] + [StyledLine() for _ in range(rows + 1 - len(lines))]
 
 

@@ -219,6 +219,27 @@ def test_what_the_state_of_the_run_is_can_be_seen(events):
     assert str(frame(facts._replace(keys=False), 80, 24)).endswith("^C stop")
 
 
+QUESTION = "q again within 2s: let the 4 running jobs finish, start no more.  Esc: no"
+
+
+@pytest.mark.parametrize(
+    ("columns", "asked"),
+    [
+        (56, "q again within 2s: let the 4 running jobs finish, …"),
+        (80, QUESTION),
+        (110, QUESTION),
+        (200, QUESTION),
+    ],
+)
+def test_a_question_replaces_the_keys_and_nothing_else_moves(events, columns, asked):
+    facts = night.facts_at(205.0, 40, events)
+    table = frame(facts._replace(prompt=QUESTION), columns, 40)
+    before = str(frame(facts, columns, 40)).split("\n")
+    assert str(table).split("\n") == [*before[:-1], f" {asked}"]
+    ((text, style),) = table.lines[-1].pieces
+    assert (width_of(text), style) == (columns - 1, "prompt")
+
+
 def test_a_list_that_is_still_read_has_no_percentage(events):
     facts = night.facts_at(205.0, 24, events)
     assert "62/110+" in str(frame(facts._replace(complete=False), 80, 24))
