@@ -20,7 +20,7 @@ from pqrun.core.metrics import MetricsCollector
 from pqrun.core.scheduler import Scheduler
 from pqrun.engine.dispatcher import Observers
 from pqrun.testing import FakeClock, Fate, SimulatedExecutor, simulate
-from pqrun.ui.live.layout import frame, max_failures, max_running
+from pqrun.ui.live.layout import frame, max_failures, max_running, max_waiting
 from pqrun.ui.live.state import JobPreview, LiveTableState, TableView
 
 WORKERS = 4
@@ -118,7 +118,7 @@ def facts_at(moment: float, rows: int, events: list[Event]) -> TableView:
     shows = {key: SHOWS[names[key.seq]] for key in live_state.running_keys(most) if names[key.seq] in SHOWS}
     running = live_state.running(moment, most, shows)
     numbers = metrics.snapshot(moment)
-    waiting = live_state.waiting(moment, most)
+    waiting = live_state.waiting(moment, max_waiting(rows))
     last_retry = live_state.longest_wait(moment) + numbers.average_processing
     return TableView(
         title="nightly.yaml",

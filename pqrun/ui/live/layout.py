@@ -76,6 +76,11 @@ def max_running(rows: int) -> int:
     return max(1, room(rows) - MIN_ROWS)
 
 
+def max_waiting(rows: int) -> int:
+    """Return the most waiting retries that a window of `rows` rows shows: many of them say the same."""
+    return max(2, rows // 5)
+
+
 def max_failures(rows: int) -> int:
     """Return the most failures that a window of `rows` rows can show."""
     return MAX_FAILURES[TALL] if rows >= TALL else MAX_FAILURES[USUAL] if rows >= USUAL else 0
@@ -238,7 +243,7 @@ def progress(facts: TableView, width: int) -> StyledLine:
 
 def counts(facts: TableView, width: int) -> StyledLine:
     """Return the line of job counts by state."""
-    numbers = [(len(facts.waiting) + facts.more_waiting, "waiting to retry", "retry")]
+    numbers = [(facts.waits, "waiting to retry", "retry")]
     numbers += [
         (facts.outcomes.get(outcome, 0), str(outcome), STYLE_OF[outcome]) for outcome in COUNTED_OUTCOMES
     ]

@@ -172,6 +172,11 @@ class TableView(NamedTuple):
         """The number of attempts that hold a slot."""
         return len(self.running) + self.more_running
 
+    @property
+    def waits(self) -> int:
+        """The number of jobs that wait for a retry."""
+        return len(self.waiting) + self.more_waiting
+
 
 MAX_FAILURES_KEPT = 8
 NO_LOADS: Mapping[AttemptId, JobUsage] = MappingProxyType({})

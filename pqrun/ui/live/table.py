@@ -12,7 +12,7 @@ from pqrun.core.job_table import WAITING, Observer
 from pqrun.engine.live_run import LiveRun
 from pqrun.ui.live.cells import AnsiPainter
 from pqrun.ui.live.keys import KeyReader
-from pqrun.ui.live.layout import frame, max_failures, max_running
+from pqrun.ui.live.layout import frame, max_failures, max_running, max_waiting
 from pqrun.ui.live.screen import BottomLines
 from pqrun.ui.live.state import NO_LOADS, JobPreviews, LiveTableState, TableView
 
@@ -119,7 +119,7 @@ class LiveTable(Observer):
         previews = self._previews.at(live_state.running_keys(most))
         loads = self._live.usage() if self._measured else NO_LOADS
         running = live_state.running(now, most, previews, loads)
-        waiting = live_state.waiting(now, most)
+        waiting = live_state.waiting(now, max_waiting(rows))
         metrics = self._live.metrics()
         workers = self._live.workers()
         holding = self._live.hold_reason()

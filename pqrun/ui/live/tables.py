@@ -37,23 +37,23 @@ def wanted_rows(facts: TableView, width: int) -> int:
 
 def jobs(facts: TableView, width: int, rows: int) -> list[StyledLine]:
     """Return a header and `rows` lines of running and waiting jobs. If not all fit, the last counts the rest."""
-    active, waits = facts.active, len(facts.waiting) + facts.more_waiting
-    running, waiting = facts.running[:active], facts.waiting
-    if active + waits > rows:
-        kept = max(1, rows - 1)
+    running, waiting = facts.running, facts.waiting
+    hidden = bool(facts.more_running or facts.more_waiting)
+    if len(running) + len(waiting) + hidden > rows:
+        hidden, kept = True, max(1, rows - 1)
         few = min(len(waiting), max(kept // 3, kept - len(running), 1 if kept > 1 or not running else 0))
         running, waiting = running[: kept - few], waiting[:few]
     layout = _JobColumns(facts, running, waiting, width)
     lines = [layout.head()]
     lines += [layout.running_row(job) for job in running]
-    apart = width < MIDDLE and len(running) + 2 * len(waiting) + (active + waits > rows) <= rows
+    apart = width < MIDDLE and len(running) + 2 * len(waiting) + hidden <= rows
     for job in waiting:
         lines.append(layout.waiting_row(job))
         if apart and job.why:
             lines.append(
                 StyledLine((" " * layout.indent, ""), (fit(job.why, width - layout.indent), "output"))
             )
-    if note := _note(facts, active - len(running), waits - len(waiting)):
+    if note := _note(facts, facts.active - len(running), facts.waits - len(waiting)):
         lines.append(StyledLine((fit_words(" " * layout.indent + note, width), "label")))
     return lines[: rows + 1] + [StyledLine() for _ in range(rows + 1 - len(lines))]
 

@@ -15,7 +15,7 @@ from pqrun.core.job import Command, ExitedWith, JobSpec, Outcome, Priority, Retr
 from pqrun.core.scheduler import Scheduler
 from pqrun.testing import FakeClock, Fate, SimulatedExecutor, simulate
 from pqrun.ui.live.cells import AnsiPainter, width_of
-from pqrun.ui.live.layout import frame, progress, room
+from pqrun.ui.live.layout import frame, max_waiting, progress, room
 from pqrun.ui.live.state import RunningJob, WaitingJob
 
 from .conftest import load_picture
@@ -201,6 +201,8 @@ def test_retries_that_do_not_fit_are_counted_and_the_soonest_are_shown(events):
         shown = str(frame(facts._replace(running=running), columns, 24))
         assert "100 waiting to retry" in shown and "again in 1s" in shown
         assert f"… and {100 - shown.count('again in')} more waiting" in shown
+    few = facts._replace(waiting=waiting[: max_waiting(40)], more_waiting=92, running=())
+    assert "… and 92 more waiting" in str(frame(few, 80, 40))
 
 
 def test_a_name_that_does_not_fit_keeps_its_end(events):
