@@ -344,7 +344,9 @@ def _value(name: str, metrics: Metrics, workers: int) -> str:
     value = getattr(metrics, name)
     if name == "active_workers":
         return f"{value}/{workers}"
-    return str(value) if isinstance(value, int) else format_duration(value)
+    if isinstance(value, int):
+        return str(value)
+    return format_duration(value) if value else "0s"
 
 
 def _speed(rate: float) -> str:
