@@ -132,7 +132,10 @@ class JobInput:
         if self._count is not None:
             return JobCount(len(self.jobs) + self._count)
         counter = self.lines.counter() if all(part.is_regular() for part in self._parts) else None
-        return None if counter is None else JobCount(len(self.jobs), counter, self._parts)
+        try:
+            return None if counter is None else JobCount(len(self.jobs), counter, self._parts)
+        except OSError:  # no descriptor is free; the run can do without a total
+            return None
 
     def feed(
         self,

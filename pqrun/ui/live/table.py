@@ -125,8 +125,7 @@ class LiveTable(Observer):
         holding = self._live.hold_reason()
         queued = metrics.current_queue_size
         active, waits = len(table.running), table.states[WAITING]
-        unread = self._unread()
-        total, complete = table.added + (unread or 0), unread is not None
+        total, complete = self._total()
         steady = not table.stopping and not table.paused
         return TableView(
             title=self._title,
@@ -147,9 +146,7 @@ class LiveTable(Observer):
             failures=live_state.failures(now, max_failures(rows)),
             has_progress=live_state.has_progress,
             rate=table.rate.per_second(now),
-            eta=self._eta(now, total - table.ended_count, metrics.average_processing)
-            if steady and complete
-            else None,
+            eta=self._eta(now, total, metrics.average_processing) if steady and complete else None,
             state=live_state.state,
             hold_reason=holding,
             keys=self._keys.on,
@@ -158,16 +155,19 @@ class LiveTable(Observer):
             output_hidden=self.output_hidden,
         )
 
-    def _unread(self) -> int | None:
-        """Return how many jobs of the input are still to be read; None if that is not known."""
-        if self._state.table.input_ended:
-            return 0
+    def _total(self) -> tuple[int, bool]:
+        """Return the number of the run's jobs, and whether these are all; if not, some are not read yet."""
+        table, read = self._state.table, self._state.listed
+        if table.input_ended:
+            return table.added, True
         listed = self._listed()
-        # A file that has grown since it was counted has more jobs than that; how many is not known.
-        return None if listed is None or listed < self._state.listed else listed - self._state.listed
+        if listed is None or listed < read:  # a file that has grown since it was counted: by how much?
+            return table.added, False
+        return table.added + listed - read, True
 
-    def _eta(self, now: float, left: int, average: float) -> float | None:
+    def _eta(self, now: float, total: int, average: float) -> float | None:
+        """Return the estimated seconds to go; `average`: the seconds that an attempt takes."""
         table = self._state.table
-        return table.rate.eta(
-            now, left, waiting=table.states[WAITING], last_retry=self._state.longest_wait(now) + average
-        )
+        last_retry = self._state.longest_wait(now) + average
+        left, waiting = total - table.ended_count, table.states[WAITING]
+        return table.rate.eta(now, left, waiting=waiting, last_retry=last_retry)
