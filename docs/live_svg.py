@@ -15,12 +15,12 @@ from rich.console import Console
 
 from pqrun.core.events import Event, JobAdded
 from pqrun.core.job import NO_REPORT, Attempt, Command, ExitedWith, JobSpec, Priority, RetryPolicy, SelfReport
-from pqrun.core.job_table import WAITING, JobTable
+from pqrun.core.job_table import JobTable
 from pqrun.core.metrics import MetricsCollector
 from pqrun.core.scheduler import Scheduler
 from pqrun.engine.dispatcher import Observers
 from pqrun.testing import FakeClock, Fate, SimulatedExecutor, simulate
-from pqrun.ui.live.layout import frame, max_failures, max_running
+from pqrun.ui.live.layout import frame, max_failures, max_running, max_waiting
 from pqrun.ui.live.state import JobPreview, LiveTableState, TableView
 
 WORKERS = 4
@@ -28,17 +28,27 @@ MOMENT = 205.0
 COLUMNS, ROWS = 110, 40
 PICTURE = Path(__file__).with_name("live.svg")
 
-SECONDS = {"render/chapter-07": 112.0, "db:backup --full": 74.0, "lint": 4.0}
+SECONDS = {"render/chapter-07": 112.0, "db:backup --full": 74.0, "lint": 4.0, "fetch[exchange-rates]": 37.0}
 ENDS = {
     "test[PY=3.12,OS=mac]": (1, "E  AssertionError: expected 3 workers, got 4"),
     "lint": (2, "pqrun/cli.py:88:5: F841 local variable 'x' is assigned to but never used"),
     "sync:eu-west": (255, "ssh: connect to host eu-west port 22: Connection timed out"),
+    "fetch[exchange-rates]": (22, "curl: (22) The requested URL returned error: 503"),
 }
 SHOWS = {
     "render/chapter-07": JobPreview(line="frame 1482/2000"),
     "db:backup --full": JobPreview("dumping table orders", 0.62),
     "test[PY=3.13,OS=mac]": JobPreview(line="tests/test_queue.py ....... [ 48%]"),
 }
+
+
+RETRIED = JobSpec(
+    "fetch[exchange-rates]",
+    Command("curl …"),
+    priority=Priority.HIGH,
+    timeout=60.0,
+    retry=RetryPolicy(max=3, delay=60.0),
+)
 
 
 def first_jobs() -> list[JobSpec]:
@@ -73,8 +83,8 @@ def urgent_jobs() -> list[JobSpec]:
     ]
 
 
-def simulated_events() -> list[Event]:
-    """All that happens in that night."""
+def simulated_events(*more: JobSpec) -> list[Event]:
+    """All that happens in that night; `more` jobs are added to those that go first."""
     random = Random(7)
 
     def fate(attempt: Attempt) -> Fate:
@@ -89,7 +99,7 @@ def simulated_events() -> list[Event]:
     scheduler.add(first_jobs(), 0.0)
 
     def add_and_end(scheduler: Scheduler, now: float) -> None:
-        scheduler.add(urgent_jobs(), now)
+        scheduler.add([*urgent_jobs(), *more], now)
         scheduler.end_input(now)
 
     executor = SimulatedExecutor(FakeClock(), WORKERS, fate, asks=[(118.0, add_and_end)])
@@ -107,6 +117,9 @@ def facts_at(moment: float, rows: int, events: list[Event]) -> TableView:
     names = {event.seq: event.spec.id for event in past if isinstance(event, JobAdded)}
     shows = {key: SHOWS[names[key.seq]] for key in live_state.running_keys(most) if names[key.seq] in SHOWS}
     running = live_state.running(moment, most, shows)
+    numbers = metrics.snapshot(moment)
+    waiting = live_state.waiting(moment, max_waiting(rows))
+    last_retry = live_state.longest_wait(moment) + numbers.average_processing
     return TableView(
         title="nightly.yaml",
         run="k3f9mw",
@@ -114,15 +127,15 @@ def facts_at(moment: float, rows: int, events: list[Event]) -> TableView:
         total=table.added,
         complete=table.input_ended,
         outcomes=table.outcomes,
-        metrics=metrics.snapshot(moment),
+        metrics=numbers,
         workers=WORKERS,
         running=running,
         reserve=len(running),
-        waiting=table.states[WAITING],
+        waiting=waiting,
         failures=live_state.failures(moment, max_failures(rows)),
-        limits=live_state.limits,
+        has_progress=live_state.has_progress,
         rate=table.rate.per_second(moment),
-        eta=table.rate.eta(moment, table.unfinished),
+        eta=table.rate.eta(moment, table.unfinished, waiting=len(waiting), last_retry=last_retry),
         keys=True,
     )
 
@@ -137,7 +150,7 @@ def picture() -> str:
         color_system="truecolor",
         _environ={},
     )
-    table = frame(facts_at(MOMENT, ROWS, simulated_events()), COLUMNS, ROWS)
+    table = frame(facts_at(MOMENT, ROWS, simulated_events(RETRIED)), COLUMNS, ROWS)
     console.print(table, crop=False)
     return without_fonts(console.export_svg(title="pqrun run nightly.yaml", unique_id="pqrun"))
 

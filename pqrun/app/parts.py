@@ -112,6 +112,7 @@ class RunParts:
             title=title_of(self.settings.input, self.files),
             address=self.record.address,
             unread=self.source.unread,
+            job_count=self.source.job_count,
         )
         self._begin_reports()
         self.observers = self._observers()

@@ -8,6 +8,7 @@ call `open_input`; its `JobInput` puts the jobs into the scheduler. `sources.rea
   defaults      merges layers of settings into JobSpecs  reader      feeds the queue while jobs run
   shard         selects one machine's share of the jobs  sources     opens files, tells job files from lists
   each/         turns arguments into jobs                jobfile/    reads YAML and JSON job files
+  job_count     counts the jobs of files for the live table
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from pqrun.input.sources import (
 )
 
 if TYPE_CHECKING:
+    from pqrun.input.job_count import JobCount
     from pqrun.input.jobfile import JobFile
 
 __all__ = ["JobInput", "open_input"]
@@ -49,7 +51,7 @@ class JobInput:
     `lines` turns the bytes of `parts` into jobs. `complete` is False if the list of jobs was cut short;
     `open_end` keeps the input open after the known jobs, because clients of a queue add more. `said` holds
     the run settings of the job files, `files` the names of the files read. Jobs that `wants` rejects are
-    skipped.
+    skipped. `count`: how many jobs `lines` produces, if that is known.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class JobInput:
         said: Mapping[str, Any] = NO_SETTINGS,
         wants: Callable[[JobSpec], bool] | None = None,
         files: Sequence[str] = (),
+        count: int | None = None,
     ) -> None:
         self.jobs = jobs
         self.workers = workers
@@ -78,6 +81,7 @@ class JobInput:
         self._files = files
         self._said = said
         self._wants = wants
+        self._count = count
         self._open_end = open_end
         self._parts = parts
         self._source: StreamReader | None = None
@@ -115,6 +119,23 @@ class JobInput:
         if self._source is not None:
             return self._source.unread()
         return [part.fd for part in self._parts] if self.lines is not None else []
+
+    def job_count(self) -> JobCount | None:
+        """Return the count of all jobs of the input; None if it is not known before all are read.
+
+        Only regular files can be counted, since they can be read twice. Call this before `feed`.
+        """
+        from pqrun.input.job_count import JobCount
+
+        if self.lines is None or self._wants is not None:
+            return None
+        if self._count is not None:
+            return JobCount(len(self.jobs) + self._count)
+        counter = self.lines.counter() if all(part.is_regular() for part in self._parts) else None
+        try:
+            return None if counter is None else JobCount(len(self.jobs), counter, self._parts)
+        except OSError:  # no descriptor is free; the run can do without a total
+            return None
 
     def feed(
         self,
@@ -200,7 +221,9 @@ def _arguments(settings: InputSettings, each: Each) -> JobInput:
         raise UserError("--only and --skip need a job file: they can't select arguments")
     arguments, parts = open_arguments(settings, each)
     if arguments.count is None or arguments.count > KNOWN_SUFFIXES:
-        return JobInput((), arguments, parts, wants=_dealer(settings), files=arguments.files)
+        return JobInput(
+            (), arguments, parts, wants=_dealer(settings), files=arguments.files, count=arguments.count
+        )
     jobs, warnings = _part_of(list(iter(arguments.take, None)), settings)
     return JobInput(jobs, None, (), warnings=warnings, files=arguments.files)
 

@@ -12,7 +12,7 @@ from collections import deque
 from typing import Any, Final
 
 from pqrun.core.errors import UserError
-from pqrun.core.job import JobSpec
+from pqrun.core.job import Command, JobSpec
 from pqrun.core.job_fields import COMMENT_FIELDS, put
 from pqrun.core.values import quoted
 from pqrun.input.defaults import SpecBuilder, Values, stamp
@@ -162,6 +162,7 @@ class RecordSplitter:
         return record
 
 
+COUNTED: Final = JobSpec("counted", Command(""))
 MARK: Final = b"pqrun:"
 _BLANKS: Final = b"# \t\r\v\f"
 _NUL: Final = "a NUL character (if the commands are NUL-separated, use -0)"
@@ -330,6 +331,10 @@ class CommandList:
             return False
         return self._after < int(id) < before and int(id) not in self._named
 
+    def counter(self) -> JobCounter:
+        """Return a parser that only counts the jobs."""
+        return JobCounter({}, null=self._null, file=self._file)
+
     @property
     def ended_early(self) -> bool:
         """Whether parsing has stopped at a line that can't become a job."""
@@ -358,3 +363,11 @@ class CommandList:
                 column = text.rfind("#", 0, len(text.rstrip()) - len(comment)) + 1
         self._wrong = LineError(self._file, line, message, text=text, column=column, ends=ends, others=others)
         return self._wrong
+
+
+class JobCounter(CommandList):
+    """Parser of a list that finds the same jobs but gives `COUNTED` for each of them, in less than half the time."""
+
+    def _job(self, command: bytes) -> JobSpec:
+        self._first = 0
+        return COUNTED

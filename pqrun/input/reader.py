@@ -17,13 +17,20 @@ from pqrun.input.sources import READ_CHUNK_BYTES, OpenedFile
 MAX_JOBS_PER_TURN = 1000
 
 
-class JobProducer(Protocol):
-    """Parser that turns bytes into jobs: a list of commands, or the arguments of a template."""
+class JobParser(Protocol):
+    """Parser that turns bytes into jobs."""
 
     def begin(self, file: str) -> None: ...
     def feed(self, data: bytes) -> None: ...
     def end(self) -> None: ...
     def take(self) -> JobSpec | None: ...
+
+
+class JobProducer(JobParser, Protocol):
+    """Parser of a list of commands, or of the arguments of a template."""
+
+    def counter(self) -> JobParser | None:
+        """Return a parser that takes as many jobs from the same bytes, all alike; None if there can be none."""
 
 
 class StreamReader:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pqrun.engine.live_run import LiveRun
     from pqrun.engine.reactor import Reactor
     from pqrun.executors.local.watchdog import WatchdogSupervisor
+    from pqrun.input.job_count import JobCount
     from pqrun.ui.live.keys import Key, KeyReader
     from pqrun.ui.live.screen import BottomLines
     from pqrun.ui.live.table import LiveTable
@@ -67,6 +68,7 @@ class RunDisplay:
         self.keys: KeyReader | None = None
         self.printer: OutputPrinter | None = None
         self._warden: WatchdogSupervisor | None = None
+        self._count: JobCount | None = None
         self._settings = settings
         self._environment = environment
         self._clock = clock
@@ -101,10 +103,12 @@ class RunDisplay:
         title: str,
         address: str,
         unread: Callable[[], Sequence[int]],
+        job_count: Callable[[], JobCount | None],
     ) -> None:
         """Prepare the live table if it is wanted; its modules are only loaded then.
 
-        `watchdogs` restore the terminal if pqrun is killed; without them the display starts its own.
+        `watchdogs` restore the terminal if pqrun is killed; without them the display starts its own. Only a
+        live table counts the jobs of the input, with `job_count`.
         """
         if self._kind != "live":
             return
@@ -121,6 +125,7 @@ class RunDisplay:
             self._keys(run), guard, self._clock.now, reactor.look_again,
             shared=self.out.is_pipe, typed=typed.maybe,
         )  # fmt: skip
+        self._count = count = job_count()
         self.live = LiveTable(
             screen,
             run,
@@ -131,6 +136,7 @@ class RunDisplay:
             keys=keys,
             colour=self._colour,
             measured=is_possible(),
+            listed=count.number if count is not None else lambda: None,
             typed=typed.here,
         )
         self._share_terminal(screen)
@@ -180,6 +186,8 @@ class RunDisplay:
             self.keys.close()
         if self._warden is not None:
             self._warden.close()
+        if self._count is not None:
+            self._count.close()
 
     def say_last_page(self, metrics: Metrics, seconds: float, *, run: str = "") -> None:
         """Print the summary. `run` is the run's name on a command line, if it is recorded."""

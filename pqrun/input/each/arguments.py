@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 from pqrun.core.errors import UserError
 from pqrun.core.job import JobSpec
-from pqrun.input.command_list import MAX_LINE_BYTES, LineTooLong, RecordSplitter
+from pqrun.input.command_list import COUNTED, MAX_LINE_BYTES, LineTooLong, RecordSplitter
 from pqrun.input.defaults import SpecBuilder, Values, stamp
 from pqrun.input.each.template import Template
 from pqrun.input.sources import read_some
@@ -167,6 +167,7 @@ class Arguments:
         self._first = None if first is None else iter(first)
         self._beside = None if beside is None else iter(beside)
         self._others = others
+        self._most_rows_and_jobs = (None if beside is None else len(beside), prod(map(len, others)))
         self._records = records or RecordSplitter(form.separator)
         self._name = name
         self._read = int(form.header)
@@ -184,6 +185,16 @@ class Arguments:
     ) -> int:
         rows = len(first) if beside is None else min(len(first), len(beside))
         return rows * prod(map(len, others))
+
+    def counter(self) -> ArgumentCounter | None:
+        """Return a parser that only counts the jobs.
+
+        None if a part of the file was read already, for its header, or if columns may make an empty command.
+        """
+        if self._form.header or (self._template is None and (self._others or self._form.columns)):
+            return None
+        rows, jobs = self._most_rows_and_jobs
+        return ArgumentCounter(self._form, rows, jobs, skips_blank=self._template is None)
 
     def feed(self, data: bytes) -> None:
         """Take in bytes that were read."""
@@ -237,3 +248,39 @@ class Arguments:
             return row
         beside = next(self._beside, None)
         return None if beside is None else (*row, *beside)
+
+
+class ArgumentCounter:
+    """Parser that gives `COUNTED` for each job. A row of the file makes `jobs` of them; `rows` is the most rows."""
+
+    def __init__(self, form: SplitRules, rows: int | None, jobs: int, *, skips_blank: bool) -> None:
+        self._form = form
+        self._rows = rows
+        self._jobs = jobs
+        self._skips_blank = skips_blank
+        self._left = 0
+        self._records = RecordSplitter(form.separator)
+
+    def begin(self, file: str) -> None:
+        """Do nothing: at most one file is fed."""
+
+    def feed(self, data: bytes) -> None:
+        """Take in bytes that were read."""
+        self._records.feed(data)
+
+    def end(self) -> None:
+        """Mark the end of the bytes."""
+        self._records.end()
+
+    def take(self) -> JobSpec | None:
+        """Return `COUNTED` for the next job, or None if more bytes are needed or no job is left."""
+        while not self._left:
+            record = next_of(self._records, "", 0)
+            if record is None or self._rows == 0:
+                return None
+            value = self._form.text(record, "")
+            if self._rows is not None:
+                self._rows -= 1
+            self._left = 0 if self._skips_blank and not value.strip() else self._jobs
+        self._left -= 1
+        return COUNTED

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from rich.cells import cell_len, set_cell_size
 from rich.color import ColorSystem
@@ -19,7 +19,7 @@ STYLES = {
         "state": "bold reverse yellow", "prompt": "reverse yellow", "stop": "bold reverse red", "output": "dim", "status": "cyan",
         "bold ok": "bold green", "bold failed": "bold red", "bold timeout": "bold magenta",
         "bold retry": "bold yellow", "bold running": "bold blue",
-        "critical": "bold red", "high": "yellow", "normal": "cyan", "low": "dim",
+        "critical": "bold red", "high": "yellow", "normal": "none", "low": "dim",
     }.items()
 }  # fmt: skip
 
@@ -48,6 +48,25 @@ def fit(text: str, width: int, *, right: bool = False) -> str:
     if size > width:
         return text[: width - 1] + "…" if text.isascii() else set_cell_size(text, width - 1) + "…"
     return " " * (width - size) + text if right else text + " " * (width - size)
+
+
+def fit_words(text: str, width: int) -> str:
+    """Return a sentence in exactly `width` cells, cut between two words."""
+    if width_of(text) > width:
+        before, blank, _ = fit(text, width).rpartition(" ")
+        text = f"{before} …" if blank and before.strip() else text
+    return fit(text, width)
+
+
+def fit_name(text: str, width: int) -> str:
+    """Return the text in exactly `width` cells, cut in the middle: names of a matrix differ at their ends."""
+    if width_of(text) <= width or width < 8:
+        return fit(text, width)
+    end = (width - 1) // 3
+    tail = text[-end:]
+    while width_of(tail) > end:
+        tail = tail[1:]
+    return fit(text, width - width_of(tail)) + tail
 
 
 def bar(share: float, width: int) -> tuple[str, str]:
@@ -129,3 +148,9 @@ def join(parts: Iterable[list[StyledText]], gap: int, width: int) -> StyledLine:
         line.add(" " * space)
         line.pieces += part.pieces
     return line
+
+
+def join_all(parts: Sequence[list[StyledText]], gap: int, width: int) -> StyledLine | None:
+    """Return a line of all parts with gaps between them, or None if it is wider than `width` cells."""
+    needed = sum(StyledLine(*part).width for part in parts) + gap * (len(parts) - 1)
+    return join(parts, gap, width) if needed <= width else None

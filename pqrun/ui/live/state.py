@@ -1,18 +1,19 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The state of the live table: the job table, previews of running jobs, and recent failures."""
+"""The state of the live table: the job table, previews of running jobs, waiting retries, recent failures."""
 
 from __future__ import annotations
 
 import os
 from collections import deque
 from collections.abc import Iterable, Mapping
+from heapq import nsmallest
 from itertools import islice
 from types import MappingProxyType
 from typing import NamedTuple
 
 from pqrun.core import events as ev
 from pqrun.core.job import AttemptId, CountedAs, Outcome, Priority
-from pqrun.core.job_table import JobRow, JobTable, Observer
+from pqrun.core.job_table import WAITING, JobRow, JobTable, Observer
 from pqrun.core.metrics import Metrics
 from pqrun.core.text import describe_exit, job_label, last_line, last_output, strip_ansi
 from pqrun.engine.live_run import JobUsage, LiveRun
@@ -101,8 +102,20 @@ class RunningJob(NamedTuple):
     memory: int | None = None
 
 
+class WaitingJob(NamedTuple):
+    """A job that waits for its next `attempt`, as a row. `seconds`: until then. `why` the last one failed."""
+
+    seq: int
+    name: str
+    priority: Priority
+    attempt: int
+    of: int
+    seconds: float
+    why: str = ""
+
+
 class FailedAttempt(NamedTuple):
-    """A failed attempt as a row. `final`: the job is not tried again."""
+    """The attempt with which a job failed for good, as a row."""
 
     seq: int
     name: str
@@ -112,15 +125,15 @@ class FailedAttempt(NamedTuple):
     of: int
     ago: float
     line: str
-    final: bool
 
 
 class TableView(NamedTuple):
-    """The whole run as the table shows it. `total`: jobs known so far, all of them if `complete`.
+    """The whole run as the table shows it. `total`: the run's jobs, or those known so far unless `complete`.
 
     `rate` is in jobs a second and `eta` in seconds; None if they cannot be estimated yet. `state` is
     `paused`, `draining`, `stopping`, `killing` or empty. `hold_reason` says why nothing starts though
-    slots are free. `reserve` rows keep the table's height steady. `measured`: usage is measured.
+    slots are free. `reserve` rows keep the table's height steady. `measured`: usage is measured. `waiting`
+    has those jobs that are due first. `has_progress`: the column of limits and progress is needed.
     """
 
     title: str
@@ -135,10 +148,11 @@ class TableView(NamedTuple):
     more_running: int = 0
     reserve: int = 0
     measured: bool = False
-    waiting: int = 0
+    waiting: tuple[WaitingJob, ...] = ()
+    more_waiting: int = 0
     pending: int = 0
     failures: tuple[FailedAttempt, ...] = ()
-    limits: bool = False
+    has_progress: bool = False
     rate: float | None = None
     eta: float | None = None
     state: str = ""
@@ -158,10 +172,15 @@ class TableView(NamedTuple):
         """The number of attempts that hold a slot."""
         return len(self.running) + self.more_running
 
+    @property
+    def waits(self) -> int:
+        """The number of jobs that wait for a retry."""
+        return len(self.waiting) + self.more_waiting
+
 
 MAX_FAILURES_KEPT = 8
 NO_LOADS: Mapping[AttemptId, JobUsage] = MappingProxyType({})
-_BAD = {CountedAs.FAILED, CountedAs.TIMEOUT, CountedAs.RETRIED}
+_BAD = {CountedAs.FAILED, CountedAs.TIMEOUT}
 
 
 class _Failure:
@@ -192,17 +211,32 @@ class _Failure:
             self._line, self._event = last_output(self._event), None
 
 
+class _Wait(NamedTuple):
+    """A wait for a retry. `line`: the last output of the attempt that failed."""
+
+    row: JobRow
+    line: str
+
+
 class LiveTableState(Observer):
-    """What the live table needs besides the job table: the latest failed attempts."""
+    """What the live table needs besides the job table: waiting retries and the latest failures.
+
+    `listed`: how many jobs the run's own input has added. `has_progress`: some job has a time limit or
+    retries, or has reported its progress.
+    """
 
     wants_past = True
 
     def __init__(self, table: JobTable) -> None:
         self.table = table
-        self.limits = False
+        self.listed = 0
+        self.has_progress = False
         self._failed: deque[_Failure] = deque(maxlen=MAX_FAILURES_KEPT)
-        self._retried: deque[_Failure] = deque(maxlen=MAX_FAILURES_KEPT)
-        self.handlers = {ev.JobAdded: self._added, ev.AttemptEnded: self._attempt_ended}
+        self._waits: dict[int, _Wait] = {}
+        self._last_retried = (0, "")
+        self.handlers = {
+            ev.JobAdded: self._added, ev.AttemptEnded: self._attempt_ended, ev.JobWaiting: self._job_waiting,
+        }  # fmt: skip
 
     @property
     def state(self) -> str:
@@ -229,6 +263,7 @@ class LiveTableState(Observer):
             preview = previews.get(key, NO_PREVIEW)
             if preview == NO_PREVIEW:
                 preview = _reported(row)
+            self.has_progress = self.has_progress or preview.progress is not None
             rows.append(
                 RunningJob(
                     row.seq, job_label(spec), spec.priority, row.attempts, row.tries,
@@ -237,27 +272,65 @@ class LiveTableState(Observer):
             )  # fmt: skip
         return tuple(rows)
 
+    def waiting(self, now: float, most: int) -> tuple[WaitingJob, ...]:
+        """Return the rows of the `most` waiting jobs that are due first."""
+        self._forget_waits()
+        return tuple(
+            WaitingJob(
+                row.seq, job_label(row.spec), row.priority, row.attempts + 1, max(row.attempts + 1, row.tries),
+                max(0.0, row.until - now), _reason(row, line),
+            )
+            for row, line in nsmallest(most, self._waits.values(), key=lambda wait: wait.row.until)
+        )  # fmt: skip
+
+    def longest_wait(self, now: float) -> float:
+        """Return the seconds until the last of the waiting jobs is due; 0 if none waits."""
+        self._forget_waits()
+        return max((wait.row.until - now for wait in self._waits.values()), default=0.0)
+
     def failures(self, now: float, most: int) -> tuple[FailedAttempt, ...]:
-        """Return the latest failures first. If not all fit, final ones replace those to be retried."""
-        final = list(self._failed)[-most:] if most else []
-        rest = list(self._retried)[-(most - len(final)) :] if most > len(final) else []
-        shown = [(failure, True) for failure in final] + [(failure, False) for failure in rest]
-        shown.sort(key=lambda pair: pair[0].event_at, reverse=True)
+        """Return the latest failures first."""
         return tuple(
             FailedAttempt(
                 f.key.seq, job_label(f.spec), f.how, f.timeout, f.key.attempt, f.of, max(0.0, now - f.event_at),
-                f.line, final,
+                f.line,
             )
-            for f, final in shown
+            for f in islice(reversed(self._failed), most)
         )  # fmt: skip
 
     def _added(self, event: ev.JobAdded, _: JobRow) -> None:
-        self.limits = self.limits or event.spec.timeout is not None
+        if not event.by:
+            self.listed += 1
+        spec = event.spec
+        if spec.timeout is not None or spec.retry.max:
+            self.has_progress = True
 
     def _attempt_ended(self, event: ev.AttemptEnded, row: JobRow) -> None:
-        if event.counted in _BAD:
-            failures = self._retried if event.counted is CountedAs.RETRIED else self._failed
-            failures.append(_Failure(event, row))
+        if event.counted is CountedAs.RETRIED:
+            self._last_retried = (event.seq, last_output(event))  # now, since the printer may remove it
+        elif event.counted in _BAD:
+            self._failed.append(_Failure(event, row))
+
+    def _job_waiting(self, event: ev.JobWaiting, row: JobRow) -> None:
+        seq, line = self._last_retried  # the end of an attempt comes just before the wait
+        if len(self._waits) > 2 * self.table.states[WAITING] + MAX_FAILURES_KEPT:
+            self._forget_waits()  # no frame has been drawn for long
+        self._waits[event.seq] = _Wait(row, line if seq == event.seq else row.message)
+
+    def _forget_waits(self) -> None:
+        """Forget the jobs that wait no more. Done for each frame, so that no start of a job has to."""
+        rows = self.table.rows
+        self._waits = {
+            seq: wait
+            for seq, wait in self._waits.items()
+            if wait.row.state == WAITING and rows.get(seq) is wait.row
+        }
+
+
+def _reason(row: JobRow, line: str) -> str:
+    """Return why the last attempt failed: how it ended, and its last output."""
+    how = describe_exit(row.exit, row.asked, row.spec.timeout)
+    return f"{how}: {line}" if how and line else how or line
 
 
 def _reported(row: JobRow) -> JobPreview:

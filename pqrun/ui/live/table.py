@@ -12,7 +12,7 @@ from pqrun.core.job_table import WAITING, Observer
 from pqrun.engine.live_run import LiveRun
 from pqrun.ui.live.cells import AnsiPainter
 from pqrun.ui.live.keys import KeyReader
-from pqrun.ui.live.layout import frame, max_failures, max_running
+from pqrun.ui.live.layout import frame, max_failures, max_running, max_waiting
 from pqrun.ui.live.screen import BottomLines
 from pqrun.ui.live.state import NO_LOADS, JobPreviews, LiveTableState, TableView
 
@@ -24,8 +24,9 @@ COST_SHARE = 50
 class LiveTable(Observer):
     """An observer that draws the live table of a run that `began` then, on the dispatcher thread.
 
-    `live` is asked for each frame. `measured`: whether the usage of jobs can be measured.
-    Nothing is drawn while jobs are `typed` on this terminal.
+    `live` is asked for each frame. `measured`: whether the usage of jobs can be measured. `listed` returns
+    how many jobs the run's input has, None while that is not known. Nothing is drawn while jobs are `typed`
+    on this terminal.
     """
 
     wants_past = True
@@ -42,6 +43,7 @@ class LiveTable(Observer):
         keys: KeyReader,
         colour: bool,
         measured: bool,
+        listed: Callable[[], int | None] = lambda: None,
         typed: Callable[[], bool] = lambda: False,
     ) -> None:
         self.help = False
@@ -57,6 +59,7 @@ class LiveTable(Observer):
         self._run = run
         self._keys = keys
         self._measured = measured
+        self._listed = listed
         self._typed = typed
         console = Console(file=io.StringIO(), force_terminal=True, no_color=not colour, legacy_windows=False)
         self._painter = AnsiPainter(console)
@@ -116,18 +119,20 @@ class LiveTable(Observer):
         previews = self._previews.at(live_state.running_keys(most))
         loads = self._live.usage() if self._measured else NO_LOADS
         running = live_state.running(now, most, previews, loads)
+        waiting = live_state.waiting(now, max_waiting(rows))
         metrics = self._live.metrics()
         workers = self._live.workers()
         holding = self._live.hold_reason()
         queued = metrics.current_queue_size
-        unfinished, active, waiting = table.unfinished, len(table.running), table.states[WAITING]
+        active, waits = len(table.running), table.states[WAITING]
+        total, complete = self._total()
         steady = not table.stopping and not table.paused
         return TableView(
             title=self._title,
             run=self._run,
             elapsed=now - self._began,
-            total=table.added,
-            complete=table.input_ended,
+            total=total,
+            complete=complete,
             outcomes=table.outcomes,
             metrics=metrics,
             workers=workers,
@@ -136,11 +141,12 @@ class LiveTable(Observer):
             reserve=min(most, workers, active + queued + bool(holding)) if steady else 0,
             measured=self._measured,
             waiting=waiting,
-            pending=max(0, unfinished - active - queued - waiting),
+            more_waiting=max(0, waits - len(waiting)),
+            pending=max(0, total - table.ended_count - active - queued - waits),
             failures=live_state.failures(now, max_failures(rows)),
-            limits=live_state.limits,
+            has_progress=live_state.has_progress,
             rate=table.rate.per_second(now),
-            eta=table.rate.eta(now, unfinished) if steady and table.input_ended else None,
+            eta=self._eta(now, total, metrics.average_processing) if steady and complete else None,
             state=live_state.state,
             hold_reason=holding,
             keys=self._keys.on,
@@ -148,3 +154,20 @@ class LiveTable(Observer):
             help=self.help,
             output_hidden=self.output_hidden,
         )
+
+    def _total(self) -> tuple[int, bool]:
+        """Return the number of the run's jobs, and whether these are all; if not, some are not read yet."""
+        table, read = self._state.table, self._state.listed
+        if table.input_ended:
+            return table.added, True
+        listed = self._listed()
+        if listed is None or listed < read:  # a file that has grown since it was counted: by how much?
+            return table.added, False
+        return table.added + listed - read, True
+
+    def _eta(self, now: float, total: int, average: float) -> float | None:
+        """Return the estimated seconds to go; `average`: the seconds that an attempt takes."""
+        table = self._state.table
+        last_retry = self._state.longest_wait(now) + average
+        left, waiting = total - table.ended_count, table.states[WAITING]
+        return table.rate.eta(now, left, waiting=waiting, last_retry=last_retry)

@@ -9,7 +9,7 @@ from support.fake_run import FakeRun
 
 from pqrun.core import events as ev
 from pqrun.core.job import AttemptId, Command, ExitedWith, JobSpec, Outcome, Priority, RetryPolicy, SelfReport
-from pqrun.core.job_table import JobTable
+from pqrun.core.job_table import WAITING, JobTable
 from pqrun.core.metrics import MetricsCollector
 from pqrun.core.scheduler import Scheduler
 from pqrun.engine.dispatcher import Observers
@@ -65,14 +65,35 @@ def test_it_agrees_with_the_metrics_after_every_event(seed):
     assert (table.rows, table.running, set(table.states.values())) == ({}, {}, {0})
 
 
-def test_final_failures_come_before_those_that_will_be_tried_again():
+def test_failures_are_final_and_a_failed_try_before_another_one_is_a_wait():
+    live_state, observers, seen = *watching(), 0
+    for event in night(1):
+        observers.deliver([event])
+        rows = [row for row in observers.table.rows.values() if row.state == WAITING]
+        waiting = live_state.waiting(event.at, 100)
+        assert [job.seq for job in waiting] == [row.seq for row in sorted(rows, key=lambda row: row.until)]
+        assert live_state.longest_wait(event.at) == max((row.until - event.at for row in rows), default=0.0)
+        for job in waiting:
+            row = observers.table.rows[job.seq]
+            assert (job.attempt, job.of) == (row.attempts + 1, row.spec.retry.max + 1)
+            assert job.why.endswith(f": went wrong {job.seq}") or not job.why.startswith("exit 1")
+            assert 0 <= job.seconds == row.until - event.at
+        seen += len(waiting)
+    assert seen > 10 and live_state.waiting(1000.0, 9) == ()
+    failed = live_state.failures(1000.0, 100)
+    assert {failure.seq for failure in failed} <= {e.seq for e in night(1) if isinstance(e, ev.JobEnded)}
+    assert len(failed) == MAX_FAILURES_KEPT and live_state.failures(1000.0, 3) == failed[:3]
+
+
+def test_the_jobs_that_wait_longest_come_last_and_only_some_are_asked_for():
     live_state, observers = watching()
-    observers.deliver(night(1))
-    many = live_state.failures(1000.0, 100)
-    final = [failure for failure in many if failure.final]
-    assert live_state.failures(1000.0, len(final)) == tuple(final)
-    assert len(many) > len(final)
-    assert any(failure.line == f"went wrong {failure.seq}" for failure in many)
+    spec = JobSpec("a", Command("true"), retry=RetryPolicy(max=2))
+    observers.deliver(ev.JobAdded(0.0, n, spec) for n in range(1, 9))
+    observers.deliver(ev.JobWaiting(1.0, n, 2, 100.0 - n) for n in range(1, 9))
+    assert [job.seq for job in live_state.waiting(90.0, 3)] == [8, 7, 6]
+    assert live_state.longest_wait(90.0) == 9.0
+    observers.deliver([ev.JobDropped(91.0, 8, None), ev.JobQueued(91.0, 7, 2, Priority.NORMAL)])
+    assert [job.seq for job in live_state.waiting(91.0, 3)] == [6, 5, 4]
 
 
 def test_what_failed_before_a_crash_is_known_but_not_how_that_ended():

@@ -42,3 +42,13 @@ def test_memory_does_not_grow_with_the_jobs():
 def test_a_run_that_has_stalled_slows_down():
     rate = ends([float(n) for n in range(1, 61)])
     assert rate.per_second(600.0) < rate.per_second(60.0) / 5
+
+
+def test_the_time_to_go_counts_the_wait_for_a_retry():
+    steady = ends([float(n) for n in range(1, 61)])
+    assert steady.eta(60.0, 10, waiting=1, last_retry=50.0) == 50.0
+    assert steady.eta(60.0, 100, waiting=1, last_retry=50.0) == pytest.approx(100.0, rel=0.05)
+    assert steady.eta(60.0, 10, waiting=0, last_retry=50.0) == pytest.approx(10.0, rel=0.05)
+    few = ends([1.0, 2.0])
+    assert few.eta(10.0, 1, waiting=1, last_retry=32.0) == 32.0
+    assert few.eta(10.0, 2, waiting=1, last_retry=32.0) is None

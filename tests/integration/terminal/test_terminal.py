@@ -245,7 +245,8 @@ def test_status_progress_and_last_lines_of_running_jobs(waiting, tmp_path):
     jobs = "echo status=step 3 >> $PQRUN_REPORT; echo progress=0.5 >> $PQRUN_REPORT; read x < go\n"
     jobs += "echo first; printf 'loading 50%%\\rloading 75%%'; sleep 60\n"
     window = waiting("-j2", columns=120, jobs=jobs)
-    window.until_shown("50% step 3")
+    window.until_shown("━━━╸───  50%")
+    window.until_shown("step 3")
     window.until_shown("loading 75%")
     window.press("\x03")
     window.finish()
@@ -284,7 +285,7 @@ def test_keys_are_left_to_a_pager_behind_us(tmp_path):
     os.mkfifo(tmp_path / "go")
     shell = f"printf 'read x < go; echo end\\n' | {sys.executable} -m pqrun run --no-journal | cat"
     window = Terminal(["/bin/sh", "-c", shell], 90, 30, env={"PYTHONPATH": str(ROOT)}, cwd=tmp_path)
-    window.until_shown("^C stop now")
+    window.until_shown("^C stop")
     assert "q q drain" not in window.text()
     assert window.echoes()
     let_go(tmp_path)
@@ -460,3 +461,23 @@ def test_a_question_is_taken_back_by_escape_or_by_time(waiting, tmp_path):
     window.until_shown("PAUSED")
     let_go(tmp_path)
     window.finish()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("columns", "rows"), [(56, 20), (80, 24)])
+def test_a_retry_that_waits_is_on_the_screen_with_its_countdown_and_its_reason(terminal, columns, rows):
+    jobs = "true\necho cannot reach the host >&2; exit 7  # pqrun: id=flaky retries=2 retry_delay=50s\n"
+    window = terminal(columns, rows, jobs=jobs)
+    window.until_shown("again in ")
+    text = window.text()
+    assert "1 waiting to retry   1 ok" in text
+    assert "no job runs" not in text
+    (head,) = [line for line in window.lines() if "try  then" in line]
+    assert head.split()[:3] == ["#", "P", "waiting"]
+    (row,) = [line for line in window.lines() if "again in " in line]
+    assert row.split()[:4] == ["2", "N", "flaky", "2/3"]
+    assert "exit 7: cannot" in text
+    (to_go,) = [line for line in window.lines() if line.startswith("pqrun jobs.txt")]
+    assert re.search(r"about \d+s to go$", to_go)
+    before = re.search(r"again in (\d+)s", text)[1]
+    window.until(lambda: f"again in {int(before) - 1}s" in window.text())
