@@ -137,6 +137,7 @@ def test_a_resize_leaves_no_debris(waiting, tmp_path, columns, rows):
 @pytest.mark.slow
 def test_many_resizes_in_a_row(waiting, tmp_path):
     window = waiting(jobs="".join(f"echo line {n}\n" for n in range(60)) + WAITS)
+    window.until_shown("60/61")  # what is drawn for one size while pyte has another by now leaves debris
     for columns, rows in [(70, 20), (100, 35), (57, 13), (91, 31), (120, 24), (80, 40)]:
         window.resize(columns, rows)
         seen = len(window.raw)
