@@ -148,7 +148,7 @@ class RunParts:
             self.maintenance.close()
         if self.server is not None and not self.begun:
             self.server.close(broken=True)
-        nothing_ran = bool(self.source.wrong) and not self.table.added
+        nothing_ran = not self.table.added and not self.endless
         try:
             self.record.close(nothing=not self.begun or nothing_ran)
         except InternalFailure:

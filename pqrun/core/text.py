@@ -42,6 +42,23 @@ def describe_exit(exit: Exit | None, asked: StopReason | None, timeout: float | 
     return ""
 
 
+def describe_stop(cause: str) -> str:
+    """Return what stopped a run as people call it. `cause` is that of the event."""
+    match cause:
+        case "signal SIGINT":
+            return "Ctrl-C (SIGINT)"
+        case "stop":
+            return "`pqrun stop`"
+        case "halt" | "deadline":
+            return f"--{cause}"
+    return cause.removeprefix("signal ").removeprefix("key ")
+
+
+def count_of(number: int, noun: str) -> str:
+    """Return a number with its noun: `1 job`, `2 jobs`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def format_duration(seconds: float) -> str:
     """Return seconds as people write them: `<1ms`, `400ms`, `12.6s`, `3m04s`, `2h05m`."""
     if seconds < 0.0005:
@@ -116,6 +133,11 @@ def strip_ansi(text: str) -> str:
     if _PLAIN.fullmatch(text):
         return text.strip()
     return escape_controls(_SEQUENCE.sub("", text).replace("\t", " ").strip())
+
+
+def plain_line(text: str) -> str:
+    """Return one line as `strip_ansi` does, but with its indentation; tabs become blanks."""
+    return escape_controls(_SEQUENCE.sub("", text).expandtabs().rstrip())
 
 
 def _shown(c: str) -> str:

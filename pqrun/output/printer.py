@@ -109,17 +109,32 @@ class OutputStyle(NamedTuple):
         return self.mode == "line" and self.show == "all"
 
 
+Heading = Callable[[ev.AttemptEnded, JobRow], str]
+
+
 class OutputPrinter(Observer):
     """An observer that prints the output of jobs.
 
-    `hidden` returns true while the user has turned off output on the terminal.
+    `hidden` returns true while the user has turned off output on the terminal. `heading` returns a line to
+    print on the terminal before the output of an attempt. `last_shown` is the number of the job whose output
+    is the last on the terminal, 0 if none is or if a part of it went elsewhere.
     """
 
-    def __init__(self, style: OutputStyle, out: StreamWriter, err: StreamWriter, fences: CIFences) -> None:
+    def __init__(
+        self,
+        style: OutputStyle,
+        out: StreamWriter,
+        err: StreamWriter,
+        fences: CIFences,
+        heading: Heading | None = None,
+    ) -> None:
         self.hidden: Callable[[], bool] = lambda: False
+        self.last_shown = 0
+        self._heading = heading
         self._style = style
         self._outlets = {1: out, 2: err}
         self._screen = {1: out.is_terminal, 2: err.is_terminal}
+        self._on_screen = any(self._screen.values())
         self._fences = fences
         self._order = OrderedOutput() if style.keep_order else None
         self._shown: dict[tuple[int, int], int] = {}
@@ -179,11 +194,23 @@ class OutputPrinter(Observer):
 
     def _print(self, event: ev.AttemptEnded, row: JobRow) -> None:
         output: Capture = event.output
+        if self._on_screen and not self.hidden():
+            self._head(event, row, output)
         for stream in (output.out, output.err):
             if stream.size:
                 shown = self._shown.pop((event.seq, stream.number), 0)
                 self._write(event.seq, row, stream, shown, stream.size, ended=event)
         output.drop()
+
+    def _head(self, event: ev.AttemptEnded, row: JobRow, output: Capture) -> None:
+        """Print the heading of an attempt's output, unless its lines were shown while it ran."""
+        on_screen = [self._screen[stream.number] for stream in (output.out, output.err) if stream.size]
+        if not any(on_screen):
+            return
+        grouped = not self._style.streams
+        if grouped and self._heading is not None:
+            self._outlets[2].say(self._heading(event, row))
+        self.last_shown = event.seq if grouped and all(on_screen) else 0
 
     def _drop(self, seq: int, output: Capture) -> None:
         self._shown.pop((seq, 1), None)

@@ -64,6 +64,15 @@ class StreamWriter:
             return False
 
     @property
+    def window(self) -> tuple[int, int] | None:
+        """The columns and rows of the terminal, or None if the stream is not a terminal."""
+        try:
+            columns, rows = os.get_terminal_size(self.fd)
+        except OSError:
+            return None
+        return columns or 80, rows or 24
+
+    @property
     def is_pipe(self) -> bool:
         """Whether the stream is a pipe to another program."""
         try:

@@ -18,8 +18,10 @@ from pqrun.engine.engine import Request
 from pqrun.output.ci_markers import CIFences, ci_service, harmless_json, neutralize_commands
 from pqrun.output.printer import OutputPrinter, OutputStyle
 from pqrun.output.writer import StreamWriter
+from pqrun.ui.headings import OutputHeadings
 from pqrun.ui.plain_log import PlainLog
-from pqrun.ui.run_summary import RunSummary, format_summary
+from pqrun.ui.run_summary import RunSummary
+from pqrun.ui.summary_page import SummaryPage
 from pqrun.ui.terminal import Style, progress_kind, wants_colour
 
 if TYPE_CHECKING:
@@ -67,6 +69,7 @@ class RunDisplay:
         self.live: LiveTable | None = None
         self.keys: KeyReader | None = None
         self.printer: OutputPrinter | None = None
+        self.headings: OutputHeadings | None = None
         self._warden: WatchdogSupervisor | None = None
         self._count: JobCount | None = None
         self._settings = settings
@@ -90,7 +93,11 @@ class RunDisplay:
             self._paint,
             quiet=settings.quiet or self._kind == "none" or (self._kind == "live" and not settings.verbose),
             verbose=settings.verbose,
+            quotes_failures=not (terminal and out.is_terminal and settings.output in ("group", "line")),
         )
+        if terminal and not settings.quiet:
+            retries = self._kind == "live" and not settings.verbose
+            self.headings = OutputHeadings(err, self._paint, retries=retries)
         self._make_printer(ci_service(settings.ci, environment))
 
     def open_live(
@@ -159,7 +166,7 @@ class RunDisplay:
 
     def observers(self) -> list[Observer]:
         """Return the observers in their order: readers of output before the printer, which may remove it."""
-        parts = (self.live, self.page, self.plain, self.printer)
+        parts = (self.live, self.page, self.plain, self.headings, self.printer)
         return [part for part in parts if part is not None]
 
     def suspend(self) -> None:
@@ -190,10 +197,18 @@ class RunDisplay:
             self._count.close()
 
     def say_last_page(self, metrics: Metrics, seconds: float, *, run: str = "") -> None:
-        """Print the summary. `run` is the run's name on a command line, if it is recorded."""
-        if self._settings.quiet and not self.table.failed:
+        """Print the summary. `run` is the run's name on a command line, if it is recorded.
+
+        With `--quiet` only if something is to be done: jobs failed, or were left undone.
+        """
+        if self._settings.quiet and not (self.table.failed or self.table.left_undone):
             return
-        self.err.say(format_summary(self.page, metrics, seconds, self._paint, run=run))
+        shown = self.printer.last_shown if self.printer is not None else 0
+        page = SummaryPage(
+            self.page, metrics, seconds, self._paint,
+            run=run, window=self.err.window, verbose=self._settings.verbose, shown=shown,
+        )  # fmt: skip
+        self.err.say(page.text())
 
     def failures(self) -> list[str]:
         """Return the messages of all parts that could not be written."""
@@ -208,7 +223,8 @@ class RunDisplay:
         if settings.output in ("group", "line"):
             style = OutputStyle(settings.output, settings.keep_order, settings.tag, settings.show)
             out = self.err if settings.json else self.out
-            self.printer = OutputPrinter(style, out, self.err, fences)
+            heading = self.headings.group if self.headings is not None else None
+            self.printer = OutputPrinter(style, out, self.err, fences, heading)
 
     def _keys(self, run: LiveRun) -> dict[str, Key]:
         """Return the keys of the table.
@@ -219,7 +235,7 @@ class RunDisplay:
 
         def drain(scheduler: Scheduler, now: float) -> None:
             if scheduler.stopping is None:
-                scheduler.stop("stop", now, drain=True)
+                scheduler.stop("key q", now, drain=True)
 
         def pause(scheduler: Scheduler, now: float) -> None:
             scheduler.pause(paused=not scheduler.paused, now=now, by="key")

@@ -9,20 +9,33 @@ from time import localtime, strftime
 
 from pqrun.core import events as ev
 from pqrun.core.job import CountedAs, Outcome
-from pqrun.core.job_table import Handler, JobRow, JobTable, Observer
-from pqrun.core.text import describe_exit, escape_controls, format_duration, job_label, last_output, shorten
+from pqrun.core.job_table import PENDING, QUEUED, WAITING, Handler, JobRow, JobTable, Observer
+from pqrun.core.layout import cells, cut_middle
+from pqrun.core.text import (
+    count_of,
+    describe_exit,
+    describe_stop,
+    escape_controls,
+    format_duration,
+    job_label,
+    last_output,
+    shorten,
+)
 from pqrun.engine.clock import Clock
 from pqrun.output.writer import StreamWriter
-from pqrun.ui.terminal import OUTCOME_STYLES, Style
+from pqrun.ui.terminal import OUTCOME_STYLES, Piece, Style, lay_out
 
 COUNTER_INTERVAL_SECONDS = 30.0
 MAX_LISTED_LINES = 500
+MIN_NAME_CELLS = 12
+_BAD = (CountedAs.RETRIED, CountedAs.FAILED, CountedAs.TIMEOUT)
 
 
 class PlainLog(Observer):
     """An observer that writes log lines to stderr.
 
-    `quiet`: only messages about the run itself. `verbose`: also a line for each start.
+    `quiet`: only messages about the run itself. `verbose`: also a line for each start. `quotes_failures`: also
+    the last line that a failed job printed. The line of a retry is always quoted, for its output is not printed.
     Methods run on the dispatcher thread unless stated otherwise.
     """
 
@@ -35,12 +48,15 @@ class PlainLog(Observer):
         *,
         quiet: bool = False,
         verbose: bool = False,
+        quotes_failures: bool = True,
     ) -> None:
         self._table = table
         self._err = err
+        self._on_terminal = err.is_terminal
         self._clock = clock
         self._paint = paint
         self._quiet = quiet
+        self._quoted = _BAD if quotes_failures else (CountedAs.RETRIED,)
         self._lines: list[str] = []
         self._last_output: dict[int, str] = {}
         self._counter_at = inf
@@ -80,7 +96,7 @@ class PlainLog(Observer):
         if now >= self._counter_at:
             self._counter_at = now + COUNTER_INTERVAL_SECONDS
             if not self._quiet:
-                self._lines.append(f"{self._time(now)} {self._count()} {self._totals(now)}")
+                self._lay_out([(f"{self._time(now)} {self._count()} {self._totals(now)}", "")])
         self._flush()
         return self._counter_at - now
 
@@ -96,7 +112,7 @@ class PlainLog(Observer):
             self._line(event.at, "note", row, f"invalid line in $PQRUN_REPORT: {escape_controls(note)}")
         if event.said.moved:
             self._line(event.at, "note", row, escape_controls(event.said.moved))
-        if event.counted in (CountedAs.FAILED, CountedAs.TIMEOUT) and (line := last_output(event)):
+        if event.counted in self._quoted and (line := last_output(event)):
             self._last_output[row.seq] = line  # read now, because another observer may remove the output
 
     def _waiting(self, event: ev.JobWaiting, row: JobRow) -> None:
@@ -104,6 +120,7 @@ class PlainLog(Observer):
         tries = max(event.attempt, row.spec.retry.max + 1)
         wait = format_duration(event.until - event.at)
         self._line(event.at, "retry", row, f"try {event.attempt}/{tries} in {wait}: {how}", "yellow")
+        self._quote(event.seq)
 
     def _ended(self, event: ev.JobEnded, row: JobRow) -> None:
         ok = event.outcome is Outcome.OK
@@ -121,8 +138,7 @@ class PlainLog(Observer):
             rest += " (may fail)"
         word = str(event.outcome) if ok else str(event.outcome).upper()
         self._line(event.at, word, row, rest, OUTCOME_STYLES[event.outcome])
-        if self._last_output and (line := self._last_output.pop(event.seq, "")):
-            self._lines.append(self._paint("dim", f"    {line}"))
+        self._quote(event.seq)
 
     def _input_ended(self, event: ev.InputEnded, _: None) -> None:
         if not event.complete:
@@ -136,27 +152,45 @@ class PlainLog(Observer):
 
     def _stopping(self, event: ev.RunStopping, _: None) -> None:
         running = len(self._table.running)
-        cause = event.cause.removeprefix("signal ")
+        cause = describe_stop(event.cause)
         if event.force:
             self._say(f"{cause}: killing the jobs that still run")
         elif event.drain:
             self._say(f"{cause}: starting no more jobs, waiting for {running} to finish")
         elif running:
-            self._say(
-                f"{cause}: stopping {running} job{'s' if running > 1 else ''} (press Ctrl-C again to kill)"
-            )
+            self._say(f"{cause}: stopping {count_of(running, 'job')} (press Ctrl-C again to kill)")
         else:
             self._say(f"{cause}: stopping")
 
     def _line(self, at: float, word: str, row: JobRow, rest: str, style: str = "cyan") -> None:
-        when = self._paint("dim", f"{self._time(at)} {self._count()}")
-        word = self._paint(style, f"{word:<7}")
-        self._lines.append(f"{when} {word} {_name(row):<24} {rest}".rstrip())
+        when, name = f"{self._time(at)} {self._count()}", _name(row)
+        if (width := self._width) is None:
+            paint = self._paint
+            line = f"{paint('dim', when)} {paint(style, f'{word:<7}')} {name:<24} {rest}"
+            self._lines.append(line.rstrip())
+        else:
+            room = width - len(f"{when} {word:<7}  ") - cells(rest)
+            name = cut_middle(name, max(room, MIN_NAME_CELLS))
+            self._lay_out([(when, "dim"), (f" {word:<7}", style), (f" {name:<24} {rest}".rstrip(), "")])
         if len(self._lines) > MAX_LISTED_LINES:
             self._flush()
 
+    def _quote(self, seq: int) -> None:
+        """Add the last line of output that was kept of an attempt."""
+        if self._last_output and (line := self._last_output.pop(seq, "")):
+            self._lay_out([(f"    {line}", "dim")])
+
     def _say(self, text: str) -> None:
-        self._lines.append(f"pqrun: {text}")
+        self._lay_out([(f"pqrun: {text}", "")])
+
+    def _lay_out(self, pieces: list[Piece]) -> None:
+        self._lines += lay_out(pieces, self._paint, self._width, "    ")
+
+    @property
+    def _width(self) -> int | None:
+        """The width of lines on a terminal, in cells; None elsewhere."""
+        window = self._err.window if self._on_terminal else None
+        return None if window is None else window[0] - 1
 
     def _count(self) -> str:
         total = str(self._table.added) if self._table.input_ended else "-"
@@ -164,22 +198,25 @@ class PlainLog(Observer):
 
     def _totals(self, now: float) -> str:
         table = self._table
-        running = len(table.running)
         parts = [f"{count} {outcome}" for outcome, count in table.outcomes.items() if count]
-        parts += [f"{running} running", f"{table.unfinished - running} waiting"]
+        parts += self._unfinished()
         if table.input_ended and (eta := table.rate.eta(now, table.unfinished)) is not None:
             parts.append(f"ETA {format_duration(eta)}")
         return ", ".join(parts)
 
+    def _unfinished(self) -> list[str]:
+        """Return the counts of jobs that have not ended, in the words of `ps`."""
+        states = self._table.states
+        counts = [f"{states[WAITING]} waiting to retry"] if states[WAITING] else []
+        counts += [f"{len(self._table.running)} running", f"{states[QUEUED]} queued"]
+        return counts + ([f"{states[PENDING]} pending"] if states[PENDING] else [])
+
     def _list(self, now: float) -> None:
         table = self._table
-        running = list(table.running.values())
-        waiting = table.unfinished - len(running)
-        self._say(f"{len(running)} running, {waiting} waiting, {table.ended_count} ended")
-        for row in running:
-            self._lines.append(
-                f"    {_name(row)}  for {format_duration(now - row.since)}, try {row.attempts}"
-            )
+        self._say(f"{', '.join(self._unfinished())}, {table.ended_count} ended")
+        for row in table.running.values():
+            took = f"for {format_duration(now - row.since)}, try {row.attempts}"
+            self._lay_out([(f"    {_name(row)}  {took}", "")])
 
     def _time(self, at: float) -> str:
         return strftime("%H:%M:%S", localtime(self._clock.wall(at)))

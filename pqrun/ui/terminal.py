@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+
+from pqrun.core.layout import wrap
 
 DUMB_TERMINALS = ("", "dumb", "unknown")
 CI_SERVICES = (
@@ -74,3 +76,36 @@ class Style:
             return text
         codes = ";".join(_CODES[word] for word in style.split())
         return f"\x1b[{codes}m{text}\x1b[0m"
+
+
+Piece = tuple[str, str]
+"""A text and its style."""
+NO_BREAK = "\u00a0"
+
+
+def lay_out(pieces: Iterable[Piece], paint: Style, width: int | None, indent: str = "") -> list[str]:
+    """Return the pieces as painted lines of at most `width` cells, broken at blanks.
+
+    `indent` begins each line but the first. None: one line, however long. A `NO_BREAK` is shown as a blank.
+    """
+    parts = [piece for piece in pieces if piece[0]]
+    if width is None:
+        return ["".join(paint(style, text) for text, style in parts)]
+    text = "".join(text for text, _ in parts)
+    lines, at = [], 0
+    for number, line in enumerate(wrap(text, width, indent)):
+        begins = indent if number else ""
+        shown = line[len(begins) :]
+        at = text.index(shown, at)
+        lines.append(begins + _painted(parts, paint, at, at + len(shown)).replace(NO_BREAK, " "))
+        at += len(shown)
+    return lines
+
+
+def _painted(parts: Iterable[Piece], paint: Style, begin: int, end: int) -> str:
+    """Return the characters from `begin` to `end` of all parts, painted."""
+    shown, at = "", 0
+    for text, style in parts:
+        shown += paint(style, text[max(0, begin - at) : max(0, end - at)])
+        at += len(text)
+    return shown

@@ -62,7 +62,9 @@ class Live:
             return lines and lines[0].removeprefix("pqrun: ").split(", ")
 
         words = self._until(answer, what=lambda: self.err)
-        return int(words[0].split()[0]), int(words[1].split()[0])
+        counts = {what: int(count) for count, _, what in (word.partition(" ") for word in words)}
+        running, _ = counts.pop("running"), counts.pop("ended")
+        return running, sum(counts.values())
 
     def end(self, input: bytes | None = None, timeout: float = MAX_SECONDS) -> Result:
         """Waits for it."""
