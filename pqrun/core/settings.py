@@ -69,7 +69,7 @@ class LimitSettings(NamedTuple):
     """How many jobs run, how fast they start, and when the run stops early."""
 
     jobs: Annotated[str | None, option(
-        "-j", "--jobs", panel=SCHEDULING, metavar="N", read=values.workers,
+        "-j", "--workers", "--jobs", panel=SCHEDULING, metavar="N", read=values.workers,
         help="Run up to N jobs at a time: N, N%, +N, -N or auto (default: usable CPUs)",
     )] = None
     max_queue: Annotated[int | None, option(

@@ -54,14 +54,16 @@ jobs:
 
 def check_files(paths: Sequence[str]) -> int:
     """Print all errors of job files and lists to stderr; return 2 if there are any, else 0."""
+    from pqrun.cli.messages import stderr_layout, write_lines
     from pqrun.core.values import printable
     from pqrun.executors.local.environment import inherited_names
     from pqrun.input.jobfile import JobFileError, load
+    from pqrun.input.jobfile.problems import closing
     from pqrun.input.sources import refuse_twice
 
     refuse_twice(paths)
     job_files, lists, read = _sorted_out(paths)
-    errors: list[str] = []
+    errors: list[JobFileError] = []
     warnings: tuple[str, ...] = ()
     count = 0
     if job_files:
@@ -69,7 +71,7 @@ def check_files(paths: Sequence[str]) -> int:
             found = load(job_files, {}, read=read, environment=inherited_names())
             warnings, count = found.warnings, len(found.jobs)
         except JobFileError as error:
-            errors.append(str(error))
+            errors.append(error)
     if lists:
         from pqrun.input.command_list import CommandList
         from pqrun.input.list_check import check_list
@@ -78,9 +80,11 @@ def check_files(paths: Sequence[str]) -> int:
             lines = CommandList({}, file=lists[0].name, after=count)
             count += check_list(lines, lists, everything=True)
         except JobFileError as error:
-            errors.append(str(error))
+            errors.append(error)
     if errors:
-        sys.stderr.write("".join(f"{error}\n" for error in errors))
+        layout = stderr_layout()
+        lines = [line for error in errors for line in error.shown(layout)]
+        write_lines([*lines, *closing(errors, layout)], escape=False)
         return 2
     for warning in warnings:
         sys.stderr.write(f"{warning}\n")
@@ -159,4 +163,12 @@ def schema() -> None:
     print_text(schema_text())
 
 
-COMMANDS = tuple(CommandSpec(function.__name__, function, PANEL) for function in (check, init, schema))
+EXAMPLES: Final[dict[Callable[..., int | None], tuple[str, ...]]] = {
+    check: ("pqrun check jobs.yaml", "pqrun check jobs.yaml nightly.txt"),
+    init: ("pqrun init", "pqrun init nightly.yaml"),
+    schema: (f"pqrun schema > {SCHEMA_FILE}",),
+}
+COMMANDS = tuple(
+    CommandSpec(function.__name__, function, PANEL, examples=examples)
+    for function, examples in EXAMPLES.items()
+)

@@ -105,4 +105,5 @@ def _row(job: dict[str, Any]) -> tuple[str, ...]:
     return escape_controls(job["id"]), job["state"], job["priority"], tries, seconds, command
 
 
-COMMANDS = (CommandSpec("ps", ps, PANEL),)
+EXAMPLES = ("pqrun ps", "pqrun ps state:running", "pqrun ps --why deploy", "pqrun ps --watch")
+COMMANDS = (CommandSpec("ps", ps, PANEL, examples=EXAMPLES),)
