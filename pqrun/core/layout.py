@@ -79,16 +79,17 @@ def wrap(text: str, width: int, indent: str = "") -> list[str]:
     Only a word that is longer than a line is broken inside.
     """
     lines: list[str] = []
-    line, first = "", True
+    line, joint = "", ""
     for word in text.split(" "):
-        longer = word if first else f"{line} {word}"
-        first = False
+        longer = line + joint + word
+        joint = " "
         if cells(longer) <= width:
             line = longer
             continue
         if line.strip():
             lines.append(line.rstrip())
             line = indent + word
+            joint = " " if word else ""
         else:
             line = longer
         while cells(line) > width > cells(indent) + 1:

@@ -40,6 +40,17 @@ class Each(NamedTuple):
     colsep: str | None = None
     header: bool = False
 
+    def described(self) -> str:
+        """Return where the arguments come from: `each ::: 3 arguments`, `each :::: list.txt`, `each`."""
+        marks = [at for at, word in enumerate(self.words) if word in (":::", ":::+", "::::", "::::+")]
+        if not marks:
+            return " ".join(["each", *(f"-a {file}" for file in self.files)])
+        first = self.words[marks[0]]
+        if first.startswith("::::"):
+            return " ".join(["each", *self.words[marks[0] :]])
+        count = len(self.words) - marks[0] - len(marks)
+        return f"each {first} {count} argument{'' if count == 1 else 's'}"
+
 
 # fmt: off
 class InputSettings(NamedTuple):

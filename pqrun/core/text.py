@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
 from pqrun.core import events as ev
 from pqrun.core.job import (
@@ -44,6 +44,8 @@ def describe_exit(exit: Exit | None, asked: StopReason | None, timeout: float | 
 
 def format_duration(seconds: float) -> str:
     """Return seconds as people write them: `400ms`, `12.6s`, `3m04s`, `2h05m`."""
+    if 0 < seconds < 0.0005:
+        return "<1ms"
     if seconds < 0.9995:
         return f"{seconds * 1000:.0f}ms"
     if seconds < 59.95:
@@ -228,6 +230,13 @@ def _in_dollar_quotes(character: str) -> str:
         if character.isprintable()
         else "".join(f"\\{byte:03o}" for byte in original_bytes(character))
     )
+
+
+def run_source(header: Mapping[str, Any]) -> str:
+    """Return what a run was made from, by the first line of its journal: files, `queue`, `each ::: 3 arguments`."""
+    if "serve" in header:
+        return "queue"
+    return header.get("each") or " ".join(quoted_word(file) for file in header["files"] if file != "-") or "stdin"
 
 
 def command_words(verb: str, *arguments: str, options: str = "") -> list[str]:
