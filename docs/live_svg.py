@@ -13,9 +13,12 @@ from random import Random
 
 from rich.console import Console
 
+from pqrun.core.events import Event, JobAdded
 from pqrun.core.job import NO_REPORT, Attempt, Command, ExitedWith, JobSpec, Priority, RetryPolicy, SelfReport
+from pqrun.core.job_table import WAITING, JobTable
 from pqrun.core.metrics import MetricsCollector
 from pqrun.core.scheduler import Scheduler
+from pqrun.engine.dispatcher import Observers
 from pqrun.testing import FakeClock, Fate, SimulatedExecutor, simulate
 from pqrun.ui.live.layout import frame, max_failures, max_running
 from pqrun.ui.live.state import JobPreview, LiveTableState, TableView
@@ -70,7 +73,7 @@ def urgent_jobs() -> list[JobSpec]:
     ]
 
 
-def simulated_events() -> list[object]:
+def simulated_events() -> list[Event]:
     """All that happens in that night."""
     random = Random(7)
 
@@ -93,32 +96,33 @@ def simulated_events() -> list[object]:
     return list(simulate(scheduler, executor).events)
 
 
-def facts_at(moment: float, rows: int, events: list[object]) -> TableView:
+def facts_at(moment: float, rows: int, events: list[Event]) -> TableView:
     """What the table knows at that moment of the night."""
-    live_state, metrics = LiveTableState(0.0, 0.0), MetricsCollector(0.0)
+    table, metrics = JobTable(), MetricsCollector(0.0)
+    live_state = LiveTableState(table)
     past = [event for event in events if event.at <= moment]
-    live_state.on_events(past)
+    Observers(table, [live_state]).deliver(past)
     metrics.fold(past)
     most = max_running(rows)
-    names = {event.seq: event.spec.id for event in past if type(event).__name__ == "JobAdded"}
+    names = {event.seq: event.spec.id for event in past if isinstance(event, JobAdded)}
     shows = {key: SHOWS[names[key.seq]] for key in live_state.running_keys(most) if names[key.seq] in SHOWS}
     running = live_state.running(moment, most, shows)
     return TableView(
         title="nightly.yaml",
         run="k3f9mw",
         elapsed=moment,
-        total=live_state.total,
-        complete=live_state.complete,
-        outcomes=live_state.outcomes,
+        total=table.added,
+        complete=table.input_ended,
+        outcomes=table.outcomes,
         metrics=metrics.snapshot(moment),
         workers=WORKERS,
         running=running,
         reserve=len(running),
-        waiting=live_state.waiting_count,
+        waiting=table.states[WAITING],
         failures=live_state.failures(moment, max_failures(rows)),
         limits=live_state.limits,
-        rate=live_state.rate.per_second(moment),
-        eta=live_state.rate.eta(moment, live_state.unfinished),
+        rate=table.rate.per_second(moment),
+        eta=table.rate.eta(moment, table.unfinished),
         keys=True,
     )
 

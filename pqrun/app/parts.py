@@ -3,34 +3,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from math import inf
 from random import Random
 from typing import TYPE_CHECKING, Any
 
 from pqrun.core.errors import InternalFailure
+from pqrun.core.job_table import JobTable, Observer
 from pqrun.core.metrics import Metrics, MetricsCollector
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.settings import MAX_QUEUE, Settings
 from pqrun.core.start_policy import GIVE_UP_SECONDS, StartRateLimiter
 from pqrun.engine.clock import SystemClock
-from pqrun.engine.dispatcher import EventDispatcher, Observer
+from pqrun.engine.dispatcher import EventDispatcher, Observers
 from pqrun.engine.engine import Engine
 from pqrun.engine.reactor import Reactor
 from pqrun.engine.signals import SignalPolicy, current_directory
 from pqrun.executors.local.usage import UsageMonitor
 from pqrun.input import JobInput
 from pqrun.journal.run_record import RunRecord
-from pqrun.reports import NoReports
-from pqrun.reports.run_info import RunInfo
+from pqrun.reports import NoReports, RunInfo
 from pqrun.ui.observers import RunDisplay, outlets, title_of
 
 if TYPE_CHECKING:
     from pqrun.app.serve import QueueMaintenance
     from pqrun.control.server import ControlServer
     from pqrun.core.job import AttemptId, JobSpec
-    from pqrun.core.job_table import JobTable
     from pqrun.engine.executor import Backend
     from pqrun.engine.live_run import JobUsage
     from pqrun.journal.restart_plan import RestartPlan
@@ -70,10 +69,10 @@ class RunParts:
         self.out, self.err = outlets(settings.output)
         self.reactor = Reactor()
         self.collector = MetricsCollector(record.found.header["at"] if record.found else self.clock.now())
-        self.display = RunDisplay(
-            settings.output, self.clock, self.out, self.err, results=self._results_directory()
-        )
-        self.jobs: JobTable | None = None
+        began = self.clock.now() if record.found else self.collector.began
+        self.table = JobTable(began, keeps_ended=settings.output.json)
+        self.display = RunDisplay(settings.output, self.table, self.clock, self.out, self.err)
+        self.results = self._results_directory()
         self.scheduler = self._new_scheduler()
         self.usage_monitor = UsageMonitor(self)
         self.server: ControlServer | None = None
@@ -115,7 +114,8 @@ class RunParts:
             unread=self.source.unread,
         )
         self._begin_reports()
-        self.dispatcher = EventDispatcher(self._observers(), self._caught_up)
+        self.observers = self._observers()
+        self.dispatcher = EventDispatcher(self.observers, self._caught_up)
         self.signals = SignalPolicy(self.reactor, self.clock, suspend=self._suspend, tell=self._list_running)
         if self.record.directory is not None:
             self._open_socket(self.record.directory.socket)
@@ -133,7 +133,7 @@ class RunParts:
 
     def begin(self) -> None:
         """Say the warnings, and start the threads."""
-        for warning in (*self.source.warnings, *self.reports.warnings):
+        for warning in self.source.warnings:
             self.err.say(warning)
         self.dispatcher.start()
         self.usage_monitor.start()
@@ -147,12 +147,17 @@ class RunParts:
             self.maintenance.close()
         if self.server is not None and not self.begun:
             self.server.close(broken=True)
-        nothing_ran = bool(self.source.wrong) and not self.display.page.added
+        nothing_ran = bool(self.source.wrong) and not self.table.added
         try:
             self.record.close(nothing=not self.begun or nothing_ran)
         except InternalFailure:
             if self.begun and self.engine.broken is None:  # else an earlier failure was reported
                 raise
+
+    def write_failures(self) -> list[str]:
+        """Return the messages of all outputs that could not be written."""
+        results = self.results.failure if self.results is not None else ""
+        return self.display.failures() + ([results] if results else [])
 
     def _begin_record(self) -> None:
         facts = {
@@ -173,24 +178,18 @@ class RunParts:
         path = self.record.directory.path if self.record.directory else None
         began, wall = self.collector.began, self.clock.wall
         self.reports.begin(
-            RunInfo(self.record.run_id, self.files, self.first_workers, began, wall, path, self.directory)
+            RunInfo(self.record.run_id, self.files, self.first_workers, began, wall, path, self.directory),
+            self.table,
         )
 
-    def _observers(self) -> Sequence[Observer]:
-        """Return the observers in their order, which know what earlier processes of the run did."""
-        observers: list[Observer] = [self.reports, *self.display.listeners()]
-        if self.settings.output.json:
-            from pqrun.core.job_table import JobTable
-
-            self.jobs = JobTable()
-            observers.append(self.jobs)
+    def _observers(self) -> Observers[Observer]:
+        """Return the observers in their order, and give them the events of earlier processes."""
+        results = [] if self.results is None else [self.results]
+        observers = Observers(self.table, [self.reports, *results, *self.display.observers()])
         if self.record.found is not None:
             past = self.record.found.events
             self.collector.fold(past)
-            self.reports.on_events(past)
-            self.display.replay(past)
-            if self.jobs is not None:
-                self.jobs.on_events(past)
+            observers.replay(past)
             past.clear()
         if self.restart is not None and self.display.printer is not None:
             self.display.printer.begin_with(sorted(task.seq for task in self.restart.tasks))
@@ -270,7 +269,7 @@ class RunParts:
             workers=self.workers() if live else self.first_workers,
             began=self.collector.began,
             ended=None if ended is None else self.clock.wall(ended),
-            input_complete=self.display.page.input_complete,
+            input_complete=self.table.input_complete,
             directory=self.record.directory.path if self.record.directory else None,
             guarded=self.backend.guarded,
         )

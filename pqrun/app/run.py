@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from pqrun.app.parts import RunParts
@@ -13,8 +14,7 @@ from pqrun.engine.signals import chdir_or_error, current_directory, die_by_signa
 from pqrun.executors.local.backend import backend_of
 from pqrun.input import open_input
 from pqrun.journal.run_record import RunRecord
-from pqrun.reports import NoReports, reports_of
-from pqrun.reports.run_info import Ending
+from pqrun.reports import Ending, NoReports, reports_of
 
 if TYPE_CHECKING:
     from pqrun.core.job import JobSpec
@@ -140,8 +140,8 @@ class Conclusion:
         code, signal = self._exit_code(), run.signals.stopped_by
         exit = 128 + signal if signal else code
         run.record.conclude(
-            run.collector, self._over, exit, failed=run.display.page.failed,
-            stopped=bool(run.scheduler.stopping), complete=run.display.page.input_complete,
+            run.collector, self._over, exit, failed=run.table.failed,
+            stopped=bool(run.scheduler.stopping), complete=run.table.input_complete,
             guarded=run.backend.guarded,
         )  # fmt: skip
         if isinstance(run.reports, NoReports):
@@ -149,7 +149,7 @@ class Conclusion:
         final = run.reports.finish(
             Ending(exit, run.collector.snapshot(self._over), run.facts(self._over)),
             err=None if dispatcher.thread.is_alive() else run.err,
-            untold=dispatcher.undelivered(),
+            untold=chain(run.observers.take_rest(), *dispatcher.undelivered()),
             hurry=bool(signal),
             wait=lambda seconds: bool(run.reactor.wait(seconds)),
         )
@@ -160,25 +160,25 @@ class Conclusion:
         run, snapshot = self._run, self._run.collector.snapshot(self._over)
         if isinstance(self._broken, InternalFailure):
             run.err.say(f"pqrun: {self._broken}")
-        if run.jobs is not None:
+        if run.settings.output.json:
             from pqrun.reports.json_document import as_text, document
 
-            rows = sorted(run.jobs.rows.values(), key=lambda row: row.seq)
+            rows = run.table.all_rows()
             run.out.say(as_text(document(run.facts(self._over), snapshot, rows, run.clock.wall)))
-        if run.display.page.added or not run.source.wrong:
+        if run.table.added or not run.source.wrong:
             seconds = run.clock.now() - run.collector.began
             run.display.say_last_page(snapshot, seconds, run=run.record.address)
-        for trouble in (*self._trouble, *run.dispatcher.dropped, *run.display.failures()):
+        for trouble in (*self._trouble, *run.observers.dropped, *run.write_failures()):
             run.err.say(f"pqrun: {trouble}")
 
     def _exit_code(self) -> int:
-        run, page = self._run, self._run.display.page
+        run, table = self._run, self._run.table
         if isinstance(self._broken, InternalFailure):
             return self._broken.code
-        if run.dispatcher.dropped or run.display.failures():
+        if run.observers.dropped or run.write_failures():
             return OWN_FAILURE
         if run.source.wrong:
-            return SOME_FAILED if page.added else USAGE
-        if page.failed:
+            return SOME_FAILED if table.added else USAGE
+        if table.failed:
             return SOME_FAILED
-        return NOT_ALL_RUN if page.left_undone or not page.input_complete else OK
+        return NOT_ALL_RUN if table.left_undone or not table.input_complete else OK

@@ -1,10 +1,16 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""A table of the run with one row for each job, folded from events, for records and reports."""
+"""The table of a run, folded from events: a row for each unfinished job, and counts of the ended ones. [HOT]
+
+Budget: one dictionary look-up and one short method for each event. Everything that shows or reports a
+run reads this table, so only the table knows what an event undoes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from math import inf
+from typing import Any
 
 from pqrun.core import events as ev
 from pqrun.core.job import (
@@ -16,50 +22,87 @@ from pqrun.core.job import (
     LostExit,
     NotStarted,
     Outcome,
+    Priority,
     StopReason,
     Usage,
     is_gone,
 )
 from pqrun.core.text import host_name
+from pqrun.core.throughput import Throughput
 
+NO_USAGE = Usage()
+PENDING, QUEUED, RUNNING, WAITING = "pending", "queued", "running", "waiting"
 _OUTCOMES = {str(outcome): outcome for outcome in Outcome}
 
 
-@dataclass(slots=True)
 class JobRow:
     """The row of one job. Times are in seconds of the engine's clock, and those of the last attempt.
 
-    `where` is the host of the last attempt, empty for this machine. `last` is the number of the last attempt
-    that ended. The fields from `by` on are for a restart: `place` is the job's place in the queue (0: a new
-    one is due; negative: before its equals), `lost` counts attempts whose worker was lost after they began.
+    `where` is the host of the last attempt, empty for this machine. `priority` is the one in the queue, which
+    a job may inherit. `since`: when the running attempt left the queue, or began as soon as that is known.
+    `stopping`: how the running attempt was asked to end (`ending`, `killed`). `status` and `progress`: what it
+    has reported. `seconds`: how long the last attempt took, None if none has ended since the job was opened.
+    `submitted`: when the last attempt left the queue. `last`: the number of the last attempt that ended.
+
+    A restart needs `by` (the request that added the job), `counted`, `lost` (attempts whose worker was lost
+    after they began), `place` in the queue (0: a new one is due; negative: before its equals) and `until`, when a
+    waiting job is due.
     """
 
-    seq: int
-    spec: JobSpec
-    state: str = "pending"
-    attempts: int = 0
-    retries: int = 0
-    queued: float | None = None
-    started: float | None = None
-    ended: float | None = None
-    waited: float | None = None
-    exit: Exit | None = None
-    asked: StopReason | None = None
-    usage: Usage = Usage()
-    message: str = ""
-    stdout: str | None = None
-    stderr: str | None = None
-    stdout_bytes: int = 0
-    stderr_bytes: int = 0
-    allowed: bool = False
-    where: str = ""
-    last: int = 0
-    submitted: float | None = None
-    by: str = ""
-    counted: CountedAs | None = None
-    lost: int = 0
-    place: int = 0
-    until: float = 0.0
+    __slots__ = (
+        "allowed", "asked", "attempts", "by", "counted", "ended", "exit", "last", "lost", "message", "place",
+        "priority", "progress", "queued", "retries", "seconds", "seq", "since", "spec", "started", "state",
+        "status", "stderr", "stderr_bytes", "stdout", "stdout_bytes", "stopping", "submitted", "until", "usage",
+        "waited", "where",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        seq: int,
+        spec: JobSpec,
+        state: str = PENDING,
+        attempts: int = 0,
+        retries: int = 0,
+        queued: float | None = None,
+        *,
+        by: str = "",
+    ) -> None:
+        self.seq = seq
+        self.spec = spec
+        self.priority: Priority = spec.priority
+        self.state = state
+        self.attempts = attempts
+        self.retries = retries
+        self.queued = queued
+        self.since = 0.0
+        self.submitted: float | None = None
+        self.started: float | None = None
+        self.ended: float | None = None
+        self.waited: float | None = None
+        self.seconds: float | None = None
+        self.exit: Exit | None = None
+        self.asked: StopReason | None = None
+        self.usage = NO_USAGE
+        self.message = ""
+        self.stdout: str | None = None
+        self.stderr: str | None = None
+        self.stdout_bytes = self.stderr_bytes = 0
+        self.allowed = False
+        self.where = ""
+        self.stopping = ""
+        self.status: str | None = None
+        self.progress: float | None = None
+        self.by = by
+        self.counted: CountedAs | None = None
+        self.last = self.lost = self.place = 0
+        self.until = 0.0
+
+    def copy(self) -> JobRow:
+        """Return a row with the same values."""
+        row = JobRow(self.seq, self.spec)
+        for name in self.__slots__:
+            setattr(row, name, getattr(self, name))
+        return row
 
     @property
     def outcome(self) -> Outcome | None:
@@ -81,106 +124,304 @@ class JobRow:
         """The number of attempts that the job may have in all."""
         return max(self.attempts, self.attempts - self.retries + self.spec.retry.max, 1 + self.spec.retry.max)
 
+    @property
+    def tries(self) -> int:
+        """The number of the present attempt, or the number that the job's retries allow if that is higher."""
+        return max(self.attempts, self.spec.retry.max + 1)
+
+    @property
+    def run_seconds(self) -> float | None:
+        """How long the last attempt ran; None if none has run since the job was opened."""
+        return None if self.started is None or self.seconds is None else max(0.0, self.seconds)
+
+    @property
+    def is_flaky(self) -> bool:
+        """Whether the job succeeded only after a failed attempt of its own."""
+        return self.state == "ok" and self.retries > 0
+
+    @property
+    def fails_run(self) -> bool:
+        """Whether the job's end makes the run fail. An interrupted job that may be rerun does not."""
+        if self.state == "ok" or self.allowed:
+            return False
+        return self.state != "interrupted" or not self.spec.rerun
+
 
 class JobTable:
-    """A fold of events into rows. `rows` maps the number of a job to its row."""
+    """A fold of events into rows and counts.
 
-    def __init__(self) -> None:
+    `rows`: the jobs by number. A row leaves it when its job ends, except while `keeps_ended`. `running`: the
+    rows of jobs that hold a slot, in the order in which they got it. `states`: how many unfinished jobs are in
+    each state. `folds`: the method for each type of event. `failed`: jobs that make the run fail; `allowed`:
+    jobs that failed but may. `stopped`: the first cause for which the run was stopped. `rate`: the recent ends.
+    """
+
+    def __init__(self, began: float = 0.0, *, keeps_ended: bool = False) -> None:
         self.rows: dict[int, JobRow] = {}
+        self.running: dict[int, JobRow] = {}
+        self.keeps_ended = keeps_ended
+        self.states = dict.fromkeys((PENDING, QUEUED, RUNNING, WAITING), 0)
+        self.outcomes: Counter[Outcome] = Counter()
+        self.added = self.failed = self.flaky = self.allowed = 0
         self.input_complete = True
+        self.input_ended = self.paused = False
+        self.stopping: ev.RunStopping | None = None
         self.stopped = ""
+        self.last_end = began
+        self.rate = Throughput(began)
         self._places = 0
+        self.folds: dict[type, Callable[[Any], JobRow | None]] = {
+            ev.JobAdded: self._added, ev.JobQueued: self._queued, ev.AttemptSubmitted: self._submitted,
+            ev.AttemptRefused: self._refused, ev.AttemptStarted: self._started,
+            ev.AttemptRestarted: self._row, ev.AttemptStopping: self._attempt_stopping,
+            ev.AttemptEnded: self._attempt_ended, ev.JobWaiting: self._waiting, ev.JobRemoved: self._removed,
+            ev.JobEnded: self._ended, ev.JobReopened: self._reopened, ev.JobDropped: self._dropped,
+            ev.StatusReported: self._reported, ev.JobChanged: self._changed, ev.OutputGrew: self._row,
+            ev.InputEnded: self._input_ended, ev.RunPaused: self._paused, ev.RunStopping: self._run_stopping,
+        }  # fmt: skip
 
-    def on_events(self, events: Iterable[ev.Event]) -> None:
-        """Fold a batch of events, in order."""
-        rows = self.rows
+    def fold(self, event: ev.Event) -> JobRow | None:
+        """Fold an event; return the row of its job, or None if the event is about the whole run."""
+        fold = self.folds.get(type(event))
+        return None if fold is None else fold(event)
+
+    def fold_all(self, events: Iterable[ev.Event]) -> None:
+        """Fold events, in order."""
         for event in events:
-            match event:
-                case ev.JobAdded(_, seq, spec, by):
-                    rows[seq] = JobRow(seq, spec, by=by)
-                case ev.JobQueued(at, seq):
-                    row = rows[seq]
-                    row.state = "queued"
-                    row.queued = at
-                    if not row.place:
-                        self._places += 1
-                        row.place = self._places
-                case ev.AttemptSubmitted(at, seq, attempt, waited):
-                    row = rows[seq]
-                    row.attempts = attempt
-                    row.submitted = at
-                    row.waited = waited
-                    row.state = "running"
-                    self.stopped = ""  # an earlier process was stopped; the run has been resumed
-                case ev.AttemptRefused(_, seq, attempt):
-                    rows[seq].state = "queued"
-                    rows[seq].attempts = attempt - 1
-                case ev.AttemptStarted(at, seq, _, where):
-                    rows[seq].started = at
-                    rows[seq].where = host_name(where)
-                case ev.AttemptEnded():
-                    _ended(rows[event.seq], event)
-                case ev.JobWaiting(_, seq, _, until):
-                    row = rows[seq]
-                    row.state = "waiting"
-                    row.until = until
-                    if not is_gone(row.exit):
-                        row.retries += 1
-                        row.place = 0
-                case ev.JobRemoved(_, seq):
-                    rows[seq].state = "pending"
-                    rows[seq].place = min(rows[seq].place, 0)
-                case ev.JobEnded(at, seq, outcome, attempts, allowed, because):
-                    row = rows[seq]
-                    row.state = str(outcome)
-                    row.allowed = allowed
-                    row.attempts = attempts
-                    if row.ended is None or outcome is Outcome.SKIPPED:
-                        row.ended = at
-                    if because and not row.message:
-                        row.message = f"needs {because}"
-                case ev.JobReopened(_, seq, outcome, _):
-                    row = rows[seq]
-                    row.state, row.message = "pending", ""
-                    if outcome is not Outcome.INTERRUPTED:
-                        row.retries = row.lost = row.place = 0
-                case ev.JobDropped(_, seq):
-                    del rows[seq]
-                case ev.JobChanged(_, seq, spec, _, front):
-                    rows[seq].spec = spec
-                    if front:
-                        self._places += 1
-                        rows[seq].place = -self._places
-                case ev.InputEnded(complete=complete):
-                    self.input_complete = complete
-                case ev.RunStopping(cause=cause):
-                    self.stopped = self.stopped or cause
-                case _:
-                    pass
+            self.fold(event)
+
+    def begin_process(self) -> None:
+        """Forget what held for earlier processes of the run only: how they were paused or stopped, and the rate.
+
+        Called after their events were folded.
+        """
+        self.rate = Throughput(self.rate.began)
+        self.input_ended = self.paused = False
+        self.stopping, self.stopped = None, ""
+
+    @property
+    def ended_count(self) -> int:
+        """The number of jobs that have ended, with any outcome."""
+        return self.outcomes.total()
+
+    @property
+    def unfinished(self) -> int:
+        """The number of jobs that have not ended."""
+        return self.added - self.outcomes.total()
+
+    @property
+    def left_undone(self) -> bool:
+        """Whether some jobs have not ended, or were interrupted by the end of the run."""
+        return self.unfinished > 0 or self.outcomes[Outcome.INTERRUPTED] > 0
+
+    def all_rows(self) -> list[JobRow]:
+        """Return the rows in the order of their numbers."""
+        return sorted(self.rows.values(), key=lambda row: row.seq)
+
+    def _row(self, event: ev.OutputGrew | ev.AttemptRestarted) -> JobRow | None:
+        return self.rows.get(event.seq)
+
+    def _enters(self, row: JobRow, state: str) -> None:
+        self.states[row.state] -= 1
+        self.states[state] += 1
+        row.state = state
+
+    def _added(self, event: ev.JobAdded) -> JobRow:
+        _, seq, spec, by = event
+        self.added += 1
+        self.states[PENDING] += 1
+        self.rows[seq] = row = JobRow(seq, spec, by=by)
+        return row
+
+    def _queued(self, event: ev.JobQueued) -> JobRow:
+        at, seq, _, priority = event
+        row, states = self.rows[seq], self.states
+        states[row.state] -= 1
+        states[QUEUED] += 1
+        row.state = QUEUED
+        row.queued = at
+        row.priority = priority
+        if not row.place:
+            self._places = row.place = self._places + 1
+        return row
+
+    def _submitted(self, event: ev.AttemptSubmitted) -> JobRow:
+        at, seq, attempt, waited = event
+        row = self.running[seq] = self.rows[seq]
+        states = self.states
+        states[row.state] -= 1
+        states[RUNNING] += 1
+        row.state = RUNNING
+        row.attempts = attempt
+        row.waited = waited
+        row.since = row.submitted = at
+        row.stopping = ""
+        row.status = row.progress = None
+        self.stopped = ""  # an earlier process was stopped; the run has been resumed
+        return row
+
+    def _refused(self, event: ev.AttemptRefused) -> JobRow:
+        row = self.rows[event.seq]
+        self.running.pop(event.seq, None)
+        self._enters(row, QUEUED)
+        row.attempts = event.attempt - 1
+        return row
+
+    def _removed(self, event: ev.JobRemoved) -> JobRow:
+        row = self.rows[event.seq]
+        self._enters(row, PENDING)
+        row.place = min(row.place, 0)
+        return row
+
+    def _started(self, event: ev.AttemptStarted) -> JobRow:
+        at, seq, _, where = event
+        row = self.rows[seq]
+        row.started = row.since = at
+        row.where = host_name(where)
+        return row
+
+    def _attempt_stopping(self, event: ev.AttemptStopping) -> JobRow:
+        row = self.rows[event.seq]
+        row.stopping = "killed" if event.force else "ending"
+        return row
+
+    def _attempt_ended(self, event: ev.AttemptEnded) -> JobRow:
+        row = self.rows[event.seq]
+        self.running.pop(event.seq, None)
+        exit = event.exit
+        row.started = None if isinstance(exit, NotStarted) else event.began
+        row.ended = event.ended
+        row.seconds = event.ended - event.began
+        row.last = event.attempt
+        row.exit = exit
+        row.counted = event.counted
+        if isinstance(exit, LostExit) and exit.worker_lost and event.ended > event.began:
+            row.lost += 1  # equal times: the attempt never reported a start
+        row.where = event.where
+        row.asked = event.asked
+        row.usage = event.usage
+        row.message = event.said.message or (exit.why if isinstance(exit, NotStarted | LostExit) else "")
+        self.last_end = event.at
+        output = event.output
+        if output is None:  # clear the paths of an earlier attempt's output
+            row.stdout = row.stderr = None
+            row.stdout_bytes = row.stderr_bytes = 0
+        else:
+            out, err = output.out, output.err
+            row.stdout, row.stderr = out.path, err.path
+            row.stdout_bytes, row.stderr_bytes = out.size, err.size
+        return row
+
+    def _waiting(self, event: ev.JobWaiting) -> JobRow:
+        row = self.rows[event.seq]
+        self._enters(row, WAITING)
+        row.until = event.until
+        if not is_gone(row.exit):
+            row.retries += 1
+            row.place = 0
+        return row
+
+    def _ended(self, event: ev.JobEnded) -> JobRow:
+        at, seq, outcome, attempts, allowed, because, _ = event
+        row = self.rows[seq]
+        if not self.keeps_ended:
+            del self.rows[seq]
+        self.running.pop(seq, None)
+        self.states[row.state] -= 1
+        row.state = str(outcome)
+        row.allowed = allowed
+        row.attempts = attempts
+        if row.ended is None or outcome is Outcome.SKIPPED:
+            row.ended = at
+        if because and not row.message:
+            row.message = f"needs {because}"
+        self.last_end = at
+        self.outcomes[outcome] += 1
+        if outcome is not Outcome.OK or row.retries:
+            self._count(row, 1)
+        if attempts:
+            self.rate.count(at)
+        return row
+
+    def _count(self, row: JobRow, by: int) -> None:
+        """Count an end, or undo the count with `by` -1. Ends without a retry or failure need no call."""
+        self.flaky += by * row.is_flaky
+        self.failed += by * row.fails_run
+        self.allowed += by * (row.allowed and row.state in (Outcome.FAILED, Outcome.TIMEOUT))
+
+    def _reopened(self, event: ev.JobReopened) -> JobRow:
+        _, seq, outcome, spec = event
+        self.outcomes[outcome] -= 1
+        if row := self.rows.get(seq):
+            self._count(row, -1)
+            row.state, row.message, row.seconds, row.allowed = PENDING, "", None, False
+            if outcome is not Outcome.INTERRUPTED:
+                row.retries = row.lost = row.place = 0
+        else:
+            self.rows[seq] = row = JobRow(seq, spec)
+        self.states[PENDING] += 1
+        return row
+
+    def _dropped(self, event: ev.JobDropped) -> JobRow | None:
+        self.added -= 1
+        row = self.rows.get(event.seq)
+        if row is not None:
+            del self.rows[event.seq]
+        if event.outcome is not None:
+            self.outcomes[event.outcome] -= 1
+            if row is not None:
+                self._count(row, -1)
+        elif row is not None:
+            self.running.pop(event.seq, None)
+            self.states[row.state] -= 1
+        return row
+
+    def _reported(self, event: ev.StatusReported) -> JobRow | None:
+        if row := self.running.get(event.seq):
+            row.status, row.progress = event.status, event.progress
+        return row
+
+    def _changed(self, event: ev.JobChanged) -> JobRow | None:
+        if row := self.rows.get(event.seq):
+            has_ended = row.outcome is not None
+            if has_ended:
+                self._count(row, -1)
+            row.spec, row.priority = event.spec, event.spec.priority
+            if has_ended:
+                self._count(row, 1)
+            if event.front:
+                self._places += 1
+                row.place = -self._places
+        return row
+
+    def _input_ended(self, event: ev.InputEnded) -> None:
+        self.input_ended, self.input_complete = True, event.complete
+
+    def _paused(self, event: ev.RunPaused) -> None:
+        self.paused = event.paused
+
+    def _run_stopping(self, event: ev.RunStopping) -> None:
+        self.stopping = event
+        self.stopped = self.stopped or event.cause
+
+
+Handler = Callable[[Any, Any], None]
+
+
+class Observer:
+    """A receiver of events. Its methods are called on the dispatcher thread.
+
+    `handlers` names a method for each type of event that the observer wants. The method gets the event and,
+    after the table has folded the event, the row of the event's job (None if the event is about the run).
+    `wants_past`: the observer also gets the events of earlier processes of the run.
+    """
+
+    handlers: Mapping[type, Handler] = {}
+    wants_past = False
+
+    def tick(self) -> float:
+        """Act after each delivery of events, and return the seconds until the next call is wanted."""
+        return inf
 
     def close(self) -> None:
-        """Do nothing; required of an observer."""
-
-
-def _ended(row: JobRow, event: ev.AttemptEnded) -> None:
-    row.started = None if isinstance(event.exit, NotStarted) else event.began
-    row.ended = event.ended
-    row.last = event.attempt
-    row.exit = event.exit
-    row.counted = event.counted
-    row.lost += is_gone(event.exit) and event.ended > event.began  # equal times: it never reported a start
-    row.where = event.where
-    row.asked = event.asked
-    row.usage = event.usage
-    row.message = event.said.message or _why(event.exit)
-    output = event.output
-    if output is None:  # clear the paths of an earlier attempt's output
-        row.stdout = row.stderr = None
-        row.stdout_bytes = row.stderr_bytes = 0
-    else:
-        row.stdout, row.stderr = output.out.path, output.err.path
-        row.stdout_bytes, row.stderr_bytes = output.out.size, output.err.size
-
-
-def _why(exit: Exit) -> str:
-    return exit.why if isinstance(exit, NotStarted | LostExit) else ""
+        """Handle the end of the run: no more events will come."""

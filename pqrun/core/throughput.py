@@ -19,15 +19,15 @@ class Throughput:
         self._in_window = 0
         self._recent: deque[float] = deque(maxlen=MIN_ENDS)
 
-    def ended(self, at: float) -> None:
-        """Count a job that ended at this time."""
-        self._recent.append(at)
-        self._in_window += 1
+    def count(self, at: float, jobs: int = 1) -> None:
+        """Count jobs that ended at this time."""
+        self._recent.extend([at] * min(jobs, MIN_ENDS))
+        self._in_window += jobs
         if self._slices and at - self._slices[-1][0] < 1.0:
-            self._slices[-1][1] += 1
+            self._slices[-1][1] += jobs
         else:
-            self._slices.append([at, 1])
-        self._forget(at)
+            self._slices.append([at, jobs])
+            self._forget(at)
 
     def per_second(self, now: float) -> float | None:
         """Return the jobs ended per second, or None while too few have ended to tell."""

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The dispatcher: one thread that hands batches of events to observers, the only one that writes to people.
+"""The dispatcher: one thread that tells the observers what happened, the only one that writes to people. [HOT]
+
+Budget: for each event, the fold of the table, one dictionary look-up, and the handlers declared for its type.
 
 It holds no lock, so a slow or stuck reader of the output holds up only this thread. When too much is
 undelivered, `backlogged` tells the engine to start nothing new.
@@ -9,14 +11,16 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from math import inf
 from threading import Event as Flag
 from threading import Thread
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from pqrun.core import events as ev
 from pqrun.core.errors import refusal
+from pqrun.core.job_table import Handler, JobRow, JobTable, Observer
 from pqrun.engine.threads import START_TIMEOUT_SECONDS, start_thread
 
 MAX_UNDELIVERED_BYTES = 64 * 1024 * 1024
@@ -24,35 +28,139 @@ MAX_UNDELIVERED_EVENTS = 10_000
 COALESCE_INTERVAL_SECONDS = 0.02
 
 
-class Observer(Protocol):
-    """A receiver of all events, in order. Its methods are called on the dispatcher thread."""
+class EventReceiver(Protocol):
+    """The receiver of all events of a run. Its methods are called on the dispatcher thread."""
 
-    def on_events(self, events: Sequence[ev.Event]) -> None:
-        """Handle the events since the last call."""
+    def deliver(self, events: Sequence[ev.Event]) -> None:
+        """Handle the events since the last call, in order."""
+
+    def tick(self) -> float:
+        """Act after each delivery, and return the seconds until the next call is wanted."""
 
     def close(self) -> None:
         """Handle the end of the run: no more events will come."""
 
 
-class TickingObserver(Protocol):
-    """An observer that also acts while nothing happens."""
+ObserverT = TypeVar("ObserverT", bound=Observer)
+Result = TypeVar("Result")
+
+
+class Observers(Generic[ObserverT]):
+    """The observers of a run. Each event is folded into the table once, and given to those that handle its type.
+
+    An observer that raises is passed to `failed` and gets nothing more. By default it is reported, and `dropped`
+    names it, with the reason, if the machine refused something.
+    """
+
+    def __init__(
+        self,
+        table: JobTable,
+        observers: Iterable[ObserverT],
+        failed: Callable[[ObserverT, Exception], None] | None = None,
+    ) -> None:
+        self.table = table
+        self.dropped: list[str] = []
+        self._failed = failed or self._report
+        self._observers = list(observers)
+        self._rest: deque[ev.Event] = deque()
+        self._calls: dict[type, list[tuple[ObserverT, Handler]]] = {}
+        for observer in self._observers:
+            for kind, handler in observer.handlers.items():
+                self._calls.setdefault(kind, []).append((observer, handler))
+
+    @property
+    def kinds(self) -> Iterable[type]:
+        """The types of events that an observer handles."""
+        return self._calls.keys()
+
+    def deliver(self, events: Iterable[ev.Event]) -> None:
+        """Fold each event and call its handlers before the next event is folded."""
+        rest, folds, calls = self._rest, self.table.folds, self._calls
+        rest.extend(events)
+        while rest:
+            try:
+                event = rest.popleft()
+            except IndexError:  # another thread has called `take_rest`
+                return
+            kind = type(event)
+            row = folds[kind](event) if kind in folds else None
+            for observer, handler in calls.get(kind, ()):
+                try:
+                    handler(event, row)
+                except Exception as error:
+                    self._drop(observer, error)
+
+    def replay(self, events: Iterable[ev.Event]) -> None:
+        """Deliver the events of earlier processes of the run to the observers that want them."""
+        past = Observers(self.table, (one for one in self._observers if one.wants_past), self._drop)
+        keeps_ended, self.table.keeps_ended = self.table.keeps_ended, True  # the restart may undo their ends
+        past.deliver(events)
+        self.table.keeps_ended = keeps_ended
+        self.table.begin_process()
+
+    def call(self, event: ev.Event, row: JobRow | None) -> None:
+        """Call the handlers for an event that was folded already."""
+        for observer, handler in self._calls.get(type(event), ()):
+            try:
+                handler(event, row)
+            except Exception as error:
+                self._drop(observer, error)
+
+    def each(self, act: Callable[[ObserverT], Result]) -> list[Result]:
+        """Call `act` with each observer; return the results of those that did not raise."""
+        results: list[Result] = []
+        for observer in list(self._observers):
+            try:
+                results.append(act(observer))
+            except Exception as error:
+                self._drop(observer, error)
+        return results
+
+    def take_rest(self) -> list[ev.Event]:
+        """Take the events behind the one that is being handled. Called when a handler is stuck, on another thread.
+
+        Each event goes either to this caller or to the handlers, never to both.
+        """
+        rest = []
+        while self._rest:
+            rest.append(self._rest.popleft())
+        return rest
 
     def tick(self) -> float:
-        """Act, and return the seconds until the next call is wanted."""
+        """Let all observers act; return the seconds until the next call is wanted."""
+        return min(self.each(lambda observer: observer.tick()), default=inf)
+
+    def close(self) -> None:
+        """Close all observers, in order."""
+        self.each(lambda observer: observer.close())
+
+    def _drop(self, observer: ObserverT, error: Exception) -> None:
+        if observer in self._observers:
+            self._observers.remove(observer)
+        for kind, calls in self._calls.items():
+            self._calls[kind] = [call for call in calls if call[0] is not observer]
+        self._failed(observer, error)
+
+    def _report(self, observer: Observer, error: Exception) -> None:
+        name = type(observer).__name__
+        if failure := refusal(error):
+            self.dropped.append(f"{name}: {failure}")
+            return
+        sys.stderr.write(f"pqrun: {name} failed and was dropped; the run continues\n")
+        sys.__excepthook__(type(error), error, error.__traceback__)
 
 
 class EventDispatcher:
-    """The thread that hands batches of events to observers, one batch after another.
+    """The thread that hands batches of events to a receiver, one batch after another.
 
-    `dropped` names the observers that failed because the machine refused something, with the reason.
+    `failed`: the first exception of the receiver, or of the function that `finish` got.
     """
 
-    def __init__(self, listeners: Sequence[Observer], caught_up: Callable[[], None]) -> None:
+    def __init__(self, receiver: EventReceiver, caught_up: Callable[[], None]) -> None:
         self.backlogged = False
-        self.dropped: list[str] = []
-        self._observers = list(listeners)
+        self._receiver = receiver
         self._caught_up = caught_up
-        self._undelivered: deque[Sequence[ev.Event]] = deque()
+        self._undelivered: deque[tuple[Sequence[ev.Event], int]] = deque()
         self._events = 0
         self._bytes = 0
         self._delivered_events = 0
@@ -61,7 +169,7 @@ class EventDispatcher:
         self._closing = Flag()
         self._last_words: Callable[[], None] = lambda: None
         self.failed: BaseException | None = None
-        self.thread = Thread(target=self._run, name="pqrun-teller", daemon=True)
+        self.thread = Thread(target=self._run, name="pqrun-dispatcher", daemon=True)
 
     def start(self) -> None:
         """Start the thread.
@@ -73,17 +181,19 @@ class EventDispatcher:
 
     def put(self, events: Sequence[ev.Event]) -> None:
         """Add a batch for delivery. Called under the engine's lock, so it never waits."""
-        self._undelivered.append(events)
-        self._events += len(events)
+        size = 0
         for event in events:
             if isinstance(event, ev.AttemptEnded) and event.output is not None:
-                self._bytes += event.output.out.size + event.output.err.size
+                size += event.output.out.size + event.output.err.size
+        self._undelivered.append((events, size))
+        self._events += len(events)
+        self._bytes += size
         if self._is_backlogged(MAX_UNDELIVERED_EVENTS, MAX_UNDELIVERED_BYTES):
             self.backlogged = True  # only `_catch_up` clears it, because it also wakes the engine
         self._pending.set()
 
     def wake(self) -> None:
-        """Let the observers with a `tick` act soon. Called on any thread."""
+        """Let the observers act soon. Called on any thread."""
         self._pending.set()
 
     def close(self, seconds: float | None = None) -> bool:
@@ -94,10 +204,7 @@ class EventDispatcher:
         return not self.thread.is_alive()
 
     def finish(self, last_words: Callable[[], None]) -> None:
-        """Let the thread deliver the rest, call `last_words` and end; return without waiting for it.
-
-        After the end of the thread, `failed` holds the exception that `last_words` raised, if any.
-        """
+        """Let the thread deliver the rest, call `last_words` and end; return without waiting for it."""
         self._last_words = last_words
         self._closing.set()
         self._pending.set()
@@ -109,39 +216,32 @@ class EventDispatcher:
         """
         batches = []
         while self._undelivered:
-            batches.append(self._undelivered.popleft())
+            batches.append(self._undelivered.popleft()[0])
         return batches
 
     def _is_backlogged(self, events: int, size: int) -> bool:
         return self._events - self._delivered_events > events or self._bytes - self._delivered_bytes > size
 
     def _run(self) -> None:
-        wait: float | None = self._tick()
+        wait = self._receiver.tick()
         while True:
-            self._pending.wait(wait)
+            self._pending.wait(None if wait == inf else wait)
             self._pending.clear()
             closing = self._closing.is_set()
             self._deliver()
-            wait = self._tick()
+            wait = self._receiver.tick()
             if closing and not self._undelivered:
                 break
             self._closing.wait(COALESCE_INTERVAL_SECONDS)
-        for listener in list(self._observers):
-            self._guard(listener, listener.close)
-        try:
-            self._last_words()
-        except BaseException as error:
-            self.failed = error
+        self._receiver.close()
+        self._guard(self._last_words)
 
     def _deliver(self) -> None:
         while self._undelivered:
-            batch = self._undelivered.popleft()
-            for listener in list(self._observers):
-                self._guard(listener, partial(listener.on_events, batch))
+            batch, size = self._undelivered.popleft()
+            self._guard(partial(self._receiver.deliver, batch))
             self._delivered_events += len(batch)
-            for event in batch:
-                if isinstance(event, ev.AttemptEnded) and event.output is not None:
-                    self._delivered_bytes += event.output.out.size + event.output.err.size
+            self._delivered_bytes += size
             self._catch_up()
         self._catch_up()
 
@@ -152,22 +252,9 @@ class EventDispatcher:
             self.backlogged = False
             self._caught_up()
 
-    def _tick(self) -> float | None:
-        waits = []
-        for listener in list(self._observers):
-            if hasattr(listener, "tick"):
-                self._guard(listener, lambda listener=listener: waits.append(listener.tick()))  # type: ignore[misc]
-        return min(waits, default=None)
-
-    def _guard(self, listener: Observer, act: Callable[[], object]) -> None:
-        """Call an observer. An observer that raises is dropped and reported, and the run continues."""
+    def _guard(self, act: Callable[[], object]) -> None:
+        """Call `act`. Keep its failure for the main thread: without this thread, the run would stand still."""
         try:
             act()
-        except Exception as error:
-            self._observers.remove(listener)
-            name = type(listener).__name__
-            if failure := refusal(error):
-                self.dropped.append(f"{name}: {failure}")
-                return
-            sys.stderr.write(f"pqrun: {name} failed and was dropped; the run continues\n")
-            sys.__excepthook__(*sys.exc_info())
+        except BaseException as error:
+            self.failed = self.failed or error

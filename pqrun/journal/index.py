@@ -330,10 +330,10 @@ def as_seen(row: JobRow, *, live: bool) -> JobRow:
     """Return a row as records and reports show it. A job that ran when its run died is interrupted."""
     if row.state != "running":
         return row
-    return JobRow(
-        row.seq, row.spec, "running" if live else "interrupted", row.attempts, row.retries, row.queued,
-        row.submitted, waited=row.waited, allowed=row.allowed,
-    )  # fmt: skip
+    state = "running" if live else "interrupted"
+    seen = JobRow(row.seq, row.spec, state, row.attempts, row.retries, row.queued)
+    seen.started, seen.waited, seen.allowed = row.submitted, row.waited, row.allowed
+    return seen
 
 
 def metrics_of(index: Index, *, now: float | None, live: bool) -> Metrics:

@@ -58,7 +58,7 @@ class RunProjection:
         output: CaptureOf = output_sizes,
         set_aside: Callable[[JobRow], None] = lambda _: None,
     ) -> None:
-        self.table = JobTable()
+        self.table = JobTable(keeps_ended=True)
         if rows is not None:
             self.table.rows = rows
         self.facts: dict[str, Any] = {} if facts is None else facts
@@ -100,7 +100,7 @@ class RunProjection:
 
     def _fold_events(self) -> None:
         """Fold the events that were decoded since the last call."""
-        self.table.on_events(self._events[self._folded :] if self._folded else self._events)
+        self.table.fold_all(self._events[self._folded :] if self._folded else self._events)
         self._folded = len(self._events)
 
     def _row(self, seq: int) -> JobRow:

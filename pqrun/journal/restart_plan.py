@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The plan for a recovered run: which jobs `resume` runs again, and why. Read it from the top.
 
-1. What a crash kept from being recorded is added: an attempt that ran is interrupted, an attempt whose end was
-   recorded without its consequence gets the consequence.
+1. The events that a crash kept from the journal are added: an attempt that ran is interrupted, an attempt
+   whose end was recorded without its consequence gets the consequence.
 2. An edited list is matched with the recorded jobs: by id and command, or for jobs without an id by their
    command and the number of its occurrence. Positions in the file are never compared.
 3. A job that has ended stays ended, except for an interrupted one, and a failed one with `--failed`.
@@ -77,7 +77,7 @@ def plan_restart(
 
 def _tell(restart: RestartPlan, found: RecoveredRun, events: Iterable[ev.Event]) -> None:
     for event in events:
-        found.table.on_events((event,))
+        found.table.fold(event)
         restart.events.append(event)
 
 

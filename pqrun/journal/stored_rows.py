@@ -83,21 +83,16 @@ def row_of(values: Sequence[Any], logs: Logs) -> JobRow:
         named=bool(named),
     )
     key = AttemptId(seq, last)
-    return JobRow(
-        seq, spec, state, attempts, retries, queued, began, ended, waited,
-        exit=_exit_of(code, signal, message, gone=bool(gone)) if last else None,
-        asked=StopReason(asked) if asked else None,
-        usage=Usage(user, system, memory),
-        message=message,
-        stdout=logs.path(key, 1) if out else None,
-        stderr=logs.path(key, 2) if err else None,
-        stdout_bytes=out,
-        stderr_bytes=err,
-        allowed=bool(allowed),
-        where=host,
-        last=last,
-        submitted=submitted,
-    )  # fmt: skip
+    row = JobRow(seq, spec, state, attempts, retries, queued)
+    row.started, row.ended, row.waited, row.submitted = began, ended, waited, submitted
+    row.last, row.allowed, row.where, row.message = last, bool(allowed), host, message
+    row.exit = _exit_of(code, signal, message, gone=bool(gone)) if last else None
+    row.asked = StopReason(asked) if asked else None
+    row.usage = Usage(user, system, memory)
+    row.stdout_bytes, row.stderr_bytes = out, err
+    row.stdout = logs.path(key, 1) if out else None
+    row.stderr = logs.path(key, 2) if err else None
+    return row
 
 
 def _exit_of(code: int | None, signal: str | None, why: str, *, gone: bool) -> Exit:
@@ -131,6 +126,13 @@ class StoredRows(dict[int, JobRow]):
         if seq in self:
             return self[seq]
         raise KeyError(seq)
+
+    def get(self, seq: int, default: Any = None) -> Any:
+        """Return a row, or the default if there is no such job."""
+        try:
+            return self[seq]
+        except KeyError:
+            return default
 
     def __delitem__(self, seq: int) -> None:
         self.dropped.add(seq)

@@ -19,11 +19,10 @@ from pqrun.core.metrics import Metrics
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.states import Stopping
 from pqrun.core.task import Task
-from pqrun.engine.dispatcher import Observer
 from pqrun.executors.python_call import Context
 from pqrun.library.config import Config, Job, P, QueueEmpty, WaitDeadline, as_priority
 from pqrun.library.futures import Handle, JobHandles
-from pqrun.library.runtime import EventCallback, QueueRuntime
+from pqrun.library.runtime import EventCallback, EventListener, QueueRuntime
 
 Answer = TypeVar("Answer")
 
@@ -197,7 +196,7 @@ class Queue(Generic[P]):
         """Return the number of handlers that still run `grace` seconds after they were asked to end."""
         return self._runtime.ask(lambda scheduler, now: sum(map(_goes_on, scheduler.running())))
 
-    def subscribe(self, listener: Observer | EventCallback) -> Callable[[], None]:
+    def subscribe(self, listener: EventListener | EventCallback) -> Callable[[], None]:
         """Call `listener(events)` with each batch of events, in order, until the returned function is called.
 
         `listener` is a function, or an object with the methods `on_events(events)` and `close()`. It is

@@ -8,8 +8,9 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from math import inf
 from threading import Lock, Thread
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from pqrun.core.events import Event
 from pqrun.core.job import Attempt, Command
@@ -17,7 +18,7 @@ from pqrun.core.metrics import Metrics, MetricsCollector
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.task import Task
 from pqrun.engine.clock import Clock, SystemClock
-from pqrun.engine.dispatcher import EventDispatcher, Observer
+from pqrun.engine.dispatcher import EventDispatcher
 from pqrun.engine.engine import Engine, NoJournal
 from pqrun.engine.reactor import ThreadWaker
 from pqrun.engine.threads import start_thread
@@ -31,6 +32,16 @@ from pqrun.library.futures import Handle, JobHandles
 EventCallback = Callable[[Sequence[Event]], object]
 
 
+class EventListener(Protocol):
+    """A listener that is also told when the queue ends. Its methods are called on the dispatcher thread."""
+
+    def on_events(self, events: Sequence[Event]) -> None:
+        """Handle the events since the last call, in order."""
+
+    def close(self) -> None:
+        """Handle the end of the queue: no more events will come."""
+
+
 class Subscribers:
     """All event listeners of a queue, as one observer for the dispatcher.
 
@@ -40,7 +51,7 @@ class Subscribers:
 
     def __init__(self, caught_up: Callable[[], None]) -> None:
         self._caught_up = caught_up
-        self._observers: list[Observer | EventCallback] = []
+        self._observers: list[EventListener | EventCallback] = []
         self._dispatcher: EventDispatcher | None = None
         self._lock = Lock()
 
@@ -54,11 +65,11 @@ class Subscribers:
         """The thread on which the listeners are called, or None before the first listener."""
         return None if self._dispatcher is None else self._dispatcher.thread
 
-    def add(self, listener: Observer | EventCallback) -> Callable[[], None]:
+    def add(self, listener: EventListener | EventCallback) -> Callable[[], None]:
         """Deliver all events from now on to the listener; return the function that removes the listener."""
         with self._lock:
             if self._dispatcher is None:
-                dispatcher = EventDispatcher([self], self._caught_up)
+                dispatcher = EventDispatcher(self, self._caught_up)
                 dispatcher.start()
                 self._dispatcher = dispatcher
             self._observers.append(listener)
@@ -74,7 +85,11 @@ class Subscribers:
         if self._dispatcher is not None:
             self._dispatcher.close()
 
-    def on_events(self, events: Sequence[Event]) -> None:
+    def tick(self) -> float:
+        """Do nothing: listeners act on events only."""
+        return inf
+
+    def deliver(self, events: Sequence[Event]) -> None:
         """Call each listener. Called on the dispatcher thread."""
         for listener in list(self._observers):
             hear: EventCallback = listener.on_events if hasattr(listener, "on_events") else listener
@@ -86,7 +101,7 @@ class Subscribers:
             if hasattr(listener, "on_events") and hasattr(listener, "close"):
                 self._guard(listener, listener.close)
 
-    def _guard(self, listener: Observer | EventCallback, act: Callable[[], object]) -> None:
+    def _guard(self, listener: EventListener | EventCallback, act: Callable[[], object]) -> None:
         try:
             act()
         except Exception:
@@ -94,7 +109,7 @@ class Subscribers:
             name = getattr(listener, "__qualname__", type(listener).__name__)
             logging.getLogger("pqrun").exception("%s failed and was dropped; the queue continues", name)
 
-    def _drop(self, listener: Observer | EventCallback) -> None:
+    def _drop(self, listener: EventListener | EventCallback) -> None:
         with self._lock:
             if listener in self._observers:
                 self._observers.remove(listener)
@@ -203,7 +218,7 @@ class QueueRuntime:
         self.engine.turn(request=_nothing)
         return self.engine.snapshot()
 
-    def subscribe(self, listener: Observer | EventCallback) -> Callable[[], None]:
+    def subscribe(self, listener: EventListener | EventCallback) -> Callable[[], None]:
         """Add a listener; return the function that removes the listener.
 
         From now on each handler call reports its start at once, and those that have started report it

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from pqrun.core import events as ev
 from pqrun.core.errors import InternalFailure
 from pqrun.core.job import CountedAs, JobSpec
+from pqrun.core.job_table import Handler, JobRow, Observer
 from pqrun.core.text import describe_exit, escape_controls, format_duration, job_label
 from pqrun.output.ci_markers import CIFence, CIFences
 from pqrun.output.lines import MAX_PIECE_BYTES, for_screen, pieces_of_lines, tagged
@@ -16,6 +17,8 @@ from pqrun.output.store import Capture, Stream
 from pqrun.output.writer import StreamWriter
 
 MAX_HELD_BYTES = 16 * 1024 * 1024
+HeldOutput = tuple[ev.AttemptEnded, JobRow]
+GrownOutput = tuple[ev.OutputGrew, JobRow | None]
 
 
 class OrderedOutput:
@@ -28,9 +31,9 @@ class OrderedOutput:
     def __init__(self) -> None:
         self._turn = 1
         self._ended: set[int] = set()
-        self._held: dict[int, ev.AttemptEnded] = {}
+        self._held: dict[int, HeldOutput] = {}
         self._held_bytes = 0
-        self._growth: dict[int, dict[int, ev.OutputGrew]] = {}
+        self._growth: dict[int, dict[int, GrownOutput]] = {}
 
     def begin_with(self, seqs: Sequence[int]) -> None:
         """Of the jobs known so far, expect only these."""
@@ -42,24 +45,24 @@ class OrderedOutput:
         """Say whether the job's output may be printed now."""
         return seq == self._turn
 
-    def grew(self, event: ev.OutputGrew) -> None:
+    def grew(self, event: ev.OutputGrew, row: JobRow | None) -> None:
         """Note that a running job has lines to show when its turn comes."""
-        self._growth.setdefault(event.seq, {})[event.stream] = event
+        self._growth.setdefault(event.seq, {})[event.stream] = (event, row)
 
     def forget_growth(self, seq: int) -> None:
         """Drop the noted lines of an attempt that has ended."""
         self._growth.pop(seq, None)
 
-    def hold(self, event: ev.AttemptEnded) -> None:
+    def hold(self, event: ev.AttemptEnded, row: JobRow) -> None:
         """Keep the output of an ended attempt until its turn.
 
         Once all held output exceeds MAX_HELD_BYTES, it is moved from memory to files.
         """
-        self._held[event.seq] = event
+        self._held[event.seq] = (event, row)
         self._held_bytes += event.output.in_memory
         if self._held_bytes > MAX_HELD_BYTES:
             self._held_bytes = 0
-            for held in self._held.values():
+            for held, _ in self._held.values():
                 for stream in (held.output.out, held.output.err):
                     if stream.in_memory:
                         try:
@@ -69,11 +72,10 @@ class OrderedOutput:
                         except InternalFailure:
                             return  # no room on the disk: the output stays in memory
 
-    def ended(self, seq: int) -> Iterator[tuple[int, ev.AttemptEnded | None, list[ev.OutputGrew]]]:
+    def ended(self, seq: int) -> Iterator[tuple[HeldOutput | None, list[GrownOutput]]]:
         """Note that a job has ended, and advance the turn.
 
-        For each job whose turn is over, yields its number, and the held output and noted lines of the next
-        job.
+        For each job whose turn is over, yields the held output and noted lines of the next job.
         """
         self._ended.add(seq)
         while self._turn in self._ended:
@@ -81,10 +83,10 @@ class OrderedOutput:
             self._turn += 1
             held = self._held.pop(self._turn, None)
             if held is not None:
-                self._held_bytes -= min(self._held_bytes, held.output.in_memory)
-            yield self._turn - 1, held, list(self._growth.pop(self._turn, {}).values())
+                self._held_bytes -= min(self._held_bytes, held[0].output.in_memory)
+            yield held, list(self._growth.pop(self._turn, {}).values())
 
-    def rest(self) -> list[ev.AttemptEnded]:
+    def rest(self) -> list[HeldOutput]:
         """Return and drop all output that is still held, in order."""
         held, self._held = self._held, {}
         return [held[seq] for seq in sorted(held)]
@@ -107,7 +109,7 @@ class OutputStyle(NamedTuple):
         return self.mode == "line" and self.show == "all"
 
 
-class OutputPrinter:
+class OutputPrinter(Observer):
     """An observer that prints the output of jobs.
 
     `hidden` returns true while the user has turned off output on the terminal.
@@ -119,56 +121,38 @@ class OutputPrinter:
         self._outlets = {1: out, 2: err}
         self._screen = {1: out.is_terminal, 2: err.is_terminal}
         self._fences = fences
-        self._names_wanted = style.tag or fences.needed
-        self._specs: dict[int, JobSpec] = {}
         self._order = OrderedOutput() if style.keep_order else None
         self._shown: dict[tuple[int, int], int] = {}
-
-    def replay(self, events: Sequence[ev.Event]) -> None:
-        """Learn the names of the jobs from the events of an earlier process."""
-        if self._names_wanted:
-            for event in events:
-                if isinstance(event, ev.JobAdded):
-                    self._specs[event.seq] = event.spec
-                elif isinstance(event, ev.JobEnded):
-                    self._specs.pop(event.seq, None)
+        self.handlers: dict[type, Handler] = {ev.AttemptEnded: self._attempt_ended}
+        if style.streams:
+            self.handlers[ev.OutputGrew] = self._grew
+        if style.keep_order:
+            self.handlers[ev.JobEnded] = self._job_ended
 
     def begin_with(self, seqs: Sequence[int]) -> None:
         """Of the jobs known so far, expect only these."""
         if self._order is not None:
             self._order.begin_with(seqs)
 
-    def on_events(self, events: Sequence[ev.Event]) -> None:
-        """Print the output that may be printed now."""
-        for event in events:
-            match event:
-                case ev.JobAdded(_, seq, spec) | ev.JobReopened(_, seq, _, spec) if self._names_wanted:
-                    self._specs[seq] = spec
-                case ev.OutputGrew() if self._style.streams:
-                    self._grew(event)
-                case ev.AttemptEnded(output=output) if output is not None:
-                    self._attempt_ended(event, output)
-                case ev.JobEnded(_, seq):
-                    self._job_ended(seq)
-                case _:
-                    pass
-
     def close(self) -> None:
         """Print the output that is still held for the sake of order."""
         if self._order is not None:
-            for event in self._order.rest():
-                self._print(event)
+            for held in self._order.rest():
+                self._print(*held)
 
-    def _grew(self, event: ev.OutputGrew) -> None:
+    def _grew(self, event: ev.OutputGrew, row: JobRow | None) -> None:
         if self._order is not None and not self._order.is_turn_of(event.seq):
-            self._order.grew(event)
+            self._order.grew(event, row)
             return
         shown = self._shown.get((event.seq, event.stream), 0)
         if event.upto > shown:
             self._shown[(event.seq, event.stream)] = event.upto
-            self._write(event.seq, event.output, shown, event.upto)
+            self._write(event.seq, row, event.output, shown, event.upto)
 
-    def _attempt_ended(self, event: ev.AttemptEnded, output: Capture) -> None:
+    def _attempt_ended(self, event: ev.AttemptEnded, row: JobRow) -> None:
+        output: Capture | None = event.output
+        if output is None:
+            return
         order = self._order
         its_turn = order is None or order.is_turn_of(event.seq)
         if event.counted is CountedAs.RETRIED:
@@ -181,27 +165,24 @@ class OutputPrinter:
         if not wanted:
             self._drop(event.seq, output)
         elif order is None or its_turn:
-            self._print(event)
+            self._print(event, row)
         elif output.out.size or output.err.size:
-            order.hold(event)
+            order.hold(event, row)
 
-    def _job_ended(self, seq: int) -> None:
-        if self._order is None:
-            self._specs.pop(seq, None)
-            return
-        for over, held, growth in self._order.ended(seq):
-            self._specs.pop(over, None)
+    def _job_ended(self, event: ev.JobEnded, _: JobRow) -> None:
+        assert self._order is not None
+        for held, growth in self._order.ended(event.seq):
             if held is not None:
-                self._print(held)
+                self._print(*held)
             for grown in growth:
-                self._grew(grown)
+                self._grew(*grown)
 
-    def _print(self, event: ev.AttemptEnded) -> None:
+    def _print(self, event: ev.AttemptEnded, row: JobRow) -> None:
         output: Capture = event.output
         for stream in (output.out, output.err):
             if stream.size:
                 shown = self._shown.pop((event.seq, stream.number), 0)
-                self._write(event.seq, stream, shown, stream.size, ended=event)
+                self._write(event.seq, row, stream, shown, stream.size, ended=event)
         output.drop()
 
     def _drop(self, seq: int, output: Capture) -> None:
@@ -210,7 +191,14 @@ class OutputPrinter:
         output.drop()
 
     def _write(
-        self, seq: int, stream: Stream, start: int, end: int, *, ended: ev.AttemptEnded | None = None
+        self,
+        seq: int,
+        row: JobRow | None,
+        stream: Stream,
+        start: int,
+        end: int,
+        *,
+        ended: ev.AttemptEnded | None = None,
     ) -> None:
         """Write a range of one stream to its place.
 
@@ -219,8 +207,8 @@ class OutputPrinter:
         writer, screen = self._outlets[stream.number], self._screen[stream.number]
         if start >= end or writer.gone or (screen and self.hidden()):
             return
-        tag = self._tag(seq)
-        fence = self._fence(seq, stream, start, end, tag, ended)
+        tag = self._tag(seq, row)
+        fence = self._fence(row, stream, start, end, tag, ended)
         if fence.before:
             writer.write(fence.before)
         if not tag and not screen:
@@ -236,27 +224,31 @@ class OutputPrinter:
         if fence.after:
             writer.write(fence.after)
 
-    def _tag(self, seq: int) -> bytes:
+    def _tag(self, seq: int, row: JobRow | None) -> bytes:
         if not self._style.tag:
             return b""
-        spec = self._specs.get(seq)
-        return escape_controls(spec.id if spec else str(seq)).encode("utf-8", "replace") + b"\t"
+        return escape_controls(row.spec.id if row else str(seq)).encode("utf-8", "replace") + b"\t"
 
     def _fence(
-        self, seq: int, stream: Stream, start: int, end: int, tag: bytes, ended: ev.AttemptEnded | None
+        self,
+        row: JobRow | None,
+        stream: Stream,
+        start: int,
+        end: int,
+        tag: bytes,
+        ended: ev.AttemptEnded | None,
     ) -> CIFence:
         if not self._fences.needed:
             return CIFence()
         fold = ended is not None and ended.counted in FAILED and start == 0
-        title = _title(ended, self._specs.get(seq)) if ended is not None and fold else ""
+        title = _title(ended, row.spec) if fold and ended is not None and row is not None else ""
         short = end - start <= MAX_PIECE_BYTES
         return self._fences.around(title, tag + b"".join(stream.pieces(start, end)) if short else None)
 
 
-def _title(event: ev.AttemptEnded, spec: JobSpec | None) -> str:
+def _title(event: ev.AttemptEnded, spec: JobSpec) -> str:
     """Return the title of a fold: `test[py3.12] failed: exit 1, try 1/1, 22s`."""
-    name, limit, tries = str(event.seq), None, 1
-    if spec is not None:
-        name, limit, tries = job_label(spec), spec.timeout, max(event.attempt, spec.retry.max + 1)
-    how = describe_exit(event.exit, event.asked, limit)
-    return f"{name} failed: {how}, try {event.attempt}/{tries}, {format_duration(event.ended - event.began)}"
+    tries = max(event.attempt, spec.retry.max + 1)
+    how = describe_exit(event.exit, event.asked, spec.timeout)
+    took = format_duration(event.ended - event.began)
+    return f"{job_label(spec)} failed: {how}, try {event.attempt}/{tries}, {took}"

@@ -1,15 +1,13 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Reports of a run for other programs. `reports_of` is for a new run, `write_after` for a recorded one.
 
-Each report's module is loaded only if a setting asks for that report.
+`REPORTS` has an entry for each report. Its module is loaded only if a setting asks for that report.
 
 report_set      All reports of a run as one observer; the exit code after them.
-run_info        What a report knows of a run besides its events.
-targets         The file, pipe or descriptor of a report, and its failure.
+targets         The file, pipe or descriptor of a report, and its failure; text that waits on the disk.
 file_clashes    Refusal of reports that would overwrite an input or a run's files.
-cases           The jobs one by one as they end, with the end of their output; shared text helpers.
-digest          A run's counts, failures, flaky and slowest jobs, in bounded memory.
-spool           Text of a report that waits on the disk until the report is complete.
+cases           Jobs as they end, each with the end of its output; shared text helpers.
+digest          A run's failures, flaky and slowest jobs, in bounded memory.
 junit           JUnit XML.
 json_document   The final JSON document, shared by `run --json` and `show --json`.
 event_log       Events as JSON lines.
@@ -26,31 +24,85 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pqrun.core import events as ev
+from pqrun.core.job_table import JobTable, Observer
+from pqrun.core.metrics import Metrics
 from pqrun.core.settings import OutputSettings, RecordSettings, ReportSettings, Settings
 from pqrun.output.ci_markers import ci_service
 
 if TYPE_CHECKING:
     from pqrun.reports.report_set import ReportSet
-    from pqrun.reports.run_info import Ending, RunInfo
 
 
-class NoReports:
+class ReportKind(NamedTuple):
+    """A report that is written to a file: the setting with the file's name, and the report's class.
+
+    `grows`: the file is written during the run, so that a pipe can be read meanwhile.
+    """
+
+    name: str
+    module: str
+    class_name: str
+    grows: bool = False
+
+
+REPORTS = (
+    ReportKind("junit", "pqrun.reports.junit", "JUnitReport"),
+    ReportKind("trace", "pqrun.reports.chrome_trace", "ChromeTrace"),
+    ReportKind("summary", "pqrun.reports.markdown", "MarkdownSummary"),
+    ReportKind("metrics", "pqrun.reports.prometheus", "PromFile"),
+    ReportKind("joblog", "pqrun.reports.job_log", "JobLog", grows=True),
+    ReportKind("events", "pqrun.reports.event_log", "EventLog", grows=True),
+)
+
+
+class RunInfo(NamedTuple):
+    """The facts that are known when a run begins.
+
+    `began`: seconds on the clock of the events. `wall` turns such a time into seconds since the epoch.
+    `directory`: the run directory, if any. `cwd`: the directory where jobs and hooks start.
+    """
+
+    run_id: str
+    files: tuple[str, ...]
+    workers: int | None
+    began: float
+    wall: Callable[[float], float]
+    directory: str | None = None
+    cwd: str | None = None
+
+
+class Ending(NamedTuple):
+    """The facts that are known when a run has ended, or so far if it is `live`.
+
+    `code`: the exit code. `run` and `metrics` are those of the final document.
+    """
+
+    code: int
+    metrics: Metrics
+    run: dict[str, Any]
+    live: bool = False
+
+
+class Report(Observer):
+    """A report, complete after `finish`. `option`: the option that asked for it, as messages name it."""
+
+    option = ""
+
+    def finish(self, ending: Ending) -> None:
+        """Complete the report."""
+        raise NotImplementedError
+
+
+class NoReports(Observer):
     """The stand-in for a `ReportSet` in a run without reports, which saves the loading of that module."""
 
     failures: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
 
-    def begin(self, run: RunInfo) -> None:
-        """Do nothing: no report is open."""
-
-    def on_events(self, events: Sequence[ev.Event]) -> None:
-        """Ignore the events."""
-
-    def close(self) -> None:
+    def begin(self, run: RunInfo, table: JobTable) -> None:
         """Do nothing: no report is open."""
 
     def finish(self, ending: Ending, **_how: Any) -> int:
@@ -89,7 +141,8 @@ def write_after(
 ) -> list[str]:
     """Write the reports of a recorded run from its events; return what could not be written.
 
-    `json`: whether a JSON document goes to stdout as well. Unless `ending.live`, jobs that were still running count as interrupted.
+    `json`: whether a JSON document goes to stdout as well. Unless `ending.live`, jobs that were still running
+    count as interrupted.
     """
     from pqrun.reports.file_clashes import refuse_clashes
     from pqrun.reports.report_set import ReportSet
@@ -97,7 +150,6 @@ def write_after(
     record = RecordSettings(run_dir=run.directory)
     refuse_clashes(settings, record, [os.path.join(run.cwd or "", name) for name in run.files if name != "-"])
     reports = ReportSet(settings, OutputSettings(json=json), environment={})
-    reports.begin(run)
-    reports.on_events(events)
-    reports.finish(ending)
+    reports.begin(run, JobTable(run.began, keeps_ended=True))
+    reports.finish(ending, untold=events)
     return reports.failures

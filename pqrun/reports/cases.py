@@ -1,13 +1,9 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The jobs of a run one by one as they end, each with the end of its output.
-
-A job that has ended is handed on and forgotten, so memory does not grow with the number of jobs.
-"""
+"""The jobs of a run one by one as they end, each with the end of its output."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from pqrun.core import events as ev
@@ -22,10 +18,9 @@ from pqrun.core.job import (
     StopReason,
     format_command,
 )
-from pqrun.core.job_table import JobRow, JobTable
+from pqrun.core.job_table import RUNNING, Handler, JobRow, JobTable
 from pqrun.core.text import describe_exit, strip_ansi
-
-NEVER_RAN = ("pending", "queued", "waiting")
+from pqrun.reports import Report
 
 
 class ReportedCase(NamedTuple):
@@ -62,70 +57,65 @@ class ReportedCase(NamedTuple):
         return "left"
 
 
-class ReportedCases:
-    """Turn events into cases.
+class CaseReport(Report):
+    """A report that gets each job as a case, when the job has ended for good.
 
-    `ended` gets each job that has ended for good. `again` gets the sequence number of a job whose
-    case must be forgotten, because the job runs again or was removed from the run. `tried` gets each
-    attempt that is followed by a retry. `tail`: bytes to keep of each stream of an attempt that failed.
+    `tail`: bytes to keep of each stream of an attempt that failed.
     """
 
-    def __init__(
-        self,
-        ended: Callable[[ReportedCase], None],
-        again: Callable[[int], None],
-        *,
-        tail: int,
-        tried: Callable[[JobRow, ev.AttemptEnded, ReportedCase], None] | None = None,
-    ) -> None:
-        self.table = JobTable()
-        self._ended = ended
-        self._again = again
-        self._tried = tried
-        self._tail = tail
-        self._tails: dict[int, tuple[bytes, bytes]] = {}
+    tail = 0
 
-    def hear(self, events: Iterable[ev.Event]) -> None:
-        """Process the events, in order."""
-        rows = self.table.rows
-        for event in events:
-            match event:
-                case ev.JobReopened(seq=seq, spec=spec):
-                    if seq not in rows:
-                        rows[seq] = JobRow(seq, spec)
-                    self._again(seq)
-                case ev.JobDropped(seq=seq) if seq not in rows:
-                    self._again(seq)
-                    continue
-                case ev.StatusReported() | ev.OutputGrew():
-                    continue
-            self.table.on_events((event,))
-            match event:
-                case ev.AttemptEnded(seq=seq, counted=counted, output=output):
-                    self._attempt_ended(rows[seq], event, counted, output)
-                case ev.JobEnded(seq=seq):
-                    out, err = self._tails.pop(seq, (b"", b""))
-                    self._ended(ReportedCase(rows.pop(seq), out, err))
+    def __init__(self, table: JobTable) -> None:
+        self.table = table
+        self._tails: dict[int, tuple[bytes, bytes]] = {}
+        self.handlers: dict[type, Handler] = {
+            ev.AttemptEnded: self._attempt_ended,
+            ev.JobEnded: self._job_ended,
+            ev.JobReopened: self._taken_back,
+            ev.JobDropped: self._taken_back,
+        }
+
+    def put(self, case: ReportedCase) -> None:
+        """Report a job."""
+        raise NotImplementedError
+
+    def put_try(self, event: ev.AttemptEnded, case: ReportedCase) -> None:
+        """Report an attempt that is followed by a retry."""
+
+    def forget(self, seq: int) -> None:
+        """Forget the case of a job, because the job runs again or was removed from the run."""
 
     def rest(self, *, live: bool = False) -> list[ReportedCase]:
         """Return the jobs that have not ended. Unless `live`, the running ones become interrupted."""
         cases = []
         for row in self.table.rows.values():
-            if row.state == "running" and not live:
-                row.state = str(Outcome.INTERRUPTED)
-                row.message = row.message or "pqrun ended while it ran"
-                row.exit = row.asked = None
+            if row.outcome is not None:
+                continue
+            if row.state == RUNNING:
+                row = row.copy()
+                row.ended = row.seconds = None
+                if not live:
+                    row.state = str(Outcome.INTERRUPTED)
+                    row.message = row.message or "pqrun ended while it ran"
+                    row.exit = row.asked = None
             cases.append(ReportedCase(row))
         return cases
 
-    def _attempt_ended(self, row: JobRow, event: ev.AttemptEnded, counted: CountedAs, output: Any) -> None:
+    def _attempt_ended(self, event: ev.AttemptEnded, row: JobRow) -> None:
+        counted, output = event.counted, event.output
         tails = (b"", b"")
-        if output is not None and counted is not CountedAs.COMPLETED and self._tail:
-            tails = (end_of(output.out, self._tail), end_of(output.err, self._tail))
-        if counted is not CountedAs.RETRIED:
+        if output is not None and counted is not CountedAs.COMPLETED and self.tail:
+            tails = (end_of(output.out, self.tail), end_of(output.err, self.tail))
+        if counted is CountedAs.RETRIED:
+            self.put_try(event, ReportedCase(row, *tails))
+        elif tails != (b"", b""):
             self._tails[row.seq] = tails
-        elif self._tried is not None:
-            self._tried(row, event, ReportedCase(row, *tails))
+
+    def _job_ended(self, event: ev.JobEnded, row: JobRow) -> None:
+        self.put(ReportedCase(row, *self._tails.pop(event.seq, ())))
+
+    def _taken_back(self, event: ev.JobReopened | ev.JobDropped, _: JobRow | None) -> None:
+        self.forget(event.seq)
 
 
 def end_of(stream: Any, limit: int) -> bytes:

@@ -6,19 +6,19 @@ Each worker has a lane with its attempts; the queue has the waits; counters show
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
 from typing import Any
 
 from pqrun.core import events as ev
-from pqrun.core.job import ExitedWith, JobSpec, KilledBySignal, NotStarted, format_command
+from pqrun.core.job import format_command
+from pqrun.core.job_table import QUEUED, JobRow, JobTable
 from pqrun.core.text import describe_exit
 from pqrun.core.unicode_json import as_json
+from pqrun.reports import Ending, Report, RunInfo
 from pqrun.reports.cases import one_line
 from pqrun.reports.json_document import numbers
-from pqrun.reports.run_info import Ending, RunInfo
-from pqrun.reports.spool import TextSpool
-from pqrun.reports.targets import AtomicFile
+from pqrun.reports.targets import AtomicFile, TextSpool
 
 
 class TraceLanes:
@@ -80,95 +80,87 @@ WORKERS, QUEUE = 1, 2  # process ids in the trace
 ACTIVE = "active workers"
 
 
-class ChromeTrace:
-    """The trace of a run. Events are kept in a spool; `finish` writes the file."""
+class ChromeTrace(Report):
+    """The trace of a run. Trace events are kept in a spool; `finish` writes the file."""
 
-    def __init__(self, target: AtomicFile, run: RunInfo) -> None:
-        self.target = target
+    def __init__(self, target: AtomicFile, run: RunInfo, table: JobTable) -> None:
+        self.option = target.option
+        self._target = target
         self._run = run
+        self._table = table
         self._spool = TextSpool()
         self._lanes = TraceLanes()
-        self._specs: dict[int, JobSpec] = {}
-        self._queued: dict[int, float] = {}
         self._counted: dict[str, int] = {}
         self._last = run.began
-
-    def on_events(self, events: Sequence[ev.Event]) -> None:
-        """Add the events to the spool."""
-        for event in events:
-            self._last = event.at
-            for fact in self._facts(event):
-                self._spool.put(as_json(fact, separators=(",", ":")).encode() + b",\n")
+        self.handlers = {
+            ev.JobQueued: self._counts_changed,
+            ev.AttemptSubmitted: self._submitted,
+            ev.AttemptRefused: self._refused,
+            ev.AttemptStarted: self._started,
+            ev.AttemptStopping: self._stopping,
+            ev.AttemptEnded: self._attempt_ended,
+            ev.JobEnded: self._counts_changed,
+            ev.JobDropped: self._counts_changed,
+            ev.RunStopping: self._run_stopping,
+            ev.SlotsChanged: self._slots_changed,
+        }
 
     def finish(self, ending: Ending) -> None:
         """Write the file."""
-        self.target.write(self._pieces(ending))
+        self._target.write(self._pieces(ending))
         self._spool.close()
 
-    def _facts(self, event: ev.Event) -> Iterator[dict[str, Any]]:
-        match event:
-            case ev.JobAdded(_, seq, spec) | ev.JobReopened(_, seq, _, spec) | ev.JobChanged(_, seq, spec):
-                self._specs[seq] = spec
-            case ev.JobQueued(at, seq):
-                self._queued[seq] = at
-                yield from self._counters(at)
-            case ev.AttemptSubmitted(at, seq, attempt, waited):
-                self._queued.pop(seq, None)
-                self._lanes.enter(seq, at)
-                yield from self._wait(seq, attempt, at - waited, at)
-                yield from self._counters(at)
-            case ev.AttemptRefused(at, seq):
-                self._lanes.leave(seq)
-                self._queued[seq] = at
-                yield from self._counters(at)
-            case ev.AttemptStarted(_, seq, _, where):
-                self._lanes.move(seq, where)
-            case ev.AttemptStopping(at, seq, _, reason, force):
-                name = f"{'killed' if force else 'asked to stop'}: {reason}"
-                yield self._event("i", name, at, WORKERS, self._lanes.of(seq), s="t", cat="stop")
-            case ev.AttemptEnded(at=at, seq=seq):
-                yield self._attempt(event, self._lanes.leave(seq))
-                yield from self._counters(at)
-            case ev.JobRemoved(at, seq):
-                self._queued.pop(seq, None)
-                yield from self._counters(at)
-            case ev.JobEnded(_, seq) | ev.JobDropped(_, seq):
-                self._specs.pop(seq, None)
-                self._queued.pop(seq, None)
-            case ev.RunStopping(at, cause) | ev.SlotsChanged(at, _, cause):
-                yield self._event("i", one_line(cause), at, WORKERS, 0, s="g", cat="run")
+    def _submitted(self, event: ev.AttemptSubmitted, row: JobRow) -> None:
+        at, seq, attempt, waited = event
+        self._lanes.enter(seq, at)
+        # Waits overlap, so each has an id of job and attempt.
+        for phase, when in (("b", at - waited), ("e", at)):
+            self._add(phase, _name(row), when, QUEUE, 0, cat="wait", id=f"{seq}.{attempt}")
+        self._counts_changed(event, row)
 
-    def _attempt(self, event: ev.AttemptEnded, lane: int) -> dict[str, Any]:
-        spec, exit = self._specs[event.seq], event.exit
+    def _refused(self, event: ev.AttemptRefused, row: JobRow) -> None:
+        self._lanes.leave(event.seq)
+        self._counts_changed(event, row)
+
+    def _started(self, event: ev.AttemptStarted, _: JobRow) -> None:
+        self._lanes.move(event.seq, event.where)
+
+    def _stopping(self, event: ev.AttemptStopping, _: JobRow) -> None:
+        name = f"{'killed' if event.force else 'asked to stop'}: {event.reason}"
+        self._add("i", name, event.at, WORKERS, self._lanes.of(event.seq), s="t", cat="stop")
+
+    def _attempt_ended(self, event: ev.AttemptEnded, row: JobRow) -> None:
+        spec, lane = row.spec, self._lanes.leave(event.seq)
         args = {
-            "id": spec.id, "seq": event.seq, "attempt": event.attempt, "counted": str(event.counted),
-            "how": describe_exit(exit, event.asked, spec.timeout),
+            "id": spec.id, "seq": row.seq, "attempt": event.attempt, "counted": str(event.counted),
+            "how": describe_exit(row.exit, row.asked, spec.timeout),
             "command": one_line(format_command(spec.work)),
-            "exit": exit.code if isinstance(exit, ExitedWith | NotStarted) else None,
-            "signal": exit.name if isinstance(exit, KilledBySignal) else None,
+            "exit": row.code, "signal": row.signal,
             "priority": spec.priority.name.lower(), "slots": spec.slots,
-            "user_s": round(event.usage.user, 6), "sys_s": round(event.usage.system, 6),
+            "user_s": round(row.usage.user, 6), "sys_s": round(row.usage.system, 6),
         }  # fmt: skip
-        if event.usage.memory is not None:
-            args["memory_peak_bytes"] = event.usage.memory
+        if row.usage.memory is not None:
+            args["memory_peak_bytes"] = row.usage.memory
         more = {"dur": round(max(0.0, event.ended - event.began) * 1e6), "cat": str(event.counted)}
-        return self._event("X", self._name(event.seq), event.began, WORKERS, lane, **more, args=args)
+        self._add("X", _name(row), event.began, WORKERS, lane, **more, args=args)
+        self._counts_changed(event, row)
 
-    def _wait(self, seq: int, attempt: int, since: float, until: float) -> Iterator[dict[str, Any]]:
-        """Yield the begin and end of a wait. Waits overlap, so each has an id of job and attempt."""
-        for phase, at in (("b", since), ("e", until)):
-            name = self._name(seq)
-            yield self._event(phase, name, at, QUEUE, 0, cat="wait", id=f"{seq}.{attempt}")
+    def _run_stopping(self, event: ev.RunStopping, _: None) -> None:
+        self._add("i", one_line(event.cause), event.at, WORKERS, 0, s="g", cat="run")
 
-    def _counters(self, at: float) -> Iterator[dict[str, Any]]:
-        for name, number in (("jobs queued", len(self._queued)), (ACTIVE, self._lanes.taken)):
+    def _slots_changed(self, event: ev.SlotsChanged, _: None) -> None:
+        self._add("i", one_line(event.why), event.at, WORKERS, 0, s="g", cat="run")
+
+    def _counts_changed(self, event: ev.Event, _: JobRow | None) -> None:
+        self._last = event.at
+        for name, number in (("jobs queued", self._table.states[QUEUED]), (ACTIVE, self._lanes.taken)):
             if self._counted.get(name) != number:
                 self._counted[name] = number
-                yield self._event("C", name, at, QUEUE, 0, args={"count": number})
+                self._add("C", name, event.at, QUEUE, 0, args={"count": number})
 
-    def _name(self, seq: int) -> str:
-        spec = self._specs[seq]
-        return one_line(spec.id if spec.named else format_command(spec.work), 200)
+    def _add(self, phase: str, name: str, at: float, pid: int, tid: int, **more: Any) -> None:
+        fact = self._event(phase, name, at, pid, tid, **more)
+        self._spool.put(as_json(fact, separators=(",", ":")).encode() + b",\n")
 
     def _event(self, phase: str, name: str, at: float, pid: int, tid: int, **more: Any) -> dict[str, Any]:
         """Return a trace event. `ts` is in microseconds since the run began."""
@@ -182,13 +174,18 @@ class ChromeTrace:
         yield b'{"traceEvents":[\n'
         yield from self._spool.pieces()
         for seq, since, lane in self._lanes.all():  # a job without an end gets a begin event alone
-            args = {"id": self._specs[seq].id, "seq": seq}
-            names.append(self._event("B", self._name(seq), since, WORKERS, lane, cat="running", args=args))
+            row = self._table.rows[seq]
+            args = {"id": row.spec.id, "seq": seq}
+            names.append(self._event("B", _name(row), since, WORKERS, lane, cat="running", args=args))
         if self._lanes.taken and not ending.live:  # else the last count would last past the run's end
             names.append(self._event("C", ACTIVE, self._last, QUEUE, 0, args={"count": 0}))
         yield b",\n".join(as_json(name, separators=(",", ":")).encode() for name in names)
         facts = {"run": ending.run, "metrics": numbers(ending.metrics)}
         yield b'\n],"displayTimeUnit":"ms","otherData":' + as_json(facts).encode() + b"}\n"
+
+
+def _name(row: JobRow) -> str:
+    return one_line(row.spec.id if row.spec.named else format_command(row.spec.work), 200)
 
 
 def _named(what: str, pid: int, tid: int, name: str) -> dict[str, Any]:

@@ -1,17 +1,15 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""A run in bounded memory: counts, the failures, the flaky jobs, the slowest jobs."""
+"""A run in bounded memory: the failures, the flaky jobs, the slowest jobs."""
 
 from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Sequence
 
-from pqrun.core import events as ev
 from pqrun.core.job import Outcome
-from pqrun.core.job_table import JobRow
-from pqrun.reports.cases import ReportedCase, ReportedCases, last_lines
-from pqrun.reports.run_info import Ending
+from pqrun.core.job_table import JobRow, JobTable
+from pqrun.reports import Ending
+from pqrun.reports.cases import CaseReport, ReportedCase, last_lines
 
 MAX_FAILURES = 500
 MAX_TAILS = 50
@@ -32,47 +30,49 @@ class DigestFailure:
         self.allowed = allowed
 
 
-class RunDigest:
-    """The digest of a run. It keeps the first jobs of each kind, up to a maximum, and counts the rest."""
+class RunDigest(CaseReport):
+    """The digest of a run. It keeps the first jobs of each kind, up to a maximum; the table counts all.
 
-    def __init__(self) -> None:
-        self.added = 0
-        self.outcomes: Counter[str] = Counter()
-        self.verdicts: Counter[str] = Counter()
+    `interrupted`: jobs that were running when the run ended without an end of theirs.
+    """
+
+    option = "--summary"
+    tail = TAIL_BYTES
+
+    def __init__(self, table: JobTable) -> None:
+        super().__init__(table)
         self.failures: dict[int, DigestFailure] = {}
         self.flaky: dict[int, JobRow] = {}
-        self._cases = ReportedCases(self._put, self._forget, tail=TAIL_BYTES)
-        self._verdict_of: dict[int, str] = {}
+        self.interrupted = 0
         self._slowest: list[tuple[float, int, JobRow]] = []
-
-    def on_events(self, events: Sequence[ev.Event]) -> None:
-        """Process the events, in order."""
-        for event in events:
-            match event:
-                case ev.JobAdded():
-                    self.added += 1
-                case ev.JobDropped(outcome=outcome):
-                    self.added -= 1
-                    self._uncount(outcome)
-                case ev.JobReopened(outcome=outcome):
-                    self._uncount(outcome)
-        self._cases.hear(events)
 
     def finish(self, ending: Ending) -> None:
         """Add the jobs that were running when the run ended."""
-        for case in self._cases.rest(live=ending.live):
+        for case in self.rest(live=ending.live):
             if case.verdict == "error":
-                self._put(case)
+                self.interrupted += 1
+                self.put(case)
 
     @property
-    def stopped(self) -> str:
-        """The cause if the run was stopped, else an empty string."""
-        return self._cases.table.stopped
+    def added(self) -> int:
+        """The number of jobs."""
+        return self.table.added
 
     @property
     def ended(self) -> int:
         """The number of jobs that have ended."""
-        return self.outcomes.total()
+        return self.table.ended_count + self.interrupted
+
+    @property
+    def bad(self) -> int:
+        """The number of jobs that failed, also of those that may fail."""
+        outcomes = self.outcomes
+        return outcomes[Outcome.FAILED] + outcomes[Outcome.TIMEOUT] + outcomes[Outcome.INTERRUPTED]
+
+    @property
+    def outcomes(self) -> Counter[Outcome]:
+        """The number of jobs with each outcome."""
+        return self.table.outcomes + Counter({Outcome.INTERRUPTED: self.interrupted})
 
     @property
     def slowest(self) -> list[tuple[float, JobRow]]:
@@ -81,37 +81,30 @@ class RunDigest:
 
     def headline(self) -> str:
         """Return the counts as text: `10 jobs: 7 ok, 2 failed, 1 skipped`."""
-        parts = [f"{self.outcomes[outcome]} {outcome}" for outcome in Outcome if self.outcomes[outcome]]
+        outcomes = self.outcomes
+        parts = [f"{outcomes[outcome]} {outcome}" for outcome in Outcome if outcomes[outcome]]
         if left := self.added - self.ended:
             parts.append(f"{left} not run")
         jobs = "1 job" if self.added == 1 else f"{self.added} jobs"
         return f"{jobs}: {', '.join(parts)}" if parts else jobs
 
-    def _put(self, case: ReportedCase) -> None:
+    def put(self, case: ReportedCase) -> None:
+        """Keep the job if it failed, was flaky or is one of the slowest."""
         row, verdict = case.row, case.verdict
-        self.outcomes[row.state] += 1
-        self.verdicts[verdict] += 1
         if verdict in UNSUCCESSFUL and len(self.failures) < MAX_FAILURES:
             wanted = len(self.failures) < MAX_TAILS
             told = last_lines(case.err, TAIL_LINES) or last_lines(case.out, TAIL_LINES) if wanted else []
             self.failures[row.seq] = DigestFailure(row, told, allowed=verdict == "allowed")
         elif verdict == "flaky" and len(self.flaky) < MAX_FAILURES:
             self.flaky[row.seq] = row
-        if verdict != "ok":
-            self._verdict_of[row.seq] = verdict
-        if row.started is not None and row.ended is not None:
-            heapq.heappush(self._slowest, (row.ended - row.started, -row.seq, row))
+        if (seconds := row.run_seconds) is not None:
+            heapq.heappush(self._slowest, (seconds, -row.seq, row))
             if len(self._slowest) > MAX_SLOWEST:
                 heapq.heappop(self._slowest)
 
-    def _uncount(self, outcome: Outcome | None) -> None:
-        if outcome is not None:
-            self.outcomes[str(outcome)] -= 1
-
-    def _forget(self, seq: int) -> None:
+    def forget(self, seq: int) -> None:
+        """Forget a job, because it runs again or was removed from the run."""
         self.failures.pop(seq, None)
         self.flaky.pop(seq, None)
-        if verdict := self._verdict_of.pop(seq, ""):
-            self.verdicts[verdict] -= 1
         self._slowest = [slow for slow in self._slowest if slow[1] != -seq]
         heapq.heapify(self._slowest)

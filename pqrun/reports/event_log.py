@@ -3,22 +3,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, assert_never
+from collections.abc import Callable
+from typing import Any, assert_never, get_args
 
 from pqrun.core import events as ev
 from pqrun.core.job import ExitedWith, JobSpec, KilledBySignal, NotStarted
+from pqrun.core.job_table import JobRow, JobTable
 from pqrun.core.unicode_json import as_json, bytes_beside
+from pqrun.reports import Ending, Report, RunInfo
 from pqrun.reports.json_document import numbers, timestamp
-from pqrun.reports.run_info import Ending, RunInfo
 from pqrun.reports.targets import StreamingFile
 
 Moment = Callable[[float], str]
 EventFacts = tuple[str, dict[str, Any]]
 
 
-def event_facts(event: ev.Event, moment: Moment) -> EventFacts | None:
-    """Return an event's name and facts, without its time and job; None for events that are not logged."""
+def event_facts(event: ev.Event, moment: Moment) -> EventFacts:
+    """Return the name and facts of an event that is logged, without its time and job."""
     match event:
         case ev.JobAdded(spec=spec, by=by):
             return "job_added", {**_spec(spec), "by": by or None}
@@ -52,12 +53,12 @@ def event_facts(event: ev.Event, moment: Moment) -> EventFacts | None:
         case ev.JobChanged(_, _, spec, by, front):
             return "job_changed", {**_spec(spec), "by": by or None, "front": front}
         case ev.OutputGrew():
-            return None
+            raise TypeError("the growth of output is not logged")
         case _:
-            return _told_of_run(event)
+            return _run_facts(event)
 
 
-def _told_of_run(
+def _run_facts(
     event: ev.InputEnded | ev.SlotsChanged | ev.StartsHeld | ev.WorkersChanged | ev.PoolChanged | ev.RunPaused
     | ev.RunStopping,
 ) -> EventFacts:  # fmt: skip
@@ -117,58 +118,47 @@ def _spec(spec: JobSpec) -> dict[str, Any]:
 SCHEMA = 1
 
 
-class EventLog:
-    """The log of a run. Each batch of events is written at once."""
+class EventLog(Report):
+    """The log of a run. The events of each delivery are written at once."""
 
-    def __init__(self, target: StreamingFile, run: RunInfo) -> None:
-        self.target = target
+    def __init__(self, target: StreamingFile, run: RunInfo, _: JobTable) -> None:
+        self.option = target.option
+        self._target = target
         self._run = run
-        self._ids: dict[int, str] = {}
         self._last = run.began
+        self.handlers = dict.fromkeys(get_args(ev.Event), self._log)
+        # The printer may block at these events, so what happened before is written first.
+        self.handlers |= {ev.OutputGrew: self._before_output, ev.AttemptEnded: self._log_end}
         files = list(run.files)
         facts = {"run": run.run_id, "files": files, "workers": run.workers, **bytes_beside("files", files)}
-        began = self._moment(run.began)
-        self.target.write(
-            _line(
-                "run_started",
-                began,
-                {**facts, "directory": run.directory, **bytes_beside("directory", run.directory)},
-            )
-        )
-
-    def on_events(self, events: Sequence[ev.Event]) -> None:
-        """Write the lines of the events."""
-        lines = [line for event in events if (line := self._told(event))]
-        if lines:
-            self.target.write(b"".join(lines))
+        facts |= {"directory": run.directory, **bytes_beside("directory", run.directory)}
+        target.write(_line("run_started", self._moment(run.began), facts))
 
     def tick(self) -> float:
-        """Write what a slow reader has left; return the seconds until the next try."""
-        return self.target.flush()
+        """Write the lines, and what a slow reader has left; return the seconds until the next try."""
+        return self._target.flush()
 
     def finish(self, ending: Ending) -> None:
         """Write the last line, with the run's exit code, and close the log."""
         if not ending.live:
             facts = {"state": ending.run["state"], "exit": ending.code, "metrics": numbers(ending.metrics)}
             ended = ending.run["ended_at"] or self._moment(self._last)
-            self.target.write(_line("run_ended", ended, facts))
-        self.target.close()
+            self._target.add(_line("run_ended", ended, facts))
+        self._target.close()
 
-    def _told(self, event: ev.Event) -> bytes:
-        found = event_facts(event, self._moment)
-        if found is None:
-            return b""
-        name, facts = found
+    def _log(self, event: ev.Event, row: JobRow | None) -> None:
+        name, facts = event_facts(event, self._moment)
         self._last = event.at
-        seq: int | None = getattr(event, "seq", None)
-        if seq is None:
-            return _line(name, self._moment(event.at), facts)
-        if isinstance(event, ev.JobAdded | ev.JobReopened):
-            self._ids[seq] = event.spec.id
-        line = _line(name, self._moment(event.at), {"seq": seq, "id": self._ids.get(seq), **facts})
-        if isinstance(event, ev.JobEnded | ev.JobDropped):
-            self._ids.pop(seq, None)
-        return line
+        if row is not None:
+            facts = {"seq": row.seq, "id": row.spec.id, **facts}
+        self._target.add(_line(name, self._moment(event.at), facts))
+
+    def _log_end(self, event: ev.AttemptEnded, row: JobRow) -> None:
+        self._log(event, row)
+        self._target.flush()
+
+    def _before_output(self, _: ev.OutputGrew, __: JobRow | None) -> None:
+        self._target.flush()
 
     def _moment(self, at: float) -> str:
         return timestamp(self._run.wall(at))

@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 from pqrun.core.job_table import JobRow
 from pqrun.output.writer import StreamWriter
+from pqrun.reports import Ending, RunInfo
 from pqrun.reports.cases import case_name, describe_case, one_line
 from pqrun.reports.digest import RunDigest
 from pqrun.reports.markdown import MAX_PAGE_BYTES, page
-from pqrun.reports.run_info import Ending, RunInfo
 
 MAX_ANNOTATIONS = 9  # GitHub shows ten for a step, and the tenth counts the rest
 MIN_SUMMARY_BYTES = 4096
@@ -46,7 +46,7 @@ def annotate(step: str, digest: RunDigest, run: RunInfo, ending: Ending, err: St
 def annotations(digest: RunDigest) -> str:
     """Return the lines for the log, failures first: at most ten, the last of which counts the others."""
     notes = list(_notes(digest))
-    total = sum(digest.verdicts[verdict] for verdict in ("failed", "error", "allowed", "flaky"))
+    total = digest.bad + digest.table.flaky
     shown = notes[:MAX_ANNOTATIONS]
     if rest := total - len(shown):
         level = "error" if any(note.level == "error" for note in shown) else "warning"

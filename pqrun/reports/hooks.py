@@ -18,9 +18,9 @@ from pqrun.core.text import format_duration
 from pqrun.core.unicode_json import as_json
 from pqrun.executors.local.environment import TREE_VARIABLE, inherited
 from pqrun.executors.local.spawn import DEFAULT_SHELL, no_option, signal_name
+from pqrun.reports import Ending, RunInfo
 from pqrun.reports.digest import RunDigest
 from pqrun.reports.json_document import SCHEMA, job_entry, numbers
-from pqrun.reports.run_info import Ending, RunInfo
 
 TIMEOUT_SECONDS = 60.0
 GRACE_SECONDS = 1.0
@@ -137,13 +137,12 @@ def _how(code: int) -> str:
 def summary_of(digest: RunDigest, run: RunInfo, ending: Ending) -> bytes:
     """Return the hook's stdin: the final JSON document, with only the jobs that failed."""
     rows = [failure.row for failure in digest.failures.values()][:MAX_JOBS]
-    bad = sum(digest.verdicts[verdict] for verdict in ("failed", "error", "allowed"))
     document: dict[str, Any] = {
         "schema": SCHEMA,
         "run": {**ending.run, "exit": ending.code, "headline": digest.headline()},
         "metrics": numbers(ending.metrics),
         "jobs": [job_entry(row, run.wall) for row in rows],
-        "jobs_left_out": bad - len(rows),
+        "jobs_left_out": digest.bad - len(rows),
     }
     return as_json(document, indent=1).encode() + b"\n"
 

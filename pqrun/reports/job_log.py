@@ -7,43 +7,37 @@ As in GNU parallel, an interrupted job is left out, because it will run again.
 from __future__ import annotations
 
 import signal
-from collections.abc import Sequence
 
 from pqrun.core import events as ev
 from pqrun.core.job import ExitedWith, KilledBySignal, NotStarted, StopReason, format_command
-from pqrun.core.job_table import JobRow
-from pqrun.reports.cases import ReportedCase, ReportedCases
-from pqrun.reports.run_info import Ending, RunInfo
+from pqrun.core.job_table import JobRow, JobTable
+from pqrun.reports import Ending, Report, RunInfo
 from pqrun.reports.targets import StreamingFile
 
 HEADER = b"Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand\n"
 
 
-class JobLog:
+class JobLog(Report):
     """The job log of a run."""
 
-    def __init__(self, target: StreamingFile, run: RunInfo) -> None:
-        self.target = target
+    def __init__(self, target: StreamingFile, run: RunInfo, _: JobTable) -> None:
+        self.option = target.option
+        self._target = target
         self._run = run
-        self._cases = ReportedCases(self._ended, lambda _seq: None, tail=0)
-        self._lines = [HEADER]
+        self.handlers = {ev.JobEnded: self._ended}
+        target.write(HEADER)
 
-    def on_events(self, events: Sequence[ev.Event]) -> None:
-        """Write a line for each job that has ended."""
-        self._cases.hear(events)
-        if self._lines:
-            self.target.write(b"".join(self._lines))
-            self._lines.clear()
+    def tick(self) -> float:
+        """Write what a slow reader has left; return the seconds until the next try."""
+        return self._target.flush()
 
     def finish(self, ending: Ending) -> None:
-        """Write the header if no job has ended, and close the file."""
-        self.on_events(())
-        self.target.close()
+        """Close the file."""
+        self._target.close()
 
-    def _ended(self, case: ReportedCase) -> None:
-        row = case.row
-        if row.exit is not None and row.asked is not StopReason.INTERRUPTED:
-            self._lines.append(self._line(row))
+    def _ended(self, _: ev.JobEnded, row: JobRow) -> None:
+        if row.seconds is not None and row.asked is not StopReason.INTERRUPTED:
+            self._target.write(self._line(row))
 
     def _line(self, row: JobRow) -> bytes:
         began = row.ended if row.started is None or isinstance(row.exit, NotStarted) else row.started

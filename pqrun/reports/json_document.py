@@ -29,9 +29,7 @@ def job_entry(row: JobRow, wall: Wall) -> dict[str, Any]:
     def moment(at: float | None) -> str | None:
         return None if at is None else timestamp(wall(at))
 
-    def length(start: float | None, end: float | None) -> float | None:
-        return None if start is None or end is None else round(max(0.0, end - start), 6)
-
+    took = None if row.started is None or row.ended is None else round(max(0.0, row.ended - row.started), 6)
     run = getattr(row.spec.work, "run", None)
     memory = {} if row.usage.memory is None else {"memory_peak_bytes": row.usage.memory}
     return {
@@ -49,7 +47,7 @@ def job_entry(row: JobRow, wall: Wall) -> dict[str, Any]:
         "started_at": moment(row.started),
         "ended_at": moment(row.ended),
         "wait_s": None if row.waited is None else round(row.waited, 6),
-        "run_s": length(row.started, row.ended),
+        "run_s": took,
         "stdout": row.stdout,
         "stderr": row.stderr,
         "stdout_bytes": row.stdout_bytes,

@@ -7,16 +7,18 @@ The cases wait in a spool, because the totals stand before them in the file.
 from __future__ import annotations
 
 import os
+from array import array
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from xml.etree import ElementTree as ET
 
 from pqrun.core import events as ev
 from pqrun.core.job import JobSpec, is_gone
-from pqrun.core.job_table import JobRow
+from pqrun.core.job_table import JobRow, JobTable
+from pqrun.reports import Ending, RunInfo
 from pqrun.reports.cases import (
+    CaseReport,
     ReportedCase,
-    ReportedCases,
     about,
     case_name_for,
     describe_case,
@@ -26,9 +28,7 @@ from pqrun.reports.cases import (
     story,
     why_skipped,
 )
-from pqrun.reports.run_info import Ending, RunInfo
-from pqrun.reports.spool import SpooledText, SpooledTexts, TextSpool
-from pqrun.reports.targets import AtomicFile
+from pqrun.reports.targets import AtomicFile, SpooledText, TextSpool
 
 MAX_CASE_BYTES = 32 * 1024  # bytes of each stream
 MAX_RETRY_BYTES = 4 * 1024
@@ -42,41 +42,50 @@ KINDS = {
 }  # fmt: skip
 
 
-class JUnitReport:
+class JUnitReport(CaseReport):
     """The JUnit report of a run. Cases are collected in a spool; `finish` writes the file."""
 
-    def __init__(self, target: AtomicFile, run: RunInfo) -> None:
-        self.target = target
+    tail = MAX_CASE_BYTES
+
+    def __init__(self, target: AtomicFile, run: RunInfo, table: JobTable) -> None:
+        super().__init__(table)
+        self.option = target.option
+        self._target = target
         self._run = run
         self._spool = TextSpool()
-        self._shelf = SpooledTexts(self._spool)
-        self._cases = ReportedCases(self._put, self._shelf.remove, tail=MAX_CASE_BYTES, tried=self._tried)
+        self._texts = SpooledTexts(self._spool)
         self._tries: dict[int, list[tuple[SpooledText, bool]]] = {}
         self._names: dict[int, int] = {}
         self._dropped: set[int] = set()
-
-    def on_events(self, events: Sequence[ev.Event]) -> None:
-        """Process the events. A job reserves its name when it is added, so names do not depend on ends."""
-        for event in events:
-            match event:
-                case ev.JobAdded(_, seq, spec):
-                    self._is_free(_suite_of(spec), case_name_for(spec), seq)
-                case ev.JobDropped(_, seq):
-                    self._dropped.add(seq)
-        self._cases.hear(events)
+        self.handlers |= {ev.JobAdded: self._added, ev.JobDropped: self._drop}
 
     def finish(self, ending: Ending) -> None:
         """Add the jobs that have not ended, and write the file."""
-        why = self._cases.table.stopped or "the run ended"
-        for case in self._cases.rest(live=ending.live):
+        why = self.table.stopped or "the run ended"
+        for case in self.rest(live=ending.live):
             if case.verdict == "left":
                 running = case.row.state == "running"
+                case = case._replace(row=case.row.copy())
                 case.row.message = "still running" if running else f"not run: {why}"
-            self._put(case)
-        self.target.write(self._pieces())
+            self.put(case)
+        self._target.write(self._pieces())
         self._spool.close()
 
-    def _tried(self, row: JobRow, event: ev.AttemptEnded, case: ReportedCase) -> None:
+    def forget(self, seq: int) -> None:
+        """Take the case of a job out."""
+        self._texts.remove(seq)
+
+    def _added(self, event: ev.JobAdded, row: JobRow) -> None:
+        """Reserve the name of a job, so that names do not depend on the order of ends."""
+        self._is_free(_suite_of(row.spec), case_name_for(row.spec), event.seq)
+
+    def _drop(self, event: ev.JobDropped, _: JobRow | None) -> None:
+        self._dropped.add(event.seq)
+        self.forget(event.seq)
+
+    def put_try(self, event: ev.AttemptEnded, case: ReportedCase) -> None:
+        """Keep a failed attempt until the job has ended, which decides what the attempt is called."""
+        row = case.row
         places = self._tries.setdefault(row.seq, [])
         error = is_error(row)
         element = ET.Element("rerunError" if error else "rerunFailure", about(row))
@@ -85,10 +94,11 @@ class JUnitReport:
         places.append((self._spool.put(ET.tostring(element)), is_gone(event.exit)))
         del places[:-MAX_RETRIES_SHOWN]
 
-    def _put(self, case: ReportedCase) -> None:
+    def put(self, case: ReportedCase) -> None:
+        """Write the case of a job to the spool."""
         row = case.row
         suite = _suite_of(row.spec)
-        seconds = 0.0 if row.started is None or row.ended is None else max(0.0, row.ended - row.started)
+        seconds = row.run_seconds or 0.0
         element = ET.Element("testcase", classname=suite, name=self._name(suite, row), time=f"{seconds:.3f}")
         kind = KINDS[case.verdict]
         if kind in (FAILURE, ERROR):
@@ -105,7 +115,7 @@ class JUnitReport:
             element.append(tried)
         self._add_output(element, case, MAX_CASE_BYTES)
         text = ET.tostring(element, encoding="utf-8", xml_declaration=False) + b"\n"
-        self._shelf.put(row.seq, text, kind=kind, suite=suite, seconds=seconds)
+        self._texts.put(row.seq, text, kind=kind, suite=suite, seconds=seconds)
 
     def _name(self, suite: str, row: JobRow) -> str:
         """Return a name that is unique in its suite, because readers drop a second case of one name."""
@@ -132,29 +142,77 @@ class JUnitReport:
                 ET.SubElement(parent, tag).text = note + text
 
     def _pieces(self) -> Iterator[bytes]:
-        shelf = self._shelf
+        texts = self._texts
         began = datetime.fromtimestamp(self._run.wall(self._run.began), UTC).strftime("%Y-%m-%dT%H:%M:%S")
         yield b'<?xml version="1.0" encoding="utf-8"?>\n'
-        yield _opening(ET.Element("testsuites", _totals(shelf, shelf.all())))
-        for suite in shelf.suites:
-            own = shelf.all(suite)
-            skipped = str(shelf.count(own, SKIPPED))
-            facts = {"name": suite, "timestamp": began, **_totals(shelf, own), "skipped": skipped}
+        yield _opening(ET.Element("testsuites", _totals(texts, texts.all())))
+        for suite in texts.suites:
+            own = texts.all(suite)
+            skipped = str(texts.count(own, SKIPPED))
+            facts = {"name": suite, "timestamp": began, **_totals(texts, own), "skipped": skipped}
             yield _opening(ET.Element("testsuite", facts))
             properties = ET.Element("properties")
             ET.SubElement(properties, "property", name="pqrun.run", value=self._run.run_id)
             yield ET.tostring(properties) + b"\n"
-            yield from map(shelf.get, own)
+            yield from map(texts.get, own)
             yield b"</testsuite>\n"
         yield b"</testsuites>\n"
 
 
-def _totals(shelf: SpooledTexts, jobs: Sequence[int]) -> dict[str, str]:
+class SpooledTexts:
+    """The texts of jobs in a spool, by sequence number.
+
+    The facts about a job are in typed arrays, because a run may have a million jobs.
+    """
+
+    def __init__(self, spool: TextSpool) -> None:
+        self.suites: dict[str, int] = {}
+        self._spool = spool
+        self._kind = bytearray(1)
+        self._suite = array("I", [0])
+        self._at = array("Q", [0])
+        self._length = array("I", [0])
+        self._seconds = array("d", [0.0])
+
+    def put(self, seq: int, text: bytes, *, kind: int, suite: str, seconds: float) -> None:
+        """Set a job's text, in place of an earlier one. `kind` must not be 0, which means no text."""
+        for column in (self._kind, self._suite, self._at, self._length, self._seconds):
+            column.extend([0] * max(0, seq + 1 - len(column)))
+        self._kind[seq] = kind
+        self._suite[seq] = self.suites.setdefault(suite, len(self.suites))
+        self._at[seq], self._length[seq] = self._spool.put(text)
+        self._seconds[seq] = seconds
+
+    def remove(self, seq: int) -> None:
+        """Remove a job's text."""
+        if seq < len(self._kind):
+            self._kind[seq] = 0
+
+    def get(self, seq: int) -> bytes:
+        """Return a job's text."""
+        return self._spool.get(SpooledText(self._at[seq], self._length[seq]))
+
+    def all(self, suite: str | None = None) -> Sequence[int]:
+        """Return the sequence numbers of a suite's jobs, or of all jobs, in order."""
+        wanted = None if suite is None else self.suites[suite]
+        there = [seq for seq, kind in enumerate(self._kind) if kind]
+        return there if wanted is None else [seq for seq in there if self._suite[seq] == wanted]
+
+    def count(self, jobs: Sequence[int], kind: int) -> int:
+        """Return how many of the jobs have that kind."""
+        return sum(self._kind[seq] == kind for seq in jobs)
+
+    def seconds(self, jobs: Sequence[int]) -> float:
+        """Return the sum of the jobs' durations in seconds."""
+        return sum(self._seconds[seq] for seq in jobs)
+
+
+def _totals(texts: SpooledTexts, jobs: Sequence[int]) -> dict[str, str]:
     return {
         "tests": str(len(jobs)),
-        "failures": str(shelf.count(jobs, FAILURE)),
-        "errors": str(shelf.count(jobs, ERROR)),
-        "time": f"{shelf.seconds(jobs):.3f}",
+        "failures": str(texts.count(jobs, FAILURE)),
+        "errors": str(texts.count(jobs, ERROR)),
+        "time": f"{texts.seconds(jobs):.3f}",
     }
 
 

@@ -3,38 +3,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from html import escape
 
-from pqrun.core import events as ev
 from pqrun.core.job import Outcome
-from pqrun.core.job_table import JobRow
+from pqrun.core.job_table import JobRow, JobTable
 from pqrun.core.metrics import CORE_METRICS
 from pqrun.core.text import format_duration
+from pqrun.reports import Ending, RunInfo
 from pqrun.reports.cases import case_name, code_block, code_span, describe_case, one_line
 from pqrun.reports.digest import DigestFailure, RunDigest
 from pqrun.reports.json_document import numbers
-from pqrun.reports.run_info import Ending, RunInfo
 from pqrun.reports.targets import AtomicFile
 
 MAX_PAGE_BYTES = 1024 * 1024 - 1  # GitHub's limit for the summary of a step
 MAX_ROWS = 200
 
 
-class MarkdownSummary:
+class MarkdownSummary(RunDigest):
     """The page in a file of its own."""
 
-    def __init__(self, target: AtomicFile, run: RunInfo, digest: RunDigest) -> None:
-        self.target = target
+    def __init__(self, target: AtomicFile, run: RunInfo, table: JobTable) -> None:
+        super().__init__(table)
+        self.option = target.option
+        self._target = target
         self._run = run
-        self._digest = digest
-
-    def on_events(self, events: Sequence[ev.Event]) -> None:
-        """Ignore the events: the digest has them already."""
 
     def finish(self, ending: Ending) -> None:
         """Write the page."""
-        self.target.write([page(self._digest, self._run, ending)])
+        super().finish(ending)
+        self._target.write([page(self, self._run, ending)])
 
 
 def page(digest: RunDigest, run: RunInfo, ending: Ending, room: int = MAX_PAGE_BYTES) -> bytes:
@@ -65,18 +63,18 @@ def _size(parts: list[str]) -> int:
 def _top(digest: RunDigest, ending: Ending) -> Iterator[str]:
     mark = "✅" if ending.code == 0 else "❌"
     yield f"### {mark} {digest.headline()}"
-    if digest.stopped and (digest.ended < digest.added or digest.outcomes[Outcome.INTERRUPTED]):
-        yield f"Stopped by {code_span(digest.stopped)} before all jobs had ended."
+    stopped = digest.table.stopped
+    if stopped and (digest.ended < digest.added or digest.outcomes[Outcome.INTERRUPTED]):
+        yield f"Stopped by {code_span(stopped)} before all jobs had ended."
     rows = [("jobs", digest.added), *((str(outcome), digest.outcomes[outcome]) for outcome in Outcome)]
-    rows += [("not run", digest.added - digest.ended), ("flaky", digest.verdicts["flaky"])]
-    rows += [("failed (allowed)", digest.verdicts["allowed"])]
+    rows += [("not run", digest.added - digest.ended), ("flaky", digest.table.flaky)]
+    rows += [("failed (allowed)", digest.table.allowed)]
     shown = [(name, count) for name, count in rows if count or name in ("jobs", "ok", "failed")]
     yield _table([name for name, _ in shown], [[str(count) for _, count in shown]])
 
 
 def _failures(digest: RunDigest) -> Iterator[str]:
-    bad = digest.verdicts["failed"] + digest.verdicts["error"] + digest.verdicts["allowed"]
-    if not bad:
+    if not digest.bad:
         return
     rows = [
         [code_span(case_name(failure.row)), code_span(_how(failure)), str(failure.row.attempts),
@@ -84,8 +82,8 @@ def _failures(digest: RunDigest) -> Iterator[str]:
         for failure in list(digest.failures.values())[:MAX_ROWS]
     ]  # fmt: skip
     yield _table(["job", "how it ended", "attempts", "time", "last output"], rows)
-    if bad > len(rows):
-        yield f"and {bad - len(rows)} more"
+    if digest.bad > len(rows):
+        yield f"and {digest.bad - len(rows)} more"
 
 
 def _flaky(digest: RunDigest) -> Iterator[str]:
@@ -94,8 +92,8 @@ def _flaky(digest: RunDigest) -> Iterator[str]:
         shown = list(digest.flaky.values())[:MAX_ROWS]
         rows = [[code_span(case_name(row)), str(row.attempts)] for row in shown]
         yield _table(["job", "attempts"], rows)
-        if digest.verdicts["flaky"] > len(rows):
-            yield f"and {digest.verdicts['flaky'] - len(rows)} more"
+        if digest.table.flaky > len(rows):
+            yield f"and {digest.table.flaky - len(rows)} more"
 
 
 def _slowest(digest: RunDigest) -> Iterator[str]:
@@ -126,9 +124,7 @@ def _last_word(failure: DigestFailure) -> str:
 
 
 def _seconds(row: JobRow) -> str:
-    if row.started is None or row.ended is None:
-        return ""
-    return format_duration(max(0.0, row.ended - row.started))
+    return "" if row.run_seconds is None else format_duration(row.run_seconds)
 
 
 def _table(heads: list[str], rows: list[list[str]]) -> str:

@@ -11,9 +11,9 @@ import re
 import socket
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate
-from threading import Lock
+from time import monotonic
 from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest, start_http_server
@@ -23,8 +23,8 @@ from prometheus_client.registry import Collector
 from pqrun.core import events as ev
 from pqrun.core.errors import UserError
 from pqrun.core.job import CountedAs, Outcome, Priority
-from pqrun.core.metrics import MetricsCollector
-from pqrun.reports.run_info import Ending, RunInfo
+from pqrun.core.job_table import QUEUED, Handler, JobRow, JobTable
+from pqrun.reports import Ending, Report, RunInfo
 from pqrun.reports.targets import AtomicFile
 
 BOUNDS = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14400.0)
@@ -51,8 +51,8 @@ class Histogram:
 class PrometheusTotals:
     """The totals of a run. Counters never decrease, because Prometheus takes a decrease for a restart."""
 
-    def __init__(self, began: float, workers: int) -> None:
-        self.metrics = MetricsCollector(began)
+    def __init__(self, table: JobTable, workers: int) -> None:
+        self.table = table
         self.workers = workers
         self.enqueued: Counter[Priority] = Counter()
         self.dequeued: Counter[Priority] = Counter()
@@ -61,41 +61,19 @@ class PrometheusTotals:
         self.waits = {priority: Histogram() for priority in Priority}
         self.processing = {priority: Histogram() for priority in Priority}
         self.user = self.system = 0.0
-        self._priority: dict[int, Priority] = {}
-        self._waited: dict[int, float] = {}
         self._refused: dict[int, Priority] = {}
-
-    def on_events(self, events: Iterable[ev.Event]) -> None:
-        """Process the events, in order."""
-        for event in events:
-            self.metrics.fold((event,))
-            match event:
-                case ev.JobAdded(_, seq, spec) | ev.JobChanged(_, seq, spec):
-                    self._priority[seq] = spec.priority
-                case ev.JobReopened(_, seq, outcome, spec):
-                    self._priority[seq] = spec.priority
-                    self._take_back(outcome, spec.priority)
-                case ev.JobQueued(_, seq, _, priority):
-                    self._priority[seq] = priority
-                    self.enqueued[priority] += 1
-                case ev.AttemptSubmitted(_, seq, _, waited):
-                    self._waited[seq] = waited
-                    self._leaves(seq)
-                case ev.AttemptRefused(_, seq):
-                    self._refused[seq] = self._priority[seq]
-                    self._waited.pop(seq, None)
-                case ev.AttemptEnded():
-                    self._ended(event)
-                case ev.JobRemoved(_, seq):
-                    self._leaves(seq)
-                case ev.JobEnded(_, seq, outcome):
-                    self.jobs[self._priority.pop(seq), str(outcome)] += 1
-                case ev.JobDropped(_, seq, dropped):
-                    self._priority.pop(seq, None)
-                    if dropped is not None:
-                        self._take_back(dropped, *Priority)
-                case ev.SlotsChanged(_, workers) | ev.WorkersChanged(_, workers):
-                    self.workers = workers
+        self.handlers: dict[type, Handler] = {
+            ev.JobQueued: self._queued,
+            ev.AttemptSubmitted: self._leaves,
+            ev.AttemptRefused: self._refuse,
+            ev.AttemptEnded: self._attempt_ended,
+            ev.JobRemoved: self._leaves,
+            ev.JobEnded: self._ended,
+            ev.JobReopened: self._reopened,
+            ev.JobDropped: self._dropped,
+            ev.SlotsChanged: self._slots_changed,
+            ev.WorkersChanged: self._workers_changed,
+        }
 
     def close(self, *, live: bool) -> None:
         """Make the totals final. Unless `live`, the running attempts count as interrupted.
@@ -106,12 +84,11 @@ class PrometheusTotals:
         for priority in self._refused.values():
             self.dequeued[priority] -= 1
         self._refused.clear()
-        for seq, waited in self._waited.items() if not live else ():
-            priority = self._priority[seq]
-            self.attempts[priority, str(CountedAs.STOPPED)] += 1
-            self.jobs[priority, str(Outcome.INTERRUPTED)] += 1
-            self.waits[priority].observe(waited)
-            self.processing[priority].observe(0.0)
+        for row in self.table.running.values() if not live else ():
+            self.attempts[row.priority, str(CountedAs.STOPPED)] += 1
+            self.jobs[row.priority, str(Outcome.INTERRUPTED)] += 1
+            self.waits[row.priority].observe(row.waited or 0.0)
+            self.processing[row.priority].observe(0.0)
 
     def _take_back(self, outcome: Outcome, *priorities: Priority) -> None:
         """Undo the count of a job's end. This happens only on `resume`, before the first scrape."""
@@ -120,17 +97,39 @@ class PrometheusTotals:
                 self.jobs[priority, str(outcome)] -= 1
                 return
 
-    def _leaves(self, seq: int) -> None:
-        if self._refused.pop(seq, None) is None:  # a refused job was counted when it left the first time
-            self.dequeued[self._priority[seq]] += 1
+    def _queued(self, event: ev.JobQueued, _: JobRow) -> None:
+        self.enqueued[event.priority] += 1
 
-    def _ended(self, event: ev.AttemptEnded) -> None:
-        priority = self._priority[event.seq]
-        self.attempts[priority, str(event.counted)] += 1
+    def _leaves(self, event: ev.AttemptSubmitted | ev.JobRemoved, row: JobRow) -> None:
+        # A refused job was counted when it left the first time.
+        if self._refused.pop(event.seq, None) is None:
+            self.dequeued[row.priority] += 1
+
+    def _refuse(self, event: ev.AttemptRefused, row: JobRow) -> None:
+        self._refused[event.seq] = row.priority
+
+    def _attempt_ended(self, event: ev.AttemptEnded, row: JobRow) -> None:
+        self.attempts[row.priority, str(event.counted)] += 1
         self.user += event.usage.user
         self.system += event.usage.system
-        self.waits[priority].observe(self._waited.pop(event.seq, 0.0))
-        self.processing[priority].observe(event.ended - event.began)
+        self.waits[row.priority].observe(row.waited or 0.0)
+        self.processing[row.priority].observe(event.ended - event.began)
+
+    def _ended(self, event: ev.JobEnded, row: JobRow) -> None:
+        self.jobs[row.priority, str(event.outcome)] += 1
+
+    def _reopened(self, event: ev.JobReopened, row: JobRow) -> None:
+        self._take_back(event.outcome, row.priority)
+
+    def _dropped(self, event: ev.JobDropped, _: JobRow | None) -> None:
+        if event.outcome is not None:
+            self._take_back(event.outcome, *Priority)
+
+    def _slots_changed(self, event: ev.SlotsChanged, _: None) -> None:
+        self.workers = event.slots
+
+    def _workers_changed(self, event: ev.WorkersChanged, _: None) -> None:
+        self.workers = event.workers
 
 
 LEVELS = {priority: priority.name.lower() for priority in Priority}
@@ -139,27 +138,20 @@ LEVELS = {priority: priority.name.lower() for priority in Priority}
 class RunMetrics(Collector):
     """The metric families of a run, made from the totals at each scrape. Safe to call on any thread."""
 
-    def __init__(self, run: RunInfo, last_success: float | None = None) -> None:
-        self.tally = PrometheusTotals(run.began, run.workers or 0)
+    def __init__(self, run: RunInfo, table: JobTable, last_success: float | None = None) -> None:
+        self.totals = PrometheusTotals(table, run.workers or 0)
         self.registry = CollectorRegistry()
         self._run = run
         self._last_success = last_success
         self._ending: Ending | None = None
-        self._lock = Lock()
         self.registry.register(self)
-
-    def on_events(self, events: Sequence[ev.Event]) -> None:
-        """Process the events. Called on the dispatcher thread."""
-        with self._lock:
-            self.tally.on_events(events)
 
     def finish(self, ending: Ending) -> None:
         """Set the run's exit code and end."""
-        with self._lock:
-            self._ending = ending
-            self.tally.close(live=ending.live)
-            if ending.code == 0 and not ending.live:
-                self._last_success = self._run.wall(self.tally.metrics.last_end)
+        self._ending = ending
+        self.totals.close(live=ending.live)
+        if ending.code == 0 and not ending.live:
+            self._last_success = self._run.wall(self.totals.table.last_end)
 
     def describe(self) -> Iterable[Any]:
         """Return no families: without this the registry would collect before the run has begun."""
@@ -167,30 +159,29 @@ class RunMetrics(Collector):
 
     def collect(self) -> Iterator[Any]:
         """Return all metric families. Called on an HTTP thread, or on the thread that writes the file."""
-        with self._lock:
-            return iter([*self._counters(), *self._histograms(), *self._gauges()])
+        return iter([*self._counters(), *self._histograms(), *self._gauges()])
 
     def _counters(self) -> Iterator[CounterMetricFamily]:
-        tally = self.tally
-        yield _by_priority("jobs_enqueued", "Times that a job entered the queue", tally.enqueued.__getitem__)
-        yield _by_priority("jobs_dequeued", "Times that a job left the queue", tally.dequeued.__getitem__)
+        totals = self.totals
+        yield _by_priority("jobs_enqueued", "Times that a job entered the queue", totals.enqueued.__getitem__)
+        yield _by_priority("jobs_dequeued", "Times that a job left the queue", totals.dequeued.__getitem__)
         for name, about, found in (
-            ("jobs_ended", "Jobs that ended for good", tally.jobs),
-            ("attempts_ended", "Attempts that ended, as what they count", tally.attempts),
+            ("jobs_ended", "Jobs that ended for good", totals.jobs),
+            ("attempts_ended", "Attempts that ended, as what they count", totals.attempts),
         ):
             ended = CounterMetricFamily(f"pqrun_{name}", about, labels=["priority", "outcome"])
             for (priority, outcome), count in sorted(found.items()):
                 ended.add_metric([LEVELS[priority], outcome], count)
             yield ended
-        for mode, seconds in (("user", tally.user), ("system", tally.system)):
+        for mode, seconds in (("user", totals.user), ("system", totals.system)):
             yield CounterMetricFamily(
                 f"pqrun_cpu_{mode}_seconds", f"CPU time that attempts took in {mode} mode", seconds
             )
 
     def _histograms(self) -> Iterator[HistogramMetricFamily]:
         for name, about, found in (
-            ("wait", "Time in the queue before an attempt", self.tally.waits),
-            ("processing", "Time that an attempt took", self.tally.processing),
+            ("wait", "Time in the queue before an attempt", self.totals.waits),
+            ("processing", "Time that an attempt took", self.totals.processing),
         ):
             family = HistogramMetricFamily(f"pqrun_job_{name}_seconds", about, labels=["priority"])
             for priority, level in LEVELS.items():
@@ -199,22 +190,21 @@ class RunMetrics(Collector):
             yield family
 
     def _gauges(self) -> Iterator[GaugeMetricFamily]:
-        tally, ending = self.tally, self._ending
-        now = tally.metrics.snapshot()
-        queued = now.queue_by_priority or {}
+        table, ending = self.totals.table, self._ending
+        queued = Counter(row.priority for row in list(table.rows.values()) if row.state == QUEUED)
         sizes = GaugeMetricFamily("pqrun_queue_size", "Jobs in the queue", labels=["priority"])
-        for level in LEVELS.values():
-            sizes.add_metric([level], queued.get(level, 0))
+        for priority, level in LEVELS.items():
+            sizes.add_metric([level], queued[priority])
         yield sizes
         for name, about, value in (
-            ("workers", "Jobs that may run at a time", tally.workers),
-            ("workers_active", "Jobs that run", now.active_workers if ending is None or ending.live else 0),
-            ("jobs", "Jobs known to the run", tally.metrics.added),
+            ("workers", "Jobs that may run at a time", self.totals.workers),
+            ("workers_active", "Jobs that run", len(table.running) if ending is None or ending.live else 0),
+            ("jobs", "Jobs known to the run", table.added),
             ("run_start_timestamp_seconds", "When the run began", self._run.wall(self._run.began)),
         ):
             yield GaugeMetricFamily(f"pqrun_{name}", about, value)
         if ending is not None and not ending.live:
-            end = self._run.wall(tally.metrics.last_end)
+            end = self._run.wall(table.last_end)
             yield GaugeMetricFamily("pqrun_run_end_timestamp_seconds", "When its last job ended", end)
             yield GaugeMetricFamily("pqrun_run_exit_code", "How the run ended", ending.code)
         if self._last_success is not None:
@@ -233,25 +223,22 @@ WRITE_INTERVAL_SECONDS = 15.0
 _LAST_SUCCESS = re.compile(rb"^pqrun_run_last_success_timestamp_seconds (\S+)$", re.MULTILINE)
 
 
-class PromFile:
+class PromFile(Report):
     """The metrics file, written at the start, every 15 seconds and at the end."""
 
-    def __init__(self, target: AtomicFile, run: RunInfo, now: Callable[[], float]) -> None:
-        self.target = target
-        self._numbers = RunMetrics(run, _last_success(target.path))
-        self._now = now
+    def __init__(self, target: AtomicFile, run: RunInfo, table: JobTable) -> None:
+        self.option = target.option
+        self._target = target
+        self._numbers = RunMetrics(run, table, _last_success(target.path))
+        self.handlers = self._numbers.totals.handlers
         self._next = 0.0
-
-    def on_events(self, events: Sequence[ev.Event]) -> None:
-        """Process the events."""
-        self._numbers.on_events(events)
 
     def tick(self) -> float:
         """Write the file if that is due; return the seconds until the next time."""
-        if self._now() >= self._next:
-            self._next = self._now() + WRITE_INTERVAL_SECONDS
+        if monotonic() >= self._next:
+            self._next = monotonic() + WRITE_INTERVAL_SECONDS
             self._write()
-        return self._next - self._now()
+        return self._next - monotonic()
 
     def finish(self, ending: Ending) -> None:
         """Write the file for the last time."""
@@ -259,23 +246,22 @@ class PromFile:
         self._write()
 
     def _write(self) -> None:
-        self.target.write([generate_latest(self._numbers.registry)])
+        self._target.write([generate_latest(self._numbers.registry)])
 
 
-class MetricsEndpoint:
+class MetricsEndpoint(Report):
     """An HTTP endpoint that answers Prometheus until the run ends."""
 
-    def __init__(self, address: str, run: RunInfo) -> None:
-        self._numbers = RunMetrics(run)
+    option = "--metrics-listen"
+
+    def __init__(self, address: str, run: RunInfo, table: JobTable) -> None:
+        numbers = RunMetrics(run, table)
+        self.handlers = numbers.totals.handlers
         host, port = host_and_port(address)
         try:
-            self._server, _ = start_http_server(port, host, self._numbers.registry)
+            self._server, _ = start_http_server(port, host, numbers.registry)
         except OSError as error:
             raise cannot_listen(address, error) from None
-
-    def on_events(self, events: Sequence[ev.Event]) -> None:
-        """Process the events."""
-        self._numbers.on_events(events)
 
     def finish(self, ending: Ending) -> None:
         """Stop the HTTP server."""

@@ -7,28 +7,27 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib import import_module
 from importlib.util import find_spec
 from itertools import combinations
+from math import inf
 from threading import RLock
-from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pqrun.core import events as ev
 from pqrun.core.errors import BUG, OWN_FAILURE, UserError, refusal
+from pqrun.core.job_table import JobRow, JobTable, Observer
 from pqrun.core.settings import OutputSettings, ReportSettings
+from pqrun.engine.dispatcher import Observers
 from pqrun.output.ci_markers import ci_service
-from pqrun.reports.run_info import Ending, RunInfo, RunReport, TickingReport
+from pqrun.reports import REPORTS, Ending, Report, ReportKind, RunInfo
 from pqrun.reports.targets import AtomicFile, ReportTarget, StreamingFile, is_stdout, same_file
 
 if TYPE_CHECKING:
     from pqrun.output.writer import StreamWriter
     from pqrun.reports.digest import RunDigest
     from pqrun.reports.hooks import Hook
-
-
-WHOLE, GROWING = ("junit", "trace", "summary", "metrics"), ("joblog", "events")
 
 
 class ReportRequest:
@@ -40,28 +39,17 @@ class ReportRequest:
     def __init__(
         self, settings: ReportSettings, output: OutputSettings, environment: Mapping[str, str]
     ) -> None:
-        self.targets: dict[str, ReportTarget] = {}
-        for names, kind in ((WHOLE, AtomicFile), (GROWING, StreamingFile)):
-            for name in names:
-                if (path := getattr(settings, name)) is not None:
-                    self.targets[name] = kind(f"--{name}", path)
-        self.warnings: list[str] = []
+        self.targets: dict[ReportKind, ReportTarget] = {}
+        for kind in REPORTS:
+            if (path := getattr(settings, kind.name)) is not None:
+                target = StreamingFile if kind.grows else AtomicFile
+                self.targets[kind] = target(f"--{kind.name}", path)
         self._json = output.json
         self.address = settings.metrics_listen
         self.ci_autodetected = output.ci == "auto"
         self.service = ci_service(output.ci, environment)
         self.step = environment.get("GITHUB_STEP_SUMMARY", "") if self.service == "github" else ""
         self._check()
-
-    @property
-    def digest(self) -> bool:
-        """Whether a report needs the digest."""
-        return "summary" in self.targets or self.service == "github"
-
-    @property
-    def growing(self) -> list[StreamingFile]:
-        """The files that are written during the run."""
-        return [target for target in self.targets.values() if isinstance(target, StreamingFile)]
 
     def _check(self) -> None:
         for target in self.targets.values():
@@ -74,10 +62,11 @@ class ReportRequest:
                 raise UserError(
                     f"--json and {target.option} both write to standard output: give {target.option} a file"
                 )
-        if "metrics" not in self.targets and self.address is None:
+        metrics = any(kind.name == "metrics" for kind in self.targets)
+        if not metrics and self.address is None:
             return
         if find_spec("prometheus_client") is None:
-            option = "--metrics" if "metrics" in self.targets else "--metrics-listen"
+            option = "--metrics" if metrics else "--metrics-listen"
             raise UserError(
                 f"{option} needs prometheus-client: install it with `pip install 'pqrun-cli[metrics]'`"
             )
@@ -86,50 +75,23 @@ class ReportRequest:
 
             check_address(self.address)
 
-    def make(self, run: RunInfo, digest: RunDigest | None) -> list[RunReport]:
+    def make(self, run: RunInfo, table: JobTable) -> list[Report]:
         """Open all files and return the reports."""
-        reports: list[RunReport] = [] if digest is None else [digest]
-        for target in self.growing:
-            target.open()
-        reports += [_made(name, target, run, digest) for name, target in self.targets.items()]
+        for target in self.targets.values():
+            if isinstance(target, StreamingFile):
+                target.open()
+        reports: list[Report] = []
+        for kind, target in self.targets.items():
+            report: Callable[..., Report] = getattr(import_module(kind.module), kind.class_name)
+            reports.append(report(target, run, table))
         if self.address is not None:
             from pqrun.reports.prometheus import MetricsEndpoint
 
-            reports.append(MetricsEndpoint(self.address, run))
+            reports.append(MetricsEndpoint(self.address, run, table))
         return reports
 
 
-def _made(name: str, target: Any, run: RunInfo, digest: RunDigest | None) -> RunReport:
-    match name:
-        case "junit":
-            from pqrun.reports.junit import JUnitReport
-
-            return JUnitReport(target, run)
-        case "trace":
-            from pqrun.reports.chrome_trace import ChromeTrace
-
-            return ChromeTrace(target, run)
-        case "summary":
-            from pqrun.reports.markdown import MarkdownSummary
-
-            assert digest is not None
-            return MarkdownSummary(target, run, digest)
-        case "metrics":
-            from pqrun.reports.prometheus import PromFile
-
-            return PromFile(target, run, monotonic)
-        case "joblog":
-            from pqrun.reports.job_log import JobLog
-
-            return JobLog(target, run)
-        case _:
-            from pqrun.reports.event_log import EventLog
-
-            return EventLog(target, run)
-
-
 BY_SIGNAL = 128
-EVENTS_PER_BATCH = 1000
 FLUSH_TIMEOUT_SECONDS = 1.0
 
 
@@ -138,13 +100,15 @@ def _sleep(seconds: float) -> bool:
     return False
 
 
-class ReportSet:
+class ReportSet(Observer):
     """All reports of a run, as an observer that never raises. `failures`: what could not be written.
 
     Create the set before anything of the run is created, because the constructor finds the user's
     mistakes (`UserError`). Call `begin` before the first event, and `finish` when the run is over, even
     if some events were not delivered.
     """
+
+    wants_past = True
 
     def __init__(
         self,
@@ -161,74 +125,65 @@ class ReportSet:
             from pqrun.reports.hooks import hooks_of
 
             self._hooks = hooks_of(settings)
-        self._reports: list[RunReport] = []
+        self._reports: Observers[Report]
         self._run: RunInfo
         self._lock = RLock()
         self._over = False
 
-    @property
-    def warnings(self) -> Sequence[str]:
-        """Messages for the user before the run begins."""
-        return self._wanted.warnings
-
-    def begin(self, run: RunInfo) -> None:
-        """Open the reports."""
+    def begin(self, run: RunInfo, table: JobTable) -> None:
+        """Open the reports. `table` is the run's table, which is folded before this observer is called."""
         self._run = run
-        if self._wanted.digest or self._hooks:
+        reports = self._wanted.make(run, table)
+        if self._wanted.service == "github" or self._hooks:
             from pqrun.reports.digest import RunDigest
 
-            self.digest = RunDigest()
-        self._reports = self._wanted.make(run, self.digest)
+            self.digest = next((one for one in reports if isinstance(one, RunDigest)), None)
+            if self.digest is None:
+                self.digest = RunDigest(table)
+                reports.append(self.digest)
+        self._reports = Observers(table, reports, self._failed)
+        self.handlers = dict.fromkeys(self._reports.kinds, self._tell)
 
-    def on_events(self, events: Sequence[ev.Event]) -> None:
-        """Pass the events to all reports. Called on the dispatcher thread."""
+    def deliver(self, events: Iterable[ev.Event]) -> None:
+        """Fold events into the table and pass them to the reports, where no dispatcher does that."""
         with self._lock:
-            for start in range(0, 0 if self._over else len(events), EVENTS_PER_BATCH):
-                batch = events[start : start + EVENTS_PER_BATCH]
-                for report in list(self._reports):
-                    with self._guarded(report):
-                        report.on_events(batch)
+            if not self._over:
+                self._reports.deliver(events)
+
+    def _tell(self, event: ev.Event, row: JobRow | None) -> None:
+        with self._lock:
+            if not self._over:
+                self._reports.call(event, row)
 
     def tick(self) -> float:
-        """Let those reports act that do so without events; return the seconds until the next time."""
-        waits = [3600.0]
+        """Let the reports act; return the seconds until the next time."""
         with self._lock:
-            for report in [] if self._over else list(self._reports):
-                if isinstance(report, TickingReport):
-                    with self._guarded(report):
-                        waits.append(report.tick())
-        return min(waits)
-
-    def close(self) -> None:
-        """Do nothing: `finish` closes the reports, because the exit code is not known yet."""
+            return inf if self._over else self._reports.tick()
 
     def finish(
         self,
         ending: Ending,
         *,
         err: StreamWriter | None = None,
-        untold: Sequence[Sequence[ev.Event]] = (),
+        untold: Iterable[ev.Event] = (),
         hurry: bool = False,
         wait: Callable[[float], bool] = _sleep,
     ) -> int:
         """Complete all reports and run the hooks; return the run's exit code after that.
 
-        `untold`: batches of events that the dispatcher has not delivered. `hurry`: do not wait for slow
-        readers. `wait(seconds)` waits and returns whether the user wants pqrun to stop. `err`: the
-        stream for messages, or None if another thread still writes to it.
+        `untold`: events that the dispatcher has not delivered. `hurry`: do not wait for slow readers.
+        `wait(seconds)` waits and returns whether the user wants pqrun to stop. `err`: the stream for
+        messages, or None if another thread still writes to it.
         """
         for target in self._wanted.targets.values():
             target.patience = FLUSH_TIMEOUT_SECONDS if hurry else target.patience
+        self.deliver(untold)
         with self._lock:
-            for batch in untold:
-                self.on_events(batch)
             self._over = True
         for target in self._wanted.targets.values():
             target.wanted_to_stop = lambda: wait(0.0)
-        for report in list(self._reports):
-            with self._guarded(report):
-                report.finish(ending)
-            ending = self._considered(ending)
+        self._reports.each(lambda report: report.finish(self._considered(ending)))
+        ending = self._considered(ending)
         if self.digest is not None and self._wanted.service == "github":
             from pqrun.reports.github import annotate
 
@@ -245,23 +200,16 @@ class ReportSet:
                 err.say(f"pqrun: {failure}")
         return ending.code
 
-    @contextmanager
-    def _guarded(self, report: RunReport) -> Iterator[None]:
-        """Drop a report that raises and record the failure; the run and the other reports go on."""
-        try:
-            yield
-        except OSError as error:
-            self._drop(report, f"cannot write the report of {_option(report)}: {error.strerror or error}")
-        except Exception as error:
-            failure = refusal(error)
-            why = "failed and was dropped" if failure is None else f"was dropped: {failure}"
-            self._drop(report, f"the report of {_option(report)} {why}")
-            if failure is None:
-                sys.stderr.write(traceback.format_exc())
-
-    def _drop(self, report: RunReport, why: str) -> None:
-        self._reports.remove(report)
-        self.failures.append(why)
+    def _failed(self, report: Report, error: Exception) -> None:
+        """Record the failure of a report, which gets nothing more; the run and the other reports go on."""
+        if isinstance(error, OSError):
+            self.failures.append(f"cannot write the report of {report.option}: {error.strerror or error}")
+            return
+        failure = refusal(error)
+        why = "failed and was dropped" if failure is None else f"was dropped: {failure}"
+        self.failures.append(f"the report of {report.option} {why}")
+        if failure is None:
+            sys.stderr.write("".join(traceback.format_exception(error)))
 
     def _considered(self, ending: Ending) -> Ending:
         """Return the ending with exit code 4 if a report failed, unless the run's own code is graver."""
@@ -276,9 +224,3 @@ class ReportSet:
             self.failures.append(why)
         elif err is not None:  # the user did not ask for a summary, and a container may lack its file
             err.say(f"pqrun: {why}")
-
-
-def _option(report: RunReport) -> str:
-    """Return the option that asked for a report, as messages name it."""
-    target = getattr(report, "target", None)
-    return str(target.option) if target is not None else "--metrics-listen"

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from pqrun.core import events as ev
 from pqrun.core.errors import UserError
 from pqrun.core.job import CountedAs
-from pqrun.core.job_table import JobRow, JobTable
+from pqrun.core.job_table import JobRow, Observer
 from pqrun.core.unicode_json import as_json
 from pqrun.output.store import Capture, Stream
 from pqrun.reports.json_document import job_entry
@@ -24,47 +24,29 @@ def safe_name(text: str) -> str:
     return _UNSAFE.sub("_", text)[:MAX_NAME_LENGTH]
 
 
-class ResultsDirectory:
-    """The writer of the job directories. `failure`: why a directory could not be written, if so."""
+class ResultsDirectory(Observer):
+    """The writer of the job directories: the output when its last attempt has ended, then the record.
+
+    It comes before the observers that may remove output. `failure`: why a directory could not be written, if so.
+    """
 
     def __init__(self, directory: str, wall: Callable[[float], float]) -> None:
         self.failure = ""
         self._directory = directory
         self._wall = wall
-        self._ledger = JobTable()
+        self.handlers = {ev.AttemptEnded: self._write, ev.JobEnded: self._describe}
         try:
             os.makedirs(directory, exist_ok=True)
         except OSError as error:
             raise UserError(f"cannot create {directory}: {error.strerror}") from None
 
-    def replay(self, events: Sequence[ev.Event]) -> None:
-        """Process the events of earlier processes of this run, which have written their directories."""
-        self._ledger.on_events(events)
-
-    def on_events(self, events: Sequence[ev.Event]) -> None:
-        """Write a job's output when its last attempt has ended, and its record when the job has ended.
-
-        Called on the dispatcher thread before the output is dropped.
-        """
-        for event in events:
-            self._ledger.on_events((event,))
-            match event:
-                case ev.AttemptEnded(seq=seq, counted=counted, output=output) if (
-                    counted is not CountedAs.RETRIED
-                ):
-                    self._write(self._ledger.rows[seq], output)
-                case ev.JobEnded(seq=seq):
-                    self._describe(self._ledger.rows.pop(seq))
-                case _:
-                    pass
-
-    def close(self) -> None:
-        """Do nothing: all files are written and closed."""
-
     def _path(self, row: JobRow) -> str:
         return f"{self._directory}/{row.seq}-{safe_name(row.spec.id)}"
 
-    def _write(self, row: JobRow, output: Capture | None) -> None:
+    def _write(self, event: ev.AttemptEnded, row: JobRow) -> None:
+        if event.counted is CountedAs.RETRIED:
+            return
+        output: Capture | None = event.output
         try:
             path = self._path(row)
             os.makedirs(path, exist_ok=True)
@@ -73,7 +55,7 @@ class ResultsDirectory:
         except OSError as error:
             self._failed(error)
 
-    def _describe(self, row: JobRow) -> None:
+    def _describe(self, _: ev.JobEnded, row: JobRow) -> None:
         try:
             path = self._path(row)
             os.makedirs(path, exist_ok=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The targets of reports: files, pipes and descriptors, written at once or step by step."""
+"""The files of reports: targets (files, pipes, descriptors), written at once or step by step, and spools."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import os
 import re
 import select
 import stat
+import tempfile
 import time
 from codecs import IncrementalDecoder, getincrementaldecoder
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
 from pqrun.core.errors import UserError
 from pqrun.core.text import escape_controls
@@ -41,8 +43,6 @@ class ReportTarget:
         """Create the target's directory; raise `UserError` if the target cannot be written."""
         if not self.path:
             raise UserError(f"{self.option} needs the name of a file")
-        import tempfile
-
         try:
             if found := DESCRIPTOR.fullmatch(self.path):
                 os.fstat(int(found[1] or found[2]))
@@ -97,6 +97,7 @@ def is_special(path: str) -> bool:
         return False
 
 
+MAX_ADDED_BYTES = 64 * 1024
 MAX_PENDING_BYTES = 16 * 1024 * 1024
 PIPE_CHUNK_BYTES = 4096
 
@@ -108,6 +109,8 @@ class StreamingFile(ReportTarget):
         super().__init__(option, path)
         self._fd: int | None = None
         self._pending = bytearray()
+        self._added: list[bytes] = []
+        self._added_bytes = 0
         self._is_file = False
         self._over = False
         self._screen: IncrementalDecoder | None = None
@@ -134,8 +137,23 @@ class StreamingFile(ReportTarget):
         if len(self._pending) > MAX_PENDING_BYTES:
             self._wait_for_less_than(MAX_PENDING_BYTES // 2)
 
+    def add(self, data: bytes) -> None:
+        """Keep the data for the next `flush`; write now if more than 64 KiB are kept."""
+        self._added.append(data)
+        self._added_bytes += len(data)
+        if self._added_bytes > MAX_ADDED_BYTES:
+            self._write_added()
+
+    def _write_added(self) -> None:
+        if self._added:
+            data = b"".join(self._added)
+            self._added.clear()
+            self._added_bytes = 0
+            self.write(data)
+
     def flush(self) -> float:
         """Write what can be written without blocking; return the seconds until the next try."""
+        self._write_added()
         try:
             if self._fd is None and not self._over:
                 self.open()
@@ -150,6 +168,7 @@ class StreamingFile(ReportTarget):
 
     def close(self) -> None:
         """Wait for the reader, for at most `patience` seconds without progress, and close the target."""
+        self._write_added()
         self._wait_for_less_than(1)
         self._let_go()
 
@@ -225,3 +244,52 @@ class AtomicFile(ReportTarget):
                     os.unlink(unfinished)
         except OSError as error:
             self.failed(error)
+
+
+COPY_CHUNK_BYTES = 1024 * 1024
+
+
+class SpooledText(NamedTuple):
+    """The place of a text in a spool, in bytes."""
+
+    at: int
+    length: int
+
+
+class TextSpool:
+    """Text that waits on the disk until a report is complete, so that memory does not grow with the jobs.
+
+    The file has no name, so that the kernel removes it even if the process is killed.
+    """
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115
+        self._at_end = True
+        self.size = 0
+
+    def put(self, data: bytes) -> SpooledText:
+        """Append the text and return its place."""
+        if not self._at_end:  # a seek before each write would empty Python's buffer each time
+            self._file.seek(self.size)
+            self._at_end = True
+        self._file.write(data)
+        place = SpooledText(self.size, len(data))
+        self.size += len(data)
+        return place
+
+    def get(self, place: SpooledText) -> bytes:
+        """Return the text at that place."""
+        self._at_end = False
+        self._file.seek(place.at)
+        return self._file.read(place.length)
+
+    def pieces(self) -> Iterator[bytes]:
+        """Yield the whole spool in pieces of 1 MiB."""
+        self._at_end = False
+        self._file.seek(0)
+        while piece := self._file.read(COPY_CHUNK_BYTES):
+            yield piece
+
+    def close(self) -> None:
+        """Close and remove the file."""
+        self._file.close()

@@ -6,9 +6,9 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
-from pqrun.core import events as ev
+from pqrun.core.job_table import JobTable, Observer
 from pqrun.core.metrics import Metrics
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.settings import InputSettings, OutputSettings
@@ -44,44 +44,28 @@ def outlets(
     return out, out if together else StreamWriter(2, "standard error")
 
 
-class ReplayingObserver(Protocol):
-    """An observer that can also be told what earlier processes of the run did."""
-
-    failure: str
-
-    def replay(self, events: Sequence[ev.Event]) -> None:
-        """Take in events that were told by an earlier process."""
-
-    def on_events(self, events: Sequence[ev.Event]) -> None:
-        """Take in events as they happen. Called on the dispatcher thread."""
-
-    def close(self) -> None:
-        """End the observation, after the last event."""
-
-
 class RunDisplay:
     """The display of a run: live table, keys, log, output printer and summary.
 
-    Call `open_live` before `listeners`, and `close` in any case.
+    Call `open_live` before `observers`, and `close` in any case.
     """
 
     def __init__(
         self,
         settings: OutputSettings,
+        table: JobTable,
         clock: Clock,
         out: StreamWriter,
         err: StreamWriter,
         environment: Mapping[str, str] = os.environ,
-        *,
-        results: ReplayingObserver | None = None,
     ) -> None:
         self.out = out
         self.err = err
-        self.page = RunSummary()
+        self.table = table
+        self.page = RunSummary(table)
         self.live: LiveTable | None = None
         self.keys: KeyReader | None = None
         self.printer: OutputPrinter | None = None
-        self.results = results
         self._warden: WatchdogSupervisor | None = None
         self._settings = settings
         self._environment = environment
@@ -97,19 +81,15 @@ class RunDisplay:
             raw=settings.output == "raw",
             environment=environment,
         )
-        service = ci_service(settings.ci, environment)
-        if service == "github":
-            out.neutralize = harmless_json if settings.json else neutralize_commands
-            err.neutralize = neutralize_commands
-        self._fences = CIFences(service, lambda: os.urandom(12).hex(), lambda: clock.wall(clock.now()))
         self.plain = PlainLog(
+            table,
             err,
             clock,
             self._paint,
             quiet=settings.quiet or self._kind == "none" or (self._kind == "live" and not settings.verbose),
             verbose=settings.verbose,
         )
-        self._make_printer()
+        self._make_printer(ci_service(settings.ci, environment))
 
     def open_live(
         self,
@@ -144,7 +124,8 @@ class RunDisplay:
         self.live = LiveTable(
             screen,
             run,
-            LiveTableState(began, self._clock.now()),
+            LiveTableState(self.table),
+            began=began,
             title=title,
             run=strip_ansi(address),
             keys=keys,
@@ -170,21 +151,10 @@ class RunDisplay:
         self._warden = guard_terminal()
         return self._warden
 
-    def listeners(self) -> list[Any]:
-        """Return the observers in their order: readers of output before those that may remove it."""
-        parts = (self.live, self.results, self.page, self.plain, self.printer)
+    def observers(self) -> list[Observer]:
+        """Return the observers in their order: readers of output before the printer, which may remove it."""
+        parts = (self.live, self.page, self.plain, self.printer)
         return [part for part in parts if part is not None]
-
-    def replay(self, events: Sequence[ev.Event]) -> None:
-        """Take in the events of earlier processes of this run."""
-        self.page.replay(events)
-        self.plain.replay(events)
-        if self.printer is not None:
-            self.printer.replay(events)
-        if self.live is not None:
-            self.live.replay(events)
-        if self.results is not None:
-            self.results.replay(events)
 
     def suspend(self) -> None:
         """Restore the terminal, because pqrun is about to be stopped (Ctrl-Z)."""
@@ -213,21 +183,24 @@ class RunDisplay:
 
     def say_last_page(self, metrics: Metrics, seconds: float, *, run: str = "") -> None:
         """Print the summary. `run` is the run's name on a command line, if it is recorded."""
-        if self._settings.quiet and not self.page.failed:
+        if self._settings.quiet and not self.table.failed:
             return
         self.err.say(format_summary(self.page, metrics, seconds, self._paint, run=run))
 
     def failures(self) -> list[str]:
         """Return the messages of all parts that could not be written."""
-        parts = dict.fromkeys((self.out, self.err, self.results))
-        return [part.failure for part in parts if part is not None and part.failure]
+        return [part.failure for part in dict.fromkeys((self.out, self.err)) if part.failure]
 
-    def _make_printer(self) -> None:
-        settings = self._settings
+    def _make_printer(self, service: str) -> None:
+        settings, clock = self._settings, self._clock
+        if service == "github":
+            self.out.neutralize = harmless_json if settings.json else neutralize_commands
+            self.err.neutralize = neutralize_commands
+        fences = CIFences(service, lambda: os.urandom(12).hex(), lambda: clock.wall(clock.now()))
         if settings.output in ("group", "line"):
             style = OutputStyle(settings.output, settings.keep_order, settings.tag, settings.show)
             out = self.err if settings.json else self.out
-            self.printer = OutputPrinter(style, out, self.err, self._fences)
+            self.printer = OutputPrinter(style, out, self.err, fences)
 
     def _keys(self, run: LiveRun) -> dict[str, Key]:
         """Return the keys of the table.

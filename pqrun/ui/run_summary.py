@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The summary at the end of a run, collected from events in bounded memory."""
+"""The summary at the end of a run, in bounded memory."""
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from pqrun.core import events as ev
 from pqrun.core import text as hints
-from pqrun.core.job import CountedAs, JobSpec, NotStarted, Outcome, format_command, is_gone
+from pqrun.core.job import CountedAs, JobSpec, LostExit, NotStarted, Outcome, format_command
+from pqrun.core.job_table import JobRow, JobTable, Observer
 from pqrun.core.metrics import CORE_METRICS, Metrics
 from pqrun.core.text import describe_exit, escape_controls, format_duration, job_label, shorten, strip_ansi
 from pqrun.ui.terminal import OUTCOME_STYLES, Style
@@ -37,134 +37,83 @@ class SummaryFailure(NamedTuple):
         return self.outcome is not Outcome.INTERRUPTED or not self.spec.rerun
 
 
-class RunSummary:
-    """An observer that counts outcomes and keeps the first `MAX_FAILURES` failures."""
+class RunSummary(Observer):
+    """The failures and slowest attempts of a run, for the summary; `table` has the counts.
 
-    def __init__(self) -> None:
+    It keeps the first `MAX_FAILURES` failures, and the last output of those jobs from the end of the attempt
+    until the end of the job, because another observer may remove the output in between.
+    """
+
+    wants_past = True
+
+    def __init__(self, table: JobTable) -> None:
+        self.table = table
         self.failures: list[SummaryFailure] = []
         self.not_kept = 0
-        self.failed = 0
-        self.outcomes: dict[Outcome, int] = {}
-        self.added = 0
-        self.input_complete = True
-        self.stopped = ""
-        self._specs: dict[int, JobSpec] = {}
-        self._bad: set[int] = set()
-        self._tried: set[int] = set()
-        self._flaky: set[int] = set()
-        self._last: dict[int, ev.AttemptEnded] = {}
+        self._lines: dict[int, list[str]] = {}
         self._slowest: list[tuple[float, int, int, str]] = []
-
-    @property
-    def flaky(self) -> int:
-        """The number of jobs that succeeded only after a failed attempt.
-
-        An attempt that was interrupted with its run does not count as failed.
-        """
-        return len(self._flaky)
-
-    @property
-    def left_undone(self) -> bool:
-        """Whether some jobs have not ended, or were interrupted by the end of the run."""
-        return sum(self.outcomes.values()) < self.added or bool(self.outcomes.get(Outcome.INTERRUPTED))
-
-    def on_events(self, events: Sequence[ev.Event]) -> None:
-        """Take in events. Called on the dispatcher thread."""
-        for event in events:
-            match event:
-                case ev.JobReopened(_, seq, outcome, spec):
-                    self._take_back(seq, outcome)
-                    self._specs[seq] = spec
-                case ev.JobDropped(_, seq, outcome):
-                    self.added -= 1
-                    self._specs.pop(seq, None)
-                    if outcome is not None:
-                        self._take_back(seq, outcome)
-                case ev.JobChanged(_, seq, spec) if seq in self._specs:
-                    self._specs[seq] = spec
-                case ev.JobAdded(_, seq, spec):
-                    self.added += 1
-                    self._specs[seq] = spec
-                case ev.AttemptEnded(seq=seq, counted=counted):
-                    self._last[seq] = event
-                    if counted is CountedAs.RETRIED and not is_gone(event.exit):
-                        self._tried.add(seq)
-                    self._time(event)
-                case ev.JobEnded():
-                    self._ended(event)
-                case ev.InputEnded(complete=complete):
-                    self.input_complete = complete
-                case ev.RunStopping(cause=cause):
-                    self.stopped = self.stopped or cause
-                case _:
-                    pass
-
-    def replay(self, events: Sequence[ev.Event]) -> None:
-        """Take in the events of earlier processes; the reason why those stopped is dropped."""
-        self.on_events(events)
-        self.stopped = ""
-
-    def close(self) -> None:
-        """Do nothing: the summary is printed later, by `RunDisplay.say_last_page`."""
-
-    def _take_back(self, seq: int, outcome: Outcome) -> None:
-        """Undo the outcome of a job that runs again or is removed from the run."""
-        self.outcomes[outcome] -= 1
-        self.failed -= seq in self._bad
-        self._bad.discard(seq)
-        self._flaky.discard(seq)
-        if outcome is not Outcome.INTERRUPTED:
-            self._tried.discard(seq)
-        self.failures = [failure for failure in self.failures if failure.seq != seq]
-
-    def _time(self, event: ev.AttemptEnded) -> None:
-        seconds = event.ended - event.began
-        if len(self._slowest) < MAX_SLOWEST or seconds > self._slowest[0][0]:
-            name = job_label(self._specs[event.seq])
-            heapq.heappush(self._slowest, (seconds, event.seq, event.attempt, name))
-            if len(self._slowest) > MAX_SLOWEST:
-                heapq.heappop(self._slowest)
+        self.handlers = {
+            ev.AttemptEnded: self._attempt_ended,
+            ev.JobEnded: self._ended,
+            ev.JobReopened: self._forget,
+            ev.JobDropped: self._forget,
+        }
 
     @property
     def slowest(self) -> list[tuple[str, float]]:
         """The longest attempts, as pairs of label and seconds."""
         return [(name, seconds) for seconds, _, _, name in sorted(self._slowest, reverse=True)]
 
-    def _ended(self, event: ev.JobEnded) -> None:
-        spec, last = self._specs.pop(event.seq), self._last.pop(event.seq, None)
-        self.outcomes[event.outcome] = self.outcomes.get(event.outcome, 0) + 1
-        if event.outcome is Outcome.OK and event.seq in self._tried:
-            self._flaky.add(event.seq)
-        if event.outcome is not Outcome.INTERRUPTED:
-            self._tried.discard(event.seq)
+    def _attempt_ended(self, event: ev.AttemptEnded, row: JobRow) -> None:
+        seconds = event.ended - event.began
+        if len(self._slowest) < MAX_SLOWEST or seconds > self._slowest[0][0]:
+            heapq.heappush(self._slowest, (seconds, event.seq, event.attempt, job_label(row.spec)))
+            if len(self._slowest) > MAX_SLOWEST:
+                heapq.heappop(self._slowest)
+        if event.counted is not CountedAs.COMPLETED and len(self.failures) < MAX_FAILURES:
+            self._lines[event.seq] = _last_lines(event)
+
+    def _ended(self, event: ev.JobEnded, row: JobRow) -> None:
+        lines = self._lines.pop(event.seq, []) if self._lines else []
         if event.outcome is Outcome.OK or (event.outcome is Outcome.SKIPPED and event.allowed):
             return
-        if not event.allowed and (event.outcome is not Outcome.INTERRUPTED or not spec.rerun):
-            self.failed += 1
-            self._bad.add(event.seq)
         if len(self.failures) >= MAX_FAILURES:
             self.not_kept += 1
             return
-        how = describe_exit(last.exit, last.asked, spec.timeout) if last else ""
-        if event.outcome is Outcome.SKIPPED:
-            how = f"needs {event.because}"
-        elif last is None:
-            how = "before it began"
-        if event.allowed:
-            how += " (may fail)"
-        seconds = last.ended - last.began if last else 0.0
-        lines = _last_lines(last) if last else []
         self.failures.append(
-            SummaryFailure(event.seq, spec, event.outcome, how, event.attempts, seconds, lines)
+            SummaryFailure(
+                event.seq,
+                row.spec,
+                event.outcome,
+                how_it_ended(event, row),
+                event.attempts,
+                row.seconds or 0.0,
+                lines,
+            )
         )
+
+    def _forget(self, event: ev.JobReopened | ev.JobDropped, _: JobRow | None) -> None:
+        self._lines.pop(event.seq, None)
+        self.failures = [failure for failure in self.failures if failure.seq != event.seq]
+
+
+def how_it_ended(event: ev.JobEnded, row: JobRow) -> str:
+    """Return how a job ended that did not succeed, in a few words."""
+    if event.outcome is Outcome.SKIPPED:
+        how = f"needs {event.because}"
+    elif row.seconds is None:
+        how = "before it began"
+    else:
+        how = describe_exit(row.exit, row.asked, row.spec.timeout)
+    return f"{how} (may fail)" if event.allowed else how
 
 
 def _last_lines(event: ev.AttemptEnded) -> list[str]:
     said = [strip_ansi(event.said.message)] if event.said.message else []
     if isinstance(event.exit, NotStarted):
         return [*said, strip_ansi(event.exit.why)]
-    if why := getattr(event.exit, "why", ""):
-        said.append(strip_ansi(why))
+    if isinstance(event.exit, LostExit) and event.exit.why:
+        said.append(strip_ansi(event.exit.why))
     if event.output is None:
         return said
     try:
@@ -193,9 +142,9 @@ def format_summary(page: RunSummary, metrics: Metrics, seconds: float, paint: St
             lines.append(f"… and {page.not_kept} more")
         lines.append("")
     lines.append(f"pqrun: {_headline(page, metrics, seconds, paint)}")
-    if sum(page.outcomes.values()):
+    if page.table.ended_count:
         lines += _details(page, metrics, paint)
-    if not page.input_complete:
+    if not page.table.input_complete:
         lines.append("pqrun: the list of jobs was not read completely")
     return "\n".join(lines + (_next_commands(page, run, bad, paint) if run else []))
 
@@ -216,20 +165,21 @@ def _failure(failure: SummaryFailure, paint: Style) -> list[str]:
 
 
 def _headline(page: RunSummary, metrics: Metrics, seconds: float, paint: Style) -> str:
-    if not page.added:
+    table = page.table
+    if not table.added:
         return "no jobs"
-    counts = [paint(OUTCOME_STYLES[o], f"{page.outcomes[o]} {o}") for o in Outcome if page.outcomes.get(o)]
+    counts = [paint(OUTCOME_STYLES[o], f"{table.outcomes[o]} {o}") for o in Outcome if table.outcomes[o]]
     if metrics.jobs_retried:
         counts.append(paint("yellow", f"{metrics.jobs_retried} retried"))
-    if left := page.added - sum(page.outcomes.values()):
-        counts.append(f"{left} not run")
-    if page.flaky:
-        counts.append(f"{page.flaky} flaky")
+    if table.unfinished:
+        counts.append(f"{table.unfinished} not run")
+    if table.flaky:
+        counts.append(f"{table.flaky} flaky")
     took = f"in {format_duration(seconds)} ({', '.join(counts)})"
-    jobs = f"{page.added} job{'s' if page.added != 1 else ''}"
-    if page.failed:
-        return f"{paint('bold red', f'{page.failed} of {jobs} failed')} {took}"
-    stopped = f"stopped by {page.stopped.removeprefix('signal ')}: " if page.stopped else ""
+    jobs = f"{table.added} job{'s' if table.added != 1 else ''}"
+    if table.failed:
+        return f"{paint('bold red', f'{table.failed} of {jobs} failed')} {took}"
+    stopped = f"stopped by {table.stopped.removeprefix('signal ')}: " if table.stopped else ""
     return f"{stopped}{paint('bold', jobs)} {took}"
 
 
@@ -248,7 +198,7 @@ def _next_commands(page: RunSummary, run: str, bad: list[SummaryFailure], paint:
         name = one if one.isprintable() else str(bad[0].seq)
         commands.append(("see a log", hints.command("logs", run, name)))
         commands.append(("run failed jobs again", hints.command("resume", run, options="--failed")))
-    elif sum(page.outcomes.values()) < page.added or page.outcomes.get(Outcome.INTERRUPTED):
+    elif page.table.left_undone:
         commands.append(("continue", hints.command("resume", run)))
     else:
         commands.append(("see more", hints.command("show", run)))

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-LIMITS = {"opcodes": 5_800, "slot": 3_460, "calls": 158, "reading": 1_050, "syscalls": 18}
+LIMITS = {"opcodes": 4_900, "slot": 3_470, "calls": 140, "reading": 1_050, "syscalls": 18}
 OTHER_VERSIONS = 1.1  # the limits are those of CPython 3.11; other versions compile to other opcodes
 
 

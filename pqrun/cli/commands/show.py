@@ -26,8 +26,7 @@ from pqrun.journal.index import Index, as_seen, metrics_of, query_index
 from pqrun.journal.run_directory import RunDirectory, find_run
 from pqrun.journal.run_list import DIED, LIVE, state_of
 from pqrun.output.writer import StreamWriter
-from pqrun.reports import write_after
-from pqrun.reports.run_info import Ending, RunInfo
+from pqrun.reports import Ending, RunInfo, write_after
 from pqrun.ui.terminal import OUTCOME_STYLES, Style
 
 STATES = (

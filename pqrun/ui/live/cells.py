@@ -57,6 +57,11 @@ def bar(share: float, width: int) -> tuple[str, str]:
     return done, "─" * (width - len(done))
 
 
+def urgency(share: float) -> str:
+    """Return the style of a running job that has used this share of its time limit."""
+    return "failed" if share >= 0.9 else "retry" if share >= 0.6 else "running"
+
+
 class StyledLine:
     """A line under construction: pieces of text, each with a style of `STYLES`."""
 

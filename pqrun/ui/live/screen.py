@@ -33,7 +33,7 @@ _KEEPING = (
 )  # fmt: skip
 DRAW_TIMEOUT_SECONDS = 0.5
 # Every 20th frame draws all lines again, in case another program has written over them.
-REDRAW_INTERVAL_SECONDS = 20
+FRAMES_PER_FULL_DRAW = 20
 
 
 class BottomLines:
@@ -101,19 +101,14 @@ class BottomLines:
                 text += _HIDE_CURSOR
                 self._guard.keep_terminal(text=_AFTER_A_KILL)
             first = rows - len(lines) + 1
+            in_place = self._drawn and shape == self._shape
             self._frames += 1
-            if self._drawn and shape == self._shape and self._frames % REDRAW_INTERVAL_SECONDS:
-                text += _SAVE + _NO_WRAP
-                text += "".join(
-                    f"\x1b[{first + n};1H{line}{_REST_OF_LINE}"
-                    for n, (line, before) in enumerate(zip(lines, self._lines, strict=True))
-                    if line != before
-                )
+            if in_place and self._frames % FRAMES_PER_FULL_DRAW:
+                text += _SAVE + _NO_WRAP + self._changed(lines, first)
             else:
-                make_room = "\n" * len(lines) + f"\x1b[{len(lines)}A"
-                if not (self._drawn and shape == self._shape):
+                if not in_place:
                     text += self._all_of_the_last(rows) + _ERASE_BELOW
-                text += make_room
+                text += "\n" * len(lines) + f"\x1b[{len(lines)}A"  # make room
                 text += f"{_SAVE}{_NO_WRAP}\x1b[{first};1H"
                 text += "\r\n".join(line + _REST_OF_LINE for line in lines)
             text += _WRAP + _BACK + _AT_ONCE
@@ -121,6 +116,11 @@ class BottomLines:
             self._drawn = self._cursor_hidden = bool(lines)
             self._shape = shape
             self._outlet.draw(text)
+
+    def _changed(self, lines: Sequence[str], first: int) -> str:
+        """Return the text that replaces the lines that differ from the last frame. `first`: their first row."""
+        pairs = enumerate(zip(lines, self._lines, strict=True), first)
+        return "".join(f"\x1b[{n};1H{new}{_REST_OF_LINE}" for n, (new, old) in pairs if new != old)
 
     def step_aside(self) -> None:
         """Erase the lines, so that output can be written in their place."""

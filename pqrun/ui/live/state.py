@@ -1,19 +1,20 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The state of the live table, folded from events: unfinished jobs, running attempts, recent failures."""
+"""The state of the live table: the job table, previews of running jobs, and recent failures."""
 
 from __future__ import annotations
 
 import os
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Mapping
+from itertools import islice
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pqrun.core import events as ev
-from pqrun.core.job import AttemptId, CountedAs, JobSpec, Outcome, Priority
+from pqrun.core.job import AttemptId, CountedAs, Outcome, Priority
+from pqrun.core.job_table import JobRow, JobTable, Observer
 from pqrun.core.metrics import Metrics
-from pqrun.core.text import describe_exit, host_name, job_label, last_line, last_output, strip_ansi
-from pqrun.core.throughput import Throughput
+from pqrun.core.text import describe_exit, job_label, last_line, last_output, strip_ansi
 from pqrun.engine.live_run import JobUsage, LiveRun
 from pqrun.executors.local.status_file import read_report
 from pqrun.output.store import Capture
@@ -163,27 +164,16 @@ NO_LOADS: Mapping[AttemptId, JobUsage] = MappingProxyType({})
 _BAD = {CountedAs.FAILED, CountedAs.TIMEOUT, CountedAs.RETRIED}
 
 
-class _Running:
-    __slots__ = ("ending", "key", "said", "since", "spec")
-
-    def __init__(self, key: AttemptId, spec: JobSpec, since: float) -> None:
-        self.key = key
-        self.spec = spec
-        self.since = since
-        self.ending = ""
-        self.said = NO_PREVIEW
-
-
 class _Failure:
     """A failed attempt. Output in a file is read at once, since the file may be removed; else when shown."""
 
     __slots__ = ("_event", "_line", "event_at", "how", "key", "of", "spec", "timeout")
 
-    def __init__(self, event: ev.AttemptEnded, spec: JobSpec) -> None:
+    def __init__(self, event: ev.AttemptEnded, row: JobRow) -> None:
         self.key = AttemptId(event.seq, event.attempt)
-        self.spec = spec
-        self.of = max(event.attempt, spec.retry.max + 1)
-        self.how = describe_exit(event.exit, event.asked, spec.timeout)
+        self.spec = row.spec
+        self.of = row.tries
+        self.how = describe_exit(event.exit, event.asked, row.spec.timeout)
         self.timeout = event.asked is not None
         self.event_at = event.at
         self._event: ev.AttemptEnded | None = event
@@ -202,81 +192,28 @@ class _Failure:
             self._line, self._event = last_output(self._event), None
 
 
-class LiveTableState:
-    """A fold of events in order. Its size grows with the unfinished jobs, not with the ended ones."""
+class LiveTableState(Observer):
+    """What the live table needs besides the job table: the latest failed attempts."""
 
-    def __init__(self, began: float, now: float) -> None:
-        self.began = began
-        self.total = 0
-        self.complete = False
-        self.paused = False
-        self.stopping: ev.RunStopping | None = None
-        self.outcomes: Counter[Outcome] = Counter()
+    wants_past = True
+
+    def __init__(self, table: JobTable) -> None:
+        self.table = table
         self.limits = False
-        self.rate = Throughput(now)
-        self._specs: dict[int, JobSpec] = {}
-        self._running: dict[int, _Running] = {}
-        self._waiting: set[int] = set()
         self._failed: deque[_Failure] = deque(maxlen=MAX_FAILURES_KEPT)
         self._retried: deque[_Failure] = deque(maxlen=MAX_FAILURES_KEPT)
-        self._folds: dict[type, Callable[[Any], None]] = {
-            ev.JobAdded: self._added,
-            ev.JobQueued: self._queued,
-            ev.AttemptSubmitted: self._submitted,
-            ev.AttemptRefused: self._refused,
-            ev.AttemptStarted: self._started,
-            ev.AttemptStopping: self._asked_to_stop,
-            ev.AttemptEnded: self._attempt_ended,
-            ev.JobWaiting: lambda event: self._waiting.add(event.seq),
-            ev.JobEnded: self._ended,
-            ev.JobChanged: self._changed,
-            ev.StatusReported: self._said,
-            ev.JobReopened: self._reopened,
-            ev.JobDropped: self._dropped,
-            ev.InputEnded: lambda event: setattr(self, "complete", True),
-            ev.RunPaused: lambda event: setattr(self, "paused", event.paused),
-            ev.RunStopping: lambda event: setattr(self, "stopping", event),
-        }
-
-    def on_events(self, events: Sequence[ev.Event]) -> None:
-        """Take in events. Called on the dispatcher thread."""
-        folds = self._folds
-        for event in events:
-            if fold := folds.get(type(event)):
-                fold(event)
-
-    def replay(self, events: Sequence[ev.Event]) -> None:
-        """Take in the events of earlier processes; forget how those were paused or stopped."""
-        self.on_events(events)
-        self.rate = Throughput(self.rate.began)
-        self.complete = self.paused = False
-        self.stopping = None
-
-    @property
-    def unfinished(self) -> int:
-        """The number of jobs that have not ended."""
-        return len(self._specs)
-
-    @property
-    def running_count(self) -> int:
-        """The number of attempts that hold a slot."""
-        return len(self._running)
-
-    @property
-    def waiting_count(self) -> int:
-        """The number of jobs that wait for their next attempt."""
-        return len(self._waiting)
+        self.handlers = {ev.JobAdded: self._added, ev.AttemptEnded: self._attempt_ended}
 
     @property
     def state(self) -> str:
         """The run's state, as in `TableView.state`."""
-        if self.stopping is not None:
-            return "killing" if self.stopping.force else "draining" if self.stopping.drain else "stopping"
-        return "paused" if self.paused else ""
+        if (stopping := self.table.stopping) is not None:
+            return "killing" if stopping.force else "draining" if stopping.drain else "stopping"
+        return "paused" if self.table.paused else ""
 
     def running_keys(self, most: int) -> list[AttemptId]:
         """Return the `most` attempts that have run longest."""
-        return [job.key for _, job in zip(range(most), self._running.values(), strict=False)]
+        return [AttemptId(row.seq, row.attempts) for row in islice(self.table.running.values(), most)]
 
     def running(
         self,
@@ -287,15 +224,15 @@ class LiveTableState:
     ) -> tuple[RunningJob, ...]:
         """Return the rows of the `most` attempts that have run longest."""
         rows = []
-        for _, job in zip(range(most), self._running.values(), strict=False):
-            spec, key = job.spec, job.key
-            glimpse = previews.get(key, NO_PREVIEW)
-            if glimpse == NO_PREVIEW:
-                glimpse = job.said
+        for row in islice(self.table.running.values(), most):
+            spec, key = row.spec, AttemptId(row.seq, row.attempts)
+            preview = previews.get(key, NO_PREVIEW)
+            if preview == NO_PREVIEW:
+                preview = _reported(row)
             rows.append(
                 RunningJob(
-                    key.seq, job_label(spec), spec.priority, key.attempt, max(key.attempt, spec.retry.max + 1),
-                    max(0.0, now - job.since), spec.timeout, job.ending, *glimpse, *(loads.get(key, ())[:2]),
+                    row.seq, job_label(spec), spec.priority, row.attempts, row.tries,
+                    max(0.0, now - row.since), spec.timeout, row.stopping, *preview, *(loads.get(key, ())[:2]),
                 )
             )  # fmt: skip
         return tuple(rows)
@@ -314,62 +251,19 @@ class LiveTableState:
             for f, final in shown
         )  # fmt: skip
 
-    def _added(self, event: ev.JobAdded) -> None:
-        self.total += 1
-        self._specs[event.seq] = event.spec
+    def _added(self, event: ev.JobAdded, _: JobRow) -> None:
         self.limits = self.limits or event.spec.timeout is not None
 
-    def _queued(self, event: ev.JobQueued) -> None:
-        if event.attempt > 1:
-            self._waiting.discard(event.seq)
-
-    def _submitted(self, event: ev.AttemptSubmitted) -> None:
-        seq = event.seq
-        self._running[seq] = _Running(AttemptId(seq, event.attempt), self._specs[seq], event.at)
-
-    def _refused(self, event: ev.AttemptRefused) -> None:
-        self._running.pop(event.seq, None)
-
-    def _started(self, event: ev.AttemptStarted) -> None:
-        if job := self._running.get(event.seq):
-            job.since = event.at
-            if host := host_name(event.where):  # shown until the job reports a status
-                job.said = JobPreview(status=f"on {strip_ansi(host)}")
-
-    def _asked_to_stop(self, event: ev.AttemptStopping) -> None:
-        if job := self._running.get(event.seq):
-            job.ending = "killed" if event.force else "ending"
-
-    def _attempt_ended(self, event: ev.AttemptEnded) -> None:
-        self._running.pop(event.seq, None)
+    def _attempt_ended(self, event: ev.AttemptEnded, row: JobRow) -> None:
         if event.counted in _BAD:
-            failure = _Failure(event, self._specs[event.seq])
-            (self._retried if event.counted is CountedAs.RETRIED else self._failed).append(failure)
+            failures = self._retried if event.counted is CountedAs.RETRIED else self._failed
+            failures.append(_Failure(event, row))
 
-    def _ended(self, event: ev.JobEnded) -> None:
-        self._specs.pop(event.seq, None)
-        if self._waiting:
-            self._waiting.discard(event.seq)
-        self.outcomes[event.outcome] += 1
-        if event.attempts:
-            self.rate.ended(event.at)
 
-    def _reopened(self, event: ev.JobReopened) -> None:
-        self._specs[event.seq] = event.spec
-        self.outcomes[event.outcome] -= 1
-
-    def _dropped(self, event: ev.JobDropped) -> None:
-        self.total -= 1
-        self._specs.pop(event.seq, None)
-        self._waiting.discard(event.seq)
-        if event.outcome is not None:
-            self.outcomes[event.outcome] -= 1
-
-    def _said(self, event: ev.StatusReported) -> None:
-        if job := self._running.get(event.seq):
-            job.said = JobPreview(strip_ansi(event.status or ""), event.progress)
-
-    def _changed(self, event: ev.JobChanged) -> None:
-        self._specs[event.seq] = event.spec
-        if job := self._running.get(event.seq):
-            job.spec = event.spec
+def _reported(row: JobRow) -> JobPreview:
+    """Return what a job has reported to an executor elsewhere; before a report, the host that it runs on."""
+    if row.status is not None or row.progress is not None:
+        return JobPreview(strip_ansi(row.status or ""), row.progress)
+    if row.where and row.since == row.started:
+        return JobPreview(status=f"on {strip_ansi(row.where)}")
+    return NO_PREVIEW

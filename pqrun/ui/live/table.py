@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from rich.console import Console
 
-from pqrun.core import events as ev
+from pqrun.core.job_table import WAITING, Observer
 from pqrun.engine.live_run import LiveRun
 from pqrun.ui.live.cells import AnsiPainter
 from pqrun.ui.live.keys import KeyReader
@@ -21,12 +21,14 @@ FIRST_DRAW_DELAY_SECONDS = 0.3
 COST_SHARE = 50
 
 
-class LiveTable:
-    """An observer that draws the live table on the dispatcher thread.
+class LiveTable(Observer):
+    """An observer that draws the live table of a run that `began` then, on the dispatcher thread.
 
     `live` is asked for each frame. `measured`: whether the usage of jobs can be measured.
     Nothing is drawn while jobs are `typed` on this terminal.
     """
+
+    wants_past = True
 
     def __init__(
         self,
@@ -34,6 +36,7 @@ class LiveTable:
         live: LiveRun,
         live_state: LiveTableState,
         *,
+        began: float,
         title: str,
         run: str,
         keys: KeyReader,
@@ -46,7 +49,9 @@ class LiveTable:
         self._screen = screen
         self._clock = live.clock
         self._live = live
+        self._began = began
         self._state = live_state
+        self.handlers = live_state.handlers
         self._previews = JobPreviews(live)
         self._title = title
         self._run = run
@@ -58,21 +63,13 @@ class LiveTable:
         self._lines: list[str] = []
         self._next = live.clock.now() + FIRST_DRAW_DELAY_SECONDS
 
-    def on_events(self, events: Sequence[ev.Event]) -> None:
-        """Take in events. They are drawn at the next tick."""
-        self._or_leave(lambda: self._state.on_events(events))
-
-    def replay(self, events: Sequence[ev.Event]) -> None:
-        """Take in the events of earlier processes of this run."""
-        self._state.replay(events)
-
     def tick(self) -> float:
         """Draw if a frame is due or the lines were erased; return the seconds until the next frame."""
         now = self._clock.now()
         if self._typed():
             return REFRESH_INTERVAL_SECONDS
         if now >= self._next:
-            self._or_leave(self._draw)
+            self._draw()
             cost = self._clock.now() - now
             self._next = now + max(REFRESH_INTERVAL_SECONDS, COST_SHARE * cost)
         elif self._lines and not self._screen.drawn:
@@ -82,7 +79,7 @@ class LiveTable:
     @property
     def paused(self) -> bool:
         """Whether the run is paused."""
-        return self._state.paused
+        return self._state.table.paused
 
     def toggle(self, *, help: bool, output: bool) -> None:
         """Show or hide the help, or the output of jobs on the terminal. Called on the main thread."""
@@ -101,23 +98,20 @@ class LiveTable:
         """Erase the table for good."""
         self._screen.close()
 
-    def _or_leave(self, act: Callable[[], None]) -> None:
-        """Call `act`; if it raises, erase the table, so that no half-drawn table is left behind."""
+    def _draw(self) -> None:
+        """Draw a frame; after a failure erase the table, so that no half-drawn table is left behind."""
         try:
-            act()
+            columns, rows = self._screen.size()
+            self._lines = frame(self.facts(rows), columns, rows).painted(self._painter)
+            self._screen.draw(self._lines)
         except BaseException:
             self._screen.close()
             raise
 
-    def _draw(self) -> None:
-        columns, rows = self._screen.size()
-        self._lines = frame(self.facts(rows), columns, rows).painted(self._painter)
-        self._screen.draw(self._lines)
-
     def facts(self, rows: int) -> TableView:
         """Return everything that a window of `rows` rows can show."""
         now = self._clock.now()
-        live_state = self._state
+        live_state, table = self._state, self._state.table
         most = max_running(rows)
         previews = self._previews.at(live_state.running_keys(most))
         loads = self._live.usage() if self._measured else NO_LOADS
@@ -126,28 +120,27 @@ class LiveTable:
         workers = self._live.workers()
         holding = self._live.hold_reason()
         queued = metrics.current_queue_size
-        steady = not live_state.stopping and not live_state.paused
+        unfinished, active, waiting = table.unfinished, len(table.running), table.states[WAITING]
+        steady = not table.stopping and not table.paused
         return TableView(
             title=self._title,
             run=self._run,
-            elapsed=now - live_state.began,
-            total=live_state.total,
-            complete=live_state.complete,
-            outcomes=live_state.outcomes,
+            elapsed=now - self._began,
+            total=table.added,
+            complete=table.input_ended,
+            outcomes=table.outcomes,
             metrics=metrics,
             workers=workers,
             running=running,
-            more_running=live_state.running_count - len(running),
-            reserve=min(most, workers, live_state.running_count + queued + bool(holding)) if steady else 0,
+            more_running=active - len(running),
+            reserve=min(most, workers, active + queued + bool(holding)) if steady else 0,
             measured=self._measured,
-            waiting=live_state.waiting_count,
-            pending=max(
-                0, live_state.unfinished - live_state.running_count - queued - live_state.waiting_count
-            ),
+            waiting=waiting,
+            pending=max(0, unfinished - active - queued - waiting),
             failures=live_state.failures(now, max_failures(rows)),
             limits=live_state.limits,
-            rate=live_state.rate.per_second(now),
-            eta=live_state.rate.eta(now, live_state.unfinished) if steady and live_state.complete else None,
+            rate=table.rate.per_second(now),
+            eta=table.rate.eta(now, unfinished) if steady and table.input_ended else None,
             state=live_state.state,
             hold_reason=holding,
             keys=self._keys.on,

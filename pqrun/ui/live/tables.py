@@ -6,11 +6,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pqrun.core.text import format_duration
-from pqrun.ui.live.cells import MIDDLE, NARROW, WIDE, StyledLine, StyledText, bar, fit
+from pqrun.ui.live.cells import MIDDLE, NARROW, WIDE, StyledLine, StyledText, bar, fit, urgency
 from pqrun.ui.live.state import FailedAttempt, RunningJob, TableView
 
 LIMIT_BAR = 6
-ALMOST, SOON = 0.9, 0.6
 
 
 def running(facts: TableView, width: int, rows: int) -> list[StyledLine]:
@@ -80,7 +79,7 @@ class _RunningLayout:
         if self.tries:
             tries = fit(f"{job.attempt}/{job.of}", self.tries)
             pieces.append((tries + "  ", "retry" if job.attempt > 1 else "label"))
-        pieces.append((fit(_clock(job.seconds), self.time, right=True) + "  ", _urgency(share)))
+        pieces.append((fit(_clock(job.seconds), self.time, right=True) + "  ", urgency(share)))
         if self.limit:
             pieces += self._limit_of(job, share)
         if self.cpus:
@@ -101,7 +100,7 @@ class _RunningLayout:
             return [(fit(_round(job.limit), self.limit) + "  ", "label")]
         done, rest = bar(share, LIMIT_BAR)
         limit = fit(_round(job.limit), self.limit - LIMIT_BAR - 1)
-        return [(done, _urgency(share)), (f"{rest} {limit}  ", "label")]
+        return [(done, urgency(share)), (f"{rest} {limit}  ", "label")]
 
 
 def failures(failed: Sequence[FailedAttempt], width: int) -> list[StyledLine]:
@@ -151,10 +150,6 @@ def _output_of(job: RunningJob, width: int) -> list[StyledText]:
     elif job.line:
         pieces.append((fit(job.line, width), "output"))
     return pieces
-
-
-def _urgency(share: float) -> str:
-    return "failed" if share >= ALMOST else "retry" if share >= SOON else "running"
 
 
 def _memory(size: int) -> str:

@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The full screen of the command `top`, built with textual.
 
-Enter here: open the run with `run_source.which_run` and `RecordedRunSource`, and run `app.TopApp`
-inside `terminal_guard.guarded`.
+Enter here: open the run with `recorded_run.which_run` and `RecordedRunSource`, and run
+`app.TopApp` inside `terminal_guard.guarded`.
 
 app              Act on keys: change the list, or ask the run for something.
 view             Poll the run and keep the screen up to date.
 widgets          Draw the job table and the log.
 rendering        Style rows, numbers and curves as text (pure).
 jobs             Filter and sort the list of jobs (pure).
-run_source       Read a live or past run.
+run_source       What the screen asks of a run: values and the protocol of their source.
+recorded_run     Read a live or past run.
+run_output       Read the output of its jobs.
+run_client       Ask a live run.
 terminal_guard   Have a watchdog restore the terminal if `top` is killed.
 """

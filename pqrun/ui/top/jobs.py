@@ -12,8 +12,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-UNFINISHED = ("running", "waiting", "queued", "pending")
-CHANGEABLE = ("waiting", "queued", "pending")
+from pqrun.core.job_table import PENDING, QUEUED, RUNNING, WAITING
+
+CHANGEABLE = (WAITING, QUEUED, PENDING)
+UNFINISHED = (RUNNING, *CHANGEABLE)
 BAD = ("failed", "timeout")
 STATES = (*UNFINISHED, *BAD, "interrupted", "cancelled", "skipped", "ok")
 PRIORITIES = ("low", "normal", "high", "critical")

@@ -3,21 +3,20 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections import deque
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
 from pqrun.core.text import format_duration
-from pqrun.ui.live.cells import StyledLine, StyledText, bar, fit, join
+from pqrun.core.throughput import MIN_ENDS, WINDOW_SECONDS, Throughput
+from pqrun.ui.live.cells import StyledLine, StyledText, bar, fit, join, urgency
 from pqrun.ui.top.jobs import PRIORITIES, STATES, JobList, ListedJob
 from pqrun.ui.top.run_source import RunState
 
 BARS = " ▁▂▃▄▅▆▇█"
 MAX_SAMPLES = 240
-WINDOW_SECONDS = 60.0
-MIN_ENDS = 5
-SETTLING_SECONDS = 2.0
 
 
 def curve(values: Sequence[float], width: int) -> str:
@@ -38,16 +37,22 @@ class TopHistory:
         self.queue: deque[float] = deque(maxlen=MAX_SAMPLES)
         self.running: deque[float] = deque(maxlen=MAX_SAMPLES)
         self.rate: deque[float] = deque(maxlen=MAX_SAMPLES)
-        self._ends: deque[tuple[float, int]] = deque()
+        self._throughput = Throughput(0.0)
         self._sampled = 0.0
         self._counted = 0
 
     def begin(self, jobs: Iterable[ListedJob], run: RunState) -> None:
-        """Fill the curves from the jobs so far.
-
-        The curves of a live run have a sample a second; those of a past run span its whole length.
-        """
+        """Take in the jobs so far. `run`: the run at this time."""
         known = list(jobs)
+        self._fill_curves(known, run)
+        self._throughput = Throughput(run.began)
+        recent = sorted(job.ended for job in known if job.ended is not None and not job.unfinished)
+        for at in recent[min(bisect(recent, run.now - WINDOW_SECONDS), max(0, len(recent) - MIN_ENDS)) :]:
+            self._throughput.count(at)
+        self._sampled, self._counted = run.now, run.ended
+
+    def _fill_curves(self, known: list[ListedJob], run: RunState) -> None:
+        """Fill the curves: of a live run a sample a second; those of a past run span its whole length."""
         until = run.now
         span = max(1.0, until - run.began)
         self.step = 1.0 if run.live else max(0.05, span / 60)
@@ -77,14 +82,6 @@ class TopHistory:
             kept.extend(max(0, value) for value in list(values)[:size])
         self.rate.clear()
         self.rate.extend(count / self.step for count in ends[:size])
-        recent = [job.ended for job in known if job.ended is not None and not job.unfinished]
-        self._ends.clear()
-        if run.live:
-            first = max(run.began, until - WINDOW_SECONDS)
-            before = sum(1 for ended in recent if ended < first)
-            self._ends.append((first, before))
-        self._ends.append((until, run.ended))
-        self._sampled, self._counted = until, run.ended
 
     def sample(self, run: RunState) -> None:
         """Add a sample of a live run, if a second has passed since the last one."""
@@ -92,30 +89,25 @@ class TopHistory:
             return
         self.queue.append(run.metrics.current_queue_size)
         self.running.append(run.metrics.active_workers)
-        self.rate.append(max(0, run.ended - self._counted) / passed)
+        ended = max(0, run.ended - self._counted)
+        self.rate.append(ended / passed)
         self._sampled, self._counted = run.now, run.ended
-        self._ends.append((run.now, run.ended))
-        while run.now - self._ends[0][0] > WINDOW_SECONDS:
-            self._ends.popleft()
+        if ended:
+            self._throughput.count(run.now, ended)
 
     def per_second(self, run: RunState) -> float | None:
         """Return the jobs that end in a second, or None if too few have ended.
 
         The time span is the last minute of a live run, or the whole length of a past run.
         """
-        if not run.live:
-            span = run.now - run.began
-            return run.ended / span if span > 0 and run.ended else None
-        if not self._ends:
-            return None
-        began, before = self._ends[0]
-        span, ended = run.now - began, run.ended - before
-        return ended / span if ended >= MIN_ENDS and span >= SETTLING_SECONDS else None
+        if run.live:
+            return self._throughput.per_second(run.now)
+        span = run.now - run.began
+        return run.ended / span if span > 0 and run.ended else None
 
     def eta(self, run: RunState) -> float | None:
         """Return the seconds until all jobs have ended at the present rate, or None if it is unknown."""
-        rate, left = self.per_second(run), run.added - run.ended
-        return left / rate if run.live and rate and left > 0 and not run.paused else None
+        return self._throughput.eta(run.now, run.added - run.ended) if run.live and not run.paused else None
 
 
 STYLES = {
@@ -224,9 +216,8 @@ def _limit(job: ListedJob, size: int, now: float) -> list[StyledText]:
         return [(text, "label")]
     share = seconds / job.timeout if job.timeout else 1.0
     done, rest = bar(share, 6)
-    style = "failed" if share > 0.9 else "retry" if share > 0.6 else "running"
     tail = fit(f" {text}", size - 6)
-    return [(done, f"cut {style}"), (rest, "cut track"), (tail, "cut label")]
+    return [(done, f"cut {urgency(share)}"), (rest, "cut track"), (tail, "cut label")]
 
 
 def _status(job: ListedJob, said: str) -> list[StyledText]:
@@ -265,7 +256,6 @@ def dashboard(run: RunState, jobs: JobList, history: TopHistory, width: int) -> 
         if jobs.counts[state]
     ]
     workers = f"{numbers.active_workers}/{run.workers}" if run.workers else str(numbers.active_workers)
-    rate = history.per_second(run)
     groups = (
         (("queue", f"{numbers.current_queue_size:,}"), ("active", workers),
          ("avg wait", format_duration(numbers.average_wait_time)),
@@ -286,18 +276,23 @@ def dashboard(run: RunState, jobs: JobList, history: TopHistory, width: int) -> 
     share = f" {100 * run.ended / run.added:.0f}%" if run.added else ""
     lines.append(StyledLine((done, "ok"), (rest, "track"), (share, "strong")))
     if side:
-        size = max(1, side - 19)
-        curves = (
-            ("queue", history.queue, f"{numbers.current_queue_size:,}", "retry"),
-            ("running", history.running, workers, "running"),
-            ("rate", history.rate, "" if rate is None else _rate(rate), "ok"),
-        )
-        for line, (name, values, value, style) in zip(lines[1:4], curves, strict=True):
-            line.pad_to(left + 1)
-            line.add(f"{name:<8}", "label").add(curve(list(values), size), style).add(
-                f" {value:>9}", "strong"
-            )
+        _add_curves(lines[1:4], run, history, left, max(1, side - 19), workers)
     return [[(" ", ""), *line.pieces] for line in lines]
+
+
+def _add_curves(
+    lines: list[StyledLine], run: RunState, history: TopHistory, left: int, size: int, workers: str
+) -> None:
+    """Append the three curves to three lines, at column `left`. `size`: the width of a curve."""
+    rate = history.per_second(run)
+    curves = (
+        ("queue", history.queue, f"{run.metrics.current_queue_size:,}", "retry"),
+        ("running", history.running, workers, "running"),
+        ("rate", history.rate, "" if rate is None else _rate(rate), "ok"),
+    )
+    for line, (name, values, value, style) in zip(lines, curves, strict=True):
+        line.pad_to(left + 1)
+        line.add(f"{name:<8}", "label").add(curve(list(values), size), style).add(f" {value:>9}", "strong")
 
 
 def _rate(rate: float) -> str:

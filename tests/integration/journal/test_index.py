@@ -22,16 +22,15 @@ from .records import BEGAN, Record, random_story
 
 def told_live(record):
     """Jobs and numbers by the ledger and the metrics, from the same events."""
-    table, metrics = JobTable(), MetricsCollector(BEGAN)
+    table, metrics = JobTable(BEGAN, keeps_ended=True), MetricsCollector(BEGAN)
     decode = Decoder(lambda *_: None)
     for line in JournalReader(str(record.journal)):
         if "pqrun" in line or line["e"] in ("resume", "close"):
             continue
         events = decode(line)
-        table.on_events(events)
+        table.fold_all(events)
         metrics.fold(events)
-    rows = sorted(table.rows.values(), key=lambda row: row.seq)
-    return [job_entry(row, float) for row in rows], numbers(metrics.snapshot())
+    return [job_entry(row, float) for row in table.all_rows()], numbers(metrics.snapshot())
 
 
 def told_by(index: Index):

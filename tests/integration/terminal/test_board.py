@@ -9,8 +9,10 @@ from support.fake_run import FakeRun
 
 from pqrun.core import events as ev
 from pqrun.core.job import AttemptId, Command, ExitedWith, JobSpec, Outcome, Priority, RetryPolicy, SelfReport
+from pqrun.core.job_table import JobTable
 from pqrun.core.metrics import MetricsCollector
 from pqrun.core.scheduler import Scheduler
+from pqrun.engine.dispatcher import Observers
 from pqrun.testing import FakeClock, Fate, SimulatedExecutor, simulate
 from pqrun.ui.live.state import MAX_FAILURES_KEPT, JobPreviews, LiveTableState
 
@@ -38,26 +40,34 @@ def night(seed):
     return simulate(scheduler, SimulatedExecutor(FakeClock(), 1 + seed % 5, fate)).events
 
 
+def watching():
+    """The state of a live table, and what tells it of a run."""
+    live_state = LiveTableState(JobTable())
+    return live_state, Observers(live_state.table, [live_state])
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_it_agrees_with_the_metrics_after_every_event(seed):
-    live_state, metrics = LiveTableState(0.0, 0.0), MetricsCollector(0.0)
+    live_state, observers, metrics = *watching(), MetricsCollector(0.0)
+    table = observers.table
     for event in night(seed):
-        live_state.on_events([event])
+        observers.deliver([event])
         metrics.fold([event])
         now = metrics.snapshot(event.at)
-        assert live_state.running_count == now.active_workers
-        assert live_state.outcomes == metrics.outcomes
-        assert live_state.total == metrics.added
-        assert live_state.unfinished == metrics.added - metrics.ended
+        assert len(table.running) == now.active_workers
+        assert table.states["queued"] == now.current_queue_size
+        assert table.outcomes == metrics.outcomes
+        assert table.added == metrics.added
+        assert len(table.rows) == metrics.added - metrics.ended == sum(table.states.values())
         shown = live_state.failures(event.at, MAX_FAILURES_KEPT)
         assert len(shown) <= MAX_FAILURES_KEPT
         assert list(shown) == sorted(shown, key=lambda failure: failure.ago)
-    assert live_state.running_count == live_state.waiting_count == live_state.unfinished == 0
+    assert (table.rows, table.running, set(table.states.values())) == ({}, {}, {0})
 
 
 def test_final_failures_come_before_those_that_will_be_tried_again():
-    live_state = LiveTableState(0.0, 0.0)
-    live_state.on_events(night(1))
+    live_state, observers = watching()
+    observers.deliver(night(1))
     many = live_state.failures(1000.0, 100)
     final = [failure for failure in many if failure.final]
     assert live_state.failures(1000.0, len(final)) == tuple(final)
@@ -66,16 +76,17 @@ def test_final_failures_come_before_those_that_will_be_tried_again():
 
 
 def test_what_failed_before_a_crash_is_known_but_not_how_that_ended():
-    live_state = LiveTableState(0.0, 0.0)
-    live_state.replay(
+    live_state, observers = watching()
+    table = observers.table
+    observers.replay(
         [*night(2), ev.RunPaused(99.0, True, "key"), ev.RunStopping(99.0, "signal SIGINT", drain=False)]
     )
-    assert (live_state.state, live_state.complete) == ("", False)
-    failed = live_state.outcomes[Outcome.FAILED]
-    assert failed > 0
-    live_state.on_events([ev.JobReopened(100.0, 1, Outcome.FAILED, JobSpec("job-0", Command("true")))])
-    assert live_state.outcomes[Outcome.FAILED] == failed - 1
-    assert live_state.unfinished == 1
+    assert (live_state.state, table.input_ended) == ("", False)
+    failed = table.outcomes[Outcome.FAILED]
+    assert failed > 0 and live_state.failures(100.0, 1)
+    observers.deliver([ev.JobReopened(100.0, 1, Outcome.FAILED, JobSpec("job-0", Command("true")))])
+    assert table.outcomes[Outcome.FAILED] == failed - 1
+    assert table.unfinished == 1
 
 
 class Output:
@@ -126,11 +137,9 @@ def test_a_job_that_ends_while_it_is_looked_at_does_no_harm(tmp_path):
 
 
 def test_memory_follows_the_unfinished_jobs():
-    live_state = LiveTableState(0.0, 0.0)
-    live_state.on_events(night(3))
-    sizes = [
-        len(v)
-        for v in vars(live_state).values()
-        if isinstance(v, dict | set | deque) and v is not live_state._folds
-    ]
+    live_state, observers = watching()
+    observers.deliver(night(3))
+    table = observers.table
+    parts = [*vars(live_state).values(), *(v for v in vars(table).values() if v is not table.folds)]
+    sizes = [len(v) for v in parts if isinstance(v, dict | set | deque)]
     assert max(sizes) <= max(MAX_FAILURES_KEPT, len(Outcome))

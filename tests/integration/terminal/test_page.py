@@ -7,7 +7,9 @@ import pytest
 
 from pqrun.core.events import JobAdded, JobEnded, JobReopened, RunStopping
 from pqrun.core.job import Command, JobSpec, Outcome
+from pqrun.core.job_table import JobTable
 from pqrun.core.metrics import MetricsCollector
+from pqrun.engine.dispatcher import Observers
 from pqrun.ui.run_summary import MAX_FAILURES, RunSummary, format_summary
 from pqrun.ui.terminal import Style
 
@@ -18,8 +20,8 @@ night = load_picture()
 
 @pytest.fixture(scope="module")
 def told():
-    events, page, metrics = night.simulated_events(), RunSummary(), MetricsCollector(0.0)
-    page.on_events(events)
+    events, page, metrics = night.simulated_events(), RunSummary(JobTable()), MetricsCollector(0.0)
+    Observers(page.table, [page]).deliver(events)
     metrics.fold(events)
     return page, metrics.snapshot()
 
@@ -97,14 +99,16 @@ def test_the_plain_log_is_one_line_a_job(run):
 
 
 def test_what_stopped_an_earlier_process_is_not_told_of_the_one_that_went_on(told):
-    page = RunSummary()
-    page.replay([RunStopping(1.0, "signal SIGINT", drain=False, force=False)])
-    assert page.stopped == ""
+    page = RunSummary(JobTable())
+    Observers(page.table, [page]).replay([RunStopping(1.0, "signal SIGINT", drain=False, force=False)])
+    assert page.table.stopped == ""
 
 
 def test_a_failure_is_not_counted_once_its_job_runs_again():
-    page, spec = RunSummary(), JobSpec("a", Command("true"))
-    page.on_events([JobAdded(0.0, 1, spec), JobEnded(1.0, 1, Outcome.FAILED, 1, False)])
-    assert page.failed == 1
-    page.on_events([JobReopened(2.0, 1, Outcome.FAILED, spec), JobEnded(3.0, 1, Outcome.OK, 2, False)])
-    assert (page.failed, page.failures, page.outcomes) == (0, [], {Outcome.FAILED: 0, Outcome.OK: 1})
+    page, spec = RunSummary(JobTable(keeps_ended=True)), JobSpec("a", Command("true"))
+    observers = Observers(page.table, [page])
+    observers.deliver([JobAdded(0.0, 1, spec), JobEnded(1.0, 1, Outcome.FAILED, 1, False)])
+    assert page.table.failed == 1
+    observers.deliver([JobReopened(2.0, 1, Outcome.FAILED, spec), JobEnded(3.0, 1, Outcome.OK, 2, False)])
+    table = page.table
+    assert (table.failed, page.failures, table.outcomes) == (0, [], {Outcome.FAILED: 0, Outcome.OK: 1})

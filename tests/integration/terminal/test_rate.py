@@ -9,7 +9,7 @@ from pqrun.core.throughput import Throughput
 def ends(times, began=0.0):
     rate = Throughput(began)
     for at in times:
-        rate.ended(at)
+        rate.count(at)
     return rate
 
 

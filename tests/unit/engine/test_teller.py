@@ -9,33 +9,45 @@ from types import SimpleNamespace
 import pytest
 
 from pqrun.core import events as ev
-from pqrun.core.job import NO_REPORT, CountedAs, ExitedWith, Usage
+from pqrun.core.job import NO_REPORT, Command, CountedAs, ExitedWith, JobSpec, Outcome, Usage
+from pqrun.core.job_table import JobTable, Observer
 from pqrun.engine import dispatcher as teller_module
-from pqrun.engine.dispatcher import EventDispatcher
+from pqrun.engine.dispatcher import EventDispatcher, Observers
 
 
-class Keeper:
+class Keeper(Observer):
     """Keeps what it hears; may be made to wait, or to fail."""
 
-    def __init__(self, *, stuck=None, fails=None):
+    def __init__(self, *, stuck=None, fails=None, wants_past=False):
         self.heard = []
+        self.rows = []
         self.closed = False
+        self.wants_past = wants_past
         self._stuck = stuck
         self._fails = fails
+        kinds = (
+            ev.JobAdded, ev.JobQueued, ev.JobRemoved, ev.AttemptRestarted, ev.AttemptEnded, ev.JobEnded, ev.RunPaused
+        )  # fmt: skip
+        self.handlers = dict.fromkeys(kinds, self._hear)
 
-    def on_events(self, events):
+    def _hear(self, event, row):
         if self._stuck is not None:
             self._stuck.wait(60)
         if self._fails is not None:
             raise self._fails
-        self.heard.extend(events)
+        self.heard.append(event)
+        self.rows.append(row and (row.seq, row.state))
 
     def close(self):
         self.closed = True
 
 
 def some(count, at=0):
-    return [ev.JobRemoved(at, seq) for seq in range(count)]
+    return [ev.AttemptRestarted(at, seq, 1, "host") for seq in range(count)]
+
+
+def added(seq):
+    return ev.JobAdded(0, seq, JobSpec(f"j{seq}", Command("true")))
 
 
 def ended(size):
@@ -52,7 +64,9 @@ def telling():
 
     def begin(*listeners, release=None):
         counted = SimpleNamespace(times=0)
-        dispatcher = EventDispatcher(listeners, lambda: setattr(counted, "times", counted.times + 1))
+        observers = Observers(JobTable(), listeners)
+        dispatcher = EventDispatcher(observers, lambda: setattr(counted, "times", counted.times + 1))
+        dispatcher.observers = observers
         dispatcher.counted = counted
         tellers.append(dispatcher)
         releases.append(release)
@@ -111,7 +125,7 @@ def test_closing_gives_up_after_its_time_when_a_listener_is_stuck(telling):
     "too_much",
     [
         [some(teller_module.MAX_UNDELIVERED_EVENTS + 1)],
-        [[ended(teller_module.MAX_UNDELIVERED_BYTES // 2)]] * 3,
+        [[added(1)], *[[ended(teller_module.MAX_UNDELIVERED_BYTES // 2)]] * 3],
     ],
     ids=["events", "bytes"],
 )
@@ -133,21 +147,21 @@ def test_being_behind_never_ends_without_a_word(telling, until, monkeypatch):
     steps = [Flag() for _ in range(4)]
     heard = []
 
-    class Stepper:
-        def on_events(self, events):
-            steps[len(heard)].wait(60)
-            heard.append(events)
+    class Stepper(Observer):
+        def __init__(self):
+            self.handlers = {ev.RunPaused: self._step}
 
-        def close(self):
-            pass
+        def _step(self, event, _row):
+            steps[len(heard)].wait(60)
+            heard.append(event)
 
     dispatcher = telling(Stepper(), release=steps[3])
     for _ in range(3):
-        dispatcher.put(some(4))
+        dispatcher.put([*some(3), ev.RunPaused(0, True, "key")])
     assert dispatcher.backlogged
     steps[0].set()
     until(lambda: len(heard) == 1)
-    dispatcher.put(some(1))  # 9 untold: fewer than too much, more than half of it
+    dispatcher.put([ev.RunPaused(0, True, "key")])  # 9 untold: fewer than too much, more than half of it
     for step in steps:
         step.set()
     until(lambda: len(heard) == 4 and not dispatcher.backlogged)
@@ -199,7 +213,7 @@ def test_a_listener_that_the_machine_refuses_something_is_dropped_without_a_trac
     dispatcher = telling(bad, good)
     dispatcher.put(some(1))
     assert dispatcher.close(10)
-    assert dispatcher.dropped == ["Keeper: cannot continue: Too many open files; see `ulimit -n`"]
+    assert dispatcher.observers.dropped == ["Keeper: cannot continue: Too many open files; see `ulimit -n`"]
     assert good.heard and capfd.readouterr() == ("", "")
 
 
@@ -217,3 +231,55 @@ def test_what_the_last_words_raise_is_kept_for_who_waits(telling):
     dispatcher.finish(lambda: 1 / 0)
     dispatcher.thread.join(10)
     assert isinstance(dispatcher.failed, ZeroDivisionError)
+
+
+def test_an_event_is_folded_once_and_every_handler_gets_the_row_as_it_is_then():
+    one, two = Keeper(), Keeper()
+    observers = Observers(JobTable(), [one, two])
+    observers.deliver(
+        [added(1), ev.JobQueued(0, 1, 1, 1), ev.JobRemoved(1, 1), ev.JobEnded(1, 1, Outcome.CANCELLED, 0)]
+    )
+    observers.deliver([ev.RunPaused(2, True, "key")])
+    assert one.rows == two.rows == [(1, "pending"), (1, "queued"), (1, "pending"), (1, "cancelled"), None]
+    assert observers.table.rows == {} and observers.table.paused
+
+
+def test_what_earlier_processes_did_is_told_to_those_who_want_it_and_can_be_undone():
+    one, other = Keeper(wants_past=True), Keeper()
+    table = JobTable()
+    observers = Observers(table, [one, other])
+    spec = JobSpec("a", Command("true"))
+    observers.replay(
+        [ev.JobAdded(0, 1, spec), ev.JobEnded(1, 1, Outcome.FAILED, 1), ev.RunStopping(1, "stop", False)]
+    )
+    assert (len(one.heard), other.heard, table.failed, table.stopping, table.stopped) == (2, [], 1, None, "")
+    observers.deliver([ev.JobReopened(2, 1, Outcome.FAILED, spec)])
+    assert (table.failed, table.outcomes.total(), [row.state for row in table.all_rows()]) == (
+        0,
+        0,
+        ["pending"],
+    )
+    observers.deliver([ev.JobEnded(3, 1, Outcome.OK, 2)])
+    assert (table.all_rows(), table.ended_count) == ([], 1)
+
+
+def test_what_stands_behind_a_stuck_handler_can_be_taken_over(telling, until):
+    release = Flag()
+    keeper = Keeper(stuck=release)
+    dispatcher = telling(keeper, release=release)
+    dispatcher.put(some(3, 1))
+    dispatcher.put(some(3, 2))
+    rest = []
+    until(lambda: rest.extend(dispatcher.observers.take_rest()) or len(rest) == 2)
+    assert [*rest, *dispatcher.undelivered()[0]] == [*some(3, 1)[1:], *some(3, 2)]
+    release.set()
+    assert dispatcher.close(10) and keeper.heard == some(1, 1)
+
+
+def test_a_bug_in_the_table_does_not_end_the_thread_and_is_kept_for_the_end(telling):
+    keeper = Keeper()
+    dispatcher = telling(keeper)
+    dispatcher.put([ended(1)])  # no such job was added
+    dispatcher.put(some(1))
+    assert dispatcher.close(10)
+    assert keeper.heard == some(1) and isinstance(dispatcher.failed, KeyError)

@@ -25,14 +25,14 @@ from pqrun.core.job_table import JobTable
 from pqrun.core.metrics import MetricsCollector
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.settings import OutputSettings, ReportSettings
+from pqrun.engine.dispatcher import Observers
 from pqrun.output.store import Capture, Logs
 from pqrun.output.writer import StreamWriter
-from pqrun.reports import write_after
+from pqrun.reports import Ending, RunInfo, write_after
+from pqrun.reports.digest import RunDigest
 from pqrun.reports.json_document import document, run_facts
 from pqrun.reports.report_set import ReportSet
-from pqrun.reports.run_info import Ending, RunInfo
 from pqrun.testing import FakeClock, Fate, RecordedRun, SimulatedExecutor, simulate
-from pqrun.ui.run_summary import RunSummary
 
 FILES = {
     "junit": "junit.xml", "trace": "trace.json", "summary": "summary.md", "metrics": "run.prom",
@@ -97,7 +97,7 @@ class Told(RecordedRun):
         events = [self._with_output(event) for event in events if not self._never_began(event)]
         super().put(events)
         self.batches.append(events)
-        self.reports.on_events(events)
+        self.reports.deliver(events)
 
     def _never_began(self, event):
         """The simulation says that everything began."""
@@ -143,6 +143,14 @@ class Played(Written):
     ending: Ending
 
 
+def digest_of(played):
+    """The digest of a run that has been played."""
+    digest = RunDigest(JobTable())
+    Observers(digest.table, [digest]).deliver(played.events)
+    digest.finish(played.ending)
+    return digest
+
+
 def settings_for(directory, **more):
     return ReportSettings(**{name: str(directory / file) for name, file in FILES.items()}, **more)
 
@@ -178,23 +186,22 @@ def play(
         settings, OutputSettings(ci=ci), environment={} if environment is None else environment
     )
     run = RunInfo("r1", ("ci/jobs.yaml",), cell.slots, began, clock.wall, None)
-    reports.begin(run)
+    table = JobTable(began, keeps_ended=True)
+    reports.begin(run, table)
     logs = Logs(str(directory / "logs"), keep=True)
     asks = [(began + at, ask) for at, ask in cell.asks]
     executor = SimulatedExecutor(clock, cell.slots, fate, asks=asks)
     never = {n for n, (_, exits, _) in enumerate(cell.jobs, 1) if isinstance(exits[0], NotStarted)}
     story = simulate(scheduler, executor, Told(reports, outputs or {}, logs, never))
 
-    table, metrics, page = JobTable(), MetricsCollector(began), RunSummary()
-    for listener in (table.on_events, metrics.fold, page.on_events):
-        listener(story.events)
+    metrics = MetricsCollector(began)
+    metrics.fold(story.events)
     snapshot = metrics.snapshot(clock.now())
     facts = run_facts(
         "r1", state="stopped" if scheduler.stopping else "ended", files=["ci/jobs.yaml"], workers=cell.slots,
         began=began, ended=clock.now(), input_complete=True, directory=None,
     )  # fmt: skip
-    left = sum(page.outcomes.values()) < page.added or page.outcomes.get("interrupted")
-    code = 1 if page.failed else 3 if left else 0
+    code = 1 if table.failed else 3 if table.left_undone else 0
     for name, number in (("SIGINT", 130), ("SIGTERM", 143)):
         code = number if scheduler.stopping and scheduler.stopping.cause.endswith(name) else code
     said = directory / "stderr"
@@ -203,8 +210,7 @@ def play(
     waiting = {} if wait is None else {"wait": wait}
     final = reports.finish(ending, err=StreamWriter(fd, "standard error"), **waiting)
     os.close(fd)
-    rows = [table.rows[seq] for seq in sorted(table.rows)]
-    told = document(facts, snapshot, rows, clock.wall)
+    told = document(facts, snapshot, table.all_rows(), clock.wall)
     text = said.read_text()
     return Played(directory, told, story.events, final, text, story.batches, reports, run, ending)
 

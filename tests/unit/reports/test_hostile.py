@@ -7,7 +7,7 @@ import tracemalloc
 import xml.etree.ElementTree as ET
 
 import pytest
-from reported import Cell, job, play
+from reported import Cell, digest_of, job, play
 
 from pqrun.core import events as ev
 from pqrun.core.job import (
@@ -21,15 +21,16 @@ from pqrun.core.job import (
     SelfReport,
     Usage,
 )
+from pqrun.core.job_table import JobTable
 from pqrun.core.metrics import Metrics
 from pqrun.core.settings import ReportSettings
 from pqrun.core.text import replace_surrogates
 from pqrun.output.store import Capture, Logs
+from pqrun.reports import Ending, RunInfo
 from pqrun.reports.cases import code_block, code_span, one_line, printed
 from pqrun.reports.github import annotations
 from pqrun.reports.hooks import summary_of, variables_of
 from pqrun.reports.report_set import ReportSet
-from pqrun.reports.run_info import Ending, RunInfo
 
 NAMES = [
     "plain", "a|b", "a\\|b", "`tick`", "``", "<script>alert(1)</script>", "x]]>y", "::error::no",
@@ -109,7 +110,7 @@ def test_a_span_and_a_block_show_text_as_it_is(name):
 
 
 def test_annotations_are_at_most_ten_lines_that_begin_with_our_command(hostile):
-    lines = annotations(hostile.reports.digest).splitlines()
+    lines = annotations(digest_of(hostile)).splitlines()
     assert len(lines) == 10
     rule = re.compile(r"::(error|warning) [a-z]+=[^:,\r\n]*(,[a-z]+=[^:,\r\n]*)*::[^\r\n]*")
     assert all(rule.fullmatch(line) for line in lines)
@@ -125,9 +126,9 @@ def test_json_lines_are_lines_of_ascii(hostile):
 
 
 def test_a_hook_reads_ascii_and_gets_no_name_in_a_variable(hostile):
-    found = summary_of(hostile.reports.digest, hostile.run, hostile.ending)
+    found = summary_of(digest_of(hostile), hostile.run, hostile.ending)
     assert found.isascii() and [entry["id"] for entry in json.loads(found)["jobs"]] == SHOWN
-    variables = variables_of(hostile.reports.digest, hostile.run, hostile.ending)
+    variables = variables_of(digest_of(hostile), hostile.run, hostile.ending)
     assert all(re.fullmatch(r"[\w/:,. -]*", value) for value in variables.values())
 
 
@@ -167,10 +168,10 @@ def test_huge_output_is_cut_to_its_end_and_that_is_said(tmp_path):
         **{name: str(tmp_path / name) for name in ("junit", "summary", "trace", "events")}
     )
     reports = ReportSet(settings, environment={})
-    reports.begin(RunInfo("r", (), 1, 0.0, lambda at: at))
+    reports.begin(RunInfo("r", (), 1, 0.0, lambda at: at), JobTable())
     output = Capture.stored(logs, AttemptId(1, 1), size, 0)
     tracemalloc.start()
-    reports.on_events(story_of_one(1, output))
+    reports.deliver(story_of_one(1, output))
     reports.finish(Ending(1, Metrics(), {"state": "ended", "ended_at": None}))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
@@ -185,11 +186,11 @@ def test_huge_output_is_cut_to_its_end_and_that_is_said(tmp_path):
 def test_a_million_bytes_from_each_of_many_jobs_stay_below_what_readers_take(tmp_path):
     settings = ReportSettings(**{name: str(tmp_path / name) for name in ("junit", "summary")})
     reports = ReportSet(settings, environment={})
-    reports.begin(RunInfo("r", (), 1, 0.0, lambda at: at))
+    reports.begin(RunInfo("r", (), 1, 0.0, lambda at: at), JobTable())
     output = type("C", (), {"out": Endless(1 << 20), "err": Endless(1 << 20)})
     tracemalloc.start()
     for seq in range(1, 601):
-        reports.on_events(story_of_one(seq, output))
+        reports.deliver(story_of_one(seq, output))
     reports.finish(Ending(1, Metrics(), {"state": "ended", "ended_at": None}))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()

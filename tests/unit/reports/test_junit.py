@@ -10,11 +10,10 @@ from reported import CELLS, Cell, job, play
 
 from pqrun.core import events as ev
 from pqrun.core.job import Command, CountedAs, ExitedWith, JobSpec, KilledBySignal, Outcome, SelfReport, Usage
+from pqrun.core.job_table import JobTable
 from pqrun.core.settings import ReportSettings
-from pqrun.reports import write_after
+from pqrun.reports import RunInfo, write_after
 from pqrun.reports.report_set import ReportSet
-from pqrun.reports.run_info import RunInfo
-from pqrun.ui.run_summary import RunSummary
 
 TEXT = {"type", "message"}
 RETRY = ["stackTrace", "system-out", "system-err"]
@@ -65,9 +64,6 @@ def test_a_job_that_was_lost_with_its_worker_is_not_flaky(tmp_path):
     played = play(tmp_path, CELLS["lost"])
     assert [child.tag for child in case_of(played, "a")] == []
     assert "flaky" not in played.path("summary").read_text()
-    page = RunSummary()
-    page.on_events(played.events)
-    assert page.flaky == 0
 
 
 def test_what_a_failure_shows_is_what_it_said_on_either_stream(tmp_path):
@@ -203,11 +199,11 @@ def test_of_a_run_that_died_what_ran_is_an_error_and_of_a_live_one_it_still_runs
 def test_the_file_appears_when_it_is_complete_and_replaces_the_old_one(tmp_path):
     path = tmp_path / "new" / "junit.xml"
     reports = ReportSet(ReportSettings(junit=str(path)), environment={})
-    reports.begin(RunInfo("r", (), 1, 0.0, lambda at: at))
+    reports.begin(RunInfo("r", (), 1, 0.0, lambda at: at), JobTable())
     assert path.parent.is_dir() and not path.exists()
     path.write_text("old")
     played = only(tmp_path, CELLS["ok"])
-    reports.on_events(played.events)
+    reports.deliver(played.events)
     assert path.read_text() == "old"
     reports.finish(played.ending)
     assert path.read_text().startswith("<?xml")
@@ -224,11 +220,11 @@ def _umask():
 @pytest.mark.slow
 def test_many_jobs_take_little_memory(tmp_path):
     reports = ReportSet(ReportSettings(junit=str(tmp_path / "junit.xml")), environment={})
-    reports.begin(RunInfo("r", (), 1, 0.0, lambda at: at))
+    reports.begin(RunInfo("r", (), 1, 0.0, lambda at: at), JobTable())
     jobs = 1500
     tracemalloc.start()
     for seq in range(1, jobs + 1):
-        reports.on_events([
+        reports.deliver([
             ev.JobAdded(0.0, seq, JobSpec(str(seq), Command("true"), named=False)),
             ev.AttemptEnded(1.0, seq, 1, CountedAs.COMPLETED, ExitedWith(0), None, 0.0, 1.0, Usage(), SelfReport()),
             ev.JobEnded(1.0, seq, Outcome.OK, 1),

@@ -17,6 +17,7 @@ from support.process import PQRUN
 from pqrun.core import events as ev
 from pqrun.core.errors import UserError
 from pqrun.core.job import JobSpec, Outcome, Priority
+from pqrun.core.job_table import JobTable
 from pqrun.core.settings import OutputSettings, ReportSettings
 from pqrun.reports import report_set as wanted
 from pqrun.reports.prometheus import PrometheusTotals
@@ -89,13 +90,13 @@ def test_a_run_that_went_wrong_keeps_the_last_success_of_an_earlier_one(tmp_path
 
 def test_the_file_is_there_from_the_beginning_and_now_and_then(tmp_path, monkeypatch):
     now = [100.0]
-    monkeypatch.setattr(wanted, "monotonic", lambda: now[0])
+    monkeypatch.setattr(exposing, "monotonic", lambda: now[0])
     played = play(tmp_path, CELLS["ok"], settings=ReportSettings())
     reports = ReportSet(ReportSettings(metrics=str(tmp_path / "run.prom")), environment={})
-    reports.begin(played.run)
+    reports.begin(played.run, JobTable())
     assert reports.tick() == 15.0
     assert value((tmp_path / "run.prom").read_text(), "pqrun_jobs") == 0
-    reports.on_events(played.events)
+    reports.deliver(played.events)
     now[0] += 14.0
     assert reports.tick() == 1.0
     assert value((tmp_path / "run.prom").read_text(), "pqrun_jobs") == 0
@@ -117,13 +118,13 @@ def test_an_address_answers_while_the_run_lives(tmp_path):
     address = f"127.0.0.1:{free_port()}"
     played = play(tmp_path, CELLS["failed"], settings=ReportSettings())
     reports = ReportSet(ReportSettings(metrics_listen=address), environment={})
-    reports.begin(played.run)
+    reports.begin(played.run, JobTable())
     half = next(n for n, event in enumerate(played.events) if isinstance(event, ev.AttemptEnded))
-    reports.on_events(played.events[:half])
+    reports.deliver(played.events[:half])
     with urllib.request.urlopen(f"http://{address}/metrics") as answer:
         text = answer.read().decode()
     assert value(text, "pqrun_workers_active") == 2
-    reports.on_events(played.events[half:])
+    reports.deliver(played.events[half:])
     assert reports.finish(played.ending) == 1
     with pytest.raises(OSError):
         urllib.request.urlopen(f"http://{address}/metrics", timeout=2).close()
@@ -177,8 +178,16 @@ def test_without_the_library_it_is_said_what_to_install(monkeypatch, tmp_path):
             wanted.ReportRequest(ReportSettings(**settings), OutputSettings(), {})
 
 
+def tell(totals, *events):
+    """Fold the events, and count them."""
+    for event in events:
+        row = totals.table.fold(event)
+        if handler := totals.handlers.get(type(event)):
+            handler(event, row)
+
+
 def test_a_refused_start_never_makes_a_counter_go_down():
-    tally = PrometheusTotals(0.0, 1)
+    totals = PrometheusTotals(JobTable(), 1)
     seen = []
     spec = JobSpec("a", None)
     for event in (
@@ -189,21 +198,21 @@ def test_a_refused_start_never_makes_a_counter_go_down():
         ev.AttemptSubmitted(1.0, 1, 1, 1.0),
         ev.AttemptRefused(1.0, 1, 1, "no room"),
     ):
-        tally.on_events([event])
-        seen.append(tally.dequeued[Priority.NORMAL])
+        tell(totals, event)
+        seen.append(totals.dequeued[Priority.NORMAL])
     assert seen == [0, 0, 1, 1, 1, 1]
-    tally.close(live=False)
-    assert tally.dequeued[Priority.NORMAL] == 0 == tally.metrics.snapshot().jobs_dequeued
+    totals.close(live=False)
+    assert totals.dequeued[Priority.NORMAL] == 0
 
 
 def test_a_job_that_runs_again_after_all_is_not_counted_twice():
-    tally = PrometheusTotals(0.0, 1)
+    totals = PrometheusTotals(JobTable(), 1)
     spec = JobSpec("a", None, priority=Priority.HIGH)
     ended = ev.JobEnded(1.0, 1, Outcome.FAILED, 1)
-    tally.on_events([ev.JobAdded(0.0, 1, spec), ended, ev.JobReopened(2.0, 1, Outcome.FAILED, spec), ended])
-    assert dict(tally.jobs) == {(Priority.HIGH, "failed"): 1}
-    tally.on_events([ev.JobDropped(3.0, 1, Outcome.FAILED)])
-    assert tally.jobs.total() == 0
+    tell(totals, ev.JobAdded(0.0, 1, spec), ended, ev.JobReopened(2.0, 1, Outcome.FAILED, spec), ended)
+    assert dict(totals.jobs) == {(Priority.HIGH, "failed"): 1}
+    tell(totals, ev.JobDropped(3.0, 1, Outcome.FAILED))
+    assert totals.jobs.total() == 0
 
 
 def test_every_metric_of_the_alerts_exists(tmp_path):

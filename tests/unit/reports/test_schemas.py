@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from real import KILLED, RUNS
-from reported import CELLS, play
+from reported import CELLS, digest_of, play
 
 from pqrun.reports.hooks import summary_of
 
@@ -68,7 +68,7 @@ def test_traces(all_cells):
 
 def test_what_hooks_read(played_cells, tmp_path):
     for number, played in enumerate(played_cells):
-        found = summary_of(played.reports.digest, played.run, played.ending)
+        found = summary_of(digest_of(played), played.run, played.ending)
         (tmp_path / f"{number}.json").write_bytes(found)
         bad = [e["id"] for e in played.document["jobs"] if e["state"] in ("failed", "timeout", "interrupted")]
         assert [entry["id"] for entry in json.loads(found)["jobs"]] == bad

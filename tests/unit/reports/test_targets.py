@@ -11,7 +11,9 @@ import time
 import pytest
 from reported import CELLS, FILES, play, settings_for
 
+from pqrun.core import events as ev
 from pqrun.core.errors import UserError
+from pqrun.core.job_table import JobTable
 from pqrun.core.settings import OutputSettings, ReportSettings, Settings
 from pqrun.reports import NoReports, reports_of
 from pqrun.reports.report_set import ReportRequest, ReportSet
@@ -69,8 +71,7 @@ def test_a_run_without_reports_gets_none(tmp_path):
     assert (played.code, played.said, os.listdir(tmp_path)) == (0, "", ["stderr"])
     reports = reports_of(Settings())
     assert isinstance(reports, NoReports)
-    reports.begin(played.run)
-    reports.on_events(played.events)
+    reports.begin(played.run, JobTable())
     reports.close()
     assert reports.finish(played.ending, err=None, hurry=True) == 0 and not reports.failures
 
@@ -120,9 +121,9 @@ def test_a_signal_stays_the_exit_code_when_a_report_fails_too(tmp_path):
 def test_what_fails_in_a_report_costs_that_report_and_is_told(tmp_path, capsys):
     reports = ReportSet(settings_for(tmp_path), environment={})
     played = play(tmp_path, CELLS["ok"])
-    reports.begin(played.run)
-    reports.on_events([object()])
-    reports.on_events(played.events)
+    reports.begin(played.run, JobTable())
+    reports.deliver([ev.RunPaused("no time", True, "x")])
+    reports.deliver(played.events)
     assert reports.finish(played.ending) == 4
     assert "the report of --events failed and was dropped" in reports.failures
     assert "Traceback" in capsys.readouterr().err
@@ -132,12 +133,13 @@ def test_events_go_into_a_pipe_as_they_happen(tmp_path):
     reader, writer = os.pipe()
     reports = ReportSet(ReportSettings(events=f"/dev/fd/{writer}"), environment={})
     played = play(tmp_path, CELLS["ok"])
-    reports.begin(played.run)
+    reports.begin(played.run, JobTable())
     os.close(writer)
-    reports.on_events(played.events[:3])
+    reports.deliver(played.events[:3])
+    reports.tick()
     first = os.read(reader, 1 << 20)
     assert len(first.splitlines()) == 4
-    reports.on_events(played.events[3:])
+    reports.deliver(played.events[3:])
     assert reports.finish(played.ending) == 0
     lines = (first + os.read(reader, 1 << 20)).splitlines()
     assert os.read(reader, 1) == b""
@@ -145,13 +147,24 @@ def test_events_go_into_a_pipe_as_they_happen(tmp_path):
     assert lines == played.path("events").read_bytes().splitlines()
 
 
+def test_the_log_has_what_happened_before_output_is_printed_which_may_block(tmp_path):
+    played = play(tmp_path, CELLS["ok"])
+    reports = ReportSet(ReportSettings(events=str(tmp_path / "log")), environment={})
+    reports.begin(played.run, JobTable())
+    for event in played.events:
+        reports.deliver([event])
+        if isinstance(event, ev.AttemptEnded):
+            assert '"event":"attempt_ended"' in (tmp_path / "log").read_text().splitlines()[-1]
+    reports.finish(played.ending)
+
+
 def test_a_named_pipe_may_get_its_reader_later(tmp_path):
     path = tmp_path / "fifo"
     os.mkfifo(path)
     played = play(tmp_path, CELLS["ok"])
     reports = ReportSet(ReportSettings(events=str(path)), environment={})
-    reports.begin(played.run)
-    reports.on_events(played.events)
+    reports.begin(played.run, JobTable())
+    reports.deliver(played.events)
     found = []
     thread = threading.Thread(target=lambda: found.extend(path.read_bytes().splitlines()))
     thread.start()
@@ -257,10 +270,10 @@ def test_what_the_teller_had_no_time_for_is_in_the_reports_all_the_same(tmp_path
     played = play(tmp_path, CELLS["int"])
     settings = settings_for(tmp_path / "late")
     reports = ReportSet(settings, environment={})
-    reports.begin(played.run)
-    reports.on_events(played.events[:5])
-    code = reports.finish(played.ending, untold=[played.events[5:8], played.events[8:]], hurry=True)
-    reports.on_events(played.events)  # the teller wakes up too late
+    reports.begin(played.run, JobTable())
+    reports.deliver(played.events[:5])
+    code = reports.finish(played.ending, untold=played.events[5:], hurry=True)
+    reports.deliver(played.events)  # the teller wakes up too late
     assert code == 130
     for name, file in FILES.items():
         assert (tmp_path / "late" / file).read_bytes() == played.path(name).read_bytes()

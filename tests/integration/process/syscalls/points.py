@@ -10,7 +10,7 @@ from typing import NamedTuple
 SLOT = "pqrun-slot-1"
 ALONE = "warden-alone"  # pqrun is killed in the midst of the run
 RESUMED = "resume"  # the main thread of a run that goes on with one that was killed so
-ROLES = ("main", SLOT, "pqrun-teller", "pqrun-journal", "warden", ALONE, RESUMED)
+ROLES = ("main", SLOT, "pqrun-dispatcher", "pqrun-journal", "warden", ALONE, RESUMED)
 
 FILE, PIPE, SOCKET, PROC, OTHER = "file", "pipe", "socket", "proc", "other"
 # What each call can really give, by what its descriptor is; `None`: whatever that is.

@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The source of what `top` shows: the index of a run's journal, and the run itself while it is live.
+
+Calls may block, so `view` makes them all on one thread of its own. The journal tells which jobs
+changed, so no call asks the run about all of its jobs, and `top` can go on when the run has ended.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from pqrun.control.client import NO_LIVE_RUN
+from pqrun.core.errors import InternalFailure, UserError
+from pqrun.core.job import AttemptId, format_command
+from pqrun.core.job_table import RUNNING, JobRow
+from pqrun.core.metrics import Metrics
+from pqrun.core.text import describe_exit, escape_controls, strip_ansi
+from pqrun.journal.index import Index, StaleIndex, as_seen, metrics_of, watch
+from pqrun.journal.reader import JournalReader
+from pqrun.journal.run_directory import RunDirectory, find_run, run_directories
+from pqrun.journal.run_list import state_of
+from pqrun.ui.top.jobs import ListedJob
+from pqrun.ui.top.run_client import RunClient
+from pqrun.ui.top.run_output import RunOutput
+from pqrun.ui.top.run_source import JobDetails, OutputPiece, PastAttempt, RunState, RunUpdate
+
+MAX_LINE_LENGTH = 300
+
+
+def which_run(name: str | None) -> RunDirectory:
+    """Return the run to show: the named one, the job's own, the only live one, or the latest."""
+    if name is not None:
+        return find_run(name)
+    if path := os.environ.get("PQRUN_SOCKET", ""):
+        return find_run(f"{os.path.dirname(path)}/")
+    live = [run for run in run_directories() if run.in_use()]
+    if len(live) > 1:
+        names = ", ".join(sorted(os.path.basename(run.path) for run in live))
+        raise UserError(f"several runs are live ({names}): choose one with `pqrun top RUN`")
+    return live[0] if live else find_run("latest")
+
+
+class RecordedRunSource:
+    """A recorded run, live or past. It may end or be resumed while it is shown."""
+
+    def __init__(self, run: RunDirectory) -> None:
+        self._run = run
+        self._client = RunClient(run.path)
+        self._output = RunOutput(run.logs, self._client)
+        self._open = contextlib.ExitStack()
+        self._index: Index | None = None
+        self._seen: tuple[int, int] | None = None
+        self._known: dict[int, ListedJob] = {}
+        self._live = False
+        self._now: RunState | None = None
+
+    def poll(self) -> RunUpdate:
+        """Return what has changed; if the run can no longer be read, its last state and the trouble."""
+        try:
+            news = self._poll()
+        except (InternalFailure, UserError, OSError) as failure:
+            self._forget_index()
+            if self._now is None:
+                raise
+            self._live = False
+            news = RunUpdate(self._now._replace(live=False, trouble=escape_controls(str(failure))))
+        self._now = news.run
+        return news
+
+    def _poll(self) -> RunUpdate:
+        self._live = self._run.in_use()
+        anew = self._index is None
+        index = self._index or self._opened()
+        changed: set[int] = set()
+        journal = os.stat(self._run.journal)
+        if (stamp := (journal.st_size, journal.st_mtime_ns)) != self._seen:
+            try:
+                changed = index.catch_up()
+            except StaleIndex:  # a queue has compacted its journal
+                self._forget_index()
+                index, anew = self._opened(), True
+            self._seen = stamp
+        if anew:
+            self._known = {row.seq: self._job(row) for row in index.jobs()}
+            return RunUpdate(self._run_now(index), list(self._known.values()), (), True)
+        gone: set[int] = set()
+        if len(self._known.keys() | changed) != index.metrics.added:
+            gone = self._known.keys() - {seq for (seq,) in index.rows("seq")}
+            for seq in gone:
+                del self._known[seq]
+        # When the run has died, its running jobs count as interrupted, so all jobs are read again.
+        died = self._now is not None and self._now.live and not self._live
+        rows = index.jobs() if died else _chosen(index, changed - gone)
+        jobs = [self._job(row) for row in rows]
+        # `changed` also holds unchanged jobs, because the index loads and reports neighbouring rows too.
+        jobs = [job for job in jobs if self._known.get(job.seq) != job]
+        self._known.update((job.seq, job) for job in jobs)
+        return RunUpdate(self._run_now(index), tuple(jobs), tuple(sorted(gone)))
+
+    def _opened(self) -> Index:
+        self._index = self._open.enter_context(watch(self._run))
+        self._index.catch_up()
+        return self._index
+
+    def _forget_index(self) -> None:
+        self._open.close()
+        self._index = None
+        self._seen = None
+
+    def _run_now(self, index: Index) -> RunState:
+        facts, live = index.facts, self._live
+        added, ended = index.metrics.added, index.metrics.ended
+        state = state_of(facts, live=live, unfinished=added - ended)
+        now = time.time() if live else facts["until"]
+        numbers: Metrics = metrics_of(index, now=now, live=live)
+        name = ", ".join(os.path.basename(str(file)) for file in facts["files"])
+        paused = stopping = False
+        if live:
+            with contextlib.suppress(InternalFailure, UserError, TimeoutError):
+                paused, stopping = self._client.is_held()
+        return RunState(
+            escape_controls(os.path.basename(self._run.path)), escape_controls(name), state, live, facts["began"], now,
+            facts["workers"], numbers, added, ended, paused, stopping, facts["complete"],
+            address=self._run.address,
+        )  # fmt: skip
+
+    def _job(self, row: JobRow) -> ListedJob:
+        row = as_seen(row, live=self._live)
+        spec = row.spec
+        command = escape_controls(" ".join(format_command(spec.work)[:MAX_LINE_LENGTH].split()))
+        name = escape_controls(" ".join(spec.id[:MAX_LINE_LENGTH].split())) if spec.named else command
+        return ListedJob(
+            row.seq, spec.id, name or "?", command, row.state, spec.priority,
+            tuple(escape_controls(str(tag)) for tag in spec.tags), row.attempts, row.max_attempts, spec.timeout,
+            row.queued, row.started, row.ended, _how(row), strip_ansi(row.message[:MAX_LINE_LENGTH]),
+        )  # fmt: skip
+
+    def details(self, seq: int) -> JobDetails:
+        """Return a job's attempts from the index, and from a live run why the job does not run."""
+        if self._index is None or not (found := self._index.jobs("seq = ?", seq)):
+            return JobDetails(seq)
+        row = found[0]
+        attempts = [
+            PastAttempt(
+                ended.last, _how(ended), _length(ended.started, ended.ended),
+                strip_ansi(ended.message[:MAX_LINE_LENGTH]),
+            )
+            for ended in self._index.attempts(seq)
+        ]  # fmt: skip
+        if row.state == RUNNING:
+            attempts.append(PastAttempt(row.attempts, "running" if self._live else "interrupted", None))
+        why = ""
+        if self._live and row.outcome is None:
+            with contextlib.suppress(InternalFailure, UserError, TimeoutError):
+                why = escape_controls(
+                    self._client.ask("ps", jobs=[row.spec.id], why=True)["why"].get(row.spec.id, "")
+                )
+        return JobDetails(seq, attempts, why)
+
+    def words(self, seqs: Iterable[int]) -> dict[int, str]:
+        """Return the last lines of output, where they may have changed."""
+        if self._index is None:
+            return {}
+        return self._output.words(_chosen(self._index, set(seqs)), live=self._live)
+
+    def read(self, seq: int, attempt: int, stream: int, offset: int | None) -> OutputPiece:
+        """Return output: from the run while the attempt runs, from its file when it has ended."""
+        if self._index is None or not (found := self._index.jobs("seq = ?", seq)):
+            return OutputPiece(over=True)
+        for ended in self._index.attempts(seq):
+            if ended.last == attempt:
+                sizes = ended.stdout_bytes, ended.stderr_bytes
+                return self._output.stored(AttemptId(seq, attempt), sizes, stream, offset)
+        if not self._live or found[0].state != RUNNING:
+            return OutputPiece(b"", offset or 0, over=not self._live)
+        return self._output.growing(seq, attempt, stream, offset)
+
+    def act(self, verb: str, **facts: Any) -> dict[str, Any]:
+        """Send a request to the run; with `seq`, only if `jobs` selects that job and no namesake."""
+        if not self._live:
+            raise InternalFailure("the run has ended: you can't change it any more", NO_LIVE_RUN)
+        return self._client.change(verb, **facts)
+
+    def again(self, seq: int) -> dict[str, Any]:
+        """Ask the run to add a job like an ended one, without its needs: those have ended too."""
+        facts: dict[str, Any] = {}
+        for line in JournalReader(self._run.journal):
+            if line.get("s") == seq and line.get("e") in ("add", "change"):
+                facts = line["job"]
+        if not facts:
+            raise InternalFailure("the journal no longer contains the job", 1)
+        return self.act("add", add=[{name: value for name, value in facts.items() if name != "needs"}])
+
+    def close(self) -> None:
+        self._client.close()
+        self._forget_index()
+
+
+def _chosen(index: Index, seqs: set[int]) -> list[JobRow]:
+    """Return these jobs from the index, 500 at a time: SQLite limits the parameters of a query."""
+    wanted = sorted(seqs)
+    found: list[JobRow] = []
+    for start in range(0, len(wanted), 500):
+        part = wanted[start : start + 500]
+        found += index.jobs(f"seq IN ({','.join('?' * len(part))})", *part)
+    return found
+
+
+def _how(row: JobRow) -> str:
+    return "" if row.exit is None else escape_controls(describe_exit(row.exit, row.asked, row.spec.timeout))
+
+
+def _length(began: float | None, ended: float | None) -> float | None:
+    return None if began is None or ended is None else max(0.0, ended - began)

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The output of the jobs in `top`: from the run while a job runs, else from files."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable
+
+from pqrun.core.errors import InternalFailure, UserError
+from pqrun.core.job import AttemptId
+from pqrun.core.job_table import RUNNING, JobRow
+from pqrun.core.text import last_line
+from pqrun.output.store import Capture, Logs
+from pqrun.ui.top.run_client import RunClient
+from pqrun.ui.top.run_source import OutputPiece
+
+TAIL_BYTES = 256 * 1024
+PREVIEW_BYTES = 2048
+FAR_FUTURE = 1 << 40
+"""An offset behind all output, so that the answer holds only the size."""
+
+
+class RunOutput:
+    """A reader of the output of one run."""
+
+    def __init__(self, logs: str, client: RunClient) -> None:
+        self._logs = Logs(logs, keep=True)
+        self._client = client
+        self._previews: dict[int, tuple[int, list[int]]] = {}
+
+    def words(self, rows: Iterable[JobRow], *, live: bool) -> dict[int, str]:
+        """Return the last lines of output: from the run for running jobs, else from files."""
+        found: dict[int, str] = {}
+        wanted = set()
+        for row in rows:
+            wanted.add(row.seq)
+            if row.state == RUNNING and live:
+                if (line := self._newest_line(row.seq, row.attempts)) is not None:
+                    found[row.seq] = line
+            elif row.last:
+                found[row.seq] = self._last_line(row)
+        self._previews = {seq: preview for seq, preview in self._previews.items() if seq in wanted}
+        return found
+
+    def _newest_line(self, seq: int, attempt: int) -> str | None:
+        """Return the newest line of a running job, or None if there is no newer one."""
+        before = self._previews.get(seq)
+        sizes = before[1] if before is not None and before[0] == attempt else [0, 0]
+        line = "" if before is None or before[0] != attempt else None
+        for stream in (2, 1):
+            try:
+                answer = self._client.ask("output", seq=seq, stream=stream, offset=FAR_FUTURE)
+                size = int(answer.get("size", 0))
+                if answer.get("attempt") != attempt or size == sizes[stream - 1]:
+                    continue
+                offset = max(0, size - PREVIEW_BYTES)
+                answer = self._client.ask("output", seq=seq, stream=stream, offset=offset)
+            except (InternalFailure, UserError, TimeoutError):
+                return None
+            sizes[stream - 1] = size
+            line = last_line(base64.b64decode(answer.get("data", ""))) or line
+        self._previews[seq] = (attempt, sizes)
+        return line
+
+    def _last_line(self, row: JobRow) -> str:
+        failed = row.state not in ("ok", RUNNING)
+        sizes = (row.stdout_bytes, row.stderr_bytes)
+        for stream in (2, 1) if failed else (1, 2):
+            if size := sizes[stream - 1]:
+                key = AttemptId(row.seq, row.last)
+                data = self._stored(key, sizes, stream, max(0, size - PREVIEW_BYTES))
+                if line := last_line(data):
+                    return line
+        return ""
+
+    def stored(self, key: AttemptId, sizes: tuple[int, int], stream: int, offset: int | None) -> OutputPiece:
+        """Return output of an attempt that has ended, from byte `offset`; with None, its last part."""
+        size = sizes[stream - 1]
+        start = max(0, size - TAIL_BYTES) if offset is None else offset
+        data = self._stored(key, sizes, stream, start)
+        return OutputPiece(data, start, start + len(data) >= size or not data)
+
+    def growing(self, seq: int, attempt: int, stream: int, offset: int | None) -> OutputPiece:
+        """Return output of a running attempt, from byte `offset`; with None, its last part."""
+        try:
+            if offset is None:
+                size = int(
+                    self._client.ask("output", seq=seq, stream=stream, offset=FAR_FUTURE).get("size", 0)
+                )
+                offset = max(0, size - TAIL_BYTES)
+            answer = self._client.ask("output", seq=seq, stream=stream, offset=offset)
+        except (InternalFailure, UserError, TimeoutError):
+            return OutputPiece(b"", offset or 0)
+        fits = answer.get("attempt") == attempt
+        return OutputPiece(base64.b64decode(answer.get("data", "")) if fits else b"", offset)
+
+    def _stored(self, key: AttemptId, sizes: tuple[int, int], stream: int, start: int) -> bytes:
+        """Return at most `TAIL_BYTES` of an output file from byte `start`."""
+        try:
+            capture = Capture.stored(self._logs, key, *sizes).stream(stream)
+            return b"".join(capture.pieces(start, min(capture.size, start + TAIL_BYTES)))
+        except OSError:
+            return b""  # the output was removed, or never kept

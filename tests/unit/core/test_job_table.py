@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The table that all observers share: rows of unfinished jobs, counts, and what undoes them."""
+
+import pytest
+
+from pqrun.core import events as ev
+from pqrun.core.job import (
+    NO_REPORT,
+    Command,
+    CountedAs,
+    ExitedWith,
+    JobSpec,
+    LostExit,
+    Outcome,
+    Priority,
+    StopReason,
+    Usage,
+)
+from pqrun.core.job_table import JobTable
+
+SPEC = JobSpec("a", Command("true"))
+
+
+def attempt(number, exit, counted, at=1.0):
+    return [
+        ev.JobQueued(at, 1, number, Priority.HIGH),
+        ev.AttemptSubmitted(at, 1, number, 0.5),
+        ev.AttemptStarted(at, 1, number, "slot 1"),
+        ev.AttemptEnded(at + 2, 1, number, counted, exit, None, at, at + 2, Usage(), NO_REPORT),
+    ]
+
+
+def told(*events, **options):
+    table = JobTable(**options)
+    table.fold_all([ev.JobAdded(0.0, 1, SPEC), *events])
+    return table
+
+
+def facts(table):
+    return table.failed, table.flaky, table.allowed, dict(+table.outcomes)
+
+
+TRIED = [*attempt(1, ExitedWith(3), CountedAs.RETRIED), ev.JobWaiting(3.0, 1, 2, 4.0)]
+LOST = [*attempt(1, LostExit("gone", worker_lost=True), CountedAs.RETRIED), ev.JobWaiting(3.0, 1, 2, 4.0)]
+PASSED = [*attempt(2, ExitedWith(0), CountedAs.COMPLETED), ev.JobEnded(6.0, 1, Outcome.OK, 2)]
+
+
+@pytest.mark.parametrize(
+    ("events", "expected"),
+    [
+        ([*TRIED, *PASSED], (0, 1, 0, {Outcome.OK: 1})),
+        ([*LOST, *PASSED], (0, 0, 0, {Outcome.OK: 1})),
+        ([ev.JobEnded(1.0, 1, Outcome.FAILED, 1)], (1, 0, 0, {Outcome.FAILED: 1})),
+        ([ev.JobEnded(1.0, 1, Outcome.FAILED, 1, True)], (0, 0, 1, {Outcome.FAILED: 1})),
+        ([ev.JobEnded(1.0, 1, Outcome.SKIPPED, 0, False, "b")], (1, 0, 0, {Outcome.SKIPPED: 1})),
+        ([ev.JobEnded(1.0, 1, Outcome.SKIPPED, 0, True, "b")], (0, 0, 0, {Outcome.SKIPPED: 1})),
+        ([ev.JobEnded(1.0, 1, Outcome.INTERRUPTED, 1)], (0, 0, 0, {Outcome.INTERRUPTED: 1})),
+    ],
+    ids=["flaky", "worker lost", "failed", "may fail", "skipped", "not needed", "interrupted"],
+)
+def test_an_end_is_counted_and_its_row_leaves_and_a_resume_undoes_both(events, expected):
+    table = told(*events)
+    assert (facts(table), table.rows, table.running, table.unfinished) == (expected, {}, {}, 0)
+    table = told(*events, keeps_ended=True)
+    assert (facts(table), table.running, table.unfinished) == (expected, {}, 0)
+    outcome = next(iter(expected[3]))
+    table.fold(ev.JobReopened(9.0, 1, outcome, SPEC))
+    assert (facts(table), table.rows[1].state) == ((0, 0, 0, {}), "pending")
+    table = told(*events, keeps_ended=True)
+    table.fold(ev.JobDropped(9.0, 1, outcome))
+    assert (facts(table), table.added, table.all_rows()) == ((0, 0, 0, {}), 0, [])
+
+
+def test_rows_of_ended_jobs_are_kept_only_where_somebody_shows_them():
+    assert told(*TRIED, *PASSED).all_rows() == []
+    assert [row.state for row in told(*TRIED, *PASSED, keeps_ended=True).all_rows()] == ["ok"]
+
+
+def test_a_job_that_was_interrupted_after_a_retry_is_still_flaky_when_it_passes():
+    end = [ev.JobEnded(3.5, 1, Outcome.INTERRUPTED, 1), ev.JobReopened(9.0, 1, Outcome.INTERRUPTED, SPEC)]
+    assert told(*TRIED, *end, *PASSED, keeps_ended=True).flaky == 1
+    end = [ev.JobEnded(3.5, 1, Outcome.FAILED, 1), ev.JobReopened(9.0, 1, Outcome.FAILED, SPEC)]
+    assert told(*TRIED, *end, *PASSED, keeps_ended=True).flaky == 0
+
+
+def test_an_ended_job_may_be_changed_by_an_edited_file():
+    changed = SPEC._replace(timeout=5.0)
+    table = told(ev.JobEnded(1.0, 1, Outcome.OK, 1), ev.JobChanged(2.0, 1, changed, "x"), keeps_ended=True)
+    assert [row.spec for row in table.all_rows()] == [changed]
+    assert told(ev.JobEnded(1.0, 1, Outcome.OK, 1), ev.JobChanged(2.0, 1, changed, "x")).all_rows() == []
+
+
+def test_a_row_knows_what_its_running_attempt_is_asked_and_says():
+    table = told(*attempt(1, ExitedWith(0), CountedAs.COMPLETED)[:3])
+    row = table.running[1]
+    table.fold(ev.StatusReported(2.0, 1, 1, "half", 0.5))
+    table.fold(ev.AttemptStopping(2.0, 1, 1, StopReason.TIMEOUT, False))
+    assert (row.state, row.since, row.priority) == ("running", 1.0, Priority.HIGH)
+    assert (row.status, row.progress, row.stopping) == ("half", 0.5, "ending")
+    table.fold(ev.AttemptRefused(3.0, 1, 1, "no room"))
+    assert (table.running, row.state, row.attempts, table.states["queued"]) == ({}, "queued", 0, 1)
+
+
+def test_a_row_keeps_its_place_in_the_queue_until_a_retry_of_its_own():
+    table = told(*LOST)
+    row = table.rows[1]
+    assert (row.place, row.lost, row.last, row.counted, row.until) == (1, 1, 1, CountedAs.RETRIED, 4.0)
+    table.fold(ev.JobChanged(5.0, 1, SPEC, "x", front=True))
+    table.fold(ev.JobQueued(5.0, 1, 2, Priority.HIGH))
+    assert row.place == -2
+    table.fold_all([*attempt(2, ExitedWith(3), CountedAs.RETRIED), ev.JobWaiting(7.0, 1, 3, 8.0)])
+    assert (row.place, row.lost, row.submitted) == (0, 1, 1.0)
+
+
+def test_a_job_that_leaves_the_queue_loses_its_place_and_waits_for_its_needs_again():
+    table = told(ev.JobQueued(1.0, 1, 1, Priority.HIGH), ev.JobRemoved(2.0, 1))
+    row = table.rows[1]
+    assert (row.state, row.place, row.outcome, table.states["queued"]) == ("pending", 0, None, 0)
+
+
+def test_a_job_that_failed_is_tried_anew_when_it_is_reopened():
+    end = ev.JobEnded(9.0, 1, Outcome.FAILED, 1)
+    table = told(*LOST, end, ev.JobReopened(10.0, 1, Outcome.FAILED, SPEC), keeps_ended=True)
+    row = table.rows[1]
+    assert (row.retries, row.lost, row.place, row.attempts, row.outcome) == (0, 0, 0, 1, None)
