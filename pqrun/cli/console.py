@@ -79,7 +79,8 @@ class Cell(NamedTuple):
     bold: int = 0
 
 
-MIN_LAST_CELLS = 12
+MIN_LAST_CELLS, MIN_WIDEST_CELLS = 12, 24
+"""The widths from which columns are left out instead of cutting the last column, and the widest one."""
 _GAP = "  "
 
 
@@ -122,11 +123,13 @@ def _make_fit(columns: Sequence[Column], sizes: list[int], shown: list[int], wid
     def taken() -> int:
         return sum(sizes[at] for at in shown if at != last) + len(_GAP) * (len(shown) - 1)
 
-    for _, at in droppable:
-        if taken() + enough <= width:
-            break
-        shown.remove(at)
     widest = max((at for at in shown if at != last), key=lambda at: sizes[at])
+    cut_away = max(0, sizes[widest] - MIN_WIDEST_CELLS)
+    for _, at in droppable:
+        if taken() - cut_away + enough <= width:
+            break
+        if at != widest:
+            shown.remove(at)
     if (over := taken() + enough - width) > 0:
         sizes[widest] = max(8, sizes[widest] - over)
     sizes[last] = max(1, width - taken())
