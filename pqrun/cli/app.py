@@ -6,7 +6,7 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Annotated, Any, TypeVar
 
@@ -27,6 +27,7 @@ from pqrun.core.errors import USAGE
 from pqrun.core.values import InvalidValue
 
 MAX_OFFERED = 200
+MAX_HELP_CELLS = 60
 MAX_INDEX_BYTES = 4_000_000
 _EASY = re.compile(r"[A-Za-z0-9_.:@/-]+")
 EXAMPLES = """
@@ -73,7 +74,7 @@ app = typer.Typer(
 )
 
 
-UsageError = typer.BadParameter.__bases__[0]
+UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 """The base of typer's errors of a command line. typer does not export it."""
 
 
@@ -96,7 +97,11 @@ def _wrong_usage(error: Any) -> tuple[str, str]:
     context = error.ctx
     words = [word for word in sys.argv[1:2] if word in MODULES]
     path = context.command_path if context is not None else " ".join(["pqrun", *words])
-    more = f"all options: {path.replace('pqrun ', 'pqrun help ', 1)}" if " " in path else "all commands: pqrun help"
+    more = (
+        f"all options: {path.replace('pqrun ', 'pqrun help ', 1)}"
+        if " " in path
+        else "all commands: pqrun help"
+    )
     if possibilities := vars(error).get("possibilities"):
         offered = " or ".join(f"`{word}`" for word in sorted(possibilities))
         return _lower(error.message), f"did you mean {offered}? {more[0].upper()}{more[1:]}"
@@ -223,18 +228,30 @@ def _told(parse: Callable[[str], T]) -> Callable[[str], T]:
     return parser
 
 
-def run_ids(incomplete: str = "") -> list[str]:
-    """Return the ids of runs that begin with `incomplete`."""
-    import os
+def run_ids(incomplete: str = "") -> list[tuple[str, str]]:
+    """Return the ids of runs that begin with `incomplete`, the newest first, each with its date and source."""
+    import time
 
+    from pqrun.cli.run_table import when
     from pqrun.core.errors import UserError
-    from pqrun.journal.run_directory import runs_directory
+    from pqrun.core.layout import cut_middle
+    from pqrun.core.text import escape_controls
+    from pqrun.journal.run_list import past_runs
 
     try:
-        names = os.listdir(runs_directory())
+        found = past_runs()
     except (OSError, UserError):
-        names = []
-    return _offered([*sorted(names), "latest"], incomplete)
+        found = []
+    now = time.time()
+    ids = _offered(["latest", *(run.id for run in found)], incomplete)
+    told = {run.id: f"{when(run.began, now, screen=True)}  {run.state}  {run.source}" for run in found}
+    told["latest"] = "the newest run"
+    return [(name, cut_middle(escape_controls(told[name]), MAX_HELP_CELLS)) for name in ids]
+
+
+def command_names(incomplete: str = "") -> list[str]:
+    """Return the names of commands that begin with `incomplete`."""
+    return _offered(list(MODULES), incomplete)
 
 
 def job_ids(ctx: typer.Context, incomplete: str = "") -> list[str]:
@@ -255,7 +272,11 @@ def job_ids(ctx: typer.Context, incomplete: str = "") -> list[str]:
     return _offered(ids, incomplete)
 
 
-COMPLETIONS: dict[str, Callable[..., list[str]]] = {"runs": run_ids, "jobs": job_ids}
+COMPLETIONS: dict[str, Callable[..., Sequence[str | tuple[str, str]]]] = {
+    "runs": run_ids,
+    "jobs": job_ids,
+    "commands": command_names,
+}
 
 
 def _offered(words: list[str], incomplete: str) -> list[str]:

@@ -79,7 +79,7 @@ class Cell(NamedTuple):
     bold: int = 0
 
 
-MIN_LAST_CELLS, MIN_WIDEST_CELLS = 12, 24
+MIN_LAST_CELLS, MIN_WIDEST_CELLS = 20, 24
 """The widths from which columns are left out instead of cutting the last column, and the widest one."""
 _GAP = "  "
 
@@ -93,7 +93,8 @@ def table(
     out while that is too little. A cell of the columns in `middle` is cut in the middle, any other at its end.
     """
     sizes = [
-        max([cells(column.title), *(cells(row[at].text) for row in rows)]) for at, column in enumerate(columns)
+        max([cells(column.title), *(cells(row[at].text) for row in rows)])
+        for at, column in enumerate(columns)
     ]
     shown = list(range(len(columns)))
     if page.width is not None:

@@ -182,7 +182,9 @@ class CommandSpec:
         """What the help shows below the options, in the markup of rich: the given text, then the examples."""
         if not self.examples:
             return self._epilog
-        examples = "".join(f"\n\n  {example}" for example in self.examples).replace("\\", "\\\\").replace("[", "\\[")
+        examples = (
+            "".join(f"\n\n  {example}" for example in self.examples).replace("\\", "\\\\").replace("[", "\\[")
+        )
         return f"{self._epilog}\n\n[bold]Examples[/bold]{examples}\n"
 
     def call(self, given: Mapping[str, Any]) -> int:

@@ -70,11 +70,14 @@ def _laid_out(text: str, layout: Layout) -> list[str]:
     if first.startswith(begin):
         first = paint("bold", "pqrun:") + " " + paint("bold red", "error:") + first[len(begin) :]
     lines = [first, *more]
+    shown, begins, ends = "", 0, 0  # the last line of source, and the place of its wrong word
     for at, line in enumerate(rest):
         if line.startswith(_HINT):
             lines += [paint("green", part) for part in wrap(line, width, _INDENT)]
         elif _is_mark(line):
-            lines.append(" " * cells(shown[:begins]) + paint("bold red", "^" * max(1, cells(shown[begins:ends]))))
+            lines.append(
+                " " * cells(shown[:begins]) + paint("bold red", "^" * max(1, cells(shown[begins:ends])))
+            )
         elif at + 1 < len(rest) and _is_mark(mark := rest[at + 1]):
             begins = len(mark) - len(mark.lstrip())
             shown, begins, ends = cut_around(line, begins, begins + len(mark.strip()), width)

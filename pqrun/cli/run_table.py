@@ -16,7 +16,7 @@ from pqrun.cli.console import Cell, Column, Console, table
 from pqrun.core import text as hints
 from pqrun.core import unicode_json as unicodejson
 from pqrun.core.text import escape_controls, format_duration
-from pqrun.journal.run_directory import runs_directory
+from pqrun.journal.run_directory import run_directories, runs_directory
 from pqrun.journal.run_list import (
     DAMAGED,
     DIED,
@@ -65,9 +65,7 @@ def _what_next(past: Sequence[RunListing], page: Console) -> list[str]:
         word = "one that was stopped" if undone.state == STOPPED else "one that died"
         lines += page.painted(f"go on with the {word}: {resume}", (resume, "bold"), base="dim")
     count = f"{len(past)} run{'s' if len(past) != 1 else ''} in {escape_controls(_home(runs_directory()))}"
-    return lines + page.painted(
-        f"{count}; delete old ones: pqrun prune", ("pqrun prune", "bold"), base="dim"
-    )
+    return lines + page.painted(f"{count}; delete old ones: pqrun prune", ("pqrun prune", "bold"), base="dim")
 
 
 def print_pruned(*, days: int, runs: int, size: int, dry_run: bool) -> None:
@@ -76,10 +74,16 @@ def print_pruned(*, days: int, runs: int, size: int, dry_run: bool) -> None:
     now = time.time()
     freed = count = 0
     for past, bytes_freed in prune_runs(PrunePolicy(days, runs, size), now, dry_run=dry_run):
-        began = _when(past.began, now, screen=page.is_terminal)
+        began = when(past.began, now, screen=page.is_terminal)
         page.say(f"{escape_controls(past.id)}  {began}  {past.jobs} jobs  {size_text(bytes_freed)}")
         freed += bytes_freed
         count += 1
+    if live := [run for run in run_directories() if run.in_use()]:
+        names = ", ".join(escape_controls(os.path.basename(run.path)) for run in live)
+        stop = hints.line_of(["pqrun", "stop", "--run", os.path.basename(live[0].path)])
+        page.note(
+            f"{'live runs are' if len(live) > 1 else 'a live run is'} kept: {names}; to delete it, stop it first: {stop}"
+        )
     what = f"{count} run{'s' if count != 1 else ''}"
     page.say(f"{what} {'would be removed' if dry_run else 'removed'}, {size_text(freed)}")
     page.end()
@@ -122,7 +126,7 @@ def _cells(past: RunListing, now: float, prefix: int, *, screen: bool) -> list[C
     return [
         Cell(escape_controls(past.id), "cyan", prefix),
         Cell(state, style),
-        Cell(_when(past.began, now, screen=screen)),
+        Cell(when(past.began, now, screen=screen)),
         Cell(took),
         *(Cell(str(count), style) for count, style in zip(counts, styles, strict=True)),
         Cell(escape_controls(source)),
@@ -136,7 +140,7 @@ def _state(past: RunListing) -> tuple[str, str]:
     return "running" if past.state == LIVE else past.state, _STYLES[past.state]
 
 
-def _when(at: float, now: float, *, screen: bool) -> str:
+def when(at: float, now: float, *, screen: bool) -> str:
     """Return a time for people on a terminal (`14:05`, `Fri 02:00`), else in a form that sorts."""
     moment, today = datetime.fromtimestamp(at), datetime.fromtimestamp(now)
     if not screen:

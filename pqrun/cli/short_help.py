@@ -6,8 +6,6 @@ Made from the declarations without typer, so that it is there at once.
 
 from __future__ import annotations
 
-
-
 from pqrun.cli.commands import find_command
 from pqrun.cli.console import Console
 from pqrun.cli.declarations import CommandSpec, DeclaredOption
@@ -92,9 +90,7 @@ def _daily(command: CommandSpec) -> list[tuple[str, str, str]]:
 
     cpus = usable_cpus()
     shown = f"{cpus} CPU{'' if cpus == 1 else 's'}"
-    return [
-        _row(command.options[name], text.format(cpus=shown)) for name, text in DAILY.items()
-    ]
+    return [_row(command.options[name], text.format(cpus=shown)) for name, text in DAILY.items()]
 
 
 def _row(one: DeclaredOption, about: str) -> tuple[str, str, str]:
@@ -133,5 +129,3 @@ def print_if_asked(words: list[str]) -> int | None:
         print_command(command)
         return 0
     return None
-
-

@@ -236,7 +236,11 @@ def run_source(header: Mapping[str, Any]) -> str:
     """Return what a run was made from, by the first line of its journal: files, `queue`, `each ::: 3 arguments`."""
     if "serve" in header:
         return "queue"
-    return header.get("each") or " ".join(quoted_word(file) for file in header["files"] if file != "-") or "stdin"
+    return (
+        header.get("each")
+        or " ".join(quoted_word(file) for file in header["files"] if file != "-")
+        or "stdin"
+    )
 
 
 def command_words(verb: str, *arguments: str, options: str = "") -> list[str]:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Final
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 SCHEMA_FILE: Final = "pqrun.schema.json"
 EXAMPLE: Final = f"""\
 # yaml-language-server: $schema={SCHEMA_FILE}
-# For completion in your editor: pqrun schema > {SCHEMA_FILE}
+# That file gives completion in your editor; to write it again: pqrun schema > {SCHEMA_FILE}
 #
 # Check this file:  pqrun check jobs.yaml
 # Run it:           pqrun run jobs.yaml
@@ -83,8 +85,8 @@ def check_files(paths: Sequence[str]) -> int:
             errors.append(error)
     if errors:
         layout = stderr_layout()
-        lines = [line for error in errors for line in error.shown(layout)]
-        write_lines([*lines, *closing(errors, layout)], escape=False)
+        shown = [line for error in errors for line in error.shown(layout)]
+        write_lines([*shown, *closing(errors, layout)], escape=False)
         return 2
     for warning in warnings:
         sys.stderr.write(f"{warning}\n")
@@ -130,15 +132,22 @@ def schema_text() -> str:
     return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
 
 
-def write_example(path: str) -> None:
-    """Write the commented example; raise `UserError` if the file exists or cannot be written."""
+def write_example(path: str) -> str:
+    """Write the commented example, and the schema that its first line names; return the path of the schema.
+
+    Raises `UserError` if the example exists or cannot be written. A schema that exists is kept: it may be newer.
+    """
+    schema_path = os.path.join(os.path.dirname(path), SCHEMA_FILE)
     try:
         with open(path, "x", encoding="utf-8") as file:
             file.write(EXAMPLE)
+        with contextlib.suppress(FileExistsError), open(schema_path, "x", encoding="utf-8") as file:
+            file.write(schema_text())
     except FileExistsError:
         raise UserError(f"{path} exists already: move it away, or name another file") from None
     except OSError as error:
         raise UserError(f"cannot write {path}: {(error.strerror or str(error)).lower()}") from None
+    return schema_path
 
 
 PANEL = "Job files"
@@ -154,8 +163,18 @@ def check(
 def init(
     file: Annotated[str, ArgumentSpec("[FILE]", "Name of the new file")] = "jobs.yaml",
 ) -> None:
-    """Write a commented example of a job file. Existing files are not overwritten."""
-    write_example(file)
+    """Write a commented example of a job file, and its JSON Schema. Existing files are not overwritten."""
+    schema_path = write_example(file)
+    from pqrun.cli.console import Console
+    from pqrun.core.text import command, escape_controls
+
+    page = Console()
+    name, check, run = escape_controls(file), command("check", file), command("run", file)
+    lines = page.painted(f"wrote {name}, and {escape_controls(schema_path)} for your editor", (name, "bold"))
+    lines += page.painted(f"change it, then: {check}", (check, "bold"), indent="  ")
+    lines += page.painted(f"and run it: {run}", (run, "bold"), indent="  ")
+    page.say("\n".join(lines))
+    page.end()
 
 
 def schema() -> None:

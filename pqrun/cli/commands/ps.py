@@ -24,7 +24,7 @@ MIN_JOBS, OTHER_LINES = 10, 8
 """On a terminal, so many jobs are listed at least, and so many lines of the screen are left for others."""
 COLUMNS = (
     Column("id"), Column("state"), Column("priority", drop=1), Column("try", drop=0),
-    Column("time", right=True, drop=2), Column("command or needs"),
+    Column("time", right=True), Column("command or needs"),
 )  # fmt: skip
 _STYLES = {"running": "blue", "waiting": "bold yellow", "queued": ""}
 STATES = ("running", "queued", "waiting", "pending")
@@ -98,7 +98,9 @@ def shown(answer: dict[str, Any], page: Console, info: dict[str, Any] | None, *,
         lines += page.painted("stopping: no more jobs start", ("stopping", "bold yellow"))
     elif answer["paused"]:
         lines += page.painted(
-            "paused: no job starts until `pqrun unpause`", ("paused", "bold yellow"), ("pqrun unpause", "bold")
+            "paused: no job starts until `pqrun unpause`",
+            ("paused", "bold yellow"),
+            ("pqrun unpause", "bold"),
         )
     return "\n".join(lines)
 

@@ -17,7 +17,11 @@ RUN_EXAMPLES = (
     "pqrun run jobs.yaml --retries 2 --timeout 10m",
     "pqrun run nightly.txt -k --tag",
 )
-RESUME_EXAMPLES = ("pqrun resume latest", "pqrun resume latest --failed -j2", "pqrun resume k3f9q2 --timeout 1h")
+RESUME_EXAMPLES = (
+    "pqrun resume latest",
+    "pqrun resume latest --failed -j2",
+    "pqrun resume k3f9q2 --timeout 1h",
+)
 SERVE_EXAMPLES = ("pqrun serve --detach -j4", "pqrun serve --run nightly --keep 1000")
 
 

@@ -113,7 +113,7 @@ def prune(
     print_pruned(days=keep_days, runs=keep_runs, size=size, dry_run=dry_run)
 
 
-EXAMPLES = {
+EXAMPLES: dict[Callable[..., int | None], tuple[str, ...]] = {
     runs: ("pqrun runs", "pqrun runs --json"),
     show: ("pqrun show", "pqrun show k3f9q2 --all", "pqrun show latest --junit report.xml"),
     logs: ("pqrun logs latest", "pqrun logs k3f9q2 state:failed", "pqrun logs latest deploy -f"),

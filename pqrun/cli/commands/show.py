@@ -125,7 +125,7 @@ MAX_LINES_WITH_OK = 20
 """On a terminal, jobs that went well are listed only if the table has at most this many lines."""
 COLUMNS = (
     Column("#", right=True, drop=1), Column("job"), Column("state"), Column("try", right=True, drop=0),
-    Column("time", right=True, drop=2), Column("last output"),
+    Column("time", right=True), Column("last output"),
 )  # fmt: skip
 _STYLES = {**OUTCOME_STYLES, "running": "blue", "waiting": "yellow"}
 
