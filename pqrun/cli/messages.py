@@ -11,8 +11,10 @@ import os
 import sys
 from collections.abc import Sequence
 
+from pqrun.cli.declarations import options_of
 from pqrun.core.errors import UserError
 from pqrun.core.layout import Layout, cells, cut_around, wrap
+from pqrun.core.settings import OutputSettings
 from pqrun.core.text import escape_controls
 from pqrun.ui.terminal import Style, wants_colour
 
@@ -34,7 +36,7 @@ def stderr_layout() -> Layout | None:
 
 def _colour_option(words: Sequence[str]) -> str:
     """Return the value of `--color` on a command line that may be wrong in another place."""
-    asked = os.environ.get("PQRUN_COLOR", "auto")
+    asked = os.environ.get(options_of(OutputSettings)["color"].flag.variable or "", "auto")
     for at, word in enumerate(words):
         if word in ("--", ":::"):
             break

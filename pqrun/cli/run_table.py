@@ -63,7 +63,7 @@ def _what_next(past: Sequence[RunListing], page: Console) -> list[str]:
     if undone is not None:
         resume = hints.command("resume", undone.id)
         word = "one that was stopped" if undone.state == STOPPED else "one that died"
-        lines += page.painted(f"go on with the {word}: {resume}", (resume, "bold"), base="dim")
+        lines += page.painted(f"continue the {word}: {resume}", (resume, "bold"), base="dim")
     count = f"{len(past)} run{'s' if len(past) != 1 else ''} in {escape_controls(_home(runs_directory()))}"
     return lines + page.painted(f"{count}; delete old ones: pqrun prune", ("pqrun prune", "bold"), base="dim")
 

@@ -43,8 +43,8 @@ def describe_exit(exit: Exit | None, asked: StopReason | None, timeout: float | 
 
 
 def format_duration(seconds: float) -> str:
-    """Return seconds as people write them: `400ms`, `12.6s`, `3m04s`, `2h05m`."""
-    if 0 < seconds < 0.0005:
+    """Return seconds as people write them: `<1ms`, `400ms`, `12.6s`, `3m04s`, `2h05m`."""
+    if seconds < 0.0005:
         return "<1ms"
     if seconds < 0.9995:
         return f"{seconds * 1000:.0f}ms"

@@ -13,7 +13,7 @@ PATIENCE = 60
 MASKS = [
     (r"\d\d:\d\d:\d\d \[ *[\d-]+/[\d-]+\]", "TIME [COUNT]"),
     (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "MOMENT"),
-    (r"\b\d+(\.\d+)?(ms|s|m\d\ds)\b", "SECONDS"),
+    (r"<?\b\d+(\.\d+)?(ms|s|m\d\ds)\b", "SECONDS"),
     (r"(pqrun (?:logs|show|resume)|^run) [0-9a-z]{6}\b", r"\1 RUN"),
     (r"slowest .*", "slowest"),
     (r"^.*\bKilled\b.*$", "Killed"),

@@ -21,7 +21,7 @@ from pqrun.core.unicode_json import as_json
 SCHEMA = 1
 MAX_COMMAND_LENGTH = 500
 MIN_JOBS, OTHER_LINES = 10, 8
-"""On a terminal, so many jobs are listed at least, and so many lines of the screen are left for others."""
+"""On a terminal, the least number of jobs that are listed, and the lines of the screen that are kept for other text."""
 COLUMNS = (
     Column("id"), Column("state"), Column("priority", drop=1), Column("try", drop=0),
     Column("time", right=True), Column("command or needs"),
@@ -86,7 +86,8 @@ def shown(answer: dict[str, Any], page: Console, info: dict[str, Any] | None, *,
     listed = jobs if most is None else jobs[:most]
     lines = [] if info is None else [*_heading(info, page), ""]
     if jobs:
-        lines += table(COLUMNS, [_row(job) for job in listed], page, middle=("id",))
+        columns = COLUMNS if page.is_terminal else (*COLUMNS[:-1], Column("command"))
+        lines += table(columns, [_row(job, why=page.is_terminal) for job in listed], page, middle=("id",))
     if len(jobs) > len(listed):
         left = Counter(job["state"] for job in jobs[len(listed) :])
         more = ", ".join(f"{left[state]} more {state}" for state in STATES if left[state])
@@ -128,7 +129,8 @@ def reasons(answer: dict[str, Any]) -> str:
     )
 
 
-def _row(job: dict[str, Any]) -> list[Cell]:
+def _row(job: dict[str, Any], *, why: bool) -> list[Cell]:
+    """Return the cells of a job. `why`: a pending job shows its needs instead of its command."""
     state = job["state"]
     seconds = "" if job["seconds"] is None else format_duration(max(0.0, job["seconds"]))
     tries = f"{job['attempts']}/{job['max_attempts']}"
@@ -138,14 +140,15 @@ def _row(job: dict[str, Any]) -> list[Cell]:
         Cell(job["priority"], "yellow" if job["priority"] in ("critical", "high") else "dim"),
         Cell(tries, "dim"),
         Cell(f"in {seconds}" if state == "waiting" else seconds, _STYLES.get(state, "dim")),
-        Cell(_command_or_why(job), "dim"),
+        Cell(_needs(job) if why and state == "pending" and job["needs"] else _command(job), "dim"),
     ]
 
 
-def _command_or_why(job: dict[str, Any]) -> str:
-    """Return the command of a job, or the jobs that a pending job waits for."""
-    if job["state"] == "pending" and job["needs"]:
-        return escape_controls(f"needs {', '.join(job['needs'])}"[:MAX_COMMAND_LENGTH])
+def _needs(job: dict[str, Any]) -> str:
+    return escape_controls(f"needs {', '.join(job['needs'])}"[:MAX_COMMAND_LENGTH])
+
+
+def _command(job: dict[str, Any]) -> str:
     run = shlex.join(job["run"]) if isinstance(job["run"], list) else str(job["run"])
     return escape_controls(" ".join(run[:MAX_COMMAND_LENGTH].split()))
 

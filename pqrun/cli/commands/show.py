@@ -122,7 +122,7 @@ def _lines_of_json(rows: Iterable[JobRow]) -> Iterator[str]:
 MOST, MOST_ON_A_SCREEN = 1000, 100
 MAX_TAILS_READ = 200
 MAX_LINES_WITH_OK = 20
-"""On a terminal, jobs that went well are listed only if the table has at most this many lines."""
+"""On a terminal, jobs that are ok are listed only if the table has at most this many lines."""
 COLUMNS = (
     Column("#", right=True, drop=1), Column("job"), Column("state"), Column("try", right=True, drop=0),
     Column("time", right=True), Column("last output"),
@@ -140,11 +140,12 @@ class ShownJob(NamedTuple):
     tries: str
     took: str
     said: str = ""
+    flaky: bool = False
 
     def cells(self) -> list[Cell]:
         """Return the cells of the line. How a job ended stands beside its state."""
         state = " ".join(dict.fromkeys(f"{self.state} {self.how}".split()))
-        if self.state == "ok" and self.tries.partition("/")[0] not in ("", "1"):
+        if self.flaky:
             state += ", flaky"
         style = _STYLES.get(self.state, "")
         return [
@@ -211,7 +212,7 @@ def _line(row: JobRow, now: float, *, read: bool) -> ShownJob:
     tries = str(row.attempts) if row.max_attempts == 1 else f"{row.attempts}/{row.max_attempts}"
     return ShownJob(
         str(row.seq), job_label(row.spec), row.state, "" if how == "exit 0" else how,
-        "" if tries in ("0", "1") else tries, took, strip_ansi(said),
+        "" if tries in ("0", "1") else tries, took, strip_ansi(said), row.is_flaky,
     )  # fmt: skip
 
 
@@ -269,10 +270,7 @@ def _hidden(told: ShownPage, page: Console, name: str) -> list[str]:
     if page.width is None:
         more = ", ".join(f"{count} {state}" for state, count in told.hidden.items())
         return [f"… and {more} (--all lists them)"]
-    more = ", ".join(
-        f"{count} more went well" if state == "ok" else f"{count} more {state}"
-        for state, count in told.hidden.items()
-    )
+    more = ", ".join(f"{count} more {state}" for state, count in told.hidden.items())
     return page.painted(f"… {more}: {everything}", (everything, "bold"), base="dim")
 
 

@@ -89,7 +89,7 @@ def test_last_lines_are_told_even_of_output_that_is_removed_at_once(run):
 def test_the_plain_log_is_one_line_a_job(run):
     jobs = "echo hi  # pqrun: id=a\nexit 4  # pqrun: id=b\nexit 3  # pqrun: id=c retries=1 retry_delay=1ms\n"
     lines = run("-j1", jobs=jobs).stderr.decode().split("\n")
-    log = [re.sub(r"^\d\d:\d\d:\d\d |\d+ms", "", line).rstrip() for line in lines[: lines.index("")]]
+    log = [re.sub(r"^\d\d:\d\d:\d\d |<?\d+ms", "", line).rstrip() for line in lines[: lines.index("")]]
     assert [" ".join(line.split()) for line in log if not line.startswith("pqrun:")] == [
         "[1/3] ok a",
         "[2/3] FAILED b exit 4",
