@@ -85,12 +85,17 @@ _GAP = "  "
 
 
 def table(
-    columns: Sequence[Column], rows: Sequence[Sequence[Cell]], page: Console, *, middle: Collection[str] = ()
+    columns: Sequence[Column],
+    rows: Sequence[Sequence[Cell]],
+    page: Console,
+    *,
+    middle: Collection[str] = (),
+    last_cells: int = MIN_LAST_CELLS,
 ) -> list[str]:
     """Return the lines of a table, with a line of titles.
 
     On a terminal the last column takes what the others leave, and the columns with the lowest `drop` are left
-    out while that is too little. A cell of the columns in `middle` is cut in the middle, any other at its end.
+    out while that is less than `last_cells`. A cell of the columns in `middle` is cut in the middle, any other at its end.
     """
     sizes = [
         max([cells(column.title), *(cells(row[at].text) for row in rows)])
@@ -98,7 +103,7 @@ def table(
     ]
     shown = list(range(len(columns)))
     if page.width is not None:
-        _make_fit(columns, sizes, shown, page.width)
+        _make_fit(columns, sizes, shown, page.width, last_cells)
     heads = [Cell(column.title, "dim underline") for column in columns]
     lines = []
     for row in (heads, *rows):
@@ -115,10 +120,10 @@ def table(
     return lines
 
 
-def _make_fit(columns: Sequence[Column], sizes: list[int], shown: list[int], width: int) -> None:
+def _make_fit(columns: Sequence[Column], sizes: list[int], shown: list[int], width: int, least: int) -> None:
     """Leave out columns in `shown`, and change the sizes, until the table is at most `width` cells wide."""
     last = shown[-1]
-    enough = min(sizes[last], MIN_LAST_CELLS)
+    enough = min(sizes[last], least)
     droppable = sorted((place, at) for at, column in enumerate(columns) if (place := column.drop) is not None)
 
     def taken() -> int:

@@ -110,7 +110,7 @@ def _facts(past: RunListing) -> dict[str, Any]:
 def _table(past: Sequence[RunListing], now: float, page: Console) -> list[str]:
     prefixes = shortest_prefixes(run.id for run in past)
     rows = [_cells(run, now, prefixes[run.id], screen=page.width is not None) for run in past]
-    return table(COLUMNS, rows, page, middle=("run", "source"))
+    return table(COLUMNS, rows, page, middle=("run", "source"), last_cells=12)
 
 
 def _cells(past: RunListing, now: float, prefix: int, *, screen: bool) -> list[Cell]:

@@ -28,8 +28,6 @@ DAILY = {
     "show": "print the output of all or failed jobs  [all]",
     "fail_fast": "stop the run at the first failure",
     "dry_run": "print the commands, run nothing",
-    "quiet": "print only errors",
-    "verbose": "print more",
 }
 """The options of `run` in the short help, by parameter, each with its text and its default."""
 SHARING = ("run", "each", "resume", "serve")
@@ -90,7 +88,8 @@ def _daily(command: CommandSpec) -> list[tuple[str, str, str]]:
 
     cpus = usable_cpus()
     shown = f"{cpus} CPU{'' if cpus == 1 else 's'}"
-    return [_row(command.options[name], text.format(cpus=shown)) for name, text in DAILY.items()]
+    rows = [_row(command.options[name], text.format(cpus=shown)) for name, text in DAILY.items()]
+    return [*rows, ("  ", "-q, -v", "print only errors; print more")]
 
 
 def _row(one: DeclaredOption, about: str) -> tuple[str, str, str]:

@@ -252,7 +252,7 @@ def _page(told: ShownPage, page: Console, name: str) -> list[str]:
     lines = _heading(seen, page)
     if told.lines:
         rows = [line.cells() for line in told.lines]
-        lines += ["", *table(COLUMNS, rows, page, middle=("job",))]
+        lines += ["", *table(COLUMNS, rows, page, middle=("job",), last_cells=14)]
     if told.hidden:
         lines += _hidden(told, page, name)
     lines += ["", *_totals(seen, page)]

@@ -174,10 +174,13 @@ def _source_lines(problem: Problem, line: str, style: str, layout: Layout) -> li
     )
     room = max(10, width - len(gutter) - 1)
     text, begin, end = cut_around(before + word + after, len(before), len(before) + len(word), room)
-    carets = " " * cells(text[:begin]) + "^" * max(1, cells(text[begin:end]))
+    blanks, carets = " " * cells(text[:begin]), "^" * max(1, cells(text[begin:end]))
     shown = text[:begin] + paint(style, text[begin:end]) + text[end:].rstrip()
     below = f"{'':{len(gutter) - 1}}│"
-    return [f"{paint('blue', gutter)} {shown}".rstrip(), f"{paint('blue', below)} {paint(style, carets)}"]
+    return [
+        f"{paint('blue', gutter)} {shown}".rstrip(),
+        f"{paint('blue', below)} {blanks}{paint(style, carets)}",
+    ]
 
 
 def _length_of_word(text: str, message: str) -> int:

@@ -564,8 +564,8 @@ def test_only_what_a_shell_takes_as_it_is_is_offered(world, some_runs):
     (world.state / "runs" / "$(evil)").mkdir()
     for seq, name in enumerate(["fetch-a", "fetch-b", "it's", "a b", "x/y:z@1", "m[A=1]", "`id`"], 2):
         record.tell(*added(seq, name))
-    assert run_ids() == ["abcde2", "latest"]
-    assert run_ids("ab") == ["abcde2"]
+    assert [name for name, _ in run_ids()] == ["latest", "abcde2"]
+    assert [name for name, _ in run_ids("ab")] == ["abcde2"]
     context = SimpleNamespace(params={"name": "latest"})
     assert job_ids(context) == ["a", "fetch-a", "fetch-b", "x/y:z@1"]
     assert job_ids(context, "fetch") == ["fetch-a", "fetch-b"]
