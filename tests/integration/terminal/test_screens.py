@@ -135,7 +135,7 @@ def shown(place, name, size):
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: "x".join(map(str, size)))
 @pytest.mark.parametrize("name", SCREENS)
 def test_the_screen_is_as_it_was_and_fits(place, name, size):
-    found, window = shown(place, name, size)
+    _, window = shown(place, name, size)
     # What a terminal breaks itself, it joins without a line feed: so the lines as they were written are compared.
     written = re.sub(rb"\x1b\[[0-9;]*m", b"", window.raw).decode().split("\r\n")
     assert max(map(cells, written)) <= size[0], max(written, key=cells)
