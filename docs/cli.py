@@ -207,7 +207,8 @@ def _command(command: Command) -> Iterator[str]:
 def _pages(found: Program) -> Iterator[str]:
     yield from ("# Commands and options", "", "<!-- Made by `python docs/cli.py`: change it there. -->", "")
     yield from (
-        "`pqrun COMMAND --help` prints this reference in the terminal; `man pqrun` shows it on one page.",
+        "`pqrun COMMAND --help` and `pqrun help COMMAND` print this reference in the terminal,",
+        "`pqrun -h` what people use daily; `man pqrun` shows it on one page.",
         "",
     )
     for panel in dict.fromkeys(command.panel for command in found.commands):

@@ -171,6 +171,8 @@ class RunParts:
         }
         if self.settings.record.serve is not None:
             facts["serve"] = self.settings.record.serve
+        if self.settings.input.each is not None:
+            facts["each"] = self.settings.input.each.described()
         listed = len(self.source.jobs)
         self.record.begin(self.clock, listed=listed, facts=facts, began=self.collector.began)
 

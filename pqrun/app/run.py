@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING
 
 from pqrun.app.parts import RunParts
 from pqrun.core.errors import BUG, NOT_ALL_RUN, OK, OWN_FAILURE, SOME_FAILED, USAGE, InternalFailure
+from pqrun.core.job import format_command
 from pqrun.core.settings import RecordSettings, Settings
+from pqrun.core.text import escape_controls
 from pqrun.engine.signals import chdir_or_error, current_directory, die_by_signal, reset_signals
 from pqrun.executors.local.backend import backend_of
 from pqrun.input import open_input
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from pqrun.engine.executor import Backend
     from pqrun.input import JobInput
     from pqrun.journal.restart_plan import RestartPlan
+    from pqrun.ui.run_summary import SummaryFailure
 
 
 def run(settings: Settings) -> int:
@@ -117,6 +121,28 @@ def _end(run: RunParts) -> list[str]:
     return run.backend.close()
 
 
+def exported_function_hint(failures: Iterable[SummaryFailure]) -> str:
+    """Return a hint if a command was not found that is a bash function in pqrun's environment; else ''.
+
+    Bash exports a function as the variable `BASH_FUNC_name%%`. Other shells, such as `sh`, ignore it.
+    """
+    functions = {
+        name[len("BASH_FUNC_") : -2]
+        for name in os.environ
+        if name.startswith("BASH_FUNC_") and name.endswith("%%")
+    }
+    if functions:
+        for failure in failures:
+            words = format_command(failure.spec.work).split()
+            called = functions.intersection(words)
+            if called and failure.how.startswith("exit 127"):
+                name = escape_controls(next(word for word in words if word in called))
+                return (
+                    f"`{name}` is an exported bash function, which `sh` doesn't know: use --shell 'bash -c'"
+                )
+    return ""
+
+
 class Conclusion:
     """The conclusion of a run that is over. `trouble`: what went wrong with its jobs, one text for each."""
 
@@ -168,6 +194,8 @@ class Conclusion:
         if run.table.added or not run.source.wrong:
             seconds = run.clock.now() - run.collector.began
             run.display.say_last_page(snapshot, seconds, run=run.record.address)
+            if hint := exported_function_hint(run.display.page.failures):
+                run.err.say(f"pqrun: {hint}")
         for trouble in (*self._trouble, *run.observers.dropped, *run.write_failures()):
             run.err.say(f"pqrun: {trouble}")
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Annotated, Any, TypeVar
 
@@ -22,8 +23,11 @@ from pqrun.cli.declarations import (
     HelpWanted,
     WrongUsage,
 )
+from pqrun.core.errors import USAGE
+from pqrun.core.values import InvalidValue
 
 MAX_OFFERED = 200
+MAX_HELP_CELLS = 60
 MAX_INDEX_BYTES = 4_000_000
 _EASY = re.compile(r"[A-Za-z0-9_.:@/-]+")
 EXAMPLES = """
@@ -34,6 +38,8 @@ EXAMPLES = """
   pqrun run jobs.yaml --retries 2 --timeout 10m
 
   pqrun resume latest --failed
+
+[bold]All of one command[/bold]  pqrun help run    [bold]What people use daily[/bold]  pqrun -h    [bold]Manual[/bold]  man pqrun
 """
 
 
@@ -62,11 +68,53 @@ app = typer.Typer(
     cls=LazyGroup,
     help="Run shell commands in parallel, with priorities, retries, time limits and a journal.",
     epilog=EXAMPLES,
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["--help", "-h"]},
 )
+
+
+UsageError: type[Exception] = typer.BadParameter.__bases__[0]
+"""The base of typer's errors of a command line. typer does not export it."""
+
+
+def run_with_typer(words: list[str] | None = None) -> int:
+    """Run the command line of the process, or these words; return the exit code. Print what is wrong with them."""
+    try:
+        code = app(words, standalone_mode=False, prog_name="pqrun")
+    except UsageError as error:
+        from pqrun.cli.messages import print_error
+
+        print_error("\n  hint: ".join(_wrong_usage(error)))
+        return USAGE
+    except typer.Abort:
+        return 1
+    return code if isinstance(code, int) else 0
+
+
+def _wrong_usage(error: Any) -> tuple[str, str]:
+    """Return what is wrong with the command line, and a hint."""
+    context = error.ctx
+    words = [word for word in sys.argv[1:2] if word in MODULES]
+    path = context.command_path if context is not None else " ".join(["pqrun", *words])
+    more = (
+        f"all options: {path.replace('pqrun ', 'pqrun help ', 1)}"
+        if " " in path
+        else "all commands: pqrun help"
+    )
+    if possibilities := vars(error).get("possibilities"):
+        offered = " or ".join(f"`{word}`" for word in sorted(possibilities))
+        return _lower(error.message), f"did you mean {offered}? {more[0].upper()}{more[1:]}"
+    cause = error.__cause__ or error.__context__
+    if isinstance(cause, InvalidValue) and cause.hint and error.param is not None:
+        return f"{error.param.opts[-1]}: {cause.what}", cause.hint
+    if error.__class__ is typer.BadParameter and error.param is not None and error.param_hint is None:
+        return f"{error.param.opts[-1]}: {error.message}", more
+    return _lower(error.format_message()), more
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:].rstrip(".")
 
 
 def _version(asked: bool) -> None:
@@ -99,7 +147,7 @@ def _for_typer(command: CommandSpec) -> Any:
         rich_help_panel=command.panel,
         epilog=command.epilog,
         context_settings={
-            "help_option_names": ["-h", "--help"],
+            "help_option_names": ["--help", "-h"],
             "allow_interspersed_args": command.mixed,
         },
     )(_function(command))
@@ -156,7 +204,7 @@ def _option(one: DeclaredOption) -> tuple[Any, Any]:
         metavar=flag.metavar,
         parser=None if flag.read is None else _told(flag.read),
         envvar=flag.variable,
-        show_envvar=False,
+        show_envvar=True,
         autocompletion=COMPLETIONS.get(flag.completes or ""),
     )
     return Annotated[one.kind, shown], one.default
@@ -175,23 +223,35 @@ def _told(parse: Callable[[str], T]) -> Callable[[str], T]:
         try:
             return parse(text)
         except ValueError as error:
-            raise typer.BadParameter(str(error)) from None
+            raise typer.BadParameter(str(error)) from error
 
     return parser
 
 
-def run_ids(incomplete: str = "") -> list[str]:
-    """Return the ids of runs that begin with `incomplete`."""
-    import os
+def run_ids(incomplete: str = "") -> list[tuple[str, str]]:
+    """Return the ids of runs that begin with `incomplete`, the newest first, each with its date and source."""
+    import time
 
+    from pqrun.cli.run_table import when
     from pqrun.core.errors import UserError
-    from pqrun.journal.run_directory import runs_directory
+    from pqrun.core.layout import cut_middle
+    from pqrun.core.text import escape_controls
+    from pqrun.journal.run_list import past_runs
 
     try:
-        names = os.listdir(runs_directory())
+        found = past_runs()
     except (OSError, UserError):
-        names = []
-    return _offered([*sorted(names), "latest"], incomplete)
+        found = []
+    now = time.time()
+    ids = _offered(["latest", *(run.id for run in found)], incomplete)
+    told = {run.id: f"{when(run.began, now, screen=True)}  {run.state}  {run.source}" for run in found}
+    told["latest"] = "the newest run"
+    return [(name, cut_middle(escape_controls(told[name]), MAX_HELP_CELLS)) for name in ids]
+
+
+def command_names(incomplete: str = "") -> list[str]:
+    """Return the names of commands that begin with `incomplete`."""
+    return _offered(list(MODULES), incomplete)
 
 
 def job_ids(ctx: typer.Context, incomplete: str = "") -> list[str]:
@@ -212,7 +272,11 @@ def job_ids(ctx: typer.Context, incomplete: str = "") -> list[str]:
     return _offered(ids, incomplete)
 
 
-COMPLETIONS: dict[str, Callable[..., list[str]]] = {"runs": run_ids, "jobs": job_ids}
+COMPLETIONS: dict[str, Callable[..., Sequence[str | tuple[str, str]]]] = {
+    "runs": run_ids,
+    "jobs": job_ids,
+    "commands": command_names,
+}
 
 
 def _offered(words: list[str], incomplete: str) -> list[str]:

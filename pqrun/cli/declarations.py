@@ -124,7 +124,7 @@ class DeclaredParameters(NamedTuple):
 class CommandSpec:
     """A command: its name, its function and what its help shows besides the function's docstring.
 
-    `mixed`: whether options may follow arguments. `rewrite` changes the words before they are read.
+    `examples`: command lines. `mixed`: whether options may follow arguments. `rewrite` changes the words before they are read.
     The function returns the exit code, or None for 0.
     """
 
@@ -134,13 +134,15 @@ class CommandSpec:
         function: Callable[..., int | None],
         panel: str,
         *,
-        epilog: str | None = None,
+        examples: tuple[str, ...] = (),
+        epilog: str = "",
         mixed: bool = True,
         rewrite: Callable[[list[str], Mapping[str, DeclaredOption]], list[str]] | None = None,
     ) -> None:
         self.name = name
         self.panel = panel
-        self.epilog = epilog
+        self.examples = examples
+        self._epilog = epilog
         self.mixed = mixed
         self.rewrite = rewrite
         self.function = function
@@ -174,6 +176,16 @@ class CommandSpec:
     def options(self) -> dict[str, DeclaredOption]:
         """The options by parameter."""
         return self._declared.options
+
+    @property
+    def epilog(self) -> str:
+        """What the help shows below the options, in the markup of rich: the given text, then the examples."""
+        if not self.examples:
+            return self._epilog
+        examples = (
+            "".join(f"\n\n  {example}" for example in self.examples).replace("\\", "\\\\").replace("[", "\\[")
+        )
+        return f"{self._epilog}\n\n[bold]Examples[/bold]{examples}\n"
 
     def call(self, given: Mapping[str, Any]) -> int:
         """Run the command with these values of its arguments and options; return the exit code."""

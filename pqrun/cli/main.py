@@ -53,7 +53,7 @@ def run() -> int:
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except UserError as error:
-        _tell(f"{error}" if "\n" in str(error) else f"pqrun: {error}")
+        _tell_error(error)
         return USAGE
     except KeyboardInterrupt:  # Ctrl-C before the run's own signal handlers were there
         from signal import SIGINT
@@ -67,13 +67,13 @@ def run() -> int:
         if isinstance(error, FileNotFoundError) and error.filename is None and _is_nowhere():
             from pqrun.engine.signals import NO_DIRECTORY
 
-            _tell(f"pqrun: {NO_DIRECTORY}")  # a relative path has no meaning without a current directory
+            _tell_error(NO_DIRECTORY)  # a relative path has no meaning without a current directory
             return USAGE
         if (failure := refusal(error)) is not None:
-            _tell(f"pqrun: {failure}")
+            _tell_error(str(failure))
             return failure.code
         if isinstance(error, MemoryError):
-            _tell("pqrun: out of memory")
+            _tell_error("out of memory")
             return BUG
         import traceback
 
@@ -83,15 +83,20 @@ def run() -> int:
 
 
 def _run() -> int:
-    if len(sys.argv) > 1:
+    words = sys.argv[1:]
+    if words[1:2] == ["-h"] or words[:1] == ["-h"] or not (words or "_PQRUN_COMPLETE" in os.environ):
+        from pqrun.cli.short_help import print_if_asked
+
+        if (code := print_if_asked(words)) is not None:
+            return code
+    if words:
         from pqrun.cli.fast_parser import run_if_plain
 
-        if (code := run_if_plain(sys.argv[1], sys.argv[2:], os.environ)) is not None:
+        if (code := run_if_plain(words[0], words[1:], os.environ)) is not None:
             return code
-    from pqrun.cli.app import app
+    from pqrun.cli.app import run_with_typer
 
-    app()
-    return 0
+    return run_with_typer()
 
 
 def _make_sure_of_streams() -> None:
@@ -121,19 +126,22 @@ def _is_nowhere() -> bool:
 
 def _not_written(error: Exception) -> int:
     """Print a message about a failed write to stdout; return the exit code."""
-    _tell(f"pqrun: cannot write to standard output: {getattr(error, 'strerror', None) or error}")
+    _tell_error(f"cannot write to standard output: {getattr(error, 'strerror', None) or error}")
     return OWN_FAILURE
 
 
 def _tell(text: str) -> None:
-    """Write a message to stderr, with control characters escaped: names in it may come from anywhere."""
-    from pqrun.core.text import escape_controls
+    """Write lines to stderr, with control characters escaped."""
+    from pqrun.cli.messages import write_lines
 
-    text = "\n".join(escape_controls(line, keep="\t") for line in text.split("\n"))
-    try:
-        os.write(2, text.encode("utf-8", "backslashreplace") + b"\n")
-    except OSError:
-        pass  # stderr is broken as well; the exit code still tells of the failure
+    write_lines(text.split("\n"), escape=True)
+
+
+def _tell_error(error: UserError | str) -> None:
+    """Write an error message to stderr."""
+    from pqrun.cli.messages import print_error
+
+    print_error(error)
 
 
 if __name__ == "__main__":

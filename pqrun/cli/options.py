@@ -37,7 +37,7 @@ from pqrun.core.settings import (
 
 def pool(text: str) -> Pool:
     """Parse `NAME=N`; raise ValueError if the text is something else."""
-    name, equals, number = text.partition("=")
+    name, equals, number = text.replace(":", "=", 1).partition("=")
     if not equals or not name:
         raise ValueError(f"not NAME=N: `{text}`")
     return Pool(name, values.whole_number(number, 1, 10**6))
@@ -124,6 +124,7 @@ class RunOptions(JobOptions):
     pool: Annotated[
         list[str] | None,
         option(
+            "--pools",
             "--pool",
             help="Share N units of a resource between the jobs; repeatable",
             panel=SCHEDULING,

@@ -12,14 +12,15 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from pqrun.cli.console import Console
+from pqrun.cli.console import Cell, Column, Console, table
 from pqrun.core import text as hints
 from pqrun.core import unicode_json as unicodejson
 from pqrun.core.text import escape_controls, format_duration
-from pqrun.journal.run_directory import runs_directory
+from pqrun.journal.run_directory import run_directories, runs_directory
 from pqrun.journal.run_list import (
     DAMAGED,
     DIED,
+    ENDED,
     LIVE,
     STOPPED,
     PrunePolicy,
@@ -28,11 +29,13 @@ from pqrun.journal.run_list import (
     prune_runs,
     shortest_prefixes,
 )
-from pqrun.ui.terminal import Style
 
-TITLES = ("run", "started", "took", "jobs", "ok", "failed", "left", "state", "source")
-_RIGHT = {"took", "jobs", "ok", "failed", "left"}
-_STATES = {LIVE: "cyan", STOPPED: "yellow", DIED: "bold yellow", DAMAGED: "bold red"}
+COLUMNS = (
+    Column("run"), Column("state"), Column("started", drop=3), Column("took", right=True, drop=4),
+    Column("jobs", right=True), Column("ok", right=True, drop=2), Column("failed", right=True),
+    Column("left", right=True, drop=1), Column("source"),
+)  # fmt: skip
+_STYLES = {LIVE: "blue", STOPPED: "yellow", DIED: "bold yellow", DAMAGED: "bold red"}
 
 
 def print_runs(*, as_json: bool) -> None:
@@ -42,19 +45,27 @@ def print_runs(*, as_json: bool) -> None:
     if as_json:
         page.say(unicodejson.as_json({"schema": 1, "runs": [_facts(run) for run in past]}, indent=1))
     elif past:
-        for line in _table(past, time.time(), page.paint, page.width):
-            page.say(line)
+        lines = _table(past, time.time(), page)
         if page.is_terminal:
-            count = f"{len(past)} run{'s' if len(past) != 1 else ''} in {escape_controls(_home(runs_directory()))}"
-            page.say(
-                "\n"
-                + page.paint(
-                    "dim", f"the bold letters are enough to name a run; `latest` is the newest · {count}"
-                )
-            )
+            lines += ["", *_what_next(past, page)]
+        page.say("\n".join(lines))
     else:
         page.note(f"no runs are recorded in {escape_controls(runs_directory())}")
     page.end()
+
+
+def _what_next(past: Sequence[RunListing], page: Console) -> list[str]:
+    """Return the lines below the table on a terminal: how to name a run, and what to do with runs."""
+    lines = page.painted(
+        "the bright letters are enough to name a run; latest is the newest", ("latest", ""), base="dim"
+    )
+    undone = next((run for run in past if run.left and run.state in (STOPPED, DIED)), None)
+    if undone is not None:
+        resume = hints.command("resume", undone.id)
+        word = "one that was stopped" if undone.state == STOPPED else "one that died"
+        lines += page.painted(f"continue the {word}: {resume}", (resume, "bold"), base="dim")
+    count = f"{len(past)} run{'s' if len(past) != 1 else ''} in {escape_controls(_home(runs_directory()))}"
+    return lines + page.painted(f"{count}; delete old ones: pqrun prune", ("pqrun prune", "bold"), base="dim")
 
 
 def print_pruned(*, days: int, runs: int, size: int, dry_run: bool) -> None:
@@ -63,10 +74,16 @@ def print_pruned(*, days: int, runs: int, size: int, dry_run: bool) -> None:
     now = time.time()
     freed = count = 0
     for past, bytes_freed in prune_runs(PrunePolicy(days, runs, size), now, dry_run=dry_run):
-        began = _when(past.began, now, screen=page.is_terminal)
+        began = when(past.began, now, screen=page.is_terminal)
         page.say(f"{escape_controls(past.id)}  {began}  {past.jobs} jobs  {size_text(bytes_freed)}")
         freed += bytes_freed
         count += 1
+    if live := [run for run in run_directories() if run.in_use()]:
+        names = ", ".join(escape_controls(os.path.basename(run.path)) for run in live)
+        stop = hints.line_of(["pqrun", "stop", "--run", os.path.basename(live[0].path)])
+        page.note(
+            f"{'live runs are' if len(live) > 1 else 'a live run is'} kept: {names}; to delete it, stop it first: {stop}"
+        )
     what = f"{count} run{'s' if count != 1 else ''}"
     page.say(f"{what} {'would be removed' if dry_run else 'removed'}, {size_text(freed)}")
     page.end()
@@ -90,64 +107,49 @@ def _facts(past: RunListing) -> dict[str, Any]:
     return {**facts, **counts, "outcomes": dict(past.outcomes)}
 
 
-def _table(past: Sequence[RunListing], now: float, paint: Style, width: int | None) -> list[str]:
+def _table(past: Sequence[RunListing], now: float, page: Console) -> list[str]:
     prefixes = shortest_prefixes(run.id for run in past)
-    rows = [_cells(run, now, screen=width is not None) for run in past]
-    widths = [max(len(title), *(len(row[n]) for row in rows)) for n, title in enumerate(TITLES[:-1])]
-
-    def line(cells: Sequence[str], styles: Sequence[str], prefix: int = 0) -> str:
-        parts = []
-        for title, cell, size, style in zip(TITLES, cells, widths, styles, strict=False):
-            padded = cell.rjust(size) if title in _RIGHT else cell.ljust(size)
-            if title == "run" and prefix:
-                parts.append(paint("bold cyan", padded[:prefix]) + paint("cyan", padded[prefix:]))
-            else:
-                parts.append(paint(style, padded))
-        room = None if width is None else max(width - sum(widths) - 2 * len(widths) - 1, 8)
-        last = cells[-1] if room is None or len(cells[-1]) <= room else cells[-1][: room - 1] + "…"
-        return "  ".join([*parts, paint(styles[-1], last)]).rstrip()
-
-    lines = [line(TITLES, ["dim"] * len(TITLES))]
-    for run, cells in zip(past, rows, strict=True):
-        lines.append(line(cells, _styles(run), prefixes[run.id]))
-    return lines
+    rows = [_cells(run, now, prefixes[run.id], screen=page.width is not None) for run in past]
+    return table(COLUMNS, rows, page, middle=("run", "source"), last_cells=12)
 
 
-def _cells(past: RunListing, now: float, *, screen: bool) -> list[str]:
+def _cells(past: RunListing, now: float, prefix: int, *, screen: bool) -> list[Cell]:
     took = format_duration(max(0.0, (now if past.ended is None else past.ended) - past.began))
-    source = " ".join(hints.quoted_word(file) for file in past.files if file != "-") or "stdin"
+    source = past.source
     if past.trouble:
         took, source = "", past.trouble
-    elif past.left and past.state not in (LIVE, DAMAGED):
+    elif past.left and past.state not in (LIVE, DAMAGED) and not screen:
         source += f"  ({hints.command('resume', past.id)})"
+    state, style = _state(past)
     counts = [past.jobs, past.outcomes["ok"], past.failed, past.left]
-    numbers = [f"{count:,}".replace(",", " ") if screen else str(count) for count in counts]
+    styles = ["", "green", "bold red" if past.failed else "dim", "yellow" if past.left else "dim"]
     return [
-        escape_controls(past.id),
-        _when(past.began, now, screen=screen),
-        took,
-        *numbers,
-        past.state,
-        escape_controls(source),
+        Cell(escape_controls(past.id), "cyan", prefix),
+        Cell(state, style),
+        Cell(when(past.began, now, screen=screen)),
+        Cell(took),
+        *(Cell(str(count), style) for count, style in zip(counts, styles, strict=True)),
+        Cell(escape_controls(source)),
     ]
 
 
-def _styles(past: RunListing) -> list[str]:
-    failed = "bold red" if past.failed else "dim"
-    state = _STATES.get(past.state) or ("red" if past.failed else "green")
-    return ["", "", "", "", "green", failed, "yellow" if past.left else "dim", state, ""]
+def _state(past: RunListing) -> tuple[str, str]:
+    """Return the state in one word, and its style."""
+    if past.state == ENDED:
+        return ("ok", "green") if not (past.failed or past.left) and past.complete else ("failed", "bold red")
+    return "running" if past.state == LIVE else past.state, _STYLES[past.state]
 
 
-def _when(at: float, now: float, *, screen: bool) -> str:
-    """Return a time for people on a terminal (`today 14:05`), else in a form that sorts."""
+def when(at: float, now: float, *, screen: bool) -> str:
+    """Return a time for people on a terminal (`14:05`, `Fri 02:00`), else in a form that sorts."""
     moment, today = datetime.fromtimestamp(at), datetime.fromtimestamp(now)
     if not screen:
         return moment.strftime("%Y-%m-%d %H:%M:%S")
     if moment.date() == today.date():
-        return moment.strftime("today %H:%M")
-    if moment.date() == today.date() - timedelta(days=1):
-        return moment.strftime("yesterday %H:%M")
-    return moment.strftime("%-d %b %H:%M" if moment.year == today.year else "%-d %b %Y")
+        return moment.strftime("%H:%M")
+    if timedelta(0) < today.date() - moment.date() < timedelta(days=7):
+        return moment.strftime("%a %H:%M")
+    return moment.strftime("%-d %b" if moment.year == today.year else "%-d %b %Y")
 
 
 def size_text(size: int) -> str:

@@ -191,7 +191,7 @@ JOB_FIELDS: Final = (
     FieldSpec("pools", types.DEMAND,
         "How many units the job takes of each of the file's `pools`; a name alone takes one.",
         "{net: 1}", comment=True,
-        option=FieldOption(("--pools",), "Pools that the job uses, with the number of units of each", SCHEDULING,
+        option=FieldOption(("--pool", "--pools"), "Pools that the job uses, with the number of units of each", SCHEDULING,
             "NAME[:N],…")),
     FieldSpec("tags", types.TAGS,
         "Words to select jobs by, as in `--only tag:nightly`.", "[nightly]", comment=True,

@@ -14,7 +14,7 @@ FOR_JOBS = {"PQRUN_PRIORITY", "PQRUN_SLOT", "PQRUN_SEQ", "PQRUN_REPORT", "PQRUN_
 
 
 class OptionSpec(NamedTuple):
-    """One option. `variable`: an environment variable that sets it. `read`: its parser (ValueError).
+    """One option. The last of its `names` is the long one that pages and messages use. `variable`: an environment variable that sets it. `read`: its parser (ValueError).
 
     `completes`: whether a shell completes the value as one of the `runs`.
     """
@@ -34,8 +34,7 @@ def option(
     """Return an option. A variable sets it as well, unless jobs get a variable of that name."""
     # In a class body, an option declared before may hide the name of its parser.
     assert read is None or callable(read)
-    long = next(name for name in names if name.startswith("--"))
-    variable = "PQRUN_" + long[2:].upper().replace("-", "_")
+    variable = "PQRUN_" + names[-1][2:].upper().replace("-", "_")
     return OptionSpec(names, help, panel, metavar, read, None if variable in FOR_JOBS else variable)
 
 

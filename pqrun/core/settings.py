@@ -40,6 +40,17 @@ class Each(NamedTuple):
     colsep: str | None = None
     header: bool = False
 
+    def described(self) -> str:
+        """Return where the arguments come from: `each ::: 3 arguments`, `each :::: list.txt`, `each`."""
+        marks = [at for at, word in enumerate(self.words) if word in (":::", ":::+", "::::", "::::+")]
+        if not marks:
+            return " ".join(["each", *(f"-a {file}" for file in self.files)])
+        first = self.words[marks[0]]
+        if first.startswith("::::"):
+            return " ".join(["each", *self.words[marks[0] :]])
+        count = len(self.words) - marks[0] - len(marks)
+        return f"each {first} {count} argument{'' if count == 1 else 's'}"
+
 
 # fmt: off
 class InputSettings(NamedTuple):
@@ -69,7 +80,7 @@ class LimitSettings(NamedTuple):
     """How many jobs run, how fast they start, and when the run stops early."""
 
     jobs: Annotated[str | None, option(
-        "-j", "--jobs", panel=SCHEDULING, metavar="N", read=values.workers,
+        "-j", "--workers", "--jobs", panel=SCHEDULING, metavar="N", read=values.workers,
         help="Run up to N jobs at a time: N, N%, +N, -N or auto (default: usable CPUs)",
     )] = None
     max_queue: Annotated[int | None, option(

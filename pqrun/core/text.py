@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
 from pqrun.core import events as ev
 from pqrun.core.job import (
@@ -251,6 +251,17 @@ def _in_dollar_quotes(character: str) -> str:
         character
         if character.isprintable()
         else "".join(f"\\{byte:03o}" for byte in original_bytes(character))
+    )
+
+
+def run_source(header: Mapping[str, Any]) -> str:
+    """Return what a run was made from, by the first line of its journal: files, `queue`, `each ::: 3 arguments`."""
+    if "serve" in header:
+        return "queue"
+    return (
+        header.get("each")
+        or " ".join(quoted_word(file) for file in header["files"] if file != "-")
+        or "stdin"
     )
 
 

@@ -284,7 +284,7 @@ def pool_demand(text: str) -> tuple[tuple[str, int], ...]:
     """Parse the pools that a job needs: `net`, `net:2` or `net:2,gpu`."""
     found: dict[str, int] = {}
     for word in words(text):
-        name, colon, amount = word.partition(":")
+        name, colon, amount = word.replace("=", ":", 1).partition(":")
         if name in found:
             raise InvalidValue(f"the pool {quoted(name)} twice", "name the pool once: `net:2`")
         found[pool_name(name)] = count(amount) if colon else 1

@@ -14,6 +14,7 @@ from pqrun.core.errors import InternalFailure
 from pqrun.core.events import Event
 from pqrun.core.job_table import JobRow, JobTable
 from pqrun.core.metrics import MetricsCollector
+from pqrun.core.text import run_source
 from pqrun.journal.decoder import Decoder
 from pqrun.journal.reader import JournalReader, gc_paused
 
@@ -115,6 +116,8 @@ class RunProjection:
             if self.metrics is not None:
                 self.metrics.began = self.metrics.last_end = line["at"]
             facts.update(run=line["run"], began=line["at"], listed=line["listed"], files=[], complete=True)
+        if "pqrun" in line or line.get("files"):
+            facts.update(source=run_source(line))
         self.tokens.append(line["token"])
         facts.update(files=line.get("files") or facts["files"], workers=line.get("workers"))
         facts.update(input_ended=False, stopped="", closed=None, exit=None, guarded=None)

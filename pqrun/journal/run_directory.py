@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator
 
 from pqrun.core.errors import InternalFailure, UserError
+from pqrun.core.text import line_of
 
 JOURNAL, LOCK, LOGS, INDEX, SOCKET = "journal.jsonl", "lock", "logs", "index.db", "control.sock"
 LOG_NAME = "serve.log"
@@ -158,7 +159,10 @@ class RunDirectory:
             pid = holder.partition(" ")[0] or "unknown"
             if _is_alive(holder):
                 os.close(fd)
-                raise InternalFailure(f"{self.path} is in use by another pqrun (pid {pid})", IN_USE)
+                stop = line_of(["pqrun", "stop", "--run", self.path])
+                raise InternalFailure(
+                    f"{self.path} is in use by another pqrun (pid {pid}); stop it first: {stop}", IN_USE
+                )
             time.sleep(0.02)
             if wait is None:
                 from pqrun.journal.lock_wait import LockWait

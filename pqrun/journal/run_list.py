@@ -19,6 +19,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pqrun.core.errors import InternalFailure
+from pqrun.core.text import run_source
 from pqrun.journal.reader import JournalReader
 from pqrun.journal.run_directory import LOCK, RunDirectory, run_directories, runs_directory
 
@@ -46,6 +47,7 @@ class RunListing:
     failed: int = 0
     trouble: str = ""
     guarded: bool | None = None
+    source: str = ""
 
     @property
     def id(self) -> str:
@@ -102,6 +104,7 @@ def _from_index(run: RunDirectory, index: Index, *, live: bool) -> RunListing:
         Counter({str(outcome): count for outcome, count in metrics.outcomes.items() if count}),
         index.failed(),
         guarded=facts.get("guarded"),
+        source=facts.get("source") or run_source(facts),
     )
 
 
@@ -123,7 +126,7 @@ def _from_its_ends(run: RunDirectory) -> RunListing | None:
         return RunListing(
             run, STOPPED if close["stopped"] else ENDED, header["at"], close["t"], header["files"],
             header.get("workers"), close["complete"], close["jobs"], Counter(close["outcomes"]),
-            close["failed"], guarded=close.get("guarded"),
+            close["failed"], guarded=close.get("guarded"), source=run_source(header),
         )  # fmt: skip
     except (KeyError, TypeError):
         return None

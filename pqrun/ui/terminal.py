@@ -57,7 +57,7 @@ def wants_colour(asked: str, *, terminal: bool, environment: Mapping[str, str]) 
 
 _CODES = {
     "bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "blue": "34", "magenta": "35",
-    "cyan": "36",
+    "cyan": "36", "underline": "4",
 }  # fmt: skip
 OUTCOME_STYLES = {
     "ok": "green", "failed": "bold red", "timeout": "bold magenta", "cancelled": "yellow",

@@ -13,6 +13,7 @@ live_run            The parts that the commands for live runs share.
 runs                `runs`, `show`, `logs` and `prune`.
 show                The page and the documents of `show`.
 logs                The output of jobs for `logs`.
+help                `help`.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ MODULES = {
     "show": "runs",
     "logs": "runs",
     "prune": "runs",
+    "help": "help",
 }
 """The module of each command, in the order of the help. A module is loaded only when its command is called."""
 

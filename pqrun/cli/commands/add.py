@@ -49,5 +49,10 @@ def add(
             print_ids(ids)
 
 
+EXAMPLES = (
+    "pqrun add make test",
+    "pqrun add --id backup --priority low --timeout 1h -- tar -czf home.tgz /home",
+    "pqrun add -f jobs.yaml --wait",
+)
 # As with `env` and `timeout`, options end at the first word of the command.
-COMMANDS = (CommandSpec("add", add, PANEL, mixed=False),)
+COMMANDS = (CommandSpec("add", add, PANEL, examples=EXAMPLES, mixed=False),)

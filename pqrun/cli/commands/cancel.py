@@ -16,4 +16,5 @@ def cancel(jobs: Annotated[list[str], ArgumentSpec("JOB...", SELECTORS)], run: R
     return some(request(run, "cancel", jobs=jobs)["count"])
 
 
-COMMANDS = (CommandSpec("cancel", cancel, PANEL),)
+EXAMPLES = ("pqrun cancel deploy", "pqrun cancel 'fetch-*' tag:nightly", "pqrun cancel state:queued")
+COMMANDS = (CommandSpec("cancel", cancel, PANEL, examples=EXAMPLES),)

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Final
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 SCHEMA_FILE: Final = "pqrun.schema.json"
 EXAMPLE: Final = f"""\
 # yaml-language-server: $schema={SCHEMA_FILE}
-# For completion in your editor: pqrun schema > {SCHEMA_FILE}
+# That file gives completion in your editor; to write it again: pqrun schema > {SCHEMA_FILE}
 #
 # Check this file:  pqrun check jobs.yaml
 # Run it:           pqrun run jobs.yaml
@@ -54,14 +56,16 @@ jobs:
 
 def check_files(paths: Sequence[str]) -> int:
     """Print all errors of job files and lists to stderr; return 2 if there are any, else 0."""
+    from pqrun.cli.messages import stderr_layout, write_lines
     from pqrun.core.values import printable
     from pqrun.executors.local.environment import inherited_names
     from pqrun.input.jobfile import JobFileError, load
+    from pqrun.input.jobfile.problems import closing
     from pqrun.input.sources import refuse_twice
 
     refuse_twice(paths)
     job_files, lists, read = _sorted_out(paths)
-    errors: list[str] = []
+    errors: list[JobFileError] = []
     warnings: tuple[str, ...] = ()
     count = 0
     if job_files:
@@ -69,7 +73,7 @@ def check_files(paths: Sequence[str]) -> int:
             found = load(job_files, {}, read=read, environment=inherited_names())
             warnings, count = found.warnings, len(found.jobs)
         except JobFileError as error:
-            errors.append(str(error))
+            errors.append(error)
     if lists:
         from pqrun.input.command_list import CommandList
         from pqrun.input.list_check import check_list
@@ -78,9 +82,11 @@ def check_files(paths: Sequence[str]) -> int:
             lines = CommandList({}, file=lists[0].name, after=count)
             count += check_list(lines, lists, everything=True)
         except JobFileError as error:
-            errors.append(str(error))
+            errors.append(error)
     if errors:
-        sys.stderr.write("".join(f"{error}\n" for error in errors))
+        layout = stderr_layout()
+        shown = [line for error in errors for line in error.shown(layout)]
+        write_lines([*shown, *closing(errors, layout)], escape=False)
         return 2
     for warning in warnings:
         sys.stderr.write(f"{warning}\n")
@@ -126,15 +132,22 @@ def schema_text() -> str:
     return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
 
 
-def write_example(path: str) -> None:
-    """Write the commented example; raise `UserError` if the file exists or cannot be written."""
+def write_example(path: str) -> str:
+    """Write the commented example, and the schema that its first line names; return the path of the schema.
+
+    Raises `UserError` if the example exists or cannot be written. A schema that exists is kept: it may be newer.
+    """
+    schema_path = os.path.join(os.path.dirname(path), SCHEMA_FILE)
     try:
         with open(path, "x", encoding="utf-8") as file:
             file.write(EXAMPLE)
+        with contextlib.suppress(FileExistsError), open(schema_path, "x", encoding="utf-8") as file:
+            file.write(schema_text())
     except FileExistsError:
         raise UserError(f"{path} exists already: move it away, or name another file") from None
     except OSError as error:
         raise UserError(f"cannot write {path}: {(error.strerror or str(error)).lower()}") from None
+    return schema_path
 
 
 PANEL = "Job files"
@@ -150,8 +163,18 @@ def check(
 def init(
     file: Annotated[str, ArgumentSpec("[FILE]", "Name of the new file")] = "jobs.yaml",
 ) -> None:
-    """Write a commented example of a job file. Existing files are not overwritten."""
-    write_example(file)
+    """Write a commented example of a job file, and its JSON Schema. Existing files are not overwritten."""
+    schema_path = write_example(file)
+    from pqrun.cli.console import Console
+    from pqrun.core.text import command, escape_controls
+
+    page = Console()
+    name, check, run = escape_controls(file), command("check", file), command("run", file)
+    lines = page.painted(f"wrote {name}, and {escape_controls(schema_path)} for your editor", (name, "bold"))
+    lines += page.painted(f"change it, then: {check}", (check, "bold"), indent="  ")
+    lines += page.painted(f"and run it: {run}", (run, "bold"), indent="  ")
+    page.say("\n".join(lines))
+    page.end()
 
 
 def schema() -> None:
@@ -159,4 +182,12 @@ def schema() -> None:
     print_text(schema_text())
 
 
-COMMANDS = tuple(CommandSpec(function.__name__, function, PANEL) for function in (check, init, schema))
+EXAMPLES: Final[dict[Callable[..., int | None], tuple[str, ...]]] = {
+    check: ("pqrun check jobs.yaml", "pqrun check jobs.yaml nightly.txt"),
+    init: ("pqrun init", "pqrun init nightly.yaml"),
+    schema: (f"pqrun schema > {SCHEMA_FILE}",),
+}
+COMMANDS = tuple(
+    CommandSpec(function.__name__, function, PANEL, examples=examples)
+    for function, examples in EXAMPLES.items()
+)

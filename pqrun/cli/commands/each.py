@@ -10,15 +10,11 @@ from pqrun.cli.declarations import ArgumentSpec, CommandSpec, DeclaredOption, He
 from pqrun.cli.fast_parser import is_terminal
 from pqrun.cli.options import EachOptions
 
-EXAMPLES = """
-[bold]Examples[/bold]
-
-  pqrun each 'gzip -9 {}' ::: *.log
-
-  find . -name '*.flac' -print0 | pqrun each -0 'lame {} {.}.mp3'
-
-  pqrun each 'resize {1} {2}' ::: *.png ::: small large
-"""
+EXAMPLES = (
+    "pqrun each 'gzip -9 {}' ::: *.log",
+    "find . -name '*.flac' -print0 | pqrun each -0 'lame {} {.}.mp3'",
+    "pqrun each 'resize {1} {2}' ::: *.png ::: small large",
+)
 PLACEHOLDERS = """
 Placeholders (each value is quoted for the shell): [bold]{}[/bold] the argument, [bold]{.}[/bold] without its
 extension, [bold]{/}[/bold] its base name, [bold]{//}[/bold] its directory, [bold]{/.}[/bold] its base name
@@ -72,5 +68,7 @@ def without_colon(words: list[str], declared: Mapping[str, DeclaredOption]) -> l
 
 
 COMMANDS = (
-    CommandSpec("each", each, "Run jobs", epilog=PLACEHOLDERS + EXAMPLES, mixed=False, rewrite=without_colon),
+    CommandSpec(
+        "each", each, "Run jobs", examples=EXAMPLES, epilog=PLACEHOLDERS, mixed=False, rewrite=without_colon
+    ),
 )

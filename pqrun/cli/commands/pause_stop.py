@@ -43,7 +43,7 @@ def stop(
 
 
 COMMANDS = (
-    CommandSpec("pause", pause, PANEL),
-    CommandSpec("unpause", unpause, PANEL),
-    CommandSpec("stop", stop, PANEL),
+    CommandSpec("pause", pause, PANEL, examples=("pqrun pause", "pqrun pause --run nightly")),
+    CommandSpec("unpause", unpause, PANEL, examples=("pqrun unpause",)),
+    CommandSpec("stop", stop, PANEL, examples=("pqrun stop", "pqrun stop --now --run nightly")),
 )

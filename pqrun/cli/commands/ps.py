@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import shlex
 import shutil
-import sys
 import time
 from collections import Counter
+from datetime import datetime
 from typing import Annotated, Any
 
 from pqrun.cli.commands.live_run import PANEL, Jobs, RunName, print_text, some
+from pqrun.cli.console import Cell, Column, Console, table
 from pqrun.cli.declarations import CommandSpec, switch
 from pqrun.core.errors import InternalFailure
 from pqrun.core.option_spec import OptionSpec
@@ -18,14 +19,21 @@ from pqrun.core.text import escape_controls, format_duration
 from pqrun.core.unicode_json import as_json
 
 SCHEMA = 1
-MAX_COMMAND_LENGTH = 60
-TITLES = ("id", "state", "priority", "try", "time", "command")
+MAX_COMMAND_LENGTH = 500
+MIN_JOBS, OTHER_LINES = 10, 8
+"""On a terminal, the least number of jobs that are listed, and the lines of the screen that are kept for other text."""
+COLUMNS = (
+    Column("id"), Column("state"), Column("priority", drop=1), Column("try", drop=0),
+    Column("time", right=True), Column("command or needs"),
+)  # fmt: skip
+_STYLES = {"running": "blue", "waiting": "bold yellow", "queued": ""}
 STATES = ("running", "queued", "waiting", "pending", "held")
 
 
 def ps(
     jobs: Jobs = None,
     json: Annotated[bool, switch("--json", help="Print a JSON document")] = False,
+    all: Annotated[bool, switch("--all", help="List all jobs, even if they don't fit on the screen")] = False,
     watch: Annotated[bool, switch("--watch", help="Repeat every second until the run ends")] = False,
     why: Annotated[str | None, OptionSpec(("--why",), "Print what a job waits for", None, "JOB")] = None,
     run: RunName = None,
@@ -40,18 +48,20 @@ def ps(
                 print_text(reasons(answer) + "\n")
             return some(len(answer["why"]), f"no unfinished job `{why}`")
         first = True
+        page = Console()
         while True:
             try:
                 answer = client.request("ps", jobs=jobs or [])
                 if json:
                     text = document(answer, client.request("info"), a_line=watch)
                 else:
-                    text = shown(answer, fits=watch)
+                    info = client.request("info") if page.is_terminal else None
+                    text = shown(answer, page, info, most=None if all else _most(page, watch=watch))
             except InternalFailure as failure:
                 if first or failure.code != NO_LIVE_RUN:
                     raise
                 return 0  # the run has ended while it was watched
-            clear = "\x1b[H\x1b[2J" if watch and not json and sys.stdout.isatty() else ""
+            clear = "\x1b[H\x1b[2J" if watch and not json and page.is_terminal else ""
             print_text(f"{clear}{text}\n")
             if not watch:
                 break
@@ -60,27 +70,50 @@ def ps(
     return some(len(answer["jobs"]), "no unfinished job matches") if jobs else 0
 
 
-def shown(answer: dict[str, Any], *, fits: bool = False) -> str:
-    """Return a table with a line for each job, and the counts. `fits`: cut the table to the screen."""
+def _most(page: Console, *, watch: bool) -> int | None:
+    """Return the number of jobs that fit on the screen; None without a screen."""
+    if not page.is_terminal and not watch:
+        return None
+    return max(MIN_JOBS, shutil.get_terminal_size((80, 1000)).lines - OTHER_LINES)
+
+
+def shown(answer: dict[str, Any], page: Console, info: dict[str, Any] | None, *, most: int | None) -> str:
+    """Return a table with a line for each job, and the counts. `most`: the number of jobs that are listed.
+
+    `info`: the facts of the run for the first line, which only a terminal gets.
+    """
     jobs = answer["jobs"]
-    most = max(1, shutil.get_terminal_size((80, 1000)).lines - 4) if fits else len(jobs)
-    rows = [TITLES, *map(_row, jobs[:most])]
-    widths = [max(len(row[column]) for row in rows) for column in range(5)]
-    lines = []
-    for row in rows if jobs else ():
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
-        lines.append("  ".join([*cells, row[5]]).rstrip())
-    if len(jobs) > most:
-        lines.append(f"… and {len(jobs) - most} more")
+    listed = jobs if most is None else jobs[:most]
+    lines = [] if info is None else [*_heading(info, page), ""]
+    if jobs:
+        columns = COLUMNS if page.is_terminal else (*COLUMNS[:-1], Column("command"))
+        lines += table(columns, [_row(job, why=page.is_terminal) for job in listed], page, middle=("id",))
+    if len(jobs) > len(listed):
+        left = Counter(job["state"] for job in jobs[len(listed) :])
+        more = ", ".join(f"{left[state]} more {state}" for state in STATES if left[state])
+        lines += page.painted(f"… {more}: pqrun ps --all", ("pqrun ps --all", "bold"), base="dim")
     counts = Counter(job["state"] for job in jobs)
-    lines.append(
-        ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state]) or "no unfinished jobs"
-    )
+    total = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
+    lines += page.wrapped(total or "no unfinished jobs")
     if answer["stopping"]:
-        lines.append("stopping: no more jobs start")
+        lines += page.painted("stopping: no more jobs start", ("stopping", "bold yellow"))
     elif answer["paused"]:
-        lines.append("paused: no job starts until `pqrun unpause`")
+        lines += page.painted(
+            "paused: no job starts until `pqrun unpause`",
+            ("paused", "bold yellow"),
+            ("pqrun unpause", "bold"),
+        )
     return "\n".join(lines)
+
+
+def _heading(info: dict[str, Any], page: Console) -> list[str]:
+    """Return the first line: the files of the run, its name, and how long it has run."""
+    run = info["run"]
+    name, source = escape_controls(run["id"]), escape_controls(" ".join(run["files"]))
+    began = datetime.fromisoformat(run["started_at"].replace("Z", "+00:00")).timestamp()
+    took = format_duration(max(0.0, time.time() - began))
+    text = "  ".join(filter(None, (source, name, f"runs for {took}")))
+    return page.painted(text, (source, "bold cyan"), (name, "cyan"))
 
 
 def document(answer: dict[str, Any], info: dict[str, Any], *, a_line: bool = False) -> str:
@@ -96,13 +129,29 @@ def reasons(answer: dict[str, Any]) -> str:
     )
 
 
-def _row(job: dict[str, Any]) -> tuple[str, ...]:
+def _row(job: dict[str, Any], *, why: bool) -> list[Cell]:
+    """Return the cells of a job. `why`: a pending job shows its needs instead of its command."""
+    state = job["state"]
     seconds = "" if job["seconds"] is None else format_duration(max(0.0, job["seconds"]))
-    run = shlex.join(job["run"]) if isinstance(job["run"], list) else str(job["run"])
-    command = escape_controls(" ".join(run[: MAX_COMMAND_LENGTH * 8].split()))
-    command = command if len(command) <= MAX_COMMAND_LENGTH else command[: MAX_COMMAND_LENGTH - 1] + "…"
     tries = f"{job['attempts']}/{job['max_attempts']}"
-    return escape_controls(job["id"]), job["state"], job["priority"], tries, seconds, command
+    return [
+        Cell(escape_controls(job["id"])),
+        Cell(state, _STYLES.get(state, "dim")),
+        Cell(job["priority"], "yellow" if job["priority"] in ("critical", "high") else "dim"),
+        Cell(tries, "dim"),
+        Cell(f"in {seconds}" if state == "waiting" else seconds, _STYLES.get(state, "dim")),
+        Cell(_needs(job) if why and state == "pending" and job["needs"] else _command(job), "dim"),
+    ]
 
 
-COMMANDS = (CommandSpec("ps", ps, PANEL),)
+def _needs(job: dict[str, Any]) -> str:
+    return escape_controls(f"needs {', '.join(job['needs'])}"[:MAX_COMMAND_LENGTH])
+
+
+def _command(job: dict[str, Any]) -> str:
+    run = shlex.join(job["run"]) if isinstance(job["run"], list) else str(job["run"])
+    return escape_controls(" ".join(run[:MAX_COMMAND_LENGTH].split()))
+
+
+EXAMPLES = ("pqrun ps", "pqrun ps state:running", "pqrun ps --why deploy", "pqrun ps --watch")
+COMMANDS = (CommandSpec("ps", ps, PANEL, examples=EXAMPLES),)

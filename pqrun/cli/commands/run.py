@@ -12,15 +12,17 @@ from pqrun.core.option_spec import FAILURE, RECORD, OptionSpec
 from pqrun.core.values import whole_number
 
 PANEL = "Run jobs"
-EXAMPLES = """
-[bold]Examples[/bold]
-
-  printf 'make a\\nmake b\\n' | pqrun run -j4
-
-  pqrun run jobs.yaml --retries 2 --timeout 10m
-
-  pqrun run nightly.txt -k --tag
-"""
+RUN_EXAMPLES = (
+    "printf 'make a\\nmake b\\n' | pqrun run -j4",
+    "pqrun run jobs.yaml --retries 2 --timeout 10m",
+    "pqrun run nightly.txt -k --tag",
+)
+RESUME_EXAMPLES = (
+    "pqrun resume latest",
+    "pqrun resume latest --failed -j2",
+    "pqrun resume k3f9q2 --timeout 1h",
+)
+SERVE_EXAMPLES = ("pqrun serve --detach -j4", "pqrun serve --run nightly --keep 1000")
 
 
 def run(
@@ -88,7 +90,7 @@ def serve(
 
 
 COMMANDS = (
-    CommandSpec("run", run, PANEL, epilog=EXAMPLES),
-    CommandSpec("resume", resume, PANEL),
-    CommandSpec("serve", serve, "Live runs"),
+    CommandSpec("run", run, PANEL, examples=RUN_EXAMPLES),
+    CommandSpec("resume", resume, PANEL, examples=RESUME_EXAMPLES),
+    CommandSpec("serve", serve, "Live runs", examples=SERVE_EXAMPLES),
 )

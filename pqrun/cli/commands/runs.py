@@ -113,4 +113,13 @@ def prune(
     print_pruned(days=keep_days, runs=keep_runs, size=size, dry_run=dry_run)
 
 
-COMMANDS = tuple(CommandSpec(function.__name__, function, PANEL) for function in (runs, show, logs, prune))
+EXAMPLES: dict[Callable[..., int | None], tuple[str, ...]] = {
+    runs: ("pqrun runs", "pqrun runs --json"),
+    show: ("pqrun show", "pqrun show k3f9q2 --all", "pqrun show latest --junit report.xml"),
+    logs: ("pqrun logs latest", "pqrun logs k3f9q2 state:failed", "pqrun logs latest deploy -f"),
+    prune: ("pqrun prune --dry-run", "pqrun prune --keep-days 7 --keep-size 500M"),
+}
+COMMANDS = tuple(
+    CommandSpec(function.__name__, function, PANEL, examples=examples)
+    for function, examples in EXAMPLES.items()
+)

@@ -26,10 +26,10 @@ def set_(
     ] = False,
     at_once: Annotated[
         Any,
-        option_value(workers, "-j", "--jobs", "--workers", metavar="N", help="Run up to N jobs at a time"),
+        option_value(workers, "-j", "--workers", "--jobs", metavar="N", help="Run up to N jobs at a time"),
     ] = None,
     pool: Annotated[
-        list[str] | None, OptionSpec(("--pool",), "Set the size of a pool", None, "NAME=N")
+        list[str] | None, OptionSpec(("--pools", "--pool"), "Set the size of a pool", None, "NAME=N")
     ] = None,
     run: RunName = None,
     *,
@@ -65,4 +65,5 @@ def _check_words(named: bool, *, changes: bool, resizes: bool) -> None:
         raise WrongUsage("nothing to set: give jobs and an option, or -j, or --pool")
 
 
-COMMANDS = (CommandSpec("set", set_, PANEL),)
+EXAMPLES = ("pqrun set -j 8", "pqrun set 'fetch-*' --priority high", "pqrun set tag:nightly --timeout 2h")
+COMMANDS = (CommandSpec("set", set_, PANEL, examples=EXAMPLES),)

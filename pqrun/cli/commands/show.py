@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from pqrun.cli.console import Console, last_line_of
+from pqrun.cli.console import Cell, Column, Console, last_line_of, table
 from pqrun.cli.options import ReportOptions
 from pqrun.core import text as hints
 from pqrun.core.errors import NOT_ALL_RUN, OK, SOME_FAILED, InternalFailure
@@ -20,14 +20,14 @@ from pqrun.core.job import Outcome
 from pqrun.core.job_table import JobRow
 from pqrun.core.metrics import CORE_METRICS, Metrics
 from pqrun.core.settings import ReportSettings
-from pqrun.core.text import describe_exit, escape_controls, format_duration, job_label, shorten, strip_ansi
+from pqrun.core.text import describe_exit, escape_controls, format_duration, job_label, strip_ansi
 from pqrun.core.unicode_json import as_json
 from pqrun.journal.index import Index, as_seen, metrics_of, query_index
 from pqrun.journal.run_directory import RunDirectory, find_run
-from pqrun.journal.run_list import DIED, LIVE, state_of
+from pqrun.journal.run_list import DIED, ENDED, LIVE, state_of
 from pqrun.output.writer import StreamWriter
 from pqrun.reports import Ending, RunInfo, write_after
-from pqrun.ui.terminal import OUTCOME_STYLES, Style
+from pqrun.ui.terminal import OUTCOME_STYLES
 
 STATES = (
     "ok", "failed", "timeout", "cancelled", "skipped", "interrupted", "running", "waiting", "queued", "pending",
@@ -122,9 +122,13 @@ def _lines_of_json(rows: Iterable[JobRow]) -> Iterator[str]:
 
 MOST, MOST_ON_A_SCREEN = 1000, 100
 MAX_TAILS_READ = 200
-LONGEST_NAME, LONGEST_SAID = 40, 120
-TITLES = ("#", "job", "state", "how", "tries", "time", "last output")
-_STYLES = {**OUTCOME_STYLES, "running": "cyan", "waiting": "yellow"}
+MAX_LINES_WITH_OK = 20
+"""On a terminal, jobs that are ok are listed only if the table has at most this many lines."""
+COLUMNS = (
+    Column("#", right=True, drop=1), Column("job"), Column("state"), Column("try", right=True, drop=0),
+    Column("time", right=True), Column("last output"),
+)  # fmt: skip
+_STYLES = {**OUTCOME_STYLES, "running": "blue", "waiting": "yellow"}
 
 
 class ShownJob(NamedTuple):
@@ -137,6 +141,22 @@ class ShownJob(NamedTuple):
     tries: str
     took: str
     said: str = ""
+    flaky: bool = False
+
+    def cells(self) -> list[Cell]:
+        """Return the cells of the line. How a job ended stands beside its state."""
+        state = " ".join(dict.fromkeys(f"{self.state} {self.how}".split()))
+        if self.flaky:
+            state += ", flaky"
+        style = _STYLES.get(self.state, "")
+        return [
+            Cell(self.seq, "dim"),
+            Cell(self.name),
+            Cell(state, style),
+            Cell(self.tries, "dim"),
+            Cell(self.took),
+            Cell(self.said, "dim"),
+        ]
 
 
 class ShownPage(NamedTuple):
@@ -152,13 +172,14 @@ def print_page(name: str, *, everything: bool) -> None:
     page = Console()
     run = find_run(name)
     live = run.in_use()
-    most = MOST_ON_A_SCREEN if page.is_terminal else MOST
-    told = query_index(run, lambda index: _look(index, live=live, most=-1 if everything else most))
+    most = -1 if everything else MOST_ON_A_SCREEN if page.is_terminal else MOST
+    brief = page.is_terminal and not everything
+    told = query_index(run, lambda index: _look(index, live=live, most=most, brief=brief))
     page.say("\n".join(_page(told, page, name)))
     page.end()
 
 
-def _look(index: Index, *, live: bool, most: int) -> ShownPage:
+def _look(index: Index, *, live: bool, most: int, brief: bool) -> ShownPage:
     seen = view_run(index, live=live)
     bad = ["failed", "timeout", "cancelled", "skipped", "interrupted"]
     if not live:
@@ -167,7 +188,8 @@ def _look(index: Index, *, live: bool, most: int) -> ShownPage:
     for states in (bad, ["running"] if live else [], ["waiting"], ["queued", "pending", "held"]):
         lines += _lines(index, f"state IN ({', '.join(map(repr, states))})", seen, most)
     lines += _lines(index, "state = 'ok' AND attempts > 1", seen, most)
-    lines += _went_well(index, most)
+    if not brief or len(lines) + seen.counts.get("ok", 0) <= MAX_LINES_WITH_OK:
+        lines += _went_well(index, most)
     shown = Counter(line.state for line in lines if line.seq)
     return ShownPage(seen, lines, {s: n - shown[s] for s, n in seen.counts.items() if n > shown[s]})
 
@@ -190,8 +212,8 @@ def _line(row: JobRow, now: float, *, read: bool) -> ShownJob:
     said = row.message or (last_line_of(row.stderr, row.stdout) if read and row.state != "ok" else "")
     tries = str(row.attempts) if row.max_attempts == 1 else f"{row.attempts}/{row.max_attempts}"
     return ShownJob(
-        str(row.seq), shorten(job_label(row.spec), LONGEST_NAME), row.state, "" if how == "exit 0" else how,
-        "" if tries in ("0", "1") else tries, took, shorten(strip_ansi(said), LONGEST_SAID),
+        str(row.seq), job_label(row.spec), row.state, "" if how == "exit 0" else how,
+        "" if tries in ("0", "1") else tries, took, strip_ansi(said), row.is_flaky,
     )  # fmt: skip
 
 
@@ -207,7 +229,7 @@ def _earlier(index: Index, row: JobRow) -> list[ShownJob]:
         took = format_duration(max(0.0, ended - (attempt.started or ended)))
         how = "" if attempt.exit is None else describe_exit(attempt.exit, attempt.asked, attempt.spec.timeout)
         name = f"  try {attempt.last}"
-        lines.append(ShownJob("", name, "", how, "", took, shorten(strip_ansi(said), LONGEST_SAID)))
+        lines.append(ShownJob("", name, "", how, "", took, strip_ansi(said)))
     return lines
 
 
@@ -220,77 +242,72 @@ def _went_well(index: Index, most: int) -> list[ShownJob]:
     lines = []
     for (seq, job_id, named, _, code, began, ended), run in zip(found, commands, strict=True):
         name = job_id if named else run if isinstance(run, str) else shlex.join(run)
-        name = shorten(escape_controls(" ".join(name[:200].split())), LONGEST_NAME)
+        name = escape_controls(" ".join(name[:200].split()))
         took = "" if began is None else format_duration(ended - began)
         lines.append(ShownJob(str(seq), name, "ok", f"exit {code}" if code else "", "", took))
     return lines
 
 
 def _page(told: ShownPage, page: Console, name: str) -> list[str]:
-    paint, seen = page.paint, told.seen
-    lines = [_heading(seen, paint)]
+    seen = told.seen
+    lines = _heading(seen, page)
     if told.lines:
-        lines += ["", *_table(told.lines, paint, page.width)]
-        if told.hidden:
-            more = ", ".join(f"{count} {state}" for state, count in told.hidden.items())
-            lines.append(paint("dim", f"… and {more} (--all lists them)"))
-    lines += ["", *_totals(seen, paint)]
+        rows = [line.cells() for line in told.lines]
+        lines += ["", *table(COLUMNS, rows, page, middle=("job",), last_cells=14)]
+    if told.hidden:
+        lines += _hidden(told, page, name)
+    lines += ["", *_totals(seen, page)]
     if not seen.facts["complete"]:
-        lines.append("the list of jobs was not read completely")
+        lines += page.wrapped("the list of jobs was not read completely")
     if seen.state != LIVE and (undone := _what_to_do(seen)):
-        lines.append(f"{undone[0]}: {paint('bold', hints.command('resume', name, options=undone[1]))}")
+        resume = hints.command("resume", name, options=undone[1])
+        lines += ["", *page.painted(f"{undone[0]}: {resume}", (resume, "bold"), indent="  ")]
     return lines
 
 
-def _heading(seen: ViewedRun, paint: Style) -> str:
+def _hidden(told: ShownPage, page: Console, name: str) -> list[str]:
+    """Return the line about the jobs that the table leaves out."""
+    everything = hints.command("show", name, options="--all")
+    if page.width is None:
+        more = ", ".join(f"{count} {state}" for state, count in told.hidden.items())
+        return [f"… and {more} (--all lists them)"]
+    more = ", ".join(f"{count} more {state}" for state, count in told.hidden.items())
+    return page.painted(f"… {more}: {everything}", (everything, "bold"), base="dim")
+
+
+def _heading(seen: ViewedRun, page: Console) -> list[str]:
     facts = seen.facts
     began = datetime.fromtimestamp(facts["began"]).strftime("%Y-%m-%d %H:%M:%S")
     took = format_duration(max(0.0, seen.now - facts["began"]))
-    source = " ".join(hints.quoted_word(file) for file in facts["files"] if file != "-") or "stdin"
-    style = {LIVE: "cyan", DIED: "bold yellow"}.get(seen.state, "")
-    state = f"{seen.state} ({facts['stopped']})" if facts["stopped"] else seen.state
-    parts = [
-        f"run {paint('bold', escape_controls(facts['run']))}",
-        paint(style, escape_controls(state)),
-        began,
-        f"took {took}",
-        escape_controls(source),
-    ]
-    return "  ".join(parts)
+    run = escape_controls(facts["run"])
+    state, style = _state(seen)
+    stopped = f" ({escape_controls(facts['stopped'])})" if facts["stopped"] else ""
+    source = escape_controls(facts.get("source") or hints.run_source(facts))
+    text = f"run {run}  {state}{stopped}  {began}  took {took}  {source}"
+    return page.painted(text, (run, "bold cyan"), (state, style), (source, "bold"), indent="  ")
 
 
-def _table(lines: list[ShownJob], paint: Style, width: int | None) -> list[str]:
-    sizes = [
-        max(len(title), max(map(len, column)))
-        for title, column in zip(TITLES, zip(*lines, strict=True), strict=True)
-    ]
-    seq, name, state, how, tries, took, _ = sizes
-    room = None if width is None else max(width - sum(sizes[:-1]) - 2 * 6 - 1, 10)
-
-    def text(line: tuple[str, ...], style: str) -> str:
-        cells = (
-            f"{line[0]:>{seq}}  {line[1]:<{name}}  ",
-            f"{line[2]:<{state}}",
-            (f"  {line[3]:<{how}}  {line[4]:>{tries}}  {line[5]:>{took}}  "),
-        )
-        said = line[6] if room is None else shorten(line[6], room)
-        return f"{cells[0]}{paint(style, cells[1])}{cells[2]}{paint('dim', said)}".rstrip()
-
-    titles = text(TITLES, "")
-    return [paint("dim", titles), *[text(line, _STYLES.get(line.state, "")) for line in lines]]
+def _state(seen: ViewedRun) -> tuple[str, str]:
+    """Return the run's state in one word, and its style."""
+    if seen.state == ENDED:
+        return ("ok", "green") if _code_of(seen) == OK else ("failed", "bold red")
+    if seen.state == LIVE:
+        return "running", "blue"
+    return seen.state, "bold yellow" if seen.state == DIED else "yellow"
 
 
-def _totals(seen: ViewedRun, paint: Style) -> list[str]:
-    counts = [
-        paint(_STYLES.get(state, ""), f"{count} {state}") for state, count in seen.counts.items() if count
-    ]
+def _totals(seen: ViewedRun, page: Console) -> list[str]:
+    counts = {f"{count} {state}": _STYLES.get(state, "") for state, count in seen.counts.items() if count}
     jobs = sum(seen.counts.values())
     ten = [f"{_word(name)} {_number(getattr(seen.metrics, name))}" for name in CORE_METRICS]
-    return [
-        f"{jobs} job{'s' if jobs != 1 else ''}: {', '.join(counts)}" if jobs else "no jobs",
-        f"{paint('dim', 'metrics')}  {', '.join(ten[:6])},",
-        f"         {', '.join(ten[6:])}",
-    ]
+    total = f"{jobs} job{'s' if jobs != 1 else ''}: {', '.join(counts)}" if jobs else "no jobs"
+    if page.width is not None:
+        return [
+            *page.painted(total, *counts.items()),
+            "",
+            *page.painted(f"metrics  {', '.join(ten)}", ("metrics", "dim"), indent=" " * 9),
+        ]
+    return [total, f"metrics  {', '.join(ten[:6])},", f"         {', '.join(ten[6:])}"]
 
 
 def _what_to_do(seen: ViewedRun) -> tuple[str, str] | None:

@@ -41,4 +41,5 @@ def top(
         os.execv(sys.executable, [sys.executable, "-m", *words])
 
 
-COMMANDS = (CommandSpec("top", top, PANEL),)
+EXAMPLES = ("pqrun top", "pqrun top latest")
+COMMANDS = (CommandSpec("top", top, PANEL, examples=EXAMPLES),)

@@ -40,4 +40,5 @@ def wait(
     return 1 if answer["failed"] else 0
 
 
-COMMANDS = (CommandSpec("wait", wait, PANEL),)
+EXAMPLES = ("pqrun wait deploy", "pqrun wait all --run nightly")
+COMMANDS = (CommandSpec("wait", wait, PANEL, examples=EXAMPLES),)

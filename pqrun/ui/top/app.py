@@ -122,6 +122,7 @@ class TopApp(RunScreen):
         self._attempt = None
         self._stir.set()
         self._facts_lines.refresh()
+        self._keys_line.refresh()
 
     def on_job_table_view_opened(self) -> None:
         """Show the output of the selected job alone."""

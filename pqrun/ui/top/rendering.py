@@ -5,14 +5,14 @@ from __future__ import annotations
 
 from bisect import bisect
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
 from pqrun.core.text import format_duration
 from pqrun.core.throughput import MIN_ENDS, WINDOW_SECONDS, Throughput
 from pqrun.ui.live.cells import StyledLine, StyledText, bar, fit, join, urgency
-from pqrun.ui.top.jobs import PRIORITIES, STATES, JobList, ListedJob
+from pqrun.ui.top.jobs import CHANGEABLE, PRIORITIES, STATES, JobList, ListedJob
 from pqrun.ui.top.run_source import RunState
 
 BARS = " ▁▂▃▄▅▆▇█"
@@ -230,7 +230,9 @@ def _status(job: ListedJob, said: str) -> list[StyledText]:
 
 def title(run: RunState, history: TopHistory, width: int) -> StyledLine:
     """Return the title line: the run's name, state, progress and ETA."""
-    state = "bold running" if run.live else "bold ok" if run.state == "ended" else "bold retry"
+    numbers = run.metrics
+    went = "bold failed" if numbers.jobs_failed or numbers.jobs_timeout else "bold ok"
+    state = "bold running" if run.live else went if run.state == "ended" else "bold retry"
     parts: list[list[StyledText]] = [[("pqrun top", "strong")]]
     if run.name:
         parts.append([(run.name, "file")])
@@ -311,8 +313,19 @@ def table_title(jobs: JobList, width: int) -> list[StyledText]:
     return line.within(width)
 
 
-def keys(width: int) -> list[StyledText]:
-    """Return the line of keys. If they don't all fit, the less needed ones are left out."""
+def idle_keys(run: RunState | None, job: ListedJob | None) -> frozenset[str]:
+    """Return the keys of `KEYS` that can't do anything now, with this job selected."""
+    if run is None:
+        return frozenset("kr+-p")
+    if not run.live:
+        return frozenset("k+-p")
+    idle = "" if job is not None and job.unfinished else "k"
+    idle += "" if job is not None and job.state in CHANGEABLE else "+-"
+    return frozenset(idle + ("" if job is not None and not job.unfinished else "r"))
+
+
+def keys(width: int, idle: Container[str] = ()) -> list[StyledText]:
+    """Return the line of keys, those that can't act dim. If they don't all fit, some are left out."""
     names = dict(KEYS)
     chosen: list[str] = []
     room = width - 1
@@ -320,5 +333,9 @@ def keys(width: int) -> list[StyledText]:
         if (size := len(key) + len(names[key]) + 3) <= room:
             chosen.append(key)
             room -= size
-    parts: list[list[StyledText]] = [[(f"{key} ", "high"), (name, "")] for key, name in KEYS if key in chosen]
+    parts: list[list[StyledText]] = [
+        [(f"{key} ", "label" if key in idle else "high"), (name, "label" if key in idle else "")]
+        for key, name in KEYS
+        if key in chosen
+    ]
     return [(" ", ""), *join(parts, 2, width).pieces]

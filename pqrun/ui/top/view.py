@@ -22,7 +22,7 @@ from pqrun.core import text as hints
 from pqrun.core.text import escape_controls, format_duration
 from pqrun.ui.live.cells import StyledLine, StyledText
 from pqrun.ui.top.jobs import JobList, ListedJob
-from pqrun.ui.top.rendering import TopHistory, dashboard, keys, title
+from pqrun.ui.top.rendering import TopHistory, dashboard, idle_keys, keys, title
 from pqrun.ui.top.run_source import JobDetails, RunSource, RunState, RunUpdate
 from pqrun.ui.top.widgets import JobTableView, LogView, StyledLines
 
@@ -110,6 +110,7 @@ class RunScreen(App[list[str]]):
         self._title_line = StyledLines(self._draw_title, id="title")
         self._banner_line = StyledLines(self._banner, id="banner")
         self._board_lines = StyledLines(self._board, id="board")
+        self._keys_line = StyledLines(self._keys, id="keys")
         self._heading = StyledLines(self.table.heading, id="head")
         self._facts_lines = StyledLines(self._facts, id="facts")
         self._box = Input(id="ask", select_on_focus=False)
@@ -126,7 +127,7 @@ class RunScreen(App[list[str]]):
             yield self._facts_lines
             yield self.log_view
         yield self._box
-        yield StyledLines(lambda width: [keys(width)], id="keys")
+        yield self._keys_line
 
     def on_mount(self) -> None:
         """Start polling the source."""
@@ -197,7 +198,7 @@ class RunScreen(App[list[str]]):
         self._was_live = run.live
         self._banner_line.display = bool(self._banner(80))
         self.table.changed()
-        for lines in (self._title_line, self._banner_line, self._board_lines, self._heading):
+        for lines in (self._title_line, self._banner_line, self._board_lines, self._heading, self._keys_line):
             lines.refresh()
 
     async def _read(self) -> None:
@@ -280,6 +281,9 @@ class RunScreen(App[list[str]]):
         assert self.run_now is not None
         options = "--failed" if self.jobs.counts["failed"] + self.jobs.counts["timeout"] else ""
         return hints.command_words("resume", self.run_now.address or self.run_now.id, options=options)
+
+    def _keys(self, width: int) -> list[list[StyledText]]:
+        return [keys(width, idle_keys(self.run_now, self.table.job))]
 
     def _board(self, width: int) -> list[list[StyledText]]:
         return dashboard(self.run_now, self.jobs, self.history, width) if self.run_now is not None else []

@@ -73,6 +73,13 @@ def test_completing_a_command_loads_nothing_of_a_run():
     assert not modules & ((HEAVY - BY_TYPER) | OF_A_RUN)
 
 
+@pytest.mark.parametrize("words", [["-h"], ["run", "-h"], ["ps", "-h"]], ids=" ".join)
+def test_the_short_help_loads_no_typer(words):
+    modules, done = loaded(words)
+    assert b"Usage: pqrun" in done.stdout
+    assert not modules & (HEAVY | OF_A_RUN | {"typer", "click", "inspect"})
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("words", [["--help"], ["run", "--help"]], ids=" ".join)
 def test_help_loads_rich_and_nothing_of_a_run(words):

@@ -217,7 +217,7 @@ def test_an_empty_command_is_called_so(here, words):
     [
         ["add"], ["add", "-f", "x", "true"], ["add", "--id", "", "true"], ["add", "--needs", "a,,b", "true"], ["set"],
         ["set", "a"], ["set", "-p", "low"], ["set", "a", "-p", "urgent"], ["set", "--pool", "net"], ["cancel"],
-        ["wait", "--timeout", "soon"], ["add", "--pools", "net=2", "true"], ["set", "-j", "0"], ["serve", "--run", "a/b"],
+        ["wait", "--timeout", "soon"], ["add", "--pools", "net=x", "true"], ["set", "-j", "0"], ["serve", "--run", "a/b"],
         ["serve", "--json"], ["serve", "--no-journal"], ["serve", "--run", "latest"],
     ],
 )  # fmt: skip

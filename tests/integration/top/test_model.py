@@ -6,7 +6,7 @@ import random
 import pytest
 
 from pqrun.ui.top.jobs import SORTS, STATES, JobFilter, JobList, next_of
-from pqrun.ui.top.rendering import TopHistory, columns, curve, keys, row
+from pqrun.ui.top.rendering import TopHistory, columns, curve, idle_keys, keys, row, title
 from pqrun.ui.top.widgets import MAX_LINES, LogText
 
 from .conftest import NOW, Fake, job, nightly
@@ -93,6 +93,30 @@ def test_every_row_has_the_width_of_its_window():
             pieces = row(one, columns(width), width, NOW, "said 漢字 " * 40)
             assert sum(len(text.encode("utf-32-le")) // 4 for text, _ in pieces) <= width
         assert any(text == "q " for text, _ in keys(width))
+
+
+def test_keys_that_can_not_act_are_dim():
+    run = Fake(nightly()).poll().run
+    jobs = {one.state: one for one in nightly()}
+    found = {state: "".join(sorted(idle_keys(run, jobs[state]))) for state in ("ok", "running", "queued")}
+    assert found == {"ok": "+-k", "running": "+-r", "queued": "r"}
+    assert idle_keys(run._replace(live=False), jobs["failed"]) == frozenset("k+-p")
+    pieces = keys(110, idle_keys(run, jobs["ok"]))
+    assert ("k ", "label") in pieces and ("r ", "high") in pieces
+
+
+def test_a_past_run_with_failures_is_not_green():
+    run = Fake(nightly(), live=False).poll().run
+    history = TopHistory()
+    styles = {
+        failed: dict(
+            title(
+                run._replace(metrics=run.metrics._replace(jobs_failed=failed, jobs_timeout=0)), history, 110
+            ).pieces
+        )
+        for failed in (0, 1)
+    }
+    assert (styles[0]["ended"], styles[1]["ended"]) == ("bold ok", "bold failed")
 
 
 def test_output_becomes_lines_that_steer_nothing():

@@ -169,16 +169,17 @@ def test_check_says_that_a_file_is_right_in_one_line(tmp_path, capsys):
     assert capsys.readouterr() == (f"{path}: 1 job, no problems\n", "")
 
 
-def test_check_says_all_that_is_wrong_on_stderr(tmp_path, capsys):
+def test_check_says_all_that_is_wrong_on_stderr(tmp_path, capfd):
     path = tmp_path / "jobs.yaml"
     path.write_text("jobs:\n  - run: make\n    tiemout: 90s\n")
     assert check_files([str(path)]) == 2
-    assert capsys.readouterr() == (
+    assert capfd.readouterr() == (
         "",
         f"{path}:3:5: error: unknown key `tiemout`\n"
         "    3 |     tiemout: 90s\n"
         "      |     ^\n"
-        "  hint: did you mean `timeout`?\n",
+        "  hint: did you mean `timeout`?\n"
+        f"1 error in {path}; nothing was run\n",
     )
 
 
