@@ -240,7 +240,8 @@ class OutputPrinter:
         if not self._style.tag:
             return b""
         spec = self._specs.get(seq)
-        return escape_controls(spec.id if spec else str(seq)).encode("utf-8", "replace") + b"\t"
+        text = str(seq) if spec is None else spec.id if spec.label is None else spec.label
+        return escape_controls(text).encode("utf-8", "replace") + b"\t"
 
     def _fence(
         self, seq: int, stream: Stream, start: int, end: int, tag: bytes, ended: ev.AttemptEnded | None
