@@ -62,27 +62,28 @@ class Packer:
         self._length = size.fixed
         self._joined = ""
 
-    def add(self, row: Columns) -> Columns | None:
-        """Take a row of arguments in; return the arguments of a command that is complete."""
+    def add(self, row: Columns) -> list[Columns]:
+        """Take a row of arguments in; return the arguments of the commands that are complete."""
         if self._rules.limit == 0:
-            return ()
+            return [()]
         if self._rules.joins:
             if row[-1][-1:] in (" ", "\t"):
                 self._joined += " ".join(row)
-                return None
+                return []
             row, self._joined = (self._joined + row[0], *row[1:]), ""
-        length, found = sum(map(self._size.of, row)), None
+        found: list[Columns] = []
+        length = sum(map(self._size.of, row))
         if self._held and self._length + length > self._rules.size:
-            found = self._take()
+            found.append(self._take())
         if self._length + length > self._rules.size:
             size = self._length + length
             raise UserError(
                 f"one argument makes a command of {size} bytes; the limit (-s) is {self._rules.size}"
             )
-        if self._held and len(self._held) == self._rules.limit:
-            found = self._take()
         self._held.append(row)
         self._length += length
+        if len(self._held) == self._rules.limit:
+            found.append(self._take())
         return found
 
     def rest(self) -> list[Columns]:
@@ -90,8 +91,6 @@ class Packer:
         if self._joined:
             self._held.append((self._joined.rstrip(" \t"),))
         rows, share = self._held, -(-len(self._held) // max(1, self._rules.spread)) or 1
-        if len(rows) == self._rules.limit:
-            share = len(rows)  # a full command is not shared out
         return [tuple(chain(*rows[place : place + share])) for place in range(0, len(rows), share)]
 
     def _take(self) -> Columns:
@@ -115,9 +114,7 @@ class PackedArguments(Arguments):
                 return None
             values = super().next_values()
             if values is not None:
-                whole = self._packer.add(values)
-                if whole is not None:
-                    self._ready.append(whole)
+                self._ready += self._packer.add(values)
             elif not self.at_end:
                 return None
             else:

@@ -46,7 +46,7 @@ def test_combinations_of_sources_are_put_together_one_after_another(commands):
 
 def test_arguments_from_a_pair_of_sources_of_other_lengths_all_arrive(commands, tmp_path):
     (tmp_path / "list").write_text("a\nb\nc\nd\n")
-    assert commands("echo", "::::", "list", ":::+", "1", "2", max_args=3) == ["echo a 1 b", "echo 2"]
+    assert commands("echo", "::::", "list", ":::+", "1", "2", max_args=3) == ["echo a 1 b 2"]
 
 
 def test_lines_that_end_in_a_blank_go_on(commands, tmp_path):
