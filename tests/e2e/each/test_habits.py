@@ -9,7 +9,8 @@ import pytest
 from pqrun.cli.commands import find_command
 from pqrun.cli.commands.each import habits
 from pqrun.cli.foreign_options import CURES, SPELLINGS
-from pqrun.core.errors import UserError
+from pqrun.control.commands.add import checked
+from pqrun.core.errors import Rejected, UserError
 from pqrun.input.each.template import Template
 
 FILE = "dir/sub/file.ex1.ex2.ex3"
@@ -150,6 +151,12 @@ def test_a_refusal_is_one_line_and_exit_code_2(pqrun):
     done = pqrun("each", "--pipe", "wc")
     assert (done.code, done.err.count("\n")) == (2, 1)
     assert "split -n" in done.err
+
+
+def test_a_client_can_not_send_a_label_that_is_no_text():
+    assert checked({"id": "a", "run": "true", "label": "x"}).label == "x"
+    with pytest.raises(Rejected):
+        checked({"id": "a", "run": "true", "label": 5})
 
 
 def test_a_command_for_another_machine_is_told_the_way_that_works(tmp_path):
