@@ -13,7 +13,9 @@ nox.options.sessions = ["lint", "types", "quick"]
 nox.options.reuse_existing_virtualenvs = True
 
 QUICK = "not slow and not cluster and not browser"
-GENERATORS = ("cli", "manpage", "completions", "jobfile_page", "live_svg", "top_svg", "page_pictures")
+GENERATORS = (
+    "cli", "manpage", "completions", "jobfile_page", "from_gnu_parallel", "live_svg", "top_svg", "page_pictures",
+)  # fmt: skip
 
 
 @nox.session

@@ -34,7 +34,9 @@ class CommandPrinter:
 
     def fate(self, attempt: Attempt) -> Fate:
         """Print the command of the attempt, one line."""
-        command = format_command(attempt.spec.work).replace("\n", "\\n") + _comment(attempt.spec)
+        label = "" if attempt.spec.label is None else f"{attempt.spec.label}\t"
+        command = label + format_command(attempt.spec.work) + _comment(attempt.spec)
+        command = command.replace("\n", "\\n")
         if self._escape:
             command = escape_controls(command, keep="\t")
         self._out.write(command.encode("utf-8", "surrogateescape") + b"\n")

@@ -5,7 +5,7 @@ Most options of a run are fields of `core/settings.py`. Here are those of jobs, 
 as they are.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Annotated, Any, ClassVar, NamedTuple
 
@@ -163,27 +163,91 @@ class ListOptions(RunOptions):
     ] = None
 
 
+def workers_of(text: str) -> str:
+    """Return a number of workers of GNU parallel or xargs in our words: 0 is as many as possible."""
+    return "1000" if text and not text.strip("0") else text
+
+
+def _count(least: int) -> Callable[[str], int]:
+    return lambda text: values.whole_number(text, least, 10**9)
+
+
 class EachOptions(RunOptions):
     """Options of `each`."""
 
-    arg_file: Annotated[
-        list[str] | None,
-        OptionSpec(
-            ("-a", "--arg-file"), "Read arguments from a file, one per line; repeatable", INPUT, "FILE"
-        ),
-    ] = None
-    null: Annotated[bool, OptionSpec(("-0", "--null"), "Arguments end in NUL instead of newline", INPUT)] = (
-        False
-    )
-    delimiter: Annotated[
-        str | None,
-        OptionSpec(("-d", "--delimiter"), "Arguments end in TEXT instead of newline", INPUT, "TEXT"),
-    ] = None
-    colsep: Annotated[
-        str | None,
-        OptionSpec(("--colsep",), "Split each argument at REGEX into the columns {1}, {2}…", INPUT, "REGEX"),
-    ] = None
-    header: Annotated[
-        bool,
-        OptionSpec(("--header",), "Use the first argument of each source as column names, for {name}", INPUT),
-    ] = False
+    # fmt: off
+    arg_file: Annotated[list[str] | None, OptionSpec(
+        ("-a", "--arg-file"), "Read arguments from a file, one per line; repeatable", INPUT, "FILE",
+    )] = None
+    null: Annotated[bool, OptionSpec(
+        ("-0", "--null"), "Arguments end in NUL instead of newline", INPUT,
+    )] = False
+    delimiter: Annotated[str | None, OptionSpec(
+        ("-d", "--delimiter"), "Arguments end in TEXT instead of newline", INPUT, "TEXT",
+    )] = None
+    colsep: Annotated[str | None, OptionSpec(
+        ("--colsep",), "Split each argument at REGEX into the columns {1}, {2}…", INPUT, "REGEX",
+    )] = None
+    csv: Annotated[bool, OptionSpec(
+        ("--csv",), "The sources are CSV: columns may be quoted (separator: --colsep, default a comma)", INPUT,
+    )] = False
+    header: Annotated[bool, OptionSpec(
+        ("--header",), "Use the first argument of each source as column names, for {name}", INPUT,
+    )] = False
+    trim: Annotated[str | None, OptionSpec(
+        ("--trim",), "Remove blanks of arguments: l (left), r (right), lr, or n (none)", INPUT, "SIDES",
+        choice("n", "l", "r", "lr", "rl"),
+    )] = None
+    eof: Annotated[str | None, OptionSpec(
+        ("-E", "--eof"), "An argument that is TEXT ends its source", INPUT, "TEXT",
+    )] = None
+    no_run_if_empty: Annotated[bool, OptionSpec(
+        ("--no-run-if-empty",), "Run no job for blank arguments", INPUT,
+    )] = False
+    link: Annotated[bool, OptionSpec(
+        ("--link",), "Pair the arguments of all sources; shorter sources begin again", INPUT,
+    )] = False
+    shuf: Annotated[bool, OptionSpec(
+        ("--shuf",), "Run the jobs in random order", INPUT,
+    )] = False
+    arg_sep: Annotated[str, OptionSpec(
+        ("--arg-sep",), "Write WORD instead of :::", INPUT, "WORD",
+    )] = ":::"
+    arg_file_sep: Annotated[str, OptionSpec(
+        ("--arg-file-sep",), "Write WORD instead of ::::", INPUT, "WORD",
+    )] = "::::"
+    replace: Annotated[str | None, OptionSpec(
+        ("-I", "--replace"), "Write TEXT instead of {}", INPUT, "TEXT",
+    )] = None
+    plus: Annotated[bool, OptionSpec(
+        ("--plus",), "More placeholders: {..}, {+/}, {+.}, {%TEXT}, {/a/b}, {##} and others", INPUT,
+    )] = False
+    rpl: Annotated[list[str] | None, OptionSpec(
+        ("--rpl",), "A placeholder of your own: '{x} s/a/b/' or ',, {/.}'; repeatable", INPUT, "REPL",
+    )] = None
+    tagstring: Annotated[str | None, OptionSpec(
+        ("--tagstring",), "Put this text, with placeholders, in front of each line of output", OUTPUT, "TEXT",
+    )] = None
+    max_args: Annotated[int | None, OptionSpec(
+        ("-n", "--max-args"), "Put up to N arguments into each command; 0: none", INPUT, "N", _count(0),
+    )] = None
+    max_replace_args: Annotated[int | None, OptionSpec(
+        ("-N", "--max-replace-args"), "As -n, and repeat the words that contain {}", INPUT, "N", _count(0),
+    )] = None
+    max_lines: Annotated[int | None, OptionSpec(
+        ("-L", "--max-lines"), "As -n; a line that ends in a blank continues on the next one", INPUT, "N",
+        _count(1),
+    )] = None
+    max_chars: Annotated[int | None, OptionSpec(
+        ("-s", "--max-chars"), "Put arguments into a command up to this length in bytes", INPUT, "N", _count(1),
+    )] = None
+    m: Annotated[bool, OptionSpec(
+        ("-m",), "Put as many arguments as fit into each command; share out the last ones", INPUT,
+    )] = False
+    x: Annotated[bool, OptionSpec(
+        ("-X",), "As -m, and repeat the words that contain {}", INPUT,
+    )] = False
+    xargs: Annotated[bool, OptionSpec(
+        ("--xargs",), "Put as many arguments as fit into each command", INPUT,
+    )] = False
+    # fmt: on

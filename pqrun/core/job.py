@@ -164,7 +164,8 @@ class JobSpec(NamedTuple):
     """The description of a job as its author wrote it. Times in seconds; None means no limit.
 
     The core never looks into `work`: it is a `Command` for a child process, or the work of another
-    executor. `named` is false if the job has no id of its own; its id is then its number.
+    executor. `named` is false if the job has no id of its own; its id is then its number. `label` stands in
+    front of each line of its output instead of the id.
     """
 
     id: str
@@ -184,6 +185,7 @@ class JobSpec(NamedTuple):
     on_lost: str = "rerun"
     max_lost: int = 3
     creates: str | None = None
+    label: str | None = None
     named: bool = True
     file: str | None = None
     line: int = 0

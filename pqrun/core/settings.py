@@ -32,13 +32,34 @@ REPORT_FILES = ("junit", "html", "trace", "summary", "metrics", "joblog", "event
 
 
 class Each(NamedTuple):
-    """The arguments of `each`: the words after its options, and how arguments are separated."""
+    """The arguments of `each`: the words after its options, and how these options treat them.
+
+    `multiple`: how many arguments are put into one command: `m`, `X` (a word is repeated) or `xargs`, or `N` if
+    only their number is given and a word is repeated.
+    """
 
     words: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     delimiter: str | None = None
     colsep: str | None = None
     header: bool = False
+    csv: bool = False
+    trim: str | None = None
+    eof: str | None = None
+    no_run_if_empty: bool = False
+    link: bool = False
+    shuf: bool = False
+    arg_sep: str = ":::"
+    arg_file_sep: str = "::::"
+    replace: str | None = None
+    plus: bool = False
+    rpl: tuple[str, ...] = ()
+    tagstring: str | None = None
+    max_args: int | None = None
+    max_lines: int | None = None
+    max_chars: int | None = None
+    multiple: str | None = None
+    workers: str | None = None
 
     def described(self) -> str:
         """Return where the arguments come from: `each ::: 3 arguments`, `each :::: list.txt`, `each`."""

@@ -254,7 +254,8 @@ class OutputPrinter(Observer):
     def _tag(self, seq: int, row: JobRow | None) -> bytes:
         if not self._style.tag:
             return b""
-        return escape_controls(row.spec.id if row else str(seq)).encode("utf-8", "replace") + b"\t"
+        text = str(seq) if row is None else row.spec.id if row.spec.label is None else row.spec.label
+        return escape_controls(text).encode("utf-8", "replace") + b"\t"
 
     def _fence(
         self,

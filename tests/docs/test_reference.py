@@ -10,7 +10,12 @@ from .pages import DOCS, page, script
 
 
 @pytest.mark.parametrize(
-    ("name", "make", "document"), [("cli", "markdown", "cli.md"), ("manpage", "roff", "pqrun.1")]
+    ("name", "make", "document"),
+    [
+        ("cli", "markdown", "cli.md"),
+        ("manpage", "roff", "pqrun.1"),
+        ("from_gnu_parallel", "markdown", "from-gnu-parallel.md"),
+    ],
 )
 def test_what_is_generated_is_current(name, make, document):
     assert getattr(script(name), make)() == page(document), f"run `python docs/{name}.py`"

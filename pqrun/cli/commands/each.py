@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated
 
-from pqrun.cli.declarations import ArgumentSpec, CommandSpec, DeclaredOption, HelpWanted
+from pqrun.cli.declarations import ArgumentSpec, CommandSpec, DeclaredOption, HelpWanted, WrongUsage
 from pqrun.cli.fast_parser import is_terminal
-from pqrun.cli.options import EachOptions
+from pqrun.cli.options import EachOptions, workers_of
+
+if TYPE_CHECKING:
+    from pqrun.core.settings import Each
 
 EXAMPLES = (
     "pqrun each 'gzip -9 {}' ::: *.log",
@@ -39,36 +42,134 @@ def each(
     if not words and not options.arg_file and is_terminal(0):
         raise HelpWanted
     from pqrun.app.run import run
-    from pqrun.cli.settings import settings_of
+    from pqrun.cli.settings import recorded, settings_of
+
+    asked = arguments_of(words or (), options)
+    settings = settings_of(options, each=asked, files=asked.files)
+    if asked.tagstring is not None:
+        settings = settings.with_values({"tag": True, "recorded": {**recorded(options), "tag": True}})
+    return run(settings)
+
+
+def arguments_of(words: Sequence[str], options: EachOptions) -> Each:
+    """Return what the command line says about the arguments. Raises `WrongUsage` for a contradiction."""
     from pqrun.core.settings import Each
 
-    files = tuple(options.arg_file or ())
-    asked = Each(tuple(words or ()), files, options.delimiter, options.colsep, options.header)
-    return run(settings_of(options, each=asked, files=files))
+    said = options.values()
+    counts = [name for name in ("max_args", "max_replace_args", "max_lines") if said[name] is not None]
+    ways = [name for name, given in (("X", said["x"]), ("m", said["m"]), ("xargs", said["xargs"])) if given]
+    if len(counts) > 1 or len(ways) > 1:
+        raise WrongUsage("give only one of -n, -N and -L, and one of -X, -m and --xargs")
+    if said["tagstring"] is not None and said["output"] == "raw":
+        raise WrongUsage("--output raw can't be combined with --tagstring")
+    said["multiple"] = ways[0] if ways else "N" if counts == ["max_replace_args"] else None
+    if counts == ["max_replace_args"]:
+        said["max_args"] = said["max_replace_args"]
+    said |= {"files": tuple(said["arg_file"] or ()), "rpl": tuple(said["rpl"] or ()), "workers": said["jobs"]}
+    same = {name: value for name, value in said.items() if name in Each._fields}
+    return Each(**{**same, "words": tuple(words)})
 
 
-def without_colon(words: list[str], declared: Mapping[str, DeclaredOption]) -> list[str]:
-    """Return the words without the colon of `--header :`, which GNU parallel wants.
+PROGRESS_MODES = ("auto", "live", "plain", "none")
 
-    Only the words before the first argument are searched, because the rest belongs to the command.
+
+class HabitReader:
+    """Reader that turns the options of a command line for GNU parallel or xargs into ours.
+
+    Only the words before the first argument are read, because the rest belongs to the command.
     """
-    with_value = {name for one in declared.values() if not one.is_switch for name in one.flag.names}
-    at = 0
-    while at < len(words) and words[at] not in ("-", "--") and words[at].startswith("-"):
-        word = words[at]
-        at += 1
-        if word == "--header" and words[at : at + 1] == [":"]:
-            return words[:at] + without_colon(words[at + 1 :], declared)
-        if word.startswith("--"):
-            at += word in with_value
+
+    def __init__(self, words: Sequence[str], declared: Mapping[str, DeclaredOption]) -> None:
+        self._words = list(words)
+        self._is_switch = {name: one.is_switch for one in declared.values() for name in one.flag.names}
+        self._at = 0
+        self._found: list[str] = []
+        self._raw = False
+
+    def rewritten(self) -> list[str]:
+        """Return our words. Raises UserError for an option that `each` lacks, with what to do instead."""
+        words = self._words
+        while self._at < len(words) and words[self._at] not in ("-", "--") and words[self._at][:1] == "-":
+            word = words[self._at]
+            self._at += 1
+            if word.startswith("--"):
+                self._long(word)
+            else:
+                self._letters(word)
+        if self._raw:  # as in GNU parallel, -u wins over -k
+            self._found = [word for word in self._found if word not in ("-k", "--keep-order")]
+        return self._found + words[self._at :]
+
+    def _long(self, word: str) -> None:
+        name, equals, value = word.partition("=")
+        following = self._words[self._at : self._at + 1]
+        if name == "--header" and (value == ":" or (not equals and following == [":"])):
+            self._at += not equals
+            self._found.append(name)
+        elif name == "--progress" and not equals and (following or [""])[0] not in PROGRESS_MODES:
+            return  # as GNU parallel has it; the live table is there by default
+        elif name == "--jobs":
+            self._jobs(value if equals else self._next())
+        elif name == "--timeout" and (value if equals else (following or [""])[0]).endswith("%"):
+            self._foreign("--timeout N%", None, word)
+        elif name in self._is_switch:
+            self._found.append(word)
+            if not self._is_switch[name] and not equals:
+                self._found += self._words[self._at : self._at + 1]
+                self._at += 1
         else:
-            places = [place for place in range(1, len(word)) if f"-{word[place]}" in with_value]
-            at += bool(places) and places[0] == len(word) - 1
-    return words
+            self._foreign(name, value if equals else None, word)
+
+    def _letters(self, word: str) -> None:
+        """Read `-kq`, `-j4` or `-Xj1`, letter by letter."""
+        for place in range(1, len(word)):
+            name, rest = f"-{word[place]}", word[place + 1 :]
+            if name == "-j":
+                self._jobs(rest or self._next())
+                return
+            if name in self._is_switch:
+                self._found.append(name if self._is_switch[name] else name + rest)
+                if not self._is_switch[name]:
+                    if not rest:
+                        self._found += self._words[self._at : self._at + 1]
+                        self._at += 1
+                    return
+            elif self._foreign(name, rest or None, name + rest):
+                return
+
+    def _jobs(self, value: str | None) -> None:
+        self._found.append("-j")
+        if value is not None:
+            self._found.append(workers_of(value))
+
+    def _next(self) -> str | None:
+        self._at += 1
+        return self._words[self._at - 1] if self._at <= len(self._words) else None
+
+    def _foreign(self, name: str, value: str | None, word: str) -> bool:
+        """Translate an option that is not ours. Return whether it took the rest of the word as its value."""
+        from pqrun.cli.foreign_options import foreign_option
+
+        option = foreign_option(name)
+        if option is None:
+            self._found.append(word)
+            return True
+        if option.metavar:
+            value = self._next() if value is None else value
+        self._raw |= name in ("-u", "--ungroup")
+        self._found += option.translated(name, value)
+        return bool(option.metavar)
+
+
+def habits(words: list[str], declared: Mapping[str, DeclaredOption]) -> list[str]:
+    """Return the words with the options of GNU parallel and xargs turned into ours."""
+    if not words or words[0][:1] != "-":
+        return words
+    return HabitReader(words, declared).rewritten()
 
 
 COMMANDS = (
     CommandSpec(
-        "each", each, "Run jobs", examples=EXAMPLES, epilog=PLACEHOLDERS, mixed=False, rewrite=without_colon
+        "each", each, "Run jobs", examples=EXAMPLES, epilog=PLACEHOLDERS, mixed=False, rewrite=habits
     ),
 )

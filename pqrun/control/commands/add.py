@@ -128,6 +128,7 @@ def checked(facts: dict[str, Any]) -> JobSpec:
         wrong = wrong_field(spec)
         _must(wrong is None, str(wrong))
         _must(spec.file is None or is_text(spec.file), "file")
+        _must(spec.label is None or is_text(spec.label), "label")
         _must(set(spec.work.expand) <= dict(spec.work.env).keys(), "expand")
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         raise Rejected("not a job: see `docs/control.md` for its fields") from None

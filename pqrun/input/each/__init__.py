@@ -4,15 +4,19 @@
 From outside, call `open_arguments`.
 
   arguments      combines the sources' values into jobs
-  template       replaces the placeholders of a command by quoted values
+  csv_rows       reads sources in CSV (`--csv`)
+  packing        puts many arguments into a command (`-n`, `-X` and others)
+  replacements   more placeholders (`--plus`, `--rpl`, `-I`)
   shell_context  tells where in a shell command a quoted value is safe
+  template       replaces the placeholders of a command by quoted values
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from typing import Final, NamedTuple
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 from pqrun.core.errors import UserError
 from pqrun.core.settings import Each, InputSettings
@@ -22,16 +26,16 @@ from pqrun.input.each.arguments import (
     Columns,
     SplitRules,
     called,
+    linked,
     next_of,
     opened,
+    shuffled,
     side_by_side,
     split_rules,
     values_of,
 )
-from pqrun.input.each.template import Template
+from pqrun.input.each.template import USUAL_NOTATION, Template
 from pqrun.input.sources import READ_CHUNK_BYTES, STDIN_NAMED_TWICE, OpenedFile, read_some, refuse_twice
-
-_MARKS: Final = (":::", ":::+", "::::", "::::+")
 
 
 class ArgumentSyntax(NamedTuple):
@@ -47,12 +51,16 @@ class ArgumentSyntax(NamedTuple):
     linked: bool = False
 
 
-def split_sources(words: Sequence[str], files: Sequence[str] = ()) -> tuple[str, list[ArgumentSyntax]]:
+def split_sources(
+    words: Sequence[str], files: Sequence[str] = (), *, arg_sep: str = ":::", arg_file_sep: str = "::::"
+) -> tuple[str, list[ArgumentSyntax]]:
     """Split words into the command (maybe empty) and the sources: `files` first, then those in the words.
 
     Raises UserError for a mark without a file, or a link without a source before.
     """
-    marks = [place for place, word in enumerate(words) if word in _MARKS]
+    in_files = (arg_file_sep, f"{arg_file_sep}+")
+    known = (arg_sep, f"{arg_sep}+", *in_files)
+    marks = [place for place, word in enumerate(words) if word in known]
     command = " ".join(words[: marks[0]] if marks else words)
     sources = [ArgumentSyntax(path=path) for path in files]
     for begin, end in zip(marks, [*marks[1:], len(words)], strict=False):
@@ -60,7 +68,7 @@ def split_sources(words: Sequence[str], files: Sequence[str] = ()) -> tuple[str,
         linked = mark.endswith("+")
         if linked and not sources:
             raise UserError(f"`{mark}` pairs its arguments with the ones before, but there are none")
-        if mark.startswith("::::"):
+        if mark in in_files:
             if not found:
                 raise UserError(f"`{mark}` needs a file")
             sources += [ArgumentSyntax(path=path, linked=linked) for path in found]
@@ -78,17 +86,17 @@ class ArgumentSource(NamedTuple):
 
 def open_arguments(settings: InputSettings, each: Each) -> tuple[Arguments, list[OpenedFile]]:
     """Return the producer of the jobs, and the descriptor to feed it from if the first source is a file."""
-    command, sources = split_sources(each.words, each.files)
+    command, sources = split_sources(
+        each.words, each.files, arg_sep=each.arg_sep, arg_file_sep=each.arg_file_sep
+    )
     sources = sources or [ArgumentSyntax(path="-")]
     _check_stdin(sources, given=bool(each.words or each.files))
-    written = split_rules(
-        null=settings.null, delimiter=each.delimiter, colsep=each.colsep, header=each.header
-    )
+    written = split_rules(settings.null, each)
     first, rest = sources[0], sources[1:]
     fd, records = -1, RecordSplitter(written.separator)
     names: Columns = ()
     known: ArgumentSource | None = None
-    if first.path is None:
+    if first.path is None or each.link or each.shuf or each.csv:
         known = _read(first, written)
         names = known.names
     else:
@@ -97,24 +105,80 @@ def open_arguments(settings: InputSettings, each: Each) -> tuple[Arguments, list
             names = _header(fd, records, written, called(first.path))
     others = [_read(source, written) for source in rest]
     names = sum((other.names for other in others), names)
+    arguments = _producer(settings, each, command, names)(
+        written,
+        settings.given,
+        name=":::" if first.path is None else called(first.path),
+        records=records,
+        **_combined(each, known, rest, others),
+    )
+    arguments.files = [source.path for source in sources if source.path is not None]
+    arguments.skips_blank = each.no_run_if_empty
+    if arguments.needs_total:
+        if known is None:
+            _feed_all(arguments, fd, called(first.path or "-"))
+            known = ArgumentSource([], ())
+        arguments.count_jobs()
+    return arguments, [] if known is not None else [OpenedFile(called(first.path or "-"), fd)]
+
+
+def _producer(settings: InputSettings, each: Each, command: str, names: Columns) -> Callable[..., Arguments]:
+    """Return the class of the producer of jobs, with the templates that the options ask for."""
+    notation, tag = USUAL_NOTATION, None
+    if each.plus or each.replace is not None or each.rpl:
+        from pqrun.input.each.replacements import notation_of
+
+        notation = notation_of(plus=each.plus, replace=each.replace, rules=each.rpl)
+    if each.tagstring is not None:
+        tag = Template(each.tagstring, names, notation=notation, bare=True)
+    packs = each.multiple is not None or (each.max_args, each.max_lines, each.max_chars) != (None,) * 3
+    template = None
+    if command:
+        template = Template(
+            command,
+            names,
+            settings.given.get("shell"),
+            notation=notation,
+            repeats_words=each.multiple in ("X", "N"),
+        )
+    if not packs:
+        return partial(Arguments, template, tag=tag)
+    if template is None:
+        raise UserError("many arguments need a command that gets them, such as `pqrun each -X rm`")
+    from pqrun.input.each.packing import PackedArguments, pack_rules
+
+    return partial(PackedArguments, pack_rules(each), template, tag=tag)
+
+
+def _combined(
+    each: Each, known: ArgumentSource | None, rest: Sequence[ArgumentSyntax], others: Sequence[ArgumentSource]
+) -> dict[str, Any]:
+    """Return how the rows of all sources make the rows of jobs, as `Arguments` takes it."""
+    first = None if known is None else known.rows
+    if each.link and first is not None:
+        return {"first": linked([first, *(other.rows for other in others)])}
     groups: list[list[list[Columns]]] = [[]]
     for source, other in zip(rest, others, strict=True):
         if source.linked:
             groups[-1].append(other.rows)
         else:
             groups.append([other.rows])
-    arguments = Arguments(
-        Template(command, names, settings.given.get("shell")) if command else None,
-        written,
-        settings.given,
-        name=":::" if first.path is None else called(first.path),
-        records=records,
-        first=None if known is None else known.rows,
-        beside=side_by_side(groups[0]) if groups[0] else None,
-        others=[side_by_side(group) for group in groups[1:]],
-    )
-    arguments.files = [source.path for source in sources if source.path is not None]
-    return arguments, [] if first.path is None else [OpenedFile(called(first.path), fd)]
+    beside = side_by_side(groups[0]) if groups[0] else None
+    more = [side_by_side(group) for group in groups[1:]]
+    if each.shuf and first is not None:
+        rows = first if beside is None else side_by_side([first, beside])
+        return {"first": shuffled([rows, *more])}
+    return {"first": first, "beside": beside, "others": more}
+
+
+def _feed_all(arguments: Arguments, fd: int, name: str) -> None:
+    """Feed the whole first source."""
+    try:
+        while data := read_some(fd, READ_CHUNK_BYTES):
+            arguments.feed(data)
+    except OSError as error:
+        raise UserError(f"cannot read {name}: {error.strerror}") from None
+    arguments.end()
 
 
 def _check_stdin(sources: Sequence[ArgumentSyntax], *, given: bool) -> None:
@@ -129,8 +193,15 @@ def _check_stdin(sources: Sequence[ArgumentSyntax], *, given: bool) -> None:
 
 
 def _read(source: ArgumentSyntax, written: SplitRules) -> ArgumentSource:
-    values = list(source.values) if source.path is None else values_of(source.path, written)
-    rows = [written.split(value) for value in values]
+    if written.csv:
+        from pqrun.input.each.csv_rows import rows_of
+
+        rows = rows_of(source.values, source.path, written)
+    else:
+        values = source.values if source.path is None else values_of(source.path, written)
+        if written.end in values:
+            values = values[: values.index(str(written.end))]
+        rows = [written.split(value) for value in values]
     if not written.header:
         return ArgumentSource(rows, ())
     return ArgumentSource(rows[1:], rows[0] if rows else ())

@@ -10,12 +10,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
-from itertools import chain, product
+from functools import partial
+from itertools import chain, cycle, islice, pairwise, product
 from math import prod
 from typing import Final, NamedTuple
 
 from pqrun.core.errors import UserError
 from pqrun.core.job import JobSpec
+from pqrun.core.settings import Each
 from pqrun.input.command_list import COUNTED, MAX_LINE_BYTES, LineTooLong, RecordSplitter
 from pqrun.input.defaults import SpecBuilder, Values, stamp
 from pqrun.input.each.template import Template
@@ -31,23 +33,31 @@ _READ_CHUNK_BYTES: Final = 1 << 20
 class SplitRules(NamedTuple):
     """The rules by which a source is split into values, and a value into columns.
 
-    With `header`, the first value of a source names its columns. `trims` removes the blanks around columns;
-    this applies if `--colsep` was given. Where values are `lines`, the CR of a line end CRLF is removed, as
-    in a list of commands.
+    With `header`, the first value of a source names its columns. `trims` names the sides at which blanks are
+    removed: `l`, `r`, both or none. Where values are `lines`, the CR of a line end CRLF is removed, as in a list
+    of commands. A value that equals `end` ends its source. With `csv`, this is the delimiter of columns.
     """
 
     separator: bytes = b"\n"
     columns: re.Pattern[str] | None = None
     header: bool = False
-    trims: bool = False
+    trims: str = ""
     lines: bool = True
+    end: str | None = None
+    csv: str = ""
 
     def split(self, value: str) -> Columns:
         """Return a value's columns; without a column separator, the value is the only column."""
         if self.columns is None:
-            return (value,)
+            return (self.trim(value),) if self.trims else (value,)
         parts = [part or "" for part in self.columns.split(value)]
-        return tuple(part.strip(_WHITE) for part in parts) if self.trims else tuple(parts)
+        return tuple(map(self.trim, parts)) if self.trims else tuple(parts)
+
+    def trim(self, value: str) -> str:
+        """Return the value without the blanks that are to be removed."""
+        if "l" in self.trims:
+            value = value.lstrip(_WHITE)
+        return value.rstrip(_WHITE) if "r" in self.trims else value
 
     def text(self, record: bytes, where: str) -> str:
         """Decode a value. Raises UserError for a NUL character, which no argument can hold."""
@@ -58,8 +68,9 @@ class SplitRules(NamedTuple):
         return record.decode("utf-8", "surrogateescape")
 
 
-def split_rules(*, null: bool, delimiter: str | None, colsep: str | None, header: bool) -> SplitRules:
+def split_rules(null: bool, each: Each) -> SplitRules:
     """Build the rules from options as the user typed them. Raises UserError if the options are wrong."""
+    delimiter, pattern = each.delimiter, each.colsep
     if null and delimiter is not None:
         raise UserError("-0 and -d both set the separator of arguments: give only one of them")
     separator = b"\0" if null else b"\n"
@@ -67,13 +78,20 @@ def split_rules(*, null: bool, delimiter: str | None, colsep: str | None, header
         separator = os.fsencode(_ESCAPE.sub(_unescaped, delimiter))
     if not separator:
         raise UserError("-d needs a separator")
-    pattern = colsep if colsep is not None else "\t" if header else None
+    trims = each.trim if each.trim is not None else "" if pattern is None else "lr"
+    by_lines = delimiter is None and not null
+    rules = SplitRules(separator, None, each.header, trims.replace("n", ""), by_lines, each.eof)
+    if each.csv:
+        sign = "," if pattern is None else _ESCAPE.sub(_unescaped, pattern)
+        if len(sign) != 1:
+            raise UserError(f"--csv: the separator of columns is one character, not `{pattern}` (--colsep)")
+        return rules._replace(csv=sign, trims=(each.trim or "").replace("n", ""))
+    pattern = pattern if pattern is not None else "\t" if each.header else None
     try:
         columns = None if pattern is None else re.compile(pattern)
     except re.error as error:
         raise UserError(f"--colsep: invalid regular expression `{pattern}`: {error}") from None
-    by_lines = delimiter is None and not null
-    return SplitRules(separator, columns, header, trims=colsep is not None, lines=by_lines)
+    return rules._replace(columns=columns)
 
 
 def _unescaped(found: re.Match[str]) -> str:
@@ -119,7 +137,10 @@ def values_of(path: str, form: SplitRules) -> list[str]:
     records.end()
     found: list[str] = []
     while (record := next_of(records, called(path), len(found) + 1)) is not None:
-        found.append(form.text(record, f"{called(path)}:{len(found) + 1}"))
+        value = form.text(record, f"{called(path)}:{len(found) + 1}")
+        if value == form.end:
+            break
+        found.append(value)
     return found
 
 
@@ -139,13 +160,31 @@ def side_by_side(sources: Sequence[Sequence[Columns]]) -> list[Columns]:
     return [tuple(chain(*rows)) for rows in zip(*sources, strict=False)]
 
 
+def linked(sources: Sequence[Sequence[Columns]]) -> list[Columns]:
+    """Join sources row by row; shorter sources begin again, so the result has as many rows as the longest."""
+    if not all(sources):
+        return []
+    longest = max(map(len, sources))
+    return [tuple(chain(*rows)) for rows in islice(zip(*map(cycle, sources), strict=False), longest)]
+
+
+def shuffled(sources: Sequence[Sequence[Columns]]) -> list[Columns]:
+    """Return all combinations of rows in random order."""
+    import random
+
+    rows = [tuple(chain(*combination)) for combination in product(*sources)]
+    random.shuffle(rows)
+    return rows
+
+
 class Arguments:
     """Producer of jobs: `feed` bytes of the first source, then `take` jobs until None.
 
     Call `end` after the last bytes. `first` holds the rows of the first source if they are known and nothing
     is fed. `beside` holds rows linked with those of the first source, `others` the sources whose rows are
     combined with every row. A header may have been read from `records` before. Without a template, the
-    arguments are commands. `files` names the files that are read.
+    arguments are commands; `tag` makes the labels of jobs. `files` names the files that are read; `skips_blank`
+    makes no job of blank arguments.
     """
 
     def __init__(
@@ -159,6 +198,7 @@ class Arguments:
         first: Sequence[Columns] | None = None,
         beside: Sequence[Columns] | None = None,
         others: Sequence[Sequence[Columns]] = (),
+        tag: Template | None = None,
     ) -> None:
         self.files: Sequence[str] = ()
         self.count = None if first is None else self._counted(first, beside, others)
@@ -175,9 +215,12 @@ class Arguments:
         self._head: Columns = ()
         self._tails: Iterator[tuple[Columns, ...]] = iter(())
         self._wrong: UserError | None = None
+        self._stopped = False
+        self.skips_blank = False
+        self._tag = tag
         plain = SpecBuilder(given).make("", {}, id="", named=False, file=name, line=0)
         self._command = stamp(plain.work, "run")
-        self._plain = stamp(plain, "id", "work", "line")
+        self._plain = stamp(plain, "id", "work", "line", "label")
 
     @staticmethod
     def _counted(
@@ -189,9 +232,15 @@ class Arguments:
     def counter(self) -> ArgumentCounter | None:
         """Return a parser that only counts the jobs.
 
-        None if a part of the file was read already, for its header, or if columns may make an empty command.
+        None if a part of the file was read already, for its header, if columns may make an empty command, or if
+        a rule leaves out arguments.
         """
-        if self._form.header or (self._template is None and (self._others or self._form.columns)):
+        if (
+            self._form.header
+            or self.skips_blank
+            or self._form.end is not None
+            or (self._template is None and (self._others or self._form.columns))
+        ):
             return None
         rows, jobs = self._most_rows_and_jobs
         return ArgumentCounter(self._form, rows, jobs, skips_blank=self._template is None)
@@ -212,41 +261,82 @@ class Arguments:
         if self._wrong:
             raise self._wrong
         while True:
-            tail = next(self._tails, None)
-            if tail is not None:
-                values = (*self._head, *chain(*tail)) if tail else self._head
-                if self._template is not None:
-                    return self._job(self._template.command(values, self._number + 1))
-                if command := " ".join(values).strip():
-                    return self._job(command)
-                continue
             try:
-                row = self._next_row()
+                values = self.next_values()
             except UserError as error:
                 self._wrong = error
                 raise
+            if values is None:
+                return None
+            if self._template is None:
+                if command := " ".join(values).strip():
+                    return self._job(command, values)
+            elif not (self._template.conditions or self.skips_blank) or self._wanted(values):
+                return self._job(self._template.command(values, self._number + 1), values)
+
+    def next_values(self) -> Columns | None:
+        """Return the arguments of the next job, or None if more bytes are needed or no job is left."""
+        while True:
+            tail = next(self._tails, None)
+            if tail is not None:
+                return (*self._head, *chain(*tail)) if tail else self._head
+            row = self._next_row()
             if row is None:
                 return None
             self._head = row
             self._tails = product(*self._others)
 
-    def _job(self, command: str) -> JobSpec:
+    @property
+    def at_end(self) -> bool:
+        """Whether no row can follow, if `next_values` returned None."""
+        return self._first is not None or self._stopped or self._records.finished
+
+    @property
+    def needs_total(self) -> bool:
+        """Whether the number of all jobs must be known before the first one is taken."""
+        return any(one is not None and one.needs_total for one in (self._template, self._tag))
+
+    def count_jobs(self) -> None:
+        """Tell the templates the number of all jobs. All arguments must have been fed."""
+        everything = list(iter(self.next_values, None))
+        self.next_values = partial(next, iter(everything), None)  # type: ignore[method-assign]
+        for template in (self._template, self._tag):
+            if template is not None:
+                template.total = len(everything)
+
+    def _wanted(self, values: Columns) -> bool:
+        """Return whether these arguments make a job: some make none if the template or the user says so."""
+        assert self._template is not None
+        conditions = self._template.conditions
+        if self.skips_blank and not "".join(values).strip():
+            return False
+        if "uniq" in conditions and len(set(values)) < len(values):
+            return False
+        return "choose_k" not in conditions or all(one < other for one, other in pairwise(values))
+
+    def _job(self, command: str, values: Columns) -> JobSpec:
         self._number += 1
-        job: JobSpec = self._plain(str(self._number), self._command(command), self._read)
+        label = None if self._tag is None else self._tag.command(values, self._number)
+        job: JobSpec = self._plain(str(self._number), self._command(command), self._read, label)
         return job
 
     def _next_row(self) -> Columns | None:
         if self._first is not None:
             row = next(self._first, None)
         else:
-            record = next_of(self._records, self._name, self._read + 1)
+            record = None if self._stopped else next_of(self._records, self._name, self._read + 1)
             if record is None:
                 return None
             self._read += 1
-            row = self._form.split(self._form.text(record, f"{self._name}:{self._read}"))
+            value = self._form.text(record, f"{self._name}:{self._read}")
+            if value == self._form.end:
+                self._stopped = True
+                return None
+            row = self._form.split(value)
         if row is None or self._beside is None:
             return row
         beside = next(self._beside, None)
+        self._stopped = beside is None
         return None if beside is None else (*row, *beside)
 
 

@@ -24,6 +24,7 @@ VALUES = {
     "PLACE": ("local", "dask://127.0.0.1:8786", "tls://head:1", "dask://head", "x"),
     "TEXT": (",", "\\0"), "REGEX": (",", "[", r"\s+"), "NAME": ("queue", "x y"), "JOB": ("a", "*"),
     "ID": ("build", "a b", "$x"), "ID,…": ("a,ended:b", "failed:c", ""), "NAME[:N],…": ("net:2,gpu", "net:x"),
+    "SIDES": ("l", "lr", "x"), "WORD": (",,", "::"), "REPL": ("{x} s/a/b/", ",, {/}"),
     "WORD,…": ("nightly,x", " "), "N,…": ("0,3", "x"),
 }  # fmt: skip
 COMMANDS = {name: find_command(name) for name in MODULES}

@@ -457,3 +457,14 @@ def test_nothing_of_a_run_in_a_directory_of_its_own_goes_into_the_state_director
     assert world.look("show", "deep/er/rd").code == 0
     assert not world.state.exists() or list(world.state.iterdir()) == []
     assert first_line(world.here / "deep/er/rd")["run"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [("-N2",), ("-n2", "-m")])
+def test_a_job_with_many_arguments_runs_again_with_the_same_arguments(world, options):
+    command = "for x in {}; do echo $x >> ran; done; test -e go || test $x = b || exec sleep 60"
+    world.kill_when(lambda: "d" in world.read("ran"), "each", "-j1", *options, command, ":::", *"abcdef")
+    assert states(world) == {"1": "ok", "2": "interrupted", "3": "queued"}
+    world.write("go", "")
+    assert world.pqrun("resume", "latest", "--json").code == 0
+    assert world.counted("ran") == {"a": 1, "b": 1, "c": 2, "d": 2, "e": 1, "f": 1}
