@@ -88,6 +88,9 @@ def _run() -> int:
 
         if (code := run_if_plain(sys.argv[1], sys.argv[2:], os.environ)) is not None:
             return code
+        from pqrun.cli.foreign_verbs import refuse_foreign
+
+        refuse_foreign(sys.argv[1:])
     from pqrun.cli.app import app
 
     app()

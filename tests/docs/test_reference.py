@@ -10,7 +10,8 @@ from .pages import DOCS, page, script
 
 
 @pytest.mark.parametrize(
-    ("name", "make", "document"), [("cli", "markdown", "cli.md"), ("manpage", "roff", "pqrun.1")]
+    ("name", "make", "document"),
+    [("cli", "markdown", "cli.md"), ("cli", "queue_page", "queue.md"), ("manpage", "roff", "pqrun.1")],
 )
 def test_what_is_generated_is_current(name, make, document):
     assert getattr(script(name), make)() == page(document), f"run `python docs/{name}.py`"
