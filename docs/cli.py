@@ -15,8 +15,10 @@ import typer
 
 from pqrun.cli.app import app
 from pqrun.cli.commands import MODULES
+from pqrun.cli.foreign_verbs import TOOLS
 
 DOCUMENT = Path(__file__).with_name("cli.md")
+QUEUE = Path(__file__).with_name("queue.md")
 SHARING = ("run", "each", "resume", "serve")
 """Commands with the options of a run."""
 
@@ -244,5 +246,18 @@ def markdown() -> str:
     return "\n".join(_pages(program())).rstrip("\n") + "\n"
 
 
+def queue_page() -> str:
+    """The page of the queue with the commands of other tools between its marks."""
+    text = QUEUE.read_text(encoding="utf-8")
+    for tool, verbs in TOOLS.items():
+        head = "tsp" if tool == "task-spooler" else tool
+        rows = [f"| `{head}` | here |", "|---|---|", *(f"| {verb.there} | {verb.here} |" for verb in verbs)]
+        begin, end = f"<!-- {tool} -->\n", f"\n<!-- end of {tool} -->"
+        before, _, rest = text.partition(begin)
+        text = f"{before}{begin}" + "\n".join(rows) + end + rest.partition(end)[2]
+    return text
+
+
 if __name__ == "__main__":
     DOCUMENT.write_text(markdown(), encoding="utf-8")
+    QUEUE.write_text(queue_page(), encoding="utf-8")

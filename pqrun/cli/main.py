@@ -94,6 +94,9 @@ def _run() -> int:
 
         if (code := run_if_plain(words[0], words[1:], os.environ)) is not None:
             return code
+        from pqrun.cli.foreign_verbs import refuse_foreign
+
+        refuse_foreign(words)
     from pqrun.cli.app import run_with_typer
 
     return run_with_typer()

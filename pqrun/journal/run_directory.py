@@ -284,6 +284,15 @@ def find_run(name: str) -> RunDirectory:
     raise UserError(f"several runs match `{name}`: {ids}")
 
 
+def only_live_run() -> RunDirectory | None:
+    """Return the run of the job that calls pqrun, else the only live run; None if there is none, or several."""
+    if path := os.environ.get("PQRUN_SOCKET", ""):
+        own = RunDirectory(os.path.dirname(path))
+        return own if own.has_journal() else None
+    live = [run for run in run_directories() if run.in_use()]
+    return live[0] if len(live) == 1 else None
+
+
 def _is_meant_as_id(name: str) -> bool:
     """Return whether a name is the id of a run, although a directory without a run has that name too."""
     return not RunDirectory(name).has_journal() and RunDirectory(f"{runs_directory()}/{name}").has_journal()

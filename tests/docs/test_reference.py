@@ -13,6 +13,7 @@ from .pages import DOCS, page, script
     ("name", "make", "document"),
     [
         ("cli", "markdown", "cli.md"),
+        ("cli", "queue_page", "queue.md"),
         ("manpage", "roff", "pqrun.1"),
         ("from_gnu_parallel", "markdown", "from-gnu-parallel.md"),
     ],

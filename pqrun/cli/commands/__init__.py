@@ -54,9 +54,15 @@ MODULES = {
 
 
 def find_command(name: str) -> CommandSpec | None:
-    """Load the module of a command and return the command; return None if there is no such command."""
+    """Load the module of a command and return the command; return None if there is no such command.
+
+    A word of another tool that means the same as a command is accepted.
+    """
     if name not in MODULES:
-        return None
+        from pqrun.cli.foreign_verbs import meaning
+
+        if not (name := meaning(name)):
+            return None
     module = import_module(f"pqrun.cli.commands.{MODULES[name]}")
     found: CommandSpec = next(command for command in module.COMMANDS if command.name == name)
     return found

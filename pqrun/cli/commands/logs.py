@@ -20,7 +20,7 @@ from pqrun.core.selectors import SelectableJob, chosen
 from pqrun.core.text import escape_controls
 from pqrun.engine.signals import die_by_signal
 from pqrun.journal.index import Index, StaleIndex, query_index, watch
-from pqrun.journal.run_directory import RunDirectory, find_run
+from pqrun.journal.run_directory import RunDirectory, find_run, only_live_run
 from pqrun.output.ci_markers import CIFences, ci_service
 from pqrun.output.lines import for_screen, pieces_of_lines
 from pqrun.output.store import COPY_CHUNK_BYTES, Logs, copy_range
@@ -214,7 +214,7 @@ def print_logs(
 ) -> int:
     """Print the output of the selected jobs; return the exit code, 1 if the selectors match no job."""
     page = Console()
-    run = find_run(name)
+    run, selectors = _run_and_jobs(name, selectors)
     live = run.in_use()
     seqs = query_index(run, lambda index: resolve_jobs(index, selectors, live=live))
     if not seqs and selectors:
@@ -229,6 +229,27 @@ def print_logs(
             printer.print(output)
     page.end()
     return 0
+
+
+def _run_and_jobs(name: str, selectors: Sequence[str]) -> tuple[RunDirectory, Sequence[str]]:
+    """Return the run with this name, and the selectors; or the only live run, if the name is that of its job.
+
+    Raises UserError if there is neither.
+    """
+    try:
+        return find_run(name), selectors
+    except UserError:
+        run = only_live_run()
+        if run is None or not _has_job(run, name):
+            raise
+        return run, [name, *selectors]
+
+
+def _has_job(run: RunDirectory, selector: str) -> bool:
+    try:
+        return bool(query_index(run, lambda index: resolve_jobs(index, [selector], live=True)))
+    except UserError:
+        return False
 
 
 def _outputs(index: Index, seqs: Sequence[int], attempt: int | None) -> list[JobOutput]:

@@ -57,7 +57,7 @@ def show(
 
 
 def logs(
-    name: RunName,
+    name: Annotated[str, ArgumentSpec("RUN", f"{RUN}; or a job of the only live run", "runs")],
     jobs: Annotated[
         list[str] | None,
         ArgumentSpec(

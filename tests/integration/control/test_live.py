@@ -426,3 +426,25 @@ def test_json_of_ps_is_one_document(queue):
     }  # fmt: skip
     nobody = one("ps", "--json", "nobody")
     assert (nobody.code, json.loads(nobody.out)["jobs"]) == (1, [])
+
+
+@pytest.mark.slow
+def test_the_output_of_a_job_of_the_only_live_run_needs_no_name_of_the_run(queue, gate, until):
+    one = queue("-j2")
+    one.add("echo hello", id="greet")
+    one.add("echo again", "true")
+    one.ask("wait")
+    assert one("logs", "greet").out == "hello\n"
+    assert one("logs", "2").out == "again\n"
+    assert one("logs", "greet", "2").out == "hello\nagain\n"
+    assert one("logs", "queue", "greet").out == "hello\n"
+    unknown = one("logs", "nobody")
+    assert (unknown.code, unknown.err) == (2, "pqrun: no run `nobody` (`pqrun runs` lists them)\n")
+    one.add(f"echo begun; {gate.wait}; echo ended", id="slow")
+    until(lambda: one.states() == {"slow": "running"})
+    gate.open()
+    assert one("logs", "-f", "slow").out == "begun\nended\n"
+    queue(run="other")
+    assert one("logs", "greet").code == 2, "two runs are live"
+    own = {"PQRUN_SOCKET": str(one.directory / "control.sock")}
+    assert one("logs", "greet", env=own).out == "hello\n"
