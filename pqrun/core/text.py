@@ -260,7 +260,7 @@ def run_source(header: Mapping[str, Any]) -> str:
         return "queue"
     return (
         header.get("each")
-        or " ".join(quoted_word(file) for file in header["files"] if file != "-")
+        or " ".join(quoted_word(file) for file in header.get("files", ()) if file != "-")
         or "stdin"
     )
 

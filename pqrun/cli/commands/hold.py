@@ -25,4 +25,7 @@ def release(jobs: HeldJobs, run: RunName = None) -> int:
     return some(request(run, "release", jobs=jobs)["count"], "no job released: none of these jobs is held")
 
 
-COMMANDS = (CommandSpec("hold", hold, PANEL), CommandSpec("release", release, PANEL))
+COMMANDS = (
+    CommandSpec("hold", hold, PANEL, examples=("pqrun hold 'upload-*'",)),
+    CommandSpec("release", release, PANEL, examples=("pqrun release state:held",)),
+)

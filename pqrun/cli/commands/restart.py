@@ -27,4 +27,6 @@ def restart(
     return some(answer["count"], "no job restarted: none of these jobs has ended")
 
 
-COMMANDS = (CommandSpec("restart", restart, PANEL),)
+COMMANDS = (
+    CommandSpec("restart", restart, PANEL, examples=("pqrun restart build", "pqrun restart --failed")),
+)

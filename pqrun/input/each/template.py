@@ -162,7 +162,7 @@ class JobNumber(NamedTuple):
     always: bool = False
 
 
-class JobCount(NamedTuple):
+class TotalCount(NamedTuple):
     """Placeholder for the number of all jobs."""
 
     always: bool = False
@@ -181,7 +181,7 @@ class RepeatedWord(NamedTuple):
         )
 
 
-Part = str | Argument | RepeatedWord | JobNumber | JobCount
+Part = str | Argument | RepeatedWord | JobNumber | TotalCount
 
 
 class CommandSize:
@@ -189,7 +189,7 @@ class CommandSize:
 
     def __init__(self, parts: Sequence[Part]) -> None:
         self.fixed = sum(_bytes(part) if isinstance(part, str) else 0 for part in parts)
-        self.fixed += sum(_NUMBER_BYTES for part in parts if isinstance(part, JobNumber | JobCount))
+        self.fixed += sum(_NUMBER_BYTES for part in parts if isinstance(part, JobNumber | TotalCount))
         self._parts = [
             part
             for part in parts
@@ -241,7 +241,7 @@ class Template:
     @property
     def needs_total(self) -> bool:
         """Whether the number of all jobs must be known before the first command is made."""
-        return any(isinstance(part, JobCount) for part in self._parts)
+        return any(isinstance(part, TotalCount) for part in self._parts)
 
     def command(self, values: Sequence[str], number: int) -> str:
         """Return the command of the job with these values."""
@@ -308,7 +308,7 @@ class Template:
             # Digits are safe anywhere, but `${#}` already has a meaning in the shell.
             if context is ShellContext.DOLLAR:
                 return None
-            digits = JobNumber if token == SEQUENCE else JobCount
+            digits = JobNumber if token == SEQUENCE else TotalCount
             return digits(always and context is ShellContext.FREE)
         if token == SLOT:
             return self._slot(found, context)

@@ -68,4 +68,4 @@ def test_from_outside(pqrun):
     )  # fmt: skip
     listed = pqrun("status")
     assert (listed.code, listed.err.startswith("pqrun: no run is live")) == (6, True)
-    assert "No such command" in pqrun("nonsense").err
+    assert "no such command" in pqrun("nonsense").err

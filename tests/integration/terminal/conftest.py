@@ -18,7 +18,7 @@ import pyte
 import pytest
 
 ROOT = Path(__file__).parents[3]
-KNOWN = {"TMUX", "STY", "TERM_PROGRAM", "VTE_VERSION", "SSH_TTY", "WINDOWID"}
+KNOWN = {"LINES", "COLUMNS", "TMUX", "STY", "TERM_PROGRAM", "VTE_VERSION", "SSH_TTY", "WINDOWID"}
 
 
 def load_picture():
