@@ -266,4 +266,4 @@ def test_a_run_of_a_job_file_restarts_its_jobs_while_others_run(live, gate, unti
     until(lambda: "a" not in run.states())
     gate.open()
     assert run.end() == 0
-    assert "2 ok" in run.said.read_text()
+    assert "2 jobs ok" in run.said.read_text()
