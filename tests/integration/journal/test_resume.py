@@ -86,7 +86,7 @@ def test_rerun_never_is_reported_instead_of_run_again(world):
     world.write("go", "")
     result = world.pqrun("resume", "latest", "--json")
     assert result.code == 1
-    assert "jobs failed" in result.err and "INTERRUPTED 1" in result.err
+    assert "INTERRUPTED 1" in result.err and "run failed jobs again" in result.err
     assert {job["id"]: job["state"] for job in result.document["jobs"]} == {"1": "interrupted", "2": "ok"}
     assert world.counted("ran") == {"a": 1, "b": 2}
     shown = world.look("show", "latest")
