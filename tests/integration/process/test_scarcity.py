@@ -57,7 +57,9 @@ def test_with_hardly_any_processes_one_runs_at_a_time_or_the_run_ends_and_says_w
         assert done.code == 0, done.err
 
 
-TOO_LATE = pytest.mark.xfail(reason="a module that is loaded late can't be read then: a traceback", strict=False)
+TOO_LATE = pytest.mark.xfail(
+    reason="a module that is loaded late can't be read then: a traceback", strict=False
+)
 
 
 @pytest.mark.parametrize(
