@@ -114,7 +114,7 @@ class HelpWanted(Exception):
 
 
 class DeclaredParameters(NamedTuple):
-    """What the parameters of a command declare, by name. `groups`: those that stand for a class of options."""
+    """The declarations of a command's parameters, by name. `groups`: those that stand for a class of options."""
 
     arguments: dict[str, DeclaredArgument]
     options: dict[str, DeclaredOption]
@@ -149,7 +149,7 @@ class CommandSpec:
 
     @cached_property
     def _declared(self) -> DeclaredParameters:
-        """What the function's parameters declare. Found only when the command is used: this takes a millisecond."""
+        """The declarations of the function's parameters. Found only when the command is used: this takes a millisecond."""
         found = DeclaredParameters({}, {}, {})
         hints = get_type_hints(self.function, include_extras=True)
         code = self.function.__code__

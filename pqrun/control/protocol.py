@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What both sides of the control socket agree on: versions, bounds, checks of values, and the socket file.
+"""The agreement of both sides of the control socket: versions, bounds, checks of values, and the socket file.
 
 `docs/control.md` describes the messages. A process that may open the socket may run commands as its
 owner, so there is no authorisation; but every value of a request is checked before its use.

@@ -127,7 +127,7 @@ class LimitSettings(NamedTuple):
 
 
 class OutputSettings(NamedTuple):
-    """What the run prints to stdout and stderr."""
+    """The output of the run on stdout and stderr."""
 
     output: str = "group"
     keep_order: Annotated[bool, option(
