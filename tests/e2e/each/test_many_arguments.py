@@ -84,4 +84,4 @@ def test_twenty_thousand_files_are_removed_by_a_handful_of_processes(pqrun, tmp_
 def test_contradictions_are_wrong_usage(pqrun):
     for words in (("-n1", "-N2"), ("-X", "-m"), ("--tagstring", "x", "--output", "raw")):
         done = pqrun("each", *words, "echo", ":::", "a")
-        assert (done.code == 2 and "only one" in done.err) or "raw" in done.err
+        assert done.code == 2 and ("only one" in done.err or "raw" in done.err)
