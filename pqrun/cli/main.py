@@ -19,6 +19,9 @@ def main() -> None:
     sys.exit(run())
 
 
+_spare_descriptor: int | None = None
+
+
 def entry() -> None:
     """Run the command line, and end the process with the exit code, without the cleanup of Python itself.
 
@@ -108,9 +111,10 @@ def _make_sure_of_streams() -> None:
     Without this, the next file that is opened, such as the journal, would get the number 0, 1 or 2,
     and output would be written into it.
     """
+    global _spare_descriptor
     while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(fd, True)
-    os.close(fd)
+    _spare_descriptor = fd
     sys.stdin = sys.stdin or os.fdopen(0)
     sys.stdout = sys.stdout or os.fdopen(1, "w")
     sys.stderr = sys.stderr or os.fdopen(2, "w")
@@ -133,8 +137,17 @@ def _not_written(error: Exception) -> int:
     return OWN_FAILURE
 
 
+def _make_room_for_a_module() -> None:
+    """Close the spare descriptor: where all others are used, modules for an error's text can still be read."""
+    global _spare_descriptor
+    if _spare_descriptor is not None:
+        os.close(_spare_descriptor)
+        _spare_descriptor = None
+
+
 def _tell(text: str) -> None:
     """Write lines to stderr, with control characters escaped."""
+    _make_room_for_a_module()
     from pqrun.cli.messages import write_lines
 
     write_lines(text.split("\n"), escape=True)
@@ -142,6 +155,7 @@ def _tell(text: str) -> None:
 
 def _tell_error(error: UserError | str) -> None:
     """Write an error message to stderr."""
+    _make_room_for_a_module()
     from pqrun.cli.messages import print_error
 
     print_error(error)

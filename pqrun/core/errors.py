@@ -41,7 +41,7 @@ def refusal(error: BaseException) -> InternalFailure | None:
     reported in one line, and end the run with exit code 4 unless they were handled before.
     """
     if isinstance(error, InternalFailure):
-        return error
+        return _with_cure(error)
     if isinstance(error, ImportError):
         failure = InternalFailure(f"cannot load {error.name or 'a part of pqrun'}: {error}")
     elif isinstance(error, AttributeError) and (hollow := _hollow(error.obj)):
@@ -54,6 +54,16 @@ def refusal(error: BaseException) -> InternalFailure | None:
         return None
     failure.__cause__ = error
     return failure
+
+
+def _with_cure(failure: InternalFailure) -> InternalFailure:
+    """Return the failure with the cure for its system call's error, unless the text names it already."""
+    cure = CURES.get(failure.__cause__.errno or 0, "") if isinstance(failure.__cause__, OSError) else ""
+    if not cure or cure in str(failure):
+        return failure
+    cured = InternalFailure(f"{failure}; {cure}", failure.code)
+    cured.__cause__ = failure.__cause__
+    return cured
 
 
 def _hollow(module: object) -> str:

@@ -122,7 +122,7 @@ class RunDirectory:
         except FileNotFoundError:
             return
         except OSError as error:
-            raise InternalFailure(f"cannot use {self.path}: {error.strerror}") from None
+            raise InternalFailure(f"cannot use {self.path}: {error.strerror}") from error
         strange = [name for name in names if not name.startswith(OUR_FILES)]
         if strange:
             raise UserError(
@@ -330,7 +330,7 @@ def _check_private(path: str) -> None:
     try:
         found = os.lstat(path)
     except OSError as error:
-        raise InternalFailure(f"cannot use {path}: {error.strerror}") from None
+        raise InternalFailure(f"cannot use {path}: {error.strerror}") from error
     if stat.S_ISLNK(found.st_mode) or not stat.S_ISDIR(found.st_mode):
         raise InternalFailure(f"{path} is not a directory, or is a symbolic link")
     if found.st_uid != os.geteuid():

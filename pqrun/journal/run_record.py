@@ -218,10 +218,14 @@ def _missing(path: str) -> Iterator[str]:
 
 
 def _remove(path: str) -> None:
-    """Remove a directory and its content; usually the directory is empty."""
+    """Remove a directory and its content; usually the directory is empty.
+
+    A directory that can't be removed stays. Nothing is raised, since the lock must be given back afterwards.
+    """
     try:
         os.rmdir(path)
     except OSError:
-        import shutil
+        with contextlib.suppress(OSError, ImportError):  # without a free descriptor, no module can be read
+            import shutil
 
-        shutil.rmtree(path, ignore_errors=True)
+            shutil.rmtree(path, ignore_errors=True)
