@@ -132,7 +132,7 @@ class ProcessCleanup:
             # Leftovers that may stay are part of the calm state, so the list of children doesn't show whether
             # any of them still writes.
             wait = waits()
-            wait.until_closed(hurry)
+            wait.until_closed(hurry, lambda: self._left_by(member))
         elif not self._subreaper and group_is_alive(member.pid):
             _end_group(member.pid, grace, hurry, waits())
         if not self._subreaper or self._is_calm():
@@ -171,11 +171,14 @@ class ProcessCleanup:
         pause = LOOK_AGAIN
         while True:
             with self._lock:
-                alive, all_clear = self._scan()
+                alive, dead, all_clear = self._scan()
                 left = [orphan for orphan in alive if which(orphan)]
+                # The end of an orphan may have handed its child over to us after the list was read.
+                all_clear = all_clear and not any(orphan.owner is None or which(orphan) for orphan in dead)
                 now = time.monotonic()
                 force = hurry()
-                patient = wait.patient and not force
+                patient = not force and kill_at == inf
+                patient = patient and (wait.patient or wait.extend(orphan.pid for orphan in left))
                 if force:
                     kill_at = min(kill_at, now)
                 elif not patient and kill_at == inf:
@@ -205,19 +208,26 @@ class ProcessCleanup:
             # All leftovers must end, so waiting for the first of them is enough.
             wait.until_ended(left[0].pid if left else 0, TICK_SECONDS if patient and left else pause)
 
-    def _scan(self) -> tuple[list[Orphan], bool]:
+    def _left_by(self, member: JobProcesses) -> list[int]:
+        """Return the pids of the job's leftovers that are orphans now."""
+        with self._lock:
+            alive = self._scan()[0] if self._subreaper else []
+        return [orphan.pid for orphan in alive if orphan.owner is member]
+
+    def _scan(self) -> tuple[list[Orphan], list[Orphan], bool]:
         """Reap the dead orphans.
 
-        Returns the living orphans, and whether the owner of each of them is known.
+        Returns the living orphans, those that were dead, and whether the owner of each living one is known.
         """
         alive: list[Orphan] = []
+        dead: list[Orphan] = []
         before, self._orphans = self._orphans, {}
         all_clear = True
         try:
             pids = self._listed()
         except OSError:  # no descriptor is left to read the list with
             self._orphans = before
-            return list(before.values()), False
+            return list(before.values()), [], False
         # If the list also shows children of other threads, a leader that dies before it is registered looks
         # like an orphan. Reaping it here would lose its exit status.
         may_reap = self._children.only_orphans or not self._ownership.awaits_leaders
@@ -234,11 +244,13 @@ class ProcessCleanup:
                 except OSError:  # no descriptor is left to read /proc with
                     all_clear = False
                     continue
-            if not (reap(pid) if may_reap else is_dead(pid)):
+            if reap(pid) if may_reap else is_dead(pid):
+                dead.append(orphan)
+            else:
                 self._orphans[pid] = orphan
                 alive.append(orphan)
                 all_clear = all_clear and orphan.identified
-        return alive, all_clear
+        return alive, dead, all_clear
 
     def _remember_baseline(self) -> None:
         """Store the list of children as the calm state, if no process in it has to be ended."""

@@ -87,7 +87,7 @@ class ScanningCleanup(ProcessCleanup):
             super().end_leftovers(member, grace=grace, hurry=hurry, waits=waits)
             return
         if member.keep:
-            waits().until_closed(hurry)
+            waits().until_closed(hurry, lambda: _left_by(member, entered))
             self._ownership.leave(member)
             return
         LeftoverEnd(member, entered, grace, hurry, waits, reaps=self._adopts).run()
@@ -152,7 +152,8 @@ class LeftoverEnd:
         """Signal the processes unless they may still end by themselves; wait until one has ended."""
         self._wait = wait = self._wait or self._waits()
         force = self._hurry() or now >= self._kill_at
-        if force or not wait.patient:
+        patient = not force and self._kill_at == inf
+        if not (patient and (wait.patient or wait.extend(process.pid for process in left))):
             self._kill_at = min(self._kill_at, now if force else now + self._grace)
             signals = (signal.SIGKILL,) if force else (signal.SIGTERM, signal.SIGCONT)
             for process in left:
@@ -161,6 +162,13 @@ class LeftoverEnd:
                         signal_if_same(process, *signals)
                 self._signalled[process.pid] = process
         wait.until_ended(left[0].pid)  # all must end, so waiting for one is enough
+
+
+def _left_by(member: JobProcesses, entered: float) -> list[int]:
+    """Return the pids of a job's leftovers; none if the processes can't be listed."""
+    with contextlib.suppress(OSError):
+        return [process.pid for process in _those_of(member, entered)[0]]
+    return []
 
 
 def _those_of(member: JobProcesses, entered: float) -> tuple[list[Process], bool]:

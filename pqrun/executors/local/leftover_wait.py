@@ -6,11 +6,13 @@ from __future__ import annotations
 import os
 import select
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
+from pqrun.executors.local.procfs import is_at_work
 from pqrun.executors.local.spawn import NO_PIPES, PipeReader, watch
 
 QUIET_SECONDS = 0.15
+AT_WORK_SECONDS = 0.05
 MAX_WAIT_SECONDS = 1.0
 TICK_SECONDS = 0.02
 
@@ -18,8 +20,8 @@ TICK_SECONDS = 0.02
 class LeftoverWait:
     """A wait for leftovers to end, by themselves or after a signal, that reads their output meanwhile.
 
-    `quiet`: seconds that the leftovers have to end by themselves. Each output restarts this time, up to
-    MAX_WAIT_SECONDS in all; 0 after a stop. `now` returns seconds without the time spent suspended.
+    `quiet`: seconds that the leftovers have to end by themselves. Each output restarts this time, and
+    leftovers that are at work get more, up to MAX_WAIT_SECONDS in all; 0 after a stop. `now` returns seconds without the time spent suspended.
     """
 
     def __init__(self, intake: PipeReader, now: Callable[[], float], *, quiet: float = QUIET_SECONDS) -> None:
@@ -36,6 +38,15 @@ class LeftoverWait:
     def patient(self) -> bool:
         """Whether the leftovers still have time to end by themselves."""
         return not self._intake.lost and self._now() < self._until
+
+    def extend(self, pids: Iterable[int]) -> bool:
+        """Give the leftovers a little more time if one of them is at work. Return whether they have time now.
+
+        On a busy machine a reader may not have been given a CPU yet, and would lose the job's last output.
+        """
+        if not self._intake.lost and self._now() < self._longest and any(map(is_at_work, pids)):
+            self._until = min(self._now() + AT_WORK_SECONDS, self._longest)
+        return self.patient
 
     def until_ended(self, pid: int, seconds: float = TICK_SECONDS) -> None:
         """Wait for the end of process `pid`, at most `seconds`, and read output meanwhile.
@@ -54,13 +65,13 @@ class LeftoverWait:
                 self._poll.unregister(end)
                 os.close(end)
 
-    def until_closed(self, hurry: Callable[[], bool]) -> None:
+    def until_closed(self, hurry: Callable[[], bool], pids: Callable[[], Iterable[int]]) -> None:
         """Wait until no leftover holds a pipe open, or the time of the leftovers is over.
 
-        Used for jobs with `keep_leftovers`, whose leftovers are not ended.
+        Used for jobs with `keep_leftovers`, whose leftovers are not ended. `pids` finds the leftovers.
         """
         self._take(0.0)
-        while self._intake and self.patient and not hurry():
+        while self._intake and not hurry() and (self.patient or self.extend(pids())):
             self._take(min(TICK_SECONDS, self._until - self._now()))
 
     def _take(self, seconds: float) -> bool:

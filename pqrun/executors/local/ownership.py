@@ -163,9 +163,9 @@ class ProcessOwnership:
         """
         now = time.monotonic()
         orphan = known or Orphan(process.pid, now)
+        orphan.owner = self._by_place(process)
         if not process.is_alive:
             return orphan
-        orphan.owner = self._by_place(process)
         if orphan.owner is None:
             environment = environment_of(process.pid)
             orphan.owner = self._by_variables(environment or b"") or self._by_tag(process.pid)

@@ -21,6 +21,7 @@ MAX_DESCENDANTS = 100_000
 PAGE_MAY_BE_FULL_BYTES = 2048
 UNKILLABLE_SECONDS = 5.0
 MAX_EXEC_SECONDS = 1.0
+LOOKS_AT_WORK = 3
 _PF_KTHREAD = 0x00200000
 MAX_PIDS_PROBED = 300
 OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
@@ -142,6 +143,19 @@ def descendants_of(pid: int) -> list[Process]:
                     found.append(process)
             waiting.append(child)
     return found
+
+
+def is_at_work(pid: int) -> bool:
+    """Say whether a process or one below it uses a CPU or a disk, or waits for its turn to do so.
+
+    A process may hand its work to a child, or take it back, during a look; so there are some looks.
+    """
+    with contextlib.suppress(OSError):
+        for _ in range(LOOKS_AT_WORK):
+            process = read_stat(pid)
+            if any(one.state in "RD" for one in (process, *descendants_of(pid)) if one is not None):
+                return True
+    return False
 
 
 def children_of(pid: int) -> list[int]:

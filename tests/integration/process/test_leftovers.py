@@ -66,6 +66,17 @@ def test_its_slot_is_free_when_nothing_is_left(world: World) -> None:
 
 
 @pytest.mark.slow
+def test_what_is_at_work_has_a_second_to_end_by_itself(world: World) -> None:
+    now = "$(($(date +%s%N) / 1000000))"
+    left = f"(trap 'exit' TERM; end=$(({now} + 400)); while [ {now} -lt $end ]; do :; done; echo late) &"
+    idle = "(trap 'echo asked; exit' TERM; sleep 100 & wait) &"
+
+    facts = world.run(f"{left}\n{idle}\n", "-q", "-k", "--progress", "none")
+
+    assert facts.out == "late\nasked\n"
+
+
+@pytest.mark.slow
 def test_what_does_not_end_by_itself_is_asked_however_much_it_prints(world: World) -> None:
     left = "(trap 'echo bye; exit' TERM; while :; do echo more; done) &"
 

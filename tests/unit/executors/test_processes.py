@@ -8,11 +8,13 @@ import sys
 
 import pytest
 
+from pqrun.executors.local import cleanup as local_cleanup
 from pqrun.executors.local import procfs as processes
 from pqrun.executors.local import watchdog_process as vigil
 from pqrun.executors.local.cleanup import ProcessCleanup
 from pqrun.executors.local.procfs import (
     Children,
+    Process,
     all_processes,
     all_processes_to_the_newest,
     environment_of,
@@ -84,7 +86,27 @@ def test_a_sweep_that_can_not_see_the_children_is_not_calm(monkeypatch):
 
     monkeypatch.setattr(cleanup._children, "read", no_descriptor)
     assert not cleanup._is_calm()
-    assert cleanup._scan() == ([], False)
+    assert cleanup._scan() == ([], [], False)
+
+
+def test_a_dead_orphan_may_have_left_a_child_after_the_list_of_children_was_read(monkeypatch):
+    """A chain of short processes: each has ended when it is looked at, and its child is in the next list only."""
+    cleanup = ProcessCleanup(b"/mark.", b"/mark-kept.")
+    lists = [b"501 ", b"502 ", b"503 ", b""]
+    seen = []
+
+    def read():
+        seen.append(lists[min(len(seen), len(lists) - 1)])
+        return seen[-1]
+
+    monkeypatch.setattr(cleanup._children, "read", read)
+    monkeypatch.setattr(cleanup, "_subreaper", True)
+    monkeypatch.setattr(local_cleanup, "read_stat", lambda pid: Process(pid, "Z", 1, pid, pid, 77, False))
+    monkeypatch.setattr(local_cleanup, "reap", lambda pid: True)
+    monkeypatch.setattr(local_cleanup, "is_dead", lambda pid: True)
+    monkeypatch.setattr(local_cleanup, "be_subreaper", lambda wanted: True)
+    cleanup.close()
+    assert seen[:4] == lists
 
 
 def test_the_watch_over_a_killed_run_goes_on_when_the_processes_can_not_be_listed(monkeypatch, sleeper):
