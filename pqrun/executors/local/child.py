@@ -17,9 +17,11 @@ import signal
 import time
 from collections.abc import Sequence
 from threading import Lock
+from typing import TYPE_CHECKING
 
 from pqrun.core.job import (
     NO_REPORT,
+    OPEN_STDIN,
     Attempt,
     Exit,
     ExitedWith,
@@ -56,6 +58,10 @@ from pqrun.executors.local.unstarted import already_created, failed_start, stopp
 from pqrun.executors.local.user_paths import Abandoned
 from pqrun.output.store import Capture, Stream
 
+if TYPE_CHECKING:
+    from pqrun.executors.local.interactive import InteractiveStreams
+    from pqrun.executors.local.open_stdin import OpenStdin
+
 MAX_EXEC_SECONDS = 0.2
 SHORT_JOB_MILLISECONDS = 5
 TALKATIVE_BYTES = 32 * 1024
@@ -81,6 +87,8 @@ class Child:
     _peak: int | None = None
     _creation: Creation | None = None
     _intake = NO_PIPES
+    _stdin: OpenStdin | None = None
+    _streams: InteractiveStreams | None = None
 
     def __init__(self, attempt: Attempt, around: ChildContext) -> None:
         self._attempt = attempt
@@ -91,6 +99,17 @@ class Child:
     def output(self) -> Capture | None:
         """The output so far; None if there is none, or none was read yet."""
         return self._intake.capture
+
+    @property
+    def stdin(self) -> OpenStdin | None:
+        """The standard input that is open to others; None if the job did not ask for it."""
+        if self._attempt.spec.work.stdin != OPEN_STDIN:
+            return None
+        from pqrun.executors.local.open_stdin import OpenStdin
+
+        with self._lock:
+            self._stdin = self._stdin or OpenStdin(terminal=self._attempt.spec.work.pty)
+            return self._stdin
 
     @property
     def leader(self) -> int:
@@ -143,20 +162,25 @@ class Child:
         member = commands.member(attempt, slot)
         cleanup.expect(member)
         pipes: tuple[int, ...] = ()
+        work = attempt.spec.work
         try:
-            if around.capture:
+            if work.pty or work.stdin == OPEN_STDIN:
+                pipes = self._open_streams(slot)
+            elif around.capture:
                 pipes = os.pipe()
                 pipes += os.pipe()
                 if slot > commands.room.most_slots or commands.room.is_tight:
                     commands.room.make_sure(slot, pipes[3], cleanup.running)
-            pid = commands.spawn(attempt, member, pipes, self._is_stop_requested)
+            pid = commands.spawn(attempt, member, pipes, self._is_stop_requested, self._streams)
         except BaseException as error:
             return self._spawn_failed(error, member, pipes)
         cleanup.enter(member, pid)
-        if pipes:
+        grew = self._on_output if around.follow else None
+        if self._streams is not None:
+            self._intake = self._streams.started(around.logs, attempt.key, grew)
+        elif pipes:
             os.close(pipes[1])
             os.close(pipes[3])
-            grew = self._on_output if around.follow else None
             self._intake = PipeReader(pipes[::2], around.logs, attempt.key, grew)
         try:
             return self._supervise(member)
@@ -184,10 +208,25 @@ class Child:
             return failed_start(attempt.key, error, around.clock.now())
         return None if creation is None else already_created(attempt, creation, around.clock.now())
 
+    def _open_streams(self, slot: int) -> tuple[int, ...]:
+        """Open the streams of a job that wants a terminal or an open standard input. Return its pipes."""
+        from pqrun.executors.local.interactive import InteractiveStreams
+
+        around = self._context
+        self._streams = streams = InteractiveStreams(
+            self._attempt.spec.work, self.stdin, capture=around.capture
+        )
+        with_stdin = self._stdin is not None
+        around.commands.room.make_sure(slot, streams.highest, around.cleanup.running, with_stdin=with_stdin)
+        return streams.pipes
+
     def _spawn_failed(
         self, error: BaseException, member: JobProcesses, pipes: Sequence[int]
     ) -> ProcessFinished | StartRejected:
         """Return the end of an attempt that could not be started, or raise an error that is pqrun's own."""
+        if self._streams is not None:
+            self._streams.abandon()
+            pipes = ()
         for fd in pipes:
             os.close(fd)
         self._context.cleanup.leave(member)
@@ -250,8 +289,10 @@ class Child:
                     return around.prompt
             if not around.prompt:
                 self._post_start(slot, began)
-            wait = ExitWait(self._attempt, around, self._intake, self._pid)
+            wait = ExitWait(self._attempt, around, self._intake, self._pid, self._stdin)
             self._ended = wait.until_exit(watcher, lose=self._lose, is_unkillable=self._is_unkillable)
+            if self._stdin is not None:
+                self._stdin.close()  # a leftover that reads it must see its end
             self._peak = around.peak_of(self._attempt.key)
             return True
         finally:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import select
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from pqrun.core.job import Attempt
 from pqrun.core.notices import OutputIdle, StatusReceived
@@ -15,19 +16,33 @@ from pqrun.executors.local.child_context import ChildContext
 from pqrun.executors.local.spawn import PipeReader, has_ended
 from pqrun.executors.local.status_file import read_report
 
+if TYPE_CHECKING:
+    from pqrun.executors.local.open_stdin import OpenStdin
+
 POLL_INTERVAL_SECONDS = 2.0
 STATUS_INTERVAL_SECONDS = 1.0
 EXIT_POLL_INTERVAL_SECONDS = 0.02
 
 
 class ExitWait:
-    """The wait of a worker's thread for the end of leader `pid`, which reads the job's output meanwhile."""
+    """The wait of a worker's thread for the end of leader `pid`.
 
-    def __init__(self, attempt: Attempt, around: ChildContext, intake: PipeReader, pid: int) -> None:
+    Meanwhile it reads the job's output, and writes what others have sent to the job's `stdin`.
+    """
+
+    def __init__(
+        self,
+        attempt: Attempt,
+        around: ChildContext,
+        intake: PipeReader,
+        pid: int,
+        stdin: OpenStdin | None = None,
+    ) -> None:
         self._attempt = attempt
         self._context = around
         self._intake = intake
         self._pid = pid
+        self._stdin = stdin
         self._status: tuple[str | None, float | None] = (None, None)
 
     def until_exit(
@@ -42,6 +57,9 @@ class ExitWait:
         intake.register(poll)
         if watcher >= 0:
             poll.register(watcher, select.POLLIN)
+        stdin = self._stdin
+        if stdin is not None:
+            stdin.register(poll)
         tick = POLL_INTERVAL_SECONDS if watcher >= 0 else EXIT_POLL_INTERVAL_SECONDS
         if around.prompt:
             tick = min(tick, STATUS_INTERVAL_SECONDS)
@@ -55,7 +73,10 @@ class ExitWait:
             now = around.clock.now()
             for fd, _ in ready:
                 if fd not in intake:
-                    ended = True
+                    if stdin is not None and fd in stdin:
+                        stdin.advance(fd, poll)
+                    else:
+                        ended = True
                     continue
                 heard = now
                 if not intake.read_some(fd):
