@@ -19,7 +19,7 @@ NOT_READ, NO_ROOM = 1, 75
 """The exit codes of a client whose text was refused: the job reads no more, or try again later."""
 END_OF_INPUT = b"\x04"
 ENDS_OF_INPUT = 1000
-"""A terminal has no lasting end of input: each ^D ends one read. So many reads find it; the kernel holds 4,095."""
+"""A terminal has no lasting end of input: each ^D ends one read. The kernel holds 4,095."""
 
 
 class OpenStdin:
