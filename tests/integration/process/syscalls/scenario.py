@@ -41,7 +41,9 @@ def batch(ran: Path, python: str) -> dict[str, object]:
     }  # fmt: skip
 
 
-NAMES = frozenset({"plain", "big", "leaves", RETRIED, "reads", "typed", "open", "needs", "direct", "late", "asks"})
+NAMES = frozenset(
+    {"plain", "big", "leaves", RETRIED, "reads", "typed", "open", "needs", "direct", "late", "asks"}
+)
 PRINTS = NAMES - {"asks"}
 
 
