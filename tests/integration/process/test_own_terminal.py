@@ -42,6 +42,12 @@ def test_only_the_job_that_asks_for_a_terminal_has_one(world: World) -> None:
     assert world.run("test -t 1; echo $?\n", "--pty", "-q").out == "0\n"
 
 
+def test_a_dry_run_prints_a_list_that_asks_for_a_terminal(world: World) -> None:
+    listed = world.run("tty # pqrun: nice=7\n", "--pty", "--dry-run").out
+    assert listed == "tty # pqrun: nice=7 pty=true\n"
+    assert world.run(listed, "-q").out.startswith("/dev/pts/")
+
+
 def test_the_terminal_controls_the_session_of_the_job(world: World) -> None:
     pid, group, session, terminal = printed(world, "ps -o pid=,pgid=,sid=,tty= -p $$; tty").split()[:4]
     assert pid == group == session
