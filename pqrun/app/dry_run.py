@@ -46,7 +46,7 @@ class CommandPrinter:
 def _comment(spec: JobSpec) -> str:
     """Return the comment of a command line that sets the fields that a dry run shows; empty if none is set."""
     shown = [
-        f"{field.flat_name}={value}"
+        f"{field.flat_name}={str(value).lower() if isinstance(value, bool) else value}"
         for field in STORED_FIELDS
         if field.shown and (value := value_of(spec, field)) != value_of(USUAL, field)
     ]

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pqrun.app.serve import QueueMaintenance
     from pqrun.control.server import ControlServer
     from pqrun.core.job import AttemptId, JobSpec
-    from pqrun.engine.executor import Backend
+    from pqrun.engine.executor import Backend, JobStdin
     from pqrun.engine.live_run import JobHistory, JobUsage
     from pqrun.journal.restart_plan import RestartPlan
     from pqrun.output.store import Capture
@@ -299,6 +299,9 @@ class RunParts:
 
     def output_of(self, key: AttemptId) -> Capture | None:
         return self.engine.executor.output_of(key)
+
+    def stdin_of(self, key: AttemptId) -> JobStdin | None:
+        return self.engine.executor.stdin_of(key)
 
     def status_path(self, key: AttemptId) -> str:
         return self.backend.status_path(key)

@@ -62,7 +62,7 @@ _PIPE = "standard input is not split between jobs: cut the file up first (`split
 _SSH = "jobs start on this machine: write `ssh {1} …` into the command, use `--shard I/N` on each machine, or a cluster (`--on`)"
 _RESUME = "every run is recorded: `pqrun resume latest` runs the rest, `pqrun resume latest --failed` the failed jobs too"
 _SEM = "use a pool, as in `pqrun run --pool net=2`, or a queue (`pqrun serve -j1`, then `pqrun add`)"
-_TTY = 'jobs have no terminal: run programs that need one in a shell loop (`for f in *; do vi "$f"; done`)'
+_TTY = '`--pty` gives jobs a terminal to write to; run programs that need your keys in a shell loop (`for f in *; do vi "$f"; done`)'
 _PERL = "there is no Perl in placeholders: name a substitution, as in `--rpl '{x} s/a/b/'`, or change the value in the command"
 _SQL = "`pqrun show --json` and `--events` give the results to other programs"
 _OPTIONAL = "xargs allows it without a value"

@@ -63,6 +63,7 @@ PUEUE = (
     ),
     ForeignVerb("`pueue pause`, `start`", "`pqrun pause`, `unpause` (running jobs continue)", ("start",)),
     ForeignVerb("`pueue kill 3`, `remove 3`", "`pqrun cancel 3`", ("kill", "remove"), "cancel"),
+    ForeignVerb("`pueue send 3 yes`", "`pqrun send 3 yes`, to a job that was added with `--stdin open`"),
     ForeignVerb("`pueue stash 3`", "`pqrun hold 3`", ("stash",), "hold"),
     ForeignVerb("`pueue enqueue 3`", "`pqrun release 3`", ("enqueue",), "release"),
     ForeignVerb("`pueue switch 3 4`", "`pqrun set 4 --front`", ("switch",)),

@@ -16,6 +16,7 @@ from pqrun.cli.settings import given_of
 from pqrun.control.client import ControlClient
 from pqrun.core.dependencies import needs_first
 from pqrun.core.errors import Rejected, UserError
+from pqrun.core.job import OPEN_STDIN
 from pqrun.core.settings import InputSettings
 from pqrun.engine.signals import absolute, current_directory
 from pqrun.input.defaults import SpecBuilder
@@ -37,7 +38,7 @@ def jobs_of_command(words: list[str], options: AddOptions) -> Jobs:
     own = {field.attribute: value for field, option, value in fields_given(options) if option.single}
     id = own.pop("id", None)
     own["cwd"] = _directory(own.get("cwd"))
-    if "stdin" in own:
+    if own.get("stdin", OPEN_STDIN) != OPEN_STDIN:
         own["stdin"] = absolute(own["stdin"])
     spec = SpecBuilder(given).make(run, own, id=id or "", named=id is not None, file="add", line=0)
     return [spec_facts(spec, given)]

@@ -12,7 +12,7 @@ from collections.abc import Generator, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
-from pqrun.control.commands import add, cancel, hold, output, pause_stop, ps, restart, wait
+from pqrun.control.commands import add, cancel, hold, output, pause_stop, ps, restart, send, wait
 from pqrun.control.commands import set as set_
 from pqrun.control.protocol import (
     MAX_LINE_BYTES,
@@ -58,6 +58,7 @@ def verbs_of(run: LiveRun) -> dict[str, Verb]:
         "ps": ps.ps,
         "release": hold.hold,
         "restart": partial(restart.restart, run),
+        "send": partial(send.send, run.stdin_of),
         "set": set_.set_jobs,
         "stop": pause_stop.stop,
         "unpause": pause_stop.pause,

@@ -142,11 +142,16 @@ class Pool(NamedTuple):
     items: tuple[str, ...] = ()
 
 
+OPEN_STDIN = "open"
+"""The value of `Command.stdin` for a job that reads what `pqrun send` sends; a file of this name is `./open`."""
+
+
 class Command(NamedTuple):
     """A shell command (`run` is a text) or an argument list (`run` is a tuple, started without a shell).
 
     `expand` names the variables of `env` whose values are templates with `$NAME`. `nice` is the niceness of the
-    processes; None means that of pqrun.
+    processes; None means that of pqrun. `stdin` is a file, or a text with a line break, or `OPEN_STDIN`. `pty`: the
+    job's streams are a terminal of its own.
     """
 
     run: str | tuple[str, ...]
@@ -158,6 +163,7 @@ class Command(NamedTuple):
     signal: str = "SIGTERM"
     keep_leftovers: bool = False
     nice: int | None = None
+    pty: bool = False
 
 
 class JobSpec(NamedTuple):

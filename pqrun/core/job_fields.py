@@ -217,9 +217,14 @@ JOB_FIELDS: Final = (
         "`FILE.failed`.", "out/data.gz", comment=True,
         option=FieldOption(("--creates",), "Skip the job if this file exists", INPUT, "FILE", single=True)),
     FieldSpec("stdin", types.FILE, "The file that the job reads as its standard input. If the file is a FIFO, the wait for "
-        "its writer counts towards the `timeout`.", "words.txt", default="/dev/null", comment=True,
-        option=FieldOption(("--stdin",), "Read the job's standard input from this file (default: /dev/null)", INPUT, "FILE",
-            single=True)),
+        "its writer counts towards the `timeout`. `open`: the job reads what `pqrun send` sends while it runs (a file of that "
+        "name is `./open`).", "words.txt", default="/dev/null", comment=True,
+        option=FieldOption(("--stdin",), "Read the job's standard input from this file; open: from `pqrun send` (default: "
+            "/dev/null)", INPUT, "FILE", single=True)),
+    FieldSpec("pty", types.TRUTH, "If true, the job gets a terminal of its own, for programs that show colours or "
+        "progress only there. Its stdout and stderr are then one stream.", "true", default="false", comment=True, shown=True,
+        option=FieldOption(("--pty",), "Give each job a terminal of its own, for colours and progress", INPUT, None,
+            FOR_ALL)),
     FieldSpec("shell", types.SHELL,
         "The shell that runs the command: a program and its options, as a string or a list.",
         "bash -eu -c", default="/bin/sh -c",

@@ -162,6 +162,12 @@ def job_label(spec: JobSpec) -> str:
     return escape_controls(" ".join(name.split())) or "?"
 
 
+def place_of(spec: JobSpec) -> str:
+    """Return the place and the name of a job, for the beginning of an error."""
+    where = f"{spec.file}:{spec.line}: " if spec.file else ""
+    return f"{where}job `{spec.id}`" if spec.id else f"{where}a job"
+
+
 def shorten(text: str, longest: int = MAX_LABEL_LENGTH) -> str:
     """Cut the text to at most `longest` characters."""
     return text if len(text) <= longest else text[: longest - 1] + "…"

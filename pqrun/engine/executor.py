@@ -34,6 +34,17 @@ class Reporter(Protocol):
     def fail(self, error: BaseException) -> None: ...
 
 
+class JobStdin(Protocol):
+    """The open standard input of a running attempt. Its method may be called on any thread."""
+
+    def send(self, data: bytes, *, end: bool = False) -> int:
+        """Send `data` to the attempt, all or nothing, without blocking, and then the end of its input if `end`.
+
+        Returns the number of bytes that the attempt has not taken yet. Raises Rejected if too many are waiting,
+        or if the attempt reads no more.
+        """
+
+
 class Executor(Protocol):
     """A place where attempts run.
 
@@ -54,6 +65,9 @@ class Executor(Protocol):
 
     def output_of(self, key: AttemptId) -> Capture | None:
         """Return what a running attempt has printed so far, None if there is nothing or it is elsewhere."""
+
+    def stdin_of(self, key: AttemptId) -> JobStdin | None:
+        """Return the open standard input of an attempt; None if it has none, or is not running here."""
 
     def pids(self) -> Mapping[AttemptId, int]:
         """Return the leaders of the running attempts that are processes of this machine."""

@@ -79,6 +79,7 @@ class CallTask:
 
     output = None
     leader = 0
+    stdin = None
 
     def __init__(self, attempt: Attempt, calls: CallContext) -> None:
         self._attempt = attempt

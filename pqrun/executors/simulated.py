@@ -20,7 +20,7 @@ from pqrun.core.scheduler import Scheduler
 from pqrun.engine.engine import Engine, EventSink, LoadLimit, NoJournal, Request
 
 if TYPE_CHECKING:
-    from pqrun.engine.executor import Reporter
+    from pqrun.engine.executor import JobStdin, Reporter
     from pqrun.output.store import Capture
 
 
@@ -118,6 +118,10 @@ class SimulatedExecutor:
 
     def output_of(self, key: AttemptId) -> Capture | None:
         """Return None: a simulated attempt prints nothing."""
+        return None
+
+    def stdin_of(self, key: AttemptId) -> JobStdin | None:
+        """Return None: a simulated attempt reads nothing."""
         return None
 
     def pids(self) -> Mapping[AttemptId, int]:

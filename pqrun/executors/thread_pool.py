@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from pqrun.core.job import Attempt, AttemptId
 from pqrun.core.notices import ProcessFinished, StartRejected
-from pqrun.engine.executor import Reporter
+from pqrun.engine.executor import JobStdin, Reporter
 from pqrun.engine.threads import NoThread, start_thread
 
 if TYPE_CHECKING:
@@ -25,13 +25,15 @@ class WorkerTask(Protocol):
     """One attempt, as a slot runs it.
 
     `output`: what it has printed so far, None if nothing is captured. `leader`: the pid of its leader, 0 if
-    it has no process now.
+    it has no process now. `stdin`: its standard input, if that is open to others.
     """
 
     @property
     def output(self) -> Capture | None: ...
     @property
     def leader(self) -> int: ...
+    @property
+    def stdin(self) -> JobStdin | None: ...
 
     def run(self, slot: int) -> ProcessFinished | StartRejected:
         """Do the work on the thread of a slot. Returns when no part of it is left."""
@@ -106,6 +108,10 @@ class ThreadPoolExecutor(Generic[Work]):
     def output_of(self, key: AttemptId) -> Capture | None:
         task = self._live.get(key)
         return None if task is None else task.output
+
+    def stdin_of(self, key: AttemptId) -> JobStdin | None:
+        task = self._live.get(key)
+        return None if task is None else task.stdin
 
     def pids(self) -> Mapping[AttemptId, int]:
         return {key: pid for key, task in list(self._live.items()) if (pid := task.leader)}

@@ -20,7 +20,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from pqrun.core.errors import UserError
-from pqrun.core.job import Command, JobSpec, Pool
+from pqrun.core.job import OPEN_STDIN, Command, JobSpec, Pool
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.settings import Each, InputSettings, Settings
 from pqrun.engine.engine import Engine
@@ -106,8 +106,9 @@ class JobInput:
         """
         yield from self._files
         for spec in self.jobs:
-            if isinstance(work := spec.work, Command) and work.stdin is not None and "$" not in work.stdin:
-                yield os.path.join(work.cwd or "", work.stdin)
+            stdin = spec.work.stdin if isinstance(spec.work, Command) else None
+            if stdin is not None and stdin != OPEN_STDIN and "$" not in stdin:
+                yield os.path.join(spec.work.cwd or "", stdin)
 
     @property
     def wrong(self) -> str:

@@ -18,7 +18,7 @@ from threading import TIMEOUT_MAX
 from time import monotonic
 from typing import Any, ClassVar, Generic, TypeVar
 
-from pqrun.core.job import Command, Outcome, Priority
+from pqrun.core.job import OPEN_STDIN, Command, Outcome, Priority
 from pqrun.core.text import is_printable
 from pqrun.executors.local.embedded import ShellResult
 
@@ -170,12 +170,17 @@ class Job(Generic[P]):
         priority: Priority = Priority.NORMAL,
         max_retries: int = 0,
         timeout: float | None = None,
+        pty: bool = False,
+        open_stdin: bool = False,
     ) -> Job[Command]:
         """Return a shell job: a string for `/bin/sh -c`, or a sequence of arguments without a shell.
 
         `cwd`: the working directory; `None`: the program's current directory.
         `env`: variables that are added to the program's environment, or replace those of the same name.
         `timeout`: seconds for each attempt; 0: no limit, `None`: the queue's `default_timeout`.
+
+        `pty`: the command gets a terminal of its own; its stdout and stderr are then one stream.
+        `open_stdin`: the command reads what `Queue.send` sends, instead of `/dev/null`.
 
         The future's result is a `ShellResult`.
 
@@ -190,7 +195,9 @@ class Job(Generic[P]):
             if not isinstance(name, str) or not name or "=" in name or not isinstance(value, str):
                 raise ValueError(f"env: names and texts, not {name!r}: {value!r}")
         where = None if cwd is None else _absolute(os.fspath(cwd))
-        work = Command(command if isinstance(command, str) else words, cwd=where, env=variables)
+        stdin = OPEN_STDIN if open_stdin else None
+        run = command if isinstance(command, str) else words
+        work = Command(run, cwd=where, env=variables, stdin=stdin, pty=pty)
         return Job(id, priority=priority, payload=work, max_retries=max_retries, timeout=timeout)
 
 

@@ -10,15 +10,19 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
+from errno import EAGAIN
 from threading import current_thread
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
-from pqrun.core.job import Command, Priority
+from pqrun.core.errors import Rejected
+from pqrun.core.job import OPEN_STDIN, AttemptId, Command, Priority
 from pqrun.core.metrics import Metrics
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.states import Stopping
 from pqrun.core.task import Task
+from pqrun.engine.executor import JobStdin
+from pqrun.executors.local.open_stdin import NO_ROOM
 from pqrun.executors.python_call import Context
 from pqrun.library.config import Config, Job, P, QueueEmpty, WaitDeadline, as_priority
 from pqrun.library.futures import Handle, JobHandles
@@ -137,6 +141,35 @@ class Queue(Generic[P]):
         killed after the grace period. A running handler sees `context.cancelled` and has to return.
         """
         return self._runtime.cancel(lambda scheduler: scheduler.find(job_id))
+
+    def send(self, job_id: str, data: bytes, *, end: bool = False) -> bool:
+        """Send data to the standard input of a running shell job with `open_stdin`; `end` ends the input after it.
+
+        Never blocks. Returns False if no such job is running, or if the job reads no more.
+
+        Raises `ValueError` if the job has no open standard input, and `BlockingIOError` if the job has not read
+        1 MiB of what was sent before: nothing of `data` is sent then.
+        """
+
+        def find(scheduler: Scheduler, now: float) -> JobStdin | None:
+            task = scheduler.find(job_id)
+            if task is None:
+                return None
+            work = task.spec.work
+            if not isinstance(work, Command) or work.stdin != OPEN_STDIN:
+                raise ValueError(f"job `{job_id}` has no open standard input: make it with `open_stdin=True`")
+            return self._runtime.engine.executor.stdin_of(AttemptId(task.seq, task.attempts))
+
+        stdin = self._runtime.ask(find)
+        if stdin is None:
+            return False
+        try:
+            stdin.send(data, end=end)
+        except Rejected as error:
+            if error.code != NO_ROOM:
+                return False
+            raise BlockingIOError(EAGAIN, f"job `{job_id}`: {error}") from None
+        return True
 
     def set_priority(self, job_id: str, priority: Priority, *, front: bool = False) -> bool:
         """Change the priority of the unfinished job with this id; return False if there is no such job.

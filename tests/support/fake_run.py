@@ -78,6 +78,9 @@ class FakeRun:
     def output_of(self, key):
         return self._outputs.get(key)
 
+    def stdin_of(self, key):
+        return self._executor.stdin_of(key)
+
     def status_path(self, key):
         return "/nowhere" if self._status is None else str(self._status / f"report{key.seq}")
 

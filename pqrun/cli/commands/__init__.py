@@ -5,8 +5,8 @@ run                 `run`, `resume` and `serve`.
 each                `each`.
 check_init_schema   `check`, `init` and `schema`.
 add, cancel, ps,
-restart, set, top,
-wait                The command of that name.
+restart, send, set,
+top, wait           The command of that name.
 hold                `hold` and `release`.
 pause_stop          `pause`, `unpause` and `stop`.
 live_run            The parts that the commands for live runs share.
@@ -41,6 +41,7 @@ MODULES = {
     "release": "hold",
     "cancel": "cancel",
     "restart": "restart",
+    "send": "send",
     "wait": "wait",
     "stop": "pause_stop",
     "top": "top",

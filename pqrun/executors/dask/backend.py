@@ -12,9 +12,10 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from pqrun.core.errors import UserError
-from pqrun.core.job import AttemptId, JobSpec
+from pqrun.core.job import OPEN_STDIN, AttemptId, JobSpec
 from pqrun.core.settings import OutputSettings, PlaceSettings
 from pqrun.core.start_policy import Headroom
+from pqrun.core.text import place_of
 from pqrun.engine.machine_load import LoadMonitor, count_workers
 from pqrun.executors.dask.address import Tls, address_of
 from pqrun.executors.dask.connection import SchedulerConnection
@@ -82,12 +83,17 @@ class DaskBackend:
 
     def validate_job(self, job: JobSpec) -> None:
         """Raise UserError for a job that a cluster can't run."""
+        on = f"with --on {self._settings.on}"
         if job.slots > 1:
-            where = f"{job.file}:{job.line}: " if job.file else ""
-            name = f"job `{job.id}`" if job.id else "a job"
             raise UserError(
-                f"{where}{name} asks for {job.slots} slots: with --on {self._settings.on} a job takes one; "
+                f"{place_of(job)} asks for {job.slots} slots: {on} a job takes one; "
                 "use `pools` for the resources of a worker that it needs"
+            )
+        if job.work.pty:
+            raise UserError(f"{place_of(job)} asks for a terminal (`pty`): {on} there is none; remove `pty`")
+        if job.work.stdin == OPEN_STDIN:
+            raise UserError(
+                f"{place_of(job)} asks for an open standard input: {on} nothing can be sent to a job; use a file"
             )
 
     def open(self, files: RunFiles, directory: str, reactor: Reactor) -> None:

@@ -18,7 +18,7 @@ from pqrun.core.job import Attempt, AttemptId, LostExit
 from pqrun.core.notices import ProcessFinished, StartRejected
 from pqrun.core.text import format_duration
 from pqrun.engine.clock import Clock
-from pqrun.engine.executor import Reporter
+from pqrun.engine.executor import JobStdin, Reporter
 from pqrun.executors.dask.attempts import RemoteAttempt, RemoteAttempts
 from pqrun.executors.dask.connection import SchedulerConnection
 from pqrun.executors.dask.output import RemoteOutputs
@@ -103,6 +103,10 @@ class DaskExecutor:
         """Return the output of a running attempt as far as it was fetched, None if there is none."""
         live = self.attempts.live.get(key)
         return None if live is None else live.output
+
+    def stdin_of(self, key: AttemptId) -> JobStdin | None:
+        """Return None: such jobs are refused, because their process is on another machine."""
+        return None
 
     def pids(self) -> Mapping[AttemptId, int]:
         """Return no pids: no attempt is a process of this machine."""

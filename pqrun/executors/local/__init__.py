@@ -8,9 +8,13 @@ backend            choose the backend of a run; open and close the local one
 embedded           run shell jobs inside a host program
 child              run one command: spawn, wait, end its leftovers, reap, read its output
 child_context      what the children of a run share
+exit_wait          the wait for the end of a job that is not short
 unstarted          the ends of attempts whose command was not started
 command            build a job's argument list, environment, working directory and stdin
 shell_bypass       find the commands that need no shell
+interactive        the streams of a job with a terminal or an open stdin
+open_stdin         the stdin of a running job that others may write to
+terminal           a terminal for one job
 spawn              fork and exec; watch for the exit; read the pipes
 cleanup            end the leftovers of jobs, as a subreaper
 cleanup_embedded   end the leftovers of jobs by scanning all processes, without a subreaper

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from pqrun.core.errors import InternalFailure
+from pqrun.core.errors import InternalFailure, UserError
 from pqrun.core.job import AttemptId, JobSpec
 from pqrun.core.settings import OutputSettings, PlaceSettings
+from pqrun.core.text import place_of
 from pqrun.engine.machine_load import LoadMonitor, count_workers, load_limit, usable_cpus
 from pqrun.executors.local.child import Child
 from pqrun.executors.local.child_context import ChildContext
@@ -28,11 +29,10 @@ if TYPE_CHECKING:
 class LocalBackend:
     """A backend that runs jobs as processes of this machine and leaves none of them behind."""
 
-    validate_job = None
-
     def __init__(
         self, settings: PlaceSettings, output: OutputSettings, machine: LoadMonitor, *, prompt: bool
     ) -> None:
+        self.validate_job = _refuse_terminal if output.output == "raw" else None
         self.machine = machine
         self._settings = settings
         self._output = output
@@ -130,6 +130,15 @@ class LocalBackend:
         return [*self._cleanup.unkillable, *([self.watchdogs.trouble] if self.watchdogs.trouble else [])]
 
 
+def _refuse_terminal(job: JobSpec) -> None:
+    """Raise UserError for a job that wants a terminal of its own although pqrun passes its own streams."""
+    if job.work.pty:
+        raise UserError(
+            f"{place_of(job)} asks for a terminal of its own (`pty`): --output raw passes output straight through; "
+            "use --output line"
+        )
+
+
 def backend_of(
     settings: PlaceSettings, output: OutputSettings, jobs: Sequence[JobSpec] = (), *, prompt: bool
 ) -> Backend:
@@ -139,7 +148,11 @@ def backend_of(
     """
     load = None if settings.load is None else load_limit(settings.load, usable_cpus())
     if settings.on == "local":
-        return LocalBackend(settings, output, LoadMonitor(load, settings.memfree), prompt=prompt)
+        backend = LocalBackend(settings, output, LoadMonitor(load, settings.memfree), prompt=prompt)
+        if backend.validate_job is not None:
+            for job in jobs:
+                backend.validate_job(job)
+        return backend
     from pqrun.executors.dask.backend import DaskBackend
 
     return DaskBackend(settings, output, jobs, load, prompt=prompt)

@@ -17,9 +17,11 @@ import signal
 import time
 from collections.abc import Sequence
 from threading import Lock
+from typing import TYPE_CHECKING
 
 from pqrun.core.job import (
     NO_REPORT,
+    OPEN_STDIN,
     Attempt,
     Exit,
     ExitedWith,
@@ -31,15 +33,14 @@ from pqrun.core.job import (
 )
 from pqrun.core.notices import (
     OutputAdvanced,
-    OutputIdle,
     ProcessFinished,
     ProcessStarted,
     StartRejected,
-    StatusReceived,
 )
 from pqrun.executors.local.child_context import ChildContext
 from pqrun.executors.local.cleanup import LEFTOVER_GRACE_SECONDS
 from pqrun.executors.local.created_file import Creation
+from pqrun.executors.local.exit_wait import EXIT_POLL_INTERVAL_SECONDS, ExitWait
 from pqrun.executors.local.leftover_wait import QUIET_SECONDS, LeftoverWait
 from pqrun.executors.local.ownership import JobProcesses
 from pqrun.executors.local.procfs import UNKILLABLE_SECONDS
@@ -57,9 +58,10 @@ from pqrun.executors.local.unstarted import already_created, failed_start, stopp
 from pqrun.executors.local.user_paths import Abandoned
 from pqrun.output.store import Capture, Stream
 
-POLL_INTERVAL_SECONDS = 2.0
-STATUS_INTERVAL_SECONDS = 1.0
-EXIT_POLL_INTERVAL_SECONDS = 0.02
+if TYPE_CHECKING:
+    from pqrun.executors.local.interactive import InteractiveStreams
+    from pqrun.executors.local.open_stdin import OpenStdin
+
 MAX_EXEC_SECONDS = 0.2
 SHORT_JOB_MILLISECONDS = 5
 TALKATIVE_BYTES = 32 * 1024
@@ -83,9 +85,10 @@ class Child:
     _ended = False
     _lost = ""
     _peak: int | None = None
-    _status: tuple[str | None, float | None] = (None, None)
     _creation: Creation | None = None
     _intake = NO_PIPES
+    _stdin: OpenStdin | None = None
+    _streams: InteractiveStreams | None = None
 
     def __init__(self, attempt: Attempt, around: ChildContext) -> None:
         self._attempt = attempt
@@ -96,6 +99,17 @@ class Child:
     def output(self) -> Capture | None:
         """The output so far; None if there is none, or none was read yet."""
         return self._intake.capture
+
+    @property
+    def stdin(self) -> OpenStdin | None:
+        """The standard input that is open to others; None if the job did not ask for it."""
+        if self._attempt.spec.work.stdin != OPEN_STDIN:
+            return None
+        from pqrun.executors.local.open_stdin import OpenStdin
+
+        with self._lock:
+            self._stdin = self._stdin or OpenStdin(terminal=self._attempt.spec.work.pty)
+            return self._stdin
 
     @property
     def leader(self) -> int:
@@ -148,20 +162,25 @@ class Child:
         member = commands.member(attempt, slot)
         cleanup.expect(member)
         pipes: tuple[int, ...] = ()
+        work = attempt.spec.work
         try:
-            if around.capture:
+            if work.pty or work.stdin == OPEN_STDIN:
+                pipes = self._open_streams(slot)
+            elif around.capture:
                 pipes = os.pipe()
                 pipes += os.pipe()
                 if slot > commands.room.most_slots or commands.room.is_tight:
                     commands.room.make_sure(slot, pipes[3], cleanup.running)
-            pid = commands.spawn(attempt, member, pipes, self._is_stop_requested)
+            pid = commands.spawn(attempt, member, pipes, self._is_stop_requested, self._streams)
         except BaseException as error:
             return self._spawn_failed(error, member, pipes)
         cleanup.enter(member, pid)
-        if pipes:
+        grew = self._on_output if around.follow else None
+        if self._streams is not None:
+            self._intake = self._streams.started(around.logs, attempt.key, grew)
+        elif pipes:
             os.close(pipes[1])
             os.close(pipes[3])
-            grew = self._on_output if around.follow else None
             self._intake = PipeReader(pipes[::2], around.logs, attempt.key, grew)
         try:
             return self._supervise(member)
@@ -189,10 +208,25 @@ class Child:
             return failed_start(attempt.key, error, around.clock.now())
         return None if creation is None else already_created(attempt, creation, around.clock.now())
 
+    def _open_streams(self, slot: int) -> tuple[int, ...]:
+        """Open the streams of a job that wants a terminal or an open standard input. Return its pipes."""
+        from pqrun.executors.local.interactive import InteractiveStreams
+
+        around = self._context
+        self._streams = streams = InteractiveStreams(
+            self._attempt.spec.work, self.stdin, capture=around.capture
+        )
+        with_stdin = self._stdin is not None
+        around.commands.room.make_sure(slot, streams.highest, around.cleanup.running, with_stdin=with_stdin)
+        return streams.pipes
+
     def _spawn_failed(
         self, error: BaseException, member: JobProcesses, pipes: Sequence[int]
     ) -> ProcessFinished | StartRejected:
         """Return the end of an attempt that could not be started, or raise an error that is pqrun's own."""
+        if self._streams is not None:
+            self._streams.abandon()
+            pipes = ()
         for fd in pipes:
             os.close(fd)
         self._context.cleanup.leave(member)
@@ -255,7 +289,10 @@ class Child:
                     return around.prompt
             if not around.prompt:
                 self._post_start(slot, began)
-            self._read_until_exit(watcher)
+            wait = ExitWait(self._attempt, around, self._intake, self._pid, self._stdin)
+            self._ended = wait.until_exit(watcher, lose=self._lose, is_unkillable=self._is_unkillable)
+            if self._stdin is not None:
+                self._stdin.close()  # a leftover that reads it must see its end
             self._peak = around.peak_of(self._attempt.key)
             return True
         finally:
@@ -284,53 +321,6 @@ class Child:
             return None
         return self._context.commands.exec_failure(self._attempt, capture.err.tail())
 
-    def _read_until_exit(self, watcher: int) -> None:
-        """Read output until the leader has ended or turns out to be unkillable."""
-        around, intake = self._context, self._intake
-        poll = select.poll()
-        intake.register(poll)
-        if watcher >= 0:
-            poll.register(watcher, select.POLLIN)
-        tick = POLL_INTERVAL_SECONDS if watcher >= 0 else EXIT_POLL_INTERVAL_SECONDS
-        if around.prompt:
-            tick = min(tick, STATUS_INTERVAL_SECONDS)
-        idle = self._attempt.spec.idle_timeout
-        heard = around.clock.now()
-        look = heard + tick
-        while True:
-            until = look if idle is None else min(look, heard + idle)
-            ready = poll.poll(max(0.0, until - around.clock.now()) * 1000 + 1)
-            now = around.clock.now()
-            for fd, _ in ready:
-                if fd not in intake:
-                    self._ended = True
-                    continue
-                heard = now
-                if not intake.read_some(fd):
-                    poll.unregister(fd)
-            if intake.lost and not self._lost:
-                self._lose(intake.lost)
-            if self._ended:
-                break
-            if idle is not None and now >= heard + idle:
-                around.reporter.post(OutputIdle(self._attempt.key))
-                idle = None
-            if now >= look:
-                look = now + tick
-                self._ended = has_ended(self._pid)
-                if self._ended or self._is_unkillable():
-                    break
-                self._look_around()
-
-    def _look_around(self) -> None:
-        """Do what long jobs need now and then: reap orphans, see after the watchdogs, report the status."""
-        around = self._context
-        around.cleanup.reap_orphans()
-        if around.watchdog is not None:
-            around.watchdog.look()
-        if around.prompt:
-            self._report_status()
-
     def _lose(self, why: str) -> None:
         """Kill the job because its output can't be stored any more, for example on a full disk."""
         self._lost = why
@@ -342,13 +332,6 @@ class Child:
         self._context.reporter.post(
             OutputAdvanced(self._attempt.key, stream.number, stream.last_line_end, stream), urgent=True
         )
-
-    def _report_status(self) -> None:
-        said = read_report(self._context.commands.report_path(self._attempt.key))
-        now = (said.status, said.progress)
-        if now != self._status and now != (None, None):
-            self._context.reporter.post(StatusReceived(self._attempt.key, *now))
-        self._status = now
 
     def _is_unkillable(self) -> bool:
         """Say whether the leader lives on after SIGKILL.

@@ -9,9 +9,10 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from operator import methodcaller
+from typing import TYPE_CHECKING
 
 from pqrun.core.expansion import ValueTooLong, expanded, pool_variable
-from pqrun.core.job import Attempt, AttemptId, Command, NotStarted, Priority
+from pqrun.core.job import OPEN_STDIN, Attempt, AttemptId, Command, NotStarted, Priority
 from pqrun.executors.local import user_paths as stdins
 from pqrun.executors.local.created_file import Creation
 from pqrun.executors.local.descriptor_room import DescriptorRoom
@@ -21,6 +22,9 @@ from pqrun.executors.local.ownership import JobProcesses, markers
 from pqrun.executors.local.shell_bypass import ShellBypass
 from pqrun.executors.local.spawn import DEFAULT_SHELL, no_option, parse_exec_failure, spawn, spawn_uncaptured
 from pqrun.executors.local.user_paths import Directories, interruptible, is_here, logical
+
+if TYPE_CHECKING:
+    from pqrun.executors.local.interactive import InteractiveStreams
 
 MAX_ARGUMENT_BYTES = 100_000
 MAX_VARIABLE_BYTES = 131_072
@@ -109,10 +113,12 @@ class CommandBuilder:
         member: JobProcesses,
         pipes: Sequence[int],
         stopped: Callable[[], bool] = lambda: False,
+        streams: InteractiveStreams | None = None,
     ) -> int:
         """Start the command and return its pid.
 
-        `pipes`: the ends of the pipes of stdout and stderr; empty to pass pqrun's own streams.
+        `pipes`: the ends of the pipes of stdout and stderr; empty to pass pqrun's own streams. `streams`: those of a
+        job with a terminal or an open stdin.
 
         Raises StartError if the command can never be started, OSError if the machine can't start it now, and
         Abandoned if `stopped` returns true while a disk that the command needs does not answer.
@@ -125,7 +131,9 @@ class CommandBuilder:
             cwd = self._checked_directory(command, stopped)
             argv = self._argv(attempt.key, command, cwd)
             environment = self._environment_of(attempt, command, member)
-            if command.stdin is not None:
+            if streams is not None:
+                stdin, argv, environment = streams.applied(self._null, argv, environment)
+            if command.stdin is not None and command.stdin != OPEN_STDIN:
                 stdin, argv = self._redirected(command.stdin, argv, cwd, stopped)
             where = None if cwd is None else os.fsencode(cwd)
             if pipes:

@@ -17,7 +17,7 @@ from pqrun.core.errors import InternalFailure
 from pqrun.core.job import Attempt, Exit, ExitedWith, KilledBySignal, LostExit, NotStarted
 from pqrun.core.notices import ProcessFinished, StartRejected
 from pqrun.engine.clock import Clock
-from pqrun.engine.executor import Reporter
+from pqrun.engine.executor import JobStdin, Reporter
 from pqrun.executors.local.child import Child
 from pqrun.executors.local.child_context import ChildContext
 from pqrun.executors.local.cleanup_embedded import ScanningCleanup
@@ -73,6 +73,10 @@ class ShellTask:
     @property
     def leader(self) -> int:
         return self._child.leader
+
+    @property
+    def stdin(self) -> JobStdin | None:
+        return self._child.stdin
 
     def stop(self, *, force: bool) -> None:
         self._child.stop(force=force)

@@ -251,9 +251,7 @@ class PipeReader:
                 return
             self._begin()
         for fd in self._open:
-            left = bytes_available(fd)
-            while left > 0 and (moved := self._move(fd, min(left, MAX_READ_BYTES))):
-                left -= moved
+            self._drain(fd)
 
     def close(self) -> None:
         """Close our pipe ends. A process that still writes gets SIGPIPE."""
@@ -271,6 +269,11 @@ class PipeReader:
             found |= what
         return bool(found & select.POLLIN)
 
+    def _drain(self, fd: int) -> None:
+        left = bytes_available(fd)
+        while left > 0 and (moved := self._move(fd, min(left, MAX_READ_BYTES))):
+            left -= moved
+
     def _begin(self) -> None:
         if self._pipes:
             self.capture = capture = Capture(self._logs, self._key)
@@ -285,11 +288,16 @@ class PipeReader:
         except InternalFailure:
             raise
         except OSError as error:
-            self.lost = f"cannot write its output to {stream.path}: {error.strerror}"
+            self.lost = cannot_write(stream, error)
             return len(os.read(fd, 65536)) if bytes_available(fd) else 1
         if self._grew is not None and stream.last_line_end:
             self._grew(stream)
         return moved
+
+
+def cannot_write(stream: Stream, error: OSError) -> str:
+    """Return why the output of a job is lost."""
+    return f"cannot write its output to {stream.path}: {error.strerror}"
 
 
 NO_PIPES = PipeReader((), NO_LOGS, NO_ATTEMPT)

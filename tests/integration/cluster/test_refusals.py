@@ -44,6 +44,21 @@ def test_a_job_that_is_added_takes_one_slot(cluster, pqrun, tmp_path):
     assert run.end() == 0, run.err
 
 
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ("pty: true", "job `2` asks for a terminal (`pty`): with --on {on} there is none; remove `pty`"),
+        (
+            "stdin: open",
+            "job `2` asks for an open standard input: with --on {on} nothing can be sent to a job",
+        ),
+    ],
+)
+def test_nothing_can_be_typed_there(cluster, tmp_path, fields, told):
+    said = refused(tmp_path, "--on", cluster.on, jobs=f"jobs:\n- make a\n- {{run: make b, {fields}}}\n")
+    assert f"{tmp_path}/jobs.yaml:3: {told.format(on=cluster.on)}" in said
+
+
 def test_output_can_not_be_passed_straight_through(cluster, tmp_path):
     assert "--output raw" in refused(tmp_path, "--on", cluster.on, "--output", "raw")
 

@@ -26,6 +26,7 @@ class Slots:
         self.count = count
         self.clock = clock
         self.running: dict[AttemptId, float] = {}
+        self.stdins: dict = {}
 
     def report_to(self, engine: Engine) -> "Slots":
         self.engine = engine
@@ -48,6 +49,9 @@ class Slots:
         began = self.running.pop(key, None)
         if began is not None:
             self.engine.post(ProcessFinished(key, exit, stopped, began, self.clock.now()))
+
+    def stdin_of(self, key):
+        return self.stdins.get(key)
 
     def close(self) -> None:
         self.running.clear()

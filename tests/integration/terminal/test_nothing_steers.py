@@ -63,6 +63,8 @@ def assert_harmless(terminal, arguments):
 RUNS = [
     ("run", "list", "-j1"),
     ("run", "list", "-j1", "--output", "line", "--progress", "plain", "-v"),
+    ("run", "list", "-j1", "--pty"),
+    ("run", "list", "-j1", "--pty", "--output", "line", "--progress", "plain", "-v"),
     ("run", "list", "-j1", "--progress", "none", "--tag", "-k"),
     ("run", "list", "--dry-run"),
     ("run", "list", "--ci", "gitlab"),

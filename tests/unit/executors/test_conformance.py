@@ -123,6 +123,14 @@ def test_only_what_runs_has_output_and_a_process(rig):
     assert rig.executor.output_of(key) is rig.executor.output_of(AttemptId(9, 9)) is None
 
 
+def test_only_a_running_attempt_that_asks_for_it_has_an_open_stdin(rig):
+    key = rig.begin("endless")
+    assert rig.executor.stdin_of(key) is None
+    rig.executor.stop(key, force=True)
+    rig.end_of(key)
+    assert rig.executor.stdin_of(key) is rig.executor.stdin_of(AttemptId(9, 9)) is None
+
+
 def test_what_its_author_did_wrong_ends_that_attempt_and_raises_nothing(faulty):
     rig, spec = faulty
     end = rig.end_of(rig.start(spec))

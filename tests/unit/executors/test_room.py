@@ -5,7 +5,12 @@ import resource
 
 import pytest
 
-from pqrun.executors.local.descriptor_room import RUNNING_DESCRIPTORS, SPARE_DESCRIPTORS, DescriptorRoom
+from pqrun.executors.local.descriptor_room import (
+    RUNNING_DESCRIPTORS,
+    SPARE_DESCRIPTORS,
+    STDIN_DESCRIPTORS,
+    DescriptorRoom,
+)
 
 LIMIT, BASE = 64, 20
 
@@ -51,3 +56,13 @@ def test_a_check_is_needed_only_if_all_slots_together_could_use_up_the_descripto
     assert not room.is_tight
     room.expect_slot(7, BASE)
     assert room.is_tight
+
+
+def test_from_the_first_open_stdin_on_each_job_counts_as_if_it_had_one(room: DescriptorRoom) -> None:
+    room.make_sure(4, BASE, 1)
+    assert not room.is_tight
+    room.make_sure(4, BASE, 1, with_stdin=True)
+    assert room.is_tight
+
+    each = RUNNING_DESCRIPTORS + STDIN_DESCRIPTORS
+    assert most_running(room, lambda number: BASE) == (LIMIT - SPARE_DESCRIPTORS - BASE - 1) // each + 1

@@ -126,6 +126,40 @@ def test_its_variables_and_its_directory(make_queue, tmp_path, monkeypatch):
     assert here == os.path.realpath(".")
 
 
+def test_a_command_may_have_a_terminal_of_its_own(make_queue):
+    handle = make_queue(echo).enqueue(
+        Job.shell("test -t 0 -a -t 1 -a -t 2 && echo out; echo err >&2", pty=True)
+    )
+    assert handle.result(30) == ShellResult(0, None, b"out\nerr\n", b"", "exit 0")
+
+
+@pytest.mark.parametrize("pty", [False, True])
+def test_text_can_be_sent_to_a_command_that_asks_for_it(make_queue, begun, tmp_path, pty):
+    queue = make_queue(echo)
+    run = f"echo $$ > {tmp_path}/pid; stty -echo 2>/dev/null; cat; echo end"
+    handle = queue.enqueue(Job.shell(run, "reads", open_stdin=True, pty=pty))
+    begun("pid")
+    assert queue.send("reads", b"one\n")
+    assert queue.send("reads", b"two\n", end=True)
+    assert not queue.send("reads", b"three\n")
+    assert handle.result(30).stdout.endswith(b"two\nend\n")
+    assert not queue.send("reads", b"four\n")
+    assert not queue.send("nobody", b"")
+
+
+def test_a_command_that_does_not_read_makes_no_sender_wait(make_queue, begun, tmp_path):
+    queue = make_queue(echo)
+    queue.enqueue(Job.shell(f"echo $$ > {tmp_path}/pid; exec sleep 60", "deaf", open_stdin=True))
+    queue.enqueue(Job.shell("exec sleep 60", "other"))
+    begun("pid")
+    with pytest.raises(BlockingIOError, match="it has not read"):
+        for _ in range(40):
+            assert queue.send("deaf", bytes(65_536))
+    with pytest.raises(ValueError, match="job `other` has no open standard input"):
+        queue.send("other", b"x")
+    queue.shutdown(cancel=True)
+
+
 def test_a_list_is_not_given_to_a_shell(make_queue):
     result = make_queue(echo).enqueue(Job.shell(["printf", "%s", "$HOME; *"])).result(30)
     assert result.stdout == b"$HOME; *"

@@ -30,6 +30,8 @@ def batch(ran: Path, python: str) -> dict[str, object]:
             "leaves": {"run": f"{tell('leaves')}; (trap '' TERM; exec sleep 60) & setsid sleep 60 &", "grace": 0.2},
             RETRIED: {"run": f"{tell(RETRIED)}; test $PQRUN_ATTEMPT != 1", "retries": {"max": 1, "delay": 0.01}},
             "reads": {"run": f"{tell('reads')}; cat", "stdin": "one\ntwo\n"},
+            "typed": {"run": f"{tell('typed')}; test -t 0", "pty": True},
+            "open": {"run": f"{tell('open')}; head -c0", "stdin": "open"},
             "needs": {"run": f"{tell('needs')}; echo status=there >> $PQRUN_REPORT; sleep 0.05", "needs": ["plain"]},
             "direct": {"run": ["/bin/sh", "-c", tell("direct")], "grace": 0.2},
             "late": {"run": f"{tell('late')}; exec sleep 60", "timeout": 0.2, "allow_failure": True},
@@ -39,7 +41,9 @@ def batch(ran: Path, python: str) -> dict[str, object]:
     }  # fmt: skip
 
 
-NAMES = frozenset({"plain", "big", "leaves", RETRIED, "reads", "needs", "direct", "late", "asks"})
+NAMES = frozenset(
+    {"plain", "big", "leaves", RETRIED, "reads", "typed", "open", "needs", "direct", "late", "asks"}
+)
 PRINTS = NAMES - {"asks"}
 
 

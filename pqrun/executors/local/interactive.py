@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The streams of jobs that want a terminal of their own, or an open standard input.
+
+Loaded for the first such job. `docs/design/interactive.md` explains the choices.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Sequence
+
+from pqrun.core.errors import InternalFailure
+from pqrun.core.job import OPEN_STDIN, AttemptId, Command
+from pqrun.executors.local.open_stdin import OpenStdin
+from pqrun.executors.local.spawn import PipeReader, cannot_write
+from pqrun.executors.local.terminal import on_terminal, open_terminal, with_term
+from pqrun.output.store import Logs, Stream
+
+MAX_READ_BYTES = 64 * 1024
+MAX_REST_BYTES = 1 << 20
+"""More than a terminal buffers. A leftover that prints for ever must not delay the end of its job."""
+
+
+class InteractiveReader(PipeReader):
+    """The reader of a job with a terminal or an open standard input. `terminal`: the terminal's side of pqrun, or -1.
+
+    `stdin` is closed together with the pipes.
+    """
+
+    __slots__ = ("_stdin", "_terminal")
+
+    def __init__(
+        self,
+        pipes: Sequence[int],
+        logs: Logs,
+        key: AttemptId,
+        grew: Callable[[Stream], None] | None,
+        *,
+        terminal: int,
+        stdin: OpenStdin | None,
+    ) -> None:
+        super().__init__(pipes, logs, key, grew)
+        self._terminal = terminal
+        self._stdin = stdin
+
+    def close(self) -> None:
+        if self._stdin is not None:
+            self._stdin.close()
+        super().close()
+
+    def _drain(self, fd: int) -> None:
+        """Store what is there now. The kernel counts only a part of what a terminal's reader can read."""
+        if fd != self._terminal:
+            super()._drain(fd)
+            return
+        left = MAX_REST_BYTES
+        while left > 0 and (moved := self._move(fd, left)) > 0:
+            left -= moved
+
+    def _move(self, fd: int, limit: int) -> int:
+        """Store some output. Returns 0 at the end, and -1 if there is nothing now."""
+        if fd != self._terminal:
+            return super()._move(fd, limit)
+        try:
+            data = os.read(fd, min(limit, MAX_READ_BYTES))
+        except BlockingIOError:
+            return -1
+        except OSError as error:
+            if error.errno == errno.EIO:  # no process has the terminal open any more
+                return 0
+            raise
+        if not self.lost:
+            self._store(self._open[fd], data)
+        return len(data)
+
+    def _store(self, stream: Stream, data: bytes) -> None:
+        try:
+            stream.put(data, by_line=self._grew is not None)
+        except InternalFailure:
+            raise
+        except OSError as error:
+            self.lost = cannot_write(stream, error)
+        if self._grew is not None and stream.last_line_end:
+            self._grew(stream)
+
+
+class InteractiveStreams:
+    """The descriptors of one attempt with a terminal or an open standard input, until its process has them.
+
+    `pipes`: as of every job, the read and the write end of stdout, then those of stderr; empty if output is not captured.
+    With a terminal its two sides stand in place of stdout's pipe; stderr's pipe then tells only why the command could
+    not be executed.
+    """
+
+    def __init__(self, work: Command, stdin: OpenStdin | None, *, capture: bool) -> None:
+        self.pipes: tuple[int, ...] = ()
+        self.path = b""
+        self._work = work
+        self._stdin = stdin
+        self._read_end = -1
+        self._ours: tuple[int, ...] = ()
+        try:
+            if work.pty:
+                master, slave, path = open_terminal(reads=stdin is not None)
+                self.pipes, self.path = (master, slave), os.fsencode(path)
+                if stdin is not None:
+                    self._ours = (os.dup(master),)
+            else:
+                self._read_end, write_end = os.pipe()
+                self._ours = (write_end,)
+                if capture:
+                    self.pipes = os.pipe()
+            if self.pipes:
+                self.pipes += os.pipe()
+            if stdin is not None:
+                self._ours += os.pipe()
+        except BaseException:
+            self.abandon()
+            raise
+
+    @property
+    def highest(self) -> int:
+        """The highest descriptor."""
+        return max(*self.pipes, *self._ours, self._read_end)
+
+    def applied(
+        self, null: int, argv: list[bytes], environment: list[bytes]
+    ) -> tuple[int, list[bytes], list[bytes]]:
+        """Return the stdin, the arguments and the environment to start the job with, made of those of other jobs.
+
+        The caller closes a stdin that is not `null`.
+        """
+        if self.path:
+            reads = self._work.stdin in (None, OPEN_STDIN)
+            words = on_terminal(self.path, argv, stdin=reads, stop_signal=self._work.signal)
+            return null, words, with_term(environment)
+        return os.dup(self._read_end), argv, environment
+
+    def started(self, logs: Logs, key: AttemptId, grew: Callable[[Stream], None] | None) -> InteractiveReader:
+        """Close the job's ends, since its process has them, and return the reader of ours."""
+        for fd in self.pipes[1::2]:
+            os.close(fd)
+        if self._stdin is not None:
+            self._stdin.attach(*self._ours)
+            self._ours = ()
+        self._close_stdin()
+        terminal = self.pipes[0] if self.path else -1
+        return InteractiveReader(self.pipes[::2], logs, key, grew, terminal=terminal, stdin=self._stdin)
+
+    def abandon(self) -> None:
+        """Close everything, because the job was not started."""
+        for fd in self.pipes:
+            os.close(fd)
+        self.pipes = ()
+        self._close_stdin()
+
+    def _close_stdin(self) -> None:
+        for fd in (self._read_end, *self._ours):
+            if fd >= 0:
+                os.close(fd)
+        self._read_end, self._ours = -1, ()
