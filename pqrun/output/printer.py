@@ -66,7 +66,7 @@ class OrderedOutput:
                 for stream in (held.output.out, held.output.err):
                     if stream.in_memory:
                         try:
-                            if stream.path is None:
+                            if stream.place is None:
                                 stream.to_file()
                             stream.forget()
                         except InternalFailure:
