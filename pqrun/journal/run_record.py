@@ -162,7 +162,9 @@ class RunRecord:
         pack = None if self.logs.packs is None else self.logs.packs.present
         if pack is None or is_at(pack.path, pack.fd):
             return None
-        return InternalFailure(f"{pack.path} was removed during the run, and with it the output of ended jobs")
+        return InternalFailure(
+            f"{pack.path} was removed during the run, and with it the output of ended jobs"
+        )
 
     def spare(self) -> None:
         """Give up the journal's own thread, because jobs need all threads there are. Called on any thread."""

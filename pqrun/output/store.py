@@ -17,7 +17,7 @@ import termios
 from collections.abc import Iterator
 
 from pqrun.core.errors import InternalFailure
-from pqrun.core.job import AttemptId, OutputPlace
+from pqrun.core.job import AttemptId, OutputPlace, new
 from pqrun.output.pack import PREFIX, Pack, Packs
 
 MAX_IN_MEMORY_BYTES = 64 * 1024
@@ -155,7 +155,7 @@ class Stream:
     def set_pack(self, pack: Pack, offset: int) -> None:
         """Note where in a pack the stream was written."""
         self._pack = pack
-        self.place = OutputPlace(pack.path, offset, pack.number)
+        self.place = new(OutputPlace, (pack.path, offset, pack.number))
 
     def to_file(self) -> None:
         """Write the bytes in memory to the file as well. Raises InternalFailure if that fails."""
@@ -276,8 +276,10 @@ class Capture:
 
     def finish(self) -> None:
         """Close both streams. Raises InternalFailure if small output can't be written to its file."""
-        self.out.finish()
-        self.err.finish()
+        if self.out.size:
+            self.out.finish()
+        if self.err.size:
+            self.err.finish()
 
     def drop(self) -> None:
         """Remove the files of both streams, unless output is kept."""

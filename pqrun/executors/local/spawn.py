@@ -22,7 +22,7 @@ from typing import Any
 
 from pqrun.core.errors import InternalFailure
 from pqrun.core.job import AttemptId
-from pqrun.output.store import Capture, Logs, Stream, bytes_available
+from pqrun.output.store import MAX_IN_MEMORY_BYTES, Capture, Logs, Stream, bytes_available
 
 DEFAULT_SHELL = ("/bin/sh", "-c")
 HAS_FORK_EXEC = sys.platform == "linux" and (3, 11) <= sys.version_info[:2] <= (3, 13)
@@ -246,14 +246,21 @@ class PipeReader:
     def read_rest(self) -> None:
         """Store what the pipes hold now, without waiting for processes that hold them open."""
         if self.capture is None and self._pipes:
-            if not self._is_anything_printed():
+            if not (ready := self._ready_pipes()):
                 self.capture = NOTHING_PRINTED
                 return
             self._begin()
+            for fd in ready:
+                if self._move(fd, MAX_READ_BYTES) >= MAX_IN_MEMORY_BYTES:
+                    self._drain(fd)
+            return
         for fd in self._open:
-            left = bytes_available(fd)
-            while left > 0 and (moved := self._move(fd, min(left, MAX_READ_BYTES))):
-                left -= moved
+            self._drain(fd)
+
+    def _drain(self, fd: int) -> None:
+        left = bytes_available(fd)
+        while left > 0 and (moved := self._move(fd, min(left, MAX_READ_BYTES))):
+            left -= moved
 
     def close(self) -> None:
         """Close our pipe ends. A process that still writes gets SIGPIPE."""
@@ -262,14 +269,16 @@ class PipeReader:
         for fd in pipes:
             os.close(fd)
 
-    def _is_anything_printed(self) -> bool:
+    def _ready_pipes(self) -> list[int]:
+        """Return the pipes that hold output. One read takes all that a pipe of the usual size holds."""
         poll = select.poll()
         for fd in self._pipes:
             poll.register(fd, select.POLLIN)
-        found = 0
-        for _, what in poll.poll(0):
-            found |= what
-        return bool(found & select.POLLIN)
+        ready = []
+        for fd, what in poll.poll(0):
+            if what & select.POLLIN:
+                ready.append(fd)  # a comprehension would cost silent jobs a call
+        return ready
 
     def _begin(self) -> None:
         if self._pipes:
