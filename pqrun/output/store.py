@@ -109,7 +109,7 @@ class Stream:
             was_small = self._fd is None
             self.put(data, by_line=by_line)
             if was_small and self._fd is not None:
-                _widen(pipe)
+                widen(pipe)
             return len(data)
         moved: int = _splice(pipe, self._fd, limit)
         self.size += moved
@@ -287,7 +287,7 @@ class Capture:
         self.err.drop()
 
 
-def _widen(pipe: int) -> None:
+def widen(pipe: int) -> None:
     """Raise the capacity of a pipe to 1 MiB, for fewer and larger steps."""
     if hasattr(fcntl, "F_SETPIPE_SZ"):
         with contextlib.suppress(OSError):  # not a pipe, or the user's limit is reached
@@ -313,7 +313,7 @@ def copy_range(source: int, fd: int, start: int, end: int) -> None:
     """Copy bytes from a file to a descriptor, with `sendfile` if the kernel can do that here."""
     by_kernel = True
     if end - start >= COPY_CHUNK_BYTES:
-        _widen(fd)
+        widen(fd)
     while start < end:
         try:
             if by_kernel:

@@ -13,7 +13,10 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LIMITS = {"opcodes": 4_800, "slot": 3_450, "calls": 138, "reading": 990, "syscalls": 18}
-OF_A_LINE = {"slot": 3_850, "syscalls": 21.5}  # of a job that prints one line; with a file for it: 3,880 and 24
+OF_A_LINE = {
+    "slot": 3_850,
+    "syscalls": 21.5,
+}  # of a job that prints one line; with a file for it: 3,880 and 24
 OTHER_VERSIONS = 1.1  # the limits are those of CPython 3.11; other versions compile to other opcodes
 
 

@@ -161,8 +161,8 @@ class Child:
         if pipes:
             os.close(pipes[1])
             os.close(pipes[3])
-            grew = self._on_output if around.follow else None
-            self._intake = PipeReader(pipes[::2], around.logs, attempt.key, grew)
+            grew = self._on_output if around.follow or around.passes else None
+            self._intake = PipeReader(pipes[::2], around.logs, attempt.key, grew, by_line=around.follow)
         try:
             return self._supervise(member)
         except BaseException:  # an error of pqrun must not leave the job running
@@ -339,8 +339,9 @@ class Child:
                 self._signal_group(signal.SIGKILL)
 
     def _on_output(self, stream: Stream) -> None:
+        upto = stream.last_line_end if self._context.follow else stream.size
         self._context.reporter.post(
-            OutputAdvanced(self._attempt.key, stream.number, stream.last_line_end, stream), urgent=True
+            OutputAdvanced(self._attempt.key, stream.number, upto, stream), urgent=True
         )
 
     def _report_status(self) -> None:

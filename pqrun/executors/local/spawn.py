@@ -197,6 +197,8 @@ else:  # macOS has no pidfd, and Python before 3.13 has no waitid there
 
 
 MAX_READ_BYTES = 1 << 20
+GROWTH_BYTES = 2 << 20
+"""The growth of a large stdout that is reported while its job runs, if no lines are."""
 NO_LOGS, NO_ATTEMPT = Logs("", keep=False), AttemptId(0, 0)
 NOTHING_PRINTED = Capture(NO_LOGS, NO_ATTEMPT)
 
@@ -209,10 +211,16 @@ class PipeReader:
     line, if output is shown while the job runs.
     """
 
-    __slots__ = ("_grew", "_key", "_logs", "_open", "_pipes", "capture", "lost")
+    __slots__ = ("_by_line", "_grew", "_key", "_logs", "_next_growth", "_open", "_pipes", "capture", "lost")
 
     def __init__(
-        self, pipes: Sequence[int], logs: Logs, key: AttemptId, grew: Callable[[Stream], None] | None = None
+        self,
+        pipes: Sequence[int],
+        logs: Logs,
+        key: AttemptId,
+        grew: Callable[[Stream], None] | None = None,
+        *,
+        by_line: bool = False,
     ) -> None:
         self.capture: Capture | None = None
         self.lost = ""
@@ -220,6 +228,8 @@ class PipeReader:
         self._logs = logs
         self._key = key
         self._grew = grew
+        self._by_line = by_line
+        self._next_growth = GROWTH_BYTES
         self._open: dict[int, Stream] = {}
 
     def __contains__(self, fd: int) -> bool:
@@ -290,15 +300,23 @@ class PipeReader:
             return len(os.read(fd, 65536))
         stream = self._open[fd]
         try:
-            moved = stream.take(fd, limit=limit, by_line=self._grew is not None)
+            moved = stream.take(fd, limit=limit, by_line=self._by_line)
         except InternalFailure:
             raise
         except OSError as error:
             self.lost = f"cannot write its output to {stream.path}: {error.strerror}"
             return len(os.read(fd, 65536)) if bytes_available(fd) else 1
-        if self._grew is not None and stream.last_line_end:
-            self._grew(stream)
+        if self._grew is not None and (stream.last_line_end or stream.size >= self._next_growth):
+            self._tell_growth(stream)
         return moved
+
+    def _tell_growth(self, stream: Stream) -> None:
+        assert self._grew is not None
+        if not self._by_line:
+            if stream.number != 1:
+                return
+            self._next_growth = stream.size + GROWTH_BYTES
+        self._grew(stream)
 
 
 NO_PIPES = PipeReader((), NO_LOGS, NO_ATTEMPT)
