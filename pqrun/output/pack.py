@@ -32,8 +32,10 @@ class Pack:
         self.fd = os.open(path, _FLAGS, 0o600)
 
     def __del__(self) -> None:
-        with contextlib.suppress(AttributeError, OSError):
+        try:
             os.close(self.fd)
+        except (AttributeError, OSError):  # it was not opened
+            pass
 
 
 class Packs:
