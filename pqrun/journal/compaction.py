@@ -49,9 +49,9 @@ def compacted(
 ) -> CompactedJournal | None:
     """Write a journal without its ended jobs, except for the last `keep` of them.
 
-    `closed_packs`: packs to whose outputs no line will be added. Look for them before this call: a pack closed later
-    may hold an output whose line this call does not read. Returns None if fewer than `worth` jobs would be left out. The journal may grow meanwhile. Raises OSError
-    if the new file can't be written.
+    `closed_packs`: packs for whose outputs no line will be added. The caller must look for them first: a pack
+    that is closed later may hold an output whose line is not read here. Returns None if fewer than `worth` jobs
+    would be left out. The journal may grow meanwhile. Raises OSError if the new file can't be written.
     """
     lines = JournalReader(journal)
     jobs, rows, packs = _jobs_of_lines(lines)
@@ -127,7 +127,7 @@ _RUN = -1
 
 
 def _jobs_of_lines(lines: JournalReader) -> tuple[array[int], dict[int, JobRow], set[tuple[int, int]]]:
-    """Read a journal; return the number of the job of each line, the rows of the jobs, and all pairs of a pack and a job.
+    """Read a journal; return the job number of each line, the rows of the jobs, and the jobs of each pack.
 
     Of lines about the run that set the same value, only the last one counts.
     """

@@ -115,10 +115,10 @@ Heading = Callable[[ev.AttemptEnded, JobRow], str]
 class OutputPrinter(Observer):
     """An observer that prints the output of jobs.
 
-    `hidden` returns true while the user has turned off output on the terminal. `is_alone` returns true if only one job
-    of the run has not ended and no more jobs are read. `heading` returns a line to print on the terminal before the
-    output of an attempt. `last_shown` is the number of the job whose output
-    is the last on the terminal, 0 if none is or if a part of it went elsewhere.
+    `hidden` returns true while the user has turned off output on the terminal. `is_alone` returns true if only
+    one job of the run has not ended and no more jobs are read. `heading` returns a line to print on the terminal
+    before the output of an attempt. `last_shown` is the number of the job whose output is the last on the
+    terminal, 0 if none is or if a part of it went elsewhere.
     """
 
     def __init__(
@@ -200,6 +200,15 @@ class OutputPrinter(Observer):
         if upto < event.upto:
             self._too_slow_for = seq
 
+    def _print_or_hold(self, event: ev.AttemptEnded, row: JobRow) -> None:
+        """Print the output of an ended attempt, or hold it if that of another job is being passed on."""
+        if self._passed and self._passed != event.seq:
+            self._hold_behind(event, row)
+            return
+        self._print(event, row)
+        if self._passed:
+            self._print_behind()
+
     def _hold_behind(self, event: ev.AttemptEnded, row: JobRow) -> None:
         """Keep an output, in a file, until the job whose output is being passed on has ended."""
         self._behind.append((event, row))
@@ -230,6 +239,8 @@ class OutputPrinter(Observer):
     def _attempt_ended(self, event: ev.AttemptEnded, row: JobRow) -> None:
         output: Capture | None = event.output
         if output is None:
+            if self._passed == event.seq:
+                self._print_behind()
             return
         order = self._order
         its_turn = order is None or order.is_turn_of(event.seq)
@@ -243,12 +254,7 @@ class OutputPrinter(Observer):
         if not wanted:
             self._drop(event.seq, output)
         elif order is None or its_turn:
-            if self._passed and self._passed != event.seq:
-                self._hold_behind(event, row)
-            else:
-                self._print(event, row)
-                if self._passed:
-                    self._print_behind()
+            self._print_or_hold(event, row)
         elif output.out.size or output.err.size:
             order.hold(event, row)
 
@@ -256,7 +262,7 @@ class OutputPrinter(Observer):
         assert self._order is not None
         for held, growth in self._order.ended(event.seq):
             if held is not None:
-                self._print(*held)
+                self._print_or_hold(*held)
             for grown in growth:
                 (self._grew if self._style.streams else self._pass_on)(*grown)
 

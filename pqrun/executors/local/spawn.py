@@ -207,8 +207,8 @@ class PipeReader:
     """The reader of the pipes of a job; without pipes, the job writes to pqrun's own streams.
 
     `capture`: the output so far, None while nothing had to be read. `lost` says why the output can't be stored any
-    more, empty if it can; the rest is then discarded. `grew` is called with each stream that has a new complete
-    line, if output is shown while the job runs.
+    more, empty if it can; the rest is then discarded. `grew` is called, if output is shown while the job runs: with
+    `by_line` for each stream that has a new complete line, else for a stdout that has grown by GROWTH_BYTES.
     """
 
     __slots__ = ("_by_line", "_grew", "_key", "_logs", "_next_growth", "_open", "_pipes", "capture", "lost")

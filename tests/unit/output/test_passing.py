@@ -12,6 +12,7 @@ from pqrun.core.job import (
     CountedAs,
     ExitedWith,
     JobSpec,
+    LostExit,
     Outcome,
     RetryPolicy,
     SelfReport,
@@ -177,6 +178,31 @@ def test_a_job_of_an_earlier_turn_that_runs_again_is_not_printed_in_between(show
     one.prints(2, b"!")
     one.ends(2)
     assert one.read() == b"one" + b"b" * LARGE + b"!again"
+
+
+def test_what_waited_for_its_turn_is_not_printed_in_between_either(shown):
+    """A job runs again and is passed on, while the turn goes from job to job."""
+    one = shown(keep_order=True)
+    one.prints(1, b"one")
+    one.ends(1)
+    one.prints(3, b"three")
+    one.ends(3)
+    one.prints(1, b"a" * LARGE)
+    one.prints(2, b"two")
+    one.ends(2)
+    one.prints(1, b"!")
+    one.ends(1)
+    assert one.read() == b"one" + b"a" * LARGE + b"!twothree"
+
+
+def test_the_end_of_a_job_whose_output_is_lost_lets_the_others_be_printed(shown):
+    one = shown()
+    one.prints(1, b"a" * LARGE)
+    one.prints(2, b"two")
+    one.ends(2)
+    exit, said = LostExit("it failed"), SelfReport()
+    one.tell(ev.AttemptEnded(0.0, 1, 1, CountedAs.FAILED, exit, None, 0.0, 0.0, Usage(), said, None))
+    assert one.read() == b"a" * LARGE + b"two"
 
 
 def test_an_attempt_that_may_be_retried_is_not_passed_on(shown):
