@@ -13,7 +13,7 @@ from pqrun.core.errors import InternalFailure
 from pqrun.core.job_table import JobTable, Observer
 from pqrun.core.metrics import Metrics, MetricsCollector
 from pqrun.core.scheduler import Scheduler
-from pqrun.core.settings import MAX_QUEUE, Settings
+from pqrun.core.settings import MAX_QUEUE, REPORT_FILES, Settings
 from pqrun.core.start_policy import GIVE_UP_SECONDS, StartRateLimiter
 from pqrun.engine.clock import SystemClock
 from pqrun.engine.dispatcher import EventDispatcher, Observers
@@ -72,11 +72,21 @@ class RunParts:
         began = self.clock.now() if record.found else self.collector.began
         self.table = JobTable(began, keeps_ended=settings.output.json)
         self.display = RunDisplay(settings.output, self.table, self.clock, self.out, self.err)
+        if self.display.printer is not None and self._reports_to_stdout():
+            self.display.printer.stop_passing()
         self.results = self._results_directory()
         self.scheduler = self._new_scheduler()
         self.usage_monitor = UsageMonitor(self)
         self.server: ControlServer | None = None
         self.begun = False
+
+    def _reports_to_stdout(self) -> bool:
+        paths = [path for name in REPORT_FILES if (path := getattr(self.settings.reports, name)) is not None]
+        if not paths:
+            return False
+        from pqrun.reports.targets import same_file
+
+        return any(same_file(path, "-") for path in paths)
 
     def _results_directory(self) -> ResultsDirectory | None:
         if self.settings.reports.results is None:

@@ -163,8 +163,12 @@ class QueueMaintenance:
             shorten_log(f"{directory.path}/{LOG_NAME}")
         before: list[int] = []
         self._engine.turn(request=lambda scheduler, _now: before.append(scheduler.reopened))
+        packs = self._record.logs.packs
         try:
-            shorter = compacted(directory.journal, keep=self.keep, worth=self._worth // 2)
+            closed = frozenset() if packs is None else packs.closed()
+            shorter = compacted(
+                directory.journal, keep=self.keep, worth=self._worth // 2, closed_packs=closed
+            )
         except (OSError, InternalFailure):
             return  # the journal stays long; if the disk is full, the journal's next line reports it
         if shorter is None:

@@ -9,11 +9,8 @@ from typing import NamedTuple
 
 from pqrun.core.errors import InternalFailure
 from pqrun.core.layout import cells, cut, cut_middle, pad, wrap
-from pqrun.core.text import last_line
 from pqrun.output.writer import StreamWriter
 from pqrun.ui.terminal import Style, wants_colour
-
-TAIL_BYTES = 8192
 
 
 class Console:
@@ -139,21 +136,6 @@ def _make_fit(columns: Sequence[Column], sizes: list[int], shown: list[int], wid
     if (over := taken() + enough - width) > 0:
         sizes[widest] = max(8, sizes[widest] - over)
     sizes[last] = max(1, width - taken())
-
-
-def last_line_of(*paths: str | None) -> str:
-    """Return the last line that is not blank from the first of these files that has such a line."""
-    for path in paths:
-        if path is None:
-            continue
-        try:
-            with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb", buffering=0) as file:
-                file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES))
-                if line := last_line(file.read(TAIL_BYTES)):
-                    return line
-        except OSError:
-            continue  # the file was removed, for example by `prune`
-    return ""
 
 
 def _columns() -> int:

@@ -208,6 +208,14 @@ class AttemptId(NamedTuple):
     attempt: int
 
 
+class OutputPlace(NamedTuple):
+    """Where the bytes of a recorded stream are. `pack`: the number of the pack, 0 for a file of the stream's own."""
+
+    file: str
+    offset: int = 0
+    pack: int = 0
+
+
 class Attempt(NamedTuple):
     """An attempt of a job as handed to an executor; `pools` holds the job's share of each pool."""
 

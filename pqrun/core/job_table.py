@@ -22,6 +22,7 @@ from pqrun.core.job import (
     LostExit,
     NotStarted,
     Outcome,
+    OutputPlace,
     Priority,
     StopReason,
     Usage,
@@ -42,7 +43,8 @@ class JobRow:
     a job may inherit. `since`: when the running attempt left the queue, or began as soon as that is known.
     `stopping`: how the running attempt was asked to end (`ending`, `killed`). `status` and `progress`: what it
     has reported. `seconds`: how long the last attempt took, None if none has ended since the job was opened.
-    `submitted`: when the last attempt left the queue. `last`: the number of the last attempt that ended.
+    `submitted`: when the last attempt left the queue. `stdout_at`, `stderr_at`: where its output is kept, if any.
+    `last`: the number of the last attempt that ended.
 
     A restart needs `by` (the request that added the job), `counted`, `lost` (attempts whose worker was lost
     after they began), `place` in the queue (0: a new one is due; negative: before its equals) and `until`, when a
@@ -52,7 +54,7 @@ class JobRow:
     __slots__ = (
         "allowed", "asked", "attempts", "by", "counted", "ended", "exit", "last", "lost", "message", "place",
         "priority", "progress", "queued", "retries", "seconds", "seq", "since", "spec", "started", "state",
-        "status", "stderr", "stderr_bytes", "stdout", "stdout_bytes", "stopping", "submitted", "until", "usage",
+        "status", "stderr_at", "stderr_bytes", "stdout_at", "stdout_bytes", "stopping", "submitted", "until", "usage",
         "waited", "where",
     )  # fmt: skip
 
@@ -84,8 +86,8 @@ class JobRow:
         self.asked: StopReason | None = None
         self.usage = NO_USAGE
         self.message = ""
-        self.stdout: str | None = None
-        self.stderr: str | None = None
+        self.stdout_at: OutputPlace | None = None
+        self.stderr_at: OutputPlace | None = None
         self.stdout_bytes = self.stderr_bytes = 0
         self.allowed = False
         self.where = ""
@@ -120,6 +122,16 @@ class JobRow:
         return self.exit.name if isinstance(self.exit, KilledBySignal) else None
 
     @property
+    def stdout(self) -> str | None:
+        """The path of the file that holds the stdout of the last attempt and nothing else, or None."""
+        return _own_file(self.stdout_at)
+
+    @property
+    def stderr(self) -> str | None:
+        """The path of the file that holds the stderr of the last attempt and nothing else, or None."""
+        return _own_file(self.stderr_at)
+
+    @property
     def max_attempts(self) -> int:
         """The number of attempts that the job may have in all."""
         return max(self.attempts, self.attempts - self.retries + self.spec.retry.max, 1 + self.spec.retry.max)
@@ -145,6 +157,10 @@ class JobRow:
         if self.state == "ok" or self.allowed:
             return False
         return self.state != "interrupted" or not self.spec.rerun
+
+
+def _own_file(place: OutputPlace | None) -> str | None:
+    return None if place is None or place.pack else place.file
 
 
 class JobTable:
@@ -310,12 +326,12 @@ class JobTable:
         row.message = event.said.message or (exit.why if isinstance(exit, NotStarted | LostExit) else "")
         self.last_end = event.at
         output = event.output
-        if output is None:  # clear the paths of an earlier attempt's output
-            row.stdout = row.stderr = None
+        if output is None:  # clear the places of an earlier attempt's output
+            row.stdout_at = row.stderr_at = None
             row.stdout_bytes = row.stderr_bytes = 0
         else:
             out, err = output.out, output.err
-            row.stdout, row.stderr = out.path, err.path
+            row.stdout_at, row.stderr_at = out.place, err.place
             row.stdout_bytes, row.stderr_bytes = out.size, err.size
         return row
 

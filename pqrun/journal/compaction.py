@@ -20,9 +20,11 @@ from pqrun.journal.format import CRC_LENGTH
 from pqrun.journal.projection import RunProjection
 from pqrun.journal.reader import JournalReader
 from pqrun.journal.run_directory import RunDirectory
+from pqrun.output.pack import Packs
 from pqrun.output.store import FILES_PER_DIRECTORY
 
 _TAIL = CRC_LENGTH + 1
+_IN_PACKS = ("out_at", "err_at")
 _LAST_COUNTS = ("resume", "workers", "pool", "pause")
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -30,7 +32,8 @@ _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 class CompactedJournal(NamedTuple):
     """A shorter file for a journal's first `upto` bytes, and the checksum of the file's last line.
 
-    `gone` are the numbers of the jobs left out; every job left has the number `oldest` or a higher one.
+    `gone` are the numbers of the jobs left out; every job left has the number `oldest` or a higher one. `packs`
+    are the numbers of the packs that hold output of jobs left out only.
     """
 
     path: str
@@ -38,16 +41,20 @@ class CompactedJournal(NamedTuple):
     crc: int
     gone: frozenset[int]
     oldest: int
+    packs: frozenset[int] = frozenset()
 
 
-def compacted(journal: str, *, keep: int, worth: int) -> CompactedJournal | None:
+def compacted(
+    journal: str, *, keep: int, worth: int, closed_packs: frozenset[int] = frozenset()
+) -> CompactedJournal | None:
     """Write a journal without its ended jobs, except for the last `keep` of them.
 
-    Returns None if fewer than `worth` jobs would be left out. The journal may grow meanwhile. Raises OSError
-    if the new file can't be written.
+    `closed_packs`: packs for whose outputs no line will be added. The caller must look for them first: a pack
+    that is closed later may hold an output whose line is not read here. Returns None if fewer than `worth` jobs
+    would be left out. The journal may grow meanwhile. Raises OSError if the new file can't be written.
     """
     lines = JournalReader(journal)
-    jobs, rows = _jobs_of_lines(lines)
+    jobs, rows, packs = _jobs_of_lines(lines)
     gone = _gone(jobs, rows, keep)
     if len(gone) < max(worth, 1):
         return None
@@ -66,13 +73,14 @@ def compacted(journal: str, *, keep: int, worth: int) -> CompactedJournal | None
             os.unlink(path)
         raise
     oldest = min((seq for seq in rows if seq not in gone), default=max(jobs, default=0))
-    return CompactedJournal(path, upto, crc, frozenset(gone - {_NO_JOB}), oldest)
+    in_use = {pack for pack, seq in packs if seq not in gone}
+    return CompactedJournal(path, upto, crc, frozenset(gone - {_NO_JOB}), oldest, closed_packs - in_use)
 
 
 def compact(run: RunDirectory, *, keep: int, worth: int) -> None:
     """Compact the journal of a run that no process writes. The caller must hold the run's lock."""
     with contextlib.suppress(OSError):  # on failure the old journal stays, which is only longer
-        found = compacted(run.journal, keep=keep, worth=worth)
+        found = compacted(run.journal, keep=keep, worth=worth, closed_packs=Packs(run.logs).closed())
         if found is not None:
             os.rename(found.path, run.journal)
             sync_directory(run.path)
@@ -99,7 +107,8 @@ def sync_directory(path: str) -> None:
 
 
 def remove_outputs(run: RunDirectory, shorter: CompactedJournal) -> None:
-    """Delete the output of the jobs that were left out of the journal."""
+    """Delete the output of the jobs that were left out of the journal, as far as packs hold no other output."""
+    Packs(run.logs).remove(shorter.packs)
     for shard in sorted({seq // FILES_PER_DIRECTORY for seq in shorter.gone}):
         directory = f"{run.logs}/{shard:04d}"
         with contextlib.suppress(OSError):
@@ -117,16 +126,18 @@ _RUN = -1
 """The job number of a line about the run itself that must stay."""
 
 
-def _jobs_of_lines(lines: JournalReader) -> tuple[array[int], dict[int, JobRow]]:
-    """Read a journal, and return the number of the job of each line, and the rows of the jobs.
+def _jobs_of_lines(lines: JournalReader) -> tuple[array[int], dict[int, JobRow], set[tuple[int, int]]]:
+    """Read a journal; return the job number of each line, the rows of the jobs, and the jobs of each pack.
 
     Of lines about the run that set the same value, only the last one counts.
     """
     jobs = array("q")
     last: dict[tuple[str, str], int] = {}
+    packs: set[tuple[int, int]] = set()
     run = RunProjection()
     for batch in lines.batches():
         for line in batch:
+            packs.update((line[name][0], line["s"]) for name in _IN_PACKS if name in line)
             seq, kind = line.get("s", _NO_JOB), line.get("e", "")
             if kind in _LAST_COUNTS:
                 key = (kind, line.get("name", ""))
@@ -135,7 +146,7 @@ def _jobs_of_lines(lines: JournalReader) -> tuple[array[int], dict[int, JobRow]]
                 last[key] = len(jobs)
             jobs.append(_RUN if "pqrun" in line or kind in _LAST_COUNTS else seq)
         run.fold(batch)
-    return jobs, run.table.rows
+    return jobs, run.table.rows, packs
 
 
 def _gone(jobs: array[int], rows: dict[int, JobRow], keep: int) -> set[int]:

@@ -24,8 +24,10 @@ from pqrun.core.job import (
     Usage,
 )
 from pqrun.journal.format import UNKNOWN, spec_of
+from pqrun.output.store import PackPlace
 
 Facts = dict[str, Any]
+CaptureOf = Callable[[int, int, int, int, PackPlace | None, PackPlace | None], Any]
 _new = tuple.__new__
 """The constructor of a tuple's class, without the check of its arguments: each job needs eight of them."""
 _EXIT_OK = ExitedWith(0)
@@ -36,15 +38,13 @@ _OUTCOMES = {str(outcome): outcome for outcome in Outcome}
 class Decoder:
     """Decoder of journal lines to events.
 
-    `output(seq, attempt, out, err)` returns the captured output of an attempt, `spec(seq)` the present
-    description of a job.
+    `output(seq, attempt, out, err, out_at, err_at)` returns the captured output of an attempt, by its bytes and
+    their places in packs; `spec(seq)` returns the present description of a job.
     """
 
-    def __init__(
-        self, output: Callable[[int, int, int, int], Any], spec: Callable[[int], JobSpec] = lambda _: UNKNOWN
-    ) -> None:
+    def __init__(self, output: CaptureOf, spec: Callable[[int], JobSpec] = lambda _: UNKNOWN) -> None:
         self._output = output
-        self._nothing = output(0, 0, 0, 0)
+        self._nothing = output(0, 0, 0, 0, None, None)
         self._like = UNKNOWN
         self._rest: Facts | None = None
         self._several: dict[str, Callable[[Facts, float], Sequence[ev.Event]]] = {
@@ -78,6 +78,10 @@ class Decoder:
         added = _new(ev.JobAdded, (at, seq, spec, line.get("by", "")))
         return (added, _new(ev.JobQueued, (at, seq, 1, spec.priority))) if "q" in line else (added,)
 
+    def _output_of(self, line: Facts) -> Any:
+        out_at, err_at = _place(line.get("out_at")), _place(line.get("err_at"))
+        return self._output(line["s"], line["n"], line["out"], line["err"], out_at, err_at)
+
     def _spec(self, facts: Facts) -> JobSpec:
         """Return a job. The fields that it shares with the previous job are not decoded again."""
         run, like = facts.get("run"), self._like
@@ -93,13 +97,21 @@ class Decoder:
     def _ended(self, line: Facts, at: float) -> Sequence[ev.Event]:
         get, seq, attempt = line.get, line["s"], line["n"]
         asked, message = get("asked"), get("message")
-        out = self._output(seq, attempt, line["out"], line["err"]) if "out" in line else self._nothing
+        out = self._output_of(line) if "out" in line else self._nothing
         ended = _new(ev.AttemptEnded, (
             at, seq, attempt, _COUNTED[line["as"]], _exit(line), None if asked is None else StopReason(asked),
             line["b"], line["f"], _new(Usage, (line["u"], line["y"], get("m"))),
             NO_REPORT if message is None else SelfReport(message=message), out, get("where", ""),
         ))  # fmt: skip
         return (ended, _job_ended(line, at)) if "o" in line else (ended,)
+
+
+def _place(at: list[int] | None) -> PackPlace | None:
+    """Return a place in a pack. Raises ValueError for a malformed one."""
+    if at is None:
+        return None
+    pack, offset = map(int, at)
+    return pack, offset
 
 
 def _job_ended(line: Facts, at: float) -> ev.JobEnded:

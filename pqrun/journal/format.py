@@ -89,6 +89,7 @@ def _frozen(value: Any) -> Any:
 
 __all__ = [
     "CRC_LENGTH",
+    "FIRST_WITH_PACKS",
     "UNKNOWN",
     "VERSION",
     "Encoder",
@@ -98,7 +99,8 @@ __all__ = [
     "spec_of",
 ]
 
-VERSION = 1
+VERSION = FIRST_WITH_PACKS = 2
+"""A reader of version 1 would look for a file of each output's own."""
 Wall = Callable[[float], float]
 CRC_LENGTH = len(b',"c":"00000000"}')
 UNKNOWN = JobSpec("", Command(""))
@@ -220,7 +222,12 @@ class Encoder:
         if asked is not None:
             text += f',"asked":"{asked}"'
         if output is not None and (output.out.size or output.err.size):
-            text += f',"out":{output.out.size},"err":{output.err.size}'
+            out, err = output.out, output.err
+            text += f',"out":{out.size},"err":{err.size}'
+            if out.place is not None and out.place.pack:
+                text += f',"out_at":[{out.place.pack},{out.place.offset}]'
+            if err.place is not None and err.place.pack:
+                text += f',"err_at":[{err.place.pack},{err.place.offset}]'
         if said is not NO_REPORT and said.message is not None:
             text += f',"message":{quote(said.message)}'
         if where:

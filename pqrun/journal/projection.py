@@ -12,21 +12,22 @@ from typing import Any, NamedTuple
 
 from pqrun.core.errors import InternalFailure
 from pqrun.core.events import Event
+from pqrun.core.job import OutputPlace
 from pqrun.core.job_table import JobRow, JobTable
 from pqrun.core.metrics import MetricsCollector
 from pqrun.core.text import run_source
-from pqrun.journal.decoder import Decoder
+from pqrun.journal.decoder import CaptureOf, Decoder
 from pqrun.journal.reader import JournalReader, gc_paused
+from pqrun.output.store import PackPlace
 
 Line = dict[str, Any]
-CaptureOf = Callable[[int, int, int, int], Any]
 
 
 class StreamSize(NamedTuple):
-    """The bytes of a stream of an attempt's output, of which nothing else is asked."""
+    """The bytes of a stream of an attempt's output, and their place if that is in a pack; the directory is not known."""
 
     size: int
-    path: str | None = None
+    place: OutputPlace | None = None
 
 
 class OutputSizes(NamedTuple):
@@ -36,9 +37,15 @@ class OutputSizes(NamedTuple):
     err: StreamSize
 
 
-def output_sizes(_seq: int, _attempt: int, out: int, err: int) -> OutputSizes:
-    """Return the output of an attempt by its size alone."""
-    return OutputSizes(StreamSize(out), StreamSize(err))
+def output_sizes(
+    _seq: int, _attempt: int, out: int, err: int, out_at: PackPlace | None, err_at: PackPlace | None
+) -> OutputSizes:
+    """Return the output of an attempt by its size and its place in a pack alone."""
+    return OutputSizes(StreamSize(out, _in_pack(out_at)), StreamSize(err, _in_pack(err_at)))
+
+
+def _in_pack(at: PackPlace | None) -> OutputPlace | None:
+    return None if at is None else OutputPlace("", at[1], at[0])
 
 
 class RunProjection:

@@ -9,10 +9,11 @@ from pqrun.core.errors import InternalFailure, Rejected
 from pqrun.core.events import Event, JobAdded
 from pqrun.core.job import AttemptId
 from pqrun.core.job_table import JobRow
-from pqrun.journal.projection import CaptureOf, Line, RunProjection, fold_journal, output_sizes
+from pqrun.journal.decoder import CaptureOf
+from pqrun.journal.projection import Line, RunProjection, fold_journal, output_sizes
 from pqrun.journal.reader import JournalPosition, JournalReader
 from pqrun.journal.run_directory import RunDirectory
-from pqrun.output.store import Capture, Logs
+from pqrun.output.store import Capture, Logs, PackPlace
 
 
 class RecoveredRun(RunProjection):
@@ -98,8 +99,10 @@ def recover(run: RunDirectory) -> RecoveredRun:
     """Read a run's journal to its end. Raises InternalFailure if the run can't continue from it."""
     logs = Logs(run.logs, keep=True)
 
-    def output(seq: int, attempt: int, out: int, err: int) -> Capture:
-        return Capture.stored(logs, AttemptId(seq, attempt), out, err)
+    def output(
+        seq: int, attempt: int, out: int, err: int, out_at: PackPlace | None, err_at: PackPlace | None
+    ) -> Capture:
+        return Capture.stored(logs, AttemptId(seq, attempt), out, err, out_at, err_at)
 
     found = RecoveredRun(output)
     lines = JournalReader(run.journal, found.position)

@@ -15,7 +15,7 @@ from pqrun.core.metrics import MetricsCollector
 from pqrun.engine.clock import Clock
 from pqrun.engine.engine import EventJournal as AnyJournal
 from pqrun.engine.engine import NoJournal
-from pqrun.journal.format import VERSION
+from pqrun.journal.format import FIRST_WITH_PACKS, VERSION
 from pqrun.journal.run_directory import (
     RunDirectory,
     find_run,
@@ -23,7 +23,7 @@ from pqrun.journal.run_directory import (
     new_run_id,
     runs_directory,
 )
-from pqrun.journal.writer import JournalWriter
+from pqrun.journal.writer import JournalWriter, is_at
 from pqrun.output.store import Logs
 
 if TYPE_CHECKING:
@@ -95,7 +95,8 @@ class RunRecord:
         record.directory = directory
         record.journal = NoJournal()
         record.workspace = directory.workspace
-        record.logs = Logs(directory.logs, keep=True)
+        packed = found.header["pqrun"] >= FIRST_WITH_PACKS  # an older pqrun may still want to read the run
+        record.logs = Logs(directory.logs, keep=True, packed=packed)
         record._durable = durable
         record._writer = None
         record._clock = None
@@ -155,7 +156,15 @@ class RunRecord:
         """Return why nothing more can be recorded: the disk failed, or the directory was removed or taken."""
         if self._writer is None or self.directory is None:
             return None
-        return self._writer.failure() or self.directory.hold()
+        return self._writer.failure() or self.directory.hold() or self._lost_pack()
+
+    def _lost_pack(self) -> InternalFailure | None:
+        pack = None if self.logs.packs is None else self.logs.packs.present
+        if pack is None or is_at(pack.path, pack.fd):
+            return None
+        return InternalFailure(
+            f"{pack.path} was removed during the run, and with it the output of ended jobs"
+        )
 
     def spare(self) -> None:
         """Give up the journal's own thread, because jobs need all threads there are. Called on any thread."""

@@ -21,6 +21,7 @@ from pqrun.core.job import (
     LostExit,
     NotStarted,
     Outcome,
+    OutputPlace,
     Priority,
     RetryPolicy,
     StopReason,
@@ -29,13 +30,13 @@ from pqrun.core.job import (
 )
 from pqrun.core.job_table import JobRow
 from pqrun.core.metrics import MetricsCollector
-from pqrun.output.store import Logs
+from pqrun.output.store import Capture, Logs, PackPlace
 
 COLUMNS = (
     "seq", "id", "run", "named", "priority", "tags", "timeout", "most_retries", "state", "allowed",
     "attempts", "retries", "queued", "submitted", "waited",
     "last", "began", "ended", "code", "signal", "gone", "asked", "user", "system", "memory", "message",
-    "out", "err", "host", "rerun",
+    "out", "err", "out_at", "err_at", "host", "rerun",
 )  # fmt: skip
 _NULLABLE = {
     "timeout", "queued", "submitted", "waited", "began", "ended", "code", "signal", "asked", "memory",
@@ -43,6 +44,7 @@ _NULLABLE = {
 # The `sqlite3` module takes five times as long for None, or a bool, as for a text or a number.
 MARKS = ",".join("nullif(?, '')" if name in _NULLABLE else "?" for name in COLUMNS)
 
+_NOWHERE = Logs("", keep=True)
 _WITH_CODE = (ExitedWith, NotStarted)
 
 
@@ -61,7 +63,8 @@ def values_of(row: JobRow) -> tuple[Any, ...]:
         exit.code if isinstance(exit, _WITH_CODE) else "", exit.name if isinstance(exit, KilledBySignal) else "",
         +is_gone(exit), "" if row.asked is None else row.asked._value_,
         usage.user, usage.system, "" if usage.memory is None else usage.memory, _storable(row.message),
-        row.stdout_bytes, row.stderr_bytes, _storable(row.where), +spec.rerun,
+        row.stdout_bytes, row.stderr_bytes, _pack_place(row.stdout_at), _pack_place(row.stderr_at),
+        _storable(row.where), +spec.rerun,
     )  # fmt: skip
 
 
@@ -70,7 +73,7 @@ def row_of(values: Sequence[Any], logs: Logs) -> JobRow:
     (
         seq, job_id, run, named, priority, tags, timeout, most_retries, state, allowed, attempts, retries, queued,
         submitted, waited, last, began, ended, code, signal, gone, asked, user, system, memory, message, out, err,
-        host, rerun,
+        out_at, err_at, host, rerun,
     ) = values  # fmt: skip
     spec = JobSpec(
         job_id,
@@ -90,9 +93,27 @@ def row_of(values: Sequence[Any], logs: Logs) -> JobRow:
     row.asked = StopReason(asked) if asked else None
     row.usage = Usage(user, system, memory)
     row.stdout_bytes, row.stderr_bytes = out, err
-    row.stdout = logs.path(key, 1) if out else None
-    row.stderr = logs.path(key, 2) if err else None
+    row.stdout_at = logs.place(key, 1, _pack_and_offset(out_at)) if out else None
+    row.stderr_at = logs.place(key, 2, _pack_and_offset(err_at)) if err else None
     return row
+
+
+def recorded_output(row: JobRow) -> Capture:
+    """Return the output of the ended attempt that a row describes. All readers of recorded output come through here."""
+    capture = Capture(_NOWHERE, AttemptId(row.seq, row.last))
+    capture.out.size, capture.out.place = row.stdout_bytes, row.stdout_at
+    capture.err.size, capture.err.place = row.stderr_bytes, row.stderr_at
+    return capture
+
+
+def _pack_place(place: OutputPlace | None) -> str:
+    """Return the column for a place in a pack; empty for output in a file of its own, or none."""
+    return f"{place.pack}:{place.offset}" if place is not None and place.pack else ""
+
+
+def _pack_and_offset(column: str) -> PackPlace | None:
+    pack, _, offset = column.partition(":")
+    return (int(pack), int(offset)) if pack else None
 
 
 def _exit_of(code: int | None, signal: str | None, why: str, *, gone: bool) -> Exit:

@@ -4,6 +4,7 @@
 From outside: `Logs` and `Capture` store output, `OutputPrinter` prints it, and `StreamWriter` writes to one stream.
 
 store        keep output in memory, or in a file once it is large
+pack         keep small outputs of ended attempts together in files
 writer       write to stdout or stderr; handle closed pipes and full disks
 printer      print output grouped or by line, as jobs end or in their order
 lines        cut output at line ends, add tags, make it safe for a terminal

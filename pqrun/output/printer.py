@@ -14,7 +14,7 @@ from pqrun.core.text import describe_exit, escape_controls, format_duration, job
 from pqrun.output.ci_markers import CIFence, CIFences
 from pqrun.output.lines import MAX_PIECE_BYTES, for_screen, pieces_of_lines, tagged
 from pqrun.output.store import Capture, Stream
-from pqrun.output.writer import StreamWriter
+from pqrun.output.writer import CAN_SPLICE, StreamWriter
 
 MAX_HELD_BYTES = 16 * 1024 * 1024
 HeldOutput = tuple[ev.AttemptEnded, JobRow]
@@ -66,7 +66,7 @@ class OrderedOutput:
                 for stream in (held.output.out, held.output.err):
                     if stream.in_memory:
                         try:
-                            if stream.path is None:
+                            if stream.place is None:
                                 stream.to_file()
                             stream.forget()
                         except InternalFailure:
@@ -115,9 +115,10 @@ Heading = Callable[[ev.AttemptEnded, JobRow], str]
 class OutputPrinter(Observer):
     """An observer that prints the output of jobs.
 
-    `hidden` returns true while the user has turned off output on the terminal. `heading` returns a line to
-    print on the terminal before the output of an attempt. `last_shown` is the number of the job whose output
-    is the last on the terminal, 0 if none is or if a part of it went elsewhere.
+    `hidden` returns true while the user has turned off output on the terminal. `is_alone` returns true if only
+    one job of the run has not ended and no more jobs are read. `heading` returns a line to print on the terminal
+    before the output of an attempt. `last_shown` is the number of the job whose output is the last on the
+    terminal, 0 if none is or if a part of it went elsewhere.
     """
 
     def __init__(
@@ -137,10 +138,15 @@ class OutputPrinter(Observer):
         self._on_screen = any(self._screen.values())
         self._fences = fences
         self._order = OrderedOutput() if style.keep_order else None
+        self.is_alone: Callable[[], bool] = lambda: False
+        self._passed = self._too_slow_for = 0
+        self._behind: list[HeldOutput] = []
         self._shown: dict[tuple[int, int], int] = {}
         self.handlers: dict[type, Handler] = {ev.AttemptEnded: self._attempt_ended}
         if style.streams:
             self.handlers[ev.OutputGrew] = self._grew
+        elif self._may_pass():
+            self.handlers[ev.OutputGrew] = self._pass_on
         if style.keep_order:
             self.handlers[ev.JobEnded] = self._job_ended
 
@@ -154,6 +160,72 @@ class OutputPrinter(Observer):
         if self._order is not None:
             for held in self._order.rest():
                 self._print(*held)
+        self._print_behind()
+
+    def _may_pass(self) -> bool:
+        """Return whether a large stdout may be passed on while its job runs: into a pipe that gets nothing else."""
+        style, out, err = self._style, self._outlets[1], self._outlets[2]
+        plain = style.mode == "group" and style.show == "all" and not style.tag
+        unmarked = not (self._fences.needed or self._fences.whole_lines)
+        return plain and unmarked and CAN_SPLICE and out.is_pipe and not out.is_same_file(err)
+
+    def stop_passing(self) -> None:
+        """Pass nothing on, because reports go to the same pipe."""
+        if not self._style.streams:
+            self.handlers.pop(ev.OutputGrew, None)
+
+    def _pass_on(self, event: ev.OutputGrew, row: JobRow | None) -> None:
+        """Print what a running job has on stdout, if nothing else may be printed before its end.
+
+        In order, that holds for the job whose turn it is, else for the last job. The output of an attempt that is
+        retried is not printed, so a job with retries is not passed on. A slow reader gets the rest at the end.
+        """
+        seq = event.seq
+        if self._order is not None and not self._order.is_turn_of(seq):
+            self._order.grew(event, row)
+            return
+        if row is None or row.spec.retry.max or seq == self._too_slow_for or self._passed not in (0, seq):
+            return
+        if self._order is None and not self._passed and not self.is_alone():
+            return
+        key, writer = (seq, event.stream), self._outlets[event.stream]
+        shown = self._shown.get(key, 0)
+        try:
+            with event.output.opened() as (source, first):
+                upto = writer.copy_while_read(source, first + shown, first + event.upto) - first
+        except OSError:
+            upto = shown  # the file is gone: the end of the attempt tells it
+        if upto:
+            self._shown[key], self._passed = upto, seq
+        if upto < event.upto:
+            self._too_slow_for = seq
+
+    def _print_or_hold(self, event: ev.AttemptEnded, row: JobRow) -> None:
+        """Print the output of an ended attempt, or hold it if that of another job is being passed on."""
+        if self._passed and self._passed != event.seq:
+            self._hold_behind(event, row)
+            return
+        self._print(event, row)
+        if self._passed:
+            self._print_behind()
+
+    def _hold_behind(self, event: ev.AttemptEnded, row: JobRow) -> None:
+        """Keep an output, in a file, until the job whose output is being passed on has ended."""
+        self._behind.append((event, row))
+        for stream in (event.output.out, event.output.err):
+            if stream.in_memory:
+                try:
+                    if stream.place is None:
+                        stream.to_file()
+                    stream.forget()
+                except InternalFailure:
+                    return  # no room on the disk: the output stays in memory
+
+    def _print_behind(self) -> None:
+        self._passed = self._too_slow_for = 0
+        behind, self._behind = self._behind, []
+        for held in behind:
+            self._print(*held)
 
     def _grew(self, event: ev.OutputGrew, row: JobRow | None) -> None:
         if self._order is not None and not self._order.is_turn_of(event.seq):
@@ -167,12 +239,14 @@ class OutputPrinter(Observer):
     def _attempt_ended(self, event: ev.AttemptEnded, row: JobRow) -> None:
         output: Capture | None = event.output
         if output is None:
+            if self._passed == event.seq:
+                self._print_behind()
             return
         order = self._order
         its_turn = order is None or order.is_turn_of(event.seq)
         if event.counted is CountedAs.RETRIED:
             # If its lines were shown while it ran, show the rest of its last line too.
-            wanted = self._style.streams and its_turn
+            wanted = (self._style.streams and its_turn) or self._passed == event.seq
         else:
             wanted = self._style.show == "all" or event.counted in FAILED
         if order is not None:
@@ -180,7 +254,7 @@ class OutputPrinter(Observer):
         if not wanted:
             self._drop(event.seq, output)
         elif order is None or its_turn:
-            self._print(event, row)
+            self._print_or_hold(event, row)
         elif output.out.size or output.err.size:
             order.hold(event, row)
 
@@ -188,9 +262,9 @@ class OutputPrinter(Observer):
         assert self._order is not None
         for held, growth in self._order.ended(event.seq):
             if held is not None:
-                self._print(*held)
+                self._print_or_hold(*held)
             for grown in growth:
-                self._grew(*grown)
+                (self._grew if self._style.streams else self._pass_on)(*grown)
 
     def _print(self, event: ev.AttemptEnded, row: JobRow) -> None:
         output: Capture = event.output

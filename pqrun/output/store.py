@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The store for the output of attempts, which returns it byte for byte.
 
-Small outputs stay in memory. Larger ones are moved from the pipe to a file by the kernel, without passing
-through Python. File names contain numbers, never the name of a job.
+Small outputs stay in memory; in a run with a record, they also go to a pack when their attempt has ended.
+Larger ones are moved from the pipe to a file by the kernel, without passing through Python. File names contain
+numbers, never the name of a job.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import select
@@ -15,7 +17,8 @@ import termios
 from collections.abc import Iterator
 
 from pqrun.core.errors import InternalFailure
-from pqrun.core.job import AttemptId
+from pqrun.core.job import AttemptId, OutputPlace, new
+from pqrun.output.pack import PREFIX, Pack, Packs
 
 MAX_IN_MEMORY_BYTES = 64 * 1024
 COPY_CHUNK_BYTES = 1024 * 1024
@@ -25,17 +28,31 @@ SUFFIX = {1: "out", 2: "err"}
 _splice = getattr(os, "splice", None)
 
 
-class Logs:
-    """The directory of output files. `keep`: keep all output, small outputs included, in files."""
+PackPlace = tuple[int, int]
+"""The number of a pack, and the offset of an output in it, as the journal has them."""
 
-    def __init__(self, directory: str, *, keep: bool) -> None:
+
+class Logs:
+    """The directory of output files. `keep`: keep all output, small outputs included, in files.
+
+    `packs`: where small outputs are kept; None if each output gets a file, as journals of version 1 have it.
+    """
+
+    def __init__(self, directory: str, *, keep: bool, packed: bool = True) -> None:
         self.directory = directory
         self.keep = keep
+        self.packs = Packs(directory) if keep and packed else None
 
     def path(self, key: AttemptId, stream: int) -> str:
         """Return the path for a stream of an attempt. The file exists only if there is output in it."""
         shard = f"{key.seq // FILES_PER_DIRECTORY:04d}"
         return f"{self.directory}/{shard}/{key.seq}.{key.attempt}.{SUFFIX[stream]}"
+
+    def place(self, key: AttemptId, stream: int, at: PackPlace | None) -> OutputPlace:
+        """Return the place of a recorded stream: in a pack if `at` is given, else in a file of its own."""
+        if at is None:
+            return OutputPlace(self.path(key, stream))
+        return OutputPlace(f"{self.directory}/{PREFIX}{at[0]}", at[1], at[0])
 
     def create(self, key: AttemptId, stream: int) -> int:
         """Create and open the file for a stream. Raises InternalFailure if that fails."""
@@ -58,19 +75,29 @@ class Logs:
 
 
 class Stream:
-    """One stream of one attempt. One thread writes it; other threads may read what is there."""
+    """One stream of one attempt. One thread writes it; other threads may read what is there.
 
-    __slots__ = ("_chunks", "_fd", "_key", "_logs", "last_line_end", "number", "path", "size")
+    `place`: where its bytes are in a file, None if they are in memory only.
+    """
+
+    __slots__ = ("_chunks", "_fd", "_key", "_logs", "_pack", "last_line_end", "number", "place", "size")
 
     def __init__(self, logs: Logs, key: AttemptId, number: int) -> None:
         self.number = number
         self.size = 0
-        self.path: str | None = None
+        self.place: OutputPlace | None = None
         self.last_line_end = 0
+        self._pack: Pack | None = None
         self._logs = logs
         self._key = key
         self._chunks: list[bytes] = []
         self._fd: int | None = None
+
+    @property
+    def path(self) -> str | None:
+        """The path of the file that holds the stream and nothing else; None if there is no such file."""
+        place = self.place
+        return None if place is None or place.pack else place.file
 
     def take(self, pipe: int, *, limit: int = COPY_CHUNK_BYTES, by_line: bool = False) -> int:
         """Move bytes from a pipe into the stream. Returns their number, 0 at the end of the pipe.
@@ -82,7 +109,7 @@ class Stream:
             was_small = self._fd is None
             self.put(data, by_line=by_line)
             if was_small and self._fd is not None:
-                _widen(pipe)
+                widen(pipe)
             return len(data)
         moved: int = _splice(pipe, self._fd, limit)
         self.size += moved
@@ -103,8 +130,8 @@ class Stream:
 
     def _spill(self) -> None:
         self._fd = self._logs.create(self._key, self.number)
-        # Set the path before writing: if the write fails, `finish` and `drop` must still find the file.
-        self.path = self._logs.path(self._key, self.number)
+        # Set the place before writing: if the write fails, `finish` and `drop` must still find the file.
+        self.place = OutputPlace(self._logs.path(self._key, self.number))
         write_all(self._fd, b"".join(self._chunks))
         self._chunks = []
 
@@ -114,12 +141,21 @@ class Stream:
         return self.size if self._chunks else 0
 
     def finish(self) -> None:
-        """Close the stream, and write it to its file if output is kept."""
-        if self.size and self._fd is None and self._logs.keep:
-            self.to_file()
+        """Close the stream. If output is kept, small output is written to a pack, or to a file of its own."""
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
+        elif self.size and self._logs.keep:
+            packs = self._logs.packs
+            if packs is None:
+                self.to_file()
+            else:
+                self.set_pack(*packs.append(b"".join(self._chunks)))
+
+    def set_pack(self, pack: Pack, offset: int) -> None:
+        """Note where in a pack the stream was written."""
+        self._pack = pack
+        self.place = new(OutputPlace, (pack.path, offset, pack.number))
 
     def to_file(self) -> None:
         """Write the bytes in memory to the file as well. Raises InternalFailure if that fails."""
@@ -131,43 +167,64 @@ class Stream:
             raise InternalFailure(f"cannot write {path}: {error.strerror}") from error
         finally:
             os.close(fd)
-        self.path = self._logs.path(self._key, self.number)
+        self.place = OutputPlace(self._logs.path(self._key, self.number))
 
     def forget(self) -> None:
-        """Free the memory of bytes that are in the file."""
-        if self.path is not None:
+        """Free the memory of bytes that are in a file."""
+        if self.place is not None:
             self._chunks = []
 
     def drop(self) -> None:
         """Remove the file, unless output is kept."""
-        if self.path is not None and not self._logs.keep:
+        if self.place is not None and not self._logs.keep:
             with contextlib.suppress(OSError):
-                os.unlink(self.path)
+                os.unlink(self.place.file)
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[tuple[int, int]]:
+        """Open the file that holds the bytes for a `with` block: the descriptor, and where the bytes begin.
+
+        Raises OSError if the file is gone, or is a pack that ends before the bytes do.
+        """
+        place = self.place
+        if place is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), "the output of a job")
+        if self._pack is not None:
+            yield self._pack.fd, place.offset
+            return
+        fd = os.open(place.file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            if place.pack and os.fstat(fd).st_size < place.offset + self.size:
+                raise OSError(
+                    errno.ENODATA, "it ends before this output, so a part of it was lost", place.file
+                )
+            yield fd, place.offset
+        finally:
+            os.close(fd)
 
     def pieces(self, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         """Yield the bytes from `start` to `end` in pieces."""
         end = self.size if end is None else end
         chunks = self._chunks
-        if self.path is None or chunks:
+        if self.place is None or chunks:
             yield b"".join(chunks)[start:end]
             return
-        with open(self.path, "rb", buffering=0) as file:
-            file.seek(start)
-            while start < end and (piece := file.read(min(COPY_CHUNK_BYTES, end - start))):
+        with self.opened() as (file, first):
+            while start < end:
+                piece = os.pread(file, min(COPY_CHUNK_BYTES, end - start), first + start)
+                if not piece:
+                    return
                 start += len(piece)
                 yield piece
 
     def copy_to(self, fd: int, start: int = 0, end: int | None = None) -> None:
         """Write the bytes from `start` to `end` to a descriptor, copied by the kernel if possible."""
         end = self.size if end is None else end
-        if self.path is None or self._chunks:
+        if self.place is None or self._chunks:
             write_all(fd, b"".join(self._chunks)[start:end])
             return
-        source = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            copy_range(source, fd, start, end)
-        finally:
-            os.close(source)
+        with self.opened() as (source, first):
+            copy_range(source, fd, first + start, first + end)
 
     def tail(self, limit: int = 8192) -> bytes:
         """Return the last `limit` bytes."""
@@ -184,12 +241,23 @@ class Capture:
         self.err = Stream(logs, key, 2)
 
     @classmethod
-    def stored(cls, logs: Logs, key: AttemptId, out: int, err: int) -> Capture:
-        """Open the output of an attempt of an earlier process, with `out` and `err` bytes in its files."""
+    def stored(
+        cls,
+        logs: Logs,
+        key: AttemptId,
+        out: int,
+        err: int,
+        out_at: PackPlace | None = None,
+        err_at: PackPlace | None = None,
+    ) -> Capture:
+        """Open the recorded output of an attempt, with `out` and `err` bytes.
+
+        `out_at`, `err_at`: where in a pack the bytes are, None for files of their own.
+        """
         capture = cls(logs, key)
-        for stream, size in ((capture.out, out), (capture.err, err)):
+        for stream, size, at in ((capture.out, out, out_at), (capture.err, err, err_at)):
             stream.size = size
-            stream.path = logs.path(key, stream.number) if size else None
+            stream.place = logs.place(key, stream.number, at) if size else None
         return capture
 
     def stream(self, number: int) -> Stream:
@@ -204,12 +272,14 @@ class Capture:
     @property
     def on_disk(self) -> int:
         """The bytes in the files of both streams."""
-        return sum(stream.size for stream in (self.out, self.err) if stream.path is not None)
+        return sum(stream.size for stream in (self.out, self.err) if stream.place is not None)
 
     def finish(self) -> None:
-        """Close both streams."""
-        self.out.finish()
-        self.err.finish()
+        """Close both streams. Raises InternalFailure if small output can't be written to its file."""
+        if self.out.size:
+            self.out.finish()
+        if self.err.size:
+            self.err.finish()
 
     def drop(self) -> None:
         """Remove the files of both streams, unless output is kept."""
@@ -217,7 +287,7 @@ class Capture:
         self.err.drop()
 
 
-def _widen(pipe: int) -> None:
+def widen(pipe: int) -> None:
     """Raise the capacity of a pipe to 1 MiB, for fewer and larger steps."""
     if hasattr(fcntl, "F_SETPIPE_SZ"):
         with contextlib.suppress(OSError):  # not a pipe, or the user's limit is reached
@@ -243,7 +313,7 @@ def copy_range(source: int, fd: int, start: int, end: int) -> None:
     """Copy bytes from a file to a descriptor, with `sendfile` if the kernel can do that here."""
     by_kernel = True
     if end - start >= COPY_CHUNK_BYTES:
-        _widen(fd)
+        widen(fd)
     while start < end:
         try:
             if by_kernel:

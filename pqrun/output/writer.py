@@ -6,12 +6,15 @@ from __future__ import annotations
 import errno
 import os
 import re
+import select
 import stat
 from collections.abc import Callable
 
 from pqrun.core.text import escape_line
-from pqrun.output.store import write_all
+from pqrun.output.store import widen, write_all
 
+CAN_SPLICE = hasattr(os, "splice")
+MAX_READER_MILLISECONDS = 100
 _CLEAN = re.compile(r"[ -~\t\n]*")
 
 
@@ -41,6 +44,30 @@ class StreamWriter:
         """Let `copy` write to the descriptor directly."""
         self.before_write()
         self._try(lambda: copy(self.fd))
+
+    def copy_while_read(self, source: int, start: int, end: int) -> int:
+        """Copy a range of a file to a pipe as long as its reader keeps up; return where the rest begins.
+
+        Waits MAX_READER_MILLISECONDS at most for the reader to take anything.
+        """
+        reached = start
+        poll = select.poll()
+        poll.register(self.fd, select.POLLOUT)
+
+        def copy() -> None:
+            nonlocal reached
+            while reached < end and poll.poll(MAX_READER_MILLISECONDS):
+                try:
+                    reached += os.splice(
+                        source, self.fd, end - reached, offset_src=reached, flags=os.SPLICE_F_NONBLOCK
+                    )
+                except BlockingIOError:
+                    continue
+
+        widen(self.fd)
+        self.before_write()
+        self._try(copy)
+        return reached
 
     def draw(self, text: str) -> None:
         """Write for the live table itself, without calling `before_write`."""
@@ -79,6 +106,13 @@ class StreamWriter:
             return stat.S_ISFIFO(os.fstat(self.fd).st_mode)
         except OSError:
             return False
+
+    def is_same_file(self, other: StreamWriter) -> bool:
+        """Return whether both writers write to the same file; true if that is unknown."""
+        try:
+            return os.path.samestat(os.fstat(self.fd), os.fstat(other.fd))
+        except OSError:
+            return True
 
     def _try(self, write: Callable[[], None]) -> None:
         if self.gone:

@@ -155,7 +155,7 @@ class HtmlReport(Report):
                 AttemptRecord(
                     seq, self._table.rows[seq].attempts, priority, micros(submitted - began), micros(waited),
                     micros(since - began), None, lane, "running" if ending.live else "stopped",
-                    "" if ending.live else "interrupted", 0, 0, None, 0, 0, "", "",
+                    "" if ending.live else "interrupted", 0, 0, None, 0, 0, 0, "", "",
                 ),
             )  # fmt: skip
         for row in self._table.rows.values():

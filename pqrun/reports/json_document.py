@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
+from pqrun.core.job import OutputPlace
 from pqrun.core.job_table import JobRow
 from pqrun.core.metrics import Metrics
 from pqrun.core.unicode_json import as_json, bytes_beside
@@ -23,7 +24,8 @@ def timestamp(wall: float) -> str:
 def job_entry(row: JobRow, wall: Wall) -> dict[str, Any]:
     """Return a job as the document and records show it.
 
-    `memory_peak_bytes` is there only if the job's memory was measured.
+    `memory_peak_bytes` is there only if the job's memory was measured. `stdout` is a file that holds nothing else:
+    output in a pack has only `stdout_at`.
     """
 
     def moment(at: float | None) -> str | None:
@@ -50,6 +52,8 @@ def job_entry(row: JobRow, wall: Wall) -> dict[str, Any]:
         "run_s": took,
         "stdout": row.stdout,
         "stderr": row.stderr,
+        "stdout_at": _place(row.stdout_at, row.stdout_bytes),
+        "stderr_at": _place(row.stderr_at, row.stderr_bytes),
         "stdout_bytes": row.stdout_bytes,
         "stderr_bytes": row.stderr_bytes,
         "message": row.message or None,
@@ -59,6 +63,11 @@ def job_entry(row: JobRow, wall: Wall) -> dict[str, Any]:
         **({"where": row.where} if row.where else {}),
         **bytes_beside("run", run),
     }
+
+
+def _place(place: OutputPlace | None, size: int) -> dict[str, Any] | None:
+    """Return where recorded output is; None if nothing was written, or nothing kept."""
+    return None if place is None or not size else {"file": place.file, "offset": place.offset, "bytes": size}
 
 
 def document(run: dict[str, Any], metrics: Metrics, rows: Iterable[JobRow], wall: Wall) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from pqrun.core.job import Command, JobSpec, KilledBySignal, NotStarted, RetryPo
 from pqrun.core.job_table import JobRow
 from pqrun.core.text import describe_exit, format_duration
 from pqrun.core.unicode_json import as_json
+from pqrun.output.store import Capture
 from pqrun.reports.cases import describe_case, one_line
 from pqrun.reports.targets import TextSpool
 
@@ -82,7 +83,8 @@ class JobRecord(NamedTuple):
 class AttemptRecord(NamedTuple):
     """An attempt as the page gets it, with times as in `JobRecord`. `submitted`: when it left the queue.
 
-    `priority` is the one that the job had in the queue. `ended` is None while the attempt runs.
+    `priority` is the one that the job had in the queue. `ended` is None while the attempt runs. `packed`: 1 if
+    stdout is in a pack, plus 2 if stderr is.
     """
 
     seq: int
@@ -100,6 +102,7 @@ class AttemptRecord(NamedTuple):
     memory: int | None
     out_bytes: int
     err_bytes: int
+    packed: int
     last: str
     where: str
 
@@ -205,8 +208,15 @@ def attempt_record(
         ended=micros(max(event.began, event.ended) - began), lane=lane, counted=str(event.counted),
         how=_how(event, row.spec), user=micros(event.usage.user), system=micros(event.usage.system),
         memory=event.usage.memory, out_bytes=0 if output is None else output.out.size,
-        err_bytes=0 if output is None else output.err.size, last=last, where=event.where,
+        err_bytes=0 if output is None else output.err.size, packed=_packed(output), last=last, where=event.where,
     )  # fmt: skip
+
+
+def _packed(output: Capture | None) -> int:
+    if output is None:
+        return 0
+    out, err = output.out.place, output.err.place
+    return (1 if out is not None and out.pack else 0) + (2 if err is not None and err.pack else 0)
 
 
 def _how(event: ev.AttemptEnded, spec: JobSpec) -> str:

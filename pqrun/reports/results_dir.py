@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""`--results`: a directory for each job, with its last output and its record: `DIR/SEQ-ID/`."""
+"""A directory for each job, `DIR/SEQ-ID/`: `--results` writes its last output and its record, `--extract` its output."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import re
 from collections.abc import Callable
 
 from pqrun.core import events as ev
-from pqrun.core.errors import UserError
-from pqrun.core.job import CountedAs
+from pqrun.core.errors import InternalFailure, UserError
+from pqrun.core.job import CountedAs, OutputPlace
 from pqrun.core.job_table import JobRow, Observer
 from pqrun.core.unicode_json import as_json
+from pqrun.journal.stored_rows import recorded_output
 from pqrun.output.store import Capture, Stream
 from pqrun.reports.json_document import job_entry
 
@@ -40,29 +41,19 @@ class ResultsDirectory(Observer):
         except OSError as error:
             raise UserError(f"cannot create {directory}: {error.strerror}") from None
 
-    def _path(self, row: JobRow) -> str:
-        return f"{self._directory}/{row.seq}-{safe_name(row.spec.id)}"
-
     def _write(self, event: ev.AttemptEnded, row: JobRow) -> None:
         if event.counted is CountedAs.RETRIED:
             return
-        output: Capture | None = event.output
         try:
-            path = self._path(row)
-            os.makedirs(path, exist_ok=True)
-            for name, stream in (("stdout", output and output.out), ("stderr", output and output.err)):
-                _copy(stream or None, f"{path}/{name}")
+            _write_streams(event.output, _path(self._directory, row))
         except OSError as error:
             self._failed(error)
 
     def _describe(self, _: ev.JobEnded, row: JobRow) -> None:
         try:
-            path = self._path(row)
+            path = _path(self._directory, row)
             os.makedirs(path, exist_ok=True)
-            entry = job_entry(row, self._wall)
-            for name in ("stdout", "stderr"):
-                file = f"{path}/{name}"
-                entry[name] = os.path.abspath(file) if os.path.exists(file) else None
+            entry = job_entry(_with_own_files(row, path), self._wall)
             with open(f"{path}/meta.json", "w", encoding="utf-8") as meta:
                 meta.write(as_json(entry, indent=1) + "\n")
         except OSError as error:
@@ -71,6 +62,39 @@ class ResultsDirectory(Observer):
     def _failed(self, error: OSError) -> None:
         if not self.failure:
             self.failure = f"cannot write {error.filename or self._directory}: {error.strerror}"
+
+
+def extract(row: JobRow, directory: str) -> JobRow:
+    """Write the recorded output of an ended attempt to the directory of its job, and return a row that names the files.
+
+    Raises InternalFailure if the output can't be read or written.
+    """
+    path = _path(directory, row)
+    try:
+        _write_streams(recorded_output(row), path)
+    except OSError as error:
+        raise InternalFailure(
+            f"cannot extract an output: {error.filename or path}: {error.strerror}"
+        ) from None
+    return _with_own_files(row, path)
+
+
+def _path(directory: str, row: JobRow) -> str:
+    return f"{directory}/{row.seq}-{safe_name(row.spec.id)}"
+
+
+def _write_streams(output: Capture | None, path: str) -> None:
+    os.makedirs(path, exist_ok=True)
+    for name, stream in (("stdout", output and output.out), ("stderr", output and output.err)):
+        _copy(stream or None, f"{path}/{name}")
+
+
+def _with_own_files(row: JobRow, path: str) -> JobRow:
+    row = row.copy()
+    out, err = (os.path.abspath(f"{path}/{name}") for name in ("stdout", "stderr"))
+    row.stdout_at = OutputPlace(out) if os.path.exists(out) else None
+    row.stderr_at = OutputPlace(err) if os.path.exists(err) else None
+    return row
 
 
 def _copy(stream: Stream | None, path: str) -> None:

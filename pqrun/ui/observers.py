@@ -225,6 +225,7 @@ class RunDisplay:
             out = self.err if settings.json else self.out
             heading = self.headings.group if self.headings is not None else None
             self.printer = OutputPrinter(style, out, self.err, fences, heading)
+            self.printer.is_alone = lambda: self.table.input_ended and self.table.unfinished == 1
 
     def _keys(self, run: LiveRun) -> dict[str, Key]:
         """Return the keys of the table.

@@ -16,14 +16,16 @@ from pqrun.cli.console import Console
 from pqrun.control.client import ControlClient
 from pqrun.core.errors import InternalFailure, UserError
 from pqrun.core.job import AttemptId, Priority
+from pqrun.core.job_table import JobRow
 from pqrun.core.selectors import SelectableJob, chosen
 from pqrun.core.text import escape_controls
 from pqrun.engine.signals import die_by_signal
 from pqrun.journal.index import Index, StaleIndex, query_index, watch
 from pqrun.journal.run_directory import RunDirectory, find_run, only_live_run
+from pqrun.journal.stored_rows import recorded_output
 from pqrun.output.ci_markers import CIFences, ci_service
 from pqrun.output.lines import for_screen, pieces_of_lines
-from pqrun.output.store import COPY_CHUNK_BYTES, Logs, copy_range
+from pqrun.output.store import Capture, Logs, Stream
 from pqrun.output.writer import StreamWriter
 
 
@@ -59,11 +61,11 @@ _KINDS = ("state:", "priority:", "tag:")
 
 
 class JobOutput(NamedTuple):
-    """The output of an attempt. `sizes`: bytes of stdout and stderr, None without a recorded end."""
+    """The output of an attempt. `recorded` is None without a recorded end."""
 
     key: AttemptId
     id: str
-    sizes: tuple[int, int] | None
+    recorded: Capture | None
 
 
 def resolve_jobs(index: Index, selectors: Sequence[str], *, live: bool) -> list[int]:
@@ -101,13 +103,17 @@ def output_of(index: Index, seq: int, attempt: int | None) -> JobOutput | None:
     running = row.state == "running"
     if attempt is None:
         attempt = row.attempts if running else row.last
-    for ended in [row] if attempt == row.last else index.attempts(seq):
-        if ended.last == attempt and attempt:
-            sizes = (ended.stdout_bytes, ended.stderr_bytes)
-            return JobOutput(AttemptId(seq, attempt), row.spec.id, sizes)
+    if ended := ended_attempt(index, row, attempt):
+        return JobOutput(AttemptId(seq, attempt), row.spec.id, recorded_output(ended))
     if running and attempt == row.attempts:
         return JobOutput(AttemptId(seq, attempt), row.spec.id, None)
     return None
+
+
+def ended_attempt(index: Index, row: JobRow, attempt: int) -> JobRow | None:
+    """Return the row of a job as that attempt left it, or None if it has not ended."""
+    rows = [row] if attempt == row.last else index.attempts(row.seq)
+    return next((ended for ended in rows if ended.last == attempt and attempt), None)
 
 
 class LogPrinter:
@@ -134,15 +140,18 @@ class LogPrinter:
     def print(self, output: JobOutput) -> None:
         """Print the part of the output that was not printed yet."""
         for stream, writer in self._outlets.items():
-            if output.sizes is None:
+            if output.recorded is None:
                 self._print_so_far(output, stream, writer)
-            elif size := output.sizes[stream - 1]:
-                self._print_file(output, stream, size, writer)
+            elif output.recorded.stream(stream).size:
+                self._print_recorded(output, output.recorded.stream(stream), writer)
 
     def _print_so_far(self, output: JobOutput, stream: int, writer: StreamWriter) -> None:
         """Print the output of an attempt that runs or was cut short: from its file, or from the live run."""
         with contextlib.suppress(FileNotFoundError):
-            self._print_file(output, stream, os.stat(self._logs.path(output.key, stream)).st_size, writer)
+            file = Stream(self._logs, output.key, stream)
+            file.place = self._logs.place(output.key, stream, None)
+            file.size = os.stat(file.place.file).st_size
+            self._print_recorded(output, file, writer)
             return
         if self._live is None:
             return
@@ -154,22 +163,22 @@ class LogPrinter:
             start += len(piece)
             self._written[output.key, stream] = start
 
-    def _print_file(self, output: JobOutput, stream: int, size: int, writer: StreamWriter) -> None:
-        start = self._written.get((output.key, stream), 0)
+    def _print_recorded(self, output: JobOutput, stream: Stream, writer: StreamWriter) -> None:
+        size, start = stream.size, self._written.get((output.key, stream.number), 0)
         if start >= size:
             return
-        path = self._logs.path(output.key, stream)
         try:
-            source = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            last = b"".join(stream.pieces(size - 1))
         except OSError as error:
-            raise InternalFailure(f"cannot read {path}: {error.strerror}") from error
-        try:
-            self._head(output, start)
-            with self._fenced(writer, os.pread(source, 1, size - 1)):
-                self._copy(source, start, size, writer)
-        finally:
-            os.close(source)
-        self._written[output.key, stream] = size
+            raise InternalFailure(f"cannot read {error.filename}: {error.strerror}") from error
+        self._head(output, start)
+        with self._fenced(writer, last):
+            if writer.is_terminal:
+                for piece, _ in pieces_of_lines(stream.pieces(start, size)):
+                    writer.write(for_screen(piece))
+            else:
+                writer.copy_from(lambda fd: stream.copy_to(fd, start, size))
+        self._written[output.key, stream.number] = size
 
     @contextlib.contextmanager
     def _fenced(self, writer: StreamWriter, last: bytes) -> Iterator[None]:
@@ -184,13 +193,6 @@ class LogPrinter:
         if fence.after:
             writer.write(fence.after if last == b"\n" else b"\n" + fence.after)
 
-    def _copy(self, source: int, start: int, end: int, writer: StreamWriter) -> None:
-        if not writer.is_terminal:
-            writer.copy_from(lambda fd: copy_range(source, fd, start, end))
-            return
-        for piece, _ in pieces_of_lines(_pieces(source, start, end)):
-            writer.write(for_screen(piece))
-
     def _head(self, output: JobOutput, start: int) -> None:
         if start or not self._headings:
             return
@@ -200,19 +202,22 @@ class LogPrinter:
         self.page.say(self.page.paint("bold", f"==> {words} <=="))
 
 
-def _pieces(source: int, start: int, end: int) -> Iterator[bytes]:
-    while start < end and (piece := os.pread(source, min(COPY_CHUNK_BYTES, end - start), start)):
-        start += len(piece)
-        yield piece
-
-
 NOTHING_CHOSEN = 1
 
 
 def print_logs(
-    name: str, selectors: Sequence[str], *, attempt: int | None, stderr_only: bool, follow: bool
+    name: str,
+    selectors: Sequence[str],
+    *,
+    attempt: int | None,
+    stderr_only: bool,
+    follow: bool,
+    extract: str | None = None,
 ) -> int:
-    """Print the output of the selected jobs; return the exit code, 1 if the selectors match no job."""
+    """Print the output of the selected jobs; return the exit code, 1 if the selectors match no job.
+
+    `extract`: a directory to write the output to instead.
+    """
     page = Console()
     run, selectors = _run_and_jobs(name, selectors)
     live = run.in_use()
@@ -220,6 +225,9 @@ def print_logs(
     if not seqs and selectors:
         page.note(f"no job matches {' or '.join(escape_controls(text) for text in selectors)}")
         return NOTHING_CHOSEN
+    if extract is not None:
+        write_logs(page, run, seqs, attempt, extract)
+        return 0
     headings = len(seqs) != 1 and page.is_terminal
     printer = LogPrinter(page, run, live=live, stderr_only=stderr_only, headings=headings)
     if follow and live:
@@ -229,6 +237,25 @@ def print_logs(
             printer.print(output)
     page.end()
     return 0
+
+
+def write_logs(
+    page: Console, run: RunDirectory, seqs: Sequence[int], attempt: int | None, directory: str
+) -> None:
+    """Write the recorded output of jobs to files, with a directory for each job."""
+    from pqrun.reports.results_dir import extract
+
+    def ended_rows(index: Index) -> list[JobRow]:
+        jobs = [row for seq in seqs for row in index.jobs("seq = ?", seq)]
+        rows = [ended_attempt(index, row, row.last if attempt is None else attempt) for row in jobs]
+        return [row for row in rows if row is not None]
+
+    rows = query_index(run, ended_rows)
+    for row in rows:
+        extract(row, directory)
+    page.note(
+        f"wrote the output of {len(rows)} job{'s' if len(rows) != 1 else ''} to {escape_controls(directory)}"
+    )
 
 
 def _run_and_jobs(name: str, selectors: Sequence[str]) -> tuple[RunDirectory, Sequence[str]]:

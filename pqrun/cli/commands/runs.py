@@ -36,12 +36,18 @@ def show(
     json: Annotated[bool, switch("--json", help="Print one JSON document, like `run --json`")] = False,
     jsonl: Annotated[bool, switch("--jsonl", help="Print one line of JSON per job")] = False,
     all: Annotated[bool, switch("--all", help="List all jobs, even if there are many")] = False,
+    extract: Annotated[
+        str | None,
+        OptionSpec(("--extract",), "With --json: write the output to DIR/SEQ-ID/", metavar="DIR", read=str),
+    ] = None,
     *,
     options: ReportOptions,
 ) -> None:
     """Show a run: jobs (failed ones first), attempts and metrics. Or write reports of it."""
     if json and jsonl:
         raise WrongUsage("give --json or --jsonl, not both", "--jsonl")
+    if extract is not None and not (json or jsonl):
+        raise WrongUsage("needs --json or --jsonl; `pqrun logs --extract DIR` only writes files", "--extract")
     from pqrun.cli.commands import show as past
 
     if any(value is not None for value in options.values().values()):
@@ -49,9 +55,9 @@ def show(
         if not (json or jsonl):
             return
     if json:
-        past.print_document(name)
+        past.print_document(name, extract=extract)
     elif jsonl:
-        past.print_lines(name)
+        past.print_lines(name, extract=extract)
     else:
         past.print_page(name, everything=all)
 
@@ -77,11 +83,19 @@ def logs(
     ] = None,
     stderr: Annotated[bool, switch("--stderr", help="Print only stderr, on stdout")] = False,
     follow: Annotated[bool, switch("-f", "--follow", help="Keep printing until the run ends")] = False,
+    extract: Annotated[
+        str | None,
+        OptionSpec(
+            ("--extract",), "Write the output to DIR/SEQ-ID/stdout and stderr", metavar="DIR", read=str
+        ),
+    ] = None,
 ) -> int:
     """Print the output of jobs byte for byte: stdout on stdout, stderr on stderr."""
+    if extract is not None and (stderr or follow):
+        raise WrongUsage(f"give --extract or {'--follow' if follow else '--stderr'}, not both", "--extract")
     from pqrun.cli.commands.logs import print_logs
 
-    return print_logs(name, jobs or [], attempt=attempt, stderr_only=stderr, follow=follow)
+    return print_logs(name, jobs or [], attempt=attempt, stderr_only=stderr, follow=follow, extract=extract)
 
 
 def prune(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from pqrun.cli.console import Cell, Column, Console, last_line_of, table
+from pqrun.cli.console import Cell, Column, Console, table
 from pqrun.cli.options import ReportOptions
 from pqrun.core import text as hints
 from pqrun.core.errors import NOT_ALL_RUN, OK, SOME_FAILED, InternalFailure
@@ -20,11 +20,12 @@ from pqrun.core.job import Outcome
 from pqrun.core.job_table import JobRow
 from pqrun.core.metrics import CORE_METRICS, Metrics
 from pqrun.core.settings import ReportSettings
-from pqrun.core.text import describe_exit, escape_controls, format_duration, job_label, strip_ansi
+from pqrun.core.text import describe_exit, escape_controls, format_duration, job_label, last_line, strip_ansi
 from pqrun.core.unicode_json import as_json
 from pqrun.journal.index import Index, as_seen, metrics_of, query_index
 from pqrun.journal.run_directory import RunDirectory, find_run
 from pqrun.journal.run_list import DIED, ENDED, LIVE, state_of
+from pqrun.journal.stored_rows import recorded_output
 from pqrun.output.writer import StreamWriter
 from pqrun.reports import Ending, RunInfo, write_after
 from pqrun.ui.terminal import OUTCOME_STYLES
@@ -85,43 +86,48 @@ def rows_of(index: Index, *, live: bool) -> Iterator[JobRow]:
     return (as_seen(row, live=live) for row in index.jobs())
 
 
-def print_document(name: str) -> None:
-    """Print the JSON document, with one job on each line."""
+def print_document(name: str, *, extract: str | None = None) -> None:
+    """Print the JSON document, with one job on each line. `extract`: a directory to write the outputs to."""
     page = Console()
     run = find_run(name)
     live = run.in_use()
 
-    def answer(index: Index) -> tuple[ViewedRun, list[str]]:
-        return view_run(index, live=live), list(_lines_of_json(rows_of(index, live=live)))
+    def answer(index: Index) -> tuple[ViewedRun, list[JobRow]]:
+        return view_run(index, live=live), list(rows_of(index, live=live))
 
     from pqrun.reports.json_document import SCHEMA, numbers
 
-    seen, jobs = query_index(run, answer)
+    seen, rows = query_index(run, answer)
+    jobs = list(_lines_of_json(rows, extract))
     head = {"schema": SCHEMA, "run": seen.run_facts(), "metrics": numbers(seen.metrics)}
     text = as_json(head, indent=1)[:-2] + ',\n "jobs": ['
     page.say(text + ("\n  " + ",\n  ".join(jobs) + "\n ]\n}" if jobs else "]\n}"))
     page.end()
 
 
-def print_lines(name: str) -> None:
-    """Print a line of JSON for each job."""
+def print_lines(name: str, *, extract: str | None = None) -> None:
+    """Print a line of JSON for each job. `extract`: a directory to write the outputs to."""
     page = Console()
     run = find_run(name)
     live = run.in_use()
-    lines = query_index(run, lambda index: list(_lines_of_json(rows_of(index, live=live))))
-    if lines:
+    rows = query_index(run, lambda index: list(rows_of(index, live=live)))
+    if lines := list(_lines_of_json(rows, extract)):
         page.say("\n".join(lines))
     page.end()
 
 
-def _lines_of_json(rows: Iterable[JobRow]) -> Iterator[str]:
+def _lines_of_json(rows: Iterable[JobRow], extract: str | None) -> Iterator[str]:
     from pqrun.reports.json_document import job_entry
 
+    if extract is not None:
+        from pqrun.reports import results_dir
+
+        rows = (results_dir.extract(row, extract) if row.last else row for row in rows)
     return (as_json(job_entry(row, lambda at: at)) for row in rows)
 
 
 MOST, MOST_ON_A_SCREEN = 1000, 100
-MAX_TAILS_READ = 200
+MAX_TAILS_READ, TAIL_BYTES = 200, 8192
 MAX_LINES_WITH_OK = 20
 """On a terminal, jobs that are ok are listed only if the table has at most this many lines."""
 COLUMNS = (
@@ -209,12 +215,24 @@ def _line(row: JobRow, now: float, *, read: bool) -> ShownJob:
     ended = now if running else row.ended
     took = "" if row.started is None or ended is None else format_duration(max(0.0, ended - row.started))
     how = describe_exit(row.exit, row.asked, row.spec.timeout) if row.exit is not None else ""
-    said = row.message or (last_line_of(row.stderr, row.stdout) if read and row.state != "ok" else "")
+    said = row.message or (_last_line(row) if read and row.state != "ok" else "")
     tries = str(row.attempts) if row.max_attempts == 1 else f"{row.attempts}/{row.max_attempts}"
     return ShownJob(
         str(row.seq), job_label(row.spec), row.state, "" if how == "exit 0" else how,
         "" if tries in ("0", "1") else tries, took, strip_ansi(said), row.is_flaky,
     )  # fmt: skip
+
+
+def _last_line(row: JobRow) -> str:
+    """Return the last line that is not blank of the stderr of an attempt, or else of its stdout."""
+    output = recorded_output(row)
+    for stream in (output.err, output.out):
+        try:
+            if stream.size and (line := last_line(stream.tail(TAIL_BYTES))):
+                return line
+        except OSError:
+            continue  # the file was removed
+    return ""
 
 
 def _earlier(index: Index, row: JobRow) -> list[ShownJob]:
@@ -224,7 +242,7 @@ def _earlier(index: Index, row: JobRow) -> list[ShownJob]:
     if row.state != "running":
         before = before[:-1]
     for attempt in before:
-        said = attempt.message or last_line_of(attempt.stderr, attempt.stdout)
+        said = attempt.message or _last_line(attempt)
         ended = attempt.ended or 0.0
         took = format_duration(max(0.0, ended - (attempt.started or ended)))
         how = "" if attempt.exit is None else describe_exit(attempt.exit, attempt.asked, attempt.spec.timeout)

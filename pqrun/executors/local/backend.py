@@ -19,6 +19,7 @@ from pqrun.executors.local.command import CommandBuilder
 from pqrun.executors.local.procfs import LINUX
 from pqrun.executors.local.watchdog import WatchdogSupervisor
 from pqrun.executors.thread_pool import ThreadPoolExecutor
+from pqrun.output.writer import StreamWriter
 
 if TYPE_CHECKING:
     from pqrun.engine.executor import Backend, Reporter, RunFiles
@@ -78,6 +79,7 @@ class LocalBackend:
             watchdog=self.watchdogs,
             capture=self._output.output != "raw",
             follow=self._output.output == "line",
+            passes=self._output.output == "group" and StreamWriter(1, "standard output").is_pipe,
             prompt=self._output.output == "line" or self._prompt,
             peak_of=live.peak_of,
         )

@@ -175,13 +175,13 @@ class Child:
         except BaseException as error:
             return self._spawn_failed(error, member, pipes)
         cleanup.enter(member, pid)
-        grew = self._on_output if around.follow else None
+        grew = self._on_output if around.follow or around.passes else None
         if self._streams is not None:
-            self._intake = self._streams.started(around.logs, attempt.key, grew)
+            self._intake = self._streams.started(around.logs, attempt.key, grew, by_line=around.follow)
         elif pipes:
             os.close(pipes[1])
             os.close(pipes[3])
-            self._intake = PipeReader(pipes[::2], around.logs, attempt.key, grew)
+            self._intake = PipeReader(pipes[::2], around.logs, attempt.key, grew, by_line=around.follow)
         try:
             return self._supervise(member)
         except BaseException:  # an error of pqrun must not leave the job running
@@ -329,8 +329,9 @@ class Child:
                 self._signal_group(signal.SIGKILL)
 
     def _on_output(self, stream: Stream) -> None:
+        upto = stream.last_line_end if self._context.follow else stream.size
         self._context.reporter.post(
-            OutputAdvanced(self._attempt.key, stream.number, stream.last_line_end, stream), urgent=True
+            OutputAdvanced(self._attempt.key, stream.number, upto, stream), urgent=True
         )
 
     def _is_unkillable(self) -> bool:

@@ -19,8 +19,9 @@ class ChildContext(NamedTuple):
     """The shared parts of all children of a run.
 
     `capture`: store output instead of passing it to pqrun's streams. `follow`: report output while a job
-    runs. `prompt`: report starts, status and progress without delay. `peak_of`: the most memory, in bytes,
-    that an attempt was measured with. `talkative`: the slots whose last job printed much.
+    runs. `passes`: report the growth of a large stdout, which may be passed on while the job runs. `prompt`:
+    report starts, status and progress without delay. `peak_of`: the most memory, in bytes, that an attempt was
+    measured with. `talkative`: the slots whose last job printed much.
     """
 
     clock: Clock
@@ -32,5 +33,6 @@ class ChildContext(NamedTuple):
     watchdog: WatchdogSupervisor | None = None
     capture: bool = True
     follow: bool = False
+    passes: bool = False
     prompt: bool = False
     peak_of: Callable[[AttemptId], int | None] = lambda _key: None

@@ -37,10 +37,11 @@ class InteractiveReader(PipeReader):
         key: AttemptId,
         grew: Callable[[Stream], None] | None,
         *,
+        by_line: bool,
         terminal: int,
         stdin: OpenStdin | None,
     ) -> None:
-        super().__init__(pipes, logs, key, grew)
+        super().__init__(pipes, logs, key, grew, by_line=by_line)
         self._terminal = terminal
         self._stdin = stdin
 
@@ -48,6 +49,13 @@ class InteractiveReader(PipeReader):
         if self._stdin is not None:
             self._stdin.close()
         super().close()
+
+    def read_rest(self) -> None:
+        """Store what the streams hold now. One read takes only a part of what a terminal holds."""
+        if self.capture is None:
+            self._begin()
+        for fd in self._open:
+            self._drain(fd)
 
     def _drain(self, fd: int) -> None:
         """Store what is there now. The kernel counts only a part of what a terminal's reader can read."""
@@ -76,13 +84,13 @@ class InteractiveReader(PipeReader):
 
     def _store(self, stream: Stream, data: bytes) -> None:
         try:
-            stream.put(data, by_line=self._grew is not None)
+            stream.put(data, by_line=self._by_line)
         except InternalFailure:
             raise
         except OSError as error:
             self.lost = cannot_write(stream, error)
-        if self._grew is not None and stream.last_line_end:
-            self._grew(stream)
+        if self._grew is not None and (stream.last_line_end or stream.size >= self._next_growth):
+            self._tell_growth(stream)
 
 
 class InteractiveStreams:
@@ -137,7 +145,9 @@ class InteractiveStreams:
             return null, words, with_term(environment)
         return os.dup(self._read_end), argv, environment
 
-    def started(self, logs: Logs, key: AttemptId, grew: Callable[[Stream], None] | None) -> InteractiveReader:
+    def started(
+        self, logs: Logs, key: AttemptId, grew: Callable[[Stream], None] | None, *, by_line: bool
+    ) -> InteractiveReader:
         """Close the job's ends, since its process has them, and return the reader of ours."""
         for fd in self.pipes[1::2]:
             os.close(fd)
@@ -146,7 +156,9 @@ class InteractiveStreams:
             self._ours = ()
         self._close_stdin()
         terminal = self.pipes[0] if self.path else -1
-        return InteractiveReader(self.pipes[::2], logs, key, grew, terminal=terminal, stdin=self._stdin)
+        return InteractiveReader(
+            self.pipes[::2], logs, key, grew, by_line=by_line, terminal=terminal, stdin=self._stdin
+        )
 
     def abandon(self) -> None:
         """Close everything, because the job was not started."""

@@ -22,7 +22,7 @@ from typing import Any
 
 from pqrun.core.errors import InternalFailure
 from pqrun.core.job import AttemptId
-from pqrun.output.store import Capture, Logs, Stream, bytes_available
+from pqrun.output.store import MAX_IN_MEMORY_BYTES, Capture, Logs, Stream, bytes_available
 
 DEFAULT_SHELL = ("/bin/sh", "-c")
 HAS_FORK_EXEC = sys.platform == "linux" and (3, 11) <= sys.version_info[:2] <= (3, 13)
@@ -197,6 +197,8 @@ else:  # macOS has no pidfd, and Python before 3.13 has no waitid there
 
 
 MAX_READ_BYTES = 1 << 20
+GROWTH_BYTES = 2 << 20
+"""The growth of a large stdout that is reported while its job runs, if no lines are."""
 NO_LOGS, NO_ATTEMPT = Logs("", keep=False), AttemptId(0, 0)
 NOTHING_PRINTED = Capture(NO_LOGS, NO_ATTEMPT)
 
@@ -205,14 +207,20 @@ class PipeReader:
     """The reader of the pipes of a job; without pipes, the job writes to pqrun's own streams.
 
     `capture`: the output so far, None while nothing had to be read. `lost` says why the output can't be stored any
-    more, empty if it can; the rest is then discarded. `grew` is called with each stream that has a new complete
-    line, if output is shown while the job runs.
+    more, empty if it can; the rest is then discarded. `grew` is called, if output is shown while the job runs: with
+    `by_line` for each stream that has a new complete line, else for a stdout that has grown by GROWTH_BYTES.
     """
 
-    __slots__ = ("_grew", "_key", "_logs", "_open", "_pipes", "capture", "lost")
+    __slots__ = ("_by_line", "_grew", "_key", "_logs", "_next_growth", "_open", "_pipes", "capture", "lost")
 
     def __init__(
-        self, pipes: Sequence[int], logs: Logs, key: AttemptId, grew: Callable[[Stream], None] | None = None
+        self,
+        pipes: Sequence[int],
+        logs: Logs,
+        key: AttemptId,
+        grew: Callable[[Stream], None] | None = None,
+        *,
+        by_line: bool = False,
     ) -> None:
         self.capture: Capture | None = None
         self.lost = ""
@@ -220,6 +228,8 @@ class PipeReader:
         self._logs = logs
         self._key = key
         self._grew = grew
+        self._by_line = by_line
+        self._next_growth = GROWTH_BYTES
         self._open: dict[int, Stream] = {}
 
     def __contains__(self, fd: int) -> bool:
@@ -246,10 +256,14 @@ class PipeReader:
     def read_rest(self) -> None:
         """Store what the pipes hold now, without waiting for processes that hold them open."""
         if self.capture is None and self._pipes:
-            if not self._is_anything_printed():
+            if not (ready := self._ready_pipes()):
                 self.capture = NOTHING_PRINTED
                 return
             self._begin()
+            for fd in ready:
+                if self._move(fd, MAX_READ_BYTES) >= MAX_IN_MEMORY_BYTES:
+                    self._drain(fd)
+            return
         for fd in self._open:
             self._drain(fd)
 
@@ -260,14 +274,16 @@ class PipeReader:
         for fd in pipes:
             os.close(fd)
 
-    def _is_anything_printed(self) -> bool:
+    def _ready_pipes(self) -> list[int]:
+        """Return the pipes that hold output. One read takes all that a pipe of the usual size holds."""
         poll = select.poll()
         for fd in self._pipes:
             poll.register(fd, select.POLLIN)
-        found = 0
-        for _, what in poll.poll(0):
-            found |= what
-        return bool(found & select.POLLIN)
+        ready = []
+        for fd, what in poll.poll(0):
+            if what & select.POLLIN:
+                ready.append(fd)  # a comprehension would cost silent jobs a call
+        return ready
 
     def _drain(self, fd: int) -> None:
         left = bytes_available(fd)
@@ -284,15 +300,23 @@ class PipeReader:
             return len(os.read(fd, 65536))
         stream = self._open[fd]
         try:
-            moved = stream.take(fd, limit=limit, by_line=self._grew is not None)
+            moved = stream.take(fd, limit=limit, by_line=self._by_line)
         except InternalFailure:
             raise
         except OSError as error:
             self.lost = cannot_write(stream, error)
             return len(os.read(fd, 65536)) if bytes_available(fd) else 1
-        if self._grew is not None and stream.last_line_end:
-            self._grew(stream)
+        if self._grew is not None and (stream.last_line_end or stream.size >= self._next_growth):
+            self._tell_growth(stream)
         return moved
+
+    def _tell_growth(self, stream: Stream) -> None:
+        assert self._grew is not None
+        if not self._by_line:
+            if stream.number != 1:
+                return
+            self._next_growth = stream.size + GROWTH_BYTES
+        self._grew(stream)
 
 
 def cannot_write(stream: Stream, error: OSError) -> str:

@@ -27,21 +27,21 @@ export function outputOf(data, job, attempt, shown, most = Infinity) {
     if (shown !== "both" && shown !== stream) continue;
     if (shown === "both" && !size) continue;
     if (box.childNodes.length) box.append(h("span", { class: "ours" }, "── stderr ──\n"));
-    const path = data.path(job, attempt, stream);
+    const place = data.place(job, attempt, stream);
     const text = found?.[stream];
     if (!text) {
       box.append(
         h(
           "span",
           { class: "ours" },
-          !size ? "no output\n" : path ? `${bytes(size)} in ${path}\n` : `${bytes(size)}, not kept\n`,
+          !size ? "no output\n" : place ? `${bytes(size)}: ${place}\n` : `${bytes(size)}, not kept\n`,
         ),
       );
       continue;
     }
     const cut = found[stream === "out" ? "outCut" : "errCut"];
     if (cut > 0)
-      box.append(h("span", { class: "ours" }, `[${bytes(cut)} before this are left out${path ? `: ${path}` : ""}]\n`));
+      box.append(h("span", { class: "ours" }, `[${bytes(cut)} before this are left out${place ? `: ${place}` : ""}]\n`));
     const lines = text.replace(/\n$/, "").split("\n");
     box.append(h("span", { class: stream }, `${(lines.length > most ? lines.slice(-most) : lines).join("\n")}\n`));
   }

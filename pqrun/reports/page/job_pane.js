@@ -3,7 +3,7 @@
 import { attemptStrip } from "./attempt_strip.js";
 import { choice, copyable, h, icon, say } from "./dom.js";
 import { outputOf, streamChoice } from "./failures.js";
-import { bytes, capital, clock, duration, percent, plural } from "./format.js";
+import { bytes, capital, clock, duration, percent, plural, quoted } from "./format.js";
 import { PRIORITIES } from "./run_data.js";
 
 /** @typedef {import("./run_data.js").RunData} RunData */
@@ -283,12 +283,12 @@ export class JobPane {
     if (attempt) {
       add(
         "stdout",
-        jobs.out_bytes[job] > 0 && code(this._data.path(job, attempt, "out")),
+        jobs.out_bytes[job] > 0 && code(this._data.place(job, attempt, "out")),
         ` ${bytes(jobs.out_bytes[job])}`,
       );
       add(
         "stderr",
-        jobs.err_bytes[job] > 0 && code(this._data.path(job, attempt, "err")),
+        jobs.err_bytes[job] > 0 && code(this._data.place(job, attempt, "err")),
         ` ${bytes(jobs.err_bytes[job])}`,
       );
     }
@@ -342,9 +342,4 @@ export class JobPane {
     }
     return found;
   }
-}
-
-/** Return a text as one word for a shell. @param {string} text */
-export function quoted(text) {
-  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replace(/'/g, "'\"'\"'")}'`;
 }

@@ -90,6 +90,7 @@
  * @property {Float64Array} memory
  * @property {Float64Array} out_bytes
  * @property {Float64Array} err_bytes
+ * @property {Float64Array} packed 1: stdout is in a file with other outputs; 2: stderr is
  * @property {string[]} last
  * @property {string[]} where
  */

@@ -6,6 +6,8 @@
 /** @typedef {import("./records.js").Attempts} Attempts */
 /** @typedef {import("./records.js").Waits} Waits */
 
+import { quoted } from "./format.js";
+
 export const PRIORITIES = ["low", "normal", "high", "critical"];
 
 /** The kinds of jobs in the order of the table: what went wrong first. A flaky job is a kind of its own. */
@@ -158,6 +160,7 @@ const ATTEMPT_NAMES = [
   "memory",
   "out_bytes",
   "err_bytes",
+  "packed",
   "last",
   "where",
 ];
@@ -262,18 +265,36 @@ export class RunData {
   }
 
   /**
-   * Return the file with a stream of an attempt, or an empty text.
+   * Return the file with a stream of an attempt, the command that prints it, or an empty text.
    * @param {number} job
    * @param {number} attempt
    * @param {"out" | "err"} stream
    */
-  path(job, attempt, stream) {
+  place(job, attempt, stream) {
+    if (this._isPacked(job, attempt, stream)) {
+      const word = stream === "err" ? " --stderr" : "";
+      return `pqrun logs ${quoted(this.head.address)} ${quoted(this.jobs.id[job])} --attempt ${attempt}${word}`;
+    }
     const isLast = attempt === this.jobs.attempts[job];
     const path = stream === "out" ? this.jobs.out_path[job] : this.jobs.err_path[job];
     if (isLast && typeof path === "string") return path;
     if (!this.head.logs || (isLast && path !== 1)) return "";
     const seq = this.jobs.seq[job];
     return `${this.head.logs}/${String(Math.floor(seq / 500)).padStart(4, "0")}/${seq}.${attempt}.${stream}`;
+  }
+
+  /**
+   * Return whether a stream of an attempt is in a file with outputs of other attempts.
+   * @param {number} job
+   * @param {number} attempt
+   * @param {"out" | "err"} stream
+   */
+  _isPacked(job, attempt, stream) {
+    for (let one = this.first[job]; one < this.first[job + 1]; one++) {
+      if (this.attempts.attempt[one] === attempt)
+        return (this.attempts.packed[one] & (stream === "out" ? 1 : 2)) > 0;
+    }
+    return false;
   }
 
   /**

@@ -197,7 +197,7 @@ class _Failure:
         self.event_at = event.at
         self._event: ev.AttemptEnded | None = event
         self._line = ""
-        if event.output is not None and (event.output.err.path or event.output.out.path):
+        if event.output is not None and (event.output.err.place or event.output.out.place):
             self._read()
 
     @property

@@ -15,7 +15,7 @@ from typing import Any
 
 from pqrun.control.client import NO_LIVE_RUN
 from pqrun.core.errors import InternalFailure, UserError
-from pqrun.core.job import AttemptId, format_command
+from pqrun.core.job import format_command
 from pqrun.core.job_table import RUNNING, JobRow
 from pqrun.core.metrics import Metrics
 from pqrun.core.text import describe_exit, escape_controls, strip_ansi
@@ -50,7 +50,7 @@ class RecordedRunSource:
     def __init__(self, run: RunDirectory) -> None:
         self._run = run
         self._client = RunClient(run.path)
-        self._output = RunOutput(run.logs, self._client)
+        self._output = RunOutput(self._client)
         self._open = contextlib.ExitStack()
         self._index: Index | None = None
         self._seen: tuple[int, int] | None = None
@@ -173,8 +173,7 @@ class RecordedRunSource:
             return OutputPiece(over=True)
         for ended in self._index.attempts(seq):
             if ended.last == attempt:
-                sizes = ended.stdout_bytes, ended.stderr_bytes
-                return self._output.stored(AttemptId(seq, attempt), sizes, stream, offset)
+                return self._output.stored(ended, stream, offset)
         if not self._live or found[0].state != RUNNING:
             return OutputPiece(b"", offset or 0, over=not self._live)
         return self._output.growing(seq, attempt, stream, offset)

@@ -7,10 +7,9 @@ import base64
 from collections.abc import Iterable
 
 from pqrun.core.errors import InternalFailure, UserError
-from pqrun.core.job import AttemptId
 from pqrun.core.job_table import RUNNING, JobRow
 from pqrun.core.text import last_line
-from pqrun.output.store import Capture, Logs
+from pqrun.journal.stored_rows import recorded_output
 from pqrun.ui.top.run_client import RunClient
 from pqrun.ui.top.run_source import OutputPiece
 
@@ -23,8 +22,7 @@ FAR_FUTURE = 1 << 40
 class RunOutput:
     """A reader of the output of one run."""
 
-    def __init__(self, logs: str, client: RunClient) -> None:
-        self._logs = Logs(logs, keep=True)
+    def __init__(self, client: RunClient) -> None:
         self._client = client
         self._previews: dict[int, tuple[int, list[int]]] = {}
 
@@ -67,17 +65,16 @@ class RunOutput:
         sizes = (row.stdout_bytes, row.stderr_bytes)
         for stream in (2, 1) if failed else (1, 2):
             if size := sizes[stream - 1]:
-                key = AttemptId(row.seq, row.last)
-                data = self._stored(key, sizes, stream, max(0, size - PREVIEW_BYTES))
+                data = self._stored(row, stream, max(0, size - PREVIEW_BYTES))
                 if line := last_line(data):
                     return line
         return ""
 
-    def stored(self, key: AttemptId, sizes: tuple[int, int], stream: int, offset: int | None) -> OutputPiece:
-        """Return output of an attempt that has ended, from byte `offset`; with None, its last part."""
-        size = sizes[stream - 1]
+    def stored(self, row: JobRow, stream: int, offset: int | None) -> OutputPiece:
+        """Return output of the ended attempt of a row, from byte `offset`; with None, its last part."""
+        size = row.stdout_bytes if stream == 1 else row.stderr_bytes
         start = max(0, size - TAIL_BYTES) if offset is None else offset
-        data = self._stored(key, sizes, stream, start)
+        data = self._stored(row, stream, start)
         return OutputPiece(data, start, start + len(data) >= size or not data)
 
     def growing(self, seq: int, attempt: int, stream: int, offset: int | None) -> OutputPiece:
@@ -94,10 +91,10 @@ class RunOutput:
         fits = answer.get("attempt") == attempt
         return OutputPiece(base64.b64decode(answer.get("data", "")) if fits else b"", offset)
 
-    def _stored(self, key: AttemptId, sizes: tuple[int, int], stream: int, start: int) -> bytes:
-        """Return at most `TAIL_BYTES` of an output file from byte `start`."""
+    def _stored(self, row: JobRow, stream: int, start: int) -> bytes:
+        """Return at most `TAIL_BYTES` of recorded output from byte `start`."""
         try:
-            capture = Capture.stored(self._logs, key, *sizes).stream(stream)
-            return b"".join(capture.pieces(start, min(capture.size, start + TAIL_BYTES)))
+            recorded = recorded_output(row).stream(stream)
+            return b"".join(recorded.pieces(start, min(recorded.size, start + TAIL_BYTES)))
         except OSError:
             return b""  # the output was removed, or never kept

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The JSON document at the end of a run."""
 
+import os
 import re
 from datetime import datetime
 
@@ -8,7 +9,7 @@ import pytest
 
 JOB = """
     id seq run state exit signal attempts max_attempts priority tags queued_at started_at ended_at wait_s
-    run_s stdout stderr stdout_bytes stderr_bytes message user_s sys_s
+    run_s stdout stderr stdout_at stderr_at stdout_bytes stderr_bytes message user_s sys_s
 """
 METRICS = """
     jobs_enqueued jobs_dequeued jobs_completed jobs_failed jobs_timeout jobs_retried current_queue_size
@@ -24,6 +25,9 @@ MIXED = [
     "[ $PQRUN_ATTEMPT = 2 ] # pqrun: id=flaky retries=1 retry_delay=0",
     "false # pqrun: id=allowed allow_failure=true",
 ]
+
+
+NUMBERS = b"".join(b"%d\n" % number for number in range(1, 100_001))
 
 
 def add_up(m):
@@ -96,13 +100,21 @@ def test_times_are_rfc_3339_in_utc_and_durations_seconds(run):
 
 
 @pytest.mark.slow
-def test_stdout_and_stderr_name_files_with_the_last_attempts_output(run):
-    lines = ["echo try $PQRUN_ATTEMPT; echo e >&2; [ $PQRUN_ATTEMPT = 2 ]", "true"]
-    first, silent = run("--json", "-r1", "--retry-delay", "0", lines=lines).document["jobs"]
-    for name, expected in (("stdout", "try 2\n"), ("stderr", "e\n")):
-        with open(first[name]) as file:
-            assert first[name].startswith("/") and file.read() == expected
-    assert (silent["stdout"], silent["stderr"], silent["stdout_bytes"]) == (None, None, 0)
+def test_it_says_where_the_last_attempts_output_is_and_names_no_file_that_holds_more(run):
+    lines = [
+        "echo try $PQRUN_ATTEMPT; echo e >&2; [ $PQRUN_ATTEMPT = 2 ]", "true", "seq 100000 | tee /dev/stderr",
+    ]  # fmt: skip
+    small, silent, large = run("--json", "-r1", "--retry-delay", "0", lines=lines).document["jobs"]
+    for job, name, expected in (
+        (small, "stdout", b"try 2\n"), (small, "stderr", b"e\n"),
+        (large, "stdout", NUMBERS), (large, "stderr", NUMBERS),
+    ):  # fmt: skip
+        place = job[f"{name}_at"]
+        with open(place["file"], "rb") as file:
+            assert os.pread(file.fileno(), place["bytes"], place["offset"]) == expected
+        assert job[name] == (place["file"] if job is large else None)
+        assert place["file"].startswith("/") and place["bytes"] == job[f"{name}_bytes"]
+    assert [silent[name] for name in ("stdout", "stderr", "stdout_at", "stderr_at")] == [None] * 4
 
 
 @pytest.mark.slow

@@ -361,6 +361,27 @@ def test_hostile_output_of_real_jobs_does_nothing(tmp_path, open_page):
     check_numbers(page, done.document, tmp_path)
 
 
+@pytest.mark.slow
+def test_it_says_where_the_rest_of_an_output_is(tmp_path, open_page):
+    """A small output shares a file with others: the page has the command that prints it, not the file."""
+    text = json.dumps({"jobs": [
+        {"id": "small job", "run": "echo $PQRUN_ATTEMPT >&2; test $PQRUN_ATTEMPT = 2", "retries": {"max": 1, "delay": 0}},
+        {"id": "large", "run": "seq 100000"},
+    ]})  # fmt: skip
+    (tmp_path / "jobs.yaml").write_text(text)
+    state = {"PQRUN_STATE_DIR": str(tmp_path / "state")}
+    done = run_pqrun("run", "-q", "jobs.yaml", "--html", "page.html", "--json", cwd=tmp_path, env=state)
+    run = done.document["run"]["id"]
+    page = open_page(tmp_path / "page.html")
+    places = {}
+    for row in ("small job", "large"):
+        page.locator(".row", has_text=row).click()
+        places[row] = page.locator("#pane dd code").all_inner_texts()
+        page.keyboard.press("Escape")
+    assert f"pqrun logs {run} 'small job' --attempt 2 --stderr" in places["small job"]
+    assert done.document["jobs"][1]["stdout"] in places["large"]
+
+
 def test_the_address_opens_a_job(page, tmp_path, open_page):
     opened = open_page(tmp_path / "run.html", anchor="#job-4")
     assert opened.get_by_role("dialog").get_by_role("heading", level=2).inner_text() == "sync"

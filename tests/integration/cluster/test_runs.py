@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from cluster import Cluster, lives, wait_for
@@ -44,8 +45,10 @@ def test_jobs_end_as_they_would_here(cluster, pqrun, tmp_path):
     assert {json.loads(line).get("where") for line in events.read_text().splitlines()} == {None, host}
     assert {job["where"] for job in document["jobs"]} == {host}
     assert json.loads(told_by("show", str(run.record), "--json"))["jobs"] == document["jobs"]
-    logs = run.record / "logs" / "0000"
-    assert (logs / "1.1.out").read_bytes() == b"out\n" and (logs / "1.1.err").read_bytes() == b"err\n"
+    for name in ("out", "err"):
+        place = document["jobs"][0][f"std{name}_at"]
+        data = Path(place["file"]).read_bytes()
+        assert data[place["offset"] : place["offset"] + place["bytes"]] == f"{name}\n".encode()
 
 
 def test_output_is_the_same_byte_for_byte(cluster, pqrun):

@@ -14,6 +14,7 @@ from pqrun.core.start_policy import HaltCondition
 from pqrun.journal.compaction import CompactedJournal
 from pqrun.journal.run_directory import RunDirectory
 from pqrun.journal.writer import JournalWriter
+from pqrun.output.store import Logs
 
 from .door import Door
 
@@ -243,7 +244,8 @@ def test_a_journal_is_not_compacted_over_a_restart(tmp_path, monkeypatch):
         return CompactedJournal(str(path), 0, 0, frozenset(), 0)
 
     monkeypatch.setattr("pqrun.journal.compaction.compacted", compacted)
-    record = SimpleNamespace(directory=RunDirectory(str(tmp_path)), journal=Journal())
+    logs = Logs(str(tmp_path), keep=True)
+    record = SimpleNamespace(directory=RunDirectory(str(tmp_path)), journal=Journal(), logs=logs)
     tidy = QueueMaintenance(record, 10, lambda: None)
     tidy.begin(Engine())
     restarts = 1

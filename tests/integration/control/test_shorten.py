@@ -11,12 +11,26 @@ import pytest
 
 from pqrun.app.serve import MAX_LOG_BYTES, QueueMaintenance, shorten_log
 from pqrun.core import events as ev
-from pqrun.core.job import Command, JobSpec, Need, Outcome
+from pqrun.core.job import (
+    AttemptId,
+    Command,
+    CountedAs,
+    ExitedWith,
+    JobSpec,
+    Need,
+    Outcome,
+    OutputPlace,
+    SelfReport,
+    Usage,
+)
 from pqrun.core.metrics import MetricsCollector
 from pqrun.journal.compaction import compact, compacted, remove_outputs
 from pqrun.journal.recovery import RecoveredRun, recover
 from pqrun.journal.run_directory import RunDirectory
+from pqrun.journal.stored_rows import recorded_output
 from pqrun.journal.writer import JournalWriter
+from pqrun.output import pack
+from pqrun.output.store import Capture, Logs
 from pqrun.testing import FakeClock
 
 from .test_random_verbs import World
@@ -155,8 +169,9 @@ class Engine:
 
 
 class Record:
-    def __init__(self, directory, journal):
+    def __init__(self, directory, journal, logs=None):
         self.directory, self.journal = directory, journal
+        self.logs = logs or Logs(directory.logs, keep=True)
 
 
 def outputs(run, *seqs):
@@ -206,6 +221,71 @@ def test_what_is_recorded_while_it_is_made_short_is_not_lost(tmp_path):
     found = recover(run)
     assert {seq: job.state for seq, job in found.jobs.items()} == {2: "cancelled", 3: "pending", 4: "pending"}
     remove_outputs(run, shorter)
+
+
+def printed(seq, number):
+    """The events of a job that printed a line, which is in the pack of that number."""
+    place = OutputPlace(f"pack.{number}", seq * 10, number)
+    stream, nothing = SimpleNamespace(size=2, place=place), SimpleNamespace(size=0, place=None)
+    output = SimpleNamespace(out=stream, err=nothing)
+    return [
+        *job(seq),
+        ev.AttemptSubmitted(0.0, seq, 1, 0.0),
+        ev.AttemptEnded(
+            0.0, seq, 1, CountedAs.COMPLETED, ExitedWith(0), None, 0.0, 0.0, Usage(), SelfReport(), output
+        ),
+        ev.JobEnded(0.0, seq, Outcome.OK, 1, False),
+    ]
+
+
+def packs_of(run):
+    return sorted(name for name in os.listdir(run.logs) if name.startswith("pack."))
+
+
+def test_a_pack_goes_when_nothing_in_it_is_to_be_kept(tmp_path):
+    events = [event for seq in range(1, 9) for event in printed(seq, (seq + 1) // 2)]
+    run = written(tmp_path / "r", events)
+    for number in (1, 2, 3, 4, 5):
+        open(f"{run.logs}/pack.{number}", "w").close()
+    compact(run, keep=3, worth=1)
+    assert packs_of(run) == ["pack.3", "pack.4", "pack.5"], (
+        "job 6 stays, and shares pack 3; pack 5 is the last one"
+    )
+    compact(run, keep=0, worth=1)
+    assert packs_of(run) == ["pack.4", "pack.5"], "the last job is never removed"
+
+
+def test_an_output_on_its_way_to_the_journal_keeps_its_pack(tmp_path, monkeypatch):
+    """A live queue is made short between the write of an output and the line that points to it."""
+    monkeypatch.setattr(pack, "MAX_PACK_BYTES", 1)
+    run = RunDirectory(str(tmp_path / "r"))
+    run.create()
+    logs = Logs(run.logs, keep=True)
+    journal = JournalWriter(run.journal, FakeClock())
+    journal.start(HEADER)
+
+    def told(seq):
+        capture = Capture(logs, AttemptId(seq, 1))
+        capture.out.put(b"output of %d" % seq)
+        capture.finish()
+        _, _, ended, over = printed(seq, 0)[-4:]
+        return [ended._replace(output=capture), over]
+
+    for seq in range(1, 5):
+        journal.record([*job(seq), ev.AttemptSubmitted(0.0, seq, 1, 0.0)])
+    late = told(1)
+    journal.record(told(2))
+    journal.record(told(3))
+    told(4)
+    maintenance = QueueMaintenance(Record(run, journal, logs), 0, ready=lambda: None)
+    maintenance._worth = 1
+    maintenance.begin(Engine())
+    maintenance._tidy()
+    assert packs_of(run) == ["pack.1", "pack.4"], "those of jobs 2 and 3 went"
+    journal.record(late)
+    journal.close()
+    found = recover(run)
+    assert b"".join(recorded_output(found.jobs[1]).out.pieces()) == b"output of 1"
 
 
 def test_a_log_that_has_become_long_begins_anew(tmp_path):

@@ -57,7 +57,7 @@ class Record:
 def _printed(event: ev.Event) -> ev.Event:
     """With the sizes of its output as an object, as executors have them."""
     if isinstance(event, ev.AttemptEnded) and isinstance(event.output, tuple):
-        out, err = (SimpleNamespace(size=size, path=None) for size in event.output)
+        out, err = (SimpleNamespace(size=size, place=None) for size in event.output)
         return event._replace(output=SimpleNamespace(out=out, err=err))
     return event
 

@@ -30,7 +30,7 @@ def test_directories_are_0700_and_files_0600_whatever_the_umask(world, umask):
     assert {mode for name, mode in found.items() if (world.state / name).is_dir()} == {0o700}
     assert {mode for name, mode in found.items() if not (world.state / name).is_dir()} == {0o600}
     names = {Path(name).name for name in found}
-    assert {"journal.jsonl", "index.db", "lock", "logs", "1.1.out", "1.1.err"} <= names
+    assert {"journal.jsonl", "index.db", "lock", "logs", "pack.1", "1.1.out"} <= names
 
 
 def test_every_parent_that_a_run_directory_needs_is_ours_alone(world):
@@ -105,14 +105,16 @@ def test_a_planted_link_in_place_of_the_directory_is_not_followed(world):
 
 @pytest.mark.slow
 def test_a_link_planted_where_output_goes_is_not_followed(world):
-    assert world.pqrun("run", "--run-dir", "rd", lines=["exit 1"]).code == 1
-    logs = world.here / "rd" / "logs" / "0000"
-    logs.mkdir(mode=0o700)
-    (logs / "1.2.out").symlink_to(world.here / "victim")
+    lines = ["head -c 100000 /dev/zero; exit 1", "echo small; exit 1"]
+    assert world.pqrun("run", "--run-dir", "rd", lines=lines).code == 1
+    logs = world.here / "rd" / "logs"
+    (logs / "0000" / "1.2.out").symlink_to(world.here / "victim")
+    (logs / "pack.2").symlink_to(world.here / "victim")
     (world.here / "victim").write_text("precious")
-    world.write("go", "")
     world.pqrun("resume", "./rd", "--failed")
     assert (world.here / "victim").read_text() == "precious"
+    assert world.look("logs", "./rd", "2").stdout == b"small\n"
+    assert (logs / "pack.3").read_bytes() == b"small\n"
 
 
 IDS = ["/", "..", "../../x", "*", "~", "a/b", "/etc/passwd", "-rf", "a'b\"c", "$(touch x)", ".", "ü" * 200]
@@ -124,6 +126,11 @@ def test_ids_never_become_part_of_a_path(world):
     result = world.pqrun("run", "jobs.json", "--run-dir", "deep/rd", "--json")
     assert result.code == 0
     names = {path.name for path in (world.here / "deep/rd/logs").rglob("*")}
+    assert names == {"pack.1"}
+    jobs = [{"id": name, "run": ["sh", "-c", "head -c 100000 /dev/zero"]} for name in IDS]
+    world.write("jobs.json", json.dumps({"jobs": jobs}))
+    assert world.pqrun("run", "jobs.json", "--run-dir", "deep/big", "-q").code == 0
+    names = {path.name for path in (world.here / "deep/big/logs").rglob("*")}
     assert names == {"0000"} | {f"{seq}.1.out" for seq in range(1, len(IDS) + 1)}
     assert sorted(path.name for path in world.here.iterdir()) == ["deep", "jobs.json"]
     assert world.look("logs", "deep/rd", "--", "-rf").stdout == b"-rf"

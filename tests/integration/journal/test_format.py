@@ -2,6 +2,7 @@
 """Events go into the journal's lines and come back the same; an old journal stays readable."""
 
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -23,6 +24,7 @@ from pqrun.core.job import (
     Need,
     NotStarted,
     Outcome,
+    OutputPlace,
     Priority,
     RetryPolicy,
     SelfReport,
@@ -99,6 +101,8 @@ exits = st.one_of(
     st.builds(NotStarted, st.sampled_from([126, 127]), texts),
     st.builds(LostExit, texts, st.booleans()),
 )
+packs = st.none() | st.tuples(st.integers(1, 2**30), st.integers(0, 2**40))
+streams = st.tuples(st.integers(1, 2**40), packs) | st.just((0, None))
 cpu = st.integers(0, 10**9).map(lambda n: n / 10**6)
 kept = {
     ev.JobAdded: st.builds(ev.JobAdded, moments, seqs, specs, texts),
@@ -118,7 +122,7 @@ kept = {
         moments,
         st.builds(Usage, cpu, cpu),
         (st.none() | texts).map(lambda message: SelfReport(message=message)),
-        st.none() | st.tuples(st.integers(0, 2**40), st.integers(0, 2**40)),
+        st.none() | st.tuples(streams, streams),
         texts,
     ),
     ev.JobWaiting: st.builds(ev.JobWaiting, moments, seqs, attempts, moments),
@@ -142,23 +146,29 @@ kept = {
 
 
 def with_output(event):
-    """The event as an executor reports it: its output has sizes."""
+    """The event as an executor reports it: its output has sizes, and places that are in a pack or a file of its own."""
     if isinstance(event, ev.AttemptEnded) and event.output is not None:
-        out, err = (SimpleNamespace(size=size) for size in event.output)
+        out, err = (
+            SimpleNamespace(size=size, place=OutputPlace("x", *reversed(at)) if at else OutputPlace("y"))
+            for size, at in event.output
+        )
         return event._replace(output=SimpleNamespace(out=out, err=err))
     return event
+
+
+NOTHING = ((0, None), (0, None))
 
 
 def there_and_back(events):
     texts = Encoder(lambda at: at)([with_output(event) for event in events])
     lines = [json.loads(text) for text in texts]
-    decode = Decoder(lambda _seq, _attempt, out, err: (out, err))
+    decode = Decoder(lambda _seq, _attempt, out, err, out_at, err_at: ((out, out_at), (err, err_at)))
     return [event for line in lines for event in decode(line)]
 
 
 def nothing_printed(event):
     """A journal makes no difference between no output and output that is empty."""
-    return event._replace(output=event.output or (0, 0)) if isinstance(event, ev.AttemptEnded) else event
+    return event._replace(output=event.output or NOTHING) if isinstance(event, ev.AttemptEnded) else event
 
 
 def kind_and_seq(event):
@@ -196,7 +206,7 @@ def test_added_jobs_that_are_queued_at_once_take_one_line_each(jobs, at):
 
 def test_a_job_that_ends_with_its_attempt_takes_one_line():
     ended = ev.AttemptEnded(
-        1.0, 7, 2, CountedAs.FAILED, ExitedWith(3), None, 0.5, 1.0, Usage(0.25, 0.0), SelfReport(), (0, 0)
+        1.0, 7, 2, CountedAs.FAILED, ExitedWith(3), None, 0.5, 1.0, Usage(0.25, 0.0), SelfReport(), NOTHING
     )
     done = ev.JobEnded(1.0, 7, Outcome.FAILED, 2, True)
     (text,) = Encoder(lambda at: at)([with_output(ended), done])
@@ -238,15 +248,16 @@ def test_a_sealed_line_is_one_line_of_json(text, crc):
     assert json.loads(line) == {"t": text, "c": f"{following:08x}"}
 
 
-OLD = Path(__file__).parent / "data" / f"version-{VERSION}"
+OLD = Path(__file__).parent / "data"
 
 
-@pytest.fixture
-def old_run(tmp_path):
-    """A run as the first pqrun of this format left it: with every kind of line, killed twice, torn."""
-    path = tmp_path / OLD.name
+@pytest.fixture(params=range(1, VERSION + 1))
+def old_run(request, tmp_path):
+    """A run as the first pqrun of each format left it: with every kind of line, killed twice, torn."""
+    old = OLD / f"version-{request.param}"
+    path = tmp_path / old.name
     path.mkdir(mode=0o700)
-    shutil.copy(OLD / "journal.jsonl", path)
+    shutil.copy(old / "journal.jsonl", path)
     return RunDirectory(str(path))
 
 
@@ -259,7 +270,8 @@ def test_an_old_journal_has_every_kind_of_line(old_run):
 
 
 def test_an_old_journal_is_shown_as_ever(world, old_run):
-    wanted = json.loads((OLD / "document.json").read_text().replace("DIR", old_run.path))
+    document = OLD / os.path.basename(old_run.path) / "document.json"
+    wanted = json.loads(document.read_text().replace("DIR", old_run.path))
     assert world.look("show", old_run.path, "--json").document == wanted
 
 

@@ -307,6 +307,7 @@ def test_a_reader_that_goes_away_is_no_error_and_a_full_disk_is(world, some_runs
 
 
 BYTES = bytes(range(256)) + b"\xff\xfe no newline at the end"
+BIG = b"".join(b"%d\n" % number for number in range(1, 100_001))
 
 
 @pytest.fixture(scope="module")
@@ -321,6 +322,7 @@ def old_world(tmp_path_factory):
         {"id": "m*", "run": "echo star"},
         {"id": "bad", "run": "echo bad >&2; exit 1"},
         {"id": "silent", "run": "true"},
+        {"id": "big", "run": "seq 100000", "tags": ["large"]},
     ]}  # fmt: skip
     world.write("jobs.json", json.dumps(jobs))
     assert world.pqrun("run", "jobs.json", "-j3", "--run-dir", "rd").code == 1
@@ -348,8 +350,9 @@ def printed(old_world, world):
         (("state:failed",), b"", b"bad\n"),
         (("priority:low",), b"matrix\n", b""),
         (("tag:x", "twice"), BYTES + b"2\n", b"complaint\n"),
-        ((), BYTES + b"2\nmatrix\nstar\n", b"complaint\nbad\n"),
-        (("all",), BYTES + b"2\nmatrix\nstar\n", b"complaint\nbad\n"),
+        ((), BYTES + b"2\nmatrix\nstar\n" + BIG, b"complaint\nbad\n"),
+        (("all",), BYTES + b"2\nmatrix\nstar\n" + BIG, b"complaint\nbad\n"),
+        (("big",), BIG, b""),
         (("silent",), b"", b""),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
@@ -384,17 +387,77 @@ def test_several_jobs_get_a_heading_each_on_a_terminal_only(printed):
 
 
 def test_output_that_somebody_has_removed_is_told_of(printed):
-    (printed.here / "rd" / "logs" / "0000" / "1.1.out").unlink()
+    (printed.here / "rd" / "logs" / "pack.1").unlink()
     result = printed.look("logs", "./rd", "raw")
     assert result.code == 4
-    assert "1.1.out: No such file or directory" in result.err
+    assert "pack.1: No such file or directory" in result.err
+    (printed.here / "rd" / "logs" / "0000" / "7.1.out").unlink()
+    assert "7.1.out: No such file or directory" in printed.look("logs", "./rd", "big").err
+
+
+def test_output_that_a_pack_has_lost_is_told_of_and_no_other_is_printed_in_its_place(printed):
+    """After a power failure a pack may be shorter than the journal says, and the run goes on in another one."""
+    os.truncate(printed.here / "rd" / "logs" / "pack.1", 1)
+    for job in ("raw", "twice", "bad"):
+        result = printed.look("logs", "./rd", job)
+        assert (result.code, result.stdout) == (4, b"")
+        assert "pack.1: it ends before this output" in result.err
+    assert printed.pqrun("resume", "./rd", "--failed").code == 1
+    assert printed.look("logs", "./rd", "bad").err == "bad\n"
+    assert printed.look("logs", "./rd", "raw").code == 4
 
 
 def test_a_link_planted_in_place_of_output_is_not_followed(printed):
-    log = printed.here / "rd" / "logs" / "0000" / "1.1.out"
-    log.unlink()
-    log.symlink_to("/etc/passwd")
-    assert printed.look("logs", "./rd", "raw").code == 4
+    for name, job in (("pack.1", "raw"), ("0000/7.1.out", "big")):
+        log = printed.here / "rd" / "logs" / name
+        log.unlink()
+        log.symlink_to("/etc/passwd")
+        assert printed.look("logs", "./rd", job).code == 4
+
+
+def test_output_is_extracted_to_files_of_its_own(printed):
+    result = printed.look("logs", "./rd", "raw", "twice", "big", "--extract", "out")
+    assert (result.code, result.stdout, result.err) == (0, b"", "pqrun: wrote the output of 3 jobs to out\n")
+    read = lambda name: (printed.here / "out" / name).read_bytes()  # noqa: E731
+    assert sorted(os.listdir(printed.here / "out")) == ["1-raw", "2-twice", "7-big"]
+    assert (read("1-raw/stdout"), read("1-raw/stderr")) == (BYTES, b"complaint\n")
+    assert (read("2-twice/stdout"), read("7-big/stdout")) == (b"2\n", BIG)
+    assert printed.look("logs", "./rd", "twice", "--attempt", "1", "--extract", "out").code == 0
+    assert read("2-twice/stdout") == b"1\n"
+
+
+def test_without_a_place_for_it_output_is_not_extracted(printed):
+    printed.write("file", "")
+    result = printed.look("logs", "./rd", "raw", "--extract", "file")
+    assert (result.code, "file/1-raw: Not a directory" in result.err) == (4, True)
+    for wrong in (["logs", "./rd", "-f"], ["logs", "./rd", "--stderr"], ["show", "./rd"]):
+        assert printed.pqrun(*wrong, "--extract", "out").code == 2
+    assert not (printed.here / "out").exists()
+
+
+@pytest.mark.parametrize("form", ["--json", "--jsonl"])
+def test_json_says_where_the_bytes_are_and_extracts_them(printed, form):
+    def jobs(*words):
+        result = printed.pqrun("show", "./rd", form, *words)
+        return json.loads(result.stdout)["jobs"] if form == "--json" else [
+            json.loads(line) for line in result.stdout.splitlines()
+        ]  # fmt: skip
+
+    def read(place):
+        with open(place["file"], "rb") as file:
+            return os.pread(file.fileno(), place["bytes"], place["offset"])
+
+    raw, big = jobs()[0], jobs()[6]
+    assert (raw["stdout"], raw["stderr"]) == (None, None), "nobody takes a pack for the output of one job"
+    assert (read(raw["stdout_at"]), read(raw["stderr_at"])) == (BYTES, b"complaint\n")
+    assert (big["stderr_at"], big["stdout_at"]["file"]) == (None, big["stdout"])
+    assert read(big["stdout_at"]) == BIG
+    for job in jobs("--extract", "out"):
+        for name in ("stdout", "stderr"):
+            size, place = job[f"{name}_bytes"], job[f"{name}_at"]
+            assert os.path.getsize(job[name]) == size
+            assert place == ({"file": job[name], "offset": 0, "bytes": size} if size else None)
+    assert (printed.here / "out" / "1-raw" / "stdout").read_bytes() == BYTES
 
 
 def test_following_prints_what_comes_until_the_end_of_the_run(world):

@@ -8,7 +8,10 @@ import sys
 
 import pytest
 
+from pqrun.journal.run_record import RunRecord
+
 from .conftest import first_line, lines_of
+from .records import Record
 
 
 def append(word: str) -> str:
@@ -468,3 +471,40 @@ def test_a_job_with_many_arguments_runs_again_with_the_same_arguments(world, opt
     world.write("go", "")
     assert world.pqrun("resume", "latest", "--json").code == 0
     assert world.counted("ran") == {"a": 1, "b": 1, "c": 2, "d": 2, "e": 1, "f": 1}
+
+
+def packed(run):
+    """What each recorded attempt printed, by the places in the journal: job numbers and bytes."""
+    found = []
+    for line in lines_of(run, "end"):
+        if "lost" in line:
+            continue
+        pack, offset = line["out_at"]
+        with (run / "logs" / f"pack.{pack}").open("rb") as file:
+            found.append((line["s"], os.pread(file.fileno(), line["out"], offset)))
+    return found
+
+
+@pytest.mark.slow
+def test_the_journal_points_only_to_bytes_that_are_in_a_pack_whenever_pqrun_is_killed(world):
+    lines = [f"echo {number} {'x' * (number % 50)}" for number in range(1, 401)]
+    printed = {number: f"{line[5:].strip()}\n".encode() for number, line in enumerate(lines, 1)}
+    world.kill_when(lambda: world.recorded("end", 40), "run", "-q", "-j4", lines=lines)
+    for ended in (120, 200, 280):
+        world.wait_until_all_is_gone()
+        assert all(data == printed[seq] for seq, data in packed(world.only_run))
+        world.kill_when(lambda: world.recorded("end", ended), "resume", "latest", "-q", "-j4")  # noqa: B023
+    world.wait_until_all_is_gone()
+    assert world.pqrun("resume", "latest", "-q").code == 0
+    found = packed(world.only_run)
+    assert {seq for seq, _ in found} == set(printed) and all(data == printed[seq] for seq, data in found)
+    assert len(list((world.only_run / "logs").iterdir())) == 5, "each process begins a pack of its own"
+    assert world.look("logs", "latest").stdout == b"".join(printed.values())
+
+
+def test_a_run_of_an_older_pqrun_goes_on_in_its_format(tmp_path):
+    for version, packs in ((1, False), (2, True)):
+        record = Record(tmp_path / f"v{version}", pqrun=version)
+        reopened = RunRecord.reopen(str(record.path))
+        assert (reopened.logs.packs is not None) == packs
+        reopened.close()

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Readers that go away or get stuck, and descriptors that are closed, full, or opened anew."""
 
+import json
 import os
 import signal
 import subprocess
@@ -164,6 +165,48 @@ def test_output_is_the_same_byte_for_byte(world: World) -> None:
 
     assert out == data
     assert err == data
+
+
+@pytest.mark.parametrize("options", [(), ("-k", "--no-journal")], ids=["alone", "in order"])
+def test_a_large_output_is_passed_on_while_its_job_runs(world: World, options: tuple[str, ...]) -> None:
+    jobs = f"head -c 5000000 /dev/zero; {world.wait_at_the_gate}; echo end\n"
+
+    run = world.start(jobs + ("echo next\n" if options else ""), "-q", "-j2", *options)
+    assert run.process.stdout is not None
+    found = b""
+    while len(found) < 2_000_000:
+        found += os.read(run.process.stdout.fileno(), 1 << 20)
+    world.let_through()
+    rest, _ = run.process.communicate()
+
+    assert found + rest == bytes(5_000_000) + b"end\n" + (b"next\n" if options else b"")
+    assert run.process.returncode == 0
+
+
+def test_beside_a_report_on_stdout_nothing_is_passed_on(world: World) -> None:
+    """Else the line of the second job's end would cut the first job's output in two."""
+    jobs = f"head -c 5000000 /dev/zero; {world.tell('printed')}; {world.wait_at_the_gate}; echo end\n"
+
+    run = world.start(
+        f"{jobs}while ! test -e {world.directory}/go; do sleep 0.02; done\n",
+        "-q",
+        "-k",
+        "-j2",
+        "--events",
+        "-",
+    )
+    assert run.process.stdout is not None
+    world.told()
+    (world.directory / "go").touch()
+    found = b""
+    while b"attempt_ended" not in found:
+        found += os.read(run.process.stdout.fileno(), 1 << 20)
+    world.let_through()
+    rest, _ = run.process.communicate()
+
+    before, zeros, after = (found + rest).partition(bytes(5_000_000) + b"end\n")
+    assert zeros
+    assert [json.loads(line)["event"] for line in (before + after).splitlines()][-1] == "run_ended"
 
 
 def test_a_leftover_that_holds_the_output_does_not_keep_the_job(world: World) -> None:

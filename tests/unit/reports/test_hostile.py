@@ -149,7 +149,7 @@ class Endless:
     """Output of any size, of which the end alone is ever made."""
 
     def __init__(self, size):
-        self.size, self.path = size, None
+        self.size, self.place = size, None
 
     def tail(self, limit):
         return b"x" * min(limit, self.size)
