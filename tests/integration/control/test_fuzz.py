@@ -18,7 +18,7 @@ MESSAGES = 10_000
 ODD = [
     None, True, False, 0, 1, -1, 2, 7, 10**6, 10**30, -(10**30), 0.5, 1e308, "", "a", "all", "j1", "j*", "[", "*" * 50,
     "a" * 300, "\0", "\ud800", "\x1b[2J", "💥", "1", "007", "tag:", "state:queued", [], [[]], ["a"], ["a", "ok"], [None],
-    {}, {"a": 1}, {"max": 2}, {"id": "x"}, [["a", "b", "c"]], [["net", 1]], "SIGTERM", "SIGNOTHING", "high", "ok",
+    {}, {"a": 1}, {"max": 2}, {"id": "x"}, [["a", "b", "c"]], [["net", 1]], "SIGTERM", "SIGNOTHING", "high", "ok", "open",
 ]  # fmt: skip
 VERBS = [
     "add",
@@ -31,21 +31,22 @@ VERBS = [
     "unpause",
     "wait",
     "output",
+    "send",
     "info",
     "nothing",
 ]
 FIELDS = [
     "add", "jobs", "change", "front", "pool", "size", "workers", "seq", "stream", "offset", "job", "wait", "any", "why",
-    "more", "lines", "if_absent", "once", "by", "pqrun", "verb",
+    "more", "lines", "if_absent", "once", "by", "pqrun", "verb", "data", "end",
 ]  # fmt: skip
 JOB = [
     "id", "run", "named", "line", "priority", "timeout", "idle_timeout", "grace", "retry", "retries", "needs", "slots",
     "pools", "tags", "success_codes", "allow_failure", "rerun", "creates", "file", "cwd", "env", "shell", "stdin",
-    "signal", "keep_leftovers", "tiemout",
+    "signal", "keep_leftovers", "pty", "tiemout",
 ]  # fmt: skip
 GOOD = {
     "add": [{"run": "true"}], "jobs": ["all"], "change": {"priority": "low"}, "pool": "net", "size": 2, "workers": 2,
-    "seq": 1, "stream": 1, "offset": 0, "job": "j1",
+    "seq": 1, "stream": 1, "offset": 0, "job": "j1", "data": "eA==",
 }  # fmt: skip
 
 
