@@ -476,6 +476,7 @@ def main() -> int:
     given = parser.parse_args()
     waves = given.waves or max(6, min(48, given.jobs // 300))
     plan = Plan(given.jobs, waves, given.kills, given.workers, given.keep, given.seed)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # the queue must not stay
     with tempfile.TemporaryDirectory(prefix="day-") as directory:
         day = Day(Path(directory), plan)
         try:

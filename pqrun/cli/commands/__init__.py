@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The commands: a module for each, or for a family of commands. `find_command` loads and returns a command.
 
-run                 `run`, `resume` and `serve`.
+run                 `run` and `resume`.
 each                `each`.
 check_init_schema   `check`, `init` and `schema`.
 add, cancel, ps,
-restart, set, top,
-wait                The command of that name.
+restart, serve, set,
+top, wait           The command of that name.
 hold                `hold` and `release`.
 pause_stop          `pause`, `unpause` and `stop`.
 live_run            The parts that the commands for live runs share.
@@ -31,7 +31,7 @@ MODULES = {
     "check": "check_init_schema",
     "init": "check_init_schema",
     "schema": "check_init_schema",
-    "serve": "run",
+    "serve": "serve",
     "add": "add",
     "ps": "ps",
     "set": "set",

@@ -244,7 +244,7 @@ def test_a_journal_is_not_compacted_over_a_restart(tmp_path, monkeypatch):
 
     monkeypatch.setattr("pqrun.journal.compaction.compacted", compacted)
     record = SimpleNamespace(directory=RunDirectory(str(tmp_path)), journal=Journal())
-    tidy = QueueMaintenance(record, 10, lambda: None)
+    tidy = QueueMaintenance(record, 10)
     tidy.begin(Engine())
     restarts = 1
     tidy._tidy()
