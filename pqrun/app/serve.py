@@ -92,7 +92,7 @@ def serve(settings: Settings, *, detach: bool, keep: int = KEEP) -> int:
 
 
 def _serve(settings: Settings, directory: RunDirectory, keep: int, ready: Callable[[], None] | None) -> int:
-    """Run the queue. `ready` tells the caller of `--detach`; without it, a service manager is told."""
+    """Run the queue. `ready` tells the caller of `--detach`; without it, the service manager gets the messages."""
     restart = None
     if not is_begun(directory):
         record = RunRecord(run_dir=directory.path, keep=True, durable=settings.record.durable)

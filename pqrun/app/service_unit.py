@@ -232,7 +232,7 @@ def _make_sure_of_manager(service: Service) -> None:
 
 
 def _ours(service: Service) -> str | None:
-    """Return the file's content, None if there is no file. Raises `UserError` if somebody else wrote it."""
+    """Return the file's content, None if there is no file. Raises `UserError` if another program wrote it."""
     try:
         text = service.path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:

@@ -177,7 +177,7 @@ class DesktopNotifier(Report):
         return self.tick()
 
     def finish(self, ending: Ending) -> None:
-        """Tell that the run has ended. A queue that somebody stopped has told what it had to tell."""
+        """Tell that the run has ended. A queue ends only when its user stops it."""
         if not self._run.endless:
             outcome = "ok" if ending.code == 0 else f"exit {ending.code}"
             table = self._table
