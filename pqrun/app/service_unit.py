@@ -208,7 +208,7 @@ def uninstall(queue: str) -> int:
     """Stop the service and remove its file; return the exit code. The queue's record stays."""
     service = service_of(queue)
     if _ours(service) is None:
-        raise UserError(f"the queue {queue} is not installed: there is no {service.path}")
+        raise UserError(f"the queue `{queue}` is not installed: there is no {service.path}")
     _make_sure_of_manager(service)
     service.end()
     service.path.unlink(missing_ok=True)
@@ -271,7 +271,13 @@ def _call(*words: str) -> str:
         raise InternalFailure(f"`{told}` failed: {error}; {HOW_TO_PRINT}") from None
     if done.returncode:
         why = escape_controls(" ".join(done.stderr.split())) or f"exit {done.returncode}"
-        raise InternalFailure(f"`{told}` failed: {why}; {HOW_TO_PRINT}")
+        # The user's systemd is there only in a session that began with a login, or with lingering.
+        cure = (
+            "log in as this user without su or sudo, or call `loginctl enable-linger`; "
+            if "bus" in why
+            else ""
+        )
+        raise InternalFailure(f"`{told}` failed: {why}; {cure}{HOW_TO_PRINT}")
     return done.stdout
 
 

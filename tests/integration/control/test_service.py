@@ -156,13 +156,14 @@ def test_uninstall_stops_the_service_and_removes_the_unit(installing):
     assert "its jobs are kept" in result.out
     again, calls = installing("--uninstall")
     assert (again.code, calls) == (2, [])
-    assert f"the queue queue is not installed: there is no {installing.unit}" in again.err
+    assert f"the queue `queue` is not installed: there is no {installing.unit}" in again.err
 
 
 def test_where_systemd_refuses_nothing_stays_installed_and_the_reason_is_told(installing):
     result, _ = installing("--install", refused="daemon-reload")
     assert (result.code, installing.unit.exists()) == (4, False)
     assert "`systemctl --user daemon-reload` failed: Failed to connect to bus" in result.err
+    assert "without su or sudo, or call `loginctl enable-linger`" in result.err
     assert "pqrun serve --print-unit" in result.err
     result, _ = installing("--install", refused="enable")
     assert (result.code, installing.unit.exists()) == (4, False)
