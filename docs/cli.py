@@ -46,6 +46,10 @@ READ = {
     "MAKEFLAGS": "Under `make -j` (`+pqrun run …`): the jobserver that a `make` in a job uses, too.",
     "CI": "Also `GITHUB_ACTIONS`, `GITLAB_CI`, `TF_BUILD`, `BUILDKITE`, `TEAMCITY_VERSION`, `JENKINS_URL`: one "
     "line per job, even on a terminal. `--progress live` overrides this.",
+    "DBUS_SESSION_BUS_ADDRESS, XDG_RUNTIME_DIR, SSH_CONNECTION": "With `--notify`: whether your desktop is on this "
+    "machine; else the terminal is used, by `TERM_PROGRAM`, `TMUX` and similar variables.",
+    "NOTIFY_SOCKET, WATCHDOG_USEC, WATCHDOG_PID": "With `serve`: the service manager to report to. Jobs don't get them.",
+    "XDG_CONFIG_HOME": "With `serve --install`: the unit is in `systemd/user` there. Default: `~/.config`.",
     "GITHUB_STEP_SUMMARY": "With `--ci github`: the file for the step's summary.",
 }
 GIVEN = {

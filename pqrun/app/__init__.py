@@ -7,4 +7,6 @@ resume        A recorded run that is continued: its jobs, workers and pools.
 dry_run       `--dry-run`: prints the commands.
 serve         `pqrun serve`: a run that waits for jobs, and the maintenance of its files.
 daemon        `serve --detach`: the background process.
+service_unit  `serve --install`: the queue as a service of systemd or launchd.
+service_manager   Messages to the service manager while the queue runs.
 """

@@ -192,7 +192,8 @@ class RunParts:
         header = self.record.found.header if self.record.found else None
         command = self.settings.record.command if header is None else header.get("command", "")
         run = RunInfo(
-            self.record.run_id, self.files, self.first_workers, began, wall, path, self.directory, command
+            self.record.run_id, self.files, self.first_workers, began, wall, path, self.directory, command,
+            self.endless,
         )  # fmt: skip
         self.reports.begin(run, self.table)
 

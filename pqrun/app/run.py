@@ -111,6 +111,8 @@ def _feed(run: RunParts) -> None:
 
 def _end(run: RunParts) -> list[str]:
     """End the remaining jobs and the connections of clients. Return a text for each error of a job's end."""
+    if run.maintenance is not None:
+        run.maintenance.stopping()
     run.engine.executor.close()
     run.usage_monitor.close()
     if not (run.scheduler.input_ended or run.engine.broken or run.endless):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from pqrun.app.parts import RunParts
 from pqrun.app.run import backend_for, carry_out
+from pqrun.app.service_manager import ServiceManager
 from pqrun.core import events as ev
 from pqrun.core.errors import InternalFailure, UserError
 from pqrun.core.scheduler import Scheduler
@@ -58,6 +59,15 @@ def is_begun(directory: RunDirectory) -> bool:
     return False  # pqrun was killed before the journal's first line was complete
 
 
+def check(settings: Settings) -> None:
+    """Raise `UserError` for options that a queue cannot have."""
+    for name in _NOT_FOR_A_QUEUE:
+        if settings.value_of(name):
+            raise UserError(f"--{name.replace('_', '-')} can't be used with a queue, which has no end")
+    if settings.record.no_journal:
+        raise UserError("--no-journal can't be used with a queue, which is restored from its journal")
+
+
 def serve(settings: Settings, *, detach: bool, keep: int = KEEP) -> int:
     """Run the queue in `settings.record.run_dir` until it is stopped; return the exit code.
 
@@ -65,11 +75,7 @@ def serve(settings: Settings, *, detach: bool, keep: int = KEEP) -> int:
     and output are kept. Raises `UserError` for options that a queue cannot have.
     """
     assert settings.record.run_dir is not None
-    for name in _NOT_FOR_A_QUEUE:
-        if settings.value_of(name):
-            raise UserError(f"--{name.replace('_', '-')} can't be used with a queue, which has no end")
-    if settings.record.no_journal:
-        raise UserError("--no-journal can't be used with a queue, which is restored from its journal")
+    check(settings)
     reset_signals()
     directory = RunDirectory(settings.record.run_dir)
     if settings.place.cwd is not None:
@@ -77,7 +83,7 @@ def serve(settings: Settings, *, detach: bool, keep: int = KEEP) -> int:
     elif not is_begun(directory):
         current_directory()
     if not detach:
-        return _serve(settings, directory, keep, lambda: None)
+        return _serve(settings, directory, keep, None)
     from pqrun.app.daemon import detached
 
     if settings.output.progress == "auto":
@@ -85,7 +91,8 @@ def serve(settings: Settings, *, detach: bool, keep: int = KEEP) -> int:
     return detached(directory, lambda ready: _serve(settings, directory, keep, ready))
 
 
-def _serve(settings: Settings, directory: RunDirectory, keep: int, ready: Callable[[], None]) -> int:
+def _serve(settings: Settings, directory: RunDirectory, keep: int, ready: Callable[[], None] | None) -> int:
+    """Run the queue. `ready` tells the caller of `--detach`; without it, the service manager gets the messages."""
     restart = None
     if not is_begun(directory):
         record = RunRecord(run_dir=directory.path, keep=True, durable=settings.record.durable)
@@ -94,8 +101,18 @@ def _serve(settings: Settings, directory: RunDirectory, keep: int, ready: Callab
         record, restart = _restored(settings, directory, keep)
     source = JobInput((), None, (), open_end=True)
     backend, reports = backend_for(settings, source.jobs), reports_of(settings)
-    maintenance = QueueMaintenance(record, keep, ready)
-    return carry_out(RunParts(settings, source, record, backend, reports, restart, maintenance))
+    maintenance = QueueMaintenance(record, keep)
+    run = RunParts(settings, source, record, backend, reports, restart, maintenance)
+    if ready is not None:
+        maintenance.ready = ready
+        return carry_out(run)
+    manager = ServiceManager(run.reactor.look_again)
+    maintenance.ready, maintenance.stopping = manager.ready, manager.stopping
+    run.reactor.add(manager)
+    try:
+        return carry_out(run)
+    finally:
+        manager.close()
 
 
 def _restored(settings: Settings, directory: RunDirectory, keep: int) -> tuple[RunRecord, RestartPlan]:
@@ -117,13 +134,15 @@ class QueueMaintenance:
 
     When enough jobs have ended, a thread compacts the part of the journal that was there when it began,
     while the queue continues. A turn of the engine then only has to append the lines written since. `keep`:
-    the number of ended jobs whose record and output are kept. `ready` is called when the queue accepts jobs.
+    the number of ended jobs whose record and output are kept. `ready` is called when the queue accepts jobs,
+    `stopping` when it has stopped.
     """
 
-    def __init__(self, record: RunRecord, keep: int, ready: Callable[[], None]) -> None:
+    def __init__(self, record: RunRecord, keep: int) -> None:
         self.keep = keep
+        self.ready: Callable[[], None] = lambda: None
+        self.stopping: Callable[[], None] = lambda: None
         self._record = record
-        self._ready = ready
         self._engine: Engine | None = None
         self._worth = max(1000, keep // 2)
         self._ended = 0
@@ -133,7 +152,7 @@ class QueueMaintenance:
     def begin(self, engine: Engine) -> None:
         """Count jobs from now on, and say that the queue accepts jobs."""
         self._engine = engine
-        self._ready()
+        self.ready()
 
     def on_events(self, events: Sequence[ev.Event]) -> None:
         """Count the jobs that ended. Called after each turn, on any thread."""

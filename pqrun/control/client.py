@@ -16,12 +16,15 @@ from typing import Any, NoReturn
 
 from pqrun.control.protocol import MAX_LINE_BYTES, MIN_VERSION, VERSION, short_path
 from pqrun.core.errors import USAGE, InternalFailure, UserError
-from pqrun.journal.run_directory import SOCKET, RunDirectory, find_run, run_directories
+from pqrun.core.text import quoted_word
+from pqrun.journal.run_directory import SOCKET, RunDirectory, find_run, run_directories, runs_directory
 
 NO_LIVE_RUN = 6
 HOW_TO_START = "`pqrun serve --detach` starts a queue"
 MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.05, 1.0
 LINES_PER_WRITE = 500
+UNKNOWN_TO_OLDER_RUNS = ("unknown verb", "a job has no `")
+"""How a run refuses a verb or a field that it does not know. This pqrun sends only what it knows itself."""
 
 
 def request(run: str | None, verb: str, **facts: Any) -> dict[str, Any]:
@@ -81,7 +84,7 @@ class ControlClient:
             if answer.get("ok") is True:
                 return answer
             if answer.get("busy") is not True:
-                raise _failure(head, answer)
+                raise _failure(self.path, head, answer)
             self.close()  # frees the place for another client during the pause
             time.sleep(min(pause * self._random.uniform(0.5, 1.0), _left(end) or pause))
             pause = min(2 * pause, MAX_PAUSE_SECONDS)
@@ -210,15 +213,32 @@ def _encode(fact: dict[str, Any]) -> bytes:
     return line
 
 
-def _failure(head: dict[str, Any], answer: dict[str, Any]) -> InternalFailure:
-    version = answer.get("pqrun")
-    if isinstance(version, int) and version < head["pqrun"]:
+def _failure(path: str, head: dict[str, Any], answer: dict[str, Any]) -> InternalFailure:
+    """Return the failure of a refused request to the run with the socket at `path`."""
+    version, error = answer.get("pqrun"), str(answer.get("error"))
+    is_older = isinstance(version, int) and version < head["pqrun"]
+    if is_older or error.startswith(UNKNOWN_TO_OLDER_RUNS):
         return InternalFailure(
             f"the run is of an older pqrun, which cannot take this `{head['verb']}`: restart the run with "
-            "the pqrun that you call, or call the older one",
+            f"the pqrun that you call ({_how_to_restart(path)}), or call the older one",
             USAGE,
         )
-    return InternalFailure(str(answer.get("error")), int(answer.get("code", USAGE)))
+    return InternalFailure(error, int(answer.get("code", USAGE)))
+
+
+def _how_to_restart(path: str) -> str:
+    """Return the commands that end the run with the socket at `path` and continue it with this pqrun."""
+    from pqrun.journal.reader import JournalReader
+
+    directory = RunDirectory(os.path.dirname(path))
+    name, verb = directory.path, "resume"
+    with contextlib.suppress(InternalFailure, OSError):
+        if "serve" in JournalReader(directory.journal).first():
+            verb = "serve --detach --run-dir"
+            if os.path.dirname(directory.path) == runs_directory():
+                name, verb = os.path.basename(directory.path), "serve --detach --run"
+    word = quoted_word(name)
+    return f"`pqrun stop --run {word}`, then `pqrun {verb} {word}`"
 
 
 def _left(end: float | None) -> float | None:

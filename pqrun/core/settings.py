@@ -218,6 +218,10 @@ class ReportSettings(NamedTuple):
         "--on-failure", panel=REPORTS, metavar="CMD",
         help="Run this command if the run's exit code is not 0; its stdin is the run's summary",
     )] = None
+    notify: Annotated[bool, option(
+        "--notify", panel=REPORTS,
+        help="Notify you on the desktop of failed jobs, and when the run or queue has finished",
+    )] = False
     hooks: Mapping[str, Any] | None = None
 
 

@@ -20,6 +20,7 @@ markdown        A page of Markdown.
 github          Annotations and the step summary of GitHub Actions.
 prometheus      Metrics as a file or over HTTP.
 hooks           Commands that run at the end.
+desktop         Notifications on the desktop.
 results_dir     A directory for each job.
 """
 
@@ -68,7 +69,7 @@ class RunInfo(NamedTuple):
 
     `began`: seconds on the clock of the events. `wall` turns such a time into seconds since the epoch.
     `directory`: the run directory, if any. `cwd`: the directory where jobs and hooks start.
-    `command`: the command line of the run, empty if it is unknown.
+    `command`: the command line of the run, empty if it is unknown. `endless`: whether the run is a queue.
     """
 
     run_id: str
@@ -79,6 +80,7 @@ class RunInfo(NamedTuple):
     directory: str | None = None
     cwd: str | None = None
     command: str = ""
+    endless: bool = False
 
 
 class Ending(NamedTuple):

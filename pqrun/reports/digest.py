@@ -8,6 +8,7 @@ from collections import Counter
 
 from pqrun.core.job import Outcome
 from pqrun.core.job_table import JobRow, JobTable
+from pqrun.core.text import count_of
 from pqrun.reports import Ending
 from pqrun.reports.cases import CaseReport, ReportedCase, last_lines
 
@@ -17,6 +18,15 @@ TAIL_BYTES = 8 * 1024
 TAIL_LINES = 50
 MAX_SLOWEST = 5
 UNSUCCESSFUL = ("failed", "error", "allowed")
+
+
+def headline(added: int, ended: int, outcomes: Counter[Outcome]) -> str:
+    """Return the counts of a run's jobs as text: `10 jobs: 7 ok, 2 failed, 1 skipped`."""
+    parts = [f"{outcomes[outcome]} {outcome}" for outcome in Outcome if outcomes[outcome]]
+    if left := added - ended:
+        parts.append(f"{left} not run")
+    jobs = count_of(added, "job")
+    return f"{jobs}: {', '.join(parts)}" if parts else jobs
 
 
 class DigestFailure:
@@ -81,12 +91,7 @@ class RunDigest(CaseReport):
 
     def headline(self) -> str:
         """Return the counts as text: `10 jobs: 7 ok, 2 failed, 1 skipped`."""
-        outcomes = self.outcomes
-        parts = [f"{outcomes[outcome]} {outcome}" for outcome in Outcome if outcomes[outcome]]
-        if left := self.added - self.ended:
-            parts.append(f"{left} not run")
-        jobs = "1 job" if self.added == 1 else f"{self.added} jobs"
-        return f"{jobs}: {', '.join(parts)}" if parts else jobs
+        return headline(self.added, self.ended, self.outcomes)
 
     def put(self, case: ReportedCase) -> None:
         """Keep the job if it failed, was flaky or is one of the slowest."""

@@ -26,6 +26,7 @@ from pqrun.reports.targets import AtomicFile, ReportTarget, StreamingFile, is_st
 
 if TYPE_CHECKING:
     from pqrun.output.writer import StreamWriter
+    from pqrun.reports.desktop import Desktop
     from pqrun.reports.digest import RunDigest
     from pqrun.reports.hooks import Hook
 
@@ -46,10 +47,15 @@ class ReportRequest:
                 self.targets[kind] = target(f"--{kind.name}", path)
         self._json = output.json
         self.address = settings.metrics_listen
+        self._desktop: Desktop | None = None
         self.ci_autodetected = output.ci == "auto"
         self.service = ci_service(output.ci, environment)
         self.step = environment.get("GITHUB_STEP_SUMMARY", "") if self.service == "github" else ""
         self._check()
+        if settings.notify:
+            from pqrun.reports.desktop import desktop_of
+
+            self._desktop = desktop_of(environment)
 
     def _check(self) -> None:
         for target in self.targets.values():
@@ -88,6 +94,10 @@ class ReportRequest:
             from pqrun.reports.prometheus import MetricsEndpoint
 
             reports.append(MetricsEndpoint(self.address, run, table))
+        if self._desktop is not None:
+            from pqrun.reports.desktop import DesktopNotifier
+
+            reports.append(DesktopNotifier(self._desktop, run, table))
         return reports
 
 

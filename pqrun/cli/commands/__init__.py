@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The commands: a module for each, or for a family of commands. `find_command` loads and returns a command.
 
-run                 `run`, `resume` and `serve`.
+run                 `run` and `resume`.
 each                `each`.
 check_init_schema   `check`, `init` and `schema`.
 add, cancel, ps,
-restart, send, set,
+restart, send,
+serve, set,
 top, wait           The command of that name.
 hold                `hold` and `release`.
 pause_stop          `pause`, `unpause` and `stop`.
@@ -31,7 +32,7 @@ MODULES = {
     "check": "check_init_schema",
     "init": "check_init_schema",
     "schema": "check_init_schema",
-    "serve": "run",
+    "serve": "serve",
     "add": "add",
     "ps": "ps",
     "set": "set",

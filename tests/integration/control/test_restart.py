@@ -246,7 +246,7 @@ def test_a_journal_is_not_compacted_over_a_restart(tmp_path, monkeypatch):
     monkeypatch.setattr("pqrun.journal.compaction.compacted", compacted)
     logs = Logs(str(tmp_path), keep=True)
     record = SimpleNamespace(directory=RunDirectory(str(tmp_path)), journal=Journal(), logs=logs)
-    tidy = QueueMaintenance(record, 10, lambda: None)
+    tidy = QueueMaintenance(record, 10)
     tidy.begin(Engine())
     restarts = 1
     tidy._tidy()

@@ -186,7 +186,7 @@ def test_a_live_queue_goes_on_in_its_shortened_journal(tmp_path):
     journal = JournalWriter(run.journal, FakeClock())
     journal.start(HEADER)
     engine = Engine()
-    maintenance = QueueMaintenance(Record(run, journal), 10, ready=lambda: None)
+    maintenance = QueueMaintenance(Record(run, journal), 10)
     maintenance.begin(engine)
     maintenance._worth = 100
     outputs(run, *range(1, 600))
