@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pqrun.core import events as ev
 from pqrun.core.errors import UserError
 from pqrun.core.job import CountedAs
-from pqrun.core.job_table import JobRow, Observer
+from pqrun.core.job_table import JobRow
+from pqrun.core.observer import Observer
 from pqrun.core.unicode_json import as_json
 from pqrun.output.store import Capture, Stream
 from pqrun.reports.json_document import job_entry
