@@ -27,6 +27,9 @@ from pqrun.ui.live.type_ahead import CANCEL, CONFIRM, Confirmation, TypeAhead
 _FUNCTION_KEY = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|O.|.)", re.DOTALL)
 TEXT_IS_KEPT = "typed text is kept for the shell; a key after a pause of a second drops it"
 
+NO = "  Esc: no"
+"""The end of each question."""
+
 Act = Callable[[], Iterable[Request]]
 Modes = list[object]
 

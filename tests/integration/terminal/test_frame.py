@@ -221,13 +221,13 @@ def test_what_the_state_of_the_run_is_can_be_seen(events):
     assert str(frame(facts._replace(keys=False), 80, 24)).endswith("^C stop")
 
 
-QUESTION = "q again within 2s: let the 4 running jobs finish, start no more.  Esc: no"
+QUESTION = "q again within 2s: start no more jobs, let the 4 running finish  Esc: no"
 
 
 @pytest.mark.parametrize(
     ("columns", "asked"),
     [
-        (56, "q again within 2s: let the 4 running jobs finish, …"),
+        (56, "q again within 2s: start no more jobs, let …  Esc: no"),
         (80, QUESTION),
         (110, QUESTION),
         (200, QUESTION),
