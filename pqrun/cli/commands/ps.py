@@ -14,6 +14,7 @@ from pqrun.cli.commands.live_run import PANEL, Jobs, RunName, print_text, some
 from pqrun.cli.console import Cell, Column, Console, table
 from pqrun.cli.declarations import CommandSpec, switch
 from pqrun.core.errors import InternalFailure
+from pqrun.core.layout import cut
 from pqrun.core.option_spec import OptionSpec
 from pqrun.core.text import escape_controls, format_duration
 from pqrun.core.unicode_json import as_json
@@ -23,9 +24,10 @@ MAX_COMMAND_LENGTH = 500
 MIN_JOBS, OTHER_LINES = 10, 8
 """On a terminal, the least number of jobs that are listed, and the lines of the screen that are kept for other text."""
 COLUMNS = (
-    Column("id"), Column("state"), Column("priority", drop=1), Column("try", drop=0),
-    Column("time", right=True), Column("command or needs"),
+    Column("id"), Column("state"), Column("priority", drop=2), Column("try", drop=1),
+    Column("time", right=True), Column("last output", drop=0), Column("command or needs"),
 )  # fmt: skip
+LAST_OUTPUT, MAX_LAST_OUTPUT_CELLS = 5, 48
 _STYLES = {"running": "blue", "waiting": "bold yellow", "queued": ""}
 STATES = ("running", "queued", "waiting", "pending", "held")
 
@@ -51,7 +53,7 @@ def ps(
         page = Console()
         while True:
             try:
-                answer = client.request("ps", jobs=jobs or [])
+                answer = client.request("ps", jobs=jobs or [], last_output=json or page.is_terminal)
                 if json:
                     text = document(answer, client.request("info"), a_line=watch)
                 else:
@@ -86,8 +88,13 @@ def shown(answer: dict[str, Any], page: Console, info: dict[str, Any] | None, *,
     listed = jobs if most is None else jobs[:most]
     lines = [] if info is None else [*_heading(info, page), ""]
     if jobs:
-        columns = COLUMNS if page.is_terminal else (*COLUMNS[:-1], Column("command"))
-        lines += table(columns, [_row(job, why=page.is_terminal) for job in listed], page, middle=("id",))
+        columns = list(COLUMNS) if page.is_terminal else [*COLUMNS[:-1], Column("command")]
+        rows = [_row(job, why=page.is_terminal) for job in listed]
+        if not any(row[LAST_OUTPUT].text for row in rows):
+            del columns[LAST_OUTPUT]
+            for row in rows:
+                del row[LAST_OUTPUT]
+        lines += table(columns, rows, page, middle=("id",))
     if len(jobs) > len(listed):
         left = Counter(job["state"] for job in jobs[len(listed) :])
         more = ", ".join(f"{left[state]} more {state}" for state in STATES if left[state])
@@ -140,6 +147,7 @@ def _row(job: dict[str, Any], *, why: bool) -> list[Cell]:
         Cell(job["priority"], "yellow" if job["priority"] in ("critical", "high") else "dim"),
         Cell(tries, "dim"),
         Cell(f"in {seconds}" if state == "waiting" else seconds, _STYLES.get(state, "dim")),
+        Cell(cut(escape_controls(job.get("last_output", "")), MAX_LAST_OUTPUT_CELLS)),
         Cell(_needs(job) if why and state == "pending" and job["needs"] else _command(job), "dim"),
     ]
 

@@ -310,7 +310,9 @@ def footer(facts: TableView, width: int) -> StyledLine:
     if facts.prompt:
         question, gap, answer = facts.prompt.partition("  ")  # how to say no is never cut
         room = width - 1 - width_of(gap + answer)
-        text = facts.prompt if width_of(question) <= room else fit_words(question, room).rstrip() + gap + answer
+        text = (
+            facts.prompt if width_of(question) <= room else fit_words(question, room).rstrip() + gap + answer
+        )
         return StyledLine((fit_words(f" {text}", width), "prompt"))
     keys: list[list[StyledText]] = []
     for key, does in KEYS if facts.keys else KEYS[:1]:

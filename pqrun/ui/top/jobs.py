@@ -30,7 +30,8 @@ Key = tuple[Any, ...]
 class ListedJob(NamedTuple):
     """A job as `top` lists it. Times are seconds of the wall clock.
 
-    All text but the id is free of control characters.
+    All text but the id is free of control characters. `cpus` and `memory` are of the last attempt that ended:
+    the CPUs that it kept busy on average, and its peak in bytes.
     """
 
     seq: int
@@ -48,6 +49,8 @@ class ListedJob(NamedTuple):
     ended: float | None = None
     how: str = ""
     message: str = ""
+    cpus: float | None = None
+    memory: int | None = None
 
     @property
     def unfinished(self) -> bool:

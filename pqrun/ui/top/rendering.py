@@ -5,18 +5,19 @@ from __future__ import annotations
 
 from bisect import bisect
 from collections import deque
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
 from pqrun.core.text import format_duration
 from pqrun.core.throughput import MIN_ENDS, WINDOW_SECONDS, Throughput
-from pqrun.ui.live.cells import StyledLine, StyledText, bar, fit, join, urgency
+from pqrun.ui.live.cells import StyledLine, StyledText, bar, cpu_text, fit, join, memory_text, urgency
 from pqrun.ui.top.jobs import CHANGEABLE, PRIORITIES, STATES, JobList, ListedJob
-from pqrun.ui.top.run_source import RunState
+from pqrun.ui.top.run_source import NO_USAGE, MeasuredUsage, RunState
 
 BARS = " ▁▂▃▄▅▆▇█"
 MAX_SAMPLES = 240
+MIN_USAGE_COLUMNS = 120
 
 
 def curve(values: Sequence[float], width: int) -> str:
@@ -133,23 +134,16 @@ class TopColumn(NamedTuple):
 def columns(width: int, widest: int = 24) -> list[TopColumn]:
     """Return the columns that fit into `width` cells."""
     number, prio, state = TopColumn("#", 6, True), TopColumn("prio", 8), TopColumn("state", 11)
-    said = TopColumn("status", 0)
+    tries, time, said = TopColumn("try", 5), TopColumn("time", 7, True), TopColumn("status", 0)
+    usage = [TopColumn("cpu", 5, True), TopColumn("mem", 5, True)]
     if width >= 100:
         job = TopColumn("job", max(16, min(widest, width // 4)))
-        return [
-            number,
-            prio,
-            state,
-            job,
-            TopColumn("try", 5),
-            TopColumn("time", 7, True),
-            TopColumn("limit", 13),
-            said,
-        ]
+        measured = usage if width >= MIN_USAGE_COLUMNS else []
+        return [number, prio, state, job, tries, time, TopColumn("limit", 13), *measured, said]
     if width >= 74:
         job = TopColumn("job", max(12, min(widest, width * 3 // 10)))
-        return [prio, state._replace(width=9), job, TopColumn("try", 5), TopColumn("time", 7, True), said]
-    return [TopColumn("state", 9), TopColumn("job", 0), TopColumn("try", 5), TopColumn("time", 7, True)]
+        return [prio, state._replace(width=9), job, tries, time, said]
+    return [TopColumn("state", 9), TopColumn("job", 0), tries, time]
 
 
 def heading(cells: list[TopColumn], width: int, sort: str) -> list[StyledText]:
@@ -162,11 +156,21 @@ def heading(cells: list[TopColumn], width: int, sort: str) -> list[StyledText]:
     return line.within(width)
 
 
-def row(job: ListedJob, cells: list[TopColumn], width: int, now: float, said: str) -> list[StyledText]:
-    """Return a job's line. `said` is its last line of output."""
+def row(
+    job: ListedJob,
+    cells: list[TopColumn],
+    width: int,
+    now: float,
+    said: str,
+    usage: Mapping[int, MeasuredUsage] = NO_USAGE,
+) -> list[StyledText]:
+    """Return a job's line. `said` is its last line of output; `usage` that of the running jobs."""
     line = StyledLine((" ", ""))
     for column in cells:
         size = _width(column, cells, width)
+        if column.title in ("cpu", "mem"):
+            line.add(fit(_usage(job, column.title, usage), size, right=True) + "  ", "label")
+            continue
         for text, style in _cell(job, column.title, size, now, said):
             is_cut = style.startswith("cut ")
             line.add(text if is_cut else fit(text, size, right=column.right), style.removeprefix("cut "))
@@ -205,6 +209,16 @@ def _cell(job: ListedJob, title: str, size: int, now: float, said: str) -> list[
         case "limit":
             return _limit(job, size, now)
     return _status(job, said)
+
+
+def _usage(job: ListedJob, title: str, running: Mapping[int, MeasuredUsage]) -> str:
+    """Return the CPU or memory: of a running job now, of an ended one on average and at its peak."""
+    if job.state == "running":
+        now = running.get(job.seq)
+        cpus, memory = (None, None) if now is None else now
+    else:
+        cpus, memory = job.cpus, job.memory
+    return cpu_text(cpus) if title == "cpu" else memory_text(memory)
 
 
 def _limit(job: ListedJob, size: int, now: float) -> list[StyledText]:

@@ -7,6 +7,7 @@ import pytest
 
 from pqrun.ui.top.jobs import SORTS, STATES, JobFilter, JobList, next_of
 from pqrun.ui.top.rendering import TopHistory, columns, curve, idle_keys, keys, row, title
+from pqrun.ui.top.run_source import MeasuredUsage
 from pqrun.ui.top.widgets import MAX_LINES, LogText
 
 from .conftest import NOW, Fake, job, nightly
@@ -153,3 +154,17 @@ def test_search_goes_round_and_ignores_case():
     assert text.find("error", -1, back=True) == 2
     assert text.find("nothing", 0) is None
     assert text.count("error") == 2
+
+
+def test_cpu_and_memory_are_those_of_now_or_of_the_whole_attempt():
+    def shown(one, width=120, usage=()):
+        line = "".join(text for text, _ in row(one, columns(width), width, NOW, "", dict(usage)))
+        return line.split()
+
+    measured = {4: MeasuredUsage(1.94, 1638 << 20)}
+    running, ended = job(4, "running", cpus=0.5, memory=1 << 20), job(5, "ok", cpus=0.97, memory=310 << 20)
+    assert shown(running, usage=measured)[-2:] == ["194%", "1.6G"]
+    assert "50%" not in shown(running), "the numbers of an earlier attempt"
+    assert shown(ended)[-2:] == ["97%", "310M"]
+    assert "97%" not in shown(ended, width=119)
+    assert "%" not in "".join(shown(job(6)))

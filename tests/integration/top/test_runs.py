@@ -69,19 +69,33 @@ def test_a_source_tells_first_all_then_what_changed(watched, gate, until):
     assert news.run.paused and not news.anew
     with pytest.raises(InternalFailure, match="nothing was changed"):
         source.act("cancel", jobs=["all"], seq=jobs["flaky"].seq)
-    assert source.again(jobs["flaky"].seq)["ids"] == ["flaky"]
+    assert source.act("restart", jobs=["flaky"])["count"] == 1
     source.act("unpause")
     gate.open()
     watched.end()
     changed = {job.id: job.state for job in source.poll().changed}
     assert changed == {"long": "ok", "next": "ok", "last": "ok", "flaky": "failed"}
-    again = [job for job in source._known.values() if job.id == "flaky"]
-    assert [(job.attempts, job.most, job.priority) for job in again] == [(2, 2, 3)] * 2
+    (again,) = [job for job in source._known.values() if job.id == "flaky"]
+    assert (again.seq, again.attempts, again.priority) == (jobs["flaky"].seq, 4, 3)
     assert source.read(jobs["long"].seq, 1, 1, 6) == (b"done\n", 6, True)
     with pytest.raises(InternalFailure, match="the run has ended"):
         source.act("pause")
     shutil.rmtree(watched.directory)
     assert "cannot read" in source.poll().run.trouble or source.poll().run.trouble
+    source.close()
+
+
+@pytest.mark.slow
+def test_the_usage_of_jobs_that_run_and_of_those_that_have_ended(watched, until):
+    pytest.importorskip("psutil", reason="the extra `stats` is not installed")
+    source = source_of(watched)
+    jobs = {job.id: job for job in source.poll().changed}
+    flaky, long = jobs["flaky"], jobs["long"]
+    assert 0 <= flaky.cpus < 64, "its memory was not measured: it was too short"
+    assert (long.cpus, long.memory) == (None, None)
+    until(lambda: source.poll().run.usage)
+    usage = source.poll().run.usage
+    assert list(usage) == [long.seq] and usage[long.seq].memory > 100_000 and 0 <= usage[long.seq].cpus < 64
     source.close()
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from .conftest import NOW, Fake, attempts, job, nightly, screen_of, settled
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parents[1] / "terminal" / "golden"
 
 
 def told():
@@ -24,7 +24,9 @@ def text(app):
     return "\n".join(screen_of(app))
 
 
-@pytest.mark.parametrize("size", [(110, 36), (80, 24), (56, 16)], ids=lambda size: "x".join(map(str, size)))
+@pytest.mark.parametrize(
+    "size", [(80, 24), (56, 20), (110, 40), (200, 50)], ids=lambda size: "x".join(map(str, size))
+)
 def test_the_screen_is_as_it_was(play, size):
     """`GOLDEN=1 pytest tests/integration/top` writes the pictures anew: look at them."""
 
@@ -32,9 +34,8 @@ def test_the_screen_is_as_it_was(play, size):
         return text(app)
 
     found = play(told(), script, size=size)
-    golden = GOLDEN / f"{size[0]}x{size[1]}.txt"
+    golden = GOLDEN / f"top-{size[0]}x{size[1]}.txt"
     if os.environ.get("GOLDEN"):
-        golden.parent.mkdir(exist_ok=True)
         golden.write_text(found + "\n", encoding="utf-8")
     assert found + "\n" == golden.read_text(encoding="utf-8")
 
@@ -169,7 +170,24 @@ def test_a_job_that_has_ended_is_run_again_if_somebody_is_sure(play):
         assert "Run test[py3.12-macos] again?" in text(app)
         await pilot.press("n", "r", "y")
         await settled(app, pilot)
-        assert source.acts == [("again", {"seq": 2})] and "in the queue again" in text(app)
+        assert source.acts == [
+            ("restart", {"jobs": ["test[py3.12-macos]"]})
+        ] and "in the queue again" in text(app)
+
+    play(source, script)
+
+
+def test_of_jobs_with_one_id_only_the_last_can_run_again(play):
+    source = Fake([job(1, "failed", name="nightly"), job(2, "failed", name="nightly", ended=NOW - 5)])
+
+    async def script(app, pilot):
+        assert app.table.selected == 2
+        await pilot.press("down", "r")
+        await settled(app, pilot)
+        assert "a later job has the same id" in text(app) and len(app.screen_stack) == 1
+        await pilot.press("up", "r", "y")
+        await settled(app, pilot)
+        assert source.acts == [("restart", {"jobs": ["nightly"]})]
 
     play(source, script)
 
