@@ -3,6 +3,7 @@
 
 import importlib.util
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -378,11 +379,15 @@ def test_leaving_lets_go_of_the_run(play, until):
     until(lambda: source.closed)
 
 
-def test_the_picture_of_the_documentation_can_be_drawn_and_fetches_nothing():
+def test_the_picture_of_the_documentation_is_current_and_fetches_nothing():
     pytest.importorskip("textual", reason="the extra `top` is not installed")
     path = Path(__file__).parents[3] / "docs" / "top_svg.py"
     spec = importlib.util.spec_from_file_location("top_svg", path)
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
-    for svg in (script.picture(), script.PICTURE.read_text(encoding="utf-8")):
+    drawn, kept = script.picture(), script.PICTURE.read_text(encoding="utf-8")
+    assert re.findall(r"<text[^>]*>([^<]*)</text>", kept) == re.findall(
+        r"<text[^>]*>([^<]*)</text>", drawn
+    ), "the screen looks different now: run `python docs/top_svg.py`, and look at docs/top.svg"
+    for svg in (drawn, kept):
         assert "@font-face" not in svg and "db:backup" in svg and "orders" in svg
