@@ -209,8 +209,8 @@ class RunParts:
         except InternalFailure as failure:
             if self.endless:  # a queue without a socket could get no jobs
                 raise
-            self.err.say(
-                f"pqrun: {failure}; the run continues, but `add`, `ps` and similar commands can't reach it"
+            self.err.note(
+                f"{failure}; the run continues, but `add`, `ps` and similar commands can't reach it"
             )
 
     def _look_after(self) -> None:

@@ -198,7 +198,7 @@ class ReportSet(Observer):
             failures += run_hooks(self._hooks, self.digest, self._run, ending, wait)
         if err is not None:
             for failure in failures:
-                err.say(f"pqrun: {failure}")
+                err.note(failure)
         return ending.code
 
     def _failed(self, report: Report, error: Exception) -> None:
@@ -224,4 +224,4 @@ class ReportSet(Observer):
         if not self._wanted.ci_autodetected:
             self.failures.append(why)
         elif err is not None:  # the user did not ask for a summary, and a container may lack its file
-            err.say(f"pqrun: {why}")
+            err.note(why)

@@ -80,7 +80,7 @@ class PlainLog(Observer):
 
     def warn(self, text: str) -> None:
         """Print a warning at the next tick. Can be called on any thread."""
-        self._warnings.append(f"pqrun: {text}")
+        self._warnings.append(text)
 
     def list_running(self) -> None:
         """Print the running jobs at the next tick. Can be called on any thread."""
@@ -234,7 +234,7 @@ class PlainLog(Observer):
 
     def _flush(self) -> None:
         while self._warnings:
-            self._lines.append(self._warnings.popleft())
+            self._say(self._warnings.popleft())
         if self._lines:
             text = "\n".join(self._lines)
             self._lines = []

@@ -184,7 +184,8 @@ class SummaryPage:
 
     def _details(self) -> list[str]:
         slowest = ", ".join(
-            f"{shorten(label, 40)} {format_duration(s)}" for label, s in self._summary.slowest
+            f"{shorten(label, 40)}{self._glued(' ')}{format_duration(s)}"
+            for label, s in self._summary.slowest
         )
         lines = (
             self._laid_out(" " * 11, ("  ", ""), ("slowest", "dim"), (f"  {slowest}", "")) if slowest else []

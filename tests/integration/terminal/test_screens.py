@@ -188,3 +188,17 @@ def test_colours_can_be_turned_off(place, words, monkeypatch):
     window.finish()
     window.close()
     assert window.code == 2 and b"error" in window.raw and b"\x1b" not in window.raw
+
+
+def test_a_job_that_was_skipped_is_not_counted_as_failed(tmp_path):
+    run = Journal(tmp_path / "state", "q7d2xk", 100.0, files=["jobs.yaml"])
+    counts = {"ok": 4, "failed": 1, "skipped": 2}
+    run.note(e="close", t=NOW - 50, stopped=False, complete=True, jobs=7, outcomes=counts, failed=3, exit=1)
+    env = {"PQRUN_STATE_DIR": str(tmp_path / "state"), "LANG": "C.UTF-8"}
+    window = Terminal(
+        [sys.executable, str(Path(__file__).with_name("commands.py")), "runs"], 80, 24, env=env, cwd=tmp_path
+    )
+    window.finish()
+    window.close()
+    (row,) = [line.split() for line in window.lines() if line.startswith("q7d2xk")]
+    assert row[-5:-1] == ["7", "4", "1", "0"]
