@@ -84,7 +84,7 @@ def jobs() -> list[ListedJob]:
         tags=("nightly", "db"), command="pg_dump --verbose --format=custom shop > shop.dump")  # fmt: skip
     put(67, "test[PY=3.13,OS=linux]", "running", attempts=1, began=NOW - 9, timeout=600.0)
     put(68, "thumbs/img_0090", "running", 0, attempts=1, began=NOW - 4)
-    put(69, "mirror", "waiting", attempts=1, most=4, began=NOW - 30, ended=NOW - 20, how="exit 75",
+    put(69, "mirror", "waiting", attempts=1, most=4, began=NOW - 30, ended=NOW - 20, due=NOW + 28, how="exit 75",
         message="the server is busy")  # fmt: skip
     put(70, "render/chapter-08", "queued", 2)
     put(71, "pack", "queued")

@@ -35,7 +35,7 @@ COLUMNS = (
     "seq", "id", "run", "named", "priority", "tags", "timeout", "most_retries", "state", "allowed",
     "attempts", "retries", "queued", "submitted", "waited",
     "last", "began", "ended", "code", "signal", "gone", "asked", "user", "system", "memory", "message",
-    "out", "err", "host", "rerun",
+    "out", "err", "host", "rerun", "until",
 )  # fmt: skip
 _NULLABLE = {
     "timeout", "queued", "submitted", "waited", "began", "ended", "code", "signal", "asked", "memory",
@@ -62,6 +62,7 @@ def values_of(row: JobRow) -> tuple[Any, ...]:
         +is_gone(exit), "" if row.asked is None else row.asked._value_,
         usage.user, usage.system, "" if usage.memory is None else usage.memory, _storable(row.message),
         row.stdout_bytes, row.stderr_bytes, _storable(row.where), +spec.rerun,
+        row.until,
     )  # fmt: skip
 
 
@@ -70,7 +71,7 @@ def row_of(values: Sequence[Any], logs: Logs) -> JobRow:
     (
         seq, job_id, run, named, priority, tags, timeout, most_retries, state, allowed, attempts, retries, queued,
         submitted, waited, last, began, ended, code, signal, gone, asked, user, system, memory, message, out, err,
-        host, rerun,
+        host, rerun, until,
     ) = values  # fmt: skip
     spec = JobSpec(
         job_id,
@@ -89,6 +90,7 @@ def row_of(values: Sequence[Any], logs: Logs) -> JobRow:
     row.exit = _exit_of(code, signal, message, gone=bool(gone)) if last else None
     row.asked = StopReason(asked) if asked else None
     row.usage = Usage(user, system, memory)
+    row.until = until
     row.stdout_bytes, row.stderr_bytes = out, err
     row.stdout = logs.path(key, 1) if out else None
     row.stderr = logs.path(key, 2) if err else None

@@ -36,7 +36,8 @@ The run    p      pause, unpause        > < more, fewer workers
 Screen     m      numbers on, off       ?   this help            q   leave; the run continues
 
 Watching a live run does not change it, and the run continues when you leave. After its
-end the screen stays for reading. The time of a queued job is the time it has waited.
+end the screen stays for reading. The time of a queued job is the time it has waited, that
+of a waiting job the time until its next attempt.
 CPU and memory are those of now; of an ended job, its average and its peak. Output on
 stderr is yellow."""
 

@@ -16,7 +16,7 @@ from typing import Any
 from pqrun.control.client import NO_LIVE_RUN
 from pqrun.core.errors import InternalFailure, UserError
 from pqrun.core.job import AttemptId, format_command
-from pqrun.core.job_table import RUNNING, JobRow
+from pqrun.core.job_table import RUNNING, WAITING, JobRow
 from pqrun.core.metrics import Metrics
 from pqrun.core.text import describe_exit, escape_controls, strip_ansi
 from pqrun.journal.index import Index, StaleIndex, as_seen, metrics_of, watch
@@ -28,6 +28,8 @@ from pqrun.ui.top.run_output import RunOutput
 from pqrun.ui.top.run_source import JobDetails, OutputPiece, PastAttempt, RunState, RunUpdate
 
 MAX_LINE_LENGTH = 300
+MIN_MEASURED_SECONDS = 1.0
+"""How long an attempt ran at least, for its share of a CPU to mean something."""
 
 
 def which_run(name: str | None) -> RunDirectory:
@@ -133,12 +135,13 @@ class RecordedRunSource:
         command = escape_controls(" ".join(format_command(spec.work)[:MAX_LINE_LENGTH].split()))
         name = escape_controls(" ".join(spec.id[:MAX_LINE_LENGTH].split())) if spec.named else command
         ran = _length(row.started, row.ended) if row.last == row.attempts else None
-        cpus = (row.usage.user + row.usage.system) / ran if ran else None
+        measured = ran is not None and ran >= MIN_MEASURED_SECONDS
+        cpus = (row.usage.user + row.usage.system) / ran if measured and ran else None
         return ListedJob(
             row.seq, spec.id, name or "?", command, row.state, spec.priority,
             tuple(escape_controls(str(tag)) for tag in spec.tags), row.attempts, row.max_attempts, spec.timeout,
             row.queued, row.started, row.ended, _how(row), strip_ansi(row.message[:MAX_LINE_LENGTH]),
-            cpus, row.usage.memory if ran else None,
+            cpus, row.usage.memory if measured else None, row.until if row.state == WAITING else None,
         )  # fmt: skip
 
     def details(self, seq: int) -> JobDetails:

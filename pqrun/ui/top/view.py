@@ -256,7 +256,7 @@ class RunScreen(App[list[str]]):
     def _draw_title(self, width: int) -> list[list[StyledText]]:
         if self.run_now is None:
             return [[(" pqrun top", "strong"), ("  reading the journal …", "label")]]
-        return [[(" ", ""), *title(self.run_now, self.history, width - 1).pieces]]
+        return [[(" ", ""), *title(self.run_now, self.jobs, self.history, width - 1).pieces]]
 
     def _banner(self, width: int) -> list[list[StyledText]]:
         run = self.run_now

@@ -86,17 +86,34 @@ def test_a_source_tells_first_all_then_what_changed(watched, gate, until):
 
 
 @pytest.mark.slow
-def test_the_usage_of_jobs_that_run_and_of_those_that_have_ended(watched, until):
+def test_the_usage_of_jobs_that_run_and_of_those_that_have_ended(watched, gate, until):
     pytest.importorskip("psutil", reason="the extra `stats` is not installed")
     source = source_of(watched)
     jobs = {job.id: job for job in source.poll().changed}
     flaky, long = jobs["flaky"], jobs["long"]
-    assert 0 <= flaky.cpus < 64, "its memory was not measured: it was too short"
+    assert (flaky.cpus, flaky.memory) == (None, None), "it was too short"
     assert (long.cpus, long.memory) == (None, None)
     until(lambda: source.poll().run.usage)
     usage = source.poll().run.usage
     assert list(usage) == [long.seq] and usage[long.seq].memory > 100_000 and 0 <= usage[long.seq].cpus < 64
+    gate.open()
+    watched.end()
+    (long,) = [job for job in source.poll().changed if job.id == "long"]
+    assert 0 <= long.cpus < 64 and long.memory > 100_000
     source.close()
+
+
+@pytest.mark.slow
+def test_a_job_that_waits_has_the_time_of_its_next_attempt(live_run, tmp_path, until):
+    (tmp_path / "jobs.txt").write_text("exit 7  # pqrun: id=flaky retries=1 retry_delay=90s\n")
+    run = live_run("-j1", tmp_path / "jobs.txt")
+    until(lambda: run.answers and run.states() == {"flaky": "waiting"})
+    source = source_of(run)
+    (job,) = source.poll().changed
+    assert (job.state, job.attempts, job.most) == ("waiting", 1, 2)
+    assert 30 < job.due - job.ended < 91  # with jitter, and the longest delay
+    source.close()
+    run.stop()
 
 
 @pytest.mark.slow

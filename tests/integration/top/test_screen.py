@@ -34,7 +34,11 @@ def test_the_screen_is_as_it_was(play, size):
     async def script(app, pilot):
         return text(app)
 
-    found = play(told(), script, size=size)
+    source = told()
+    source.jobs[10] = job(
+        10, "waiting", name="mirror[eu-west]", how="exit 7", message="no route to host", most=3, due=NOW + 28
+    )
+    found = play(source, script, size=size)
     golden = GOLDEN / f"top-{size[0]}x{size[1]}.txt"
     if os.environ.get("GOLDEN"):
         golden.write_text(found + "\n", encoding="utf-8")
