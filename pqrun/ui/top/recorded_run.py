@@ -141,7 +141,7 @@ class RecordedRunSource:
             row.seq, spec.id, name or "?", command, row.state, spec.priority,
             tuple(escape_controls(str(tag)) for tag in spec.tags), row.attempts, row.max_attempts, spec.timeout,
             row.queued, row.started, row.ended, _how(row), strip_ansi(row.message[:MAX_LINE_LENGTH]),
-            cpus, row.usage.memory if measured else None, row.until if row.state == WAITING else None,
+            cpus, row.usage.memory if measured else None, row.until if self._live and row.state == WAITING else None,
         )  # fmt: skip
 
     def details(self, seq: int) -> JobDetails:
