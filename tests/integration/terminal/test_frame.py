@@ -72,7 +72,7 @@ def test_the_screen_looks_as_it_did(events, name, columns, rows):
     lines = screen_of(scene(name, columns, rows, events), columns, rows)
     shown = "\n".join(lines).rstrip("\n") + "\n"
     path = GOLDEN / f"{name}-{columns}x{rows}.txt"
-    if os.environ.get("UPDATE_GOLDEN"):
+    if os.environ.get("GOLDEN"):
         path.write_text(shown)
     assert shown == path.read_text()
 
