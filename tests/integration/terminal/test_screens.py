@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from pqrun.cli.commands.ps import shown as shown_jobs
+from pqrun.cli.console import Console
 from pqrun.core.layout import cells
 from pqrun.journal.format import append_checksum
 
@@ -202,3 +204,32 @@ def test_a_job_that_was_skipped_is_not_counted_as_failed(tmp_path):
     window.close()
     (row,) = [line.split() for line in window.lines() if line.startswith("q7d2xk")]
     assert row[-5:-1] == ["7", "4", "1", "0"]
+
+
+def test_the_last_output_of_a_job_is_in_ps_where_it_says_more_than_the_command():
+    jobs = [
+        {
+            "id": "train",
+            "seq": 1,
+            "state": "running",
+            "last_output": "epoch 1",
+            "attempts": 1,
+            "seconds": 3.0,
+        },
+        {"id": "2", "seq": 2, "state": "running", "last_output": "half", "attempts": 1, "seconds": 3.0},
+        {"id": "flaky", "seq": 3, "state": "waiting", "attempts": 1, "seconds": 9.0},
+    ]
+    common = {"priority": "normal", "max_attempts": 3, "run": "make all", "needs": []}
+    answer = {"jobs": [{**job, **common} for job in jobs], "stopping": False, "paused": False}
+
+    def table_at(width):
+        page = Console()
+        page.is_terminal, page.width = width is not None, width
+        return [line.split()[-4:] for line in shown_jobs(answer, page, None, most=None).split("\n")[:4]]
+
+    assert table_at(80) == [
+        ["time", "output", "or", "command"], ["1/3", "3s", "epoch", "1"], ["1/3", "3s", "make", "all"],
+        ["in", "9s", "make", "all"],
+    ]  # fmt: skip
+    assert [row[-3:] for row in table_at(120)[1:3]] == [["1", "make", "all"], ["half", "make", "all"]]
+    assert table_at(None)[0][-1] == "command" and {row[-1] for row in table_at(None)[1:]} == {"all"}
