@@ -232,7 +232,7 @@ class RunDisplay:
 
         A returned request is carried out in a turn; other keys only change the table.
         """
-        from pqrun.ui.live.keys import NO, Key
+        from pqrun.ui.live.keys import NO, Key, question_of_drain
 
         def drain(scheduler: Scheduler, now: float) -> None:
             if scheduler.stopping is None:
@@ -249,16 +249,13 @@ class RunDisplay:
                 self.live.toggle(help=help, output=output)
             return ()
 
-        def ask_to_drain() -> str:
-            return f"q again within 2s: start no more jobs, let the {run.metrics().active_workers} running finish{NO}"
-
         def ask_to_pause() -> str:
             if self.live is not None and self.live.paused:
                 return f"p again within 2s: start jobs again{NO}"
             return f"p again within 2s: start no more jobs for now{NO}"
 
         return {
-            "q": Key(lambda: [drain], ask_to_drain),
+            "q": Key(lambda: [drain], lambda: question_of_drain(run.metrics().active_workers)),
             "p": Key(lambda: [pause], ask_to_pause),
             "+": Key(lambda: change(1)),
             "=": Key(lambda: change(1)),

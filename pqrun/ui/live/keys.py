@@ -34,6 +34,12 @@ Act = Callable[[], Iterable[Request]]
 Modes = list[object]
 
 
+def question_of_drain(running: int) -> str:
+    """Return what is asked before the run is drained. `running`: the number of running jobs."""
+    rest = f", let the {running} running finish" if running else ""
+    return f"q again within 2s: start no more jobs{rest}{NO}"
+
+
 class Key(NamedTuple):
     """A key of the table. `act` returns its requests; `question` is what is asked first, if anything."""
 

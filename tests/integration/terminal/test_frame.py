@@ -15,6 +15,7 @@ from pqrun.core.job import Command, ExitedWith, JobSpec, Outcome, Priority, Retr
 from pqrun.core.scheduler import Scheduler
 from pqrun.testing import FakeClock, Fate, SimulatedExecutor, simulate
 from pqrun.ui.live.cells import AnsiPainter, width_of
+from pqrun.ui.live.keys import question_of_drain
 from pqrun.ui.live.layout import frame, max_waiting, progress, room
 from pqrun.ui.live.state import RunningJob, WaitingJob
 
@@ -222,6 +223,11 @@ def test_what_the_state_of_the_run_is_can_be_seen(events):
 
 
 QUESTION = "q again within 2s: start no more jobs, let the 4 running finish  Esc: no"
+
+
+def test_the_question_counts_the_jobs_that_may_finish():
+    assert question_of_drain(4) == QUESTION
+    assert question_of_drain(0) == "q again within 2s: start no more jobs  Esc: no"
 
 
 @pytest.mark.parametrize(
