@@ -14,7 +14,7 @@ nox.options.reuse_existing_virtualenvs = True
 
 QUICK = "not slow and not cluster and not browser"
 GENERATORS = (
-    "cli", "manpage", "completions", "jobfile_page", "from_gnu_parallel", "live_svg", "top_svg", "page_pictures",
+    "cli", "manpage", "completions", "jobfile_page", "from_gnu_parallel", "live_svg", "run_svg", "top_svg", "page_pictures",
 )  # fmt: skip
 
 

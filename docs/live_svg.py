@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Draws docs/live.svg, the picture of the live table in the README, from a simulated run.
+"""Draw docs/live.svg, the picture of the live table in docs/tutorial.md, from a simulated run.
 
 python docs/live_svg.py
 """
@@ -52,7 +52,7 @@ RETRIED = JobSpec(
 
 
 def first_jobs() -> list[JobSpec]:
-    """What a night may hold."""
+    """Return the jobs of the job file."""
     tries = RetryPolicy(max=2, delay=5.0)
     return [
         JobSpec("checkout", Command("git clone …"), priority=Priority.CRITICAL),
@@ -70,7 +70,7 @@ def first_jobs() -> list[JobSpec]:
 
 
 def urgent_jobs() -> list[JobSpec]:
-    """What somebody adds later, to go first."""
+    """Return urgent jobs that are added while the run is live."""
     return [
         JobSpec("render/chapter-07", Command("render 7"), priority=Priority.HIGH, timeout=120.0),
         JobSpec(
@@ -84,7 +84,7 @@ def urgent_jobs() -> list[JobSpec]:
 
 
 def simulated_events(*more: JobSpec) -> list[Event]:
-    """All that happens in that night; `more` jobs are added to those that go first."""
+    """Return the events of the run. `more`: further urgent jobs."""
     random = Random(7)
 
     def fate(attempt: Attempt) -> Fate:
@@ -107,7 +107,7 @@ def simulated_events(*more: JobSpec) -> list[Event]:
 
 
 def facts_at(moment: float, rows: int, events: list[Event]) -> TableView:
-    """What the table knows at that moment of the night."""
+    """Return what the table shows at that moment of the run."""
     table, metrics = JobTable(), MetricsCollector(0.0)
     live_state = LiveTableState(table)
     past = [event for event in events if event.at <= moment]
@@ -141,7 +141,7 @@ def facts_at(moment: float, rows: int, events: list[Event]) -> TableView:
 
 
 def picture() -> str:
-    """The SVG."""
+    """Return the SVG."""
     console = Console(
         record=True,
         width=COLUMNS,
@@ -156,7 +156,7 @@ def picture() -> str:
 
 
 def without_fonts(svg: str) -> str:
-    """The same in the reader's own monospace: a picture in a README must not make its readers ask another host."""
+    """Return the SVG with the reader's own monospace font: a picture must not make its readers ask another host."""
     svg = re.sub(r"\s*@font-face\s*\{[^}]*\}", "", svg)
     return re.sub(r"font-family: *(Fira Code|arial)[^;]*;", "font-family: monospace;", svg)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Draws docs/top.svg, the picture of `pqrun top` in docs/queue.md, of a night that is made up.
+"""Draw docs/top.svg, the picture of `pqrun top` in docs/queue.md, of an invented run.
 
 python docs/top_svg.py [COLUMNS ROWS FILE]
 """
@@ -17,10 +17,10 @@ from typing import Any
 from pqrun.core.metrics import Metrics
 from pqrun.ui.top.app import TopApp
 from pqrun.ui.top.jobs import ListedJob
-from pqrun.ui.top.run_source import JobDetails, OutputPiece, PastAttempt, RunState, RunUpdate
+from pqrun.ui.top.run_source import JobDetails, MeasuredUsage, OutputPiece, PastAttempt, RunState, RunUpdate
 
 PICTURE = Path(__file__).with_name("top.svg")
-COLUMNS, ROWS = 120, 38
+COLUMNS, ROWS = 126, 38
 NOW, BEGAN = 1_000_205.0, 1_000_000.0
 WORKERS = 4
 SAYS = {
@@ -28,6 +28,12 @@ SAYS = {
     66: "pg_dump: dumping table orders (62%)",
     67: "tests/test_queue.py ....... [ 48%]",
     68: "thumbs: 12 of 40",
+}
+USAGE = {
+    63: MeasuredUsage(1.94, 1638 << 20),
+    66: MeasuredUsage(0.12, 22 << 20),
+    67: MeasuredUsage(0.97, 310 << 20),
+    68: MeasuredUsage(0.88, 96 << 20),
 }
 LOG = b"""pg_dump: last built-in OID is 16383
 pg_dump: reading extensions
@@ -40,7 +46,7 @@ pg_dump: dumping table orders (62%)
 
 
 def jobs() -> list[ListedJob]:
-    """What has ended, what runs, what waits."""
+    """Return jobs that have ended, that run, and that wait."""
     random = Random(7)
     found = []
     for seq in range(1, 63):
@@ -49,7 +55,17 @@ def jobs() -> list[ListedJob]:
         name = f"page-{seq:02}"
         found.append(
             ListedJob(
-                seq, name, name, f"make {name}", "ok", attempts=1, queued=BEGAN, began=began, ended=ended
+                seq,
+                name,
+                name,
+                f"make {name}",
+                "ok",
+                attempts=1,
+                queued=BEGAN,
+                began=began,
+                ended=ended,
+                cpus=random.uniform(0.4, 1.0),
+                memory=random.randrange(30, 90) << 20,
             )
         )
 
@@ -68,7 +84,7 @@ def jobs() -> list[ListedJob]:
         tags=("nightly", "db"), command="pg_dump --verbose --format=custom shop > shop.dump")  # fmt: skip
     put(67, "test[PY=3.13,OS=linux]", "running", attempts=1, began=NOW - 9, timeout=600.0)
     put(68, "thumbs/img_0090", "running", 0, attempts=1, began=NOW - 4)
-    put(69, "mirror", "waiting", attempts=1, most=4, began=NOW - 30, ended=NOW - 20, how="exit 75",
+    put(69, "mirror", "waiting", attempts=1, most=4, began=NOW - 30, ended=NOW - 20, due=NOW + 28, how="exit 75",
         message="the server is busy")  # fmt: skip
     put(70, "render/chapter-08", "queued", 2)
     put(71, "pack", "queued")
@@ -78,14 +94,14 @@ def jobs() -> list[ListedJob]:
 
 
 class Night:
-    """A source that always tells the same."""
+    """A source that always returns the same run."""
 
     def __init__(self) -> None:
         self._jobs = jobs()
         self._told = False
 
     def poll(self) -> RunUpdate:
-        """All of it, once."""
+        """Return all jobs at the first call."""
         ended = sum(not job.unfinished for job in self._jobs)
         queued = sum(job.state == "queued" for job in self._jobs)
         numbers = Metrics(
@@ -94,31 +110,41 @@ class Night:
             average_processing=12.6,
         )  # fmt: skip
         run = RunState(
-            "k3f9mw", "nightly.yaml", "live", True, BEGAN, NOW, WORKERS, numbers, len(self._jobs), ended
+            "k3f9mw",
+            "nightly.yaml",
+            "live",
+            True,
+            BEGAN,
+            NOW,
+            WORKERS,
+            numbers,
+            len(self._jobs),
+            ended,
+            usage=USAGE,
         )
         changed, self._told = ([] if self._told else self._jobs), True
         return RunUpdate(run, changed, (), bool(changed))
 
     def details(self, seq: int) -> JobDetails:
-        """The second try of the backup."""
+        """Return the attempts of the backup."""
         tries = (PastAttempt(1, "exit 75", 12.0, "the server is busy"), PastAttempt(2, "running", None))
         return JobDetails(seq, tries if seq == 66 else (), "runs for 31s, attempt 2" if seq == 66 else "")
 
     def words(self, seqs: Iterable[int]) -> dict[int, str]:
-        """What they print."""
+        """Return the last lines that jobs printed."""
         return {seq: SAYS.get(seq, "") for seq in seqs}
 
     def read(self, seq: int, attempt: int, stream: int, offset: int | None) -> OutputPiece:
-        """What the backup prints."""
+        """Return what the backup printed."""
         data = LOG[offset or 0 :] if (seq, stream) == (66, 1) else b""
         return OutputPiece(data, offset or 0)
 
     def act(self, verb: str, **facts: Any) -> dict[str, Any]:
-        """Nothing is done."""
+        """Do nothing."""
         return {}
 
     def close(self) -> None:
-        """There is nothing to close."""
+        """Do nothing."""
 
 
 async def _drawn(columns: int, rows: int) -> str:
@@ -135,11 +161,11 @@ async def _drawn(columns: int, rows: int) -> str:
 
 
 def picture(columns: int = COLUMNS, rows: int = ROWS) -> str:
-    """The SVG; with fonts that are there, none that would have to be fetched."""
+    """Return the SVG, with installed fonts instead of one that would have to be fetched."""
     svg = asyncio.run(_drawn(columns, rows))
     svg = re.sub(r"@font-face\s*\{.*?\}", "", svg, flags=re.DOTALL)
     svg = re.sub(r"terminal-\d+", "top", svg)
-    svg = svg.replace("Fira Code", "Fira Code, DejaVu Sans Mono, Menlo, Consolas")
+    svg = svg.replace("Fira Code", "DejaVu Sans Mono, Menlo, Consolas")
     return "\n".join(line.rstrip() for line in svg.splitlines() if line.strip()) + "\n"
 
 

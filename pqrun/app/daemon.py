@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import os
-import sys
 import traceback
 from collections.abc import Callable
 
 from pqrun.core.errors import BUG, OWN_FAILURE, USAGE, InternalFailure, UserError, refusal
 from pqrun.core.text import escape_controls
 from pqrun.journal.run_directory import LOG_NAME, RunDirectory
+from pqrun.output.writer import StreamWriter
 
 _READY = "ready"
 _END = b"\0"
@@ -32,9 +32,12 @@ def detached(directory: RunDirectory, serve: Callable[[Ready], int]) -> int:
     os.waitpid(first, 0)
     word, _, rest = _heard(reading).partition(" ")
     if word == _READY:
-        sys.stdout.write(
-            f"pqrun: serving {escape_controls(directory.path)} (pid {rest}): `pqrun add` adds jobs, `pqrun stop` ends it\n"
-        )
+        place = escape_controls(directory.path)
+        said = f"serving {place} (pid {rest}): `pqrun add` adds jobs, `pqrun stop` ends it"
+        out = StreamWriter(1, "standard output")
+        out.note(said)
+        if out.failure:
+            raise InternalFailure(out.failure)
         return 0
     if word == str(USAGE):
         raise UserError(rest)

@@ -77,6 +77,6 @@ def dry_run(
     if source.wrong:
         raise UserError(source.wrong)
     if out.failure:
-        StreamWriter(2, "standard error").say(f"pqrun: {out.failure}")
+        StreamWriter(2, "standard error").note(out.failure)
         return 4
     return 0

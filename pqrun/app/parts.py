@@ -10,8 +10,9 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from pqrun.core.errors import InternalFailure
-from pqrun.core.job_table import JobTable, Observer
+from pqrun.core.job_table import JobTable
 from pqrun.core.metrics import Metrics, MetricsCollector
+from pqrun.core.observer import Observer
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.settings import MAX_QUEUE, REPORT_FILES, Settings
 from pqrun.core.start_policy import GIVE_UP_SECONDS, StartRateLimiter
@@ -219,8 +220,8 @@ class RunParts:
         except InternalFailure as failure:
             if self.endless:  # a queue without a socket could get no jobs
                 raise
-            self.err.say(
-                f"pqrun: {failure}; the run continues, but `add`, `ps` and similar commands can't reach it"
+            self.err.note(
+                f"{failure}; the run continues, but `add`, `ps` and similar commands can't reach it"
             )
 
     def _look_after(self) -> None:

@@ -44,7 +44,7 @@ def open_resumed(settings: Settings, edited: JobInput | None) -> tuple[JobInput,
         put_half_made_aside(found)
     restart = plan_restart(found, found.last, failed=asked.failed, specs=specs)
     if restart.said:
-        StreamWriter(2, "standard error").say(f"pqrun: {restart.said}")
+        StreamWriter(2, "standard error").note(restart.said)
     complete = edited is not None or is_queue(found) or (found.table.input_complete and found.input_ended)
     source = settings_before(found) if edited is None else edited
     as_left(restart, found, settings, source, anew=edited is not None)
@@ -81,8 +81,8 @@ def put_half_made_aside(found: RecoveredRun) -> None:
 
             path = os.path.join(str(found.header["cwd"]), job.spec.work.cwd or "", name)
             if was_changed_since(path, job.submitted or 0.0):
-                StreamWriter(2, "standard error").say(
-                    f"pqrun: job {escape_controls(job.spec.id)}: {escape_controls(move_aside(name, path))}"
+                StreamWriter(2, "standard error").note(
+                    f"job {escape_controls(job.spec.id)}: {escape_controls(move_aside(name, path))}"
                 )
 
 

@@ -187,7 +187,7 @@ class Conclusion:
         """Print the document, the summary and all trouble. Called on the dispatcher thread, as its last act."""
         run, snapshot = self._run, self._run.collector.snapshot(self._over)
         if isinstance(self._broken, InternalFailure):
-            run.err.say(f"pqrun: {self._broken}")
+            run.err.note(str(self._broken))
         if run.settings.output.json:
             from pqrun.reports.json_document import as_text, document
 
@@ -197,9 +197,9 @@ class Conclusion:
             seconds = run.clock.now() - run.collector.began
             run.display.say_last_page(snapshot, seconds, run=run.record.address)
             if hint := exported_function_hint(run.display.page.failures):
-                run.err.say(f"pqrun: {hint}")
+                run.err.note(hint)
         for trouble in (*self._trouble, *run.observers.dropped, *run.write_failures()):
-            run.err.say(f"pqrun: {trouble}")
+            run.err.note(trouble)
 
     def _exit_code(self) -> int:
         run, table = self._run, self._run.table

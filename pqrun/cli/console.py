@@ -43,7 +43,7 @@ class Console:
 
     def note(self, text: str) -> None:
         """Print a message to stderr that is not a part of the answer."""
-        self.err.say(f"pqrun: {text}")
+        self.err.note(text)
 
     def end(self) -> None:
         """Raise `InternalFailure` if a write failed. A reader that closed its pipe is no failure."""

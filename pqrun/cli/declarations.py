@@ -179,7 +179,7 @@ class CommandSpec:
 
     @property
     def epilog(self) -> str:
-        """What the help shows below the options, in the markup of rich: the given text, then the examples."""
+        """The text below the options in the help, in the markup of rich: the given text, then the examples."""
         if not self.examples:
             return self._epilog
         examples = (

@@ -121,8 +121,11 @@ def _cells(past: RunListing, now: float, prefix: int, *, screen: bool) -> list[C
     elif past.left and past.state not in (LIVE, DAMAGED) and not screen:
         source += f"  ({hints.command('resume', past.id)})"
     state, style = _state(past)
-    counts = [past.jobs, past.outcomes["ok"], past.failed, past.left]
-    styles = ["", "green", "bold red" if past.failed else "dim", "yellow" if past.left else "dim"]
+    failed = min(
+        past.failed, past.outcomes["failed"] + past.outcomes["timeout"]
+    )  # not jobs that were skipped
+    counts = [past.jobs, past.outcomes["ok"], failed, past.left]
+    styles = ["", "green", "bold red" if failed else "dim", "yellow" if past.left else "dim"]
     return [
         Cell(escape_controls(past.id), "cyan", prefix),
         Cell(state, style),

@@ -55,7 +55,7 @@ def verbs_of(run: LiveRun) -> dict[str, Verb]:
         "output": partial(output.output, run.output_of),
         "pause": pause_stop.pause,
         "pool": set_.set_pool,
-        "ps": ps.ps,
+        "ps": partial(ps.ps, run),
         "release": hold.hold,
         "restart": partial(restart.restart, run),
         "send": partial(send.send, run.stdin_of),

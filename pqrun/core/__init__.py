@@ -22,7 +22,8 @@ From outside, create a `Scheduler`, tell it what was asked for and what executor
     start_policy      what holds back starts: slots, rate, load, refused starts; the halt condition
     dependencies      needs, skipped jobs, inherited urgency, cycles
     metrics           the ten metrics of the queue and a few more, folded from events
-    job_table         one row for each unfinished job and counts, folded from events; `Observer`
+    job_table         one row for each unfinished job and counts, folded from events
+    observer          a receiver of events, with the row that each event is about
     selectors         chooses jobs by id, glob, `state:`, `priority:`, `tag:`
     throughput        jobs per second, and the estimated time left
     text              texts for people: durations, labels, escaping, command lines

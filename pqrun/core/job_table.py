@@ -8,8 +8,7 @@ run reads this table, so only the table knows what an event undoes.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from math import inf
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from pqrun.core import events as ev
@@ -427,25 +426,3 @@ class JobTable:
     def _run_stopping(self, event: ev.RunStopping) -> None:
         self.stopping = event
         self.stopped = self.stopped or event.cause
-
-
-Handler = Callable[[Any, Any], None]
-
-
-class Observer:
-    """A receiver of events. Its methods are called on the dispatcher thread.
-
-    `handlers` names a method for each type of event that the observer wants. The method gets the event and,
-    after the table has folded the event, the row of the event's job (None if the event is about the run).
-    `wants_past`: the observer also gets the events of earlier processes of the run.
-    """
-
-    handlers: Mapping[type, Handler] = {}
-    wants_past = False
-
-    def tick(self) -> float:
-        """Act after each delivery of events, and return the seconds until the next call is wanted."""
-        return inf
-
-    def close(self) -> None:
-        """Handle the end of the run: no more events will come."""

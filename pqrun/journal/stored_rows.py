@@ -36,7 +36,7 @@ COLUMNS = (
     "seq", "id", "run", "named", "priority", "tags", "timeout", "most_retries", "state", "allowed",
     "attempts", "retries", "queued", "submitted", "waited",
     "last", "began", "ended", "code", "signal", "gone", "asked", "user", "system", "memory", "message",
-    "out", "err", "out_at", "err_at", "host", "rerun",
+    "out", "err", "out_at", "err_at", "host", "rerun", "until",
 )  # fmt: skip
 _NULLABLE = {
     "timeout", "queued", "submitted", "waited", "began", "ended", "code", "signal", "asked", "memory",
@@ -64,7 +64,7 @@ def values_of(row: JobRow) -> tuple[Any, ...]:
         +is_gone(exit), "" if row.asked is None else row.asked._value_,
         usage.user, usage.system, "" if usage.memory is None else usage.memory, _storable(row.message),
         row.stdout_bytes, row.stderr_bytes, _pack_place(row.stdout_at), _pack_place(row.stderr_at),
-        _storable(row.where), +spec.rerun,
+        _storable(row.where), +spec.rerun, row.until,
     )  # fmt: skip
 
 
@@ -73,7 +73,7 @@ def row_of(values: Sequence[Any], logs: Logs) -> JobRow:
     (
         seq, job_id, run, named, priority, tags, timeout, most_retries, state, allowed, attempts, retries, queued,
         submitted, waited, last, began, ended, code, signal, gone, asked, user, system, memory, message, out, err,
-        out_at, err_at, host, rerun,
+        out_at, err_at, host, rerun, until,
     ) = values  # fmt: skip
     spec = JobSpec(
         job_id,
@@ -92,6 +92,7 @@ def row_of(values: Sequence[Any], logs: Logs) -> JobRow:
     row.exit = _exit_of(code, signal, message, gone=bool(gone)) if last else None
     row.asked = StopReason(asked) if asked else None
     row.usage = Usage(user, system, memory)
+    row.until = until
     row.stdout_bytes, row.stderr_bytes = out, err
     row.stdout_at = logs.place(key, 1, _pack_and_offset(out_at)) if out else None
     row.stderr_at = logs.place(key, 2, _pack_and_offset(err_at)) if err else None

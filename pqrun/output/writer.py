@@ -10,6 +10,7 @@ import select
 import stat
 from collections.abc import Callable
 
+from pqrun.core.layout import wrap
 from pqrun.core.text import escape_line
 from pqrun.output.store import widen, write_all
 
@@ -81,6 +82,13 @@ class StreamWriter:
         if not _CLEAN.fullmatch(text) and self.is_terminal:
             text = "\n".join(map(escape_line, text.split("\n")))
         self.write(self.neutralize(text).encode("utf-8", "backslashreplace") + b"\n")
+
+    def note(self, text: str) -> None:
+        """Write a message of pqrun, with its lines broken between words on a terminal."""
+        text = f"pqrun: {text}"
+        if self.is_terminal and (window := self.window) is not None:
+            text = "\n".join(part for line in text.split("\n") for part in wrap(line, window[0], "  "))
+        self.say(text)
 
     @property
     def is_terminal(self) -> bool:

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 
 from pqrun.core import events as ev
 from pqrun.core.errors import BUG, OWN_FAILURE, UserError, refusal
-from pqrun.core.job_table import JobRow, JobTable, Observer
+from pqrun.core.job_table import JobRow, JobTable
+from pqrun.core.observer import Observer
 from pqrun.core.settings import OutputSettings, ReportSettings
 from pqrun.engine.dispatcher import Observers
 from pqrun.output.ci_markers import ci_service
@@ -207,7 +208,7 @@ class ReportSet(Observer):
             failures += run_hooks(self._hooks, self.digest, self._run, ending, wait)
         if err is not None:
             for failure in failures:
-                err.say(f"pqrun: {failure}")
+                err.note(failure)
         return ending.code
 
     def _failed(self, report: Report, error: Exception) -> None:
@@ -233,4 +234,4 @@ class ReportSet(Observer):
         if not self._wanted.ci_autodetected:
             self.failures.append(why)
         elif err is not None:  # the user did not ask for a summary, and a container may lack its file
-            err.say(f"pqrun: {why}")
+            err.note(why)

@@ -8,8 +8,9 @@ import signal
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from pqrun.core.job_table import JobTable, Observer
+from pqrun.core.job_table import JobTable
 from pqrun.core.metrics import Metrics
+from pqrun.core.observer import Observer
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.settings import InputSettings, OutputSettings
 from pqrun.core.text import strip_ansi
@@ -232,7 +233,7 @@ class RunDisplay:
 
         A returned request is carried out in a turn; other keys only change the table.
         """
-        from pqrun.ui.live.keys import Key
+        from pqrun.ui.live.keys import NO, Key, question_of_drain
 
         def drain(scheduler: Scheduler, now: float) -> None:
             if scheduler.stopping is None:
@@ -249,18 +250,13 @@ class RunDisplay:
                 self.live.toggle(help=help, output=output)
             return ()
 
-        def ask_to_drain() -> str:
-            running = run.metrics().active_workers
-            jobs = "1 running job" if running == 1 else f"{running} running jobs"
-            return f"q again within 2s: let the {jobs} finish, start no more.  Esc: no"
-
         def ask_to_pause() -> str:
             if self.live is not None and self.live.paused:
-                return "p again within 2s: start jobs again.  Esc: no"
-            return "p again within 2s: start no more jobs for now.  Esc: no"
+                return f"p again within 2s: start jobs again{NO}"
+            return f"p again within 2s: start no more jobs for now{NO}"
 
         return {
-            "q": Key(lambda: [drain], ask_to_drain),
+            "q": Key(lambda: [drain], lambda: question_of_drain(run.metrics().active_workers)),
             "p": Key(lambda: [pause], ask_to_pause),
             "+": Key(lambda: change(1)),
             "=": Key(lambda: change(1)),

@@ -9,8 +9,9 @@ from time import localtime, strftime
 
 from pqrun.core import events as ev
 from pqrun.core.job import CountedAs, Outcome
-from pqrun.core.job_table import PENDING, QUEUED, WAITING, Handler, JobRow, JobTable, Observer
+from pqrun.core.job_table import PENDING, QUEUED, WAITING, JobRow, JobTable
 from pqrun.core.layout import cells, cut_middle
+from pqrun.core.observer import Handler, Observer
 from pqrun.core.text import (
     count_of,
     describe_exit,
@@ -79,7 +80,7 @@ class PlainLog(Observer):
 
     def warn(self, text: str) -> None:
         """Print a warning at the next tick. Can be called on any thread."""
-        self._warnings.append(f"pqrun: {text}")
+        self._warnings.append(text)
 
     def list_running(self) -> None:
         """Print the running jobs at the next tick. Can be called on any thread."""
@@ -200,9 +201,19 @@ class PlainLog(Observer):
         table = self._table
         parts = [f"{count} {outcome}" for outcome, count in table.outcomes.items() if count]
         parts += self._unfinished()
-        if table.input_ended and (eta := table.rate.eta(now, table.unfinished)) is not None:
+        if (eta := self._eta(now)) is not None:
             parts.append(f"ETA {format_duration(eta)}")
         return ", ".join(parts)
+
+    def _eta(self, now: float) -> float | None:
+        """Return the estimated seconds to go. A retry that waits is due first, and then takes as long as before."""
+        table = self._table
+        if not table.input_ended or table.paused or table.stopping:
+            return None
+        waiting = table.states[WAITING]
+        rows = (row for row in table.rows.values() if row.state == WAITING) if waiting else ()
+        last_retry = max((row.until - now + (row.seconds or 0.0) for row in rows), default=0.0)
+        return table.rate.eta(now, table.unfinished, waiting=waiting, last_retry=last_retry)
 
     def _unfinished(self) -> list[str]:
         """Return the counts of jobs that have not ended, in the words of `ps`."""
@@ -223,7 +234,7 @@ class PlainLog(Observer):
 
     def _flush(self) -> None:
         while self._warnings:
-            self._lines.append(self._warnings.popleft())
+            self._say(self._warnings.popleft())
         if self._lines:
             text = "\n".join(self._lines)
             self._lines = []

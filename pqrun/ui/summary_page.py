@@ -175,16 +175,17 @@ class SummaryPage:
             return []
         pieces: list[Piece] = [(f"  {table.flaky} flaky", "yellow"), (": ", "dim")]
         for job in flaky:
-            how = f"; the first ended with {job.how}" if job.how else ""
-            pieces += [(shorten(job.label, 40), ""), (f", ok at try {job.attempt}/{job.tries}{how}. ", "dim")]
-        pieces[-1] = (pieces[-1][0].removesuffix(". "), "dim")
+            how = f" after {job.how}" if job.how else ""
+            pieces += [(shorten(job.label, 40), ""), (f", ok at try {job.attempt}/{job.tries}{how}; ", "dim")]
         if table.flaky > len(flaky):
-            pieces.append((f". And {table.flaky - len(flaky)} more", "dim"))
+            pieces.append((f"and {table.flaky - len(flaky)} more", "dim"))
+        pieces[-1] = (pieces[-1][0].removesuffix("; "), "dim")
         return self._laid_out("    ", *pieces)
 
     def _details(self) -> list[str]:
         slowest = ", ".join(
-            f"{shorten(label, 40)} {format_duration(s)}" for label, s in self._summary.slowest
+            f"{shorten(label, 40)}{self._glued(' ')}{format_duration(s)}"
+            for label, s in self._summary.slowest
         )
         lines = (
             self._laid_out(" " * 11, ("  ", ""), ("slowest", "dim"), (f"  {slowest}", "")) if slowest else []

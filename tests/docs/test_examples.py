@@ -208,3 +208,30 @@ def test_a_night_is_dumped_copied_and_checked_in_this_order(place):
 @pytest.mark.parametrize("name", ["examples/limits.yaml", "examples/pipeline.yaml"])
 def test_the_others_run(place, name):
     assert place.run(f"pqrun run -q --output none {name} && echo fine").endswith("fine\n")
+
+
+CANT_BE_TRIED = {  # for other programs, or used by another example
+    "README.md", "__pycache__", "try.sh", "flaky_server.py", "alerts.yml", "github-workflow.yml", "gitlab-ci.yml",
+    "nightly-backup.service", "nightly-backup.timer", "pqrun.service",
+}  # fmt: skip
+
+
+def test_examples_that_can_be_tried_are_listed(place):
+    names = {path.stem for path in EXAMPLES.iterdir() if path.name not in CANT_BE_TRIED}
+    listed = place.run("sh examples/try.sh").partition("one of: ")[2].split()
+    assert set(listed) == names and len(listed) == len(names)
+    said = place.run("sh examples/try.sh nonsense; echo exit $?")
+    assert said.startswith("try.sh: no example `nonsense`; there are: quickstart ") and said.endswith(
+        "exit 2\n"
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+def test_no_example_ends_in_failure_in_a_fresh_clone(place):
+    place.environment["TMPDIR"] = str(place.directory)
+    said = place.run("sh examples/try.sh all; echo exit $?")
+    assert said.endswith("\nexit 0\n"), said[-2000:]
+    heads = re.findall(r"^── ([a-z_-]+), in /", said, re.MULTILINE)
+    assert sorted(heads) == sorted(path.stem for path in EXAMPLES.iterdir() if path.name not in CANT_BE_TRIED)
+    assert "FAILED" not in said and "no broken links" in said and "invoice for order 1042" in said

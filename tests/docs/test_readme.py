@@ -55,7 +55,9 @@ def test_the_examples_for_a_first_look_run(console):
         "$ pqrun run examples/quickstart.yaml -q -k --tag\n1\thello\ncount\t1\ncount\t2\ncount\t3\n"
         "words[WORD=one]\tword one\nwords[WORD=two]\tword two\n"
     )
-    console.run("pqrun run -q -j2 < examples/nightly.txt")
+    assert console.run("pqrun run -q -j2 --output none < examples/nightly.txt && echo fine").endswith(
+        "fine\n"
+    )
     jobs = json.loads(console.run("pqrun show --json"))["jobs"]
     assert [job["id"] for job in jobs] == ["docs", "backup", "flaky", "slow"]
     assert [job["state"] for job in jobs] == ["ok", "ok", "ok", "timeout"]

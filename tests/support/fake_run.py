@@ -41,6 +41,7 @@ class FakeRun:
         outputs=(),
         status=None,
         story=None,
+        usage=(),
     ) -> None:
         self.clock = clock or FakeClock()
         self.endless = endless
@@ -50,6 +51,7 @@ class FakeRun:
         self._outputs = dict(outputs)
         self._status = status
         self._story = story
+        self._usage = dict(usage)
 
     def metrics(self):
         return Metrics()
@@ -88,4 +90,4 @@ class FakeRun:
         return {}
 
     def usage(self):
-        return {}
+        return self._usage

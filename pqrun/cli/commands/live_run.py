@@ -43,10 +43,11 @@ def print_text(text: str) -> None:
 
 def note(text: str) -> None:
     """Print a message to stderr."""
-    try:
-        sys.stderr.write(f"pqrun: {text}\n")
-    except OSError:
-        pass  # stderr is broken; the exit code still tells of the failure
+    from pqrun.output.writer import StreamWriter
+
+    StreamWriter(2, "standard error").note(
+        text
+    )  # if stderr is broken, the exit code still tells of the failure
 
 
 def some(count: int, otherwise: str = "no job changed: none of these jobs is unfinished") -> int:

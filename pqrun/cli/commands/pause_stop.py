@@ -29,7 +29,7 @@ def stop(
     ] = False,
     run: RunName = None,
 ) -> None:
-    """End a live run after its running jobs. You can resume the rest later."""
+    """End a live run when its running jobs have ended. You can resume the rest later."""
     from pqrun.control.client import request
 
     answer = request(run, "stop", now=now)

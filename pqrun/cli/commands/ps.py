@@ -14,6 +14,7 @@ from pqrun.cli.commands.live_run import PANEL, Jobs, RunName, print_text, some
 from pqrun.cli.console import Cell, Column, Console, table
 from pqrun.cli.declarations import CommandSpec, switch
 from pqrun.core.errors import InternalFailure
+from pqrun.core.layout import cut
 from pqrun.core.option_spec import OptionSpec
 from pqrun.core.text import escape_controls, format_duration
 from pqrun.core.unicode_json import as_json
@@ -23,9 +24,10 @@ MAX_COMMAND_LENGTH = 500
 MIN_JOBS, OTHER_LINES = 10, 8
 """On a terminal, the least number of jobs that are listed, and the lines of the screen that are kept for other text."""
 COLUMNS = (
-    Column("id"), Column("state"), Column("priority", drop=1), Column("try", drop=0),
-    Column("time", right=True), Column("command or needs"),
+    Column("id"), Column("state"), Column("priority", drop=1), Column("try", drop=0), Column("time", right=True),
 )  # fmt: skip
+MIN_TWO_COLUMNS, MAX_LAST_OUTPUT_CELLS = 120, 48
+"""The width of a terminal from which the last output has a column of its own, and the width of that column."""
 _STYLES = {"running": "blue", "waiting": "bold yellow", "queued": ""}
 STATES = ("running", "queued", "waiting", "pending", "held")
 
@@ -51,7 +53,7 @@ def ps(
         page = Console()
         while True:
             try:
-                answer = client.request("ps", jobs=jobs or [])
+                answer = client.request("ps", jobs=jobs or [], last_output=json or page.is_terminal)
                 if json:
                     text = document(answer, client.request("info"), a_line=watch)
                 else:
@@ -86,8 +88,8 @@ def shown(answer: dict[str, Any], page: Console, info: dict[str, Any] | None, *,
     listed = jobs if most is None else jobs[:most]
     lines = [] if info is None else [*_heading(info, page), ""]
     if jobs:
-        columns = COLUMNS if page.is_terminal else (*COLUMNS[:-1], Column("command"))
-        lines += table(columns, [_row(job, why=page.is_terminal) for job in listed], page, middle=("id",))
+        columns, rows = _table(listed, page.width)
+        lines += table(columns, rows, page, middle=("id",))
     if len(jobs) > len(listed):
         left = Counter(job["state"] for job in jobs[len(listed) :])
         more = ", ".join(f"{left[state]} more {state}" for state in STATES if left[state])
@@ -129,22 +131,45 @@ def reasons(answer: dict[str, Any]) -> str:
     )
 
 
-def _row(job: dict[str, Any], *, why: bool) -> list[Cell]:
-    """Return the cells of a job. `why`: a pending job shows its needs instead of its command."""
+def _table(jobs: list[dict[str, Any]], width: int | None) -> tuple[list[Column], list[list[Cell]]]:
+    """Return the columns and the rows for a terminal of that width; None: for a program, with the commands alone."""
+    columns, rows = list(COLUMNS), [_facts(job, screen=width is not None) for job in jobs]
+    if width is None:
+        rows = [[*row, Cell(_command(job), "dim")] for job, row in zip(jobs, rows, strict=True)]
+        return [*columns, Column("command")], rows
+    outputs = [escape_controls(job.get("last_output", "")) for job in jobs]
+    commands = [Cell(_needs(job) or _command(job), "dim") for job in jobs]
+    if width >= MIN_TWO_COLUMNS and any(outputs):
+        columns.append(Column("last output"))
+        for row, output in zip(rows, outputs, strict=True):
+            row.append(Cell(cut(output, MAX_LAST_OUTPUT_CELLS)))
+        outputs = []
+    for at, output in enumerate(outputs):
+        if output and jobs[at]["id"] != str(jobs[at]["seq"]):  # the command of any other job is its name
+            commands[at] = Cell(output)
+    mixed = any(not cell.style for cell in commands)
+    columns.append(Column("output or command" if mixed else "command or needs"))
+    return columns, [[*row, command] for row, command in zip(rows, commands, strict=True)]
+
+
+def _facts(job: dict[str, Any], *, screen: bool) -> list[Cell]:
+    """Return the first cells of a job. On a screen, the try of a waiting job is its next one, as in the live table."""
     state = job["state"]
     seconds = "" if job["seconds"] is None else format_duration(max(0.0, job["seconds"]))
-    tries = f"{job['attempts']}/{job['max_attempts']}"
+    waits = state == "waiting"
     return [
         Cell(escape_controls(job["id"])),
         Cell(state, _STYLES.get(state, "dim")),
         Cell(job["priority"], "yellow" if job["priority"] in ("critical", "high") else "dim"),
-        Cell(tries, "dim"),
-        Cell(f"in {seconds}" if state == "waiting" else seconds, _STYLES.get(state, "dim")),
-        Cell(_needs(job) if why and state == "pending" and job["needs"] else _command(job), "dim"),
+        Cell(f"{job['attempts'] + (waits and screen)}/{job['max_attempts']}", "dim"),
+        Cell(f"in {seconds}" if waits else seconds, _STYLES.get(state, "dim")),
     ]
 
 
 def _needs(job: dict[str, Any]) -> str:
+    """Return what a pending job needs, else an empty text."""
+    if job["state"] != "pending" or not job["needs"]:
+        return ""
     return escape_controls(f"needs {', '.join(job['needs'])}"[:MAX_COMMAND_LENGTH])
 
 

@@ -365,7 +365,7 @@ def write_reports(name: str, options: ReportOptions, *, json: bool) -> None:
     ending = Ending(_code_of(seen), seen.metrics, seen.run_facts(), live)
     if failures := write_after(wanted, found.events, facts, ending, json=json):
         for failure in failures[:-1]:
-            StreamWriter(2, "standard error").say(f"pqrun: {failure}")
+            StreamWriter(2, "standard error").note(failure)
         raise InternalFailure(failures[-1])
 
 

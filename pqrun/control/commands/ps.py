@@ -10,29 +10,34 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pqrun.control.protocol import VERSION, Answer, ClientRequest, flag
 from pqrun.core import states as life
-from pqrun.core.job import JobSpec
+from pqrun.core.job import AttemptId, JobSpec
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.selectors import selected, selectors_of, state_of
 from pqrun.core.task import Task
-from pqrun.core.text import format_duration
+from pqrun.core.text import format_duration, last_line
 from pqrun.core.unicode_json import as_json, bytes_beside
 
 if TYPE_CHECKING:
     from pqrun.engine.live_run import LiveRun
+    from pqrun.output.store import Capture
 
 ROWS_PER_PIECE = 200
 MAX_REASONS = 100
 MAX_NAMED_JOBS = 5
+TAIL_BYTES = 2048
 
 
-def ps(request: ClientRequest, scheduler: Scheduler, now: float) -> Listing:
-    """List the unfinished jobs, or those selected by `jobs`. With `why`, explain what each waits for."""
+def ps(run: LiveRun, request: ClientRequest, scheduler: Scheduler, now: float) -> Listing:
+    """List the unfinished jobs, or those selected by `jobs`.
+
+    With `why`, explain what each waits for. With `last_output`, add the last line that each running job printed.
+    """
     chosen = selected(selectors_of(request), scheduler) if request.get("jobs") else scheduler.tasks.values()
     facts: Answer = {"paused": scheduler.paused, "stopping": scheduler.stopping is not None}
     if flag(request, "why"):
         some = list(chosen)[:MAX_REASONS]
         facts["why"] = {task.spec.id: why(task, scheduler, now) for task in some}
-    return Listing(chosen, now, facts)
+    return Listing(chosen, now, facts, run, last_output=flag(request, "last_output"))
 
 
 def info(run: LiveRun, _request: ClientRequest, _scheduler: Scheduler, now: float) -> Answer:
@@ -59,10 +64,14 @@ class Listing:
     `facts` are the further members of the answer.
     """
 
-    def __init__(self, tasks: Iterable[Task], now: float, facts: dict[str, Any]) -> None:
+    def __init__(
+        self, tasks: Iterable[Task], now: float, facts: dict[str, Any], run: LiveRun, *, last_output: bool
+    ) -> None:
         self._rows = [_Row(t.seq, t.spec, t.state, t.entry, t.attempts, t.retries) for t in tasks]
         self._now = now
         self._facts = facts
+        self._output_of = run.output_of if last_output else None
+        self._usage = run.usage()
         self._alike: tuple[Any, ...] = ()
         self._rest = ""
 
@@ -109,6 +118,7 @@ class Listing:
                 seconds = f"{self._now - state.started:.3f}"
                 if state.host:
                     seconds += f',"where":{quote(state.host)}'
+            seconds += self._measured(AttemptId(seq, attempts))
         alike = (spec.priority, spec.tags, spec.needs, spec.timeout)
         if alike != self._alike:
             self._alike, self._rest = alike, _rest(spec)
@@ -118,6 +128,25 @@ class Listing:
             f'{{"id":{quote(spec.id)},"seq":{seq},"state":"{state_of(state)}","attempts":{attempts},'
             f'"max_attempts":{most},"run":{text},"seconds":{seconds},{self._rest}}}'
         )
+
+    def _measured(self, key: AttemptId) -> str:
+        """Return the members about a running attempt: its usage if it is measured, and its last output if wanted."""
+        text = ""
+        if (usage := self._usage.get(key)) is not None:
+            text = f',"cpus":{usage.cpus:.3f},"memory":{usage.memory}'
+        if self._output_of is not None and (line := _last_line(self._output_of(key))):
+            text += f',"last_output":{quote(line)}'
+        return text
+
+
+def _last_line(output: Capture | None) -> str:
+    """Return the last line of stdout, or of stderr if stdout has none."""
+    if output is None:
+        return ""
+    try:
+        return last_line(output.out.tail(TAIL_BYTES)) or last_line(output.err.tail(TAIL_BYTES))
+    except OSError:
+        return ""  # the attempt has just ended
 
 
 def _rest(spec: JobSpec) -> str:

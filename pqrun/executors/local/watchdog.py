@@ -140,9 +140,9 @@ class WatchdogSupervisor:
 
     @property
     def trouble(self) -> str:
-        """What a `kill -9` of pqrun would do now, or would have done for a time.
+        """A message on what a `kill -9` of pqrun would leave behind, now or for a time.
 
-        Empty if there was a watchdog all the time.
+        Empty if a watchdog was there all the time.
         """
         if not self.lost_for:
             return ""

@@ -69,6 +69,20 @@ def fit_name(text: str, width: int) -> str:
     return fit(text, width - width_of(tail)) + tail
 
 
+def cpu_text(cpus: float | None) -> str:
+    """Return the share of a CPU in at most five cells: `183%`; an empty text if it was not measured."""
+    return "" if cpus is None else f"{100 * cpus:.0f}%"
+
+
+def memory_text(size: int | None) -> str:
+    """Return a size in at most five cells: `812K`, `57M`, `1.2G`; an empty text if it was not measured."""
+    if size is None:
+        return ""
+    if size < 1000 << 20:
+        return f"{size >> 20}M" if size >= 1 << 20 else f"{size >> 10}K"
+    return f"{size / (1 << 30):.1f}G" if size < 99 << 30 else f"{size >> 30}G"
+
+
 def bar(share: float, width: int) -> tuple[str, str]:
     """Return a bar of `width` cells as two parts, done and rest, rounded to half a cell."""
     halves = round(min(max(share, 0.0), 1.0) * width * 2)

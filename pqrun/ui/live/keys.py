@@ -27,8 +27,17 @@ from pqrun.ui.live.type_ahead import CANCEL, CONFIRM, Confirmation, TypeAhead
 _FUNCTION_KEY = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|O.|.)", re.DOTALL)
 TEXT_IS_KEPT = "typed text is kept for the shell; a key after a pause of a second drops it"
 
+NO = "  Esc: no"
+"""The end of each question."""
+
 Act = Callable[[], Iterable[Request]]
 Modes = list[object]
+
+
+def question_of_drain(running: int) -> str:
+    """Return what is asked before the run is drained. `running`: the number of running jobs."""
+    rest = f", let the {running} running finish" if running else ""
+    return f"q again within 2s: start no more jobs{rest}{NO}"
 
 
 class Key(NamedTuple):

@@ -308,7 +308,12 @@ def queue_line(facts: TableView, width: int) -> list[StyledLine]:
 def footer(facts: TableView, width: int) -> StyledLine:
     """Return the line of keys, or the question of one; only Ctrl-C if keys are not read."""
     if facts.prompt:
-        return StyledLine((fit_words(f" {facts.prompt}", width), "prompt"))
+        question, gap, answer = facts.prompt.partition("  ")  # how to say no is never cut
+        room = width - 1 - width_of(gap + answer)
+        text = (
+            facts.prompt if width_of(question) <= room else fit_words(question, room).rstrip() + gap + answer
+        )
+        return StyledLine((fit_words(f" {text}", width), "prompt"))
     keys: list[list[StyledText]] = []
     for key, does in KEYS if facts.keys else KEYS[:1]:
         if key == "p p" and facts.state == "paused":

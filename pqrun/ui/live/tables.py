@@ -14,9 +14,11 @@ from pqrun.ui.live.cells import (
     StyledLine,
     StyledText,
     bar,
+    cpu_text,
     fit,
     fit_name,
     fit_words,
+    memory_text,
     urgency,
     width_of,
 )
@@ -128,10 +130,8 @@ class _JobColumns:
         if self.progress:
             line.pieces += self._progress_of(job)
         if self.cpus:
-            cpus = "" if job.cpus is None else f"{100 * job.cpus:.0f}%"
-            memory = "" if job.memory is None else _memory(job.memory)
-            line.add(fit(cpus, self.cpus, right=True) + "  ", "label")
-            line.add(fit(memory, self.memory, right=True) + "  ", "label")
+            line.add(fit(cpu_text(job.cpus), self.cpus, right=True) + "  ", "label")
+            line.add(fit(memory_text(job.memory), self.memory, right=True) + "  ", "label")
         if self.output:
             line.pieces += _output_of(job, self.output)
         return line
@@ -212,13 +212,6 @@ def _output_of(job: RunningJob, width: int) -> list[StyledText]:
     elif job.line:
         pieces.append((fit(job.line, width), "output"))
     return pieces
-
-
-def _memory(size: int) -> str:
-    """Return a size in at most five cells: `812K`, `57M`, `1.2G`."""
-    if size < 1000 << 20:
-        return f"{size >> 20}M" if size >= 1 << 20 else f"{size >> 10}K"
-    return f"{size / (1 << 30):.1f}G" if size < 99 << 30 else f"{size >> 30}G"
 
 
 def _clock(seconds: float) -> str:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from textual.app import ComposeResult
@@ -35,8 +36,10 @@ The run    p      pause, unpause        > < more, fewer workers
 Screen     m      numbers on, off       ?   this help            q   leave; the run continues
 
 Watching a live run does not change it, and the run continues when you leave. After its
-end the screen stays for reading. The time of a queued job is the time it has waited.
-Output on stderr is yellow."""
+end the screen stays for reading. The time of a queued job is the time it has waited, that
+of a waiting job the time until its next attempt.
+CPU and memory are those of now; of an ended job, its average and its peak. Output on
+stderr is yellow."""
 
 
 class QuestionDialog(ModalScreen[bool]):
@@ -245,7 +248,7 @@ class TopApp(RunScreen):
         self.push_screen(TextDialog("Keys", HELP))
 
     def action_retry(self) -> None:
-        """Add a job like the selected one, which has ended; if the run has ended, offer to resume it."""
+        """Restart the selected job, which has ended; if the run has ended, offer to resume it."""
         run, job = self.run_now, self.table.job
         if run is None or job is None:
             return
@@ -253,10 +256,13 @@ class TopApp(RunScreen):
             self._resume(run)
         elif job.unfinished:
             self._tell(f"{job.name} has not ended: it is retried automatically")
+        elif any(other.id == job.id and other.seq > job.seq for other in self.jobs.all.values()):
+            self._tell(f"{job.name}: a later job has the same id, and only the last one can run again")
         else:
-            text = f"Run {job.name} again?\n\nA copy of the job is added; this job stays {job.state}."
+            loss = "It keeps its id and its attempts. Jobs that were skipped because of it run again, too."
             done = f"{job.name} is in the queue again"
-            self._if_sure(text, lambda: self._act(done, self._source.again, job.seq))
+            text = f"Run {job.name} again?\n\n{loss}"
+            self._if_sure(text, lambda: self._do("restart", done, jobs=[job.id]))
 
     def _resume(self, run: RunState) -> None:
         """Exit with the command that resumes the run in the same terminal, after a confirmation."""
@@ -356,14 +362,11 @@ class TopApp(RunScreen):
         self.push_screen(QuestionDialog(text), answered)
 
     def _do(self, verb: str, done: str, **facts: Any) -> None:
-        self._act(done, lambda: self._source.act(verb, **facts))
+        self.run_worker(self._ask_for(done, verb, facts), group="act")
 
-    def _act(self, done: str, ask: Callable[..., dict[str, Any]], *values: Any) -> None:
-        self.run_worker(self._ask_for(done, ask, values), group="act")
-
-    async def _ask_for(self, done: str, ask: Callable[..., dict[str, Any]], values: tuple[Any, ...]) -> None:
+    async def _ask_for(self, done: str, verb: str, facts: dict[str, Any]) -> None:
         try:
-            answer = await self._call(ask, *values)
+            answer = await self._call(partial(self._source.act, verb, **facts))
         except (InternalFailure, UserError) as failure:
             self._wanted_workers = None
             self._wanted_priorities.clear()

@@ -30,7 +30,8 @@ Key = tuple[Any, ...]
 class ListedJob(NamedTuple):
     """A job as `top` lists it. Times are seconds of the wall clock.
 
-    All text but the id is free of control characters.
+    All text but the id is free of control characters. `cpus` and `memory` are of the last attempt that ended:
+    the CPUs that it kept busy on average, and its peak in bytes. `due`: when a waiting job is tried again.
     """
 
     seq: int
@@ -48,6 +49,9 @@ class ListedJob(NamedTuple):
     ended: float | None = None
     how: str = ""
     message: str = ""
+    cpus: float | None = None
+    memory: int | None = None
+    due: float | None = None
 
     @property
     def unfinished(self) -> bool:
@@ -55,11 +59,13 @@ class ListedJob(NamedTuple):
         return self.state in UNFINISHED
 
     def seconds(self, now: float) -> float | None:
-        """Return how long the job has run, or has been in the queue, in seconds."""
+        """Return how long the job has run, has been in the queue, or will wait for its retry, in seconds."""
         if self.state == "running":
             return None if self.began is None else max(0.0, now - self.began)
         if self.state == "queued":
             return None if self.queued is None else max(0.0, now - self.queued)
+        if self.state == "waiting":
+            return None if self.due is None else max(0.0, self.due - now)
         if self.began is None or self.ended is None or self.state in ("pending", "held"):
             return None
         return max(0.0, self.ended - self.began)
@@ -118,6 +124,8 @@ def _urgent(job: ListedJob) -> Key:
 def _time(job: ListedJob) -> Key:
     if job.state == "running":
         return (0, job.began or 0.0)
+    if job.state == "waiting":
+        return (3, job.due or 0.0)
     seconds = job.seconds(0.0)
     if job.state == "queued":
         return (2, job.queued or 0.0)
@@ -153,6 +161,11 @@ class JobList:
     def at(self, row: int) -> ListedJob:
         """Return the job in a row."""
         return self.all[self._keys[-1 - row if self.reverse else row][-1]]
+
+    def last_due(self) -> float:
+        """Return when the last of the waiting jobs is tried again; 0 if none waits."""
+        waiting = self.all.values() if self.counts["waiting"] else ()
+        return max((job.due or 0.0 for job in waiting if job.state == "waiting"), default=0.0)
 
     def row_of(self, seq: int) -> int | None:
         """Return the row of a job, or None if it is not listed."""

@@ -16,19 +16,20 @@ from typing import Any
 from pqrun.control.client import NO_LIVE_RUN
 from pqrun.core.errors import InternalFailure, UserError
 from pqrun.core.job import format_command
-from pqrun.core.job_table import RUNNING, JobRow
+from pqrun.core.job_table import RUNNING, WAITING, JobRow
 from pqrun.core.metrics import Metrics
 from pqrun.core.text import describe_exit, escape_controls, strip_ansi
 from pqrun.journal.index import Index, StaleIndex, as_seen, metrics_of, watch
-from pqrun.journal.reader import JournalReader
 from pqrun.journal.run_directory import RunDirectory, find_run, run_directories
 from pqrun.journal.run_list import state_of
 from pqrun.ui.top.jobs import ListedJob
-from pqrun.ui.top.run_client import RunClient
+from pqrun.ui.top.run_client import HeldRun, RunClient
 from pqrun.ui.top.run_output import RunOutput
 from pqrun.ui.top.run_source import JobDetails, OutputPiece, PastAttempt, RunState, RunUpdate
 
 MAX_LINE_LENGTH = 300
+MIN_MEASURED_SECONDS = 1.0
+"""How long an attempt ran at least, for its share of a CPU to mean something."""
 
 
 def which_run(name: str | None) -> RunDirectory:
@@ -118,14 +119,14 @@ class RecordedRunSource:
         now = time.time() if live else facts["until"]
         numbers: Metrics = metrics_of(index, now=now, live=live)
         name = ", ".join(os.path.basename(str(file)) for file in facts["files"])
-        paused = stopping = False
+        held = HeldRun()
         if live:
             with contextlib.suppress(InternalFailure, UserError, TimeoutError):
-                paused, stopping = self._client.is_held()
+                held = self._client.held()
         return RunState(
             escape_controls(os.path.basename(self._run.path)), escape_controls(name), state, live, facts["began"], now,
-            facts["workers"], numbers, added, ended, paused, stopping, facts["complete"],
-            address=self._run.address,
+            facts["workers"], numbers, added, ended, held.paused, held.stopping, facts["complete"],
+            address=self._run.address, usage=held.usage,
         )  # fmt: skip
 
     def _job(self, row: JobRow) -> ListedJob:
@@ -133,10 +134,14 @@ class RecordedRunSource:
         spec = row.spec
         command = escape_controls(" ".join(format_command(spec.work)[:MAX_LINE_LENGTH].split()))
         name = escape_controls(" ".join(spec.id[:MAX_LINE_LENGTH].split())) if spec.named else command
+        ran = _length(row.started, row.ended) if row.last == row.attempts else None
+        measured = ran is not None and ran >= MIN_MEASURED_SECONDS
+        cpus = (row.usage.user + row.usage.system) / ran if measured and ran else None
         return ListedJob(
             row.seq, spec.id, name or "?", command, row.state, spec.priority,
             tuple(escape_controls(str(tag)) for tag in spec.tags), row.attempts, row.max_attempts, spec.timeout,
             row.queued, row.started, row.ended, _how(row), strip_ansi(row.message[:MAX_LINE_LENGTH]),
+            cpus, row.usage.memory if measured else None, row.until if self._live and row.state == WAITING else None,
         )  # fmt: skip
 
     def details(self, seq: int) -> JobDetails:
@@ -183,16 +188,6 @@ class RecordedRunSource:
         if not self._live:
             raise InternalFailure("the run has ended: you can't change it any more", NO_LIVE_RUN)
         return self._client.change(verb, **facts)
-
-    def again(self, seq: int) -> dict[str, Any]:
-        """Ask the run to add a job like an ended one, without its needs: those have ended too."""
-        facts: dict[str, Any] = {}
-        for line in JournalReader(self._run.journal):
-            if line.get("s") == seq and line.get("e") in ("add", "change"):
-                facts = line["job"]
-        if not facts:
-            raise InternalFailure("the journal no longer contains the job", 1)
-        return self.act("add", add=[{name: value for name, value in facts.items() if name != "needs"}])
 
     def close(self) -> None:
         self._client.close()

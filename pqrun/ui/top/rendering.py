@@ -5,18 +5,30 @@ from __future__ import annotations
 
 from bisect import bisect
 from collections import deque
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from itertools import accumulate
+from math import ceil
 from typing import NamedTuple
 
 from pqrun.core.text import format_duration
 from pqrun.core.throughput import MIN_ENDS, WINDOW_SECONDS, Throughput
-from pqrun.ui.live.cells import StyledLine, StyledText, bar, fit, join, urgency
+from pqrun.ui.live.cells import (
+    StyledLine,
+    StyledText,
+    bar,
+    cpu_text,
+    fit,
+    fit_name,
+    join,
+    memory_text,
+    urgency,
+)
 from pqrun.ui.top.jobs import CHANGEABLE, PRIORITIES, STATES, JobList, ListedJob
-from pqrun.ui.top.run_source import RunState
+from pqrun.ui.top.run_source import NO_USAGE, MeasuredUsage, RunState
 
 BARS = " ▁▂▃▄▅▆▇█"
 MAX_SAMPLES = 240
+MIN_USAGE_COLUMNS = 120
 
 
 def curve(values: Sequence[float], width: int) -> str:
@@ -105,9 +117,15 @@ class TopHistory:
         span = run.now - run.began
         return run.ended / span if span > 0 and run.ended else None
 
-    def eta(self, run: RunState) -> float | None:
-        """Return the seconds until all jobs have ended at the present rate, or None if it is unknown."""
-        return self._throughput.eta(run.now, run.added - run.ended) if run.live and not run.paused else None
+    def eta(self, run: RunState, waiting: int = 0, last_due: float = 0.0) -> float | None:
+        """Return the seconds until all jobs have ended at the present rate, or None if it is unknown.
+
+        `waiting` jobs wait for a retry, the last one until `last_due`.
+        """
+        if not run.live or run.paused or run.stopping:
+            return None
+        last_retry = max(0.0, last_due - run.now) + run.metrics.average_processing
+        return self._throughput.eta(run.now, run.added - run.ended, waiting=waiting, last_retry=last_retry)
 
 
 STYLES = {
@@ -133,23 +151,16 @@ class TopColumn(NamedTuple):
 def columns(width: int, widest: int = 24) -> list[TopColumn]:
     """Return the columns that fit into `width` cells."""
     number, prio, state = TopColumn("#", 6, True), TopColumn("prio", 8), TopColumn("state", 11)
-    said = TopColumn("status", 0)
+    tries, time, said = TopColumn("try", 5), TopColumn("time", 8, True), TopColumn("status", 0)
+    usage = [TopColumn("cpu", 5, True), TopColumn("mem", 5, True)]
     if width >= 100:
         job = TopColumn("job", max(16, min(widest, width // 4)))
-        return [
-            number,
-            prio,
-            state,
-            job,
-            TopColumn("try", 5),
-            TopColumn("time", 7, True),
-            TopColumn("limit", 13),
-            said,
-        ]
+        measured = usage if width >= MIN_USAGE_COLUMNS else []
+        return [number, prio, state, job, tries, time, TopColumn("limit", 13), *measured, said]
     if width >= 74:
         job = TopColumn("job", max(12, min(widest, width * 3 // 10)))
-        return [prio, state._replace(width=9), job, TopColumn("try", 5), TopColumn("time", 7, True), said]
-    return [TopColumn("state", 9), TopColumn("job", 0), TopColumn("try", 5), TopColumn("time", 7, True)]
+        return [prio, state._replace(width=9), job, tries, time, said]
+    return [TopColumn("state", 9), TopColumn("job", 0), tries, time]
 
 
 def heading(cells: list[TopColumn], width: int, sort: str) -> list[StyledText]:
@@ -162,11 +173,24 @@ def heading(cells: list[TopColumn], width: int, sort: str) -> list[StyledText]:
     return line.within(width)
 
 
-def row(job: ListedJob, cells: list[TopColumn], width: int, now: float, said: str) -> list[StyledText]:
-    """Return a job's line. `said` is its last line of output."""
+def row(
+    job: ListedJob,
+    cells: list[TopColumn],
+    width: int,
+    now: float,
+    said: str,
+    usage: Mapping[int, MeasuredUsage] = NO_USAGE,
+) -> list[StyledText]:
+    """Return a job's line. `said` is its last line of output; `usage` that of the running jobs."""
     line = StyledLine((" ", ""))
     for column in cells:
         size = _width(column, cells, width)
+        if column.title in ("cpu", "mem"):
+            line.add(fit(_usage(job, column.title, usage), size, right=True) + "  ", "label")
+            continue
+        if column.title == "job":
+            line.add(fit_name(job.name, size) + "  ", "name" if job.state != "queued" else "")
+            continue
         for text, style in _cell(job, column.title, size, now, said):
             is_cut = style.startswith("cut ")
             line.add(text if is_cut else fit(text, size, right=column.right), style.removeprefix("cut "))
@@ -188,23 +212,33 @@ def _cell(job: ListedJob, title: str, size: int, now: float, said: str) -> list[
             return [(name, name if job.unfinished else "label")]
         case "state":
             return [(job.state, STYLES[job.state])]
-        case "job":
-            return [(job.name, "name" if job.state != "queued" else "")]
         case "try":
-            return [
-                (f"{job.attempts}/{job.most}" if job.attempts else "", "retry" if job.attempts > 1 else "")
-            ]
+            number = job.attempts + (job.state == "waiting")  # of the next attempt
+            return [(f"{number}/{job.most}" if job.attempts else "", "retry" if number > 1 else "")]
         case "time":
-            seconds = job.seconds(now)
-            return [
-                (
-                    "" if seconds is None else format_duration(seconds),
-                    "label" if job.state == "queued" else "",
-                )
-            ]
+            return [_time(job, now)]
         case "limit":
             return _limit(job, size, now)
     return _status(job, said)
+
+
+def _time(job: ListedJob, now: float) -> StyledText:
+    seconds = job.seconds(now)
+    if seconds is None:
+        return "", ""
+    if job.state == "waiting":
+        return f"in {format_duration(float(ceil(seconds)))}", "bold retry"
+    return format_duration(seconds), "label" if job.state == "queued" else ""
+
+
+def _usage(job: ListedJob, title: str, running: Mapping[int, MeasuredUsage]) -> str:
+    """Return the CPU or memory: of a running job now, of an ended one on average and at its peak."""
+    if job.state == "running":
+        now = running.get(job.seq)
+        cpus, memory = (None, None) if now is None else now
+    else:
+        cpus, memory = job.cpus, job.memory
+    return cpu_text(cpus) if title == "cpu" else memory_text(memory)
 
 
 def _limit(job: ListedJob, size: int, now: float) -> list[StyledText]:
@@ -228,7 +262,7 @@ def _status(job: ListedJob, said: str) -> list[StyledText]:
     return [(text, "output" if job.state in ("ok", "queued", "pending", "held") else "")]
 
 
-def title(run: RunState, history: TopHistory, width: int) -> StyledLine:
+def title(run: RunState, jobs: JobList, history: TopHistory, width: int) -> StyledLine:
     """Return the title line: the run's name, state, progress and ETA."""
     numbers = run.metrics
     went = "bold failed" if numbers.jobs_failed or numbers.jobs_timeout else "bold ok"
@@ -244,7 +278,7 @@ def title(run: RunState, history: TopHistory, width: int) -> StyledLine:
         parts.append([(" STOPPING ", "stop")])
     parts.append([(f"{run.ended:,}/{run.added:,}" + ("" if run.complete else "+"), "strong")])
     parts.append([(format_duration(max(0.0, run.now - run.began)), "")])
-    if (left := history.eta(run)) is not None:
+    if (left := history.eta(run, jobs.counts["waiting"], jobs.last_due())) is not None:
         parts.append([(f"ETA ~{format_duration(left)}", "running")])
     return join(parts, 2, width - 1)
 

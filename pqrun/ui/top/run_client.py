@@ -3,14 +3,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from pqrun.control.client import NO_LIVE_RUN, ControlClient
 from pqrun.core.errors import InternalFailure
+from pqrun.ui.top.run_source import NO_USAGE, MeasuredUsage
 
 REQUEST_TIMEOUT_SECONDS = 10.0
-NO_CLIENT = "\0"
-"""An id that no job has. `ps` for it returns the state of the run without any jobs."""
+
+
+class HeldRun(NamedTuple):
+    """Whether a live run is paused or stopping, and the usage of its running jobs by number."""
+
+    paused: bool = False
+    stopping: bool = False
+    usage: Mapping[int, MeasuredUsage] = NO_USAGE
 
 
 class RunClient:
@@ -20,10 +28,13 @@ class RunClient:
         self._path = path
         self._connection: ControlClient | None = None
 
-    def is_held(self) -> tuple[bool, bool]:
-        """Return whether the run is paused, and whether it is stopping."""
-        answer = self.ask("ps", jobs=[NO_CLIENT])
-        return answer["paused"], answer["stopping"]
+    def held(self) -> HeldRun:
+        """Return whether the run is paused or stopping, and the usage of its running jobs."""
+        answer = self.ask("ps", jobs=["state:running"])
+        usage = {
+            job["seq"]: MeasuredUsage(job["cpus"], job["memory"]) for job in answer["jobs"] if "cpus" in job
+        }
+        return HeldRun(answer["paused"], answer["stopping"], usage)
 
     def change(self, verb: str, **facts: Any) -> dict[str, Any]:
         """Send a request that changes the run; with `seq`, only if `jobs` selects that job and no namesake."""

@@ -3,17 +3,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 from pqrun.core.metrics import Metrics
 from pqrun.ui.top.jobs import ListedJob
 
 
+class MeasuredUsage(NamedTuple):
+    """The usage of a running job: the CPUs that it keeps busy, and bytes of memory."""
+
+    cpus: float
+    memory: int
+
+
+NO_USAGE: Mapping[int, MeasuredUsage] = MappingProxyType({})
+
+
 class RunState(NamedTuple):
     """The whole run at the time `now`. `trouble`: why the run can no longer be read.
 
-    `address` is the run's name on a command line.
+    `address` is the run's name on a command line. `usage`: of the running jobs, by number, where it is measured.
     """
 
     id: str
@@ -31,6 +42,7 @@ class RunState(NamedTuple):
     complete: bool = True
     trouble: str = ""
     address: str = ""
+    usage: Mapping[int, MeasuredUsage] = NO_USAGE
 
 
 class RunUpdate(NamedTuple):
@@ -84,9 +96,6 @@ class RunSource(Protocol):
 
     def act(self, verb: str, **facts: Any) -> dict[str, Any]:
         """Send a request to the run. Raises `InternalFailure` or `UserError` if it is refused."""
-
-    def again(self, seq: int) -> dict[str, Any]:
-        """Ask the run to add a job like the ended job `seq`. Raises as `act` does."""
 
     def close(self) -> None:
         """Close the connection and the files."""

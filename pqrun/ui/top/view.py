@@ -8,7 +8,7 @@ does not block the screen.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
 from typing import Any, TypeVar
@@ -23,7 +23,7 @@ from pqrun.core.text import escape_controls, format_duration
 from pqrun.ui.live.cells import StyledLine, StyledText
 from pqrun.ui.top.jobs import JobList, ListedJob
 from pqrun.ui.top.rendering import TopHistory, dashboard, idle_keys, keys, title
-from pqrun.ui.top.run_source import JobDetails, RunSource, RunState, RunUpdate
+from pqrun.ui.top.run_source import JobDetails, MeasuredUsage, RunSource, RunState, RunUpdate
 from pqrun.ui.top.widgets import JobTableView, LogView, StyledLines
 
 CSS = """
@@ -105,7 +105,7 @@ class RunScreen(App[list[str]]):
         self._left = False
         self._wanted_workers: int | None = None
         self._wanted_priorities: dict[int, int] = {}
-        self.table = JobTableView(self.jobs, self.words, self._now)
+        self.table = JobTableView(self.jobs, self.words, self._now, self._usage)
         self.log_view = LogView()
         self._title_line = StyledLines(self._draw_title, id="title")
         self._banner_line = StyledLines(self._banner, id="banner")
@@ -247,13 +247,16 @@ class RunScreen(App[list[str]]):
     def _now(self) -> float:
         return self.run_now.now if self.run_now is not None else 0.0
 
+    def _usage(self) -> Mapping[int, MeasuredUsage]:
+        return self.run_now.usage if self.run_now is not None else {}
+
     def _run_id(self) -> str:
         return self.run_now.id if self.run_now is not None else "RUN"
 
     def _draw_title(self, width: int) -> list[list[StyledText]]:
         if self.run_now is None:
             return [[(" pqrun top", "strong"), ("  reading the journal …", "label")]]
-        return [[(" ", ""), *title(self.run_now, self.history, width - 1).pieces]]
+        return [[(" ", ""), *title(self.run_now, self.jobs, self.history, width - 1).pieces]]
 
     def _banner(self, width: int) -> list[list[StyledText]]:
         run = self.run_now

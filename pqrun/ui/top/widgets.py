@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from codecs import getincrementaldecoder
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from rich.cells import cell_len
@@ -23,6 +23,7 @@ from pqrun.core.text import escape_line
 from pqrun.ui.live.cells import STYLES, StyledText
 from pqrun.ui.top.jobs import JobList, ListedJob
 from pqrun.ui.top.rendering import TopColumn, columns, heading, row, table_title
+from pqrun.ui.top.run_source import MeasuredUsage
 
 MAX_LINES = 20_000
 MAX_LINE_LENGTH = 4_000
@@ -140,8 +141,15 @@ class JobTableView(ScrollView):
     class Opened(Message):
         """Sent when the user wants to read the selected job's output."""
 
-    def __init__(self, jobs: JobList, words: dict[int, str], now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        jobs: JobList,
+        words: dict[int, str],
+        now: Callable[[], float],
+        usage: Callable[[], Mapping[int, MeasuredUsage]],
+    ) -> None:
         super().__init__(id="jobs")
+        self._usage = usage
         self._jobs = jobs
         self._words = words
         self._now = now
@@ -252,7 +260,7 @@ class JobTableView(ScrollView):
             text = "no job matches" if not y and self._jobs.all else "no jobs yet" if not y else ""
             return strip([(f"   {text}", "label")], width, self.rich_style)
         job = self._jobs.at(at)
-        pieces = row(job, self.columns(), width, self._now(), self._words.get(job.seq, ""))
+        pieces = row(job, self.columns(), width, self._now(), self._words.get(job.seq, ""), self._usage())
         if job.seq == self.selected:
             base = self.get_component_rich_style("jobs--cursor")
             return strip([(text, "") for text, _ in pieces], width, base)

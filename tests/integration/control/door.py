@@ -60,7 +60,9 @@ class Slots:
 class Door:
     """A live run and its socket. `turn` lets it do what it has to do now."""
 
-    def __init__(self, path, *, slots=1, max_queue=1000, journal=None, endless=True, options=()) -> None:
+    def __init__(
+        self, path, *, slots=1, max_queue=1000, journal=None, endless=True, options=(), **answers
+    ) -> None:
         self.path = str(path)
         self.clock = FakeClock()
         self.scheduler = Scheduler(max_queue=max_queue)
@@ -68,7 +70,7 @@ class Door:
         self.story = RecordedRun()
         self.slots = Slots(slots, self.clock)
         self.observer = Observer(slots, {})
-        run = FakeRun(self.slots, self.clock, endless=endless, options=options, story=self.story)
+        run = FakeRun(self.slots, self.clock, endless=endless, options=options, story=self.story, **answers)
         self.server = ControlServer(self.path, self.reactor, run)
         self.engine = Engine(
             clock=self.clock,

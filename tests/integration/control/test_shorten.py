@@ -277,7 +277,7 @@ def test_an_output_on_its_way_to_the_journal_keeps_its_pack(tmp_path, monkeypatc
     journal.record(told(2))
     journal.record(told(3))
     told(4)
-    maintenance = QueueMaintenance(Record(run, journal, logs), 0, ready=lambda: None)
+    maintenance = QueueMaintenance(Record(run, journal, logs), 0)
     maintenance._worth = 1
     maintenance.begin(Engine())
     maintenance._tidy()

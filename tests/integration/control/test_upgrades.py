@@ -12,7 +12,7 @@ import pytest
 from pqrun.control.client import ControlClient
 from pqrun.control.protocol import listen
 from pqrun.core.errors import InternalFailure
-from pqrun.journal.format import append_checksum
+from pqrun.journal.format import VERSION, append_checksum
 
 QUEUE = Path(__file__).parents[1] / "journal" / "data" / "queue-1" / "journal.jsonl"
 """As the first pqrun of this format left a queue: used in every way, stopped, started again, killed."""
@@ -162,7 +162,7 @@ def test_what_a_later_pqrun_adds_to_a_queue_is_left_out(left, queue, until, tmp_
 
 
 def test_a_queue_of_a_newer_format_is_refused_and_left_as_it_is(left, pqrun, state):
-    left(lambda lines: [{**lines[0], "pqrun": 2}, *lines[1:]])
+    left(lambda lines: [{**lines[0], "pqrun": VERSION + 1}, *lines[1:]])
     journal = state / "runs" / "queue" / "journal.jsonl"
     before = journal.read_bytes()
     answer = pqrun("serve", "--detach")

@@ -6,8 +6,10 @@ from collections import deque
 import pytest
 
 from pqrun.core import events as ev
-from pqrun.core.job import ExitedWith, Outcome, Priority
+from pqrun.core.job import AttemptId, ExitedWith, Outcome, Priority
 from pqrun.core.task import Task
+from pqrun.engine.live_run import JobUsage
+from pqrun.output.store import Capture, Logs
 
 from .door import Door
 from .invariants import Observer
@@ -650,3 +652,35 @@ def test_a_pool_can_shrink_to_what_the_largest_job_needs(door):
     added(door, {"id": "a", "pools": {"net": 2}})
     rejected(door.ask("pool", pool="net", size=1), 2, "needs more than 1")
     assert door.ask("pool", pool="net", size=2)["ok"] is True
+
+
+# ps
+
+
+def test_a_running_job_has_its_usage_and_if_asked_its_last_output(tmp_path):
+    first, second = AttemptId(1, 1), AttemptId(2, 1)
+    outputs = {
+        first: Capture(Logs("/nowhere", keep=False), first),
+        second: Capture(Logs("/nowhere", keep=False), second),
+    }
+    outputs[first].out.put(b"one\n\x1b[31mtwo\x1b[0m\n\n")
+    outputs[first].err.put(b"warning\n")
+    outputs[second].err.put(b"only on stderr\r")
+    door = Door(tmp_path / "s", slots=3, outputs=outputs, usage={first: JobUsage(1.8251, 4096, 8192)})
+    named(door, "a", "b", "c", "d")
+    members = ("cpus", "memory", "last_output")
+
+    def told(**facts):
+        return {
+            job["id"]: {name: job[name] for name in members if name in job}
+            for job in door.ask("ps", **facts)["jobs"]
+        }
+
+    assert told() == {"a": {"cpus": 1.825, "memory": 4096}, "b": {}, "c": {}, "d": {}}
+    assert told(last_output=True, jobs=["a", "b", "d"]) == {
+        "a": {"cpus": 1.825, "memory": 4096, "last_output": "two"},
+        "b": {"last_output": "only on stderr"},
+        "d": {},
+    }
+    rejected(door.ask("ps", last_output="yes"), 2, "last_output")
+    door.close()

@@ -155,7 +155,8 @@ def test_a_run_directory_that_disappears_ends_the_run_at_once_and_is_said(world,
     world.until(lambda: world.runs and world.read("ran"))
     run = world.only_run
     if what == "directory":
-        shutil.rmtree(run)
+        while run.exists():
+            shutil.rmtree(run, ignore_errors=True)  # the run may just make a file in it
     elif what == "moved":
         run.rename(run.with_name("elsewhere"))
     else:
@@ -167,6 +168,6 @@ def test_a_run_directory_that_disappears_ends_the_run_at_once_and_is_said(world,
 
 
 def test_a_run_directory_that_disappears_at_the_very_end_is_told_too(world):
-    result = world.pqrun("run", "--run-dir", "rd", lines=["rm -r rd; exit 0"])
+    result = world.pqrun("run", "--run-dir", "rd", lines=["while [ -e rd ]; do rm -r rd 2> /dev/null; done"])
     assert result.code == 4
     assert f"the run directory {world.here}/rd was removed" in result.err

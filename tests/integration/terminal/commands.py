@@ -27,6 +27,10 @@ JOBS = (
     ("evaluate", "pending", "H", 0, 1, None, ("train", "clean[weather]")),
     ("notify", "pending", "H", 0, 1, None, ("publish",)),
 )
+PRINTED = {
+    1: "station 04 of 12: 8760 hours",
+    3: "epoch 12/90  loss 0.4071  val_loss 0.5219  lr 0.0003  eta 41m",
+}
 
 
 class ToldRun:
@@ -41,7 +45,7 @@ class ToldRun:
     def __exit__(self, *_):
         pass
 
-    def request(self, verb, **_):
+    def request(self, verb, *, last_output=False, **_):
         """Return what a run would answer."""
         if verb == "info":
             facts = {"id": "k3f9q2", "files": ["nightly.yaml"], "started_at": "2026-11-29T00:30:00.000000Z"}
@@ -51,6 +55,7 @@ class ToldRun:
                 "id": name, "seq": seq, "state": state, "priority": PRIORITIES[priority], "attempts": attempts,
                 "max_attempts": most, "seconds": seconds, "needs": list(needs), "tags": [], "timeout": None,
                 "run": "convert --resize 128x128 in.png out.png --quality 85 --strip --interlace plane",
+                **({"last_output": PRINTED[seq]} if last_output and seq in PRINTED else {}),
             }
             for seq, (name, state, priority, attempts, most, seconds, needs) in enumerate(JOBS, 1)
         ]  # fmt: skip

@@ -22,8 +22,13 @@ KNOWN = {"LINES", "COLUMNS", "TMUX", "STY", "TERM_PROGRAM", "VTE_VERSION", "SSH_
 
 
 def load_picture():
-    """The script that draws the picture in the README; its simulated night serves the tests too."""
-    spec = importlib.util.spec_from_file_location("live_svg", ROOT / "docs" / "live_svg.py")
+    """The script that draws the picture of the live table; its simulated night serves the tests too."""
+    return load_script("live_svg")
+
+
+def load_script(name):
+    """A script in `docs/` that draws a picture."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -15,6 +15,7 @@ from pqrun.core.job import Command, ExitedWith, JobSpec, Outcome, Priority, Retr
 from pqrun.core.scheduler import Scheduler
 from pqrun.testing import FakeClock, Fate, SimulatedExecutor, simulate
 from pqrun.ui.live.cells import AnsiPainter, width_of
+from pqrun.ui.live.keys import question_of_drain
 from pqrun.ui.live.layout import frame, max_waiting, progress, room
 from pqrun.ui.live.state import RunningJob, WaitingJob
 
@@ -72,7 +73,7 @@ def test_the_screen_looks_as_it_did(events, name, columns, rows):
     lines = screen_of(scene(name, columns, rows, events), columns, rows)
     shown = "\n".join(lines).rstrip("\n") + "\n"
     path = GOLDEN / f"{name}-{columns}x{rows}.txt"
-    if os.environ.get("UPDATE_GOLDEN"):
+    if os.environ.get("GOLDEN"):
         path.write_text(shown)
     assert shown == path.read_text()
 
@@ -221,13 +222,18 @@ def test_what_the_state_of_the_run_is_can_be_seen(events):
     assert str(frame(facts._replace(keys=False), 80, 24)).endswith("^C stop")
 
 
-QUESTION = "q again within 2s: let the 4 running jobs finish, start no more.  Esc: no"
+QUESTION = "q again within 2s: start no more jobs, let the 4 running finish  Esc: no"
+
+
+def test_the_question_counts_the_jobs_that_may_finish():
+    assert question_of_drain(4) == QUESTION
+    assert question_of_drain(0) == "q again within 2s: start no more jobs  Esc: no"
 
 
 @pytest.mark.parametrize(
     ("columns", "asked"),
     [
-        (56, "q again within 2s: let the 4 running jobs finish, …"),
+        (56, "q again within 2s: start no more jobs, let …  Esc: no"),
         (80, QUESTION),
         (110, QUESTION),
         (200, QUESTION),

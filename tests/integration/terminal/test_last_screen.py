@@ -48,7 +48,7 @@ def test_the_end_of_a_run_looks_as_it_did(drawn, case, columns, rows):
     window = drawn(case, columns, rows)
     shown = window.read_all().rstrip() + "\n"
     path = GOLDEN / f"end-{case}-{columns}x{rows}.txt"
-    if os.environ.get("UPDATE_GOLDEN"):
+    if os.environ.get("GOLDEN"):
         path.write_text(shown)
     assert shown == path.read_text()
 

@@ -2,7 +2,11 @@
 """What could not be written is told, and so is what could not be read to be written."""
 
 import errno
+import fcntl
 import os
+import pty
+import struct
+import termios
 
 import pytest
 
@@ -53,3 +57,18 @@ def test_output_that_can_not_be_read_back_is_no_fault_of_stdout(writer, printed,
     failing("pread", errno.EIO, monkeypatch)
     writer.copy_from(printed.copy_to)
     assert writer.failure == "cannot read the output of a job to print it: Input/output error"
+
+
+def test_a_message_is_broken_between_words_on_a_terminal_alone(writer):
+    text = "the socket was removed; the run continues, but `add` and similar commands can't reach it\nsecond line"
+    outer, inner = pty.openpty()
+    fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", 20, 40, 0, 0))
+    StreamWriter(inner, "standard error").note(text)
+    lines = os.read(outer, 4096).decode().split("\r\n")
+    os.close(inner)
+    os.close(outer)
+    assert max(map(len, lines)) <= 40 and lines[0].startswith("pqrun: the socket was removed; the run")
+    assert " ".join(" ".join(lines).split()) == " ".join(f"pqrun: {text}".split())
+    assert all(line.startswith("  ") for line in lines[1:-2]) and lines[-2] == "second line"
+    writer.note(text)
+    assert os.pread(writer.fd, 4096, 0).decode() == f"pqrun: {text}\n"

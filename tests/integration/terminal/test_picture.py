@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The picture in the README shows the table as it is."""
+"""The pictures in the docs show the table as it is."""
 
 import html
 import re
+from xml.etree import ElementTree
 
-from .conftest import load_picture
+import pytest
+
+from pqrun.ui.live.layout import footer
+
+from .conftest import ROOT, load_picture, load_script
 
 
 def texts(svg):
@@ -27,3 +32,51 @@ def test_the_picture_asks_no_other_host_for_anything():
     for svg in (night.PICTURE.read_text(encoding="utf-8"), night.picture()):
         assert "@font-face" not in svg and "url(http" not in svg and "Fira" not in svg
         assert "font-family: monospace" in svg
+
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def lines_of_film(script, svg):
+    """The lines that are seen at some time."""
+    found = []
+    for group in ElementTree.fromstring(svg).iterfind(f"{SVG}defs/{SVG}g"):
+        line = ""
+        for text in group.iterfind(f"{SVG}text"):
+            line = line.ljust(round(float(text.get("x")) / script.CELL)) + text.text.replace("\xa0", " ")
+        found.append(line.rstrip())
+    return found
+
+
+def test_the_moving_picture_opens_the_readme_and_shows_the_table_and_the_page_as_they_are():
+    script = load_script("run_svg")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert re.search(r"!\[[^]]+\]\(([^)]+)\)", readme)[1] == "docs/run.svg"
+    lines = lines_of_film(script, script.PICTURE.read_text(encoding="utf-8"))
+    night = load_picture()
+    facts = night.facts_at(night.MOMENT, 24, night.simulated_events())
+    keys = "".join(text for text, _ in footer(facts, 79).pieces)
+    wanted = [f"{script.PROMPT}{script.COMMAND}", keys, "FAILED test[PY=3.12]: exit 1 after"]
+    missing = [line for line in wanted if not any(one.startswith(line) for one in lines)]
+    assert missing == [], "run `python docs/run_svg.py`, and look at docs/run.svg"
+    assert any("again in 3s" in line for line in lines)
+
+
+def test_the_moving_picture_is_small_asks_no_other_host_and_stands_still_if_wanted():
+    svg = load_script("run_svg").PICTURE.read_text(encoding="utf-8")
+    assert len(svg.encode()) < 300_000
+    assert not re.search(r"@font-face|url\(|@import|<script|<image", svg)
+    assert set(re.findall(r"https?://[^\"]+", svg)) == {"http://www.w3.org/2000/svg"}
+    assert "@media (prefers-reduced-motion:reduce){#film{animation:none}}" in svg
+
+
+@pytest.mark.slow
+def test_the_moving_picture_is_of_a_real_terminal():
+    script = load_script("run_svg")
+    frames = script.played("./say", {"say": "printf 'one \\033[1;31mtwo\\033[0m\\n'; sleep 0.5; echo three"})
+    svg = script.film(frames, "<say>")
+    lines = lines_of_film(script, svg)
+    assert lines.index("$ ./say") < lines.index("one two") < lines.index("three")
+    assert svg.count("translateY") == len(frames) + 1 and "&lt;say&gt;" in svg
+    red = re.search(r"\.(s\d+)\{fill:#f4606c;font-weight:700\}", svg)[1]
+    assert f'class="{red}">two<' in svg

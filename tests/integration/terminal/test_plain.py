@@ -6,7 +6,16 @@ import os
 import pytest
 
 from pqrun.core import events as ev
-from pqrun.core.job import Command, JobSpec, RetryPolicy
+from pqrun.core.job import (
+    NO_REPORT,
+    Command,
+    CountedAs,
+    ExitedWith,
+    JobSpec,
+    Outcome,
+    RetryPolicy,
+    Usage,
+)
 from pqrun.core.job_table import JobTable
 from pqrun.engine.dispatcher import Observers
 from pqrun.output.writer import StreamWriter
@@ -63,3 +72,41 @@ def test_the_line_now_and_then_calls_each_state_by_its_name(tmp_path):
     counts = "1 waiting to retry, 1 running, 2 queued, 1 pending"
     assert any(line.endswith(f" [0/-] {counts}") for line in lines), lines
     assert f"pqrun: {counts}, 0 ended" in lines
+
+
+@pytest.mark.parametrize(
+    ("more", "eta"),
+    [
+        ([], "3m05s"),  # the retry is due in 3 minutes, and its last attempt took 5 seconds
+        ([ev.RunPaused(21.0, True, "key")], None),
+        ([ev.RunStopping(21.0, "key q", drain=True)], None),
+    ],
+    ids=["retry", "paused", "stopping"],
+)
+def test_the_time_to_go_counts_the_wait_for_a_retry(tmp_path, more, eta):
+    fd = os.open(tmp_path / "log", os.O_RDWR | os.O_CREAT)
+    clock, table = FakeClock(), JobTable()
+    log = PlainLog(table, StreamWriter(fd, "log"), clock, Style(on=False))
+    observers = Observers(table, [log])
+    spec = JobSpec("job", work=Command("true"), retry=RetryPolicy(max=2))
+    began = clock.time
+    observers.tick()
+    observers.deliver([ev.JobAdded(began, n, spec) for n in range(1, 22)])
+    for n in range(1, 22):
+        at = began + n
+        failed = n == 21
+        counted, exit = (CountedAs.RETRIED, ExitedWith(7)) if failed else (CountedAs.COMPLETED, ExitedWith(0))
+        ended = ev.AttemptEnded(at, n, 1, counted, exit, None, at - 5, at, Usage(), NO_REPORT, None)
+        last = (
+            ev.JobWaiting(at, n, 2, began + 30 + 180) if failed else ev.JobEnded(at, n, Outcome.OK, 1, False)
+        )
+        observers.deliver(
+            [ev.JobQueued(began, n, 1, spec.priority), ev.AttemptSubmitted(began, n, 1, 0.0), ended, last]
+        )
+    observers.deliver([ev.InputEnded(began + 21, 21, complete=True), *more])
+    clock.time = began + COUNTER_INTERVAL_SECONDS
+    observers.tick()
+    observers.close()
+    os.close(fd)
+    (line,) = [line for line in (tmp_path / "log").read_text().split("\n") if "20 ok" in line]
+    assert line.rpartition("ETA ")[2] == eta if eta else "ETA" not in line

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from pqrun.cli.commands.ps import shown as shown_jobs
+from pqrun.cli.console import Console
 from pqrun.core.layout import cells
 from pqrun.journal.format import append_checksum
 
@@ -188,3 +190,46 @@ def test_colours_can_be_turned_off(place, words, monkeypatch):
     window.finish()
     window.close()
     assert window.code == 2 and b"error" in window.raw and b"\x1b" not in window.raw
+
+
+def test_a_job_that_was_skipped_is_not_counted_as_failed(tmp_path):
+    run = Journal(tmp_path / "state", "q7d2xk", 100.0, files=["jobs.yaml"])
+    counts = {"ok": 4, "failed": 1, "skipped": 2}
+    run.note(e="close", t=NOW - 50, stopped=False, complete=True, jobs=7, outcomes=counts, failed=3, exit=1)
+    env = {"PQRUN_STATE_DIR": str(tmp_path / "state"), "LANG": "C.UTF-8"}
+    window = Terminal(
+        [sys.executable, str(Path(__file__).with_name("commands.py")), "runs"], 80, 24, env=env, cwd=tmp_path
+    )
+    window.finish()
+    window.close()
+    (row,) = [line.split() for line in window.lines() if line.startswith("q7d2xk")]
+    assert row[-5:-1] == ["7", "4", "1", "0"]
+
+
+def test_the_last_output_of_a_job_is_in_ps_where_it_says_more_than_the_command():
+    jobs = [
+        {
+            "id": "train",
+            "seq": 1,
+            "state": "running",
+            "last_output": "epoch 1",
+            "attempts": 1,
+            "seconds": 3.0,
+        },
+        {"id": "2", "seq": 2, "state": "running", "last_output": "half", "attempts": 1, "seconds": 3.0},
+        {"id": "flaky", "seq": 3, "state": "waiting", "attempts": 1, "seconds": 9.0},
+    ]
+    common = {"priority": "normal", "max_attempts": 3, "run": "make all", "needs": []}
+    answer = {"jobs": [{**job, **common} for job in jobs], "stopping": False, "paused": False}
+
+    def table_at(width):
+        page = Console()
+        page.is_terminal, page.width = width is not None, width
+        return [line.split()[-4:] for line in shown_jobs(answer, page, None, most=None).split("\n")[:4]]
+
+    assert table_at(80) == [
+        ["time", "output", "or", "command"], ["1/3", "3s", "epoch", "1"], ["1/3", "3s", "make", "all"],
+        ["in", "9s", "make", "all"],
+    ]  # fmt: skip
+    assert [row[-3:] for row in table_at(120)[1:3]] == [["1", "make", "all"], ["half", "make", "all"]]
+    assert table_at(None)[0][-1] == "command" and {row[-1] for row in table_at(None)[1:]} == {"all"}

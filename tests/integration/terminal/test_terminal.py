@@ -451,7 +451,7 @@ def test_a_question_is_taken_back_by_escape_or_by_time(waiting, tmp_path):
     window = waiting("-j1")
     window.until(lambda: not window.echoes())
     window.press("q")
-    window.until_shown("q again within 2s: let the 1 running job finish")
+    window.until_shown("q again within 2s: start no more jobs, let the 1 running finish")
     window.press("\x1b")
     window.until(lambda: "q again" not in window.text())
     window.press("p")

@@ -2,6 +2,7 @@
 """A run inside tmux, which wraps lines anew when its window changes: nothing of an old table may stay."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -34,11 +35,17 @@ class Pane:
     def resize(self, columns, rows):
         self("resize-window", "-x", str(columns), "-y", str(rows))
 
-    def until(self, fact, seconds=30.0):
+    def until(self, fact, seconds=30.0, *, of_all=False):
+        """Wait for a fact about the visible text, or about all of it. A capture may show a half drawn table."""
         end = time.monotonic() + seconds
-        while not fact(self.visible()):
+        while not fact(self.read_all() if of_all else self.visible()):
             assert time.monotonic() < end, self.read_all()
             time.sleep(0.05)
+
+    def until_drawn_again(self):
+        """Wait for a later frame: its clock shows another time."""
+        shown = clock(self.visible())
+        self.until(lambda text: clock(text) not in ("", shown))
 
 
 @pytest.fixture
@@ -61,6 +68,12 @@ def tables(text):
     return text.count("pqrun jobs.txt")
 
 
+def clock(text):
+    """The time that the run has taken, as its table shows it."""
+    found = re.search(r"pqrun jobs\.txt +(\S+s)\b", text)
+    return found[1] if found else ""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("columns", "rows"),
@@ -72,10 +85,8 @@ def test_no_debris_in_the_window_nor_above_it(pane, tmp_path, columns, rows):
     one = pane(jobs + "read x < go; exit 3\n", 110, 40)
     one.until(lambda text: "30 ok" in text)
     one.resize(columns, rows)
-    one.until(lambda text: tables(text) == 1 and "30 ok" in text)
-    time.sleep(0.6)  # whatever a later frame may do
-    assert tables(one.read_all()) == 1
-    assert one.read_all().count("30 ok") == 1
+    one.until_drawn_again()
+    one.until(lambda text: tables(text) == 1 and text.count("30 ok") == 1, of_all=True)
     with (tmp_path / "go").open("w") as pipe:
         pipe.write("\n")
     one.until(lambda text: "code " in text)
@@ -91,9 +102,8 @@ def test_no_debris_when_little_was_printed(pane, tmp_path):
     one = pane("echo hello\nread x < go; exit 3\n", 110, 40)
     one.until(lambda text: "1 ok" in text)
     one.resize(80, 24)
-    one.until(lambda text: tables(text) == 1)
-    time.sleep(0.6)
-    assert tables(one.read_all()) == 1
+    one.until_drawn_again()
+    one.until(lambda text: tables(text) == 1, of_all=True)
     with (tmp_path / "go").open("w") as pipe:
         pipe.write("\n")
     one.until(lambda text: "code " in text)

@@ -10,7 +10,7 @@ from control import conftest as real
 from pqrun.core.errors import InternalFailure
 from pqrun.core.metrics import Metrics
 from pqrun.ui.top.jobs import ListedJob
-from pqrun.ui.top.run_source import JobDetails, OutputPiece, PastAttempt, RunState, RunUpdate
+from pqrun.ui.top.run_source import JobDetails, MeasuredUsage, OutputPiece, PastAttempt, RunState, RunUpdate
 
 if find_spec("textual") is None:
     collect_ignore = ["test_model.py"]  # the others skip what needs it
@@ -34,9 +34,17 @@ def job(seq, state="queued", **facts):
 def nightly():
     """A run as it may be in the middle of a night."""
     return [
-        job(1, "ok", name="fetch", tags=("net",)),
+        job(1, "ok", name="fetch", tags=("net",), cpus=0.04, memory=21 << 20),
         job(
-            2, "failed", name="test[py3.12-macos]", how="exit 1", message="2 tests failed", most=3, attempts=3
+            2,
+            "failed",
+            name="test[py3.12-macos]",
+            how="exit 1",
+            message="2 tests failed",
+            most=3,
+            attempts=3,
+            cpus=0.97,
+            memory=310 << 20,
         ),
         job(3, "timeout", name="sync:eu-west", priority=2, how="timeout 22s", timeout=22.0),
         job(4, "running", name="render/chapter-07", priority=2, timeout=60.0, most=3, tags=("render",)),
@@ -60,6 +68,7 @@ class Fake:
         self.refuses = None
         self.output = {}
         self.attempts = {}
+        self.usage = {4: MeasuredUsage(1.94, 1638 << 20), 5: MeasuredUsage(0.12, 812 << 10)}
         self.why = "4 jobs running, 1 job ahead in the queue"
         self.closed = False
         self._told = {}
@@ -81,7 +90,7 @@ class Fake:
         ended = sum(not one.unfinished for one in self.jobs.values())
         run = RunState(
             "k3f9", "nightly.yaml", self.state, self.live, NOW - 120, self.now, self.workers, self.numbers(),
-            len(self.jobs), ended, self.paused, False, True, self.trouble,
+            len(self.jobs), ended, self.paused, False, True, self.trouble, usage=self.usage,
         )  # fmt: skip
         return RunUpdate(run, changed, gone, anew)
 
@@ -105,9 +114,6 @@ class Fake:
         if verb == "workers":
             self.workers = facts["workers"]
         return {"ok": True}
-
-    def again(self, seq):
-        return self.act("again", seq=seq)
 
     def close(self):
         self.closed = True

@@ -7,6 +7,7 @@ import pytest
 
 from pqrun.ui.top.jobs import SORTS, STATES, JobFilter, JobList, next_of
 from pqrun.ui.top.rendering import TopHistory, columns, curve, idle_keys, keys, row, title
+from pqrun.ui.top.run_source import MeasuredUsage
 from pqrun.ui.top.widgets import MAX_LINES, LogText
 
 from .conftest import NOW, Fake, job, nightly
@@ -111,7 +112,10 @@ def test_a_past_run_with_failures_is_not_green():
     styles = {
         failed: dict(
             title(
-                run._replace(metrics=run.metrics._replace(jobs_failed=failed, jobs_timeout=0)), history, 110
+                run._replace(metrics=run.metrics._replace(jobs_failed=failed, jobs_timeout=0)),
+                filled([]),
+                history,
+                110,
             ).pieces
         )
         for failed in (0, 1)
@@ -153,3 +157,32 @@ def test_search_goes_round_and_ignores_case():
     assert text.find("error", -1, back=True) == 2
     assert text.find("nothing", 0) is None
     assert text.count("error") == 2
+
+
+def test_cpu_and_memory_are_those_of_now_or_of_the_whole_attempt():
+    def shown(one, width=120, usage=()):
+        line = "".join(text for text, _ in row(one, columns(width), width, NOW, "", dict(usage)))
+        return line.split()
+
+    measured = {4: MeasuredUsage(1.94, 1638 << 20)}
+    running, ended = job(4, "running", cpus=0.5, memory=1 << 20), job(5, "ok", cpus=0.97, memory=310 << 20)
+    assert shown(running, usage=measured)[-2:] == ["194%", "1.6G"]
+    assert "50%" not in shown(running), "the numbers of an earlier attempt"
+    assert shown(ended)[-2:] == ["97%", "310M"]
+    assert "97%" not in shown(ended, width=119)
+    assert "%" not in "".join(shown(job(6)))
+
+
+def test_a_waiting_retry_has_a_countdown_the_next_try_and_counts_for_the_time_to_go():
+    one = job(1, "waiting", attempts=2, most=4, due=NOW + 251.3, name="train[LR=0.1,DEPTH=4,OPTIMIZER=adam]")
+    for width in (56, 80, 110, 200):
+        line = "".join(text for text, _ in row(one, columns(width), width, NOW, ""))
+        assert "in 4m12s" in line and "3/4" in line and "…" in line.partition("3/4")[0] and "adam]" in line
+    jobs = filled([one, job(2, "waiting", due=NOW + 9), *(job(n, "ok") for n in range(3, 90))])
+    assert jobs.last_due() == NOW + 251.3 and filled([job(2)]).last_due() == 0
+    run = Fake(list(jobs.all.values())).poll().run
+    history = TopHistory()
+    history.begin(jobs.all.values(), run)
+    assert history.eta(run, 2, jobs.last_due()) == pytest.approx(251.3 + run.metrics.average_processing)
+    assert history.eta(run._replace(paused=True), 2, jobs.last_due()) is None
+    assert "ETA ~4m" in "".join(text for text, _ in title(run, jobs, history, 110).pieces)

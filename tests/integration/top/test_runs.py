@@ -69,20 +69,51 @@ def test_a_source_tells_first_all_then_what_changed(watched, gate, until):
     assert news.run.paused and not news.anew
     with pytest.raises(InternalFailure, match="nothing was changed"):
         source.act("cancel", jobs=["all"], seq=jobs["flaky"].seq)
-    assert source.again(jobs["flaky"].seq)["ids"] == ["flaky"]
+    assert source.act("restart", jobs=["flaky"])["count"] == 1
     source.act("unpause")
     gate.open()
     watched.end()
     changed = {job.id: job.state for job in source.poll().changed}
     assert changed == {"long": "ok", "next": "ok", "last": "ok", "flaky": "failed"}
-    again = [job for job in source._known.values() if job.id == "flaky"]
-    assert [(job.attempts, job.most, job.priority) for job in again] == [(2, 2, 3)] * 2
+    (again,) = [job for job in source._known.values() if job.id == "flaky"]
+    assert (again.seq, again.attempts, again.priority) == (jobs["flaky"].seq, 4, 3)
     assert source.read(jobs["long"].seq, 1, 1, 6) == (b"done\n", 6, True)
     with pytest.raises(InternalFailure, match="the run has ended"):
         source.act("pause")
     shutil.rmtree(watched.directory)
     assert "cannot read" in source.poll().run.trouble or source.poll().run.trouble
     source.close()
+
+
+@pytest.mark.slow
+def test_the_usage_of_jobs_that_run_and_of_those_that_have_ended(watched, gate, until):
+    pytest.importorskip("psutil", reason="the extra `stats` is not installed")
+    source = source_of(watched)
+    jobs = {job.id: job for job in source.poll().changed}
+    flaky, long = jobs["flaky"], jobs["long"]
+    assert (flaky.cpus, flaky.memory) == (None, None), "it was too short"
+    assert (long.cpus, long.memory) == (None, None)
+    until(lambda: source.poll().run.usage)
+    usage = source.poll().run.usage
+    assert list(usage) == [long.seq] and usage[long.seq].memory > 100_000 and 0 <= usage[long.seq].cpus < 64
+    gate.open()
+    watched.end()
+    (long,) = [job for job in source.poll().changed if job.id == "long"]
+    assert 0 <= long.cpus < 64 and long.memory > 100_000
+    source.close()
+
+
+@pytest.mark.slow
+def test_a_job_that_waits_has_the_time_of_its_next_attempt(live_run, tmp_path, until):
+    (tmp_path / "jobs.txt").write_text("exit 7  # pqrun: id=flaky retries=1 retry_delay=90s\n")
+    run = live_run("-j1", tmp_path / "jobs.txt")
+    until(lambda: run.answers and run.states() == {"flaky": "waiting"})
+    source = source_of(run)
+    (job,) = source.poll().changed
+    assert (job.state, job.attempts, job.most) == ("waiting", 1, 2)
+    assert 30 < job.due - job.ended < 91  # with jitter, and the longest delay
+    source.close()
+    run.stop()
 
 
 @pytest.mark.slow

@@ -3,13 +3,14 @@
 
 import importlib.util
 import os
+import re
 from pathlib import Path
 
 import pytest
 
 from .conftest import NOW, Fake, attempts, job, nightly, screen_of, settled
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parents[1] / "terminal" / "golden"
 
 
 def told():
@@ -24,17 +25,22 @@ def text(app):
     return "\n".join(screen_of(app))
 
 
-@pytest.mark.parametrize("size", [(110, 36), (80, 24), (56, 16)], ids=lambda size: "x".join(map(str, size)))
+@pytest.mark.parametrize(
+    "size", [(80, 24), (56, 20), (110, 40), (200, 50)], ids=lambda size: "x".join(map(str, size))
+)
 def test_the_screen_is_as_it_was(play, size):
     """`GOLDEN=1 pytest tests/integration/top` writes the pictures anew: look at them."""
 
     async def script(app, pilot):
         return text(app)
 
-    found = play(told(), script, size=size)
-    golden = GOLDEN / f"{size[0]}x{size[1]}.txt"
+    source = told()
+    source.jobs[10] = job(
+        10, "waiting", name="mirror[eu-west]", how="exit 7", message="no route to host", most=3, due=NOW + 28
+    )
+    found = play(source, script, size=size)
+    golden = GOLDEN / f"top-{size[0]}x{size[1]}.txt"
     if os.environ.get("GOLDEN"):
-        golden.parent.mkdir(exist_ok=True)
         golden.write_text(found + "\n", encoding="utf-8")
     assert found + "\n" == golden.read_text(encoding="utf-8")
 
@@ -169,7 +175,24 @@ def test_a_job_that_has_ended_is_run_again_if_somebody_is_sure(play):
         assert "Run test[py3.12-macos] again?" in text(app)
         await pilot.press("n", "r", "y")
         await settled(app, pilot)
-        assert source.acts == [("again", {"seq": 2})] and "in the queue again" in text(app)
+        assert source.acts == [
+            ("restart", {"jobs": ["test[py3.12-macos]"]})
+        ] and "in the queue again" in text(app)
+
+    play(source, script)
+
+
+def test_of_jobs_with_one_id_only_the_last_can_run_again(play):
+    source = Fake([job(1, "failed", name="nightly"), job(2, "failed", name="nightly", ended=NOW - 5)])
+
+    async def script(app, pilot):
+        assert app.table.selected == 2
+        await pilot.press("down", "r")
+        await settled(app, pilot)
+        assert "a later job has the same id" in text(app) and len(app.screen_stack) == 1
+        await pilot.press("up", "r", "y")
+        await settled(app, pilot)
+        assert source.acts == [("restart", {"jobs": ["nightly"]})]
 
     play(source, script)
 
@@ -360,11 +383,15 @@ def test_leaving_lets_go_of_the_run(play, until):
     until(lambda: source.closed)
 
 
-def test_the_picture_of_the_documentation_can_be_drawn_and_fetches_nothing():
+def test_the_picture_of_the_documentation_is_current_and_fetches_nothing():
     pytest.importorskip("textual", reason="the extra `top` is not installed")
     path = Path(__file__).parents[3] / "docs" / "top_svg.py"
     spec = importlib.util.spec_from_file_location("top_svg", path)
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
-    for svg in (script.picture(), script.PICTURE.read_text(encoding="utf-8")):
+    drawn, kept = script.picture(), script.PICTURE.read_text(encoding="utf-8")
+    assert re.findall(r"<text[^>]*>([^<]*)</text>", kept) == re.findall(
+        r"<text[^>]*>([^<]*)</text>", drawn
+    ), "the screen looks different now: run `python docs/top_svg.py`, and look at docs/top.svg"
+    for svg in (drawn, kept):
         assert "@font-face" not in svg and "db:backup" in svg and "orders" in svg
