@@ -46,11 +46,7 @@ PUEUE = (
     ForeignVerb("`pueued -d`", "`pqrun serve --detach`"),
     ForeignVerb("`pueue add -- CMD`", "`pqrun add CMD`"),
     ForeignVerb("`pueue add -a 3`", "`pqrun add --needs 3`", ("add -a", "add --after")),
-    ForeignVerb(
-        "`pueue add -d '5 h'`",
-        "for later, `at` or a timer calls `pqrun add`; or `pqrun hold` and `release`",
-        ("add -d", "add --delay"),
-    ),
+    ForeignVerb("`pueue add -d '5 h'`", "`pqrun add --in 5h`, or `--at TIME`", ("add -d", "add --delay")),
     ForeignVerb("`pueue add -o 10`", "`pqrun add -p high`", ("add -o",)),
     ForeignVerb("`pueue status`, `--json`", "`pqrun ps`, `--json`", ("status",), "ps"),
     ForeignVerb("`pueue log 3`", "`pqrun logs 3`", ("log",), "logs"),

@@ -185,6 +185,8 @@ class Engine:
             return ()
         self._wake_pending = False
         scheduler = self._scheduler
+        if request is not None or scheduler.holds.timed:
+            scheduler.holds.set_drift(self._clock.drift(), now)
         try:
             if self._before_turn is not None:
                 self._before_turn(scheduler, now)
@@ -247,7 +249,11 @@ class Engine:
             self.turn()
             while not (self._scheduler.done or self.broken):
                 self._next_check = self.next_timer
-                for request in self._reactor.wait(self.next_timer - self._clock.now()):
+                wait = self.next_timer - self._clock.now()
+                if self._scheduler.holds.delayed:
+                    wait = min(wait, self._clock.check_seconds)
+                    self._wake_pending = True  # the turn below looks at the wall clock
+                for request in self._reactor.wait(wait):
                     self._next_check = -inf
                     self.turn(request=request)
                 self._next_check = -inf

@@ -27,7 +27,7 @@ from pqrun.core.job import (
     Usage,
     is_gone,
 )
-from pqrun.core.job_table import JobRow
+from pqrun.core.job_table import WAITING, JobRow
 from pqrun.core.metrics import MetricsCollector
 from pqrun.output.store import Logs
 
@@ -35,10 +35,11 @@ COLUMNS = (
     "seq", "id", "run", "named", "priority", "tags", "timeout", "most_retries", "state", "allowed",
     "attempts", "retries", "queued", "submitted", "waited",
     "last", "began", "ended", "code", "signal", "gone", "asked", "user", "system", "memory", "message",
-    "out", "err", "host", "rerun",
+    "out", "err", "host", "rerun", "until", "not_before",
 )  # fmt: skip
 _NULLABLE = {
-    "timeout", "queued", "submitted", "waited", "began", "ended", "code", "signal", "asked", "memory",
+    "timeout", "queued", "submitted", "waited", "began", "ended", "code", "signal", "asked", "memory", "until",
+    "not_before",
 }  # fmt: skip
 # The `sqlite3` module takes five times as long for None, or a bool, as for a text or a number.
 MARKS = ",".join("nullif(?, '')" if name in _NULLABLE else "?" for name in COLUMNS)
@@ -62,6 +63,7 @@ def values_of(row: JobRow) -> tuple[Any, ...]:
         +is_gone(exit), "" if row.asked is None else row.asked._value_,
         usage.user, usage.system, "" if usage.memory is None else usage.memory, _storable(row.message),
         row.stdout_bytes, row.stderr_bytes, _storable(row.where), +spec.rerun,
+        row.until if row.state == WAITING else "", spec.not_before if row.is_delayed else "",
     )  # fmt: skip
 
 
@@ -70,7 +72,7 @@ def row_of(values: Sequence[Any], logs: Logs) -> JobRow:
     (
         seq, job_id, run, named, priority, tags, timeout, most_retries, state, allowed, attempts, retries, queued,
         submitted, waited, last, began, ended, code, signal, gone, asked, user, system, memory, message, out, err,
-        host, rerun,
+        host, rerun, until, not_before,
     ) = values  # fmt: skip
     spec = JobSpec(
         job_id,
@@ -79,6 +81,7 @@ def row_of(values: Sequence[Any], logs: Logs) -> JobRow:
         timeout,
         retry=RetryPolicy(max=most_retries) if most_retries else NO_RETRIES,
         tags=() if tags == "[]" else tuple(json.loads(tags)),
+        not_before=not_before,
         rerun=bool(rerun),
         named=bool(named),
     )
@@ -88,6 +91,9 @@ def row_of(values: Sequence[Any], logs: Logs) -> JobRow:
     row.last, row.allowed, row.where, row.message = last, bool(allowed), host, message
     row.exit = _exit_of(code, signal, message, gone=bool(gone)) if last else None
     row.asked = StopReason(asked) if asked else None
+    if until is not None:
+        row.until = until
+        row.counted = CountedAs.RETRIED if not_before is None else None
     row.usage = Usage(user, system, memory)
     row.stdout_bytes, row.stderr_bytes = out, err
     row.stdout = logs.path(key, 1) if out else None

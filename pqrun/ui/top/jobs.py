@@ -30,6 +30,7 @@ Key = tuple[Any, ...]
 class ListedJob(NamedTuple):
     """A job as `top` lists it. Times are seconds of the wall clock.
 
+    A waiting job is due at `until`, for a retry unless it has waited for its time, `not_before`.
     All text but the id is free of control characters.
     """
 
@@ -48,6 +49,8 @@ class ListedJob(NamedTuple):
     ended: float | None = None
     how: str = ""
     message: str = ""
+    until: float | None = None
+    not_before: float | None = None
 
     @property
     def unfinished(self) -> bool:

@@ -16,7 +16,7 @@ from typing import Any
 from pqrun.control.client import NO_LIVE_RUN
 from pqrun.core.errors import InternalFailure, UserError
 from pqrun.core.job import AttemptId, format_command
-from pqrun.core.job_table import RUNNING, JobRow
+from pqrun.core.job_table import RUNNING, WAITING, JobRow
 from pqrun.core.metrics import Metrics
 from pqrun.core.text import describe_exit, escape_controls, strip_ansi
 from pqrun.journal.index import Index, StaleIndex, as_seen, metrics_of, watch
@@ -137,6 +137,7 @@ class RecordedRunSource:
             row.seq, spec.id, name or "?", command, row.state, spec.priority,
             tuple(escape_controls(str(tag)) for tag in spec.tags), row.attempts, row.max_attempts, spec.timeout,
             row.queued, row.started, row.ended, _how(row), strip_ansi(row.message[:MAX_LINE_LENGTH]),
+            row.until if row.state == WAITING else None, spec.not_before if row.is_delayed else None,
         )  # fmt: skip
 
     def details(self, seq: int) -> JobDetails:

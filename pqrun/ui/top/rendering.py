@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from pqrun.core.text import format_duration
 from pqrun.core.throughput import MIN_ENDS, WINDOW_SECONDS, Throughput
+from pqrun.engine.clock import format_moment
 from pqrun.ui.live.cells import StyledLine, StyledText, bar, fit, join, urgency
 from pqrun.ui.top.jobs import CHANGEABLE, PRIORITIES, STATES, JobList, ListedJob
 from pqrun.ui.top.run_source import RunState
@@ -204,7 +205,7 @@ def _cell(job: ListedJob, title: str, size: int, now: float, said: str) -> list[
             ]
         case "limit":
             return _limit(job, size, now)
-    return _status(job, said)
+    return _status(job, said, now)
 
 
 def _limit(job: ListedJob, size: int, now: float) -> list[StyledText]:
@@ -220,9 +221,12 @@ def _limit(job: ListedJob, size: int, now: float) -> list[StyledText]:
     return [(done, f"cut {urgency(share)}"), (rest, "cut track"), (tail, "cut label")]
 
 
-def _status(job: ListedJob, said: str) -> list[StyledText]:
+def _status(job: ListedJob, said: str, now: float) -> list[StyledText]:
     if job.state == "running":
         return [(said, "output")]
+    if job.not_before is not None and job.until is not None:
+        left = format_duration(max(0.0, job.until - now))
+        return [(f"starts in {left}, not before {format_moment(job.not_before)}", "")]
     parts = [job.how if job.state not in ("ok", job.how) else "", job.message or said]
     text = ": ".join(part for part in parts if part)
     return [(text, "output" if job.state in ("ok", "queued", "pending", "held") else "")]

@@ -14,6 +14,7 @@ from pqrun.cli.declarations import CommandSpec
 
 VALUES = {
     "LEVEL": ("high", "low", "nonsense"), "N": ("3", "0", "-1", "50%", "+1", "auto", "x", ""),
+    "TIME": ("22:00", "+2h", "2027-02-30", "now"),
     "DUR": ("90", "1.5s", "1h30m", "250ms", "-1", "soon"), "MODE": ("linear", "none", "group", "line", "live", "end"),
     "LIST": ("1,2", "SIGKILL,timeout", "any", "TERM", "oops"), "SIG": ("INT", "SIGTERM", "nosig"),
     "K=V": ("A=1", "B=x y", "=", "C"), "SHELL": ("bash -c", "", "sh -eu -c"), "FILE": ("out.x", "-", "/tmp/a b"),

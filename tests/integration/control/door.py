@@ -95,6 +95,24 @@ class Door:
         with self.call() as caller:
             return caller.ask(verb, **facts)
 
+    def add(self, *names: str, **facts):
+        """Adds a job of each name, with these fields."""
+        return self.ask("add", add=[{"id": name, "run": "true", **facts} for name in names])
+
+    def end(self, name: str, code: int = 0) -> None:
+        """Ends the running job of this name."""
+        key = next(key for key in self.slots.running if self.scheduler.tasks[key.seq].spec.id == name)
+        self.slots.end(key, ExitedWith(code))
+        self.turn(2)
+
+    def states(self) -> dict[str, str]:
+        """The states of the unfinished jobs by name."""
+        return {job["id"]: job["state"] for job in self.ask("ps")["jobs"]}
+
+    def pass_seconds(self, seconds: float) -> None:
+        self.clock.time += seconds
+        self.turn(2)
+
     def close(self) -> None:
         self.server.close()
         self.reactor.close()

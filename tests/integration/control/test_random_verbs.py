@@ -124,6 +124,7 @@ class World:
                 [(), (), (), (("net", 1),), (("gpu", 1),), (("gpu", 2), ("net", 1)), (("net", 2),)]
             ),
             allow_failure=random.random() < 0.2,
+            not_before=random.choice([None, None, None, round(random.uniform(1, 16), 3)]),
             tags=random.choice([(), ("x",)]),
         )
 
@@ -152,6 +153,7 @@ class World:
                     "priority": random.choice(["low", "normal", "high", "critical"]),
                     "timeout": random.choice([0, 2.5]),
                     "retries": random.randint(0, 2),
+                    "not_before": random.choice([0, round(random.uniform(1, 16), 3)]),
                     "needs": random.choice([[], [random.choice(known)], [[random.choice(known), "ended"]]]),
                 }
                 names = random.sample(sorted(change), random.choice([0, 1, 1, 2]))

@@ -122,6 +122,7 @@ kept = {
         texts,
     ),
     ev.JobWaiting: st.builds(ev.JobWaiting, moments, seqs, attempts, moments),
+    ev.JobDelayed: st.builds(ev.JobDelayed, moments, seqs, attempts, moments),
     ev.JobRemoved: st.builds(ev.JobRemoved, moments, seqs),
     ev.JobEnded: st.builds(
         ev.JobEnded, moments, seqs, st.sampled_from(Outcome), st.integers(0, 99), st.booleans(), texts, texts
