@@ -59,6 +59,7 @@ def verbs_of(run: LiveRun) -> dict[str, Verb]:
         "release": hold.hold,
         "restart": partial(restart.restart, run),
         "set": set_.set_jobs,
+        "signal": partial(cancel.signal, run),
         "stop": pause_stop.stop,
         "unpause": pause_stop.pause,
         "wait": partial(wait.WaitForJobs, endless=run.endless),

@@ -19,12 +19,13 @@ from pqrun.core.attempts import (
     ActiveAttempts,
     Decision,
     SchedulerCommand,
+    SignalAttempt,
     StopAttempt,
     TimerHeap,
 )
 from pqrun.core.dependencies import DependencyGraph, UnknownNeed
 from pqrun.core.holds import Holds
-from pqrun.core.job import HaltRule, JobSpec, Need, Outcome, Pool, StopReason, new
+from pqrun.core.job import AttemptId, HaltRule, JobSpec, Need, Outcome, Pool, StopReason, new
 from pqrun.core.ready_queue import ReadyQueue
 from pqrun.core.start_policy import (
     GIVE_UP_SECONDS,
@@ -192,6 +193,10 @@ class Scheduler:
                 pass
             case _:
                 assert_never(task.state)
+
+    def signal(self, task: Task, name: str) -> None:
+        """Send a signal to the processes of a running job. Nothing else changes: an end of the job is its own."""
+        self._log.acts.append(SignalAttempt(AttemptId(task.seq, task.attempts), name))
 
     def reopen(self, ended: Sequence[EndedTask], now: float, by: str) -> None:
         """Run ended jobs again, with all their retries.
@@ -417,4 +422,4 @@ class Scheduler:
                 self._conclude(task, outcome, now)
 
 
-__all__ = "Decision", "Scheduler", "SchedulerCommand", "StopAttempt", "UnknownNeed"
+__all__ = "Decision", "Scheduler", "SchedulerCommand", "SignalAttempt", "StopAttempt", "UnknownNeed"

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from pqrun.core.errors import InternalFailure, refusal
 from pqrun.core.events import Event
+from pqrun.core.job import Attempt
 from pqrun.core.metrics import Metrics, MetricsCollector
 from pqrun.core.notices import ExecutorNotice
 from pqrun.core.scheduler import Scheduler, StopAttempt
@@ -204,10 +205,12 @@ class Engine:
             if events:
                 self._journal.record(events)
             for act in acts:
-                if isinstance(act, StopAttempt):
+                if isinstance(act, Attempt):
+                    self.executor.start(act)
+                elif isinstance(act, StopAttempt):
                     self.executor.stop(act.key, force=act.force)
                 else:
-                    self.executor.start(act)
+                    self.executor.signal(act.key, act.name)
             if events:
                 self.metrics.fold(events)
                 self._dispatcher.put(events)

@@ -120,6 +120,9 @@ class SimulatedExecutor:
             live.exit = KilledBySignal("SIGKILL" if force else "SIGTERM")
             self._end_at(self.clock.now(), key)
 
+    def signal(self, key: AttemptId, name: str) -> None:
+        """Do nothing: a simulated attempt has no process."""
+
     def resize(self, count: int) -> None:
         self.slots = count
 

@@ -41,6 +41,7 @@ class FakeRun:
         outputs=(),
         status=None,
         story=None,
+        pids=dict,
     ) -> None:
         self.clock = clock or FakeClock()
         self.endless = endless
@@ -50,6 +51,7 @@ class FakeRun:
         self._outputs = dict(outputs)
         self._status = status
         self._story = story
+        self._pids = pids
 
     def metrics(self):
         return Metrics()
@@ -82,7 +84,7 @@ class FakeRun:
         return "/nowhere" if self._status is None else str(self._status / f"report{key.seq}")
 
     def pids(self):
-        return {}
+        return self._pids()
 
     def usage(self):
         return {}

@@ -26,6 +26,7 @@ class Slots:
         self.count = count
         self.clock = clock
         self.running: dict[AttemptId, float] = {}
+        self.signals: list[tuple[int, str]] = []
 
     def report_to(self, engine: Engine) -> "Slots":
         self.engine = engine
@@ -49,6 +50,9 @@ class Slots:
         if began is not None:
             self.engine.post(ProcessFinished(key, exit, stopped, began, self.clock.now()))
 
+    def signal(self, key, name) -> None:
+        self.signals.append((key.seq, name))
+
     def close(self) -> None:
         self.running.clear()
 
@@ -64,7 +68,14 @@ class Door:
         self.story = RecordedRun()
         self.slots = Slots(slots, self.clock)
         self.observer = Observer(slots, {})
-        run = FakeRun(self.slots, self.clock, endless=endless, options=options, story=self.story)
+        run = FakeRun(
+            self.slots,
+            self.clock,
+            endless=endless,
+            options=options,
+            story=self.story,
+            pids=lambda: dict.fromkeys(self.slots.running, 1),
+        )
         self.server = ControlServer(self.path, self.reactor, run)
         self.engine = Engine(
             clock=self.clock,

@@ -85,7 +85,9 @@ class World:
             self.fate,
             asks=asks,
         )
-        run = FakeRun(executor, executor.clock, story=self.story)
+        run = FakeRun(
+            executor, executor.clock, story=self.story, pids=lambda: dict.fromkeys(executor._live, 1)
+        )
         executor.server = ControlServer(self.path, executor, run)
         executor.server.verbs = verbs_of(run)
         return executor
@@ -166,6 +168,8 @@ class World:
                 return {
                     "jobs": random.choice([self.some(), ["j3*"], ["state:pending"], ["priority:critical"]])
                 }
+            case "signal":
+                return {"jobs": self.some(), "signal": random.choice(["USR1", "SIGTERM", "nonsense"])}
             case "hold" | "release":
                 return {
                     "jobs": random.choice([self.some(), ["state:waiting"], ["state:held"], ["state:pending"]])
@@ -244,7 +248,7 @@ class World:
             + ["set"] * 6
             + ["restart"] * 3
             + ["hold", "hold", "release"]
-            + ["cancel", "pool", "workers", "pause", "unpause", "wait", "ps"]
+            + ["cancel", "signal", "pool", "workers", "pause", "unpause", "wait", "ps"]
         )
         asks = [(0.0, self.ask("add")), (0.0, self.ask("add"))]
         asks += [
