@@ -62,7 +62,7 @@ PUEUE = (
     ForeignVerb("`pueue stash 3`", "`pqrun hold 3`", ("stash",), "hold"),
     ForeignVerb("`pueue enqueue 3`", "`pqrun release 3`", ("enqueue",), "release"),
     ForeignVerb("`pueue switch 3 4`", "`pqrun set 4 --front`", ("switch",)),
-    ForeignVerb("`pueue edit 3`", "`pqrun cancel 3`, and add it again", ("edit",)),
+    ForeignVerb("`pueue edit 3`", "`pqrun edit 3`"),
     ForeignVerb(
         "`pueue restart -i 3`, `--all-failed`",
         "`pqrun restart 3`, `--failed` (always in place: there are no copies)",

@@ -9,6 +9,7 @@ import pytest
 from core.test_simulation import check_metrics_add_up
 from support.fake_run import FakeRun
 
+from pqrun.control.commands.edit import facts_of
 from pqrun.control.connection import ClientConnection, verbs_of
 from pqrun.control.server import ControlServer
 from pqrun.core.job import Command, ExitedWith, JobSpec, Need, Pool, Priority, RetryPolicy
@@ -168,6 +169,21 @@ class World:
                 return {
                     "jobs": random.choice([self.some(), ["j3*"], ["state:pending"], ["priority:critical"]])
                 }
+            case "edit":
+                job = f"j{random.randint(1, 30)}"
+                task = self.scheduler.find(job)
+                if task is None or random.random() < 0.2:
+                    return {"id": job}
+                was = json.loads(json.dumps(facts_of(task)))
+                change = {
+                    "run": "false",
+                    "priority": random.choice(["low", "critical"]),
+                    "needs": [[random.choice(known), "ended"]],
+                    "not_before": random.choice([None, round(random.uniform(1, 16), 3)]),
+                    "retries": random.randint(0, 2),
+                }
+                names = random.sample(sorted(change), random.choice([0, 1, 2, 3]))
+                return {"id": job, "was": was, "job": {**was, **{name: change[name] for name in names}}}
             case "signal":
                 return {"jobs": self.some(), "signal": random.choice(["USR1", "SIGTERM", "nonsense"])}
             case "hold" | "release":
@@ -248,7 +264,7 @@ class World:
             + ["set"] * 6
             + ["restart"] * 3
             + ["hold", "hold", "release"]
-            + ["cancel", "signal", "pool", "workers", "pause", "unpause", "wait", "ps"]
+            + ["cancel", "signal", "edit", "edit", "pool", "workers", "pause", "unpause", "wait", "ps"]
         )
         asks = [(0.0, self.ask("add")), (0.0, self.ask("add"))]
         asks += [
