@@ -339,6 +339,7 @@ class JobTable:
         row = self.rows[event.seq]
         self._enters(row, WAITING)
         row.until = event.until
+        row.counted = CountedAs.RETRIED
         if not is_gone(row.exit):
             row.retries += 1
             row.place = 0

@@ -62,6 +62,10 @@ def _check_words(named: bool, *, changes: bool, resizes: bool) -> None:
     """Raise `WrongUsage` unless the command line names jobs with their changes, or a new size."""
     if changes and not named:
         raise WrongUsage("name the jobs to change", "JOB")
+    if named and resizes and not changes:
+        raise WrongUsage(
+            "-j and --pool are for the whole run; to limit some jobs, add them with --pool NAME", "JOB"
+        )
     if named and not changes:
         raise WrongUsage("give an option that changes the jobs, such as --priority", "JOB")
     if not (named or resizes):

@@ -245,7 +245,7 @@ class TopApp(RunScreen):
         self.push_screen(TextDialog("Keys", HELP))
 
     def action_retry(self) -> None:
-        """Add a job like the selected one, which has ended; if the run has ended, offer to resume it."""
+        """Restart the selected job, which has ended; if the run has ended, offer to resume it."""
         run, job = self.run_now, self.table.job
         if run is None or job is None:
             return
@@ -254,9 +254,12 @@ class TopApp(RunScreen):
         elif job.unfinished:
             self._tell(f"{job.name} has not ended: it is retried automatically")
         else:
-            text = f"Run {job.name} again?\n\nA copy of the job is added; this job stays {job.state}."
-            done = f"{job.name} is in the queue again"
-            self._if_sure(text, lambda: self._act(done, self._source.again, job.seq))
+            text = (
+                f"Run {job.name} again?\n\nIt gets all its retries anew, and its last end counts. "
+                "Jobs that were skipped because of it run again as well."
+            )
+            done = f"{job.name} is to run again"
+            self._if_sure(text, lambda: self._act(done, self._source.restart, job.seq))
 
     def _resume(self, run: RunState) -> None:
         """Exit with the command that resumes the run in the same terminal, after a confirmation."""

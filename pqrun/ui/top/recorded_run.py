@@ -20,7 +20,6 @@ from pqrun.core.job_table import RUNNING, WAITING, JobRow
 from pqrun.core.metrics import Metrics
 from pqrun.core.text import describe_exit, escape_controls, strip_ansi
 from pqrun.journal.index import Index, StaleIndex, as_seen, metrics_of, watch
-from pqrun.journal.reader import JournalReader
 from pqrun.journal.run_directory import RunDirectory, find_run, run_directories
 from pqrun.journal.run_list import state_of
 from pqrun.ui.top.jobs import ListedJob
@@ -186,15 +185,14 @@ class RecordedRunSource:
             raise InternalFailure("the run has ended: you can't change it any more", NO_LIVE_RUN)
         return self._client.change(verb, **facts)
 
-    def again(self, seq: int) -> dict[str, Any]:
-        """Ask the run to add a job like an ended one, without its needs: those have ended too."""
-        facts: dict[str, Any] = {}
-        for line in JournalReader(self._run.journal):
-            if line.get("s") == seq and line.get("e") in ("add", "change"):
-                facts = line["job"]
-        if not facts:
-            raise InternalFailure("the journal no longer contains the job", 1)
-        return self.act("add", add=[{name: value for name, value in facts.items() if name != "needs"}])
+    def restart(self, seq: int) -> dict[str, Any]:
+        """Ask the run to restart an ended job, if no later job has its id: the run would take that one."""
+        job = self._known.get(seq)
+        if job is None:
+            raise InternalFailure("the run no longer knows the job", 1)
+        if any(other.id == job.id and other.seq > seq for other in self._known.values()):
+            raise InternalFailure(f"a later job has the id {job.name}: run that one again", 1)
+        return self.act("restart", jobs=[job.id])
 
     def close(self) -> None:
         self._client.close()

@@ -85,8 +85,8 @@ class RunSource(Protocol):
     def act(self, verb: str, **facts: Any) -> dict[str, Any]:
         """Send a request to the run. Raises `InternalFailure` or `UserError` if it is refused."""
 
-    def again(self, seq: int) -> dict[str, Any]:
-        """Ask the run to add a job like the ended job `seq`. Raises as `act` does."""
+    def restart(self, seq: int) -> dict[str, Any]:
+        """Ask the run to run the ended job `seq` again. Raises as `act` does."""
 
     def close(self) -> None:
         """Close the connection and the files."""

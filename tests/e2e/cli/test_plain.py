@@ -150,7 +150,7 @@ def test_what_people_type_is_plain(told, words):
     "words",
     [
         "run --help", "run -h", "run a --jobs", "run a -j", "run a --jobs x", "run a --tag=1", "run a --no-such", "run a -Z",
-        "run --resume latest", "ps --help", "cancel", "check", "logs", "show a b c", "pause x", "logs latest --attempt 0",
+        "run --resume latest", "ps --help", "cancel", "check", "logs", "show a b c", "logs latest --attempt 0",
         "show --json --jsonl", "set", "set -p high", "set --pool x", "set a", "add", "add -f x y", "nosuch", "--version",
     ],
 )  # fmt: skip

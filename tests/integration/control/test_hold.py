@@ -94,6 +94,7 @@ def test_a_queue_that_was_killed_holds_what_was_held(queue):
     assert one("hold", "a", "b").code == 0
     nothing = one("release", "c")
     assert (nothing.code, nothing.err) == (1, "pqrun: no job released: none of these jobs is held\n")
+    assert one("unpause", "b").code == 0 and one("pause", "b").code == 0
     one.ask("unpause")
     one.ask("wait", jobs=["c"])
     assert one("hold", "c").err == "pqrun: no job held: none of these jobs waits to start\n"
@@ -108,5 +109,5 @@ def test_a_queue_that_was_killed_holds_what_was_held(queue):
     assert one("release", "all").code == 0
     assert one.ask("wait")["failed"] == 0
     assert [(line["s"], line["on"]) for line in one.events() if line.get("e") == "hold"] == [
-        (1, True), (2, True), (1, False), (2, False),
+        (1, True), (2, True), (2, False), (2, True), (1, False), (2, False),
     ]  # fmt: skip

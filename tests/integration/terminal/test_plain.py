@@ -2,6 +2,7 @@
 """The log for where nobody watches, told what an earlier process has left."""
 
 import os
+import re
 
 import pytest
 
@@ -34,6 +35,22 @@ def test_an_attempt_whose_start_is_not_known_is_no_mistake(event, tmp_path):
     observers.close()
     os.close(fd)
     assert "retry   job" in (tmp_path / "log").read_text()
+
+
+def test_a_job_that_waits_for_its_time_has_a_line(tmp_path):
+    fd = os.open(tmp_path / "log", os.O_RDWR | os.O_CREAT)
+    table = JobTable()
+    log = PlainLog(table, StreamWriter(fd, "log"), FakeClock(), Style(on=False))
+    observers = Observers(table, [log])
+    late = JobSpec("late", work="job", not_before=65.0)
+    observers.deliver([ev.JobAdded(1.0, 1, late), ev.JobDelayed(1.0, 1, 1, 65.0)])
+    log.list_running()
+    observers.tick()
+    observers.close()
+    os.close(fd)
+    said = (tmp_path / "log").read_text()
+    assert re.search(r"later   late +not before 19.*, in 1m04s\n", said), said
+    assert "pqrun: 1 waiting, 0 running, 0 queued, 0 ended" in said
 
 
 def test_a_quiet_log_is_called_for_no_job(tmp_path):

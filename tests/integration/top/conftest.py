@@ -106,8 +106,8 @@ class Fake:
             self.workers = facts["workers"]
         return {"ok": True}
 
-    def again(self, seq):
-        return self.act("again", seq=seq)
+    def restart(self, seq):
+        return self.act("restart", seq=seq)
 
     def close(self):
         self.closed = True

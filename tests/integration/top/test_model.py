@@ -95,6 +95,12 @@ def test_every_row_has_the_width_of_its_window():
         assert any(text == "q " for text, _ in keys(width))
 
 
+def test_a_job_that_waits_for_its_time_counts_down():
+    one = nightly()[0]._replace(state="waiting", until=NOW + 90, not_before=NOW + 90)
+    said = "".join(text for text, _ in row(one, columns(110), 110, NOW, ""))
+    assert "starts in 1m30s, n…" in said
+
+
 def test_keys_that_can_not_act_are_dim():
     run = Fake(nightly()).poll().run
     jobs = {one.state: one for one in nightly()}

@@ -69,14 +69,14 @@ def test_a_source_tells_first_all_then_what_changed(watched, gate, until):
     assert news.run.paused and not news.anew
     with pytest.raises(InternalFailure, match="nothing was changed"):
         source.act("cancel", jobs=["all"], seq=jobs["flaky"].seq)
-    assert source.again(jobs["flaky"].seq)["ids"] == ["flaky"]
+    assert source.restart(jobs["flaky"].seq) == {"ok": True, "count": 1, "dependents": 0}
     source.act("unpause")
     gate.open()
     watched.end()
     changed = {job.id: job.state for job in source.poll().changed}
     assert changed == {"long": "ok", "next": "ok", "last": "ok", "flaky": "failed"}
     again = [job for job in source._known.values() if job.id == "flaky"]
-    assert [(job.attempts, job.most, job.priority) for job in again] == [(2, 2, 3)] * 2
+    assert [(job.attempts, job.priority) for job in again] == [(4, 3)]
     assert source.read(jobs["long"].seq, 1, 1, 6) == (b"done\n", 6, True)
     with pytest.raises(InternalFailure, match="the run has ended"):
         source.act("pause")

@@ -169,7 +169,7 @@ def test_a_job_that_has_ended_is_run_again_if_somebody_is_sure(play):
         assert "Run test[py3.12-macos] again?" in text(app)
         await pilot.press("n", "r", "y")
         await settled(app, pilot)
-        assert source.acts == [("again", {"seq": 2})] and "in the queue again" in text(app)
+        assert source.acts == [("restart", {"seq": 2})] and "is to run again" in text(app)
 
     play(source, script)
 
