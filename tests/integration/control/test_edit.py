@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """`edit`: a job's command and fields, as the verb reads and replaces them, and as a file in an editor."""
 
+import io
 import shlex
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
+from pqrun.cli import job_editor
 from pqrun.cli.job_editor import facts_from, text_of
 from pqrun.input.jobfile.problems import JobFileError
 
@@ -133,3 +136,40 @@ def test_an_editor_changes_a_job_of_a_queue(queue, tmp_path):
     one.ask("wait")
     assert (one.cwd / "out").read_text() == "two\n"
     assert "has ended" in one("edit", "a").err
+
+
+class Answers(io.StringIO):
+    """A terminal's answers to questions."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+class Client:
+    """A run that has the job of `FACTS`, and takes any change of it."""
+
+    def __init__(self) -> None:
+        self.taken: list[dict] = []
+
+    def request(self, verb, **facts):
+        if "job" in facts:
+            self.taken.append(facts["job"])
+        return {"job": FACTS}
+
+
+@pytest.mark.parametrize("answer", ["\n", "n\n"])
+def test_a_user_at_a_terminal_may_go_on_after_a_mistake(answer, monkeypatch, tmp_path):
+    script = 'if [ -e tried ]; then sed -i "/oops/d; s/90.0/5m/" "$1"; else touch tried; echo "oops: 1" >> "$1"; fi'
+    for name, value in editor(tmp_path, f"cd {shlex.quote(str(tmp_path))}; {script}").items():
+        monkeypatch.setenv(name, value)
+    screen, client = Answers(), Client()
+    monkeypatch.setattr(job_editor, "sys", SimpleNamespace(stdin=Answers(answer), stderr=screen))
+    if answer == "\n":
+        assert job_editor.edit_job(client, "a") == 0
+        assert client.taken == [{**FACTS, "timeout": 300.0}]
+    else:
+        with pytest.raises(JobFileError):
+            job_editor.edit_job(client, "a")
+        assert client.taken == []
+    said = screen.getvalue()
+    assert "error: unknown key `oops`" in said and said.endswith("Edit again? [Y/n] ")
