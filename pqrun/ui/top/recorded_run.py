@@ -118,13 +118,16 @@ class RecordedRunSource:
         numbers: Metrics = metrics_of(index, now=now, live=live)
         name = ", ".join(os.path.basename(str(file)) for file in facts["files"])
         paused = stopping = False
+        delayed, last_start = 0, None
+        if live and added - ended > numbers.current_queue_size + numbers.active_workers:
+            [(delayed, last_start)] = index.rows("count(*), max(until)", "not_before IS NOT NULL", order="1")
         if live:
             with contextlib.suppress(InternalFailure, UserError, TimeoutError):
                 paused, stopping = self._client.is_held()
         return RunState(
             escape_controls(os.path.basename(self._run.path)), escape_controls(name), state, live, facts["began"], now,
             facts["workers"], numbers, added, ended, paused, stopping, facts["complete"],
-            address=self._run.address,
+            address=self._run.address, delayed=delayed, last_start=last_start or 0.0,
         )  # fmt: skip
 
     def _job(self, row: JobRow) -> ListedJob:

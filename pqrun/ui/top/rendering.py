@@ -108,7 +108,11 @@ class TopHistory:
 
     def eta(self, run: RunState) -> float | None:
         """Return the seconds until all jobs have ended at the present rate, or None if it is unknown."""
-        return self._throughput.eta(run.now, run.added - run.ended) if run.live and not run.paused else None
+        if not run.live or run.paused:
+            return None
+        wait = max(0.0, run.last_start - run.now)
+        left = run.added - run.ended
+        return self._throughput.eta(run.now, left, waiting=run.delayed, delayed=run.delayed, last_retry=wait)
 
 
 STYLES = {

@@ -13,7 +13,7 @@ from pqrun.ui.top.jobs import ListedJob
 class RunState(NamedTuple):
     """The whole run at the time `now`. `trouble`: why the run can no longer be read.
 
-    `address` is the run's name on a command line.
+    `address` is the run's name on a command line. `delayed` jobs wait for a time, the last one for `last_start`.
     """
 
     id: str
@@ -31,6 +31,8 @@ class RunState(NamedTuple):
     complete: bool = True
     trouble: str = ""
     address: str = ""
+    delayed: int = 0
+    last_start: float = 0.0
 
 
 class RunUpdate(NamedTuple):

@@ -3,10 +3,13 @@
 
 import json
 import time
+from datetime import datetime
 
 import pytest
 
 from pqrun.core import events as ev
+from pqrun.journal.index import query_index
+from pqrun.journal.run_directory import RunDirectory
 
 from .door import Door
 
@@ -135,6 +138,13 @@ def test_a_queue_that_was_killed_keeps_the_time(queue, until):
     assert "late  waiting  normal    0/1  in " in listed
     assert one("ps", "--why", "late").out.startswith("late: starts not before 2090-01-01 10:00, in ")
     assert "late" in one("show", "queue").out
+    due_at = datetime(2090, 1, 1, 10).timestamp()
+    [late] = query_index(RunDirectory(str(one.directory)), lambda index: index.jobs("id = 'late'"))
+    assert (late.state, late.is_delayed, late.spec.not_before, late.until) == (
+        "waiting", True, due_at, due_at,
+    )  # fmt: skip
+    described = one("show", "queue", "late").out
+    assert "not before    2090-01-01 10:00" in described
     jobs = json.loads(one("ps", "--json", "late").out)["jobs"]
     assert jobs[0]["not_before"] > due
     one.ask("wait", jobs=["soon"])

@@ -101,6 +101,16 @@ def test_a_job_that_waits_for_its_time_counts_down():
     assert "starts in 1m30s, n…" in said
 
 
+def test_jobs_that_wait_for_their_time_do_not_count_at_the_present_rate():
+    history = TopHistory()
+    run = Fake(nightly()).poll().run._replace(now=NOW, ended=0, added=200, delayed=100, last_start=NOW + 7200)
+    history.begin([], run)
+    history.sample(run._replace(now=NOW + 10, ended=50))
+    later = run._replace(now=NOW + 10, ended=50)
+    assert history.eta(later) == 7190
+    assert history.eta(later._replace(delayed=0)) < 7190
+
+
 def test_keys_that_can_not_act_are_dim():
     run = Fake(nightly()).poll().run
     jobs = {one.state: one for one in nightly()}
