@@ -158,3 +158,27 @@ def test_a_queue_that_was_killed_keeps_the_time(queue, until):
 def test_two_ways_to_set_the_time_contradict_each_other(pqrun):
     both = pqrun("set", "a", "--at", "22:00", "--in", "1h")
     assert (both.code, both.err) == (2, "pqrun: --at and --in: give only one of them\n")
+
+
+def test_a_list_and_a_dry_run_know_the_time(pqrun):
+    commands = "echo late # pqrun: not_before=+300ms\necho early\n"
+    assert pqrun("run", "-q", "-", input=commands).out == "early\nlate\n"
+    tried = pqrun("run", "--dry-run", "-", input=commands.replace("300ms", "10d"))
+    assert (tried.code, tried.out.splitlines()) == (0, ["echo early", "echo late"])
+    wrong = pqrun("run", "-", input="true # pqrun: not_before=25:00\n")
+    assert wrong.code == 2 and "stdin:1: `not_before`: no such time of day: `25:00`" in wrong.err
+
+
+@pytest.mark.slow
+def test_a_job_file_knows_the_time_and_a_resumed_run_keeps_it(pqrun, tmp_path):
+    jobs = "jobs:\n- {id: late, run: 'true', not_before: 2090-01-01 10:00}\n- {id: stop, run: 'kill -INT $PPID; sleep 9'}\n"
+    (tmp_path / "jobs.yaml").write_text(jobs)
+    stopped = pqrun("run", "-q", "jobs.yaml")
+    assert stopped.code == 130
+    shown = json.loads(pqrun("show", "latest", "late", "--json").out)["job"]
+    assert (shown["state"], shown["attempts"]) == ("waiting", 0)
+    (tmp_path / "jobs.yaml").write_text(
+        jobs.replace("2090", "2020").replace("kill -INT $PPID; sleep 9", "true")
+    )
+    gone_on = pqrun("run", "-q", "jobs.yaml", "--resume", "latest")
+    assert gone_on.code == 0
