@@ -167,7 +167,7 @@ JOB_FIELDS: Final = (
     FieldSpec("not_before", types.START_TIME, "The job does not start before this time: `22:00` (when the clock next shows it), "
         "`2027-01-31 22:00`, or `+2h` (after the job was read). Times are local unless they end in a zone, `Z` or `+01:00`. "
         "In a comment, write `T` in place of the blank. While the job waits, it takes no worker, and the run waits for it.",
-        '"22:00"', default="now", comment=True,
+        "22:00", default="now", comment=True,
         option=FieldOption(("--at",), "Don't start the job before TIME: 22:00, '2027-01-31 22:00', +2h or now", SCHEDULING,
             "TIME", ("add", "set")),
         other_option=FieldOption(("--in",), "Don't start the job for this long: 2h", SCHEDULING, "DUR", ("add", "set"),
