@@ -21,4 +21,4 @@ def edit(
         return edit_job(client, job)
 
 
-COMMANDS = (CommandSpec("edit", edit, PANEL, examples=("pqrun edit build", "EDITOR='code -w' pqrun edit 3")),)
+COMMANDS = (CommandSpec("edit", edit, PANEL, examples=("pqrun edit build", "pqrun edit 3 --run nightly")),)
