@@ -119,7 +119,7 @@ def facts_at(moment: float, rows: int, events: list[Event]) -> TableView:
     running = live_state.running(moment, most, shows)
     numbers = metrics.snapshot(moment)
     waiting = live_state.waiting(moment, max_waiting(rows))
-    last_retry = live_state.longest_wait(moment) + numbers.average_processing
+    last_retry = live_state.table.waits(moment)[2] + numbers.average_processing
     return TableView(
         title="nightly.yaml",
         run="k3f9mw",

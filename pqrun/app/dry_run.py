@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -68,7 +69,7 @@ def dry_run(
         max_queue=settings.limits.max_queue or source.max_queue or MAX_QUEUE,
     )
     slots = count_workers(settings.limits.jobs or source.workers)
-    executor = SimulatedExecutor(FakeClock(), slots, CommandPrinter(out).fate)
+    executor = SimulatedExecutor(FakeClock(time.time()), slots, CommandPrinter(out).fate)
     if restart is not None:
         scheduler.restore(restart, executor.clock.now())
     source.feed_all(scheduler)

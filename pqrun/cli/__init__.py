@@ -8,6 +8,7 @@ app           Everything else, read by typer: help, mistakes, completion.
 options       The options of the commands that run or add jobs.
 settings      The conversion of options to `Settings`.
 console       stdout and stderr of the commands that print facts about runs.
+job_editor    A job as a file in the user's editor (loaded by `edit` alone).
 utf8_mode     UTF-8 in every locale (loaded only where that is needed).
 commands/     The commands.
 """

@@ -46,11 +46,7 @@ PUEUE = (
     ForeignVerb("`pueued -d`", "`pqrun serve --detach`"),
     ForeignVerb("`pueue add -- CMD`", "`pqrun add CMD`"),
     ForeignVerb("`pueue add -a 3`", "`pqrun add --needs 3`", ("add -a", "add --after")),
-    ForeignVerb(
-        "`pueue add -d '5 h'`",
-        "for later, `at` or a timer calls `pqrun add`; or `pqrun hold` and `release`",
-        ("add -d", "add --delay"),
-    ),
+    ForeignVerb("`pueue add -d '5 h'`", "`pqrun add --in 5h`, or `--at TIME`", ("add -d", "add --delay")),
     ForeignVerb("`pueue add -o 10`", "`pqrun add -p high`", ("add -o",)),
     ForeignVerb("`pueue status`, `--json`", "`pqrun ps`, `--json`", ("status",), "ps"),
     ForeignVerb("`pueue log 3`", "`pqrun logs 3`", ("log",), "logs"),
@@ -67,7 +63,7 @@ PUEUE = (
     ForeignVerb("`pueue stash 3`", "`pqrun hold 3`", ("stash",), "hold"),
     ForeignVerb("`pueue enqueue 3`", "`pqrun release 3`", ("enqueue",), "release"),
     ForeignVerb("`pueue switch 3 4`", "`pqrun set 4 --front`", ("switch",)),
-    ForeignVerb("`pueue edit 3`", "`pqrun cancel 3`, and add it again", ("edit",)),
+    ForeignVerb("`pueue edit 3`", "`pqrun edit 3`"),
     ForeignVerb(
         "`pueue restart -i 3`, `--all-failed`",
         "`pqrun restart 3`, `--failed` (always in place: there are no copies)",

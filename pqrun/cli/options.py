@@ -77,9 +77,10 @@ def _declared(field: FieldSpec, found: FieldOption, command: str) -> DeclaredOpt
 def fields_given(options: FieldOptions) -> Iterator[tuple[FieldSpec, FieldOption, Any]]:
     """Yield the fields of a job that a command line sets, with the option and the value of each.
 
-    Raises `UserError` for a wrong value of a raw option.
+    Raises `UserError` for a wrong value of a raw option, and if two options set the same field.
     """
     given = options.values()
+    seen: dict[str, str] = {}
     for field, found in fields_with_option(options.command):
         value = given[found.attribute]
         if value is None or (value is False and found.metavar is None):
@@ -91,6 +92,8 @@ def fields_given(options: FieldOptions) -> Iterator[tuple[FieldSpec, FieldOption
                 value = (found.read or field.type.parse)(value)
             except ValueError as error:
                 raise UserError(f"{found.names[-1]}: {error}") from None
+        if (other := seen.setdefault(field.name, found.names[-1])) != found.names[-1]:
+            raise UserError(f"{other} and {found.names[-1]}: give only one of them")
         yield field, found, value
 
 

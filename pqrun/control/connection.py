@@ -12,7 +12,7 @@ from collections.abc import Generator, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
-from pqrun.control.commands import add, cancel, hold, output, pause_stop, ps, restart, send, wait
+from pqrun.control.commands import add, cancel, edit, hold, output, pause_stop, ps, restart, send, wait
 from pqrun.control.commands import set as set_
 from pqrun.control.protocol import (
     MAX_LINE_BYTES,
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 READ_CHUNK_BYTES = 65536
 LINES_PER_TURN = 500
 PIECES_PER_TURN = 4
-IN_ORDER = ("add", "set", "cancel", "restart", "hold", "release")
+IN_ORDER = ("add", "set", "edit", "cancel", "restart", "hold", "release")
 
 
 def verbs_of(run: LiveRun) -> dict[str, Verb]:
@@ -50,6 +50,7 @@ def verbs_of(run: LiveRun) -> dict[str, Verb]:
     return {
         "add": partial(add.add, payload),
         "cancel": cancel.cancel,
+        "edit": partial(edit.edit, run),
         "hold": hold.hold,
         "info": partial(ps.info, run),
         "output": partial(output.output, run.output_of),
@@ -60,6 +61,7 @@ def verbs_of(run: LiveRun) -> dict[str, Verb]:
         "restart": partial(restart.restart, run),
         "send": partial(send.send, run.stdin_of),
         "set": set_.set_jobs,
+        "signal": partial(cancel.signal, run),
         "stop": pause_stop.stop,
         "unpause": pause_stop.pause,
         "wait": partial(wait.WaitForJobs, endless=run.endless),

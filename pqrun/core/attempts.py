@@ -92,7 +92,14 @@ class StopAttempt(NamedTuple):
     force: bool
 
 
-SchedulerCommand = Attempt | StopAttempt
+class SignalAttempt(NamedTuple):
+    """The command to send a signal, such as `SIGUSR1`, to the processes of an attempt."""
+
+    key: AttemptId
+    name: str
+
+
+SchedulerCommand = Attempt | StopAttempt | SignalAttempt
 """An `Attempt` is the command to start it."""
 
 

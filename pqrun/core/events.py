@@ -108,6 +108,15 @@ class JobWaiting(NamedTuple):
     until: float
 
 
+class JobDelayed(NamedTuple):
+    """The job's needs are met, but it does not start before `until`, because its author set a time."""
+
+    at: float
+    seq: int
+    attempt: int
+    until: float
+
+
 class JobRemoved(NamedTuple):
     """The job left the queue without an attempt."""
 
@@ -264,6 +273,7 @@ Event = (
     | AttemptStopping
     | AttemptEnded
     | JobWaiting
+    | JobDelayed
     | JobRemoved
     | JobEnded
     | JobReopened

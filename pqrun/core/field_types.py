@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
@@ -112,6 +113,50 @@ def needed(text: str) -> tuple[Need, ...]:
     return tuple(dict.fromkeys(found))
 
 
+_DAYS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+_TIME = re.compile(
+    r"(?:(\d{4})-(\d\d)-(\d\d)(?:$|[ T](?=\d)))?(?:(\d\d?):(\d\d)(?::(\d\d))?)?(Z|[+-]\d\d:?\d\d)?", re.ASCII
+)
+_WRITE_A_TIME = "write a time such as 22:00 or 2027-01-31 22:00, or +2h"
+
+
+def start_time(text: str) -> str:
+    """Check the text of a time: `22:00`, `2027-01-31 22:00`, `+2h`, `@1800000000` or `now`. Return the text.
+
+    The caller turns the text into a time, for which it needs a clock and the time zone.
+    """
+    if text == "now":
+        return text
+    if text[:1] == "+":
+        values.duration(text[1:].strip())
+        return text
+    if text[:1] == "@":
+        values.whole_number(text[1:], 0, MAX_EPOCH_SECONDS)
+        return text
+    match = _TIME.fullmatch(text) if len(text) <= 40 else None
+    if match is None or not (match[1] or match[4]) or (match[7] and not match[4]):
+        raise values.InvalidValue(f"not a time: {values.quoted(text)}", _WRITE_A_TIME)
+    year, month, day, hour, minute, second = (int(match[n] or 0) for n in range(1, 7))
+    if match[1] and not (year >= 1971 and 1 <= month <= 12 and 1 <= day <= _days(year, month)):
+        raise values.InvalidValue(f"no such day: {values.quoted(text)}", _WRITE_A_TIME)
+    zone = (match[7] or "Z").replace(":", "")
+    if hour > 23 or minute > 59 or second > 59 or (zone != "Z" and (zone[1:3] > "23" or zone[3:] > "59")):
+        raise values.InvalidValue(f"no such time of day: {values.quoted(text)}", _WRITE_A_TIME)
+    return text
+
+
+def time_from_now(text: str) -> str:
+    """Check a duration. Return the time that lies so far ahead, as a text."""
+    values.duration(text)
+    return f"+{text}"
+
+
+def _days(year: int, month: int) -> int:
+    """Return the number of days of a month."""
+    leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
+    return 28 if month == 2 and not leap else _DAYS[month - 1]
+
+
 NEEDED: Final = ("ok", "ended", "failed")
 """The ends of a needed job that meet a need."""
 
@@ -120,6 +165,12 @@ DURATION: Final = FieldType(
 )
 LIMIT: Final = optional(DURATION)
 """The type of durations of which zero means no limit."""
+MAX_EPOCH_SECONDS: Final = 253_402_300_799
+"""The last second of the year 9999."""
+START_TIME: Final = optional(
+    FieldType("time", start_time, "a time", lambda value: is_number(value, 0, 2 * MAX_EPOCH_SECONDS))
+)
+"""The type of the time before which a job does not start. Zero means at once."""
 PATH: Final = FieldType("path", values.path)
 FILE: Final = optional(PATH)
 COUNT: Final = integer(0, MAX_RETRIES)

@@ -171,7 +171,7 @@ class JobSpec(NamedTuple):
 
     The core never looks into `work`: it is a `Command` for a child process, or the work of another
     executor. `named` is false if the job has no id of its own; its id is then its number. `label` stands in
-    front of each line of its output instead of the id.
+    front of each line of its output instead of the id. `not_before`: seconds since the epoch, on the wall clock.
     """
 
     id: str
@@ -191,6 +191,7 @@ class JobSpec(NamedTuple):
     on_lost: str = "rerun"
     max_lost: int = 3
     creates: str | None = None
+    not_before: float | None = None
     label: str | None = None
     named: bool = True
     file: str | None = None

@@ -41,8 +41,9 @@ class FieldOption(NamedTuple):
 
     @property
     def attribute(self) -> str:
-        """The name of the option's attribute: its long name as an identifier."""
-        return self.names[-1][2:].replace("-", "_")
+        """The name of the option's attribute: its long name as an identifier, which `in` is not."""
+        name = self.names[-1][2:].replace("-", "_")
+        return "in_" if name == "in" else name
 
 
 class FieldSpec(NamedTuple):
@@ -50,7 +51,7 @@ class FieldSpec(NamedTuple):
 
     `stored`: the name in JobSpec or Command, if it is another one. `flat`: the name outside of a `retries` map.
     `comment`: whether a ` # pqrun:` comment may set the field. `shown`: whether `--dry-run` prints a value that differs
-    from the default.
+    from the default. `other_option` sets the same field in another way; only one of both may be given.
     """
 
     name: str
@@ -64,6 +65,7 @@ class FieldSpec(NamedTuple):
     flat: str = ""
     shown: bool = False
     option: FieldOption | None = None
+    other_option: FieldOption | None = None
 
     @property
     def attribute(self) -> str:
@@ -162,6 +164,14 @@ JOB_FIELDS: Final = (
         "(`CAP_SYS_NICE`).", "5", default="that of pqrun", comment=True, shown=True,
         option=FieldOption(("--nice",), "Niceness of the job's processes, -20 to 19 (default: that of pqrun)", SCHEDULING,
             "N", CHANGEABLE)),
+    FieldSpec("not_before", types.START_TIME, "The job does not start before this time: `22:00` (when the clock next shows it), "
+        "`2027-01-31 22:00`, or `+2h` (after the job was read). Times are local unless they end in a zone, `Z` or `+01:00`. "
+        "In a comment, write `T` in place of the blank. While the job waits, it takes no worker, and the run waits for it.",
+        "22:00", default="now", comment=True,
+        option=FieldOption(("--at",), "Don't start the job before TIME: 22:00, '2027-01-31 22:00', +2h or now", SCHEDULING,
+            "TIME", ("add", "set")),
+        other_option=FieldOption(("--in",), "Don't start the job for this long: 2h", SCHEDULING, "DUR", ("add", "set"),
+            types.time_from_now)),
     FieldSpec("matrix", types.MATRIX, "Runs the job once for each combination of these values, "
         "each in an environment variable. `include` adds combinations, `exclude` removes some.",
         "{PY: [\"3.11\", \"3.12\"]}"),
@@ -265,7 +275,9 @@ TOP_LEVEL_FIELDS: Final = (
 COMMENT_FIELDS: Final = {field.flat_name: field for field in (*JOB_FIELDS, *RETRY_FIELDS) if field.comment}
 """The fields that a ` # pqrun:` comment may set: those of a job that take one word, and the retry policy's."""
 
-LIMITS: Final = frozenset(field.attribute for field in JOB_FIELDS if field.type is types.LIMIT)
+LIMITS: Final = frozenset(
+    field.attribute for field in JOB_FIELDS if field.type in (types.LIMIT, types.START_TIME)
+)
 """The fields whose zero means no limit. JobSpec has None for it."""
 
 
@@ -281,9 +293,10 @@ STORED_FIELDS: Final = tuple(
 def fields_with_option(command: str) -> list[tuple[FieldSpec, FieldOption]]:
     """Return the fields for which a command has an option, in the order of the command's help."""
     found = [
-        (field, field.option)
+        (field, option)
         for field in (*JOB_FIELDS, *RETRY_FIELDS)
-        if field.option is not None and command in field.option.commands
+        for option in (field.option, field.other_option)
+        if option is not None and command in option.commands
     ]
     return sorted(found, key=lambda one: PANELS.index(one[1].panel))
 

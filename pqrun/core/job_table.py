@@ -151,6 +151,11 @@ class JobRow:
         return self.state == "ok" and self.retries > 0
 
     @property
+    def is_delayed(self) -> bool:
+        """Whether the job waits for a time that its author set, and not for a retry."""
+        return self.state == WAITING and self.counted is not CountedAs.RETRIED
+
+    @property
     def fails_run(self) -> bool:
         """Whether the job's end makes the run fail. An interrupted job that may be rerun does not."""
         if self.state == "ok" or self.allowed:
@@ -190,7 +195,7 @@ class JobTable:
             ev.AttemptRefused: self._refused, ev.AttemptStarted: self._started,
             ev.AttemptRestarted: self._row, ev.AttemptStopping: self._attempt_stopping,
             ev.AttemptEnded: self._attempt_ended, ev.JobWaiting: self._waiting, ev.JobRemoved: self._removed,
-            ev.JobHeld: self._held,
+            ev.JobHeld: self._held, ev.JobDelayed: self._delayed,
             ev.JobEnded: self._ended, ev.JobReopened: self._reopened, ev.JobDropped: self._dropped,
             ev.StatusReported: self._reported, ev.JobChanged: self._changed, ev.OutputGrew: self._row,
             ev.InputEnded: self._input_ended, ev.RunPaused: self._paused, ev.RunStopping: self._run_stopping,
@@ -229,6 +234,17 @@ class JobTable:
     def left_undone(self) -> bool:
         """Whether some jobs have not ended, or were interrupted by the end of the run."""
         return self.unfinished > 0 or self.outcomes[Outcome.INTERRUPTED] > 0
+
+    def waits(self, now: float) -> tuple[int, int, float]:
+        """Return how many jobs wait for a retry or a time, how many of these for a time, and the longest wait in seconds.
+
+        Looks at all rows only if some job waits.
+        """
+        if not self.states[WAITING]:
+            return 0, 0, 0.0
+        rows = [row for row in self.rows.values() if row.state == WAITING]
+        delayed = sum(row.is_delayed for row in rows)
+        return len(rows), delayed, max((row.until - now for row in rows), default=0.0)
 
     def all_rows(self) -> list[JobRow]:
         """Return the rows in the order of their numbers."""
@@ -338,9 +354,18 @@ class JobTable:
         row = self.rows[event.seq]
         self._enters(row, WAITING)
         row.until = event.until
+        row.counted = CountedAs.RETRIED
         if not is_gone(row.exit):
             row.retries += 1
             row.place = 0
+        return row
+
+    def _delayed(self, event: ev.JobDelayed) -> JobRow:
+        row = self.rows[event.seq]
+        if row.state == PENDING:
+            row.place = min(row.place, 0)
+        self._enters(row, WAITING)
+        row.until = event.until
         return row
 
     def _ended(self, event: ev.JobEnded) -> JobRow:

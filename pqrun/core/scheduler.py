@@ -19,11 +19,13 @@ from pqrun.core.attempts import (
     ActiveAttempts,
     Decision,
     SchedulerCommand,
+    SignalAttempt,
     StopAttempt,
     TimerHeap,
 )
 from pqrun.core.dependencies import DependencyGraph, UnknownNeed
-from pqrun.core.job import HaltRule, JobSpec, Need, Outcome, Pool, StopReason, new
+from pqrun.core.holds import Holds
+from pqrun.core.job import AttemptId, HaltRule, JobSpec, Need, Outcome, Pool, StopReason, new
 from pqrun.core.ready_queue import ReadyQueue
 from pqrun.core.start_policy import (
     GIVE_UP_SECONDS,
@@ -73,6 +75,7 @@ class Scheduler:
         self.reopened = 0
         self._log = Decision([], [])
         self._alarms = TimerHeap(lambda seq: task.state if (task := self.tasks.get(seq)) else None)
+        self.holds = Holds(self.ready, self.backlog, self._alarms, self._log, self._enqueue)
         self._running = ActiveAttempts(self.ready, self._alarms, self._log, random or Random(0))
         self.signalled = self._running.signalled  # called when a signal tells pqrun to stop
         self._halting = HaltCondition(halt)
@@ -141,7 +144,10 @@ class Scheduler:
             self.ready.places = max(self.ready.places, -task.place)
             if isinstance(task.state, life.Waiting):
                 self.backlog.left(task)
-                self._alarms.set(task.state.until, task.seq, task.state)
+                if isinstance(task.state, life.Delayed):
+                    self.holds.restore(task)
+                else:
+                    self._alarms.set(task.state.until, task.seq, task.state)
 
     def end_input(self, now: float, *, complete: bool = True, why: str = "") -> None:
         """Record that no more jobs will come from the input."""
@@ -188,30 +194,9 @@ class Scheduler:
             case _:
                 assert_never(task.state)
 
-    def hold(self, task: Task, now: float, by: str) -> bool:
-        """Keep a job without a slot from starting until it is released. Return whether that changed the job."""
-        state = task.state
-        if isinstance(state, life.Held) or not isinstance(state, life.Pending | life.Queued | life.Waiting):
-            return False
-        self._leave(task, now)
-        if isinstance(state, life.Waiting):
-            self.backlog.came(task)
-        task.state = life.hold(state)
-        task.unmet += 1
-        task.place = min(task.place, 0)
-        self._log.events.append(ev.JobHeld(now, task.seq, True, by))
-        return True
-
-    def release(self, task: Task, now: float, by: str) -> bool:
-        """Let a held job start. Return whether the job was held."""
-        if not isinstance(task.state, life.Held):
-            return False
-        task.state = pending = life.release(task.state)
-        task.unmet -= 1
-        self._log.events.append(ev.JobHeld(now, task.seq, False, by))
-        if not task.unmet:
-            self._enqueue(task, pending, now)
-        return True
+    def signal(self, task: Task, name: str) -> None:
+        """Send a signal to the processes of a running job. Nothing else changes: an end of the job is its own."""
+        self._log.acts.append(SignalAttempt(AttemptId(task.seq, task.attempts), name))
 
     def reopen(self, ended: Sequence[EndedTask], now: float, by: str) -> None:
         """Run ended jobs again, with all their retries.
@@ -254,7 +239,7 @@ class Scheduler:
         Raises:
             UnknownNeed: The new needs are unknown, or form a cycle. The job is unchanged.
         """
-        before = task.spec.needs
+        before, not_before = task.spec.needs, task.spec.not_before
         reconnect = spec.needs != before and isinstance(task.state, life.Pending | life.Queued)
         if reconnect:
             self.graph.recheck([task], spec.needs, self.jobs)
@@ -268,6 +253,8 @@ class Scheduler:
         self.ready.move(self.graph.raise_urgency(task))
         self.ready.move(self.graph.lower_urgency([task], before))
         self.ready.change(task, front=front)
+        if spec.not_before != not_before:
+            self.holds.time_changed(task, now)
 
     # Notices of executors
 
@@ -323,6 +310,7 @@ class Scheduler:
         for task in fresh:
             # In any other state, the needs were met in an earlier process.
             if task.spec.needs and isinstance(task.state, life.Pending):
+                self.holds.timed = self.holds.timed or task.spec.not_before is not None
                 if need := self.graph.connect(task):
                     never[task.seq] = need
                 self.ready.move(self.graph.raise_urgency(task))
@@ -342,17 +330,20 @@ class Scheduler:
         if never:
             self._drop(task, Outcome.SKIPPED, now, never)
         elif isinstance(task.state, life.Queued) and task.unmet:
-            self._leave(task, now)
+            self.holds.leave(task, now)
             task.state = life.block(task.state)
         elif isinstance(task.state, life.Pending) and not task.unmet:
             self._enqueue(task, task.state, now)
 
     def _enqueue(self, task: Task, state: life.Pending | life.Waiting, now: float) -> None:
+        if task.spec.not_before is not None and self.holds.delay(task, now):
+            return
         task.state = life.enqueue(state, task.attempts + 1, now)
         waited = isinstance(state, life.Waiting)
         self.ready.enter(task, again=task.place < 0 or (waited and task.place > 0))
         if waited:
             self.backlog.came(task)
+            self.holds.delayed.pop(task.seq, None)
         self._log.events.append(new(ev.JobQueued, (now, task.seq, task.attempts + 1, task.spec.priority)))
 
     def _undo(self, task: Task, why: str, now: float) -> None:
@@ -366,15 +357,9 @@ class Scheduler:
         self._starts.ceiling.refused(self._running.used, now, why)
         self.hopeless = self._starts.ceiling.hopeless
 
-    def _leave(self, task: Task, now: float) -> None:
-        """Remove the task from the queue if it is queued."""
-        if isinstance(task.state, life.Queued):
-            self._log.events.append(ev.JobRemoved(now, task.seq))
-            self.ready.remove(task)
-
     def _drop(self, task: Task, outcome: Outcome, now: float, need: Need | None = None) -> None:
         """End a job without another attempt."""
-        self._leave(task, now)
+        self.holds.leave(task, now)
         assert isinstance(task.state, life.Pending | life.Queued | life.Waiting)
         if not isinstance(task.state, life.Waiting):
             self.backlog.left(task)
@@ -437,4 +422,4 @@ class Scheduler:
                 self._conclude(task, outcome, now)
 
 
-__all__ = "Decision", "Scheduler", "SchedulerCommand", "StopAttempt", "UnknownNeed"
+__all__ = "Decision", "Scheduler", "SchedulerCommand", "SignalAttempt", "StopAttempt", "UnknownNeed"

@@ -24,6 +24,7 @@ _WORDS: dict[type, str] = {
     life.Held: "held",
     life.Queued: "queued",
     life.Waiting: "waiting",
+    life.Delayed: "waiting",
 }
 
 

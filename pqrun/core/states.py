@@ -76,6 +76,12 @@ class Waiting(NamedTuple):
     until: float
 
 
+class Delayed(Waiting):
+    """The job does not start before `until`, when the wall clock shows the time that its author set."""
+
+    __slots__ = ()
+
+
 class Finished(NamedTuple):
     """The job has ended for good, after `attempts` attempts."""
 
@@ -83,22 +89,23 @@ class Finished(NamedTuple):
     attempts: int
 
 
-State = Pending | Held | Queued | Submitted | Running | Stopping | Unsettled | Waiting | Finished
+State = Pending | Held | Queued | Submitted | Running | Stopping | Unsettled | Waiting | Delayed | Finished
 
 TRANSITIONS: dict[type, set[type]] = {
-    Pending: {Queued, Held, Finished},
+    Pending: {Queued, Held, Delayed, Finished},
     Held: {Pending, Finished},
-    Queued: {Submitted, Pending, Held, Finished},
+    Queued: {Submitted, Pending, Held, Delayed, Finished},
     Submitted: {Queued, Running, Stopping, Unsettled, Waiting, Finished},
     Running: {Stopping, Unsettled, Waiting, Finished},
     Stopping: {Queued, Stopping, Unsettled, Waiting, Finished},
     Unsettled: {Unsettled, Waiting, Finished},
-    Waiting: {Queued, Held, Finished},
+    Waiting: {Queued, Held, Delayed, Finished},
+    Delayed: {Queued, Held, Delayed, Finished},
     Finished: {Pending},
 }
 
 
-def enqueue(state: Pending | Waiting, attempt: int, now: float) -> Queued:
+def enqueue(state: Pending | Waiting | Delayed, attempt: int, now: float) -> Queued:
     """Queue a job whose needs are met, or whose next attempt is due."""
     return new(Queued, (attempt, now))
 
@@ -113,7 +120,7 @@ def block(_state: Queued) -> Pending:
     return Pending()
 
 
-def hold(_state: Pending | Queued | Waiting) -> Held:
+def hold(_state: Pending | Queued | Waiting | Delayed) -> Held:
     """Keep a job from starting until it is released."""
     return Held()
 
@@ -121,6 +128,11 @@ def hold(_state: Pending | Queued | Waiting) -> Held:
 def release(_state: Held) -> Pending:
     """Let a held job start when its other needs are met."""
     return Pending()
+
+
+def delay(_state: Pending | Queued | Waiting | Delayed, attempt: int, until: float) -> Delayed:
+    """Keep a job from starting before the time `until`."""
+    return Delayed(attempt, until)
 
 
 def undo_submit(state: Submitted | Stopping, since: float) -> Queued:
@@ -163,7 +175,9 @@ def finish(state: Submitted | Running | Stopping | Unsettled, outcome: Outcome) 
     return new(Finished, (outcome, state.attempt))
 
 
-def end_unstarted(state: Pending | Held | Queued | Waiting, outcome: Outcome, attempts: int) -> Finished:
+def end_unstarted(
+    state: Pending | Held | Queued | Waiting | Delayed, outcome: Outcome, attempts: int
+) -> Finished:
     """End the job without another attempt: it was skipped, or cancelled before it started."""
     return Finished(outcome, attempts)
 

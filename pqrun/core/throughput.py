@@ -38,15 +38,18 @@ class Throughput:
             return self._in_window / min(WINDOW_SECONDS, now - self.began)
         return MIN_ENDS / max(now - self._recent[0], WINDOW_SECONDS)
 
-    def eta(self, now: float, left: int, *, waiting: int = 0, last_retry: float = 0.0) -> float | None:
+    def eta(
+        self, now: float, left: int, *, waiting: int = 0, delayed: int = 0, last_retry: float = 0.0
+    ) -> float | None:
         """Return the estimated seconds until `left` more jobs have ended, or None if that is unknown.
 
-        `waiting` of them wait for a retry; the last of these retries has run in `last_retry` seconds.
+        `waiting` of them wait for a retry or, `delayed` of these, for a time; the last of them has run in
+        `last_retry` seconds. A delayed job takes no worker until then, so it does not count at the present rate.
         """
         rate = self.per_second(now)
         if left <= 0 or (not rate and waiting < left):
             return None
-        by_rate = left / rate if rate else 0.0
+        by_rate = (left - delayed) / rate if rate else 0.0
         return max(by_rate, last_retry) if waiting else by_rate
 
     def _forget(self, now: float) -> None:

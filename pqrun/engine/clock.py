@@ -7,12 +7,28 @@ import time
 from time import monotonic
 from typing import Protocol
 
+MAX_LOOK_SECONDS = 0.01
+
 
 class Clock(Protocol):
-    """A clock. `now` is the time in seconds for decisions; `wall` converts it to seconds since the epoch."""
+    """A clock. `now` is the time in seconds for decisions; `wall` converts it to seconds since the epoch.
+
+    `drift`: how many seconds the wall clock is ahead of `now`. If some job waits for a time of the wall clock, the
+    drift must be asked for every `check_seconds`, because no other event tells that the wall clock was set.
+    """
+
+    check_seconds: float
 
     def now(self) -> float: ...
     def wall(self, at: float) -> float: ...
+    def drift(self) -> float: ...
+
+
+def format_moment(at: float) -> str:
+    """Return a time of the wall clock for people: `22:00`, with the day unless that is today."""
+    moment = time.localtime(at)
+    day = "" if moment[:3] == time.localtime()[:3] else "%Y-%m-%d "
+    return time.strftime(f"{day}%H:%M{':%S' if moment.tm_sec else ''}", moment)
 
 
 class SystemClock:
@@ -22,7 +38,10 @@ class SystemClock:
     journal and times of this process are on one scale. Later jumps of the wall clock change nothing.
     """
 
+    check_seconds = 5.0
+
     def __init__(self) -> None:
+        self._drift = 0.0
         self._paused_seconds = 0.0
         self._paused_at: float | None = None
         self._start = self._offset = time.time() - monotonic()
@@ -35,6 +54,15 @@ class SystemClock:
     def wall(self, at: float) -> float:
         """Return the seconds since the epoch at the time `at`."""
         return at + self._paused_seconds
+
+    def drift(self) -> float:
+        """Return how many seconds the wall clock is ahead of `now`: it was set, or pqrun or the machine was suspended."""
+        before = monotonic()
+        wall = time.time()
+        # If this thread lost the CPU between the two looks, their difference says nothing.
+        if monotonic() - before < MAX_LOOK_SECONDS:
+            self._drift = wall - self.now()
+        return self._drift
 
     def pause(self) -> None:
         """Stop the clock before pqrun is suspended, because that time must not count against timeouts."""

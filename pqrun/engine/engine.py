@@ -11,6 +11,7 @@ from typing import Protocol
 
 from pqrun.core.errors import InternalFailure, refusal
 from pqrun.core.events import Event
+from pqrun.core.job import Attempt
 from pqrun.core.metrics import Metrics, MetricsCollector
 from pqrun.core.notices import ExecutorNotice
 from pqrun.core.scheduler import Scheduler, StopAttempt
@@ -185,6 +186,8 @@ class Engine:
             return ()
         self._wake_pending = False
         scheduler = self._scheduler
+        if request is not None or scheduler.holds.timed:
+            scheduler.holds.set_drift(self._clock.drift(), now)
         try:
             if self._before_turn is not None:
                 self._before_turn(scheduler, now)
@@ -202,10 +205,12 @@ class Engine:
             if events:
                 self._journal.record(events)
             for act in acts:
-                if isinstance(act, StopAttempt):
+                if isinstance(act, Attempt):
+                    self.executor.start(act)
+                elif isinstance(act, StopAttempt):
                     self.executor.stop(act.key, force=act.force)
                 else:
-                    self.executor.start(act)
+                    self.executor.signal(act.key, act.name)
             if events:
                 self.metrics.fold(events)
                 self._dispatcher.put(events)
@@ -247,7 +252,11 @@ class Engine:
             self.turn()
             while not (self._scheduler.done or self.broken):
                 self._next_check = self.next_timer
-                for request in self._reactor.wait(self.next_timer - self._clock.now()):
+                wait = self.next_timer - self._clock.now()
+                if self._scheduler.holds.delayed:
+                    wait = min(wait, self._clock.check_seconds)
+                    self._wake_pending = True  # the turn below looks at the wall clock
+                for request in self._reactor.wait(wait):
                     self._next_check = -inf
                     self.turn(request=request)
                 self._next_check = -inf

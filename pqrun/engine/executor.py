@@ -48,7 +48,7 @@ class JobStdin(Protocol):
 class Executor(Protocol):
     """A place where attempts run.
 
-    `capacity`, `start` and `stop` are called under the engine's lock, the other methods on any thread.
+    `capacity`, `start`, `stop` and `signal` are called under the engine's lock, the other methods on any thread.
     """
 
     def capacity(self) -> int:
@@ -59,6 +59,9 @@ class Executor(Protocol):
 
     def stop(self, key: AttemptId, *, force: bool) -> None:
         """Ask the attempt to end, or kill it. Never blocks; an unknown or ended attempt is ignored."""
+
+    def signal(self, key: AttemptId, name: str) -> None:
+        """Send a signal to the processes of an attempt that `pids` lists. Never blocks; others are ignored."""
 
     def resize(self, count: int) -> None:
         """Change the number of attempts at a time. Running attempts continue."""

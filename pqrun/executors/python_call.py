@@ -92,6 +92,9 @@ class CallTask:
         """Ask the call to end. There is no force for a thread."""
         self._context._cancelled = True
 
+    def signal(self, name: str) -> None:
+        """Do nothing: a call has no processes of its own."""
+
     def tell_start(self) -> None:
         """Report the start if the call has begun and has not reported it. Wakes no thread."""
         began, self._began = self._began, None

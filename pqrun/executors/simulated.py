@@ -25,10 +25,13 @@ if TYPE_CHECKING:
 
 
 class FakeClock:
-    """A clock that stands still until it is moved."""
+    """A clock that stands still until it is moved. `ahead`: how many seconds the wall clock is ahead of this clock."""
+
+    check_seconds = inf
 
     def __init__(self, now: float = 0.0) -> None:
         self.time = now
+        self.ahead = 0.0
 
     def now(self) -> float:
         """Return the seconds since the simulation began."""
@@ -37,6 +40,10 @@ class FakeClock:
     def wall(self, at: float) -> float:
         """Return the same time: the simulation began at the epoch."""
         return at
+
+    def drift(self) -> float:
+        """Return how many seconds the wall clock is ahead."""
+        return self.ahead
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +119,9 @@ class SimulatedExecutor:
         if force or not live.fate.deaf:
             live.exit = KilledBySignal("SIGKILL" if force else "SIGTERM")
             self._end_at(self.clock.now(), key)
+
+    def signal(self, key: AttemptId, name: str) -> None:
+        """Do nothing: a simulated attempt has no process."""
 
     def resize(self, count: int) -> None:
         self.slots = count

@@ -41,6 +41,9 @@ class WorkerTask(Protocol):
     def stop(self, *, force: bool) -> None:
         """Ask the attempt to end, or kill it. Called on another thread; never blocks."""
 
+    def signal(self, name: str) -> None:
+        """Send a signal to its processes, if it has any. Called on another thread; never blocks."""
+
 
 Work = TypeVar("Work", bound=WorkerTask)
 
@@ -104,6 +107,12 @@ class ThreadPoolExecutor(Generic[Work]):
         task = self._live.get(key)
         if task is not None:
             task.stop(force=force)
+
+    def signal(self, key: AttemptId, name: str) -> None:
+        """Send a signal to an attempt. Does nothing if it is unknown or has ended."""
+        task = self._live.get(key)
+        if task is not None:
+            task.signal(name)
 
     def output_of(self, key: AttemptId) -> Capture | None:
         task = self._live.get(key)

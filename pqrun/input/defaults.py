@@ -109,6 +109,10 @@ class SpecBuilder:
         if name == "retry":
             return self.policy({**self._retry, **value})
         if name in LIMITS:
+            if isinstance(value, str):
+                from pqrun.input.start_time import start_time
+
+                value = start_time(value)
             return value or None
         return self.one(value)
 

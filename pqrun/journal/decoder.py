@@ -136,6 +136,7 @@ _SINGLE: dict[str, Callable[[Facts, float], ev.Event]] = {
     "done": _job_ended,
     "queue": lambda line, at: ev.JobQueued(at, line["s"], line["n"], Priority(line["p"])),
     "wait": lambda line, at: ev.JobWaiting(at, line["s"], line["n"], line["until"]),
+    "delay": lambda line, at: ev.JobDelayed(at, line["s"], line["n"], line["until"]),
     "refuse": lambda line, at: ev.AttemptRefused(at, line["s"], line["n"], line["why"]),
     "twice": lambda line, at: ev.AttemptRestarted(at, line["s"], line["n"], line["where"]),
     "remove": lambda line, at: ev.JobRemoved(at, line["s"]),

@@ -105,7 +105,7 @@ Wall = Callable[[float], float]
 CRC_LENGTH = len(b',"c":"00000000"}')
 UNKNOWN = JobSpec("", Command(""))
 _RARE = (
-    ev.JobWaiting, ev.AttemptRefused, ev.AttemptRestarted, ev.JobRemoved, ev.JobReopened, ev.JobDropped,
+    ev.JobWaiting, ev.JobDelayed, ev.AttemptRefused, ev.AttemptRestarted, ev.JobRemoved, ev.JobReopened, ev.JobDropped,
     ev.JobChanged, ev.JobHeld, ev.InputEnded, ev.WorkersChanged, ev.PoolChanged, ev.RunPaused, ev.RunStopping, ev.SlotsChanged,
 )  # fmt: skip
 
@@ -243,6 +243,8 @@ class Encoder:
         match event:
             case ev.JobWaiting(_, seq, attempt, until):
                 return f'{{"e":"wait","t":{at},"s":{seq},"n":{attempt},"until":{self._wall(until):.7f}}}'
+            case ev.JobDelayed(_, seq, attempt, until):
+                return f'{{"e":"delay","t":{at},"s":{seq},"n":{attempt},"until":{self._wall(until):.7f}}}'
             case ev.AttemptRefused(_, seq, attempt, why):
                 return f'{{"e":"refuse","t":{at},"s":{seq},"n":{attempt},"why":{quote(why)}}}'
             case ev.AttemptRestarted(_, seq, attempt, where):

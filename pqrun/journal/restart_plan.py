@@ -22,7 +22,7 @@ from pqrun.core import events as ev
 from pqrun.core.job import CountedAs, JobSpec, LostExit, Outcome, Pool, SelfReport, StopReason, Usage
 from pqrun.core.job_table import JobRow
 from pqrun.core.start_policy import ADDED, LISTED
-from pqrun.core.states import Held, Pending, Queued, State, Waiting
+from pqrun.core.states import Delayed, Held, Pending, Queued, State, Waiting
 from pqrun.core.task import Task
 from pqrun.journal.recovery import RecoveredRun
 
@@ -65,6 +65,9 @@ def plan_restart(
                 _tell(restart, found, [ev.JobReopened(now, row.seq, outcome, row.spec)])
                 if failed:
                     row.retries = row.lost = row.place = 0
+            if row.is_delayed and row.until != (until := row.spec.not_before or now):
+                # The wall clock was set while the time was waited for, or the edited list has another time.
+                _tell(restart, found, [ev.JobDelayed(now, row.seq, row.attempts + 1, until)])
             restart.tasks.append(_task(row, now, added=bool(row.by or "serve" in found.header)))
         else:
             restart.ended.append((row.spec.id, outcome, row.allowed))
@@ -134,6 +137,8 @@ def _task(row: JobRow, now: float, *, added: bool) -> Task:
 def _state(row: JobRow, now: float) -> State:
     if row.state == "queued":
         return Queued(row.attempts + 1, now)
+    if row.is_delayed:
+        return Delayed(row.attempts + 1, row.spec.not_before or now)
     if row.state == "waiting":
         return Waiting(row.attempts + 1, row.until)
     if row.state == "held":

@@ -28,7 +28,7 @@ from pqrun.core.job import (
     Usage,
     is_gone,
 )
-from pqrun.core.job_table import JobRow
+from pqrun.core.job_table import WAITING, JobRow
 from pqrun.core.metrics import MetricsCollector
 from pqrun.output.store import Capture, Logs, PackPlace
 
@@ -36,10 +36,11 @@ COLUMNS = (
     "seq", "id", "run", "named", "priority", "tags", "timeout", "most_retries", "state", "allowed",
     "attempts", "retries", "queued", "submitted", "waited",
     "last", "began", "ended", "code", "signal", "gone", "asked", "user", "system", "memory", "message",
-    "out", "err", "out_at", "err_at", "host", "rerun", "until",
+    "out", "err", "out_at", "err_at", "host", "rerun", "until", "not_before",
 )  # fmt: skip
 _NULLABLE = {
-    "timeout", "queued", "submitted", "waited", "began", "ended", "code", "signal", "asked", "memory",
+    "timeout", "queued", "submitted", "waited", "began", "ended", "code", "signal", "asked", "memory", "until",
+    "not_before",
 }  # fmt: skip
 # The `sqlite3` module takes five times as long for None, or a bool, as for a text or a number.
 MARKS = ",".join("nullif(?, '')" if name in _NULLABLE else "?" for name in COLUMNS)
@@ -64,7 +65,8 @@ def values_of(row: JobRow) -> tuple[Any, ...]:
         +is_gone(exit), "" if row.asked is None else row.asked._value_,
         usage.user, usage.system, "" if usage.memory is None else usage.memory, _storable(row.message),
         row.stdout_bytes, row.stderr_bytes, _pack_place(row.stdout_at), _pack_place(row.stderr_at),
-        _storable(row.where), +spec.rerun, row.until,
+        _storable(row.where), +spec.rerun,
+        row.until if row.state == WAITING else "", spec.not_before if row.is_delayed else "",
     )  # fmt: skip
 
 
@@ -73,7 +75,7 @@ def row_of(values: Sequence[Any], logs: Logs) -> JobRow:
     (
         seq, job_id, run, named, priority, tags, timeout, most_retries, state, allowed, attempts, retries, queued,
         submitted, waited, last, began, ended, code, signal, gone, asked, user, system, memory, message, out, err,
-        out_at, err_at, host, rerun, until,
+        out_at, err_at, host, rerun, until, not_before,
     ) = values  # fmt: skip
     spec = JobSpec(
         job_id,
@@ -82,6 +84,7 @@ def row_of(values: Sequence[Any], logs: Logs) -> JobRow:
         timeout,
         retry=RetryPolicy(max=most_retries) if most_retries else NO_RETRIES,
         tags=() if tags == "[]" else tuple(json.loads(tags)),
+        not_before=not_before,
         rerun=bool(rerun),
         named=bool(named),
     )
@@ -91,8 +94,10 @@ def row_of(values: Sequence[Any], logs: Logs) -> JobRow:
     row.last, row.allowed, row.where, row.message = last, bool(allowed), host, message
     row.exit = _exit_of(code, signal, message, gone=bool(gone)) if last else None
     row.asked = StopReason(asked) if asked else None
+    if until is not None:
+        row.until = until
+        row.counted = CountedAs.RETRIED if not_before is None else None
     row.usage = Usage(user, system, memory)
-    row.until = until
     row.stdout_bytes, row.stderr_bytes = out, err
     row.stdout_at = logs.place(key, 1, _pack_and_offset(out_at)) if out else None
     row.stderr_at = logs.place(key, 2, _pack_and_offset(err_at)) if err else None

@@ -39,6 +39,8 @@ def event_facts(event: ev.Event, moment: Moment) -> EventFacts:
             return "attempt_ended", _attempt(event, moment)
         case ev.JobWaiting(_, _, attempt, until):
             return "job_waiting", {"attempt": attempt, "until": moment(until)}
+        case ev.JobDelayed(_, _, attempt, until):
+            return "job_delayed", {"attempt": attempt, "until": moment(until)}
         case ev.JobRemoved():
             return "job_removed", {}
         case ev.JobEnded(_, _, outcome, attempts, allowed, because, by):

@@ -22,7 +22,7 @@ from pqrun.core.text import (
     last_output,
     shorten,
 )
-from pqrun.engine.clock import Clock
+from pqrun.engine.clock import Clock, format_moment
 from pqrun.output.writer import StreamWriter
 from pqrun.ui.terminal import OUTCOME_STYLES, Piece, Style, lay_out
 
@@ -63,6 +63,7 @@ class PlainLog(Observer):
         self._counter_at = inf
         self._asked_to_list = False
         self._warnings: deque[str] = deque()
+        self._has_delays = False
         self.handlers: dict[type, Handler] = {
             ev.InputEnded: self._input_ended,
             ev.SlotsChanged: self._slots_changed,
@@ -72,6 +73,7 @@ class PlainLog(Observer):
             self.handlers |= {
                 ev.AttemptEnded: self._attempt_ended,
                 ev.JobWaiting: self._waiting,
+                ev.JobDelayed: self._delayed,
                 ev.JobEnded: self._ended,
                 ev.RunPaused: self._paused,
             }
@@ -122,6 +124,14 @@ class PlainLog(Observer):
         wait = format_duration(event.until - event.at)
         self._line(event.at, "retry", row, f"try {event.attempt}/{tries} in {wait}: {how}", "yellow")
         self._quote(event.seq)
+
+    def _delayed(self, event: ev.JobDelayed, row: JobRow) -> None:
+        assert row.spec.not_before is not None
+        self._has_delays = True
+        text = (
+            f"not before {format_moment(row.spec.not_before)}, in {format_duration(event.until - event.at)}"
+        )
+        self._line(event.at, "later", row, text)
 
     def _ended(self, event: ev.JobEnded, row: JobRow) -> None:
         ok = event.outcome is Outcome.OK
@@ -210,15 +220,14 @@ class PlainLog(Observer):
         table = self._table
         if not table.input_ended or table.paused or table.stopping:
             return None
-        waiting = table.states[WAITING]
-        rows = (row for row in table.rows.values() if row.state == WAITING) if waiting else ()
-        last_retry = max((row.until - now + (row.seconds or 0.0) for row in rows), default=0.0)
-        return table.rate.eta(now, table.unfinished, waiting=waiting, last_retry=last_retry)
+        waiting, delayed, longest = table.waits(now)
+        return table.rate.eta(now, table.unfinished, waiting=waiting, delayed=delayed, last_retry=longest)
 
     def _unfinished(self) -> list[str]:
         """Return the counts of jobs that have not ended, in the words of `ps`."""
         states = self._table.states
-        counts = [f"{states[WAITING]} waiting to retry"] if states[WAITING] else []
+        waiting = "waiting" if self._has_delays else "waiting to retry"
+        counts = [f"{states[WAITING]} {waiting}"] if states[WAITING] else []
         counts += [f"{len(self._table.running)} running", f"{states[QUEUED]} queued"]
         return counts + ([f"{states[PENDING]} pending"] if states[PENDING] else [])
 

@@ -42,6 +42,7 @@ class FakeRun:
         status=None,
         story=None,
         usage=(),
+        pids=dict,
     ) -> None:
         self.clock = clock or FakeClock()
         self.endless = endless
@@ -52,6 +53,7 @@ class FakeRun:
         self._status = status
         self._story = story
         self._usage = dict(usage)
+        self._pids = pids
 
     def metrics(self):
         return Metrics()
@@ -87,7 +89,7 @@ class FakeRun:
         return "/nowhere" if self._status is None else str(self._status / f"report{key.seq}")
 
     def pids(self):
-        return {}
+        return self._pids()
 
     def usage(self):
         return self._usage

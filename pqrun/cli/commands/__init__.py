@@ -4,15 +4,15 @@
 run                 `run` and `resume`.
 each                `each`.
 check_init_schema   `check`, `init` and `schema`.
-add, cancel, ps,
-restart, send,
+add, cancel, edit,
+ps, restart, send,
 serve, set,
 top, wait           The command of that name.
 hold                `hold` and `release`.
 pause_stop          `pause`, `unpause` and `stop`.
 live_run            The parts that the commands for live runs share.
 runs                `runs`, `show`, `logs` and `prune`.
-show                The page and the documents of `show`.
+show, show_job      The page and the documents of `show`, and of `show RUN JOB`.
 logs                The output of jobs for `logs`.
 help                `help`.
 """
@@ -36,6 +36,7 @@ MODULES = {
     "add": "add",
     "ps": "ps",
     "set": "set",
+    "edit": "edit",
     "pause": "pause_stop",
     "unpause": "pause_stop",
     "hold": "hold",

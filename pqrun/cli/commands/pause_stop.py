@@ -5,22 +5,30 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pqrun.cli.commands.live_run import PANEL, RunName, note
+from pqrun.cli.commands.live_run import PANEL, Jobs, RunName, note
 from pqrun.cli.declarations import CommandSpec, switch
 
 
-def pause(run: RunName = None) -> None:
-    """Start no more jobs until `unpause`. Running jobs continue."""
+def pause(jobs: Jobs = None, run: RunName = None) -> int:
+    """Start no more jobs until `unpause`; with JOB, hold these, as `hold` does. Running jobs continue."""
+    from pqrun.cli.commands.hold import hold
     from pqrun.control.client import request
 
+    if jobs:
+        return hold(jobs, run)
     request(run, "pause")
+    return 0
 
 
-def unpause(run: RunName = None) -> None:
-    """Start jobs again."""
+def unpause(jobs: Jobs = None, run: RunName = None) -> int:
+    """Start jobs again; with JOB, release these, as `release` does."""
+    from pqrun.cli.commands.hold import release
     from pqrun.control.client import request
 
+    if jobs:
+        return release(jobs, run)
     request(run, "unpause")
+    return 0
 
 
 def stop(
@@ -43,7 +51,12 @@ def stop(
 
 
 COMMANDS = (
-    CommandSpec("pause", pause, PANEL, examples=("pqrun pause", "pqrun pause --run nightly")),
-    CommandSpec("unpause", unpause, PANEL, examples=("pqrun unpause",)),
+    CommandSpec(
+        "pause",
+        pause,
+        PANEL,
+        examples=("pqrun pause", "pqrun pause tag:nightly", "pqrun pause --run nightly"),
+    ),
+    CommandSpec("unpause", unpause, PANEL, examples=("pqrun unpause", "pqrun unpause tag:nightly")),
     CommandSpec("stop", stop, PANEL, examples=("pqrun stop", "pqrun stop --now --run nightly")),
 )

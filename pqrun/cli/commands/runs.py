@@ -33,6 +33,9 @@ def runs(json: Annotated[bool, switch("--json", help="Print one JSON document")]
 
 def show(
     name: LatestRun = "latest",
+    job: Annotated[
+        str | None, ArgumentSpec("[JOB]", "A job: its id or number, for all that is known of it", "jobs")
+    ] = None,
     json: Annotated[bool, switch("--json", help="Print one JSON document, like `run --json`")] = False,
     jsonl: Annotated[bool, switch("--jsonl", help="Print one line of JSON per job")] = False,
     all: Annotated[bool, switch("--all", help="List all jobs, even if there are many")] = False,
@@ -43,11 +46,23 @@ def show(
     *,
     options: ReportOptions,
 ) -> None:
-    """Show a run: jobs (failed ones first), attempts and metrics. Or write reports of it."""
+    """Show a run: jobs (failed ones first), attempts and metrics; or one job of it. Or write reports."""
     if json and jsonl:
         raise WrongUsage("give --json or --jsonl, not both", "--jsonl")
     if extract is not None and not (json or jsonl):
         raise WrongUsage("needs --json or --jsonl; `pqrun logs --extract DIR` only writes files", "--extract")
+    if job is not None:
+        if (
+            jsonl
+            or all
+            or extract is not None
+            or any(value is not None for value in options.values().values())
+        ):
+            raise WrongUsage("of one job, only --json can be written", "JOB")
+        from pqrun.cli.commands.show_job import print_job
+
+        print_job(name, job, as_document=json)
+        return
     from pqrun.cli.commands import show as past
 
     if any(value is not None for value in options.values().values()):
@@ -129,7 +144,12 @@ def prune(
 
 EXAMPLES: dict[Callable[..., int | None], tuple[str, ...]] = {
     runs: ("pqrun runs", "pqrun runs --json"),
-    show: ("pqrun show", "pqrun show k3f9q2 --all", "pqrun show latest --junit report.xml"),
+    show: (
+        "pqrun show",
+        "pqrun show k3f9q2 --all",
+        "pqrun show latest build",
+        "pqrun show latest --junit report.xml",
+    ),
     logs: ("pqrun logs latest", "pqrun logs k3f9q2 state:failed", "pqrun logs latest deploy -f"),
     prune: ("pqrun prune --dry-run", "pqrun prune --keep-days 7 --keep-size 500M"),
 }

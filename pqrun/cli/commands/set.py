@@ -38,8 +38,11 @@ def set_(
     """Change jobs that have not started, or the run's workers and pools."""
     from pqrun.control.client import ControlClient
     from pqrun.engine.machine_load import count_workers
+    from pqrun.input.start_time import start_time
 
     change = {field.flat_name: value for field, _, value in fields_given(options)}
+    if "not_before" in change:
+        change["not_before"] = start_time(change["not_before"])
     _check_words(bool(jobs), changes=bool(change or front), resizes=bool(at_once or pool))
     try:
         pools = [read_pool(text) for text in pool or ()]
@@ -59,6 +62,10 @@ def _check_words(named: bool, *, changes: bool, resizes: bool) -> None:
     """Raise `WrongUsage` unless the command line names jobs with their changes, or a new size."""
     if changes and not named:
         raise WrongUsage("name the jobs to change", "JOB")
+    if named and resizes and not changes:
+        raise WrongUsage(
+            "-j and --pool are for the whole run; to limit some jobs, add them with --pool NAME", "JOB"
+        )
     if named and not changes:
         raise WrongUsage("give an option that changes the jobs, such as --priority", "JOB")
     if not (named or resizes):

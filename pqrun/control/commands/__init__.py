@@ -2,7 +2,8 @@
 """The verbs of the control socket. `connection.verbs_of` lists their functions.
 
 add         Check the jobs of a request and add them to the queue.
-cancel      End jobs.
+cancel      End jobs, or send them a signal.
+edit        Return or replace the command and the fields of one job.
 hold        Hold jobs, or release them.
 output      Return what a running job has printed so far.
 pause_stop  Stop starting jobs, start again, or end the run.

@@ -73,7 +73,7 @@ class JobPayload:
         if named and job_id.isdecimal():
             raise Rejected(f"the id `{job_id}` is a number: numbers are the ids of jobs without an id")
         _must(is_whole(line, 0), "line")
-        run = _checked_run(run)
+        run = checked_run(run)
         template = self._template
         job = template._replace(id=job_id, named=named, line=line, work=template.work._replace(run=run))
         if self._fit is not None:
@@ -157,7 +157,8 @@ def _pairs(env: Any) -> Pairs:
     return tuple((name, value) for name, value in env)
 
 
-def _checked_run(run: Any) -> str | tuple[str, ...]:
+def checked_run(run: Any) -> str | tuple[str, ...]:
+    """Return the command of a job. Raises `Rejected` for an empty or impossible one."""
     words = run if isinstance(run, list) else [run]
     _must(words != [] and all(is_text(word) for word in words), "run")
     if not words[0].strip():

@@ -16,6 +16,7 @@ from pqrun.core.selectors import selected, selectors_of, state_of
 from pqrun.core.task import Task
 from pqrun.core.text import format_duration, last_line
 from pqrun.core.unicode_json import as_json, bytes_beside
+from pqrun.engine.clock import format_moment
 
 if TYPE_CHECKING:
     from pqrun.engine.live_run import LiveRun
@@ -91,8 +92,8 @@ class Listing:
             kind = type(row.state)
             if kind is life.Queued:
                 queued.append((row.entry or (0, 0, row.seq), row))
-            elif kind is life.Waiting:
-                waiting.append((row.state.until, row.seq, row))  # type: ignore[union-attr]
+            elif isinstance(row.state, life.Waiting):
+                waiting.append((row.state.until, row.seq, row))
             elif isinstance(row.state, life.Pending):
                 pending.append(row)
             else:
@@ -109,8 +110,10 @@ class Listing:
             seconds = f"{self._now - state.since:.3f}"  # type: ignore[union-attr]
         elif isinstance(state, life.Pending):
             seconds = "null"
-        elif kind is life.Waiting:
-            seconds = f"{state.until - self._now:.3f}"  # type: ignore[union-attr]
+        elif isinstance(state, life.Waiting):
+            seconds = f"{state.until - self._now:.3f}"
+            if isinstance(state, life.Delayed):
+                seconds += f',"not_before":{spec.not_before:.3f}'
         else:
             most -= 1
             seconds = "null"
@@ -173,6 +176,8 @@ def why(task: Task, scheduler: Scheduler, now: float) -> str:
             return "is held: `pqrun release` lets it start"
         case life.Pending():
             return _why_pending(task, scheduler)
+        case life.Delayed(_, until):
+            return f"starts not before {_moment(task)}, in {format_duration(max(0.0, until - now))}"
         case life.Waiting(attempt, until):
             return f"waits {format_duration(max(0.0, until - now))} before attempt {attempt}"
         case life.Queued():
@@ -185,6 +190,11 @@ def why(task: Task, scheduler: Scheduler, now: float) -> str:
             return "has ended by a signal; the outcome is known in a second, if pqrun is not stopped, too"
         case _:
             return "is about to start"
+
+
+def _moment(task: Task) -> str:
+    assert task.spec.not_before is not None
+    return format_moment(task.spec.not_before)
 
 
 def _why_pending(task: Task, scheduler: Scheduler) -> str:

@@ -99,6 +99,9 @@ class DaskExecutor:
     def stop(self, key: AttemptId, *, force: bool) -> None:
         self._connection.call(self._ask_to_stop, key, force)
 
+    def signal(self, key: AttemptId, name: str) -> None:
+        """Do nothing: the processes are on other machines, so `pids` lists none."""
+
     def output_of(self, key: AttemptId) -> Capture | None:
         """Return the output of a running attempt as far as it was fetched, None if there is none."""
         live = self.attempts.live.get(key)

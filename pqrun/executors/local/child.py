@@ -128,6 +128,12 @@ class Child:
             name = "SIGKILL" if force else self._attempt.spec.work.signal
             self._signal_group(getattr(signal, name, signal.SIGTERM), signal.SIGCONT)
 
+    def signal(self, name: str) -> None:
+        """Signal the process group with a user's signal. Does nothing if the leader has ended."""
+        with self._lock:
+            if self._pid and not self._over and not has_ended(self._pid):
+                self._signal_group(getattr(signal, name))
+
     def suspend(self, *, stopped: bool) -> None:
         """Stop the process group together with pqrun, or continue it.
 

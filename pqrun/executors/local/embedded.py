@@ -81,6 +81,9 @@ class ShellTask:
     def stop(self, *, force: bool) -> None:
         self._child.stop(force=force)
 
+    def signal(self, name: str) -> None:
+        self._child.signal(name)
+
     def run(self, slot: int) -> ProcessFinished | StartRejected:
         """Run the command and store its result in the `PythonCall`."""
         began = self._clock.now()

@@ -95,6 +95,7 @@ _SHAPES: Final[dict[str, Shape]] = {
     "values": _one_or_many(_SCALAR, 1),
     "variable": {"type": "string", "pattern": "^[^=]+$"},
     "duration": _DURATION,
+    "time": _TEXT,
     "signal": {"type": ["string", "integer"]},
     "policy": {"anyOf": [_whole(0, MAX_RETRIES), _ref("retries")]},
     "wants": {"anyOf": [*_one_or_many(_TEXT)["anyOf"], _COUNTS]},

@@ -17,6 +17,7 @@ from pqrun.core.job_table import WAITING, JobRow, JobTable
 from pqrun.core.metrics import Metrics
 from pqrun.core.observer import Observer
 from pqrun.core.text import describe_exit, job_label, last_line, last_output, strip_ansi
+from pqrun.engine.clock import format_moment
 from pqrun.engine.live_run import JobUsage, LiveRun
 from pqrun.executors.local.status_file import read_report
 from pqrun.output.store import Capture
@@ -104,7 +105,10 @@ class RunningJob(NamedTuple):
 
 
 class WaitingJob(NamedTuple):
-    """A job that waits for its next `attempt`, as a row. `seconds`: until then. `why` the last one failed."""
+    """A job that waits for its next `attempt`, as a row. `seconds`: until then.
+
+    `why`: how the last attempt failed, or if `delayed`, the time before which the job does not start.
+    """
 
     seq: int
     name: str
@@ -113,6 +117,7 @@ class WaitingJob(NamedTuple):
     of: int
     seconds: float
     why: str = ""
+    delayed: bool = False
 
 
 class FailedAttempt(NamedTuple):
@@ -213,7 +218,7 @@ class _Failure:
 
 
 class _Wait(NamedTuple):
-    """A wait for a retry. `line`: the last output of the attempt that failed."""
+    """A wait for a retry or a time. `line`: the last output of the attempt that failed."""
 
     row: JobRow
     line: str
@@ -237,6 +242,7 @@ class LiveTableState(Observer):
         self._last_retried = (0, "")
         self.handlers = {
             ev.JobAdded: self._added, ev.AttemptEnded: self._attempt_ended, ev.JobWaiting: self._job_waiting,
+            ev.JobDelayed: self._job_delayed,
         }  # fmt: skip
 
     @property
@@ -279,15 +285,10 @@ class LiveTableState(Observer):
         return tuple(
             WaitingJob(
                 row.seq, job_label(row.spec), row.priority, row.attempts + 1, max(row.attempts + 1, row.tries),
-                max(0.0, row.until - now), _reason(row, line),
+                max(0.0, row.until - now), _reason(row, line), row.is_delayed,
             )
             for row, line in nsmallest(most, self._waits.values(), key=lambda wait: wait.row.until)
         )  # fmt: skip
-
-    def longest_wait(self, now: float) -> float:
-        """Return the seconds until the last of the waiting jobs is due; 0 if none waits."""
-        self._forget_waits()
-        return max((wait.row.until - now for wait in self._waits.values()), default=0.0)
 
     def failures(self, now: float, most: int) -> tuple[FailedAttempt, ...]:
         """Return the latest failures first."""
@@ -318,6 +319,9 @@ class LiveTableState(Observer):
             self._forget_waits()  # no frame has been drawn for long
         self._waits[event.seq] = _Wait(row, line if seq == event.seq else row.message)
 
+    def _job_delayed(self, event: ev.JobDelayed, row: JobRow) -> None:
+        self._waits[event.seq] = _Wait(row, "")
+
     def _forget_waits(self) -> None:
         """Forget the jobs that wait no more. Done for each frame, so that no start of a job has to."""
         rows = self.table.rows
@@ -329,7 +333,9 @@ class LiveTableState(Observer):
 
 
 def _reason(row: JobRow, line: str) -> str:
-    """Return why the last attempt failed: how it ended, and its last output."""
+    """Return why the job waits: its time, or how the last attempt ended and its last output."""
+    if row.is_delayed and row.spec.not_before is not None:
+        return f"not before {format_moment(row.spec.not_before)}"
     how = describe_exit(row.exit, row.asked, row.spec.timeout)
     return f"{how}: {line}" if how and line else how or line
 

@@ -169,6 +169,6 @@ class LiveTable(Observer):
     def _eta(self, now: float, total: int, average: float) -> float | None:
         """Return the estimated seconds to go; `average`: the seconds that an attempt takes."""
         table = self._state.table
-        last_retry = self._state.longest_wait(now) + average
-        left, waiting = total - table.ended_count, table.states[WAITING]
-        return table.rate.eta(now, left, waiting=waiting, last_retry=last_retry)
+        left = total - table.ended_count
+        waiting, delayed, longest = table.waits(now)
+        return table.rate.eta(now, left, waiting=waiting, delayed=delayed, last_retry=longest + average)

@@ -139,11 +139,11 @@ class _JobColumns:
     def waiting_row(self, job: WaitingJob) -> StyledLine:
         """Return the line of a job that waits for its next attempt."""
         line = self._begin(job, "retry")
-        wait = _countdown(job.seconds)
+        wait = _countdown(job.seconds, "starts" if job.delayed else "again")
         if self.tries:
             line.add(fit(f"{job.attempt}/{job.of}", self.tries) + "  ", "retry")
         if not self.progress:  # a very narrow window
-            return line.add(fit(wait.removeprefix("again "), self.time, right=True), "bold retry")
+            return line.add(fit(wait.partition(" ")[2], self.time, right=True), "bold retry")
         line.add(" " * (self.time + 2) if self.time else "")
         line.add(fit(wait, self.progress) + "  ", "bold retry")
         line.add(" " * (self.cpus + self.memory + 4) if self.cpus else "")
@@ -218,14 +218,14 @@ def _clock(seconds: float) -> str:
     return f"{int(seconds)}s" if seconds < 60 else format_duration(seconds)
 
 
-def _countdown(seconds: float) -> str:
-    """Return when a retry is due: `again in 28s`, `again in 4m12s`, `again in 12m`. Never `0s`."""
+def _countdown(seconds: float, what: str) -> str:
+    """Return when a job is due: `again in 28s`, `again in 4m12s`, `starts in 12m`. Never `0s`."""
     left = ceil(seconds)
     if left <= 0:
-        return "again now"
+        return f"{what} now"
     if 600 <= left < 3600:
-        return f"again in {ceil(left / 60)}m"
-    return f"again in {_round(float(left))}"
+        return f"{what} in {ceil(left / 60)}m"
+    return f"{what} in {_round(float(left))}"
 
 
 def _round(seconds: float) -> str:

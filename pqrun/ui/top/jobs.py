@@ -31,7 +31,8 @@ class ListedJob(NamedTuple):
     """A job as `top` lists it. Times are seconds of the wall clock.
 
     All text but the id is free of control characters. `cpus` and `memory` are of the last attempt that ended:
-    the CPUs that it kept busy on average, and its peak in bytes. `due`: when a waiting job is tried again.
+    the CPUs that it kept busy on average, and its peak in bytes. `due`: when a waiting job is tried again, or
+    starts if it waits for its time, `not_before`.
     """
 
     seq: int
@@ -52,6 +53,7 @@ class ListedJob(NamedTuple):
     cpus: float | None = None
     memory: int | None = None
     due: float | None = None
+    not_before: float | None = None
 
     @property
     def unfinished(self) -> bool:

@@ -120,13 +120,16 @@ class RecordedRunSource:
         numbers: Metrics = metrics_of(index, now=now, live=live)
         name = ", ".join(os.path.basename(str(file)) for file in facts["files"])
         held = HeldRun()
+        delayed = 0
+        if live and added - ended > numbers.current_queue_size + numbers.active_workers:
+            [(delayed,)] = index.rows("count(*)", "not_before IS NOT NULL", order="1")
         if live:
             with contextlib.suppress(InternalFailure, UserError, TimeoutError):
                 held = self._client.held()
         return RunState(
             escape_controls(os.path.basename(self._run.path)), escape_controls(name), state, live, facts["began"], now,
             facts["workers"], numbers, added, ended, held.paused, held.stopping, facts["complete"],
-            address=self._run.address, usage=held.usage,
+            address=self._run.address, usage=held.usage, delayed=delayed,
         )  # fmt: skip
 
     def _job(self, row: JobRow) -> ListedJob:
@@ -142,6 +145,7 @@ class RecordedRunSource:
             tuple(escape_controls(str(tag)) for tag in spec.tags), row.attempts, row.max_attempts, spec.timeout,
             row.queued, row.started, row.ended, _how(row), strip_ansi(row.message[:MAX_LINE_LENGTH]),
             cpus, row.usage.memory if measured else None, row.until if self._live and row.state == WAITING else None,
+            spec.not_before if row.is_delayed else None,
         )  # fmt: skip
 
     def details(self, seq: int) -> JobDetails:

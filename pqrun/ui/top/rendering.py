@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from pqrun.core.text import format_duration
 from pqrun.core.throughput import MIN_ENDS, WINDOW_SECONDS, Throughput
+from pqrun.engine.clock import format_moment
 from pqrun.ui.live.cells import (
     StyledLine,
     StyledText,
@@ -120,12 +121,15 @@ class TopHistory:
     def eta(self, run: RunState, waiting: int = 0, last_due: float = 0.0) -> float | None:
         """Return the seconds until all jobs have ended at the present rate, or None if it is unknown.
 
-        `waiting` jobs wait for a retry, the last one until `last_due`.
+        `waiting` jobs wait for a retry or for their time, the last one until `last_due`.
         """
         if not run.live or run.paused or run.stopping:
             return None
         last_retry = max(0.0, last_due - run.now) + run.metrics.average_processing
-        return self._throughput.eta(run.now, run.added - run.ended, waiting=waiting, last_retry=last_retry)
+        left = run.added - run.ended
+        return self._throughput.eta(
+            run.now, left, waiting=waiting, delayed=run.delayed, last_retry=last_retry
+        )
 
 
 STYLES = {
@@ -219,7 +223,7 @@ def _cell(job: ListedJob, title: str, size: int, now: float, said: str) -> list[
             return [_time(job, now)]
         case "limit":
             return _limit(job, size, now)
-    return _status(job, said)
+    return _status(job, said, now)
 
 
 def _time(job: ListedJob, now: float) -> StyledText:
@@ -254,9 +258,11 @@ def _limit(job: ListedJob, size: int, now: float) -> list[StyledText]:
     return [(done, f"cut {urgency(share)}"), (rest, "cut track"), (tail, "cut label")]
 
 
-def _status(job: ListedJob, said: str) -> list[StyledText]:
+def _status(job: ListedJob, said: str, now: float) -> list[StyledText]:
     if job.state == "running":
         return [(said, "output")]
+    if job.not_before is not None:
+        return [(f"not before {format_moment(job.not_before)}", "")]
     parts = [job.how if job.state not in ("ok", job.how) else "", job.message or said]
     text = ": ".join(part for part in parts if part)
     return [(text, "output" if job.state in ("ok", "queued", "pending", "held") else "")]

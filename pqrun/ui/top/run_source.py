@@ -25,6 +25,7 @@ class RunState(NamedTuple):
     """The whole run at the time `now`. `trouble`: why the run can no longer be read.
 
     `address` is the run's name on a command line. `usage`: of the running jobs, by number, where it is measured.
+    `delayed` jobs wait for a time.
     """
 
     id: str
@@ -43,6 +44,7 @@ class RunState(NamedTuple):
     trouble: str = ""
     address: str = ""
     usage: Mapping[int, MeasuredUsage] = NO_USAGE
+    delayed: int = 0
 
 
 class RunUpdate(NamedTuple):

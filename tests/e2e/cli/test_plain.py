@@ -14,6 +14,7 @@ from pqrun.cli.declarations import CommandSpec
 
 VALUES = {
     "LEVEL": ("high", "low", "nonsense"), "N": ("3", "0", "-1", "50%", "+1", "auto", "x", ""),
+    "TIME": ("22:00", "+2h", "2027-02-30", "now"),
     "DUR": ("90", "1.5s", "1h30m", "250ms", "-1", "soon"), "MODE": ("linear", "none", "group", "line", "live", "end"),
     "LIST": ("1,2", "SIGKILL,timeout", "any", "TERM", "oops"), "SIG": ("INT", "SIGTERM", "nosig"),
     "K=V": ("A=1", "B=x y", "=", "C"), "SHELL": ("bash -c", "", "sh -eu -c"), "FILE": ("out.x", "-", "/tmp/a b"),
@@ -149,7 +150,7 @@ def test_what_people_type_is_plain(told, words):
     "words",
     [
         "run --help", "run -h", "run a --jobs", "run a -j", "run a --jobs x", "run a --tag=1", "run a --no-such", "run a -Z",
-        "run --resume latest", "ps --help", "cancel", "check", "logs", "show a b", "pause x", "logs latest --attempt 0",
+        "run --resume latest", "ps --help", "cancel", "check", "logs", "show a b c", "logs latest --attempt 0",
         "show --json --jsonl", "set", "set -p high", "set --pool x", "set a", "add", "add -f x y", "nosuch", "--version",
     ],
 )  # fmt: skip

@@ -27,6 +27,7 @@ class Slots:
         self.clock = clock
         self.running: dict[AttemptId, float] = {}
         self.stdins: dict = {}
+        self.signals: list[tuple[int, str]] = []
 
     def report_to(self, engine: Engine) -> "Slots":
         self.engine = engine
@@ -53,6 +54,9 @@ class Slots:
     def stdin_of(self, key):
         return self.stdins.get(key)
 
+    def signal(self, key, name) -> None:
+        self.signals.append((key.seq, name))
+
     def close(self) -> None:
         self.running.clear()
 
@@ -70,7 +74,15 @@ class Door:
         self.story = RecordedRun()
         self.slots = Slots(slots, self.clock)
         self.observer = Observer(slots, {})
-        run = FakeRun(self.slots, self.clock, endless=endless, options=options, story=self.story, **answers)
+        run = FakeRun(
+            self.slots,
+            self.clock,
+            endless=endless,
+            options=options,
+            story=self.story,
+            pids=lambda: dict.fromkeys(self.slots.running, 1),
+            **answers,
+        )
         self.server = ControlServer(self.path, self.reactor, run)
         self.engine = Engine(
             clock=self.clock,
@@ -100,6 +112,24 @@ class Door:
         """What a client that comes, asks and goes is answered."""
         with self.call() as caller:
             return caller.ask(verb, **facts)
+
+    def add(self, *names: str, **facts):
+        """Adds a job of each name, with these fields."""
+        return self.ask("add", add=[{"id": name, "run": "true", **facts} for name in names])
+
+    def end(self, name: str, code: int = 0) -> None:
+        """Ends the running job of this name."""
+        key = next(key for key in self.slots.running if self.scheduler.tasks[key.seq].spec.id == name)
+        self.slots.end(key, ExitedWith(code))
+        self.turn(2)
+
+    def states(self) -> dict[str, str]:
+        """The states of the unfinished jobs by name."""
+        return {job["id"]: job["state"] for job in self.ask("ps")["jobs"]}
+
+    def pass_seconds(self, seconds: float) -> None:
+        self.clock.time += seconds
+        self.turn(2)
 
     def close(self) -> None:
         self.server.close()

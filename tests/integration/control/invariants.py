@@ -60,7 +60,8 @@ class Observer:
                 if front:
                     self.places += 1
                     self.place[seq] = -self.places
-            case ev.JobQueued(_, seq):
+            case ev.JobQueued(at, seq):
+                assert (self.specs[seq].not_before or 0.0) <= at, "a job was queued before its time"
                 self.state[seq] = "queued"
                 if self.place.get(seq, 0) >= 0 and seq not in self.interrupted:
                     self.places += 1
@@ -81,6 +82,16 @@ class Observer:
             case ev.JobWaiting(_, seq):
                 self.state[seq] = "waiting"
                 self.place[seq] = 0
+            case ev.JobDelayed(at, seq, attempt, until):
+                assert self.state[seq] in ("pending", "waiting"), "a job that can't start was delayed"
+                assert at < until and self.specs[seq].not_before is not None
+                assert attempt == len(self.attempts[seq]) + 1
+                if self.state[seq] == "pending":
+                    self.must_be_met(seq)
+                    self.met.add(seq)
+                    self.place[seq] = min(self.place.get(seq, 0), 0)
+                    self.interrupted.discard(seq)
+                self.state[seq] = "waiting"
             case ev.JobRemoved(_, seq):
                 assert self.state[seq] == "queued"
                 self.state[seq] = "pending"

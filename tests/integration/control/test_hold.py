@@ -5,8 +5,6 @@ import json
 
 import pytest
 
-from pqrun.core.job import ExitedWith
-
 from .door import Door
 
 
@@ -17,70 +15,56 @@ def door(tmp_path):
     opened.close()
 
 
-def add(door, *names, **facts):
-    return door.ask("add", add=[{"id": name, "run": "true", **facts} for name in names])
-
-
-def end(door, name: str, code: int = 0) -> None:
-    key = next(key for key in door.slots.running if door.scheduler.tasks[key.seq].spec.id == name)
-    door.slots.end(key, ExitedWith(code))
-    door.turn(2)
-
-
-def states(door) -> dict[str, str]:
-    return {job["id"]: job["state"] for job in door.ask("ps")["jobs"]}
-
-
 def test_a_held_job_starts_when_it_is_released_and_a_running_one_is_left_alone(door):
-    add(door, "running")
+    door.add("running")
     door.ask("pause")
-    add(door, "a", "b")
+    door.add("a", "b")
     assert door.ask("hold", jobs=["all"]) == {"ok": True, "count": 2}
     assert door.ask("hold", jobs=["a"]) == {"ok": True, "count": 0}
     door.ask("unpause")
-    assert states(door) == {"running": "running", "a": "held", "b": "held"}
+    assert door.states() == {"running": "running", "a": "held", "b": "held"}
     why = door.ask("ps", jobs=["a"], why=True)["why"]
     assert why == {"a": "is held: `pqrun release` lets it start"}
     assert door.ask("release", jobs=["a", "running"]) == {"ok": True, "count": 1}
-    assert states(door) == {"running": "running", "a": "running", "b": "held"}
+    assert door.states() == {"running": "running", "a": "running", "b": "held"}
     assert door.ask("cancel", jobs=["state:held"])["count"] == 1
-    assert sorted(states(door)) == ["a", "running"]
+    assert sorted(door.states()) == ["a", "running"]
 
 
 def test_a_release_is_one_more_need(door):
-    add(door, "a")
-    add(door, "b", needs=["a"])
+    door.add("a")
+    door.add("b", needs=["a"])
     door.ask("hold", jobs=["b"])
-    end(door, "a")
-    assert states(door) == {"b": "held"}
-    add(door, "c")
+    door.end("a")
+    assert door.states() == {"b": "held"}
+    door.add("c")
     door.ask("set", jobs=["b"], change={"needs": ["c"]})
-    assert states(door) == {"c": "running", "b": "held"}
+    assert door.states() == {"c": "running", "b": "held"}
     door.ask("release", jobs=["b"])
-    assert states(door) == {"c": "running", "b": "pending"}
+    assert door.states() == {"c": "running", "b": "pending"}
     door.ask("hold", jobs=["b"])
     door.ask("set", jobs=["b"], change={"needs": []})
-    assert states(door) == {"c": "running", "b": "held"}
+    assert door.states() == {"c": "running", "b": "held"}
     door.ask("release", jobs=["b"])
-    assert states(door) == {"c": "running", "b": "running"}
+    assert door.states() == {"c": "running", "b": "running"}
 
 
 def test_a_held_dependent_of_a_failed_job_is_skipped(door):
-    add(door, "a")
-    add(door, "b", needs=["a"])
+    door.add("a")
+    door.add("b", needs=["a"])
     door.ask("hold", jobs=["b"])
-    end(door, "a", 1)
-    assert states(door) == {}
+    door.end("a", 1)
+    assert door.states() == {}
 
 
 def test_a_job_that_waits_for_its_retry_can_be_held_and_keeps_its_attempts(door):
-    add(door, "a", retries=2, retry={"delay": 5})
-    end(door, "a", 1)
-    assert states(door) == {"a": "waiting"}
+    door.add("a", retries=2, retry={"delay": 5})
+    door.end("a", 1)
+    assert door.states() == {"a": "waiting"}
     assert door.ask("hold", jobs=["a"])["count"] == 1
     door.clock.time += 60
     door.turn(2)
-    assert states(door) == {"a": "held"}
+    assert door.states() == {"a": "held"}
     door.ask("release", jobs=["a"])
     [job] = door.ask("ps")["jobs"]
     assert (job["state"], job["attempts"], job["max_attempts"]) == ("running", 2, 3)
@@ -89,13 +73,13 @@ def test_a_job_that_waits_for_its_retry_can_be_held_and_keeps_its_attempts(door)
 def test_a_run_with_a_held_job_does_not_end(tmp_path):
     door = Door(tmp_path / "s", endless=False)
     door.ask("pause")
-    add(door, "a")
+    door.add("a")
     door.ask("hold", jobs=["a"])
     door.scheduler.end_input(0.0)
     door.ask("unpause")
     assert not door.scheduler.done
     door.ask("release", jobs=["a"])
-    end(door, "a")
+    door.end("a")
     assert door.scheduler.done
     door.close()
 
@@ -110,6 +94,7 @@ def test_a_queue_that_was_killed_holds_what_was_held(queue):
     assert one("hold", "a", "b").code == 0
     nothing = one("release", "c")
     assert (nothing.code, nothing.err) == (1, "pqrun: no job released: none of these jobs is held\n")
+    assert one("unpause", "b").code == 0 and one("pause", "b").code == 0
     one.ask("unpause")
     one.ask("wait", jobs=["c"])
     assert one("hold", "c").err == "pqrun: no job held: none of these jobs waits to start\n"
@@ -124,5 +109,5 @@ def test_a_queue_that_was_killed_holds_what_was_held(queue):
     assert one("release", "all").code == 0
     assert one.ask("wait")["failed"] == 0
     assert [(line["s"], line["on"]) for line in one.events() if line.get("e") == "hold"] == [
-        (1, True), (2, True), (1, False), (2, False),
+        (1, True), (2, True), (2, False), (2, True), (1, False), (2, False),
     ]  # fmt: skip

@@ -9,6 +9,7 @@ import pytest
 from core.test_simulation import check_metrics_add_up
 from support.fake_run import FakeRun
 
+from pqrun.control.commands.edit import facts_of
 from pqrun.control.connection import ClientConnection, verbs_of
 from pqrun.control.server import ControlServer
 from pqrun.core.job import Command, ExitedWith, JobSpec, Need, Pool, Priority, RetryPolicy
@@ -85,7 +86,9 @@ class World:
             self.fate,
             asks=asks,
         )
-        run = FakeRun(executor, executor.clock, story=self.story)
+        run = FakeRun(
+            executor, executor.clock, story=self.story, pids=lambda: dict.fromkeys(executor._live, 1)
+        )
         executor.server = ControlServer(self.path, executor, run)
         executor.server.verbs = verbs_of(run)
         return executor
@@ -124,6 +127,7 @@ class World:
                 [(), (), (), (("net", 1),), (("gpu", 1),), (("gpu", 2), ("net", 1)), (("net", 2),)]
             ),
             allow_failure=random.random() < 0.2,
+            not_before=random.choice([None, None, None, round(random.uniform(1, 16), 3)]),
             tags=random.choice([(), ("x",)]),
         )
 
@@ -152,6 +156,7 @@ class World:
                     "priority": random.choice(["low", "normal", "high", "critical"]),
                     "timeout": random.choice([0, 2.5]),
                     "retries": random.randint(0, 2),
+                    "not_before": random.choice([0, round(random.uniform(1, 16), 3)]),
                     "needs": random.choice([[], [random.choice(known)], [[random.choice(known), "ended"]]]),
                 }
                 names = random.sample(sorted(change), random.choice([0, 1, 1, 2]))
@@ -164,6 +169,23 @@ class World:
                 return {
                     "jobs": random.choice([self.some(), ["j3*"], ["state:pending"], ["priority:critical"]])
                 }
+            case "edit":
+                job = f"j{random.randint(1, 30)}"
+                task = self.scheduler.find(job)
+                if task is None or random.random() < 0.2:
+                    return {"id": job}
+                was = json.loads(json.dumps(facts_of(task)))
+                change = {
+                    "run": "false",
+                    "priority": random.choice(["low", "critical"]),
+                    "needs": [[random.choice(known), "ended"]],
+                    "not_before": random.choice([None, round(random.uniform(1, 16), 3)]),
+                    "retries": random.randint(0, 2),
+                }
+                names = random.sample(sorted(change), random.choice([0, 1, 2, 3]))
+                return {"id": job, "was": was, "job": {**was, **{name: change[name] for name in names}}}
+            case "signal":
+                return {"jobs": self.some(), "signal": random.choice(["USR1", "SIGTERM", "nonsense"])}
             case "hold" | "release":
                 return {
                     "jobs": random.choice([self.some(), ["state:waiting"], ["state:held"], ["state:pending"]])
@@ -242,7 +264,7 @@ class World:
             + ["set"] * 6
             + ["restart"] * 3
             + ["hold", "hold", "release"]
-            + ["cancel", "pool", "workers", "pause", "unpause", "wait", "ps"]
+            + ["cancel", "signal", "edit", "edit", "pool", "workers", "pause", "unpause", "wait", "ps"]
         )
         asks = [(0.0, self.ask("add")), (0.0, self.ask("add"))]
         asks += [

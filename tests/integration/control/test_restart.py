@@ -8,7 +8,7 @@ import pytest
 
 from pqrun.app.serve import QueueMaintenance
 from pqrun.core import events as ev
-from pqrun.core.job import ExitedWith, HaltRule, Outcome
+from pqrun.core.job import HaltRule, Outcome
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.start_policy import HaltCondition
 from pqrun.journal.compaction import CompactedJournal
@@ -26,100 +26,86 @@ def door(tmp_path):
     opened.close()
 
 
-def add(door, *names, **facts):
-    return door.ask("add", add=[{"id": name, "run": "true", **facts} for name in names])
-
-
-def end(door, name: str, code: int = 0) -> None:
-    key = next(key for key in door.slots.running if door.scheduler.tasks[key.seq].spec.id == name)
-    door.slots.end(key, ExitedWith(code))
-    door.turn(2)
-
-
-def states(door) -> dict[str, str]:
-    return {job["id"]: job["state"] for job in door.ask("ps")["jobs"]}
-
-
 def restart(door, *jobs, **facts) -> dict:
     return door.ask("restart", jobs=list(jobs), **facts)
 
 
 def test_an_ended_job_runs_again_in_place_with_all_its_retries(door):
-    add(door, "a", retries=1, retry={"delay": 0})
-    end(door, "a", 1)
-    end(door, "a", 1)
-    assert states(door) == {}
+    door.add("a", retries=1, retry={"delay": 0})
+    door.end("a", 1)
+    door.end("a", 1)
+    assert door.states() == {}
     assert restart(door, "a") == {"ok": True, "count": 1, "dependents": 0}
     [job] = door.ask("ps")["jobs"]
     assert (job["seq"], job["state"], job["attempts"], job["max_attempts"]) == (1, "running", 3, 4)
     reopened = [event for event in door.story.events if isinstance(event, ev.JobReopened)]
     assert [(event.seq, event.outcome, event.by) for event in reopened] == [(1, Outcome.FAILED, "test")]
-    end(door, "a")
+    door.end("a")
     assert door.ask("wait", jobs=["a"])["failed"] == 0, "the last end counts"
 
 
 def test_dependents_that_were_skipped_because_of_a_job_run_again_with_it_and_no_others(door):
-    add(door, "a", "b")
-    add(door, "of-a", needs=["a"])
-    add(door, "of-of-a", needs=["of-a"])
-    add(door, "of-both", needs=["a", "b"])
-    add(door, "after-failure", needs=[["a", "failed"]])
-    end(door, "a", 1)
-    end(door, "b", 1)
-    end(door, "after-failure")
-    assert states(door) == {}
+    door.add("a", "b")
+    door.add("of-a", needs=["a"])
+    door.add("of-of-a", needs=["of-a"])
+    door.add("of-both", needs=["a", "b"])
+    door.add("after-failure", needs=[["a", "failed"]])
+    door.end("a", 1)
+    door.end("b", 1)
+    door.end("after-failure")
+    assert door.states() == {}
     assert restart(door, "a") == {"ok": True, "count": 1, "dependents": 2}
-    assert states(door) == {"a": "running", "of-a": "pending", "of-of-a": "pending"}
+    assert door.states() == {"a": "running", "of-a": "pending", "of-of-a": "pending"}
     assert restart(door, "b") == {"ok": True, "count": 1, "dependents": 1}
-    end(door, "b")
-    end(door, "a")
-    assert states(door) == {"of-a": "running", "of-of-a": "pending", "of-both": "running"}
+    door.end("b")
+    door.end("a")
+    assert door.states() == {"of-a": "running", "of-of-a": "pending", "of-both": "running"}
 
 
 def test_failed_means_what_did_not_end_ok(door):
-    add(door, "good", "bad", "cancelled", tags=["x"])
+    door.add("good", "bad", "cancelled", tags=["x"])
     door.ask("cancel", jobs=["cancelled"])
-    end(door, "good")
-    end(door, "bad", 1)
+    door.end("good")
+    door.end("bad", 1)
     assert restart(door, "good", failed=True)["count"] == 0
     assert restart(door, "tag:y")["count"] == 0
     assert restart(door, failed=True)["count"] == 2
-    assert sorted(states(door)) == ["bad", "cancelled"]
+    assert sorted(door.states()) == ["bad", "cancelled"]
     assert restart(door, "all")["count"] == 1, "unfinished jobs are left alone"
     for name in ("good", "bad", "cancelled"):
-        end(door, name, name == "bad")
+        door.end(name, name == "bad")
     assert restart(door, "state:failed", "state:skipped")["count"] == 1
 
 
 def test_of_jobs_with_one_id_the_last_one_is_meant(door):
-    add(door, "a")
-    end(door, "a", 1)
-    add(door, "a")
+    door.add("a")
+    door.end("a", 1)
+    door.add("a")
     assert restart(door, "a", "state:failed") == {"ok": True, "count": 0, "dependents": 0}
-    end(door, "a")
+    door.end("a")
     assert restart(door, "a")["count"] == 1
     assert door.scheduler.find("a").seq == 2
 
 
 def test_a_job_that_still_waits_for_others_waits_for_the_new_end_too(door):
-    add(door, "a", "b")
-    add(door, "of-both", needs=["a", "b"])
-    end(door, "a")
+    door.add("a", "b")
+    door.add("of-both", needs=["a", "b"])
+    door.end("a")
     restart(door, "a")
-    end(door, "b")
-    assert states(door) == {"a": "running", "of-both": "pending"}
-    end(door, "a")
-    assert states(door) == {"of-both": "running"}
+    door.end("b")
+    assert door.states() == {"a": "running", "of-both": "pending"}
+    door.end("a")
+    assert door.states() == {"of-both": "running"}
 
 
 def test_a_number_that_failed_and_runs_again_may_be_needed(door):
     door.ask("add", add=[{"run": "false"}])
-    end(door, "1", 1)
+    door.end("1", 1)
     restart(door, "1")
-    add(door, "b", needs=["1"])
-    assert states(door) == {"1": "running", "b": "pending"}
-    end(door, "1")
-    assert states(door) == {"b": "running"}
+    door.add("b", needs=["1"])
+    assert door.states() == {"1": "running", "b": "pending"}
+    door.end("1")
+    assert door.states() == {"b": "running"}
 
 
 def refused(answer, code: int, words: str) -> None:
@@ -130,32 +116,32 @@ def refused(answer, code: int, words: str) -> None:
 def test_what_can_not_run_again_is_refused_as_a_whole(tmp_path):
     door = Door(tmp_path / "s", slots=4, max_queue=3)
     door.ask("pool", pool="net", size=2)
-    add(door, "wide", pools={"net": 2})
-    end(door, "wide")
+    door.add("wide", pools={"net": 2})
+    door.end("wide")
     door.ask("pool", pool="net", size=1)
-    add(door, "a", "b", "c")
+    door.add("a", "b", "c")
     for name in "abc":
-        end(door, name)
+        door.end(name)
     refused(restart(door, "all"), 75, "no room for 4 jobs")
     refused(restart(door, "a", "wide"), 2, "2 units of the pool `net`, which has 1")
     refused(restart(door), 2, "names no job")
     refused(door.ask("restart", jobs="a"), 2, "list of selectors")
-    add(door, "old")
-    end(door, "old")
-    add(door, "d", needs=["old"])
-    end(door, "d")
+    door.add("old")
+    door.end("old")
+    door.add("d", needs=["old"])
+    door.end("d")
     door.ask("pause")
-    add(door, "other")
-    add(door, "old", needs=["d", "other"])
+    door.add("other")
+    door.add("old", needs=["d", "other"])
     refused(restart(door, "d"), 2, "need each other")
-    assert sorted(states(door)) == ["old", "other"]
+    assert sorted(door.states()) == ["old", "other"]
     door.ask("stop")
     door.close()
 
 
 def test_a_stopping_run_refuses(door):
-    add(door, "a", "b")
-    end(door, "a")
+    door.add("a", "b")
+    door.end("a")
     door.ask("stop")
     refused(restart(door, "a"), 6, "stopping")
 
@@ -172,7 +158,7 @@ def test_a_halt_rule_counts_the_last_end():
 
 def test_thousands_of_jobs_are_restarted_in_steps_while_nothing_starts(tmp_path):
     door = Door(tmp_path / "s", slots=2000, max_queue=2000)
-    add(door, *(f"j{number}" for number in range(1000)))
+    door.add(*(f"j{number}" for number in range(1000)))
     for key in list(door.slots.running):
         door.slots.end(key)
     door.turn(2)

@@ -94,6 +94,7 @@ specs = st.builds(
     named=st.booleans(),
     file=st.none() | names,
     line=st.integers(0, 10**6),
+    not_before=st.none() | moments,
 )
 exits = st.one_of(
     st.builds(ExitedWith, st.integers(0, 255)),
@@ -126,6 +127,7 @@ kept = {
         texts,
     ),
     ev.JobWaiting: st.builds(ev.JobWaiting, moments, seqs, attempts, moments),
+    ev.JobDelayed: st.builds(ev.JobDelayed, moments, seqs, attempts, moments),
     ev.JobRemoved: st.builds(ev.JobRemoved, moments, seqs),
     ev.JobEnded: st.builds(
         ev.JobEnded, moments, seqs, st.sampled_from(Outcome), st.integers(0, 99), st.booleans(), texts, texts

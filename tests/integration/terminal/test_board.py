@@ -72,7 +72,8 @@ def test_failures_are_final_and_a_failed_try_before_another_one_is_a_wait():
         rows = [row for row in observers.table.rows.values() if row.state == WAITING]
         waiting = live_state.waiting(event.at, 100)
         assert [job.seq for job in waiting] == [row.seq for row in sorted(rows, key=lambda row: row.until)]
-        assert live_state.longest_wait(event.at) == max((row.until - event.at for row in rows), default=0.0)
+        longest = max((row.until - event.at for row in rows), default=0.0)
+        assert observers.table.waits(event.at) == (len(rows), 0, longest)
         for job in waiting:
             row = observers.table.rows[job.seq]
             assert (job.attempt, job.of) == (row.attempts + 1, row.spec.retry.max + 1)
@@ -91,9 +92,26 @@ def test_the_jobs_that_wait_longest_come_last_and_only_some_are_asked_for():
     observers.deliver(ev.JobAdded(0.0, n, spec) for n in range(1, 9))
     observers.deliver(ev.JobWaiting(1.0, n, 2, 100.0 - n) for n in range(1, 9))
     assert [job.seq for job in live_state.waiting(90.0, 3)] == [8, 7, 6]
-    assert live_state.longest_wait(90.0) == 9.0
+    assert observers.table.waits(90.0) == (8, 0, 9.0)
     observers.deliver([ev.JobDropped(91.0, 8, None), ev.JobQueued(91.0, 7, 2, Priority.NORMAL)])
     assert [job.seq for job in live_state.waiting(91.0, 3)] == [6, 5, 4]
+
+
+def test_jobs_that_wait_for_their_time_count_down_and_do_not_count_at_the_present_rate():
+    live_state, observers = watching()
+    late = JobSpec("late", Command("true"), not_before=0.0)
+    observers.deliver([ev.JobAdded(0.0, 1, late), ev.JobDelayed(0.0, 1, 1, 100.0)])
+    [job] = live_state.waiting(90.0, 3)
+    assert (job.attempt, job.seconds, job.delayed) == (1, 10.0, True)
+    assert job.why.startswith("not before 19")
+    table = observers.table
+    assert table.waits(90.0) == (1, 1, 10.0)
+    for n in range(10):
+        table.rate.count(80.0 + n)
+    assert table.rate.eta(90.0, 11, waiting=1, delayed=1, last_retry=10.0) == 60.0
+    assert table.rate.eta(90.0, 1, waiting=1, delayed=1, last_retry=10.0) == 10.0
+    observers.deliver([ev.JobQueued(100.0, 1, 1, Priority.NORMAL)])
+    assert live_state.waiting(100.0, 3) == () and not table.rows[1].is_delayed
 
 
 def test_what_failed_before_a_crash_is_known_but_not_how_that_ended():

@@ -2,6 +2,7 @@
 """The log for where nobody watches, told what an earlier process has left."""
 
 import os
+import re
 
 import pytest
 
@@ -45,6 +46,22 @@ def test_an_attempt_whose_start_is_not_known_is_no_mistake(event, tmp_path):
     assert "retry   job" in (tmp_path / "log").read_text()
 
 
+def test_a_job_that_waits_for_its_time_has_a_line(tmp_path):
+    fd = os.open(tmp_path / "log", os.O_RDWR | os.O_CREAT)
+    table = JobTable()
+    log = PlainLog(table, StreamWriter(fd, "log"), FakeClock(), Style(on=False))
+    observers = Observers(table, [log])
+    late = JobSpec("late", work="job", not_before=65.0)
+    observers.deliver([ev.JobAdded(1.0, 1, late), ev.JobDelayed(1.0, 1, 1, 65.0)])
+    log.list_running()
+    observers.tick()
+    observers.close()
+    os.close(fd)
+    said = (tmp_path / "log").read_text()
+    assert re.search(r"later   late +not before 19.*, in 1m04s\n", said), said
+    assert "pqrun: 1 waiting, 0 running, 0 queued, 0 ended" in said
+
+
 def test_a_quiet_log_is_called_for_no_job(tmp_path):
     fd = os.open(tmp_path / "log", os.O_RDWR | os.O_CREAT)
     log = PlainLog(JobTable(), StreamWriter(fd, "log"), FakeClock(), Style(on=False), quiet=True)
@@ -77,7 +94,7 @@ def test_the_line_now_and_then_calls_each_state_by_its_name(tmp_path):
 @pytest.mark.parametrize(
     ("more", "eta"),
     [
-        ([], "3m05s"),  # the retry is due in 3 minutes, and its last attempt took 5 seconds
+        ([], "3m00s"),  # the retry is due in 3 minutes
         ([ev.RunPaused(21.0, True, "key")], None),
         ([ev.RunStopping(21.0, "key q", drain=True)], None),
     ],

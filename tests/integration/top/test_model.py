@@ -96,6 +96,23 @@ def test_every_row_has_the_width_of_its_window():
         assert any(text == "q " for text, _ in keys(width))
 
 
+def test_a_job_that_waits_for_its_time_counts_down():
+    one = nightly()[0]._replace(state="waiting", due=NOW + 90, not_before=NOW + 90)
+    said = "".join(text for text, _ in row(one, columns(110), 110, NOW, ""))
+    assert " in 1m30s " in said and "not before " in said
+
+
+def test_jobs_that_wait_for_their_time_do_not_count_at_the_present_rate():
+    history = TopHistory()
+    run = Fake(nightly()).poll().run._replace(now=NOW, ended=0, added=200, delayed=100)
+    history.begin([], run)
+    history.sample(run._replace(now=NOW + 10, ended=50))
+    later = run._replace(now=NOW + 10, ended=50)
+    took = later.metrics.average_processing
+    assert history.eta(later, 100, NOW + 7200) == 7190 + took
+    assert history.eta(later._replace(delayed=0)) < 7190
+
+
 def test_keys_that_can_not_act_are_dim():
     run = Fake(nightly()).poll().run
     jobs = {one.state: one for one in nightly()}

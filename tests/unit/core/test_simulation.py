@@ -2,6 +2,7 @@
 """Random whole runs; each checks what must hold in every run."""
 
 from collections import Counter, defaultdict
+from math import inf
 from random import Random
 
 import pytest
@@ -48,6 +49,7 @@ def random_jobs(random: Random) -> list[JobSpec]:
                 allow_failure=random.random() < 0.2,
                 on_lost=random.choice(["rerun", "rerun", "fail"]),
                 max_lost=random.choice([0, 1, 3]),
+                not_before=random.choice([None, None, None, 0.5, 3.0, 20.0]),
             )
         )
     return jobs
@@ -77,7 +79,31 @@ def random_asks(random: Random):
     return asks
 
 
-def one_run(seed: int) -> tuple[RecordedRun, list[JobSpec], int, Scheduler]:
+class Jumps:
+    """The wall clock, which is set or goes on while pqrun is suspended: by how much it is ahead, and since when."""
+
+    def __init__(self, random: Random, clock: FakeClock) -> None:
+        self.clock = clock
+        self.known = [(0.0, 0.0)]
+        self.asks = [
+            (random.uniform(0, 8), self.to(random.choice([-100.0, -2.0, 1.0, 60.0])))
+            for _ in range(random.choice([0, 0, 1, 3]))
+        ]
+
+    def to(self, ahead: float):
+        def jump(_scheduler, now) -> None:
+            self.known.append((now, ahead))
+            self.clock.ahead = ahead
+
+        return jump
+
+    def latest(self, at: float) -> float:
+        """What the wall clock shows at most at this moment, at which it may just be set."""
+        before = [ahead for since, ahead in self.known if since < at] or [0.0]
+        return at + max([before[-1], *(ahead for since, ahead in self.known if since == at)])
+
+
+def one_run(seed: int) -> tuple[RecordedRun, list[JobSpec], int, Scheduler, Jumps]:
     random = Random(seed)
     slots = random.randint(1, 4)
     jobs = random_jobs(random)
@@ -101,8 +127,9 @@ def one_run(seed: int) -> tuple[RecordedRun, list[JobSpec], int, Scheduler]:
             refuse=random.random() < 0.05,
         )
 
-    executor = SimulatedExecutor(FakeClock(), slots, fate, asks=random_asks(random))
-    return simulate(scheduler, executor, check=check_backlog), jobs, slots, scheduler
+    jumps = Jumps(random, FakeClock())
+    executor = SimulatedExecutor(jumps.clock, slots, fate, asks=random_asks(random) + jumps.asks)
+    return simulate(scheduler, executor, check=check_backlog), jobs, slots, scheduler, jumps
 
 
 def check_backlog(scheduler: Scheduler) -> None:
@@ -137,7 +164,9 @@ def check_metrics_add_up(story: RecordedRun) -> None:
         )  # fmt: skip
 
 
-def check_story(story: RecordedRun, jobs: list[JobSpec], slots: int, scheduler: Scheduler) -> None:
+def check_story(
+    story: RecordedRun, jobs: list[JobSpec], slots: int, scheduler: Scheduler, jumps: Jumps
+) -> None:
     active: dict[int, int] = {}
     ended: Counter[int] = Counter()
     attempts: dict[int, list[int]] = defaultdict(list)
@@ -149,7 +178,12 @@ def check_story(story: RecordedRun, jobs: list[JobSpec], slots: int, scheduler: 
     lost: Counter[int] = Counter()
     for event in story.events:
         match event:
-            case ev.JobQueued(seq=seq):
+            case ev.JobDelayed(seq=seq):
+                assert jobs[seq - 1].not_before is not None and seq not in queued and seq not in active
+            case ev.JobQueued(at=at, seq=seq):
+                assert (jobs[seq - 1].not_before or -inf) <= jumps.latest(at), (
+                    "a job was queued before its time"
+                )
                 if seq not in astray:
                     place[seq] = max(place.values(), default=0) + 1
                 queued[seq] = place[seq]
@@ -201,8 +235,8 @@ def check_story(story: RecordedRun, jobs: list[JobSpec], slots: int, scheduler: 
 @pytest.mark.slow
 def test_random_runs_keep_every_promise():
     for seed in range(2500):
-        story, jobs, slots, scheduler = one_run(seed)
-        check_story(story, jobs, slots, scheduler)
+        story, *facts = one_run(seed)
+        check_story(story, *facts)
         check_metrics_add_up(story)
 
 

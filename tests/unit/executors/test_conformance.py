@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """What every executor promises; each is held to the same tests."""
 
-from pqrun.core.job import AttemptId, ExitedWith, NotStarted
+from pqrun.core.job import AttemptId, ExitedWith, KilledBySignal, NotStarted
 from pqrun.core.notices import ProcessFinished, ProcessStarted, StartRejected
 
 
@@ -71,6 +71,19 @@ def test_a_stop_is_not_lost_however_soon_it_comes(rig):
     for key in keys:
         rig.executor.stop(key, force=bool(key.seq % 2))
     assert [rig.end_of(key).stopped for key in keys] == [True] * len(keys)
+
+
+def test_a_signal_reaches_what_has_a_process_and_is_no_stop(rig):
+    key = rig.begin("endless")
+    has_process = key in rig.executor.pids()
+    rig.executor.signal(key, "SIGUSR1")
+    rig.executor.signal(AttemptId(99, 1), "SIGUSR1")
+    if has_process:
+        end = rig.end_of(key)
+        assert (end.stopped, end.exit) == (False, KilledBySignal("SIGUSR1"))
+    else:
+        rig.executor.stop(key, force=True)
+        assert rig.end_of(key).stopped
 
 
 def test_to_stop_what_is_not_known_is_nothing(rig):

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""`show RUN JOB`: all that is known of one job, and never the value of a variable."""
+
+import json
+
+import pytest
+
+JOBS = """
+env: {SECRET: hunter2}
+jobs:
+- {id: fetch, run: echo fetched}
+- id: build
+  run: 'seq 12; printf "\\033[31mbad\\033[0m\\n" >&2; exit $((3 - PQRUN_ATTEMPT))'
+  needs: [fetch]
+  retries: {max: 3, delay: 0}
+  env: {TOKEN: hunter3}
+  timeout: 5m
+  tags: [a, b]
+- {id: tell, run: "true", needs: {failed: [build]}}
+- "false"
+"""
+
+
+@pytest.fixture
+def ran(pqrun, tmp_path):
+    (tmp_path / "jobs.yaml").write_text(JOBS)
+    pqrun("run", "-q", "jobs.yaml")
+    return pqrun
+
+
+def words(page: str) -> list[str]:
+    return [" ".join(line.split()) for line in page.splitlines()]
+
+
+def test_the_page_has_the_attempts_the_fields_and_the_jobs_around_it(ran):
+    page = ran("show", "latest", "build").out
+    lines = words(page)
+    assert lines[0].startswith("job build #2 ok, flaky run ")
+    assert {
+        "variables SECRET, TOKEN", "timeout 5m00s", "tags a, b", "retries 3", "retry delay <1ms", "from jobs.yaml:5",
+        "waited for fetch (ok)", "needed by tell (skipped)",
+    } <= set(lines)  # fmt: skip
+    assert "hunter" not in page
+    assert [line.split()[:3] for line in lines if " exit " in line[:8]] == [
+        ["1", "exit", "2"], ["2", "exit", "1"], ["3", "exit", "0"],
+    ]  # fmt: skip
+    assert lines[lines.index("stderr of try 3, 13 B:") + 1] == "bad"
+    start = next(number for number, line in enumerate(lines) if line.startswith("stdout of try 3"))
+    assert lines[start + 1 : start + 11] == [str(number) for number in range(3, 13)]
+    assert lines[-1] == "all output: pqrun logs latest build"
+
+
+def test_a_job_is_found_by_its_number_and_a_wrong_name_is_answered_with_a_similar_one(ran):
+    assert words(ran("show", "latest", "4").out)[0].startswith("job false failed run ")
+    assert words(ran("show", "latest", "1").out)[0].startswith("job fetch #1 ok run ")
+    wrong = ran("show", "latest", "biuld")
+    assert wrong.code == 2
+    assert wrong.err.endswith(" has no job `biuld` (did you mean `build`?)\n")
+
+
+def test_the_document_has_no_value_of_a_variable(ran):
+    text = ran("show", "latest", "build", "--json").out
+    job = json.loads(text)["job"]
+    assert "hunter" not in text
+    assert job["variables"] == ["SECRET", "TOKEN"]
+    assert job["fields"] == {"timeout": 300.0, "tags": ["a", "b"], "retries": 3, "retry_delay": 0.0}
+    assert job["needs"] == [{"id": "fetch", "when": "ok", "state": "ok"}]
+    assert job["needed_by"] == [{"id": "tell", "state": "skipped"}]
+    assert [(one["attempt"], one["exit"]) for one in job["tries"]] == [(1, 2), (2, 1), (3, 0)]
+    assert (job["state"], job["attempts"], job["due_at"]) == ("ok", 3, None)
+
+
+@pytest.mark.parametrize("option", ["--jsonl", "--all", "--junit=x.xml"])
+def test_reports_are_of_whole_runs(ran, option):
+    assert ran("show", "latest", "build", option).code == 2
