@@ -189,7 +189,8 @@ class RunParts:
     def _observers(self) -> Observers[Observer]:
         """Return the observers in their order, and give them the events of earlier processes."""
         results = [] if self.results is None else [self.results]
-        observers = Observers(self.table, [self.reports, *results, *self.display.observers()])
+        blocks = self.source.observers(self.record.blocks, recorded=self.record.keeps)
+        observers = Observers(self.table, [self.reports, *results, *self.display.observers(), *blocks])
         if self.record.found is not None:
             past = self.record.found.events
             self.collector.fold(past)

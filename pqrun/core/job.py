@@ -142,6 +142,21 @@ class Pool(NamedTuple):
     items: tuple[str, ...] = ()
 
 
+class InputBlock(NamedTuple):
+    """A block of the input of `each --pipe`, which a job reads as its stdin: `size` bytes from `offset` on.
+
+    `file` holds the block alone if it is `kept`, otherwise the whole input. The first `header` bytes of the input
+    come before the block; a kept file has them already.
+    """
+
+    number: int
+    offset: int
+    size: int
+    file: str
+    header: int = 0
+    kept: bool = False
+
+
 class Command(NamedTuple):
     """A shell command (`run` is a text) or an argument list (`run` is a tuple, started without a shell).
 
@@ -154,7 +169,7 @@ class Command(NamedTuple):
     env: tuple[tuple[str, str], ...] = ()
     expand: tuple[str, ...] = ()
     shell: tuple[str, ...] | None = None
-    stdin: str | None = None
+    stdin: str | InputBlock | None = None
     signal: str = "SIGTERM"
     keep_leftovers: bool = False
     nice: int | None = None

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
+from pqrun.core.job import InputBlock
 from pqrun.core.job_table import JobRow
 from pqrun.core.metrics import Metrics
 from pqrun.core.unicode_json import as_json, bytes_beside
@@ -23,7 +24,8 @@ def timestamp(wall: float) -> str:
 def job_entry(row: JobRow, wall: Wall) -> dict[str, Any]:
     """Return a job as the document and records show it.
 
-    `memory_peak_bytes` is there only if the job's memory was measured.
+    `memory_peak_bytes` is there only if the job's memory was measured, `block` only if the job reads a part of the
+    input of `each --pipe`.
     """
 
     def moment(at: float | None) -> str | None:
@@ -31,6 +33,10 @@ def job_entry(row: JobRow, wall: Wall) -> dict[str, Any]:
 
     took = None if row.started is None or row.ended is None else round(max(0.0, row.ended - row.started), 6)
     run = getattr(row.spec.work, "run", None)
+    stdin = getattr(row.spec.work, "stdin", None)
+    block = {}
+    if isinstance(stdin, InputBlock):
+        block = {"block": {"number": stdin.number, "offset": stdin.offset, "bytes": stdin.size}}
     memory = {} if row.usage.memory is None else {"memory_peak_bytes": row.usage.memory}
     return {
         "id": row.spec.id,
@@ -56,6 +62,7 @@ def job_entry(row: JobRow, wall: Wall) -> dict[str, Any]:
         "user_s": round(row.usage.user, 6),
         "sys_s": round(row.usage.system, 6),
         **memory,
+        **block,
         **({"where": row.where} if row.where else {}),
         **bytes_beside("run", run),
     }

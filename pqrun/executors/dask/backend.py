@@ -12,7 +12,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from pqrun.core.errors import UserError
-from pqrun.core.job import AttemptId, JobSpec
+from pqrun.core.job import AttemptId, Command, InputBlock, JobSpec
 from pqrun.core.settings import OutputSettings, PlaceSettings
 from pqrun.core.start_policy import Headroom
 from pqrun.engine.machine_load import LoadMonitor, count_workers
@@ -82,6 +82,11 @@ class DaskBackend:
 
     def validate_job(self, job: JobSpec) -> None:
         """Raise UserError for a job that a cluster can't run."""
+        if isinstance(job.work, Command) and isinstance(job.work.stdin, InputBlock):
+            raise UserError(
+                f"--pipe: the blocks of the input are on this machine, and the jobs of --on {self._settings.on} are "
+                "not: split the input into files that the cluster can read, and run `pqrun each` for these"
+            )
         if job.slots > 1:
             where = f"{job.file}:{job.line}: " if job.file else ""
             name = f"job `{job.id}`" if job.id else "a job"

@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 from operator import methodcaller
 
 from pqrun.core.expansion import ValueTooLong, expanded, pool_variable
-from pqrun.core.job import Attempt, AttemptId, Command, NotStarted, Priority
+from pqrun.core.job import Attempt, AttemptId, Command, InputBlock, NotStarted, Priority
 from pqrun.executors.local import user_paths as stdins
+from pqrun.executors.local.block_stdin import open_block
 from pqrun.executors.local.created_file import Creation
 from pqrun.executors.local.descriptor_room import DescriptorRoom
 from pqrun.executors.local.environment import TREE_VARIABLE, inherited, jobserver_descriptors
@@ -245,9 +246,11 @@ class CommandBuilder:
         return path
 
     def _redirected(
-        self, stdin: str, argv: list[bytes], directory: str | None, stopped: Callable[[], bool]
+        self, stdin: str | InputBlock, argv: list[bytes], directory: str | None, stopped: Callable[[], bool]
     ) -> tuple[int, list[bytes]]:
         """Return the descriptor of the job's stdin, and the argument list of a job that reads it."""
+        if isinstance(stdin, InputBlock):
+            return open_block(stdin, stopped), argv
         path = os.path.join(directory or self._directory, self._as_path(stdin))
         opened = self._stdin(stdin, path, stopped)
         return (self._null, stdins.read_from_fifo(path, argv)) if opened is None else (opened, argv)
