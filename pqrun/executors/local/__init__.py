@@ -10,6 +10,7 @@ child              run one command: spawn, wait, end its leftovers, reap, read i
 child_context      what the children of a run share
 unstarted          the ends of attempts whose command was not started
 command            build a job's argument list, environment, working directory and stdin
+block_stdin        open the block of the input that a job reads as its stdin
 shell_bypass       find the commands that need no shell
 spawn              fork and exec; watch for the exit; read the pipes
 cleanup            end the leftovers of jobs, as a subreaper
