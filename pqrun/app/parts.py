@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pqrun.control.server import ControlServer
     from pqrun.core.job import AttemptId, JobSpec
     from pqrun.engine.executor import Backend
-    from pqrun.engine.live_run import JobHistory, JobUsage
+    from pqrun.engine.live_run import InputStream, JobHistory, JobUsage
     from pqrun.journal.restart_plan import RestartPlan
     from pqrun.output.store import Capture
     from pqrun.reports.report_set import ReportSet
@@ -306,6 +306,9 @@ class RunParts:
 
     def pids(self) -> Mapping[AttemptId, int]:
         return self.engine.executor.pids()
+
+    def input_stream(self, number: int) -> InputStream | None:
+        return self.source.input_stream(number)
 
     def usage(self) -> Mapping[AttemptId, JobUsage]:
         return self.usage_monitor.loads()

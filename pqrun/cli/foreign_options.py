@@ -58,7 +58,6 @@ def stop_sequence(value: str) -> tuple[str, ...]:
 
 _TABLE = "the live table shows it"
 _AS_IT_IS = "pqrun does so anyway"
-_STAYS = "each block is a job of its own, so that it can be tried again: leave it out, or share out a large file with `--pipe-part --block -1`"
 _STDIN = "a job reads its block as stdin: `/dev/stdin` is a name for it"
 _GROUPS = "`--recstart` and `--recend` with `--regexp` tell where a group of lines ends"
 _SSH = "jobs start on this machine: write `ssh {1} …` into the command, use `--shard I/N` on each machine, or a cluster (`--on`)"
@@ -79,6 +78,7 @@ SPELLINGS: Final = (
     ForeignOption(("--keeporder",), ("--keep-order",), ""),
     ForeignOption(("--spreadstdin",), ("--pipe",), ""),
     ForeignOption(("--pipepart",), ("--pipe-part",), ""),
+    ForeignOption(("--roundrobin", "--round"), ("--round-robin",), ""),
     ForeignOption(("--block-size",), ("--block", VALUE), "", "SIZE"),
     ForeignOption(("--rrs",), ("--remove-rec-sep",), ""),
     ForeignOption(("--xapply",), ("--link",), ""),
@@ -101,7 +101,6 @@ SPELLINGS: Final = (
 """Options of GNU parallel and xargs that `each` takes as they are, in words of its own."""
 
 CURES: Final = (
-    ForeignOption(("--round-robin", "--roundrobin", "--round"), None, _STAYS),
     ForeignOption(("--cat", "--fifo"), None, _STDIN),
     ForeignOption(("--tee",), None, "no input is given to several jobs: each can read the file (`< FILE` in the command)"),
     ForeignOption(("--bin", "--group-by", "--groupby"), None, _GROUPS, "VALUE"),

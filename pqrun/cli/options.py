@@ -282,4 +282,7 @@ class EachOptions(RunOptions):
     remove_rec_sep: Annotated[bool, OptionSpec(
         ("--remove-rec-sep",), "Remove --recstart and --recend from the blocks", INPUT,
     )] = False
+    round_robin: Annotated[bool, OptionSpec(
+        ("--round-robin",), "With --pipe: one job for each worker, which reads one block after another", INPUT,
+    )] = False
     # fmt: on

@@ -142,8 +142,13 @@ class Pool(NamedTuple):
     items: tuple[str, ...] = ()
 
 
+UNKNOWN_SIZE = -1
+
+
 class InputBlock(NamedTuple):
     """A block of the input of `each --pipe`, which a job reads as its stdin: `size` bytes from `offset` on.
+
+    A job of `--round-robin` reads many blocks of the stream, one after another; its `size` is UNKNOWN_SIZE.
 
     `file` holds the block alone if it is `kept`, otherwise the whole input. The first `header` bytes of the input
     come before the block; a kept file has them already.

@@ -70,6 +70,7 @@ class Each(NamedTuple):
     recend: str | None = None
     regexp: bool = False
     remove_rec_sep: bool = False
+    round_robin: bool = False
 
     def described(self) -> str:
         """Return where the arguments come from: `each ::: 3 arguments`, `each :::: list.txt`, `each`."""

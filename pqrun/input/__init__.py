@@ -38,6 +38,7 @@ from pqrun.input.sources import (
 
 if TYPE_CHECKING:
     from pqrun.core.job_table import Observer
+    from pqrun.engine.live_run import InputStream
     from pqrun.input.each.blocks import BlockFiles, BlockReader
     from pqrun.input.job_count import JobCount
     from pqrun.input.jobfile import JobFile
@@ -103,6 +104,10 @@ class JobInput:
 
         self._blocks = BlockFiles(blocks, recorded=recorded)
         return [self._blocks]
+
+    def input_stream(self, number: int) -> InputStream | None:
+        """Return the stream that the job of this block of the input reads, None if there is none."""
+        return None
 
     def apply_to(self, settings: Settings) -> Settings:
         """Fill in the settings that only the job files give, and record them for a later `resume`."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from pqrun.core.job import InputBlock
+from pqrun.core.job import UNKNOWN_SIZE, InputBlock
 from pqrun.core.job_table import JobRow
 from pqrun.core.metrics import Metrics
 from pqrun.core.unicode_json import as_json, bytes_beside
@@ -36,7 +36,13 @@ def job_entry(row: JobRow, wall: Wall) -> dict[str, Any]:
     stdin = getattr(row.spec.work, "stdin", None)
     block = {}
     if isinstance(stdin, InputBlock):
-        block = {"block": {"number": stdin.number, "offset": stdin.offset, "bytes": stdin.size}}
+        block = {
+            "block": {
+                "number": stdin.number,
+                "offset": stdin.offset,
+                "bytes": None if stdin.size == UNKNOWN_SIZE else stdin.size,
+            }
+        }
     memory = {} if row.usage.memory is None else {"memory_peak_bytes": row.usage.memory}
     return {
         "id": row.spec.id,

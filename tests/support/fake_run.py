@@ -84,5 +84,8 @@ class FakeRun:
     def pids(self):
         return {}
 
+    def input_stream(self, number):
+        return None
+
     def usage(self):
         return {}

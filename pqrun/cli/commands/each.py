@@ -76,7 +76,7 @@ def arguments_of(words: Sequence[str], options: EachOptions) -> Each:
     return Each(**{**same, "words": tuple(words)})
 
 
-PIPE_ONLY = ("block", "recstart", "recend", "regexp", "remove_rec_sep")
+PIPE_ONLY = ("block", "recstart", "recend", "regexp", "remove_rec_sep", "round_robin")
 NOT_WITH_PIPE = ("null", "delimiter", "colsep", "csv", "trim", "eof", "no_run_if_empty", "link", "shuf", "max_chars", "m", "x", "xargs")  # fmt: skip
 
 
@@ -97,6 +97,10 @@ def check_pipe(said: Mapping[str, Any], options: EachOptions) -> None:
         said[one] for one in ("max_args", "max_replace_args", "max_lines", "remove_rec_sep")
     ):
         raise WrongUsage("--pipe-part reads no records: give -N, -L and --remove-rec-sep with --pipe")
+    if said["pipe_part"] and said["round_robin"]:
+        raise WrongUsage(
+            "--round-robin needs --pipe; with --pipe-part, --block -1 makes one block for each worker"
+        )
     if not said["pipe_part"] and (said["block"] or 0) < 0:
         raise WrongUsage("--block -N needs --pipe-part: the size of a stream is not known")
     if said["on"] != "local":

@@ -12,10 +12,12 @@ import errno
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from threading import Thread
 from typing import Final
 
 from pqrun.core.job import InputBlock
+from pqrun.engine.live_run import InputStream
 from pqrun.executors.local.niceness import StartError
 from pqrun.executors.local.user_paths import open_stdin
 
@@ -23,12 +25,14 @@ _CHUNK_BYTES: Final = 1 << 20
 _TRANSIENT: Final = (errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
-def open_block(block: InputBlock, stopped: Callable[[], bool]) -> int:
-    """Return a descriptor from which the job can read its block.
+def open_block(block: InputBlock, stream: InputStream | None, stopped: Callable[[], bool]) -> int:
+    """Return a descriptor from which the job can read its block, or the `stream` if that still grows.
 
     Raises StartError if the block is not there as it was cut, OSError if the machine can't open it now, and
     Abandoned if `stopped` returns true while the disk does not answer.
     """
+    if stream is not None:
+        return _piped(stream.send)
     try:
         fd = open_stdin(block.file, stopped)
     except OSError as error:
@@ -48,26 +52,26 @@ def open_block(block: InputBlock, stopped: Callable[[], bool]) -> int:
     if block.kept:
         os.lseek(fd, 0, os.SEEK_SET)
         return fd
-    return _piped(fd, ((0, block.header), (block.offset, block.size)))
-
-
-def _piped(fd: int, ranges: tuple[tuple[int, int], ...]) -> int:
-    """Return the end of a pipe through which these ranges of the file come, each an offset and a size."""
     try:
-        ours, theirs = os.pipe2(os.O_CLOEXEC) if sys.platform == "linux" else os.pipe()
+        return _piped(partial(_send, fd, ((0, block.header), (block.offset, block.size))))
     except OSError:
         os.close(fd)
         raise
+
+
+def _piped(send: Callable[[int], None]) -> int:
+    """Return the end of a pipe into which a thread sends; `send` closes the other end."""
+    ours, theirs = os.pipe()
     try:
-        Thread(target=_send, args=(fd, theirs, ranges), name="pqrun-block", daemon=True).start()
+        Thread(target=send, args=(theirs,), name="pqrun-block", daemon=True).start()
     except RuntimeError as error:
-        for one in (fd, ours, theirs):
-            os.close(one)
+        os.close(ours)
+        os.close(theirs)
         raise OSError(errno.EAGAIN, str(error)) from None
     return ours
 
 
-def _send(fd: int, pipe: int, ranges: tuple[tuple[int, int], ...]) -> None:
+def _send(fd: int, ranges: tuple[tuple[int, int], ...], pipe: int) -> None:
     """Write ranges of a file into a pipe until the job no longer reads it; close both descriptors."""
     try:
         with contextlib.suppress(BrokenPipeError):

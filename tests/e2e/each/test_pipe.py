@@ -151,6 +151,91 @@ def test_nothing_is_left_of_a_run_without_a_journal(each, tmp_path, state):
     assert [path for path in tmp_path.iterdir() if path.name.startswith("pqrun-")] == []
 
 
+ROBIN = ("--pipe", "--round-robin")
+
+
+def test_jobs_that_stay_get_one_block_after_another(each, tmp_path, state):
+    data = numbers(100_000)
+    done = each("-j3", *ROBIN, "--block", "10K", "cat > part.{#}", input=data)
+    parts = [path.read_bytes() for path in sorted(tmp_path.glob("part.*"))]
+    assert (done.code, len(parts)) == (0, 3)
+    assert sorted(b"".join(parts).splitlines(), key=int) == data.splitlines()
+    assert all(len(part) > 20_000 for part in parts)
+    assert kept_blocks(state) == []
+
+
+def test_each_job_that_stays_gets_the_header_once(each):
+    done = each("-j2", *ROBIN, "-N1", "--header", ":", "sort -u", input=b"head\n" + numbers(100))
+    assert done.lines.count("head") == 2
+    assert len(done.lines) == 102
+
+
+def test_a_job_that_is_slow_gets_less(each, tmp_path):
+    job = "if [ {#} = 1 ]; then head -c 1 > /dev/null; while [ ! -e done ]; do sleep 0.01; done; cat; else cat > rest; touch done; fi | wc -c"
+    wide = (b"x" * 99 + b"\n") * 50_000
+    done = each("-j2", *ROBIN, "--block", "100K", job, input=wide, env={"LC_ALL": "C"})
+    # The second job can't end before the input does, which the first one does not hold up.
+    assert done.code == 0
+    assert (tmp_path / "rest").stat().st_size > 4_000_000
+
+
+def test_a_retry_of_a_job_that_stays_reads_all_its_blocks_again(each, tmp_path, state):
+    job = 'cat > $PQRUN_JOB_ID.$PQRUN_ATTEMPT; [ "$PQRUN_ATTEMPT" = 2 ]'
+    done = each("-j2", "-r1", "--retry-delay", "0", *ROBIN, "--block", "4K", job, input=numbers(5000))
+    assert done.code == 0
+    for job in "12":
+        assert (tmp_path / f"{job}.1").read_bytes() == (tmp_path / f"{job}.2").read_bytes()
+    both = (tmp_path / "1.2").read_bytes() + (tmp_path / "2.2").read_bytes()
+    assert sorted(both.splitlines(), key=int) == numbers(5000).splitlines()
+    assert kept_blocks(state) == []
+
+
+def test_a_job_that_fails_halfway_reads_from_the_beginning_again(each, tmp_path):
+    job = '[ "$PQRUN_ATTEMPT" = 2 ] || { head -n1 > /dev/null; exit 1; }; cat'
+    done = each("-j1", "-r1", "--retry-delay", "0", *ROBIN, "--block", "1K", job, input=numbers(50_000))
+    assert (done.code, done.stdout) == (0, numbers(50_000))
+
+
+def test_input_that_no_job_reads_is_told(live, state):
+    run = live("each", "-q", "-j2", *ROBIN, "-N1", "read line")
+    run.stdin.write(numbers(2))
+    run.stdin.flush()
+    for _ in range(3000):
+        try:
+            run.stdin.write(numbers(1))
+            run.stdin.flush()
+        except BrokenPipeError:
+            break
+        if run.poll() is not None:
+            break
+        time.sleep(0.01)
+    _, err = run.communicate()
+    assert run.returncode == 1
+    assert b"all jobs have ended, and nothing reads the rest of the input" in err
+
+
+def test_after_a_kill_jobs_that_stay_run_again_with_what_they_had_got(live, pqrun, tmp_path, state):
+    run = live("each", "-q", "-j2", *ROBIN, "-N", "100", "cat > part.{#}.$$; mv part.{#}.$$ done.{#}")
+    run.stdin.write(numbers(1000))
+    run.stdin.flush()
+    wait_for(lambda: sum(path.stat().st_size for path in tmp_path.glob("part.*")) == len(numbers(1000)))
+    run.kill()
+    run.wait()
+    assert pqrun("resume", "latest").code == 3
+    both = b"".join(path.read_bytes() for path in tmp_path.glob("done.*"))
+    assert sorted(both.splitlines(), key=int) == numbers(1000).splitlines()
+    assert kept_blocks(state) == []
+
+
+def test_jobs_that_stay_end_when_the_run_is_to_stop(live, pqrun, tmp_path, state):
+    run = live("each", "-q", "-j2", *ROBIN, "-N", "1", "cat >> got")
+    run.stdin.write(numbers(10))
+    run.stdin.flush()
+    wait_for(lambda: (tmp_path / "got").exists() and len((tmp_path / "got").read_bytes().splitlines()) == 10)
+    assert pqrun("stop").code == 0
+    assert run.wait() == 3
+
+
 JOB = "cat > part.{#}.$$; [ -e go ] || [ {#} -lt 3 ] || sleep 100; mv part.{#}.$$ done.{#}"
 
 
@@ -267,6 +352,7 @@ def test_memory_does_not_grow_with_the_input(live, tmp_path, state, most_memory)
         (("--block", "1M", "cat"), "--block needs --pipe"),
         (("--pipe", "-L2", "--recend", "x", "cat"), "-L counts lines"),
         (("--pipe", "--cat", "wc {}"), "/dev/stdin"),
+        (("--pipe-part", "-a", "file", "--round-robin", "cat"), "--round-robin needs --pipe"),
     ],
 )
 def test_what_is_refused(each, words, said):
