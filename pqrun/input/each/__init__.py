@@ -6,7 +6,7 @@ From outside, call `open_arguments`.
   arguments      combines the sources' values into jobs
   blocks         makes jobs of the blocks of an input (`--pipe`, `--pipe-part`)
   csv_rows       reads sources in CSV (`--csv`)
-  growing        is the stdin of a job that stays (`--round-robin`)
+  dealing        deals the blocks of a stream out to jobs that stay (`--round-robin`)
   packing        puts many arguments into a command (`-n`, `-X` and others)
   pipe           cuts bytes into blocks of whole records
   replacements   more placeholders (`--plus`, `--rpl`, `-I`)

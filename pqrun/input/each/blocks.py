@@ -15,11 +15,11 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import chain, pairwise
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 from pqrun.core import events as ev
 from pqrun.core.errors import UserError
-from pqrun.core.job import UNKNOWN_SIZE, Command, InputBlock, JobSpec, Outcome
+from pqrun.core.job import Command, InputBlock, JobSpec, Outcome
 from pqrun.core.job_table import JobRow, Observer
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.settings import Each, InputSettings
@@ -31,9 +31,11 @@ from pqrun.input import JobInput
 from pqrun.input.defaults import SpecBuilder, stamp
 from pqrun.input.each import notation_of_each, split_sources
 from pqrun.input.each.arguments import called, opened
-from pqrun.input.each.growing import GrowingFile
 from pqrun.input.each.pipe import Block, BlockCutter, RecordRules, record_rules, split_positions
 from pqrun.input.each.template import Template
+
+if TYPE_CHECKING:
+    from pqrun.input.each.dealing import GrowingFile
 
 DEFAULT_BLOCK_BYTES: Final = 1 << 20
 BLOCKS_PER_WORKER: Final = 2
@@ -79,7 +81,7 @@ class BlockFiles(Observer):
 
     def write(self, number: int, header: bytes, block: Block) -> InputBlock:
         """Keep a block. Raises OSError if it can't be written."""
-        path, fd = self._created(number)
+        path, fd = self.create(number)
         try:
             for data in (header, block.data):
                 rest = memoryview(data)
@@ -92,13 +94,8 @@ class BlockFiles(Observer):
             os.close(fd)
         return InputBlock(number, block.offset, len(block.data), path, len(header), kept=True)
 
-    def grow(self, number: int, *, low: int, wake: Callable[[], None]) -> GrowingFile:
-        """Create the file of a job that gets one block after another. Raises OSError if that is not possible."""
-        path, fd = self._created(number)
-        self.growing[number] = GrowingFile(path, fd, low=low, wake=wake)
-        return self.growing[number]
-
-    def _created(self, number: int) -> tuple[str, int]:
+    def create(self, number: int) -> tuple[str, int]:
+        """Create the file of a block; return its path and a descriptor. Raises OSError if that is not possible."""
         path = f"{self._directory}/{number}"
         flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
@@ -216,47 +213,6 @@ class BlockReader:
         self._want_input(0 if self.done or scheduler.queue_room else self._enough)
 
 
-class DealingReader(BlockReader):
-    """Reactor source that deals the blocks of a stream out to jobs that stay: each to the job that waits for least."""
-
-    def __init__(self, *words: Any, growing: Sequence[GrowingFile], **options: Any) -> None:
-        super().__init__(*words, **options)
-        self._growing = growing
-
-    def wanted(self) -> bool:
-        """Return whether a job wants more, or no job is left. A run that stops ends the input of its jobs."""
-        if self._scheduler.stopping and not self.done:
-            self.done = True
-            self._end_all()
-        return not self.done and (any(one.wants_more for one in self._growing) or self._all_ended())
-
-    def read(self) -> Iterable[Request]:
-        """Read some bytes, unless there may be another block, and deal out the blocks."""
-        asks = super().read()
-        if self.done:
-            self._end_all()
-        return asks
-
-    def _end_all(self) -> None:
-        for one in self._growing:
-            one.end()
-
-    def _all_ended(self) -> bool:
-        return all(one.closed for one in self._growing)
-
-    def _cut(self, specs: list[JobSpec]) -> None:
-        while waiting := [one for one in self._growing if one.wants_more]:
-            block = self._cutter.take()
-            if block is None:
-                return
-            first = min(waiting, key=lambda one: one.backlog)
-            if not first.written:
-                first.append(self._cutter.header)
-            first.append(block.data)
-        if self._all_ended() and not self._cutter.finished:
-            raise UserError("all jobs have ended, and nothing reads the rest of the input")
-
-
 class BlockInput(JobInput):
     """The jobs of `each --pipe`: the blocks of a stream. `name` is that of the stream, for messages."""
 
@@ -291,52 +247,6 @@ class BlockInput(JobInput):
                 ask(scheduler, 0.0)
 
 
-class DealtInput(BlockInput):
-    """The jobs of `each --pipe --round-robin`: one for each worker, which stays until the stream ends."""
-
-    def __init__(self, fd: int, name: str, cutter: BlockCutter, jobs: BlockJobs, workers: str | None) -> None:
-        super().__init__(fd, name, cutter, jobs, workers)
-        self._reader = partial(DealingReader, fd, name, cutter, jobs)
-        self._job = jobs.job
-        self._low = cutter.room
-        self._workers = count_workers(workers)
-
-    def feed(
-        self,
-        engine: Engine,
-        scheduler: Scheduler,
-        reactor: Reactor,
-        fit: Callable[[JobSpec], None] | None = None,
-    ) -> None:
-        """Add the jobs, and deal out the blocks as the jobs read them."""
-        assert self._blocks is not None
-        growing = [
-            self._blocks.grow(number, low=self._low, wake=reactor.wake)
-            for number in range(1, self._workers + 1)
-        ]
-        specs = self._specs([one.path for one in growing])
-        engine.turn(request=lambda scheduler, now: scheduler.add(specs, now))
-        self._source = self._reader(
-            self._blocks, growing=growing, scheduler=scheduler, hungry=engine.want_input, fit=fit
-        )
-        reactor.add(self._source)
-
-    def feed_all(self, scheduler: Scheduler) -> None:
-        """Put the jobs into the scheduler, for a dry run. Nothing is read."""
-        scheduler.add(self._specs([""] * self._workers), 0.0)
-        scheduler.end_input(0.0)
-
-    def input_stream(self, number: int) -> GrowingFile | None:
-        """Return the file that grows while the job of this block reads it."""
-        return None if self._blocks is None else self._blocks.growing.get(number)
-
-    def _specs(self, paths: Sequence[str]) -> list[JobSpec]:
-        return [
-            self._job(InputBlock(number, 0, UNKNOWN_SIZE, path, kept=True))
-            for number, path in enumerate(paths, 1)
-        ]
-
-
 def open_blocks(settings: InputSettings, each: Each) -> JobInput:
     """Return the input of `each --pipe` or `--pipe-part`. Raises UserError for a wrong option or file."""
     if settings.shard is not None:
@@ -358,7 +268,11 @@ def open_blocks(settings: InputSettings, each: Each) -> JobInput:
     with contextlib.suppress(OSError, AttributeError):  # fewer reads; not every pipe may be so large
         fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _PIPE_CAPACITY_BYTES)
     cutter = BlockCutter(rules, each.block or DEFAULT_BLOCK_BYTES, header=each.header)
-    return (DealtInput if each.round_robin else BlockInput)(fd, name, cutter, jobs, each.workers)
+    if each.round_robin:
+        from pqrun.input.each.dealing import DealtInput
+
+        return DealtInput(fd, name, cutter, jobs, each.workers)
+    return BlockInput(fd, name, cutter, jobs, each.workers)
 
 
 def _source_of(each: Each) -> tuple[str, str]:
