@@ -169,9 +169,14 @@ def workers_of(text: str) -> str:
 
 
 def block_size(text: str) -> int:
-    """Parse the value of `--block`: a size, or `-N`, which is N blocks for each worker."""
+    """Parse the value of `--block`: a size, or `-N`, which is N blocks for each worker.
+
+    A small letter counts in units of 1000, as in GNU parallel: `100k`.
+    """
     if text[:1] == "-":
         return -values.whole_number(text[1:], 1, 10**6)
+    if text[-1:] in ("k", "m", "g", "t"):
+        text = f"{text[:-1]}{text[-1].upper()}B"
     size = values.size(text)
     if not size:
         raise ValueError("a block needs a size: --block 1M")

@@ -89,6 +89,12 @@ def test_a_number_of_blocks_for_each_worker(each, tmp_path):
     assert sum(map(int, done.lines)) == 10_000
 
 
+@pytest.mark.parametrize(("size", "blocks"), [("1K", [1024, 176]), ("1k", [1000, 200]), ("600", [600, 600])])
+def test_the_size_of_a_block(each, size, blocks):
+    done = each("--pipe", "--block", size, "wc -c", input=b"1\n" * 600)
+    assert [int(line) for line in done.lines] == blocks
+
+
 def test_no_input_is_no_job(each, tmp_path):
     (tmp_path / "file").touch()
     assert tuple(each("--pipe", "echo a")) == tuple(each("--pipe-part", "-a", "file", "echo a")) == (0, "")
