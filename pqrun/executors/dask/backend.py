@@ -84,8 +84,8 @@ class DaskBackend:
         """Raise UserError for a job that a cluster can't run."""
         if isinstance(job.work, Command) and isinstance(job.work.stdin, InputBlock):
             raise UserError(
-                f"--pipe: the blocks of the input are on this machine, and the jobs of --on {self._settings.on} are "
-                "not: split the input into files that the cluster can read, and run `pqrun each` for these"
+                "the blocks of the input are on this machine, so they can't be read on a cluster "
+                "(--on): split the input into files"
             )
         if job.slots > 1:
             where = f"{job.file}:{job.line}: " if job.file else ""
