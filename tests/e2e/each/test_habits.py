@@ -148,7 +148,7 @@ def test_what_each_lacks_is_answered_with_what_to_do(option):
 
 
 def test_a_refusal_is_one_line_and_exit_code_2(pqrun):
-    done = pqrun("each", "--pipe", "wc")
+    done = pqrun("each", "--tty", "vi")
     assert (done.code, done.err.count("\n")) == (2, 1)
     assert "split -n" in done.err
 
