@@ -96,6 +96,15 @@ def figures(directory: Path, scale: float) -> Iterator[Figure]:
         f"(exec {PQRUN} run -q -k -j2 {cats} | cat >/dev/null)", f"(cat {many_bytes} | cat >/dev/null)",
         directory,
     )  # fmt: skip
+    line = "x" * 99
+    subprocess.run(
+        f"yes {line} | head -c {int((1 << 30) * scale)} > records", shell=True, cwd=directory, check=True
+    )
+    yield Figure(
+        "1 GiB in blocks through `--pipe wc -l`, against GNU parallel", "≤ 1.0",
+        f"{PQRUN} each -q --pipe wc -l < records >/dev/null", "parallel --pipe wc -l < records >/dev/null",
+        directory, "parallel",
+    )  # fmt: skip
     screen = "script -qec 'stty rows 45 cols 120; exec {}' /dev/null >/dev/null"
     short = lines("short", int(1_000 * scale), "sleep 0.2")
     run = f"{PQRUN} run -j30 {short} --progress"

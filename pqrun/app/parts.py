@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pqrun.control.server import ControlServer
     from pqrun.core.job import AttemptId, JobSpec
     from pqrun.engine.executor import Backend, JobStdin
-    from pqrun.engine.live_run import JobHistory, JobUsage
+    from pqrun.engine.live_run import InputStream, JobHistory, JobUsage
     from pqrun.journal.restart_plan import RestartPlan
     from pqrun.output.store import Capture
     from pqrun.reports.report_set import ReportSet
@@ -201,7 +201,8 @@ class RunParts:
     def _observers(self) -> Observers[Observer]:
         """Return the observers in their order, and give them the events of earlier processes."""
         results = [] if self.results is None else [self.results]
-        observers = Observers(self.table, [self.reports, *results, *self.display.observers()])
+        blocks = self.source.observers(self.record.blocks, recorded=self.record.keeps)
+        observers = Observers(self.table, [self.reports, *results, *self.display.observers(), *blocks])
         if self.record.found is not None:
             past = self.record.found.events
             self.collector.fold(past)
@@ -320,6 +321,9 @@ class RunParts:
 
     def pids(self) -> Mapping[AttemptId, int]:
         return self.engine.executor.pids()
+
+    def input_stream(self, number: int) -> InputStream | None:
+        return self.source.input_stream(number)
 
     def usage(self) -> Mapping[AttemptId, JobUsage]:
         return self.usage_monitor.loads()

@@ -42,6 +42,7 @@ def open_resumed(settings: Settings, edited: JobInput | None) -> tuple[JobInput,
                 job.spec = replaced(job.spec, asked.given_again)
     if not settings.place.dry_run:
         put_half_made_aside(found)
+    keeps_blocks = _reopen_blocks(record, found, remove=not settings.place.dry_run)
     restart = plan_restart(found, found.last, failed=asked.failed, specs=specs)
     if restart.said:
         StreamWriter(2, "standard error").note(restart.said)
@@ -49,10 +50,28 @@ def open_resumed(settings: Settings, edited: JobInput | None) -> tuple[JobInput,
     source = settings_before(found) if edited is None else edited
     as_left(restart, found, settings, source, anew=edited is not None)
     return (
-        JobInput((), None, (), workers=source.workers, max_queue=source.max_queue, complete=complete),
+        JobInput(
+            (),
+            None,
+            (),
+            workers=source.workers,
+            max_queue=source.max_queue,
+            complete=complete,
+            keeps_blocks=keeps_blocks,
+        ),
         record,
         restart,
     )
+
+
+def _reopen_blocks(record: RunRecord, found: RecoveredRun, *, remove: bool) -> bool:
+    """Find the blocks of `each --pipe` again, and `remove` the others; return whether the run keeps any."""
+    assert record.directory is not None
+    if not os.path.isdir(record.directory.blocks):
+        return False
+    from pqrun.input.each.blocks import reopened_blocks
+
+    return reopened_blocks(record.directory.blocks, found.jobs.values(), remove=remove)
 
 
 def end_survivors(tokens: Sequence[str]) -> None:

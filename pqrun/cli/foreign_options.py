@@ -58,7 +58,8 @@ def stop_sequence(value: str) -> tuple[str, ...]:
 
 _TABLE = "the live table shows it"
 _AS_IT_IS = "pqrun does so anyway"
-_PIPE = "standard input is not split between jobs: cut the file up first (`split -n l/8 FILE part.`), then run a job for each piece"
+_STDIN = "a job reads its block as stdin: `/dev/stdin` is a name for it"
+_GROUPS = "`--recstart` and `--recend` with `--regexp` tell where a group of lines ends"
 _SSH = "jobs start on this machine: write `ssh {1} …` into the command, use `--shard I/N` on each machine, or a cluster (`--on`)"
 _RESUME = "every run is recorded: `pqrun resume latest` runs the rest, `pqrun resume latest --failed` the failed jobs too"
 _SEM = "use a pool, as in `pqrun run --pool net=2`, or a queue (`pqrun serve -j1`, then `pqrun add`)"
@@ -75,6 +76,11 @@ SPELLINGS: Final = (
     ForeignOption(("--group",), ("--output", "group"), "the default"),
     ForeignOption(("--dryrun",), ("--dry-run",), ""),
     ForeignOption(("--keeporder",), ("--keep-order",), ""),
+    ForeignOption(("--spreadstdin",), ("--pipe",), ""),
+    ForeignOption(("--pipepart",), ("--pipe-part",), ""),
+    ForeignOption(("--roundrobin", "--round"), ("--round-robin",), ""),
+    ForeignOption(("--block-size",), ("--block", VALUE), "", "SIZE"),
+    ForeignOption(("--rrs",), ("--remove-rec-sep",), ""),
     ForeignOption(("--xapply",), ("--link",), ""),
     ForeignOption(("--halt-on-error",), ("--halt", VALUE), "", "RULE"),
     ForeignOption(("--wd", "--workdir"), ("--cwd", VALUE), "", "DIR"),
@@ -95,8 +101,9 @@ SPELLINGS: Final = (
 """Options of GNU parallel and xargs that `each` takes as they are, in words of its own."""
 
 CURES: Final = (
-    ForeignOption(("--pipe", "--spreadstdin", "--pipe-part", "--pipepart", "--round-robin", "--roundrobin", "--round", "--rrs", "--remove-rec-sep", "--regexp", "--cat", "--fifo", "--tee"), None, _PIPE),
-    ForeignOption(("--block", "--block-size", "--recstart", "--recend", "--bin", "--group-by", "--groupby"), None, _PIPE, "VALUE"),
+    ForeignOption(("--cat", "--fifo"), None, _STDIN),
+    ForeignOption(("--tee",), None, "no input is given to several jobs: each can read the file (`< FILE` in the command)"),
+    ForeignOption(("--bin", "--group-by", "--groupby"), None, _GROUPS, "VALUE"),
     ForeignOption(("-S", "--sshlogin", "--sshloginfile", "--slf", "--ssh", "--return", "--trc", "--basefile", "--bf", "--transferfile", "--tf", "--hostgroup", "--hostgroups", "--hgrp", "--sshdelay"), None, _SSH, "HOST"),
     ForeignOption(("--onall", "--nonall", "--transfer", "--cleanup", "--controlmaster", "-M", "--filter-hosts"), None, _SSH),
     ForeignOption(("--resume", "--resume-failed", "--retry-failed"), None, _RESUME),

@@ -171,6 +171,21 @@ def workers_of(text: str) -> str:
     return "1000" if text and not text.strip("0") else text
 
 
+def block_size(text: str) -> int:
+    """Parse the value of `--block`: a size, or `-N`, which is N blocks for each worker.
+
+    A small letter counts in units of 1000, as in GNU parallel: `100k`.
+    """
+    if text[:1] == "-":
+        return -values.whole_number(text[1:], 1, 10**6)
+    if text[-1:] in ("k", "m", "g", "t"):
+        text = f"{text[:-1]}{text[-1].upper()}B"
+    size = values.size(text)
+    if not size:
+        raise ValueError("a block needs a size: --block 1M")
+    return size
+
+
 def _count(least: int) -> Callable[[str], int]:
     return lambda text: values.whole_number(text, least, 10**9)
 
@@ -252,5 +267,30 @@ class EachOptions(RunOptions):
     )] = False
     xargs: Annotated[bool, OptionSpec(
         ("--xargs",), "Put as many arguments as fit into each command", INPUT,
+    )] = False
+    pipe: Annotated[bool, OptionSpec(
+        ("--pipe",), "Split the input into blocks of whole records; each job reads one as its stdin", INPUT,
+    )] = False
+    pipe_part: Annotated[bool, OptionSpec(
+        ("--pipe-part",), "As --pipe, for a file (-a FILE): its parts are read where they are", INPUT,
+    )] = False
+    block: Annotated[int | None, OptionSpec(
+        ("--block",), "With --pipe: size of a block (default: 1M); with --pipe-part, -N: N blocks for each worker", INPUT,
+        "SIZE", block_size,
+    )] = None
+    recstart: Annotated[str | None, OptionSpec(
+        ("--recstart",), "With --pipe: a record begins with TEXT", INPUT, "TEXT",
+    )] = None
+    recend: Annotated[str | None, OptionSpec(
+        ("--recend",), "With --pipe: a record ends with TEXT (default: a newline); '' is any byte", INPUT, "TEXT",
+    )] = None
+    regexp: Annotated[bool, OptionSpec(
+        ("--regexp",), "Read --recstart and --recend as regular expressions", INPUT,
+    )] = False
+    remove_rec_sep: Annotated[bool, OptionSpec(
+        ("--remove-rec-sep",), "Remove --recstart and --recend from the blocks", INPUT,
+    )] = False
+    round_robin: Annotated[bool, OptionSpec(
+        ("--round-robin",), "With --pipe: one job for each worker, which reads one block after another", INPUT,
     )] = False
     # fmt: on

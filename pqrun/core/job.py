@@ -146,6 +146,26 @@ OPEN_STDIN = "open"
 """The value of `Command.stdin` for a job that reads what `pqrun send` sends; a file of this name is `./open`."""
 
 
+UNKNOWN_SIZE = -1
+
+
+class InputBlock(NamedTuple):
+    """A block of the input of `each --pipe`, which a job reads as its stdin: `size` bytes from `offset` on.
+
+    A job of `--round-robin` reads many blocks of the stream, one after another; its `size` is UNKNOWN_SIZE.
+
+    `file` holds the block alone if it is `kept`, otherwise the whole input. The first `header` bytes of the input
+    come before the block; a kept file has them already.
+    """
+
+    number: int
+    offset: int
+    size: int
+    file: str
+    header: int = 0
+    kept: bool = False
+
+
 class Command(NamedTuple):
     """A shell command (`run` is a text) or an argument list (`run` is a tuple, started without a shell).
 
@@ -159,7 +179,7 @@ class Command(NamedTuple):
     env: tuple[tuple[str, str], ...] = ()
     expand: tuple[str, ...] = ()
     shell: tuple[str, ...] | None = None
-    stdin: str | None = None
+    stdin: str | InputBlock | None = None
     signal: str = "SIGTERM"
     keep_leftovers: bool = False
     nice: int | None = None

@@ -36,6 +36,9 @@ class Each(NamedTuple):
 
     `multiple`: how many arguments are put into one command: `m`, `X` (a word is repeated) or `xargs`, or `N` if
     only their number is given and a word is repeated.
+
+    `pipe`: jobs read blocks of the input instead; with `pipe_part`, by offsets in a file. `block`: the bytes of a block;
+    -N makes N blocks for each worker.
     """
 
     words: tuple[str, ...] = ()
@@ -60,9 +63,20 @@ class Each(NamedTuple):
     max_chars: int | None = None
     multiple: str | None = None
     workers: str | None = None
+    pipe: bool = False
+    pipe_part: bool = False
+    block: int | None = None
+    recstart: str | None = None
+    recend: str | None = None
+    regexp: bool = False
+    remove_rec_sep: bool = False
+    round_robin: bool = False
 
     def described(self) -> str:
         """Return where the arguments come from: `each ::: 3 arguments`, `each :::: list.txt`, `each`."""
+        if self.pipe or self.pipe_part:
+            part = "-part" if self.pipe_part else ""
+            return " ".join([f"each --pipe{part}", *(f"-a {file}" for file in self.files)])
         marks = [at for at, word in enumerate(self.words) if word in (":::", ":::+", "::::", "::::+")]
         if not marks:
             return " ".join(["each", *(f"-a {file}" for file in self.files)])

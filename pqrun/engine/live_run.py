@@ -37,6 +37,13 @@ class JobHistory(Protocol):
         """Read the next part; return whether all is read, up to the last turn. Raises `Rejected`."""
 
 
+class InputStream(Protocol):
+    """The stdin of a job that stays, and gets one block of the input after another."""
+
+    def send(self, pipe: int) -> None:
+        """Write the stream from its beginning into a pipe until the job no longer reads; close the pipe."""
+
+
 class LiveRun(Protocol):
     """A live run, for the live table, the control socket, the usage monitor and the executor.
 
@@ -78,6 +85,9 @@ class LiveRun(Protocol):
     def stdin_of(self, key: AttemptId) -> JobStdin | None: ...
     def pids(self) -> Mapping[AttemptId, int]: ...
     def status_path(self, key: AttemptId) -> str: ...
+
+    def input_stream(self, number: int) -> InputStream | None:
+        """Return the stream that the job of this block of the input reads, None if the block is complete."""
 
     def usage(self) -> Mapping[AttemptId, JobUsage]:
         """Return the last measurement of the running attempts."""

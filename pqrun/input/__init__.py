@@ -37,6 +37,9 @@ from pqrun.input.sources import (
 )
 
 if TYPE_CHECKING:
+    from pqrun.core.observer import Observer
+    from pqrun.engine.live_run import InputStream
+    from pqrun.input.each.blocks import BlockFiles, BlockReader
     from pqrun.input.job_count import JobCount
     from pqrun.input.jobfile import JobFile
 
@@ -51,7 +54,8 @@ class JobInput:
     `lines` turns the bytes of `parts` into jobs. `complete` is False if the list of jobs was cut short;
     `open_end` keeps the input open after the known jobs, because clients of a queue add more. `said` holds
     the run settings of the job files, `files` the names of the files read. Jobs that `wants` rejects are
-    skipped. `count`: how many jobs `lines` produces, if that is known.
+    skipped. `count`: how many jobs `lines` produces, if that is known. `keeps_blocks`: whether jobs read blocks that
+    are kept on the disk.
     """
 
     def __init__(
@@ -70,6 +74,7 @@ class JobInput:
         wants: Callable[[JobSpec], bool] | None = None,
         files: Sequence[str] = (),
         count: int | None = None,
+        keeps_blocks: bool = False,
     ) -> None:
         self.jobs = jobs
         self.workers = workers
@@ -84,7 +89,25 @@ class JobInput:
         self._count = count
         self._open_end = open_end
         self._parts = parts
-        self._source: StreamReader | None = None
+        self._keeps_blocks = keeps_blocks
+        self._blocks: BlockFiles | None = None
+        self._source: StreamReader | BlockReader | None = None
+
+    def observers(self, blocks: str, *, recorded: bool) -> list[Observer]:
+        """Return the observers that the input needs: one if it keeps blocks (`each --pipe`), in the directory `blocks`.
+
+        `recorded`: whether the run can be resumed. Call this before `feed`.
+        """
+        if not self._keeps_blocks:
+            return []
+        from pqrun.input.each.blocks import BlockFiles
+
+        self._blocks = BlockFiles(blocks, recorded=recorded)
+        return [self._blocks]
+
+    def input_stream(self, number: int) -> InputStream | None:
+        """Return the stream that the job of this block of the input reads, None if there is none."""
+        return None
 
     def apply_to(self, settings: Settings) -> Settings:
         """Fill in the settings that only the job files give, and record them for a later `resume`."""
@@ -107,7 +130,7 @@ class JobInput:
         yield from self._files
         for spec in self.jobs:
             stdin = spec.work.stdin if isinstance(spec.work, Command) else None
-            if stdin is not None and stdin != OPEN_STDIN and "$" not in stdin:
+            if isinstance(stdin, str) and stdin != OPEN_STDIN and "$" not in stdin:
                 yield os.path.join(spec.work.cwd or "", stdin)
 
     @property
@@ -216,10 +239,14 @@ def open_input(settings: InputSettings) -> JobInput:
 
 def _arguments(settings: InputSettings, each: Each) -> JobInput:
     """Return the input of `each`: few jobs are built at once, many are built as the queue gets room."""
-    from pqrun.input.each import open_arguments
-
     if settings.only or settings.skip:
         raise UserError("--only and --skip need a job file: they can't select arguments")
+    if each.pipe or each.pipe_part:
+        from pqrun.input.each.blocks import open_blocks
+
+        return open_blocks(settings, each)
+    from pqrun.input.each import open_arguments
+
     arguments, parts = open_arguments(settings, each)
     if arguments.count is None or arguments.count > KNOWN_SUFFIXES:
         return JobInput(

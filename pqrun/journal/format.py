@@ -24,6 +24,7 @@ from pqrun.core.job import (
     Command,
     Exit,
     ExitedWith,
+    InputBlock,
     JobSpec,
     KilledBySignal,
     LostExit,
@@ -71,6 +72,8 @@ def spec_of(facts: dict[str, Any]) -> JobSpec:
     facts = {name: _frozen(value) for name, value in facts.items()}
     command = {name: facts[name] for name in Command._fields if name in facts}
     spec = {name: facts[name] for name in ("id", *_SPEC_FIELDS) if name in facts}
+    if isinstance(block := command.get("stdin"), tuple):
+        command["stdin"] = InputBlock(*block)
     if "needs" in spec:
         spec["needs"] = tuple(Need(*need) for need in spec["needs"])
     if "priority" in spec:

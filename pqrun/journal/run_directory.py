@@ -20,8 +20,9 @@ from pqrun.core.errors import InternalFailure, UserError
 from pqrun.core.text import line_of
 
 JOURNAL, LOCK, LOGS, INDEX, SOCKET = "journal.jsonl", "lock", "logs", "index.db", "control.sock"
+BLOCKS = "blocks"
 LOG_NAME = "serve.log"
-OUR_FILES = (JOURNAL, LOCK, LOGS, INDEX, SOCKET, LOG_NAME, "work")
+OUR_FILES = (JOURNAL, LOCK, LOGS, INDEX, SOCKET, LOG_NAME, BLOCKS, "work")
 IN_USE = 5
 WATCHDOG_NAME = "pq-warden"
 """The name of a watchdog's process, by which a wait for the lock recognizes who holds it."""
@@ -102,6 +103,11 @@ class RunDirectory:
     def workspace(self) -> str:
         """The path of the directory for files that are deleted when the run ends, such as scripts."""
         return f"{self.path}/work"
+
+    @property
+    def blocks(self) -> str:
+        """The path of the directory with the blocks of the input of `each --pipe`; it may not exist."""
+        return f"{self.path}/{BLOCKS}"
 
     @property
     def socket(self) -> str:

@@ -106,6 +106,11 @@ class RunRecord:
         return record
 
     @property
+    def blocks(self) -> str:
+        """The path of the directory for blocks of the input; it may not exist."""
+        return f"{self._temporary}/blocks" if self.directory is None else self.directory.blocks
+
+    @property
     def keeps(self) -> bool:
         """Whether the run can be resumed or looked at later."""
         return self.directory is not None

@@ -91,5 +91,8 @@ class FakeRun:
     def pids(self):
         return self._pids()
 
+    def input_stream(self, number):
+        return None
+
     def usage(self):
         return self._usage

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pqrun.cli.declarations import ArgumentSpec, CommandSpec, DeclaredOption, HelpWanted, WrongUsage
 from pqrun.cli.fast_parser import is_terminal
@@ -17,6 +17,7 @@ EXAMPLES = (
     "pqrun each 'gzip -9 {}' ::: *.log",
     "find . -name '*.flac' -print0 | pqrun each -0 'lame {} {.}.mp3'",
     "pqrun each 'resize {1} {2}' ::: *.png ::: small large",
+    "zcat log.gz | pqrun each -k --pipe --block 10M grep -c error",
 )
 PLACEHOLDERS = """
 Placeholders (each value is quoted for the shell): [bold]{}[/bold] the argument, [bold]{.}[/bold] without its
@@ -58,16 +59,54 @@ def arguments_of(words: Sequence[str], options: EachOptions) -> Each:
     said = options.values()
     counts = [name for name in ("max_args", "max_replace_args", "max_lines") if said[name] is not None]
     ways = [name for name, given in (("X", said["x"]), ("m", said["m"]), ("xargs", said["xargs"])) if given]
-    if len(counts) > 1 or len(ways) > 1:
+    pipes = said["pipe"] or said["pipe_part"]
+    if (len(counts) > 1 and not (pipes and "max_lines" in counts)) or len(ways) > 1:
         raise WrongUsage("give only one of -n, -N and -L, and one of -X, -m and --xargs")
+    if pipes:
+        check_pipe(said, options)
+    elif only := [name for name in PIPE_ONLY if said[name] not in (None, False)]:
+        raise WrongUsage(f"--{only[0].replace('_', '-')} needs --pipe or --pipe-part")
     if said["tagstring"] is not None and said["output"] == "raw":
         raise WrongUsage("--output raw can't be combined with --tagstring")
     said["multiple"] = ways[0] if ways else "N" if counts == ["max_replace_args"] else None
-    if counts == ["max_replace_args"]:
+    if "max_replace_args" in counts:
         said["max_args"] = said["max_replace_args"]
     said |= {"files": tuple(said["arg_file"] or ()), "rpl": tuple(said["rpl"] or ()), "workers": said["jobs"]}
     same = {name: value for name, value in said.items() if name in Each._fields}
     return Each(**{**same, "words": tuple(words)})
+
+
+PIPE_ONLY = ("block", "recstart", "recend", "regexp", "remove_rec_sep", "round_robin")
+NOT_WITH_PIPE = ("null", "delimiter", "colsep", "csv", "trim", "eof", "no_run_if_empty", "link", "shuf", "max_chars", "m", "x", "xargs")  # fmt: skip
+
+
+def check_pipe(said: Mapping[str, Any], options: EachOptions) -> None:
+    """Raise `WrongUsage` for options that contradict `--pipe` or `--pipe-part`."""
+    name = "--pipe-part" if said["pipe_part"] else "--pipe"
+    for other in NOT_WITH_PIPE:
+        if said[other] not in (None, False):
+            flag = options.declared()[other].flag.names[-1]
+            raise WrongUsage(
+                f"{flag} is about arguments, and {name} splits the input into records (--recend)"
+            )
+    if said["max_args"] == 0 or said["max_replace_args"] == 0:
+        raise WrongUsage(f"{name}: a block has at least one record (-N)")
+    if said["max_lines"] and (said["recstart"] is not None or said["recend"] is not None or said["regexp"]):
+        raise WrongUsage("-L counts lines: it can't be combined with --recstart, --recend or --regexp")
+    if said["pipe_part"] and any(
+        said[one] for one in ("max_args", "max_replace_args", "max_lines", "remove_rec_sep")
+    ):
+        raise WrongUsage("--pipe-part reads no records: give -N, -L and --remove-rec-sep with --pipe")
+    if said["pipe_part"] and said["round_robin"]:
+        raise WrongUsage(
+            "--round-robin needs --pipe; with --pipe-part, --block -1 makes one block for each worker"
+        )
+    if not said["pipe_part"] and (said["block"] or 0) < 0:
+        raise WrongUsage("--block -N needs --pipe-part: the size of a stream is not known")
+    if said["on"] != "local":
+        raise WrongUsage(
+            f"{name} splits the input on this machine: it can't be combined with --on {said['on']}"
+        )
 
 
 PROGRESS_MODES = ("auto", "live", "plain", "none")

@@ -12,7 +12,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from pqrun.core.errors import UserError
-from pqrun.core.job import OPEN_STDIN, AttemptId, JobSpec
+from pqrun.core.job import OPEN_STDIN, AttemptId, Command, InputBlock, JobSpec
 from pqrun.core.settings import OutputSettings, PlaceSettings
 from pqrun.core.start_policy import Headroom
 from pqrun.core.text import place_of
@@ -84,6 +84,11 @@ class DaskBackend:
     def validate_job(self, job: JobSpec) -> None:
         """Raise UserError for a job that a cluster can't run."""
         on = f"with --on {self._settings.on}"
+        if isinstance(job.work, Command) and isinstance(job.work.stdin, InputBlock):
+            raise UserError(
+                "the blocks of the input are on this machine, so they can't be read on a cluster "
+                "(--on): split the input into files"
+            )
         if job.slots > 1:
             raise UserError(
                 f"{place_of(job)} asks for {job.slots} slots: {on} a job takes one; "

@@ -11,6 +11,7 @@ child_context      what the children of a run share
 exit_wait          the wait for the end of a job that is not short
 unstarted          the ends of attempts whose command was not started
 command            build a job's argument list, environment, working directory and stdin
+block_stdin        open the block of the input that a job reads as its stdin
 shell_bypass       find the commands that need no shell
 interactive        the streams of a job with a terminal or an open stdin
 open_stdin         the stdin of a running job that others may write to

@@ -69,6 +69,7 @@ class LocalBackend:
     def executor(self, count: int, live: LiveRun, reporter: Reporter) -> ThreadPoolExecutor[Child]:
         """Create the executor, with `count` slots."""
         self._commands.set_socket(live.control_socket)
+        self._commands.set_streams(live.input_stream)
         around = ChildContext(
             clock=live.clock,
             reporter=reporter,

@@ -12,7 +12,7 @@ from operator import methodcaller
 from typing import TYPE_CHECKING
 
 from pqrun.core.expansion import ValueTooLong, expanded, pool_variable
-from pqrun.core.job import OPEN_STDIN, Attempt, AttemptId, Command, NotStarted, Priority
+from pqrun.core.job import OPEN_STDIN, Attempt, AttemptId, Command, InputBlock, NotStarted, Priority
 from pqrun.executors.local import user_paths as stdins
 from pqrun.executors.local.created_file import Creation
 from pqrun.executors.local.descriptor_room import DescriptorRoom
@@ -24,6 +24,7 @@ from pqrun.executors.local.spawn import DEFAULT_SHELL, no_option, parse_exec_fai
 from pqrun.executors.local.user_paths import Directories, interruptible, is_here, logical
 
 if TYPE_CHECKING:
+    from pqrun.engine.live_run import InputStream
     from pqrun.executors.local.interactive import InteractiveStreams
 
 MAX_ARGUMENT_BYTES = 100_000
@@ -61,6 +62,7 @@ class CommandBuilder:
         self._encode = encode
         directory = self._as_path(directory)
         self._socket = ""
+        self._stream_of: Callable[[int], InputStream | None] = lambda _: None
         self.stdout = 1  # the stdout of jobs whose output is not captured
         self._directory = directory
         self._here = is_here(directory)
@@ -84,6 +86,10 @@ class CommandBuilder:
     def set_socket(self, path: str) -> None:
         """Set the socket through which jobs can talk to the run. Call it before the first job starts."""
         self._socket = path
+
+    def set_streams(self, stream_of: Callable[[int], InputStream | None]) -> None:
+        """Set how the stream of a block of the input is found. Call it before the first job starts."""
+        self._stream_of = stream_of
 
     def member(self, attempt: Attempt, slot: int) -> JobProcesses:
         """Create the job's entry for the cleanup, with its marker."""
@@ -253,9 +259,13 @@ class CommandBuilder:
         return path
 
     def _redirected(
-        self, stdin: str, argv: list[bytes], directory: str | None, stopped: Callable[[], bool]
+        self, stdin: str | InputBlock, argv: list[bytes], directory: str | None, stopped: Callable[[], bool]
     ) -> tuple[int, list[bytes]]:
         """Return the descriptor of the job's stdin, and the argument list of a job that reads it."""
+        if isinstance(stdin, InputBlock):
+            from pqrun.executors.local.block_stdin import open_block
+
+            return open_block(stdin, self._stream_of(stdin.number), stopped), argv
         path = os.path.join(directory or self._directory, self._as_path(stdin))
         opened = self._stdin(stdin, path, stopped)
         return (self._null, stdins.read_from_fifo(path, argv)) if opened is None else (opened, argv)

@@ -4,8 +4,11 @@
 From outside, call `open_arguments`.
 
   arguments      combines the sources' values into jobs
+  blocks         makes jobs of the blocks of an input (`--pipe`, `--pipe-part`)
   csv_rows       reads sources in CSV (`--csv`)
+  dealing        deals the blocks of a stream out to jobs that stay (`--round-robin`)
   packing        puts many arguments into a command (`-n`, `-X` and others)
+  pipe           cuts bytes into blocks of whole records
   replacements   more placeholders (`--plus`, `--rpl`, `-I`)
   shell_context  tells where in a shell command a quoted value is safe
   template       replaces the placeholders of a command by quoted values
@@ -34,7 +37,7 @@ from pqrun.input.each.arguments import (
     split_rules,
     values_of,
 )
-from pqrun.input.each.template import USUAL_NOTATION, Template
+from pqrun.input.each.template import USUAL_NOTATION, Notation, Template
 from pqrun.input.sources import READ_CHUNK_BYTES, STDIN_NAMED_TWICE, OpenedFile, read_some, refuse_twice
 
 
@@ -122,13 +125,18 @@ def open_arguments(settings: InputSettings, each: Each) -> tuple[Arguments, list
     return arguments, [] if known is not None else [OpenedFile(called(first.path or "-"), fd)]
 
 
+def notation_of_each(each: Each) -> Notation:
+    """Return the placeholders that the options ask for."""
+    if not (each.plus or each.replace is not None or each.rpl):
+        return USUAL_NOTATION
+    from pqrun.input.each.replacements import notation_of
+
+    return notation_of(plus=each.plus, replace=each.replace, rules=each.rpl)
+
+
 def _producer(settings: InputSettings, each: Each, command: str, names: Columns) -> Callable[..., Arguments]:
     """Return the class of the producer of jobs, with the templates that the options ask for."""
-    notation, tag = USUAL_NOTATION, None
-    if each.plus or each.replace is not None or each.rpl:
-        from pqrun.input.each.replacements import notation_of
-
-        notation = notation_of(plus=each.plus, replace=each.replace, rules=each.rpl)
+    notation, tag = notation_of_each(each), None
     if each.tagstring is not None:
         tag = Template(each.tagstring, names, notation=notation, bare=True)
     packs = each.multiple is not None or (each.max_args, each.max_lines, each.max_chars) != (None,) * 3

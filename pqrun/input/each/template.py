@@ -208,7 +208,7 @@ def _bytes(text: str) -> int:
 class Template:
     """A command with placeholders; `names` are the column names from a header.
 
-    `bare`: the text is not for a shell, so values are inserted as they are. `total` is the number of all jobs,
+    `reads`: a job has no values, because it reads a block as its stdin. `bare`: the text is not for a shell, so values are inserted as they are. `total` is the number of all jobs,
     which the producer sets if `needs_total`. Raises UserError, with the place, for a placeholder where a
     quoted value would not be safe.
     """
@@ -222,12 +222,14 @@ class Template:
         notation: Notation = USUAL_NOTATION,
         bare: bool = False,
         repeats_words: bool = False,
+        reads: bool = False,
     ) -> None:
         self.total = 0
         self.conditions: frozenset[str] = frozenset()
         self._command = command
         self._notation = notation
         self._bare = bare
+        self._reads = reads
         self._numbers = {name: number for number, name in reversed(list(enumerate(names, 1)))}
         self._parts: list[Part] = []
         self._read(command)
@@ -279,7 +281,7 @@ class Template:
                 self._parts += (command[at : found.start()], part)
                 at = found.end()
         self._parts.append(command[at:])
-        if not self._bare and len(self._parts) == 1:
+        if not (self._bare or self._reads) and len(self._parts) == 1:
             self._append(walk.end)
         self._parts = [part for part in self._parts if part != ""]
 
@@ -312,6 +314,9 @@ class Template:
             return digits(always and context is ShellContext.FREE)
         if token == SLOT:
             return self._slot(found, context)
+        if self._reads:
+            what = "stands for an argument, and a job of --pipe has none"
+            self._refuse(found, what, "the job reads its block as stdin; -I TEXT leaves {} to the command")
         if context is not ShellContext.FREE:
             in_quotes = context in (ShellContext.SINGLE, ShellContext.DOUBLE)
             far = in_quotes and _SSH.match(self._command)

@@ -148,9 +148,9 @@ def test_what_each_lacks_is_answered_with_what_to_do(option):
 
 
 def test_a_refusal_is_one_line_and_exit_code_2(pqrun):
-    done = pqrun("each", "--pipe", "wc")
+    done = pqrun("each", "--tty", "vi")
     assert (done.code, done.err.count("\n")) == (2, 1)
-    assert "split -n" in done.err
+    assert "shell loop" in done.err
 
 
 def test_a_client_can_not_send_a_label_that_is_no_text():

@@ -24,7 +24,7 @@ ELSEWHERE = {
 }  # fmt: skip
 FILES = {"abc-file": "A\nB\nC\n", "def-file": "D\nE\nF\n", "num30000": "1\n2\n3\n", "tsv-file.tsv": "f1\tf2\nA\tB\n",
          "abc0-file": "A\0B\0C\0", "abc_-file": "A_B_C_", "num8": "1\n2\n", "num128": "1\n2\n"}  # fmt: skip
-SAME = 190
+SAME = 204
 """At least so many examples give the same commands."""
 ANSWERS = (
     r"`each` has no|hint:|cannot read|Perl code|needs a file|requires an argument|there are none|not a number"

@@ -85,3 +85,15 @@ def test_dask_must_not_be_too_old_there(cluster, monkeypatch):
         UserError, match=r"distributed \S+ here, \S+ on the scheduler: install 9999\.1 or newer"
     ):
         link.open()
+
+
+def test_blocks_of_an_input_are_refused_before_the_cluster_is_looked_for(tmp_path):
+    def pqrun(*words, **more):
+        return subprocess.run(
+            [sys.executable, "-m", "pqrun", *words], capture_output=True, text=True, cwd=tmp_path, **more
+        )
+
+    assert pqrun("each", "-q", "--run-dir", "run", "--pipe", "false", input="a\n").returncode == 1
+    done = pqrun("resume", "./run", "--failed", "--on", "dask://127.0.0.1:9")
+    assert done.returncode == 2
+    assert "the blocks of the input are on this machine" in " ".join(done.stderr.split())

@@ -18,6 +18,7 @@ from pqrun.core.job import (
     Command,
     CountedAs,
     ExitedWith,
+    InputBlock,
     JobSpec,
     KilledBySignal,
     LostExit,
@@ -64,13 +65,22 @@ policies = st.builds(
     on=codes,
     permanent=codes,
 )
+blocks = st.builds(
+    InputBlock,
+    number=st.integers(1, 10**6),
+    offset=st.integers(0, 2**63),
+    size=st.integers(0, 2**63),
+    file=texts,
+    header=st.integers(0, 100),
+    kept=st.booleans(),
+)
 commands = st.builds(
     Command,
     run=st.one_of(names, st.lists(texts, min_size=1, max_size=3).map(tuple)),
     cwd=st.none() | texts,
     env=st.lists(st.tuples(names, texts), max_size=2).map(tuple),
     shell=st.none() | st.lists(names, min_size=1, max_size=3).map(tuple),
-    stdin=st.none() | texts,
+    stdin=st.none() | texts | blocks,
     signal=st.sampled_from(["SIGTERM", "SIGINT"]),
     keep_leftovers=st.booleans(),
 )

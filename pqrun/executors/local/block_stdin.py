@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The stdin of a job that reads a block of the input of `each --pipe`.
+
+A kept block is a file of its own. A part of a larger file goes through a pipe, because only the kernel's offset
+could be set in a descriptor of the file, not an end. A thread moves the bytes within the kernel.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sys
+from collections.abc import Callable
+from functools import partial
+from threading import Thread
+from typing import Final
+
+from pqrun.core.job import InputBlock
+from pqrun.engine.live_run import InputStream
+from pqrun.executors.local.niceness import StartError
+from pqrun.executors.local.user_paths import open_stdin
+
+_CHUNK_BYTES: Final = 1 << 20
+_TRANSIENT: Final = (errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+
+
+def open_block(block: InputBlock, stream: InputStream | None, stopped: Callable[[], bool]) -> int:
+    """Return a descriptor from which the job can read its block, or the `stream` if that still grows.
+
+    Raises StartError if the block is not there as it was cut, OSError if the machine can't open it now, and
+    Abandoned if `stopped` returns true while the disk does not answer.
+    """
+    if stream is not None:
+        return _piped(stream.send)
+    try:
+        fd = open_stdin(block.file, stopped)
+    except OSError as error:
+        if error.errno in _TRANSIENT:
+            raise
+        if block.kept and error.errno == errno.ENOENT:
+            raise StartError(
+                126, f"cannot read block {block.number} of the input: it is removed once its job is ok"
+            ) from None
+        raise StartError(126, f"cannot read block {block.number}: {block.file}: {error.strerror}") from None
+    if fd is None:
+        raise StartError(126, f"cannot read block {block.number}: {block.file} is a FIFO now")
+    whole = block.header + block.size if block.kept else block.offset + block.size
+    if os.lseek(fd, 0, os.SEEK_END) < whole:
+        os.close(fd)
+        raise StartError(126, f"cannot read block {block.number}: {block.file} is shorter than it was")
+    if block.kept:
+        os.lseek(fd, 0, os.SEEK_SET)
+        return fd
+    try:
+        return _piped(partial(_send, fd, ((0, block.header), (block.offset, block.size))))
+    except OSError:
+        os.close(fd)
+        raise
+
+
+def _piped(send: Callable[[int], None]) -> int:
+    """Return the end of a pipe into which a thread sends; `send` closes the other end."""
+    ours, theirs = os.pipe()
+    try:
+        Thread(target=send, args=(theirs,), name="pqrun-block", daemon=True).start()
+    except RuntimeError as error:
+        os.close(ours)
+        os.close(theirs)
+        raise OSError(errno.EAGAIN, str(error)) from None
+    return ours
+
+
+def _send(fd: int, ranges: tuple[tuple[int, int], ...], pipe: int) -> None:
+    """Write ranges of a file into a pipe until the job no longer reads it; close both descriptors."""
+    try:
+        with contextlib.suppress(BrokenPipeError):
+            for offset, size in ranges:
+                end = offset + size
+                while offset < end:
+                    sent = _send_some(fd, pipe, offset, min(_CHUNK_BYTES, end - offset))
+                    if not sent:
+                        return
+                    offset += sent
+    finally:
+        os.close(pipe)
+        os.close(fd)
+
+
+def _send_some(fd: int, pipe: int, offset: int, size: int) -> int:
+    if sys.platform == "linux":
+        return os.sendfile(pipe, fd, offset, size)
+    return os.write(pipe, os.pread(fd, size, offset))

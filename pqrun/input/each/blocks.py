@@ -1,0 +1,354 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The jobs of `each --pipe` and `--pipe-part`: one for each block of the input, which it reads as its stdin.
+
+The blocks of a stream are kept as files in the directory of the run until their jobs are ok, so that a retry or
+`resume` can read a block again. The blocks of a file are offsets: the file is read where it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import stat
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from itertools import chain, pairwise
+from typing import TYPE_CHECKING, Final
+
+from pqrun.core import events as ev
+from pqrun.core.errors import UserError
+from pqrun.core.job import Command, InputBlock, JobSpec, Outcome
+from pqrun.core.job_table import JobRow
+from pqrun.core.observer import Observer
+from pqrun.core.scheduler import Scheduler
+from pqrun.core.settings import Each, InputSettings
+from pqrun.core.start_policy import STREAMED
+from pqrun.engine.engine import Engine, Request
+from pqrun.engine.machine_load import count_workers
+from pqrun.engine.reactor import Reactor
+from pqrun.input import JobInput
+from pqrun.input.defaults import SpecBuilder, stamp
+from pqrun.input.each import notation_of_each, split_sources
+from pqrun.input.each.arguments import called, opened
+from pqrun.input.each.pipe import Block, BlockCutter, RecordRules, record_rules, split_positions
+from pqrun.input.each.template import Template
+
+if TYPE_CHECKING:
+    from pqrun.input.each.dealing import GrowingFile
+
+DEFAULT_BLOCK_BYTES: Final = 1 << 20
+BLOCKS_PER_WORKER: Final = 2
+"""How many blocks of a stream may wait on the disk, for each worker."""
+MAX_BLOCKS_PER_READ: Final = 100
+_PIPE_CAPACITY_BYTES: Final = 1 << 20
+
+
+class BlockJobs:
+    """Maker of jobs from blocks. `name` is that of the input, for messages."""
+
+    def __init__(self, settings: InputSettings, each: Each, command: str, name: str) -> None:
+        notation = notation_of_each(each)
+        self._template = Template(command, (), settings.given.get("shell"), notation=notation, reads=True)
+        self._tag = None
+        if each.tagstring is not None:
+            self._tag = Template(each.tagstring, (), notation=notation, bare=True)
+        plain = SpecBuilder(settings.given).make("", {}, id="", named=False, file=name, line=0)
+        self._command = stamp(plain.work, "run", "stdin")
+        self._plain = stamp(plain, "id", "work", "line", "label")
+
+    def job(self, block: InputBlock) -> JobSpec:
+        """Return the job that reads this block."""
+        number = block.number
+        label = None if self._tag is None else self._tag.command((), number)
+        job: JobSpec = self._plain(
+            str(number), self._command(self._template.command((), number), block), number, label
+        )
+        return job
+
+
+class BlockFiles(Observer):
+    """The kept blocks of a run: written on the main thread, and removed when their jobs are ok.
+
+    A job that failed keeps its block for `resume --failed`, but not in a run that is not `recorded`.
+    """
+
+    def __init__(self, directory: str, *, recorded: bool) -> None:
+        self.handlers = {ev.JobEnded: self._ended}
+        self.growing: dict[int, GrowingFile] = {}
+        self._directory = directory
+        self._recorded = recorded
+
+    def write(self, number: int, header: bytes, block: Block) -> InputBlock:
+        """Keep a block. Raises OSError if it can't be written."""
+        path, fd = self.create(number)
+        try:
+            for data in (header, block.data):
+                rest = memoryview(data)
+                while rest:
+                    rest = rest[os.write(fd, rest) :]
+        except OSError as error:
+            error.filename = path
+            raise
+        finally:
+            os.close(fd)
+        return InputBlock(number, block.offset, len(block.data), path, len(header), kept=True)
+
+    def create(self, number: int) -> tuple[str, int]:
+        """Create the file of a block; return its path and a descriptor. Raises OSError if that is not possible."""
+        path = f"{self._directory}/{number}"
+        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            return path, os.open(path, flags, 0o600)
+        except FileNotFoundError:
+            os.mkdir(self._directory, 0o700)
+            return path, os.open(path, flags, 0o600)
+
+    def _ended(self, event: ev.JobEnded, row: JobRow) -> None:
+        block = row.spec.work.stdin
+        if not (isinstance(block, InputBlock) and block.kept):
+            return
+        if (growing := self.growing.get(block.number)) is not None:
+            growing.close()
+        if event.outcome is Outcome.OK or not self._recorded:
+            with contextlib.suppress(OSError):
+                os.unlink(block.file)
+
+
+class BlockReader:
+    """Reactor source that cuts a stream into blocks, keeps them, and adds a job for each.
+
+    Nothing is read while the queue is full. `hungry` is called with the queue room to wait for (0: none). `fit`
+    raises UserError for a job that can't run where this run executes. Without `files`, blocks are only counted.
+    """
+
+    def __init__(
+        self,
+        fd: int,
+        name: str,
+        cutter: BlockCutter,
+        jobs: BlockJobs,
+        files: BlockFiles | None,
+        *,
+        scheduler: Scheduler,
+        hungry: Callable[[int], None],
+        fit: Callable[[JobSpec], None] | None = None,
+    ) -> None:
+        self.done = False
+        self.wrong = ""
+        self._fd = fd
+        self._name = name
+        self._cutter = cutter
+        self._jobs = jobs
+        self._files = files
+        self._scheduler = scheduler
+        self._want_input = hungry
+        self._fit = fit
+        self._number = 0
+        self._read_all = False
+        self._enough = max(1, scheduler.max_queue // 2)
+
+    def fileno(self) -> int:
+        """Return the descriptor that is being read."""
+        return self._fd
+
+    def unread(self) -> list[int]:
+        """Return the descriptors that have not been read to their end."""
+        return [] if self._read_all or self.done else [self._fd]
+
+    def wanted(self) -> bool:
+        """Return whether the queue has room."""
+        return not self.done and self._scheduler.queue_room > 0
+
+    def pending(self) -> bool:
+        """Return whether the bytes already read may contain another block."""
+        return self._cutter.due
+
+    def read(self) -> Iterable[Request]:
+        """Read some bytes, unless there may be another block; return the request that adds the blocks' jobs."""
+        specs: list[JobSpec] = []
+        try:
+            if not self.pending():
+                self._feed(os.read(self._fd, self._cutter.room))
+            self._cut(specs)
+        except BlockingIOError:  # another program on the same pipe or terminal was faster
+            return []
+        except UserError as error:
+            self.wrong = str(error)
+        except OSError as error:
+            where = (
+                f"cannot keep a block: {error.filename}" if error.filename else f"cannot split {self._name}"
+            )
+            self.wrong = f"{where}: {error.strerror}"
+        self.done = bool(self.wrong) or self._cutter.finished
+        return [lambda scheduler, now: self._add(specs, scheduler, now)] if specs or self.done else []
+
+    def _feed(self, data: bytes) -> None:
+        self._cutter.feed(data)
+        self._read_all = not data
+
+    def _cut(self, specs: list[JobSpec]) -> None:
+        """Keep the blocks that are complete, and append their jobs, as many as the queue has room for."""
+        while len(specs) < min(self._scheduler.queue_room, MAX_BLOCKS_PER_READ):
+            block = self._cutter.take()
+            if block is None:
+                return
+            self._number += 1
+            spec = self._jobs.job(self._kept(block))
+            if self._fit is not None:
+                self._fit(spec)
+            specs.append(spec)
+
+    def _kept(self, block: Block) -> InputBlock:
+        header = self._cutter.header
+        if self._files is not None:
+            return self._files.write(self._number, header, block)
+        return InputBlock(self._number, block.offset, len(block.data), self._name, len(header), kept=True)
+
+    def _add(self, specs: Sequence[JobSpec], scheduler: Scheduler, now: float) -> None:
+        """Add the jobs of blocks. The engine calls this within a turn."""
+        scheduler.add(specs, now, origin=STREAMED)
+        if self.done:
+            scheduler.end_input(now, complete=not self.wrong, why=self.wrong)
+        self._want_input(0 if self.done or scheduler.queue_room else self._enough)
+
+
+class BlockInput(JobInput):
+    """The jobs of `each --pipe`: the blocks of a stream. `name` is that of the stream, for messages."""
+
+    def __init__(self, fd: int, name: str, cutter: BlockCutter, jobs: BlockJobs, workers: str | None) -> None:
+        ahead = BLOCKS_PER_WORKER * count_workers(workers)
+        files = ("-" if name == "stdin" else name,)
+        super().__init__((), None, (), files=files, max_queue=ahead, keeps_blocks=True)
+        self._stream = fd
+        self._reader: Callable[..., BlockReader] = partial(BlockReader, fd, name, cutter, jobs)
+
+    def unread(self) -> list[int]:
+        """Return the descriptor, until it has been read to its end."""
+        return [self._stream] if self._source is None else self._source.unread()
+
+    def feed(
+        self,
+        engine: Engine,
+        scheduler: Scheduler,
+        reactor: Reactor,
+        fit: Callable[[JobSpec], None] | None = None,
+    ) -> None:
+        """Cut the stream into blocks as the queue gets room."""
+        self._source = self._reader(self._blocks, scheduler=scheduler, hungry=engine.want_input, fit=fit)
+        reactor.add(self._source)
+
+    def feed_all(self, scheduler: Scheduler) -> None:
+        """Put a job for each block into the scheduler at once, for a dry run. No block is kept."""
+        scheduler.max_queue = sys.maxsize
+        self._source = source = self._reader(None, scheduler=scheduler, hungry=lambda _room: None)
+        while not source.done:
+            for ask in source.read():
+                ask(scheduler, 0.0)
+
+
+def open_blocks(settings: InputSettings, each: Each) -> JobInput:
+    """Return the input of `each --pipe` or `--pipe-part`. Raises UserError for a wrong option or file."""
+    if settings.shard is not None:
+        raise UserError("--shard can't be combined with --pipe: it shares out arguments, not blocks")
+    path, command = _source_of(each)
+    name = called(path)
+    jobs = BlockJobs(settings, each, command, name)
+    rules = record_rules(
+        each.recstart,
+        each.recend,
+        regexp=each.regexp,
+        records=each.max_args,
+        lines=each.max_lines,
+        removes=each.remove_rec_sep,
+    )
+    if each.pipe_part:
+        return JobInput(_part_jobs(path, rules, each, jobs), None, (), files=(path,))
+    fd = opened(path)
+    with contextlib.suppress(OSError, AttributeError):  # fewer reads; not every pipe may be so large
+        fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _PIPE_CAPACITY_BYTES)
+    cutter = BlockCutter(rules, each.block or DEFAULT_BLOCK_BYTES, header=each.header)
+    if each.round_robin:
+        from pqrun.input.each.dealing import DealtInput
+
+        return DealtInput(fd, name, cutter, jobs, each.workers)
+    return BlockInput(fd, name, cutter, jobs, each.workers)
+
+
+def _source_of(each: Each) -> tuple[str, str]:
+    """Return the path of the input and the command."""
+    command, sources = split_sources(
+        each.words, each.files, arg_sep=each.arg_sep, arg_file_sep=each.arg_file_sep
+    )
+    if any(source.path is None for source in sources):
+        raise UserError(
+            f"--pipe: jobs have no arguments ({each.arg_sep}): each one reads a block as its stdin"
+        )
+    if len(sources) > 1:
+        raise UserError("--pipe reads one input: give one file, or several through `cat`")
+    if not command:
+        raise UserError("--pipe needs a command that reads a block as its stdin: `pqrun each --pipe wc -l`")
+    path = str(sources[0].path) if sources else "-"
+    if path == "-" and each.pipe_part:
+        raise UserError("--pipe-part needs a file: -a FILE (a stream is split with --pipe)")
+    if path == "-" and os.isatty(0):
+        raise UserError("nothing to split: --pipe reads stdin, or a file (-a FILE)")
+    return path, command
+
+
+def _part_jobs(path: str, rules: RecordRules, each: Each, jobs: BlockJobs) -> list[JobSpec]:
+    """Return the jobs for all parts of a file."""
+    fd = opened(path)
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise UserError(f"--pipe-part: {path} is not a regular file: split it with --pipe")
+        size = os.fstat(fd).st_size
+        header = _header_size(fd) if each.header else 0
+        step = each.block or DEFAULT_BLOCK_BYTES
+        if step < 0:
+            step = max(1, -(-(size - header) // (count_workers(each.workers) * -step)))
+        ends = split_positions(lambda most, at: os.pread(fd, most, at), header, size, step, rules)
+        file = os.path.abspath(path)
+        return [
+            jobs.job(InputBlock(number, begin, end - begin, file, header))
+            for number, (begin, end) in enumerate(pairwise(chain((header,), ends)), 1)
+        ]
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from None
+    finally:
+        os.close(fd)
+
+
+def _header_size(fd: int) -> int:
+    """Return the bytes of a file's first line."""
+    size = 0
+    while data := os.pread(fd, DEFAULT_BLOCK_BYTES, size):
+        end = data.find(b"\n") + 1
+        size += end or len(data)
+        if end:
+            break
+    return size
+
+
+def reopened_blocks(directory: str, rows: Iterable[JobRow], *, remove: bool) -> bool:
+    """Prepare the kept blocks of a run that is resumed, and return whether there are any.
+
+    Their paths are set anew, because the directory of the run may have moved. With `remove`, blocks of no use are
+    removed: the job was ok just before pqrun was killed, or it was not recorded.
+    """
+    needed = set()
+    found = False
+    for row in rows:
+        block = row.spec.work.stdin if isinstance(row.spec.work, Command) else None
+        if isinstance(block, InputBlock) and block.kept:
+            found = True
+            if row.outcome is not Outcome.OK:
+                needed.add(str(block.number))
+                moved = block._replace(file=f"{directory}/{block.number}")
+                row.spec = row.spec._replace(work=row.spec.work._replace(stdin=moved))
+    if found and remove:
+        for name in os.listdir(directory):
+            if name not in needed:
+                os.unlink(f"{directory}/{name}")
+    return found
