@@ -74,9 +74,12 @@ def dry_run(
     source.feed_all(scheduler)
     past = record.found.events if record is not None and record.found else ()
     run_simulated(scheduler, executor, NoObservers(), past=past)
+    err = StreamWriter(2, "standard error")
+    for warning in source.warnings:
+        err.say(warning)
     if source.wrong:
         raise UserError(source.wrong)
     if out.failure:
-        StreamWriter(2, "standard error").say(f"pqrun: {out.failure}")
+        err.say(f"pqrun: {out.failure}")
         return 4
     return 0

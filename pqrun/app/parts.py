@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pqrun.app.serve import QueueMaintenance
     from pqrun.control.server import ControlServer
     from pqrun.core.job import AttemptId, JobSpec
+    from pqrun.core.median_timeout import MedianLimit
     from pqrun.engine.executor import Backend
     from pqrun.engine.live_run import JobHistory, JobUsage
     from pqrun.journal.restart_plan import RestartPlan
@@ -95,8 +96,17 @@ class RunParts:
             deadline=inf if limits.deadline is None else self.clock.now() + limits.deadline,
             random=Random(self.record.run_id),
             patience=inf if self.endless else GIVE_UP_SECONDS,
+            median=self._median_limit(),
             remembers_ended=self.maintenance.keep if self.maintenance is not None else inf,
         )
+
+    def _median_limit(self) -> MedianLimit | None:
+        percent = self.settings.limits.median_timeout
+        if percent is None:
+            return None
+        from pqrun.core.median_timeout import MedianLimit
+
+        return MedianLimit(percent, () if self.record.found is None else self.record.found.durations())
 
     # Opening and closing
 

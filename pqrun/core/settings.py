@@ -46,6 +46,7 @@ class Each(NamedTuple):
     csv: bool = False
     trim: str | None = None
     eof: str | None = None
+    by_words: bool = False
     no_run_if_empty: bool = False
     link: bool = False
     shuf: bool = False
@@ -115,6 +116,10 @@ class LimitSettings(NamedTuple):
     deadline: Annotated[float | None, option(
         "--deadline", panel=TIME, metavar="DUR", read=values.duration,
         help="Stop the whole run after DUR",
+    )] = None
+    median_timeout: Annotated[float | None, option(
+        "--median-timeout", panel=TIME, metavar="N%", read=values.percentage,
+        help="Stop an attempt that takes over N% of the median time of the jobs that succeeded",
     )] = None
     delay: Annotated[float | None, option(
         "--delay", panel=SCHEDULING, metavar="DUR", read=values.duration,
@@ -269,6 +274,10 @@ class PlaceSettings(NamedTuple):
         "--memfree", panel=SCHEDULING, metavar="SIZE", read=values.size,
         help="Start no job while less than SIZE of memory is free: 2G",
     )] = None
+    noswap: Annotated[bool, option(
+        "--noswap", panel=SCHEDULING,
+        help="Start no job while this machine swaps memory in and out",
+    )] = False
     require_watchdog: Annotated[bool, option(
         "--require-watchdog", panel=FAILURE,
         help="Exit with 4 if no watchdog can end the jobs after a kill -9 of pqrun",

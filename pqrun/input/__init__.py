@@ -222,8 +222,9 @@ def _arguments(settings: InputSettings, each: Each) -> JobInput:
     arguments, parts = open_arguments(settings, each)
     if arguments.count is None or arguments.count > KNOWN_SUFFIXES:
         return JobInput(
-            (), arguments, parts, wants=_dealer(settings), files=arguments.files, count=arguments.count
-        )
+            (), arguments, parts, wants=_dealer(settings), files=arguments.files, count=arguments.count,
+            warnings=arguments.warnings,
+        )  # fmt: skip
     jobs, warnings = _part_of(list(iter(arguments.take, None)), settings)
     return JobInput(jobs, None, (), warnings=warnings, files=arguments.files)
 

@@ -139,7 +139,9 @@ def backend_of(
     """
     load = None if settings.load is None else load_limit(settings.load, usable_cpus())
     if settings.on == "local":
-        return LocalBackend(settings, output, LoadMonitor(load, settings.memfree), prompt=prompt)
+        return LocalBackend(
+            settings, output, LoadMonitor(load, settings.memfree, noswap=settings.noswap), prompt=prompt
+        )
     from pqrun.executors.dask.backend import DaskBackend
 
     return DaskBackend(settings, output, jobs, load, prompt=prompt)
