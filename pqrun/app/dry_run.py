@@ -18,6 +18,7 @@ from pqrun.input import JobInput
 from pqrun.output.writer import StreamWriter
 
 if TYPE_CHECKING:
+    from pqrun.core.past import Past
     from pqrun.journal.restart_plan import RestartPlan
     from pqrun.journal.run_record import RunRecord
 
@@ -54,7 +55,11 @@ def _comment(spec: JobSpec) -> str:
 
 
 def dry_run(
-    settings: Settings, source: JobInput, record: RunRecord | None = None, restart: RestartPlan | None = None
+    settings: Settings,
+    source: JobInput,
+    record: RunRecord | None = None,
+    restart: RestartPlan | None = None,
+    past: Past | None = None,
 ) -> int:
     """Print the commands, one on each line, in the order in which they would start; return the exit code.
 
@@ -66,14 +71,15 @@ def dry_run(
     scheduler = Scheduler(
         pools=restart.pools if restart is not None else settings.input.pools or source.pools,
         max_queue=settings.limits.max_queue or source.max_queue or MAX_QUEUE,
+        past=past if settings.limits.order == "longest-first" else None,
     )
     slots = count_workers(settings.limits.jobs or source.workers)
     executor = SimulatedExecutor(FakeClock(), slots, CommandPrinter(out).fate)
     if restart is not None:
         scheduler.restore(restart, executor.clock.now())
     source.feed_all(scheduler)
-    past = record.found.events if record is not None and record.found else ()
-    run_simulated(scheduler, executor, NoObservers(), past=past)
+    before = record.found.events if record is not None and record.found else ()
+    run_simulated(scheduler, executor, NoObservers(), past=before)
     err = StreamWriter(2, "standard error")
     for warning in source.warnings:
         err.say(warning)

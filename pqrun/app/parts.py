@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pqrun.control.server import ControlServer
     from pqrun.core.job import AttemptId, JobSpec
     from pqrun.core.median_timeout import MedianLimit
+    from pqrun.core.past import Past
     from pqrun.engine.executor import Backend
     from pqrun.engine.live_run import JobHistory, JobUsage
     from pqrun.journal.restart_plan import RestartPlan
@@ -55,6 +56,7 @@ class RunParts:
         reports: ReportSet | NoReports,
         restart: RestartPlan | None,
         maintenance: QueueMaintenance | None = None,
+        past: Past | None = None,
     ) -> None:
         self.settings = settings
         self.source = source
@@ -63,6 +65,7 @@ class RunParts:
         self.reports = reports
         self.restart = restart
         self.maintenance = maintenance
+        self.past = past
         self.clock = SystemClock()
         self.files = tuple(settings.input.files or (record.found.header["files"] if record.found else ()))
         said = settings.limits.jobs or source.workers
@@ -97,6 +100,7 @@ class RunParts:
             random=Random(self.record.run_id),
             patience=inf if self.endless else GIVE_UP_SECONDS,
             median=self._median_limit(),
+            past=self.past if limits.order == "longest-first" else None,
             remembers_ended=self.maintenance.keep if self.maintenance is not None else inf,
         )
 

@@ -11,7 +11,7 @@ from threading import Lock, Thread
 from typing import TYPE_CHECKING
 
 from pqrun.app.parts import RunParts
-from pqrun.app.run import backend_for, carry_out
+from pqrun.app.run import backend_for, carry_out, past_for
 from pqrun.core import events as ev
 from pqrun.core.errors import InternalFailure, UserError
 from pqrun.core.scheduler import Scheduler
@@ -95,7 +95,8 @@ def _serve(settings: Settings, directory: RunDirectory, keep: int, ready: Callab
     source = JobInput((), None, (), open_end=True)
     backend, reports = backend_for(settings, source.jobs), reports_of(settings)
     maintenance = QueueMaintenance(record, keep, ready)
-    return carry_out(RunParts(settings, source, record, backend, reports, restart, maintenance))
+    past = past_for(settings)
+    return carry_out(RunParts(settings, source, record, backend, reports, restart, maintenance, past))
 
 
 def _restored(settings: Settings, directory: RunDirectory, keep: int) -> tuple[RunRecord, RestartPlan]:

@@ -39,6 +39,7 @@ from pqrun.core.task import EndedTask, RestoredState, Task
 
 if TYPE_CHECKING:
     from pqrun.core.median_timeout import MedianLimit
+    from pqrun.core.past import Past
 
 NO_LIMIT = 1 << 60
 Skipped = tuple[Task, Outcome, Need]
@@ -62,10 +63,11 @@ class Scheduler:
         patience: float = GIVE_UP_SECONDS,
         remembers_ended: float = inf,
         median: MedianLimit | None = None,
+        past: Past | None = None,
     ) -> None:
         self.tasks: dict[int, Task] = {}
         self.graph = DependencyGraph(self.tasks, remembers_ended)
-        self.ready = ReadyQueue(pools, self.tasks)
+        self.ready = ReadyQueue(pools, self.tasks) if past is None else self._longest_first(pools, past)
         self.backlog = Backlog()
         self.max_queue = max_queue
         self.paused = False
@@ -84,6 +86,11 @@ class Scheduler:
             self.ready, self._running, self._log, pace or StartRateLimiter(), self.backlog, patience
         )
         self._deadline = deadline
+
+    def _longest_first(self, pools: Iterable[Pool], past: Past) -> ReadyQueue:
+        from pqrun.core.past import LongestFirstQueue
+
+        return LongestFirstQueue(pools, self.tasks, past)
 
     def _attempts(self, random: Random, median: MedianLimit | None) -> ActiveAttempts:
         if median is None:

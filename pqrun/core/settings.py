@@ -96,6 +96,10 @@ class InputSettings(NamedTuple):
         "--shard", panel=SCHEDULING, metavar="I/N", read=values.shard,
         help="Run only part I of N of the jobs, and the jobs that they need: 1/4",
     )] = None
+    by_time: Annotated[bool, option(
+        "--by-time", panel=SCHEDULING,
+        help="With --shard, make parts of equal time, by the times of earlier runs",
+    )] = False
 
 
 class LimitSettings(NamedTuple):
@@ -105,6 +109,10 @@ class LimitSettings(NamedTuple):
         "-j", "--workers", "--jobs", panel=SCHEDULING, metavar="N", read=values.workers,
         help="Run up to N jobs at a time: N, N%, +N, -N or auto (default: usable CPUs)",
     )] = None
+    order: Annotated[str, option(
+        "--order", panel=SCHEDULING, metavar="ORDER", read=choice("fifo", "longest-first"),
+        help="Order of jobs of one priority: fifo, or longest-first by the times of earlier runs",
+    )] = "fifo"
     max_queue: Annotated[int | None, option(
         "--max-queue", panel=SCHEDULING, metavar="N", read=by_spelling(TOP_LEVEL_FIELDS)["max_queue"].type.parse,
         help="Read up to N jobs ahead, and let up to N added jobs wait (default: 1000)",

@@ -37,6 +37,7 @@ from pqrun.input.sources import (
 )
 
 if TYPE_CHECKING:
+    from pqrun.core.past import Past
     from pqrun.input.job_count import JobCount
     from pqrun.input.jobfile import JobFile
 
@@ -188,10 +189,13 @@ class JobInput:
         scheduler.end_input(0.0)
 
 
-def open_input(settings: InputSettings) -> JobInput:
-    """Open the inputs of a run and tell job files from lists. Raises UserError with every error found."""
+def open_input(settings: InputSettings, past: Past | None = None) -> JobInput:
+    """Open the inputs of a run and tell job files from lists. Raises UserError with every error found.
+
+    `past`: the times of earlier runs, for `--by-time`.
+    """
     if settings.each is not None:
-        return _arguments(settings, settings.each)
+        return _arguments(settings, settings.each, past)
     paths = settings.files or ("-",)
     refuse_twice(paths)
     job_files: list[str] = []
@@ -210,10 +214,10 @@ def open_input(settings: InputSettings) -> JobInput:
             opened.setdefault(path, []).append(file)
     loaded = _load(settings, job_files, opened) if job_files else None
     files = (*job_files, *("-" if file.fd == 0 else file.name for file in lists))
-    return _put_together(settings, files, loaded, lists)
+    return _put_together(settings, files, loaded, lists, past)
 
 
-def _arguments(settings: InputSettings, each: Each) -> JobInput:
+def _arguments(settings: InputSettings, each: Each, past: Past | None) -> JobInput:
     """Return the input of `each`: few jobs are built at once, many are built as the queue gets room."""
     from pqrun.input.each import open_arguments
 
@@ -225,7 +229,7 @@ def _arguments(settings: InputSettings, each: Each) -> JobInput:
             (), arguments, parts, wants=_dealer(settings), files=arguments.files, count=arguments.count,
             warnings=arguments.warnings,
         )  # fmt: skip
-    jobs, warnings = _part_of(list(iter(arguments.take, None)), settings)
+    jobs, warnings = _part_of(list(iter(arguments.take, None)), settings, past)
     return JobInput(jobs, None, (), warnings=warnings, files=arguments.files)
 
 
@@ -241,7 +245,11 @@ def _load(settings: InputSettings, paths: list[str], opened: Mapping[str, list[O
 
 
 def _put_together(
-    settings: InputSettings, files: Sequence[str], loaded: JobFile | None, lists: Sequence[OpenedFile]
+    settings: InputSettings,
+    files: Sequence[str],
+    loaded: JobFile | None,
+    lists: Sequence[OpenedFile],
+    past: Past | None,
 ) -> JobInput:
     """Check the lists, apply `--only`, `--skip` and `--shard`, and return the input."""
     jobs: Sequence[JobSpec] = () if loaded is None else loaded.jobs
@@ -255,7 +263,7 @@ def _put_together(
         if lists:
             raise UserError("--only and --skip need a job file: they can't select commands of a list")
         jobs = select(list(jobs), settings.only, settings.skip)
-    jobs, empty = _part_of(jobs, settings)
+    jobs, empty = _part_of(jobs, settings, past)
     if loaded is None:
         return JobInput(jobs, lines, lists, warnings=empty, files=files, wants=_dealer(settings))
     return JobInput(
@@ -268,7 +276,7 @@ def _put_together(
         pools=loaded.pools,
         said=loaded.settings,
         files=(*files, *loaded.reads),
-        wants=_dealer(settings),
+        wants=_dealer(settings) if lists else None,
     )
 
 
@@ -307,13 +315,15 @@ def _has_comments(pieces: Iterable[bytes]) -> bool:
     return False
 
 
-def _part_of(jobs: Sequence[JobSpec], settings: InputSettings) -> tuple[Sequence[JobSpec], tuple[str, ...]]:
+def _part_of(
+    jobs: Sequence[JobSpec], settings: InputSettings, past: Past | None
+) -> tuple[Sequence[JobSpec], tuple[str, ...]]:
     """Return this shard's jobs, and a warning if it has none."""
     if settings.shard is None:
         return jobs, ()
     from pqrun.input.shard import assign_shard, describe_shard
 
-    part = assign_shard(jobs, settings.shard)
+    part = assign_shard(jobs, settings.shard, past if settings.by_time else None)
     return part, describe_shard(part, jobs, settings.shard)
 
 
@@ -321,6 +331,10 @@ def _dealer(settings: InputSettings) -> Callable[[JobSpec], bool] | None:
     """Return the function that selects this shard's lines; None without `--shard`."""
     if settings.shard is None:
         return None
+    if settings.by_time:
+        raise UserError(
+            "--by-time needs all jobs before the first one starts: a job file, or arguments after :::"
+        )
     from pqrun.input.shard import ShardFilter
 
     return ShardFilter(settings.shard).takes_line
