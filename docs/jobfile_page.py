@@ -259,7 +259,8 @@ in earlier runs, so that no long job is left alone at the end. Both options read
 the state directory that have ended. A job is the same if its id (if it has one) and its command are
 the same; its time is the median of the last five runs in which it was `ok`. A job without a past
 counts as the median of all known jobs, and jobs of equal time start first come, first served.
-Without these options nothing of the past is read.
+With one of these options, the live table shows the time left from the beginning, if the times of
+all unfinished jobs are known. Without them, nothing of the past is read.
 
 ## Several files
 

@@ -75,6 +75,8 @@ class RunParts:
         self.collector = MetricsCollector(record.found.header["at"] if record.found else self.clock.now())
         began = self.clock.now() if record.found else self.collector.began
         self.table = JobTable(began, keeps_ended=settings.output.json)
+        if past is not None:
+            self.table.rate.expected = self._expected_seconds
         self.display = RunDisplay(settings.output, self.table, self.clock, self.out, self.err)
         self.results = self._results_directory()
         self.scheduler = self._new_scheduler()
@@ -111,6 +113,13 @@ class RunParts:
         from pqrun.core.median_timeout import MedianLimit
 
         return MedianLimit(percent, () if self.record.found is None else self.record.found.durations())
+
+    def _expected_seconds(self, now: float) -> float | None:
+        """Return the seconds left by the times of earlier runs. Called on the dispatcher thread."""
+        from pqrun.core.past import expected_seconds
+
+        assert self.past is not None
+        return expected_seconds(self.past, self.table.rows.values(), self.workers(), now)
 
     # Opening and closing
 

@@ -6,16 +6,19 @@ No clock, process or file. Only a run with `--order longest-first` or `--by-time
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from statistics import median
 from typing import Final
 
 from pqrun.core.job import Command, JobSpec, Pool
+from pqrun.core.job_table import RUNNING, JobRow
 from pqrun.core.ready_queue import ReadyJob, ReadyQueue, ShapeHead
 from pqrun.core.task import Task
 
 MAX_MILLISECONDS: Final = 10**13
 """More than the longest time limit, so that no place in the queue becomes negative."""
+MAX_ROWS: Final = 20_000
+"""The most jobs whose times are added up for each picture of the live table."""
 
 
 def past_key(job_id: str, run: str | tuple[str, ...] | None, *, named: bool) -> str:
@@ -55,6 +58,27 @@ class LongestFirstQueue(ReadyQueue):
             assert isinstance(job, Task)
             job.place = MAX_MILLISECONDS - round(1000 * self._past.estimate(job.spec))
         super().enter(job, again=True)
+
+
+def expected_seconds(past: Past, rows: Collection[JobRow], workers: int, now: float) -> float | None:
+    """Return the seconds until all these jobs have ended, None if the time of one is unknown, or if they are many.
+
+    That is the work that is left, shared out among the workers, but at least the longest job.
+    """
+    if len(rows) > MAX_ROWS or not workers:
+        return None
+    total = longest = 0.0
+    for row in rows:
+        if row.outcome is not None:
+            continue
+        seconds = past.known(row.spec)
+        if seconds is None:
+            return None
+        if row.state == RUNNING and row.started is not None:
+            seconds = max(0.0, seconds - (now - row.started))
+        total += seconds
+        longest = max(longest, seconds)
+    return max(total / workers, longest)
 
 
 def parts_by_time(jobs: Sequence[JobSpec], past: Past, parts: int) -> dict[str, int]:

@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from pqrun.core.job import Command, JobSpec, Priority
-from pqrun.core.past import Past, parts_by_time, past_key
+from pqrun.core.job_table import JobRow
+from pqrun.core.past import Past, expected_seconds, parts_by_time, past_key
+from pqrun.core.throughput import Throughput
 
 from .test_scheduler import run, starts
 
@@ -65,3 +67,27 @@ def test_each_job_is_in_one_part_whatever_the_order(times, parts):
     mixed = jobs.copy()
     Random(1).shuffle(mixed)
     assert parts_by_time(mixed, known, parts) == found
+
+
+def row(name, **facts):
+    found = JobRow(1, job(name))
+    for key, value in facts.items():
+        setattr(found, key, value)
+    return found
+
+
+def test_the_time_left_is_that_of_the_work_or_of_the_longest_job():
+    known = past(a=8.0, b=4.0, c=3.0)
+    rows = [row("a", state="running", started=100.0), row("b"), row("c"), row("gone", state="ok")]
+    assert expected_seconds(known, rows, 2, 102.0) == 6.5  # 6 + 4 + 3 seconds on two workers
+    assert expected_seconds(known, rows, 9, 102.0) == 6.0
+    assert expected_seconds(known, [*rows, row("new")], 2, 102.0) is None
+    assert expected_seconds(known, [], 2, 102.0) == 0.0
+
+
+def test_the_rate_counts_as_soon_as_it_is_known():
+    rate = Throughput(0.0, lambda now: 42.0)
+    assert (rate.eta(0.1, 10), rate.eta(0.1, 0)) == (42.0, None)
+    for at in (1.0, 2.0, 3.0, 4.0, 5.0):
+        rate.count(at)
+    assert rate.eta(5.0, 10) == 10.0
