@@ -18,7 +18,7 @@ from pqrun.input import JobInput
 from pqrun.output.writer import StreamWriter
 
 if TYPE_CHECKING:
-    from pqrun.core.past import Past
+    from pqrun.core.past import KnownDurations
     from pqrun.journal.restart_plan import RestartPlan
     from pqrun.journal.run_record import RunRecord
 
@@ -59,7 +59,7 @@ def dry_run(
     source: JobInput,
     record: RunRecord | None = None,
     restart: RestartPlan | None = None,
-    past: Past | None = None,
+    past: KnownDurations | None = None,
 ) -> int:
     """Print the commands, one on each line, in the order in which they would start; return the exit code.
 

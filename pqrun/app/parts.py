@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pqrun.control.server import ControlServer
     from pqrun.core.job import AttemptId, JobSpec
     from pqrun.core.median_timeout import MedianLimit
-    from pqrun.core.past import Past
+    from pqrun.core.past import KnownDurations
     from pqrun.engine.executor import Backend
     from pqrun.engine.live_run import JobHistory, JobUsage
     from pqrun.journal.restart_plan import RestartPlan
@@ -56,7 +56,7 @@ class RunParts:
         reports: ReportSet | NoReports,
         restart: RestartPlan | None,
         maintenance: QueueMaintenance | None = None,
-        past: Past | None = None,
+        past: KnownDurations | None = None,
     ) -> None:
         self.settings = settings
         self.source = source

@@ -30,7 +30,7 @@ from pqrun.reports import Ending, NoReports, reports_of
 
 if TYPE_CHECKING:
     from pqrun.core.job import JobSpec
-    from pqrun.core.past import Past
+    from pqrun.core.past import KnownDurations
     from pqrun.engine.executor import Backend
     from pqrun.input import JobInput
     from pqrun.journal.restart_plan import RestartPlan
@@ -65,7 +65,7 @@ def run(settings: Settings) -> int:
     return carry_out(parts)
 
 
-def past_for(settings: Settings) -> Past | None:
+def past_for(settings: Settings) -> KnownDurations | None:
     """Return the times of jobs in earlier runs, if an option asks for them."""
     if settings.input.by_time and settings.input.shard is None:
         raise UserError("--by-time says how --shard makes its parts: give --shard I/N, too")

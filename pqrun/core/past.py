@@ -27,7 +27,7 @@ def past_key(job_id: str, run: str | tuple[str, ...] | None, *, named: bool) -> 
     return f"{job_id}\0\0{command}" if named else command
 
 
-class Past:
+class KnownDurations:
     """The seconds that jobs took before, by their keys. The time of an unknown job is the median of all."""
 
     def __init__(self, seconds: Mapping[str, float]) -> None:
@@ -48,7 +48,7 @@ class Past:
 class LongestFirstQueue(ReadyQueue):
     """The ready jobs, of equals in urgency the one that took longest before; then first come, first served."""
 
-    def __init__(self, pools: Iterable[Pool], known: Mapping[int, ShapeHead], past: Past) -> None:
+    def __init__(self, pools: Iterable[Pool], known: Mapping[int, ShapeHead], past: KnownDurations) -> None:
         super().__init__(pools, known)
         self._past = past
 
@@ -60,7 +60,9 @@ class LongestFirstQueue(ReadyQueue):
         super().enter(job, again=True)
 
 
-def expected_seconds(past: Past, rows: Collection[JobRow], workers: int, now: float) -> float | None:
+def expected_seconds(
+    past: KnownDurations, rows: Collection[JobRow], workers: int, now: float
+) -> float | None:
     """Return the seconds until all these jobs have ended, None if the time of one is unknown, or if they are many.
 
     That is the work that is left, shared out among the workers, but at least the longest job.
@@ -81,7 +83,7 @@ def expected_seconds(past: Past, rows: Collection[JobRow], workers: int, now: fl
     return max(total / workers, longest)
 
 
-def parts_by_time(jobs: Sequence[JobSpec], past: Past, parts: int) -> dict[str, int]:
+def parts_by_time(jobs: Sequence[JobSpec], past: KnownDurations, parts: int) -> dict[str, int]:
     """Return the part of each job by id, counted from 0: known times are balanced, other jobs by number.
 
     The longest job goes first, always into the part with the least time. The order of the jobs does not

@@ -39,7 +39,7 @@ from pqrun.core.task import EndedTask, RestoredState, Task
 
 if TYPE_CHECKING:
     from pqrun.core.median_timeout import MedianLimit
-    from pqrun.core.past import Past
+    from pqrun.core.past import KnownDurations
 
 NO_LIMIT = 1 << 60
 Skipped = tuple[Task, Outcome, Need]
@@ -63,7 +63,7 @@ class Scheduler:
         patience: float = GIVE_UP_SECONDS,
         remembers_ended: float = inf,
         median: MedianLimit | None = None,
-        past: Past | None = None,
+        past: KnownDurations | None = None,
     ) -> None:
         self.tasks: dict[int, Task] = {}
         self.graph = DependencyGraph(self.tasks, remembers_ended)
@@ -87,7 +87,7 @@ class Scheduler:
         )
         self._deadline = deadline
 
-    def _longest_first(self, pools: Iterable[Pool], past: Past) -> ReadyQueue:
+    def _longest_first(self, pools: Iterable[Pool], past: KnownDurations) -> ReadyQueue:
         from pqrun.core.past import LongestFirstQueue
 
         return LongestFirstQueue(pools, self.tasks, past)

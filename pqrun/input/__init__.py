@@ -37,7 +37,7 @@ from pqrun.input.sources import (
 )
 
 if TYPE_CHECKING:
-    from pqrun.core.past import Past
+    from pqrun.core.past import KnownDurations
     from pqrun.input.job_count import JobCount
     from pqrun.input.jobfile import JobFile
 
@@ -189,7 +189,7 @@ class JobInput:
         scheduler.end_input(0.0)
 
 
-def open_input(settings: InputSettings, past: Past | None = None) -> JobInput:
+def open_input(settings: InputSettings, past: KnownDurations | None = None) -> JobInput:
     """Open the inputs of a run and tell job files from lists. Raises UserError with every error found.
 
     `past`: the times of earlier runs, for `--by-time`.
@@ -217,7 +217,7 @@ def open_input(settings: InputSettings, past: Past | None = None) -> JobInput:
     return _put_together(settings, files, loaded, lists, past)
 
 
-def _arguments(settings: InputSettings, each: Each, past: Past | None) -> JobInput:
+def _arguments(settings: InputSettings, each: Each, past: KnownDurations | None) -> JobInput:
     """Return the input of `each`: few jobs are built at once, many are built as the queue gets room."""
     from pqrun.input.each import open_arguments
 
@@ -249,7 +249,7 @@ def _put_together(
     files: Sequence[str],
     loaded: JobFile | None,
     lists: Sequence[OpenedFile],
-    past: Past | None,
+    past: KnownDurations | None,
 ) -> JobInput:
     """Check the lists, apply `--only`, `--skip` and `--shard`, and return the input."""
     jobs: Sequence[JobSpec] = () if loaded is None else loaded.jobs
@@ -316,7 +316,7 @@ def _has_comments(pieces: Iterable[bytes]) -> bool:
 
 
 def _part_of(
-    jobs: Sequence[JobSpec], settings: InputSettings, past: Past | None
+    jobs: Sequence[JobSpec], settings: InputSettings, past: KnownDurations | None
 ) -> tuple[Sequence[JobSpec], tuple[str, ...]]:
     """Return this shard's jobs, and a warning if it has none."""
     if settings.shard is None:

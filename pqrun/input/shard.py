@@ -16,7 +16,7 @@ from pqrun.core.errors import UserError
 from pqrun.core.job import Command, JobSpec, Shard
 
 if TYPE_CHECKING:
-    from pqrun.core.past import Past
+    from pqrun.core.past import KnownDurations
 
 
 class ShardFilter:
@@ -54,7 +54,7 @@ def _digest(text: str) -> int:
     return int.from_bytes(sha256(text.encode("utf-8", "surrogateescape")).digest()[:8], "big")
 
 
-def assign_shard(jobs: Sequence[JobSpec], shard: Shard, past: Past | None = None) -> list[JobSpec]:
+def assign_shard(jobs: Sequence[JobSpec], shard: Shard, past: KnownDurations | None = None) -> list[JobSpec]:
     """Return the shard's jobs in order: its share of the jobs that no job needs, and all jobs they need.
 
     With the `past`, the shares take equal times.
@@ -73,7 +73,9 @@ def assign_shard(jobs: Sequence[JobSpec], shard: Shard, past: Past | None = None
     return [job for job in jobs if job.id in kept]
 
 
-def _shares(jobs: Sequence[JobSpec], shard: Shard, needed: set[str], past: Past | None) -> Mapping[str, bool]:
+def _shares(
+    jobs: Sequence[JobSpec], shard: Shard, needed: set[str], past: KnownDurations | None
+) -> Mapping[str, bool]:
     """Return whether each job is in the shard's share, by id."""
     if past is None:
         dealer = ShardFilter(shard)

@@ -14,7 +14,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Final
 
 from pqrun.core.errors import InternalFailure, UserError
-from pqrun.core.past import Past, past_key
+from pqrun.core.past import KnownDurations, past_key
 from pqrun.journal.run_directory import RunDirectory, run_directories
 
 if TYPE_CHECKING:
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 MAX_RUNS: Final = 20
 MAX_DURATIONS: Final = 5
-"""Of each job, the time in so many of the latest runs counts."""
+"""Of each job, the times in that number of the latest runs count."""
 
 
-def read_past() -> Past:
+def read_past() -> KnownDurations:
     """Return the past of all jobs that succeeded in the latest runs that have ended."""
     from pqrun.journal.index import query_index
 
@@ -38,7 +38,7 @@ def read_past() -> Past:
         for key, took in found:
             if len(seconds[key]) < MAX_DURATIONS:
                 seconds[key].append(took)
-    return Past({key: median(values) for key, values in seconds.items()})
+    return KnownDurations({key: median(values) for key, values in seconds.items()})
 
 
 def _latest() -> list[RunDirectory]:

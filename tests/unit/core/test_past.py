@@ -8,7 +8,7 @@ from hypothesis import strategies as some
 
 from pqrun.core.job import Command, JobSpec, Priority
 from pqrun.core.job_table import JobRow
-from pqrun.core.past import Past, expected_seconds, parts_by_time, past_key
+from pqrun.core.past import KnownDurations, expected_seconds, parts_by_time, past_key
 from pqrun.core.throughput import Throughput
 
 from .test_scheduler import run, starts
@@ -19,7 +19,7 @@ def job(name, **facts):
 
 
 def past(**seconds):
-    return Past({past_key(name, f"do {name}", named=True): took for name, took in seconds.items()})
+    return KnownDurations({past_key(name, f"do {name}", named=True): took for name, took in seconds.items()})
 
 
 def order(jobs, known, **more):
@@ -35,7 +35,7 @@ def test_of_equal_jobs_the_longest_starts_first_and_an_unknown_one_counts_as_usu
 def test_priorities_go_before_and_without_a_past_the_first_one_comes_first():
     jobs = [job("a"), job("b", priority=Priority.HIGH), job("c")]
     assert order(jobs, past(a=1.0, b=2.0, c=3.0)) == ["b", "c", "a"]
-    assert order(jobs, Past({})) == ["b", "a", "c"]
+    assert order(jobs, KnownDurations({})) == ["b", "a", "c"]
 
 
 def test_a_job_is_the_same_only_with_its_command():
@@ -43,9 +43,12 @@ def test_a_job_is_the_same_only_with_its_command():
     assert known.known(job("a")) == 9.0
     assert known.known(JobSpec("a", Command("other"))) is None
     assert known.known(JobSpec("1", Command("do a"), named=False)) is None
-    assert Past({past_key("7", "x", named=False): 2.0}).known(JobSpec("1", Command("x"), named=False)) == 2.0
+    assert (
+        KnownDurations({past_key("7", "x", named=False): 2.0}).known(JobSpec("1", Command("x"), named=False))
+        == 2.0
+    )
     words = JobSpec("a", Command(("x", "y")))
-    assert Past({past_key("a", ("x", "y"), named=True): 3.0}).known(words) == 3.0
+    assert KnownDurations({past_key("a", ("x", "y"), named=True): 3.0}).known(words) == 3.0
 
 
 def test_parts_take_equal_times_and_unknown_jobs_are_shared_out_by_number():
