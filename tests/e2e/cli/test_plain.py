@@ -13,7 +13,7 @@ from pqrun.cli.commands import MODULES, find_command
 from pqrun.cli.declarations import CommandSpec
 
 VALUES = {
-    "LEVEL": ("high", "low", "nonsense"), "N": ("3", "0", "-1", "50%", "+1", "auto", "x", ""),
+    "ORDER": ("fifo", "longest-first", "x"), "N%": ("200%", "x%", "5"), "LEVEL": ("high", "low", "nonsense"), "N": ("3", "0", "-1", "50%", "+1", "auto", "x", ""),
     "DUR": ("90", "1.5s", "1h30m", "250ms", "-1", "soon"), "MODE": ("linear", "none", "group", "line", "live", "end"),
     "LIST": ("1,2", "SIGKILL,timeout", "any", "TERM", "oops"), "SIG": ("INT", "SIGTERM", "nosig"),
     "K=V": ("A=1", "B=x y", "=", "C"), "SHELL": ("bash -c", "", "sh -eu -c"), "FILE": ("out.x", "-", "/tmp/a b"),

@@ -468,3 +468,13 @@ def test_a_job_with_many_arguments_runs_again_with_the_same_arguments(world, opt
     world.write("go", "")
     assert world.pqrun("resume", "latest", "--json").code == 0
     assert world.counted("ran") == {"a": 1, "b": 1, "c": 2, "d": 2, "e": 1, "f": 1}
+
+
+@pytest.mark.slow
+def test_a_limit_relative_to_other_jobs_is_kept_and_knows_those_before_the_crash(world):
+    command = "test {} != 60 || echo x >> ran; exec sleep {}"
+    words = ("each", "-j1", "--timeout", "1000%", command, ":::", "0.2", "0.2", "60")
+    world.kill_when(lambda: "x" in world.read("ran"), *words)
+    assert states(world) == {"1": "ok", "2": "ok", "3": "interrupted"}
+    done = world.pqrun("resume", "latest", "--json")
+    assert done.code == 1 and states(world) == {"1": "ok", "2": "ok", "3": "timeout"}
