@@ -246,6 +246,22 @@ command occurs several times. This is also true for lists of commands and for `p
 compute the part, pqrun takes the first eight bytes of the SHA-256 of the id as a number, modulo the
 number of parts, plus one.
 
+With `--by-time`, the parts take equal times instead, as far as they are known: the longest job
+first, each into the part with the least time so far. Jobs that earlier runs don't know are shared
+out by number. All machines must have the same past, so copy the state directory
+(`$PQRUN_STATE_DIR`) to each of them before the first one starts; otherwise, a job may be in no part
+or in two. All jobs must be known at the start: a list of commands can't be divided by time.
+
+## The longest first
+
+`--order longest-first` starts, of the ready jobs with the same priority, the one that took longest
+in earlier runs, so that no long job is left alone at the end. Both options read the last 20 runs in
+the state directory that have ended. A job is the same if its id (if it has one) and its command are
+the same; its time is the median of the last five runs in which it was `ok`. A job without a past
+counts as the median of all known jobs, and jobs of equal time start first come, first served.
+With one of these options, the live table shows the time left from the beginning, if the times of
+all unfinished jobs are known. Without them, nothing of the past is read.
+
 ## Several files
 
 `pqrun run a.yaml b.yaml` runs the jobs of both files as one run: ids must be unique across the

@@ -19,6 +19,7 @@ from pqrun.input import JobInput
 from pqrun.output.writer import StreamWriter
 
 if TYPE_CHECKING:
+    from pqrun.core.past import KnownDurations
     from pqrun.journal.restart_plan import RestartPlan
     from pqrun.journal.run_record import RunRecord
 
@@ -55,7 +56,11 @@ def _comment(spec: JobSpec) -> str:
 
 
 def dry_run(
-    settings: Settings, source: JobInput, record: RunRecord | None = None, restart: RestartPlan | None = None
+    settings: Settings,
+    source: JobInput,
+    record: RunRecord | None = None,
+    restart: RestartPlan | None = None,
+    past: KnownDurations | None = None,
 ) -> int:
     """Print the commands, one on each line, in the order in which they would start; return the exit code.
 
@@ -67,17 +72,21 @@ def dry_run(
     scheduler = Scheduler(
         pools=restart.pools if restart is not None else settings.input.pools or source.pools,
         max_queue=settings.limits.max_queue or source.max_queue or MAX_QUEUE,
+        past=past if settings.limits.order == "longest-first" else None,
     )
     slots = count_workers(settings.limits.jobs or source.workers)
     executor = SimulatedExecutor(FakeClock(time.time()), slots, CommandPrinter(out).fate)
     if restart is not None:
         scheduler.restore(restart, executor.clock.now())
     source.feed_all(scheduler)
-    past = record.found.events if record is not None and record.found else ()
-    run_simulated(scheduler, executor, NoObservers(), past=past)
+    before = record.found.events if record is not None and record.found else ()
+    run_simulated(scheduler, executor, NoObservers(), past=before)
+    err = StreamWriter(2, "standard error")
+    for warning in source.warnings:
+        err.say(warning)
     if source.wrong:
         raise UserError(source.wrong)
     if out.failure:
-        StreamWriter(2, "standard error").note(out.failure)
+        err.note(out.failure)
         return 4
     return 0

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from pqrun.app.serve import QueueMaintenance
     from pqrun.control.server import ControlServer
     from pqrun.core.job import AttemptId, JobSpec
+    from pqrun.core.median_timeout import MedianLimit
+    from pqrun.core.past import KnownDurations
     from pqrun.engine.executor import Backend, JobStdin
     from pqrun.engine.live_run import InputStream, JobHistory, JobUsage
     from pqrun.journal.restart_plan import RestartPlan
@@ -55,6 +57,7 @@ class RunParts:
         reports: ReportSet | NoReports,
         restart: RestartPlan | None,
         maintenance: QueueMaintenance | None = None,
+        past: KnownDurations | None = None,
     ) -> None:
         self.settings = settings
         self.source = source
@@ -63,6 +66,7 @@ class RunParts:
         self.reports = reports
         self.restart = restart
         self.maintenance = maintenance
+        self.past = past
         self.clock = SystemClock()
         self.files = tuple(settings.input.files or (record.found.header["files"] if record.found else ()))
         said = settings.limits.jobs or source.workers
@@ -72,6 +76,8 @@ class RunParts:
         self.collector = MetricsCollector(record.found.header["at"] if record.found else self.clock.now())
         began = self.clock.now() if record.found else self.collector.began
         self.table = JobTable(began, keeps_ended=settings.output.json)
+        if past is not None:
+            self.table.rate.expected = self._expected_seconds
         self.display = RunDisplay(settings.output, self.table, self.clock, self.out, self.err)
         if self.display.printer is not None and self._reports_to_stdout():
             self.display.printer.stop_passing()
@@ -106,8 +112,25 @@ class RunParts:
             deadline=inf if limits.deadline is None else self.clock.now() + limits.deadline,
             random=Random(self.record.run_id),
             patience=inf if self.endless else GIVE_UP_SECONDS,
+            median=self._median_limit(),
+            past=self.past if limits.order == "longest-first" else None,
             remembers_ended=self.maintenance.keep if self.maintenance is not None else inf,
         )
+
+    def _median_limit(self) -> MedianLimit | None:
+        percent = self.settings.limits.median_timeout
+        if percent is None:
+            return None
+        from pqrun.core.median_timeout import MedianLimit
+
+        return MedianLimit(percent, () if self.record.found is None else self.record.found.durations())
+
+    def _expected_seconds(self, now: float) -> float | None:
+        """Return the seconds left by the times of earlier runs. Called on the dispatcher thread."""
+        from pqrun.core.past import expected_seconds
+
+        assert self.past is not None
+        return expected_seconds(self.past, self.table.rows.values(), self.workers(), now)
 
     # Opening and closing
 

@@ -9,7 +9,16 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from pqrun.app.parts import RunParts
-from pqrun.core.errors import BUG, NOT_ALL_RUN, OK, OWN_FAILURE, SOME_FAILED, USAGE, InternalFailure
+from pqrun.core.errors import (
+    BUG,
+    NOT_ALL_RUN,
+    OK,
+    OWN_FAILURE,
+    SOME_FAILED,
+    USAGE,
+    InternalFailure,
+    UserError,
+)
 from pqrun.core.job import format_command
 from pqrun.core.settings import RecordSettings, Settings
 from pqrun.core.text import escape_controls
@@ -21,6 +30,7 @@ from pqrun.reports import Ending, NoReports, reports_of
 
 if TYPE_CHECKING:
     from pqrun.core.job import JobSpec
+    from pqrun.core.past import KnownDurations
     from pqrun.engine.executor import Backend
     from pqrun.input import JobInput
     from pqrun.journal.restart_plan import RestartPlan
@@ -36,22 +46,35 @@ def run(settings: Settings) -> int:
     reset_signals()
     _enter_directory(settings)
     resumed, dry = settings.record.resume is not None, settings.place.dry_run
-    source = open_input(settings.input) if settings.input.files or not resumed else None
+    past = past_for(settings)
+    source = open_input(settings.input, past) if settings.input.files or not resumed else None
     settings = source.apply_to(settings) if source is not None else settings
     reports = NoReports() if dry else reports_of(settings, source.reads() if source else ())
     source, record, restart = _recorded(settings, source)
     if dry:
         from pqrun.app.dry_run import dry_run
 
-        return dry_run(settings, source, record, restart)
+        return dry_run(settings, source, record, restart, past)
     backend = backend_for(settings, source.jobs if restart is None else [task.spec for task in restart.tasks])
     record = record or _new_record(settings.record)
     try:
-        parts = RunParts(settings, source, record, backend, reports, restart)
+        parts = RunParts(settings, source, record, backend, reports, restart, past=past)
     except BaseException:
         record.close(nothing=True)
         raise
     return carry_out(parts)
+
+
+def past_for(settings: Settings) -> KnownDurations | None:
+    """Return the times of jobs in earlier runs, if an option asks for them."""
+    if settings.input.by_time and settings.input.shard is None:
+        raise UserError("--by-time says how --shard makes its parts: give --shard I/N, too")
+    divides = settings.input.by_time and settings.record.resume is None
+    if not divides and settings.limits.order != "longest-first":
+        return None
+    from pqrun.journal.past import read_past
+
+    return read_past()
 
 
 def _enter_directory(settings: Settings) -> None:

@@ -11,7 +11,7 @@ from threading import Lock, Thread
 from typing import TYPE_CHECKING
 
 from pqrun.app.parts import RunParts
-from pqrun.app.run import backend_for, carry_out
+from pqrun.app.run import backend_for, carry_out, past_for
 from pqrun.app.service_manager import ServiceManager
 from pqrun.core import events as ev
 from pqrun.core.errors import InternalFailure, UserError
@@ -102,7 +102,7 @@ def _serve(settings: Settings, directory: RunDirectory, keep: int, ready: Callab
     source = JobInput((), None, (), open_end=True)
     backend, reports = backend_for(settings, source.jobs), reports_of(settings)
     maintenance = QueueMaintenance(record, keep)
-    run = RunParts(settings, source, record, backend, reports, restart, maintenance)
+    run = RunParts(settings, source, record, backend, reports, restart, maintenance, past_for(settings))
     if ready is not None:
         maintenance.ready = ready
         return carry_out(run)

@@ -219,6 +219,9 @@ class EachOptions(RunOptions):
     eof: Annotated[str | None, OptionSpec(
         ("-E", "--eof"), "An argument that is TEXT ends its source", INPUT, "TEXT",
     )] = None
+    by_words: Annotated[bool, OptionSpec(
+        ("--words",), "Arguments end at blanks and newlines; quotes and backslashes keep them, as in xargs", INPUT,
+    )] = False
     no_run_if_empty: Annotated[bool, OptionSpec(
         ("--no-run-if-empty",), "Run no job for blank arguments", INPUT,
     )] = False

@@ -81,6 +81,13 @@ def given_of(options: FieldOptions) -> dict[str, Any]:
     for field, option, value in fields_given(options):
         if not option.single:
             put(given, field, value)
+    if given.get("shell"):
+        from pqrun.input.defaults import settled_shell
+
+        try:
+            given["shell"] = settled_shell(given["shell"])
+        except ValueError as error:
+            raise UserError(f"--shell: {error}") from None
     return given
 
 

@@ -236,9 +236,10 @@ JOB_FIELDS: Final = (
         option=FieldOption(("--pty",), "Give each job a terminal of its own, for colours and progress", INPUT, None,
             FOR_ALL)),
     FieldSpec("shell", types.SHELL,
-        "The shell that runs the command: a program and its options, as a string or a list.",
+        "The shell that runs the command: a program and its options, as a string or a list. `auto` is that of `$SHELL`, "
+        "which knows the functions that bash has exported.",
         "bash -eu -c", default="/bin/sh -c",
-        option=FieldOption(("--shell",), "Shell that runs the commands (default: '/bin/sh -c')", INPUT, "SHELL", FOR_ALL,
+        option=FieldOption(("--shell",), "Shell that runs the commands; auto: that of $SHELL (default: '/bin/sh -c')", INPUT, "SHELL", FOR_ALL,
             raw=True)),
     FieldSpec("leftovers", types.either("end", "keep", true="keep"), "What to do with processes that outlive the job. `keep` leaves them "
         "alone; `end` ends them 150 ms after the job's end, or after the last byte that they print.", "keep",

@@ -216,7 +216,7 @@ class JobTable:
 
         Called after their events were folded.
         """
-        self.rate = Throughput(self.rate.began)
+        self.rate = Throughput(self.rate.began, self.rate.expected)
         self.input_ended = self.paused = False
         self.stopping, self.stopped = None, ""
 

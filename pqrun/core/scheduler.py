@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from math import inf
 from random import Random
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
 from pqrun.core import events as ev
 from pqrun.core import notices as nw
@@ -39,6 +39,10 @@ from pqrun.core.start_policy import (
 )
 from pqrun.core.task import EndedTask, RestoredState, Task
 
+if TYPE_CHECKING:
+    from pqrun.core.median_timeout import MedianLimit
+    from pqrun.core.past import KnownDurations
+
 NO_LIMIT = 1 << 60
 Skipped = tuple[Task, Outcome, Need]
 
@@ -60,10 +64,12 @@ class Scheduler:
         random: Random | None = None,
         patience: float = GIVE_UP_SECONDS,
         remembers_ended: float = inf,
+        median: MedianLimit | None = None,
+        past: KnownDurations | None = None,
     ) -> None:
         self.tasks: dict[int, Task] = {}
         self.graph = DependencyGraph(self.tasks, remembers_ended)
-        self.ready = ReadyQueue(pools, self.tasks)
+        self.ready = ReadyQueue(pools, self.tasks) if past is None else self._longest_first(pools, past)
         self.backlog = Backlog()
         self.max_queue = max_queue
         self.paused = False
@@ -76,13 +82,25 @@ class Scheduler:
         self._log = Decision([], [])
         self._alarms = TimerHeap(lambda seq: task.state if (task := self.tasks.get(seq)) else None)
         self.holds = Holds(self.ready, self.backlog, self._alarms, self._log, self._enqueue)
-        self._running = ActiveAttempts(self.ready, self._alarms, self._log, random or Random(0))
+        self._running = self._attempts(random or Random(0), median)
         self.signalled = self._running.signalled  # called when a signal tells pqrun to stop
         self._halting = HaltCondition(halt)
         self._starts = StartPolicy(
             self.ready, self._running, self._log, pace or StartRateLimiter(), self.backlog, patience
         )
         self._deadline = deadline
+
+    def _longest_first(self, pools: Iterable[Pool], past: KnownDurations) -> ReadyQueue:
+        from pqrun.core.past import LongestFirstQueue
+
+        return LongestFirstQueue(pools, self.tasks, past)
+
+    def _attempts(self, random: Random, median: MedianLimit | None) -> ActiveAttempts:
+        if median is None:
+            return ActiveAttempts(self.ready, self._alarms, self._log, random)
+        from pqrun.core.median_timeout import MedianLimitedAttempts
+
+        return MedianLimitedAttempts(self.ready, self._alarms, self._log, random, median)
 
     # Requests of users and of the input
 

@@ -49,6 +49,7 @@ class Each(NamedTuple):
     csv: bool = False
     trim: str | None = None
     eof: str | None = None
+    by_words: bool = False
     no_run_if_empty: bool = False
     link: bool = False
     shuf: bool = False
@@ -109,6 +110,10 @@ class InputSettings(NamedTuple):
         "--shard", panel=SCHEDULING, metavar="I/N", read=values.shard,
         help="Run only part I of N of the jobs, and the jobs that they need: 1/4",
     )] = None
+    by_time: Annotated[bool, option(
+        "--by-time", panel=SCHEDULING,
+        help="With --shard, make parts of equal time, by the times of earlier runs",
+    )] = False
 
 
 class LimitSettings(NamedTuple):
@@ -118,6 +123,10 @@ class LimitSettings(NamedTuple):
         "-j", "--workers", "--jobs", panel=SCHEDULING, metavar="N", read=values.workers,
         help="Run up to N jobs at a time: N, N%, +N, -N or auto (default: usable CPUs)",
     )] = None
+    order: Annotated[str, option(
+        "--order", panel=SCHEDULING, metavar="ORDER", read=choice("fifo", "longest-first"),
+        help="Order of jobs of one priority: fifo, or longest-first by the times of earlier runs",
+    )] = "fifo"
     max_queue: Annotated[int | None, option(
         "--max-queue", panel=SCHEDULING, metavar="N", read=by_spelling(TOP_LEVEL_FIELDS)["max_queue"].type.parse,
         help="Read up to N jobs ahead, and let up to N added jobs wait (default: 1000)",
@@ -129,6 +138,10 @@ class LimitSettings(NamedTuple):
     deadline: Annotated[float | None, option(
         "--deadline", panel=TIME, metavar="DUR", read=values.duration,
         help="Stop the whole run after DUR",
+    )] = None
+    median_timeout: Annotated[float | None, option(
+        "--median-timeout", panel=TIME, metavar="N%", read=values.percentage,
+        help="Stop an attempt that takes over N% of the median time of the jobs that succeeded",
     )] = None
     delay: Annotated[float | None, option(
         "--delay", panel=SCHEDULING, metavar="DUR", read=values.duration,
@@ -287,6 +300,10 @@ class PlaceSettings(NamedTuple):
         "--memfree", panel=SCHEDULING, metavar="SIZE", read=values.size,
         help="Start no job while less than SIZE of memory is free: 2G",
     )] = None
+    noswap: Annotated[bool, option(
+        "--noswap", panel=SCHEDULING,
+        help="Start no job while this machine swaps memory in and out",
+    )] = False
     require_watchdog: Annotated[bool, option(
         "--require-watchdog", panel=FAILURE,
         help="Exit with 4 if no watchdog can end the jobs after a kill -9 of pqrun",

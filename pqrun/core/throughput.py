@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 WINDOW_SECONDS = 60.0
 MIN_ENDS = 5
@@ -11,10 +12,14 @@ SETTLING_SECONDS = 3.0
 
 
 class Throughput:
-    """Counts of ended jobs in slices of a second. If few ended in the last minute, the last few count."""
+    """Counts of ended jobs in slices of a second. If few ended in the last minute, the last few count.
 
-    def __init__(self, began: float) -> None:
+    `expected` returns the seconds left by the times of earlier runs, for as long as the rate is unknown.
+    """
+
+    def __init__(self, began: float, expected: Callable[[float], float | None] | None = None) -> None:
         self.began = began
+        self.expected = expected
         self._slices: deque[list[float]] = deque()
         self._in_window = 0
         self._recent: deque[float] = deque(maxlen=MIN_ENDS)
@@ -47,8 +52,10 @@ class Throughput:
         `last_retry` seconds. A delayed job takes no worker until then, so it does not count at the present rate.
         """
         rate = self.per_second(now)
-        if left <= 0 or (not rate and waiting < left):
+        if left <= 0:
             return None
+        if not rate and waiting < left:
+            return None if self.expected is None else self.expected(now)
         by_rate = (left - delayed) / rate if rate else 0.0
         return max(by_rate, last_retry) if waiting else by_rate
 

@@ -47,6 +47,10 @@ def duration(text: str) -> float:
         seconds = float(text)
     elif len(text) <= 64 and _DURATION.fullmatch(text):
         seconds = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
+    elif text.endswith("%"):
+        raise InvalidValue(
+            f"not a duration: {quoted(text)}", "a percentage of the median time is --median-timeout"
+        )
     elif text[:1] == "-" and text[1:2].isdigit():
         raise InvalidValue(f"a negative duration: {quoted(text)}", "write 0 or more")
     else:
@@ -313,6 +317,13 @@ def rate(text: str) -> StartRate:
 
 def _span(text: str) -> float:
     return duration(f"1{text}" if text[:1].isalpha() else text)
+
+
+def percentage(text: str) -> float:
+    """Parse `200%`."""
+    if not text.endswith("%"):
+        raise InvalidValue(f"not a percentage: {quoted(text)}", "write a value such as 200%")
+    return number(text.removesuffix("%"), 1, 1_000_000)
 
 
 def load(text: str) -> str:

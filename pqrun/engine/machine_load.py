@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Load, free memory and usable CPUs of the machine, and the limits that follow from them.
 
-Load and memory are measured at most once a second. Each measurement gives the number of attempts that
+Load, memory and swapping are measured at most once a second. Each measurement gives the number of attempts that
 may run until the next one, on the assumption that each new attempt takes its share of what was free.
 """
 
@@ -17,22 +17,30 @@ from pqrun.core.start_policy import UNLIMITED, Headroom
 CHECK_INTERVAL_SECONDS = 1.0
 LOAD = "/proc/loadavg"
 MEMORY = "/proc/meminfo"
+PAGING = "/proc/vmstat"
 
 
 class LoadMonitor:
     """The limits `load` (number of processes that run or are ready to) and `memfree` (bytes) on starts.
 
+    With `noswap`, nothing starts while the machine swaps, both in and out.
+
     Raises:
-        UserError: `memfree` was given, but the system does not tell how much memory is free.
+        UserError: The system does not tell how much memory is free, or how much it has swapped.
     """
 
-    def __init__(self, load: float | None = None, memfree: int | None = None) -> None:
+    def __init__(
+        self, load: float | None = None, memfree: int | None = None, *, noswap: bool = False
+    ) -> None:
         self.next_check_at = -math.inf
         self._load = load
         self._memfree = memfree
         self._headroom = UNLIMITED
+        self._swapped = swapped_pages() if noswap else None
         if memfree is not None and free_memory() is None:
             raise UserError("--memfree: this system does not report how much memory is free")
+        if noswap and self._swapped is None:
+            raise UserError("--noswap: this system does not report how much it swaps")
 
     def headroom(self, now: float, running: Callable[[], Sized]) -> Headroom:
         """Return how many attempts may run at once. The next measurement is due at `next_check_at`.
@@ -42,7 +50,7 @@ class LoadMonitor:
         if now >= self.next_check_at:
             self.next_check_at = now + CHECK_INTERVAL_SECONDS
             count = len(running())
-            self._headroom = min(self._by_load(count), self._by_memory(count))
+            self._headroom = min(self._by_load(count), self._by_memory(count), self._by_swapping())
         return self._headroom
 
     def _by_load(self, running: int) -> Headroom:
@@ -61,6 +69,13 @@ class LoadMonitor:
         room = free // max(self._memfree, 1)
         why = f"{format_bytes(free)} of memory are free (--memfree {format_bytes(self._memfree)})"
         return Headroom(running + room if room > 0 else 0, why, "memfree")
+
+    def _by_swapping(self) -> Headroom:
+        if self._swapped is None:
+            return UNLIMITED
+        before, self._swapped = self._swapped, swapped_pages() or self._swapped
+        swaps = all(late > early for early, late in zip(before, self._swapped, strict=True))
+        return Headroom(0, "the machine swaps (--noswap)", "noswap") if swaps else UNLIMITED
 
 
 def busy_processes() -> float:
@@ -85,6 +100,16 @@ def free_memory() -> int | None:
     except (OSError, IndexError, ValueError):
         pass
     return None
+
+
+def swapped_pages() -> tuple[int, int] | None:
+    """Return the pages swapped in and out since the boot, or None if the system does not tell."""
+    try:
+        with open(PAGING, encoding="ascii") as file:
+            found = dict(line.split() for line in file if line.startswith("pswp"))
+        return int(found["pswpin"]), int(found["pswpout"])
+    except (OSError, KeyError, ValueError):
+        return None
 
 
 def load_limit(text: str, cpus: int) -> float:

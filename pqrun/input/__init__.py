@@ -38,6 +38,7 @@ from pqrun.input.sources import (
 
 if TYPE_CHECKING:
     from pqrun.core.observer import Observer
+    from pqrun.core.past import KnownDurations
     from pqrun.engine.live_run import InputStream
     from pqrun.input.each.blocks import BlockFiles, BlockReader
     from pqrun.input.job_count import JobCount
@@ -212,10 +213,13 @@ class JobInput:
         scheduler.end_input(0.0)
 
 
-def open_input(settings: InputSettings) -> JobInput:
-    """Open the inputs of a run and tell job files from lists. Raises UserError with every error found."""
+def open_input(settings: InputSettings, past: KnownDurations | None = None) -> JobInput:
+    """Open the inputs of a run and tell job files from lists. Raises UserError with every error found.
+
+    `past`: the times of earlier runs, for `--by-time`.
+    """
     if settings.each is not None:
-        return _arguments(settings, settings.each)
+        return _arguments(settings, settings.each, past)
     paths = settings.files or ("-",)
     refuse_twice(paths)
     job_files: list[str] = []
@@ -234,10 +238,10 @@ def open_input(settings: InputSettings) -> JobInput:
             opened.setdefault(path, []).append(file)
     loaded = _load(settings, job_files, opened) if job_files else None
     files = (*job_files, *("-" if file.fd == 0 else file.name for file in lists))
-    return _put_together(settings, files, loaded, lists)
+    return _put_together(settings, files, loaded, lists, past)
 
 
-def _arguments(settings: InputSettings, each: Each) -> JobInput:
+def _arguments(settings: InputSettings, each: Each, past: KnownDurations | None) -> JobInput:
     """Return the input of `each`: few jobs are built at once, many are built as the queue gets room."""
     if settings.only or settings.skip:
         raise UserError("--only and --skip need a job file: they can't select arguments")
@@ -250,9 +254,10 @@ def _arguments(settings: InputSettings, each: Each) -> JobInput:
     arguments, parts = open_arguments(settings, each)
     if arguments.count is None or arguments.count > KNOWN_SUFFIXES:
         return JobInput(
-            (), arguments, parts, wants=_dealer(settings), files=arguments.files, count=arguments.count
-        )
-    jobs, warnings = _part_of(list(iter(arguments.take, None)), settings)
+            (), arguments, parts, wants=_dealer(settings), files=arguments.files, count=arguments.count,
+            warnings=arguments.warnings,
+        )  # fmt: skip
+    jobs, warnings = _part_of(list(iter(arguments.take, None)), settings, past)
     return JobInput(jobs, None, (), warnings=warnings, files=arguments.files)
 
 
@@ -268,7 +273,11 @@ def _load(settings: InputSettings, paths: list[str], opened: Mapping[str, list[O
 
 
 def _put_together(
-    settings: InputSettings, files: Sequence[str], loaded: JobFile | None, lists: Sequence[OpenedFile]
+    settings: InputSettings,
+    files: Sequence[str],
+    loaded: JobFile | None,
+    lists: Sequence[OpenedFile],
+    past: KnownDurations | None,
 ) -> JobInput:
     """Check the lists, apply `--only`, `--skip` and `--shard`, and return the input."""
     jobs: Sequence[JobSpec] = () if loaded is None else loaded.jobs
@@ -282,7 +291,7 @@ def _put_together(
         if lists:
             raise UserError("--only and --skip need a job file: they can't select commands of a list")
         jobs = select(list(jobs), settings.only, settings.skip)
-    jobs, empty = _part_of(jobs, settings)
+    jobs, empty = _part_of(jobs, settings, past)
     if loaded is None:
         return JobInput(jobs, lines, lists, warnings=empty, files=files, wants=_dealer(settings))
     return JobInput(
@@ -295,7 +304,7 @@ def _put_together(
         pools=loaded.pools,
         said=loaded.settings,
         files=(*files, *loaded.reads),
-        wants=_dealer(settings),
+        wants=_dealer(settings) if lists else None,
     )
 
 
@@ -334,13 +343,15 @@ def _has_comments(pieces: Iterable[bytes]) -> bool:
     return False
 
 
-def _part_of(jobs: Sequence[JobSpec], settings: InputSettings) -> tuple[Sequence[JobSpec], tuple[str, ...]]:
+def _part_of(
+    jobs: Sequence[JobSpec], settings: InputSettings, past: KnownDurations | None
+) -> tuple[Sequence[JobSpec], tuple[str, ...]]:
     """Return this shard's jobs, and a warning if it has none."""
     if settings.shard is None:
         return jobs, ()
     from pqrun.input.shard import assign_shard, describe_shard
 
-    part = assign_shard(jobs, settings.shard)
+    part = assign_shard(jobs, settings.shard, past if settings.by_time else None)
     return part, describe_shard(part, jobs, settings.shard)
 
 
@@ -348,6 +359,10 @@ def _dealer(settings: InputSettings) -> Callable[[JobSpec], bool] | None:
     """Return the function that selects this shard's lines; None without `--shard`."""
     if settings.shard is None:
         return None
+    if settings.by_time:
+        raise UserError(
+            "--by-time needs all jobs before the first one starts: a job file, or arguments after :::"
+        )
     from pqrun.input.shard import ShardFilter
 
     return ShardFilter(settings.shard).takes_line

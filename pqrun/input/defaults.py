@@ -8,6 +8,7 @@ object for all jobs, because 100,000 queued jobs are common.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from operator import itemgetter
 from typing import Any, Final, TypeVar
@@ -15,6 +16,7 @@ from typing import Any, Final, TypeVar
 from pqrun.core.expansion import join_templates, layered, split_templates
 from pqrun.core.job import NO_RETRIES, Command, JobSpec, RetryPolicy
 from pqrun.core.job_fields import LIMITS, STORED_FIELDS
+from pqrun.core.values import InvalidValue
 
 T = TypeVar("T")
 Values = Mapping[str, Any]
@@ -27,6 +29,16 @@ _BUILT_IN: Final[dict[str, Any]] = {
     "retry": {},
 }
 _MAX_CACHED: Final = 10_000
+
+
+def settled_shell(shell: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the words of a shell; for `auto`, those of the user's shell. Raises InvalidValue if that is unknown."""
+    if shell != ("auto",):
+        return shell
+    program = os.environ.get("SHELL", "")
+    if not program:
+        raise InvalidValue("`auto` is the shell of $SHELL, which is not set", "name a shell, as in 'bash -c'")
+    return (program, "-c")
 
 
 def overlay(layer: Values, below: Values) -> dict[str, Any]:

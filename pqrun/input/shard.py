@@ -8,11 +8,15 @@ with the number of the occurrence.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
+from typing import TYPE_CHECKING
 
 from pqrun.core.errors import UserError
 from pqrun.core.job import Command, JobSpec, Shard
+
+if TYPE_CHECKING:
+    from pqrun.core.past import KnownDurations
 
 
 class ShardFilter:
@@ -50,11 +54,13 @@ def _digest(text: str) -> int:
     return int.from_bytes(sha256(text.encode("utf-8", "surrogateescape")).digest()[:8], "big")
 
 
-def assign_shard(jobs: Sequence[JobSpec], shard: Shard) -> list[JobSpec]:
-    """Return the shard's jobs in order: its share of the jobs that no job needs, and all jobs they need."""
-    dealer = ShardFilter(shard)
-    takes = {job.id: dealer.takes(job) for job in jobs}
+def assign_shard(jobs: Sequence[JobSpec], shard: Shard, past: KnownDurations | None = None) -> list[JobSpec]:
+    """Return the shard's jobs in order: its share of the jobs that no job needs, and all jobs they need.
+
+    With the `past`, the shares take equal times.
+    """
     needed = {need.job for job in jobs for need in job.needs}
+    takes = _shares(jobs, shard, needed, past)
     needs = {job.id: [need.job for need in job.needs] for job in jobs if job.needs}
     kept = {job.id for job in jobs if job.id not in needed and takes[job.id]}
     todo = [id for id in kept if id in needs]
@@ -65,6 +71,20 @@ def assign_shard(jobs: Sequence[JobSpec], shard: Shard) -> list[JobSpec]:
                 if id in needs:
                     todo.append(id)
     return [job for job in jobs if job.id in kept]
+
+
+def _shares(
+    jobs: Sequence[JobSpec], shard: Shard, needed: set[str], past: KnownDurations | None
+) -> Mapping[str, bool]:
+    """Return whether each job is in the shard's share, by id."""
+    if past is None:
+        dealer = ShardFilter(shard)
+        return {job.id: dealer.takes(job) for job in jobs}
+    from pqrun.core.past import parts_by_time
+
+    ends = [job for job in jobs if job.id not in needed]
+    parts = parts_by_time(ends, past, shard.parts)
+    return {job_id: part == shard.number - 1 for job_id, part in parts.items()}
 
 
 def describe_shard(part: Sequence[JobSpec], jobs: Sequence[JobSpec], shard: Shard) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from pqrun.core.errors import InternalFailure, Rejected
 from pqrun.core.events import Event, JobAdded
-from pqrun.core.job import AttemptId
+from pqrun.core.job import AttemptId, Outcome
 from pqrun.core.job_table import JobRow
 from pqrun.journal.decoder import CaptureOf
 from pqrun.journal.projection import Line, RunProjection, fold_journal, output_sizes
@@ -34,6 +34,14 @@ class RecoveredRun(RunProjection):
     def jobs(self) -> dict[int, JobRow]:
         """The rows of the jobs, by number."""
         return self.table.rows
+
+    def durations(self) -> list[float]:
+        """Return the seconds that each job that succeeded took in its last attempt."""
+        return [
+            row.ended - row.started
+            for row in self.jobs.values()
+            if row.outcome is Outcome.OK and row.started is not None and row.ended is not None
+        ]
 
     def fold(self, lines: Sequence[Line]) -> list[Event]:
         """Fold lines in their order, and keep their events."""

@@ -150,7 +150,7 @@ class HabitReader:
         elif name == "--jobs":
             self._jobs(value if equals else self._next())
         elif name == "--timeout" and (value if equals else (following or [""])[0]).endswith("%"):
-            self._foreign("--timeout N%", None, word)
+            self._found += ["--median-timeout", value if equals else self._next() or ""]
         elif name in self._is_switch:
             self._found.append(word)
             if not self._is_switch[name] and not equals:

@@ -6,7 +6,6 @@ The attempts come from the index; the whole description of a job is in the journ
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -33,6 +32,8 @@ from pqrun.engine.clock import format_moment
 from pqrun.journal.index import as_seen, query_index
 from pqrun.journal.recovery import recover
 from pqrun.journal.run_directory import find_run
+from pqrun.journal.stored_rows import recorded_output
+from pqrun.output.store import Stream
 from pqrun.ui.terminal import OUTCOME_STYLES
 
 TAIL_BYTES = 16 << 10
@@ -209,24 +210,20 @@ def _moment(at: float) -> str:
 def _tails(last: JobRow, page: Console) -> list[str]:
     """Return the last lines of what the last ended attempt printed."""
     lines: list[str] = []
-    for name, path, size in (
-        ("stdout", last.stdout, last.stdout_bytes),
-        ("stderr", last.stderr, last.stderr_bytes),
-    ):
-        if tail := _tail(path):
-            title = f"{name} of try {last.last}, {size_text(size)}:"
+    output = recorded_output(last)
+    for name, stream in (("stdout", output.out), ("stderr", output.err)):
+        if tail := _tail(stream):
+            title = f"{name} of try {last.last}, {size_text(stream.size)}:"
             lines += ["", *page.painted(title, (title, "dim")), *(f"  {line}" for line in tail)]
     return lines
 
 
-def _tail(path: str | None) -> list[str]:
-    """Return the last lines of a file without escape sequences; none if it was removed, for example by `prune`."""
-    if path is None:
+def _tail(stream: Stream) -> list[str]:
+    """Return the last lines of a stream without escape sequences; none if it was removed, for example by `prune`."""
+    if not stream.size:
         return []
-    with suppress(OSError), open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        file.seek(max(0, size - TAIL_BYTES))
-        text = file.read(TAIL_BYTES).decode("utf-8", "backslashreplace")
+    with suppress(OSError):
+        text = stream.tail(TAIL_BYTES).decode("utf-8", "backslashreplace")
         lines = text.rstrip("\n").split("\n")[-TAIL_LINES:]
         return [strip_ansi(line.rstrip("\r").rpartition("\r")[2]) for line in lines]
     return []
@@ -265,8 +262,8 @@ def _try(one: JobRow) -> dict[str, Any]:
 
     entry = job_entry(one, lambda at: at)
     names = (
-        "exit", "signal", "started_at", "ended_at", "wait_s", "run_s", "stdout", "stderr", "stdout_bytes", "stderr_bytes",
-        "message", "user_s", "sys_s",
+        "exit", "signal", "started_at", "ended_at", "wait_s", "run_s", "stdout", "stderr", "stdout_at", "stderr_at",
+        "stdout_bytes", "stderr_bytes", "message", "user_s", "sys_s",
     )  # fmt: skip
     return {
         "attempt": one.last,

@@ -72,6 +72,8 @@ class DaskBackend:
         self._prompt = self._follow or prompt
         if output.output == "raw":
             raise UserError("--output raw passes output straight through: this is not possible on a cluster")
+        if settings.noswap:
+            raise UserError(f"--noswap looks at this machine only: it can't be used with --on {settings.on}")
         for job in jobs:
             self.validate_job(job)
         tls = Tls(settings.tls_ca, settings.tls_cert, settings.tls_key)

@@ -151,7 +151,8 @@ def backend_of(
     """
     load = None if settings.load is None else load_limit(settings.load, usable_cpus())
     if settings.on == "local":
-        backend = LocalBackend(settings, output, LoadMonitor(load, settings.memfree), prompt=prompt)
+        machine = LoadMonitor(load, settings.memfree, noswap=settings.noswap)
+        backend = LocalBackend(settings, output, machine, prompt=prompt)
         if backend.validate_job is not None:
             for job in jobs:
                 backend.validate_job(job)

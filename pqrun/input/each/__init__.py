@@ -12,6 +12,7 @@ From outside, call `open_arguments`.
   replacements   more placeholders (`--plus`, `--rpl`, `-I`)
   shell_context  tells where in a shell command a quoted value is safe
   template       replaces the placeholders of a command by quoted values
+  words          splits sources at blanks and quotes (`--words`)
 """
 
 from __future__ import annotations
@@ -96,7 +97,8 @@ def open_arguments(settings: InputSettings, each: Each) -> tuple[Arguments, list
     _check_stdin(sources, given=bool(each.words or each.files))
     written = split_rules(settings.null, each)
     first, rest = sources[0], sources[1:]
-    fd, records = -1, RecordSplitter(written.separator)
+    fd, records = -1, written.records(called(first.path or ""))
+    head = b""
     names: Columns = ()
     known: ArgumentSource | None = None
     if first.path is None or each.link or each.shuf or each.csv:
@@ -106,6 +108,8 @@ def open_arguments(settings: InputSettings, each: Each) -> tuple[Arguments, list
         fd = opened(first.path)
         if written.header:
             names = _header(fd, records, written, called(first.path))
+        if each.max_args and command and not written.words:
+            head = _first_bytes(fd, called(first.path))
     others = [_read(source, written) for source in rest]
     names = sum((other.names for other in others), names)
     arguments = _producer(settings, each, command, names)(
@@ -117,12 +121,14 @@ def open_arguments(settings: InputSettings, each: Each) -> tuple[Arguments, list
     )
     arguments.files = [source.path for source in sources if source.path is not None]
     arguments.skips_blank = each.no_run_if_empty
+    arguments.warnings = _blanks_warning(head, called(first.path or ""), written, arguments.template)
     if arguments.needs_total:
         if known is None:
+            arguments.feed(head)
             _feed_all(arguments, fd, called(first.path or "-"))
             known = ArgumentSource([], ())
         arguments.count_jobs()
-    return arguments, [] if known is not None else [OpenedFile(called(first.path or "-"), fd)]
+    return arguments, [] if known is not None else [OpenedFile(called(first.path or "-"), fd, head)]
 
 
 def notation_of_each(each: Each) -> Notation:
@@ -187,6 +193,27 @@ def _feed_all(arguments: Arguments, fd: int, name: str) -> None:
     except OSError as error:
         raise UserError(f"cannot read {name}: {error.strerror}") from None
     arguments.end()
+
+
+def _first_bytes(fd: int, name: str) -> bytes:
+    try:
+        return read_some(fd, READ_CHUNK_BYTES)
+    except OSError as error:
+        raise UserError(f"cannot read {name}: {error.strerror}") from None
+
+
+def _blanks_warning(
+    head: bytes, name: str, written: SplitRules, template: Template | None
+) -> tuple[str, ...]:
+    """Return a warning if xargs would split the lines at the beginning of the source, but `each` does not."""
+    if not written.lines or template is None or not template.takes_one:
+        return ()
+    for number, line in enumerate(head.splitlines(), 1):
+        if b" " in line.strip() or b"\t" in line.strip():
+            return (
+                f"pqrun: {name}:{number}: a line with blanks is one argument; --words splits lines as xargs does",
+            )
+    return ()
 
 
 def _check_stdin(sources: Sequence[ArgumentSyntax], *, given: bool) -> None:

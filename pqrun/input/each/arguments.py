@@ -35,7 +35,8 @@ class SplitRules(NamedTuple):
 
     With `header`, the first value of a source names its columns. `trims` names the sides at which blanks are
     removed: `l`, `r`, both or none. Where values are `lines`, the CR of a line end CRLF is removed, as in a list
-    of commands. A value that equals `end` ends its source. With `csv`, this is the delimiter of columns.
+    of commands. A value that equals `end` ends its source. `csv` is the delimiter of columns in CSV. With `words`, values end at
+    blanks, as for xargs.
     """
 
     separator: bytes = b"\n"
@@ -45,6 +46,15 @@ class SplitRules(NamedTuple):
     lines: bool = True
     end: str | None = None
     csv: str = ""
+    words: bool = False
+
+    def records(self, name: str) -> RecordSplitter:
+        """Return the splitter of a source's bytes into values; `name` is the source's, for messages."""
+        if not self.words:
+            return RecordSplitter(self.separator)
+        from pqrun.input.each.words import WordSplitter
+
+        return WordSplitter(name)
 
     def split(self, value: str) -> Columns:
         """Return a value's columns; without a column separator, the value is the only column."""
@@ -79,8 +89,16 @@ def split_rules(null: bool, each: Each) -> SplitRules:
     if not separator:
         raise UserError("-d needs a separator")
     trims = each.trim if each.trim is not None else "" if pattern is None else "lr"
+    if each.by_words:
+        others = (null, delimiter is not None, pattern is not None, each.csv, each.header, each.max_lines)
+        if any(others):
+            raise UserError(
+                "--words splits at blanks: it can't be combined with -0, -d, -L, --colsep, --csv or --header"
+            )
     by_lines = delimiter is None and not null
-    rules = SplitRules(separator, None, each.header, trims.replace("n", ""), by_lines, each.eof)
+    rules = SplitRules(
+        separator, None, each.header, trims.replace("n", ""), by_lines, each.eof, words=each.by_words
+    )
     if each.csv:
         sign = "," if pattern is None else _ESCAPE.sub(_unescaped, pattern)
         if len(sign) != 1:
@@ -125,7 +143,7 @@ def called(path: str) -> str:
 def values_of(path: str, form: SplitRules) -> list[str]:
     """Read a file to its end and return its values."""
     fd = opened(path)
-    records = RecordSplitter(form.separator)
+    records = form.records(called(path))
     try:
         while data := read_some(fd, _READ_CHUNK_BYTES):
             records.feed(data)
@@ -183,8 +201,8 @@ class Arguments:
     Call `end` after the last bytes. `first` holds the rows of the first source if they are known and nothing
     is fed. `beside` holds rows linked with those of the first source, `others` the sources whose rows are
     combined with every row. A header may have been read from `records` before. Without a template, the
-    arguments are commands; `tag` makes the labels of jobs. `files` names the files that are read; `skips_blank`
-    makes no job of blank arguments.
+    arguments are commands; `tag` makes the labels of jobs. `files` names the files that are read; `warnings` are for
+    the user; `skips_blank` makes no job of blank arguments.
     """
 
     def __init__(
@@ -201,14 +219,15 @@ class Arguments:
         tag: Template | None = None,
     ) -> None:
         self.files: Sequence[str] = ()
+        self.warnings: Sequence[str] = ()
         self.count = None if first is None else self._counted(first, beside, others)
-        self._template = template
+        self.template = template
         self._form = form
         self._first = None if first is None else iter(first)
         self._beside = None if beside is None else iter(beside)
         self._others = others
         self._most_rows_and_jobs = (None if beside is None else len(beside), prod(map(len, others)))
-        self._records = records or RecordSplitter(form.separator)
+        self._records = records or form.records(name)
         self._name = name
         self._read = int(form.header)
         self._number = 0
@@ -239,11 +258,11 @@ class Arguments:
             self._form.header
             or self.skips_blank
             or self._form.end is not None
-            or (self._template is None and (self._others or self._form.columns))
+            or (self.template is None and (self._others or self._form.columns))
         ):
             return None
         rows, jobs = self._most_rows_and_jobs
-        return ArgumentCounter(self._form, rows, jobs, skips_blank=self._template is None)
+        return ArgumentCounter(self._form, rows, jobs, skips_blank=self.template is None)
 
     def feed(self, data: bytes) -> None:
         """Take in bytes that were read."""
@@ -268,11 +287,11 @@ class Arguments:
                 raise
             if values is None:
                 return None
-            if self._template is None:
+            if self.template is None:
                 if command := " ".join(values).strip():
                     return self._job(command, values)
-            elif not (self._template.conditions or self.skips_blank) or self._wanted(values):
-                return self._job(self._template.command(values, self._number + 1), values)
+            elif not (self.template.conditions or self.skips_blank) or self._wanted(values):
+                return self._job(self.template.command(values, self._number + 1), values)
 
     def next_values(self) -> Columns | None:
         """Return the arguments of the next job, or None if more bytes are needed or no job is left."""
@@ -294,20 +313,20 @@ class Arguments:
     @property
     def needs_total(self) -> bool:
         """Whether the number of all jobs must be known before the first one is taken."""
-        return any(one is not None and one.needs_total for one in (self._template, self._tag))
+        return any(one is not None and one.needs_total for one in (self.template, self._tag))
 
     def count_jobs(self) -> None:
         """Tell the templates the number of all jobs. All arguments must have been fed."""
         everything = list(iter(self.next_values, None))
         self.next_values = partial(next, iter(everything), None)  # type: ignore[method-assign]
-        for template in (self._template, self._tag):
+        for template in (self.template, self._tag):
             if template is not None:
                 template.total = len(everything)
 
     def _wanted(self, values: Columns) -> bool:
         """Return whether these arguments make a job: some make none if the template or the user says so."""
-        assert self._template is not None
-        conditions = self._template.conditions
+        assert self.template is not None
+        conditions = self.template.conditions
         if self.skips_blank and not "".join(values).strip():
             return False
         if "uniq" in conditions and len(set(values)) < len(values):
@@ -349,7 +368,7 @@ class ArgumentCounter:
         self._jobs = jobs
         self._skips_blank = skips_blank
         self._left = 0
-        self._records = RecordSplitter(form.separator)
+        self._records = form.records("")
 
     def begin(self, file: str) -> None:
         """Do nothing: at most one file is fed."""

@@ -245,6 +245,12 @@ class Template:
         """Whether the number of all jobs must be known before the first command is made."""
         return any(isinstance(part, TotalCount) for part in self._parts)
 
+    @property
+    def takes_one(self) -> bool:
+        """Whether the only placeholder is one for all values."""
+        found = [part for part in self._parts if isinstance(part, Argument | RepeatedWord)]
+        return len(found) == 1 and (not isinstance(found[0], Argument) or not found[0].number)
+
     def command(self, values: Sequence[str], number: int) -> str:
         """Return the command of the job with these values."""
         found = []

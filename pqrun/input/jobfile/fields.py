@@ -11,6 +11,7 @@ from pqrun.core.expansion import EnvTemplate
 from pqrun.core.job import Pool
 from pqrun.core.job_fields import HOOK_FIELDS, RETRY_FIELDS, FieldSpec, by_spelling
 from pqrun.core.values import InvalidValue, quoted
+from pqrun.input.defaults import settled_shell
 from pqrun.input.jobfile.node_reader import NodeReader
 from pqrun.input.jobfile.problems import Problems
 from pqrun.input.jobfile.source_text import Node, SourceText
@@ -182,7 +183,7 @@ class FieldReader(NodeReader):
             text = self.text(key, node)
             if text is None:
                 return None
-            return self.converted(node, values.shell, text)
+            return self.converted(node, lambda words: settled_shell(values.shell(words)), text)
         if not found or not found[0]:
             self.report_of(node, "a shell without a program", "write `bash -eu -c`")
             return None

@@ -13,6 +13,7 @@ from pqrun.cli.commands import MODULES, find_command
 from pqrun.cli.declarations import CommandSpec
 
 VALUES = {
+    "ORDER": ("fifo", "longest-first", "x"), "N%": ("200%", "x%", "5"),
     "LEVEL": ("high", "low", "nonsense"), "N": ("3", "0", "-1", "50%", "+1", "auto", "x", ""),
     "TIME": ("22:00", "+2h", "2027-02-30", "now"),
     "DUR": ("90", "1.5s", "1h30m", "250ms", "-1", "soon"), "MODE": ("linear", "none", "group", "line", "live", "end"),

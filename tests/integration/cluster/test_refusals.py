@@ -63,6 +63,10 @@ def test_output_can_not_be_passed_straight_through(cluster, tmp_path):
     assert "--output raw" in refused(tmp_path, "--on", cluster.on, "--output", "raw")
 
 
+def test_this_machine_says_nothing_about_the_swapping_of_others(cluster, tmp_path):
+    assert "--noswap looks at this machine only" in refused(tmp_path, "--on", cluster.on, "--noswap")
+
+
 @pytest.mark.slow
 def test_there_has_to_be_a_scheduler(tmp_path):
     told = refused(tmp_path, "--on", "dask://127.0.0.1:9")

@@ -508,3 +508,13 @@ def test_a_run_of_an_older_pqrun_goes_on_in_its_format(tmp_path):
         reopened = RunRecord.reopen(str(record.path))
         assert (reopened.logs.packs is not None) == packs
         reopened.close()
+
+
+@pytest.mark.slow
+def test_a_limit_relative_to_other_jobs_is_kept_and_knows_those_before_the_crash(world):
+    command = "test {} != 60 || echo x >> ran; exec sleep {}"
+    words = ("each", "-j1", "--timeout", "1000%", command, ":::", "0.2", "0.2", "60")
+    world.kill_when(lambda: "x" in world.read("ran"), *words)
+    assert states(world) == {"1": "ok", "2": "ok", "3": "interrupted"}
+    done = world.pqrun("resume", "latest", "--json")
+    assert done.code == 1 and states(world) == {"1": "ok", "2": "ok", "3": "timeout"}

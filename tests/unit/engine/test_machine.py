@@ -19,14 +19,19 @@ def told(tmp_path, monkeypatch):
     class Told:
         load = tmp_path / "loadavg"
         memory = tmp_path / "meminfo"
+        paging = tmp_path / "vmstat"
 
-        def say(self, *, running=None, free=None):
+        def say(self, *, running=None, free=None, swapped=None):
             if running is not None:
                 self.load.write_text(f"0.20 0.18 0.12 {running}/80 11206\n")
             if free is not None:
                 self.memory.write_text(f"MemTotal: 99 kB\nMemAvailable:   {free // 1024} kB\n")
 
+            if swapped is not None:
+                self.paging.write_text("pgpgin 7\npswpin {}\npswpout {}\n".format(*swapped))
+
     monkeypatch.setattr(machine, "LOAD", str(Told.load))
+    monkeypatch.setattr(machine, "PAGING", str(Told.paging))
     monkeypatch.setattr(machine, "MEMORY", str(Told.memory))
     return Told()
 
@@ -87,6 +92,22 @@ def test_the_stricter_of_both_counts(told):
     assert both.headroom(0.0, running(0)).why.startswith("1G of memory")
     told.say(running=9, free=8 << 30)
     assert both.headroom(1.0, running(0)).why.startswith("the load is 8")
+
+
+def test_while_pages_go_in_and_out_it_bears_none_and_says_why(told):
+    told.say(swapped=(5, 5))
+    monitor = LoadMonitor(noswap=True)
+    assert monitor.headroom(0.0, running(3)).max_attempts == float("inf")
+    told.say(swapped=(6, 7))
+    found = monitor.headroom(1.0, running(3))
+    assert (found.max_attempts, found.why) == (0, "the machine swaps (--noswap)")
+    told.say(swapped=(6, 9))
+    assert monitor.headroom(2.0, running(3)).max_attempts == float("inf")
+
+
+def test_swapping_that_nobody_can_look_at_is_refused(told):
+    with pytest.raises(UserError, match="--noswap: this system does not report"):
+        LoadMonitor(noswap=True)
 
 
 def test_it_looks_no_more_than_once_a_second(told):
