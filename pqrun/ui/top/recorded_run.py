@@ -9,24 +9,19 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
 from collections.abc import Iterable
 from typing import Any
 
-from pqrun.control.client import NO_LIVE_RUN
+from pqrun.control.run_output import OutputPiece
+from pqrun.control.run_view import RunView, view_run
 from pqrun.core.errors import InternalFailure, UserError
-from pqrun.core.job import AttemptId, format_command
+from pqrun.core.job import format_command
 from pqrun.core.job_table import RUNNING, JobRow
-from pqrun.core.metrics import Metrics
 from pqrun.core.text import describe_exit, escape_controls, strip_ansi
-from pqrun.journal.index import Index, StaleIndex, as_seen, metrics_of, watch
-from pqrun.journal.reader import JournalReader
+from pqrun.journal.index import Index, StaleIndex, as_seen, watch
 from pqrun.journal.run_directory import RunDirectory, find_run, run_directories
-from pqrun.journal.run_list import state_of
 from pqrun.ui.top.jobs import ListedJob
-from pqrun.ui.top.run_client import RunClient
-from pqrun.ui.top.run_output import RunOutput
-from pqrun.ui.top.run_source import JobDetails, OutputPiece, PastAttempt, RunState, RunUpdate
+from pqrun.ui.top.run_source import JobDetails, PastAttempt, RunState, RunUpdate
 
 MAX_LINE_LENGTH = 300
 
@@ -49,13 +44,10 @@ class RecordedRunSource:
 
     def __init__(self, run: RunDirectory) -> None:
         self._run = run
-        self._client = RunClient(run.path)
-        self._output = RunOutput(run.logs, self._client)
+        self._view = RunView(run)
         self._open = contextlib.ExitStack()
         self._index: Index | None = None
-        self._seen: tuple[int, int] | None = None
         self._known: dict[int, ListedJob] = {}
-        self._live = False
         self._now: RunState | None = None
 
     def poll(self) -> RunUpdate:
@@ -66,24 +58,22 @@ class RecordedRunSource:
             self._forget_index()
             if self._now is None:
                 raise
-            self._live = False
+            self._view.live = False
             news = RunUpdate(self._now._replace(live=False, trouble=escape_controls(str(failure))))
         self._now = news.run
         return news
 
     def _poll(self) -> RunUpdate:
-        self._live = self._run.in_use()
+        has_news = self._view.has_news()
         anew = self._index is None
         index = self._index or self._opened()
         changed: set[int] = set()
-        journal = os.stat(self._run.journal)
-        if (stamp := (journal.st_size, journal.st_mtime_ns)) != self._seen:
+        if has_news:
             try:
                 changed = index.catch_up()
             except StaleIndex:  # a queue has compacted its journal
                 self._forget_index()
                 index, anew = self._opened(), True
-            self._seen = stamp
         if anew:
             self._known = {row.seq: self._job(row) for row in index.jobs()}
             return RunUpdate(self._run_now(index), list(self._known.values()), (), True)
@@ -93,7 +83,7 @@ class RecordedRunSource:
             for seq in gone:
                 del self._known[seq]
         # When the run has died, its running jobs count as interrupted, so all jobs are read again.
-        died = self._now is not None and self._now.live and not self._live
+        died = self._now is not None and self._now.live and not self._view.live
         rows = index.jobs() if died else _chosen(index, changed - gone)
         jobs = [self._job(row) for row in rows]
         # `changed` also holds unchanged jobs, because the index loads and reports neighbouring rows too.
@@ -109,27 +99,21 @@ class RecordedRunSource:
     def _forget_index(self) -> None:
         self._open.close()
         self._index = None
-        self._seen = None
+        self._view.forget()
 
     def _run_now(self, index: Index) -> RunState:
-        facts, live = index.facts, self._live
-        added, ended = index.metrics.added, index.metrics.ended
-        state = state_of(facts, live=live, unfinished=added - ended)
-        now = time.time() if live else facts["until"]
-        numbers: Metrics = metrics_of(index, now=now, live=live)
+        seen = view_run(self._run, index, live=self._view.live)
+        facts = seen.facts
         name = ", ".join(os.path.basename(str(file)) for file in facts["files"])
-        paused = stopping = False
-        if live:
-            with contextlib.suppress(InternalFailure, UserError, TimeoutError):
-                paused, stopping = self._client.is_held()
+        paused, stopping = self._view.is_held()
         return RunState(
-            escape_controls(os.path.basename(self._run.path)), escape_controls(name), state, live, facts["began"], now,
-            facts["workers"], numbers, added, ended, paused, stopping, facts["complete"],
-            address=self._run.address,
+            escape_controls(os.path.basename(self._run.path)), escape_controls(name), seen.state, seen.live,
+            facts["began"], seen.now, facts["workers"], seen.metrics, index.metrics.added, index.metrics.ended,
+            paused, stopping, facts["complete"], address=self._run.address,
         )  # fmt: skip
 
     def _job(self, row: JobRow) -> ListedJob:
-        row = as_seen(row, live=self._live)
+        row = as_seen(row, live=self._view.live)
         spec = row.spec
         command = escape_controls(" ".join(format_command(spec.work)[:MAX_LINE_LENGTH].split()))
         name = escape_controls(" ".join(spec.id[:MAX_LINE_LENGTH].split())) if spec.named else command
@@ -152,51 +136,33 @@ class RecordedRunSource:
             for ended in self._index.attempts(seq)
         ]  # fmt: skip
         if row.state == RUNNING:
-            attempts.append(PastAttempt(row.attempts, "running" if self._live else "interrupted", None))
-        why = ""
-        if self._live and row.outcome is None:
-            with contextlib.suppress(InternalFailure, UserError, TimeoutError):
-                why = escape_controls(
-                    self._client.ask("ps", jobs=[row.spec.id], why=True)["why"].get(row.spec.id, "")
-                )
-        return JobDetails(seq, attempts, why)
+            attempts.append(PastAttempt(row.attempts, "running" if self._view.live else "interrupted", None))
+        return JobDetails(seq, attempts, self._view.why(row))
 
     def words(self, seqs: Iterable[int]) -> dict[int, str]:
         """Return the last lines of output, where they may have changed."""
         if self._index is None:
             return {}
-        return self._output.words(_chosen(self._index, set(seqs)), live=self._live)
+        return self._view.output.words(_chosen(self._index, set(seqs)), live=self._view.live)
 
     def read(self, seq: int, attempt: int, stream: int, offset: int | None) -> OutputPiece:
         """Return output: from the run while the attempt runs, from its file when it has ended."""
         if self._index is None or not (found := self._index.jobs("seq = ?", seq)):
             return OutputPiece(over=True)
-        for ended in self._index.attempts(seq):
-            if ended.last == attempt:
-                sizes = ended.stdout_bytes, ended.stderr_bytes
-                return self._output.stored(AttemptId(seq, attempt), sizes, stream, offset)
-        if not self._live or found[0].state != RUNNING:
-            return OutputPiece(b"", offset or 0, over=not self._live)
-        return self._output.growing(seq, attempt, stream, offset)
+        ended = {one.last: one for one in self._index.attempts(seq)}.get(attempt)
+        sizes = None if ended is None else (ended.stdout_bytes, ended.stderr_bytes)
+        return self._view.read(found[0], attempt, sizes, stream, offset)
 
     def act(self, verb: str, **facts: Any) -> dict[str, Any]:
         """Send a request to the run; with `seq`, only if `jobs` selects that job and no namesake."""
-        if not self._live:
-            raise InternalFailure("the run has ended: you can't change it any more", NO_LIVE_RUN)
-        return self._client.change(verb, **facts)
+        return self._view.act(verb, **facts)
 
     def again(self, seq: int) -> dict[str, Any]:
         """Ask the run to add a job like an ended one, without its needs: those have ended too."""
-        facts: dict[str, Any] = {}
-        for line in JournalReader(self._run.journal):
-            if line.get("s") == seq and line.get("e") in ("add", "change"):
-                facts = line["job"]
-        if not facts:
-            raise InternalFailure("the journal no longer contains the job", 1)
-        return self.act("add", add=[{name: value for name, value in facts.items() if name != "needs"}])
+        return self._view.again(seq)
 
     def close(self) -> None:
-        self._client.close()
+        self._view.close()
         self._forget_index()
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from pqrun.control.run_output import OutputPiece
 from pqrun.core.metrics import Metrics
 from pqrun.ui.top.jobs import ListedJob
 
@@ -57,14 +58,6 @@ class JobDetails(NamedTuple):
     seq: int
     attempts: Sequence[PastAttempt] = ()
     why: str = ""
-
-
-class OutputPiece(NamedTuple):
-    """A piece of output that begins at byte `start`. `over`: the attempt will print no more."""
-
-    data: bytes = b""
-    start: int = 0
-    over: bool = False
 
 
 class RunSource(Protocol):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The connection of `top` to a live run."""
+"""The connection to a live run of a program that shows the run for a long time."""
 
 from __future__ import annotations
 

@@ -1,23 +1,31 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The output of the jobs in `top`: from the run while a job runs, else from files."""
+"""The output of a run's jobs: from the run while a job runs, else from files."""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Iterable
+from typing import NamedTuple
 
+from pqrun.control.run_client import RunClient
 from pqrun.core.errors import InternalFailure, UserError
 from pqrun.core.job import AttemptId
 from pqrun.core.job_table import RUNNING, JobRow
 from pqrun.core.text import last_line
 from pqrun.output.store import Capture, Logs
-from pqrun.ui.top.run_client import RunClient
-from pqrun.ui.top.run_source import OutputPiece
 
 TAIL_BYTES = 256 * 1024
 PREVIEW_BYTES = 2048
 FAR_FUTURE = 1 << 40
 """An offset behind all output, so that the answer holds only the size."""
+
+
+class OutputPiece(NamedTuple):
+    """A piece of output that begins at byte `start`. `over`: the attempt will print no more."""
+
+    data: bytes = b""
+    start: int = 0
+    over: bool = False
 
 
 class RunOutput:
