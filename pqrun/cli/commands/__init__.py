@@ -6,7 +6,7 @@ each                `each`.
 check_init_schema   `check`, `init` and `schema`.
 add, cancel, ps,
 restart, set, top,
-wait                The command of that name.
+wait, web           The command of that name.
 hold                `hold` and `release`.
 pause_stop          `pause`, `unpause` and `stop`.
 live_run            The parts that the commands for live runs share.
@@ -44,6 +44,7 @@ MODULES = {
     "wait": "wait",
     "stop": "pause_stop",
     "top": "top",
+    "web": "web",
     "runs": "runs",
     "show": "runs",
     "logs": "runs",

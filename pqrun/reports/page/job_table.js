@@ -1,6 +1,6 @@
 /* The table of jobs. Only the rows in sight are elements, so that a hundred thousand jobs scroll fluently. */
 
-import { h, s, say, sectionTitle } from "./dom.js";
+import { h, refill, s, say, sectionTitle } from "./dom.js";
 import { plural } from "./format.js";
 import { asCsv, columnsOf, narrowCells } from "./job_columns.js";
 import { columnChooser, filterChips } from "./table_controls.js";
@@ -44,15 +44,10 @@ export class JobTable {
       keydown: (event) => this._inInput(event),
     });
     this._problem = h("p", { class: "problem", role: "alert", hidden: true });
-    this._chips = filterChips(
-      data,
-      (query) => this.filter(query),
-      () => {
-        this._sorted = { key: "ran", down: true };
-        this._arrange();
-        this.filter("");
-      },
-    );
+    this._chipBox = h("span", { class: "chips" });
+    /** @type {HTMLElement[]} */
+    this._chips = [];
+    this._makeChips();
     this._head = h("div", { class: "head", role: "row", "aria-rowindex": 1 });
     this._body = h("div", { class: "body", role: "rowgroup" });
     this._box = h(
@@ -65,6 +60,7 @@ export class JobTable {
     this._box.addEventListener("focus", () => {
       if (this._selected < 0 && this._found.length) this._select(0, false);
     });
+    this._chooser = columnChooser(this._columns, (key, hidden) => this._hide(key, hidden));
     section.append(
       sectionTitle("jobs", "Jobs", this._count),
       h(
@@ -82,11 +78,11 @@ export class JobTable {
           this._input,
           h("kbd", { "aria-hidden": "true" }, "/"),
         ),
-        ...this._chips,
+        this._chipBox,
         h(
           "span",
           { class: "end" },
-          columnChooser(this._columns, () => this._arrange()),
+          this._chooser,
           h("button", { type: "button", class: "button", click: () => this._saveCsv() }, "CSV"),
         ),
         this._problem,
@@ -107,6 +103,57 @@ export class JobTable {
     this._frame = 0;
     this._arrange();
     this._changed();
+  }
+
+  /**
+   * Show newer data. Filter, order, columns, the selected job and what is in sight stay.
+   * @param {RunData} data
+   */
+  update(data) {
+    const { scrollTop, scrollLeft } = this._box;
+    const selected = this._found[this._selected];
+    const seq = selected === undefined ? -1 : this._data.jobs.seq[selected];
+    const hidden = new Map(this._columns.map((column) => [column.key, column.hidden]));
+    const before = this._columns.map((column) => column.key).join();
+    this._data = data;
+    this._filter = new JobFilter(data);
+    this._columns = columnsOf(data);
+    for (const column of this._columns) column.hidden = hidden.get(column.key) ?? column.hidden;
+    if (before !== this._columns.map((column) => column.key).join()) {
+      const chooser = columnChooser(this._columns, (key, hidden) => this._hide(key, hidden));
+      this._chooser.replaceWith(chooser);
+      this._chooser = chooser;
+      this._arrange();
+    } else {
+      this._shown = this._columns.filter((column) => !column.hidden);
+    }
+    this._makeChips();
+    this._changed();
+    this._selected = this._found.indexOf(data.jobOf(seq));
+    this._draw();
+    this._box.scrollTop = scrollTop;
+    this._box.scrollLeft = scrollLeft;
+  }
+
+  /** @param {string} key @param {boolean} hidden */
+  _hide(key, hidden) {
+    for (const column of this._columns) if (column.key === key) column.hidden = hidden;
+    this._arrange();
+  }
+
+  _makeChips() {
+    refill(this._chipBox, () => {
+      this._chips = filterChips(
+        this._data,
+        (query) => this.filter(query),
+        () => {
+          this._sorted = { key: "ran", down: true };
+          this._arrange();
+          this.filter("");
+        },
+      );
+      this._chipBox.append(...this._chips);
+    });
   }
 
   /** Show the jobs that match. @param {string} query */

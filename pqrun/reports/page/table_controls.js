@@ -20,6 +20,9 @@ export function filterChips(data, show, showSlowest) {
     ["state:timeout", "Timeout", number("timeout"), "timeout"],
     ["is:flaky", "Flaky", number("flaky"), "flaky"],
     ["state:skipped", "Skipped", number("skipped"), "skipped"],
+    ["state:running", "Running", number("running"), "running"],
+    ["state:waiting", "Waiting", number("waiting"), "waiting"],
+    ["state:held", "Held", number("held"), "held"],
   ];
   const found = [];
   for (const [query, text, count, kind] of chips) {
@@ -36,17 +39,14 @@ export function filterChips(data, show, showSlowest) {
 /**
  * Return the list of columns to choose from.
  * @param {import("./job_columns.js").TableColumn[]} columns
- * @param {() => void} changed
+ * @param {(key: string, hidden: boolean) => void} changed
  */
 export function columnChooser(columns, changed) {
   const list = h("div");
   for (const column of columns) {
     if (column.key === "name") continue;
     const box = h("input", { type: "checkbox", checked: !column.hidden });
-    box.addEventListener("change", () => {
-      column.hidden = !box.checked;
-      changed();
-    });
+    box.addEventListener("change", () => changed(column.key, !box.checked));
     list.append(h("label", {}, box, " ", column.title));
   }
   return h("details", { class: "columns" }, h("summary", { class: "button" }, "Columns"), list);
