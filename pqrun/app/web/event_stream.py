@@ -16,7 +16,7 @@ from typing import Any
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-SEND_TIMEOUT_SECONDS = 30.0
+SEND_TIMEOUT_SECONDS, LAST_TIMEOUT_SECONDS = 30.0, 1.0
 HEARTBEAT = b":\n\n"
 
 
@@ -28,16 +28,18 @@ def message(kind: str, data: Any, *, mark: str = "") -> bytes:
 
 
 class EventStream(Response):
-    """The events of a generator, until it ends, the browser is gone, or takes nothing for too long."""
+    """The events of a generator, until it or the server ends, or the browser is gone or takes nothing for too long."""
 
-    def __init__(self, pieces: AsyncGenerator[bytes, None]) -> None:
+    def __init__(self, pieces: AsyncGenerator[bytes, None], ended: asyncio.Event) -> None:
         super().__init__(media_type="text/event-stream")
         del self.headers["content-length"]
         self._pieces = pieces
+        self._ended = ended
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send until the end."""
-        tasks = {asyncio.ensure_future(self._send(send)), asyncio.ensure_future(_gone(receive))}
+        sending = asyncio.ensure_future(self._send(send))
+        tasks = {sending, asyncio.ensure_future(_gone(receive)), asyncio.ensure_future(self._ended.wait())}
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -48,15 +50,19 @@ class EventStream(Response):
         for result in results:
             if isinstance(result, Exception):
                 raise result
+        with contextlib.suppress(TimeoutError):
+            last = {"type": "http.response.body", "body": b"", "more_body": False}
+            async with asyncio.timeout(LAST_TIMEOUT_SECONDS):
+                await send(last)
 
     async def _send(self, send: Send) -> None:
-        start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         with contextlib.suppress(TimeoutError):
-            await send(start)
             async for piece in self._pieces:
                 body = {"type": "http.response.body", "body": piece, "more_body": True}
-                await asyncio.wait_for(send(body), SEND_TIMEOUT_SECONDS)
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+                # Not `wait_for`: with Python 3.11 that loses a cancellation that comes when `send` has just returned.
+                async with asyncio.timeout(SEND_TIMEOUT_SECONDS):
+                    await send(body)
 
 
 async def _gone(receive: Receive) -> None:

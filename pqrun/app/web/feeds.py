@@ -54,7 +54,8 @@ class PolledSource:
     async def changed(self) -> bool:
         """Wait for the next poll; return False after `HEARTBEAT_SECONDS` without one."""
         try:
-            await asyncio.wait_for(self._news.wait(), HEARTBEAT_SECONDS)
+            async with asyncio.timeout(HEARTBEAT_SECONDS):
+                await self._news.wait()
         except TimeoutError:
             return False
         return True
@@ -68,7 +69,8 @@ class PolledSource:
             self._news = asyncio.Event()
             pause = min(MAX_POLL_SECONDS, max(MIN_POLL_SECONDS, took / MAX_CPU_SHARE))
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stir.wait(), pause)
+                async with asyncio.timeout(pause):
+                    await self._stir.wait()
             self._stir.clear()
 
     def _timed(self) -> float:
@@ -77,7 +79,9 @@ class PolledSource:
         return time.thread_time() - before
 
     async def close(self, end: Callable[[], None] = lambda: None) -> None:
-        """End the polling. `end` is called as the last on the thread."""
+        """End the polling, once. `end` is called as the last on the thread."""
+        if self._task.cancelling() or self._task.done():
+            return
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         self._thread.submit(end)
@@ -126,37 +130,18 @@ def _offset(mark: str, current: str, size: int) -> int:
 
 
 class RunFeeds:
-    """All feeds, and the list of runs. Belongs to the thread of the event loop."""
+    """All feeds, and the list of runs. Belongs to the thread of the event loop. `ended`: the server ends."""
 
     def __init__(self, *, read_only: bool) -> None:
         self.read_only = read_only
         self._watched: dict[str, WatchedRun] = {}
         self._list: PolledSource | None = None
         self._listed: bytes = b""
-        self._ended = asyncio.Event()
+        self.ended = asyncio.Event()
 
     def end(self) -> None:
         """End all streams of events, because the server ends."""
-        self._ended.set()
-
-    async def until_the_end(self, pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-        """Yield the pieces until the server ends."""
-        ended = asyncio.ensure_future(self._ended.wait())
-        try:
-            while True:
-                piece = asyncio.ensure_future(anext(pieces))
-                done, _ = await asyncio.wait({piece, ended}, return_when=asyncio.FIRST_COMPLETED)
-                if piece not in done:
-                    piece.cancel()
-                    await asyncio.gather(piece, return_exceptions=True)
-                    return
-                try:
-                    yield piece.result()
-                except StopAsyncIteration:
-                    return
-        finally:
-            ended.cancel()
-            await pieces.aclose()
+        self.ended.set()
 
     @contextlib.asynccontextmanager
     async def watching(self, name: str) -> AsyncIterator[WatchedRun]:

@@ -78,7 +78,7 @@ class _Pages:
 
     async def list_events(self, _: Request) -> Response:
         """Return the list of runs, and go on with its changes."""
-        return EventStream(self._feeds.until_the_end(self._feeds.runs()))
+        return EventStream(self._feeds.runs(), self._feeds.ended)
 
     async def run_events(self, request: Request) -> Response:
         """Return the data of a run, and go on with its changes."""
@@ -92,7 +92,7 @@ class _Pages:
 
         try:
             async with self._feeds.watching(name):
-                return EventStream(self._feeds.until_the_end(pieces()))
+                return EventStream(pieces(), self._feeds.ended)
         except (UserError, InternalFailure) as failure:
             return _failure(str(failure), 404)
 

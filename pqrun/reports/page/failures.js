@@ -77,8 +77,10 @@ export function fillOutput(box, data, job, attempt) {
  * @param {(value: Shown) => void} act
  */
 export function streamChoice(data, job, attempt, shown, act) {
-  const named = (/** @type {string} */ name, /** @type {"out" | "err"} */ stream) =>
-    `${name} ${bytes(data.size(job, attempt, stream))}`;
+  const named = (/** @type {string} */ name, /** @type {"out" | "err"} */ stream) => {
+    const size = data.size(job, attempt, stream);
+    return size || !data.head.live ? `${name} ${bytes(size)}` : name; // of a running attempt the size is not known
+  };
   return choice(
     "Stream",
     [
