@@ -7,4 +7,5 @@ resume        A recorded run that is continued: its jobs, workers and pools.
 dry_run       `--dry-run`: prints the commands.
 serve         `pqrun serve`: a run that waits for jobs, and the maintenance of its files.
 daemon        `serve --detach`: the background process.
+web/          `pqrun web`: the server of the live page, a process of its own beside the runs.
 """
