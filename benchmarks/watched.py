@@ -2,8 +2,8 @@
 """What being watched costs a run: `python -m benchmarks.watched [PAIRS]`.
 
 A run of short jobs alone and the same run while a client reads its page's events, in turn. `pqrun web` is there in
-both cases, so that only the watching differs. Told: the median of the ratios of the wall times, pair by pair,
-and the CPU time of the server.
+both cases, so that only the watching differs. Told: the medians of the ratios of the wall times and of the run's CPU
+times, pair by pair, and the CPU time of the server.
 """
 
 import http.client
@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import pqrun as package
 
 PQRUN = (sys.executable, "-m", "pqrun")
-JOBS = 10_000
+JOBS = int(os.environ.get("JOBS", "10000"))
 
 
 class Watcher:
@@ -50,7 +50,8 @@ class Watcher:
                 return
 
 
-def wall(directory: str, env: dict[str, str], watcher: Watcher | None) -> float:
+def cost(directory: str, env: dict[str, str], watcher: Watcher | None) -> tuple[float, float]:
+    """The seconds that a run takes, and those of CPU time with its jobs."""
     runs = Path(directory, "runs")
     before = set(os.listdir(runs)) if runs.exists() else set()
     began = time.perf_counter()
@@ -64,11 +65,12 @@ def wall(directory: str, env: dict[str, str], watcher: Watcher | None) -> float:
             time.sleep(0.01)
         thread = Thread(target=watcher.watch, args=(run,))
         thread.start()
-    process.wait()
+    _, _, used = os.wait4(process.pid, 0)
+    process.returncode = 0
     took = time.perf_counter() - began
     if thread is not None:
         thread.join()
-    return took
+    return took, used.ru_utime + used.ru_stime
 
 
 def cpu_seconds(pid: int) -> float:
@@ -90,23 +92,24 @@ def main() -> None:
             try:
                 assert server.stdout
                 watcher = Watcher(server.stdout.readline().strip())
-                ratios, alone, cost = [], [], []
+                walls, cpus, alone, served = [], [], [], []
                 for number in range(pairs):
                     # Who goes first changes, so that a drift of the machine is no advantage.
                     times = {}
                     for watched in (False, True) if number % 2 else (True, False):
                         before = cpu_seconds(server.pid)
-                        times[watched] = wall(directory, env, watcher if watched else None)
+                        times[watched] = cost(directory, env, watcher if watched else None)
                         if watched:
-                            cost.append(cpu_seconds(server.pid) - before)
-                    alone.append(times[False])
-                    ratios.append(times[True] / times[False])
-                    print(f"alone {times[False]:.2f} s, watched {times[True]:.2f} s", flush=True)
+                            served.append(cpu_seconds(server.pid) - before)
+                    alone.append(times[False][0])
+                    walls.append(times[True][0] / times[False][0])
+                    cpus.append(times[True][1] / times[False][1])
+                    print(f"alone {times[False]}, watched {times[True]}", flush=True)
             finally:
                 server.terminate()
         print(
-            f"{JOBS} jobs: alone {median(alone):.2f} s, watched × {median(ratios):.3f} "
-            f"(server {median(cost):.2f} s of CPU, {watcher.size / pairs / 1e6:.1f} MB told)"
+            f"{JOBS} jobs: alone {median(alone):.2f} s, watched × {median(walls):.3f}, "
+            f"CPU of the run × {median(cpus):.3f} (server {median(served):.2f} s of CPU, {watcher.size / pairs / 1e6:.1f} MB told)"
         )
 
 

@@ -10,6 +10,6 @@ event_stream  An answer that goes on, to a browser that may be slow or gone.
 run_feed      The data of one run's page, which grows as the run's journal does.
 feeds         The feeds that browsers watch, each polled on a thread of its own.
 
-A run pays nothing for being watched: the server reads its journal, and asks its control socket once a poll
-whether it is paused.
+A run pays nothing for being watched: the server reads its journal. It asks the run's control socket only for
+the output of a running job that is in sight, and when a user acts.
 """

@@ -25,7 +25,7 @@ T = TypeVar("T")
 MIN_POLL_SECONDS, MAX_POLL_SECONDS = 0.5, 30.0
 MAX_CPU_SHARE = 0.03
 HEARTBEAT_SECONDS = 15.0
-LINGER_SECONDS = 10.0
+UNWATCHED_SECONDS = 10.0
 MAX_FEEDS = 12
 MAX_LISTED = 500
 
@@ -164,7 +164,7 @@ class RunFeeds:
         finally:
             watched.source.watchers -= 1
             if not watched.source.watchers:
-                asyncio.get_running_loop().call_later(LINGER_SECONDS, self._leave, name, watched)
+                asyncio.get_running_loop().call_later(UNWATCHED_SECONDS, self._leave, name, watched)
 
     def _leave(self, name: str, watched: WatchedRun) -> None:
         if not watched.source.watchers and self._watched.get(name) is watched:

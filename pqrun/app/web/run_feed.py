@@ -220,7 +220,9 @@ class RunFeed:
         seen = view_run(self._view.run, self._folded, live=self._view.live)
         ending = Ending(seen.code, seen.metrics, facts_of(seen), seen.live)
         lanes, stopped = self._attempts.lanes.highest, self._folded.table.stopped
-        paused, stopping = self._view.is_held()
+        # Read from the journal, too: a request at each poll would be a turn of the run, and a wait for its lock.
+        paused = seen.live and self._folded.paused
+        stopping = seen.live and bool(seen.facts["stopped"])
         head = page_head(self._info, ending, lanes=lanes, dropped=self._dropped, stopped=stopped)
         return {**head, "paused": paused, "stopping": stopping, "readOnly": self._read_only}
 
