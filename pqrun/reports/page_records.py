@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What the page is told of a run: records of attempts as events bring them, unfinished jobs, and the head.
+"""The data of the page of a run: records of attempts as events bring them, unfinished jobs, and the head.
 
 The file of `--html` and the live page are both made of these.
 """
@@ -94,7 +94,7 @@ def logs_of(run: RunInfo) -> str:
 def page_head(
     run: RunInfo, ending: Ending, *, lanes: int, dropped: Sequence[int], stopped: str
 ) -> dict[str, Any]:
-    """Return what the page is told of the run as a whole."""
+    """Return the facts about the run as a whole for the page."""
     directory = run.directory
     address = "" if directory is None else RunDirectory(directory).address
     return {

@@ -6,7 +6,7 @@ Enter here: `server.serve_web` serves until it is ended by a signal.
 server        Listen, print the address, and end cleanly.
 site          The addresses: pages, events, output, and requests that change a run.
 access        Who may ask: the token, `Host`, `Origin`, and the headers of each answer.
-event_stream  An answer that goes on, to a browser that may be slow or gone.
+event_stream  An answer without an end, to a browser that may be slow or gone.
 run_feed      The data of one run's page, which grows as the run's journal does.
 feeds         The feeds that browsers watch, each polled on a thread of its own.
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""An answer that goes on: Server-Sent Events to a browser that may be slow, or gone.
+"""An answer without an end: Server-Sent Events to a browser that may be slow, or gone.
 
 The next piece is read only when the browser has taken the one before, so that a slow browser costs the memory
 of two pieces. One that takes nothing for `SEND_TIMEOUT_SECONDS` is dropped; it connects again by itself.

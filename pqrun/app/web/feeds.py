@@ -96,7 +96,7 @@ class WatchedRun:
         self.source = PolledSource("run", self.feed.poll)
 
     async def events(self, mark: str) -> AsyncGenerator[bytes, None]:
-        """Yield the events of the run after a mark, and go on with those that come."""
+        """Yield the events of the run after a mark, then new ones as they come."""
         now = self.feed.file
         offset = _offset(mark, now.mark, now.size)
         sent = -1

@@ -114,7 +114,7 @@ class RunFeed:
         self._records: dict[str, list[Record]] = {"jobs": [], "attempts": [], "waits": []}
 
     def poll(self) -> None:
-        """Read what is new in the journal, and look whether the run lives. A failure is told to the browsers."""
+        """Read what is new in the journal, and look whether the run lives. Tell browsers of a failure."""
         try:
             self._poll()
         except (InternalFailure, UserError, OSError) as failure:

@@ -77,11 +77,11 @@ class _Pages:
         return HTMLResponse(live_page("../" if "run" in request.path_params else "./"))
 
     async def list_events(self, _: Request) -> Response:
-        """Return the list of runs, and go on with its changes."""
+        """Return the list of runs, and its changes as they come."""
         return EventStream(self._feeds.runs(), self._feeds.ended)
 
     async def run_events(self, request: Request) -> Response:
-        """Return the data of a run, and go on with its changes."""
+        """Return the data of a run, and its changes as they come."""
         name, mark = request.path_params["run"], request.headers.get("last-event-id", "")
 
         async def pieces() -> AsyncGenerator[bytes, None]:
@@ -159,7 +159,7 @@ class _Pages:
 def whole_lines(piece: OutputPiece) -> bytes:
     """Return the part of a piece that ends with a line, so that no character is cut; all if there is no line end.
 
-    What is left comes with the next piece.
+    The rest comes with the next piece.
     """
     end = piece.data.rfind(b"\n") + 1
     if piece.over or not end:
