@@ -1,9 +1,9 @@
 /* The table of jobs. Only the rows in sight are elements, so that a hundred thousand jobs scroll fluently. */
 
-import { h, refill, s, say, sectionTitle } from "./dom.js";
+import { h, refill, say, sectionTitle } from "./dom.js";
 import { plural } from "./format.js";
-import { asCsv, columnsOf, narrowCells } from "./job_columns.js";
-import { columnChooser, filterChips } from "./table_controls.js";
+import { asCsv, columnsOf, narrowCells, sortByKeys } from "./job_columns.js";
+import { columnChooser, filterChips, saveText, searchBox } from "./table_controls.js";
 import { JobFilter } from "./job_filter.js";
 
 /** @typedef {import("./run_data.js").RunData} RunData */
@@ -60,30 +60,20 @@ export class JobTable {
     this._box.addEventListener("focus", () => {
       if (this._selected < 0 && this._found.length) this._select(0, false);
     });
+    const save = () => saveText(`${this._data.head.run.id}.csv`, asCsv(this._columns, this._found));
     this._chooser = columnChooser(this._columns, (key, hidden) => this._hide(key, hidden));
     section.append(
       sectionTitle("jobs", "Jobs", this._count),
       h(
         "div",
         { class: "filters" },
-        h(
-          "span",
-          { class: "search" },
-          s(
-            "svg",
-            { viewBox: "0 0 16 16", "aria-hidden": "true" },
-            s("circle", { cx: 7, cy: 7, r: 4.6, fill: "none", stroke: "currentColor", "stroke-width": 1.4 }),
-            s("path", { d: "M10.5 10.5L14 14", stroke: "currentColor", "stroke-width": 1.4 }),
-          ),
-          this._input,
-          h("kbd", { "aria-hidden": "true" }, "/"),
-        ),
+        searchBox(this._input),
         this._chipBox,
         h(
           "span",
           { class: "end" },
           this._chooser,
-          h("button", { type: "button", class: "button", click: () => this._saveCsv() }, "CSV"),
+          h("button", { type: "button", class: "button", click: save }, "CSV"),
         ),
         this._problem,
       ),
@@ -268,19 +258,10 @@ export class JobTable {
   _sort() {
     const column = this._columns.find((one) => one.key === this._sorted.key);
     if (!column) return;
-    const sign = this._sorted.down ? -1 : 1;
     const keys = new Array(this._data.count);
     for (const job of this._found) keys[job] = column.sort(job);
-    const isLast = (/** @type {string | number} */ key) => key === "" || (typeof key === "number" && Number.isNaN(key));
     const selected = this._found[this._selected];
-    this._found.sort((one, other) => {
-      const a = keys[one],
-        b = keys[other];
-      if (a === b) return one - other;
-      if (isLast(a) || isLast(b)) return Number(isLast(a)) - Number(isLast(b)) || one - other;
-      if (typeof a === "number" && typeof b === "number") return sign * (a - b);
-      return sign * (String(a) < String(b) ? -1 : 1);
-    });
+    sortByKeys(this._found, keys, this._sorted.down);
     if (selected !== undefined) this._selected = this._found.indexOf(selected);
   }
 
@@ -414,13 +395,5 @@ export class JobTable {
       this._box.focus();
       say(plural(this._found.length, "job"));
     }
-  }
-
-  /** Save the jobs in the table, with exact values. */
-  _saveCsv() {
-    const link = h("a", { download: `${this._data.head.run.id}.csv` });
-    link.href = URL.createObjectURL(new Blob([asCsv(this._columns, this._found)], { type: "text/csv" }));
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
   }
 }

@@ -1,6 +1,6 @@
-/* The controls above the table: ready filters, and the choice of columns. */
+/* The controls above the table: the filter, ready filters, the choice of columns, and saving. */
 
-import { h, icon } from "./dom.js";
+import { h, icon, s } from "./dom.js";
 
 /** @typedef {import("./run_data.js").RunData} RunData */
 
@@ -50,4 +50,32 @@ export function columnChooser(columns, changed) {
     list.append(h("label", {}, box, " ", column.title));
   }
   return h("details", { class: "columns" }, h("summary", { class: "button" }, "Columns"), list);
+}
+
+/** Return the box of the filter with its icon. @param {HTMLInputElement} input */
+export function searchBox(input) {
+  return h(
+    "span",
+    { class: "search" },
+    s(
+      "svg",
+      { viewBox: "0 0 16 16", "aria-hidden": "true" },
+      s("circle", { cx: 7, cy: 7, r: 4.6, fill: "none", stroke: "currentColor", "stroke-width": 1.4 }),
+      s("path", { d: "M10.5 10.5L14 14", stroke: "currentColor", "stroke-width": 1.4 }),
+    ),
+    input,
+    h("kbd", { "aria-hidden": "true" }, "/"),
+  );
+}
+
+/**
+ * Have the browser save a text as a CSV file.
+ * @param {string} name
+ * @param {string} text
+ */
+export function saveText(name, text) {
+  const link = h("a", { download: name });
+  link.href = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }
