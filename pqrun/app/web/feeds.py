@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import sys
 import time
+import traceback
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -75,7 +77,11 @@ class PolledSource:
 
     def _timed(self) -> float:
         before = time.thread_time()
-        self._poll()
+        try:
+            self._poll()
+        except Exception:
+            # A bug. It must not end the polling in silence, which would leave all pages as they are.
+            traceback.print_exc(file=sys.stderr)
         return time.thread_time() - before
 
     async def close(self, end: Callable[[], None] = lambda: None) -> None:
