@@ -1,16 +1,20 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Makes the pictures of the page in docs/report.md, of a night that is made up. Needs playwright and Chromium.
+"""Makes the pictures of docs/report.md, of a night that is made up, and of docs/web.md, of real runs. Needs playwright and Chromium.
 
 python docs/page_pictures.py [DIRECTORY]
 """
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from itertools import product
 from pathlib import Path
 from random import Random
@@ -255,6 +259,67 @@ def take(page_path: Path, directory: Path) -> None:
         browser.close()
 
 
+LIVE = {
+    "jobs": [
+        {"id": "fetch", "run": "sleep 1; echo '51.8 MB, HTTP 200'", "priority": "high"},
+        {"id": "lint", "run": "sleep 0.5; echo 'licenses: AGPL-3.0 in vendor/zlibng (not on the list)' >&2; exit 2"},
+        {
+            "id": "clean", "run": "sleep 1.$((RANDOM % 9)); echo 'kept 99.2 % of the rows'", "needs": "fetch",
+            "matrix": {"SOURCE": ["clicks", "customers", "invoices", "orders", "returns", "stock"]},
+        },
+        {"id": "sync", "run": "sleep 1; echo 'rsync: Broken pipe (32)' >&2; exit 12", "retries": 3},
+        {
+            "id": "train", "run": "for n in $(seq 40); do echo epoch $n/40 loss 0.$((900 - 20 * n)); sleep 1; done",
+            "matrix": {"DEPTH": ["2", "4", "6", "8"]},
+        },
+        {"id": "thumbs", "run": "sleep 1", "priority": "low", "matrix": {"N": [f"{n:02}" for n in range(24)]}},
+        {"id": "publish", "run": "true", "needs": "train"},
+    ]
+}  # fmt: skip
+
+
+def take_live(directory: Path) -> None:
+    """Take the pictures of the live page: real runs, of which one is under way."""
+    from playwright.sync_api import sync_playwright
+
+    program = shutil.which("chromium") or shutil.which("google-chrome")
+    with tempfile.TemporaryDirectory() as place, ExitStack() as processes:
+        env = {**os.environ, "PQRUN_STATE_DIR": f"{place}/state"}
+        Path(place, "nightly.yaml").write_text(json.dumps(LIVE))
+
+        def start(*words: str) -> subprocess.Popen[str]:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "pqrun", *words], cwd=place, env=env, text=True,
+                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            )  # fmt: skip
+            processes.callback(process.wait)
+            processes.callback(process.terminate)
+            return process
+
+        for past in ("exit {}", "sleep 0.{}", "test {} -lt 3"):
+            start("each", "-q", past, ":::", "0", "1", "2", "3").wait()
+        start("run", "-q", "-j4", "--retry-delay", "3s", "nightly.yaml")
+        server = start("web", "--listen", "127.0.0.1:0")
+        assert server.stdout is not None
+        address = server.stdout.readline().strip()
+        with sync_playwright() as driver:
+            browser = driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
+            for theme, width in (("light", 1440), ("dark", 1440), ("light", 390)):
+                context = browser.new_context(
+                    viewport={"width": width, "height": 1000}, color_scheme=theme, locale="en-GB"
+                )
+                page = context.new_page()
+                page.goto(address)
+                page.wait_for_selector("table.runs")
+                if theme == "dark":
+                    page.screenshot(path=directory / "web-runs-dark-1440.png")
+                page.locator("table.runs a").first.click()
+                page.locator("[data-count=ok] b", has_text=re.compile(r"^[6-9]|^\d\d")).wait_for()
+                page.screenshot(path=directory / f"web-{theme}-{width}.png")
+                context.close()
+            browser.close()
+
+
 if __name__ == "__main__":
     given = [word for word in sys.argv[1:] if not word.startswith("-")]
     to = Path(given[0] if given else Path(__file__).parent)
@@ -262,3 +327,4 @@ if __name__ == "__main__":
         written = Path(place, "nightly.html")
         write_page(written)
         take(written, to)
+    take_live(to)

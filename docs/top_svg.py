@@ -14,10 +14,12 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from pqrun.control.run_client import MeasuredUsage
+from pqrun.control.run_output import OutputPiece
 from pqrun.core.metrics import Metrics
 from pqrun.ui.top.app import TopApp
 from pqrun.ui.top.jobs import ListedJob
-from pqrun.ui.top.run_source import JobDetails, MeasuredUsage, OutputPiece, PastAttempt, RunState, RunUpdate
+from pqrun.ui.top.run_source import JobDetails, PastAttempt, RunState, RunUpdate
 
 PICTURE = Path(__file__).with_name("top.svg")
 COLUMNS, ROWS = 126, 38

@@ -9,4 +9,5 @@ serve         `pqrun serve`: a run that waits for jobs, and the maintenance of i
 daemon        `serve --detach`: the background process.
 service_unit  `serve --install`: the queue as a service of systemd or launchd.
 service_manager   Messages to the service manager while the queue runs.
+web/          `pqrun web`: the server of the live page, a process of its own beside the runs.
 """

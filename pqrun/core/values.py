@@ -362,6 +362,17 @@ def place(text: str) -> str:
     return text
 
 
+def listen_address(text: str) -> tuple[str, int]:
+    """Parse `HOST:PORT` or `[HOST]:PORT`, or a port alone, of this machine only. Port 0 is a free port."""
+    host, colon, port = text.rpartition(":")
+    name = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    if (colon and not name) or (":" in host and name == host) or not is_printable(text):
+        raise InvalidValue(
+            f"not an address: {quoted(text)}", "write HOST:PORT, as in 127.0.0.1:8765 or [::1]:8765"
+        )
+    return name or "127.0.0.1", whole_number(port, 0, 65535)
+
+
 def shard(text: str) -> Shard:
     """Parse a shard: `2/4` is the second of four parts."""
     index, slash, count_ = text.partition("/")

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pqrun.core.errors import InternalFailure
 from pqrun.core.job import CountedAs, Outcome
 from pqrun.core.job_table import JobRow
-from pqrun.core.metrics import Metrics
+from pqrun.core.metrics import Metrics, MetricsCollector
 from pqrun.journal.projection import RunProjection, fold_journal
 from pqrun.journal.reader import JournalPosition, JournalReader
 from pqrun.journal.run_directory import RunDirectory
@@ -336,9 +336,8 @@ def as_seen(row: JobRow, *, live: bool) -> JobRow:
     return seen
 
 
-def metrics_of(index: Index, *, now: float | None, live: bool) -> Metrics:
-    """Return the run's metrics at `now`. Attempts that ran when the run died count as stopped."""
-    metrics = index.metrics
+def metrics_of(metrics: MetricsCollector, *, now: float | None, live: bool) -> Metrics:
+    """Return the run's numbers at `now`. Attempts that ran when the run died count as stopped."""
     cut_short = 0 if live else metrics.active
     metrics.counts[CountedAs.STOPPED] += cut_short
     metrics.active -= cut_short

@@ -5,12 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pqrun.core.job import UNKNOWN_SIZE, InputBlock, OutputPlace
 from pqrun.core.job_table import JobRow
 from pqrun.core.metrics import Metrics
 from pqrun.core.unicode_json import as_json, bytes_beside
+
+if TYPE_CHECKING:
+    from pqrun.control.run_view import ViewedRun
 
 SCHEMA = 1
 Wall = Callable[[float], float]
@@ -95,6 +98,16 @@ def numbers(metrics: Metrics) -> dict[str, Any]:
 def as_text(document: dict[str, Any]) -> str:
     """Return the document as ASCII JSON, which every reader accepts."""
     return as_json(document, indent=1)
+
+
+def facts_of(seen: ViewedRun) -> dict[str, Any]:
+    """Return the document's facts about a recorded run."""
+    facts = seen.facts
+    return run_facts(
+        facts["run"], state=seen.state, files=facts["files"], workers=facts["workers"], began=facts["began"],
+        ended=None if seen.live else seen.now, input_complete=facts["complete"], directory=seen.run.path,
+        guarded=facts.get("guarded"),
+    )  # fmt: skip
 
 
 def run_facts(

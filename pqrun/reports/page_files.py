@@ -64,5 +64,18 @@ def single_file(data: Iterable[bytes]) -> Iterator[bytes]:
     yield f'{middle}<script type="module">{script}</script>{end}'.encode()
 
 
+def live_page(base: str) -> str:
+    """Return the page without data, for a server that has the files of the page at `page/`. `base`: the way there."""
+    page = page_file("page.html").replace(_STYLE, f'<link rel="stylesheet" href="{base}page/page.css">')
+    page = page.replace(_SCRIPT, f'<script type="module" src="{base}page/live.js"></script>')
+    return page.replace(_POLICY, "").replace(_DATA, "")
+
+
+def page_files() -> dict[str, str]:
+    """Return the text of all style sheets and modules, by name."""
+    names = sorted(name for name in os.listdir(DIRECTORY) if name.endswith((".js", ".css")))
+    return {name: page_file(name) for name in names}
+
+
 def _hash(text: str) -> str:
     return f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'"

@@ -6,8 +6,8 @@ each                `each`.
 check_init_schema   `check`, `init` and `schema`.
 add, cancel, edit,
 ps, restart, send,
-serve, set,
-top, wait           The command of that name.
+serve, set, top,
+wait, web           The command of that name.
 hold                `hold` and `release`.
 pause_stop          `pause`, `unpause` and `stop`.
 live_run            The parts that the commands for live runs share.
@@ -47,6 +47,7 @@ MODULES = {
     "wait": "wait",
     "stop": "pause_stop",
     "top": "top",
+    "web": "web",
     "runs": "runs",
     "show": "runs",
     "logs": "runs",

@@ -5,80 +5,29 @@ from __future__ import annotations
 
 import json
 import shlex
-import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pqrun.cli.console import Cell, Column, Console, table
 from pqrun.cli.options import ReportOptions
+from pqrun.control.run_view import ViewedRun, view_run
 from pqrun.core import text as hints
-from pqrun.core.errors import NOT_ALL_RUN, OK, SOME_FAILED, InternalFailure
+from pqrun.core.errors import OK, InternalFailure
 from pqrun.core.job import Outcome
 from pqrun.core.job_table import JobRow
-from pqrun.core.metrics import CORE_METRICS, Metrics
+from pqrun.core.metrics import CORE_METRICS
 from pqrun.core.settings import ReportSettings
 from pqrun.core.text import describe_exit, escape_controls, format_duration, job_label, last_line, strip_ansi
 from pqrun.core.unicode_json import as_json
-from pqrun.journal.index import Index, as_seen, metrics_of, query_index
-from pqrun.journal.run_directory import RunDirectory, find_run
-from pqrun.journal.run_list import DIED, ENDED, LIVE, state_of
+from pqrun.journal.index import Index, as_seen, query_index
+from pqrun.journal.run_directory import find_run
+from pqrun.journal.run_list import DIED, ENDED, LIVE
 from pqrun.journal.stored_rows import recorded_output
 from pqrun.output.writer import StreamWriter
 from pqrun.reports import Ending, RunInfo, write_after
 from pqrun.ui.terminal import OUTCOME_STYLES
-
-STATES = (
-    "ok", "failed", "timeout", "cancelled", "skipped", "interrupted", "running", "waiting", "queued", "pending",
-    "held",
-)  # fmt: skip
-
-
-@dataclass(slots=True)
-class ViewedRun:
-    """A run at one moment. `counts`: the number of jobs in each state."""
-
-    run: RunDirectory
-    live: bool
-    facts: dict[str, Any]
-    metrics: Metrics
-    state: str
-    now: float
-    failed: int
-    cut_short_for_good: int
-    counts: dict[str, int]
-
-    def run_facts(self) -> dict[str, Any]:
-        """Return the facts about the run itself for the JSON document."""
-        from pqrun.reports.json_document import run_facts
-
-        return run_facts(
-            self.facts["run"],
-            state=self.state,
-            files=self.facts["files"],
-            workers=self.facts["workers"],
-            began=self.facts["began"],
-            ended=None if self.live else self.now,
-            input_complete=self.facts["complete"],
-            directory=self.run.path,
-            guarded=self.facts.get("guarded"),
-        )
-
-
-def view_run(index: Index, *, live: bool) -> ViewedRun:
-    """Return the facts about the run as a whole."""
-    facts, metrics = index.facts, index.metrics
-    state = state_of(facts, live=live, unfinished=metrics.added - metrics.ended)
-    now = time.time() if live else facts["until"]
-    found = Counter(index.states())
-    if not live:
-        found["interrupted"] += found.pop("running", 0)
-    counts = {state: found[state] for state in STATES if found[state]}
-    numbers = metrics_of(index, now=now, live=live)
-    failed, for_good = index.failed(), index.cut_short_for_good()
-    return ViewedRun(index.run, live, facts, numbers, state, now, failed, for_good, counts)
 
 
 def rows_of(index: Index, *, live: bool) -> Iterator[JobRow]:
@@ -93,13 +42,13 @@ def print_document(name: str, *, extract: str | None = None) -> None:
     live = run.in_use()
 
     def answer(index: Index) -> tuple[ViewedRun, list[JobRow]]:
-        return view_run(index, live=live), list(rows_of(index, live=live))
+        return view_run(index.run, index, live=live), list(rows_of(index, live=live))
 
-    from pqrun.reports.json_document import SCHEMA, numbers
+    from pqrun.reports.json_document import SCHEMA, facts_of, numbers
 
     seen, rows = query_index(run, answer)
     jobs = list(_lines_of_json(rows, extract))
-    head = {"schema": SCHEMA, "run": seen.run_facts(), "metrics": numbers(seen.metrics)}
+    head = {"schema": SCHEMA, "run": facts_of(seen), "metrics": numbers(seen.metrics)}
     text = as_json(head, indent=1)[:-2] + ',\n "jobs": ['
     page.say(text + ("\n  " + ",\n  ".join(jobs) + "\n ]\n}" if jobs else "]\n}"))
     page.end()
@@ -186,7 +135,7 @@ def print_page(name: str, *, everything: bool) -> None:
 
 
 def _look(index: Index, *, live: bool, most: int, brief: bool) -> ShownPage:
-    seen = view_run(index, live=live)
+    seen = view_run(index.run, index, live=live)
     bad = ["failed", "timeout", "cancelled", "skipped", "interrupted"]
     if not live:
         bad.append("running")
@@ -308,7 +257,7 @@ def _heading(seen: ViewedRun, page: Console) -> list[str]:
 def _state(seen: ViewedRun) -> tuple[str, str]:
     """Return the run's state in one word, and its style."""
     if seen.state == ENDED:
-        return ("ok", "green") if _code_of(seen) == OK else ("failed", "bold red")
+        return ("ok", "green") if seen.code == OK else ("failed", "bold red")
     if seen.state == LIVE:
         return "running", "blue"
     return seen.state, "bold yellow" if seen.state == DIED else "yellow"
@@ -343,40 +292,25 @@ def _number(value: float) -> str:
     return str(value) if isinstance(value, int) else format_duration(value)
 
 
-UNFINISHED = ("interrupted", "running", "waiting", "queued", "pending", "held")
-
-
 def write_reports(name: str, options: ReportOptions, *, json: bool) -> None:
     """Write reports of a run. `json`: whether a JSON document goes to stdout as well.
 
     Raises `InternalFailure` if a report cannot be written.
     """
     from pqrun.journal.recovery import recover  # only here: most looks at a run need no reports
+    from pqrun.reports.json_document import facts_of
 
     run = find_run(name)
     live = run.in_use()
     found = recover(run)
-    seen = query_index(run, lambda index: view_run(index, live=live))
+    seen = query_index(run, lambda index: view_run(index.run, index, live=live))
     facts = RunInfo(
         seen.facts["run"], tuple(seen.facts["files"]), seen.facts["workers"], seen.facts["began"],
         lambda at: at, run.path, found.header["cwd"], found.header.get("command", ""),
     )  # fmt: skip
     wanted = ReportSettings(**options.values())
-    ending = Ending(_code_of(seen), seen.metrics, seen.run_facts(), live)
+    ending = Ending(seen.code, seen.metrics, facts_of(seen), live)
     if failures := write_after(wanted, found.events, facts, ending, json=json):
         for failure in failures[:-1]:
             StreamWriter(2, "standard error").note(failure)
         raise InternalFailure(failures[-1])
-
-
-def _code_of(seen: ViewedRun) -> int:
-    """Return the run's exit code for its reports; of a run that is live or was killed, the code so far.
-
-    The command `show` has an exit code of its own.
-    """
-    if not seen.live and (recorded := seen.facts["exit"]) is not None:
-        return int(recorded)
-    if seen.failed:
-        return SOME_FAILED
-    over = not any(seen.counts.get(state) for state in UNFINISHED)
-    return OK if over and seen.facts["complete"] and seen.state != "died" else NOT_ALL_RUN

@@ -84,6 +84,8 @@ const SHAPES = {
   queued: { frame: "ring", mark: "", colour: "skipped" },
   pending: { frame: "ring", dashes: "1 2", mark: "", colour: "skipped" },
   stopped: { frame: "ring", mark: "M6 6h4v4H6z", colour: "waiting" },
+  held: { frame: "ring", dashes: "1 2", mark: "M6.4 5.6v4.8M9.6 5.6v4.8", colour: "waiting" },
+  paused: { frame: "ring", mark: "M6.4 5.6v4.8M9.6 5.6v4.8", colour: "waiting" },
 };
 
 /**
@@ -176,6 +178,22 @@ export function choice(label, options, chosen, act) {
  */
 export function sectionTitle(id, text, ...more) {
   return h("div", { class: "title" }, h("h2", { id: `${id}-title` }, text), ...more);
+}
+
+/**
+ * Fill a section anew. What had the focus in it has it afterwards, so that the keyboard does not lose its place.
+ * @param {HTMLElement} section
+ * @param {() => void} fill
+ */
+export function refill(section, fill) {
+  const reached = "button, a, summary, [tabindex]";
+  const place = [...section.querySelectorAll(reached)].indexOf(/** @type {Element} */ (document.activeElement));
+  section.replaceChildren();
+  fill();
+  if (place < 0) return;
+  const found = [...section.querySelectorAll(reached)];
+  const next = found[Math.min(place, found.length - 1)];
+  if (next instanceof HTMLElement) next.focus({ preventScroll: true });
 }
 
 /**

@@ -8,6 +8,8 @@ import { bytes, duration, plural } from "./format.js";
 const MAX_LISTED = 200;
 const MAX_LINES = 400;
 
+let forgetWidth = () => {};
+
 /** @typedef {"both" | "out" | "err"} Shown */
 
 /**
@@ -20,10 +22,28 @@ const MAX_LINES = 400;
  */
 export function outputOf(data, job, attempt, shown, most = Infinity) {
   const label = { both: "stdout and stderr", out: "stdout", err: "stderr" }[shown];
-  const box = h("pre", { class: "output", tabindex: 0, role: "group", "aria-label": label });
+  const of = `${data.jobs.seq[job]}-${attempt}`;
+  const box = h("pre", { class: "output", tabindex: 0, role: "group", "aria-label": label, "data-of": of });
+  box.dataset.shown = shown;
+  box.dataset.most = String(most);
+  fillOutput(box, data, job, attempt);
+  return box;
+}
+
+/**
+ * Fill a box of `outputOf` with what is known of the output by now.
+ * @param {HTMLElement} box
+ * @param {RunData} data
+ * @param {number} job
+ * @param {number} attempt
+ */
+export function fillOutput(box, data, job, attempt) {
+  const shown = box.dataset.shown;
+  const most = Number(box.dataset.most);
   const found = data.output(job, attempt);
+  box.replaceChildren();
   for (const stream of /** @type {("out" | "err")[]} */ (["out", "err"])) {
-    const size = sizeOf(data, job, attempt, stream);
+    const size = data.size(job, attempt, stream);
     if (shown !== "both" && shown !== stream) continue;
     if (shown === "both" && !size) continue;
     if (box.childNodes.length) box.append(h("span", { class: "ours" }, "── stderr ──\n"));
@@ -46,7 +66,6 @@ export function outputOf(data, job, attempt, shown, most = Infinity) {
     box.append(h("span", { class: stream }, `${(lines.length > most ? lines.slice(-most) : lines).join("\n")}\n`));
   }
   if (!box.childNodes.length) box.append(h("span", { class: "ours" }, "no output\n"));
-  return box;
 }
 
 /**
@@ -58,8 +77,10 @@ export function outputOf(data, job, attempt, shown, most = Infinity) {
  * @param {(value: Shown) => void} act
  */
 export function streamChoice(data, job, attempt, shown, act) {
-  const named = (/** @type {string} */ name, /** @type {"out" | "err"} */ stream) =>
-    `${name} ${bytes(sizeOf(data, job, attempt, stream))}`;
+  const named = (/** @type {string} */ name, /** @type {"out" | "err"} */ stream) => {
+    const size = data.size(job, attempt, stream);
+    return size || !data.head.live ? `${name} ${bytes(size)}` : name; // of a running attempt the size is not known
+  };
   return choice(
     "Stream",
     [
@@ -73,28 +94,14 @@ export function streamChoice(data, job, attempt, shown, act) {
 }
 
 /**
- * Return how many bytes an attempt wrote to a stream.
- * @param {RunData} data
- * @param {number} job
- * @param {number} attempt
- * @param {"out" | "err"} stream
- */
-export function sizeOf(data, job, attempt, stream) {
-  const { attempts, first } = data;
-  for (let one = first[job]; one < first[job + 1]; one++) {
-    if (attempts.attempt[one] === attempt) return stream === "out" ? attempts.out_bytes[one] : attempts.err_bytes[one];
-  }
-  return 0;
-}
-
-/**
  * Fill the section of failures, unless nothing failed.
  * @param {HTMLElement} section
  * @param {RunData} data
  * @param {(job: number) => void} open
  * @param {(query: string) => void} show
+ * @param {number} [chosen] the number of the job whose output is shown first
  */
-export function fillFailures(section, data, open, show) {
+export function fillFailures(section, data, open, show, chosen = 0) {
   const failed = data.failures();
   const skipped = skippedBy(data);
   if (!failed.length && !skipped.length) return;
@@ -115,6 +122,7 @@ export function fillFailures(section, data, open, show) {
   };
   failed.slice(0, MAX_LISTED).forEach((job, place) => {
     const button = failureButton(data, job);
+    button.dataset.seq = String(data.jobs.seq[job]);
     button.addEventListener("click", () => choose(place, false));
     button.addEventListener("dblclick", () => open(job));
     button.addEventListener("keydown", (event) => {
@@ -166,15 +174,13 @@ export function fillFailures(section, data, open, show) {
   if (failed.length > MAX_LISTED) {
     section.append(h("p", { class: "more" }, `The table lists all ${failed.length.toLocaleString("en")}.`));
   }
-  if (failed.length) choose(0, false);
-  narrow.addEventListener("change", () =>
-    choose(
-      Math.max(
-        0,
-        buttons.findIndex((one) => one.getAttribute("aria-pressed") === "true"),
-      ),
-    ),
-  );
+  const first = buttons.findIndex((button) => button.dataset.seq === String(chosen));
+  if (failed.length) choose(Math.max(0, first), false);
+  const pressed = () => Math.max(0, buttons.findIndex((one) => one.getAttribute("aria-pressed") === "true"));
+  const turn = () => failed.length && choose(pressed());
+  forgetWidth();
+  narrow.addEventListener("change", turn);
+  forgetWidth = () => narrow.removeEventListener("change", turn);
 }
 
 /**

@@ -20,7 +20,8 @@ const AREAS = {
  */
 export function outcome(data) {
   const { head } = data;
-  if (head.live) return ["running", "Running"];
+  if (head.live && head.stopping) return ["stopped", "Stopping"];
+  if (head.live) return head.paused ? ["paused", "Paused"] : ["running", "Running"];
   if (head.run.state === "stopped" || head.code > 128) return ["stopped", "Stopped"];
   const bad = data.failures().filter((job) => !data.jobs.allowed[job]);
   if (bad.length)
@@ -146,7 +147,7 @@ function commands(data) {
   const undone =
     !head.live &&
     [...data.counts()].some(
-      ([kind, count]) => count && ["interrupted", "running", "waiting", "queued", "pending"].includes(kind),
+      ([kind, count]) => count && ["interrupted", "running", "waiting", "queued", "pending", "held"].includes(kind),
     );
   const found = h("div", { class: "commands" });
   if (head.command) found.append(h("span", {}, "ran"), copyable(head.command, "the command that ran"));

@@ -285,3 +285,22 @@ export function narrowCells(data, job) {
   cells[4].style.gridColumn = "2 / -1";
   return cells;
 }
+
+/**
+ * Sort jobs by the keys of a column. Empty keys come last.
+ * @param {Int32Array} found
+ * @param {(string | number)[]} keys by job
+ * @param {boolean} down
+ */
+export function sortByKeys(found, keys, down) {
+  const sign = down ? -1 : 1;
+  const isLast = (/** @type {string | number} */ key) => key === "" || (typeof key === "number" && Number.isNaN(key));
+  found.sort((one, other) => {
+    const a = keys[one],
+      b = keys[other];
+    if (a === b) return one - other;
+    if (isLast(a) || isLast(b)) return Number(isLast(a)) - Number(isLast(b)) || one - other;
+    if (typeof a === "number" && typeof b === "number") return sign * (a - b);
+    return sign * (String(a) < String(b) ? -1 : 1);
+  });
+}

@@ -1,7 +1,7 @@
 /* The pane of one job: how it ended, its attempts, its output, its command and its neighbours. */
 
 import { attemptStrip } from "./attempt_strip.js";
-import { choice, copyable, h, icon, say } from "./dom.js";
+import { choice, copyable, h, icon, refill, say } from "./dom.js";
 import { outputOf, streamChoice } from "./failures.js";
 import { bytes, capital, clock, duration, percent, plural, quoted } from "./format.js";
 import { PRIORITIES } from "./run_data.js";
@@ -15,8 +15,10 @@ export class JobPane {
    * @param {HTMLDialogElement} dialog
    * @param {RunData} data
    * @param {number[][]} needs
-   * @param {{changed: (job: number) => void, next: (job: number, step: number) => number}} around
-   *   `changed` is told which job is shown (-1: none); `next` returns the job before or after another
+   * @param {{changed: (job: number) => void, next: (job: number, step: number) => number,
+   *   actions?: (job: number) => Node[]}} around
+   *   `changed` is told which job is shown (-1: none); `next` returns the job before or after another; `actions`
+   *   returns what can be done with a job of a live run
    */
   constructor(dialog, data, needs, around) {
     this.job = -1;
@@ -41,6 +43,27 @@ export class JobPane {
     /** @type {HTMLElement | null} */ (this._dialog.querySelector("h2"))?.focus({ preventScroll: true });
     this._around.changed(job);
     say(`${this._data.name(job)}, ${this._data.kindOf(job)}`);
+  }
+
+  /**
+   * Show newer data. The pane is made anew only if its job has changed, so that a text can be selected in it.
+   * @param {RunData} data
+   * @param {number[][]} needs
+   */
+  update(data, needs) {
+    const seq = this.job < 0 ? -1 : this._data.jobs.seq[this.job];
+    const before = this.job < 0 ? "" : shownOf(this._data, this.job);
+    this._data = data;
+    this._needs = needs;
+    this._neededBy = null;
+    if (this.job < 0) return;
+    this.job = data.jobOf(seq);
+    if (this.job < 0) return this.close();
+    if (shownOf(data, this.job) === before) return;
+    const top = this._dialog.scrollTop;
+    refill(this._dialog, () => this._dialog.append(...this._contents(this.job)));
+    this._dialog.scrollTop = top;
+    this._around.changed(this.job);
   }
 
   /** Show the job before or after this one. @param {number} step */
@@ -85,6 +108,7 @@ export class JobPane {
         "div",
         { class: "inside" },
         this._sentence(job),
+        ...(this._around.actions?.(job) ?? []),
         ...this._attempts(job),
         ...this._output(job),
         h("h3", {}, "Command"),
@@ -342,4 +366,16 @@ export class JobPane {
     }
     return found;
   }
+}
+
+/**
+ * Return what the pane shows of a job, to compare.
+ * @param {RunData} data
+ * @param {number} job
+ */
+function shownOf(data, job) {
+  const { jobs, attempts, first, head } = data;
+  const tries = attempts.counted.slice(first[job], first[job + 1]);
+  const { state, priority, attempts: number, ended, message } = jobs;
+  return JSON.stringify([state[job], priority[job], number[job], ended[job], message[job], head.live, ...tries]);
 }

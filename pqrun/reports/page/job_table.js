@@ -1,9 +1,9 @@
 /* The table of jobs. Only the rows in sight are elements, so that a hundred thousand jobs scroll fluently. */
 
-import { h, s, say, sectionTitle } from "./dom.js";
+import { h, refill, say, sectionTitle } from "./dom.js";
 import { plural } from "./format.js";
-import { asCsv, columnsOf, narrowCells } from "./job_columns.js";
-import { columnChooser, filterChips } from "./table_controls.js";
+import { asCsv, columnsOf, narrowCells, sortByKeys } from "./job_columns.js";
+import { columnChooser, filterChips, saveText, searchBox } from "./table_controls.js";
 import { JobFilter } from "./job_filter.js";
 
 /** @typedef {import("./run_data.js").RunData} RunData */
@@ -44,15 +44,10 @@ export class JobTable {
       keydown: (event) => this._inInput(event),
     });
     this._problem = h("p", { class: "problem", role: "alert", hidden: true });
-    this._chips = filterChips(
-      data,
-      (query) => this.filter(query),
-      () => {
-        this._sorted = { key: "ran", down: true };
-        this._arrange();
-        this.filter("");
-      },
-    );
+    this._chipBox = h("span", { class: "chips" });
+    /** @type {HTMLElement[]} */
+    this._chips = [];
+    this._makeChips();
     this._head = h("div", { class: "head", role: "row", "aria-rowindex": 1 });
     this._body = h("div", { class: "body", role: "rowgroup" });
     this._box = h(
@@ -65,29 +60,20 @@ export class JobTable {
     this._box.addEventListener("focus", () => {
       if (this._selected < 0 && this._found.length) this._select(0, false);
     });
+    const save = () => saveText(`${this._data.head.run.id}.csv`, asCsv(this._columns, this._found));
+    this._chooser = columnChooser(this._columns, (key, hidden) => this._hide(key, hidden));
     section.append(
       sectionTitle("jobs", "Jobs", this._count),
       h(
         "div",
         { class: "filters" },
-        h(
-          "span",
-          { class: "search" },
-          s(
-            "svg",
-            { viewBox: "0 0 16 16", "aria-hidden": "true" },
-            s("circle", { cx: 7, cy: 7, r: 4.6, fill: "none", stroke: "currentColor", "stroke-width": 1.4 }),
-            s("path", { d: "M10.5 10.5L14 14", stroke: "currentColor", "stroke-width": 1.4 }),
-          ),
-          this._input,
-          h("kbd", { "aria-hidden": "true" }, "/"),
-        ),
-        ...this._chips,
+        searchBox(this._input),
+        this._chipBox,
         h(
           "span",
           { class: "end" },
-          columnChooser(this._columns, () => this._arrange()),
-          h("button", { type: "button", class: "button", click: () => this._saveCsv() }, "CSV"),
+          this._chooser,
+          h("button", { type: "button", class: "button", click: save }, "CSV"),
         ),
         this._problem,
       ),
@@ -107,6 +93,57 @@ export class JobTable {
     this._frame = 0;
     this._arrange();
     this._changed();
+  }
+
+  /**
+   * Show newer data. Filter, order, columns, the selected job and what is in sight stay.
+   * @param {RunData} data
+   */
+  update(data) {
+    const { scrollTop, scrollLeft } = this._box;
+    const selected = this._found[this._selected];
+    const seq = selected === undefined ? -1 : this._data.jobs.seq[selected];
+    const hidden = new Map(this._columns.map((column) => [column.key, column.hidden]));
+    const before = this._columns.map((column) => column.key).join();
+    this._data = data;
+    this._filter = new JobFilter(data);
+    this._columns = columnsOf(data);
+    for (const column of this._columns) column.hidden = hidden.get(column.key) ?? column.hidden;
+    if (before !== this._columns.map((column) => column.key).join()) {
+      const chooser = columnChooser(this._columns, (key, hidden) => this._hide(key, hidden));
+      this._chooser.replaceWith(chooser);
+      this._chooser = chooser;
+      this._arrange();
+    } else {
+      this._shown = this._columns.filter((column) => !column.hidden);
+    }
+    this._makeChips();
+    this._changed();
+    this._selected = this._found.indexOf(data.jobOf(seq));
+    this._draw();
+    this._box.scrollTop = scrollTop;
+    this._box.scrollLeft = scrollLeft;
+  }
+
+  /** @param {string} key @param {boolean} hidden */
+  _hide(key, hidden) {
+    for (const column of this._columns) if (column.key === key) column.hidden = hidden;
+    this._arrange();
+  }
+
+  _makeChips() {
+    refill(this._chipBox, () => {
+      this._chips = filterChips(
+        this._data,
+        (query) => this.filter(query),
+        () => {
+          this._sorted = { key: "ran", down: true };
+          this._arrange();
+          this.filter("");
+        },
+      );
+      this._chipBox.append(...this._chips);
+    });
   }
 
   /** Show the jobs that match. @param {string} query */
@@ -221,19 +258,10 @@ export class JobTable {
   _sort() {
     const column = this._columns.find((one) => one.key === this._sorted.key);
     if (!column) return;
-    const sign = this._sorted.down ? -1 : 1;
     const keys = new Array(this._data.count);
     for (const job of this._found) keys[job] = column.sort(job);
-    const isLast = (/** @type {string | number} */ key) => key === "" || (typeof key === "number" && Number.isNaN(key));
     const selected = this._found[this._selected];
-    this._found.sort((one, other) => {
-      const a = keys[one],
-        b = keys[other];
-      if (a === b) return one - other;
-      if (isLast(a) || isLast(b)) return Number(isLast(a)) - Number(isLast(b)) || one - other;
-      if (typeof a === "number" && typeof b === "number") return sign * (a - b);
-      return sign * (String(a) < String(b) ? -1 : 1);
-    });
+    sortByKeys(this._found, keys, this._sorted.down);
     if (selected !== undefined) this._selected = this._found.indexOf(selected);
   }
 
@@ -367,13 +395,5 @@ export class JobTable {
       this._box.focus();
       say(plural(this._found.length, "job"));
     }
-  }
-
-  /** Save the jobs in the table, with exact values. */
-  _saveCsv() {
-    const link = h("a", { download: `${this._data.head.run.id}.csv` });
-    link.href = URL.createObjectURL(new Blob([asCsv(this._columns, this._found)], { type: "text/csv" }));
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
   }
 }

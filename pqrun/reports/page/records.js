@@ -21,7 +21,10 @@
  * @property {string | null} logs
  * @property {number} lanes
  * @property {number[]} dropped
- * @property {number} fewJobs
+ * @property {number} [fewJobs] in a file: up to this number of jobs, it has the output of successful jobs, too
+ * @property {boolean} [paused] of a live page, as the next two
+ * @property {boolean} [stopping]
+ * @property {boolean} [readOnly] whether the server refuses changes
  */
 
 /** @typedef {unknown[] | {all: unknown} | {values: unknown[], at: number[]}} Column */

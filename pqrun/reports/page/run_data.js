@@ -22,6 +22,7 @@ export const KINDS = [
   "waiting",
   "queued",
   "pending",
+  "held",
   "ok",
 ];
 
@@ -306,6 +307,25 @@ export class RunData {
   output(job, attempt) {
     const found = document.getElementById(`output-${this.jobs.seq[job]}-${attempt}`);
     return found && JSON.parse(found.textContent ?? "null");
+  }
+
+  /**
+   * Return how many bytes an attempt wrote to a stream.
+   * @param {number} job
+   * @param {number} attempt
+   * @param {"out" | "err"} stream
+   */
+  size(job, attempt, stream) {
+    const { attempts, first } = this;
+    for (let one = first[job]; one < first[job + 1]; one++) {
+      if (attempts.attempt[one] === attempt) return attempts[stream === "out" ? "out_bytes" : "err_bytes"][one];
+    }
+    return 0;
+  }
+
+  /** Return the position of a job by its number, -1 if there is none. @param {number} seq */
+  jobOf(seq) {
+    return this._jobOf[seq] ?? -1;
   }
 
   /** Return how many jobs there are of each kind. */

@@ -122,7 +122,8 @@ export function ends(data) {
   /** @type {number[]} */
   const badly = [];
   for (let one = 0; one < data.attempts.job.length; one++) {
-    (data.attempts.counted[one] === "completed" ? well : badly).push(data.attempts.ended[one]);
+    const counted = data.attempts.counted[one];
+    if (counted !== "running") (counted === "completed" ? well : badly).push(data.attempts.ended[one]);
   }
   return { well: Float64Array.from(well).sort(), badly: Float64Array.from(badly).sort() };
 }

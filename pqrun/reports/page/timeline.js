@@ -13,6 +13,11 @@ const CLICK_PX = 4,
   NEAR_PX = 3,
   WHEEL_ZOOM = 1.0015;
 
+/** Return the jobs that are marked as the critical path. @param {import("./critical_path.js").CriticalPath} critical */
+function onPath(critical) {
+  return new Set(critical.edges ? critical.jobs : []);
+}
+
 export class Timeline {
   /**
    * @param {HTMLElement} section
@@ -21,35 +26,71 @@ export class Timeline {
    * @param {(job: number) => void} open
    */
   constructor(section, data, critical, open) {
+    this._section = section;
     this._data = data;
     this._open = open;
     this._scale = new Scale(data.end);
-    const path = critical.edges ? critical.jobs : [];
-    this._painter = new TimelinePainter(data, this._scale, new Set(path));
+    this._painter = new TimelinePainter(data, this._scale, onPath(critical));
     this._frame = 0;
     this._cursor = -1;
     /** @type {Map<number, number>} the places of the pointers that are down */
     this._down = new Map();
     this._pressedAt = 0;
     this._moved = false;
-    if (!data.attempts.job.length) return;
-    const took = `took ${duration(data.end)}`;
+    this._about = h("p");
+    this._legend = h("span", { class: "legend end" });
+    if (data.attempts.job.length) this._build();
+    this._describe(critical);
+  }
+
+  /**
+   * Show newer data. What is in sight stays, or all of the run if all was in sight.
+   * @param {RunData} data
+   * @param {import("./critical_path.js").CriticalPath} critical
+   */
+  update(data, critical) {
+    const isFit = this._scale.isFit;
+    const before = this._painter;
+    const seqOf = (/** @type {number} */ job) => (job < 0 ? -1 : data.jobOf(this._data.jobs.seq[job]));
+    const marked = seqOf(before.marked);
+    this._data = data;
+    this._scale.end = Math.max(this._scale.end, data.end);
+    if (isFit) this._scale.fit();
+    this._painter = new TimelinePainter(data, this._scale, onPath(critical));
+    this._painter.marked = marked;
+    if (this._cursor >= data.attempts.job.length || this._down.size) this._cursor = -1;
+    if (!this._canvas && data.attempts.job.length) this._build();
+    this._describe(critical);
+    this._wanted();
+  }
+
+  /** @param {import("./critical_path.js").CriticalPath} critical */
+  _describe(critical) {
+    const took = `took ${duration(this._data.end)}`;
     const endless = critical.micros
       ? `; with unlimited workers ${duration(critical.micros)}${critical.edges ? ", the critical path" : ", the longest job"}`
       : "";
+    this._about.textContent = this._data.head.live ? "so far" : took + endless;
+    this._legend.replaceChildren(...legend(this._data, onPath(critical).size > 0));
+    this._canvas?.setAttribute(
+      "aria-label",
+      `Timeline of ${this._data.attempts.job.length} attempts. Arrow keys move between attempts, Enter opens the job, plus and minus zoom.`,
+    );
+  }
+
+  _build() {
     this._canvas = h("canvas", {
       tabindex: 0,
       role: "application",
       "aria-roledescription": "timeline",
-      "aria-label": `Timeline of ${data.attempts.job.length} attempts. Arrow keys move between attempts, Enter opens the job, plus and minus zoom.`,
     });
     this._fitButton = h("button", { type: "button", "aria-pressed": "true", click: () => this.fit() }, "fit");
-    section.append(
+    this._section.append(
       sectionTitle(
         "timeline",
         "Timeline",
-        h("p", {}, took + endless),
-        h("span", { class: "legend end" }, ...legend(data, path.length > 0)),
+        this._about,
+        this._legend,
         h(
           "span",
           { class: "choice", role: "group", "aria-label": "Zoom" },
@@ -235,13 +276,13 @@ export class Timeline {
       this._wanted();
     }
     const wait = event && one < 0 ? this._waitAt(event.offsetX, event.offsetY) : -1;
-    if (event && one >= 0) this._showTip(this._about(one), event.clientX, event.clientY);
+    if (event && one >= 0) this._showTip(this._aboutAttempt(one), event.clientX, event.clientY);
     else if (event && wait >= 0) this._showTip(this._aboutWait(wait), event.clientX, event.clientY);
     else this._hideTip();
   }
 
   /** @param {number} one */
-  _about(one) {
+  _aboutAttempt(one) {
     const { attempts, jobs } = this._data;
     const job = attempts.job[one];
     const counted = attempts.counted[one];
@@ -346,7 +387,7 @@ export class Timeline {
     const box = canvas.getBoundingClientRect();
     this._draw();
     this._showTip(
-      this._about(next),
+      this._aboutAttempt(next),
       box.left + this._scale.x(submitted[next]),
       box.top + this._painter.yOf(this._painter.place(next)),
     );

@@ -10,8 +10,6 @@ widgets          Draw the job table and the log.
 rendering        Style rows, numbers and curves as text (pure).
 jobs             Filter and sort the list of jobs (pure).
 run_source       What the screen asks of a run: values and the protocol of their source.
-recorded_run     Read a live or past run.
-run_output       Read the output of its jobs.
-run_client       Ask a live run.
+recorded_run     Read a live or past run (`control.run_view`).
 terminal_guard   Have a watchdog restore the terminal if `top` is killed.
 """

@@ -9,23 +9,20 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
 from collections.abc import Iterable
 from typing import Any
 
-from pqrun.control.client import NO_LIVE_RUN
+from pqrun.control.run_output import OutputPiece
+from pqrun.control.run_view import RunView, view_run
 from pqrun.core.errors import InternalFailure, UserError
 from pqrun.core.job import format_command
 from pqrun.core.job_table import RUNNING, WAITING, JobRow
-from pqrun.core.metrics import Metrics
 from pqrun.core.text import describe_exit, escape_controls, strip_ansi
-from pqrun.journal.index import Index, StaleIndex, as_seen, metrics_of, watch
+from pqrun.journal.index import Index, StaleIndex, as_seen, watch
 from pqrun.journal.run_directory import RunDirectory, find_run, run_directories
-from pqrun.journal.run_list import state_of
+from pqrun.journal.stored_rows import recorded_output
 from pqrun.ui.top.jobs import ListedJob
-from pqrun.ui.top.run_client import HeldRun, RunClient
-from pqrun.ui.top.run_output import RunOutput
-from pqrun.ui.top.run_source import JobDetails, OutputPiece, PastAttempt, RunState, RunUpdate
+from pqrun.ui.top.run_source import JobDetails, PastAttempt, RunState, RunUpdate
 
 MAX_LINE_LENGTH = 300
 MIN_MEASURED_SECONDS = 1.0
@@ -50,13 +47,10 @@ class RecordedRunSource:
 
     def __init__(self, run: RunDirectory) -> None:
         self._run = run
-        self._client = RunClient(run.path)
-        self._output = RunOutput(self._client)
+        self._view = RunView(run)
         self._open = contextlib.ExitStack()
         self._index: Index | None = None
-        self._seen: tuple[int, int] | None = None
         self._known: dict[int, ListedJob] = {}
-        self._live = False
         self._now: RunState | None = None
 
     def poll(self) -> RunUpdate:
@@ -67,24 +61,22 @@ class RecordedRunSource:
             self._forget_index()
             if self._now is None:
                 raise
-            self._live = False
+            self._view.live = False
             news = RunUpdate(self._now._replace(live=False, trouble=escape_controls(str(failure))))
         self._now = news.run
         return news
 
     def _poll(self) -> RunUpdate:
-        self._live = self._run.in_use()
+        has_news = self._view.has_news()
         anew = self._index is None
         index = self._index or self._opened()
         changed: set[int] = set()
-        journal = os.stat(self._run.journal)
-        if (stamp := (journal.st_size, journal.st_mtime_ns)) != self._seen:
+        if has_news:
             try:
                 changed = index.catch_up()
             except StaleIndex:  # a queue has compacted its journal
                 self._forget_index()
                 index, anew = self._opened(), True
-            self._seen = stamp
         if anew:
             self._known = {row.seq: self._job(row) for row in index.jobs()}
             return RunUpdate(self._run_now(index), list(self._known.values()), (), True)
@@ -94,7 +86,7 @@ class RecordedRunSource:
             for seq in gone:
                 del self._known[seq]
         # When the run has died, its running jobs count as interrupted, so all jobs are read again.
-        died = self._now is not None and self._now.live and not self._live
+        died = self._now is not None and self._now.live and not self._view.live
         rows = index.jobs() if died else _chosen(index, changed - gone)
         jobs = [self._job(row) for row in rows]
         # `changed` also holds unchanged jobs, because the index loads and reports neighbouring rows too.
@@ -110,30 +102,27 @@ class RecordedRunSource:
     def _forget_index(self) -> None:
         self._open.close()
         self._index = None
-        self._seen = None
+        self._view.forget()
 
     def _run_now(self, index: Index) -> RunState:
-        facts, live = index.facts, self._live
-        added, ended = index.metrics.added, index.metrics.ended
-        state = state_of(facts, live=live, unfinished=added - ended)
-        now = time.time() if live else facts["until"]
-        numbers: Metrics = metrics_of(index, now=now, live=live)
+        seen = view_run(self._run, index, live=self._view.live)
+        facts = seen.facts
         name = ", ".join(os.path.basename(str(file)) for file in facts["files"])
-        held = HeldRun()
+        numbers = seen.metrics
+        added, ended = index.metrics.added, index.metrics.ended
+        held = self._view.held()
         delayed = 0
-        if live and added - ended > numbers.current_queue_size + numbers.active_workers:
+        if seen.live and added - ended > numbers.current_queue_size + numbers.active_workers:
             [(delayed,)] = index.rows("count(*)", "not_before IS NOT NULL", order="1")
-        if live:
-            with contextlib.suppress(InternalFailure, UserError, TimeoutError):
-                held = self._client.held()
         return RunState(
-            escape_controls(os.path.basename(self._run.path)), escape_controls(name), state, live, facts["began"], now,
-            facts["workers"], numbers, added, ended, held.paused, held.stopping, facts["complete"],
+            escape_controls(os.path.basename(self._run.path)), escape_controls(name), seen.state, seen.live,
+            facts["began"], seen.now, facts["workers"], numbers, added, ended,
+            held.paused, held.stopping, facts["complete"],
             address=self._run.address, usage=held.usage, delayed=delayed,
         )  # fmt: skip
 
     def _job(self, row: JobRow) -> ListedJob:
-        row = as_seen(row, live=self._live)
+        row = as_seen(row, live=self._view.live)
         spec = row.spec
         command = escape_controls(" ".join(format_command(spec.work)[:MAX_LINE_LENGTH].split()))
         name = escape_controls(" ".join(spec.id[:MAX_LINE_LENGTH].split())) if spec.named else command
@@ -144,7 +133,7 @@ class RecordedRunSource:
             row.seq, spec.id, name or "?", command, row.state, spec.priority,
             tuple(escape_controls(str(tag)) for tag in spec.tags), row.attempts, row.max_attempts, spec.timeout,
             row.queued, row.started, row.ended, _how(row), strip_ansi(row.message[:MAX_LINE_LENGTH]),
-            cpus, row.usage.memory if measured else None, row.until if self._live and row.state == WAITING else None,
+            cpus, row.usage.memory if measured else None, row.until if self._view.live and row.state == WAITING else None,
             spec.not_before if row.is_delayed else None,
         )  # fmt: skip
 
@@ -161,40 +150,29 @@ class RecordedRunSource:
             for ended in self._index.attempts(seq)
         ]  # fmt: skip
         if row.state == RUNNING:
-            attempts.append(PastAttempt(row.attempts, "running" if self._live else "interrupted", None))
-        why = ""
-        if self._live and row.outcome is None:
-            with contextlib.suppress(InternalFailure, UserError, TimeoutError):
-                why = escape_controls(
-                    self._client.ask("ps", jobs=[row.spec.id], why=True)["why"].get(row.spec.id, "")
-                )
-        return JobDetails(seq, attempts, why)
+            attempts.append(PastAttempt(row.attempts, "running" if self._view.live else "interrupted", None))
+        return JobDetails(seq, attempts, self._view.why(row))
 
     def words(self, seqs: Iterable[int]) -> dict[int, str]:
         """Return the last lines of output, where they may have changed."""
         if self._index is None:
             return {}
-        return self._output.words(_chosen(self._index, set(seqs)), live=self._live)
+        return self._view.output.words(_chosen(self._index, set(seqs)), live=self._view.live)
 
     def read(self, seq: int, attempt: int, stream: int, offset: int | None) -> OutputPiece:
         """Return output: from the run while the attempt runs, from its file when it has ended."""
         if self._index is None or not (found := self._index.jobs("seq = ?", seq)):
             return OutputPiece(over=True)
-        for ended in self._index.attempts(seq):
-            if ended.last == attempt:
-                return self._output.stored(ended, stream, offset)
-        if not self._live or found[0].state != RUNNING:
-            return OutputPiece(b"", offset or 0, over=not self._live)
-        return self._output.growing(seq, attempt, stream, offset)
+        ended = {one.last: one for one in self._index.attempts(seq)}.get(attempt)
+        recorded = None if ended is None else recorded_output(ended)
+        return self._view.read(found[0], attempt, recorded, stream, offset)
 
     def act(self, verb: str, **facts: Any) -> dict[str, Any]:
         """Send a request to the run; with `seq`, only if `jobs` selects that job and no namesake."""
-        if not self._live:
-            raise InternalFailure("the run has ended: you can't change it any more", NO_LIVE_RUN)
-        return self._client.change(verb, **facts)
+        return self._view.act(verb, **facts)
 
     def close(self) -> None:
-        self._client.close()
+        self._view.close()
         self._forget_index()
 
 

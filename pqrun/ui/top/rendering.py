@@ -10,6 +10,7 @@ from itertools import accumulate
 from math import ceil
 from typing import NamedTuple
 
+from pqrun.control.run_client import NO_USAGE, MeasuredUsage
 from pqrun.core.text import format_duration
 from pqrun.core.throughput import MIN_ENDS, WINDOW_SECONDS, Throughput
 from pqrun.engine.clock import format_moment
@@ -25,7 +26,7 @@ from pqrun.ui.live.cells import (
     urgency,
 )
 from pqrun.ui.top.jobs import CHANGEABLE, PRIORITIES, STATES, JobList, ListedJob
-from pqrun.ui.top.run_source import NO_USAGE, MeasuredUsage, RunState
+from pqrun.ui.top.run_source import RunState
 
 BARS = " ▁▂▃▄▅▆▇█"
 MAX_SAMPLES = 240

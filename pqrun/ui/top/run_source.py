@@ -4,21 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
+from pqrun.control.run_client import NO_USAGE, MeasuredUsage
+from pqrun.control.run_output import OutputPiece
 from pqrun.core.metrics import Metrics
 from pqrun.ui.top.jobs import ListedJob
-
-
-class MeasuredUsage(NamedTuple):
-    """The usage of a running job: the CPUs that it keeps busy, and bytes of memory."""
-
-    cpus: float
-    memory: int
-
-
-NO_USAGE: Mapping[int, MeasuredUsage] = MappingProxyType({})
 
 
 class RunState(NamedTuple):
@@ -71,14 +62,6 @@ class JobDetails(NamedTuple):
     seq: int
     attempts: Sequence[PastAttempt] = ()
     why: str = ""
-
-
-class OutputPiece(NamedTuple):
-    """A piece of output that begins at byte `start`. `over`: the attempt will print no more."""
-
-    data: bytes = b""
-    start: int = 0
-    over: bool = False
 
 
 class RunSource(Protocol):

@@ -18,12 +18,13 @@ from textual.containers import Vertical
 from textual.screen import Screen
 from textual.widgets import Input
 
+from pqrun.control.run_client import MeasuredUsage
 from pqrun.core import text as hints
 from pqrun.core.text import escape_controls, format_duration
 from pqrun.ui.live.cells import StyledLine, StyledText
 from pqrun.ui.top.jobs import JobList, ListedJob
 from pqrun.ui.top.rendering import TopHistory, dashboard, idle_keys, keys, title
-from pqrun.ui.top.run_source import JobDetails, MeasuredUsage, RunSource, RunState, RunUpdate
+from pqrun.ui.top.run_source import JobDetails, RunSource, RunState, RunUpdate
 from pqrun.ui.top.widgets import JobTableView, LogView, StyledLines
 
 CSS = """

@@ -19,11 +19,11 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 from textual.widget import Widget
 
+from pqrun.control.run_client import MeasuredUsage
 from pqrun.core.text import escape_line
 from pqrun.ui.live.cells import STYLES, StyledText
 from pqrun.ui.top.jobs import JobList, ListedJob
 from pqrun.ui.top.rendering import TopColumn, columns, heading, row, table_title
-from pqrun.ui.top.run_source import MeasuredUsage
 
 MAX_LINES = 20_000
 MAX_LINE_LENGTH = 4_000

@@ -10,7 +10,7 @@ import pytest
 HEAVY = {
     "pydantic", "rich", "textual", "distributed", "asyncio", "sqlite3", "yaml", "psutil", "prometheus_client",
     "xml", "http", "email", "ssl", "logging", "multiprocessing", "concurrent", "unittest", "decimal",
-    "platformdirs",
+    "platformdirs", "starlette", "uvicorn",
 }  # fmt: skip
 OF_A_RUN = {
     "pqrun.app.run",

@@ -36,7 +36,7 @@ def told_live(record):
 def told_by(index: Index):
     """The same by an index."""
     jobs = [job_entry(as_seen(row, live=True), float) for row in index.jobs()]
-    return jobs, numbers(metrics_of(index, now=index.metrics.last_end, live=True))
+    return jobs, numbers(metrics_of(index.metrics, now=index.metrics.last_end, live=True))
 
 
 def without_what_only_runs(jobs):
@@ -85,7 +85,7 @@ def test_what_ran_when_the_run_died_counts_as_stopped(tmp_path):
     record.tell(*events[: at + 1])
 
     def numbers_of_a_dead_run(index):
-        metrics = metrics_of(index, now=BEGAN, live=False)
+        metrics = metrics_of(index.metrics, now=BEGAN, live=False)
         ended = metrics.jobs_completed + metrics.jobs_failed + metrics.jobs_timeout + metrics.jobs_retried
         assert metrics.jobs_dequeued == ended + metrics.attempts_stopped + metrics.jobs_removed
         assert metrics.active_workers == 0 and metrics.attempts_stopped > 0
@@ -336,5 +336,5 @@ def test_what_died_is_counted_as_stopped_for_one_answer_only(tmp_path):
     with watch(record.run) as index:
         index.catch_up()
         for live in (False, True, False):
-            found = metrics_of(index, now=BEGAN, live=live)
+            found = metrics_of(index.metrics, now=BEGAN, live=live)
             assert (found.attempts_stopped, found.active_workers) == ((0, 1) if live else (1, 0))

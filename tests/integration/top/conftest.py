@@ -7,10 +7,12 @@ from importlib.util import find_spec
 import pytest
 from control import conftest as real
 
+from pqrun.control.run_client import MeasuredUsage
+from pqrun.control.run_output import OutputPiece
 from pqrun.core.errors import InternalFailure
 from pqrun.core.metrics import Metrics
 from pqrun.ui.top.jobs import ListedJob
-from pqrun.ui.top.run_source import JobDetails, MeasuredUsage, OutputPiece, PastAttempt, RunState, RunUpdate
+from pqrun.ui.top.run_source import JobDetails, PastAttempt, RunState, RunUpdate
 
 if find_spec("textual") is None:
     collect_ignore = ["test_model.py"]  # the others skip what needs it

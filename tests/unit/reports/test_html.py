@@ -152,8 +152,10 @@ def test_modules_can_be_joined_and_never_make_markup_of_text():
         for name in top.findall(page_file(module)) + lists.findall(page_file(module))
     ]
     assert sorted(names) == sorted(set(names))
-    joined = joined_modules()
-    assert [name for name in names if name not in joined] == []
+    joined, live = joined_modules(), joined_modules("live.js")
+    assert [name for name in names if name not in joined + live] == []
+    assert "EventSource" in live and "fetch(" in live
+    assert "EventSource" not in joined and "fetch(" not in joined  # the file asks no network
     assert not re.search(r"^(import|export) ", joined, re.MULTILINE)
     for module in MODULES:
         text = page_file(module)

@@ -1,22 +1,31 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The output of the jobs in `top`: from the run while a job runs, else from files."""
+"""The output of a run's jobs: from the run while a job runs, else from files."""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Iterable
+from typing import NamedTuple
 
+from pqrun.control.run_client import RunClient
 from pqrun.core.errors import InternalFailure, UserError
 from pqrun.core.job_table import RUNNING, JobRow
 from pqrun.core.text import last_line
 from pqrun.journal.stored_rows import recorded_output
-from pqrun.ui.top.run_client import RunClient
-from pqrun.ui.top.run_source import OutputPiece
+from pqrun.output.store import Capture, Stream
 
 TAIL_BYTES = 256 * 1024
 PREVIEW_BYTES = 2048
 FAR_FUTURE = 1 << 40
 """An offset behind all output, so that the answer holds only the size."""
+
+
+class OutputPiece(NamedTuple):
+    """A piece of output that begins at byte `start`. `over`: the attempt will print no more."""
+
+    data: bytes = b""
+    start: int = 0
+    over: bool = False
 
 
 class RunOutput:
@@ -62,20 +71,19 @@ class RunOutput:
 
     def _last_line(self, row: JobRow) -> str:
         failed = row.state not in ("ok", RUNNING)
-        sizes = (row.stdout_bytes, row.stderr_bytes)
-        for stream in (2, 1) if failed else (1, 2):
-            if size := sizes[stream - 1]:
-                data = self._stored(row, stream, max(0, size - PREVIEW_BYTES))
-                if line := last_line(data):
-                    return line
+        recorded = recorded_output(row)
+        for number in (2, 1) if failed else (1, 2):
+            stream = recorded.stream(number)
+            if stream.size and (line := last_line(_stored(stream, max(0, stream.size - PREVIEW_BYTES)))):
+                return line
         return ""
 
-    def stored(self, row: JobRow, stream: int, offset: int | None) -> OutputPiece:
-        """Return output of the ended attempt of a row, from byte `offset`; with None, its last part."""
-        size = row.stdout_bytes if stream == 1 else row.stderr_bytes
-        start = max(0, size - TAIL_BYTES) if offset is None else offset
-        data = self._stored(row, stream, start)
-        return OutputPiece(data, start, start + len(data) >= size or not data)
+    def stored(self, recorded: Capture, number: int, offset: int | None) -> OutputPiece:
+        """Return output of an attempt that has ended, from byte `offset`; with None, its last part."""
+        stream = recorded.stream(number)
+        start = max(0, stream.size - TAIL_BYTES) if offset is None else offset
+        data = _stored(stream, start)
+        return OutputPiece(data, start, start + len(data) >= stream.size or not data)
 
     def growing(self, seq: int, attempt: int, stream: int, offset: int | None) -> OutputPiece:
         """Return output of a running attempt, from byte `offset`; with None, its last part."""
@@ -91,10 +99,10 @@ class RunOutput:
         fits = answer.get("attempt") == attempt
         return OutputPiece(base64.b64decode(answer.get("data", "")) if fits else b"", offset)
 
-    def _stored(self, row: JobRow, stream: int, start: int) -> bytes:
-        """Return at most `TAIL_BYTES` of recorded output from byte `start`."""
-        try:
-            recorded = recorded_output(row).stream(stream)
-            return b"".join(recorded.pieces(start, min(recorded.size, start + TAIL_BYTES)))
-        except OSError:
-            return b""  # the output was removed, or never kept
+
+def _stored(stream: Stream, start: int) -> bytes:
+    """Return at most `TAIL_BYTES` of recorded output from byte `start`."""
+    try:
+        return b"".join(stream.pieces(start, min(stream.size, start + TAIL_BYTES)))
+    except OSError:
+        return b""  # the output was removed, or never kept

@@ -1,16 +1,26 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The connection of `top` to a live run."""
+"""The connection to a live run of a program that shows the run for a long time."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from pqrun.control.client import NO_LIVE_RUN, ControlClient
 from pqrun.core.errors import InternalFailure
-from pqrun.ui.top.run_source import NO_USAGE, MeasuredUsage
 
 REQUEST_TIMEOUT_SECONDS = 10.0
+
+
+class MeasuredUsage(NamedTuple):
+    """The usage of a running job: the CPUs that it keeps busy, and bytes of memory."""
+
+    cpus: float
+    memory: int
+
+
+NO_USAGE: Mapping[int, MeasuredUsage] = MappingProxyType({})
 
 
 class HeldRun(NamedTuple):

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""An answer without an end: Server-Sent Events to a browser that may be slow, or gone.
+
+The next piece is read only when the browser has taken the one before, so that a slow browser costs the memory
+of two pieces. One that takes nothing for `SEND_TIMEOUT_SECONDS` is dropped; it connects again by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+SEND_TIMEOUT_SECONDS, LAST_TIMEOUT_SECONDS = 30.0, 1.0
+HEARTBEAT = b":\n\n"
+
+
+def message(kind: str, data: Any, *, mark: str = "") -> bytes:
+    """Return an event. ASCII JSON has no line ends, and so can't begin another event."""
+    text = data if isinstance(data, str) else json.dumps(data, separators=(",", ":"))
+    head = f"id: {mark}\n" if mark else ""
+    return f"{head}event: {kind}\ndata: {text}\n\n".encode("ascii")
+
+
+class EventStream(Response):
+    """The events of a generator, until it or the server ends, or the browser is gone or takes nothing for too long."""
+
+    def __init__(self, pieces: AsyncGenerator[bytes, None], ended: asyncio.Event) -> None:
+        super().__init__(media_type="text/event-stream")
+        del self.headers["content-length"]
+        self._pieces = pieces
+        self._ended = ended
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send until the end."""
+        sending = asyncio.ensure_future(self._send(send))
+        tasks = {sending, asyncio.ensure_future(_gone(receive)), asyncio.ensure_future(self._ended.wait())}
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+            await self._pieces.aclose()
+        for result in results:
+            if isinstance(result, Exception):
+                raise result
+        with contextlib.suppress(TimeoutError):
+            last = {"type": "http.response.body", "body": b"", "more_body": False}
+            async with asyncio.timeout(LAST_TIMEOUT_SECONDS):
+                await send(last)
+
+    async def _send(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        with contextlib.suppress(TimeoutError):
+            async for piece in self._pieces:
+                body = {"type": "http.response.body", "body": piece, "more_body": True}
+                # Not `wait_for`: with Python 3.11 that loses a cancellation that comes when `send` has just returned.
+                async with asyncio.timeout(SEND_TIMEOUT_SECONDS):
+                    await send(body)
+
+
+async def _gone(receive: Receive) -> None:
+    """Return when the browser has closed the connection."""
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Who may ask the web server: nobody without the token, no other site, and nobody by another name."""
+
+import json
+
+import pytest
+
+READS = ("/", "/events", "/run/queue", "/run/queue/events", "/run/queue/output?seq=1&attempt=1&stream=1",
+         "/run/queue/why?seq=1", "/page/live.js")  # fmt: skip
+
+
+@pytest.fixture
+def watched(server, queue):
+    """The server with a queue that a request could change."""
+    server.run = queue("-j1")
+    return server
+
+
+def is_unchanged(server):
+    return server.run.ask("ps")["paused"] is False
+
+
+@pytest.mark.parametrize("path", READS)
+@pytest.mark.parametrize("cookie", ["", "pqrun=", "pqrun=x", "other=1"])
+def test_nothing_is_read_without_the_token(server, path, cookie):
+    assert server.get(path, cookie=cookie)[0] == 403
+
+
+@pytest.mark.parametrize("token", ["", "?token=", "?token=wrong", "?token=%FF", "?other=1"])
+def test_a_wrong_token_gives_no_cookie(server, token):
+    status, body, head = server.ask("GET", f"/{token}", cookie="")
+    assert status == 403 and "set-cookie" not in head and server.path.encode() not in body
+
+
+def test_the_address_leads_to_the_pages_and_their_cookie_is_for_them_alone(server):
+    status, body, head = server.ask("GET", f"/?token={server.token}", cookie="")
+    assert status == 200 and server.token.encode() not in body
+    assert head["set-cookie"] == f"pqrun={server.token}; HttpOnly; Path={server.path}/; SameSite=strict"
+    assert server.get("/")[0] == 200
+    assert server.ask("GET", "/events")[0] == 403  # the cookie alone, without the secret path
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:{port}", "127.0.0.1", "127.0.0.1:1", "", "[::1"]
+)
+def test_another_name_for_the_server_is_refused(watched, host):
+    name = host.format(port=watched.port) or " "
+    assert watched.ask("GET", f"/?token={watched.token}", host=name)[0] in (400, 403)
+    assert watched.get("/", host=name)[0] in (400, 403)
+    status, _ = watched.do(watched.run.run, "pause", host=name or " ", Origin=f"http://{name}")
+    assert status in (400, 403) and is_unchanged(watched)
+
+
+def test_the_usual_names_are_accepted(server):
+    for name in ("127.0.0.1", "localhost", "LOCALHOST", "[::1]"):
+        assert server.get("/", host=f"{name}:{server.port}")[0] == 200
+
+
+@pytest.mark.parametrize("origin", [None, "null", "http://evil.example", "http://127.0.0.1", "https://{host}", "http://127.0.0.1:1", "http://localhost:{port}"])  # fmt: skip
+def test_a_change_from_another_site_is_refused(watched, origin):
+    if origin:
+        origin = origin.format(host=f"127.0.0.1:{watched.port}", port=watched.port)
+    assert watched.do(watched.run.run, "pause", Origin=origin)[0] == 403
+    assert is_unchanged(watched)
+
+
+def test_reading_from_another_site_is_refused(server):
+    assert server.get("/events", Origin="http://evil.example")[0] == 403
+    for site in ("cross-site", "same-site"):
+        assert server.get("/page/live.js", Sec_Fetch_Site=site)[0] == 403
+    assert server.get("/page/live.js", Sec_Fetch_Site="same-origin")[0] == 200
+
+
+def test_a_change_without_the_token_is_refused(watched):
+    for cookie in ("", "pqrun=wrong"):
+        status, _, _ = watched.ask(
+            "POST", f"{watched.path}/run/{watched.run.run}/do", body='{"verb":"pause"}', cookie=cookie,
+            Origin=watched.origin, Content_Type="application/json",
+        )  # fmt: skip
+        assert status == 403
+    assert is_unchanged(watched)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"])
+def test_only_a_post_changes_anything(watched, method):
+    path = f"{watched.path}/run/{watched.run.run}/do?verb=pause"
+    status, _, head = watched.ask(
+        method, path, body='{"verb":"pause"}', Origin=watched.origin, Content_Type="application/json"
+    )
+    assert status in (403, 405) and is_unchanged(watched)
+    assert not [name for name in head if name.lower().startswith("access-control")]
+
+
+@pytest.mark.parametrize(
+    "kind", [None, "text/plain", "application/x-www-form-urlencoded", "multipart/form-data"]
+)
+def test_what_a_form_of_another_site_can_send_is_refused(watched, kind):
+    assert watched.do(watched.run.run, "pause", Content_Type=kind)[0] == 415
+    assert is_unchanged(watched)
+
+
+BODIES = ["", "[]", "null", "{", '{"verb":1}', '{"verb":"ps"}', '{"verb":"output"}', '{"verb":"pause","x":1}',
+          '{"verb":"cancel","by":"me"}', '"pause"', "[" * 100_000]  # fmt: skip
+
+
+@pytest.mark.parametrize("body", BODIES, ids=range(len(BODIES)))
+def test_a_request_that_is_not_meant_is_refused(watched, body):
+    status, _, _ = watched.ask(
+        "POST", f"{watched.path}/run/{watched.run.run}/do", body=body,
+        Origin=watched.origin, Content_Type="application/json",
+    )  # fmt: skip
+    assert status == 400 and is_unchanged(watched)
+
+
+def test_a_request_that_is_too_large_is_refused(watched):
+    body = json.dumps({"verb": "add", "add": [{"run": "x" * 2_000_000}]})
+    status, _, _ = watched.ask(
+        "POST", f"{watched.path}/run/{watched.run.run}/do", body=body,
+        Origin=watched.origin, Content_Type="application/json",
+    )  # fmt: skip
+    assert status == 413 and watched.run.jobs() == {}
+
+
+def test_read_only_refuses_all_changes(serve, queue):
+    server, run = serve("--read-only"), queue("-j1")
+    for verb in ("pause", "cancel", "stop", "add", "workers", "nonsense"):
+        assert server.do(run.run, verb)[0] == 403
+    assert run.ask("ps")["paused"] is False
+    head = next(data for _, kind, data in server.events(f"/run/{run.run}/events") if kind == "head")
+    assert head["readOnly"] is True and head["live"] is True
+
+
+@pytest.mark.parametrize("path", [*READS, "/nothing"])
+def test_every_answer_forbids_what_the_page_does_not_need(server, path):
+    if path.endswith("events"):
+        connection = server.connection()
+        connection.request(
+            "GET",
+            server.path + "/events",
+            headers={"Host": f"127.0.0.1:{server.port}", "Cookie": server.cookie},
+        )
+        head = dict(connection.getresponse().getheaders())
+        connection.close()
+    else:
+        head = server.ask("GET", server.path + path)[2]
+    policy = dict(part.split(" ", 1) for part in head["content-security-policy"].split("; "))
+    assert policy == {
+        "default-src": "'none'", "script-src": "'self'", "style-src": "'self'", "connect-src": "'self'",
+        "base-uri": "'none'", "form-action": "'none'", "frame-ancestors": "'none'",
+    }  # fmt: skip
+    assert (head["x-content-type-options"], head["cache-control"], head["referrer-policy"]) == (
+        "nosniff", "no-store", "no-referrer",
+    )  # fmt: skip
+    assert not [name for name in head if name.lower() in ("server", "access-control-allow-origin")]
+
+
+@pytest.mark.parametrize("path", ["/run/../../etc/passwd", "/run/%2e%2e%2fx", "/page/../__init__.py", "/page/%2e%2e%2fhtml.py", "/run/no-such-run/events", "/run//events", "/page/page.html"])  # fmt: skip
+def test_no_other_file_or_directory_is_read(server, path):
+    assert server.get(path)[0] in (403, 404)
+
+
+def test_a_run_in_another_place_or_of_another_user_is_not_shown(server, state, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "journal.jsonl").write_text("{}\n")
+    runs = state / "runs"
+    runs.mkdir(exist_ok=True)
+    (runs / "link").symlink_to(tmp_path / "elsewhere")
+    assert server.get("/run/link/events")[0] == 404
