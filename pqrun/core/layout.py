@@ -90,8 +90,9 @@ def wrap(text: str, width: int, indent: str = "") -> list[str]:
             lines.append(line.rstrip())
             line = indent + word
             joint = " " if word else ""
-        else:
-            line = longer
+        else:  # only blanks so far: they go rather than break the word
+            whole = (indent if lines else "") + word
+            line = whole if cells(whole) <= width else longer
         while cells(line) > width > cells(indent) + 1:
             head = _head(line, width)
             lines.append(head)

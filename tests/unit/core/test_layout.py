@@ -41,6 +41,10 @@ def test_wrapped_lines_fit_and_words_stay_whole(text, width):
         assert "".join(kept) == "".join(words)
 
 
+def test_blanks_at_the_beginning_do_not_break_a_word():
+    assert wrap("   aaaaaaaa受受", 14, "  ") == ["aaaaaaaa受受"]
+
+
 def test_lines_after_the_first_are_indented():
     assert wrap("hint: write seconds or a value", 14, " " * 6) == [
         "hint: write",
