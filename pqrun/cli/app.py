@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -196,7 +196,9 @@ def _argument(one: DeclaredArgument) -> tuple[Any, Any]:
 
 def _option(one: DeclaredOption) -> tuple[Any, Any]:
     """Return the annotation and the default of an option."""
-    flag = one.flag
+    flag, kind = one.flag, one.kind
+    if flag.read is not None and any(get_origin(part) is tuple for part in get_args(kind)):
+        kind = str | None  # typer would read two words for a tuple of two
     shown = typer.Option(
         *flag.names,
         help=flag.help,
@@ -207,7 +209,7 @@ def _option(one: DeclaredOption) -> tuple[Any, Any]:
         show_envvar=True,
         autocompletion=COMPLETIONS.get(flag.completes or ""),
     )
-    return Annotated[one.kind, shown], one.default
+    return Annotated[kind, shown], one.default
 
 
 T = TypeVar("T")

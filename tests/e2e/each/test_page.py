@@ -50,6 +50,7 @@ def test_every_idiom_is_understood(tmp_path, monkeypatch):
     words = [line.split("\0")[:-1] for line in done.stdout.splitlines()]
     assert len(words) == len(found)
     asked = []
+    monkeypatch.setenv("SHELL", "/bin/sh")
     monkeypatch.setattr("pqrun.app.run.run", lambda settings: asked.append(settings) or 0)
     for arguments in words:
         app(arguments, standalone_mode=False)
