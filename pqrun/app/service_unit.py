@@ -53,7 +53,7 @@ WantedBy=default.target
 
 
 class ServiceDescription(NamedTuple):
-    """What is to run as a service: the queue, the command line, and its directory and variables."""
+    """A queue to run as a service: its name, the command line, and the directory and variables of that."""
 
     queue: str
     words: Sequence[str]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What is known of a run, past or live: the one source of facts of `show`, `top` and `web`.
+"""The facts about a run, past or live: the one source of facts of `show`, `top` and `web`.
 
 `view_run` returns the facts at one moment. `RunView` follows a run: whether it is live, what its jobs print,
 and requests that change it. Calls may block on the disk or on the run.

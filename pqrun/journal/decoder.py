@@ -151,4 +151,4 @@ _SINGLE: dict[str, Callable[[Facts, float], ev.Event]] = {
     ),
     "slots": lambda line, at: ev.SlotsChanged(at, line["slots"], line["why"]),
 }
-"""What a line of each kind says that is one event, and needs nothing but the line."""
+"""For each kind of line that describes one event on its own: the function that makes the event."""

@@ -64,14 +64,8 @@ class OrderedOutput:
         if self._held_bytes > MAX_HELD_BYTES:
             self._held_bytes = 0
             for held, _ in self._held.values():
-                for stream in (held.output.out, held.output.err):
-                    if stream.in_memory:
-                        try:
-                            if stream.place is None:
-                                stream.to_file()
-                            stream.forget()
-                        except InternalFailure:
-                            return  # no room on the disk: the output stays in memory
+                if not _moved_to_file(held):
+                    return
 
     def ended(self, seq: int) -> Iterator[tuple[HeldOutput | None, list[GrownOutput]]]:
         """Note that a job has ended, and advance the turn.
@@ -213,14 +207,7 @@ class OutputPrinter(Observer):
     def _hold_behind(self, event: ev.AttemptEnded, row: JobRow) -> None:
         """Keep an output, in a file, until the job whose output is being passed on has ended."""
         self._behind.append((event, row))
-        for stream in (event.output.out, event.output.err):
-            if stream.in_memory:
-                try:
-                    if stream.place is None:
-                        stream.to_file()
-                    stream.forget()
-                except InternalFailure:
-                    return  # no room on the disk: the output stays in memory
+        _moved_to_file(event)
 
     def _print_behind(self) -> None:
         self._passed = self._too_slow_for = 0
@@ -355,3 +342,16 @@ def _title(event: ev.AttemptEnded, spec: JobSpec) -> str:
     how = describe_exit(event.exit, event.asked, spec.timeout)
     took = format_duration(event.ended - event.began)
     return f"{job_label(spec)} failed: {how}, try {event.attempt}/{tries}, {took}"
+
+
+def _moved_to_file(event: ev.AttemptEnded) -> bool:
+    """Move an attempt's output from memory to files. Return False if the disk has no room: the output then stays."""
+    for stream in (event.output.out, event.output.err):
+        if stream.in_memory:
+            try:
+                if stream.place is None:
+                    stream.to_file()
+                stream.forget()
+            except InternalFailure:
+                return False
+    return True

@@ -90,16 +90,8 @@ class CaseReport(Report):
         """Return the jobs that have not ended. Unless `live`, the running ones become interrupted."""
         cases = []
         for row in self.table.rows.values():
-            if row.outcome is not None:
-                continue
-            if row.state == RUNNING:
-                row = row.copy()
-                row.ended = row.seconds = None
-                if not live:
-                    row.state = str(Outcome.INTERRUPTED)
-                    row.message = row.message or "pqrun ended while it ran"
-                    row.exit = row.asked = None
-            cases.append(ReportedCase(row))
+            if row.outcome is None:
+                cases.append(ReportedCase(as_recorded(row, live=live)))
         return cases
 
     def _attempt_ended(self, event: ev.AttemptEnded, row: JobRow) -> None:
@@ -227,3 +219,15 @@ def story(case: ReportedCase) -> str:
     tries = f", attempt {row.attempts}" if row.attempts > 1 else ""
     lines = last_lines(case.err, 20) or last_lines(case.out, 20)
     return "\n".join([f"$ {command}", f"{about(row)['message']}{tries}", *lines])
+
+
+def as_recorded(row: JobRow, *, live: bool) -> JobRow:
+    """Return the row of a job as reports show it. A job that ran when its run died is interrupted."""
+    if row.state == RUNNING:
+        row = row.copy()
+        row.ended = row.seconds = None
+        if not live:
+            row.state = str(Outcome.INTERRUPTED)
+            row.message = row.message or "pqrun ended while it ran"
+            row.exit = row.asked = None
+    return row

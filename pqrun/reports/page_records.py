@@ -13,8 +13,7 @@ from typing import Any
 
 from pqrun import __version__
 from pqrun.core import events as ev
-from pqrun.core.job import Outcome
-from pqrun.core.job_table import RUNNING, JobRow
+from pqrun.core.job_table import JobRow
 from pqrun.core.text import command, last_output
 from pqrun.journal.run_directory import LOGS, RunDirectory
 from pqrun.reports import Ending, RunInfo
@@ -72,18 +71,6 @@ class AttemptRecords:
                 micros(since - self._began), None, lane, "running" if live else "stopped",
                 "" if live else "interrupted", 0, 0, None, 0, 0, 0, "", "",
             )  # fmt: skip
-
-
-def as_recorded(row: JobRow, *, live: bool) -> JobRow:
-    """Return the row of a job as the page shows it. A job that ran when its run died is interrupted."""
-    if row.state == RUNNING:
-        row = row.copy()
-        row.ended = row.seconds = None
-        if not live:
-            row.state = str(Outcome.INTERRUPTED)
-            row.message = row.message or "pqrun ended while it ran"
-            row.exit = row.asked = None
-    return row
 
 
 def logs_of(run: RunInfo) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What people see of a run.
+"""The views of a run for people.
 
 Enter here: the run creates `observers.RunDisplay`, which builds the parts below and names the
 observers for the dispatcher. `top.app.TopApp` is the full screen of the command `top`.

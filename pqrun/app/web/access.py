@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Who may ask the web server, and the headers of its answers.
+"""The access to the web server, and the headers of its answers.
 
 A browser proves itself by a cookie that it gets for the token in the printed address. All pages are under a
 secret path, and the cookie is sent to that path alone: browsers send cookies to every port of a host, so that

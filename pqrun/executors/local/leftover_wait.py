@@ -21,7 +21,8 @@ class LeftoverWait:
     """A wait for leftovers to end, by themselves or after a signal, that reads their output meanwhile.
 
     `quiet`: seconds that the leftovers have to end by themselves. Each output restarts this time, and
-    leftovers that are at work get more, up to MAX_WAIT_SECONDS in all; 0 after a stop. `now` returns seconds without the time spent suspended.
+    leftovers that are at work get more, up to MAX_WAIT_SECONDS in all; 0 after a stop. `now` returns seconds
+    without the time spent suspended.
     """
 
     def __init__(self, intake: PipeReader, now: Callable[[], float], *, quiet: float = QUIET_SECONDS) -> None:

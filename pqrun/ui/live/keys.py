@@ -89,7 +89,7 @@ class KeyReader:
 
     @property
     def prompt(self) -> str:
-        """What is asked before a key acts, or what became of other text; an empty text usually."""
+        """The question before a key acts, or a note on other text that was typed; usually empty."""
         key = self._keys.get(self._confirmation.pending(self._now()))
         if key is not None and key.question is not None:
             return key.question()
