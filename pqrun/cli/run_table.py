@@ -73,7 +73,11 @@ def print_pruned(*, days: int, runs: int, size: int, dry_run: bool) -> None:
     page = Console()
     now = time.time()
     freed = count = 0
-    for past, bytes_freed in prune_runs(PrunePolicy(days, runs, size), now, dry_run=dry_run):
+    unfinished = []
+    for past, bytes_freed, kept in prune_runs(PrunePolicy(days, runs, size), now, dry_run=dry_run):
+        if kept:
+            unfinished.append(past)
+            continue
         began = when(past.began, now, screen=page.is_terminal)
         page.say(f"{escape_controls(past.id)}  {began}  {past.jobs} jobs  {size_text(bytes_freed)}")
         freed += bytes_freed
@@ -83,6 +87,12 @@ def print_pruned(*, days: int, runs: int, size: int, dry_run: bool) -> None:
         stop = hints.line_of(["pqrun", "stop", "--run", os.path.basename(live[0].path)])
         page.note(
             f"{'live runs are' if len(live) > 1 else 'a live run is'} kept: {names}; to delete it, stop it first: {stop}"
+        )
+    for past in unfinished:
+        resume = hints.line_of(["pqrun", "resume", past.id])
+        page.note(
+            f"{escape_controls(past.id)} is kept, because it is not finished ({past.left} jobs left): {resume}; "
+            "--keep-days 0 deletes it"
         )
     what = f"{count} run{'s' if count != 1 else ''}"
     page.say(f"{what} {'would be removed' if dry_run else 'removed'}, {size_text(freed)}")

@@ -59,6 +59,11 @@ class RunListing:
         """The number of jobs that have not ended, or were interrupted."""
         return self.jobs - sum(self.outcomes.values()) + self.outcomes["interrupted"]
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether the run has jobs left to run, or was killed, so that nobody knows."""
+        return self.state == DIED or self.left > 0 or not self.complete
+
 
 def past_runs() -> list[RunListing]:
     """Return all runs of the state directory, the newest first."""
@@ -155,27 +160,40 @@ ABANDONED_AFTER_SECONDS = 3600.0
 
 
 class PrunePolicy(NamedTuple):
-    """The limits for runs to keep, newest first: days since the end, number of runs, bytes in all."""
+    """The limits for runs to keep, newest first: days since the end, number of runs, bytes in all.
+
+    Only the first concerns unfinished runs: a queue that was killed a moment ago is not an old run, however many
+    began after it.
+    """
 
     days: int
     runs: int
     size: int
 
 
-def prune_runs(policy: PrunePolicy, now: float, *, dry_run: bool) -> Iterator[tuple[RunListing, int]]:
-    """Remove the runs over the limits; yield each with its size in bytes. `dry_run` removes nothing."""
+class PrunedRun(NamedTuple):
+    """A run over the limits: its size in bytes, and whether it is kept because it is unfinished."""
+
+    past: RunListing
+    size: int
+    kept: bool
+
+
+def prune_runs(policy: PrunePolicy, now: float, *, dry_run: bool) -> Iterator[PrunedRun]:
+    """Remove the runs over the limits; yield each of them. `dry_run` removes nothing."""
     kept = together = 0
     for past in past_runs():
         size = _size_of(past.run.path)
         kept += 1
         together += size  # includes removed runs: a run older than one that doesn't fit must go as well
         age = now - (past.began if past.ended is None else past.ended)
-        if past.state == LIVE or (
-            age <= policy.days * DAY_SECONDS and kept <= policy.runs and together <= policy.size
-        ):
+        recent = age <= policy.days * DAY_SECONDS
+        if past.state == LIVE or (recent and kept <= policy.runs and together <= policy.size):
             continue
-        if dry_run or _remove(past.run):
-            yield past, size
+        if recent and past.unfinished:
+            yield PrunedRun(past, size, kept=True)
+        elif dry_run or _remove(past.run):
+            yield PrunedRun(past, size, kept=False)
     if not dry_run:
         _remove_remains(now)
 

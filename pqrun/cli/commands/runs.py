@@ -134,7 +134,7 @@ def prune(
     ] = None,
     dry_run: Annotated[bool, switch("--dry-run", help="Print what would be deleted; delete nothing")] = False,
 ) -> None:
-    """Delete old runs with their output. Live runs are kept."""
+    """Delete old runs with their output. Live runs are kept; unfinished ones for --keep-days."""
 
     from pqrun.cli.run_table import print_pruned
 

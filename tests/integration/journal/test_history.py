@@ -590,6 +590,30 @@ def test_prune_never_touches_a_live_run_or_a_run_in_a_directory_of_its_own(world
     assert process.poll() is None
 
 
+def test_prune_keeps_a_killed_run_until_it_is_old(world, some_runs):
+    """A queue is killed, and somebody prunes before it is started again."""
+    process = world.start("run", "-j1", lines=["echo x > ran; exec sleep 60", "true", "true"])
+    world.until(lambda: world.read("ran"))
+    process.kill()
+    process.wait()
+    (killed,) = ids(world)
+    some_runs("aaaaa2", "bbbbb2", ended=time.time() + 1000)
+    done = world.look("prune", "--keep-runs", "1", "--keep-size", "0")
+    assert ids(world) == [killed]
+    assert "3 jobs left" in done.err and f"pqrun resume {killed}" in done.err
+    world.look("prune", "--keep-days", "0")
+    assert ids(world) == []
+
+
+def test_prune_keeps_a_stopped_run_with_jobs_left(world, some_runs):
+    process = world.start("run", "-j1", lines=["echo x > ran; exec sleep 60", "true"])
+    world.until(lambda: world.read("ran"))
+    process.send_signal(signal.SIGINT)
+    process.wait()
+    world.look("prune", "--keep-runs", "0")
+    assert len(ids(world)) == 1
+
+
 def test_prune_removes_what_was_never_a_run_but_not_what_may_become_one(world, some_runs):
     some_runs("aaaaa2", ended=time.time())
     for name in ("old222", "new222"):
