@@ -144,6 +144,8 @@ def last_lines(data: bytes, most: int, longest: int = 1000) -> list[str]:
 
 def one_line(text: str, longest: int = 500) -> str:
     """Return text on one line, without escape sequences and control characters, cut to `longest`."""
+    if not text:
+        return ""
     text = _NOT_TEXT.sub("\ufffd", strip_ansi(" ".join(text[: 4 * longest].split())))
     return text if len(text) <= longest else text[: longest - 1] + "…"
 

@@ -229,6 +229,8 @@ def _how(event: ev.AttemptEnded, spec: JobSpec) -> str:
 
 def _short(path: str | None, row: JobRow, logs: str, suffix: str) -> int | str | None:
     """Return 1 for a path that the page can make of the job's number, to save space."""
+    if path is None:
+        return None
     usual = f"{logs}/{row.seq // 500:04d}/{row.seq}.{row.attempts}.{suffix}"
     return 1 if path == usual else path
 

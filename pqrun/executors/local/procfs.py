@@ -12,7 +12,6 @@ import errno
 import os
 import signal
 import sys
-import threading
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -189,8 +188,8 @@ class Children:
         On a kernel without such a list, `read` searches all of `/proc` each time instead.
         """
         with contextlib.suppress(OSError):
-            path = f"/proc/self/task/{threading.main_thread().native_id}/children"
-            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            # The number of the main thread is that of the process. Python's `native_id` is old after a fork.
+            self._fd = os.open(f"/proc/self/task/{os.getpid()}/children", os.O_RDONLY | os.O_CLOEXEC)
 
     def read(self) -> bytes:
         """Return the pids of the children, separated by spaces, the eldest first.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""A short form of the day in `benchmarks/day.py`: no job is lost, and no curve rises."""
+"""A short form of the day in `benchmarks.day`: no job is lost, and no curve rises."""
 
 import os
 import subprocess
@@ -17,7 +17,8 @@ def test_a_queue_lives_through_a_short_day(tmp_path):
     done = subprocess.run(
         [
             sys.executable,
-            str(ROOT / "benchmarks" / "day.py"),
+            "-m",
+            "benchmarks.day",
             "--jobs",
             "1800",
             "--kills",

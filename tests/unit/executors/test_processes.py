@@ -78,6 +78,16 @@ def test_a_list_of_children_that_the_kernel_can_not_make_is_searched_for(monkeyp
     children.close()
 
 
+def test_a_process_that_was_forked_has_the_list_of_its_own_children():
+    """As in `serve --detach`. Without the list, each job's end is a search of all of `/proc`."""
+    program = (
+        "import os; from pqrun.executors.local.procfs import Children; children = Children()\n"
+        "if os.fork(): raise SystemExit(os.waitstatus_to_exitcode(os.wait()[1]))\n"
+        "children.open(); raise SystemExit(not children.only_orphans)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], timeout=60).returncode == 0
+
+
 def test_a_sweep_that_can_not_see_the_children_is_not_calm(monkeypatch):
     cleanup = ProcessCleanup(b"/mark.", b"/mark-kept.")
 
