@@ -9,7 +9,6 @@ import os
 import re
 import select
 import stat
-import tempfile
 import time
 from codecs import IncrementalDecoder, getincrementaldecoder
 from collections.abc import Callable, Iterable, Iterator
@@ -41,6 +40,8 @@ class ReportTarget:
 
     def check(self) -> None:
         """Create the target's directory; raise `UserError` if the target cannot be written."""
+        from tempfile import TemporaryFile  # loads much that a run without reports does not need
+
         if not self.path:
             raise UserError(f"{self.option} needs the name of a file")
         try:
@@ -51,7 +52,7 @@ class ReportTarget:
                 if os.path.isdir(path):
                     raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
                 os.makedirs(os.path.dirname(path), exist_ok=True)
-                with tempfile.TemporaryFile(dir=os.path.dirname(path)):
+                with TemporaryFile(dir=os.path.dirname(path)):
                     pass
         except (OSError, ValueError) as error:
             why = getattr(error, "strerror", None) or error
@@ -263,7 +264,9 @@ class TextSpool:
     """
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115
+        from tempfile import TemporaryFile
+
+        self._file = TemporaryFile()  # noqa: SIM115
         self._at_end = True
         self.size = 0
 
