@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from pqrun.control.run_client import RunClient
 from pqrun.core.errors import InternalFailure, UserError
-from pqrun.core.job_table import RUNNING, JobRow
+from pqrun.core.job_row import RUNNING, JobRow
 from pqrun.core.text import last_line
 from pqrun.journal.stored_rows import recorded_output
 from pqrun.output.store import Capture, Stream

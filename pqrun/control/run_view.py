@@ -19,7 +19,7 @@ from pqrun.control.client import NO_LIVE_RUN
 from pqrun.control.run_client import HeldRun, RunClient
 from pqrun.control.run_output import OutputPiece, RunOutput
 from pqrun.core.errors import NOT_ALL_RUN, OK, SOME_FAILED, InternalFailure, UserError
-from pqrun.core.job_table import RUNNING, JobRow
+from pqrun.core.job_row import RUNNING, JobRow
 from pqrun.core.metrics import Metrics, MetricsCollector
 from pqrun.core.text import escape_controls
 from pqrun.journal.index import metrics_of

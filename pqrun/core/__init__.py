@@ -25,10 +25,10 @@ From outside, create a `Scheduler`, tell it what was asked for and what executor
     start_policy      what holds back starts: slots, rate, load, refused starts; the halt condition
     dependencies      needs, skipped jobs, inherited urgency, cycles
     metrics           the ten metrics of the queue and a few more, folded from events
-    job_table         one row for each unfinished job and counts, folded from events
+    job_row           the row of one job: its state, its last attempt, what follows from them
+    job_table         the rows of unfinished jobs, counts and the rate of ends, folded from events
     observer          a receiver of events, with the row that each event is about
     selectors         chooses jobs by id, glob, `state:`, `priority:`, `tag:`
-    throughput        jobs per second, and the estimated time left
     text              texts for people: durations, labels, escaping, command lines
     unicode_json      JSON that every reader accepts
 """

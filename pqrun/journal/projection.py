@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 from pqrun.core.errors import InternalFailure
 from pqrun.core.events import Event
 from pqrun.core.job import OutputPlace
-from pqrun.core.job_table import JobRow, JobTable
+from pqrun.core.job_row import JobRow
+from pqrun.core.job_table import JobTable
 from pqrun.core.metrics import MetricsCollector
 from pqrun.core.text import run_source
 from pqrun.journal.decoder import CaptureOf, Decoder

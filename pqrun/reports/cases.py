@@ -18,7 +18,8 @@ from pqrun.core.job import (
     StopReason,
     format_command,
 )
-from pqrun.core.job_table import RUNNING, JobRow, JobTable
+from pqrun.core.job_row import RUNNING, JobRow
+from pqrun.core.job_table import JobTable
 from pqrun.core.observer import Handler
 from pqrun.core.text import describe_exit, strip_ansi
 from pqrun.reports import Report

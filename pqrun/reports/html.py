@@ -11,7 +11,8 @@ from typing import Any
 
 from pqrun.core import events as ev
 from pqrun.core.job import CountedAs
-from pqrun.core.job_table import JobRow, JobTable
+from pqrun.core.job_row import JobRow
+from pqrun.core.job_table import JobTable
 from pqrun.reports import Ending, Report, RunInfo
 from pqrun.reports.cases import as_recorded, end_of, printed
 from pqrun.reports.page_data import RecordSpool, job_record, script_of

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from pqrun.core import events as ev
 from pqrun.core.job import Command, JobSpec, KilledBySignal, NotStarted, RetryPolicy, format_command
-from pqrun.core.job_table import JobRow
+from pqrun.core.job_row import JobRow
 from pqrun.core.text import describe_exit, format_duration
 from pqrun.core.unicode_json import as_json
 from pqrun.output.store import Capture

@@ -13,7 +13,7 @@ from typing import Any
 
 from pqrun import __version__
 from pqrun.core import events as ev
-from pqrun.core.job_table import JobRow
+from pqrun.core.job_row import JobRow
 from pqrun.core.text import command, last_output
 from pqrun.journal.run_directory import LOGS, RunDirectory
 from pqrun.reports import Ending, RunInfo

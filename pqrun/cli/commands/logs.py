@@ -16,7 +16,7 @@ from pqrun.cli.console import Console
 from pqrun.control.client import ControlClient
 from pqrun.core.errors import InternalFailure, UserError
 from pqrun.core.job import AttemptId, Priority
-from pqrun.core.job_table import JobRow
+from pqrun.core.job_row import JobRow
 from pqrun.core.selectors import SelectableJob, chosen
 from pqrun.core.text import escape_controls
 from pqrun.engine.signals import die_by_signal

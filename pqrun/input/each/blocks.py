@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 from pqrun.core import events as ev
 from pqrun.core.errors import UserError
 from pqrun.core.job import Command, InputBlock, JobSpec, Outcome
-from pqrun.core.job_table import JobRow
+from pqrun.core.job_row import JobRow
 from pqrun.core.observer import Observer
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.settings import Each, InputSettings

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from rich.console import Console
 
-from pqrun.core.job_table import WAITING
+from pqrun.core.job_row import WAITING
 from pqrun.core.observer import Observer
 from pqrun.engine.live_run import LiveRun
 from pqrun.ui.live.cells import AnsiPainter

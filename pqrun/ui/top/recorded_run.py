@@ -16,7 +16,7 @@ from pqrun.control.run_output import OutputPiece
 from pqrun.control.run_view import RunView, view_run
 from pqrun.core.errors import InternalFailure, UserError
 from pqrun.core.job import format_command
-from pqrun.core.job_table import RUNNING, WAITING, JobRow
+from pqrun.core.job_row import RUNNING, WAITING, JobRow
 from pqrun.core.text import describe_exit, escape_controls, strip_ansi
 from pqrun.journal.index import Index, StaleIndex, as_seen, watch
 from pqrun.journal.run_directory import RunDirectory, find_run, run_directories
