@@ -12,7 +12,7 @@ From outside, create a `Scheduler`, tell it what was asked for and what executor
     option_spec       how an option is declared: names, help, parser
     expansion         expands `$NAME` in the values of `env`
     states            the states of a job, and the functions that lead from one to the next
-    events            the events of a run: what happened
+    events            the events of a run: what happened; and the observer, which receives them
     notices           the notices of executors: what they report to the scheduler
     errors            the exceptions for expected failures, and the exit codes of a run
     task              one unfinished job: its spec, its state, its place in the queue
@@ -27,7 +27,6 @@ From outside, create a `Scheduler`, tell it what was asked for and what executor
     metrics           the ten metrics of the queue and a few more, folded from events
     job_row           the row of one job: its state, its last attempt, what follows from them
     job_table         the rows of unfinished jobs, counts and the rate of ends, folded from events
-    observer          a receiver of events, with the row that each event is about
     selectors         chooses jobs by id, glob, `state:`, `priority:`, `tag:`
     text              texts for people: durations, labels, escaping, command lines
     unicode_json      JSON that every reader accepts

@@ -37,7 +37,7 @@ from pqrun.input.sources import (
 )
 
 if TYPE_CHECKING:
-    from pqrun.core.observer import Observer
+    from pqrun.core.events import Observer
     from pqrun.core.past import KnownDurations
     from pqrun.engine.live_run import InputStream
     from pqrun.input.each.blocks import BlockFiles, BlockReader

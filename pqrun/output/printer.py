@@ -10,7 +10,7 @@ from pqrun.core import events as ev
 from pqrun.core.errors import InternalFailure
 from pqrun.core.job import CountedAs, JobSpec
 from pqrun.core.job_row import JobRow
-from pqrun.core.observer import Handler, Observer
+from pqrun.core.events import Handler, Observer
 from pqrun.core.text import describe_exit, escape_controls, format_duration, job_label
 from pqrun.output.ci_markers import CIFence, CIFences
 from pqrun.output.lines import MAX_PIECE_BYTES, for_screen, pieces_of_lines, tagged

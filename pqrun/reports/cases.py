@@ -20,7 +20,7 @@ from pqrun.core.job import (
 )
 from pqrun.core.job_row import RUNNING, JobRow
 from pqrun.core.job_table import JobTable
-from pqrun.core.observer import Handler
+from pqrun.core.events import Handler
 from pqrun.core.text import describe_exit, strip_ansi
 from pqrun.reports import Report
 

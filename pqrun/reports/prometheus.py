@@ -25,7 +25,7 @@ from pqrun.core.errors import UserError
 from pqrun.core.job import CountedAs, Outcome, Priority
 from pqrun.core.job_row import QUEUED, JobRow
 from pqrun.core.job_table import JobTable
-from pqrun.core.observer import Handler
+from pqrun.core.events import Handler
 from pqrun.reports import Ending, Report, RunInfo
 from pqrun.reports.targets import AtomicFile
 

@@ -12,7 +12,7 @@ from pqrun.core.job import CountedAs, Outcome
 from pqrun.core.job_row import PENDING, QUEUED, WAITING, JobRow
 from pqrun.core.job_table import JobTable
 from pqrun.core.layout import cells, cut_middle
-from pqrun.core.observer import Handler, Observer
+from pqrun.core.events import Handler, Observer
 from pqrun.core.text import (
     count_of,
     describe_exit,
