@@ -15,7 +15,8 @@ from pqrun.core.job import JobSpec, Need, Outcome
 from pqrun.core.job_row import JobRow
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.task import Task
-from pqrun.core.values import InvalidValue, priority, quoted
+from pqrun.core.text import quoted
+from pqrun.core.values import InvalidValue, priority
 
 MAX_PATTERNS = 100
 _KINDS = ("state", "priority", "tag")

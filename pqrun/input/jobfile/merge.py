@@ -9,7 +9,7 @@ from typing import Any
 
 from pqrun.core.expansion import EnvTemplate, pool_variable, unset
 from pqrun.core.job import JobSpec, Need, Pool
-from pqrun.core.values import quoted
+from pqrun.core.text import quoted
 from pqrun.input.defaults import SpecBuilder, Values, overlay
 from pqrun.input.jobfile.document import Document, JobEntry
 from pqrun.input.jobfile.expand import (
