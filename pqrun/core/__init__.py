@@ -19,7 +19,7 @@ From outside, create a `Scheduler`, tell it what was asked for and what executor
     scheduler         takes in requests and notices, decides
     ready_queue       the heap of ready jobs, parked jobs, pools, the starvation guard
     attempts          the attempts that hold slots, and their timers
-    holds             jobs that may not start yet: held by a user, or waiting for a time
+    admission         the way of a job into the queue: needs met, not held, its time has come
     median_timeout    a time limit by the median of the jobs that succeeded (`--median-timeout`)
     past              what follows from the times of earlier runs: order, equal parts, time left
     start_policy      what holds back starts: slots, rate, load, refused starts; the halt condition
