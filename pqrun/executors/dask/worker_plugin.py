@@ -30,8 +30,7 @@ from pqrun.core.notices import ExecutorNotice, OutputAdvanced, ProcessFinished, 
 from pqrun.engine.clock import SystemClock
 from pqrun.executors.dask.worker_disk import WorkerDisk, may_be_disk_full
 from pqrun.executors.dask.worker_messages import MessageBatcher
-from pqrun.executors.local.child import Child
-from pqrun.executors.local.child_context import ChildContext
+from pqrun.executors.local.child import Child, ChildContext
 from pqrun.executors.local.cleanup_embedded import ScanningCleanup
 from pqrun.executors.local.command import CommandBuilder
 from pqrun.executors.local.watchdog import WatchdogSupervisor

@@ -7,9 +7,8 @@ host program, and `UsageMonitor` measures what running jobs use.
 backend            choose the backend of a run; open and close the local one
 embedded           run shell jobs inside a host program
 child              run one command: spawn, wait, end its leftovers, reap, read its output
-child_context      what the children of a run share
-exit_wait          the wait for the end of a job that is not short
-unstarted          the ends of attempts whose command was not started
+process_group      stop, signal and suspend a running job
+waits              the waits for the end of a job that is not short, and for the end of leftovers
 command            build a job's argument list, environment, working directory and stdin
 block_stdin        open the block of the input that a job reads as its stdin
 shell_bypass       find the commands that need no shell
@@ -29,6 +28,6 @@ status_file        read `$PQRUN_REPORT`
 usage              measure CPU and memory of running jobs
 usage_sampler      one sample of them, from psutil; loaded by the monitor's thread
 user_paths         system calls on users' paths, which may block for ever
-created_file       the file that a job `creates`
+created_file       the file that a job `creates`; the end of a job that need not run
 environment        the variables and the make jobserver that jobs inherit
 """

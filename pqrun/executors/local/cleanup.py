@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from math import inf
 
-from pqrun.executors.local.leftover_wait import TICK_SECONDS, LeftoverWait, no_wait
+from pqrun.executors.local.waits import TICK_SECONDS, LeftoverWait, no_wait
 from pqrun.executors.local.ownership import JobProcesses, Orphan, ProcessOwnership
 from pqrun.executors.local.procfs import (
     LINUX,

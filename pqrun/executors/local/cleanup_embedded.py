@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from math import inf
 
 from pqrun.executors.local.cleanup import LOOK_AGAIN, ProcessCleanup
-from pqrun.executors.local.leftover_wait import LeftoverWait
+from pqrun.executors.local.waits import LeftoverWait
 from pqrun.executors.local.ownership import JobProcesses
 from pqrun.executors.local.procfs import (
     LINUX,
