@@ -18,8 +18,7 @@ terminal           a terminal for one job
 spawn              fork and exec; watch for the exit; read the pipes
 cleanup            end the leftovers of jobs, as a subreaper
 cleanup_embedded   end the leftovers of jobs by scanning all processes, without a subreaper
-ownership          find the job that a process belongs to
-slot_tags          the number of a slot as a tag that a process can't shed
+ownership          find the job that a process belongs to: by session, group, marker or tag
 procfs             read `/proc`; signal and reap single processes
 watchdog           start and replace the watchdogs
 watchdog_process   the code that a watchdog runs
