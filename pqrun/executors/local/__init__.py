@@ -12,9 +12,8 @@ waits              the waits for the end of a job that is not short, and for the
 command            build a job's argument list, environment, working directory and stdin
 block_stdin        open the block of the input that a job reads as its stdin
 shell_bypass       find the commands that need no shell
-interactive        the streams of a job with a terminal or an open stdin
+interactive        the streams of a job with a terminal or an open stdin; the terminals
 open_stdin         the stdin of a running job that others may write to
-terminal           a terminal for one job
 spawn              fork and exec; watch for the exit; read the pipes
 cleanup            end the leftovers of jobs, as a subreaper
 cleanup_embedded   end the leftovers of jobs by scanning all processes, without a subreaper
