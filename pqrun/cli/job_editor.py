@@ -20,7 +20,7 @@ from pqrun.input.jobfile.fields import FieldReader
 from pqrun.input.jobfile.problems import JobFileError, Problems
 from pqrun.input.jobfile.source_text import SourceText
 from pqrun.input.jobfile.yaml_tree import YamlTree
-from pqrun.input.start_time import start_time
+from pqrun.input.defaults import start_time
 
 DEFAULT_EDITOR = "vi"
 _NEEDED: Final = types.NEEDS._replace(name="needed", parse=types.needed)

@@ -8,7 +8,7 @@ call `open_input`; its `JobInput` puts the jobs into the scheduler. `sources.rea
   defaults      merges layers of settings into JobSpecs  reader      feeds the queue while jobs run
   shard         selects one machine's share of the jobs  sources     opens files, tells job files from lists
   each/         turns arguments into jobs                jobfile/    reads YAML and JSON job files
-  job_count     counts the jobs for the live table       start_time  turns the text of a time into seconds
+  job_count     counts the jobs for the live table
 """
 
 from __future__ import annotations
