@@ -17,8 +17,7 @@ from itertools import islice
 from typing import Any, BinaryIO
 
 from pqrun.app.web.event_stream import message
-from pqrun.control.run_output import OutputPiece
-from pqrun.control.run_view import RunView, view_run
+from pqrun.control.run_view import OutputPiece, RunView, view_run
 from pqrun.core import events as ev
 from pqrun.core.errors import InternalFailure, UserError
 from pqrun.core.job import AttemptId

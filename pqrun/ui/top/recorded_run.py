@@ -12,8 +12,7 @@ import os
 from collections.abc import Iterable
 from typing import Any
 
-from pqrun.control.run_output import OutputPiece
-from pqrun.control.run_view import RunView, view_run
+from pqrun.control.run_view import OutputPiece, RunView, view_run
 from pqrun.core.errors import InternalFailure, UserError
 from pqrun.core.job import format_command
 from pqrun.core.job_row import RUNNING, WAITING, JobRow

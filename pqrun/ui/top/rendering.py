@@ -10,7 +10,7 @@ from itertools import accumulate
 from math import ceil
 from typing import NamedTuple
 
-from pqrun.control.run_client import NO_USAGE, MeasuredUsage
+from pqrun.control.run_view import NO_USAGE, MeasuredUsage
 from pqrun.core.text import format_duration
 from pqrun.core.job_table import MIN_ENDS, WINDOW_SECONDS, Throughput
 from pqrun.engine.clock import format_moment

@@ -6,8 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from pqrun.control.run_client import NO_USAGE, MeasuredUsage
-from pqrun.control.run_output import OutputPiece
+from pqrun.control.run_view import NO_USAGE, MeasuredUsage, OutputPiece
 from pqrun.core.metrics import Metrics
 from pqrun.ui.top.jobs import ListedJob
 
