@@ -11,6 +11,5 @@ connection         connect to the scheduler, watch the connection, reconnect
 address            parse `--on dask://...`; TLS and versions
 scheduler_plugin   pqrun's plugin in the Dask scheduler
 worker_plugin      pqrun's plugin in each Dask worker
-worker_messages    send a worker's messages in batches
-worker_disk        check whether a worker can write
+worker_messages    send a worker's messages in batches; tell whether it can write
 """
