@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from pqrun.core import events as ev
 from pqrun.core.errors import InternalFailure
+from pqrun.core.events import Handler, Observer
 from pqrun.core.job import CountedAs, JobSpec
 from pqrun.core.job_row import JobRow
-from pqrun.core.events import Handler, Observer
 from pqrun.core.text import describe_exit, escape_controls, format_duration, job_label
 from pqrun.output.ci_markers import CIFence, CIFences
 from pqrun.output.store import Capture, Stream

@@ -32,9 +32,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pqrun.core import events as ev
+from pqrun.core.events import Observer
 from pqrun.core.job_table import JobTable
 from pqrun.core.metrics import Metrics
-from pqrun.core.events import Observer
 from pqrun.core.settings import OutputSettings, RecordSettings, ReportSettings, Settings
 from pqrun.output.ci_markers import ci_service
 

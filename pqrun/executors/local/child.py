@@ -356,7 +356,6 @@ class Child(JobProcessGroup):
         return LeftoverWait(self._intake, self._context.clock.now, quiet=quiet)
 
 
-
 def stopped_before(key: AttemptId, now: float, why: str = "") -> ProcessFinished:
     """Return the end of an attempt that was stopped before its command was started."""
     exit = NotStarted(126, f"stopped before it started{why}")

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Final
 
 from pqrun.core import events as ev
 from pqrun.core.errors import UserError
+from pqrun.core.events import Observer
 from pqrun.core.job import Command, InputBlock, JobSpec, Outcome
 from pqrun.core.job_row import JobRow
-from pqrun.core.events import Observer
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.settings import Each, InputSettings
 from pqrun.core.start_policy import STREAMED

@@ -11,8 +11,8 @@ from math import ceil
 from typing import NamedTuple
 
 from pqrun.control.run_view import NO_USAGE, MeasuredUsage
-from pqrun.core.text import format_duration
 from pqrun.core.job_table import MIN_ENDS, WINDOW_SECONDS, Throughput
+from pqrun.core.text import format_duration
 from pqrun.engine.clock import format_moment
 from pqrun.ui.live.cells import (
     StyledLine,
