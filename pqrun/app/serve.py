@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """`pqrun serve`: a queue, that is a run that waits for jobs and continues whenever it is started.
 
-A service manager, such as systemd, is told when the queue is ready, lives and ends.
+Messages tell a service manager, such as systemd, that the queue is ready, lives and ends.
 """
 
 from __future__ import annotations
