@@ -14,8 +14,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from pqrun.control.run_client import MeasuredUsage
-from pqrun.control.run_output import OutputPiece
+from pqrun.control.run_view import MeasuredUsage, OutputPiece
 from pqrun.core.metrics import Metrics
 from pqrun.ui.top.app import TopApp
 from pqrun.ui.top.jobs import ListedJob

@@ -10,9 +10,9 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from pqrun.core.errors import InternalFailure
+from pqrun.core.events import Observer
 from pqrun.core.job_table import JobTable
 from pqrun.core.metrics import Metrics, MetricsCollector
-from pqrun.core.observer import Observer
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.settings import MAX_QUEUE, REPORT_FILES, Settings
 from pqrun.core.start_policy import GIVE_UP_SECONDS, StartRateLimiter

@@ -125,7 +125,7 @@ def _feed(run: RunParts) -> None:
     try:
         if (restart := run.restart) is not None:
             run.engine.turn(request=lambda scheduler, now: scheduler.restore(restart, now))
-        run.source.feed(run.engine, run.scheduler, run.reactor, run.backend.validate_job)
+        run.source.feed(run)
         if run.maintenance is not None and not run.engine.broken:
             run.maintenance.begin(run.engine)
     except Exception as error:  # jobs may run already, and `engine.run` has to stop them

@@ -16,11 +16,11 @@ from pqrun.core import field_types as types
 from pqrun.core.errors import Rejected, UserError
 from pqrun.core.job_fields import JOB_FIELDS, FieldSpec, fields_with_option
 from pqrun.core.text import escape_controls
+from pqrun.input.defaults import start_time
 from pqrun.input.jobfile.fields import FieldReader
 from pqrun.input.jobfile.problems import JobFileError, Problems
 from pqrun.input.jobfile.source_text import SourceText
 from pqrun.input.jobfile.yaml_tree import YamlTree
-from pqrun.input.start_time import start_time
 
 DEFAULT_EDITOR = "vi"
 _NEEDED: Final = types.NEEDS._replace(name="needed", parse=types.needed)

@@ -8,8 +8,6 @@ protocol     Versions, bounds, checks of values and the kinds of answers; open t
 server       Listen on the socket, accept clients, and answer clients that wait.
 connection   Read a client's requests, call the function of each verb, and write answers, without ever blocking.
 client       Find a live run, connect to it, and send requests.
-run_view     What is known of a run, past or live: for `show`, `top`, `web` and the reports of a recorded run.
-run_client   The connection of a program that shows a run for a long time.
-run_output   The output of a run's jobs, from the run or from files.
+run_view     A run, past or live, as `show`, `top`, `web` and reports see it: its facts, its output, requests to it.
 commands/    Carry out the verbs, one file each.
 """

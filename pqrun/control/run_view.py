@@ -7,25 +7,26 @@ and requests that change it. Calls may block on the disk or on the run.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import os
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol
 
-from pqrun.control.client import NO_LIVE_RUN
-from pqrun.control.run_client import HeldRun, RunClient
-from pqrun.control.run_output import OutputPiece, RunOutput
+from pqrun.control.client import NO_LIVE_RUN, ControlClient
 from pqrun.core.errors import NOT_ALL_RUN, OK, SOME_FAILED, InternalFailure, UserError
-from pqrun.core.job_table import RUNNING, JobRow
+from pqrun.core.job_row import RUNNING, JobRow
 from pqrun.core.metrics import Metrics, MetricsCollector
-from pqrun.core.text import escape_controls
+from pqrun.core.text import escape_controls, last_line
 from pqrun.journal.index import metrics_of
 from pqrun.journal.run_directory import RunDirectory
 from pqrun.journal.run_list import DIED, state_of
-from pqrun.output.store import Capture
+from pqrun.journal.stored_rows import recorded_output
+from pqrun.output.store import Capture, Stream
 
 STATES = (
     "ok", "failed", "timeout", "cancelled", "skipped", "interrupted", "running", "waiting", "queued", "pending",
@@ -34,6 +35,11 @@ STATES = (
 UNFINISHED = ("interrupted", "running", "waiting", "queued", "pending", "held")
 LOST = (InternalFailure, UserError, TimeoutError)
 """The errors of a request to a run that is ending or busy."""
+REQUEST_TIMEOUT_SECONDS = 10.0
+TAIL_BYTES = 256 * 1024
+PREVIEW_BYTES = 2048
+FAR_FUTURE = 1 << 40
+"""An offset behind all output, so that the answer holds only the size."""
 
 
 class FoldedRun(Protocol):
@@ -152,3 +158,160 @@ class RunView:
     def close(self) -> None:
         """Close the connection."""
         self._client.close()
+
+
+class MeasuredUsage(NamedTuple):
+    """The usage of a running job: the CPUs that it keeps busy, and bytes of memory."""
+
+    cpus: float
+    memory: int
+
+
+NO_USAGE: Mapping[int, MeasuredUsage] = MappingProxyType({})
+
+
+class HeldRun(NamedTuple):
+    """Whether a live run is paused or stopping, and the usage of its running jobs by number."""
+
+    paused: bool = False
+    stopping: bool = False
+    usage: Mapping[int, MeasuredUsage] = NO_USAGE
+
+
+class RunClient:
+    """A connection that is opened at the first request, and again after it was lost."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._connection: ControlClient | None = None
+
+    def held(self) -> HeldRun:
+        """Return whether the run is paused or stopping, and the usage of its running jobs."""
+        answer = self.ask("ps", jobs=["state:running"])
+        usage = {
+            job["seq"]: MeasuredUsage(job["cpus"], job["memory"]) for job in answer["jobs"] if "cpus" in job
+        }
+        return HeldRun(answer["paused"], answer["stopping"], usage)
+
+    def change(self, verb: str, **facts: Any) -> dict[str, Any]:
+        """Send a request that changes the run; with `seq`, only if `jobs` selects that job and no namesake."""
+        if (seq := facts.pop("seq", None)) is not None:
+            meant = self.ask("ps", jobs=facts["jobs"])["jobs"]
+            if [job["seq"] for job in meant] != [seq]:
+                raise InternalFailure("the job has just ended: nothing was changed", 1)
+        try:
+            return self.ask(verb, **facts)
+        except TimeoutError:
+            raise InternalFailure("the run has not answered in time: the change may still happen") from None
+
+    def ask(self, verb: str, **facts: Any) -> dict[str, Any]:
+        """Send a request. A connection that the run dropped while idle is replaced once."""
+        for last in (False, True):
+            fresh = self._connection is None
+            try:
+                self._connection = self._connection or ControlClient(self._path)
+                return self._connection.request(verb, timeout=REQUEST_TIMEOUT_SECONDS, **facts)
+            except TimeoutError:
+                self.close()  # else a late answer would be read as that to the next request
+                raise
+            except InternalFailure as failure:
+                if failure.code != NO_LIVE_RUN:
+                    raise
+                self.close()
+                if last or fresh or verb not in ("ps", "output", "info"):
+                    raise
+        raise AssertionError
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+class OutputPiece(NamedTuple):
+    """A piece of output that begins at byte `start`. `over`: the attempt will print no more."""
+
+    data: bytes = b""
+    start: int = 0
+    over: bool = False
+
+
+class RunOutput:
+    """A reader of the output of one run."""
+
+    def __init__(self, client: RunClient) -> None:
+        self._client = client
+        self._previews: dict[int, tuple[int, list[int]]] = {}
+
+    def words(self, rows: Iterable[JobRow], *, live: bool) -> dict[int, str]:
+        """Return the last lines of output: from the run for running jobs, else from files."""
+        found: dict[int, str] = {}
+        wanted = set()
+        for row in rows:
+            wanted.add(row.seq)
+            if row.state == RUNNING and live:
+                if (line := self._newest_line(row.seq, row.attempts)) is not None:
+                    found[row.seq] = line
+            elif row.last:
+                found[row.seq] = self._last_line(row)
+        self._previews = {seq: preview for seq, preview in self._previews.items() if seq in wanted}
+        return found
+
+    def _newest_line(self, seq: int, attempt: int) -> str | None:
+        """Return the newest line of a running job, or None if there is no newer one."""
+        before = self._previews.get(seq)
+        sizes = before[1] if before is not None and before[0] == attempt else [0, 0]
+        line = "" if before is None or before[0] != attempt else None
+        for stream in (2, 1):
+            try:
+                answer = self._client.ask("output", seq=seq, stream=stream, offset=FAR_FUTURE)
+                size = int(answer.get("size", 0))
+                if answer.get("attempt") != attempt or size == sizes[stream - 1]:
+                    continue
+                offset = max(0, size - PREVIEW_BYTES)
+                answer = self._client.ask("output", seq=seq, stream=stream, offset=offset)
+            except (InternalFailure, UserError, TimeoutError):
+                return None
+            sizes[stream - 1] = size
+            line = last_line(base64.b64decode(answer.get("data", ""))) or line
+        self._previews[seq] = (attempt, sizes)
+        return line
+
+    def _last_line(self, row: JobRow) -> str:
+        failed = row.state not in ("ok", RUNNING)
+        recorded = recorded_output(row)
+        for number in (2, 1) if failed else (1, 2):
+            stream = recorded.stream(number)
+            if stream.size and (line := last_line(_stored(stream, max(0, stream.size - PREVIEW_BYTES)))):
+                return line
+        return ""
+
+    def stored(self, recorded: Capture, number: int, offset: int | None) -> OutputPiece:
+        """Return output of an attempt that has ended, from byte `offset`; with None, its last part."""
+        stream = recorded.stream(number)
+        start = max(0, stream.size - TAIL_BYTES) if offset is None else offset
+        data = _stored(stream, start)
+        return OutputPiece(data, start, start + len(data) >= stream.size or not data)
+
+    def growing(self, seq: int, attempt: int, stream: int, offset: int | None) -> OutputPiece:
+        """Return output of a running attempt, from byte `offset`; with None, its last part."""
+        try:
+            if offset is None:
+                size = int(
+                    self._client.ask("output", seq=seq, stream=stream, offset=FAR_FUTURE).get("size", 0)
+                )
+                offset = max(0, size - TAIL_BYTES)
+            answer = self._client.ask("output", seq=seq, stream=stream, offset=offset)
+        except (InternalFailure, UserError, TimeoutError):
+            return OutputPiece(b"", offset or 0)
+        fits = answer.get("attempt") == attempt
+        return OutputPiece(base64.b64decode(answer.get("data", "")) if fits else b"", offset)
+
+
+def _stored(stream: Stream, start: int) -> bytes:
+    """Return at most `TAIL_BYTES` of recorded output from byte `start`."""
+    try:
+        return b"".join(stream.pieces(start, min(stream.size, start + TAIL_BYTES)))
+    except OSError:
+        return b""  # the output was removed, or never kept

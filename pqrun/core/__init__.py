@@ -12,23 +12,22 @@ From outside, create a `Scheduler`, tell it what was asked for and what executor
     option_spec       how an option is declared: names, help, parser
     expansion         expands `$NAME` in the values of `env`
     states            the states of a job, and the functions that lead from one to the next
-    events            the events of a run: what happened
+    events            the events of a run: what happened; and the observer, which receives them
     notices           the notices of executors: what they report to the scheduler
     errors            the exceptions for expected failures, and the exit codes of a run
     task              one unfinished job: its spec, its state, its place in the queue
     scheduler         takes in requests and notices, decides
     ready_queue       the heap of ready jobs, parked jobs, pools, the starvation guard
     attempts          the attempts that hold slots, and their timers
-    holds             jobs that may not start yet: held by a user, or waiting for a time
+    admission         the way of a job into the queue: needs met, not held, its time has come
     median_timeout    a time limit by the median of the jobs that succeeded (`--median-timeout`)
     past              what follows from the times of earlier runs: order, equal parts, time left
     start_policy      what holds back starts: slots, rate, load, refused starts; the halt condition
     dependencies      needs, skipped jobs, inherited urgency, cycles
     metrics           the ten metrics of the queue and a few more, folded from events
-    job_table         one row for each unfinished job and counts, folded from events
-    observer          a receiver of events, with the row that each event is about
+    job_row           the row of one job: its state, its last attempt, what follows from them
+    job_table         the rows of unfinished jobs, counts and the rate of ends, folded from events
     selectors         chooses jobs by id, glob, `state:`, `priority:`, `tag:`
-    throughput        jobs per second, and the estimated time left
-    text              texts for people: durations, labels, escaping, command lines
+    text              texts for people: durations, labels, quoting, escaping, command lines
     unicode_json      JSON that every reader accepts
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The events of a run: what happened, as frozen data. One class for each kind of fact.
+"""The events of a run: what happened, as frozen data, one class for each kind of fact; and their observer.
 
 Journal, metrics, screen and reports are all folded from this one stream. An event holds facts, not
 how they are shown. Common fields: `at` is the time in seconds of the engine's clock, `seq` the
@@ -8,6 +8,8 @@ number of the job, `attempt` the number of the attempt (from 1), `by` the origin
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from math import inf
 from typing import Any, NamedTuple
 
 from pqrun.core.job import CountedAs, Exit, JobSpec, Outcome, Priority, SelfReport, StopReason, Usage
@@ -290,3 +292,24 @@ Event = (
     | RunPaused
     | RunStopping
 )
+
+Handler = Callable[[Any, Any], None]
+
+
+class Observer:
+    """A receiver of events. Its methods are called on the dispatcher thread.
+
+    `handlers` names a method for each type of event that the observer wants. The method gets the event and,
+    after the table has folded the event, the row of the event's job (None if the event is about the run).
+    `wants_past`: the observer also gets the events of earlier processes of the run.
+    """
+
+    handlers: Mapping[type, Handler] = {}
+    wants_past = False
+
+    def tick(self) -> float:
+        """Act after each delivery of events, and return the seconds until the next call is wanted."""
+        return inf
+
+    def close(self) -> None:
+        """Handle the end of the run: no more events will come."""

@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from pqrun.core import values
 from pqrun.core.job import Need, Priority, RetryPolicy
+from pqrun.core.text import quoted
 from pqrun.core.values import MAX_RETRIES, MAX_SECONDS, MAX_SLOTS, is_number, is_text, is_whole
 
 
@@ -135,13 +136,13 @@ def start_time(text: str) -> str:
         return text
     match = _TIME.fullmatch(text) if len(text) <= 40 else None
     if match is None or not (match[1] or match[4]) or (match[7] and not match[4]):
-        raise values.InvalidValue(f"not a time: {values.quoted(text)}", _WRITE_A_TIME)
+        raise values.InvalidValue(f"not a time: {quoted(text)}", _WRITE_A_TIME)
     year, month, day, hour, minute, second = (int(match[n] or 0) for n in range(1, 7))
     if match[1] and not (year >= 1971 and 1 <= month <= 12 and 1 <= day <= _days(year, month)):
-        raise values.InvalidValue(f"no such day: {values.quoted(text)}", _WRITE_A_TIME)
+        raise values.InvalidValue(f"no such day: {quoted(text)}", _WRITE_A_TIME)
     zone = (match[7] or "Z").replace(":", "")
     if hour > 23 or minute > 59 or second > 59 or (zone != "Z" and (zone[1:3] > "23" or zone[3:] > "59")):
-        raise values.InvalidValue(f"no such time of day: {values.quoted(text)}", _WRITE_A_TIME)
+        raise values.InvalidValue(f"no such time of day: {quoted(text)}", _WRITE_A_TIME)
     return text
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The table of a run, folded from events: a row for each unfinished job, and counts of the ended ones. [HOT]
+"""[hot path] The table of a run, folded from events: a row for each unfinished job, counts and the rate of ended ones.
 
 Budget: one dictionary look-up and one short method for each event. Everything that shows or reports a
 run reads this table, so only the table knows what an event undoes.
@@ -7,164 +7,18 @@ run reads this table, so only the table knows what an event undoes.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from pqrun.core import events as ev
-from pqrun.core.job import (
-    CountedAs,
-    Exit,
-    ExitedWith,
-    JobSpec,
-    KilledBySignal,
-    LostExit,
-    NotStarted,
-    Outcome,
-    OutputPlace,
-    Priority,
-    StopReason,
-    Usage,
-    is_gone,
-)
+from pqrun.core.job import CountedAs, LostExit, NotStarted, Outcome, is_gone
+from pqrun.core.job_row import HELD, PENDING, QUEUED, RUNNING, WAITING, JobRow
 from pqrun.core.text import host_name
-from pqrun.core.throughput import Throughput
 
-NO_USAGE = Usage()
-PENDING, HELD, QUEUED, RUNNING, WAITING = "pending", "held", "queued", "running", "waiting"
-_OUTCOMES = {str(outcome): outcome for outcome in Outcome}
-
-
-class JobRow:
-    """The row of one job. Times are in seconds of the engine's clock, and those of the last attempt.
-
-    `where` is the host of the last attempt, empty for this machine. `priority` is the one in the queue, which
-    a job may inherit. `since`: when the running attempt left the queue, or began as soon as that is known.
-    `stopping`: how the running attempt was asked to end (`ending`, `killed`). `status` and `progress`: what it
-    has reported. `seconds`: how long the last attempt took, None if none has ended since the job was opened.
-    `submitted`: when the last attempt left the queue. `stdout_at`, `stderr_at`: where its output is kept, if any.
-    `last`: the number of the last attempt that ended.
-
-    A restart needs `by` (the request that added the job), `counted`, `lost` (attempts whose worker was lost
-    after they began), `place` in the queue (0: a new one is due; negative: before its equals) and `until`, when a
-    waiting job is due.
-    """
-
-    __slots__ = (
-        "allowed", "asked", "attempts", "by", "counted", "ended", "exit", "last", "lost", "message", "place",
-        "priority", "progress", "queued", "retries", "seconds", "seq", "since", "spec", "started", "state",
-        "status", "stderr_at", "stderr_bytes", "stdout_at", "stdout_bytes", "stopping", "submitted", "until", "usage",
-        "waited", "where",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        seq: int,
-        spec: JobSpec,
-        state: str = PENDING,
-        attempts: int = 0,
-        retries: int = 0,
-        queued: float | None = None,
-        *,
-        by: str = "",
-    ) -> None:
-        self.seq = seq
-        self.spec = spec
-        self.priority: Priority = spec.priority
-        self.state = state
-        self.attempts = attempts
-        self.retries = retries
-        self.queued = queued
-        self.since = 0.0
-        self.submitted: float | None = None
-        self.started: float | None = None
-        self.ended: float | None = None
-        self.waited: float | None = None
-        self.seconds: float | None = None
-        self.exit: Exit | None = None
-        self.asked: StopReason | None = None
-        self.usage = NO_USAGE
-        self.message = ""
-        self.stdout_at: OutputPlace | None = None
-        self.stderr_at: OutputPlace | None = None
-        self.stdout_bytes = self.stderr_bytes = 0
-        self.allowed = False
-        self.where = ""
-        self.stopping = ""
-        self.status: str | None = None
-        self.progress: float | None = None
-        self.by = by
-        self.counted: CountedAs | None = None
-        self.last = self.lost = self.place = 0
-        self.until = 0.0
-
-    def copy(self) -> JobRow:
-        """Return a row with the same values."""
-        row = JobRow(self.seq, self.spec)
-        for name in self.__slots__:
-            setattr(row, name, getattr(self, name))
-        return row
-
-    @property
-    def outcome(self) -> Outcome | None:
-        """The way the job ended, or None for a job that has not ended."""
-        return _OUTCOMES.get(self.state)
-
-    @property
-    def code(self) -> int | None:
-        """The exit code of the last attempt, or None."""
-        return self.exit.code if isinstance(self.exit, ExitedWith | NotStarted) else None
-
-    @property
-    def signal(self) -> str | None:
-        """The name of the signal that ended the last attempt, or None."""
-        return self.exit.name if isinstance(self.exit, KilledBySignal) else None
-
-    @property
-    def stdout(self) -> str | None:
-        """The path of the file that holds the stdout of the last attempt and nothing else, or None."""
-        return _own_file(self.stdout_at)
-
-    @property
-    def stderr(self) -> str | None:
-        """The path of the file that holds the stderr of the last attempt and nothing else, or None."""
-        return _own_file(self.stderr_at)
-
-    @property
-    def max_attempts(self) -> int:
-        """The number of attempts that the job may have in all."""
-        return max(self.attempts, self.attempts - self.retries + self.spec.retry.max, 1 + self.spec.retry.max)
-
-    @property
-    def tries(self) -> int:
-        """The number of the present attempt, or the number that the job's retries allow if that is higher."""
-        return max(self.attempts, self.spec.retry.max + 1)
-
-    @property
-    def run_seconds(self) -> float | None:
-        """How long the last attempt ran; None if none has run since the job was opened."""
-        return None if self.started is None or self.seconds is None else max(0.0, self.seconds)
-
-    @property
-    def is_flaky(self) -> bool:
-        """Whether the job succeeded only after a failed attempt of its own."""
-        return self.state == "ok" and self.retries > 0
-
-    @property
-    def is_delayed(self) -> bool:
-        """Whether the job waits for a time that its author set, and not for a retry."""
-        return self.state == WAITING and self.counted is not CountedAs.RETRIED
-
-    @property
-    def fails_run(self) -> bool:
-        """Whether the job's end makes the run fail. An interrupted job that may be rerun does not."""
-        if self.state == "ok" or self.allowed:
-            return False
-        return self.state != "interrupted" or not self.spec.rerun
-
-
-def _own_file(place: OutputPlace | None) -> str | None:
-    return None if place is None or place.pack else place.file
+WINDOW_SECONDS = 60.0
+MIN_ENDS = 5
+SETTLING_SECONDS = 3.0
 
 
 class JobTable:
@@ -451,3 +305,56 @@ class JobTable:
     def _run_stopping(self, event: ev.RunStopping) -> None:
         self.stopping = event
         self.stopped = self.stopped or event.cause
+
+
+class Throughput:
+    """Counts of ended jobs in slices of a second. If few ended in the last minute, the last few count.
+
+    `expected` returns the seconds left by the times of earlier runs, for as long as the rate is unknown.
+    """
+
+    def __init__(self, began: float, expected: Callable[[float], float | None] | None = None) -> None:
+        self.began = began
+        self.expected = expected
+        self._slices: deque[list[float]] = deque()
+        self._in_window = 0
+        self._recent: deque[float] = deque(maxlen=MIN_ENDS)
+
+    def count(self, at: float, jobs: int = 1) -> None:
+        """Count jobs that ended at this time."""
+        self._recent.extend([at] * min(jobs, MIN_ENDS))
+        self._in_window += jobs
+        if self._slices and at - self._slices[-1][0] < 1.0:
+            self._slices[-1][1] += jobs
+        else:
+            self._slices.append([at, jobs])
+            self._forget(at)
+
+    def per_second(self, now: float) -> float | None:
+        """Return the jobs ended per second, or None while too few have ended to tell."""
+        if len(self._recent) < MIN_ENDS or now - self.began < SETTLING_SECONDS:
+            return None
+        self._forget(now)
+        if self._in_window >= MIN_ENDS:
+            return self._in_window / min(WINDOW_SECONDS, now - self.began)
+        return MIN_ENDS / max(now - self._recent[0], WINDOW_SECONDS)
+
+    def eta(
+        self, now: float, left: int, *, waiting: int = 0, delayed: int = 0, last_retry: float = 0.0
+    ) -> float | None:
+        """Return the estimated seconds until `left` more jobs have ended, or None if that is unknown.
+
+        `waiting` of them wait for a retry or, `delayed` of these, for a time; the last of them has run in
+        `last_retry` seconds. A delayed job takes no worker until then, so it does not count at the present rate.
+        """
+        rate = self.per_second(now)
+        if left <= 0:
+            return None
+        if not rate and waiting < left:
+            return None if self.expected is None else self.expected(now)
+        by_rate = (left - delayed) / rate if rate else 0.0
+        return max(by_rate, last_retry) if waiting else by_rate
+
+    def _forget(self, now: float) -> None:
+        while self._slices and now - self._slices[0][0] > WINDOW_SECONDS:
+            self._in_window -= int(self._slices.popleft()[1])

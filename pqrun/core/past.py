@@ -11,7 +11,7 @@ from statistics import median
 from typing import Final
 
 from pqrun.core.job import Command, JobSpec, Pool
-from pqrun.core.job_table import RUNNING, JobRow
+from pqrun.core.job_row import RUNNING, JobRow
 from pqrun.core.ready_queue import ReadyJob, ReadyQueue, ShapeHead
 from pqrun.core.task import Task
 

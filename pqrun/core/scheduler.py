@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, assert_never
 from pqrun.core import events as ev
 from pqrun.core import notices as nw
 from pqrun.core import states as life
+from pqrun.core.admission import JobAdmission
 from pqrun.core.attempts import (
     ActiveAttempts,
     Decision,
@@ -24,7 +25,6 @@ from pqrun.core.attempts import (
     TimerHeap,
 )
 from pqrun.core.dependencies import DependencyGraph, UnknownNeed
-from pqrun.core.holds import Holds
 from pqrun.core.job import AttemptId, HaltRule, JobSpec, Need, Outcome, Pool, StopReason, new
 from pqrun.core.ready_queue import ReadyQueue
 from pqrun.core.start_policy import (
@@ -81,7 +81,9 @@ class Scheduler:
         self.reopened = 0
         self._log = Decision([], [])
         self._alarms = TimerHeap(lambda seq: task.state if (task := self.tasks.get(seq)) else None)
-        self.holds = Holds(self.ready, self.backlog, self._alarms, self._log, self._enqueue)
+        self.admission = JobAdmission(
+            self.tasks, self.graph, self.ready, self.backlog, self._alarms, self._log, self._drop
+        )
         self._running = self._attempts(random or Random(0), median)
         self.signalled = self._running.signalled  # called when a signal tells pqrun to stop
         self._halting = HaltCondition(halt)
@@ -147,7 +149,7 @@ class Scheduler:
         self.graph.check(fresh)
         self.jobs += len(fresh)
         self._log.events.extend([new(ev.JobAdded, (now, task.seq, task.spec, by)) for task in fresh])
-        self._admit(fresh, now)
+        self.admission.admit(fresh, now)
         return [task.seq for task in fresh]
 
     def restore(self, restart: RestoredState, now: float) -> None:
@@ -157,15 +159,7 @@ class Scheduler:
         self.paused = restart.paused
         for job_id, outcome, allowed in restart.ended:
             self.graph.remember(job_id, outcome, allowed=allowed)
-        self._admit(restart.tasks, now)
-        for task in restart.tasks:
-            self.ready.places = max(self.ready.places, -task.place)
-            if isinstance(task.state, life.Waiting):
-                self.backlog.left(task)
-                if isinstance(task.state, life.Delayed):
-                    self.holds.restore(task)
-                else:
-                    self._alarms.set(task.state.until, task.seq, task.state)
+        self.admission.restore(restart.tasks, now)
 
     def end_input(self, now: float, *, complete: bool = True, why: str = "") -> None:
         """Record that no more jobs will come from the input."""
@@ -227,11 +221,7 @@ class Scheduler:
             self._log.events.append(ev.JobReopened(now, task.seq, outcome, task.spec, by))
             self._halting.uncount(outcome, allowed=allowed)
         self.reopened += len(ended)
-        fresh = [task for task, _, _ in ended]
-        waiting = self.graph.reopen(fresh)
-        self._admit(fresh, now)
-        for other in waiting:
-            self.ready.move(self.graph.raise_urgency(other))
+        self.admission.reopen([task for task, _, _ in ended], now)
 
     def take(self, now: float) -> Task | None:
         """Remove the next ready job from the run and return its task, for a caller that does the work itself.
@@ -267,12 +257,12 @@ class Scheduler:
         task.urgency = max(task.urgency, spec.priority)
         self._log.events.append(ev.JobChanged(now, task.seq, spec, by, front))
         if reconnect:
-            self._reconnect(task, now)
+            self.admission.reconnect(task, now)
         self.ready.move(self.graph.raise_urgency(task))
         self.ready.move(self.graph.lower_urgency([task], before))
         self.ready.change(task, front=front)
         if spec.not_before != not_before:
-            self.holds.time_changed(task, now)
+            self.admission.time_changed(task, now)
 
     # Notices of executors
 
@@ -318,52 +308,6 @@ class Scheduler:
 
     # Steps
 
-    def _admit(self, fresh: list[Task], now: float) -> None:
-        """Admit new or restored tasks: register all, connect their needs, enqueue those that are ready."""
-        for task in fresh:
-            self.tasks[task.seq] = task
-            self.graph.name(task)
-            self.backlog.came(task)
-        never: dict[int, Need] = {}
-        for task in fresh:
-            # In any other state, the needs were met in an earlier process.
-            if task.spec.needs and isinstance(task.state, life.Pending):
-                self.holds.timed = self.holds.timed or task.spec.not_before is not None
-                if need := self.graph.connect(task):
-                    never[task.seq] = need
-                self.ready.move(self.graph.raise_urgency(task))
-        for task in fresh:
-            if task.seq not in self.tasks:
-                continue  # skipped, because a job that it needs was skipped in this loop
-            if task.seq in never:
-                self._drop(task, Outcome.SKIPPED, now, never[task.seq])
-            elif isinstance(task.state, life.Queued) and task.entry is None:
-                self.ready.enter(task, again=task.place < 0)
-            elif isinstance(task.state, life.Pending) and not task.unmet:
-                self._enqueue(task, task.state, now)
-
-    def _reconnect(self, task: Task, now: float) -> None:
-        """Apply a task's changed needs: enqueue the job, move it back to pending, or skip it."""
-        never = self.graph.connect(task)
-        if never:
-            self._drop(task, Outcome.SKIPPED, now, never)
-        elif isinstance(task.state, life.Queued) and task.unmet:
-            self.holds.leave(task, now)
-            task.state = life.block(task.state)
-        elif isinstance(task.state, life.Pending) and not task.unmet:
-            self._enqueue(task, task.state, now)
-
-    def _enqueue(self, task: Task, state: life.Pending | life.Waiting, now: float) -> None:
-        if task.spec.not_before is not None and self.holds.delay(task, now):
-            return
-        task.state = life.enqueue(state, task.attempts + 1, now)
-        waited = isinstance(state, life.Waiting)
-        self.ready.enter(task, again=task.place < 0 or (waited and task.place > 0))
-        if waited:
-            self.backlog.came(task)
-            self.holds.delayed.pop(task.seq, None)
-        self._log.events.append(new(ev.JobQueued, (now, task.seq, task.attempts + 1, task.spec.priority)))
-
     def _undo(self, task: Task, why: str, now: float) -> None:
         """Put a task back before its equals because its start was refused; nothing is used up."""
         cancelled = isinstance(task.state, life.Stopping) and task.state.reason is StopReason.CANCELLED
@@ -377,7 +321,7 @@ class Scheduler:
 
     def _drop(self, task: Task, outcome: Outcome, now: float, need: Need | None = None) -> None:
         """End a job without another attempt."""
-        self.holds.leave(task, now)
+        self.admission.leave(task, now)
         assert isinstance(task.state, life.Pending | life.Queued | life.Waiting)
         if not isinstance(task.state, life.Waiting):
             self.backlog.left(task)
@@ -415,7 +359,7 @@ class Scheduler:
         for other, never in self.graph.settle(task, outcome, allowed=allowed):
             assert isinstance(other.state, life.Pending)
             if never is None:
-                self._enqueue(other, other.state, now)
+                self.admission.enqueue(other, other.state, now)
             else:
                 self.backlog.left(other)
                 other.state = life.end_unstarted(other.state, Outcome.SKIPPED, other.attempts)
@@ -435,7 +379,7 @@ class Scheduler:
         for seq in self._alarms.due(now):
             task = self.tasks[seq]
             if isinstance(task.state, life.Waiting):
-                self._enqueue(task, task.state, now)
+                self.admission.enqueue(task, task.state, now)
             elif (outcome := self._running.on_timer(task, now)) is not None:
                 self._conclude(task, outcome, now)
 

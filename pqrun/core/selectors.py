@@ -12,10 +12,11 @@ from pqrun.core import states as life
 from pqrun.core.dependencies import is_satisfied
 from pqrun.core.errors import Rejected, UserError
 from pqrun.core.job import JobSpec, Need, Outcome
-from pqrun.core.job_table import JobRow
+from pqrun.core.job_row import JobRow
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.task import Task
-from pqrun.core.values import InvalidValue, priority, quoted
+from pqrun.core.text import quoted
+from pqrun.core.values import InvalidValue, priority
 
 MAX_PATTERNS = 100
 _KINDS = ("state", "priority", "tag")

@@ -212,6 +212,18 @@ def _is_printable(character: str) -> bool:
     return category == "Zs"
 
 
+def quoted(text: str, limit: int = MAX_LABEL_LENGTH) -> str:
+    """Return the text between backquotes for a message: shortened, on one line, safe for a terminal."""
+    return f"`{printable(shorten(text, limit))}`"
+
+
+def printable(text: str) -> str:
+    """Return the text with characters that can't be printed written as escapes."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def escape_unprintable(text: str) -> str:
     """Return the text with characters that an id may not contain written as escapes."""
     if text.isprintable():

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Any, Final, TypeGuard
 
 from pqrun.core.job import HaltRule, Priority, Shard, StartRate
-from pqrun.core.text import is_printable
+from pqrun.core.text import is_printable, quoted
 
 MAX_SECONDS: Final = 100 * 365.25 * 86400
 """Seconds. A longer duration is a typing error, and would overflow timers."""
@@ -226,29 +226,6 @@ def span(least: float, most: float | None) -> str:
     """Return the hint that names the accepted range."""
     limits = f"at least {least:,}" if most is None else f"from {least:,} to {most:,}"
     return f"write a number {limits}"
-
-
-def quoted(text: str, limit: int = 60) -> str:
-    """Return the text between backquotes for a message: shortened, on one line, safe for a terminal."""
-    return f"`{printable(shorten(text, limit))}`"
-
-
-def shorten(text: str, limit: int = 60) -> str:
-    """Return the beginning of a long text."""
-    return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
-def printable(text: str) -> str:
-    """Return the text with characters that can't be printed written as escapes."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def in_quotes(key: str, text: str) -> str:
-    """Return the hint to put a text in quotes, because YAML reads it as another type."""
-    value = shorten(text.strip(), 80).replace("'", "''")
-    return f"put the string in quotes: `{key}'{value}'`"
 
 
 def count(text: str) -> int:

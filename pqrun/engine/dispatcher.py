@@ -20,8 +20,9 @@ from typing import Generic, Protocol, TypeVar
 
 from pqrun.core import events as ev
 from pqrun.core.errors import refusal
-from pqrun.core.job_table import JobRow, JobTable
-from pqrun.core.observer import Handler, Observer
+from pqrun.core.events import Handler, Observer
+from pqrun.core.job_row import JobRow
+from pqrun.core.job_table import JobTable
 from pqrun.engine.threads import START_TIMEOUT_SECONDS, start_thread
 
 MAX_UNDELIVERED_BYTES = 64 * 1024 * 1024

@@ -186,8 +186,8 @@ class Engine:
             return ()
         self._wake_pending = False
         scheduler = self._scheduler
-        if request is not None or scheduler.holds.timed:
-            scheduler.holds.set_drift(self._clock.drift(), now)
+        if request is not None or scheduler.admission.timed:
+            scheduler.admission.set_drift(self._clock.drift(), now)
         try:
             if self._before_turn is not None:
                 self._before_turn(scheduler, now)
@@ -253,7 +253,7 @@ class Engine:
             while not (self._scheduler.done or self.broken):
                 self._next_check = self.next_timer
                 wait = self.next_timer - self._clock.now()
-                if self._scheduler.holds.delayed:
+                if self._scheduler.admission.delayed:
                     wait = min(wait, self._clock.check_seconds)
                     self._wake_pending = True  # the turn below looks at the wall clock
                 for request in self._reactor.wait(wait):

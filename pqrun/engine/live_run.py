@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from pqrun.core.job import AttemptId, JobSpec
-    from pqrun.core.job_table import JobRow
+    from pqrun.core.job_row import JobRow
     from pqrun.core.metrics import Metrics
     from pqrun.engine.clock import Clock
     from pqrun.engine.executor import JobStdin

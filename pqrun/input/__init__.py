@@ -8,7 +8,7 @@ call `open_input`; its `JobInput` puts the jobs into the scheduler. `sources.rea
   defaults      merges layers of settings into JobSpecs  reader      feeds the queue while jobs run
   shard         selects one machine's share of the jobs  sources     opens files, tells job files from lists
   each/         turns arguments into jobs                jobfile/    reads YAML and JSON job files
-  job_count     counts the jobs for the live table       start_time  turns the text of a time into seconds
+  job_count     counts the jobs for the live table
 """
 
 from __future__ import annotations
@@ -23,10 +23,8 @@ from pqrun.core.errors import UserError
 from pqrun.core.job import OPEN_STDIN, Command, JobSpec, Pool
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.settings import Each, InputSettings, Settings
-from pqrun.engine.engine import Engine
-from pqrun.engine.reactor import Reactor
 from pqrun.input.command_list import MARK, CommandList
-from pqrun.input.reader import JobProducer, StreamReader, check_line
+from pqrun.input.reader import FedRun, JobProducer, StreamReader, check_line
 from pqrun.input.sources import (
     JOB_FILES,
     OpenedFile,
@@ -37,7 +35,7 @@ from pqrun.input.sources import (
 )
 
 if TYPE_CHECKING:
-    from pqrun.core.observer import Observer
+    from pqrun.core.events import Observer
     from pqrun.core.past import KnownDurations
     from pqrun.engine.live_run import InputStream
     from pqrun.input.each.blocks import BlockFiles, BlockReader
@@ -162,27 +160,22 @@ class JobInput:
         except OSError:  # no descriptor is free; the run can do without a total
             return None
 
-    def feed(
-        self,
-        engine: Engine,
-        scheduler: Scheduler,
-        reactor: Reactor,
-        fit: Callable[[JobSpec], None] | None = None,
-    ) -> None:
+    def feed(self, run: FedRun) -> None:
         """Put the known jobs into the scheduler, and read the others as the queue gets room.
 
-        `fit` raises UserError for a job that can't run where this run executes; reading ends there.
+        Reading ends at a job that can't run where the run executes.
         """
         jobs, self.jobs = self.jobs, ()
         if self.lines is None:
-            engine.turn(request=lambda scheduler, now: self._put_in(scheduler, jobs, now))
+            run.engine.turn(request=lambda scheduler, now: self._put_in(scheduler, jobs, now))
             return
         if jobs:
-            engine.turn(request=lambda s, now: s.add(jobs, now))
+            run.engine.turn(request=lambda scheduler, now: scheduler.add(jobs, now))
         self._source = StreamReader(
-            self.lines, self._parts, scheduler=scheduler, hungry=engine.want_input, wants=self._wants, fit=fit
-        )
-        reactor.add(self._source)
+            self.lines, self._parts, scheduler=run.scheduler, hungry=run.engine.want_input, wants=self._wants,
+            fit=run.validate_job,
+        )  # fmt: skip
+        run.reactor.add(self._source)
 
     def _put_in(self, scheduler: Scheduler, jobs: Sequence[JobSpec], now: float) -> None:
         scheduler.add(jobs, now)

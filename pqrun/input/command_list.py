@@ -14,7 +14,7 @@ from typing import Any, Final
 from pqrun.core.errors import UserError
 from pqrun.core.job import Command, JobSpec
 from pqrun.core.job_fields import COMMENT_FIELDS, put
-from pqrun.core.values import quoted
+from pqrun.core.text import quoted
 from pqrun.input.defaults import SpecBuilder, Values, stamp
 
 _KEYS = {spelling: key for name, key in COMMENT_FIELDS.items() for spelling in (name, *key.also)}

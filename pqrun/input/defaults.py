@@ -9,6 +9,7 @@ object for all jobs, because 100,000 queued jobs are common.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping
 from operator import itemgetter
 from typing import Any, Final, TypeVar
@@ -16,7 +17,7 @@ from typing import Any, Final, TypeVar
 from pqrun.core.expansion import join_templates, layered, split_templates
 from pqrun.core.job import NO_RETRIES, Command, JobSpec, RetryPolicy
 from pqrun.core.job_fields import LIMITS, STORED_FIELDS
-from pqrun.core.values import InvalidValue
+from pqrun.core.values import InvalidValue, duration
 
 T = TypeVar("T")
 Values = Mapping[str, Any]
@@ -122,8 +123,6 @@ class SpecBuilder:
             return self.policy({**self._retry, **value})
         if name in LIMITS:
             if isinstance(value, str):
-                from pqrun.input.start_time import start_time
-
                 value = start_time(value)
             return value or None
         return self.one(value)
@@ -181,3 +180,33 @@ def stamp(template: T, *changing: str) -> Callable[..., T]:
         return made
 
     return copy
+
+
+def start_time(text: str, now: float | None = None) -> float:
+    """Return the seconds since the epoch for a time; 0 for `now`. `field_types.start_time` has checked the text.
+
+    A time without a day is the next moment at which the clock shows it, in the zone of the text or else the local one.
+    `now`: the present time of the wall clock.
+    """
+    now = time.time() if now is None else now
+    if text == "now":
+        return 0.0
+    if text[0] == "+":
+        return now + duration(text[1:].strip())
+    if text[0] == "@":
+        return float(text[1:])
+    return _moment(text.replace("T", " ").replace("Z", "+00:00"), now)
+
+
+def _moment(text: str, now: float) -> float:
+    from datetime import datetime, timedelta
+
+    day, _, clock = text.partition(" ") if text[4:5] == "-" else ("", "", text)
+    if clock[1:2] == ":":
+        clock = f"0{clock}"
+    if day:
+        return datetime.fromisoformat(f"{day} {clock or '00:00'}").timestamp()
+    zone = datetime.fromisoformat(f"2000-01-01 {clock}").tzinfo
+    today = datetime.fromtimestamp(now, zone).date()
+    moments = (datetime.fromisoformat(f"{today + timedelta(days)} {clock}").timestamp() for days in (0, 1))
+    return next((moment for moment in moments if moment > now), now)

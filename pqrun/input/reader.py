@@ -11,7 +11,8 @@ from pqrun.core.errors import UserError
 from pqrun.core.job import JobSpec
 from pqrun.core.scheduler import Scheduler, UnknownNeed
 from pqrun.core.start_policy import STREAMED
-from pqrun.engine.engine import Request
+from pqrun.engine.engine import Engine, Request
+from pqrun.engine.reactor import Reactor
 from pqrun.input.sources import READ_CHUNK_BYTES, OpenedFile
 
 MAX_JOBS_PER_TURN = 1000
@@ -31,6 +32,22 @@ class JobProducer(JobParser, Protocol):
 
     def counter(self) -> JobParser | None:
         """Return a parser that takes as many jobs from the same bytes, all alike; None if there can be none."""
+
+
+class FedRun(Protocol):
+    """The parts of a run that its input feeds.
+
+    `validate_job` raises UserError for a job that can't run where the run executes; None accepts every job.
+    """
+
+    @property
+    def engine(self) -> Engine: ...
+    @property
+    def scheduler(self) -> Scheduler: ...
+    @property
+    def reactor(self) -> Reactor: ...
+    @property
+    def validate_job(self) -> Callable[[JobSpec], None] | None: ...
 
 
 class StreamReader:

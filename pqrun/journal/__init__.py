@@ -7,10 +7,9 @@ From outside, take a run's record from `run_record`, a past run's jobs from `ind
   run_directory   creates, finds and locks a run's directory, and names the files in it
   run_record      keeps one process's part of the record, for a new or a resumed run
   format          encodes events as lines of JSON
-  decoder         decodes the lines to events
   writer          appends events to the journal, with one write a turn
   reader          reads the lines whose checksums are correct
-  projection      folds journal lines into the rows of the job table: the one fold of the past
+  projection      decodes the lines to events, and folds these into the rows of the job table: the one fold of the past
   index           keeps the rows in SQLite, so that queries are fast
   stored_rows     turns rows and metrics into the values of the index, and back
   recovery        folds a journal to its end, so that the next process can continue

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 from zlib import crc32
 
-from pqrun.core.job_table import JobRow
+from pqrun.core.job_row import JobRow
 from pqrun.journal.format import CRC_LENGTH
 from pqrun.journal.projection import RunProjection
 from pqrun.journal.reader import JournalReader

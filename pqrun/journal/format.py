@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""[hot path] The format of the journal: events as lines of JSON, which `decoder` reads.
+"""[hot path] The format of the journal: events as lines of JSON, which `projection` reads.
 
 `docs/journal.md` specifies it.
 

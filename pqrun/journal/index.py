@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pqrun.core.errors import InternalFailure
 from pqrun.core.job import CountedAs, Outcome
-from pqrun.core.job_table import JobRow
+from pqrun.core.job_row import JobRow
 from pqrun.core.metrics import Metrics, MetricsCollector
 from pqrun.journal.projection import RunProjection, fold_journal
 from pqrun.journal.reader import JournalPosition, JournalReader

@@ -8,9 +8,8 @@ from collections.abc import Mapping, Sequence
 from pqrun.core.errors import InternalFailure, Rejected
 from pqrun.core.events import Event, JobAdded
 from pqrun.core.job import AttemptId, Outcome
-from pqrun.core.job_table import JobRow
-from pqrun.journal.decoder import CaptureOf
-from pqrun.journal.projection import Line, RunProjection, fold_journal, output_sizes
+from pqrun.core.job_row import JobRow
+from pqrun.journal.projection import CaptureOf, Line, RunProjection, fold_journal, output_sizes
 from pqrun.journal.reader import JournalPosition, JournalReader
 from pqrun.journal.run_directory import RunDirectory
 from pqrun.output.store import Capture, Logs, PackPlace

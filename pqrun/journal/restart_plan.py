@@ -20,7 +20,7 @@ from math import inf
 
 from pqrun.core import events as ev
 from pqrun.core.job import CountedAs, JobSpec, LostExit, Outcome, Pool, SelfReport, StopReason, Usage
-from pqrun.core.job_table import JobRow
+from pqrun.core.job_row import JobRow
 from pqrun.core.start_policy import ADDED, LISTED
 from pqrun.core.states import Delayed, Held, Pending, Queued, State, Waiting
 from pqrun.core.task import Task

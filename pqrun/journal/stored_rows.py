@@ -28,7 +28,7 @@ from pqrun.core.job import (
     Usage,
     is_gone,
 )
-from pqrun.core.job_table import WAITING, JobRow
+from pqrun.core.job_row import WAITING, JobRow
 from pqrun.core.metrics import MetricsCollector
 from pqrun.output.store import Capture, Logs, PackPlace
 

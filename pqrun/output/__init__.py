@@ -5,8 +5,7 @@ From outside: `Logs` and `Capture` store output, `OutputPrinter` prints it, and 
 
 store        keep output in memory, or in a file once it is large
 pack         keep small outputs of ended attempts together in files
-writer       write to stdout or stderr; handle closed pipes and full disks
+writer       write to stdout or stderr, in lines that are tagged and safe; handle closed pipes and full disks
 printer      print output grouped or by line, as jobs end or in their order
-lines        cut output at line ends, add tags, make it safe for a terminal
 ci_markers   fold output in the logs of GitHub and GitLab
 """

@@ -8,14 +8,20 @@ from typing import NamedTuple
 
 from pqrun.core import events as ev
 from pqrun.core.errors import InternalFailure
+from pqrun.core.events import Handler, Observer
 from pqrun.core.job import CountedAs, JobSpec
-from pqrun.core.job_table import JobRow
-from pqrun.core.observer import Handler, Observer
+from pqrun.core.job_row import JobRow
 from pqrun.core.text import describe_exit, escape_controls, format_duration, job_label
 from pqrun.output.ci_markers import CIFence, CIFences
-from pqrun.output.lines import MAX_PIECE_BYTES, for_screen, pieces_of_lines, tagged
 from pqrun.output.store import Capture, Stream
-from pqrun.output.writer import CAN_SPLICE, StreamWriter
+from pqrun.output.writer import (
+    CAN_SPLICE,
+    MAX_PIECE_BYTES,
+    StreamWriter,
+    for_screen,
+    pieces_of_lines,
+    tagged,
+)
 
 MAX_HELD_BYTES = 16 * 1024 * 1024
 HeldOutput = tuple[ev.AttemptEnded, JobRow]

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Writers for stdout and stderr. A reader that goes away is no error; a full disk is."""
+"""Writers for stdout and stderr, and output of jobs as they write it: cut at line ends, tagged, safe for a terminal.
+
+A reader that goes away is no error; a full disk is. A long line never has to fit in memory.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import os
 import re
 import select
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 from pqrun.core.layout import wrap
 from pqrun.core.text import escape_line
@@ -17,6 +20,8 @@ from pqrun.output.store import widen, write_all
 CAN_SPLICE = hasattr(os, "splice")
 MAX_READER_MILLISECONDS = 100
 _CLEAN = re.compile(r"[ -~\t\n]*")
+MAX_PIECE_BYTES = 1 << 20
+_CLEAN_BYTES = re.compile(rb"[ -~\t\n]*")
 
 
 class StreamWriter:
@@ -142,3 +147,47 @@ class StreamWriter:
             return stat.S_ISCHR(os.fstat(self.fd).st_mode)
         except OSError:
             return False
+
+
+def pieces_of_lines(pieces: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:
+    """Yield the same bytes in pieces that end at a line end, or after about a megabyte.
+
+    Also yields whether a line begins with the piece.
+    """
+    rest, begins = b"", True
+    for piece in pieces:
+        rest += piece
+        cut = rest.rfind(b"\n") + 1
+        if not cut and len(rest) >= MAX_PIECE_BYTES:
+            cut = len(rest)
+        if cut:
+            yield rest[:cut], begins
+            begins = rest.endswith(b"\n", 0, cut)
+            rest = rest[cut:]
+    if rest:
+        yield rest, begins
+
+
+def tagged(piece: bytes, tag: bytes, *, begins: bool) -> bytes:
+    """Put the tag before each line of the piece. `begins`: whether the piece begins with a new line."""
+    ends = piece.endswith(b"\n")
+    lines = piece[:-1] if ends else piece
+    return (tag if begins else b"") + lines.replace(b"\n", b"\n" + tag) + (b"\n" if ends else b"")
+
+
+def for_screen(piece: bytes) -> bytes:
+    """Return the lines in a form that is safe for a terminal.
+
+    Of a line that was overwritten with carriage returns, only the last version remains.
+    """
+    if _CLEAN_BYTES.fullmatch(piece):
+        return piece
+    lines = piece.split(b"\n")
+    return b"\n".join(
+        [escape_line(_last_version(line).decode("utf-8", "replace")).encode() for line in lines]
+    )
+
+
+def _last_version(line: bytes) -> bytes:
+    """Return what a terminal shows of a line that was overwritten with carriage returns."""
+    return line.rstrip(b"\r").rpartition(b"\r")[2]

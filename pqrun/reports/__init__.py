@@ -10,7 +10,7 @@ cases           Jobs as they end, each with the end of its output; shared text h
 digest          A run's failures, flaky and slowest jobs, in bounded memory.
 junit           JUnit XML.
 html            A page for a browser, in one file.
-page_data       The page's data as columns of JSON.
+page_data       The data of the page: its head, and records as columns of JSON.
 page_files      The page's own files (in `page/`), joined into one.
 json_document   The final JSON document, shared by `run --json` and `show --json`.
 event_log       Events as JSON lines.
@@ -32,9 +32,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pqrun.core import events as ev
+from pqrun.core.events import Observer
 from pqrun.core.job_table import JobTable
 from pqrun.core.metrics import Metrics
-from pqrun.core.observer import Observer
 from pqrun.core.settings import OutputSettings, RecordSettings, ReportSettings, Settings
 from pqrun.output.ci_markers import ci_service
 

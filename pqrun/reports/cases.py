@@ -7,6 +7,7 @@ import re
 from typing import Any, NamedTuple
 
 from pqrun.core import events as ev
+from pqrun.core.events import Handler
 from pqrun.core.job import (
     CountedAs,
     ExitedWith,
@@ -18,8 +19,8 @@ from pqrun.core.job import (
     StopReason,
     format_command,
 )
-from pqrun.core.job_table import RUNNING, JobRow, JobTable
-from pqrun.core.observer import Handler
+from pqrun.core.job_row import RUNNING, JobRow
+from pqrun.core.job_table import JobTable
 from pqrun.core.text import describe_exit, strip_ansi
 from pqrun.reports import Report
 

@@ -15,7 +15,8 @@ from typing import Protocol
 
 from pqrun.core import events as ev
 from pqrun.core.job import Outcome
-from pqrun.core.job_table import JobRow, JobTable
+from pqrun.core.job_row import JobRow
+from pqrun.core.job_table import JobTable
 from pqrun.core.text import count_of, describe_exit, escape_controls, job_label, shorten
 from pqrun.output.writer import StreamWriter
 from pqrun.reports import Ending, Report, RunInfo

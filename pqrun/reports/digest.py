@@ -7,7 +7,8 @@ import heapq
 from collections import Counter
 
 from pqrun.core.job import Outcome
-from pqrun.core.job_table import JobRow, JobTable
+from pqrun.core.job_row import JobRow
+from pqrun.core.job_table import JobTable
 from pqrun.core.text import count_of
 from pqrun.reports import Ending
 from pqrun.reports.cases import CaseReport, ReportedCase, last_lines

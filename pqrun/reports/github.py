@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from pqrun.core.job_table import JobRow
+from pqrun.core.job_row import JobRow
 from pqrun.output.writer import StreamWriter
 from pqrun.reports import Ending, RunInfo
 from pqrun.reports.cases import case_name, describe_case, one_line

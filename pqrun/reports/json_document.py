@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from pqrun.core.job import UNKNOWN_SIZE, InputBlock, OutputPlace
-from pqrun.core.job_table import JobRow
+from pqrun.core.job_row import JobRow
 from pqrun.core.metrics import Metrics
 from pqrun.core.unicode_json import as_json, bytes_beside
 

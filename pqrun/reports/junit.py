@@ -14,7 +14,8 @@ from xml.etree import ElementTree as ET
 
 from pqrun.core import events as ev
 from pqrun.core.job import JobSpec, is_gone
-from pqrun.core.job_table import JobRow, JobTable
+from pqrun.core.job_row import JobRow
+from pqrun.core.job_table import JobTable
 from pqrun.reports import Ending, RunInfo
 from pqrun.reports.cases import (
     CaseReport,

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from html import escape
 
 from pqrun.core.job import Outcome
-from pqrun.core.job_table import JobRow, JobTable
+from pqrun.core.job_row import JobRow
+from pqrun.core.job_table import JobTable
 from pqrun.core.metrics import CORE_METRICS
 from pqrun.core.text import format_duration
 from pqrun.reports import Ending, RunInfo

@@ -22,9 +22,10 @@ from prometheus_client.registry import Collector
 
 from pqrun.core import events as ev
 from pqrun.core.errors import UserError
+from pqrun.core.events import Handler
 from pqrun.core.job import CountedAs, Outcome, Priority
-from pqrun.core.job_table import QUEUED, JobRow, JobTable
-from pqrun.core.observer import Handler
+from pqrun.core.job_row import QUEUED, JobRow
+from pqrun.core.job_table import JobTable
 from pqrun.reports import Ending, Report, RunInfo
 from pqrun.reports.targets import AtomicFile
 

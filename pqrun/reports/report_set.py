@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 
 from pqrun.core import events as ev
 from pqrun.core.errors import BUG, OWN_FAILURE, UserError, refusal
-from pqrun.core.job_table import JobRow, JobTable
-from pqrun.core.observer import Observer
+from pqrun.core.events import Observer
+from pqrun.core.job_row import JobRow
+from pqrun.core.job_table import JobTable
 from pqrun.core.settings import OutputSettings, ReportSettings
 from pqrun.engine.dispatcher import Observers
 from pqrun.output.ci_markers import ci_service

@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 from pqrun.core import events as ev
 from pqrun.core.errors import InternalFailure, UserError
+from pqrun.core.events import Observer
 from pqrun.core.job import CountedAs, OutputPlace
-from pqrun.core.job_table import JobRow
-from pqrun.core.observer import Observer
+from pqrun.core.job_row import JobRow
 from pqrun.core.unicode_json import as_json
 from pqrun.journal.stored_rows import recorded_output
 from pqrun.output.store import Capture, Stream

@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 from pqrun.core import events as ev
+from pqrun.core.events import Handler, Observer
 from pqrun.core.job import CountedAs, NotStarted
-from pqrun.core.job_table import JobRow
+from pqrun.core.job_row import JobRow
 from pqrun.core.layout import cells, cut, cut_middle
-from pqrun.core.observer import Handler, Observer
 from pqrun.core.text import MAX_LABEL_LENGTH, describe_exit, format_duration, job_label, last_output
 from pqrun.output.writer import StreamWriter
 from pqrun.ui.terminal import Piece, Style

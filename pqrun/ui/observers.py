@@ -8,9 +8,9 @@ import signal
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from pqrun.core.events import Observer
 from pqrun.core.job_table import JobTable
 from pqrun.core.metrics import Metrics
-from pqrun.core.observer import Observer
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.settings import InputSettings, OutputSettings
 from pqrun.core.text import strip_ansi

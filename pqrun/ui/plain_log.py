@@ -8,10 +8,11 @@ from math import inf
 from time import localtime, strftime
 
 from pqrun.core import events as ev
+from pqrun.core.events import Handler, Observer
 from pqrun.core.job import CountedAs, Outcome
-from pqrun.core.job_table import PENDING, QUEUED, WAITING, JobRow, JobTable
+from pqrun.core.job_row import PENDING, QUEUED, WAITING, JobRow
+from pqrun.core.job_table import JobTable
 from pqrun.core.layout import cells, cut_middle
-from pqrun.core.observer import Handler, Observer
 from pqrun.core.text import (
     count_of,
     describe_exit,

@@ -7,9 +7,10 @@ import heapq
 from typing import NamedTuple
 
 from pqrun.core import events as ev
+from pqrun.core.events import Observer
 from pqrun.core.job import CountedAs, JobSpec, LostExit, NotStarted, Outcome
-from pqrun.core.job_table import JobRow, JobTable
-from pqrun.core.observer import Observer
+from pqrun.core.job_row import JobRow
+from pqrun.core.job_table import JobTable
 from pqrun.core.text import describe_exit, job_label, plain_line, strip_ansi
 
 MAX_FAILURES = 20

@@ -18,7 +18,7 @@ INHERITED = {
 """What texts and collections, and with them all named tuples, can be asked for: never a value."""
 
 
-MAKERS = ("str", "repr", "format", "quoted", "values.quoted", "printable", "safe")
+MAKERS = ("str", "repr", "format", "quoted", "printable", "safe")
 
 
 def shown(tree):

@@ -17,8 +17,7 @@ from itertools import islice
 from typing import Any, BinaryIO
 
 from pqrun.app.web.event_stream import message
-from pqrun.control.run_output import OutputPiece
-from pqrun.control.run_view import RunView, view_run
+from pqrun.control.run_view import OutputPiece, RunView, view_run
 from pqrun.core import events as ev
 from pqrun.core.errors import InternalFailure, UserError
 from pqrun.core.job import AttemptId
@@ -32,8 +31,15 @@ from pqrun.output.store import Capture, Logs, PackPlace
 from pqrun.reports import Ending, RunInfo
 from pqrun.reports.cases import as_recorded
 from pqrun.reports.json_document import facts_of
-from pqrun.reports.page_data import ROWS_PER_CHUNK, Record, chunk, job_record
-from pqrun.reports.page_records import AttemptRecords, logs_of, page_head
+from pqrun.reports.page_data import (
+    ROWS_PER_CHUNK,
+    AttemptRecords,
+    Record,
+    chunk,
+    job_record,
+    logs_of,
+    page_head,
+)
 
 READ_BYTES = 64 * 1024
 MIN_REBUILD_BYTES = 64 << 20

@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from pqrun.app.web.event_stream import EventStream
 from pqrun.app.web.feeds import RunFeeds
-from pqrun.control.run_output import OutputPiece
+from pqrun.control.run_view import OutputPiece
 from pqrun.core.errors import InternalFailure, UserError
 from pqrun.core.text import escape_controls
 from pqrun.core.unicode_json import as_json

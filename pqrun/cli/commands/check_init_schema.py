@@ -57,7 +57,7 @@ jobs:
 def check_files(paths: Sequence[str]) -> int:
     """Print all errors of job files and lists to stderr; return 2 if there are any, else 0."""
     from pqrun.cli.messages import stderr_layout, write_lines
-    from pqrun.core.values import printable
+    from pqrun.core.text import printable
     from pqrun.executors.local.environment import inherited_names
     from pqrun.input.jobfile import JobFileError, load
     from pqrun.input.jobfile.problems import closing

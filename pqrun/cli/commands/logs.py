@@ -16,7 +16,7 @@ from pqrun.cli.console import Console
 from pqrun.control.client import ControlClient
 from pqrun.core.errors import InternalFailure, UserError
 from pqrun.core.job import AttemptId, Priority
-from pqrun.core.job_table import JobRow
+from pqrun.core.job_row import JobRow
 from pqrun.core.selectors import SelectableJob, chosen
 from pqrun.core.text import escape_controls
 from pqrun.engine.signals import die_by_signal
@@ -24,9 +24,8 @@ from pqrun.journal.index import Index, StaleIndex, query_index, watch
 from pqrun.journal.run_directory import RunDirectory, find_run, only_live_run
 from pqrun.journal.stored_rows import recorded_output
 from pqrun.output.ci_markers import CIFences, ci_service
-from pqrun.output.lines import for_screen, pieces_of_lines
 from pqrun.output.store import Capture, Logs, Stream
-from pqrun.output.writer import StreamWriter
+from pqrun.output.writer import StreamWriter, for_screen, pieces_of_lines
 
 
 class LiveOutput:

@@ -38,7 +38,7 @@ def set_(
     """Change jobs that have not started, or the run's workers and pools."""
     from pqrun.control.client import ControlClient
     from pqrun.engine.machine_load import count_workers
-    from pqrun.input.start_time import start_time
+    from pqrun.input.defaults import start_time
 
     change = {field.flat_name: value for field, _, value in fields_given(options)}
     if "not_before" in change:

@@ -16,7 +16,7 @@ from pqrun.control.run_view import ViewedRun, view_run
 from pqrun.core import text as hints
 from pqrun.core.errors import OK, InternalFailure
 from pqrun.core.job import Outcome
-from pqrun.core.job_table import JobRow
+from pqrun.core.job_row import JobRow
 from pqrun.core.metrics import CORE_METRICS
 from pqrun.core.settings import ReportSettings
 from pqrun.core.text import describe_exit, escape_controls, format_duration, job_label, last_line, strip_ansi

@@ -19,7 +19,7 @@ from pqrun.core import text as hints
 from pqrun.core.errors import UserError
 from pqrun.core.job import Command, JobSpec, Priority, format_command
 from pqrun.core.job_fields import STORED_FIELDS, FieldSpec, value_of
-from pqrun.core.job_table import JobRow
+from pqrun.core.job_row import JobRow
 from pqrun.core.text import (
     describe_exit,
     escape_controls,

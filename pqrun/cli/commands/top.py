@@ -28,7 +28,7 @@ def top(
     if not all(map(os.isatty, (0, 1, 2))) or os.environ.get("TERM", "") in DUMB_TERMINALS:
         show = hints.command("show", *([name] if name else []))
         raise UserError(f"`pqrun top` needs a terminal: use `{show}` or `pqrun ps` instead")
-    from pqrun.ui.top.recorded_run import RecordedRunSource, which_run
+    from pqrun.ui.top.run_source import RecordedRunSource, which_run
 
     source = RecordedRunSource(which_run(name))
     from pqrun.ui.top.app import TopApp

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def hold(request: ClientRequest, scheduler: Scheduler, now: float) -> IncrementalAnswer:
     """Hold the selected jobs that hold no slot, or let held jobs start (`release`)."""
     by = origin_of(request)
-    change = scheduler.holds.hold if request["verb"] == "hold" else scheduler.holds.release
+    change = scheduler.admission.hold if request["verb"] == "hold" else scheduler.admission.release
     count = 0
     for number, task in enumerate(selected(selectors_of(request), scheduler), 1):
         count += task.seq in scheduler.tasks and change(task, now, by)

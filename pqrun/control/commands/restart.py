@@ -9,7 +9,7 @@ from pqrun.control.commands.add import check_pools
 from pqrun.control.protocol import FULL, GONE, JOBS_PER_TURN, ClientRequest, flag, origin_of
 from pqrun.core.dependencies import UnknownNeed, needs_first
 from pqrun.core.errors import Rejected
-from pqrun.core.job_table import JobRow
+from pqrun.core.job_row import JobRow
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.selectors import ended_jobs, selectors_of
 from pqrun.core.start_policy import ADDED, LISTED

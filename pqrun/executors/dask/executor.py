@@ -21,8 +21,7 @@ from pqrun.engine.clock import Clock
 from pqrun.engine.executor import JobStdin, Reporter
 from pqrun.executors.dask.attempts import RemoteAttempt, RemoteAttempts
 from pqrun.executors.dask.connection import SchedulerConnection
-from pqrun.executors.dask.output import RemoteOutputs
-from pqrun.executors.dask.submission import SubmissionBatcher
+from pqrun.executors.dask.transfer import RemoteOutputs, SubmissionBatcher
 from pqrun.executors.dask.worker_plugin import RunConfig
 from pqrun.output.store import Capture, Logs
 

@@ -28,10 +28,8 @@ from pqrun.core.errors import InternalFailure
 from pqrun.core.job import Attempt, AttemptId, Exit, ExitedWith, KilledBySignal, LostExit
 from pqrun.core.notices import ExecutorNotice, OutputAdvanced, ProcessFinished, ProcessStarted, StartRejected
 from pqrun.engine.clock import SystemClock
-from pqrun.executors.dask.worker_disk import WorkerDisk, may_be_disk_full
-from pqrun.executors.dask.worker_messages import MessageBatcher
-from pqrun.executors.local.child import Child
-from pqrun.executors.local.child_context import ChildContext
+from pqrun.executors.dask.worker_messages import MessageBatcher, WorkerDisk, may_be_disk_full
+from pqrun.executors.local.child import Child, ChildContext
 from pqrun.executors.local.cleanup_embedded import ScanningCleanup
 from pqrun.executors.local.command import CommandBuilder
 from pqrun.executors.local.watchdog import WatchdogSupervisor

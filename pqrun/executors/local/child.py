@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """[hot path] One command as a child process: spawn, wait, end its leftovers, reap, read its output.
 
-A job ends when its leader ends, not when a pipe closes: a leftover may hold a pipe open for ever. The
-leader is reaped last, and its pid is never signalled after that, because the kernel may give the number
-to a process of another program.
+A job ends when its leader ends, not when a pipe closes: a leftover may hold a pipe open for ever. The leader is
+reaped last, because until then its number is the job's.
 
 Most jobs are short and print little: the first wait is for the leader alone, and its pipes hold the output. Only
 a job that takes longer, or whose slot printed much before, gets a reader of its pipes at once.
@@ -15,14 +14,13 @@ import os
 import select
 import signal
 import time
-from collections.abc import Sequence
-from threading import Lock
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from pqrun.core.job import (
     NO_REPORT,
     OPEN_STDIN,
-    Attempt,
+    AttemptId,
     Exit,
     ExitedWith,
     KilledBySignal,
@@ -37,13 +35,14 @@ from pqrun.core.notices import (
     ProcessStarted,
     StartRejected,
 )
-from pqrun.executors.local.child_context import ChildContext
-from pqrun.executors.local.cleanup import LEFTOVER_GRACE_SECONDS
-from pqrun.executors.local.created_file import Creation
-from pqrun.executors.local.exit_wait import EXIT_POLL_INTERVAL_SECONDS, ExitWait
-from pqrun.executors.local.leftover_wait import QUIET_SECONDS, LeftoverWait
+from pqrun.engine.clock import Clock
+from pqrun.engine.executor import Reporter
+from pqrun.executors.local.cleanup import LEFTOVER_GRACE_SECONDS, ProcessCleanup
+from pqrun.executors.local.command import TRANSIENT_ERRNOS, CommandBuilder
+from pqrun.executors.local.created_file import Creation, already_created
+from pqrun.executors.local.niceness import StartError
 from pqrun.executors.local.ownership import JobProcesses
-from pqrun.executors.local.procfs import UNKILLABLE_SECONDS
+from pqrun.executors.local.process_group import JobProcessGroup
 from pqrun.executors.local.spawn import (
     MAX_EXEC_FAILURE_BYTES,
     NO_PIPES,
@@ -54,15 +53,15 @@ from pqrun.executors.local.spawn import (
     watch,
 )
 from pqrun.executors.local.status_file import read_report
-from pqrun.executors.local.unstarted import already_created, failed_start, stopped_before
 from pqrun.executors.local.user_paths import Abandoned
-from pqrun.output.store import Capture, Stream
+from pqrun.executors.local.waits import EXIT_POLL_INTERVAL_SECONDS, QUIET_SECONDS, ExitWait, LeftoverWait
+from pqrun.executors.local.watchdog import WatchdogSupervisor
+from pqrun.output.store import Capture, Logs, Stream
 
 if TYPE_CHECKING:
     from pqrun.executors.local.interactive import InteractiveStreams
     from pqrun.executors.local.open_stdin import OpenStdin
 
-MAX_EXEC_SECONDS = 0.2
 SHORT_JOB_MILLISECONDS = 5
 TALKATIVE_BYTES = 32 * 1024
 EXITED = [ExitedWith(code) for code in range(256)]
@@ -70,18 +69,32 @@ FAILED_EXEC = EXITED[255]
 REAPED = "its exit status is lost: another part of this program took it, or the program ignores SIGCHLD"
 
 
-class Child:
+class ChildContext(NamedTuple):
+    """The shared parts of all children of a run.
+
+    `capture`: store output instead of passing it to pqrun's streams. `follow`: report output while a job
+    runs. `passes`: report the growth of a large stdout, which may be passed on while the job runs. `prompt`:
+    report starts, status and progress without delay. `peak_of`: the most memory, in bytes, that an attempt was
+    measured with. `talkative`: the slots whose last job printed much.
+    """
+
+    clock: Clock
+    reporter: Reporter
+    commands: CommandBuilder
+    logs: Logs
+    cleanup: ProcessCleanup
+    talkative: set[int]
+    watchdog: WatchdogSupervisor | None = None
+    capture: bool = True
+    follow: bool = False
+    passes: bool = False
+    prompt: bool = False
+    peak_of: Callable[[AttemptId], int | None] = lambda _key: None
+
+
+class Child(JobProcessGroup):
     """One attempt at a command. A slot's thread calls `run`; any thread may call `stop`."""
 
-    # What most attempts never change stands here, not in each object.
-    _pid = 0
-    _over = False
-    _stop_requested = False
-    _suspended = False
-    _starting = False
-    _signalled_alive = False
-    _killed_at: float | None = None
-    _refused_by = False
     _ended = False
     _lost = ""
     _peak: int | None = None
@@ -89,11 +102,6 @@ class Child:
     _intake = NO_PIPES
     _stdin: OpenStdin | None = None
     _streams: InteractiveStreams | None = None
-
-    def __init__(self, attempt: Attempt, around: ChildContext) -> None:
-        self._attempt = attempt
-        self._context = around
-        self._lock = Lock()
 
     @property
     def output(self) -> Capture | None:
@@ -110,42 +118,6 @@ class Child:
         with self._lock:
             self._stdin = self._stdin or OpenStdin(terminal=self._attempt.spec.work.pty)
             return self._stdin
-
-    @property
-    def leader(self) -> int:
-        """The pid of the leader; 0 before it started and after it was reaped."""
-        return 0 if self._over else self._pid
-
-    def stop(self, *, force: bool) -> None:
-        """Signal the process group to end, or kill it. Does nothing if the leader has ended."""
-        with self._lock:
-            self._stop_requested = True
-            if force and self._killed_at is None:
-                self._killed_at = self._context.clock.now()
-            if not self._pid or self._over or has_ended(self._pid):
-                return
-            self._signalled_alive = True
-            name = "SIGKILL" if force else self._attempt.spec.work.signal
-            self._signal_group(getattr(signal, name, signal.SIGTERM), signal.SIGCONT)
-
-    def signal(self, name: str) -> None:
-        """Signal the process group with a user's signal. Does nothing if the leader has ended."""
-        with self._lock:
-            if self._pid and not self._over and not has_ended(self._pid):
-                self._signal_group(getattr(signal, name))
-
-    def suspend(self, *, stopped: bool) -> None:
-        """Stop the process group together with pqrun, or continue it.
-
-        Waits up to 0.2 seconds for a job that is being started, so that the signal does not miss it.
-        """
-        self._suspended = stopped
-        until = time.monotonic() + MAX_EXEC_SECONDS
-        while stopped and self._starting and time.monotonic() < until:
-            time.sleep(0.001)
-        with self._lock:
-            if self._pid and not self._over:
-                self._signal_group(signal.SIGSTOP if stopped else signal.SIGCONT)
 
     def run(self, slot: int) -> ProcessFinished | StartRejected:
         """Run the attempt from spawn to reaping, and return the notice of its end.
@@ -201,9 +173,6 @@ class Child:
             self._pid = member.pid
             self.stop(force=True)
             self._reap(member)
-
-    def _is_stop_requested(self) -> bool:
-        return self._stop_requested
 
     def _look_for_creation(self) -> ProcessFinished | StartRejected | None:
         """Look for the file that the job creates. Return the job's end if it need not run."""
@@ -340,15 +309,6 @@ class Child:
             OutputAdvanced(self._attempt.key, stream.number, upto, stream), urgent=True
         )
 
-    def _is_unkillable(self) -> bool:
-        """Say whether the leader lives on after SIGKILL.
-
-        True at once if the kernel refused the signal (another user's process), else after 5 seconds (a
-        process that is stuck in the kernel).
-        """
-        killed_at, patience = self._killed_at, 0.0 if self._refused_by else UNKILLABLE_SECONDS
-        return killed_at is not None and self._context.clock.now() > killed_at + patience
-
     def _reap(self, member: JobProcesses) -> tuple[Exit, Usage]:
         """Wait for the leader's end, end the leftovers, reap the leader and return how it ended."""
         around = self._context
@@ -395,12 +355,19 @@ class Child:
         quiet = 0.0 if self._signalled_alive or self._lost else QUIET_SECONDS
         return LeftoverWait(self._intake, self._context.clock.now, quiet=quiet)
 
-    def _signal_group(self, *numbers: int) -> None:
-        """Signal the process group. The leader is not reaped yet, so the number is still the group's."""
-        for number in numbers:
-            try:
-                os.killpg(self._pid, number)
-            except ProcessLookupError:
-                pass
-            except PermissionError:
-                self._refused_by = True
+
+def stopped_before(key: AttemptId, now: float, why: str = "") -> ProcessFinished:
+    """Return the end of an attempt that was stopped before its command was started."""
+    exit = NotStarted(126, f"stopped before it started{why}")
+    return ProcessFinished(key, exit, True, now, now)
+
+
+def failed_start(key: AttemptId, error: BaseException, now: float) -> ProcessFinished | StartRejected:
+    """Return the end of an attempt that could not be started. Raises an error that is pqrun's own."""
+    if isinstance(error, Abandoned):
+        return stopped_before(key, now, ": the file system of its files does not respond")
+    if isinstance(error, StartError):
+        return ProcessFinished(key, NotStarted(error.code, str(error)), False, now, now)
+    if isinstance(error, OSError) and error.errno in TRANSIENT_ERRNOS:
+        return StartRejected(key, error.strerror or str(error))
+    raise error

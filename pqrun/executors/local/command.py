@@ -15,12 +15,18 @@ from pqrun.core.expansion import ValueTooLong, expanded, pool_variable
 from pqrun.core.job import OPEN_STDIN, Attempt, AttemptId, Command, InputBlock, NotStarted, Priority
 from pqrun.executors.local import user_paths as stdins
 from pqrun.executors.local.created_file import Creation
-from pqrun.executors.local.descriptor_room import DescriptorRoom
 from pqrun.executors.local.environment import TREE_VARIABLE, inherited, jobserver_descriptors
 from pqrun.executors.local.niceness import StartError, niced
 from pqrun.executors.local.ownership import JobProcesses, markers
 from pqrun.executors.local.shell_bypass import ShellBypass
-from pqrun.executors.local.spawn import DEFAULT_SHELL, no_option, parse_exec_failure, spawn, spawn_uncaptured
+from pqrun.executors.local.spawn import (
+    DEFAULT_SHELL,
+    DescriptorRoom,
+    no_option,
+    parse_exec_failure,
+    spawn,
+    spawn_uncaptured,
+)
 from pqrun.executors.local.user_paths import Directories, interruptible, is_here, logical
 
 if TYPE_CHECKING:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The file that a job `creates`: whether it exists, and the move aside after a failed attempt.
+"""The file that a job `creates`: whether it exists, the end of a job that need not run, the move aside after a failure.
 
 The next run skips the job if the file exists. So a file that a failed attempt made or changed must not
 keep its name, as with `.DELETE_ON_ERROR` of make. It is renamed, not deleted, so that you can look at it.
@@ -11,7 +11,8 @@ import contextlib
 import errno
 import os
 
-from pqrun.core.job import Exit, ExitedWith, JobSpec, SelfReport
+from pqrun.core.job import Attempt, Exit, ExitedWith, JobSpec, SelfReport
+from pqrun.core.notices import ProcessFinished
 
 SUFFIX = ".failed"
 MAX_KEPT = 100
@@ -48,6 +49,18 @@ class Creation:
             return said
         moved = move_aside(self.name, self._path)
         return said._replace(moved=moved, message=f"{said.message}; {moved}" if said.message else moved)
+
+
+def already_created(attempt: Attempt, creation: Creation, now: float) -> ProcessFinished | None:
+    """Return the end of an attempt whose file exists, None if the command has to run.
+
+    In a later attempt the file may be what a failed one left half made.
+    """
+    if not creation.exists or attempt.key.attempt > 1:
+        return None
+    codes = attempt.spec.success_codes
+    said = SelfReport(message=f"cached: {creation.name} exists")
+    return ProcessFinished(attempt.key, ExitedWith(0 if 0 in codes else codes[0]), False, now, now, said=said)
 
 
 def move_aside(name: str, path: str) -> str:

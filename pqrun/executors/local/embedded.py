@@ -18,8 +18,7 @@ from pqrun.core.job import Attempt, Exit, ExitedWith, KilledBySignal, LostExit, 
 from pqrun.core.notices import ProcessFinished, StartRejected
 from pqrun.engine.clock import Clock
 from pqrun.engine.executor import JobStdin, Reporter
-from pqrun.executors.local.child import Child
-from pqrun.executors.local.child_context import ChildContext
+from pqrun.executors.local.child import Child, ChildContext
 from pqrun.executors.local.cleanup_embedded import ScanningCleanup
 from pqrun.executors.local.command import CommandBuilder
 from pqrun.executors.local.watchdog import WatchdogSupervisor

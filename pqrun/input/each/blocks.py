@@ -19,21 +19,21 @@ from typing import TYPE_CHECKING, Final
 
 from pqrun.core import events as ev
 from pqrun.core.errors import UserError
+from pqrun.core.events import Observer
 from pqrun.core.job import Command, InputBlock, JobSpec, Outcome
-from pqrun.core.job_table import JobRow
-from pqrun.core.observer import Observer
+from pqrun.core.job_row import JobRow
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.settings import Each, InputSettings
 from pqrun.core.start_policy import STREAMED
-from pqrun.engine.engine import Engine, Request
+from pqrun.engine.engine import Request
 from pqrun.engine.machine_load import count_workers
-from pqrun.engine.reactor import Reactor
 from pqrun.input import JobInput
 from pqrun.input.defaults import SpecBuilder, stamp
 from pqrun.input.each import notation_of_each, split_sources
 from pqrun.input.each.arguments import called, opened
 from pqrun.input.each.pipe import Block, BlockCutter, RecordRules, record_rules, split_positions
 from pqrun.input.each.template import Template
+from pqrun.input.reader import FedRun
 
 if TYPE_CHECKING:
     from pqrun.input.each.dealing import GrowingFile
@@ -228,16 +228,12 @@ class BlockInput(JobInput):
         """Return the descriptor, until it has been read to its end."""
         return [self._stream] if self._source is None else self._source.unread()
 
-    def feed(
-        self,
-        engine: Engine,
-        scheduler: Scheduler,
-        reactor: Reactor,
-        fit: Callable[[JobSpec], None] | None = None,
-    ) -> None:
+    def feed(self, run: FedRun) -> None:
         """Cut the stream into blocks as the queue gets room."""
-        self._source = self._reader(self._blocks, scheduler=scheduler, hungry=engine.want_input, fit=fit)
-        reactor.add(self._source)
+        self._source = self._reader(
+            self._blocks, scheduler=run.scheduler, hungry=run.engine.want_input, fit=run.validate_job
+        )
+        run.reactor.add(self._source)
 
     def feed_all(self, scheduler: Scheduler) -> None:
         """Put a job for each block into the scheduler at once, for a dry run. No block is kept."""

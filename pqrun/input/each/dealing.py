@@ -15,11 +15,11 @@ from typing import Any, Final
 from pqrun.core.errors import UserError
 from pqrun.core.job import UNKNOWN_SIZE, InputBlock, JobSpec
 from pqrun.core.scheduler import Scheduler
-from pqrun.engine.engine import Engine, Request
+from pqrun.engine.engine import Request
 from pqrun.engine.machine_load import count_workers
-from pqrun.engine.reactor import Reactor
 from pqrun.input.each.blocks import BlockInput, BlockJobs, BlockReader
 from pqrun.input.each.pipe import BlockCutter
+from pqrun.input.reader import FedRun
 
 _CHUNK_BYTES: Final = 1 << 20
 
@@ -160,26 +160,21 @@ class DealtInput(BlockInput):
         self._low = cutter.room
         self._workers = count_workers(workers)
 
-    def feed(
-        self,
-        engine: Engine,
-        scheduler: Scheduler,
-        reactor: Reactor,
-        fit: Callable[[JobSpec], None] | None = None,
-    ) -> None:
+    def feed(self, run: FedRun) -> None:
         """Add the jobs, and deal out the blocks as the jobs read them."""
         assert self._blocks is not None
         growing = [
-            GrowingFile(*self._blocks.create(number), low=self._low, wake=reactor.wake)
+            GrowingFile(*self._blocks.create(number), low=self._low, wake=run.reactor.wake)
             for number in range(1, self._workers + 1)
         ]
         self._blocks.growing.update(enumerate(growing, 1))
         specs = self._specs([one.path for one in growing])
-        engine.turn(request=lambda scheduler, now: scheduler.add(specs, now))
+        run.engine.turn(request=lambda scheduler, now: scheduler.add(specs, now))
         self._source = self._reader(
-            self._blocks, growing=growing, scheduler=scheduler, hungry=engine.want_input, fit=fit
-        )
-        reactor.add(self._source)
+            self._blocks, growing=growing, scheduler=run.scheduler, hungry=run.engine.want_input,
+            fit=run.validate_job,
+        )  # fmt: skip
+        run.reactor.add(self._source)
 
     def feed_all(self, scheduler: Scheduler) -> None:
         """Put the jobs into the scheduler, for a dry run. Nothing is read."""

@@ -7,8 +7,8 @@ From outside, call `load`.
   yaml_tree    builds nodes from libyaml's events       yaml_errors  rewrites libyaml's messages
   node_reader  reads texts and entries from nodes       fields       converts the values of keys
   expand       expands matrices and loops               needs        resolves needs, finds cycles
-  document     reads one file                           merge        joins several files
-  loading      loads files, from bytes to jobs          json_schema  the schema for editors
+  document     reads one file                           loading      loads and joins files
+  json_schema  the schema for editors
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from pqrun.input.jobfile.expand import Combination, LoopSpec, MatrixExpander, lo
 from pqrun.input.jobfile.fields import FieldReader
 from pqrun.input.jobfile.needs import NeedExpr, need_expr
 from pqrun.input.jobfile.node_reader import is_null
-from pqrun.input.jobfile.problems import Problems
+from pqrun.input.jobfile.problems import Problems, in_quotes
 from pqrun.input.jobfile.source_text import Mark, Node, SourceText
 from pqrun.input.jobfile.yaml_tree import YamlTree
 
@@ -185,7 +185,7 @@ class Document:
         ):
             return False
         what = "a string that begins with `{`" if braces else "a `: ` in a string without quotes"
-        self._fields.report(node, what, values.in_quotes("- ", text))
+        self._fields.report(node, what, in_quotes("- ", text))
         return True
 
 

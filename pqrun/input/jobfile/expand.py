@@ -16,8 +16,7 @@ from typing import Any, Final, NamedTuple
 
 from pqrun.core import values
 from pqrun.core.job_fields import LOOP_FIELDS, FieldSpec, by_spelling
-from pqrun.core.text import escape_unprintable, original_bytes
-from pqrun.core.values import quoted
+from pqrun.core.text import escape_unprintable, original_bytes, quoted
 from pqrun.input.jobfile.fields import FieldReader
 from pqrun.input.jobfile.node_reader import NodeReader
 from pqrun.input.jobfile.problems import Problem, Problems

@@ -10,7 +10,8 @@ from pqrun.core import values
 from pqrun.core.expansion import EnvTemplate
 from pqrun.core.job import Pool
 from pqrun.core.job_fields import HOOK_FIELDS, RETRY_FIELDS, FieldSpec, by_spelling
-from pqrun.core.values import InvalidValue, quoted
+from pqrun.core.text import quoted
+from pqrun.core.values import InvalidValue
 from pqrun.input.defaults import settled_shell
 from pqrun.input.jobfile.node_reader import NodeReader
 from pqrun.input.jobfile.problems import Problems

@@ -11,7 +11,7 @@ from pqrun.core.field_types import NEEDED
 from pqrun.core.job import Need
 from pqrun.core.job_fields import FieldSpec
 from pqrun.core.selectors import has_wildcard, matching
-from pqrun.core.values import quoted
+from pqrun.core.text import quoted
 from pqrun.input.jobfile.node_reader import NodeReader
 from pqrun.input.jobfile.source_text import Mark, Node
 

@@ -16,7 +16,8 @@ from pqrun.core.job_fields import (
     FieldSpec,
     by_spelling,
 )
-from pqrun.core.values import InvalidValue, quoted
+from pqrun.core.text import quoted
+from pqrun.core.values import InvalidValue
 from pqrun.input.jobfile.problems import Problem, Problems
 from pqrun.input.jobfile.source_text import Node, SourceText
 

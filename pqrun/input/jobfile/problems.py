@@ -9,7 +9,7 @@ from typing import Final, NamedTuple, Protocol
 
 from pqrun.core.errors import UserError
 from pqrun.core.layout import Layout, cells, cells_of, cut_around, wrap
-from pqrun.core.values import printable
+from pqrun.core.text import printable, shorten
 
 SHOWN: Final = 20
 _MAX_KEPT: Final = 1000  # more problems are never fixed line by line
@@ -215,3 +215,9 @@ def _blank(character: str) -> str:
     if character == "\t":
         return "\t"
     return " " * cells_of(character)
+
+
+def in_quotes(key: str, text: str) -> str:
+    """Return the hint to put a text in quotes, because YAML reads it as another type."""
+    value = shorten(text.strip(), 80).replace("'", "''")
+    return f"put the string in quotes: `{key}'{value}'`"

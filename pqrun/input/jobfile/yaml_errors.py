@@ -7,8 +7,8 @@ import re
 from typing import Any, Final
 
 from pqrun.core.job_fields import JOB_FIELDS, RETRY_FIELDS, TOP_LEVEL_FIELDS, by_spelling
-from pqrun.core.values import in_quotes, quoted, shorten
-from pqrun.input.jobfile.problems import Problem
+from pqrun.core.text import quoted, shorten
+from pqrun.input.jobfile.problems import Problem, in_quotes
 from pqrun.input.jobfile.source_text import SourceText
 
 _KNOWN: Final = by_spelling((*JOB_FIELDS, *RETRY_FIELDS, *TOP_LEVEL_FIELDS))

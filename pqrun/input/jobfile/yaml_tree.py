@@ -14,7 +14,7 @@ from typing import Any, Final, NoReturn
 
 import yaml
 
-from pqrun.core.values import quoted, shorten
+from pqrun.core.text import quoted, shorten
 from pqrun.input.jobfile.problems import Problem, Problems
 from pqrun.input.jobfile.source_text import Node, SourceText
 from pqrun.input.jobfile.yaml_errors import translated

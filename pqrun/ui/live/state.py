@@ -12,10 +12,11 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from pqrun.core import events as ev
+from pqrun.core.events import Observer
 from pqrun.core.job import AttemptId, CountedAs, Outcome, Priority
-from pqrun.core.job_table import WAITING, JobRow, JobTable
+from pqrun.core.job_row import WAITING, JobRow
+from pqrun.core.job_table import JobTable
 from pqrun.core.metrics import Metrics
-from pqrun.core.observer import Observer
 from pqrun.core.text import describe_exit, job_label, last_line, last_output, strip_ansi
 from pqrun.engine.clock import format_moment
 from pqrun.engine.live_run import JobUsage, LiveRun

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from rich.console import Console
 
-from pqrun.core.job_table import WAITING
-from pqrun.core.observer import Observer
+from pqrun.core.events import Observer
+from pqrun.core.job_row import WAITING
 from pqrun.engine.live_run import LiveRun
 from pqrun.ui.live.cells import AnsiPainter
 from pqrun.ui.live.keys import KeyReader

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from pqrun.core.job_table import HELD, PENDING, QUEUED, RUNNING, WAITING
+from pqrun.core.job_row import HELD, PENDING, QUEUED, RUNNING, WAITING
 
 CHANGEABLE = (WAITING, QUEUED, PENDING, HELD)
 UNFINISHED = (RUNNING, *CHANGEABLE)

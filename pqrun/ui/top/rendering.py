@@ -10,9 +10,9 @@ from itertools import accumulate
 from math import ceil
 from typing import NamedTuple
 
-from pqrun.control.run_client import NO_USAGE, MeasuredUsage
+from pqrun.control.run_view import NO_USAGE, MeasuredUsage
+from pqrun.core.job_table import MIN_ENDS, WINDOW_SECONDS, Throughput
 from pqrun.core.text import format_duration
-from pqrun.core.throughput import MIN_ENDS, WINDOW_SECONDS, Throughput
 from pqrun.engine.clock import format_moment
 from pqrun.ui.live.cells import (
     StyledLine,

@@ -18,7 +18,7 @@ from textual.containers import Vertical
 from textual.screen import Screen
 from textual.widgets import Input
 
-from pqrun.control.run_client import MeasuredUsage
+from pqrun.control.run_view import MeasuredUsage
 from pqrun.core import text as hints
 from pqrun.core.text import escape_controls, format_duration
 from pqrun.ui.live.cells import StyledLine, StyledText

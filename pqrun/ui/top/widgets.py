@@ -19,7 +19,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 from textual.widget import Widget
 
-from pqrun.control.run_client import MeasuredUsage
+from pqrun.control.run_view import MeasuredUsage
 from pqrun.core.text import escape_line
 from pqrun.ui.live.cells import STYLES, StyledText
 from pqrun.ui.top.jobs import JobList, ListedJob

@@ -32,9 +32,9 @@ from pqrun.core.job import (
     StopReason,
     Usage,
 )
-from pqrun.journal.decoder import Decoder
 from pqrun.journal.format import VERSION, Encoder, append_checksum, spec_facts, spec_of
 from pqrun.journal.index import query_index
+from pqrun.journal.projection import Decoder
 from pqrun.journal.reader import JournalReader
 from pqrun.journal.recovery import recover
 from pqrun.journal.restart_plan import plan_restart

@@ -12,8 +12,8 @@ import pytest
 from pqrun.core.job import CountedAs
 from pqrun.core.job_table import JobTable
 from pqrun.core.metrics import MetricsCollector
-from pqrun.journal.decoder import Decoder
 from pqrun.journal.index import Index, as_seen, metrics_of, query_index, watch
+from pqrun.journal.projection import Decoder
 from pqrun.journal.reader import JournalReader
 from pqrun.reports.json_document import job_entry, numbers
 

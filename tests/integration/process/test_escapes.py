@@ -109,7 +109,7 @@ def test_a_job_is_over_when_it_is_said_to_be_over(world: World) -> None:
     "without",
     [
         "from pqrun.executors.local.procfs import Children; Children.open = lambda self: None",
-        "from pqrun.executors.local.slot_tags import SlotTags; SlotTags.open = lambda self: None",
+        "from pqrun.executors.local.ownership import SlotTags; SlotTags.open = lambda self: None",
         "import os; del os.pidfd_open",
     ],
     ids=["list of children", "tags", "pidfds"],

@@ -9,7 +9,8 @@ from support.fake_run import FakeRun
 
 from pqrun.core import events as ev
 from pqrun.core.job import AttemptId, Command, ExitedWith, JobSpec, Outcome, Priority, RetryPolicy, SelfReport
-from pqrun.core.job_table import WAITING, JobTable
+from pqrun.core.job_row import WAITING
+from pqrun.core.job_table import JobTable
 from pqrun.core.metrics import MetricsCollector
 from pqrun.core.scheduler import Scheduler
 from pqrun.engine.dispatcher import Observers

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pqrun.core.text import escape_controls, escape_line, last_line, strip_ansi
-from pqrun.output.lines import for_screen, pieces_of_lines, tagged
+from pqrun.output.writer import for_screen, pieces_of_lines, tagged
 
 COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
 BITS = "\x1b [ ] 0; 31 m \x07 \x1b\\ \x9b 2J H \b x é \u202e \u200b \ud800 \x00 \x7f ?1049h (0 P ^ 日 \u0591"

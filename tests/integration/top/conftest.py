@@ -7,8 +7,7 @@ from importlib.util import find_spec
 import pytest
 from control import conftest as real
 
-from pqrun.control.run_client import MeasuredUsage
-from pqrun.control.run_output import OutputPiece
+from pqrun.control.run_view import MeasuredUsage, OutputPiece
 from pqrun.core.errors import InternalFailure
 from pqrun.core.metrics import Metrics
 from pqrun.ui.top.jobs import ListedJob

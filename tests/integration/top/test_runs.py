@@ -14,7 +14,7 @@ from support.process import environment
 
 from pqrun.core.errors import InternalFailure, UserError
 from pqrun.journal.run_directory import RunDirectory
-from pqrun.ui.top.recorded_run import RecordedRunSource, which_run
+from pqrun.ui.top.run_source import RecordedRunSource, which_run
 
 from .conftest import screen_of, settled
 

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from pqrun.core.job import Command, JobSpec, Priority
-from pqrun.core.job_table import JobRow
+from pqrun.core.job_row import JobRow
+from pqrun.core.job_table import Throughput
 from pqrun.core.past import KnownDurations, expected_seconds, parts_by_time, past_key
-from pqrun.core.throughput import Throughput
 
 from .test_scheduler import run, starts
 

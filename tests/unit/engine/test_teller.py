@@ -9,9 +9,9 @@ from types import SimpleNamespace
 import pytest
 
 from pqrun.core import events as ev
+from pqrun.core.events import Observer
 from pqrun.core.job import NO_REPORT, Command, CountedAs, ExitedWith, JobSpec, Outcome, Usage
 from pqrun.core.job_table import JobTable
-from pqrun.core.observer import Observer
 from pqrun.engine import dispatcher as teller_module
 from pqrun.engine.dispatcher import EventDispatcher, Observers
 

@@ -16,8 +16,7 @@ from pqrun.app.dry_run import CommandPrinter
 from pqrun.core.job import Attempt, AttemptId, Command, Exit, ExitedWith, JobSpec
 from pqrun.core.notices import ProcessFinished, ProcessStarted, StartRejected
 from pqrun.engine.clock import SystemClock
-from pqrun.executors.local.child import Child
-from pqrun.executors.local.child_context import ChildContext
+from pqrun.executors.local.child import Child, ChildContext
 from pqrun.executors.local.cleanup import ProcessCleanup
 from pqrun.executors.local.command import CommandBuilder
 from pqrun.executors.local.embedded import EmbeddedBackend

@@ -5,7 +5,7 @@ import resource
 
 import pytest
 
-from pqrun.executors.local.descriptor_room import (
+from pqrun.executors.local.spawn import (
     RUNNING_DESCRIPTORS,
     SPARE_DESCRIPTORS,
     STDIN_DESCRIPTORS,

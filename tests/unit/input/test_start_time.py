@@ -8,8 +8,7 @@ import pytest
 
 from pqrun.core import field_types
 from pqrun.core.values import InvalidValue
-from pqrun.input.defaults import SpecBuilder
-from pqrun.input.start_time import start_time
+from pqrun.input.defaults import SpecBuilder, start_time
 
 
 @pytest.fixture(autouse=True)

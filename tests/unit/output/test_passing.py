@@ -18,7 +18,7 @@ from pqrun.core.job import (
     SelfReport,
     Usage,
 )
-from pqrun.core.job_table import JobRow
+from pqrun.core.job_row import JobRow
 from pqrun.output import writer as writers
 from pqrun.output.ci_markers import CIFences
 from pqrun.output.printer import OutputPrinter, OutputStyle

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The way of attempts to Dask: in batches, and only where a worker has the resources that they need.
+"""The way of attempts to Dask, in batches and only where a worker can run them, and of their output back.
 
-All of it runs on the connection's thread.
+Small outputs come with the report of the end, larger ones in pieces. A worker holds its slot until the output was
+fetched. All of it runs on the connection's thread.
 """
 
 from __future__ import annotations
@@ -9,20 +10,27 @@ from __future__ import annotations
 import asyncio
 import pickle
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from math import inf
+from typing import Any
 
+from pqrun.core.errors import InternalFailure
 from pqrun.core.job import AttemptId
+from pqrun.core.notices import OutputAdvanced
 from pqrun.engine.clock import Clock
+from pqrun.engine.executor import Reporter
 from pqrun.executors.dask.attempts import RemoteAttempt, RemoteAttempts
 from pqrun.executors.dask.connection import SchedulerConnection
 from pqrun.executors.dask.worker_plugin import run_attempt
+from pqrun.output.store import Capture, Logs
 
 DASK_PRIORITY = 10
 SEND_INTERVAL_SECONDS = 0.01
 RESOURCES_TIMEOUT_SECONDS = 3.0
 RESOURCES_CHECK_INTERVAL_SECONDS = 0.25
 RECONNECT_TIMEOUT_SECONDS = 30.0
+
+Submit = Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
 
 
 class SubmissionBatcher:
@@ -112,3 +120,102 @@ class SubmissionBatcher:
                 continue
             for live, future in zip(lives, futures, strict=True):
                 live.future = future
+
+
+class RemoteOutputs:
+    """The fetching of attempts' outputs.
+
+    `follow`: fetch output while attempts run, and report it with `OutputAdvanced`. `do` starts a coroutine as
+    a task.
+    """
+
+    def __init__(
+        self,
+        link: SchedulerConnection,
+        reporter: Reporter,
+        logs: Logs,
+        *,
+        follow: bool,
+        do: Submit,
+    ) -> None:
+        self._link = link
+        self._reporter = reporter
+        self._logs = logs
+        self._follow = follow
+        self._do = do
+        self._following: dict[AttemptId, asyncio.Task[None]] = {}
+
+    def grew(self, live: RemoteAttempt, worker: str) -> None:
+        """Start to fetch the new output that a running attempt has at its worker."""
+        if live.attempt.key not in self._following:
+            self._following[live.attempt.key] = self._do(self._take_some(live, worker))
+
+    def take_at_once(self, live: RemoteAttempt, within: tuple[bytes, bytes]) -> bool:
+        """Store an output that came complete with the report.
+
+        Returns False if a part of it was or is being fetched already; the caller then fetches the rest.
+        """
+        if live.output is not None or live.attempt.key in self._following:
+            return False
+        live.output = capture = Capture(self._logs, live.attempt.key)
+        for stream, data in ((capture.out, within[0]), (capture.err, within[1])):
+            if data:
+                stream.put(data, by_line=self._follow)
+        return True
+
+    async def take_rest(self, live: RemoteAttempt, worker: str, sizes: tuple[int, int]) -> bool:
+        """Fetch all output that is not here yet. `sizes`: the bytes of stdout and stderr.
+
+        Returns False if it can't be fetched any more.
+        """
+        while (following := self._following.get(live.attempt.key)) is not None:
+            await asyncio.wait([following])
+        for number, size in enumerate(sizes, 1):
+            if not await self._take(live, worker, number, size):
+                return False
+        return True
+
+    def finish(self, live: RemoteAttempt) -> None:
+        """Close the attempt's output, when no more will come."""
+        if live.output is not None:
+            try:
+                live.output.finish()
+            except InternalFailure as failure:
+                self._reporter.fail(failure)
+
+    async def _take_some(self, live: RemoteAttempt, worker: str) -> None:
+        for number in (1, 2):
+            await self._take(live, worker, number)
+        self._following.pop(live.attempt.key, None)
+
+    async def _take(self, live: RemoteAttempt, worker: str, number: int, size: int | None = None) -> bool:
+        """Fetch the new output of stream `number`: all up to `size`, if known, else what there is.
+
+        Returns False if it can't be fetched any more.
+        """
+        key = live.attempt.key
+        more = True
+        while more and not live.over:
+            live.output = live.output or Capture(self._logs, key)
+            stream = live.output.stream(number)
+            if stream.size == size:
+                break
+            answer = await self._link.read(worker, key, number, stream.size)
+            if live.over:
+                break
+            if answer is None:
+                return False
+            data, more = answer
+            if not data:
+                return size is None
+            try:
+                stream.put(data, by_line=self._follow)
+            except InternalFailure as failure:
+                self._reporter.fail(failure)
+                return True
+            except OSError as error:
+                self._reporter.fail(InternalFailure(f"cannot write {stream.path}: {error.strerror}"))
+                return True
+            if self._follow and stream.last_line_end:
+                self._reporter.post(OutputAdvanced(key, number, stream.last_line_end, stream))
+        return True
