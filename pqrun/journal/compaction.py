@@ -116,8 +116,12 @@ def remove_outputs(run: RunDirectory, shorter: CompactedJournal) -> None:
                 number = name.partition(".")[0]
                 if number.isdecimal() and int(number) in shorter.gone:
                     os.unlink(f"{directory}/{name}")
-            if (shard + 1) * FILES_PER_DIRECTORY <= shorter.oldest:
-                os.rmdir(directory)
+    with contextlib.suppress(OSError):
+        for name in os.listdir(run.logs):
+            # Also those that an older job, which is gone now, had kept: no job will write there again.
+            if name.isdecimal() and (int(name) + 1) * FILES_PER_DIRECTORY <= shorter.oldest:
+                with contextlib.suppress(OSError):  # not empty: a leftover of a job still writes there
+                    os.rmdir(f"{run.logs}/{name}")
 
 
 _NO_JOB = 0

@@ -24,7 +24,7 @@ from pqrun.core.job import (
     Usage,
 )
 from pqrun.core.metrics import MetricsCollector
-from pqrun.journal.compaction import compact, compacted, remove_outputs
+from pqrun.journal.compaction import CompactedJournal, compact, compacted, remove_outputs
 from pqrun.journal.recovery import RecoveredRun, recover
 from pqrun.journal.run_directory import RunDirectory
 from pqrun.journal.stored_rows import recorded_output
@@ -221,6 +221,18 @@ def test_what_is_recorded_while_it_is_made_short_is_not_lost(tmp_path):
     found = recover(run)
     assert {seq: job.state for seq, job in found.jobs.items()} == {2: "cancelled", 3: "pending", 4: "pending"}
     remove_outputs(run, shorter)
+
+
+def test_folders_that_an_old_job_kept_go_with_it(tmp_path):
+    """A queue lives for years: it must not leave a folder for each five hundred jobs."""
+    run = RunDirectory(str(tmp_path / "r"))
+    run.create()
+    outputs(run, 1, 600, 1400, 1600)
+    journal = CompactedJournal(run.journal, 0, 0, frozenset(range(2, 1500)), oldest=1, packs=set())
+    remove_outputs(run, journal)
+    assert sorted(os.listdir(run.logs)) == ["0000", "0001", "0002", "0003"], "job 1 may write a file yet"
+    remove_outputs(run, journal._replace(gone=frozenset({1}), oldest=1600))
+    assert sorted(os.listdir(run.logs)) == ["0003"]
 
 
 def printed(seq, number):
