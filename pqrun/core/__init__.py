@@ -28,6 +28,7 @@ From outside, create a `Scheduler`, tell it what was asked for and what executor
     job_row           the row of one job: its state, its last attempt, what follows from them
     job_table         the rows of unfinished jobs, counts and the rate of ends, folded from events
     selectors         chooses jobs by id, glob, `state:`, `priority:`, `tag:`
+    layout            lays text out for a terminal: width in cells, cutting, wrapping
     text              texts for people: durations, labels, quoting, escaping, command lines
     unicode_json      JSON that every reader accepts
 """

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from pqrun.core import events as ev
 from pqrun.core.job import CountedAs, Outcome, Priority, StopReason
+from pqrun.core.text import format_duration
 
 _STEP = log(1.01)
 
@@ -47,8 +48,20 @@ class Metrics(NamedTuple):
         """Return the metrics by name, in the order above."""
         return self._asdict()
 
+    def ten(self) -> list[tuple[str, str]]:
+        """Return the ten metrics of the queue as people read them: their names, and numbers or durations."""
+        return [(_read_as(name), _shown(getattr(self, name))) for name in CORE_METRICS]
+
 
 CORE_METRICS = Metrics._fields[:10]
+
+
+def _read_as(name: str) -> str:
+    return name.removeprefix("jobs_").replace("_", " ").replace("average", "avg").replace("current ", "")
+
+
+def _shown(value: float) -> str:
+    return str(value) if isinstance(value, int) else format_duration(value)
 
 
 class MetricsCollector:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pqrun.core import text as hints
 from pqrun.core.job import Outcome, format_command
 from pqrun.core.layout import cut_middle
-from pqrun.core.metrics import CORE_METRICS, Metrics
+from pqrun.core.metrics import Metrics
 from pqrun.core.text import count_of, describe_stop, escape_controls, format_duration, shorten
 from pqrun.ui.run_summary import RunSummary, SummaryFailure
 from pqrun.ui.terminal import NO_BREAK, OUTCOME_STYLES, Piece, Style, lay_out
@@ -190,7 +190,7 @@ class SummaryPage:
         lines = (
             self._laid_out(" " * 11, ("  ", ""), ("slowest", "dim"), (f"  {slowest}", "")) if slowest else []
         )
-        ten = [self._metric(_word(name), getattr(self._metrics, name)) for name in CORE_METRICS]
+        ten = [[(self._glued(f"{name} "), "dim"), (value, "")] for name, value in self._metrics.ten()]
         first = [("  ", ""), ("metrics", "dim"), ("  ", "")]
         if self._width is not None:
             return lines + self._laid_out(" " * 11, *first, *_parted_groups(ten))
@@ -200,9 +200,6 @@ class SummaryPage:
             *self._laid_out("", *first, *halves[0], (",", "")),
             *self._laid_out("", (" " * 11, ""), *halves[1]),
         ]
-
-    def _metric(self, name: str, value: float) -> list[Piece]:
-        return [(self._glued(f"{name} "), "dim"), (_number(value), "")]
 
     def _glued(self, text: str) -> str:
         """Return words that stay on one line."""
@@ -249,11 +246,3 @@ def _parted_groups(groups: Iterable[list[Piece]]) -> list[Piece]:
     for group in groups:
         found += [(", ", ""), *group] if found else group
     return found
-
-
-def _word(name: str) -> str:
-    return name.removeprefix("jobs_").replace("_", " ").replace("average", "avg").replace("current ", "")
-
-
-def _number(value: float) -> str:
-    return str(value) if isinstance(value, int) else format_duration(value)

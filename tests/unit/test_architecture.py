@@ -2,6 +2,7 @@
 """Hold the architecture: which package imports which, what the core may not touch, how long files and functions are."""
 
 import ast
+import re
 from collections import Counter, defaultdict
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -90,6 +91,15 @@ def test_files_are_short_and_say_what_they_are_for():
     ]
     assert len(longer) <= MAX_LONGER_FILES, longer
     assert [name_of(path) for path in FILES if not ast.get_docstring(TREES[path])] == []
+
+
+PACKAGES = [path for path in FILES if path.name == "__init__.py" and path.parent != PACKAGE]
+
+
+@pytest.mark.parametrize("path", PACKAGES, ids=name_of)
+def test_a_package_lists_its_files(path):
+    listed = set(re.findall(r"\w+", ast.get_docstring(TREES[path])))
+    assert {file.stem for file in path.parent.glob("*.py")} - {"__init__"} - listed == set()
 
 
 def test_a_class_name_means_one_thing():

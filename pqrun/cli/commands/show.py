@@ -17,7 +17,6 @@ from pqrun.core import text as hints
 from pqrun.core.errors import OK, InternalFailure
 from pqrun.core.job import Outcome
 from pqrun.core.job_row import JobRow
-from pqrun.core.metrics import CORE_METRICS
 from pqrun.core.settings import ReportSettings
 from pqrun.core.text import describe_exit, escape_controls, format_duration, job_label, last_line, strip_ansi
 from pqrun.core.unicode_json import as_json
@@ -266,7 +265,7 @@ def _state(seen: ViewedRun) -> tuple[str, str]:
 def _totals(seen: ViewedRun, page: Console) -> list[str]:
     counts = {f"{count} {state}": _STYLES.get(state, "") for state, count in seen.counts.items() if count}
     jobs = sum(seen.counts.values())
-    ten = [f"{_word(name)} {_number(getattr(seen.metrics, name))}" for name in CORE_METRICS]
+    ten = [f"{name} {value}" for name, value in seen.metrics.ten()]
     total = f"{jobs} job{'s' if jobs != 1 else ''}: {', '.join(counts)}" if jobs else "no jobs"
     if page.width is not None:
         return [
@@ -282,14 +281,6 @@ def _what_to_do(seen: ViewedRun) -> tuple[str, str] | None:
     if ended + seen.cut_short_for_good < sum(seen.counts.values()):
         return "continue", ""
     return ("run failed jobs again", " --failed") if seen.failed else None
-
-
-def _word(name: str) -> str:
-    return name.removeprefix("jobs_").replace("_", " ").replace("average", "avg").replace("current ", "")
-
-
-def _number(value: float) -> str:
-    return str(value) if isinstance(value, int) else format_duration(value)
 
 
 def write_reports(name: str, options: ReportOptions, *, json: bool) -> None:

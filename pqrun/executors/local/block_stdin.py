@@ -18,11 +18,11 @@ from typing import Final
 
 from pqrun.core.job import InputBlock
 from pqrun.engine.live_run import InputStream
+from pqrun.executors.local.command import TRANSIENT_ERRNOS
 from pqrun.executors.local.niceness import StartError
 from pqrun.executors.local.user_paths import open_stdin
 
 _CHUNK_BYTES: Final = 1 << 20
-_TRANSIENT: Final = (errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 def open_block(block: InputBlock, stream: InputStream | None, stopped: Callable[[], bool]) -> int:
@@ -36,7 +36,7 @@ def open_block(block: InputBlock, stream: InputStream | None, stopped: Callable[
     try:
         fd = open_stdin(block.file, stopped)
     except OSError as error:
-        if error.errno in _TRANSIENT:
+        if error.errno in TRANSIENT_ERRNOS:
             raise
         if block.kept and error.errno == errno.ENOENT:
             raise StartError(

@@ -9,5 +9,6 @@ tables   Lay out the rows of running jobs and of recent failures (pure).
 cells    Cut and pad text to a width in terminal cells, and paint it.
 screen   Draw and erase lines at the bottom of a terminal.
 keys     Read single keys from the terminal.
+type_ahead   Tell keys for the run from text for the shell (pure).
 table    Draw the table up to four times a second.
 """
