@@ -116,7 +116,7 @@ class RunView:
         self._seen = None
 
     def held(self) -> HeldRun:
-        """Return whether a live run is paused or stopping, and the usage of its running jobs."""
+        """Return whether a live run is paused or stopping, the usage of its running jobs, and its limits."""
         if self.live:
             with contextlib.suppress(*LOST):
                 return self._client.held()

@@ -25,7 +25,7 @@ from pqrun.core.attempts import (
 )
 from pqrun.core.dependencies import DependencyGraph, UnknownNeed
 from pqrun.core.holds import Holds
-from pqrun.core.job import AttemptId, HaltRule, JobSpec, Need, Outcome, Pool, StopReason, new
+from pqrun.core.job import TAG_POOL, AttemptId, HaltRule, JobSpec, Need, Outcome, Pool, StopReason, new
 from pqrun.core.ready_queue import ReadyQueue
 from pqrun.core.start_policy import (
     GIVE_UP_SECONDS,
@@ -195,6 +195,16 @@ class Scheduler:
         self.ready.resource_freed(pool.name)
         self._log.events.append(ev.PoolChanged(now, pool.name, pool.size, by))
 
+    def limit_tag(self, tag: str, workers: int, now: float, by: str) -> list[Task]:
+        """Let at most `workers` jobs with a tag run at a time, from now on; with 0, any number.
+
+        Return the other jobs with the tag: the caller must `ready.reshape` those before the next decision.
+        """
+        running = self._running.tasks
+        self.ready.limit_tag(tag, workers, [(task, tag in task.spec.tags) for task in running.values()])
+        self._log.events.append(ev.PoolChanged(now, TAG_POOL + tag, workers, by))
+        return [task for task in self.tasks.values() if tag in task.spec.tags and task.seq not in running]
+
     def set_workers(self, workers: int, now: float, by: str) -> None:
         """Record the number of slots that a request gave to the executor."""
         self._log.events.append(ev.WorkersChanged(now, workers, by))
@@ -324,6 +334,9 @@ class Scheduler:
             self.tasks[task.seq] = task
             self.graph.name(task)
             self.backlog.came(task)
+        if self.ready.limited_tags:
+            for task in fresh:
+                self.ready.reshape(task)
         never: dict[int, Need] = {}
         for task in fresh:
             # In any other state, the needs were met in an earlier process.

@@ -119,6 +119,7 @@ class RecordedRunSource:
             facts["began"], seen.now, facts["workers"], numbers, added, ended,
             held.paused, held.stopping, facts["complete"],
             address=self._run.address, usage=held.usage, delayed=delayed,
+            tag_limits=held.tag_limits,
         )  # fmt: skip
 
     def _job(self, row: JobRow) -> ListedJob:

@@ -11,7 +11,7 @@ from math import ceil
 from typing import NamedTuple
 
 from pqrun.control.run_client import NO_USAGE, MeasuredUsage
-from pqrun.core.text import format_duration
+from pqrun.core.text import escape_controls, format_duration
 from pqrun.core.throughput import MIN_ENDS, WINDOW_SECONDS, Throughput
 from pqrun.engine.clock import format_moment
 from pqrun.ui.live.cells import (
@@ -297,6 +297,10 @@ def dashboard(run: RunState, jobs: JobList, history: TopHistory, width: int) -> 
         [(f"{jobs.counts[state]:,} ", STYLES[state]), (state, "label")]
         for state in STATES
         if jobs.counts[state]
+    ]
+    counts += [
+        [(f"tag:{escape_controls(tag)} ", "label"), (f"at most {size:,}", "")]
+        for tag, size in run.tag_limits.items()
     ]
     workers = f"{numbers.active_workers}/{run.workers}" if run.workers else str(numbers.active_workers)
     groups = (

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from pqrun.control.run_client import NO_USAGE, MeasuredUsage
+from pqrun.control.run_client import NO_LIMITS, NO_USAGE, MeasuredUsage
 from pqrun.control.run_output import OutputPiece
 from pqrun.core.metrics import Metrics
 from pqrun.ui.top.jobs import ListedJob
@@ -16,7 +16,7 @@ class RunState(NamedTuple):
     """The whole run at the time `now`. `trouble`: why the run can no longer be read.
 
     `address` is the run's name on a command line. `usage`: of the running jobs, by number, where it is measured.
-    `delayed` jobs wait for a time.
+    `delayed` jobs wait for a time. `tag_limits`: how many jobs with a tag may run at a time.
     """
 
     id: str
@@ -36,6 +36,7 @@ class RunState(NamedTuple):
     address: str = ""
     usage: Mapping[int, MeasuredUsage] = NO_USAGE
     delayed: int = 0
+    tag_limits: Mapping[str, int] = NO_LIMITS
 
 
 class RunUpdate(NamedTuple):
