@@ -137,7 +137,7 @@ class ActiveAttempts:
         shares: tuple[tuple[str, str], ...] = ()
         if task.shape[1]:
             task.shares = self._ready.pools.take(task.shape[1])
-            shares = task.shares[: len(spec.pools)]  # the others are limits of tags
+            shares = task.shares[len(task.shares) - len(spec.pools) :]  # the others are limits of tags
         self.used += slots
         self.tasks[seq] = task
         self._log.events.append(new(ev.AttemptSubmitted, (now, seq, attempt, now - state.since)))

@@ -215,8 +215,8 @@ class ReadyQueue:
             self.pools.resize(Pool(name, size))
             for job, tagged in running if is_new else ():
                 if tagged:
-                    job.shape = (job.shape[0], (*job.shape[1], (name, 1)))
-                    job.shares += self.pools.take(((name, 1),))
+                    job.shape = (job.shape[0], ((name, 1), *job.shape[1]))
+                    job.shares = (*self.pools.take(((name, 1),)), *job.shares)
         elif name in self.pools.sizes:
             for job, _ in running:
                 job.shape = (job.shape[0], tuple(need for need in job.shape[1] if need[0] != name))
@@ -234,7 +234,7 @@ class ReadyQueue:
         if self.limited_tags.isdisjoint(spec.tags):
             return (spec.slots, spec.pools)
         limits = tuple((TAG_POOL + tag, 1) for tag in dict.fromkeys(spec.tags) if tag in self.limited_tags)
-        return (spec.slots, spec.pools + limits)
+        return (spec.slots, limits + spec.pools)
 
     def enter(self, job: ReadyJob, *, again: bool = False) -> None:
         """Put a job in the queue, behind its equals; with `again`, at the place that it had before."""
@@ -341,9 +341,12 @@ class ReadyQueue:
         if not (self._by_slots.reserved_for or self._by_pools.reserved_for):
             return None
         other = self._before(entry, self._by_pools.reserved_for)
-        if other is not None and self._missing_resource(other, capacity, free) is not None:
+        lack = None if other is None else self._missing_resource(other, capacity, free)
+        if other is not None and lack is not None:
+            # As long as the limit of a tag holds it back, its other pools would stay idle.
+            kept = TAG_POOL if lack.startswith(TAG_POOL) else ""
             for name, _ in other.shape[1]:
-                if any(name == own for own, _ in job.shape[1]):
+                if name.startswith(kept) and any(name == own for own, _ in job.shape[1]):
                     return name
         other = self._before(entry, self._by_slots.reserved_for)
         if other is None or self._missing_pool(other) is not None:  # slots kept for it would stay idle

@@ -26,7 +26,8 @@ def at_a_time(text: str) -> str:
     """Check a number of workers, or `none`. Return the text itself."""
     if text and not text.strip("0"):
         raise InvalidValue(
-            f"out of range: {quoted(text)}", "write at least 1; `pqrun pause` starts no more jobs"
+            f"out of range: {quoted(text)}",
+            "write at least 1; `pqrun pause` and `pause tag:NAME` start no more jobs",
         )
     return text if text == NO_LIMIT else workers(text)
 

@@ -83,6 +83,39 @@ def test_a_job_waits_for_each_of_its_tags_and_for_its_pool(door):
     assert running(door) == {"b", "c", "d"}
 
 
+def test_a_job_that_its_limit_holds_back_keeps_no_pool_from_others(door, monkeypatch):
+    monkeypatch.setattr("pqrun.core.ready_queue.MAX_SKIPS", 4)
+    door.ask("pool", pool="gpu", size=1)
+    door.ask("limit", tag="x", workers=1)
+    door.add("long", tags=["x"])
+    door.add("waits", tags=["x"], pools={"gpu": 1})
+    for n in range(20):
+        door.add(f"{n}.gpu", pools={"gpu": 1})
+        assert running(door) == {"long", f"{n}.gpu"}
+        door.add(f"{n}.x", tags=["x"])
+        door.end(f"{n}.gpu")
+    door.end("long")
+    assert running(door) == {"waits"}
+
+
+def test_a_job_with_a_limit_and_a_pool_gets_its_turn_among_those_that_need_one_of_them(door, monkeypatch):
+    monkeypatch.setattr("pqrun.core.ready_queue.MAX_SKIPS", 4)
+    door.ask("pool", pool="gpu", size=1)
+    door.ask("limit", tag="x", workers=1)
+    door.add("x0", tags=["x"])
+    door.add("gpu0", pools={"gpu": 1})
+    door.add("both", tags=["x"], pools={"gpu": 1}, priority="high")
+    door.add(*(f"x{n}" for n in range(1, 20)), tags=["x"])
+    door.add(*(f"gpu{n}" for n in range(1, 20)), pools={"gpu": 1})
+    ended = 0
+    while "both" not in running(door) and ended < 20:
+        kind = "x" if ended % 2 else "gpu"
+        [name] = [name for name in running(door) if name.startswith(kind)]
+        door.end(name)
+        ended += 1
+    assert 4 <= ended < 12
+
+
 def test_a_retry_needs_its_unit_again(door):
     door.ask("limit", tag="x", workers=1)
     door.add("a", tags=["x"], retries=1, retry={"delay": 5})
@@ -168,7 +201,7 @@ def test_the_command_limits_real_jobs_also_after_a_kill(queue, pqrun, gate, unti
         (("a", "-j2"), "-j is for the whole run, or for the jobs with a tag: `pqrun set tag:NAME -j N`"),
         (("tag:x", "a", "-j2", "-p", "low"), "-j is for the whole run, or for the jobs with a tag"),
         (("-j", "none"), "only the limit of a tag can be lifted: `pqrun set tag:NAME -j none`"),
-        (("tag:x", "-j0"), "write at least 1; `pqrun pause` starts no more jobs"),
+        (("tag:x", "-j0"), "write at least 1; `pqrun pause` and `pause tag:NAME` start no more jobs"),
         (("tag:x", "--pool", "net=1"), "`pqrun set tag:NAME -j N`"),
     ],
 )
