@@ -4,14 +4,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pqrun.cli.commands.live_run import PANEL, Jobs, RunName, option_value, some
+from pqrun.cli.commands.live_run import PANEL, Jobs, RunName, note, option_value, some
 from pqrun.cli.declarations import CommandSpec, WrongUsage, switch
 from pqrun.cli.options import FieldOptions, fields_given
 from pqrun.cli.options import pool as read_pool
 from pqrun.core.option_spec import OptionSpec
+from pqrun.core.text import escape_controls
 from pqrun.core.values import InvalidValue, quoted, workers
+
+if TYPE_CHECKING:
+    from pqrun.control.client import ControlClient
 
 TAG, NO_LIMIT = "tag:", "none"
 
@@ -75,12 +79,20 @@ def set_(
         elif at_once is not None:
             limit = None if at_once == NO_LIMIT else count_workers(at_once)
             for selector in jobs or ():
-                client.request("limit", tag=selector.removeprefix(TAG), workers=limit)
+                _limit(client, selector.removeprefix(TAG), limit)
         for wanted in pools:
             client.request("pool", pool=wanted.name, size=wanted.size)
         if jobs and changes:
             return some(client.request("set", jobs=jobs, change=change, front=front)["count"])
     return 0
+
+
+def _limit(client: ControlClient, tag: str, limit: int | None) -> None:
+    """Limit the jobs with a tag; tell if there are none, because the tag may be misspelt."""
+    if not client.request("limit", tag=tag, workers=limit)["count"] and limit is not None:
+        note(
+            f"no unfinished job has the tag {escape_controls(tag)}: the limit is for jobs that are added later"
+        )
 
 
 def _check_words(jobs: Sequence[str], at_once: str | None, *, changes: bool, pools: bool) -> None:

@@ -86,11 +86,13 @@ def limit_tag(request: ClientRequest, scheduler: Scheduler, now: float) -> Incre
         raise Rejected(f"`workers` is a number from 1 to {MAX_WORKERS:,}, or null for no limit")
     if workers is not None and len(scheduler.ready.limited_tags | {tag}) > MAX_LIMITED_TAGS:
         raise Rejected(f"more than {MAX_LIMITED_TAGS:,} tags with a limit")
-    for number, task in enumerate(scheduler.limit_tag(tag, workers or 0, now, origin_of(request)), 1):
+    count = sum(tag in task.spec.tags for task in scheduler.running())
+    others = scheduler.limit_tag(tag, workers or 0, now, origin_of(request))
+    for number, task in enumerate(others, 1):
         scheduler.ready.reshape(task)
         if number % JOBS_PER_TURN == 0:
             now = yield
-    return {"workers": workers}
+    return {"workers": workers, "count": count + len(others)}
 
 
 def set_pool(request: ClientRequest, scheduler: Scheduler, now: float) -> Answer:

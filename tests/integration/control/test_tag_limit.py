@@ -22,7 +22,7 @@ def running(door) -> set[str]:
 
 
 def test_jobs_with_the_tag_run_so_many_at_a_time_also_those_that_come_later(door):
-    assert door.ask("limit", tag="x", workers=2) == {"ok": True, "workers": 2}
+    assert door.ask("limit", tag="x", workers=2) == {"ok": True, "workers": 2, "count": 0}
     door.add("a", "b", "c", tags=["x", "other"])
     door.add("free", tags=["other"])
     door.add("d", tags=["x"])
@@ -55,7 +55,7 @@ def test_running_jobs_count_and_none_is_stopped(door):
 def test_a_limit_is_lifted_also_while_jobs_run(door):
     door.ask("limit", tag="x", workers=1)
     door.add("a", "b", "c", tags=["x"])
-    assert door.ask("limit", tag="x", workers=None) == {"ok": True, "workers": None}
+    assert door.ask("limit", tag="x", workers=None) == {"ok": True, "workers": None, "count": 3}
     assert running(door) == {"a", "b", "c"}
     assert door.ask("ps")["tag_limits"] == {}
     door.end("a")
@@ -215,5 +215,8 @@ def test_a_job_and_the_limit_of_its_tag_are_changed_together(queue):
     one.ask("pause")
     one.add("true", id="a", tags=["x"])
     assert one("set", "tag:x", "-p", "high", "-j", "1").code == 0
+    told = one("set", "tag:y", "-j", "1")
+    why = "no unfinished job has the tag y: the limit is for jobs that are added later"
+    assert (told.code, told.err) == (0, f"pqrun: {why}\n")
     [job], limits = (one.ask("ps")[name] for name in ("jobs", "tag_limits"))
-    assert (job["priority"], limits) == ("high", {"x": 1})
+    assert (job["priority"], limits) == ("high", {"x": 1, "y": 1})
