@@ -51,10 +51,11 @@ PUEUE = (
     ForeignVerb("`pueue status`, `--json`", "`pqrun ps`, `--json`", ("status",), "ps"),
     ForeignVerb("`pueue log 3`", "`pqrun logs 3`", ("log",), "logs"),
     ForeignVerb("`pueue follow 3`", "`pqrun logs -f 3`", ("follow",)),
-    ForeignVerb("`pueue parallel 4`", "`pqrun set -j4`", ("parallel",)),
+    ForeignVerb("`pueue parallel 4`, `-g gpu 2`", "`pqrun set -j4`, `set tag:gpu -j2`", ("parallel",)),
+    ForeignVerb("`pueue add -g gpu`", "`pqrun add --tags gpu`", ("add -g", "add --group")),
     ForeignVerb(
         "`pueue group add gpu`",
-        "`--pool gpu=1` and `add --pools gpu`, or another queue: `--run gpu`",
+        "`pqrun set tag:gpu -j1` (a tag is a group), or another queue: `--run gpu`",
         ("group",),
     ),
     ForeignVerb("`pueue pause`, `start`", "`pqrun pause`, `unpause` (running jobs continue)", ("start",)),

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 READ_CHUNK_BYTES = 65536
 LINES_PER_TURN = 500
 PIECES_PER_TURN = 4
-IN_ORDER = ("add", "set", "edit", "cancel", "restart", "hold", "release")
+IN_ORDER = ("add", "set", "edit", "cancel", "restart", "hold", "release", "limit")
 
 
 def verbs_of(run: LiveRun) -> dict[str, Verb]:
@@ -53,6 +53,7 @@ def verbs_of(run: LiveRun) -> dict[str, Verb]:
         "edit": partial(edit.edit, run),
         "hold": hold.hold,
         "info": partial(ps.info, run),
+        "limit": set_.limit_tag,
         "output": partial(output.output, run.output_of),
         "pause": pause_stop.pause,
         "pool": set_.set_pool,

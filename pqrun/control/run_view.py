@@ -122,7 +122,7 @@ class RunView:
         self._seen = None
 
     def held(self) -> HeldRun:
-        """Return whether a live run is paused or stopping, and the usage of its running jobs."""
+        """Return whether a live run is paused or stopping, the usage of its running jobs, and its limits."""
         if self.live:
             with contextlib.suppress(*LOST):
                 return self._client.held()
@@ -168,14 +168,16 @@ class MeasuredUsage(NamedTuple):
 
 
 NO_USAGE: Mapping[int, MeasuredUsage] = MappingProxyType({})
+NO_LIMITS: Mapping[str, int] = MappingProxyType({})
 
 
 class HeldRun(NamedTuple):
-    """Whether a live run is paused or stopping, and the usage of its running jobs by number."""
+    """Whether a live run is paused or stopping, the usage of its running jobs by number, and the limits of tags."""
 
     paused: bool = False
     stopping: bool = False
     usage: Mapping[int, MeasuredUsage] = NO_USAGE
+    tag_limits: Mapping[str, int] = NO_LIMITS
 
 
 class RunClient:
@@ -186,12 +188,13 @@ class RunClient:
         self._connection: ControlClient | None = None
 
     def held(self) -> HeldRun:
-        """Return whether the run is paused or stopping, and the usage of its running jobs."""
+        """Return whether the run is paused or stopping, the usage of its running jobs, and its limits."""
         answer = self.ask("ps", jobs=["state:running"])
         usage = {
             job["seq"]: MeasuredUsage(job["cpus"], job["memory"]) for job in answer["jobs"] if "cpus" in job
         }
-        return HeldRun(answer["paused"], answer["stopping"], usage)
+        # A run of an older pqrun has no limits of tags.
+        return HeldRun(answer["paused"], answer["stopping"], usage, answer.get("tag_limits", NO_LIMITS))
 
     def change(self, verb: str, **facts: Any) -> dict[str, Any]:
         """Send a request that changes the run; with `seq`, only if `jobs` selects that job and no namesake."""

@@ -65,6 +65,9 @@ class JobAdmission:
             self._tasks[task.seq] = task
             self._graph.name(task)
             self._backlog.came(task)
+        if self._ready.limited_tags:
+            for task in fresh:
+                self._ready.reshape(task)
         never: dict[int, Need] = {}
         for task in fresh:
             # In any other state, the needs were met in an earlier process.

@@ -134,15 +134,17 @@ class ActiveAttempts:
         task.state = state = life.submit(task.state)
         task.attempts = attempt = state.attempt
         task.held = slots
-        if spec.pools:
-            task.shares = self._ready.pools.take(spec.pools)
+        shares: tuple[tuple[str, str], ...] = ()
+        if task.shape[1]:
+            task.shares = self._ready.pools.take(task.shape[1])
+            shares = task.shares[len(task.shares) - len(spec.pools) :]  # the others are limits of tags
         self.used += slots
         self.tasks[seq] = task
         self._log.events.append(new(ev.AttemptSubmitted, (now, seq, attempt, now - state.since)))
         if spec.timeout is not None:
             self._alarms.set(now + spec.timeout, seq, state)
         last = attempt + spec.retry.max - task.retries
-        self._log.acts.append(new(Attempt, (new(AttemptId, (seq, attempt)), spec, last, task.shares)))
+        self._log.acts.append(new(Attempt, (new(AttemptId, (seq, attempt)), spec, last, shares)))
 
     def started(self, task: Task, news: nw.ProcessStarted) -> None:
         """Record that the executor has started the attempt, and set the timer of its timeout."""
@@ -294,8 +296,7 @@ class ActiveAttempts:
         del self.tasks[task.seq]
         self.used -= task.held
         if task.shares or self._ready.passed_over:
-            self._ready.give_back(task, task.shares)
-            task.shares = ()
+            self._ready.give_back(task)
 
     def _tell(self, task: Task, state: life.Stopping, now: float) -> None:
         self._log.events.append(ev.AttemptStopping(now, task.seq, state.attempt, state.reason, state.killed))

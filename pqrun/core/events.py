@@ -236,7 +236,10 @@ class WorkersChanged(NamedTuple):
 
 
 class PoolChanged(NamedTuple):
-    """A request created a pool, or changed its size."""
+    """A request created a pool, or changed its size.
+
+    With the name `tag:x`, `size` jobs with the tag x may run at a time; 0: any number.
+    """
 
     at: float
     name: str

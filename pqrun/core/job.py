@@ -142,6 +142,9 @@ class Pool(NamedTuple):
     items: tuple[str, ...] = ()
 
 
+TAG_POOL = "tag:"
+"""The beginning of the name of a pool that limits the jobs with a tag. No other pool has a colon in its name."""
+
 OPEN_STDIN = "open"
 """The value of `Command.stdin` for a job that reads what `pqrun send` sends; a file of this name is `./open`."""
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from heapq import heapify, heappop, heappush
 from typing import Protocol
 
-from pqrun.core.job import Pool
+from pqrun.core.job import TAG_POOL, Pool
 
 MAX_SKIPS = 100
 
@@ -77,12 +77,14 @@ Shape = tuple[int, tuple[tuple[str, int], ...]]
 
 
 class ResourceRequest(Protocol):
-    """The slots and pool units that a job needs."""
+    """The slots and pool units that a job needs, and its tags, which may be limited."""
 
     @property
     def slots(self) -> int: ...
     @property
     def pools(self) -> tuple[tuple[str, int], ...]: ...
+    @property
+    def tags(self) -> tuple[str, ...]: ...
 
 
 class ShapeHead(Protocol):
@@ -94,9 +96,13 @@ class ShapeHead(Protocol):
 
 
 class ReadyJob(ShapeHead, Protocol):
-    """A job that enters the queue: its urgency, and the resources that it needs now."""
+    """A job that enters the queue: its urgency, and the resources that it needs now.
+
+    `shares` are the units that its attempt uses, one for each pool in its shape.
+    """
 
     place: int
+    shares: tuple[tuple[str, str], ...]
 
     @property
     def urgency(self) -> int: ...
@@ -120,6 +126,18 @@ class Pools:
         self.sizes[pool.name] = pool.size
         if pool.items:
             self._items[pool.name] = sorted(pool.items, reverse=True)
+
+    def remove(self, name: str) -> None:
+        """Remove a counted pool of which no job needs a unit any more."""
+        del self.sizes[name], self.free[name]
+
+    def tag_limits(self) -> dict[str, int]:
+        """Return how many jobs with a tag may run at a time, for each tag that is limited."""
+        return {
+            name.removeprefix(TAG_POOL): size
+            for name, size in self.sizes.items()
+            if name.startswith(TAG_POOL)
+        }
 
     def is_indexed(self, name: str) -> bool:
         """Return whether the units of the pool have names."""
@@ -149,7 +167,7 @@ class ReadyQueue:
 
     `known` holds all unfinished jobs by number; a job with an `entry` is in the queue. `count`: the number of
     jobs in the queue. `passed_over`: whether a job was ever passed over; until then nothing is parked, and the
-    guards need not be asked.
+    guards need not be asked. `limited_tags`: of the jobs with such a tag, each needs a unit of the tag's pool.
     """
 
     def __init__(self, pools: Iterable[Pool], known: Mapping[int, ShapeHead]) -> None:
@@ -163,6 +181,7 @@ class ReadyQueue:
         self._by_slots = StarvationGuard(self._entry_of)
         self._by_pools = StarvationGuard(self._entry_of)
         self.passed_over = False
+        self.limited_tags = frozenset(self.pools.tag_limits())
 
     def __len__(self) -> int:
         return self.count
@@ -172,18 +191,56 @@ class ReadyQueue:
         if front:
             self.places += 1
             job.place = -self.places
-        if job.entry is not None:
+        queued = job.entry is not None
+        if queued:
             self.remove(job)
+        self._set_shape(job)
+        if queued:
             self.enter(job, again=True)
+
+    def reshape(self, job: ReadyJob) -> None:
+        """Have a job need what its spec and the limits of its tags say now. A job that has units keeps them."""
+        if self._shape_of(job.spec) != job.shape:
+            self.change(job, front=False)
+
+    def limit_tag(self, tag: str, size: int, running: Iterable[tuple[ReadyJob, bool]]) -> None:
+        """Let `size` jobs with a tag run at a time, or with 0 any number. Units in use stay in use.
+
+        `running`: each job that holds slots, and whether it has the tag. All other jobs with the tag must be
+        reshaped before the next `take`.
+        """
+        name = TAG_POOL + tag
+        if size:
+            is_new = name not in self.pools.sizes
+            self.pools.resize(Pool(name, size))
+            for job, tagged in running if is_new else ():
+                if tagged:
+                    job.shape = (job.shape[0], ((name, 1), *job.shape[1]))
+                    job.shares = (*self.pools.take(((name, 1),)), *job.shares)
+        elif name in self.pools.sizes:
+            for job, _ in running:
+                job.shape = (job.shape[0], tuple(need for need in job.shape[1] if need[0] != name))
+                job.shares = tuple(share for share in job.shares if share[0] != name)
+            self.pools.remove(name)
+        self.limited_tags = frozenset(self.pools.tag_limits())
+        self.resource_freed(name)
+
+    def _set_shape(self, job: ReadyJob) -> None:
+        shape = self._shape_of(job.spec)
+        if job.shape != shape and not job.shares:  # keep the tuple that most jobs share, to save memory
+            job.shape = shape
+
+    def _shape_of(self, spec: ResourceRequest) -> Shape:
+        if self.limited_tags.isdisjoint(spec.tags):
+            return (spec.slots, spec.pools)
+        limits = tuple((TAG_POOL + tag, 1) for tag in dict.fromkeys(spec.tags) if tag in self.limited_tags)
+        return (spec.slots, limits + spec.pools)
 
     def enter(self, job: ReadyJob, *, again: bool = False) -> None:
         """Put a job in the queue, behind its equals; with `again`, at the place that it had before."""
         if not again:
             self.places += 1
             job.place = self.places
-        shape = (job.spec.slots, job.spec.pools)
-        if job.shape != shape:  # keep the tuple that most jobs share, to save memory
-            job.shape = shape
         self.push(job, (-job.urgency, job.place, job.seq))
 
     def move(self, jobs: Iterable[ReadyJob]) -> None:
@@ -210,10 +267,13 @@ class ReadyQueue:
             self._heap = [entry for entry in self._heap if self._valid(entry)]
             heapify(self._heap)
 
-    def give_back(self, job: ShapeHead, taken: tuple[tuple[str, str], ...]) -> None:
+    def give_back(self, job: ReadyJob) -> None:
         """Free the slots and pool units of an attempt that ended."""
+        taken = job.shares
         if taken:
             self.pools.give_back(job.shape[1], taken)
+            job.shares = ()
+            self._set_shape(job)
         if self._parked_by_resource:
             self.resource_freed(SLOTS, *(name for name, _ in taken))
 
@@ -281,9 +341,12 @@ class ReadyQueue:
         if not (self._by_slots.reserved_for or self._by_pools.reserved_for):
             return None
         other = self._before(entry, self._by_pools.reserved_for)
-        if other is not None and self._missing_resource(other, capacity, free) is not None:
+        lack = None if other is None else self._missing_resource(other, capacity, free)
+        if other is not None and lack is not None:
+            # As long as the limit of a tag holds it back, its other pools would stay idle.
+            kept = TAG_POOL if lack.startswith(TAG_POOL) else ""
             for name, _ in other.shape[1]:
-                if any(name == own for own, _ in job.shape[1]):
+                if name.startswith(kept) and any(name == own for own, _ in job.shape[1]):
                     return name
         other = self._before(entry, self._by_slots.reserved_for)
         if other is None or self._missing_pool(other) is not None:  # slots kept for it would stay idle

@@ -25,7 +25,7 @@ from pqrun.core.attempts import (
     TimerHeap,
 )
 from pqrun.core.dependencies import DependencyGraph, UnknownNeed
-from pqrun.core.job import AttemptId, HaltRule, JobSpec, Need, Outcome, Pool, StopReason, new
+from pqrun.core.job import TAG_POOL, AttemptId, HaltRule, JobSpec, Need, Outcome, Pool, StopReason, new
 from pqrun.core.ready_queue import ReadyQueue
 from pqrun.core.start_policy import (
     GIVE_UP_SECONDS,
@@ -188,6 +188,17 @@ class Scheduler:
         self.ready.pools.resize(pool)
         self.ready.resource_freed(pool.name)
         self._log.events.append(ev.PoolChanged(now, pool.name, pool.size, by))
+
+    def limit_tag(self, tag: str, workers: int, now: float, by: str) -> int:
+        """Let at most `workers` jobs with a tag run at a time, or with 0 any number; return how many have it."""
+        running = self._running.tasks
+        tagged = [task for task in self.tasks.values() if tag in task.spec.tags]
+        self.ready.limit_tag(tag, workers, [(task, tag in task.spec.tags) for task in running.values()])
+        for task in tagged:
+            if task.seq not in running:
+                self.ready.reshape(task)
+        self._log.events.append(ev.PoolChanged(now, TAG_POOL + tag, workers, by))
+        return len(tagged)
 
     def set_workers(self, workers: int, now: float, by: str) -> None:
         """Record the number of slots that a request gave to the executor."""

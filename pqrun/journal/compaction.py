@@ -133,7 +133,7 @@ _RUN = -1
 def _jobs_of_lines(lines: JournalReader) -> tuple[array[int], dict[int, JobRow], set[tuple[int, int]]]:
     """Read a journal; return the job number of each line, the rows of the jobs, and the jobs of each pack.
 
-    Of lines about the run that set the same value, only the last one counts.
+    Of lines about the run that set the same value, only the last one counts; of a tag whose limit was lifted, none.
     """
     jobs = array("q")
     last: dict[tuple[str, str], int] = {}
@@ -148,7 +148,8 @@ def _jobs_of_lines(lines: JournalReader) -> tuple[array[int], dict[int, JobRow],
                 if key in last:
                     jobs[last[key]] = _NO_JOB
                 last[key] = len(jobs)
-            jobs.append(_RUN if "pqrun" in line or kind in _LAST_COUNTS else seq)
+            stays = "pqrun" in line or (kind in _LAST_COUNTS and line.get("size") != 0)
+            jobs.append(_RUN if stays else seq)
         run.fold(batch)
     return jobs, run.table.rows, packs
 

@@ -165,6 +165,8 @@ class RunProjection:
                 self.workers = facts["workers"] = line["workers"]
             case "pool":
                 self.pools[line["name"]] = line["size"]
+                if not line["size"]:  # the limit of a tag was lifted
+                    del self.pools[line["name"]]
             case "pause":
                 self.paused = line["on"]
             case "stop":

@@ -20,7 +20,7 @@ from pqrun.app.web.event_stream import message
 from pqrun.control.run_view import OutputPiece, RunView, view_run
 from pqrun.core import events as ev
 from pqrun.core.errors import InternalFailure, UserError
-from pqrun.core.job import AttemptId
+from pqrun.core.job import TAG_POOL, AttemptId
 from pqrun.core.metrics import MetricsCollector
 from pqrun.core.text import escape_controls
 from pqrun.core.unicode_json import as_json
@@ -233,7 +233,14 @@ class RunFeed:
         paused = seen.live and self._folded.paused
         stopping = seen.live and bool(seen.facts["stopped"])
         head = page_head(self._info, ending, lanes=lanes, dropped=self._dropped, stopped=stopped)
-        return {**head, "paused": paused, "stopping": stopping, "readOnly": self._read_only}
+        pools = self._folded.pools if seen.live else {}
+        limits = {
+            escape_controls(name.removeprefix(TAG_POOL)): size
+            for name, size in pools.items()
+            if name.startswith(TAG_POOL)
+        }
+        held = {"paused": paused, "stopping": stopping, "tagLimits": limits}
+        return {**head, **held, "readOnly": self._read_only}
 
     def printed(self, seq: int, attempt: int, stream: int, offset: int | None) -> OutputPiece:
         """Return output of an attempt from byte `offset`; with None, its last part."""

@@ -97,6 +97,8 @@ def shown(answer: dict[str, Any], page: Console, info: dict[str, Any] | None, *,
     counts = Counter(job["state"] for job in jobs)
     total = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
     lines += page.wrapped(total or "no unfinished jobs")
+    if limits := limits_of(answer):
+        lines += page.wrapped(f"limited: {limits}")
     if answer["stopping"]:
         lines += page.painted("stopping: no more jobs start", ("stopping", "bold yellow"))
     elif answer["paused"]:
@@ -121,7 +123,14 @@ def _heading(info: dict[str, Any], page: Console) -> list[str]:
 def document(answer: dict[str, Any], info: dict[str, Any], *, a_line: bool = False) -> str:
     """Return the answer as a JSON document; `a_line`: on one line."""
     facts = {"schema": SCHEMA, "run": info["run"], "metrics": info["metrics"], "paused": answer["paused"]}
-    return as_json({**facts, "jobs": answer["jobs"]}, indent=None if a_line else 1)
+    limits = answer.get("tag_limits", {})  # a run of an older pqrun has none
+    return as_json({**facts, "tag_limits": limits, "jobs": answer["jobs"]}, indent=None if a_line else 1)
+
+
+def limits_of(answer: dict[str, Any]) -> str:
+    """Return how many jobs of each limited tag may run at a time, or an empty text."""
+    limits = answer.get("tag_limits", {}).items()
+    return ", ".join(f"{size} at a time with tag:{escape_controls(tag)}" for tag, size in limits)
 
 
 def reasons(answer: dict[str, Any]) -> str:

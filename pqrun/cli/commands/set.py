@@ -1,22 +1,39 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""`set`: change jobs that have not started, or the workers and pools of a live run."""
+"""`set`: change jobs that have not started, or how many jobs of a live run, or of a tag, run at a time."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pqrun.cli.commands.live_run import PANEL, Jobs, RunName, option_value, some
+from pqrun.cli.commands.live_run import PANEL, Jobs, RunName, note, option_value, some
 from pqrun.cli.declarations import CommandSpec, WrongUsage, switch
 from pqrun.cli.options import FieldOptions, fields_given
 from pqrun.cli.options import pool as read_pool
 from pqrun.core.option_spec import OptionSpec
-from pqrun.core.values import workers
+from pqrun.core.text import escape_controls, quoted
+from pqrun.core.values import InvalidValue, workers
+
+if TYPE_CHECKING:
+    from pqrun.control.client import ControlClient
+
+TAG, NO_LIMIT = "tag:", "none"
 
 
 class SetOptions(FieldOptions):
     """Options of `set`: the fields of a job that can be changed before it starts."""
 
     command = "set"
+
+
+def at_a_time(text: str) -> str:
+    """Check a number of workers, or `none`. Return the text itself."""
+    if text and not text.strip("0"):
+        raise InvalidValue(
+            f"out of range: {quoted(text)}",
+            "write at least 1; `pqrun pause` and `pause tag:NAME` start no more jobs",
+        )
+    return text if text == NO_LIMIT else workers(text)
 
 
 def set_(
@@ -26,7 +43,14 @@ def set_(
     ] = False,
     at_once: Annotated[
         Any,
-        option_value(workers, "-j", "--workers", "--jobs", metavar="N", help="Run up to N jobs at a time"),
+        option_value(
+            at_a_time,
+            "-j",
+            "--workers",
+            "--jobs",
+            metavar="N",
+            help="Run up to N jobs at a time; with tag:NAME, up to N jobs with this tag (none: no limit)",
+        ),
     ] = None,
     pool: Annotated[
         list[str] | None, OptionSpec(("--pools", "--pool"), "Set the size of a pool", None, "NAME=N")
@@ -43,34 +67,59 @@ def set_(
     change = {field.flat_name: value for field, _, value in fields_given(options)}
     if "not_before" in change:
         change["not_before"] = start_time(change["not_before"])
-    _check_words(bool(jobs), changes=bool(change or front), resizes=bool(at_once or pool))
+    changes = bool(change or front)
+    _check_words(jobs or (), at_once, changes=changes, pools=bool(pool))
     try:
         pools = [read_pool(text) for text in pool or ()]
     except ValueError as error:
         raise WrongUsage(str(error)) from None
     with ControlClient(run) as client:
-        if at_once is not None:
+        if at_once is not None and not jobs:
             client.request("workers", workers=count_workers(at_once))
+        elif at_once is not None:
+            limit = None if at_once == NO_LIMIT else count_workers(at_once)
+            for selector in jobs or ():
+                _limit(client, selector.removeprefix(TAG), limit)
         for wanted in pools:
             client.request("pool", pool=wanted.name, size=wanted.size)
-        if jobs:
+        if jobs and changes:
             return some(client.request("set", jobs=jobs, change=change, front=front)["count"])
     return 0
 
 
-def _check_words(named: bool, *, changes: bool, resizes: bool) -> None:
-    """Raise `WrongUsage` unless the command line names jobs with their changes, or a new size."""
-    if changes and not named:
-        raise WrongUsage("name the jobs to change", "JOB")
-    if named and resizes and not changes:
-        raise WrongUsage(
-            "-j and --pool are for the whole run; to limit some jobs, add them with --pool NAME", "JOB"
+def _limit(client: ControlClient, tag: str, limit: int | None) -> None:
+    """Limit the jobs with a tag; tell if there are none, because the tag may be misspelt."""
+    if not client.request("limit", tag=tag, workers=limit)["count"] and limit is not None:
+        note(
+            f"no unfinished job has the tag {escape_controls(tag)}: the limit is for jobs that are added later"
         )
-    if named and not changes:
+
+
+def _check_words(jobs: Sequence[str], at_once: str | None, *, changes: bool, pools: bool) -> None:
+    """Raise `WrongUsage` unless the command line names jobs with their changes, or a new size."""
+    if changes and not jobs:
+        raise WrongUsage("name the jobs to change", "JOB")
+    if at_once is not None and not all(selector.startswith(TAG) for selector in jobs):
+        raise WrongUsage(
+            "-j is for the whole run, or for the jobs with a tag: `pqrun set tag:NAME -j N`", "JOB"
+        )
+    if at_once == NO_LIMIT and not jobs:
+        raise WrongUsage("only the limit of a tag can be lifted: `pqrun set tag:NAME -j none`", "JOB")
+    if jobs and pools and not changes:
+        raise WrongUsage(
+            "--pool is for the whole run; to limit some jobs: `pqrun set tag:NAME -j N`, or add them with "
+            "--pool NAME", "JOB",
+        )  # fmt: skip
+    if jobs and not changes and at_once is None:
         raise WrongUsage("give an option that changes the jobs, such as --priority", "JOB")
-    if not (named or resizes):
+    if not (jobs or pools or at_once is not None):
         raise WrongUsage("nothing to set: give jobs and an option, or -j, or --pool")
 
 
-EXAMPLES = ("pqrun set -j 8", "pqrun set 'fetch-*' --priority high", "pqrun set tag:nightly --timeout 2h")
+EXAMPLES = (
+    "pqrun set -j 8",
+    "pqrun set tag:nightly -j 2",
+    "pqrun set 'fetch-*' --priority high",
+    "pqrun set tag:nightly --timeout 2h",
+)
 COMMANDS = (CommandSpec("set", set_, PANEL, examples=EXAMPLES),)

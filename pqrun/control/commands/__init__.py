@@ -10,6 +10,6 @@ pause_stop  Stop starting jobs, start again, or end the run.
 ps          List the unfinished jobs, explain why a job does not run, and describe the run.
 restart     Run ended jobs again.
 send        Pass text to a running job.
-set         Change jobs that hold no slot, a pool, or the number of workers.
+set         Change jobs that hold no slot, a pool, the number of workers, or that of the jobs with a tag.
 wait        Answer once jobs have ended.
 """

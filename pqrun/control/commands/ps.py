@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pqrun.control.protocol import VERSION, Answer, ClientRequest, flag
 from pqrun.core import states as life
-from pqrun.core.job import AttemptId, JobSpec
+from pqrun.core.job import TAG_POOL, AttemptId, JobSpec
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.selectors import selected, selectors_of, state_of
 from pqrun.core.task import Task
@@ -34,7 +34,11 @@ def ps(run: LiveRun, request: ClientRequest, scheduler: Scheduler, now: float) -
     With `why`, explain what each waits for. With `last_output`, add the last line that each running job printed.
     """
     chosen = selected(selectors_of(request), scheduler) if request.get("jobs") else scheduler.tasks.values()
-    facts: Answer = {"paused": scheduler.paused, "stopping": scheduler.stopping is not None}
+    facts: Answer = {
+        "paused": scheduler.paused,
+        "stopping": scheduler.stopping is not None,
+        "tag_limits": scheduler.ready.pools.tag_limits(),
+    }
     if flag(request, "why"):
         some = list(chosen)[:MAX_REASONS]
         facts["why"] = {task.spec.id: why(task, scheduler, now) for task in some}
@@ -211,8 +215,12 @@ def _why_queued(task: Task, scheduler: Scheduler) -> str:
         return "the run is stopping"
     if scheduler.hold_reason:
         return scheduler.hold_reason
-    for name, count in task.spec.pools:
-        free = scheduler.ready.pools.free.get(name, 0)
+    pools = scheduler.ready.pools
+    for name, count in task.shape[1]:
+        free = pools.free.get(name, 0)
+        if free < count and name.startswith(TAG_POOL):
+            size, tag = pools.sizes[name], name.removeprefix(TAG_POOL)
+            return f"{_jobs(size - free)} with the tag `{tag}` running, the limit is {size}"
         if free < count:
             return f"the pool `{name}` has {max(free, 0)} free, the job needs {count}"
     mine = task.entry or (0, 0, 0)

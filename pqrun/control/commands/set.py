@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The verbs `set`, `pool` and `workers`: change jobs that hold no slot, a pool, or the number of workers."""
+"""The verbs `set`, `pool`, `workers` and `limit`: change jobs that hold no slot, and how many jobs run at a time."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ from pqrun.core.scheduler import Scheduler
 from pqrun.core.selectors import selected, selectors_of
 from pqrun.core.task import Task
 from pqrun.core.values import MAX_SLOTS, is_whole, pool_name
+from pqrun.core.values import tag as check_tag
 from pqrun.input.defaults import replaced
 
 if TYPE_CHECKING:
     from pqrun.control.protocol import IncrementalAnswer
 
 MAX_WORKERS = 100_000
+MAX_LIMITED_TAGS = 1000
 CHANGEABLE = {field.flat_name: field for field, _ in fields_with_option("set")}
 
 
@@ -71,6 +73,21 @@ def set_workers(
     resize(workers)
     scheduler.set_workers(workers, now, origin_of(request))
     return {"workers": workers}
+
+
+def limit_tag(request: ClientRequest, scheduler: Scheduler, now: float) -> Answer:
+    """Let at most `workers` jobs with the tag `tag` run at a time, now and later; with null, any number again."""
+    tag, workers = request.get("tag"), request.get("workers")
+    try:
+        tag = check_tag(tag if isinstance(tag, str) else "")
+    except ValueError as error:
+        raise Rejected(str(error)) from None
+    if workers is not None and not is_whole(workers, 1, MAX_WORKERS):
+        raise Rejected(f"`workers` is a number from 1 to {MAX_WORKERS:,}, or null for no limit")
+    if workers is not None and len(scheduler.ready.limited_tags | {tag}) > MAX_LIMITED_TAGS:
+        raise Rejected(f"more than {MAX_LIMITED_TAGS:,} tags with a limit")
+    count = scheduler.limit_tag(tag, workers or 0, now, origin_of(request))
+    return {"workers": workers, "count": count}
 
 
 def set_pool(request: ClientRequest, scheduler: Scheduler, now: float) -> Answer:

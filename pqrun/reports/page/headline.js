@@ -82,6 +82,9 @@ function facts(data) {
       "on ",
       h("b", {}, head.host),
     ),
+    ...Object.entries(head.tagLimits ?? {}).map(([tag, most]) =>
+      h("span", {}, "at most ", h("b", {}, most), ` at a time with tag:${tag}`),
+    ),
     !head.live && h("span", {}, "exit code ", h("b", {}, head.code)),
     h("span", {}, `pqrun ${head.version}`),
   );

@@ -22,8 +22,9 @@
  * @property {number} lanes
  * @property {number[]} dropped
  * @property {number} [fewJobs] in a file: up to this number of jobs, it has the output of successful jobs, too
- * @property {boolean} [paused] of a live page, as the next two
+ * @property {boolean} [paused] of a live page, as the next three
  * @property {boolean} [stopping]
+ * @property {{[tag: string]: number}} [tagLimits] how many jobs with a tag may run at a time
  * @property {boolean} [readOnly] whether the server refuses changes
  */
 

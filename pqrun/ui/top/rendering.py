@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from pqrun.control.run_view import NO_USAGE, MeasuredUsage
 from pqrun.core.job_table import MIN_ENDS, WINDOW_SECONDS, Throughput
-from pqrun.core.text import format_duration
+from pqrun.core.text import escape_controls, format_duration
 from pqrun.engine.clock import format_moment
 from pqrun.ui.live.cells import (
     StyledLine,
@@ -297,6 +297,10 @@ def dashboard(run: RunState, jobs: JobList, history: TopHistory, width: int) -> 
         [(f"{jobs.counts[state]:,} ", STYLES[state]), (state, "label")]
         for state in STATES
         if jobs.counts[state]
+    ]
+    counts += [
+        [(f"tag:{escape_controls(tag)} ", "label"), (f"at most {size:,}", "")]
+        for tag, size in run.tag_limits.items()
     ]
     workers = f"{numbers.active_workers}/{run.workers}" if run.workers else str(numbers.active_workers)
     groups = (

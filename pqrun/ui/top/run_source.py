@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from pqrun.control.run_view import NO_USAGE, MeasuredUsage, OutputPiece, RunView, view_run
+from pqrun.control.run_view import NO_LIMITS, NO_USAGE, MeasuredUsage, OutputPiece, RunView, view_run
 from pqrun.core.errors import InternalFailure, UserError
 from pqrun.core.job import format_command
 from pqrun.core.job_row import RUNNING, WAITING, JobRow
@@ -33,7 +33,7 @@ class RunState(NamedTuple):
     """The whole run at the time `now`. `trouble`: why the run can no longer be read.
 
     `address` is the run's name on a command line. `usage`: of the running jobs, by number, where it is measured.
-    `delayed` jobs wait for a time.
+    `delayed` jobs wait for a time. `tag_limits`: how many jobs with a tag may run at a time.
     """
 
     id: str
@@ -53,6 +53,7 @@ class RunState(NamedTuple):
     address: str = ""
     usage: Mapping[int, MeasuredUsage] = NO_USAGE
     delayed: int = 0
+    tag_limits: Mapping[str, int] = NO_LIMITS
 
 
 class RunUpdate(NamedTuple):
@@ -193,6 +194,7 @@ class RecordedRunSource:
             facts["began"], seen.now, facts["workers"], numbers, added, ended,
             held.paused, held.stopping, facts["complete"],
             address=self._run.address, usage=held.usage, delayed=delayed,
+            tag_limits=held.tag_limits,
         )  # fmt: skip
 
     def _job(self, row: JobRow) -> ListedJob:

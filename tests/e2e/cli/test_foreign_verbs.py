@@ -64,7 +64,7 @@ def test_a_command_of_ours_with_such_words_is_left_alone():
 def test_from_outside(pqrun):
     refused = pqrun("parallel", "4")
     assert (refused.code, refused.err) == (
-        2, "pqrun: `parallel` is not a command of pqrun but of pueue; here: `pqrun set -j4`\n"
+        2, "pqrun: `parallel` is not a command of pqrun but of pueue; here: `pqrun set -j4`, `set tag:gpu -j2`\n"
     )  # fmt: skip
     listed = pqrun("status")
     assert (listed.code, listed.err.startswith("pqrun: no run is live")) == (6, True)

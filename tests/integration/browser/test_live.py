@@ -145,6 +145,8 @@ def test_a_click_acts_on_the_run_and_its_jobs(server, open_live, queue, gate):
     pane.get_by_role("button", name="Cancel").click()
     shows(page, running=1, queued=1, cancelled=1)
     page.keyboard.press("Escape")
+    run.ask("limit", tag="x", workers=2)
+    page.locator("#headline", has_text="at most 2 at a time with tag:x").wait_for()
     page.get_by_role("button", name="One worker more").click()
     shows(page, running=1, ok=1, cancelled=1)
     page.get_by_role("button", name="Pause").click()

@@ -28,6 +28,7 @@ class Slots:
         self.running: dict[AttemptId, float] = {}
         self.stdins: dict = {}
         self.signals: list[tuple[int, str]] = []
+        self.attempts: list = []
 
     def report_to(self, engine: Engine) -> "Slots":
         self.engine = engine
@@ -41,6 +42,7 @@ class Slots:
 
     def start(self, attempt) -> None:
         self.running[attempt.key] = self.clock.now()
+        self.attempts.append(attempt)
         self.engine.post(ProcessStarted(attempt.key, self.clock.now(), "here"))
 
     def stop(self, key, *, force) -> None:

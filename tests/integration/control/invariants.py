@@ -124,6 +124,9 @@ class Observer:
                 self.ended[seq] = (Outcome.CANCELLED, False)
             case ev.PoolChanged(_, name, size):
                 self.pools[name] = size
+                if not size:
+                    assert name.startswith("tag:")
+                    del self.pools[name]
             case ev.WorkersChanged(_, workers):
                 self.slots = workers
             case ev.RunPaused(_, paused):
@@ -165,11 +168,11 @@ class Observer:
         assert not self.paused, "a job was started in a paused run"
         assert not self.stopped, "a job was started in a stopping run"
         assert self.state[seq] == "queued"
-        if is_simple(spec):
+        if self.is_simple(spec):
             urgency = self.urgencies()
             mine = (urgency[seq], -self.place[seq])
             for other, state in self.state.items():
-                if state == "queued" and other != seq and is_simple(self.specs[other]):
+                if state == "queued" and other != seq and self.is_simple(self.specs[other]):
                     assert mine > (urgency[other], -self.place[other]), (
                         "a job was started before a better one"
                     )
@@ -181,7 +184,9 @@ class Observer:
         used = Counter()
         for running in self.using.values():
             used.update(dict(running.pools))
-        for name, _ in spec.pools:
+            used.update(f"tag:{tag}" for tag in running.tags)
+        limits = self.pools.keys() & {f"tag:{tag}" for tag in spec.tags}
+        for name in (*dict(spec.pools), *limits):
             assert used[name] <= self.pools[name], "more of a pool was used than there is"
 
     def give_back(self, seq: int) -> None:
@@ -208,7 +213,7 @@ class Observer:
             assert tried == list(range(1, len(tried) + 1))
         assert self.stopped or not self.state, "a job was lost"
 
-
-def is_simple(spec: JobSpec) -> bool:
-    """Whether nothing but its place decides when it starts."""
-    return spec.slots == 1 and not spec.pools
+    def is_simple(self, spec: JobSpec) -> bool:
+        """Whether nothing but its place decides when it starts."""
+        limited = self.pools.keys() & {f"tag:{tag}" for tag in spec.tags}
+        return spec.slots == 1 and not spec.pools and not limited

@@ -4,6 +4,7 @@
 import json
 import re
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,8 @@ from pqrun.control.connection import verbs_of
 from .conftest import call
 from .door import Door
 
-DOCS = Path(__file__).parents[3] / "docs"
+ROOT = Path(__file__).parents[3]
+DOCS = ROOT / "docs"
 QUEUE = (DOCS / "queue.md").read_text(encoding="utf-8")
 CONTROL = (DOCS / "control.md").read_text(encoding="utf-8")
 
@@ -93,6 +95,37 @@ def test_every_verb_is_described_and_no_other():
     )
     verbs = verbs_of(FakeRun())
     assert described == set(verbs)
+
+
+TELLS = {"job_editor": "edit", "job_messages": "add"}
+"""Modules beside the commands that send the request of a command."""
+
+
+def test_each_verb_is_one_file_on_each_side_and_stands_in_every_document():
+    sources = [path for path in (ROOT / "pqrun" / "cli").rglob("*.py") if path.name != "declarations.py"]
+    sent = {
+        (TELLS.get(path.stem, path.stem), verb)
+        for path in sources
+        for verb in re.findall(r'request\((?:run, )?"(\w+)"', path.read_text())
+    }
+    pages = {name: (DOCS / name).read_text() for name in ("cli.md", "pqrun.1", "queue.md")}
+    help_text = call(["--help"], state=DOCS, cwd=DOCS).out
+    for verb, function in verbs_of(FakeRun()).items():
+        while isinstance(function, partial):
+            function = function.func
+        package, _, module = function.__module__.rpartition(".")
+        assert package == "pqrun.control.commands", verb
+        senders = {command for command, what in sent if what == verb}
+        if verb in ("info", "output"):  # parts of `ps` and of `logs -f`
+            assert senders, verb
+            continue
+        assert senders == {module}, verb
+        command = verb if verb in MODULES else {"signal": "cancel"}.get(verb, "set")
+        assert MODULES[command] == module, verb
+        assert f"\n### {command}\n" in pages["cli.md"]
+        assert f'\n.SS "{command}"\n' in pages["pqrun.1"]
+        assert re.search(rf"`?pqrun {command}\b|`{command}\b", pages["queue.md"]), verb
+        assert re.search(rf"^\W*{command}\s", help_text, re.MULTILINE), verb
 
 
 def test_commands_that_the_documents_name_are_there():

@@ -3,16 +3,19 @@
 
 import json
 import socket
+from base64 import b64encode
+from pathlib import Path
 from random import Random
 
 import pytest
 from core.test_simulation import check_metrics_add_up
 from support.fake_run import FakeRun
 
+from pqrun.control.commands import add
 from pqrun.control.commands.edit import facts_of
 from pqrun.control.connection import ClientConnection, verbs_of
 from pqrun.control.server import ControlServer
-from pqrun.core.job import Command, ExitedWith, JobSpec, Need, Pool, Priority, RetryPolicy
+from pqrun.core.job import OPEN_STDIN, Command, ExitedWith, JobSpec, Need, Pool, Priority, RetryPolicy
 from pqrun.core.metrics import MetricsCollector
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.selectors import state_of
@@ -26,6 +29,17 @@ from .invariants import Observer
 
 POOLS = {"net": 2, "gpu": 2}
 RUNS = 1000
+WORDS = (
+    ["add"] * 5
+    + ["set"] * 6
+    + ["restart"] * 3
+    + ["limit"] * 3
+    + ["hold", "hold", "release", "edit", "edit", "send", "send"]
+    + ["cancel", "signal", "pool", "workers", "pause", "unpause", "wait", "ps", "info", "output"]
+)
+"""What is asked at random moments; `stop` is asked apart, because nothing starts after it."""
+IN_STEPS = ("add", "cancel", "hold", "restart", "set")
+"""The modules of verbs that take several turns for thousands of jobs."""
 
 
 class Client(ClientConnection):
@@ -43,10 +57,21 @@ class Client(ClientConnection):
         self.answers.append(json.loads(json.dumps(answer)))
 
 
+class Stdin:
+    """An open standard input that takes everything."""
+
+    def send(self, data: bytes, *, end: bool = False) -> int:
+        return 0
+
+
 class Live(SimulatedExecutor):
     """A simulated run that can be talked to."""
 
     server: ControlServer
+
+    def stdin_of(self, key):
+        """Nobody is sent text but an attempt that runs."""
+        return Stdin() if key in self._live else None
 
     def wait(self, seconds):
         return list(self.server.read()) if self.server.pending() else super().wait(seconds)
@@ -75,9 +100,10 @@ class World:
         self.story = RecordedRun()
         self.executor = self.new_executor(self.random_asks())
 
-    def new_scheduler(self) -> Scheduler:
-        pools = [Pool("net", 2), Pool("gpu", 2, ("0", "1"))]
-        return Scheduler(pools=pools, max_queue=30, random=Random(1))
+    def new_scheduler(self, sizes: dict[str, int] | None = None) -> Scheduler:
+        pools = {"net": Pool("net", 2)} | {name: Pool(name, size) for name, size in (sizes or {}).items()}
+        pools["gpu"] = Pool("gpu", 2, ("0", "1"))
+        return Scheduler(pools=pools.values(), max_queue=30, random=Random(1))
 
     def new_executor(self, asks) -> Live:
         executor = Live(
@@ -115,7 +141,7 @@ class World:
         )
         return JobSpec(
             random.choice([f"j{self.names}", f"j{random.randint(1, 30)}"]) if named else "",
-            Command("true"),
+            Command("true", stdin=random.choice([None, None, OPEN_STDIN])),
             named=named,
             priority=random.choice(list(Priority)),
             timeout=random.choice([None, None, 3.0]),
@@ -128,7 +154,7 @@ class World:
             ),
             allow_failure=random.random() < 0.2,
             not_before=random.choice([None, None, None, round(random.uniform(1, 16), 3)]),
-            tags=random.choice([(), ("x",)]),
+            tags=random.choice([(), ("x",), ("x", "y")]),
         )
 
     def some(self) -> list[str]:
@@ -186,6 +212,12 @@ class World:
                 return {"id": job, "was": was, "job": {**was, **{name: change[name] for name in names}}}
             case "signal":
                 return {"jobs": self.some(), "signal": random.choice(["USR1", "SIGTERM", "nonsense"])}
+            case "send":
+                running = [task.spec.id for task in self.scheduler.running()]
+                job = random.choice([*running, random.choice(known)])
+                return {"job": job, "data": b64encode(b"text").decode(), **self.flags("end")}
+            case "output":
+                return {"seq": random.randint(1, 30)}
             case "hold" | "release":
                 return {
                     "jobs": random.choice([self.some(), ["state:waiting"], ["state:held"], ["state:pending"]])
@@ -197,6 +229,8 @@ class World:
                 )
             case "pool":
                 return {"pool": random.choice(["net", "net", "gpu", "new"]), "size": random.randint(1, 3)}
+            case "limit":
+                return {"tag": random.choice("xxyz"), "workers": random.choice([None, 1, 1, 2, 0])}
             case "workers":
                 return {"workers": random.randint(1, 4)}
             case "wait":
@@ -259,16 +293,9 @@ class World:
 
     def random_asks(self):
         random = self.random
-        words = (
-            ["add"] * 5
-            + ["set"] * 6
-            + ["restart"] * 3
-            + ["hold", "hold", "release"]
-            + ["cancel", "signal", "edit", "edit", "pool", "workers", "pause", "unpause", "wait", "ps"]
-        )
         asks = [(0.0, self.ask("add")), (0.0, self.ask("add"))]
         asks += [
-            (random.uniform(0, 12), self.ask(random.choice(words))) for _ in range(random.randint(2, 14))
+            (random.uniform(0, 12), self.ask(random.choice(WORDS))) for _ in range(random.randint(2, 14))
         ]
         if random.random() < 0.2:
             asks.append((random.uniform(0, 12), lambda scheduler, now: scheduler.take(now)))
@@ -328,9 +355,7 @@ class World:
         found.fold(lines_of(self.story.events))
         now = max(at, found.last)
         restart = plan_restart(found, now, failed=False)
-        self.scheduler = self.new_scheduler()
-        for name, size in found.pools.items():
-            self.scheduler.ready.pools.resize(Pool(name, size))
+        self.scheduler = self.new_scheduler(found.pools)
         self.slots = found.workers or self.slots
         self.observer.begin_again()
         self.executor.server.close()
@@ -371,6 +396,8 @@ def check_that_the_journal_knows(scheduler: Scheduler, recovery: RecoveredRun) -
     by_place = sorted(queued, key=lambda task: task.place)
     assert [t.seq for t in by_place] == sorted((t.seq for t in queued), key=lambda seq: unfinished[seq].place)
     assert recovery.paused == scheduler.paused
+    limits = {f"tag:{tag}": most for tag, most in scheduler.ready.pools.tag_limits().items()}
+    assert {name: size for name, size in recovery.pools.items() if name.startswith("tag:")} == limits
     waiting = [
         task for task in scheduler.tasks.values() if state_of(task.state) in ("pending", "held", "queued")
     ]
@@ -380,7 +407,7 @@ def check_that_the_journal_knows(scheduler: Scheduler, recovery: RecoveredRun) -
 @pytest.fixture(autouse=True)
 def small_steps(monkeypatch):
     """What is done in steps for thousands of jobs is done so for a few."""
-    for verb in ("add", "cancel", "hold", "restart", "set"):
+    for verb in IN_STEPS:
         monkeypatch.setattr(f"pqrun.control.commands.{verb}.JOBS_PER_TURN", 3)
     monkeypatch.setattr("pqrun.core.ready_queue.MAX_SKIPS", 4)
 
@@ -399,6 +426,13 @@ def kept(seed: int, go, path) -> World:
     finally:
         world.executor.server.close()
     return world
+
+
+def test_every_verb_is_asked_and_that_in_steps_if_it_takes_several():
+    assert {*WORDS, "stop"} == set(verbs_of(FakeRun()))
+    commands = Path(add.__file__).parent
+    in_steps = {path.stem for path in commands.glob("*.py") if "JOBS_PER_TURN" in path.read_text()}
+    assert in_steps == set(IN_STEPS)
 
 
 @pytest.mark.slow

@@ -117,14 +117,15 @@ def test_what_an_unfinished_job_needs_stays_and_the_last_word_on_workers_and_poo
         *job(1), *over(1, Outcome.TIMEOUT), *job(2), *over(2), *job(3, "j1", "j4"), *job(4), *job(5), *over(5),
         ev.WorkersChanged(6, 3, "a"), ev.PoolChanged(6, "net", 1, "a"), ev.PoolChanged(6, "gpu", 1, "a"),
         ev.WorkersChanged(7, 4, "b"), ev.PoolChanged(7, "net", 2, "b"), ev.RunPaused(7, True, "b"),
+        ev.PoolChanged(8, "tag:x", 1, "a"), ev.PoolChanged(8, "tag:y", 1, "a"), ev.PoolChanged(8, "tag:x", 0, "a"),
     ]  # fmt: skip
     run = written(tmp_path / "r", events)
     compact(run, keep=0, worth=1)
     found = recover(run)
     assert sorted(found.jobs) == [1, 3, 4, 5], "j1 is needed, and j5 has the highest number"
-    assert (found.workers, found.pools, found.paused) == (4, {"net": 2, "gpu": 1}, True)
+    assert (found.workers, found.pools, found.paused) == (4, {"net": 2, "gpu": 1, "tag:y": 1}, True)
     told = [event for event in found.events if isinstance(event, ev.WorkersChanged | ev.PoolChanged)]
-    assert len(told) == 3
+    assert len(told) == 4, "nothing is left of a limit that was lifted"
 
 
 def test_nothing_is_done_for_little(tmp_path):

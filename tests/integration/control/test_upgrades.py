@@ -3,19 +3,23 @@
 
 import json
 import re
+import shutil
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from pqrun.cli.commands.ps import document, shown
+from pqrun.cli.console import Console
 from pqrun.control.client import ControlClient
 from pqrun.control.protocol import listen
 from pqrun.core.errors import InternalFailure
 from pqrun.journal.format import VERSION, append_checksum
 
-QUEUE = Path(__file__).parents[1] / "journal" / "data" / "queue-1" / "journal.jsonl"
-"""As the first pqrun of this format left a queue: used in every way, stopped, started again, killed."""
+DATA = Path(__file__).parents[1] / "journal" / "data"
+OLD_QUEUES = [f"queue-{version}" for version in range(1, VERSION + 1)]
+"""A queue as a pqrun of each format left it: used in every way, stopped, started again, killed."""
 RECORDED_AS_ENDED = {"ended", "broken", "upload", "quiet", "flaky", "away", "gone", "two", "front"}
 
 
@@ -31,11 +35,14 @@ def write_journal(directory: Path, lines: list[dict]) -> None:
 
 @pytest.fixture
 def left(tmp_path, state):
-    """`left(change)` puts the old queue's journal in place, its jobs in the test's directory. `change`: of its lines."""
+    """`left(change)` puts an old queue in place, its jobs in the test's directory. `change`: of its lines."""
 
-    def leave(change=lambda lines: lines):
-        text = QUEUE.read_text().replace("/srv/queue", str(tmp_path))
-        write_journal(state / "runs" / "queue", change([json.loads(line) for line in text.splitlines()]))
+    def leave(change=lambda lines: lines, old="queue-1"):
+        text = (DATA / old / "journal.jsonl").read_text().replace("/srv/queue", str(tmp_path))
+        directory = state / "runs" / "queue"
+        write_journal(directory, change([json.loads(line) for line in text.splitlines()]))
+        if (DATA / old / "logs").exists():
+            shutil.copytree(DATA / old / "logs", directory / "logs")
         (tmp_path / "mended").touch()
 
     return leave
@@ -47,16 +54,20 @@ def marks(tmp_path) -> Counter:
 
 
 def settled(one) -> bool:
-    """Whether nothing is left but the held job, and the one that waits for its next attempt."""
+    """Whether nothing is left but the held job, and those that wait for a time or for their next attempt."""
     jobs = one.jobs()
     states = {name: job["state"] for name, job in jobs.items()}
+    states.pop("later", None)
     return states == {"held": "held", "wrong": "waiting"} and jobs["wrong"]["attempts"] >= 2
 
 
-def test_a_queue_of_an_older_pqrun_is_shown_and_restored_as_it_was(left, pqrun, queue, until, tmp_path):
-    left()
+@pytest.mark.parametrize("old", OLD_QUEUES)
+def test_a_queue_of_an_older_pqrun_is_shown_and_restored_as_it_was(left, pqrun, queue, until, tmp_path, old):
+    left(old=old)
     shown = pqrun("show", "queue", "--json").document
-    assert {job["id"]: job["state"] for job in shown["jobs"]} == {
+    states = {job["id"]: job["state"] for job in shown["jobs"]}
+    assert states.pop("later", "waiting") == "waiting"
+    assert states == {
         "ended": "ok", "broken": "failed", "upload": "skipped", "quiet": "failed", "flaky": "failed",
         "away": "ok", "gone": "cancelled", "two": "ok", "front": "ok", "held": "held", "child": "pending",
         "once": "queued", "15": "queued", "wrong": "waiting", "one": "interrupted", "running": "interrupted",
@@ -73,9 +84,25 @@ def test_a_queue_of_an_older_pqrun_is_shown_and_restored_as_it_was(left, pqrun, 
     until(lambda: marks(tmp_path)["broken"] == 1)
 
 
+def test_a_queue_with_packs_keeps_its_outputs_its_limits_and_its_times(left, pqrun, queue, until):
+    left(old="queue-2")
+    assert pqrun("logs", "queue", "away").out == "output of away\n"
+    one = queue()
+    until(lambda: settled(one))
+    assert pqrun("logs", "queue", "away", "child", "flaky").out.count("output of") == 3
+    answer = one.ask("ps")
+    assert answer["tag_limits"] == {"later": 1}
+    assert one.jobs()["later"]["not_before"] == 4102444800.0
+    one.ask("release", jobs=["held"])
+    one.ask("set", jobs=["later"], change={"not_before": 0})
+    until(lambda: set(one.states()) == {"wrong"})
+    assert pqrun("logs", "queue", "later").out == "output of later\n"
+
+
 @pytest.mark.slow
-def test_killed_in_the_middle_of_taking_over_a_queue_loses_no_job(left, queue, until, tmp_path, state):
-    left()
+@pytest.mark.parametrize("old", OLD_QUEUES)
+def test_killed_in_the_middle_of_taking_over_a_queue_loses_no_job(left, queue, until, tmp_path, state, old):
+    left(old=old)
     for _ in range(4):
         queue("-j1").kill()  # before its first line, between two jobs, or in the middle of one
     one = queue("-j1")
@@ -220,9 +247,21 @@ def test_what_an_older_run_does_not_know_is_told_with_the_commands_that_mend_it(
     assert told == [(2, text.format("hold")), (2, text.format("add"))]
 
 
-def test_the_old_queue_has_every_kind_of_line_that_a_queue_has():
-    kinds = set(re.findall(r'^\{"e":"(\w+)"', QUEUE.read_text(), re.MULTILINE))
-    assert kinds == {
+def test_the_answers_of_an_older_run_are_shown():
+    answer = {"jobs": [], "paused": False, "stopping": False}
+    info = {"run": {"id": "queue"}, "metrics": {}}
+    assert json.loads(document(answer, info))["tag_limits"] == {}
+    assert shown(answer, Console(), None, most=None) == "no unfinished jobs"
+
+
+@pytest.mark.parametrize("old", OLD_QUEUES)
+def test_an_old_queue_has_every_kind_of_line_that_a_queue_has(old):
+    lines = (DATA / old / "journal.jsonl").read_text()
+    assert lines.startswith(f'{{"pqrun":{old[-1]},')
+    assert ('"out_at":' in lines) == ('"e":"delay"' in lines) == (old != "queue-1"), (
+        "packs and times came later"
+    )
+    assert set(re.findall(r'^\{"e":"(\w+)"', lines, re.MULTILINE)) - {"delay"} == {
         "resume", "close", "add", "queue", "start", "end", "done", "wait", "remove", "again", "change", "workers",
         "pool", "pause", "stop", "hold",
     }  # fmt: skip

@@ -6,7 +6,7 @@ import random
 import pytest
 
 from pqrun.ui.top.jobs import SORTS, STATES, JobFilter, JobList, next_of
-from pqrun.ui.top.rendering import TopHistory, columns, curve, idle_keys, keys, row, title
+from pqrun.ui.top.rendering import TopHistory, columns, curve, dashboard, idle_keys, keys, row, title
 from pqrun.ui.top.run_source import MeasuredUsage
 from pqrun.ui.top.widgets import MAX_LINES, LogText
 
@@ -25,6 +25,13 @@ def filled(rows):
 
 def test_what_runs_comes_first_then_failures_then_the_queue_in_starting_order():
     assert listed(filled(nightly())) == [4, 5, 2, 3, 6, 7, 8, 9, 1]
+
+
+def test_the_limits_of_tags_stand_beside_the_numbers_of_jobs():
+    jobs = nightly()
+    run = Fake(jobs).poll().run._replace(tag_limits={"render": 2, "a\x1b": 1000})
+    line = "".join(text for text, _ in dashboard(run, filled(jobs), TopHistory(), 120)[0])
+    assert "tag:render at most 2  tag:a" in line and line.endswith("at most 1,000") and "\x1b" not in line
 
 
 def test_a_filter_is_words_state_priority_and_tag():

@@ -64,9 +64,10 @@ def test_a_source_tells_first_all_then_what_changed(watched, gate, until):
     assert not source.poll().changed
     source.act("set", jobs=["next"], seq=jobs["next"].seq, change={"priority": "high"})
     source.act("pause")
+    source.act("limit", tag="x", workers=2)
     news = source.poll()
     assert [(job.id, job.priority) for job in news.changed] == [("next", 2)]
-    assert news.run.paused and not news.anew
+    assert news.run.paused and news.run.tag_limits == {"x": 2} and not news.anew
     with pytest.raises(InternalFailure, match="nothing was changed"):
         source.act("cancel", jobs=["all"], seq=jobs["flaky"].seq)
     assert source.act("restart", jobs=["flaky"])["count"] == 1

@@ -15,10 +15,16 @@ class Job:
     slots: int = 1
     pools: tuple = ()
     entry: tuple | None = field(default=None)
+    tags: tuple = ()
+    shares: tuple = ()
 
     @property
     def shape(self):
         return (self.slots, self.pools)
+
+    @property
+    def spec(self):
+        return self
 
     @property
     def place(self):
@@ -64,7 +70,7 @@ def test_what_does_not_fit_is_passed_and_comes_first_when_there_is_room():
     ready = filled(big := Job(1, slots=3), Job(2), Job(3))
     assert [taken(ready, 3, 2), taken(ready, 3, 1)] == [2, 3]
     push(ready, Job(4))
-    ready.give_back(big, ())
+    ready.give_back(big)
     assert [taken(ready, 3, 3), taken(ready, 3, 1)] == [1, 4]
 
 
@@ -73,9 +79,9 @@ def test_a_full_pool_holds_back_only_those_who_ask_for_it():
     one, two = Job(1, pools=net), Job(2, pools=net)
     ready = filled(one, two, Job(3), pools=[Pool("net", 1)])
     assert ready.take(9, 9) is one
-    share = ready.pools.take(net)
+    one.shares = ready.pools.take(net)
     assert [taken(ready, 9, 8), taken(ready, 9, 7)] == [3, None]
-    ready.give_back(one, share)
+    ready.give_back(one)
     assert taken(ready, 9, 9) == 2
 
 
@@ -84,7 +90,7 @@ def test_a_removed_job_that_was_parked_leaves_its_place_to_the_next_of_its_kind(
     ready = filled(big, bigger, small)
     assert taken(ready, 2, 1) == 3
     ready.remove(big)
-    ready.give_back(small, ())
+    ready.give_back(small)
     assert taken(ready, 2, 2) == 2
 
 
@@ -96,9 +102,9 @@ def test_who_was_passed_over_often_enough_gets_what_becomes_free():
     while (seq := taken(ready, 2, 1)) is not None:
         passed += 1
         assert seq != 1
-        ready.give_back(Job(seq), ())
+        ready.give_back(Job(seq))
     assert passed == MAX_SKIPS
-    ready.give_back(other, ())
+    ready.give_back(other)
     assert taken(ready, 2, 2) == 1
 
 
@@ -146,6 +152,6 @@ def test_it_takes_what_a_simple_search_would_take(facts, capacity, random):
             free -= min(job.slots, capacity)
             running.append((job, ready.pools.take(job.pools)))
         else:
-            job, share = running.pop(random.randrange(len(running)))
+            job, job.shares = running.pop(random.randrange(len(running)))
             free += min(job.slots, capacity)
-            ready.give_back(job, share)
+            ready.give_back(job)

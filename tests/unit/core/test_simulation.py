@@ -50,6 +50,7 @@ def random_jobs(random: Random) -> list[JobSpec]:
                 on_lost=random.choice(["rerun", "rerun", "fail"]),
                 max_lost=random.choice([0, 1, 3]),
                 not_before=random.choice([None, None, None, 0.5, 3.0, 20.0]),
+                tags=random.choice([(), (), ("x",), ("x", "y")]),
             )
         )
     return jobs
@@ -76,7 +77,16 @@ def random_asks(random: Random):
         at = random.uniform(0, 8)
         asks.append((at, lambda s, now: s.pause(paused=True, now=now)))
         asks.append((at + 2, lambda s, now: s.pause(paused=False, now=now)))
+    asks += [limit(random) for _ in range(random.choice([0, 0, 1, 4]))]
     return asks
+
+
+def limit(random: Random):
+    """When, and a request to limit a tag, or to lift its limit."""
+    tag, most = random.choice("xy"), random.choice([0, 1, 1, 2])
+
+    at = random.choice([0.0, random.uniform(0, 8)])
+    return at, lambda scheduler, now: scheduler.limit_tag(tag, most, now, "test")
 
 
 class Jumps:
@@ -129,11 +139,19 @@ def one_run(seed: int) -> tuple[RecordedRun, list[JobSpec], int, Scheduler, Jump
 
     jumps = Jumps(random, FakeClock())
     executor = SimulatedExecutor(jumps.clock, slots, fate, asks=random_asks(random) + jumps.asks)
-    return simulate(scheduler, executor, check=check_backlog), jobs, slots, scheduler, jumps
+    return simulate(scheduler, executor, check=check_books), jobs, slots, scheduler, jumps
 
 
-def check_backlog(scheduler: Scheduler) -> None:
-    """What has not started is counted once, under the way by which it came in."""
+def check_books(scheduler: Scheduler) -> None:
+    """What has not started is counted once, under the way by which it came in; so is each unit of a pool."""
+    used = Counter()
+    for task in scheduler.running():
+        used.update(dict(task.spec.pools))
+        used.update(f"tag:{tag}" for tag in task.spec.tags if tag in scheduler.ready.limited_tags)
+    pools = scheduler.ready.pools
+    assert {name: size - pools.free[name] for name, size in pools.sizes.items()} == {
+        name: used[name] for name in pools.sizes
+    }
     waiting = Counter(
         task.origin for task in scheduler.tasks.values() if isinstance(task.state, Pending | Queued)
     )
@@ -176,8 +194,18 @@ def check_story(
     astray: set[int] = set()
     refused = False
     lost: Counter[int] = Counter()
+    limits: dict[str, int] = {}
+
+    def simple(seq: int) -> bool:
+        """Whether nothing but its place decides when it starts."""
+        spec = jobs[seq - 1]
+        return spec.slots == 1 and not spec.pools and limits.keys().isdisjoint(spec.tags)
+
     for event in story.events:
         match event:
+            case ev.PoolChanged(name=name, size=size):
+                limits[name.removeprefix("tag:")] = size
+                limits = {tag: most for tag, most in limits.items() if most}
             case ev.JobDelayed(seq=seq):
                 assert jobs[seq - 1].not_before is not None and seq not in queued and seq not in active
             case ev.JobQueued(at=at, seq=seq):
@@ -191,10 +219,10 @@ def check_story(
             case ev.AttemptSubmitted(seq=seq, attempt=attempt):
                 assert scheduler.stopping is None or event.at <= scheduler.stopping.at
                 spec = jobs[seq - 1]
-                if spec.slots == 1 and not spec.pools:
+                if simple(seq):
                     urgency = urgencies(jobs, ended)
                     for other in queued:
-                        if jobs[other - 1].slots == 1 and not jobs[other - 1].pools and other != seq:
+                        if simple(other) and other != seq:
                             mine = (urgency[seq - 1], -queued[seq])
                             its = (urgency[other - 1], -queued[other])
                             assert mine > its, "a job started while a higher one was ready"
@@ -205,6 +233,9 @@ def check_story(
                 # Where starts were refused there were fewer slots for a while, of which one may have taken all.
                 assert (len(active) if refused else sum(active.values())) <= slots
                 assert pools["net"] <= 1 and pools["gpu"] <= 2
+                for tag in limits.keys() & set(spec.tags):
+                    tagged = sum(tag in jobs[other - 1].tags for other in active)
+                    assert tagged <= limits[tag], "more jobs of a tag than its limit"
             case ev.AttemptRefused(seq=seq):
                 refused = True
                 del active[seq]
