@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 
 from pqrun.app.web.event_stream import message
 from pqrun.control.run_output import OutputPiece
-from pqrun.control.run_view import RunView, view_run
+from pqrun.control.run_view import RunView, ViewedRun, view_run
 from pqrun.core import events as ev
 from pqrun.core.errors import InternalFailure, UserError
 from pqrun.core.job import AttemptId
@@ -227,7 +227,27 @@ class RunFeed:
         paused = seen.live and self._folded.paused
         stopping = seen.live and bool(seen.facts["stopped"])
         head = page_head(self._info, ending, lanes=lanes, dropped=self._dropped, stopped=stopped)
-        return {**head, "paused": paused, "stopping": stopping, "readOnly": self._read_only}
+        left = None if paused or stopping else self._seconds_left(seen)
+        return {
+            **head,
+            "paused": paused,
+            "stopping": stopping,
+            "readOnly": self._read_only,
+            "secondsLeft": left,
+        }
+
+    def _seconds_left(self, seen: ViewedRun) -> float | None:
+        """Return the estimated seconds until a live run ends, as the live table shows them; None if unknown."""
+        table = self._folded.table
+        if not seen.live or not seen.facts["input_ended"]:
+            return None
+        table.rate.expected = lambda _now, left: self._view.expected(seen, table.rows.values(), left)
+        waiting, delayed, longest = table.waits(seen.now)
+        last_retry = longest + seen.metrics.average_processing
+        left = table.rate.eta(
+            seen.now, table.unfinished, waiting=waiting, delayed=delayed, last_retry=last_retry
+        )
+        return None if left is None else round(left, 1)
 
     def printed(self, seq: int, attempt: int, stream: int, offset: int | None) -> OutputPiece:
         """Return output of an attempt from byte `offset`; with None, its last part."""

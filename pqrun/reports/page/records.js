@@ -22,9 +22,10 @@
  * @property {number} lanes
  * @property {number[]} dropped
  * @property {number} [fewJobs] in a file: up to this number of jobs, it has the output of successful jobs, too
- * @property {boolean} [paused] of a live page, as the next two
+ * @property {boolean} [paused] of a live page, as the next three
  * @property {boolean} [stopping]
  * @property {boolean} [readOnly] whether the server refuses changes
+ * @property {number | null} [secondsLeft] the estimated seconds until the run ends
  */
 
 /** @typedef {unknown[] | {all: unknown} | {values: unknown[], at: number[]}} Column */

@@ -13,11 +13,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from pqrun.control.run_output import OutputPiece
-from pqrun.control.run_view import RunView, view_run
+from pqrun.control.run_view import UNFINISHED, RunView, ViewedRun, view_run
 from pqrun.core.errors import InternalFailure, UserError
 from pqrun.core.job import format_command
 from pqrun.core.job_table import RUNNING, WAITING, JobRow
 from pqrun.core.text import describe_exit, escape_controls, strip_ansi
+from pqrun.core.throughput import MIN_ENDS, SETTLING_SECONDS
 from pqrun.journal.index import Index, StaleIndex, as_seen, watch
 from pqrun.journal.run_directory import RunDirectory, find_run, run_directories
 from pqrun.journal.stored_rows import recorded_output
@@ -25,6 +26,8 @@ from pqrun.ui.top.jobs import ListedJob
 from pqrun.ui.top.run_source import JobDetails, PastAttempt, RunState, RunUpdate
 
 MAX_LINE_LENGTH = 300
+MAX_EXPECTED_JOBS = 5_000
+"""Up to this number of unfinished jobs, their times are added up at each poll while no rate is known."""
 MIN_MEASURED_SECONDS = 1.0
 """How long an attempt ran at least, for its share of a CPU to mean something."""
 
@@ -52,6 +55,7 @@ class RecordedRunSource:
         self._index: Index | None = None
         self._known: dict[int, ListedJob] = {}
         self._now: RunState | None = None
+        self._rate_since = 0.0
 
     def poll(self) -> RunUpdate:
         """Return what has changed; if the run can no longer be read, its last state and the trouble."""
@@ -119,7 +123,21 @@ class RecordedRunSource:
             facts["began"], seen.now, facts["workers"], numbers, added, ended,
             held.paused, held.stopping, facts["complete"],
             address=self._run.address, usage=held.usage, delayed=delayed,
+            since=seen.process_began, expected=self._expected(index, seen, added - ended),
         )  # fmt: skip
+
+    def _expected(self, index: Index, seen: ViewedRun, left: int) -> float | None:
+        """Return the seconds left by the times of earlier runs, while too few jobs have ended for a rate."""
+        since = seen.process_began
+        if not (seen.live and seen.facts["input_ended"] and 0 < left <= MAX_EXPECTED_JOBS):
+            return None
+        if self._rate_since == since:
+            return None
+        if seen.now - since >= SETTLING_SECONDS and len(index.ended_since(since, most=MIN_ENDS)) == MIN_ENDS:
+            self._rate_since = since
+            return None
+        unfinished = f"state IN ({', '.join(map(repr, UNFINISHED))})"
+        return self._view.expected(seen, index.jobs(unfinished), left)
 
     def _job(self, row: JobRow) -> ListedJob:
         row = as_seen(row, live=self._view.live)

@@ -16,7 +16,8 @@ class RunState(NamedTuple):
     """The whole run at the time `now`. `trouble`: why the run can no longer be read.
 
     `address` is the run's name on a command line. `usage`: of the running jobs, by number, where it is measured.
-    `delayed` jobs wait for a time.
+    `delayed` jobs wait for a time. `since`: when its present process began, None for the first one. `expected`: the
+    seconds left by the times of earlier runs, if they are known and no rate is known yet.
     """
 
     id: str
@@ -36,6 +37,8 @@ class RunState(NamedTuple):
     address: str = ""
     usage: Mapping[int, MeasuredUsage] = NO_USAGE
     delayed: int = 0
+    since: float | None = None
+    expected: float | None = None
 
 
 class RunUpdate(NamedTuple):
