@@ -228,7 +228,7 @@ class Conclusion:
             run.err.note(trouble)
 
     def _flaky_rates(self) -> Mapping[int, FlakyRate]:
-        """Return in how many of their last runs the jobs of the summary failed. Only people at a terminal are told."""
+        """Return in how many of their last runs the jobs of the summary failed. Looks only for people at a terminal."""
         run, rows = self._run, self._run.display.page.failed_rows()
         directory, quiet = run.record.directory, run.settings.output.quiet
         if directory is None or quiet or not rows or not run.err.is_terminal or run.signals.stopped_by:
