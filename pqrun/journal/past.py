@@ -58,7 +58,7 @@ LOOK_SECONDS: Final = 1.0
 BACKGROUND_SECONDS: Final = 2.0
 FIRST_WAIT_SECONDS: Final = 0.2
 INDEX_TIMEOUT_SECONDS: Final = 0.1
-_UNREADABLE = (InternalFailure, UserError, OSError, sqlite3.Error)
+_UNREADABLE = (InternalFailure, UserError, OSError, sqlite3.Error, ValueError)
 
 
 class PastJob(NamedTuple):
@@ -84,7 +84,7 @@ def read_past() -> KnownDurations:
 def look_back(run: RunDirectory, specs: Iterable[JobSpec], *, seconds: float = LOOK_SECONDS) -> EarlierRuns:
     """Return what the latest runs of the same source as `run` that ended before it tell of its jobs.
 
-    Takes about that number of seconds at most. Runs that are left out: damaged, locked, or too large for the time.
+    Takes about that number of seconds at most. Left out are runs that are damaged, in use, or too large for the time.
     """
     until = time.monotonic() + seconds
     wanted = {key_of(spec): spec for spec in islice(specs, MAX_JOBS)}

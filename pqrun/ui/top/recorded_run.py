@@ -131,8 +131,8 @@ class RecordedRunSource:
         since = seen.process_began
         if not (seen.live and seen.facts["input_ended"] and 0 < left <= MAX_EXPECTED_JOBS):
             return None
-        if self._rate_since == since:
-            return None
+        if self._now is None or self._rate_since == since:
+            return None  # the first screen does not wait for earlier runs
         if seen.now - since >= SETTLING_SECONDS and len(index.ended_since(since, most=MIN_ENDS)) == MIN_ENDS:
             self._rate_since = since
             return None

@@ -12,6 +12,7 @@ from pqrun.core import events as ev
 from pqrun.core.job import NO_REPORT, Command, CountedAs, ExitedWith, JobSpec, Outcome, RetryPolicy, Usage
 from pqrun.core.job_table import JobRow
 from pqrun.core.past import FlakyRate
+from pqrun.engine.threads import NoThread
 from pqrun.journal import past
 from pqrun.journal.index import query_index
 from pqrun.journal.past import BackgroundLook, flaky_rates, look_back, read_past
@@ -156,3 +157,16 @@ def test_a_look_beside_a_live_run_is_taken_once(record):
     while found is None:
         found = look.durations(lambda: pytest.fail("the jobs are asked for once"))
     assert found.known(A) == 4.0
+
+
+def test_without_room_for_a_thread_there_is_no_look(record, monkeypatch):
+    def refuse(_thread):
+        tried.append(1)
+        raise NoThread("no room")
+
+    tried = []
+    record("first", (A, 4.0, [0]))
+    look = BackgroundLook(record("new").run)
+    monkeypatch.setattr(past, "start_thread", refuse)
+    assert [look.durations(lambda: [A]) for _ in range(3)] == [None] * 3
+    assert tried == [1]
