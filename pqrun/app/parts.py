@@ -35,10 +35,14 @@ if TYPE_CHECKING:
     from pqrun.core.past import KnownDurations
     from pqrun.engine.executor import Backend, JobStdin
     from pqrun.engine.live_run import InputStream, JobHistory, JobUsage
+    from pqrun.journal.past import BackgroundLook
     from pqrun.journal.restart_plan import RestartPlan
     from pqrun.output.store import Capture
     from pqrun.reports.report_set import ReportSet
     from pqrun.reports.results_dir import ResultsDirectory
+
+LOOK_BACK_AFTER_SECONDS = 1.0
+"""A shorter run has no use for the times of earlier runs."""
 
 
 class RunParts:
@@ -76,7 +80,8 @@ class RunParts:
         self.collector = MetricsCollector(record.found.header["at"] if record.found else self.clock.now())
         began = self.clock.now() if record.found else self.collector.began
         self.table = JobTable(began, keeps_ended=settings.output.json)
-        if past is not None:
+        self._look: BackgroundLook | None = None
+        if past is not None or record.keeps:
             self.table.rate.expected = self._expected_seconds
         self.display = RunDisplay(settings.output, self.table, self.clock, self.out, self.err)
         if self.display.printer is not None and self._reports_to_stdout():
@@ -125,12 +130,32 @@ class RunParts:
 
         return MedianLimit(percent, () if self.record.found is None else self.record.found.durations())
 
-    def _expected_seconds(self, now: float) -> float | None:
-        """Return the seconds left by the times of earlier runs. Called on the dispatcher thread."""
+    def _expected_seconds(self, now: float, left: int) -> float | None:
+        """Return the seconds until `left` jobs have ended by the times of earlier runs; None while unknown.
+
+        Called on the dispatcher thread, by parts that show the time left. So a run that nobody watches reads
+        nothing of the past.
+        """
+        past = self.past if self.past is not None else self._earlier_times(now)
+        if past is None:
+            return None
         from pqrun.core.past import expected_seconds
 
-        assert self.past is not None
-        return expected_seconds(self.past, self.table.rows.values(), self.workers(), now)
+        average = 0.0 if self.record.found is None else self.metrics().average_processing
+        return expected_seconds(
+            past, self.table.rows.values(), self.workers(), now, left=left, average=average
+        )
+
+    def _earlier_times(self, now: float) -> KnownDurations | None:
+        """Return the times of jobs in earlier runs of the same source. They are read when they are first wanted."""
+        if now - self.table.rate.began < LOOK_BACK_AFTER_SECONDS:
+            return None
+        if self._look is None:
+            from pqrun.journal.past import BackgroundLook
+
+            assert self.record.directory is not None
+            self._look = BackgroundLook(self.record.directory)
+        return self._look.durations(lambda: [row.spec for row in self.table.rows.values()])
 
     # Opening and closing
 

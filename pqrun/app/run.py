@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -30,11 +30,14 @@ from pqrun.reports import Ending, NoReports, reports_of
 
 if TYPE_CHECKING:
     from pqrun.core.job import JobSpec
-    from pqrun.core.past import KnownDurations
+    from pqrun.core.past import FlakyRate, KnownDurations
     from pqrun.engine.executor import Backend
     from pqrun.input import JobInput
     from pqrun.journal.restart_plan import RestartPlan
     from pqrun.ui.run_summary import SummaryFailure
+
+SUMMARY_LOOK_SECONDS = 0.3
+"""How long the summary may wait for what earlier runs tell of its jobs."""
 
 
 def run(settings: Settings) -> int:
@@ -218,11 +221,21 @@ class Conclusion:
             run.out.say(as_text(document(run.facts(self._over), snapshot, rows, run.clock.wall)))
         if run.table.added or not run.source.wrong:
             seconds = run.clock.now() - run.collector.began
-            run.display.say_last_page(snapshot, seconds, run=run.record.address)
+            run.display.say_last_page(snapshot, seconds, run=run.record.address, rates=self._flaky_rates())
             if hint := exported_function_hint(run.display.page.failures):
                 run.err.note(hint)
         for trouble in (*self._trouble, *run.observers.dropped, *run.write_failures()):
             run.err.note(trouble)
+
+    def _flaky_rates(self) -> Mapping[int, FlakyRate]:
+        """Return in how many of their last runs the jobs of the summary failed. Looks only for people at a terminal."""
+        run, rows = self._run, self._run.display.page.failed_rows()
+        directory, quiet = run.record.directory, run.settings.output.quiet
+        if directory is None or quiet or not rows or not run.err.is_terminal or run.signals.stopped_by:
+            return {}
+        from pqrun.journal.past import flaky_rates
+
+        return flaky_rates(directory, rows, seconds=SUMMARY_LOOK_SECONDS)
 
     def _exit_code(self) -> int:
         run, table = self._run, self._run.table

@@ -12,10 +12,10 @@ import contextlib
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from pqrun.control.client import NO_LIVE_RUN, ControlClient
 from pqrun.core.errors import NOT_ALL_RUN, OK, SOME_FAILED, InternalFailure, UserError
@@ -27,6 +27,9 @@ from pqrun.journal.run_directory import RunDirectory
 from pqrun.journal.run_list import DIED, state_of
 from pqrun.journal.stored_rows import recorded_output
 from pqrun.output.store import Capture, Stream
+
+if TYPE_CHECKING:
+    from pqrun.core.past import KnownDurations
 
 STATES = (
     "ok", "failed", "timeout", "cancelled", "skipped", "interrupted", "running", "waiting", "queued", "pending",
@@ -76,6 +79,11 @@ class ViewedRun:
     counts: dict[str, int]
 
     @property
+    def process_began(self) -> float:
+        """When the last process of the run began: later than the run, if it was resumed."""
+        return float(self.facts.get("process_began") or self.facts["began"])  # an older index has it not
+
+    @property
     def code(self) -> int:
         """The run's exit code; of a run that is live or was killed, the code so far."""
         if not self.live and (recorded := self.facts["exit"]) is not None:
@@ -109,6 +117,7 @@ class RunView:
         self._client = RunClient(run.path)
         self.output = RunOutput(self._client)
         self._seen: tuple[int, int] | None = None
+        self._past: KnownDurations | None = None
 
     def has_news(self) -> bool:
         """Look whether the run is live, and return whether its journal has changed since the last call."""
@@ -127,6 +136,22 @@ class RunView:
             with contextlib.suppress(*LOST):
                 return self._client.held()
         return HeldRun()
+
+    def expected(self, seen: ViewedRun, rows: Collection[JobRow], left: int) -> float | None:
+        """Return the seconds until `left` jobs have ended, by the times of earlier runs; None if these are not known.
+
+        `rows`: the jobs of the run, or those that have not ended. The first call reads the earlier runs.
+        """
+        from pqrun.core.past import expected_seconds
+
+        if self._past is None:
+            from pqrun.journal.past import look_back
+
+            self._past = look_back(self.run, [row.spec for row in rows]).durations
+        average = seen.metrics.average_processing if seen.process_began > seen.facts["began"] else 0.0
+        return expected_seconds(
+            self._past, rows, seen.facts["workers"] or 0, seen.now, left=left, average=average
+        )
 
     def why(self, row: JobRow) -> str:
         """Return why an unfinished job does not run, or how long it has run; empty if nobody knows."""

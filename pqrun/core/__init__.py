@@ -21,7 +21,7 @@ From outside, create a `Scheduler`, tell it what was asked for and what executor
     attempts          the attempts that hold slots, and their timers
     admission         the way of a job into the queue: needs met, not held, its time has come
     median_timeout    a time limit by the median of the jobs that succeeded (`--median-timeout`)
-    past              what follows from the times of earlier runs: order, equal parts, time left
+    past              what follows from earlier runs: time left, flaky rates, order, equal parts
     start_policy      what holds back starts: slots, rate, load, refused starts; the halt condition
     dependencies      needs, skipped jobs, inherited urgency, cycles
     metrics           the ten metrics of the queue and a few more, folded from events

@@ -310,10 +310,11 @@ class JobTable:
 class Throughput:
     """Counts of ended jobs in slices of a second. If few ended in the last minute, the last few count.
 
-    `expected` returns the seconds left by the times of earlier runs, for as long as the rate is unknown.
+    `expected` returns the seconds, at a time, until a number of jobs has ended by the times of earlier runs. It is
+    asked while the rate is unknown.
     """
 
-    def __init__(self, began: float, expected: Callable[[float], float | None] | None = None) -> None:
+    def __init__(self, began: float, expected: Callable[[float, int], float | None] | None = None) -> None:
         self.began = began
         self.expected = expected
         self._slices: deque[list[float]] = deque()
@@ -351,7 +352,7 @@ class Throughput:
         if left <= 0:
             return None
         if not rate and waiting < left:
-            return None if self.expected is None else self.expected(now)
+            return None if self.expected is None else self.expected(now, left)
         by_rate = (left - delayed) / rate if rate else 0.0
         return max(by_rate, last_retry) if waiting else by_rate
 

@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""How long jobs took in earlier runs, and what follows from it: the longest first, and parts of equal time.
+"""How jobs went in earlier runs, and what follows: the time left, flaky rates, the longest first, equal parts.
 
-No clock, process or file. Only a run with `--order longest-first` or `--by-time` uses this module.
+No clock, process or file. A run that nobody watches and that has no option for the past does not load this module.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from statistics import median
-from typing import Final
+from typing import Final, NamedTuple
 
-from pqrun.core.job import Command, JobSpec, Pool
-from pqrun.core.job_row import RUNNING, JobRow
+from pqrun.core.job import Command, JobSpec, Outcome, Pool, is_gone
+from pqrun.core.job_row import RUNNING, WAITING, JobRow
 from pqrun.core.ready_queue import ReadyJob, ReadyQueue, ShapeHead
 from pqrun.core.task import Task
 
@@ -19,6 +19,14 @@ MAX_MILLISECONDS: Final = 10**13
 """More than the longest time limit, so that no place in the queue becomes negative."""
 MAX_ROWS: Final = 20_000
 """The most jobs whose times are added up for each picture of the live table."""
+MIN_KNOWN_SHARE: Final = 0.5
+"""The share of the jobs left that earlier runs must know, for an estimate of the time left."""
+
+
+def key_of(spec: JobSpec) -> str:
+    """Return what makes a job the same in several runs."""
+    run = spec.work.run if isinstance(spec.work, Command) else None
+    return past_key(spec.id, run, named=spec.named)
 
 
 def past_key(job_id: str, run: str | tuple[str, ...] | None, *, named: bool) -> str:
@@ -34,15 +42,79 @@ class KnownDurations:
         self._seconds = seconds
         self._usual = median(seconds.values()) if seconds else 0.0
 
+    @property
+    def usual(self) -> float:
+        """The median of all known times; 0 without any."""
+        return self._usual
+
     def known(self, spec: JobSpec) -> float | None:
         """Return the seconds that the job took before, None if it is unknown."""
-        run = spec.work.run if isinstance(spec.work, Command) else None
-        return self._seconds.get(past_key(spec.id, run, named=spec.named))
+        return self._seconds.get(key_of(spec))
 
     def estimate(self, spec: JobSpec) -> float:
         """Return the seconds that the job is expected to take."""
         seconds = self.known(spec)
         return self._usual if seconds is None else seconds
+
+
+class RunResult(NamedTuple):
+    """How a job went in one run: whether one of its attempts failed, and whether the job ended `ok`.
+
+    A job that succeeded at a retry did both. Attempts that were lost with their worker or machine, or that were
+    stopped, are no failures, and a job that is run again by hand begins anew.
+    """
+
+    failed: bool
+    passed: bool
+
+
+def run_result(state: str, retries: int, *, gone: bool) -> RunResult | None:
+    """Return how a job went in a run; None if the run says nothing about the job. `gone`: its last attempt was lost."""
+    passed = state == Outcome.OK
+    failed = retries > 0 or (state in (Outcome.FAILED, Outcome.TIMEOUT) and not gone)
+    return RunResult(failed, passed) if failed or passed else None
+
+
+def result_of(row: JobRow) -> RunResult | None:
+    """Return how the job of this row has gone so far."""
+    return run_result(row.state, row.retries, gone=is_gone(row.exit))
+
+
+class FlakyRate(NamedTuple):
+    """In how many of its last runs a job failed. It is flaky if it both failed and passed in them."""
+
+    runs: int
+    failed: int
+    flaky: bool
+
+    def __str__(self) -> str:
+        return f"failed {self.failed} of its last {self.runs} runs"
+
+
+def flaky_rate(results: Collection[RunResult]) -> FlakyRate | None:
+    """Return the rate over several runs; None if there are not several, or if the job never failed."""
+    failed = sum(result.failed for result in results)
+    if not failed or len(results) < 2:
+        return None
+    return FlakyRate(len(results), failed, any(result.passed for result in results))
+
+
+class EarlierRuns(NamedTuple):
+    """What earlier runs tell of some jobs, by key: the usual times, and the results, one for each run."""
+
+    durations: KnownDurations
+    results: Mapping[str, Sequence[RunResult]]
+
+    def rates(self, rows: Iterable[JobRow]) -> dict[int, FlakyRate]:
+        """Return the rates of those of the jobs that have failed in their run, too, by number."""
+        found = {}
+        for row in rows:
+            here = result_of(row)
+            if here is not None and here.failed:
+                rate = flaky_rate([here, *self.results.get(key_of(row.spec), ())])
+                if rate is not None:
+                    found[row.seq] = rate
+        return found
 
 
 class LongestFirstQueue(ReadyQueue):
@@ -61,26 +133,43 @@ class LongestFirstQueue(ReadyQueue):
 
 
 def expected_seconds(
-    past: KnownDurations, rows: Collection[JobRow], workers: int, now: float
+    past: KnownDurations,
+    rows: Collection[JobRow],
+    workers: int,
+    now: float,
+    *,
+    left: int,
+    average: float = 0.0,
 ) -> float | None:
-    """Return the seconds until all these jobs have ended, None if the time of one is unknown, or if they are many.
+    """Return the seconds until `left` jobs have ended, of which `rows` has those that were read; None if unknown.
 
-    That is the work that is left, shared out among the workers, but at least the longest job.
+    That is the work that is left, shared out among the workers, but at least the longest job. A job that earlier
+    runs don't know counts as the `average`, if the run itself has one, else as their usual job. The time is unknown
+    if too few jobs are known, if there are very many, or if the jobs run longer than ever.
     """
     if len(rows) > MAX_ROWS or not workers:
         return None
+    usual = average or past.usual
+    known, read = 0, 0
     total = longest = 0.0
     for row in rows:
         if row.outcome is not None:
             continue
+        read += 1
         seconds = past.known(row.spec)
         if seconds is None:
-            return None
+            seconds = usual
+        else:
+            known += 1
         if row.state == RUNNING and row.started is not None:
             seconds = max(0.0, seconds - (now - row.started))
-        total += seconds
-        longest = max(longest, seconds)
-    return max(total / workers, longest)
+        total += seconds * row.spec.slots
+        wait = max(0.0, row.until - now) if row.state == WAITING else 0.0
+        longest = max(longest, wait + seconds)
+    if not average and known < MIN_KNOWN_SHARE * left:
+        return None
+    total += max(0, left - read) * usual
+    return max(total / workers, longest) or None
 
 
 def parts_by_time(jobs: Sequence[JobSpec], past: KnownDurations, parts: int) -> dict[str, int]:
@@ -91,11 +180,11 @@ def parts_by_time(jobs: Sequence[JobSpec], past: KnownDurations, parts: int) -> 
     """
     known = [(past.known(job), job) for job in jobs]
     timed = sorted(
-        ((-seconds, _name(job), job.id) for seconds, job in known if seconds is not None),
+        ((-seconds, key_of(job), job.id) for seconds, job in known if seconds is not None),
         key=lambda one: one[:2],
     )
     others = sorted(
-        ((_name(job), job.id) for seconds, job in known if seconds is None), key=lambda one: one[0]
+        ((key_of(job), job.id) for seconds, job in known if seconds is None), key=lambda one: one[0]
     )
     found: dict[str, int] = {}
     totals, counts = [0.0] * parts, [0] * parts
@@ -109,8 +198,3 @@ def parts_by_time(jobs: Sequence[JobSpec], past: KnownDurations, parts: int) -> 
         counts[part] += 1
         found[job_id] = part
     return found
-
-
-def _name(job: JobSpec) -> str:
-    run = job.work.run if isinstance(job.work, Command) else None
-    return past_key(job.id, run, named=job.named)

@@ -16,6 +16,6 @@ From outside, take a run's record from `run_record`, a past run's jobs from `ind
   restart_plan    decides which jobs of a recovered run run again
   compaction      removes jobs that ended long ago from a queue's journal
   run_list        lists the recorded runs and prunes old ones
-  past            reads from the indexes of the latest runs how long jobs took
+  past            reads from the indexes of the latest runs how jobs went
   lock_wait       tells the user about a lock that another process holds
 """

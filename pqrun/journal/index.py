@@ -77,6 +77,13 @@ class Queries:
         found = self._database.execute(f"SELECT id FROM job WHERE {wanted}", (len(prefix), prefix, most))
         return [row[0] for row in found]
 
+    def ended_since(self, at: float, *, most: int) -> list[float]:
+        """Return when at most `most` jobs ended that have ended since a time."""
+        wanted = (
+            "attempts AND ended >= ? AND state NOT IN ('pending', 'held', 'queued', 'running', 'waiting')"
+        )
+        return [ended for (ended,) in self.rows("ended", wanted, at, order=f"ended LIMIT {most}")]
+
     def failed(self) -> int:
         """Return the number of jobs that make the run's exit code 1."""
         if self.metrics.ended == self.metrics.outcomes[Outcome.OK]:
@@ -107,10 +114,13 @@ _NO_PLACE = (
 )  # fmt: skip
 
 
-def query_index(run: RunDirectory, question: Callable[[Index], T]) -> T:
+def query_index(
+    run: RunDirectory, question: Callable[[Index], T], *, lock_timeout: float = LOCK_TIMEOUT_SECONDS
+) -> T:
     """Return the answer to a question about a run.
 
-    `question` must change and print nothing, because it is called again if the index has to be rebuilt.
+    `question` must change and print nothing, because it is called again if the index has to be rebuilt. After
+    `lock_timeout` seconds, an index that another process updates is built in memory.
     """
     for _ in range(2):
         try:
@@ -118,7 +128,7 @@ def query_index(run: RunDirectory, question: Callable[[Index], T]) -> T:
         except OSError:
             break
         try:
-            return _ask(path, run, question)
+            return _ask(path, run, question, lock_timeout)
         except StaleIndex:
             _remove(path)
         except sqlite3.Error as error:
@@ -140,10 +150,10 @@ class StaleIndex(Exception):
     """Error for an index of another journal than the present one, which was replaced or compacted."""
 
 
-def _ask(path: str, run: RunDirectory, question: Callable[[Index], T]) -> T:
-    with contextlib.closing(
-        sqlite3.connect(path, timeout=LOCK_TIMEOUT_SECONDS, isolation_level=None)
-    ) as database:
+def _ask(
+    path: str, run: RunDirectory, question: Callable[[Index], T], timeout: float = LOCK_TIMEOUT_SECONDS
+) -> T:
+    with contextlib.closing(sqlite3.connect(path, timeout=timeout, isolation_level=None)) as database:
         # No need to wait for the disk: an index from before the last boot is rebuilt anyway.
         database.execute(f"PRAGMA synchronous = {'OFF' if _boot() else 'NORMAL'}")
         index = Index(run, database)

@@ -30,7 +30,7 @@ from pqrun.core.job import (
     Usage,
 )
 from pqrun.core.job_row import JobRow
-from pqrun.core.job_table import JobTable
+from pqrun.core.job_table import JobTable, Throughput
 from pqrun.core.metrics import MetricsCollector
 from pqrun.core.text import run_source
 from pqrun.journal.format import UNKNOWN, spec_of
@@ -141,6 +141,8 @@ class RunProjection:
     def _process_began(self, line: Line) -> None:
         """Fold the first line of a process, which begins the run or resumes it."""
         facts = self.facts
+        self._fold_events()  # the ends of an earlier process are no part of the new rate
+        self.table.rate = Throughput(line["at"], self.table.rate.expected)
         if "pqrun" in line:
             self.header = line
             if self.metrics is not None:
@@ -150,7 +152,9 @@ class RunProjection:
             facts.update(source=run_source(line))
         self.tokens.append(line["token"])
         facts.update(files=line.get("files") or facts["files"], workers=line.get("workers"))
-        facts.update(input_ended=False, stopped="", closed=None, exit=None, guarded=None)
+        facts.update(
+            process_began=line["at"], input_ended=False, stopped="", closed=None, exit=None, guarded=None
+        )
 
     def _fold_run(self, line: Line) -> None:
         """Fold a line about the run itself."""

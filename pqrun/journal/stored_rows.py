@@ -49,12 +49,17 @@ _NOWHERE = Logs("", keep=True)
 _WITH_CODE = (ExitedWith, NotStarted)
 
 
+def run_column(spec: JobSpec) -> str:
+    """Return the command of a job as its column holds it: JSON, `null` for what is no command."""
+    run = spec.work.run if isinstance(spec.work, Command) else None
+    return quote(run) if type(run) is str else json.dumps(run)
+
+
 def values_of(row: JobRow) -> tuple[Any, ...]:
     """Return the values of the columns, with an empty text for None. `run` and `tags` are JSON."""
     spec, exit, usage = row.spec, row.exit, row.usage
-    run = spec.work.run if isinstance(spec.work, Command) else None
     return (
-        row.seq, _storable(spec.id), quote(run) if type(run) is str else json.dumps(run), +spec.named,
+        row.seq, _storable(spec.id), run_column(spec), +spec.named,
         spec.priority._value_, json.dumps(spec.tags) if spec.tags else "[]",
         "" if spec.timeout is None else spec.timeout, spec.retry.max, row.state, +row.allowed,
         row.attempts, row.retries,

@@ -5,13 +5,18 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from pqrun.core.job import Outcome
 from pqrun.core.job_row import JobRow
 from pqrun.core.job_table import JobTable
 from pqrun.core.text import count_of
-from pqrun.reports import Ending
+from pqrun.reports import Ending, RunInfo
 from pqrun.reports.cases import CaseReport, ReportedCase, last_lines
+
+if TYPE_CHECKING:
+    from pqrun.core.past import FlakyRate
 
 MAX_FAILURES = 500
 MAX_TAILS = 50
@@ -89,6 +94,19 @@ class RunDigest(CaseReport):
     def slowest(self) -> list[tuple[float, JobRow]]:
         """The jobs that ran longest, longest first, with their seconds."""
         return [(seconds, row) for seconds, _, row in sorted(self._slowest, reverse=True)]
+
+    def flaky_rates(self, run: RunInfo) -> Mapping[int, FlakyRate]:
+        """Return in how many of their last runs the failed and the flaky jobs failed, by number.
+
+        Without such a job, and of a run without a record, nothing is read.
+        """
+        rows = [*(failure.row for failure in self.failures.values()), *self.flaky.values()]
+        if run.directory is None or not rows:
+            return {}
+        from pqrun.journal.past import flaky_rates
+        from pqrun.journal.run_directory import RunDirectory
+
+        return flaky_rates(RunDirectory(run.directory), rows)
 
     def headline(self) -> str:
         """Return the counts as text: `10 jobs: 7 ok, 2 failed, 1 skipped`."""

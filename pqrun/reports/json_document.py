@@ -14,6 +14,7 @@ from pqrun.core.unicode_json import as_json, bytes_beside
 
 if TYPE_CHECKING:
     from pqrun.control.run_view import ViewedRun
+    from pqrun.core.past import FlakyRate
 
 SCHEMA = 1
 Wall = Callable[[float], float]
@@ -24,8 +25,8 @@ def timestamp(wall: float) -> str:
     return datetime.fromtimestamp(wall, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-def job_entry(row: JobRow, wall: Wall) -> dict[str, Any]:
-    """Return a job as the document and records show it.
+def job_entry(row: JobRow, wall: Wall, rate: FlakyRate | None = None) -> dict[str, Any]:
+    """Return a job as the document and records show it. `rate`: in how many of its last runs it failed, if known.
 
     `memory_peak_bytes` is there only if the job's memory was measured, `block` only if the job reads a part of the
     input of `each --pipe`. `stdout` is a file that holds nothing else: output in a pack has only `stdout_at`.
@@ -75,6 +76,7 @@ def job_entry(row: JobRow, wall: Wall) -> dict[str, Any]:
         **memory,
         **block,
         **({"where": row.where} if row.where else {}),
+        **({} if rate is None else {"last_runs": rate._asdict()}),
         **bytes_beside("run", run),
     }
 

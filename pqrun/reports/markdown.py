@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from html import escape
+from typing import TYPE_CHECKING
 
 from pqrun.core.job import Outcome
 from pqrun.core.job_row import JobRow
@@ -16,6 +17,9 @@ from pqrun.reports.cases import case_name, code_block, code_span, describe_case,
 from pqrun.reports.digest import DigestFailure, RunDigest
 from pqrun.reports.json_document import numbers
 from pqrun.reports.targets import AtomicFile
+
+if TYPE_CHECKING:
+    from pqrun.core.past import FlakyRate
 
 MAX_PAGE_BYTES = 1024 * 1024 - 1  # GitHub's limit for the summary of a step
 MAX_ROWS = 200
@@ -39,7 +43,8 @@ class MarkdownSummary(RunDigest):
 def page(digest: RunDigest, run: RunInfo, ending: Ending, room: int = MAX_PAGE_BYTES) -> bytes:
     """Return the page in at most `room` bytes. Output is left out first, and the page says so."""
     top, metrics = list(_top(digest, ending)), list(_numbers(run, ending))
-    parts, end = [*top, *_failures(digest)], [*_flaky(digest), *_slowest(digest), *metrics]
+    rates = digest.flaky_rates(run)
+    parts, end = [*top, *_failures(digest, rates)], [*_flaky(digest, rates), *_slowest(digest), *metrics]
     if _size(parts + end) > room:
         parts, end = [*top, "The page is full: more was left out."], metrics
     left_out = 0
@@ -74,25 +79,38 @@ def _top(digest: RunDigest, ending: Ending) -> Iterator[str]:
     yield _table([name for name, _ in shown], [[str(count) for _, count in shown]])
 
 
-def _failures(digest: RunDigest) -> Iterator[str]:
+def _failures(digest: RunDigest, rates: Mapping[int, FlakyRate]) -> Iterator[str]:
     if not digest.bad:
         return
+    shown = list(digest.failures.values())[:MAX_ROWS]
     rows = [
         [code_span(case_name(failure.row)), code_span(_how(failure)), str(failure.row.attempts),
          _seconds(failure.row), code_span(_last_word(failure))]
-        for failure in list(digest.failures.values())[:MAX_ROWS]
+        for failure in shown
     ]  # fmt: skip
-    yield _table(["job", "how it ended", "attempts", "time", "last output"], rows)
+    heads = ["job", "how it ended", "attempts", "time", "last output"]
+    yield _table(*_with_rates(heads, rows, [failure.row for failure in shown], rates))
     if digest.bad > len(rows):
         yield f"and {digest.bad - len(rows)} more"
 
 
-def _flaky(digest: RunDigest) -> Iterator[str]:
+def _with_rates(
+    heads: list[str], rows: list[list[str]], jobs: list[JobRow], rates: Mapping[int, FlakyRate]
+) -> tuple[list[str], list[list[str]]]:
+    """Add a column about the last runs of each job, if something is known of one of them."""
+    found = [rates.get(job.seq) for job in jobs]
+    if not any(found):
+        return heads, rows
+    texts = ["" if rate is None else str(rate) for rate in found]
+    return [*heads, "history"], [[*row, text] for row, text in zip(rows, texts, strict=True)]
+
+
+def _flaky(digest: RunDigest, rates: Mapping[int, FlakyRate]) -> Iterator[str]:
     if digest.flaky:
         yield "#### Passed only after a retry"
         shown = list(digest.flaky.values())[:MAX_ROWS]
         rows = [[code_span(case_name(row)), str(row.attempts)] for row in shown]
-        yield _table(["job", "attempts"], rows)
+        yield _table(*_with_rates(["job", "attempts"], rows, shown, rates))
         if digest.table.flaky > len(rows):
             yield f"and {digest.table.flaky - len(rows)} more"
 

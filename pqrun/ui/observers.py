@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from pqrun.core.events import Observer
@@ -26,6 +27,7 @@ from pqrun.ui.summary_page import SummaryPage
 from pqrun.ui.terminal import Style, progress_kind, wants_colour
 
 if TYPE_CHECKING:
+    from pqrun.core.past import FlakyRate
     from pqrun.engine.executor import TerminalGuard
     from pqrun.engine.live_run import LiveRun
     from pqrun.engine.reactor import Reactor
@@ -197,9 +199,17 @@ class RunDisplay:
         if self._count is not None:
             self._count.close()
 
-    def say_last_page(self, metrics: Metrics, seconds: float, *, run: str = "") -> None:
+    def say_last_page(
+        self,
+        metrics: Metrics,
+        seconds: float,
+        *,
+        run: str = "",
+        rates: Mapping[int, FlakyRate] = MappingProxyType({}),
+    ) -> None:
         """Print the summary. `run` is the run's name on a command line, if it is recorded.
 
+        `rates`: in how many of its last runs a job failed, by number.
         With `--quiet` only if something is to be done: jobs failed, or were left undone.
         """
         if self._settings.quiet and not (self.table.failed or self.table.left_undone):
@@ -207,7 +217,7 @@ class RunDisplay:
         shown = self.printer.last_shown if self.printer is not None else 0
         page = SummaryPage(
             self.page, metrics, seconds, self._paint,
-            run=run, window=self.err.window, verbose=self._settings.verbose, shown=shown,
+            run=run, window=self.err.window, verbose=self._settings.verbose, shown=shown, rates=rates,
         )  # fmt: skip
         self.err.say(page.text())
 

@@ -23,6 +23,7 @@ MAX_LINE_LENGTH = 300
 class SummaryFailure(NamedTuple):
     """A job that did not end well. `said`: why, in its own or pqrun's words; `lines`: its last lines of output."""
 
+    row: JobRow
     seq: int
     spec: JobSpec
     outcome: Outcome
@@ -36,6 +37,7 @@ class SummaryFailure(NamedTuple):
 class FlakyJob(NamedTuple):
     """A job that succeeded at try `attempt` of `tries`. `how`: how its first attempt ended."""
 
+    row: JobRow
     seq: int
     label: str
     attempt: int
@@ -81,6 +83,10 @@ class RunSummary(Observer):
         table = self.table
         return table.unfinished + table.outcomes[Outcome.INTERRUPTED] - len(self.given_up)
 
+    def failed_rows(self) -> list[JobRow]:
+        """Return the rows of the jobs that failed or were flaky, as far as they are kept."""
+        return [*(job.row for job in self.failures), *(job.row for job in self.flaky)]
+
     def _attempt_ended(self, event: ev.AttemptEnded, row: JobRow) -> None:
         seconds = event.ended - event.began
         if len(self._slowest) < MAX_SLOWEST or seconds > self._slowest[0][0]:
@@ -99,7 +105,7 @@ class RunSummary(Observer):
         if event.outcome is Outcome.OK:
             if row.is_flaky and len(self.flaky) < MAX_FLAKY:
                 tries = max(event.attempts, row.spec.retry.max + 1)
-                self.flaky.append(FlakyJob(event.seq, job_label(row.spec), event.attempts, tries, first))
+                self.flaky.append(FlakyJob(row, event.seq, job_label(row.spec), event.attempts, tries, first))
             return
         if event.outcome is Outcome.INTERRUPTED:
             if row.spec.rerun:
@@ -113,7 +119,7 @@ class RunSummary(Observer):
             return
         how, took = how_it_ended(event, row), row.seconds or 0.0
         kept.append(
-            SummaryFailure(event.seq, row.spec, event.outcome, how, event.attempts, took, said, lines)
+            SummaryFailure(row, event.seq, row.spec, event.outcome, how, event.attempts, took, said, lines)
         )
 
     def _forget(self, event: ev.JobReopened | ev.JobDropped, _: JobRow | None) -> None:

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from pqrun.core import text as hints
 from pqrun.core.job import Outcome, format_command
@@ -12,6 +14,9 @@ from pqrun.core.metrics import Metrics
 from pqrun.core.text import count_of, describe_stop, escape_controls, format_duration, shorten
 from pqrun.ui.run_summary import RunSummary, SummaryFailure
 from pqrun.ui.terminal import NO_BREAK, OUTCOME_STYLES, Piece, Style, lay_out
+
+if TYPE_CHECKING:
+    from pqrun.core.past import FlakyRate
 
 COMMAND_LINES = 3
 MAX_COMMAND_LENGTH = 300
@@ -24,6 +29,7 @@ class SummaryPage:
     `run`: the name of a recorded run, for commands that continue it or show more. `window`: the columns and
     rows of the terminal, to which lines and the number of failures are fitted; None: no terminal. `verbose`:
     metrics also of a small run without a failure. `shown`: the job whose output is the last on the screen.
+    `rates`: in how many of its last runs a job failed, by number.
     """
 
     def __init__(
@@ -37,6 +43,7 @@ class SummaryPage:
         window: tuple[int, int] | None = None,
         verbose: bool = False,
         shown: int = 0,
+        rates: Mapping[int, FlakyRate] = MappingProxyType({}),
     ) -> None:
         self._summary = summary
         self._table = summary.table
@@ -48,6 +55,7 @@ class SummaryPage:
         self._rows = window[1] if window else None
         self._verbose = verbose
         self._shown = shown
+        self._rates = rates
 
     def text(self) -> str:
         """Return the page: failures, what happened, and last, next to the prompt, what to do."""
@@ -121,7 +129,12 @@ class SummaryPage:
             (": ", ""),
             (escape_controls(job.how), style.removeprefix("bold ")),
             (took + tries, ""),
+            (self._rate(job.seq), "dim"),
         )
+
+    def _rate(self, seq: int) -> str:
+        """Return in how many of its last runs a job failed, as the end of a line; empty if that is unknown."""
+        return f", {rate}" if (rate := self._rates.get(seq)) is not None else ""
 
     def _headline(self) -> list[str]:
         """Return what happened: in one line if it fits, else with the counts on a line of their own."""
@@ -176,7 +189,8 @@ class SummaryPage:
         pieces: list[Piece] = [(f"  {table.flaky} flaky", "yellow"), (": ", "dim")]
         for job in flaky:
             how = f" after {job.how}" if job.how else ""
-            pieces += [(shorten(job.label, 40), ""), (f", ok at try {job.attempt}/{job.tries}{how}; ", "dim")]
+            passed = f", ok at try {job.attempt}/{job.tries}{how}{self._rate(job.seq)}; "
+            pieces += [(shorten(job.label, 40), ""), (passed, "dim")]
         if table.flaky > len(flaky):
             pieces.append((f"and {table.flaky - len(flaky)} more", "dim"))
         pieces[-1] = (pieces[-1][0].removesuffix("; "), "dim")

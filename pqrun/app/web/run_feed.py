@@ -17,7 +17,7 @@ from itertools import islice
 from typing import Any, BinaryIO
 
 from pqrun.app.web.event_stream import message
-from pqrun.control.run_view import OutputPiece, RunView, view_run
+from pqrun.control.run_view import OutputPiece, RunView, ViewedRun, view_run
 from pqrun.core import events as ev
 from pqrun.core.errors import InternalFailure, UserError
 from pqrun.core.job import TAG_POOL, AttemptId
@@ -240,7 +240,21 @@ class RunFeed:
             if name.startswith(TAG_POOL)
         }
         held = {"paused": paused, "stopping": stopping, "tagLimits": limits}
-        return {**head, **held, "readOnly": self._read_only}
+        left = None if paused or stopping else self._seconds_left(seen)
+        return {**head, **held, "readOnly": self._read_only, "secondsLeft": left}
+
+    def _seconds_left(self, seen: ViewedRun) -> float | None:
+        """Return the estimated seconds until a live run ends, as the live table shows them; None if unknown."""
+        table = self._folded.table
+        if not seen.live or not seen.facts["input_ended"]:
+            return None
+        table.rate.expected = lambda _now, left: self._view.expected(seen, table.rows.values(), left)
+        waiting, delayed, longest = table.waits(seen.now)
+        last_retry = longest + seen.metrics.average_processing
+        left = table.rate.eta(
+            seen.now, table.unfinished, waiting=waiting, delayed=delayed, last_retry=last_retry
+        )
+        return None if left is None else round(left, 1)
 
     def printed(self, seq: int, attempt: int, stream: int, offset: int | None) -> OutputPiece:
         """Return output of an attempt from byte `offset`; with None, its last part."""

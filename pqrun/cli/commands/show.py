@@ -6,9 +6,9 @@ from __future__ import annotations
 import json
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from pqrun.cli.console import Cell, Column, Console, table
 from pqrun.cli.options import ReportOptions
@@ -21,12 +21,15 @@ from pqrun.core.settings import ReportSettings
 from pqrun.core.text import describe_exit, escape_controls, format_duration, job_label, last_line, strip_ansi
 from pqrun.core.unicode_json import as_json
 from pqrun.journal.index import Index, as_seen, query_index
-from pqrun.journal.run_directory import find_run
+from pqrun.journal.run_directory import RunDirectory, find_run
 from pqrun.journal.run_list import DIED, ENDED, LIVE
 from pqrun.journal.stored_rows import recorded_output
 from pqrun.output.writer import StreamWriter
 from pqrun.reports import Ending, RunInfo, write_after
 from pqrun.ui.terminal import OUTCOME_STYLES
+
+if TYPE_CHECKING:
+    from pqrun.core.past import FlakyRate
 
 
 def rows_of(index: Index, *, live: bool) -> Iterator[JobRow]:
@@ -46,7 +49,7 @@ def print_document(name: str, *, extract: str | None = None) -> None:
     from pqrun.reports.json_document import SCHEMA, facts_of, numbers
 
     seen, rows = query_index(run, answer)
-    jobs = list(_lines_of_json(rows, extract))
+    jobs = list(_lines_of_json(rows, extract, rates_of(run, rows)))
     head = {"schema": SCHEMA, "run": facts_of(seen), "metrics": numbers(seen.metrics)}
     text = as_json(head, indent=1)[:-2] + ',\n "jobs": ['
     page.say(text + ("\n  " + ",\n  ".join(jobs) + "\n ]\n}" if jobs else "]\n}"))
@@ -59,23 +62,27 @@ def print_lines(name: str, *, extract: str | None = None) -> None:
     run = find_run(name)
     live = run.in_use()
     rows = query_index(run, lambda index: list(rows_of(index, live=live)))
-    if lines := list(_lines_of_json(rows, extract)):
+    if lines := list(_lines_of_json(rows, extract, rates_of(run, rows))):
         page.say("\n".join(lines))
     page.end()
 
 
-def _lines_of_json(rows: Iterable[JobRow], extract: str | None) -> Iterator[str]:
+def _lines_of_json(
+    rows: Iterable[JobRow], extract: str | None, rates: Mapping[int, FlakyRate]
+) -> Iterator[str]:
     from pqrun.reports.json_document import job_entry
 
     if extract is not None:
         from pqrun.reports import results_dir
 
         rows = (results_dir.extract(row, extract) if row.last else row for row in rows)
-    return (as_json(job_entry(row, lambda at: at)) for row in rows)
+    return (as_json(job_entry(row, lambda at: at, rates.get(row.seq))) for row in rows)
 
 
 MOST, MOST_ON_A_SCREEN = 1000, 100
 MAX_TAILS_READ, TAIL_BYTES = 200, 8192
+MAX_RATED_JOBS = 200
+HAS_FAILED = "retries > 0 OR state IN ('failed', 'timeout')"
 MAX_LINES_WITH_OK = 20
 """On a terminal, jobs that are ok are listed only if the table has at most this many lines."""
 COLUMNS = (
@@ -128,33 +135,50 @@ def print_page(name: str, *, everything: bool) -> None:
     live = run.in_use()
     most = -1 if everything else MOST_ON_A_SCREEN if page.is_terminal else MOST
     brief = page.is_terminal and not everything
-    told = query_index(run, lambda index: _look(index, live=live, most=most, brief=brief))
+    some = f"seq LIMIT {MAX_RATED_JOBS}"
+    rates = rates_of(run, query_index(run, lambda index: index.jobs(HAS_FAILED, order=some)))
+    told = query_index(run, lambda index: _look(index, rates, live=live, most=most, brief=brief))
     page.say("\n".join(_page(told, page, name)))
     page.end()
 
 
-def _look(index: Index, *, live: bool, most: int, brief: bool) -> ShownPage:
+def rates_of(run: RunDirectory, rows: Iterable[JobRow]) -> Mapping[int, FlakyRate]:
+    """Return in how many of their last runs the jobs failed that failed or were retried in this one, by number."""
+    failed = [row for row in rows if row.retries or row.state in (Outcome.FAILED, Outcome.TIMEOUT)]
+    if not failed:
+        return {}
+    from pqrun.journal.past import flaky_rates
+
+    return flaky_rates(run, failed[:MAX_RATED_JOBS])
+
+
+def _look(index: Index, rates: Mapping[int, FlakyRate], *, live: bool, most: int, brief: bool) -> ShownPage:
     seen = view_run(index.run, index, live=live)
     bad = ["failed", "timeout", "cancelled", "skipped", "interrupted"]
     if not live:
         bad.append("running")
     lines: list[ShownJob] = []
     for states in (bad, ["running"] if live else [], ["waiting"], ["queued", "pending", "held"]):
-        lines += _lines(index, f"state IN ({', '.join(map(repr, states))})", seen, most)
-    lines += _lines(index, "state = 'ok' AND attempts > 1", seen, most)
+        lines += _lines(index, f"state IN ({', '.join(map(repr, states))})", seen, most, rates)
+    lines += _lines(index, "state = 'ok' AND attempts > 1", seen, most, rates)
     if not brief or len(lines) + seen.counts.get("ok", 0) <= MAX_LINES_WITH_OK:
         lines += _went_well(index, most)
     shown = Counter(line.state for line in lines if line.seq)
     return ShownPage(seen, lines, {s: n - shown[s] for s, n in seen.counts.items() if n > shown[s]})
 
 
-def _lines(index: Index, where: str, seen: ViewedRun, most: int) -> list[ShownJob]:
-    """Return the lines of the jobs that match, each followed by those of its earlier attempts."""
+def _lines(
+    index: Index, where: str, seen: ViewedRun, most: int, rates: Mapping[int, FlakyRate]
+) -> list[ShownJob]:
+    """Return the lines of the jobs that match, each followed by those of its earlier attempts and runs."""
     lines: list[ShownJob] = []
     for row in index.jobs(where, order=f"seq LIMIT {most}"):
         lines.append(_line(as_seen(row, live=seen.live), seen.now, read=len(lines) < MAX_TAILS_READ))
         if row.attempts > 1 and len(lines) < MAX_TAILS_READ:
             lines += _earlier(index, row)
+        if (rate := rates.get(row.seq)) is not None:
+            how = f"failed {rate.failed}" + (", flaky" if rate.flaky else "")
+            lines.append(ShownJob("", f"  last {rate.runs} runs", "", how, "", ""))
     return lines
 
 

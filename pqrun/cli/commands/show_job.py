@@ -10,8 +10,9 @@ import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pqrun.cli.commands.show import rates_of
 from pqrun.cli.console import Cell, Column, Console, table
 from pqrun.cli.run_table import size_text
 from pqrun.core import field_types as types
@@ -36,6 +37,9 @@ from pqrun.journal.stored_rows import recorded_output
 from pqrun.output.store import Stream
 from pqrun.ui.terminal import OUTCOME_STYLES
 
+if TYPE_CHECKING:
+    from pqrun.core.past import FlakyRate
+
 TAIL_BYTES = 16 << 10
 TAIL_LINES = 10
 USUAL = JobSpec("", Command(""))
@@ -47,13 +51,17 @@ _STYLES = {**OUTCOME_STYLES, "running": "blue", "waiting": "yellow"}
 
 
 class ViewedJob(NamedTuple):
-    """A job with its ended attempts, the jobs that it needs (with the end that meets the need) and its dependents."""
+    """A job with its ended attempts, the jobs that it needs (with the end that meets the need) and its dependents.
+
+    `rate`: in how many of its last runs the job failed, if it failed in this one and that is known.
+    """
 
     run: str
     row: JobRow
     attempts: list[JobRow]
     needs: list[tuple[str, str, JobRow | None]]
     dependents: list[JobRow]
+    rate: FlakyRate | None
 
 
 def view_job(name: str, job: str) -> ViewedJob:
@@ -77,7 +85,8 @@ def view_job(name: str, job: str) -> ViewedJob:
     ]
     seen = as_seen(found, live=live)
     return ViewedJob(
-        run_id, seen, attempts, [(id, when, row and as_seen(row, live=live)) for id, when, row in needs], dependents
+        run_id, seen, attempts, [(id, when, row and as_seen(row, live=live)) for id, when, row in needs], dependents,
+        rates_of(run, [found]).get(found.seq),
     )  # fmt: skip
 
 
@@ -143,6 +152,8 @@ def _facts(seen: ViewedJob) -> Iterator[tuple[str, str]]:
         yield "needed by", escape_controls(", ".join(others))
     if row.state == "waiting":
         yield "due", _moment(row.until)
+    if (rate := seen.rate) is not None:
+        yield "history", f"{rate}{', flaky' if rate.flaky else ''}"
     if row.message:
         yield "message", strip_ansi(row.message)
 
@@ -240,7 +251,7 @@ def _document(seen: ViewedJob) -> dict[str, Any]:
         "schema": SCHEMA,
         "run": {"id": seen.run},
         "job": {
-            **job_entry(row, lambda at: at),
+            **job_entry(row, lambda at: at, seen.rate),
             "due_at": timestamp(row.until) if row.state == "waiting" else None,
             "variables": _variables(spec),
             "fields": {field.flat_name: _plain(value_of(spec, field)) for field in _differing(spec)},

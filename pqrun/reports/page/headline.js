@@ -75,6 +75,9 @@ function facts(data) {
     h("span", {}, "run ", h("b", { class: "mono" }, head.run.id)),
     h("span", {}, `${dateAndTime(began)}${until}`),
     h("span", {}, head.live ? "for " : "took ", h("b", {}, duration(data.end))),
+    head.live &&
+      typeof head.secondsLeft === "number" &&
+      h("span", {}, "about ", h("b", {}, duration(Math.ceil(head.secondsLeft) * 1e6)), " to go"),
     h(
       "span",
       {},

@@ -26,6 +26,7 @@
  * @property {boolean} [stopping]
  * @property {{[tag: string]: number}} [tagLimits] how many jobs with a tag may run at a time
  * @property {boolean} [readOnly] whether the server refuses changes
+ * @property {number | null} [secondsLeft] the estimated seconds until the run ends
  */
 
 /** @typedef {unknown[] | {all: unknown} | {values: unknown[], at: number[]}} Column */

@@ -59,11 +59,18 @@ class TopHistory:
         """Take in the jobs so far. `run`: the run at this time."""
         known = list(jobs)
         self._fill_curves(known, run)
-        self._throughput = Throughput(run.began)
-        recent = sorted(job.ended for job in known if job.ended is not None and not job.unfinished)
+        self._begin_rate(run)
+        since = self._throughput.began
+        recent = sorted(
+            job.ended for job in known if job.ended is not None and job.ended >= since and not job.unfinished
+        )
         for at in recent[min(bisect(recent, run.now - WINDOW_SECONDS), max(0, len(recent) - MIN_ENDS)) :]:
             self._throughput.count(at)
         self._sampled, self._counted = run.now, run.ended
+
+    def _begin_rate(self, run: RunState) -> None:
+        """Forget the ends of an earlier process of the run: they tell nothing of the present rate."""
+        self._throughput = Throughput(run.began if run.since is None else run.since)
 
     def _fill_curves(self, known: list[ListedJob], run: RunState) -> None:
         """Fill the curves: of a live run a sample a second; those of a past run span its whole length."""
@@ -101,6 +108,8 @@ class TopHistory:
         """Add a sample of a live run, if a second has passed since the last one."""
         if not run.live or (passed := run.now - self._sampled) < 0.95:
             return
+        if run.since is not None and run.since != self._throughput.began:
+            self._begin_rate(run)  # it was resumed while it was shown
         self.queue.append(run.metrics.current_queue_size)
         self.running.append(run.metrics.active_workers)
         ended = max(0, run.ended - self._counted)
@@ -120,14 +129,16 @@ class TopHistory:
         return run.ended / span if span > 0 and run.ended else None
 
     def eta(self, run: RunState, waiting: int = 0, last_due: float = 0.0) -> float | None:
-        """Return the seconds until all jobs have ended at the present rate, or None if it is unknown.
+        """Return the seconds until all jobs have ended at the present rate, or by the times of earlier runs.
 
+        None if neither is known.
         `waiting` jobs wait for a retry or for their time, the last one until `last_due`.
         """
         if not run.live or run.paused or run.stopping:
             return None
         last_retry = max(0.0, last_due - run.now) + run.metrics.average_processing
         left = run.added - run.ended
+        self._throughput.expected = lambda _now, _left: run.expected
         return self._throughput.eta(
             run.now, left, waiting=waiting, delayed=run.delayed, last_retry=last_retry
         )

@@ -13,10 +13,20 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from pqrun.control.run_view import NO_LIMITS, NO_USAGE, MeasuredUsage, OutputPiece, RunView, view_run
+from pqrun.control.run_view import (
+    NO_LIMITS,
+    NO_USAGE,
+    UNFINISHED,
+    MeasuredUsage,
+    OutputPiece,
+    RunView,
+    ViewedRun,
+    view_run,
+)
 from pqrun.core.errors import InternalFailure, UserError
 from pqrun.core.job import format_command
 from pqrun.core.job_row import RUNNING, WAITING, JobRow
+from pqrun.core.job_table import MIN_ENDS, SETTLING_SECONDS
 from pqrun.core.metrics import Metrics
 from pqrun.core.text import describe_exit, escape_controls, strip_ansi
 from pqrun.journal.index import Index, StaleIndex, as_seen, watch
@@ -25,6 +35,8 @@ from pqrun.journal.stored_rows import recorded_output
 from pqrun.ui.top.jobs import ListedJob
 
 MAX_LINE_LENGTH = 300
+MAX_EXPECTED_JOBS = 5_000
+"""Up to this number of unfinished jobs, their times are added up at each poll while no rate is known."""
 MIN_MEASURED_SECONDS = 1.0
 """How long an attempt ran at least, for its share of a CPU to mean something."""
 
@@ -33,7 +45,9 @@ class RunState(NamedTuple):
     """The whole run at the time `now`. `trouble`: why the run can no longer be read.
 
     `address` is the run's name on a command line. `usage`: of the running jobs, by number, where it is measured.
-    `delayed` jobs wait for a time. `tag_limits`: how many jobs with a tag may run at a time.
+    `delayed` jobs wait for a time. `tag_limits`: how many jobs with a tag may run at a time. `since`: when its
+    present process began, None for the first one. `expected`: the seconds left by the times of earlier runs, if
+    they are known and no rate is known yet.
     """
 
     id: str
@@ -54,6 +68,8 @@ class RunState(NamedTuple):
     usage: Mapping[int, MeasuredUsage] = NO_USAGE
     delayed: int = 0
     tag_limits: Mapping[str, int] = NO_LIMITS
+    since: float | None = None
+    expected: float | None = None
 
 
 class RunUpdate(NamedTuple):
@@ -127,6 +143,7 @@ class RecordedRunSource:
         self._index: Index | None = None
         self._known: dict[int, ListedJob] = {}
         self._now: RunState | None = None
+        self._rate_since = 0.0
 
     def poll(self) -> RunUpdate:
         """Return what has changed; if the run can no longer be read, its last state and the trouble."""
@@ -194,8 +211,22 @@ class RecordedRunSource:
             facts["began"], seen.now, facts["workers"], numbers, added, ended,
             held.paused, held.stopping, facts["complete"],
             address=self._run.address, usage=held.usage, delayed=delayed,
-            tag_limits=held.tag_limits,
+            tag_limits=held.tag_limits, since=seen.process_began,
+            expected=self._expected(index, seen, added - ended),
         )  # fmt: skip
+
+    def _expected(self, index: Index, seen: ViewedRun, left: int) -> float | None:
+        """Return the seconds left by the times of earlier runs, while too few jobs have ended for a rate."""
+        since = seen.process_began
+        if not (seen.live and seen.facts["input_ended"] and 0 < left <= MAX_EXPECTED_JOBS):
+            return None
+        if self._now is None or self._rate_since == since:
+            return None  # the first screen does not wait for earlier runs
+        if seen.now - since >= SETTLING_SECONDS and len(index.ended_since(since, most=MIN_ENDS)) == MIN_ENDS:
+            self._rate_since = since
+            return None
+        unfinished = f"state IN ({', '.join(map(repr, UNFINISHED))})"
+        return self._view.expected(seen, index.jobs(unfinished), left)
 
     def _job(self, row: JobRow) -> ListedJob:
         row = as_seen(row, live=self._view.live)

@@ -95,6 +95,17 @@ def test_a_run_of_lines_loads_nothing_that_it_has_no_use_for():
     assert not modules & (HEAVY | OF_OTHERS | OF_TYPER)
 
 
+@pytest.mark.slow
+def test_a_run_that_nobody_watches_reads_nothing_of_earlier_runs(tmp_path):
+    (tmp_path / "jobs.txt").write_text("sleep 1.1\nexit 3\n")
+    for words in (["-q"], [], ["-q"]):
+        modules, done = loaded(
+            ["run", *words, str(tmp_path / "jobs.txt")], env={"PQRUN_STATE_DIR": str(tmp_path / "state")}
+        )
+        assert done.returncode == 1
+        assert not modules & {"sqlite3", "pqrun.core.past", "pqrun.journal.past", "pqrun.journal.index"}
+
+
 def test_commands_for_a_live_run_load_neither_typer_nor_a_run(tmp_path):
     """A plain command line starts as fast as that of `run`: with the client's modules alone."""
     env = {"PQRUN_STATE_DIR": str(tmp_path)}

@@ -127,3 +127,26 @@ def test_the_time_to_go_counts_the_wait_for_a_retry(tmp_path, more, eta):
     os.close(fd)
     (line,) = [line for line in (tmp_path / "log").read_text().split("\n") if "20 ok" in line]
     assert line.rpartition("ETA ")[2] == eta if eta else "ETA" not in line
+
+
+def test_the_first_counter_line_has_the_time_to_go_by_earlier_runs(tmp_path):
+    fd = os.open(tmp_path / "log", os.O_RDWR | os.O_CREAT)
+    clock, table = FakeClock(), JobTable()
+    asked = []
+    table.rate.expected = lambda now, left: asked.append((now, left)) or 90.0
+    log = PlainLog(table, StreamWriter(fd, "log"), clock, Style(on=False))
+    observers = Observers(table, [log])
+    began = clock.time
+    observers.tick()
+    spec = JobSpec("job", work=Command("true"))
+    observers.deliver([
+        ev.JobAdded(began, 1, spec), ev.JobQueued(began, 1, 1, spec.priority), ev.InputEnded(began, 1, complete=True),
+    ])  # fmt: skip
+    observers.tick()
+    assert asked == []  # only a line that is shown asks
+    clock.time = began + COUNTER_INTERVAL_SECONDS
+    observers.tick()
+    observers.close()
+    os.close(fd)
+    assert asked == [(clock.time, 1)]
+    assert "1 queued, ETA 1m30s" in (tmp_path / "log").read_text()

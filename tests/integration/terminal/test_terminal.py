@@ -483,3 +483,61 @@ def test_a_retry_that_waits_is_on_the_screen_with_its_countdown_and_its_reason(t
     assert re.search(r"about \d+s to go$", to_go)
     before = re.search(r"again in (\d+)s", text)[1]
     window.until(lambda: f"again in {int(before) - 1}s" in window.text())
+
+
+@pytest.fixture
+def recorded(tmp_path):
+    """`recorded(*words)`: pqrun with a record, in a window of 90 columns."""
+    windows = []
+
+    def open_window(*words):
+        argv = [sys.executable, "-m", "pqrun", *words]
+        windows.append(Terminal(argv, 90, 30, env={"PYTHONPATH": str(ROOT)}, cwd=tmp_path))
+        return windows[-1]
+
+    yield open_window
+    for window in windows:
+        window.close()
+
+
+@pytest.mark.slow
+def test_the_second_run_of_a_file_shows_the_time_to_go_before_a_job_has_ended(recorded, tmp_path):
+    (tmp_path / "jobs.txt").write_text('sleep "$(cat seconds)"\n' * 40)
+    (tmp_path / "seconds").write_text("0.3\n")
+    assert recorded("run", "jobs.txt", "-j20").finish() == 0
+    (tmp_path / "seconds").write_text("60\n")
+    window = recorded("run", "jobs.txt", "-j1")
+    window.until_shown(" to go")
+    (line,) = [line for line in window.lines() if line.startswith("pqrun jobs.txt")]
+    assert re.search(r"about \d\ds to go$", line)  # 39 jobs of 0.3 s and more, for the machine may be busy
+    assert "0 ok" not in window.text() and "1 ok" not in window.text()
+
+
+@pytest.mark.slow
+def test_a_resumed_run_shows_the_time_to_go_by_the_average_of_its_jobs(recorded, tmp_path):
+    (tmp_path / "jobs.txt").write_text('sleep "$(cat seconds)"\n' * 40)
+    (tmp_path / "seconds").write_text("0.5\n")
+    window = recorded("run", "jobs.txt", "-j1")
+    window.until(lambda: re.search(r"^\d+ ok ", window.text(), re.MULTILINE))
+    window.press("\x03")
+    window.finish()
+    (tmp_path / "seconds").write_text("60\n")
+    window = recorded("resume", "latest")
+    window.until_shown(" to go")
+    (line,) = [line for line in window.lines() if line.startswith("pqrun jobs.txt")]
+    assert re.search(r"about \d\ds to go$", line)
+
+
+@pytest.mark.slow
+def test_the_summary_tells_in_how_many_of_its_last_runs_a_job_failed(recorded, tmp_path):
+    jobs = "exit 3  # pqrun: id=bad\n[ $PQRUN_ATTEMPT = 2 ]  # pqrun: id=flaky retries=1 retry_delay=0\n"
+    (tmp_path / "jobs.txt").write_text(jobs)
+    (tmp_path / "flaky.txt").write_text(jobs.partition("\n")[2])
+    texts = []
+    for name in ("jobs.txt", "jobs.txt", "flaky.txt", "flaky.txt"):
+        window = recorded("run", name)
+        window.finish()
+        texts.append(" ".join(window.read_all().split()))
+    assert [text.count("of its last") for text in texts] == [0, 1, 0, 1]
+    assert re.search(r"FAILED bad: exit 3 after \S+, failed 2 of its last 2 runs ", texts[1])
+    assert "1 flaky: flaky, ok at try 2/2 after exit 1, failed 2 of its last 2 runs" in texts[3]

@@ -210,3 +210,29 @@ def test_a_waiting_retry_has_a_countdown_the_next_try_and_counts_for_the_time_to
     assert history.eta(run, 2, jobs.last_due()) == pytest.approx(251.3 + run.metrics.average_processing)
     assert history.eta(run._replace(paused=True), 2, jobs.last_due()) is None
     assert "ETA ~4m" in "".join(text for text, _ in title(run, jobs, history, 110).pieces)
+
+
+def test_until_a_rate_is_known_the_time_to_go_is_that_of_earlier_runs():
+    jobs = filled([job(1, "running"), job(2), job(3)])
+    run = Fake(list(jobs.all.values())).poll().run._replace(expected=95.0)
+    history = TopHistory()
+    history.begin(jobs.all.values(), run)
+    assert history.eta(run) == 95.0
+    assert "ETA ~1m35s" in "".join(text for text, _ in title(run, jobs, history, 110).pieces)
+    assert history.eta(run._replace(expected=None)) is None
+    jobs = filled([*(job(n, "ok") for n in range(1, 90)), job(90)])
+    history.begin(jobs.all.values(), run._replace(ended=89, added=90))
+    assert history.eta(run._replace(ended=89, added=90)) < 5
+
+
+def test_a_resumed_run_has_no_rate_from_its_earlier_process():
+    jobs = filled([*(job(n, "ok") for n in range(1, 90)), job(90)])
+    run = Fake(list(jobs.all.values())).poll().run
+    history = TopHistory()
+    history.begin(jobs.all.values(), run)
+    assert history.per_second(run) is not None
+    history.begin(jobs.all.values(), run._replace(since=NOW - 5))  # the jobs ended nine seconds ago
+    assert history.per_second(run._replace(since=NOW - 5)) is None
+    history.begin(jobs.all.values(), run)
+    history.sample(run._replace(since=NOW, now=NOW + 1))  # it was resumed while it was shown
+    assert history.per_second(run._replace(now=NOW + 5)) is None

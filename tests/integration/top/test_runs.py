@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 import pytest
-from support.process import environment
+from support.process import environment, run_pqrun
 
 from pqrun.core.errors import InternalFailure, UserError
 from pqrun.journal.run_directory import RunDirectory
@@ -115,6 +115,26 @@ def test_a_job_that_waits_has_the_time_of_its_next_attempt(live_run, tmp_path, u
     assert 30 < job.due - job.ended < 91  # with jitter, and the longest delay
     source.close()
     run.stop()
+
+
+@pytest.mark.slow
+def test_a_live_run_that_has_just_begun_has_the_time_of_earlier_runs(
+    live_run, state, tmp_path, monkeypatch, until
+):
+    monkeypatch.setenv("PQRUN_STATE_DIR", str(state))
+    (tmp_path / "jobs.txt").write_text('sleep "$(cat seconds)"\n' * 30)
+    (tmp_path / "seconds").write_text("0.3\n")
+    assert run_pqrun("run", "-q", "-j15", "jobs.txt", cwd=tmp_path, env=environment(state=state)).code == 0
+    (tmp_path / "seconds").write_text("60\n")
+    run = live_run("-j1", "jobs.txt")
+    until(lambda: run.answers and "running" in run.states().values())
+    source = source_of(run)
+    assert source.poll().run.expected is None  # the first screen does not wait for it
+    expected = source.poll().run.expected
+    assert 29 * 0.3 <= expected < 60
+    source.close()
+    run.stop()
+    assert source_of(run).poll().run.expected is None
 
 
 @pytest.mark.slow

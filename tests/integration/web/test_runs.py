@@ -91,6 +91,19 @@ def test_a_live_run_is_told_as_it_goes_on(server, queue, gate):
     assert anew.until(lambda told: not told.head["live"]).head["run"]["state"] == "stopped"
 
 
+@pytest.mark.slow
+def test_a_live_run_has_the_time_left_by_earlier_runs(server, live_run, state, tmp_path):
+    (tmp_path / "jobs.txt").write_text('sleep "$(cat seconds)"\n' * 30)
+    (tmp_path / "seconds").write_text("0.3\n")
+    assert run_pqrun("run", "-q", "-j15", "jobs.txt", cwd=tmp_path, env=environment(state=state)).code == 0
+    (tmp_path / "seconds").write_text("60\n")
+    run = live_run("-j1", "jobs.txt")
+    told = server.told(run.run).until(lambda told: told.head["secondsLeft"] is not None)
+    assert 29 * 0.3 <= told.head["secondsLeft"] < 60
+    run.stop()
+    assert told.until(lambda told: not told.head["live"]).head["secondsLeft"] is None
+
+
 def test_a_run_that_is_killed_leaves_its_jobs_interrupted(server, queue, gate):
     run = queue("-j1")
     run.add(gate.wait, id="first")

@@ -1,15 +1,27 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What follows from the times of earlier runs: the order of equals, and parts of equal time."""
+"""What follows from earlier runs: the time left, flaky rates, the order of equals, and parts of equal time."""
 
 from random import Random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from pqrun.core.job import Command, JobSpec, Priority
+from pqrun.core.job import Command, ExitedWith, JobSpec, LostExit, Priority
 from pqrun.core.job_row import JobRow
 from pqrun.core.job_table import Throughput
-from pqrun.core.past import KnownDurations, expected_seconds, parts_by_time, past_key
+from pqrun.core.past import (
+    EarlierRuns,
+    FlakyRate,
+    KnownDurations,
+    RunResult,
+    expected_seconds,
+    flaky_rate,
+    key_of,
+    parts_by_time,
+    past_key,
+    result_of,
+)
 
 from .test_scheduler import run, starts
 
@@ -72,8 +84,8 @@ def test_each_job_is_in_one_part_whatever_the_order(times, parts):
     assert parts_by_time(mixed, known, parts) == found
 
 
-def row(name, **facts):
-    found = JobRow(1, job(name))
+def row(name, *, spec=None, **facts):
+    found = JobRow(1, spec or job(name))
     for key, value in facts.items():
         setattr(found, key, value)
     return found
@@ -82,14 +94,86 @@ def row(name, **facts):
 def test_the_time_left_is_that_of_the_work_or_of_the_longest_job():
     known = past(a=8.0, b=4.0, c=3.0)
     rows = [row("a", state="running", started=100.0), row("b"), row("c"), row("gone", state="ok")]
-    assert expected_seconds(known, rows, 2, 102.0) == 6.5  # 6 + 4 + 3 seconds on two workers
-    assert expected_seconds(known, rows, 9, 102.0) == 6.0
-    assert expected_seconds(known, [*rows, row("new")], 2, 102.0) is None
-    assert expected_seconds(known, [], 2, 102.0) == 0.0
+    assert expected_seconds(known, rows, 2, 102.0, left=3) == 6.5  # 6 + 4 + 3 seconds on two workers
+    assert expected_seconds(known, rows, 9, 102.0, left=3) == 6.0
+    wide = row("b", spec=job("b", slots=2))
+    assert expected_seconds(known, [wide, row("c")], 2, 102.0, left=2) == 5.5  # twice 4, and 3
+    late = row("c", state="waiting", until=150.0)
+    assert expected_seconds(known, [late], 2, 102.0, left=1) == 51.0
+
+
+def test_an_unknown_job_counts_as_usual_if_most_are_known():
+    known = past(a=8.0, b=4.0, c=3.0)
+    rows = [row("a"), row("b"), row("new")]
+    assert expected_seconds(known, rows, 2, 102.0, left=3) == 8.0  # 8 + 4 + the median of 4 seconds
+    assert expected_seconds(known, rows, 2, 102.0, left=4) == 10.0  # one more is not read yet
+    assert expected_seconds(known, rows, 2, 102.0, left=5) is None
+    assert expected_seconds(KnownDurations({}), rows, 2, 102.0, left=3) is None
+
+
+def test_a_resumed_run_knows_the_average_of_its_own_jobs():
+    rows = [row("a"), row("new"), row("newer")]
+    assert expected_seconds(past(a=8.0), rows, 2, 102.0, left=3, average=3.0) == 8.0
+    assert expected_seconds(KnownDurations({}), rows, 2, 102.0, left=7, average=3.0) == 10.5
+
+
+def test_the_time_left_is_unknown_once_jobs_run_longer_than_ever():
+    rows = [row("a", state="running", started=100.0)]
+    assert expected_seconds(past(a=8.0), rows, 2, 107.5, left=1) == 0.5
+    assert expected_seconds(past(a=8.0), rows, 2, 108.0, left=1) is None
+    assert expected_seconds(past(a=8.0), rows, 0, 102.0, left=1) is None
+
+
+LOST = LostExit("the worker was lost", worker_lost=True)
+
+
+@pytest.mark.parametrize(
+    ("facts", "result"),
+    [
+        ({"state": "ok"}, RunResult(failed=False, passed=True)),
+        ({"state": "ok", "retries": 1}, RunResult(failed=True, passed=True)),
+        ({"state": "failed", "exit": ExitedWith(1)}, RunResult(failed=True, passed=False)),
+        ({"state": "timeout"}, RunResult(failed=True, passed=False)),
+        ({"state": "waiting", "retries": 1}, RunResult(failed=True, passed=False)),
+        ({"state": "interrupted", "retries": 1}, RunResult(failed=True, passed=False)),
+        ({"state": "failed", "exit": LOST}, None),
+        *[({"state": state}, None) for state in ("cancelled", "skipped", "interrupted", "running", "queued")],
+    ],
+    ids=str,
+)
+def test_how_a_job_went_in_a_run(facts, result):
+    assert result_of(row("a", **facts)) == result
+
+
+GOOD, BAD, BOTH = RunResult(False, True), RunResult(True, False), RunResult(True, True)
+
+
+@pytest.mark.parametrize(
+    ("results", "rate"),
+    [
+        ([BAD, GOOD, GOOD], FlakyRate(3, 1, True)),
+        ([BOTH, GOOD], FlakyRate(2, 1, True)),
+        ([BOTH, BOTH], FlakyRate(2, 2, True)),
+        ([BAD, BAD], FlakyRate(2, 2, False)),  # broken, not flaky
+        ([GOOD, GOOD], None),
+        ([BAD], None),
+    ],
+)
+def test_the_rate_over_several_runs(results, rate):
+    assert flaky_rate(results) == rate
+
+
+def test_rates_are_told_of_jobs_that_failed_here_and_are_known():
+    earlier = EarlierRuns(past(), {key_of(job(name)): [GOOD, BAD] for name in ("bad", "good")})
+    rows = [row("bad", state="failed"), row("good", state="ok"), row("new", state="failed")]
+    for number, one in enumerate(rows):
+        one.seq = number
+    assert earlier.rates(rows) == {0: FlakyRate(3, 2, True)}
+    assert str(earlier.rates(rows)[0]) == "failed 2 of its last 3 runs"
 
 
 def test_the_rate_counts_as_soon_as_it_is_known():
-    rate = Throughput(0.0, lambda now: 42.0)
+    rate = Throughput(0.0, lambda now, left: 4.2 * left)
     assert (rate.eta(0.1, 10), rate.eta(0.1, 0)) == (42.0, None)
     for at in (1.0, 2.0, 3.0, 4.0, 5.0):
         rate.count(at)
