@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import inf
 from threading import Event as Flag
 from threading import Thread
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from pqrun.core import events as ev
 from pqrun.core.errors import refusal
@@ -63,11 +62,18 @@ class Observers(Generic[ObserverT]):
         self.dropped: list[str] = []
         self._failed = failed or self._report
         self._observers = list(observers)
-        self._rest: deque[ev.Event] = deque()
+        self._rest: Iterator[ev.Event] = iter(())
         self._calls: dict[type, list[tuple[ObserverT, Handler]]] = {}
         for observer in self._observers:
             for kind, handler in observer.handlers.items():
                 self._calls.setdefault(kind, []).append((observer, handler))
+        # The fold and the calls of each type side by side, for one look-up an event.
+        self._steps: dict[
+            type, tuple[Callable[[Any], JobRow | None], Sequence[tuple[ObserverT, Handler]]]
+        ] = {
+            kind: (table.folds.get(kind, _no_row), self._calls.get(kind, ()))
+            for kind in table.folds.keys() | self._calls.keys()
+        }
 
     @property
     def kinds(self) -> Iterable[type]:
@@ -76,16 +82,12 @@ class Observers(Generic[ObserverT]):
 
     def deliver(self, events: Iterable[ev.Event]) -> None:
         """Fold each event and call its handlers before the next event is folded."""
-        rest, folds, calls = self._rest, self.table.folds, self._calls
-        rest.extend(events)
-        while rest:
-            try:
-                event = rest.popleft()
-            except IndexError:  # another thread has called `take_rest`
-                return
-            kind = type(event)
-            row = folds[kind](event) if kind in folds else None
-            for observer, handler in calls.get(kind, ()):
+        self._rest = rest = iter(events)
+        steps = self._steps
+        for event in rest:
+            fold, calls = steps.get(type(event), _NO_STEP)
+            row = fold(event)
+            for observer, handler in calls:
                 try:
                     handler(event, row)
                 except Exception as error:
@@ -122,10 +124,7 @@ class Observers(Generic[ObserverT]):
 
         Each event goes either to this caller or to the handlers, never to both.
         """
-        rest = []
-        while self._rest:
-            rest.append(self._rest.popleft())
-        return rest
+        return list(self._rest)
 
     def tick(self) -> float:
         """Let all observers act; return the seconds until the next call is wanted."""
@@ -139,7 +138,8 @@ class Observers(Generic[ObserverT]):
         if observer in self._observers:
             self._observers.remove(observer)
         for kind, calls in self._calls.items():
-            self._calls[kind] = [call for call in calls if call[0] is not observer]
+            self._calls[kind] = left = [call for call in calls if call[0] is not observer]
+            self._steps[kind] = (self._steps[kind][0], left)
         self._failed(observer, error)
 
     def _report(self, observer: Observer, error: Exception) -> None:
@@ -149,6 +149,13 @@ class Observers(Generic[ObserverT]):
             return
         sys.stderr.write(f"pqrun: {name} failed and was dropped; the run continues\n")
         sys.__excepthook__(type(error), error, error.__traceback__)
+
+
+def _no_row(_: ev.Event) -> None:
+    """Fold nothing: the table does not know this type of event."""
+
+
+_NO_STEP: tuple[Callable[[Any], None], Sequence[Any]] = (_no_row, ())
 
 
 class EventDispatcher:
@@ -238,27 +245,30 @@ class EventDispatcher:
                 break
             self._closing.wait(COALESCE_INTERVAL_SECONDS)
         self._receiver.close()
-        self._guard(self._last_words)
+        try:
+            self._last_words()
+        except BaseException as error:
+            self._note_failure(error)
 
     def _deliver(self) -> None:
         while self._undelivered:
             batch, size = self._undelivered.popleft()
-            self._guard(partial(self._receiver.deliver, batch))
+            try:
+                self._receiver.deliver(batch)
+            except BaseException as error:
+                self._note_failure(error)
             self._delivered_events += len(batch)
             self._delivered_bytes += size
+            if self.backlogged:
+                self._catch_up()
+        if self.backlogged:
             self._catch_up()
-        self._catch_up()
 
     def _catch_up(self) -> None:
-        if self.backlogged and not self._is_backlogged(
-            MAX_UNDELIVERED_EVENTS // 2, MAX_UNDELIVERED_BYTES // 2
-        ):
+        if not self._is_backlogged(MAX_UNDELIVERED_EVENTS // 2, MAX_UNDELIVERED_BYTES // 2):
             self.backlogged = False
             self._caught_up()
 
-    def _guard(self, act: Callable[[], object]) -> None:
-        """Call `act`. Keep its failure for the main thread: without this thread, the run would stand still."""
-        try:
-            act()
-        except BaseException as error:
-            self.failed = self.failed or error
+    def _note_failure(self, error: BaseException) -> None:
+        """Keep a failure for the main thread: without this thread, the run would stand still."""
+        self.failed = self.failed or error
