@@ -9,7 +9,7 @@ dequeued = completed + failed + timeout + retried + active + stopped + removed.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from math import ceil, log
 from typing import Any, NamedTuple
 
@@ -83,11 +83,10 @@ class MetricsCollector:
             ev.JobChanged: self._change,
         }
 
-    def fold(self, events: Iterable[ev.Event]) -> None:
+    def fold(self, events: Sequence[ev.Event]) -> None:
         """Fold a batch of events, in order."""
-        folds = self._folds
-        for event in events:
-            if (fold := folds.get(type(event))) is not None:
+        for event, fold in zip(events, map(self._folds.get, map(type, events)), strict=True):
+            if fold is not None:
                 fold(event)
 
     def _added(self, _: ev.JobAdded) -> None:
