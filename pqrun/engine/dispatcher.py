@@ -13,7 +13,6 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import inf
-from threading import Event as Flag
 from threading import Thread
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -21,6 +20,7 @@ from pqrun.core import events as ev
 from pqrun.core.errors import refusal
 from pqrun.core.job_table import JobRow, JobTable
 from pqrun.core.observer import Handler, Observer
+from pqrun.engine.reactor import ThreadWaker
 from pqrun.engine.threads import START_TIMEOUT_SECONDS, start_thread
 
 MAX_UNDELIVERED_BYTES = 64 * 1024 * 1024
@@ -173,8 +173,9 @@ class EventDispatcher:
         self._bytes = 0
         self._delivered_events = 0
         self._delivered_bytes = 0
-        self._pending = Flag()
-        self._closing = Flag()
+        self._pending = ThreadWaker()
+        self._closing = False
+        self._pause = ThreadWaker()
         self._last_words: Callable[[], None] = lambda: None
         self.failed: BaseException | None = None
         self.thread = Thread(target=self._run, name="pqrun-dispatcher", daemon=True)
@@ -196,29 +197,32 @@ class EventDispatcher:
         self._undelivered.append((events, size))
         self._events += len(events)
         self._bytes += size
-        if self._is_backlogged(MAX_UNDELIVERED_EVENTS, MAX_UNDELIVERED_BYTES):
-            self.backlogged = True  # only `_catch_up` clears it, because it also wakes the engine
         if (
-            not self._pending.is_set()
-        ):  # mostly true: the thread waits between batches, and setting costs more
-            self._pending.set()
+            self._events - self._delivered_events > MAX_UNDELIVERED_EVENTS
+            or self._bytes - self._delivered_bytes > MAX_UNDELIVERED_BYTES
+        ):
+            self.backlogged = True  # only `_catch_up` clears it, because it also wakes the engine
+        self._pending.wake()
 
     def wake(self) -> None:
         """Let the observers act soon. Called on any thread."""
-        self._pending.set()
+        self._pending.wake()
 
     def close(self, seconds: float | None = None) -> bool:
         """Deliver the rest and end the thread. Return False if that took longer than `seconds`."""
-        self._closing.set()
-        self._pending.set()
+        self._close()
         self.thread.join(seconds)
         return not self.thread.is_alive()
 
     def finish(self, last_words: Callable[[], None]) -> None:
         """Let the thread deliver the rest, call `last_words` and end; return without waiting for it."""
         self._last_words = last_words
-        self._closing.set()
-        self._pending.set()
+        self._close()
+
+    def _close(self) -> None:
+        self._closing = True
+        self._pause.wake()
+        self._pending.wake()
 
     def undelivered(self) -> list[Sequence[ev.Event]]:
         """Take the undelivered batches, after the wait for the thread was given up.
@@ -230,20 +234,17 @@ class EventDispatcher:
             batches.append(self._undelivered.popleft()[0])
         return batches
 
-    def _is_backlogged(self, events: int, size: int) -> bool:
-        return self._events - self._delivered_events > events or self._bytes - self._delivered_bytes > size
-
     def _run(self) -> None:
         wait = self._receiver.tick()
         while True:
-            self._pending.wait(None if wait == inf else wait)
-            self._pending.clear()
-            closing = self._closing.is_set()
+            self._pending.wait(wait)
+            closing = self._closing
             self._deliver()
             wait = self._receiver.tick()
             if closing and not self._undelivered:
                 break
-            self._closing.wait(COALESCE_INTERVAL_SECONDS)
+            if not self._closing:
+                self._pause.wait(COALESCE_INTERVAL_SECONDS)
         self._receiver.close()
         try:
             self._last_words()
@@ -265,7 +266,10 @@ class EventDispatcher:
             self._catch_up()
 
     def _catch_up(self) -> None:
-        if not self._is_backlogged(MAX_UNDELIVERED_EVENTS // 2, MAX_UNDELIVERED_BYTES // 2):
+        if (
+            self._events - self._delivered_events <= MAX_UNDELIVERED_EVENTS // 2
+            and self._bytes - self._delivered_bytes <= MAX_UNDELIVERED_BYTES // 2
+        ):
             self.backlogged = False
             self._caught_up()
 

@@ -100,10 +100,10 @@ class JournalWriter:
                 lines.append(b'%b,"c":"%08x"}\n' % (data, crc))
             self._write(b"".join(lines))
             self._crc = crc
-        if self._durable:
-            self._sync()
-        else:
+        if texts:
             self._unsynced = True
+            if self._durable:
+                self._sync()
 
     def go_on_in(self, shorter: CompactedJournal) -> bool:
         """Continue in a compacted file, and move it to the place of this one.
