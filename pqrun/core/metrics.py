@@ -101,7 +101,7 @@ class MetricsCollector:
         self._queued[seq] = self._entry
 
     def _submit(self, event: ev.AttemptSubmitted) -> None:
-        _, seq, _, waited = event
+        seq, waited = event.seq, event.waited
         self.dequeued += 1
         self.active += 1
         self.waited += waited

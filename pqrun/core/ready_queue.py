@@ -181,7 +181,8 @@ class ReadyQueue:
         if not again:
             self.places += 1
             job.place = self.places
-        shape = (job.spec.slots, job.spec.pools)
+        spec = job.spec
+        shape = (spec.slots, spec.pools)
         if job.shape != shape:  # keep the tuple that most jobs share, to save memory
             job.shape = shape
         self.push(job, (-job.urgency, job.place, job.seq))

@@ -324,23 +324,36 @@ class Scheduler:
             self.tasks[task.seq] = task
             self.graph.name(task)
             self.backlog.came(task)
-        never: dict[int, Need] = {}
+        never = self._connect([task for task in fresh if task.spec.needs])
         for task in fresh:
+            state = task.state
+            if type(state) is life.Pending and not (task.unmet or never):
+                self._enqueue(task, state, now)
+            else:
+                self._admit_otherwise(task, never.get(task.seq), now)
+
+    def _connect(self, needy: list[Task]) -> dict[int, Need]:
+        """Connect the needs of admitted tasks. Return the needs that can never be met, by the number of the task."""
+        never: dict[int, Need] = {}
+        for task in needy:
             # In any other state, the needs were met in an earlier process.
-            if task.spec.needs and isinstance(task.state, life.Pending):
+            if isinstance(task.state, life.Pending):
                 self.holds.timed = self.holds.timed or task.spec.not_before is not None
                 if need := self.graph.connect(task):
                     never[task.seq] = need
                 self.ready.move(self.graph.raise_urgency(task))
-        for task in fresh:
-            if task.seq not in self.tasks:
-                continue  # skipped, because a job that it needs was skipped in this loop
-            if task.seq in never:
-                self._drop(task, Outcome.SKIPPED, now, never[task.seq])
-            elif isinstance(task.state, life.Queued) and task.entry is None:
-                self.ready.enter(task, again=task.place < 0)
-            elif isinstance(task.state, life.Pending) and not task.unmet:
-                self._enqueue(task, task.state, now)
+        return never
+
+    def _admit_otherwise(self, task: Task, never: Need | None, now: float) -> None:
+        """Admit a restored task, or one whose needs are not met or, for `never`, can never be met."""
+        if task.seq not in self.tasks:
+            return  # skipped, because a job that it needs was skipped a moment ago
+        if never is not None:
+            self._drop(task, Outcome.SKIPPED, now, never)
+        elif isinstance(task.state, life.Queued) and task.entry is None:
+            self.ready.enter(task, again=task.place < 0)
+        elif isinstance(task.state, life.Pending) and not task.unmet:
+            self._enqueue(task, task.state, now)
 
     def _reconnect(self, task: Task, now: float) -> None:
         """Apply a task's changed needs: enqueue the job, move it back to pending, or skip it."""
@@ -356,13 +369,15 @@ class Scheduler:
     def _enqueue(self, task: Task, state: life.Pending | life.Waiting, now: float) -> None:
         if task.spec.not_before is not None and self.holds.delay(task, now):
             return
-        task.state = life.enqueue(state, task.attempts + 1, now)
-        waited = isinstance(state, life.Waiting)
-        self.ready.enter(task, again=task.place < 0 or (waited and task.place > 0))
-        if waited:
+        attempt = task.attempts + 1
+        task.state = life.enqueue(state, attempt, now)
+        if isinstance(state, life.Waiting):
+            self.ready.enter(task, again=task.place != 0)
             self.backlog.came(task)
             self.holds.delayed.pop(task.seq, None)
-        self._log.events.append(new(ev.JobQueued, (now, task.seq, task.attempts + 1, task.spec.priority)))
+        else:
+            self.ready.enter(task, again=task.place < 0)
+        self._log.events.append(new(ev.JobQueued, (now, task.seq, attempt, task.spec.priority)))
 
     def _undo(self, task: Task, why: str, now: float) -> None:
         """Put a task back before its equals because its start was refused; nothing is used up."""

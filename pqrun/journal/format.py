@@ -39,11 +39,6 @@ _COMMAND = Command("")
 _SPEC_FIELDS = [name for name in JobSpec._fields if name not in ("id", "work", "retry")]
 
 
-def common(spec: JobSpec) -> tuple[Any, ...]:
-    """Return the fields that jobs made alike share: all but the id, the command and the line."""
-    return (*spec[2:-1], *(spec.work[1:] if isinstance(spec.work, Command) else ()))
-
-
 def spec_facts(spec: JobSpec, always: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
     """Return the fields of a job that differ from their defaults or are in the layer `always`, for JSON."""
     facts: dict[str, Any] = {"id": spec.id}
@@ -130,7 +125,7 @@ class Encoder:
     def __init__(self, wall: Wall) -> None:
         self._wall = wall
         self._shift = 0.0
-        self._like = common(UNKNOWN)
+        self._like = (UNKNOWN[2:-1], UNKNOWN.work[1:])
         self._rest = ""
         self._queued: dict[int, ev.JobQueued] = {}
         self._merged: dict[int, ev.JobQueued] = {}
@@ -201,15 +196,16 @@ class Encoder:
     def _job(self, spec: JobSpec) -> str:
         """Return a job as text. The fields that it shares with the previous job are not encoded again."""
         work = spec.work
-        run = work.run if isinstance(work, Command) else None
-        if isinstance(run, str) and (like := common(spec)) == self._like:
-            return f'{{"id":{quote(spec.id)},"run":{quote(run)},"line":{spec.line}{self._rest}}}'
-        facts = spec_facts(spec)
-        if isinstance(run, str):
+        if not (type(work) is Command and type(work.run) is str):
+            return json.dumps(spec_facts(spec), ensure_ascii=True, separators=(",", ":"))
+        like = (spec[2:-1], work[1:])  # all but the id, the command and the line
+        if like != self._like:
+            facts = spec_facts(spec)
             rest = {k: v for k, v in facts.items() if k not in ("id", "run", "line")}
             self._like = like
             self._rest = "," + json.dumps(rest, separators=(",", ":"))[1:-1] if rest else ""
-        return json.dumps(facts, ensure_ascii=True, separators=(",", ":"))
+            return json.dumps(facts, ensure_ascii=True, separators=(",", ":"))
+        return f'{{"id":{quote(spec.id)},"run":{quote(work.run)},"line":{spec.line}{self._rest}}}'
 
     def _attempt_ended(self, event: ev.AttemptEnded, time: str, texts: list[str]) -> None:
         at, seq, attempt, counted, exit, asked, began, ended, usage, said, output, where = event
