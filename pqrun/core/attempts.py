@@ -232,15 +232,16 @@ class ActiveAttempts:
         )
         if type(state) is life.Running:
             unasked = state
-        elif type(state) is life.Submitted and news.slot:  # a short attempt tells its start with its end
-            (seq, attempt), began = news.key, news.began
-            self._log.events.append(new(ev.AttemptStarted, (began, seq, attempt, news.slot)))
+        elif type(state) is life.Submitted:
             unasked = state
+            if news.slot:  # a short attempt tells its start with its end
+                (seq, attempt), began = news.key, news.began
+                self._log.events.append(new(ev.AttemptStarted, (began, seq, attempt, news.slot)))
         if unasked is not None and type(exit) is ExitedWith and exit.code in task.spec.success_codes:
             self._record_end(task, news, now, CountedAs.COMPLETED, None)
             task.state = life.finish(unasked, Outcome.OK)
             return Outcome.OK
-        if type(unasked) is life.Submitted:
+        if type(unasked) is life.Submitted and news.slot:
             task.state = life.start(unasked, news.began, None)
         return self._finish_otherwise(task, news, now)
 
