@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import compress
 from math import inf
 from threading import Thread
 from typing import Any, Generic, Protocol, TypeVar
@@ -26,6 +27,7 @@ from pqrun.engine.threads import START_TIMEOUT_SECONDS, start_thread
 MAX_UNDELIVERED_BYTES = 64 * 1024 * 1024
 MAX_UNDELIVERED_EVENTS = 10_000
 COALESCE_INTERVAL_SECONDS = 0.02
+_ENDS: frozenset[type] = frozenset({ev.AttemptEnded})
 
 
 class EventReceiver(Protocol):
@@ -191,8 +193,9 @@ class EventDispatcher:
     def put(self, events: Sequence[ev.Event]) -> None:
         """Add a batch for delivery. Called under the engine's lock, so it never waits."""
         size = 0
-        for event in events:
-            if type(event) is ev.AttemptEnded and event.output is not None:
+        for event in compress(events, map(_ENDS.__contains__, map(type, events))):
+            assert type(event) is ev.AttemptEnded
+            if event.output is not None:
                 size += event.output.out.size + event.output.err.size
         self._undelivered.append((events, size))
         self._events += len(events)
