@@ -315,7 +315,7 @@ class JobTable:
         at, seq, _, where = event
         row = self.rows[seq]
         row.started = row.since = at
-        row.where = host_name(where)
+        row.where = "" if where.startswith("slot ") else host_name(where)
         return row
 
     def _attempt_stopping(self, event: ev.AttemptStopping) -> JobRow:

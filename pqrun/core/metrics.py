@@ -17,6 +17,7 @@ from pqrun.core import events as ev
 from pqrun.core.job import CountedAs, Outcome, Priority, StopReason
 
 _STEP = log(1.01)
+_TIME_LIMITS = (StopReason.TIMEOUT, StopReason.IDLE)
 
 
 class Metrics(NamedTuple):
@@ -121,7 +122,7 @@ class MetricsCollector:
         self.active -= 1
         self._submitted.pop(event.seq, None)
         self.counts[event.counted] += 1
-        if (asked := event.asked) is StopReason.TIMEOUT or asked is StopReason.IDLE:
+        if event.asked in _TIME_LIMITS:
             self.attempts_timeout += 1
         self.last_end = event.at
         seconds = event.ended - event.began
