@@ -130,7 +130,13 @@ class Observers(Generic[ObserverT]):
 
     def tick(self) -> float:
         """Let all observers act; return the seconds until the next call is wanted."""
-        return min(self.each(lambda observer: observer.tick()), default=inf)
+        wait = inf
+        for observer in list(self._observers):
+            try:
+                wait = min(wait, observer.tick())
+            except Exception as error:
+                self._drop(observer, error)
+        return wait
 
     def close(self) -> None:
         """Close all observers, in order."""
