@@ -68,35 +68,50 @@ class JobAdmission:
         if self._ready.limited_tags:
             for task in fresh:
                 self._ready.reshape(task)
-        never: dict[int, Need] = {}
+        never = self._connect([task for task in fresh if task.spec.needs])
         for task in fresh:
+            state = task.state
+            if type(state) is life.Pending and not (task.unmet or never):
+                self.enqueue(task, state, now)
+            else:
+                self._admit_otherwise(task, never.get(task.seq), now)
+
+    def _connect(self, needy: list[Task]) -> dict[int, Need]:
+        """Connect the needs of admitted tasks. Return the needs that can never be met, by the number of the task."""
+        never: dict[int, Need] = {}
+        for task in needy:
             # In any other state, the needs were met in an earlier process.
-            if task.spec.needs and isinstance(task.state, life.Pending):
+            if isinstance(task.state, life.Pending):
                 self.timed = self.timed or task.spec.not_before is not None
                 if need := self._graph.connect(task):
                     never[task.seq] = need
                 self._ready.move(self._graph.raise_urgency(task))
-        for task in fresh:
-            if task.seq not in self._tasks:
-                continue  # skipped, because a job that it needs was skipped in this loop
-            if task.seq in never:
-                self._end(task, Outcome.SKIPPED, now, never[task.seq])
-            elif isinstance(task.state, life.Queued) and task.entry is None:
-                self._ready.enter(task, again=task.place < 0)
-            elif isinstance(task.state, life.Pending) and not task.unmet:
-                self.enqueue(task, task.state, now)
+        return never
+
+    def _admit_otherwise(self, task: Task, never: Need | None, now: float) -> None:
+        """Admit a restored task, or one whose needs are not met or, for `never`, can never be met."""
+        if task.seq not in self._tasks:
+            return  # skipped, because a job that it needs was skipped a moment ago
+        if never is not None:
+            self._end(task, Outcome.SKIPPED, now, never)
+        elif isinstance(task.state, life.Queued) and task.entry is None:
+            self._ready.enter(task, again=task.place < 0)
+        elif isinstance(task.state, life.Pending) and not task.unmet:
+            self.enqueue(task, task.state, now)
 
     def enqueue(self, task: Task, state: life.Pending | life.Waiting, now: float) -> None:
         """Put a job whose needs are met into the queue, or let it wait until its time has come."""
         if task.spec.not_before is not None and self._delay(task, now):
             return
-        task.state = life.enqueue(state, task.attempts + 1, now)
-        waited = isinstance(state, life.Waiting)
-        self._ready.enter(task, again=task.place < 0 or (waited and task.place > 0))
-        if waited:
+        attempt = task.attempts + 1
+        task.state = life.enqueue(state, attempt, now)
+        if isinstance(state, life.Waiting):
+            self._ready.enter(task, again=task.place != 0)
             self._backlog.came(task)
             self.delayed.pop(task.seq, None)
-        self._log.events.append(new(ev.JobQueued, (now, task.seq, task.attempts + 1, task.spec.priority)))
+        else:
+            self._ready.enter(task, again=task.place < 0)
+        self._log.events.append(new(ev.JobQueued, (now, task.seq, attempt, task.spec.priority)))
 
     def restore(self, tasks: list[Task], now: float) -> None:
         """Admit the jobs of an earlier process of the run, in the states and places that they had."""

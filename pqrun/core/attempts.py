@@ -41,42 +41,39 @@ MIN_REBUILD_SIZE = 64
 class TimerHeap:
     """A heap of timers. A timer is valid only while its job is still in the state object that set the timer.
 
-    `state_of` returns the present state of a job by number, or None if the job has ended.
+    `state_of` returns the present state of a job by number, or None if the job has ended. `heap`: all timers, valid
+    or stale.
     """
 
     def __init__(self, state_of: Callable[[int], State | None]) -> None:
         self._state_of = state_of
-        self._heap: list[tuple[float, int, int, State]] = []
+        self.heap: list[tuple[float, int, int, State]] = []
         self._order = 0
         self._rebuild_at = MIN_REBUILD_SIZE
 
     def set(self, when: float, seq: int, state: State) -> None:
         """Set a timer of the job `seq` for the time `when`; it is void once the job has left `state`."""
-        if len(self._heap) >= self._rebuild_at:
+        if len(self.heap) >= self._rebuild_at:
             # Drop stale timers, or 200,000 short jobs with a timeout, run beside one long job, would
             # leave 200,000 of them in the heap.
-            self._heap = [alarm for alarm in self._heap if not self._stale(alarm)]
-            heapify(self._heap)
-            self._rebuild_at = max(MIN_REBUILD_SIZE, 2 * len(self._heap))
+            self.heap = [alarm for alarm in self.heap if not self._stale(alarm)]
+            heapify(self.heap)
+            self._rebuild_at = max(MIN_REBUILD_SIZE, 2 * len(self.heap))
         self._order += 1
-        heappush(self._heap, (when, self._order, seq, state))
-
-    def __bool__(self) -> bool:
-        """Whether there are timers, valid or stale."""
-        return bool(self._heap)
+        heappush(self.heap, (when, self._order, seq, state))
 
     def due(self, now: float) -> Iterator[int]:
         """Yield the jobs whose timers are due, in order. The caller may set more timers meanwhile."""
-        while self._heap and self._heap[0][0] <= now:
-            alarm = heappop(self._heap)
+        while self.heap and self.heap[0][0] <= now:
+            alarm = heappop(self.heap)
             if not self._stale(alarm):
                 yield alarm[2]
 
     def next(self) -> float:
         """Return the time of the next valid timer, or `inf` if no timer is set."""
-        while self._heap and self._stale(self._heap[0]):
-            heappop(self._heap)
-        return self._heap[0][0] if self._heap else inf
+        while self.heap and self._stale(self.heap[0]):
+            heappop(self.heap)
+        return self.heap[0][0] if self.heap else inf
 
     def _stale(self, alarm: tuple[float, int, int, State]) -> bool:
         return self._state_of(alarm[2]) is not alarm[3]
@@ -231,19 +228,23 @@ class ActiveAttempts:
 
     def finish(self, task: Task, news: nw.ProcessFinished, now: float) -> Outcome | None:
         """Settle an attempt that ended. Return the job's outcome, or None if the job has not ended yet."""
-        state = task.state
-        if news.slot and type(state) is life.Submitted:  # a short attempt tells its start with its end
-            (seq, attempt), began = news.key, news.began
-            task.state = state = life.start(state, began, None)
-            self._log.events.append(new(ev.AttemptStarted, (began, seq, attempt, news.slot)))
-        if (
-            type(state) is life.Running  # nobody asked it to stop
-            and type(news.exit) is ExitedWith
-            and news.exit.code in task.spec.success_codes
-        ):
+        state, exit = task.state, news.exit
+        unasked: life.Submitted | life.Running | None = (
+            None  # the state of an attempt that nobody asked to stop
+        )
+        if type(state) is life.Running:
+            unasked = state
+        elif type(state) is life.Submitted:
+            unasked = state
+            if news.slot:  # a short attempt tells its start with its end
+                (seq, attempt), began = news.key, news.began
+                self._log.events.append(new(ev.AttemptStarted, (began, seq, attempt, news.slot)))
+        if unasked is not None and type(exit) is ExitedWith and exit.code in task.spec.success_codes:
             self._record_end(task, news, now, CountedAs.COMPLETED, None)
-            task.state = life.finish(state, Outcome.OK)
+            task.state = life.finish(unasked, Outcome.OK)
             return Outcome.OK
+        if type(unasked) is life.Submitted and news.slot:
+            task.state = life.start(unasked, news.began, None)
         return self._finish_otherwise(task, news, now)
 
     def _finish_otherwise(self, task: Task, news: nw.ProcessFinished, now: float) -> Outcome | None:
@@ -288,8 +289,8 @@ class ActiveAttempts:
         self, task: Task, news: nw.ProcessFinished, now: float, counted: CountedAs, asked: StopReason | None
     ) -> None:
         self._release(task)
-        (seq, attempt), exit, _, began, ended, usage, said, output, where, _ = news
-        end = (now, seq, attempt, counted, exit, asked, began, ended, usage, said, output, where)
+        # From `began` to `where`, the notice has the fields of the event.
+        end = (now, *news.key, counted, news.exit, asked, *news[3:9])
         self._log.events.append(new(ev.AttemptEnded, end))
 
     def _release(self, task: Task) -> None:

@@ -169,7 +169,7 @@ class JobTable:
         at, seq, _, where = event
         row = self.rows[seq]
         row.started = row.since = at
-        row.where = host_name(where)
+        row.where = "" if where.startswith("slot ") else host_name(where)
         return row
 
     def _attempt_stopping(self, event: ev.AttemptStopping) -> JobRow:
@@ -178,23 +178,22 @@ class JobTable:
         return row
 
     def _attempt_ended(self, event: ev.AttemptEnded) -> JobRow:
-        row = self.rows[event.seq]
-        self.running.pop(event.seq, None)
-        exit = event.exit
-        row.started = None if isinstance(exit, NotStarted) else event.began
-        row.ended = event.ended
-        row.seconds = event.ended - event.began
-        row.last = event.attempt
+        at, seq, attempt, counted, exit, asked, began, ended, usage, said, output, where = event
+        row = self.rows[seq]
+        self.running.pop(seq, None)
+        row.started = began
+        row.ended = ended
+        row.seconds = ended - began
+        row.last = attempt
         row.exit = exit
-        row.counted = event.counted
-        if isinstance(exit, LostExit) and exit.worker_lost and event.ended > event.began:
-            row.lost += 1  # equal times: the attempt never reported a start
-        row.where = event.where
-        row.asked = event.asked
-        row.usage = event.usage
-        row.message = event.said.message or (exit.why if isinstance(exit, NotStarted | LostExit) else "")
-        self.last_end = event.at
-        output = event.output
+        row.counted = counted
+        row.where = where
+        row.asked = asked
+        row.usage = usage
+        row.message = said.message or ""
+        self.last_end = at
+        if type(exit) is NotStarted or type(exit) is LostExit:
+            self._ended_otherwise(row, event, exit)
         if output is None:  # clear the places of an earlier attempt's output
             row.stdout_at = row.stderr_at = None
             row.stdout_bytes = row.stderr_bytes = 0
@@ -203,6 +202,14 @@ class JobTable:
             row.stdout_at, row.stderr_at = out.place, err.place
             row.stdout_bytes, row.stderr_bytes = out.size, err.size
         return row
+
+    def _ended_otherwise(self, row: JobRow, event: ev.AttemptEnded, exit: NotStarted | LostExit) -> None:
+        """Note the end of an attempt that had no process, or whose end is unknown."""
+        row.message = row.message or exit.why
+        if isinstance(exit, NotStarted):
+            row.started = None
+        elif exit.worker_lost and event.ended > event.began:
+            row.lost += 1  # equal times: the attempt never reported a start
 
     def _waiting(self, event: ev.JobWaiting) -> JobRow:
         row = self.rows[event.seq]

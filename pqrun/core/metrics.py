@@ -9,7 +9,7 @@ dequeued = completed + failed + timeout + retried + active + stopped + removed.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from math import ceil, log
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ from pqrun.core.job import CountedAs, Outcome, Priority, StopReason
 from pqrun.core.text import format_duration
 
 _STEP = log(1.01)
+_TIME_LIMITS = (StopReason.TIMEOUT, StopReason.IDLE)
 
 
 class Metrics(NamedTuple):
@@ -96,11 +97,10 @@ class MetricsCollector:
             ev.JobChanged: self._change,
         }
 
-    def fold(self, events: Iterable[ev.Event]) -> None:
+    def fold(self, events: Sequence[ev.Event]) -> None:
         """Fold a batch of events, in order."""
-        folds = self._folds
-        for event in events:
-            if (fold := folds.get(type(event))) is not None:
+        for event, fold in zip(events, map(self._folds.get, map(type, events)), strict=True):
+            if fold is not None:
                 fold(event)
 
     def _added(self, _: ev.JobAdded) -> None:
@@ -115,7 +115,7 @@ class MetricsCollector:
         self._queued[seq] = self._entry
 
     def _submit(self, event: ev.AttemptSubmitted) -> None:
-        _, seq, _, waited = event
+        seq, waited = event.seq, event.waited
         self.dequeued += 1
         self.active += 1
         self.waited += waited
@@ -135,7 +135,7 @@ class MetricsCollector:
         self.active -= 1
         self._submitted.pop(event.seq, None)
         self.counts[event.counted] += 1
-        if (asked := event.asked) is StopReason.TIMEOUT or asked is StopReason.IDLE:
+        if event.asked in _TIME_LIMITS:
             self.attempts_timeout += 1
         self.last_end = event.at
         seconds = event.ended - event.began

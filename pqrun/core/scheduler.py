@@ -303,7 +303,7 @@ class Scheduler:
         """Return the events since the last decision, and the commands to carry out now."""
         if now >= self._deadline:
             self.stop("deadline", now)
-        if self._alarms:
+        if self._alarms.heap:
             self._fire_timers(now)
         held = "stopping" if self.stopping else "paused" if self.paused else self.maintenance
         self._starts.start_ready(now, capacity, headroom, held and f"the run is {held}")
@@ -345,7 +345,8 @@ class Scheduler:
             self._log.events.append(new(ev.JobEnded, (now, task.seq, outcome, task.attempts, False, "", "")))
             del self.tasks[task.seq]
             self.graph.record_outcome(task, outcome, allowed=False)
-            self._count_for_halt(outcome, now, allowed=False)
+            if self._halting.rule is not None:
+                self._count_for_halt(outcome, now, allowed=False)
             return
         ended: list[tuple[Task, Outcome, Need | None]] = [(task, outcome, need)]
         while ended:
@@ -359,7 +360,8 @@ class Scheduler:
             by = task.cancelled_by if outcome is Outcome.CANCELLED else ""
             self._log.events.append(ev.JobEnded(now, task.seq, outcome, task.attempts, allowed, because, by))
             del self.tasks[task.seq]
-            self._count_for_halt(outcome, now, allowed=allowed)
+            if self._halting.rule is not None:
+                self._count_for_halt(outcome, now, allowed=allowed)
             ended += self._forget(task, outcome, now, allowed=allowed)
             if task.spec.needs:
                 self.ready.move(self.graph.lower_urgency((), task.spec.needs))
@@ -378,9 +380,8 @@ class Scheduler:
         return skipped
 
     def _count_for_halt(self, outcome: Outcome, now: float, *, allowed: bool) -> None:
-        if self._halting.rule is not None:
-            self._halting.count(outcome, allowed=allowed)
-            self._halt_if_enough(now)
+        self._halting.count(outcome, allowed=allowed)
+        self._halt_if_enough(now)
 
     def _halt_if_enough(self, now: float) -> None:
         if self.stopping is None and (halt := self._halting.reached(self.jobs, complete=self.input_ended)):

@@ -219,12 +219,15 @@ class StartPolicy:
     def start_ready(self, now: float, capacity: int, headroom: Headroom, held: str = "") -> None:
         """Start all jobs that may start now, or none if `held` gives a reason to hold back the run."""
         ready, running, pace = self._ready, self._running, self._pace
-        slots = self._usable_slots(capacity, now)
+        limited = self.ceiling.slots < inf
+        slots = self.slots
+        if limited or slots != capacity:
+            slots = self._usable_slots(capacity, now)
         if held:
             self.hold_reason, self.next_start_at = (held if ready.count else ""), inf
             return
         self.hold_reason, self.next_start_at = "", inf
-        may_hold = headroom is not UNLIMITED or pace.limits or self.ceiling.slots < inf
+        may_hold = headroom is not UNLIMITED or pace.limits or limited
         while slots > running.used and ready.count:
             if may_hold and (why := self._closed(now, headroom)):
                 self._hold(why, headroom, now)

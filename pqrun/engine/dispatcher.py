@@ -11,23 +11,24 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import compress
 from math import inf
-from threading import Event as Flag
 from threading import Thread
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from pqrun.core import events as ev
 from pqrun.core.errors import refusal
 from pqrun.core.events import Handler, Observer
 from pqrun.core.job_row import JobRow
 from pqrun.core.job_table import JobTable
+from pqrun.engine.reactor import ThreadWaker
 from pqrun.engine.threads import START_TIMEOUT_SECONDS, start_thread
 
 MAX_UNDELIVERED_BYTES = 64 * 1024 * 1024
 MAX_UNDELIVERED_EVENTS = 10_000
 COALESCE_INTERVAL_SECONDS = 0.02
+_ENDS: frozenset[type] = frozenset({ev.AttemptEnded})
 
 
 class EventReceiver(Protocol):
@@ -64,11 +65,18 @@ class Observers(Generic[ObserverT]):
         self.dropped: list[str] = []
         self._failed = failed or self._report
         self._observers = list(observers)
-        self._rest: deque[ev.Event] = deque()
+        self._rest: Iterator[ev.Event] = iter(())
         self._calls: dict[type, list[tuple[ObserverT, Handler]]] = {}
         for observer in self._observers:
             for kind, handler in observer.handlers.items():
                 self._calls.setdefault(kind, []).append((observer, handler))
+        # The fold and the calls of each type side by side, for one look-up an event.
+        self._steps: dict[
+            type, tuple[Callable[[Any], JobRow | None], Sequence[tuple[ObserverT, Handler]]]
+        ] = {
+            kind: (table.folds.get(kind, _no_row), self._calls.get(kind, ()))
+            for kind in table.folds.keys() | self._calls.keys()
+        }
 
     @property
     def kinds(self) -> Iterable[type]:
@@ -77,16 +85,12 @@ class Observers(Generic[ObserverT]):
 
     def deliver(self, events: Iterable[ev.Event]) -> None:
         """Fold each event and call its handlers before the next event is folded."""
-        rest, folds, calls = self._rest, self.table.folds, self._calls
-        rest.extend(events)
-        while rest:
-            try:
-                event = rest.popleft()
-            except IndexError:  # another thread has called `take_rest`
-                return
-            kind = type(event)
-            row = folds[kind](event) if kind in folds else None
-            for observer, handler in calls.get(kind, ()):
+        self._rest = rest = iter(events)
+        steps = self._steps
+        for event in rest:
+            fold, calls = steps.get(type(event), _NO_STEP)
+            row = fold(event)
+            for observer, handler in calls:
                 try:
                     handler(event, row)
                 except Exception as error:
@@ -123,14 +127,17 @@ class Observers(Generic[ObserverT]):
 
         Each event goes either to this caller or to the handlers, never to both.
         """
-        rest = []
-        while self._rest:
-            rest.append(self._rest.popleft())
-        return rest
+        return list(self._rest)
 
     def tick(self) -> float:
         """Let all observers act; return the seconds until the next call is wanted."""
-        return min(self.each(lambda observer: observer.tick()), default=inf)
+        wait = inf
+        for observer in list(self._observers):
+            try:
+                wait = min(wait, observer.tick())
+            except Exception as error:
+                self._drop(observer, error)
+        return wait
 
     def close(self) -> None:
         """Close all observers, in order."""
@@ -140,7 +147,8 @@ class Observers(Generic[ObserverT]):
         if observer in self._observers:
             self._observers.remove(observer)
         for kind, calls in self._calls.items():
-            self._calls[kind] = [call for call in calls if call[0] is not observer]
+            self._calls[kind] = left = [call for call in calls if call[0] is not observer]
+            self._steps[kind] = (self._steps[kind][0], left)
         self._failed(observer, error)
 
     def _report(self, observer: Observer, error: Exception) -> None:
@@ -150,6 +158,13 @@ class Observers(Generic[ObserverT]):
             return
         sys.stderr.write(f"pqrun: {name} failed and was dropped; the run continues\n")
         sys.__excepthook__(type(error), error, error.__traceback__)
+
+
+def _no_row(_: ev.Event) -> None:
+    """Fold nothing: the table does not know this type of event."""
+
+
+_NO_STEP: tuple[Callable[[Any], None], Sequence[Any]] = (_no_row, ())
 
 
 class EventDispatcher:
@@ -167,8 +182,9 @@ class EventDispatcher:
         self._bytes = 0
         self._delivered_events = 0
         self._delivered_bytes = 0
-        self._pending = Flag()
-        self._closing = Flag()
+        self._pending = ThreadWaker()
+        self._closing = False
+        self._pause = ThreadWaker()
         self._last_words: Callable[[], None] = lambda: None
         self.failed: BaseException | None = None
         self.thread = Thread(target=self._run, name="pqrun-dispatcher", daemon=True)
@@ -184,35 +200,39 @@ class EventDispatcher:
     def put(self, events: Sequence[ev.Event]) -> None:
         """Add a batch for delivery. Called under the engine's lock, so it never waits."""
         size = 0
-        for event in events:
-            if type(event) is ev.AttemptEnded and event.output is not None:
+        for event in compress(events, map(_ENDS.__contains__, map(type, events))):
+            assert type(event) is ev.AttemptEnded
+            if event.output is not None:
                 size += event.output.out.size + event.output.err.size
         self._undelivered.append((events, size))
         self._events += len(events)
         self._bytes += size
-        if self._is_backlogged(MAX_UNDELIVERED_EVENTS, MAX_UNDELIVERED_BYTES):
-            self.backlogged = True  # only `_catch_up` clears it, because it also wakes the engine
         if (
-            not self._pending.is_set()
-        ):  # mostly true: the thread waits between batches, and setting costs more
-            self._pending.set()
+            self._events - self._delivered_events > MAX_UNDELIVERED_EVENTS
+            or self._bytes - self._delivered_bytes > MAX_UNDELIVERED_BYTES
+        ):
+            self.backlogged = True  # only `_catch_up` clears it, because it also wakes the engine
+        self._pending.wake()
 
     def wake(self) -> None:
         """Let the observers act soon. Called on any thread."""
-        self._pending.set()
+        self._pending.wake()
 
     def close(self, seconds: float | None = None) -> bool:
         """Deliver the rest and end the thread. Return False if that took longer than `seconds`."""
-        self._closing.set()
-        self._pending.set()
+        self._close()
         self.thread.join(seconds)
         return not self.thread.is_alive()
 
     def finish(self, last_words: Callable[[], None]) -> None:
         """Let the thread deliver the rest, call `last_words` and end; return without waiting for it."""
         self._last_words = last_words
-        self._closing.set()
-        self._pending.set()
+        self._close()
+
+    def _close(self) -> None:
+        self._closing = True
+        self._pause.wake()
+        self._pending.wake()
 
     def undelivered(self) -> list[Sequence[ev.Event]]:
         """Take the undelivered batches, after the wait for the thread was given up.
@@ -224,42 +244,45 @@ class EventDispatcher:
             batches.append(self._undelivered.popleft()[0])
         return batches
 
-    def _is_backlogged(self, events: int, size: int) -> bool:
-        return self._events - self._delivered_events > events or self._bytes - self._delivered_bytes > size
-
     def _run(self) -> None:
         wait = self._receiver.tick()
         while True:
-            self._pending.wait(None if wait == inf else wait)
-            self._pending.clear()
-            closing = self._closing.is_set()
+            self._pending.wait(wait)
+            closing = self._closing
             self._deliver()
             wait = self._receiver.tick()
             if closing and not self._undelivered:
                 break
-            self._closing.wait(COALESCE_INTERVAL_SECONDS)
+            if not self._closing:
+                self._pause.wait(COALESCE_INTERVAL_SECONDS)
         self._receiver.close()
-        self._guard(self._last_words)
+        try:
+            self._last_words()
+        except BaseException as error:
+            self._note_failure(error)
 
     def _deliver(self) -> None:
         while self._undelivered:
             batch, size = self._undelivered.popleft()
-            self._guard(partial(self._receiver.deliver, batch))
+            try:
+                self._receiver.deliver(batch)
+            except BaseException as error:
+                self._note_failure(error)
             self._delivered_events += len(batch)
             self._delivered_bytes += size
+            if self.backlogged:
+                self._catch_up()
+        if self.backlogged:
             self._catch_up()
-        self._catch_up()
 
     def _catch_up(self) -> None:
-        if self.backlogged and not self._is_backlogged(
-            MAX_UNDELIVERED_EVENTS // 2, MAX_UNDELIVERED_BYTES // 2
+        if (
+            self._events - self._delivered_events <= MAX_UNDELIVERED_EVENTS // 2
+            and self._bytes - self._delivered_bytes <= MAX_UNDELIVERED_BYTES // 2
         ):
             self.backlogged = False
             self._caught_up()
 
-    def _guard(self, act: Callable[[], object]) -> None:
-        """Call `act`. Keep its failure for the main thread: without this thread, the run would stand still."""
-        try:
-            act()
-        except BaseException as error:
-            self.failed = self.failed or error
+    def _note_failure(self, error: BaseException) -> None:
+        """Keep a failure for the main thread: without this thread, the run would stand still."""
+        self.failed = self.failed or error

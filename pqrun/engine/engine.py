@@ -146,13 +146,17 @@ class Engine:
                     events = self._safe_turn(None)
                 finally:
                     self._lock.release()
-                self._run_after_turn(events)
+                if events:
+                    for tell in self._after_turn:
+                        tell(events)
             return
         with self._lock:
             events = self._safe_turn(request)
         if self._contended:
             self._reactor.wake()
-        self._run_after_turn(events)
+        if events:
+            for tell in self._after_turn:
+                tell(events)
 
     def poke(self) -> None:
         """Run a turn because something outside has changed, or wake the main thread if the lock is taken."""
@@ -173,11 +177,6 @@ class Engine:
             if isinstance(error, KeyboardInterrupt):  # belongs to the program that uses the library
                 raise
             return ()
-
-    def _run_after_turn(self, events: Sequence[Event]) -> None:
-        if events:
-            for tell in self._after_turn:
-                tell(events)
 
     def _turn(self, request: Request | None) -> Sequence[Event]:
         now = self._clock.now()
@@ -219,17 +218,13 @@ class Engine:
                 self.next_timer = min(self.next_timer, self._load_limit.next_check_at)
             if scheduler.hopeless:
                 self.fail(InternalFailure(f"cannot start any job: {scheduler.hopeless}{SEE}"))
-            elif self._reactor_must_look():
+            elif (  # an earlier timer, the end of the run, or room for input that waits
+                self.next_timer < self._next_check
+                or scheduler.done
+                or 0 < self._wanted_room <= scheduler.queue_room
+            ):
                 self._reactor.wake()
         return events
-
-    def _reactor_must_look(self) -> bool:
-        """Return whether the main thread must be woken: for an earlier timer, the run's end, more input."""
-        return (
-            self.next_timer < self._next_check
-            or self._scheduler.done
-            or (0 < self._wanted_room <= self._scheduler.queue_room)
-        )
 
     def snapshot(self) -> Metrics:
         """Return the metrics of this moment. Called on any thread."""

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
 import signal
@@ -160,8 +159,10 @@ class ThreadWaker:
     def wake(self) -> None:
         """Let the present or the next `wait` return at once."""
         if self._silence.locked():
-            with contextlib.suppress(RuntimeError):  # another thread released the lock in this moment
+            try:
                 self._silence.release()
+            except RuntimeError:  # another thread released the lock in this moment
+                pass
 
     def wait(self, seconds: float) -> list[Request]:
         """Wait for `wake`, at most `seconds`. There are never any requests."""

@@ -11,12 +11,13 @@ from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from pqrun.core.job import NO_REPORT, Attempt, ExitedWith, NotStarted, SelfReport
+from pqrun.core.job import NO_REPORT, Attempt, ExitedWith, NotStarted, SelfReport, Usage, new
 from pqrun.core.notices import ProcessFinished, ProcessStarted
 from pqrun.engine.clock import Clock
 from pqrun.engine.executor import Reporter
 
 MAX_MESSAGE_LENGTH = 1000
+NO_USAGE = Usage()
 _OK, _RAISED = ExitedWith(0), ExitedWith(1)
 
 
@@ -130,7 +131,8 @@ class CallTask:
             # The error refers to this frame and `work` to the error. Without this `del` the cycle would keep
             # both alive until the next garbage collection.
             del self, spec, work, trace
-        return ProcessFinished(key, exit, context._cancelled, began, clock.now(), said=said)
+        end = (key, exit, context._cancelled, began, clock.now(), NO_USAGE, said, None, "", "")
+        return new(ProcessFinished, end)
 
 
 def _told(error: BaseException) -> str:

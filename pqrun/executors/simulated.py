@@ -213,7 +213,7 @@ def run_simulated(
         BaseException: The exception that broke the engine.
     """
     metrics = MetricsCollector(executor.clock.now())
-    metrics.fold(past)
+    metrics.fold(list(past))
     engine = Engine(
         clock=executor.clock,
         scheduler=scheduler,

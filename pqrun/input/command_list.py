@@ -136,7 +136,7 @@ class RecordSplitter:
             if end >= 0:
                 record = self._chunk[self._at : end]
                 self._at = end + len(self._separator)
-                return self._whole(record) if self._parts else self._measured(record)
+                return self._whole(record) if self._parts or len(record) > MAX_LINE_BYTES else record
             more = bool(self._waiting) or not self._ended
             # Keep the last bytes back: they may begin a separator that ends in the next chunk.
             cut = max(self._at, len(self._chunk) - len(self._separator) + 1) if more else len(self._chunk)

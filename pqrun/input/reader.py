@@ -125,7 +125,8 @@ class StreamReader:
                     self._may_hold_more = self._open_next()
                     break
                 if self._wants is None or self._wants(spec):
-                    self._check(spec, scheduler)
+                    if spec.named or spec.pools or self._fit is not None:
+                        self._check(spec, scheduler)
                     specs.append(spec)
         except UserError as error:
             self.wrong = str(error)

@@ -39,11 +39,6 @@ _COMMAND = Command("")
 _SPEC_FIELDS = [name for name in JobSpec._fields if name not in ("id", "work", "retry")]
 
 
-def common(spec: JobSpec) -> tuple[Any, ...]:
-    """Return the fields that jobs made alike share: all but the id, the command and the line."""
-    return (*spec[2:-1], *(spec.work[1:] if isinstance(spec.work, Command) else ()))
-
-
 def spec_facts(spec: JobSpec, always: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
     """Return the fields of a job that differ from their defaults or are in the layer `always`, for JSON."""
     facts: dict[str, Any] = {"id": spec.id}
@@ -113,6 +108,10 @@ _RARE = (
 )  # fmt: skip
 
 
+_START = '{"e":"start","t":%s,"s":%d,"n":%d,"w":%.9f}'
+_END = '{"e":"end","t":%s,"s":%d,"n":%d,"as":"%s",%s,"b":%.7f,"f":%.7f,"u":%.6f,"y":%.6f'
+
+
 def append_checksum(body: str, crc: int) -> tuple[bytes, int]:
     """Return the journal line for a JSON object, and the checksum from which the next line continues."""
     data = body[:-1].encode()
@@ -125,14 +124,14 @@ class Encoder:
 
     def __init__(self, wall: Wall) -> None:
         self._wall = wall
-        self._at, self._at_text = nan, ""
-        self._like = common(UNKNOWN)
+        self._shift = 0.0
+        self._like = (UNKNOWN[2:-1], UNKNOWN.work[1:])
         self._rest = ""
         self._queued: dict[int, ev.JobQueued] = {}
         self._merged: dict[int, ev.JobQueued] = {}
-        self._ended: ev.AttemptEnded | None = None
+        self._ended: tuple[float, int, int] | None = None
         self._ended_at = 0
-        self._by_type: dict[type[Any], Callable[[Any, list[str]], None]] = {
+        self._by_type: dict[type[Any], Callable[[Any, str, list[str]], None]] = {
             ev.AttemptSubmitted: self._submitted,
             ev.AttemptEnded: self._attempt_ended,
             ev.JobEnded: self._job_ended,
@@ -148,39 +147,34 @@ class Encoder:
         attempt, and a job's entry into the queue with its addition.
         """
         texts: list[str] = []
-        encoder_of = self._by_type.get
         if events and type(events[0]) is ev.JobAdded:
             self._queued = {event.seq: event for event in events if type(event) is ev.JobQueued}
-        for event in events:
-            if (encode := encoder_of(type(event))) is not None:
-                encode(event, texts)
+        self._shift = shift = self._wall(0.0)  # the same for all times
+        at, time = nan, ""
+        for event, encode in zip(events, map(self._by_type.get, map(type, events)), strict=True):
+            if encode is not None:
+                if event.at != at:  # most events of a turn have the same time
+                    at = event.at
+                    time = f"{at + shift:.7f}"
+                encode(event, time, texts)
         self._ended = None
         if self._queued:
             self._queued, self._merged = {}, {}
         return texts
 
-    def _time(self, at: float) -> str:
-        """Return a time as text, cached because most events of a turn have the same time."""
-        if at != self._at:
-            self._at, self._at_text = at, f"{self._wall(at):.7f}"
-        return self._at_text
+    def _submitted(self, event: ev.AttemptSubmitted, time: str, texts: list[str]) -> None:
+        _, seq, attempt, waited = event
+        texts.append(_START % (time, seq, attempt, waited))
 
-    def _submitted(self, event: ev.AttemptSubmitted, texts: list[str]) -> None:
-        at, seq, attempt, waited = event
-        texts.append(f'{{"e":"start","t":{self._time(at)},"s":{seq},"n":{attempt},"w":{waited:.9f}}}')
-
-    def _job_queued(self, event: ev.JobQueued, texts: list[str]) -> None:
-        at, seq, attempt, priority = event
+    def _job_queued(self, event: ev.JobQueued, time: str, texts: list[str]) -> None:
+        _, seq, attempt, priority = event
         if event is not self._merged.get(seq):  # else it is a part of the line that adds the job
-            texts.append(
-                f'{{"e":"queue","t":{self._time(at)},"s":{seq},"n":{attempt},"p":{priority._value_}}}'
-            )
+            texts.append(f'{{"e":"queue","t":{time},"s":{seq},"n":{attempt},"p":{priority._value_}}}')
 
-    def _job_ended(self, event: ev.JobEnded, texts: list[str]) -> None:
+    def _job_ended(self, event: ev.JobEnded, time: str, texts: list[str]) -> None:
         at, seq, outcome, attempts, allowed, because, by = event
         more = ',"ok":true' if allowed else ""
-        end = self._ended
-        if end is not None and self._ended_at == len(texts) and _is_end_of(end, event):
+        if (at, seq, attempts) == self._ended and self._ended_at == len(texts) and not (because or by):
             texts[-1] = f'{texts[-1][:-1]},"o":"{outcome._value_}"{more}}}'
             return
         if because:
@@ -188,38 +182,39 @@ class Encoder:
         if by:
             more += f',"by":{quote(by)}'
         facts = f'"o":"{outcome._value_}","n":{attempts}{more}'
-        texts.append(f'{{"e":"done","t":{self._time(at)},"s":{seq},{facts}}}')
+        texts.append(f'{{"e":"done","t":{time},"s":{seq},{facts}}}')
 
-    def _added(self, event: ev.JobAdded, texts: list[str]) -> None:
+    def _added(self, event: ev.JobAdded, time: str, texts: list[str]) -> None:
         at, seq, spec, by = event
         more = f',"by":{quote(by)}' if by else ""
         queued = self._queued.get(seq)
         if queued is not None and queued == (at, seq, 1, spec.priority):
             self._merged[seq] = queued
             more = f',"q":true{more}'
-        texts.append(f'{{"e":"add","t":{self._time(at)},"s":{seq},"job":{self._job(spec)}{more}}}')
+        texts.append(f'{{"e":"add","t":{time},"s":{seq},"job":{self._job(spec)}{more}}}')
 
     def _job(self, spec: JobSpec) -> str:
         """Return a job as text. The fields that it shares with the previous job are not encoded again."""
         work = spec.work
-        run = work.run if isinstance(work, Command) else None
-        if isinstance(run, str) and (like := common(spec)) == self._like:
-            return f'{{"id":{quote(spec.id)},"run":{quote(run)},"line":{spec.line}{self._rest}}}'
-        facts = spec_facts(spec)
-        if isinstance(run, str):
+        if not (type(work) is Command and type(work.run) is str):
+            return json.dumps(spec_facts(spec), ensure_ascii=True, separators=(",", ":"))
+        like = (spec[2:-1], work[1:])  # all but the id, the command and the line
+        if like != self._like:
+            facts = spec_facts(spec)
             rest = {k: v for k, v in facts.items() if k not in ("id", "run", "line")}
             self._like = like
             self._rest = "," + json.dumps(rest, separators=(",", ":"))[1:-1] if rest else ""
-        return json.dumps(facts, ensure_ascii=True, separators=(",", ":"))
+            return json.dumps(facts, ensure_ascii=True, separators=(",", ":"))
+        return f'{{"id":{quote(spec.id)},"run":{quote(work.run)},"line":{spec.line}{self._rest}}}'
 
-    def _attempt_ended(self, event: ev.AttemptEnded, texts: list[str]) -> None:
+    def _attempt_ended(self, event: ev.AttemptEnded, time: str, texts: list[str]) -> None:
         at, seq, attempt, counted, exit, asked, began, ended, usage, said, output, where = event
         user, system, memory = usage
-        shift = self._wall(0.0)  # the same for all times of the event
-        text = (
-            f'{{"e":"end","t":{self._time(at)},"s":{seq},"n":{attempt},"as":"{counted._value_}",{_exit_text(exit)}'
-            f',"b":{began + shift:.7f},"f":{ended + shift:.7f},"u":{user:.6f},"y":{system:.6f}'
-        )
+        how = f'"x":{exit.code}' if type(exit) is ExitedWith else _exit_text(exit)
+        shift = self._shift
+        text = _END % (
+            time, seq, attempt, counted._value_, how, began + shift, ended + shift, user, system,
+        )  # fmt: skip
         if memory is not None:
             text += f',"m":{memory}'
         if asked is not None:
@@ -236,13 +231,12 @@ class Encoder:
         if where:
             text += f',"where":{quote(where)}'
         texts.append(text + "}")
-        self._ended, self._ended_at = event, len(texts)
+        self._ended, self._ended_at = (at, seq, attempt), len(texts)
 
-    def _rare(self, event: ev.Event, texts: list[str]) -> None:
-        texts.append(self._text_of_rare(event))
+    def _rare(self, event: ev.Event, time: str, texts: list[str]) -> None:
+        texts.append(self._text_of_rare(event, time))
 
-    def _text_of_rare(self, event: ev.Event) -> str:
-        at = self._time(event.at)
+    def _text_of_rare(self, event: ev.Event, at: str) -> str:
         match event:
             case ev.JobWaiting(_, seq, attempt, until):
                 return f'{{"e":"wait","t":{at},"s":{seq},"n":{attempt},"until":{self._wall(until):.7f}}}'
@@ -283,16 +277,10 @@ class Encoder:
         raise TypeError(f"no event of the journal's: {event!r}")
 
 
-def _is_end_of(event: ev.AttemptEnded, last: ev.JobEnded) -> bool:
-    """Return whether the end of a job can become part of the line of its last attempt's end."""
-    at, seq, _, attempts, _, because, by = last
-    return not (because or by) and seq == event.seq and attempts == event.attempt and at == event.at
-
-
 def _exit_text(exit: Exit) -> str:
-    if isinstance(exit, ExitedWith):
-        return f'"x":{exit.code}'
     match exit:
+        case ExitedWith(code):
+            return f'"x":{code}'
         case KilledBySignal(name):
             return f'"sig":"{name}"'
         case NotStarted(code, why):

@@ -49,7 +49,7 @@ class JournalWriter:
         self._size = size
         self._failed: InternalFailure | None = None
         self._durable = durable
-        self._dirty = Flag()
+        self._unsynced = False
         self._closing = Flag()
         self._keeper: Thread | None = None
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -79,7 +79,6 @@ class JournalWriter:
         """
         self._durable = True
         self._closing.set()
-        self._dirty.set()
 
     def note(self, facts: dict[str, Any]) -> None:
         """Write a line that is not an event: the beginning or the end of this process."""
@@ -90,24 +89,21 @@ class JournalWriter:
 
     def record(self, events: Sequence[Event]) -> None:
         """Write events. Raises InternalFailure if they can't be written. Called within a turn."""
-        lines = []
-        crc = self._crc
-        for text in self._encode(events):
-            data = text[:-1].encode()  # `append_checksum`, without a call for each line
-            crc = crc32(data, crc)
-            lines.append(b'%b,"c":"%08x"}\n' % (data, crc))
-            if len(lines) == MAX_LINES_PER_WRITE:
-                # A list of 100,000 jobs is written in parts; `listed` shows a reader whether all arrived.
-                self._write(b"".join(lines))
-                self._crc = crc
-                lines.clear()
-        if lines:
+        texts = self._encode(events)
+        # A list of 100,000 jobs is written in parts; `listed` shows a reader whether all arrived.
+        for first in range(0, len(texts), MAX_LINES_PER_WRITE):
+            crc = self._crc
+            lines = []
+            for text in texts[first : first + MAX_LINES_PER_WRITE]:
+                data = text[:-1].encode()  # `append_checksum`, without a call for each line
+                crc = crc32(data, crc)
+                lines.append(b'%b,"c":"%08x"}\n' % (data, crc))
             self._write(b"".join(lines))
             self._crc = crc
+        if texts:
+            self._unsynced = True
             if self._durable:
                 self._sync()
-            elif not self._dirty.is_set():
-                self._dirty.set()
 
     def go_on_in(self, shorter: CompactedJournal) -> bool:
         """Continue in a compacted file, and move it to the place of this one.
@@ -143,7 +139,6 @@ class JournalWriter:
     def close(self) -> None:
         """Flush everything to the disk and close the file. Raises InternalFailure if anything was lost."""
         self._closing.set()
-        self._dirty.set()
         if self._keeper is not None:
             self._keeper.join()
         try:
@@ -186,8 +181,8 @@ class JournalWriter:
 
     def _keep(self) -> None:
         while not self._closing.is_set():
-            if self._dirty.wait(SYNC_INTERVAL_SECONDS) and not self._durable:
-                self._dirty.clear()
+            if self._unsynced and not self._durable:
+                self._unsynced = False
                 with self._moving:
                     try:
                         _fdatasync(self._fd)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from threading import Condition, Lock
 from typing import Any
 
-from pqrun.core.job import Command, JobSpec, RetryPolicy
+from pqrun.core.job import Command, JobSpec, RetryPolicy, new
 from pqrun.core.scheduler import Scheduler
 from pqrun.engine.clock import Clock
 from pqrun.library.config import Config, Job, QueueClosed, QueueFull, WaitDeadline
@@ -42,7 +42,7 @@ class Admission:
         self._cancel = cancel
         self._closed: BaseException | bool = False
         self._arrived: list[tuple[JobSpec, Handle]] = []
-        self._policies: dict[int, RetryPolicy] = {}
+        self._usual: dict[int, tuple[Any, ...]] = {}
         self._lock = Lock()
         self._room = Condition(self._lock)
         self._blocked = 0
@@ -103,14 +103,16 @@ class Admission:
         handle = Handle(job, self._cancel)
         work = job.payload if isinstance(job.payload, Command) else handle
         timeout = config.default_timeout if job.timeout is None else job.timeout
-        policy = self._policies.get(job.max_retries) or self._policy(job.max_retries)
-        return JobSpec(job.id, work, job.priority, timeout or None, None, config.grace, policy), handle
+        usual = self._usual.get(job.max_retries) or self._usual_fields(job.max_retries)
+        return new(JobSpec, (job.id, work, job.priority, timeout or None, *usual)), handle
 
-    def _policy(self, retries: int) -> RetryPolicy:
+    def _usual_fields(self, retries: int) -> tuple[Any, ...]:
+        """Return the fields after `timeout` of all jobs with so many retries."""
         config = self._config
         policy = RetryPolicy(retries, config.retry_delay, config.backoff, max_delay=config.max_delay)
-        self._policies[retries] = policy
-        return policy
+        usual = JobSpec("", None, grace=config.grace, retry=policy)
+        self._usual[retries] = fields = usual[JobSpec._fields.index("timeout") + 1 :]
+        return fields
 
     def _admit(self, offers: Sequence[tuple[JobSpec, Handle]], done: int, *, all_or_none: bool) -> int:
         """Admit the jobs that fit, beginning with number `done`; return how many are in then.

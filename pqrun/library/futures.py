@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from itertools import compress
 from threading import Condition, current_thread, get_ident, main_thread
 from typing import Any
 
@@ -19,6 +20,7 @@ from pqrun.executors.local.embedded import ShellResult
 from pqrun.library.config import Job, JobFailed, JobTimeout, WaitDeadline
 
 TAIL_BYTES = 500
+_HEARD: frozenset[type] = frozenset({ev.JobEnded, ev.JobDropped, ev.AttemptStopping})
 
 
 class Handle(Future[Any]):
@@ -126,13 +128,11 @@ class JobHandles:
         self._look()
 
     def _hear(self, events: Sequence[ev.Event]) -> None:
-        for event in events:
-            kind = type(event)
-            if kind is ev.JobEnded or kind is ev.JobDropped:
-                if (handle := self.by_seq.get(event.seq)) is not None:  # type: ignore[union-attr]
-                    self._settle(handle, event.outcome)  # type: ignore[union-attr]
-            elif kind is ev.AttemptStopping:
-                self._complain(event)  # type: ignore[arg-type]
+        for event in compress(events, map(_HEARD.__contains__, map(type, events))):
+            if type(event) is ev.AttemptStopping:
+                self._complain(event)
+            elif (handle := self.by_seq.get(event.seq)) is not None:  # type: ignore[union-attr]
+                self._settle(handle, event.outcome)  # type: ignore[union-attr]
 
     def _look(self) -> None:
         if self._waiting and not (self.by_id or self.by_seq):

@@ -232,7 +232,9 @@ class OutputPrinter(Observer):
 
     def _attempt_ended(self, event: ev.AttemptEnded, row: JobRow) -> None:
         output: Capture | None = event.output
-        if output is None:
+        if output is None or not (output.out.size or output.err.size):
+            if self._order is not None:
+                self._order.forget_growth(event.seq)
             if self._passed == event.seq:
                 self._print_behind()
             return
@@ -249,7 +251,7 @@ class OutputPrinter(Observer):
             self._drop(event.seq, output)
         elif order is None or its_turn:
             self._print_or_hold(event, row)
-        elif output.out.size or output.err.size:
+        else:
             order.hold(event, row)
 
     def _job_ended(self, event: ev.JobEnded, _: JobRow) -> None:

@@ -103,7 +103,7 @@ class RunSummary(Observer):
         said, lines = self._lines.pop(event.seq, ([], [])) if self._lines else ([], [])
         first = self._first.pop(event.seq, "") if self._first else ""
         if event.outcome is Outcome.OK:
-            if row.is_flaky and len(self.flaky) < MAX_FLAKY:
+            if row.retries and row.is_flaky and len(self.flaky) < MAX_FLAKY:
                 tries = max(event.attempts, row.spec.retry.max + 1)
                 self.flaky.append(FlakyJob(row, event.seq, job_label(row.spec), event.attempts, tries, first))
             return

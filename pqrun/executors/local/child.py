@@ -216,10 +216,10 @@ class Child(JobProcessGroup):
             around.watchdog.register(member.slot, member.pid, attempt.spec.grace)
         with self._lock:
             self._pid = member.pid
-            asked_early, killed_early = self._stop_requested, self._killed_at is not None
+            asked_early = self._stop_requested
         self._starting = False
         if asked_early:
-            self.stop(force=killed_early)
+            self.stop(force=self._killed_at is not None)
         try:
             told = self._wait_for_exit(member.slot, began)
             ended = around.clock.now()
@@ -235,8 +235,10 @@ class Child(JobProcessGroup):
             exit, capture, began = never_ran, None, ended
         elif capture is not None and capture is not NOTHING_PRINTED:
             self._finish(capture, member.slot)
-        said = read_report(around.commands.report_path(key))
-        around.commands.clean_up(key, report=said is not NO_REPORT)
+        commands = around.commands
+        said = read_report(commands.report_path(key))
+        if said is not NO_REPORT or commands.scripts:
+            commands.clean_up(key, report=said is not NO_REPORT)
         stopped = self._signalled_alive and not isinstance(exit, LostExit)
         if self._creation is not None:
             said = self._creation.settle(attempt.spec, exit, said, stopped=stopped)

@@ -50,7 +50,7 @@ class CommandBuilder:
     """The builder and starter of one run's commands.
 
     `directory`: where jobs start. `workspace`: a private directory for status files and scripts. `token`:
-    marks the environment of this run's processes. The variable `PQRUN_TREE` holds a path of tokens and jobs,
+    marks the environment of this run's processes. `scripts`: the files of running attempts with long commands. The variable `PQRUN_TREE` holds a path of tokens and jobs,
     so that the processes below a pqrun that runs inside a job still carry the outer job's marker. `encode`:
     turns the texts of a job into bytes; texts from a pqrun on another machine are UTF-8, whatever the locale
     here.
@@ -75,7 +75,7 @@ class CommandBuilder:
         self._workspace = workspace
         self.marker, self.kept_marker = markers(token)
         self._ancestors = _whole_path(os.environb.get(TREE_VARIABLE, b""))
-        self._scripts: dict[AttemptId, str] = {}
+        self.scripts: dict[AttemptId, str] = {}
         self._inherited = [b"%b=%b" % (name, value) for name, value in inherited().items() if name != b"PWD"]
         self._direct = ShellBypass()
         self._directories = Directories()
@@ -110,12 +110,10 @@ class CommandBuilder:
 
     def clean_up(self, key: AttemptId, *, report: bool = False) -> None:
         """Remove the attempt's script and, with `report`, its status file."""
-        if not (report or self._scripts):
-            return
         if report:
             with contextlib.suppress(OSError):
                 os.unlink(self.report_path(key))
-        if script := self._scripts.pop(key, None):
+        if script := self.scripts.pop(key, None):
             with contextlib.suppress(OSError):
                 os.unlink(script)
 
@@ -140,9 +138,14 @@ class CommandBuilder:
         if command.expand:
             command = self._with_values(attempt, command, member)
         try:
-            cwd = self._checked_directory(command, stopped)
+            cwd = None
+            if command.cwd is not None or not self._here:
+                cwd = self._checked_directory(command, stopped)
             argv = self._argv(attempt.key, command, cwd)
-            environment = self._environment_of(attempt, command, member)
+            environment = self._own_variables(attempt, command, member)
+            environment = (
+                self._with_env(command, environment) if command.env else environment + self._inherited
+            )
             if streams is not None:
                 stdin, argv, environment = streams.applied(self._null, argv, environment)
             if command.stdin is not None and command.stdin != OPEN_STDIN:
@@ -186,10 +189,8 @@ class CommandBuilder:
         told = self.explain(error, attempt)
         return NotStarted(told.code if isinstance(told, StartError) else 126, str(told))
 
-    def _checked_directory(self, command: Command, stopped: Callable[[], bool]) -> str | None:
-        """Return the job's directory once its disk has answered, None for the current directory."""
-        if command.cwd is None and self._here:
-            return None
+    def _checked_directory(self, command: Command, stopped: Callable[[], bool]) -> str:
+        """Return the job's directory, which is not the current one, once its disk has answered."""
         directory = self._directory_of(command)
         assert directory is not None
         self._directories.check(directory, stopped)
@@ -208,9 +209,12 @@ class CommandBuilder:
         """Return the argument list: that of the command if it needs no shell, else that of its shell."""
         run = command.run
         if type(run) is str and command.shell is None:
-            words = self._direct_words(run, command, directory)
+            if command.env:
+                words = self._direct_words(run, command, directory)
+            else:
+                words = self._direct.words(run, self._path, directory or self._directory)
             if words is None and len(run) * 4 <= MAX_ARGUMENT_BYTES:
-                argv = [*SHELL_ARGV, self._encode(no_option(run))]
+                argv = [*SHELL_ARGV, self._encode(no_option(run) if run[:1] in "-+" else run)]
                 if b"\0" in argv[2]:
                     raise StartError(126, NUL)
                 return argv
@@ -226,13 +230,11 @@ class CommandBuilder:
         return argv
 
     def _direct_words(self, run: str, command: Command, directory: str | None) -> list[str] | None:
-        """Return the argument list of a command that needs no shell, None if it needs one."""
-        path = self._path
-        if command.env:
-            own = dict(command.env)
-            if "PWD" in own:
-                return None  # a shell would replace this value by the real directory
-            path = self._as_path(own["PATH"]) if "PATH" in own else path
+        """Return the argument list of a command with an `env` if it needs no shell, None if it needs one."""
+        own = dict(command.env)
+        if "PWD" in own:
+            return None  # a shell would replace this value by the real directory
+        path = self._as_path(own["PATH"]) if "PATH" in own else self._path
         return self._direct.words(run, path, directory or self._directory)
 
     def _words(self, command: Command) -> list[str] | None:
@@ -253,7 +255,7 @@ class CommandBuilder:
         """Write a long command to a file and return the file's path."""
         assert isinstance(command.run, str)
         path = f"{self._workspace}/{key.seq}.{key.attempt}.script"
-        self._scripts[key] = path
+        self.scripts[key] = path
         try:
             with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
                 file.write(self._encode(command.run) + b"\n")
@@ -309,10 +311,8 @@ class CommandBuilder:
         except ValueTooLong as error:
             raise StartError(126, f"cannot be started: {error}") from None
 
-    def _environment_of(self, attempt: Attempt, command: Command, member: JobProcesses) -> list[bytes]:
-        own = self._own_variables(attempt, command, member)
-        if not command.env:
-            return own + self._inherited
+    def _with_env(self, command: Command, own: list[bytes]) -> list[bytes]:
+        """Return the environment of a job with an `env`: the variables that pqrun sets, the job's, the inherited."""
         theirs = {self._encode(name): self._value(name, value) for name, value in command.env}
         ours = {variable.partition(b"=")[0] for variable in own}
         own += [b"%b=%b" % pair for pair in theirs.items() if pair[0] not in ours]
@@ -321,8 +321,12 @@ class CommandBuilder:
     def _own_variables(self, attempt: Attempt, command: Command, member: JobProcesses) -> list[bytes]:
         """Return the variables that pqrun sets for every job; `env` can't override them."""
         (seq, number), spec, last, pools = attempt
+        try:
+            id = self._encode(spec.id)
+        except UnicodeEncodeError:  # an id that the locale can't encode must not prevent the job from running
+            id = spec.id.encode("utf-8", "surrogateescape")
         own = [
-            b"PQRUN_JOB_ID=%b" % self._named(spec.id),
+            b"PQRUN_JOB_ID=%b" % id,
             b"PQRUN_SEQ=%d" % seq,
             b"PARALLEL_SEQ=%d" % seq,
             b"PQRUN_ATTEMPT=%d" % number,
@@ -348,17 +352,6 @@ class CommandBuilder:
     def _pwd_of(self, cwd: str) -> bytes:
         """Return the PWD variable that a shell would set, for commands that run without a shell."""
         return b"PWD=" + os.fsencode(os.path.realpath(os.path.join(self._directory, self._as_path(cwd))))
-
-    def _named(self, id: str) -> bytes:
-        """Return the id for `$PQRUN_JOB_ID`.
-
-        An id that the locale can't encode is passed as UTF-8, because it must not prevent the job from
-        running.
-        """
-        try:
-            return self._encode(id)
-        except UnicodeEncodeError:
-            return id.encode("utf-8", "surrogateescape")
 
     def _value(self, name: str, value: str) -> bytes:
         encoded = self._encode(value)

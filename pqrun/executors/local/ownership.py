@@ -34,15 +34,14 @@ class JobProcesses:
     leftovers may stay. `over`: the job has ended.
     """
 
-    __slots__ = ("born", "keep", "marker", "over", "pid", "slot")
+    pid = 0
+    born = 0
+    over = False
 
-    def __init__(self, mark: bytes, keep: bool, slot: int, *, over: bool = False) -> None:
+    def __init__(self, mark: bytes, keep: bool, slot: int) -> None:
         self.marker = mark
         self.keep = keep
         self.slot = slot
-        self.pid = 0
-        self.born = 0
-        self.over = over
 
 
 class Orphan:
@@ -97,8 +96,9 @@ class ProcessOwnership:
         self._leaders: set[int] = set()
         self._claims: dict[int, tuple[int, JobProcesses]] = {}
         self._kept_sessions: set[int] = set()
-        self._gone = JobProcesses(b"", keep=False, slot=0, over=True)
-        self._kept = JobProcesses(b"", keep=True, slot=0, over=True)
+        self._gone = JobProcesses(b"", keep=False, slot=0)
+        self._kept = JobProcesses(b"", keep=True, slot=0)
+        self._gone.over = self._kept.over = True
 
     def __len__(self) -> int:
         return len(self._by_marker)
