@@ -40,8 +40,8 @@ _SPEC_FIELDS = [name for name in JobSpec._fields if name not in ("id", "work", "
 
 
 def common(spec: JobSpec) -> tuple[Any, ...]:
-    """Return the fields that jobs made alike share: all but the id, the command and the line."""
-    return (*spec[2:-1], *(spec.work[1:] if isinstance(spec.work, Command) else ()))
+    """Return the fields that jobs made alike share: all but the id, the command, the arguments and the line."""
+    return (*spec[2:-2], *(spec.work[1:] if isinstance(spec.work, Command) else ()))
 
 
 def spec_facts(spec: JobSpec, always: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
@@ -204,10 +204,11 @@ class Encoder:
         work = spec.work
         run = work.run if isinstance(work, Command) else None
         if isinstance(run, str) and (like := common(spec)) == self._like:
-            return f'{{"id":{quote(spec.id)},"run":{quote(run)},"line":{spec.line}{self._rest}}}'
+            args = f',"args":{json.dumps(spec.args, separators=(",", ":"))}' if spec.args else ""
+            return f'{{"id":{quote(spec.id)},"run":{quote(run)},"line":{spec.line}{args}{self._rest}}}'
         facts = spec_facts(spec)
         if isinstance(run, str):
-            rest = {k: v for k, v in facts.items() if k not in ("id", "run", "line")}
+            rest = {k: v for k, v in facts.items() if k not in ("id", "run", "args", "line")}
             self._like = like
             self._rest = "," + json.dumps(rest, separators=(",", ":"))[1:-1] if rest else ""
         return json.dumps(facts, ensure_ascii=True, separators=(",", ":"))
