@@ -64,9 +64,10 @@ export class JobFilter {
     this._data = data;
     /** @type {(string | undefined)[]} */
     this._texts = [];
-    /** @type {Set<string>} the names of arguments and matrix values, in lower case */
-    this._names = new Set();
-    for (const pairs of data.jobs.args) for (const [name] of pairs) this._names.add(name.toLowerCase());
+    const names = new Set();
+    for (const pairs of data.jobs.args) for (const pair of pairs) names.add(pair[0]);
+    /** The names of arguments and matrix values, in lower case. */
+    this._names = new Set([...names].map((name) => name.toLowerCase()));
     this.problem = "";
   }
 
@@ -100,12 +101,13 @@ export class JobFilter {
   /** @param {number} job */
   _text(job) {
     const { jobs } = this._data;
-    return (this._texts[job] ??= [
-      ...[jobs.id[job], jobs.command[job], jobs.how[job], jobs.message[job], jobs.last[job]],
-      ...jobs.args[job].map(([, value]) => value),
-    ]
-      .join("\n")
-      .toLowerCase());
+    let found = this._texts[job];
+    if (found === undefined) {
+      found = `${jobs.id[job]}\n${jobs.command[job]}\n${jobs.how[job]}\n${jobs.message[job]}\n${jobs.last[job]}`;
+      for (const pair of jobs.args[job]) found += `\n${pair[1]}`;
+      found = this._texts[job] = found.toLowerCase();
+    }
+    return found;
   }
 
   /**
