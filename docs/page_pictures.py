@@ -83,7 +83,12 @@ class Night:
         work = Command(run, env=tuple(env))
         wanted = tuple(Need(name) for name in needs)
         line = 10 + 3 * len(self.specs)
-        self.specs.append(JobSpec(job_id, work, needs=wanted, file="nightly.yaml", line=line, **fields))
+        of_matrix = env if job_id.endswith("]") else ()
+        names, values = tuple(name for name, _ in of_matrix), tuple(value for _, value in of_matrix)
+        spec = JobSpec(
+            job_id, work, needs=wanted, arg_names=names, file="nightly.yaml", args=values, line=line
+        )
+        self.specs.append(spec._replace(**fields))
         self.fates[job_id] = (seconds * self._random.uniform(0.6, 1.5), ends or (OK,))
         self.printed[job_id] = (out, err)
 

@@ -195,6 +195,8 @@ class JobSpec(NamedTuple):
     The core never looks into `work`: it is a `Command` for a child process, or the work of another
     executor. `named` is false if the job has no id of its own; its id is then its number. `label` stands in
     front of each line of its output instead of the id. `not_before`: seconds since the epoch, on the wall clock.
+    `args`: the arguments of `each` or the values of a matrix, from which the job was made; `arg_names` are the
+    names of the first of them, empty for those without a name.
     """
 
     id: str
@@ -216,8 +218,10 @@ class JobSpec(NamedTuple):
     creates: str | None = None
     not_before: float | None = None
     label: str | None = None
+    arg_names: tuple[str, ...] = ()
     named: bool = True
     file: str | None = None
+    args: tuple[str, ...] = ()
     line: int = 0
 
 

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""JSON that every reader accepts: valid Unicode, with the original bytes beside a text that had none."""
+"""JSON that every reader accepts: valid Unicode, with the original bytes beside a text that had none.
+
+And the arguments of a job as JSON and the page have them.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import json
 from base64 import b64encode
 from typing import Any
 
+from pqrun.core.job import UNKNOWN_SIZE, Command, InputBlock, JobSpec
 from pqrun.core.text import has_no_surrogates, original_bytes, replace_surrogates
 
 BYTES = "_bytes"
@@ -29,7 +33,7 @@ def _replaced(value: Any) -> Any:
 
 
 def bytes_beside(name: str, value: Any) -> dict[str, Any]:
-    """Return `{NAME_bytes: BASE64}` for a text, or a list of texts, that `as_json` can't show exactly.
+    """Return `{NAME_bytes: BASE64}` for a text, or texts in a list or an object, that `as_json` can't show exactly.
 
     Return an empty dictionary for any other value.
     """
@@ -37,8 +41,45 @@ def bytes_beside(name: str, value: Any) -> dict[str, Any]:
         return {} if has_no_surrogates(value) else {name + BYTES: _base64(value)}
     if isinstance(value, list | tuple) and not all(map(has_no_surrogates, value)):
         return {name + BYTES: [_base64(one) for one in value]}
+    if isinstance(value, dict) and not all(map(has_no_surrogates, value.values())):
+        return {name + BYTES: {key: _base64(one) for key, one in value.items()}}
     return {}
 
 
 def _base64(text: str) -> str:
     return b64encode(original_bytes(text)).decode()
+
+
+def arguments_by_name(spec: JobSpec) -> dict[str, str]:
+    """Return the arguments of a job by name.
+
+    The key is the place ("1", "2", …) for an argument without a name, and for a name that could be taken for another
+    key: a number, the name of an earlier argument, or no Unicode.
+    """
+    names = spec.arg_names
+    found: dict[str, str] = {}
+    for place, value in enumerate(spec.args, 1):
+        name = names[place - 1] if place <= len(names) else ""
+        is_number = name.isascii() and name.isdecimal()
+        if not name or is_number or name in found or not has_no_surrogates(name):
+            name = str(place)
+        found[name] = value
+    return found
+
+
+def block_of(spec: JobSpec) -> InputBlock | None:
+    """Return the block of the input of `each --pipe` that the job reads."""
+    stdin = spec.work.stdin if isinstance(spec.work, Command) else None
+    return stdin if isinstance(stdin, InputBlock) else None
+
+
+def argument_facts(spec: JobSpec) -> dict[str, Any]:
+    """Return the members `args`, `args_bytes` and `block` of a job in JSON, those that the job has."""
+    facts: dict[str, Any] = {}
+    if spec.args:
+        facts["args"] = args = arguments_by_name(spec)
+        facts.update(bytes_beside("args", args))
+    if (block := block_of(spec)) is not None:
+        size = None if block.size == UNKNOWN_SIZE else block.size
+        facts["block"] = {"number": block.number, "offset": block.offset, "bytes": size}
+    return facts

@@ -125,7 +125,7 @@ class Encoder:
     def __init__(self, wall: Wall) -> None:
         self._wall = wall
         self._shift = 0.0
-        self._like = (UNKNOWN[2:-1], UNKNOWN.work[1:])
+        self._like: tuple[object, ...] = (UNKNOWN[2:-2], UNKNOWN.work[1:])
         self._rest = ""
         self._queued: dict[int, ev.JobQueued] = {}
         self._merged: dict[int, ev.JobQueued] = {}
@@ -198,14 +198,15 @@ class Encoder:
         work = spec.work
         if not (type(work) is Command and type(work.run) is str):
             return json.dumps(spec_facts(spec), ensure_ascii=True, separators=(",", ":"))
-        like = (spec[2:-1], work[1:])  # all but the id, the command and the line
+        like = (spec[2:-2], work[1:])  # all but the id, the command, the arguments and the line
         if like != self._like:
             facts = spec_facts(spec)
-            rest = {k: v for k, v in facts.items() if k not in ("id", "run", "line")}
+            rest = {k: v for k, v in facts.items() if k not in ("id", "run", "args", "line")}
             self._like = like
             self._rest = "," + json.dumps(rest, separators=(",", ":"))[1:-1] if rest else ""
             return json.dumps(facts, ensure_ascii=True, separators=(",", ":"))
-        return f'{{"id":{quote(spec.id)},"run":{quote(work.run)},"line":{spec.line}{self._rest}}}'
+        args = f',"args":{json.dumps(spec.args, separators=(",", ":"))}' if spec.args else ""
+        return f'{{"id":{quote(spec.id)},"run":{quote(work.run)},"line":{spec.line}{args}{self._rest}}}'
 
     def _attempt_ended(self, event: ev.AttemptEnded, time: str, texts: list[str]) -> None:
         at, seq, attempt, counted, exit, asked, began, ended, usage, said, output, where = event

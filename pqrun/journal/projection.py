@@ -247,9 +247,10 @@ class Decoder:
         """Return a job. The fields that it shares with the previous job are not decoded again."""
         run, like = facts.get("run"), self._like
         rest = facts.copy()
-        job_id, line = rest.pop("id"), rest.pop("line", 0)
+        job_id, args, line = rest.pop("id"), rest.pop("args", ()), rest.pop("line", 0)
         if rest.pop("run", None).__class__ is str and rest == self._rest:
-            return _new(JobSpec, (job_id, _new(Command, (run, *like.work[1:])), *like[2:-1], line))
+            work = _new(Command, (run, *like.work[1:]))
+            return _new(JobSpec, (job_id, work, *like[2:-2], tuple(args), line))
         spec = spec_of(facts)
         if isinstance(run, str):
             self._like, self._rest = spec, rest

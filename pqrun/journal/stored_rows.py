@@ -16,6 +16,7 @@ from pqrun.core.job import (
     CountedAs,
     Exit,
     ExitedWith,
+    InputBlock,
     JobSpec,
     KilledBySignal,
     LostExit,
@@ -30,13 +31,14 @@ from pqrun.core.job import (
 )
 from pqrun.core.job_row import WAITING, JobRow
 from pqrun.core.metrics import MetricsCollector
+from pqrun.core.unicode_json import block_of
 from pqrun.output.store import Capture, Logs, PackPlace
 
 COLUMNS = (
     "seq", "id", "run", "named", "priority", "tags", "timeout", "most_retries", "state", "allowed",
     "attempts", "retries", "queued", "submitted", "waited",
     "last", "began", "ended", "code", "signal", "gone", "asked", "user", "system", "memory", "message",
-    "out", "err", "out_at", "err_at", "host", "rerun", "until", "not_before",
+    "out", "err", "out_at", "err_at", "host", "rerun", "until", "not_before", "args",
 )  # fmt: skip
 _NULLABLE = {
     "timeout", "queued", "submitted", "waited", "began", "ended", "code", "signal", "asked", "memory", "until",
@@ -56,7 +58,7 @@ def run_column(spec: JobSpec) -> str:
 
 
 def values_of(row: JobRow) -> tuple[Any, ...]:
-    """Return the values of the columns, with an empty text for None. `run` and `tags` are JSON."""
+    """Return the values of the columns, with an empty text for None. `run`, `tags` and `args` are JSON."""
     spec, exit, usage = row.spec, row.exit, row.usage
     return (
         row.seq, _storable(spec.id), run_column(spec), +spec.named,
@@ -71,7 +73,7 @@ def values_of(row: JobRow) -> tuple[Any, ...]:
         usage.user, usage.system, "" if usage.memory is None else usage.memory, _storable(row.message),
         row.stdout_bytes, row.stderr_bytes, _pack_place(row.stdout_at), _pack_place(row.stderr_at),
         _storable(row.where), +spec.rerun,
-        row.until if row.state == WAITING else "", spec.not_before if row.is_delayed else "",
+        row.until if row.state == WAITING else "", spec.not_before if row.is_delayed else "", _args_column(spec),
     )  # fmt: skip
 
 
@@ -80,18 +82,21 @@ def row_of(values: Sequence[Any], logs: Logs) -> JobRow:
     (
         seq, job_id, run, named, priority, tags, timeout, most_retries, state, allowed, attempts, retries, queued,
         submitted, waited, last, began, ended, code, signal, gone, asked, user, system, memory, message, out, err,
-        out_at, err_at, host, rerun, until, not_before,
+        out_at, err_at, host, rerun, until, not_before, args,
     ) = values  # fmt: skip
+    names, arguments, block = json.loads(args) if args else ((), (), None)
     spec = JobSpec(
         job_id,
-        Command(_run_of(run)),
+        Command(_run_of(run), stdin=None if block is None else InputBlock(*block)),
         Priority(priority),
         timeout,
         retry=RetryPolicy(max=most_retries) if most_retries else NO_RETRIES,
         tags=() if tags == "[]" else tuple(json.loads(tags)),
         not_before=not_before,
         rerun=bool(rerun),
+        arg_names=tuple(names),
         named=bool(named),
+        args=tuple(arguments),
     )
     key = AttemptId(seq, last)
     row = JobRow(seq, spec, state, attempts, retries, queued)
@@ -115,6 +120,12 @@ def recorded_output(row: JobRow) -> Capture:
     capture.out.size, capture.out.place = row.stdout_bytes, row.stdout_at
     capture.err.size, capture.err.place = row.stderr_bytes, row.stderr_at
     return capture
+
+
+def _args_column(spec: JobSpec) -> str:
+    """Return the column for arguments, their names, and the block of the input; empty for most jobs."""
+    block = block_of(spec)
+    return json.dumps((spec.arg_names, spec.args, block)) if spec.args or block is not None else ""
 
 
 def _pack_place(place: OutputPlace | None) -> str:

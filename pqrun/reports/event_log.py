@@ -10,7 +10,7 @@ from pqrun.core import events as ev
 from pqrun.core.job import ExitedWith, JobSpec, KilledBySignal, NotStarted
 from pqrun.core.job_row import JobRow
 from pqrun.core.job_table import JobTable
-from pqrun.core.unicode_json import as_json, bytes_beside
+from pqrun.core.unicode_json import argument_facts, as_json, bytes_beside
 from pqrun.reports import Ending, Report, RunInfo
 from pqrun.reports.json_document import numbers, timestamp
 from pqrun.reports.targets import StreamingFile
@@ -116,6 +116,7 @@ def _spec(spec: JobSpec) -> dict[str, Any]:
         "needs": [need.job for need in spec.needs],
         "timeout_s": spec.timeout,
         "max_retries": spec.retry.max,
+        **argument_facts(spec),
         **bytes_beside("run", run),
     }
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from pqrun.core.job import UNKNOWN_SIZE, InputBlock, OutputPlace
+from pqrun.core.job import OutputPlace
 from pqrun.core.job_row import JobRow
 from pqrun.core.metrics import Metrics
-from pqrun.core.unicode_json import as_json, bytes_beside
+from pqrun.core.unicode_json import argument_facts, as_json, bytes_beside
 
 if TYPE_CHECKING:
     from pqrun.control.run_view import ViewedRun
@@ -28,8 +28,8 @@ def timestamp(wall: float) -> str:
 def job_entry(row: JobRow, wall: Wall, rate: FlakyRate | None = None) -> dict[str, Any]:
     """Return a job as the document and records show it. `rate`: in how many of its last runs it failed, if known.
 
-    `memory_peak_bytes` is there only if the job's memory was measured, `block` only if the job reads a part of the
-    input of `each --pipe`. `stdout` is a file that holds nothing else: output in a pack has only `stdout_at`.
+    `memory_peak_bytes` is there only if the job's memory was measured, `args` only if the job has arguments, `block`
+    only if it reads a part of the input of `each --pipe`. `stdout` is a file that holds nothing else: output in a pack has only `stdout_at`.
     """
 
     def moment(at: float | None) -> str | None:
@@ -37,16 +37,6 @@ def job_entry(row: JobRow, wall: Wall, rate: FlakyRate | None = None) -> dict[st
 
     took = None if row.started is None or row.ended is None else round(max(0.0, row.ended - row.started), 6)
     run = getattr(row.spec.work, "run", None)
-    stdin = getattr(row.spec.work, "stdin", None)
-    block = {}
-    if isinstance(stdin, InputBlock):
-        block = {
-            "block": {
-                "number": stdin.number,
-                "offset": stdin.offset,
-                "bytes": None if stdin.size == UNKNOWN_SIZE else stdin.size,
-            }
-        }
     memory = {} if row.usage.memory is None else {"memory_peak_bytes": row.usage.memory}
     return {
         "id": row.spec.id,
@@ -74,7 +64,7 @@ def job_entry(row: JobRow, wall: Wall, rate: FlakyRate | None = None) -> dict[st
         "user_s": round(row.usage.user, 6),
         "sys_s": round(row.usage.system, 6),
         **memory,
-        **block,
+        **argument_facts(row.spec),
         **({"where": row.where} if row.where else {}),
         **({} if rate is None else {"last_runs": rate._asdict()}),
         **bytes_beside("run", run),

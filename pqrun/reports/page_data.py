@@ -16,10 +16,18 @@ from typing import Any, NamedTuple
 
 from pqrun import __version__
 from pqrun.core import events as ev
-from pqrun.core.job import Command, JobSpec, KilledBySignal, NotStarted, RetryPolicy, format_command
+from pqrun.core.job import (
+    UNKNOWN_SIZE,
+    Command,
+    JobSpec,
+    KilledBySignal,
+    NotStarted,
+    RetryPolicy,
+    format_command,
+)
 from pqrun.core.job_row import JobRow
 from pqrun.core.text import command, describe_exit, format_duration, last_output
-from pqrun.core.unicode_json import as_json
+from pqrun.core.unicode_json import arguments_by_name, as_json, block_of
 from pqrun.journal.run_directory import LOGS, RunDirectory
 from pqrun.output.store import Capture
 from pqrun.reports import Ending, RunInfo
@@ -32,6 +40,8 @@ SCHEMA = 1
 ROWS_PER_CHUNK = 2000
 MAX_COMMAND_LENGTH = 10_000
 MAX_NEEDS_SHOWN = 2000
+MAX_ARGUMENTS_SHOWN = 100
+MAX_ARGUMENT_LENGTH = 1000
 
 
 def script_of(value: Any, attributes: str = "") -> bytes:
@@ -44,7 +54,8 @@ class JobRecord(NamedTuple):
     """A job as the page gets it. Times in microseconds since the run began, durations in microseconds.
 
     `shown` is the text that names the job if it has no id. `out_path` and `err_path`: 1 for a file at the
-    usual place below the run directory, a path, or None.
+    usual place below the run directory, a path, or None. `args`: names and values of arguments, without the last
+    `args_left` of them.
     """
 
     seq: int
@@ -76,7 +87,8 @@ class JobRecord(NamedTuple):
     err_path: int | str | None
     tags: tuple[str, ...]
     needs: tuple[tuple[str, str], ...]
-    values: tuple[tuple[str, str], ...]
+    args: tuple[tuple[str, str], ...]
+    args_left: int
     variables: tuple[str, ...]
     cwd: str | None
     where: str
@@ -197,7 +209,8 @@ def job_record(row: JobRow, began: float, *, last: str, logs: str) -> JobRecord:
         message=one_line(row.message), last=last, out_bytes=row.stdout_bytes, err_bytes=row.stderr_bytes,
         out_path=_short(row.stdout, row, logs, "out"), err_path=_short(row.stderr, row, logs, "err"),
         tags=spec.tags, needs=tuple((need.job, need.when) for need in spec.needs[:MAX_NEEDS_SHOWN]),
-        values=matrix_values(spec), variables=tuple(name for name, _ in work.env), cwd=work.cwd,
+        args=shown_arguments(spec), args_left=max(0, len(spec.args) - MAX_ARGUMENTS_SHOWN),
+        variables=tuple(name for name, _ in work.env), cwd=work.cwd,
         where=row.where, file=spec.file, line=spec.line, timeout=spec.timeout,
         idle_timeout=spec.idle_timeout, grace=spec.grace, stop_signal=work.signal,
         retry=describe_retries(spec.retry),
@@ -244,24 +257,18 @@ def _short(path: str | None, row: JobRow, logs: str, suffix: str) -> int | str |
     return 1 if path == usual else path
 
 
-def matrix_values(spec: JobSpec) -> tuple[tuple[str, str], ...]:
-    """Return the names and values in the last brackets of a job's id, as matrices and loops write them.
+def shown_arguments(spec: JobSpec) -> tuple[tuple[str, str], ...]:
+    """Return the names and values of a job's arguments, or of the place of its block in the input of `each --pipe`.
 
-    Only values that the id shows are returned: a variable may hold a secret.
+    Only the first arguments and their first characters are returned: a command may have some ten thousand.
     """
-    if not spec.named or not spec.id.endswith("]") or not isinstance(spec.work, Command):
+    if (block := block_of(spec)) is not None:
+        known = block.size != UNKNOWN_SIZE
+        return (("offset", str(block.offset)), ("bytes", str(block.size))) if known else ()
+    if not spec.args:
         return ()
-    inside = spec.id[spec.id.find("[") + 1 : -1]
-    values = dict(spec.work.env)
-    found: list[tuple[str, str]] = []
-    while inside:
-        name = inside.partition("=")[0]
-        shown = f"{name}={values[name]}" if name in values else None
-        if shown is None or not (inside == shown or inside.startswith(f"{shown},")):
-            return ()
-        found.append((name, values[name]))
-        inside = inside[len(shown) + 1 :]
-    return tuple(found)
+    some = arguments_by_name(spec._replace(args=spec.args[:MAX_ARGUMENTS_SHOWN]))
+    return tuple((name, value[:MAX_ARGUMENT_LENGTH]) for name, value in some.items())
 
 
 def describe_retries(policy: RetryPolicy) -> str:

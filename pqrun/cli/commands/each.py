@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pqrun.cli.declarations import ArgumentSpec, CommandSpec, DeclaredOption, HelpWanted, WrongUsage
 from pqrun.cli.fast_parser import is_terminal
 from pqrun.cli.options import EachOptions, workers_of
+from pqrun.core.errors import UserError
 
 if TYPE_CHECKING:
     from pqrun.core.settings import Each
@@ -109,6 +111,8 @@ def check_pipe(said: Mapping[str, Any], options: EachOptions) -> None:
         )
 
 
+_HEADER_LINES = re.compile(r"\A\d+\Z|\\n|\A\.[{*+]")
+"""What GNU parallel takes as the lines of a header: a number, or a regular expression."""
 PROGRESS_MODES = ("auto", "live", "plain", "none")
 
 
@@ -142,9 +146,8 @@ class HabitReader:
     def _long(self, word: str) -> None:
         name, equals, value = word.partition("=")
         following = self._words[self._at : self._at + 1]
-        if name == "--header" and (value == ":" or (not equals and following == [":"])):
-            self._at += not equals
-            self._found.append(name)
+        if name == "--header":
+            self._header(value if equals else (following or [""])[0], is_part=bool(equals))
         elif name == "--progress" and not equals and (following or [""])[0] not in PROGRESS_MODES:
             return  # as GNU parallel has it; the live table is there by default
         elif name == "--jobs":
@@ -158,6 +161,18 @@ class HabitReader:
                 self._at += 1
         else:
             self._foreign(name, value if equals else None, word)
+
+    def _header(self, value: str, *, is_part: bool) -> None:
+        """Read `--header`, and its value of GNU parallel, which is a word that no command is. `is_part`: after `=`."""
+        if value == ":":
+            self._at += not is_part
+        elif is_part or (_HEADER_LINES.search(value) and not value.count(" ")):
+            lines = value if value.isdecimal() else "N"
+            raise UserError(
+                f"`each` has no --header {value}: the header is one line; give more lines to each job, as in "
+                f"`head -n {lines} FILE > head; tail -n +$(({lines}+1)) FILE | pqrun each --pipe 'cat head - | COMMAND'`"
+            )
+        self._found.append("--header")
 
     def _letters(self, word: str) -> None:
         """Read `-kq`, `-j4` or `-Xj1`, letter by letter."""

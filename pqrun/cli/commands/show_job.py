@@ -28,7 +28,7 @@ from pqrun.core.text import (
     job_label,
     strip_ansi,
 )
-from pqrun.core.unicode_json import as_json
+from pqrun.core.unicode_json import arguments_by_name, as_json
 from pqrun.engine.clock import format_moment
 from pqrun.journal.index import as_seen, query_index
 from pqrun.journal.recovery import recover
@@ -136,6 +136,8 @@ def _facts(seen: ViewedJob) -> Iterator[tuple[str, str]]:
     """Yield what is known of a job as a whole, each as a title and a text. Values of variables are left out."""
     row, spec = seen.row, seen.row.spec
     yield "command", escape_controls(format_command(spec.work))
+    if args := arguments_by_name(spec):
+        yield "arguments", escape_controls(" ".join(f"{name}={value}" for name, value in args.items()))
     if names := _variables(spec):
         yield "variables", escape_controls(", ".join(names))
     for field in _differing(spec):

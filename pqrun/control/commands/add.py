@@ -129,6 +129,8 @@ def checked(facts: dict[str, Any]) -> JobSpec:
         _must(wrong is None, str(wrong))
         _must(spec.file is None or is_text(spec.file), "file")
         _must(spec.label is None or is_text(spec.label), "label")
+        for name, texts in (("args", spec.args), ("arg_names", spec.arg_names)):
+            _must(isinstance(texts, tuple) and all(map(is_text, texts)), name)
         _must(set(spec.work.expand) <= dict(spec.work.env).keys(), "expand")
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         raise Rejected("not a job: see `docs/control.md` for its fields") from None

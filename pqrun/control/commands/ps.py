@@ -15,7 +15,7 @@ from pqrun.core.scheduler import Scheduler
 from pqrun.core.selectors import selected, selectors_of, state_of
 from pqrun.core.task import Task
 from pqrun.core.text import format_duration, last_line
-from pqrun.core.unicode_json import as_json, bytes_beside
+from pqrun.core.unicode_json import argument_facts, as_json, bytes_beside
 from pqrun.engine.clock import format_moment
 
 if TYPE_CHECKING:
@@ -131,6 +131,8 @@ class Listing:
             self._alike, self._rest = alike, _rest(spec)
         run = spec.work.run
         text = quote(run) if isinstance(run, str) and run.isascii() else _command(run)
+        if facts := argument_facts(spec):
+            text += "," + as_json(facts, separators=(",", ":"))[1:-1]
         return (
             f'{{"id":{quote(spec.id)},"seq":{seq},"state":"{state_of(state)}","attempts":{attempts},'
             f'"max_attempts":{most},"run":{text},"seconds":{seconds},{self._rest}}}'

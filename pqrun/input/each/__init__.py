@@ -156,12 +156,12 @@ def _producer(settings: InputSettings, each: Each, command: str, names: Columns)
             repeats_words=each.multiple in ("X", "N"),
         )
     if not packs:
-        return partial(Arguments, template, tag=tag)
+        return partial(Arguments, template, tag=tag, names=names)
     if template is None:
         raise UserError("many arguments need a command that gets them, such as `pqrun each -X rm`")
     from pqrun.input.each.packing import PackedArguments, pack_rules
 
-    return partial(PackedArguments, pack_rules(each), template, tag=tag)
+    return partial(PackedArguments, pack_rules(each), template, tag=tag, names=names)
 
 
 def _combined(

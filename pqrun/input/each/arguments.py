@@ -200,9 +200,9 @@ class Arguments:
 
     Call `end` after the last bytes. `first` holds the rows of the first source if they are known and nothing
     is fed. `beside` holds rows linked with those of the first source, `others` the sources whose rows are
-    combined with every row. A header may have been read from `records` before. Without a template, the
-    arguments are commands; `tag` makes the labels of jobs. `files` names the files that are read; `warnings` are for
-    the user; `skips_blank` makes no job of blank arguments.
+    combined with every row. A header may have been read from `records` before; `names` are those of columns.
+    Without a template, the arguments are commands; `tag` makes the labels of jobs. `files` names the files that are
+    read; `warnings` are for the user; `skips_blank` makes no job of blank arguments.
     """
 
     def __init__(
@@ -217,6 +217,7 @@ class Arguments:
         beside: Sequence[Columns] | None = None,
         others: Sequence[Sequence[Columns]] = (),
         tag: Template | None = None,
+        names: Columns = (),
     ) -> None:
         self.files: Sequence[str] = ()
         self.warnings: Sequence[str] = ()
@@ -239,7 +240,7 @@ class Arguments:
         self._tag = tag
         plain = SpecBuilder(given).make("", {}, id="", named=False, file=name, line=0)
         self._command = stamp(plain.work, "run")
-        self._plain = stamp(plain, "id", "work", "line", "label")
+        self._plain = stamp(plain._replace(arg_names=names), "id", "work", "line", "label", "args")
 
     @staticmethod
     def _counted(
@@ -289,9 +290,9 @@ class Arguments:
                 return None
             if self.template is None:
                 if command := " ".join(values).strip():
-                    return self._job(command, values)
+                    return self._job(command, values, ())
             elif not (self.template.conditions or self.skips_blank) or self._wanted(values):
-                return self._job(self.template.command(values, self._number + 1), values)
+                return self._job(self.template.command(values, self._number + 1), values, values)
 
     def next_values(self) -> Columns | None:
         """Return the arguments of the next job, or None if more bytes are needed or no job is left."""
@@ -333,10 +334,10 @@ class Arguments:
             return False
         return "choose_k" not in conditions or all(one < other for one, other in pairwise(values))
 
-    def _job(self, command: str, values: Columns) -> JobSpec:
+    def _job(self, command: str, values: Columns, args: Columns) -> JobSpec:
         self._number += 1
         label = None if self._tag is None else self._tag.command(values, self._number)
-        job: JobSpec = self._plain(str(self._number), self._command(command), self._read, label)
+        job: JobSpec = self._plain(str(self._number), self._command(command), self._read, label, args)
         return job
 
     def _next_row(self) -> Columns | None:

@@ -317,14 +317,13 @@ def _part_jobs(path: str, rules: RecordRules, each: Each, jobs: BlockJobs) -> li
 
 
 def _header_size(fd: int) -> int:
-    """Return the bytes of a file's first line."""
+    """Return the bytes of a file's first line; 0 if it does not end in a newline."""
     size = 0
     while data := os.pread(fd, DEFAULT_BLOCK_BYTES, size):
-        end = data.find(b"\n") + 1
-        size += end or len(data)
-        if end:
-            break
-    return size
+        if end := data.find(b"\n") + 1:
+            return size + end
+        size += len(data)
+    return 0
 
 
 def reopened_blocks(directory: str, rows: Iterable[JobRow], *, remove: bool) -> bool:

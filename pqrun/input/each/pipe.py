@@ -134,8 +134,8 @@ class BlockCutter:
     """Cutter of a stream: `feed` it up to `room` bytes, then `take` blocks while one is `due`.
 
     `size`: the bytes of a block; a record that is longer makes a longer block. If the rules say how many records a
-    block has, a block can be taken as soon as these are there. With `header`, the first line is not part of any
-    block; it is `header` then.
+    block has, a block can be taken as soon as these are there. With `header`, the first line, if it ends in a newline,
+    is not part of any block; it is `header` then.
     """
 
     def __init__(self, rules: RecordRules, size: int, *, header: bool = False) -> None:
@@ -219,13 +219,16 @@ class BlockCutter:
         return self._scanned
 
     def _take_header(self) -> bool:
-        """Return whether the header is there, and a block may be: the first line, or all if there is no other."""
+        """Return whether the header is known, and a block may be there.
+
+        The header is the first line. A line without a newline is no header but a record, as for GNU parallel.
+        """
         end = self._buffer.find(b"\n") + 1
         if not end and not self._ended:
             self._want_more()
             return False
-        self._begin = self._scanned = end or len(self._buffer)
-        self.header = bytes(self._buffer[: self._begin])
+        self._begin = self._scanned = end
+        self.header = bytes(self._buffer[:end])
         self._wants_header = False
         self._enough = 1 if self._wanted else self._size
         return self.due

@@ -313,6 +313,9 @@ class MergedFiles:
                     run = sheet.default("run") if draft.run is None else draft.run
                     named = draft.id is not None
                     job = specs.make(run, own, id=id, named=named, file=sheet.file.name, line=draft.line)
+                    if combination:
+                        pairs = dict(combination)
+                        job = job._replace(arg_names=specs.one(tuple(pairs)), args=tuple(pairs.values()))
                     found.append(job)
                     if environment is not None and job.work.expand:
                         self._warn_of_unset(

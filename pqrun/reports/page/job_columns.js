@@ -21,6 +21,7 @@ import { PRIORITIES } from "./run_data.js";
  */
 
 const ORDER = ["state", "seq", "name", "priority", "tries", "waited", "ran", "cpu", "memory", "how", "last"];
+const MAX_ARGUMENTS = 8; // columns for arguments
 const MIN_CPU_MICROS = 20_000; // below this a share says nothing
 /** Return the time without an unknown one. @param {number} value */
 const seconds = (value) => (Number.isNaN(value) ? NaN : value / 1e6);
@@ -141,28 +142,8 @@ export function columnsOf(data) {
       exact: (job) => jobs.how[job],
     },
   ];
-  const axes = new Set(jobs.values.flatMap((values) => values.map(([name]) => name)));
-  for (const axis of [...axes].slice(0, 12)) {
-    const value = (/** @type {number} */ job) => jobs.values[job].find(([name]) => name === axis)?.[1] ?? "";
-    found.splice(
-      found.findIndex((one) => one.key === "priority"),
-      0,
-      {
-        key: `value-${axis}`,
-        title: axis,
-        min: 64,
-        grow: 0.3,
-        sort: (job) => {
-          const text = value(job);
-          return text !== "" && !Number.isNaN(Number(text)) ? Number(text) : text;
-        },
-        cell: (job) => [value(job)],
-        exact: value,
-        hidden: jobs.values.filter((values) => values.some(([name]) => name === axis)).length * 2 < data.count,
-      },
-    );
-  }
-  found.push(...argumentColumns(data));
+  const place = found.findIndex((one) => one.key === "priority");
+  found.splice(place, 0, ...argumentColumns(data));
   found.push(
     {
       key: "last",
@@ -213,38 +194,36 @@ export function columnsOf(data) {
 }
 
 /**
- * Return a column for each word in which the commands of jobs without ids differ: the arguments of `each`.
+ * Return a column for each name of an argument or of a matrix value, up to a number of columns. The pane of a job has
+ * the others.
  * @param {RunData} data
  * @returns {TableColumn[]}
  */
 function argumentColumns(data) {
-  const { jobs, count } = data;
-  if (count < 2 || jobs.named.some((named) => named === 1)) return [];
-  const words = (/** @type {number} */ job) =>
-    jobs.command[job].match(/(?:'[^']*'|"(?:[^"\\]|\\.)*"|\\.|[^\s'"\\])+/g) ?? [];
-  const first = words(0);
-  if (first.length > 40) return [];
-  const differs = first.map(() => false);
-  for (let job = 1; job < Math.min(count, 500); job++) {
-    const other = words(job);
-    if (other.length !== first.length) return [];
-    first.forEach((word, place) => {
-      if (other[place] !== word) differs[place] = true;
-    });
+  const { args } = data.jobs;
+  /** @type {Map<string, number>} the number of jobs with each name */
+  const names = new Map();
+  for (const pairs of args) {
+    for (const [name] of pairs) {
+      const count = names.get(name) ?? 0;
+      if (count || names.size < MAX_ARGUMENTS) names.set(name, count + 1);
+    }
   }
-  const places = [...differs.keys()].filter((place) => differs[place]);
-  if (!places.length || places.length > 4) return [];
-  return places.map((place, number) => {
-    const value = (/** @type {number} */ job) =>
-      (words(job)[place] ?? "").replace(/[;,)]+$/, "").replace(/^'([^']*)'$/, "$1");
+  return [...names].map(([name, count]) => {
+    const value = (/** @type {number} */ job) => args[job].find(([other]) => other === name)?.[1] ?? "";
+    const isPlace = /^[0-9]+$/.test(name);
     return {
-      key: `argument-${number + 1}`,
-      title: places.length > 1 ? `Argument ${number + 1}` : "Argument",
-      min: 100,
+      key: `argument-${name}`,
+      title: !isPlace ? name : names.size > 1 ? `Argument ${name}` : "Argument",
+      min: isPlace ? 100 : 64,
       grow: 0.3,
-      sort: (job) => (value(job) !== "" && !Number.isNaN(Number(value(job))) ? Number(value(job)) : value(job)),
-      cell: (job) => [value(job)],
+      sort: (job) => {
+        const text = value(job);
+        return text.trim() !== "" && !Number.isNaN(Number(text)) ? Number(text) : text;
+      },
+      cell: (job) => [value(job).slice(0, 300)],
       exact: value,
+      hidden: count * 2 < data.count,
     };
   });
 }

@@ -64,8 +64,10 @@ export class JobFilter {
     this._data = data;
     /** @type {(string | undefined)[]} */
     this._texts = [];
-    /** The names of matrix values, in lower case. */
-    this.axes = new Set(data.jobs.values.flatMap((values) => values.map(([name]) => name.toLowerCase())));
+    const names = new Set();
+    for (const pairs of data.jobs.args) for (const pair of pairs) names.add(pair[0]);
+    /** The names of arguments and matrix values, in lower case. */
+    this._names = new Set([...names].map((name) => name.toLowerCase()));
     this.problem = "";
   }
 
@@ -99,8 +101,13 @@ export class JobFilter {
   /** @param {number} job */
   _text(job) {
     const { jobs } = this._data;
-    return (this._texts[job] ??=
-      `${jobs.id[job]}\n${jobs.command[job]}\n${jobs.how[job]}\n${jobs.message[job]}\n${jobs.last[job]}`.toLowerCase());
+    let found = this._texts[job];
+    if (found === undefined) {
+      found = `${jobs.id[job]}\n${jobs.command[job]}\n${jobs.how[job]}\n${jobs.message[job]}\n${jobs.last[job]}`;
+      for (const pair of jobs.args[job]) found += `\n${pair[1]}`;
+      found = this._texts[job] = found.toLowerCase();
+    }
+    return found;
   }
 
   /**
@@ -136,12 +143,12 @@ export class JobFilter {
       case "needs":
         return (job) => jobs.needs[job].some(([id]) => id.toLowerCase() === wanted);
     }
-    if (this.axes.has(key)) {
+    if (this._names.has(key)) {
       const compare = comparison(operator, text, 1);
       return (job) =>
-        jobs.values[job].some(
-          ([axis, value]) =>
-            axis.toLowerCase() === key &&
+        jobs.args[job].some(
+          ([other, value]) =>
+            other.toLowerCase() === key &&
             (operator === ":" || operator === "="
               ? value.toLowerCase() === wanted
               : compare !== null && compare(Number(value))),

@@ -289,7 +289,11 @@ export class JobPane {
     const attempt = jobs.attempts[job];
     add("Directory", code(jobs.cwd[job] ?? head.cwd));
     add("Variables", code(jobs.variables[job].join(" ")), jobs.variables[job].length > 0 && " (names only)");
-    add("Values", code(jobs.values[job].map(([name, value]) => `${name}=${value}`).join(" ")));
+    add(
+      "Arguments",
+      code(jobs.args[job].map(([name, value]) => `${name}=${value}`).join(" ")),
+      jobs.args_left[job] > 0 && ` and ${jobs.args_left[job].toLocaleString("en")} more`,
+    );
     add("Priority", PRIORITIES[jobs.priority[job]]);
     add("Tags", jobs.tags[job].join(", "));
     add(

@@ -64,7 +64,8 @@
  * @property {(1 | string | null)[]} err_path
  * @property {string[][]} tags
  * @property {[string, string][][]} needs
- * @property {[string, string][][]} values
+ * @property {[string, string][][]} args names and values; an argument without a name has its place as a name
+ * @property {Float64Array} args_left how many more the job has
  * @property {string[][]} variables
  * @property {(string | null)[]} cwd
  * @property {string[]} where

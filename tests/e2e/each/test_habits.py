@@ -119,7 +119,7 @@ def test_the_text_in_front_of_lines_survives_a_resume(pqrun):
     [
         ("-P 8 echo", "--jobs 8 echo"), ("-P0 echo", "--jobs 1000 echo"), ("-j0 x", "-j 1000 x"), ("-kj0 x", "-k -j 1000 x"),
         ("--bar --eta echo", "echo"), ("--progress echo a", "echo a"), ("--progress plain echo", "--progress plain echo"),
-        ("--header : -k x", "--header -k x"), ("-ku x", "--output raw x"), ("--lb --tag x", "--output line --tag x"),
+        ("--header : -k x", "--header -k x"), ("--header=: x", "--header x"), ("--header x{a}", "--header x{a}"), ("-ku x", "--output raw x"), ("--lb --tag x", "--output line --tag x"),
         ("--termseq INT,200,TERM,100,KILL,25 x", "--signal INT --grace 300ms x"), ("--xapply -a f x", "--link -a f x"),
         ("echo -P 8 --bar", "echo -P 8 --bar"), ("-- -P 8", "-- -P 8"), ("--no-such x", "--no-such x"), ("-Xj1 x", "-X -j 1 x"),
         ("-d, --will-cite x", "-d, x"), ("--jobs=0 x", "-j 1000 x"),
@@ -154,10 +154,38 @@ def test_a_refusal_is_one_line_and_exit_code_2(pqrun):
     assert "shell loop" in done.err
 
 
-def test_a_client_can_not_send_a_label_that_is_no_text():
-    assert checked({"id": "a", "run": "true", "label": "x"}).label == "x"
-    with pytest.raises(Rejected):
-        checked({"id": "a", "run": "true", "label": 5})
+@pytest.mark.parametrize(
+    "words",
+    [("--header", "2"), ("--header=2",), ("--header", "(%.*\\n)*"), ("--header", ".{4}"), ("--header=x",)],
+)
+def test_other_headers_than_a_line_are_not_taken_for_the_command(words):
+    with pytest.raises(UserError, match="`each` has no --header .*: the header is one line; .*head -n"):
+        read(*words, "--pipe", "cat")
+
+
+def test_lines_of_a_header_are_given_to_each_job_as_the_answer_says(each, tmp_path):
+    (tmp_path / "FILE").write_text("a\nb\n1\n2\n3\n")
+    with pytest.raises(UserError) as refused:
+        read("--header", "2", "--pipe", "cat")
+    words = str(refused.value).split("`")[-2].replace("COMMAND", "paste -sd,").replace("pqrun each", "cat; #")
+    subprocess.run(words, shell=True, cwd=tmp_path, check=True, stdout=subprocess.DEVNULL)
+    done = each("--pipe", "-N2", "cat head - | paste -sd,", input="1\n2\n3\n")
+    assert done.lines == ["a,b,1,2", "a,b,3"]
+
+
+@pytest.mark.parametrize(
+    ("field", "good", "bad"),
+    [
+        ("label", "x", [5]),
+        ("args", ["a", "b"], ["a", [1], ["a\0"], {"a": "b"}]),
+        ("arg_names", ["a"], ["a", [None]]),
+    ],
+)
+def test_a_client_can_not_send_what_is_no_text(field, good, bad):
+    assert getattr(checked({"id": "a", "run": "true", field: good}), field) in (good, tuple(good))
+    for value in bad:
+        with pytest.raises(Rejected):
+            checked({"id": "a", "run": "true", field: value})
 
 
 def test_a_command_for_another_machine_is_told_the_way_that_works(tmp_path):

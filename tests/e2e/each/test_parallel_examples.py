@@ -23,8 +23,9 @@ ELSEWHERE = {
     "--shebang", "--shebang-wrap", "--record-env", "--session", "--parset", "--gnu", "--profile", "--filter-hosts",
 }  # fmt: skip
 FILES = {"abc-file": "A\nB\nC\n", "def-file": "D\nE\nF\n", "num30000": "1\n2\n3\n", "tsv-file.tsv": "f1\tf2\nA\tB\n",
-         "abc0-file": "A\0B\0C\0", "abc_-file": "A_B_C_", "num8": "1\n2\n", "num128": "1\n2\n"}  # fmt: skip
-SAME = 204
+         "abc0-file": "A\0B\0C\0", "abc_-file": "A_B_C_", "num8": "1\n2\n", "num128": "1\n2\n",
+         "xlist": "1\n2\n", "ylist": "3\n4\n", "table_file.tsv": "a\tb\n c \td\n"}  # fmt: skip
+SAME = 211
 """At least so many examples give the same commands."""
 PAGE = Path(__file__).parents[3] / "docs/from-gnu-parallel.md"
 DIFFERENCES = {

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support import process
 from test_gnu_parallel import INSTALLED
@@ -98,7 +98,30 @@ def test_the_size_of_a_block(each, size, blocks):
 def test_no_input_is_no_job(each, tmp_path):
     (tmp_path / "file").touch()
     assert tuple(each("--pipe", "echo a")) == tuple(each("--pipe-part", "-a", "file", "echo a")) == (0, "")
-    assert each("--pipe", "--header", ":", "echo a", input="head\n").out == ""
+
+
+HEADED = [
+    ("", []),
+    ("head\n", []),
+    ("head", ["head"]),
+    ("head\na", ["head,a"]),
+    ("head\na\n", ["head,a"]),
+    ("\na", [",a"]),
+]
+
+
+@pytest.mark.parametrize("options", [(), ("-N1",), ("--recend", "a"), ("--recstart", "a", "--recend", "")])
+@pytest.mark.parametrize(("data", "blocks"), HEADED)
+def test_a_line_without_a_newline_is_a_record_and_no_header(each, options, data, blocks):
+    assert each("--pipe", "--header", ":", *options, "paste -sd,", input=data).lines == blocks
+
+
+@pytest.mark.parametrize(("data", "blocks"), HEADED)
+def test_a_line_without_a_newline_is_a_record_of_a_file_and_of_jobs_that_stay(each, tmp_path, data, blocks):
+    (tmp_path / "file").write_text(data)
+    assert each("--pipe-part", "-a", "file", "--header", ":", "paste -sd,").lines == blocks
+    robin = each("-j1", *ROBIN, "--header", ":", "paste -sd,", input=data)
+    assert robin.lines == (blocks or [""])  # these jobs start before there is any input
 
 
 @pytest.mark.parametrize("way", [("--pipe",), ("--pipe-part", "-a", "file")])
@@ -350,6 +373,14 @@ def test_memory_does_not_grow_with_the_input(live, tmp_path, state, most_memory)
         (("--pipe", "--block", "0", "cat"), "a block needs a size"),
         (("--pipe", "--shard", "1/2", "cat"), "--shard can't be combined"),
         (("--pipe", "--on", "dask://127.0.0.1:9", "cat"), "splits the input on this machine"),
+        (
+            ("--pipe-part", "-a", "file", "--on", "dask://127.0.0.1:9", "cat"),
+            "splits the input on this machine",
+        ),
+        (
+            ("--pipe", "--round-robin", "--on", "dask://127.0.0.1:9", "cat"),
+            "splits the input on this machine",
+        ),
         (("--pipe", "--regexp", "--recend", "(", "cat"), "invalid regular expression"),
         (("--pipe-part", "cat"), "--pipe-part needs a file"),
         (("--pipe-part", "-a", "none", "cat"), "cannot read none"),
@@ -400,12 +431,13 @@ def gnu(tmp_path_factory):
             ("--recstart", ">", "--block", "9"),
             ("--recend", "c\\n", "--block", "11"),
             ("--header", ":", "--block", "8"),
+            ("--header", ":", "-N", "2"),
+            ("--header", ":", "--recend", "c\\n", "--block", "11"),
             ("--regexp", "--recend", "[bc]\\n", "--block", "9"),
         ]
     ),
 )
 def test_blocks_are_those_of_gnu_parallel(gnu, tmp_path_factory, data, options):
-    assume(b"\n" in data or "--header" not in options)  # parallel takes an unfinished header for a record
     ours = process.run_pqrun(
         "each", "-q", "-k", "--no-journal", "--pipe", *options, "base64 -w0; echo", input=data
     )

@@ -24,6 +24,7 @@ def events_of(count: int, workers: int = 64) -> Iterator[ev.Event]:
         needs = (Need(f"simulation-{seq - 1}"),) if seq % 10 == 0 else ()
         priority = Priority(seq % 4)
         spec = JobSpec(f"simulation-{seq}", work, priority, needs=needs, file="jobs.yaml", line=seq)
+        spec = spec._replace(arg_names=("seed", "size"), args=(str(seq), str(seq % 17)))
         yield ev.JobAdded(BEGAN, seq, spec)
         yield ev.JobQueued(BEGAN, seq, 1, priority)
         slot = min(range(workers), key=free.__getitem__) if seq % 50 == 0 else seq % workers

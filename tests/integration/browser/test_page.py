@@ -249,6 +249,57 @@ def test_arguments_are_columns(tmp_path, open_page):
     ]
     assert rows == [["a", "9"], ["b c", "9"], ["a", "10"], ["b c", "10"]]
     assert [row["name"] for row in saved(page, tmp_path)] == ["2", "4", "1", "3"]
+    assert filtered(page, '"b c"') == ["echo 'b c' to 10", "echo 'b c' to 9"][::-1]
+    page.locator(".row").first.click()
+    assert page.locator("dialog dd", has_text="1=b c 2=9").count() == 1
+
+
+def test_columns_for_arguments_have_a_bound_and_the_pane_has_the_others(tmp_path, open_page):
+    state = {"PQRUN_STATE_DIR": str(tmp_path / "state")}
+    words = (
+        "each",
+        "-q",
+        "-j1",
+        "-n120",
+        "--html",
+        "page.html",
+        "--header",
+        "true {#}",
+        ":::",
+        "<b>x",
+        "\x1b<i>y",
+    )
+    assert run_pqrun(*words, *map(str, range(1, 200)), cwd=tmp_path, env=state).code == 0
+    page = open_page(tmp_path / "page.html")
+    heads = page.get_by_role("columnheader").all_inner_texts()
+    assert [head for head in heads if head == "<b>x" or head.startswith("Argument")] == [
+        "<b>x", *(f"Argument {place}" for place in range(2, 9))
+    ]  # fmt: skip
+    assert filtered(page, "199") == ["true 2"]
+    assert filtered(page, "<i>y") == ["true 1"]
+    assert [row["argument-<b>x"] for row in saved(page, tmp_path)] == ["\x1b<i>y"]
+    page.locator(".row").first.click()
+    text = page.locator("dialog dd", has_text="2=1 3=2").inner_text()
+    assert text.startswith("<b>x=\x1b<i>y 2=1") and text.endswith("100=99 and 20 more")
+
+
+def test_matrix_values_are_columns_and_the_filter_knows_their_names(tmp_path, open_page):
+    state = {"PQRUN_STATE_DIR": str(tmp_path / "state")}
+    matrix = {"DB": ["pg", "mysql"], "LR": ["0.1", "0.02"]}
+    jobs = [{"id": "test", "run": "true", "matrix": matrix}, {"id": "a", "run": "true"}]
+    (tmp_path / "jobs.yaml").write_text(json.dumps({"jobs": jobs}))
+    assert run_pqrun("run", "-q", "jobs.yaml", "--html", "page.html", cwd=tmp_path, env=state).code == 0
+    page = open_page(tmp_path / "page.html")
+    assert {"DB", "LR"} <= set(page.get_by_role("columnheader").all_inner_texts())
+    assert filtered(page, "db=pg LR<0.05") == ["test[DB=pg,LR=0.02]"]
+
+
+def test_the_place_of_a_block_is_a_column(tmp_path, open_page):
+    state = {"PQRUN_STATE_DIR": str(tmp_path / "state")}
+    words = ("each", "-q", "--html", "page.html", "--pipe", "-N1", "wc -c")
+    assert run_pqrun(*words, cwd=tmp_path, env=state, input=b"a\nbb\n").code == 0
+    rows = saved(open_page(tmp_path / "page.html"), tmp_path)
+    assert [(row["argument-offset"], row["argument-bytes"]) for row in rows] == [("0", "2"), ("2", "3")]
 
 
 def test_a_run_that_is_under_way(tmp_path, open_page, until):

@@ -91,6 +91,22 @@ def test_dask_must_not_be_too_old_there(cluster, monkeypatch):
         link.open()
 
 
+@pytest.mark.parametrize(
+    "words", [("--pipe",), ("--pipe-part", "-a", "file"), ("--pipe", "--round-robin"), ("--pipe", "-N2")]
+)
+def test_parts_of_an_input_are_refused(cluster, tmp_path, words):
+    (tmp_path / "file").write_text("a\n")
+    run = subprocess.run(
+        [sys.executable, "-m", "pqrun", "each", "--run-dir", "run", "--on", cluster.on, *words, "cat"],
+        input="a\n", capture_output=True, text=True, cwd=tmp_path,
+    )  # fmt: skip
+    assert run.returncode == 2
+    assert f"splits the input on this machine: it can't be combined with --on {cluster.on}" in " ".join(
+        run.stderr.split()
+    )
+    assert not (tmp_path / "run").exists()
+
+
 def test_blocks_of_an_input_are_refused_before_the_cluster_is_looked_for(tmp_path):
     def pqrun(*words, **more):
         return subprocess.run(

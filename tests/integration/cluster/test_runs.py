@@ -58,6 +58,20 @@ def test_output_is_the_same_byte_for_byte(cluster, pqrun):
     assert run.out == b"".join(bytes([size % 64 + 64]) * size for size in SIZES)
 
 
+@pytest.mark.parametrize(
+    ("options", "commands"),
+    [(("-n2",), ["1 2", "3 4", "5"]), (("-N", "3"), ["1 2 3", "4 5"]), (("-L4",), ["1 2 3 4", "5"]),
+     (("-j1", "-X"), ["1 2 3 4 5"]), (("-j1", "-m", "-s", "20"), ["1 2 3 4 5"]), (("-n0",), [""] * 5)],
+)  # fmt: skip
+def test_many_arguments_a_command(cluster, pqrun, tmp_path, options, commands):
+    words = ("-q", "-k", "--run-dir", str(tmp_path / "run"), "--on", cluster.on, *options, "echo")
+    run = pqrun(cluster, "", verb=("each", *words, ":::", *"12345"))
+    assert run.end() == 0, run.err
+    assert run.out.decode().splitlines() == commands
+    jobs = json.loads(told_by("show", str(run.record), "--json"))["jobs"]
+    assert [" ".join(job.get("args", {}).values()) for job in jobs] == commands
+
+
 def test_a_job_has_its_niceness_on_a_worker(cluster, pqrun):
     run = pqrun(cluster, "nice # pqrun: nice=7\nnice\n", "-k", "-q")
     assert run.end() == 0, run.err

@@ -78,6 +78,8 @@ def random_story(seed: int) -> list[ev.Event]:
                 needs=needs,
                 tags=random.choice([(), ("t",)]),
                 allow_failure=random.random() < 0.2,
+                arg_names=("A",),
+                args=random.choice([(), ("x", "\udcff")]),
             )
         )
     asks = [(0.0, lambda s, now: (s.add(jobs, now), s.end_input(now)))]

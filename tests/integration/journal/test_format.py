@@ -103,6 +103,8 @@ specs = st.builds(
     creates=st.none() | texts,
     named=st.booleans(),
     file=st.none() | names,
+    args=st.lists(texts, max_size=3).map(tuple),
+    arg_names=st.lists(texts, max_size=2).map(tuple),
     line=st.integers(0, 10**6),
     not_before=st.none() | moments,
 )
@@ -248,6 +250,8 @@ def test_jobs_made_alike_are_written_as_if_each_were_alone():
     env = (("A", "1"),)
     jobs = [JobSpec(str(n), Command(f"echo {n}", env=env), timeout=5.0, line=n) for n in range(4)]
     jobs.append(JobSpec("x", Command("echo", env=(("B", "2"),))))
+    jobs += [JobSpec(str(n), Command("echo"), args=(str(n), "\udcff"), arg_names=("a",)) for n in range(3)]
+    jobs.append(JobSpec("y", Command("echo"), arg_names=("a",)))
     assert [
         event.spec for event in there_and_back([ev.JobAdded(1.0, n, job) for n, job in enumerate(jobs)])
     ] == jobs

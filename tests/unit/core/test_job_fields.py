@@ -22,7 +22,7 @@ def test_the_defaults_of_all_fields_are_allowed():
 def test_a_job_has_no_field_that_the_table_does_not_declare():
     kept = {*JobSpec._fields, *Command._fields, *RetryPolicy._fields}
     assert kept - {field.attribute for field in STORED_FIELDS} == {
-        "id", "run", "work", "expand", "label", "named", "file", "line",
+        "id", "run", "work", "expand", "label", "named", "file", "line", "args", "arg_names",
     }  # fmt: skip
 
 

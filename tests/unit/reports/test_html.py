@@ -14,7 +14,8 @@ import pytest
 from reported import CELLS, Cell, job, play
 from support.process import run_pqrun
 
-from pqrun.core.job import Command, ExitedWith, JobSpec, RetryPolicy
+from pqrun.core.job import UNKNOWN_SIZE, Command, ExitedWith, InputBlock, JobSpec, RetryPolicy
+from pqrun.core.job_table import JobRow
 from pqrun.reports import html
 from pqrun.reports.page_data import (
     ROWS_PER_CHUNK,
@@ -22,8 +23,9 @@ from pqrun.reports.page_data import (
     RetryWait,
     chunk,
     describe_retries,
-    matrix_values,
+    job_record,
     script_of,
+    shown_arguments,
 )
 from pqrun.reports.page_files import DIRECTORY, joined_modules, page_file
 from pqrun.reports.targets import TextSpool
@@ -94,23 +96,28 @@ def test_less_than_a_chunk_is_in_memory():
     ]
 
 
-def spec_of(job_id, **env):
-    return JobSpec(job_id, Command("true", env=tuple(env.items())))
+def spec_of(job_id, stdin=None, **fields):
+    return JobSpec(job_id, Command("true", env=(("A", "1"), ("TOKEN", "secret")), stdin=stdin), **fields)
 
 
 @pytest.mark.parametrize(
     "spec, expected",
     [
-        (spec_of("test[PY=3.11,DB=mysql]", PY="3.11", DB="mysql", TOKEN="secret"), (("PY", "3.11"), ("DB", "mysql"))),
-        (spec_of("x[A=1,B=2]", A="1,B=2"), (("A", "1,B=2"),)),
-        (spec_of("x[A=1]", A="2"), ()),
-        (spec_of("x[one]", TOKEN="secret"), ()),
-        (spec_of("x", TOKEN="secret"), ()),
-        (JobSpec("7", Command("echo ]"), named=False), ()),
+        (spec_of("test[PY=3.11]", args=("3.11", "x"), arg_names=("PY",)), (("PY", "3.11"), ("2", "x"))),
+        (spec_of("x[A=1]"), ()),
+        (spec_of("x", args=("y" * 2000,)), (("1", "y" * 1000),)),
+        (spec_of("x", stdin=InputBlock(2, 7, 9, "/a")), (("offset", "7"), ("bytes", "9"))),
+        (spec_of("x", stdin=InputBlock(2, 0, UNKNOWN_SIZE, "/a")), ()),
     ],
 )  # fmt: skip
-def test_matrix_values_are_those_that_the_id_shows(spec, expected):
-    assert matrix_values(spec) == expected
+def test_arguments_are_in_the_page(spec, expected):
+    assert shown_arguments(spec) == expected
+
+
+def test_of_many_arguments_the_first_are_in_the_page_and_the_others_are_counted():
+    row = JobRow(1, spec_of("x", args=tuple(map(str, range(20_000)))))
+    record = job_record(row, 0.0, last="", logs="")
+    assert (record.args[-1], len(record.args), record.args_left) == (("100", "99"), 100, 19_900)
 
 
 def test_retries_are_said_in_words():
