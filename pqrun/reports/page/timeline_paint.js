@@ -33,6 +33,7 @@ export class TimelinePainter {
     this._wasTimeout = data.attempts.how.map((how) => how.startsWith("timeout"));
     const order = [...data.waits.job.keys()].sort((one, other) => data.waits.since[one] - data.waits.since[other]);
     this._waits = order;
+    this._atOnce = mostAtOnce(order.map((wait) => [data.waits.since[wait], data.waits.until[wait]]));
     /**
      * The waits as drawn, so that the pointer finds them.
      * @type {{x: number, y: number, width: number, wait: number}[]}
@@ -74,9 +75,11 @@ export class TimelinePainter {
     const height = room >= 8 ? Math.min(most, Math.floor(room) - 3) : Math.max(1, Math.floor(room));
     this.lane = { height, gap: room >= 8 ? 3 : room - height, top: AXIS + 4 };
     this._bottomOfLanes = this.lane.top + count * (height + this.lane.gap);
-    const packed = this._waits.length > MAX_WAITS_PACKED ? 1 : Math.min(MAX_WAIT_ROWS, this._waits.length);
+    // Labels need room, so waits with labels may stand below each other even if they don't overlap.
+    const rows = this._waits.length > MAX_WAITS_PACKED ? 1 : this.narrow ? this._atOnce : this._waits.length;
+    this._waitRows = Math.min(MAX_WAIT_ROWS, rows);
     this._waitsTop = this._bottomOfLanes + 6;
-    this._chartsTop = this._waitsTop + (packed ? packed * WAIT_ROW + 8 : 0) + 8;
+    this._chartsTop = this._waitsTop + (rows ? this._waitRows * WAIT_ROW + 8 : 0) + 8;
     return this._chartsTop + (this.narrow ? 110 : 142);
   }
 
@@ -329,14 +332,14 @@ export class TimelinePainter {
     to.strokeStyle = this._colour("waiting");
     to.lineWidth = 1;
     to.textAlign = "left";
-    const rows = new Array(this._waits.length > MAX_WAITS_PACKED ? 1 : MAX_WAIT_ROWS).fill(-Infinity);
+    const rows = new Array(this._waitRows ?? 1).fill(-Infinity);
     let last = -1;
     for (const wait of this._waits) {
       const until = Math.min(waits.until[wait], this._data.end);
       if (until < this._scale.from || waits.since[wait] > this._scale.to) continue;
       const x = this._scale.x(waits.since[wait]),
         width = Math.max(2, this._scale.x(until) - x);
-      if (rows.length === 1 && Math.floor(x) === last) continue;
+      if (this._waits.length > MAX_WAITS_PACKED && Math.floor(x) === last) continue;
       last = Math.floor(x);
       let row = rows.findIndex((free) => free < x);
       if (row < 0) row = rows.length - 1;
@@ -349,7 +352,7 @@ export class TimelinePainter {
       rows[row] = x + width + 4;
       const fits =
         !this.narrow &&
-        rows.length > 1 &&
+        this._waits.length <= MAX_WAITS_PACKED &&
         x + width + 6 + this._width(to, label) < this._scale.left + this._scale.width;
       if (fits && label.length < 120) {
         to.fillStyle = this._colour("dim");
@@ -370,4 +373,19 @@ export class TimelinePainter {
     });
     if (this._waits.length) to.fillText(this.narrow ? "wait" : "retry waits", 0, (this._waitsTop ?? 0) + 6);
   }
+}
+
+/**
+ * Return how many spans of time overlap at the most. They are in the order of their beginnings.
+ * @param {[number, number][]} spans
+ */
+function mostAtOnce(spans) {
+  /** @type {number[]} the ends of rows in which spans follow each other */
+  const ends = [];
+  for (const [since, until] of spans) {
+    const row = ends.findIndex((end) => end < since);
+    ends[row < 0 ? ends.length : row] = until;
+    if (ends.length >= MAX_WAIT_ROWS) break;
+  }
+  return ends.length;
 }

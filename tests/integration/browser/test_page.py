@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The page in a real browser: its numbers are those of --json, it can be used, and nothing in it can break out."""
 
-import csv
 import json
-from collections import Counter
 from random import Random
 
 import pytest
@@ -12,14 +10,10 @@ from reported import CELLS, Cell, job, play
 from support.process import run_pqrun, start_pqrun
 
 from pqrun.core.job import Command, ExitedWith, JobSpec, Need, Priority
-from pqrun.core.metrics import CORE_METRICS
+
+from .shown_numbers import check_numbers, drawn, saved
 
 PRINTED = {"all": (b"some output\n", b"and an error\n")}
-
-
-def drawn(page):
-    """Wait for the next frame, with which rows are drawn."""
-    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
 
 def rows_of(page):
@@ -27,55 +21,10 @@ def rows_of(page):
     return page.locator(".row [data-column=name]").all_inner_texts()
 
 
-def saved(page, tmp_path):
-    """The rows of the CSV file that the page saves."""
-    with page.expect_download() as download:
-        page.get_by_role("button", name="CSV").click()
-    download.value.save_as(tmp_path / "saved.csv")
-    with open(tmp_path / "saved.csv", newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
 def filtered(page, query):
     page.get_by_role("searchbox").fill(query)
     drawn(page)
     return rows_of(page)
-
-
-def number(text):
-    return float(text) if text else None
-
-
-def check_numbers(page, document, tmp_path):
-    """Everything countable on the page is what the document says."""
-    counts = Counter(entry["state"] for entry in document["jobs"])
-    shown = {
-        one.get_attribute("data-count"): int(one.locator("b").inner_text().replace(",", ""))
-        for one in page.locator("[data-count]").all()
-    }
-    shown.pop("flaky", None)
-    assert shown == counts
-    metrics = {
-        one.get_attribute("data-metric"): float(one.get_attribute("data-value"))
-        for one in page.locator("[data-metric]").all()
-    }
-    assert metrics == {name: document["metrics"][name] for name in CORE_METRICS}
-    rows = {int(row["seq"]): row for row in saved(page, tmp_path)}
-    assert rows.keys() == {entry["seq"] for entry in document["jobs"]}
-    for entry in document["jobs"]:
-        row = rows[entry["seq"]]
-        assert (row["name"], row["state"], row["priority"]) == (
-            entry["id"],
-            entry["state"],
-            entry["priority"],
-        )
-        assert number(row["tries"]) == entry["attempts"] and number(row["exit"]) == entry["exit"]
-        for name, ours in (("wait_s", "waited"), ("run_s", "ran")):
-            found, expected = number(row[ours]), entry[name]
-            assert (found is None) == (expected is None)
-            assert expected is None or found == pytest.approx(expected, abs=2e-6)
-        assert number(row["cpu"]) == pytest.approx(entry["user_s"] + entry["sys_s"], abs=2e-6)
-        assert number(row["memory"]) == entry.get("memory_peak_bytes")
 
 
 @pytest.mark.parametrize("name", CELLS)
