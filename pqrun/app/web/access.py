@@ -116,7 +116,9 @@ class AccessGuard:
         """
         pairs = (pair.strip().partition("=") for pair in headers.get("cookie", "").split(";"))
         token = self._keys.token.encode()
-        return any(name == COOKIE and secrets.compare_digest(value.encode(), token) for name, _, value in pairs)
+        return any(
+            name == COOKIE and secrets.compare_digest(value.encode(), token) for name, _, value in pairs
+        )
 
 
 class _HostNames:

@@ -96,7 +96,7 @@ def test_another_site_can_neither_read_nor_act(origin, server, open_live, queue)
 def test_the_token_is_given_to_no_other_page(server, browser):
     context = browser.new_context()
     requests = []
-    context.on("request", requests.append)
+    context.on("request", lambda request: requests.append(request))
     page = context.new_page()
     page.goto(server.address)
     page.wait_for_selector("html[data-ready]", state="attached")

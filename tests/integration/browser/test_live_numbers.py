@@ -10,7 +10,7 @@ from support.process import environment, run_pqrun
 from .shown_numbers import check_numbers, check_unfinished
 from .test_page import NASTY
 
-SEEDS = 8
+SEEDS = 5
 NAMES = [nasty for nasty in NASTY if nasty.isprintable()]
 ENDS = ["true", "true", "true", "exit 1", "exit 75", "kill -SEGV $$", "sleep 0.05", "sleep 0.2; exit 3", "sleep 30",
         "test $PQRUN_ATTEMPT -ge 2", "seq 300; exit 4", "printf 'one\\ntwo' >&2; false"]  # fmt: skip

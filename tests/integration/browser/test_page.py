@@ -34,7 +34,7 @@ def test_the_numbers_are_those_of_the_document(name, tmp_path, open_page):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(12))
 def test_the_numbers_of_random_runs_are_those_of_the_document(seed, tmp_path, open_page):
     played = play(tmp_path, random_cell(Random(seed)), outputs=PRINTED)
     check_numbers(open_page(played.path("html")), played.document, tmp_path)

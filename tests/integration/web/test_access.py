@@ -43,14 +43,24 @@ def test_the_address_leads_to_the_pages_and_their_cookie_is_for_them_alone(serve
 
 @pytest.mark.parametrize(
     "cookies",
-    ["pqrun=x; {}", "{}; pqrun=x", 'theme={{"dark": true}}; {}', 'a="b; {}', "=; ;;{};", "b=\xe4; {}", " a = b;\t{}"],
+    [
+        "pqrun=x; {}",
+        "{}; pqrun=x",
+        'theme={{"dark": true}}; {}',
+        'a="b; {}',
+        "=; ;;{};",
+        "b=\xe4; {}",
+        " a = b;\t{}",
+    ],
 )
 def test_cookies_that_other_servers_of_this_host_have_set_do_not_lock_the_user_out(server, cookies):
     assert server.get("/", cookie=cookies.format(server.cookie))[0] == 200
     assert server.get("/", cookie=cookies.format("pqrun=y"))[0] == 403
 
 
-@pytest.mark.parametrize("cookie", ["{}x", "x{}", "PQRUN={token}", "{token}", "pqrun;{token}", "pqrun={token}=", "a={}"])
+@pytest.mark.parametrize(
+    "cookie", ["{}x", "x{}", "PQRUN={token}", "{token}", "pqrun;{token}", "pqrun={token}=", "a={}"]
+)
 def test_a_cookie_that_is_almost_right_is_wrong(server, cookie):
     assert server.get("/", cookie=cookie.format(server.cookie, token=server.token))[0] == 403
 
@@ -225,7 +235,9 @@ def test_each_request_of_a_connection_proves_itself(watched):
     assert is_unchanged(watched)
 
 
-@pytest.mark.parametrize("more", ["Host: evil.example", "Content-Length: 3", "Transfer-Encoding: gzip", "Cookie\0: x"])
+@pytest.mark.parametrize(
+    "more", ["Host: evil.example", "Content-Length: 3", "Transfer-Encoding: gzip", "Cookie\0: x"]
+)
 def test_a_request_with_two_meanings_is_refused(watched, more):
     assert watched.raw(pause(watched, more, "Connection: close"))[0] in (400, 403, 501)
     assert is_unchanged(watched)
