@@ -122,7 +122,8 @@ export class TimelinePainter {
       to.fillStyle = this._colour("grid");
       to.fillRect(x, AXIS, 1, height - AXIS - 4);
       const text = tick(this._data.wall(moment), step);
-      if (x < free || x + this._width(to, text) > this._scale.left + this._scale.width + 60) continue;
+      const end = this._scale.left + this._scale.width + (this.narrow ? 4 : 60);
+      if (x < free || x + this._width(to, text) > end) continue;
       to.fillStyle = this._colour("dim");
       to.fillText(text, x, 10);
       free = x + this._width(to, text) + 12;

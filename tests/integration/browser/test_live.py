@@ -182,6 +182,8 @@ def test_output_is_followed(server, open_live, queue, gate):
     page.locator(".row", has_text="first").click()
     box = page.locator("#pane .output")
     box.get_by_text("begun").wait_for()
+    facts = page.locator("#pane dt").all_inner_texts()
+    assert "Priority" in facts and not {"CPU", "stdout", "stderr"} & {*facts}  # they are not known yet
     gate.open()
     box.get_by_text("</pre><img src=x onerror=alert(1)>").wait_for()
     assert page.locator("#pane img").count() == 0
@@ -288,6 +290,7 @@ def test_nothing_scrolls_sideways_but_what_may(width, open_live, queue, gate):
     run.add(gate.wait, id="first")
     page = open_live(width=width, height=844)
     assert page.evaluate("document.documentElement.scrollWidth") == width
+    assert page.locator(".scroll").evaluate("(box) => box.scrollWidth === box.clientWidth")
     page.locator(f"a[href$='{run.run}']").click()
     shows(page, running=1)
     assert page.evaluate("document.documentElement.scrollWidth") == width

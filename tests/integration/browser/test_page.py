@@ -334,3 +334,40 @@ def test_it_says_where_the_rest_of_an_output_is(tmp_path, open_page):
 def test_the_address_opens_a_job(page, tmp_path, open_page):
     opened = open_page(tmp_path / "run.html", anchor="#job-4")
     assert opened.get_by_role("dialog").get_by_role("heading", level=2).inner_text() == "sync"
+
+
+def test_a_pane_on_a_narrow_screen_has_signs_in_place_of_keys(page, tmp_path, open_page):
+    narrow = open_page(tmp_path / "run.html", width=390, height=844, anchor="#job-4")
+    for opened, shown, hidden in ((narrow, ".sign", "kbd"), (page, "kbd", ".sign")):
+        if opened is page:
+            page.locator(".row").first.click()
+        top = opened.locator("#pane .pane-top")
+        assert [one.is_visible() for one in top.locator(shown).all()] == [True] * 3
+        assert [one.is_visible() for one in top.locator(hidden).all()] == [False] * 3
+    narrow.get_by_role("button", name="Close").click()
+    assert not narrow.get_by_role("dialog").is_visible()
+
+
+def test_the_output_of_a_failure_takes_as_much_room_as_it_needs_and_moves_nothing(tmp_path, open_page):
+    """The box grows up to a limit with the output, and does not shrink when a shorter output is chosen."""
+    jobs = [job("a", exit=ExitedWith(1)), job("b", 2.0, exit=ExitedWith(1))]
+    heights = []
+    for name, lines in (("short", 1), ("long", 100)):
+        (tmp_path / name).mkdir()
+        printed = {1: (b"one\n", b""), 2: (b"line\n" * lines, b"")}
+        page = open_page(play(tmp_path / name, Cell(jobs, 1), outputs=printed).path("html"))
+        for place in (0, 1, 0):
+            page.locator(".failure").nth(place).click()
+            heights.append(round(page.locator(".tail").bounding_box()["height"]))
+    assert heights[:3] == [130] * 3 and heights[3:] == [130, 340, 340]
+
+
+def test_waits_that_follow_each_other_share_a_row_on_a_narrow_screen(tmp_path, open_page):
+    heights = []
+    for count in (1, 3):
+        (tmp_path / str(count)).mkdir()
+        cell = Cell([job("a", tries=[ExitedWith(1)] * count)], 0)
+        page = open_page(play(tmp_path / str(count), cell).path("html"), width=390)
+        drawn(page)
+        heights.append(page.locator("canvas").bounding_box()["height"])
+    assert heights[0] == heights[1]
