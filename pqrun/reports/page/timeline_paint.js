@@ -13,7 +13,8 @@ const MAX_LANES_HEIGHT = 900,
   AXIS = 22,
   WAIT_ROW = 15,
   MAX_WAIT_ROWS = 5,
-  MAX_WAITS_PACKED = 400;
+  MAX_WAITS_PACKED = 400,
+  LETTER_PX = 6.5;
 const FONT = '11px system-ui, -apple-system, "Segoe UI", Roboto, "Liberation Sans", sans-serif';
 const MERGED_BELOW_PX = 2,
   MIN_ROUNDED_PX = 9;
@@ -33,7 +34,6 @@ export class TimelinePainter {
     this._wasTimeout = data.attempts.how.map((how) => how.startsWith("timeout"));
     const order = [...data.waits.job.keys()].sort((one, other) => data.waits.since[one] - data.waits.since[other]);
     this._waits = order;
-    this._atOnce = mostAtOnce(order.map((wait) => [data.waits.since[wait], data.waits.until[wait]]));
     /**
      * The waits as drawn, so that the pointer finds them.
      * @type {{x: number, y: number, width: number, wait: number}[]}
@@ -75,12 +75,31 @@ export class TimelinePainter {
     const height = room >= 8 ? Math.min(most, Math.floor(room) - 3) : Math.max(1, Math.floor(room));
     this.lane = { height, gap: room >= 8 ? 3 : room - height, top: AXIS + 4 };
     this._bottomOfLanes = this.lane.top + count * (height + this.lane.gap);
-    // Labels need room, so waits with labels may stand below each other even if they don't overlap.
-    const rows = this._waits.length > MAX_WAITS_PACKED ? 1 : this.narrow ? this._atOnce : this._waits.length;
-    this._waitRows = Math.min(MAX_WAIT_ROWS, rows);
+    this._waitRows = this._waits.length > MAX_WAITS_PACKED ? 1 : this._rowsOfWaits();
     this._waitsTop = this._bottomOfLanes + 6;
-    this._chartsTop = this._waitsTop + (rows ? this._waitRows * WAIT_ROW + 8 : 0) + 8;
+    this._chartsTop = this._waitsTop + (this._waitRows ? this._waitRows * WAIT_ROW + 8 : 0) + 8;
     return this._chartsTop + (this.narrow ? 110 : 142);
+  }
+
+  /** Return how many rows the waits take if all of the run is in sight, so that zooming moves nothing. */
+  _rowsOfWaits() {
+    const { since, until } = this._data.waits;
+    const pixels = this._scale.width / this._data.end;
+    /** @type {number[]} the ends of rows in which waits with their labels follow each other */
+    const ends = [];
+    for (const wait of this._waits) {
+      const row = ends.findIndex((end) => end < since[wait] * pixels);
+      const label = this.narrow ? 0 : 13 + LETTER_PX * this._waitLabel(wait).length;
+      ends[row < 0 ? ends.length : row] = Math.min(until[wait], this._data.end) * pixels + label;
+      if (ends.length === MAX_WAIT_ROWS) break;
+    }
+    return ends.length;
+  }
+
+  /** @param {number} wait */
+  _waitLabel(wait) {
+    const { job, since, until, attempt } = this._data.waits;
+    return `${this._data.name(job[wait])}, ${duration(until[wait] - since[wait])}, try ${attempt[wait]}`;
   }
 
   /** Return the top of a lane's bars. @param {number} lane */
@@ -349,7 +368,7 @@ export class TimelinePainter {
       to.strokeRect(Math.round(x) + 0.5, y + 0.5, width, 9);
       to.setLineDash([]);
       this.drawnWaits.push({ x, y, width, wait });
-      const label = `${this._data.name(waits.job[wait])}, ${duration(waits.until[wait] - waits.since[wait])}, try ${waits.attempt[wait]}`;
+      const label = this._waitLabel(wait);
       rows[row] = x + width + 4;
       const fits =
         !this.narrow &&
@@ -374,19 +393,4 @@ export class TimelinePainter {
     });
     if (this._waits.length) to.fillText(this.narrow ? "wait" : "retry waits", 0, (this._waitsTop ?? 0) + 6);
   }
-}
-
-/**
- * Return how many spans of time overlap at the most. They are in the order of their beginnings.
- * @param {[number, number][]} spans
- */
-function mostAtOnce(spans) {
-  /** @type {number[]} the ends of rows in which spans follow each other */
-  const ends = [];
-  for (const [since, until] of spans) {
-    const row = ends.findIndex((end) => end < since);
-    ends[row < 0 ? ends.length : row] = until;
-    if (ends.length >= MAX_WAIT_ROWS) break;
-  }
-  return ends.length;
 }

@@ -362,12 +362,13 @@ def test_the_output_of_a_failure_takes_as_much_room_as_it_needs_and_moves_nothin
     assert heights[:3] == [130] * 3 and heights[3:] == [130, 340, 340]
 
 
-def test_waits_that_follow_each_other_share_a_row_on_a_narrow_screen(tmp_path, open_page):
+@pytest.mark.parametrize("width", [390, 1440])
+def test_waits_that_follow_each_other_share_a_row(width, tmp_path, open_page):
     heights = []
     for count in (1, 3):
         (tmp_path / str(count)).mkdir()
         cell = Cell([job("a", tries=[ExitedWith(1)] * count)], 0)
-        page = open_page(play(tmp_path / str(count), cell).path("html"), width=390)
+        page = open_page(play(tmp_path / str(count), cell).path("html"), width=width)
         drawn(page)
         heights.append(page.locator("canvas").bounding_box()["height"])
     assert heights[0] == heights[1]
