@@ -48,7 +48,7 @@ def open_page(browser):
     """`open_page(path)` opens a page from the disk. At the end no error and no request may have been seen."""
     contexts, wrong = [], []
 
-    def open_file(path, *, width=1440, height=1000, theme="light", strict=True, before=None, anchor=""):
+    def open_file(path, *, width=1440, height=1000, theme="light", strict=True, anchor=""):
         context = browser.new_context(
             viewport={"width": width, "height": height}, color_scheme=theme, bypass_csp=not strict,
             timezone_id="UTC", locale="en-GB",
@@ -59,8 +59,6 @@ def open_page(browser):
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("dialog", lambda dialog: wrong.append(dialog.message))
         page.on("request", lambda request: wrong.append(request.url) if request.url != address else None)
-        if before:
-            page.add_init_script(before)
         address = Path(path).resolve().as_uri()
         page.goto(address + anchor)
         page.wait_for_selector("html[data-ready]", state="attached")
@@ -92,7 +90,7 @@ def open_live(browser, server):
     def is_elsewhere(url):
         return not url.startswith((f"{server.origin}/", f"blob:{server.origin}/"))
 
-    def open_run(run=None, *, width=1440, height=1000, theme="light", strict=True, before=None):
+    def open_run(run=None, *, width=1440, height=1000, theme="light", strict=True):
         context = browser.new_context(
             viewport={"width": width, "height": height}, color_scheme=theme, bypass_csp=not strict,
             timezone_id="UTC", locale="en-GB",
@@ -104,8 +102,6 @@ def open_live(browser, server):
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("dialog", lambda dialog: wrong.append(dialog.message))
         page.on("request", lambda request: wrong.append(request.url) if is_elsewhere(request.url) else None)
-        if before:
-            page.add_init_script(before)
         page.goto(server.address)
         page.wait_for_selector("html[data-ready]", state="attached")
         if run is not None:
