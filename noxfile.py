@@ -20,7 +20,7 @@ GENERATORS = (
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the whole suite but for the exhaustive tests."""
+    """Run the whole suite but for the exhaustive tests and those in a browser."""
     session.install("-e", ".[test]")
     session.run("python", "-m", "pytest", *session.posargs)
 
@@ -30,6 +30,13 @@ def quick(session: nox.Session) -> None:
     """Run the tests that need no cluster and no browser."""
     session.install("-e", ".[test]")
     session.run("python", "-m", "pytest", "-m", QUICK, *session.posargs)
+
+
+@nox.session
+def browser(session: nox.Session) -> None:
+    """Run the tests in a browser, which need Chromium."""
+    session.install("-e", ".[test]", "playwright")
+    session.run("python", "-m", "pytest", "-n", "0", "-m", "browser", *session.posargs)
 
 
 @nox.session
@@ -50,7 +57,7 @@ def types(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """Generate the reference pages, the completions and the pictures anew, then test all pages."""
-    session.install("-e", ".[test]")
+    session.install("-e", ".[test]", "playwright")
     for name in GENERATORS:
         session.run("python", f"docs/{name}.py")
     session.run("python", "-m", "pytest", "tests/docs", *session.posargs)

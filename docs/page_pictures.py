@@ -275,7 +275,7 @@ LIVE = {
         {"id": "sync", "run": "sleep 1; echo 'rsync: Broken pipe (32)' >&2; exit 12", "retries": 3},
         {
             "id": "train", "run": "for n in $(seq 40); do echo epoch $n/40 loss 0.$((900 - 20 * n)); sleep 1; done",
-            "matrix": {"DEPTH": ["2", "4", "6", "8"]},
+            "matrix": {"DEPTH": ["2", "4", "6", "8"]}, "needs": "clean",
         },
         {"id": "thumbs", "run": "sleep 1", "priority": "low", "matrix": {"N": [f"{n:02}" for n in range(24)]}},
         {"id": "publish", "run": "true", "needs": "train"},
@@ -303,24 +303,32 @@ def take_live(directory: Path) -> None:
 
         for past in ("exit {}", "sleep 0.{}", "test {} -lt 3"):
             start("each", "-q", past, ":::", "0", "1", "2", "3").wait()
-        start("run", "-q", "-j4", "--retry-delay", "3s", "nightly.yaml")
+        start("run", "-q", "-j6", "--retry-delay", "3s", "nightly.yaml")
         server = start("web", "--listen", "127.0.0.1:0")
         assert server.stdout is not None
         address = server.stdout.readline().strip()
         with sync_playwright() as driver:
             browser = driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
-            for theme, width in (("light", 1440), ("dark", 1440), ("light", 390)):
+            for theme, width in (("light", 1440), ("dark", 1440), ("light", 390), ("dark", 390)):
                 context = browser.new_context(
                     viewport={"width": width, "height": 1000}, color_scheme=theme, locale="en-GB"
                 )
                 page = context.new_page()
+                page.set_default_timeout(90_000)
                 page.goto(address)
                 page.wait_for_selector("table.runs")
-                if theme == "dark":
-                    page.screenshot(path=directory / "web-runs-dark-1440.png")
+                if (theme, width) == ("dark", 1440) or "--all" in sys.argv:
+                    page.screenshot(path=directory / f"web-runs-{theme}-{width}.png")
                 page.locator("table.runs a").first.click()
-                page.locator("[data-count=ok] b", has_text=re.compile(r"^[6-9]|^\d\d")).wait_for()
-                page.screenshot(path=directory / f"web-{theme}-{width}.png")
+                page.locator("[data-count=ok] b", has_text=re.compile(r"^[7-9]|^\d\d")).wait_for()
+                page.wait_for_timeout(500)
+                if (theme, width) != ("dark", 390) or "--all" in sys.argv:
+                    page.screenshot(path=directory / f"web-{theme}-{width}.png")
+                if "--all" in sys.argv:
+                    page.screenshot(path=directory / f"web-whole-{theme}-{width}.png", full_page=True)
+                    page.locator(".row", has_text="train[DEPTH=2]").first.click()
+                    page.locator("#pane .output", has_text="epoch").wait_for()
+                    page.screenshot(path=directory / f"web-job-{theme}-{width}.png")
                 context.close()
             browser.close()
 

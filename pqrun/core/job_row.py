@@ -119,8 +119,10 @@ class JobRow:
 
     @property
     def max_attempts(self) -> int:
-        """The number of attempts that the job may have in all."""
-        return max(self.attempts, self.attempts - self.retries + self.spec.retry.max, 1 + self.spec.retry.max)
+        """The number of attempts that the job may have in all. One that is to be tried again has one more to come."""
+        to_come = self.state in (PENDING, HELD, QUEUED, WAITING)
+        last = self.attempts - self.retries + self.spec.retry.max + to_come
+        return max(self.attempts, last, 1 + self.spec.retry.max)
 
     @property
     def tries(self) -> int:

@@ -5,6 +5,7 @@ import http.client
 import json
 import re
 import signal
+import socket
 import subprocess
 from urllib.parse import urlsplit
 
@@ -45,6 +46,13 @@ class WebServer:
         found = answer.status, answer.read(), dict(answer.getheaders())
         connection.close()
         return found
+
+    def raw(self, text):
+        """Send bytes as they are, and return the statuses of the answers until the server closes the connection."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=MAX_SECONDS) as connection:
+            connection.sendall(text.encode())
+            with connection.makefile("rb") as file:
+                return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d+) ", file.read())]
 
     def get(self, path, **headers):
         status, body, _ = self.ask("GET", f"{self.path}{path}", **headers)

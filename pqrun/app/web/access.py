@@ -12,7 +12,6 @@ import secrets
 import socket
 import sys
 import traceback
-from http.cookies import CookieError, SimpleCookie
 from ipaddress import ip_address
 from urllib.parse import parse_qs
 
@@ -110,12 +109,16 @@ class AccessGuard:
         return answer
 
     def _is_known(self, headers: Headers) -> bool:
-        try:
-            cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-        except CookieError:
-            return False
-        given = "" if cookie is None else cookie.value
-        return secrets.compare_digest(given.encode(), self._keys.token.encode())
+        """Return whether a request has the cookie.
+
+        One right cookie is enough. Servers on other ports of this host set cookies for our pages, too, which may have
+        the same name, or a form at which a strict parser gives up.
+        """
+        pairs = (pair.strip().partition("=") for pair in headers.get("cookie", "").split(";"))
+        token = self._keys.token.encode()
+        return any(
+            name == COOKIE and secrets.compare_digest(value.encode(), token) for name, _, value in pairs
+        )
 
 
 class _HostNames:

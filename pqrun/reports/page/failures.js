@@ -114,8 +114,13 @@ export function fillFailures(section, data, open, show, chosen = 0) {
   const choose = (/** @type {number} */ place, scroll = true) => {
     buttons.forEach((button, other) => button.setAttribute("aria-pressed", String(other === place)));
     fillTail(tail, data, failed[place], open);
-    if (narrow.matches) buttons[place].after(tail);
-    else if (tail.parentElement !== split) split.append(tail);
+    if (narrow.matches) {
+      buttons[place].after(tail);
+      tail.style.minHeight = "";
+    } else {
+      if (tail.parentElement !== split) split.append(tail);
+      tail.style.minHeight = `${tail.offsetHeight}px`; // it only grows, so that what is below does not jump
+    }
     if (scroll) buttons[place].scrollIntoView({ block: "nearest" });
     const box = tail.querySelector(".output");
     if (box) box.scrollTop = box.scrollHeight;

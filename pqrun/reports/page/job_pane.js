@@ -82,11 +82,18 @@ export class JobPane {
   /** @param {number} job */
   _contents(job) {
     const { jobs } = this._data;
-    const key = (/** @type {string} */ name, /** @type {string} */ label, /** @type {() => void} */ act) =>
+    // A narrow screen has no keyboard, so there the buttons have signs in place of the keys.
+    const key = (
+      /** @type {string} */ name,
+      /** @type {string} */ sign,
+      /** @type {string} */ label,
+      /** @type {() => void} */ act,
+    ) =>
       h(
         "button",
         { type: "button", class: "button", title: label, click: act },
         h("kbd", {}, name),
+        h("span", { class: "sign", "aria-hidden": "true" }, sign),
         h("span", { class: "hidden" }, label),
       );
     return [
@@ -99,9 +106,9 @@ export class JobPane {
         h(
           "span",
           { class: "end" },
-          key("k", "Previous job", () => this.step(-1)),
-          key("j", "Next job", () => this.step(1)),
-          key("Esc", "Close", () => this.close()),
+          key("k", "‹", "Previous job", () => this.step(-1)),
+          key("j", "›", "Next job", () => this.step(1)),
+          key("Esc", "×", "Close", () => this.close()),
         ),
       ),
       h(
@@ -302,13 +309,14 @@ export class JobPane {
     );
     add("Retries", jobs.retry[job]);
     add("Exit", Number.isNaN(jobs.exit[job]) ? (jobs.signal[job] ?? "") : jobs.exit[job]);
-    add("CPU", attempt > 0 && `${duration(jobs.user[job])} user, ${duration(jobs.system[job])} system`);
+    const isMeasured = attempt > 0 && jobs.state[job] !== "running"; // it is when the attempt ends
+    add("CPU", isMeasured && `${duration(jobs.user[job])} user, ${duration(jobs.system[job])} system`);
     add("Memory", bytes(jobs.memory[job]) && `${bytes(jobs.memory[job])} at most`);
     add("Needs", ...this._links(this._needs[job], jobs.needs[job].length));
     add("Needed by", ...this._links(this._dependents(job)));
     add("Host", jobs.where[job]);
     add("From", code(jobs.file[job] && `${jobs.file[job]}${jobs.line[job] ? `:${jobs.line[job]}` : ""}`));
-    if (attempt) {
+    if (isMeasured) {
       add(
         "stdout",
         jobs.out_bytes[job] > 0 && code(this._data.place(job, attempt, "out")),

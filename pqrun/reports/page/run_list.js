@@ -90,7 +90,7 @@ function row(run) {
   return h(
     "tr",
     {},
-    h("td", {}, h("span", { class: "state" }, icon(kind), word)),
+    h("td", {}, h("span", { class: "state" }, icon(kind), h("span", { class: "word" }, word))),
     h(
       "td",
       {},

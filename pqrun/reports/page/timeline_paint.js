@@ -13,7 +13,8 @@ const MAX_LANES_HEIGHT = 900,
   AXIS = 22,
   WAIT_ROW = 15,
   MAX_WAIT_ROWS = 5,
-  MAX_WAITS_PACKED = 400;
+  MAX_WAITS_PACKED = 400,
+  LETTER_PX = 6.5;
 const FONT = '11px system-ui, -apple-system, "Segoe UI", Roboto, "Liberation Sans", sans-serif';
 const MERGED_BELOW_PX = 2,
   MIN_ROUNDED_PX = 9;
@@ -74,10 +75,31 @@ export class TimelinePainter {
     const height = room >= 8 ? Math.min(most, Math.floor(room) - 3) : Math.max(1, Math.floor(room));
     this.lane = { height, gap: room >= 8 ? 3 : room - height, top: AXIS + 4 };
     this._bottomOfLanes = this.lane.top + count * (height + this.lane.gap);
-    const packed = this._waits.length > MAX_WAITS_PACKED ? 1 : Math.min(MAX_WAIT_ROWS, this._waits.length);
+    this._waitRows = this._waits.length > MAX_WAITS_PACKED ? 1 : this._rowsOfWaits();
     this._waitsTop = this._bottomOfLanes + 6;
-    this._chartsTop = this._waitsTop + (packed ? packed * WAIT_ROW + 8 : 0) + 8;
+    this._chartsTop = this._waitsTop + (this._waitRows ? this._waitRows * WAIT_ROW + 8 : 0) + 8;
     return this._chartsTop + (this.narrow ? 110 : 142);
+  }
+
+  /** Return how many rows the waits take if all of the run is in sight, so that zooming moves nothing. */
+  _rowsOfWaits() {
+    const { since, until } = this._data.waits;
+    const pixels = this._scale.width / this._data.end;
+    /** @type {number[]} the ends of rows in which waits with their labels follow each other */
+    const ends = [];
+    for (const wait of this._waits) {
+      const row = ends.findIndex((end) => end < since[wait] * pixels);
+      const label = this.narrow ? 0 : 13 + LETTER_PX * this._waitLabel(wait).length;
+      ends[row < 0 ? ends.length : row] = Math.min(until[wait], this._data.end) * pixels + label;
+      if (ends.length === MAX_WAIT_ROWS) break;
+    }
+    return ends.length;
+  }
+
+  /** @param {number} wait */
+  _waitLabel(wait) {
+    const { job, since, until, attempt } = this._data.waits;
+    return `${this._data.name(job[wait])}, ${duration(until[wait] - since[wait])}, try ${attempt[wait]}`;
   }
 
   /** Return the top of a lane's bars. @param {number} lane */
@@ -119,7 +141,8 @@ export class TimelinePainter {
       to.fillStyle = this._colour("grid");
       to.fillRect(x, AXIS, 1, height - AXIS - 4);
       const text = tick(this._data.wall(moment), step);
-      if (x < free || x + this._width(to, text) > this._scale.left + this._scale.width + 60) continue;
+      const end = this._scale.left + this._scale.width + (this.narrow ? 4 : 60);
+      if (x < free || x + this._width(to, text) > end) continue;
       to.fillStyle = this._colour("dim");
       to.fillText(text, x, 10);
       free = x + this._width(to, text) + 12;
@@ -329,14 +352,14 @@ export class TimelinePainter {
     to.strokeStyle = this._colour("waiting");
     to.lineWidth = 1;
     to.textAlign = "left";
-    const rows = new Array(this._waits.length > MAX_WAITS_PACKED ? 1 : MAX_WAIT_ROWS).fill(-Infinity);
+    const rows = new Array(this._waitRows ?? 1).fill(-Infinity);
     let last = -1;
     for (const wait of this._waits) {
       const until = Math.min(waits.until[wait], this._data.end);
       if (until < this._scale.from || waits.since[wait] > this._scale.to) continue;
       const x = this._scale.x(waits.since[wait]),
         width = Math.max(2, this._scale.x(until) - x);
-      if (rows.length === 1 && Math.floor(x) === last) continue;
+      if (this._waits.length > MAX_WAITS_PACKED && Math.floor(x) === last) continue;
       last = Math.floor(x);
       let row = rows.findIndex((free) => free < x);
       if (row < 0) row = rows.length - 1;
@@ -345,11 +368,11 @@ export class TimelinePainter {
       to.strokeRect(Math.round(x) + 0.5, y + 0.5, width, 9);
       to.setLineDash([]);
       this.drawnWaits.push({ x, y, width, wait });
-      const label = `${this._data.name(waits.job[wait])}, ${duration(waits.until[wait] - waits.since[wait])}, try ${waits.attempt[wait]}`;
+      const label = this._waitLabel(wait);
       rows[row] = x + width + 4;
       const fits =
         !this.narrow &&
-        rows.length > 1 &&
+        this._waits.length <= MAX_WAITS_PACKED &&
         x + width + 6 + this._width(to, label) < this._scale.left + this._scale.width;
       if (fits && label.length < 120) {
         to.fillStyle = this._colour("dim");

@@ -2,72 +2,15 @@
 """The live page in a real browser: it keeps up with a run, acts on it by click, and nothing in it can break out."""
 
 import json
-from importlib.util import find_spec
 
 import pytest
-from control import conftest as real
 from support.process import environment, run_pqrun
-from support.web import WebServer
 
 from pqrun.core.metrics import CORE_METRICS
 
+from .shown_numbers import shown_counts, shown_metrics
+from .task_times import short_tasks
 from .test_page import NASTY
-
-pytestmark = pytest.mark.skipif(
-    find_spec("starlette") is None or find_spec("uvicorn") is None,
-    reason="starlette or uvicorn is not installed",
-)
-gate, live_run, queue = real.gate, real.live, real.queue
-globals()["state"] = real.state
-
-
-@pytest.fixture
-def server(state, tmp_path):
-    found = WebServer(state=state, cwd=tmp_path)
-    yield found
-    code, _, err = found.end()
-    found.close()
-    assert (code, err) == (0, "")
-
-
-@pytest.fixture
-def open_live(browser, server):
-    """`open_live(run)` opens the page of a run; at the end no error may have been seen."""
-    contexts, wrong = [], []
-
-    def open_run(run=None, *, width=1440, height=1000, theme="light", strict=True):
-        context = browser.new_context(
-            viewport={"width": width, "height": height}, color_scheme=theme, bypass_csp=not strict,
-            timezone_id="UTC", locale="en-GB",
-        )  # fmt: skip
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(20_000)
-        page.on("console", lambda message: wrong.append(message.text) if strict else None)
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("dialog", lambda dialog: wrong.append(dialog.message))
-        page.goto(server.address)
-        page.wait_for_selector("html[data-ready]", state="attached")
-        if run is not None:
-            page.locator(f"a[href$='{run}']").click()
-            page.wait_for_selector("#jobs .table", state="attached")
-            page.wait_for_selector("html[data-ready]", state="attached")
-        return page
-
-    yield open_run
-    for context in contexts:
-        context.close()
-    assert wrong == []
-
-
-def shown_counts(page):
-    return {
-        one["kind"]: int(one["count"].replace(",", ""))
-        for one in page.evaluate(
-            "[...document.querySelectorAll('[data-count]')].map((one) => "
-            "({kind: one.dataset.count, count: one.querySelector('b').textContent}))"
-        )
-    }
 
 
 def shows(page, **counts):
@@ -93,32 +36,79 @@ def test_the_token_is_not_in_the_address_and_another_browser_gets_nothing(server
     other.close()
 
 
-def test_another_site_can_neither_read_nor_act(server, open_live, browser, queue):
+# A page on another port is of the same site: its requests have the cookie, if it knows the secret path.
+ATTACKERS = {"another site": "http://evil.example", "another port": "http://127.0.0.1:8999"}
+READS = {
+    "fetch": "fetch(`${address}/events`, {credentials: 'include'}).then(() => 1, () => 0)",
+    "opaque": "fetch(`${page}/page/live.js`, {credentials: 'include', mode: 'no-cors'}).then(() => 1, () => 0)",
+    "events": """new Promise((done) => {
+      const events = new EventSource(`${address}/events`, {withCredentials: true});
+      events.onopen = () => done(1);
+      events.onerror = () => { events.close(); done(0); };
+    })""",
+    "script": """new Promise((done) => {
+      const script = document.createElement("script");
+      script.onload = () => done(1); script.onerror = () => done(0); script.type = "module";
+      script.src = `${page}/page/live.js`; document.body.append(script);
+    })""",
+    "frame": """new Promise((done) => {
+      const frame = document.createElement("iframe");
+      frame.onload = () => { try { done(frame.contentDocument === null ? 0 : 1); } catch { done(0); } };
+      frame.src = address; document.body.append(frame);
+    })""",
+}
+POSTS = """({address, kind}) => fetch(`${address}/do`, {
+  method: "POST", credentials: "include", mode: "no-cors", headers: {"Content-Type": kind},
+  body: JSON.stringify({verb: "pause"}),
+}).then(() => 1, () => 0)"""
+FORM = """(address) => {
+  const form = document.createElement("form");
+  form.method = "post"; form.action = `${address}/do`; form.enctype = "text/plain";
+  document.body.append(form); form.submit();
+}"""
+
+
+@pytest.mark.parametrize("origin", ATTACKERS.values(), ids=ATTACKERS)
+def test_another_site_can_neither_read_nor_act(origin, server, open_live, queue):
     run = queue("-j1")
     page = open_live(run.run)
-    context = page.context
-    address = f"{server.origin}{server.path}/run/{run.run}"
-    evil = context.new_page()
-    evil.route(
-        "http://evil.example/**", lambda route: route.fulfill(body="<h1>evil</h1>", content_type="text/html")
-    )
-    evil.goto("http://evil.example/")
-    assert evil.evaluate(f"fetch('{address}/events', {{credentials: 'include'}}).then(() => 1, () => 0)") == 0
+    address, statuses = f"{server.origin}{server.path}/run/{run.run}", set()
+    evil = page.context.new_page()
+    evil.route(f"{origin}/**", lambda route: route.fulfill(body="<h1>evil</h1>", content_type="text/html"))
+    evil.on("response", lambda answer: statuses.add((answer.status, answer.url.startswith(server.origin))))
+    evil.goto(f"{origin}/")
+    evil.evaluate("document.cookie = 'pqrun=x; path=/'")
+    for name, script in READS.items():
+        read = evil.evaluate(f"([address, page]) => {script}", [address, f"{server.origin}{server.path}"])
+        assert read == 0, name
     for kind in ("text/plain", "application/json"):
-        asked = (
-            f"fetch('{address}/do', {{method: 'POST', credentials: 'include', mode: 'no-cors', "
-            f"headers: {{'Content-Type': '{kind}'}}, body: JSON.stringify({{verb: 'pause'}})}}).then(() => 1, () => 0)"
-        )
-        evil.evaluate(asked)
-    with evil.expect_navigation():
-        evil.evaluate(
-            f"""() => {{
-              const form = document.createElement("form");
-              form.method = "post"; form.action = "{address}/do"; form.enctype = "text/plain";
-              document.body.append(form); form.submit();
-            }}"""
-        )
+        evil.evaluate(POSTS, {"address": address, "kind": kind})
+    for navigate in (FORM, "(address) => { location = address; }"):
+        evil.goto(f"{origin}/")
+        with evil.expect_navigation():
+            evil.evaluate(navigate, address)
+    assert statuses == {(200, False), (403, True)}
     assert run.ask("ps")["paused"] is False
+    page.reload()
+    page.locator("#connection", has_text="connected, live").wait_for()  # a foreign cookie locks nobody out
+
+
+def test_the_token_is_given_to_no_other_page(server, browser):
+    context = browser.new_context()
+    requests = []
+    context.on("request", lambda request: requests.append(request))
+    page = context.new_page()
+    page.goto(server.address)
+    page.wait_for_selector("html[data-ready]", state="attached")
+    sent = [request.all_headers() for request in requests]
+    assert len(sent) > 3 and [one["referer"] for one in sent if "referer" in one] == []
+    assert page.evaluate("document.referrer + document.cookie + JSON.stringify(localStorage)") == "{}"
+    while page.url != "about:blank":
+        assert server.token not in page.url
+        if page.go_back(wait_until="commit") is None:
+            break
+    assert server.token not in page.url
+    context.close()
 
 
 def test_a_click_acts_on_the_run_and_its_jobs(server, open_live, queue, gate):
@@ -175,18 +165,13 @@ def test_a_click_acts_on_the_run_and_its_jobs(server, open_live, queue, gate):
     assert run.end() in (0, 3, 1)
 
 
-def test_read_only_has_no_buttons(state, tmp_path, browser, queue):
+@pytest.mark.parametrize("server", [["--read-only"]], indirect=True)
+def test_read_only_has_no_buttons(server, open_live, queue):
     run = queue("-j1")
     run.add("sleep 100", id="first")
-    server = WebServer("--read-only", state=state, cwd=tmp_path)
-    page = browser.new_context().new_page()
-    page.goto(server.address)
-    page.locator(f"a[href$='{run.run}']").click()
+    page = open_live(run.run)
     page.locator(".row", has_text="first").click()
     assert page.locator("#actions button, .job-actions button").count() == 0
-    page.context.close()
-    assert server.end()[0] == 0
-    server.close()
 
 
 def test_output_is_followed(server, open_live, queue, gate):
@@ -199,6 +184,8 @@ def test_output_is_followed(server, open_live, queue, gate):
     page.locator(".row", has_text="first").click()
     box = page.locator("#pane .output")
     box.get_by_text("begun").wait_for()
+    facts = page.locator("#pane dt").all_inner_texts()
+    assert "Priority" in facts and not {"CPU", "stdout", "stderr"} & {*facts}  # they are not known yet
     gate.open()
     box.get_by_text("</pre><img src=x onerror=alert(1)>").wait_for()
     assert page.locator("#pane img").count() == 0
@@ -237,16 +224,17 @@ def test_the_page_keeps_up_with_many_short_jobs_and_its_numbers_are_those_of_the
     page.locator("[data-count=ok]").wait_for()
     early = shown_counts(page)
     assert 0 < early["ok"] < count  # it was seen while it ran
+    with short_tasks(page):
+        page.wait_for_function(
+            "(early) => Number(document.querySelector('[data-count=ok] b').textContent.replace(/,/g, '')) > early",
+            arg=early["ok"],
+        )
     assert run.process.wait(240) == 1
     page.set_default_timeout(15_000)
     shows(page, ok=count - 10, failed=10)
     page.locator("h1", has_text="Failed").wait_for()
     done = run_pqrun("show", run.run, "--json", cwd=tmp_path, env=environment(state=state))
-    metrics = {
-        one.get_attribute("data-metric"): float(one.get_attribute("data-value"))
-        for one in page.locator("[data-metric]").all()
-    }
-    assert metrics == {name: done.metrics[name] for name in CORE_METRICS}
+    assert shown_metrics(page) == {name: done.metrics[name] for name in CORE_METRICS}
 
 
 @pytest.mark.parametrize("nasty", NASTY, ids=range(len(NASTY)))
@@ -273,12 +261,13 @@ def test_hostile_texts_do_nothing(nasty, server, open_live, tmp_path, state):
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_a_screen_reader_gets_on_with_it(theme, axe, open_live, queue, gate):
+@pytest.mark.parametrize("width", [390, 1440])
+def test_a_screen_reader_gets_on_with_it(theme, width, axe, open_live, queue, gate):
     run = queue("-j1")
     run.add("echo oops; exit 1", id="bad")
     run.add(gate.wait, id="first")
     run.add("true", id="second")
-    page = open_live(theme=theme, strict=False)
+    page = open_live(theme=theme, width=width, strict=False)
     page.evaluate(axe)
     assert problems(page) == []
     page.locator(f"a[href$='{run.run}']").click()
@@ -307,6 +296,7 @@ def test_nothing_scrolls_sideways_but_what_may(width, open_live, queue, gate):
     run.add(gate.wait, id="first")
     page = open_live(width=width, height=844)
     assert page.evaluate("document.documentElement.scrollWidth") == width
+    assert page.locator(".scroll").evaluate("(box) => box.scrollWidth === box.clientWidth")
     page.locator(f"a[href$='{run.run}']").click()
     shows(page, running=1)
     assert page.evaluate("document.documentElement.scrollWidth") == width

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The page of 100,000 jobs: the file is small enough, opens soon, and moves without a stop.
 
-The limits are those of an idle machine. A busy one is slower, so that they are only exceeded here by a factor.
+The time to open is that of an idle machine. A busy one is slower, so that it is only held here by a factor.
 """
 
 import time
@@ -9,19 +9,14 @@ import time
 import pytest
 
 from .many_jobs import write_many
+from .task_times import short_tasks
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 JOBS = 100_000
 MAX_BYTES = 40_000_000
-MAX_SECONDS_TO_OPEN, MAX_TASK_MS = 3.0, 200
+MAX_SECONDS_TO_OPEN = 3.0
 BUSY = 4
-OBSERVER = """
-    window.longTasks = [];
-    new PerformanceObserver((list) => {
-      for (const entry of list.getEntries()) longTasks.push(Math.round(entry.duration));
-    }).observe({ type: "longtask", buffered: true });
-"""
 
 
 @pytest.fixture(scope="module")
@@ -35,13 +30,16 @@ def path(tmp_path_factory):
 def test_it_is_small_opens_soon_and_moves_fluently(path, open_page):
     assert path.stat().st_size < MAX_BYTES
     began = time.monotonic()
-    page = open_page(path, before=OBSERVER)
+    page = open_page(path)
     assert time.monotonic() - began < BUSY * MAX_SECONDS_TO_OPEN
     assert page.locator("#jobs .title p").inner_text() == "100,000"
     assert page.locator(".row").count() < 60
-    page.wait_for_timeout(300)
-    page.evaluate("longTasks.splice(0)")
+    with short_tasks(page):
+        move(page)
 
+
+def move(page):
+    """Zoom, pan, scroll and filter."""
     canvas = page.locator("canvas")
     canvas.scroll_into_view_if_needed()
     canvas.hover(position={"x": 600, "y": 100})
@@ -59,8 +57,6 @@ def test_it_is_small_opens_soon_and_moves_fluently(path, open_page):
     page.keyboard.press("/")
     page.keyboard.type("state:failed")
     page.locator("#jobs .title p", has_text="100 of 100,000").wait_for()
-    tasks = page.evaluate("longTasks")
-    assert max(tasks, default=0) < BUSY * MAX_TASK_MS
 
 
 def test_the_last_row_can_be_reached(path, open_page):

@@ -2,6 +2,7 @@
 """Who may ask the web server: nobody without the token, no other site, and nobody by another name."""
 
 import json
+import os
 
 import pytest
 
@@ -41,8 +42,38 @@ def test_the_address_leads_to_the_pages_and_their_cookie_is_for_them_alone(serve
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "evil.example:{port}", "127.0.0.1", "127.0.0.1:1", "", "[::1"]
+    "cookies",
+    [
+        "pqrun=x; {}",
+        "{}; pqrun=x",
+        'theme={{"dark": true}}; {}',
+        'a="b; {}',
+        "=; ;;{};",
+        "b=\xe4; {}",
+        " a = b;\t{}",
+    ],
 )
+def test_cookies_that_other_servers_of_this_host_have_set_do_not_lock_the_user_out(server, cookies):
+    assert server.get("/", cookie=cookies.format(server.cookie))[0] == 200
+    assert server.get("/", cookie=cookies.format("pqrun=y"))[0] == 403
+
+
+@pytest.mark.parametrize(
+    "cookie", ["{}x", "x{}", "PQRUN={token}", "{token}", "pqrun;{token}", "pqrun={token}=", "a={}"]
+)
+def test_a_cookie_that_is_almost_right_is_wrong(server, cookie):
+    assert server.get("/", cookie=cookie.format(server.cookie, token=server.token))[0] == 403
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example", "evil.example:{port}", "127.0.0.1", "127.0.0.1:1", "", "[::1", "localhost.:{port}",
+        "127.0.0.1.evil.example:{port}", "evil.example@127.0.0.1:{port}", "127.0.0.1:{port}@evil.example",
+        "evil.example#127.0.0.1:{port}", "0.0.0.0:{port}", "127.1:{port}", "2130706433:{port}", "127.0.0.1:{port},x",
+        "127.0.0.1:0{port}",
+    ],
+)  # fmt: skip
 def test_another_name_for_the_server_is_refused(watched, host):
     name = host.format(port=watched.port) or " "
     assert watched.ask("GET", f"/?token={watched.token}", host=name)[0] in (400, 403)
@@ -159,6 +190,74 @@ def test_no_other_file_or_directory_is_read(server, path):
     assert server.get(path)[0] in (403, 404)
 
 
+@pytest.mark.parametrize("run", ["..%2f..%2fruns%2fqueue", "queue%2f..%2fqueue", "queue%00", "%2e", "%2fetc", "QUEUE", "queu"])  # fmt: skip
+def test_a_run_has_one_name_only(watched, run):
+    for path in ("events", "output?seq=1&attempt=1&stream=1", "why?seq=1"):
+        assert watched.get(f"/run/{run}/{path}")[0] == 404
+    status, _, _ = watched.ask(
+        "POST", f"{watched.path}/run/{run}/do", body='{"verb":"pause"}',
+        Origin=watched.origin, Content_Type="application/json",
+    )  # fmt: skip
+    assert status in (404, 409) and is_unchanged(watched)
+
+
+def lines(*words):
+    return "".join(f"{word}\r\n" for word in words)
+
+
+def pause(server, *more):
+    """A request that pauses the run, as its page sends it."""
+    body = '{"verb":"pause"}'
+    return lines(
+        f"POST {server.path}/run/{server.run.run}/do HTTP/1.1", f"Host: 127.0.0.1:{server.port}",
+        f"Cookie: {server.cookie}", f"Origin: {server.origin}", "Content-Type: application/json",
+        f"Content-Length: {len(body)}", *more, "",
+    ) + body  # fmt: skip
+
+
+def test_the_body_of_a_refused_request_is_not_read_as_a_request(watched):
+    hidden = pause(watched)
+    refused = lines(
+        f"POST {watched.path}/ HTTP/1.1", f"Host: 127.0.0.1:{watched.port}", "Origin: http://evil.example",
+        "Content-Type: text/plain", f"Content-Length: {len(hidden)}", "",
+    )  # fmt: skip
+    last = lines("GET / HTTP/1.1", f"Host: 127.0.0.1:{watched.port}", "Connection: close", "")
+    assert watched.raw(refused + hidden + last) == [403, 403]
+    assert is_unchanged(watched)
+
+
+def test_each_request_of_a_connection_proves_itself(watched):
+    page = lines(
+        f"GET {watched.path}/ HTTP/1.1", f"Host: 127.0.0.1:{watched.port}", f"Cookie: {watched.cookie}", ""
+    )
+    stranger = pause(watched, "Connection: close").replace(f"Cookie: {watched.cookie}\r\n", "")
+    assert watched.raw(page + stranger) == [200, 403]
+    assert is_unchanged(watched)
+
+
+@pytest.mark.parametrize(
+    "more", ["Host: evil.example", "Content-Length: 3", "Transfer-Encoding: gzip", "Cookie\0: x"]
+)
+def test_a_request_with_two_meanings_is_refused(watched, more):
+    assert watched.raw(pause(watched, more, "Connection: close"))[0] in (400, 403, 501)
+    assert is_unchanged(watched)
+
+
+def test_a_request_for_another_host_by_way_of_this_one_is_refused(watched):
+    asked = pause(watched, "Connection: close").replace("POST /", "POST http://evil.example/", 1)
+    assert watched.raw(asked) == [403] and is_unchanged(watched)
+
+
+def test_no_connection_becomes_a_web_socket(watched):
+    for origin, status in ((watched.origin, 200), ("http://evil.example", 403)):
+        asked = lines(
+            f"GET {watched.path}/ HTTP/1.1", f"Host: 127.0.0.1:{watched.port}", f"Cookie: {watched.cookie}",
+            f"Origin: {origin}", "Connection: Upgrade, close", "Upgrade: websocket", "Sec-WebSocket-Version: 13",
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "",
+        )  # fmt: skip
+        assert watched.raw(asked) == [status]
+
+
 def test_a_run_in_another_place_or_of_another_user_is_not_shown(server, state, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "journal.jsonl").write_text("{}\n")
@@ -166,3 +265,15 @@ def test_a_run_in_another_place_or_of_another_user_is_not_shown(server, state, t
     runs.mkdir(exist_ok=True)
     (runs / "link").symlink_to(tmp_path / "elsewhere")
     assert server.get("/run/link/events")[0] == 404
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory to another user")
+def test_a_run_of_another_user_in_the_same_place_is_neither_shown_nor_changed(watched):
+    directory = watched.run.directory
+    os.chown(directory, 65534, -1)
+    try:
+        assert watched.get("/run/queue/events")[0] == 404
+        assert watched.do("queue", "pause")[0] == 409
+    finally:
+        os.chown(directory, os.geteuid(), -1)
+    assert is_unchanged(watched)

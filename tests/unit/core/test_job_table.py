@@ -13,12 +13,14 @@ from pqrun.core.job import (
     LostExit,
     Outcome,
     Priority,
+    RetryPolicy,
     StopReason,
     Usage,
 )
 from pqrun.core.job_table import JobTable
 
 SPEC = JobSpec("a", Command("true"))
+RETRIED_SPEC = JobSpec("a", Command("true"), retry=RetryPolicy(max=1))
 
 
 def attempt(number, exit, counted, at=1.0):
@@ -116,6 +118,21 @@ def test_a_job_that_leaves_the_queue_loses_its_place_and_waits_for_its_needs_aga
     table = told(ev.JobQueued(1.0, 1, 1, Priority.HIGH), ev.JobRemoved(2.0, 1))
     row = table.rows[1]
     assert (row.state, row.place, row.outcome, table.states["queued"]) == ("pending", 0, None, 0)
+
+
+def test_the_attempts_that_a_job_may_have_are_those_it_had_and_those_to_come():
+    again = ev.JobReopened(9.0, 1, Outcome.FAILED, RETRIED_SPEC)
+    tried = [ev.JobAdded(0.0, 1, RETRIED_SPEC), *TRIED]
+    failed = [*attempt(2, ExitedWith(3), CountedAs.FAILED), ev.JobEnded(6.0, 1, Outcome.FAILED, 2)]
+    third = attempt(3, ExitedWith(0), CountedAs.RETRIED)
+    found = []
+    for events in ([], tried, [*tried, *failed[:3]], [*tried, *failed], [*tried, *failed, again]):
+        found.append(told(*events, keeps_ended=True).rows[1].max_attempts)
+    for count in (1, 3, 4):
+        found.append(told(*tried, *failed, again, *third[:count], keeps_ended=True).rows[1].max_attempts)
+    wait = ev.JobWaiting(12.0, 1, 4, 13.0)
+    found.append(told(*tried, *failed, again, *third, wait, keeps_ended=True).rows[1].max_attempts)
+    assert found == [1, 2, 2, 2, 4, 4, 4, 4, 4]
 
 
 def test_a_job_that_failed_is_tried_anew_when_it_is_reopened():
