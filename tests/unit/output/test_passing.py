@@ -281,6 +281,8 @@ def test_a_file_that_somebody_shortens_stops_the_copy_instead_of_being_waited_fo
     assert one.read() == b"a" * LARGE
     with open(one.captures[1].out.path, "rb") as file:
         os.truncate(file.name, LARGE // 2)
-        reached = StreamWriter(one.writing, "standard output").copy_while_read(file.fileno(), LARGE, 2 * LARGE)
+        reached = StreamWriter(one.writing, "standard output").copy_while_read(
+            file.fileno(), LARGE, 2 * LARGE
+        )
     assert reached == LARGE
     one.captures[1].finish()
