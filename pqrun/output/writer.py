@@ -64,7 +64,7 @@ class StreamWriter:
                     )
                 except BlockingIOError:
                     continue
-                if not moved:  # somebody has shortened the file: the end of the attempt tells it
+                if not moved:  # the file became shorter: the end of the attempt tells it
                     return
                 reached += moved
 

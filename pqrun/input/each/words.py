@@ -62,7 +62,7 @@ class WordSplitter(RecordSplitter):
                 return None
 
     def _take_more(self, rest: bytes) -> None:
-        """Put at least as many bytes behind the `rest`, if there are so many: it is searched from its beginning again.
+        """Put at least as many bytes behind the `rest` as it has, if they are there: it is searched again from its beginning.
 
         Raises LineTooLong.
         """
