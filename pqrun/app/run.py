@@ -241,7 +241,7 @@ class Conclusion:
         run, table = self._run, self._run.table
         if isinstance(self._broken, InternalFailure):
             return self._broken.code
-        if run.observers.dropped or run.write_failures():
+        if run.observers.dropped or run.write_failures() or run.source.failed:
             return OWN_FAILURE
         if run.source.wrong:
             return SOME_FAILED if table.added else USAGE

@@ -92,7 +92,13 @@ class SystemdService:
         self.path = Path(home, "systemd", "user", self.name)
 
     def text(self, described: ServiceDescription) -> str:
-        """Return the unit."""
+        """Return the unit. Raises `UserError` for a text that no unit can hold."""
+        _require_utf8(described)
+        directory = described.directory
+        if directory != directory.strip() or directory.endswith("\\") or "\n" in directory:
+            raise UserError(
+                f"systemd can't start a service in {directory!r}: go to another directory, or rename it"
+            )
         variables = (f"{name}={value}" for name, value in described.variables.items())
         return _UNIT.format(
             mark=MARK,
@@ -146,7 +152,8 @@ class LaunchdService:
         self._domain = f"gui/{os.geteuid()}"
 
     def text(self, described: ServiceDescription) -> str:
-        """Return the property list."""
+        """Return the property list. Raises `UserError` for a text that it can't hold."""
+        _require_utf8(described)
         agent = {
             "Label": self.name,
             "Comment": MARK,
@@ -223,6 +230,15 @@ def program_words() -> list[str]:
     if os.path.basename(called) == "pqrun" and (found := shutil.which(called)):
         return [os.path.abspath(found)]  # a link, as pipx makes it, still works after an upgrade
     return [sys.executable, "-m", "pqrun"]
+
+
+def _require_utf8(described: ServiceDescription) -> None:
+    texts = [("the current directory", described.directory), *described.variables.items()]
+    for name, text in (*texts, *(("an argument", word) for word in described.words)):
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise UserError(f"{name} is not UTF-8, as the file of a service must be: {text!a}") from None
 
 
 def _make_sure_of_manager(service: Service) -> None:

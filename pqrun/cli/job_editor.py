@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import subprocess
@@ -121,26 +122,52 @@ def edit_job(client: ControlClient, job: str) -> int:
     text = text_of(job, was)
     directory = tempfile.mkdtemp(prefix="pqrun-edit-")
     path = os.path.join(directory, "job.yaml")
-    with open(path, "w", encoding="utf-8", errors="surrogateescape") as file:
-        file.write(text)
+    try:
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+        _edit_until_right(client, job, was, path, text)
+    except BaseException:
+        if _content(path) not in (b"", text.encode()):
+            note(f"nothing changed; your text is in {escape_controls(path)}")
+        else:
+            _remove(path)
+        raise
+    _remove(path)
+    return 0
+
+
+def _edit_until_right(client: ControlClient, job: str, was: dict[str, Any], path: str, text: str) -> None:
+    """Call the editor until the run takes the file, which begins as `text`. Raises the last mistake."""
     while True:
         _call_editor(path)
-        with open(path, "rb") as written:
-            data = written.read()
-        if not data.strip() or data == text.encode("utf-8", "surrogateescape"):
+        data = _content(path)
+        if not data.strip() or data == text.encode():
             note("nothing changed")
-            break
+            return
         try:
             wanted = _for_request(facts_from(path, data), was)
             client.request("edit", id=job, was=was, job=wanted)
-            break
+            return
         except (UserError, Rejected) as error:
             if not _goes_on(error):
-                note(f"nothing changed; your text is in {escape_controls(path)}")
                 raise
-    os.unlink(path)
-    os.rmdir(directory)
-    return 0
+
+
+def _content(path: str) -> bytes:
+    """Return what is in the file; nothing if the editor has removed it."""
+    try:
+        with open(path, "rb") as written:
+            return written.read()
+    except FileNotFoundError:
+        return b""
+
+
+def _remove(path: str) -> None:
+    """Remove the file and its directory, unless the editor has left something else in it."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    with contextlib.suppress(OSError):
+        os.rmdir(os.path.dirname(path))
 
 
 def _call_editor(path: str) -> None:

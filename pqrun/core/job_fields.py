@@ -242,7 +242,8 @@ JOB_FIELDS: Final = (
         option=FieldOption(("--shell",), "Shell that runs the commands; auto: that of $SHELL (default: '/bin/sh -c')", INPUT, "SHELL", FOR_ALL,
             raw=True)),
     FieldSpec("leftovers", types.either("end", "keep", true="keep"), "What to do with processes that outlive the job. `keep` leaves them "
-        "alone; `end` ends them 150 ms after the job's end, or after the last byte that they print.", "keep",
+        "alone; `end` ends them 150 ms after the job's end, or after the last byte that they print; those that are "
+        "at work (state `R` or `D`) have up to a second.", "keep",
         default="end", comment=True, stored="keep_leftovers",
         option=FieldOption(("--leftovers",), "Processes that the job leaves behind: end or keep them (default: end)", FAILURE,
             "MODE")),

@@ -164,7 +164,7 @@ def job_label(spec: JobSpec) -> str:
 
 def place_of(spec: JobSpec) -> str:
     """Return the place and the name of a job, for the beginning of an error."""
-    where = f"{spec.file}:{spec.line}: " if spec.file else ""
+    where = f"{spec.file}:{spec.line}: " if spec.file and spec.line else ""
     return f"{where}job `{spec.id}`" if spec.id else f"{where}a job"
 
 

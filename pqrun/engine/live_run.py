@@ -40,8 +40,11 @@ class JobHistory(Protocol):
 class InputStream(Protocol):
     """The stdin of a job that stays, and gets one block of the input after another."""
 
-    def send(self, pipe: int) -> None:
-        """Write the stream from its beginning into a pipe until the job no longer reads; close the pipe."""
+    def send(self, file: int, pipe: int) -> None:
+        """Write the stream from its beginning into a pipe. `file`: the open file that holds it.
+
+        Raises OSError, BrokenPipeError if the job no longer reads.
+        """
 
 
 class LiveRun(Protocol):

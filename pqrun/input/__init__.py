@@ -137,6 +137,11 @@ class JobInput:
         """The reason why reading a list ended early; empty if it did not."""
         return self._source.wrong if self._source else ""
 
+    @property
+    def failed(self) -> bool:
+        """Whether reading ended early because of pqrun's own files, not of the input."""
+        return self._source is not None and self._source.failed
+
     def unread(self) -> list[int]:
         """Return the descriptors that have not been read to their end."""
         if self._source is not None:

@@ -55,8 +55,10 @@ class StreamReader:
 
     `parts` are the inputs. Without parts, `lines` produces jobs without any bytes. `hungry` is called with the queue room to wait for (0: none).
     Jobs that `wants` rejects are skipped; `fit` raises UserError for a job that can't run where this run
-    executes.
+    executes. `failed`: pqrun could not keep what was read; a list is not kept.
     """
+
+    failed = False
 
     def __init__(
         self,

@@ -65,9 +65,7 @@ def plan_restart(
                 _tell(restart, found, [ev.JobReopened(now, row.seq, outcome, row.spec)])
                 if failed:
                     row.retries = row.lost = row.place = 0
-            if row.is_delayed and row.until != (until := row.spec.not_before or now):
-                # The wall clock was set while the time was waited for, or the edited list has another time.
-                _tell(restart, found, [ev.JobDelayed(now, row.seq, row.attempts + 1, until)])
+            _tell(restart, found, _delay(row, now))
             restart.tasks.append(_task(row, now, added=bool(row.by or "serve" in found.header)))
         else:
             restart.ended.append((row.spec.id, outcome, row.allowed))
@@ -117,6 +115,22 @@ def cut_short(row: JobRow, now: float) -> list[ev.Event]:
         ),
         ev.JobEnded(now, row.seq, Outcome.INTERRUPTED, row.attempts),
     ]  # fmt: skip
+
+
+def _delay(row: JobRow, now: float) -> list[ev.Event]:
+    """Return the events that delay a job until its time, if that differs from what is recorded.
+
+    The edited list has another time, or the wall clock was set while the time was waited for.
+    """
+    until = row.spec.not_before
+    if until is None:
+        return []
+    delayed = ev.JobDelayed(now, row.seq, row.attempts + 1, until)
+    if row.is_delayed and row.until != until:
+        return [delayed]
+    if row.state == "queued" and until > now:
+        return [ev.JobRemoved(now, row.seq), delayed]
+    return []
 
 
 def _runs_again(row: JobRow, outcome: Outcome, *, failed: bool) -> bool:

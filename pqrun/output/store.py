@@ -143,6 +143,9 @@ class Stream:
     def finish(self) -> None:
         """Close the stream. If output is kept, small output is written to a pack, or to a file of its own."""
         if self._fd is not None:
+            if self._chunks:  # the disk had no room for them
+                self.size = os.fstat(self._fd).st_size
+                self._chunks = [b"".join(self._chunks)[: self.size]]
             os.close(self._fd)
             self._fd = None
         elif self.size and self._logs.keep:
@@ -184,7 +187,7 @@ class Stream:
     def opened(self) -> Iterator[tuple[int, int]]:
         """Open the file that holds the bytes for a `with` block: the descriptor, and where the bytes begin.
 
-        Raises OSError if the file is gone, or is a pack that ends before the bytes do.
+        Raises OSError if the file is gone, or ends before the bytes do.
         """
         place = self.place
         if place is None:
@@ -194,7 +197,7 @@ class Stream:
             return
         fd = os.open(place.file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
-            if place.pack and os.fstat(fd).st_size < place.offset + self.size:
+            if os.fstat(fd).st_size < place.offset + self.size:
                 raise OSError(
                     errno.ENODATA, "it ends before this output, so a part of it was lost", place.file
                 )

@@ -64,11 +64,14 @@ class StreamWriter:
             nonlocal reached
             while reached < end and poll.poll(MAX_READER_MILLISECONDS):
                 try:
-                    reached += os.splice(
+                    moved = os.splice(
                         source, self.fd, end - reached, offset_src=reached, flags=os.SPLICE_F_NONBLOCK
                     )
                 except BlockingIOError:
                     continue
+                if not moved:  # the file became shorter: the end of the attempt tells it
+                    return
+                reached += moved
 
         widen(self.fd)
         self.before_write()

@@ -250,6 +250,8 @@ def write_logs(
         return [row for row in rows if row is not None]
 
     rows = query_index(run, ended_rows)
+    if attempt is not None and not rows:
+        raise UserError(f"no job has an ended attempt {attempt}")
     for row in rows:
         extract(row, directory)
     page.note(

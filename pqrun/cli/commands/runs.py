@@ -23,6 +23,12 @@ def _counter(least: int) -> Callable[[str], int]:
     return lambda text: values.whole_number(text, least, 10**9)
 
 
+def _directory(text: str) -> str:
+    if not text:
+        raise values.InvalidValue("no name of a directory", "write `.` for the current one")
+    return text
+
+
 def runs(json: Annotated[bool, switch("--json", help="Print one JSON document")] = False) -> None:
     """List recorded runs, newest first."""
 
@@ -41,7 +47,9 @@ def show(
     all: Annotated[bool, switch("--all", help="List all jobs, even if there are many")] = False,
     extract: Annotated[
         str | None,
-        OptionSpec(("--extract",), "With --json: write the output to DIR/SEQ-ID/", metavar="DIR", read=str),
+        OptionSpec(
+            ("--extract",), "With --json: write the output to DIR/SEQ-ID/", metavar="DIR", read=_directory
+        ),
     ] = None,
     *,
     options: ReportOptions,
@@ -101,7 +109,7 @@ def logs(
     extract: Annotated[
         str | None,
         OptionSpec(
-            ("--extract",), "Write the output to DIR/SEQ-ID/stdout and stderr", metavar="DIR", read=str
+            ("--extract",), "Write the output to DIR/SEQ-ID/stdout and stderr", metavar="DIR", read=_directory
         ),
     ] = None,
 ) -> int:

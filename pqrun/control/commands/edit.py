@@ -31,6 +31,7 @@ def edit(run: LiveRun, request: ClientRequest, scheduler: Scheduler, now: float)
     facts = facts_of(task)
     wanted = request.get("job")
     if wanted is None:
+        _require_utf8(task)
         return {"job": facts}
     if request.get("was") != json.loads(json.dumps(facts)):
         raise Rejected(f"job `{task.spec.id}` was changed meanwhile: edit it again")
@@ -54,6 +55,19 @@ def edit(run: LiveRun, request: ClientRequest, scheduler: Scheduler, now: float)
     except (UnknownNeed, UserError) as error:
         raise Rejected(str(error)) from None
     return {"job": facts_of(task), "changed": changed}
+
+
+def _require_utf8(task: Task) -> None:
+    """Raise `Rejected` if the command has other bytes, which neither the answer nor a file to edit can hold."""
+    run = task.spec.work.run
+    try:
+        for word in (run,) if isinstance(run, str) else run:
+            word.encode()
+    except UnicodeEncodeError:
+        raise Rejected(
+            f"the command of job `{task.spec.id}` is not UTF-8, so it can't be edited: `pqrun cancel` the job, then "
+            "add it anew"
+        ) from None
 
 
 def facts_of(task: Task) -> dict[str, Any]:

@@ -229,8 +229,9 @@ class Child(JobProcessGroup):
         finally:
             intake.close()
         capture: Capture | None = intake.capture
-        if intake.lost and not isinstance(exit, LostExit):
-            exit = LostExit(intake.lost)
+        lost = intake.lost or (around.commands.lost_inputs and around.commands.lost_inputs.pop(key, ""))
+        if lost and not isinstance(exit, LostExit):
+            exit = LostExit(lost)
         if exit == FAILED_EXEC and (never_ran := self._exec_failure(capture)) is not None:
             exit, capture, began = never_ran, None, ended
         elif capture is not None and capture is not NOTHING_PRINTED:

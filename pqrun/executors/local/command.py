@@ -8,6 +8,7 @@ import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from operator import methodcaller
 from typing import TYPE_CHECKING
 
@@ -76,6 +77,7 @@ class CommandBuilder:
         self.marker, self.kept_marker = markers(token)
         self._ancestors = _whole_path(os.environb.get(TREE_VARIABLE, b""))
         self.scripts: dict[AttemptId, str] = {}
+        self.lost_inputs: dict[AttemptId, str] = {}  # why these attempts did not get all of their input
         self._inherited = [b"%b=%b" % (name, value) for name, value in inherited().items() if name != b"PWD"]
         self._direct = ShellBypass()
         self._directories = Directories()
@@ -149,7 +151,7 @@ class CommandBuilder:
             if streams is not None:
                 stdin, argv, environment = streams.applied(self._null, argv, environment)
             if command.stdin is not None and command.stdin != OPEN_STDIN:
-                stdin, argv = self._redirected(command.stdin, argv, cwd, stopped)
+                stdin, argv = self._redirected(attempt.key, command.stdin, argv, cwd, stopped)
             where = None if cwd is None else os.fsencode(cwd)
             if pipes:
                 start = spawn if command.nice is None else niced(command.nice, spawn)
@@ -267,13 +269,19 @@ class CommandBuilder:
         return path
 
     def _redirected(
-        self, stdin: str | InputBlock, argv: list[bytes], directory: str | None, stopped: Callable[[], bool]
+        self,
+        key: AttemptId,
+        stdin: str | InputBlock,
+        argv: list[bytes],
+        directory: str | None,
+        stopped: Callable[[], bool],
     ) -> tuple[int, list[bytes]]:
         """Return the descriptor of the job's stdin, and the argument list of a job that reads it."""
         if isinstance(stdin, InputBlock):
             from pqrun.executors.local.block_stdin import open_block
 
-            return open_block(stdin, self._stream_of(stdin.number), stopped), argv
+            lose = partial(self.lost_inputs.__setitem__, key)
+            return open_block(stdin, self._stream_of(stdin.number), stopped, lose), argv
         path = os.path.join(directory or self._directory, self._as_path(stdin))
         opened = self._stdin(stdin, path, stopped)
         return (self._null, stdins.read_from_fifo(path, argv)) if opened is None else (opened, argv)

@@ -82,7 +82,7 @@ class BlockFiles(Observer):
 
     def write(self, number: int, header: bytes, block: Block) -> InputBlock:
         """Keep a block. Raises OSError if it can't be written."""
-        path, fd = self.create(number)
+        path, fd = self._create(number)
         try:
             for data in (header, block.data):
                 rest = memoryview(data)
@@ -95,8 +95,13 @@ class BlockFiles(Observer):
             os.close(fd)
         return InputBlock(number, block.offset, len(block.data), path, len(header), kept=True)
 
-    def create(self, number: int) -> tuple[str, int]:
-        """Create the file of a block; return its path and a descriptor. Raises OSError if that is not possible."""
+    def create_empty(self, number: int) -> str:
+        """Create the file of a block that grows; return its path. Raises OSError if that is not possible."""
+        path, fd = self._create(number)
+        os.close(fd)
+        return path
+
+    def _create(self, number: int) -> tuple[str, int]:
         path = f"{self._directory}/{number}"
         flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
@@ -121,6 +126,7 @@ class BlockReader:
 
     Nothing is read while the queue is full. `hungry` is called with the queue room to wait for (0: none). `fit`
     raises UserError for a job that can't run where this run executes. Without `files`, blocks are only counted.
+    `failed`: reading has ended because pqrun could not keep a block.
     """
 
     def __init__(
@@ -135,7 +141,7 @@ class BlockReader:
         hungry: Callable[[int], None],
         fit: Callable[[JobSpec], None] | None = None,
     ) -> None:
-        self.done = False
+        self.done = self.failed = False
         self.wrong = ""
         self._fd = fd
         self._name = name
@@ -181,6 +187,7 @@ class BlockReader:
                 f"cannot keep a block: {error.filename}" if error.filename else f"cannot split {self._name}"
             )
             self.wrong = f"{where}: {error.strerror}"
+            self.failed = error.filename is not None
         self.done = bool(self.wrong) or self._cutter.finished
         return [lambda scheduler, now: self._add(specs, scheduler, now)] if specs or self.done else []
 

@@ -6,6 +6,7 @@ The stdin of such a job is a file that grows, which a thread sends to the job. L
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -31,11 +32,10 @@ class GrowingFile:
     when less than `low` bytes wait to be sent.
     """
 
-    def __init__(self, path: str, fd: int, *, low: int, wake: Callable[[], None]) -> None:
+    def __init__(self, path: str, *, low: int, wake: Callable[[], None]) -> None:
         self.path = path
         self.written = 0
         self.closed = False
-        self._fd = fd
         self._low = low
         self._wake = wake
         self._changed = Condition()
@@ -55,9 +55,11 @@ class GrowingFile:
 
     def append(self, data: bytes) -> None:
         """Write data for the job. Raises OSError."""
-        rest = memoryview(data)
-        while rest:
-            rest = rest[os.write(self._fd, rest) :]
+        try:
+            append_to_file(self.path, data)
+        except FileNotFoundError:
+            if not self.closed:  # else the job has just ended, and its file was removed
+                raise
         with self._changed:
             self.written += len(data)
             self._changed.notify_all()
@@ -75,27 +77,23 @@ class GrowingFile:
             self._changed.notify_all()
         self._wake()
 
-    def send(self, pipe: int) -> None:
-        """Write the whole file into a pipe, until its end or until the job no longer reads; close the pipe.
+    def send(self, file: int, pipe: int) -> None:
+        """Write the whole file, which is open as `file`, into a pipe.
 
-        Called on a thread for each attempt. A later attempt begins again, and its sender ends an earlier one.
+        Called on a thread for each attempt. A later attempt begins again, and its sender ends an earlier one. Raises
+        OSError, BrokenPipeError if the job no longer reads.
         """
         with self._changed:
             self._sender += 1
             sender, sent, self._sent = self._sender, 0, 0
             self._changed.notify_all()
-        try:
-            while self._more(sender, sent):
-                sent += self._send_some(pipe, sent)
-                with self._changed:
-                    if sender == self._sender:
-                        self._sent = sent
-                if self.wants_more:
-                    self._wake()
-        except BrokenPipeError:
-            pass
-        finally:
-            os.close(pipe)
+        while self._more(sender, sent):
+            sent += self._send_some(file, pipe, sent)
+            with self._changed:
+                if sender == self._sender:
+                    self._sent = sent
+            if self.wants_more:
+                self._wake()
 
     def _more(self, sender: int, sent: int) -> bool:
         """Wait until there is more to send; return False if there never will be."""
@@ -105,8 +103,25 @@ class GrowingFile:
             )
             return self.written > sent and not self.closed and sender == self._sender
 
-    def _send_some(self, pipe: int, at: int) -> int:
-        return os.write(pipe, os.pread(self._fd, min(_CHUNK_BYTES, self.written - at), at))
+    def _send_some(self, file: int, pipe: int, at: int) -> int:
+        data = os.pread(file, min(_CHUNK_BYTES, self.written - at), at)
+        if not data:
+            raise OSError(errno.ENODATA, "it is shorter than it was")
+        return os.write(pipe, data)
+
+
+def append_to_file(path: str, data: bytes) -> None:
+    """Append data to a file. It is not kept open: there is one for each worker. Raises OSError."""
+    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(fd, rest) :]
+    except OSError as error:
+        error.filename = path
+        raise
+    finally:
+        os.close(fd)
 
 
 class DealingReader(BlockReader):
@@ -164,7 +179,7 @@ class DealtInput(BlockInput):
         """Add the jobs, and deal out the blocks as the jobs read them."""
         assert self._blocks is not None
         growing = [
-            GrowingFile(*self._blocks.create(number), low=self._low, wake=run.reactor.wake)
+            GrowingFile(self._blocks.create_empty(number), low=self._low, wake=run.reactor.wake)
             for number in range(1, self._workers + 1)
         ]
         self._blocks.growing.update(enumerate(growing, 1))
@@ -182,8 +197,9 @@ class DealtInput(BlockInput):
         scheduler.end_input(0.0)
 
     def input_stream(self, number: int) -> GrowingFile | None:
-        """Return the file that grows while the job of this block reads it."""
-        return None if self._blocks is None else self._blocks.growing.get(number)
+        """Return the file that grows while the job of this block reads it; None once the job has ended."""
+        growing = None if self._blocks is None else self._blocks.growing.get(number)
+        return None if growing is None or growing.closed else growing
 
     def _specs(self, paths: Sequence[str]) -> list[JobSpec]:
         return [

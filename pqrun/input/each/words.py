@@ -11,6 +11,7 @@ import re
 from pqrun.core.errors import UserError
 from pqrun.input.command_list import MAX_LINE_BYTES, LineTooLong, RecordSplitter
 
+_LONG_BYTES = 64 * 1024
 _BLANKS = re.compile(rb"[ \t\n]*+")
 # Possessive, so that a long word with an open quote at its end is not tried again from each of its bytes.
 _WORD = re.compile(rb"""(?:[^ \t\n'"\\]++|'[^'\n]*+'|"[^"\n]*+"|\\.)++""", re.DOTALL)
@@ -27,12 +28,16 @@ class WordSplitter(RecordSplitter):
         super().__init__(b"\n")
         self._name = name
         self._line = 1
+        self._unfinished = 0
 
     def next(self) -> bytes | None:
         """Return the next word without its quotes, or None if its end has not been fed yet.
 
         Returns None after the last word too. Raises LineTooLong, and UserError for a quote that is not closed.
         """
+        if self._unfinished and not self._ended and sum(map(len, self._waiting)) < self._unfinished:
+            return None
+        self._unfinished = 0
         while True:
             self._skip(_BLANKS)
             begin = self._at
@@ -46,15 +51,28 @@ class WordSplitter(RecordSplitter):
                     f"{self._name}:{self._line}: a quote that is not closed (--words reads quotes as xargs does)"
                 )
             if self._waiting:
-                self._chunk, self._at = self._chunk[begin:] + self._waiting.popleft(), 0
-                if len(self._chunk) > 2 * MAX_LINE_BYTES and begin == 0:
-                    raise LineTooLong
+                self._take_more(self._chunk[begin:])
             elif self._ended and begin < end:
                 return self._word(begin, end)
             else:  # a backslash at the very end quotes nothing
                 if self._ended or begin == len(self._chunk):
                     self._chunk, self._at = b"", 0
+                rest = len(self._chunk) - self._at
+                self._unfinished = rest if rest > _LONG_BYTES else 0
                 return None
+
+    def _take_more(self, rest: bytes) -> None:
+        """Put at least as many bytes behind the `rest` as it has, if they are there: it is searched again from its beginning.
+
+        Raises LineTooLong.
+        """
+        if len(rest) > 2 * MAX_LINE_BYTES:
+            raise LineTooLong
+        pieces, size = [rest], 0
+        while self._waiting and size <= len(rest):
+            pieces.append(self._waiting.popleft())
+            size += len(pieces[-1])
+        self._chunk, self._at = b"".join(pieces), 0
 
     def _skip(self, pattern: re.Pattern[bytes]) -> None:
         found = pattern.match(self._chunk, self._at)

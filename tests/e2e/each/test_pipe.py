@@ -3,6 +3,7 @@
 
 import json
 import os
+import resource
 import subprocess
 import time
 from pathlib import Path
@@ -308,6 +309,52 @@ def test_a_file_that_became_shorter_is_noticed(live, pqrun, tmp_path, state):
     done = pqrun("resume", "latest")
     assert done.code == 1
     assert "is shorter than it was" in done.err
+
+
+@pytest.mark.parametrize("way", [("--pipe-part", "-a", "file"), ("-j1", *ROBIN)])
+def test_a_job_fails_if_its_input_becomes_shorter_while_it_reads(each, tmp_path, state, way):
+    data = numbers(300_000)
+    (tmp_path / "file").write_bytes(data)
+    job = "head -c 1 >/dev/null; for file in file $PQRUN_STATE_DIR/runs/*/blocks/*; do [ ! -e $file ] || : >$file; done; cat"
+    done = each(*way, "--block", "10M", job, input=data)
+    assert done.code == 1
+    assert "cannot read block 1: " in done.err and "it is shorter than it was" in done.err
+
+
+def limited(kind, most):
+    """Return the option that starts pqrun with a limit of the system."""
+    return {"preexec_fn": lambda: resource.setrlimit(kind, (most, most))}
+
+
+@pytest.mark.parametrize("way", [("--pipe",), ROBIN])
+def test_a_block_that_cannot_be_kept_is_a_failure_of_pqrun(pqrun, tmp_path, way):
+    words = ("each", "-q", "--no-journal", "-j1", *way, "--block", "100K", "cat >/dev/null")
+    limit = limited(resource.RLIMIT_FSIZE, 8192)
+    done = pqrun(*words, input=numbers(100_000), env={"TMPDIR": str(tmp_path)}, **limit)
+    assert done.code == 4
+    assert f"cannot keep a block: {tmp_path}/" in done.err and "/blocks/1: File too large" in done.err
+
+
+def test_more_jobs_that_stay_than_descriptors_lose_nothing(pqrun, state):
+    words = ("each", "-q", "-j100", *ROBIN, "--block", "10K", "wc -l")
+    done = pqrun(*words, input=numbers(100_000), **limited(resource.RLIMIT_NOFILE, 64))
+    assert (done.code, sum(map(int, done.lines))) == (0, 100_000)
+    assert done.err.count("Too many open files") == 1
+
+
+def test_a_restarted_job_that_stayed_reads_again_what_it_had_got(live, pqrun, tmp_path, state):
+    job = "if [ {#} = 1 ] && [ ! -e again ]; then head -n1 >/dev/null; exit 1; fi; cat > part.{#}; touch done.{#}"
+    run = live("each", "-q", "-j2", *ROBIN, "-N", "100", job)
+    run.stdin.write(numbers(1000))
+    run.stdin.flush()
+    wait_for(lambda: '"failed"' in pqrun("show", "latest", "--json").out)
+    (tmp_path / "again").touch()
+    assert pqrun("restart", "1").code == 0
+    wait_for(lambda: (tmp_path / "done.1").exists())
+    run.communicate()
+    assert run.returncode == 0
+    both = b"".join(path.read_bytes() for path in tmp_path.glob("part.*"))
+    assert sorted(both.splitlines(), key=int) == numbers(1000).splitlines()
 
 
 def test_blocks_are_found_in_a_directory_that_was_moved(live, pqrun, tmp_path, state):

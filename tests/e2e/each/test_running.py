@@ -179,3 +179,9 @@ def test_without_anything_on_a_terminal_it_shows_how_it_is_used(environment, tmp
 
 def test_a_dry_run_shows_a_newline_on_one_line(each):
     assert each("--dry-run", "-0", "echo", input=b"a\nb\0c\0").lines == ["echo 'a\\nb'", "echo c"]
+
+
+def test_a_job_that_stands_in_no_line_is_refused_without_a_place(pqrun):
+    refused = pqrun("each", "--pty", "--output", "raw", "echo", ":::", "1")
+    assert refused.code == 2
+    assert "pqrun: job `1` asks for a terminal" in refused.err

@@ -30,6 +30,20 @@ def words(data, size):
         return str(error)
 
 
+def test_a_long_word_is_searched_a_few_times_not_once_for_each_piece_of_it(monkeypatch):
+    searched = []
+    find = WordSplitter._skip
+
+    def skip(self, pattern):
+        searched.append(len(self._chunk) - self._at)
+        find(self, pattern)
+
+    monkeypatch.setattr(WordSplitter, "_skip", skip)
+    data = b"x" * 3_000_000
+    assert words(data + b" y", 10_000) == [data, b"y"]
+    assert sum(searched) < 20 * len(data)
+
+
 @pytest.mark.parametrize("size", [1, 2, 100])
 @pytest.mark.parametrize(
     ("data", "found"),

@@ -98,7 +98,7 @@ def state(tmp_path_factory):
 @pytest.fixture
 def pqrun(tmp_path, state):
     """`pqrun(*words)` runs it to its end."""
-    return lambda *words, **more: call(words, state=state, cwd=tmp_path, **more)
+    return lambda *words, cwd=tmp_path, **more: call(words, state=state, cwd=cwd, **more)
 
 
 @pytest.fixture

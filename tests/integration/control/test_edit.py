@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """`edit`: a job's command and fields, as the verb reads and replaces them, and as a file in an editor."""
 
+import contextlib
 import io
 import shlex
 from types import SimpleNamespace
@@ -10,6 +11,7 @@ import yaml
 
 from pqrun.cli import job_editor
 from pqrun.cli.job_editor import facts_from, text_of
+from pqrun.core.errors import InternalFailure, UserError
 from pqrun.input.jobfile.problems import JobFileError
 
 from .door import Door
@@ -36,6 +38,14 @@ def test_the_fields_are_read_and_replaced_together(door):
     again = door.ask("edit", id="a", was=was, job=was)
     assert again["error"] == "job `a` was changed meanwhile: edit it again"
     assert door.ask("edit", id="a", was=wanted, job=wanted)["changed"] is False
+
+
+@pytest.mark.parametrize("run", ["echo \udcff", ["echo", "\udcff"]])
+def test_a_command_that_is_not_utf8_is_refused_before_it_is_edited(door, run):
+    door.add("busy", "a", run=run)
+    assert door.ask("edit", id="a")["error"].startswith(
+        "the command of job `a` is not UTF-8, so it can't be edited"
+    )
 
 
 @pytest.mark.parametrize(
@@ -173,3 +183,33 @@ def test_a_user_at_a_terminal_may_go_on_after_a_mistake(answer, monkeypatch, tmp
         assert client.taken == []
     said = screen.getvalue()
     assert "error: unknown key `oops`" in said and said.endswith("Edit again? [Y/n] ")
+
+
+@pytest.mark.parametrize(
+    ("script", "error", "left"),
+    [
+        ("exit 3", UserError, None),
+        ('rm "$1"', None, None),
+        ('echo "run: other" > "$1"; exit 3', UserError, "run: other\n"),
+        ('echo "run: other" > "$1"', InternalFailure, "run: other\n"),
+    ],
+)
+def test_a_text_that_came_to_nothing_is_kept_and_nothing_else_is(
+    script, error, left, monkeypatch, tmp_path, capfd
+):
+    class Gone(Client):
+        def request(self, verb, **facts):
+            if "job" in facts:
+                raise InternalFailure("the run has ended")
+            return super().request(verb, **facts)
+
+    for name, value in editor(tmp_path, script).items():
+        monkeypatch.setenv(name, value)
+    places = tmp_path / "temporary"
+    places.mkdir()
+    monkeypatch.setattr(job_editor.tempfile, "tempdir", str(places))
+    with contextlib.nullcontext() if error is None else pytest.raises(error):
+        job_editor.edit_job(Gone(), "a")
+    assert [path.read_text() for path in places.glob("*/*")] == ([] if left is None else [left])
+    assert left is not None or list(places.iterdir()) == []
+    assert ("your text is in" in capfd.readouterr().err) == (left is not None)

@@ -113,12 +113,13 @@ def installing(pqrun, tmp_path):
         (commands / name).chmod(0o755)
     calls = tmp_path / "calls"
 
-    def serve(*words, path=f"{commands}:{os.environ['PATH']}", refused="nothing", linger="no"):
+    def serve(*words, path=f"{commands}:{os.environ['PATH']}", refused="nothing", linger="no", **more):
         calls.write_text("")
         env = {"PATH": path, "CALLS": str(calls), "REFUSED": refused, "LINGER": linger}
-        result = pqrun("serve", *words, env={**env, "XDG_CONFIG_HOME": str(tmp_path / "config")})
+        result = pqrun("serve", *words, env={**env, "XDG_CONFIG_HOME": str(tmp_path / "config")}, **more)
         return result, calls.read_text().splitlines()
 
+    serve.path = str(commands)
     serve.unit = tmp_path / "config" / "systemd" / "user" / "pqrun.service"
     return serve
 
@@ -206,6 +207,23 @@ def test_what_could_not_run_is_not_installed(installing, words, told):
     result, calls = installing(*words)
     assert (result.code, calls, installing.unit.exists()) == (2, [], False)
     assert told in result.err
+
+
+@pytest.mark.parametrize("way", ["--install", "--print-unit"])
+@pytest.mark.parametrize("name", [b"\xff", b"a\nb", b"blank ", b"back\\"])
+def test_a_directory_that_a_unit_cannot_name_is_refused(installing, tmp_path, name, way):
+    there = os.fsencode(tmp_path) + b"/" + name
+    os.mkdir(there)
+    result, calls = installing(way, cwd=there)
+    assert (result.code, result.out, calls, installing.unit.exists()) == (2, "", [], False)
+    assert "systemd can't start a service in" in result.err or "is not UTF-8" in result.err
+
+
+@pytest.mark.parametrize("way", ["--install", "--print-unit"])
+def test_a_variable_that_a_unit_cannot_hold_is_refused(installing, way):
+    result, calls = installing(way, path=os.environ["PATH"] + ":/\udcff:" + installing.path)
+    assert (result.code, calls, installing.unit.exists()) == (2, [], False)
+    assert "PATH is not UTF-8, as the file of a service must be" in result.err
 
 
 DESCRIBED = ServiceDescription(

@@ -424,6 +424,9 @@ def test_output_is_extracted_to_files_of_its_own(printed):
     assert (read("2-twice/stdout"), read("7-big/stdout")) == (b"2\n", BIG)
     assert printed.look("logs", "./rd", "twice", "--attempt", "1", "--extract", "out").code == 0
     assert read("2-twice/stdout") == b"1\n"
+    for wrong in (["raw", "--attempt", "9", "--extract", "none"], ["raw", "--extract", ""]):
+        assert printed.pqrun("logs", "./rd", *wrong).code == 2
+    assert not (printed.here / "none").exists()
 
 
 def test_without_a_place_for_it_output_is_not_extracted(printed):

@@ -347,6 +347,27 @@ def test_an_edited_list_after_a_crash_goes_on_where_it_was(world):
 
 
 @pytest.mark.slow
+def test_an_edited_list_may_give_a_time_to_a_job_that_was_queued(world):
+    def jobs(**fields):
+        later = {"run": "echo b >> ran", **fields}
+        world.write(
+            "jobs.json", json.dumps({"jobs": {"a": "echo a >> ran; test -e go || sleep 60", "b": later}})
+        )
+
+    jobs()
+    world.kill_when(lambda: "a" in world.read("ran"), "run", "jobs.json", "-j1")
+    world.write("go", "")
+    jobs(not_before="+1h")
+    result = world.pqrun("run", "jobs.json", "-j1", "--resume", "latest", "--deadline", "2s", "--json")
+    assert result.code == 3
+    assert (world.counted("ran"), result.jobs["b"]["state"]) == ({"a": 2}, "waiting")
+    assert (result.metrics["current_queue_size"], result.metrics["jobs_removed"]) == (0, 1)
+    jobs()
+    assert world.pqrun("run", "jobs.json", "-j1", "--resume", "latest").code == 0
+    assert world.counted("ran") == {"a": 2, "b": 1}
+
+
+@pytest.mark.slow
 def test_an_edited_list_that_is_wrong_changes_nothing(world):
     world.write("jobs.json", '{"jobs": {"a": "echo a >> ran"}}')
     assert world.pqrun("run", "jobs.json").code == 0

@@ -10,6 +10,7 @@ import pytest
 from pqrun.core.errors import InternalFailure
 from pqrun.core.job import AttemptId, OutputPlace
 from pqrun.output import pack as module
+from pqrun.output import store
 from pqrun.output.pack import Packs
 from pqrun.output.store import MAX_IN_MEMORY_BYTES, Capture, Logs
 
@@ -160,6 +161,28 @@ def test_a_reader_is_told_of_a_pack_that_is_too_short_or_gone(logs, tmp_path):
     (tmp_path / "pack.1").unlink()
     with pytest.raises(FileNotFoundError):
         stored.out.tail()
+
+
+def test_a_reader_is_told_of_an_own_file_that_is_too_short(logs, tmp_path):
+    large = b"x" * (MAX_IN_MEMORY_BYTES + 1)
+    capture = printed(logs, 1, large)
+    os.truncate(capture.out.path, 10)
+    with pytest.raises(OSError, match="it ends before this output"):
+        b"".join(capture.out.pieces())
+
+
+def test_output_that_found_no_room_on_the_disk_is_as_long_as_its_file(logs, tmp_path, monkeypatch):
+    def write(fd, data):
+        os.write(fd, data[:1000])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(store, "write_all", write)
+    capture = Capture(logs, AttemptId(1, 1))
+    with pytest.raises(OSError, match="No space left"):
+        capture.out.put(b"x" * (MAX_IN_MEMORY_BYTES + 1))
+    capture.finish()
+    stored = Capture.stored(logs, AttemptId(1, 1), capture.out.size, 0)
+    assert b"".join(stored.out.pieces()) == b"".join(capture.out.pieces()) == b"x" * 1000
 
 
 def test_the_descriptor_of_a_pack_is_closed_with_the_last_reference(logs, monkeypatch):

@@ -273,3 +273,16 @@ def test_only_a_pipe_that_gets_nothing_else_is_passed_to(tmp_path):
     assert ev.OutputGrew not in printer.handlers
     for fd in (reading, writing, same, file):
         os.close(fd)
+
+
+def test_a_file_that_somebody_shortens_stops_the_copy_instead_of_being_waited_for(shown):
+    one = shown()
+    one.prints(1, b"a" * LARGE)
+    assert one.read() == b"a" * LARGE
+    with open(one.captures[1].out.path, "rb") as file:
+        os.truncate(file.name, LARGE // 2)
+        reached = StreamWriter(one.writing, "standard output").copy_while_read(
+            file.fileno(), LARGE, 2 * LARGE
+        )
+    assert reached == LARGE
+    one.captures[1].finish()
