@@ -3,6 +3,7 @@
 
 import json
 import socket
+from collections import deque
 
 from support.fake_run import FakeRun
 
@@ -28,7 +29,7 @@ class Slots:
         self.running: dict[AttemptId, float] = {}
         self.stdins: dict = {}
         self.signals: list[tuple[int, str]] = []
-        self.attempts: list = []
+        self.attempts: deque = deque(maxlen=20)
 
     def report_to(self, engine: Engine) -> "Slots":
         self.engine = engine
