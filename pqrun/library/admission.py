@@ -107,7 +107,7 @@ class Admission:
         return new(JobSpec, (job.id, work, job.priority, timeout or None, *usual)), handle
 
     def _usual_fields(self, retries: int) -> tuple[Any, ...]:
-        """Return the fields after `timeout` of all jobs with so many retries."""
+        """Return the fields after `timeout` that all jobs with this number of retries share."""
         config = self._config
         policy = RetryPolicy(retries, config.retry_delay, config.backoff, max_delay=config.max_delay)
         usual = JobSpec("", None, grace=config.grace, retry=policy)

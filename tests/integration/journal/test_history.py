@@ -14,6 +14,7 @@ import pytest
 from support.process import PQRUN
 
 from pqrun.core.job import Command, JobSpec
+from pqrun.journal.run_directory import RunDirectory
 from pqrun.journal.run_list import past_runs, shortest_prefixes
 
 from .conftest import World, first_line
@@ -600,6 +601,8 @@ def test_prune_keeps_a_killed_run_until_it_is_old(world, some_runs):
     process.kill()
     process.wait()
     (killed,) = ids(world)
+    run = RunDirectory(str(world.state / "runs" / killed))
+    world.until(lambda: not run.in_use())  # the watchdogs end the job first
     some_runs("aaaaa2", "bbbbb2", ended=time.time() + 1000)
     done = world.look("prune", "--keep-runs", "1", "--keep-size", "0")
     assert ids(world) == [killed]

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """What the library's tests share: nothing may be left after each, and handlers that wait for the test."""
 
+import gc
 import os
 import threading
 import time
@@ -24,6 +25,7 @@ def descriptors():
 @pytest.fixture(autouse=True)
 def nothing_is_left():
     """After each test the same threads run and the same descriptors are open as before it."""
+    gc.collect()  # what another test has left must not be closed during this one
     threads, open_before = set(threading.enumerate()), descriptors()
     yield
     end = time.monotonic() + 10
