@@ -15,7 +15,7 @@ from typing import Any
 from pqrun.cli.console import Cell, Column, Console, table
 from pqrun.core import text as hints
 from pqrun.core import unicode_json as unicodejson
-from pqrun.core.text import escape_controls, format_duration
+from pqrun.core.text import count_of, escape_controls, format_duration
 from pqrun.journal.run_directory import run_directories, runs_directory
 from pqrun.journal.run_list import (
     DAMAGED,
@@ -61,11 +61,18 @@ def _what_next(past: Sequence[RunListing], page: Console) -> list[str]:
     )
     undone = next((run for run in past if run.left and run.state in (STOPPED, DIED)), None)
     if undone is not None:
-        resume = hints.command("resume", undone.id)
+        resume = _how_to_go_on(undone)
         word = "one that was stopped" if undone.state == STOPPED else "one that died"
         lines += page.painted(f"continue the {word}: {resume}", (resume, "bold"), base="dim")
-    count = f"{len(past)} run{'s' if len(past) != 1 else ''} in {escape_controls(_home(runs_directory()))}"
+    count = f"{count_of(len(past), 'run')} in {escape_controls(_home(runs_directory()))}"
     return lines + page.painted(f"{count}; delete old ones: pqrun prune", ("pqrun prune", "bold"), base="dim")
+
+
+def _how_to_go_on(past: RunListing) -> str:
+    """Return the command that continues a run that was stopped or died."""
+    if past.source == "queue":
+        return hints.line_of(["pqrun", "serve", "--run", past.id])
+    return hints.command("resume", past.id)
 
 
 def print_pruned(*, days: int, runs: int, size: int, dry_run: bool) -> None:
@@ -79,7 +86,7 @@ def print_pruned(*, days: int, runs: int, size: int, dry_run: bool) -> None:
             unfinished.append(past)
             continue
         began = when(past.began, now, screen=page.is_terminal)
-        page.say(f"{escape_controls(past.id)}  {began}  {past.jobs} jobs  {size_text(bytes_freed)}")
+        page.say(f"{escape_controls(past.id)}  {began}  {count_of(past.jobs, 'job')}  {size_text(bytes_freed)}")
         freed += bytes_freed
         count += 1
     if live := [run for run in run_directories() if run.in_use()]:
@@ -89,13 +96,12 @@ def print_pruned(*, days: int, runs: int, size: int, dry_run: bool) -> None:
             f"{'live runs are' if len(live) > 1 else 'a live run is'} kept: {names}; to delete it, stop it first: {stop}"
         )
     for past in unfinished:
-        resume = hints.line_of(["pqrun", "resume", past.id])
+        left = f"{count_of(past.left, 'job')} left"
         page.note(
-            f"{escape_controls(past.id)} is kept, because it is not finished ({past.left} jobs left): {resume}; "
+            f"{escape_controls(past.id)} is kept, because it is not finished, with {left}: {_how_to_go_on(past)}; "
             "--keep-days 0 deletes it"
         )
-    what = f"{count} run{'s' if count != 1 else ''}"
-    page.say(f"{what} {'would be removed' if dry_run else 'removed'}, {size_text(freed)}")
+    page.say(f"{count_of(count, 'run')} {'would be removed' if dry_run else 'removed'}, {size_text(freed)}")
     page.end()
 
 
