@@ -83,7 +83,7 @@ class Night:
         work = Command(run, env=tuple(env))
         wanted = tuple(Need(name) for name in needs)
         line = 10 + 3 * len(self.specs)
-        of_matrix = env if job_id.endswith("]") else ()
+        of_matrix = [(name, value) for name, value in env if f"{name}={value}" in job_id]
         names, values = tuple(name for name, _ in of_matrix), tuple(value for _, value in of_matrix)
         spec = JobSpec(
             job_id, work, needs=wanted, arg_names=names, file="nightly.yaml", args=values, line=line
