@@ -86,7 +86,9 @@ def print_pruned(*, days: int, runs: int, size: int, dry_run: bool) -> None:
             unfinished.append(past)
             continue
         began = when(past.began, now, screen=page.is_terminal)
-        page.say(f"{escape_controls(past.id)}  {began}  {count_of(past.jobs, 'job')}  {size_text(bytes_freed)}")
+        page.say(
+            f"{escape_controls(past.id)}  {began}  {count_of(past.jobs, 'job')}  {size_text(bytes_freed)}"
+        )
         freed += bytes_freed
         count += 1
     if live := [run for run in run_directories() if run.in_use()]:
