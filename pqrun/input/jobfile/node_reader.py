@@ -12,6 +12,7 @@ from pqrun.core.job_fields import (
     FOREIGN_NAMES,
     HOOK_FIELDS,
     JOB_FIELDS,
+    RETRY_FIELDS,
     TOP_LEVEL_FIELDS,
     FieldSpec,
     by_spelling,
@@ -26,6 +27,7 @@ T = TypeVar("T")
 _OF_JOBS: Final = by_spelling(JOB_FIELDS)
 _OF_TOP: Final = by_spelling(TOP_LEVEL_FIELDS)
 _OF_HOOKS: Final = by_spelling(HOOK_FIELDS)
+_OF_RETRIES: Final = {name: field for field in RETRY_FIELDS[1:] for name in (field.flat_name, field.name)}
 _TEXTS: Final = ("run", "path", "id", "shell")
 
 
@@ -166,6 +168,8 @@ def _meant(name: str, known: Mapping[str, FieldSpec]) -> str:
         return "this key is for the whole file: put it at the top level, without indentation"
     if "jobs" in known and lower in _OF_HOOKS:
         return f"put it under `hooks:`, as in `hooks: {{{lower}: {_OF_HOOKS[lower].example}}}`"
+    if "retries" in known and (part := _OF_RETRIES.get(lower)):
+        return f"it is a part of `retries`: `retries: {{max: 2, {part.name}: {part.example}}}`"
     close = get_close_matches(lower, known, 1) if len(lower) <= 100 else []
     if close:
         return f"did you mean `{close[0]}`?"
