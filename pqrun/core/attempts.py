@@ -229,9 +229,8 @@ class ActiveAttempts:
     def finish(self, task: Task, news: nw.ProcessFinished, now: float) -> Outcome | None:
         """Settle an attempt that ended. Return the job's outcome, or None if the job has not ended yet."""
         state, exit = task.state, news.exit
-        unasked: life.Submitted | life.Running | None = (
-            None  # the state of an attempt that nobody asked to stop
-        )
+        # The state of an attempt that nobody asked to stop, else None.
+        unasked: life.Submitted | life.Running | None = None
         if type(state) is life.Running:
             unasked = state
         elif type(state) is life.Submitted:

@@ -100,7 +100,7 @@ def flaky_rate(results: Collection[RunResult]) -> FlakyRate | None:
 
 
 class EarlierRuns(NamedTuple):
-    """What earlier runs tell of some jobs, by key: the usual times, and the results, one for each run."""
+    """The usual times of some jobs and their results in earlier runs, one for each run, by key."""
 
     durations: KnownDurations
     results: Mapping[str, Sequence[RunResult]]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What the summary at the end of a run tells, kept in bounded memory."""
+"""The facts for the summary at the end of a run, kept in bounded memory."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ def check_pipe(said: Mapping[str, Any], options: EachOptions) -> None:
 
 
 _HEADER_LINES = re.compile(r"\A\d+\Z|\\n|\A\.[{*+]")
-"""What GNU parallel takes as the lines of a header: a number, or a regular expression."""
+"""A value that is the lines of a header for GNU parallel: a number, or a regular expression."""
 PROGRESS_MODES = ("auto", "live", "plain", "none")
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What a worker tells pqrun: the messages of its attempts, in order and in batches, and whether it can write.
+"""The messages of a worker to pqrun: those of its attempts, in order and in batches, and whether it can write.
 
 Each message costs every process that it passes through. The report of an end is kept until pqrun acknowledges it,
 because pqrun asks for it again if the scheduler dies on the way.

@@ -68,6 +68,20 @@ class BlockJobs:
         return job
 
 
+def write_and_close(path: str, fd: int, *pieces: bytes) -> None:
+    """Write data to a file that is open, and close it. Raises OSError with the file's name."""
+    try:
+        for data in pieces:
+            rest = memoryview(data)
+            while rest:
+                rest = rest[os.write(fd, rest) :]
+    except OSError as error:
+        error.filename = path
+        raise
+    finally:
+        os.close(fd)
+
+
 class BlockFiles(Observer):
     """The kept blocks of a run: written on the main thread, and removed when their jobs are ok.
 
@@ -83,16 +97,7 @@ class BlockFiles(Observer):
     def write(self, number: int, header: bytes, block: Block) -> InputBlock:
         """Keep a block. Raises OSError if it can't be written."""
         path, fd = self._create(number)
-        try:
-            for data in (header, block.data):
-                rest = memoryview(data)
-                while rest:
-                    rest = rest[os.write(fd, rest) :]
-        except OSError as error:
-            error.filename = path
-            raise
-        finally:
-            os.close(fd)
+        write_and_close(path, fd, header, block.data)
         return InputBlock(number, block.offset, len(block.data), path, len(header), kept=True)
 
     def create_empty(self, number: int) -> str:

@@ -18,7 +18,7 @@ from pqrun.core.job import UNKNOWN_SIZE, InputBlock, JobSpec
 from pqrun.core.scheduler import Scheduler
 from pqrun.engine.engine import Request
 from pqrun.engine.machine_load import count_workers
-from pqrun.input.each.blocks import BlockInput, BlockJobs, BlockReader
+from pqrun.input.each.blocks import BlockInput, BlockJobs, BlockReader, write_and_close
 from pqrun.input.each.pipe import BlockCutter
 from pqrun.input.reader import FedRun
 
@@ -113,15 +113,7 @@ class GrowingFile:
 def append_to_file(path: str, data: bytes) -> None:
     """Append data to a file. It is not kept open: there is one for each worker. Raises OSError."""
     fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        rest = memoryview(data)
-        while rest:
-            rest = rest[os.write(fd, rest) :]
-    except OSError as error:
-        error.filename = path
-        raise
-    finally:
-        os.close(fd)
+    write_and_close(path, fd, data)
 
 
 class DealingReader(BlockReader):

@@ -27,7 +27,7 @@ TAIL_BYTES = 4096
 
 
 class JobPreview(NamedTuple):
-    """What a running job reports: its status, its progress from 0 to 1, its last line of output."""
+    """The report of a running job: its status, its progress from 0 to 1, its last line of output."""
 
     status: str = ""
     progress: float | None = None
@@ -226,7 +226,7 @@ class _Wait(NamedTuple):
 
 
 class LiveTableState(Observer):
-    """What the live table needs besides the job table: waiting retries and the latest failures.
+    """The state of the live table besides the job table: waiting retries and the latest failures.
 
     `listed`: how many jobs the run's own input has added. `has_progress`: some job has a time limit or
     retries, or has reported its progress.
