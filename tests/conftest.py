@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """What all tests share: options, a place of their own, and waiting for facts instead of time."""
 
+import gc
 import os
 import signal
-import time
 
 import pytest
 from hypothesis import HealthCheck, settings
+from support.process import until
 
 # One profile for all: on a busy machine, how long an example takes or takes to be made says nothing about the
 # code. What hangs is ended by the time limit of its test.
@@ -55,6 +56,12 @@ def pytest_collection_modifyitems(config, items):
         items[:] = [item for item in items if item not in exhaustive]
 
 
+def pytest_collection_finish():
+    """What the collection has made stays: a `gc.collect()` of a test need not look at it, which takes a while."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def nothing_of_the_users(monkeypatch, tmp_path_factory):
     """No variable of a pqrun around the tests, no run in the user's state directory."""
@@ -66,17 +73,7 @@ def nothing_of_the_users(monkeypatch, tmp_path_factory):
     monkeypatch.setenv("PQRUN_STATE_DIR", str(tmp_path_factory.mktemp("state")))
 
 
-@pytest.fixture
-def until():
-    """`until(fact)` waits until `fact()` is true and gives what it was; its limit only ever fails a test."""
-
-    def wait(fact, seconds=30.0, *, what=None):
-        end = time.monotonic() + seconds
-        while not (found := fact()):
-            if time.monotonic() > end:
-                told = what() if callable(what) else what
-                raise AssertionError(f"still not so after {seconds} s: {told or fact}")
-            time.sleep(0.005)
-        return found
-
-    return wait
+@pytest.fixture(name="until")
+def until_fixture():
+    """`until(fact)` waits until `fact()` is true and gives what it was."""
+    return until

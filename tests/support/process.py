@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,6 +57,17 @@ class Result:
 
     def __iter__(self):
         return iter((self.code, self.out))
+
+
+def until(fact, seconds=30.0, *, what=None):
+    """Wait until `fact()` is true, and return what it was; the limit only ever fails a test."""
+    end = time.monotonic() + seconds
+    while not (found := fact()):
+        if time.monotonic() > end:
+            told = what() if callable(what) else what
+            raise AssertionError(f"still not so after {seconds} s: {told or fact}")
+        time.sleep(0.005)
+    return found
 
 
 def text(data: bytes) -> str:

@@ -6,10 +6,11 @@ import os
 import signal
 import socket
 import subprocess
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from support.process import MAX_SECONDS, Result, environment, run_pqrun, start_pqrun
+from support.process import MAX_SECONDS, Result, environment, run_pqrun, start_pqrun, until
 
 from pqrun.control.client import ControlClient
 
@@ -101,13 +102,13 @@ def pqrun(tmp_path, state):
     return lambda *words, cwd=tmp_path, **more: call(words, state=state, cwd=cwd, **more)
 
 
-@pytest.fixture
-def queue(tmp_path, state, until):
-    """`queue(*options)` is `pqrun serve`, in the foreground of a terminal of its own."""
+@contextmanager
+def queues(state, cwd):
+    """`serve(*options)` is `pqrun serve`, in the foreground of a terminal of its own. All are ended at the end."""
     begun = []
 
     def serve(*options, run="queue", env=None):
-        terminal = Terminal(["serve", "--run", run, *options], state=state, cwd=tmp_path, run=run, env=env)
+        terminal = Terminal(["serve", "--run", run, *options], state=state, cwd=cwd, run=run, env=env)
         begun.append(terminal)
         until(lambda: terminal.answers or terminal.process.poll() is not None, what=terminal.said.read_text)
         return terminal
@@ -118,7 +119,14 @@ def queue(tmp_path, state, until):
 
 
 @pytest.fixture
-def live(tmp_path, state, until):
+def queue(tmp_path, state):
+    """`queue(*options)` is `pqrun serve`, in the foreground of a terminal of its own."""
+    with queues(state, tmp_path) as serve:
+        yield serve
+
+
+@pytest.fixture
+def live(tmp_path, state):
     """`live(*words, input=…)` is `pqrun run` in a terminal of its own, as soon as it can be talked to."""
     begun = []
 

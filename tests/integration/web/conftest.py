@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """`pqrun web` in a process of its own, and live runs for it to show."""
 
+from contextlib import contextmanager
 from importlib.util import find_spec
 
 import pytest
@@ -14,13 +15,13 @@ if find_spec("starlette") is None or find_spec("uvicorn") is None:
     collect_ignore = ["test_access.py", "test_runs.py", "test_slow.py", "test_command.py"]
 
 
-@pytest.fixture
-def serve(tmp_path, state):
+@contextmanager
+def servers(state, cwd):
     """`serve(*options)` is `pqrun web` on a free port. It may have printed no traceback."""
     begun = []
 
     def start(*options, **more):
-        server = WebServer(*options, state=state, cwd=tmp_path, **more)
+        server = WebServer(*options, state=state, cwd=cwd, **more)
         begun.append(server)
         return server
 
@@ -30,6 +31,13 @@ def serve(tmp_path, state):
             _, _, err = server.end()
             assert "Traceback" not in err, err
         server.close()
+
+
+@pytest.fixture
+def serve(tmp_path, state):
+    """`serve(*options)` is `pqrun web` on a free port."""
+    with servers(state, tmp_path) as start:
+        yield start
 
 
 @pytest.fixture

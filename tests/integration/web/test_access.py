@@ -5,16 +5,32 @@ import json
 import os
 
 import pytest
+from control.conftest import queues
+
+from web.conftest import servers
 
 READS = ("/", "/events", "/run/queue", "/run/queue/events", "/run/queue/output?seq=1&attempt=1&stream=1",
          "/run/queue/why?seq=1", "/page/live.js")  # fmt: skip
 
 
-@pytest.fixture
-def watched(server, queue):
+@pytest.fixture(scope="module", name="state")
+def shared_state(tmp_path_factory):
+    """One place of runs for all tests: what is refused changes nothing for the next test."""
+    return tmp_path_factory.mktemp("state")
+
+
+@pytest.fixture(scope="module", name="server")
+def shared_server(state, tmp_path_factory):
+    with servers(state, tmp_path_factory.mktemp("server")) as serve:
+        yield serve()
+
+
+@pytest.fixture(scope="module")
+def watched(server, state, tmp_path_factory):
     """The server with a queue that a request could change."""
-    server.run = queue("-j1")
-    return server
+    with queues(state, tmp_path_factory.mktemp("queue")) as serve:
+        server.run = serve("-j1")
+        yield server
 
 
 def is_unchanged(server):
@@ -153,7 +169,7 @@ def test_a_request_that_is_too_large_is_refused(watched):
 
 
 def test_read_only_refuses_all_changes(serve, queue):
-    server, run = serve("--read-only"), queue("-j1")
+    server, run = serve("--read-only"), queue("-j1", run="other")
     for verb in ("pause", "cancel", "stop", "add", "workers", "nonsense"):
         assert server.do(run.run, verb)[0] == 403
     assert run.ask("ps")["paused"] is False
