@@ -69,6 +69,7 @@ def test_each_has_a_row_in_the_index_and_a_test():
     ] == []
 
 
+@pytest.mark.slow
 def test_archives_are_whole(place):
     for name in ("north", "south wing"):
         (place.directory / "projects" / name).mkdir(parents=True)
@@ -144,6 +145,7 @@ def test_links_are_checked_once_each(place, server):
     assert sorted(states(place).values()) == ["failed", "ok"]
 
 
+@pytest.mark.slow
 def test_who_pays_more_is_served_first(place):
     place.stand_in('echo "$1"\n', "invoice")
     shutil.copy(place.directory / ".bin" / "invoice", place.directory / "invoice")
@@ -216,6 +218,7 @@ CANT_BE_TRIED = {  # for other programs, or used by another example
 }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_examples_that_can_be_tried_are_listed(place):
     names = {path.stem for path in EXAMPLES.iterdir() if path.name not in CANT_BE_TRIED}
     listed = place.run("sh examples/try.sh").partition("one of: ")[2].split()

@@ -97,6 +97,7 @@ def test_every_number_for_prometheus_is_explained(tmp_path, run):
     assert len(names) > 10 and names - known == set()
 
 
+@pytest.mark.slow
 def test_every_variable_that_jobs_get_is_explained(tmp_path, pqrun, surroundings):
     (tmp_path / "jobs.json").write_text(
         json.dumps({"pools": {"gpu": [0]}, "jobs": [{"run": "env -0", "pools": ["gpu"]}]})

@@ -76,6 +76,7 @@ def test_each_synonym_stands_for_a_word_of_the_glossary():
     assert set(SYNONYMS) & set(GLOSSARY) == set()
 
 
+@pytest.mark.slow
 def test_each_word_of_the_glossary_is_used():
     """A word that nobody uses any more is deleted from the glossary."""
     text = " ".join(path.read_text(encoding="utf-8") for path in (*PAGES, *PROGRAMS) if path != GLOSSARY_PAGE)

@@ -4,6 +4,8 @@
 import json
 import re
 
+import pytest
+
 from pqrun import Config
 from pqrun.cli.settings import PRESETS
 from pqrun.core.metrics import Metrics
@@ -16,6 +18,7 @@ COMMANDS = sorted(set(re.findall(r"^\| `(pqrun [^`]+)` \|", PAGE, re.MULTILINE))
 FIELDS = {"active_workers", "workers", "memory_peak_bytes"}  # of a run and of a job, beside its metrics
 
 
+@pytest.mark.slow
 def test_each_command_to_look_at_works_on_a_live_queue(console):
     console.run("pqrun serve --detach -j2 --pool gpu=1")
     try:

@@ -124,6 +124,7 @@ def test_comments_of_examples_are_short_and_have_no_avoided_phrases(path):
     assert [line for line in text.splitlines() if line.startswith("#") and len(line) > MAX_LINE] == []
 
 
+@pytest.mark.slow
 def test_messages_are_short():
     """A message is one line, so a long one wraps twice on a terminal of 80 columns."""
     found = []

@@ -40,6 +40,7 @@ def add_up(m):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_its_shape_and_numbers_are_those_that_are_promised(run):
     done = run("--json", "-j2", lines=MIXED)
     assert done.code == 1
@@ -66,6 +67,7 @@ def test_its_shape_and_numbers_are_those_that_are_promised(run):
     assert m["queue_by_priority"] == {"critical": 0, "high": 0, "normal": 0, "low": 0}
 
 
+@pytest.mark.slow
 def test_each_job_tells_how_it_went(run):
     done = run("--json", "-j2", lines=MIXED)
     jobs = done.jobs

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 
+@pytest.mark.slow
 def test_the_exit_code_tells_whether_all_went_well(run, side_by_side):
     well = ["exit 3 # pqrun: success_codes=3", "false # pqrun: allow_failure=true"]
     lists = [["true"], ["true", "exit 7"], ["true", "kill -9 $$"], well]
@@ -100,6 +101,7 @@ def test_a_job_may_say_that_it_is_hopeless_or_when_to_come_back(run):
     assert "quota is used up" in done.err and "in 30ms" in done.err
 
 
+@pytest.mark.slow
 def test_a_job_past_its_limit_is_stopped_and_may_be_tried_again(run):
     lines = ["[ $PQRUN_ATTEMPT = 2 ] || sleep 60"]
     done = run("--json", "-t", "600ms", "-r1", "--retry-delay", "0", lines=lines)
@@ -107,6 +109,7 @@ def test_a_job_past_its_limit_is_stopped_and_may_be_tried_again(run):
     assert "timeout 600ms" in done.err
 
 
+@pytest.mark.slow
 def test_whatever_its_code_a_job_that_was_stopped_at_its_limit_is_a_timeout(run):
     done = run("--json", "-t", "600ms", lines=["trap 'exit 0' TERM; while :; do sleep 0.01; done"])
     assert (done.code, done.states) == (1, {"1": "timeout"})
@@ -201,6 +204,7 @@ def test_a_failure_counts_more_than_a_deadline(run):
     assert run("-j1", "--deadline", "1s", lines=["false", "sleep 60"]).code == 1
 
 
+@pytest.mark.slow
 def test_the_deadline_holds_for_a_run_that_is_being_drained_too(run):
     lines = ["false", "sleep 60"]
     done = run("-j2", "--halt", "soon,fail=1", "--deadline", "500ms", lines=lines)

@@ -24,6 +24,7 @@ def test_a_job_that_only_went_well_when_tried_again_is_flaky(run):
     assert "\n  1 flaky: job, ok at try 2/2 after exit 1\n" in done.err
 
 
+@pytest.mark.slow
 def test_a_job_that_is_added_later_is_counted(run, surroundings):
     add = f"{shlex.quote(sys.executable)} -m pqrun add -p low true"
     assert "[2/2] ok" in run("-j1", lines=[add]).err

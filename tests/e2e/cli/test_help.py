@@ -80,6 +80,7 @@ def test_wrong_usage_is_told_as_all_errors_are(pqrun):
     assert "\x1b" not in pqrun("run", "--color", "never", "--tiemout", env={"FORCE_COLOR": "1"}).err
 
 
+@pytest.mark.slow
 def test_init_says_what_it_wrote_and_the_schema_that_it_names_is_there(pqrun, tmp_path):
     done = pqrun("init", cwd=tmp_path)
     assert done.code == 0 and "wrote jobs.yaml, and pqrun.schema.json" in done.out

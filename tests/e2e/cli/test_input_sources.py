@@ -70,6 +70,7 @@ def test_a_stdin_that_another_program_made_non_blocking_is_read_all_the_same(
     assert (process.returncode, told.decode()) == (0, out), err
 
 
+@pytest.mark.slow
 def test_a_list_named_twice_is_read_twice(pqrun, tmp_path):
     (tmp_path / "list").write_text("echo a\necho b\n")
     (tmp_path / "more").write_text("echo c\n")

@@ -35,6 +35,7 @@ def wrong(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_check_says_all_that_is_wrong_with_a_list(pqrun, wrong):
     done = pqrun("check", "list")
     assert (done.code, errors(done)) == (2, SAID)

@@ -50,6 +50,7 @@ def test_without_a_current_directory_a_command_runs_or_says_so_in_a_line(pqrun, 
     assert not os.path.exists(os.path.join(os.environ["PQRUN_STATE_DIR"], "runs", "queue"))
 
 
+@pytest.mark.slow
 def test_each_runs_in_a_directory_that_is_named_in_full(pqrun, tmp_path, gone):
     assert tuple(pqrun("each", "-q", "-C", tmp_path, "pwd", ":::", "-P", **gone)) == (0, f"{tmp_path}\n")
 
@@ -81,6 +82,7 @@ def test_jobs_are_added_to_a_queue_that_began_elsewhere(pqrun, tmp_path, gone):
     assert pqrun("stop", "--run", "queue", **gone).code == 0
 
 
+@pytest.mark.slow
 def test_a_program_without_a_directory_has_a_queue(surroundings, tmp_path, gone):
     program = tmp_path / "program.py"
     program.write_text(

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 
+@pytest.mark.slow
 def test_a_jobs_output_comes_in_one_piece_when_it_ends(run):
     slow = "echo a; sleep 0.2; echo b; echo e >&2; sleep 0.2; echo c"
     done = run("-q", "-j2", lines=[slow, slow])
@@ -46,6 +47,7 @@ def test_none_prints_nothing_of_jobs_and_the_failures_last_words_still(run):
     assert "why" in done.err
 
 
+@pytest.mark.slow
 def test_kept_in_order_it_comes_in_the_order_of_the_list(run):
     lines = [f"sleep 0.{20 - 4 * n:02d}; echo {n}" for n in range(1, 5)]
     assert run("-q", "-j4", "-k", lines=lines).out == "1\n2\n3\n4\n"
@@ -93,23 +95,27 @@ def test_a_job_that_opens_its_streams_anew_loses_nothing(run):
     assert done.out == "a\nb\nc\nd\n" and "e\n" in done.err
 
 
+@pytest.mark.slow
 def test_large_output_arrives_whole_and_in_order(run, tmp_path):
     done = run("-q", "-k", "-j2", lines=["seq 200000", "seq 200000 1; seq 100000", "echo end"])
     expected = [*range(1, 200_001), *range(1, 100_001)]
     assert done.out == "".join(f"{n}\n" for n in expected) + "end\n"
 
 
+@pytest.mark.slow
 def test_quiet_says_nothing_when_all_went_well_and_the_failures_when_not(run):
     assert run("-q", lines=["true"]).err == ""
     failed = run("-q", lines=["echo words >&2; exit 4"])
     assert "exit 4" in failed.err and failed.err.count("words") >= 1
 
 
+@pytest.mark.slow
 def test_verbose_tells_starts_too(run):
     assert "start" in run("-v", lines=["true"]).err
     assert "start" not in run(lines=["true"]).err
 
 
+@pytest.mark.slow
 def test_the_end_of_a_run_shows_failures_first_then_totals_and_the_ten_numbers(run):
     lines = [
         "true",

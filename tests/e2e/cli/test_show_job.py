@@ -50,6 +50,7 @@ def test_the_page_has_the_attempts_the_fields_and_the_jobs_around_it(ran):
     assert lines[-1] == "all output: pqrun logs latest build"
 
 
+@pytest.mark.slow
 def test_a_job_is_found_by_its_number_and_a_wrong_name_is_answered_with_a_similar_one(ran):
     assert words(ran("show", "latest", "4").out)[0].startswith("job false failed run ")
     assert words(ran("show", "latest", "1").out)[0].startswith("job fetch #1 ok run ")
@@ -58,6 +59,7 @@ def test_a_job_is_found_by_its_number_and_a_wrong_name_is_answered_with_a_simila
     assert wrong.err.endswith(" has no job `biuld` (did you mean `build`?)\n")
 
 
+@pytest.mark.slow
 def test_the_document_has_no_value_of_a_variable(ran):
     text = ran("show", "latest", "build", "--json").out
     job = json.loads(text)["job"]
@@ -70,6 +72,7 @@ def test_the_document_has_no_value_of_a_variable(ran):
     assert (job["state"], job["attempts"], job["due_at"]) == ("ok", 3, None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ["--jsonl", "--all", "--junit=x.xml"])
 def test_reports_are_of_whole_runs(ran, option):
     assert ran("show", "latest", "build", option).code == 2

@@ -106,6 +106,7 @@ def test_a_run_that_nobody_watches_reads_nothing_of_earlier_runs(tmp_path):
         assert not modules & {"sqlite3", "pqrun.core.past", "pqrun.journal.past", "pqrun.journal.index"}
 
 
+@pytest.mark.slow
 def test_commands_for_a_live_run_load_neither_typer_nor_a_run(tmp_path):
     """A plain command line starts as fast as that of `run`: with the client's modules alone."""
     env = {"PQRUN_STATE_DIR": str(tmp_path)}
@@ -123,6 +124,7 @@ def test_commands_for_a_live_run_load_neither_typer_nor_a_run(tmp_path):
         loaded(["stop", "--now"], env=env)  # no queue stays behind if a command failed
 
 
+@pytest.mark.slow
 def test_commands_for_recorded_runs_and_job_files_load_no_typer(tmp_path):
     env = {"PQRUN_STATE_DIR": str(tmp_path / "state")}
     (tmp_path / "list").write_text("true\n")

@@ -81,6 +81,7 @@ def test_files_are_read_one_after_another_and_stdin_among_them(run, tmp_path):
     assert tuple(done) == (0, "one\nstdin\ntwo\n")
 
 
+@pytest.mark.slow
 def test_a_file_that_cannot_be_read_is_said_and_nothing_starts(run, tmp_path):
     (tmp_path / "one").write_text(f"touch {tmp_path}/ran\n")
     (tmp_path / "directory").mkdir()
@@ -90,6 +91,7 @@ def test_a_file_that_cannot_be_read_is_said_and_nothing_starts(run, tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.slow
 def test_without_input_on_a_terminal_it_helps(surroundings):
     leader, follower = pty.openpty()
     done = subprocess.run(
@@ -105,6 +107,7 @@ def test_without_input_on_a_terminal_it_helps(surroundings):
 # Lines that end the reading
 
 
+@pytest.mark.slow
 def test_a_nul_among_lines_ends_the_reading(run):
     first = run("-q", input=b"echo a\0b\necho c\n")
     assert tuple(first) == (2, "")

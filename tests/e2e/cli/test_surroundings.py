@@ -36,6 +36,7 @@ def test_variables_of_the_caller_are_inherited_and_those_of_the_command_line_add
     assert done.out == "yes-1-x = y-1\n"
 
 
+@pytest.mark.slow
 def test_it_starts_where_pqrun_was_started_or_where_it_was_told_to(run, tmp_path):
     (tmp_path / "sub" / "deeper").mkdir(parents=True)
     where = f"{tmp_path}".replace("/private", "")
@@ -45,6 +46,7 @@ def test_it_starts_where_pqrun_was_started_or_where_it_was_told_to(run, tmp_path
     ).out == (f"{where}/sub\n{where}/sub/deeper\n")
 
 
+@pytest.mark.slow
 def test_another_shell_may_be_had(run):
     assert run(
         "-q", "--shell", f"{sys.executable} -c", lines=["import sys; print(sys.version_info > (3,))"]

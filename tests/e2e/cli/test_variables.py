@@ -55,6 +55,7 @@ def test_options_of_a_run_are_not_those_of_a_pqrun_in_its_jobs(pqrun, tmp_path):
     assert found == [str(n) for n in range(20)]
 
 
+@pytest.mark.slow
 def test_one_that_is_named_reaches_the_job(run, run_file):
     assert run("-q", "--env", "PQRUN_JOBS=3", lines=["echo $PQRUN_JOBS"]).out == "3\n"
     assert run_file('env: {PQRUN_JOBS: "4"}\njobs: ["echo $PQRUN_JOBS"]\n') == "4\n"
@@ -115,6 +116,7 @@ jobs:
     assert found == "$HOME pa$$word $X $HOME pa$$word $X\n"
 
 
+@pytest.mark.slow
 def test_a_value_goes_over_that_of_the_layer_below(run_file):
     text = """\
 env: {P: "top:$P", Q: "${R}q"}

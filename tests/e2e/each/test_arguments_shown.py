@@ -28,6 +28,7 @@ def recorded(pqrun, environment, tmp_path):
     return args_of
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "more", "expected"),
     [
@@ -80,6 +81,7 @@ def test_bytes_that_are_no_text_are_exact_beside_it(pqrun):
     assert second["args"] == {"1": "é\x1b"} and "args_bytes" not in second
 
 
+@pytest.mark.slow
 def test_a_value_of_a_megabyte_is_shown_whole(recorded):
     value = "y" * (1 << 20)
     assert recorded("true {/}", input=f"/{value}/a\n") == [{"1": f"/{value}/a"}]
@@ -92,6 +94,7 @@ def test_one_job_is_shown_with_its_arguments(pqrun, environment, tmp_path):
     assert pqrun("show", "latest", "1", "--json").document["job"]["args"] == {"1": "a b", "2": "\x1b[31m"}
 
 
+@pytest.mark.slow
 def test_a_live_and_a_resumed_run_tell_the_arguments_of_their_jobs(live, pqrun, environment, tmp_path):
     environment[STATE] = str(tmp_path / "state")
     command = "[ -e go ] || sleep 100; echo {file}"

@@ -73,6 +73,7 @@ def test_the_program_does_what_its_templates_say(number, each, tmp_path):
     assert (done.code, done.out) == (0, expected)
 
 
+@pytest.mark.slow
 def test_a_dry_run_prints_what_the_shell_would_be_given(commands, each, tmp_path):
     found = case(5)
     expected = rendered(found, commands, tmp_path)

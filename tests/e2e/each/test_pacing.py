@@ -18,16 +18,19 @@ def moments(done):
     return [at - found[0] for at in found]
 
 
+@pytest.mark.slow
 def test_starts_are_as_far_apart_as_was_asked_for(pqrun):
     found = moments(pqrun("each", "--json", "-j9", "--delay", "60ms", "true", ":::", *"abcde"))
     assert all(late - early > 0.059 for early, late in pairwise(found))
 
 
+@pytest.mark.slow
 def test_no_more_start_than_the_rate_allows(pqrun):
     found = moments(pqrun("each", "--json", "-j9", "--rate", "2/150ms", "true", ":::", *"abcdef"))
     assert all(late - early > 0.149 for early, late in zip(found, found[2:], strict=False))
 
 
+@pytest.mark.slow
 def test_a_job_file_may_say_it(run):
     text = "delay: 80ms\nrate: 100/s\nload: 10000%\nmemfree: 1K\ndeadline: 1h\njobs: ['true', 'true', 'true']"
     found = moments(run(text, "--json", "-j3"))
@@ -90,6 +93,7 @@ def test_a_rate_may_be_written_in_short():
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_pools_come_from_the_command_line(pqrun, tmp_path):
     alone = "mkdir alone && sleep 0.02 && rmdir alone # pqrun: pools=net"
     (tmp_path / "lines").write_text(f"{alone}\n" * 3)

@@ -38,6 +38,7 @@ def idioms():
 TAKE_APART = "pqrun() { printf '%s\\0' \"$@\"; echo; }\n"
 
 
+@pytest.mark.slow
 def test_every_idiom_is_understood(tmp_path, monkeypatch):
     """Each is taken apart by a shell, and goes through the command line up to where a run would begin."""
     for name in ("a.log", "b c.log", "x.jpg", "list", "table", "commands", "pooled"):

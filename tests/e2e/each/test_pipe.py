@@ -163,6 +163,7 @@ def test_a_dry_run_prints_a_command_for_each_block_and_keeps_none(each, tmp_path
     assert kept_blocks(state) == []
 
 
+@pytest.mark.slow
 def test_a_failed_block_is_kept_for_resume_failed(each, pqrun, tmp_path, state):
     job = "[ -e ready ] || [ {#} != 2 ] && cat >> out"
     assert each("-j1", "--pipe", "-N", "2", job, input=numbers(6)).code == 1
@@ -194,12 +195,14 @@ def test_jobs_that_stay_get_one_block_after_another(each, tmp_path, state):
     assert kept_blocks(state) == []
 
 
+@pytest.mark.slow
 def test_each_job_that_stays_gets_the_header_once(each):
     done = each("-j2", *ROBIN, "-N1", "--header", ":", "sort -u", input=b"head\n" + numbers(100))
     assert done.lines.count("head") == 2
     assert len(done.lines) == 102
 
 
+@pytest.mark.slow
 def test_a_job_that_is_slow_gets_less(each, tmp_path):
     job = "if [ {#} = 1 ]; then head -c 1 > /dev/null; while [ ! -e done ]; do sleep 0.01; done; cat; else cat > rest; touch done; fi | wc -c"
     wide = (b"x" * 99 + b"\n") * 50_000
@@ -226,6 +229,7 @@ def test_a_job_that_fails_halfway_reads_from_the_beginning_again(each, tmp_path)
     assert (done.code, done.stdout) == (0, numbers(50_000))
 
 
+@pytest.mark.slow
 def test_input_that_no_job_reads_is_told(live, state):
     run = live("each", "-q", "-j2", *ROBIN, "-N1", "read line")
     run.stdin.write(numbers(2))
@@ -244,6 +248,7 @@ def test_input_that_no_job_reads_is_told(live, state):
     assert b"all jobs have ended, and nothing reads the rest of the input" in err
 
 
+@pytest.mark.slow
 def test_after_a_kill_jobs_that_stay_run_again_with_what_they_had_got(live, pqrun, tmp_path, state):
     run = live("each", "-q", "-j2", *ROBIN, "-N", "100", "cat > part.{#}.$$; mv part.{#}.$$ done.{#}")
     run.stdin.write(numbers(1000))
@@ -257,6 +262,7 @@ def test_after_a_kill_jobs_that_stay_run_again_with_what_they_had_got(live, pqru
     assert kept_blocks(state) == []
 
 
+@pytest.mark.slow
 def test_jobs_that_stay_end_when_the_run_is_to_stop(live, pqrun, tmp_path, state):
     run = live("each", "-q", "-j2", *ROBIN, "-N", "1", "cat >> got")
     run.stdin.write(numbers(10))
@@ -279,6 +285,7 @@ def kill_while_it_runs(live, tmp_path, *words, stdin):
     run.wait()
 
 
+@pytest.mark.slow
 def test_after_a_kill_every_block_that_was_read_runs_once_to_its_end(live, pqrun, tmp_path, state):
     kill_while_it_runs(live, tmp_path, "--pipe", "-N", "1000", stdin=numbers(5000))
     (tmp_path / "go").touch()
@@ -290,6 +297,7 @@ def test_after_a_kill_every_block_that_was_read_runs_once_to_its_end(live, pqrun
     assert kept_blocks(state) == []
 
 
+@pytest.mark.slow
 def test_after_a_kill_the_rest_of_a_file_is_processed(live, pqrun, tmp_path, state):
     data = numbers(10_000)
     (tmp_path / "file").write_bytes(data)
@@ -301,6 +309,7 @@ def test_after_a_kill_the_rest_of_a_file_is_processed(live, pqrun, tmp_path, sta
     assert b"".join(path.read_bytes() for path in parts) == data
 
 
+@pytest.mark.slow
 def test_a_file_that_became_shorter_is_noticed(live, pqrun, tmp_path, state):
     (tmp_path / "file").write_bytes(numbers(10_000))
     kill_while_it_runs(live, tmp_path, "--pipe-part", "-a", "file", "--block", "5K", stdin=b"")
@@ -342,6 +351,7 @@ def test_more_jobs_that_stay_than_descriptors_lose_nothing(pqrun, state):
     assert done.err.count("Too many open files") == 1
 
 
+@pytest.mark.slow
 def test_a_restarted_job_that_stayed_reads_again_what_it_had_got(live, pqrun, tmp_path, state):
     job = "if [ {#} = 1 ] && [ ! -e again ]; then head -n1 >/dev/null; exit 1; fi; cat > part.{#}; touch done.{#}"
     run = live("each", "-q", "-j2", *ROBIN, "-N", "100", job)
@@ -366,6 +376,7 @@ def test_blocks_are_found_in_a_directory_that_was_moved(live, pqrun, tmp_path, s
     assert len(list(tmp_path.glob("done.*"))) >= 4
 
 
+@pytest.mark.slow
 def test_the_input_is_read_only_as_fast_as_jobs_take_it(live, tmp_path, state, most_memory):
     run = live("each", "-q", "-j2", "--pipe", "--block", "1M", "cat >/dev/null; touch began; sleep 100")
     os.set_blocking(run.stdin.fileno(), False)
@@ -391,6 +402,7 @@ def write_some(stream, data):
         pass
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_input(live, tmp_path, state, most_memory):
     run = live("each", "-q", "-j2", "--pipe", "wc -l >> counts; [ ! -e hold ] || sleep 100")
     line = b"x" * 99 + b"\n"

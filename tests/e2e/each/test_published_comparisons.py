@@ -13,6 +13,7 @@ import pytest
 NAME = "My brother's 12\" *** record  (costs $$$).jpg"
 
 
+@pytest.mark.slow
 def test_output_of_jobs_that_run_at_once_does_not_mix(each, tmp_path):
     script = tmp_path / "mycommand"
     halves = "".join(
@@ -32,6 +33,7 @@ def test_stderr_is_kept_apart_from_stdout(each):
     assert (done.code, done.stdout, done.err) == (0, b"out\nout\n", "err\nerr\n")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
 def test_output_larger_than_the_memory_that_is_used(live, most_memory):
     """Of 200 MB that several jobs print at once, only a part is ever in memory."""
@@ -47,6 +49,7 @@ def test_output_larger_than_the_memory_that_is_used(live, most_memory):
     assert 1024 < most < 150 * 1024
 
 
+@pytest.mark.slow
 def test_names_that_shells_stumble_over(each, tmp_path):
     (tmp_path / NAME).write_text("found")
     found = "".join(f"{path.name}\n" for path in tmp_path.glob("My*jpg"))
@@ -54,11 +57,13 @@ def test_names_that_shells_stumble_over(each, tmp_path):
     assert each("cat {} && echo {.} {/}", input=found).lines == [f"found{NAME[:-4]} {NAME}"]
 
 
+@pytest.mark.slow
 def test_a_command_may_be_composed_of_several(each):
     assert each("echo", "foo;", "echo", "{}", input="bar\n").lines == ["foo", "bar"]
     assert each("echo {} | tr a-z A-Z > {}.up && cat {}.up", input="bar\n").lines == ["BAR"]
 
 
+@pytest.mark.slow
 def test_an_argument_may_be_put_in_more_than_once(each):
     assert each("echo", "{}", "foo", "{}", input="bar\n").lines == ["bar foo bar"]
 

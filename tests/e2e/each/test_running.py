@@ -9,6 +9,7 @@ import sys
 import pytest
 
 
+@pytest.mark.slow
 def test_the_first_job_starts_before_the_input_ends(live, until, tmp_path):
     process = live("each", "-q", "touch {}")
     process.stdin.write(b"first\n")
@@ -72,10 +73,12 @@ def test_lines_that_begin_with_a_hash_are_data(each):
     assert each("echo", input="#a\n # b\n#!c\n").lines == ["#a", " # b", "#!c"]
 
 
+@pytest.mark.slow
 def test_a_line_is_never_continued_nor_read_as_ours(each):
     assert each("echo", input="a \\\nb # pqrun: retries=3\n").lines == ["a \\", "b # pqrun: retries=3"]
 
 
+@pytest.mark.slow
 def test_without_a_command_lines_are_commands(each):
     assert each(input="echo a; echo b\n\necho '{}' # {}\n").lines == ["a", "b", "{}"]
     assert each(":::", "echo a", "exit 3").code == 1

@@ -122,6 +122,7 @@ def test_numbers_are_those_of_the_whole_list(pqrun):
     assert sorted(out) == sorted(f"{n + 1} x{n}" for n in range(12))
 
 
+@pytest.mark.slow
 def test_a_part_without_jobs_is_no_failure_and_that_is_said(pqrun):
     dones = [pqrun("each", "--shard", f"{index}/2", "true", ":::", "only") for index in (1, 2)]
     assert [done.code for done in dones] == [0, 0]

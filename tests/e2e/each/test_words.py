@@ -62,6 +62,7 @@ def test_words_end_at_blanks_that_are_not_quoted(data, found, size):
     assert words(data, size) == found
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("xargs") is None, reason="xargs is not installed")
 def test_xargs_finds_the_same_words():
     random = Random(1)
@@ -91,6 +92,7 @@ def test_words_and_other_separators_are_a_contradiction(commands, more):
         commands("echo", by_words=True, **more)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [("--dry-run",), ("-q",)])
 def test_lines_with_blanks_are_one_argument_and_that_is_said_once(pqrun, options):
     told = "pqrun: stdin:2: a line with blanks is one argument; --words splits lines as xargs does\n"
@@ -107,6 +109,7 @@ def test_words_from_a_stream(pqrun):
     assert done.out == "[a][b c]\n[d e][f]\n"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
 def test_the_shell_auto_is_that_of_the_user_and_knows_exported_functions(pqrun, tmp_path):
     env = {"SHELL": shutil.which("bash"), "BASH_FUNC_greet%%": '() { echo "hello $1"; }'}
@@ -116,6 +119,7 @@ def test_the_shell_auto_is_that_of_the_user_and_knows_exported_functions(pqrun, 
     assert pqrun("run", "-q", "jobs.yaml", env=env).out == "hello b\n"
 
 
+@pytest.mark.slow
 def test_the_shell_auto_needs_a_shell(pqrun, tmp_path):
     env = {"SHELL": ""}
     told = "`auto` is the shell of $SHELL, which is not set"

@@ -107,6 +107,7 @@ def test_parts_of_an_input_are_refused(cluster, tmp_path, words):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_blocks_of_an_input_are_refused_before_the_cluster_is_looked_for(tmp_path):
     def pqrun(*words, **more):
         return subprocess.run(

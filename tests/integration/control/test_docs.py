@@ -101,6 +101,7 @@ TELLS = {"job_editor": "edit", "job_messages": "add"}
 """Modules beside the commands that send the request of a command."""
 
 
+@pytest.mark.slow
 def test_each_verb_is_one_file_on_each_side_and_stands_in_every_document():
     sources = [path for path in (ROOT / "pqrun" / "cli").rglob("*.py") if path.name != "declarations.py"]
     sent = {

@@ -154,6 +154,7 @@ def test_streams_of_bytes_without_an_end_of_line_harm_nobody(tmp_path):
     door.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1])
 def test_a_run_in_a_process_of_its_own_bears_a_thousand_of_them(seed, queue):
     random = Random(seed)

@@ -129,6 +129,7 @@ def test_who_waits_in_a_run_that_is_stopped_is_told(queue, gate, until):
     assert one.end() == 3
 
 
+@pytest.mark.slow
 def test_stop_now_stops_what_runs_and_the_second_time_kills_it(queue, until):
     one = queue("-j1")
     one.add("trap '' TERM; echo deaf; while :; do sleep 0.05; done", grace=60)

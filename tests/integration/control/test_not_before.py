@@ -160,6 +160,7 @@ def test_two_ways_to_set_the_time_contradict_each_other(pqrun):
     assert (both.code, both.err) == (2, "pqrun: --at and --in: give only one of them\n")
 
 
+@pytest.mark.slow
 def test_a_list_and_a_dry_run_know_the_time(pqrun):
     commands = "echo late # pqrun: not_before=+300ms\necho early\n"
     assert pqrun("run", "-q", "-", input=commands).out == "early\nlate\n"

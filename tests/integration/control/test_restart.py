@@ -156,6 +156,7 @@ def test_a_halt_rule_counts_the_last_end():
     assert halting.reached(2, complete=True) is not None
 
 
+@pytest.mark.slow
 def test_thousands_of_jobs_are_restarted_in_steps_while_nothing_starts(tmp_path):
     door = Door(tmp_path / "s", slots=2000, max_queue=2000)
     door.add(*(f"j{number}" for number in range(1000)))

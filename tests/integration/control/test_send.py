@@ -94,6 +94,7 @@ def test_a_wrong_request_is_refused(door, wrong):
 # With real processes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fields", [{}, {"pty": True}], ids=["pipe", "terminal"])
 def test_a_job_reads_what_is_sent_until_the_end_of_its_input(queue, until, fields):
     one = queue()
@@ -111,6 +112,7 @@ def test_a_job_reads_what_is_sent_until_the_end_of_its_input(queue, until, field
     assert said.endswith("end\n")
 
 
+@pytest.mark.slow
 def test_a_stdin_that_nobody_writes_to_stays_open_until_the_job_ends(queue, until):
     one = queue()
     one.add("cat; echo never", id="a", stdin="open", timeout=0.5)
@@ -142,6 +144,7 @@ def test_a_job_that_does_not_read_blocks_neither_the_run_nor_its_clients(queue, 
     assert one("logs", "a").out == f"{taken * 256 * 1024 + 2_000_000 + more}\n"
 
 
+@pytest.mark.slow
 def test_a_retry_begins_with_an_empty_stdin(queue, until):
     one = queue()
     one.add(
@@ -158,6 +161,7 @@ def test_a_retry_begins_with_an_empty_stdin(queue, until):
     assert one("logs", "a").out == "got for the second\n"
 
 
+@pytest.mark.slow
 def test_keys_of_a_terminal_are_sent_as_they_are(queue, until):
     one = queue()
     one.add("trap 'echo interrupted; exit 3' INT; echo ready; cat", id="a", pty=True, stdin="open")
@@ -167,6 +171,7 @@ def test_keys_of_a_terminal_are_sent_as_they_are(queue, until):
     assert one("logs", "a").out.endswith("interrupted\n")
 
 
+@pytest.mark.slow
 def test_a_job_of_a_list_and_of_a_file_can_ask_for_it(live, tmp_path, until):
     (tmp_path / "jobs.yaml").write_text(json.dumps({"jobs": [{"id": "a", "run": "cat", "stdin": "open"}]}))
     (tmp_path / "open").write_text("a file\n")

@@ -211,6 +211,7 @@ def test_a_second_one_of_the_same_name_is_refused(queue, pqrun):
     assert one.add("true") == ["1"]
 
 
+@pytest.mark.slow
 def test_detached_it_holds_nothing_of_its_caller_open(pqrun, state, tmp_path, until):
     command = f"{shlex.join(PQRUN)} serve --detach 3>&1 4</dev/null | cat"
     done = subprocess.run(

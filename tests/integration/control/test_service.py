@@ -45,6 +45,7 @@ def heard(listening) -> list[str]:
             return found
 
 
+@pytest.mark.slow
 def test_the_service_manager_hears_when_the_queue_is_ready_lives_and_has_stopped(queue, manager, tmp_path):
     path = manager.getsockname()
     one = queue(env={"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "200000"})
@@ -124,6 +125,7 @@ def installing(pqrun, tmp_path):
     return serve
 
 
+@pytest.mark.slow
 def test_install_writes_a_unit_for_its_user_alone_and_starts_it(installing):
     result, calls = installing("--install", "-j3", "--env", 'KEY=a "b" $c %d')
     assert (result.code, result.err) == (0, "")
@@ -149,6 +151,7 @@ def test_a_user_that_lingers_already_is_not_told_to(installing):
     assert installing.unit.with_name("pqrun-gpu.service").exists()
 
 
+@pytest.mark.slow
 def test_uninstall_stops_the_service_and_removes_the_unit(installing):
     installing("--install")
     result, calls = installing("--uninstall")
@@ -160,6 +163,7 @@ def test_uninstall_stops_the_service_and_removes_the_unit(installing):
     assert f"the queue `queue` is not installed: there is no {installing.unit}" in again.err
 
 
+@pytest.mark.slow
 def test_where_systemd_refuses_nothing_stays_installed_and_the_reason_is_told(installing):
     result, _ = installing("--install", refused="daemon-reload")
     assert (result.code, installing.unit.exists()) == (4, False)
@@ -178,6 +182,7 @@ def test_without_systemd_one_line_says_so(installing, tmp_path):
     assert len(result.err.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_a_unit_of_somebody_else_is_left_alone(installing):
     installing.unit.parent.mkdir(parents=True)
     installing.unit.write_text("[Unit]\n")
@@ -187,6 +192,7 @@ def test_a_unit_of_somebody_else_is_left_alone(installing):
         assert "was not written by `pqrun serve --install`" in result.err
 
 
+@pytest.mark.slow
 def test_a_queue_that_runs_is_not_installed_over(installing, queue):
     one = queue()
     result, calls = installing("--install")

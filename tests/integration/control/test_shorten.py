@@ -181,6 +181,7 @@ def outputs(run, *seqs):
         open(f"{run.logs}/{seq // 500:04d}/{seq}.1.out", "w").close()
 
 
+@pytest.mark.slow
 def test_a_live_queue_goes_on_in_its_shortened_journal(tmp_path):
     run = RunDirectory(str(tmp_path / "r"))
     run.create()

@@ -340,6 +340,7 @@ def test_without_a_descriptor_for_another_client_the_loop_does_not_spin(door, mo
         assert json.loads(caller.recv(1000))["paused"] is True
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(60)
 def test_a_client_that_could_not_be_let_in_is_let_in_soon_though_nothing_else_happens(door):
     """The only job of a run may be the one that waits for an answer."""

@@ -206,6 +206,7 @@ def test_a_command_line_that_means_nothing_is_answered_with_the_cure(pqrun, word
     assert (answer.code, told in answer.err.replace("\n", " ")) == (2, True), answer.err
 
 
+@pytest.mark.slow
 def test_a_job_and_the_limit_of_its_tag_are_changed_together(queue):
     one = queue("-j1")
     one.ask("pause")

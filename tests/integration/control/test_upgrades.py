@@ -61,6 +61,7 @@ def settled(one) -> bool:
     return states == {"held": "held", "wrong": "waiting"} and jobs["wrong"]["attempts"] >= 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("old", OLD_QUEUES)
 def test_a_queue_of_an_older_pqrun_is_shown_and_restored_as_it_was(left, pqrun, queue, until, tmp_path, old):
     left(old=old)
@@ -84,6 +85,7 @@ def test_a_queue_of_an_older_pqrun_is_shown_and_restored_as_it_was(left, pqrun, 
     until(lambda: marks(tmp_path)["broken"] == 1)
 
 
+@pytest.mark.slow
 def test_a_queue_with_packs_keeps_its_outputs_its_limits_and_its_times(left, pqrun, queue, until):
     left(old="queue-2")
     assert pqrun("logs", "queue", "away").out == "output of away\n"
@@ -177,6 +179,7 @@ def test_the_oldest_form_of_a_queue_is_taken_over_too(left, queue, until, tmp_pa
     assert not ran.keys() & (RECORDED_AS_ENDED - {"gone"})
 
 
+@pytest.mark.slow
 def test_what_a_later_pqrun_adds_to_a_queue_is_left_out(left, queue, until, tmp_path):
     def with_news(lines):
         news = {"e": "weather", "t": lines[1]["t"], "s": 1, "sun": True}
@@ -188,6 +191,7 @@ def test_what_a_later_pqrun_adds_to_a_queue_is_left_out(left, queue, until, tmp_
     assert {"one", "running", "child", "once"} <= marks(tmp_path).keys()
 
 
+@pytest.mark.slow
 def test_a_queue_of_a_newer_format_is_refused_and_left_as_it_is(left, pqrun, state):
     left(lambda lines: [{**lines[0], "pqrun": VERSION + 1}, *lines[1:]])
     journal = state / "runs" / "queue" / "journal.jsonl"

@@ -24,6 +24,7 @@ def test_values_are_expanded_where_the_job_runs(queue, tmp_path):
     assert (tmp_path / "found").read_text() == "run:$x\n"
 
 
+@pytest.mark.slow
 def test_a_client_that_speaks_for_itself_names_what_is_to_be_expanded(queue, tmp_path, until):
     one = queue(env={"CALLER": "x"})
     one.add(

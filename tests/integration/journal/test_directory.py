@@ -120,6 +120,7 @@ def test_a_link_planted_where_output_goes_is_not_followed(world):
 IDS = ["/", "..", "../../x", "*", "~", "a/b", "/etc/passwd", "-rf", "a'b\"c", "$(touch x)", ".", "ü" * 200]
 
 
+@pytest.mark.slow
 def test_ids_never_become_part_of_a_path(world):
     jobs = {"jobs": [{"id": name, "run": ["printf", "%s", name]} for name in IDS]}
     world.write("jobs.json", json.dumps(jobs))
@@ -198,6 +199,7 @@ def test_values_of_variables_are_on_no_command_line(world):
     assert "jobs.json" in world.read("seen") and "value-of-the-file" not in world.read("seen")
 
 
+@pytest.mark.slow
 def test_durable_makes_sure_of_the_disk_in_each_turn(world):
     import subprocess
     import sys

@@ -144,6 +144,7 @@ def test_a_run_goes_by_id_prefix_latest_or_path(world, some_runs):
         assert world.look("show", name, "--json").document["run"]["id"] == found
 
 
+@pytest.mark.slow
 def test_a_run_that_is_not_there_is_a_mistake_of_the_users(world, some_runs):
     some_runs("abcde2", "abxyz2")
     for command, name, said in (
@@ -158,6 +159,7 @@ def test_a_run_that_is_not_there_is_a_mistake_of_the_users(world, some_runs):
 # show
 
 
+@pytest.mark.slow
 def test_show_json_is_what_run_json_printed(world):
     jobs = {"jobs": [
         {"id": "a", "run": "echo a; echo b >&2; exit 3", "retries": {"max": 1, "delay": 0}, "tags": ["t", "ü"]},

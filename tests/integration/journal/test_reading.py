@@ -44,6 +44,7 @@ def test_a_reader_goes_on_where_an_earlier_one_stopped(record):
     assert before + after == list(JournalReader(str(record.journal)))
 
 
+@pytest.mark.slow
 def test_cut_anywhere_in_its_last_two_lines_a_journal_is_read_up_to_the_last_whole_one(record):
     whole = record.journal.read_bytes()
     ends = [at + 1 for at, byte in enumerate(whole) if byte == ord("\n")]

@@ -428,6 +428,7 @@ def test_what_a_killed_pqrun_left_running_is_gone_before_its_job_starts_again(wo
     assert world.counted("ran") == {"first": 1, "again": 1}
 
 
+@pytest.mark.slow
 def test_a_run_that_is_alive_is_not_gone_on_with(world):
     process = world.start("run", lines=["echo x >> ran; exec sleep 60"])
     world.until(lambda: world.read("ran"))
@@ -458,6 +459,7 @@ def test_a_lock_that_names_a_process_long_gone_keeps_nobody_out(world):
     assert world.pqrun("resume", "./rd").code == 0
 
 
+@pytest.mark.slow
 def test_a_directory_that_holds_a_recorded_run_is_not_begun_again(world):
     assert world.pqrun("run", "--run-dir", "a dir", lines=["echo x >> ran"]).code == 0
     result = world.pqrun("run", "--run-dir", "a dir", lines=["echo x >> ran"])
@@ -466,6 +468,7 @@ def test_a_directory_that_holds_a_recorded_run_is_not_begun_again(world):
     assert world.counted("ran") == {"x": 1}
 
 
+@pytest.mark.slow
 def test_a_directory_without_a_recorded_list_of_jobs_starts_afresh(world):
     run = world.here / "rd"
     assert world.pqrun("run", "--run-dir", "rd", lines=["true"]).code == 0
@@ -476,6 +479,7 @@ def test_a_directory_without_a_recorded_list_of_jobs_starts_afresh(world):
     assert len([line for line in lines_of(run) if "pqrun" in line]) == 1
 
 
+@pytest.mark.slow
 def test_nothing_of_a_run_in_a_directory_of_its_own_goes_into_the_state_directory(world):
     assert world.pqrun("run", "--run-dir", "deep/er/rd", lines=["true"]).code == 0
     assert world.look("show", "deep/er/rd").code == 0

@@ -243,6 +243,7 @@ def test_what_may_stay_may_go_on_to_start_others(world: World) -> None:
     until(world.none_alive)
 
 
+@pytest.mark.slow
 def test_a_scrubbed_daemon_without_a_tag_goes_with_the_last_job_that_may_be_its(world: World) -> None:
     stay = world.script("stay").removesuffix(" stay")
     leaving = f"setarch -R env -i setsid {stay} daemon > /dev/null 2>&1 & {world.wait_at_the_gate}\n"
@@ -289,6 +290,7 @@ def test_a_leftover_of_another_user_is_given_up_and_told(somebodys_world: World)
     until(world.none_alive)
 
 
+@pytest.mark.slow
 def test_where_orphans_do_not_come_to_us_leftovers_are_searched_for(world: World) -> None:
     """Some filters of system calls refuse prctl(PR_SET_CHILD_SUBREAPER)."""
     without = "import pqrun.executors.local.cleanup as c; c.be_subreaper = lambda *, wanted=True: False"

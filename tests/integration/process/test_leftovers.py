@@ -48,6 +48,7 @@ def test_what_is_left_may_print_much_while_it_ends(world: World, output: str) ->
     assert facts.out == f"start\n{'x' * 3_000_000}\n"
 
 
+@pytest.mark.slow
 @bash
 def test_a_job_has_ended_when_its_leader_did(world: World) -> None:
     facts = world.run(f"exec > >({MOMENTS})\n", "--json", "--output", "group", "--shell", "bash -c")
@@ -58,6 +59,7 @@ def test_a_job_has_ended_when_its_leader_did(world: World) -> None:
     assert datetime.fromisoformat(job["ended_at"]).timestamp() < last
 
 
+@pytest.mark.slow
 @bash
 def test_its_slot_is_free_when_nothing_is_left(world: World) -> None:
     world.run(f"exec > >({MOMENTS}; echo left >> order)\necho next >> order\n", "-j1", "--shell", "bash -c")

@@ -25,6 +25,7 @@ def test_only_the_job_that_asks_for_a_niceness_has_it(world: World, output: str)
     assert facts.out.split() == ["7", f"{OURS}", "9", "9", f"{OURS}"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not AUTOGROUPS, reason="this kernel has no autogroups")
 def test_the_session_of_the_job_has_the_niceness_too(world: World) -> None:
     wait = "until grep -q 'nice 9$' /proc/self/autogroup; do sleep 0.02; done"
@@ -35,6 +36,7 @@ def test_the_session_of_the_job_has_the_niceness_too(world: World) -> None:
     assert facts.out.endswith("nice 0\n")
 
 
+@pytest.mark.slow
 def test_a_job_overrides_the_command_line_and_the_command_line_the_file(world: World) -> None:
     jobs = "defaults: {nice: 3}\njobs:\n  - {run: nice, nice: 5}\n  - nice\n"
 
@@ -51,6 +53,7 @@ def test_a_niceness_that_needs_a_privilege_is_refused_with_the_cure(world: World
     assert f"set `nice` to {OURS} or more, or run pqrun with the capability CAP_SYS_NICE" in facts.err
 
 
+@pytest.mark.slow
 def test_a_program_that_does_not_exist_is_told_as_without_a_niceness(world: World) -> None:
     facts = world.run("./no-such-program # pqrun: nice=5\n")
 
@@ -64,6 +67,7 @@ def test_a_dry_run_shows_the_niceness(world: World) -> None:
     assert facts.out == "make # pqrun: nice=5\nmake test\n"
 
 
+@pytest.mark.slow
 def test_a_value_out_of_range_is_refused(world: World) -> None:
     assert (
         "`nice`: out of range: `20` (write a number from -20 to 19)" in world.run("a # pqrun: nice=20\n").err
@@ -72,6 +76,7 @@ def test_a_value_out_of_range_is_refused(world: World) -> None:
     assert "remove the quotes" in world.run("jobs: [{run: a, nice: '5'}]\n", kind="yaml").err
 
 
+@pytest.mark.slow
 def test_it_can_be_given_with_resume_and_to_a_live_run(world: World) -> None:
     first = world.run("[ -e again ] || exit 1; nice # pqrun: nice=2\n", "--run-dir", "run")
     (world.directory / "again").touch()

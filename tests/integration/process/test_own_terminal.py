@@ -35,6 +35,7 @@ def test_all_three_streams_are_one_new_terminal(world: World) -> None:
     assert (others, all_three) == ([first] * 3, "all")
 
 
+@pytest.mark.slow
 def test_only_the_job_that_asks_for_a_terminal_has_one(world: World) -> None:
     facts = world.run("test -t 1; echo $? # pqrun: pty=true\ntest -t 1; echo $?\n", "-k", "-q")
     assert facts.out.split() == ["0", "1"]
@@ -42,12 +43,14 @@ def test_only_the_job_that_asks_for_a_terminal_has_one(world: World) -> None:
     assert world.run("test -t 1; echo $?\n", "--pty", "-q").out == "0\n"
 
 
+@pytest.mark.slow
 def test_a_dry_run_prints_a_list_that_asks_for_a_terminal(world: World) -> None:
     listed = world.run("tty # pqrun: nice=7\n", "--pty", "--dry-run").out
     assert listed == "tty # pqrun: nice=7 pty=true\n"
     assert world.run(listed, "-q").out.startswith("/dev/pts/")
 
 
+@pytest.mark.slow
 def test_the_terminal_controls_the_session_of_the_job(world: World) -> None:
     pid, group, session, terminal = printed(world, "ps -o pid=,pgid=,sid=,tty= -p $$; tty").split()[:4]
     assert pid == group == session
@@ -61,6 +64,7 @@ def test_without_a_terminal_of_pqrun_the_window_is_a_usual_one(world: World) -> 
     assert printed(world, "stty size") == "24 80\n"
 
 
+@pytest.mark.slow
 def test_a_program_shows_its_colours_and_the_record_keeps_them(world: World) -> None:
     (world.directory / "folder").mkdir()
     coloured = printed(world, "ls --color=auto -d folder", "--run-dir", "kept", env={"LS_COLORS": "di=01;34"})
@@ -69,6 +73,7 @@ def test_a_program_shows_its_colours_and_the_record_keeps_them(world: World) -> 
     assert world.command("logs", "kept").out == coloured
 
 
+@pytest.mark.slow
 def test_what_a_job_writes_is_kept_byte_for_byte(world: World) -> None:
     steers = "\x1b]0;title\x07\x1b[2J 50%\r100%\r\n\ttab\x1b[?1049h\n"
     octal = "".join(f"\\{byte:03o}" for byte in steers.encode())
@@ -78,10 +83,12 @@ def test_what_a_job_writes_is_kept_byte_for_byte(world: World) -> None:
     assert world.command("logs", "./kept").out == steers
 
 
+@pytest.mark.slow
 def test_both_streams_are_one(world: World) -> None:
     assert printed(world, "echo a; echo b >&2; echo c") == "a\nb\nc\n"
 
 
+@pytest.mark.slow
 def test_a_name_of_the_terminal_is_there_even_if_pqrun_has_none(world: World) -> None:
     bare = {name: value for name, value in world.environment().items() if name not in ("TERM", "COLORTERM")}
     path = world.directory / "jobs"
@@ -92,10 +99,12 @@ def test_a_name_of_the_terminal_is_there_even_if_pqrun_has_none(world: World) ->
     assert printed(world, "echo $TERM", env={"TERM": "dumb"}) == "dumb\n"
 
 
+@pytest.mark.slow
 def test_a_job_that_reads_finds_the_end_of_its_input_again_and_again(world: World) -> None:
     assert printed(world, "cat; cat; wc -c; head -c 1 | wc -c; read x || echo end") == "0\n0\nend\n"
 
 
+@pytest.mark.slow
 def test_a_job_may_read_a_file_beside_its_terminal(world: World) -> None:
     (world.directory / "words").write_text("a\nb\n")
     assert printed(world, "test -t 1 && wc -l; echo x >/dev/tty", stdin="words") == "2\nx\n"
@@ -105,12 +114,14 @@ def test_a_job_may_read_a_file_beside_its_terminal(world: World) -> None:
     assert run.end().out == "through\n"
 
 
+@pytest.mark.slow
 def test_large_output_is_complete(world: World) -> None:
     facts = world.run(job("seq 300000; echo last >&2"), "-q", kind="yaml")
     assert facts.out == "".join(f"{number}\n" for number in range(1, 300_001)) + "last\n"
     assert len(printed(world, "head -c 60000 /dev/zero | tr '\\0' x")) == 60_000
 
 
+@pytest.mark.slow
 def test_lines_are_shown_while_the_job_runs(world: World) -> None:
     run = world.start(
         job(f"echo first; {world.wait_at_the_gate}; echo second"), "--output", "line", kind="yaml"
@@ -121,6 +132,7 @@ def test_lines_are_shown_while_the_job_runs(world: World) -> None:
     assert run.end().out == "second\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "run", ["exit 3", ["sh", "-c", "exit 3"], "kill -9 $$", "./no-such-program", ["no-such-program"]]
 )
@@ -139,6 +151,7 @@ def test_a_niceness_is_kept(world: World) -> None:
     assert printed(world, "nice", nice=7) == "7\n"
 
 
+@pytest.mark.slow
 def test_a_time_limit_kills_a_job_that_is_deaf(world: World) -> None:
     facts = world.run(job(world.script("deaf"), timeout=0.3, grace=0.2), "--json", kind="yaml")
 
@@ -146,10 +159,12 @@ def test_a_time_limit_kills_a_job_that_is_deaf(world: World) -> None:
     assert (facts.code, facts.states) == (1, ["timeout"])
 
 
+@pytest.mark.slow
 def test_silence_is_noticed(world: World) -> None:
     assert world.run(job("echo a; sleep 100", idle_timeout=0.3), "--json", kind="yaml").states == ["timeout"]
 
 
+@pytest.mark.slow
 def test_what_a_job_leaves_behind_is_ended(world: World) -> None:
     run = f"setsid {world.script('deaf', 'away')} & {world.script('deaf', 'near')} & {world.wait_at_the_gate}"
     run_id = world.start(job(run, grace=0.2), "--json", kind="yaml")
@@ -159,17 +174,20 @@ def test_what_a_job_leaves_behind_is_ended(world: World) -> None:
     assert world.alive() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [0.0, 0.05])
 def test_the_last_output_of_a_leftover_is_not_lost(world: World, seconds: float) -> None:
     run = f"(sleep {seconds}; echo late) & echo early"
     assert sorted(printed(world, run).split()) == ["early", "late"]
 
 
+@pytest.mark.slow
 def test_a_reader_in_the_background_gets_everything(world: World) -> None:
     run = "exec > >(while read line; do sleep 0.02; echo $line $line; done); seq 5"
     assert printed(world, run, shell="bash -c").split() == [str(n) for n in range(1, 6) for _ in range(2)]
 
 
+@pytest.mark.slow
 def test_what_may_stay_lives_on_after_the_end_of_its_terminal(world: World) -> None:
     run = f"{world.script('stay')} & {world.wait_at_the_gate}"
     started = world.start(job(run, leftovers="keep"), "--json", kind="yaml")
@@ -182,6 +200,7 @@ def test_what_may_stay_lives_on_after_the_end_of_its_terminal(world: World) -> N
     until(world.none_alive)
 
 
+@pytest.mark.slow
 def test_a_job_whose_stop_signal_is_a_hangup_obeys_it(world: World) -> None:
     facts = world.run(job("exec sleep 100", signal="HUP", timeout=0.3, grace=60), "--json", kind="yaml")
     assert [ended["signal"] for ended in facts.document["jobs"]] == ["SIGHUP"]
@@ -199,6 +218,7 @@ def test_a_signal_to_pqrun_asks_the_job_to_end(world: World, number: int) -> Non
     assert [ended["signal"] for ended in facts.document["jobs"]] == ["SIGTERM"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", ["stay", "deaf", "stopped"])
 def test_after_a_kill_of_pqrun_none_is_left(world: World, script: str) -> None:
     run = world.start(job(world.script(script), grace=0.2), kind="yaml")
@@ -241,6 +261,7 @@ def test_with_few_descriptors_fewer_run_at_a_time(world: World, fields: dict[str
     assert facts.err.count("running at most") == 1
 
 
+@pytest.mark.slow
 def test_where_output_is_passed_straight_through_it_is_refused_with_the_cure(world: World) -> None:
     told = "asks for a terminal of its own (`pty`): --output raw passes output straight through; use --output line"
     facts = world.run(job("true"), "--output", "raw", kind="yaml")

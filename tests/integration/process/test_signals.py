@@ -61,6 +61,7 @@ def test_the_second_stop_signal_also_kills_what_a_job_has_left(world: World) -> 
     assert (facts.code, facts.states) == (-signal.SIGINT, ["interrupted"])
 
 
+@pytest.mark.slow
 def test_a_job_that_ended_before_the_signal_keeps_its_own_end(world: World) -> None:
     job = f"setsid {world.script('asked', 'left')} & {world.wait_at_the_gate}; exit 3\n"
     heard = world.directory / "stderr"
@@ -101,6 +102,7 @@ def test_a_stop_between_two_attempts_leaves_the_job_to_be_resumed(world: World) 
     assert facts.states[0] in ("waiting", "interrupted")
 
 
+@pytest.mark.slow
 def test_a_hangup_that_the_caller_ignores_stays_ignored(world: World) -> None:
     run = world.start(world.script("stay") + " & " + world.wait_at_the_gate, "--json", wrap=("nohup",))
     world.told()

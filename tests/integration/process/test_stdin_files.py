@@ -56,6 +56,7 @@ def test_a_signal_ends_a_run_whose_job_waits_for_a_writer(
     assert run.end().code == -numbers[0]
 
 
+@pytest.mark.slow
 def test_a_fifo_is_read_as_soon_as_it_has_a_writer(world: World, fifo: Path) -> None:
     run = world.start(job(run=["tr", "a", "b"], stdin=str(fifo)), kind="yaml")
     with fifo.open("w") as writer:  # waits for a reader, and must not be let go by a mere look at the file

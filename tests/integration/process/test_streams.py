@@ -13,6 +13,7 @@ import pytest
 from world import World, look, status, until
 
 
+@pytest.mark.slow
 def test_jobs_go_on_when_the_reader_of_stdout_goes_away(world: World) -> None:
     reading, writing = os.pipe()
 
@@ -234,6 +235,7 @@ def test_what_is_left_may_say_something_as_it_ends(world: World) -> None:
     assert "bye\n" in facts.err
 
 
+@pytest.mark.slow
 def test_one_line_of_100_megabytes_passes_in_little_memory(world: World) -> None:
     count = [
         sys.executable,

@@ -62,6 +62,7 @@ def test_whatever_the_mode(run, options):
     assert all(command.startswith(("::group::", "::endgroup::")) for command in commands)
 
 
+@pytest.mark.slow
 def test_a_long_output_is_fenced_unseen(run):
     jobs = "head -c 2000000 /dev/zero | tr '\\0' 'x'; echo; echo '::error::late'\n"
     ended = run(jobs=jobs, env=GITHUB)

@@ -84,6 +84,7 @@ def test_output_is_as_gnu_parallel_has_it(run, options, tmp_path):
     assert ended.stdout == parallel.stdout
 
 
+@pytest.mark.slow
 def test_without_order_each_piece_is_whole(run):
     jobs = "".join(f"for i in 1 2 3; do echo {n}.$i; sleep 0.01; done\n" for n in range(20))
     lines = run("-j8", "-q", jobs=jobs).stdout.decode().split()
@@ -91,6 +92,7 @@ def test_without_order_each_piece_is_whole(run):
     assert sorted(pieces) == sorted((f"{n}.1", f"{n}.2", f"{n}.3") for n in range(20))
 
 
+@pytest.mark.slow
 def test_lines_are_never_torn(run):
     jobs = "".join(f"for i in 1 2 3 4 5; do printf {n}-; sleep 0.01; echo {n}; done\n" for n in range(8))
     lines = run("-j8", "-q", "--output", "line", jobs=jobs).stdout.decode().split()
@@ -108,6 +110,7 @@ def test_a_resumed_job_is_tagged_by_its_name(run, tmp_path):
     assert ended.stdout == b"first\ta\n"
 
 
+@pytest.mark.slow
 def test_raw_goes_straight_through(run):
     assert run("-j1", "-q", "--output", "raw", jobs="printf a\nprintf 'b\\n'\n").stdout == b"ab\n"
 
@@ -142,6 +145,7 @@ def test_each_line_begins_with_its_tag_also_after_one_without_an_end(run, option
     assert {b"a\te1", b"b\te2"} <= set(ended.stderr.split(b"\n"))
 
 
+@pytest.mark.slow
 def test_a_tag_stands_at_line_beginnings_alone_however_long_the_line(run):
     jobs = "head -c 3500000 /dev/zero | tr '\\0' x; echo; echo end  # pqrun: id=long\n"
     for mode in ("group", "line"):
@@ -179,6 +183,7 @@ def test_no_escape_sequence_where_there_is_no_terminal(run):
     assert b"\x1b" not in run("--progress", "live", jobs="false\n").stderr
 
 
+@pytest.mark.slow
 def test_rich_is_not_loaded_where_nothing_needs_it(run):
     script = "import sys\nfrom pqrun.cli.main import main\ntry:\n    main()\nfinally:\n"
     script += "    print(sorted(m for m in sys.modules if m.partition('.')[0] == 'rich'))\n"

@@ -192,6 +192,7 @@ def test_a_job_that_resume_does_not_run_again_is_nothing_to_continue():
     assert text == "pqrun: 1 of 1 job not run in 1s\n  continue  pqrun resume k3f9mw"
 
 
+@pytest.mark.slow
 def test_a_run_without_jobs_leaves_no_record_and_offers_nothing(run, tmp_path):
     kept = tmp_path / "kept"
     for options in ((), ("--run-dir", str(kept))):

@@ -6,6 +6,7 @@ import unicodedata
 from itertools import pairwise
 
 import pyte
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -39,6 +40,7 @@ def test_a_line_for_the_screen_holds_whole_colours_alone(text):
         assert line.endswith("\x1b[0m")
 
 
+@pytest.mark.slow
 @given(st.binary(max_size=200))
 def test_any_bytes_leave_cursor_title_and_other_lines_alone(data):
     screen = pyte.Screen(400, 5)
@@ -79,6 +81,7 @@ def test_pieces_of_lines_are_the_same_bytes(pieces):
         assert piece.endswith(b"\n") and begins
 
 
+@pytest.mark.slow
 @given(st.lists(st.sampled_from([b"a\n", b"\n", b"bc", b"\nd\n"])))
 def test_each_line_has_one_tag(pieces):
     data = b"".join(pieces)

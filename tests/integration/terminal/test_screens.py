@@ -154,6 +154,7 @@ def test_the_short_help_is_one_screen(place, name):
     assert len(found.split("\n")) < 24
 
 
+@pytest.mark.slow
 def test_carets_are_under_the_word_that_is_wrong(place):
     for size in SIZES:
         lines = shown(place, "check", size)[0].split("\n")
@@ -166,6 +167,7 @@ def test_carets_are_under_the_word_that_is_wrong(place):
             assert cells(above[: above.rindex(word)]) == begin, lines[at - 1 : at + 1]
 
 
+@pytest.mark.slow
 def test_errors_are_red_words_are_marked_and_hints_are_green(place):
     raw = shown(place, "check", (80, 24))[1].raw.decode()
     for text in (

@@ -161,6 +161,7 @@ def test_every_signal_leaves_the_terminal_as_it_was(waiting, number):
     assert table_lines(window) == []
 
 
+@pytest.mark.slow
 def test_ctrl_z_leaves_the_terminal_and_going_on_draws_again(waiting, tmp_path):
     window = waiting()
     window.until(lambda: not window.echoes())
@@ -180,6 +181,7 @@ def test_ctrl_z_leaves_the_terminal_and_going_on_draws_again(waiting, tmp_path):
     assert table_lines(window) == []
 
 
+@pytest.mark.slow
 def test_a_stop_without_a_word_is_got_over(waiting, tmp_path):
     window = waiting()
     window.until(lambda: not window.echoes())
@@ -243,6 +245,7 @@ def test_hidden_output_is_not_shown_and_a_pasted_text_does_nothing(waiting, tmp_
     assert "secret" not in window.read_all().split("\n")
 
 
+@pytest.mark.slow
 def test_status_progress_and_last_lines_of_running_jobs(waiting, tmp_path):
     jobs = "echo status=step 3 >> $PQRUN_REPORT; echo progress=0.5 >> $PQRUN_REPORT; read x < go\n"
     jobs += "echo first; printf 'loading 50%%\\rloading 75%%'; sleep 60\n"
@@ -283,6 +286,7 @@ def test_the_job_list_may_come_through_stdin(tmp_path):
     window.close()
 
 
+@pytest.mark.slow
 def test_keys_are_left_to_a_pager_behind_us(tmp_path):
     os.mkfifo(tmp_path / "go")
     shell = f"printf 'read x < go; echo end\\n' | {sys.executable} -m pqrun run --no-journal | cat"
@@ -317,6 +321,7 @@ def test_where_no_table_is_wanted_the_cursor_never_moves(terminal, arguments, en
     assert b"\x1b7" not in window.raw
 
 
+@pytest.mark.slow
 def test_an_explicit_wish_beats_the_look_around(waiting, tmp_path):
     window = waiting("--progress", "live", env={"CI": "true"})
     let_go(tmp_path)
@@ -330,6 +335,7 @@ def test_grouped_output_on_a_terminal_is_safe_without_a_table_too(terminal):
     assert window.titles == []
 
 
+@pytest.mark.slow
 def test_the_last_page_has_colours_on_a_terminal_unless_not_wanted(terminal):
     window = terminal(90, 30, jobs="false\n")
     window.finish()
@@ -339,6 +345,7 @@ def test_the_last_page_has_colours_on_a_terminal_unless_not_wanted(terminal):
     assert b"\x1b[1;31m" not in plain.raw
 
 
+@pytest.mark.slow
 def test_the_table_says_why_nothing_starts(waiting, tmp_path):
     window = waiting("--delay", "1h", "-j2", jobs=WAITS + "true\n")
     window.until_shown("no job starts: the last start was less than 1h00m ago (--delay)")

@@ -57,6 +57,7 @@ def test_typed_commands_are_shown_edited_and_ended_as_in_a_shell(typing, tmp_pat
     assert "not found" not in window.read_all() and "^D" not in window.read_all()
 
 
+@pytest.mark.slow
 def test_a_list_from_a_file_has_the_keys_at_once(typing, tmp_path):
     (tmp_path / "list").write_text("read x < go\n")
     window = typing(f"{RUN} list")

@@ -46,6 +46,7 @@ def source_of(run):
     return RecordedRunSource(RunDirectory(str(run.directory)))
 
 
+@pytest.mark.slow
 def test_a_source_tells_first_all_then_what_changed(watched, gate, until):
     source = source_of(watched)
     news = source.poll()
@@ -149,6 +150,7 @@ def test_what_ran_when_its_run_was_killed_was_interrupted(watched, until):
     source.close()
 
 
+@pytest.mark.slow
 def test_which_run_is_meant(watched, state, monkeypatch):
     monkeypatch.setenv("PQRUN_STATE_DIR", str(state))
     assert which_run(None).path == str(watched.directory)
@@ -211,6 +213,7 @@ def test_without_textual_it_says_what_to_install(state, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_no_other_command_loads_textual(state, tmp_path):
     code = "import sys; sys.argv = ['pqrun', 'top', '--help']; from pqrun.cli.main import run; run(); "
     code += "print([name for name in sys.modules if name.startswith('textual')])"

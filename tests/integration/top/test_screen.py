@@ -74,6 +74,7 @@ def test_filters_by_key_go_through_what_is_there(play):
     play(told(), script)
 
 
+@pytest.mark.slow
 def test_orders(play):
     async def script(app, pilot):
         await pilot.press("s")
@@ -182,6 +183,7 @@ def test_a_job_that_has_ended_is_run_again_if_somebody_is_sure(play):
     play(source, script)
 
 
+@pytest.mark.slow
 def test_of_jobs_with_one_id_only_the_last_can_run_again(play):
     source = Fake([job(1, "failed", name="nightly"), job(2, "failed", name="nightly", ended=NOW - 5)])
 
@@ -197,6 +199,7 @@ def test_of_jobs_with_one_id_only_the_last_can_run_again(play):
     play(source, script)
 
 
+@pytest.mark.slow
 def test_a_run_that_has_ended_is_gone_on_with(play):
     source = told()
     source.live, source.state = False, "stopped"
@@ -329,6 +332,7 @@ def test_a_window_of_another_size_shows_the_same(play):
     play(source, script)
 
 
+@pytest.mark.slow
 def test_of_many_jobs_only_those_that_are_seen_are_drawn(play):
     source = Fake([job(n, timeout=60.0) for n in range(1, 10_001)])
 

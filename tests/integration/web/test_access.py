@@ -168,6 +168,7 @@ def test_a_request_that_is_too_large_is_refused(watched):
     assert status == 413 and watched.run.jobs() == {}
 
 
+@pytest.mark.slow
 def test_read_only_refuses_all_changes(serve, queue):
     server, run = serve("--read-only"), queue("-j1", run="other")
     for verb in ("pause", "cancel", "stop", "add", "workers", "nonsense"):

@@ -10,6 +10,7 @@ import pytest
 from support.process import environment, run_pqrun
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_it_cleanly_even_while_it_is_watched(serve, queue, number):
     server, run = serve(), queue("-j1")
@@ -22,6 +23,7 @@ def test_a_signal_ends_it_cleanly_even_while_it_is_watched(serve, queue, number)
     assert run.ask("ps")["paused"] is False  # the run goes on
 
 
+@pytest.mark.slow
 def test_the_address_is_one_line_with_a_token_of_its_own(serve):
     one, other = serve(), serve()
     assert one.address == f"http://127.0.0.1:{one.port}/?token={one.token}" and len(one.token) > 40
@@ -58,6 +60,7 @@ def test_without_the_extra_it_says_how_to_install_it(tmp_path, state):
     )
 
 
+@pytest.mark.slow
 def test_other_machines_are_warned_of(serve):
     server = serve(listen="0.0.0.0:0")
     assert server.get("/", host=f"127.0.0.1:{server.port}")[0] == 200
@@ -67,6 +70,7 @@ def test_other_machines_are_warned_of(serve):
     assert code == 0 and "without encryption" in err
 
 
+@pytest.mark.slow
 def test_open_gives_the_token_to_the_browser_by_a_private_file(serve, state, tmp_path, monkeypatch, until):
     browser = tmp_path / "browser"
     browser.write_text(

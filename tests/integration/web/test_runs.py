@@ -46,6 +46,7 @@ def check(told, document):
     assert len(told.attempts) == sum(entry["attempts"] for entry in jobs.values())
 
 
+@pytest.mark.slow
 def test_a_past_run_is_told_as_its_document_says(server, past):
     told = server.told(past["run"]["id"]).until(lambda _: True)
     assert (told.head["live"], told.head["code"], told.head["run"]["state"]) == (False, 1, "ended")
@@ -54,6 +55,7 @@ def test_a_past_run_is_told_as_its_document_says(server, past):
     assert told.attempts[2, 1]["last"] == "oops" and (2, 2) in told.waits
 
 
+@pytest.mark.slow
 def test_runs_are_listed(server, past, queue):
     queue("-j2")
 
@@ -70,6 +72,7 @@ def test_runs_are_listed(server, past, queue):
     assert mine["outcomes"] == {"ok": 2, "failed": 2, "skipped": 1}
 
 
+@pytest.mark.slow
 def test_a_live_run_is_told_as_it_goes_on(server, queue, gate):
     run = queue("-j1")
     told = server.told(run.run)
@@ -104,6 +107,7 @@ def test_a_live_run_has_the_time_left_by_earlier_runs(server, live_run, state, t
     assert told.until(lambda told: not told.head["live"]).head["secondsLeft"] is None
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_leaves_its_jobs_interrupted(server, queue, gate):
     run = queue("-j1")
     run.add(gate.wait, id="first")
@@ -113,6 +117,7 @@ def test_a_run_that_is_killed_leaves_its_jobs_interrupted(server, queue, gate):
     assert told.states == {"first": "interrupted"} and told.attempts[1, 1]["counted"] == "stopped"
 
 
+@pytest.mark.slow
 def test_a_page_acts_on_a_run_and_its_jobs(server, queue, gate):
     run = queue("-j1")
     name = run.run
@@ -154,6 +159,7 @@ def output(server, run, offset="", *, seq=1, stream=1):
     return json.loads(body)
 
 
+@pytest.mark.slow
 def test_the_output_of_a_job_is_followed(server, queue, gate, until):
     run = queue("-j1")
     run.add(f"printf 'one\\ntw'; {gate.wait}; printf 'o \\303\\244\\n\\033[31mred\\n'", id="first")
@@ -174,6 +180,7 @@ def test_the_output_of_a_job_is_followed(server, queue, gate, until):
     assert output(server, run.run, seq=99)["over"]
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_that_is_resumed_goes_on_on_the_page(server, queue, gate):
     run = queue("-j1")
     run.add("true", id="first")
@@ -184,6 +191,7 @@ def test_an_interrupted_run_that_is_resumed_goes_on_on_the_page(server, queue, g
     told.until(lambda told: told.states == {"first": "ok", "second": "ok"} and told.head["live"])
 
 
+@pytest.mark.slow
 def test_a_journal_that_can_not_be_read_is_told(server, past, state, tmp_path):
     run = past["run"]["id"]
     (state / "runs" / run / "journal.jsonl").write_text("nonsense\n")

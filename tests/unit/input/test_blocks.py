@@ -74,6 +74,7 @@ def test_blocks_do_not_depend_on_the_sizes_of_the_reads(data, options, size, siz
     assert blocks_of(data, rules, size, sizes) == blocks_of(data, rules, size)
 
 
+@pytest.mark.slow
 @given(inputs, ends, st.integers(1, 40), st.integers(0, 20))
 def test_the_parts_of_a_file_end_at_record_ends(data, options, step, begin):
     begin = min(begin, len(data))
@@ -134,6 +135,7 @@ def test_a_wrong_regular_expression_is_refused():
         record_rules("(", None, regexp=True)
 
 
+@pytest.mark.slow
 def test_many_small_records_are_cut_in_linear_time():
     data = b"a\n" * 500_000
     assert len(blocks_of(data, record_rules(None, None, records=10), 1 << 20)[1]) == 50_000

@@ -82,6 +82,7 @@ def test_many_unknown_needs_do_not_take_long(files):
     assert said.splitlines()[-1] == "and 2980 more"
 
 
+@pytest.mark.slow
 def test_many_combinations_in_one_file_are_refused(files):
     text = "x-m: &m [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]\njobs:\n" + (
         "  - {run: a, matrix: {A: *m, B: *m, C: *m, D: *m}}\n" * 11

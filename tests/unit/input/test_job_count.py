@@ -63,6 +63,7 @@ def read_all(source):
     return len(source.read_all())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lines", [1, 3000, 200_000])
 def test_a_file_is_counted_in_another_thread_and_stays_where_it_is(tmp_path, lines):
     path = tmp_path / "jobs.txt"

@@ -30,6 +30,7 @@ def test_any_bytes_are_jobs_or_problems(data):
     parse(data)
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(st.lists(st.sampled_from([*WORDS, b"jobs:\n  - ", b"a", b"b: c", b", "]), max_size=25))
 def test_any_pieces_of_yaml_are_jobs_or_problems(parts):

@@ -67,6 +67,7 @@ def test_a_job_without_an_id_can_be_needed_by_its_number(files):
     assert needs_of(files.load("jobs: [x, {run: y, needs: 1}]")) == {"1": [], "2": [("1", "ok")]}
 
 
+@pytest.mark.slow
 def test_a_chain_of_many_jobs_is_no_problem_and_a_ring_of_many_is_shown_in_short(files):
     def jobs(first):
         return f"jobs:\n  - {{id: j0, run: x{first}}}\n" + "".join(

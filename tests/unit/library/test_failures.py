@@ -259,6 +259,7 @@ def test_a_timeout_of_nothing_is_no_limit(make_queue):
     assert seen == [None, None]
 
 
+@pytest.mark.slow
 def test_the_context_tells_what_is_left_of_the_time(make_queue):
     def handler(context, job):
         left = [context.remaining]
@@ -271,6 +272,7 @@ def test_the_context_tells_what_is_left_of_the_time(make_queue):
     assert 0 < job.payload[0] <= 0.5 and job.payload[1] == 0
 
 
+@pytest.mark.slow
 def test_waiting_in_the_queue_does_not_count_against_the_limit(make_queue, gate):
     queue = make_queue()
     queue.enqueue(Job("first"))

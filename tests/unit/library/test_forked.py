@@ -61,6 +61,7 @@ def tell(use, around="", after=""):
     return int(done.stdout)
 
 
+@pytest.mark.slow
 def test_every_method_refuses_at_once_also_if_a_lock_was_held_at_the_fork():
     uses = "\n        ".join(
         f"try: {use}; os._exit({n})\n        except RuntimeError: pass" for n, use in enumerate(USES, 10)
@@ -68,6 +69,7 @@ def test_every_method_refuses_at_once_also_if_a_lock_was_held_at_the_fork():
     assert tell(uses + "\n        queue.size()", LOCKED, "for lock in locked: lock.release()") == 7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("leaving", "code"), [("pass", 0), ("sys.exit(3)", 3)])
 def test_a_child_that_leaves_the_block_of_the_queue_ends_nothing(leaving, code):
     lines = ["try:", f"    with queue: {leaving}", "except SystemExit as error:", "    os._exit(error.code)"]

@@ -46,6 +46,7 @@ def test_importing_the_package_loads_nothing_of_the_library():
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 def test_the_library_does_without_what_only_the_command_line_needs():
     program = (
         "import sys; from pqrun import *; Queue(print);"

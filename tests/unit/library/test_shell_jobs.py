@@ -112,6 +112,7 @@ def test_one_that_is_signalled_together_with_the_program_is_cancelled_with_the_o
     assert handle.cancelled()
 
 
+@pytest.mark.slow
 def test_one_that_somebody_ends_fails_by_that_signal(make_queue):
     error = make_queue(echo).enqueue(Job.shell("kill -TERM $$", max_retries=0)).exception(30)
     assert (type(error), error.result.signal) == (JobFailed, "SIGTERM")
@@ -283,6 +284,7 @@ def command_of(pid):
         return b""
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("bash"), reason="needs bash")
 @pytest.mark.parametrize("contain", [False, True])
 def test_no_output_of_a_reader_in_the_background_is_lost(make_queue, contain):
@@ -453,6 +455,7 @@ with Queue(lambda context, job: None) as queue:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["signal.SIG_IGN", "reap_all"])
 def test_a_program_that_reaps_every_child_gets_no_exit_status_but_a_clear_word(how):
     done = subprocess.run(
@@ -475,6 +478,7 @@ while not (os.path.exists("pid1") and os.path.exists("pid2")):
 """
 
 
+@pytest.mark.slow
 def test_a_program_that_forgets_to_shut_down_takes_its_commands_along(until, tmp_path):
     program = FORGETFUL.format(contain=False, end="sys.exit(7)")
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, timeout=60, check=False)
@@ -485,6 +489,7 @@ def test_a_program_that_forgets_to_shut_down_takes_its_commands_along(until, tmp
     assert not (tmp_path / "pid3").exists()
 
 
+@pytest.mark.slow
 @linux
 def test_the_commands_of_a_killed_program_die_if_it_asked_for_that(until, tmp_path):
     program = FORGETFUL.format(contain=True, end="os.kill(os.getpid(), 9)")
@@ -512,6 +517,7 @@ queue.shutdown()
 """
 
 
+@pytest.mark.slow
 def test_a_forked_child_that_exits_does_not_end_its_parents_commands(tmp_path):
     done = subprocess.run(
         # From Python 3.12 on, one is warned of forking beside threads; here just that is tried.

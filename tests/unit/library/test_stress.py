@@ -76,6 +76,7 @@ def test_fifty_threads_put_in_two_thousand_jobs_each_of_mixed_priority():
     assert (story.jobs, story.ended) == (THREADS * EACH, {"ok": THREADS * EACH})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_whatever_threads_do_to_a_queue_every_job_has_one_end(seed):
     def handler(context, job):
@@ -137,6 +138,7 @@ def test_whatever_threads_do_to_a_queue_every_job_has_one_end(seed):
     assert (ends["ok"], ends["failed"]) == (story.ended["ok"], story.ended["failed"])
 
 
+@pytest.mark.slow
 def test_a_shutdown_in_the_middle_loses_no_job():
     def handler(context, job):
         return job.payload
@@ -149,6 +151,7 @@ def test_a_shutdown_in_the_middle_loses_no_job():
         assert done | undone == set(range(300)) and not done & undone
 
 
+@pytest.mark.slow
 def test_opening_and_closing_many_queues_leaves_nothing():
     for n in range(100):
         with Queue(lambda context, job: job.payload, Config.small()) as queue:

@@ -289,6 +289,7 @@ def test_a_queue_may_do_without_metrics(make_queue):
         queue.metrics()
 
 
+@pytest.mark.slow
 def test_an_idle_queue_uses_no_cpu(make_queue, until):
     queue = make_queue(echo, max_workers=10)
     queue.subscribe(len)

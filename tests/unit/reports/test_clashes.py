@@ -54,6 +54,7 @@ def test_a_report_that_names_an_input_is_refused(pqrun, option):
     refused(pqrun("each", option, "hard", "echo", ":::", "a", "::::", "list"), option)
 
 
+@pytest.mark.slow
 def test_files_that_jobs_of_a_job_file_read_are_inputs_too(pqrun):
     loop = {"for": {"lines": "list"}, "run": 'echo "$LINE" > ran'}
     (pqrun.here / "loop.json").write_text(json.dumps({"jobs": {"a": loop}}))
@@ -62,6 +63,7 @@ def test_files_that_jobs_of_a_job_file_read_are_inputs_too(pqrun):
     refused(pqrun("run", "--events", "hard", "in.json"), "--events hard would overwrite list")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
 def test_our_own_output_does_not_go_into_what_is_read(pqrun, stream):
     with (pqrun.here / "list").open("a") as out:
@@ -107,6 +109,7 @@ def test_results_do_not_go_over_what_is_read(pqrun):
     refused(pqrun("run", "--results", "out", "out/1-1/stdout"), "--results out may overwrite")
 
 
+@pytest.mark.slow
 def test_what_does_no_harm_is_allowed(pqrun):
     assert pqrun("run", "--joblog", "/dev/null", "/dev/null")[0] == 0
     assert pqrun("run", "--joblog", "log", "--results", "out", "--run-dir", "rd", "list")[0] == 0

@@ -235,6 +235,7 @@ def test_a_terminal_is_told_though_stdout_is_a_pipe(tmp_path):
     assert b"\x1b]777;notify;pqrun;ok: 1 job: 1 ok\a" in seen
 
 
+@pytest.mark.slow
 def test_wait_tells_when_the_jobs_have_ended(fake, tmp_path):
     env = environment(fake, state=tmp_path / "state")
     run_pqrun("serve", "--detach", "-q", env=env)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Annotations and the step's summary on GitHub, and silence elsewhere."""
 
+import pytest
 from reported import CELLS, Cell, job, play
 
 from pqrun.core.job import ExitedWith
@@ -58,6 +59,7 @@ def test_the_steps_summary_is_added_to_what_the_step_wrote_before(tmp_path):
     assert (tmp_path / "step.md").read_text().startswith("no end of a line\n### ❌")
 
 
+@pytest.mark.slow
 def test_the_steps_summary_stays_below_a_mebibyte(tmp_path):
     (tmp_path / "step.md").write_bytes(b"x" * 1_040_000)
     cell = Cell([job("long" * 40 + str(n), exit=ExitedWith(1)) for n in range(300)], 1)

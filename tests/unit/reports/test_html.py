@@ -215,6 +215,7 @@ def test_long_output_is_cut_and_all_of_it_is_limited(tmp_path, monkeypatch):
     assert {one["outCut"] + len(one["out"]) for one in outputs.values()} == {5_000_000}
 
 
+@pytest.mark.slow
 def test_a_job_that_runs_again_is_reported_by_its_last_record(tmp_path):
     state = {"PQRUN_STATE_DIR": str(tmp_path / "state")}
     (tmp_path / "list").write_text("# pqrun: id=a\ntest -e there\n# pqrun: id=b\ntrue\n")
@@ -228,6 +229,7 @@ def test_a_job_that_runs_again_is_reported_by_its_last_record(tmp_path):
     assert sorted(values(chunks, "attempts", "attempt")) == [1, 1, 2]
 
 
+@pytest.mark.slow
 def test_values_of_variables_are_not_in_the_file(tmp_path):
     state = {"PQRUN_STATE_DIR": str(tmp_path / "state")}
     (tmp_path / "jobs.yaml").write_text('jobs: {a: {run: "exit 1", env: {PASSWORD: hunter2}}}\n')

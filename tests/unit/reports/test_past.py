@@ -62,6 +62,7 @@ def test_a_run_that_was_gone_on_with_was_not_stopped(tmp_path, until):
     assert (tmp_path / "shown.md").read_text() == (tmp_path / "again.md").read_text()
 
 
+@pytest.mark.slow
 def test_an_attempt_that_never_started_has_no_time_and_no_output_of_the_one_before(tmp_path):
     (tmp_path / "tool").write_text("#!/bin/sh\necho hello; rm tool; exit 1\n")
     (tmp_path / "tool").chmod(0o755)
@@ -92,6 +93,7 @@ def test_a_report_and_a_document_do_not_both_go_to_stdout_and_a_full_disk_is_exi
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [[], ["--json"], ["--jsonl"], ["--all"]], ids=" ".join)
 def test_show_loads_no_writer_of_reports_that_nobody_asked_for(words, tmp_path):
     run(tmp_path, "run", "--run-dir", "r", "-q", stdin=b"true\n")

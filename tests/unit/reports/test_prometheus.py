@@ -114,6 +114,7 @@ def free_port():
         return probe.getsockname()[1]
 
 
+@pytest.mark.slow
 def test_an_address_answers_while_the_run_lives(tmp_path):
     address = f"127.0.0.1:{free_port()}"
     played = play(tmp_path, CELLS["failed"], settings=ReportSettings())
