@@ -21,8 +21,7 @@ cleanup_embedded   end the leftovers of jobs by scanning all processes, without 
 ownership          find the job that a process belongs to: by session, group, marker or tag
 procfs             read `/proc`; signal and reap single processes
 watchdog           start and replace the watchdogs
-watchdog_process   the code that a watchdog runs
-watchdog_table     the memory that pqrun shares with its watchdogs
+watchdog_process   the code that a watchdog runs, and the memory that it shares with pqrun
 status_file        read `$PQRUN_REPORT`
 usage              measure CPU and memory of running jobs
 usage_sampler      one sample of them, from psutil; loaded by the monitor's thread
