@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
 
 from pqrun.cli.options import fields_given
 from pqrun.cli.settings import given_of
@@ -18,6 +17,7 @@ from pqrun.core.dependencies import needs_first
 from pqrun.core.errors import Rejected, UserError
 from pqrun.core.job import OPEN_STDIN
 from pqrun.core.settings import InputSettings
+from pqrun.core.typing import TYPE_CHECKING, Any
 from pqrun.engine.signals import absolute, current_directory
 from pqrun.input.defaults import SpecBuilder
 from pqrun.journal.format import spec_facts

@@ -14,10 +14,10 @@ import socket
 import stat
 import struct
 from collections.abc import Callable, Generator, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
 
 from pqrun.core.errors import InternalFailure, Rejected
 from pqrun.core.text import is_printable
+from pqrun.core.typing import TYPE_CHECKING, Any, Protocol
 from pqrun.core.unicode_json import as_json
 
 if TYPE_CHECKING:  # a client that loads this module needs no scheduler

@@ -9,12 +9,12 @@ import select
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from math import inf
-from typing import TYPE_CHECKING
 
 from pqrun.control.protocol import PendingAnswer, busy, encode_answer, is_ours, listen
 from pqrun.core import events as ev
 from pqrun.core.errors import InternalFailure
 from pqrun.core.scheduler import Scheduler
+from pqrun.core.typing import TYPE_CHECKING
 from pqrun.engine.engine import Request
 from pqrun.engine.reactor import Reactor
 

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from heapq import heapify, heappop, heappush
 from math import inf
 from random import Random
-from typing import NamedTuple
 
 from pqrun.core import events as ev
 from pqrun.core import notices as nw
@@ -34,6 +33,7 @@ from pqrun.core.ready_queue import ReadyQueue
 from pqrun.core.states import State
 from pqrun.core.task import Task
 from pqrun.core.text import host_name
+from pqrun.core.typing import NamedTuple
 
 MIN_REBUILD_SIZE = 64
 

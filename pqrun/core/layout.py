@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable
-from typing import NamedTuple
+
+from pqrun.core.typing import NamedTuple
 
 Paint = Callable[[str, str], str]
 """A function that colours text: `paint("bold red", text)`."""

@@ -6,7 +6,6 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
 
 from pqrun.core import events as ev
 from pqrun.core.job import (
@@ -19,6 +18,7 @@ from pqrun.core.job import (
     StopReason,
     format_command,
 )
+from pqrun.core.typing import Any, Final
 
 
 def describe_exit(exit: Exit | None, asked: StopReason | None, timeout: float | None = None) -> str:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
-from typing import Any
 
 from pqrun.core.job import UNKNOWN_SIZE, Command, InputBlock, JobSpec
 from pqrun.core.text import has_no_surrogates, original_bytes, replace_surrogates
+from pqrun.core.typing import Any
 
 BYTES = "_bytes"
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Any, Final, TypeGuard
 
 from pqrun.core.job import HaltRule, Priority, Shard, StartRate
 from pqrun.core.text import is_printable, quoted
+from pqrun.core.typing import Any, Final, TypeGuard
 
 MAX_SECONDS: Final = 100 * 365.25 * 86400
 """Seconds. A longer duration is a typing error, and would overflow timers."""

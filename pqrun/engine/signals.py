@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable
 from math import inf
 from threading import Thread
 from types import FrameType
-from typing import NoReturn
 
 from pqrun.core.errors import UserError
 from pqrun.core.scheduler import Scheduler
+from pqrun.core.typing import NoReturn
 from pqrun.engine.clock import SystemClock
 from pqrun.engine.engine import Request
 from pqrun.engine.reactor import Reactor

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from typing import Any, Final
 
 from pqrun.core.errors import UserError
 from pqrun.core.job import Command, JobSpec
 from pqrun.core.job_fields import COMMENT_FIELDS, put
 from pqrun.core.text import quoted
+from pqrun.core.typing import Any, Final
 from pqrun.input.defaults import SpecBuilder, Values, stamp
 
 _KEYS = {spelling: key for name, key in COMMENT_FIELDS.items() for spelling in (name, *key.also)}

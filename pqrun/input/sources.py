@@ -10,10 +10,10 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import chain
-from typing import NamedTuple
 
 from pqrun.core.errors import UserError
 from pqrun.core.job_fields import TOP_LEVEL_FIELDS
+from pqrun.core.typing import NamedTuple
 
 STDIN_NAMED_TWICE = "stdin can be read only once: give `-` only once"
 JOB_FILES = (".yaml", ".yml", ".json")

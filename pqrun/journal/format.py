@@ -14,7 +14,6 @@ from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from json.encoder import encode_basestring_ascii as quote
 from math import nan
 from types import MappingProxyType
-from typing import Any
 from zlib import crc32
 
 from pqrun.core import events as ev
@@ -33,6 +32,7 @@ from pqrun.core.job import (
     Priority,
     RetryPolicy,
 )
+from pqrun.core.typing import Any
 
 _USUAL = JobSpec("", None)
 _COMMAND = Command("")

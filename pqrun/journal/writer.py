@@ -14,11 +14,11 @@ import os
 from collections.abc import Callable, Sequence
 from threading import Event as Flag
 from threading import Lock, Thread
-from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 from pqrun.core.errors import InternalFailure
 from pqrun.core.events import Event
+from pqrun.core.typing import TYPE_CHECKING, Any
 from pqrun.engine.clock import Clock
 from pqrun.engine.threads import NoThread, start_thread
 from pqrun.journal.format import Encoder, append_checksum

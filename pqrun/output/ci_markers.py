@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
 
 from pqrun.core.text import escape_controls
+from pqrun.core.typing import NamedTuple
 
 # The commands of GitHub's runner: `::` as the first visible text of a line, or `##[` anywhere.
 _COMMAND = re.compile(rb"(?:\A|[\r\n])[^!-~\r\n]*::|##\[")

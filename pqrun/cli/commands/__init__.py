@@ -20,7 +20,8 @@ help                `help`.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+
+from pqrun.core.typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pqrun.cli.declarations import CommandSpec

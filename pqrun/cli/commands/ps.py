@@ -8,7 +8,6 @@ import shutil
 import time
 from collections import Counter
 from datetime import datetime
-from typing import Annotated, Any
 
 from pqrun.cli.commands.live_run import PANEL, Jobs, RunName, print_text, some
 from pqrun.cli.console import Cell, Column, Console, table
@@ -17,6 +16,7 @@ from pqrun.core.errors import InternalFailure
 from pqrun.core.layout import cut
 from pqrun.core.option_spec import OptionSpec
 from pqrun.core.text import escape_controls, format_duration
+from pqrun.core.typing import Annotated, Any
 from pqrun.core.unicode_json import as_json
 
 SCHEMA = 1

@@ -15,7 +15,6 @@ import select
 import signal
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
 
 from pqrun.core.job import (
     NO_REPORT,
@@ -35,6 +34,7 @@ from pqrun.core.notices import (
     ProcessStarted,
     StartRejected,
 )
+from pqrun.core.typing import TYPE_CHECKING, NamedTuple
 from pqrun.engine.clock import Clock
 from pqrun.engine.executor import Reporter
 from pqrun.executors.local.cleanup import LEFTOVER_GRACE_SECONDS, ProcessCleanup

@@ -13,7 +13,8 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from typing import NamedTuple
+
+from pqrun.core.typing import NamedTuple
 
 LINUX = sys.platform == "linux"
 MAX_DESCENDANTS = 100_000

@@ -11,9 +11,9 @@ import time
 from collections.abc import Mapping
 from importlib.util import find_spec
 from threading import Event, Thread
-from typing import TYPE_CHECKING
 
 from pqrun.core.job import AttemptId
+from pqrun.core.typing import TYPE_CHECKING
 from pqrun.engine.threads import NoThread, start_thread
 
 if TYPE_CHECKING:
