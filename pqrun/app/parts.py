@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from math import inf
-from random import Random
 
 from pqrun.core.errors import InternalFailure
 from pqrun.core.events import Observer
@@ -115,7 +114,7 @@ class RunParts:
             halt=limits.halt,
             pace=StartRateLimiter(limits.delay or 0.0, limits.rate),
             deadline=inf if limits.deadline is None else self.clock.now() + limits.deadline,
-            random=Random(self.record.run_id),
+            seed=self.record.run_id,
             patience=inf if self.endless else GIVE_UP_SECONDS,
             median=self._median_limit(),
             past=self.past if limits.order == "longest-first" else None,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from importlib.util import find_spec
 from threading import Event, Thread
 
 from pqrun.core.job import AttemptId
@@ -27,6 +26,8 @@ CLOSE_TIMEOUT_SECONDS = 0.5
 
 def is_possible() -> bool:
     """Say whether psutil is installed."""
+    from importlib.util import find_spec
+
     return find_spec("psutil") is not None
 
 
