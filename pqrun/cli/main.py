@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from errno import EDQUOT, EFBIG, EIO, ENOSPC
@@ -20,6 +21,10 @@ def main() -> None:
 
 
 _spare_descriptor: int | None = None
+COLLECT_EVERY = 30_000
+"""New objects, net, between two looks of the garbage collector. A short run makes 20,000, nearly all for good; with
+Python's own value, 700, the collector would look through the loaded modules 30 times.
+"""
 
 
 def entry() -> None:
@@ -27,6 +32,7 @@ def entry() -> None:
 
     That cleanup takes 10 ms, and everything has been closed before.
     """
+    gc.set_threshold(COLLECT_EVERY, *gc.get_threshold()[1:])
     if sys.getfilesystemencoding() != "utf-8":
         from pqrun.cli.utf8_mode import restart_in_utf8
 

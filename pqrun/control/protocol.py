@@ -16,7 +16,6 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from pqrun.core.errors import InternalFailure, Rejected
 from pqrun.core.text import is_printable
 from pqrun.core.typing import TYPE_CHECKING, Any, Protocol
-from pqrun.core.unicode_json import as_json
 
 if TYPE_CHECKING:  # a client that loads this module needs no scheduler
     import socket
@@ -97,6 +96,8 @@ def refusal(error: Rejected) -> Answer:
 
 def encode_answer(answer: Answer) -> bytes:
     """Return an answer as one line of valid Unicode: a JSON reader may refuse lone surrogates."""
+    from pqrun.core.unicode_json import as_json
+
     return as_json(answer, separators=(",", ":")).encode() + b"\n"
 
 

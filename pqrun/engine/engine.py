@@ -15,9 +15,11 @@ from pqrun.core.metrics import Metrics, MetricsCollector
 from pqrun.core.notices import ExecutorNotice
 from pqrun.core.scheduler import Scheduler, StopAttempt
 from pqrun.core.start_policy import UNLIMITED, Headroom
-from pqrun.core.typing import Protocol
+from pqrun.core.typing import TYPE_CHECKING, Protocol
 from pqrun.engine.clock import Clock
-from pqrun.engine.executor import Executor
+
+if TYPE_CHECKING:
+    from pqrun.engine.executor import Executor
 
 Request = Callable[[Scheduler, float], object]
 AfterTurn = Callable[[Sequence[Event]], object]

@@ -14,10 +14,10 @@ from threading import Thread
 from pqrun.core.job import Attempt, AttemptId
 from pqrun.core.notices import ProcessFinished, StartRejected
 from pqrun.core.typing import TYPE_CHECKING, Generic, Protocol, TypeVar
-from pqrun.engine.executor import JobStdin, Reporter
 from pqrun.engine.threads import NoThread, start_thread
 
 if TYPE_CHECKING:
+    from pqrun.engine.executor import JobStdin, Reporter
     from pqrun.output.store import Capture
 
 

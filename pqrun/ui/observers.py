@@ -20,7 +20,6 @@ from pqrun.engine.engine import Request
 from pqrun.output.ci_markers import CIFences, ci_service, harmless_json, neutralize_commands
 from pqrun.output.printer import OutputPrinter, OutputStyle
 from pqrun.output.writer import StreamWriter
-from pqrun.ui.headings import OutputHeadings
 from pqrun.ui.plain_log import PlainLog
 from pqrun.ui.run_summary import RunSummary
 from pqrun.ui.summary_page import SummaryPage
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from pqrun.engine.reactor import Reactor
     from pqrun.executors.local.watchdog import WatchdogSupervisor
     from pqrun.input.job_count import JobCount
+    from pqrun.ui.headings import OutputHeadings
     from pqrun.ui.live.keys import Key, KeyReader
     from pqrun.ui.live.screen import BottomLines
     from pqrun.ui.live.table import LiveTable
@@ -99,6 +99,8 @@ class RunDisplay:
             quotes_failures=not (terminal and out.is_terminal and settings.output in ("group", "line")),
         )
         if terminal and not settings.quiet:
+            from pqrun.ui.headings import OutputHeadings
+
             retries = self._kind == "live" and not settings.verbose
             self.headings = OutputHeadings(err, self._paint, retries=retries)
         self._make_printer(ci_service(settings.ci, environment))

@@ -18,7 +18,7 @@ from pqrun.core.job import InputBlock
 from pqrun.core.typing import Final
 from pqrun.engine.live_run import InputStream
 from pqrun.executors.local.command import TRANSIENT_ERRNOS
-from pqrun.executors.local.niceness import StartError
+from pqrun.executors.local.spawn import StartError
 from pqrun.executors.local.user_paths import open_stdin
 
 _CHUNK_BYTES: Final = 1 << 20

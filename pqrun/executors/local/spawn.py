@@ -35,6 +35,14 @@ if HAS_FORK_EXEC:
     from _posixsubprocess import fork_exec as _fork_exec
 
 
+class StartError(Exception):
+    """An error that makes a start impossible. `code`: 127 if the program was not found, else 126."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
 def no_option(command: str) -> str:
     """Return a command that the shell does not take for an option after `-c`.
 
