@@ -8,7 +8,7 @@ import os
 import sys
 from errno import EDQUOT, EFBIG, EIO, ENOSPC
 
-from pqrun.core.errors import BUG, OWN_FAILURE, USAGE, UserError, refusal
+from pqrun.core.errors import BUG, OK, OWN_FAILURE, USAGE, UserError, refusal
 
 # On stdout, these errors mean that its disk is full or broken. They have no file name there; errors of
 # our own files have one.
@@ -93,6 +93,11 @@ def run() -> int:
 
 def _run() -> int:
     words = sys.argv[1:]
+    if words in (["--version"], ["-V"]):
+        from pqrun import __version__
+
+        sys.stdout.write(f"pqrun {__version__}\n")
+        return OK
     if words[1:2] == ["-h"] or words[:1] == ["-h"] or not (words or "_PQRUN_COMPLETE" in os.environ):
         from pqrun.cli.short_help import print_if_asked
 

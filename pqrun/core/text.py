@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable, Mapping
 from functools import cache
 
@@ -108,6 +107,8 @@ def escape_controls(text: str, *, keep: str = "") -> str:
     """
     if _is_plain(text):
         return text
+    import unicodedata
+
     shown = "".join(c if c in keep else _shown(c) for c in text)
     if unicodedata.category(shown[0])[0] == "M":  # a combining mark would change the character before
         shown = _code(shown[0]) + shown[1:]
@@ -152,6 +153,8 @@ def plain_line(text: str) -> str:
 
 
 def _shown(c: str) -> str:
+    import unicodedata
+
     if unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp"):
         return c
     return _code(c)
@@ -223,6 +226,8 @@ def is_printable(text: str) -> bool:
 def _is_printable(character: str) -> bool:
     if character.isprintable() or character in _FORMAT:
         return True
+    import unicodedata
+
     category = unicodedata.category(character)
     if category == "Cn":  # a character newer than this Python, unless the code is reserved for good
         code = ord(character)

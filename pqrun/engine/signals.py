@@ -12,11 +12,13 @@ from threading import Thread
 from types import FrameType
 
 from pqrun.core.errors import UserError
-from pqrun.core.scheduler import Scheduler
-from pqrun.core.typing import NoReturn
-from pqrun.engine.clock import SystemClock
-from pqrun.engine.engine import Request
-from pqrun.engine.reactor import Reactor
+from pqrun.core.typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from pqrun.core.scheduler import Scheduler
+    from pqrun.engine.clock import SystemClock
+    from pqrun.engine.engine import Request
+    from pqrun.engine.reactor import Reactor
 
 SHUTDOWN_FLUSH_TIMEOUT_SECONDS = 1.0
 NO_DIRECTORY = "the current directory has been deleted: change to another one, or give -C an absolute path"

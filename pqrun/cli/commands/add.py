@@ -36,11 +36,12 @@ def add(
     """Add a job, or a file of jobs, to a live run, and print the ids."""
     from pqrun.cli.job_messages import jobs_of_command, jobs_of_file, send_jobs
     from pqrun.control.client import ControlClient
-    from pqrun.control.commands.add import EMPTY
 
     if (file is None) == (not command):
         raise WrongUsage("give a command, or a file with -f", "CMD")
     if command and not command[0].strip():
+        from pqrun.control.commands.add import EMPTY
+
         raise UserError(EMPTY)
     with ControlClient(run) as client:
         jobs = jobs_of_command(command or [], options) if file is None else jobs_of_file(file, options)
