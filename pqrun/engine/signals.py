@@ -34,8 +34,8 @@ def reset_signals() -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     python_ignores = {signal.SIGPIPE, getattr(signal, "SIGXFSZ", signal.SIGPIPE)}
-    for number in signal.valid_signals() - python_ignores:
-        if signal.getsignal(number) is signal.SIG_IGN:
+    for number in range(1, signal.NSIG):  # `valid_signals` would make an object of each
+        if signal.getsignal(number) is signal.SIG_IGN and number not in python_ignores:
             signal.signal(number, ignored)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
