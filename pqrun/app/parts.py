@@ -6,8 +6,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from math import inf
-from random import Random
-from typing import TYPE_CHECKING, Any
 
 from pqrun.core.errors import InternalFailure
 from pqrun.core.events import Observer
@@ -16,6 +14,7 @@ from pqrun.core.metrics import Metrics, MetricsCollector
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.settings import MAX_QUEUE, REPORT_FILES, Settings
 from pqrun.core.start_policy import GIVE_UP_SECONDS, StartRateLimiter
+from pqrun.core.typing import TYPE_CHECKING, Any
 from pqrun.engine.clock import SystemClock
 from pqrun.engine.dispatcher import EventDispatcher, Observers
 from pqrun.engine.engine import Engine
@@ -115,7 +114,7 @@ class RunParts:
             halt=limits.halt,
             pace=StartRateLimiter(limits.delay or 0.0, limits.rate),
             deadline=inf if limits.deadline is None else self.clock.now() + limits.deadline,
-            random=Random(self.record.run_id),
+            seed=self.record.run_id,
             patience=inf if self.endless else GIVE_UP_SECONDS,
             median=self._median_limit(),
             past=self.past if limits.order == "longest-first" else None,

@@ -7,17 +7,16 @@ Loaded by `add` alone: the help of commands must not load what a run needs.
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
 
 from pqrun.cli.options import fields_given
 from pqrun.cli.settings import given_of
 from pqrun.control.client import ControlClient
 from pqrun.core.dependencies import needs_first
 from pqrun.core.errors import Rejected, UserError
-from pqrun.core.job import OPEN_STDIN
+from pqrun.core.job import OPEN_STDIN, format_command
 from pqrun.core.settings import InputSettings
+from pqrun.core.typing import TYPE_CHECKING, Any
 from pqrun.engine.signals import absolute, current_directory
 from pqrun.input.defaults import SpecBuilder
 from pqrun.journal.format import spec_facts
@@ -32,7 +31,7 @@ JOBS_PER_WAIT = 500
 
 def jobs_of_command(words: list[str], options: AddOptions) -> Jobs:
     """Return one job as a list. Several words are the arguments of one command, and are quoted."""
-    run = words[0] if len(words) == 1 else shlex.join(words)
+    run = words[0] if len(words) == 1 else format_command(tuple(words))
     # Values that equal the default are sent, too: else the run's own options would apply to the job.
     given = given_of(options)
     own = {field.attribute: value for field, option, value in fields_given(options) if option.single}

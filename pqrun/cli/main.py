@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from errno import EDQUOT, EFBIG, EIO, ENOSPC
 
-from pqrun.core.errors import BUG, OWN_FAILURE, USAGE, UserError, refusal
+from pqrun.core.errors import BUG, OK, OWN_FAILURE, USAGE, UserError, refusal
 
 # On stdout, these errors mean that its disk is full or broken. They have no file name there; errors of
 # our own files have one.
@@ -20,6 +21,10 @@ def main() -> None:
 
 
 _spare_descriptor: int | None = None
+COLLECT_EVERY = 30_000
+"""New objects, net, between two looks of the garbage collector. A short run makes 20,000, nearly all for good; with
+Python's own value, 700, the collector would look through the loaded modules 30 times.
+"""
 
 
 def entry() -> None:
@@ -27,6 +32,7 @@ def entry() -> None:
 
     That cleanup takes 10 ms, and everything has been closed before.
     """
+    gc.set_threshold(COLLECT_EVERY, *gc.get_threshold()[1:])
     if sys.getfilesystemencoding() != "utf-8":
         from pqrun.cli.utf8_mode import restart_in_utf8
 
@@ -87,6 +93,11 @@ def run() -> int:
 
 def _run() -> int:
     words = sys.argv[1:]
+    if words in (["--version"], ["-V"]):
+        from pqrun import __version__
+
+        sys.stdout.write(f"pqrun {__version__}\n")
+        return OK
     if words[1:2] == ["-h"] or words[:1] == ["-h"] or not (words or "_PQRUN_COMPLETE" in os.environ):
         from pqrun.cli.short_help import print_if_asked
 

@@ -11,12 +11,11 @@ import socket
 import time
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from random import Random
-from typing import Any, NoReturn
 
 from pqrun.control.protocol import MAX_LINE_BYTES, MIN_VERSION, VERSION, short_path
 from pqrun.core.errors import USAGE, InternalFailure, UserError
 from pqrun.core.text import quoted_word
+from pqrun.core.typing import Any, NoReturn
 from pqrun.journal.run_directory import SOCKET, RunDirectory, find_run, run_directories, runs_directory
 
 NO_LIVE_RUN = 6
@@ -43,7 +42,6 @@ class ControlClient:
     def __init__(self, run: str | None = None) -> None:
         self.path, self._socket = _connect(run)
         self._received = self._socket.makefile("rb")
-        self._random = Random()
 
     def __enter__(self) -> ControlClient:
         return self
@@ -86,7 +84,9 @@ class ControlClient:
             if answer.get("busy") is not True:
                 raise _failure(self.path, head, answer)
             self.close()  # frees the place for another client during the pause
-            time.sleep(min(pause * self._random.uniform(0.5, 1.0), _left(end) or pause))
+            from random import uniform
+
+            time.sleep(min(pause * uniform(0.5, 1.0), _left(end) or pause))
             pause = min(2 * pause, MAX_PAUSE_SECONDS)
             self._connect_again()
 

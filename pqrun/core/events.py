@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from math import inf
-from typing import Any, NamedTuple
 
 from pqrun.core.job import CountedAs, Exit, JobSpec, Outcome, Priority, SelfReport, StopReason, Usage
+from pqrun.core.typing import Any, NamedTuple
 
 
 class JobAdded(NamedTuple):

@@ -8,17 +8,28 @@ such as `$(date)` and `${NAME:-x}`, stays as it is.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from functools import cache
 
 from pqrun.core.errors import UserError
+from pqrun.core.typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import re
 
 MAX_VARIABLE_BYTES = 131_072
 """Bytes; Linux accepts no longer variable. Without a limit, a chain of variables that each contain the one
 before twice would fill the memory.
 """
 
-_REFERENCE = re.compile(r"\$(?:([A-Za-z_][A-Za-z0-9_]*)|\{([A-Za-z_][A-Za-z0-9_]*)\}|(\$))")
+
+@cache
+def _reference() -> re.Pattern[str]:
+    """Return the pattern of a variable in a template, or of `$$`."""
+    import re
+
+    return re.compile(r"\$(?:([A-Za-z_][A-Za-z0-9_]*)|\{([A-Za-z_][A-Za-z0-9_]*)\}|(\$))")
+
 
 _OF_EVERY_JOB = {
     "PQRUN", "PQRUN_RUN_ID", "PQRUN_JOB_ID", "PQRUN_SEQ", "PQRUN_SLOT", "PQRUN_ATTEMPT", "PQRUN_MAX_ATTEMPTS",
@@ -44,7 +55,7 @@ class EnvTemplate(str):
 
 def references(text: str) -> list[str]:
     """Return the names of the variables in a template, each once."""
-    return list(dict.fromkeys(found[1] or found[2] for found in _REFERENCE.finditer(text) if not found[3]))
+    return list(dict.fromkeys(found[1] or found[2] for found in _reference().finditer(text) if not found[3]))
 
 
 def pool_variable(pool: str) -> str:
@@ -83,7 +94,9 @@ def layered(below: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:
 def _over(name: str, template: EnvTemplate, below: str) -> EnvTemplate:
     """Return the template with the value from `below` in place of its own name."""
     if type(below) is EnvTemplate:
-        inner = _REFERENCE.sub(lambda found: found[0] if found[3] else f"${{{found[1] or found[2]}}}", below)
+        inner = _reference().sub(
+            lambda found: found[0] if found[3] else f"${{{found[1] or found[2]}}}", below
+        )
     else:
         inner = below.replace("$", "$$")
     try:
@@ -143,7 +156,7 @@ def _substituted(name: str, text: str, value: Callable[[str], str], *, dollar: s
     """Return the text with each reference replaced by its value, and `$$` by `dollar`."""
     pieces: list[str] = []
     at = length = 0
-    for found in _REFERENCE.finditer(text):
+    for found in _reference().finditer(text):
         piece = dollar if found[3] else value(found[1] or found[2])
         pieces += (text[at : found.start()], piece)
         length += found.start() - at + len(piece)

@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple
 
 from pqrun.core import values
 from pqrun.core.job import Need, Priority, RetryPolicy
 from pqrun.core.text import quoted
+from pqrun.core.typing import Any, Final, NamedTuple
 from pqrun.core.values import MAX_RETRIES, MAX_SECONDS, MAX_SLOTS, is_number, is_text, is_whole
 
 
@@ -115,9 +114,7 @@ def needed(text: str) -> tuple[Need, ...]:
 
 
 _DAYS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
-_TIME = re.compile(
-    r"(?:(\d{4})-(\d\d)-(\d\d)(?:$|[ T](?=\d)))?(?:(\d\d?):(\d\d)(?::(\d\d))?)?(Z|[+-]\d\d:?\d\d)?", re.ASCII
-)
+_TIME = r"(?:(\d{4})-(\d\d)-(\d\d)(?:$|[ T](?=\d)))?(?:(\d\d?):(\d\d)(?::(\d\d))?)?(Z|[+-]\d\d:?\d\d)?"
 _WRITE_A_TIME = "write a time such as 22:00 or 2027-01-31 22:00, or +2h"
 
 
@@ -134,7 +131,9 @@ def start_time(text: str) -> str:
     if text[:1] == "@":
         values.whole_number(text[1:], 0, MAX_EPOCH_SECONDS)
         return text
-    match = _TIME.fullmatch(text) if len(text) <= 40 else None
+    import re
+
+    match = re.fullmatch(_TIME, text, re.ASCII) if len(text) <= 40 else None
     if match is None or not (match[1] or match[4]) or (match[7] and not match[4]):
         raise values.InvalidValue(f"not a time: {quoted(text)}", _WRITE_A_TIME)
     year, month, day, hour, minute, second = (int(match[n] or 0) for n in range(1, 7))

@@ -7,7 +7,8 @@ Frozen data and pure functions. No clock, process or file.
 from __future__ import annotations
 
 from enum import IntEnum, StrEnum
-from typing import Any, NamedTuple
+
+from pqrun.core.typing import Any, NamedTuple
 
 
 class Priority(IntEnum):

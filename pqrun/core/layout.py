@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable
-from typing import NamedTuple
+
+from pqrun.core.typing import NamedTuple
 
 Paint = Callable[[str, str], str]
 """A function that colours text: `paint("bold red", text)`."""
@@ -22,6 +22,8 @@ def cells_of(character: str) -> int:
     """Return the number of cells that a character takes on a terminal: 0, 1 or 2."""
     if character.isascii():
         return 1
+    import unicodedata
+
     if unicodedata.category(character) in ("Mn", "Me", "Cf") and character != "\u00ad":
         return 0
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1

@@ -10,7 +10,6 @@ from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Iterable
 from math import inf
-from random import Random
 
 from pqrun.core import notices as nw
 from pqrun.core import states as life
@@ -57,9 +56,9 @@ class MedianLimitedAttempts(ActiveAttempts):
     """
 
     def __init__(
-        self, ready: ReadyQueue, alarms: TimerHeap, log: Decision, random: Random, limit: MedianLimit
+        self, ready: ReadyQueue, alarms: TimerHeap, log: Decision, seed: str | int, limit: MedianLimit
     ) -> None:
-        super().__init__(ready, alarms, log, random)
+        super().__init__(ready, alarms, log, seed)
         self.limit = limit
 
     def submit(self, task: Task, slots: int, now: float) -> None:

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from math import inf
-from random import Random
-from typing import TYPE_CHECKING, assert_never
 
 from pqrun.core import events as ev
 from pqrun.core import notices as nw
@@ -38,6 +36,7 @@ from pqrun.core.start_policy import (
     StartRateLimiter,
 )
 from pqrun.core.task import EndedTask, RestoredState, Task
+from pqrun.core.typing import TYPE_CHECKING, assert_never
 
 if TYPE_CHECKING:
     from pqrun.core.median_timeout import MedianLimit
@@ -61,7 +60,7 @@ class Scheduler:
         halt: HaltRule | None = None,
         pace: StartRateLimiter | None = None,
         deadline: float = inf,
-        random: Random | None = None,
+        seed: str | int = 0,
         patience: float = GIVE_UP_SECONDS,
         remembers_ended: float = inf,
         median: MedianLimit | None = None,
@@ -84,7 +83,7 @@ class Scheduler:
         self.admission = JobAdmission(
             self.tasks, self.graph, self.ready, self.backlog, self._alarms, self._log, self._drop
         )
-        self._running = self._attempts(random or Random(0), median)
+        self._running = self._attempts(seed, median)
         self.signalled = self._running.signalled  # called when a signal tells pqrun to stop
         self._halting = HaltCondition(halt)
         self._starts = StartPolicy(
@@ -97,12 +96,12 @@ class Scheduler:
 
         return LongestFirstQueue(pools, self.tasks, past)
 
-    def _attempts(self, random: Random, median: MedianLimit | None) -> ActiveAttempts:
+    def _attempts(self, seed: str | int, median: MedianLimit | None) -> ActiveAttempts:
         if median is None:
-            return ActiveAttempts(self.ready, self._alarms, self._log, random)
+            return ActiveAttempts(self.ready, self._alarms, self._log, seed)
         from pqrun.core.median_timeout import MedianLimitedAttempts
 
-        return MedianLimitedAttempts(self.ready, self._alarms, self._log, random, median)
+        return MedianLimitedAttempts(self.ready, self._alarms, self._log, seed, median)
 
     # Requests of users and of the input
 

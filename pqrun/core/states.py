@@ -7,10 +7,9 @@ compares the two. Times are in seconds of the engine's clock; `attempt` is the n
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from pqrun.core.job import Outcome, StopReason, new
 from pqrun.core.notices import ProcessFinished
+from pqrun.core.typing import NamedTuple
 
 
 class Pending(NamedTuple):

@@ -3,10 +3,8 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from functools import cache
 
 from pqrun.core import events as ev
 from pqrun.core.job import (
@@ -19,6 +17,10 @@ from pqrun.core.job import (
     StopReason,
     format_command,
 )
+from pqrun.core.typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    import re
 
 
 def describe_exit(exit: Exit | None, asked: StopReason | None, timeout: float | None = None) -> str:
@@ -80,14 +82,22 @@ def host_name(where: str) -> str:
     return "" if where == "slot" or where.startswith("slot ") else where
 
 
-_PLAIN = re.compile(r"[ -~]*")
-_SEQUENCE = re.compile(
-    r"(?P<colour>\x1b\[[0-9;:]{0,64}m)"
-    r"|\x1b\[[0-?]{0,64}(?:[A-Za-z@`~]|[ !\"$'*][A-Za-z~])"  # cursor movements, modes, erasing
-    r"|\x1b[\]PX^_][^\x07\x1b]{0,4096}(?:\x07|\x1b\\)"  # titles, links, other strings
-    r"|\x1b[ -/]{1,4}[0-~]"  # character sets
-    r"|\x1b[78=>NOM]"
-)
+@cache
+def _sequence() -> re.Pattern[str]:
+    """Return the pattern of what a terminal takes for a command."""
+    import re
+
+    return re.compile(
+        r"(?P<colour>\x1b\[[0-9;:]{0,64}m)"
+        r"|\x1b\[[0-?]{0,64}(?:[A-Za-z@`~]|[ !\"$'*][A-Za-z~])"  # cursor movements, modes, erasing
+        r"|\x1b[\]PX^_][^\x07\x1b]{0,4096}(?:\x07|\x1b\\)"  # titles, links, other strings
+        r"|\x1b[ -/]{1,4}[0-~]"  # character sets
+        r"|\x1b[78=>NOM]"
+    )
+
+
+def _is_plain(text: str) -> bool:
+    return text.isascii() and text.isprintable()
 
 
 def escape_controls(text: str, *, keep: str = "") -> str:
@@ -95,8 +105,10 @@ def escape_controls(text: str, *, keep: str = "") -> str:
 
     The characters in `keep`, such as a TAB, are left as they are.
     """
-    if _PLAIN.fullmatch(text):
+    if _is_plain(text):
         return text
+    import unicodedata
+
     shown = "".join(c if c in keep else _shown(c) for c in text)
     if unicodedata.category(shown[0])[0] == "M":  # a combining mark would change the character before
         shown = _code(shown[0]) + shown[1:]
@@ -110,7 +122,7 @@ def escape_line(text: str) -> str:
     parts = []
     at = 0
     coloured = False
-    for sequence in _SEQUENCE.finditer(text):
+    for sequence in _sequence().finditer(text):
         parts.append(escape_controls(text[at : sequence.start()], keep="\t"))
         if colour := sequence["colour"]:
             parts.append(colour)
@@ -130,17 +142,19 @@ def last_line(data: bytes, limit: int = 300) -> str:
 
 def strip_ansi(text: str) -> str:
     """Return the text without colours and escape sequences, safe for a terminal."""
-    if _PLAIN.fullmatch(text):
+    if _is_plain(text):
         return text.strip()
-    return escape_controls(_SEQUENCE.sub("", text).replace("\t", " ").strip())
+    return escape_controls(_sequence().sub("", text).replace("\t", " ").strip())
 
 
 def plain_line(text: str) -> str:
     """Return one line as `strip_ansi` does, but with its indentation; tabs become blanks."""
-    return escape_controls(_SEQUENCE.sub("", text).expandtabs().rstrip())
+    return escape_controls(_sequence().sub("", text).expandtabs().rstrip())
 
 
 def _shown(c: str) -> str:
+    import unicodedata
+
     if unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp"):
         return c
     return _code(c)
@@ -194,7 +208,14 @@ _FORMAT: Final = frozenset(
     "\u00ad\u061c\u180e\u200b\u200c\u200d\u200e\u200f\u2060"
     "\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd"
 )
-_LONE: Final = re.compile("[\ud800-\udfff]")
+
+
+@cache
+def _lone() -> re.Pattern[str]:
+    """Return the pattern of a surrogate."""
+    import re
+
+    return re.compile("[\ud800-\udfff]")
 
 
 def is_printable(text: str) -> bool:
@@ -205,6 +226,8 @@ def is_printable(text: str) -> bool:
 def _is_printable(character: str) -> bool:
     if character.isprintable() or character in _FORMAT:
         return True
+    import unicodedata
+
     category = unicodedata.category(character)
     if category == "Cn":  # a character newer than this Python, unless the code is reserved for good
         code = ord(character)
@@ -233,12 +256,12 @@ def escape_unprintable(text: str) -> str:
 
 def replace_surrogates(text: str) -> str:
     """Return valid Unicode: each byte that was not text is replaced by U+FFFD."""
-    return text if text.isascii() else _LONE.sub("\ufffd", text)
+    return text if text.isascii() else _lone().sub("\ufffd", text)
 
 
 def has_no_surrogates(text: str) -> bool:
     """Return whether the text is valid Unicode."""
-    return text.isascii() or not _LONE.search(text)
+    return text.isascii() or not _lone().search(text)
 
 
 def original_bytes(text: str) -> bytes:
@@ -249,15 +272,19 @@ def original_bytes(text: str) -> bytes:
         return text.encode("utf-8", "surrogatepass")
 
 
+UNQUOTED: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_@%+=:,./-"
+"""The characters that mean nothing to a shell."""
+
+
 def quoted_word(text: str) -> str:
     """Return the text quoted as one word for a shell.
 
     Characters that can't be printed, and bytes that are not text, are written in `$'…'`.
     """
+    if text and not text.strip(UNQUOTED):
+        return text
     if text.isprintable():
-        import shlex
-
-        return shlex.quote(text)
+        return "'" + text.replace("'", "'\"'\"'") + "'"
     return "$'" + "".join(map(_in_dollar_quotes, text)) + "'"
 
 

@@ -7,12 +7,15 @@ wrong and what would be accepted.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
-from typing import Any, Final, TypeGuard
+from functools import cache
 
 from pqrun.core.job import HaltRule, Priority, Shard, StartRate
 from pqrun.core.text import is_printable, quoted
+from pqrun.core.typing import TYPE_CHECKING, Any, Final, TypeGuard
+
+if TYPE_CHECKING:
+    import re
 
 MAX_SECONDS: Final = 100 * 365.25 * 86400
 """Seconds. A longer duration is a typing error, and would overflow timers."""
@@ -25,10 +28,10 @@ NULL_WORDS: Final = frozenset({"", "~", "null", "Null", "NULL"})
 """The words that mean "no value" in YAML if they stand without quotes."""
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_DURATION = re.compile(r"(?:(?:\d+\.?\d*|\.\d+)(?:ms|[smhd]))+", re.ASCII)
-_PART = re.compile(r"([\d.]+)(ms|[smhd])")
-_NUMBER = re.compile(r"\d+\.?\d*|\.\d+", re.ASCII)
-_SIZE = re.compile(r"(\d+\.?\d*|\.\d+) ?([kKMGT]?)(iB|B)?", re.ASCII)
+_NUMBER = r"\d+\.?\d*|\.\d+"
+_DURATION = rf"(?:(?:{_NUMBER})(?:ms|[smhd]))+"
+_PART = r"([\d.]+)(ms|[smhd])"
+_SIZE = rf"({_NUMBER}) ?([kKMGT]?)(iB|B)?"
 _POWERS = {"": 0, "k": 1, "K": 1, "M": 2, "G": 3, "T": 4}
 
 
@@ -41,12 +44,20 @@ class InvalidValue(ValueError):
         self.hint = cure
 
 
+@cache
+def _pattern(text: str) -> re.Pattern[str]:
+    """Return the compiled pattern. Most runs need none, and `re` takes 4 ms to load."""
+    import re
+
+    return re.compile(text, re.ASCII)
+
+
 def duration(text: str) -> float:
     """Parse a duration. Return seconds."""
-    if len(text) <= 64 and _NUMBER.fullmatch(text):
+    if len(text) <= 64 and _pattern(_NUMBER).fullmatch(text):
         seconds = float(text)
-    elif len(text) <= 64 and _DURATION.fullmatch(text):
-        seconds = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
+    elif len(text) <= 64 and _pattern(_DURATION).fullmatch(text):
+        seconds = sum(float(number) * _UNITS[unit] for number, unit in _pattern(_PART).findall(text))
     elif text.endswith("%"):
         raise InvalidValue(
             f"not a duration: {quoted(text)}", "a percentage of the median time is --median-timeout"
@@ -64,7 +75,7 @@ def duration(text: str) -> float:
 
 def size(text: str) -> int:
     """Parse a size. Return bytes; `K` and `KiB` count in units of 1024, `KB` in units of 1000."""
-    found = _SIZE.fullmatch(text) if len(text) <= 64 else None
+    found = _pattern(_SIZE).fullmatch(text) if len(text) <= 64 else None
     if not found or (found[3] == "iB" and not found[2]):
         raise InvalidValue(f"not a size: {quoted(text)}", "write bytes, or a value such as 64K, 10M, 1GiB")
     number, letter, rest = found.groups()
@@ -198,7 +209,7 @@ def whole_number(text: str, least: int = 0, most: int | None = None) -> int:
 
 def number(text: str, least: float, most: float) -> float:
     """Parse a number from `least` to `most`, with or without decimals; never NaN or infinite."""
-    if len(text) > 64 or not _NUMBER.fullmatch(text.removeprefix("-")):
+    if len(text) > 64 or not _pattern(_NUMBER).fullmatch(text.removeprefix("-")):
         raise InvalidValue(f"not a number: {quoted(text)}", span(least, most))
     found = float(text)
     if not least <= found <= most:

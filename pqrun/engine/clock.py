@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import time
 from time import monotonic
-from typing import Protocol
+
+from pqrun.core.typing import Protocol
 
 MAX_LOOK_SECONDS = 0.01
 

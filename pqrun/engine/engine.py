@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence, Sized
 from math import inf
 from threading import Lock
-from typing import Protocol
 
 from pqrun.core.errors import InternalFailure, refusal
 from pqrun.core.events import Event
@@ -16,8 +15,11 @@ from pqrun.core.metrics import Metrics, MetricsCollector
 from pqrun.core.notices import ExecutorNotice
 from pqrun.core.scheduler import Scheduler, StopAttempt
 from pqrun.core.start_policy import UNLIMITED, Headroom
+from pqrun.core.typing import TYPE_CHECKING, Protocol
 from pqrun.engine.clock import Clock
-from pqrun.engine.executor import Executor
+
+if TYPE_CHECKING:
+    from pqrun.engine.executor import Executor
 
 Request = Callable[[Scheduler, float], object]
 AfterTurn = Callable[[Sequence[Event]], object]

@@ -10,13 +10,15 @@ from collections.abc import Callable, Iterable
 from math import inf
 from threading import Thread
 from types import FrameType
-from typing import NoReturn
 
 from pqrun.core.errors import UserError
-from pqrun.core.scheduler import Scheduler
-from pqrun.engine.clock import SystemClock
-from pqrun.engine.engine import Request
-from pqrun.engine.reactor import Reactor
+from pqrun.core.typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from pqrun.core.scheduler import Scheduler
+    from pqrun.engine.clock import SystemClock
+    from pqrun.engine.engine import Request
+    from pqrun.engine.reactor import Reactor
 
 SHUTDOWN_FLUSH_TIMEOUT_SECONDS = 1.0
 NO_DIRECTORY = "the current directory has been deleted: change to another one, or give -C an absolute path"
@@ -32,8 +34,8 @@ def reset_signals() -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     python_ignores = {signal.SIGPIPE, getattr(signal, "SIGXFSZ", signal.SIGPIPE)}
-    for number in signal.valid_signals() - python_ignores:
-        if signal.getsignal(number) is signal.SIG_IGN:
+    for number in range(1, signal.NSIG):  # `valid_signals` would make an object of each
+        if signal.getsignal(number) is signal.SIG_IGN and number not in python_ignores:
             signal.signal(number, ignored)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)

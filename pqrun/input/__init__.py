@@ -17,12 +17,11 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
 
 from pqrun.core.errors import UserError
 from pqrun.core.job import OPEN_STDIN, Command, JobSpec, Pool
-from pqrun.core.scheduler import Scheduler
 from pqrun.core.settings import Each, InputSettings, Settings
+from pqrun.core.typing import TYPE_CHECKING, Any
 from pqrun.input.command_list import MARK, CommandList
 from pqrun.input.reader import FedRun, JobProducer, StreamReader, check_line
 from pqrun.input.sources import (
@@ -37,6 +36,7 @@ from pqrun.input.sources import (
 if TYPE_CHECKING:
     from pqrun.core.events import Observer
     from pqrun.core.past import KnownDurations
+    from pqrun.core.scheduler import Scheduler
     from pqrun.engine.live_run import InputStream
     from pqrun.input.each.blocks import BlockFiles, BlockReader
     from pqrun.input.job_count import JobCount
@@ -191,6 +191,8 @@ class JobInput:
 
     def read_all(self) -> list[JobSpec]:
         """Read the whole input and return its jobs. Raises UserError if reading ends early."""
+        from pqrun.core.scheduler import Scheduler
+
         scheduler = Scheduler()
         self.feed_all(scheduler)
         if self.wrong:

@@ -7,19 +7,36 @@ bytes; bytes that are not UTF-8 become surrogate escapes, so that the command ru
 
 from __future__ import annotations
 
-import re
 from collections import deque
-from typing import Any, Final
+from functools import cache
 
 from pqrun.core.errors import UserError
 from pqrun.core.job import Command, JobSpec
 from pqrun.core.job_fields import COMMENT_FIELDS, put
 from pqrun.core.text import quoted
+from pqrun.core.typing import TYPE_CHECKING, Any, Final
 from pqrun.input.defaults import SpecBuilder, Values, stamp
 
+if TYPE_CHECKING:
+    import re
+
 _KEYS = {spelling: key for name, key in COMMENT_FIELDS.items() for spelling in (name, *key.also)}
-_COMMENT = re.compile(r"\\.|'[^']*(?:'|$)|\"(?:[^\"\\]|\\.)*+(?:\"|$)|(?P<here>[ \t\n]#)", re.DOTALL)
-_OURS = re.compile(r"[ \t\n]#[ \t]*pqrun:")
+
+
+@cache
+def _comment() -> re.Pattern[str]:
+    """Return the pattern of what may begin a comment, and of what only looks so to a shell."""
+    import re
+
+    return re.compile(r"\\.|'[^']*(?:'|$)|\"(?:[^\"\\]|\\.)*+(?:\"|$)|(?P<here>[ \t\n]#)", re.DOTALL)
+
+
+@cache
+def _ours() -> re.Pattern[str]:
+    """Return the pattern of the beginning of a comment for pqrun."""
+    import re
+
+    return re.compile(r"[ \t\n]#[ \t]*pqrun:")
 
 
 def split(command: str) -> tuple[str, str | None]:
@@ -27,9 +44,11 @@ def split(command: str) -> tuple[str, str | None]:
 
     Quotes are read as a shell reads them, so all of `echo "a # pqrun: b"` is the command.
     """
-    for found in _COMMENT.finditer(command):
+    if "#" not in command:
+        return command, None
+    for found in _comment().finditer(command):
         if found["here"]:
-            ours = _OURS.search(command, found.start())
+            ours = _ours().search(command, found.start())
             if not ours or "\n" in command[ours.end() :].rstrip("\n"):
                 break
             return command[: ours.start()].rstrip(), command[ours.end() :].strip()

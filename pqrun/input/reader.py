@@ -5,15 +5,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from typing import Protocol
 
+from pqrun.core.dependencies import UnknownNeed
 from pqrun.core.errors import UserError
 from pqrun.core.job import JobSpec
-from pqrun.core.scheduler import Scheduler, UnknownNeed
 from pqrun.core.start_policy import STREAMED
-from pqrun.engine.engine import Engine, Request
-from pqrun.engine.reactor import Reactor
+from pqrun.core.typing import TYPE_CHECKING, Protocol
 from pqrun.input.sources import READ_CHUNK_BYTES, OpenedFile
+
+if TYPE_CHECKING:
+    from pqrun.core.scheduler import Scheduler
+    from pqrun.engine.engine import Engine, Request
+    from pqrun.engine.reactor import Reactor
 
 MAX_JOBS_PER_TURN = 1000
 

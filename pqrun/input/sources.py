@@ -4,26 +4,35 @@
 from __future__ import annotations
 
 import os
-import re
 import select
 import stat
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import cache, partial
 from itertools import chain
-from typing import NamedTuple
 
 from pqrun.core.errors import UserError
 from pqrun.core.job_fields import TOP_LEVEL_FIELDS
+from pqrun.core.typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import re
 
 STDIN_NAMED_TWICE = "stdin can be read only once: give `-` only once"
 JOB_FILES = (".yaml", ".yml", ".json")
 READ_CHUNK_BYTES = 65536
 WHOLE_CHUNK_BYTES = 1 << 20
 _MAX_KEY_BYTES = 4096  # a longer line can't be a key
-_TOP = "|".join(key.name for key in TOP_LEVEL_FIELDS) + r"|x-[\w.-]+"
-_OPENS = re.compile(
-    rf"(?:---(?:\s|$)|([\"']?)(?:{_TOP})\1\s*:(?:\s|$)|\{{\s*(?:$|[\"'}}]|(?:{_TOP})\s*:))".encode()
-)
+
+
+@cache
+def _opening() -> re.Pattern[bytes]:
+    """Return the pattern of the first line of a job file."""
+    import re
+
+    top = "|".join(key.name for key in TOP_LEVEL_FIELDS) + r"|x-[\w.-]+"
+    return re.compile(
+        rf"(?:---(?:\s|$)|([\"']?)(?:{top})\1\s*:(?:\s|$)|\{{\s*(?:$|[\"'}}]|(?:{top})\s*:))".encode()
+    )
 
 
 class OpenedFile(NamedTuple):
@@ -94,7 +103,8 @@ def looks_like_job_file(head: bytes, ended: bool) -> bool | None:
         text = line.strip()
         whole = number < len(lines) or ended or len(text) > _MAX_KEY_BYTES
         if whole and text and not text.startswith(b"#"):
-            return bool(_OPENS.match(text))
+            may_open = b":" in text or text.startswith((b"{", b"---"))
+            return may_open and bool(_opening().match(text))
     return False if ended else None
 
 

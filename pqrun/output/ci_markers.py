@@ -7,15 +7,14 @@ for both. So the markers work only if everything goes to one stream, in whole li
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
 
 from pqrun.core.text import escape_controls
+from pqrun.core.typing import NamedTuple
 
 # The commands of GitHub's runner: `::` as the first visible text of a line, or `##[` anywhere.
-_COMMAND = re.compile(rb"(?:\A|[\r\n])[^!-~\r\n]*::|##\[")
-_OWN_LINE = re.compile(r"(?m)^(\s*):(?=:)|##(?=\[)")
+_COMMAND = rb"(?:\A|[\r\n])[^!-~\r\n]*::|##\["
+_OWN_LINE = r"(?m)^(\s*):(?=:)|##(?=\[)"
 
 
 def ci_service(asked: str, environment: Mapping[str, str]) -> str:
@@ -67,8 +66,10 @@ class CIFences:
         return CIFence()
 
     def _github(self, title: str, output: bytes | None) -> CIFence:
+        import re
+
         before, after = b"", b""
-        if output is None or _COMMAND.search(output):
+        if output is None or re.search(_COMMAND, output):
             token = self._new_token().encode()
             before, after = b"::stop-commands::%b\n" % token, b"::%b::\n" % token
         if title:
@@ -85,7 +86,9 @@ class CIFences:
 
 def neutralize_commands(text: str) -> str:
     """Change pqrun's own lines, which may quote a job, so that GitHub's runner finds no command in them."""
-    return _OWN_LINE.sub(lambda found: f"{found[1]}: " if found[1] is not None else "## ", text)
+    import re
+
+    return re.sub(_OWN_LINE, lambda found: f"{found[1]}: " if found[1] is not None else "## ", text)
 
 
 def harmless_json(text: str) -> str:

@@ -10,9 +10,12 @@ from __future__ import annotations
 import contextlib
 import os
 from threading import Lock
-from weakref import WeakValueDictionary
 
 from pqrun.core.errors import InternalFailure
+from pqrun.core.typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from weakref import ReferenceType
 
 MAX_PACK_BYTES = 16 * 1024 * 1024
 """The size from which the next output goes to a new pack. A queue can delete whole packs only."""
@@ -45,7 +48,7 @@ class Packs:
         self._directory = directory
         self._lock = Lock()
         self.present: Pack | None = None
-        self._referred: WeakValueDictionary[int, Pack] = WeakValueDictionary()
+        self._made: dict[int, ReferenceType[Pack]] = {}
 
     def append(self, data: bytes) -> tuple[Pack, int]:
         """Write an output to the present pack; return that pack and the output's offset.
@@ -74,9 +77,11 @@ class Packs:
             number = max(numbers(path), default=0) + 1
             path = f"{self._directory}/{PREFIX}{number}"
             pack = Pack(path, number)
+            from weakref import ref  # many runs print nothing
+
+            self._made[number] = ref(pack)
         except OSError as error:
             raise InternalFailure(f"cannot create {path}: {error.strerror}") from error
-        self._referred[number] = pack
         return pack
 
     def closed(self) -> frozenset[int]:
@@ -90,7 +95,8 @@ class Packs:
         except OSError:  # no output was kept yet
             return frozenset()
         with self._lock:
-            return frozenset(there - set(self._referred) - {max(there, default=0)})
+            self._made = {number: pack for number, pack in self._made.items() if pack() is not None}
+            return frozenset(there - set(self._made) - {max(there, default=0)})
 
     def remove(self, packs: frozenset[int]) -> None:
         """Delete packs, as far as possible."""

@@ -13,7 +13,6 @@ import errno
 import fcntl
 import os
 import select
-import termios
 from collections.abc import Iterator
 
 from pqrun.core.errors import InternalFailure
@@ -299,6 +298,8 @@ def widen(pipe: int) -> None:
 
 def bytes_available(pipe: int) -> int:
     """Return the number of bytes that wait in a pipe."""
+    import termios
+
     return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, b"\0\0\0\0"), "little")
 
 

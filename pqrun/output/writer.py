@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import select
 import stat
 from collections.abc import Callable, Iterable, Iterator
@@ -19,9 +18,8 @@ from pqrun.output.store import widen, write_all
 
 CAN_SPLICE = hasattr(os, "splice")
 MAX_READER_MILLISECONDS = 100
-_CLEAN = re.compile(r"[ -~\t\n]*")
 MAX_PIECE_BYTES = 1 << 20
-_CLEAN_BYTES = re.compile(rb"[ -~\t\n]*")
+_CLEAN_BYTES = bytes(range(32, 127)) + b"\t\n"
 
 
 class StreamWriter:
@@ -87,7 +85,7 @@ class StreamWriter:
 
         On a terminal, control characters are escaped, because the text may quote a job.
         """
-        if not _CLEAN.fullmatch(text) and self.is_terminal:
+        if self.is_terminal:
             text = "\n".join(map(escape_line, text.split("\n")))
         self.write(self.neutralize(text).encode("utf-8", "backslashreplace") + b"\n")
 
@@ -183,7 +181,7 @@ def for_screen(piece: bytes) -> bytes:
 
     Of a line that was overwritten with carriage returns, only the last version remains.
     """
-    if _CLEAN_BYTES.fullmatch(piece):
+    if not piece.translate(None, _CLEAN_BYTES):
         return piece
     lines = piece.split(b"\n")
     return b"\n".join(

@@ -7,7 +7,6 @@ import os
 import signal
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 from pqrun.core.events import Observer
 from pqrun.core.job_table import JobTable
@@ -15,12 +14,12 @@ from pqrun.core.metrics import Metrics
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.settings import InputSettings, OutputSettings
 from pqrun.core.text import strip_ansi
+from pqrun.core.typing import TYPE_CHECKING
 from pqrun.engine.clock import Clock
 from pqrun.engine.engine import Request
 from pqrun.output.ci_markers import CIFences, ci_service, harmless_json, neutralize_commands
 from pqrun.output.printer import OutputPrinter, OutputStyle
 from pqrun.output.writer import StreamWriter
-from pqrun.ui.headings import OutputHeadings
 from pqrun.ui.plain_log import PlainLog
 from pqrun.ui.run_summary import RunSummary
 from pqrun.ui.summary_page import SummaryPage
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from pqrun.engine.reactor import Reactor
     from pqrun.executors.local.watchdog import WatchdogSupervisor
     from pqrun.input.job_count import JobCount
+    from pqrun.ui.headings import OutputHeadings
     from pqrun.ui.live.keys import Key, KeyReader
     from pqrun.ui.live.screen import BottomLines
     from pqrun.ui.live.table import LiveTable
@@ -99,6 +99,8 @@ class RunDisplay:
             quotes_failures=not (terminal and out.is_terminal and settings.output in ("group", "line")),
         )
         if terminal and not settings.quiet:
+            from pqrun.ui.headings import OutputHeadings
+
             retries = self._kind == "live" and not settings.verbose
             self.headings = OutputHeadings(err, self._paint, retries=retries)
         self._make_printer(ci_service(settings.ci, environment))

@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """`add`: turns options or a file into jobs, and sends them to a live run in messages of limited size."""
 
-from typing import Annotated
-
 from pqrun.cli.commands.live_run import PANEL, RunName, print_ids
 from pqrun.cli.declarations import ArgumentSpec, CommandSpec, WrongUsage, switch
 from pqrun.cli.options import FieldOptions
 from pqrun.core.errors import UserError
 from pqrun.core.option_spec import OptionSpec
+from pqrun.core.typing import Annotated
 
 
 class AddOptions(FieldOptions):
@@ -37,11 +36,12 @@ def add(
     """Add a job, or a file of jobs, to a live run, and print the ids."""
     from pqrun.cli.job_messages import jobs_of_command, jobs_of_file, send_jobs
     from pqrun.control.client import ControlClient
-    from pqrun.control.commands.add import EMPTY
 
     if (file is None) == (not command):
         raise WrongUsage("give a command, or a file with -f", "CMD")
     if command and not command[0].strip():
+        from pqrun.control.commands.add import EMPTY
+
         raise UserError(EMPTY)
     with ControlClient(run) as client:
         jobs = jobs_of_command(command or [], options) if file is None else jobs_of_file(file, options)

@@ -3,20 +3,18 @@
 
 from __future__ import annotations
 
-import shlex
-import shutil
 import time
 from collections import Counter
-from datetime import datetime
-from typing import Annotated, Any
 
 from pqrun.cli.commands.live_run import PANEL, Jobs, RunName, print_text, some
 from pqrun.cli.console import Cell, Column, Console, table
 from pqrun.cli.declarations import CommandSpec, switch
 from pqrun.core.errors import InternalFailure
+from pqrun.core.job import format_command
 from pqrun.core.layout import cut
 from pqrun.core.option_spec import OptionSpec
 from pqrun.core.text import escape_controls, format_duration
+from pqrun.core.typing import Annotated, Any
 from pqrun.core.unicode_json import as_json
 
 SCHEMA = 1
@@ -76,6 +74,8 @@ def _most(page: Console, *, watch: bool) -> int | None:
     """Return the number of jobs that fit on the screen; None without a screen."""
     if not page.is_terminal and not watch:
         return None
+    import shutil
+
     return max(MIN_JOBS, shutil.get_terminal_size((80, 1000)).lines - OTHER_LINES)
 
 
@@ -112,6 +112,8 @@ def shown(answer: dict[str, Any], page: Console, info: dict[str, Any] | None, *,
 
 def _heading(info: dict[str, Any], page: Console) -> list[str]:
     """Return the first line: the files of the run, its name, and how long it has run."""
+    from datetime import datetime
+
     run = info["run"]
     name, source = escape_controls(run["id"]), escape_controls(" ".join(run["files"]))
     began = datetime.fromisoformat(run["started_at"].replace("Z", "+00:00")).timestamp()
@@ -183,7 +185,7 @@ def _needs(job: dict[str, Any]) -> str:
 
 
 def _command(job: dict[str, Any]) -> str:
-    run = shlex.join(job["run"]) if isinstance(job["run"], list) else str(job["run"])
+    run = format_command(tuple(job["run"]) if isinstance(job["run"], list) else job["run"])
     return escape_controls(" ".join(run[:MAX_COMMAND_LENGTH].split()))
 
 

@@ -14,15 +14,14 @@ block_stdin        open the block of the input that a job reads as its stdin
 shell_bypass       find the commands that need no shell
 interactive        the streams of a job with a terminal or an open stdin; the terminals
 open_stdin         the stdin of a running job that others may write to
-niceness           start a process with a niceness of its own; the error of a start that is impossible
-spawn              fork and exec; room for descriptors; watch for the exit; read the pipes
+niceness           start a process with a niceness of its own
+spawn              fork and exec, or say why not; room for descriptors; watch for the exit; read the pipes
 cleanup            end the leftovers of jobs, as a subreaper
 cleanup_embedded   end the leftovers of jobs by scanning all processes, without a subreaper
 ownership          find the job that a process belongs to: by session, group, marker or tag
 procfs             read `/proc`; signal and reap single processes
 watchdog           start and replace the watchdogs
-watchdog_process   the code that a watchdog runs
-watchdog_table     the memory that pqrun shares with its watchdogs
+watchdog_process   the code that a watchdog runs, and the memory that it shares with pqrun
 status_file        read `$PQRUN_REPORT`
 usage              measure CPU and memory of running jobs
 usage_sampler      one sample of them, from psutil; loaded by the monitor's thread

@@ -15,7 +15,6 @@ import select
 import signal
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
 
 from pqrun.core.job import (
     NO_REPORT,
@@ -35,12 +34,10 @@ from pqrun.core.notices import (
     ProcessStarted,
     StartRejected,
 )
+from pqrun.core.typing import TYPE_CHECKING, NamedTuple
 from pqrun.engine.clock import Clock
-from pqrun.engine.executor import Reporter
 from pqrun.executors.local.cleanup import LEFTOVER_GRACE_SECONDS, ProcessCleanup
 from pqrun.executors.local.command import TRANSIENT_ERRNOS, CommandBuilder
-from pqrun.executors.local.created_file import Creation, already_created
-from pqrun.executors.local.niceness import StartError
 from pqrun.executors.local.ownership import JobProcesses
 from pqrun.executors.local.process_group import JobProcessGroup
 from pqrun.executors.local.spawn import (
@@ -48,6 +45,7 @@ from pqrun.executors.local.spawn import (
     NO_PIPES,
     NOTHING_PRINTED,
     PipeReader,
+    StartError,
     has_ended,
     signal_name,
     watch,
@@ -59,6 +57,8 @@ from pqrun.executors.local.watchdog import WatchdogSupervisor
 from pqrun.output.store import Capture, Logs, Stream
 
 if TYPE_CHECKING:
+    from pqrun.engine.executor import Reporter
+    from pqrun.executors.local.created_file import Creation
     from pqrun.executors.local.interactive import InteractiveStreams
     from pqrun.executors.local.open_stdin import OpenStdin
 
@@ -181,7 +181,11 @@ class Child(JobProcessGroup):
             self._creation = creation = around.commands.creation(attempt, self._is_stop_requested)
         except Abandoned as error:
             return failed_start(attempt.key, error, around.clock.now())
-        return None if creation is None else already_created(attempt, creation, around.clock.now())
+        if creation is None:
+            return None
+        from pqrun.executors.local.created_file import already_created
+
+        return already_created(attempt, creation, around.clock.now())
 
     def _open_streams(self, slot: int) -> tuple[int, ...]:
         """Open the streams of a job that wants a terminal or an open standard input. Return its pipes."""

@@ -10,19 +10,18 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from operator import methodcaller
-from typing import TYPE_CHECKING
 
 from pqrun.core.expansion import ValueTooLong, expanded, pool_variable
 from pqrun.core.job import OPEN_STDIN, Attempt, AttemptId, Command, InputBlock, NotStarted, Priority
+from pqrun.core.typing import TYPE_CHECKING
 from pqrun.executors.local import user_paths as stdins
-from pqrun.executors.local.created_file import Creation
 from pqrun.executors.local.environment import TREE_VARIABLE, inherited, jobserver_descriptors
-from pqrun.executors.local.niceness import StartError, niced
 from pqrun.executors.local.ownership import JobProcesses, markers
 from pqrun.executors.local.shell_bypass import ShellBypass
 from pqrun.executors.local.spawn import (
     DEFAULT_SHELL,
     DescriptorRoom,
+    StartError,
     no_option,
     parse_exec_failure,
     spawn,
@@ -32,6 +31,7 @@ from pqrun.executors.local.user_paths import Directories, interruptible, is_here
 
 if TYPE_CHECKING:
     from pqrun.engine.live_run import InputStream
+    from pqrun.executors.local.created_file import Creation
     from pqrun.executors.local.interactive import InteractiveStreams
 
 MAX_ARGUMENT_BYTES = 100_000
@@ -153,6 +153,8 @@ class CommandBuilder:
             if command.stdin is not None and command.stdin != OPEN_STDIN:
                 stdin, argv = self._redirected(attempt.key, command.stdin, argv, cwd, stopped)
             where = None if cwd is None else os.fsencode(cwd)
+            if command.nice is not None:
+                from pqrun.executors.local.niceness import niced
             if pipes:
                 start = spawn if command.nice is None else niced(command.nice, spawn)
                 return start(argv, environment, cwd=where, stdin=stdin, pipes=pipes, keep=self._jobserver)
@@ -176,6 +178,8 @@ class CommandBuilder:
         creates = attempt.spec.creates
         if creates is None:
             return None
+        from pqrun.executors.local.created_file import Creation
+
         directory = self._directory_of(attempt.spec.work) or self._directory
         path = os.path.join(directory, self._as_path(creates))
         return interruptible(lambda: Creation(creates, path), stopped)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
 import stat
 
 TREE_VARIABLE = b"PQRUN_TREE"
@@ -35,7 +34,7 @@ def inherited_names() -> frozenset[str]:
     return frozenset(name.decode("utf-8", "surrogateescape") for name in inherited())
 
 
-_DESCRIPTORS = re.compile(rb"--jobserver-(?:auth|fds)=(\d{1,9}),(\d{1,9})(?!\S)")
+_DESCRIPTORS = rb"--jobserver-(?:auth|fds)=(\d{1,9}),(\d{1,9})(?!\S)"
 
 
 def jobserver_descriptors(makeflags: bytes) -> tuple[int, ...]:
@@ -45,7 +44,11 @@ def jobserver_descriptors(makeflags: bytes) -> tuple[int, ...]:
     to files of pqrun. So a descriptor counts only if it is an inheritable pipe, which pqrun's own files are
     not.
     """
-    found = _DESCRIPTORS.findall(makeflags)
+    if b"--jobserver" not in makeflags:
+        return ()
+    import re
+
+    found = re.findall(_DESCRIPTORS, makeflags)
     if not found:
         return ()
     reading, writing = map(int, found[-1])  # make obeys the last flag

@@ -7,19 +7,12 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable
-from typing import ParamSpec
 
+from pqrun.core.typing import ParamSpec
+from pqrun.executors.local.spawn import StartError
 from pqrun.executors.local.user_paths import interruptible
 
 Arguments = ParamSpec("Arguments")
-
-
-class StartError(Exception):
-    """An error that makes a start impossible. `code`: 127 if the program was not found, else 126."""
-
-    def __init__(self, code: int, message: str) -> None:
-        super().__init__(message)
-        self.code = code
 
 
 def niced(nice: int, start: Callable[Arguments, int]) -> Callable[Arguments, int]:

@@ -13,26 +13,34 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import re
 import resource
 import select
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from pqrun.core.errors import InternalFailure
 from pqrun.core.job import AttemptId
+from pqrun.core.typing import Any
 from pqrun.output.store import MAX_IN_MEMORY_BYTES, Capture, Logs, Stream, bytes_available
 
 DEFAULT_SHELL = ("/bin/sh", "-c")
 HAS_FORK_EXEC = sys.platform == "linux" and (3, 11) <= sys.version_info[:2] <= (3, 13)
-_FAILED = re.compile(rb"OSError:([0-9a-f]{1,4}):(noexec(?::chdir)?)?")  # CPython 3.13 added `:chdir`
+BEFORE_EXEC = (b"noexec", b"noexec:chdir")
+"""What the message of a failed start says if no program was executed; since CPython 3.13 the second."""
 MAX_EXEC_FAILURE_BYTES = 32
 
 _fork_exec: Callable[..., int]
 if HAS_FORK_EXEC:
     from _posixsubprocess import fork_exec as _fork_exec
+
+
+class StartError(Exception):
+    """An error that makes a start impossible. `code`: 127 if the program was not found, else 126."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 def no_option(command: str) -> str:
@@ -100,11 +108,14 @@ def parse_exec_failure(stderr: bytes) -> OSError | None:
 
     Returns None if the program was executed. The error's `filename` is "cwd" if the directory is at fault.
     """
-    found = _FAILED.fullmatch(stderr)
-    if found is None:
+    kind, _, rest = stderr.partition(b":")
+    digits, colon, place = rest.partition(b":")
+    if kind != b"OSError" or not colon or not 1 <= len(digits) <= 4 or digits.strip(b"0123456789abcdef"):
         return None
-    number = int(found[1], 16)
-    return OSError(number, os.strerror(number), "cwd" if found[2] else None)
+    if place not in (b"", *BEFORE_EXEC):
+        return None
+    number = int(digits, 16)
+    return OSError(number, os.strerror(number), "cwd" if place else None)
 
 
 def _by_popen(

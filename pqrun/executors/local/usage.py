@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from importlib.util import find_spec
 from threading import Event, Thread
-from typing import TYPE_CHECKING
 
 from pqrun.core.job import AttemptId
+from pqrun.core.typing import TYPE_CHECKING
 from pqrun.engine.threads import NoThread, start_thread
 
 if TYPE_CHECKING:
@@ -27,6 +26,8 @@ CLOSE_TIMEOUT_SECONDS = 0.5
 
 def is_possible() -> bool:
     """Say whether psutil is installed."""
+    from importlib.util import find_spec
+
     return find_spec("psutil") is not None
 
 

@@ -22,10 +22,16 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from threading import Lock
-from typing import Any, Protocol
 
-from pqrun.executors.local.watchdog_process import GRACE_SECONDS, run
-from pqrun.executors.local.watchdog_table import SLOTS, SharedTable, Terminal, cell_of
+from pqrun.core.typing import Any, Protocol
+from pqrun.executors.local.watchdog_process import (
+    GRACE_SECONDS,
+    SLOTS,
+    SharedTable,
+    Terminal,
+    cell_of,
+    run,
+)
 
 CHECK_INTERVAL_SECONDS = 1.0
 SHORT_LIFE_SECONDS = 1.0

@@ -12,7 +12,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from enum import StrEnum
-from typing import Final
+
+from pqrun.core.typing import Final
 
 
 class ShellContext(StrEnum):

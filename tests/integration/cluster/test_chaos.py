@@ -195,7 +195,7 @@ def one_run(seed):
         )
         for n in range(random.randint(1, 12))
     ]  # fmt: skip
-    scheduler = Scheduler(random=Random(seed))
+    scheduler = Scheduler(seed=seed)
     scheduler.add(jobs, 0.0)
     scheduler.end_input(0.0)
     cluster = BadCluster(random.randint(1, 6), random, random.choice([0.0, 0.05, 0.3]))

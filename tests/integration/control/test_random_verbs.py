@@ -103,7 +103,7 @@ class World:
     def new_scheduler(self, sizes: dict[str, int] | None = None) -> Scheduler:
         pools = {"net": Pool("net", 2)} | {name: Pool(name, size) for name, size in (sizes or {}).items()}
         pools["gpu"] = Pool("gpu", 2, ("0", "1"))
-        return Scheduler(pools=pools.values(), max_queue=30, random=Random(1))
+        return Scheduler(pools=pools.values(), max_queue=30, seed=1)
 
     def new_executor(self, asks) -> Live:
         executor = Live(

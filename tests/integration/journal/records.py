@@ -91,7 +91,7 @@ def random_story(seed: int) -> list[ev.Event]:
     executor = SimulatedExecutor(clock, random.randint(1, 3), lambda _: _fate(random), asks=[
         (BEGAN + at, ask) for at, ask in asks
     ])  # fmt: skip
-    return simulate(Scheduler(random=Random(seed)), executor).events
+    return simulate(Scheduler(seed=seed), executor).events
 
 
 def _fate(random: Random) -> Fate:

@@ -20,7 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pqrun.executors.local.watchdog_table import SharedTable
+from pqrun.executors.local.watchdog_process import SharedTable
 
 ROOT = Path(__file__).parents[3]
 PATIENCE = 20.0

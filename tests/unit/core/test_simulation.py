@@ -118,7 +118,7 @@ def one_run(seed: int) -> tuple[RecordedRun, list[JobSpec], int, Scheduler, Jump
     slots = random.randint(1, 4)
     jobs = random_jobs(random)
     halt = random.choice([None, None, None, HaltRule(random.choice(["now", "soon"]), "fail", 1)])
-    scheduler = Scheduler(pools=[Pool("net", 1), Pool("gpu", 2, ("0", "1"))], halt=halt, random=Random(seed))
+    scheduler = Scheduler(pools=[Pool("net", 1), Pool("gpu", 2, ("0", "1"))], halt=halt, seed=seed)
     for job in jobs:
         scheduler.add([job], 0.0, origin=random.choice([LISTED, STREAMED, ADDED]))
     scheduler.end_input(0.0)

@@ -9,7 +9,7 @@ from pqrun.core.job import Command, ExitedWith, JobSpec
 from pqrun.core.notices import ProcessStarted
 from pqrun.executors.local import child
 from pqrun.executors.local.spawn import NOTHING_PRINTED
-from pqrun.executors.local.watchdog_table import SLOTS, SharedTable, cell_of
+from pqrun.executors.local.watchdog_process import SLOTS, SharedTable, cell_of
 
 MUCH = 300_000
 
