@@ -4,13 +4,9 @@
 As a library it does the same for Python functions: see `Queue`.
 """
 
-from __future__ import annotations
-
-TYPE_CHECKING = False  # `typing` has this name too, but takes longer to load than a short command
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from typing import Any
-
     from pqrun.core.job import Priority as Priority
     from pqrun.core.metrics import Metrics as Metrics
     from pqrun.executors.local.embedded import ShellResult as ShellResult

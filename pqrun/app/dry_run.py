@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from math import inf
+from typing import TYPE_CHECKING
 
 from pqrun.core.errors import UserError
 from pqrun.core.job import Attempt, Command, JobSpec, format_command
@@ -12,7 +13,6 @@ from pqrun.core.job_fields import STORED_FIELDS, value_of
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.settings import MAX_QUEUE, Settings
 from pqrun.core.text import escape_controls
-from pqrun.core.typing import TYPE_CHECKING
 from pqrun.engine.machine_load import count_workers
 from pqrun.executors.simulated import FakeClock, Fate, NoObservers, SimulatedExecutor, run_simulated
 from pqrun.input import JobInput

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from math import inf
+from typing import TYPE_CHECKING, Any
 
 from pqrun.core.errors import InternalFailure
 from pqrun.core.events import Observer
@@ -14,7 +15,6 @@ from pqrun.core.metrics import Metrics, MetricsCollector
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.settings import MAX_QUEUE, REPORT_FILES, Settings
 from pqrun.core.start_policy import GIVE_UP_SECONDS, StartRateLimiter
-from pqrun.core.typing import TYPE_CHECKING, Any
 from pqrun.engine.clock import SystemClock
 from pqrun.engine.dispatcher import EventDispatcher, Observers
 from pqrun.engine.engine import Engine

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
+from typing import TYPE_CHECKING
 
 from pqrun.app.parts import RunParts
 from pqrun.core.errors import (
@@ -21,7 +22,6 @@ from pqrun.core.errors import (
 from pqrun.core.job import format_command
 from pqrun.core.settings import RecordSettings, Settings
 from pqrun.core.text import escape_controls
-from pqrun.core.typing import TYPE_CHECKING
 from pqrun.engine.signals import chdir_or_error, current_directory, die_by_signal, reset_signals
 from pqrun.executors.local.backend import backend_of
 from pqrun.input import open_input

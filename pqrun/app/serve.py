@@ -13,6 +13,7 @@ import socket
 import time
 from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from threading import Lock, Thread
+from typing import TYPE_CHECKING
 
 from pqrun.app.parts import RunParts
 from pqrun.app.run import backend_for, carry_out, past_for
@@ -20,7 +21,6 @@ from pqrun.core import events as ev
 from pqrun.core.errors import InternalFailure, UserError
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.settings import Settings
-from pqrun.core.typing import TYPE_CHECKING
 from pqrun.engine.engine import Engine, Request
 from pqrun.engine.signals import chdir_or_error, current_directory, reset_signals
 from pqrun.engine.threads import NoThread, start_thread

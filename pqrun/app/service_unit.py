@@ -11,10 +11,10 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple, Protocol
 
 from pqrun.core.errors import InternalFailure, UserError
 from pqrun.core.text import escape_controls
-from pqrun.core.typing import NamedTuple, Protocol
 from pqrun.journal.run_directory import RunDirectory
 
 COMMAND_TIMEOUT_SECONDS = 360.0

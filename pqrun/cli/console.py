@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Sequence
+from typing import NamedTuple
 
 from pqrun.core.errors import InternalFailure
 from pqrun.core.layout import cells, cut, cut_middle, pad, wrap
-from pqrun.core.typing import NamedTuple
 from pqrun.output.writer import StreamWriter
 from pqrun.ui.terminal import Style, wants_colour
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from pqrun.cli.commands import find_command
 from pqrun.cli.declarations import (
@@ -19,7 +20,6 @@ from pqrun.cli.declarations import (
     HelpWanted,
     WrongUsage,
 )
-from pqrun.core.typing import Any
 
 COMPLETES = "_PQRUN_COMPLETE"
 

@@ -8,10 +8,10 @@ with an option that `each` does not declare.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final, NamedTuple
 
 from pqrun.cli.options import workers_of
 from pqrun.core.errors import UserError
-from pqrun.core.typing import Final, NamedTuple
 
 VALUE: Final = "VALUE"
 

@@ -8,9 +8,9 @@ the tables in `docs/queue.md` of it. Loaded only for a command line that pqrun d
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from pqrun.core.errors import UserError
-from pqrun.core.typing import NamedTuple
 
 
 class ForeignVerb(NamedTuple):

@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
+from typing import Any, Final
 
 from pqrun.cli.commands.live_run import note
 from pqrun.control.client import ControlClient
@@ -16,7 +17,6 @@ from pqrun.core import field_types as types
 from pqrun.core.errors import Rejected, UserError
 from pqrun.core.job_fields import JOB_FIELDS, FieldSpec, fields_with_option
 from pqrun.core.text import escape_controls
-from pqrun.core.typing import Any, Final
 from pqrun.input.defaults import start_time
 from pqrun.input.jobfile.fields import FieldReader
 from pqrun.input.jobfile.problems import JobFileError, Problems

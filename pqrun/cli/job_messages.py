@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from pqrun.cli.options import fields_given
 from pqrun.cli.settings import given_of
@@ -16,7 +17,6 @@ from pqrun.core.dependencies import needs_first
 from pqrun.core.errors import Rejected, UserError
 from pqrun.core.job import OPEN_STDIN, format_command
 from pqrun.core.settings import InputSettings
-from pqrun.core.typing import TYPE_CHECKING, Any
 from pqrun.engine.signals import absolute, current_directory
 from pqrun.input.defaults import SpecBuilder
 from pqrun.journal.format import spec_facts

@@ -7,6 +7,7 @@ as they are.
 
 from collections.abc import Callable, Iterator
 from functools import cache
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 from pqrun.cli.declarations import DeclaredOption, OptionGroup, options_of
 from pqrun.core import values
@@ -32,7 +33,6 @@ from pqrun.core.settings import (
     RecordSettings,
     ReportSettings,
 )
-from pqrun.core.typing import Annotated, Any, ClassVar, NamedTuple
 
 
 def pool(text: str) -> Pool:

@@ -10,12 +10,12 @@ import os
 import time
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 from pqrun.cli.console import Cell, Column, Console, table
 from pqrun.core import text as hints
 from pqrun.core import unicode_json as unicodejson
 from pqrun.core.text import count_of, escape_controls, format_duration
-from pqrun.core.typing import Any
 from pqrun.journal.run_directory import run_directories, runs_directory
 from pqrun.journal.run_list import (
     DAMAGED,

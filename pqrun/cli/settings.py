@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from pqrun.cli.options import FieldOptions, RunOptions, fields_given, pool
 from pqrun.core.errors import UserError
@@ -13,7 +14,6 @@ from pqrun.core.job import HaltRule, Priority, Shard, StartRate
 from pqrun.core.job_fields import put
 from pqrun.core.settings import GROUP_OF, REPORT_FILES, Settings
 from pqrun.core.text import line_of
-from pqrun.core.typing import Any
 
 NOT_RECORDED = (
     "dry_run", "run_dir", "no_journal", "json", "quiet", "verbose", "env", "ci", "format", "null", "resume",

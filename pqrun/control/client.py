@@ -11,11 +11,11 @@ import socket
 import time
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from typing import Any, NoReturn
 
 from pqrun.control.protocol import MAX_LINE_BYTES, MIN_VERSION, VERSION, short_path
 from pqrun.core.errors import USAGE, InternalFailure, UserError
 from pqrun.core.text import quoted_word
-from pqrun.core.typing import Any, NoReturn
 from pqrun.journal.run_directory import SOCKET, RunDirectory, find_run, run_directories, runs_directory
 
 NO_LIVE_RUN = 6

@@ -10,6 +10,7 @@ import select
 import socket
 from collections.abc import Generator, Iterable, Iterator
 from functools import partial
+from typing import TYPE_CHECKING
 
 from pqrun.control.commands import add, cancel, edit, hold, output, pause_stop, ps, restart, send, wait
 from pqrun.control.commands import set as set_
@@ -29,7 +30,6 @@ from pqrun.control.protocol import (
 )
 from pqrun.core.errors import Rejected
 from pqrun.core.scheduler import Scheduler
-from pqrun.core.typing import TYPE_CHECKING
 from pqrun.core.values import is_whole
 from pqrun.engine.engine import Request
 

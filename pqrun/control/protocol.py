@@ -7,19 +7,20 @@ owner, so there is no authorisation; but every value of a request is checked bef
 
 from __future__ import annotations
 
-import _socket
 import contextlib
+import json
 import os
+import socket
 import stat
+import struct
 from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pqrun.core.errors import InternalFailure, Rejected
 from pqrun.core.text import is_printable
-from pqrun.core.typing import TYPE_CHECKING, Any, Protocol
+from pqrun.core.unicode_json import as_json
 
 if TYPE_CHECKING:  # a client that loads this module needs no scheduler
-    import socket
-
     from pqrun.core.events import JobEnded
     from pqrun.core.scheduler import Scheduler
 
@@ -81,8 +82,6 @@ if TYPE_CHECKING:
 
 def parse_json(line: bytes) -> Any:
     """Parse a line of a message. Raises `Rejected` if it is not JSON."""
-    import json
-
     try:
         return json.loads(line, parse_constant=_refuse)
     except (ValueError, RecursionError):
@@ -96,8 +95,6 @@ def refusal(error: Rejected) -> Answer:
 
 def encode_answer(answer: Answer) -> bytes:
     """Return an answer as one line of valid Unicode: a JSON reader may refuse lone surrogates."""
-    from pqrun.core.unicode_json import as_json
-
     return as_json(answer, separators=(",", ":")).encode() + b"\n"
 
 
@@ -129,15 +126,14 @@ MAX_SOCKET_NAME_LENGTH = 100
 """In bytes. The smallest limit of the supported systems is 103 (macOS)."""
 
 
-def listen(path: str) -> _socket.socket:
-    """Open a listening socket at `path`, with mode 0600. Use `accept` with it.
+def listen(path: str) -> socket.socket:
+    """Open a listening socket at `path`, with mode 0600.
 
     A socket file that a dead run left there is replaced, so the caller must hold the run's lock.
     Raises `InternalFailure` if the socket cannot be opened.
     """
     try:
-        # The class below that of `socket`, which takes 3 ms to load: most runs never have a client.
-        listening = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     except OSError as error:
         raise InternalFailure(f"cannot listen at {path}: {error.strerror}") from error
     listening.setblocking(False)
@@ -154,14 +150,6 @@ def listen(path: str) -> _socket.socket:
         listening.close()
         raise InternalFailure(f"cannot listen at {path}: {error.strerror}") from error
     return listening
-
-
-def accept(listening: _socket.socket) -> socket.socket:
-    """Accept a connection. Raises OSError."""
-    import socket
-
-    descriptor, _ = listening._accept()  # type: ignore[attr-defined]
-    return socket.socket(fileno=descriptor)
 
 
 @contextlib.contextmanager
@@ -189,9 +177,7 @@ def short_path(path: str) -> Iterator[str]:
 
 def is_ours(connection: socket.socket) -> bool:
     """Return whether the peer's user is our own or root."""
-    import struct
-
-    if not hasattr(_socket, "SO_PEERCRED"):
+    if not hasattr(socket, "SO_PEERCRED"):
         return True  # without SO_PEERCRED, only the directory's mode (0700) keeps other users out
-    credentials = connection.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, struct.calcsize("3i"))
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     return struct.unpack("3i", credentials)[1] in (os.geteuid(), 0)

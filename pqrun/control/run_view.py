@@ -15,13 +15,13 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from pqrun.control.client import NO_LIVE_RUN, ControlClient
 from pqrun.core.errors import NOT_ALL_RUN, OK, SOME_FAILED, InternalFailure, UserError
 from pqrun.core.job_row import RUNNING, JobRow
 from pqrun.core.metrics import Metrics, MetricsCollector
 from pqrun.core.text import escape_controls, last_line
-from pqrun.core.typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from pqrun.journal.index import metrics_of
 from pqrun.journal.run_directory import RunDirectory
 from pqrun.journal.run_list import DIED, state_of

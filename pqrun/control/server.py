@@ -9,12 +9,12 @@ import select
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from math import inf
+from typing import TYPE_CHECKING
 
-from pqrun.control.protocol import PendingAnswer, accept, busy, encode_answer, is_ours, listen
+from pqrun.control.protocol import PendingAnswer, busy, encode_answer, is_ours, listen
 from pqrun.core import events as ev
 from pqrun.core.errors import InternalFailure
 from pqrun.core.scheduler import Scheduler
-from pqrun.core.typing import TYPE_CHECKING
 from pqrun.engine.engine import Request
 from pqrun.engine.reactor import Reactor
 
@@ -107,7 +107,7 @@ class ControlServer:
     def _accept(self) -> bool:
         """Accept one connection; return whether there was one."""
         try:
-            connection = accept(self._socket)
+            connection, _ = self._socket.accept()
         except OSError as error:
             # Out of descriptors: poll would report the socket at once again and use up a CPU, so don't
             # listen until an event may have freed a descriptor, or for half a second.

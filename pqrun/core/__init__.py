@@ -30,6 +30,5 @@ From outside, create a `Scheduler`, tell it what was asked for and what executor
     selectors         chooses jobs by id, glob, `state:`, `priority:`, `tag:`
     layout            lays text out for a terminal: width in cells, cutting, wrapping
     text              texts for people: durations, labels, quoting, escaping, command lines
-    typing            light forms of what modules need of `typing` while the program runs
     unicode_json      JSON that every reader accepts
 """

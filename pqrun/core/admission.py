@@ -6,6 +6,8 @@ No clock, process or file. A job that waits for its time is in no queue, so it h
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from pqrun.core import events as ev
 from pqrun.core import states as life
 from pqrun.core.attempts import Decision, TimerHeap
@@ -14,7 +16,6 @@ from pqrun.core.job import Need, Outcome, new
 from pqrun.core.ready_queue import ReadyQueue
 from pqrun.core.start_policy import Backlog
 from pqrun.core.task import Task
-from pqrun.core.typing import Protocol
 
 MIN_DRIFT_SECONDS = 0.05
 """A smaller change of the wall clock is its usual correction, or the time between two looks at two clocks."""

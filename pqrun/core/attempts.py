@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from heapq import heapify, heappop, heappush
 from math import inf
+from typing import TYPE_CHECKING, NamedTuple
 
 from pqrun.core import events as ev
 from pqrun.core import notices as nw
@@ -32,7 +33,6 @@ from pqrun.core.ready_queue import ReadyQueue
 from pqrun.core.states import State
 from pqrun.core.task import Task
 from pqrun.core.text import host_name
-from pqrun.core.typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from random import Random

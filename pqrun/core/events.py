@@ -6,13 +6,11 @@ how they are shown. Common fields: `at` is the time in seconds of the engine's c
 number of the job, `attempt` the number of the attempt (from 1), `by` the origin of a request.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from math import inf
+from typing import Any, NamedTuple
 
 from pqrun.core.job import CountedAs, Exit, JobSpec, Outcome, Priority, SelfReport, StopReason, Usage
-from pqrun.core.typing import Any, NamedTuple
 
 
 class JobAdded(NamedTuple):

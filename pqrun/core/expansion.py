@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from functools import cache
+from typing import TYPE_CHECKING
 
 from pqrun.core.errors import UserError
-from pqrun.core.typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import re

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, Final, NamedTuple
 
 from pqrun.core import values
 from pqrun.core.job import Need, Priority, RetryPolicy
 from pqrun.core.text import quoted
-from pqrun.core.typing import Any, Final, NamedTuple
 from pqrun.core.values import MAX_RETRIES, MAX_SECONDS, MAX_SLOTS, is_number, is_text, is_whole
 
 

@@ -4,11 +4,8 @@
 Frozen data and pure functions. No clock, process or file.
 """
 
-from __future__ import annotations
-
 from enum import IntEnum, StrEnum
-
-from pqrun.core.typing import Any, NamedTuple
+from typing import Any, NamedTuple
 
 
 class Priority(IntEnum):

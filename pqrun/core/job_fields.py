@@ -10,12 +10,12 @@ every `run` loads this module.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any, Final, NamedTuple
 
 from pqrun.core import field_types as types
 from pqrun.core import values
 from pqrun.core.job import Command, JobSpec, RetryPolicy
 from pqrun.core.option_spec import FAILURE, INPUT, SCHEDULING, TIME
-from pqrun.core.typing import Any, Final, NamedTuple
 from pqrun.core.values import BACKOFFS
 
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from pqrun.core import events as ev
 from pqrun.core.job import CountedAs, LostExit, NotStarted, Outcome, is_gone
 from pqrun.core.job_row import HELD, PENDING, QUEUED, RUNNING, WAITING, JobRow
 from pqrun.core.text import host_name
-from pqrun.core.typing import Any
 
 WINDOW_SECONDS = 60.0
 MIN_ENDS = 5

@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-
-from pqrun.core.typing import NamedTuple
+from typing import NamedTuple
 
 Paint = Callable[[str, str], str]
 """A function that colours text: `paint("bold red", text)`."""

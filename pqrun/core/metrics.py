@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from math import ceil, log
+from typing import Any, NamedTuple
 
 from pqrun.core import events as ev
 from pqrun.core.job import CountedAs, Outcome, Priority, StopReason
 from pqrun.core.text import format_duration
-from pqrun.core.typing import Any, NamedTuple
 
 _STEP = log(1.01)
 _TIME_LIMITS = (StopReason.TIMEOUT, StopReason.IDLE)

@@ -4,10 +4,9 @@
 Times are in seconds of the engine's clock; `key` names the attempt.
 """
 
-from __future__ import annotations
+from typing import Any, NamedTuple
 
 from pqrun.core.job import NO_REPORT, AttemptId, Exit, SelfReport, Usage
-from pqrun.core.typing import Any, NamedTuple
 
 
 class ProcessStarted(NamedTuple):

@@ -2,9 +2,9 @@
 """How an option of the command line is declared: its names, its help and its parser."""
 
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from pqrun.core import values
-from pqrun.core.typing import Any, NamedTuple
 
 SCHEDULING, FAILURE, TIME, OUTPUT, SCREEN, RECORD, INPUT, REPORTS, PLACE = (
     "Scheduling", "Failure", "Time", "Output", "Screen", "Record", "Input", "Reports", "Cluster",

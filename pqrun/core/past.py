@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from statistics import median
+from typing import Final, NamedTuple
 
 from pqrun.core.job import Command, JobSpec, Outcome, Pool, is_gone
 from pqrun.core.job_row import RUNNING, WAITING, JobRow
 from pqrun.core.ready_queue import ReadyJob, ReadyQueue, ShapeHead
 from pqrun.core.task import Task
-from pqrun.core.typing import Final, NamedTuple
 
 MAX_MILLISECONDS: Final = 10**13
 """More than the longest time limit, so that no place in the queue becomes negative."""

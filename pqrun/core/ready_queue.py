@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from heapq import heapify, heappop, heappush
+from typing import Protocol
 
 from pqrun.core.job import TAG_POOL, Pool
-from pqrun.core.typing import Protocol
 
 MAX_SKIPS = 100
 

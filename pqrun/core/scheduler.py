@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from math import inf
+from typing import TYPE_CHECKING, assert_never
 
 from pqrun.core import events as ev
 from pqrun.core import notices as nw
@@ -36,7 +37,6 @@ from pqrun.core.start_policy import (
     StartRateLimiter,
 )
 from pqrun.core.task import EndedTask, RestoredState, Task
-from pqrun.core.typing import TYPE_CHECKING, assert_never
 
 if TYPE_CHECKING:
     from pqrun.core.median_timeout import MedianLimit

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import translate
+from typing import Any, NamedTuple
 
 from pqrun.core import states as life
 from pqrun.core.dependencies import is_satisfied
@@ -15,7 +16,6 @@ from pqrun.core.job_row import JobRow
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.task import Task
 from pqrun.core.text import quoted
-from pqrun.core.typing import Any, NamedTuple
 from pqrun.core.values import InvalidValue, priority
 
 MAX_PATTERNS = 100

@@ -7,6 +7,7 @@ nothing else declares that option.
 """
 
 from collections.abc import Mapping
+from typing import Annotated, Any, NamedTuple
 
 from pqrun.core import values
 from pqrun.core.job import HaltRule, Pool, Shard, StartRate
@@ -24,7 +25,6 @@ from pqrun.core.option_spec import (
     choice,
     option,
 )
-from pqrun.core.typing import Annotated, Any, NamedTuple
 
 MAX_QUEUE = 1000
 REPORT_FILES = ("junit", "html", "trace", "summary", "metrics", "joblog", "events")

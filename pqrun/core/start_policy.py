@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import deque
 from math import inf
+from typing import NamedTuple
 
 from pqrun.core import events as ev
 from pqrun.core.attempts import ActiveAttempts, Decision
@@ -12,7 +13,6 @@ from pqrun.core.job import HaltRule, Outcome, StartRate
 from pqrun.core.ready_queue import SLOTS, ReadyQueue
 from pqrun.core.task import Task
 from pqrun.core.text import format_duration
-from pqrun.core.typing import NamedTuple
 
 RETRY_AFTER_REFUSAL_SECONDS = 0.25
 MAX_PAUSE_SECONDS = 8.0

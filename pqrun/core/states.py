@@ -5,11 +5,10 @@ The annotations of a function give its transition; the table `TRANSITIONS` repea
 compares the two. Times are in seconds of the engine's clock; `attempt` is the number of the attempt.
 """
 
-from __future__ import annotations
+from typing import NamedTuple
 
 from pqrun.core.job import Outcome, StopReason, new
 from pqrun.core.notices import ProcessFinished
-from pqrun.core.typing import NamedTuple
 
 
 class Pending(NamedTuple):

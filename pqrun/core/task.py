@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from pqrun.core.events import Event
 from pqrun.core.job import JobSpec, Outcome
 from pqrun.core.states import Pending, State
-from pqrun.core.typing import Protocol
 
 ONE_SLOT: tuple[int, tuple[tuple[str, int], ...]] = (1, ())
 """The shape of most jobs: one shared tuple, to save memory."""

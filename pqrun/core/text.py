@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import cache
+from typing import TYPE_CHECKING, Any, Final
 
 from pqrun.core import events as ev
 from pqrun.core.job import (
@@ -17,7 +18,6 @@ from pqrun.core.job import (
     StopReason,
     format_command,
 )
-from pqrun.core.typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     import re

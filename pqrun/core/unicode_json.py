@@ -6,17 +6,18 @@ And the arguments of a job as JSON and the page have them.
 
 from __future__ import annotations
 
+import json
+from base64 import b64encode
+from typing import Any
+
 from pqrun.core.job import UNKNOWN_SIZE, Command, InputBlock, JobSpec
 from pqrun.core.text import has_no_surrogates, original_bytes, replace_surrogates
-from pqrun.core.typing import Any
 
 BYTES = "_bytes"
 
 
 def as_json(value: Any, **layout: Any) -> str:
     """Return the value as JSON in ASCII. Bytes that are not text are replaced by U+FFFD."""
-    import json
-
     text = json.dumps(value, ensure_ascii=True, **layout)
     return json.dumps(_replaced(value), ensure_ascii=True, **layout) if "\\ud" in text else text
 
@@ -46,8 +47,6 @@ def bytes_beside(name: str, value: Any) -> dict[str, Any]:
 
 
 def _base64(text: str) -> str:
-    from base64 import b64encode
-
     return b64encode(original_bytes(text)).decode()
 
 

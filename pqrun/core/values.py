@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cache
+from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 from pqrun.core.job import HaltRule, Priority, Shard, StartRate
 from pqrun.core.text import is_printable, quoted
-from pqrun.core.typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 if TYPE_CHECKING:
     import re

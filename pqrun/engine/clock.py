@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import time
 from time import monotonic
-
-from pqrun.core.typing import Protocol
+from typing import Protocol
 
 MAX_LOOK_SECONDS = 0.01
 

@@ -15,13 +15,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import compress
 from math import inf
 from threading import Thread
+from typing import Any, Generic, Protocol, TypeVar
 
 from pqrun.core import events as ev
 from pqrun.core.errors import refusal
 from pqrun.core.events import Handler, Observer
 from pqrun.core.job_row import JobRow
 from pqrun.core.job_table import JobTable
-from pqrun.core.typing import Any, Generic, Protocol, TypeVar
 from pqrun.engine.reactor import ThreadWaker
 from pqrun.engine.threads import START_TIMEOUT_SECONDS, start_thread
 

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence, Sized
 from math import inf
 from threading import Lock
+from typing import TYPE_CHECKING, Protocol
 
 from pqrun.core.errors import InternalFailure, refusal
 from pqrun.core.events import Event
@@ -15,7 +16,6 @@ from pqrun.core.metrics import Metrics, MetricsCollector
 from pqrun.core.notices import ExecutorNotice
 from pqrun.core.scheduler import Scheduler, StopAttempt
 from pqrun.core.start_policy import UNLIMITED, Headroom
-from pqrun.core.typing import TYPE_CHECKING, Protocol
 from pqrun.engine.clock import Clock
 
 if TYPE_CHECKING:

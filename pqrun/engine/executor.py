@@ -10,10 +10,10 @@ exactly one `ProcessFinished` or `StartRejected`. The end of a short attempt can
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
 
 from pqrun.core.job import Attempt, AttemptId, JobSpec
 from pqrun.core.notices import ExecutorNotice
-from pqrun.core.typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from pqrun.engine.engine import LoadLimit

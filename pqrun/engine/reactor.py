@@ -9,8 +9,8 @@ import signal
 from collections.abc import Callable, Iterable
 from threading import TIMEOUT_MAX, Lock
 from types import FrameType
+from typing import Protocol
 
-from pqrun.core.typing import Protocol
 from pqrun.engine.engine import Request
 
 MAX_WAIT_SECONDS = 3600.0

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable
 from math import inf
 from threading import Thread
 from types import FrameType
+from typing import TYPE_CHECKING, NoReturn
 
 from pqrun.core.errors import UserError
-from pqrun.core.typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from pqrun.core.scheduler import Scheduler

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 from pqrun.core.job import NO_REPORT, Attempt, ExitedWith, NotStarted, SelfReport, Usage, new
 from pqrun.core.notices import ProcessFinished, ProcessStarted
-from pqrun.core.typing import Any, Protocol
 from pqrun.engine.clock import Clock
 from pqrun.engine.executor import Reporter
 

@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from math import inf
+from typing import TYPE_CHECKING
 
 from pqrun.core.events import Event
 from pqrun.core.job import NO_REPORT, Attempt, AttemptId, Exit, ExitedWith, KilledBySignal, SelfReport
 from pqrun.core.metrics import MetricsCollector
 from pqrun.core.notices import ProcessFinished, ProcessStarted, StartRejected
 from pqrun.core.scheduler import Scheduler
-from pqrun.core.typing import TYPE_CHECKING
 from pqrun.engine.engine import Engine, EventSink, LoadLimit, NoJournal, Request
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from queue import SimpleQueue
 from threading import Thread
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from pqrun.core.job import Attempt, AttemptId
 from pqrun.core.notices import ProcessFinished, StartRejected
-from pqrun.core.typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 from pqrun.engine.threads import NoThread, start_thread
 
 if TYPE_CHECKING:

@@ -17,11 +17,11 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from pqrun.core.errors import UserError
 from pqrun.core.job import OPEN_STDIN, Command, JobSpec, Pool
 from pqrun.core.settings import Each, InputSettings, Settings
-from pqrun.core.typing import TYPE_CHECKING, Any
 from pqrun.input.command_list import MARK, CommandList
 from pqrun.input.reader import FedRun, JobProducer, StreamReader, check_line
 from pqrun.input.sources import (

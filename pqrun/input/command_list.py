@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections import deque
 from functools import cache
+from typing import TYPE_CHECKING, Any, Final
 
 from pqrun.core.errors import UserError
 from pqrun.core.job import Command, JobSpec
 from pqrun.core.job_fields import COMMENT_FIELDS, put
 from pqrun.core.text import quoted
-from pqrun.core.typing import TYPE_CHECKING, Any, Final
 from pqrun.input.defaults import SpecBuilder, Values, stamp
 
 if TYPE_CHECKING:

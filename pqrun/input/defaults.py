@@ -12,11 +12,11 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from operator import itemgetter
+from typing import Any, Final, TypeVar
 
 from pqrun.core.expansion import join_templates, layered, split_templates
 from pqrun.core.job import NO_RETRIES, Command, JobSpec, RetryPolicy
 from pqrun.core.job_fields import LIMITS, STORED_FIELDS
-from pqrun.core.typing import Any, Final, TypeVar
 from pqrun.core.values import InvalidValue, duration
 
 T = TypeVar("T")

@@ -7,9 +7,9 @@ import os
 import time
 from collections.abc import Sequence
 from threading import Thread
+from typing import NamedTuple
 
 from pqrun.core.errors import UserError
-from pqrun.core.typing import NamedTuple
 from pqrun.engine.threads import NoThread, start_thread
 from pqrun.input.reader import JobParser
 from pqrun.input.sources import READ_CHUNK_BYTES, OpenedFile

@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
 from pqrun.core.errors import UserError
 from pqrun.core.job import JobSpec
-from pqrun.core.typing import NamedTuple
 from pqrun.input.command_list import CommandList, LineError
 from pqrun.input.jobfile.problems import Problem, Problems
 

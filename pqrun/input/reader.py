@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Protocol
 
 from pqrun.core.dependencies import UnknownNeed
 from pqrun.core.errors import UserError
 from pqrun.core.job import JobSpec
 from pqrun.core.start_policy import STREAMED
-from pqrun.core.typing import TYPE_CHECKING, Protocol
 from pqrun.input.sources import READ_CHUNK_BYTES, OpenedFile
 
 if TYPE_CHECKING:

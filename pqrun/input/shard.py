@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
+from typing import TYPE_CHECKING
 
 from pqrun.core.errors import UserError
 from pqrun.core.job import Command, JobSpec, Shard
-from pqrun.core.typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pqrun.core.past import KnownDurations

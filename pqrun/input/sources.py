@@ -9,10 +9,10 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from itertools import chain
+from typing import TYPE_CHECKING, NamedTuple
 
 from pqrun.core.errors import UserError
 from pqrun.core.job_fields import TOP_LEVEL_FIELDS
-from pqrun.core.typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import re

@@ -12,10 +12,10 @@ import contextlib
 import os
 from array import array
 from collections.abc import Iterable
+from typing import Any, NamedTuple
 from zlib import crc32
 
 from pqrun.core.job_row import JobRow
-from pqrun.core.typing import Any, NamedTuple
 from pqrun.journal.format import CRC_LENGTH
 from pqrun.journal.projection import RunProjection
 from pqrun.journal.reader import JournalReader

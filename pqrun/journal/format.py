@@ -9,11 +9,12 @@ line are noticed. Times are seconds since the epoch, on the wall clock.
 
 from __future__ import annotations
 
-from _json import encode_basestring_ascii as quote
-from _json import make_encoder
+import json
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from json.encoder import encode_basestring_ascii as quote
 from math import nan
 from types import MappingProxyType
+from typing import Any
 from zlib import crc32
 
 from pqrun.core import events as ev
@@ -32,7 +33,6 @@ from pqrun.core.job import (
     Priority,
     RetryPolicy,
 )
-from pqrun.core.typing import Any
 
 _USUAL = JobSpec("", None)
 _COMMAND = Command("")
@@ -93,7 +93,6 @@ __all__ = [
     "Encoder",
     "Wall",
     "append_checksum",
-    "compact_json",
     "spec_facts",
     "spec_of",
 ]
@@ -111,19 +110,6 @@ _RARE = (
 
 _START = '{"e":"start","t":%s,"s":%d,"n":%d,"w":%.9f}'
 _END = '{"e":"end","t":%s,"s":%d,"n":%d,"as":"%s",%s,"b":%.7f,"f":%.7f,"u":%.6f,"y":%.6f'
-
-
-def _refuse(value: object) -> object:
-    raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
-
-
-# `json.dumps` loads the reader of JSON and regular expressions too, and makes a new encoder at each call.
-_encode = make_encoder(None, _refuse, quote, None, ":", ",", False, False, True)
-
-
-def compact_json(value: object) -> str:
-    """Return the value as JSON in ASCII, without blanks."""
-    return "".join(_encode(value, 0))
 
 
 def append_checksum(body: str, crc: int) -> tuple[bytes, int]:
@@ -211,15 +197,15 @@ class Encoder:
         """Return a job as text. The fields that it shares with the previous job are not encoded again."""
         work = spec.work
         if not (type(work) is Command and type(work.run) is str):
-            return compact_json(spec_facts(spec))
+            return json.dumps(spec_facts(spec), ensure_ascii=True, separators=(",", ":"))
         like = (spec[2:-2], work[1:])  # all but the id, the command, the arguments and the line
         if like != self._like:
             facts = spec_facts(spec)
             rest = {k: v for k, v in facts.items() if k not in ("id", "run", "args", "line")}
             self._like = like
-            self._rest = "," + compact_json(rest)[1:-1] if rest else ""
-            return compact_json(facts)
-        args = f',"args":{compact_json(spec.args)}' if spec.args else ""
+            self._rest = "," + json.dumps(rest, separators=(",", ":"))[1:-1] if rest else ""
+            return json.dumps(facts, ensure_ascii=True, separators=(",", ":"))
+        args = f',"args":{json.dumps(spec.args, separators=(",", ":"))}' if spec.args else ""
         return f'{{"id":{quote(spec.id)},"run":{quote(work.run)},"line":{spec.line}{args}{self._rest}}}'
 
     def _attempt_ended(self, event: ev.AttemptEnded, time: str, texts: list[str]) -> None:

@@ -14,12 +14,12 @@ import os
 import sqlite3
 import stat
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pqrun.core.errors import InternalFailure
 from pqrun.core.job import CountedAs, Outcome
 from pqrun.core.job_row import JobRow
 from pqrun.core.metrics import Metrics, MetricsCollector
-from pqrun.core.typing import TYPE_CHECKING, Any, TypeVar
 from pqrun.journal.projection import RunProjection, fold_journal
 from pqrun.journal.reader import JournalPosition, JournalReader
 from pqrun.journal.run_directory import RunDirectory

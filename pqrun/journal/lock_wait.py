@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+from typing import NamedTuple
 
-from pqrun.core.typing import NamedTuple
 from pqrun.journal.run_directory import WATCHDOG_NAME
 
 FIRST_AFTER_SECONDS = 2.0

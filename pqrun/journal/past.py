@@ -20,6 +20,7 @@ from contextlib import suppress
 from itertools import islice
 from statistics import median
 from threading import Thread
+from typing import Final, NamedTuple
 
 from pqrun.core.errors import InternalFailure, UserError
 from pqrun.core.job import JobSpec
@@ -35,7 +36,6 @@ from pqrun.core.past import (
     run_result,
 )
 from pqrun.core.text import run_source
-from pqrun.core.typing import Final, NamedTuple
 from pqrun.engine.threads import NoThread, start_thread
 from pqrun.journal.index import Index, query_index
 from pqrun.journal.reader import JournalReader

@@ -8,6 +8,7 @@ fold. What an event undoes is known in the job table alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 from pqrun.core import events as ev
 from pqrun.core.errors import InternalFailure
@@ -32,7 +33,6 @@ from pqrun.core.job_row import JobRow
 from pqrun.core.job_table import JobTable, Throughput
 from pqrun.core.metrics import MetricsCollector
 from pqrun.core.text import run_source
-from pqrun.core.typing import Any, NamedTuple
 from pqrun.journal.format import UNKNOWN, spec_of
 from pqrun.journal.reader import JournalReader, gc_paused
 from pqrun.output.store import PackPlace

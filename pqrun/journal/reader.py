@@ -12,10 +12,10 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any, BinaryIO
 from zlib import crc32
 
 from pqrun.core.errors import InternalFailure
-from pqrun.core.typing import Any, BinaryIO
 from pqrun.journal.format import CRC_LENGTH, VERSION
 
 _READ_CHUNK_BYTES = 1 << 18

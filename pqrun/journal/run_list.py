@@ -16,10 +16,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pqrun.core.errors import InternalFailure
 from pqrun.core.text import run_source
-from pqrun.core.typing import TYPE_CHECKING, Any, NamedTuple
 from pqrun.journal.reader import JournalReader
 from pqrun.journal.run_directory import LOCK, RunDirectory, run_directories, runs_directory
 

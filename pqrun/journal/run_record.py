@@ -6,12 +6,12 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 from pqrun import __version__
 from pqrun.core import text as hints
 from pqrun.core.errors import InternalFailure, UserError
 from pqrun.core.metrics import MetricsCollector
-from pqrun.core.typing import TYPE_CHECKING, Any
 from pqrun.engine.clock import Clock
 from pqrun.engine.engine import EventJournal as AnyJournal
 from pqrun.engine.engine import NoJournal

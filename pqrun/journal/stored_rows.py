@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from json.encoder import encode_basestring_ascii as quote
+from typing import Any
 
 from pqrun.core.job import (
     NO_RETRIES,
@@ -30,7 +31,6 @@ from pqrun.core.job import (
 )
 from pqrun.core.job_row import WAITING, JobRow
 from pqrun.core.metrics import MetricsCollector
-from pqrun.core.typing import Any
 from pqrun.core.unicode_json import block_of
 from pqrun.output.store import Capture, Logs, PackPlace
 

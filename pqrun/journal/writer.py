@@ -9,18 +9,19 @@ writes, but nothing is kept.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 from collections.abc import Callable, Sequence
 from threading import Event as Flag
 from threading import Lock, Thread
+from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 from pqrun.core.errors import InternalFailure
 from pqrun.core.events import Event
-from pqrun.core.typing import TYPE_CHECKING, Any
 from pqrun.engine.clock import Clock
 from pqrun.engine.threads import NoThread, start_thread
-from pqrun.journal.format import Encoder, append_checksum, compact_json
+from pqrun.journal.format import Encoder, append_checksum
 from pqrun.output.store import write_all
 
 if TYPE_CHECKING:
@@ -81,7 +82,9 @@ class JournalWriter:
 
     def note(self, facts: dict[str, Any]) -> None:
         """Write a line that is not an event: the beginning or the end of this process."""
-        line, self._crc = append_checksum(compact_json(facts), self._crc)
+        line, self._crc = append_checksum(
+            json.dumps(facts, ensure_ascii=True, separators=(",", ":")), self._crc
+        )
         self._write(line)
 
     def record(self, events: Sequence[Event]) -> None:

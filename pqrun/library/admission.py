@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from threading import Condition, Lock
+from typing import Any
 
 from pqrun.core.job import Command, JobSpec, RetryPolicy, new
 from pqrun.core.scheduler import Scheduler
-from pqrun.core.typing import Any
 from pqrun.engine.clock import Clock
 from pqrun.library.config import Config, Job, QueueClosed, QueueFull, WaitDeadline
 from pqrun.library.futures import Handle, JobHandles

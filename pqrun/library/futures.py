@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from itertools import compress
 from threading import Condition, current_thread, get_ident, main_thread
+from typing import Any
 
 from pqrun.core import events as ev
 from pqrun.core.job import Command, Outcome
-from pqrun.core.typing import Any
 from pqrun.executors.local.embedded import ShellResult
 from pqrun.library.config import Job, JobFailed, JobTimeout, WaitDeadline
 

@@ -10,13 +10,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from math import inf
 from threading import Lock, Thread
+from typing import Any, Protocol, TypeVar
 
 from pqrun.core.events import Event
 from pqrun.core.job import Attempt, Command
 from pqrun.core.metrics import Metrics, MetricsCollector
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.task import Task
-from pqrun.core.typing import Any, Protocol, TypeVar
 from pqrun.engine.clock import Clock, SystemClock
 from pqrun.engine.dispatcher import EventDispatcher
 from pqrun.engine.engine import Engine, NoJournal

@@ -8,9 +8,9 @@ for both. So the markers work only if everything goes to one stream, in whole li
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from pqrun.core.text import escape_controls
-from pqrun.core.typing import NamedTuple
 
 # The commands of GitHub's runner: `::` as the first visible text of a line, or `##[` anywhere.
 _COMMAND = rb"(?:\A|[\r\n])[^!-~\r\n]*::|##\["

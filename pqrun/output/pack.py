@@ -10,9 +10,9 @@ from __future__ import annotations
 import contextlib
 import os
 from threading import Lock
+from typing import TYPE_CHECKING
 
 from pqrun.core.errors import InternalFailure
-from pqrun.core.typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from weakref import ReferenceType

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 from pqrun.core import events as ev
 from pqrun.core.errors import InternalFailure
@@ -11,7 +12,6 @@ from pqrun.core.events import Handler, Observer
 from pqrun.core.job import CountedAs, JobSpec
 from pqrun.core.job_row import JobRow
 from pqrun.core.text import describe_exit, escape_controls, format_duration, job_label
-from pqrun.core.typing import NamedTuple
 from pqrun.output.ci_markers import CIFence, CIFences
 from pqrun.output.store import Capture, Stream
 from pqrun.output.writer import (

@@ -29,13 +29,13 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pqrun.core import events as ev
 from pqrun.core.events import Observer
 from pqrun.core.job_table import JobTable
 from pqrun.core.metrics import Metrics
 from pqrun.core.settings import OutputSettings, RecordSettings, ReportSettings, Settings
-from pqrun.core.typing import TYPE_CHECKING, Any, NamedTuple
 from pqrun.output.ci_markers import ci_service
 
 if TYPE_CHECKING:

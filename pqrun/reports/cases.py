@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any, NamedTuple
 
 from pqrun.core import events as ev
 from pqrun.core.events import Handler
@@ -21,7 +22,6 @@ from pqrun.core.job import (
 from pqrun.core.job_row import RUNNING, JobRow
 from pqrun.core.job_table import JobTable
 from pqrun.core.text import describe_exit, strip_ansi
-from pqrun.core.typing import Any, NamedTuple
 from pqrun.reports import Report
 
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
+from typing import Any
 
 from pqrun.core import events as ev
 from pqrun.core.job import format_command
 from pqrun.core.job_row import QUEUED, JobRow
 from pqrun.core.job_table import JobTable
 from pqrun.core.text import describe_exit
-from pqrun.core.typing import Any
 from pqrun.core.unicode_json import as_json
 from pqrun.reports import Ending, Report, RunInfo
 from pqrun.reports.cases import one_line

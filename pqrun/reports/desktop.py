@@ -11,13 +11,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from math import inf
+from typing import Protocol
 
 from pqrun.core import events as ev
 from pqrun.core.job import Outcome
 from pqrun.core.job_row import JobRow
 from pqrun.core.job_table import JobTable
 from pqrun.core.text import count_of, describe_exit, escape_controls, job_label, shorten
-from pqrun.core.typing import Protocol
 from pqrun.output.writer import StreamWriter
 from pqrun.reports import Ending, Report, RunInfo
 from pqrun.reports.digest import headline

@@ -6,12 +6,12 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from pqrun.core.job import Outcome
 from pqrun.core.job_row import JobRow
 from pqrun.core.job_table import JobTable
 from pqrun.core.text import count_of
-from pqrun.core.typing import TYPE_CHECKING
 from pqrun.reports import Ending, RunInfo
 from pqrun.reports.cases import CaseReport, ReportedCase, last_lines
 

@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, assert_never, get_args
 
 from pqrun.core import events as ev
 from pqrun.core.job import ExitedWith, JobSpec, KilledBySignal, NotStarted
 from pqrun.core.job_row import JobRow
 from pqrun.core.job_table import JobTable
-from pqrun.core.typing import Any, assert_never, get_args
 from pqrun.core.unicode_json import argument_facts, as_json, bytes_beside
 from pqrun.reports import Ending, Report, RunInfo
 from pqrun.reports.json_document import numbers, timestamp

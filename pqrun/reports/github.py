@@ -3,9 +3,9 @@
 
 import os
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from pqrun.core.job_row import JobRow
-from pqrun.core.typing import NamedTuple
 from pqrun.output.writer import StreamWriter
 from pqrun.reports import Ending, RunInfo
 from pqrun.reports.cases import case_name, describe_case, one_line

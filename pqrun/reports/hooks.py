@@ -10,11 +10,11 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from math import inf
+from typing import Any, NamedTuple
 
 from pqrun.core.job import Outcome
 from pqrun.core.settings import ReportSettings
 from pqrun.core.text import format_duration
-from pqrun.core.typing import Any, NamedTuple
 from pqrun.core.unicode_json import as_json
 from pqrun.executors.local.environment import TREE_VARIABLE, inherited
 from pqrun.executors.local.spawn import DEFAULT_SHELL, no_option, signal_name

@@ -7,12 +7,12 @@ Records of jobs and attempts wait in a spool during the run. The files of the pa
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from pqrun.core import events as ev
 from pqrun.core.job import CountedAs
 from pqrun.core.job_row import JobRow
 from pqrun.core.job_table import JobTable
-from pqrun.core.typing import Any
 from pqrun.reports import Ending, Report, RunInfo
 from pqrun.reports.cases import as_recorded, end_of, printed
 from pqrun.reports.page_data import AttemptRecords, RecordSpool, job_record, logs_of, page_head, script_of

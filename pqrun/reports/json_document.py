@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 from pqrun.core.job import OutputPlace
 from pqrun.core.job_row import JobRow
 from pqrun.core.metrics import Metrics
-from pqrun.core.typing import TYPE_CHECKING, Any
 from pqrun.core.unicode_json import argument_facts, as_json, bytes_beside
 
 if TYPE_CHECKING:

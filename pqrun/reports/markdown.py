@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from html import escape
+from typing import TYPE_CHECKING
 
 from pqrun.core.job import Outcome
 from pqrun.core.job_row import JobRow
 from pqrun.core.job_table import JobTable
 from pqrun.core.metrics import CORE_METRICS
 from pqrun.core.text import format_duration
-from pqrun.core.typing import TYPE_CHECKING
 from pqrun.reports import Ending, RunInfo
 from pqrun.reports.cases import case_name, code_block, code_span, describe_case, one_line
 from pqrun.reports.digest import DigestFailure, RunDigest

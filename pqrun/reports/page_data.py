@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from pqrun import __version__
 from pqrun.core import events as ev
@@ -26,7 +27,6 @@ from pqrun.core.job import (
 )
 from pqrun.core.job_row import JobRow
 from pqrun.core.text import command, describe_exit, format_duration, last_output
-from pqrun.core.typing import Any, NamedTuple
 from pqrun.core.unicode_json import arguments_by_name, as_json, block_of
 from pqrun.journal.run_directory import LOGS, RunDirectory
 from pqrun.output.store import Capture

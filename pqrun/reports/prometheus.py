@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate
 from time import monotonic
+from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -25,7 +26,6 @@ from pqrun.core.events import Handler
 from pqrun.core.job import CountedAs, Outcome, Priority
 from pqrun.core.job_row import QUEUED, JobRow
 from pqrun.core.job_table import JobTable
-from pqrun.core.typing import Any
 from pqrun.reports import Ending, Report, RunInfo
 from pqrun.reports.targets import AtomicFile
 

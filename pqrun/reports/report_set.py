@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from itertools import combinations
 from math import inf
 from threading import RLock
+from typing import TYPE_CHECKING
 
 from pqrun.core import events as ev
 from pqrun.core.errors import BUG, OWN_FAILURE, UserError, refusal
@@ -20,7 +21,6 @@ from pqrun.core.events import Observer
 from pqrun.core.job_row import JobRow
 from pqrun.core.job_table import JobTable
 from pqrun.core.settings import OutputSettings, ReportSettings
-from pqrun.core.typing import TYPE_CHECKING
 from pqrun.engine.dispatcher import Observers
 from pqrun.output.ci_markers import ci_service
 from pqrun.reports import REPORTS, Ending, Report, ReportKind, RunInfo

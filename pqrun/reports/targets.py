@@ -12,10 +12,10 @@ import stat
 import time
 from codecs import IncrementalDecoder, getincrementaldecoder
 from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
 from pqrun.core.errors import UserError
 from pqrun.core.text import escape_controls
-from pqrun.core.typing import NamedTuple
 from pqrun.output.store import write_all
 
 WRITE_TIMEOUT_SECONDS = 30.0

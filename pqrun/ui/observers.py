@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from pqrun.core.events import Observer
 from pqrun.core.job_table import JobTable
@@ -14,7 +15,6 @@ from pqrun.core.metrics import Metrics
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.settings import InputSettings, OutputSettings
 from pqrun.core.text import strip_ansi
-from pqrun.core.typing import TYPE_CHECKING
 from pqrun.engine.clock import Clock
 from pqrun.engine.engine import Request
 from pqrun.output.ci_markers import CIFences, ci_service, harmless_json, neutralize_commands

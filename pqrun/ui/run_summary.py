@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import heapq
+from typing import NamedTuple
 
 from pqrun.core import events as ev
 from pqrun.core.events import Observer
@@ -11,7 +12,6 @@ from pqrun.core.job import CountedAs, JobSpec, LostExit, NotStarted, Outcome
 from pqrun.core.job_row import JobRow
 from pqrun.core.job_table import JobTable
 from pqrun.core.text import describe_exit, job_label, plain_line, strip_ansi
-from pqrun.core.typing import NamedTuple
 
 MAX_FAILURES = 20
 MAX_TAIL_LINES = 5

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from pqrun.core import text as hints
 from pqrun.core.job import Outcome, format_command
 from pqrun.core.layout import cut_middle
 from pqrun.core.metrics import Metrics
 from pqrun.core.text import count_of, describe_stop, escape_controls, format_duration, shorten
-from pqrun.core.typing import TYPE_CHECKING
 from pqrun.ui.run_summary import RunSummary, SummaryFailure
 from pqrun.ui.terminal import NO_BREAK, OUTCOME_STYLES, Piece, Style, lay_out
 

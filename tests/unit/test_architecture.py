@@ -69,15 +69,6 @@ def test_a_package_imports_only_from_those_below_it(path):
     assert [name for name in sorted(others) if FLOOR_OF.get(name, 99) >= FLOOR_OF[own]] == []
 
 
-def test_modules_import_the_light_forms_of_typing():
-    """Loading `typing` and making its named tuples costs a short run a fifth of its time.
-
-    typer and `dataclasses` know only the forms of `typing` itself, and so may users of the library.
-    """
-    importing = [name_of(path) for path in FILES if "typing" in imports(path) and path.parent != PACKAGE]
-    assert importing == ["cli.app", "core.typing", "library.config", "library.queue"]
-
-
 @pytest.mark.parametrize("path", [p for p in FILES if name_of(p).startswith("core")], ids=name_of)
 def test_the_core_knows_no_clock_no_process_and_no_file(path):
     assert (

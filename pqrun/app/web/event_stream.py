@@ -11,11 +11,10 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncGenerator
+from typing import Any
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
-
-from pqrun.core.typing import Any
 
 SEND_TIMEOUT_SECONDS, LAST_TIMEOUT_SECONDS = 30.0, 1.0
 HEARTBEAT = b":\n\n"

@@ -14,12 +14,12 @@ import time
 import traceback
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 from pqrun.app.web.event_stream import HEARTBEAT, message
 from pqrun.app.web.run_feed import RunFeed
 from pqrun.core.errors import UserError
 from pqrun.core.text import escape_controls
-from pqrun.core.typing import Any, TypeVar
 from pqrun.journal.run_directory import RunDirectory, run_directories
 from pqrun.journal.run_list import RunListing, past_runs, shortest_prefixes
 

@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Any, BinaryIO
 
 from pqrun.app.web.event_stream import message
 from pqrun.control.run_view import OutputPiece, RunView, ViewedRun, view_run
@@ -22,7 +23,6 @@ from pqrun.core.errors import InternalFailure, UserError
 from pqrun.core.job import TAG_POOL, AttemptId
 from pqrun.core.metrics import MetricsCollector
 from pqrun.core.text import escape_controls
-from pqrun.core.typing import Any, BinaryIO
 from pqrun.core.unicode_json import as_json
 from pqrun.journal.projection import RunProjection, fold_journal
 from pqrun.journal.reader import JournalPosition, JournalReader

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -17,7 +18,6 @@ from pqrun.app.web.feeds import RunFeeds
 from pqrun.control.run_view import OutputPiece
 from pqrun.core.errors import InternalFailure, UserError
 from pqrun.core.text import escape_controls
-from pqrun.core.typing import Any
 from pqrun.core.unicode_json import as_json
 from pqrun.reports.cases import printed
 from pqrun.reports.page_files import live_page, page_files

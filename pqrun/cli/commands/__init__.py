@@ -19,7 +19,8 @@ help                `help`.
 
 from __future__ import annotations
 
-from pqrun.core.typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pqrun.cli.declarations import CommandSpec
@@ -66,7 +67,6 @@ def find_command(name: str) -> CommandSpec | None:
 
         if not (name := meaning(name)):
             return None
-    # `importlib.import_module` does the same, but the command line needs `importlib` for nothing else.
-    module = __import__(f"pqrun.cli.commands.{MODULES[name]}", fromlist=("COMMANDS",))
+    module = import_module(f"pqrun.cli.commands.{MODULES[name]}")
     found: CommandSpec = next(command for command in module.COMMANDS if command.name == name)
     return found

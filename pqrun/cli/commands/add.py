@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """`add`: turns options or a file into jobs, and sends them to a live run in messages of limited size."""
 
+from typing import Annotated
+
 from pqrun.cli.commands.live_run import PANEL, RunName, print_ids
 from pqrun.cli.declarations import ArgumentSpec, CommandSpec, WrongUsage, switch
 from pqrun.cli.options import FieldOptions
 from pqrun.core.errors import UserError
 from pqrun.core.option_spec import OptionSpec
-from pqrun.core.typing import Annotated
 
 
 class AddOptions(FieldOptions):

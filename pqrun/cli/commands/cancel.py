@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pqrun.cli.commands.live_run import PANEL, SELECTORS, RunName, option_value, some
 from pqrun.cli.declarations import ArgumentSpec, CommandSpec
-from pqrun.core.typing import Annotated
 from pqrun.core.values import signal_name
 
 SIGNAL_HELP = (

@@ -7,11 +7,11 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated, Final
 
 from pqrun.cli.commands.live_run import print_text
 from pqrun.cli.declarations import ArgumentSpec, CommandSpec
 from pqrun.core.errors import UserError
-from pqrun.core.typing import TYPE_CHECKING, Annotated, Final
 
 if TYPE_CHECKING:
     from pqrun.input.list_check import ListPart

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pqrun.cli.declarations import ArgumentSpec, CommandSpec, DeclaredOption, HelpWanted, WrongUsage
 from pqrun.cli.fast_parser import is_terminal
 from pqrun.cli.options import EachOptions, workers_of
 from pqrun.core.errors import UserError
-from pqrun.core.typing import TYPE_CHECKING, Annotated, Any
 
 if TYPE_CHECKING:
     from pqrun.core.settings import Each

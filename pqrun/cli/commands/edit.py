@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pqrun.cli.commands.live_run import PANEL, RunName
 from pqrun.cli.declarations import ArgumentSpec, CommandSpec
-from pqrun.core.typing import Annotated
 
 
 def edit(

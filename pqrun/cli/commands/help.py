@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """`help`: the whole help of the program or of a command."""
 
+from typing import Annotated
+
 from pqrun.cli.declarations import ArgumentSpec, CommandSpec, WrongUsage
-from pqrun.core.typing import Annotated
 
 
 def help_(

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pqrun.cli.commands.live_run import PANEL, SELECTORS, RunName, some
 from pqrun.cli.declarations import ArgumentSpec, CommandSpec
-from pqrun.core.typing import Annotated
 
 HeldJobs = Annotated[list[str], ArgumentSpec("JOB...", SELECTORS, "jobs")]
 

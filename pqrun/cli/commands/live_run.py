@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from typing import Annotated, Any
 
 from pqrun.cli.declarations import ArgumentSpec
 from pqrun.core.option_spec import RECORD, OptionSpec
 from pqrun.core.text import escape_controls
-from pqrun.core.typing import Annotated, Any
 
 PANEL = "Live runs"
 SELECTORS = "Jobs: ids, globs, all, state:x, priority:x, tag:x"

@@ -10,6 +10,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from pqrun.cli.console import Console
 from pqrun.control.client import ControlClient
@@ -18,7 +19,6 @@ from pqrun.core.job import AttemptId, Priority
 from pqrun.core.job_row import JobRow
 from pqrun.core.selectors import SelectableJob, chosen
 from pqrun.core.text import escape_controls
-from pqrun.core.typing import NamedTuple
 from pqrun.engine.signals import die_by_signal
 from pqrun.journal.index import Index, StaleIndex, query_index, watch
 from pqrun.journal.run_directory import RunDirectory, find_run, only_live_run

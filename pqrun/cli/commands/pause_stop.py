@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pqrun.cli.commands.live_run import PANEL, Jobs, RunName, note
 from pqrun.cli.declarations import CommandSpec, switch
-from pqrun.core.typing import Annotated
 
 
 def pause(jobs: Jobs = None, run: RunName = None) -> int:

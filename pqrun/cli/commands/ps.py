@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from typing import Annotated, Any
 
 from pqrun.cli.commands.live_run import PANEL, Jobs, RunName, print_text, some
 from pqrun.cli.console import Cell, Column, Console, table
@@ -14,7 +15,6 @@ from pqrun.core.job import format_command
 from pqrun.core.layout import cut
 from pqrun.core.option_spec import OptionSpec
 from pqrun.core.text import escape_controls, format_duration
-from pqrun.core.typing import Annotated, Any
 from pqrun.core.unicode_json import as_json
 
 SCHEMA = 1

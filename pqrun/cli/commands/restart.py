@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pqrun.cli.commands.live_run import PANEL, Jobs, RunName, note, some
 from pqrun.cli.declarations import CommandSpec, WrongUsage, switch
-from pqrun.core.typing import Annotated
 
 
 def restart(

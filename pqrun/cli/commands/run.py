@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pqrun.cli.declarations import ArgumentSpec, CommandSpec, HelpWanted, WrongUsage
 from pqrun.cli.fast_parser import is_terminal
 from pqrun.cli.options import ListOptions, RunOptions
 from pqrun.core.option_spec import FAILURE, OptionSpec
-from pqrun.core.typing import Annotated
 
 PANEL = "Run jobs"
 RUN_EXAMPLES = (

@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Annotated
 
 from pqrun.cli.commands.live_run import RUN
 from pqrun.cli.declarations import ArgumentSpec, CommandSpec, WrongUsage, switch
 from pqrun.cli.options import ReportOptions
 from pqrun.core import values
 from pqrun.core.option_spec import OptionSpec
-from pqrun.core.typing import Annotated
 
 PANEL = "Past runs"
 KEPT_BYTES = 1 << 30

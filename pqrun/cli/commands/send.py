@@ -6,11 +6,11 @@ from __future__ import annotations
 import base64
 import os
 import time
+from typing import TYPE_CHECKING, Annotated
 
 from pqrun.cli.commands.live_run import PANEL, RunName
 from pqrun.cli.declarations import ArgumentSpec, CommandSpec, WrongUsage, switch
 from pqrun.core.errors import InternalFailure
-from pqrun.core.typing import TYPE_CHECKING, Annotated
 
 if TYPE_CHECKING:
     from pqrun.control.client import ControlClient

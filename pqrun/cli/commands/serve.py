@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import TYPE_CHECKING, Annotated
 
 from pqrun.cli.declarations import CommandSpec, WrongUsage
 from pqrun.cli.options import RunOptions
 from pqrun.core.option_spec import RECORD, OptionSpec
-from pqrun.core.typing import TYPE_CHECKING, Annotated
 from pqrun.core.values import whole_number
 
 if TYPE_CHECKING:

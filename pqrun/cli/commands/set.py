@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pqrun.cli.commands.live_run import PANEL, Jobs, RunName, note, option_value, some
 from pqrun.cli.declarations import CommandSpec, WrongUsage, switch
@@ -11,7 +12,6 @@ from pqrun.cli.options import FieldOptions, fields_given
 from pqrun.cli.options import pool as read_pool
 from pqrun.core.option_spec import OptionSpec
 from pqrun.core.text import escape_controls, quoted
-from pqrun.core.typing import TYPE_CHECKING, Annotated, Any
 from pqrun.core.values import InvalidValue, workers
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
+from typing import TYPE_CHECKING, NamedTuple
 
 from pqrun.cli.console import Cell, Column, Console, table
 from pqrun.cli.options import ReportOptions
@@ -18,7 +19,6 @@ from pqrun.core.job import Outcome
 from pqrun.core.job_row import JobRow
 from pqrun.core.settings import ReportSettings
 from pqrun.core.text import describe_exit, escape_controls, format_duration, job_label, last_line, strip_ansi
-from pqrun.core.typing import TYPE_CHECKING, NamedTuple
 from pqrun.core.unicode_json import as_json
 from pqrun.journal.index import Index, as_seen, query_index
 from pqrun.journal.run_directory import RunDirectory, find_run

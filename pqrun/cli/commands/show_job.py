@@ -10,6 +10,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pqrun.cli.commands.show import rates_of
 from pqrun.cli.console import Cell, Column, Console, table
@@ -27,7 +28,6 @@ from pqrun.core.text import (
     job_label,
     strip_ansi,
 )
-from pqrun.core.typing import TYPE_CHECKING, Any, NamedTuple
 from pqrun.core.unicode_json import arguments_by_name, as_json
 from pqrun.engine.clock import format_moment
 from pqrun.journal.index import as_seen, query_index

@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 from pqrun.cli.commands.live_run import PANEL, RUN
 from pqrun.cli.declarations import ArgumentSpec, CommandSpec
-from pqrun.core.typing import Annotated
 
 NEEDS_TEXTUAL = "`pqrun top` needs textual: install it with `pip install 'pqrun-cli[top]'`"
 

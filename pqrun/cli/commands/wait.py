@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Annotated
+
 from pqrun.cli.commands.live_run import PANEL, RunName, note, option_value, print_ids
 from pqrun.cli.declarations import ArgumentSpec, CommandSpec, switch
 from pqrun.core import values
 from pqrun.core.option_spec import OptionSpec
 from pqrun.core.text import count_of
-from pqrun.core.typing import TYPE_CHECKING, Annotated
 
 if TYPE_CHECKING:
     from pqrun.reports.desktop import Desktop

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pqrun.cli.commands.live_run import PANEL, option_value
 from pqrun.cli.declarations import CommandSpec, switch
 from pqrun.core import values
-from pqrun.core.typing import Annotated
 
 NEEDS_SERVER = "`pqrun web` needs starlette and uvicorn: install them with `pip install 'pqrun-cli[web]'`"
 ADDRESS = ("127.0.0.1", 8765)

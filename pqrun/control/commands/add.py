@@ -7,6 +7,7 @@ With `wait`, jobs are added as the queue gets room. A request lists its jobs, or
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from pqrun.control.protocol import (
     FULL,
@@ -30,7 +31,6 @@ from pqrun.core.job_fields import LIMITS, wrong_field
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.start_policy import ADDED
 from pqrun.core.text import is_printable
-from pqrun.core.typing import TYPE_CHECKING, Any
 from pqrun.core.values import is_text, is_whole
 from pqrun.input.defaults import SpecBuilder
 from pqrun.journal.format import spec_facts, spec_of

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pqrun.control.protocol import JOBS_PER_TURN, Answer, ClientRequest, origin_of
 from pqrun.core.errors import Rejected
 from pqrun.core.job import AttemptId
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.selectors import selected, selectors_of
-from pqrun.core.typing import TYPE_CHECKING
 from pqrun.core.values import InvalidValue, signal_name
 
 if TYPE_CHECKING:

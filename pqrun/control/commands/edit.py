@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING, Any
 
 from pqrun.control.commands.add import checked, checked_run, plain
 from pqrun.control.commands.set import CHANGEABLE
@@ -15,7 +16,6 @@ from pqrun.core.job import Need, Priority
 from pqrun.core.job_fields import put, value_of
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.task import Task
-from pqrun.core.typing import TYPE_CHECKING, Any
 from pqrun.input.defaults import replaced
 
 if TYPE_CHECKING:

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pqrun.control.protocol import JOBS_PER_TURN, ClientRequest, origin_of
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.selectors import selected, selectors_of
-from pqrun.core.typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pqrun.control.protocol import IncrementalAnswer

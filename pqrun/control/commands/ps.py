@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from json.encoder import encode_basestring_ascii as quote
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pqrun.control.protocol import VERSION, Answer, ClientRequest, flag
 from pqrun.core import states as life
@@ -14,7 +15,6 @@ from pqrun.core.scheduler import Scheduler
 from pqrun.core.selectors import selected, selectors_of, state_of
 from pqrun.core.task import Task
 from pqrun.core.text import format_duration, last_line
-from pqrun.core.typing import TYPE_CHECKING, Any, NamedTuple
 from pqrun.core.unicode_json import argument_facts, as_json, bytes_beside
 from pqrun.engine.clock import format_moment
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pqrun.control.commands.add import check_pools
 from pqrun.control.protocol import FULL, GONE, JOBS_PER_TURN, ClientRequest, flag, origin_of
 from pqrun.core.dependencies import UnknownNeed, needs_first
@@ -12,7 +14,6 @@ from pqrun.core.scheduler import Scheduler
 from pqrun.core.selectors import ended_jobs, selectors_of
 from pqrun.core.start_policy import ADDED, LISTED
 from pqrun.core.task import EndedTask, Task
-from pqrun.core.typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pqrun.control.protocol import IncrementalAnswer

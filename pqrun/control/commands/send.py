@@ -6,13 +6,13 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from pqrun.control.protocol import NONE, Answer, ClientRequest, flag
 from pqrun.core.errors import Rejected
 from pqrun.core.job import OPEN_STDIN, AttemptId, Command
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.selectors import state_of
-from pqrun.core.typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pqrun.engine.executor import JobStdin

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from pqrun.control.commands.add import checked, plain
 from pqrun.control.protocol import JOBS_PER_TURN, Answer, ClientRequest, flag, origin_of
@@ -15,7 +16,6 @@ from pqrun.core.job_fields import fields_with_option, put, value_of
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.selectors import selected, selectors_of
 from pqrun.core.task import Task
-from pqrun.core.typing import TYPE_CHECKING, Any
 from pqrun.core.values import MAX_SLOTS, is_whole, pool_name
 from pqrun.core.values import tag as check_tag
 from pqrun.input.defaults import replaced

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import os
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any, NamedTuple
 
 from pqrun import __version__
 from pqrun.core.errors import UserError
-from pqrun.core.typing import Any, NamedTuple
 
 
 class Tls(NamedTuple):

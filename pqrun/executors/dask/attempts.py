@@ -7,9 +7,10 @@ as succeeded or failed; every other end is a loss. Whatever arrives, each attemp
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Protocol
+
 from pqrun.core.job import Attempt, AttemptId, Exit, LostExit, NotStarted
 from pqrun.core.notices import ProcessFinished, ProcessRestarted, ProcessStarted, StartRejected
-from pqrun.core.typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from pqrun.output.store import Capture

@@ -9,13 +9,13 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterable, Sized
 from math import inf
+from typing import TYPE_CHECKING
 
 from pqrun.core.errors import UserError
 from pqrun.core.job import OPEN_STDIN, AttemptId, Command, InputBlock, JobSpec
 from pqrun.core.settings import OutputSettings, PlaceSettings
 from pqrun.core.start_policy import Headroom
 from pqrun.core.text import place_of
-from pqrun.core.typing import TYPE_CHECKING
 from pqrun.engine.machine_load import LoadMonitor, count_workers
 from pqrun.executors.dask.address import Tls, address_of
 from pqrun.executors.dask.connection import SchedulerConnection

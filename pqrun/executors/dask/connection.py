@@ -15,10 +15,10 @@ import warnings
 from collections.abc import Awaitable, Callable, Coroutine
 from math import inf
 from threading import Thread
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from pqrun.core.errors import InternalFailure, UserError
 from pqrun.core.job import AttemptId
-from pqrun.core.typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 from pqrun.engine.threads import start_thread
 from pqrun.executors.dask.address import Address, check_versions, security_of
 

@@ -12,11 +12,11 @@ import asyncio
 import pickle
 from collections.abc import Callable, Coroutine, Mapping
 from math import inf
+from typing import Any
 
 from pqrun.core.job import Attempt, AttemptId, LostExit
 from pqrun.core.notices import ProcessFinished, StartRejected
 from pqrun.core.text import format_duration
-from pqrun.core.typing import Any
 from pqrun.engine.clock import Clock
 from pqrun.engine.executor import JobStdin, Reporter
 from pqrun.executors.dask.attempts import RemoteAttempt, RemoteAttempts

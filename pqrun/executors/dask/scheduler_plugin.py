@@ -13,10 +13,9 @@ import contextlib
 import pickle
 import time
 from collections.abc import Iterable
+from typing import Any
 
 from distributed.diagnostics.plugin import SchedulerPlugin
-
-from pqrun.core.typing import Any
 
 NO_WORKER = "no worker"
 

@@ -12,11 +12,11 @@ import pickle
 from collections import defaultdict
 from collections.abc import Callable, Coroutine
 from math import inf
+from typing import Any
 
 from pqrun.core.errors import InternalFailure
 from pqrun.core.job import AttemptId
 from pqrun.core.notices import OutputAdvanced
-from pqrun.core.typing import Any
 from pqrun.engine.clock import Clock
 from pqrun.engine.executor import Reporter
 from pqrun.executors.dask.attempts import RemoteAttempt, RemoteAttempts

@@ -14,9 +14,9 @@ import asyncio
 import os
 from collections.abc import Callable, Iterable
 from threading import Lock, get_ident
+from typing import Any
 
 from pqrun.core.job import AttemptId, Exit, LostExit, NotStarted
-from pqrun.core.typing import Any
 from pqrun.output.store import COPY_CHUNK_BYTES, write_all
 
 FLUSH_INTERVAL_SECONDS = 0.02

@@ -19,6 +19,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from threading import Event, Lock
+from typing import Any, NamedTuple
 
 from distributed import Reschedule, get_worker
 from distributed.diagnostics.plugin import WorkerPlugin
@@ -26,7 +27,6 @@ from distributed.diagnostics.plugin import WorkerPlugin
 from pqrun.core.errors import InternalFailure
 from pqrun.core.job import Attempt, AttemptId, Exit, ExitedWith, KilledBySignal, LostExit
 from pqrun.core.notices import ExecutorNotice, OutputAdvanced, ProcessFinished, ProcessStarted, StartRejected
-from pqrun.core.typing import Any, NamedTuple
 from pqrun.engine.clock import SystemClock
 from pqrun.executors.dask.worker_messages import MessageBatcher, WorkerDisk, may_be_disk_full
 from pqrun.executors.local.child import Child, ChildContext

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 from pqrun.core.errors import InternalFailure, UserError
 from pqrun.core.job import AttemptId, JobSpec
 from pqrun.core.settings import OutputSettings, PlaceSettings
 from pqrun.core.text import place_of
-from pqrun.core.typing import TYPE_CHECKING
 from pqrun.engine.machine_load import LoadMonitor, count_workers, load_limit, usable_cpus
 from pqrun.executors.local.child import Child, ChildContext
 from pqrun.executors.local.cleanup import ProcessCleanup

@@ -13,9 +13,9 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from threading import Thread
+from typing import Final
 
 from pqrun.core.job import InputBlock
-from pqrun.core.typing import Final
 from pqrun.engine.live_run import InputStream
 from pqrun.executors.local.command import TRANSIENT_ERRNOS
 from pqrun.executors.local.spawn import StartError

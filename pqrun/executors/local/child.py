@@ -15,6 +15,7 @@ import select
 import signal
 import time
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from pqrun.core.job import (
     NO_REPORT,
@@ -34,7 +35,6 @@ from pqrun.core.notices import (
     ProcessStarted,
     StartRejected,
 )
-from pqrun.core.typing import TYPE_CHECKING, NamedTuple
 from pqrun.engine.clock import Clock
 from pqrun.executors.local.cleanup import LEFTOVER_GRACE_SECONDS, ProcessCleanup
 from pqrun.executors.local.command import TRANSIENT_ERRNOS, CommandBuilder

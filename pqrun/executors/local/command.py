@@ -10,10 +10,10 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from operator import methodcaller
+from typing import TYPE_CHECKING
 
 from pqrun.core.expansion import ValueTooLong, expanded, pool_variable
 from pqrun.core.job import OPEN_STDIN, Attempt, AttemptId, Command, InputBlock, NotStarted, Priority
-from pqrun.core.typing import TYPE_CHECKING
 from pqrun.executors.local import user_paths as stdins
 from pqrun.executors.local.environment import TREE_VARIABLE, inherited, jobserver_descriptors
 from pqrun.executors.local.ownership import JobProcesses, markers

@@ -11,11 +11,11 @@ import logging
 import os
 import shutil
 import tempfile
+from typing import NamedTuple
 
 from pqrun.core.errors import InternalFailure
 from pqrun.core.job import Attempt, Exit, ExitedWith, KilledBySignal, LostExit, NotStarted
 from pqrun.core.notices import ProcessFinished, StartRejected
-from pqrun.core.typing import NamedTuple
 from pqrun.engine.clock import Clock
 from pqrun.engine.executor import JobStdin, Reporter
 from pqrun.executors.local.child import Child, ChildContext

@@ -7,8 +7,8 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable
+from typing import ParamSpec
 
-from pqrun.core.typing import ParamSpec
 from pqrun.executors.local.spawn import StartError
 from pqrun.executors.local.user_paths import interruptible
 

@@ -12,14 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from pqrun.executors.local.procfs import (
-    LINUX,
-    MAX_EXEC_SECONDS,
-    Process,
-    c_function,
-    environment_of,
-    read_stat,
-)
+from pqrun.executors.local.procfs import LINUX, MAX_EXEC_SECONDS, Process, environment_of, read_stat
 
 _LOW_BITS, _LOW_SHIFT = 0x1FF, 8
 _HIGH_BITS, _HIGH_SHIFT = 0x7, 28
@@ -245,7 +238,7 @@ class SlotTags:
     def open(self) -> None:
         """Find out whether tags can be set here."""
         if LINUX:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, AttributeError):
                 self._set = _usable_personality()
 
     def set_slot(self, slot: int) -> None:
@@ -269,7 +262,9 @@ def _usable_personality() -> Callable[[int], int] | None:
     with open("/proc/self/status", encoding="utf-8", errors="replace") as status:
         if any(line.startswith("Seccomp:") and line.split()[1] != "0" for line in status):
             return None
-    personality = c_function("personality")
+    import ctypes
+
+    personality: Callable[[int], int] = ctypes.CDLL(None, use_errno=True).personality
     before = personality(_TELL) & _TELL
     if before & _MEANINGLESS:
         return None  # another pqrun's, above this one: it relies on its own

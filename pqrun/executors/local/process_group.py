@@ -11,9 +11,9 @@ import os
 import signal
 import time
 from threading import Lock
+from typing import TYPE_CHECKING
 
 from pqrun.core.job import Attempt
-from pqrun.core.typing import TYPE_CHECKING
 from pqrun.executors.local.procfs import UNKILLABLE_SECONDS
 from pqrun.executors.local.spawn import has_ended
 

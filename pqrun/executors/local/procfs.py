@@ -12,9 +12,8 @@ import errno
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
-
-from pqrun.core.typing import NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
 LINUX = sys.platform == "linux"
 MAX_DESCENDANTS = 100_000
@@ -277,17 +276,6 @@ def signal_if_same(process: Process, *numbers: int) -> None:
         os.close(handle)
 
 
-def c_function(name: str) -> Callable[..., int]:
-    """Return a function of the C library that takes and returns numbers. Raises OSError if there is none.
-
-    This is what `ctypes` does, which takes 2 ms to load.
-    """
-    import _ctypes
-
-    address = _ctypes.dlsym(_ctypes.dlopen(None, 0), name)  # type: ignore[arg-type]
-    return lambda *numbers: _ctypes.call_function(address, numbers)
-
-
 def be_subreaper(*, wanted: bool = True) -> bool:
     """Set or clear the subreaper flag, by which orphans of our jobs become our children.
 
@@ -295,7 +283,9 @@ def be_subreaper(*, wanted: bool = True) -> bool:
     """
     if not LINUX:
         return False
-    return c_function("prctl")(_PR_SET_CHILD_SUBREAPER, int(wanted), 0, 0, 0) == 0
+    import ctypes
+
+    return bool(ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, int(wanted), 0, 0, 0) == 0)
 
 
 def is_subreaper() -> bool:

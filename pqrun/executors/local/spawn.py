@@ -18,10 +18,10 @@ import select
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from pqrun.core.errors import InternalFailure
 from pqrun.core.job import AttemptId
-from pqrun.core.typing import Any
 from pqrun.output.store import MAX_IN_MEMORY_BYTES, Capture, Logs, Stream, bytes_available
 
 DEFAULT_SHELL = ("/bin/sh", "-c")

@@ -10,9 +10,9 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from threading import Event, Thread
+from typing import TYPE_CHECKING
 
 from pqrun.core.job import AttemptId
-from pqrun.core.typing import TYPE_CHECKING
 from pqrun.engine.threads import NoThread, start_thread
 
 if TYPE_CHECKING:

@@ -12,8 +12,7 @@ import stat
 import time
 from collections.abc import Callable
 from threading import Event, Lock, Thread
-
-from pqrun.core.typing import Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 STOP_POLL_INTERVAL_SECONDS = 0.02
 Result = TypeVar("Result")

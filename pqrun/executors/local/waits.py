@@ -10,10 +10,10 @@ import os
 import select
 import time
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 from pqrun.core.job import Attempt
 from pqrun.core.notices import OutputIdle, StatusReceived
-from pqrun.core.typing import TYPE_CHECKING
 from pqrun.executors.local.procfs import is_at_work
 from pqrun.executors.local.spawn import NO_PIPES, PipeReader, has_ended, watch
 from pqrun.executors.local.status_file import read_report

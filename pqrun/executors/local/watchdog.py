@@ -22,8 +22,8 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from threading import Lock
+from typing import Any, Protocol
 
-from pqrun.core.typing import Any, Protocol
 from pqrun.executors.local.watchdog_process import (
     GRACE_SECONDS,
     SLOTS,

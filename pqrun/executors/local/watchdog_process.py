@@ -19,8 +19,8 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from mmap import mmap
+from typing import NamedTuple
 
-from pqrun.core.typing import NamedTuple
 from pqrun.executors.local.procfs import (
     LINUX,
     MAX_EXEC_SECONDS,

@@ -20,10 +20,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any, NamedTuple
 
 from pqrun.core.errors import UserError
 from pqrun.core.settings import Each, InputSettings
-from pqrun.core.typing import Any, NamedTuple
 from pqrun.input.command_list import RecordSplitter
 from pqrun.input.each.arguments import (
     Arguments,

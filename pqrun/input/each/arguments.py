@@ -13,11 +13,11 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import chain, cycle, islice, pairwise, product
 from math import prod
+from typing import Final, NamedTuple
 
 from pqrun.core.errors import UserError
 from pqrun.core.job import JobSpec
 from pqrun.core.settings import Each
-from pqrun.core.typing import Final, NamedTuple
 from pqrun.input.command_list import COUNTED, MAX_LINE_BYTES, LineTooLong, RecordSplitter
 from pqrun.input.defaults import SpecBuilder, Values, stamp
 from pqrun.input.each.template import Template

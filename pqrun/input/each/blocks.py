@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import chain, pairwise
+from typing import TYPE_CHECKING, Final
 
 from pqrun.core import events as ev
 from pqrun.core.errors import UserError
@@ -24,7 +25,6 @@ from pqrun.core.job_row import JobRow
 from pqrun.core.scheduler import Scheduler
 from pqrun.core.settings import Each, InputSettings
 from pqrun.core.start_policy import STREAMED
-from pqrun.core.typing import TYPE_CHECKING, Final
 from pqrun.engine.engine import Request
 from pqrun.engine.machine_load import count_workers
 from pqrun.input import JobInput

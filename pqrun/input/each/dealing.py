@@ -11,11 +11,11 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from threading import Condition
+from typing import Any, Final
 
 from pqrun.core.errors import UserError
 from pqrun.core.job import UNKNOWN_SIZE, InputBlock, JobSpec
 from pqrun.core.scheduler import Scheduler
-from pqrun.core.typing import Any, Final
 from pqrun.engine.engine import Request
 from pqrun.engine.machine_load import count_workers
 from pqrun.input.each.blocks import BlockInput, BlockJobs, BlockReader, write_and_close

@@ -10,10 +10,10 @@ import re
 from collections import deque
 from collections.abc import Sequence
 from itertools import chain
+from typing import Any, Final, NamedTuple
 
 from pqrun.core.errors import UserError
 from pqrun.core.settings import Each
-from pqrun.core.typing import Any, Final, NamedTuple
 from pqrun.engine.machine_load import count_workers
 from pqrun.input.each.arguments import Arguments, Columns
 from pqrun.input.each.template import Argument, CommandSize, Part, RepeatedWord, Template

@@ -10,9 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from math import ceil
+from typing import Final, NamedTuple
 
 from pqrun.core.errors import UserError
-from pqrun.core.typing import Final, NamedTuple
 
 MAX_RECORD_BYTES: Final = 1 << 31
 _FIRST_WINDOW_BYTES: Final = 4096

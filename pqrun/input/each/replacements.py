@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Final, NamedTuple
 
 from pqrun.core.errors import UserError
-from pqrun.core.typing import Final, NamedTuple
 from pqrun.input.each.template import CHANGES, Change, Notation, Parametric, base_name
 
 _CODE_CURE: Final = "write substitutions (s/a/b/g; …) or a placeholder ({/.})"

@@ -12,8 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from enum import StrEnum
-
-from pqrun.core.typing import Final
+from typing import Final
 
 
 class ShellContext(StrEnum):

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final, NamedTuple, NoReturn
 
 from pqrun.core.errors import UserError
-from pqrun.core.typing import Final, NamedTuple, NoReturn
 from pqrun.input.each.shell_context import ShellContext, ShellScanner
 
 _PLAIN = re.compile(r"[A-Za-z0-9_@%+:./-]+")

@@ -15,9 +15,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping, Sequence
 from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
 
 from pqrun.core.job import JobSpec, Pool
-from pqrun.core.typing import Any, Literal, NamedTuple
 from pqrun.input.jobfile.problems import JobFileError, Problem
 
 __all__ = ["JobFile", "JobFileError", "Problem", "load"]

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+from typing import Any, Final, NamedTuple
+
 from pqrun.core import job_fields as keys
 from pqrun.core import values
 from pqrun.core.job_fields import FieldSpec
-from pqrun.core.typing import Any, Final, NamedTuple
 from pqrun.input.jobfile.expand import Combination, LoopSpec, MatrixExpander, loop
 from pqrun.input.jobfile.fields import FieldReader
 from pqrun.input.jobfile.needs import NeedExpr, need_expr

@@ -12,11 +12,11 @@ from collections.abc import Container, ItemsView, Mapping, Sequence
 from fnmatch import fnmatchcase
 from itertools import product
 from math import prod
+from typing import Any, Final, NamedTuple
 
 from pqrun.core import values
 from pqrun.core.job_fields import LOOP_FIELDS, FieldSpec, by_spelling
 from pqrun.core.text import escape_unprintable, original_bytes, quoted
-from pqrun.core.typing import Any, Final, NamedTuple
 from pqrun.input.jobfile.fields import FieldReader
 from pqrun.input.jobfile.node_reader import NodeReader
 from pqrun.input.jobfile.problems import Problem, Problems

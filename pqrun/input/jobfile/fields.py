@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
 
 from pqrun.core import values
 from pqrun.core.expansion import EnvTemplate
 from pqrun.core.job import Pool
 from pqrun.core.job_fields import HOOK_FIELDS, RETRY_FIELDS, FieldSpec, by_spelling
 from pqrun.core.text import quoted
-from pqrun.core.typing import Any, Final
 from pqrun.core.values import InvalidValue
 from pqrun.input.defaults import settled_shell
 from pqrun.input.jobfile.node_reader import NodeReader

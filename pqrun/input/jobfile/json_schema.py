@@ -9,6 +9,7 @@ either: its own messages name the line and the cure.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any, Final
 
 from pqrun.core.field_types import FieldType
 from pqrun.core.job_fields import (
@@ -19,7 +20,6 @@ from pqrun.core.job_fields import (
     TOP_LEVEL_FIELDS,
     FieldSpec,
 )
-from pqrun.core.typing import Any, Final
 from pqrun.core.values import MAX_RETRIES, MAX_SLOTS
 
 Shape = dict[str, Any]

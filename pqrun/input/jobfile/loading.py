@@ -9,11 +9,11 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Container, Iterator, Sequence
 from difflib import get_close_matches
+from typing import Any, Final
 
 from pqrun.core.expansion import EnvTemplate, pool_variable, unset
 from pqrun.core.job import JobSpec, Need, Pool
 from pqrun.core.text import quoted
-from pqrun.core.typing import Any, Final
 from pqrun.input.defaults import SpecBuilder, Values, overlay
 from pqrun.input.jobfile import JobFile
 from pqrun.input.jobfile.document import Document, JobEntry

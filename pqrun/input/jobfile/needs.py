@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
+from typing import Final, NamedTuple
 
 from pqrun.core.field_types import NEEDED
 from pqrun.core.job import Need
 from pqrun.core.job_fields import FieldSpec
 from pqrun.core.selectors import has_wildcard, matching
 from pqrun.core.text import quoted
-from pqrun.core.typing import Final, NamedTuple
 from pqrun.input.jobfile.node_reader import NodeReader
 from pqrun.input.jobfile.source_text import Mark, Node
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
+from typing import Final, TypeVar
 
 from pqrun.core import values
 from pqrun.core.job_fields import (
@@ -17,7 +18,6 @@ from pqrun.core.job_fields import (
     by_spelling,
 )
 from pqrun.core.text import quoted
-from pqrun.core.typing import Final, TypeVar
 from pqrun.core.values import InvalidValue
 from pqrun.input.jobfile.problems import Problem, Problems
 from pqrun.input.jobfile.source_text import Node, SourceText

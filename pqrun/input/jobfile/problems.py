@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple, Protocol
 
 from pqrun.core.errors import UserError
 from pqrun.core.layout import Layout, cells, cells_of, cut_around, wrap
 from pqrun.core.text import printable, shorten
-from pqrun.core.typing import Final, NamedTuple, Protocol
 
 SHOWN: Final = 20
 _MAX_KEPT: Final = 1000  # more problems are never fixed line by line

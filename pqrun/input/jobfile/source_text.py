@@ -6,8 +6,8 @@ from __future__ import annotations
 import re
 from array import array
 from functools import cached_property
+from typing import Any, Final
 
-from pqrun.core.typing import Any, Final
 from pqrun.input.jobfile.problems import Problem, Problems
 from pqrun.input.sources import read_all
 

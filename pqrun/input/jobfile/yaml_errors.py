@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import re
+from typing import Any, Final
 
 from pqrun.core.job_fields import JOB_FIELDS, RETRY_FIELDS, TOP_LEVEL_FIELDS, by_spelling
 from pqrun.core.text import quoted, shorten
-from pqrun.core.typing import Any, Final
 from pqrun.input.jobfile.problems import Problem, in_quotes
 from pqrun.input.jobfile.source_text import SourceText
 

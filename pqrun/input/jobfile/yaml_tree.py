@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from typing import Any, Final, NoReturn
 
 import yaml
 
 from pqrun.core.text import quoted, shorten
-from pqrun.core.typing import Any, Final, NoReturn
 from pqrun.input.jobfile.problems import Problem, Problems
 from pqrun.input.jobfile.source_text import Node, SourceText
 from pqrun.input.jobfile.yaml_errors import translated

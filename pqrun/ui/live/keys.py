@@ -15,8 +15,8 @@ import stat
 import sys
 import termios
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
-from pqrun.core.typing import NamedTuple
 from pqrun.engine.engine import Request
 from pqrun.engine.executor import TerminalGuard
 from pqrun.executors.local.procfs import LINUX, all_processes

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from heapq import nsmallest
 from itertools import islice
 from types import MappingProxyType
+from typing import NamedTuple
 
 from pqrun.core import events as ev
 from pqrun.core.events import Observer
@@ -17,7 +18,6 @@ from pqrun.core.job_row import WAITING, JobRow
 from pqrun.core.job_table import JobTable
 from pqrun.core.metrics import Metrics
 from pqrun.core.text import describe_exit, job_label, last_line, last_output, strip_ansi
-from pqrun.core.typing import NamedTuple
 from pqrun.engine.clock import format_moment
 from pqrun.engine.live_run import JobUsage, LiveRun
 from pqrun.executors.local.status_file import read_report

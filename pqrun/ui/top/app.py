@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from textual.app import ComposeResult
 from textual.binding import Binding
@@ -16,7 +17,6 @@ from textual.widgets import Input, Static
 from pqrun.core import text as hints
 from pqrun.core.errors import InternalFailure, UserError
 from pqrun.core.text import escape_controls
-from pqrun.core.typing import Any
 from pqrun.ui.top.jobs import CHANGEABLE, PRIORITIES, SORTS, JobFilter, ListedJob, next_of
 from pqrun.ui.top.run_source import RunState
 from pqrun.ui.top.view import RunScreen

@@ -10,9 +10,9 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 from pqrun.core.job_row import HELD, PENDING, QUEUED, RUNNING, WAITING
-from pqrun.core.typing import Any, NamedTuple
 
 CHANGEABLE = (WAITING, QUEUED, PENDING, HELD)
 UNFINISHED = (RUNNING, *CHANGEABLE)

@@ -8,11 +8,11 @@ from collections import deque
 from collections.abc import Container, Iterable, Mapping, Sequence
 from itertools import accumulate
 from math import ceil
+from typing import NamedTuple
 
 from pqrun.control.run_view import NO_USAGE, MeasuredUsage
 from pqrun.core.job_table import MIN_ENDS, WINDOW_SECONDS, Throughput
 from pqrun.core.text import escape_controls, format_duration
-from pqrun.core.typing import NamedTuple
 from pqrun.engine.clock import format_moment
 from pqrun.ui.live.cells import (
     StyledLine,

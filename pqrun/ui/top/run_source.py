@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 from pqrun.control.run_view import (
     NO_LIMITS,
@@ -28,7 +29,6 @@ from pqrun.core.job_row import RUNNING, WAITING, JobRow
 from pqrun.core.job_table import MIN_ENDS, SETTLING_SECONDS
 from pqrun.core.metrics import Metrics
 from pqrun.core.text import describe_exit, escape_controls, strip_ansi
-from pqrun.core.typing import Any, NamedTuple, Protocol
 from pqrun.journal.index import Index, StaleIndex, as_seen, watch
 from pqrun.journal.run_directory import RunDirectory, find_run, run_directories
 from pqrun.journal.stored_rows import recorded_output

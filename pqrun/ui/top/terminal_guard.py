@@ -6,10 +6,10 @@ from __future__ import annotations
 import contextlib
 import termios
 from collections.abc import Iterator
+from typing import Any
 
 from textual.app import App
 
-from pqrun.core.typing import Any
 from pqrun.executors.local.watchdog import guard_terminal
 
 # Turns off: keyboard protocol; paste, size, mouse and focus reports; synchronized output; alternate screen.

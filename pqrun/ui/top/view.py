@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
+from typing import Any, TypeVar
 
 from textual.app import App, ComposeResult
 from textual.containers import Vertical
@@ -20,7 +21,6 @@ from textual.widgets import Input
 from pqrun.control.run_view import MeasuredUsage
 from pqrun.core import text as hints
 from pqrun.core.text import escape_controls, format_duration
-from pqrun.core.typing import Any, TypeVar
 from pqrun.ui.live.cells import StyledLine, StyledText
 from pqrun.ui.top.jobs import JobList, ListedJob
 from pqrun.ui.top.rendering import TopHistory, dashboard, idle_keys, keys, title

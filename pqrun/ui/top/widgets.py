@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from codecs import getincrementaldecoder
 from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
 
 from rich.cells import cell_len
 from rich.segment import Segment
@@ -20,7 +21,6 @@ from textual.widget import Widget
 
 from pqrun.control.run_view import MeasuredUsage
 from pqrun.core.text import escape_line
-from pqrun.core.typing import NamedTuple
 from pqrun.ui.live.cells import STYLES, StyledText
 from pqrun.ui.top.jobs import JobList, ListedJob
 from pqrun.ui.top.rendering import TopColumn, columns, heading, row, table_title

@@ -35,13 +35,12 @@ OF_TYPER = {
     "typer", "click", "inspect", "dataclasses", "subprocess", "tempfile", "traceback", "pathlib", "difflib",
 }  # fmt: skip
 FOR_FEW_RUNS = {
-    "typing", "re", "json", "random", "socket", "shlex", "importlib.util", "unicodedata", "weakref", "termios",
-    "datetime", "shutil", "logging", "string", "copy", "pickle",
-    "pqrun.engine.executor", "pqrun.ui.headings", "pqrun.core.unicode_json", "pqrun.executors.local.niceness",
+    "random", "shlex", "importlib.util", "unicodedata", "termios", "datetime", "shutil", "logging", "string",
+    "copy", "pickle", "pqrun.engine.executor", "pqrun.ui.headings", "pqrun.executors.local.niceness",
     "pqrun.executors.local.created_file", "pqrun.reports.targets", "pqrun.reports.report_set",
 }  # fmt: skip
 """What a run loads only if it has a use for it: a job with jitter, a client, a terminal, output that is not ASCII."""
-MODULES = 90
+MODULES = 89
 """Our own modules of a run. Each one costs a start 0.2 to 0.4 ms."""
 BY_TYPER = {"rich", "pydantic", "email", "decimal", "logging"}
 """Modules that typer itself loads for help, mistakes and completion; since 0.29 also pydantic."""
@@ -76,7 +75,7 @@ def loaded(words, lines="", env=None):
 def test_the_version_loads_nothing_of_a_run():
     modules, done = loaded(["--version"])
     assert done.stdout.startswith(b"pqrun ")
-    assert not modules & (HEAVY | OF_A_RUN | OF_OTHERS | OF_TYPER | {"re"})
+    assert not modules & (HEAVY | OF_A_RUN | OF_OTHERS | OF_TYPER)
 
 
 def test_completing_a_command_loads_nothing_of_a_run():
@@ -132,7 +131,7 @@ def test_commands_for_a_live_run_load_neither_typer_nor_a_run(tmp_path):
             modules, done = loaded(words.split(), env=env)
             assert done.returncode == 0, done.stderr
             assert not modules & (
-                HEAVY | OF_TYPER | OF_A_CLIENTS_RUN | {"typing", "random", "shutil", "datetime"}
+                HEAVY | OF_TYPER | OF_A_CLIENTS_RUN | {"random", "shutil", "datetime"}
             ), words
     finally:
         loaded(["stop", "--now"], env=env)  # no queue stays behind if a command failed
